@@ -1,0 +1,36 @@
+/** What an operator needs to act on a refusal: the fact, the place, the remedy. */
+export interface Problem {
+  /** What is wrong, as one sentence without a full stop. */
+  what: string;
+  /** Where it was found: a configuration path, a VM, a node, an API path. */
+  where: string;
+  /** What to do about it now. */
+  todo: string;
+}
+
+/** An error that the user can act on. Everything else that is thrown is a defect of ours or of the environment. */
+export class UserError extends Error {
+  override readonly name = "UserError";
+  readonly problem: Problem;
+
+  constructor(problem: Problem, options?: ErrorOptions) {
+    super(`${problem.what}\n  where: ${problem.where}\n  do:    ${problem.todo}`, options);
+    this.problem = problem;
+  }
+}
+
+/** Several problems found together, so that a user mends them in one go. */
+export class UserErrors extends Error {
+  override readonly name = "UserErrors";
+  readonly problems: readonly Problem[];
+
+  constructor(problems: readonly Problem[]) {
+    super(problems.map((problem) => new UserError(problem).message).join("\n"));
+    this.problems = problems;
+  }
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,19 @@
+/** One line for the operator. Steps and commands print through this; what is secret is registered and never printed. */
+const secrets = new Set<string>();
+
+/** From now on `value` is printed as asterisks, also inside other text. Short values are ignored: they would mask everything. */
+export function hide(value: string): void {
+  if (value.length >= 6) secrets.add(value);
+}
+
+/** `text` without any value that was hidden. */
+export function redact(text: string): string {
+  let clean = text;
+  for (const secret of secrets) clean = clean.replaceAll(secret, "******");
+  return clean;
+}
+
+/** Prints a line on standard error, which the engine shows as progress of the step. */
+export function say(line: string): void {
+  process.stderr.write(`${redact(line)}\n`);
+}

@@ -1,0 +1,88 @@
+/** The seams of the data centre in a box: between the emulated Proxmox VE and the guests that run in its VMs. */
+
+/** What an image holds, as data: what a clone of the template boots with. */
+export interface ImageContent {
+  /** `ubuntu-24.04-rke2-v1.0.0` */
+  name: string;
+  /** RKE2 in the image, as the kubelet reports it: `v1.34.4+rke2r1`. */
+  rke2: string;
+  kernel: string;
+  osImage: string;
+  /** False: the image has no qemu-guest-agent, or one that never starts. */
+  agent: boolean;
+  /** What goes wrong in guests of this image; absent: nothing. */
+  fault?: "never-ready" | "wrong-kubelet" | "never-boots" | "crash-after-ready";
+}
+
+/** What a guest finds on its cloud-init drive (NoCloud), already parsed from the VM's configuration. */
+export interface CloudInit {
+  hostname: string;
+  /** From `ipconfig0`: address without prefix length; undefined for DHCP or none. */
+  address: string | undefined;
+  gateway: string | undefined;
+}
+
+/** A virtual machine as its guest sees it. */
+export interface Machine {
+  vmid: number;
+  name: string;
+  /** SMBIOS uuid. */
+  uuid: string;
+  cores: number;
+  memoryMiB: number;
+  image: ImageContent;
+  cloudInit: CloudInit;
+  /** The guest's own disk: absolute path to content. Survives a power cycle, goes with the VM. */
+  disk: Map<string, Buffer>;
+}
+
+/** Thrown by an agent call; the emulator turns it into Proxmox's answer with this text. */
+export class AgentError extends Error {
+  override readonly name = "AgentError";
+}
+
+/** A running guest. All of it ends when the power goes. */
+export interface Guest {
+  /** True once the guest agent answers. */
+  readonly agentUp: boolean;
+  /** Non-loopback interfaces as `network-get-interfaces` reports them. */
+  interfaces(): { name: string; mac: string; addresses: { address: string; prefix: number; family: "ipv4" | "ipv6" }[] }[];
+  /** @throws AgentError as qemu-ga words it */
+  readFile(path: string): Buffer;
+  /** @throws AgentError as qemu-ga words it */
+  writeFile(path: string, content: Buffer): void;
+  /** ACPI shutdown: resolves when the guest is off; never resolves when the guest ignores it. */
+  shutdown(): Promise<void>;
+  /** Power off: everything of the guest is gone when this resolves. */
+  powerOff(): Promise<void>;
+}
+
+/** Starts guests. The emulator calls it when a VM is powered on. */
+export interface GuestHost {
+  boot(machine: Machine): Guest;
+}
+
+/** Durations of a data centre, in milliseconds. */
+export interface Profile {
+  name: "fast" | "nvme" | "ceph";
+  /** Time that a linked clone holds the storage lock. */
+  cloneLock: number;
+  /** A full clone, beyond the lock. */
+  fullClone: number;
+  /** Start task. */
+  start: number;
+  /** Power on until the guest agent answers. */
+  boot: number;
+  /** Join data until the Node is registered. */
+  register: number;
+  /** Registered until Ready. */
+  ready: number;
+  /** ACPI shutdown of a guest. */
+  shutdown: number;
+  /** Delete task of a stopped VM. */
+  destroy: number;
+  /** Container start of a pod. */
+  podStart: number;
+  /** Time that a pod takes to end after SIGTERM. */
+  podStop: number;
+}

@@ -1,0 +1,172 @@
+/**
+ * The words of a rollout. A pool has slots; a slot holds one node at a time; a node is a VM of one generation; a
+ * generation is the content that makes a node what it is.
+ */
+
+export type Role = "server" | "agent";
+
+/** What makes a node what it is. A change of any field makes another generation, so other VMs. */
+export interface NodeSpec {
+  /** Name of the template that is cloned, with its version: `ubuntu-24.04-rke2-v1.0.0`. */
+  image: string;
+  /** RKE2 version that the image holds: `v1.34.4+rke2r1`. */
+  rke2: string;
+  cores: number;
+  memoryMiB: number;
+  diskGiB: number;
+  /** Node labels beside our own. */
+  labels?: Record<string, string>;
+  /** Taints at registration, as `key=value:Effect`. */
+  taints?: string[];
+  /** Counter that rolls a pool without any other change. */
+  rollout?: number;
+}
+
+export interface Generation {
+  /** Eight hex digits: the hash of the spec, defaults left out. */
+  id: string;
+  spec: NodeSpec;
+}
+
+/** A number of nodes, or a share of the pool's slots in percent, rounded up, at least one. */
+export type Share = { nodes: number } | { percent: number };
+
+export interface Strategy {
+  kind: "blueGreen" | "rolling";
+  /** VMs more than slots that may run at once. */
+  surge: number;
+  /** Slots that may lack a serving node at once. 0 is not possible: a handover takes one node out while its successor serves. */
+  maxUnavailable: number;
+  /** Replace this many slots first and stop until their soak is over. */
+  canary?: Share;
+  /** Time that new nodes must hold before they count as proved, in seconds. */
+  soakSeconds: number;
+  /** What the run after a failed verdict does: keep everything as it is, or return to the proved generation. */
+  onFailure: "hold" | "rollback";
+}
+
+/** The numbers that a pool owns. */
+export interface Range {
+  /** First and last VMID, both included. */
+  first: number;
+  last: number;
+  /** IPv4 address of the first VMID; the others follow. Absent: DHCP. */
+  firstAddress?: string;
+}
+
+/** A pool as the configuration wants it. */
+export interface PoolSpec {
+  cluster: string;
+  name: string;
+  role: Role;
+  slots: number;
+  node: NodeSpec;
+  strategy: Strategy;
+  range: Range;
+}
+
+/** A VM of ours as Proxmox shows it. */
+export interface LiveVm {
+  vmid: number;
+  name: string;
+  /** Proxmox host. */
+  host: string;
+  running: boolean;
+  /** SMBIOS uuid, lower case. */
+  uuid: string;
+  pool: string;
+  slot: number;
+  generation: string;
+}
+
+/** A member of the cluster as Kubernetes shows it. */
+export interface LiveNode {
+  name: string;
+  /** SMBIOS uuid, lower case. */
+  uuid: string;
+  ready: boolean;
+  schedulable: boolean;
+  kubelet: string;
+  role: Role;
+  pool: string;
+  slot: number;
+  generation: string;
+}
+
+export type SlotPhase = "joined" | "handedOver" | "failed";
+
+/** What is remembered of a slot's node. */
+export interface NodeRecord {
+  name: string;
+  slot: number;
+  generation: string;
+  vmid: number;
+  /** SMBIOS uuid recorded when we made the VM: the only proof that it is ours. */
+  uuid: string;
+  phase: SlotPhase;
+  /** ISO 8601. */
+  since: string;
+}
+
+export type GenerationState = "rolling" | "soaking" | "proved" | "failed";
+
+/** What is remembered of a generation of a pool. */
+export interface GenerationRecord {
+  id: string;
+  spec: NodeSpec;
+  state: GenerationState;
+  /** When it came into this state, ISO 8601. */
+  since: string;
+  /** Why, in words for the operator: the failing gate, the fault. */
+  why?: string;
+}
+
+/** A pool's memory: a ConfigMap in the cluster. Absent before the first node has joined. */
+export interface PoolRecord {
+  pool: string;
+  generations: GenerationRecord[];
+  nodes: NodeRecord[];
+}
+
+/** What both APIs say about one pool, read once at program start. */
+export interface PoolLive {
+  vms: LiveVm[];
+  nodes: LiveNode[];
+  /** Every VMID that exists in the data centre as far as the token can see. */
+  takenVmids: number[];
+}
+
+/** What one slot shall be after this run. */
+export interface SlotPlan {
+  slot: number;
+  generation: Generation;
+  /** `<cluster>-<pool>-<slot>-<generation>`: VM, Node and host name. */
+  name: string;
+  vmid: number;
+  address?: string;
+  /** True when no VM of that name exists yet. */
+  creates: boolean;
+  /** Names of the live nodes of this slot that leave when it is handed over. */
+  replaces: string[];
+}
+
+export type PlanKind = "steady" | "create" | "roll" | "canary" | "soaking" | "held" | "rollback" | "scale" | "remove";
+
+/** What this run does with a pool. */
+export interface PoolPlan {
+  pool: string;
+  role: Role;
+  kind: PlanKind;
+  /** The generation that the configuration asks for. */
+  wanted: Generation;
+  slots: SlotPlan[];
+  /** Names of live nodes that leave without a successor: scale-in, removed pool, half-made generations. */
+  leaving: string[];
+  strategy: Strategy;
+  /** What the last step of the pool writes once everything holds. */
+  verdict: { generation: string; state: "soaking" | "proved" } | undefined;
+  /** The plan for a reader: which nodes come, which go, in what order, and why nothing happens when nothing does. */
+  words: string[];
+  /** Changes whenever anything above changes that a step must act on. */
+  digest: string;
+}
