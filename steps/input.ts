@@ -1,0 +1,156 @@
+import { UserErrors, type Problem } from "../common/errors.ts";
+import { variables, type Site, type StepPlan, type Verdict } from "../rollout/step-environment.ts";
+import type { NodeSpec, Role, Strategy } from "../rollout/types.ts";
+
+/** What every step is told. */
+export interface ClusterInput {
+  cluster: string;
+  site: Site;
+}
+
+/** What `guard` and `unguard` are told. */
+export interface GuardInput extends ClusterInput {
+  allowDestroy: boolean;
+}
+
+/** What the steps of a pool are told: `rollout`, `gate`, `verify`. */
+export interface PoolInput extends ClusterInput {
+  pool: string;
+  role: Role;
+  strategy: Strategy;
+  generation: string;
+  spec: NodeSpec;
+  plan: StepPlan;
+  verdict: Verdict | undefined;
+  /** Id of the pool's rollout; empty in the step that makes it. */
+  rollout: string;
+}
+
+/** What the steps of a slot are told: `join`, `retire`, `handover`. */
+export interface SlotInput extends ClusterInput {
+  pool: string;
+  role: Role;
+  strategy: Strategy;
+  slot: number;
+  /** VM, Node and host name. */
+  node: string;
+  vmid: number;
+  generation: string;
+  spec: NodeSpec;
+  rollout: string;
+}
+
+export type StepInput = GuardInput | PoolInput | SlotInput;
+
+type Environment = Record<string, string | undefined>;
+type Name = keyof typeof variables;
+
+/** Reads variables and collects everything that is wrong with them, so that all of it is said at once. */
+class Reader {
+  private readonly environment: Environment;
+  private readonly problems: Problem[] = [];
+
+  constructor(environment: Environment) {
+    this.environment = environment;
+  }
+
+  private wrong(name: Name, what: string): void {
+    this.problems.push({
+      what: `${variables[name]} ${what}`,
+      where: "the environment of the step",
+      todo: "run it through pulumi up; if you did, this is a defect of the component that declares the step",
+    });
+  }
+
+  text(name: Name, pattern = /^\S+$/): string {
+    const value = this.environment[variables[name]] ?? "";
+    if (value === "") this.wrong(name, "is missing");
+    else if (!pattern.test(value))
+      this.wrong(name, `is ${JSON.stringify(value)}, which does not match ${pattern.source}`);
+    return value;
+  }
+
+  optional(name: Name): string {
+    return this.environment[variables[name]] ?? "";
+  }
+
+  number(name: Name): number {
+    return Number(this.text(name, /^\d+$/));
+  }
+
+  /** A JSON object that has all `keys`. Its producer is typed, so the depth of it is not checked again. */
+  object<T extends object>(name: Name, keys: readonly (keyof T & string)[]): T {
+    const text = this.text(name, /^/);
+    const value = text === "" ? {} : parse(text);
+    if (typeof value !== "object" || value === null) this.wrong(name, "is not a JSON object");
+    else if (text !== "") {
+      const missing = keys.filter((key) => !(key in value));
+      if (missing.length > 0) this.wrong(name, `lacks ${missing.join(", ")}`);
+    }
+    return (value ?? {}) as T;
+  }
+
+  done<T>(input: T): T {
+    if (this.problems.length > 0) throw new UserErrors(this.problems);
+    return input;
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+const label = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
+const generationId = /^[0-9a-f]{8}$/;
+
+function cluster(reader: Reader): ClusterInput {
+  const site = reader.object<Site>("site", ["registrationAddress", "proxmoxPool", "serverPool", "timeouts"]);
+  return { cluster: reader.text("cluster", label), site };
+}
+
+function pool(reader: Reader) {
+  return {
+    ...cluster(reader),
+    pool: reader.text("pool", label),
+    role: reader.text("role", /^(server|agent)$/) as Role,
+    strategy: reader.object<Strategy>("strategy", ["kind", "surge", "maxUnavailable", "soakSeconds", "onFailure"]),
+    generation: reader.text("generation", generationId),
+    spec: reader.object<NodeSpec>("spec", ["image", "rke2"]),
+    rollout: reader.optional("rollout"),
+  };
+}
+
+/** @throws UserErrors that names every variable that is missing or malformed */
+export function readGuardInput(environment: Environment): GuardInput {
+  const reader = new Reader(environment);
+  return reader.done({
+    ...cluster(reader),
+    allowDestroy: reader.text("allowDestroy", /^(true|false)$/) === "true",
+  });
+}
+
+/** @throws UserErrors that names every variable that is missing or malformed */
+export function readPoolInput(environment: Environment): PoolInput {
+  const reader = new Reader(environment);
+  const verdict = reader.optional("verdict");
+  return reader.done({
+    ...pool(reader),
+    plan: reader.object<StepPlan>("plan", ["digest", "slots"]),
+    verdict: verdict === "" ? undefined : reader.object<Verdict>("verdict", ["generation", "state"]),
+  });
+}
+
+/** @throws UserErrors that names every variable that is missing or malformed */
+export function readSlotInput(environment: Environment): SlotInput {
+  const reader = new Reader(environment);
+  return reader.done({
+    ...pool(reader),
+    slot: reader.number("slot"),
+    node: reader.text("node", label),
+    vmid: reader.number("vmid"),
+  });
+}
