@@ -3,6 +3,8 @@
  * generation is the content that makes a node what it is.
  */
 
+import type { Json } from "./canonical.ts";
+
 export type Role = "server" | "agent";
 
 /** What makes a node what it is. A change of any field makes another generation, so other VMs. */
@@ -20,6 +22,8 @@ export interface NodeSpec {
   taints?: string[];
   /** Counter that rolls a pool without any other change. */
   rollout?: number;
+  /** RKE2 configuration beside our own, merged into the join fragment. */
+  config?: Record<string, Json>;
 }
 
 export interface Generation {
@@ -93,7 +97,12 @@ export interface LiveNode {
   generation: string;
 }
 
-export type SlotPhase = "joined" | "handedOver" | "failed";
+/**
+ * `joined`: a verified member that does not own its slot yet. `handedOver`: it owns the slot. `failed`: it was judged.
+ * `retired`: drained, wiped and off; the engine deletes its VM at the end of the run. The fact is kept until a later run
+ * sees that the VM is gone: without it, a VM that we deleted looks like one that was deleted by hand.
+ */
+export type SlotPhase = "joined" | "handedOver" | "failed" | "retired";
 
 /** What is remembered of a slot's node. */
 export interface NodeRecord {
@@ -103,6 +112,8 @@ export interface NodeRecord {
   vmid: number;
   /** SMBIOS uuid recorded when we made the VM: the only proof that it is ours. */
   uuid: string;
+  /** IPv4 address that the VM was made with; it keeps it when the pool's range moves. Absent: DHCP. */
+  address?: string;
   phase: SlotPhase;
   /** ISO 8601. */
   since: string;
@@ -157,16 +168,40 @@ export interface PoolPlan {
   pool: string;
   role: Role;
   kind: PlanKind;
-  /** The generation that the configuration asks for. */
-  wanted: Generation;
+  /** The generation that the configuration asks for. Absent when the pool left the configuration. */
+  wanted?: Generation;
+  /**
+   * The generation that this run moves the pool to; the Rollout step marks it `rolling` unless it is proved. Differs from
+   * `wanted` in a rollback; absent when the pool is held or removed.
+   */
+  target?: Generation;
   slots: SlotPlan[];
-  /** Names of live nodes that leave without a successor: scale-in, removed pool, half-made generations. */
+  /**
+   * Names of live nodes that leave without a successor: scale-in, removed pool, half-made generations. The half-made
+   * ones stand in slots that stay; they serve nobody, and the Rollout step retires them before any VM is made.
+   */
   leaving: string[];
+  /** Names of nodes that shall be members and are not: VM off, no Node, not Ready. Their Join heals them. */
+  unwell: string[];
   strategy: Strategy;
-  /** What the last step of the pool writes once everything holds. */
-  verdict: { generation: string; state: "soaking" | "proved" } | undefined;
+  /** What the last step of the pool writes once everything holds. Absent: it writes nothing. */
+  verdict: PlanVerdict | undefined;
   /** The plan for a reader: which nodes come, which go, in what order, and why nothing happens when nothing does. */
   words: string[];
-  /** Changes whenever anything above changes that a step must act on. */
+  /**
+   * Changes exactly when something changes that joins and handovers act on: nodes and their places, the target, the
+   * strategy, who is unwell. Not when a plan was merely carried out, so an update without news changes nothing.
+   */
   digest: string;
+}
+
+/**
+ * `soaking`: write it when the handovers are over. `proved`: likewise, at once. With `watchSeconds` (a short soak that is
+ * waited for inline) the step writes `soaking` first, watches the new nodes that long, and then writes `state`.
+ */
+export interface PlanVerdict {
+  generation: string;
+  state: "soaking" | "proved";
+  /** @default 0 */
+  watchSeconds?: number;
 }

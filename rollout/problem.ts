@@ -1,0 +1,25 @@
+/** What an operator needs to act on a refusal: the fact, the place, the remedy. */
+export interface Problem {
+  /** What is wrong, as one sentence without a full stop. */
+  what: string;
+  /** Where it was found: a configuration path, a VM, a node. */
+  where: string;
+  /** What to do about it now. */
+  todo: string;
+}
+
+/** There is no plan that keeps the rules. Nothing was changed; callers show the problems as they show their own. */
+export class PlanError extends Error {
+  override readonly name = "PlanError";
+  readonly problems: readonly Problem[];
+
+  constructor(problems: readonly Problem[]) {
+    super(problems.map(({ what, where, todo }) => `${what}\n  where: ${where}\n  do:    ${todo}`).join("\n"));
+    this.problems = problems;
+  }
+}
+
+/** Throws what was found, if anything was. */
+export function refuse(problems: readonly Problem[]): void {
+  if (problems.length > 0) throw new PlanError(problems);
+}

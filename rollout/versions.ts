@@ -1,0 +1,67 @@
+/** RKE2 versions: `vMAJOR.MINOR.PATCH[-rcN]+rke2rN`. SemVer takes two revisions of one patch for equal and sorts r2 above r10. */
+export interface Rke2Version {
+  major: number;
+  minor: number;
+  patch: number;
+  /** Number of the release candidate; undefined for a release, which is newer than all of its candidates. */
+  candidate: number | undefined;
+  /** `rke2rN`: the same Kubernetes, packaged again, often with another etcd or containerd. */
+  revision: number;
+}
+
+const GRAMMAR = /^v(\d+)\.(\d+)\.(\d+)(?:-rc(\d+))?\+rke2r(\d+)$/;
+/** Kubernetes' version skew policy: a kubelet may be this many minor versions older than the API server. */
+const OLDEST_KUBELET_MINORS = 3;
+
+/** Undefined when the text is not an RKE2 version. */
+export function parseVersion(text: string): Rke2Version | undefined {
+  const match = GRAMMAR.exec(text);
+  if (match === null) return undefined;
+  const [, major, minor, patch, candidate, revision] = match;
+  return {
+    major: Number(major),
+    minor: Number(minor),
+    patch: Number(patch),
+    candidate: candidate === undefined ? undefined : Number(candidate),
+    revision: Number(revision),
+  };
+}
+
+/** Negative when `a` is older than `b`, 0 when they are the same, positive when it is newer. */
+export function compareVersions(a: Rke2Version, b: Rke2Version): number {
+  return (
+    a.major - b.major ||
+    a.minor - b.minor ||
+    a.patch - b.patch ||
+    compareCandidates(a.candidate, b.candidate) ||
+    a.revision - b.revision
+  );
+}
+
+function compareCandidates(a: number | undefined, b: number | undefined): number {
+  if (a === b) return 0;
+  if (a === undefined) return 1;
+  if (b === undefined) return -1;
+  return a - b;
+}
+
+/** An agent is never newer than any server, and not more than three minor versions older. */
+export function agentMayJoin(agent: string, servers: readonly string[]): boolean {
+  return whyAgentMayNotJoin(agent, servers) === undefined;
+}
+
+/** The reason in words, undefined when it may. A version that cannot be read is a reason. */
+export function whyAgentMayNotJoin(agent: string, servers: readonly string[]): string | undefined {
+  const wanted = parseVersion(agent);
+  if (wanted === undefined) return `"${agent}" is not an RKE2 version`;
+  if (servers.length === 0) return "the version of no server is known";
+  for (const text of servers) {
+    const server = parseVersion(text);
+    if (server === undefined) return `"${text}" of a server is not an RKE2 version`;
+    if (compareVersions(wanted, server) > 0) return `agents with ${agent} would be newer than a server with ${text}`;
+    if (wanted.major !== server.major || server.minor - wanted.minor > OLDEST_KUBELET_MINORS) {
+      return `agents with ${agent} would be more than ${OLDEST_KUBELET_MINORS} minor versions older than a server with ${text}`;
+    }
+  }
+  return undefined;
+}

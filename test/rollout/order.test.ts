@@ -1,0 +1,129 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { order, type SlotOrder } from "../../rollout/order.ts";
+import type { PoolPlan, Role, SlotPlan, Strategy } from "../../rollout/types.ts";
+
+const SPEC = { image: "i-v1.0.0", rke2: "v1.34.4+rke2r1", cores: 1, memoryMiB: 1024, diskGiB: 10 };
+
+describe("order", () => {
+  it("rolls with a sliding window", () => {
+    const [first, second, third, fourth] = order(
+      plan("rolling", [true, true, true, true], { surge: 2, maxUnavailable: 1 }),
+    );
+    assert.deepEqual(first, { slot: 0, vm: [], join: [], gate: false, handover: [] });
+    assert.deepEqual(second, { slot: 1, vm: [], join: [], gate: false, handover: [0] });
+    assert.deepEqual(third, { slot: 2, vm: [0], join: [], gate: false, handover: [1] });
+    assert.deepEqual(fourth, { slot: 3, vm: [1], join: [], gate: false, handover: [2] });
+  });
+
+  it("brings all of green before any of blue leaves", () => {
+    const edges = order(plan("blueGreen", [true, true, true], { surge: 3, maxUnavailable: 2 }));
+    assert.deepEqual(
+      edges.map((edge) => edge.vm),
+      [[], [], []],
+    );
+    assert.deepEqual(
+      edges.map((edge) => edge.gate),
+      [true, true, true],
+    );
+    assert.deepEqual(
+      edges.map((edge) => edge.handover),
+      [[], [], [0]],
+    );
+  });
+
+  it("binds nobody who has no predecessor", () => {
+    for (const kind of ["rolling", "blueGreen"] as const) {
+      for (const edge of order(plan(kind, [false, false, false, false], { surge: 1, maxUnavailable: 1 }))) {
+        assert.deepEqual(edge, { slot: edge.slot, vm: [], join: [], gate: false, handover: [] });
+      }
+    }
+  });
+
+  it("counts only slots that change", () => {
+    const edges = order(plan("rolling", [true, false, false, true], { surge: 1, maxUnavailable: 1 }));
+    assert.deepEqual(edges[3], { slot: 3, vm: [0], join: [], gate: false, handover: [0] });
+  });
+
+  it("lets servers join one after the other, also the first time", () => {
+    const edges = order(plan("rolling", [false, false, false], { surge: 1, maxUnavailable: 1 }, "server"));
+    assert.deepEqual(
+      edges.map((edge) => edge.join),
+      [[], [0], [1]],
+    );
+  });
+
+  it("never runs more than surge extra VMs, never has more than maxUnavailable out, and always ends", () => {
+    const shape = fc.record({
+      kind: fc.constantFrom("rolling" as const, "blueGreen" as const),
+      moving: fc.array(fc.boolean(), { minLength: 1, maxLength: 12 }),
+      surge: fc.integer({ min: 1, max: 5 }),
+      maxUnavailable: fc.integer({ min: 1, max: 5 }),
+      choices: fc.infiniteStream(fc.nat()),
+    });
+    fc.assert(
+      fc.property(shape, ({ kind, moving, surge, maxUnavailable, choices }) => {
+        const edges = order(plan(kind, moving, { surge, maxUnavailable }));
+        const seen = carryOut(edges, moving, () => Number(choices.next().value));
+        if (kind === "rolling") assert.ok(seen.extra <= surge, `${seen.extra} extra VMs`);
+        assert.ok(seen.out <= maxUnavailable, `${seen.out} out`);
+        if (kind === "blueGreen" && seen.firstOut !== undefined) {
+          assert.equal(seen.firstOut, moving.filter(Boolean).length, "blue left before green was there");
+        }
+      }),
+    );
+  });
+});
+
+type Stage = "none" | "vm" | "joined" | "out" | "done";
+
+/** Plays the edges in any order that they allow, one event after the other, and keeps the extremes. */
+function carryOut(edges: SlotOrder[], moving: boolean[], choose: () => number) {
+  const stage = new Map<number, Stage>(edges.map((edge) => [edge.slot, "none"]));
+  const seen: { extra: number; out: number; firstOut: number | undefined } = { extra: 0, out: 0, firstOut: undefined };
+  const done = (slots: number[]) => slots.every((slot) => stage.get(slot) === "done");
+  const counted = (of: Stage[]) =>
+    edges.filter((e) => moving[e.slot] && of.includes(stage.get(e.slot) ?? "none")).length;
+  const gateOpen = () => edges.every((e) => !e.gate || !["none", "vm"].includes(stage.get(e.slot) ?? "none"));
+  const next: Record<Stage, (edge: SlotOrder) => Stage | undefined> = {
+    none: (edge) => (done(edge.vm) ? "vm" : undefined),
+    vm: (edge) => (done(edge.join) ? "joined" : undefined),
+    joined: (edge) => (done(edge.handover) && (!edge.gate || gateOpen()) ? "out" : undefined),
+    out: () => "done",
+    done: () => undefined,
+  };
+  for (;;) {
+    const possible = edges.flatMap((edge) => {
+      const to = next[stage.get(edge.slot) ?? "none"](edge);
+      return to === undefined ? [] : [{ slot: edge.slot, to }];
+    });
+    const event = possible[choose() % Math.max(1, possible.length)];
+    if (event === undefined) break;
+    if (event.to === "out" && moving[event.slot]) seen.firstOut ??= counted(["joined", "out", "done"]);
+    stage.set(event.slot, event.to);
+    seen.extra = Math.max(seen.extra, counted(["vm", "joined", "out"]));
+    seen.out = Math.max(seen.out, counted(["out"]));
+  }
+  assert.ok(
+    [...stage.values()].every((at) => at === "done"),
+    "the edges wait for each other",
+  );
+  return seen;
+}
+
+function plan(
+  kind: Strategy["kind"],
+  moving: boolean[],
+  numbers: { surge: number; maxUnavailable: number },
+  role: Role = "agent",
+): Pick<PoolPlan, "role" | "strategy" | "slots"> {
+  const slots = moving.map((moves, slot): SlotPlan => ({
+    slot,
+    generation: { id: "0123abcd", spec: SPEC },
+    name: `demo-workers-${slot}-0123abcd`,
+    vmid: 1100 + slot,
+    creates: true,
+    replaces: moves ? [`demo-workers-${slot}-ffffffff`] : [],
+  }));
+  return { role, slots, strategy: { kind, ...numbers, soakSeconds: 0, onFailure: "hold" } };
+}
