@@ -1,0 +1,84 @@
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { promisify } from "node:util";
+import type { Command } from "commander";
+import { UserError, messageOf } from "../common/errors.ts";
+import { toolchain } from "../tools/index.ts";
+import { lastGood, type Update } from "./history.ts";
+
+const run = promisify(execFile);
+
+interface Options {
+  stack: string;
+  to?: string;
+  yes?: boolean;
+  preview?: boolean;
+}
+
+/** `evergreen rollback`: `pulumi up` of the last good commit, from a temporary work tree. */
+export function rollbackCommand(program: Command): void {
+  program
+    .command("rollback")
+    .description("return the stack to what its last good update asked for")
+    .requiredOption("-s, --stack <name>", "stack to roll back")
+    .option("--to <commit>", "go to this commit instead of the last good update's")
+    .option("-y, --yes", "do not ask")
+    .option("--preview", "only show what would be done")
+    .action(async (options: Options) => {
+      process.exitCode = await rollback(options);
+    });
+}
+
+/** @returns the exit code of the `pulumi` that carried it out */
+export async function rollback(options: Options): Promise<number> {
+  const tools = await toolchain({ quiet: true });
+  const environment = tools.environment({ stack: options.stack });
+  const commit = options.to ?? (await previous(options.stack, environment));
+  const { stdout: title } = await git("log", "-1", "--format=%h %s (%cr)", commit);
+  process.stderr.write(`going back to ${title}`);
+  const tree = await mkdtemp(join(tmpdir(), "evergreen-rollback-"));
+  try {
+    const { stdout: top } = await git("rev-parse", "--show-toplevel");
+    await git("worktree", "add", "--detach", tree, commit);
+    const project = join(tree, relative(top.trim(), process.cwd()));
+    await symlink(join(process.cwd(), "node_modules"), join(project, "node_modules"));
+    return await pulumi(project, options, environment);
+  } finally {
+    await git("worktree", "remove", "--force", tree).catch(() => rm(tree, { recursive: true, force: true }));
+  }
+}
+
+async function previous(stack: string, environment: NodeJS.ProcessEnv): Promise<string> {
+  const args = ["stack", "history", "--json", "--page-size", "200", "--page", "1", "--stack", stack];
+  const { stdout } = await run("pulumi", args, { env: environment, maxBuffer: 1 << 28 });
+  const { commit, endTime } = lastGood(JSON.parse(stdout) as Update[], stack);
+  process.stderr.write(`last good update of ${stack}: ${endTime}\n`);
+  return commit;
+}
+
+async function git(...args: string[]): Promise<{ stdout: string }> {
+  return run("git", args).catch((error: unknown) => {
+    throw new UserError(
+      {
+        what: `git ${args[0] ?? ""} failed: ${messageOf(error).split("\n").slice(1).join(" ").trim()}`,
+        where: process.cwd(),
+        todo: "run it from the checkout that the stack is updated from; a shallow clone needs `git fetch --unshallow`",
+      },
+      { cause: error },
+    );
+  });
+}
+
+async function pulumi(project: string, options: Options, environment: NodeJS.ProcessEnv): Promise<number> {
+  const args = options.preview ? ["preview"] : ["up", ...(options.yes ? ["--yes", "--skip-preview"] : [])];
+  const child = spawn("pulumi", [...args, "--stack", options.stack, "--message", "evergreen rollback"], {
+    cwd: project,
+    env: environment,
+    stdio: "inherit",
+  });
+  const [code] = (await once(child, "exit")) as [number | null];
+  return code ?? 1;
+}

@@ -1,0 +1,151 @@
+import { ComponentResource, type ComponentResourceOptions, type Output, type Resource } from "@pulumi/pulumi";
+import type { local } from "@pulumi/command";
+import { order, type SlotOrder } from "../rollout/order.ts";
+import { environmentOf, variables, type Site } from "../rollout/step-environment.ts";
+import type { PoolPlan, SlotPlan } from "../rollout/types.ts";
+import { Slot } from "./slot.ts";
+import { seconds, step, type StepEnvironment } from "./step.ts";
+import type { Template, VmSite } from "./vm.ts";
+
+export interface NodePoolArgs {
+  cluster: string;
+  plan: PoolPlan;
+  /** What steps are told of the place that they work in. */
+  site: Site;
+  /** What VMs are connected to. */
+  vms: VmSite;
+  /** The template of an image. */
+  templateOf: (image: string) => Template;
+  /** Proxmox host of a node's VM: where it is, or where it shall be cloned. */
+  hostOf: (slot: SlotPlan) => string;
+  /** Tags of a node's VM. */
+  tagsOf: (slot: SlotPlan) => string[];
+  /** Nothing of the pool starts before these. */
+  after: Resource[];
+}
+
+/**
+ * A pool of nodes. What happens to it in this run was decided by the plan; here it becomes resources and edges:
+ *
+ *     Rollout -> VM(slot) -> Join(slot) -> [Gate] -> Handover(slot) -> Verify
+ */
+export class NodePool extends ComponentResource {
+  /** Every step that makes a node a member. */
+  readonly joins: local.Command[];
+  /** Ends when every slot of the plan serves and the soak that is waited for in this run is over. */
+  readonly verified: local.Command;
+  private readonly poolName: string;
+  private readonly args: NodePoolArgs;
+
+  constructor(name: string, args: NodePoolArgs, options?: ComponentResourceOptions) {
+    super("evergreen:index:NodePool", name, {}, options);
+    this.poolName = name;
+    this.args = args;
+    const rollout = this.rollout();
+    const { joins, handovers } = this.slots(rollout);
+    this.joins = joins;
+    this.verified = this.verify(rollout, [...joins, ...handovers]);
+    this.registerOutputs({});
+  }
+
+  /** Turns a change of plan into a fresh token: the engine alone would skip what a failed run left (docs/design.md, 4). */
+  private rollout(): local.Command {
+    return step(`${this.poolName}-rollout`, { create: "rollout", update: "rollout" }, this.poolEnvironment(), {
+      parent: this,
+      dependsOn: this.args.after,
+    });
+  }
+
+  /** Declares slots in an order in which everything that a slot waits for has been declared. */
+  private slots(rollout: local.Command): { joins: local.Command[]; handovers: local.Command[] } {
+    const orders = order(this.args.plan);
+    const slots = new Map<number, Slot>();
+    const handovers = new Map<number, local.Command>();
+    const gated = orders.filter((slot) => slot.gate);
+    for (const slotOrder of orders) {
+      const slot = this.slot(slotOrder, rollout, slots, handovers);
+      slots.set(slotOrder.slot, slot);
+      if (!slotOrder.gate) handovers.set(slotOrder.slot, slot.handover(pick(handovers, slotOrder.handover)));
+    }
+    const gate = this.gate(
+      rollout,
+      pick(
+        slots,
+        gated.map((slotOrder) => slotOrder.slot),
+      ),
+    );
+    for (const slotOrder of gated) {
+      const after = [...gate, ...pick(handovers, slotOrder.handover)];
+      const slot = slots.get(slotOrder.slot);
+      if (slot) handovers.set(slotOrder.slot, slot.handover(after));
+    }
+    return { joins: [...slots.values()].map((slot) => slot.join), handovers: [...handovers.values()] };
+  }
+
+  private slot(
+    slotOrder: SlotOrder,
+    rollout: local.Command,
+    slots: ReadonlyMap<number, Slot>,
+    handovers: ReadonlyMap<number, local.Command>,
+  ): Slot {
+    const { cluster, plan, site, vms, templateOf, hostOf, tagsOf, after } = this.args;
+    const slot = planned(plan, slotOrder.slot);
+    const { pool, role, strategy } = plan;
+    return new Slot(
+      `${this.poolName}-${slot.slot}`,
+      {
+        plan: slot,
+        vm: { template: templateOf(slot.generation.spec.image), host: hostOf(slot), tags: tagsOf(slot), site: vms },
+        environment: told(environmentOf({ cluster, site, pool, role, strategy, slot }), rollout.stdout),
+        timeouts: site.timeouts,
+        after: {
+          vm: [...after, rollout, ...pick(handovers, slotOrder.vm)],
+          join: pick(slots, slotOrder.join).map((before) => before.join),
+        },
+      },
+      { parent: this },
+    );
+  }
+
+  /** Blue-green: nobody leaves before everybody has come. Declared also when nothing moves, so that it is never new. */
+  private gate(rollout: local.Command, slots: Slot[]): local.Command[] {
+    if (this.args.plan.role !== "agent" || this.args.plan.strategy.kind !== "blueGreen") return [];
+    const verbs = { create: "gate", update: "gate" };
+    return [
+      step(`${this.poolName}-gate`, verbs, told(this.poolEnvironment(), rollout.stdout), {
+        parent: this,
+        dependsOn: [rollout, ...slots.map((slot) => slot.join)],
+        customTimeouts: seconds({ update: this.args.site.timeouts.gate }),
+      }),
+    ];
+  }
+
+  private verify(rollout: local.Command, after: Resource[]): local.Command {
+    const { plan, site } = this.args;
+    const verbs = { create: "verify", update: "verify" };
+    return step(`${this.poolName}-verify`, verbs, told(this.poolEnvironment(), rollout.stdout), {
+      parent: this,
+      dependsOn: after,
+      customTimeouts: seconds({ update: site.timeouts.gate + plan.strategy.soakSeconds }),
+    });
+  }
+
+  private poolEnvironment(): StepEnvironment {
+    const { cluster, site, plan } = this.args;
+    return environmentOf({ cluster, site, plan });
+  }
+}
+
+function told(environment: StepEnvironment, rollout: Output<string>): StepEnvironment {
+  return { ...environment, [variables.rollout]: rollout };
+}
+
+function pick<T>(declared: ReadonlyMap<number, T>, slots: readonly number[]): T[] {
+  return slots.flatMap((slot) => declared.get(slot) ?? []);
+}
+
+function planned(plan: PoolPlan, slot: number): SlotPlan {
+  const found = plan.slots.find((candidate) => candidate.slot === slot);
+  if (!found) throw new Error(`the order names slot ${slot} of ${plan.pool}, which the plan does not have`);
+  return found;
+}

@@ -1,0 +1,67 @@
+import { ComponentResource, type ComponentResourceOptions, type Resource } from "@pulumi/pulumi";
+import type { local } from "@pulumi/command";
+import type { VmLegacy } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
+import type { Timeouts } from "../rollout/step-environment.ts";
+import type { SlotPlan } from "../rollout/types.ts";
+import { seconds, step, type StepEnvironment } from "./step.ts";
+import { nodeVm, type NodeVmArgs } from "./vm.ts";
+
+export interface SlotArgs {
+  plan: SlotPlan;
+  vm: Omit<NodeVmArgs, "plan">;
+  /** What every step of this slot is told. */
+  environment: StepEnvironment;
+  timeouts: Timeouts;
+  after: {
+    /** The VM is not cloned before these. */
+    vm: Resource[];
+    /** The node does not join before these. */
+    join: Resource[];
+  };
+}
+
+/**
+ * One place in a pool. The VM and its join carry the node's name, so another generation is another resource and both
+ * exist while the slot is handed over. The handover carries the slot's name: an update of it is the replacement.
+ */
+export class Slot extends ComponentResource {
+  readonly vm: VmLegacy;
+  readonly join: local.Command;
+  private readonly args: SlotArgs;
+  private readonly slotName: string;
+
+  constructor(name: string, args: SlotArgs, options?: ComponentResourceOptions) {
+    super("evergreen:index:Slot", name, {}, options);
+    this.slotName = name;
+    this.args = args;
+    this.vm = nodeVm(args.plan.name, { ...args.vm, plan: args.plan }, { parent: this, dependsOn: args.after.vm });
+    this.join = this.declareJoin();
+    this.registerOutputs({});
+  }
+
+  /** Its delete retires the node if it still is a member: scale-in, a removed pool, what a failed run left. */
+  private declareJoin(): local.Command {
+    const { plan, environment, timeouts, after } = this.args;
+    const { agent, join, lease } = timeouts;
+    const verbs = { create: "join", update: "join", delete: "retire" };
+    return step(`${plan.name}-join`, verbs, environment, {
+      parent: this,
+      dependsOn: [this.vm, ...after.join],
+      customTimeouts: seconds({ update: lease + agent + join, delete: retirement(timeouts) }),
+    });
+  }
+
+  /** The step that gives the slot to its node and retires every other node of it. */
+  handover(after: Resource[]): local.Command {
+    const verbs = { create: "handover", update: "handover" };
+    return step(`${this.slotName}-handover`, verbs, this.args.environment, {
+      parent: this,
+      dependsOn: [this.join, ...after],
+      customTimeouts: seconds({ update: retirement(this.args.timeouts) }),
+    });
+  }
+}
+
+function retirement({ lease, drain, volumes, shutdown }: Timeouts): number {
+  return lease + drain + volumes + shutdown;
+}

@@ -1,0 +1,89 @@
+import type { CustomResourceOptions } from "@pulumi/pulumi";
+import { VmLegacy, type VmLegacyArgs } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
+import type { SlotPlan } from "../rollout/types.ts";
+
+/** Where node VMs live and what they are connected to. */
+export interface VmSite {
+  /** Proxmox pool that holds the node VMs; the token's rights end there. */
+  proxmoxPool: string;
+  /** Storage of disks and cloud-init drives. */
+  storage: string;
+  /** Network bridge. */
+  bridge: string;
+  /** Gateway of the node network, IPv4. Absent with DHCP. */
+  gateway?: string;
+  /** Prefix length of the node network. */
+  prefixLength: number;
+  /** Name servers written to the cloud-init drive. */
+  dnsServers: string[];
+}
+
+/** The template that a VM is cloned from. */
+export interface Template {
+  vmid: number;
+  /** Proxmox host that holds it. */
+  host: string;
+}
+
+export interface NodeVmArgs {
+  plan: SlotPlan;
+  template: Template;
+  /** Proxmox host for a new VM; a VM that exists stays where it is. */
+  host: string;
+  tags: string[];
+  site: VmSite;
+}
+
+/**
+ * Everything that a live VM may differ in without an update: steps own power (`started`, `onBoot`), Proxmox and its
+ * administrators own the place (`nodeName`), the clone is history (`clone`, `vmId`, `disks`). What is left is in the
+ * generation, so a change of it is another VM.
+ */
+const OWNED_BY_OTHERS = ["started", "onBoot", "vmId", "nodeName", "clone", "disks", "description", "protection"];
+
+/** A node's VM: a linked clone, powered off. The engine owns its existence, the steps own its power. */
+export function nodeVm(name: string, args: NodeVmArgs, options: CustomResourceOptions): VmLegacy {
+  return new VmLegacy(name, render(args), { ...options, ignoreChanges: OWNED_BY_OTHERS });
+}
+
+function render({ plan, template, host, tags, site }: NodeVmArgs): VmLegacyArgs {
+  const { spec } = plan.generation;
+  return {
+    name: plan.name,
+    vmId: plan.vmid,
+    nodeName: host,
+    poolId: site.proxmoxPool,
+    tags,
+    // One try: on a second one the provider takes "already exists" for success and owns the stranger.
+    clone: { vmId: template.vmid, nodeName: template.host, full: false, retries: 1 },
+    started: false,
+    onBoot: false,
+    rebootAfterUpdate: false,
+    stopOnDestroy: true,
+    purgeOnDestroy: true,
+    agent: { enabled: true, timeout: "15s", waitForIp: { disabled: true } },
+    cpu: { cores: spec.cores, type: "x86-64-v2-AES" },
+    memory: { dedicated: spec.memoryMiB },
+    operatingSystem: { type: "l26" },
+    scsiHardware: "virtio-scsi-single",
+    disks: [{ interface: "scsi0", datastoreId: site.storage, size: spec.diskGiB }],
+    // Without these two the provider sends a drive that a limited token may not set, and the boot order in random order.
+    cdrom: { fileId: "none", interface: "ide3" },
+    bootOrders: ["scsi0", "ide3"],
+    networkDevices: [{ bridge: site.bridge, model: "virtio" }],
+    initialization: {
+      datastoreId: site.storage,
+      interface: "ide2",
+      dns: { servers: site.dnsServers },
+      ipConfigs: [{ ipv4: ipv4(plan, site) }],
+    },
+  };
+}
+
+function ipv4(plan: SlotPlan, site: VmSite): { address: string; gateway?: string } {
+  if (plan.address === undefined) return { address: "dhcp" };
+  return {
+    address: `${plan.address}/${site.prefixLength}`,
+    ...(site.gateway === undefined ? {} : { gateway: site.gateway }),
+  };
+}

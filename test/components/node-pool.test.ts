@@ -1,0 +1,125 @@
+import assert from "node:assert/strict";
+import { generationOf, nodeName } from "../../rollout/generation.ts";
+import { defaultTimeouts } from "../../rollout/step-environment.ts";
+import type { NodeSpec, PoolPlan, Strategy } from "../../rollout/types.ts";
+import { graphOf, type Graph } from "../support/graph.ts";
+
+const spec: NodeSpec = { image: "ubuntu-v1.1.0", rke2: "v1.34.4+rke2r1", cores: 2, memoryMiB: 4096, diskGiB: 20 };
+const generation = generationOf(spec);
+const rolling: Strategy = { kind: "rolling", surge: 2, maxUnavailable: 1, soakSeconds: 0, onFailure: "hold" };
+
+/** A plan in which every slot in `moving` replaces a node. */
+function planOf(slots: number, moving: number[], strategy: Strategy, role: PoolPlan["role"] = "agent"): PoolPlan {
+  return {
+    pool: "workers",
+    role,
+    kind: "roll",
+    wanted: generation,
+    strategy,
+    slots: Array.from({ length: slots }, (_, slot) => ({
+      slot,
+      generation,
+      name: nodeName("demo", "workers", slot, generation.id),
+      vmid: 1100 + slot,
+      address: `10.0.0.${slot + 10}`,
+      creates: moving.includes(slot),
+      replaces: moving.includes(slot) ? [nodeName("demo", "workers", slot, "00000000")] : [],
+    })),
+    leaving: [],
+    verdict: { generation: generation.id, state: "proved" },
+    words: [],
+    digest: "d",
+  };
+}
+
+async function declare(plan: PoolPlan): Promise<Graph> {
+  const { NodePool } = await import("../../components/node-pool.ts");
+  return graphOf(
+    () =>
+      new NodePool("demo-workers", {
+        cluster: "demo",
+        plan,
+        site: {
+          registrationAddress: "10.0.0.5",
+          proxmoxPool: "nodes",
+          serverPool: "servers",
+          timeouts: defaultTimeouts,
+        },
+        vms: { proxmoxPool: "nodes", storage: "local", bridge: "vmbr0", prefixLength: 24, dnsServers: [] },
+        templateOf: () => ({ vmid: 9001, host: "pve1" }),
+        hostOf: () => "pve1",
+        tagsOf: (slot) => ["evergreen", `eg-slot-${slot.slot}`],
+        after: [],
+      }),
+  );
+}
+
+const vm = (slot: number): string => nodeName("demo", "workers", slot, generation.id);
+const join = (slot: number): string => `${vm(slot)}-join`;
+const handover = (slot: number): string => `demo-workers-${slot}-handover`;
+
+describe("a node pool", () => {
+  it("gives a slot to a node only after it joined, and joins it only after its VM exists", async () => {
+    const graph = await declare(planOf(2, [0, 1], rolling));
+    for (const slot of [0, 1]) {
+      assert.ok(graph.waitsFor(join(slot), vm(slot)));
+      assert.ok(graph.waitsFor(handover(slot), join(slot)));
+      assert.ok(graph.waitsFor("demo-workers-verify", handover(slot)));
+    }
+  });
+
+  it("keeps rolling within surge and maxUnavailable by edges alone", async () => {
+    const graph = await declare(planOf(4, [0, 1, 2, 3], rolling));
+    assert.ok(!graph.waitsFor(vm(1), handover(0)), "two surge VMs may be cloned at once");
+    assert.ok(graph.waitsFor(vm(2), handover(0)));
+    assert.ok(!graph.waitsFor(vm(2), handover(1)), "a sliding window, not a batch");
+    assert.ok(graph.waitsFor(handover(1), handover(0)), "one node out at a time");
+  });
+
+  it("lets nobody leave a blue-green pool before everybody has come", async () => {
+    const strategy: Strategy = { ...rolling, kind: "blueGreen", maxUnavailable: 2 };
+    const graph = await declare(planOf(4, [0, 1, 2, 3], strategy));
+    for (const slot of [0, 1, 2, 3]) {
+      assert.ok(graph.waitsFor("demo-workers-gate", join(slot)));
+      assert.ok(graph.waitsFor(handover(slot), "demo-workers-gate"));
+    }
+    assert.ok(!graph.waitsFor(handover(1), handover(0)));
+    assert.ok(graph.waitsFor(handover(2), handover(0)));
+  });
+
+  it("creates wide: slots without a predecessor wait for nothing of each other", async () => {
+    const graph = await declare(planOf(3, [], rolling));
+    for (const [a, b] of [
+      [0, 1],
+      [1, 2],
+      [2, 0],
+    ] as const)
+      assert.ok(!graph.waitsFor(handover(a), vm(b)) && !graph.waitsFor(vm(a), vm(b)));
+  });
+
+  it("joins servers one after the other while their VMs are cloned together", async () => {
+    const graph = await declare(planOf(3, [], rolling, "server"));
+    assert.ok(graph.waitsFor(join(1), join(0)) && graph.waitsFor(join(2), join(1)));
+    assert.ok(!graph.waitsFor(vm(1), join(0)));
+  });
+
+  it("runs every join and handover again when the plan changes", async () => {
+    const graph = await declare(planOf(2, [0], rolling));
+    for (const name of [join(0), join(1), handover(0), handover(1), "demo-workers-verify"])
+      assert.ok(graph.waitsFor(name, "demo-workers-rollout"), name);
+  });
+
+  it("tells no step a path or a secret, and no VM its power state or place", async () => {
+    const graph = await declare(planOf(1, [], rolling));
+    for (const resource of graph.resources)
+      assert.doesNotMatch(JSON.stringify(resource.inputs), /PVEAPIToken|\/work\/|\/home\/|K10/, resource.name);
+    const node = graph.named(vm(0));
+    for (const key of ["started", "onBoot", "vmId", "nodeName", "clone", "disks"])
+      assert.ok(node.ignoreChanges.includes(key), key);
+    assert.equal(
+      (node.inputs["clone"] as { retries: number }).retries,
+      1,
+      "on a second try the provider owns a stranger",
+    );
+  });
+});
