@@ -1,0 +1,27 @@
+import { anyone } from "../call.ts";
+import type { Call, Route } from "../call.ts";
+import { spec } from "../params.ts";
+import { knownPaths, privilegesOn } from "../permissions.ts";
+
+function shown(call: Call, path: string): Record<string, number> {
+  const rights = privilegesOn(call.dc, call.token, path);
+  return Object.fromEntries([...rights].map(([name, propagate]) => [name, propagate ? 1 : 0]));
+}
+
+/** What the asking token may do, by path. Paths without any right are left out. */
+function permissions(call: Call): Record<string, Record<string, number>> {
+  const path = call.params.get("path");
+  if (path !== undefined) return { [path]: shown(call, path) };
+  const all = knownPaths(call.dc).map((known) => [known, shown(call, known)] as const);
+  return Object.fromEntries(all.filter(([, rights]) => Object.keys(rights).length > 0));
+}
+
+export const accessRoutes: Route[] = [
+  {
+    method: "GET",
+    path: "access/permissions",
+    allow: anyone,
+    params: { path: spec.text, userid: spec.text },
+    run: permissions,
+  },
+];

@@ -1,0 +1,108 @@
+import { died, invalid } from "../answer.ts";
+import { anyone, perm } from "../call.ts";
+import type { Call, Route } from "../call.ts";
+import type { PveNode } from "../model.ts";
+import { spec, vmidSpec } from "../params.ts";
+import { mayAny } from "../permissions.ts";
+import { resourceRow } from "../status.ts";
+import { usedBytes } from "../storages.ts";
+
+function version({ dc }: Call) {
+  return dc.version === "8.4"
+    ? { release: "8.4", version: "8.4.21", repoid: "2606ac8572606ac8" }
+    : { release: "9.2", version: "9.2.0", repoid: "14a22df314a22df3" };
+}
+
+function nodeRow(node: PveNode, all: boolean) {
+  const fingerprint = Array.from({ length: 32 }, () => "00").join(":");
+  return {
+    node: node.name,
+    id: `node/${node.name}`,
+    type: "node",
+    status: node.reachable ? "online" : "offline",
+    level: "",
+    ssl_fingerprint: fingerprint,
+    ...(all && {
+      cpu: 0.05,
+      maxcpu: 16,
+      mem: 8 * 1024 ** 3,
+      maxmem: 128 * 1024 ** 3,
+      disk: 0,
+      maxdisk: 1024 ** 4,
+      uptime: 86_400,
+    }),
+  };
+}
+
+function nodes({ dc, token }: Call) {
+  return [...dc.nodes.values()].map((node) => nodeRow(node, mayAny(dc, token, `/nodes/${node.name}`, ["Sys.Audit"])));
+}
+
+function vmRows({ dc, token }: Call) {
+  return [...dc.vms.values()]
+    .sort((a, b) => a.vmid - b.vmid)
+    .filter((vm) => mayAny(dc, token, `/vms/${vm.vmid}`, ["VM.Audit"]))
+    .map((vm) => resourceRow(dc, vm));
+}
+
+function storageRows({ dc, token }: Call) {
+  return [...dc.storages.values()]
+    .filter((storage) => mayAny(dc, token, `/storage/${storage.id}`, ["Datastore.Audit", "Datastore.AllocateSpace"]))
+    .flatMap((storage) =>
+      [...dc.nodes.keys()].map((node) => ({
+        id: `storage/${node}/${storage.id}`,
+        type: "storage",
+        storage: storage.id,
+        node,
+        status: "available",
+        shared: storage.shared ? 1 : 0,
+        content: storage.content.join(","),
+        plugintype: storage.type,
+        disk: usedBytes(storage),
+        maxdisk: storage.total,
+      })),
+    );
+}
+
+function resources(call: Call) {
+  const { dc, token, params } = call;
+  const type = params.get("type");
+  const wants = (kind: string) => type === undefined || type === kind;
+  const pools = [...dc.pools.values()].filter((pool) => mayAny(dc, token, `/pool/${pool.id}`, ["Pool.Audit"]));
+  return [
+    ...(type === undefined ? pools.map((pool) => ({ id: `/pool/${pool.id}`, type: "pool", pool: pool.id })) : []),
+    ...(wants("vm") ? vmRows(call) : []),
+    ...(wants("node") ? nodes(call) : []),
+    ...(wants("storage") ? storageRows(call) : []),
+  ];
+}
+
+function nextId({ dc, params }: Call): string {
+  if (params.has("vmid")) {
+    const vmid = params.int("vmid");
+    if (dc.vms.has(vmid)) throw invalid({ vmid: `VM ${vmid} already exists` });
+    return String(vmid);
+  }
+  for (let vmid = 100; vmid < 1_000_000; vmid += 1) if (!dc.vms.has(vmid)) return String(vmid);
+  throw died("unable to get any free VMID in range [100, 1000000]");
+}
+
+function clock() {
+  const now = Math.floor(Date.now() / 1000);
+  return { timezone: "Etc/UTC", localtime: now, time: now };
+}
+
+export const clusterRoutes: Route[] = [
+  { method: "GET", path: "version", allow: anyone, params: {}, run: version },
+  { method: "GET", path: "nodes", allow: anyone, params: {}, run: nodes },
+  { method: "GET", path: "nodes/{node}/version", allow: anyone, params: {}, run: version },
+  { method: "GET", path: "nodes/{node}/time", allow: perm("/nodes/{node}", "Sys.Audit"), params: {}, run: clock },
+  { method: "GET", path: "cluster/nextid", allow: anyone, params: { vmid: vmidSpec }, run: nextId },
+  {
+    method: "GET",
+    path: "cluster/resources",
+    allow: anyone,
+    params: { type: { ...spec.text, enum: ["vm", "storage", "node", "sdn"] } },
+    run: resources,
+  },
+];

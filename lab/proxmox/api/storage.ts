@@ -1,0 +1,140 @@
+import { died, invalid } from "../answer.ts";
+import { fork, permAny } from "../call.ts";
+import type { Call, Route } from "../call.ts";
+import type { DataCentre } from "../data-centre.ts";
+import type { Storage, Volume } from "../model.ts";
+import { spec } from "../params.ts";
+import { mayAny, needAll, needAny } from "../permissions.ts";
+import { findVolume, parentName, pathOf, storageOf, usedBytes } from "../storages.ts";
+import { freeVolume } from "../volumes.ts";
+
+const seeing = ["Datastore.Audit", "Datastore.AllocateSpace"];
+
+function statusOf(storage: Storage) {
+  const used = usedBytes(storage);
+  return {
+    type: storage.type,
+    content: storage.content.join(","),
+    active: 1,
+    enabled: 1,
+    shared: storage.shared ? 1 : 0,
+    total: storage.total,
+    used,
+    avail: Math.max(0, storage.total - used),
+  };
+}
+
+function list({ dc, token, params }: Call) {
+  return [...dc.storages.values()]
+    .filter((storage) => mayAny(dc, token, `/storage/${storage.id}`, seeing))
+    .filter((storage) => !params.has("storage") || storage.id === params.get("storage"))
+    .filter((storage) =>
+      (params.get("content") ?? "").split(",").every((kind) => kind === "" || storage.content.includes(kind)),
+    )
+    .map((storage) => {
+      const status = statusOf(storage);
+      return { storage: storage.id, ...status, used_fraction: status.used / storage.total };
+    });
+}
+
+function status({ dc, params }: Call) {
+  const storage = dc.storages.get(params.text("storage"));
+  if (!storage) throw invalid({ storage: "No such storage." });
+  return statusOf(storage);
+}
+
+function row(storage: Storage, volume: Volume) {
+  const { volid, content, format, ctime } = volume;
+  const common = { volid, content, format, ctime };
+  // The list shows an import's file, its own page the disk in it.
+  if (content !== "images") return { ...common, size: content === "import" ? volume.used : volume.size };
+  return { ...common, size: volume.size, vmid: volume.vmid, used: volume.used, parent: parentName(storage, volume) };
+}
+
+function content(call: Call) {
+  const { dc, token, params } = call;
+  const storage = storageOf(dc, params.text("storage"));
+  return [...storage.volumes.values()]
+    .filter((volume) => !params.has("content") || volume.content === params.get("content"))
+    .filter((volume) => !params.has("vmid") || volume.vmid === Number(params.get("vmid")))
+    .filter(
+      (volume) =>
+        volume.content !== "images" ||
+        mayAny(dc, token, `/storage/${storage.id}`, ["Datastore.Allocate"]) ||
+        maySee(call, volume),
+    )
+    .map((volume) => row(storage, volume))
+    .sort((a, b) => (a.volid < b.volid ? -1 : 1));
+}
+
+function maySee({ dc, token }: Call, volume: Volume): boolean {
+  return volume.vmid !== undefined && mayAny(dc, token, `/vms/${volume.vmid}`, ["VM.Audit", "VM.Config.Disk"]);
+}
+
+function volid(call: Call): string {
+  const { params } = call;
+  const given = params.text("volume");
+  return given.includes(":") ? given : `${params.text("storage")}:${given}`;
+}
+
+function volume(call: Call) {
+  const { dc, token } = call;
+  const id = volid(call);
+  const storage = storageOf(dc, call.params.text("storage"));
+  const found = findVolume(dc, id);
+  if (found?.content === "images" && !maySee(call, found)) {
+    needAny(dc, token, `/storage/${storage.id}`, ["Datastore.Allocate"]);
+  }
+  if (!found) throw died(`volume_size_info on '${id}' failed - no format`);
+  return { path: pathOf(storage, id), size: found.size, used: found.used, format: found.format };
+}
+
+function ownedBy(dc: DataCentre, call: Call, found: Volume | undefined): boolean {
+  return found?.content === "images" && mayAny(dc, call.token, `/vms/${found.vmid ?? 0}`, ["VM.Config.Disk"]);
+}
+
+function remove(call: Call): string {
+  const { dc, token, params } = call;
+  const id = volid(call);
+  const storage = storageOf(dc, params.text("storage"));
+  if (!ownedBy(dc, call, findVolume(dc, id))) needAll(dc, token, `/storage/${storage.id}`, ["Datastore.Allocate"]);
+  return fork(call, "imgdel", storage.id, async (task) => {
+    if (!findVolume(dc, id)) task.say(`disk image '${pathOf(storage, id)}' does not exist`);
+    await freeVolume(dc, id, task);
+    task.say(`Removed volume '${id}'`);
+  });
+}
+
+const one = "nodes/{node}/storage/{storage}";
+
+export const storageRoutes: Route[] = [
+  {
+    method: "GET",
+    path: "nodes/{node}/storage",
+    allow: () => undefined,
+    params: { storage: spec.text, content: spec.text, enabled: spec.flag, format: spec.flag, target: spec.text },
+    run: list,
+  },
+  { method: "GET", path: `${one}/status`, allow: permAny("/storage/{storage}", ...seeing), params: {}, run: status },
+  {
+    method: "GET",
+    path: `${one}/content`,
+    allow: permAny("/storage/{storage}", ...seeing),
+    params: { content: spec.text, vmid: spec.integer },
+    run: content,
+  },
+  {
+    method: "GET",
+    path: `${one}/content/{volume}`,
+    allow: permAny("/storage/{storage}", ...seeing),
+    params: {},
+    run: volume,
+  },
+  {
+    method: "DELETE",
+    path: `${one}/content/{volume}`,
+    allow: () => undefined,
+    params: { delay: spec.integer },
+    run: remove,
+  },
+];

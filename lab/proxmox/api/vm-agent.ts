@@ -1,0 +1,153 @@
+import { died } from "../answer.ts";
+import { needAny } from "../permissions.ts";
+import { vmOf } from "../call.ts";
+import type { Call, Route } from "../call.ts";
+import { parseNic } from "../config/properties.ts";
+import type { Vm } from "../model.ts";
+import { spec } from "../params.ts";
+import type { Specs } from "../params.ts";
+import { agentAnswers } from "../power.ts";
+import type { Guest } from "../../types.ts";
+import { AgentError } from "../../types.ts";
+
+const maxContent = 61_440;
+
+/** Before 9 one privilege for all agent calls; since then one for each kind. */
+function agentPerm(kind: "Audit" | "FileRead" | "FileWrite"): (call: Call) => void {
+  return (call) => {
+    const now = [`VM.GuestAgent.${kind}`, "VM.GuestAgent.Unrestricted"];
+    const path = `/vms/${call.params.get("vmid") ?? ""}`;
+    needAny(call.dc, call.token, path, call.dc.version === "8.4" ? ["VM.Monitor"] : now);
+  };
+}
+
+/** @throws ApiError as Proxmox VE words it when no agent can be asked */
+async function agentOf(call: Call): Promise<{ guest: Guest; vm: Vm }> {
+  const vm = vmOf(call);
+  if (!vm.config.has("agent")) throw died("No QEMU guest agent configured");
+  if (!vm.power) throw died(`VM ${vm.vmid} is not running`);
+  if (!vm.power.agentChannel || !(await agentAnswers(call.dc, vm))) throw died("QEMU guest agent is not running");
+  return { guest: vm.power.guest, vm };
+}
+
+async function ask<T>(call: Call, question: (guest: Guest, vm: Vm) => T): Promise<T> {
+  const { guest, vm } = await agentOf(call);
+  try {
+    return question(guest, vm);
+  } catch (error) {
+    if (error instanceof AgentError) throw died(`Agent error: ${error.message}`);
+    throw error;
+  }
+}
+
+function nic(name: string, mac: string, addresses: { address: string; prefix: number; family: string }[]) {
+  return {
+    name,
+    "hardware-address": mac.toLowerCase(),
+    "ip-addresses": addresses.map(({ address, prefix, family }) => ({
+      "ip-address": address,
+      "ip-address-type": family,
+      prefix,
+    })),
+    statistics: Object.fromEntries(
+      ["rx", "tx"].flatMap((way) => ["bytes", "packets", "errs", "dropped"].map((what) => [`${way}-${what}`, 0])),
+    ),
+  };
+}
+
+function interfaces(guest: Guest, vm: Vm) {
+  const mac = parseNic(String(vm.config.get("net0") ?? "virtio=00:00:00:00:00:00")).mac;
+  const loopback = nic("lo", "00:00:00:00:00:00", [
+    { address: "127.0.0.1", prefix: 8, family: "ipv4" },
+    { address: "::1", prefix: 128, family: "ipv6" },
+  ]);
+  const others = guest.interfaces().map((found) => nic(found.name, found.mac || mac, found.addresses));
+  return { result: [loopback, ...others] };
+}
+
+/** The agent's text is bytes, one per character. */
+function bytesOf(content: string): Buffer {
+  // The range is Latin-1: what does not fit in a byte, Perl's base64 cannot encode.
+  if ([...content].some((letter) => (letter.codePointAt(0) ?? 0) > 255)) {
+    throw died("Wide character in subroutine entry at /usr/share/perl5/PVE/API2/Qemu/Agent.pm line 521.");
+  }
+  return Buffer.from(content, "latin1");
+}
+
+function decoded(content: string): Buffer {
+  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(content) || content.length % 4 !== 0) {
+    throw new AgentError("Base64 data contains invalid characters");
+  }
+  return Buffer.from(content, "base64");
+}
+
+function readFile(call: Call, guest: Guest): Record<string, unknown> {
+  const whole = guest.readFile(call.params.text("file"));
+  const content = whole.subarray(0, 16 * 1024 ** 2);
+  return {
+    content: content.toString("latin1"),
+    "bytes-read": content.length,
+    ...(content.length < whole.length && { truncated: 1 }),
+  };
+}
+
+async function writeFile(call: Call): Promise<null> {
+  const { params } = call;
+  const encode = !params.has("encode") || params.flag("encode");
+  const content = params.text("content");
+  const bytes = encode ? bytesOf(content) : undefined;
+  await ask(call, (guest) => guest.writeFile(params.text("file"), bytes ?? decoded(content)));
+  return null;
+}
+
+function agentRoute(
+  method: "GET" | "POST",
+  name: string,
+  kind: "Audit" | "FileRead" | "FileWrite",
+  params: Specs,
+  run: Route["run"],
+): Route {
+  return { method, path: `nodes/{node}/qemu/{vmid}/agent/${name}`, allow: agentPerm(kind), params, run };
+}
+
+function osInfo(call: Call) {
+  return ask(call, (_, vm) => {
+    const machine = call.dc.imageOf(vm);
+    const pretty = machine?.osImage ?? "";
+    return {
+      result: {
+        id: pretty.split(" ")[0]?.toLowerCase() ?? "",
+        name: pretty.split(" ")[0] ?? "",
+        "pretty-name": pretty,
+        version: pretty.split(" ").slice(1).join(" "),
+        "version-id": /\d+\.\d+/.exec(pretty)?.[0] ?? "",
+        machine: "x86_64",
+        "kernel-release": machine?.kernel ?? "",
+        "kernel-version": "#1 SMP PREEMPT_DYNAMIC",
+      },
+    };
+  });
+}
+
+export const vmAgentRoutes: Route[] = [
+  agentRoute("POST", "ping", "Audit", {}, (call) => ask(call, () => ({ result: {} }))),
+  agentRoute("GET", "network-get-interfaces", "Audit", {}, (call) => ask(call, interfaces)),
+  agentRoute("GET", "get-host-name", "Audit", {}, (call) =>
+    ask(call, (_, vm) => ({ result: { "host-name": String(vm.config.get("name") ?? "") } })),
+  ),
+  agentRoute("GET", "get-osinfo", "Audit", {}, osInfo),
+  agentRoute("GET", "file-read", "FileRead", { file: { type: "string", required: true } }, (call) =>
+    ask(call, (guest) => readFile(call, guest)),
+  ),
+  agentRoute(
+    "POST",
+    "file-write",
+    "FileWrite",
+    {
+      file: { type: "string", required: true },
+      content: { type: "string", required: true, maxLength: maxContent },
+      encode: spec.flag,
+    },
+    writeFile,
+  ),
+];

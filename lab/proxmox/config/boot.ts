@@ -1,0 +1,31 @@
+import type { Value, Vm } from "../model.ts";
+import { isCdrom, parseDrive } from "./properties.ts";
+
+function orderOf(config: ReadonlyMap<string, Value>): string[] | undefined {
+  const boot = config.get("boot");
+  const order = /^order=(.*)$/.exec(String(boot ?? ""))?.[1];
+  return order?.split(";").filter(Boolean);
+}
+
+/** A deleted drive leaves the boot order; adding it again does not bring it back. */
+export function removeFromBoot(vm: Vm, key: string): void {
+  const order = orderOf(vm.config);
+  if (!order?.includes(key)) return;
+  const rest = order.filter((device) => device !== key);
+  vm.config.set("boot", rest.length > 0 ? `order=${rest.join(";")}` : " ");
+}
+
+/** What a new VM boots from when it does not say: first disk, first CD drive, first NIC. */
+export function defaultBoot(config: ReadonlyMap<string, Value>): string {
+  const kinds = ["scsi", "virtio", "sata", "ide"];
+  const drives = kinds.flatMap((kind) =>
+    [...config.keys()].filter((key) => new RegExp(`^${kind}\\d+$`).test(key)).sort(),
+  );
+  const cdrom = (key: string) => isCdrom(parseDrive(String(config.get(key) ?? "")));
+  const devices = [
+    drives.find((key) => !cdrom(key)),
+    drives.find((key) => cdrom(key)),
+    [...config.keys()].filter((key) => /^net\d+$/.test(key)).sort()[0],
+  ].filter((device) => device !== undefined);
+  return devices.length > 0 ? `order=${devices.join(";")}` : " ";
+}

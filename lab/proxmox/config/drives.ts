@@ -1,0 +1,142 @@
+import { died, invalid } from "../answer.ts";
+import type { DataCentre } from "../data-centre.ts";
+import type { Token, Vm, Volume } from "../model.ts";
+import { mayAny, needAll, needAny } from "../permissions.ts";
+import { findVolume, keepsFiles, pathOf, storageIdOf, storageOf } from "../storages.ts";
+import type { Task } from "../tasks.ts";
+import { allocate, allocateCloudInit, copyDisk, makeBase, sizeOption } from "../volumes.ts";
+import type { Drive } from "./properties.ts";
+import { isCdrom, isCloudInitDrive, parseDrive, parseSize, printDrive, printSize } from "./properties.ts";
+
+/** Parts of `STORAGE:GIB`; undefined when it names an existing volume. */
+function newDisk(file: string): { storage: string; gib: number } | undefined {
+  const [, storage, gib] = /^([^:/]+):(\d+(?:\.\d+)?)$/.exec(file) ?? [];
+  return storage === undefined ? undefined : { storage, gib: Number(gib) };
+}
+
+function storageNamed(file: string): string | undefined {
+  return /^([^:/]+):/.exec(file)?.[1];
+}
+
+/** @throws ApiError 400 for a drive that cannot be read */
+export function checkDriveSyntax(key: string, value: string): void {
+  const drive = parseDrive(value);
+  const size = drive.options.get("size");
+  if (drive.file === "" || (size !== undefined && parseSize(size) === undefined)) {
+    throw invalid({ [key]: "invalid format - format error\nfile: property is missing and it is not optional\n" });
+  }
+}
+
+/** What a token needs for a drive: on the VM for its kind, on the storage for its place. */
+export function checkDriveAccess(dc: DataCentre, token: Token, vmid: number, value: string): void {
+  const drive = parseDrive(value);
+  if (drive.file === "none") return;
+  if (drive.file === "cdrom") return needAll(dc, token, "/", ["Sys.Console"]);
+  const source = drive.options.get("import-from");
+  if (source?.startsWith("/")) throw died("Only root can pass arbitrary filesystem paths.");
+  const storage = storageNamed(drive.file);
+  if (storage === undefined) throw died("Only root can pass arbitrary filesystem paths.");
+  storageOf(dc, storage);
+  if (isCloudInitDrive(drive) || newDisk(drive.file)) {
+    needAll(dc, token, `/storage/${storage}`, ["Datastore.AllocateSpace"]);
+  } else if (!isOwn(drive.file, vmid)) {
+    needAny(dc, token, `/storage/${storage}`, ["Datastore.Audit", "Datastore.AllocateSpace"]);
+  }
+  if (source !== undefined) {
+    const from = storageNamed(source) ?? "";
+    storageOf(dc, from);
+    if (!mayAny(dc, token, `/storage/${from}`, ["Datastore.Audit", "Datastore.AllocateSpace"])) {
+      needAny(dc, token, `/storage/${from}`, ["Datastore.Audit", "Datastore.AllocateSpace"]);
+    }
+  }
+}
+
+function isOwn(volid: string, vmid: number): boolean {
+  return new RegExp(`(vm|base)-${vmid}-`).test(volid.split("/").pop() ?? "");
+}
+
+async function importDisk(
+  dc: DataCentre,
+  vm: Vm,
+  drive: Drive,
+  source: string,
+  task: Task | undefined,
+): Promise<Volume> {
+  const image = findVolume(dc, source);
+  const storage = storageOf(dc, storageNamed(drive.file) ?? "");
+  if (!image) throw died(`failed to stat '${pathOf(storageOf(dc, storageIdOf(source)), source)}'`);
+  if (!task) throw new Error("an import needs a task");
+  task.say(`create full clone of drive (${source})`);
+  return copyDisk(dc, image, { storage, vmid: vm.vmid, format: drive.options.get("format") }, task);
+}
+
+/** Makes the disk that a drive asks for. @returns the drive with its volume */
+async function realise(dc: DataCentre, vm: Vm, drive: Drive, task: Task | undefined): Promise<Drive> {
+  const wanted = newDisk(drive.file);
+  const source = drive.options.get("import-from");
+  if (isCloudInitDrive(drive) && drive.file.endsWith(":cloudinit")) {
+    const volume = await allocateCloudInit(dc, storageOf(dc, storageNamed(drive.file) ?? ""), vm.vmid, task);
+    return { file: volume.volid, options: new Map([["media", "cdrom"]]) };
+  }
+  const options = new Map(drive.options);
+  if (wanted) {
+    const size = Math.round(wanted.gib * 1024 ** 3);
+    let volume =
+      source === undefined
+        ? await allocate(dc, storageOf(dc, wanted.storage), vm.vmid, { size, format: options.get("format") }, task)
+        : await importDisk(dc, vm, drive, source, task);
+    if (vm.config.get("template") === 1) volume = await makeBase(dc, volume, task);
+    options.delete("format");
+    options.delete("import-from");
+    options.set("size", sizeOption(volume));
+    return { file: volume.volid, options };
+  }
+  return existing(dc, drive, options);
+}
+
+/** A drive that names what is there already. */
+function existing(dc: DataCentre, drive: Drive, options: Map<string, string>): Drive {
+  if (drive.file === "none" || drive.file === "cdrom") return { file: drive.file, options };
+  const volume = findVolume(dc, drive.file);
+  if (!volume) throw died(`volume '${drive.file}' does not exist`);
+  if (volume.content === "iso") options.set("size", printSize(volume.size));
+  else if (!isCloudInitDrive(drive)) options.set("size", sizeOption(volume));
+  return { file: drive.file, options };
+}
+
+/**
+ * Makes the volumes that a drive option asks for.
+ * @param task whose log tells about it; absent for a synchronous request
+ * @returns the option's value as the configuration keeps it
+ */
+export async function makeDrive(dc: DataCentre, vm: Vm, key: string, value: string, task?: Task): Promise<string> {
+  const asked = parseDrive(value);
+  const printed = printDrive(await realise(dc, vm, asked, task));
+  if (newDisk(asked.file) || asked.file.endsWith(":cloudinit"))
+    task?.say(`${key}: successfully created disk '${printed}'`);
+  return printed;
+}
+
+/** Volume ids that belong to the VM, by the drives of its configuration. */
+export function ownVolumes(dc: DataCentre, vm: Vm): string[] {
+  const volids = [...vm.config]
+    .filter(([key]) => /^(ide|sata|scsi|virtio|efidisk|tpmstate|unused)\d+$/.test(key))
+    .map(([, value]) => parseDrive(String(value)).file);
+  return volids.filter((volid) => volid.includes(":") && isOwn(volid, vm.vmid) && storageKnown(dc, volid));
+}
+
+function storageKnown(dc: DataCentre, volid: string): boolean {
+  return dc.storages.has(storageIdOf(volid));
+}
+
+/** The privilege on the VM that a drive needs. */
+export function drivePrivilege(value: string): "VM.Config.CDROM" | "VM.Config.Disk" {
+  return isCdrom(parseDrive(value)) ? "VM.Config.CDROM" : "VM.Config.Disk";
+}
+
+/** True when the storage can hold linked clones of this volume. */
+export function canLink(dc: DataCentre, volid: string): boolean {
+  const storage = storageOf(dc, storageIdOf(volid));
+  const able = keepsFiles(storage) || ["lvmthin", "zfspool", "rbd"].includes(storage.type);
+  return able && /(^|[:/])base-\d+-/.test(volid.split("/").pop() ?? "");
+}

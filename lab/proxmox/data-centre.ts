@@ -1,0 +1,238 @@
+import { randomUUID } from "node:crypto";
+import { EventEmitter } from "node:events";
+import type { GuestHost, ImageContent, Profile } from "../types.ts";
+import { FileLock } from "./locks.ts";
+import type { Grant, Pool, PveNode, Storage, Token, Value, Vm, VmEvent } from "./model.ts";
+import { knownPrivileges } from "./permissions.ts";
+import { findVolume, newStorage, usedBytes } from "./storages.ts";
+import { Tasks } from "./tasks.ts";
+import { bootDrive, seeVm } from "./status.ts";
+import { timingOf } from "./timing.ts";
+import type { Timing } from "./timing.ts";
+
+export interface DataCentreOptions {
+  profile: Profile;
+  /** Starts the guests of VMs that are powered on. */
+  guests: GuestHost;
+  /** @default "8.4" */
+  version?: "8.4" | "9.2";
+  /** Built-in waits; what is absent comes from the profile. */
+  timing?: Partial<Timing>;
+}
+
+/** A request as fault hooks and the access log see it. */
+export interface Request {
+  method: string;
+  /** Path below `/api2/json/`, decoded. */
+  path: string;
+  /** Its pattern: `nodes/{node}/qemu/{vmid}/config`; the path itself when nothing matches. */
+  endpoint: string;
+  /** Token id; undefined when there is none. */
+  token: string | undefined;
+  params: ReadonlyMap<string, string>;
+}
+
+/** What a fault hook wants instead of the usual answer. */
+export interface Fault {
+  /** Milliseconds to wait first. */
+  delay?: number;
+  /** Answers this status and reason phrase, e.g. 595 "Connection timed out". */
+  answer?: { status: number; reason: string };
+  /** Cuts the connection without an answer. */
+  drop?: boolean;
+}
+
+/** Consulted before a request has any effect, and again after its effect and before its answer. */
+export type FaultHook = (moment: "before" | "after", request: Request) => Fault | undefined;
+
+export interface AccessLogEntry extends Request {
+  status: number;
+  reason: string;
+  milliseconds: number;
+}
+
+/** A Proxmox VE cluster in memory. `serve` puts its API on a port. */
+export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
+  readonly profile: Profile;
+  readonly timing: Timing;
+  readonly guests: GuestHost;
+  version: "8.4" | "9.2";
+  readonly nodes = new Map<string, PveNode>();
+  readonly storages = new Map<string, Storage>();
+  readonly pools = new Map<string, Pool>();
+  readonly vms = new Map<number, Vm>();
+  readonly tokens = new Map<string, Token>();
+  readonly grants: Grant[] = [];
+  readonly roles = new Map<string, string[]>();
+  readonly users = new Set<string>();
+  readonly tasks = new Tasks();
+  /** Requests since the start: by token id, by `METHOD endpoint`. */
+  readonly requests = { total: 0, byToken: new Map<string, number>(), byEndpoint: new Map<string, number>() };
+  fault: FaultHook | undefined;
+  accessLog: ((entry: AccessLogEntry) => void) | undefined;
+  private readonly statistics: NodeJS.Timeout | undefined;
+
+  constructor(options: DataCentreOptions) {
+    super();
+    this.profile = options.profile;
+    this.timing = { ...timingOf(options.profile), ...options.timing };
+    this.guests = options.guests;
+    this.version = options.version ?? "8.4";
+    if (this.timing.statusInterval > 0) {
+      this.statistics = setInterval(() => this.see(), this.timing.statusInterval).unref();
+    }
+  }
+
+  /** Renews the statistics behind cluster/resources, as pvestatd does now and then. */
+  see(): void {
+    for (const vm of this.vms.values()) vm.seen = seeVm(this, vm);
+  }
+
+  addNode(name: string, options: Partial<Omit<PveNode, "name">> = {}): PveNode {
+    const node = { name, reachable: true, bridges: ["vmbr0"], ...options };
+    this.nodes.set(name, node);
+    return node;
+  }
+
+  addStorage(id: string, options: Partial<Storage> = {}): Storage {
+    const storage = newStorage(id, options);
+    this.storages.set(id, storage);
+    return storage;
+  }
+
+  addPool(id: string, comment?: string): Pool {
+    const pool: Pool = { id, comment, vms: new Set(), storages: new Set() };
+    this.pools.set(id, pool);
+    return pool;
+  }
+
+  /**
+   * @param id `USER@REALM!NAME`
+   * @param options.secret the token's UUID; absent: a new one
+   * @param options.root may do everything
+   */
+  addToken(id: string, options: { secret?: string; root?: boolean } = {}): Token {
+    const token = { id, secret: options.secret ?? randomUUID(), root: options.root ?? false };
+    this.tokens.set(id, token);
+    return token;
+  }
+
+  /** What a client sends: `USER@REALM!NAME=UUID`. */
+  credential(id: string): string {
+    const token = this.tokens.get(id);
+    if (!token) throw new Error(`no token ${id}`);
+    return `${token.id}=${token.secret}`;
+  }
+
+  revokeToken(id: string): void {
+    this.tokens.delete(id);
+  }
+
+  /** Gives privileges on a path; replaces what this token had on exactly that path in that role. */
+  grant(
+    who: string,
+    path: string,
+    privileges: readonly string[],
+    options: { propagate?: boolean; role?: string } = {},
+  ) {
+    const unknown = privileges.filter((name) => !knownPrivileges(this.version).includes(name));
+    if (unknown.length > 0) throw new Error(`Proxmox VE ${this.version} has no privilege ${unknown.join(", ")}`);
+    const role = options.role ?? "Custom";
+    this.ungrant(who, path, role);
+    this.grants.push({ who, path, role, privileges: new Set(privileges), propagate: options.propagate ?? true });
+  }
+
+  /** Takes away what a token has on exactly this path. */
+  ungrant(who: string, path: string, role?: string): void {
+    const kept = this.grants.filter(
+      (grant) => grant.who !== who || grant.path !== path || (role !== undefined && grant.role !== role),
+    );
+    this.grants.splice(0, this.grants.length, ...kept);
+  }
+
+  /** Takes a privilege away from a token, wherever it has it. */
+  removePrivilege(who: string, privilege: string): void {
+    for (const grant of this.grants) if (grant.who === who) grant.privileges.delete(privilege);
+  }
+
+  /** A VM with its lock, without any volume. */
+  addVm(node: string, vmid: number, config: Iterable<[string, Value]> = []): Vm {
+    const vm: Vm = {
+      vmid,
+      node,
+      config: new Map(config),
+      pending: new Map(),
+      lock: this.configLock(vmid),
+      power: undefined,
+      seen: undefined,
+    };
+    this.vms.set(vmid, vm);
+    return vm;
+  }
+
+  private readonly locks = new Map<number, FileLock>();
+
+  /** The lock file belongs to the id, not to the VM: it is there before and after it. */
+  configLock(vmid: number): FileLock {
+    const lock = this.locks.get(vmid) ?? FileLock.file(`/var/lock/qemu-server/lock-${vmid}.conf`);
+    this.locks.set(vmid, lock);
+    return lock;
+  }
+
+  poolOf(vmid: number): Pool | undefined {
+    return [...this.pools.values()].find((pool) => pool.vms.has(vmid));
+  }
+
+  /** What is installed on the disk that a VM boots from. */
+  imageOf(vm: Vm): ImageContent | undefined {
+    const volid = bootDrive(vm.config);
+    return volid === undefined ? undefined : findVolume(this, volid)?.image;
+  }
+
+  tell(kind: VmEvent["kind"], vm: Vm, token: string): void {
+    this.emit("vm", { kind, vmid: vm.vmid, name: String(vm.config.get("name") ?? ""), token });
+  }
+
+  /** What there is, for a status page. */
+  snapshot() {
+    return {
+      version: this.version,
+      profile: this.profile.name,
+      requests: this.requests.total,
+      runningTasks: this.tasks.running().map((task) => task.upid),
+      vms: [...this.vms.values()]
+        .sort((a, b) => a.vmid - b.vmid)
+        .map((vm) => ({
+          vmid: vm.vmid,
+          node: vm.node,
+          name: String(vm.config.get("name") ?? ""),
+          pool: this.poolOf(vm.vmid)?.id,
+          template: vm.config.get("template") === 1,
+          running: vm.power !== undefined,
+          agentUp: vm.power?.guest.agentUp ?? false,
+          tags: String(vm.config.get("tags") ?? "")
+            .split(";")
+            .filter(Boolean),
+        })),
+      storages: [...this.storages.values()].map((storage) => ({
+        id: storage.id,
+        used: usedBytes(storage),
+        total: storage.total,
+        volumes: storage.volumes.size,
+      })),
+    };
+  }
+
+  /** Powers everything off and stops the statistics. */
+  async close(): Promise<void> {
+    clearInterval(this.statistics);
+    for (const task of this.tasks.running()) task.cancel();
+    await Promise.all(this.tasks.running().map((task) => task.done));
+    await Promise.all(
+      [...this.vms.values()].map(async (vm) => {
+        await vm.power?.guest.powerOff();
+        vm.power = undefined;
+      }),
+    );
+  }
+}

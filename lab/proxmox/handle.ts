@@ -1,0 +1,107 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { ApiError, died, invalid, notImplemented } from "./answer.ts";
+import type { Call, Route } from "./call.ts";
+import { optionOf } from "./config/options.ts";
+import type { DataCentre } from "./data-centre.ts";
+import type { Token } from "./model.ts";
+import { Params, spec, verify, vmidSpec } from "./params.ts";
+import type { Spec } from "./params.ts";
+import { findRoute } from "./routes.ts";
+
+/** A request as it came over the wire. */
+export interface Incoming {
+  method: string;
+  /** Below `/api2/json/`, decoded, without a trailing slash. */
+  path: string;
+  params: [string, string][];
+  authorization: string | undefined;
+  upload?: { filename: string; content: Buffer };
+}
+
+export interface Answer {
+  status: number;
+  reason: string;
+  /** Undefined: no body at all. */
+  body: Record<string, unknown> | undefined;
+}
+
+/** Held back, as Proxmox VE does with everyone it does not know. */
+async function unauthorised(dc: DataCentre, reason: string): Promise<never> {
+  await delay(dc.timing.authDelay);
+  throw new ApiError(401, reason, { bodyless: true });
+}
+
+/** Who asks, by `PVEAPIToken=USER@REALM!ID=UUID`. */
+async function authenticate(dc: DataCentre, authorization: string | undefined): Promise<Token> {
+  const credential = /^PVEAPIToken=(.*)$/.exec(authorization ?? "")?.[1];
+  if (credential === undefined) return unauthorised(dc, "No ticket");
+  const at = credential.lastIndexOf("=");
+  const token = dc.tokens.get(credential.slice(0, at));
+  if (token?.secret !== credential.slice(at + 1)) return unauthorised(dc, "Authentication failed!");
+  return token;
+}
+
+/** The token id that a request claims, for counters and logs. */
+export function claimedToken(authorization: string | undefined): string | undefined {
+  return /^PVEAPIToken=([^=]*)/.exec(authorization ?? "")?.[1];
+}
+
+function collect(incoming: Incoming, places: Record<string, string>): Params {
+  const params = new Params();
+  for (const [name, value] of incoming.params) {
+    if (name in places) throw invalid({ [name]: "duplicate parameter (already defined in URI)" });
+    params.set(name, value);
+  }
+  for (const [name, value] of Object.entries(places)) params.set(name, value);
+  return params;
+}
+
+/** A node that nobody knows, or that does not answer. */
+function checkNode(dc: DataCentre, name: string | undefined): void {
+  if (name === undefined) return;
+  const node = dc.nodes.get(name);
+  const why = `failed to get address info for: ${name}: Temporary failure in name resolution`;
+  if (!node) throw died(`hostname lookup '${name}' failed - ${why}`);
+  if (!node.reachable) throw new ApiError(595, "Network is unreachable", { bodyless: true });
+}
+
+function specFinder(route: Route, places: Record<string, string>): (name: string) => Spec | undefined {
+  return (name) => {
+    if (Object.hasOwn(route.params, name)) return route.params[name];
+    if (name === "vmid" && name in places) return vmidSpec;
+    if (name in places) return spec.text;
+    return route.vmOptions ? optionOf(name)?.spec : undefined;
+  };
+}
+
+async function run(dc: DataCentre, incoming: Incoming): Promise<Answer> {
+  const token = await authenticate(dc, incoming.authorization);
+  const found = findRoute(incoming.method, incoming.path);
+  if (!found) {
+    // A path below a node goes to that node first, which may be the one that does not exist.
+    checkNode(dc, /^nodes\/([^/]+)\/./.exec(incoming.path)?.[1]);
+    throw notImplemented(incoming.method, incoming.path);
+  }
+  const { route, places } = found;
+  const params = collect(incoming, places);
+  const call: Call = { dc, token, params, extra: {}, ...(incoming.upload && { upload: incoming.upload }) };
+  route.allow(call);
+  checkNode(dc, places["node"]);
+  const required = Object.entries(route.params).flatMap(([name, { required: must }]) => (must ? [name] : []));
+  verify(params, specFinder(route, places), required);
+  const data = await route.run(call);
+  return { status: 200, reason: "OK", body: { data, ...call.extra } };
+}
+
+/** What Proxmox VE answers to a request; never throws. */
+export async function handle(dc: DataCentre, incoming: Incoming): Promise<Answer> {
+  try {
+    return await run(dc, incoming);
+  } catch (error) {
+    const failure = error instanceof ApiError ? error : died(`internal error: ${String(error)}`);
+    const { status, message, errors, bodyless } = failure;
+    if (bodyless) return { status, reason: message, body: undefined };
+    const text = status === 501 ? message : `${message}\n`;
+    return { status, reason: message, body: { data: null, message: text, ...(errors && { errors }) } };
+  }
+}

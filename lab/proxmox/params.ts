@@ -1,0 +1,109 @@
+import { invalid } from "./answer.ts";
+
+/** What a parameter must look like. */
+export interface Spec {
+  type: "string" | "integer" | "number" | "boolean";
+  required?: boolean;
+  enum?: readonly string[];
+  /** Characters. */
+  maxLength?: number;
+  minimum?: number;
+  maximum?: number;
+  /** @returns what is wrong, or undefined */
+  format?: (value: string) => string | undefined;
+}
+
+export type Specs = Record<string, Spec>;
+
+const text: Spec = { type: "string" };
+const flag: Spec = { type: "boolean" };
+const integer: Spec = { type: "integer" };
+
+/** Shorthands for parameter tables. */
+export const spec = { text, flag, integer };
+
+export function vmidFormat(value: string): string | undefined {
+  return /^[1-9][0-9]{2,8}$/.test(value) ? undefined : "invalid format - value does not look like a valid VM ID\n";
+}
+
+export function dnsName(value: string): string | undefined {
+  const label = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?";
+  return new RegExp(`^${label}(?:\\.${label})*$`).test(value)
+    ? undefined
+    : "invalid format - value does not look like a valid DNS name\n";
+}
+
+/** A VM's id, in a path or as a parameter. */
+export const vmidSpec: Spec = { type: "integer", format: vmidFormat };
+
+/** A boolean as Proxmox VE reads it; undefined when it is none. */
+export function parseFlag(value: string): boolean | undefined {
+  if (/^(1|on|yes|true)$/i.test(value)) return true;
+  if (/^(0|off|no|false)$/i.test(value)) return false;
+  return undefined;
+}
+
+function wrongType(spec: Spec, value: string): boolean {
+  if (spec.type === "integer") return !/^[+-]?\d+$/.test(value);
+  if (spec.type === "number") return !/^[+-]?\d+(\.\d+)?$/.test(value);
+  return spec.type === "boolean" && parseFlag(value) === undefined;
+}
+
+/** What is wrong with a value; undefined: nothing. */
+export function problemOf(spec: Spec, value: string): string | undefined {
+  const shape = spec.format?.(value);
+  if (shape !== undefined) return shape;
+  if (wrongType(spec, value)) return `type check ('${spec.type}') failed - got '${value}'`;
+  if (spec.enum && !spec.enum.includes(value)) {
+    return `value '${value}' does not have a value in the enumeration '${spec.enum.join(", ")}'`;
+  }
+  if (spec.maxLength !== undefined && value.length > spec.maxLength) {
+    return `value may only be ${spec.maxLength} characters long`;
+  }
+  if (spec.minimum !== undefined && Number(value) < spec.minimum) {
+    return `value must have a minimum value of ${spec.minimum}`;
+  }
+  if (spec.maximum !== undefined && Number(value) > spec.maximum) {
+    return `value must have a maximum value of ${spec.maximum}`;
+  }
+  return undefined;
+}
+
+/**
+ * Checks the parameters of a request against its table.
+ * @param find the spec of a name; undefined: not in the schema
+ * @throws ApiError 400 with a text per parameter
+ */
+export function verify(given: Params, find: (name: string) => Spec | undefined, required: readonly string[]): void {
+  const errors: Record<string, string> = {};
+  for (const [name, value] of given) {
+    const found = find(name);
+    const problem = found
+      ? problemOf(found, value)
+      : "property is not defined in schema and the schema does not allow additional properties";
+    if (problem !== undefined) errors[name] = problem;
+  }
+  for (const name of required) {
+    if (!given.has(name)) errors[name] = "property is missing and it is not optional";
+  }
+  if (Object.keys(errors).length > 0) throw invalid(errors);
+}
+
+/** The parameters of a request, from path, query and body. */
+export class Params extends Map<string, string> {
+  /** @throws when a required parameter was not verified first: a defect of the emulator */
+  text(name: string): string {
+    const value = this.get(name);
+    if (value === undefined) throw new Error(`parameter ${name} was not verified`);
+    return value;
+  }
+
+  int(name: string): number {
+    return Number(this.text(name));
+  }
+
+  /** False when absent. */
+  flag(name: string): boolean {
+    return parseFlag(this.get(name) ?? "0") ?? false;
+  }
+}

@@ -1,0 +1,191 @@
+import { died } from "./answer.ts";
+import { loadVm } from "./call.ts";
+import { checkSnippets } from "./api/vm-config.ts";
+import { agentEnabled, parseDrive, parseNic, parseProperties } from "./config/properties.ts";
+import { applyPending, cloudInitDrive } from "./config/store.ts";
+import { checkLock } from "./config/update.ts";
+import type { DataCentre } from "./data-centre.ts";
+import type { Vm, Volume } from "./model.ts";
+import { bootDrive, cpuCount, memoryBytes } from "./status.ts";
+import { findVolume } from "./storages.ts";
+import type { Task } from "./tasks.ts";
+import type { CloudInit, Guest } from "../types.ts";
+import { setTimeout as delay } from "node:timers/promises";
+
+/** A machine with nothing to boot: powered, but nobody is at home. */
+const nobody: Guest = {
+  agentUp: false,
+  interfaces: () => [],
+  readFile: () => Buffer.alloc(0),
+  writeFile: () => undefined,
+  shutdown: () => new Promise<void>(() => undefined),
+  powerOff: () => Promise.resolve(),
+};
+
+/** What cloud-init finds on its drive. */
+function cloudInitOf(vm: Vm): CloudInit {
+  const drive = cloudInitDrive(vm.config);
+  const network = parseProperties(drive === undefined ? "" : String(vm.config.get("ipconfig0") ?? ""));
+  const ip = network.get("ip");
+  return {
+    hostname: String(vm.config.get("name") ?? `VM${vm.vmid}`),
+    address: ip === undefined || ip === "dhcp" ? undefined : ip.split("/")[0],
+    gateway: network.get("gw"),
+  };
+}
+
+function boot(dc: DataCentre, vm: Vm): Guest {
+  const volid = bootDrive(vm.config);
+  const volume: Volume | undefined = volid === undefined ? undefined : findVolume(dc, volid);
+  if (!volume?.image) return nobody;
+  return dc.guests.boot({
+    vmid: vm.vmid,
+    name: String(vm.config.get("name") ?? `VM ${vm.vmid}`),
+    uuid: parseProperties(String(vm.config.get("smbios1") ?? "")).get("uuid") ?? "",
+    cores: cpuCount(vm.config),
+    memoryMiB: memoryBytes(vm.config) / 1024 ** 2,
+    image: volume.image,
+    cloudInit: cloudInitOf(vm),
+    disk: volume.files,
+  });
+}
+
+function checkDevices(dc: DataCentre, vm: Vm, task: Task): void {
+  const bridges = dc.nodes.get(vm.node)?.bridges ?? [];
+  for (const [key, value] of vm.config) {
+    if (parseDrive(String(value)).file === "cdrom" && /^(ide|sata|scsi)\d+$/.test(key)) {
+      task.warn("no physical CD-ROM available, ignoring");
+    }
+    const bridge = /^net\d+$/.test(key) ? parseNic(String(value)).bridge : undefined;
+    if (bridge === undefined || bridges.includes(bridge)) continue;
+    task.say(`bridge '${bridge}' does not exist`);
+    task.say(
+      `qemu-system-x86_64: -netdev type=tap,id=${key},ifname=tap${vm.vmid}i${key.slice(3)},` +
+        "script=/usr/libexec/qemu-server/pve-bridge,downscript=/usr/libexec/qemu-server/pve-bridgedown: " +
+        "network script /usr/libexec/qemu-server/pve-bridge failed with status 512",
+    );
+    throw died("start failed: QEMU exited with code 1");
+  }
+}
+
+function switchOn(dc: DataCentre, vm: Vm, token: string): void {
+  vm.power = {
+    guest: boot(dc, vm),
+    pid: dc.tasks.nextPid(),
+    since: performance.now(),
+    paused: false,
+    agentChannel: agentEnabled(vm.config.get("agent")),
+  };
+  dc.tell("started", vm, token);
+}
+
+/** The work of a start task, under the VM's lock. */
+export async function startVm(dc: DataCentre, node: string, vmid: number, task: Task, token: string): Promise<void> {
+  await dc.configLock(vmid).hold(
+    "exclusive",
+    dc.timing.lockWait,
+    async () => {
+      const vm = loadVm(dc, node, vmid);
+      checkLock(vm);
+      if (vm.config.get("template") === 1) throw died("you can't start a vm if it's a template");
+      if (vm.power) throw died(`VM ${vmid} already running`);
+      applyPending(vm);
+      if (cloudInitDrive(vm.config) !== undefined) {
+        checkSnippets(dc, vm);
+        task.say("generating cloud-init ISO");
+      }
+      checkDevices(dc, vm, task);
+      await task.pass(dc.profile.start);
+      switchOn(dc, vm, token);
+    },
+    task.signal,
+  );
+}
+
+/** The process is gone: what waited for the next start is taken over. */
+function switchedOff(dc: DataCentre, vm: Vm, token: string): void {
+  vm.power = undefined;
+  applyPending(vm);
+  dc.tell("stopped", vm, token);
+}
+
+async function kill(dc: DataCentre, vm: Vm, token: string): Promise<void> {
+  await vm.power?.guest.powerOff();
+  if (vm.power) switchedOff(dc, vm, token);
+}
+
+/** The work of a stop task. A locked VM may be stopped. */
+export async function stopVm(dc: DataCentre, node: string, vmid: number, task: Task, token: string): Promise<void> {
+  await dc
+    .configLock(vmid)
+    .hold("exclusive", dc.timing.lockWait, () => kill(dc, loadVm(dc, node, vmid), token), task.signal);
+}
+
+export interface ShutdownOptions {
+  /** Seconds. */
+  timeout: number;
+  /** Powers the VM off when the guest does not go by itself. */
+  force: boolean;
+}
+
+/** Asks the guest to go: by its agent when it has one, by ACPI otherwise. */
+async function askToGo(dc: DataCentre, vm: Vm, options: ShutdownOptions, task: Task, token: string): Promise<void> {
+  const power = vm.power;
+  if (!power) return;
+  if (power.agentChannel && !(await agentAnswers(dc, vm))) {
+    const via = dc.version === "9.2" ? "qga" : "qmp";
+    task.say(`QEMU Guest Agent is not running - VM ${vm.vmid} ${via} command 'guest-ping' failed - got timeout`);
+  }
+  // Ends the waiting as soon as one of the two has happened.
+  const over = new AbortController();
+  const gone = power.guest.shutdown().then(() => true);
+  const timeout = delay(options.timeout * dc.timing.second, false, { signal: over.signal });
+  const cancelled = new Promise<false>((_, reject) => {
+    task.signal.addEventListener("abort", () => reject(died("received interrupt")), { once: true });
+    if (task.signal.aborted) reject(died("received interrupt"));
+  });
+  try {
+    if (await Promise.race([gone, timeout.catch(() => false), cancelled])) return switchedOff(dc, vm, token);
+  } finally {
+    over.abort();
+  }
+  if (!options.force) throw died("VM quit/powerdown failed - got timeout");
+  task.say("VM still running - terminating now with SIGTERM");
+  await kill(dc, vm, token);
+}
+
+/** The work of a shutdown task. Holds the VM's lock for as long as it waits. */
+export async function shutdownVm(
+  dc: DataCentre,
+  node: string,
+  vmid: number,
+  options: ShutdownOptions,
+  task: Task,
+  token: string,
+): Promise<void> {
+  await dc.configLock(vmid).hold(
+    "exclusive",
+    dc.timing.lockWait,
+    async () => {
+      const vm = loadVm(dc, node, vmid);
+      checkLock(vm);
+      await askToGo(dc, vm, options, task, token);
+    },
+    task.signal,
+  );
+}
+
+/** Waits for the agent as long as Proxmox VE does. */
+export async function agentAnswers(dc: DataCentre, vm: Vm): Promise<boolean> {
+  const end = performance.now() + dc.timing.agentWait;
+  const answers = () => vm.power !== undefined && !vm.power.paused && vm.power.guest.agentUp;
+  while (!answers() && performance.now() < end) await delay(Math.min(20, dc.timing.agentWait));
+  return answers();
+}
+
+/** After a reboot task the VM comes back by itself; no task tells about it. */
+export function startAgain(dc: DataCentre, vm: Vm, token: string): void {
+  setTimeout(() => {
+    if (dc.vms.get(vm.vmid) === vm && !vm.power) switchOn(dc, vm, token);
+  }, dc.timing.restartDelay).unref();
+}

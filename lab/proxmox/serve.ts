@@ -1,0 +1,114 @@
+import { createServer } from "node:https";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { setTimeout as delay } from "node:timers/promises";
+import type { DataCentre, Fault, Request } from "./data-centre.ts";
+import { claimedToken, handle } from "./handle.ts";
+import type { Answer, Incoming } from "./handle.ts";
+import { readBody } from "./body.ts";
+import { findRoute } from "./routes.ts";
+
+export interface ServeOptions {
+  /** Loopback address. */
+  address: string;
+  port: number;
+  /** PEM. */
+  key: string | Buffer;
+  /** PEM. */
+  cert: string | Buffer;
+}
+
+const prefix = "/api2/json";
+
+async function read(message: IncomingMessage): Promise<Incoming> {
+  const url = new URL(message.url ?? "/", "https://pve");
+  const raw = url.pathname.startsWith(prefix) ? url.pathname.slice(prefix.length) : url.pathname;
+  const body = await readBody(message);
+  return {
+    method: message.method ?? "GET",
+    // Clients send colons and slashes of volume ids and UPIDs encoded or bare; DELETE comes with a trailing slash.
+    path: decodeURIComponent(raw).replace(/^\/+|\/+$/g, ""),
+    params: [...url.searchParams, ...body.params],
+    authorization: message.headers.authorization,
+    ...(body.upload && { upload: body.upload }),
+  };
+}
+
+function describe(incoming: Incoming): Request {
+  const found = findRoute(incoming.method, incoming.path);
+  return {
+    method: incoming.method,
+    path: incoming.path,
+    endpoint: found?.route.path ?? incoming.path,
+    token: claimedToken(incoming.authorization),
+    params: new Map(incoming.params),
+  };
+}
+
+function count(dc: DataCentre, request: Request): void {
+  const bump = (map: Map<string, number>, key: string) => map.set(key, (map.get(key) ?? 0) + 1);
+  dc.requests.total += 1;
+  bump(dc.requests.byToken, request.token ?? "");
+  bump(dc.requests.byEndpoint, `${request.method} ${request.endpoint}`);
+}
+
+function write(response: ServerResponse, answer: Answer): void {
+  // A status line holds one line of visible Latin-1.
+  const reason = (answer.reason.split("\n")[0] ?? "").replace(/[^\x20-\x7e\xa0-\xff]/g, "?");
+  const body = answer.body === undefined ? "" : JSON.stringify(answer.body);
+  response.writeHead(answer.status, reason, {
+    "Content-Type": "application/json;charset=UTF-8",
+    "Content-Length": Buffer.byteLength(body),
+    "Cache-Control": "max-age=0",
+    Pragma: "no-cache",
+    Server: "pve-api-daemon/3.0",
+  });
+  response.end(body);
+}
+
+/** Carries a fault out. @returns the answer that it gives, "cut" when the connection is gone */
+async function suffer(fault: Fault | undefined, response: ServerResponse): Promise<Answer | "cut" | undefined> {
+  if (fault?.delay !== undefined) await delay(fault.delay);
+  if (fault?.drop) {
+    response.socket?.destroy();
+    return "cut";
+  }
+  return fault?.answer && { ...fault.answer, body: undefined };
+}
+
+async function serveOne(dc: DataCentre, message: IncomingMessage, response: ServerResponse): Promise<void> {
+  const began = performance.now();
+  const incoming = await read(message);
+  const request = describe(incoming);
+  count(dc, request);
+  let answer = await suffer(dc.fault?.("before", request), response);
+  if (answer === undefined) {
+    const usual = await handle(dc, incoming);
+    answer = (await suffer(dc.fault?.("after", request), response)) ?? usual;
+  }
+  const { status, reason } = answer === "cut" ? { status: 0, reason: "connection cut" } : answer;
+  dc.accessLog?.({ ...request, status, reason, milliseconds: performance.now() - began });
+  if (answer !== "cut") write(response, answer);
+}
+
+/** Puts a data centre's API on a port: HTTPS, TLS 1.3, HTTP/1.1. */
+export async function serve(dc: DataCentre, options: ServeOptions): Promise<{ close(): Promise<void> }> {
+  const server = createServer({ key: options.key, cert: options.cert, minVersion: "TLSv1.3" }, (message, response) => {
+    serveOne(dc, message, response).catch((error: unknown) => {
+      if (response.headersSent) response.socket?.destroy();
+      else write(response, { status: 400, reason: `bad request: ${String(error)}`, body: undefined });
+    });
+  });
+  // pveproxy closes idle connections after 5 s, which races the pools of clients.
+  server.keepAliveTimeout = 5000;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(options.port, options.address, resolve);
+  });
+  return {
+    close: () =>
+      new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}

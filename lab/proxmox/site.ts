@@ -1,0 +1,153 @@
+import { randomUUID } from "node:crypto";
+import type { ImageContent } from "../types.ts";
+import { newMac, newSmbios } from "./config/properties.ts";
+import { convertToTemplate } from "./api/vm-life.ts";
+import type { DataCentre } from "./data-centre.ts";
+import type { Value, Vm } from "./model.ts";
+import { storageOf } from "./storages.ts";
+import { placeVolume } from "./volumes.ts";
+
+const GiB = 1024 ** 3;
+
+export interface SeedVm {
+  vmid: number;
+  name: string;
+  /** Proxmox pool; absent: in none. */
+  pool?: string;
+  /** @default "pve1" */
+  node?: string;
+  /** @default "local" */
+  storage?: string;
+  /** @default 1 */
+  cores?: number;
+  /** @default 2048 */
+  memoryMiB?: number;
+  /** @default 10 */
+  diskGiB?: number;
+  tags?: string[];
+  /** What its disk holds; absent: nothing that boots. */
+  image?: ImageContent;
+  /** Further options of its configuration. */
+  config?: Record<string, Value>;
+}
+
+function placeDisk(dc: DataCentre, seed: SeedVm, file: string, size: number): string {
+  const storage = storageOf(dc, seed.storage ?? "local");
+  const volid = `${storage.id}:${seed.vmid}/${file}`;
+  const used = file.includes("cloudinit") ? 266_240 : 3 * GiB;
+  return placeVolume(storage, { volid, vmid: seed.vmid, format: "qcow2", size, used, image: seed.image }).volid;
+}
+
+/** A VM that is simply there: a stranger's, or one that somebody made by hand. */
+export function seedVm(dc: DataCentre, seed: SeedVm): Vm {
+  const disk = placeDisk(dc, seed, `vm-${seed.vmid}-disk-0.qcow2`, (seed.diskGiB ?? 10) * GiB);
+  const cloudInit = placeDisk(dc, seed, `vm-${seed.vmid}-cloudinit.qcow2`, 4 * 1024 ** 2);
+  const vm = dc.addVm(seed.node ?? "pve1", seed.vmid, [
+    ["name", seed.name],
+    ["cores", seed.cores ?? 1],
+    ["memory", String(seed.memoryMiB ?? 2048)],
+    ["cpu", "x86-64-v2-AES"],
+    ["agent", "enabled=1"],
+    ["scsihw", "virtio-scsi-pci"],
+    ["scsi0", `${disk},size=${seed.diskGiB ?? 10}G`],
+    ["ide2", `${cloudInit},media=cdrom`],
+    ["net0", `virtio=${newMac()},bridge=vmbr0`],
+    ["serial0", "socket"],
+    ["ostype", "l26"],
+    ["boot", "order=scsi0"],
+    ["smbios1", newSmbios()],
+    ["vmgenid", randomUUID()],
+    ["meta", `creation-qemu=7.2.22,ctime=${Math.floor(Date.now() / 1000)}`],
+    ...(seed.tags ? [["tags", [...seed.tags].sort().join(";")] satisfies [string, Value]] : []),
+    ...Object.entries(seed.config ?? {}),
+  ]);
+  if (seed.pool !== undefined) dc.pools.get(seed.pool)?.vms.add(seed.vmid);
+  return vm;
+}
+
+/** A template with an image on its disk. */
+export async function addTemplate(dc: DataCentre, seed: SeedVm & { image: ImageContent }): Promise<Vm> {
+  const vm = seedVm(dc, seed);
+  await convertToTemplate(dc, vm);
+  return vm;
+}
+
+/** Privileges of the token that replaces nodes, by path; none on `/`. */
+export function rolloutPrivileges(
+  version: DataCentre["version"],
+  where: { nodes: string; templates: string; storage: string; bridge: string },
+): Record<string, string[]> {
+  const config = ["CPU", "Memory", "Network", "Options", "Disk", "Cloudinit", "CDROM", "HWType"];
+  const agent =
+    version === "8.4" ? ["VM.Monitor"] : ["Audit", "FileRead", "FileWrite"].map((what) => `VM.GuestAgent.${what}`);
+  return {
+    [`/pool/${where.templates}`]: ["VM.Clone", "VM.Audit"],
+    [`/pool/${where.nodes}`]: [
+      "VM.Allocate",
+      "VM.Audit",
+      "VM.PowerMgmt",
+      ...config.map((what) => `VM.Config.${what}`),
+      "Pool.Audit",
+      ...agent,
+    ],
+    [`/storage/${where.storage}`]: ["Datastore.AllocateSpace"],
+    [`/sdn/zones/localnetwork/${where.bridge}`]: ["SDN.Use"],
+  };
+}
+
+/** The image of a lab template. */
+export function labImage(version: string, rke2: string, changes: Partial<ImageContent> = {}): ImageContent {
+  return {
+    name: `ubuntu-24.04-rke2-v${version}`,
+    rke2,
+    kernel: "6.8.0-60-generic",
+    osImage: "Ubuntu 24.04.3 LTS",
+    agent: true,
+    ...changes,
+  };
+}
+
+/** Names of the lab's site. */
+export const site = {
+  node: "pve1",
+  nodes: "evergreen-nodes",
+  templates: "evergreen-templates",
+  storage: "local",
+  bridge: "vmbr0",
+  /** Replaces nodes; has the least rights that do. */
+  rolloutToken: "evergreen@pve!rollout",
+  /** May do everything, for those who stand beside the data centre. */
+  rootToken: "root@pam!lab",
+} as const;
+
+/** Tags of a template: which it is, and the RKE2 in it. */
+export function templateTags(image: ImageContent): string[] {
+  return ["evergreen", "eg-image", `rke2-${image.rke2.toLowerCase()}`];
+}
+
+/**
+ * Fills a data centre with the lab's site: one host, a directory storage, two pools, two templates, two tokens.
+ * @param options.secret of the rollout token; absent: a new one
+ */
+export async function seedSite(
+  dc: DataCentre,
+  options: { secret?: string; templates?: { vmid: number; image: ImageContent }[] } = {},
+): Promise<void> {
+  dc.addNode(site.node, { bridges: [site.bridge] });
+  dc.addStorage(site.storage);
+  dc.addPool(site.nodes);
+  dc.addPool(site.templates);
+  dc.addToken(site.rootToken, { root: true });
+  dc.addToken(site.rolloutToken, options.secret === undefined ? {} : { secret: options.secret });
+  for (const [path, privileges] of Object.entries(rolloutPrivileges(dc.version, site))) {
+    dc.grant(site.rolloutToken, path, privileges, { role: "EvergreenRollout" });
+  }
+  const templates = options.templates ?? [
+    { vmid: 9001, image: labImage("1.0.0", "v1.34.4+rke2r1") },
+    { vmid: 9002, image: labImage("1.1.0", "v1.34.4+rke2r1") },
+  ];
+  for (const { vmid, image } of templates) {
+    await addTemplate(dc, { vmid, name: image.name, pool: site.templates, image, tags: templateTags(image) });
+  }
+  dc.see();
+}

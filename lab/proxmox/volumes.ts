@@ -1,0 +1,195 @@
+import { died } from "./answer.ts";
+import { printSize } from "./config/properties.ts";
+import type { DataCentre } from "./data-centre.ts";
+import type { Storage, Volume } from "./model.ts";
+import { clonesOf, findVolume, keepsFiles, pathOf, storageIdOf, storageOf, usedBytes } from "./storages.ts";
+import type { Task } from "./tasks.ts";
+
+const MiB = 1024 ** 2;
+
+/** Says what `qemu-img create` would, on storages that keep files. */
+function formatting(dc: DataCentre, storage: Storage, volume: Volume): string | undefined {
+  if (!keepsFiles(storage)) return undefined;
+  const head = `Formatting '${pathOf(storage, volume.volid)}', fmt=${volume.format}`;
+  if (volume.format === "raw") return `${head} size=${volume.size} preallocation=off`;
+  const base = volume.parent === undefined ? undefined : findVolume(dc, volume.parent);
+  const wide = base !== undefined && dc.version === "9.2";
+  const preallocation = base === undefined ? " preallocation=metadata" : wide ? " preallocation=metadata" : "";
+  const backing = base
+    ? ` backing_file=../${base.volid.slice(base.volid.indexOf(":") + 1)} backing_fmt=${base.format}`
+    : "";
+  return (
+    `${head} cluster_size=${wide ? 131072 : 65536} extended_l2=${wide ? "on" : "off"}${preallocation} ` +
+    `compression_type=zlib size=${volume.size}${backing} lazy_refcounts=off refcount_bits=16`
+  );
+}
+
+function volumeId(storage: Storage, vmid: number, name: string, format: string): string {
+  return keepsFiles(storage) ? `${storage.id}:${vmid}/${name}.${format}` : `${storage.id}:${name}`;
+}
+
+function taken(storage: Storage, vmid: number, index: number): boolean {
+  const name = new RegExp(`(vm|base)-${vmid}-disk-${index}(\\.\\w+)?$`);
+  return [...storage.volumes.keys()].some((volid) => name.test(volid));
+}
+
+function nextDiskName(storage: Storage, vmid: number): string {
+  let index = 0;
+  while (taken(storage, vmid, index)) index += 1;
+  return `vm-${vmid}-disk-${index}`;
+}
+
+function put(storage: Storage, volume: Pick<Volume, "volid" | "format" | "size"> & Partial<Volume>): Volume {
+  const complete: Volume = {
+    content: "images",
+    vmid: undefined,
+    used: 200_704,
+    ctime: Math.floor(Date.now() / 1000),
+    parent: undefined,
+    image: undefined,
+    files: new Map(),
+    ...volume,
+  };
+  storage.volumes.set(complete.volid, complete);
+  return complete;
+}
+
+/** Registers a volume that is simply there: an ISO, an imported image, a seeded disk. */
+export const placeVolume = put;
+
+function needSpace(storage: Storage, bytes: number, path: string, task: Task | undefined): void {
+  if (usedBytes(storage) + bytes <= storage.total) return;
+  task?.say(`qemu-img: ${path}: error while writing: No space left on device`);
+  throw died(`unable to create image: qemu-img: ${path}: No space left on device`);
+}
+
+/** Works under the storage's lock, which is given up after the usual wait. */
+async function locked<T>(
+  dc: DataCentre,
+  storage: Storage,
+  hold: number,
+  task: Task | undefined,
+  work: () => T,
+): Promise<T> {
+  return storage.lock.hold(
+    "exclusive",
+    dc.timing.lockWait,
+    async () => {
+      const result = work();
+      if (task) await task.pass(hold);
+      else await new Promise((resolve) => setTimeout(resolve, hold));
+      return result;
+    },
+    task?.signal,
+  );
+}
+
+/** How long a small allocation or removal holds the storage lock. */
+function brief(dc: DataCentre): number {
+  return dc.profile.cloneLock / 10;
+}
+
+/** A new, empty disk. */
+export async function allocate(
+  dc: DataCentre,
+  storage: Storage,
+  vmid: number,
+  wanted: { size: number; format?: string | undefined },
+  task?: Task,
+): Promise<Volume> {
+  const format = keepsFiles(storage) ? (wanted.format ?? "raw") : "raw";
+  return locked(dc, storage, brief(dc), task, () => {
+    const volid = volumeId(storage, vmid, nextDiskName(storage, vmid), format);
+    needSpace(storage, 331_776, pathOf(storage, volid), task);
+    const volume = put(storage, { volid, vmid, format, size: wanted.size, used: format === "raw" ? 4096 : 331_776 });
+    const line = formatting(dc, storage, volume);
+    if (line !== undefined) task?.say(line);
+    return volume;
+  });
+}
+
+/** The small drive with user data. @throws when the VM has one already */
+export async function allocateCloudInit(dc: DataCentre, storage: Storage, vmid: number, task?: Task): Promise<Volume> {
+  const format = keepsFiles(storage) ? "qcow2" : "raw";
+  const volid = volumeId(storage, vmid, `vm-${vmid}-cloudinit`, format);
+  return locked(dc, storage, brief(dc), task, () => {
+    if (storage.volumes.has(volid)) throw died(`disk image '${pathOf(storage, volid)}' already exists`);
+    needSpace(storage, 266_240, pathOf(storage, volid), task);
+    const volume = put(storage, { volid, vmid, format, size: 4 * MiB, used: 266_240 });
+    const line = formatting(dc, storage, volume);
+    if (line !== undefined) task?.say(line);
+    return volume;
+  });
+}
+
+/** A disk that stands on a base image. Holds the storage lock for the profile's time. */
+export async function linkClone(dc: DataCentre, base: Volume, vmid: number, task: Task): Promise<Volume> {
+  const storage = storageOf(dc, storageIdOf(base.volid));
+  return locked(dc, storage, dc.profile.cloneLock, task, () => {
+    const name = nextDiskName(storage, vmid);
+    const file = keepsFiles(storage) ? `${vmid}/${name}.qcow2` : name;
+    needSpace(storage, 200_704, pathOf(storage, `${storage.id}:${file}`), task);
+    const baseName = base.volid.slice(base.volid.indexOf(":") + 1);
+    const short = file.split("/").pop() ?? file;
+    task.say(`clone ${baseName}: images, ${short}, ${vmid} to ${short} (base=../${baseName})`);
+    const format = keepsFiles(storage) ? "qcow2" : "raw";
+    const volid = `${base.volid}/${file}`;
+    const volume = put(storage, { volid, vmid, format, size: base.size, parent: base.volid, image: base.image });
+    volume.files = new Map(base.files);
+    const line = formatting(dc, storage, volume);
+    if (line !== undefined) task.say(line);
+    return volume;
+  });
+}
+
+/** A disk of its own with the content of another. Copies outside of the lock. */
+export async function copyDisk(
+  dc: DataCentre,
+  source: Volume,
+  target: { storage: Storage; vmid: number; format?: string | undefined },
+  task: Task,
+): Promise<Volume> {
+  const { storage, vmid } = target;
+  const volume = await allocate(dc, storage, vmid, { size: source.size, format: target.format ?? source.format }, task);
+  const gib = (bytes: number) => `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
+  task.say(`transferred 0.0 B of ${gib(source.size)} (0.00%)`);
+  try {
+    needSpace(storage, source.used, pathOf(storage, volume.volid), task);
+    await task.pass(dc.profile.fullClone);
+  } catch (error) {
+    storage.volumes.delete(volume.volid);
+    throw error;
+  }
+  task.say(`transferred ${gib(source.size)} of ${gib(source.size)} (100.00%)`);
+  volume.used = Math.max(volume.used, source.used);
+  volume.image = source.image;
+  volume.files = new Map(source.files);
+  return volume;
+}
+
+/** Frees a volume. @throws when linked clones stand on it */
+export async function freeVolume(dc: DataCentre, volid: string, task?: Task): Promise<void> {
+  const storage = dc.storages.get(storageIdOf(volid));
+  if (!storage) return;
+  await locked(dc, storage, brief(dc), task, () => {
+    if (clonesOf(dc, volid).length > 0) throw died(`base volume '${volid}' is still in use by linked cloned`);
+    storage.volumes.delete(volid);
+  });
+}
+
+/** Makes a disk a base image. @returns its new volume */
+export async function makeBase(dc: DataCentre, volume: Volume, task?: Task): Promise<Volume> {
+  const storage = storageOf(dc, storageIdOf(volume.volid));
+  return locked(dc, storage, brief(dc), task, () => {
+    const volid = volume.volid.replace(/vm-(\d+-disk-\d+)/, "base-$1");
+    storage.volumes.delete(volume.volid);
+    volume.volid = volid;
+    storage.volumes.set(volid, volume);
+    return volume;
+  });
+}
+
+/** `size=...` of a volume as a drive shows it. */
+export function sizeOption(volume: Volume): string {
+  return printSize(volume.size);
+}

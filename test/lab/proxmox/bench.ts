@@ -1,0 +1,199 @@
+import { request } from "node:https";
+import { setTimeout as delay } from "node:timers/promises";
+import { Authority } from "../../../lab/pki.ts";
+import { fast } from "../../../lab/profiles.ts";
+import { DataCentre } from "../../../lab/proxmox/data-centre.ts";
+import type { DataCentreOptions } from "../../../lab/proxmox/data-centre.ts";
+import { serve } from "../../../lab/proxmox/serve.ts";
+import { AgentError } from "../../../lab/types.ts";
+import type { Guest, GuestHost, Machine } from "../../../lab/types.ts";
+
+/** A guest that does what the tests tell it. */
+export class TestGuest implements Guest {
+  agentUp = false;
+  deaf = false;
+  off = false;
+  readonly machine: Machine;
+
+  constructor(machine: Machine, bootMs: number) {
+    this.machine = machine;
+    if (machine.image.agent) {
+      setTimeout(() => {
+        if (!this.off) this.agentUp = true;
+      }, bootMs).unref();
+    }
+  }
+
+  interfaces() {
+    const address = this.machine.cloudInit.address;
+    return [
+      {
+        name: "eth0",
+        mac: "",
+        addresses: address === undefined ? [] : [{ address, prefix: 24, family: "ipv4" as const }],
+      },
+    ];
+  }
+
+  readFile(path: string): Buffer {
+    const found = this.machine.disk.get(path);
+    if (path === "/tmp") throw new AgentError("failed to read file: Is a directory");
+    if (!found) throw new AgentError(`failed to open file '${path}' (mode: 'r'): No such file or directory`);
+    return found;
+  }
+
+  writeFile(path: string, content: Buffer): void {
+    if (path === "/tmp") throw new AgentError(`failed to open file '${path}' (mode: 'wb'): Is a directory`);
+    if (path === "/proc/version") throw new AgentError("failed to close handle: Input/output error");
+    if (path.startsWith("/nodir/")) {
+      throw new AgentError(`failed to open file '${path}' (mode: 'wb'): No such file or directory`);
+    }
+    this.machine.disk.set(path, content);
+  }
+
+  async shutdown(): Promise<void> {
+    if (this.deaf || !this.agentUp) return new Promise<void>(() => undefined);
+    await delay(20);
+    await this.powerOff();
+  }
+
+  powerOff(): Promise<void> {
+    this.off = true;
+    this.agentUp = false;
+    return Promise.resolve();
+  }
+}
+
+/** Remembers the guests that it booted, by VMID. */
+export class TestHost implements GuestHost {
+  readonly guests = new Map<number, TestGuest>();
+  bootMs = 20;
+  /** Guests of these VMs ignore a shutdown. */
+  deaf = new Set<number>();
+
+  boot(machine: Machine): Guest {
+    const guest = new TestGuest(machine, this.bootMs);
+    guest.deaf = this.deaf.has(machine.vmid);
+    this.guests.set(machine.vmid, guest);
+    return guest;
+  }
+}
+
+export interface Reply {
+  status: number;
+  reason: string;
+  headers: NodeJS.Dict<string | string[]>;
+  text: string;
+  body: { data?: unknown; message?: string; errors?: Record<string, string>; total?: number } | undefined;
+}
+
+/** A data centre on a port, with a client. */
+export class Bench {
+  readonly dc: DataCentre;
+  readonly host: TestHost;
+  readonly port: number;
+  private readonly close: () => Promise<void>;
+  private readonly ca: string;
+
+  private constructor(dc: DataCentre, host: TestHost, port: number, ca: string, close: () => Promise<void>) {
+    this.dc = dc;
+    this.host = host;
+    this.port = port;
+    this.ca = ca;
+    this.close = close;
+  }
+
+  static async start(port: number, options: Partial<DataCentreOptions> = {}): Promise<Bench> {
+    const host = new TestHost();
+    const dc = new DataCentre({ profile: fast, guests: host, ...options });
+    const authority = new Authority("test");
+    const credentials = authority.issue({ commonName: "pve1", names: ["127.0.0.1"] });
+    const server = await serve(dc, { address: "127.0.0.1", port, ...credentials });
+    return new Bench(dc, host, port, authority.cert, async () => {
+      await server.close();
+      await dc.close();
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.close();
+  }
+
+  /** @param token id of a token of the data centre, "" for none, or a whole credential with `=` */
+  call(
+    method: string,
+    path: string,
+    params: Record<string, string | number> = {},
+    token = "root@pam!lab",
+  ): Promise<Reply> {
+    const form = new URLSearchParams(
+      Object.entries(params).map(([key, value]): [string, string] => [key, String(value)]),
+    ).toString();
+    const inQuery = method === "GET" || method === "DELETE";
+    const credential = token.includes("=") || token === "" ? token : this.dc.credential(token);
+    const headers = {
+      ...(credential !== "" && { Authorization: `PVEAPIToken=${credential}` }),
+      ...(!inQuery && {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Content-Length": Buffer.byteLength(form),
+      }),
+    };
+    const target = `/api2/json/${path}${inQuery && form !== "" ? `?${form}` : ""}`;
+    return new Promise((resolve, reject) => {
+      const sent = request(
+        { host: "127.0.0.1", port: this.port, method, path: target, headers, ca: this.ca, agent: false },
+        (response) => {
+          const chunks: Buffer[] = [];
+          response.on("data", (chunk: Buffer) => chunks.push(chunk));
+          response.on("end", () => {
+            const text = Buffer.concat(chunks).toString();
+            resolve({
+              status: response.statusCode ?? 0,
+              reason: response.statusMessage ?? "",
+              headers: response.headers,
+              text,
+              body: text === "" ? undefined : (JSON.parse(text) as NonNullable<Reply["body"]>),
+            });
+          });
+        },
+      );
+      sent.on("error", reject);
+      sent.end(inQuery ? undefined : form);
+    });
+  }
+
+  /** `data` of a request that must succeed. */
+  async data<T>(
+    method: string,
+    path: string,
+    params: Record<string, string | number> = {},
+    token?: string,
+  ): Promise<T> {
+    const reply = await this.call(method, path, params, token);
+    if (reply.status !== 200) throw new Error(`${method} ${path}: ${reply.status} ${reply.reason} ${reply.text}`);
+    return reply.body?.data as T;
+  }
+
+  /** Sends a request that starts a task and waits for its end. @returns its exit status */
+  async task(
+    method: string,
+    path: string,
+    params: Record<string, string | number> = {},
+    token?: string,
+  ): Promise<string> {
+    const upid = await this.data<string>(method, path, params, token);
+    return this.ended(upid);
+  }
+
+  /** Waits for a task. @returns its exit status */
+  async ended(upid: string): Promise<string> {
+    const task = this.dc.tasks.all.get(upid);
+    if (!task) throw new Error(`no task ${upid}`);
+    await task.done;
+    return task.exitstatus ?? "still running";
+  }
+
+  log(upid: string): string[] {
+    return this.dc.tasks.all.get(upid)?.log ?? [];
+  }
+}
