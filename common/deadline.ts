@@ -17,11 +17,17 @@ export class Deadline {
   readonly what: string;
   readonly seconds: number;
   private readonly end: number;
+  private readonly stop: AbortSignal | undefined;
 
-  constructor(what: string, seconds: number) {
+  /**
+   * @param seconds from now
+   * @param stop ends the wait early, with its own reason: the run was cancelled
+   */
+  constructor(what: string, seconds: number, stop?: AbortSignal) {
     this.what = what;
     this.seconds = seconds;
     this.end = performance.now() + seconds * 1000;
+    this.stop = stop;
   }
 
   /** Milliseconds left, never negative. */
@@ -33,9 +39,15 @@ export class Deadline {
     return this.left === 0;
   }
 
-  /** Aborts when the time is over. */
+  /** Aborts when the time is over, or when the run was cancelled. */
   signal(): AbortSignal {
-    return AbortSignal.timeout(Math.ceil(this.left));
+    const time = AbortSignal.timeout(Math.ceil(this.left));
+    return this.stop ? AbortSignal.any([time, this.stop]) : time;
+  }
+
+  /** Throws the reason of a cancelled run: a safe point is a place where this is asked. */
+  throwIfStopped(): void {
+    this.stop?.throwIfAborted();
   }
 
   error(blockedBy = ""): DeadlineError {
@@ -45,15 +57,21 @@ export class Deadline {
   /**
    * Polls `probe` until it answers something other than undefined. For what no API lets us watch (a Proxmox task, a
    * guest agent). A throw of `probe` ends the wait: what may be retried is the prober's decision.
-   * @param everyMs time between two probes, in milliseconds
+   * @param everyMs time between two probes, in milliseconds; or from the number of probes made so far, for a pause that grows
    * @param blockedBy what stands in the way, asked when the time is over
    */
-  async poll<T>(everyMs: number, probe: () => Promise<T | undefined>, blockedBy: () => string = () => ""): Promise<T> {
-    for (;;) {
+  async poll<T>(
+    everyMs: number | ((probes: number) => number),
+    probe: () => Promise<T | undefined>,
+    blockedBy: () => string = () => "",
+  ): Promise<T> {
+    for (let probes = 1; ; probes += 1) {
+      this.throwIfStopped();
       const answer = await probe();
       if (answer !== undefined) return answer;
-      if (this.left <= everyMs) throw this.error(blockedBy());
-      await delay(everyMs);
+      const pause = typeof everyMs === "number" ? everyMs : everyMs(probes);
+      if (this.left <= pause) throw this.error(blockedBy());
+      await delay(pause);
     }
   }
 }

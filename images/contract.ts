@@ -1,0 +1,20 @@
+/** What an image of ours promises to whoever clones it: the files through which a step and a guest talk. */
+export const guest = {
+  /** What the image holds, as JSON: `image`, `rke2`, `kernel`. */
+  image: "/etc/evergreen/image.json",
+  /** Join data: a fragment of RKE2's configuration. Empty: wipe. */
+  join: "/etc/evergreen/join.yaml",
+  /** Written after the join data: `<server|agent> <sha256 of the join data>`. Empty, after empty join data: wipe. */
+  marker: "/etc/evergreen/join.ready",
+  /** What the join unit and RKE2 said last. */
+  log: "/var/log/evergreen/join.log",
+  /** Written on servers when the cluster is to be destroyed: known even when the API has no quorum any more. */
+  goingAway: "/etc/evergreen/going-away",
+  /** Cluster admin's kubeconfig, on servers. */
+  kubeconfig: "/etc/rancher/rke2/rke2.yaml",
+  /** Server token, on servers. Equals cluster admin. */
+  serverToken: "/var/lib/rancher/rke2/server/token",
+} as const;
+
+/** Ports of the registration address. */
+export const ports = { supervisor: 9345, api: 6443 } as const;

@@ -1,0 +1,71 @@
+import type { Deadline } from "../common/deadline.ts";
+import type { Proxmox } from "./client.ts";
+import { ProxmoxAnswerError, ProxmoxError } from "./errors.ts";
+import { Row } from "./parse.ts";
+import { vmPath } from "./vms.ts";
+
+interface Vm {
+  vmid: number;
+  host: string;
+}
+
+/** Largest file that can be written: Proxmox takes 61,440 characters and counts the base64. */
+export const largestFile = 45 * 1024;
+
+/** Nobody answers yet: the guest boots, or its agent is slow. Anything else will not change by waiting. */
+export function isAgentSilent(error: unknown): boolean {
+  if (!(error instanceof ProxmoxError)) return false;
+  if (error.status === 596) return true;
+  return error.status === 500 && /QEMU guest agent is not running|got timeout|VM \d+ is not running/.test(error.reason);
+}
+
+/** The file that was asked for does not exist in the guest. */
+export function isNoSuchFile(error: unknown): boolean {
+  return error instanceof ProxmoxError && error.reason.includes("No such file or directory");
+}
+
+/** True when the guest's agent answers. Takes about 3 s to say no. */
+export async function ping(pve: Proxmox, vm: Vm): Promise<boolean> {
+  return (await heard(() => pve.post(`${vmPath(vm)}/agent/ping`))) !== undefined;
+}
+
+/** Waits until the agent answers, and gives what `ask` got from it: the first real question saves a ping. */
+export async function awaitAgent<T>(deadline: Deadline, ask: () => Promise<T>): Promise<T> {
+  const answer = await deadline.poll(
+    (probes) => Math.min(100 * probes, 1000),
+    () => heard(ask),
+    () =>
+      "the guest agent never answered: does the image start qemu-guest-agent, and does the guest boot (look at its console)?",
+  );
+  return answer.value;
+}
+
+async function heard<T>(ask: () => Promise<T>): Promise<{ value: T } | undefined> {
+  try {
+    return { value: await ask() };
+  } catch (error) {
+    if (isAgentSilent(error)) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Reads a file of the guest.
+ * @throws ProxmoxError with the agent's words, also when the file does not exist (isNoSuchFile)
+ */
+export async function readFile(pve: Proxmox, vm: Vm, file: string): Promise<Buffer> {
+  const path = `${vmPath(vm)}/agent/file-read`;
+  const answer = new Row(await pve.get(path, { file }), path);
+  if (answer.flag("truncated")) throw new ProxmoxAnswerError(path, `${file} is too long and was cut`);
+  // Each byte arrives as one character.
+  return Buffer.from(answer.text("content"), "latin1");
+}
+
+/** Writes a file of the guest, whole, in an existing directory. */
+export async function writeFile(pve: Proxmox, vm: Vm, file: string, content: string | Buffer): Promise<void> {
+  const data = Buffer.from(content);
+  if (data.length > largestFile) throw new Error(`${file} has ${data.length} bytes; the agent takes ${largestFile}`);
+  // Proxmox fails on characters beyond Latin-1 and mangles those within: so we encode, and it passes on.
+  const form = { file, content: data.toString("base64"), encode: false };
+  await pve.post(`${vmPath(vm)}/agent/file-write`, form);
+}

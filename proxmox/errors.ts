@@ -1,0 +1,83 @@
+import { UserError } from "../common/errors.ts";
+
+/** Proxmox refused a request. Its reason phrase is the message: the body rarely says more. */
+export class ProxmoxError extends Error {
+  override readonly name = "ProxmoxError";
+  readonly status: number;
+  /** The reason phrase, as Proxmox words it. */
+  readonly reason: string;
+  /** Parameter by parameter, when a parameter was refused. */
+  readonly errors: Readonly<Record<string, string>>;
+  readonly method: string;
+  /** Below `/api2/json`. */
+  readonly path: string;
+
+  constructor(answer: {
+    status: number;
+    reason: string;
+    errors?: Record<string, string>;
+    method: string;
+    path: string;
+  }) {
+    const errors = answer.errors ?? {};
+    const details = Object.entries(errors).map(([name, text]) => `${name}: ${text.trim()}`);
+    super(`${[answer.reason, ...details].join("; ")} (${answer.status} to ${answer.method} ${answer.path})`);
+    this.status = answer.status;
+    this.reason = answer.reason;
+    this.errors = errors;
+    this.method = answer.method;
+    this.path = answer.path;
+  }
+
+  /** The VM has no configuration: it was never made, or it was destroyed. Says nothing when rights are missing. */
+  get missingVm(): boolean {
+    return this.status === 500 && /^Configuration file '.*' does not exist/.test(this.reason);
+  }
+}
+
+/** An answer that cannot be what Proxmox meant: not JSON, no data, a field of another type. Nothing is concluded from it. */
+export class ProxmoxAnswerError extends UserError {
+  constructor(path: string, what: string) {
+    super({
+      what: `Proxmox gave an answer that is not understood: ${what}`,
+      where: path,
+      todo: "try again; when it stays, check what stands between this machine and Proxmox, and the Proxmox version (8.4 to 9.2)",
+    });
+  }
+}
+
+const remedies: Record<string, string> = {
+  ECONNREFUSED: "check that pveproxy runs there and that PROXMOX_VE_ENDPOINT names the right port (8006)",
+  ENOTFOUND: "check the host name in PROXMOX_VE_ENDPOINT and this machine's DNS",
+  DEPTH_ZERO_SELF_SIGNED_CERT:
+    "set NODE_EXTRA_CA_CERTS to the CA certificate of the Proxmox cluster (/etc/pve/pve-root-ca.pem)",
+  SELF_SIGNED_CERT_IN_CHAIN:
+    "set NODE_EXTRA_CA_CERTS to the CA certificate of the Proxmox cluster (/etc/pve/pve-root-ca.pem)",
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    "set NODE_EXTRA_CA_CERTS to the CA certificate of the Proxmox cluster (/etc/pve/pve-root-ca.pem)",
+  ERR_TLS_CERT_ALTNAME_INVALID: "use a host name in PROXMOX_VE_ENDPOINT that stands in Proxmox's certificate",
+};
+
+/** No answer came. */
+export class ProxmoxUnreachable extends UserError {
+  readonly code: string;
+
+  constructor(endpoint: string, method: string, path: string, tries: number, cause: unknown) {
+    const code = codeOf(cause);
+    super(
+      {
+        what: `Proxmox does not answer (${code}, ${tries} ${tries === 1 ? "try" : "tries"})`,
+        where: `${method} ${endpoint}/api2/json${path}`,
+        todo: remedies[code] ?? "check the network between this machine and Proxmox, then run again",
+      },
+      { cause },
+    );
+    this.code = code;
+  }
+}
+
+function codeOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  if ("code" in cause && typeof cause.code === "string") return cause.code;
+  return cause.cause === undefined ? cause.message : codeOf(cause.cause);
+}

@@ -1,0 +1,52 @@
+import { ProxmoxAnswerError } from "./errors.ts";
+
+/** An object of an answer whose fields are read strictly: what is not as expected ends the run. */
+export class Row {
+  private readonly value: Record<string, unknown>;
+  private readonly path: string;
+
+  constructor(value: unknown, path: string) {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      throw new ProxmoxAnswerError(path, `${describe(value)} where an object was expected`);
+    }
+    this.value = value as Record<string, unknown>;
+    this.path = path;
+  }
+
+  /** Fields of a list. */
+  static list(value: unknown, path: string): Row[] {
+    if (!Array.isArray(value)) throw new ProxmoxAnswerError(path, `${describe(value)} where a list was expected`);
+    return value.map((item) => new Row(item, path));
+  }
+
+  text(name: string): string {
+    const text = this.maybeText(name);
+    if (text === undefined) throw new ProxmoxAnswerError(this.path, `${name} is missing`);
+    return text;
+  }
+
+  maybeText(name: string): string | undefined {
+    const value = this.value[name];
+    if (value === undefined || value === null) return undefined;
+    if (typeof value !== "string" && typeof value !== "number") {
+      throw new ProxmoxAnswerError(this.path, `${name} is ${describe(value)}`);
+    }
+    return String(value);
+  }
+
+  number(name: string): number {
+    const number = Number(this.text(name));
+    if (!Number.isFinite(number)) throw new ProxmoxAnswerError(this.path, `${name} is not a number`);
+    return number;
+  }
+
+  /** 1 and 0, as number or string; absent is false. */
+  flag(name: string): boolean {
+    const value = this.value[name];
+    return value === true || value === 1 || value === "1";
+  }
+}
+
+function describe(value: unknown): string {
+  return value === null ? "null" : Array.isArray(value) ? "a list" : `a ${typeof value}`;
+}

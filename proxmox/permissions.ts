@@ -1,0 +1,106 @@
+import type { Problem } from "../common/errors.ts";
+import type { Proxmox } from "./client.ts";
+import { ProxmoxAnswerError } from "./errors.ts";
+import { Row } from "./parse.ts";
+
+/** A privilege that we need, with the path that it is needed on. One of `anyOf` is enough. */
+export interface Need {
+  path: string;
+  anyOf: readonly string[];
+  /** What fails without it. */
+  why: string;
+}
+
+/** The parts of a site that rights are given on. */
+export interface RightsSite {
+  /** Proxmox pool of the node VMs. */
+  proxmoxPool: string;
+  /** Proxmox pool of the templates. */
+  templatePool: string;
+  storage: string;
+  bridge: string;
+}
+
+/** Paths to privileges; the value says whether a privilege holds below the path too. */
+export type Rights = Readonly<Record<string, Readonly<Record<string, boolean>>>>;
+
+const nodePool = ["Config.CPU", "Config.Memory", "Config.Network", "Config.Options", "Config.Disk", "Config.Cloudinit"];
+const surprising = {
+  "VM.Config.CDROM": "the provider sets and removes the cloud-init drive",
+  "VM.Config.HWType": "the provider sends hardware options with every clone",
+  "Pool.Audit": "without it the provider loses the pool from its state and the next update fails",
+};
+
+/** All that a token needs to clone, run and retire nodes: nothing on `/`. */
+export function neededRights(site: RightsSite, version: { major: number }): Need[] {
+  const nodes = `/pool/${site.proxmoxPool}`;
+  const templates = `/pool/${site.templatePool}`;
+  const need = (path: string, why: string, ...anyOf: string[]): Need => ({ path, anyOf, why });
+  return [
+    need(templates, "templates are found", "VM.Audit"),
+    need(templates, "templates are cloned", "VM.Clone"),
+    need(nodes, "VMs are seen", "VM.Audit"),
+    need(nodes, "VMs are made and destroyed", "VM.Allocate"),
+    need(nodes, "VMs are started and stopped", "VM.PowerMgmt"),
+    ...nodePool.map((name) => need(nodes, "clones are configured", `VM.${name}`)),
+    ...Object.entries(surprising).map(([name, why]) => need(nodes, why, name)),
+    ...agentRights(version).map((name) => need(nodes, "join data is written through the guest agent", ...name)),
+    need(`/storage/${site.storage}`, "disks are allocated", "Datastore.AllocateSpace"),
+    need(`/sdn/zones/localnetwork/${site.bridge}`, "VMs are connected to the bridge", "SDN.Use"),
+  ];
+}
+
+/** Proxmox 9 split VM.Monitor. */
+function agentRights({ major }: { major: number }): string[][] {
+  if (major < 9) return [["VM.Monitor"]];
+  return ["Audit", "FileRead", "FileWrite"].map((name) => [`VM.GuestAgent.${name}`, "VM.GuestAgent.Unrestricted"]);
+}
+
+/** The needs that are not met. */
+export function missingRights(rights: Rights, needs: readonly Need[]): Need[] {
+  return needs.filter(({ path, anyOf }) => {
+    const here = rightsOn(rights, path);
+    return !anyOf.some((name) => here.has(name));
+  });
+}
+
+/** The rights on a path: its own entry, or what the nearest listed ancestor hands down. */
+function rightsOn(rights: Rights, path: string): Set<string> {
+  const own = rights[path];
+  if (own !== undefined) return new Set(Object.keys(own));
+  for (let at = parent(path); ; at = parent(at)) {
+    const above = rights[at];
+    if (above !== undefined) return new Set(Object.keys(above).filter((name) => above[name]));
+    if (at === "/") return new Set();
+  }
+}
+
+function parent(path: string): string {
+  return path.slice(0, path.lastIndexOf("/")) || "/";
+}
+
+/** What the token may do, by its own account. */
+export async function readRights(pve: Proxmox): Promise<Rights> {
+  const path = "/access/permissions";
+  const answer = await pve.get(path);
+  if (typeof answer !== "object" || answer === null) throw new ProxmoxAnswerError(path, "no object");
+  const flags = (value: unknown): Record<string, boolean> =>
+    Object.fromEntries(Object.entries(value ?? {}).map(([name, flag]) => [name, Boolean(Number(flag))]));
+  return Object.fromEntries(Object.entries(answer).map(([at, value]) => [at, flags(value)]));
+}
+
+/** Version of Proxmox VE. */
+export async function readVersion(pve: Proxmox): Promise<{ major: number; text: string }> {
+  const text = new Row(await pve.get("/version"), "/version").text("version");
+  return { major: Number.parseInt(text, 10), text };
+}
+
+/** Everything that the token lacks, for a refusal at program start: each with its path. */
+export async function permissionProblems(pve: Proxmox, site: RightsSite): Promise<Problem[]> {
+  const [version, rights] = await Promise.all([readVersion(pve), readRights(pve)]);
+  return missingRights(rights, neededRights(site, version)).map(({ path, anyOf, why }) => ({
+    what: `the Proxmox token lacks ${anyOf.join(" or ")} (${why})`,
+    where: path,
+    todo: `give the token a role with ${anyOf[0] ?? ""} on ${path}, with propagation`,
+  }));
+}

@@ -1,0 +1,67 @@
+import { Deadline } from "../common/deadline.ts";
+import { UserError } from "../common/errors.ts";
+import { say } from "../common/log.ts";
+import type { Proxmox } from "./client.ts";
+import { awaitTask, TaskError } from "./task.ts";
+import { isRunning, vmPath } from "./vms.ts";
+
+/** A VM whose identity was proved right before. */
+export interface ProvedVm {
+  vmid: number;
+  host: string;
+  name: string;
+}
+
+const startSeconds = 120;
+const stopSeconds = 60;
+
+/** Starts a VM and awaits it. One that runs already is fine. */
+export async function start(pve: Proxmox, vm: ProvedVm): Promise<void> {
+  const upid = await pve.post(`${vmPath(vm)}/status/start`);
+  try {
+    await awaitTask(pve, upid, new Deadline(`the start of ${vm.name}`, startSeconds));
+  } catch (error) {
+    if (!(error instanceof TaskError && error.exitStatus.endsWith("already running"))) throw error;
+  }
+}
+
+/**
+ * Turns a VM off: asks the guest first, cuts the power when it has not obeyed in time, and does not believe a task but
+ * looks whether the VM is off.
+ * @param graceSeconds time that the guest gets to shut down
+ */
+export async function turnOff(pve: Proxmox, vm: ProvedVm, graceSeconds: number): Promise<void> {
+  try {
+    await shutdown(pve, vm, graceSeconds);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    say(`${vm.name}: ${error.message}; the power is cut`);
+    await stop(pve, vm);
+  }
+  if (!(await isRunning(pve, vm))) return;
+  throw new UserError({
+    what: `${vm.name} still runs although Proxmox said that it was stopped`,
+    where: `VM ${vm.vmid} on ${vm.host}`,
+    todo: "look at its tasks in Proxmox; was it started again by hand or by HA?",
+  });
+}
+
+/** Asks the guest to shut down; Proxmox itself cuts the power after `graceSeconds`. */
+async function shutdown(pve: Proxmox, vm: ProvedVm, graceSeconds: number): Promise<void> {
+  const upid = await pve.post(`${vmPath(vm)}/status/shutdown`, { timeout: graceSeconds, forceStop: true });
+  await awaitTask(pve, upid, new Deadline(`the shutdown of ${vm.name}`, graceSeconds + 30));
+}
+
+/** Cuts the power, also when a shutdown of somebody else still waits for the guest. */
+export async function stop(pve: Proxmox, vm: ProvedVm): Promise<void> {
+  const upid = await pve.post(`${vmPath(vm)}/status/stop`, { "overrule-shutdown": true });
+  await awaitTask(pve, upid, new Deadline(`the stop of ${vm.name}`, stopSeconds));
+}
+
+/**
+ * Whether Proxmox starts the VM when its host boots.
+ * @param digest of the configuration whose identity was proved: the write fails if the VM became another since
+ */
+export async function setOnBoot(pve: Proxmox, vm: ProvedVm, onBoot: boolean, digest: string): Promise<void> {
+  await pve.put(`${vmPath(vm)}/config`, { onboot: onBoot, digest });
+}

@@ -1,0 +1,34 @@
+/** What our tags say of a VM. They say who it claims to be; only the SMBIOS uuid proves it. */
+export interface NodeTags {
+  cluster: string;
+  pool: string;
+  slot: number;
+  generation: string;
+}
+
+/** The tags of a node's VM, in the order that Proxmox keeps them in. */
+export function tagsOf({ cluster, pool, slot, generation }: NodeTags): string[] {
+  return ["evergreen", `eg-cluster-${cluster}`, `eg-gen-${generation}`, `eg-pool-${pool}`, `eg-slot-${slot}`].sort();
+}
+
+/** Proxmox separates by semicolons; administrators also type commas and blanks. */
+export function splitTags(tags: string): string[] {
+  return tags.split(/[;,\s]+/).filter(Boolean);
+}
+
+/** Who the VM claims to be, or undefined when it lacks one of our tags or has one twice. */
+export function nodeTags(tags: readonly string[]): NodeTags | undefined {
+  if (!tags.includes("evergreen")) return undefined;
+  const cluster = only(tags, "eg-cluster-");
+  const pool = only(tags, "eg-pool-");
+  const slot = only(tags, "eg-slot-");
+  const generation = only(tags, "eg-gen-");
+  if (cluster === undefined || pool === undefined || generation === undefined) return undefined;
+  if (slot === undefined || !/^\d+$/.test(slot) || !/^[0-9a-f]{8}$/.test(generation)) return undefined;
+  return { cluster, pool, slot: Number(slot), generation };
+}
+
+function only(tags: readonly string[], prefix: string): string | undefined {
+  const values = tags.filter((tag) => tag.startsWith(prefix));
+  return values.length === 1 ? values[0]?.slice(prefix.length) : undefined;
+}

@@ -1,0 +1,75 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Deadline } from "../common/deadline.ts";
+import { say } from "../common/log.ts";
+import type { Proxmox } from "./client.ts";
+import { ProxmoxAnswerError, ProxmoxError } from "./errors.ts";
+import { Row } from "./parse.ts";
+
+/** A task ended otherwise than well. Proxmox reports most failures here, not in the answer to the request. */
+export class TaskError extends Error {
+  override readonly name = "TaskError";
+  readonly upid: string;
+  readonly exitStatus: string;
+  /** The last lines of the task's log. */
+  readonly log: readonly string[];
+
+  constructor(what: string, upid: string, exitStatus: string, log: readonly string[]) {
+    super(`${what} failed: ${exitStatus}\n  task: ${upid}${log.map((line) => `\n  | ${line}`).join("")}`);
+    this.upid = upid;
+    this.exitStatus = exitStatus;
+    this.log = log;
+  }
+}
+
+/** Lines of a failed task's log that are shown. */
+const tail = 8;
+
+/**
+ * Waits for the end of a task.
+ * @param upid the answer of the request that started it
+ * @throws TaskError with exit status and the end of the log
+ * @throws DeadlineError when it still runs; the task goes on in Proxmox
+ */
+export async function awaitTask(pve: Proxmox, upid: unknown, deadline: Deadline): Promise<void> {
+  const [host, id] = parseUpid(upid);
+  const path = `/nodes/${host}/tasks/${encodeURIComponent(id)}`;
+  await delay(growing(0));
+  const exitStatus = await deadline.poll(
+    growing,
+    () => ended(pve, path, deadline),
+    () => `task ${id} on ${host} still runs`,
+  );
+  if (exitStatus === "OK") return;
+  const log = await pve.get(`${path}/log`, { limit: 500 }).then(
+    (lines) => Row.list(lines, `${path}/log`).map((line) => line.maybeText("t") ?? ""),
+    (error: unknown) => [`(its log is not readable: ${String(error)})`],
+  );
+  if (!/^WARNINGS: \d+$/.test(exitStatus)) throw new TaskError(deadline.what, id, exitStatus, log.slice(-tail));
+  for (const line of log.filter((text) => text.startsWith("WARN"))) say(`${deadline.what}: ${line}`);
+}
+
+/** A start takes 50 ms in the lab and seconds in a data centre: quick at first, then once a second. */
+function growing(probes: number): number {
+  return Math.min(60 * 2 ** probes, 1000);
+}
+
+/** The exit status, or undefined while it runs. */
+async function ended(pve: Proxmox, path: string, deadline: Deadline): Promise<string | undefined> {
+  try {
+    const status = new Row(await pve.get(`${path}/status`), `${path}/status`);
+    return status.text("status") === "running" ? undefined : status.text("exitstatus");
+  } catch (error) {
+    // Right after the start another host of the cluster may not know the task yet.
+    const young = deadline.seconds - deadline.left / 1000 < 10;
+    if (young && error instanceof ProxmoxError && error.status === 400) return undefined;
+    throw error;
+  }
+}
+
+/** @returns the host that runs the task, and its id */
+function parseUpid(upid: unknown): [string, string] {
+  const host = typeof upid === "string" ? /^UPID:([^:]+):(?:[^:]*:){5,}/.exec(upid)?.[1] : undefined;
+  if (host === undefined)
+    throw new ProxmoxAnswerError("the start of a task", `${JSON.stringify(upid)} is not a task id`);
+  return [host, String(upid)];
+}

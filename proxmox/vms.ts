@@ -1,0 +1,133 @@
+import type { LiveVm } from "../rollout/types.ts";
+import { UserError } from "../common/errors.ts";
+import type { Proxmox } from "./client.ts";
+import { ProxmoxAnswerError, ProxmoxError } from "./errors.ts";
+import { Row } from "./parse.ts";
+import { nodeTags, splitTags } from "./tags.ts";
+
+/** A VM as the list of the whole data centre shows it. The list is a cache of Proxmox: seconds old, and thin for a new VM. */
+export interface ListedVm {
+  vmid: number;
+  /** Proxmox host that it is on now. */
+  host: string;
+  /** Absent while Proxmox has no status of it yet. */
+  name: string | undefined;
+  status: "running" | "stopped" | "unknown";
+  template: boolean;
+  tags: string[];
+  /** Proxmox pool. */
+  pool: string | undefined;
+}
+
+/** The configuration of a VM, as far as it concerns us. */
+export interface VmConfig {
+  vmid: number;
+  host: string;
+  name: string;
+  /** SMBIOS uuid, lower case. */
+  uuid: string;
+  tags: string[];
+  template: boolean;
+  onBoot: boolean;
+  /** Fingerprint of the configuration: a write that carries it is refused when anything changed since. */
+  digest: string;
+}
+
+/** The API path of a VM. */
+export function vmPath(vm: { host: string; vmid: number }): string {
+  return `/nodes/${vm.host}/qemu/${vm.vmid}`;
+}
+
+/** Every VM that the token can see, in the whole data centre. Containers are left out. */
+export async function listVms(pve: Proxmox): Promise<ListedVm[]> {
+  const path = "/cluster/resources";
+  const rows = Row.list(await pve.get(path, { type: "vm" }), path);
+  return rows.filter((row) => row.text("type") === "qemu").map((row) => listed(row, path));
+}
+
+function listed(row: Row, path: string): ListedVm {
+  const status = row.text("status");
+  if (status !== "running" && status !== "stopped" && status !== "unknown") {
+    throw new ProxmoxAnswerError(path, `VM ${row.text("vmid")} has the status "${status}"`);
+  }
+  return {
+    vmid: row.number("vmid"),
+    host: row.text("node"),
+    name: row.maybeText("name"),
+    status,
+    template: row.flag("template"),
+    tags: splitTags(row.maybeText("tags") ?? ""),
+    pool: row.maybeText("pool"),
+  };
+}
+
+/** @throws ProxmoxError when there is no such VM on that host */
+export async function readVm(pve: Proxmox, vm: { host: string; vmid: number }): Promise<VmConfig> {
+  const path = `${vmPath(vm)}/config`;
+  const row = new Row(await pve.get(path), path);
+  const uuid = /(?:^|,)uuid=([0-9a-fA-F-]{36})/.exec(row.maybeText("smbios1") ?? "")?.[1];
+  return {
+    vmid: vm.vmid,
+    host: vm.host,
+    name: row.maybeText("name") ?? "",
+    uuid: uuid?.toLowerCase() ?? "",
+    tags: splitTags(row.maybeText("tags") ?? ""),
+    template: row.flag("template"),
+    onBoot: row.flag("onboot"),
+    digest: row.text("digest"),
+  };
+}
+
+/** Whether the VM runs, asked of its host and not of the list. */
+export async function isRunning(pve: Proxmox, vm: { host: string; vmid: number }): Promise<boolean> {
+  const path = `${vmPath(vm)}/status/current`;
+  const status = new Row(await pve.get(path), path).text("status");
+  if (status !== "running" && status !== "stopped") throw new ProxmoxAnswerError(path, `the status "${status}"`);
+  return status === "running";
+}
+
+/**
+ * Proves that the token may see the VMs of a pool. Proxmox answers a list request without rights by a shorter list, so
+ * "it is not in the list" means nothing before this was asked.
+ */
+export async function requireSight(pve: Proxmox, pool: string): Promise<void> {
+  const path = `/pool/${pool}`;
+  const answer = await pve.get("/access/permissions", { path });
+  const rights = typeof answer === "object" && answer !== null ? (answer as Record<string, unknown>)[path] : undefined;
+  if (typeof rights === "object" && rights !== null && "VM.Audit" in rights) return;
+  throw new UserError({
+    what: "the token may not see the VMs of the pool, so nothing can be said of them",
+    where: `${path}, VM.Audit`,
+    todo: `give the token the privilege VM.Audit on ${path}, with propagation`,
+  });
+}
+
+/** Every VM that claims by its tags to be a node of the cluster, each read in full. @throws when one cannot be read */
+export async function liveVms(pve: Proxmox, cluster: string, list: readonly ListedVm[]): Promise<LiveVm[]> {
+  const ours = list.filter((vm) => !vm.template && nodeTags(vm.tags)?.cluster === cluster);
+  return await Promise.all(ours.map((vm) => live(pve, vm)));
+}
+
+async function live(pve: Proxmox, vm: ListedVm): Promise<LiveVm> {
+  const [config, running] = await Promise.all([
+    readVm(pve, vm),
+    vm.status === "unknown" ? isRunning(pve, vm) : vm.status === "running",
+  ]).catch((error: unknown) => {
+    throw error instanceof ProxmoxError ? unreadable(vm, error) : error;
+  });
+  const tags = nodeTags(vm.tags);
+  if (tags === undefined) throw new ProxmoxAnswerError(vmPath(vm), "tags that are not ours");
+  const { pool, slot, generation } = tags;
+  return { vmid: vm.vmid, name: config.name, host: vm.host, running, uuid: config.uuid, pool, slot, generation };
+}
+
+function unreadable(vm: ListedVm, error: ProxmoxError): UserError {
+  return new UserError(
+    {
+      what: `VM ${vm.vmid} carries our tags but cannot be read: ${error.message}`,
+      where: `host ${vm.host}, pool ${vm.pool ?? "none"}`,
+      todo: "bring its Proxmox host back, or give the token VM.Audit there; nothing is decided on half of the picture",
+    },
+    { cause: error },
+  );
+}

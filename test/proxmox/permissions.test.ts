@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { missingRights, neededRights, permissionProblems, type Rights } from "../../proxmox/permissions.ts";
+import { fakeProxmox } from "./fake.ts";
+
+const site = { proxmoxPool: "nodes", templatePool: "templates", storage: "local", bridge: "vmbr0" };
+
+/** Exactly what is needed, taking the first of several alternatives. */
+function exact(major: number): Record<string, Record<string, boolean>> {
+  const rights: Record<string, Record<string, boolean>> = {};
+  for (const { path, anyOf } of neededRights(site, { major })) (rights[path] ??= {})[anyOf[0] ?? ""] = true;
+  return rights;
+}
+
+describe("permissions", () => {
+  it("are 16 privileges on Proxmox 8 and 18 on 9, none on /", () => {
+    for (const [major, count] of [
+      [8, 16],
+      [9, 18],
+    ] as const) {
+      const needs = neededRights(site, { major });
+      assert.equal(new Set(needs.flatMap(({ anyOf }) => anyOf[0] ?? [])).size, count);
+      assert.ok(needs.every(({ path }) => path !== "/"));
+      assert.deepEqual(missingRights(exact(major), needs), []);
+    }
+  });
+
+  it("that lack one name exactly that one, with its path", () => {
+    for (const major of [8, 9]) {
+      for (const need of neededRights(site, { major })) {
+        const rights = exact(major);
+        delete rights[need.path]?.[need.anyOf[0] ?? ""];
+        assert.deepEqual(missingRights(rights, neededRights(site, { major })), [need]);
+      }
+    }
+  });
+
+  it("are handed down only by privileges that propagate, and hidden by a nearer entry", () => {
+    const audit = [{ path: "/pool/nodes", anyOf: ["VM.Audit"], why: "" }];
+    const cases: [Rights, number][] = [
+      [{ "/": { "VM.Audit": true } }, 0],
+      [{ "/": { "VM.Audit": false } }, 1],
+      [{ "/": { "VM.Audit": true }, "/pool": { "Pool.Audit": true } }, 1],
+      [{ "/pool/nodes": { "VM.Audit": false } }, 0],
+      [{ "/pool/nodes": {}, "/": { "VM.Audit": true } }, 1],
+      [{}, 1],
+    ];
+    for (const [rights, missing] of cases)
+      assert.equal(missingRights(rights, audit).length, missing, JSON.stringify(rights));
+  });
+
+  it("take VM.GuestAgent.Unrestricted for the parts of it, and VM.Monitor only before 9", async () => {
+    const rights = exact(8);
+    await using pve = await fakeProxmox(({ path }) => ({ data: path === "/version" ? { version: "9.2.1" } : rights }));
+    const lacking = await permissionProblems(pve.client, site);
+    assert.deepEqual(
+      lacking.map(({ what }) => /VM\.GuestAgent\.\w+/.exec(what)?.[0]),
+      ["VM.GuestAgent.Audit", "VM.GuestAgent.FileRead", "VM.GuestAgent.FileWrite"],
+    );
+    assert.ok(lacking.every(({ where }) => where === "/pool/nodes"));
+    (rights["/pool/nodes"] ??= {})["VM.GuestAgent.Unrestricted"] = true;
+    assert.deepEqual(await permissionProblems(pve.client, site), []);
+  });
+});

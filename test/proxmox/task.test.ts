@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import { Deadline } from "../../common/deadline.ts";
+import { start, turnOff } from "../../proxmox/power.ts";
+import { awaitTask, TaskError } from "../../proxmox/task.ts";
+import { fakeProxmox, upid, type Answer, type Seen } from "./fake.ts";
+
+const vm = { vmid: 101, host: "pve1", name: "demo-workers-0-0a1b2c3d" };
+const ended = (exitstatus: string): Answer => ({ data: { status: "stopped", exitstatus } });
+const log = {
+  data: [
+    { n: 1, t: "starting" },
+    { n: 2, t: "TASK ERROR: VM is locked (clone)" },
+  ],
+};
+
+function tasks(endings: Answer[]): (seen: Seen, count: number) => Answer {
+  return ({ path }, count) => {
+    if (path.endsWith("/log")) return log;
+    if (path.endsWith("/status/current")) return { data: { status: "stopped" } };
+    if (path.endsWith("/status")) return endings[Math.min(count, endings.length) - 1] ?? "hang up";
+    return { data: upid };
+  };
+}
+
+describe("tasks", () => {
+  const running: Answer = { data: { status: "running" } };
+
+  it("are awaited on their own host until they end", async () => {
+    await using pve = await fakeProxmox(tasks([running, running, ended("OK")]));
+    await awaitTask(pve.client, upid, new Deadline("the start", 5));
+    assert.deepEqual(new Set(pve.seen.map(({ path }) => path)), new Set([`/nodes/pve1/tasks/${upid}/status`]));
+  });
+
+  it("that fail carry exit status and the end of their log", async () => {
+    await using pve = await fakeProxmox(tasks([ended("VM is locked (clone)")]));
+    await assert.rejects(awaitTask(pve.client, upid, new Deadline("the start of x", 5)), (error: unknown) => {
+      assert.ok(error instanceof TaskError);
+      assert.equal(error.exitStatus, "VM is locked (clone)");
+      assert.match(error.message, /the start of x failed: VM is locked/);
+      assert.ok(error.message.includes(upid));
+      assert.match(error.message, /\| TASK ERROR: VM is locked/);
+      return true;
+    });
+  });
+
+  it("with warnings have ended well", async () => {
+    await using pve = await fakeProxmox(tasks([ended("WARNINGS: 1")]));
+    await awaitTask(pve.client, upid, new Deadline("the start", 5));
+  });
+
+  it("that nobody knows yet are asked again, later not", async () => {
+    const unknown: Answer = { status: 400, reason: "Parameter verification failed.", errors: { upid: "no such task" } };
+    await using pve = await fakeProxmox(tasks([unknown, ended("OK")]));
+    await awaitTask(pve.client, upid, new Deadline("the start", 5));
+  });
+
+  it("that do not end are given up by name", async () => {
+    await using pve = await fakeProxmox(tasks([running]));
+    await assert.rejects(
+      awaitTask(pve.client, upid, new Deadline("the start", 0.3)),
+      /waiting for the start.*still runs/s,
+    );
+  });
+
+  it("are not believed without a task id", async () => {
+    await using pve = await fakeProxmox(() => ({ data: null }));
+    await assert.rejects(start(pve.client, vm), /null is not a task id/);
+  });
+});
+
+describe("power", () => {
+  it("a VM that runs already is started", async () => {
+    await using pve = await fakeProxmox(tasks([ended("VM 101 already running")]));
+    await start(pve.client, vm);
+  });
+
+  it("a failed shutdown is followed by a stop that overrules it", async () => {
+    await using pve = await fakeProxmox(tasks([ended("VM quit/powerdown failed - got timeout"), ended("OK")]));
+    await turnOff(pve.client, vm, 1);
+    const posts = pve.seen.filter(({ method }) => method === "POST");
+    assert.deepEqual(
+      posts.map(({ path, parameters }) => [path.split("/").at(-1), parameters]),
+      [
+        ["shutdown", { timeout: "1", forceStop: "1" }],
+        ["stop", { "overrule-shutdown": "1" }],
+      ],
+    );
+  });
+
+  it("a VM that still runs after both is an error", async () => {
+    await using pve = await fakeProxmox((seen, count) =>
+      seen.path.endsWith("/status/current") ? { data: { status: "running" } } : tasks([ended("OK")])(seen, count),
+    );
+    await assert.rejects(turnOff(pve.client, vm, 1), /still runs although Proxmox said that it was stopped/);
+  });
+});
