@@ -86,7 +86,7 @@ async function run(dc: DataCentre, incoming: Incoming): Promise<Answer> {
   const params = collect(incoming, places);
   const call: Call = { dc, token, params, extra: {}, ...(incoming.upload && { upload: incoming.upload }) };
   route.allow(call);
-  checkNode(dc, places["node"]);
+  checkNode(dc, places.node);
   const required = Object.entries(route.params).flatMap(([name, { required: must }]) => (must ? [name] : []));
   verify(params, specFinder(route, places), required);
   const data = await route.run(call);

@@ -145,7 +145,10 @@ async function askToGo(dc: DataCentre, vm: Vm, options: ShutdownOptions, task: T
     if (task.signal.aborted) reject(died("received interrupt"));
   });
   try {
-    if (await Promise.race([gone, timeout.catch(() => false), cancelled])) return switchedOff(dc, vm, token);
+    if (await Promise.race([gone, timeout.catch(() => false), cancelled])) {
+      switchedOff(dc, vm, token);
+      return;
+    }
   } finally {
     over.abort();
   }

@@ -45,7 +45,7 @@ function log(call: Call) {
   const lines = taskOf(call, "Sys.Audit").log.map((t, index) => ({ n: index + 1, t }));
   const start = Number(call.params.get("start") ?? 0);
   const limit = Number(call.params.get("limit") ?? 50);
-  call.extra["total"] = Math.max(1, lines.length);
+  call.extra.total = Math.max(1, lines.length);
   const page = limit === 0 ? lines.slice(start) : lines.slice(start, start + limit);
   return lines.length > 0 ? page : [{ n: 1, t: "no content" }];
 }
@@ -60,7 +60,7 @@ function list(call: Call) {
     .filter((task) => !params.has("vmid") || task.id === params.get("vmid"))
     .filter((task) => !params.has("typefilter") || task.type === params.get("typefilter"))
     .map((task) => ({ ...identity(task), ...(!task.running && { status: task.exitstatus, endtime: task.endtime }) }));
-  call.extra["total"] = rows.length;
+  call.extra.total = rows.length;
   const start = Number(params.get("start") ?? 0);
   return rows.slice(start, start + Number(params.get("limit") ?? 50));
 }
@@ -71,10 +71,13 @@ function clusterList(call: Call) {
     .reverse()
     .filter((task) => isOwn(call, task) || mayAny(dc, call.token, `/nodes/${task.node}`, ["Sys.Audit"]))
     .slice(0, 25)
-    .map((task) => {
-      const { pid: _pid, pstart: _pstart, ...row } = identity(task);
-      return { ...row, ...(!task.running && { status: task.exitstatus, endtime: task.endtime, saved: 1 }) };
-    });
+    .map((task) => ({
+      ...identity(task),
+      ...(!task.running && { status: task.exitstatus, endtime: task.endtime, saved: 1 }),
+      // The cluster's list knows no process.
+      pid: undefined,
+      pstart: undefined,
+    }));
 }
 
 const one = "nodes/{node}/tasks/{upid}";

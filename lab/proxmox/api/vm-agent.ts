@@ -68,7 +68,7 @@ function interfaces(guest: Guest, vm: Vm) {
 /** The agent's text is bytes, one per character. */
 function bytesOf(content: string): Buffer {
   // The range is Latin-1: what does not fit in a byte, Perl's base64 cannot encode.
-  if ([...content].some((letter) => (letter.codePointAt(0) ?? 0) > 255)) {
+  if (Array.from(content).some((letter) => (letter.codePointAt(0) ?? 0) > 255)) {
     throw died("Wide character in subroutine entry at /usr/share/perl5/PVE/API2/Qemu/Agent.pm line 521.");
   }
   return Buffer.from(content, "latin1");

@@ -31,7 +31,10 @@ export function checkDriveSyntax(key: string, value: string): void {
 export function checkDriveAccess(dc: DataCentre, token: Token, vmid: number, value: string): void {
   const drive = parseDrive(value);
   if (drive.file === "none") return;
-  if (drive.file === "cdrom") return needAll(dc, token, "/", ["Sys.Console"]);
+  if (drive.file === "cdrom") {
+    needAll(dc, token, "/", ["Sys.Console"]);
+    return;
+  }
   const source = drive.options.get("import-from");
   if (source?.startsWith("/")) throw died("Only root can pass arbitrary filesystem paths.");
   const storage = storageNamed(drive.file);

@@ -51,7 +51,7 @@ export function pendingRows(vm: Vm): Record<string, unknown>[] {
 
 /** `GET cloudinit` */
 export function cloudInitRows(vm: Vm): Record<string, unknown>[] {
-  return pendingRows(vm).filter((row) => isCloudInit(String(row["key"])) || row["key"] === "name");
+  return pendingRows(vm).filter((row) => isCloudInit(String(row.key)) || row.key === "name");
 }
 
 /** Takes over what waited for the next start. */

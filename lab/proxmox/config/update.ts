@@ -19,23 +19,28 @@ function checkOption(dc: DataCentre, token: Token, vmid: number, key: string): v
   const group = optionOf(key)?.group;
   if (group === undefined || group === "drive" || group === "device" || key === "tags") return;
   if (group === "root") throw died(`${root} '${key}' config`);
-  if (group === "Cloudinit") return needAny(dc, token, path, ["VM.Config.Cloudinit", "VM.Config.Network"]);
-  if (group === "PowerMgmt") return needAll(dc, token, path, ["VM.PowerMgmt"]);
-  needAll(dc, token, path, [`VM.Config.${group}`]);
+  if (group === "Cloudinit") needAny(dc, token, path, ["VM.Config.Cloudinit", "VM.Config.Network"]);
+  else needAll(dc, token, path, [group === "PowerMgmt" ? "VM.PowerMgmt" : `VM.Config.${group}`]);
   if (key === "startup") needAll(dc, token, "/", ["Sys.Modify"]);
 }
 
-/** What a device needs, by its value. */
-function checkDevice(dc: DataCentre, token: Token, vmid: number, key: string, value: string): void {
-  const path = `/vms/${vmid}`;
-  if (isDrive(key)) return needAll(dc, token, path, [drivePrivilege(value)]);
-  if (/^unused\d+$/.test(key)) return needAll(dc, token, path, ["VM.Config.Disk"]);
-  if (key === "tags") return needAll(dc, token, path, ["VM.Config.Options"]);
-  if (/^serial\d+$/.test(key) && value !== "socket") throw died(`${root} '${key}' config for real devices`);
+/** The privilege that a device or drive needs, by its value. */
+function devicePrivilege(key: string, value: string): string {
+  if (isDrive(key)) return drivePrivilege(value);
+  if (/^unused\d+$/.test(key)) return "VM.Config.Disk";
+  if (key === "tags") return "VM.Config.Options";
+  const real = `${root} '${key}' config for real devices`;
+  if (/^serial\d+$/.test(key) && value !== "socket") throw died(real);
   if (/^(usb|hostpci|parallel)\d+$/.test(key) && !value.includes("mapping=") && !value.includes("spice")) {
-    throw died(`${root} '${key}' config for real devices`);
+    throw died(real);
   }
-  needAll(dc, token, path, ["VM.Config.HWType"]);
+  return "VM.Config.HWType";
+}
+
+function checkDevice(call: Call, vmid: number, key: string, value: string): void {
+  const group = optionOf(key)?.group;
+  if (group !== "drive" && group !== "device" && key !== "tags") return;
+  needAll(call.dc, call.token, `/vms/${vmid}`, [devicePrivilege(key, value)]);
 }
 
 /** A bridge may be used by those who have SDN.Use on it. */
@@ -81,9 +86,7 @@ function set(vm: Vm, key: string, value: Value): void {
 
 async function setAll(call: Call, vm: Vm, settings: ReadonlyMap<string, string>): Promise<void> {
   for (const [key, value] of settings) {
-    if (optionOf(key)?.group === "drive" || optionOf(key)?.group === "device" || key === "tags") {
-      checkDevice(call.dc, call.token, vm.vmid, key, value);
-    }
+    checkDevice(call, vm.vmid, key, value);
     if (isDrive(key)) {
       const before = vm.config.get(key);
       const after = await makeDrive(call.dc, vm, key, value);
@@ -106,9 +109,7 @@ async function remove(call: Call, vm: Vm, key: string): Promise<void> {
   const value = vm.config.get(key);
   if (value === undefined && !vm.pending.has(key)) return;
   const text = String(value ?? vm.pending.get(key) ?? "");
-  if (optionOf(key)?.group === "drive" || optionOf(key)?.group === "device" || key === "tags") {
-    checkDevice(call.dc, call.token, vm.vmid, key, text);
-  }
+  checkDevice(call, vm.vmid, key, text);
   if (isDrive(key)) {
     if (vm.config.get("protection") === 1) throw died(`can't remove drive '${key}' - protection mode enabled`);
     const drive = parseDrive(text);

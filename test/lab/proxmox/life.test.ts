@@ -24,8 +24,8 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       assert.equal(await bench.task("POST", "nodes/pve1/qemu/9001/clone", clone, token), "OK");
       assert.equal((await bench.data<{ status: string }>("GET", `${vm}/status/current`, {}, token)).status, "stopped");
       const before = await bench.data<Record<string, unknown>>("GET", `${vm}/config`, {}, token);
-      assert.equal(before["scsi0"], "local:9001/base-9001-disk-0.qcow2/1100/vm-1100-disk-0.qcow2,size=10G");
-      assert.equal(before["ide2"], "local:1100/vm-1100-cloudinit.qcow2,media=cdrom,size=4M");
+      assert.equal(before.scsi0, "local:9001/base-9001-disk-0.qcow2/1100/vm-1100-disk-0.qcow2,size=10G");
+      assert.equal(before.ide2, "local:1100/vm-1100-cloudinit.qcow2,media=cdrom,size=4M");
       await bench.data("PUT", `${vm}/config`, { delete: "ide2" }, token);
       await bench.data(
         "PUT",
@@ -58,13 +58,10 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       );
       assert.equal(await bench.task("PUT", `${vm}/resize`, { disk: "scsi0", size: "20G" }, token), "OK");
       const config = await bench.data<Record<string, unknown>>("GET", `${vm}/config`, {}, token);
-      assert.equal(
-        config["scsi0"],
-        `${disk},aio=io_uring,backup=1,discard=ignore,format=qcow2,iothread=0,size=20G,ssd=0`,
-      );
-      assert.equal(config["cores"], 2);
-      assert.equal(config["memory"], "4096");
-      assert.match(String(config["net0"]), /^virtio=BC:24:11:[0-9A-F:]{8},bridge=vmbr0,firewall=0$/);
+      assert.equal(config.scsi0, `${disk},aio=io_uring,backup=1,discard=ignore,format=qcow2,iothread=0,size=20G,ssd=0`);
+      assert.equal(config.cores, 2);
+      assert.equal(config.memory, "4096");
+      assert.match(String(config.net0), /^virtio=BC:24:11:[0-9A-F:]{8},bridge=vmbr0,firewall=0$/);
 
       const early = await bench.call("POST", `${vm}/agent/ping`, {}, token);
       assert.equal(early.reason, "VM 1100 is not running");
@@ -77,7 +74,7 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       assert.equal(machine?.image.name, "ubuntu-24.04-rke2-v1.0.0");
       assert.equal(machine.cloudInit.address, "127.40.0.101");
       assert.equal(machine.cloudInit.hostname, "demo-workers-0-abcdef01");
-      assert.equal(`uuid=${machine.uuid}`, config["smbios1"]);
+      assert.equal(`uuid=${machine.uuid}`, config.smbios1);
 
       assert.equal(await bench.task("POST", `${vm}/status/shutdown`, { forceStop: 1, timeout: 60 }, token), "OK");
       const gone = await bench.task("DELETE", `${vm}/`, { "destroy-unreferenced-disks": 1, purge: 1 }, token);
