@@ -1,0 +1,72 @@
+// Plain JavaScript: npm runs it right after an installation, with whatever Node the machine has.
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+
+/** What is bundled: the steps, whose start has to be quick, and the plugin, which runs outside of the project. */
+export const bundles = {
+  step: { entry: "steps/main.ts", out: "dist/step.mjs" },
+  commandPlugin: { entry: "tools/command-plugin/main.ts", out: "dist/command-plugin.mjs" },
+};
+
+const banner = `import { createRequire as __createRequire } from "node:module";
+const require = __createRequire(import.meta.url);`;
+
+/** Bundles what is missing or older than one of its inputs. Returns the paths that were written. */
+export async function bundle({ force = false } = {}) {
+  const stale = Object.values(bundles).filter(
+    ({ entry, out }) => existsSync(join(root, entry)) && (force || isStale(out)),
+  );
+  for (const { entry, out } of stale) await write(entry, out);
+  return stale.map(({ out }) => join(root, out));
+}
+
+/** The inputs of the last bundling are remembered beside the bundle. */
+function isStale(out) {
+  const file = join(root, out);
+  const list = `${file}.inputs.json`;
+  if (!existsSync(file) || !existsSync(list)) return true;
+  const built = statSync(file).mtimeMs;
+  const inputs = JSON.parse(readFileSync(list, "utf8"));
+  return inputs.some((input) => (statSync(join(root, input), { throwIfNoEntry: false })?.mtimeMs ?? Infinity) > built);
+}
+
+async function write(entry, out) {
+  // Loaded late: a start that finds everything fresh does not pay for it.
+  const { build } = createRequire(import.meta.url)("esbuild");
+  const started = new Date();
+  const result = await build({
+    absWorkingDir: root,
+    entryPoints: [entry],
+    bundle: true,
+    platform: "node",
+    target: "node24",
+    format: "esm",
+    banner: { js: banner },
+    legalComments: "none",
+    logLevel: "error",
+    metafile: true,
+    outfile: out,
+    write: false,
+  });
+  const file = join(root, out);
+  mkdirSync(dirname(file), { recursive: true });
+  // Renamed into place, and dated before the inputs were read: a reader never sees half a bundle, nor an outdated one as fresh.
+  const half = `${file}.${process.pid}.tmp`;
+  try {
+    writeFileSync(half, result.outputFiles[0].contents);
+    const inputs = Object.keys(result.metafile.inputs).map((path) => relative(root, resolve(root, path)));
+    writeFileSync(`${half}.json`, JSON.stringify([...inputs, "tools/bundle.mjs", "package-lock.json"]));
+    renameSync(`${half}.json`, `${file}.inputs.json`);
+    utimesSync(half, started, started);
+    renameSync(half, file);
+  } finally {
+    rmSync(half, { force: true });
+    rmSync(`${half}.json`, { force: true });
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await bundle();

@@ -1,0 +1,34 @@
+import type { Command } from "commander";
+import { inspect, type Finding } from "../tools/inspect.ts";
+
+/** `evergreen doctor`: what is there, where it came from, what is missing and how to get it. */
+export function doctorCommand(program: Command): void {
+  program
+    .command("doctor")
+    .description("show tools, versions, where each came from, and what is missing")
+    .option("--json", "print the findings as JSON")
+    .action(async ({ json = false }: { json?: boolean }) => {
+      const findings = await inspect();
+      process.stdout.write(json ? `${JSON.stringify(findings, undefined, 2)}\n` : table(findings));
+      if (findings.some(({ state }) => state === "missing")) process.exitCode = 1;
+    });
+}
+
+function table(findings: readonly Finding[]): string {
+  const width = (cells: readonly string[]) => Math.max(...cells.map((cell) => cell.length));
+  const names = width(findings.map(({ name }) => name));
+  const versions = width(findings.map(({ version }) => version));
+  const lines = findings.map(({ name, version, state, from, todo }) => {
+    const line = `${state.padEnd(8)}  ${name.padEnd(names)}  ${version.padEnd(versions)}  ${from}`;
+    return todo === undefined ? line : `${line}\n${" ".repeat(10)}do: ${todo}`;
+  });
+  return `${[...lines, summary(findings)].join("\n")}\n`;
+}
+
+function summary(findings: readonly Finding[]): string {
+  const count = (state: Finding["state"]) => findings.filter((finding) => finding.state === state).length;
+  const missing = count("missing");
+  if (missing > 0) return `${missing} missing`;
+  const simulated = count("stand-in");
+  return simulated > 0 ? `nothing is missing; ${simulated} stand-ins, good for the lab only` : "nothing is missing";
+}

@@ -1,0 +1,174 @@
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { randomBytes } from "node:crypto";
+import { dirname } from "node:path";
+import { Deadline } from "../common/deadline.ts";
+
+/** Who holds a lock. */
+export interface Owner {
+  pid: number;
+  /** Start time of the process in clock ticks after boot: a pid is used again, a pid with its start time is not. */
+  started: string;
+  /** This boot of this machine. */
+  boot: string;
+  /** The pid namespace: a pid says nothing in another container. */
+  namespace: string;
+  /** What the holder does, for those who wait. */
+  what: string;
+  since: string;
+}
+
+const HEARTBEAT_MS = 5000;
+const SILENT_MS = 60_000;
+
+/**
+ * Runs `work` while holding the lock `file`. Others wait; the lock of a process that died counts for nothing.
+ * @param what what this process does while it holds the lock
+ * @param waiting told once for every holder that is waited for
+ * @param seconds how long to wait at most, default 30 minutes: longer than any cold set-up
+ */
+export async function locked<T>(
+  file: string,
+  what: string,
+  waiting: (owner: Owner) => void,
+  work: () => Promise<T>,
+  seconds = 1800,
+): Promise<T> {
+  const own = ownerOf(process.pid, what);
+  const deadline = new Deadline(`the lock ${file}`, seconds);
+  let told = "";
+  let holder: Owner | undefined;
+  await deadline.poll(
+    200,
+    () => {
+      if (take(file, own)) return Promise.resolve(true);
+      holder = read(file);
+      if (holder && isDead(holder, file)) breakLock(file, own);
+      else if (holder && told !== identity(holder)) {
+        told = identity(holder);
+        waiting(holder);
+      }
+      return Promise.resolve(undefined);
+    },
+    () => (holder ? `process ${holder.pid}, which ${holder.what} since ${holder.since}` : ""),
+  );
+  const heartbeat = setInterval(() => touch(file), HEARTBEAT_MS).unref();
+  try {
+    return await work();
+  } finally {
+    clearInterval(heartbeat);
+    const now = read(file);
+    if (now && identity(now) === identity(own)) rmSync(file, { force: true });
+  }
+}
+
+/** A file that appears with its content, or not at all: an empty lock would have no owner to ask about. */
+function take(file: string, owner: Owner): boolean {
+  mkdirSync(dirname(file), { recursive: true });
+  const draft = `${file}.${process.pid}.${randomBytes(4).toString("hex")}`;
+  writeFileSync(draft, JSON.stringify(owner));
+  try {
+    linkSync(draft, file);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  } finally {
+    rmSync(draft, { force: true });
+  }
+}
+
+/** Two who find the same dead holder must not both remove it: the second would remove the lock of the first. */
+function breakLock(file: string, own: Owner): void {
+  const hammer = `${file}.break`;
+  if (!take(hammer, own)) {
+    const other = read(hammer);
+    if (other && isDead(other, hammer)) rmSync(hammer, { force: true });
+    return;
+  }
+  try {
+    const holder = read(file);
+    if (holder && isDead(holder, file)) rmSync(file, { force: true });
+  } finally {
+    rmSync(hammer, { force: true });
+  }
+}
+
+function read(file: string): Owner | undefined {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as Owner;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function touch(file: string): void {
+  try {
+    utimesSync(file, new Date(), new Date());
+  } catch {
+    // Somebody removed it by hand; the work goes on, and the lock is not ours to put back.
+  }
+}
+
+function identity(owner: Owner): string {
+  return [owner.boot, owner.namespace, owner.pid, owner.started].join(" ");
+}
+
+function isDead(owner: Owner, file: string): boolean {
+  const here = ownerOf(process.pid, "");
+  if (owner.boot === here.boot && owner.namespace === here.namespace) return startTime(owner.pid) !== owner.started;
+  // Another container, or another boot: its processes cannot be seen, its heartbeat can.
+  const seen = statSync(file, { throwIfNoEntry: false });
+  return seen !== undefined && Date.now() - seen.mtimeMs > SILENT_MS;
+}
+
+function ownerOf(pid: number, what: string): Owner {
+  return {
+    pid,
+    started: startTime(pid) ?? "",
+    boot: attempt(() => readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim()),
+    namespace: attempt(() => readlinkSync("/proc/self/ns/pid")),
+    what,
+    since: new Date().toISOString(),
+  };
+}
+
+/** Undefined when there is no such process. */
+function startTime(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${String(pid)}/stat`, "utf8");
+    // The second field is the program's name in parentheses and may hold anything; the start is the 22nd.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" ? undefined : fields[19];
+  } catch {
+    return existsSync("/proc/self/stat") ? undefined : withoutProc(pid);
+  }
+}
+
+/** Where there is no /proc, a pid has to do. */
+function withoutProc(pid: number): string | undefined {
+  try {
+    process.kill(pid, 0);
+    return "";
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM" ? "" : undefined;
+  }
+}
+
+function attempt(look: () => string): string {
+  try {
+    return look();
+  } catch {
+    return "";
+  }
+}

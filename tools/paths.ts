@@ -1,0 +1,21 @@
+import { homedir } from "node:os";
+import { isAbsolute, join, resolve } from "node:path";
+
+/** The project's directory. */
+export const projectRoot = resolve(import.meta.dirname, "..");
+
+/** The project's own Node 24, from npm. */
+export const node24 = join(projectRoot, "node_modules", ".bin", "node");
+
+/** Where built things live: `EVERGREEN_CACHE`, else `evergreen` under `XDG_CACHE_HOME`, else under `~/.cache`. */
+export function cacheRoot(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.EVERGREEN_CACHE) return resolve(env.EVERGREEN_CACHE);
+  const xdg = env.XDG_CACHE_HOME;
+  // The specification asks to ignore a relative path.
+  return join(xdg && isAbsolute(xdg) ? xdg : join(homedir(), ".cache"), "evergreen");
+}
+
+/** The only PULUMI_HOME that Evergreen writes to. Never `~/.pulumi`. */
+export function pulumiHome(cache: string): string {
+  return join(cache, "pulumi-home");
+}

@@ -1,0 +1,137 @@
+/** The one table of what Evergreen builds, and from what. */
+
+/** Which part of Evergreen needs a tool: the Pulumi engine, or the data centre in a box. */
+export type Part = "engine" | "lab";
+
+/** A program that is built from pinned Go modules. Every hash of every module stands in the `go.sum` beside it. */
+export interface GoTool {
+  /** As people call it, and as the cache is keyed. */
+  name: string;
+  /** Of what is built, as its makers count. */
+  version: string;
+  /** File name of the program. */
+  binary: string;
+  /** Directory of its Go module, relative to the project. */
+  module: string;
+  /** What `go build` is told to build. */
+  package: string;
+  /** For the linker: what the program says about itself. */
+  variables: Readonly<Record<string, string>>;
+  /**
+   * Shell lines of a launcher that takes the place of the program, which is `$PROGRAM` in them. For a program that has to
+   * be told something which its caller does not know.
+   */
+  launcher?: string;
+  part: Part;
+  /** What it is for, in one line. */
+  purpose: string;
+}
+
+/** A plugin of the Pulumi engine. */
+export interface Plugin {
+  name: string;
+  version: string;
+  /** Where its makers publish it, when that is not the engine's default. */
+  server?: string;
+  purpose: string;
+}
+
+/** The oldest Pulumi CLI on PATH that is used instead of our own. */
+export const OLDEST_PULUMI = "3.220.0";
+
+const KUBERNETES = "1.34.4";
+const PULUMI = "3.259.0";
+const LANGUAGE_HOST = "3.68.0";
+
+const sdkVersion = "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version";
+
+export const pulumi: GoTool = {
+  name: "pulumi",
+  version: PULUMI,
+  binary: "pulumi",
+  module: "tools/go/pulumi",
+  package: "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
+  variables: { "github.com/pulumi/pulumi/pkg/v3/version.Version": `v${PULUMI}`, [sdkVersion]: `v${PULUMI}` },
+  part: "engine",
+  purpose: "the Pulumi command line and engine",
+};
+
+export const languageHost: GoTool = {
+  name: "pulumi-language-nodejs",
+  version: LANGUAGE_HOST,
+  binary: "pulumi-language-nodejs",
+  module: "tools/go/language-host",
+  package: "github.com/pulumi/pulumi/sdk/v3/nodejs/cmd/pulumi-language-nodejs",
+  variables: { [sdkVersion]: `v${LANGUAGE_HOST}` },
+  // Today's engine sends the runtime options of Pulumi.yaml in a field that this host does not know; it wants flags. Left
+  // alone it would load an old TypeScript of its own, and take the first Node on PATH for new enough.
+  launcher: `[ -f tools/node24.mjs ] && set -- -typescript=false "-nodeargs=--import ./tools/node24.mjs" "$@"
+exec "$PROGRAM" "$@"`,
+  part: "engine",
+  purpose: "starts the program for the engine",
+};
+
+/** The same upstream code as in the official plugin, under the same tokens: tools/go/proxmoxve/main.go. */
+export const proxmoxStandIn: GoTool = {
+  name: "proxmoxve",
+  version: "8.6.0",
+  binary: "pulumi-resource-proxmoxve",
+  module: "tools/go/proxmoxve",
+  package: ".",
+  variables: { "main.version": "8.6.0" },
+  part: "engine",
+  purpose: "stands in for the plugin proxmoxve where release downloads are out of reach",
+};
+
+const etcd: GoTool = {
+  name: "etcd",
+  version: "3.6.5",
+  binary: "etcd",
+  module: "tools/go/etcd",
+  package: "go.etcd.io/etcd/server/v3",
+  variables: {},
+  part: "lab",
+  purpose: "one member in each server VM of the lab",
+};
+
+const kubernetes = (binary: string, purpose: string): GoTool => ({
+  name: binary,
+  version: KUBERNETES,
+  binary,
+  module: "tools/go/kubernetes",
+  package: `k8s.io/kubernetes/cmd/${binary}`,
+  variables: {
+    "k8s.io/component-base/version.gitVersion": `v${KUBERNETES}`,
+    "k8s.io/component-base/version.gitMajor": "1",
+    "k8s.io/component-base/version.gitMinor": "34",
+  },
+  part: "lab",
+  purpose,
+});
+
+/** What the lab runs in its server VMs. */
+export const labTools: readonly GoTool[] = [
+  etcd,
+  kubernetes("kube-apiserver", "one in each server VM of the lab"),
+  kubernetes("kube-controller-manager", "the lab's controllers: ReplicaSets, Nodes, PodDisruptionBudgets"),
+  kubernetes("kube-scheduler", "places the lab's pods"),
+];
+
+export const goTools: readonly GoTool[] = [pulumi, languageHost, proxmoxStandIn, ...labTools];
+
+/** As the npm packages ask for them: a test holds these two against package.json. */
+export const plugins: readonly Plugin[] = [
+  { name: "command", version: "1.2.1", purpose: "runs the steps of a rollout" },
+  {
+    name: "proxmoxve",
+    version: "8.6.0",
+    server: "github://api.github.com/muhlba91/pulumi-proxmoxve",
+    purpose: "makes and removes the VMs",
+  },
+];
+
+/** Flags of every build. The sums are committed: a build that would change them fails. */
+export const BUILD_FLAGS: readonly string[] = ["-mod=readonly", "-trimpath", "-buildvcs=false"];
+
+/** Environment of every build: this Go and no other, no C compiler, no work space around the project. */
+export const BUILD_ENVIRONMENT = { GOTOOLCHAIN: "local", GOWORK: "off", CGO_ENABLED: "0" } as const;

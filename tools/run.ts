@@ -1,0 +1,47 @@
+import { spawn } from "node:child_process";
+
+/** How a program ended. */
+export interface Ended {
+  /** 0: well. -1: it could not start, or a signal or the time limit ended it. */
+  code: number;
+  stdout: string;
+  /** Or why it could not start. */
+  stderr: string;
+}
+
+/** How to run a program. */
+export interface Running {
+  cwd?: string;
+  env?: NodeJS.ProcessEnv;
+  /** Milliseconds after which it is killed. Default: never. */
+  timeout?: number;
+  /** Ends it early. */
+  signal?: AbortSignal;
+  /** Gets each line of standard error as it comes. */
+  onLine?: (line: string) => void;
+}
+
+/** Runs a program to its end. Never rejects: a program that cannot start has ended with -1. */
+export function run(file: string, args: readonly string[], how: Running = {}): Promise<Ended> {
+  return new Promise((resolve) => {
+    const signals = [how.signal, how.timeout === undefined ? undefined : AbortSignal.timeout(how.timeout)];
+    const child = spawn(file, args, {
+      cwd: how.cwd,
+      env: how.env ?? process.env,
+      stdio: ["ignore", "pipe", "pipe"],
+      signal: AbortSignal.any(signals.filter((signal) => signal !== undefined)),
+      killSignal: "SIGKILL",
+    });
+    const ended: Ended = { code: -1, stdout: "", stderr: "" };
+    child.stdout.setEncoding("utf8").on("data", (chunk: string) => (ended.stdout += chunk));
+    let line = "";
+    child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
+      ended.stderr += chunk;
+      const lines = (line + chunk).split("\n");
+      line = lines.pop() ?? "";
+      lines.forEach((each) => how.onLine?.(each));
+    });
+    child.on("error", (error) => (ended.stderr += `\n${error.message}`));
+    child.on("close", (code) => resolve({ ...ended, code: code ?? -1 }));
+  });
+}
