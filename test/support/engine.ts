@@ -72,6 +72,11 @@ export class Engine {
     return this.pulumi(["up", "--yes", "--skip-preview"], { FACTS: JSON.stringify(facts), ...extra });
   }
 
+  /** Sets a variable of every later run. */
+  set(name: string, value: string): void {
+    this.environment[name] = value;
+  }
+
   /** What the steps wrote down since the last call. */
   async happened(): Promise<string[]> {
     const path = join(this.world, "log");

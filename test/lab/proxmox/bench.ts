@@ -93,7 +93,8 @@ export class Bench {
   readonly host: TestHost;
   readonly port: number;
   private readonly close: () => Promise<void>;
-  private readonly ca: string;
+  /** PEM of the authority that a client must trust. */
+  readonly ca: string;
 
   private constructor(dc: DataCentre, host: TestHost, port: number, ca: string, close: () => Promise<void>) {
     this.dc = dc;

@@ -1,0 +1,54 @@
+import { UserError, UserErrors, type Problem } from "./common/errors.ts";
+import type { Config } from "./config.ts";
+import type { Proxmox } from "./proxmox/client.ts";
+import { permissionProblems } from "./proxmox/permissions.ts";
+import { standIns } from "./tools/standins.ts";
+
+/**
+ * What makes a run unsafe before it read anything.
+ * @throws UserErrors with everything that is wrong
+ */
+export function checkEnvironment(environment: NodeJS.ProcessEnv): void {
+  const problems: Problem[] = [];
+  if (isSet(environment["PULUMI_CONTINUE_ON_ERROR"]))
+    problems.push({
+      what: "PULUMI_CONTINUE_ON_ERROR is set: the engine would delete old nodes although new ones failed",
+      where: "the environment",
+      todo: "unset PULUMI_CONTINUE_ON_ERROR, and do not use --continue-on-error",
+    });
+  const endpoint = environment["PROXMOX_VE_ENDPOINT"] ?? "";
+  const stand = isLoopback(endpoint) ? [] : standIns();
+  if (stand.length > 0 && endpoint !== "")
+    problems.push({
+      what: `plugins that stand in for the official ones may drive only the lab: ${stand.join(", ")}`,
+      where: `PULUMI_HOME, with PROXMOX_VE_ENDPOINT=${endpoint}`,
+      todo: "run it where Pulumi's release downloads can be reached: `npx evergreen setup` then installs the official plugins",
+    });
+  if (problems.length > 0) throw new UserErrors(problems);
+}
+
+function isSet(value: string | undefined): boolean {
+  return value !== undefined && !["", "0", "false"].includes(value.toLowerCase());
+}
+
+/** The lab answers on loopback, and nothing else that matters does. */
+export function isLoopback(endpoint: string): boolean {
+  return URL.canParse(endpoint) && /^(127\.\d+\.\d+\.\d+|localhost|\[::1\])$/.test(new URL(endpoint).hostname);
+}
+
+/** @throws UserErrors that names every privilege that the token lacks, with its path */
+export async function checkRights(pve: Proxmox, { site }: Config): Promise<void> {
+  const problems = await permissionProblems(pve, site);
+  if (problems.length > 0) throw new UserErrors(problems);
+}
+
+/** @throws UserError when the storage cannot take the disks of the VMs that this run makes, at their full size */
+export function checkStorage(storage: { name: string; availableGiB: number }, disksGiB: readonly number[]): void {
+  const needed = disksGiB.reduce((sum, size) => sum + size, 0);
+  if (needed <= storage.availableGiB) return;
+  throw new UserError({
+    what: `${disksGiB.length} new disks may grow to ${needed} GiB and ${Math.floor(storage.availableGiB)} GiB are free: old and new nodes exist side by side`,
+    where: `storage ${storage.name}`,
+    todo: "free space there, lower the surge of the pool, or use the rolling strategy",
+  });
+}

@@ -1,0 +1,125 @@
+import assert from "node:assert/strict";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import type { NodeVmArgs } from "../../components/vm.ts";
+import { seedSite, seedVm, site } from "../../lab/proxmox/site.ts";
+import { generationOf } from "../../rollout/generation.ts";
+import { Bench } from "../lab/proxmox/bench.ts";
+import { Engine } from "../support/engine.ts";
+
+const port = 28_190;
+const name = "demo-workers-0-abcdef01";
+
+function vm(changes: Partial<NodeVmArgs> = {}, vmid = 1100): NodeVmArgs {
+  const spec = { image: "ubuntu-v1.0.0", rke2: "v1.34.4+rke2r1", cores: 2, memoryMiB: 4096, diskGiB: 10 };
+  return {
+    plan: {
+      slot: 0,
+      generation: generationOf(spec),
+      name,
+      vmid,
+      address: "127.0.0.101",
+      creates: true,
+      replaces: [],
+    },
+    template: { vmid: 9001, host: site.node },
+    host: site.node,
+    tags: ["evergreen", "eg-cluster-demo"],
+    site: {
+      proxmoxPool: site.nodes,
+      storage: site.storage,
+      bridge: site.bridge,
+      gateway: "127.0.0.1",
+      prefixLength: 8,
+      dnsServers: ["127.0.0.1"],
+    },
+    ...changes,
+  };
+}
+
+/** What the design expects of the real Proxmox provider under the real engine, against the emulated API. */
+describe("provider facts", function () {
+  this.timeout(120_000);
+  let bench: Bench;
+  let engine: Engine;
+
+  beforeEach(async () => {
+    bench = await Bench.start(port);
+    await seedSite(bench.dc);
+    engine = await Engine.create(join(import.meta.dirname, "../fixtures/provider"));
+    const trust = join(engine.world, "trust");
+    await mkdir(trust);
+    await writeFile(join(trust, "ca.pem"), bench.ca);
+    engine.set("SSL_CERT_DIR", trust);
+    engine.set("PROXMOX_VE_ENDPOINT", `https://127.0.0.1:${port}/`);
+    engine.set("PROXMOX_VE_API_TOKEN", bench.dc.credential(site.rolloutToken));
+    engine.set("CHECKOUT", resolve(import.meta.dirname, "../.."));
+  });
+
+  afterEach(async () => {
+    await engine.close();
+    await bench.stop();
+  });
+
+  async function run(args: NodeVmArgs, ...command: string[]): Promise<string> {
+    const ran = await engine.pulumi(command, { VM: JSON.stringify(args) });
+    assert.equal(ran.code, 0, ran.output);
+    return ran.output;
+  }
+  const up = ["up", "--yes", "--skip-preview"];
+  const unchanged = [...up, "--expect-no-changes"];
+  const running = (): boolean => bench.dc.vms.get(1100)?.power !== undefined;
+
+  it("clones a VM that stays off, with the least privileges, and then finds nothing to change", async () => {
+    await run(vm(), ...up);
+    const made = bench.dc.vms.get(1100);
+    assert.equal(made?.config.get("name"), name);
+    assert.equal(made.config.get("ipconfig0"), "gw=127.0.0.1,ip=127.0.0.101/8");
+    assert.equal(running(), false);
+    await run(vm(), ...unchanged);
+    await run(vm(), "refresh", "--yes", "--skip-preview");
+    await run(vm(), ...unchanged);
+  });
+
+  it("leaves power to the steps, through updates and refreshes", async () => {
+    await run(vm(), ...up);
+    for (const power of ["start", "stop"]) {
+      assert.equal(await bench.task("POST", `nodes/pve1/qemu/1100/status/${power}`), "OK");
+      await bench.data("PUT", "nodes/pve1/qemu/1100/config", { onboot: power === "start" ? 1 : 0 });
+      for (const refresh of [false, true]) {
+        if (refresh) await run(vm(), "refresh", "--yes", "--skip-preview");
+        await run(vm(), ...unchanged);
+        assert.equal(running(), power === "start", `after ${power}${refresh ? " and a refresh" : ""}`);
+      }
+    }
+  });
+
+  it("sees no change in what belongs to others: template, host, id, disk size", async () => {
+    await run(vm(), ...up);
+    await run(vm({ template: { vmid: 9002, host: site.node } }), ...unchanged);
+    await run(vm({ host: "pve2" }), ...unchanged);
+    await run(vm({}, 1101), ...unchanged);
+    const { plan } = vm();
+    const bigger = { ...plan, generation: generationOf({ ...plan.generation.spec, diskGiB: 40 }) };
+    await run(vm({ plan: bigger }), ...unchanged);
+  });
+
+  it("fails on a VMID that is taken, and touches nothing of the stranger", async () => {
+    const stranger = seedVm(bench.dc, { vmid: 1100, name: "stranger", pool: site.nodes });
+    const config = JSON.stringify([...stranger.config]);
+    const ran = await engine.pulumi(up, { VM: JSON.stringify(vm()) });
+    assert.notEqual(ran.code, 0);
+    assert.match(ran.output, /config file already exists/);
+    assert.equal(JSON.stringify([...stranger.config]), config);
+  });
+
+  it("destroys a VM that is off, and fails on one that was deleted by hand until a refresh", async () => {
+    await run(vm(), ...up);
+    assert.equal(await bench.task("DELETE", "nodes/pve1/qemu/1100"), "OK");
+    const ran = await engine.pulumi(["destroy", "--yes", "--skip-preview"]);
+    assert.notEqual(ran.code, 0, "the right on the VM came from the pool, so it is refused and not gone");
+    assert.match(ran.output, /Permission check failed/);
+    await run(vm(), "refresh", "--yes", "--skip-preview");
+    await run(vm(), "destroy", "--yes", "--skip-preview");
+  });
+});
