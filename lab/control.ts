@@ -1,0 +1,96 @@
+/** What is said over a lab's control socket. */
+import type { ProbeReport } from "./load/prober.ts";
+import type { WorkloadOptions } from "./load/workload.ts";
+import type { Profile } from "./types.ts";
+import type { MemberFact, NodeFact, PoolLimits, Violation } from "./watcher/model.ts";
+
+export interface VmStatus {
+  vmid: number;
+  name: string;
+  /** Proxmox pool. */
+  pool: string | undefined;
+  template: boolean;
+  running: boolean;
+  agentUp: boolean;
+  tags: string[];
+}
+
+export interface LabStatus {
+  name: string;
+  prefix: string;
+  profile: Profile["name"];
+  version: string;
+  /** When the lab was started, ISO 8601. */
+  since: string;
+  pid: number;
+  /** Proxmox VE API. */
+  endpoint: string;
+  /** Address of the Kubernetes API and of RKE2's supervisor, in front of the ready servers. */
+  registration: string;
+  vms: VmStatus[];
+  nodes: NodeFact[];
+  members: MemberFact[];
+  /** API requests since the start: all of them, and by `METHOD endpoint`. */
+  requests: { total: number; byEndpoint: Record<string, number> };
+  probe: ProbeReport;
+  /** Pods that went through the eviction API since the last reset of the watcher. */
+  evicted: number;
+  violations: Violation[];
+  /** Pods of the workload that should be, and that are ready; undefined: not deployed. */
+  load: { wanted: number; ready: number } | undefined;
+  /** The lab's processes together, in bytes. */
+  memoryBytes: number;
+}
+
+export interface LabEvent {
+  /** Grows by one with every event. */
+  number: number;
+  /** ISO 8601. */
+  at: string;
+  kind: "vm" | "node" | "load" | "violation" | "fault" | "lab";
+  text: string;
+}
+
+/** A pattern over `METHOD path`, e.g. `POST nodes/.*\/status/start`. */
+export type RequestPattern = string;
+
+/** Something that goes wrong on demand. A rule on requests holds until the faults are cleared. */
+export type FaultOrder =
+  | { kind: "full-storage"; storage?: string }
+  /** What guests of a template do from their next boot on; `no-agent` and `none` beside the image's own faults. */
+  | {
+      kind: "image";
+      template: string;
+      fault: "never-ready" | "wrong-kubelet" | "never-boots" | "crash-after-ready" | "no-agent" | "none";
+    }
+  | { kind: "revoke-privilege"; privilege: string }
+  | { kind: "revoke-token" }
+  | { kind: "stranger"; vmid: number; name?: string; tags?: string[] }
+  | { kind: "delete-vm"; vm: number | string }
+  | { kind: "stop-vm"; vm: number | string }
+  | { kind: "start-vm"; vm: number | string }
+  | { kind: "rename-vm"; vm: number | string; name: string }
+  | { kind: "latency"; milliseconds: number; match?: RequestPattern }
+  /** The n-th request that matches from now on, counted from 1, and as many after it as `times` says (default 1). */
+  | { kind: "answer"; match: RequestPattern; nth: number; times?: number; status: number; reason: string }
+  | { kind: "drop"; match: RequestPattern; nth: number; times?: number; when: "before" | "after" }
+  /** The n-th task of a type (`qmclone`, `qmstart`, ...) from now on ends with this exit status. */
+  | { kind: "fail-task"; type: string; nth: number; times?: number; text: string };
+
+/** Each call: method and path, what is sent, what is answered. */
+export interface ControlCalls {
+  "GET /status": { body: undefined; answer: LabStatus };
+  "GET /events": { body: undefined; answer: LabEvent[] };
+  "POST /stop": { body: undefined; answer: object };
+  "POST /profile": { body: { profile: Profile["name"] }; answer: object };
+  "POST /faults": { body: FaultOrder; answer: { said: string } };
+  "DELETE /faults": { body: undefined; answer: object };
+  "POST /load": { body: Partial<WorkloadOptions>; answer: object };
+  "POST /probe/reset": { body: undefined; answer: object };
+  "POST /watcher/reset": { body: undefined; answer: object };
+  "POST /watcher/limits": { body: Record<string, PoolLimits>; answer: object };
+  /** Waits up to `seconds` for the end state to be right; what is not becomes a violation. */
+  "POST /watcher/finish": { body: { seconds: number }; answer: Violation[] };
+}
+
+export type ControlName = keyof ControlCalls;

@@ -1,0 +1,196 @@
+/** Turns orders from the control socket into faults of the data centre. */
+import { UserError } from "../common/errors.ts";
+import type { FaultOrder } from "./control.ts";
+import type { DataCentre, Fault, Request } from "./proxmox/data-centre.ts";
+import { handle } from "./proxmox/handle.ts";
+import type { Vm } from "./proxmox/model.ts";
+import { seedVm, site } from "./proxmox/site.ts";
+import { usedBytes } from "./proxmox/storages.ts";
+import type { ImageContent } from "./types.ts";
+
+/** Counts what matches from the order on; true for the n-th and as many more as `times` says. */
+function counter(nth: number, times: number): () => boolean {
+  let seen = 0;
+  return () => {
+    seen += 1;
+    return seen >= nth && seen < nth + times;
+  };
+}
+
+export class Faults {
+  private readonly dataCentre: DataCentre;
+  private rules: ((moment: "before" | "after", request: Request) => Fault | undefined)[] = [];
+  private taskRules: ((type: string) => string | undefined)[] = [];
+  /** Undo of what is not a rule. */
+  private undo: (() => void)[] = [];
+
+  constructor(dataCentre: DataCentre) {
+    this.dataCentre = dataCentre;
+    dataCentre.fault = (moment, request) => {
+      // Every rule counts every request, so that two orders do not disturb each other's numbers.
+      const wanted = this.rules.map((rule) => rule(moment, request)).filter((fault) => fault !== undefined);
+      return wanted.length > 0 ? wanted.reduce((all, fault) => ({ ...all, ...fault })) : undefined;
+    };
+    dataCentre.tasks.fault = (task) => this.taskRules.map((rule) => rule(task.type)).find((text) => text !== undefined);
+  }
+
+  /** Ends all rules and gives back what was taken; a VM that was changed stays so. */
+  clear(): void {
+    this.rules = [];
+    this.taskRules = [];
+    for (const back of this.undo.reverse()) back();
+    this.undo = [];
+  }
+
+  /** Carries an order out. @returns what was done, as a line */
+  async order(order: FaultOrder): Promise<string> {
+    switch (order.kind) {
+      case "full-storage":
+        return this.fillStorage(order.storage ?? site.storage);
+      case "image":
+        return this.image(order.template, order.fault);
+      case "revoke-privilege":
+        this.revoke(order.privilege);
+        return `${order.privilege} is taken from ${site.rolloutToken}`;
+      case "revoke-token":
+        this.dataCentre.revokeToken(site.rolloutToken);
+        return `${site.rolloutToken} is revoked`;
+      case "stranger":
+        return this.stranger(order.vmid, order.name ?? "database", order.tags ?? []);
+      case "delete-vm":
+      case "stop-vm":
+      case "start-vm":
+      case "rename-vm":
+        return this.byHand(order);
+      case "latency":
+      case "answer":
+      case "drop":
+        return this.rule(order);
+      case "fail-task": {
+        const hit = counter(order.nth, order.times ?? 1);
+        this.taskRules.push((type) => (type === order.type && hit() ? order.text : undefined));
+        return `${order.type} number ${order.nth} ends with: ${order.text}`;
+      }
+    }
+  }
+
+  private rule(order: Extract<FaultOrder, { kind: "latency" | "answer" | "drop" }>): string {
+    const pattern = new RegExp(`^(?:${order.match ?? ".*"})$`);
+    const matches = (request: Request) =>
+      pattern.test(`${request.method} ${request.path}`) || pattern.test(`${request.method} ${request.endpoint}`);
+    if (order.kind === "latency") {
+      const { milliseconds: delay } = order;
+      this.rules.push((moment, request) => (moment === "before" && matches(request) ? { delay } : undefined));
+      return `every ${order.match ?? "request"} takes ${delay} ms more`;
+    }
+    const hit = counter(order.nth, order.times ?? 1);
+    const moment = order.kind === "drop" ? order.when : "before";
+    const fault: Fault =
+      order.kind === "drop" ? { drop: true } : { answer: { status: order.status, reason: order.reason } };
+    this.rules.push((now, request) => (now === moment && matches(request) && hit() ? fault : undefined));
+    return `${order.match} number ${order.nth} meets ${order.kind === "drop" ? `a cut ${moment} its effect` : order.reason}`;
+  }
+
+  private fillStorage(id: string): string {
+    const storage = this.dataCentre.storages.get(id);
+    if (!storage) throw missing(`storage ${id}`, [...this.dataCentre.storages.keys()]);
+    const before = storage.baseUsed;
+    storage.baseUsed += storage.total - usedBytes(storage);
+    this.undo.push(() => (storage.baseUsed = before));
+    return `storage ${id} is full`;
+  }
+
+  private image(template: string, fault: Extract<FaultOrder, { kind: "image" }>["fault"]): string {
+    const vm = this.find(template);
+    const contents = this.contentsOf(vm);
+    for (const content of contents) {
+      const before = { ...content };
+      delete content.fault;
+      content.agent = fault !== "no-agent";
+      if (fault !== "no-agent" && fault !== "none") content.fault = fault;
+      this.undo.push(() => {
+        delete content.fault;
+        Object.assign(content, before);
+      });
+    }
+    return `guests of ${template}: ${fault}`;
+  }
+
+  /** Images on the volumes of a template; linked clones share the object. */
+  private contentsOf(vm: Vm): ImageContent[] {
+    return [...this.dataCentre.storages.values()]
+      .flatMap((storage) => [...storage.volumes.values()])
+      .filter((volume) => volume.vmid === vm.vmid)
+      .map((volume) => volume.image)
+      .filter((image) => image !== undefined);
+  }
+
+  private revoke(privilege: string): void {
+    const had = this.dataCentre.grants.filter(
+      (grant) => grant.who === site.rolloutToken && grant.privileges.has(privilege),
+    );
+    if (had.length === 0) throw missing(`privilege ${privilege} of ${site.rolloutToken}`, []);
+    this.dataCentre.removePrivilege(site.rolloutToken, privilege);
+    this.undo.push(() => had.forEach((grant) => grant.privileges.add(privilege)));
+  }
+
+  private stranger(vmid: number, name: string, tags: string[]): string {
+    if (this.dataCentre.vms.has(vmid)) throw missing(`free VMID ${vmid}`, []);
+    const vm = seedVm(this.dataCentre, { vmid, name, tags });
+    this.dataCentre.tell("created", vm, site.rootToken);
+    return `VM ${vmid} (${name}) belongs to somebody else`;
+  }
+
+  /** What an operator does at the console, without asking the tool. */
+  private async byHand(order: Extract<FaultOrder, { vm: number | string }>): Promise<string> {
+    const vm = this.find(order.vm);
+    const before = `VM ${vm.vmid} (${String(vm.config.get("name"))})`;
+    switch (order.kind) {
+      case "rename-vm":
+        await this.asRoot("PUT", vm, "/config", [["name", order.name]]);
+        return `${before} is now called ${order.name}`;
+      case "start-vm":
+        await this.asRoot("POST", vm, "/status/start");
+        return `${before} was started by hand`;
+      case "stop-vm":
+        await this.asRoot("POST", vm, "/status/stop");
+        return `${before} was powered off by hand`;
+      case "delete-vm":
+        if (vm.power) await this.asRoot("POST", vm, "/status/stop");
+        await this.asRoot("DELETE", vm, "");
+        return `${before} was deleted by hand`;
+    }
+  }
+
+  /** A call of the API by root, and the end of its task. */
+  private async asRoot(method: string, vm: Vm, path: string, params: [string, string][] = []): Promise<void> {
+    const { status, reason, body } = await handle(this.dataCentre, {
+      method,
+      path: `nodes/${vm.node}/qemu/${vm.vmid}${path}`,
+      params,
+      authorization: `PVEAPIToken=${this.dataCentre.credential(site.rootToken)}`,
+    });
+    const task = this.dataCentre.tasks.all.get(String(body?.data));
+    await task?.done;
+    const failure = status >= 400 ? reason : task && task.exitstatus !== "OK" ? task.exitstatus : undefined;
+    if (failure !== undefined) throw new Error(`${method} ${path} of VM ${vm.vmid}: ${failure}`);
+  }
+
+  private find(id: number | string): Vm {
+    const all = [...this.dataCentre.vms.values()];
+    const vm = all.find((vm) => vm.vmid === id || vm.config.get("name") === id);
+    if (!vm)
+      throw missing(
+        `VM ${id}`,
+        all.map((vm) => String(vm.config.get("name") ?? vm.vmid)),
+      );
+    return vm;
+  }
+}
+
+const missing = (what: string, known: string[]) =>
+  new UserError({
+    what: `there is no ${what}`,
+    where: "the lab's data centre",
+    todo: known.length > 0 ? `name one of: ${known.join(", ")}` : "see `evergreen lab status`",
+  });

@@ -1,0 +1,208 @@
+/** The lab's own small Kubernetes client: what the prober and the watcher need, and nothing of the product's. */
+import { readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { Agent, request } from "undici";
+import { parse } from "yaml";
+
+/** How to reach an API server, with a client certificate. All PEM. */
+export interface KubeAccess {
+  /** `https://127.40.0.5:6443` */
+  server: string;
+  ca: string;
+  cert: string;
+  key: string;
+}
+
+export interface KubeObject {
+  metadata: {
+    name: string;
+    namespace?: string;
+    uid?: string;
+    labels?: Record<string, string>;
+    annotations?: Record<string, string>;
+    resourceVersion?: string;
+    deletionTimestamp?: string;
+    ownerReferences?: { kind: string; name: string; controller?: boolean }[];
+  };
+}
+
+export interface Answer<T> {
+  status: number;
+  body: T;
+}
+
+/** What a watch tells. `sync` comes first and after every gap, with all that there is. */
+export interface WatchHandler<T> {
+  sync(items: T[]): void;
+  event(type: "ADDED" | "MODIFIED" | "DELETED", object: T): void;
+}
+
+/**
+ * Turns a watch with its gaps into "is there" and "is gone".
+ * @param gone `seen` is false for what vanished in a gap, of which only an old state is known
+ */
+export function follow<T extends KubeObject>(
+  there: (object: T) => void,
+  gone: (object: T, seen: boolean) => void,
+): WatchHandler<T> {
+  const known = new Map<string, T>();
+  const keyOf = ({ metadata }: T) => metadata.uid ?? metadata.name;
+  return {
+    sync(items) {
+      const present = new Set(items.map(keyOf));
+      for (const [key, object] of known) {
+        if (present.has(key)) continue;
+        known.delete(key);
+        gone(object, false);
+      }
+      for (const item of items) {
+        known.set(keyOf(item), item);
+        there(item);
+      }
+    },
+    event(type, object) {
+      if (type === "DELETED") {
+        known.delete(keyOf(object));
+        gone(object, true);
+      } else {
+        known.set(keyOf(object), object);
+        there(object);
+      }
+    },
+  };
+}
+
+/** Seconds after which the server ends a watch, so that a silent connection is noticed. */
+const watchSeconds = 60;
+
+export class Kube {
+  readonly access: KubeAccess;
+  private readonly agent: Agent;
+
+  constructor(access: KubeAccess) {
+    this.access = access;
+    const { ca, cert, key } = access;
+    this.agent = new Agent({
+      connect: { ca, cert, key },
+      headersTimeout: 15_000,
+      bodyTimeout: (watchSeconds + 15) * 1000,
+    });
+  }
+
+  /** One request; an answer of any status is an answer. @throws when nobody answers */
+  async call<T>(
+    method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE",
+    path: string,
+    body?: object,
+    /** How a PATCH treats lists: replaces them, or merges them by their keys. */
+    patch: "merge" | "strategic-merge" = "merge",
+  ): Promise<Answer<T>> {
+    const answer = await request(this.access.server + path, {
+      dispatcher: this.agent,
+      method,
+      headers: {
+        accept: "application/json",
+        ...(body
+          ? { "content-type": method === "PATCH" ? `application/${patch}-patch+json` : "application/json" }
+          : {}),
+      },
+      ...(body ? { body: JSON.stringify(body) } : {}),
+    });
+    return { status: answer.statusCode, body: (await answer.body.json()) as T };
+  }
+
+  /**
+   * Lists, then follows until `signal` aborts. Connection losses and outages are ridden out; nothing is missed
+   * silently: after a gap `sync` is called again.
+   */
+  async watch<T extends KubeObject>(path: string, handler: WatchHandler<T>, signal: AbortSignal): Promise<void> {
+    let version: string | undefined;
+    while (!signal.aborted) {
+      try {
+        version ??= await this.list(path, handler, signal);
+        version = await this.follow(path, version, handler, signal);
+      } catch {
+        await delay(100);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.agent.destroy();
+  }
+
+  private async list<T>(path: string, handler: WatchHandler<T>, signal: AbortSignal): Promise<string> {
+    const answer = await request(this.access.server + path, { dispatcher: this.agent, signal });
+    const body = (await answer.body.json()) as { items: T[]; metadata: { resourceVersion: string } };
+    if (answer.statusCode !== 200) throw new Error(`list ${path}: ${answer.statusCode}`);
+    handler.sync(body.items);
+    return body.metadata.resourceVersion;
+  }
+
+  /** @returns where to go on; undefined: the history is gone, list again */
+  private async follow<T extends KubeObject>(
+    path: string,
+    from: string,
+    handler: WatchHandler<T>,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    let version = from;
+    const query = new URLSearchParams({
+      watch: "1",
+      allowWatchBookmarks: "true",
+      timeoutSeconds: String(watchSeconds),
+      resourceVersion: version,
+    });
+    const join = path.includes("?") ? "&" : "?";
+    const answer = await request(`${this.access.server}${path}${join}${query.toString()}`, {
+      dispatcher: this.agent,
+      signal,
+    });
+    if (answer.statusCode !== 200) {
+      await answer.body.dump();
+      if (answer.statusCode === 410) return undefined;
+      throw new Error(`watch ${path}: ${answer.statusCode}`);
+    }
+    try {
+      for await (const line of lines(answer.body)) {
+        const { type, object } = JSON.parse(line) as { type: string; object: T };
+        if (type === "ERROR") return undefined;
+        version = object.metadata.resourceVersion ?? version;
+        if (type === "ADDED" || type === "MODIFIED" || type === "DELETED") handler.event(type, object);
+      }
+    } catch (error) {
+      if (signal.aborted) throw error;
+      // A lost connection: the history continues from the last version seen.
+      await delay(50);
+    }
+    return version;
+  }
+}
+
+async function* lines(body: AsyncIterable<Buffer>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of body) {
+    const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = parts.pop() ?? "";
+    for (const part of parts) if (part !== "") yield part;
+  }
+}
+
+/** Reads a kubeconfig with embedded certificates, as the lab writes it. */
+export function readKubeconfig(file: string): KubeAccess {
+  const config = parse(readFileSync(file, "utf8")) as {
+    clusters: { cluster: { server: string; "certificate-authority-data": string } }[];
+    users: { user: { "client-certificate-data": string; "client-key-data": string } }[];
+  };
+  const cluster = config.clusters[0]?.cluster;
+  const user = config.users[0]?.user;
+  if (!cluster || !user) throw new Error(`${file} holds no cluster or no user`);
+  const pem = (text: string) => Buffer.from(text, "base64").toString();
+  return {
+    server: cluster.server,
+    ca: pem(cluster["certificate-authority-data"]),
+    cert: pem(user["client-certificate-data"]),
+    key: pem(user["client-key-data"]),
+  };
+}

@@ -1,0 +1,182 @@
+/** The way to a lab for the command line, the demo, the bench and tests. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, openSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { Deadline } from "../common/deadline.ts";
+import { messageOf, type Problem, UserError } from "../common/errors.ts";
+import type { ControlCalls, ControlName, LabEvent, LabStatus } from "./control.ts";
+import { callControl } from "./control-client.ts";
+import { alive, type ProcessId, sessionOf, signal } from "./processes.ts";
+import { filesOf, type LabEnv, type LabOptions } from "./site.ts";
+
+/** What the daemon writes about itself. */
+export interface DaemonFile {
+  process: ProcessId;
+  options: LabOptions;
+}
+
+/** A lab that runs, from outside. */
+export class Lab {
+  readonly directory: string;
+
+  constructor(directory: string) {
+    this.directory = resolve(directory);
+  }
+
+  /** What Pulumi and `evergreen` need to reach it. */
+  get env(): LabEnv {
+    return JSON.parse(readFileSync(filesOf(this.directory).env, "utf8")) as LabEnv;
+  }
+
+  get status(): Promise<LabStatus> {
+    return this.call("GET /status", undefined);
+  }
+
+  /** What happened after event number `after`. */
+  async events(after = 0): Promise<LabEvent[]> {
+    return await callControl(filesOf(this.directory).socket, "GET /events", undefined, `after=${after}`);
+  }
+
+  /** @throws UserError when the lab refuses or is not there */
+  async call<Name extends ControlName>(
+    name: Name,
+    body: ControlCalls[Name]["body"],
+  ): Promise<ControlCalls[Name]["answer"]> {
+    return await callControl(filesOf(this.directory).socket, name, body);
+  }
+
+  async stop(): Promise<void> {
+    await stopLab(this.directory);
+  }
+}
+
+/** Seconds until the API answers; the guests' own boot is not part of it. */
+const startSeconds = 30;
+
+/**
+ * Starts a lab, or finds it running: then with the options that it was started with.
+ * @throws UserError when an address is taken
+ */
+export async function startLab(options: LabOptions): Promise<Lab> {
+  const directory = resolve(options.directory);
+  const lab = new Lab(directory);
+  const deadline = new Deadline(`lab ${options.name}`, startSeconds);
+  const owner = readDaemon(directory);
+  if (owner !== undefined && alive(owner.process)) {
+    await deadline.poll(
+      50,
+      async () => ((await answers(lab)) ? true : undefined),
+      () => filesOf(directory).log,
+    );
+    return lab;
+  }
+  // What a crash left cannot be taken up again: the data centre was in its memory.
+  await stopLab(directory);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  await launch({ ...options, directory }, deadline);
+  return lab;
+}
+
+async function answers(lab: Lab): Promise<boolean> {
+  return await lab.status.then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Starts the daemon in a session of its own; it says over IPC that it is ready, or why not. */
+async function launch(options: LabOptions, deadline: Deadline): Promise<void> {
+  const files = filesOf(options.directory);
+  const log = openSync(files.log, "a", 0o600);
+  const child = spawn(process.execPath, [join(import.meta.dirname, "daemon.ts"), JSON.stringify(options)], {
+    detached: true,
+    cwd: options.directory,
+    stdio: ["ignore", log, log, "ipc"],
+  });
+  const said = await Promise.race([
+    once(child, "message", { signal: deadline.signal() }).then(([message]) => message as { problem?: Problem }),
+    once(child, "exit").then(() => ({ problem: crashed(files.log) })),
+  ]).catch((error: unknown) => {
+    child.kill("SIGKILL");
+    throw deadline.error(messageOf(error));
+  });
+  if (child.connected) child.disconnect();
+  child.unref();
+  if (said.problem === undefined) return;
+  await stopLab(options.directory);
+  throw new UserError(said.problem);
+}
+
+function crashed(log: string): Problem {
+  const tail = existsSync(log) ? readFileSync(log, "utf8").trim().split("\n").slice(-5).join(" | ") : "";
+  return {
+    what: "the lab's process ended while it was starting",
+    where: tail || log,
+    todo: "report it with these lines",
+  };
+}
+
+export function readDaemon(directory: string): DaemonFile | undefined {
+  try {
+    return JSON.parse(readFileSync(filesOf(directory).daemon, "utf8")) as DaemonFile;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Removes every trace of a lab, also of one whose process has crashed. Fine when there is none. */
+export async function stopLab(given: string): Promise<void> {
+  const directory = resolve(given);
+  const files = filesOf(directory);
+  const owner = readDaemon(directory);
+  if (owner !== undefined) await end(owner.process, files.socket);
+  if (existsSync(directory) && owner === undefined && !looksLikeLab(directory)) {
+    throw new UserError({
+      what: "this directory is not a lab's",
+      where: directory,
+      todo: "name the directory that the lab was started with, or remove it yourself",
+    });
+  }
+  rmSync(files.socket, { force: true });
+  rmSync(directory, { recursive: true, force: true });
+  removeEmpty(dirname(directory));
+}
+
+/** Nothing but what a lab makes is removed with its contents. */
+function looksLikeLab(directory: string): boolean {
+  const files = filesOf(directory);
+  return existsSync(files.log) || existsSync(files.env);
+}
+
+/** `.evergreen/lab` goes with its last lab. */
+function removeEmpty(directory: string): void {
+  if (!directory.endsWith("/.evergreen/lab")) return;
+  for (const path of [directory, dirname(directory)]) {
+    try {
+      rmdirSync(path);
+    } catch {
+      return;
+    }
+  }
+}
+
+/** Ends the daemon and whatever it started: kindly first. */
+async function end(owner: ProcessId, socket: string): Promise<void> {
+  if (alive(owner)) {
+    await callControl(socket, "POST /stop", undefined).catch(() => signal(owner.pid, "SIGTERM"));
+    const kind = new Deadline("the lab to stop", 15);
+    await kind.poll(50, () => Promise.resolve(alive(owner) ? undefined : true)).catch(() => undefined);
+  }
+  const firm = new Deadline("the lab's processes to end", 10);
+  const left = () => sessionOf(owner);
+  await firm.poll(
+    50,
+    () => {
+      const pids = left();
+      for (const pid of pids) signal(pid, "SIGKILL");
+      return Promise.resolve(pids.length === 0 ? true : undefined);
+    },
+    () => `processes ${left().join(", ")}`,
+  );
+}

@@ -1,0 +1,78 @@
+/** Proof that a process is ours before a signal is sent: a pid alone is reused. */
+import { readdirSync, readFileSync } from "node:fs";
+
+/** A process as it can be recognised again. */
+export interface ProcessId {
+  pid: number;
+  /** Start time in clock ticks since boot. */
+  start: number;
+  /** Of this boot of the machine. */
+  boot: string;
+}
+
+interface Stat {
+  pid: number;
+  state: string;
+  session: number;
+  start: number;
+}
+
+function stat(pid: number): Stat | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // The command's name stands in parentheses and may hold anything.
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    return { pid, state: fields[0] ?? "", session: Number(fields[3]), start: Number(fields[19]) };
+  } catch {
+    return undefined;
+  }
+}
+
+const bootId = () => readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+
+export function identify(pid: number): ProcessId {
+  return { pid, start: stat(pid)?.start ?? 0, boot: bootId() };
+}
+
+/** True when exactly that process still runs. */
+export function alive(id: ProcessId): boolean {
+  const now = stat(id.pid);
+  return now !== undefined && now.state !== "Z" && now.start === id.start && id.boot === bootId();
+}
+
+/**
+ * Processes of the session that `leader` opened, itself included, also after its death: the kernel gives a pid to
+ * nobody else while a session of that number lives.
+ */
+export function sessionOf(leader: ProcessId): number[] {
+  if (leader.boot !== bootId()) return [];
+  const holder = stat(leader.pid);
+  if (holder !== undefined && holder.start !== leader.start) return [];
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map((name) => stat(Number(name)))
+    .filter((found) => found !== undefined)
+    .filter(({ session, start, state }) => session === leader.pid && start >= leader.start && state !== "Z")
+    .map(({ pid }) => pid);
+}
+
+/** Sends a signal; a process that is gone already is fine. */
+export function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+/** Bytes of memory that these processes hold; shared pages count once for each. */
+export function memoryOf(pids: readonly number[]): number {
+  const page = 4096;
+  return pids.reduce((sum, pid) => {
+    try {
+      return sum + Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]) * page;
+    } catch {
+      return sum;
+    }
+  }, 0);
+}

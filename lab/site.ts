@@ -1,0 +1,83 @@
+/** Where things are in a lab: addresses below its prefix, files below its directory. */
+import { createHash } from "node:crypto";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Binaries } from "./guest/context.ts";
+import type { Profile } from "./types.ts";
+
+/** What a lab is started with. */
+export interface LabOptions {
+  /** @default "dev" */
+  name: string;
+  /** First two octets of every address: `127.40`. Two labs at once need two prefixes. */
+  prefix: string;
+  /** Everything of the lab is below it; it goes with the lab. */
+  directory: string;
+  profile: Profile["name"];
+  /** Proxmox VE's behaviour. */
+  version: "8.4" | "9.2";
+  /** The programs that run in server VMs. */
+  binaries: Binaries;
+  /** When the workload is deployed: by itself once agents are there, or when the control asks for it. @default "auto" */
+  load?: "auto" | "asked";
+}
+
+/** Passphrase of the lab's Pulumi state, which holds no secret worth one. */
+const passphrase = "lab";
+
+/** Addresses of a lab. */
+export function addressesOf(prefix: string): { proxmox: string; registration: string } {
+  return { proxmox: `${prefix}.0.2`, registration: `${prefix}.0.5` };
+}
+
+/** Files of a lab. */
+export function filesOf(directory: string) {
+  return {
+    /** Who runs the lab: pid, its start time, the options. */
+    daemon: join(directory, "daemon.json"),
+    log: join(directory, "daemon.log"),
+    socket: socketOf(directory),
+    env: join(directory, "env.json"),
+    kubeconfig: join(directory, "kubeconfig"),
+    /** Directory with nothing but the lab's CA, for Go programs. */
+    certificates: join(directory, "certificates"),
+    ca: join(directory, "certificates", "lab-ca.pem"),
+    /** Pulumi's state. */
+    state: join(directory, "state"),
+    /** What the guests and their processes write. */
+    guests: join(directory, "guests"),
+  };
+}
+
+/** A unix socket's path holds 107 bytes; a checkout may lie deeper than that. */
+function socketOf(directory: string): string {
+  const socket = join(directory, "control.sock");
+  if (Buffer.byteLength(socket) < 104) return socket;
+  const digest = createHash("sha256").update(directory).digest("hex").slice(0, 16);
+  return join(tmpdir(), `evergreen-lab-${digest}.sock`);
+}
+
+/** What Pulumi and the `evergreen` command need to reach a lab. Written to `env.json`, readable by its owner only. */
+export interface LabEnv {
+  PROXMOX_VE_ENDPOINT: string;
+  PROXMOX_VE_API_TOKEN: string;
+  NODE_EXTRA_CA_CERTS: string;
+  SSL_CERT_DIR: string;
+  PULUMI_BACKEND_URL: string;
+  PULUMI_CONFIG_PASSPHRASE: string;
+  KUBECONFIG: string;
+}
+
+/** @param credential `USER@REALM!ID=UUID` */
+export function envOf(prefix: string, directory: string, credential: string): LabEnv {
+  const files = filesOf(directory);
+  return {
+    PROXMOX_VE_ENDPOINT: `https://${addressesOf(prefix).proxmox}:8006/`,
+    PROXMOX_VE_API_TOKEN: credential,
+    NODE_EXTRA_CA_CERTS: files.ca,
+    SSL_CERT_DIR: files.certificates,
+    PULUMI_BACKEND_URL: `file://${files.state}`,
+    PULUMI_CONFIG_PASSPHRASE: passphrase,
+    KUBECONFIG: files.kubeconfig,
+  };
+}

@@ -1,0 +1,168 @@
+import { availableSlots, checkAlways, checkDeletion, checkDestroyed, checkTouch, healthyPods } from "./checks.ts";
+import { checkFinal } from "./final.ts";
+import type {
+  BudgetFact,
+  Finding,
+  MemberFact,
+  Model,
+  NodeFact,
+  PodFact,
+  PoolLimits,
+  Violation,
+  VmFact,
+} from "./model.ts";
+
+/** Keeps the model, checks it after every event, and remembers each violation once as long as it lasts. */
+export class Watcher {
+  private readonly vms = new Map<number, VmFact>();
+  private readonly nodes = new Map<string, NodeFact>();
+  private readonly pods = new Map<string, PodFact>();
+  private readonly budgets = new Map<string, BudgetFact>();
+  private readonly armedBudgets = new Set<string>();
+  private readonly armedPools = new Set<string>();
+  private readonly serverSlots = new Set<string>();
+  private members: MemberFact[] = [];
+  private limits: Record<string, PoolLimits> = {};
+  private readonly kept: Violation[] = [];
+  private lasting = new Set<string>();
+  /** Uids of pods whose deletion was judged: it is told more than once. */
+  private readonly judged = new Set<string>();
+  private evictions = 0;
+  private readonly now: () => Date;
+
+  constructor(now: () => Date = () => new Date()) {
+    this.now = now;
+  }
+
+  get model(): Model {
+    const { vms, nodes, pods, budgets, armedBudgets, members, serverSlots, limits, armedPools } = this;
+    return { vms, nodes, pods, budgets, armedBudgets, members, serverSlots, limits, armedPools };
+  }
+
+  get violations(): readonly Violation[] {
+    return this.kept;
+  }
+
+  /** Pods evicted through the eviction API since the last reset. */
+  get evicted(): number {
+    return this.evictions;
+  }
+
+  /** Forgets the violations and the count of evictions, not what is there. */
+  reset(): void {
+    this.kept.length = 0;
+    this.evictions = 0;
+    this.lasting.clear();
+  }
+
+  /** Sets what pools may lack and exceed. A pool's availability counts once all its slots have been available. */
+  setLimits(limits: Record<string, PoolLimits>): void {
+    this.limits = limits;
+    this.armedPools.clear();
+    this.check();
+  }
+
+  /** A VM came, changed or was started or stopped. `by` is the token that asked; undefined: the lab itself. */
+  vm(kind: string, vm: VmFact, by: string | undefined): void {
+    this.vms.set(vm.vmid, vm);
+    if (by !== undefined) this.keep(checkTouch(kind, vm, by));
+    this.check();
+  }
+
+  /** A VM is gone. `node` is the Node of its name as the API shows it after that moment. */
+  destroyed(vmid: number, by: string | undefined, node: Pick<NodeFact, "uuid"> | undefined): void {
+    const vm = this.vms.get(vmid);
+    if (!vm) return;
+    this.vms.delete(vmid);
+    if (by !== undefined) this.keep([...checkTouch("destroyed", vm, by), ...checkDestroyed(vm, node, this.members)]);
+    this.check();
+  }
+
+  node(node: NodeFact): void {
+    this.nodes.set(node.name, node);
+    this.check();
+  }
+
+  nodeGone(name: string): void {
+    this.nodes.delete(name);
+    this.check();
+  }
+
+  pod(pod: PodFact): void {
+    this.pods.set(pod.uid, pod);
+    if (pod.deleting) this.judge(pod);
+    this.check();
+  }
+
+  /** @param pod as the watch's last event shows it; undefined: it vanished in a gap of the watch */
+  podGone(uid: string, pod: PodFact | undefined): void {
+    this.pods.delete(uid);
+    if (pod) this.judge(pod);
+    this.judged.delete(uid);
+    this.check();
+  }
+
+  budget(budget: BudgetFact): void {
+    this.budgets.set(`${budget.namespace}/${budget.name}`, budget);
+    this.check();
+  }
+
+  budgetGone(namespace: string, name: string): void {
+    this.budgets.delete(`${namespace}/${name}`);
+    this.armedBudgets.delete(`${namespace}/${name}`);
+    this.check();
+  }
+
+  setMembers(members: MemberFact[]): void {
+    this.members = members;
+    this.check();
+  }
+
+  /** What is not right now that a run has ended; not kept. */
+  unfinished(): Finding[] {
+    return checkFinal(this.model);
+  }
+
+  /** Keeps what is not right at the end of a run as violations. */
+  finish(): Finding[] {
+    const findings = this.unfinished();
+    this.keep(findings);
+    return findings;
+  }
+
+  private judge(pod: PodFact): void {
+    if (this.judged.has(pod.uid)) return;
+    this.judged.add(pod.uid);
+    if (pod.disruption === "EvictionByEvictionAPI") this.evictions += 1;
+    this.keep(checkDeletion(pod));
+  }
+
+  private check(): void {
+    this.arm();
+    const findings = checkAlways(this.model);
+    const now = new Set(findings.map(keyOf));
+    this.keep(findings.filter((finding) => !this.lasting.has(keyOf(finding))));
+    this.lasting = now;
+  }
+
+  private arm(): void {
+    for (const [key, budget] of this.budgets) {
+      if (budget.desiredHealthy > 0 && healthyPods(this.model, budget) >= budget.desiredHealthy)
+        this.armedBudgets.add(key);
+    }
+    for (const [pool, { slots }] of Object.entries(this.limits)) {
+      if (availableSlots(this.model, pool).size >= slots) this.armedPools.add(pool);
+    }
+    for (const { name, learner } of this.members) {
+      const node = [...this.nodes.values()].find((node) => name === node.name || name.startsWith(`${node.name}-`));
+      if (node && !learner && node.slot !== "") this.serverSlots.add(`${node.pool}/${node.slot}`);
+    }
+  }
+
+  private keep(findings: readonly Finding[]): void {
+    const at = this.now().toISOString();
+    for (const finding of findings) this.kept.push({ ...finding, at });
+  }
+}
+
+const keyOf = (finding: Finding) => `${finding.invariant} ${finding.subject}`;

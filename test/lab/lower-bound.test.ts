@@ -1,0 +1,79 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { durationsOf, lowerBound } from "../../lab/lower-bound.ts";
+
+/** A site with 1 s locks, 51 s to create a node and 46 s to retire one. */
+const site = { lock: 1, create: 51, retire: 46, podReady: 5 };
+
+describe("the lower bound of a rollout", () => {
+  const cases = [
+    { agents: 3, surge: 1, maxUnavailable: 1, terms: [291, 189, 99], seconds: 291 },
+    { agents: 10, surge: 2, maxUnavailable: 2, terms: [485, 281, 106], seconds: 485 },
+    { agents: 50, surge: 5, maxUnavailable: 5, terms: [970, 511, 146], seconds: 970 },
+    { agents: 50, surge: 10, maxUnavailable: 5, terms: [485, 511, 146], seconds: 511 },
+    { agents: 50, surge: 50, maxUnavailable: 10, terms: [97, 281, 146], seconds: 281 },
+    { agents: 500, surge: 50, maxUnavailable: 25, terms: [970, 971, 596], seconds: 971 },
+    { agents: 500, surge: 1, maxUnavailable: 1, terms: [48_500, 23_051, 596], seconds: 48_500 },
+  ];
+  for (const { terms, seconds, ...shape } of cases) {
+    it(`of ${shape.agents} agents, surge ${shape.surge}, unavailable ${shape.maxUnavailable} is ${seconds} s`, () => {
+      const bound = lowerBound(site, shape);
+      assert.deepEqual([bound.terms.surge, bound.terms.disruption, bound.terms.storage], terms);
+      assert.equal(bound.seconds, seconds);
+      assert.equal(bound.seconds, bound.terms[bound.by]);
+    });
+  }
+
+  it("counts the turns that the tightest budget needs", () => {
+    const bound = lowerBound(site, {
+      agents: 2,
+      surge: 2,
+      maxUnavailable: 2,
+      workloads: [
+        { pods: 100, allowed: 50 },
+        { pods: 61, allowed: 2 },
+      ],
+    });
+    assert.equal(bound.terms.budget, 51 + 31 * 5);
+    assert.equal(bound.by, "budget");
+  });
+
+  it("spreads clones over storages and adds the soak at the end", () => {
+    const shape = { agents: 40, surge: 40, maxUnavailable: 40 };
+    assert.equal(lowerBound(site, { ...shape, storages: 4 }).terms.storage, 10 + 50 + 46);
+    assert.equal(lowerBound(site, { ...shape, soakSeconds: 60 }).seconds, lowerBound(site, shape).seconds + 60);
+  });
+
+  it("is nothing when there is nothing to roll", () => {
+    assert.equal(lowerBound(site, { agents: 0, surge: 1, maxUnavailable: 1, soakSeconds: 60 }).seconds, 0);
+  });
+
+  it("reads the durations from the data centre's profile, which is in milliseconds", () => {
+    const durations = durationsOf({
+      name: "nvme",
+      cloneLock: 1000,
+      fullClone: 99_000,
+      start: 3000,
+      boot: 12_000,
+      register: 30_000,
+      ready: 5000,
+      shutdown: 5000,
+      destroy: 99_000,
+      podStart: 700,
+      podStop: 35_000,
+    });
+    assert.deepEqual(durations, { lock: 1, create: 51, retire: 40, podReady: 0.7 });
+  });
+
+  it("never grows when more may be done at once", () => {
+    const number = fc.integer({ min: 1, max: 60 });
+    fc.assert(
+      fc.property(number, number, number, (agents, surge, maxUnavailable) => {
+        const bound = lowerBound(site, { agents, surge, maxUnavailable }).seconds;
+        assert.ok(bound >= site.create + site.retire);
+        assert.ok(lowerBound(site, { agents, surge: surge + 1, maxUnavailable }).seconds <= bound);
+        assert.ok(lowerBound(site, { agents, surge, maxUnavailable: maxUnavailable + 1 }).seconds <= bound);
+      }),
+    );
+  });
+});
