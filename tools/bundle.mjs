@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utim
 import { createRequire } from "node:module";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { linkOwnNode } from "./own-node.mjs";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 
@@ -69,4 +70,8 @@ async function write(entry, out) {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await bundle();
+// `npm run prepare`
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  linkOwnNode();
+  await bundle();
+}

@@ -1,12 +1,10 @@
-import { existsSync, readlinkSync, renameSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { say } from "../common/log.ts";
 import { bundle } from "./bundle.mjs";
-import { installedPulumi, SILENT } from "./cli.ts";
-import { build, directoryOf, findGo, isBuilt, type Go } from "./go.ts";
-import { labEnvironment } from "./lab-environment.ts";
-import { locked } from "./lock.ts";
-import { cacheRoot, node24, projectRoot, pulumiHome } from "./paths.ts";
+import { installedPulumi } from "./cli.ts";
+import { engineEnvironment } from "./environment.ts";
+import { findGo, type Go } from "./go.ts";
+import { putLink } from "./link.ts";
+import { cacheRoot, pulumiHome } from "./paths.ts";
 import {
   labTools,
   languageHost,
@@ -18,6 +16,7 @@ import {
   type Plugin,
 } from "./pins.ts";
 import { commandStandIn, installOfficial, installStandIn, isStandIn, pluginState, recentFailure } from "./plugins.ts";
+import { Store } from "./store.ts";
 
 /** How to set the tools up. */
 export interface Options {
@@ -59,129 +58,84 @@ export async function toolchain(options: Options = {}): Promise<Toolchain> {
 }
 
 class Setup {
-  private readonly cache = cacheRoot();
+  private readonly store: Store;
   private readonly programs = new Map<string, string>();
-  private readonly quiet: boolean;
-  private readonly official: boolean;
-  private readonly parts: readonly Part[];
+  private readonly options: Required<Options>;
   private go: Promise<Go> | undefined;
 
   constructor({ quiet = false, parts = ["engine", "lab"], official = false }: Options) {
-    this.quiet = quiet;
-    this.parts = parts;
-    this.official = official;
+    this.options = { quiet, parts, official };
+    this.store = new Store(cacheRoot(), quiet);
   }
 
   async run(): Promise<void> {
-    if (this.parts.includes("engine")) await this.engine();
-    if (this.parts.includes("lab")) for (const tool of labTools) await this.tool(tool);
+    const { parts, official } = this.options;
+    if (parts.includes("engine")) await this.engine();
+    if (parts.includes("lab")) for (const tool of labTools) await this.tool(tool);
+    if (official) await this.store.prune(this.programs.values());
   }
 
   result(): Toolchain {
     const programs = this.programs;
     const bin = (name: string): string => {
       const path = programs.get(name);
-      if (path === undefined)
-        throw new Error(`${name} is not part of this toolchain: ${[...programs.keys()].join(", ")}`);
-      return path;
+      if (path !== undefined) return path;
+      throw new Error(`${name} is not part of this toolchain: ${[...programs.keys()].join(", ")}`);
     };
-    const home = pulumiHome(this.cache);
+    const home = pulumiHome(this.store.root);
     return {
       bin,
       pulumiHome: home,
       get pulumi() {
-        return bin("pulumi");
+        return bin(pulumi.binary);
       },
-      environment: (extra = {}, stack = "dev") => engineEnvironment(programs, home, extra, stack),
+      environment: (extra = {}, stack = "dev") =>
+        engineEnvironment({ home, languageHost: bin(languageHost.binary), extra, stack }),
     };
   }
 
   private async engine(): Promise<void> {
-    const installed = await installedPulumi(this.cache);
-    if (installed) this.programs.set("pulumi", installed.path);
-    else await this.tool(pulumi);
-    if (installed?.languageHost) this.programs.set(languageHost.binary, installed.languageHost);
-    else {
-      const host = await this.tool(languageHost);
-      // The engine looks beside itself first, and warns about a host that it finds on PATH.
-      if (!installed) putLink(join(dirname(this.result().pulumi), languageHost.binary), host);
-    }
-    for (const plugin of plugins) await this.plugin(plugin);
+    const installed = await installedPulumi(this.store.root);
+    const cli = installed?.path ?? (await this.tool(pulumi));
+    const host = installed?.languageHost ?? (await this.tool(languageHost));
+    // The engine looks beside itself first, and warns about a host that it finds on PATH.
+    if (!installed) putLink(join(dirname(cli), languageHost.binary), host);
+    this.programs.set(pulumi.binary, cli).set(languageHost.binary, host);
+    for (const plugin of plugins) if (!(await this.official(plugin, cli))) await this.standIn(plugin);
   }
 
   /** Finds a tool in the cache, or builds it there. */
   private async tool(tool: GoTool): Promise<string> {
     this.go ??= findGo();
-    const go = await this.go;
-    const directory = directoryOf(tool, go, this.cache);
-    if (!isBuilt(tool, directory)) {
-      await this.alone(`builds ${tool.name} ${tool.version}`, async () => {
-        if (!isBuilt(tool, directory)) await build(tool, go, directory, this.quiet);
-      });
-    }
-    const program = join(directory, tool.binary);
+    const program = await this.store.program(tool, await this.go);
     this.programs.set(tool.binary, program);
     return program;
   }
 
-  private async plugin(plugin: Plugin): Promise<void> {
-    const state = pluginState(this.cache, plugin);
-    if (state === "official") return;
-    const retry = state === "missing" || this.official;
-    if (retry && !recentFailure(this.cache, plugin)) {
-      const cli = this.result().pulumi;
-      const installed = await this.alone(`installs the plugin ${plugin.name}`, async () => {
-        if (pluginState(this.cache, plugin) === "official") return true;
-        return !recentFailure(this.cache, plugin) && (await installOfficial(this.cache, cli, plugin, this.quiet));
-      });
-      if (installed) return;
-    }
-    const program = plugin.name === "command" ? commandStandIn(this.cache, plugin) : await this.tool(proxmoxStandIn);
-    if (isStandIn(this.cache, plugin, program)) return;
-    await this.alone(`installs the stand-in for ${plugin.name}`, () => {
-      if (!isStandIn(this.cache, plugin, program)) installStandIn(this.cache, plugin, program);
+  /** Whether the official plugin is there, or could be installed just now. */
+  private async official(plugin: Plugin, cli: string): Promise<boolean> {
+    const { root } = this.store;
+    const settled = () => {
+      const state = pluginState(root, plugin);
+      if (state === "official") return true;
+      const wanted = state === "missing" || this.options.official;
+      return wanted && !recentFailure(root, plugin) ? undefined : false;
+    };
+    return (
+      settled() ??
+      (await this.store.exclusive(`installs the plugin ${plugin.name}`, async () => {
+        return settled() ?? (await installOfficial(root, cli, plugin, this.options.quiet));
+      }))
+    );
+  }
+
+  private async standIn(plugin: Plugin): Promise<void> {
+    const { root } = this.store;
+    const program = plugin.name === "command" ? commandStandIn(root, plugin) : await this.tool(proxmoxStandIn);
+    if (isStandIn(root, plugin, program)) return;
+    await this.store.exclusive(`installs the stand-in for ${plugin.name}`, () => {
+      installStandIn(root, plugin, program);
       return Promise.resolve();
     });
   }
-
-  /** One process at a time changes the cache. */
-  private async alone<T>(what: string, work: () => Promise<T>): Promise<T> {
-    return await locked(
-      join(this.cache, "setup.lock"),
-      what,
-      (owner) => {
-        if (!this.quiet) say(`waiting for process ${String(owner.pid)}, which ${owner.what} since ${owner.since}`);
-      },
-      work,
-    );
-  }
-}
-
-/** Makes `link` point to `target`, also when another process does so at the same time. */
-function putLink(link: string, target: string): void {
-  if (existsSync(link) && readlinkSync(link) === target) return;
-  const draft = `${link}.${String(process.pid)}`;
-  symlinkSync(target, draft);
-  renameSync(draft, link);
-}
-
-/** See {@link Toolchain.environment}. */
-function engineEnvironment(
-  programs: ReadonlyMap<string, string>,
-  home: string,
-  extra: Readonly<Record<string, string>>,
-  stack: string,
-): Record<string, string> {
-  const own = Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined);
-  const host = programs.get(languageHost.binary);
-  const path = [join(projectRoot, "node_modules", ".bin"), ...(host ? [dirname(host)] : []), process.env.PATH ?? ""];
-  return {
-    ...(stack === "dev" ? labEnvironment() : {}),
-    ...Object.fromEntries(own),
-    ...SILENT,
-    PULUMI_HOME: home,
-    PATH: path.join(":"),
-    ...(existsSync(node24) ? { EVERGREEN_NODE: node24 } : {}),
-    ...extra,
-  };
 }

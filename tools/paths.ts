@@ -1,11 +1,12 @@
 import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
+import { ownNode } from "./own-node.mjs";
 
 /** The project's directory. */
 export const projectRoot = resolve(import.meta.dirname, "..");
 
 /** The project's own Node 24, from npm. */
-export const node24 = join(projectRoot, "node_modules", ".bin", "node");
+export const node24 = ownNode;
 
 /** Where built things live: `EVERGREEN_CACHE`, else `evergreen` under `XDG_CACHE_HOME`, else under `~/.cache`. */
 export function cacheRoot(env: NodeJS.ProcessEnv = process.env): string {

@@ -1,17 +1,20 @@
 import { createHash } from "node:crypto";
 import {
-  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { PARTIAL } from "./build.ts";
+import { bundles } from "./bundle.mjs";
 import { SILENT } from "./cli.ts";
+import { putLink } from "./link.ts";
 import { node24, projectRoot, pulumiHome } from "./paths.ts";
 import type { Plugin } from "./pins.ts";
 import { Progress } from "./progress.ts";
@@ -114,21 +117,24 @@ function lastWords(text: string): string {
 /** Puts a program where the engine looks for the plugin, marked as a stand-in. */
 export function installStandIn(cache: string, plugin: Plugin, program: string): void {
   const directory = pluginDirectory(cache, plugin);
-  const half = `${directory}.${process.pid}`;
+  const binary = `pulumi-resource-${plugin.name}`;
+  // An engine may be starting the one that is in place.
+  if (pluginState(cache, plugin) === "stand-in") {
+    putLink(join(directory, binary), program);
+    return;
+  }
+  const half = `${directory}.${process.pid}${PARTIAL}`;
   rmSync(half, { recursive: true, force: true });
   mkdirSync(half, { recursive: true });
-  symlinkSync(program, join(half, `pulumi-resource-${plugin.name}`));
-  writeFileSync(
-    join(half, STAND_IN),
-    `${program} stands in for the official plugin ${plugin.name} ${plugin.version}\n`,
-  );
+  symlinkSync(program, join(half, binary));
+  writeFileSync(join(half, STAND_IN), `stands in for the official plugin ${plugin.name} ${plugin.version}\n`);
   swap(half, directory);
 }
 
 /** Whether the stand-in that is in place is this program. */
 export function isStandIn(cache: string, plugin: Plugin, program: string): boolean {
-  const mark = join(pluginDirectory(cache, plugin), STAND_IN);
-  return existsSync(mark) && readFileSync(mark, "utf8").startsWith(`${program} `) && existsSync(program);
+  if (pluginState(cache, plugin) !== "stand-in") return false;
+  return readlinkSync(join(pluginDirectory(cache, plugin), `pulumi-resource-${plugin.name}`)) === program;
 }
 
 /**
@@ -136,16 +142,15 @@ export function isStandIn(cache: string, plugin: Plugin, program: string): boole
  * removed takes nothing with it.
  */
 export function commandStandIn(cache: string, plugin: Plugin): string {
-  const bundle = readFileSync(join(projectRoot, "dist", "command-plugin.mjs"));
-  const hash = createHash("sha256").update(bundle).update(node24).digest("hex").slice(0, 12);
+  const bundle = readFileSync(join(projectRoot, bundles.commandPlugin.out));
+  const hash = createHash("sha256").update(bundle).update(wrapper("")).digest("hex").slice(0, 12);
   const directory = join(cache, "tools", `command-${plugin.version}-${hash}`);
   const program = join(directory, "pulumi-resource-command");
   if (existsSync(program)) return program;
-  const half = `${directory}.${process.pid}.partial`;
-  mkdirSync(half, { recursive: true });
+  // Without the lock, and so without a name that a sweep would take: whoever comes second finds it done.
+  const half = mkdtempSync(join(cache, "stand-in-"));
   writeFileSync(join(half, "command-plugin.mjs"), bundle);
-  writeFileSync(join(half, "pulumi-resource-command"), wrapper(join(directory, "command-plugin.mjs")));
-  chmodSync(join(half, "pulumi-resource-command"), 0o755);
+  writeFileSync(join(half, "pulumi-resource-command"), wrapper(join(directory, "command-plugin.mjs")), { mode: 0o755 });
   swap(half, directory);
   return program;
 }
@@ -161,7 +166,7 @@ exec "$node" "${bundle}" "$@"
 
 /** Renames `made` to `place`; what stood there goes. */
 function swap(made: string, place: string): void {
-  mkdirSync(join(place, ".."), { recursive: true });
+  mkdirSync(dirname(place), { recursive: true });
   const old = `${place}.${process.pid}.old`;
   if (existsSync(place)) renameSync(place, old);
   renameSync(made, place);

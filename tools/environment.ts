@@ -1,0 +1,54 @@
+import { existsSync, readFileSync } from "node:fs";
+import { delimiter, dirname, join } from "node:path";
+import { SILENT } from "./cli.ts";
+import { node24, projectRoot } from "./paths.ts";
+
+/** Where the lab of the stack `dev` writes what a client of it needs. */
+export const labEnvironmentFile = join(projectRoot, ".evergreen", "lab", "dev", "env.json");
+
+/** How a client trusts the site's certificate authority: Node, Go. */
+const TRUST = ["NODE_EXTRA_CA_CERTS", "SSL_CERT_DIR", "SSL_CERT_FILE"];
+
+/**
+ * What the lab of the stack `dev` adds to an environment; empty when it is not up. What the user has set stays. The site
+ * goes as a whole: half of a user's data centre and half of the lab would be neither.
+ */
+export function labEnvironment(user: NodeJS.ProcessEnv, file = labEnvironmentFile): Record<string, string> {
+  if (!existsSync(file)) return {};
+  const lab = Object.entries(JSON.parse(readFileSync(file, "utf8")) as Record<string, string>);
+  const isSite = (name: string) => name.startsWith("PROXMOX_VE_");
+  const foreignSite = Object.keys(user).some(isSite);
+  const wanted = ([name]: [string, string]) => {
+    if (TRUST.includes(name)) return !foreignSite;
+    return isSite(name) ? !foreignSite : !user[name];
+  };
+  return Object.fromEntries(lab.filter(wanted));
+}
+
+/** What the environment of the engine is made of. */
+export interface EngineSettings {
+  /** PULUMI_HOME. */
+  home: string;
+  /** Path of the program that starts Node programs for the engine. */
+  languageHost: string;
+  /** Wins over all others. */
+  extra: Readonly<Record<string, string>>;
+  stack: string;
+  /** Default: the environment of this process. */
+  user?: NodeJS.ProcessEnv;
+}
+
+/** The environment of the engine's processes. */
+export function engineEnvironment(settings: EngineSettings): Record<string, string> {
+  const { home, languageHost, extra, stack, user = process.env } = settings;
+  const path = [join(projectRoot, "node_modules", ".bin"), dirname(languageHost), user.PATH ?? ""];
+  return {
+    ...Object.fromEntries(Object.entries(user).filter((entry): entry is [string, string] => entry[1] !== undefined)),
+    ...(stack === "dev" ? labEnvironment(user) : {}),
+    ...SILENT,
+    PULUMI_HOME: home,
+    PATH: [...new Set(path.join(delimiter).split(delimiter))].filter((entry) => entry !== "").join(delimiter),
+    EVERGREEN_NODE: node24,
+    ...extra,
+  };
+}

@@ -1,0 +1,31 @@
+// Plain JavaScript that Node 18 understands: it is what finds the newer Node.
+import { existsSync, mkdirSync, symlinkSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const modules = resolve(dirname(fileURLToPath(import.meta.url)), "..", "node_modules");
+
+/** The oldest major version of Node that runs TypeScript as it stands. */
+export const OLDEST_NODE = 24;
+
+/** The program of the npm package for this machine. */
+const packaged = join(modules, `node-${process.platform}-${process.arch}`, "bin", "node");
+
+/** Where everything looks for it. */
+export const ownNode = join(modules, ".bin", "node");
+
+/** Whether this process runs on a Node that is new enough. */
+export function isNewEnough() {
+  return Number(process.versions.node.split(".", 1)[0]) >= OLDEST_NODE;
+}
+
+/** npm 10 installs the package and leaves the link out. */
+export function linkOwnNode() {
+  if (existsSync(ownNode) || !existsSync(packaged)) return;
+  mkdirSync(dirname(ownNode), { recursive: true });
+  try {
+    symlinkSync(relative(dirname(ownNode), packaged), ownNode);
+  } catch (error) {
+    if (error.code !== "EEXIST") throw error;
+  }
+}

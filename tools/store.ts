@@ -1,0 +1,74 @@
+import { existsSync, readdirSync, rmSync, statSync, utimesSync } from "node:fs";
+import { join } from "node:path";
+import { say } from "../common/log.ts";
+import { build, directoryOf, isBuilt, PARTIAL } from "./build.ts";
+import type { Go } from "./go.ts";
+import { locked } from "./lock.ts";
+import { projectRoot } from "./paths.ts";
+import type { GoTool } from "./pins.ts";
+
+/** A build that nothing asked for in this time goes. */
+const UNUSED_MS = 30 * 24 * 3600 * 1000;
+
+/** Everything that was built, keyed by its pins. */
+export class Store {
+  readonly root: string;
+  private readonly quiet: boolean;
+  private readonly project: string;
+
+  /**
+   * @param root the cache's directory
+   * @param quiet say nothing while all is well
+   * @param project where the modules of the tools are; default: this project
+   */
+  constructor(root: string, quiet: boolean, project = projectRoot) {
+    this.root = root;
+    this.quiet = quiet;
+    this.project = project;
+  }
+
+  /** Path of the program of a tool, which is built when it is not there yet. */
+  async program(tool: GoTool, go: Go): Promise<string> {
+    const directory = directoryOf(tool, go, this.root, this.project);
+    if (!isBuilt(tool, directory)) {
+      await this.exclusive(`builds ${tool.name} ${tool.version}`, async () => {
+        // Whoever held the lock before may have built it.
+        if (!isBuilt(tool, directory)) await build(tool, go, directory, this.quiet, this.project);
+      });
+    }
+    return join(directory, tool.binary);
+  }
+
+  /** Runs `work` while no other process changes the cache. */
+  async exclusive<T>(what: string, work: () => Promise<T>): Promise<T> {
+    const waiting = (owner: { pid: number; what: string; since: string }) => {
+      if (!this.quiet) say(`waiting for process ${owner.pid}, which ${owner.what} (since ${owner.since})`);
+    };
+    return await locked(join(this.root, "setup.lock"), what, waiting, async () => {
+      this.sweep();
+      return await work();
+    });
+  }
+
+  /** Says that these programs are in use, and removes the builds that nobody has used for a month. */
+  async prune(programs: Iterable<string>): Promise<void> {
+    const now = new Date();
+    for (const program of programs) if (program.startsWith(this.root)) utimesSync(join(program, ".."), now, now);
+    const old = this.builds().filter((directory) => now.getTime() - statSync(directory).mtimeMs > UNUSED_MS);
+    if (old.length === 0) return;
+    await this.exclusive("removes old builds", () => {
+      for (const directory of old) rmSync(directory, { recursive: true, force: true });
+      return Promise.resolve();
+    });
+  }
+
+  /** What an interrupted process left. Only while the lock is held: nobody else is at work then. */
+  private sweep(): void {
+    for (const directory of this.builds()) if (directory.endsWith(PARTIAL)) rmSync(directory, { recursive: true });
+  }
+
+  private builds(): string[] {
+    const tools = join(this.root, "tools");
+    return existsSync(tools) ? readdirSync(tools).map((name) => join(tools, name)) : [];
+  }
+}
