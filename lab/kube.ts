@@ -1,5 +1,4 @@
 /** The lab's own small Kubernetes client: what the prober and the watcher need, and nothing of the product's. */
-import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { Agent, request } from "undici";
 import { parse } from "yaml";
@@ -190,14 +189,14 @@ async function* lines(body: AsyncIterable<Buffer>): AsyncGenerator<string> {
 }
 
 /** Reads a kubeconfig with embedded certificates, as the lab writes it. */
-export function readKubeconfig(file: string): KubeAccess {
-  const config = parse(readFileSync(file, "utf8")) as {
+export function readKubeconfig(text: string): KubeAccess {
+  const config = parse(text) as {
     clusters: { cluster: { server: string; "certificate-authority-data": string } }[];
     users: { user: { "client-certificate-data": string; "client-key-data": string } }[];
   };
   const cluster = config.clusters[0]?.cluster;
   const user = config.users[0]?.user;
-  if (!cluster || !user) throw new Error(`${file} holds no cluster or no user`);
+  if (!cluster || !user) throw new Error("the kubeconfig holds no cluster or no user");
   const pem = (text: string) => Buffer.from(text, "base64").toString();
   return {
     server: cluster.server,

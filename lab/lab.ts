@@ -1,13 +1,13 @@
 /** The way to a lab for the command line, the demo, the bench and tests. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, openSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, openSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { Deadline } from "../common/deadline.ts";
 import { messageOf, type Problem, UserError } from "../common/errors.ts";
 import type { ControlCalls, ControlName, LabEvent, LabStatus } from "./control.ts";
 import { callControl } from "./control-client.ts";
-import { alive, type ProcessId, sessionOf, signal } from "./processes.ts";
+import { alive, identify, type ProcessId, sessionOf, signal } from "./processes.ts";
 import { filesOf, type LabEnv, type LabOptions } from "./site.ts";
 
 /** What the daemon writes about itself. */
@@ -60,8 +60,13 @@ const startSeconds = 30;
  */
 export async function startLab(options: LabOptions): Promise<Lab> {
   const directory = resolve(options.directory);
-  const lab = new Lab(directory);
   const deadline = new Deadline(`lab ${options.name}`, startSeconds);
+  return await alone(directory, deadline, () => startAlone({ ...options, directory }, deadline));
+}
+
+async function startAlone(options: LabOptions, deadline: Deadline): Promise<Lab> {
+  const { directory } = options;
+  const lab = new Lab(directory);
   const owner = readDaemon(directory);
   if (owner !== undefined && alive(owner.process)) {
     await deadline.poll(
@@ -72,9 +77,9 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     return lab;
   }
   // What a crash left cannot be taken up again: the data centre was in its memory.
-  await stopLab(directory);
+  await remove(directory);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  await launch({ ...options, directory }, deadline);
+  await launch(options, deadline);
   return lab;
 }
 
@@ -104,7 +109,7 @@ async function launch(options: LabOptions, deadline: Deadline): Promise<void> {
   if (child.connected) child.disconnect();
   child.unref();
   if (said.problem === undefined) return;
-  await stopLab(options.directory);
+  await remove(options.directory);
   throw new UserError(said.problem);
 }
 
@@ -118,8 +123,13 @@ function crashed(log: string): Problem {
 }
 
 export function readDaemon(directory: string): DaemonFile | undefined {
+  return readJson(filesOf(directory).daemon) as DaemonFile | undefined;
+}
+
+/** Undefined when there is no such file, or only half of it. */
+function readJson(file: string): unknown {
   try {
-    return JSON.parse(readFileSync(filesOf(directory).daemon, "utf8")) as DaemonFile;
+    return JSON.parse(readFileSync(file, "utf8")) as unknown;
   } catch {
     return undefined;
   }
@@ -128,6 +138,10 @@ export function readDaemon(directory: string): DaemonFile | undefined {
 /** Removes every trace of a lab, also of one whose process has crashed. Fine when there is none. */
 export async function stopLab(given: string): Promise<void> {
   const directory = resolve(given);
+  await alone(directory, new Deadline("the lab to stop", startSeconds * 2), () => remove(directory));
+}
+
+async function remove(directory: string): Promise<void> {
   const files = filesOf(directory);
   const owner = readDaemon(directory);
   if (owner !== undefined) await end(owner.process, files.socket);
@@ -140,7 +154,34 @@ export async function stopLab(given: string): Promise<void> {
   }
   rmSync(files.socket, { force: true });
   rmSync(directory, { recursive: true, force: true });
-  removeEmpty(dirname(directory));
+}
+
+/** Nobody else starts or stops the same lab meanwhile. The mark of a process that has died counts for nothing. */
+async function alone<T>(directory: string, deadline: Deadline, work: () => Promise<T>): Promise<T> {
+  const mark = `${directory}.busy`;
+  mkdirSync(dirname(directory), { recursive: true });
+  await deadline.poll(
+    50,
+    () => Promise.resolve(claim(mark) ? true : undefined),
+    () => `another process that holds ${mark}`,
+  );
+  try {
+    return await work();
+  } finally {
+    rmSync(mark, { force: true });
+    removeEmpty(dirname(directory));
+  }
+}
+
+function claim(mark: string): boolean {
+  try {
+    writeFileSync(mark, JSON.stringify(identify(process.pid)), { flag: "wx" });
+    return true;
+  } catch {
+    const holder = readJson(mark) as ProcessId | undefined;
+    if (holder !== undefined && !alive(holder)) rmSync(mark, { force: true });
+    return false;
+  }
 }
 
 /** Nothing but what a lab makes is removed with its contents. */

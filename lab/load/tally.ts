@@ -16,6 +16,9 @@ export interface Tally {
   failures: Failure[];
 }
 
+/** Nothing asked yet. */
+export const emptyTally: Tally = { requests: 0, failed: 0, slowest: 0, failures: [] };
+
 /** Failures that are kept with their reason. */
 const kept = 200;
 

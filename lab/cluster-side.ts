@@ -1,0 +1,133 @@
+/** The lab's view of the cluster that grew in it: follows it, loads it, probes it. */
+import { request } from "undici";
+import type { LabStatus } from "./control.ts";
+import type { Member } from "./guest/rack.ts";
+import type { Journal } from "./journal.ts";
+import { Kube, readKubeconfig } from "./kube.ts";
+import { Prober, type ProbeReport } from "./load/prober.ts";
+import { deploy, type WorkloadOptions, workloadDefaults, workloadName, workloadNamespace } from "./load/workload.ts";
+import { type NodeObject, nodeFact } from "./watcher/facts.ts";
+import { feed } from "./watcher/feed.ts";
+import type { MemberFact, NodeFact } from "./watcher/model.ts";
+import type { Watcher } from "./watcher/watcher.ts";
+
+interface Options {
+  /** The administrator's, through the registration address. */
+  kubeconfig: string;
+  /** Members of etcd as a live one knows them; empty when none lives. */
+  members: () => Promise<Member[]>;
+  watcher: Watcher;
+  journal: Journal;
+  /** Deploys the workload by itself once the number of agents holds still. */
+  autoLoad: boolean;
+}
+
+/** Milliseconds between two looks at the member list. */
+const memberEvery = 500;
+/** Milliseconds for which no agent may have come before the workload is deployed: spreading happens only once. */
+const settled = 3000;
+
+/** One cluster, from its first server to its end. */
+export class ClusterSide {
+  readonly kubeconfig: string;
+  private readonly options: Options;
+  private readonly kube: Kube;
+  private readonly prober: Prober;
+  private readonly stopped = new AbortController();
+  private readonly timer: NodeJS.Timeout;
+  private wanted: number | undefined;
+  private agents = { count: 0, since: performance.now() };
+  private looking = false;
+
+  constructor(options: Options) {
+    this.options = options;
+    this.kubeconfig = options.kubeconfig;
+    this.kube = new Kube(readKubeconfig(options.kubeconfig));
+    this.prober = new Prober(this.kube);
+    this.prober.start();
+    void feed(this.kube, options.watcher, this.stopped.signal);
+    this.timer = setInterval(() => void this.look(), memberEvery);
+  }
+
+  get probe(): ProbeReport {
+    return this.prober.report;
+  }
+
+  resetProbe(): void {
+    this.prober.reset();
+  }
+
+  get load(): LabStatus["load"] {
+    if (this.wanted === undefined) return undefined;
+    const pods = [...this.options.watcher.model.pods.values()].filter(
+      (pod) => pod.namespace === workloadNamespace && pod.labels.app === workloadName,
+    );
+    return { wanted: this.wanted, ready: pods.filter((pod) => pod.ready && !pod.deleting).length };
+  }
+
+  async deploy(changes: Partial<WorkloadOptions> = {}): Promise<void> {
+    const options = { ...workloadDefaults, ...changes };
+    this.wanted = options.replicas;
+    await deploy(this.kube, options);
+    this.options.journal.add(
+      "load",
+      `${options.replicas} pods, at most ${options.maxUnavailable} of them may miss at once`,
+    );
+  }
+
+  /** The Node as the API shows it now; undefined when there is none. */
+  async node(name: string): Promise<NodeFact | undefined> {
+    const { status, body } = await this.kube.call<NodeObject>("GET", `/api/v1/nodes/${name}`);
+    return status === 200 ? nodeFact(body) : undefined;
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.timer);
+    this.stopped.abort();
+    this.prober.stop();
+    await this.kube.close();
+  }
+
+  private async look(): Promise<void> {
+    if (this.looking) return;
+    this.looking = true;
+    try {
+      const members = await Promise.all((await this.options.members()).map(memberFact));
+      if (!this.stopped.signal.aborted) this.options.watcher.setMembers(members);
+      await this.autoLoad();
+    } catch (error) {
+      this.options.journal.add("load", `not yet: ${String(error)}`);
+    } finally {
+      this.looking = false;
+    }
+  }
+
+  private async autoLoad(): Promise<void> {
+    if (!this.options.autoLoad || this.wanted !== undefined) return;
+    const nodes = [...this.options.watcher.model.nodes.values()];
+    const count = nodes.filter((node) => !node.server && node.ready && node.schedulable).length;
+    if (count !== this.agents.count) this.agents = { count, since: performance.now() };
+    if (count === 0 || performance.now() - this.agents.since < settled) return;
+    try {
+      await this.deploy();
+    } catch (error) {
+      this.wanted = undefined;
+      throw error;
+    }
+  }
+}
+
+async function memberFact({ name, learner, address }: Member): Promise<MemberFact> {
+  return { name, learner, healthy: await lives(address) };
+}
+
+/** True when the member serves, with or without a leader: an election is no loss of a voter. */
+async function lives(address: string): Promise<boolean> {
+  try {
+    const answer = await request(`http://${address}:2381/livez`, { headersTimeout: 2000 });
+    await answer.body.dump();
+    return answer.statusCode === 200;
+  } catch {
+    return false;
+  }
+}

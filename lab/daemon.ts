@@ -1,0 +1,255 @@
+/** The process that is a lab: the data centre, its guests, and who watches them. Started by lab.ts. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import type { Server } from "node:http";
+import { setTimeout as delay } from "node:timers/promises";
+import { Deadline } from "../common/deadline.ts";
+import { messageOf, type Problem, UserError } from "../common/errors.ts";
+import { ClusterSide } from "./cluster-side.ts";
+import type { LabStatus } from "./control.ts";
+import { type ControlHandlers, serveControl } from "./control-server.ts";
+import { Faults } from "./faults.ts";
+import { RackGuests } from "./guest/rack.ts";
+import { images } from "./images.ts";
+import { Journal } from "./journal.ts";
+import { identify, memoryOf, sessionOf } from "./processes.ts";
+import { profiles } from "./profiles.ts";
+import { Authority } from "./pki.ts";
+import { DataCentre } from "./proxmox/data-centre.ts";
+import type { VmEvent } from "./proxmox/model.ts";
+import { seedSite, site } from "./proxmox/site.ts";
+import { serve } from "./proxmox/serve.ts";
+import { timingOf } from "./proxmox/timing.ts";
+import type { DaemonFile } from "./lab.ts";
+import { addressesOf, envOf, filesOf, type LabOptions } from "./site.ts";
+import { taken } from "./guest/balancer.ts";
+import { emptyTally } from "./load/tally.ts";
+import { vmFact } from "./vm-fact.ts";
+import { Watcher } from "./watcher/watcher.ts";
+
+const noCluster = (name: string) =>
+  new UserError({
+    what: "there is no cluster yet to put a load on",
+    where: `lab ${name}`,
+    todo: "create it first: npx pulumi up --stack dev",
+  });
+
+/** Milliseconds between two looks for a cluster. */
+const clusterEvery = 200;
+
+export class LabDaemon {
+  private readonly options: LabOptions;
+  private readonly since = new Date();
+  private readonly dataCentre: DataCentre;
+  private readonly guests: RackGuests;
+  private readonly faults: Faults;
+  private readonly watcher = new Watcher();
+  private readonly journal = new Journal();
+  /** VMIDs that the tool under test has no business with. */
+  private readonly seeded = new Set<number>();
+  private readonly closers: (() => Promise<unknown>)[] = [];
+  private side: ClusterSide | undefined;
+  private seenViolations = 0;
+  private readonly finished: () => void;
+
+  /** @param finished called when the lab has been told to stop, and has stopped */
+  constructor(options: LabOptions, finished: () => void = () => undefined) {
+    this.options = options;
+    this.finished = finished;
+    // Copies, since the profile can be changed while the lab runs.
+    const profile = { ...profiles[options.profile] };
+    const files = filesOf(options.directory);
+    this.guests = new RackGuests({
+      prefix: options.prefix,
+      directory: files.guests,
+      profile,
+      binaries: options.binaries,
+    });
+    this.guests.on("guest", ({ name, kind }) => this.journal.add("node", `${name} ${kind}`));
+    this.dataCentre = new DataCentre({ profile, guests: this.guests, version: options.version });
+    this.faults = new Faults(this.dataCentre);
+  }
+
+  /** @throws UserError when an address is taken */
+  async start(): Promise<void> {
+    const { directory, prefix } = this.options;
+    const files = filesOf(directory);
+    const { proxmox } = addressesOf(prefix);
+    for (const path of [directory, files.certificates, files.state, files.guests]) {
+      mkdirSync(path, { recursive: true, mode: 0o700 });
+    }
+    const templates = [
+      { vmid: 9001, image: { ...images["1.0.0"] } },
+      { vmid: 9002, image: { ...images["1.1.0"] } },
+    ];
+    await seedSite(this.dataCentre, { templates });
+    for (const vm of this.dataCentre.vms.values()) {
+      this.seeded.add(vm.vmid);
+      this.watcher.vm("created", vmFact(vm, this.seeded), undefined);
+    }
+    this.dataCentre.on("vm", (event) => void this.onVm(event));
+    const authority = new Authority("Evergreen lab");
+    writeFileSync(files.ca, authority.cert);
+    const server = authority.issue({ commonName: proxmox, usages: ["server"], names: [proxmox, "localhost"] });
+    const api = await serve(this.dataCentre, { address: proxmox, port: 8006, ...server }).catch((error: unknown) => {
+      throw taken(`${proxmox}:8006`, error as NodeJS.ErrnoException);
+    });
+    this.closers.push(() => api.close());
+    await this.guests.start();
+    this.closers.push(() => this.guests.close());
+    const env = envOf(prefix, directory, this.dataCentre.credential(site.rolloutToken));
+    writeFileSync(files.env, `${JSON.stringify(env, undefined, 2)}\n`, { mode: 0o600 });
+    const timer = setInterval(() => this.findCluster(), clusterEvery);
+    this.closers.unshift(() => {
+      clearInterval(timer);
+      return Promise.resolve();
+    });
+    const control: Server = await serveControl(files.socket, this.handlers());
+    this.closers.unshift(() => Promise.resolve(control.close()));
+    this.journal.add("lab", `${this.options.name} is up at ${env.PROXMOX_VE_ENDPOINT}`);
+  }
+
+  /** Powers everything off. The directory stays: who asked for the lab removes it. */
+  async close(): Promise<void> {
+    await this.side?.close();
+    this.side = undefined;
+    await this.dataCentre.close();
+    for (const close of this.closers.splice(0)) await close();
+  }
+
+  private async onVm(event: VmEvent): Promise<void> {
+    const by = event.token === "" || event.token === site.rootToken ? undefined : event.token;
+    this.journal.add("vm", `${event.vmid} ${event.name} ${event.kind}${by === undefined ? " by hand" : ""}`);
+    const vm = this.dataCentre.vms.get(event.vmid);
+    // Whatever root makes is somebody else's.
+    if (event.kind === "created" && by === undefined) this.seeded.add(event.vmid);
+    if (event.kind === "destroyed") {
+      const node = await this.side?.node(event.name).catch(() => undefined);
+      this.watcher.destroyed(event.vmid, by, node);
+      this.seeded.delete(event.vmid);
+    } else if (vm) {
+      this.watcher.vm(event.kind, vmFact(vm, this.seeded), by);
+    }
+  }
+
+  /** Follows the cluster that has servers, and tells of new violations. */
+  private findCluster(): void {
+    for (const violation of this.watcher.violations.slice(this.seenViolations)) {
+      this.journal.add("violation", `${violation.invariant}: ${violation.subject}: ${violation.evidence}`);
+    }
+    this.seenViolations = this.watcher.violations.length;
+    if (this.guests.apiServers.length === 0) return;
+    const kubeconfig = this.guests.adminKubeconfig;
+    if (kubeconfig === undefined || kubeconfig === this.side?.kubeconfig) return;
+    void this.side?.close();
+    const { watcher, journal } = this;
+    const members = () => this.guests.members();
+    const autoLoad = this.options.load !== "asked";
+    this.side = new ClusterSide({ kubeconfig, members, watcher, journal, autoLoad });
+    writeFileSync(filesOf(this.options.directory).kubeconfig, kubeconfig, { mode: 0o600 });
+  }
+
+  private handlers(): ControlHandlers {
+    const done = {};
+    return {
+      "GET /status": () => this.status(),
+      "GET /events": (_, query) => this.journal.after(Number(query.get("after") ?? 0)),
+      "POST /stop": () => {
+        void this.close().finally(this.finished);
+        return done;
+      },
+      "POST /profile": ({ profile }) => {
+        Object.assign(this.dataCentre.profile, profiles[profile]);
+        Object.assign(this.dataCentre.timing, timingOf(profiles[profile]));
+        return done;
+      },
+      "POST /faults": async (order) => {
+        const said = await this.faults.order(order);
+        this.journal.add("fault", said);
+        return { said };
+      },
+      "DELETE /faults": () => {
+        this.faults.clear();
+        this.journal.add("fault", "none any more");
+        return done;
+      },
+      "POST /load": async (options) => {
+        if (!this.side) throw noCluster(this.options.name);
+        await this.side.deploy(options);
+        return done;
+      },
+      "POST /probe/reset": () => {
+        this.side?.resetProbe();
+        return done;
+      },
+      "POST /watcher/reset": () => {
+        this.watcher.reset();
+        this.seenViolations = 0;
+        return done;
+      },
+      "POST /watcher/limits": (limits) => {
+        this.watcher.setLimits(limits);
+        return done;
+      },
+      "POST /watcher/finish": ({ seconds }) => this.finish(seconds),
+    };
+  }
+
+  private async finish(seconds: number) {
+    const deadline = new Deadline("the end state", seconds);
+    while (!deadline.passed && this.watcher.unfinished().length > 0) await delay(100);
+    this.watcher.finish();
+    return [...this.watcher.violations];
+  }
+
+  private status(): LabStatus {
+    const { name, prefix, version } = this.options;
+    const { proxmox, registration } = addressesOf(prefix);
+    const { requests, profile } = this.dataCentre;
+    const own = identify(process.pid);
+    return {
+      name,
+      prefix,
+      profile: profile.name,
+      version,
+      since: this.since.toISOString(),
+      pid: process.pid,
+      endpoint: `https://${proxmox}:8006/`,
+      registration,
+      vms: this.dataCentre.snapshot().vms,
+      nodes: [...this.watcher.model.nodes.values()],
+      members: [...this.watcher.model.members],
+      requests: { total: requests.total, byEndpoint: Object.fromEntries(requests.byEndpoint) },
+      probe: this.side?.probe ?? { requests: 0, failed: 0, workload: emptyTally, api: emptyTally },
+      evicted: this.watcher.evicted,
+      violations: [...this.watcher.violations],
+      load: this.side?.load,
+      memoryBytes: memoryOf(sessionOf(own)),
+    };
+  }
+}
+
+function problemOf(error: unknown): Problem {
+  if (error instanceof UserError) return error.problem;
+  console.error(error);
+  return { what: messageOf(error), where: "the lab's start", todo: "report it with the lab's daemon.log" };
+}
+
+async function main(): Promise<void> {
+  const options = JSON.parse(process.argv[2] ?? "{}") as LabOptions;
+  const exit = () => process.exit();
+  const daemon = new LabDaemon(options, exit);
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void daemon.close().finally(exit));
+  // A lab outlives the terminal that it was started from.
+  process.on("SIGHUP", () => undefined);
+  try {
+    const own: DaemonFile = { process: identify(process.pid), options };
+    writeFileSync(filesOf(options.directory).daemon, JSON.stringify(own), { mode: 0o600 });
+    await daemon.start();
+    process.send?.({});
+  } catch (error) {
+    process.send?.({ problem: problemOf(error) });
+    await daemon.close().finally(exit);
+  }
+}
+
+if (process.argv[1] === import.meta.filename) await main();
