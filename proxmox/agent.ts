@@ -19,6 +19,11 @@ export function isAgentSilent(error: unknown): boolean {
   return error.status === 500 && /QEMU guest agent is not running|got timeout|VM \d+ is not running/.test(error.reason);
 }
 
+/** The VM does not run: there is no guest to answer. */
+export function isOff(error: unknown): boolean {
+  return error instanceof ProxmoxError && /VM \d+ is not running/.test(error.reason);
+}
+
 /** The file that was asked for does not exist in the guest. */
 export function isNoSuchFile(error: unknown): boolean {
   return error instanceof ProxmoxError && error.reason.includes("No such file or directory");

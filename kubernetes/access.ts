@@ -1,0 +1,71 @@
+import { messageOf, UserError } from "../common/errors.ts";
+import { guest, ports } from "../images/contract.ts";
+import { isAgentSilent, isNoSuchFile, isOff, readFile } from "../proxmox/agent.ts";
+import type { Proxmox } from "../proxmox/client.ts";
+import { ProxmoxError } from "../proxmox/errors.ts";
+import { nodeTags } from "../proxmox/tags.ts";
+import type { ListedVm } from "../proxmox/vms.ts";
+import { Kubernetes } from "./client.ts";
+import { parseKubeconfig } from "./kubeconfig.ts";
+
+/** Where a cluster's servers are. */
+export interface ClusterSite {
+  cluster: string;
+  serverPool: string;
+  proxmoxPool: string;
+  registrationAddress: string;
+}
+
+/** A way into the cluster. */
+export interface Access {
+  client: Kubernetes;
+  /** The cluster's CA, PEM. */
+  ca: string;
+  /** The server whose kubeconfig it is. */
+  server: ListedVm;
+}
+
+/**
+ * The server VMs of a cluster by everything that the list says of them: our tags, a name that agrees with the tags, our
+ * Proxmox pool, no template. That is who they claim to be, and enough to read a file; nothing is done to a VM on it.
+ */
+export function serverVms(vms: readonly ListedVm[], site: ClusterSite): ListedVm[] {
+  return vms.filter((vm) => {
+    const tags = nodeTags(vm.tags);
+    if (vm.template || vm.pool !== site.proxmoxPool) return false;
+    if (tags?.cluster !== site.cluster || tags.pool !== site.serverPool) return false;
+    return vm.name === undefined || vm.name === `${tags.cluster}-${tags.pool}-${tags.slot}-${tags.generation}`;
+  });
+}
+
+/**
+ * The cluster through the registration address, by the kubeconfig of the first running server that answers.
+ * @returns undefined when no server runs, or none of the running ones has started RKE2 yet
+ * @throws UserError that lists what each server said, when one runs and cannot be asked
+ */
+export async function findAccess(
+  pve: Proxmox,
+  vms: readonly ListedVm[],
+  site: ClusterSite,
+): Promise<Access | undefined> {
+  const silent: string[] = [];
+  for (const server of serverVms(vms, site).filter(({ status }) => status !== "stopped")) {
+    try {
+      const text = await readFile(pve, server, guest.kubeconfig);
+      const where = `${guest.kubeconfig} on ${server.name ?? server.vmid}`;
+      const registration = `https://${site.registrationAddress}:${ports.api}`;
+      const config = parseKubeconfig(text.toString(), where, registration);
+      return { client: new Kubernetes(config), ca: config.ca, server };
+    } catch (error) {
+      if (isNoSuchFile(error) || isOff(error)) continue;
+      if (!isAgentSilent(error) && !(error instanceof ProxmoxError)) throw error;
+      silent.push(`${server.name ?? server.vmid}: ${messageOf(error)}`);
+    }
+  }
+  if (silent.length === 0) return undefined;
+  throw new UserError({
+    what: `the cluster ${site.cluster} cannot be reached: no running server hands out its kubeconfig`,
+    where: silent.join("\n         "),
+    todo: "look at the consoles of these VMs; a guest agent that has died comes back with a restart of qemu-guest-agent",
+  });
+}

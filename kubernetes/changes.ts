@@ -1,0 +1,52 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Seen } from "./watch.ts";
+
+/**
+ * Several watches as one bell. What happens while nobody listens is not lost: the next turn comes at once. A pause
+ * lets what belongs together (a pod that ends, the budget that it gave room) arrive together.
+ */
+export class Changes {
+  readonly signal: AbortSignal;
+  private changed = false;
+  private failure: { error: unknown } | undefined;
+  private wake: (() => void) | undefined;
+
+  constructor(signal: AbortSignal) {
+    this.signal = signal;
+    signal.addEventListener("abort", () => this.ring(), { once: true });
+  }
+
+  /** @returns what the watch sees now; undefined before its first answer */
+  follow<T>(watch: AsyncGenerator<Seen<T>>): () => Seen<T> | undefined {
+    let current: Seen<T> | undefined;
+    const run = async (): Promise<void> => {
+      for await (const seen of watch) {
+        current = seen;
+        this.ring();
+      }
+    };
+    run().catch((error: unknown) => {
+      this.failure = { error };
+      this.ring();
+    });
+    return () => current;
+  }
+
+  /** Waits for a change since the last call. @returns false when the signal has ended it */
+  async next(): Promise<boolean> {
+    while (!this.changed && !this.signal.aborted) {
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+    }
+    if (!this.signal.aborted) await delay(20);
+    this.changed = false;
+    if (this.failure) throw this.failure.error;
+    return !this.signal.aborted;
+  }
+
+  private ring(): void {
+    this.changed = true;
+    this.wake?.();
+  }
+}

@@ -1,0 +1,18 @@
+import type { Kubernetes } from "./client.ts";
+import { isConflict, isNotFound } from "./errors.ts";
+import { namespace, paths, type Resource } from "./types.ts";
+
+/** Creates an object of ours, and our namespace with it when it is the first one. */
+export async function createOurs<T extends Resource>(client: Kubernetes, path: string, object: object): Promise<T> {
+  try {
+    return await client.create<T>(path, object);
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+  }
+  await client
+    .create(paths.namespaces, { apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } })
+    .catch((error: unknown) => {
+      if (!isConflict(error)) throw error;
+    });
+  return await client.create<T>(path, object);
+}

@@ -1,0 +1,129 @@
+import type { LiveNode, Role } from "../rollout/types.ts";
+import { UserError } from "../common/errors.ts";
+import type { Kubernetes } from "./client.ts";
+import { paths, type Node } from "./types.ts";
+
+/** Labels of the nodes that are ours. */
+export const labels = {
+  cluster: "evergreen.dev/cluster",
+  pool: "evergreen.dev/pool",
+  slot: "evergreen.dev/slot",
+  generation: "evergreen.dev/generation",
+  server: "node-role.kubernetes.io/control-plane",
+} as const;
+
+/** Whoever cordoned a node writes here who it was: only that cordon is ever undone. */
+export const cordonedBy = "evergreen.dev/cordoned-by";
+/** Nodes that are about to be replaced: new pods rather go elsewhere, so that they do not move twice. */
+export const leaving = { key: "evergreen.dev/leaving", effect: "PreferNoSchedule" } as const;
+
+const pathOf = (name: string) => `${paths.nodes}/${name}`;
+
+export function findNode(client: Kubernetes, name: string): Promise<Node | undefined> {
+  return client.find<Node>(pathOf(name));
+}
+
+/** Nodes of ours, narrowed by some of our labels. */
+export function selector(wanted: Partial<Record<"cluster" | "pool" | "slot" | "generation", string | number>>): string {
+  return Object.entries(wanted)
+    .map(([key, value]) => `${labels[key as keyof typeof labels]}=${value}`)
+    .join(",");
+}
+
+export async function listNodes(client: Kubernetes, wanted: Parameters<typeof selector>[0]): Promise<Node[]> {
+  return (await client.list<Node>(paths.nodes, { labelSelector: selector(wanted) })).items;
+}
+
+export const nameOf = (node: Node): string => node.metadata?.name ?? "";
+export const uuidOf = (node: Node): string => (node.status?.nodeInfo?.systemUUID ?? "").toLowerCase();
+export const isCordoned = (node: Node): boolean => node.spec?.unschedulable === true;
+export const isOurCordon = (node: Node): boolean => node.metadata?.annotations?.[cordonedBy] !== undefined;
+
+function condition(node: Node, type: string) {
+  return node.status?.conditions?.find((one) => one.type === type);
+}
+
+export function isReady(node: Node): boolean {
+  return condition(node, "Ready")?.status === "True";
+}
+
+/** What the kubelet says of its not being ready, or what the control plane says of a kubelet that is silent. */
+export function whyNotReady(node: Node): string {
+  const ready = condition(node, "Ready");
+  if (ready === undefined) return "the kubelet has not reported yet";
+  return `Ready is ${ready.status}: ${ready.reason ?? ""} ${ready.message ?? ""}`.trim();
+}
+
+/** When Ready last changed: two looks with the same answer saw no outage between them. */
+export function readySince(node: Node): string {
+  return condition(node, "Ready")?.lastTransitionTime ?? "";
+}
+
+/** The node as decisions see it. @throws UserError when our labels are not as we wrote them */
+export function liveNode(node: Node): LiveNode {
+  const our = node.metadata?.labels ?? {};
+  const slot = Number(our[labels.slot]);
+  const pool = our[labels.pool];
+  const generation = our[labels.generation];
+  if (pool === undefined || generation === undefined || !Number.isInteger(slot)) {
+    throw new UserError({
+      what: `the Node ${nameOf(node)} has our cluster's label but not all of our labels`,
+      where: `${labels.pool}, ${labels.slot}, ${labels.generation}`,
+      todo: "give the labels back that were changed by hand",
+    });
+  }
+  const role: Role = our[labels.server] === undefined ? "agent" : "server";
+  return {
+    name: nameOf(node),
+    uuid: uuidOf(node),
+    ready: isReady(node),
+    schedulable: !isCordoned(node),
+    kubelet: node.status?.nodeInfo?.kubeletVersion ?? "",
+    role,
+    pool,
+    slot,
+    generation,
+  };
+}
+
+/** All nodes of a cluster that are ours. */
+export async function liveNodes(client: Kubernetes, cluster: string): Promise<LiveNode[]> {
+  return (await listNodes(client, { cluster })).map(liveNode);
+}
+
+/** Keeps pods away, in our name; a cordon of somebody else stays theirs. */
+export async function cordon(client: Kubernetes, node: Node, by: string): Promise<void> {
+  if (isCordoned(node) && !isOurCordon(node)) return;
+  const patch = { metadata: { annotations: { [cordonedBy]: by } }, spec: { unschedulable: true } };
+  await client.patch(pathOf(nameOf(node)), "merge", patch);
+}
+
+/** Undoes what we did to a node that stays: our cordon and our taint. */
+export async function restore(client: Kubernetes, name: string): Promise<void> {
+  const node = await findNode(client, name);
+  if (node === undefined) return;
+  const ours = isOurCordon(node);
+  if (!ours && !isLeaving(node)) return;
+  // A strategic patch knows taints by their key, so that nobody else's is touched.
+  await client.patch(pathOf(name), "strategic", {
+    ...(ours ? { metadata: { annotations: { [cordonedBy]: null } } } : {}),
+    spec: {
+      ...(ours ? { unschedulable: null } : {}),
+      ...(isLeaving(node) ? { taints: [{ $patch: "delete", ...leaving }] } : {}),
+    },
+  });
+}
+
+/** Marks a node as leaving: a wish, not a ban. */
+export async function softTaint(client: Kubernetes, name: string): Promise<void> {
+  // A strategic patch merges taints by key.
+  await client.patch(pathOf(name), "strategic", { spec: { taints: [leaving] } });
+}
+
+export const isLeaving = (node: Node): boolean => (node.spec?.taints ?? []).some(({ key }) => key === leaving.key);
+
+/** Deletes a Node, only if it is the one that was looked at, and what RKE2 remembers of its password. */
+export async function deleteNode(client: Kubernetes, name: string, uid: string | undefined): Promise<void> {
+  await client.delete(pathOf(name), uid === undefined ? {} : { uid });
+  await client.delete(`${paths.systemSecrets}/${name}.node-password.rke2`);
+}

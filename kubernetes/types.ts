@@ -1,0 +1,46 @@
+import type * as k8s from "@kubernetes/client-node";
+
+/** A type of the client library as it travels: what the library turns into a Date is text. */
+export type Wire<T> = T extends Date
+  ? string
+  : T extends (infer Item)[]
+    ? Wire<Item>[]
+    : T extends object
+      ? { [Key in keyof T]: Wire<T[Key]> }
+      : T;
+
+export type ConfigMap = Wire<k8s.V1ConfigMap>;
+export type Eviction = Wire<k8s.V1Eviction>;
+export type Lease = Wire<k8s.V1Lease>;
+export type Node = Wire<k8s.V1Node>;
+export type Pod = Wire<k8s.V1Pod>;
+export type PodDisruptionBudget = Wire<k8s.V1PodDisruptionBudget>;
+export type Secret = Wire<k8s.V1Secret>;
+export type VolumeAttachment = Wire<k8s.V1VolumeAttachment>;
+
+/** What every object has. */
+export interface Resource {
+  metadata?: {
+    name?: string;
+    namespace?: string;
+    uid?: string;
+    resourceVersion?: string;
+    labels?: Record<string, string>;
+    annotations?: Record<string, string>;
+  };
+}
+
+/** Namespace of everything that we keep in a cluster. */
+export const namespace = "evergreen-system";
+
+/** Paths of the API that we use. */
+export const paths = {
+  namespaces: "/api/v1/namespaces",
+  nodes: "/api/v1/nodes",
+  pods: "/api/v1/pods",
+  configMaps: `/api/v1/namespaces/${namespace}/configmaps`,
+  leases: `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`,
+  systemSecrets: "/api/v1/namespaces/kube-system/secrets",
+  budgets: "/apis/policy/v1/poddisruptionbudgets",
+  volumeAttachments: "/apis/storage.k8s.io/v1/volumeattachments",
+} as const;

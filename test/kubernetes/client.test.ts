@@ -1,0 +1,201 @@
+import assert from "node:assert/strict";
+import { Deadline } from "../../common/deadline.ts";
+import { redact } from "../../common/log.ts";
+import type { Kubernetes } from "../../kubernetes/client.ts";
+import { KubernetesError, KubernetesUnreachable } from "../../kubernetes/errors.ts";
+import { parseKubeconfig } from "../../kubernetes/kubeconfig.ts";
+import { named, until, watch, type Seen } from "../../kubernetes/watch.ts";
+import { FakeCluster, type Stored } from "./fake.ts";
+
+const nodes = "/api/v1/nodes";
+
+describe("Kubernetes client", () => {
+  let cluster: FakeCluster;
+  let client: Kubernetes;
+  beforeEach(async () => {
+    cluster = new FakeCluster();
+    client = await cluster.start();
+  });
+  afterEach(async () => {
+    await client.close();
+    await cluster.stop();
+  });
+
+  it("says that something does not exist only when the server said so", async () => {
+    assert.equal(await client.find(`${nodes}/n1`), undefined);
+    cluster.hook = () => ({ status: 403, reason: "Forbidden", message: "no" });
+    await assert.rejects(client.find(`${nodes}/n1`), (error: unknown) => {
+      assert.ok(error instanceof KubernetesError);
+      assert.deepEqual(
+        [error.status, error.reason, error.message],
+        [403, "Forbidden", `no (403 Forbidden to GET ${nodes}/n1)`],
+      );
+      return true;
+    });
+  });
+
+  it("sends each kind of patch under its own media type", async () => {
+    cluster.put(nodes, { metadata: { name: "n1" } });
+    for (const kind of ["merge", "strategic", "json"] as const) await client.patch(`${nodes}/n1`, kind, {});
+    assert.deepEqual(
+      cluster.calls.map(({ type }) => type),
+      ["application/merge-patch+json", "application/strategic-merge-patch+json", "application/json-patch+json"],
+    );
+  });
+
+  it("repeats reads and merge patches while no server answers, and nothing else", async () => {
+    const faults = ["hang up", { status: 503, reason: "ServiceUnavailable" }] as const;
+    for (const fault of faults) {
+      for (const [ask, tries] of [
+        [() => client.get(nodes), 4],
+        [() => client.patch(`${nodes}/n1`, "merge", {}), 4],
+        [() => client.create(nodes, {}), 1],
+        [() => client.replace(`${nodes}/n1`, {}), 1],
+        [() => client.delete(`${nodes}/n1`), 1],
+      ] as const) {
+        cluster.calls.length = 0;
+        cluster.hook = () => fault;
+        await assert.rejects(ask(), fault === "hang up" ? KubernetesUnreachable : KubernetesError);
+        assert.equal(cluster.calls.length, tries);
+      }
+    }
+  });
+
+  it("reads lists to their last page", async () => {
+    let page = 0;
+    const pages = [
+      { metadata: { continue: "x" }, items: [1] },
+      { metadata: { resourceVersion: "7" }, items: [2] },
+    ];
+    client.get = () => Promise.resolve(pages[page++] as never);
+    assert.deepEqual(await client.list(nodes), { items: [1, 2], resourceVersion: "7" });
+  });
+
+  it("deletes only the object that it is told to, and is content when it is gone", async () => {
+    const { metadata } = cluster.put(nodes, { metadata: { name: "n1" } });
+    await assert.rejects(client.delete(`${nodes}/n1`, { uid: "another" }), /Conflict/);
+    await client.delete(`${nodes}/n1`, { uid: metadata.uid ?? "" });
+    await client.delete(`${nodes}/n1`);
+    assert.equal(cluster.objects.size, 0);
+  });
+
+  describe("watch", () => {
+    const put = (name: string, value: number): Stored => cluster.put(nodes, { metadata: { name }, value });
+    const view = (seen: Seen<Stored>) =>
+      Object.fromEntries([...seen.values()].map(({ metadata, value }) => [metadata.name, value]));
+    const wait = (what: (view: Record<string, unknown>) => boolean, seconds = 5) =>
+      until<Stored, true>(
+        client,
+        { path: nodes },
+        new Deadline("a change", seconds),
+        (seen) => what(view(seen)) || undefined,
+        () => "n1 is in the way",
+      );
+
+    it("sees what there is and what changes", async () => {
+      put("n1", 1);
+      const states: string[] = [];
+      const end = new AbortController();
+      const changes = [() => put("n2", 2), () => put("n1", 3), () => cluster.remove(`${nodes}/n2`), () => end.abort()];
+      for await (const seen of watch<Stored>(client, nodes, {}, end.signal)) {
+        states.push(JSON.stringify(view(seen)));
+        // The next turn after the connection stands.
+        setTimeout(() => changes.shift()?.(), 20);
+      }
+      assert.deepEqual(states, ['{"n1":1}', '{"n1":1,"n2":2}', '{"n1":3,"n2":2}', '{"n1":3}']);
+    });
+
+    it("lists anew after 410, in the answer and in the stream", async () => {
+      for (const expire of [
+        () => cluster.breakWatches({ kind: "Status", code: 410, reason: "Expired" }),
+        () => {
+          cluster.oldest = Number.MAX_SAFE_INTEGER;
+          cluster.breakWatches();
+          setTimeout(() => (cluster.oldest = 0), 350);
+        },
+      ]) {
+        cluster.objects.clear();
+        put("n1", 1);
+        setTimeout(() => {
+          expire();
+          // Both happen while nobody watches: only a new list shows them.
+          cluster.objects.clear();
+          put("n2", 2);
+        }, 50);
+        await wait((now) => now.n2 === 2 && !("n1" in now));
+      }
+    });
+
+    it("goes on from the last bookmark over a broken connection, without a new list", async () => {
+      put("n1", 1);
+      setTimeout(() => cluster.bookmark(), 50);
+      setTimeout(() => cluster.breakWatches(), 100);
+      setTimeout(() => put("n1", 2), 600);
+      await wait((now) => now.n1 === 2);
+      const asked = cluster.calls.map(({ query }) => (query.watch ? Number(query.resourceVersion) : "list"));
+      assert.equal(asked[0], "list");
+      assert.equal(asked.length, 3);
+      assert.ok(Number(asked[2]) > Number(asked[1]));
+    });
+
+    it("ends with its deadline and says what was in the way", async () => {
+      await assert.rejects(
+        wait(() => false, 0.2),
+        /waiting for a change.*n1 is in the way/s,
+      );
+    });
+
+    it("ends with what its condition throws, and with a refusal", async () => {
+      await assert.rejects(
+        until(client, named(nodes, "n1"), new Deadline("x", 5), () => {
+          throw new Error("lost");
+        }),
+        /lost/,
+      );
+      cluster.hook = () => ({ status: 403, reason: "Forbidden" });
+      await assert.rejects(
+        wait(() => true),
+        /Forbidden/,
+      );
+    });
+
+    it("ends at once when the run is cancelled", async () => {
+      const stop = new AbortController();
+      setTimeout(() => stop.abort(new Error("cancelled by the user")), 50);
+      await assert.rejects(
+        until(client, { path: nodes }, new Deadline("x", 5, stop.signal), () => undefined),
+        /cancelled by the user/,
+      );
+    });
+  });
+});
+
+describe("kubeconfig", () => {
+  const b64 = (text: string) => Buffer.from(text).toString("base64");
+  const config = {
+    "current-context": "default",
+    contexts: [{ name: "default", context: { cluster: "c", user: "u" } }],
+    clusters: [
+      { name: "c", cluster: { server: "https://127.0.0.1:6443", "certificate-authority-data": b64("the CA") } },
+    ],
+    users: [{ name: "u", user: { "client-certificate-data": b64("cert"), "client-key-data": b64("secret key") } }],
+  };
+
+  it("gives the certificates, with the registration address in the place of the loopback, and hides the key", () => {
+    assert.deepEqual(parseKubeconfig(JSON.stringify(config), "rke2.yaml", "https://rke2.example:6443"), {
+      server: "https://rke2.example:6443",
+      ca: "the CA",
+      cert: "cert",
+      key: "secret key",
+    });
+    assert.equal(redact("-- secret key --"), "-- ****** --");
+  });
+
+  it("names the field that is missing", () => {
+    assert.throws(
+      () => parseKubeconfig(JSON.stringify({ ...config, users: [] }), "rke2.yaml on s1"),
+      /no client-.*rke2.yaml on s1/s,
+    );
+    assert.throws(() => parseKubeconfig("", "rke2.yaml on s1"), /the kubeconfig has no/);
+  });
+});
