@@ -85,8 +85,8 @@ export class FakeCluster {
   /** Breaks every watch, with or without a word. */
   breakWatches(error?: object): void {
     for (const { response } of this.watchers) {
-      if (error) response.write(`${JSON.stringify({ type: "ERROR", object: error })}\n`);
-      response.destroy();
+      if (error) response.end(`${JSON.stringify({ type: "ERROR", object: error })}\n`);
+      else response.destroy();
     }
     this.watchers.clear();
   }
