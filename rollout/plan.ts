@@ -1,0 +1,135 @@
+import { allocate } from "./allocation.ts";
+import { fingerprint } from "./canonical.ts";
+import { decide, type Decision, type Situation } from "./decision.ts";
+import { generationOf, nodeName } from "./generation.ts";
+import { PlanError, refuse } from "./problem.ts";
+import { serverProblems } from "./servers.ts";
+import { hasServed, isWell, slotStates, type Member, type SlotState } from "./slots.ts";
+import type { Generation, PlanKind, PoolLive, PoolPlan, PoolRecord, PoolSpec, SlotPlan, Strategy } from "./types.ts";
+import { planWords, removalWords } from "./words.ts";
+
+/**
+ * What this run does with a pool. A pure function: the same configuration, facts, memory and time give the same plan.
+ * The facts must agree with themselves first (`disagreements`).
+ * @throws PlanError when no plan keeps the rules: nothing was changed, and nothing may be
+ */
+export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefined, now: Date): PoolPlan {
+  const wanted = generationOf(pool.node);
+  const states = slotStates(live, record);
+  const known = remembered(record, wanted);
+  refuse(serverProblems(pool, [...states.values()], known));
+
+  const situation: Situation = { pool, wanted, record, now, slots: wantedSlots(pool, states) };
+  const decision = decide(situation);
+  const chosen = new Map(situation.slots.map((slot) => [slot.slot, generationFor(slot, decision, known)]));
+  const slots = placed(pool, situation.slots, chosen, live, record);
+  const leaving = [...states.values()].flatMap((state) => leavers(pool, state, chosen.get(state.slot)));
+  const draft = {
+    pool: pool.name,
+    role: pool.role,
+    kind: kindOf(decision, pool, [...states.keys()]),
+    wanted,
+    ...(decision.target === undefined ? {} : { target: decision.target }),
+    slots,
+    leaving,
+    unwell: situation.slots.flatMap((state) => unwell(state, chosen.get(state.slot))),
+    strategy: pool.strategy,
+    verdict: decision.verdict,
+  };
+  return { ...draft, words: planWords(draft, situation, decision.why), digest: digestOf(draft) };
+}
+
+/** A pool that left the configuration: every node of it leaves, retired as in a scale-in. */
+export function planRemoval(
+  pool: Pick<PoolSpec, "name" | "role">,
+  live: PoolLive,
+  record: PoolRecord | undefined,
+): PoolPlan {
+  const states = [...slotStates(live, record).values()].toSorted((a, b) => a.slot - b.slot);
+  if (pool.role === "server") throw new PlanError([CONTROL_PLANE_REMOVED]);
+  const leaving = states.flatMap((state) => state.members.map((member) => member.name));
+  const draft = { pool: pool.name, role: pool.role, kind: "remove" as const, slots: [], leaving, unwell: [] };
+  const strategy = ONE_BY_ONE;
+  const words = removalWords(pool.name, states);
+  return { ...draft, strategy, verdict: undefined, words, digest: digestOf({ ...draft, strategy }) };
+}
+
+/** Slots that go are worth a name when nothing else happens. */
+function kindOf(decision: Decision, pool: PoolSpec, live: readonly number[]): PlanKind {
+  return decision.kind === "steady" && live.some((slot) => slot >= pool.slots) ? "scale" : decision.kind;
+}
+
+const ONE_BY_ONE: Strategy = { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 0, onFailure: "hold" };
+
+const CONTROL_PLANE_REMOVED = {
+  what: "the configuration has no control plane any more, but its servers live",
+  where: "evergreen:controlPlane",
+  todo: "put it back; to take the whole cluster away, set evergreen:allowDestroy, run pulumi up, then pulumi destroy",
+};
+
+function remembered(record: PoolRecord | undefined, wanted: Generation): Map<string, Generation> {
+  const known = new Map(record?.generations.map(({ id, spec }) => [id, { id, spec }]));
+  return known.set(wanted.id, wanted);
+}
+
+function wantedSlots(pool: PoolSpec, states: ReadonlyMap<number, SlotState>): SlotState[] {
+  return Array.from({ length: pool.slots }, (_, slot) => states.get(slot) ?? { slot, members: [], owner: undefined });
+}
+
+function generationFor(slot: SlotState, decision: Decision, known: ReadonlyMap<string, Generation>): Generation {
+  if (decision.target !== undefined && decision.moves.has(slot.slot)) return decision.target;
+  if (slot.owner === undefined) return decision.base;
+  const kept = known.get(slot.owner.generation);
+  if (kept !== undefined) return kept;
+  throw new PlanError([
+    {
+      what: `${slot.owner.name} stays, but nobody remembers what its generation ${slot.owner.generation} is`,
+      where: `the record of the pool in the cluster, slot ${slot.slot}`,
+      todo: "restore the record (ConfigMap in evergreen-system), or configure the content that the node has",
+    },
+  ]);
+}
+
+function placed(
+  pool: PoolSpec,
+  slots: readonly SlotState[],
+  chosen: ReadonlyMap<number, Generation>,
+  live: PoolLive,
+  record: PoolRecord | undefined,
+): SlotPlan[] {
+  const nodes = slots.flatMap((state) => {
+    const generation = chosen.get(state.slot);
+    return generation
+      ? [{ state, generation, name: nodeName(pool.cluster, pool.name, state.slot, generation.id) }]
+      : [];
+  });
+  const names = nodes.map((node) => node.name);
+  const places = allocate({ pool: pool.name, range: pool.range, names, live, record });
+  return nodes.flatMap(({ state, generation, name }) => {
+    const place = places.get(name);
+    if (place === undefined) return [];
+    const replaces = state.members.filter((member) => member.name !== name && hasServed(member, state));
+    return [{ slot: state.slot, generation, name, ...place, replaces: replaces.map((member) => member.name) }];
+  });
+}
+
+/** Nodes of slots that are no more, and half-made ones: not what the slot shall be, and never what it was. */
+function leavers(pool: PoolSpec, state: SlotState, chosen: Generation | undefined): string[] {
+  const leaves = (member: Member) =>
+    state.slot >= pool.slots || (member.generation !== chosen?.id && !hasServed(member, state));
+  return state.members.filter(leaves).map((member) => member.name);
+}
+
+/** A node that was handed its slot, shall keep it, and does not serve. */
+function unwell(state: SlotState, chosen: Generation | undefined): string[] {
+  const { owner } = state;
+  return owner === undefined || owner.generation !== chosen?.id || isWell(owner) ? [] : [owner.name];
+}
+
+type Acted = Pick<PoolPlan, "pool" | "slots" | "target" | "unwell" | "strategy">;
+
+/** Of all that a plan says, what joins and handovers act on and what stays the same once it is carried out. */
+function digestOf({ pool, slots, target, unwell: ill, strategy }: Acted): string {
+  const places = slots.map(({ slot, name, vmid, address }) => ({ slot, name, vmid, address }));
+  return fingerprint({ pool, places, target: target?.id, unwell: ill, strategy }, 16);
+}

@@ -1,0 +1,153 @@
+import { canonical } from "./canonical.ts";
+import type { Situation } from "./decision.ts";
+import type { SlotState } from "./slots.ts";
+import { order } from "./order.ts";
+import type { NodeSpec, PoolPlan, SlotPlan } from "./types.ts";
+
+type Draft = Omit<PoolPlan, "words" | "digest">;
+
+/** The plan for a reader: a headline, why, then a line for each node that comes or goes. */
+export function planWords(plan: Draft, situation: Situation, why: readonly string[]): string[] {
+  return [
+    headline(plan, situation),
+    ...why.map((reason) => `  ${reason}`),
+    ...comings(plan),
+    ...stays(plan),
+    ...plan.leaving.map((name) => `  ${name} leaves: ${whyItLeaves(plan, name, situation)}`),
+    ...plan.unwell.map((name) => `  ${name} does not serve: its join starts it and brings it back`),
+  ];
+}
+
+export function removalWords(pool: string, states: readonly SlotState[]): string[] {
+  const members = states.flatMap((state) => state.members);
+  return [
+    `remove ${pool}: it left the configuration, ${members.length} nodes leave`,
+    ...members.map((member) => `  ${member.name} leaves: drained, taken out of the cluster, destroyed`),
+  ];
+}
+
+function headline(plan: Draft, situation: Situation): string {
+  const { pool, slots, wanted } = plan;
+  const id = wanted?.id ?? "";
+  switch (plan.kind) {
+    case "steady":
+      return `${pool}: ${slots.length} nodes of ${id}${isQuiet(plan) ? ", nothing to do" : ""}`;
+    case "create":
+      return `create ${pool}: ${id} (image ${situation.pool.node.image}), ${slots.length} slots, ${width(plan)}`;
+    case "scale":
+      return `scale ${pool}: ${slots.length} slots of ${id}, ${plan.leaving.length} nodes leave, ${count(slots)} come`;
+    case "soaking":
+      return `${pool}: ${soaked(plan)} of ${slots.length} slots are on ${id} and soak, nothing to do`;
+    case "held":
+      return `held ${pool}: slots stay as they are${plan.target ? ` on ${plan.target.id}` : ""}, ${id} is wanted`;
+    case "remove":
+      return `remove ${pool}`;
+    case "roll":
+    case "canary":
+    case "rollback":
+      return `${plan.kind} ${pool}: ${movement(plan, situation)}, ${slots.length} slots, ${pace(plan)}`;
+  }
+}
+
+function isQuiet(plan: Draft): boolean {
+  return !plan.slots.some(changes) && plan.leaving.length === 0 && plan.unwell.length === 0;
+}
+
+function width(plan: Draft): string {
+  return plan.role === "server" ? "one server after the other" : "all at once";
+}
+
+function count(slots: readonly SlotPlan[]): number {
+  return slots.filter((slot) => slot.creates).length;
+}
+
+function soaked(plan: Draft): number {
+  return plan.slots.filter((slot) => slot.generation.id === plan.wanted?.id).length;
+}
+
+function pace({ strategy }: Draft): string {
+  const room = strategy.kind === "rolling" ? `surge ${strategy.surge}` : "all new nodes first";
+  return `${room}, at most ${strategy.maxUnavailable} out at once`;
+}
+
+/** `a1b2c3d4 -> e5f6a7b8 (image ubuntu-24.04-rke2-v1.0.0 -> v1.1.0)` */
+function movement(plan: Draft, situation: Situation): string {
+  const target = plan.target ?? plan.wanted;
+  if (target === undefined) return "";
+  const from = [...new Set(situation.slots.flatMap((slot) => slot.owner?.generation ?? []))].filter(
+    (id) => id !== target.id,
+  );
+  const [only] = from;
+  const before = situation.record?.generations.find((generation) => generation.id === only);
+  const changes = from.length === 1 && before ? ` (${changesBetween(before.spec, target.spec).join(", ")})` : "";
+  return `${from.join(" and ")} -> ${target.id}${changes}`;
+}
+
+function comings(plan: Draft): string[] {
+  const orders = new Map(order(plan).map((one) => [one.slot, one]));
+  return plan.slots.filter(changes).map((slot) => {
+    const place = `VMID ${slot.vmid}${slot.address === undefined ? "" : `, ${slot.address}`}`;
+    const comes = slot.creates ? `${slot.name} comes (${place})` : `${slot.name} is there (${place})`;
+    const goes = slot.replaces.length > 0 ? `, then ${slot.replaces.join(" and ")} leaves` : "";
+    const { vm = [], handover = [], join = [], gate = false } = orders.get(slot.slot) ?? {};
+    const waits = [
+      ...vm.map((before) => `made after slot ${before}`),
+      ...join.map((before) => `joins after slot ${before}`),
+      ...(gate ? ["handed over when all new nodes have joined"] : []),
+      ...handover.filter((before) => !vm.includes(before)).map((before) => `handed over after slot ${before}`),
+    ];
+    return `  slot ${slot.slot}: ${comes}${goes}${waits.length > 0 ? `; ${waits.join(", ")}` : ""}`;
+  });
+}
+
+function changes(slot: SlotPlan): boolean {
+  return slot.creates || slot.replaces.length > 0;
+}
+
+/** Slots that stay, as ranges: a fleet has hundreds. Not worth a line when nothing moves at all. */
+function stays(plan: Draft): string[] {
+  const still = plan.slots.filter((slot) => !changes(slot));
+  if (still.length === plan.slots.length && plan.kind !== "held" && plan.kind !== "soaking") return [];
+  const byGeneration = Map.groupBy(still, (slot) => slot.generation.id);
+  return [...byGeneration].map(
+    ([id, slots]) =>
+      `  ${slots.length > 1 ? "slots" : "slot"} ${ranges(slots.map((slot) => slot.slot))}: ${slots.length > 1 ? "stay" : "stays"} on ${id}`,
+  );
+}
+
+/** `0-2, 5` */
+export function ranges(numbers: readonly number[]): string {
+  const runs: [number, number][] = [];
+  for (const number of numbers.toSorted((a, b) => a - b)) {
+    const last = runs.at(-1);
+    if (last?.[1] === number - 1) last[1] = number;
+    else runs.push([number, number]);
+  }
+  return runs.map(([first, last]) => (first === last ? `${first}` : `${first}-${last}`)).join(", ");
+}
+
+function whyItLeaves(plan: Draft, name: string, situation: Situation): string {
+  const half = situation.slots.some((slot) => slot.members.some((member) => member.name === name));
+  return half
+    ? "it was made by a run that did not finish, and no slot was handed to it"
+    : `${plan.slots.length} slots are wanted`;
+}
+
+/** What differs between two contents, in the order in which an operator asks. */
+export function changesBetween(before: NodeSpec, after: NodeSpec): string[] {
+  const keys = ["image", "rke2", "cores", "memoryMiB", "diskGiB", "labels", "taints", "config", "rollout"] as const;
+  return keys
+    .filter((key) => canonical(before[key] ?? null) !== canonical(after[key] ?? null))
+    .map((key) => `${key} ${shown(before[key])} -> ${shortened(shown(before[key]), shown(after[key]))}`);
+}
+
+function shown(value: unknown): string {
+  if (value === undefined) return "none";
+  return typeof value === "string" ? value : canonical(value);
+}
+
+/** Two versions of one image differ in what follows the last `-v`: the rest need not be said twice. */
+function shortened(before: string, after: string): string {
+  const at = after.lastIndexOf("-v") + 1;
+  return at > 0 && before.startsWith(after.slice(0, at)) ? after.slice(at) : after;
+}
