@@ -10,12 +10,30 @@ import { bootDrive, seeVm } from "./status.ts";
 import { timingOf } from "./timing.ts";
 import type { Timing } from "./timing.ts";
 
+/** A file on the web, for `download-url`. */
+export interface WebFile {
+  /** Bytes. */
+  size: number;
+  mimetype: string;
+  sha256: string;
+  /** Of the disk in an image file; absent: `size`. */
+  virtualSize?: number | undefined;
+  /** What is installed on it. */
+  image?: ImageContent | undefined;
+  data?: Buffer | undefined;
+}
+
+/** The web as the hosts see it: a file, `404 File not found` and its kin, or undefined for nobody there. */
+export type Web = (url: string) => WebFile | string | undefined;
+
 export interface DataCentreOptions {
   profile: Profile;
   /** Starts the guests of VMs that are powered on. */
   guests: GuestHost;
   /** @default "8.4" */
   version?: "8.4" | "9.2";
+  /** @default nobody is there */
+  web?: Web;
   /** Built-in waits; what is absent comes from the profile. */
   timing?: Partial<Timing>;
 }
@@ -56,6 +74,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
   readonly profile: Profile;
   readonly timing: Timing;
   readonly guests: GuestHost;
+  web: Web;
   version: "8.4" | "9.2";
   readonly nodes = new Map<string, PveNode>();
   readonly storages = new Map<string, Storage>();
@@ -65,7 +84,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
   readonly grants: Grant[] = [];
   readonly roles = new Map<string, string[]>();
   readonly users = new Set<string>();
-  readonly tasks = new Tasks();
+  readonly tasks = new Tasks(() => this.timing.fork);
   /** Requests since the start: by token id, by `METHOD endpoint`. */
   readonly requests = { total: 0, byToken: new Map<string, number>(), byEndpoint: new Map<string, number>() };
   fault: FaultHook | undefined;
@@ -77,6 +96,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
     this.profile = options.profile;
     this.timing = { ...timingOf(options.profile), ...options.timing };
     this.guests = options.guests;
+    this.web = options.web ?? (() => undefined);
     this.version = options.version ?? "8.4";
     if (this.timing.statusInterval > 0) {
       this.statistics = setInterval(() => this.see(), this.timing.statusInterval).unref();

@@ -7,6 +7,12 @@ interface Waiter {
   enter: () => void;
 }
 
+/** Who waits for a lock: a task, of which this is all that matters here. */
+export interface Waiting {
+  readonly signal: AbortSignal;
+  say: (line: string) => void;
+}
+
 /** A lock file as flock(2) gives it: shared or exclusive, given up after a wait. */
 export class FileLock {
   private readonly refusal: string;
@@ -32,10 +38,11 @@ export class FileLock {
   /**
    * Runs `work` under the lock.
    * @param wait milliseconds until it is given up
+   * @param task told when it has to wait, and aborts the wait when it is cancelled
    * @throws ApiError with the text that Proxmox VE gives for a timeout
    */
-  async hold<T>(mode: Mode, wait: number, work: () => T | Promise<T>, signal?: AbortSignal): Promise<T> {
-    await this.enter(mode, wait, signal);
+  async hold<T>(mode: Mode, wait: number, work: () => T | Promise<T>, task?: Waiting): Promise<T> {
+    await this.enter(mode, wait, task);
     try {
       return await work();
     } finally {
@@ -62,11 +69,13 @@ export class FileLock {
     }
   }
 
-  private async enter(mode: Mode, wait: number, signal?: AbortSignal): Promise<void> {
+  private async enter(mode: Mode, wait: number, task?: Waiting): Promise<void> {
     if (this.admits(mode)) {
       this.take(mode);
       return;
     }
+    const signal = task?.signal;
+    task?.say("trying to acquire lock...");
     await new Promise<void>((resolve, reject) => {
       const giveUp = (error: Error) => {
         this.waiters.delete(waiter);
@@ -87,5 +96,6 @@ export class FileLock {
       signal?.addEventListener("abort", aborted, { once: true });
       this.waiters.add(waiter);
     });
+    task?.say(" OK");
   }
 }

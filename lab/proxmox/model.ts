@@ -22,6 +22,10 @@ export interface Volume {
   parent: string | undefined;
   /** What is installed on it; undefined: nothing that boots. */
   image: ImageContent | undefined;
+  /** SHA-256 of a downloaded or uploaded file. */
+  checksum: string | undefined;
+  /** Bytes of an uploaded file. */
+  data: Buffer | undefined;
   /** What its guest wrote. */
   files: Map<string, Buffer>;
 }

@@ -98,7 +98,7 @@ export async function startVm(dc: DataCentre, node: string, vmid: number, task: 
       await task.pass(dc.profile.start);
       switchOn(dc, vm, token);
     },
-    task.signal,
+    task,
   );
 }
 
@@ -116,9 +116,7 @@ async function kill(dc: DataCentre, vm: Vm, token: string): Promise<void> {
 
 /** The work of a stop task. A locked VM may be stopped. */
 export async function stopVm(dc: DataCentre, node: string, vmid: number, task: Task, token: string): Promise<void> {
-  await dc
-    .configLock(vmid)
-    .hold("exclusive", dc.timing.lockWait, () => kill(dc, loadVm(dc, node, vmid), token), task.signal);
+  await dc.configLock(vmid).hold("exclusive", dc.timing.lockWait, () => kill(dc, loadVm(dc, node, vmid), token), task);
 }
 
 export interface ShutdownOptions {
@@ -174,7 +172,7 @@ export async function shutdownVm(
       checkLock(vm);
       await askToGo(dc, vm, options, task, token);
     },
-    task.signal,
+    task,
   );
 }
 

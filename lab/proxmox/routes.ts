@@ -3,6 +3,7 @@ import { clusterRoutes } from "./api/cluster.ts";
 import { poolRoutes } from "./api/pools.ts";
 import { storageRoutes } from "./api/storage.ts";
 import { taskRoutes } from "./api/tasks.ts";
+import { transferRoutes } from "./api/transfer.ts";
 import { vmAgentRoutes } from "./api/vm-agent.ts";
 import { vmCloneRoutes } from "./api/vm-clone.ts";
 import { vmConfigRoutes } from "./api/vm-config.ts";
@@ -16,6 +17,7 @@ export const routes: readonly Route[] = [
   ...clusterRoutes,
   ...poolRoutes,
   ...storageRoutes,
+  ...transferRoutes,
   ...taskRoutes,
   ...accessRoutes,
   ...vmLifeRoutes,

@@ -1,7 +1,7 @@
 import { agentEnabled, isCdrom, parseDrive } from "./config/properties.ts";
 import { isDrive } from "./config/options.ts";
 import type { DataCentre } from "./data-centre.ts";
-import type { Value, Vm } from "./model.ts";
+import type { Pool, Value, Vm } from "./model.ts";
 import { findVolume } from "./storages.ts";
 
 /** Bytes of RAM that a configuration asks for. */
@@ -118,9 +118,11 @@ export function memberRow(dc: DataCentre, vm: Vm): Record<string, unknown> {
   return { status: "unknown", ...seen, vmid: vm.vmid, id: `qemu/${vm.vmid}`, node: vm.node, type: "qemu" };
 }
 
-/** A row of `GET cluster/resources`: like a member's, but tags, lock and pool are always fresh. */
-export function resourceRow(dc: DataCentre, vm: Vm): Record<string, unknown> {
-  const pool = dc.poolOf(vm.vmid);
+/**
+ * A row of `GET cluster/resources`: like a member's, but tags, lock and pool are always fresh.
+ * @param pool the VM's pool, when the asking token may see it
+ */
+export function resourceRow(dc: DataCentre, vm: Vm, pool: Pool | undefined): Record<string, unknown> {
   return {
     ...memberRow(dc, vm),
     ...(vm.config.has("tags") && { tags: vm.config.get("tags") }),

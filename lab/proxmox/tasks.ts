@@ -85,6 +85,12 @@ export class Tasks {
   /** Consulted before a task does its work: a text makes it fail with that exit status. */
   fault: ((task: Task) => string | undefined) | undefined;
   private pid = 1000;
+  private readonly forkTime: () => number;
+
+  /** @param forkTime milliseconds from a UPID until the task's first step */
+  constructor(forkTime: () => number) {
+    this.forkTime = forkTime;
+  }
 
   /** Starts a task; its work begins after the caller has got the UPID. */
   start(node: string, type: string, id: string, user: string, work: (task: Task) => Promise<void> | void): Task {
@@ -93,6 +99,7 @@ export class Tasks {
     this.all.set(task.upid, task);
     task.done = Promise.resolve().then(() =>
       task.run(async () => {
+        await task.pass(this.forkTime());
         const text = this.fault?.(task);
         if (text !== undefined) throw died(text);
         await work(task);

@@ -14,6 +14,8 @@ export interface Timing {
   statusInterval: number;
   /** Length of one second of a `timeout` parameter. Real: 1000. */
   second: number;
+  /** From the answer with the UPID until the new process does its first check. */
+  fork: number;
   /** Between the end of a reboot task and the VM's start. */
   restartDelay: number;
 }
@@ -25,6 +27,7 @@ const real: Timing = {
   agentWait: 3000,
   statusInterval: 10_000,
   second: 1000,
+  fork: 20,
   restartDelay: 1000,
 };
 
@@ -38,6 +41,7 @@ export function timingOf(profile: Profile): Timing {
     agentWait: 150,
     statusInterval: 200,
     second: 1000,
+    fork: 2,
     restartDelay: 50,
   };
 }

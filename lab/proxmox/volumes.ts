@@ -14,7 +14,12 @@ function formatting(dc: DataCentre, storage: Storage, volume: Volume): string | 
   if (volume.format === "raw") return `${head} size=${volume.size} preallocation=off`;
   const base = volume.parent === undefined ? undefined : findVolume(dc, volume.parent);
   const wide = base !== undefined && dc.version === "9.2";
-  const preallocation = base === undefined ? " preallocation=metadata" : wide ? " preallocation=metadata" : "";
+  const preallocation =
+    base === undefined
+      ? " preallocation=metadata"
+      : wide
+        ? ` preallocation=${base.format === "raw" ? "off" : "metadata"}`
+        : "";
   const backing = base
     ? ` backing_file=../${base.volid.slice(base.volid.indexOf(":") + 1)} backing_fmt=${base.format}`
     : "";
@@ -47,6 +52,8 @@ function put(storage: Storage, volume: Pick<Volume, "volid" | "format" | "size">
     ctime: Math.floor(Date.now() / 1000),
     parent: undefined,
     image: undefined,
+    checksum: undefined,
+    data: undefined,
     files: new Map(),
     ...volume,
   };
@@ -80,7 +87,7 @@ async function locked<T>(
       else await new Promise((resolve) => setTimeout(resolve, hold));
       return result;
     },
-    task?.signal,
+    task,
   );
 }
 
@@ -151,6 +158,7 @@ export async function copyDisk(
 ): Promise<Volume> {
   const { storage, vmid } = target;
   const volume = await allocate(dc, storage, vmid, { size: source.size, format: target.format ?? source.format }, task);
+  if (dc.version === "9.2") task.say(`allocated target volume '${volume.volid}'`);
   const gib = (bytes: number) => `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
   task.say(`transferred 0.0 B of ${gib(source.size)} (0.00%)`);
   try {

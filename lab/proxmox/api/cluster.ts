@@ -42,7 +42,11 @@ function vmRows({ dc, token }: Call) {
   return [...dc.vms.values()]
     .sort((a, b) => a.vmid - b.vmid)
     .filter((vm) => mayAny(dc, token, `/vms/${vm.vmid}`, ["VM.Audit"]))
-    .map((vm) => resourceRow(dc, vm));
+    .map((vm) => {
+      const pool = dc.poolOf(vm.vmid);
+      const visible = pool !== undefined && mayAny(dc, token, `/pool/${pool.id}`, ["Pool.Audit"]);
+      return resourceRow(dc, vm, visible ? pool : undefined);
+    });
 }
 
 function storageRows({ dc, token }: Call) {

@@ -147,8 +147,8 @@ function begin(call: Call): string {
     source.lock.hold(
       source.power ? "exclusive" : "shared",
       wait,
-      () => dc.configLock(params.int("newid")).hold("exclusive", wait, () => clone(call, task), task.signal),
-      task.signal,
+      () => dc.configLock(params.int("newid")).hold("exclusive", wait, () => clone(call, task), task),
+      task,
     ),
   );
 }

@@ -19,7 +19,7 @@ const steering = new Set(["node", "vmid", "pool", "storage", "force", "unique", 
 
 /** A new VM may be made by who may allocate it, or allocate in the pool that it goes into. */
 export function needAllocate(dc: DataCentre, token: Token, vmid: string | undefined, pool: string | undefined): void {
-  if (vmid !== undefined && mayAny(dc, token, `/vms/${vmid}`, ["VM.Allocate"])) return;
+  if (mayAny(dc, token, `/vms/${vmid ?? ""}`, ["VM.Allocate"])) return;
   if (pool !== undefined && mayAny(dc, token, `/pool/${pool}`, ["VM.Allocate"])) return;
   throw forbidden();
 }
@@ -67,11 +67,10 @@ function begin(call: Call): string {
   const vmid = params.int("vmid");
   needPool(dc, params.get("pool"));
   const settings = settingsOf(params, steering);
-  if (dc.vms.has(vmid)) {
-    throw died(`unable to create VM ${vmid} - VM ${vmid} already exists on node '${dc.vms.get(vmid)?.node ?? ""}'`);
-  }
-  checkRights(dc, token, vmid, settings);
   checkValues(settings);
+  checkRights(dc, token, vmid, settings);
+  const taken = dc.vms.get(vmid);
+  if (taken) throw died(`unable to create VM ${vmid} - VM ${vmid} already exists on node '${taken.node}'`);
   return fork(call, "qmcreate", String(vmid), (task) => create(call, task));
 }
 

@@ -42,7 +42,7 @@ function beginDestroy(call: Call): string {
   const vm = vmOf(call);
   checkDestroy(vm);
   return fork(call, "qmdestroy", params.text("vmid"), (task) =>
-    dc.configLock(vm.vmid).hold("exclusive", dc.timing.lockWait, () => destroy(call, task), task.signal),
+    dc.configLock(vm.vmid).hold("exclusive", dc.timing.lockWait, () => destroy(call, task), task),
   );
 }
 
@@ -67,9 +67,7 @@ function beginTemplate(call: Call): string {
   };
   const vm = check();
   return fork(call, "qmtemplate", String(vm.vmid), (task) =>
-    dc
-      .configLock(vm.vmid)
-      .hold("exclusive", dc.timing.lockWait, () => convertToTemplate(dc, check(), task), task.signal),
+    dc.configLock(vm.vmid).hold("exclusive", dc.timing.lockWait, () => convertToTemplate(dc, check(), task), task),
   );
 }
 
@@ -100,7 +98,7 @@ function resize(call: Call, task: Task): void {
 function beginResize(call: Call): string {
   const { dc, params } = call;
   return fork(call, "resize", params.text("vmid"), (task) =>
-    dc.configLock(params.int("vmid")).hold("exclusive", dc.timing.lockWait, () => resize(call, task), task.signal),
+    dc.configLock(params.int("vmid")).hold("exclusive", dc.timing.lockWait, () => resize(call, task), task),
   );
 }
 

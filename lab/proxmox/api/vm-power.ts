@@ -19,8 +19,13 @@ function stop(call: Call): string {
   const { dc, params, token } = call;
   const [node, vmid] = [params.text("node"), params.int("vmid")];
   const running = dc.tasks.running().filter((task) => task.type === "qmshutdown" && task.id === String(vmid));
-  if (params.flag("overrule-shutdown")) for (const task of running) task.cancel();
-  return fork(call, "qmstop", String(vmid), (task) => stopVm(dc, node, vmid, task, token.id));
+  return fork(call, "qmstop", String(vmid), (task) => {
+    if (params.flag("overrule-shutdown") && running.length > 0) {
+      for (const each of running) each.cancel();
+      task.say(`overruled qmshutdown tasks: ${running.map((each) => each.upid).join(", ")}`);
+    }
+    return stopVm(dc, node, vmid, task, token.id);
+  });
 }
 
 function shutdown(call: Call): string {
@@ -55,7 +60,7 @@ function pause(paused: boolean): (call: Call) => string {
           if (!vm.power) throw died(`VM ${vm.vmid} not running`);
           vm.power.paused = paused;
         },
-        task.signal,
+        task,
       ),
     );
   };

@@ -27,6 +27,10 @@ export function checkDriveSyntax(key: string, value: string): void {
   }
 }
 
+function onlyRoot(): Error {
+  return died("Only root can pass arbitrary filesystem paths. at /usr/share/perl5/PVE/Storage.pm line 581.");
+}
+
 /** What a token needs for a drive: on the VM for its kind, on the storage for its place. */
 export function checkDriveAccess(dc: DataCentre, token: Token, vmid: number, value: string): void {
   const drive = parseDrive(value);
@@ -36,9 +40,9 @@ export function checkDriveAccess(dc: DataCentre, token: Token, vmid: number, val
     return;
   }
   const source = drive.options.get("import-from");
-  if (source?.startsWith("/")) throw died("Only root can pass arbitrary filesystem paths.");
+  if (source?.startsWith("/")) throw onlyRoot();
   const storage = storageNamed(drive.file);
-  if (storage === undefined) throw died("Only root can pass arbitrary filesystem paths.");
+  if (storage === undefined) throw onlyRoot();
   storageOf(dc, storage);
   if (isCloudInitDrive(drive) || newDisk(drive.file)) {
     needAll(dc, token, `/storage/${storage}`, ["Datastore.AllocateSpace"]);

@@ -153,9 +153,9 @@ export async function updateConfig(call: Call, load: () => Vm): Promise<void> {
   const settings = settingsOf(params);
   const gone = deletions(params);
   if (settings.size === 0 && gone.length === 0 && !params.has("revert")) throw died("no options specified");
+  checkValues(settings);
   for (const key of gone) checkOption(dc, token, vmid, key);
   checkRights(dc, token, vmid, settings);
-  checkValues(settings);
   await dc.configLock(vmid).hold("exclusive", dc.timing.lockWait, async () => {
     const vm = load();
     const digest = params.get("digest");

@@ -30,7 +30,10 @@ export class TestGuest implements Guest {
       {
         name: "eth0",
         mac: "",
-        addresses: address === undefined ? [] : [{ address, prefix: 24, family: "ipv4" as const }],
+        addresses: [
+          ...(address === undefined ? [] : [{ address, prefix: 24, family: "ipv4" as const }]),
+          { address: "fe80::1", prefix: 64, family: "ipv6" as const },
+        ],
       },
     ];
   }
@@ -131,15 +134,23 @@ export class Bench {
       Object.entries(params).map(([key, value]): [string, string] => [key, String(value)]),
     ).toString();
     const inQuery = method === "GET" || method === "DELETE";
+    const query = inQuery && form !== "" ? `?${form}` : "";
+    return this.send(method, path + query, token, inQuery ? undefined : Buffer.from(form));
+  }
+
+  private send(
+    method: string,
+    path: string,
+    token: string,
+    body: Buffer | undefined,
+    type = "application/x-www-form-urlencoded",
+  ): Promise<Reply> {
     const credential = token.includes("=") || token === "" ? token : this.dc.credential(token);
     const headers = {
       ...(credential !== "" && { Authorization: `PVEAPIToken=${credential}` }),
-      ...(!inQuery && {
-        "Content-Type": "application/x-www-form-urlencoded",
-        "Content-Length": Buffer.byteLength(form),
-      }),
+      ...(body && { "Content-Type": type, "Content-Length": body.length }),
     };
-    const target = `/api2/json/${path}${inQuery && form !== "" ? `?${form}` : ""}`;
+    const target = `/api2/json/${path}`;
     return new Promise((resolve, reject) => {
       const sent = request(
         { host: "127.0.0.1", port: this.port, method, path: target, headers, ca: this.ca, agent: false },
@@ -159,8 +170,28 @@ export class Bench {
         },
       );
       sent.on("error", reject);
-      sent.end(inQuery ? undefined : form);
+      sent.end(body);
     });
+  }
+
+  /** Sends a file as multipart/form-data. */
+  upload(
+    path: string,
+    params: Record<string, string>,
+    file: { filename: string; content: Buffer },
+    token = "root@pam!lab",
+  ): Promise<Reply> {
+    const boundary = "----evergreen";
+    const fields = Object.entries(params).map(
+      ([name, value]) => `--${boundary}\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`,
+    );
+    const head = `--${boundary}\r\nContent-Disposition: form-data; name="filename"; filename="${file.filename}"\r\n\r\n`;
+    const body = Buffer.concat([
+      Buffer.from(fields.join("") + head),
+      file.content,
+      Buffer.from(`\r\n--${boundary}--\r\n`),
+    ]);
+    return this.send("POST", path, token, body, `multipart/form-data; boundary=${boundary}`);
   }
 
   /** `data` of a request that must succeed. */

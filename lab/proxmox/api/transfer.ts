@@ -1,0 +1,181 @@
+import { createHash } from "node:crypto";
+import { died, forbidden, invalid } from "../answer.ts";
+import { fork } from "../call.ts";
+import type { Call, Route } from "../call.ts";
+import type { WebFile } from "../data-centre.ts";
+import type { Storage, Volume } from "../model.ts";
+import { spec } from "../params.ts";
+import type { Specs } from "../params.ts";
+import { mayAny, needAll } from "../permissions.ts";
+import { pathOf, storageOf } from "../storages.ts";
+import type { Task } from "../tasks.ts";
+import { placeVolume } from "../volumes.ts";
+
+/** Snippets and backups cannot be brought by the API. */
+const kinds = ["iso", "vztmpl", "import"] as const;
+
+const extensions: Record<(typeof kinds)[number], RegExp> = {
+  iso: /\.(iso|img)$/i,
+  vztmpl: /\.tar\.(gz|xz|zst)$/i,
+  import: /\.(qcow2|raw|vmdk|ova)$/i,
+};
+
+function mayReachOut({ dc, token, params }: Call): boolean {
+  const onRoot = (name: string) => mayAny(dc, token, "/", [name]);
+  return (
+    mayAny(dc, token, `/nodes/${params.get("node") ?? ""}`, ["Sys.AccessNetwork"]) ||
+    (onRoot("Sys.Audit") && onRoot("Sys.Modify"))
+  );
+}
+
+function needTemplates(call: Call): void {
+  needAll(call.dc, call.token, `/storage/${call.params.get("storage") ?? ""}`, ["Datastore.AllocateTemplate"]);
+}
+
+/** The volume that a transfer makes; a path is reduced to its last part. */
+function target(call: Call): { storage: Storage; volid: string; filename: string; kind: Volume["content"] } {
+  const kind = call.params.text("content") as (typeof kinds)[number];
+  const storage = storageOf(call.dc, call.params.text("storage"));
+  const filename = (call.params.text("filename").split("/").pop() ?? "").replace(/[^-a-zA-Z0-9_.+]/g, "_");
+  if (!extensions[kind].test(filename)) throw invalid({ filename: "invalid filename or wrong extension" });
+  return { storage, volid: `${storage.id}:${kind}/${filename}`, filename, kind };
+}
+
+function formatOf(filename: string): string {
+  const extension = filename.split(".").pop() ?? "raw";
+  return extension === "img" ? "iso" : extension;
+}
+
+function metadata(call: Call) {
+  const url = call.params.text("url");
+  const found = call.dc.web(url);
+  if (found === undefined) {
+    const { hostname, port } = new URL(url);
+    throw died(`invalid server response: '500 Can't connect to ${hostname}:${port} (Connection refused)'`);
+  }
+  if (typeof found === "string") throw died(`invalid server response: '${found}'`);
+  return { filename: new URL(url).pathname.split("/").pop() ?? "", size: found.size, mimetype: found.mimetype };
+}
+
+function needChecksum(call: Call, task: Task, got: string, existing: boolean): void {
+  const expected = call.params.get("checksum");
+  if (expected === undefined) return;
+  if (expected !== got) {
+    task.say("calculating checksum...");
+    throw died(`checksum mismatch: got '${got}' != expect '${expected}'`);
+  }
+  task.say(
+    existing
+      ? "calculating checksum of existing file...OK, got correct file already, no need to download"
+      : "calculating checksum...OK, checksum verified",
+  );
+}
+
+async function fetch(call: Call, task: Task): Promise<void> {
+  const { dc, params } = call;
+  const { storage, volid, filename, kind } = target(call);
+  const url = params.text("url");
+  const path = pathOf(storage, volid);
+  task.say(`downloading ${url} to ${path}`);
+  const present = storage.volumes.get(volid);
+  if (present) {
+    if (params.get("checksum") !== present.checksum) throw died(`refusing to override existing file '${path}'`);
+    needChecksum(call, task, present.checksum ?? "", true);
+    return;
+  }
+  const found = dc.web(url);
+  await task.pass(dc.profile.fullClone);
+  if (found === undefined) throw died("download failed: exit code 4");
+  if (typeof found === "string") throw died("download failed: exit code 8");
+  needChecksum(call, task, found.sha256, false);
+  store(storage, volid, filename, kind, found);
+  task.say(`download of '${url}' to '${path}' finished`);
+}
+
+function store(storage: Storage, volid: string, filename: string, kind: Volume["content"], file: WebFile): void {
+  placeVolume(storage, {
+    volid,
+    content: kind,
+    format: formatOf(filename),
+    size: kind === "import" ? (file.virtualSize ?? file.size) : file.size,
+    used: file.size,
+    image: file.image,
+    checksum: file.sha256,
+    data: file.data,
+  });
+}
+
+function upload(call: Call): string {
+  const { dc } = call;
+  const { storage, volid, filename, kind } = target(call);
+  const content = call.upload?.content ?? Buffer.alloc(0);
+  const sha256 = createHash("sha256").update(content).digest("hex");
+  const temporary = `/var/tmp/pveupload-${sha256.slice(0, 32)}`;
+  return fork(call, "imgcopy", "", (task) => {
+    task.say(`starting file import from: ${temporary}`);
+    if (kind === "import" && filename.endsWith(".qcow2") && content.toString("latin1", 0, 4) !== "QFI\xfb") {
+      task.say(`command '/usr/bin/qemu-img info '--output=json' ${temporary} -f qcow2' failed: exit code 1`);
+      throw died(`qemu-img: Could not open '${temporary}': Image is not in qcow2 format`);
+    }
+    task.say(`target node: ${call.params.text("node")}`);
+    task.say(`target file: ${pathOf(storage, volid)}`);
+    task.say(`file size is: ${content.length}`);
+    task.say(`command: cp -- ${temporary} ${pathOf(storage, volid)}`);
+    // A known image keeps what is installed on it, however it came here.
+    const known = [...dc.storages.values()]
+      .flatMap((each) => [...each.volumes.values()])
+      .find((each) => each.checksum === sha256);
+    store(storage, volid, filename, kind, {
+      size: content.length,
+      mimetype: "",
+      sha256,
+      data: content,
+      image: known?.image,
+    });
+    task.say("finished file import successfully");
+  });
+}
+
+const transfer: Specs = {
+  content: { type: "string", required: true, enum: kinds },
+  filename: { type: "string", required: true, maxLength: 255 },
+  checksum: spec.text,
+  "checksum-algorithm": { type: "string", enum: ["md5", "sha1", "sha224", "sha256", "sha384", "sha512"] },
+};
+
+export const transferRoutes: Route[] = [
+  {
+    method: "GET",
+    path: "nodes/{node}/query-url-metadata",
+    allow: (call) => {
+      if (!mayReachOut(call)) throw forbidden();
+    },
+    params: { url: { type: "string", required: true }, "verify-certificates": spec.flag },
+    run: metadata,
+  },
+  {
+    method: "POST",
+    path: "nodes/{node}/storage/{storage}/download-url",
+    allow: (call) => {
+      needTemplates(call);
+      if (!mayReachOut(call)) throw forbidden();
+    },
+    params: {
+      ...transfer,
+      url: { type: "string", required: true },
+      compression: spec.text,
+      "verify-certificates": spec.flag,
+    },
+    run: (call) => {
+      const { filename } = target(call);
+      return fork(call, "download", filename, (task) => fetch(call, task));
+    },
+  },
+  {
+    method: "POST",
+    path: "nodes/{node}/storage/{storage}/upload",
+    allow: needTemplates,
+    params: { ...transfer, tmpfilename: spec.text },
+    run: upload,
+  },
+];
