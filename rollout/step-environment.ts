@@ -1,4 +1,4 @@
-import type { NodeSpec, PoolPlan, Role, SlotPlan, Strategy } from "./types.ts";
+import type { NodeSpec, PlanVerdict, PoolPlan, Role, SlotPlan, Strategy } from "./types.ts";
 
 /** How long a step waits, all in seconds. Each wait says what it waits for, and what blocks it when the time is over. */
 export interface Timeouts {
@@ -54,12 +54,6 @@ export interface StepPlan {
   slots: PlannedSlot[];
 }
 
-/** What the last step of a pool writes once everything holds. */
-export interface Verdict {
-  generation: string;
-  state: "soaking" | "proved";
-}
-
 /** What a step may be told; which verb needs what is checked when it is read (steps/input.ts). */
 export interface StepFacts {
   cluster: string;
@@ -69,7 +63,7 @@ export interface StepFacts {
   pool?: string;
   role?: Role;
   strategy?: Strategy;
-  /** `rollout`, `gate`, `verify`: the generation that the pool is going to. Slot steps: the generation of their node. */
+  /** Pool steps: the generation that the pool is going to; default: the plan's target. Slot steps: that of their node. */
   generation?: { id: string; spec: NodeSpec };
   plan?: PoolPlan;
   slot?: SlotPlan;
@@ -92,6 +86,7 @@ export const variables = {
   slot: "EVERGREEN_SLOT",
   node: "EVERGREEN_NODE",
   vmid: "EVERGREEN_VMID",
+  address: "EVERGREEN_ADDRESS",
   rollout: "EVERGREEN_ROLLOUT",
 } as const;
 
@@ -101,7 +96,7 @@ export const variables = {
  */
 export function environmentOf(facts: StepFacts): Record<string, string> {
   const { plan, slot } = facts;
-  const generation = slot?.generation ?? facts.generation ?? plan?.wanted;
+  const generation = slot?.generation ?? facts.generation ?? plan?.target;
   const values: Partial<Record<keyof typeof variables, string | undefined>> = {
     cluster: facts.cluster,
     site: JSON.stringify(facts.site),
@@ -112,10 +107,11 @@ export function environmentOf(facts: StepFacts): Record<string, string> {
     generation: generation?.id,
     spec: json(generation?.spec),
     plan: plan && json({ digest: plan.digest, slots: plan.slots.map(planned) } satisfies StepPlan),
-    verdict: plan && json(plan.verdict),
+    verdict: json(plan?.verdict satisfies PlanVerdict | undefined),
     slot: slot && String(slot.slot),
     node: slot?.name,
     vmid: slot && String(slot.vmid),
+    address: slot?.address,
     rollout: facts.rollout,
   };
   return Object.fromEntries(

@@ -1,6 +1,6 @@
 import { UserErrors, type Problem } from "../common/errors.ts";
-import { variables, type Site, type StepPlan, type Verdict } from "../rollout/step-environment.ts";
-import type { NodeSpec, Role, Strategy } from "../rollout/types.ts";
+import { variables, type Site, type StepPlan } from "../rollout/step-environment.ts";
+import type { Generation, NodeSpec, PlanVerdict, Role, Strategy } from "../rollout/types.ts";
 
 /** What every step is told. */
 export interface ClusterInput {
@@ -18,10 +18,11 @@ export interface PoolInput extends ClusterInput {
   pool: string;
   role: Role;
   strategy: Strategy;
-  generation: string;
-  spec: NodeSpec;
+  /** The generation that the pool moves to; undefined when it is held. */
+  target: Generation | undefined;
   plan: StepPlan;
-  verdict: Verdict | undefined;
+  /** What `verify` writes; undefined: nothing. */
+  verdict: PlanVerdict | undefined;
   /** Id of the pool's rollout; empty in the step that makes it. */
   rollout: string;
 }
@@ -35,6 +36,8 @@ export interface SlotInput extends ClusterInput {
   /** VM, Node and host name. */
   node: string;
   vmid: number;
+  /** IPv4 address that the VM was made with; undefined: DHCP. */
+  address: string | undefined;
   generation: string;
   spec: NodeSpec;
   rollout: string;
@@ -118,10 +121,19 @@ function pool(reader: Reader) {
     pool: reader.text("pool", label),
     role: reader.text("role", /^(server|agent)$/) as Role,
     strategy: reader.object<Strategy>("strategy", ["kind", "surge", "maxUnavailable", "soakSeconds", "onFailure"]),
-    generation: reader.text("generation", generationId),
-    spec: reader.object<NodeSpec>("spec", ["image", "rke2"]),
-    rollout: reader.optional("rollout"),
+    rollout: rolloutId(reader.optional("rollout")),
   };
+}
+
+function generation(reader: Reader): Generation {
+  return { id: reader.text("generation", generationId), spec: reader.object<NodeSpec>("spec", ["image", "rke2"]) };
+}
+
+/** The id, also when it comes as the whole output of the step that made it. */
+function rolloutId(text: string): string {
+  const value = parse(text);
+  if (typeof value !== "object" || value === null || !("rollout" in value)) return text;
+  return String(value.rollout);
 }
 
 /** @throws UserErrors that names every variable that is missing or malformed */
@@ -139,16 +151,22 @@ export function readPoolInput(environment: Environment): PoolInput {
   const verdict = reader.optional("verdict");
   return reader.done({
     ...pool(reader),
+    target: reader.optional("generation") === "" ? undefined : generation(reader),
     plan: reader.object<StepPlan>("plan", ["digest", "slots"]),
-    verdict: verdict === "" ? undefined : reader.object<Verdict>("verdict", ["generation", "state"]),
+    verdict: verdict === "" ? undefined : reader.object<PlanVerdict>("verdict", ["generation", "state"]),
   });
 }
 
 /** @throws UserErrors that names every variable that is missing or malformed */
 export function readSlotInput(environment: Environment): SlotInput {
   const reader = new Reader(environment);
+  const { id, spec } = generation(reader);
+  const address = reader.optional("address");
   return reader.done({
     ...pool(reader),
+    generation: id,
+    spec,
+    address: address === "" ? undefined : address,
     slot: reader.number("slot"),
     node: reader.text("node", label),
     vmid: reader.number("vmid"),
