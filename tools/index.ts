@@ -1,4 +1,5 @@
 import { dirname, join } from "node:path";
+import { messageOf, UserError } from "../common/errors.ts";
 import { bundle } from "./bundle.mjs";
 import { installedPulumi } from "./cli.ts";
 import { engineEnvironment } from "./environment.ts";
@@ -53,8 +54,24 @@ export interface Toolchain {
 export async function toolchain(options: Options = {}): Promise<Toolchain> {
   await bundle();
   const setup = new Setup(options);
-  await setup.run();
+  await setup.run().catch((error: unknown) => {
+    throw unwritable(error) ?? error;
+  });
   return setup.result();
+}
+
+/** What to tell the user when the cache cannot be written; undefined when that is not what happened. */
+function unwritable(error: unknown): UserError | undefined {
+  const { code, path = cacheRoot() } = error as NodeJS.ErrnoException;
+  if (!["EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST", "ENOSPC", "EDQUOT"].includes(code ?? "")) return undefined;
+  return new UserError(
+    {
+      what: code === "ENOSPC" || code === "EDQUOT" ? "the disk is full" : "the cache cannot be written",
+      where: `${path}: ${messageOf(error)}`,
+      todo: "mend that, or set EVERGREEN_CACHE to a directory with 6 GB of room, then run again",
+    },
+    { cause: error },
+  );
 }
 
 class Setup {

@@ -65,8 +65,8 @@ export const languageHost: GoTool = {
   variables: { [sdkVersion]: `v${LANGUAGE_HOST}` },
   // Today's engine sends the runtime options of Pulumi.yaml in a field that this host does not know; it wants flags. Left
   // alone it would load an old TypeScript of its own, and take the first Node on PATH for new enough.
-  launcher: `[ -f tools/node24.mjs ] && set -- -typescript=false "-nodeargs=--import ./tools/node24.mjs" "$@"
-exec "$PROGRAM" "$@"`,
+  launcher: `[ -f tools/node24.mjs ] && set -- "-nodeargs=--import ./tools/node24.mjs" "$@"
+exec "$PROGRAM" -typescript=false "$@"`,
   part: "engine",
   purpose: "starts the program for the engine",
 };
