@@ -67,20 +67,23 @@ export async function startLab(options: LabOptions): Promise<Lab> {
 async function startAlone(options: LabOptions, deadline: Deadline): Promise<Lab> {
   const { directory } = options;
   const lab = new Lab(directory);
-  const owner = readDaemon(directory);
-  if (owner !== undefined && alive(owner.process)) {
-    await deadline.poll(
-      50,
-      async () => ((await answers(lab)) ? true : undefined),
-      () => filesOf(directory).log,
-    );
-    return lab;
-  }
+  if (await runs(lab, deadline)) return lab;
   // What a crash left cannot be taken up again: the data centre was in its memory.
   await remove(directory);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   await launch(options, deadline);
   return lab;
+}
+
+/** False when there is no process, or when it dies before it answers. */
+async function runs(lab: Lab, deadline: Deadline): Promise<boolean> {
+  const owner = readDaemon(lab.directory);
+  if (owner === undefined) return false;
+  return await deadline.poll(
+    50,
+    async () => (!alive(owner.process) ? false : (await answers(lab)) ? true : undefined),
+    () => filesOf(lab.directory).log,
+  );
 }
 
 async function answers(lab: Lab): Promise<boolean> {

@@ -2,6 +2,7 @@
 import http from "node:http";
 import https from "node:https";
 import { follow, type Kube, type KubeObject } from "../kube.ts";
+import { reachable } from "../pod-network.ts";
 import { Counter, type Tally } from "./tally.ts";
 import { workloadName, workloadNamespace } from "./workload.ts";
 
@@ -81,7 +82,9 @@ export class Prober {
     return [...this.slices.values()].flatMap((slice) =>
       (slice.endpoints ?? [])
         .filter(({ conditions }) => conditions?.ready !== false && conditions?.terminating !== true)
-        .flatMap(({ addresses }) => addresses.map((address) => `${address}:${slice.ports?.[0]?.port ?? 80}`)),
+        .flatMap(({ addresses }) =>
+          addresses.map((address) => `${reachable(address)}:${slice.ports?.[0]?.port ?? 80}`),
+        ),
     );
   }
 

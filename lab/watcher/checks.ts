@@ -15,12 +15,17 @@ export function checkAlways(model: Model): Finding[] {
 const matches = (selector: Readonly<Record<string, string>>, labels: Readonly<Record<string, string>>) =>
   Object.entries(selector).every(([key, value]) => labels[key] === value);
 
+/** Names of VMs without power: what the API says of their Nodes and pods is old news. */
+const withoutPower = (model: Pick<Model, "vms">) =>
+  new Set([...model.vms.values()].filter((vm) => !vm.running).map((vm) => vm.name));
+
 /** Pods that count for a budget, as the disruption controller counts: ready and not on their way out. */
-export function healthyPods(model: Pick<Model, "pods">, budget: BudgetFact): number {
+export function healthyPods(model: Pick<Model, "pods" | "vms">, budget: BudgetFact): number {
+  const off = withoutPower(model);
   let count = 0;
   for (const pod of model.pods.values()) {
     if (pod.namespace !== budget.namespace || !matches(budget.selector, pod.labels)) continue;
-    if (pod.ready && !pod.deleting && !pod.ended) count += 1;
+    if (pod.ready && !pod.deleting && !pod.ended && !off.has(pod.node)) count += 1;
   }
   return count;
 }
@@ -99,7 +104,7 @@ export function checkVersions(model: Model): Finding[] {
 
 /** Slots of a pool that have a node which takes pods: ready, not cordoned, its VM running. */
 export function availableSlots(model: Pick<Model, "nodes" | "vms">, pool: string): Set<string> {
-  const off = new Set([...model.vms.values()].filter((vm) => !vm.running).map((vm) => vm.name));
+  const off = withoutPower(model);
   const serves = (node: NodeFact) => node.pool === pool && node.ready && node.schedulable && !off.has(node.name);
   return new Set([...model.nodes.values()].filter(serves).map((node) => node.slot));
 }

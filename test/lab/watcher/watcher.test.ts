@@ -96,6 +96,12 @@ describe("the invariant watcher: budgets", () => {
     assert.deepEqual(kinds(watcher), ["budget", "budget"]);
   });
 
+  it("counts no pod of a VM without power, whatever the API still says of it", () => {
+    const watcher = threePods();
+    watcher.vm("stopped", vm(0, "aaaaaaaa", { running: false }), tool);
+    assert.deepEqual(kinds(watcher), ["budget"]);
+  });
+
   it("ignores pods of other workloads and namespaces", () => {
     const watcher = threePods();
     watcher.pod(pod(7, { namespace: "other" }));

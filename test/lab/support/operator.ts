@@ -1,0 +1,208 @@
+/** An operator who builds and empties nodes by hand, with nothing but the two APIs: the tests' own small Evergreen. */
+import { createHash, randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { Agent, request } from "undici";
+import { Deadline } from "../../../common/deadline.ts";
+import { Kube, readKubeconfig, type KubeObject } from "../../../lab/kube.ts";
+import type { Lab } from "../../../lab/lab.ts";
+
+interface PodList {
+  items: (KubeObject & { spec: { nodeName?: string } })[];
+}
+
+export interface VmOrder {
+  vmid: number;
+  pool: "servers" | "workers";
+  slot: number;
+  /** @default "aaaaaaaa" */
+  generation?: string;
+  /** VMID of the template. @default 9001 */
+  template?: number;
+}
+
+export class Operator {
+  private readonly lab: Lab;
+  private readonly agent: Agent;
+  private admin: Kube | undefined;
+
+  constructor(lab: Lab) {
+    this.lab = lab;
+    this.agent = new Agent({ connect: { ca: readFileSync(lab.env.NODE_EXTRA_CA_CERTS, "utf8") } });
+  }
+
+  async close(): Promise<void> {
+    await this.agent.destroy();
+    await this.admin?.close();
+  }
+
+  /** The administrator's client; there must be a cluster. */
+  get kube(): Kube {
+    this.admin ??= new Kube(readKubeconfig(readFileSync(this.lab.env.KUBECONFIG, "utf8")));
+    return this.admin;
+  }
+
+  /** A call of the Proxmox VE API, and the end of its task. */
+  async pve(method: "GET" | "POST" | "PUT" | "DELETE", path: string, params: Record<string, string> = {}) {
+    const { PROXMOX_VE_ENDPOINT, PROXMOX_VE_API_TOKEN } = this.lab.env;
+    const query = new URLSearchParams(params).toString();
+    const inUrl = method === "GET" || method === "DELETE";
+    const answer = await request(`${PROXMOX_VE_ENDPOINT}api2/json/${path}${inUrl && query ? `?${query}` : ""}`, {
+      dispatcher: this.agent,
+      method,
+      headers: {
+        authorization: `PVEAPIToken=${PROXMOX_VE_API_TOKEN}`,
+        "content-type": "application/x-www-form-urlencoded",
+      },
+      ...(inUrl ? {} : { body: query }),
+    });
+    const text = await answer.body.text();
+    if (answer.statusCode !== 200)
+      throw new Error(`${method} ${path}: ${answer.statusCode} ${answer.statusText} ${text}`);
+    const { data } = JSON.parse(text) as { data: unknown };
+    if (typeof data === "string" && data.startsWith("UPID:")) await this.task(data);
+    return data;
+  }
+
+  /** Clones, configures and starts a VM, and waits for its agent. */
+  async createVm({ vmid, pool, slot, generation = "aaaaaaaa", template = 9001 }: VmOrder): Promise<string> {
+    const name = `demo-${pool}-${slot}-${generation}`;
+    const vm = `nodes/pve1/qemu/${vmid}`;
+    await this.pve("POST", `nodes/pve1/qemu/${template}/clone`, {
+      newid: String(vmid),
+      name,
+      pool: "evergreen-nodes",
+      full: "0",
+    });
+    const tags = ["evergreen", "eg-cluster-demo", `eg-pool-${pool}`, `eg-slot-${slot}`, `eg-gen-${generation}`];
+    await this.pve("PUT", `${vm}/config`, { tags: tags.join(";") });
+    await this.power(vmid, "start");
+    return name;
+  }
+
+  async power(vmid: number, what: "start" | "stop" | "shutdown"): Promise<void> {
+    await this.pve("POST", `nodes/pve1/qemu/${vmid}/status/${what}`);
+    if (what !== "start") return;
+    await new Deadline(`the agent of ${vmid}`, 10).poll(50, () =>
+      this.pve("POST", `nodes/pve1/qemu/${vmid}/agent/ping`).then(
+        () => true,
+        () => undefined,
+      ),
+    );
+  }
+
+  async destroyVm(vmid: number): Promise<void> {
+    await this.pve("DELETE", `nodes/pve1/qemu/${vmid}`);
+  }
+
+  async joinFirstServer(order: VmOrder): Promise<void> {
+    await this.join(order, "server", {});
+  }
+
+  async joinServer(order: VmOrder, firstVmid: number): Promise<void> {
+    const token = await this.readFile(firstVmid, "/var/lib/rancher/rke2/server/token");
+    await this.join(order, "server", { server: this.supervisor, token: token.trim() });
+  }
+
+  async joinAgent(order: VmOrder, firstVmid: number): Promise<void> {
+    const serverToken = await this.readFile(firstVmid, "/var/lib/rancher/rke2/server/token");
+    const caHash = serverToken.split("::")[0];
+    await this.join(order, "agent", { server: this.supervisor, token: `${caHash}::${await this.mint()}` });
+  }
+
+  /** Waits until the Node is there and Ready. */
+  async ready(name: string): Promise<void> {
+    await new Deadline(`Node ${name} to be Ready`, 30).poll(100, async () => {
+      const { status, body } = await this.kube
+        .call<{ status?: { conditions?: { type: string; status: string }[] } }>("GET", `/api/v1/nodes/${name}`)
+        .catch(() => ({ status: 0, body: undefined }));
+      const isReady = body?.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True");
+      return status === 200 && isReady ? true : undefined;
+    });
+  }
+
+  async cordon(name: string, unschedulable = true): Promise<void> {
+    await this.kube.call("PATCH", `/api/v1/nodes/${name}`, { spec: { unschedulable } });
+  }
+
+  /** Cordons and evicts everything but DaemonSet pods; a refusal is tried again. */
+  async drain(name: string): Promise<void> {
+    await this.cordon(name);
+    await new Deadline(`${name} to be empty`, 30).poll(100, async () => {
+      const pods = await this.podsOn(name);
+      for (const { metadata } of pods) {
+        const { name, namespace = "" } = metadata;
+        const body = { apiVersion: "policy/v1", kind: "Eviction", metadata: { name, namespace } };
+        await this.kube.call("POST", `/api/v1/namespaces/${namespace}/pods/${name}/eviction`, body);
+      }
+      return pods.length === 0 ? true : undefined;
+    });
+  }
+
+  async podsOn(name: string): Promise<PodList["items"]> {
+    const { body } = await this.kube.call<PodList>("GET", `/api/v1/pods?fieldSelector=spec.nodeName%3D${name}`);
+    return body.items.filter(({ metadata }) => metadata.ownerReferences?.[0]?.kind === "ReplicaSet");
+  }
+
+  async deleteNode(name: string): Promise<void> {
+    await this.kube.call("DELETE", `/api/v1/nodes/${name}`);
+  }
+
+  private get supervisor(): string {
+    return `https://${new URL(this.lab.env.PROXMOX_VE_ENDPOINT).hostname.replace(/\.2$/, ".5")}:9345`;
+  }
+
+  private async join(
+    { vmid, pool, slot, generation = "aaaaaaaa" }: VmOrder,
+    role: string,
+    more: object,
+  ): Promise<void> {
+    const labels = { cluster: "demo", pool, slot: String(slot), generation };
+    const fragment = JSON.stringify({
+      "node-name": `demo-${pool}-${slot}-${generation}`,
+      "node-label": Object.entries(labels).map(([key, value]) => `evergreen.dev/${key}=${value}`),
+      ...more,
+    });
+    const hash = createHash("sha256").update(fragment).digest("hex");
+    await this.writeFile(vmid, "/etc/evergreen/join.yaml", fragment);
+    await this.writeFile(vmid, "/etc/evergreen/join.ready", `${role} ${hash}\n`);
+  }
+
+  /** A bootstrap token for agents. */
+  private async mint(): Promise<string> {
+    const [id, secret] = [randomBytes(3).toString("hex"), randomBytes(8).toString("hex")];
+    const data = {
+      "token-id": id,
+      "token-secret": secret,
+      "usage-bootstrap-authentication": "true",
+      expiration: new Date(Date.now() + 600_000).toISOString(),
+      "auth-extra-groups": "system:bootstrappers:rke2:default-node-token",
+    };
+    const { status, body } = await this.kube.call("POST", "/api/v1/namespaces/kube-system/secrets", {
+      metadata: { name: `bootstrap-token-${id}` },
+      type: "bootstrap.kubernetes.io/token",
+      stringData: data,
+    });
+    if (status !== 201) throw new Error(`bootstrap token: ${JSON.stringify(body)}`);
+    return `${id}.${secret}`;
+  }
+
+  private async readFile(vmid: number, file: string): Promise<string> {
+    const { content } = (await this.pve("GET", `nodes/pve1/qemu/${vmid}/agent/file-read`, { file })) as {
+      content: string;
+    };
+    return content;
+  }
+
+  private async writeFile(vmid: number, file: string, content: string): Promise<void> {
+    await this.pve("POST", `nodes/pve1/qemu/${vmid}/agent/file-write`, { file, content });
+  }
+
+  private async task(upid: string): Promise<void> {
+    const path = `nodes/pve1/tasks/${encodeURIComponent(upid)}/status`;
+    const exit = await new Deadline(`task ${upid}`, 30).poll(20, async () => {
+      const task = (await this.pve("GET", path)) as { status: string; exitstatus?: string };
+      return task.status === "stopped" ? (task.exitstatus ?? "") : undefined;
+    });
+    if (exit !== "OK") throw new Error(`task ${upid}: ${exit}`);
+  }
+}
