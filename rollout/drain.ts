@@ -1,0 +1,190 @@
+import type { Problem } from "./problem.ts";
+import { matches, type LabelSelector } from "./selector.ts";
+
+/** What a drain needs to know of a pod; Kubernetes' own Pod fits. */
+export interface DrainPod {
+  metadata?: {
+    name?: string | undefined;
+    namespace?: string | undefined;
+    labels?: Record<string, string> | undefined;
+    annotations?: Record<string, string> | undefined;
+    ownerReferences?: { kind: string; name: string; uid: string; controller?: boolean | undefined }[] | undefined;
+  };
+  spec?: {
+    nodeName?: string | undefined;
+    priority?: number | undefined;
+    volumes?: { persistentVolumeClaim?: object | undefined }[] | undefined;
+  };
+  status?: {
+    phase?: string | undefined;
+    conditions?: { type: string; status: string }[] | undefined;
+  };
+}
+
+/** What a drain needs to know of a PodDisruptionBudget; Kubernetes' own fits. */
+export interface DrainBudget {
+  metadata?: { name?: string | undefined; namespace?: string | undefined };
+  spec?: { selector?: LabelSelector | undefined; unhealthyPodEvictionPolicy?: string | undefined };
+  status?: {
+    disruptionsAllowed?: number | undefined;
+    currentHealthy?: number | undefined;
+    desiredHealthy?: number | undefined;
+    expectedPods?: number | undefined;
+  };
+}
+
+/**
+ * Whether a drain waits until the pod is gone. Daemons come back at once, static pods go with their kubelet, and what
+ * has finished serves nobody. A pod that is being deleted already is not asked again, but waited for.
+ */
+export function leaves(pod: DrainPod): boolean {
+  return !isDaemon(pod) && !isStatic(pod) && !hasFinished(pod);
+}
+
+function isDaemon(pod: DrainPod): boolean {
+  return controllerOf(pod)?.kind === "DaemonSet";
+}
+
+function isStatic(pod: DrainPod): boolean {
+  return "kubernetes.io/config.mirror" in (pod.metadata?.annotations ?? {}) || controllerOf(pod)?.kind === "Node";
+}
+
+function hasFinished(pod: DrainPod): boolean {
+  return pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed";
+}
+
+function controllerOf(pod: DrainPod) {
+  return pod.metadata?.ownerReferences?.find((owner) => owner.controller === true);
+}
+
+/**
+ * The pods that leave, in the order in which they are asked to: what matters least first, as at a node's own shutdown,
+ * and of these first the ones with volumes, because a detach takes longest.
+ */
+export function evictionOrder<Pod extends DrainPod>(pods: readonly Pod[]): Pod[] {
+  return pods
+    .filter(leaves)
+    .toSorted(
+      (a, b) =>
+        (a.spec?.priority ?? 0) - (b.spec?.priority ?? 0) ||
+        Number(hasClaim(b)) - Number(hasClaim(a)) ||
+        (titleOf(a) < titleOf(b) ? -1 : 1),
+    );
+}
+
+function hasClaim(pod: DrainPod): boolean {
+  return pod.spec?.volumes?.some((volume) => volume.persistentVolumeClaim !== undefined) ?? false;
+}
+
+/** The budgets that a pod is under. */
+export function budgetsOf<Budget extends DrainBudget>(pod: DrainPod, budgets: readonly Budget[]): Budget[] {
+  const { namespace, labels = {} } = pod.metadata ?? {};
+  return budgets.filter((budget) => budget.metadata?.namespace === namespace && matches(budget.spec?.selector, labels));
+}
+
+/** What holds a pod whose eviction was refused, in words. */
+export function blockerOf(pod: DrainPod, budgets: readonly DrainBudget[]): string {
+  const over = budgetsOf(pod, budgets);
+  if (over.length === 0) return `${titleOf(pod)} was refused, but no PodDisruptionBudget covers it any more`;
+  return `${titleOf(pod)} is held by ${over.map((budget) => `${titleOf(budget)} (${roomOf(budget)})`).join(" and ")}`;
+}
+
+function roomOf({ status }: DrainBudget): string {
+  if (status === undefined) return "its room was not computed yet";
+  const { currentHealthy = 0, expectedPods = 0, desiredHealthy = 0, disruptionsAllowed = 0 } = status;
+  return `${currentHealthy} of ${expectedPods} pods healthy, ${desiredHealthy} needed, ${disruptionsAllowed} may go`;
+}
+
+/** Something that a drain will meet. */
+export interface Blocker extends Problem {
+  /**
+   * `never`: no waiting helps. `later`: it blocks until pods get healthy. `interrupts`: nothing blocks, but what the pod
+   * serves is gone until it runs elsewhere, or for good.
+   */
+  kind: "never" | "later" | "interrupts";
+}
+
+/**
+ * What stands in the way of draining, named before the first cordon.
+ * @param pods every pod of the cluster: a single replica is seen only among all
+ * @param budgets every PodDisruptionBudget of the cluster
+ * @param nodes the nodes that will be drained; absent: all
+ */
+export function blockers(
+  pods: readonly DrainPod[],
+  budgets: readonly DrainBudget[],
+  nodes?: ReadonlySet<string>,
+): Blocker[] {
+  const leaving = evictionOrder(pods.filter((pod) => nodes === undefined || nodes.has(pod.spec?.nodeName ?? "")));
+  return [
+    ...leaving.flatMap((pod) => twoBudgets(pod, budgetsOf(pod, budgets))),
+    ...budgets.flatMap((budget) => noRoom(budget, leaving)),
+    ...leaving.filter((pod) => controllerOf(pod) === undefined).map(bare),
+    ...leaving.filter((pod) => isSingle(pod, pods)).map(single),
+  ];
+}
+
+function twoBudgets(pod: DrainPod, over: readonly DrainBudget[]): Blocker[] {
+  if (over.length < 2) return [];
+  return [
+    {
+      kind: "never",
+      what: `${titleOf(pod)} cannot be evicted: ${over.length} PodDisruptionBudgets cover it, and Kubernetes allows one`,
+      where: over.map(titleOf).join(" and "),
+      todo: "narrow their selectors so that one budget is left for that pod",
+    },
+  ];
+}
+
+function noRoom(budget: DrainBudget, leaving: readonly DrainPod[]): Blocker[] {
+  const { status } = budget;
+  const held = leaving.filter((pod) => budgetsOf(pod, [budget]).length > 0 && !mayGoUnhealthy(pod, budget));
+  if (held.length === 0 || (status?.disruptionsAllowed ?? 0) > 0) return [];
+  const { expectedPods = 0, desiredHealthy = 0 } = status ?? {};
+  const forEver = status !== undefined && expectedPods > 0 && expectedPods <= desiredHealthy;
+  return [
+    {
+      kind: forEver ? "never" : "later",
+      what: `PodDisruptionBudget ${titleOf(budget)} ${forEver ? "never lets a pod go" : "lets no pod go now"}: ${roomOf(budget)}`,
+      where: held.map(titleOf).join(", "),
+      todo: forEver
+        ? "add a replica, or let the budget allow one disruption"
+        : "make its pods healthy; the drain waits for that until its deadline",
+    },
+  ];
+}
+
+/** An unhealthy pod may leave whatever the budget says, when the budget's policy is AlwaysAllow. */
+function mayGoUnhealthy(pod: DrainPod, budget: DrainBudget): boolean {
+  const ready = pod.status?.conditions?.some((one) => one.type === "Ready" && one.status === "True") ?? false;
+  return !ready && budget.spec?.unhealthyPodEvictionPolicy === "AlwaysAllow";
+}
+
+function bare(pod: DrainPod): Blocker {
+  return {
+    kind: "interrupts",
+    what: `${titleOf(pod)} has no controller: once evicted, nobody makes it again`,
+    where: `node ${pod.spec?.nodeName ?? "unknown"}`,
+    todo: "run it as a Deployment, StatefulSet or Job, or accept its end",
+  };
+}
+
+function isSingle(pod: DrainPod, all: readonly DrainPod[]): boolean {
+  const controller = controllerOf(pod);
+  if (controller === undefined || controller.kind === "Job") return false;
+  return all.filter((other) => controllerOf(other)?.uid === controller.uid && !hasFinished(other)).length === 1;
+}
+
+function single(pod: DrainPod): Blocker {
+  const controller = controllerOf(pod);
+  return {
+    kind: "interrupts",
+    what: `${titleOf(pod)} is the only replica: nobody serves while it moves`,
+    where: `${controller?.kind ?? ""} ${pod.metadata?.namespace ?? ""}/${controller?.name ?? ""}`,
+    todo: "run two replicas with a PodDisruptionBudget, or accept the gap",
+  };
+}
+
+function titleOf({ metadata }: DrainPod | DrainBudget): string {
+  return `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`;
+}
