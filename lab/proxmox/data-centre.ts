@@ -87,6 +87,8 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
   readonly tasks = new Tasks(() => this.timing.fork);
   /** Requests since the start: by token id, by `METHOD endpoint`. */
   readonly requests = { total: 0, byToken: new Map<string, number>(), byEndpoint: new Map<string, number>() };
+  /** True once `close` was called: nothing is started any more. */
+  closed = false;
   fault: FaultHook | undefined;
   accessLog: ((entry: AccessLogEntry) => void) | undefined;
   private readonly statistics: NodeJS.Timeout | undefined;
@@ -245,6 +247,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
 
   /** Powers everything off and stops the statistics. */
   async close(): Promise<void> {
+    this.closed = true;
     clearInterval(this.statistics);
     for (const task of this.tasks.running()) task.cancel();
     await Promise.all(this.tasks.running().map((task) => task.done));

@@ -187,6 +187,6 @@ export async function agentAnswers(dc: DataCentre, vm: Vm): Promise<boolean> {
 /** After a reboot task the VM comes back by itself; no task tells about it. */
 export function startAgain(dc: DataCentre, vm: Vm, token: string): void {
   setTimeout(() => {
-    if (dc.vms.get(vm.vmid) === vm && !vm.power) switchOn(dc, vm, token);
+    if (!dc.closed && dc.vms.get(vm.vmid) === vm && !vm.power) switchOn(dc, vm, token);
   }, dc.timing.restartDelay).unref();
 }

@@ -1,0 +1,166 @@
+import assert from "node:assert/strict";
+import { rolloutPrivileges, seedSite, seedVm, site } from "../../../lab/proxmox/site.ts";
+import { Bench } from "./bench.ts";
+
+const token = site.rolloutToken;
+
+describe("who may do what", () => {
+  let bench: Bench;
+
+  beforeEach(async () => {
+    bench = await Bench.start(28_150, { timing: { authDelay: 120 } });
+    await seedSite(bench.dc);
+    seedVm(bench.dc, { vmid: 1150, name: "stranger" });
+    seedVm(bench.dc, { vmid: 1100, name: "ours", pool: site.nodes });
+  });
+
+  afterEach(async () => bench.stop());
+
+  async function refusal(method: string, path: string, params: Record<string, string | number> = {}): Promise<string> {
+    const reply = await bench.call(method, path, params, token);
+    return `${reply.status} ${reply.reason}`;
+  }
+
+  it("keeps strangers waiting and tells them nothing", async () => {
+    for (const [credential, reason] of [
+      ["", "No ticket"],
+      [`${token}=00000000-0000-0000-0000-000000000000`, "Authentication failed!"],
+      ["nobody@pve!x=00000000-0000-0000-0000-000000000000", "Authentication failed!"],
+    ] as const) {
+      const began = performance.now();
+      const reply = await bench.call("GET", "version", {}, credential);
+      assert.deepEqual([reply.status, reply.reason, reply.text], [401, reason, ""]);
+      assert.ok(performance.now() - began >= 118, "answered too soon");
+    }
+  });
+
+  it("knows a revoked token no more", async () => {
+    const credential = bench.dc.credential(token);
+    assert.equal((await bench.call("GET", "version", {}, credential)).status, 200);
+    bench.dc.revokeToken(token);
+    assert.equal((await bench.call("GET", "version", {}, credential)).status, 401);
+  });
+
+  it("tells a token its own rights, by path", async () => {
+    const rights = await bench.data<Record<string, Record<string, number>>>("GET", "access/permissions", {}, token);
+    for (const [path, privileges] of Object.entries(rolloutPrivileges("8.4", site))) {
+      assert.deepEqual(Object.keys(rights[path] ?? {}).sort(), [...privileges].sort(), path);
+    }
+    assert.deepEqual(rights["/vms/1100"], rights[`/pool/${site.nodes}`], "members have the rights of their pool");
+    assert.deepEqual(Object.keys(rights["/vms/9001"] ?? {}).sort(), ["VM.Audit", "VM.Clone"]);
+    assert.ok(!("/vms/1150" in rights) && !("/" in rights));
+    const one = await bench.data("GET", "access/permissions", { path: "/storage/local" }, token);
+    assert.deepEqual(one, { "/storage/local": { "Datastore.AllocateSpace": 1 } });
+  });
+
+  it("keeps a pool's token away from other VMs and from templates", async () => {
+    const other = "nodes/pve1/qemu/1150";
+    const denied = (what: string) => `403 Permission check failed (/vms/1150, ${what})`;
+    assert.equal(await refusal("GET", `${other}/config`), denied("VM.Audit"));
+    assert.equal(await refusal("GET", `${other}/status/current`), denied("VM.Audit"));
+    assert.equal(await refusal("POST", `${other}/status/stop`), denied("VM.PowerMgmt"));
+    assert.equal(await refusal("POST", `${other}/status/start`), denied("VM.PowerMgmt"));
+    assert.equal(await refusal("DELETE", other), denied("VM.Allocate"));
+    assert.equal(await refusal("POST", `${other}/agent/ping`), denied("VM.Monitor"));
+    assert.equal(await refusal("POST", `${other}/clone`, { newid: 1101, pool: site.nodes }), denied("VM.Clone"));
+    assert.match(
+      await refusal("PUT", `${other}/config`, { name: "x" }),
+      /^403 .*VM\.Config\.Disk\|VM\.Config\.CDROM\|/,
+    );
+    assert.match(await refusal("PUT", "nodes/pve1/qemu/9001/config", { memory: 1 }), /^403 /);
+    assert.equal(
+      await refusal("DELETE", "nodes/pve1/qemu/9001"),
+      "403 Permission check failed (/vms/9001, VM.Allocate)",
+    );
+  });
+
+  it("shows a token only its own VMs", async () => {
+    type Row = { vmid: number; pool?: string };
+    const listed = async (path: string) => (await bench.data<Row[]>("GET", path, {}, token)).map((row) => row.vmid);
+    assert.deepEqual(await listed("cluster/resources?type=vm"), [1100, 9001, 9002]);
+    assert.deepEqual((await listed("nodes/pve1/qemu")).sort(), [1100, 9001, 9002]);
+    const rows = await bench.data<Row[]>("GET", "cluster/resources", { type: "vm" }, token);
+    assert.deepEqual(
+      rows.map((row) => row.pool),
+      [site.nodes, undefined, undefined],
+      "the pool is shown to those who may audit it",
+    );
+  });
+
+  it("lets a clone into a pool only, and only with space and bridge", async () => {
+    const path = "nodes/pve1/qemu/9001/clone";
+    assert.equal(await refusal("POST", path, { newid: 1101, full: 0 }), "403 Permission check failed");
+    assert.equal(
+      await refusal("POST", path, { newid: 1101, full: 0, pool: site.templates }),
+      "403 Permission check failed",
+    );
+    bench.dc.ungrant(token, "/sdn/zones/localnetwork/vmbr0");
+    assert.equal(
+      await refusal("POST", path, { newid: 1101, full: 0, pool: site.nodes }),
+      "403 Permission check failed (/sdn/zones/localnetwork/vmbr0, SDN.Use)",
+    );
+    bench.dc.ungrant(token, "/storage/local");
+    assert.equal(
+      await refusal("POST", path, { newid: 1101, full: 0, pool: site.nodes }),
+      "403 Permission check failed (/storage/local, Datastore.AllocateSpace)",
+    );
+    assert.ok(!bench.dc.vms.has(1101));
+  });
+
+  it("feels a privilege that is taken away at once", async () => {
+    assert.equal((await bench.call("GET", "nodes/pve1/qemu/1100/config", {}, token)).status, 200);
+    bench.dc.removePrivilege(token, "VM.Audit");
+    assert.equal(
+      await refusal("GET", "nodes/pve1/qemu/1100/config"),
+      "403 Permission check failed (/vms/1100, VM.Audit)",
+    );
+    assert.deepEqual(await bench.data("GET", "cluster/resources", { type: "vm" }, token), []);
+  });
+
+  it("lets the deepest entry on a path decide, and adds the pool's", async () => {
+    const { dc } = bench;
+    dc.addToken("a@pve!t");
+    dc.grant("a@pve!t", "/vms", ["VM.Audit", "VM.PowerMgmt"]);
+    dc.grant("a@pve!t", "/vms/1100", ["VM.Clone"]);
+    const rights = async (path: string) =>
+      Object.keys(
+        (await bench.data<Record<string, object>>("GET", "access/permissions", { path }, "a@pve!t"))[path] ?? {},
+      );
+    assert.deepEqual(await rights("/vms/1150"), ["VM.Audit", "VM.PowerMgmt"]);
+    assert.deepEqual(await rights("/vms/1100"), ["VM.Clone"]);
+    dc.grant("a@pve!t", `/pool/${site.nodes}`, ["VM.Backup"], { propagate: false });
+    assert.deepEqual(await rights("/vms/1100"), ["VM.Clone", "VM.Backup"]);
+    dc.grant("a@pve!t", "/storage", ["Datastore.Audit"], { propagate: false });
+    assert.deepEqual(await rights("/storage/local"), []);
+  });
+
+  it("refuses privileges that the version does not have", () => {
+    assert.throws(
+      () => bench.dc.grant(token, "/vms", ["VM.GuestAgent.Audit"]),
+      /8\.4 has no privilege VM\.GuestAgent\.Audit/,
+    );
+  });
+
+  it("has a privilege for each kind of agent call since 9", async () => {
+    const nine = await Bench.start(28_151, { version: "9.2" });
+    try {
+      await seedSite(nine.dc);
+      seedVm(nine.dc, { vmid: 1100, name: "ours", pool: site.nodes });
+      nine.dc.removePrivilege(token, "VM.GuestAgent.FileWrite");
+      const write = await nine.call(
+        "POST",
+        "nodes/pve1/qemu/1100/agent/file-write",
+        { file: "/x", content: "" },
+        token,
+      );
+      assert.equal(
+        write.reason,
+        "Permission check failed (/vms/1100, VM.GuestAgent.FileWrite|VM.GuestAgent.Unrestricted)",
+      );
+      const read = await nine.call("GET", "nodes/pve1/qemu/1100/agent/file-read", { file: "/x" }, token);
+      assert.equal(read.reason, "VM 1100 is not running");
+    } finally {
+      await nine.stop();
+    }
+  });
+});

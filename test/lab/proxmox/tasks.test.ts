@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { setTimeout as delay } from "node:timers/promises";
+import { seedSite, site } from "../../../lab/proxmox/site.ts";
+import { Bench } from "./bench.ts";
+
+const token = site.rolloutToken;
+type Status = { status: string; exitstatus?: string; tokenid?: string; user: string };
+
+describe("tasks", () => {
+  let bench: Bench;
+
+  beforeEach(async () => {
+    bench = await Bench.start(28_170);
+    await seedSite(bench.dc);
+  });
+
+  afterEach(async () => bench.stop());
+
+  function clone(newid: number, full = 0): Promise<string> {
+    return bench.data("POST", "nodes/pve1/qemu/9001/clone", { newid, full, pool: site.nodes }, token);
+  }
+
+  it("have an id that clients can take apart, a status and a log", async () => {
+    const upid = await clone(1100);
+    assert.match(upid, /^UPID:pve1:[0-9A-F]{8}:[0-9A-F]{8,9}:[0-9A-F]{8}:qmclone:9001:evergreen@pve!rollout:$/);
+    const path = `nodes/pve1/tasks/${upid}`;
+    const early = await bench.data<Status>("GET", `${path}/status`, {}, token);
+    assert.equal(early.status, "running");
+    assert.ok(!("exitstatus" in early));
+    assert.equal(await bench.ended(upid), "OK");
+    const late = await bench.data<Status>("GET", `${path}/status`, {}, token);
+    assert.deepEqual(
+      [late.status, late.exitstatus, late.user, late.tokenid],
+      ["stopped", "OK", "evergreen@pve", "rollout"],
+    );
+    const log = await bench.call("GET", `${path}/log`, { start: 1, limit: 2 }, token);
+    assert.deepEqual(
+      (log.body?.data as { n: number }[]).map((line) => line.n),
+      [2, 3],
+    );
+    assert.equal(log.body?.total, bench.log(upid).length);
+  });
+
+  it("are found under every way to write their id", async () => {
+    const upid = await clone(1100);
+    for (const written of [upid, encodeURIComponent(upid), upid.replace("!", "%21"), upid.replaceAll(":", "%3A")]) {
+      assert.equal((await bench.call("GET", `nodes/pve1/tasks/${written}/status`, {}, token)).status, 200, written);
+    }
+  });
+
+  it("are nobody else's business", async () => {
+    bench.dc.addToken("evergreen@pve!reader");
+    bench.dc.addToken("other@pve!t");
+    const upid = await clone(1100);
+    const ask = (who: string) => bench.call("GET", `nodes/pve1/tasks/${upid}/status`, {}, who);
+    assert.equal((await ask("evergreen@pve!reader")).status, 200, "another token of the same user");
+    const other = await ask("other@pve!t");
+    assert.deepEqual([other.status, other.reason], [403, "Permission check failed (/nodes/pve1, Sys.Audit)"]);
+    await bench.ended(upid);
+    assert.deepEqual(await bench.data("GET", "nodes/pve1/tasks", {}, "other@pve!t"), []);
+    bench.dc.grant("other@pve!t", "/nodes/pve1", ["Sys.Audit"]);
+    assert.equal((await bench.data<unknown[]>("GET", "nodes/pve1/tasks", {}, "other@pve!t")).length, 1);
+  });
+
+  it("that are cancelled undo what they did", async () => {
+    const upid = await clone(1100, 1);
+    await delay(60);
+    assert.ok(bench.dc.vms.has(1100));
+    await bench.data("DELETE", `nodes/pve1/tasks/${upid}`, {}, token);
+    assert.equal(await bench.ended(upid), "clone failed: received interrupt");
+    assert.ok(!bench.dc.vms.has(1100));
+    const left = [...(bench.dc.storages.get("local")?.volumes.values() ?? [])].filter((volume) => volume.vmid === 1100);
+    assert.deepEqual(left, []);
+  });
+
+  it("fail on demand, with their text as exit status and last line", async () => {
+    bench.dc.tasks.fault = (task) => (task.type === "qmstart" ? "start failed: QEMU exited with code 1" : undefined);
+    await bench.ended(await clone(1100));
+    const upid = await bench.data<string>("POST", "nodes/pve1/qemu/1100/status/start", {}, token);
+    assert.equal(await bench.ended(upid), "start failed: QEMU exited with code 1");
+    assert.equal(bench.log(upid).at(-1), "TASK ERROR: start failed: QEMU exited with code 1");
+    assert.equal(bench.dc.vms.get(1100)?.power, undefined);
+  });
+
+  it("fail when the storage is full, and leave nothing behind", async () => {
+    const storage = bench.dc.storages.get("local");
+    assert.ok(storage);
+    storage.total = 1;
+    const upid = await clone(1100);
+    assert.match(await bench.ended(upid), /^clone failed: .*No space left on device$/);
+    assert.ok(!bench.dc.vms.has(1100));
+  });
+});
+
+describe("faults on the wire", () => {
+  let bench: Bench;
+
+  beforeEach(async () => {
+    bench = await Bench.start(28_171);
+    await seedSite(bench.dc);
+  });
+
+  afterEach(async () => bench.stop());
+
+  it("answer before or after the effect", async () => {
+    for (const [moment, left] of [
+      ["before", 0],
+      ["after", 1],
+    ] as const) {
+      bench.dc.fault = (when, request) =>
+        when === moment && request.endpoint === "pools"
+          ? { answer: { status: 595, reason: "Connection timed out" } }
+          : undefined;
+      const reply = await bench.call("POST", "pools", { poolid: moment });
+      assert.deepEqual([reply.status, reply.reason], [595, "Connection timed out"]);
+      assert.equal(bench.dc.pools.has(moment) ? 1 : 0, left, moment);
+    }
+  });
+
+  it("cut the connection after the effect", async () => {
+    bench.dc.fault = (when) => (when === "after" ? { drop: true } : undefined);
+    await assert.rejects(bench.call("POST", "pools", { poolid: "p" }), /socket hang up|ECONNRESET/);
+    assert.ok(bench.dc.pools.has("p"));
+  });
+
+  it("delay", async () => {
+    bench.dc.fault = () => ({ delay: 60 });
+    const began = performance.now();
+    assert.equal((await bench.call("GET", "version")).status, 200);
+    assert.ok(performance.now() - began >= 118, "before and after");
+  });
+});
