@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { delimiter, dirname, join } from "node:path";
+import { delimiter, join } from "node:path";
 import { SILENT } from "./cli.ts";
 import { node24, projectRoot } from "./paths.ts";
 
@@ -29,8 +29,8 @@ export function labEnvironment(user: NodeJS.ProcessEnv, file = labEnvironmentFil
 export interface EngineSettings {
   /** PULUMI_HOME. */
   home: string;
-  /** Path of the program that starts Node programs for the engine. */
-  languageHost: string;
+  /** Directories that come before the user's on PATH, after our Node. */
+  path: readonly string[];
   /** Wins over all others. */
   extra: Readonly<Record<string, string>>;
   stack: string;
@@ -40,8 +40,8 @@ export interface EngineSettings {
 
 /** The environment of the engine's processes. */
 export function engineEnvironment(settings: EngineSettings): Record<string, string> {
-  const { home, languageHost, extra, stack, user = process.env } = settings;
-  const path = [join(projectRoot, "node_modules", ".bin"), dirname(languageHost), user.PATH ?? ""];
+  const { home, extra, stack, user = process.env } = settings;
+  const path = [join(projectRoot, "node_modules", ".bin"), ...settings.path, user.PATH ?? ""];
   return {
     ...Object.fromEntries(Object.entries(user).filter((entry): entry is [string, string] => entry[1] !== undefined)),
     ...(stack === "dev" ? labEnvironment(user) : {}),

@@ -78,6 +78,8 @@ class Setup {
   private readonly store: Store;
   private readonly programs = new Map<string, string>();
   private readonly options: Required<Options>;
+  /** What the engine has to find on PATH. */
+  private readonly path: string[] = [];
   private go: Promise<Go> | undefined;
 
   constructor({ quiet = false, parts = ["engine", "lab"], official = false }: Options) {
@@ -106,8 +108,7 @@ class Setup {
       get pulumi() {
         return bin(pulumi.binary);
       },
-      environment: (extra = {}, stack = "dev") =>
-        engineEnvironment({ home, languageHost: bin(languageHost.binary), extra, stack }),
+      environment: (extra = {}, stack = "dev") => engineEnvironment({ home, path: this.path, extra, stack }),
     };
   }
 
@@ -115,8 +116,9 @@ class Setup {
     const installed = await installedPulumi(this.store.root);
     const cli = installed?.path ?? (await this.tool(pulumi));
     const host = installed?.languageHost ?? (await this.tool(languageHost));
-    // The engine looks beside itself first, and warns about a host that it finds on PATH.
+    // The engine wants it beside itself, and warns when it finds one on PATH. An engine of the user's is not ours to add to.
     if (!installed) putLink(join(dirname(cli), languageHost.binary), host);
+    else if (!installed.languageHost) this.path.push(dirname(host));
     this.programs.set(pulumi.binary, cli).set(languageHost.binary, host);
     for (const plugin of plugins) if (!(await this.official(plugin, cli))) await this.standIn(plugin);
   }

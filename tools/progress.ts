@@ -1,24 +1,22 @@
 import { say } from "../common/log.ts";
 
+/** A silence of this many milliseconds looks like a hang: then also a quiet piece of work speaks. */
+const PATIENCE_MS = 10_000;
+
 /** Says what a long piece of work is doing and for how long: a line that counts in a terminal, else plain lines. */
 export class Progress {
   private readonly what: string;
-  private readonly quiet: boolean;
+  private silent: boolean;
   private readonly started = performance.now();
-  private readonly timer: NodeJS.Timeout | undefined;
+  private timer: NodeJS.Timeout | undefined;
   private readonly live = process.stderr.isTTY;
   private detail = "";
 
   constructor(what: string, quiet: boolean) {
     this.what = what;
-    this.quiet = quiet;
-    if (quiet) return;
-    if (this.live) this.timer = setInterval(() => this.draw(), 1000).unref();
-    else {
-      say(`${what} ...`);
-      this.timer = setInterval(() => say(`${what} ... ${this.elapsed}${this.detail}`), 30_000).unref();
-    }
-    if (this.live) this.draw();
+    this.silent = quiet;
+    if (quiet) this.timer = setTimeout(() => this.begin(), PATIENCE_MS).unref();
+    else this.begin();
   }
 
   /** What it is busy with just now: the package that is compiled, the process that is waited for. */
@@ -28,10 +26,18 @@ export class Progress {
 
   /** Ends with a line that stays. */
   done(result: string): void {
-    clearInterval(this.timer);
-    if (this.quiet) return;
+    clearTimeout(this.timer);
+    if (this.silent) return;
     if (this.live) process.stderr.write("\r\u001b[K");
     say(`${this.what}: ${result} (${this.elapsed})`);
+  }
+
+  private begin(): void {
+    this.silent = false;
+    if (!this.live) say(`${this.what} ...`);
+    else this.draw();
+    const show = this.live ? () => this.draw() : () => say(`${this.what} ... ${this.elapsed}${this.detail}`);
+    this.timer = setInterval(show, this.live ? 1000 : 30_000).unref();
   }
 
   private get elapsed(): string {

@@ -42,7 +42,7 @@ export class Store {
   /** Runs `work` while no other process changes the cache. */
   async exclusive<T>(what: string, work: () => Promise<T>): Promise<T> {
     const waiting = (owner: { pid: number; what: string; since: string }) => {
-      if (!this.quiet) say(`waiting for process ${owner.pid}, which ${owner.what} (since ${owner.since})`);
+      say(`waiting for process ${owner.pid}, which ${owner.what} (since ${owner.since})`);
     };
     return await locked(join(this.root, "setup.lock"), what, waiting, async () => {
       this.sweep();

@@ -80,9 +80,9 @@ describe("the environment of the engine", () => {
     assert.equal(labEnvironment({ NODE_EXTRA_CA_CERTS: "/corporate.pem" }, file).NODE_EXTRA_CA_CERTS, "/lab/ca.pem");
   });
 
-  it("finds our Node and the language host first, and no user's plugins", () => {
+  it("finds our Node first, then the language host, and no user's plugins", () => {
     const user = { PATH: "/usr/bin:/host::/usr/bin", PULUMI_HOME: "/users/own", KEPT: "yes" };
-    const settings = { home: "/cache/pulumi-home", languageHost: "/host/pulumi-language-nodejs", stack: "prod", user };
+    const settings = { home: "/cache/pulumi-home", path: ["/host"], stack: "prod", user };
     const env = engineEnvironment({ ...settings, extra: { EXTRA: "1" } });
     assert.equal(env.PATH, `${projectRoot}/node_modules/.bin:/host:/usr/bin`);
     assert.equal(env.PULUMI_HOME, "/cache/pulumi-home");

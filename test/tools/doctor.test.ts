@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Finding } from "../../tools/inspect.ts";
+import { node24, projectRoot } from "../../tools/paths.ts";
+import { goTools, plugins, proxmoxStandIn } from "../../tools/pins.ts";
+import { STAND_IN } from "../../tools/standins.ts";
+import { Scratch } from "./fakes.ts";
+
+const evergreen = join(projectRoot, "cli", "bin", "evergreen.mjs");
+
+describe("the doctor", () => {
+  let scratch: Scratch;
+  beforeEach(() => (scratch = new Scratch()));
+  afterEach(() => scratch[Symbol.dispose]());
+
+  function doctor(args: string[], path: string) {
+    const env = { PATH: path, EVERGREEN_CACHE: join(scratch.path, "cache") };
+    return spawnSync(node24, [evergreen, "doctor", ...args], { env, encoding: "utf8" });
+  }
+
+  function findings(path: string): Map<string, Finding> {
+    const list = JSON.parse(doctor(["--json"], path).stdout) as Finding[];
+    return new Map(list.map((finding) => [finding.name, finding]));
+  }
+
+  it("names all that is missing on a bare machine, with how to get it, and fails", () => {
+    const { status, stdout } = doctor([], "/nowhere");
+    assert.equal(status, 1);
+    assert.match(stdout, /^missing {3}go .*no program `go` on PATH\n {10}do: install Go 1\.26/m);
+    assert.match(stdout, /^missing {3}git .*\n {10}do: install git$/m);
+    for (const { name } of goTools.filter((tool) => tool !== proxmoxStandIn))
+      assert.match(stdout, new RegExp(`^missing {3}${name} .*\\n {10}do: run \`npx evergreen setup\`$`, "m"));
+    for (const { name } of plugins) assert.match(stdout, new RegExp(`^missing {3}plugin ${name} `, "m"));
+    assert.match(stdout, /\d+ missing\n$/);
+  });
+
+  it("changes nothing", () => {
+    doctor([], "/nowhere");
+    assert.deepEqual(readdirSync(scratch.path), []);
+  });
+
+  it("says where a Pulumi CLI of the machine came from", () => {
+    const cli = scratch.script("bin/pulumi", "echo v3.300.1");
+    scratch.script("bin/pulumi-language-nodejs", "true");
+    const found = findings(join(scratch.path, "bin"));
+    const { version, state, from } = found.get("pulumi") ?? assert.fail();
+    assert.deepEqual({ version, state, from }, { version: "3.300.1", state: "ok", from: `PATH, ${cli}` });
+    assert.equal(found.get("pulumi-language-nodejs")?.state, "ok");
+  });
+
+  it("says plainly what is a stand-in, and why", () => {
+    const directory = "cache/pulumi-home/plugins/resource-command-v1.2.1";
+    scratch.file(`${directory}/pulumi-resource-command`, "");
+    scratch.file(`${directory}/${STAND_IN}`, "");
+    const at = new Date().toISOString();
+    scratch.file("cache/official/command-1.2.1.json", JSON.stringify({ at, why: "no such host" }));
+    const finding = findings("/nowhere").get("plugin command") ?? assert.fail();
+    assert.equal(finding.state, "stand-in");
+    assert.match(finding.from, new RegExp(`out of reach at ${at}: no such host`));
+    assert.match(finding.todo ?? "", /good for the lab only/);
+  });
+});
