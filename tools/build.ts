@@ -88,7 +88,7 @@ async function compile(
 }
 
 const NO_NETWORK =
-  /no such host|dial tcp|connection re(?:fused|set)|i\/o timeout|network is unreachable|TLS handshake|proxyconnect|unexpected EOF|deadline exceeded|: 50[0-9] |module lookup disabled/i;
+  /no such host|dial tcp|connection re(?:fused|set)|i\/o timeout|network is unreachable|TLS handshake|proxyconnect|unexpected EOF|deadline exceeded|reading https?:\/\/\S+: [45]\d\d |module lookup disabled/i;
 
 function isFull(text: string): boolean {
   return /no space left on device|ENOSPC|disk quota exceeded|EDQUOT/i.test(text);

@@ -5,6 +5,7 @@ import { installedPulumi } from "./cli.ts";
 import { engineEnvironment } from "./environment.ts";
 import { findGo, type Go } from "./go.ts";
 import { putLink } from "./link.ts";
+import { linkOwnNode } from "./own-node.mjs";
 import { cacheRoot, pulumiHome } from "./paths.ts";
 import {
   labTools,
@@ -52,6 +53,7 @@ export interface Toolchain {
  * @throws UserError when something is missing that the user has to get
  */
 export async function toolchain(options: Options = {}): Promise<Toolchain> {
+  linkOwnNode();
   await bundle();
   const setup = new Setup(options);
   await setup.run().catch((error: unknown) => {

@@ -1,5 +1,5 @@
 // Plain JavaScript that Node 18 understands: it is what finds the newer Node.
-import { existsSync, mkdirSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -19,12 +19,17 @@ export function isNewEnough() {
   return Number(process.versions.node.split(".", 1)[0]) >= OLDEST_NODE;
 }
 
-/** npm 10 installs the package and leaves the link out. */
+/**
+ * npm 10 installs the package and leaves the link out. Where there is no package for the machine, the Node that runs will
+ * do when it is new enough.
+ */
 export function linkOwnNode() {
-  if (existsSync(ownNode) || !existsSync(packaged)) return;
+  const target = existsSync(packaged) ? relative(dirname(ownNode), packaged) : isNewEnough() && process.execPath;
+  if (existsSync(ownNode) || !target) return;
   mkdirSync(dirname(ownNode), { recursive: true });
+  rmSync(ownNode, { force: true });
   try {
-    symlinkSync(relative(dirname(ownNode), packaged), ownNode);
+    symlinkSync(target, ownNode);
   } catch (error) {
     if (error.code !== "EEXIST") throw error;
   }

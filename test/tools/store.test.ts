@@ -146,6 +146,11 @@ describe("a build that fails", () => {
       'go: downloading example.org/x v1.0.0\ngo: example.org/x@v1.0.0: Get "https://x": dial tcp: lookup x: no such host',
       /Go module of hello cannot be fetched/,
     ],
+    [
+      "a proxy that answers an error",
+      "go: example.org/x@v1.0.0: reading https://proxy.example/x/@v/v1.0.0.zip: 503 Service Unavailable",
+      /Go module of hello cannot be fetched/,
+    ],
     ["a full disk", "runtime/cgo\ngo: writing x: write /tmp/x: no space left on device", /the disk is full/],
     ["a changed sum", "verifying example.org/x@v1.0.0: checksum mismatch", /hello 1\.2\.3 cannot be built/],
     ["silence", "", /hello 1\.2\.3 cannot be built/],
