@@ -98,11 +98,11 @@ export interface LiveNode {
 }
 
 /**
- * `joined`: a verified member that does not own its slot yet. `handedOver`: it owns the slot. `failed`: it was judged.
+ * `made`: cloned and identified, not a member yet. `joined`: a verified member that does not own its slot yet. `handedOver`: it owns the slot. `failed`: it was judged.
  * `retired`: drained, wiped and off; the engine deletes its VM at the end of the run. The fact is kept until a later run
  * sees that the VM is gone: without it, a VM that we deleted looks like one that was deleted by hand.
  */
-export type SlotPhase = "joined" | "handedOver" | "failed" | "retired";
+export type SlotPhase = "made" | "joined" | "handedOver" | "failed" | "retired";
 
 /** What is remembered of a slot's node. */
 export interface NodeRecord {

@@ -1,0 +1,108 @@
+import { Deadline, DeadlineError } from "../common/deadline.ts";
+import { say } from "../common/log.ts";
+import type { Access } from "../kubernetes/access.ts";
+import { deleteToken, mintToken } from "../kubernetes/bootstrap-token.ts";
+import { findNode, isReady, readySince } from "../kubernetes/nodes.ts";
+import { belongsToNode, isPodReady, podName } from "../kubernetes/pods.ts";
+import { paths, type Node, type Pod } from "../kubernetes/types.ts";
+import { named, until } from "../kubernetes/watch.ts";
+import { hide } from "../common/log.ts";
+import { guest } from "../images/contract.ts";
+import { readFile } from "../proxmox/agent.ts";
+import type { VmConfig } from "../proxmox/vms.ts";
+import type { SlotInput } from "./input.ts";
+import { joinData, writeJoinData } from "./join-data.ts";
+import { contradictions, lacking, nodeLabels, type Expected } from "./member.ts";
+import { quietly, type Run } from "./run.ts";
+import { ImageFault } from "./verdict.ts";
+
+/**
+ * Gives a running guest its join data and waits until its Node passes every gate.
+ * @throws ImageFault when the node registered but can never become what it has to be, or did not in time
+ */
+export async function admit(run: Run, input: SlotInput, access: Access, vm: VmConfig): Promise<Node> {
+  const deadline = new Deadline(`${input.node} to be Ready`, input.site.timeouts.join, run.stop);
+  const expected = { name: input.node, uuid: vm.uuid, spec: input.spec, labels: nodeLabels(input) };
+  if (access.server.vmid === vm.vmid) return await verified(access, expected, deadline);
+  if (input.role === "server") {
+    const token = (await readFile(run.pve, access.server, guest.serverToken)).toString().trim();
+    hide(token);
+    await writeJoinData(run.pve, vm, input.role, joinData(input, { token }));
+    return await verified(access, expected, deadline);
+  }
+  // A little longer than the wait: a node that is slow must not be refused for it.
+  const token = await mintToken(access.client, access.ca, input.node, input.site.timeouts.join + 120);
+  try {
+    await writeJoinData(run.pve, vm, input.role, joinData(input, token));
+    return await verified(access, expected, deadline);
+  } finally {
+    await quietly("the join token", () => deleteToken(access.client, token));
+  }
+}
+
+/** Waits for the gates, and then for the node's own pods: Ready once is not Ready. */
+async function verified({ client }: Access, expected: Expected, deadline: Deadline): Promise<Node> {
+  for (;;) {
+    const node = await ready(client, expected, deadline);
+    say(`${expected.name} is Ready`);
+    await settled(client, expected.name, deadline);
+    const again = await findNode(client, expected.name);
+    if (again && isReady(again) && readySince(again) === readySince(node)) return again;
+    say(`${expected.name} was Ready and is not any more`);
+    if (deadline.passed) throw new ImageFault(deadline.error("Ready did not last").problem);
+  }
+}
+
+async function ready(client: Access["client"], expected: Expected, deadline: Deadline): Promise<Node> {
+  let last: Node | undefined;
+  const blockedBy = (): string =>
+    last ? lacking(last, expected).join("; ") : "it never registered: see the end of its join.log";
+  try {
+    return await until<Node, Node>(
+      client,
+      named(paths.nodes, expected.name),
+      deadline,
+      (seen) => {
+        last = [...seen.values()][0];
+        if (last === undefined) return undefined;
+        const wrong = contradictions(last, expected);
+        if (wrong.length > 0) throw contradiction(expected, wrong);
+        return lacking(last, expected).length === 0 ? last : undefined;
+      },
+      blockedBy,
+    );
+  } catch (error) {
+    // Who never registered may have met a refusal; who registered and is not Ready has an image that does not work.
+    if (error instanceof DeadlineError && last) throw new ImageFault(error.problem, { cause: error });
+    throw error;
+  }
+}
+
+function contradiction(expected: Expected, wrong: string[]): ImageFault {
+  return new ImageFault({
+    what: `${expected.name} registered and is not what it has to be: ${wrong.join("; ")}`,
+    where: `Node ${expected.name}, image ${expected.spec.image}`,
+    todo: "bake the image again; what it claims in its name, its tags and image.json must be what it holds",
+  });
+}
+
+/** Waits for the pods that make a node a node: its daemons and static pods. Workloads come and go as they like. */
+async function settled(client: Access["client"], node: string, deadline: Deadline): Promise<void> {
+  let waiting: string[] = [];
+  const onNode = { path: paths.pods, query: { fieldSelector: `spec.nodeName=${node}` } };
+  try {
+    await until<Pod, true>(
+      client,
+      onNode,
+      deadline,
+      (seen) => {
+        waiting = [...seen.values()].filter((pod) => belongsToNode(pod) && !isPodReady(pod)).map(podName);
+        return waiting.length === 0 ? true : undefined;
+      },
+      () => `${waiting.join(", ")} not Ready`,
+    );
+  } catch (error) {
+    if (error instanceof DeadlineError) throw new ImageFault(error.problem, { cause: error });
+    throw error;
+  }
+}

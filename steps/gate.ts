@@ -1,0 +1,55 @@
+import { Deadline } from "../common/deadline.ts";
+import { say } from "../common/log.ts";
+import type { Kubernetes } from "../kubernetes/client.ts";
+import { isLeaving, isReady, nameOf, selector, softTaint, uuidOf, whyNotReady } from "../kubernetes/nodes.ts";
+import { readPoolRecord } from "../kubernetes/record.ts";
+import { paths, type Node } from "../kubernetes/types.ts";
+import { until, type Seen } from "../kubernetes/watch.ts";
+import type { PlannedSlot } from "../rollout/step-environment.ts";
+import type { PoolRecord } from "../rollout/types.ts";
+import type { PoolInput } from "./input.ts";
+import { look, reachable, type Run } from "./run.ts";
+
+/** Between coming and going: every planned node is proved; then pods are told to prefer the nodes that stay. */
+export async function gate(run: Run, input: PoolInput): Promise<{ proved: number }> {
+  const { client } = reachable(await look(run, input), input);
+  const nodes = await awaitPlanned(
+    client,
+    input,
+    new Deadline(`all nodes of pool ${input.pool}`, input.site.timeouts.gate, run.stop),
+  );
+  const planned = new Set(input.plan.slots.map(({ name }) => name));
+  const blue = nodes.filter((node) => !planned.has(nameOf(node)) && !isLeaving(node));
+  for (const node of blue) await softTaint(client, nameOf(node));
+  if (blue.length > 0) say(`pods prefer the new nodes now: ${blue.map(nameOf).join(", ")} will leave`);
+  return { proved: planned.size };
+}
+
+/**
+ * Waits until every node of the plan is a member that we joined.
+ * @returns every node of the pool
+ */
+export async function awaitPlanned(client: Kubernetes, input: PoolInput, deadline: Deadline): Promise<Node[]> {
+  const record = await readPoolRecord(client, input.pool);
+  let missing: string[] = [];
+  return await until<Node, Node[]>(
+    client,
+    { path: paths.nodes, query: { labelSelector: selector({ cluster: input.cluster, pool: input.pool }) } },
+    deadline,
+    (seen) => {
+      missing = input.plan.slots.flatMap((slot) => notProved(slot, seen, record));
+      return missing.length === 0 ? [...seen.values()] : undefined;
+    },
+    () => missing.join("; "),
+  );
+}
+
+/** What keeps a planned node from being proved. */
+function notProved({ name }: PlannedSlot, seen: Seen<Node>, record: PoolRecord): string[] {
+  const node = seen.get(`/${name}`);
+  const own = record.nodes.find((one) => one.name === name);
+  if (node === undefined) return [`${name} has no Node`];
+  if (own?.phase !== "joined" && own?.phase !== "handedOver") return [`${name} was not proved by its join`];
+  if (uuidOf(node) !== own.uuid) return [`${name} is another machine than the one that joined`];
+  return isReady(node) ? [] : [`${name}: ${whyNotReady(node)}`];
+}

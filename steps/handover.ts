@@ -1,0 +1,87 @@
+import { say } from "../common/log.ts";
+import type { Access } from "../kubernetes/access.ts";
+import type { Kubernetes } from "../kubernetes/client.ts";
+import type { Fence } from "../kubernetes/lease.ts";
+import { isCordoned, restore } from "../kubernetes/nodes.ts";
+import { writeFacts } from "../kubernetes/record.ts";
+import type { ListedVm } from "../proxmox/vms.ts";
+import type { SlotInput } from "./input.ts";
+import { isGone, otherNodes } from "./leavers.ts";
+import { isMarked, known, lacking, nodeLabels, type Known } from "./member.ts";
+import { retireNode, sayBlockers } from "./retirement.ts";
+import { all, holding, look, quietly, reachable, slotLease, tickets, type Run } from "./run.ts";
+import { ImageFault, isVerdict, judgeFailed } from "./verdict.ts";
+
+/** Gives a slot to its node: every other node of the slot is retired. */
+export async function handover(run: Run, input: SlotInput): Promise<{ active: string }> {
+  const scene = await look(run, input);
+  const access = reachable(scene, input);
+  const before = await known(access.client, input);
+  const others = (await otherNodes(access.client, input, scene.vms, before.record)).filter((one) => !isGone(one));
+  if (others.length === 0 && before.own?.phase === "handedOver") return { active: input.node };
+  try {
+    await holding(run, access, slotLease(input), input.site.timeouts.lease, (fence) =>
+      handOver(run, input, access, fence, scene.vms),
+    );
+  } catch (error) {
+    run.stop.throwIfAborted();
+    if (isVerdict(error)) {
+      const why = `handover of slot ${input.slot}: ${error.problem.what} (${error.problem.where})`;
+      const generation = { id: input.generation, spec: input.spec };
+      await quietly("the verdict", () => judgeFailed(access.client, input.pool, generation, why));
+    }
+    throw error;
+  }
+  say(`${input.node} has slot ${input.slot} of pool ${input.pool}`);
+  return { active: input.node };
+}
+
+async function handOver(
+  run: Run,
+  input: SlotInput,
+  access: Access,
+  slot: Fence,
+  vms: readonly ListedVm[],
+): Promise<void> {
+  const { client } = access;
+  const facts = await known(client, input);
+  requireServing(input, facts, vms);
+  if (facts.node && isMarked(facts.node)) await restore(client, input.node);
+  const leaving = (await otherNodes(client, input, vms, facts.record)).filter((one) => !isGone(one));
+  if (leaving.length > 0) {
+    await holding(run, access, tickets(input), input.site.timeouts.lease, async (ticket) => {
+      const options = { run, client, fence: all(slot, ticket), site: input.site };
+      for (const one of leaving) if (one.node) await sayBlockers(client, one.name);
+      for (const one of leaving) await retireNode(one, options);
+    });
+  }
+  await slot.check();
+  await owns(client, input);
+}
+
+/** Writes that the slot is the node's: whoever plans next does not take it for half-made. */
+async function owns(client: Kubernetes, input: SlotInput): Promise<void> {
+  const { own } = await known(client, input);
+  if (own === undefined || own.phase === "handedOver") return;
+  const since = client.now().toISOString();
+  await writeFacts(client, input.pool, { nodes: [{ ...own, phase: "handedOver", since }] });
+}
+
+/** Nobody leaves before somebody serves. @throws ImageFault that says what is missing */
+function requireServing(input: SlotInput, { node, own }: Known, vms: readonly ListedVm[]): void {
+  const missing: string[] = [];
+  if (node === undefined) missing.push("it has no Node");
+  else if (own === undefined) missing.push("nobody remembers that it joined");
+  else {
+    missing.push(...lacking(node, { name: input.node, uuid: own.uuid, spec: input.spec, labels: nodeLabels(input) }));
+    if (own.phase !== "joined" && own.phase !== "handedOver") missing.push(`it is ${own.phase}, not joined`);
+    if (isCordoned(node) && !isMarked(node)) missing.push("it is cordoned, and not by us");
+  }
+  if (!vms.some(({ vmid, status }) => vmid === input.vmid && status !== "stopped")) missing.push("its VM does not run");
+  if (missing.length === 0) return;
+  throw new ImageFault({
+    what: `${input.node} does not serve, so nobody leaves its slot: ${missing.join("; ")}`,
+    where: `slot ${input.slot} of pool ${input.pool}`,
+    todo: "look at that node; pulumi up joins it again when its VM was turned off",
+  });
+}

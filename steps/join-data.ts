@@ -1,0 +1,46 @@
+import { createHash } from "node:crypto";
+import { stringify } from "yaml";
+import { guest, ports } from "../images/contract.ts";
+import { writeFile } from "../proxmox/agent.ts";
+import type { Proxmox } from "../proxmox/client.ts";
+import type { SlotInput } from "./input.ts";
+import { nodeLabels } from "./member.ts";
+
+/** How a node gets in: nothing for the first server, which makes the cluster. */
+export type Ticket = { token: string } | undefined;
+
+/** The fragment of RKE2's configuration that makes a node a member. */
+export function joinData(input: SlotInput, ticket: Ticket): string {
+  const { site, role, spec } = input;
+  const server = role === "server";
+  return stringify({
+    ...spec.config,
+    ...(ticket && { server: `https://${site.registrationAddress}:${ports.supervisor}`, token: ticket.token }),
+    "node-name": input.node,
+    "node-label": Object.entries(nodeLabels(input)).map(([key, value]) => `${key}=${value}`),
+    ...(spec.taints?.length ? { "node-taint": spec.taints } : {}),
+    ...(server ? { "tls-san": tlsSans(site.registrationAddress, spec.config?.["tls-san"]) } : {}),
+  });
+}
+
+function tlsSans(registration: string, more: unknown): string[] {
+  const listed = Array.isArray(more) ? more : typeof more === "string" ? [more] : [];
+  return [...new Set([registration, ...listed.map(String)])];
+}
+
+/** Writes join data and then the marker with its hash: half of it is never acted on. */
+export async function writeJoinData(
+  pve: Proxmox,
+  vm: { host: string; vmid: number },
+  role: SlotInput["role"],
+  data: string,
+): Promise<void> {
+  await writeFile(pve, vm, guest.join, data);
+  await writeFile(pve, vm, guest.marker, `${role} ${createHash("sha256").update(data).digest("hex")}\n`);
+}
+
+/** Makes the guest stop RKE2 and forget the cluster: switched on again it does not come back by itself. */
+export async function wipeJoinData(pve: Proxmox, vm: { host: string; vmid: number }): Promise<void> {
+  await writeFile(pve, vm, guest.join, "");
+  await writeFile(pve, vm, guest.marker, "");
+}

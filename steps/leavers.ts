@@ -1,0 +1,64 @@
+import { labels, listNodes, nameOf } from "../kubernetes/nodes.ts";
+import type { Kubernetes } from "../kubernetes/client.ts";
+import type { Node } from "../kubernetes/types.ts";
+import { nodeTags, tagsOf } from "../proxmox/tags.ts";
+import type { ListedVm } from "../proxmox/vms.ts";
+import type { PoolRecord } from "../rollout/types.ts";
+import type { SlotInput } from "./input.ts";
+import type { Leaver } from "./retirement.ts";
+
+/**
+ * Every other node of a slot, by what exists: VMs by our tags, Nodes by our labels. What the state remembers does not
+ * count: a killed run may have made nodes that no state knows.
+ */
+export async function otherNodes(
+  client: Kubernetes,
+  input: SlotInput,
+  vms: readonly ListedVm[],
+  record: PoolRecord,
+): Promise<Leaver[]> {
+  const { cluster, pool, slot } = input;
+  const nodes = (await listNodes(client, { cluster, pool, slot })).filter((node) => nameOf(node) !== input.node);
+  const ours = vms.filter((vm) => {
+    const tags = nodeTags(vm.tags);
+    if (tags?.cluster !== cluster || tags.pool !== pool || tags.slot !== slot) return false;
+    return !vm.template && vm.pool === input.site.proxmoxPool && tags.generation !== input.generation;
+  });
+  const generations = new Set([
+    ...ours.map((vm) => nodeTags(vm.tags)?.generation ?? ""),
+    ...nodes.map((node) => node.metadata?.labels?.[labels.generation] ?? ""),
+  ]);
+  return [...generations].map((generation) =>
+    leaverOf(input, generation, {
+      vm: ours.find((vm) => nodeTags(vm.tags)?.generation === generation),
+      node: nodes.find((node) => node.metadata?.labels?.[labels.generation] === generation),
+      record,
+    }),
+  );
+}
+
+/** A node of a pool as somebody who leaves, whatever is left of it. */
+export function leaverOf(
+  { cluster, pool, role, slot }: Pick<SlotInput, "cluster" | "pool" | "role" | "slot">,
+  generation: string,
+  found: { vm: ListedVm | undefined; node: Node | undefined; record: PoolRecord },
+): Leaver {
+  const name = `${cluster}-${pool}-${slot}-${generation}`;
+  const record = found.record.nodes.find((one) => one.name === name);
+  const vmid = found.vm?.vmid ?? record?.vmid ?? 0;
+  const tags = tagsOf({ cluster, pool, slot, generation });
+  return {
+    name,
+    role,
+    pool,
+    vm: found.vm,
+    node: found.node,
+    record,
+    // Without a record the Node is the witness: it reported the uuid of the VM that it runs in.
+    expected: { vmid, name, tags, uuid: record?.uuid ?? found.node?.status?.nodeInfo?.systemUUID },
+  };
+}
+
+/** Worth a drain and a ticket: something of it still runs or is known to the cluster. */
+export const isGone = ({ vm, node, record }: Leaver): boolean =>
+  node === undefined && vm?.status !== "running" && vm?.status !== "unknown" && (!record || record.phase === "retired");

@@ -1,0 +1,66 @@
+import type { Kubernetes } from "../kubernetes/client.ts";
+import { findNode, isLeaving, isOurCordon, isReady, labels, uuidOf, whyNotReady } from "../kubernetes/nodes.ts";
+import { readPoolRecord } from "../kubernetes/record.ts";
+import type { Node } from "../kubernetes/types.ts";
+import type { NodeRecord, NodeSpec, PoolRecord } from "../rollout/types.ts";
+import type { SlotInput } from "./input.ts";
+
+/** What a Node has to be before it counts as a member. */
+export interface Expected {
+  name: string;
+  /** SMBIOS uuid of its VM. */
+  uuid: string;
+  spec: NodeSpec;
+  labels: Readonly<Record<string, string>>;
+}
+
+/** Our labels and the pool's own. */
+export function nodeLabels(input: SlotInput): Record<string, string> {
+  return {
+    ...input.spec.labels,
+    [labels.cluster]: input.cluster,
+    [labels.pool]: input.pool,
+    [labels.slot]: String(input.slot),
+    [labels.generation]: input.generation,
+  };
+}
+
+/** What is wrong with a node for ever: another wait will not change it. */
+export function contradictions(node: Node, expected: Expected): string[] {
+  const found: string[] = [];
+  const kubelet = node.status?.nodeInfo?.kubeletVersion ?? "";
+  if (kubelet !== "" && kubelet !== expected.spec.rke2) {
+    found.push(`the kubelet is ${kubelet}, and the image claims ${expected.spec.rke2}`);
+  }
+  if (uuidOf(node) !== "" && uuidOf(node) !== expected.uuid) {
+    found.push(`its SMBIOS uuid is ${uuidOf(node)}, and the VM has ${expected.uuid}`);
+  }
+  return found;
+}
+
+/** What a node still lacks to be a member; empty when it is one. */
+export function lacking(node: Node, expected: Expected): string[] {
+  const found = contradictions(node, expected);
+  if (!isReady(node)) found.push(whyNotReady(node));
+  if (uuidOf(node) === "") found.push("it has not reported its SMBIOS uuid");
+  for (const [key, value] of Object.entries(expected.labels)) {
+    const is = node.metadata?.labels?.[key];
+    if (is !== value) found.push(`the label ${key} is ${is ?? "missing"}, expected ${value}`);
+  }
+  return found;
+}
+
+/** Marks of ours that a node which stays must not have. */
+export const isMarked = (node: Node): boolean => isOurCordon(node) || isLeaving(node);
+
+/** What the cluster says of a slot's node. */
+export interface Known {
+  node: Node | undefined;
+  record: PoolRecord;
+  own: NodeRecord | undefined;
+}
+
+export async function known(client: Kubernetes, input: SlotInput): Promise<Known> {
+  const [node, record] = await Promise.all([findNode(client, input.node), readPoolRecord(client, input.pool)]);
+  return { node, record, own: record.nodes.find(({ name }) => name === input.node) };
+}

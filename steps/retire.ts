@@ -1,0 +1,123 @@
+import { say } from "../common/log.ts";
+import { findAccess, type Access } from "../kubernetes/access.ts";
+import { proveVm } from "../proxmox/identity.ts";
+import { isRunning, listVms, requireSight, type ListedVm } from "../proxmox/vms.ts";
+import { isGoingAway } from "./going-away.ts";
+import type { SlotInput } from "./input.ts";
+import { recordedBefore } from "./join.ts";
+import { leaverOf } from "./leavers.ts";
+import { known, type Known } from "./member.ts";
+import { powerOff, retired, retireNode, type Leaver } from "./retirement.ts";
+import { clusterSite, holding, reachable, slotLease, tickets, type Run } from "./run.ts";
+
+/**
+ * What comes right before the engine destroys a VM: the node is out of the cluster, the VM is off, and it is the one
+ * that we made. Retires it when it still is a member: scale-in, a pool that is removed, a new generation that is given up.
+ */
+export async function retire(run: Run, input: SlotInput): Promise<{ retired: string }> {
+  const vms = await listVms(run.pve);
+  const vm = vms.find(({ vmid }) => vmid === input.vmid);
+  if (vm === undefined) await requireSight(run.pve, input.site.proxmoxPool);
+  // Without its quorum the API takes minutes to say nothing: what stands on the server's own disk comes first.
+  if (input.role === "server" && vm?.status === "running" && (await isGoingAway(run, input, [vm], undefined))) {
+    await retireUnknown(run, input, vms, vm);
+    return { retired: input.node };
+  }
+  const site = clusterSite(input);
+  const access = await findAccess(run.pve, vms, site).catch(async (error: unknown) => {
+    // A cluster that loses its servers stops answering; what was said on their disks still holds.
+    if (await isGoingAway(run, input, vms, undefined)) return undefined;
+    throw error;
+  });
+  const facts = access && (await factsOf(access, input));
+  if (facts !== undefined && access !== undefined) await retireKnown(run, input, { access, facts, vms, vm });
+  else await retireUnknown(run, input, vms, vm);
+  return { retired: input.node };
+}
+
+/** What the cluster remembers, or undefined when it does not answer any more. */
+async function factsOf(access: Access, input: SlotInput): Promise<Known | undefined> {
+  return await known(access.client, input).catch((error: unknown) => {
+    if (input.role === "server") return undefined;
+    throw error;
+  });
+}
+
+interface Found {
+  access: Access;
+  facts: Known;
+  vms: readonly ListedVm[];
+  vm: ListedVm | undefined;
+}
+
+async function retireKnown(run: Run, input: SlotInput, { access, facts, vms, vm }: Found): Promise<void> {
+  const leaver = withState(
+    run,
+    input,
+    leaverOf(input, input.generation, { vm, node: facts.node, record: facts.record }),
+  );
+  const running = vm !== undefined && (vm.status === "running" || (await isRunning(run.pve, vm)));
+  if (facts.node === undefined && !running) {
+    await confirmOff(run, access, leaver);
+    return;
+  }
+  if (await isGoingAway(run, input, vms, access)) {
+    await justPowerOff(run, input, leaver, running);
+    return;
+  }
+  const { lease } = input.site.timeouts;
+  await holding(run, access, slotLease(input), lease, async (fence) => {
+    const options = { run, client: access.client, fence, site: input.site };
+    // A node that serves nobody needs no ticket.
+    if (facts.node === undefined || !running) {
+      await retireNode(leaver, options);
+      return;
+    }
+    await holding(run, access, tickets(input), lease, () => retireNode(leaver, options));
+  });
+}
+
+/** A cluster that does not answer. It must be going away, or the VM must be off: nothing is stopped on a guess. */
+async function retireUnknown(
+  run: Run,
+  input: SlotInput,
+  vms: readonly ListedVm[],
+  vm: ListedVm | undefined,
+): Promise<void> {
+  const leaver = withState(
+    run,
+    input,
+    leaverOf(input, input.generation, {
+      vm,
+      node: undefined,
+      record: { pool: input.pool, generations: [], nodes: [] },
+    }),
+  );
+  if (vm === undefined) return;
+  const running = await isRunning(run.pve, vm);
+  if (!running) {
+    await proveVm(run.pve, vm.host, leaver.expected);
+    return;
+  }
+  if (!(await isGoingAway(run, input, vms, undefined))) reachable({ vms: [...vms], access: undefined }, input);
+  await justPowerOff(run, input, leaver, running);
+}
+
+/** The state remembers the uuid too, from the join's own output. */
+function withState(run: Run, input: SlotInput, leaver: Leaver): Leaver {
+  const uuid = leaver.expected.uuid ?? recordedBefore(run, input);
+  return { ...leaver, expected: { ...leaver.expected, vmid: input.vmid, uuid } };
+}
+
+/** Off and out already, as it is after a handover: one last look before the engine destroys it. */
+async function confirmOff(run: Run, access: Access, leaver: Leaver): Promise<void> {
+  if (leaver.vm) await proveVm(run.pve, leaver.vm.host, leaver.expected);
+  await retired(access.client, leaver);
+}
+
+async function justPowerOff(run: Run, input: SlotInput, leaver: Leaver, running: boolean): Promise<void> {
+  if (leaver.vm === undefined) return;
+  const config = await proveVm(run.pve, leaver.vm.host, leaver.expected);
+  await powerOff(run, config, running, input.site);
+  say(`${input.node} is off; its cluster is going away`);
+}

@@ -1,0 +1,103 @@
+import { findAccess, serverVms, type Access } from "../kubernetes/access.ts";
+import { Lease, type Fence } from "../kubernetes/lease.ts";
+import { Deadline } from "../common/deadline.ts";
+import { messageOf, UserError } from "../common/errors.ts";
+import { say } from "../common/log.ts";
+import type { Proxmox } from "../proxmox/client.ts";
+import { listVms, type ListedVm } from "../proxmox/vms.ts";
+import type { ClusterInput, SlotInput } from "./input.ts";
+
+/** One step in one process. */
+export interface Run {
+  pve: Proxmox;
+  /** Who we are in leases and on cordons: unique for each process. */
+  id: string;
+  /** Aborts when the run was cancelled or its parent has gone. */
+  stop: AbortSignal;
+  /** What the step printed when it ran last, empty the first time. */
+  previous: string;
+}
+
+/** The run was cancelled: whatever was finished is kept, and the next run goes on from there. */
+export class Cancelled extends UserError {
+  constructor(why: string) {
+    super({
+      what: `stopped at a safe point: ${why}`,
+      where: "this step",
+      todo: "run pulumi up again: it goes on where this ended",
+    });
+  }
+}
+
+/** Both APIs, as a step finds them. */
+export interface Scene {
+  vms: ListedVm[];
+  /** Undefined when no server of the cluster has started yet. */
+  access: Access | undefined;
+}
+
+/** Reads the list of VMs and finds the way into the cluster: two requests. */
+export async function look(run: Run, input: ClusterInput, without?: number): Promise<Scene> {
+  const vms = await listVms(run.pve);
+  const servers = vms.filter(({ vmid }) => vmid !== without);
+  return { vms, access: await findAccess(run.pve, servers, clusterSite(input)) };
+}
+
+export function clusterSite({ cluster, site }: ClusterInput) {
+  return { ...site, cluster };
+}
+
+/** The way into a cluster that has to be there. @throws UserError when no server runs */
+export function reachable(scene: Scene, input: ClusterInput): Access {
+  if (scene.access) return scene.access;
+  const servers = serverVms(scene.vms, clusterSite(input)).map(
+    ({ name, vmid, status }) => `${name ?? vmid} is ${status}`,
+  );
+  throw new UserError({
+    what: `the cluster ${input.cluster} cannot be reached: no server runs that has started RKE2`,
+    where: servers.join("; ") || `no server VM in the Proxmox pool ${input.site.proxmoxPool}`,
+    todo: "start a server, or run pulumi up so that the control plane is made first",
+  });
+}
+
+/** Does something while a lease is held, and gives it back whatever happens. */
+export async function holding<T>(
+  run: Run,
+  { client }: Access,
+  names: readonly string[],
+  seconds: number,
+  work: (fence: Fence) => Promise<T>,
+): Promise<T> {
+  const deadline = new Deadline(`the lease ${names.join(" or ")}`, seconds, run.stop);
+  const lease = await Lease.take(client, names, deadline, { holder: run.id, stop: run.stop });
+  try {
+    return await work(lease);
+  } finally {
+    await lease.release();
+  }
+}
+
+/** The lease of a slot: one step at a time touches its nodes. */
+export const slotLease = ({ pool, slot }: Pick<SlotInput, "pool" | "slot">): string[] => [`slot-${pool}-${slot}`];
+
+/** The tickets of a pool: as many nodes may be taken out at a time. */
+export const tickets = ({ pool, strategy }: Pick<SlotInput, "pool" | "strategy">): string[] =>
+  Array.from({ length: Math.max(1, strategy.maxUnavailable) }, (_, ticket) => `ticket-${pool}-${ticket}`);
+
+/** Several fences as one. */
+export function all(...fences: Fence[]): Fence {
+  return {
+    check: async () => {
+      for (const fence of fences) await fence.check();
+    },
+  };
+}
+
+/** Runs what must not hide the error that is already on its way. */
+export async function quietly(what: string, work: () => Promise<unknown>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    say(`${what}: ${messageOf(error)}`);
+  }
+}
