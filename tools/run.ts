@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 
 /** How a program ended. */
 export interface Ended {
@@ -32,6 +32,7 @@ export function run(file: string, args: readonly string[], how: Running = {}): P
       signal: AbortSignal.any(signals.filter((signal) => signal !== undefined)),
       killSignal: "SIGKILL",
     });
+    watchOver(child);
     const ended: Ended = { code: -1, stdout: "", stderr: "" };
     child.stdout.setEncoding("utf8").on("data", (chunk: string) => (ended.stdout += chunk));
     let line = "";
@@ -44,4 +45,24 @@ export function run(file: string, args: readonly string[], how: Running = {}): P
     child.on("error", (error) => (ended.stderr += `\n${error.message}`));
     child.on("close", (code) => resolve({ ...ended, code: code ?? -1 }));
   });
+}
+
+const children = new Set<ChildProcess>();
+const ENDINGS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/** Whoever ends this process ends what it runs: a build would go on for minutes, for nobody. */
+function watchOver(child: ChildProcess): void {
+  if (children.size === 0) for (const signal of ENDINGS) process.on(signal, end);
+  children.add(child);
+  child.on("close", () => {
+    children.delete(child);
+    if (children.size === 0) for (const signal of ENDINGS) process.off(signal, end);
+  });
+}
+
+function end(signal: NodeJS.Signals): void {
+  for (const child of children) child.kill("SIGTERM");
+  process.off(signal, end);
+  // Others who listen decide for themselves; with nobody listening the signal does what it always does.
+  if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
 }

@@ -97,6 +97,18 @@ describe("the store of built tools", () => {
     assert.deepEqual(contents(), [program.split("/").at(-2)]);
   });
 
+  it("ends the build with itself", async () => {
+    fakeGo(scratch, `echo $$ > "$0.pid"; exec sleep 20`);
+    const child = await startBuild();
+    const file = join(scratch.path, "bin", "go.pid");
+    const pid = await new Deadline("the build to begin", 10).poll(20, () =>
+      Promise.resolve(existsSync(file) ? Number(readFileSync(file, "utf8")) || undefined : undefined),
+    );
+    child.kill("SIGTERM");
+    assert.deepEqual(await once(child, "exit"), [null, "SIGTERM"]);
+    await new Deadline("the end of the build", 5).poll(20, () => Promise.resolve(isAlive(pid) ? undefined : true));
+  });
+
   it("lets one process build while the other waits and says for whom", async () => {
     fakeGo(scratch, 'while [ ! -e "$0.go-on" ]; do sleep 0.05; done');
     const first = await startBuild();
@@ -123,6 +135,12 @@ describe("the store of built tools", () => {
     await store().prune([program]);
     assert.deepEqual(contents(), [program.split("/").at(-2)]);
   });
+
+  function isAlive(pid: number): boolean {
+    // An orphan that nobody has waited for yet is as good as gone.
+    const stat = existsSync(`/proc/${pid}/stat`) ? readFileSync(`/proc/${pid}/stat`, "utf8") : "";
+    return stat !== "" && !stat.includes(") Z ");
+  }
 
   async function startBuild(): Promise<ChildProcess> {
     const script = join(import.meta.dirname, "build-one.ts");
