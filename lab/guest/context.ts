@@ -1,0 +1,47 @@
+import type { Machine, Profile } from "../types.ts";
+import type { Processes } from "../process.ts";
+import type { Balancer } from "./balancer.ts";
+import type { Cluster } from "./cluster.ts";
+import type { GuestFiles, GuestLog } from "./files.ts";
+
+/** Paths of the real programs that server guests run. */
+export interface Binaries {
+  etcd: string;
+  kubeApiserver: string;
+  kubeControllerManager: string;
+  kubeScheduler: string;
+}
+
+/** What happened to a guest. */
+export interface GuestEvent {
+  /** `left`: it was removed from the cluster, or its join data was wiped. */
+  kind: "booted" | "joined" | "left" | "off";
+  vmid: number;
+  name: string;
+}
+
+/** What all guests of a rack share. */
+export interface Surroundings {
+  /** First two octets of every address: `127.40`. */
+  readonly prefix: string;
+  /** Where the guests' processes keep their data. */
+  readonly directory: string;
+  readonly profile: Profile;
+  readonly binaries: Binaries;
+  readonly processes: Processes;
+  /** The registration address. */
+  readonly balancer: Balancer;
+  /** By the hash of their server CA. */
+  readonly clusters: Map<string, Cluster>;
+  report(event: GuestEvent): void;
+}
+
+/** A guest from within. */
+export interface GuestContext {
+  readonly rack: Surroundings;
+  readonly machine: Machine;
+  /** The VM's own address. */
+  readonly address: string;
+  readonly files: GuestFiles;
+  readonly log: GuestLog;
+}

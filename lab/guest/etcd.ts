@@ -1,0 +1,80 @@
+/** Talks to a member of etcd through its JSON gateway. */
+import { Agent, request } from "undici";
+import type { Cluster } from "./cluster.ts";
+
+export interface EtcdMember {
+  ID: string;
+  /** Empty until the member has started. */
+  name?: string;
+  peerURLs?: string[];
+  isLearner?: boolean;
+}
+
+/** A refusal of etcd. */
+export class EtcdRefusal extends Error {
+  override readonly name = "EtcdRefusal";
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export class EtcdClient {
+  private readonly address: string;
+  private readonly agent: Agent;
+
+  constructor(cluster: Cluster, address: string) {
+    this.address = address;
+    const { cert, key } = cluster.etcdClient;
+    this.agent = new Agent({ connect: { ca: cluster.etcdCa.cert, cert, key, timeout: 2000 }, headersTimeout: 8000 });
+  }
+
+  /** @param linearizable false: what this member knows, also without a leader */
+  async members(linearizable = true): Promise<EtcdMember[]> {
+    return (await this.call<{ members?: EtcdMember[] }>("cluster/member/list", { linearizable })).members ?? [];
+  }
+
+  /** @returns all members, the new learner included */
+  async addLearner(peerUrl: string): Promise<EtcdMember[]> {
+    const body = { peerURLs: [peerUrl], isLearner: true };
+    return (await this.call<{ members?: EtcdMember[] }>("cluster/member/add", body)).members ?? [];
+  }
+
+  async promote(id: string): Promise<void> {
+    await this.call("cluster/member/promote", { ID: id });
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.call("cluster/member/remove", { ID: id });
+  }
+
+  /** True when the member has a leader and serves. */
+  async ready(): Promise<boolean> {
+    try {
+      const answer = await request(`http://${this.address}:2381/readyz`, { headersTimeout: 2000 });
+      await answer.body.dump();
+      return answer.statusCode === 200;
+    } catch {
+      return false;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.agent.destroy();
+  }
+
+  /** @throws EtcdRefusal when etcd says no, another error when it does not answer */
+  private async call<T>(path: string, body: object): Promise<T> {
+    const answer = await request(`https://${this.address}:2379/v3/${path}`, {
+      dispatcher: this.agent,
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    const content = (await answer.body.json()) as T & { message?: string };
+    if (answer.statusCode !== 200) throw new EtcdRefusal(answer.statusCode, content.message ?? "refused");
+    return content;
+  }
+}

@@ -1,0 +1,91 @@
+/** A guest's file system as its agent sees it: the image below, the VM's own disk above. */
+import { dirname } from "node:path/posix";
+import { AgentError } from "../types.ts";
+
+/** Directories of every image that need no file in them to be there. */
+const directories = [
+  "/etc/evergreen",
+  "/etc/rancher",
+  "/home",
+  "/opt",
+  "/root",
+  "/run",
+  "/tmp",
+  "/usr/local",
+  "/var/lib",
+  "/var/log/evergreen",
+];
+
+export class GuestFiles {
+  private readonly disk: Map<string, Buffer>;
+  private readonly image: ReadonlyMap<string, Buffer>;
+
+  constructor(disk: Map<string, Buffer>, image: ReadonlyMap<string, Buffer>) {
+    this.disk = disk;
+    this.image = image;
+  }
+
+  get(path: string): Buffer | undefined {
+    return this.disk.get(path) ?? this.image.get(path);
+  }
+
+  text(path: string): string {
+    return this.get(path)?.toString() ?? "";
+  }
+
+  /** Writes as a program of the guest does, which makes directories that it needs. */
+  put(path: string, content: string | Buffer): void {
+    this.disk.set(path, Buffer.from(content));
+  }
+
+  remove(path: string): void {
+    this.disk.delete(path);
+  }
+
+  /** @throws AgentError as qemu-ga words it */
+  agentRead(path: string): Buffer {
+    const content = this.get(path);
+    if (content) return content;
+    if (this.isDirectory(path)) throw new AgentError("failed to read file: Is a directory");
+    throw new AgentError(`failed to open file '${path}' (mode: 'r'): No such file or directory`);
+  }
+
+  /** @throws AgentError as qemu-ga words it */
+  agentWrite(path: string, content: Buffer): void {
+    const refuse = (why: string) => new AgentError(`failed to open file '${path}' (mode: 'wb'): ${why}`);
+    if (this.isDirectory(path)) throw refuse("Is a directory");
+    if (!this.isDirectory(dirname(path))) throw refuse("No such file or directory");
+    if (path.startsWith("/proc/")) throw new AgentError("failed to close handle: Input/output error");
+    this.put(path, content);
+  }
+
+  private isDirectory(path: string): boolean {
+    const inside = path === "/" ? "/" : `${path.replace(/\/+$/, "")}/`;
+    return [...directories.map((name) => `${name}/`), ...this.image.keys(), ...this.disk.keys()].some((name) =>
+      name.startsWith(inside),
+    );
+  }
+}
+
+/** A log file that forgets its beginning. */
+export class GuestLog {
+  private readonly files: GuestFiles;
+  private readonly path: string;
+  private last = "";
+
+  constructor(files: GuestFiles, path: string) {
+    this.files = files;
+    this.path = path;
+  }
+
+  /** Says it once, however often it happens in a row: a service that tries again and again fills no log. */
+  say(unit: string, text: string): void {
+    if (text === this.last) return;
+    this.last = text;
+    const line = `${new Date().toISOString()} ${unit}: ${text}\n`;
+    this.files.put(this.path, (this.files.text(this.path) + line).slice(-longest));
+  }
+}
+
+/** Characters of a log that are kept: below what one agent read returns. */
+const longest = 60_000;

@@ -1,0 +1,149 @@
+/** A virtual machine from power on to power off. */
+import { AgentError } from "../types.ts";
+import type { Guest } from "../types.ts";
+import { messageOf } from "../../common/errors.ts";
+import { runAgent } from "./agent.ts";
+import type { NodeStart } from "./agent.ts";
+import type { GuestContext } from "./context.ts";
+import { paths, readOrder } from "./join.ts";
+import type { Order } from "./join.ts";
+import { JoinFailure } from "./registration.ts";
+import { Scope } from "./scope.ts";
+import { runServer } from "./server.ts";
+
+/** Milliseconds until the service manager starts RKE2 again. */
+const restartAfter = 1000;
+
+const noop = () => undefined;
+
+/** A service that was started, and with what. */
+interface Service {
+  scope: Scope;
+  text: string;
+  joined: boolean;
+}
+
+export class RackGuest implements Guest {
+  private readonly context: GuestContext;
+  private readonly power = new Scope();
+  private booted = false;
+  private service: Service | undefined;
+  private off: Promise<void> | undefined;
+  /** The unit handles one order after the other. */
+  private orders: Promise<void> = Promise.resolve();
+
+  constructor(context: GuestContext) {
+    this.context = context;
+    this.power.run(() => this.boot());
+  }
+
+  get agentUp(): boolean {
+    return this.booted && !this.power.over && this.context.machine.image.agent;
+  }
+
+  interfaces(): ReturnType<Guest["interfaces"]> {
+    const { address } = this.context;
+    return [{ name: "eth0", mac: "", addresses: [{ address, prefix: 24, family: "ipv4" }] }];
+  }
+
+  readFile(path: string): Buffer {
+    this.needAgent();
+    return this.context.files.agentRead(path);
+  }
+
+  writeFile(path: string, content: Buffer): void {
+    this.needAgent();
+    this.context.files.agentWrite(path, content);
+    if (path === paths.marker) this.obey();
+  }
+
+  async shutdown(): Promise<void> {
+    const { machine, rack } = this.context;
+    if (machine.image.fault === "never-boots") return new Promise(noop);
+    while (!this.booted && !this.power.over) await this.power.wait(10).catch(noop);
+    await this.service?.scope.end();
+    await this.power.wait(rack.profile.shutdown).catch(noop);
+    await this.powerOff();
+  }
+
+  async powerOff(): Promise<void> {
+    this.off ??= this.cut();
+    await this.off;
+  }
+
+  private async cut(): Promise<void> {
+    await this.power.end();
+    const { vmid, name } = this.context.machine;
+    this.context.rack.report({ kind: "off", vmid, name });
+  }
+
+  private async boot(): Promise<void> {
+    const { machine, rack } = this.context;
+    await this.power.wait(rack.profile.boot);
+    if (machine.image.fault === "never-boots") return;
+    this.booted = true;
+    rack.report({ kind: "booted", vmid: machine.vmid, name: machine.name });
+    this.obey();
+  }
+
+  private needAgent(): void {
+    if (!this.agentUp) throw new AgentError("QEMU guest agent is not running");
+  }
+
+  /** What the path unit does when the marker was written, and at boot. */
+  private obey(): void {
+    const { machine, files, log } = this.context;
+    const order = readOrder(files, machine.cloudInit.hostname || machine.name);
+    if (order.kind === "refused") log.say("evergreen-join", order.why);
+    if (order.kind === "wipe") this.orders = this.orders.then(() => this.wipe());
+    if (order.kind === "start") this.orders = this.orders.then(() => this.start(order));
+  }
+
+  private async wipe(): Promise<void> {
+    const { files, log, machine, rack } = this.context;
+    const joined = this.service?.joined ?? false;
+    await this.service?.scope.end();
+    this.service = undefined;
+    const credentials = [paths.kubeletCertificate, paths.kubeletKey, paths.serverCa];
+    for (const path of [paths.fragment, paths.nodePassword, ...credentials]) files.remove(path);
+    log.say("evergreen-join", "join data wiped, RKE2 stopped");
+    if (joined) rack.report({ kind: "left", vmid: machine.vmid, name: machine.name });
+  }
+
+  private async start(order: Order & { kind: "start" }): Promise<void> {
+    const { files, log } = this.context;
+    if (this.service?.text === order.text && !this.service.scope.over) return;
+    files.put(paths.fragment, order.text);
+    // A node that has joined reads its configuration at the next start.
+    if (this.service?.joined) return;
+    await this.service?.scope.end();
+    if (this.power.over) return;
+    const scope = new Scope(this.power);
+    const service: Service = { scope, text: order.text, joined: false };
+    this.service = service;
+    log.say("evergreen-join", `starting rke2-${order.role}`);
+    scope.run(() => this.serve(order, service));
+  }
+
+  /** RKE2 under its service manager: started again whenever it gives up. */
+  private async serve(order: Order & { kind: "start" }, service: Service): Promise<void> {
+    const guest = this.context;
+    const registerAt = performance.now() + guest.rack.profile.register;
+    const start: NodeStart = { guest, fragment: order.fragment, registerAt };
+    while (!service.scope.over) {
+      const attempt = new Scope(service.scope);
+      try {
+        await (order.role === "server" ? runServer(start, attempt) : runAgent(start, attempt));
+        service.joined = true;
+        guest.rack.report({ kind: "joined", vmid: guest.machine.vmid, name: guest.machine.name });
+        return;
+      } catch (error) {
+        if (attempt.over) return;
+        await attempt.end();
+        guest.log.say(`rke2-${order.role}`, `level=fatal msg="${messageOf(error)}"`);
+        if (!(error instanceof JoinFailure)) throw error;
+        await service.scope.wait(restartAfter);
+      }
+    }
+  }
+}

@@ -1,0 +1,18 @@
+import type { Answer } from "../kube.ts";
+import type { Scope } from "./scope.ts";
+
+/** Milliseconds between two attempts. */
+const pause = 250;
+
+/**
+ * Calls an API until it answers: a kubelet or a controller outlives an API server that is away. Refusals are answers.
+ * @throws when the scope ends
+ */
+export async function insist<T>(scope: Scope, call: () => Promise<Answer<T>>): Promise<Answer<T>> {
+  for (;;) {
+    const answer = await call().catch(() => undefined);
+    scope.signal.throwIfAborted();
+    if (answer && answer.status < 500 && answer.status !== 429) return answer;
+    await scope.wait(pause);
+  }
+}

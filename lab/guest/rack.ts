@@ -1,0 +1,128 @@
+/** The guests of a data centre in a box. */
+import { EventEmitter } from "node:events";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { filesOf } from "../images.ts";
+import { Processes } from "../process.ts";
+import type { Guest, GuestHost, Machine, Profile } from "../types.ts";
+import { Balancer } from "./balancer.ts";
+import type { Cluster } from "./cluster.ts";
+import type { Binaries, GuestEvent, Surroundings } from "./context.ts";
+import { GuestFiles, GuestLog } from "./files.ts";
+import { RackGuest } from "./guest.ts";
+import { paths } from "./join.ts";
+import type { Server } from "./server.ts";
+
+export interface RackOptions {
+  /** First two octets of every address: `127.40`. Pods get the second octet plus 100, so it is at most 155. */
+  prefix: string;
+  /** Work directory of the guests: data of etcd, certificates, logs of processes. */
+  directory: string;
+  binaries: Binaries;
+  profile: Profile;
+}
+
+/** A member of etcd, as a live member tells it. */
+export interface Member {
+  /** The Node's name and a suffix. Empty for a learner that has not started yet. */
+  name: string;
+  node: string;
+  address: string;
+  learner: boolean;
+  /** It has a leader and serves. */
+  healthy: boolean;
+}
+
+export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements GuestHost, Surroundings {
+  readonly prefix: string;
+  readonly directory: string;
+  readonly binaries: Binaries;
+  readonly processes: Processes;
+  readonly balancer: Balancer;
+  readonly clusters = new Map<string, Cluster>();
+  /** May be changed at any time: it counts from the next wait on. */
+  profile: Profile;
+  private readonly running = new Set<RackGuest>();
+
+  constructor({ prefix, directory, binaries, profile }: RackOptions) {
+    super();
+    this.prefix = prefix;
+    this.directory = directory;
+    this.binaries = binaries;
+    this.profile = profile;
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    this.processes = new Processes(processDirectory(directory));
+    this.balancer = new Balancer(`${prefix}.0.5`);
+  }
+
+  /** Opens the registration address. @throws UserError when its ports are taken */
+  async start(): Promise<void> {
+    await this.balancer.listen();
+  }
+
+  boot(machine: Machine): Guest {
+    const files = new GuestFiles(machine.disk, filesOf(machine.image));
+    const log = new GuestLog(files, paths.joinLog);
+    const address = machine.cloudInit.address ?? this.lease(machine.vmid);
+    const guest = new RackGuest({ rack: this, machine, address, files, log });
+    this.running.add(guest);
+    return guest;
+  }
+
+  /** Powers everything off and closes the registration address. */
+  async close(): Promise<void> {
+    await Promise.all([...this.running].map((guest) => guest.powerOff()));
+    await this.balancer.close();
+    await this.processes.killAll();
+  }
+
+  report(event: GuestEvent): void {
+    this.emit("guest", event);
+  }
+
+  /** Members of etcd; empty when no server runs. */
+  async members(): Promise<Member[]> {
+    const servers = this.servers;
+    for (const server of servers) {
+      const members = await server.etcd.members(false).catch(() => undefined);
+      if (!members) continue;
+      return Promise.all(
+        members.map(async ({ name = "", peerURLs = [], isLearner = false }) => {
+          const address = URL.canParse(peerURLs[0] ?? "") ? new URL(peerURLs[0] ?? "").hostname : "";
+          const healthy = (await servers.find((one) => one.address === address)?.etcd.ready()) ?? false;
+          return { name, node: name.replace(/-[0-9a-f]{8}$/, ""), address, learner: isLearner, healthy };
+        }),
+      );
+    }
+    return [];
+  }
+
+  /** API endpoints of the servers that run: `https://127.40.0.11:6443`. */
+  get apiServers(): string[] {
+    return this.servers.filter(({ ready }) => ready).map(({ address }) => `https://${address}:6443`);
+  }
+
+  /** The administrator's kubeconfig, through the registration address; undefined until a cluster exists. */
+  get adminKubeconfig(): string | undefined {
+    const cluster = this.servers[0]?.cluster ?? [...this.clusters.values()].at(-1);
+    return cluster?.adminKubeconfig(this.balancer.api);
+  }
+
+  /** Process ids of all real programs of the guests. */
+  get pids(): number[] {
+    return this.processes.pids;
+  }
+
+  private get servers(): Server[] {
+    return [...this.clusters.values()].flatMap(({ servers }) => [...servers.values()]);
+  }
+
+  /** What the site's DHCP server answers: the same address for the same VM. */
+  private lease(vmid: number): string {
+    const last = vmid >= 1100 && vmid < 1200 ? 101 + (vmid - 1100) : 11 + (vmid % 80);
+    return `${this.prefix}.0.${last}`;
+  }
+}
+
+/** Where the guests of a rack keep pid files and logs; what `killStrays` of lab/process.ts is given. */
+export const processDirectory = (directory: string): string => join(directory, "processes");

@@ -1,0 +1,126 @@
+/** What a joining node asks the registration address, and how RKE2 words it when it does not get it. */
+import { randomBytes } from "node:crypto";
+import { Agent, request } from "undici";
+import type { Dispatcher } from "undici";
+import { createHash } from "node:crypto";
+import { messageOf } from "../../common/errors.ts";
+import type { Credentials } from "../pki.ts";
+import type { GuestContext } from "./context.ts";
+import { parseToken, paths } from "./join.ts";
+import type { Token } from "./join.ts";
+
+/** RKE2 could not go on; the text is what its log says. */
+export class JoinFailure extends Error {
+  override readonly name = "JoinFailure";
+}
+
+class Unauthorized extends JoinFailure {}
+
+/** How a kubelet reaches the API. */
+export interface KubeletIdentity {
+  /** PEM of the API server's authority. */
+  ca: string;
+  credentials: Credentials;
+}
+
+/**
+ * Fetches the cluster's CA and compares it with what the token says.
+ * @param url `https://127.40.0.5:9345`
+ */
+export async function fetchCa(url: string, token: Token | undefined, signal: AbortSignal): Promise<string> {
+  const ca = await ask(`${url}/cacerts`, { rejectUnauthorized: false }, {}, signal).catch((error: unknown) => {
+    throw new JoinFailure(`failed to get CA certs: ${messageOf(error)}`);
+  });
+  const hash = createHash("sha256").update(ca).digest("hex");
+  if (token?.caHash !== undefined && token.caHash !== hash) {
+    const text = `token CA hash does not match the Cluster CA certificate hash: ${token.caHash} != ${hash}`;
+    throw new JoinFailure(`failed to validate token: ${text}`);
+  }
+  return ca;
+}
+
+/** Proves that a server's token is good. @throws JoinFailure */
+export async function checkServerToken(url: string, ca: string, token: Token, signal: AbortSignal): Promise<void> {
+  await ask(`${url}/v1-rke2/server-bootstrap`, { ca }, authorization(token, "server"), signal);
+}
+
+/**
+ * Gets the kubelet's certificate: by the one that it had before, else by token. Keeps it on the guest's disk.
+ * @throws JoinFailure
+ */
+export async function kubeletIdentity(
+  guest: GuestContext,
+  url: string,
+  ca: string,
+  node: string,
+  token: Token | undefined,
+  signal: AbortSignal,
+): Promise<KubeletIdentity> {
+  const { files } = guest;
+  if (!files.get(paths.nodePassword)) files.put(paths.nodePassword, `${randomBytes(16).toString("hex")}\n`);
+  const headers = { "rke2-node-name": node, "rke2-node-password": files.text(paths.nodePassword).trim() };
+  const path = `${url}/v1-rke2/client-kubelet.crt`;
+  const own = { cert: files.text(paths.kubeletCertificate), key: files.text(paths.kubeletKey) };
+  const byToken = () => {
+    if (!token) throw new JoinFailure("--token is required");
+    return ask(path, { ca }, { ...headers, ...authorization(token, "node") }, signal);
+  };
+  const byCertificate = () =>
+    ask(path, { ca, ...own }, headers, signal).catch((error: unknown) => {
+      if (error instanceof Unauthorized && token) return byToken();
+      throw error;
+    });
+  const text = await (own.cert === "" ? byToken() : byCertificate());
+  const split = text.indexOf("-----BEGIN PRIVATE KEY-----");
+  const credentials = { cert: text.slice(0, split), key: text.slice(split) };
+  files.put(paths.kubeletCertificate, credentials.cert);
+  files.put(paths.kubeletKey, credentials.key);
+  files.put(paths.serverCa, ca);
+  return { ca, credentials };
+}
+
+export function readToken(text: string | undefined): Token | undefined {
+  if (text === undefined || text === "") return undefined;
+  try {
+    return parseToken(text);
+  } catch (error) {
+    throw new JoinFailure(`failed to validate token: ${messageOf(error)}`);
+  }
+}
+
+function authorization({ credential }: Token, user: "server" | "node"): Record<string, string> {
+  if (credential.kind === "bootstrap") return { authorization: `Bearer ${credential.token}` };
+  const text = Buffer.from(`${user}:${credential.password}`).toString("base64");
+  return { authorization: `Basic ${text}` };
+}
+
+async function ask(
+  url: string,
+  connect: { ca?: string; cert?: string; key?: string; rejectUnauthorized?: boolean },
+  headers: Record<string, string>,
+  signal: AbortSignal,
+): Promise<string> {
+  const agent = new Agent({ connect, headersTimeout: 10_000 });
+  try {
+    const { statusCode, body }: Dispatcher.ResponseData = await request(url, { dispatcher: agent, headers, signal });
+    const text = await body.text();
+    if (statusCode === 200) return text;
+    throw refused(url, statusCode, text);
+  } catch (error) {
+    if (error instanceof JoinFailure || signal.aborted) throw error;
+    throw new JoinFailure(`Get "${url}": ${messageOf(error)}`);
+  } finally {
+    await agent.destroy();
+  }
+}
+
+function refused(url: string, status: number, text: string): JoinFailure {
+  if (status === 401) return new Unauthorized(`${url}: 401 Unauthorized`);
+  if (status === 403 && text.includes("unable to verify password")) {
+    return new JoinFailure(
+      `Node password rejected, duplicate hostname or contents of '${paths.nodePassword}' may not match server ` +
+        "node-passwd entry, try enabling a unique node name with the --with-node-id flag",
+    );
+  }
+  return new JoinFailure(`${url}: ${status} ${text.slice(0, 200)}`);
+}

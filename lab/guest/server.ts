@@ -1,0 +1,260 @@
+/** RKE2 on a server: a real member of etcd, a real API server, and a kubelet like everyone's. */
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { messageOf } from "../../common/errors.ts";
+import { Kube } from "../kube.ts";
+import type { Supervised } from "../process.ts";
+import { runKubelet } from "./agent.ts";
+import type { NodeStart } from "./agent.ts";
+import { apiReady } from "./balancer.ts";
+import { Cluster } from "./cluster.ts";
+import type { GuestContext } from "./context.ts";
+import { startApiServer, startControllers, startEtcd } from "./control-plane.ts";
+import type { EtcdStart, Seat } from "./control-plane.ts";
+import { EtcdController } from "./controller.ts";
+import { EtcdClient, EtcdRefusal } from "./etcd.ts";
+import type { EtcdMember } from "./etcd.ts";
+import { insist } from "./insist.ts";
+import { paths } from "./join.ts";
+import { checkServerToken, fetchCa, JoinFailure, readToken } from "./registration.ts";
+import { Scope } from "./scope.ts";
+import { serveSupervisor } from "./supervisor.ts";
+
+/** Keeps the member's name over power cycles, as RKE2 does. */
+const memberFile = "/var/lib/rancher/rke2/server/db/etcd/name";
+const caFile = "/var/lib/rancher/rke2/server/tls/server-ca.crt";
+
+/** Milliseconds between two looks at something that starts. */
+const look = 50;
+
+/** Milliseconds that a learner usually needs by far to tell its name. */
+const publishPatience = 1500;
+
+export class Server {
+  readonly guest: GuestContext;
+  readonly cluster: Cluster;
+  readonly node: string;
+  /** Name of its etcd member. */
+  readonly member: string;
+  readonly etcd: EtcdClient;
+  readonly kube: Kube;
+  /** Its API server answers and the registration address knows it. */
+  ready = false;
+  /** It is being removed from the cluster. */
+  leaving = false;
+  private readonly start: NodeStart;
+  private readonly seat: Seat;
+  private readonly dataDirectory: string;
+  /** Ends when the control plane stops; the kubelet goes on. */
+  private readonly plane: Scope;
+
+  constructor(start: NodeStart, cluster: Cluster, plane: Scope) {
+    const { guest, fragment } = start;
+    const { machine, files, address, rack } = guest;
+    this.start = start;
+    this.guest = guest;
+    this.cluster = cluster;
+    this.plane = plane;
+    this.node = fragment.nodeName;
+    this.dataDirectory = dataDirectoryOf(guest);
+    if (!files.get(memberFile)) files.put(memberFile, `${this.node}-${randomBytes(4).toString("hex")}`);
+    this.member = files.text(memberFile);
+    files.put(caFile, cluster.serverCa.cert);
+    this.seat = { cluster, address, vmid: machine.vmid, binaries: rack.binaries, processes: rack.processes };
+    this.etcd = new EtcdClient(cluster, address);
+    const { cert, key } = cluster.admin;
+    this.kube = new Kube({ server: `https://${address}:6443`, ca: cluster.serverCa.cert, cert, key });
+    plane.defer(() => this.etcd.close());
+    plane.defer(() => this.kube.close());
+  }
+
+  get address(): string {
+    return this.guest.address;
+  }
+
+  /** Starts or resumes the control plane, then the kubelet. Resolves when the Node is registered. @throws JoinFailure */
+  async run(scope: Scope): Promise<void> {
+    const { cluster, guest, plane } = this;
+    cluster.certifyServer(this.address, this.names);
+    const resuming = existsSync(this.dataDirectory);
+    await this.becomeVoter(await this.startEtcd(resuming));
+    cluster.servers.set(guest.machine.vmid, this);
+    plane.defer(() => void cluster.servers.delete(guest.machine.vmid));
+    await this.startApiServer();
+    guest.files.put(paths.serverToken, `${cluster.serverToken}\n`);
+    guest.files.put(paths.kubeconfig, cluster.adminKubeconfig("https://127.0.0.1:6443"));
+    await serveSupervisor({ cluster, address: this.address, names: this.names, kube: this.kube }, plane);
+    this.attach();
+    const from = { supervisor: `https://${this.address}:9345`, api: `https://${this.address}:6443` };
+    const token = readToken(cluster.serverToken);
+    await runKubelet(this.start, { ...from, ca: cluster.serverCa.cert, token }, scope);
+    await this.decorate();
+    plane.run(() => new EtcdController(this, plane).run());
+  }
+
+  /** Stops being a server for good: another member has removed it from etcd. */
+  async stopControlPlane(): Promise<void> {
+    await this.plane.end();
+    // RKE2 leaves a tombstone: data of a removed member can never be used again.
+    rmSync(this.dataDirectory, { recursive: true, force: true });
+    this.guest.files.remove(memberFile);
+    const { vmid, name } = this.guest.machine;
+    this.guest.log.say("rke2", 'level=info msg="this node has been removed from the cluster"');
+    this.guest.rack.report({ kind: "left", vmid, name });
+  }
+
+  private get names(): string[] {
+    return [this.address, this.guest.rack.balancer.address, ...this.start.fragment.tlsSan];
+  }
+
+  private get peerUrl(): string {
+    return `https://${this.address}:2380`;
+  }
+
+  private async startEtcd(resuming: boolean): Promise<Supervised> {
+    const initial = resuming ? [] : await this.initialCluster();
+    mkdirSync(this.dataDirectory, { recursive: true, mode: 0o700 });
+    const start: EtcdStart = {
+      member: this.member,
+      dataDirectory: this.dataDirectory,
+      initialCluster: initial.length > 0 ? initial : [`${this.member}=${this.peerUrl}`],
+      state: initial.length > 1 ? "existing" : "new",
+    };
+    const etcd = startEtcd(this.seat, start);
+    this.plane.defer(() => etcd.kill());
+    return etcd;
+  }
+
+  /** Every member's name and address, this one added as a learner. */
+  private async initialCluster(): Promise<string[]> {
+    const others = [...this.cluster.servers.values()];
+    if (others.length === 0) return [];
+    const members = await this.addLearner(others);
+    return members.flatMap(({ name, peerURLs = [] }) =>
+      peerURLs.map((url) => `${name === undefined || name === "" ? this.member : name}=${url}`),
+    );
+  }
+
+  private async addLearner(others: readonly Server[]): Promise<EtcdMember[]> {
+    for (let turn = 0; ; turn++) {
+      const other = others[turn % others.length];
+      try {
+        const before = (await other?.etcd.members()) ?? [];
+        if (before.some(({ name }) => name?.replace(/-[0-9a-f]{8}$/, "") === this.node)) {
+          throw new JoinFailure("duplicate node name found, please use a unique name for this node");
+        }
+        // Left behind by an attempt that never started: it would block every other join.
+        const stale = before.find(({ peerURLs }) => peerURLs?.includes(this.peerUrl));
+        if (stale) await other?.etcd.remove(stale.ID);
+        if (other) return await other.etcd.addLearner(this.peerUrl);
+      } catch (error) {
+        if (error instanceof JoinFailure) throw error;
+        this.guest.log.say(
+          "rke2",
+          `level=info msg="Waiting for other members to finish joining etcd cluster: ${messageOf(error)}"`,
+        );
+        await this.plane.wait(300);
+      }
+    }
+  }
+
+  /** A learner serves nobody, itself included: another member has to promote it. Resolves when it serves. */
+  private async becomeVoter(etcd: Supervised): Promise<void> {
+    let since = performance.now();
+    // Its `/readyz` may say yes before it knows that it is a learner: that it serves a list is the proof.
+    while (!(await this.etcd.members().then(Boolean, () => false))) {
+      const other = [...this.cluster.servers.values()].find((server) => server !== this);
+      const step = other ? await this.promoteThrough(other) : "waits";
+      if (step === "unpublished" && performance.now() - since > publishPatience) {
+        // It told its name while its connection to the leader was renewed, and would not repeat it for 7 s.
+        etcd.restart();
+        since = performance.now();
+      }
+      await this.plane.wait(look);
+    }
+  }
+
+  private async promoteThrough(other: Server): Promise<"waits" | "unpublished" | "promoted"> {
+    try {
+      const own = (await other.etcd.members()).find(({ peerURLs }) => peerURLs?.includes(this.peerUrl));
+      if (!own?.isLearner) return "waits";
+      if (!own.name) return "unpublished";
+      await other.etcd.promote(own.ID);
+      return "promoted";
+    } catch (error) {
+      // Refused until the learner has caught up.
+      if (error instanceof EtcdRefusal) return "waits";
+      this.guest.log.say("rke2", `level=warning msg="Unable to promote learner: ${messageOf(error)}"`);
+      return "waits";
+    }
+  }
+
+  private async startApiServer(): Promise<void> {
+    const api = startApiServer(this.seat);
+    this.plane.defer(() => api.kill());
+    while (!(await apiReady(this.address))) await this.plane.wait(look);
+    for (const child of startControllers(this.seat)) this.plane.defer(() => child.kill());
+  }
+
+  /** The registration address sends connections here from now on. */
+  private attach(): void {
+    const { balancer } = this.guest.rack;
+    balancer.add(this.address);
+    this.ready = true;
+    this.plane.defer(async () => {
+      this.ready = false;
+      await balancer.remove(this.address);
+    });
+  }
+
+  /** What RKE2's controllers write on a server's Node. */
+  private async decorate(): Promise<void> {
+    const metadata = {
+      labels: { "node-role.kubernetes.io/control-plane": "true", "node-role.kubernetes.io/etcd": "true" },
+      annotations: { "etcd.rke2.cattle.io/node-name": this.member, "etcd.rke2.cattle.io/node-address": this.address },
+      finalizers: ["wrangler.cattle.io/managed-etcd-controller"],
+    };
+    const path = `/api/v1/nodes/${this.node}`;
+    await insist(this.plane, () => this.kube.call("PATCH", path, { metadata }, "strategic-merge"));
+    const status = {
+      conditions: [voterCondition("True", "MemberNotLearner", "Node is a voting member of the etcd cluster")],
+    };
+    await insist(this.plane, () => this.kube.call("PATCH", `${path}/status`, { status }, "strategic-merge"));
+  }
+}
+
+export function voterCondition(status: "True" | "False", reason: string, message: string): object {
+  const now = new Date().toISOString().replace(/\.\d+Z$/, "Z");
+  return { type: "EtcdIsVoter", status, reason, message, lastHeartbeatTime: now, lastTransitionTime: now };
+}
+
+/** Finds the server's cluster: the one whose data it has, a new one, or the one that it joins. */
+export async function runServer(start: NodeStart, scope: Scope): Promise<void> {
+  const plane = new Scope(scope);
+  const cluster = await clusterFor(start, scope);
+  await new Server(start, cluster, plane).run(scope);
+}
+
+async function clusterFor({ guest, fragment }: NodeStart, scope: Scope): Promise<Cluster> {
+  const { clusters, directory } = guest.rack;
+  const { files } = guest;
+  const known = [...clusters.values()].find(({ serverCa }) => serverCa.cert === files.text(caFile));
+  if (known && existsSync(dataDirectoryOf(guest))) return known;
+  if (fragment.server === undefined) {
+    const cluster = known ?? new Cluster(directory);
+    clusters.set(cluster.serverCa.hash, cluster);
+    return cluster;
+  }
+  const token = readToken(fragment.token);
+  if (!token) throw new JoinFailure("--token is required");
+  const ca = await fetchCa(fragment.server, token, scope.signal);
+  await checkServerToken(fragment.server, ca, token, scope.signal);
+  const joined = [...clusters.values()].find(({ serverCa }) => serverCa.cert === ca);
+  if (!joined) throw new JoinFailure("failed to get CA certs: no such cluster");
+  return joined;
+}
+
+function dataDirectoryOf({ rack, machine }: GuestContext): string {
+  return join(rack.directory, "disks", `${machine.vmid}-${machine.uuid}`, "etcd");
+}
