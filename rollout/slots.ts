@@ -43,12 +43,13 @@ function membersOf(live: PoolLive, record: PoolRecord | undefined): Member[] {
 /** Who was handed the slot last. Before a first handover: a node that has joined, for it may carry pods already. */
 function ownerOf(members: readonly Member[]): Member | undefined {
   const handed = members.filter((member) => member.record?.phase === "handedOver");
-  const joined = members.filter((member) => member.node !== undefined && !judged(member));
+  const joined = members.filter((member) => member.node !== undefined && !isOut(member));
   return latest(handed) ?? latest(joined.filter(isWell)) ?? latest(joined);
 }
 
-function judged(member: Member): boolean {
-  return member.record?.phase === "failed" || member.record?.phase === "retired";
+function isOut(member: Member): boolean {
+  const phase = member.record?.phase;
+  return phase === "made" || phase === "failed" || phase === "retired";
 }
 
 function latest(members: readonly Member[]): Member | undefined {

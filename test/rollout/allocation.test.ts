@@ -190,7 +190,7 @@ function attempt(
 function anyWorld(): fc.Arbitrary<{ vms: LiveVm[]; nodes: NodeRecord[]; taken: number[] }> {
   const id = fc.integer({ min: RANGE.first, max: RANGE.last });
   const name = fc.constantFrom("n0", "n1", "n2", "x0", "x1", "x2", "x3", "x4", "x5", "x6");
-  const phase = fc.constantFrom<SlotPhase>("joined", "handedOver", "failed", "retired");
+  const phase = fc.constantFrom<SlotPhase>("made", "joined", "handedOver", "failed", "retired");
   return fc.record({
     vms: fc
       .uniqueArray(fc.tuple(name, id), { selector: ([, vmid]) => vmid, maxLength: 12 })

@@ -256,6 +256,7 @@ function anyScene(): fc.Arbitrary<Scene> {
     slot: fc.nat(6),
     spec,
     phase: fc.constantFrom<SlotPhase | "unrecorded">(
+      "made",
       "joined",
       "handedOver",
       "handedOver",

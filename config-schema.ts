@@ -1,0 +1,270 @@
+import { z } from "zod";
+import type { Json } from "./rollout/canonical.ts";
+import { parseAddress } from "./rollout/address.ts";
+import { defaultTimeouts } from "./rollout/step-environment.ts";
+
+/*
+ * The keys of a stack under `evergreen:`. Each says its unit, its default and what a change of it does to a live cluster:
+ *   new generation: every node of the pool is replaced, as its strategy says
+ *   new nodes:      nodes that exist keep what they have
+ *   in place:       the next run works with the new value, no node changes
+ */
+
+const text = z.string().min(1);
+const count = (least: number) => z.int().min(least);
+const address = z.string().refine((value) => parseAddress(value) !== undefined, "must be an IPv4 address");
+const image = text.regex(
+  /^[a-z0-9][a-z0-9.-]*-v\d+\.\d+\.\d+(-[0-9a-z.-]+)?$/,
+  "must be the name of a template with its version, such as ubuntu-24.04-rke2-v1.0.0",
+);
+const json = z.json() as z.ZodType<Json>;
+const share = z.custom<number | string>(
+  (value) => (typeof value === "string" ? /^\d{1,3}%$/.test(value) : Number.isInteger(value) && Number(value) >= 0),
+  'must be a number of nodes or a percentage such as "10%"',
+);
+const labelName = /^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
+const labelValue = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
+const taint = /^[^=:\s]+(=[^=:\s]*)?:(NoSchedule|PreferNoSchedule|NoExecute)$/;
+
+/** VMIDs, both included. A pool needs two for each slot: old VMs are destroyed at the end of the run that replaces them. */
+const vmIds = z.strictObject({ first: count(100), last: count(100).max(999_999_999) });
+
+const strategy = z.strictObject({
+  /**
+   * `rolling`: a few nodes at a time. `blueGreen`: all new nodes first, then the old ones leave; needs twice the machines.
+   * @default "rolling"
+   * A change: in place.
+   */
+  kind: z.enum(["rolling", "blueGreen"]).default("rolling"),
+  /**
+   * VMs more than slots that run at once: a number, or a percentage of the slots, rounded up. Only for `rolling`.
+   * @default 1
+   * A change: in place.
+   */
+  surge: share.exactOptional(),
+  /**
+   * Slots that may lack a serving node at once: a number, or a percentage of the slots, rounded down, at least 1.
+   * @default 1
+   * A change: in place.
+   */
+  maxUnavailable: share.default(1),
+  /**
+   * Slots that are replaced first; the others wait until these have soaked. A number, or a percentage, rounded up.
+   * @default none
+   * A change: in place, also in the middle of a roll.
+   */
+  canary: share.exactOptional(),
+  /**
+   * Time that new nodes must hold before they count as proved, in seconds. Up to 120 s are waited for inside the run;
+   * after a longer one the next run goes on.
+   * @default 0
+   * A change: in place, also for a soak that runs.
+   */
+  soakSeconds: count(0).default(0),
+  /**
+   * What the run after a failed verdict does: keep everything as it is, or return to the generation that held.
+   * @default "hold"
+   * A change: in place.
+   */
+  onFailure: z.enum(["hold", "rollback"]).default("hold"),
+});
+
+const node = {
+  /**
+   * Name of the template that nodes are cloned from, with its version: `ubuntu-24.04-rke2-v1.0.0`.
+   * A change: new generation.
+   */
+  image,
+  /**
+   * Virtual CPUs.
+   * A change: new generation.
+   */
+  cores: count(1).default(4),
+  /**
+   * Memory in MiB.
+   * A change: new generation.
+   */
+  memoryMiB: count(512).default(8192),
+  /**
+   * Size of the system disk in GiB; not smaller than the template's.
+   * A change: new generation.
+   */
+  diskGiB: count(1).default(40),
+  /**
+   * RKE2 configuration beside our own, as in `/etc/rancher/rke2/config.yaml`. No secrets: it is part of the state.
+   * @default {}
+   * A change: new generation.
+   */
+  config: z.record(text, json).default({}),
+  /**
+   * VMIDs of the pool. Other pools, and machines that are not ours, keep out of the range.
+   * A change: new nodes.
+   */
+  vmIds,
+  /**
+   * IPv4 address of the first VMID; the address of every other follows from its number.
+   * @default none: DHCP
+   * A change: new nodes.
+   */
+  firstAddress: address.exactOptional(),
+};
+
+const pool = z.strictObject({
+  /**
+   * Name, part of every node's name. Lower-case letters, digits and dashes.
+   * A change: another pool; the nodes of the old one are drained and destroyed.
+   */
+  name: text,
+  /**
+   * Number of nodes.
+   * A change: nodes come, all at once; or the ones with the highest numbers are drained and destroyed.
+   */
+  slots: count(1),
+  ...node,
+  /**
+   * Node labels beside our own.
+   * @default {}
+   * A change: new generation.
+   */
+  labels: z
+    .record(text.regex(labelName, "must be a label name"), z.string().regex(labelValue, "must be a label value"))
+    .default({}),
+  /**
+   * Taints at registration, as `key=value:Effect`.
+   * @default []
+   * A change: new generation.
+   */
+  taints: z.array(text.regex(taint, "must be written as key=value:NoSchedule")).default([]),
+  /**
+   * Counter: raising it replaces every node without any other change.
+   * @default 0
+   * A change: new generation.
+   */
+  rollout: count(0).default(0),
+  /** How nodes are replaced. */
+  strategy: strategy.prefault({}),
+});
+
+const controlPlane = z.strictObject({
+  /**
+   * Number of servers; odd, because a majority of them must agree.
+   * @default 3
+   * A change: servers join one after the other; fewer is refused for now.
+   */
+  servers: count(1).default(3),
+  ...node,
+});
+
+const site = z.strictObject({
+  /**
+   * Name or IPv4 address in front of the ready servers, ports 9345 and 6443: a load balancer or a virtual address that no
+   * node owns.
+   * A change: new nodes; nodes that exist keep the address that they joined with, so keep the old one alive.
+   */
+  registrationAddress: text.regex(
+    /^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/,
+    "must be a host name or an IPv4 address",
+  ),
+  /**
+   * More names and addresses for the servers' certificates.
+   * @default []
+   * A change: new generation of servers, refused for now.
+   */
+  tlsSans: z.array(text).default([]),
+  /**
+   * Proxmox pool of the node VMs: the token's rights end there.
+   * @default "evergreen-nodes"
+   * A change: in place, and VMs that exist move.
+   */
+  proxmoxPool: text.default("evergreen-nodes"),
+  /**
+   * Proxmox pool of the templates.
+   * @default "evergreen-templates"
+   * A change: in place.
+   */
+  templatePool: text.default("evergreen-templates"),
+  /**
+   * Proxmox hosts that new VMs are spread over, slot by slot.
+   * A change: new nodes.
+   */
+  hosts: z.array(text).min(1),
+  /**
+   * Storage of disks and cloud-init drives.
+   * A change: new nodes.
+   */
+  storage: text,
+  /**
+   * Network bridge.
+   * @default "vmbr0"
+   * A change: new nodes.
+   */
+  bridge: text.default("vmbr0"),
+  /**
+   * Gateway of the node network, IPv4.
+   * @default none: DHCP brings it, or nodes have none
+   * A change: new nodes.
+   */
+  gateway: address.exactOptional(),
+  /**
+   * Prefix length of the node network.
+   * @default 24
+   * A change: new nodes.
+   */
+  prefixLength: z.int().min(8).max(30).default(24),
+  /**
+   * Name servers of the nodes, IPv4.
+   * @default []: DHCP brings them
+   * A change: new nodes.
+   */
+  dnsServers: z.array(address).default([]),
+});
+
+const seconds = (value: number) => count(1).max(86_400).default(value);
+
+/** Longest waits, in seconds. A change: in place. */
+const timeouts = z.strictObject({
+  /** Power on until the guest agent answers. @default 300 */
+  agentSeconds: seconds(defaultTimeouts.agent),
+  /** Join data written until the Node is Ready and passes its gates. @default 600 */
+  joinSeconds: seconds(defaultTimeouts.join),
+  /** All pods of a node evicted; after it the old node serves on and the generation is judged. @default 900 */
+  drainSeconds: seconds(defaultTimeouts.drain),
+  /** All volumes of a drained node detached. @default 300 */
+  volumesSeconds: seconds(defaultTimeouts.volumes),
+  /** Orderly shutdown; after it the power is cut. @default 120 */
+  shutdownSeconds: seconds(defaultTimeouts.shutdown),
+  /** Another step of the same slot, or a free ticket of the pool. @default 1800 */
+  leaseSeconds: seconds(defaultTimeouts.lease),
+  /** Every planned node of a pool proved, beside the soak. @default 300 */
+  gateSeconds: seconds(defaultTimeouts.gate),
+});
+
+export const schema = z.strictObject({
+  /**
+   * Name of the cluster, part of every node's name. Lower-case letters, digits and dashes.
+   * A change: another cluster. The old one is not touched and not managed any more.
+   */
+  cluster: text,
+  /** Where the cluster lives. */
+  site,
+  /** The servers: etcd and the Kubernetes API. */
+  controlPlane,
+  /**
+   * Pools of agents.
+   * @default []
+   */
+  pools: z.array(pool).default([]),
+  /** Longest waits of the steps. */
+  timeouts: timeouts.prefault({}),
+  /**
+   * Whether `pulumi destroy` may take the cluster away. It counts as of the last `pulumi up`.
+   * @default false
+   * A change: in place.
+   */
+  allowDestroy: z.boolean().default(false),
+});
+
+/** The configuration of a stack, complete. */
+export type Config = z.output<typeof schema>;
+export type PoolConfig = Config["pools"][number];
+export type StrategyConfig = PoolConfig["strategy"];

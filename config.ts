@@ -1,0 +1,133 @@
+import { crossProblems, nodesOf } from "./config-checks.ts";
+import { schema, type Config, type PoolConfig } from "./config-schema.ts";
+import { schemaProblems } from "./config-words.ts";
+import { UserErrors, type Problem } from "./common/errors.ts";
+import type { Site } from "./rollout/step-environment.ts";
+import type { NodeSpec, PoolSpec, Range, Strategy } from "./rollout/types.ts";
+import { parseVersion } from "./rollout/versions.ts";
+
+export type { Config, PoolConfig } from "./config-schema.ts";
+
+/** Name of the pool of servers; agent pools have names of their own. */
+export const SERVER_POOL = "servers";
+
+/** RKE2 version by template, as the site has them. */
+export type ImageCatalogue = ReadonlyMap<string, string>;
+
+/**
+ * Reads a stack's configuration and fills in what it leaves out.
+ * @param raw every key under `evergreen:`, without that prefix
+ * @throws UserErrors with everything that is wrong, each with its path
+ */
+export function readConfig(raw: unknown): Config {
+  const read = schema.safeParse(raw);
+  const problems = read.success ? crossProblems(read.data, SERVER_POOL) : schemaProblems(read.error, raw);
+  if (!read.success || problems.length > 0) throw new UserErrors(problems);
+  return read.data;
+}
+
+/** What steps are told of the place that they work in. */
+export function stepSite({ site, timeouts }: Config): Site {
+  return {
+    registrationAddress: site.registrationAddress,
+    proxmoxPool: site.proxmoxPool,
+    serverPool: SERVER_POOL,
+    timeouts: {
+      agent: timeouts.agentSeconds,
+      join: timeouts.joinSeconds,
+      drain: timeouts.drainSeconds,
+      volumes: timeouts.volumesSeconds,
+      shutdown: timeouts.shutdownSeconds,
+      lease: timeouts.leaseSeconds,
+      gate: timeouts.gateSeconds,
+    },
+  };
+}
+
+/**
+ * The pools that the configuration asks for, the servers first.
+ * @throws UserErrors when an image is not to be had
+ */
+export function poolSpecs(config: Config, images: ImageCatalogue): PoolSpec[] {
+  const wanted = [
+    { image: config.controlPlane.image, where: "evergreen:controlPlane.image" },
+    ...config.pools.map(({ image, name }, i) => ({ image, where: `evergreen:pools[${i}].image (${name})` })),
+  ];
+  const problems = wanted.flatMap(({ image, where }) => imageProblems(image, where, images));
+  if (problems.length > 0) throw new UserErrors(problems);
+  const rke2 = (image: string) => images.get(image) ?? "";
+  return [serverSpec(config, rke2), ...config.pools.map((pool) => agentSpec(config.cluster, pool, rke2))];
+}
+
+function imageProblems(image: string, where: string, images: ImageCatalogue): Problem[] {
+  const rke2 = images.get(image);
+  if (rke2 === undefined) {
+    const known = [...images.keys()].toSorted().join(", ");
+    return [
+      {
+        what: `there is no template ${image}`,
+        where,
+        todo: `use one that the token can see (${known || "none"}), or give the template the tags eg-image and rke2-<version>`,
+      },
+    ];
+  }
+  if (parseVersion(rke2) !== undefined) return [];
+  return [
+    {
+      what: `the template ${image} is tagged with "${rke2}", which is not an RKE2 version`,
+      where,
+      todo: "tag it with rke2- and the version that is in it, such as rke2-v1.34.4+rke2r1",
+    },
+  ];
+}
+
+type Versions = (image: string) => string;
+
+function serverSpec({ cluster, controlPlane, site }: Config, rke2: Versions): PoolSpec {
+  const sans = site.tlsSans.length > 0 ? { "tls-san": site.tlsSans } : {};
+  return {
+    cluster,
+    name: SERVER_POOL,
+    role: "server",
+    slots: controlPlane.servers,
+    node: nodeSpec({ ...controlPlane, config: { ...controlPlane.config, ...sans } }, rke2),
+    strategy: { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 0, onFailure: "hold" },
+    range: rangeOf(controlPlane),
+  };
+}
+
+function agentSpec(cluster: string, pool: PoolConfig, rke2: Versions): PoolSpec {
+  const { labels, taints, rollout } = pool;
+  return {
+    cluster,
+    name: pool.name,
+    role: "agent",
+    slots: pool.slots,
+    node: { ...nodeSpec(pool, rke2), labels, taints, rollout },
+    strategy: strategyOf(pool),
+    range: rangeOf(pool),
+  };
+}
+
+type NodeConfig = Pick<PoolConfig, "image" | "cores" | "memoryMiB" | "diskGiB" | "config">;
+
+function nodeSpec({ image, cores, memoryMiB, diskGiB, config }: NodeConfig, rke2: Versions): NodeSpec {
+  return { image, rke2: rke2(image), cores, memoryMiB, diskGiB, config };
+}
+
+function strategyOf({ slots, strategy }: PoolConfig): Strategy {
+  const { kind, surge = 1, maxUnavailable, canary, soakSeconds, onFailure } = strategy;
+  return {
+    kind,
+    // Blue-green runs both colours at once.
+    surge: kind === "blueGreen" ? slots : Math.min(slots, nodesOf(surge, slots, Math.ceil)),
+    maxUnavailable: nodesOf(maxUnavailable, slots, Math.floor),
+    ...(canary === undefined ? {} : { canary: { nodes: nodesOf(canary, slots, Math.ceil) } }),
+    soakSeconds,
+    onFailure,
+  };
+}
+
+function rangeOf({ vmIds, firstAddress }: Pick<PoolConfig, "vmIds" | "firstAddress">): Range {
+  return { ...vmIds, ...(firstAddress === undefined ? {} : { firstAddress }) };
+}

@@ -1,0 +1,406 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import fc from "fast-check";
+import { parse } from "yaml";
+import { UserErrors } from "../common/errors.ts";
+import { poolSpecs, readConfig, stepSite, type Config } from "../config.ts";
+import { nodesOf } from "../config-checks.ts";
+import { generationOf } from "../rollout/generation.ts";
+import { defaultTimeouts } from "../rollout/step-environment.ts";
+
+const IMAGES = new Map([
+  ["ubuntu-24.04-rke2-v1.0.0", "v1.34.4+rke2r1"],
+  ["ubuntu-24.04-rke2-v1.1.0", "v1.34.4+rke2r1"],
+]);
+
+describe("configuration", () => {
+  it("fills in what is left out", () => {
+    const config = readConfig(minimal());
+    assert.deepEqual([config.controlPlane.servers, config.allowDestroy, config.site.bridge], [3, false, "vmbr0"]);
+    const [pool] = config.pools;
+    assert.deepEqual(pool?.strategy, { kind: "rolling", maxUnavailable: 1, soakSeconds: 0, onFailure: "hold" });
+    assert.deepEqual(stepSite(config), {
+      registrationAddress: "10.0.0.5",
+      proxmoxPool: "evergreen-nodes",
+      serverPool: "servers",
+      timeouts: defaultTimeouts,
+    });
+  });
+
+  it("does not let a default show in a generation", () => {
+    const [, left] = poolSpecs(readConfig(minimal()), IMAGES);
+    const spelled = { labels: {}, taints: [], rollout: 0, config: {}, cores: 4, memoryMiB: 8192, diskGiB: 40 };
+    const [, said] = poolSpecs(readConfig(minimal(spelled)), IMAGES);
+    assert.ok(left && said);
+    assert.equal(generationOf(left.node).id, generationOf(said.node).id);
+  });
+
+  it("puts everything that makes a node into its generation", () => {
+    const ids = [
+      {},
+      { image: "ubuntu-24.04-rke2-v1.1.0" },
+      { cores: 5 },
+      { memoryMiB: 8193 },
+      { diskGiB: 41 },
+      { labels: { a: "b" } },
+      { taints: ["a=b:NoSchedule"] },
+      { rollout: 1 },
+      { config: { "kubelet-arg": ["max-pods=60"] } },
+    ].map((change) => generationOf(agents(readConfig(minimal(change))).node).id);
+    assert.equal(new Set(ids).size, ids.length);
+  });
+
+  it("leaves everything else out of it", () => {
+    const id = (change: object, top: object = {}) => generationOf(agents(readConfig(minimal(change, top))).node).id;
+    const site = { ...minimal().site, dnsServers: ["10.0.0.9"], gateway: "10.0.0.1" };
+    const changes = [
+      id({ slots: 3 }),
+      id({ strategy: { soakSeconds: 60 } }),
+      id({ vmIds: { first: 300, last: 399 }, firstAddress: "10.0.0.100" }),
+      id({}, { site }),
+      id({}, { timeouts: { joinSeconds: 5 } }),
+    ];
+    assert.deepEqual(
+      changes,
+      changes.map(() => id({})),
+    );
+  });
+
+  it("makes pools of it, the servers first", () => {
+    const strategy = {
+      kind: "blueGreen",
+      maxUnavailable: "30%",
+      canary: "10%",
+      soakSeconds: 600,
+      onFailure: "rollback",
+    };
+    const config = readConfig(minimal({ slots: 20, vmIds: { first: 200, last: 299 }, strategy }));
+    const [servers, workers] = poolSpecs(config, IMAGES);
+    assert.deepEqual([servers?.name, servers?.role, servers?.slots], ["servers", "server", 3]);
+    assert.deepEqual(workers?.strategy, {
+      kind: "blueGreen",
+      surge: 20,
+      maxUnavailable: 6,
+      canary: { nodes: 2 },
+      soakSeconds: 600,
+      onFailure: "rollback",
+    });
+    assert.deepEqual(workers.range, { first: 200, last: 299 });
+    assert.equal(workers.node.rke2, "v1.34.4+rke2r1");
+  });
+
+  it("gives further names of the servers to the servers alone", () => {
+    const [servers, workers] = poolSpecs(
+      readConfig(minimal({}, { site: { ...minimal().site, tlsSans: ["a.example"] } })),
+      IMAGES,
+    );
+    assert.deepEqual([servers?.node.config, workers?.node.config], [{ "tls-san": ["a.example"] }, {}]);
+  });
+
+  it("rounds for safety: surge and canary up, maxUnavailable down, and never to nothing", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 100 }), fc.integer({ min: 1, max: 500 }), (percent, slots) => {
+        const exact = (percent * slots) / 100;
+        const down = nodesOf(`${percent}%`, slots, Math.floor);
+        const up = nodesOf(`${percent}%`, slots, Math.ceil);
+        assert.ok(down >= 1 && up >= down && up - exact < 1);
+        assert.ok(down <= exact || down === 1);
+      }),
+    );
+  });
+
+  it("names an image that is not there, with those that are", () => {
+    const lost = refusal(() => poolSpecs(readConfig(minimal({ image: "other-v1.0.0" })), IMAGES));
+    assert.match(
+      lost,
+      /there is no template other-v1\.0\.0\n {2}where: evergreen:pools\[0\]\.image \(workers\)\n.*rke2-v1\.0\.0, ubuntu/,
+    );
+    const wrong = refusal(() =>
+      poolSpecs(readConfig(minimal()), new Map([...IMAGES, ["ubuntu-24.04-rke2-v1.0.0", "1.34"]])),
+    );
+    assert.match(wrong, /tagged with "1\.34", which is not an RKE2 version/);
+  });
+});
+
+describe("a wrong configuration", () => {
+  /** What is wrong, the pool's or the stack's change, where it is found and what is said about it. */
+  const cases: [string, object, object, string, RegExp][] = [
+    ["unknown key of the stack", {}, { pool: [] }, "evergreen:pool", /"pool" is unknown[^]*did you mean "pools"/],
+    ["unknown key of a pool", { imgae: "x" }, {}, "evergreen:pools[0].imgae", /did you mean "image"/],
+    [
+      "unknown key of a strategy",
+      { strategy: { surgge: 1 } },
+      {},
+      "evergreen:pools[0].strategy.surgge",
+      /did you mean "surge"/,
+    ],
+    [
+      "unknown key like no other",
+      { strategy: { colour: 1 } },
+      {},
+      "evergreen:pools[0].strategy.colour",
+      /use one of: kind, surge,/,
+    ],
+    [
+      "missing value",
+      { image: undefined },
+      {},
+      "evergreen:pools[0].image",
+      /is missing[^]*set it: it must be a string/,
+    ],
+    ["wrong type", { slots: "six" }, {}, "evergreen:pools[0].slots", /"six" is not possible[^]*a number/],
+    ["no slots", { slots: 0 }, {}, "evergreen:pools[0].slots", /at least 1/],
+    ["fraction", { slots: 1.5 }, {}, "evergreen:pools[0].slots", /a whole number/],
+    ["image without a version", { image: "ubuntu" }, {}, "evergreen:pools[0].image", /with its version/],
+    ["no address", { firstAddress: "10.0.0.256" }, {}, "evergreen:pools[0].firstAddress", /IPv4/],
+    ["strategy kind", { strategy: { kind: "big-bang" } }, {}, "evergreen:pools[0].strategy.kind", /rolling, blueGreen/],
+    ["negative soak", { strategy: { soakSeconds: -1 } }, {}, "evergreen:pools[0].strategy.soakSeconds", /at least 0/],
+    ["share", { strategy: { canary: "some" } }, {}, "evergreen:pools[0].strategy.canary", /"10%"/],
+    ["label", { labels: { "a b": "c" } }, {}, "evergreen:pools[0].labels.a b", /label name/],
+    ["taint", { taints: ["a=b"] }, {}, "evergreen:pools[0].taints[0]", /key=value:NoSchedule/],
+    ["switch that is no switch", {}, { allowDestroy: "yes" }, "evergreen:allowDestroy", /a boolean/],
+    ["deadline of nothing", {}, { timeouts: { joinSeconds: 0 } }, "evergreen:timeouts.joinSeconds", /at least 1/],
+    ["cluster name", {}, { cluster: "Demo_1" }, "evergreen:cluster", /host name/],
+    ["name too long", { name: "p".repeat(50) }, {}, "evergreen:pools[0].name", /66 characters, and 63/],
+    ["pool named as the servers", { name: "servers" }, {}, "evergreen:pools[0].name", /belongs to the servers/],
+    [
+      "even servers",
+      {},
+      { controlPlane: control({ servers: 2 }) },
+      "evergreen:controlPlane.servers",
+      /use 1, 3, 5 or 7/,
+    ],
+    ["backward range", { vmIds: { first: 299, last: 200 } }, {}, "evergreen:pools[0].vmIds", /ends before it begins/],
+    [
+      "too few ids",
+      { slots: 2, vmIds: { first: 200, last: 202 } },
+      {},
+      "evergreen:pools[0].vmIds",
+      /3 VMIDs are too few for 2 slots[^]*at least 4/,
+    ],
+    [
+      "overlapping ids",
+      { vmIds: { first: 150, last: 250 } },
+      {},
+      "evergreen:pools[0].vmIds",
+      /150-250 overlap with 100-199 of servers/,
+    ],
+    ["ids that touch", { vmIds: { first: 199, last: 250 } }, {}, "evergreen:pools[0].vmIds", /overlap/],
+    ["no surge", { strategy: { surge: 0 } }, {}, "evergreen:pools[0].strategy.surge", /a new node comes before/],
+    [
+      "surge of blue-green",
+      { strategy: { kind: "blueGreen", surge: 1 } },
+      {},
+      "evergreen:pools[0].strategy.surge",
+      /all new nodes before/,
+    ],
+    [
+      "nobody out",
+      { strategy: { maxUnavailable: 0 } },
+      {},
+      "evergreen:pools[0].strategy.maxUnavailable",
+      /0 is not possible/,
+    ],
+    [
+      "nobody out, in percent",
+      { strategy: { maxUnavailable: "0%" } },
+      {},
+      "evergreen:pools[0].strategy.maxUnavailable",
+      /0 is not possible/,
+    ],
+    [
+      "everybody out",
+      { strategy: { maxUnavailable: 4 } },
+      {},
+      "evergreen:pools[0].strategy.maxUnavailable",
+      /all 4 slots[^]*at most 3/,
+    ],
+    [
+      "everybody a canary",
+      { strategy: { canary: "76%", soakSeconds: 9 } },
+      {},
+      "evergreen:pools[0].strategy.canary",
+      /all 4 slots/,
+    ],
+    [
+      "canary of nobody",
+      { strategy: { canary: 0, soakSeconds: 9 } },
+      {},
+      "evergreen:pools[0].strategy.canary",
+      /of nobody/,
+    ],
+    ["canary without soak", { strategy: { canary: 1 } }, {}, "evergreen:pools[0].strategy.soakSeconds", /not watched/],
+    [
+      "our label",
+      { labels: { "evergreen.dev/slot": "1" } },
+      {},
+      'evergreen:pools[0].labels["evergreen.dev/slot"]',
+      /Evergreen's own/,
+    ],
+    [
+      "role label",
+      { labels: { "node-role.kubernetes.io/x": "" } },
+      {},
+      'evergreen:pools[0].labels["node-role.kubernetes.io/x"]',
+      /may not give itself/,
+    ],
+    ["our RKE2 key", { config: { token: "x" } }, {}, "evergreen:pools[0].config.token", /written by Evergreen itself/],
+    [
+      "secret",
+      { config: { "etcd-s3-secret-key": "x" } },
+      {},
+      "evergreen:pools[0].config.etcd-s3-secret-key",
+      /is a secret/,
+    ],
+    [
+      "names of servers",
+      {},
+      { controlPlane: control({ config: { "tls-san": "x" } }) },
+      "evergreen:controlPlane.config.tls-san",
+      /site\.tlsSans/,
+    ],
+    [
+      "node at the registration address",
+      { firstAddress: "10.0.0.2" },
+      {},
+      "evergreen:pools[0].firstAddress",
+      /10\.0\.0\.5 is evergreen:site\.registrationAddress/,
+    ],
+    [
+      "addresses beyond the network",
+      { firstAddress: "10.0.0.200" },
+      {},
+      "evergreen:pools[0].firstAddress",
+      /10\.0\.0\.200 to 10\.0\.1\.43 do not fit the network 10\.0\.0\.0\/24/,
+    ],
+    [
+      "gateway elsewhere",
+      { firstAddress: "10.0.0.100" },
+      { site: { ...minimal().site, gateway: "10.0.1.1" } },
+      "evergreen:pools[0].firstAddress",
+      /gateway 10\.0\.1\.1 is not in the network/,
+    ],
+  ];
+  for (const [name, change, top, where, said] of cases) {
+    it(name, () => {
+      const problems = refused(() => readConfig(minimal(change, top)));
+      assert.deepEqual(
+        problems.map((problem) => problem.where),
+        [where],
+      );
+      const [problem] = problems;
+      assert.match(`${problem?.what ?? ""}\n${problem?.todo ?? ""}`, said);
+      assert.doesNotMatch(problem?.what ?? "", /\.$/);
+    });
+  }
+
+  it("overlapping addresses", () => {
+    const controlPlane = control({ firstAddress: "10.0.0.10", vmIds: { first: 100, last: 119 } });
+    const [problem, ...others] = refused(() => readConfig(minimal({ firstAddress: "10.0.0.29" }, { controlPlane })));
+    assert.deepEqual(others, []);
+    assert.match(problem?.what ?? "", /from 10\.0\.0\.29 overlap with those of servers from 10\.0\.0\.10/);
+  });
+
+  it("two pools of one name", () => {
+    const [first] = minimal().pools;
+    const pools = [first, { ...first, vmIds: { first: 300, last: 399 } }];
+    const problems = refused(() => readConfig({ ...minimal(), pools }));
+    assert.deepEqual(
+      problems.map((problem) => [problem.where, problem.what]),
+      [["evergreen:pools[1].name", "the name workers belongs to evergreen:pools[0]"]],
+    );
+  });
+
+  it("says everything at once", () => {
+    const problems = refused(() =>
+      readConfig(minimal({ slots: 0, strategy: { soakSeconds: -1 }, colour: 1 }, { cluster: 5 })),
+    );
+    assert.deepEqual(problems.map((problem) => problem.where).toSorted(), [
+      "evergreen:cluster",
+      "evergreen:pools[0].colour",
+      "evergreen:pools[0].slots",
+      "evergreen:pools[0].strategy.soakSeconds",
+    ]);
+  });
+
+  it("is nothing at all", () => {
+    assert.deepEqual(
+      refused(() => readConfig({})).map((problem) => problem.where),
+      ["evergreen:cluster", "evergreen:site", "evergreen:controlPlane"],
+    );
+  });
+
+  it("allows a single slot to be out, for there is no other way", () => {
+    assert.equal(agents(readConfig(minimal({ slots: 1, strategy: { maxUnavailable: 1 } }))).strategy.maxUnavailable, 1);
+  });
+});
+
+describe("stack files", () => {
+  for (const stack of ["dev", "prod"]) {
+    it(`${stack} is right`, async () => {
+      const config = readConfig(await own(stack));
+      const specs = poolSpecs(config, IMAGES);
+      assert.equal(specs.length, config.pools.length + 1);
+      assert.equal(config.allowDestroy, stack === "dev");
+    });
+  }
+
+  it("dev is the lab: agents can go up to the image of the servers", async () => {
+    const config = readConfig(await own("dev"));
+    assert.deepEqual([config.cluster, config.pools.map((pool) => pool.name)], ["demo", ["workers"]]);
+    assert.equal(config.controlPlane.image, "ubuntu-24.04-rke2-v1.1.0");
+    assert.equal(config.pools[0]?.image, "ubuntu-24.04-rke2-v1.0.0");
+    assert.equal(agents(config).range.firstAddress, "127.40.0.101");
+  });
+
+  it("prod shows every part of a strategy", async () => {
+    const config = readConfig(await own("prod"));
+    assert.deepEqual(
+      config.pools.map((pool) => pool.strategy.kind),
+      ["blueGreen", "rolling"],
+    );
+    assert.deepEqual(agents(config).strategy.canary, { nodes: 2 });
+  });
+});
+
+function control(changes: object = {}) {
+  return { image: "ubuntu-24.04-rke2-v1.1.0", vmIds: { first: 100, last: 199 }, ...changes };
+}
+
+function minimal(pool: object = {}, top: object = {}) {
+  return {
+    cluster: "demo",
+    site: { registrationAddress: "10.0.0.5", hosts: ["pve1"], storage: "local" },
+    controlPlane: control(),
+    pools: [
+      { name: "workers", image: "ubuntu-24.04-rke2-v1.0.0", slots: 4, vmIds: { first: 200, last: 299 }, ...pool },
+    ],
+    ...top,
+  };
+}
+
+function agents(config: Config) {
+  const spec = poolSpecs(config, IMAGES).find((one) => one.role === "agent");
+  assert.ok(spec);
+  return spec;
+}
+
+function refused(attempt: () => unknown): UserErrors["problems"] {
+  try {
+    attempt();
+  } catch (error) {
+    assert.ok(error instanceof UserErrors, String(error));
+    return error.problems;
+  }
+  return assert.fail("it was not refused");
+}
+
+function refusal(attempt: () => unknown): string {
+  return new UserErrors(refused(attempt)).message;
+}
+
+async function own(stack: string): Promise<Record<string, unknown>> {
+  const text = await readFile(new URL(`../Pulumi.${stack}.yaml`, import.meta.url), "utf8");
+  const { config } = parse(text) as { config: Record<string, unknown> };
+  return Object.fromEntries(Object.entries(config).map(([key, value]) => [key.replace(/^evergreen:/, ""), value]));
+}
