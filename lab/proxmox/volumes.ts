@@ -82,10 +82,10 @@ async function locked<T>(
     "exclusive",
     dc.timing.lockWait,
     async () => {
-      const result = work();
+      // The work comes last: a task that is cancelled meanwhile has made nothing yet.
       if (task) await task.pass(hold);
       else await new Promise((resolve) => setTimeout(resolve, hold));
-      return result;
+      return work();
     },
     task,
   );

@@ -78,7 +78,7 @@ describe("configuration of a running VM", () => {
   type Row = { key: string; value?: unknown; pending?: unknown; delete?: number };
 
   beforeEach(async () => {
-    bench = await Bench.start(28_190);
+    bench = await Bench.start(28_190, { timing: { restartDelay: 600 } });
     await seedSite(bench.dc);
     seedVm(bench.dc, { vmid: 1100, name: "n", pool: site.nodes, image: labImage("1.0.0", "v1") });
     await bench.task("POST", `${vm}/status/start`);
@@ -121,6 +121,16 @@ describe("configuration of a running VM", () => {
     await bench.data("PUT", `${vm}/config`, { description: "one", digest });
     const late = await bench.call("PUT", `${vm}/config`, { description: "two", digest });
     assert.equal(late.reason, "checksum mismatch (file change by other user?)");
+  });
+
+  it("loses a deleted drive from the boot order for good", async () => {
+    const boot = async () => (await bench.data<Record<string, unknown>>("GET", `${vm}/config`)).boot;
+    await bench.task("POST", `${vm}/status/stop`);
+    await bench.data("PUT", `${vm}/config`, { boot: "order=scsi0;ide2;net0" });
+    await bench.data("PUT", `${vm}/config`, { delete: "ide2" });
+    assert.equal(await boot(), "order=scsi0;net0");
+    await bench.data("PUT", `${vm}/config`, { ide2: "local:cloudinit" });
+    assert.equal(await boot(), "order=scsi0;net0");
   });
 
   it("comes back by itself after a reboot, with what waited", async () => {

@@ -66,6 +66,9 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       const early = await bench.call("POST", `${vm}/agent/ping`, {}, token);
       assert.equal(early.reason, "VM 1100 is not running");
       assert.equal(await bench.task("POST", `${vm}/status/start`, { timeout: 1800 }, token), "OK");
+      const status = await bench.data<Record<string, unknown>>("GET", `${vm}/status/current`, {}, token);
+      assert.equal(status.status, "running");
+      assert.equal("memhost" in status, version === "9.2");
       assert.equal((await bench.call("POST", `${vm}/agent/ping`, {}, token)).status, 200);
       await bench.data("POST", `${vm}/agent/file-write`, { file: "/etc/x", content: "a: 1\n" }, token);
       const read = await bench.data("GET", `${vm}/agent/file-read`, { file: "/etc/x" }, token);

@@ -53,7 +53,7 @@ async function cloneInParallel(bench: Bench): Promise<void> {
   assert.deepEqual(new Set(await six(300, 0)), new Set(["OK"]));
   assert.deepEqual(new Set(await six(320, 1)), new Set(["OK"]));
   // All three were answered before the first began.
-  bench.dc.timing.fork = 500;
+  bench.dc.timing.fork = 1000;
   const race = await Promise.all([clone(350, 1), clone(350, 1), clone(350, 1)]);
   bench.dc.timing.fork = 1;
   const lost = "can't lock file '/var/lock/qemu-server/lock-350.conf' - got timeout";
