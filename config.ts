@@ -14,6 +14,26 @@ export const SERVER_POOL = "servers";
 /** RKE2 version by template, as the site has them. */
 export type ImageCatalogue = ReadonlyMap<string, string>;
 
+const NAMESPACE = "evergreen:";
+
+/**
+ * Our own keys of a stack's configuration, without the namespace. The engine hands every value over as text, and writes
+ * some as text into the file: what is JSON in it is the value.
+ */
+export function ownSettings(all: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const own = Object.entries(all).filter(([key]) => key.startsWith(NAMESPACE));
+  return Object.fromEntries(own.map(([key, value]) => [key.slice(NAMESPACE.length), valueOf(value)]));
+}
+
+function valueOf(value: unknown): unknown {
+  if (typeof value !== "string") return value;
+  try {
+    return JSON.parse(value);
+  } catch {
+    return value;
+  }
+}
+
 /**
  * Reads a stack's configuration and fills in what it leaves out.
  * @param raw every key under `evergreen:`, without that prefix

@@ -1,6 +1,7 @@
 import { UserError, UserErrors, type Problem } from "./common/errors.ts";
 import type { Config } from "./config.ts";
 import type { Proxmox } from "./proxmox/client.ts";
+import { Row } from "./proxmox/parse.ts";
 import { permissionProblems } from "./proxmox/permissions.ts";
 import { standIns } from "./tools/standins.ts";
 
@@ -10,13 +11,13 @@ import { standIns } from "./tools/standins.ts";
  */
 export function checkEnvironment(environment: NodeJS.ProcessEnv): void {
   const problems: Problem[] = [];
-  if (isSet(environment["PULUMI_CONTINUE_ON_ERROR"]))
+  if (isSet(environment.PULUMI_CONTINUE_ON_ERROR))
     problems.push({
       what: "PULUMI_CONTINUE_ON_ERROR is set: the engine would delete old nodes although new ones failed",
       where: "the environment",
       todo: "unset PULUMI_CONTINUE_ON_ERROR, and do not use --continue-on-error",
     });
-  const endpoint = environment["PROXMOX_VE_ENDPOINT"] ?? "";
+  const endpoint = environment.PROXMOX_VE_ENDPOINT ?? "";
   const stand = isLoopback(endpoint) ? [] : standIns();
   if (stand.length > 0 && endpoint !== "")
     problems.push({
@@ -43,12 +44,19 @@ export async function checkRights(pve: Proxmox, { site }: Config): Promise<void>
 }
 
 /** @throws UserError when the storage cannot take the disks of the VMs that this run makes, at their full size */
-export function checkStorage(storage: { name: string; availableGiB: number }, disksGiB: readonly number[]): void {
+export async function checkStorage(pve: Proxmox, site: Config["site"], disksGiB: readonly number[]): Promise<void> {
+  if (disksGiB.length === 0) return;
+  const free = Math.min(...(await Promise.all(site.hosts.map((host) => availableGiB(pve, host, site.storage)))));
   const needed = disksGiB.reduce((sum, size) => sum + size, 0);
-  if (needed <= storage.availableGiB) return;
+  if (needed <= free) return;
   throw new UserError({
-    what: `${disksGiB.length} new disks may grow to ${needed} GiB and ${Math.floor(storage.availableGiB)} GiB are free: old and new nodes exist side by side`,
-    where: `storage ${storage.name}`,
+    what: `${disksGiB.length} new disks may grow to ${needed} GiB and ${Math.floor(free)} GiB are free: old and new nodes exist side by side`,
+    where: `storage ${site.storage} on ${site.hosts.join(", ")}`,
     todo: "free space there, lower the surge of the pool, or use the rolling strategy",
   });
+}
+
+async function availableGiB(pve: Proxmox, host: string, storage: string): Promise<number> {
+  const path = `/nodes/${host}/storage/${storage}/status`;
+  return new Row(await pve.get(path), path).number("avail") / 1024 ** 3;
 }

@@ -99,7 +99,7 @@ function checkName(name: string): void {
   });
 }
 
-function checkPrefix(prefix: string): void {
+export function checkPrefix(prefix: string): void {
   const second = Number(/^127\.(\d{1,3})$/.exec(prefix)?.[1]);
   // Pods live a hundred further up.
   if (second >= 1 && second <= 155) return;

@@ -34,9 +34,9 @@ export function rollbackCommand(program: Command): void {
 
 /** @returns the exit code of the `pulumi` that carried it out */
 export async function rollback(options: Options): Promise<number> {
-  const tools = await toolchain({ quiet: true });
-  const environment = tools.environment({ stack: options.stack });
-  const commit = options.to ?? (await previous(options.stack, environment));
+  const tools = await toolchain({ quiet: true, parts: ["engine"] });
+  const environment = tools.environment({}, options.stack);
+  const commit = options.to ?? (await previous(options.stack, tools.pulumi, environment));
   const { stdout: title } = await git("log", "-1", "--format=%h %s (%cr)", commit);
   process.stderr.write(`going back to ${title}`);
   const tree = await mkdtemp(join(tmpdir(), "evergreen-rollback-"));
@@ -45,15 +45,15 @@ export async function rollback(options: Options): Promise<number> {
     await git("worktree", "add", "--detach", tree, commit);
     const project = join(tree, relative(top.trim(), process.cwd()));
     await symlink(join(process.cwd(), "node_modules"), join(project, "node_modules"));
-    return await pulumi(project, options, environment);
+    return await carryOut(project, options, tools.pulumi, environment);
   } finally {
     await git("worktree", "remove", "--force", tree).catch(() => rm(tree, { recursive: true, force: true }));
   }
 }
 
-async function previous(stack: string, environment: NodeJS.ProcessEnv): Promise<string> {
+async function previous(stack: string, pulumi: string, environment: NodeJS.ProcessEnv): Promise<string> {
   const args = ["stack", "history", "--json", "--page-size", "200", "--page", "1", "--stack", stack];
-  const { stdout } = await run("pulumi", args, { env: environment, maxBuffer: 1 << 28 });
+  const { stdout } = await run(pulumi, args, { env: environment, maxBuffer: 1 << 28 });
   const { commit, endTime } = lastGood(JSON.parse(stdout) as Update[], stack);
   process.stderr.write(`last good update of ${stack}: ${endTime}\n`);
   return commit;
@@ -72,9 +72,14 @@ async function git(...args: string[]): Promise<{ stdout: string }> {
   });
 }
 
-async function pulumi(project: string, options: Options, environment: NodeJS.ProcessEnv): Promise<number> {
+async function carryOut(
+  project: string,
+  options: Options,
+  pulumi: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<number> {
   const args = options.preview ? ["preview"] : ["up", ...(options.yes ? ["--yes", "--skip-preview"] : [])];
-  const child = spawn("pulumi", [...args, "--stack", options.stack, "--message", "evergreen rollback"], {
+  const child = spawn(pulumi, [...args, "--stack", options.stack, "--message", "evergreen rollback"], {
     cwd: project,
     env: environment,
     stdio: "inherit",

@@ -1,17 +1,12 @@
-/** Columns as wide as their widest cell; a column of numbers is aligned to the right. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const all = [head, ...rows];
-  const widths = head.map((_, column) => Math.max(...all.map((row) => (row[column] ?? "").length)));
-  const numeric = head.map(
-    (_, column) => rows.length > 0 && rows.every((row) => /^[\d.,%-]*( s)?$/.test(row[column] ?? "")),
+/** Rows under a header, columns as wide as their widest cell. */
+export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = header.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => (row[column] ?? "").length)),
   );
-  const line = (row: readonly string[]) =>
-    widths
-      .map((width, column) => {
-        const cell = row[column] ?? "";
-        return numeric[column] ? cell.padStart(width) : cell.padEnd(width);
-      })
+  const line = (cells: readonly string[]): string =>
+    cells
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
       .join("  ")
       .trimEnd();
-  return [line(head), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n");
+  return [header, ...rows].map(line).join("\n");
 }

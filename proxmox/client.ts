@@ -1,4 +1,6 @@
+import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
+import { rootCertificates } from "node:tls";
 import { Agent, request } from "undici";
 import { UserErrors, type Problem } from "../common/errors.ts";
 import { hide, say } from "../common/log.ts";
@@ -78,7 +80,11 @@ export class Proxmox {
 
   /** The client for the credentials of the environment. */
   static fromEnvironment(environment: Record<string, string | undefined> = process.env): Proxmox {
-    return new Proxmox(credentialsFrom(environment));
+    const credentials = credentialsFrom(environment);
+    // Node reads this variable at its own start only: for an environment of another process we do it.
+    const file = environment === process.env ? undefined : environment.NODE_EXTRA_CA_CERTS;
+    if (file === undefined) return new Proxmox(credentials);
+    return new Proxmox({ ...credentials, ca: [...rootCertificates, readFileSync(file, "utf8")].join("\n") });
   }
 
   get(path: string, query: Parameters = {}): Promise<unknown> {

@@ -109,6 +109,11 @@ describe("configuration", () => {
     );
   });
 
+  it("takes a switch as the engine writes it", () => {
+    const allowed = (allowDestroy: unknown) => readConfig(minimal({}, { allowDestroy })).allowDestroy;
+    assert.deepEqual([true, "true", false, "false"].map(allowed), [true, true, false, false]);
+  });
+
   it("names an image that is not there, with those that are", () => {
     const lost = refusal(() => poolSpecs(readConfig(minimal({ image: "other-v1.0.0" })), IMAGES));
     assert.match(

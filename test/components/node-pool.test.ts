@@ -26,6 +26,7 @@ function planOf(slots: number, moving: number[], strategy: Strategy, role: PoolP
       replaces: moving.includes(slot) ? [nodeName("demo", "workers", slot, "00000000")] : [],
     })),
     leaving: [],
+    unwell: [],
     verdict: { generation: generation.id, state: "proved" },
     words: [],
     digest: "d",
@@ -116,10 +117,6 @@ describe("a node pool", () => {
     const node = graph.named(vm(0));
     for (const key of ["started", "onBoot", "vmId", "nodeName", "clone", "disks"])
       assert.ok(node.ignoreChanges.includes(key), key);
-    assert.equal(
-      (node.inputs["clone"] as { retries: number }).retries,
-      1,
-      "on a second try the provider owns a stranger",
-    );
+    assert.equal((node.inputs.clone as { retries: number }).retries, 1, "on a second try the provider owns a stranger");
   });
 });

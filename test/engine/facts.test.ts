@@ -4,7 +4,6 @@ import { readFile, readdir, watch } from "node:fs/promises";
 import { Engine } from "../support/engine.ts";
 
 const program = join(import.meta.dirname, "../fixtures/engine");
-const GENERATION = /token/;
 
 /** One slot of the design: a VM and a join that carry the generation, a handover that does not. */
 function slot(generation: string, plan: string): object[] {
@@ -55,7 +54,7 @@ describe("engine facts", function () {
       .map((line) => line.replace(/ [0-9a-f-]{36}$/, ""))
       .filter((l) => !l.startsWith("done"));
     assert.deepEqual(
-      steps.filter((line) => !GENERATION.test(line)),
+      steps.filter((line) => !line.includes("token")),
       ["create vm-b ", "create join-b", "update handover", "delete join-a", "delete vm-a "],
     );
   });

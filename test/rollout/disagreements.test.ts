@@ -34,6 +34,13 @@ describe("disagreements", () => {
     );
   });
 
+  it("does not miss what never was a member: its VM may be gone without a word", () => {
+    for (const phase of ["made", "failed"] as const) {
+      const at = world([...settled(A), { slot: 0, spec: B, phase, node: false }], KNOWN);
+      assert.deepEqual(found(without(at, nameOf(0, B))), []);
+    }
+  });
+
   it("lets the name of a retired node come back with a new VM", () => {
     const at = world([{ slot: 0, spec: A, phase: "retired" }], KNOWN);
     at.live.vms.forEach((vm) => (vm.uuid = "uuid-new"));

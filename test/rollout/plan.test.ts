@@ -476,6 +476,17 @@ describe("words of a plan", () => {
     ]);
   });
 
+  it("tell how far an earlier run came", () => {
+    assert.deepEqual(planned(poolOf(B), world(HALF_WAY, [...PROVED_A, [B, "rolling"]])).words.slice(1, 3), [
+      `  slot 0: belongs to ${nameOf(0, B)}; ${nameOf(0, A)} is off and is destroyed at the end`,
+      `  slot 1: ${nameOf(1, B)} is there (VMID 1103, 127.40.0.104), then ${nameOf(1, A)} leaves; handed over after slot 0`,
+    ]);
+    assert.match(
+      planned(poolOf(A), world(HALF_WAY, [...PROVED_A, [B, "rolling"]])).words.join("\n"),
+      /slot 1: stays|slots 1-3: stay/,
+    );
+  });
+
   it("tell that nothing is to do, and why nothing happens", () => {
     assert.deepEqual(planned(poolOf(A), world(settled(A), PROVED_A)).words, [
       `workers: 4 nodes of ${ID.a}, nothing to do`,

@@ -18,9 +18,11 @@ export class Engine {
   readonly project: string;
   readonly world: string;
   private readonly environment: NodeJS.ProcessEnv;
+  private readonly program: string;
   private readonly running = new Set<ChildProcess>();
 
-  private constructor(directory: string, environment: NodeJS.ProcessEnv) {
+  private constructor(directory: string, program: string, environment: NodeJS.ProcessEnv) {
+    this.program = program;
     this.project = join(directory, "project");
     this.world = join(directory, "world");
     this.environment = environment;
@@ -28,13 +30,13 @@ export class Engine {
 
   /** Copies the project `from` into a new directory and creates the stack `dev`. */
   static async create(from: string): Promise<Engine> {
-    const tools = await toolchain({ quiet: true });
+    const tools = await toolchain({ quiet: true, parts: ["engine"] });
     const directory = await mkdtemp(join(tmpdir(), "evergreen-engine-"));
     await cp(from, join(directory, "project"), { recursive: true });
     await symlink(join(checkout, "node_modules"), join(directory, "project", "node_modules"));
     for (const name of ["state", "world/fail", "world/hold", "world/held"])
       await mkdir(join(directory, name), { recursive: true });
-    const engine = new Engine(directory, {
+    const engine = new Engine(directory, tools.pulumi, {
       ...tools.environment(),
       PULUMI_BACKEND_URL: `file://${join(directory, "state")}`,
       PULUMI_CONFIG_PASSPHRASE: "test",
@@ -47,7 +49,7 @@ export class Engine {
 
   /** Starts `pulumi` and leaves it running. */
   start(args: string[], extra: NodeJS.ProcessEnv = {}): { child: ChildProcess; ended: Promise<Ran> } {
-    const child = spawn("pulumi", [...args, "--non-interactive"], {
+    const child = spawn(this.program, [...args, "--non-interactive"], {
       cwd: this.project,
       env: { ...this.environment, ...extra },
       stdio: ["ignore", "pipe", "pipe"],

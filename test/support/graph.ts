@@ -33,7 +33,8 @@ export async function graphOf(program: () => unknown): Promise<Graph> {
     {
       newResource: (args) => {
         inputs.set(`${args.type}::${args.name}`, args.inputs as Record<string, unknown>);
-        return { id: `${args.name}-id`, state: { ...args.inputs, stdout: `"${args.name}"` } };
+        const state = { ...(args.inputs as Record<string, unknown>), stdout: `"${args.name}"` };
+        return { id: `${args.name}-id`, state };
       },
       call: (args) => args.inputs as Record<string, unknown>,
     },

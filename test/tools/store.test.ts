@@ -34,6 +34,23 @@ describe("the store of built tools", () => {
     assert.equal(execFileSync("sh", ["-c", `${program} 2>&1`], { encoding: "utf8" }), "1.2.3\n");
   });
 
+  it("says so when a module cannot be fetched", async function () {
+    this.timeout(60_000);
+    scratch.file("module/go.mod", "module example/hello\n\ngo 1.24\n\nrequire example.org/missing v1.0.0\n");
+    const sum = `h1:${"A".repeat(43)}=`;
+    scratch.file("module/go.sum", `example.org/missing v1.0.0 ${sum}\nexample.org/missing v1.0.0/go.mod ${sum}\n`);
+    scratch.file("module/main.go", 'package main\n\nimport _ "example.org/missing"\n\nfunc main() {}\n');
+    const { GOPROXY } = process.env;
+    // Nothing listens there.
+    process.env.GOPROXY = "http://127.0.0.1:9";
+    try {
+      await assert.rejects(store().program(tool, await findGo()), /a Go module of hello cannot be fetched/);
+    } finally {
+      if (GOPROXY === undefined) delete process.env.GOPROXY;
+      else process.env.GOPROXY = GOPROXY;
+    }
+  });
+
   it("builds once", async () => {
     const go = fakeGo(scratch);
     const first = await store().program(tool, go);

@@ -1,0 +1,41 @@
+import type { WriteStream } from "node:tty";
+
+/** Lines that stay, and on a terminal a block below them that is drawn anew as things change. */
+export class Progress {
+  private readonly out: Pick<WriteStream, "isTTY" | "columns" | "write">;
+  private readonly began = performance.now();
+  private drawn = 0;
+  private block: readonly string[] = [];
+
+  constructor(out: Pick<WriteStream, "isTTY" | "columns" | "write"> = process.stderr) {
+    this.out = out;
+  }
+
+  /** A line that stays, with the time since the start. */
+  note(text: string): void {
+    const time = ((performance.now() - this.began) / 1000).toFixed(1).padStart(6);
+    this.erase();
+    this.out.write(`${time} s  ${text}\n`);
+    this.draw();
+  }
+
+  /** Replaces the block. Where nothing can be drawn over, nothing is shown: the lines that stay tell enough. */
+  show(lines: readonly string[]): void {
+    this.erase();
+    this.block = lines;
+    this.draw();
+  }
+
+  private erase(): void {
+    if (this.drawn > 0) this.out.write(`\x1b[${this.drawn}A\x1b[J`);
+    this.drawn = 0;
+  }
+
+  private draw(): void {
+    if (!this.out.isTTY) return;
+    const width = Math.max(20, this.out.columns || 80) - 1;
+    // A line that wraps would be two to erase.
+    for (const line of this.block) this.out.write(`${line.slice(0, width)}\n`);
+    this.drawn = this.block.length;
+  }
+}

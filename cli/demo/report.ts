@@ -1,0 +1,78 @@
+import { table } from "../table.ts";
+
+/** One roll of a pool, measured. */
+export interface Rollout {
+  pool: string;
+  /** Generations before and after. */
+  from: string;
+  to: string;
+  /** Wall time of the command that rolled it. */
+  seconds: number;
+  /** Time below which no tool can do it, from the lab's profile. */
+  lowerBoundSeconds: number;
+  /** Lower bound by measured time. */
+  efficiency: number;
+  /** Pods that went through the eviction API. */
+  evicted: number;
+  pdbViolations: number;
+}
+
+/** What `--report` writes. */
+export interface Report {
+  rollouts: Rollout[];
+  probe: { requests: number; failed: number };
+  /** VMs of the cluster at the end. */
+  vmsLeft: number;
+  templatesLeft: number;
+}
+
+/** What the table shows beside the report: image and RKE2 version by generation. */
+export type Contents = ReadonlyMap<string, { image: string; rke2: string }>;
+
+const seconds = (value: number) => `${value.toFixed(1)} s`;
+
+/** The end of a demo for a reader. */
+export function reportText(report: Report, contents: Contents): string {
+  const content = (generation: string) => {
+    const { image = "?", rke2 = "?" } = contents.get(generation) ?? {};
+    return [image, rke2];
+  };
+  const rows = report.rollouts.map((rollout) => [
+    rollout.pool,
+    `${rollout.from} -> ${rollout.to}`,
+    ...content(rollout.to),
+    seconds(rollout.seconds),
+    seconds(rollout.lowerBoundSeconds),
+    `${(rollout.efficiency * 100).toFixed(0)} %`,
+    String(rollout.evicted),
+    String(rollout.pdbViolations),
+  ]);
+  const head = [
+    "pool",
+    "generation",
+    "image",
+    "RKE2",
+    "took",
+    "lower bound",
+    "efficiency",
+    "evicted",
+    "PDB violations",
+  ];
+  const { probe, vmsLeft, templatesLeft } = report;
+  return [
+    table(head, rows),
+    "",
+    `prober: ${probe.requests} requests, ${probe.failed} failed; left: ${vmsLeft} VMs, ${templatesLeft} templates`,
+  ].join("\n");
+}
+
+/** Rounds what would only look exact. */
+export function rolloutOf(measured: Omit<Rollout, "efficiency">): Rollout {
+  const round = (value: number, digits: number) => Number(value.toFixed(digits));
+  return {
+    ...measured,
+    seconds: round(measured.seconds, 2),
+    lowerBoundSeconds: round(measured.lowerBoundSeconds, 2),
+    efficiency: measured.seconds > 0 ? round(measured.lowerBoundSeconds / measured.seconds, 3) : 0,
+  };
+}

@@ -1,0 +1,60 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createWriteStream } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { finished } from "node:stream/promises";
+import { UserError } from "../../common/errors.ts";
+import { identify, sessionOf, signal } from "../../lab/processes.ts";
+
+/** Runs the project's own commands as a user would, their words in a log. */
+export class Runner {
+  private readonly directory: string;
+  private readonly env: NodeJS.ProcessEnv;
+  private readonly log: string;
+  private readonly abort: AbortSignal;
+
+  /** @param abort ends the command that runs, and all that it started */
+  constructor(directory: string, env: NodeJS.ProcessEnv, log: string, abort: AbortSignal) {
+    this.directory = directory;
+    this.env = env;
+    this.log = log;
+    this.abort = abort;
+  }
+
+  /** @returns seconds that it took. @throws UserError with the end of its output when it fails */
+  async run(program: "pulumi" | "evergreen", args: readonly string[]): Promise<number> {
+    this.abort.throwIfAborted();
+    const begin = performance.now();
+    const file = join(this.directory, "cli", "bin", `${program}.mjs`);
+    const child = spawn(process.execPath, [file, ...args], {
+      cwd: this.directory,
+      env: this.env,
+      // A session of its own: Ctrl-C reaches the demo alone, which then decides.
+      detached: true,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const session = identify(child.pid ?? 0);
+    const kill = () => sessionOf(session).forEach((pid) => signal(pid, "SIGKILL"));
+    this.abort.addEventListener("abort", kill, { once: true });
+    const log = createWriteStream(this.log, { flags: "a" });
+    log.write(`$ ${program} ${args.join(" ")}\n`);
+    for (const stream of [child.stdout, child.stderr]) stream.pipe(log, { end: false });
+    const [code] = (await once(child, "close")) as [number | null];
+    log.end();
+    await finished(log);
+    this.abort.removeEventListener("abort", kill);
+    this.abort.throwIfAborted();
+    if (code !== 0) throw await this.failure(`${program} ${args.join(" ")}`, code);
+    return (performance.now() - begin) / 1000;
+  }
+
+  private async failure(command: string, code: number | null): Promise<UserError> {
+    const end = (await readFile(this.log, "utf8")).trimEnd().split("\n").slice(-40).join("\n");
+    return new UserError({
+      what: `${command} ended with ${code ?? "a signal"}:\n${end}`,
+      where: this.directory,
+      todo: "run the demo again with --keep to look at the lab as it is then, and report this output",
+    });
+  }
+}

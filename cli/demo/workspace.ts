@@ -1,0 +1,76 @@
+/** A copy of the project that the demo may commit to, so that the checkout stays as it is. */
+import { execFile } from "node:child_process";
+import { cp, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { parse, parseDocument } from "yaml";
+import { readConfig, type Config } from "../../config.ts";
+import { projectRoot } from "../../tools/paths.ts";
+
+const run = promisify(execFile);
+
+/** Not part of a copy: what is big, what is built, and whatever another copy left. */
+const left = new Set(["node_modules", ".git", ".evergreen", "dist", "test", "bench"]);
+
+export class Workspace {
+  readonly directory: string;
+
+  private constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  /** @param prefix of the lab that the copy works with */
+  static async create(directory: string, prefix: string): Promise<Workspace> {
+    await mkdir(directory, { recursive: true });
+    for (const entry of await readdir(projectRoot)) {
+      if (!left.has(entry)) await cp(join(projectRoot, entry), join(directory, entry), { recursive: true });
+    }
+    await symlink(join(projectRoot, "node_modules"), join(directory, "node_modules"));
+    const workspace = new Workspace(directory);
+    const text = await readFile(workspace.stackFile, "utf8");
+    await writeFile(workspace.stackFile, text.replaceAll("127.40.", `${prefix}.`));
+    await workspace.git("init", "--quiet", "--initial-branch", "main");
+    await writeFile(join(directory, ".git", "info", "exclude"), "node_modules\ndist\n");
+    await workspace.commit("The stack as it is");
+    return workspace;
+  }
+
+  /** The configuration of the stack as it stands. */
+  async config(): Promise<Config> {
+    const document = parse(await readFile(this.stackFile, "utf8")) as { config: Record<string, unknown> };
+    const own = Object.entries(document.config).filter(([key]) => key.startsWith("evergreen:"));
+    return readConfig(Object.fromEntries(own.map(([key, value]) => [key.slice("evergreen:".length), value])));
+  }
+
+  /** Lets every pool of agents use another image, as a user would: an edit and a commit. */
+  async useImage(image: string): Promise<void> {
+    const document = parseDocument(await readFile(this.stackFile, "utf8"));
+    const pools = (await this.config()).pools;
+    for (const index of pools.keys()) document.setIn(["config", "evergreen:pools", index, "image"], image);
+    await writeFile(this.stackFile, document.toString());
+    await this.commit(`Use ${image}`);
+  }
+
+  private get stackFile(): string {
+    return join(this.directory, "Pulumi.dev.yaml");
+  }
+
+  private async commit(message: string): Promise<void> {
+    await this.git("add", "--all");
+    await this.git("commit", "--quiet", "--message", message);
+  }
+
+  private async git(...args: string[]): Promise<void> {
+    await run("git", args, { cwd: this.directory, env: { ...process.env, ...gitEnvironment } });
+  }
+}
+
+/** Whatever the user has set up for their own repositories does not apply to the copy. */
+const gitEnvironment = {
+  GIT_CONFIG_GLOBAL: "/dev/null",
+  GIT_CONFIG_SYSTEM: "/dev/null",
+  GIT_AUTHOR_NAME: "demo",
+  GIT_AUTHOR_EMAIL: "demo@localhost",
+  GIT_COMMITTER_NAME: "demo",
+  GIT_COMMITTER_EMAIL: "demo@localhost",
+};

@@ -1,0 +1,82 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** Who holds the lock of a stack in a file backend. */
+export interface EngineLock {
+  pid: number;
+  hostname: string;
+  username: string;
+  timestamp: string;
+}
+
+/** A create that the engine began and never saw the end of. */
+export interface PendingCreate {
+  urn: string;
+  type: string;
+  inputs: Record<string, unknown>;
+}
+
+/** Directory of a file backend; undefined for every other backend. */
+export function fileBackend(environment: NodeJS.ProcessEnv): string | undefined {
+  const url = environment.PULUMI_BACKEND_URL ?? "";
+  return url.startsWith("file:///") ? fileURLToPath(url.split("?")[0] ?? url) : undefined;
+}
+
+/** The locks of a stack. The file backend's have no life of their own: those of a killed engine stay. */
+export function locksOf(backend: string, project: string, stack: string): EngineLock[] {
+  const directory = join(backend, ".pulumi", "locks", "organization", project, stack);
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory).map((file) => JSON.parse(readFileSync(join(directory, file), "utf8")) as EngineLock);
+}
+
+/** True when the process of the lock is certainly dead: it ran on this machine, and nobody has its pid, or a younger process. */
+export function isDead(lock: EngineLock): boolean {
+  if (lock.hostname !== hostname()) return false;
+  const started = startOf(lock.pid);
+  // The lock is written seconds after the engine's start; a process that began after the lock cannot be its owner.
+  return started === undefined || started > Date.parse(lock.timestamp) + 1000;
+}
+
+/** When a process began, in milliseconds since the epoch; undefined when there is none. */
+function startOf(pid: number): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const ticks = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]);
+    const boot = Number(/^btime (\d+)$/m.exec(readFileSync("/proc/stat", "utf8"))?.[1]);
+    return (boot + ticks / 100) * 1000;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What the engine believes, from a deployment as `pulumi stack export` prints it. */
+export interface EngineState {
+  pending: PendingCreate[];
+  /** Node VMs that exist as far as the engine knows. */
+  vms: { name: string; vmid: number }[];
+}
+
+export const VM_TYPE = "proxmoxve:index/vmLegacy:VmLegacy";
+
+interface Exported {
+  deployment: {
+    pending_operations?: { type: string; resource: PendingCreate }[];
+    resources?: { type: string; outputs?: { name?: string; vmId?: number } }[];
+  };
+}
+
+export function parseState(exported: string): EngineState {
+  const { deployment } = JSON.parse(exported) as Exported;
+  return {
+    pending: (deployment.pending_operations ?? [])
+      .filter(({ type }) => type === "creating")
+      .map(({ resource }) => resource),
+    vms: (deployment.resources ?? [])
+      .filter(({ type }) => type === VM_TYPE)
+      .flatMap(({ outputs }) =>
+        outputs?.name === undefined || outputs.vmId === undefined ? [] : [{ name: outputs.name, vmid: outputs.vmId }],
+      ),
+  };
+}

@@ -1,0 +1,25 @@
+import type { Config } from "../config.ts";
+import { readLive, type Live } from "../live.ts";
+import { Proxmox } from "../proxmox/client.ts";
+import { toolchain } from "../tools/index.ts";
+import { stackConfig } from "./stack-config.ts";
+
+/** What a command about a stack works with. */
+export interface OpenSite {
+  config: Config;
+  pve: Proxmox;
+  live: Live;
+}
+
+/** Reads a stack's configuration and what both APIs say of it, does the work, and lets go of both. */
+export async function withSite<T>(stack: string, work: (site: OpenSite) => Promise<T>): Promise<T> {
+  const tools = await toolchain({ quiet: true, parts: ["engine"] });
+  const config = await stackConfig(stack);
+  const pve = Proxmox.fromEnvironment(tools.environment({}, stack));
+  const live = await readLive(pve, config);
+  try {
+    return await work({ config, pve, live });
+  } finally {
+    await Promise.all([pve.close(), live.kubernetes?.close()]);
+  }
+}

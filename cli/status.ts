@@ -1,0 +1,83 @@
+import type { Command } from "commander";
+import { UserError, UserErrors } from "../common/errors.ts";
+import { fleetWords, planFleet } from "../fleet.ts";
+import { poolLive, type Live } from "../live.ts";
+import { paths, type Lease } from "../kubernetes/types.ts";
+import { slotStates, type Member } from "../rollout/slots.ts";
+import { withSite } from "./site.ts";
+import { table } from "./table.ts";
+
+/** `evergreen status`: what every slot holds and waits for, and what an update would do now. */
+export function statusCommand(program: Command): void {
+  program
+    .command("status")
+    .description("show per pool and slot: generation, phase, what it waits for; and the plan of the next update")
+    .option("-s, --stack <name>", "stack to look at", "dev")
+    .action(async ({ stack }: { stack: string }) => {
+      await withSite(stack, async ({ config, live }) => {
+        const leases = await heldLeases(live);
+        const pools = new Set([...live.vms, ...live.nodes].map((one) => one.pool));
+        for (const pool of pools) process.stdout.write(`${poolStatus(live, pool, leases)}\n\n`);
+        if (pools.size === 0) process.stdout.write(`${config.cluster} has no nodes yet\n\n`);
+        process.stdout.write(
+          `the next update:\n${nextUpdate(() => fleetWords(planFleet(config, live, new Date())))}\n`,
+        );
+      });
+    });
+}
+
+function poolStatus(live: Live, pool: string, leases: ReadonlyMap<string, string>): string {
+  const record = live.records.get(pool);
+  const states = [...slotStates(poolLive(live, pool), record).values()].toSorted((a, b) => a.slot - b.slot);
+  const rows = states.flatMap((state) =>
+    state.members.map((member) => [
+      String(state.slot),
+      member.name,
+      member.generation,
+      member.vm?.running ? "running" : member.vm ? "off" : "gone",
+      member.node ? (member.node.ready ? "Ready" : "NotReady") : "no Node",
+      member.record?.phase ?? "not joined",
+      waitsFor(member, leases.get(`slot-${pool}-${state.slot}`)),
+    ]),
+  );
+  const generations = (record?.generations ?? []).map(
+    ({ id, state, since, spec, why }) =>
+      `  ${id}  ${state} since ${since}  ${spec.image}, ${spec.rke2}${why === undefined ? "" : `: ${why}`}`,
+  );
+  const title = `pool ${pool}${generations.length > 0 ? "" : ", nothing remembered yet"}`;
+  return [title, ...generations, table(["slot", "node", "generation", "vm", "node", "phase", "waits for"], rows)].join(
+    "\n",
+  );
+}
+
+function waitsFor(member: Member, holder: string | undefined): string {
+  if (holder !== undefined) return `the step of ${holder}`;
+  if (member.record?.phase === "retired") return "the engine to delete its VM";
+  if (!member.node) return member.vm?.running ? "its join" : "a start and its join";
+  if (!member.node.ready) return "its kubelet to be Ready";
+  if (!member.node.schedulable) return "somebody to uncordon it";
+  return "-";
+}
+
+/** Slot leases that somebody renews, by name. */
+async function heldLeases(live: Live): Promise<Map<string, string>> {
+  const { items } = (await live.kubernetes?.list<Lease>(paths.leases)) ?? { items: [] };
+  return new Map(
+    items.flatMap(({ metadata, spec }): [string, string][] => {
+      const expires = Date.parse(spec?.renewTime ?? "") + (spec?.leaseDurationSeconds ?? 0) * 1000;
+      return metadata?.name && spec?.holderIdentity && expires > Date.now()
+        ? [[metadata.name, spec.holderIdentity]]
+        : [];
+    }),
+  );
+}
+
+/** A status says what stands in the way of an update; it does not fail on it. */
+function nextUpdate(words: () => string[]): string {
+  try {
+    return words().join("\n");
+  } catch (error) {
+    if (error instanceof UserError || error instanceof UserErrors) return `would be refused:\n${error.message}`;
+    throw error;
+  }
+}

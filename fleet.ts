@@ -1,0 +1,69 @@
+import type { Problem } from "./common/errors.ts";
+import { UserErrors } from "./common/errors.ts";
+import { poolSpecs, SERVER_POOL, type Config } from "./config.ts";
+import { catalogue, checkAgreement, forgottenPools, poolLive, type Live } from "./live.ts";
+import { plan, planRemoval } from "./rollout/plan.ts";
+import { PlanError } from "./rollout/problem.ts";
+import { serverVersions, skewProblems } from "./rollout/servers.ts";
+import type { PoolPlan, PoolSpec } from "./rollout/types.ts";
+
+/** What this run does with a cluster. */
+export interface Fleet {
+  controlPlane: PoolPlan;
+  /** Pools of agents that the configuration asks for. */
+  pools: PoolPlan[];
+  /** Pools that left the configuration. */
+  removed: PoolPlan[];
+}
+
+/**
+ * Plans every pool on one picture.
+ * @throws UserErrors with all that stands against a run, before anything was changed
+ */
+export function planFleet(config: Config, live: Live, now: Date): Fleet {
+  const specs = poolSpecs(config, catalogue(live));
+  checkAgreement(live, specs);
+  const problems: Problem[] = [];
+  const collect = <T>(decide: () => T): T[] => {
+    try {
+      return [decide()];
+    } catch (error) {
+      if (!(error instanceof PlanError)) throw error;
+      problems.push(...error.problems);
+      return [];
+    }
+  };
+  const planned = specs.flatMap((spec) =>
+    collect(() => plan(spec, poolLive(live, spec.name), live.records.get(spec.name), now)),
+  );
+  const removed = forgottenPools(live, specs).flatMap((name) =>
+    collect(() => planRemoval({ name, role: roleOf(name) }, poolLive(live, name), live.records.get(name))),
+  );
+  problems.push(...skew(specs, live));
+  const controlPlane = planned.find((pool) => pool.role === "server");
+  if (problems.length > 0 || !controlPlane) throw new UserErrors(problems);
+  return { controlPlane, pools: planned.filter((pool) => pool.role === "agent"), removed };
+}
+
+function roleOf(pool: string): PoolPlan["role"] {
+  return pool === SERVER_POOL ? "server" : "agent";
+}
+
+function skew(specs: readonly PoolSpec[], live: Live): Problem[] {
+  const controlPlane = specs.find((spec) => spec.role === "server");
+  if (!controlPlane) return [];
+  const servers = serverVersions(controlPlane, poolLive(live, controlPlane.name));
+  return specs.flatMap((spec) => skewProblems(spec, servers));
+}
+
+/** The whole plan for a reader, a pool after the other. */
+export function fleetWords({ controlPlane, pools, removed }: Fleet): string[] {
+  return [controlPlane, ...pools, ...removed].flatMap((pool) => pool.words);
+}
+
+/** Disks that this run makes, in GiB. */
+export function newDisks({ controlPlane, pools }: Fleet): number[] {
+  return [controlPlane, ...pools].flatMap((pool) =>
+    pool.slots.filter((slot) => slot.creates).map((slot) => slot.generation.spec.diskGiB),
+  );
+}

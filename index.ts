@@ -1,0 +1,64 @@
+import { getStack, log, RunError, runtime } from "@pulumi/pulumi";
+import { UserError, UserErrors } from "./common/errors.ts";
+import { clusterGuard } from "./components/guard.ts";
+import { NodePool, type NodePoolArgs } from "./components/node-pool.ts";
+import { ownSettings, readConfig, stepSite, type Config } from "./config.ts";
+import { fleetWords, newDisks, planFleet, type Fleet } from "./fleet.ts";
+import { hostOf, readLive, templateOf, type Live } from "./live.ts";
+import { checkEnvironment, checkRights, checkStorage } from "./preflight.ts";
+import { Proxmox } from "./proxmox/client.ts";
+import { tagsOf } from "./proxmox/tags.ts";
+import type { PoolPlan } from "./rollout/types.ts";
+
+const { config, live, fleet } = await prepare().catch(explain);
+for (const line of fleetWords(fleet)) await log.info(line);
+
+const controlPlane = new NodePool(`${config.cluster}-${fleet.controlPlane.pool}`, poolArgs(fleet.controlPlane, []));
+const pools = fleet.pools.map(
+  (plan) => new NodePool(`${config.cluster}-${plan.pool}`, poolArgs(plan, [controlPlane.verified])),
+);
+clusterGuard(`${config.cluster}-guard`, {
+  cluster: config.cluster,
+  site: stepSite(config),
+  allowDestroy: config.allowDestroy,
+  joins: [controlPlane, ...pools].flatMap((pool) => pool.joins),
+});
+
+export const stack = getStack();
+export const registration = config.site.registrationAddress;
+export const generations = Object.fromEntries(
+  [fleet.controlPlane, ...fleet.pools].map((plan) => [plan.pool, plan.wanted?.id]),
+);
+
+/** Configuration, what both APIs say, and the plan on it. Nothing has been changed when this refuses. */
+async function prepare(): Promise<{ config: Config; live: Live; fleet: Fleet }> {
+  checkEnvironment(process.env);
+  const config = readConfig(ownSettings(runtime.allConfig()));
+  const pve = Proxmox.fromEnvironment();
+  await checkRights(pve, config);
+  const live = await readLive(pve, config);
+  const fleet = planFleet(config, live, new Date());
+  await checkStorage(pve, config.site, newDisks(fleet));
+  await Promise.all([pve.close(), live.kubernetes?.close()]);
+  return { config, live, fleet };
+}
+
+function poolArgs(plan: PoolPlan, after: NodePoolArgs["after"]): NodePoolArgs {
+  const { cluster, site } = config;
+  return {
+    cluster,
+    plan,
+    site: stepSite(config),
+    vms: site,
+    templateOf: (image) => templateOf(live, image),
+    hostOf: (slot) => hostOf(live, site.hosts, slot),
+    tagsOf: ({ slot, generation }) => tagsOf({ cluster, pool: plan.pool, slot, generation: generation.id }),
+    after,
+  };
+}
+
+/** What the user can mend is shown without a stack trace. */
+function explain(error: unknown): never {
+  if (error instanceof UserError || error instanceof UserErrors) throw new RunError(error.message);
+  throw error;
+}

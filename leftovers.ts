@@ -1,0 +1,119 @@
+import type { Config } from "./config.ts";
+import type { Live } from "./live.ts";
+import type { Kubernetes } from "./kubernetes/client.ts";
+import { cordonedBy, deleteNode, findNode, isOurCordon, listNodes, nameOf, restore } from "./kubernetes/nodes.ts";
+import { writeFacts } from "./kubernetes/record.ts";
+import { paths, type Lease, type Secret } from "./kubernetes/types.ts";
+import type { NodeRecord } from "./rollout/types.ts";
+
+/** Something that a killed run left, and how it is finished or undone. */
+export interface Leftover {
+  /** What it is, as a line for the operator. */
+  what: string;
+  /** @returns what was done, in the past tense */
+  mend: () => Promise<string>;
+}
+
+/**
+ * What no living step answers for. Leases tell who lives: a step renews its lease until it ends, so what belongs to a
+ * slot without a live lease belongs to nobody.
+ */
+export async function leftovers(config: Config, live: Live): Promise<Leftover[]> {
+  const { kubernetes } = live;
+  if (!kubernetes) return [];
+  const leases = (await kubernetes.list<Lease>(paths.leases)).items;
+  const held = new Set(leases.filter((lease) => !isExpired(lease, kubernetes)).map((lease) => lease.metadata?.name));
+  return [
+    ...leases.filter((lease) => isExpired(lease, kubernetes)).map((lease) => expiredLease(kubernetes, lease)),
+    ...(await abandonedCordons(kubernetes, config.cluster, live, held)),
+    ...(await expiredTokens(kubernetes)),
+    ...lostNodes(kubernetes, live, held),
+  ];
+}
+
+function isExpired({ spec }: Lease, kubernetes: Kubernetes): boolean {
+  const until = Date.parse(spec?.renewTime ?? "") + (spec?.leaseDurationSeconds ?? 0) * 1000;
+  return !(until > kubernetes.now().getTime());
+}
+
+function expiredLease(kubernetes: Kubernetes, { metadata, spec }: Lease): Leftover {
+  const name = metadata?.name ?? "";
+  return {
+    what: `the lease ${name} of a step that ended without giving it back (${spec?.holderIdentity ?? "nobody"})`,
+    mend: async () => {
+      const { resourceVersion } = metadata ?? {};
+      await kubernetes.delete(`${paths.leases}/${name}`, resourceVersion === undefined ? {} : { resourceVersion });
+      return `released the lease ${name}`;
+    },
+  };
+}
+
+/** Our cordons on nodes that stay. A node that was retired stays cordoned: it must not get pods back. */
+async function abandonedCordons(
+  kubernetes: Kubernetes,
+  cluster: string,
+  live: Live,
+  held: ReadonlySet<string | undefined>,
+): Promise<Leftover[]> {
+  const nodes = (await listNodes(kubernetes, { cluster })).filter(isOurCordon);
+  return nodes.flatMap((node) => {
+    const name = nameOf(node);
+    const known = live.nodes.find((one) => one.name === name);
+    const phase = known && recordOf(live, known.pool, name)?.phase;
+    if (!known || phase === "retired" || held.has(`slot-${known.pool}-${known.slot}`)) return [];
+    return [
+      {
+        what: `${name} is cordoned by a run that ended (${node.metadata?.annotations?.[cordonedBy] ?? ""})`,
+        mend: async () => {
+          await restore(kubernetes, name);
+          return `uncordoned ${name}`;
+        },
+      },
+    ];
+  });
+}
+
+/** Join tokens that outlived their join, made by us and past their time. */
+async function expiredTokens(kubernetes: Kubernetes): Promise<Leftover[]> {
+  const query = { labelSelector: "app.kubernetes.io/managed-by=evergreen" };
+  const { items } = await kubernetes.list<Secret>(paths.systemSecrets, query);
+  const expiry = ({ data }: Secret): number =>
+    Date.parse(Buffer.from(data?.expiration ?? "", "base64").toString("utf8"));
+  return items
+    .filter((secret) => secret.type === "bootstrap.kubernetes.io/token" && expiry(secret) < kubernetes.now().getTime())
+    .map(({ metadata }) => ({
+      what: `the join token ${metadata?.name ?? ""} is past its time`,
+      mend: async () => {
+        await kubernetes.delete(`${paths.systemSecrets}/${metadata?.name ?? ""}`);
+        return `deleted the join token ${metadata?.name ?? ""}`;
+      },
+    }));
+}
+
+/** Nodes whose VM somebody deleted. The token sees the whole pool (`requireSight`), so a VM that is not listed is gone. */
+function lostNodes(kubernetes: Kubernetes, live: Live, held: ReadonlySet<string | undefined>): Leftover[] {
+  const exists = (node: { name: string; uuid: string; vmid: number }): boolean =>
+    live.takenVmids.includes(node.vmid) || live.vms.some((vm) => vm.uuid === node.uuid || vm.name === node.name);
+  return [...live.records.values()].flatMap(({ pool, nodes }) =>
+    nodes
+      .filter((node) => !exists(node) && !held.has(`slot-${pool}-${node.slot}`))
+      .map((node) => ({
+        what:
+          node.phase === "retired"
+            ? `${node.name} was retired and its VM is gone`
+            : `the VM ${node.vmid} of ${node.name} was deleted outside of Evergreen`,
+        mend: () => forget(kubernetes, pool, node),
+      })),
+  );
+}
+
+async function forget(kubernetes: Kubernetes, pool: string, node: NodeRecord): Promise<string> {
+  const found = await findNode(kubernetes, node.name);
+  if (found) await deleteNode(kubernetes, node.name, found.metadata?.uid);
+  await writeFacts(kubernetes, pool, { forget: [node] });
+  return found ? `deleted the Node ${node.name} and forgot it` : `forgot ${node.name}`;
+}
+
+function recordOf(live: Live, pool: string, name: string): NodeRecord | undefined {
+  return live.records.get(pool)?.nodes.find((node) => node.name === name);
+}

@@ -1,0 +1,146 @@
+import { UserError, UserErrors, type Problem } from "./common/errors.ts";
+import { SERVER_POOL, type Config, type ImageCatalogue } from "./config.ts";
+import { findAccess } from "./kubernetes/access.ts";
+import type { Kubernetes } from "./kubernetes/client.ts";
+import { liveNodes } from "./kubernetes/nodes.ts";
+import { readPoolRecord } from "./kubernetes/record.ts";
+import type { Proxmox } from "./proxmox/client.ts";
+import { listVms, liveVms, readVm, requireSight, type ListedVm } from "./proxmox/vms.ts";
+import { disagreements } from "./rollout/disagreements.ts";
+import { generationOf } from "./rollout/generation.ts";
+import type { LiveNode, LiveVm, PoolLive, PoolRecord, PoolSpec } from "./rollout/types.ts";
+
+/** A template that nodes can be cloned from. */
+export interface Image {
+  name: string;
+  vmid: number;
+  /** Proxmox host that holds it. */
+  host: string;
+  /** RKE2 version in it. */
+  rke2: string;
+}
+
+/** What both APIs say, read once: every decision of a run rests on this one picture. */
+export interface Live {
+  images: ReadonlyMap<string, Image>;
+  vms: LiveVm[];
+  nodes: LiveNode[];
+  records: ReadonlyMap<string, PoolRecord>;
+  /** Every VMID that the token can see. */
+  takenVmids: number[];
+  /** Undefined before the first server has joined. */
+  kubernetes: Kubernetes | undefined;
+}
+
+/**
+ * Reads the picture.
+ * @throws UserError when a part of it cannot be read: half a picture is none
+ */
+export async function readLive(pve: Proxmox, config: Config): Promise<Live> {
+  await requireSight(pve, config.site.proxmoxPool);
+  const list = await listVms(pve);
+  const vms = await liveVms(pve, config.cluster, list);
+  const access = await findAccess(pve, list, { cluster: config.cluster, serverPool: SERVER_POOL, ...config.site });
+  if (!access) await refuseSilentCluster(pve, vms);
+  const nodes = access ? await liveNodes(access.client, config.cluster) : [];
+  const names = new Set([SERVER_POOL, ...config.pools, ...vms, ...nodes].map(poolName));
+  const records = access ? await Promise.all([...names].map((pool) => readPoolRecord(access.client, pool))) : [];
+  return {
+    images: images(list),
+    vms,
+    nodes,
+    records: new Map(records.map((record) => [record.pool, record])),
+    takenVmids: list.map((vm) => vm.vmid),
+    kubernetes: access?.client,
+  };
+}
+
+function poolName(of: string | { name: string } | LiveVm | LiveNode): string {
+  if (typeof of === "string") return of;
+  return "pool" in of ? of.pool : of.name;
+}
+
+/**
+ * Without a way into the cluster there must not be one yet. A server that was a member starts with its host (a join
+ * turns that on), so one that is down now is an outage, and planning on an empty picture would make a second cluster.
+ */
+async function refuseSilentCluster(pve: Proxmox, vms: readonly LiveVm[]): Promise<void> {
+  const servers = await Promise.all(vms.filter((vm) => vm.pool === SERVER_POOL).map((vm) => readVm(pve, vm)));
+  const members = servers.filter((server) => server.onBoot).map((server) => server.name);
+  const agents = vms.filter((vm) => vm.pool !== SERVER_POOL && vm.running).map((vm) => vm.name);
+  if (members.length === 0 && agents.length === 0) return;
+  throw new UserError({
+    what: "the cluster exists but none of its servers answers",
+    where: `${members.length > 0 ? `servers that were members: ${members.join(", ")}` : "no server VM at all"}; agents that run: ${agents.join(", ") || "none"}`,
+    todo: "start the server VMs and wait until the API answers; to give the cluster up, destroy the stack",
+  });
+}
+
+/** The part of the picture that concerns one pool. */
+export function poolLive(live: Live, pool: string): PoolLive {
+  const ofPool = <T extends { pool: string }>(all: T[]): T[] => all.filter((one) => one.pool === pool);
+  return { vms: ofPool(live.vms), nodes: ofPool(live.nodes), takenVmids: live.takenVmids };
+}
+
+/** Pools that live but are not configured any more. */
+export function forgottenPools(live: Live, pools: readonly PoolSpec[]): string[] {
+  const known = new Set(pools.map((pool) => pool.name));
+  const alive = new Set([...live.vms, ...live.nodes].map((one) => one.pool));
+  return [...alive].filter((pool) => !known.has(pool)).sort();
+}
+
+/** @throws UserErrors when the two APIs and the record contradict each other */
+export function checkAgreement(live: Live, pools: readonly PoolSpec[]): void {
+  const problems: Problem[] = pools.flatMap((pool) =>
+    disagreements(poolLive(live, pool.name), live.records.get(pool.name), generationOf(pool.node)),
+  );
+  for (const pool of forgottenPools(live, pools))
+    problems.push(...disagreements(poolLive(live, pool), live.records.get(pool)));
+  if (problems.length > 0) throw new UserErrors(problems);
+}
+
+/** RKE2 version by image, for the configuration. */
+export function catalogue(live: Live): ImageCatalogue {
+  return new Map([...live.images.values()].map(({ name, rke2 }) => [name, rke2]));
+}
+
+/** The template of an image that a plan names. */
+export function templateOf(live: Live, image: string): { vmid: number; host: string } {
+  const found = live.images.get(image);
+  if (found) return found;
+  throw new UserError({
+    what: `there is no template ${image}`,
+    where: `templates that the token can see: ${[...live.images.keys()].sort().join(", ") || "none"}`,
+    todo: "bake or copy it, give it the tags eg-image and rke2-<version>, and put it into the pool of templates",
+  });
+}
+
+/** Proxmox host of a node's VM: where it is; a new one goes round the hosts, slot by slot. */
+export function hostOf(live: Live, hosts: readonly string[], slot: { slot: number; name: string }): string {
+  const host = live.vms.find((vm) => vm.name === slot.name)?.host ?? hosts[slot.slot % hosts.length];
+  if (host === undefined) throw new Error("the configuration has no hosts");
+  return host;
+}
+
+function images(list: readonly ListedVm[]): Map<string, Image> {
+  const found = new Map<string, Image>();
+  for (const vm of list) {
+    const rke2 = vm.template ? rke2Of(vm.tags) : undefined;
+    if (rke2 === undefined || vm.name === undefined) continue;
+    const twin = found.get(vm.name);
+    if (twin)
+      throw new UserError({
+        what: `two templates have the name ${vm.name}`,
+        where: `VM ${twin.vmid} and VM ${vm.vmid}`,
+        todo: "remove one of them, or take the tag eg-image off it",
+      });
+    found.set(vm.name, { name: vm.name, vmid: vm.vmid, host: vm.host, rke2 });
+  }
+  return found;
+}
+
+/** Templates of ours are tagged with the RKE2 version that they hold. */
+function rke2Of(tags: readonly string[]): string | undefined {
+  if (!tags.includes("eg-image")) return undefined;
+  return tags.find((tag) => tag.startsWith("rke2-"))?.slice("rke2-".length);
+}
