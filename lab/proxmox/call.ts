@@ -1,4 +1,4 @@
-import { died, notImplemented } from "./answer.ts";
+import { died } from "./answer.ts";
 import type { DataCentre } from "./data-centre.ts";
 import type { Token, Vm } from "./model.ts";
 import type { Params, Specs } from "./params.ts";
@@ -63,5 +63,3 @@ export function loadVm(dc: DataCentre, node: string, vmid: number): Vm {
 export function fork(call: Call, type: string, id: string, work: (task: Task) => Promise<void> | void): string {
   return call.dc.tasks.start(call.params.text("node"), type, id, call.token.id, work).upid;
 }
-
-export { notImplemented };

@@ -82,8 +82,6 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
   readonly vms = new Map<number, Vm>();
   readonly tokens = new Map<string, Token>();
   readonly grants: Grant[] = [];
-  readonly roles = new Map<string, string[]>();
-  readonly users = new Set<string>();
   readonly tasks = new Tasks(() => this.timing.fork);
   /** Requests since the start: by token id, by `METHOD endpoint`. */
   readonly requests = { total: 0, byToken: new Map<string, number>(), byEndpoint: new Map<string, number>() };
