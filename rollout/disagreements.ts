@@ -109,8 +109,9 @@ function unknownGeneration(node: LiveNode, record: PoolRecord | undefined, wante
   ];
 }
 
+/** A member whose VM is gone. What never was one (made, failed) or is one no more (retired) may go unseen. */
 function lostVm(node: NodeRecord, live: PoolLive): Problem[] {
-  if (node.phase === "retired") return [];
+  if (node.phase !== "joined" && node.phase !== "handedOver") return [];
   const seen = live.vms.some((vm) => vm.uuid === node.uuid || vm.name === node.name);
   // A Node without a VM is reported on its own.
   if (seen || live.nodes.some((one) => one.name === node.name)) return [];

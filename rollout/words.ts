@@ -11,7 +11,7 @@ export function planWords(plan: Draft, situation: Situation, why: readonly strin
   return [
     headline(plan, situation),
     ...why.map((reason) => `  ${reason}`),
-    ...comings(plan),
+    ...comings(plan, situation),
     ...stays(plan),
     ...plan.leaving.map((name) => `  ${name} leaves: ${whyItLeaves(plan, name, situation)}`),
     ...plan.unwell.map((name) => `  ${name} does not serve: its join starts it and brings it back`),
@@ -83,9 +83,12 @@ function movement(plan: Draft, situation: Situation): string {
   return `${from.join(" and ")} -> ${target.id}${changes}`;
 }
 
-function comings(plan: Draft): string[] {
+function comings(plan: Draft, situation: Situation): string[] {
   const orders = new Map(order(plan).map((one) => [one.slot, one]));
   return plan.slots.filter(changes).map((slot) => {
+    if (isHandedOver(slot, situation)) {
+      return `  slot ${slot.slot}: belongs to ${slot.name}; ${slot.replaces.join(" and ")} is off and is destroyed at the end`;
+    }
     const place = `VMID ${slot.vmid}${slot.address === undefined ? "" : `, ${slot.address}`}`;
     const comes = slot.creates ? `${slot.name} comes (${place})` : `${slot.name} is there (${place})`;
     const goes = slot.replaces.length > 0 ? `, then ${slot.replaces.join(" and ")} leaves` : "";
@@ -98,6 +101,13 @@ function comings(plan: Draft): string[] {
     ];
     return `  slot ${slot.slot}: ${comes}${goes}${waits.length > 0 ? `; ${waits.join(", ")}` : ""}`;
   });
+}
+
+/** An earlier run got as far as that: what is left is off and waits for the engine. */
+function isHandedOver(slot: SlotPlan, situation: Situation): boolean {
+  const state = situation.slots.find((one) => one.slot === slot.slot);
+  const retired = state?.members.filter((member) => member.record?.phase === "retired" && member.vm?.running !== true);
+  return state?.owner?.name === slot.name && slot.replaces.length === retired?.length;
 }
 
 function changes(slot: SlotPlan): boolean {

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import fc from "fast-check";
 import { parse } from "yaml";
 import { UserErrors } from "../common/errors.ts";
-import { poolSpecs, readConfig, stepSite, type Config } from "../config.ts";
+import { ownSettings, poolSpecs, readConfig, stepSite, type Config } from "../config.ts";
 import { nodesOf } from "../config-checks.ts";
 import { generationOf } from "../rollout/generation.ts";
 import { defaultTimeouts } from "../rollout/step-environment.ts";
@@ -110,8 +110,14 @@ describe("configuration", () => {
   });
 
   it("takes a switch as the engine writes it", () => {
-    const allowed = (allowDestroy: unknown) => readConfig(minimal({}, { allowDestroy })).allowDestroy;
-    assert.deepEqual([true, "true", false, "false"].map(allowed), [true, true, false, false]);
+    const texts = {
+      "evergreen:allowDestroy": "true",
+      "evergreen:cluster": "demo",
+      "evergreen:pools": "[]",
+      "aws:region": "x",
+    };
+    assert.deepEqual(ownSettings(texts), { allowDestroy: true, cluster: "demo", pools: [] });
+    assert.deepEqual(ownSettings({ "evergreen:allowDestroy": false }), { allowDestroy: false });
   });
 
   it("names an image that is not there, with those that are", () => {
@@ -406,6 +412,5 @@ function refusal(attempt: () => unknown): string {
 
 async function own(stack: string): Promise<Record<string, unknown>> {
   const text = await readFile(new URL(`../Pulumi.${stack}.yaml`, import.meta.url), "utf8");
-  const { config } = parse(text) as { config: Record<string, unknown> };
-  return Object.fromEntries(Object.entries(config).map(([key, value]) => [key.replace(/^evergreen:/, ""), value]));
+  return ownSettings((parse(text) as { config: Record<string, unknown> }).config);
 }
