@@ -42,7 +42,7 @@ export function isBuilt(tool: GoTool, directory: string): boolean {
  * @throws UserError when a module cannot be fetched, the disk is full, or the sources do not compile
  */
 export async function build(tool: GoTool, go: Go, directory: string, quiet = false, root = projectRoot): Promise<void> {
-  const half = `${directory}.${process.pid}${PARTIAL}`;
+  const half = `${directory}.${process.pid}${HALF}`;
   const progress = new Progress(`building ${tool.name} ${tool.version}`, quiet);
   const started = performance.now();
   let result = "failed";
@@ -63,8 +63,8 @@ export async function build(tool: GoTool, go: Go, directory: string, quiet = fal
   }
 }
 
-/** Of a directory that is not finished, or never will be. */
-export const PARTIAL = ".partial";
+/** Ends the name of a directory that is not finished, or never will be. (`.partial` is what Pulumi says.) */
+export const HALF = ".half";
 
 async function compile(
   tool: GoTool,

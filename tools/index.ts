@@ -152,9 +152,12 @@ class Setup {
 
   private async standIn(plugin: Plugin): Promise<void> {
     const { root } = this.store;
-    const program = plugin.name === "command" ? commandStandIn(root, plugin) : await this.tool(proxmoxStandIn);
+    const made = plugin.name === "command" ? commandStandIn(root, plugin) : undefined;
+    const program = made?.path ?? (await this.tool(proxmoxStandIn));
+    this.programs.set(`pulumi-resource-${plugin.name}`, program);
     if (isStandIn(root, plugin, program)) return;
     await this.store.exclusive(`installs the stand-in for ${plugin.name}`, () => {
+      made?.make();
       installStandIn(root, plugin, program);
       return Promise.resolve();
     });

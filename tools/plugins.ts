@@ -10,8 +10,8 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
-import { PARTIAL } from "./build.ts";
+import { basename, dirname, join } from "node:path";
+import { HALF } from "./build.ts";
 import { bundles } from "./bundle.mjs";
 import { SILENT } from "./cli.ts";
 import { putLink } from "./link.ts";
@@ -28,7 +28,8 @@ const INSTALL_MS = 30_000;
 const REMEMBER_MS = 24 * 3600 * 1000;
 
 /** What the CLI prints as soon as it knows that it will not reach the release host. It would go on trying. */
-const OUT_OF_REACH = /no such host|connection refused|network is unreachable|no route to host|certificate|50[234]|403/i;
+const OUT_OF_REACH =
+  /no such host|connection refused|network is unreachable|no route to host|x509: |\b(?:403|404|50[234]) (?:HTTP|Forbidden|Not Found|Bad|Service|Gateway)/i;
 
 /** Where the engine looks for a plugin. */
 export function pluginDirectory(cache: string, plugin: Plugin): string {
@@ -41,6 +42,9 @@ export function pluginState(cache: string, plugin: Plugin): "official" | "stand-
   if (!existsSync(join(directory, `pulumi-resource-${plugin.name}`))) return "missing";
   return existsSync(join(directory, STAND_IN)) ? "stand-in" : "official";
 }
+
+/** How the directories of installations that are tried begin. */
+export const TRY = "try-";
 
 interface Outcome {
   at: string;
@@ -67,7 +71,7 @@ export function recentFailure(cache: string, plugin: Plugin): Outcome | undefine
 export async function installOfficial(cache: string, cli: string, plugin: Plugin, quiet: boolean): Promise<boolean> {
   const progress = new Progress(`installing the plugin ${plugin.name} ${plugin.version}`, quiet);
   mkdirSync(cache, { recursive: true });
-  const home = mkdtempSync(join(cache, "try-"));
+  const home = mkdtempSync(join(cache, TRY));
   try {
     const stop = new AbortController();
     let reason = "";
@@ -123,7 +127,7 @@ export function installStandIn(cache: string, plugin: Plugin, program: string): 
     putLink(join(directory, binary), program);
     return;
   }
-  const half = `${directory}.${process.pid}${PARTIAL}`;
+  const half = `${directory}.${process.pid}${HALF}`;
   rmSync(half, { recursive: true, force: true });
   mkdirSync(half, { recursive: true });
   symlinkSync(program, join(half, binary));
@@ -137,22 +141,32 @@ export function isStandIn(cache: string, plugin: Plugin, program: string): boole
   return readlinkSync(join(pluginDirectory(cache, plugin), `pulumi-resource-${plugin.name}`)) === program;
 }
 
+/** A program that is made from a bundle. */
+export interface Made {
+  path: string;
+  /** Makes it, or does nothing when it is there. Only while the lock of the cache is held. */
+  make(): void;
+}
+
 /**
- * The program of the stand-in for `command`, keyed by its content as everything else in the cache: a checkout that is
- * removed takes nothing with it.
+ * The stand-in for `command`, keyed by its content as everything else in the cache: a checkout that is removed takes
+ * nothing with it.
  */
-export function commandStandIn(cache: string, plugin: Plugin): string {
+export function commandStandIn(cache: string, plugin: Plugin): Made {
   const bundle = readFileSync(join(projectRoot, bundles.commandPlugin.out));
   const hash = createHash("sha256").update(bundle).update(wrapper("")).digest("hex").slice(0, 12);
   const directory = join(cache, "tools", `command-${plugin.version}-${hash}`);
-  const program = join(directory, "pulumi-resource-command");
-  if (existsSync(program)) return program;
-  // Without the lock, and so without a name that a sweep would take: whoever comes second finds it done.
-  const half = mkdtempSync(join(cache, "stand-in-"));
-  writeFileSync(join(half, "command-plugin.mjs"), bundle);
-  writeFileSync(join(half, "pulumi-resource-command"), wrapper(join(directory, "command-plugin.mjs")), { mode: 0o755 });
-  swap(half, directory);
-  return program;
+  const path = join(directory, `pulumi-resource-${plugin.name}`);
+  const make = () => {
+    if (existsSync(path)) return;
+    const half = `${directory}.${process.pid}${HALF}`;
+    mkdirSync(half, { recursive: true });
+    writeFileSync(join(half, "command-plugin.mjs"), bundle);
+    const lines = wrapper(join(directory, "command-plugin.mjs"));
+    writeFileSync(join(half, basename(path)), lines, { mode: 0o755 });
+    swap(half, directory);
+  };
+  return { path, make };
 }
 
 /** The Node of the checkout that runs, else of the one that installed, else the one on PATH. */
@@ -167,7 +181,7 @@ exec "$node" "${bundle}" "$@"
 /** Renames `made` to `place`; what stood there goes. */
 function swap(made: string, place: string): void {
   mkdirSync(dirname(place), { recursive: true });
-  const old = `${place}.${process.pid}.old`;
+  const old = `${place}.${process.pid}.old${HALF}`;
   if (existsSync(place)) renameSync(place, old);
   renameSync(made, place);
   rmSync(old, { recursive: true, force: true });

@@ -1,4 +1,5 @@
-import { spawn, type ChildProcess } from "node:child_process";
+import { spawn, type ChildProcess, type ChildProcessByStdio } from "node:child_process";
+import type { Readable } from "node:stream";
 
 /** How a program ended. */
 export interface Ended {
@@ -25,14 +26,15 @@ export interface Running {
 export function run(file: string, args: readonly string[], how: Running = {}): Promise<Ended> {
   return new Promise((resolve) => {
     const signals = [how.signal, how.timeout === undefined ? undefined : AbortSignal.timeout(how.timeout)];
-    const child = spawn(file, args, {
-      cwd: how.cwd,
-      env: how.env ?? process.env,
-      stdio: ["ignore", "pipe", "pipe"],
-      signal: AbortSignal.any(signals.filter((signal) => signal !== undefined)),
-      killSignal: "SIGKILL",
-    });
-    watchOver(child);
+    const child = watchOver(() =>
+      spawn(file, args, {
+        cwd: how.cwd,
+        env: how.env ?? process.env,
+        stdio: ["ignore", "pipe", "pipe"],
+        signal: AbortSignal.any(signals.filter((signal) => signal !== undefined)),
+        killSignal: "SIGKILL",
+      }),
+    );
     const ended: Ended = { code: -1, stdout: "", stderr: "" };
     child.stdout.setEncoding("utf8").on("data", (chunk: string) => (ended.stdout += chunk));
     let line = "";
@@ -49,15 +51,21 @@ export function run(file: string, args: readonly string[], how: Running = {}): P
 
 const children = new Set<ChildProcess>();
 const ENDINGS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+let runs = 0;
 
-/** Whoever ends this process ends what it runs: a build would go on for minutes, for nobody. */
-function watchOver(child: ChildProcess): void {
-  if (children.size === 0) for (const signal of ENDINGS) process.on(signal, end);
+/**
+ * Whoever ends this process ends what it runs: a build would go on for minutes, for nobody. Listens before the program
+ * starts: a signal may come between.
+ */
+function watchOver(start: () => ChildProcessByStdio<null, Readable, Readable>) {
+  if (runs++ === 0) for (const signal of ENDINGS) process.on(signal, end);
+  const child = start();
   children.add(child);
   child.on("close", () => {
     children.delete(child);
-    if (children.size === 0) for (const signal of ENDINGS) process.off(signal, end);
+    if (--runs === 0) for (const signal of ENDINGS) process.off(signal, end);
   });
+  return child;
 }
 
 function end(signal: NodeJS.Signals): void {

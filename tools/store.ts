@@ -1,11 +1,12 @@
 import { existsSync, readdirSync, rmSync, statSync, utimesSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { say } from "../common/log.ts";
-import { build, directoryOf, isBuilt, PARTIAL } from "./build.ts";
+import { build, directoryOf, isBuilt, HALF } from "./build.ts";
 import type { Go } from "./go.ts";
 import { locked } from "./lock.ts";
-import { projectRoot } from "./paths.ts";
+import { projectRoot, pulumiHome } from "./paths.ts";
 import type { GoTool } from "./pins.ts";
+import { TRY } from "./plugins.ts";
 
 /** A build that nothing asked for in this time goes. */
 const UNUSED_MS = 30 * 24 * 3600 * 1000;
@@ -64,11 +65,18 @@ export class Store {
 
   /** What an interrupted process left. Only while the lock is held: nobody else is at work then. */
   private sweep(): void {
-    for (const directory of this.builds()) if (directory.endsWith(PARTIAL)) rmSync(directory, { recursive: true });
+    const left = [
+      ...[...this.builds(), ...entries(join(pulumiHome(this.root), "plugins"))].filter((path) => path.endsWith(HALF)),
+      ...entries(this.root).filter((path) => basename(path).startsWith(TRY)),
+    ];
+    for (const path of left) rmSync(path, { recursive: true, force: true });
   }
 
   private builds(): string[] {
-    const tools = join(this.root, "tools");
-    return existsSync(tools) ? readdirSync(tools).map((name) => join(tools, name)) : [];
+    return entries(join(this.root, "tools"));
   }
+}
+
+function entries(directory: string): string[] {
+  return existsSync(directory) ? readdirSync(directory).map((name) => join(directory, name)) : [];
 }

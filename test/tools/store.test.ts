@@ -143,6 +143,17 @@ describe("the store of built tools", () => {
     assert.equal(builds(), 1);
   });
 
+  it("sweeps away what interrupted processes left, and nothing of others", async () => {
+    for (const left of ["try-x/plugins/y", "tools/etcd-1.0.0-x.99.half/etcd", "pulumi-home/plugins/a.half/b"])
+      scratch.file(`cache/${left}`, "");
+    for (const kept of ["pulumi-home/plugins/resource-aws-v7.0.0.partial", "pulumi-home/credentials.json"])
+      scratch.file(`cache/${kept}`, "");
+    await store().program(tool, fakeGo(scratch));
+    assert.deepEqual(readdirSync(cache).sort(), ["pulumi-home", "tools"]);
+    assert.equal(contents().length, 1);
+    assert.deepEqual(readdirSync(join(cache, "pulumi-home", "plugins")), ["resource-aws-v7.0.0.partial"]);
+  });
+
   it("removes what nobody used for a month, and keeps what is in use", async () => {
     const program = await store().program(tool, fakeGo(scratch));
     const old = join(cache, "tools", "hello-1.0.0-0123456789ab");
