@@ -41,9 +41,15 @@ export interface NodeVmArgs {
  */
 const OWNED_BY_OTHERS = ["started", "onBoot", "vmId", "nodeName", "clone", "disks", "description", "protection"];
 
+/**
+ * Outputs that the provider declares unknown whenever power differs from `started`: after an update of a VM that a step
+ * had started, every later update would show them as a change.
+ */
+const UNKNOWN_WITH_POWER = ["ipv4Addresses", "ipv6Addresses", "networkInterfaceNames"];
+
 /** A node's VM: a linked clone, powered off. The engine owns its existence, the steps own its power. */
 export function nodeVm(name: string, args: NodeVmArgs, options: CustomResourceOptions): VmLegacy {
-  return new VmLegacy(name, render(args), { ...options, ignoreChanges: OWNED_BY_OTHERS });
+  return new VmLegacy(name, render(args), { ...options, ignoreChanges: [...OWNED_BY_OTHERS, ...UNKNOWN_WITH_POWER] });
 }
 
 function render({ plan, template, host, tags, site }: NodeVmArgs): VmLegacyArgs {
@@ -74,7 +80,8 @@ function render({ plan, template, host, tags, site }: NodeVmArgs): VmLegacyArgs 
     initialization: {
       datastoreId: site.storage,
       interface: "ide2",
-      dns: { servers: site.dnsServers },
+      // An empty list reads back as none, which would be a change with every update.
+      ...(site.dnsServers.length > 0 ? { dns: { servers: site.dnsServers } } : {}),
       ipConfigs: [{ ipv4: ipv4(plan, site) }],
     },
   };

@@ -94,6 +94,14 @@ describe("provider facts", function () {
     }
   });
 
+  it("settles after an update of a VM that a step had started", async () => {
+    await run(vm(), ...up);
+    assert.equal(await bench.task("POST", "nodes/pve1/qemu/1100/status/start"), "OK");
+    await run(vm({ tags: ["evergreen", "eg-cluster-other"] }), ...up);
+    assert.equal(running(), true);
+    await run(vm({ tags: ["evergreen", "eg-cluster-other"] }), ...unchanged);
+  });
+
   it("sees no change in what belongs to others: template, host, id, disk size", async () => {
     await run(vm(), ...up);
     await run(vm({ template: { vmid: 9002, host: site.node } }), ...unchanged);
