@@ -145,7 +145,7 @@ export function isStandIn(cache: string, plugin: Plugin, program: string): boole
 export interface Made {
   path: string;
   /** Makes it, or does nothing when it is there. Only while the lock of the cache is held. */
-  make(): void;
+  make: () => void;
 }
 
 /**

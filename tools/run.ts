@@ -45,7 +45,7 @@ export function run(file: string, args: readonly string[], how: Running = {}): P
       lines.forEach((each) => how.onLine?.(each));
     });
     child.on("error", (error) => (ended.stderr += `\n${error.message}`));
-    child.on("close", (code) => resolve({ ...ended, code: code ?? -1 }));
+    child.on("close", (code) => resolve({ ...ended, code: Math.max(code ?? -1, -1) }));
   });
 }
 
