@@ -1,4 +1,5 @@
 /** Talks to a member of etcd through its JSON gateway. */
+import https from "node:https";
 import { Agent, request } from "undici";
 import type { Cluster } from "./cluster.ts";
 
@@ -24,11 +25,13 @@ export class EtcdRefusal extends Error {
 export class EtcdClient {
   private readonly address: string;
   private readonly agent: Agent;
+  private readonly tls: { ca: string; cert: string; key: string };
 
   constructor(cluster: Cluster, address: string) {
     this.address = address;
     const { cert, key } = cluster.etcdClient;
-    this.agent = new Agent({ connect: { ca: cluster.etcdCa.cert, cert, key, timeout: 2000 }, headersTimeout: 8000 });
+    this.tls = { ca: cluster.etcdCa.cert, cert, key };
+    this.agent = new Agent({ connect: { ...this.tls, timeout: 2000 }, headersTimeout: 8000 });
   }
 
   /** @param linearizable false: what this member knows, also without a leader */
@@ -59,6 +62,19 @@ export class EtcdClient {
     } catch {
       return false;
     }
+  }
+
+  /** True when it answers clients at all, as a learner does as well. */
+  async listens(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const options = { ...this.tls, host: this.address, port: 2379, path: "/version", agent: false };
+      // Not undici: it gives up a connection that is still being made only after its own time limit.
+      const request = https.get({ ...options, signal: AbortSignal.timeout(250) }, (response) => {
+        response.resume();
+        resolve(response.statusCode === 200);
+      });
+      request.on("error", () => resolve(false));
+    });
   }
 
   async close(): Promise<void> {

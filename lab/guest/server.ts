@@ -28,8 +28,8 @@ const caFile = "/var/lib/rancher/rke2/server/tls/server-ca.crt";
 /** Milliseconds between two looks at something that starts. */
 const look = 50;
 
-/** Milliseconds that a learner usually needs by far to tell its name. */
-const publishPatience = 1500;
+/** Milliseconds after which a learner that does not answer is started again. */
+const mutePatience = 1000;
 
 export class Server {
   readonly guest: GuestContext;
@@ -78,10 +78,14 @@ export class Server {
     const { cluster, guest, plane } = this;
     cluster.certifyServer(this.address, this.names);
     const resuming = existsSync(this.dataDirectory);
-    await this.becomeVoter(await this.startEtcd(resuming));
+    const etcd = await this.startEtcd(resuming);
+    this.tell("Starting etcd", this.member);
+    await this.becomeVoter(etcd);
+    this.tell("etcd is a voting member", this.member);
     cluster.servers.set(guest.machine.vmid, this);
     plane.defer(() => void cluster.servers.delete(guest.machine.vmid));
     await this.startApiServer();
+    this.tell("Kube API server is now running", this.address);
     guest.files.put(paths.serverToken, `${cluster.serverToken}\n`);
     guest.files.put(paths.kubeconfig, cluster.adminKubeconfig("https://127.0.0.1:6443"));
     await serveSupervisor({ cluster, address: this.address, names: this.names, kube: this.kube }, plane);
@@ -102,6 +106,10 @@ export class Server {
     const { vmid, name } = this.guest.machine;
     this.guest.log.say("rke2", 'level=info msg="this node has been removed from the cluster"');
     this.guest.rack.report({ kind: "left", vmid, name });
+  }
+
+  private tell(what: string, subject: string): void {
+    this.guest.log.say("rke2", `level=info msg="${what}" ${subject}`);
   }
 
   private get names(): string[] {
@@ -163,23 +171,28 @@ export class Server {
   private async becomeVoter(etcd: Supervised): Promise<void> {
     let since = performance.now();
     // Its `/readyz` may say yes before it knows that it is a learner: that it serves a list is the proof.
-    while (!(await this.etcd.members().then(Boolean, () => false))) {
+    while (!(await this.serves())) {
       const other = [...this.cluster.servers.values()].find((server) => server !== this);
       const step = other ? await this.promoteThrough(other) : "waits";
-      if (step === "unpublished" && performance.now() - since > publishPatience) {
-        // It told its name while its connection to the leader was renewed, and would not repeat it for 7 s.
+      if (step === "mute" && performance.now() - since > mutePatience) {
+        // What it said about itself came back to it within a snapshot, unnoticed: it would wait 7 s for it.
         etcd.restart();
+        this.tell("Starting etcd again", this.member);
         since = performance.now();
       }
       await this.plane.wait(look);
     }
   }
 
-  private async promoteThrough(other: Server): Promise<"waits" | "unpublished" | "promoted"> {
+  private async serves(): Promise<boolean> {
+    return (await this.etcd.listens()) && this.etcd.members().then(Boolean, () => false);
+  }
+
+  private async promoteThrough(other: Server): Promise<"waits" | "mute" | "promoted"> {
     try {
       const own = (await other.etcd.members()).find(({ peerURLs }) => peerURLs?.includes(this.peerUrl));
       if (!own?.isLearner) return "waits";
-      if (!own.name) return "unpublished";
+      if (!(await this.etcd.listens())) return "mute";
       await other.etcd.promote(own.ID);
       return "promoted";
     } catch (error) {
