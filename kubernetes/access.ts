@@ -49,7 +49,11 @@ export async function findAccess(
   site: ClusterSite,
 ): Promise<Access | undefined> {
   const silent: string[] = [];
-  for (const server of serverVms(vms, site).filter(({ status }) => status !== "stopped")) {
+  // The list is seconds old: one that it calls stopped is asked too, but last. A VM that is off says so at once.
+  const servers = serverVms(vms, site).toSorted(
+    (a, b) => Number(a.status === "stopped") - Number(b.status === "stopped"),
+  );
+  for (const server of servers) {
     try {
       const text = await readFile(pve, server, guest.kubeconfig);
       const where = `${guest.kubeconfig} on ${server.name ?? server.vmid}`;

@@ -102,17 +102,26 @@ export async function requireSight(pve: Proxmox, pool: string): Promise<void> {
   });
 }
 
-/** Every VM that claims by its tags to be a node of the cluster, each read in full. @throws when one cannot be read */
+/**
+ * Every VM that claims by its tags to be a node of the cluster, each read in full; whether it runs is asked of its host,
+ * for the list of the data centre is seconds old. @throws when one cannot be read
+ */
 export async function liveVms(pve: Proxmox, cluster: string, list: readonly ListedVm[]): Promise<LiveVm[]> {
   const ours = list.filter((vm) => !vm.template && nodeTags(vm.tags)?.cluster === cluster);
-  return await Promise.all(ours.map((vm) => live(pve, vm)));
+  const hosts = [...new Set(ours.map(({ host }) => host))];
+  const running = new Map(await Promise.all(hosts.map(async (host) => [host, await runningOn(pve, host)] as const)));
+  return await Promise.all(ours.map((vm) => live(pve, vm, running.get(vm.host)?.has(vm.vmid) ?? false)));
 }
 
-async function live(pve: Proxmox, vm: ListedVm): Promise<LiveVm> {
-  const [config, running] = await Promise.all([
-    readVm(pve, vm),
-    vm.status === "unknown" ? isRunning(pve, vm) : vm.status === "running",
-  ]).catch((error: unknown) => {
+/** The VMs that run on a host at this moment. */
+async function runningOn(pve: Proxmox, host: string): Promise<Set<number>> {
+  const path = `/nodes/${host}/qemu`;
+  const rows = Row.list(await pve.get(path), path);
+  return new Set(rows.filter((row) => row.text("status") === "running").map((row) => row.number("vmid")));
+}
+
+async function live(pve: Proxmox, vm: ListedVm, running: boolean): Promise<LiveVm> {
+  const config = await readVm(pve, vm).catch((error: unknown) => {
     throw error instanceof ProxmoxError ? unreadable(vm, error) : error;
   });
   const tags = nodeTags(vm.tags);

@@ -3,7 +3,7 @@ import { say } from "../common/log.ts";
 import { serverVms, type Access } from "../kubernetes/access.ts";
 import { readGoingAway } from "../kubernetes/record.ts";
 import { guest } from "../images/contract.ts";
-import { readFile, writeFile } from "../proxmox/agent.ts";
+import { isOff, readFile, writeFile } from "../proxmox/agent.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 import type { ClusterInput } from "./input.ts";
 import { clusterSite, type Run } from "./run.ts";
@@ -19,7 +19,7 @@ export async function isGoingAway(
   access: Access | undefined,
 ): Promise<boolean> {
   if (access) return await readGoingAway(access.client);
-  for (const server of runningServers(input, vms)) {
+  for (const server of serverVms(vms, clusterSite(input))) {
     const said = await readFile(run.pve, server, guest.goingAway).catch(() => Buffer.alloc(0));
     if (said.length > 0) return true;
   }
@@ -34,17 +34,13 @@ export async function markServers(
   mark: string,
 ): Promise<number> {
   let marked = 0;
-  for (const server of runningServers(input, vms)) {
+  for (const server of serverVms(vms, clusterSite(input))) {
     try {
       await writeFile(run.pve, server, guest.goingAway, mark);
       marked += 1;
     } catch (error) {
-      say(`${server.name ?? server.vmid} could not be marked: ${messageOf(error)}`);
+      if (!isOff(error)) say(`${server.name ?? server.vmid} could not be marked: ${messageOf(error)}`);
     }
   }
   return marked;
-}
-
-function runningServers(input: ClusterInput, vms: readonly ListedVm[]): ListedVm[] {
-  return serverVms(vms, clusterSite(input)).filter(({ status }) => status === "running");
 }

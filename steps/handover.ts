@@ -4,7 +4,7 @@ import type { Kubernetes } from "../kubernetes/client.ts";
 import type { Fence } from "../kubernetes/lease.ts";
 import { isCordoned, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
-import type { ListedVm } from "../proxmox/vms.ts";
+import { isRunning, type ListedVm } from "../proxmox/vms.ts";
 import type { SlotInput } from "./input.ts";
 import { isGone, otherNodes } from "./leavers.ts";
 import { isMarked, known, lacking, nodeLabels, type Known } from "./member.ts";
@@ -45,13 +45,13 @@ async function handOver(
 ): Promise<void> {
   const { client } = access;
   const facts = await known(client, input);
-  requireServing(input, facts, vms);
+  await requireServing(run, input, facts, vms);
   if (facts.node && isMarked(facts.node)) await restore(client, input.node);
   const leaving = (await otherNodes(client, input, vms, facts.record)).filter((one) => !isGone(one));
   if (leaving.length > 0) {
     await holding(run, access, tickets(input), input.site.timeouts.lease, async (ticket) => {
       const options = { run, client, fence: all(slot, ticket), site: input.site };
-      for (const one of leaving) if (one.node) await sayBlockers(client, one.name);
+      await sayBlockers(client, new Set(leaving.flatMap(({ node, name }) => (node ? [name] : []))));
       for (const one of leaving) await retireNode(one, options);
     });
   }
@@ -68,7 +68,12 @@ async function owns(client: Kubernetes, input: SlotInput): Promise<void> {
 }
 
 /** Nobody leaves before somebody serves. @throws ImageFault that says what is missing */
-function requireServing(input: SlotInput, { node, own }: Known, vms: readonly ListedVm[]): void {
+async function requireServing(
+  run: Run,
+  input: SlotInput,
+  { node, own }: Known,
+  vms: readonly ListedVm[],
+): Promise<void> {
   const missing: string[] = [];
   if (node === undefined) missing.push("it has no Node");
   else if (own === undefined) missing.push("nobody remembers that it joined");
@@ -77,7 +82,9 @@ function requireServing(input: SlotInput, { node, own }: Known, vms: readonly Li
     if (own.phase !== "joined" && own.phase !== "handedOver") missing.push(`it is ${own.phase}, not joined`);
     if (isCordoned(node) && !isMarked(node)) missing.push("it is cordoned, and not by us");
   }
-  if (!vms.some(({ vmid, status }) => vmid === input.vmid && status !== "stopped")) missing.push("its VM does not run");
+  // A Node may look Ready for most of a minute after its VM has lost its power.
+  const vm = vms.find(({ vmid }) => vmid === input.vmid);
+  if (vm === undefined || !(await isRunning(run.pve, vm))) missing.push("its VM does not run");
   if (missing.length === 0) return;
   throw new ImageFault({
     what: `${input.node} does not serve, so nobody leaves its slot: ${missing.join("; ")}`,

@@ -102,13 +102,13 @@ interface Joining {
 }
 
 async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<Joined> {
-  const { access, fence, vm } = joining;
+  const { access, fence } = joining;
   const { client } = access;
-  const config = await identity(run, input, vm, joining);
+  const config = await identity(run, input, joining.vm, joining);
   const own = await remember(input, joining, config);
   try {
     await fence.check();
-    await powerOn(run, vm, config);
+    await powerOn(run, config);
     await imageOf(run, input, config);
     const node = await admit(run, input, access, config);
     if (isMarked(node)) await restore(client, input.node);
@@ -137,7 +137,9 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<J
  * has never run may be trusted: it is the clone that was made for this slot in this run.
  */
 async function identity(run: Run, input: SlotInput, vm: ListedVm, joining: Joining | undefined): Promise<VmConfig> {
-  const recorded = joining?.known.own?.uuid ?? recordedBefore(run, input);
+  // What was retired under this name may have been destroyed since: a generation that comes back gets another VM.
+  const own = joining?.known.own;
+  const recorded = (own?.phase === "retired" ? undefined : own?.uuid) ?? recordedBefore(run, input);
   const config = await proveVm(run.pve, vm.host, {
     vmid: input.vmid,
     name: input.node,

@@ -19,7 +19,7 @@ export async function retire(run: Run, input: SlotInput): Promise<{ retired: str
   const vm = vms.find(({ vmid }) => vmid === input.vmid);
   if (vm === undefined) await requireSight(run.pve, input.site.proxmoxPool);
   // Without its quorum the API takes minutes to say nothing: what stands on the server's own disk comes first.
-  if (input.role === "server" && vm?.status === "running" && (await isGoingAway(run, input, [vm], undefined))) {
+  if (input.role === "server" && vm && (await isGoingAway(run, input, [vm], undefined))) {
     await retireUnknown(run, input, vms, vm);
     return { retired: input.node };
   }
@@ -56,7 +56,7 @@ async function retireKnown(run: Run, input: SlotInput, { access, facts, vms, vm 
     input,
     leaverOf(input, input.generation, { vm, node: facts.node, record: facts.record }),
   );
-  const running = vm !== undefined && (vm.status === "running" || (await isRunning(run.pve, vm)));
+  const running = vm !== undefined && (await isRunning(run.pve, vm));
   if (facts.node === undefined && !running) {
     await confirmOff(run, access, leaver);
     return;

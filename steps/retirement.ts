@@ -5,7 +5,6 @@ import type { Kubernetes } from "../kubernetes/client.ts";
 import { drain } from "../kubernetes/eviction.ts";
 import { LeaseLost, type Fence } from "../kubernetes/lease.ts";
 import { cordon, deleteNode, nameOf, restore } from "../kubernetes/nodes.ts";
-import { blocker, hasToLeave, heldNow, podName } from "../kubernetes/pods.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { paths, type Node, type Pod, type PodDisruptionBudget } from "../kubernetes/types.ts";
 import { awaitDetached } from "../kubernetes/volumes.ts";
@@ -13,6 +12,7 @@ import { isAgentSilent, isNoSuchFile } from "../proxmox/agent.ts";
 import { proveVm, type ExpectedVm } from "../proxmox/identity.ts";
 import { setOnBoot, turnOff } from "../proxmox/power.ts";
 import { isRunning, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
+import { blockerOf, blockers, evictionOrder, leaves } from "../rollout/drain.ts";
 import type { NodeRecord, Role } from "../rollout/types.ts";
 import type { Site } from "../rollout/step-environment.ts";
 import { wipeJoinData } from "./join-data.ts";
@@ -45,18 +45,14 @@ export async function retireNode(leaver: Leaver, options: RetireOptions): Promis
   const { client, fence, run } = options;
   const { node, vm, name } = leaver;
   refuseServer(leaver);
-  const running = vm !== undefined && (await isOn(run, vm));
+  // The list may be seconds old, and this decides between a drain and none.
+  const running = vm !== undefined && (await isRunning(run.pve, vm));
   if (node && running) await emptied(node, options);
   if (vm) await switchOff(vm, running, leaver.expected, options);
   await fence.check();
   await deleteNode(client, name, node?.metadata?.uid);
   await retired(client, leaver);
   say(`${name} is retired${running ? " and off" : ""}`);
-}
-
-/** The list may be seconds old, and this decides between a drain and none. */
-async function isOn(run: Run, vm: ListedVm): Promise<boolean> {
-  return vm.status === "running" || (await isRunning(run.pve, vm));
 }
 
 async function emptied(node: Node, { client, fence, site, run }: RetireOptions): Promise<void> {
@@ -68,9 +64,9 @@ async function emptied(node: Node, { client, fence, site, run }: RetireOptions):
       node: name,
       deadline: new Deadline(`${name} to be empty`, site.timeouts.drain, run.stop),
       check: () => fence.check(),
-      leaves: hasToLeave,
-      order: drainOrder,
-      blocker,
+      leaves,
+      order: evictionOrder,
+      blocker: blockerOf,
     });
     say(`${name}: ${evicted} pods evicted`);
     await awaitDetached(client, name, new Deadline(`the volumes of ${name}`, site.timeouts.volumes, run.stop));
@@ -90,12 +86,6 @@ async function restoreIfOurs(client: Kubernetes, name: string, fence: Fence): Pr
   }
   await restore(client, name);
   say(`${name} serves again`);
-}
-
-/** Pods that take long first: the drain ends when the slowest has ended. Priorities only where budgets decide. */
-function drainOrder(pods: Pod[]): Pod[] {
-  const grace = (pod: Pod): number => pod.spec?.terminationGracePeriodSeconds ?? 30;
-  return pods.toSorted((a, b) => grace(b) - grace(a) || podName(a).localeCompare(podName(b)));
 }
 
 /** Wipes the guest and turns its VM off, after the proof that it is ours. */
@@ -140,11 +130,13 @@ function refuseServer({ name, role, node }: Leaver): void {
   });
 }
 
-/** Says by name what will hold a node back, before anything is disturbed. */
-export async function sayBlockers(client: Kubernetes, node: string): Promise<void> {
+/** Says by name what will hold nodes back, or will not serve while it moves, before anything is disturbed. */
+export async function sayBlockers(client: Kubernetes, nodes: ReadonlySet<string>): Promise<void> {
+  if (nodes.size === 0) return;
   const [pods, budgets] = await Promise.all([
-    client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${node}` }),
+    client.list<Pod>(paths.pods),
     client.list<PodDisruptionBudget>(paths.budgets),
   ]);
-  for (const line of heldNow(pods.items.filter(hasToLeave), budgets.items)) say(`${node}: ${line}; waiting for room`);
+  for (const { what, where, todo } of blockers(pods.items, budgets.items, nodes))
+    say(`${what}\n  where: ${where}\n  do:    ${todo}`);
 }

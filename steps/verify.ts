@@ -32,7 +32,8 @@ export async function verify(
   }
   const seconds = verdict.watchSeconds ?? 0;
   if (seconds > 0) await soak(run, client, input, generation, nodes, seconds);
-  await write(client, input.pool, generation, verdict.state);
+  // The watch has written the beginning of the soak; written again, the soak would begin again.
+  if (seconds === 0 || verdict.state === "proved") await write(client, input.pool, generation, verdict.state);
   say(`generation ${generation.id} of pool ${input.pool} is ${verdict.state}`);
   return { pool: input.pool, state: verdict.state };
 }

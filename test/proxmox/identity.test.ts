@@ -136,12 +136,31 @@ describe("the list of VMs", () => {
     });
   }
 
+  it("of a cluster asks the host who runs, because the list is seconds old", async () => {
+    await using pve = await fakeProxmox(({ path }) => {
+      if (path === "/cluster/resources") return { data: [row] };
+      if (path === "/nodes/pve1/qemu") return { data: [{ vmid: 1101, status: "stopped" }] };
+      return { data: { name: expected.name, smbios1: `uuid=${uuid}`, digest: "d" } };
+    });
+    const [vm] = await liveVms(pve.client, "demo", await listVms(pve.client));
+    assert.deepEqual(vm, {
+      vmid: 1101,
+      host: "pve1",
+      name: expected.name,
+      running: false,
+      uuid,
+      pool: "workers",
+      slot: 2,
+      generation: "0a1b2c3d",
+    });
+  });
+
   it("of a cluster is refused when one of its VMs cannot be read", async () => {
-    await using pve = await fakeProxmox(({ path }) =>
-      path === "/cluster/resources"
-        ? { data: [row] }
-        : { status: 403, reason: "Permission check failed (/vms/1101, VM.Audit)" },
-    );
+    await using pve = await fakeProxmox(({ path }) => {
+      if (path === "/cluster/resources") return { data: [row] };
+      if (path === "/nodes/pve1/qemu") return { data: [] };
+      return { status: 403, reason: "Permission check failed (/vms/1101, VM.Audit)" };
+    });
     const list = await listVms(pve.client);
     await assert.rejects(liveVms(pve.client, "demo", list), /VM 1101 carries our tags but cannot be read/);
     assert.deepEqual(await liveVms(pve.client, "other", list), []);

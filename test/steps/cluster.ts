@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import { startLab, stopLab, type Lab } from "../../lab/lab.ts";
 import { credentialsFrom, Proxmox } from "../../proxmox/client.ts";
 import { tagsOf } from "../../proxmox/tags.ts";
+import { isRunning } from "../../proxmox/vms.ts";
 import { environmentOf, type Site } from "../../rollout/step-environment.ts";
 import type { Generation, PlanVerdict, PoolPlan, Role, SlotPlan, Strategy } from "../../rollout/types.ts";
 import { readPoolInput, readSlotInput, type PoolInput, type SlotInput } from "../../steps/input.ts";
@@ -95,6 +96,10 @@ export class StepCluster {
     await this.operator.pve("POST", `nodes/pve1/qemu/${template}/clone`, clone);
     const tags = tagsOf({ cluster: "demo", pool, slot, generation }).join(";");
     await this.operator.pve("PUT", `nodes/pve1/qemu/${vmid}/config`, { tags, onboot: "0" });
+  }
+
+  async status(vmid: number): Promise<"running" | "stopped"> {
+    return (await isRunning(this.pve, { host: "pve1", vmid })) ? "running" : "stopped";
   }
 
   async requests(): Promise<number> {

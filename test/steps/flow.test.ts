@@ -29,7 +29,7 @@ describe("steps in a data centre", function () {
   const record = () => readPoolRecord(client, "workers");
   const phases = async () => Object.fromEntries((await record()).nodes.map(({ name, phase }) => [name, phase]));
   const states = async () => Object.fromEntries((await record()).generations.map(({ id, state }) => [id, state]));
-  const status = async (vmid: number) => (await listVms(cluster.pve)).find((vm) => vm.vmid === vmid)?.status;
+  const status = (vmid: number) => cluster.status(vmid);
 
   it("the first server makes the cluster, and joining it again is nothing", async () => {
     const input = cluster.slot("servers", 0);

@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { scrub } from "../../steps/process.ts";
+
+const source = join(import.meta.dirname, "../../steps/process.ts");
+/** A step that waits for its end, and says why it came. */
+const waiting = `
+  import { stopSignal } from ${JSON.stringify(source)};
+  const stop = stopSignal();
+  setInterval(() => undefined, 1000);
+  process.stdout.write("up " + process.pid + "\\n");
+  stop.addEventListener("abort", () => { process.stdout.write(stop.reason.message + "\\n"); if (process.argv[1] !== "deaf") process.exit(0); });
+`;
+const program = ["--input-type=module-typescript", "--eval", waiting];
+
+describe("the process of a step", () => {
+  it("forgets what belongs to the engine alone, and keeps its credentials", () => {
+    const environment: Record<string, string | undefined> = {
+      PULUMI_CONFIG_PASSPHRASE: "secret",
+      PULUMI_CONFIG_PASSPHRASE_FILE: "/x",
+      PULUMI_CONFIG: "{}",
+      PULUMI_CONFIG_SECRET_KEYS: "[]",
+      PULUMI_ACCESS_TOKEN: "t",
+      PULUMI_COMMAND_STDOUT: "{}",
+      PROXMOX_VE_API_TOKEN: "t",
+      PATH: "/bin",
+    };
+    scrub(environment);
+    assert.deepEqual(Object.keys(environment).sort(), ["PATH", "PROXMOX_VE_API_TOKEN", "PULUMI_COMMAND_STDOUT"]);
+  });
+
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    it(`stops at a safe point after ${signal}`, async () => {
+      const step = spawn(process.execPath, program, { stdio: ["ignore", "pipe", "inherit"] });
+      let said = "";
+      step.stdout.setEncoding("utf8").on("data", (text: string) => {
+        if (text.startsWith("up")) step.kill(signal);
+        said += text;
+      });
+      await once(step, "close");
+      assert.match(said, new RegExp(`stopped at a safe point: ${signal} was received`));
+    });
+  }
+
+  it("ends at once after a second signal", async () => {
+    const step = spawn(process.execPath, [...program, "deaf"], { stdio: ["ignore", "pipe", "inherit"] });
+    step.stdout.setEncoding("utf8").on("data", () => step.kill("SIGTERM"));
+    const [code] = (await once(step, "close")) as [number];
+    assert.equal(code, 1);
+  });
+
+  it("stops when whoever started it is killed", async () => {
+    const parent = spawn(
+      process.execPath,
+      [
+        "--eval",
+        `require("node:child_process").spawn(process.execPath, JSON.parse(process.argv[1]), { stdio: "inherit" })`,
+        JSON.stringify(program),
+      ],
+      { stdio: ["ignore", "pipe", "inherit"] },
+    );
+    let said = "";
+    parent.stdout.setEncoding("utf8").on("data", (text: string) => {
+      if (text.startsWith("up")) parent.kill("SIGKILL");
+      said += text;
+    });
+    // The pipe closes when the orphan has ended too.
+    await once(parent, "close");
+    assert.match(said, /the process that started this step has ended/);
+  });
+});
