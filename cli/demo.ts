@@ -28,6 +28,7 @@ interface Options {
 
 /** Name of the demo's lab: not the one that the user may have up. */
 const name = "demo";
+const oldImage = "ubuntu-24.04-rke2-v1.0.0";
 const newImage = "ubuntu-24.04-rke2-v1.1.0";
 
 /** `evergreen demo`: a cluster is made, rolled and rolled back before the reader's eyes. */
@@ -137,7 +138,7 @@ class Stage {
 
   async play(): Promise<{ report: Report; contents: Contents }> {
     await this.runner.run("pulumi", ["stack", "init", "dev"]);
-    await this.workspace.commit("Remember how the state is encrypted");
+    await this.workspace.useImage(oldImage);
     const up = ["up", "--yes", "--skip-preview", "--stack", "dev"];
     const created = await this.act("pulumi up creates the cluster", () => this.runner.run("pulumi", up));
     this.progress.note(`the cluster is there after ${created.toFixed(1)} s`);

@@ -7,6 +7,8 @@ import type { MemberFact, NodeFact, PoolLimits, Violation } from "./watcher/mode
 export interface VmStatus {
   vmid: number;
   name: string;
+  /** Image on its disk; undefined: nothing that boots. */
+  image: string | undefined;
   /** Proxmox pool. */
   pool: string | undefined;
   template: boolean;

@@ -18,6 +18,8 @@ import { DataCentre } from "./proxmox/data-centre.ts";
 import type { VmEvent } from "./proxmox/model.ts";
 import { seedSite, site } from "./proxmox/site.ts";
 import { serve } from "./proxmox/serve.ts";
+import { bootDrive } from "./proxmox/status.ts";
+import { findVolume } from "./proxmox/storages.ts";
 import { timingOf } from "./proxmox/timing.ts";
 import type { DaemonFile } from "./lab.ts";
 import { addressesOf, envOf, filesOf, type LabOptions } from "./site.ts";
@@ -201,6 +203,12 @@ export class LabDaemon {
     return [...this.watcher.violations];
   }
 
+  private imageOf(vmid: number): string | undefined {
+    const vm = this.dataCentre.vms.get(vmid);
+    const volume = vm && bootDrive(vm.config);
+    return volume === undefined ? undefined : findVolume(this.dataCentre, volume)?.image?.name;
+  }
+
   private status(): LabStatus {
     const { name, prefix, version } = this.options;
     const { proxmox, registration } = addressesOf(prefix);
@@ -215,7 +223,7 @@ export class LabDaemon {
       pid: process.pid,
       endpoint: `https://${proxmox}:8006/`,
       registration,
-      vms: this.dataCentre.snapshot().vms,
+      vms: this.dataCentre.snapshot().vms.map((vm) => ({ ...vm, image: this.imageOf(vm.vmid) })),
       nodes: [...this.watcher.model.nodes.values()],
       members: [...this.watcher.model.members],
       requests: { total: requests.total, byEndpoint: Object.fromEntries(requests.byEndpoint) },

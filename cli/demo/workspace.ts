@@ -39,7 +39,7 @@ export class Workspace {
   async config(): Promise<Config> {
     const document = parse(await readFile(this.stackFile, "utf8")) as { config: Record<string, unknown> };
     const own = Object.entries(document.config).filter(([key]) => key.startsWith("evergreen:"));
-    return readConfig(Object.fromEntries(own.map(([key, value]) => [key.slice("evergreen:".length), value])));
+    return readConfig(Object.fromEntries(own.map(([key, value]) => [key.slice("evergreen:".length), plain(value)])));
   }
 
   /** Lets every pool of agents use another image, as a user would: an edit and a commit. */
@@ -51,17 +51,28 @@ export class Workspace {
     await this.commit(`Use ${image}`);
   }
 
+  /** Commits all that changed: only an update from a clean tree can be gone back to. */
+  private async commit(message: string): Promise<void> {
+    await this.git("add", "--all");
+    await this.git("commit", "--quiet", "--allow-empty", "--message", message);
+  }
+
   private get stackFile(): string {
     return join(this.directory, "Pulumi.dev.yaml");
   }
 
-  private async commit(message: string): Promise<void> {
-    await this.git("add", "--all");
-    await this.git("commit", "--quiet", "--message", message);
-  }
-
   private async git(...args: string[]): Promise<void> {
     await run("git", args, { cwd: this.directory, env: { ...process.env, ...gitEnvironment } });
+  }
+}
+
+/** The engine writes back what is not an object as text. */
+function plain(value: unknown): unknown {
+  if (typeof value !== "string") return value;
+  try {
+    return JSON.parse(value);
+  } catch {
+    return value;
   }
 }
 
