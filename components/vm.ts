@@ -35,11 +35,16 @@ export interface NodeVmArgs {
 }
 
 /**
- * Everything that a live VM may differ in without an update: steps own power (`started`, `onBoot`), Proxmox and its
- * administrators own the place (`nodeName`), the clone is history (`clone`, `vmId`, `disks`). What is left is in the
- * generation, so a change of it is another VM.
+ * Everything that a live VM may differ in without an update: steps own power, Proxmox and its administrators own the
+ * place, the clone is history, and what a site is connected to counts for new nodes. What is left is in the generation, so
+ * a change of it is another VM.
  */
-const OWNED_BY_OTHERS = ["started", "onBoot", "vmId", "nodeName", "clone", "disks", "description", "protection"];
+const OWNED_BY_OTHERS = [
+  ...["started", "onBoot"],
+  ...["nodeName", "description", "protection"],
+  ...["vmId", "clone", "disks"],
+  ...["initialization", "networkDevices"],
+];
 
 /**
  * Outputs that the provider declares unknown whenever power differs from `started`: after an update of a VM that a step

@@ -73,7 +73,9 @@ export function confirmedDestroyed(node: NodeRecord, live: PoolLive): boolean {
 function place(request: AllocationRequest, name: string, vmid: number, creates: boolean, problems: Problem[]): Place {
   const { range, record, pool } = request;
   if (range.firstAddress === undefined) return { vmid, creates };
-  const recorded = creates ? undefined : record?.nodes.find((node) => node.name === name)?.address;
+  const recorded = creates
+    ? undefined
+    : record?.nodes.find((node) => node.name === name && node.vmid === vmid)?.address;
   const inside = vmid >= range.first && vmid <= range.last;
   const address = recorded ?? (inside ? addressAfter(range.firstAddress, vmid - range.first) : undefined);
   if (address !== undefined) return { vmid, address, creates };

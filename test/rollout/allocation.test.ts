@@ -65,6 +65,12 @@ describe("allocation", () => {
     assert.equal(places.get("new")?.address, "127.40.1.1");
   });
 
+  it("gives a VM that came back under a retired name the address of its own id", () => {
+    const nodes = [{ ...node("back", 1100, "retired"), address: "127.40.0.101" }];
+    const places = allocate(request({ names: ["back"], vms: [vm("back", 1107)], nodes }));
+    assert.equal(places.get("back")?.address, "127.40.0.108");
+  });
+
   it("refuses a range that leaves a VM without an address", () => {
     const moved = { first: 1200, last: 1219, firstAddress: "127.40.1.1" };
     assert.throws(
