@@ -28,7 +28,9 @@ export function fileBackend(environment: NodeJS.ProcessEnv): string | undefined 
 export function locksOf(backend: string, project: string, stack: string): EngineLock[] {
   const directory = join(backend, ".pulumi", "locks", "organization", project, stack);
   if (!existsSync(directory)) return [];
-  return readdirSync(directory).map((file) => JSON.parse(readFileSync(join(directory, file), "utf8")) as EngineLock);
+  return readdirSync(directory)
+    .filter((file) => file.endsWith(".json"))
+    .map((file) => JSON.parse(readFileSync(join(directory, file), "utf8")) as EngineLock);
 }
 
 /** True when the process of the lock is certainly dead: it ran on this machine, and nobody has its pid, or a younger process. */

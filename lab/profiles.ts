@@ -12,7 +12,7 @@ export const fast: Profile = {
   shutdown: 100,
   destroy: 30,
   podStart: 100,
-  podStop: 100,
+  podStop: 500,
 };
 
 /** Local NVMe storage and a small RKE2 cluster. */

@@ -36,8 +36,14 @@ function membersOf(live: PoolLive, record: PoolRecord | undefined): Member[] {
     const node = live.nodes.find((one) => one.name === name);
     const { slot, generation } = vm ?? node ?? {};
     if (slot === undefined || generation === undefined) return [];
-    return [{ name, slot, generation, vm, node, record: record?.nodes.find((one) => one.name === name) }];
+    const remembered = record?.nodes.find((one) => one.name === name);
+    return [{ name, slot, generation, vm, node, record: isOf(remembered, vm) ? remembered : undefined }];
   });
+}
+
+/** A name comes back with a new VM; what is remembered of the retired one does not concern it. */
+function isOf(remembered: NodeRecord | undefined, vm: LiveVm | undefined): boolean {
+  return remembered?.phase !== "retired" || vm === undefined || remembered.uuid === vm.uuid;
 }
 
 /** Who was handed the slot last. Before a first handover: a node that has joined, for it may carry pods already. */
