@@ -17,17 +17,17 @@ import { type Contents, type Report, reportText, type Rollout, rolloutOf } from 
 import { Runner } from "./demo/runner.ts";
 import { watching } from "./demo/stage.ts";
 import { Workspace } from "./demo/workspace.ts";
-import { checkPrefix, directoryOf, labBinaries } from "./lab.ts";
+import { checkName, checkPrefix, directoryOf, labBinaries } from "./lab.ts";
 
 interface Options {
+  /** Name of the demo's lab: not the one that the user may have up. */
+  name: string;
   report?: string;
   keep?: boolean;
   profile: LabOptions["profile"];
   prefix: string;
 }
 
-/** Name of the demo's lab: not the one that the user may have up. */
-const name = "demo";
 const oldImage = "ubuntu-24.04-rke2-v1.0.0";
 const newImage = "ubuntu-24.04-rke2-v1.1.0";
 
@@ -38,6 +38,7 @@ export function demoCommand(program: Command): void {
     .description("start a lab, roll a cluster forwards and back under load, and show what happened")
     .option("--report <file>", "write the result as JSON")
     .option("--keep", "keep the lab and the cluster running")
+    .option("--name <name>", "name of the lab", "demo")
     .option("--prefix <octets>", "first two octets of the lab's addresses", "127.41")
     .addOption(
       new Option("--profile <name>", "how fast the lab's hardware is")
@@ -51,8 +52,10 @@ export function demoCommand(program: Command): void {
 
 /** @returns the exit code: 0 when nothing was violated and no request failed */
 async function demo(options: Options): Promise<number> {
+  const { name } = options;
+  checkName(name);
   checkPrefix(options.prefix);
-  refuseSecond();
+  refuseSecond(name);
   const abort = new AbortController();
   const interrupted = (signal: NodeJS.Signals) => {
     if (abort.signal.aborted) return;
@@ -86,7 +89,7 @@ class Interrupted extends Error {
   }
 }
 
-function refuseSecond(): void {
+function refuseSecond(name: string): void {
   if (readDaemon(directoryOf(name)) === undefined) return;
   throw new UserError({
     what: "the lab of an earlier demo is still there",
@@ -125,8 +128,8 @@ class Stage {
   static async open(options: Options, progress: Progress, signal: AbortSignal): Promise<Stage> {
     const tools = await toolchain();
     signal.throwIfAborted();
+    const { name, prefix, profile } = options;
     const directory = directoryOf(name);
-    const { prefix, profile } = options;
     const binaries = labBinaries(tools);
     const lab = await startLab({ name, prefix, profile, version: "8.4", binaries, directory, load: "asked" });
     progress.note(`the lab is up: Proxmox VE at ${lab.env.PROXMOX_VE_ENDPOINT}, profile ${profile}`);

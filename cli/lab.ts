@@ -90,7 +90,7 @@ async function up({ name, prefix, profile, pve }: Options): Promise<void> {
   say(`next: ${next}`);
 }
 
-function checkName(name: string): void {
+export function checkName(name: string): void {
   if (/^[a-z][a-z0-9-]{0,30}$/.test(name)) return;
   throw new UserError({
     what: "the name of a lab is short and lower case",

@@ -67,12 +67,24 @@ export function reportText(report: Report, contents: Contents): string {
 }
 
 /** Rounds what would only look exact. */
-export function rolloutOf(measured: Omit<Rollout, "efficiency">): Rollout {
+export function rolloutOf({
+  pool,
+  from,
+  to,
+  evicted,
+  pdbViolations,
+  ...measured
+}: Omit<Rollout, "efficiency">): Rollout {
   const round = (value: number, digits: number) => Number(value.toFixed(digits));
+  const { seconds, lowerBoundSeconds } = measured;
   return {
-    ...measured,
-    seconds: round(measured.seconds, 2),
-    lowerBoundSeconds: round(measured.lowerBoundSeconds, 2),
-    efficiency: measured.seconds > 0 ? round(measured.lowerBoundSeconds / measured.seconds, 3) : 0,
+    pool,
+    from,
+    to,
+    seconds: round(seconds, 2),
+    lowerBoundSeconds: round(lowerBoundSeconds, 2),
+    efficiency: seconds > 0 ? round(lowerBoundSeconds / seconds, 3) : 0,
+    evicted,
+    pdbViolations,
   };
 }
