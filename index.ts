@@ -9,6 +9,7 @@ import { checkEnvironment, checkRights, checkStorage } from "./preflight.ts";
 import { Proxmox } from "./proxmox/client.ts";
 import { tagsOf } from "./proxmox/tags.ts";
 import type { PoolPlan } from "./rollout/types.ts";
+import { bundle } from "./tools/bundle.mjs";
 
 const { config, live, fleet } = await prepare().catch(explain);
 for (const line of fleetWords(fleet)) await log.info(line);
@@ -33,6 +34,8 @@ export const generations = Object.fromEntries(
 /** Configuration, what both APIs say, and the plan on it. Nothing has been changed when this refuses. */
 async function prepare(): Promise<{ config: Config; live: Live; fleet: Fleet }> {
   checkEnvironment(process.env);
+  // Steps run from a bundle: a pulled commit or a work tree must not run those of another.
+  await bundle();
   const config = readConfig(ownSettings(runtime.allConfig()));
   const pve = Proxmox.fromEnvironment();
   await checkRights(pve, config);

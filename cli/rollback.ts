@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
-import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import type { Command } from "commander";
 import { UserError, messageOf } from "../common/errors.ts";
@@ -46,9 +45,6 @@ export async function rollback(options: Options): Promise<number> {
     await git("worktree", "add", "--detach", tree, commit);
     const project = join(tree, relative(top.trim(), process.cwd()));
     await symlink(join(process.cwd(), "node_modules"), join(project, "node_modules"));
-    // A work tree holds what was committed, so not what is built: the steps are bundled from that commit's own sources.
-    const bundler = pathToFileURL(join(project, "tools", "bundle.mjs")).href;
-    await ((await import(bundler)) as typeof import("../tools/bundle.mjs")).bundle();
     return await carryOut(project, options, tools.pulumi, environment);
   } finally {
     await git("worktree", "remove", "--force", tree).catch(() => rm(tree, { recursive: true, force: true }));

@@ -1,0 +1,164 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { parseDocument } from "yaml";
+import { Workspace } from "../../cli/demo/workspace.ts";
+import { startLab, type Lab } from "../../lab/lab.ts";
+import type { LabOptions } from "../../lab/site.ts";
+import { toolchain } from "../../tools/index.ts";
+import { labOptions, startLoad } from "../lab/support/start.ts";
+
+const run = promisify(execFile);
+
+export interface Ran {
+  code: number | null;
+  output: string;
+}
+
+/** Paths below a key of `evergreen:`, and what they shall be. */
+export type Changes = Record<string, unknown>;
+
+/** A lab of its own and a checkout of its own, driven as a user would drive them. */
+export class Site {
+  readonly lab: Lab;
+  readonly project: string;
+  private readonly environment: NodeJS.ProcessEnv;
+  private readonly program: string;
+  private readonly running = new Set<ChildProcess>();
+
+  private constructor(lab: Lab, project: string, program: string, environment: NodeJS.ProcessEnv) {
+    this.lab = lab;
+    this.project = project;
+    this.program = program;
+    this.environment = environment;
+  }
+
+  /** @param prefix of the lab; every test file has one of its own */
+  static async create(prefix: string, more: Partial<LabOptions> = {}): Promise<Site> {
+    const tools = await toolchain({ quiet: true });
+    const options = await labOptions(prefix, more);
+    const lab = await startLab(options);
+    const workspace = await Workspace.create(join(dirname(options.directory), "project"), prefix);
+    const site = new Site(lab, workspace.directory, tools.pulumi, { ...tools.environment(), ...lab.env });
+    await site.expect(0, "stack", "init", "dev");
+    return site;
+  }
+
+  /** Starts the engine and leaves it running. */
+  start(args: readonly string[], more: NodeJS.ProcessEnv = {}): { child: ChildProcess; ended: Promise<Ran> } {
+    return this.spawn(this.program, [...args, "--non-interactive"], more);
+  }
+
+  async pulumi(args: readonly string[], more: NodeJS.ProcessEnv = {}): Promise<Ran> {
+    return this.start(args, more).ended;
+  }
+
+  /** Runs the engine and expects an exit code. @returns its output */
+  async expect(code: number, ...args: string[]): Promise<string> {
+    const ran = await this.pulumi(args);
+    if (ran.code !== code) throw new Error(`pulumi ${args.join(" ")} ended with ${ran.code}:\n${ran.output}`);
+    return ran.output;
+  }
+
+  /** `pulumi up`, which must succeed. */
+  async up(): Promise<string> {
+    return this.expect(0, "up", "--yes", "--skip-preview", "--stack", "dev");
+  }
+
+  /** `pulumi up`, which must find nothing to do. */
+  async unchanged(): Promise<string> {
+    return this.expect(0, "up", "--yes", "--skip-preview", "--stack", "dev", "--expect-no-changes");
+  }
+
+  /** `pulumi up`, which must fail. @returns what it said */
+  async fails(): Promise<string> {
+    const { code, output } = await this.pulumi(["up", "--yes", "--skip-preview", "--stack", "dev"]);
+    if (code === 0) throw new Error(`pulumi up succeeded:\n${output}`);
+    return output;
+  }
+
+  /** `evergreen ...` of the checkout. */
+  async evergreen(...args: string[]): Promise<Ran> {
+    return this.spawn(process.execPath, [join(this.project, "cli", "bin", "evergreen.mjs"), ...args], {}).ended;
+  }
+
+  /** Changes the stack's configuration, as `pools.0.image`, and commits it; `undefined` removes a key. */
+  async configure(changes: Changes): Promise<void> {
+    const file = join(this.project, "Pulumi.dev.yaml");
+    const document = parseDocument(await readFile(file, "utf8"));
+    for (const [path, value] of Object.entries(changes)) {
+      const [first = "", ...rest] = path.split(".").map((key) => (/^\d+$/.test(key) ? Number(key) : key));
+      const where = ["config", `evergreen:${first}`, ...rest];
+      if (value === undefined) document.deleteIn(where);
+      else document.setIn(where, document.createNode(value));
+    }
+    await writeFile(file, document.toString());
+    await this.commit(Object.keys(changes).join(", "));
+  }
+
+  async commit(message: string): Promise<void> {
+    const who = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
+    await run("git", [...who, "commit", "--quiet", "--all", "--allow-empty", "--message", message], {
+      cwd: this.project,
+    });
+  }
+
+  /** The state as the engine keeps it. */
+  async state(): Promise<{ resources: { urn: string; type: string; outputs?: Record<string, unknown> }[] }> {
+    const text = await this.expect(0, "stack", "export", "--stack", "dev");
+    return (JSON.parse(text) as { deployment: Awaited<ReturnType<Site["state"]>> }).deployment;
+  }
+
+  /** Puts the workload on the cluster and begins to count its requests. */
+  async load(options?: Parameters<typeof startLoad>[1]): Promise<void> {
+    await startLoad(this.lab, options);
+  }
+
+  /** Names of the node VMs that exist, of a pool. */
+  async vms(pool: string): Promise<string[]> {
+    const { vms } = await this.lab.status;
+    return vms
+      .filter((vm) => vm.tags.includes(`eg-pool-${pool}`))
+      .map((vm) => vm.name)
+      .sort();
+  }
+
+  /** What has been violated, failed or left since the load began; empty when all is well. */
+  async complaints(): Promise<string[]> {
+    const violations = await this.lab.call("POST /watcher/finish", { seconds: 20 });
+    const { probe } = await this.lab.status;
+    return [
+      ...violations.map((violation) => JSON.stringify(violation)),
+      ...(probe.failed > 0 ? [`${probe.failed} of ${probe.requests} requests failed: ${JSON.stringify(probe)}`] : []),
+    ];
+  }
+
+  async close(): Promise<void> {
+    for (const child of this.running) child.kill("SIGKILL");
+    await this.lab.stop();
+    await rm(dirname(this.lab.directory), { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  private spawn(
+    program: string,
+    args: readonly string[],
+    more: NodeJS.ProcessEnv,
+  ): { child: ChildProcess; ended: Promise<Ran> } {
+    const child = spawn(program, args, {
+      cwd: this.project,
+      env: { ...this.environment, ...more },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.running.add(child);
+    let output = "";
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding("utf8").on("data", (text: string) => (output += text));
+    const ended = once(child, "exit").then(([code]) => {
+      this.running.delete(child);
+      return { code: code as number | null, output };
+    });
+    return { child, ended };
+  }
+}
