@@ -12,7 +12,7 @@ export interface ProcessOptions {
   name: string;
   command: string;
   args: readonly string[];
-  /** Beside the daemon's own environment. @default none */
+  /** Beside PATH and HOME. @default none */
   env?: Readonly<Record<string, string>>;
   /** Whether it is started again when it ends by itself. @default false */
   restart?: boolean;
@@ -23,6 +23,14 @@ const restartAfter = 300;
 
 /** Ends the process when the thread that started it ends, even by SIGKILL. */
 const deathSignal = ["/usr/bin/setpriv", "/bin/setpriv"].find((path) => existsSync(path));
+
+/** What programs need of the daemon's environment; its credentials are not among it. */
+function inherited(): Record<string, string> {
+  const names = ["PATH", "HOME", "TMPDIR", "LANG"];
+  return Object.fromEntries(
+    names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+  );
+}
 
 /** One process, with all its restarts. */
 export class Supervised {
@@ -76,7 +84,7 @@ export class Supervised {
     const guarded = deathSignal ? ["--pdeathsig", "KILL", "--", command, ...args] : args;
     const child = spawn(deathSignal ?? command, guarded, {
       stdio: ["ignore", log, log],
-      env: { ...process.env, ...env },
+      env: { ...inherited(), ...env },
     });
     closeSync(log);
     this.ended = new Promise<void>((resolve) => {

@@ -15,6 +15,11 @@ const checkPatience = 3000;
 /** Failed checks in a row until a server is left out. */
 const strikes = 3;
 
+/** Milliseconds without a byte after which no request is under way on a connection, as far as a balancer can tell. */
+const quiet = 1000;
+/** Milliseconds after which connections to a server that goes are cut, whatever happens on them. */
+const drainPatience = 3000;
+
 interface Backend {
   address: string;
   /** Failed checks in a row. */
@@ -78,10 +83,10 @@ export class Balancer {
     const backend = this.backends.get(address);
     if (!backend) return;
     backend.draining = true;
-    const end = performance.now() + 2000;
+    const end = performance.now() + drainPatience;
     while (backend.connections.size > 0 && performance.now() < end) {
       for (const connection of backend.connections) {
-        if (performance.now() - connection.active > 100) connection.client.end();
+        if (performance.now() - connection.active > quiet) connection.client.end();
       }
       await delay(20);
     }
@@ -155,8 +160,9 @@ function join(backend: Backend, connection: Connection): void {
     from.pipe(to);
     from.on("error", () => from.destroy());
     from.on("close", () => {
-      // After an orderly end the pipe closes the other side, once all bytes are through.
-      if (!from.readableEnded) to.destroy();
+      // What was received before an orderly end is still passed on.
+      if (from.readableEnded) to.destroySoon();
+      else to.destroy();
       backend.connections.delete(connection);
     });
   }

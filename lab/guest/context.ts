@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import type { Machine, Profile } from "../types.ts";
 import type { Processes } from "../process.ts";
 import type { Balancer } from "./balancer.ts";
@@ -35,6 +36,10 @@ export interface Surroundings {
   readonly clusters: Map<string, Cluster>;
   report(event: GuestEvent): void;
 }
+
+/** Where the processes of a VM keep their data on the host. */
+export const diskDirectory = (directory: string, vmid: number, uuid: string): string =>
+  join(directory, "disks", `${vmid}-${uuid}`);
 
 /** A guest from within. */
 export interface GuestContext {

@@ -96,8 +96,12 @@ export class EtcdController {
     if (found && members.length === 1) throw new Error("refusing to remove the last member of the etcd cluster");
     if (found) {
       // Clients are sent elsewhere before the member goes: its API server is useless from then on.
-      await this.server.guest.rack.balancer.drain(address);
-      await this.server.etcd.remove(found.ID);
+      const { balancer } = this.server.guest.rack;
+      await balancer.drain(address);
+      await this.server.etcd.remove(found.ID).catch((error: unknown) => {
+        if (server?.ready) balancer.add(address);
+        throw error;
+      });
     }
     await server?.stopControlPlane();
     const gone = { [`${prefix}/node-name`]: null, [`${prefix}/node-address`]: null };

@@ -2,6 +2,7 @@
 import { AgentError } from "../types.ts";
 import type { Guest } from "../types.ts";
 import { messageOf } from "../../common/errors.ts";
+import { say } from "../../common/log.ts";
 import { runAgent } from "./agent.ts";
 import type { NodeStart } from "./agent.ts";
 import type { GuestContext } from "./context.ts";
@@ -28,12 +29,15 @@ export class RackGuest implements Guest {
   private readonly power = new Scope();
   private booted = false;
   private service: Service | undefined;
-  private off: Promise<void> | undefined;
+  /** Resolves when the power is off. */
+  readonly off: Promise<void>;
   /** The unit handles one order after the other. */
   private orders: Promise<void> = Promise.resolve();
 
   constructor(context: GuestContext) {
     this.context = context;
+    const { vmid, name } = context.machine;
+    this.off = this.power.ended.then(() => context.rack.report({ kind: "off", vmid, name }));
     this.power.run(() => this.boot());
   }
 
@@ -67,14 +71,8 @@ export class RackGuest implements Guest {
   }
 
   async powerOff(): Promise<void> {
-    this.off ??= this.cut();
-    await this.off;
-  }
-
-  private async cut(): Promise<void> {
     await this.power.end();
-    const { vmid, name } = this.context.machine;
-    this.context.rack.report({ kind: "off", vmid, name });
+    await this.off;
   }
 
   private async boot(): Promise<void> {
@@ -141,7 +139,7 @@ export class RackGuest implements Guest {
         if (attempt.over) return;
         await attempt.end();
         guest.log.say(`rke2-${order.role}`, `level=fatal msg="${messageOf(error)}"`);
-        if (!(error instanceof JoinFailure)) throw error;
+        if (!(error instanceof JoinFailure)) say(`lab: ${guest.machine.name}: ${messageOf(error)}`);
         await service.scope.wait(restartAfter);
       }
     }

@@ -1,12 +1,13 @@
 /** The guests of a data centre in a box. */
 import { EventEmitter } from "node:events";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { filesOf } from "../images.ts";
 import { Processes } from "../process.ts";
 import type { Guest, GuestHost, Machine, Profile } from "../types.ts";
 import { Balancer } from "./balancer.ts";
 import type { Cluster } from "./cluster.ts";
+import { diskDirectory } from "./context.ts";
 import type { Binaries, GuestEvent, Surroundings } from "./context.ts";
 import { GuestFiles, GuestLog } from "./files.ts";
 import { RackGuest } from "./guest.ts";
@@ -66,7 +67,13 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
     const address = machine.cloudInit.address ?? this.lease(machine.vmid);
     const guest = new RackGuest({ rack: this, machine, address, files, log });
     this.running.add(guest);
+    void guest.off.then(() => this.running.delete(guest));
     return guest;
+  }
+
+  /** Removes what the processes of a destroyed VM left on the host's disk. */
+  forget(vmid: number, uuid: string): void {
+    rmSync(diskDirectory(this.directory, vmid, uuid), { recursive: true, force: true });
   }
 
   /** Powers everything off and closes the registration address. */

@@ -11,6 +11,7 @@ export class Scope {
   private readonly closers = new Set<() => void | Promise<void>>();
   private readonly parent: Scope | undefined;
   private ending: Promise<void> | undefined;
+  private readonly finish = Promise.withResolvers<undefined>();
   private readonly endOfParent = () => this.end();
 
   constructor(parent?: Scope) {
@@ -26,6 +27,11 @@ export class Scope {
 
   get over(): boolean {
     return this.signal.aborted;
+  }
+
+  /** Resolves when everything of the scope is gone. */
+  get ended(): Promise<undefined> {
+    return this.finish.promise;
   }
 
   /** Closes something when the scope ends; at once when it is over already. */
@@ -58,6 +64,7 @@ export class Scope {
     const results = await Promise.allSettled([...this.closers].map(async (close) => close()));
     this.closers.clear();
     for (const result of results) if (result.status === "rejected") report(result.reason);
+    this.finish.resolve(undefined);
   }
 }
 

@@ -9,6 +9,7 @@ import { runKubelet } from "./agent.ts";
 import type { NodeStart } from "./agent.ts";
 import { apiReady } from "./balancer.ts";
 import { Cluster } from "./cluster.ts";
+import { diskDirectory } from "./context.ts";
 import type { GuestContext } from "./context.ts";
 import { startApiServer, startControllers, startEtcd } from "./control-plane.ts";
 import type { EtcdStart, Seat } from "./control-plane.ts";
@@ -191,11 +192,13 @@ export class Server {
   private async promoteThrough(other: Server): Promise<"waits" | "mute" | "promoted"> {
     try {
       const own = (await other.etcd.members()).find(({ peerURLs }) => peerURLs?.includes(this.peerUrl));
-      if (!own?.isLearner) return "waits";
+      if (!own) throw new JoinFailure("this member has been permanently removed from the cluster");
+      if (!own.isLearner) return "waits";
       if (!(await this.etcd.listens())) return "mute";
       await other.etcd.promote(own.ID);
       return "promoted";
     } catch (error) {
+      if (error instanceof JoinFailure) throw error;
       // Refused until the learner has caught up.
       if (error instanceof EtcdRefusal) return "waits";
       this.guest.log.say("rke2", `level=warning msg="Unable to promote learner: ${messageOf(error)}"`);
@@ -269,5 +272,5 @@ async function clusterFor({ guest, fragment }: NodeStart, scope: Scope): Promise
 }
 
 function dataDirectoryOf({ rack, machine }: GuestContext): string {
-  return join(rack.directory, "disks", `${machine.vmid}-${machine.uuid}`, "etcd");
+  return join(diskDirectory(rack.directory, machine.vmid, machine.uuid), "etcd");
 }
