@@ -14,7 +14,7 @@ import { Journal } from "./journal.ts";
 import { identify, memoryOf, sessionOf } from "./processes.ts";
 import { profiles } from "./profiles.ts";
 import { Authority } from "./pki.ts";
-import { DataCentre } from "./proxmox/data-centre.ts";
+import { type AccessLogEntry, DataCentre } from "./proxmox/data-centre.ts";
 import type { VmEvent } from "./proxmox/model.ts";
 import { seedSite, site } from "./proxmox/site.ts";
 import { serve } from "./proxmox/serve.ts";
@@ -89,6 +89,7 @@ export class LabDaemon {
       this.watcher.vm("created", vmFact(vm, this.seeded), undefined);
     }
     this.dataCentre.on("vm", (event) => void this.onVm(event));
+    this.dataCentre.accessLog = (entry) => this.onRequest(entry);
     const authority = new Authority("Evergreen lab");
     writeFileSync(files.ca, authority.cert);
     const server = authority.issue({ commonName: proxmox, usages: ["server"], names: [proxmox, "localhost"] });
@@ -116,6 +117,13 @@ export class LabDaemon {
     this.side = undefined;
     await this.dataCentre.close();
     for (const close of this.closers.splice(0)) await close();
+  }
+
+  /** What the guest agent was told to do is no event of the VM. */
+  private onRequest({ method, path, status, token }: AccessLogEntry): void {
+    const [, vmid, what = ""] = /^nodes\/[^/]+\/qemu\/(\d+)\/agent\/(.+)$/.exec(path) ?? [];
+    if (vmid === undefined || status !== 200 || method === "GET" || what === "ping") return;
+    if (token !== undefined && token !== site.rootToken) this.watcher.touched(what, Number(vmid), token);
   }
 
   private async onVm(event: VmEvent): Promise<void> {

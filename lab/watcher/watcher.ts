@@ -69,6 +69,12 @@ export class Watcher {
     this.check();
   }
 
+  /** Something was done inside a VM, which shows in no fact about it. */
+  touched(kind: string, vmid: number, by: string): void {
+    const vm = this.vms.get(vmid);
+    if (vm) this.keep(checkTouch(kind, vm, by));
+  }
+
   /** A VM is gone. `node` is the Node of its name as the API shows it after that moment. */
   destroyed(vmid: number, by: string | undefined, node: Pick<NodeFact, "uuid"> | undefined): void {
     const vm = this.vms.get(vmid);

@@ -260,8 +260,9 @@ describe("the invariant watcher: agents and VMs", () => {
     watcher.vm("created", stranger, undefined);
     assert.deepEqual(kinds(watcher), []);
     watcher.vm("configured", stranger, tool);
+    watcher.touched("file-write", stranger.vmid, tool);
     watcher.destroyed(stranger.vmid, tool, undefined);
-    assert.deepEqual(kinds(watcher), ["owned-only", "owned-only"]);
+    assert.deepEqual(kinds(watcher), ["owned-only", "owned-only", "owned-only"]);
   });
 
   it("reports a VM that is destroyed as a Node or as an etcd member", () => {
