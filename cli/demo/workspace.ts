@@ -44,11 +44,21 @@ export class Workspace {
 
   /** Lets every pool of agents use another image, as a user would: an edit and a commit. */
   async useImage(image: string): Promise<void> {
-    const document = parseDocument(await readFile(this.stackFile, "utf8"));
     const pools = (await this.config()).pools;
-    for (const index of pools.keys()) document.setIn(["config", "evergreen:pools", index, "image"], image);
+    await this.change(Object.fromEntries(pools.map((_, index) => [`pools.${index}.image`, image])), `Use ${image}`);
+  }
+
+  /** Changes keys below `evergreen:`, named as `pools.0.image`, and commits; undefined removes one. */
+  async change(changes: Record<string, unknown>, message = Object.keys(changes).join(", ")): Promise<void> {
+    const document = parseDocument(await readFile(this.stackFile, "utf8"));
+    for (const [path, value] of Object.entries(changes)) {
+      const [first = "", ...rest] = path.split(".").map((key) => (/^\d+$/.test(key) ? Number(key) : key));
+      const where = ["config", `evergreen:${first}`, ...rest];
+      if (value === undefined) document.deleteIn(where);
+      else document.setIn(where, document.createNode(value));
+    }
     await writeFile(this.stackFile, document.toString());
-    await this.commit(`Use ${image}`);
+    await this.commit(message);
   }
 
   /** Commits all that changed: only an update from a clean tree can be gone back to. */
