@@ -17,7 +17,7 @@ import { type Contents, type Report, reportText, type Rollout, rolloutOf } from 
 import { Runner } from "./demo/runner.ts";
 import { watching } from "./demo/stage.ts";
 import { Workspace } from "./demo/workspace.ts";
-import { checkName, checkPrefix, directoryOf, labBinaries } from "./lab.ts";
+import { checkPrefix, directoryOf, labBinaries } from "./lab.ts";
 
 interface Options {
   /** Name of the demo's lab: not the one that the user may have up. */
@@ -53,7 +53,6 @@ export function demoCommand(program: Command): void {
 /** @returns the exit code: 0 when nothing was violated and no request failed */
 async function demo(options: Options): Promise<number> {
   const { name } = options;
-  checkName(name);
   checkPrefix(options.prefix);
   refuseSecond(name);
   const abort = new AbortController();

@@ -46,8 +46,11 @@ export function labCommand(program: Command): void {
     });
 }
 
-/** Where a lab of this checkout lives. */
-export const directoryOf = (name: string): string => join(projectRoot, ".evergreen", "lab", name);
+/** Where a lab of this checkout lives. @throws UserError when the name could lead elsewhere */
+export function directoryOf(name: string): string {
+  checkName(name);
+  return join(projectRoot, ".evergreen", "lab", name);
+}
 
 /** The programs that a lab runs in its server VMs. */
 export function labBinaries(tools: Toolchain): LabOptions["binaries"] {
@@ -69,10 +72,10 @@ function find(name: string): Lab {
 }
 
 async function up({ name, prefix, profile, pve }: Options): Promise<void> {
-  checkName(name);
   checkPrefix(prefix);
+  const directory = directoryOf(name);
   const binaries = labBinaries(await toolchain({ parts: ["lab"] }));
-  const lab = await startLab({ name, prefix, profile, version: pve, binaries, directory: directoryOf(name) });
+  const lab = await startLab({ name, prefix, profile, version: pve, binaries, directory });
   const status = await lab.status;
   const templates = status.vms.filter((vm) => vm.template).map((vm) => vm.name);
   const next =
@@ -90,7 +93,7 @@ async function up({ name, prefix, profile, pve }: Options): Promise<void> {
   say(`next: ${next}`);
 }
 
-export function checkName(name: string): void {
+function checkName(name: string): void {
   if (/^[a-z][a-z0-9-]{0,30}$/.test(name)) return;
   throw new UserError({
     what: "the name of a lab is short and lower case",

@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, openSync, readFileSync, rmdirSync, rmSync, write
 import { dirname, join, resolve } from "node:path";
 import { Deadline } from "../common/deadline.ts";
 import { messageOf, type Problem, UserError } from "../common/errors.ts";
+import { say } from "../common/log.ts";
 import type { ControlCalls, ControlName, LabEvent, LabStatus } from "./control.ts";
 import { callControl } from "./control-client.ts";
 import { alive, identify, type ProcessId, sessionOf, signal } from "./processes.ts";
@@ -69,6 +70,9 @@ async function startAlone(options: LabOptions, deadline: Deadline): Promise<Lab>
   const lab = new Lab(directory);
   if (await runs(lab, deadline)) return lab;
   // What a crash left cannot be taken up again: the data centre was in its memory.
+  if (readDaemon(directory) !== undefined) {
+    say(`lab ${options.name} had crashed: it starts empty, and the state of its stack is gone with it`);
+  }
   await remove(directory);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   await launch(options, deadline);
