@@ -15,6 +15,10 @@ const resync = 1000;
 
 const noop = () => undefined;
 
+/** Milliseconds between two looks at learners, and until one that never became a voter is removed. */
+const learnersEvery = 15_000;
+const stalledAfter = 300_000;
+
 interface Node extends KubeObject {
   metadata: KubeObject["metadata"] & { uid: string; finalizers?: string[] };
 }
@@ -26,6 +30,9 @@ export class EtcdController {
   private readonly nodes = new Map<string, Node>();
   /** Nodes whose password has been tied to them, by uid. */
   private readonly owned = new Set<string>();
+
+  /** When each learner was seen first, milliseconds of the monotonic clock. */
+  private readonly learners = new Map<string, number>();
 
   constructor(server: Server, scope: Scope) {
     this.server = server;
@@ -43,6 +50,7 @@ export class EtcdController {
     );
     this.scope.run(() => this.server.kube.watch("/api/v1/nodes", handler, this.scope.signal));
     this.scope.defer(() => wake());
+    this.scope.run(() => this.evictLearners());
     while (!this.scope.over) {
       const next = new Promise<void>((resolve) => (wake = resolve));
       for (const node of [...this.nodes.values()]) await this.reconcile(node);
@@ -72,6 +80,23 @@ export class EtcdController {
         "rke2",
         `level=error msg="error syncing node ${node.metadata.name}: ${messageOf(error)}"`,
       );
+    }
+  }
+
+  /** A learner whose machine is gone would keep every other server from joining. */
+  private async evictLearners(): Promise<void> {
+    for (;;) {
+      await this.scope.wait(learnersEvery);
+      if (!this.leads) continue;
+      const members = await this.server.etcd.members().catch(() => []);
+      const now = performance.now();
+      const learners = members.filter(({ isLearner }) => isLearner);
+      for (const id of this.learners.keys()) if (!learners.some(({ ID }) => ID === id)) this.learners.delete(id);
+      for (const { ID } of learners) {
+        const since = this.learners.get(ID) ?? now;
+        this.learners.set(ID, since);
+        if (now - since > stalledAfter) await this.server.etcd.remove(ID).catch(noop);
+      }
     }
   }
 

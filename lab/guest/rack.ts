@@ -1,7 +1,8 @@
 /** The guests of a data centre in a box. */
 import { EventEmitter } from "node:events";
-import { mkdirSync, rmSync } from "node:fs";
+import { accessSync, constants, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { UserError } from "../../common/errors.ts";
 import { filesOf } from "../images.ts";
 import { Processes } from "../process.ts";
 import type { Guest, GuestHost, Machine, Profile } from "../types.ts";
@@ -56,8 +57,9 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
     this.balancer = new Balancer(`${prefix}.0.5`);
   }
 
-  /** Opens the registration address. @throws UserError when its ports are taken */
+  /** Opens the registration address. @throws UserError when its ports are taken, or a program is missing */
   async start(): Promise<void> {
+    for (const path of Object.values(this.binaries) as string[]) needProgram(path);
     await this.balancer.listen();
   }
 
@@ -128,6 +130,15 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
   private lease(vmid: number): string {
     const last = vmid >= 1100 && vmid < 1200 ? 101 + (vmid - 1100) : 11 + (vmid % 80);
     return `${this.prefix}.0.${last}`;
+  }
+}
+
+function needProgram(path: string): void {
+  try {
+    accessSync(path, constants.X_OK);
+  } catch (error) {
+    const problem = { what: "a program of the lab is missing", where: path, todo: "run: npx evergreen setup" };
+    throw new UserError(problem, { cause: error });
   }
 }
 

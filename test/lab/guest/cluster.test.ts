@@ -53,14 +53,17 @@ describe("guests of a cluster", function () {
 
   it("tells the truth about itself in its Node", async () => {
     const { machine } = server;
+    const taints = async () =>
+      (await lab.node(machine.name))?.spec.taints?.map(({ key, effect }) => `${key}:${effect}`);
+    // Kubernetes itself taints a node until it has seen it Ready.
+    await lab.until(
+      "the taint of the join data alone",
+      async () => String(await taints()) === "CriticalAddonsOnly:NoExecute",
+    );
     const node = await lab.node(machine.name);
     assert.equal(node?.status.nodeInfo.systemUUID, machine.uuid);
     assert.equal(node.metadata.labels?.["node-role.kubernetes.io/control-plane"], "true");
     assert.equal(node.metadata.labels["node-role.kubernetes.io/etcd"], "true");
-    assert.deepEqual(
-      node.spec.taints?.map(({ key, effect }) => `${key}:${effect}`),
-      ["CriticalAddonsOnly:NoExecute"],
-    );
     const voter = node.status.conditions.find(({ type }) => type === "EtcdIsVoter");
     assert.deepEqual([voter?.status, voter?.reason], ["True", "MemberNotLearner"]);
     const agent = await lab.node("demo-workers-1-aaaaaaaa");
@@ -189,6 +192,9 @@ describe("guests of a cluster", function () {
     await (await lab.join(lab.machine(1141, "meanwhile"), "agent", await agentToken())).powerOff();
     assert.equal(await lab.node("wiped"), undefined);
     assert.doesNotMatch(again.readFile(joinLog).toString(), /wiped, RKE2 stopped[^]*starting/);
+    // With fresh join data it is a node like any other: that is how a rollout goes back.
+    lab.order(again, "agent", { server: lab.supervisor, token: await agentToken(), "node-name": "wiped" });
+    await lab.ready("wiped");
     await again.powerOff();
   });
 
