@@ -7,7 +7,7 @@ import { generationOf } from "../../rollout/generation.ts";
 import { Bench } from "../lab/proxmox/bench.ts";
 import { Engine } from "../support/engine.ts";
 
-const port = 28_190;
+const port = 28_200;
 const name = "demo-workers-0-abcdef01";
 
 function vm(changes: Partial<NodeVmArgs> = {}, vmid = 1100): NodeVmArgs {
