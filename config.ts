@@ -14,6 +14,9 @@ export const SERVER_POOL = "servers";
 /** RKE2 version by template, as the site has them. */
 export type ImageCatalogue = ReadonlyMap<string, string>;
 
+/** What is known of names that are no usable templates: why, and what to do. */
+export type UnusableImages = ReadonlyMap<string, Pick<Problem, "what" | "todo">>;
+
 const NAMESPACE = "evergreen:";
 
 /**
@@ -68,12 +71,15 @@ export function stepSite({ site, timeouts }: Config): Site {
  * The pools that the configuration asks for, the servers first.
  * @throws UserErrors when an image is not to be had
  */
-export function poolSpecs(config: Config, images: ImageCatalogue): PoolSpec[] {
+export function poolSpecs(config: Config, images: ImageCatalogue, unusable: UnusableImages = new Map()): PoolSpec[] {
   const wanted = [
     { image: config.controlPlane.image, where: "evergreen:controlPlane.image" },
     ...config.pools.map(({ image, name }, i) => ({ image, where: `evergreen:pools[${i}].image (${name})` })),
   ];
-  const problems = wanted.flatMap(({ image, where }) => imageProblems(image, where, images));
+  const problems = wanted.flatMap(({ image, where }) => {
+    const known = images.has(image) ? undefined : unusable.get(image);
+    return known ? [{ ...known, where }] : imageProblems(image, where, images);
+  });
   if (problems.length > 0) throw new UserErrors(problems);
   const rke2 = (image: string) => images.get(image) ?? "";
   return [serverSpec(config, rke2), ...config.pools.map((pool) => agentSpec(config.cluster, pool, rke2))];

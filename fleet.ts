@@ -2,10 +2,12 @@ import type { Problem } from "./common/errors.ts";
 import { UserErrors } from "./common/errors.ts";
 import { poolSpecs, SERVER_POOL, type Config } from "./config.ts";
 import { catalogue, checkAgreement, forgottenPools, poolLive, type Live } from "./live.ts";
+import type { Proxmox } from "./proxmox/client.ts";
+import { takenAmong } from "./proxmox/vms.ts";
 import { plan, planRemoval } from "./rollout/plan.ts";
 import { PlanError } from "./rollout/problem.ts";
 import { serverVersions, skewProblems } from "./rollout/servers.ts";
-import type { PoolPlan, PoolSpec } from "./rollout/types.ts";
+import type { PoolPlan, PoolSpec, SlotPlan } from "./rollout/types.ts";
 
 /** What this run does with a cluster. */
 export interface Fleet {
@@ -21,7 +23,7 @@ export interface Fleet {
  * @throws UserErrors with all that stands against a run, before anything was changed
  */
 export function planFleet(config: Config, live: Live, now: Date): Fleet {
-  const specs = poolSpecs(config, catalogue(live));
+  const specs = poolSpecs(config, catalogue(live), live.unusable);
   checkAgreement(live, specs);
   const problems: Problem[] = [];
   const collect = <T>(decide: () => T): T[] => {
@@ -45,6 +47,19 @@ export function planFleet(config: Config, live: Live, now: Date): Fleet {
   return { controlPlane, pools: planned.filter((pool) => pool.role === "agent"), removed };
 }
 
+/**
+ * Plans with VMIDs that nobody holds, also nobody whom the token cannot see: ids that turn out to be taken are stepped
+ * over. They are remembered in the picture.
+ */
+export async function planPlaces(pve: Proxmox, config: Config, live: Live, now: Date): Promise<Fleet> {
+  for (;;) {
+    const fleet = planFleet(config, live, now);
+    const taken = await takenAmong(pve, newVmids(fleet));
+    if (taken.length === 0) return fleet;
+    live.takenVmids.push(...taken);
+  }
+}
+
 function roleOf(pool: string): PoolPlan["role"] {
   return pool === SERVER_POOL ? "server" : "agent";
 }
@@ -62,8 +77,14 @@ export function fleetWords({ controlPlane, pools, removed }: Fleet): string[] {
 }
 
 /** Disks that this run makes, in GiB. */
-export function newDisks({ controlPlane, pools }: Fleet): number[] {
-  return [controlPlane, ...pools].flatMap((pool) =>
-    pool.slots.filter((slot) => slot.creates).map((slot) => slot.generation.spec.diskGiB),
-  );
+export function newDisks(fleet: Fleet): number[] {
+  return newSlots(fleet).map((slot) => slot.generation.spec.diskGiB);
+}
+
+function newVmids(fleet: Fleet): number[] {
+  return newSlots(fleet).map((slot) => slot.vmid);
+}
+
+function newSlots({ controlPlane, pools }: Fleet): SlotPlan[] {
+  return [controlPlane, ...pools].flatMap((pool) => pool.slots.filter((slot) => slot.creates));
 }

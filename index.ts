@@ -3,7 +3,8 @@ import { UserError, UserErrors } from "./common/errors.ts";
 import { clusterGuard } from "./components/guard.ts";
 import { NodePool, type NodePoolArgs } from "./components/node-pool.ts";
 import { ownSettings, readConfig, stepSite, type Config } from "./config.ts";
-import { fleetWords, newDisks, planFleet, type Fleet } from "./fleet.ts";
+import { fleetWords, newDisks, planPlaces, type Fleet } from "./fleet.ts";
+import { leftovers } from "./leftovers.ts";
 import { hostOf, readLive, templateOf, type Live } from "./live.ts";
 import { checkEnvironment, checkRights, checkStorage } from "./preflight.ts";
 import { Proxmox } from "./proxmox/client.ts";
@@ -39,11 +40,22 @@ async function prepare(): Promise<{ config: Config; live: Live; fleet: Fleet }> 
   const config = readConfig(ownSettings(runtime.allConfig()));
   const pve = Proxmox.fromEnvironment();
   await checkRights(pve, config);
-  const live = await readLive(pve, config);
-  const fleet = planFleet(config, live, new Date());
+  const live = await settledLive(pve, config);
+  const fleet = await planPlaces(pve, config, live, new Date());
   await checkStorage(pve, config.site, newDisks(fleet));
   await Promise.all([pve.close(), live.kubernetes?.close()]);
   return { config, live, fleet };
+}
+
+/** The picture, after what a killed run left in the cluster was mended. A preview mends nothing. */
+async function settledLive(pve: Proxmox, config: Config): Promise<Live> {
+  const live = await readLive(pve, config);
+  if (runtime.isDryRun()) return live;
+  const left = (await leftovers(config, live)).filter(({ byHand }) => !byHand);
+  for (const { what, mend } of left) await log.info(`${what}\n  -> ${await mend()}`);
+  if (left.length === 0) return live;
+  await live.kubernetes?.close();
+  return await readLive(pve, config);
 }
 
 function poolArgs(plan: PoolPlan, after: NodePoolArgs["after"]): NodePoolArgs {

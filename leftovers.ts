@@ -10,6 +10,8 @@ import type { NodeRecord } from "./rollout/types.ts";
 export interface Leftover {
   /** What it is, as a line for the operator. */
   what: string;
+  /** Somebody deleted a node by hand: nothing is healed before an operator asks for it (`evergreen repair`). */
+  byHand?: boolean;
   /** @returns what was done, in the past tense */
   mend: () => Promise<string>;
 }
@@ -90,28 +92,46 @@ async function expiredTokens(kubernetes: Kubernetes): Promise<Leftover[]> {
     }));
 }
 
-/** Nodes whose VM somebody deleted. The token sees the whole pool (`requireSight`), so a VM that is not listed is gone. */
+/** Nodes whose VM is gone. The token sees the whole pool (`requireSight`), so a VM that is not listed is gone. */
 function lostNodes(kubernetes: Kubernetes, live: Live, held: ReadonlySet<string | undefined>): Leftover[] {
   const exists = (node: { name: string; uuid: string; vmid: number }): boolean =>
     live.takenVmids.includes(node.vmid) || live.vms.some((vm) => vm.uuid === node.uuid || vm.name === node.name);
   return [...live.records.values()].flatMap(({ pool, nodes }) =>
     nodes
       .filter((node) => !exists(node) && !held.has(`slot-${pool}-${node.slot}`))
-      .map((node) => ({
-        what:
-          node.phase === "retired"
-            ? `${node.name} was retired and its VM is gone`
-            : `the VM ${node.vmid} of ${node.name} was deleted outside of Evergreen`,
-        mend: () => forget(kubernetes, pool, node),
-      })),
+      .flatMap((node) => (node.phase === "retired" ? old(kubernetes, pool, node) : lost(kubernetes, pool, node))),
   );
 }
 
-async function forget(kubernetes: Kubernetes, pool: string, node: NodeRecord): Promise<string> {
-  const found = await findNode(kubernetes, node.name);
-  if (found) await deleteNode(kubernetes, node.name, found.metadata?.uid);
-  await writeFacts(kubernetes, pool, { forget: [node] });
-  return found ? `deleted the Node ${node.name} and forgot it` : `forgot ${node.name}`;
+function lost(kubernetes: Kubernetes, pool: string, node: NodeRecord): Leftover {
+  return {
+    what: `the VM ${node.vmid} of ${node.name} is gone, and it was not retired`,
+    byHand: node.phase === "joined" || node.phase === "handedOver",
+    mend: async () => {
+      const found = await findNode(kubernetes, node.name);
+      if (found) await deleteNode(kubernetes, node.name, found.metadata?.uid);
+      // Kept as retired: its VMID is the last to be given again, and its uuid proves nothing any more.
+      const since = kubernetes.now().toISOString();
+      await writeFacts(kubernetes, pool, { nodes: [{ ...node, phase: "retired", since }] });
+      return found ? `deleted the Node ${node.name}; the next update makes another VM` : "it counts as retired now";
+    },
+  };
+}
+
+const keptMs = 7 * 24 * 3600 * 1000;
+
+/** The memory of a retired node keeps its VMID from being given again at once; for a week. */
+function old(kubernetes: Kubernetes, pool: string, node: NodeRecord): Leftover[] {
+  if (!(kubernetes.now().getTime() - Date.parse(node.since) > keptMs)) return [];
+  return [
+    {
+      what: `${node.name} was retired on ${node.since} and its VM is gone`,
+      mend: async () => {
+        await writeFacts(kubernetes, pool, { forget: [node] });
+        return `forgot ${node.name}`;
+      },
+    },
+  ];
 }
 
 function recordOf(live: Live, pool: string, name: string): NodeRecord | undefined {

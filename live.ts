@@ -1,10 +1,11 @@
 import { UserError, UserErrors, type Problem } from "./common/errors.ts";
-import { SERVER_POOL, type Config, type ImageCatalogue } from "./config.ts";
+import { SERVER_POOL, type Config, type ImageCatalogue, type UnusableImages } from "./config.ts";
 import { findAccess } from "./kubernetes/access.ts";
 import type { Kubernetes } from "./kubernetes/client.ts";
 import { liveNodes } from "./kubernetes/nodes.ts";
 import { readPoolRecord } from "./kubernetes/record.ts";
 import type { Proxmox } from "./proxmox/client.ts";
+import { nodeTags } from "./proxmox/tags.ts";
 import { listVms, liveVms, readVm, requireSight, type ListedVm } from "./proxmox/vms.ts";
 import { disagreements } from "./rollout/disagreements.ts";
 import { generationOf } from "./rollout/generation.ts";
@@ -23,6 +24,8 @@ export interface Image {
 /** What both APIs say, read once: every decision of a run rests on this one picture. */
 export interface Live {
   images: ReadonlyMap<string, Image>;
+  /** VMs with the name of an image that are no template of ours, by name: what they lack. */
+  unusable: UnusableImages;
   vms: LiveVm[];
   nodes: LiveNode[];
   records: ReadonlyMap<string, PoolRecord>;
@@ -47,6 +50,7 @@ export async function readLive(pve: Proxmox, config: Config): Promise<Live> {
   const records = access ? await Promise.all([...names].map((pool) => readPoolRecord(access.client, pool))) : [];
   return {
     images: images(list),
+    unusable: unusable(list),
     vms,
     nodes,
     records: new Map(records.map((record) => [record.pool, record])),
@@ -135,6 +139,26 @@ function images(list: readonly ListedVm[]): Map<string, Image> {
         todo: "remove one of them, or take the tag eg-image off it",
       });
     found.set(vm.name, { name: vm.name, vmid: vm.vmid, host: vm.host, rke2 });
+  }
+  return found;
+}
+
+/** VMs that could be meant by the name of an image: what keeps them from being one, and what to do. */
+function unusable(list: readonly ListedVm[]): UnusableImages {
+  const found = new Map<string, Pick<Problem, "what" | "todo">>();
+  for (const vm of list) {
+    const title = `VM ${vm.vmid} on ${vm.host}`;
+    if (vm.name === undefined || nodeTags(vm.tags)) continue;
+    if (!vm.template)
+      found.set(vm.name, {
+        what: `${title} is called ${vm.name}, and is not a template`,
+        todo: `shut it down and make it one (qm template ${vm.vmid}), or bake the image again`,
+      });
+    else if (rke2Of(vm.tags) === undefined)
+      found.set(vm.name, {
+        what: `the template ${vm.name} has not the tags of an image: it has ${vm.tags.join(", ") || "none"}`,
+        todo: `give ${title} the tags eg-image and rke2-<version>, such as rke2-v1.34.4+rke2r1`,
+      });
   }
   return found;
 }

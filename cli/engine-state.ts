@@ -2,6 +2,10 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
+
+/** Name of the Pulumi project. */
+export const PROJECT = "evergreen";
 
 /** Who holds the lock of a stack in a file backend. */
 export interface EngineLock {
@@ -31,6 +35,17 @@ export function locksOf(backend: string, project: string, stack: string): Engine
   return readdirSync(directory)
     .filter((file) => file.endsWith(".json"))
     .map((file) => JSON.parse(readFileSync(join(directory, file), "utf8")) as EngineLock);
+}
+
+/** What the file backend keeps of a stack's unfinished creates: none when it does not know the stack. */
+export function pendingIn(backend: string, project: string, stack: string): PendingCreate[] {
+  const file = join(backend, ".pulumi", "stacks", project, `${stack}.json`);
+  const text = existsSync(`${file}.gz`) ? gunzipSync(readFileSync(`${file}.gz`)).toString() : undefined;
+  if (text === undefined && !existsSync(file)) return [];
+  const { checkpoint } = JSON.parse(text ?? readFileSync(file, "utf8")) as {
+    checkpoint?: { latest?: Exported["deployment"] };
+  };
+  return creating(checkpoint?.latest);
 }
 
 /** True when the process of the lock is certainly dead: it ran on this machine, and nobody has its pid, or a younger process. */
@@ -72,13 +87,16 @@ interface Exported {
 export function parseState(exported: string): EngineState {
   const { deployment } = JSON.parse(exported) as Exported;
   return {
-    pending: (deployment.pending_operations ?? [])
-      .filter(({ type }) => type === "creating")
-      .map(({ resource }) => resource),
+    pending: creating(deployment),
     vms: (deployment.resources ?? [])
       .filter(({ type }) => type === VM_TYPE)
       .flatMap(({ outputs }) =>
         outputs?.name === undefined || outputs.vmId === undefined ? [] : [{ name: outputs.name, vmid: outputs.vmId }],
       ),
   };
+}
+
+function creating(deployment: Exported["deployment"] | undefined): PendingCreate[] {
+  const begun = deployment?.pending_operations ?? [];
+  return begun.filter(({ type }) => type === "creating").map(({ resource }) => resource);
 }

@@ -1,4 +1,5 @@
 import { toolchain } from "../tools/index.ts";
+import { beforeUpdate } from "./before-update.ts";
 import { exec } from "./exec.ts";
 import { fail } from "./report.ts";
 import { stackOf } from "./stack.ts";
@@ -7,7 +8,10 @@ import { stackOf } from "./stack.ts";
 export async function main(args: readonly string[]): Promise<void> {
   try {
     const tools = await toolchain({ parts: ["engine"] });
-    exec(tools.pulumi, args, tools.environment({}, stackOf(args, tools.pulumiHome) ?? ""));
+    const stack = stackOf(args, tools.pulumiHome) ?? "";
+    const environment = tools.environment({}, stack);
+    await beforeUpdate(args, stack, environment);
+    exec(tools.pulumi, args, environment);
   } catch (error) {
     fail(error);
   }

@@ -3,23 +3,20 @@ import { promisify } from "node:util";
 import type { Command } from "commander";
 import { UserError, messageOf } from "../common/errors.ts";
 import { leftovers } from "../leftovers.ts";
-import { destroyVm } from "../proxmox/destroy.ts";
-import { listVms, readVm } from "../proxmox/vms.ts";
-import { parseNodeName } from "../rollout/generation.ts";
 import { toolchain } from "../tools/index.ts";
 import {
   fileBackend,
   isDead,
   locksOf,
   parseState,
-  VM_TYPE,
+  PROJECT,
+  type EngineLock,
   type EngineState,
-  type PendingCreate,
 } from "./engine-state.ts";
-import { withSite, type OpenSite } from "./site.ts";
+import { undoCreate } from "./half-made.ts";
+import { withSite } from "./site.ts";
 
 const run = promisify(execFile);
-const PROJECT = "evergreen";
 
 /** `evergreen repair`: finishes or undoes what a killed run left, a line each. */
 export function repairCommand(program: Command): void {
@@ -53,26 +50,19 @@ export async function repair(stack: string): Promise<number> {
   return done + pending.length + gone.length;
 }
 
-function report(what: string, how: string): void {
-  process.stdout.write(`${what}\n  -> ${how}\n`);
+/** @throws UserError when a lock's owner may be alive: nothing that it works on is touched */
+export function refuseLiving(locks: readonly EngineLock[], stack: string): void {
+  const alive = locks.find((lock) => !isDead(lock));
+  if (!alive) return;
+  throw new UserError({
+    what: `an update of stack ${stack} is running`,
+    where: `process ${alive.pid} of ${alive.username} on ${alive.hostname}, since ${alive.timestamp}`,
+    todo: "wait for its end, or end it with SIGINT; if that machine is lost, run `pulumi cancel`",
+  });
 }
 
-/** Removes a clone that the engine lost, if it is provably the one that it began and nobody ever joined it. */
-async function undoCreate({ pve, config, live }: OpenSite, create: PendingCreate): Promise<string> {
-  if (create.type !== VM_TYPE) return "its step runs again with the next update";
-  const { name, vmId } = create.inputs as { name?: string; vmId?: number };
-  const listed = (await listVms(pve)).find((vm) => vm.vmid === vmId);
-  if (!listed || vmId === undefined || name === undefined) return "it has made no VM";
-  const remembered = [...live.records.values()].some((record) => record.nodes.some((node) => node.vmid === vmId));
-  const member = live.nodes.some((node) => node.name === name);
-  const actual = await readVm(pve, listed);
-  const ours = actual.name === name && !actual.template && parseNodeName(name, config.cluster) !== undefined;
-  if (!ours || listed.pool !== config.site.proxmoxPool)
-    return `left alone: VM ${vmId} is ${actual.name || "without a name"}, not ${name}`;
-  if (remembered || member || listed.status !== "stopped")
-    return `left alone: VM ${vmId} (${name}) runs or was a member; import it with pulumi import, or retire it by hand`;
-  await destroyVm(pve, listed.host, { vmid: vmId, name, uuid: actual.uuid, tags: [] });
-  return `destroyed the half-made VM ${vmId} (${name})`;
+function report(what: string, how: string): void {
+  process.stdout.write(`${what}\n  -> ${how}\n`);
 }
 
 /** What the engine itself left in its backend. */
@@ -107,13 +97,7 @@ class EngineSide {
   async unlock(): Promise<number> {
     const backend = fileBackend(this.environment);
     const locks = backend === undefined ? [] : locksOf(backend, PROJECT, this.stack);
-    const alive = locks.find((lock) => !isDead(lock));
-    if (alive)
-      throw new UserError({
-        what: `an update of stack ${this.stack} is running`,
-        where: `process ${alive.pid} of ${alive.username} on ${alive.hostname}, since ${alive.timestamp}`,
-        todo: "wait for its end, or end it with SIGINT; if that machine is lost, run `pulumi cancel`",
-      });
+    refuseLiving(locks, this.stack);
     if (locks.length === 0) return 0;
     await this.pulumi("cancel", "--yes", this.stack);
     for (const { pid, timestamp } of locks)

@@ -67,11 +67,15 @@ export type FaultOrder =
     }
   | { kind: "revoke-privilege"; privilege: string }
   | { kind: "revoke-token" }
-  | { kind: "stranger"; vmid: number; name?: string; tags?: string[] }
+  /** A VM of somebody else; in a Proxmox pool of ours the token can see it. */
+  | { kind: "stranger"; vmid: number; name?: string; tags?: string[]; pool?: string }
+  /** A new template: an image that was baked with this RKE2, named after its version. */
+  | { kind: "template"; vmid: number; version: string; rke2: string }
   | { kind: "delete-vm"; vm: number | string }
   | { kind: "stop-vm"; vm: number | string }
   | { kind: "start-vm"; vm: number | string }
   | { kind: "rename-vm"; vm: number | string; name: string }
+  | { kind: "tag-vm"; vm: number | string; tags: string[] }
   | { kind: "latency"; milliseconds: number; match?: RequestPattern }
   /** The n-th request that matches from now on, counted from 1, and as many after it as `times` says (default 1). */
   | { kind: "answer"; match: RequestPattern; nth: number; times?: number; status: number; reason: string }

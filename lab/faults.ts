@@ -4,7 +4,7 @@ import type { FaultOrder } from "./control.ts";
 import type { DataCentre, Fault, Request } from "./proxmox/data-centre.ts";
 import { handle } from "./proxmox/handle.ts";
 import type { Vm } from "./proxmox/model.ts";
-import { seedVm, site } from "./proxmox/site.ts";
+import { addTemplate, labImage, seedVm, site, templateTags } from "./proxmox/site.ts";
 import { usedBytes } from "./proxmox/storages.ts";
 import type { ImageContent } from "./types.ts";
 
@@ -56,11 +56,14 @@ export class Faults {
         this.dataCentre.revokeToken(site.rolloutToken);
         return `${site.rolloutToken} is revoked`;
       case "stranger":
-        return this.stranger(order.vmid, order.name ?? "database", order.tags ?? []);
+        return this.stranger(order);
+      case "template":
+        return await this.template(order.vmid, labImage(order.version, order.rke2));
       case "delete-vm":
       case "stop-vm":
       case "start-vm":
       case "rename-vm":
+      case "tag-vm":
         return this.byHand(order);
       case "latency":
       case "answer":
@@ -134,9 +137,17 @@ export class Faults {
     this.undo.push(() => had.forEach((grant) => grant.privileges.add(privilege)));
   }
 
-  private stranger(vmid: number, name: string, tags: string[]): string {
+  private async template(vmid: number, image: ImageContent): Promise<string> {
     if (this.dataCentre.vms.has(vmid)) throw missing(`free VMID ${vmid}`, []);
-    const vm = seedVm(this.dataCentre, { vmid, name, tags });
+    const seed = { vmid, name: image.name, pool: site.templates, image, tags: templateTags(image) };
+    this.dataCentre.tell("created", await addTemplate(this.dataCentre, seed), site.rootToken);
+    return `template ${image.name} with ${image.rke2} is there`;
+  }
+
+  private stranger(order: Extract<FaultOrder, { kind: "stranger" }>): string {
+    const { vmid, name = "database" } = order;
+    if (this.dataCentre.vms.has(vmid)) throw missing(`free VMID ${vmid}`, []);
+    const vm = seedVm(this.dataCentre, { ...order, name });
     this.dataCentre.tell("created", vm, site.rootToken);
     return `VM ${vmid} (${name}) belongs to somebody else`;
   }
@@ -149,6 +160,9 @@ export class Faults {
       case "rename-vm":
         await this.asRoot("PUT", vm, "/config", [["name", order.name]]);
         return `${before} is now called ${order.name}`;
+      case "tag-vm":
+        await this.asRoot("PUT", vm, "/config", [["tags", order.tags.join(";")]]);
+        return `${before} has other tags now`;
       case "start-vm":
         await this.asRoot("POST", vm, "/status/start");
         return `${before} was started by hand`;

@@ -4,7 +4,7 @@ import { rootCertificates } from "node:tls";
 import { Agent, request } from "undici";
 import { UserErrors, type Problem } from "../common/errors.ts";
 import { hide, say } from "../common/log.ts";
-import { ProxmoxAnswerError, ProxmoxError, ProxmoxUnreachable } from "./errors.ts";
+import { ProxmoxAnswerError, ProxmoxError, ProxmoxTokenRefused, ProxmoxUnreachable } from "./errors.ts";
 
 export type Value = string | number | boolean;
 export type Parameters = Record<string, Value | undefined>;
@@ -139,6 +139,7 @@ export class Proxmox {
       ...(inQuery ? {} : { body: form }),
     });
     const body = parseBody(await answer.body.text());
+    if (answer.statusCode === 401) throw new ProxmoxTokenRefused(this.endpoint, this.token, answer.statusText);
     if (answer.statusCode < 200 || answer.statusCode > 299) throw refusal(answer, body, method, path);
     if (body === undefined || !("data" in body)) throw new ProxmoxAnswerError(`${method} ${path}`, "no data in it");
     return body.data;

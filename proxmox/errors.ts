@@ -46,6 +46,18 @@ export class ProxmoxAnswerError extends UserError {
   }
 }
 
+/** Proxmox knows no such token, its secret is another one, or it has expired: the answer is the same for all three. */
+export class ProxmoxTokenRefused extends UserError {
+  constructor(endpoint: string, token: string, reason: string) {
+    const id = token.slice(0, token.indexOf("="));
+    super({
+      what: `Proxmox does not accept the token ${id}: ${reason || "no reason given"}`,
+      where: endpoint,
+      todo: "put the token's value into PROXMOX_VE_API_TOKEN; whether it exists and has expired says `pveum user token list` there",
+    });
+  }
+}
+
 const remedies: Record<string, string> = {
   ECONNREFUSED: "check that pveproxy runs there and that PROXMOX_VE_ENDPOINT names the right port (8006)",
   ENOTFOUND: "check the host name in PROXMOX_VE_ENDPOINT and this machine's DNS",

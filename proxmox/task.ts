@@ -73,3 +73,10 @@ function parseUpid(upid: unknown): [string, string] {
     throw new ProxmoxAnswerError("the start of a task", `${JSON.stringify(upid)} is not a task id`);
   return [host, String(upid)];
 }
+
+/** Whether a clone that was begun with this token still runs somewhere. */
+export async function clonesRun(pve: Proxmox): Promise<boolean> {
+  const path = "/cluster/tasks";
+  const tasks = Row.list(await pve.get(path), path);
+  return tasks.some((task) => task.text("type") === "qmclone" && task.maybeText("endtime") === undefined);
+}

@@ -29,6 +29,8 @@ export interface VmConfig {
   tags: string[];
   template: boolean;
   onBoot: boolean;
+  /** What Proxmox is doing to it (`clone`, `backup`, ...); undefined: nothing. */
+  lock?: string;
   /** Fingerprint of the configuration: a write that carries it is refused when anything changed since. */
   digest: string;
 }
@@ -61,6 +63,25 @@ function listed(row: Row, path: string): ListedVm {
   };
 }
 
+/**
+ * Of some VMIDs, those that are taken. The list of VMs shows only what the token may see; a stranger's VM in our range is
+ * known by this question alone.
+ */
+export async function takenAmong(pve: Proxmox, vmids: readonly number[]): Promise<number[]> {
+  const taken = await Promise.all(vmids.map((vmid) => isTaken(pve, vmid)));
+  return vmids.filter((_, index) => taken[index]);
+}
+
+async function isTaken(pve: Proxmox, vmid: number): Promise<boolean> {
+  try {
+    await pve.get("/cluster/nextid", { vmid });
+    return false;
+  } catch (error) {
+    if (error instanceof ProxmoxError && error.status === 400 && "vmid" in error.errors) return true;
+    throw error;
+  }
+}
+
 /** @throws ProxmoxError when there is no such VM on that host */
 export async function readVm(pve: Proxmox, vm: { host: string; vmid: number }): Promise<VmConfig> {
   const path = `${vmPath(vm)}/config`;
@@ -74,6 +95,7 @@ export async function readVm(pve: Proxmox, vm: { host: string; vmid: number }): 
     tags: splitTags(row.maybeText("tags") ?? ""),
     template: row.flag("template"),
     onBoot: row.flag("onboot"),
+    ...(row.maybeText("lock") === undefined ? {} : { lock: row.text("lock") }),
     digest: row.text("digest"),
   };
 }

@@ -1,12 +1,16 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { parseDocument } from "yaml";
 import { Workspace } from "../../cli/demo/workspace.ts";
+import { Deadline } from "../../common/deadline.ts";
+import { parsePoolRecord } from "../../kubernetes/record.ts";
+import { Kube, readKubeconfig } from "../../lab/kube.ts";
 import { startLab, type Lab } from "../../lab/lab.ts";
 import type { LabOptions } from "../../lab/site.ts";
+import type { PoolRecord } from "../../rollout/types.ts";
 import { toolchain } from "../../tools/index.ts";
 import { labOptions, startLoad } from "../lab/support/start.ts";
 
@@ -19,6 +23,8 @@ export interface Ran {
 
 /** Paths below a key of `evergreen:`, and what they shall be. */
 export type Changes = Record<string, unknown>;
+
+const recordOf = (pool: string) => `/api/v1/namespaces/evergreen-system/configmaps/pool-${pool}`;
 
 /** A lab of its own and a checkout of its own, driven as a user would drive them. */
 export class Site {
@@ -44,6 +50,13 @@ export class Site {
     const site = new Site(lab, workspace.directory, tools.pulumi, { ...tools.environment(), ...lab.env });
     await site.expect(0, "stack", "init", "dev");
     return site;
+  }
+
+  /** The same lab from a copy of the checkout in another place. @param more who looks at it, as `HOME` and `USER` */
+  async elsewhere(more: NodeJS.ProcessEnv): Promise<Site> {
+    const directory = join(dirname(this.lab.directory), "another place", "checkout");
+    await cp(this.project, directory, { recursive: true, verbatimSymlinks: true });
+    return new Site(this.lab, directory, this.program, { ...this.environment, ...more });
   }
 
   /** Starts the engine and leaves it running. */
@@ -82,6 +95,11 @@ export class Site {
   /** `evergreen ...` of the checkout. */
   async evergreen(...args: string[]): Promise<Ran> {
     return this.spawn(process.execPath, [join(this.project, "cli", "bin", "evergreen.mjs"), ...args], {}).ended;
+  }
+
+  /** `npx pulumi ...` of the checkout. */
+  async launcher(...args: string[]): Promise<Ran> {
+    return this.spawn(process.execPath, [join(this.project, "cli", "bin", "pulumi.mjs"), ...args], {}).ended;
   }
 
   /** Changes the stack's configuration, as `pools.0.image`, and commits it; `undefined` removes a key. */
@@ -125,10 +143,47 @@ export class Site {
       .sort();
   }
 
+  /** What the cluster remembers of a pool. */
+  async record(pool: string): Promise<PoolRecord> {
+    return parsePoolRecord(pool, await this.facts(pool));
+  }
+
+  /** Makes all that is remembered of a pool older, as if the time had passed. */
+  async age(pool: string, seconds: number): Promise<void> {
+    const older = Object.entries(await this.facts(pool)).map(([key, text]) => {
+      const fact = JSON.parse(text) as { since: string };
+      const since = new Date(Date.parse(fact.since) - seconds * 1000).toISOString();
+      return [key, JSON.stringify({ ...fact, since })];
+    });
+    const kube = await this.kube();
+    const { status } = await kube.call("PATCH", recordOf(pool), { data: Object.fromEntries(older) as object });
+    if (status !== 200) throw new Error(`the record of ${pool} could not be changed: ${status}`);
+  }
+
+  private async facts(pool: string): Promise<Record<string, string>> {
+    const kube = await this.kube();
+    const { body } = await kube.call<{ data?: Record<string, string> }>("GET", recordOf(pool));
+    return body.data ?? {};
+  }
+
+  private async kube(): Promise<Kube> {
+    return new Kube(readKubeconfig(await readFile(this.lab.env.KUBECONFIG, "utf8")));
+  }
+
+  /** Waits until something is so in the lab. */
+  async until(what: string, isSo: () => Promise<boolean>): Promise<void> {
+    await new Deadline(what, 60).poll(50, async () => ((await isSo()) ? true : undefined));
+  }
+
   /** What has been violated, failed or left since the load began; empty when all is well. */
   async complaints(): Promise<string[]> {
-    const violations = await this.lab.call("POST /watcher/finish", { seconds: 20 });
-    const { probe } = await this.lab.status;
+    await this.lab.call("POST /watcher/finish", { seconds: 20 });
+    return this.disturbances();
+  }
+
+  /** The same in the middle of things: after a failed run something is left, and may be. */
+  async disturbances(): Promise<string[]> {
+    const { probe, violations } = await this.lab.status;
     return [
       ...violations.map((violation) => JSON.stringify(violation)),
       ...(probe.failed > 0 ? [`${probe.failed} of ${probe.requests} requests failed: ${JSON.stringify(probe)}`] : []),

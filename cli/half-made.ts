@@ -1,0 +1,61 @@
+import { Deadline } from "../common/deadline.ts";
+import { destroyVm } from "../proxmox/destroy.ts";
+import { clonesRun } from "../proxmox/task.ts";
+import { listVms, readVm, takenAmong, type ListedVm } from "../proxmox/vms.ts";
+import { parseNodeName } from "../rollout/generation.ts";
+import { VM_TYPE, type PendingCreate } from "./engine-state.ts";
+import type { OpenSite } from "./site.ts";
+
+const cloneSeconds = 600;
+
+/**
+ * Removes a clone that the engine lost, if it is provably the one that it began and nobody ever joined it.
+ * @returns what was done, for the operator
+ */
+export async function undoCreate(site: OpenSite, { type, inputs }: PendingCreate): Promise<string> {
+  if (type !== VM_TYPE) return "its step runs again with the next update";
+  const { name, vmId: vmid } = inputs as { name?: string; vmId?: number };
+  if (vmid === undefined || name === undefined) return "it has made no VM";
+  const found = await afterClone(site, name, vmid);
+  if (found === "free") return "it has made no VM";
+  if (found === "hidden") return `left alone: VM ${vmid} belongs to somebody else, and the next update steps over it`;
+  const { pve, config, live } = site;
+  const actual = await readVm(pve, found);
+  const remembered = [...live.records.values()]
+    .flatMap(({ nodes }) => nodes)
+    .some((node) => node.uuid === actual.uuid || (node.vmid === vmid && node.phase !== "retired"));
+  const member = live.nodes.some((node) => node.name === name);
+  const ours = actual.name === name && !actual.template && parseNodeName(name, config.cluster) !== undefined;
+  if (!ours || found.pool !== config.site.proxmoxPool)
+    return `left alone: VM ${vmid} is ${actual.name || "without a name"}, not ${name}`;
+  if (remembered || member || found.status !== "stopped")
+    return `left alone: VM ${vmid} (${name}) runs or was a member; import it with pulumi import, or retire it by hand`;
+  await destroyVm(pve, found.host, { vmid, name, uuid: actual.uuid, tags: [] });
+  return `destroyed the half-made VM ${vmid} (${name})`;
+}
+
+/**
+ * The VM of a clone once nobody works on it any more: Proxmox finishes a task whose client has died, and shows its VM to
+ * the token only when it is in the pool.
+ */
+async function afterClone({ pve }: OpenSite, name: string, vmid: number): Promise<ListedVm | "free" | "hidden"> {
+  let waits = "";
+  const deadline = new Deadline(`the clone of VM ${vmid} (${name}) to end`, cloneSeconds);
+  return await deadline.poll(
+    500,
+    async () => {
+      // Asked before the list: a clone that ends in between is in the list.
+      const cloning = await clonesRun(pve);
+      const vm = (await listVms(pve)).find((one) => one.vmid === vmid);
+      if (vm) {
+        const { lock } = await readVm(pve, vm);
+        waits = `VM ${vmid} is locked (${lock ?? ""})`;
+        return lock === undefined ? vm : undefined;
+      }
+      waits = "a clone task of this token still runs";
+      if (cloning) return undefined;
+      return (await takenAmong(pve, [vmid])).length > 0 ? "hidden" : "free";
+    },
+    () => waits,
+  );
+}

@@ -1,0 +1,150 @@
+import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { refused, says } from "./refusal.ts";
+import { Site } from "./site.ts";
+
+const known = "ubuntu-24.04-rke2-v1.0.0";
+
+describe("what a run refuses before it begins", function () {
+  this.timeout(60_000);
+  let site: Site;
+  let token: string;
+  let stackFile: string;
+  let asItWas: string;
+
+  before(async () => {
+    site = await Site.create("127.75");
+    stackFile = join(site.project, "Pulumi.dev.yaml");
+    asItWas = await readFile(stackFile, "utf8");
+    token = site.lab.env.PROXMOX_VE_API_TOKEN;
+  });
+
+  after(async () => {
+    await site.close();
+  });
+
+  afterEach(async () => {
+    await writeFile(stackFile, asItWas);
+    await site.lab.call("DELETE /faults", undefined);
+  });
+
+  it("missing credentials", async () => {
+    const output = await refused(
+      site,
+      [
+        { what: /PROXMOX_VE_ENDPOINT is not set/, where: /the environment/, todo: /export PROXMOX_VE_ENDPOINT=https:/ },
+        { what: /PROXMOX_VE_API_TOKEN is not set/, where: /the environment/, todo: /export .*USER@REALM!ID=UUID/ },
+      ],
+      { PROXMOX_VE_ENDPOINT: "", PROXMOX_VE_API_TOKEN: "" },
+    );
+    assert.ok(!output.includes(token));
+  });
+
+  it("a wrong token, without showing it", async () => {
+    const wrong = `${token.slice(0, token.indexOf("="))}=00000000-0000-0000-0000-000000000000`;
+    const output = await refused(
+      site,
+      [
+        {
+          what: /does not accept the token evergreen@pve!rollout/,
+          where: /https:\/\/127\.75\.0\.2:8006/,
+          todo: /PROXMOX_VE_API_TOKEN/,
+        },
+      ],
+      { PROXMOX_VE_API_TOKEN: wrong },
+    );
+    assert.ok(!output.includes("00000000-0000"));
+  });
+
+  it("an endpoint where nobody answers, with what was tried", async () => {
+    await refused(
+      site,
+      [
+        {
+          what: /does not answer \(ECONNREFUSED, 4 tries\)/,
+          where: /GET https:\/\/127\.75\.0\.9:8006/,
+          todo: /PROXMOX_VE_ENDPOINT/,
+        },
+      ],
+      { PROXMOX_VE_ENDPOINT: "https://127.75.0.9:8006/" },
+    );
+  });
+
+  it("an engine that would go on after errors", async () => {
+    await refused(site, [{ what: /PULUMI_CONTINUE_ON_ERROR is set/, where: /the environment/, todo: /unset/ }], {
+      PULUMI_CONTINUE_ON_ERROR: "true",
+    });
+    const ran = await site.launcher("up", "--yes", "--continue-on-error");
+    assert.equal(ran.code, 1, ran.output);
+    says(ran.output, { what: /continue-on-error/, where: /command line/, todo: /without/ });
+  });
+
+  it("privileges that are missing, each with its path", async () => {
+    await site.lab.call("POST /faults", { kind: "revoke-privilege", privilege: "VM.PowerMgmt" });
+    await site.lab.call("POST /faults", { kind: "revoke-privilege", privilege: "Datastore.AllocateSpace" });
+    await refused(site, [
+      {
+        what: /lacks VM\.PowerMgmt/,
+        where: /^\/pool\/evergreen-nodes$/,
+        todo: /role with VM\.PowerMgmt on \/pool\/evergreen-nodes/,
+      },
+      { what: /lacks Datastore\.AllocateSpace/, where: /^\/storage\/local$/, todo: /Datastore\.AllocateSpace/ },
+    ]);
+  });
+
+  it("a key that is unknown, and the value that is missing for it", async () => {
+    await site.configure({ "pools.0.slots": undefined, "pools.0.slot": 6 });
+    await refused(site, [
+      { what: /the key "slot" is unknown/, where: /evergreen:pools\[0\]\.slot$/, todo: /did you mean "slots"/ },
+      { what: /a value is missing/, where: /evergreen:pools\[0\]\.slots$/, todo: /set it/ },
+    ]);
+  });
+
+  it("ranges that overlap, and ranges that are too small", async () => {
+    await site.configure({ "pools.0.vmIds": { first: 1015, last: 1020 }, "pools.0.firstAddress": "127.75.0.26" });
+    await refused(site, [
+      { what: /6 VMIDs are too few for 6 slots/, where: /evergreen:pools\[0\]\.vmIds/, todo: /at least 12 wide/ },
+      { what: /VMIDs 1015-1020 overlap with 1000-1019/, where: /evergreen:pools\[0\]\.vmIds/, todo: /move it/ },
+      { what: /addresses .* overlap/, where: /evergreen:pools\[0\]\.firstAddress/, todo: /move/ },
+    ]);
+  });
+
+  it("ids that others hold", async () => {
+    for (const vmid of [1100, 1102, 1104, 1105, 1107, 1108])
+      await site.lab.call("POST /faults", { kind: "stranger", vmid });
+    await site.configure({ "pools.0.slots": 5, "pools.0.vmIds": { first: 1100, last: 1109 } });
+    await refused(site, [
+      { what: /5 new VMs of pool workers need a VMID and 4 are free/, where: /vmIds 1100-1109/, todo: /widen vmIds/ },
+    ]);
+  });
+
+  it("a storage that has no room", async () => {
+    await site.lab.call("POST /faults", { kind: "full-storage" });
+    await refused(site, [
+      {
+        what: /9 new disks may grow to 180 GiB and 0 GiB are free/,
+        where: /storage local on pve1/,
+        todo: /free space/,
+      },
+    ]);
+  });
+
+  it("a template that is missing, one that is none, and one that is not tagged", async () => {
+    const image = "ubuntu-24.04-rke2-v3.0.0";
+    const missing = { what: /no template ubuntu-24\.04-rke2-v3\.0\.0/, where: /evergreen:pools\[0\]\.image/ };
+    await site.configure({ "pools.0.image": image });
+    await refused(site, [{ ...missing, todo: new RegExp(`one that the token can see.*${known}`) }]);
+
+    const tags = ["evergreen", "eg-image", "rke2-v1.34.4+rke2r1"];
+    const pool = "evergreen-templates";
+    await site.lab.call("POST /faults", { kind: "stranger", vmid: 9100, name: image, tags, pool });
+    await refused(site, [{ ...missing, what: /VM 9100 .*is not a template/, todo: /qm template 9100/ }]);
+
+    await site.configure({ "pools.0.image": known });
+    await site.lab.call("POST /faults", { kind: "tag-vm", vm: 9001, tags: ["evergreen", "rke2-v1.34.4+rke2r1"] });
+    await refused(site, [
+      { ...missing, what: /v1\.0\.0 has not the tags of an image/, todo: /VM 9001 .*eg-image and rke2-/ },
+    ]);
+  });
+});
