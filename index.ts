@@ -23,7 +23,7 @@ clusterGuard(`${config.cluster}-guard`, {
   cluster: config.cluster,
   site: stepSite(config),
   allowDestroy: config.allowDestroy,
-  joins: [controlPlane, ...pools].flatMap((pool) => pool.joins),
+  after: [controlPlane, ...pools].map((pool) => pool.verified),
 });
 
 export const stack = getStack();

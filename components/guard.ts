@@ -8,15 +8,15 @@ export interface GuardArgs {
   site: Site;
   /** Whether `pulumi destroy` may take the cluster away. Counts as of the last update: a destroy does not run the program. */
   allowDestroy: boolean;
-  /** Every join of the cluster. */
-  joins: Resource[];
+  /** The last step of every pool: a destroy that is refused has then not forgotten a single one. */
+  after: Resource[];
 }
 
 /**
- * Stands before every node of a cluster: a destroy deletes it first. It then refuses, or marks the cluster as going away,
+ * Stands before everything of a cluster: a destroy deletes it first. It then refuses, or marks the cluster as going away,
  * so that nodes are powered off without draining them onto nodes that go as well.
  */
-export function clusterGuard(name: string, { cluster, site, allowDestroy, joins }: GuardArgs): local.Command {
+export function clusterGuard(name: string, { cluster, site, allowDestroy, after }: GuardArgs): local.Command {
   const verbs = { create: "guard", update: "guard", delete: "unguard" };
-  return step(name, verbs, environmentOf({ cluster, site, allowDestroy }), { dependsOn: joins });
+  return step(name, verbs, environmentOf({ cluster, site, allowDestroy }), { dependsOn: after });
 }

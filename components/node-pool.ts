@@ -30,8 +30,6 @@ export interface NodePoolArgs {
  *     Rollout -> VM(slot) -> Join(slot) -> [Gate] -> Handover(slot) -> Verify
  */
 export class NodePool extends ComponentResource {
-  /** Every step that makes a node a member. */
-  readonly joins: local.Command[];
   /** Ends when every slot of the plan serves and the soak that is waited for in this run is over. */
   readonly verified: local.Command;
   private readonly poolName: string;
@@ -42,9 +40,7 @@ export class NodePool extends ComponentResource {
     this.poolName = name;
     this.args = args;
     const rollout = this.rollout();
-    const { joins, handovers } = this.slots(rollout);
-    this.joins = joins;
-    this.verified = this.verify(rollout, [...joins, ...handovers]);
+    this.verified = this.verify(rollout, this.slots(rollout));
     this.registerOutputs({});
   }
 
@@ -56,8 +52,8 @@ export class NodePool extends ComponentResource {
     });
   }
 
-  /** Declares slots in an order in which everything that a slot waits for has been declared. */
-  private slots(rollout: local.Command): { joins: local.Command[]; handovers: local.Command[] } {
+  /** Declares slots in an order in which everything that a slot waits for has been declared. @returns their steps */
+  private slots(rollout: local.Command): local.Command[] {
     const orders = order(this.args.plan);
     const slots = new Map<number, Slot>();
     const handovers = new Map<number, local.Command>();
@@ -79,7 +75,7 @@ export class NodePool extends ComponentResource {
       const slot = slots.get(slotOrder.slot);
       if (slot) handovers.set(slotOrder.slot, slot.handover(after));
     }
-    return { joins: [...slots.values()].map((slot) => slot.join), handovers: [...handovers.values()] };
+    return [...[...slots.values()].map((slot) => slot.join), ...handovers.values()];
   }
 
   private slot(
