@@ -1,12 +1,12 @@
-import { crossProblems, nodesOf } from "./config-checks.ts";
-import { schema, type Config, type PoolConfig } from "./config-schema.ts";
-import { schemaProblems } from "./config-words.ts";
+import { crossProblems, nodesOf } from "./config/checks.ts";
+import { schema, type Config, type PoolConfig } from "./config/schema.ts";
+import { schemaProblems } from "./config/words.ts";
 import { UserErrors, type Problem } from "./common/errors.ts";
 import type { Site } from "./rollout/step-environment.ts";
 import type { NodeSpec, PoolSpec, Range, Strategy } from "./rollout/types.ts";
 import { parseVersion } from "./rollout/versions.ts";
 
-export type { Config, PoolConfig } from "./config-schema.ts";
+export type { Config, PoolConfig } from "./config/schema.ts";
 
 /** Name of the pool of servers; agent pools have names of their own. */
 export const SERVER_POOL = "servers";

@@ -32,7 +32,16 @@ export default ts.config(
   },
   rooms(["rollout/**"], ["../*"], "rollout/ holds pure decisions: it imports nothing of ours"),
   rooms(
-    ["common/**", "components/**", "steps/**", "proxmox/**", "kubernetes/**", "index.ts", "config.ts"],
+    [
+      "common/**",
+      "components/**",
+      "config/**",
+      "images/**",
+      "kubernetes/**",
+      "proxmox/**",
+      "steps/**",
+      ...["config", "fleet", "index", "leftovers", "live", "preflight"].map((file) => `${file}.ts`),
+    ],
     ["**/lab/**", "**/test/**", "**/cli/**"],
     "the product never imports the lab",
   ),

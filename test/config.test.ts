@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { parse } from "yaml";
 import { UserErrors } from "../common/errors.ts";
 import { ownSettings, poolSpecs, readConfig, stepSite, type Config } from "../config.ts";
-import { nodesOf } from "../config-checks.ts";
+import { nodesOf } from "../config/checks.ts";
 import { generationOf } from "../rollout/generation.ts";
 import { skewProblems } from "../rollout/servers.ts";
 import { defaultTimeouts } from "../rollout/step-environment.ts";

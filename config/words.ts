@@ -1,6 +1,6 @@
 import type { z } from "zod";
-import type { Problem } from "./common/errors.ts";
-import { schema } from "./config-schema.ts";
+import type { Problem } from "../common/errors.ts";
+import { schema } from "./schema.ts";
 
 /** `evergreen:pools[1].strategy.surge` */
 export function pathOf(path: readonly PropertyKey[]): string {

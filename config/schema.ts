@@ -1,7 +1,7 @@
 import { z } from "zod";
-import type { Json } from "./rollout/canonical.ts";
-import { parseAddress } from "./rollout/address.ts";
-import { defaultTimeouts } from "./rollout/step-environment.ts";
+import type { Json } from "../rollout/canonical.ts";
+import { parseAddress } from "../rollout/address.ts";
+import { defaultTimeouts } from "../rollout/step-environment.ts";
 
 /*
  * The keys of a stack under `evergreen:`. Each says its unit, its default and what a change of it does to a live cluster:

@@ -1,7 +1,7 @@
-import type { Problem } from "./common/errors.ts";
-import type { Config, PoolConfig } from "./config-schema.ts";
-import { addressAfter, formatAddress, parseAddress } from "./rollout/address.ts";
-import { nameProblems } from "./rollout/generation.ts";
+import type { Problem } from "../common/errors.ts";
+import type { Config, PoolConfig } from "./schema.ts";
+import { addressAfter, formatAddress, parseAddress } from "../rollout/address.ts";
+import { nameProblems } from "../rollout/generation.ts";
 
 /** What owns VMIDs: a pool of agents, or the servers. */
 interface Owner {
