@@ -67,9 +67,9 @@ async function bench(lab: Lab, tools: Toolchain): Promise<Report> {
   console.log(`  created in ${(await pulumi(...up)).seconds.toFixed(1)} s`);
 
   await workspace.change({ "pools.0.image": NEWER });
-  const before = { requests: (await lab.status).requests.total, writes: await writes() };
+  const before = { requests: (await lab.status).requests, writes: await writes() };
   const roll = await pulumi(...up);
-  const after = { requests: (await lab.status).requests.total, writes: await writes() };
+  const after = { requests: (await lab.status).requests, writes: await writes() };
   const shape = { agents: AGENTS, surge: SURGE, maxUnavailable: MAX_UNAVAILABLE };
   const bound = lowerBound(durationsOf(profiles[profile]), shape);
   const report: Report = {
@@ -77,15 +77,26 @@ async function bench(lab: Lab, tools: Toolchain): Promise<Report> {
     seconds: round(roll.seconds, 2),
     lowerBoundSeconds: round(bound.seconds, 2),
     efficiency: round(bound.seconds / roll.seconds, 3),
-    apiRequestsPerNode: round((after.requests - before.requests) / AGENTS, 1),
+    apiRequestsPerNode: round((after.requests.total - before.requests.total) / AGENTS, 1),
     stateWrites: after.writes - before.writes,
     peakMemoryBytes: roll.peakMemoryBytes,
   };
   const changed = Number(/(\d+) changes?\./.exec(roll.output)?.[1] ?? Number.NaN);
   const preview = await pulumi("preview", "--stack", "dev");
   const empty = await emptyPreview(tools, env);
+  console.log("  requests per node, by endpoint:");
+  for (const [endpoint, count] of busiest(before.requests.byEndpoint, after.requests.byEndpoint))
+    console.log(`    ${(count / AGENTS).toFixed(1).padStart(5)}  ${endpoint}`);
   print(report, { bound: bound.by, changed, preview: preview.seconds, empty });
   return report;
+}
+
+/** The endpoints that were asked most in between. */
+function busiest(before: Record<string, number>, after: Record<string, number>): [string, number][] {
+  return Object.entries(after)
+    .map(([endpoint, count]): [string, number] => [endpoint, count - (before[endpoint] ?? 0)])
+    .filter(([, count]) => count > AGENTS / 4)
+    .sort(([, a], [, b]) => b - a);
 }
 
 /** A preview of a program that declares nothing: what the engine costs by itself. */

@@ -1,4 +1,8 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { Operator } from "../lab/support/operator.ts";
 import { Site } from "./site.ts";
 
 const newer = "ubuntu-24.04-rke2-v1.1.0";
@@ -36,6 +40,29 @@ describe("a cluster, end to end", function () {
     assert.ok(!after.some((name) => before.includes(name)));
     assert.deepEqual(await site.complaints(), []);
     await site.unchanged();
+  });
+
+  it("keeps its secrets out of the state, the history and every VM's configuration", async () => {
+    const credential = site.lab.env.PROXMOX_VE_API_TOKEN;
+    const secrets = [credential.slice(credential.indexOf("=") + 1), "::server:", "PRIVATE KEY"];
+    // A join token, whole: the hash of the CA, then its id and its secret.
+    const token = /K10[0-9a-f]{64}::/;
+    const files = await readdir(join(site.lab.directory, "state"), { recursive: true, withFileTypes: true });
+    const texts = files
+      .filter((file) => file.isFile())
+      .map((file): [string, string] => [file.name, readFileSync(join(file.parentPath, file.name), "utf8")]);
+    assert.ok(
+      texts.some(([, text]) => text.includes("demo-workers-0")),
+      "the state was read",
+    );
+    const operator = new Operator(site.lab);
+    for (const { vmid, name } of (await site.lab.status).vms)
+      texts.push([name, JSON.stringify(await operator.pve("GET", `nodes/pve1/qemu/${vmid}/config`))]);
+    await operator.close();
+    for (const [name, text] of texts) {
+      for (const secret of secrets) assert.ok(!text.includes(secret), `${secret.slice(0, 8)}... in ${name}`);
+      assert.doesNotMatch(text, token, name);
+    }
   });
 
   it("goes back by the last good commit", async () => {
