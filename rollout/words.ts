@@ -37,7 +37,7 @@ function headline(plan: Draft, situation: Situation): string {
     case "scale":
       return `scale ${pool}: ${slots.length} slots of ${id}, ${plan.leaving.length} nodes leave, ${count(slots)} come`;
     case "soaking":
-      return `${pool}: ${soaked(plan)} of ${slots.length} slots are on ${id} and soak, nothing to do`;
+      return `${pool}: ${soaked(plan)} of ${slots.length} slots are on ${id} and soak${isQuiet(plan) ? ", nothing to do" : ""}`;
     case "held":
       return `held ${pool}: slots stay as they are${plan.target ? ` on ${plan.target.id}` : ""}, ${id} is wanted`;
     case "remove":
