@@ -6,7 +6,7 @@ const newer = "ubuntu-24.04-rke2-v1.1.0";
 const up = ["up", "--yes", "--skip-preview", "--stack", "dev"];
 
 describe("blue-green with a canary and a soak, end to end", function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let site: Site;
   let blue: string[];
 

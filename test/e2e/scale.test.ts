@@ -8,7 +8,7 @@ const next = "ubuntu-24.04-rke2-v2.0.0";
 const destroy = ["destroy", "--yes", "--skip-preview", "--stack", "dev"];
 
 describe("a cluster that grows, shrinks and goes, end to end", function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let site: Site;
 
   before(async () => {

@@ -7,7 +7,7 @@ const older = "ubuntu-24.04-rke2-v1.0.0";
 const joinSeconds = "timeouts.joinSeconds";
 
 describe("verdicts, end to end", function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let site: Site;
 
   before(async () => {
@@ -64,7 +64,7 @@ describe("verdicts, end to end", function () {
   it("fails on nodes that never get Ready: the old ones serve on, and the record says why", async () => {
     const old = await site.vms("workers");
     await faulty("never-ready");
-    await site.configure({ "pools.0.image": newer, [joinSeconds]: 12 });
+    await site.configure({ "pools.0.image": newer, [joinSeconds]: 6 });
     const said = await site.fails();
     assert.match(said, /demo-workers-0-\w+ to be Ready/);
     assert.deepEqual(await serving(), old);
@@ -87,7 +87,7 @@ describe("verdicts, end to end", function () {
   });
 
   it("rolls from A over a failed B to C, and leaves nothing of B", async () => {
-    await site.configure({ "pools.0.rollout": 1, [joinSeconds]: 120 });
+    await site.configure({ "pools.0.rollout": 1, [joinSeconds]: 60 });
     const said = await failsInTheMiddle();
     assert.match(said, /registered and is not what it has to be/);
     const failed = await generation({ image: newer, rollout: 1 });
