@@ -33,7 +33,8 @@ export async function leftovers(config: Config, live: Live): Promise<Leftover[]>
   ];
 }
 
-function isExpired({ spec }: Lease, kubernetes: Kubernetes): boolean {
+/** Nobody renews it any more, by the clock of the API server. */
+export function isExpired({ spec }: Lease, kubernetes: Kubernetes): boolean {
   const until = Date.parse(spec?.renewTime ?? "") + (spec?.leaseDurationSeconds ?? 0) * 1000;
   return !(until > kubernetes.now().getTime());
 }

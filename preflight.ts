@@ -18,7 +18,7 @@ export function checkEnvironment(environment: NodeJS.ProcessEnv): void {
       todo: "unset PULUMI_CONTINUE_ON_ERROR, and do not use --continue-on-error",
     });
   const endpoint = environment.PROXMOX_VE_ENDPOINT ?? "";
-  const stand = isLoopback(endpoint) ? [] : standIns();
+  const stand = isLoopback(endpoint) ? [] : standIns(environment.PULUMI_HOME);
   if (stand.length > 0 && endpoint !== "")
     problems.push({
       what: `plugins that stand in for the official ones may drive only the lab: ${stand.join(", ")}`,

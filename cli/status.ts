@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { UserError, UserErrors } from "../common/errors.ts";
 import { fleetWords, planFleet } from "../fleet.ts";
+import { isExpired } from "../leftovers.ts";
 import { poolLive, type Live } from "../live.ts";
 import { paths, type Lease } from "../kubernetes/types.ts";
 import { slotStates, type Member } from "../rollout/slots.ts";
@@ -26,7 +27,8 @@ export function statusCommand(program: Command): void {
     });
 }
 
-function poolStatus(live: Live, pool: string, leases: ReadonlyMap<string, string>): string {
+/** What every slot of a pool holds and waits for. @param leases who holds a slot, by the lease's name */
+export function poolStatus(live: Live, pool: string, leases: ReadonlyMap<string, string>): string {
   const record = live.records.get(pool);
   const states = [...slotStates(poolLive(live, pool), record).values()].toSorted((a, b) => a.slot - b.slot);
   const rows = states.flatMap((state) =>
@@ -59,21 +61,17 @@ function waitsFor(member: Member, holder: string | undefined): string {
   return "-";
 }
 
-/** Slot leases that somebody renews, by name. */
-async function heldLeases(live: Live): Promise<Map<string, string>> {
-  const { items } = (await live.kubernetes?.list<Lease>(paths.leases)) ?? { items: [] };
-  return new Map(
-    items.flatMap(({ metadata, spec }): [string, string][] => {
-      const expires = Date.parse(spec?.renewTime ?? "") + (spec?.leaseDurationSeconds ?? 0) * 1000;
-      return metadata?.name && spec?.holderIdentity && expires > Date.now()
-        ? [[metadata.name, spec.holderIdentity]]
-        : [];
-    }),
-  );
+/** Who holds a lease that is renewed, by the lease's name. */
+export async function heldLeases(live: Live): Promise<Map<string, string>> {
+  const { kubernetes } = live;
+  if (!kubernetes) return new Map();
+  const { items } = await kubernetes.list<Lease>(paths.leases);
+  const held = items.filter((lease) => !isExpired(lease, kubernetes));
+  return new Map(held.map(({ metadata, spec }) => [metadata?.name ?? "", spec?.holderIdentity ?? "nobody"]));
 }
 
 /** A status says what stands in the way of an update; it does not fail on it. */
-function nextUpdate(words: () => string[]): string {
+export function nextUpdate(words: () => string[]): string {
   try {
     return words().join("\n");
   } catch (error) {

@@ -9,7 +9,8 @@ export function hide(value: string): void {
 /** `text` without any value that was hidden. */
 export function redact(text: string): string {
   let clean = text;
-  for (const secret of secrets) clean = clean.replaceAll(secret, "******");
+  // The longest first: one that is a part of another would leave the rest of it in the open.
+  for (const secret of [...secrets].sort((a, b) => b.length - a.length)) clean = clean.replaceAll(secret, "******");
   return clean;
 }
 

@@ -1,0 +1,163 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { hostname, tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { beforeUpdate } from "../../cli/before-update.ts";
+import {
+  fileBackend,
+  isDead,
+  locksOf,
+  parseState,
+  pendingIn,
+  PROJECT,
+  VM_TYPE,
+  type EngineLock,
+} from "../../cli/engine-state.ts";
+import { refuseLiving } from "../../cli/repair.ts";
+import { UserError } from "../../common/errors.ts";
+
+const lockOf = (changes: Partial<EngineLock> = {}): EngineLock => ({
+  pid: process.pid,
+  hostname: hostname(),
+  username: "ops",
+  timestamp: new Date().toISOString(),
+  ...changes,
+});
+
+async function deadPid(): Promise<number> {
+  const child = spawn("true");
+  await once(child, "exit");
+  return child.pid ?? 0;
+}
+
+describe("the lock of an engine", () => {
+  it("is alive while its process runs", () => {
+    assert.equal(isDead(lockOf()), false);
+  });
+
+  it("is dead when nobody has its pid", async () => {
+    assert.equal(isDead(lockOf({ pid: await deadPid() })), true);
+  });
+
+  it("is dead when a younger process has its pid", () => {
+    assert.equal(isDead(lockOf({ timestamp: new Date(Date.now() - 24 * 3600 * 1000).toISOString() })), true);
+  });
+
+  it("of another machine is never called dead", async () => {
+    assert.equal(isDead(lockOf({ pid: await deadPid(), hostname: "elsewhere" })), false);
+  });
+
+  it("stops whoever wants to repair while its owner may live, and names the owner", async () => {
+    const dead = lockOf({ pid: await deadPid() });
+    refuseLiving([dead], "dev");
+    assert.throws(
+      () => {
+        refuseLiving([dead, lockOf({ pid: 4711, hostname: "elsewhere" })], "dev");
+      },
+      (error: unknown) =>
+        error instanceof UserError && error.problem.where.startsWith("process 4711 of ops on elsewhere, since "),
+    );
+  });
+});
+
+describe("the file backend", () => {
+  let backend = "";
+  beforeEach(async () => {
+    backend = await mkdtemp(join(tmpdir(), "evergreen-backend-"));
+  });
+  afterEach(() => rm(backend, { recursive: true }));
+
+  const put = async (path: string, content: string | Buffer) => {
+    const file = join(backend, ".pulumi", path);
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, content);
+  };
+  const pending = { urn: "urn:pulumi:dev::evergreen::vm::a", type: VM_TYPE, inputs: { name: "a", vmId: 1100 } };
+  const stack = (...operations: string[]) =>
+    JSON.stringify({
+      version: 3,
+      checkpoint: { latest: { pending_operations: operations.map((type) => ({ type, resource: pending })) } },
+    });
+
+  it("is known by its URL, and no other backend is taken for one", () => {
+    assert.equal(fileBackend({ PULUMI_BACKEND_URL: "file:///var/state%20of/it?x=1" }), "/var/state of/it");
+    for (const url of ["s3://bucket", "https://api.pulumi.com", "file://~", ""])
+      assert.equal(fileBackend({ PULUMI_BACKEND_URL: url }), undefined, url);
+    assert.equal(fileBackend({}), undefined);
+  });
+
+  it("has no locks of a stack that nobody works on", async () => {
+    assert.deepEqual(locksOf(backend, PROJECT, "dev"), []);
+    await put(`locks/organization/${PROJECT}/prod/1.json`, JSON.stringify(lockOf()));
+    assert.deepEqual(locksOf(backend, PROJECT, "dev"), []);
+  });
+
+  it("keeps locks beside attributes, which are no locks", async () => {
+    const lock = lockOf();
+    await put(`locks/organization/${PROJECT}/dev/1.json`, JSON.stringify(lock));
+    await put(`locks/organization/${PROJECT}/dev/1.json.attrs`, '{"user.cache_control":""}');
+    assert.deepEqual(locksOf(backend, PROJECT, "dev"), [lock]);
+  });
+
+  it("tells creates that never ended, and only creates, from a plain and from a packed state", async () => {
+    assert.deepEqual(pendingIn(backend, PROJECT, "dev"), []);
+    await put(`stacks/${PROJECT}/dev.json`, stack("creating", "deleting", "updating"));
+    assert.deepEqual(pendingIn(backend, PROJECT, "dev"), [pending]);
+    await put(`stacks/${PROJECT}/packed.json.gz`, gzipSync(stack("creating")));
+    assert.deepEqual(pendingIn(backend, PROJECT, "packed"), [pending]);
+    await put(`stacks/${PROJECT}/empty.json`, '{"version":3,"checkpoint":{"latest":null}}');
+    assert.deepEqual(pendingIn(backend, PROJECT, "empty"), []);
+  });
+
+  it("is left alone by an update when nothing was killed, and by every other command", async () => {
+    const environment = { PULUMI_BACKEND_URL: `file://${backend}` };
+    await beforeUpdate(["up", "--yes"], "dev", environment);
+    await put(`locks/organization/${PROJECT}/dev/1.json`, JSON.stringify(lockOf()));
+    await beforeUpdate(["preview"], "dev", environment);
+    await beforeUpdate(["up", "--help"], "dev", environment);
+    await assert.rejects(beforeUpdate(["up"], "dev", environment), /an update of stack dev is running/);
+  });
+
+  const flags: [string, boolean][] = [
+    ["--continue-on-error", true],
+    ["--continue-on-error=true", true],
+    ["--continue-on-error=false", false],
+    ["--continue-on-errors", false],
+  ];
+  for (const [flag, refused] of flags) {
+    it(`${refused ? "refuses" : "passes on"} pulumi up ${flag}`, async () => {
+      const run = beforeUpdate([flag, "up"], "dev", {});
+      if (refused) await assert.rejects(run, /would delete old nodes although new ones failed/);
+      else await run;
+    });
+  }
+});
+
+describe("an exported state", () => {
+  const exported = (deployment: object) => JSON.stringify({ version: 3, deployment });
+
+  it("says which VMs the engine believes in, and what it never saw the end of", () => {
+    const state = parseState(
+      exported({
+        pending_operations: [{ type: "creating", resource: { urn: "u", type: VM_TYPE, inputs: {} } }],
+        resources: [
+          { type: VM_TYPE, outputs: { name: "demo-workers-0-0a1b2c3d", vmId: 1100 } },
+          { type: VM_TYPE, outputs: { name: "no-number" } },
+          { type: "command:local:Command", outputs: { name: "x", vmId: 1 } },
+        ],
+      }),
+    );
+    assert.deepEqual(state.vms, [{ name: "demo-workers-0-0a1b2c3d", vmid: 1100 }]);
+    assert.deepEqual(
+      state.pending.map(({ urn }) => urn),
+      ["u"],
+    );
+  });
+
+  it("of a new stack is empty", () => {
+    assert.deepEqual(parseState(exported({})), { pending: [], vms: [] });
+  });
+});

@@ -1,0 +1,122 @@
+import assert from "node:assert/strict";
+import { UserErrors } from "../common/errors.ts";
+import { poolSpecs, type Config } from "../config.ts";
+import { fleetWords, newDisks, planFleet, planPlaces } from "../fleet.ts";
+import { catalogue, type Live } from "../live.ts";
+import { generationOf } from "../rollout/generation.ts";
+import type { LiveNode, LiveVm, PoolRecord } from "../rollout/types.ts";
+import { fakeProxmox } from "./proxmox/fake.ts";
+import { NEW, picture, running, smallConfig } from "./support/picture.ts";
+
+const now = new Date("2026-03-01T12:00:00Z");
+const since = "2026-03-01T11:00:00.000Z";
+
+/** A cluster in which every slot of the configuration was handed over. */
+function settled(config: Config): Live {
+  const vms: LiveVm[] = [];
+  const nodes: LiveNode[] = [];
+  const records = new Map<string, PoolRecord>();
+  for (const { name: pool, slots, node: spec, range } of poolSpecs(config, catalogue(picture()))) {
+    const members = Array.from({ length: slots }, (_, slot) => running(pool, slot, spec, range.first + slot));
+    vms.push(...members.map(({ vm }) => vm));
+    nodes.push(...members.map(({ node }) => node));
+    records.set(pool, {
+      pool,
+      generations: [{ ...generationOf(spec), state: "proved", since }],
+      nodes: members.map(({ vm: { name, slot, generation, vmid, uuid } }) => ({
+        name,
+        slot,
+        generation,
+        vmid,
+        uuid,
+        phase: "handedOver",
+        since,
+      })),
+    });
+  }
+  return picture({ vms, nodes, records, takenVmids: vms.map(({ vmid }) => vmid) });
+}
+
+const problemsOf = (config: Config, live: Live) => {
+  try {
+    planFleet(config, live, now);
+  } catch (error) {
+    if (error instanceof UserErrors) return error.problems;
+    throw error;
+  }
+  return [];
+};
+
+describe("the plan of a whole cluster", () => {
+  it("makes servers and agents of an empty site, and counts the disks of both", () => {
+    const fleet = planFleet(smallConfig(), picture(), now);
+    assert.deepEqual([fleet.controlPlane.pool, ...fleet.pools.map(({ pool }) => pool)], ["servers", "workers"]);
+    assert.deepEqual(newDisks(fleet), [40, 40, 40]);
+    assert.deepEqual(fleet.removed, []);
+  });
+
+  it("of what is as it should be makes nothing", () => {
+    const fleet = planFleet(smallConfig(), settled(smallConfig()), now);
+    assert.deepEqual(newDisks(fleet), []);
+    assert.ok(
+      fleetWords(fleet).every((line) => line.includes("nothing to do")),
+      fleetWords(fleet).join("\n"),
+    );
+  });
+
+  it("takes out a pool that left the configuration, every node of it, and says so", () => {
+    const fleet = planFleet(smallConfig({ pools: [] }), settled(smallConfig()), now);
+    assert.deepEqual(fleet.pools, []);
+    assert.deepEqual(
+      fleet.removed.map(({ pool, kind, leaving }) => [pool, kind, leaving.length]),
+      [["workers", "remove", 2]],
+    );
+    assert.match(fleetWords(fleet).join("\n"), /^remove workers: it left the configuration, 2 nodes leave$/m);
+  });
+
+  it("refuses an agent image that is newer than the servers", () => {
+    const pools = [{ name: "workers", image: NEW, slots: 2, vmIds: { first: 1100, last: 1109 } }];
+    const problems = problemsOf(smallConfig({ pools }), settled(smallConfig()));
+    assert.deepEqual(
+      problems.map(({ what, where }) => [what.split(":")[0], where]),
+      [[`${NEW} cannot be used for agents`, "pool workers, image"]],
+    );
+  });
+
+  it("names what stands against it in every pool at once", () => {
+    const full = { image: NEW, slots: 2, vmIds: { first: 1100, last: 1103 } };
+    const config = smallConfig({
+      controlPlane: { image: NEW, servers: 1, vmIds: { first: 1000, last: 1009 } },
+      pools: [{ ...full, name: "workers" }],
+    });
+    const live = settled(smallConfig());
+    live.takenVmids.push(1102, 1103);
+    const whats = problemsOf(config, live).map(({ what }) => what);
+    assert.equal(whats.length, 3, whats.join("\n"));
+    assert.match(whats.join("\n"), /this would replace 1 servers/);
+    assert.match(whats.join("\n"), /2 new VMs of pool workers need a VMID and 0 are free/);
+    assert.match(whats.join("\n"), /newer than a server/);
+  });
+
+  it("does not begin when the APIs contradict each other", () => {
+    const live = settled(smallConfig());
+    live.vms = live.vms.filter(({ pool }) => pool !== "workers");
+    const whats = problemsOf(smallConfig(), live).map(({ what }) => what);
+    assert.equal(whats.length, 2);
+    assert.ok(whats.every((what) => /^the VM of .*demo-workers-\d-.* is gone/.test(what)));
+  });
+});
+
+describe("places of new nodes", () => {
+  it("step over VMIDs that only Proxmox knows to be taken", async () => {
+    const strangers = ["1000", "1101"];
+    await using pve = await fakeProxmox(({ parameters: { vmid = "" } }) =>
+      strangers.includes(vmid)
+        ? { status: 400, reason: "Parameter verification failed.", errors: { vmid: `VM ${vmid} already exists` } }
+        : { data: vmid },
+    );
+    const fleet = await planPlaces(pve.client, smallConfig(), picture(), now);
+    const vmids = [fleet.controlPlane, ...fleet.pools].flatMap(({ slots }) => slots.map(({ vmid }) => vmid));
+    assert.deepEqual(vmids, [1001, 1100, 1102]);
+  });
+});

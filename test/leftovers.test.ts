@@ -1,0 +1,159 @@
+import assert from "node:assert/strict";
+import type { Kubernetes } from "../kubernetes/client.ts";
+import { cordonedBy, labels } from "../kubernetes/nodes.ts";
+import { readPoolRecord, writeFacts } from "../kubernetes/record.ts";
+import { paths } from "../kubernetes/types.ts";
+import { leftovers } from "../leftovers.ts";
+import type { Live } from "../live.ts";
+import { generationOf } from "../rollout/generation.ts";
+import type { NodeRecord, SlotPhase } from "../rollout/types.ts";
+import { FakeCluster } from "./kubernetes/fake.ts";
+import { OLD, picture, running, smallConfig } from "./support/picture.ts";
+
+const config = smallConfig();
+const spec = { image: OLD, rke2: "v1.34.4+rke2r1", cores: 4, memoryMiB: 8192, diskGiB: 40 };
+const { vm, node } = running("workers", 0, spec, 1100);
+const ago = (seconds: number) => new Date(Date.now() - seconds * 1000).toISOString();
+const week = 7 * 24 * 3600;
+
+describe("what a killed run left", () => {
+  let cluster: FakeCluster;
+  let kubernetes: Kubernetes;
+  beforeEach(async () => {
+    cluster = new FakeCluster();
+    kubernetes = await cluster.start();
+  });
+  afterEach(async () => {
+    await kubernetes.close();
+    await cluster.stop();
+  });
+
+  const lease = (name: string, renewedAgo: number, leaseDurationSeconds = 15) =>
+    cluster.put(paths.leases, {
+      metadata: { name },
+      spec: { holderIdentity: "run-1", leaseDurationSeconds, renewTime: ago(renewedAgo) },
+    });
+
+  const nodeObject = (by?: string) =>
+    cluster.put(paths.nodes, {
+      metadata: {
+        name: node.name,
+        labels: { [labels.cluster]: "demo" },
+        ...(by === undefined ? {} : { annotations: { [cordonedBy]: by } }),
+      },
+      spec: { unschedulable: true },
+    });
+
+  const token = (name: string, expiredAgo: number, managed = true) =>
+    cluster.put(paths.systemSecrets, {
+      metadata: { name, ...(managed ? { labels: { "app.kubernetes.io/managed-by": "evergreen" } } : {}) },
+      type: "bootstrap.kubernetes.io/token",
+      data: { expiration: Buffer.from(ago(expiredAgo)).toString("base64") },
+    });
+
+  const remember = async (phase: SlotPhase, sinceAgo = 60): Promise<NodeRecord> => {
+    const { name, slot, generation, vmid, uuid } = vm;
+    const record: NodeRecord = { name, slot, generation, vmid, uuid, phase, since: ago(sinceAgo) };
+    const generations = [{ ...generationOf(spec), state: "proved" as const, since: ago(sinceAgo) }];
+    await writeFacts(kubernetes, "workers", { nodes: [record], generations });
+    return record;
+  };
+
+  const find = async (changes: Partial<Live> = {}) => {
+    const records = new Map([["workers", await readPoolRecord(kubernetes, "workers")]]);
+    return await leftovers(config, picture({ kubernetes, records, vms: [vm], nodes: [node], ...changes }));
+  };
+
+  /** Mends everything and says what was found and done. */
+  const mended = async (changes: Partial<Live> = {}): Promise<string[]> => {
+    const found = await find(changes);
+    return await Promise.all(found.map(async ({ what, mend }) => `${what} -> ${await mend()}`));
+  };
+
+  it("is nothing where there is no cluster", async () => {
+    assert.deepEqual(await leftovers(config, picture()), []);
+  });
+
+  it("is a lease that is past its time, and not one that somebody renews", async () => {
+    lease("slot-workers-0", 16);
+    lease("ticket-workers-0", 5);
+    assert.deepEqual(await mended(), [
+      "the lease slot-workers-0 of a step that ended without giving it back (run-1) -> released the lease slot-workers-0",
+    ]);
+    assert.deepEqual([...cluster.objects.keys()], [`${paths.leases}/ticket-workers-0`]);
+  });
+
+  it("is not a lease that was taken again after the look at it", async () => {
+    lease("slot-workers-0", 16);
+    const [found] = await find();
+    lease("slot-workers-0", 0);
+    await assert.rejects(async () => found?.mend());
+    assert.ok(cluster.objects.has(`${paths.leases}/slot-workers-0`));
+  });
+
+  const cordons: [string, { by?: string; live?: boolean; phase?: SlotPhase }, boolean][] = [
+    ["ours, of a node that stays", { by: "run-1" }, true],
+    ["ours, while a step of the slot lives", { by: "run-1", live: true }, false],
+    ["ours, of a node that was retired", { by: "run-1", phase: "retired" }, false],
+    ["somebody else's", {}, false],
+  ];
+  for (const [title, { by, live, phase = "handedOver" }, undone] of cordons) {
+    it(`${undone ? "is" : "is not"} a cordon: ${title}`, async () => {
+      await remember(phase);
+      nodeObject(by);
+      if (live) lease("slot-workers-0", 1);
+      assert.deepEqual(
+        await mended(),
+        undone ? [`${node.name} is cordoned by a run that ended (run-1) -> uncordoned ${node.name}`] : [],
+      );
+      const after = cluster.objects.get(`${paths.nodes}/${node.name}`)?.spec as { unschedulable?: boolean };
+      assert.equal(after.unschedulable === true, !undone);
+    });
+  }
+
+  it("is a join token of ours past its time, and no other", async () => {
+    token("bootstrap-token-expired", 1);
+    token("bootstrap-token-valid", -60);
+    token("bootstrap-token-foreign", 1, false);
+    assert.deepEqual(await mended(), [
+      "the join token bootstrap-token-expired is past its time -> deleted the join token bootstrap-token-expired",
+    ]);
+    assert.equal(cluster.objects.size, 2);
+  });
+
+  it("is a node whose VM is gone: left to an operator when it was a member, then retired and its Node deleted", async () => {
+    for (const [phase, byHand] of [
+      ["made", false],
+      ["failed", false],
+      ["joined", true],
+      ["handedOver", true],
+    ] as const) {
+      await remember(phase);
+      nodeObject();
+      const [found] = await find({ vms: [] });
+      assert.equal(found?.what, `the VM 1100 of ${vm.name} is gone, and it was not retired`);
+      assert.equal(found.byHand, byHand, phase);
+      assert.match(await found.mend(), /^deleted the Node /);
+      assert.equal(cluster.objects.has(`${paths.nodes}/${node.name}`), false);
+      assert.equal((await readPoolRecord(kubernetes, "workers")).nodes[0]?.phase, "retired");
+    }
+  });
+
+  it("is not a node whose VM the list shows under another name, or whose number is taken, or whose step lives", async () => {
+    await remember("handedOver");
+    assert.deepEqual(await find({ vms: [{ ...vm, name: "renamed" }] }), []);
+    assert.deepEqual(await find({ vms: [], takenVmids: [1100] }), []);
+    lease("slot-workers-0", 1);
+    assert.deepEqual(await find({ vms: [] }), []);
+  });
+
+  it("is the memory of a retired node, a week after its VM went", async () => {
+    await remember("retired", week - 60);
+    assert.deepEqual(await find({ vms: [] }), []);
+    const { since } = await remember("retired", week + 60);
+    assert.deepEqual(await mended({ vms: [] }), [
+      `${vm.name} was retired on ${since} and its VM is gone -> forgot ${vm.name}`,
+    ]);
+    assert.deepEqual((await readPoolRecord(kubernetes, "workers")).nodes, []);
+  });
+});

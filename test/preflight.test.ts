@@ -1,0 +1,112 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { UserError, UserErrors } from "../common/errors.ts";
+import { checkEnvironment, checkStorage, isLoopback } from "../preflight.ts";
+import { STAND_IN } from "../tools/standins.ts";
+import { fakeProxmox } from "./proxmox/fake.ts";
+import { smallConfig } from "./support/picture.ts";
+
+const LAB = "https://127.40.0.2:8006";
+const REAL = "https://pve1.example.com:8006";
+
+describe("before a run reads anything", () => {
+  let bare = "";
+  let standing = "";
+  before(async () => {
+    bare = await mkdtemp(join(tmpdir(), "evergreen-preflight-"));
+    standing = join(bare, "home");
+    const plugin = (name: string) => join(standing, "plugins", name);
+    await mkdir(plugin("resource-command-v1.2.1"), { recursive: true });
+    await mkdir(plugin("resource-proxmoxve-v8.6.0"), { recursive: true });
+    await writeFile(join(plugin("resource-command-v1.2.1"), STAND_IN), "a stand-in\n");
+  });
+  after(() => rm(bare, { recursive: true }));
+
+  /** What is refused, in a home with the official plugins. */
+  const refused = (environment: NodeJS.ProcessEnv): string[] => {
+    try {
+      checkEnvironment({ PULUMI_HOME: bare, ...environment });
+    } catch (error) {
+      if (error instanceof UserErrors) return error.problems.map(({ what }) => what);
+      throw error;
+    }
+    return [];
+  };
+
+  const flags: [string | undefined, boolean][] = [
+    [undefined, false],
+    ["", false],
+    ["0", false],
+    ["false", false],
+    ["False", false],
+    ["1", true],
+    ["true", true],
+    ["yes", true],
+  ];
+  for (const [value, isRefused] of flags) {
+    it(`${isRefused ? "refuses" : "allows"} PULUMI_CONTINUE_ON_ERROR=${value ?? "(unset)"}`, () => {
+      const whats = refused(value === undefined ? {} : { PULUMI_CONTINUE_ON_ERROR: value });
+      assert.equal(whats.length, isRefused ? 1 : 0);
+      if (isRefused) assert.match(whats[0] ?? "", /^PULUMI_CONTINUE_ON_ERROR is set/);
+    });
+  }
+
+  it("keeps stand-ins away from everything but the lab, and names them", () => {
+    assert.deepEqual(refused({ PULUMI_HOME: standing, PROXMOX_VE_ENDPOINT: LAB }), []);
+    assert.deepEqual(refused({ PROXMOX_VE_ENDPOINT: REAL }), []);
+    const whats = refused({ PULUMI_HOME: standing, PROXMOX_VE_ENDPOINT: REAL });
+    assert.deepEqual(whats, ["plugins that stand in for the official ones may drive only the lab: command 1.2.1"]);
+  });
+
+  it("says all that is wrong in one go", () => {
+    const both = { PULUMI_HOME: standing, PROXMOX_VE_ENDPOINT: REAL, PULUMI_CONTINUE_ON_ERROR: "1" };
+    assert.equal(refused(both).length, 2);
+  });
+
+  const endpoints: [string, boolean][] = [
+    [LAB, true],
+    ["https://127.0.0.1", true],
+    ["https://127.1:8006", true],
+    ["https://localhost:8006/", true],
+    ["https://[::1]:8006", true],
+    [REAL, false],
+    ["https://10.127.0.1:8006", false],
+    ["https://127.0.0.1.example.com:8006", false],
+    ["https://127.0.0.1@pve1.example.com:8006", false],
+    ["https://localhost.example.com", false],
+    ["127.0.0.1", false],
+    ["", false],
+  ];
+  for (const [endpoint, expected] of endpoints) {
+    it(`takes "${endpoint}" for ${expected ? "the lab" : "a real site"}`, () => {
+      assert.equal(isLoopback(endpoint), expected);
+    });
+  }
+});
+
+describe("the storage of a run", () => {
+  const site = { ...smallConfig().site, hosts: ["pve1", "pve2"] };
+  const GiB = 1024 ** 3;
+  const check = async (available: Record<string, number>, disks: number[]) => {
+    await using pve = await fakeProxmox(({ path }) => ({ data: { avail: available[path.split("/")[2] ?? ""] } }));
+    await checkStorage(pve.client, site, disks);
+    return pve.seen.length;
+  };
+
+  it("is not asked for when nothing is made", async () => {
+    assert.equal(await check({}, []), 0);
+  });
+
+  it("must take all new disks at their full size, on the host with the least room", async () => {
+    await check({ pve1: 100 * GiB, pve2: 80 * GiB }, [40, 40]);
+    await assert.rejects(
+      check({ pve1: 100 * GiB, pve2: 80 * GiB - 1 }, [40, 40]),
+      (error: unknown) =>
+        error instanceof UserError &&
+        error.problem.what.startsWith("2 new disks may grow to 80 GiB and 79 GiB are free") &&
+        error.problem.where === "storage local on pve1, pve2",
+    );
+  });
+});

@@ -1,0 +1,45 @@
+import { readConfig, type Config } from "../../config.ts";
+import type { Live } from "../../live.ts";
+import { generationOf, nodeName } from "../../rollout/generation.ts";
+import type { LiveNode, LiveVm, NodeSpec } from "../../rollout/types.ts";
+
+export const OLD = "ubuntu-24.04-rke2-v1.0.0";
+export const NEW = "ubuntu-24.04-rke2-v1.1.0";
+
+/** A small site: one server, two workers. @param changes replace whole keys below `evergreen:` */
+export function smallConfig(changes: Record<string, unknown> = {}): Config {
+  return readConfig({
+    cluster: "demo",
+    site: { registrationAddress: "127.9.0.5", hosts: ["pve1"], storage: "local", proxmoxPool: "nodes" },
+    controlPlane: { image: OLD, servers: 1, vmIds: { first: 1000, last: 1009 } },
+    pools: [{ name: "workers", image: OLD, slots: 2, vmIds: { first: 1100, last: 1109 } }],
+    ...changes,
+  });
+}
+
+/** What both APIs say of a site where nothing lives yet. */
+export function picture(changes: Partial<Live> = {}): Live {
+  const image = (name: string, vmid: number, rke2: string) => [name, { name, vmid, host: "pve1", rke2 }] as const;
+  return {
+    images: new Map([image(OLD, 9001, "v1.34.4+rke2r1"), image(NEW, 9002, "v1.34.5+rke2r1")]),
+    unusable: new Map(),
+    vms: [],
+    nodes: [],
+    records: new Map(),
+    takenVmids: [9001, 9002],
+    kubernetes: undefined,
+    ...changes,
+  };
+}
+
+/** A node that runs and is Ready. */
+export function running(pool: string, slot: number, spec: NodeSpec, vmid: number): { vm: LiveVm; node: LiveNode } {
+  const generation = generationOf(spec).id;
+  const name = nodeName("demo", pool, slot, generation);
+  const common = { name, uuid: `uuid-${vmid}`, pool, slot, generation };
+  const role = pool === "servers" ? "server" : "agent";
+  return {
+    vm: { ...common, vmid, host: "pve1", running: true },
+    node: { ...common, ready: true, schedulable: true, kubelet: spec.rke2, role },
+  };
+}
