@@ -126,7 +126,7 @@ function refuseServer({ name, role, node }: Leaver): void {
   throw new UserError({
     what: `${name} is a server and a member of etcd: this version does not take servers out of a cluster that stays`,
     where: `Node ${name}`,
-    todo: "keep the number, image and size of the servers; to take the whole cluster away, use pulumi destroy",
+    todo: "keep the number, image and size of the servers; to take the whole cluster away, let pulumi up succeed with evergreen:allowDestroy, without pools if need be, then pulumi destroy",
   });
 }
 

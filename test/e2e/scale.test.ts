@@ -14,8 +14,6 @@ describe("a cluster that grows, shrinks and goes, end to end", function () {
   before(async () => {
     site = await Site.create("127.88");
     await site.configure({ "controlPlane.servers": 1, "pools.0.slots": 4, allowDestroy: false });
-    await site.up();
-    await site.load({ replicas: 8 });
   });
 
   after(async () => {
@@ -32,6 +30,20 @@ describe("a cluster that grows, shrinks and goes, end to end", function () {
       ...(await site.vms("workers")),
     ]);
   };
+
+  it("tries a first creation again that failed, also after a destroy that nothing has allowed yet", async () => {
+    await site.lab.call("POST /faults", { kind: "image", template: older, fault: "wrong-kubelet" });
+    assert.match(await site.fails(), /registered and is not what it has to be/);
+    const ran = await site.pulumi(destroy);
+    assert.notEqual(ran.code, 0, ran.output);
+    assert.match(ran.output, /this version does not take servers out of a cluster that stays/);
+    assert.match(ran.output, /let pulumi up succeed with evergreen:allowDestroy/);
+    await site.lab.call("DELETE /faults", undefined);
+    await site.up();
+    assert.equal((await site.vms("workers")).length, 4);
+    await site.load({ replicas: 8 });
+    await healthy();
+  });
 
   it("refuses what would replace a server", async () => {
     await site.configure({ "controlPlane.image": older });
@@ -85,7 +97,6 @@ describe("a cluster that grows, shrinks and goes, end to end", function () {
     );
     assert.equal((await site.vms("spare")).length, 1);
     await healthy();
-    await site.unchanged();
     // More pods, so that the new nodes serve too.
     await site.load({ replicas: 16 });
   });
