@@ -32,6 +32,8 @@ export interface LeaseOptions {
   seconds?: number;
   /** Cancels the run. */
   stop?: AbortSignal;
+  /** Told once that the lease was lost: to end waits, so that nobody waits for what is not theirs any more. */
+  onLost?: (error: LeaseLost) => void;
 }
 
 /** A named right that one process has at a time. It is renewed until it is released, and free for others when we die. */
@@ -44,6 +46,7 @@ export class Lease implements Fence {
   private renewedAt = performance.now();
   private timer: NodeJS.Timeout | undefined;
   private pending: Promise<void> | undefined;
+  private renewing: Promise<void> | undefined;
   private lost: LeaseLost | undefined;
 
   private constructor(client: Kubernetes, name: string, version: string, options: LeaseOptions) {
@@ -78,7 +81,13 @@ export class Lease implements Fence {
   }
 
   async check(): Promise<void> {
+    // Lost comes first: who was cancelled may still tidy up, who lost the lease may not even do that.
+    await this.requireOwned();
     this.options.stop?.throwIfAborted();
+  }
+
+  /** @throws LeaseLost when somebody else may act by now, whether the run was cancelled or not */
+  async requireOwned(): Promise<void> {
     if (this.lost) throw this.lost;
     const age = (performance.now() - this.renewedAt) / 1000;
     if (age > this.seconds / 2) await this.renew();
@@ -114,7 +123,13 @@ export class Lease implements Fence {
     this.timer.unref();
   }
 
-  private async renew(): Promise<void> {
+  /** One at a time: of two that carry the same version, the second would look as if another process had taken it. */
+  private renew(): Promise<void> {
+    this.renewing ??= this.renewOnce().finally(() => (this.renewing = undefined));
+    return this.renewing;
+  }
+
+  private async renewOnce(): Promise<void> {
     if (this.lost) throw this.lost;
     const asked = performance.now();
     try {
@@ -130,6 +145,7 @@ export class Lease implements Fence {
       const over = performance.now() - this.renewedAt > this.seconds * 1000;
       if (!taken && !over) throw error;
       this.lost = new LeaseLost(this.name, taken ? "another process took it" : messageOf(error));
+      this.options.onLost?.(this.lost);
       throw this.lost;
     }
   }

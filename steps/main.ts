@@ -29,14 +29,16 @@ const verbs: Record<string, Verb> = {
 
 /** Runs one verb. @returns the exit code */
 async function main(name: string, environment: Environment): Promise<number> {
-  const stop = stopSignal();
+  const abandoned = new AbortController();
+  const stop = AbortSignal.any([stopSignal(), abandoned.signal]);
   scrub(environment);
   try {
     const verb = verbs[name];
     if (verb === undefined) throw unknownVerb(name);
     const pve = Proxmox.fromEnvironment(environment);
     const id = `${name}-${process.pid}-${randomBytes(4).toString("hex")}`;
-    const run: Run = { pve, id, stop, previous: environment.PULUMI_COMMAND_STDOUT ?? "" };
+    const abandon = (why: Error) => abandoned.abort(why);
+    const run: Run = { pve, id, stop, abandon, previous: environment.PULUMI_COMMAND_STDOUT ?? "" };
     const result = await verb(run, environment);
     process.stdout.write(`${redact(JSON.stringify(result))}\n`);
     return 0;

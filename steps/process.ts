@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { Cancelled } from "./run.ts";
 
 /** Passphrases and configuration of the engine: no step needs them, so that no step can show them. */
@@ -12,10 +13,11 @@ export function scrub(environment: Record<string, string | undefined>): void {
 const lookMs = 500;
 
 /**
- * Aborts when the run was cancelled (SIGINT, SIGTERM) or when the process that started us has gone: a killed engine
- * does not stop its steps, and the next run must not meet us. A second signal ends us at once.
+ * Aborts when the run was cancelled (SIGINT, SIGTERM) or when the process that started us has gone, or the engine behind
+ * it: a killed engine stops neither its plugins nor their commands, and the next run must not meet us. A second signal
+ * ends us at once.
  */
-export function stopSignal(parent = process.ppid): AbortSignal {
+export function stopSignal(): AbortSignal {
   const controller = new AbortController();
   const stop = (why: string): void => {
     if (!controller.signal.aborted) controller.abort(new Cancelled(why));
@@ -26,9 +28,22 @@ export function stopSignal(parent = process.ppid): AbortSignal {
       stop(`${signal} was received`);
     });
   }
+  const parent = process.ppid;
+  const engine = parentOf(parent);
   const look = setInterval(() => {
     if (process.ppid !== parent) stop("the process that started this step has ended");
+    else if (engine !== undefined && parentOf(parent) !== engine) stop("the engine that this step works for has ended");
   }, lookMs);
   look.unref();
   return controller.signal;
+}
+
+/** The parent of a process; undefined where there is no /proc that says it. */
+function parentOf(pid: number): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+  } catch {
+    return undefined;
+  }
 }

@@ -1,5 +1,5 @@
 import { findAccess, serverVms, type Access } from "../kubernetes/access.ts";
-import { Lease, type Fence } from "../kubernetes/lease.ts";
+import { Lease, LeaseLost, type Fence } from "../kubernetes/lease.ts";
 import { Deadline } from "../common/deadline.ts";
 import { messageOf, UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
@@ -14,6 +14,8 @@ export interface Run {
   id: string;
   /** Aborts when the run was cancelled or its parent has gone. */
   stop: AbortSignal;
+  /** Ends the run's waits from inside: a lease that was lost. */
+  abandon?: (why: Error) => void;
   /** What the step printed when it ran last, empty the first time. */
   previous: string;
 }
@@ -69,9 +71,16 @@ export async function holding<T>(
   work: (fence: Fence) => Promise<T>,
 ): Promise<T> {
   const deadline = new Deadline(`the lease ${names.join(" or ")}`, seconds, run.stop);
-  const lease = await Lease.take(client, names, deadline, { holder: run.id, stop: run.stop });
+  const { id: holder, stop, abandon } = run;
+  const lease = await Lease.take(client, names, deadline, { holder, stop, ...(abandon ? { onLost: abandon } : {}) });
   try {
     return await work(lease);
+  } catch (error) {
+    // What fails for somebody who has lost the lease is no verdict on anything.
+    await lease.requireOwned().catch((lost: unknown) => {
+      if (lost instanceof LeaseLost) throw lost;
+    });
+    throw error;
   } finally {
     await lease.release();
   }

@@ -51,23 +51,31 @@ describe("the process of a step", () => {
     assert.equal(code, 1);
   });
 
-  it("stops when whoever started it is killed", async () => {
-    const parent = spawn(
-      process.execPath,
-      [
-        "--eval",
-        `require("node:child_process").spawn(process.execPath, JSON.parse(process.argv[1]), { stdio: "inherit" })`,
-        JSON.stringify(program),
-      ],
-      { stdio: ["ignore", "pipe", "inherit"] },
-    );
-    let said = "";
-    parent.stdout.setEncoding("utf8").on("data", (text: string) => {
-      if (text.startsWith("up")) parent.kill("SIGKILL");
-      said += text;
+  /** Arguments of Node that start another Node with these arguments. */
+  const starting = (args: string[]): string[] => [
+    "--eval",
+    `require("node:child_process").spawn(process.execPath, JSON.parse(process.argv[1]), { stdio: "inherit" })`,
+    JSON.stringify(args),
+  ];
+  const killed = [
+    { who: "whoever started it", args: starting(program), says: /the process that started this step has ended/ },
+    {
+      who: "the engine, and its plugin lives on",
+      args: starting(starting(program)),
+      says: /the engine that this step works for has ended/,
+    },
+  ];
+  for (const { who, args, says } of killed) {
+    it(`stops when somebody kills ${who}`, async () => {
+      const parent = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+      let said = "";
+      parent.stdout.setEncoding("utf8").on("data", (text: string) => {
+        if (text.startsWith("up")) parent.kill("SIGKILL");
+        said += text;
+      });
+      // The pipe closes when the orphan has ended too.
+      await once(parent, "close");
+      assert.match(said, says);
     });
-    // The pipe closes when the orphan has ended too.
-    await once(parent, "close");
-    assert.match(said, /the process that started this step has ended/);
-  });
+  }
 });
