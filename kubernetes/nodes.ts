@@ -47,6 +47,11 @@ export function isReady(node: Node): boolean {
   return condition(node, "Ready")?.status === "True";
 }
 
+/** A server that still learns counts for nothing in etcd's quorum. */
+export function isVoter(node: Node): boolean {
+  return condition(node, "EtcdIsVoter")?.status === "True";
+}
+
 /** What the kubelet says of its not being ready, or what the control plane says of a kubelet that is silent. */
 export function whyNotReady(node: Node): string {
   const ready = condition(node, "Ready");

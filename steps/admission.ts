@@ -12,7 +12,7 @@ import { readFile } from "../proxmox/agent.ts";
 import type { VmConfig } from "../proxmox/vms.ts";
 import type { SlotInput } from "./input.ts";
 import { joinData, writeJoinData } from "./join-data.ts";
-import { contradictions, lacking, nodeLabels, type Expected } from "./member.ts";
+import { contradictions, expectedNode, lacking, type Expected } from "./member.ts";
 import { quietly, type Run } from "./run.ts";
 import { ImageFault } from "./verdict.ts";
 
@@ -22,7 +22,7 @@ import { ImageFault } from "./verdict.ts";
  */
 export async function admit(run: Run, input: SlotInput, access: Access, vm: VmConfig): Promise<Node> {
   const deadline = new Deadline(`${input.node} to be Ready`, input.site.timeouts.join, run.stop);
-  const expected = { name: input.node, uuid: vm.uuid, spec: input.spec, labels: nodeLabels(input) };
+  const expected = expectedNode(input, vm.uuid);
   if (access.server.vmid === vm.vmid) return await verified(access, expected, deadline);
   if (input.role === "server") {
     const token = (await readFile(run.pve, access.server, guest.serverToken)).toString().trim();

@@ -7,7 +7,7 @@ import { writeFacts } from "../kubernetes/record.ts";
 import { isRunning, type ListedVm } from "../proxmox/vms.ts";
 import type { SlotInput } from "./input.ts";
 import { isGone, otherNodes } from "./leavers.ts";
-import { isMarked, known, lacking, nodeLabels, type Known } from "./member.ts";
+import { expectedNode, isMarked, known, lacking, type Known } from "./member.ts";
 import { retireNode, sayBlockers } from "./retirement.ts";
 import { all, holding, look, quietly, reachable, slotLease, tickets, type Run } from "./run.ts";
 import { ImageFault, isVerdict, judgeFailed } from "./verdict.ts";
@@ -78,7 +78,7 @@ async function requireServing(
   if (node === undefined) missing.push("it has no Node");
   else if (own === undefined) missing.push("nobody remembers that it joined");
   else {
-    missing.push(...lacking(node, { name: input.node, uuid: own.uuid, spec: input.spec, labels: nodeLabels(input) }));
+    missing.push(...lacking(node, expectedNode(input, own.uuid)));
     if (own.phase !== "joined" && own.phase !== "handedOver") missing.push(`it is ${own.phase}, not joined`);
     if (isCordoned(node) && !isMarked(node)) missing.push("it is cordoned, and not by us");
   }

@@ -14,7 +14,7 @@ import type { NodeRecord } from "../rollout/types.ts";
 import { admit } from "./admission.ts";
 import { foundCluster } from "./founding.ts";
 import type { SlotInput } from "./input.ts";
-import { isMarked, known, lacking, nodeLabels, type Known } from "./member.ts";
+import { expectedNode, isMarked, known, lacking, type Known } from "./member.ts";
 import { clusterSite, holding, look, quietly, slotLease, type Run, type Scene } from "./run.ts";
 import { imageOf } from "./image.ts";
 import { powerOn } from "./power-on.ts";
@@ -72,8 +72,8 @@ async function ownVm(run: Run, vms: readonly ListedVm[], input: SlotInput): Prom
 function memberAlready(input: SlotInput, vm: ListedVm, { node, own }: Known): Joined | undefined {
   if (node === undefined || own === undefined || vm.status === "stopped") return undefined;
   if (own.phase !== "joined" && own.phase !== "handedOver") return undefined;
-  const expected = { name: input.node, uuid: own.uuid, spec: input.spec, labels: nodeLabels(input) };
-  if (own.vmid !== input.vmid || isMarked(node) || lacking(node, expected).length > 0) return undefined;
+  if (own.vmid !== input.vmid || isMarked(node)) return undefined;
+  if (lacking(node, expectedNode(input, own.uuid)).length > 0) return undefined;
   return { name: input.node, vmid: input.vmid, uuid: own.uuid };
 }
 

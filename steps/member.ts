@@ -1,8 +1,17 @@
 import type { Kubernetes } from "../kubernetes/client.ts";
-import { findNode, isLeaving, isOurCordon, isReady, labels, uuidOf, whyNotReady } from "../kubernetes/nodes.ts";
+import {
+  findNode,
+  isLeaving,
+  isOurCordon,
+  isReady,
+  isVoter,
+  labels,
+  uuidOf,
+  whyNotReady,
+} from "../kubernetes/nodes.ts";
 import { readPoolRecord } from "../kubernetes/record.ts";
 import type { Node } from "../kubernetes/types.ts";
-import type { NodeRecord, NodeSpec, PoolRecord } from "../rollout/types.ts";
+import type { NodeRecord, NodeSpec, PoolRecord, Role } from "../rollout/types.ts";
 import type { SlotInput } from "./input.ts";
 
 /** What a Node has to be before it counts as a member. */
@@ -10,8 +19,14 @@ export interface Expected {
   name: string;
   /** SMBIOS uuid of its VM. */
   uuid: string;
+  role: Role;
   spec: NodeSpec;
   labels: Readonly<Record<string, string>>;
+}
+
+/** What the Node of a slot has to be. @param uuid SMBIOS uuid of its VM */
+export function expectedNode(input: SlotInput, uuid: string): Expected {
+  return { name: input.node, uuid, role: input.role, spec: input.spec, labels: nodeLabels(input) };
 }
 
 /** Our labels and the pool's own. */
@@ -42,6 +57,7 @@ export function contradictions(node: Node, expected: Expected): string[] {
 export function lacking(node: Node, expected: Expected): string[] {
   const found = contradictions(node, expected);
   if (!isReady(node)) found.push(whyNotReady(node));
+  if (expected.role === "server" && !isVoter(node)) found.push("it is not a voter of etcd yet");
   if (uuidOf(node) === "") found.push("it has not reported its SMBIOS uuid");
   for (const [key, value] of Object.entries(expected.labels)) {
     const is = node.metadata?.labels?.[key];

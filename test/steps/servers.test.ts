@@ -1,0 +1,107 @@
+import assert from "node:assert/strict";
+import { setTimeout as delay } from "node:timers/promises";
+import { findAccess } from "../../kubernetes/access.ts";
+import { readPoolRecord } from "../../kubernetes/record.ts";
+import { listVms } from "../../proxmox/vms.ts";
+import { unguard } from "../../steps/guard.ts";
+import { handover } from "../../steps/handover.ts";
+import { join } from "../../steps/join.ts";
+import { retire } from "../../steps/retire.ts";
+import { verify } from "../../steps/verify.ts";
+import { blue, StepCluster } from "./cluster.ts";
+
+describe("steps of a control plane", function () {
+  this.timeout(120_000);
+  let cluster: StepCluster;
+
+  before(async () => {
+    cluster = await StepCluster.start("127.73");
+  });
+  after(async () => {
+    await cluster.stop();
+  });
+
+  const access = async () => {
+    const found = await findAccess(cluster.pve, await listVms(cluster.pve), { ...cluster.site, cluster: "demo" });
+    assert.ok(found);
+    return found.client;
+  };
+
+  it("an agent does not join what is not there, and does not touch its VM", async () => {
+    const agent = cluster.slot("workers", 0);
+    await cluster.clone(agent);
+    await assert.rejects(join(cluster.run(), agent), /has no server that has started RKE2/);
+    assert.equal(await cluster.status(agent.vmid), "stopped");
+  });
+
+  it("three servers come one after the other, each a voter", async () => {
+    const inputs = [0, 1, 2].map((slot) => cluster.slot("servers", slot));
+    for (const input of inputs) await cluster.clone(input);
+    for (const input of inputs) {
+      await join(cluster.run(), input);
+      await handover(cluster.run(), input);
+    }
+    const verdict = { generation: blue.id, state: "proved" as const };
+    await verify(cluster.run(), cluster.pool("servers", 3, blue, verdict));
+    const record = await readPoolRecord(await access(), "servers");
+    assert.deepEqual(
+      record.nodes.map(({ phase }) => phase),
+      ["handedOver", "handedOver", "handedOver"],
+    );
+    const { members, violations } = await cluster.lab.status;
+    assert.equal(members.filter(({ learner }) => !learner).length, 3);
+    assert.deepEqual(violations, []);
+  });
+
+  it("an agent joins through any of them", async () => {
+    const agent = cluster.slot("workers", 0);
+    await join(cluster.run(), agent);
+    await handover(cluster.run(), agent);
+  });
+
+  it("a server that was powered off comes back by its Join, as the member that it was", async () => {
+    const input = cluster.slot("servers", 2);
+    await cluster.operator.power(input.vmid, "stop");
+    await delay(1000);
+    const joined = await join(cluster.run(), input);
+    assert.equal(joined.vmid, input.vmid);
+    assert.equal(await cluster.status(input.vmid), "running");
+  });
+
+  it("a server is not taken out of a cluster that stays", async () => {
+    const input = cluster.slot("servers", 1);
+    await assert.rejects(retire(cluster.run(), input), /is a server and a member of etcd/);
+    assert.equal(await cluster.status(input.vmid), "running");
+  });
+
+  it("no second cluster is made beside one whose servers are off", async () => {
+    const servers = [0, 1, 2].map((slot) => cluster.slot("servers", slot));
+    for (const { vmid } of servers) await cluster.operator.power(vmid, "stop");
+    const stranger = cluster.slot("servers", 3);
+    await cluster.clone(stranger);
+    await assert.rejects(join(cluster.run(), stranger), /would make a second cluster demo.*demo-servers-0-aaaaaaaa/s);
+    assert.equal(await cluster.status(stranger.vmid), "stopped");
+    for (const { vmid } of servers) await cluster.operator.power(vmid, "start");
+    const { client } = { client: await access() };
+    for (let tries = 0; tries < 100; tries += 1) {
+      if (
+        await client.get("/version").then(
+          () => true,
+          () => false,
+        )
+      )
+        break;
+      await delay(200);
+    }
+    await client.close();
+  });
+
+  it("a destroy powers everything off, the last server without a quorum too, in little time", async () => {
+    await unguard(cluster.run(), { cluster: "demo", site: cluster.site, allowDestroy: true });
+    await retire(cluster.run(), cluster.slot("workers", 0));
+    const started = performance.now();
+    for (const slot of [2, 1, 0]) await retire(cluster.run(), cluster.slot("servers", slot));
+    for (const vmid of [1000, 1001, 1002, 1100]) assert.equal(await cluster.status(vmid), "stopped");
+    assert.ok(performance.now() - started < 10_000);
+  });
+});
