@@ -99,7 +99,17 @@ export class Site {
 
   /** `npx pulumi ...` of the checkout. */
   async launcher(...args: string[]): Promise<Ran> {
-    return this.spawn(process.execPath, [join(this.project, "cli", "bin", "pulumi.mjs"), ...args], {}).ended;
+    return this.startLauncher(args).ended;
+  }
+
+  /** Starts `npx pulumi ...` of the checkout and leaves it running; it becomes the engine. */
+  startLauncher(args: readonly string[]): { child: ChildProcess; ended: Promise<Ran> } {
+    return this.spawn(process.execPath, [join(this.project, "cli", "bin", "pulumi.mjs"), ...args], {});
+  }
+
+  /** Starts a step as the engine would, with the environment of one that it had started. */
+  startStep(verb: string, environment: NodeJS.ProcessEnv): { child: ChildProcess; ended: Promise<Ran> } {
+    return this.spawn(join(this.project, "bin", "step"), [verb], environment);
   }
 
   /** Changes the stack's configuration, as `pools.0.image`, and commits it; `undefined` removes a key. */
@@ -124,7 +134,7 @@ export class Site {
   }
 
   /** The state as the engine keeps it. */
-  async state(): Promise<{ resources: { urn: string; type: string; outputs?: Record<string, unknown> }[] }> {
+  async state(): Promise<{ resources?: { urn: string; type: string; outputs?: Record<string, unknown> }[] }> {
     const text = await this.expect(0, "stack", "export", "--stack", "dev");
     return (JSON.parse(text) as { deployment: Awaited<ReturnType<Site["state"]>> }).deployment;
   }
@@ -155,19 +165,23 @@ export class Site {
       const since = new Date(Date.parse(fact.since) - seconds * 1000).toISOString();
       return [key, JSON.stringify({ ...fact, since })];
     });
-    const kube = await this.kube();
-    const { status } = await kube.call("PATCH", recordOf(pool), { data: Object.fromEntries(older) as object });
+    const data = Object.fromEntries(older) as object;
+    const { status } = await this.withKube((kube) => kube.call("PATCH", recordOf(pool), { data }));
     if (status !== 200) throw new Error(`the record of ${pool} could not be changed: ${status}`);
   }
 
   private async facts(pool: string): Promise<Record<string, string>> {
-    const kube = await this.kube();
-    const { body } = await kube.call<{ data?: Record<string, string> }>("GET", recordOf(pool));
+    const { body } = await this.withKube((kube) => kube.call<{ data?: Record<string, string> }>("GET", recordOf(pool)));
     return body.data ?? {};
   }
 
-  private async kube(): Promise<Kube> {
-    return new Kube(readKubeconfig(await readFile(this.lab.env.KUBECONFIG, "utf8")));
+  private async withKube<T>(work: (kube: Kube) => Promise<T>): Promise<T> {
+    const kube = new Kube(readKubeconfig(await readFile(this.lab.env.KUBECONFIG, "utf8")));
+    try {
+      return await work(kube);
+    } finally {
+      await kube.close();
+    }
   }
 
   /** Waits until something is so in the lab. */
