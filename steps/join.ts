@@ -139,7 +139,10 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<J
 async function identity(run: Run, input: SlotInput, vm: ListedVm, joining: Joining | undefined): Promise<VmConfig> {
   // What was retired under this name may have been destroyed since: a generation that comes back gets another VM.
   const own = joining?.known.own;
-  const recorded = (own?.phase === "retired" ? undefined : own?.uuid) ?? recordedBefore(run, input);
+  const recorded =
+    own?.phase === "retired"
+      ? besides(own.uuid, recordedBefore(run, input))
+      : (own?.uuid ?? recordedBefore(run, input));
   const config = await proveVm(run.pve, vm.host, {
     vmid: input.vmid,
     name: input.node,
@@ -152,6 +155,11 @@ async function identity(run: Run, input: SlotInput, vm: ListedVm, joining: Joini
   if (recorded === undefined && !first && (config.onBoot || (await isRunning(run.pve, vm))))
     throw startedByOthers(input, vm);
   return config;
+}
+
+/** What the state remembers, unless it is what was retired. */
+function besides(retired: string, before: string | undefined): string | undefined {
+  return before === retired ? undefined : before;
 }
 
 function namesake(input: SlotInput, uuid: string, config: VmConfig): UserError {
