@@ -21,6 +21,8 @@ interface Sandbox {
   scope: Scope;
   stopping: boolean;
   server: http.Server | undefined;
+  /** What it last said of itself, once it serves. */
+  status?: object;
 }
 
 /** Milliseconds that requests under way get when a pod's listener closes. */
@@ -58,6 +60,10 @@ export class PodKeeper {
       const started: Sandbox = { scope, stopping: false, server: undefined };
       this.sandboxes.set(pod.metadata.uid, started);
       scope.run(() => this.start(pod, started));
+    } else if (sandbox?.status && !sandbox.stopping && !ended(pod) && !isReady(pod)) {
+      // The node controller has marked it while the node was away: a kubelet insists on what it sees.
+      const { scope, status } = sandbox;
+      scope.run(() => this.patch(scope, pod, status));
     }
   }
 
@@ -77,11 +83,9 @@ export class PodKeeper {
     const place = await this.open(pod, scope);
     sandbox.server = place.server;
     const since = new Date();
-    await this.patch(
-      scope,
-      pod,
-      runningStatus(pod, { hostIP: guest.address, podIP: podAddress(place.address), since }),
-    );
+    const status = runningStatus(pod, { hostIP: guest.address, podIP: podAddress(place.address), since });
+    await this.patch(scope, pod, status);
+    if (pod.spec.restartPolicy === "Always") sandbox.status = status;
     if (pod.spec.restartPolicy === "Always") return;
     await scope.wait(guest.rack.profile.podStop);
     await this.patch(scope, pod, succeededStatus(pod, since));
