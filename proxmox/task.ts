@@ -33,9 +33,9 @@ const tail = 8;
 export async function awaitTask(pve: Proxmox, upid: unknown, deadline: Deadline): Promise<void> {
   const [host, id] = parseUpid(upid);
   const path = `/nodes/${host}/tasks/${encodeURIComponent(id)}`;
-  await delay(growing(0));
+  await delay(pauseAfter(0));
   const exitStatus = await deadline.poll(
-    growing,
+    pauseAfter,
     () => ended(pve, path, deadline),
     () => `task ${id} on ${host} still runs`,
   );
@@ -48,9 +48,9 @@ export async function awaitTask(pve: Proxmox, upid: unknown, deadline: Deadline)
   for (const line of log.filter((text) => text.startsWith("WARN"))) say(`${deadline.what}: ${line}`);
 }
 
-/** A start takes 50 ms in the lab and seconds in a data centre: quick at first, then once a second. */
-function growing(probes: number): number {
-  return Math.min(60 * 2 ** probes, 1000);
+/** A task takes 50 ms in the lab and seconds in a data centre: two early looks, then one a second, as the provider does. */
+function pauseAfter(looks: number): number {
+  return [150, 450][looks] ?? 1000;
 }
 
 /** The exit status, or undefined while it runs. */
