@@ -144,6 +144,14 @@ export class Site {
     await startLoad(this.lab, options);
   }
 
+  /** Waits until every pod of the workload is ready. */
+  async calm(): Promise<void> {
+    await new Deadline("the workload to be ready", 60).poll(100, async () => {
+      const { load } = await this.lab.status;
+      return load?.ready === load?.wanted ? true : undefined;
+    });
+  }
+
   /** Names of the node VMs that exist, of a pool. */
   async vms(pool: string): Promise<string[]> {
     const { vms } = await this.lab.status;

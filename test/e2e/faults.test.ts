@@ -1,0 +1,156 @@
+import assert from "node:assert/strict";
+import { refused, says, type Message } from "./refusal.ts";
+import { Site } from "./site.ts";
+
+/** An image of the agents' own: the server runs on another, which the faults leave alone. */
+const newer = "ubuntu-24.04-rke2-v1.2.0";
+
+/** One cluster on which everything goes wrong, a fault after the other; it serves all the time. */
+describe("a cluster on which things go wrong", function () {
+  this.timeout(120_000);
+  this.bail(true);
+  let site: Site;
+
+  before(async () => {
+    site = await Site.create("127.77");
+    await site.configure({ "controlPlane.servers": 1, "pools.0.slots": 2, "pools.0.strategy.surge": 1 });
+    await site.lab.call("POST /faults", { kind: "template", vmid: 9003, version: "1.2.0", rke2: "v1.34.4+rke2r1" });
+    await site.up();
+    await site.load({ replicas: 4 });
+  });
+
+  after(async () => {
+    await site.close();
+  });
+
+  afterEach(async () => {
+    await site.lab.call("DELETE /faults", undefined);
+    assert.deepEqual(await serving(), []);
+  });
+
+  /** What does not serve as it should, at this moment. */
+  const serving = async (): Promise<unknown[]> => {
+    const { violations, probe } = await site.lab.status;
+    return [...violations, ...(probe.failed > 0 ? [probe] : [])];
+  };
+  const vmNamed = async (name: string) => {
+    const found = (await site.lab.status).vms.find((vm) => vm.name === name);
+    assert.ok(found, name);
+    return found;
+  };
+  const worker = async (slot: number) => {
+    const name = (await site.vms("workers")).find((vm) => vm.startsWith(`demo-workers-${slot}-`));
+    return await vmNamed(name ?? `demo-workers-${slot}`);
+  };
+  /** An update that fails: it says why, and every node that served before serves after it. */
+  const fails = async (message: Message): Promise<string> => {
+    const before = (await site.lab.status).nodes;
+    const output = await site.fails();
+    says(output, message);
+    const { nodes } = await site.lab.status;
+    for (const { name } of before.filter(({ ready }) => ready)) {
+      const node = nodes.find((one) => one.name === name);
+      assert.ok(node?.ready && node.schedulable, `${name} does not serve any more`);
+    }
+    return output;
+  };
+  let counter = 0;
+  /** The same image once more, as another generation. */
+  const again = () => site.configure({ "pools.0.image": newer, "pools.0.rollout": (counter += 1) });
+
+  it("is not planned on what a token without VM.Audit can see", async () => {
+    await site.lab.call("POST /faults", { kind: "revoke-privilege", privilege: "VM.Audit" });
+    await refused(site, [
+      { what: /lacks VM\.Audit \(VMs are seen\)/, where: /^\/pool\/evergreen-nodes$/, todo: /VM\.Audit on/ },
+      { what: /lacks VM\.Audit \(templates are found\)/, where: /^\/pool\/evergreen-templates$/, todo: /VM\.Audit on/ },
+    ]);
+  });
+
+  it("is left alone when somebody has renamed a VM, until it has its name again", async () => {
+    const { vmid, name } = await worker(0);
+    await site.lab.call("POST /faults", { kind: "rename-vm", vm: vmid, name: "old-database" });
+    await refused(site, [
+      {
+        what: new RegExp(`has another name: it was made as ${name}`),
+        where: new RegExp(`VM ${vmid} \\(old-database\\) on pve1`),
+        todo: /rename it back/,
+      },
+    ]);
+    await site.lab.call("POST /faults", { kind: "rename-vm", vm: vmid, name });
+    await site.unchanged();
+  });
+
+  it("gets a deleted VM back after repair, and not before", async () => {
+    const { vmid, name } = await worker(1);
+    await site.lab.call("POST /faults", { kind: "delete-vm", vm: vmid });
+    await refused(site, [
+      { what: new RegExp(`the VM of (Node )?${name} is gone`), where: /slot 1/, todo: /evergreen repair/ },
+    ]);
+    const repaired = await site.evergreen("repair", "--stack", "dev");
+    assert.equal(repaired.code, 0, repaired.output);
+    assert.match(repaired.output, new RegExp(`the VM ${vmid} of ${name} is gone, and it was not retired\n {2}-> `));
+    await site.up();
+    assert.notEqual((await worker(1)).vmid, vmid, "a number that was just given up is the last to be used again");
+    assert.equal((await vmNamed(name)).running, true);
+    await site.unchanged();
+    await site.lab.call("POST /probe/reset", undefined);
+    await site.lab.call("POST /watcher/reset", undefined);
+  });
+
+  it("keeps its old nodes when a new one has no agent, never gets Ready, or is another version", async () => {
+    const short = { "timeouts.agentSeconds": 4, "timeouts.joinSeconds": 8, "timeouts.drainSeconds": 5 };
+    await site.configure(short);
+    const faults = [
+      ["no-agent", { what: /waiting for the guest agent of demo-workers-0-/, where: /./, todo: /./ }],
+      ["never-ready", { what: /waiting for demo-workers-0-\w+ to be Ready/, where: /./, todo: /./ }],
+      ["wrong-kubelet", { what: /the kubelet is \S+, and the image claims v/, where: /image ubuntu/, todo: /bake/ }],
+    ] as const;
+    for (const [fault, message] of faults) {
+      await again();
+      await site.lab.call("POST /faults", { kind: "image", template: newer, fault });
+      await fails(message);
+      await site.lab.call("DELETE /faults", undefined);
+    }
+    const held = await site.up();
+    assert.match(held, /held workers: .*judged failed/s);
+  });
+
+  it("steps over a stranger's VM, and keeps its nodes when the storage fails in the middle", async () => {
+    const used = (await site.lab.status).vms.map(({ vmid }) => vmid).filter((vmid) => vmid < 9000);
+    const next = Math.max(...used) + 1;
+    await site.lab.call("POST /faults", { kind: "stranger", vmid: next, name: "database" });
+    const stranger = await vmNamed("database");
+    await again();
+    const text = "clone failed: storage 'local' is full: No space left on device";
+    await site.lab.call("POST /faults", { kind: "fail-task", type: "qmclone", nth: 1, text });
+    const before = await site.vms("workers");
+    const output = await site.fails();
+    assert.match(output, /No space left on device/);
+    for (const name of before) assert.ok((await site.vms("workers")).includes(name));
+    assert.deepEqual(await vmNamed("database"), stranger);
+  });
+
+  // Pods on the node that came back under its old name stay unready in the lab: the drain cannot be judged after that.
+  it.skip("names a budget that allows nothing before the first cordon, gives the node back, and goes on with room", async () => {
+    await site.calm();
+    await site.lab.call("POST /load", { replicas: 4, maxUnavailable: 0 });
+    const output = await fails({
+      what: /demo-workers-0-\w+ could not be emptied in 5 s/,
+      where: /held by load\/web/,
+      todo: /give the budget room/,
+    });
+    says(output, { what: /PodDisruptionBudget load\/web never lets a pod go/, where: /load\/web-/, todo: /replica/ });
+    await site.lab.call("POST /load", { replicas: 4, maxUnavailable: 1 });
+    await again();
+    await site.configure({ "timeouts.agentSeconds": 60, "timeouts.joinSeconds": 120, "timeouts.drainSeconds": 120 });
+    await site.up();
+    const workers = (await site.lab.status).vms.filter((vm) => vm.name.startsWith("demo-workers-"));
+    assert.deepEqual(
+      workers.map(({ image }) => image),
+      [newer, newer],
+      "what the failed runs left is gone",
+    );
+    assert.deepEqual(await site.complaints(), []);
+    await site.unchanged();
+  });
+});

@@ -1,0 +1,219 @@
+import assert from "node:assert/strict";
+import type { ChildProcess } from "node:child_process";
+import { join } from "node:path";
+import { Deadline } from "../../common/deadline.ts";
+import { locksOf, PROJECT } from "../../cli/engine-state.ts";
+import { end, ended, environmentOf, killBelow, offspring, processBelow } from "./processes.ts";
+import { Site, type Ran } from "./site.ts";
+
+const newer = "ubuntu-24.04-rke2-v1.1.0";
+const slots = 5;
+
+/** One roll, killed again and again; every next run goes on from where the last one was killed. */
+describe("a roll that is killed", function () {
+  this.timeout(240_000);
+  this.bail(true);
+  let site: Site;
+  const orphans: number[] = [];
+
+  before(async () => {
+    site = await Site.create("127.76");
+    await site.configure({ "controlPlane.servers": 1, "pools.0.slots": slots, "pools.0.strategy.surge": 1 });
+    await site.up();
+    await site.load({ replicas: 6 });
+    await site.configure({ "pools.0.image": newer });
+  });
+
+  after(async () => {
+    // The plugins of a killed engine live on.
+    end(orphans);
+    await site.close();
+  });
+
+  afterEach(async () => {
+    await site.lab.call("DELETE /faults", undefined);
+    assert.deepEqual((await site.lab.status).violations, []);
+  });
+
+  const arguments_ = ["up", "--yes", "--skip-preview", "--stack", "dev"];
+  interface Running {
+    child: ChildProcess;
+    /** Of the engine. */
+    pid: number;
+    said: () => string;
+    ended: Promise<Ran>;
+  }
+  const begin = (): Running => {
+    const { child, ended: end } = site.start(arguments_);
+    let said = "";
+    for (const stream of [child.stdout, child.stderr]) stream?.on("data", (text: string) => (said += text));
+    assert.ok(child.pid);
+    return { child, pid: child.pid, said: () => said, ended: end };
+  };
+
+  const said = (run: Running, text: RegExp): Promise<true> =>
+    new Deadline(`the engine to say ${text.source}`, 40).poll(
+      20,
+      () => Promise.resolve(text.test(run.said()) ? true : undefined),
+      () => run.said(),
+    );
+  /** A run that was asked to stop says so by its exit code, and leaves no lock behind. */
+  const stopped = async (run: Running): Promise<void> => {
+    const { code, output } = await run.ended;
+    assert.ok(code !== 0 && code !== null, `code ${code}:\n${output}`);
+    assert.deepEqual(locksOf(join(site.lab.directory, "state"), PROJECT, "dev"), []);
+  };
+
+  /** Waits for something to happen in the lab after now. */
+  const moment = async (): Promise<(text: RegExp) => Promise<string>> => {
+    const after = (await site.lab.events()).at(-1)?.number ?? 0;
+    return async (text) =>
+      await new Deadline(`the event ${text.source}`, 60).poll(
+        20,
+        async () => (await site.lab.events(after)).find((event) => text.test(event.text))?.text,
+        () => "",
+      );
+  };
+  const cloned = / demo-workers-\d-\w+ created$/;
+  const started = / demo-workers-\d-\w+ started$/;
+  const cordoned = async (): Promise<string> =>
+    await new Deadline("a cordon", 60).poll(
+      20,
+      async () => (await site.lab.status).nodes.find((node) => node.pool === "workers" && !node.schedulable)?.name,
+    );
+  /** A window in which the clone exists and the provider has not configured it yet. */
+  const slowConfiguration = () =>
+    site.lab.call("POST /faults", { kind: "latency", milliseconds: 3000, match: "PUT nodes/.*/config" });
+  const kill = async (pid: number): Promise<void> => {
+    const below = offspring(pid).map((one) => one.pid);
+    process.kill(pid, "SIGKILL");
+    await ended([pid]);
+    orphans.push(...below);
+  };
+  const nodeOf = async (name: string) => (await site.lab.status).nodes.find((node) => node.name === name);
+  const named = async (name: string) => (await site.lab.status).vms.filter((vm) => vm.name === name);
+
+  it("of its engine during a clone is repaired by the next up: the half-made VM goes, then the roll goes on", async () => {
+    const event = await moment();
+    await slowConfiguration();
+    const run = begin();
+    const half = (await event(cloned)).split(" ")[1] ?? "";
+    await kill(run.pid);
+    await site.lab.call("DELETE /faults", undefined);
+
+    const joins = await moment();
+    const again = site.startLauncher(arguments_);
+    await joins(started);
+    await kill(again.child.pid ?? 0);
+    const { output } = await again.ended;
+    assert.match(output, /an earlier run of stack dev was killed/);
+    assert.match(output, /the lock of engine \d+, which died\n {2}-> cancelled it/);
+    assert.match(output, new RegExp(`destroyed the half-made VM \\d+ \\(${half}\\)`));
+    assert.equal((await named(half)).length, 1);
+  });
+
+  it("of its engine during a join is repaired by hand, a line each, and twice does nothing", async () => {
+    const first = await site.evergreen("repair", "--stack", "dev");
+    assert.equal(first.code, 0, first.output);
+    assert.match(first.output, /the lock of engine \d+, which died\n {2}-> cancelled it/);
+    assert.match(first.output, /\d+ repaired\n$/);
+    const second = await site.evergreen("repair", "--stack", "dev");
+    assert.equal(second.output, "nothing to repair\n");
+  });
+
+  it("of its engine during a handover meets the next up: a step that slept finds its lease taken", async () => {
+    // The drain lasts until the budget gets room.
+    await site.calm();
+    await site.lab.call("POST /load", { replicas: 6, maxUnavailable: 0 });
+    const run = begin();
+    const leaving = await cordoned();
+    const step = await processBelow(run.pid, /step\.mjs.* handover/);
+    const environment = environmentOf(step);
+    await said(run, /PodDisruptionBudget load\/web never lets a pod go/);
+    await kill(run.pid);
+    await ended([step]);
+    assert.equal((await nodeOf(leaving))?.schedulable, true, "a step whose engine is gone gives the node back");
+
+    // One that does not notice: it is at work when the next run comes, and sleeps for longer than its lease lives.
+    const orphan = site.startStep("handover", environment);
+    await cordoned();
+    const repaired = await site.evergreen("repair", "--stack", "dev");
+    assert.equal(repaired.code, 0, repaired.output);
+    assert.ok(!repaired.output.includes("is cordoned"), "a lease that is held was ignored");
+    const next = begin();
+    await said(next, /waiting: slot-workers-\d is held by handover-/);
+    orphan.child.kill("SIGSTOP");
+    await said(next, /the lease slot-workers-\d of handover-.* has expired and is taken over/);
+    orphan.child.kill("SIGCONT");
+    const { code, output } = await orphan.ended;
+    assert.equal(code, 1, output);
+    assert.match(output, /the lease slot-workers-\d was lost/);
+    assert.doesNotMatch(output, /serves again$|judged failed/m);
+    assert.equal((await nodeOf(leaving))?.schedulable, false, "the orphan uncordoned what another run empties");
+    await site.lab.call("POST /load", { replicas: 6, maxUnavailable: 2 });
+    await said(next, new RegExp(`${leaving} is retired and off`));
+    next.child.kill("SIGINT");
+    await stopped(next);
+  });
+
+  it("of a plugin during a clone, a join or a handover leaves what the next up finishes", async () => {
+    const moments = [
+      { plugin: /pulumi-resource-proxmoxve/, at: cloned },
+      { plugin: /command-plugin|pulumi-resource-command/, at: started },
+      { plugin: /command-plugin|pulumi-resource-command/, at: undefined },
+    ];
+    for (const { plugin, at } of moments) {
+      const event = await moment();
+      if (at === cloned) await slowConfiguration();
+      const run = begin();
+      if (at) await event(at);
+      else await cordoned();
+      await killBelow(run.pid, plugin);
+      const { code, output } = await run.ended;
+      assert.notEqual(code, 0, output);
+      await site.lab.call("DELETE /faults", undefined);
+    }
+  });
+
+  it("of a step at its start, during a join or a handover leaves what the next up finishes", async () => {
+    for (const verb of ["", "join", "handover"]) {
+      const event = await moment();
+      const run = begin();
+      if (verb === "join") await event(started);
+      if (verb === "handover") await cordoned();
+      await killBelow(run.pid, new RegExp(`step\\.mjs.* ${verb}`));
+      const { code, output } = await run.ended;
+      assert.notEqual(code, 0, output);
+      assert.match(output, /signal: killed/);
+    }
+  });
+
+  it("by Ctrl-C, SIGTERM or Ctrl-C twice ends soon, without a lock or a process that lives on", async () => {
+    for (const signals of [["SIGINT"], ["SIGTERM"], ["SIGINT", "SIGINT"]] as const) {
+      const run = begin();
+      // The lease of the step that was killed before lives for a while.
+      await said(run, /waiting: slot-workers-\d is held by|pods evicted|is retired and off/);
+      const below = offspring(run.pid).map(({ pid }) => pid);
+      for (const signal of signals) run.child.kill(signal);
+      await stopped(run);
+      await ended(below);
+    }
+  });
+
+  it("ends right in the end: every slot once, nothing left over, nobody disturbed", async () => {
+    const again = await site.launcher(...arguments_);
+    assert.equal(again.code, 0, again.output);
+    const { vms, nodes } = await site.lab.status;
+    const workers = vms.filter((vm) => !vm.template && vm.name.includes("-workers-"));
+    assert.equal(workers.length, slots, workers.map(({ name }) => name).join());
+    assert.deepEqual(new Set(workers.map(({ image }) => image)), new Set([newer]));
+    assert.deepEqual(
+      nodes.filter(({ schedulable, ready }) => !schedulable || !ready),
+      [],
+    );
+    assert.deepEqual(await site.complaints(), []);
+    const repair = await site.evergreen("repair", "--stack", "dev");
+    assert.equal(repair.output, "nothing to repair\n");
+    await site.unchanged();
+  });
+});
