@@ -117,7 +117,7 @@ describe("evergreen demo", function () {
     const name = `test-${process.pid}-${++names}`;
     const lab = join(checkout, ".evergreen", "lab", name);
     const program = join(checkout, "cli", "bin", "evergreen.mjs");
-    const child = spawn(process.execPath, [program, "demo", "--prefix", "127.64", "--name", name, ...args], {
+    const child = spawn(process.execPath, [program, "demo", "--prefix", "127.65", "--name", name, ...args], {
       cwd: checkout,
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],

@@ -31,7 +31,7 @@ describe("evergreen lab", function () {
   });
 
   it("comes up, says where it is and what to do next, and comes up again as it is", async () => {
-    const up = ["up", "--name", name, "--prefix", "127.64", "--profile", "nvme", "--pve", "9.2"];
+    const up = ["up", "--name", name, "--prefix", "127.66", "--profile", "nvme", "--pve", "9.2"];
     const first = await lab(...up);
     assert.equal(first.code, 0, first.stderr);
     assert.match(first.stderr, /Proxmox VE 9\.2, profile nvme/);

@@ -11,7 +11,7 @@ import { Balancer } from "../../../lab/guest/balancer.ts";
 import { Authority } from "../../../lab/pki.ts";
 
 describe("the registration address", () => {
-  const address = "127.60.1.5";
+  const address = "127.67.1.5";
   const authority = new Authority("test");
   let balancer: Balancer;
   let servers: https.Server[];
@@ -53,18 +53,18 @@ describe("the registration address", () => {
   });
 
   it("sends connections to all servers in turn", async () => {
-    for (const host of ["127.60.1.11", "127.60.1.12"]) {
+    for (const host of ["127.67.1.11", "127.67.1.12"]) {
       await serve(host);
       balancer.add(host);
     }
     const answers = [await ask(), await ask(), await ask(), await ask()];
-    assert.deepEqual(answers.toSorted(), ["127.60.1.11", "127.60.1.11", "127.60.1.12", "127.60.1.12"]);
+    assert.deepEqual(answers.toSorted(), ["127.67.1.11", "127.67.1.11", "127.67.1.12", "127.67.1.12"]);
   });
 
   it("goes on to the next server when one does not take a connection", async () => {
-    await serve("127.60.1.12");
-    for (const host of ["127.60.1.11", "127.60.1.12"]) balancer.add(host);
-    assert.deepEqual([await ask(), await ask()], ["127.60.1.12", "127.60.1.12"]);
+    await serve("127.67.1.12");
+    for (const host of ["127.67.1.11", "127.67.1.12"]) balancer.add(host);
+    assert.deepEqual([await ask(), await ask()], ["127.67.1.12", "127.67.1.12"]);
   });
 
   it("hangs up without a server, and says who is in its way when a port is taken", async () => {
@@ -75,33 +75,33 @@ describe("the registration address", () => {
   });
 
   it("lets a request finish before a server goes, and sends nobody there any more", async () => {
-    const slow = await serve("127.60.1.11", (_, response) => void setTimeout(() => response.end("slow"), 300));
-    balancer.add("127.60.1.11");
+    const slow = await serve("127.67.1.11", (_, response) => void setTimeout(() => response.end("slow"), 300));
+    balancer.add("127.67.1.11");
     const agent = new https.Agent({ keepAlive: true });
     const arrived = once(slow, "request");
     const answer = ask(agent);
     await arrived;
-    await serve("127.60.1.12");
-    balancer.add("127.60.1.12");
-    const drained = balancer.drain("127.60.1.11");
-    assert.deepEqual(balancer.ready, ["127.60.1.12"]);
+    await serve("127.67.1.12");
+    balancer.add("127.67.1.12");
+    const drained = balancer.drain("127.67.1.11");
+    assert.deepEqual(balancer.ready, ["127.67.1.12"]);
     assert.equal(await answer, "slow");
     await drained;
-    assert.equal(await ask(agent), "127.60.1.12");
+    assert.equal(await ask(agent), "127.67.1.12");
     agent.destroy();
   });
 
   it("leaves out a server that fails its checks three times, not before", async function () {
     this.timeout(10_000);
     let healthy = true;
-    await serve("127.60.1.11", (_, response) => response.writeHead(healthy ? 200 : 500).end());
-    await serve("127.60.1.12");
-    for (const host of ["127.60.1.11", "127.60.1.12"]) balancer.add(host);
+    await serve("127.67.1.11", (_, response) => response.writeHead(healthy ? 200 : 500).end());
+    await serve("127.67.1.12");
+    for (const host of ["127.67.1.11", "127.67.1.12"]) balancer.add(host);
     healthy = false;
     const begin = performance.now();
     while (balancer.ready.length === 2) await new Promise((resolve) => setTimeout(resolve, 20));
     assert.ok(performance.now() - begin > 2000);
-    assert.deepEqual(balancer.ready, ["127.60.1.12"]);
+    assert.deepEqual(balancer.ready, ["127.67.1.12"]);
     healthy = true;
     while (balancer.ready.length === 1) await new Promise((resolve) => setTimeout(resolve, 20));
   });
@@ -112,20 +112,20 @@ describe("certificates of the lab", () => {
     const authority = new Authority("one");
     const { cert, key } = authority.issue({
       commonName: "api",
-      names: ["localhost", "127.60.1.20"],
+      names: ["localhost", "127.67.1.20"],
       usages: ["server"],
     });
     const read = new X509Certificate(cert);
-    assert.equal(read.subjectAltName, "DNS:localhost, IP Address:127.60.1.20");
+    assert.equal(read.subjectAltName, "DNS:localhost, IP Address:127.67.1.20");
     assert.deepEqual(read.keyUsage, ["1.3.6.1.5.5.7.3.1"]);
     assert.ok(read.verify(new X509Certificate(authority.cert).publicKey));
     const server = tls.createServer({ cert, key }, (socket) => socket.end());
-    server.listen(0, "127.60.1.20");
+    server.listen(0, "127.67.1.20");
     await once(server, "listening");
     const { port } = server.address() as AddressInfo;
     const connect = (ca: string) =>
       new Promise<boolean>((resolve) => {
-        const socket: net.Socket = tls.connect({ host: "127.60.1.20", port, ca }, () => resolve(true));
+        const socket: net.Socket = tls.connect({ host: "127.67.1.20", port, ca }, () => resolve(true));
         socket.on("error", () => resolve(false));
         socket.resume();
       });
