@@ -46,7 +46,11 @@ export interface Guest {
   /** True once the guest agent answers. */
   readonly agentUp: boolean;
   /** Non-loopback interfaces as `network-get-interfaces` reports them. */
-  interfaces(): { name: string; mac: string; addresses: { address: string; prefix: number; family: "ipv4" | "ipv6" }[] }[];
+  interfaces(): {
+    name: string;
+    mac: string;
+    addresses: { address: string; prefix: number; family: "ipv4" | "ipv6" }[];
+  }[];
   /** @throws AgentError as qemu-ga words it */
   readFile(path: string): Buffer;
   /** @throws AgentError as qemu-ga words it */

@@ -35,7 +35,7 @@ describe("evergreen lab", function () {
     const first = await lab(...up);
     assert.equal(first.code, 0, first.stderr);
     assert.match(first.stderr, /Proxmox VE 9\.2, profile nvme/);
-    assert.match(first.stderr, /https:\/\/127\.64\.0\.2:8006\//);
+    assert.match(first.stderr, /https:\/\/127\.66\.0\.2:8006\//);
     assert.match(first.stderr, /^next: /m);
     const process = /process \d+/;
     const second = await lab(...up);

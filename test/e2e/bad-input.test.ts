@@ -123,7 +123,7 @@ describe("what a run refuses before it begins", function () {
     await site.lab.call("POST /faults", { kind: "full-storage" });
     await refused(site, [
       {
-        what: /9 new disks may grow to 180 GiB and 0 GiB are free/,
+        what: /9 new disks may grow to 90 GiB and 0 GiB are free/,
         where: /storage local on pve1/,
         todo: /free space/,
       },
