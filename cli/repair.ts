@@ -3,6 +3,8 @@ import { promisify } from "node:util";
 import type { Command } from "commander";
 import { UserError, messageOf } from "../common/errors.ts";
 import { leftovers } from "../leftovers.ts";
+import { listVms } from "../proxmox/vms.ts";
+import { parseNodeName } from "../rollout/generation.ts";
 import { toolchain } from "../tools/index.ts";
 import {
   fileBackend,
@@ -12,9 +14,10 @@ import {
   PROJECT,
   type EngineLock,
   type EngineState,
+  VM_TYPE,
 } from "./engine-state.ts";
 import { undoCreate } from "./half-made.ts";
-import { withSite } from "./site.ts";
+import { withSite, type OpenSite } from "./site.ts";
 
 const run = promisify(execFile);
 
@@ -41,13 +44,44 @@ export async function repair(stack: string): Promise<number> {
       report(what, await mend());
       done += 1;
     }
-    for (const create of pending) report(`a create that never ended: ${create.urn}`, await undoCreate(site, create));
+    for (const create of pending) {
+      const how = engine.seesLocks ? await undoCreate(site, create) : UNSEEN;
+      report(`a create that never ended: ${create.urn}`, how);
+    }
+    if (engine.seesLocks) done += await undoLostClones(site, vms);
     return vms.filter((vm) => !site.live.takenVmids.includes(vm.vmid));
   });
   for (const { name, vmid } of gone)
     report(`the engine remembers VM ${vmid} (${name}), which is gone`, "to be forgotten");
   if (pending.length + gone.length > 0) await engine.refresh();
   return done + pending.length + gone.length;
+}
+
+/** Why a half-made VM stays on a backend that does not say whether an update runs: it could be that update's clone. */
+const UNSEEN =
+  "left alone: this backend does not show whether an update runs; see to it that none does, and remove its VM by hand";
+
+/**
+ * Clones that no state knows, because their plugin was killed: they bear a name of ours, are off, and nobody joined them.
+ * @returns how many were destroyed
+ */
+async function undoLostClones(site: OpenSite, known: readonly { vmid: number }[]): Promise<number> {
+  let destroyed = 0;
+  const lost = (await listVms(site.pve)).filter(
+    ({ vmid, name, pool, template, status }) =>
+      name !== undefined &&
+      parseNodeName(name, site.config.cluster) !== undefined &&
+      pool === site.config.site.proxmoxPool &&
+      !template &&
+      status === "stopped" &&
+      !known.some((vm) => vm.vmid === vmid),
+  );
+  for (const { vmid, name = "" } of lost) {
+    const how = await undoCreate(site, { urn: "", type: VM_TYPE, inputs: { name, vmId: vmid } });
+    report(`VM ${vmid} (${name}) is in no state of the engine`, how);
+    if (how.startsWith("destroyed")) destroyed += 1;
+  }
+  return destroyed;
 }
 
 /** @throws UserError when a lock's owner may be alive: nothing that it works on is touched */
@@ -75,6 +109,11 @@ class EngineSide {
     this.stack = stack;
     this.program = program;
     this.environment = environment;
+  }
+
+  /** Whether a running update would have been seen by its lock. */
+  get seesLocks(): boolean {
+    return fileBackend(this.environment) !== undefined;
   }
 
   private async pulumi(...args: string[]): Promise<string> {
