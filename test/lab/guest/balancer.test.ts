@@ -71,7 +71,7 @@ describe("the registration address", () => {
     await assert.rejects(ask());
     const error = await new Balancer(address).listen().catch((error: unknown) => error);
     assert.ok(error instanceof UserError);
-    assert.match(error.problem.where, /127\.60\.1\.5:6443/);
+    assert.match(error.problem.where, /127\.67\.1\.5:6443/);
   });
 
   it("lets a request finish before a server goes, and sends nobody there any more", async () => {
