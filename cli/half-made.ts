@@ -24,7 +24,8 @@ export async function undoCreate(site: OpenSite, { type, inputs }: PendingCreate
   const remembered = [...live.records.values()]
     .flatMap(({ nodes }) => nodes)
     .some((node) => node.uuid === actual.uuid || (node.vmid === vmid && node.phase !== "retired"));
-  const member = live.nodes.some((node) => node.name === name);
+  // Another VM of the same name may be the member; a Node that has not told its uuid yet could be either.
+  const member = live.nodes.some((node) => node.name === name && (node.uuid === "" || node.uuid === actual.uuid));
   const ours = actual.name === name && !actual.template && parseNodeName(name, config.cluster) !== undefined;
   if (!ours || found.pool !== config.site.proxmoxPool)
     return `left alone: VM ${vmid} is ${actual.name || "without a name"}, not ${name}`;
