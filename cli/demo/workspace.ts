@@ -4,7 +4,7 @@ import { cp, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promis
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { parse, parseDocument } from "yaml";
-import { readConfig, type Config } from "../../config.ts";
+import { ownSettings, readConfig, type Config } from "../../config.ts";
 import { projectRoot } from "../../tools/paths.ts";
 
 const run = promisify(execFile);
@@ -38,8 +38,7 @@ export class Workspace {
   /** The configuration of the stack as it stands. */
   async config(): Promise<Config> {
     const document = parse(await readFile(this.stackFile, "utf8")) as { config: Record<string, unknown> };
-    const own = Object.entries(document.config).filter(([key]) => key.startsWith("evergreen:"));
-    return readConfig(Object.fromEntries(own.map(([key, value]) => [key.slice("evergreen:".length), plain(value)])));
+    return readConfig(ownSettings(document.config));
   }
 
   /** Lets every pool of agents use another image, as a user would: an edit and a commit. */
@@ -73,16 +72,6 @@ export class Workspace {
 
   private async git(...args: string[]): Promise<void> {
     await run("git", args, { cwd: this.directory, env: { ...process.env, ...gitEnvironment } });
-  }
-}
-
-/** The engine writes back what is not an object as text. */
-function plain(value: unknown): unknown {
-  if (typeof value !== "string") return value;
-  try {
-    return JSON.parse(value);
-  } catch {
-    return value;
   }
 }
 
