@@ -35,7 +35,8 @@ export function runningStatus(pod: Pod, { hostIP, podIP, since }: Place): object
   return {
     phase: "Running",
     hostIP,
-    hostIPs: [{ ip: hostIP }],
+    // Both lists merge by address: a pod of a node that came back as another machine would have two.
+    hostIPs: [{ $patch: "replace" }, { ip: hostIP }],
     podIP,
     podIPs: [{ $patch: "replace" }, { ip: podIP }],
     startTime: pod.status?.startTime ?? time(since),

@@ -84,8 +84,9 @@ export class PodKeeper {
     sandbox.server = place.server;
     const since = new Date();
     const status = runningStatus(pod, { hostIP: guest.address, podIP: podAddress(place.address), since });
-    await this.patch(scope, pod, status);
+    // Before it is said: whoever contradicts in the same moment is answered too.
     if (pod.spec.restartPolicy === "Always") sandbox.status = status;
+    await this.patch(scope, pod, status);
     if (pod.spec.restartPolicy === "Always") return;
     await scope.wait(guest.rack.profile.podStop);
     await this.patch(scope, pod, succeededStatus(pod, since));
@@ -114,7 +115,13 @@ export class PodKeeper {
   private async patch(scope: Scope, { metadata }: Pod, status: object): Promise<void> {
     const path = `/api/v1/namespaces/${metadata.namespace}/pods/${metadata.name}/status`;
     const body = { metadata: { uid: metadata.uid }, status };
-    await insist(scope, () => this.options.kube.call("PATCH", path, body, "strategic-merge"));
+    const answer = await insist(scope, () =>
+      this.options.kube.call<{ message?: string }>("PATCH", path, body, "strategic-merge"),
+    );
+    // Gone, or another pod by now: nobody is left to speak for.
+    if (answer.status === 200 || answer.status === 404 || answer.status === 409) return;
+    const why = answer.body.message ?? String(answer.status);
+    this.options.guest.log.say("rke2", `level=error msg="status of pod ${metadata.name}: ${why}"`);
   }
 
   /** Opens the pod's listener on an address of its own, or on the node's when it shares the host's network. */
