@@ -22,12 +22,28 @@ const withoutPower = (model: Pick<Model, "vms">) =>
 /** Pods that count for a budget, as the disruption controller counts: ready and not on their way out. */
 export function healthyPods(model: Pick<Model, "pods" | "vms">, budget: BudgetFact): number {
   const off = withoutPower(model);
-  let count = 0;
-  for (const pod of model.pods.values()) {
-    if (pod.namespace !== budget.namespace || !matches(budget.selector, pod.labels)) continue;
-    if (pod.ready && !pod.deleting && !pod.ended && !off.has(pod.node)) count += 1;
-  }
-  return count;
+  return podsUnder(model, budget).filter((pod) => whyUnhealthy(pod, off) === undefined).length;
+}
+
+function podsUnder(model: Pick<Model, "pods">, budget: BudgetFact): PodFact[] {
+  return [...model.pods.values()].filter(
+    (pod) => pod.namespace === budget.namespace && matches(budget.selector, pod.labels),
+  );
+}
+
+function whyUnhealthy(pod: PodFact, off: ReadonlySet<string>): string | undefined {
+  if (off.has(pod.node)) return "its VM is off";
+  if (pod.ended) return "it has ended";
+  if (pod.deleting) return `it is being deleted (${pod.disruption || "plainly"})`;
+  return pod.ready ? undefined : "it is not ready";
+}
+
+function unhealthyPods(model: Pick<Model, "pods" | "vms">, budget: BudgetFact): string[] {
+  const off = withoutPower(model);
+  return podsUnder(model, budget).flatMap((pod) => {
+    const why = whyUnhealthy(pod, off);
+    return why === undefined ? [] : [`${pod.name} on ${pod.node || "no node"}: ${why}`];
+  });
 }
 
 export function checkBudgets(model: Model): Finding[] {
@@ -38,7 +54,7 @@ export function checkBudgets(model: Model): Finding[] {
     findings.push({
       invariant: "budget",
       subject: key,
-      evidence: `${healthy} healthy pods, the budget demands ${budget.desiredHealthy}`,
+      evidence: `${healthy} healthy pods, the budget demands ${budget.desiredHealthy}; ${unhealthyPods(model, budget).join("; ")}`,
     });
   }
   return findings;
