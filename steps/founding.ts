@@ -21,7 +21,7 @@ export async function foundCluster(
 ): Promise<Access> {
   await refuseSecondCluster(run, input, vms);
   const self = vms.filter(({ vmid }) => vmid === vm.vmid);
-  await powerOn(run, vm);
+  await powerOn(run, vm, self[0]?.status ?? "unknown");
   await imageOf(run, input, vm);
   say(`${input.node} is the first server and makes the cluster ${input.cluster}`);
   await writeJoinData(run.pve, vm, input.role, joinData(input, undefined));

@@ -108,7 +108,7 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<J
   const own = await remember(input, joining, config);
   try {
     await fence.check();
-    await powerOn(run, config);
+    await powerOn(run, config, joining.vm.status);
     await imageOf(run, input, config);
     const node = await admit(run, input, access, config);
     if (isMarked(node)) await restore(client, input.node);
