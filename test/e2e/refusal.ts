@@ -31,7 +31,8 @@ async function remembered(site: Site): Promise<unknown> {
     vms: vms
       .map(({ vmid, name, running, tags }) => ({ vmid, name, running, tags }))
       .toSorted((a, b) => a.vmid - b.vmid),
-    nodes: nodes.map(({ name, ready, schedulable }) => ({ name, ready, schedulable })),
+    // Whether they are Ready changes by itself: of a node that lost its VM it is known 10 s later.
+    nodes: nodes.map(({ name, schedulable }) => ({ name, schedulable })),
   };
 }
 
