@@ -198,4 +198,23 @@ describe("a roll that is killed", function () {
       await ended(below);
     }
   });
+
+  it("ends right in the end: every slot once, nothing left over, nobody disturbed", async () => {
+    const mended = await site.evergreen("repair", "--stack", "dev");
+    assert.equal(mended.code, 0, mended.output);
+    const again = await site.launcher(...arguments_);
+    assert.equal(again.code, 0, again.output);
+    const { vms, nodes } = await site.lab.status;
+    const workers = vms.filter((vm) => !vm.template && vm.name.includes("-workers-"));
+    assert.equal(workers.length, slots, workers.map(({ name }) => name).join());
+    assert.deepEqual(new Set(workers.map(({ image }) => image)), new Set([newer]));
+    assert.deepEqual(
+      nodes.filter(({ schedulable, ready }) => !schedulable || !ready),
+      [],
+    );
+    assert.deepEqual(await site.complaints(), []);
+    const repair = await site.evergreen("repair", "--stack", "dev");
+    assert.equal(repair.output, "nothing to repair\n");
+    await site.unchanged();
+  });
 });
