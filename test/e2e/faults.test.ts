@@ -130,5 +130,38 @@ describe("a cluster on which things go wrong", function () {
     assert.deepEqual(await vmNamed("database"), stranger);
   });
 
-  // Pods on the node that came back under its old name stay unready in the lab: the drain cannot be judged after that.
+  it("does not join a node whose token is no longer valid, and shows what the guest said of it", async () => {
+    await again();
+    // A window in which the token exists and the guest has not got it yet.
+    await site.lab.call("POST /faults", { kind: "latency", milliseconds: 1500, match: "POST nodes/.*/file-write" });
+    const expired = site.expireTokens(1);
+    const output = await fails({
+      what: /gave up after 8 s waiting for demo-workers-0-\w+ to be Ready/,
+      where: /it never registered: see the end of its join\.log/,
+      todo: /./,
+    });
+    await expired;
+    assert.match(output, /the end of \/var\/log\/evergreen\/join\.log on demo-workers-0-\w+:\n(.*\n)*.*401 Unauthorized/);
+  });
+
+  it("gives a node back that a budget does not let go, after it has named the budget", async () => {
+    await site.calm();
+    await again();
+    await site.lab.call("POST /load", { replicas: 4, maxUnavailable: 0 });
+    const output = await fails({
+      what: /demo-workers-0-\w+ could not be emptied in 5 s/,
+      where: /load\/web-\S+ is held by load\/web \(4 of 4 pods healthy, 4 needed, 0 may go\)/,
+      todo: /give the budget room/,
+    });
+    says(output, {
+      what: /PodDisruptionBudget load\/web never lets a pod go: 4 of 4 pods healthy/,
+      where: /load\/web-/,
+      todo: /add a replica, or let the budget allow one disruption/,
+    });
+    assert.ok(output.indexOf("never lets a pod go") < output.indexOf("could not be emptied"));
+    await site.lab.call("POST /load", { replicas: 4, maxUnavailable: 1 });
+    await again();
+    await site.up();
+    assert.deepEqual(await site.complaints(), []);
+  });
 });

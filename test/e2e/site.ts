@@ -178,6 +178,23 @@ export class Site {
     if (status !== 200) throw new Error(`the record of ${pool} could not be changed: ${status}`);
   }
 
+  /** Makes the next join tokens of ours worthless as soon as they exist, as if their time were over. */
+  async expireTokens(count: number): Promise<void> {
+    const path = "/api/v1/namespaces/kube-system/secrets";
+    const ours = `${path}?labelSelector=${encodeURIComponent("app.kubernetes.io/managed-by=evergreen")}`;
+    const expired = new Set<string>();
+    await this.withKube((kube) =>
+      new Deadline(`${count} join tokens`, 60).poll(20, async () => {
+        const { body } = await kube.call<{ items?: { metadata: { name: string } }[] }>("GET", ours);
+        for (const { metadata } of body.items ?? []) {
+          await kube.call("DELETE", `${path}/${metadata.name}`);
+          expired.add(metadata.name);
+        }
+        return expired.size >= count ? true : undefined;
+      }),
+    );
+  }
+
   private async facts(pool: string): Promise<Record<string, string>> {
     const { body } = await this.withKube((kube) => kube.call<{ data?: Record<string, string> }>("GET", recordOf(pool)));
     return body.data ?? {};
