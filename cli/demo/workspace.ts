@@ -15,7 +15,8 @@ const left = new Set(["node_modules", ".git", ".evergreen", "dist", "test", "ben
 export class Workspace {
   readonly directory: string;
 
-  private constructor(directory: string) {
+  /** @param directory of a copy that is there already */
+  constructor(directory: string) {
     this.directory = directory;
   }
 

@@ -1,9 +1,7 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { cp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { promisify } from "node:util";
-import { parseDocument } from "yaml";
 import { Workspace } from "../../cli/demo/workspace.ts";
 import { Deadline } from "../../common/deadline.ts";
 import { parsePoolRecord } from "../../kubernetes/record.ts";
@@ -13,8 +11,6 @@ import type { LabOptions } from "../../lab/site.ts";
 import type { PoolRecord } from "../../rollout/types.ts";
 import { toolchain } from "../../tools/index.ts";
 import { labOptions, startLoad } from "../lab/support/start.ts";
-
-const run = promisify(execFile);
 
 export interface Ran {
   code: number | null;
@@ -29,14 +25,14 @@ const recordOf = (pool: string) => `/api/v1/namespaces/evergreen-system/configma
 /** A lab of its own and a checkout of its own, driven as a user would drive them. */
 export class Site {
   readonly lab: Lab;
-  readonly project: string;
+  private readonly workspace: Workspace;
   private readonly environment: NodeJS.ProcessEnv;
   private readonly program: string;
   private readonly running = new Set<ChildProcess>();
 
-  private constructor(lab: Lab, project: string, program: string, environment: NodeJS.ProcessEnv) {
+  private constructor(lab: Lab, workspace: Workspace, program: string, environment: NodeJS.ProcessEnv) {
     this.lab = lab;
-    this.project = project;
+    this.workspace = workspace;
     this.program = program;
     this.environment = environment;
   }
@@ -47,16 +43,21 @@ export class Site {
     const options = await labOptions(prefix, more);
     const lab = await startLab(options);
     const workspace = await Workspace.create(join(dirname(options.directory), "project"), prefix);
-    const site = new Site(lab, workspace.directory, tools.pulumi, { ...tools.environment(), ...lab.env });
+    const site = new Site(lab, workspace, tools.pulumi, { ...tools.environment(), ...lab.env });
     await site.expect(0, "stack", "init", "dev");
     return site;
+  }
+
+  /** The checkout. */
+  get project(): string {
+    return this.workspace.directory;
   }
 
   /** The same lab from a copy of the checkout in another place. @param more who looks at it, as `HOME` and `USER` */
   async elsewhere(more: NodeJS.ProcessEnv): Promise<Site> {
     const directory = join(dirname(this.lab.directory), "another place", "checkout");
     await cp(this.project, directory, { recursive: true, verbatimSymlinks: true });
-    return new Site(this.lab, directory, this.program, { ...this.environment, ...more });
+    return new Site(this.lab, new Workspace(directory), this.program, { ...this.environment, ...more });
   }
 
   /** Starts the engine and leaves it running. */
@@ -114,23 +115,7 @@ export class Site {
 
   /** Changes the stack's configuration, as `pools.0.image`, and commits it; `undefined` removes a key. */
   async configure(changes: Changes): Promise<void> {
-    const file = join(this.project, "Pulumi.dev.yaml");
-    const document = parseDocument(await readFile(file, "utf8"));
-    for (const [path, value] of Object.entries(changes)) {
-      const [first = "", ...rest] = path.split(".").map((key) => (/^\d+$/.test(key) ? Number(key) : key));
-      const where = ["config", `evergreen:${first}`, ...rest];
-      if (value === undefined) document.deleteIn(where);
-      else document.setIn(where, document.createNode(value));
-    }
-    await writeFile(file, document.toString());
-    await this.commit(Object.keys(changes).join(", "));
-  }
-
-  async commit(message: string): Promise<void> {
-    const who = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
-    await run("git", [...who, "commit", "--quiet", "--all", "--allow-empty", "--message", message], {
-      cwd: this.project,
-    });
+    await this.workspace.change(changes);
   }
 
   /** The state as the engine keeps it. */
