@@ -7,7 +7,7 @@ import { leftovers } from "../leftovers.ts";
 import type { Live } from "../live.ts";
 import { generationOf } from "../rollout/generation.ts";
 import type { NodeRecord, SlotPhase } from "../rollout/types.ts";
-import { FakeCluster } from "./kubernetes/fake.ts";
+import { freshCluster, type FakeCluster } from "./kubernetes/fake.ts";
 import { OLD, picture, running, smallConfig } from "./support/picture.ts";
 
 const config = smallConfig();
@@ -19,14 +19,7 @@ const week = 7 * 24 * 3600;
 describe("what a killed run left", () => {
   let cluster: FakeCluster;
   let kubernetes: Kubernetes;
-  beforeEach(async () => {
-    cluster = new FakeCluster();
-    kubernetes = await cluster.start();
-  });
-  afterEach(async () => {
-    await kubernetes.close();
-    await cluster.stop();
-  });
+  freshCluster((fresh, itsClient) => ([cluster, kubernetes] = [fresh, itsClient]));
 
   const lease = (name: string, renewedAgo: number, leaseDurationSeconds = 15) =>
     cluster.put(paths.leases, {

@@ -5,21 +5,14 @@ import type { Kubernetes } from "../../kubernetes/client.ts";
 import { KubernetesError, KubernetesUnreachable } from "../../kubernetes/errors.ts";
 import { parseKubeconfig } from "../../kubernetes/kubeconfig.ts";
 import { named, until, watch, type Seen } from "../../kubernetes/watch.ts";
-import { FakeCluster, type Stored } from "./fake.ts";
+import { freshCluster, type FakeCluster, type Stored } from "./fake.ts";
 
 const nodes = "/api/v1/nodes";
 
 describe("Kubernetes client", () => {
   let cluster: FakeCluster;
   let client: Kubernetes;
-  beforeEach(async () => {
-    cluster = new FakeCluster();
-    client = await cluster.start();
-  });
-  afterEach(async () => {
-    await client.close();
-    await cluster.stop();
-  });
+  freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
 
   it("says that something does not exist only when the server said so", async () => {
     assert.equal(await client.find(`${nodes}/n1`), undefined);

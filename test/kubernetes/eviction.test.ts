@@ -4,7 +4,7 @@ import type { Kubernetes } from "../../kubernetes/client.ts";
 import { drain, DrainError } from "../../kubernetes/eviction.ts";
 import { paths, type Pod } from "../../kubernetes/types.ts";
 import { awaitDetached } from "../../kubernetes/volumes.ts";
-import { FakeCluster } from "./fake.ts";
+import { freshCluster, type FakeCluster } from "./fake.ts";
 
 const pods = "/api/v1/namespaces/shop/pods";
 const budgets = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets";
@@ -13,14 +13,7 @@ const refused = { status: 429, reason: "TooManyRequests", message: "needs 2 heal
 describe("drain", () => {
   let cluster: FakeCluster;
   let client: Kubernetes;
-  beforeEach(async () => {
-    cluster = new FakeCluster();
-    client = await cluster.start();
-  });
-  afterEach(async () => {
-    await client.close();
-    await cluster.stop();
-  });
+  freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
 
   const pod = (name: string, labels: Record<string, string> = {}, on = "n1") =>
     cluster.put(pods, { metadata: { name, namespace: "shop", labels }, spec: { nodeName: on } });

@@ -28,6 +28,21 @@ type Hook = (
   call: Call,
 ) => { status: number; reason: string; message?: string; cause?: string } | "hang up" | "ok" | undefined;
 
+/** Gives each test of a suite a cluster of its own with a client, and ends both after it. */
+export function freshCluster(use: (cluster: FakeCluster, client: Kubernetes) => void): void {
+  let end: () => Promise<void>;
+  beforeEach(async () => {
+    const cluster = new FakeCluster();
+    const client = await cluster.start();
+    end = async () => {
+      await client.close();
+      await cluster.stop();
+    };
+    use(cluster, client);
+  });
+  afterEach(() => end());
+}
+
 /** A very small API server: objects by path, versions, preconditions, label and field selectors, watches. */
 export class FakeCluster {
   readonly objects = new Map<string, Stored>();

@@ -3,21 +3,14 @@ import { Deadline } from "../../common/deadline.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { Lease, LeaseLost } from "../../kubernetes/lease.ts";
 import { paths } from "../../kubernetes/types.ts";
-import { FakeCluster } from "./fake.ts";
+import { freshCluster, type FakeCluster } from "./fake.ts";
 
 const path = `${paths.leases}/slot-workers-0`;
 
 describe("leases", () => {
   let cluster: FakeCluster;
   let client: Kubernetes;
-  beforeEach(async () => {
-    cluster = new FakeCluster();
-    client = await cluster.start();
-  });
-  afterEach(async () => {
-    await client.close();
-    await cluster.stop();
-  });
+  freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
   const take = (holder: string, seconds = 15, wait = 5, names = ["slot-workers-0"]) =>
     Lease.take(client, names, new Deadline("the slot", wait), { holder, seconds });
   const holderOf = (at = path) =>

@@ -3,7 +3,7 @@ import type { Kubernetes } from "../../kubernetes/client.ts";
 import { parsePoolRecord, readGoingAway, readPoolRecord, writeFacts, writeGoingAway } from "../../kubernetes/record.ts";
 import { paths } from "../../kubernetes/types.ts";
 import type { GenerationRecord, NodeRecord } from "../../rollout/types.ts";
-import { FakeCluster } from "./fake.ts";
+import { freshCluster, type FakeCluster } from "./fake.ts";
 
 const spec = { image: "ubuntu-24.04-rke2-v1.0.0", rke2: "v1.34.4+rke2r1", cores: 2, memoryMiB: 4096, diskGiB: 20 };
 const generation: GenerationRecord = { id: "0a1b2c3d", spec, state: "rolling", since: "2026-11-21T08:00:00Z" };
@@ -20,14 +20,7 @@ const node = (slot: number): NodeRecord => ({
 describe("the record", () => {
   let cluster: FakeCluster;
   let client: Kubernetes;
-  beforeEach(async () => {
-    cluster = new FakeCluster();
-    client = await cluster.start();
-  });
-  afterEach(async () => {
-    await client.close();
-    await cluster.stop();
-  });
+  freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
 
   it("remembers nothing before there is something", async () => {
     assert.deepEqual(await readPoolRecord(client, "workers"), { pool: "workers", generations: [], nodes: [] });
