@@ -79,27 +79,32 @@ function switchOn(dc: DataCentre, vm: Vm, token: string): void {
   dc.tell("started", vm, token);
 }
 
-/** The work of a start task, under the VM's lock. */
+/** The work of a task under the VM's own lock: with the VM as it is once the lock is held. */
+async function whileLocked(
+  dc: DataCentre,
+  node: string,
+  vmid: number,
+  task: Task,
+  work: (vm: Vm) => Promise<void>,
+): Promise<void> {
+  await dc.configLock(vmid).hold("exclusive", dc.timing.lockWait, () => work(loadVm(dc, node, vmid)), task);
+}
+
+/** The work of a start task. */
 export async function startVm(dc: DataCentre, node: string, vmid: number, task: Task, token: string): Promise<void> {
-  await dc.configLock(vmid).hold(
-    "exclusive",
-    dc.timing.lockWait,
-    async () => {
-      const vm = loadVm(dc, node, vmid);
-      checkLock(vm);
-      if (vm.config.get("template") === 1) throw died("you can't start a vm if it's a template");
-      if (vm.power) throw died(`VM ${vmid} already running`);
-      applyPending(vm);
-      if (cloudInitDrive(vm.config) !== undefined) {
-        checkSnippets(dc, vm);
-        task.say("generating cloud-init ISO");
-      }
-      checkDevices(dc, vm, task);
-      await task.pass(dc.profile.start);
-      switchOn(dc, vm, token);
-    },
-    task,
-  );
+  await whileLocked(dc, node, vmid, task, async (vm) => {
+    checkLock(vm);
+    if (vm.config.get("template") === 1) throw died("you can't start a vm if it's a template");
+    if (vm.power) throw died(`VM ${vmid} already running`);
+    applyPending(vm);
+    if (cloudInitDrive(vm.config) !== undefined) {
+      checkSnippets(dc, vm);
+      task.say("generating cloud-init ISO");
+    }
+    checkDevices(dc, vm, task);
+    await task.pass(dc.profile.start);
+    switchOn(dc, vm, token);
+  });
 }
 
 /** The process is gone: what waited for the next start is taken over. */
@@ -116,7 +121,7 @@ async function kill(dc: DataCentre, vm: Vm, token: string): Promise<void> {
 
 /** The work of a stop task. A locked VM may be stopped. */
 export async function stopVm(dc: DataCentre, node: string, vmid: number, task: Task, token: string): Promise<void> {
-  await dc.configLock(vmid).hold("exclusive", dc.timing.lockWait, () => kill(dc, loadVm(dc, node, vmid), token), task);
+  await whileLocked(dc, node, vmid, task, (vm) => kill(dc, vm, token));
 }
 
 export interface ShutdownOptions {
@@ -164,16 +169,10 @@ export async function shutdownVm(
   task: Task,
   token: string,
 ): Promise<void> {
-  await dc.configLock(vmid).hold(
-    "exclusive",
-    dc.timing.lockWait,
-    async () => {
-      const vm = loadVm(dc, node, vmid);
-      checkLock(vm);
-      await askToGo(dc, vm, options, task, token);
-    },
-    task,
-  );
+  await whileLocked(dc, node, vmid, task, async (vm) => {
+    checkLock(vm);
+    await askToGo(dc, vm, options, task, token);
+  });
 }
 
 /** Waits for the agent as long as Proxmox VE does. */
