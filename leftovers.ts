@@ -1,6 +1,7 @@
 import type { Config } from "./config.ts";
 import type { Live } from "./live.ts";
 import type { Kubernetes } from "./kubernetes/client.ts";
+import { isExpired } from "./kubernetes/lease.ts";
 import { cordonedBy, deleteNode, findNode, isOurCordon, listNodes, nameOf, restore } from "./kubernetes/nodes.ts";
 import { writeFacts } from "./kubernetes/record.ts";
 import { paths, type Lease, type Secret } from "./kubernetes/types.ts";
@@ -24,19 +25,13 @@ export async function leftovers(config: Config, live: Live): Promise<Leftover[]>
   const { kubernetes } = live;
   if (!kubernetes) return [];
   const leases = (await kubernetes.list<Lease>(paths.leases)).items;
-  const held = new Set(leases.filter((lease) => !isExpired(lease, kubernetes)).map((lease) => lease.metadata?.name));
+  const held = new Set(leases.filter((lease) => !isExpired(kubernetes, lease)).map((lease) => lease.metadata?.name));
   return [
-    ...leases.filter((lease) => isExpired(lease, kubernetes)).map((lease) => expiredLease(kubernetes, lease)),
+    ...leases.filter((lease) => isExpired(kubernetes, lease)).map((lease) => expiredLease(kubernetes, lease)),
     ...(await abandonedCordons(kubernetes, config.cluster, live, held)),
     ...(await expiredTokens(kubernetes)),
     ...lostNodes(kubernetes, live, held),
   ];
-}
-
-/** Nobody renews it any more, by the clock of the API server. */
-export function isExpired({ spec }: Lease, kubernetes: Kubernetes): boolean {
-  const until = Date.parse(spec?.renewTime ?? "") + (spec?.leaseDurationSeconds ?? 0) * 1000;
-  return !(until > kubernetes.now().getTime());
 }
 
 function expiredLease(kubernetes: Kubernetes, { metadata, spec }: Lease): Leftover {

@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import { UserError, UserErrors } from "../common/errors.ts";
 import { fleetWords, planFleet } from "../fleet.ts";
-import { isExpired } from "../leftovers.ts";
 import { poolLive, type Live } from "../live.ts";
+import { isExpired } from "../kubernetes/lease.ts";
 import { paths, type Lease } from "../kubernetes/types.ts";
 import { slotStates, type Member } from "../rollout/slots.ts";
 import { withSite } from "./site.ts";
@@ -66,7 +66,7 @@ export async function heldLeases(live: Live): Promise<Map<string, string>> {
   const { kubernetes } = live;
   if (!kubernetes) return new Map();
   const { items } = await kubernetes.list<Lease>(paths.leases);
-  const held = items.filter((lease) => !isExpired(lease, kubernetes));
+  const held = items.filter((lease) => !isExpired(kubernetes, lease));
   return new Map(held.map(({ metadata, spec }) => [metadata?.name ?? "", spec?.holderIdentity ?? "nobody"]));
 }
 

@@ -184,7 +184,7 @@ async function tryTake(
   const path = `${paths.leases}/${name}`;
   const lease = await client.find<LeaseObject>(path);
   if (lease === undefined) return undefined;
-  if (expiresIn(client, lease) > 0) return lease;
+  if (!isExpired(client, lease)) return lease;
   say(`the lease ${name} of ${lease.spec?.holderIdentity ?? "nobody"} has expired and is taken over`);
   try {
     const resourceVersion = lease.metadata?.resourceVersion ?? "";
@@ -199,8 +199,13 @@ async function tryTake(
   }
 }
 
+/** Nobody renews it any more, and it may be taken over: nobody calls it expired before that. */
+export function isExpired(client: Pick<Kubernetes, "now">, lease: LeaseObject): boolean {
+  return !(expiresIn(client, lease) > 0);
+}
+
 /** Milliseconds until a lease may be taken over, by the clock of the API server. */
-export function expiresIn(client: Pick<Kubernetes, "now">, lease: LeaseObject): number {
+function expiresIn(client: Pick<Kubernetes, "now">, lease: LeaseObject): number {
   const { renewTime, leaseDurationSeconds, holderIdentity } = lease.spec ?? {};
   if (!holderIdentity || renewTime === undefined || leaseDurationSeconds === undefined) return 0;
   const end = Date.parse(renewTime) + leaseDurationSeconds * 1000 + marginMs;

@@ -68,7 +68,7 @@ describe("what a killed run left", () => {
   });
 
   it("is a lease that is past its time, and not one that somebody renews", async () => {
-    lease("slot-workers-0", 16);
+    lease("slot-workers-0", 20);
     lease("ticket-workers-0", 5);
     assert.deepEqual(await mended(), [
       "the lease slot-workers-0 of a step that ended without giving it back (run-1) -> released the lease slot-workers-0",
@@ -77,7 +77,7 @@ describe("what a killed run left", () => {
   });
 
   it("is not a lease that was taken again after the look at it", async () => {
-    lease("slot-workers-0", 16);
+    lease("slot-workers-0", 20);
     const [found] = await find();
     lease("slot-workers-0", 0);
     await assert.rejects(async () => found?.mend());

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Deadline } from "../../common/deadline.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
-import { Lease, LeaseLost } from "../../kubernetes/lease.ts";
+import { isExpired, Lease, LeaseLost } from "../../kubernetes/lease.ts";
 import { paths } from "../../kubernetes/types.ts";
 import { freshCluster, type FakeCluster } from "./fake.ts";
 
@@ -118,4 +118,22 @@ describe("leases", () => {
     await lease.release();
     assert.equal(cluster.objects.has(path), false);
   });
+});
+
+describe("a lease", () => {
+  const holder = { holderIdentity: "run-1", leaseDurationSeconds: 15, renewTime: "2026-11-21T08:00:00.000000Z" };
+  const cases: [string, string, object, boolean][] = [
+    ["in its time", "08:00:14.999", holder, false],
+    ["in the margin for clocks, in which nobody takes it over", "08:00:16.499", holder, false],
+    ["after the margin", "08:00:16.500", holder, true],
+    ["of nobody", "08:00:00.000", { ...holder, holderIdentity: "" }, true],
+    ["without a time", "08:00:00.000", { holderIdentity: "run-1" }, true],
+    ["with a time that is none", "08:00:00.000", { ...holder, renewTime: "soon" }, true],
+  ];
+  for (const [which, at, spec, expected] of cases) {
+    it(`${which} is ${expected ? "expired" : "not expired"}`, () => {
+      const client = { now: () => new Date(`2026-11-21T${at}Z`) };
+      assert.equal(isExpired(client, { metadata: { name: "slot-workers-0" }, spec }), expected);
+    });
+  }
 });
