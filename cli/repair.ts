@@ -67,6 +67,7 @@ const UNSEEN =
  */
 async function undoLostClones(site: OpenSite, known: readonly { vmid: number }[]): Promise<number> {
   let destroyed = 0;
+  // Listed anew: since the picture, creates were undone, and a clone that was waited for may have come out of hiding.
   const lost = (await listVms(site.pve)).filter(
     ({ vmid, name, pool, template, status }) =>
       name !== undefined &&
