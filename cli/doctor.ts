@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { noSetpriv, setprivVersion } from "../lab/setpriv.ts";
 import { inspect, type Finding } from "../tools/inspect.ts";
 
 /** `evergreen doctor`: what is there, where it came from, what is missing and how to get it. */
@@ -8,10 +9,17 @@ export function doctorCommand(program: Command): void {
     .description("show tools, versions, where each came from, and what is missing")
     .option("--json", "print the findings as JSON")
     .action(async ({ json = false }: { json?: boolean }) => {
-      const findings = await inspect();
+      const findings = [...(await inspect()), setpriv()];
       process.stdout.write(json ? `${JSON.stringify(findings, undefined, 2)}\n` : table(findings));
       if (findings.some(({ state }) => state === "missing")) process.exitCode = 1;
     });
+}
+
+function setpriv(): Finding {
+  const name = "setpriv";
+  const version = setprivVersion();
+  if (version !== undefined) return { name, version, state: "ok", from: "PATH; ends the lab's programs with the lab" };
+  return { name, version: "", state: "missing", from: noSetpriv.where, todo: noSetpriv.todo };
 }
 
 function table(findings: readonly Finding[]): string {

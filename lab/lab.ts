@@ -9,6 +9,7 @@ import { say } from "../common/log.ts";
 import type { ControlCalls, ControlName, LabEvent, LabStatus } from "./control.ts";
 import { callControl } from "./control-client.ts";
 import { alive, identify, type ProcessId, sessionOf, signal } from "./processes.ts";
+import { requireSetpriv } from "./setpriv.ts";
 import { filesOf, type LabEnv, type LabOptions } from "./site.ts";
 
 /** What the daemon writes about itself. */
@@ -57,7 +58,7 @@ const startSeconds = 30;
 
 /**
  * Starts a lab, or finds it running: then with the options that it was started with.
- * @throws UserError when an address is taken
+ * @throws UserError when an address is taken, or when the machine cannot end the lab's programs with the lab
  */
 export async function startLab(options: LabOptions): Promise<Lab> {
   const directory = resolve(options.directory);
@@ -69,6 +70,7 @@ async function startAlone(options: LabOptions, deadline: Deadline): Promise<Lab>
   const { directory } = options;
   const lab = new Lab(directory);
   if (await runs(lab, deadline)) return lab;
+  requireSetpriv();
   // What a crash left cannot be taken up again: the data centre was in its memory.
   if (readDaemon(directory) !== undefined) {
     say(`lab ${options.name} had crashed: it starts empty, and the state of its stack is gone with it`);

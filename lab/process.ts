@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { alive, identify, signal } from "./processes.ts";
 import type { ProcessId } from "./processes.ts";
+import { endingWithParent } from "./setpriv.ts";
 
 /** What is started. */
 export interface ProcessOptions {
@@ -20,9 +21,6 @@ export interface ProcessOptions {
 
 /** Milliseconds before a process that ended by itself is started again. */
 const restartAfter = 300;
-
-/** Ends the process when the thread that started it ends, even by SIGKILL. */
-const deathSignal = ["/usr/bin/setpriv", "/bin/setpriv"].find((path) => existsSync(path));
 
 /** What programs need of the daemon's environment; its credentials are not among it. */
 function inherited(): Record<string, string> {
@@ -81,8 +79,7 @@ export class Supervised {
   private launch(): void {
     const { command, args, env } = this.options;
     const log = openSync(join(this.directory, `${this.name}.log`), "a", 0o600);
-    const guarded = deathSignal ? ["--pdeathsig", "KILL", "--", command, ...args] : args;
-    const child = spawn(deathSignal ?? command, guarded, {
+    const child = spawn(...endingWithParent(command, args), {
       stdio: ["ignore", log, log],
       env: { ...inherited(), ...env },
     });

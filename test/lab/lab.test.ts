@@ -41,6 +41,17 @@ describe("a lab", function () {
     assert.deepEqual(status.violations, []);
   });
 
+  it("is refused on a machine that could not end its programs with it", async () => {
+    const { PATH } = process.env;
+    process.env.PATH = "/nowhere";
+    try {
+      await assert.rejects(startLab(options), /setpriv is missing/);
+    } finally {
+      process.env.PATH = PATH;
+    }
+    assert.equal(existsSync(options.directory), false);
+  });
+
   it("says how to reach it in a file for its owner only, and answers there", async () => {
     const lab = await startLab(options);
     const files = filesOf(options.directory);

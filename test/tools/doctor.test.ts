@@ -30,6 +30,7 @@ describe("the doctor", () => {
     assert.equal(status, 1);
     assert.match(stdout, /^missing {3}go .*no program `go` on PATH\n {10}do: install Go 1\.26/m);
     assert.match(stdout, /^missing {3}git .*\n {10}do: install git$/m);
+    assert.match(stdout, /^missing {3}setpriv .*\n {10}do: install util-linux 2\.33 or newer/m);
     for (const { name } of goTools.filter((tool) => tool !== proxmoxStandIn))
       assert.match(stdout, new RegExp(`^missing {3}${name} .*\\n {10}do: run \`npx evergreen setup\`$`, "m"));
     for (const { name } of plugins) assert.match(stdout, new RegExp(`^missing {3}plugin ${name} `, "m"));
@@ -39,6 +40,14 @@ describe("the doctor", () => {
   it("changes nothing", () => {
     doctor([], "/nowhere");
     assert.deepEqual(readdirSync(scratch.path), []);
+  });
+
+  it("takes only a setpriv that can end a program with its parent", () => {
+    scratch.script("old/setpriv", '[ "$1" != --pdeathsig ]');
+    scratch.script("new/setpriv", 'echo "setpriv from util-linux 2.39.3"');
+    assert.equal(findings(join(scratch.path, "old")).get("setpriv")?.state, "missing");
+    const { version, state } = findings(join(scratch.path, "new")).get("setpriv") ?? assert.fail();
+    assert.deepEqual({ version, state }, { version: "2.39.3", state: "ok" });
   });
 
   it("says where a Pulumi CLI of the machine came from", () => {
