@@ -43,16 +43,17 @@ export async function checkRights(pve: Proxmox, { site }: Config): Promise<void>
   if (problems.length > 0) throw new UserErrors(problems);
 }
 
-/** @throws UserError when the storage cannot take the disks of the VMs that this run makes, at their full size */
+/** @throws UserError when the disks of the VMs that this run makes, at their full size, are more than the storage may be promised */
 export async function checkStorage(pve: Proxmox, site: Config["site"], disksGiB: readonly number[]): Promise<void> {
   if (disksGiB.length === 0) return;
   const free = Math.min(...(await Promise.all(site.hosts.map((host) => availableGiB(pve, host, site.storage)))));
   const needed = disksGiB.reduce((sum, size) => sum + size, 0);
-  if (needed <= free) return;
+  if (needed <= free * site.storageOvercommit) return;
+  const times = site.storageOvercommit === 1 ? "" : `, times an overcommit of ${site.storageOvercommit}`;
   throw new UserError({
-    what: `${disksGiB.length} new disks may grow to ${needed} GiB and ${Math.floor(free)} GiB are free: old and new nodes exist side by side`,
+    what: `${disksGiB.length} new disks may grow to ${needed} GiB and ${Math.floor(free)} GiB are free${times}: old and new nodes exist side by side`,
     where: `storage ${site.storage} on ${site.hosts.join(", ")}`,
-    todo: "free space there, lower the surge of the pool, or use the rolling strategy",
+    todo: "free space there, lower the surge of the pool, use the rolling strategy, or raise evergreen:site.storageOvercommit where thin disks stay small",
   });
 }
 

@@ -194,6 +194,13 @@ const site = z.strictObject({
    */
   storage: text,
   /**
+   * How many times its free space the full sizes of a run's new disks may add up to, a factor. Linked clones on thin
+   * storage begin almost empty; more than 1 trusts that they stay so, and a storage that fills up stops every VM on it.
+   * @default 1: the free space takes them all even when they are full
+   * A change: in place.
+   */
+  storageOvercommit: z.number().min(1).default(1),
+  /**
    * Network bridge.
    * @default "vmbr0"
    * A change: new nodes.

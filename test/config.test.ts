@@ -18,6 +18,7 @@ describe("configuration", () => {
   it("fills in what is left out", () => {
     const config = readConfig(minimal());
     assert.deepEqual([config.controlPlane.servers, config.allowDestroy, config.site.bridge], [3, false, "vmbr0"]);
+    assert.equal(config.site.storageOvercommit, 1);
     const [pool] = config.pools;
     assert.deepEqual(pool?.strategy, { kind: "rolling", maxUnavailable: 1, soakSeconds: 0, onFailure: "hold" });
     assert.deepEqual(stepSite(config), {
@@ -172,6 +173,13 @@ describe("a wrong configuration", () => {
     ["taint", { taints: ["a=b"] }, {}, "evergreen:pools[0].taints[0]", /key=value:NoSchedule/],
     ["switch that is no switch", {}, { allowDestroy: "yes" }, "evergreen:allowDestroy", /a boolean/],
     ["deadline of nothing", {}, { timeouts: { joinSeconds: 0 } }, "evergreen:timeouts.joinSeconds", /at least 1/],
+    [
+      "storage promised less than it has",
+      {},
+      { site: { ...minimal().site, storageOvercommit: 0.5 } },
+      "evergreen:site.storageOvercommit",
+      /at least 1/,
+    ],
     ["cluster name", {}, { cluster: "Demo_1" }, "evergreen:cluster", /host name/],
     ["name too long", { name: "p".repeat(50) }, {}, "evergreen:pools[0].name", /66 characters, and 63/],
     ["pool named as the servers", { name: "servers" }, {}, "evergreen:pools[0].name", /belongs to the servers/],

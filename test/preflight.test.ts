@@ -89,9 +89,9 @@ describe("before a run reads anything", () => {
 describe("the storage of a run", () => {
   const site = { ...smallConfig().site, hosts: ["pve1", "pve2"] };
   const GiB = 1024 ** 3;
-  const check = async (available: Record<string, number>, disks: number[]) => {
+  const check = async (available: Record<string, number>, disks: number[], storageOvercommit = 1) => {
     await using pve = await fakeProxmox(({ path }) => ({ data: { avail: available[path.split("/")[2] ?? ""] } }));
-    await checkStorage(pve.client, site, disks);
+    await checkStorage(pve.client, { ...site, storageOvercommit }, disks);
     return pve.seen.length;
   };
 
@@ -108,5 +108,12 @@ describe("the storage of a run", () => {
         error.problem.what.startsWith("2 new disks may grow to 80 GiB and 79 GiB are free") &&
         error.problem.where === "storage local on pve1, pve2",
     );
+  });
+
+  it("may be promised more often than it is there, as far as the overcommit says and no further", async () => {
+    const available = { pve1: 100 * GiB, pve2: 32 * GiB };
+    await check(available, [40, 40], 2.5);
+    await assert.rejects(check(available, [40, 41], 2.5), /81 GiB and 32 GiB are free, times an overcommit of 2\.5:/);
+    await assert.rejects(check({ pve1: 0, pve2: 0 }, [40], 1000), /40 GiB and 0 GiB are free/);
   });
 });
