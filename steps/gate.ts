@@ -13,11 +13,7 @@ import { look, reachable, type Run } from "./run.ts";
 /** Between coming and going: every planned node is proved; then pods are told to prefer the nodes that stay. */
 export async function gate(run: Run, input: PoolInput): Promise<{ proved: number }> {
   const { client } = reachable(await look(run, input), input);
-  const nodes = await awaitPlanned(
-    client,
-    input,
-    new Deadline(`all nodes of pool ${input.pool}`, input.site.timeouts.gate, run.stop),
-  );
+  const nodes = await awaitPlanned(run, client, input);
   const planned = new Set(input.plan.slots.map(({ name }) => name));
   const blue = nodes.filter((node) => !planned.has(nameOf(node)) && !isLeaving(node));
   for (const node of blue) await softTaint(client, nameOf(node));
@@ -29,13 +25,13 @@ export async function gate(run: Run, input: PoolInput): Promise<{ proved: number
  * Waits until every node of the plan is a member that we joined.
  * @returns every node of the pool
  */
-export async function awaitPlanned(client: Kubernetes, input: PoolInput, deadline: Deadline): Promise<Node[]> {
+export async function awaitPlanned(run: Run, client: Kubernetes, input: PoolInput): Promise<Node[]> {
   const record = await readPoolRecord(client, input.pool);
   let missing: string[] = [];
   return await until<Node, Node[]>(
     client,
     { path: paths.nodes, query: { labelSelector: selector({ cluster: input.cluster, pool: input.pool }) } },
-    deadline,
+    new Deadline(`all nodes of pool ${input.pool}`, input.site.timeouts.gate, run.stop),
     (seen) => {
       missing = input.plan.slots.flatMap((slot) => notProved(slot, seen, record));
       return missing.length === 0 ? [...seen.values()] : undefined;

@@ -19,11 +19,7 @@ export async function verify(
   input: PoolInput,
 ): Promise<{ pool: string; state: GenerationState | "unchanged" }> {
   const { client } = reachable(await look(run, input), input);
-  const nodes = await awaitPlanned(
-    client,
-    input,
-    new Deadline(`all nodes of pool ${input.pool}`, input.site.timeouts.gate, run.stop),
-  );
+  const nodes = await awaitPlanned(run, client, input);
   const { verdict } = input;
   const record = await readPoolRecord(client, input.pool);
   const generation = verdict && (record.generations.find(({ id }) => id === verdict.generation) ?? spared(input));
