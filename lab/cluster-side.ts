@@ -1,6 +1,6 @@
 /** The lab's view of the cluster that grew in it: follows it, loads it, probes it. */
-import { request } from "undici";
 import type { LabStatus } from "./control.ts";
+import { isHealthy } from "./guest/etcd.ts";
 import type { Member } from "./guest/rack.ts";
 import type { Journal } from "./journal.ts";
 import { Kube, readKubeconfig } from "./kube.ts";
@@ -117,17 +117,7 @@ export class ClusterSide {
   }
 }
 
+/** An election is no loss of a voter, so a member without a leader counts as healthy. */
 async function memberFact({ name, learner, address }: Member): Promise<MemberFact> {
-  return { name, learner, healthy: await lives(address) };
-}
-
-/** True when the member serves, with or without a leader: an election is no loss of a voter. */
-async function lives(address: string): Promise<boolean> {
-  try {
-    const answer = await request(`http://${address}:2381/livez`, { headersTimeout: 2000 });
-    await answer.body.dump();
-    return answer.statusCode === 200;
-  } catch {
-    return false;
-  }
+  return { name, learner, healthy: await isHealthy(address, "livez") };
 }

@@ -22,6 +22,20 @@ export class EtcdRefusal extends Error {
   }
 }
 
+/**
+ * Whether a member says that it is well; false when it does not answer.
+ * @param check `livez`: it serves, with or without a leader; `readyz`: it has a leader, too
+ */
+export async function isHealthy(address: string, check: "livez" | "readyz"): Promise<boolean> {
+  try {
+    const answer = await request(`http://${address}:2381/${check}`, { headersTimeout: 2000 });
+    await answer.body.dump();
+    return answer.statusCode === 200;
+  } catch {
+    return false;
+  }
+}
+
 export class EtcdClient {
   private readonly address: string;
   private readonly agent: Agent;
@@ -55,13 +69,7 @@ export class EtcdClient {
 
   /** True when the member has a leader and serves. */
   async ready(): Promise<boolean> {
-    try {
-      const answer = await request(`http://${this.address}:2381/readyz`, { headersTimeout: 2000 });
-      await answer.body.dump();
-      return answer.statusCode === 200;
-    } catch {
-      return false;
-    }
+    return await isHealthy(this.address, "readyz");
   }
 
   /** True when it answers clients at all, as a learner does as well. */

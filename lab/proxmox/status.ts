@@ -62,6 +62,17 @@ function has(vm: Vm, kind: RegExp): boolean {
   return [...vm.config.keys()].some((key) => kind.test(key));
 }
 
+/** What is shown of a VM only when there is something to show. */
+function marks(vm: Vm): Record<string, unknown> {
+  const { config } = vm;
+  return {
+    ...(has(vm, /^serial\d+$/) && { serial: 1 }),
+    ...(config.has("lock") && { lock: config.get("lock") }),
+    ...(config.has("tags") && { tags: config.get("tags") }),
+    ...(config.get("template") === 1 && { template: 1 }),
+  };
+}
+
 /** `GET status/current` */
 export function currentStatus(dc: DataCentre, vm: Vm): Record<string, unknown> {
   const { config, power } = vm;
@@ -71,10 +82,7 @@ export function currentStatus(dc: DataCentre, vm: Vm): Record<string, unknown> {
     cpus: cpuCount(config),
     ha: { managed: 0 },
     ...(agentEnabled(config.get("agent")) && { agent: 1 }),
-    ...(has(vm, /^serial\d+$/) && { serial: 1 }),
-    ...(config.has("lock") && { lock: config.get("lock") }),
-    ...(config.has("tags") && { tags: config.get("tags") }),
-    ...(config.get("template") === 1 && { template: 1 }),
+    ...marks(vm),
     ...(dc.version === "9.2" && { memhost: power ? Math.floor(memoryBytes(config) / 3) : 0 }),
     ...(power && { pid: power.pid, nics: nicsOf(vm) }),
   };
@@ -94,10 +102,7 @@ export function listRow(dc: DataCentre, vm: Vm): Record<string, unknown> {
     diskread: 0,
     diskwrite: 0,
     ...(power && { pid: power.pid }),
-    ...(has(vm, /^serial\d+$/) && { serial: 1 }),
-    ...(config.has("lock") && { lock: config.get("lock") }),
-    ...(config.has("tags") && { tags: config.get("tags") }),
-    ...(config.get("template") === 1 && { template: 1 }),
+    ...marks(vm),
   };
 }
 
