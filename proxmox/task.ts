@@ -48,9 +48,9 @@ export async function awaitTask(pve: Proxmox, upid: unknown, deadline: Deadline)
   for (const line of log.filter((text) => text.startsWith("WARN"))) say(`${deadline.what}: ${line}`);
 }
 
-/** A task takes 50 ms in the lab and seconds in a data centre: two early looks, then one a second, as the provider does. */
+/** A task takes 50 ms in the lab and seconds in a data centre: an early look, then one a second, as the provider does. */
 function pauseAfter(looks: number): number {
-  return [150, 450][looks] ?? 1000;
+  return [250, 1250][looks] ?? 1000;
 }
 
 /** The exit status, or undefined while it runs. */
