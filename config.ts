@@ -117,8 +117,20 @@ function serverSpec({ cluster, controlPlane, site }: Config, rke2: Versions): Po
     role: "server",
     slots: controlPlane.servers,
     node: nodeSpec({ ...controlPlane, config: { ...controlPlane.config, ...sans } }, rke2),
-    strategy: { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 0, onFailure: "hold" },
+    strategy: serverStrategy(controlPlane),
     range: rangeOf(controlPlane),
+  };
+}
+
+/** One member of etcd more than slots, one server after the other: nothing else is safe, so nothing else can be configured. */
+function serverStrategy({ onFailure, replaceOnlyServer }: Config["controlPlane"]): Strategy {
+  return {
+    kind: "rolling",
+    surge: 1,
+    maxUnavailable: 1,
+    soakSeconds: 0,
+    onFailure,
+    ...(replaceOnlyServer ? { replaceOnlyServer } : {}),
   };
 }
 

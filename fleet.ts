@@ -6,7 +6,7 @@ import type { Proxmox } from "./proxmox/client.ts";
 import { takenAmong } from "./proxmox/vms.ts";
 import { plan, planRemoval } from "./rollout/plan.ts";
 import { PlanError } from "./rollout/problem.ts";
-import { serverVersions, skewProblems } from "./rollout/servers.ts";
+import { skewProblems } from "./rollout/servers.ts";
 import type { PoolPlan, PoolSpec, SlotPlan } from "./rollout/types.ts";
 
 /** What this run does with a cluster. */
@@ -41,8 +41,8 @@ export function planFleet(config: Config, live: Live, now: Date): Fleet {
   const removed = forgottenPools(live, specs).flatMap((name) =>
     collect(() => planRemoval({ name, role: roleOf(name) }, poolLive(live, name), live.records.get(name))),
   );
-  problems.push(...skew(specs, live));
   const controlPlane = planned.find((pool) => pool.role === "server");
+  if (controlPlane) problems.push(...skew(specs, controlPlane));
   if (problems.length > 0 || !controlPlane) throw new UserErrors(problems);
   return { controlPlane, pools: planned.filter((pool) => pool.role === "agent"), removed };
 }
@@ -64,11 +64,10 @@ function roleOf(pool: string): PoolPlan["role"] {
   return pool === SERVER_POOL ? "server" : "agent";
 }
 
-function skew(specs: readonly PoolSpec[], live: Live): Problem[] {
-  const controlPlane = specs.find((spec) => spec.role === "server");
-  if (!controlPlane) return [];
-  const servers = serverVersions(controlPlane, poolLive(live, controlPlane.name));
-  return specs.flatMap((spec) => skewProblems(spec, servers));
+/** Agents come after the servers, so what the servers are after this run counts. */
+function skew(specs: readonly PoolSpec[], controlPlane: PoolPlan): Problem[] {
+  const versions = [...new Set(controlPlane.slots.map(({ generation }) => generation.spec.rke2))];
+  return specs.flatMap((spec) => skewProblems(spec, versions));
 }
 
 /** The whole plan for a reader, a pool after the other. */

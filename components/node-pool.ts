@@ -59,7 +59,7 @@ export class NodePool extends ComponentResource {
     const handovers = new Map<number, local.Command>();
     const gated = orders.filter((slot) => slot.gate);
     for (const slotOrder of orders) {
-      const slot = this.slot(slotOrder, rollout, slots, handovers);
+      const slot = this.slot(slotOrder, rollout, handovers);
       slots.set(slotOrder.slot, slot);
       if (!slotOrder.gate) handovers.set(slotOrder.slot, slot.handover(pick(handovers, slotOrder.handover)));
     }
@@ -78,12 +78,7 @@ export class NodePool extends ComponentResource {
     return [...[...slots.values()].map((slot) => slot.join), ...handovers.values()];
   }
 
-  private slot(
-    slotOrder: SlotOrder,
-    rollout: local.Command,
-    slots: ReadonlyMap<number, Slot>,
-    handovers: ReadonlyMap<number, local.Command>,
-  ): Slot {
+  private slot(slotOrder: SlotOrder, rollout: local.Command, handovers: ReadonlyMap<number, local.Command>): Slot {
     const { cluster, plan, site, vms, templateOf, hostOf, tagsOf, after } = this.args;
     const slot = planned(plan, slotOrder.slot);
     const { pool, role, strategy } = plan;
@@ -96,7 +91,7 @@ export class NodePool extends ComponentResource {
         timeouts: site.timeouts,
         after: {
           vm: [...after, rollout, ...pick(handovers, slotOrder.vm)],
-          join: pick(slots, slotOrder.join).map((before) => before.join),
+          join: pick(handovers, slotOrder.join),
         },
       },
       { parent: this },

@@ -149,10 +149,24 @@ const controlPlane = z.strictObject({
   /**
    * Number of servers; odd, because a majority of them must agree.
    * @default 3
-   * A change: servers join one after the other; fewer is refused for now.
+   * A change: servers join or leave one after the other.
    */
   servers: count(1).default(3),
   ...node,
+  /**
+   * What the run after a failed verdict does: keep everything as it is, or return to the generation that held. Servers
+   * never come back: the slot gets another server of the former content.
+   * @default "hold"
+   * A change: in place.
+   */
+  onFailure: z.enum(["hold", "rollback"]).default("hold"),
+  /**
+   * Whether a control plane of one server may be replaced. For the time of it etcd has two members and survives the loss
+   * of neither: keep a fresh snapshot.
+   * @default false
+   * A change: in place.
+   */
+  replaceOnlyServer: z.boolean().default(false),
 });
 
 const site = z.strictObject({
@@ -168,7 +182,7 @@ const site = z.strictObject({
   /**
    * More names and addresses for the servers' certificates.
    * @default []
-   * A change: new generation of servers, refused for now.
+   * A change: new generation of servers.
    */
   tlsSans: z.array(text).default([]),
   /**

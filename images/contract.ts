@@ -6,6 +6,13 @@ export const guest = {
   join: "/etc/evergreen/join.yaml",
   /** Written after the join data: `<server|agent> <sha256 of the join data>`. Empty, after empty join data: wipe. */
   marker: "/etc/evergreen/join.ready",
+  /**
+   * Written on a server that is about to leave, with any text: its unit makes the health checks of the registration
+   * address fail, lets requests end, and hands the leadership of etcd over. Empty: it stays after all.
+   */
+  yield: "/etc/evergreen/yield",
+  /** The text of `yield` once it was carried out. */
+  yielded: "/etc/evergreen/yielded",
   /** What the join unit and RKE2 said last. */
   log: "/var/log/evergreen/join.log",
   /** Written on servers when the cluster is to be destroyed: known even when the API has no quorum any more. */

@@ -23,6 +23,8 @@ export interface Access {
   ca: string;
   /** The server whose kubeconfig it is. */
   server: ListedVm;
+  /** The API server of one host alone, past the registration address: for the one question whether that one serves. */
+  at: (host: string) => Kubernetes;
 }
 
 /**
@@ -59,7 +61,8 @@ export async function findAccess(
       const where = `${guest.kubeconfig} on ${server.name ?? server.vmid}`;
       const registration = `https://${site.registrationAddress}:${ports.api}`;
       const config = parseKubeconfig(text.toString(), where, registration);
-      return { client: new Kubernetes(config), ca: config.ca, server };
+      const at = (host: string) => new Kubernetes({ ...config, server: `https://${host}:${ports.api}` });
+      return { client: new Kubernetes(config), ca: config.ca, server, at };
     } catch (error) {
       if (isNoSuchFile(error) || isOff(error)) continue;
       if (!isAgentSilent(error) && !(error instanceof ProxmoxError)) throw error;

@@ -105,6 +105,18 @@ export class Kubernetes {
     }
   }
 
+  /** Whether the API server says of itself that it serves, its etcd included. One that does not answer does not. */
+  async isReady(signal: AbortSignal): Promise<boolean> {
+    try {
+      const answer = await this.send("GET", "/readyz", {}, undefined, { signal });
+      await answer.body.dump();
+      return answer.statusCode === 200;
+    } catch (error) {
+      if (signal.aborted || isConnectionError(error)) return false;
+      throw error;
+    }
+  }
+
   /** Opens a stream of lines; the caller reads it to its end or aborts it. */
   async stream(path: string, query: Query, signal: AbortSignal): Promise<Dispatcher.ResponseData["body"]> {
     // A silent connection of a server that lost its power is given up a little after the server itself would have ended it.

@@ -1,7 +1,9 @@
 import type { LiveNode, Role } from "../rollout/types.ts";
 import { UserError } from "../common/errors.ts";
 import type { Kubernetes } from "./client.ts";
+import type { Deadline } from "../common/deadline.ts";
 import { paths, type Node } from "./types.ts";
+import { named, until } from "./watch.ts";
 
 /** Labels of the nodes that are ours. */
 export const labels = {
@@ -47,9 +49,21 @@ export function isReady(node: Node): boolean {
   return condition(node, "Ready")?.status === "True";
 }
 
+/** What RKE2 says of a server's part in etcd: the condition `EtcdIsVoter`, undefined before it has said anything. */
+export function voterCondition(node: Node): { status: string; reason?: string } | undefined {
+  return condition(node, "EtcdIsVoter");
+}
+
 /** A server that still learns counts for nothing in etcd's quorum. */
 export function isVoter(node: Node): boolean {
-  return condition(node, "EtcdIsVoter")?.status === "True";
+  return voterCondition(node)?.status === "True";
+}
+
+export const isServer = (node: Node): boolean => node.metadata?.labels?.[labels.server] !== undefined;
+
+/** The address that the node is reached at by others. */
+export function addressOf(node: Node): string | undefined {
+  return node.status?.addresses?.find(({ type }) => type === "InternalIP")?.address;
 }
 
 /** What the kubelet says of its not being ready, or what the control plane says of a kubelet that is silent. */
@@ -77,7 +91,7 @@ export function liveNode(node: Node): LiveNode {
       todo: "give the labels back that were changed by hand",
     });
   }
-  const role: Role = our[labels.server] === undefined ? "agent" : "server";
+  const role: Role = isServer(node) ? "server" : "agent";
   return {
     name: nameOf(node),
     uuid: uuidOf(node),
@@ -126,6 +140,21 @@ export async function softTaint(client: Kubernetes, name: string): Promise<void>
 }
 
 export const isLeaving = (node: Node): boolean => (node.spec?.taints ?? []).some(({ key }) => key === leaving.key);
+
+/** Waits until a deleted Node is gone: controllers hold it by finalizers until they have tidied up. @throws DeadlineError */
+export async function awaitGone(client: Kubernetes, name: string, deadline: Deadline): Promise<void> {
+  let held: string[] = [];
+  await until<Node, true>(
+    client,
+    named(paths.nodes, name),
+    deadline,
+    (seen) => {
+      held = [...seen.values()].flatMap((node) => node.metadata?.finalizers ?? []);
+      return seen.size === 0 ? true : undefined;
+    },
+    () => `Node ${name} is held by ${held.join(", ") || "nobody"}`,
+  );
+}
 
 /** Deletes a Node, only if it is the one that was looked at, and what RKE2 remembers of its password. */
 export async function deleteNode(client: Kubernetes, name: string, uid: string | undefined): Promise<void> {

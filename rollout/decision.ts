@@ -176,7 +176,7 @@ function plain(generation: Generation | undefined): Generation | undefined {
 /** What a slot without a node gets while the wanted generation may not spread: what held best, never what failed. */
 function baseOf(situation: Situation): Generation {
   const { wanted } = situation;
-  const owners = ownedByOthers(situation).flatMap((slot) => slot.owner?.generation ?? []);
+  const owners = ownedByOthers(situation).flatMap((slot) => slot.owner?.line ?? []);
   const byCount = [...Map.groupBy(owners, (id) => id)].toSorted(([, a], [, b]) => b.length - a.length);
   const others = byCount.flatMap(([id]) => stateOf(situation, id) ?? []);
   const unfailed = [...others, stateOf(situation, wanted.id) ?? { ...wanted, state: "rolling" }];
@@ -184,9 +184,9 @@ function baseOf(situation: Situation): Generation {
 }
 
 function ownedBy({ slots }: Situation, id: string): SlotState[] {
-  return slots.filter((slot) => slot.owner?.generation === id);
+  return slots.filter((slot) => slot.owner?.line === id);
 }
 
 function ownedByOthers({ slots, wanted }: Situation): SlotState[] {
-  return slots.filter((slot) => slot.owner !== undefined && slot.owner.generation !== wanted.id);
+  return slots.filter((slot) => slot.owner !== undefined && slot.owner.line !== wanted.id);
 }

@@ -22,14 +22,25 @@ export function generationOf(spec: NodeSpec): Generation {
  * and of taints means nothing to a node, so it means nothing here.
  */
 function content(spec: NodeSpec): Partial<NodeSpec> {
-  const { labels, taints, rollout, config, ...always } = spec;
+  const { labels, taints, rollout, config, incarnation, ...always } = spec;
   return {
     ...always,
     ...(labels !== undefined && Object.keys(labels).length > 0 ? { labels } : {}),
     ...(taints !== undefined && taints.length > 0 ? { taints: taints.toSorted() } : {}),
     ...(rollout !== undefined && rollout !== 0 ? { rollout } : {}),
     ...(config !== undefined && Object.keys(config).length > 0 ? { config } : {}),
+    ...(incarnation !== undefined && incarnation !== 0 ? { incarnation } : {}),
   };
+}
+
+/** The same content for a slot that has been there before; 0 is the generation itself. */
+export function incarnationOf({ spec }: Generation, incarnation: number): Generation {
+  return generationOf({ ...spec, incarnation });
+}
+
+/** The generation as it is configured, whatever the incarnation. */
+export function lineOf(spec: NodeSpec): string {
+  return generationOf({ ...spec, incarnation: 0 }).id;
 }
 
 /** VM, Node and host name. A change of content is a new name, so both generations can exist side by side. */

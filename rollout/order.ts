@@ -5,7 +5,7 @@ export interface SlotOrder {
   slot: number;
   /** Before its VM is cloned (and, through the VM, before it is started). */
   vm: number[];
-  /** Before its node joins. */
+  /** Before its node joins: at most one member of etcd comes or goes at a time. */
   join: number[];
   /** True when its handover waits for the pool's gate, which waits for the join of every slot that has this. */
   gate: boolean;
@@ -15,16 +15,16 @@ export interface SlotOrder {
 
 /**
  * The order of a run as data: components turn it into edges. Only slots that replace a node are bound; a slot without a
- * predecessor disrupts nobody and runs wide. Servers are the exception: they join one at a time, always.
+ * predecessor disrupts nobody and runs wide. Servers are the exception: one has come and its predecessor has gone before
+ * the next one joins, always.
  */
 export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">): SlotOrder[] {
   const slots = plan.slots.toSorted((a, b) => a.slot - b.slot);
-  if (plan.role === "server") return slots.map((slot, k) => ({ ...unbound(slot), join: before(slots, k, 1) }));
-
   const moving = slots.filter((slot) => slot.replaces.length > 0);
-  return slots.map((slot) => {
+  return slots.map((slot, index) => {
     const k = moving.indexOf(slot);
-    return k < 0 ? unbound(slot) : bound(moving, k, plan.strategy);
+    const bounds = k < 0 ? unbound(slot) : bound(moving, k, plan.strategy);
+    return plan.role === "server" ? { ...bounds, join: before(slots, index, 1), handover: [] } : bounds;
   });
 }
 

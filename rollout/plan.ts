@@ -1,7 +1,7 @@
 import { allocate } from "./allocation.ts";
 import { fingerprint } from "./canonical.ts";
 import { decide, type Decision, type Situation } from "./decision.ts";
-import { generationOf, nodeName } from "./generation.ts";
+import { generationOf, incarnationOf, nodeName } from "./generation.ts";
 import { PlanError, refuse } from "./problem.ts";
 import { serverProblems } from "./servers.ts";
 import { hasServed, isWell, slotStates, type Member, type SlotState } from "./slots.ts";
@@ -17,11 +17,10 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
   const wanted = generationOf(pool.node);
   const states = slotStates(live, record);
   const known = remembered(record, wanted);
-  refuse(serverProblems(pool, [...states.values()], known));
-
   const situation: Situation = { pool, wanted, record, now, slots: wantedSlots(pool, states) };
   const decision = decide(situation);
-  const chosen = new Map(situation.slots.map((slot) => [slot.slot, generationFor(slot, decision, known)]));
+  const chosen = new Map(situation.slots.map((slot) => [slot.slot, generationFor(pool, slot, decision, known)]));
+  refuse(serverProblems(pool, situation.slots, chosen));
   const slots = placed(pool, situation.slots, chosen, live, record);
   const leaving = [...states.values()].flatMap((state) => leavers(pool, state, chosen.get(state.slot)));
   const draft = {
@@ -76,18 +75,36 @@ function wantedSlots(pool: PoolSpec, states: ReadonlyMap<number, SlotState>): Sl
   return Array.from({ length: pool.slots }, (_, slot) => states.get(slot) ?? { slot, members: [], owner: undefined });
 }
 
-function generationFor(slot: SlotState, decision: Decision, known: ReadonlyMap<string, Generation>): Generation {
-  if (decision.target !== undefined && decision.moves.has(slot.slot)) return decision.target;
-  if (slot.owner === undefined) return decision.base;
-  const kept = known.get(slot.owner.generation);
+function generationFor(
+  pool: PoolSpec,
+  slot: SlotState,
+  decision: Decision,
+  known: ReadonlyMap<string, Generation>,
+): Generation {
+  const { owner } = slot;
+  const target = decision.target !== undefined && decision.moves.has(slot.slot) ? decision.target : undefined;
+  // An incarnation of the target is the target: the slot has what it shall have.
+  const moves = target !== undefined && owner?.line !== target.id;
+  if (moves) return pool.role === "server" ? unspent(slot, target) : target;
+  if (owner === undefined) return decision.base;
+  const kept = known.get(owner.generation);
   if (kept !== undefined) return kept;
   throw new PlanError([
     {
-      what: `${slot.owner.name} stays, but nobody remembers what its generation ${slot.owner.generation} is`,
+      what: `${owner.name} stays, but nobody remembers what its generation ${owner.generation} is`,
       where: `the record of the pool in the cluster, slot ${slot.slot}`,
       todo: "restore the record (ConfigMap in evergreen-system), or configure the content that the node has",
     },
   ]);
+}
+
+/** A server that was taken out of etcd never comes back: while its VM is there, the slot gets another incarnation. */
+function unspent(slot: SlotState, target: Generation): Generation {
+  const spent = new Set(slot.members.filter(({ record }) => record?.phase === "retired").map((one) => one.generation));
+  for (let incarnation = 0; ; incarnation += 1) {
+    const generation = incarnation === 0 ? target : incarnationOf(target, incarnation);
+    if (!spent.has(generation.id)) return generation;
+  }
 }
 
 function placed(

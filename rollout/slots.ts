@@ -1,3 +1,4 @@
+import { lineOf } from "./generation.ts";
 import type { LiveNode, LiveVm, NodeRecord, PoolLive, PoolRecord } from "./types.ts";
 
 /** A node of a slot as everything that knows it sees it: a VM, a Node, or both, and what is remembered. */
@@ -5,6 +6,8 @@ export interface Member {
   name: string;
   slot: number;
   generation: string;
+  /** The generation as it is configured: that of its content, whatever the incarnation. */
+  line: string;
   vm: LiveVm | undefined;
   node: LiveNode | undefined;
   record: NodeRecord | undefined;
@@ -30,6 +33,7 @@ export function slotStates(live: PoolLive, record: PoolRecord | undefined): Map<
 }
 
 function membersOf(live: PoolLive, record: PoolRecord | undefined): Member[] {
+  const lines = new Map(record?.generations.map(({ id, spec }) => [id, lineOf(spec)]));
   const names = new Set([...live.vms, ...live.nodes].map((one) => one.name));
   return [...names].toSorted().flatMap((name) => {
     const vm = live.vms.find((one) => one.name === name);
@@ -37,7 +41,8 @@ function membersOf(live: PoolLive, record: PoolRecord | undefined): Member[] {
     const { slot, generation } = vm ?? node ?? {};
     if (slot === undefined || generation === undefined) return [];
     const remembered = record?.nodes.find((one) => one.name === name);
-    return [{ name, slot, generation, vm, node, record: isOf(remembered, vm) ? remembered : undefined }];
+    const line = lines.get(generation) ?? generation;
+    return [{ name, slot, generation, line, vm, node, record: isOf(remembered, vm) ? remembered : undefined }];
   });
 }
 

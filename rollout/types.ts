@@ -24,6 +24,12 @@ export interface NodeSpec {
   rollout?: number;
   /** RKE2 configuration beside our own, merged into the join fragment. */
   config?: Record<string, Json>;
+  /**
+   * Counts how often a slot of servers came back to this content while the VM that it had left was still there: a member
+   * that was taken out of etcd can never come back with its data, so it gets a successor. Planned, never configured.
+   * @default 0
+   */
+  incarnation?: number;
 }
 
 export interface Generation {
@@ -47,6 +53,8 @@ export interface Strategy {
   soakSeconds: number;
   /** What the run after a failed verdict does: keep everything as it is, or return to the proved generation. */
   onFailure: "hold" | "rollback";
+  /** Servers: whether the only one may be replaced. Absent: it may not. */
+  replaceOnlyServer?: true;
 }
 
 /** The numbers that a pool owns. */

@@ -50,7 +50,7 @@ async function handOver(
   const leaving = (await otherNodes(client, input, vms, facts.record)).filter((one) => !isGone(one));
   if (leaving.length > 0) {
     await holding(run, access, tickets(input), input.site.timeouts.lease, async (ticket) => {
-      const options = { run, client, fence: all(slot, ticket), site: input.site };
+      const options = { run, access, fence: all(slot, ticket), input };
       await sayBlockers(client, new Set(leaving.flatMap(({ node, name }) => (node ? [name] : []))));
       for (const one of leaving) await retireNode(one, options);
     });

@@ -1,3 +1,4 @@
+import { Deadline } from "../common/deadline.ts";
 import { messageOf, UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
@@ -10,15 +11,18 @@ import { proveVm } from "../proxmox/identity.ts";
 import { tagsOf } from "../proxmox/tags.ts";
 import { isRunning, requireSight, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import { findAccess } from "../kubernetes/access.ts";
+import type { Node } from "../kubernetes/types.ts";
 import type { NodeRecord } from "../rollout/types.ts";
 import { admit } from "./admission.ts";
+import { awaitCalm, awaitMembers, requireMayJoin, requireSkew } from "./control-plane.ts";
 import { foundCluster } from "./founding.ts";
 import type { SlotInput } from "./input.ts";
 import { expectedNode, isMarked, known, lacking, type Known } from "./member.ts";
-import { clusterSite, holding, look, quietly, slotLease, type Run, type Scene } from "./run.ts";
+import { clusterSite, holding, look, quietly, slotLease, tickets, type Run, type Scene } from "./run.ts";
 import { imageOf } from "./image.ts";
 import { powerOn } from "./power-on.ts";
 import { beginning, isVerdict, judgeFailed } from "./verdict.ts";
+import { serveAgain } from "./yield.ts";
 
 /** What later runs are told of the node. */
 export interface Joined {
@@ -110,7 +114,10 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<J
     await fence.check();
     await powerOn(run, config, joining.vm.status);
     await imageOf(run, input, config);
-    const node = await admit(run, input, access, config);
+    const node =
+      input.role === "agent"
+        ? await admitAgent(run, input, joining, config)
+        : await admitServer(run, input, joining, config);
     if (isMarked(node)) await restore(client, input.node);
     const since = client.now().toISOString();
     const phase = own.phase === "handedOver" ? "handedOver" : "joined";
@@ -130,6 +137,38 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<J
     }
     throw error;
   }
+}
+
+/** Agents come to a control plane that is well, and whose servers are all as new as they are. */
+async function admitAgent(run: Run, input: SlotInput, { access }: Joining, config: VmConfig): Promise<Node> {
+  requireSkew(input, await awaitCalm(access, calmBy(run, input)));
+  return await admit(run, input, access, config);
+}
+
+/**
+ * One member of etcd comes or goes at a time. A server that is a member already, as after a power cut, is only waited for.
+ * It has come when everybody agrees on the members, and serves at its own address.
+ */
+async function admitServer(run: Run, input: SlotInput, { access }: Joining, config: VmConfig): Promise<Node> {
+  // The founder is alone: there is nobody whose peace it could disturb.
+  if (access.server.vmid === config.vmid) return await admit(run, input, access, config);
+  return await holding(run, access, tickets(input), input.site.timeouts.lease, async () => {
+    const others = (await awaitCalm(access, calmBy(run, input), input.node)).filter(({ name }) => name !== input.node);
+    requireMayJoin(input, others);
+    const node = await admit(run, input, access, config);
+    const members = [...others.map(({ name }) => name), input.node];
+    await awaitMembers(
+      access,
+      members,
+      new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, run.stop),
+    );
+    if (isMarked(node)) await serveAgain(run, config);
+    return node;
+  });
+}
+
+function calmBy(run: Run, { site }: SlotInput): Deadline {
+  return new Deadline("the control plane to be well", site.timeouts.gate, run.stop);
 }
 
 /**

@@ -67,7 +67,7 @@ async function retireKnown(run: Run, input: SlotInput, { access, facts, vms, vm 
   }
   const { lease } = input.site.timeouts;
   await holding(run, access, slotLease(input), lease, async (fence) => {
-    const options = { run, client: access.client, fence, site: input.site };
+    const options = { run, access, fence, input };
     // A node that serves nobody needs no ticket.
     if (facts.node === undefined || !running) {
       await retireNode(leaver, options);

@@ -1,10 +1,13 @@
 import { Deadline } from "../common/deadline.ts";
-import { messageOf, UserError } from "../common/errors.ts";
+import { messageOf } from "../common/errors.ts";
 import { say } from "../common/log.ts";
+import type { Access } from "../kubernetes/access.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import { drain } from "../kubernetes/eviction.ts";
 import { LeaseLost, type Fence } from "../kubernetes/lease.ts";
-import { cordon, deleteNode, nameOf, restore } from "../kubernetes/nodes.ts";
+import { removeMember } from "../kubernetes/etcd.ts";
+import { awaitGone, cordon, deleteNode, nameOf, restore } from "../kubernetes/nodes.ts";
+import { readServers } from "../kubernetes/servers.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { paths, type Node, type Pod, type PodDisruptionBudget } from "../kubernetes/types.ts";
 import { awaitDetached } from "../kubernetes/volumes.ts";
@@ -15,8 +18,11 @@ import { isRunning, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import { blockerOf, blockers, evictionOrder, leaves } from "../rollout/drain.ts";
 import type { NodeRecord, Role } from "../rollout/types.ts";
 import type { Site } from "../rollout/step-environment.ts";
+import { awaitMembers, requireMayLeave } from "./control-plane.ts";
+import type { ClusterInput } from "./input.ts";
 import { wipeJoinData } from "./join-data.ts";
-import { quietly, type Run } from "./run.ts";
+import { look, quietly, reachable, type Run } from "./run.ts";
+import { serveAgain, yieldServer } from "./yield.ts";
 
 /** A node that leaves: any part of it may be gone already. */
 export interface Leaver {
@@ -32,9 +38,9 @@ export interface Leaver {
 
 export interface RetireOptions {
   run: Run;
-  client: Kubernetes;
+  access: Access;
   fence: Fence;
-  site: Site;
+  input: ClusterInput;
 }
 
 /**
@@ -42,36 +48,81 @@ export interface RetireOptions {
  * the node cannot be emptied it serves again as before, and its VM stays.
  */
 export async function retireNode(leaver: Leaver, options: RetireOptions): Promise<void> {
-  const { client, fence, run } = options;
+  const { fence, run } = options;
   const { node, vm, name } = leaver;
-  refuseServer(leaver);
   // The list may be seconds old, and this decides between a drain and none.
   const running = vm !== undefined && (await isRunning(run.pve, vm));
-  if (node && running) await emptied(node, options);
+  const server = leaver.role === "server" && node !== undefined;
+  if (server) await requireMayLeaveNow(name, options);
+  if (node && running) await emptied(leaver, node, vm, options);
+  const { client } = server ? await leaveEtcd(node, vm, options) : options.access;
   if (vm) await switchOff(vm, running, leaver.expected, options);
   await fence.check();
   await deleteNode(client, name, node?.metadata?.uid);
+  if (server) await gone(name, client, options);
   await retired(client, leaver);
   say(`${name} is retired${running ? " and off" : ""}`);
 }
 
-async function emptied(node: Node, { client, fence, site, run }: RetireOptions): Promise<void> {
+async function requireMayLeaveNow(name: string, { access, run }: RetireOptions): Promise<void> {
+  const servers = await readServers(access, run.stop);
+  // Out already: a run that was killed after it had got that far.
+  if (servers.some((server) => server.name === name && server.member === "none")) return;
+  requireMayLeave(name, servers);
+}
+
+/**
+ * Takes the member out of etcd, after its node was emptied: its API server ends with it, and a kubelet without one ends no
+ * pods any more (CAPRKE2#431).
+ * @returns another way into the cluster: the connections of the old one may lead to the server that has just left
+ */
+async function leaveEtcd(node: Node, vm: ListedVm | undefined, options: RetireOptions): Promise<Access> {
+  const { access, fence, input, run } = options;
   const name = nameOf(node);
+  await requireMayLeaveNow(name, options);
+  await fence.check();
+  await removeMember(
+    access.client,
+    node,
+    new Deadline(`etcd's member of ${name} to be removed`, input.site.timeouts.gate, run.stop),
+  );
+  say(`${name} is no member of etcd any more`);
+  return reachable(await look(run, input, vm?.vmid), input);
+}
+
+/** The Node and the member are gone, and the others are all there and well. */
+async function gone(name: string, client: Kubernetes, { access, input, run }: RetireOptions): Promise<void> {
+  const { gate } = input.site.timeouts;
+  await awaitGone(client, name, new Deadline(`Node ${name} to be gone`, gate, run.stop));
+  const after = { ...access, client };
+  const others = (await readServers(after, run.stop)).map((server) => server.name);
+  await awaitMembers(after, others, new Deadline(`the control plane to be well without ${name}`, gate, run.stop));
+}
+
+async function emptied(leaver: Leaver, node: Node, vm: ListedVm, options: RetireOptions): Promise<void> {
+  const { access, fence, input, run } = options;
+  const { client } = access;
+  const { timeouts } = input.site;
+  const { name } = leaver;
   try {
     await fence.check();
     await cordon(client, node, run.id);
+    if (leaver.role === "server") await yieldServer(run, vm, timeouts.agent);
     const evicted = await drain(client, {
       node: name,
-      deadline: new Deadline(`${name} to be empty`, site.timeouts.drain, run.stop),
+      deadline: new Deadline(`${name} to be empty`, timeouts.drain, run.stop),
       check: () => fence.check(),
       leaves,
       order: evictionOrder,
       blocker: blockerOf,
     });
     say(`${name}: ${evicted} pods evicted`);
-    await awaitDetached(client, name, new Deadline(`the volumes of ${name}`, site.timeouts.volumes, run.stop));
+    await awaitDetached(client, name, new Deadline(`the volumes of ${name}`, timeouts.volumes, run.stop));
   } catch (error) {
-    await quietly(`${name} could not be given back`, () => restoreIfOurs(client, name, fence));
+    await quietly(`${name} could not be given back`, async () => {
+      await restoreIfOurs(client, name, fence);
+      if (leaver.role === "server") await serveAgain(run, vm);
+    });
     throw error;
   }
 }
@@ -90,12 +141,12 @@ async function restoreIfOurs(client: Kubernetes, name: string, fence: Fence): Pr
 
 /** Wipes the guest and turns its VM off, after the proof that it is ours. */
 async function switchOff(vm: ListedVm, running: boolean, expected: ExpectedVm, options: RetireOptions): Promise<void> {
-  const { run, fence, site } = options;
+  const { run, fence, input } = options;
   await fence.check();
   const config = await proveVm(run.pve, vm.host, expected);
   if (running) await wipe(run, config);
   await fence.check();
-  await powerOff(run, config, running, site);
+  await powerOff(run, config, running, input.site);
 }
 
 /** The digest of what was proved goes along with the write right before the power goes: no other VM is turned off. */
@@ -119,15 +170,6 @@ export async function retired(client: Kubernetes, { pool, record }: Pick<Leaver,
   if (record === undefined || record.phase === "retired") return;
   const since = client.now().toISOString();
   await writeFacts(client, pool, { nodes: [{ ...record, phase: "retired", since }] });
-}
-
-function refuseServer({ name, role, node }: Leaver): void {
-  if (role !== "server" || node === undefined) return;
-  throw new UserError({
-    what: `${name} is a server and a member of etcd: this version does not take servers out of a cluster that stays`,
-    where: `Node ${name}`,
-    todo: "keep the number, image and size of the servers; to take the whole cluster away, let pulumi up succeed with evergreen:allowDestroy, without pools if need be, then pulumi destroy",
-  });
 }
 
 /** Says by name what will hold nodes back, or will not serve while it moves, before anything is disturbed. */

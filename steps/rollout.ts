@@ -56,7 +56,7 @@ async function retireHalfMade(
       say(`${member.name} is half-made and serves nobody: it is retired before anything is made`);
       const { lease } = input.site.timeouts;
       await holding(run, access, slotLease({ pool, slot: state.slot }), lease, (fence) =>
-        holding(run, access, tickets(input), lease, () => retireNode(leaver, { run, client, fence, site: input.site })),
+        holding(run, access, tickets(input), lease, () => retireNode(leaver, { run, access, fence, input })),
       );
     }
   }

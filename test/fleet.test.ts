@@ -92,10 +92,18 @@ describe("the plan of a whole cluster", () => {
     const live = settled(smallConfig());
     live.takenVmids.push(1102, 1103);
     const whats = problemsOf(config, live).map(({ what }) => what);
-    assert.equal(whats.length, 3, whats.join("\n"));
-    assert.match(whats.join("\n"), /this would replace 1 servers/);
+    assert.equal(whats.length, 2, whats.join("\n"));
+    assert.match(whats.join("\n"), /this would replace the only server/);
     assert.match(whats.join("\n"), /2 new VMs of pool workers need a VMID and 0 are free/);
-    assert.match(whats.join("\n"), /newer than a server/);
+  });
+
+  it("lets agents follow servers to a newer RKE2 in the same run", () => {
+    const config = smallConfig({
+      controlPlane: { image: NEW, servers: 1, vmIds: { first: 1000, last: 1009 }, replaceOnlyServer: true },
+      pools: [{ name: "workers", image: NEW, slots: 2, vmIds: { first: 1100, last: 1109 } }],
+    });
+    const fleet = planFleet(config, settled(smallConfig()), now);
+    assert.deepEqual([fleet.controlPlane.kind, fleet.pools[0]?.kind], ["roll", "roll"]);
   });
 
   it("does not begin when the APIs contradict each other", () => {

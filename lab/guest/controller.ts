@@ -119,15 +119,7 @@ export class EtcdController {
       (one) => one.name === member && one.peerURLs?.some((url) => url.includes(`//${address}:`)),
     );
     if (found && members.length === 1) throw new Error("refusing to remove the last member of the etcd cluster");
-    if (found) {
-      // Clients are sent elsewhere before the member goes: its API server is useless from then on.
-      const { balancer } = this.server.guest.rack;
-      await balancer.drain(address);
-      await this.server.etcd.remove(found.ID).catch((error: unknown) => {
-        if (server?.ready) balancer.add(address);
-        throw error;
-      });
-    }
+    if (found) await this.server.etcd.remove(found.ID);
     await server?.stopControlPlane();
     const gone = { [`${prefix}/node-name`]: null, [`${prefix}/node-address`]: null };
     await this.patch(node, { metadata: { annotations: { ...gone, [`${prefix}/removed-node-name`]: member } } });

@@ -67,6 +67,20 @@ export class EtcdClient {
     await this.call("cluster/member/remove", { ID: id });
   }
 
+  /** @returns its own id, and the leader's as it knows it */
+  async status(): Promise<{ id: string; leader: string }> {
+    const { header, leader = "0" } = await this.call<{ header: { member_id: string }; leader?: string }>(
+      "maintenance/status",
+      {},
+    );
+    return { id: header.member_id, leader };
+  }
+
+  /** Asked of the leader. @param to id of the voter that leads from then on */
+  async transferLeadership(to: string): Promise<void> {
+    await this.call("maintenance/transfer-leadership", { targetID: to });
+  }
+
   /** True when the member has a leader and serves. */
   async ready(): Promise<boolean> {
     return await isHealthy(this.address, "readyz");

@@ -11,6 +11,7 @@ import type { Order } from "./join.ts";
 import { JoinFailure } from "./registration.ts";
 import { Scope } from "./scope.ts";
 import { runServer } from "./server.ts";
+import { obeyYield } from "./yield.ts";
 
 /** Milliseconds until the service manager starts RKE2 again. */
 const restartAfter = 1000;
@@ -59,6 +60,7 @@ export class RackGuest implements Guest {
     this.needAgent();
     this.context.files.agentWrite(path, content);
     if (path === paths.marker) this.obey();
+    if (path === paths.yield) this.orders = this.orders.then(() => obeyYield(this.context));
   }
 
   async shutdown(): Promise<void> {

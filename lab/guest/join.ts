@@ -7,6 +7,8 @@ export const paths = {
   joinData: "/etc/evergreen/join.yaml",
   marker: "/etc/evergreen/join.ready",
   joinLog: "/var/log/evergreen/join.log",
+  yield: "/etc/evergreen/yield",
+  yielded: "/etc/evergreen/yielded",
   fragment: "/etc/rancher/rke2/config.yaml.d/90-evergreen.yaml",
   nodePassword: "/etc/rancher/node/password",
   kubeconfig: "/etc/rancher/rke2/rke2.yaml",

@@ -44,6 +44,8 @@ export class Server {
   ready = false;
   /** It is being removed from the cluster. */
   leaving = false;
+  /** It was told that it will leave. */
+  private yielding = false;
   private readonly start: NodeStart;
   private readonly seat: Seat;
   private readonly dataDirectory: string;
@@ -96,6 +98,23 @@ export class Server {
     await runKubelet(this.start, { ...from, ca: cluster.serverCa.cert, token }, scope);
     await this.decorate();
     plane.run(() => new EtcdController(this, plane).run());
+  }
+
+  /** It is about to leave: clients are sent elsewhere, then another member leads. */
+  async yield(): Promise<void> {
+    this.yielding = true;
+    await this.guest.rack.balancer.drain(this.address);
+    const { id, leader } = await this.etcd.status();
+    if (id !== leader) return;
+    const heir = (await this.etcd.members()).find(({ ID, isLearner }) => ID !== id && !isLearner);
+    if (heir) await this.etcd.transferLeadership(heir.ID);
+    this.tell("etcd leadership was handed over", heir?.name ?? "to nobody");
+  }
+
+  /** It stays after all. */
+  serveAgain(): void {
+    if (this.yielding && this.ready) this.guest.rack.balancer.add(this.address);
+    this.yielding = false;
   }
 
   /** Stops being a server for good: another member has removed it from etcd. */

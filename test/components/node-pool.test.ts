@@ -104,6 +104,13 @@ describe("a node pool", () => {
     assert.ok(!graph.waitsFor(vm(1), join(0)));
   });
 
+  it("lets a server go before the next one joins, whichever of them are replaced", async () => {
+    for (const moving of [[0, 1, 2], [1], [0, 2]]) {
+      const graph = await declare(planOf(3, moving, rolling, "server"));
+      assert.ok(graph.waitsFor(join(1), handover(0)) && graph.waitsFor(join(2), handover(1)), String(moving));
+    }
+  });
+
   it("runs every join and handover again when the plan changes", async () => {
     const graph = await declare(planOf(2, [0], rolling));
     for (const name of [join(0), join(1), handover(0), handover(1), "demo-workers-verify"])

@@ -108,7 +108,7 @@ export class StepCluster {
 }
 
 function slotPlan(pool: "servers" | "workers", slot: number, generation: Generation): SlotPlan {
-  const base = pool === "servers" ? 1000 : generation === blue ? 1100 : 1120;
+  const base = (pool === "servers" ? 1000 : 1100) + (generation === blue ? 0 : 20);
   return {
     slot,
     generation,

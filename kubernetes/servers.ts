@@ -1,0 +1,49 @@
+import type { Server } from "../rollout/quorum.ts";
+import type { Access } from "./access.ts";
+import { etcdPartOf } from "./etcd.ts";
+import { addressOf, isReady, labels, nameOf } from "./nodes.ts";
+import { paths, type Node } from "./types.ts";
+
+/** A server that does not say within this time that it serves does not serve, in milliseconds. An election takes one second. */
+const patienceMs = 5_000;
+
+/** A server as its Node shows it, and whether its own API server serves. */
+export interface ServerNode extends Server {
+  /** Slot of ours; undefined: it was not made by us. */
+  slot: string | undefined;
+  kubelet: string;
+}
+
+/**
+ * Every server that has a Node. Each is asked itself: a Node looks healthy for most of a minute after its machine has died,
+ * and the registration address leads to any of them.
+ */
+export async function readServers(access: Access, signal: AbortSignal): Promise<ServerNode[]> {
+  const { items } = await access.client.list<Node>(paths.nodes, { labelSelector: labels.server });
+  return await Promise.all(items.map((node) => serverOf(access, node, signal)));
+}
+
+async function serverOf(access: Access, node: Node, signal: AbortSignal): Promise<ServerNode> {
+  const member = etcdPartOf(node);
+  return {
+    name: nameOf(node),
+    node: true,
+    member: member ?? "none",
+    health: member === undefined ? "unknown" : await healthOf(access, node, signal),
+    slot: node.metadata?.labels?.[labels.slot],
+    kubelet: node.status?.nodeInfo?.kubeletVersion ?? "",
+  };
+}
+
+async function healthOf(access: Access, node: Node, signal: AbortSignal): Promise<Server["health"]> {
+  const address = addressOf(node);
+  if (address === undefined) return "unknown";
+  if (!isReady(node)) return "unhealthy";
+  const own = access.at(address);
+  try {
+    const serves = await own.isReady(AbortSignal.any([signal, AbortSignal.timeout(patienceMs)]));
+    return serves ? "healthy" : "unhealthy";
+  } finally {
+    await own.close();
+  }
+}

@@ -1,0 +1,110 @@
+import { DeadlineError, type Deadline } from "../common/deadline.ts";
+import { messageOf, UserError, type Problem } from "../common/errors.ts";
+import { say } from "../common/log.ts";
+import type { Access } from "../kubernetes/access.ts";
+import { controllersAreLed } from "../kubernetes/controllers.ts";
+import { readServers, type ServerNode } from "../kubernetes/servers.ts";
+import {
+  whyControlPlaneIsNotCalm,
+  whyMembersAreNot,
+  whyServerMayNotJoin,
+  whyServerMayNotLeave,
+} from "../rollout/quorum.ts";
+import { whyAgentMayNotJoin } from "../rollout/versions.ts";
+import type { SlotInput } from "./input.ts";
+
+const places = "the servers, each asked at its own address, port 6443";
+
+/**
+ * Waits until the control plane is calm, which it is not for a moment after every change. Nothing is disturbed before.
+ * @param besides a server that is allowed to be ill: the one that is to be mended
+ * @throws UserError with what is not calm, by name
+ */
+export async function awaitCalm(access: Access, deadline: Deadline, besides?: string): Promise<ServerNode[]> {
+  let why = "";
+  const calm = deadline.poll(
+    500,
+    async () => {
+      const servers = await readServers(access, deadline.signal()).catch((error: unknown) => {
+        // An election, or an API server that has just gone: the next look tells.
+        why = messageOf(error);
+        return undefined;
+      });
+      if (servers) why = whyControlPlaneIsNotCalm(servers.filter(({ name }) => name !== besides)) ?? "";
+      return why === "" ? servers : undefined;
+    },
+    () => why,
+  );
+  return await calm.catch((error: unknown) => {
+    // No verdict on whoever waited for it.
+    throw error instanceof DeadlineError
+      ? refused({ what: `the control plane is not well, so nothing is disturbed: ${why}` })
+      : error;
+  });
+}
+
+/** @throws UserError with the reason when this server may not become a member now */
+export function requireMayJoin(input: SlotInput, servers: readonly ServerNode[]): void {
+  const others = servers.filter(({ name }) => name !== input.node);
+  // The only server of its slot is replaced with consent, which the plan has asked for; any other slot is growth.
+  const replaced = others.some(({ slot }) => slot === String(input.slot));
+  const consent = !replaced || input.strategy.replaceOnlyServer === true ? "accepted" : "refused";
+  const why = whyServerMayNotJoin(input.node, others, consent);
+  if (why !== undefined) throw refused({ what: `${input.node} may not become a member of etcd now: ${why}` });
+}
+
+/** @throws UserError when an agent of this version may not join these servers */
+export function requireSkew(input: SlotInput, servers: readonly ServerNode[]): void {
+  const why = whyAgentMayNotJoin(
+    input.spec.rke2,
+    servers.map(({ kubelet }) => kubelet),
+  );
+  if (why === undefined) return;
+  throw new UserError({
+    what: `${input.node} may not join: ${why}`,
+    where: `slot ${input.slot} of pool ${input.pool}`,
+    todo: "let the servers come first: pulumi up for the whole stack",
+  });
+}
+
+/** @throws UserError with the reason when this member may not be taken out now */
+export function requireMayLeave(name: string, servers: readonly ServerNode[]): void {
+  const others = new Set(servers.filter((server) => server.name !== name).map(({ slot }) => slot));
+  // A slot that has another server keeps one; a slot that has none is given up.
+  const why = whyServerMayNotLeave(name, servers, Math.max(1, others.size));
+  if (why !== undefined) throw refused({ what: `${name} may not be taken out of etcd now: ${why}` });
+}
+
+function refused(problem: Pick<Problem, "what">): UserError {
+  return new UserError({
+    ...problem,
+    where: places,
+    todo: "nothing was changed. Bring the servers that are named back to health, then run pulumi up again; without a quorum see docs/recovery.md",
+  });
+}
+
+/**
+ * Waits until the change of a member is over everywhere: the members are the expected ones and nobody else, every server
+ * serves at its own address, and somebody leads the controllers.
+ * @throws DeadlineError with what is missing
+ */
+export async function awaitMembers(access: Access, expected: readonly string[], deadline: Deadline): Promise<void> {
+  let why = "";
+  await deadline.poll(
+    500,
+    async () => {
+      why = await whyNotSettled(access, expected, deadline.signal()).catch(messageOf);
+      return why === "" ? true : undefined;
+    },
+    () => why,
+  );
+  say(`etcd's members are ${expected.toSorted().join(", ")}`);
+}
+
+async function whyNotSettled(access: Access, expected: readonly string[], signal: AbortSignal): Promise<string> {
+  const servers = await readServers(access, signal);
+  const why =
+    whyControlPlaneIsNotCalm(servers.filter(({ member }) => member !== "none")) ?? whyMembersAreNot(expected, servers);
+  if (why !== undefined) return why;
+  return (await controllersAreLed(access.client)) ?? "";
+}

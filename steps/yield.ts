@@ -1,0 +1,42 @@
+import { Deadline } from "../common/deadline.ts";
+import { say } from "../common/log.ts";
+import { guest } from "../images/contract.ts";
+import { isAgentSilent, isNoSuchFile, readFile, writeFile } from "../proxmox/agent.ts";
+import type { ListedVm } from "../proxmox/vms.ts";
+import type { Run } from "./run.ts";
+
+/**
+ * Tells a server that it will leave and waits until its guest has carried that out: the registration address sends nobody
+ * there any more, and another member leads etcd. Without it an election costs a second or two of writes.
+ * @param seconds longest wait
+ */
+export async function yieldServer(run: Run, vm: ListedVm, seconds: number): Promise<void> {
+  const name = vm.name ?? String(vm.vmid);
+  await writeFile(run.pve, vm, guest.yield, run.id);
+  const deadline = new Deadline(`${name} to hand over what it leads`, seconds, run.stop);
+  let said = "";
+  await deadline.poll(
+    250,
+    async () => {
+      said = await carriedOut(run, vm);
+      return said === run.id ? true : undefined;
+    },
+    () =>
+      `${guest.yielded} says ${said === "" ? "nothing" : said}: does the image have the unit that reads ${guest.yield}?`,
+  );
+  say(`${name} leads nothing any more and gets no new requests`);
+}
+
+async function carriedOut(run: Run, vm: ListedVm): Promise<string> {
+  try {
+    return (await readFile(run.pve, vm, guest.yielded)).toString().trim();
+  } catch (error) {
+    if (isNoSuchFile(error) || isAgentSilent(error)) return "";
+    throw error;
+  }
+}
+
+/** It stays after all. */
+export async function serveAgain(run: Run, vm: { host: string; vmid: number }): Promise<void> {
+  await writeFile(run.pve, vm, guest.yield, "");
+}
