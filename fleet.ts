@@ -5,6 +5,7 @@ import { catalogue, checkAgreement, forgottenPools, poolLive, type Live } from "
 import type { Proxmox } from "./proxmox/client.ts";
 import { takenAmong } from "./proxmox/vms.ts";
 import { plan, planRemoval } from "./rollout/plan.ts";
+import { hopNotes, hopProblems } from "./rollout/hops.ts";
 import { PlanError } from "./rollout/problem.ts";
 import { skewProblems } from "./rollout/servers.ts";
 import type { PoolPlan, PoolSpec, SlotPlan } from "./rollout/types.ts";
@@ -42,9 +43,17 @@ export function planFleet(config: Config, live: Live, now: Date): Fleet {
     collect(() => planRemoval({ name, role: roleOf(name) }, poolLive(live, name), live.records.get(name))),
   );
   const controlPlane = planned.find((pool) => pool.role === "server");
-  if (controlPlane) problems.push(...skew(specs, controlPlane));
+  if (controlPlane)
+    problems.push(...skew(specs, controlPlane), ...hops(controlPlane).flatMap((hop) => hopProblems(hop, live.nodes)));
   if (problems.length > 0 || !controlPlane) throw new UserErrors(problems);
-  return { controlPlane, pools: planned.filter((pool) => pool.role === "agent"), removed };
+  const notes = hops(controlPlane)
+    .flatMap((hop) => hopNotes(hop, live.nodes))
+    .map((note) => `  ${note}`);
+  return {
+    controlPlane: { ...controlPlane, words: [...controlPlane.words, ...notes] },
+    pools: planned.filter((pool) => pool.role === "agent"),
+    removed,
+  };
 }
 
 /**
@@ -68,6 +77,13 @@ function roleOf(pool: string): PoolPlan["role"] {
 function skew(specs: readonly PoolSpec[], controlPlane: PoolPlan): Problem[] {
   const versions = [...new Set(controlPlane.slots.map(({ generation }) => generation.spec.rke2))];
   return specs.flatMap((spec) => skewProblems(spec, versions));
+}
+
+/** What servers of this run are made of. Who stays as it is makes no hop. */
+function hops({ role, slots }: PoolPlan): Pick<PoolSpec, "role" | "node">[] {
+  const made = slots.filter(({ creates, replaces }) => creates || replaces.length > 0);
+  const nodes = new Map(made.map(({ generation }) => [generation.spec.rke2, generation.spec]));
+  return [...nodes.values()].map((node) => ({ role, node }));
 }
 
 /** The whole plan for a reader, a pool after the other. */

@@ -1,4 +1,5 @@
 import type { SlotState } from "./slots.ts";
+import { compareVersions, parseVersion } from "./versions.ts";
 import { isWell } from "./slots.ts";
 import type { Generation, GenerationRecord, PlanKind, PlanVerdict, PoolRecord, PoolSpec, Share } from "./types.ts";
 
@@ -49,7 +50,7 @@ function afterFailure(situation: Situation): Decision {
     `${wanted.id} was judged failed${failed ? ` at ${failed.since}` : ""}: ${failed?.why ?? "no reason kept"}`,
   ];
   const proved = lastProved(situation);
-  if (pool.strategy.onFailure === "rollback" && proved !== undefined) {
+  if (pool.strategy.onFailure === "rollback" && proved !== undefined && !isBelowServers(situation, proved)) {
     const back = everySlot(situation, proved, "rollback");
     if (ownedBy(situation, proved.id).length < pool.slots) {
       return { ...back, why: [...why, `onFailure is rollback, and ${proved.id} is the last proved generation`] };
@@ -58,6 +59,17 @@ function afterFailure(situation: Situation): Decision {
   }
   const base = baseOf(situation);
   return { kind: "held", target: undefined, moves: new Set(), base, verdict: undefined, why: [...why, WAYS_OUT] };
+}
+
+/** Servers never go back to an older RKE2: etcd refuses the data of a newer one (rke2#9318). Then the pool is held. */
+function isBelowServers({ pool, slots, record }: Situation, { spec }: Generation): boolean {
+  if (pool.role !== "server") return false;
+  const to = parseVersion(spec.rke2);
+  const specs = new Map(record?.generations.map((one) => [one.id, one.spec]));
+  return slots.some(({ owner }) => {
+    const from = owner && parseVersion(specs.get(owner.generation)?.rke2 ?? "");
+    return owner !== undefined && (to === undefined || from === undefined || compareVersions(to, from) < 0);
+  });
 }
 
 const WAYS_OUT = "to go on: change the pool's content, or raise its `rollout` counter to try the same content again";

@@ -6,7 +6,7 @@ import { catalogue, type Live } from "../live.ts";
 import { generationOf } from "../rollout/generation.ts";
 import type { LiveNode, LiveVm, PoolRecord } from "../rollout/types.ts";
 import { fakeProxmox } from "./proxmox/fake.ts";
-import { NEW, picture, running, smallConfig } from "./support/picture.ts";
+import { NEW, OLD, picture, running, smallConfig } from "./support/picture.ts";
 
 const now = new Date("2026-03-01T12:00:00Z");
 const since = "2026-03-01T11:00:00.000Z";
@@ -104,6 +104,21 @@ describe("the plan of a whole cluster", () => {
     });
     const fleet = planFleet(config, settled(smallConfig()), now);
     assert.deepEqual([fleet.controlPlane.kind, fleet.pools[0]?.kind], ["roll", "roll"]);
+    assert.match(
+      fleetWords(fleet).join("\n"),
+      /^ {2}there is no way back from RKE2 \S+ but restoring an etcd snapshot/m,
+    );
+  });
+
+  it("refuses servers that would go back to an older RKE2, before anything is done", () => {
+    const newer = smallConfig({
+      controlPlane: { image: NEW, servers: 1, vmIds: { first: 1000, last: 1009 } },
+    });
+    const back = smallConfig({
+      controlPlane: { image: OLD, servers: 1, vmIds: { first: 1000, last: 1009 }, replaceOnlyServer: true },
+    });
+    const whats = problemsOf(back, settled(newer)).map(({ what }) => what);
+    assert.match(whats.join("\n"), /^servers cannot go back from RKE2 v1\.34\.5\+rke2r1 to v1\.34\.4\+rke2r1$/m);
   });
 
   it("does not begin when the APIs contradict each other", () => {

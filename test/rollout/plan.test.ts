@@ -497,6 +497,14 @@ describe("plan of a control plane", () => {
     assert.deepEqual([back.kind, back.slots[0]?.name], ["rollback", nameOf(0, again)]);
   });
 
+  it("is held after a verdict when the way back leads to an older RKE2", () => {
+    const newer = { ...B, rke2: "v1.34.5+rke2r1" };
+    const held = failed.map((one) => (one.spec === B ? { ...one, spec: newer } : one));
+    const pool = poolOf(newer, { role: "server", slots: 3, strategy: { onFailure: "rollback" } });
+    const made = planned(pool, world(held, [...PROVED_A, [newer, "failed"]]));
+    assert.deepEqual([made.kind, made.slots[0]?.name], ["held", nameOf(0, newer)]);
+  });
+
   it("goes on with a first creation", () => {
     const made = planned(servers(A), world(settled(A, 1), [[A, "rolling"]]));
     assert.deepEqual([made.kind, made.slots.map((slot) => slot.creates)], ["create", [false, true, true]]);
