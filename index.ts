@@ -51,7 +51,7 @@ async function prepare(): Promise<{ config: Config; live: Live; fleet: Fleet }> 
 async function settledLive(pve: Proxmox, config: Config): Promise<Live> {
   const live = await readLive(pve, config);
   if (runtime.isDryRun()) return live;
-  const left = (await leftovers(config, live)).filter(({ byHand }) => !byHand);
+  const left = (await leftovers(pve, config, live)).filter(({ byHand }) => !byHand);
   for (const { what, mend } of left) await log.info(`${what}\n  -> ${await mend()}`);
   if (left.length === 0) return live;
   await live.kubernetes?.close();

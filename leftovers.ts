@@ -1,10 +1,13 @@
 import type { Config } from "./config.ts";
+import { guest } from "./images/contract.ts";
 import type { Live } from "./live.ts";
 import type { Kubernetes } from "./kubernetes/client.ts";
 import { isExpired } from "./kubernetes/lease.ts";
 import { cordonedBy, deleteNode, findNode, isOurCordon, listNodes, nameOf, restore } from "./kubernetes/nodes.ts";
 import { writeFacts } from "./kubernetes/record.ts";
 import { paths, type Lease, type Secret } from "./kubernetes/types.ts";
+import { writeFile } from "./proxmox/agent.ts";
+import type { Proxmox } from "./proxmox/client.ts";
 import type { NodeRecord } from "./rollout/types.ts";
 
 /** Something that a killed run left, and how it is finished or undone. */
@@ -21,14 +24,14 @@ export interface Leftover {
  * What no living step answers for. Leases tell who lives: a step renews its lease until it ends, so what belongs to a
  * slot without a live lease belongs to nobody.
  */
-export async function leftovers(config: Config, live: Live): Promise<Leftover[]> {
+export async function leftovers(pve: Proxmox, config: Config, live: Live): Promise<Leftover[]> {
   const { kubernetes } = live;
   if (!kubernetes) return [];
   const leases = (await kubernetes.list<Lease>(paths.leases)).items;
   const held = new Set(leases.filter((lease) => !isExpired(kubernetes, lease)).map((lease) => lease.metadata?.name));
   return [
     ...leases.filter((lease) => isExpired(kubernetes, lease)).map((lease) => expiredLease(kubernetes, lease)),
-    ...(await abandonedCordons(kubernetes, config.cluster, live, held)),
+    ...(await abandonedCordons(pve, kubernetes, config.cluster, live, held)),
     ...(await expiredTokens(kubernetes)),
     ...lostNodes(kubernetes, live, held),
   ];
@@ -48,6 +51,7 @@ function expiredLease(kubernetes: Kubernetes, { metadata, spec }: Lease): Leftov
 
 /** Our cordons on nodes that stay. A node that was retired stays cordoned: it must not get pods back. */
 async function abandonedCordons(
+  pve: Proxmox,
   kubernetes: Kubernetes,
   cluster: string,
   live: Live,
@@ -64,7 +68,9 @@ async function abandonedCordons(
         what: `${name} is cordoned by a run that ended (${node.metadata?.annotations?.[cordonedBy] ?? ""})`,
         mend: async () => {
           await restore(kubernetes, name);
-          return `uncordoned ${name}`;
+          const vm = known.role === "server" ? live.vms.find((one) => one.uuid === known.uuid) : undefined;
+          if (vm?.running) await writeFile(pve, vm, guest.yield, "");
+          return `uncordoned ${name}${vm ? ", and it gets requests again" : ""}`;
         },
       },
     ];

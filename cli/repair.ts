@@ -40,7 +40,7 @@ export async function repair(stack: string): Promise<number> {
   let done = await engine.unlock();
   const { pending, vms } = await engine.state();
   const gone = await withSite(stack, async (site) => {
-    for (const { what, mend } of await leftovers(site.config, site.live)) {
+    for (const { what, mend } of await leftovers(site.pve, site.config, site.live)) {
       report(what, await mend());
       done += 1;
     }

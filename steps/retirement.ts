@@ -6,7 +6,7 @@ import type { Kubernetes } from "../kubernetes/client.ts";
 import { drain } from "../kubernetes/eviction.ts";
 import { LeaseLost, type Fence } from "../kubernetes/lease.ts";
 import { removeMember } from "../kubernetes/etcd.ts";
-import { awaitGone, cordon, deleteNode, nameOf, restore } from "../kubernetes/nodes.ts";
+import { awaitGone, cordon, deleteNode, restore } from "../kubernetes/nodes.ts";
 import { readServers } from "../kubernetes/servers.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { paths, type Node, type Pod, type PodDisruptionBudget } from "../kubernetes/types.ts";
@@ -53,9 +53,11 @@ export async function retireNode(leaver: Leaver, options: RetireOptions): Promis
   // The list may be seconds old, and this decides between a drain and none.
   const running = vm !== undefined && (await isRunning(run.pve, vm));
   const server = leaver.role === "server" && node !== undefined;
-  if (server) await requireMayLeaveNow(name, options);
-  if (node && running) await emptied(leaver, node, vm, options);
-  const { client } = server ? await leaveEtcd(node, vm, options) : options.access;
+  // Out of etcd already: a run that was killed had got that far, and without its API server the node ends no pods.
+  const member = server && (await isMember(name, options));
+  if (member) await requireMayLeaveNow(name, options);
+  if (node && running && (member || !server)) await emptied(leaver, node, vm, options);
+  const { client } = member ? await leaveEtcd(leaver, node, options) : options.access;
   if (vm) await switchOff(vm, running, leaver.expected, options);
   await fence.check();
   await deleteNode(client, name, node?.metadata?.uid);
@@ -64,23 +66,25 @@ export async function retireNode(leaver: Leaver, options: RetireOptions): Promis
   say(`${name} is retired${running ? " and off" : ""}`);
 }
 
+async function isMember(name: string, { access, run }: RetireOptions): Promise<boolean> {
+  return (await readServers(access, run.stop)).some((server) => server.name === name && server.member !== "none");
+}
+
 async function requireMayLeaveNow(name: string, { access, run }: RetireOptions): Promise<void> {
-  const servers = await readServers(access, run.stop);
-  // Out already: a run that was killed after it had got that far.
-  if (servers.some((server) => server.name === name && server.member === "none")) return;
-  requireMayLeave(name, servers);
+  requireMayLeave(name, await readServers(access, run.stop));
 }
 
 /**
  * Takes the member out of etcd, after its node was emptied: its API server ends with it, and a kubelet without one ends no
- * pods any more (CAPRKE2#431).
+ * pods any more (CAPRKE2#431). It is remembered as retired before: from here on there is no way back for it.
  * @returns another way into the cluster: the connections of the old one may lead to the server that has just left
  */
-async function leaveEtcd(node: Node, vm: ListedVm | undefined, options: RetireOptions): Promise<Access> {
+async function leaveEtcd(leaver: Leaver, node: Node, options: RetireOptions): Promise<Access> {
   const { access, fence, input, run } = options;
-  const name = nameOf(node);
+  const { name, vm } = leaver;
   await requireMayLeaveNow(name, options);
   await fence.check();
+  await retired(access.client, leaver);
   await removeMember(
     access.client,
     node,

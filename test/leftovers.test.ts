@@ -7,6 +7,8 @@ import { leftovers } from "../leftovers.ts";
 import type { Live } from "../live.ts";
 import { generationOf } from "../rollout/generation.ts";
 import type { NodeRecord, SlotPhase } from "../rollout/types.ts";
+import { Proxmox } from "../proxmox/client.ts";
+import { fakeProxmox } from "./proxmox/fake.ts";
 import { freshCluster, type FakeCluster } from "./kubernetes/fake.ts";
 import { OLD, picture, running, smallConfig } from "./support/picture.ts";
 
@@ -15,6 +17,8 @@ const spec = { image: OLD, rke2: "v1.34.4+rke2r1", cores: 4, memoryMiB: 8192, di
 const { vm, node } = running("workers", 0, spec, 1100);
 const ago = (seconds: number) => new Date(Date.now() - seconds * 1000).toISOString();
 const week = 7 * 24 * 3600;
+/** Whoever asks it fails: what concerns no server is mended in the cluster alone. */
+const noProxmox = new Proxmox({ endpoint: "https://127.0.0.1:1", token: "eg@pve!test=0-0", retryMs: 1 });
 
 describe("what a killed run left", () => {
   let cluster: FakeCluster;
@@ -54,7 +58,7 @@ describe("what a killed run left", () => {
 
   const find = async (changes: Partial<Live> = {}) => {
     const records = new Map([["workers", await readPoolRecord(kubernetes, "workers")]]);
-    return await leftovers(config, picture({ kubernetes, records, vms: [vm], nodes: [node], ...changes }));
+    return await leftovers(noProxmox, config, picture({ kubernetes, records, vms: [vm], nodes: [node], ...changes }));
   };
 
   /** Mends everything and says what was found and done. */
@@ -64,7 +68,7 @@ describe("what a killed run left", () => {
   };
 
   it("is nothing where there is no cluster", async () => {
-    assert.deepEqual(await leftovers(config, picture()), []);
+    assert.deepEqual(await leftovers(noProxmox, config, picture()), []);
   });
 
   it("is a lease that is past its time, and not one that somebody renews", async () => {
@@ -103,6 +107,19 @@ describe("what a killed run left", () => {
       assert.equal(after.unschedulable === true, !undone);
     });
   }
+
+  it("is a cordon of a server, which gets its requests back with it", async () => {
+    await remember("handedOver");
+    nodeObject("run-1");
+    await using pve = await fakeProxmox(() => ({ data: null }));
+    const records = new Map([["workers", await readPoolRecord(kubernetes, "workers")]]);
+    const live = picture({ kubernetes, records, vms: [vm], nodes: [{ ...node, role: "server" }] });
+    for (const { mend } of await leftovers(pve.client, config, live)) await mend();
+    assert.deepEqual(
+      pve.seen.map(({ path, parameters: { file, content } }) => [path, file, content]),
+      [["/nodes/pve1/qemu/1100/agent/file-write", "/etc/evergreen/yield", ""]],
+    );
+  });
 
   it("is a join token of ours past its time, and no other", async () => {
     token("bootstrap-token-expired", 1);

@@ -141,7 +141,10 @@ describe("a cluster on which things go wrong", function () {
       todo: /./,
     });
     await expired;
-    assert.match(output, /the end of \/var\/log\/evergreen\/join\.log on demo-workers-0-\w+:\n(.*\n)*.*401 Unauthorized/);
+    assert.match(
+      output,
+      /the end of \/var\/log\/evergreen\/join\.log on demo-workers-0-\w+:\n(.*\n)*.*401 Unauthorized/,
+    );
   });
 
   it("gives a node back that a budget does not let go, after it has named the budget", async () => {
