@@ -59,7 +59,7 @@ export class NodePool extends ComponentResource {
     const handovers = new Map<number, local.Command>();
     const gated = orders.filter((slot) => slot.gate);
     for (const slotOrder of orders) {
-      const slot = this.slot(slotOrder, rollout, handovers);
+      const slot = this.slot(slotOrder, rollout, slots, handovers);
       slots.set(slotOrder.slot, slot);
       if (!slotOrder.gate) handovers.set(slotOrder.slot, slot.handover(pick(handovers, slotOrder.handover)));
     }
@@ -78,7 +78,12 @@ export class NodePool extends ComponentResource {
     return [...[...slots.values()].map((slot) => slot.join), ...handovers.values()];
   }
 
-  private slot(slotOrder: SlotOrder, rollout: local.Command, handovers: ReadonlyMap<number, local.Command>): Slot {
+  private slot(
+    slotOrder: SlotOrder,
+    rollout: local.Command,
+    slots: ReadonlyMap<number, Slot>,
+    handovers: ReadonlyMap<number, local.Command>,
+  ): Slot {
     const { cluster, plan, site, vms, templateOf, hostOf, tagsOf, after } = this.args;
     const slot = planned(plan, slotOrder.slot);
     const { pool, role, strategy } = plan;
@@ -90,7 +95,12 @@ export class NodePool extends ComponentResource {
         environment: told(environmentOf({ cluster, site, pool, role, strategy, slot }), rollout.stdout),
         timeouts: site.timeouts,
         after: {
-          vm: [...after, rollout, ...pick(handovers, slotOrder.vm)],
+          vm: [
+            ...after,
+            rollout,
+            ...pick(handovers, slotOrder.vm),
+            ...pick(slots, slotOrder.clone).map((before) => before.vm),
+          ],
           join: pick(handovers, slotOrder.join),
         },
       },

@@ -15,6 +15,7 @@ export type Lease = Wire<k8s.V1Lease>;
 export type Node = Wire<k8s.V1Node>;
 export type Pod = Wire<k8s.V1Pod>;
 export type PodDisruptionBudget = Wire<k8s.V1PodDisruptionBudget>;
+export type ReplicaSet = Wire<k8s.V1ReplicaSet>;
 export type Secret = Wire<k8s.V1Secret>;
 export type VolumeAttachment = Wire<k8s.V1VolumeAttachment>;
 
@@ -40,6 +41,7 @@ export const paths = {
   pods: "/api/v1/pods",
   configMaps: `/api/v1/namespaces/${namespace}/configmaps`,
   leases: `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`,
+  replicaSets: `/apis/apps/v1/namespaces/${namespace}/replicasets`,
   systemSecrets: "/api/v1/namespaces/kube-system/secrets",
   budgets: "/apis/policy/v1/poddisruptionbudgets",
   volumeAttachments: "/apis/storage.k8s.io/v1/volumeattachments",

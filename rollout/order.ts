@@ -1,11 +1,13 @@
 import type { PoolPlan, SlotPlan } from "./types.ts";
 
-/** What a slot waits for. Each number is a slot whose handover must be over. */
+/** What a slot waits for. Each number is a slot whose handover must be over, but for `clone`. */
 export interface SlotOrder {
   slot: number;
-  /** Before its VM is cloned (and, through the VM, before it is started). */
+  /** Slots whose VM must have been cloned before its own: the next ones to be started get the storage first. */
+  clone: number[];
+  /** Before its VM is cloned. It stays switched off until its node joins. */
   vm: number[];
-  /** Before its node joins: at most one member of etcd comes or goes at a time. */
+  /** Before its VM is started and its node joins. */
   join: number[];
   /** True when its handover waits for the pool's gate, which waits for the join of every slot that has this. */
   gate: boolean;
@@ -29,23 +31,25 @@ export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">): Slot
 }
 
 /**
- * Rolling: the k-th VM waits for the handover of the one `surge` before it, so never more than `surge` extra VMs run.
- * Blue-green: all VMs at once, and nobody leaves before everybody has come. Both: a handover waits for the one
+ * Rolling: the k-th node joins after the handover of the one `surge` before it, so never more than `surge` extra VMs run. Its
+ * VM is cloned one window ahead, switched off, so that nobody waits for a clone; old and new disks are all there at the
+ * end of a run anyway. Blue-green: all VMs at once, and nobody leaves before everybody has come. Both: a handover waits for the one
  * `maxUnavailable` before it, which is a sliding window without a barrier.
  */
 function bound(moving: readonly SlotPlan[], k: number, strategy: PoolPlan["strategy"]): SlotOrder {
   const rolling = strategy.kind === "rolling";
   return {
     slot: moving[k]?.slot ?? -1,
-    vm: rolling ? before(moving, k, strategy.surge) : [],
-    join: [],
+    clone: rolling ? before(moving, k, strategy.surge) : [],
+    vm: rolling ? before(moving, k, 2 * strategy.surge) : [],
+    join: rolling ? before(moving, k, strategy.surge) : [],
     gate: !rolling,
     handover: before(moving, k, strategy.maxUnavailable),
   };
 }
 
 function unbound(slot: SlotPlan): SlotOrder {
-  return { slot: slot.slot, vm: [], join: [], gate: false, handover: [] };
+  return { slot: slot.slot, clone: [], vm: [], join: [], gate: false, handover: [] };
 }
 
 function before(slots: readonly SlotPlan[], k: number, distance: number): number[] {

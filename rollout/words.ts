@@ -92,12 +92,11 @@ function comings(plan: Draft, situation: Situation): string[] {
     const place = `VMID ${slot.vmid}${slot.address === undefined ? "" : `, ${slot.address}`}`;
     const comes = slot.creates ? `${slot.name} comes (${place})` : `${slot.name} is there (${place})`;
     const goes = slot.replaces.length > 0 ? `, then ${slot.replaces.join(" and ")} leaves` : "";
-    const { vm = [], handover = [], join = [], gate = false } = orders.get(slot.slot) ?? {};
+    const { handover = [], join = [], gate = false } = orders.get(slot.slot) ?? {};
     const waits = [
-      ...vm.map((before) => `made after slot ${before}`),
       ...join.map((before) => `joins after slot ${before}`),
       ...(gate ? ["handed over when all new nodes have joined"] : []),
-      ...handover.filter((before) => !vm.includes(before)).map((before) => `handed over after slot ${before}`),
+      ...handover.filter((before) => !join.includes(before)).map((before) => `handed over after slot ${before}`),
     ];
     return `  slot ${slot.slot}: ${comes}${goes}${waits.length > 0 ? `; ${waits.join(", ")}` : ""}`;
   });

@@ -1,8 +1,8 @@
-import { DeadlineError, type Deadline } from "../common/deadline.ts";
+import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { messageOf, UserError, type Problem } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
-import { controllersAreLed } from "../kubernetes/controllers.ts";
+import { awaitControllers } from "../kubernetes/controllers.ts";
 import { readServers, type ServerNode } from "../kubernetes/servers.ts";
 import {
   whyControlPlaneIsNotCalm,
@@ -11,9 +11,15 @@ import {
   whyServerMayNotLeave,
 } from "../rollout/quorum.ts";
 import { whyAgentMayNotJoin } from "../rollout/versions.ts";
-import type { SlotInput } from "./input.ts";
+import type { ClusterInput, SlotInput } from "./input.ts";
+import type { Run } from "./run.ts";
 
 const places = "the servers, each asked at its own address, port 6443";
+
+/** How long a step waits for a control plane that is not well. */
+export function calmBy(run: Run, { site }: ClusterInput): Deadline {
+  return new Deadline("the control plane to be well", site.timeouts.gate, run.stop);
+}
 
 /**
  * Waits until the control plane is calm, which it is not for a moment after every change. Nothing is disturbed before.
@@ -85,7 +91,7 @@ function refused(problem: Pick<Problem, "what">): UserError {
 
 /**
  * Waits until the change of a member is over everywhere: the members are the expected ones and nobody else, every server
- * serves at its own address, and somebody leads the controllers.
+ * serves at its own address, and the controllers work.
  * @throws DeadlineError with what is missing
  */
 export async function awaitMembers(access: Access, expected: readonly string[], deadline: Deadline): Promise<void> {
@@ -98,13 +104,12 @@ export async function awaitMembers(access: Access, expected: readonly string[], 
     },
     () => why,
   );
+  await awaitControllers(access.client, deadline);
   say(`etcd's members are ${expected.toSorted().join(", ")}`);
 }
 
 async function whyNotSettled(access: Access, expected: readonly string[], signal: AbortSignal): Promise<string> {
   const servers = await readServers(access, signal);
-  const why =
-    whyControlPlaneIsNotCalm(servers.filter(({ member }) => member !== "none")) ?? whyMembersAreNot(expected, servers);
-  if (why !== undefined) return why;
-  return (await controllersAreLed(access.client)) ?? "";
+  const members = servers.filter(({ member }) => member !== "none");
+  return whyControlPlaneIsNotCalm(members) ?? whyMembersAreNot(expected, servers) ?? "";
 }

@@ -14,7 +14,7 @@ import { findAccess } from "../kubernetes/access.ts";
 import type { Node } from "../kubernetes/types.ts";
 import type { NodeRecord } from "../rollout/types.ts";
 import { admit } from "./admission.ts";
-import { awaitCalm, awaitMembers, requireMayJoin, requireSkew } from "./control-plane.ts";
+import { awaitCalm, awaitMembers, calmBy, requireMayJoin, requireSkew } from "./control-plane.ts";
 import { foundCluster } from "./founding.ts";
 import type { SlotInput } from "./input.ts";
 import { expectedNode, isMarked, known, lacking, type Known } from "./member.ts";
@@ -165,10 +165,6 @@ async function admitServer(run: Run, input: SlotInput, { access }: Joining, conf
     if (isMarked(node)) await serveAgain(run, config);
     return node;
   });
-}
-
-function calmBy(run: Run, { site }: SlotInput): Deadline {
-  return new Deadline("the control plane to be well", site.timeouts.gate, run.stop);
 }
 
 /**

@@ -71,9 +71,10 @@ describe("a node pool", () => {
 
   it("keeps rolling within surge and maxUnavailable by edges alone", async () => {
     const graph = await declare(planOf(4, [0, 1, 2, 3], rolling));
-    assert.ok(!graph.waitsFor(vm(1), handover(0)), "two surge VMs may be cloned at once");
-    assert.ok(graph.waitsFor(vm(2), handover(0)));
-    assert.ok(!graph.waitsFor(vm(2), handover(1)), "a sliding window, not a batch");
+    assert.ok(!graph.waitsFor(join(1), handover(0)), "two surge VMs may run at once");
+    assert.ok(graph.waitsFor(join(2), handover(0)));
+    assert.ok(!graph.waitsFor(join(2), handover(1)), "a sliding window, not a batch");
+    assert.ok(graph.waitsFor(vm(2), vm(0)) && !graph.waitsFor(vm(2), handover(0)), "cloned one window ahead");
     assert.ok(graph.waitsFor(handover(1), handover(0)), "one node out at a time");
   });
 

@@ -33,7 +33,7 @@ describe("a control plane that is replaced", function () {
     await site.configure({ "controlPlane.image": newer, "pools.0.image": newer });
     const preview = await site.expect(0, "preview", "--stack", "dev");
     assert.match(preview, /roll servers: .*image ubuntu-24.04-rke2-v1.1.0 -> v1.2.0.*, 3 slots/);
-    assert.match(preview, /slot 2: demo-servers-2-\w+ comes .*; made after slot 1, joins after slot 1/);
+    assert.match(preview, /slot 2: demo-servers-2-\w+ comes .*; joins after slot 1/);
     const before = await site.vms("servers");
     await site.up();
     const after = await site.vms("servers");

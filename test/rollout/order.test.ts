@@ -10,10 +10,10 @@ describe("order", () => {
     const [first, second, third, fourth] = order(
       plan("rolling", [true, true, true, true], { surge: 2, maxUnavailable: 1 }),
     );
-    assert.deepEqual(first, { slot: 0, vm: [], join: [], gate: false, handover: [] });
-    assert.deepEqual(second, { slot: 1, vm: [], join: [], gate: false, handover: [0] });
-    assert.deepEqual(third, { slot: 2, vm: [0], join: [], gate: false, handover: [1] });
-    assert.deepEqual(fourth, { slot: 3, vm: [1], join: [], gate: false, handover: [2] });
+    assert.deepEqual(first, { slot: 0, clone: [], vm: [], join: [], gate: false, handover: [] });
+    assert.deepEqual(second, { slot: 1, clone: [], vm: [], join: [], gate: false, handover: [0] });
+    assert.deepEqual(third, { slot: 2, clone: [0], vm: [], join: [0], gate: false, handover: [1] });
+    assert.deepEqual(fourth, { slot: 3, clone: [1], vm: [], join: [1], gate: false, handover: [2] });
   });
 
   it("brings all of green before any of blue leaves", () => {
@@ -35,14 +35,14 @@ describe("order", () => {
   it("binds nobody who has no predecessor", () => {
     for (const kind of ["rolling", "blueGreen"] as const) {
       for (const edge of order(plan(kind, [false, false, false, false], { surge: 1, maxUnavailable: 1 }))) {
-        assert.deepEqual(edge, { slot: edge.slot, vm: [], join: [], gate: false, handover: [] });
+        assert.deepEqual(edge, { slot: edge.slot, clone: [], vm: [], join: [], gate: false, handover: [] });
       }
     }
   });
 
   it("counts only slots that change", () => {
     const edges = order(plan("rolling", [true, false, false, true], { surge: 1, maxUnavailable: 1 }));
-    assert.deepEqual(edges[3], { slot: 3, vm: [0], join: [], gate: false, handover: [0] });
+    assert.deepEqual(edges[3], { slot: 3, clone: [0], vm: [], join: [0], gate: false, handover: [0] });
   });
 
   it("lets servers join one after the other, also the first time", () => {
@@ -66,6 +66,7 @@ describe("order", () => {
         const edges = order(plan(kind, moving, { surge, maxUnavailable }));
         const seen = carryOut(edges, moving, () => Number(choices.next().value));
         if (kind === "rolling") assert.ok(seen.extra <= surge, `${seen.extra} extra VMs`);
+        if (kind === "rolling") assert.ok(seen.ahead <= surge, `${seen.ahead} VMs cloned ahead`);
         assert.ok(seen.out <= maxUnavailable, `${seen.out} out`);
         if (kind === "blueGreen" && seen.firstOut !== undefined) {
           assert.equal(seen.firstOut, moving.filter(Boolean).length, "blue left before green was there");
@@ -80,13 +81,18 @@ type Stage = "none" | "vm" | "joined" | "out" | "done";
 /** Plays the edges in any order that they allow, one event after the other, and keeps the extremes. */
 function carryOut(edges: SlotOrder[], moving: boolean[], choose: () => number) {
   const stage = new Map<number, Stage>(edges.map((edge) => [edge.slot, "none"]));
-  const seen: { extra: number; out: number; firstOut: number | undefined } = { extra: 0, out: 0, firstOut: undefined };
+  const seen: { extra: number; ahead: number; out: number; firstOut: number | undefined } = {
+    extra: 0,
+    ahead: 0,
+    out: 0,
+    firstOut: undefined,
+  };
   const done = (slots: number[]) => slots.every((slot) => stage.get(slot) === "done");
   const counted = (of: Stage[]) =>
     edges.filter((e) => moving[e.slot] && of.includes(stage.get(e.slot) ?? "none")).length;
   const gateOpen = () => edges.every((e) => !e.gate || !["none", "vm"].includes(stage.get(e.slot) ?? "none"));
   const next: Record<Stage, (edge: SlotOrder) => Stage | undefined> = {
-    none: (edge) => (done(edge.vm) ? "vm" : undefined),
+    none: (edge) => (done(edge.vm) && edge.clone.every((slot) => stage.get(slot) !== "none") ? "vm" : undefined),
     vm: (edge) => (done(edge.join) ? "joined" : undefined),
     joined: (edge) => (done(edge.handover) && (!edge.gate || gateOpen()) ? "out" : undefined),
     out: () => "done",
@@ -101,7 +107,10 @@ function carryOut(edges: SlotOrder[], moving: boolean[], choose: () => number) {
     if (event === undefined) break;
     if (event.to === "out" && moving[event.slot]) seen.firstOut ??= counted(["joined", "out", "done"]);
     stage.set(event.slot, event.to);
-    seen.extra = Math.max(seen.extra, counted(["vm", "joined", "out"]));
+    seen.extra = Math.max(seen.extra, counted(["joined", "out"]));
+    // Whoever may start is not ahead.
+    const waits = edges.filter((e) => moving[e.slot] && stage.get(e.slot) === "vm" && !done(e.join));
+    seen.ahead = Math.max(seen.ahead, waits.length);
     seen.out = Math.max(seen.out, counted(["out"]));
   }
   assert.ok(

@@ -528,8 +528,8 @@ describe("words of a plan", () => {
       `roll workers: ${ID.a} -> ${ID.b} (image ubuntu-24.04-rke2-v1.0.0 -> v1.1.0), 4 slots, surge 2, at most 1 out at once`,
       `  slot 0: ${nameOf(0, B)} comes (VMID 1104, 127.40.0.105), then ${nameOf(0, A)} leaves`,
       `  slot 1: ${nameOf(1, B)} comes (VMID 1105, 127.40.0.106), then ${nameOf(1, A)} leaves; handed over after slot 0`,
-      `  slot 2: ${nameOf(2, B)} comes (VMID 1106, 127.40.0.107), then ${nameOf(2, A)} leaves; made after slot 0, handed over after slot 1`,
-      `  slot 3: ${nameOf(3, B)} comes (VMID 1107, 127.40.0.108), then ${nameOf(3, A)} leaves; made after slot 1, handed over after slot 2`,
+      `  slot 2: ${nameOf(2, B)} comes (VMID 1106, 127.40.0.107), then ${nameOf(2, A)} leaves; joins after slot 0, handed over after slot 1`,
+      `  slot 3: ${nameOf(3, B)} comes (VMID 1107, 127.40.0.108), then ${nameOf(3, A)} leaves; joins after slot 1, handed over after slot 2`,
     ]);
   });
 
