@@ -2,6 +2,7 @@ import { crossProblems, nodesOf } from "./config/checks.ts";
 import { schema, type Config, type PoolConfig } from "./config/schema.ts";
 import { schemaProblems } from "./config/words.ts";
 import { UserErrors, type Problem } from "./common/errors.ts";
+import type { BackupPolicy } from "./rollout/snapshot.ts";
 import type { Site } from "./rollout/step-environment.ts";
 import type { NodeSpec, PoolSpec, Range, Strategy } from "./rollout/types.ts";
 import { parseVersion } from "./rollout/versions.ts";
@@ -63,8 +64,14 @@ export function stepSite({ site, timeouts }: Config): Site {
       shutdown: timeouts.shutdownSeconds,
       lease: timeouts.leaseSeconds,
       gate: timeouts.gateSeconds,
+      snapshot: timeouts.snapshotSeconds,
     },
   };
+}
+
+/** What the snapshot must be that is made before the first server leaves. */
+export function backupPolicy({ backup: { minimumKiB, maximumAgeSeconds, s3 } }: Config): BackupPolicy {
+  return { leastBytes: minimumKiB * 1024, mostSeconds: maximumAgeSeconds, ...(s3 && { s3 }) };
 }
 
 /**

@@ -6,7 +6,7 @@ import { ownSettings, readConfig, stepSite, type Config } from "./config.ts";
 import { fleetWords, newDisks, planPlaces, type Fleet } from "./fleet.ts";
 import { leftovers } from "./leftovers.ts";
 import { hostOf, readLive, templateOf, type Live } from "./live.ts";
-import { checkEnvironment, checkRights, checkStorage } from "./preflight.ts";
+import { checkBackupCredentials, checkEnvironment, checkRights, checkStorage } from "./preflight.ts";
 import { Proxmox } from "./proxmox/client.ts";
 import { tagsOf } from "./proxmox/tags.ts";
 import type { PoolPlan } from "./rollout/types.ts";
@@ -38,6 +38,7 @@ async function prepare(): Promise<{ config: Config; live: Live; fleet: Fleet }> 
   // Steps run from a bundle: a pulled commit or a work tree must not run those of another.
   await bundle();
   const config = readConfig(ownSettings(runtime.allConfig()));
+  checkBackupCredentials(process.env, config);
   const pve = Proxmox.fromEnvironment();
   await checkRights(pve, config);
   const live = await settledLive(pve, config);

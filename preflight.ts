@@ -28,6 +28,24 @@ export function checkEnvironment(environment: NodeJS.ProcessEnv): void {
   if (problems.length > 0) throw new UserErrors(problems);
 }
 
+/**
+ * Credentials of the bucket come from the environment alone: a stack file is committed, and inputs of steps are state.
+ * @throws UserErrors that names every variable that is missing
+ */
+export function checkBackupCredentials(environment: NodeJS.ProcessEnv, { backup }: Config): void {
+  const { s3 } = backup;
+  if (s3 === undefined) return;
+  const missing = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].filter((name) => (environment[name] ?? "") === "");
+  if (missing.length === 0) return;
+  throw new UserErrors(
+    missing.map((name) => ({
+      what: `${name} is not set, and etcd snapshots go to the bucket ${s3.bucket}`,
+      where: "the environment, for evergreen:backup.s3",
+      todo: `export ${name}, of an identity that may write and read objects there and delete none`,
+    })),
+  );
+}
+
 function isSet(value: string | undefined): boolean {
   return value !== undefined && !["", "0", "false"].includes(value.toLowerCase());
 }

@@ -1,3 +1,4 @@
+import type { BackupPolicy } from "./snapshot.ts";
 import type { NodeSpec, PlanVerdict, PoolPlan, Role, SlotPlan, Strategy } from "./types.ts";
 
 /** How long a step waits, all in seconds. Each wait says what it waits for, and what blocks it when the time is over. */
@@ -16,6 +17,8 @@ export interface Timeouts {
   lease: number;
   /** Every planned node of a pool proved, in `gate` and `verify`, beside the soak. */
   gate: number;
+  /** An etcd snapshot made, uploaded and published. */
+  snapshot: number;
 }
 
 /** Fits a site with local NVMe storage or a Ceph pool that is not overloaded. */
@@ -27,6 +30,7 @@ export const defaultTimeouts: Timeouts = {
   shutdown: 120,
   lease: 1800,
   gate: 300,
+  snapshot: 600,
 };
 
 /** What a step needs to know of the place that it works in. Nothing of it is secret, nothing a path. */
@@ -58,6 +62,8 @@ export interface StepPlan {
 export interface StepFacts {
   cluster: string;
   site: Site;
+  /** `snapshot`: what a snapshot must be. */
+  backup?: BackupPolicy;
   /** `guard`, `unguard`: whether `pulumi destroy` may take the cluster away. */
   allowDestroy?: boolean;
   pool?: string;
@@ -88,6 +94,7 @@ export const variables = {
   vmid: "EVERGREEN_VMID",
   address: "EVERGREEN_ADDRESS",
   rollout: "EVERGREEN_ROLLOUT",
+  backup: "EVERGREEN_BACKUP",
 } as const;
 
 /**
@@ -113,6 +120,7 @@ export function environmentOf(facts: StepFacts): Record<string, string> {
     vmid: slot && String(slot.vmid),
     address: slot?.address,
     rollout: facts.rollout,
+    backup: json(facts.backup),
   };
   return Object.fromEntries(
     Object.entries(values).flatMap(([key, value]) =>

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import fc from "fast-check";
 import { parse } from "yaml";
 import { UserErrors } from "../common/errors.ts";
-import { ownSettings, poolSpecs, readConfig, stepSite, type Config } from "../config.ts";
+import { backupPolicy, ownSettings, poolSpecs, readConfig, stepSite, type Config } from "../config.ts";
 import { nodesOf } from "../config/checks.ts";
 import { generationOf } from "../rollout/generation.ts";
 import { skewProblems } from "../rollout/servers.ts";
@@ -26,6 +26,16 @@ describe("configuration", () => {
       proxmoxPool: "evergreen-nodes",
       serverPool: "servers",
       timeouts: defaultTimeouts,
+    });
+  });
+
+  it("asks of a snapshot what is configured, in bytes", () => {
+    assert.deepEqual(backupPolicy(readConfig(minimal())), { leastBytes: 1024 ** 2, mostSeconds: 3600 });
+    const s3 = { endpoint: "https://s3.example.com", bucket: "backups", retentionDays: 30 };
+    assert.deepEqual(backupPolicy(readConfig(minimal({}, { backup: { minimumKiB: 5, s3 } }))), {
+      leastBytes: 5120,
+      mostSeconds: 3600,
+      s3: { ...s3, region: "us-east-1", prefix: "", pathStyle: false, encryption: "none" },
     });
   });
 
@@ -264,6 +274,23 @@ describe("a wrong configuration", () => {
       'evergreen:pools[0].labels["node-role.kubernetes.io/x"]',
       /may not give itself/,
     ],
+    ...(
+      [
+        ["a path", { endpoint: "https://s3.example.com/bucket" }, "endpoint", /https:\/\/HOST/],
+        ["no TLS", { endpoint: "http://s3.example.com" }, "endpoint", /http is for loopback only/],
+        ["a user", { endpoint: "https://me@s3.example.com" }, "endpoint", /https:\/\/HOST/],
+        ["a bucket of capitals", { bucket: "Backups" }, "bucket", /name of a bucket/],
+        ["a prefix with a slash", { prefix: "etcd/" }, "prefix", /without slashes/],
+        ["an unknown encryption", { encryption: "rot13" }, "encryption", /one of: none, AES256, aws:kms/],
+        ["a credential", { secretKey: "x" }, "secretKey", /is unknown/],
+      ] as const
+    ).map(([what, change, key, said]): [string, object, object, string, RegExp] => [
+      `backup: ${what}`,
+      {},
+      { backup: { s3: { endpoint: "https://s3.example.com", bucket: "backups", ...change } } },
+      `evergreen:backup.s3.${key}`,
+      said,
+    ]),
     ["our RKE2 key", { config: { token: "x" } }, {}, "evergreen:pools[0].config.token", /written by Evergreen itself/],
     [
       "secret",

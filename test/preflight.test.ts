@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { UserError, UserErrors } from "../common/errors.ts";
-import { checkEnvironment, checkStorage, isLoopback } from "../preflight.ts";
+import { checkBackupCredentials, checkEnvironment, checkStorage, isLoopback } from "../preflight.ts";
 import { STAND_IN } from "../tools/standins.ts";
 import { fakeProxmox } from "./proxmox/fake.ts";
 import { smallConfig } from "./support/picture.ts";
@@ -84,6 +84,27 @@ describe("before a run reads anything", () => {
       assert.equal(isLoopback(endpoint), expected);
     });
   }
+});
+
+describe("the credentials of the bucket", () => {
+  const s3 = { endpoint: "https://s3.example.com", bucket: "backups" };
+  const both = { AWS_ACCESS_KEY_ID: "a", AWS_SECRET_ACCESS_KEY: "b" };
+  const missing = (environment: NodeJS.ProcessEnv, backup: object) => {
+    try {
+      checkBackupCredentials(environment, smallConfig({ backup }));
+    } catch (error) {
+      if (error instanceof UserErrors) return error.problems.map(({ what }) => what.split(" ")[0]);
+      throw error;
+    }
+    return [];
+  };
+
+  it("are asked for when snapshots go to a bucket, each by its name", () => {
+    assert.deepEqual(missing({}, {}), []);
+    assert.deepEqual(missing(both, { s3 }), []);
+    assert.deepEqual(missing({ ...both, AWS_SECRET_ACCESS_KEY: "" }, { s3 }), ["AWS_SECRET_ACCESS_KEY"]);
+    assert.deepEqual(missing({}, { s3 }), ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]);
+  });
 });
 
 describe("the storage of a run", () => {

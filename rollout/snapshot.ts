@@ -1,0 +1,177 @@
+/**
+ * Whether a snapshot of etcd is good enough to begin with the servers (issue 6, part 4). Snapshots that were empty, cut or
+ * encrypted under a token that nobody has any more were found at the restore, when it was too late (rke2#6281,
+ * rancher#43539, rancher#56469): so everything that can be asked is asked before the first server leaves.
+ */
+
+/** What the bucket of a snapshot must be, and where it is. Nothing of it is secret. */
+export interface BucketPolicy {
+  /** `https://host` or `https://host:port`. */
+  endpoint: string;
+  region: string;
+  bucket: string;
+  /** What object names begin with, without slashes at its ends; empty: nothing. */
+  prefix: string;
+  /** `https://endpoint/bucket/...` instead of `https://bucket.endpoint/...`. */
+  pathStyle: boolean;
+  /** What the bucket must say of an object's encryption; `none`: it is not looked at. */
+  encryption: "none" | "AES256" | "aws:kms";
+  /** Days from its making that an object must be locked for; undefined: it is not looked at. */
+  retentionDays?: number;
+}
+
+/** What a snapshot must be. */
+export interface BackupPolicy {
+  /** Smallest size, in bytes. */
+  leastBytes: number;
+  /** Greatest age, in seconds. */
+  mostSeconds: number;
+  /** Undefined: the server's own disk is enough. */
+  s3?: BucketPolicy;
+}
+
+/** A snapshot as RKE2 publishes it (ETCDSnapshotFile): one for the server's disk, and one for the bucket. */
+export interface SnapshotFile {
+  name: string;
+  /** Server that made it. */
+  node: string;
+  /** `file://...` or `s3://...` */
+  location: string;
+  /** Whether it lies in a bucket; else on the server's disk. */
+  uploaded: boolean;
+  ready: boolean;
+  /** In bytes; undefined when RKE2 does not say, or says what is no size. */
+  bytes: number | undefined;
+  /** ISO 8601. */
+  created: string | undefined;
+  error: string | undefined;
+  /** First digits of the SHA-256 of the server token that the snapshot is encrypted under. */
+  tokenHash: string | undefined;
+}
+
+/** What the bucket itself says of the object, to a HEAD of ours. */
+export interface StoredObject {
+  bytes: number | undefined;
+  etag: string | undefined;
+  /** `AES256`, `aws:kms`, `aws:kms:dsse`; undefined: none. */
+  encryption: string | undefined;
+  /** ISO 8601; undefined: it is not locked. */
+  retainUntil: string | undefined;
+  /** What RKE2 wrote on it: uid of the namespace kube-system. */
+  clusterId: string | undefined;
+  tokenHash: string | undefined;
+}
+
+/** All that was found of one snapshot. */
+export interface SnapshotFacts {
+  local: SnapshotFile | undefined;
+  uploaded: SnapshotFile | undefined;
+  /** Undefined: the bucket has no such object. Only looked for when RKE2 says that it uploaded one. */
+  stored: StoredObject | undefined;
+}
+
+/** What a snapshot is measured by. */
+export interface SnapshotMeasure {
+  policy: BackupPolicy;
+  /** Uid of the namespace kube-system, by which RKE2 knows a cluster. */
+  clusterId: string;
+  /** Of the cluster's server token, in the form of `SnapshotFile.tokenHash`. */
+  tokenHash: string;
+  /** By the clock of the API server. */
+  now: Date;
+}
+
+/** Seconds that two clocks may differ by. */
+const clockTolerance = 60;
+const daySeconds = 86_400;
+
+/** What keeps a snapshot from being proved, in words; empty when nothing does. What is not known is missing. */
+export function snapshotLacks(facts: SnapshotFacts, measure: SnapshotMeasure): string[] {
+  const { local } = facts;
+  if (local === undefined) return ["RKE2 published no snapshot"];
+  const here = fileLacks(local, measure).map((lack) => `the snapshot ${lack}`);
+  const { s3 } = measure.policy;
+  return s3 === undefined ? here : [...here, ...uploadLacks(facts, local, s3, measure)];
+}
+
+function fileLacks(file: SnapshotFile, { policy, tokenHash, now }: SnapshotMeasure): string[] {
+  if (file.error !== undefined) return [`failed: ${file.error}`];
+  const lacks: string[] = [];
+  if (!file.ready) lacks.push("is not ready to use");
+  if (file.bytes === undefined) lacks.push("has no size");
+  else if (file.bytes < policy.leastBytes)
+    lacks.push(`has ${file.bytes} bytes and not the ${policy.leastBytes} that a cluster has at least`);
+  lacks.push(...ageLacks(file.created, policy, now));
+  if (file.tokenHash === undefined) lacks.push("does not say which server token it needs");
+  else if (file.tokenHash !== tokenHash) lacks.push("needs another server token than the cluster's");
+  return lacks;
+}
+
+function ageLacks(created: string | undefined, { mostSeconds }: BackupPolicy, now: Date): string[] {
+  const made = Date.parse(created ?? "");
+  if (Number.isNaN(made)) return ["does not say when it was made"];
+  const age = Math.round((now.getTime() - made) / 1000);
+  if (age < -clockTolerance) return [`was made ${-age} s from now: a clock is wrong`];
+  return age > mostSeconds ? [`is ${age} s old, and ${mostSeconds} s is the most`] : [];
+}
+
+function uploadLacks(
+  { uploaded, stored }: SnapshotFacts,
+  local: SnapshotFile,
+  s3: BucketPolicy,
+  measure: SnapshotMeasure,
+): string[] {
+  if (uploaded === undefined) return ["RKE2 uploaded no snapshot"];
+  const lacks = fileLacks(uploaded, measure).map((lack) => `the upload ${lack}`);
+  const place = locationOf(s3, uploaded.name);
+  if (uploaded.location !== place) lacks.push(`the upload is at ${uploaded.location} and not at ${place}`);
+  if (uploaded.error !== undefined) return lacks;
+  if (stored === undefined) return [...lacks, `the bucket ${s3.bucket} has no object ${keyOf(s3, uploaded.name)}`];
+  const claims = { "the server's file": local.bytes, "the upload": uploaded.bytes };
+  for (const [who, bytes] of Object.entries(claims))
+    if (stored.bytes === undefined || stored.bytes !== bytes)
+      lacks.push(`the object has ${said(stored.bytes)} bytes, and ${who} has ${said(bytes)}`);
+  return [...lacks, ...objectLacks(stored, s3, measure), ...lockLacks(stored, s3, uploaded.created)];
+}
+
+function objectLacks(stored: StoredObject, s3: BucketPolicy, { clusterId, tokenHash }: SnapshotMeasure): string[] {
+  const lacks: string[] = [];
+  if (stored.etag === undefined) lacks.push("the object has no ETag");
+  if (stored.clusterId !== clusterId) lacks.push("the object does not say that it is of this cluster");
+  if (stored.tokenHash !== tokenHash) lacks.push("the object does not say that it needs the cluster's server token");
+  if (!isEncrypted(stored.encryption, s3.encryption))
+    lacks.push(`the object is encrypted with ${stored.encryption ?? "nothing"} and not with ${s3.encryption}`);
+  return lacks;
+}
+
+/** The bucket counts a lock from the upload, which comes after the making. */
+function lockLacks({ retainUntil }: StoredObject, { retentionDays }: BucketPolicy, created = ""): string[] {
+  if (retentionDays === undefined) return [];
+  const wanted = Date.parse(created) + (retentionDays * daySeconds - clockTolerance) * 1000;
+  if (retainUntil === undefined) return ["the object is not locked"];
+  if (Date.parse(retainUntil) >= wanted) return [];
+  return [`the object is locked until ${retainUntil}, which is not ${retentionDays} days`];
+}
+
+function isEncrypted(by: string | undefined, wanted: BucketPolicy["encryption"]): boolean {
+  // aws:kms:dsse is aws:kms twice.
+  return wanted === "none" || by === wanted || (wanted === "aws:kms" && by === "aws:kms:dsse");
+}
+
+function said(bytes: number | undefined): string {
+  return bytes === undefined ? "an unknown number of" : String(bytes);
+}
+
+/** Name of a snapshot's object in its bucket. */
+export function keyOf({ prefix }: Pick<BucketPolicy, "prefix">, name: string): string {
+  return prefix === "" ? name : `${prefix}/${name}`;
+}
+
+function locationOf(s3: BucketPolicy, name: string): string {
+  return `s3://${s3.bucket}/${keyOf(s3, name)}`;
+}
+
+/** What the names of the snapshots of a rollout begin with: RKE2 adds the node and the time. */
+export function snapshotPrefix(rollout: string): string {
+  return `evergreen-${rollout}`;
+}
