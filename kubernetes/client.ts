@@ -198,6 +198,6 @@ function isTransient({ status, causes }: KubernetesError): boolean {
 }
 
 /** Nothing but what undici, the socket and TLS throw, and no abort of ours. */
-export function isConnectionError(error: unknown): boolean {
+export function isConnectionError(error: unknown): error is Error & { code: string } {
   return error instanceof Error && "code" in error && typeof error.code === "string" && error.name !== "AbortError";
 }

@@ -2,13 +2,11 @@ import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import { deleteToken, mintToken } from "../kubernetes/bootstrap-token.ts";
+import { readServerToken } from "../kubernetes/server-token.ts";
 import { findNode, isReady, readySince } from "../kubernetes/nodes.ts";
 import { belongsToNode, isPodReady, podName } from "../kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../kubernetes/types.ts";
 import { named, until } from "../kubernetes/watch.ts";
-import { hide } from "../common/log.ts";
-import { guest } from "../images/contract.ts";
-import { readFile } from "../proxmox/agent.ts";
 import type { VmConfig } from "../proxmox/vms.ts";
 import type { SlotInput } from "./input.ts";
 import { joinData, writeJoinData } from "./join-data.ts";
@@ -25,8 +23,7 @@ export async function admit(run: Run, input: SlotInput, access: Access, vm: VmCo
   const expected = expectedNode(input, vm.uuid);
   if (access.server.vmid === vm.vmid) return await verified(access, expected, deadline);
   if (input.role === "server") {
-    const token = (await readFile(run.pve, access.server, guest.serverToken)).toString().trim();
-    hide(token);
+    const { text: token } = await readServerToken(run.pve, access.server);
     await writeJoinData(run.pve, vm, input.role, joinData(input, { token }));
     return await verified(access, expected, deadline);
   }

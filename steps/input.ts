@@ -1,5 +1,6 @@
 import { UserErrors, type Problem } from "../common/errors.ts";
 import { variables, type Site, type StepPlan } from "../rollout/step-environment.ts";
+import type { BackupPolicy } from "../rollout/snapshot.ts";
 import type { Generation, NodeSpec, PlanVerdict, Role, Strategy } from "../rollout/types.ts";
 
 /** What every step is told. */
@@ -11,6 +12,13 @@ export interface ClusterInput {
 /** What `guard` and `unguard` are told. */
 export interface GuardInput extends ClusterInput {
   allowDestroy: boolean;
+}
+
+/** What `snapshot` is told. */
+export interface SnapshotInput extends ClusterInput {
+  /** Id of the rollout that the snapshot is for. */
+  rollout: string;
+  backup: BackupPolicy;
 }
 
 /** What the steps of a pool are told: `rollout`, `gate`, `verify`. */
@@ -142,6 +150,16 @@ export function readGuardInput(environment: Environment): GuardInput {
   return reader.done({
     ...cluster(reader),
     allowDestroy: reader.text("allowDestroy", /^(true|false)$/) === "true",
+  });
+}
+
+/** @throws UserErrors that names every variable that is missing or malformed */
+export function readSnapshotInput(environment: Environment): SnapshotInput {
+  const reader = new Reader(environment);
+  return reader.done({
+    ...cluster(reader),
+    rollout: rolloutId(reader.text("rollout")),
+    backup: reader.object<BackupPolicy>("backup", ["leastBytes", "mostSeconds"]),
   });
 }
 

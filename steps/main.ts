@@ -5,12 +5,13 @@ import { Proxmox } from "../proxmox/client.ts";
 import { gate } from "./gate.ts";
 import { guard, unguard } from "./guard.ts";
 import { handover } from "./handover.ts";
-import { readGuardInput, readPoolInput, readSlotInput } from "./input.ts";
+import { readGuardInput, readPoolInput, readSlotInput, readSnapshotInput } from "./input.ts";
 import { join } from "./join.ts";
 import { scrub, stopSignal } from "./process.ts";
 import { retire } from "./retire.ts";
 import { rollout } from "./rollout.ts";
 import type { Run } from "./run.ts";
+import { snapshot } from "./snapshot.ts";
 import { verify } from "./verify.ts";
 
 type Environment = Record<string, string | undefined>;
@@ -18,6 +19,7 @@ type Verb = (run: Run, environment: Environment) => Promise<object>;
 
 const verbs: Record<string, Verb> = {
   rollout: (run, environment) => rollout(run, readPoolInput(environment)),
+  snapshot: (run, environment) => snapshot(run, readSnapshotInput(environment), environment),
   join: (run, environment) => join(run, readSlotInput(environment)),
   retire: (run, environment) => retire(run, readSlotInput(environment)),
   gate: (run, environment) => gate(run, readPoolInput(environment)),
@@ -31,7 +33,7 @@ const verbs: Record<string, Verb> = {
 async function main(name: string, environment: Environment): Promise<number> {
   const abandoned = new AbortController();
   const stop = AbortSignal.any([stopSignal(), abandoned.signal]);
-  scrub(environment);
+  scrub(environment, name);
   try {
     const verb = verbs[name];
     if (verb === undefined) throw unknownVerb(name);

@@ -4,9 +4,14 @@ import { Cancelled } from "./run.ts";
 /** Passphrases and configuration of the engine: no step needs them, so that no step can show them. */
 const engineSecrets = /^PULUMI_(CONFIG|.*PASSPHRASE|ACCESS_TOKEN|BACKEND_URL)/;
 
-/** Removes from the environment what belongs to the engine alone. */
-export function scrub(environment: Record<string, string | undefined>): void {
-  for (const name of Object.keys(environment)) if (engineSecrets.test(name)) Reflect.deleteProperty(environment, name);
+/** The bucket's credentials, and those of the engine's state, which are the same variables. */
+const awsSecrets = /^AWS_/;
+
+/** Removes from the environment what belongs to the engine alone, and what this verb does not need. */
+export function scrub(environment: Record<string, string | undefined>, verb: string): void {
+  const secrets = verb === "snapshot" ? [engineSecrets] : [engineSecrets, awsSecrets];
+  for (const name of Object.keys(environment))
+    if (secrets.some((secret) => secret.test(name))) Reflect.deleteProperty(environment, name);
 }
 
 /** Time between two looks at who our parent is, in milliseconds. */

@@ -27,8 +27,18 @@ describe("the process of a step", () => {
       PROXMOX_VE_API_TOKEN: "t",
       PATH: "/bin",
     };
-    scrub(environment);
+    scrub(environment, "join");
     assert.deepEqual(Object.keys(environment).sort(), ["PATH", "PROXMOX_VE_API_TOKEN", "PULUMI_COMMAND_STDOUT"]);
+  });
+
+  it("keeps the credentials of the bucket for the one verb that looks into it", () => {
+    const left = (verb: string) => {
+      const environment: Record<string, string | undefined> = { AWS_SECRET_ACCESS_KEY: "s", AWS_SESSION_TOKEN: "t" };
+      scrub(environment, verb);
+      return Object.keys(environment);
+    };
+    assert.deepEqual(left("snapshot"), ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]);
+    for (const verb of ["rollout", "join", "handover", "verify", ""]) assert.deepEqual(left(verb), []);
   });
 
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
