@@ -46,11 +46,8 @@ export async function saveSnapshot(
   deadline: Deadline,
 ): Promise<SaveOutcome> {
   const url = `https://${registrationAddress}:${ports.supervisor}/db/snapshot`;
-  const agent = new Agent({
-    connect: { ca, timeout: 5_000 },
-    headersTimeout: deadline.left,
-    bodyTimeout: deadline.left,
-  });
+  // The answer comes when the upload is over: only the deadline's own signal ends the wait for it.
+  const agent = new Agent({ connect: { ca, timeout: 5_000 }, headersTimeout: 0, bodyTimeout: 0 });
   let why = "";
   let tried = 0;
   const once = async (): Promise<SaveOutcome | undefined> => {

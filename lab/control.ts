@@ -1,7 +1,7 @@
 /** What is said over a lab's control socket. */
 import type { ProbeReport } from "./load/prober.ts";
 import type { WorkloadOptions } from "./load/workload.ts";
-import type { Profile } from "./types.ts";
+import type { Profile, SnapshotFault } from "./types.ts";
 import type { MemberFact, NodeFact, PoolLimits, Violation } from "./watcher/model.ts";
 
 export interface VmStatus {
@@ -65,6 +65,8 @@ export type FaultOrder =
       template: string;
       fault: "never-ready" | "wrong-kubelet" | "never-boots" | "crash-after-ready" | "no-agent" | "none";
     }
+  /** What goes wrong with snapshots of etcd that are asked for. */
+  | { kind: "snapshot"; fault: SnapshotFault }
   | { kind: "revoke-privilege"; privilege: string }
   | { kind: "revoke-token" }
   /** A VM of somebody else; in a Proxmox pool of ours the token can see it. */

@@ -68,7 +68,7 @@ export class LabDaemon {
     });
     this.guests.on("guest", ({ name, kind }) => this.journal.add("node", `${name} ${kind}`));
     this.dataCentre = new DataCentre({ profile, guests: this.guests, version: options.version });
-    this.faults = new Faults(this.dataCentre);
+    this.faults = new Faults(this.dataCentre, this.guests);
   }
 
   /** @throws UserError when an address is taken */

@@ -6,7 +6,7 @@ import { handle } from "./proxmox/handle.ts";
 import type { Vm } from "./proxmox/model.ts";
 import { addTemplate, labImage, seedVm, site, templateTags } from "./proxmox/site.ts";
 import { usedBytes } from "./proxmox/storages.ts";
-import type { ImageContent } from "./types.ts";
+import type { ImageContent, SnapshotFault } from "./types.ts";
 
 /** Counts what matches from the order on; true for the n-th and as many more as `times` says. */
 function counter(nth: number, times: number): () => boolean {
@@ -19,13 +19,15 @@ function counter(nth: number, times: number): () => boolean {
 
 export class Faults {
   private readonly dataCentre: DataCentre;
+  private readonly guests: { snapshotFault: SnapshotFault | undefined };
   private rules: ((moment: "before" | "after", request: Request) => Fault | undefined)[] = [];
   private taskRules: ((type: string) => string | undefined)[] = [];
   /** Undo of what is not a rule. */
   private undo: (() => void)[] = [];
 
-  constructor(dataCentre: DataCentre) {
+  constructor(dataCentre: DataCentre, guests: { snapshotFault: SnapshotFault | undefined }) {
     this.dataCentre = dataCentre;
+    this.guests = guests;
     dataCentre.fault = (moment, request) => {
       // Every rule counts every request, so that two orders do not disturb each other's numbers.
       const wanted = this.rules.map((rule) => rule(moment, request)).filter((fault) => fault !== undefined);
@@ -49,6 +51,10 @@ export class Faults {
         return this.fillStorage(order.storage ?? site.storage);
       case "image":
         return this.image(order.template, order.fault);
+      case "snapshot":
+        this.guests.snapshotFault = order.fault;
+        this.undo.push(() => (this.guests.snapshotFault = undefined));
+        return `snapshots of etcd: ${order.fault}`;
       case "revoke-privilege":
         this.revoke(order.privilege);
         return `${order.privilege} is taken from ${site.rolloutToken}`;

@@ -14,6 +14,12 @@ export interface ImageContent {
   fault?: "never-ready" | "wrong-kubelet" | "never-boots" | "crash-after-ready";
 }
 
+/**
+ * What goes wrong with snapshots of etcd while RKE2 says that all is well: nothing in the file; never ready to use; nothing
+ * in the bucket; half of it in the bucket.
+ */
+export type SnapshotFault = "empty" | "never-ready" | "lost-upload" | "cut-upload";
+
 /** What a guest finds on its cloud-init drive (NoCloud), already parsed from the VM's configuration. */
 export interface CloudInit {
   hostname: string;

@@ -94,11 +94,12 @@ async function makeSnapshot(work: Work, before: readonly SnapshotObject[]): Prom
   const { run, input, access, token } = work;
   const deadline = new Deadline("RKE2 to make an etcd snapshot", input.site.timeouts.snapshot, run.stop);
   const known = new Set(before.map(versionOf));
+  let doubt: string[] = [];
   let seenFacts: SnapshotFacts = { local: undefined, uploaded: undefined, stored: undefined };
   try {
     const outcome = await saveSnapshot(access, input.site.registrationAddress, token, saveRequest(work), deadline);
     if (outcome.kind === "refused") throw attention(input, [`RKE2 makes none: ${outcome.why}`]);
-    if (outcome.kind === "unknown") say(`${outcome.why}: it may be there all the same`);
+    if (outcome.kind === "unknown") doubt = [outcome.why];
     return await until<SnapshotObject, SnapshotFacts>(access.client, { path: snapshotsPath }, deadline, (seen) => {
       const fresh = [...seen.values()].filter((object) => isOurs(work, object) && !known.has(versionOf(object)));
       seenFacts = newest(fresh.map(snapshotFile));
@@ -106,7 +107,7 @@ async function makeSnapshot(work: Work, before: readonly SnapshotObject[]): Prom
     });
   } catch (error) {
     if (error instanceof DeadlineError && seenFacts.local !== undefined) return seenFacts;
-    if (error instanceof DeadlineError) throw attention(input, [error.problem.what, error.problem.where]);
+    if (error instanceof DeadlineError) throw attention(input, [...doubt, error.problem.what, error.problem.where]);
     if (isNotFound(error))
       throw attention(input, ["this cluster's API has no etcdsnapshotfiles: is its etcd RKE2's own?"]);
     throw error;

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Machine, Profile } from "../types.ts";
+import type { Machine, Profile, SnapshotFault } from "../types.ts";
 import type { Processes } from "../process.ts";
 import type { Balancer } from "./balancer.ts";
 import type { Cluster } from "./cluster.ts";
@@ -34,6 +34,8 @@ export interface Surroundings {
   readonly balancer: Balancer;
   /** By the hash of their server CA. */
   readonly clusters: Map<string, Cluster>;
+  /** May be changed at any time. */
+  readonly snapshotFault: SnapshotFault | undefined;
   report(event: GuestEvent): void;
 }
 

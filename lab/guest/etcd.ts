@@ -81,6 +81,18 @@ export class EtcdClient {
     await this.call("maintenance/transfer-leadership", { targetID: to });
   }
 
+  /** The whole database with its checksum behind it, as `etcdctl snapshot save` writes it. */
+  async snapshot(): Promise<Buffer> {
+    const lines = (await this.post("maintenance/snapshot", {})).trim().split("\n");
+    return Buffer.concat(
+      lines.map((line) => {
+        const { result, error } = JSON.parse(line) as { result?: { blob?: string }; error?: { message?: string } };
+        if (error) throw new EtcdRefusal(500, error.message ?? "refused");
+        return Buffer.from(result?.blob ?? "", "base64");
+      }),
+    );
+  }
+
   /** True when the member has a leader and serves. */
   async ready(): Promise<boolean> {
     return await isHealthy(this.address, "readyz");
@@ -105,14 +117,18 @@ export class EtcdClient {
 
   /** @throws EtcdRefusal when etcd says no, another error when it does not answer */
   private async call<T>(path: string, body: object): Promise<T> {
+    return JSON.parse(await this.post(path, body)) as T;
+  }
+
+  private async post(path: string, body: object): Promise<string> {
     const answer = await request(`https://${this.address}:2379/v3/${path}`, {
       dispatcher: this.agent,
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify(body),
     });
-    const content = (await answer.body.json()) as T & { message?: string };
-    if (answer.statusCode !== 200) throw new EtcdRefusal(answer.statusCode, content.message ?? "refused");
-    return content;
+    const text = await answer.body.text();
+    if (answer.statusCode === 200) return text;
+    throw new EtcdRefusal(answer.statusCode, (JSON.parse(text) as { message?: string }).message ?? "refused");
   }
 }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { UserError } from "../../common/errors.ts";
 import { filesOf } from "../images.ts";
 import { Processes } from "../process.ts";
-import type { Guest, GuestHost, Machine, Profile } from "../types.ts";
+import type { Guest, GuestHost, Machine, Profile, SnapshotFault } from "../types.ts";
 import { Balancer } from "./balancer.ts";
 import type { Cluster } from "./cluster.ts";
 import { diskDirectory } from "./context.ts";
@@ -44,6 +44,7 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
   readonly clusters = new Map<string, Cluster>();
   /** May be changed at any time: it counts from the next wait on. */
   profile: Profile;
+  snapshotFault: SnapshotFault | undefined;
   private readonly running = new Set<RackGuest>();
 
   constructor({ prefix, directory, binaries, profile }: RackOptions) {

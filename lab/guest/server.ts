@@ -1,7 +1,7 @@
 /** RKE2 on a server: a real member of etcd, a real API server, and a kubelet like everyone's. */
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { messageOf } from "../../common/errors.ts";
 import { Kube } from "../kube.ts";
 import type { Supervised } from "../process.ts";
@@ -20,6 +20,8 @@ import { insist } from "./insist.ts";
 import { paths } from "./join.ts";
 import { checkServerToken, fetchCa, JoinFailure, readToken } from "./registration.ts";
 import { Scope } from "./scope.ts";
+import { installSnapshotKind } from "./snapshot-crd.ts";
+import { Snapshots } from "./snapshots.ts";
 import { serveSupervisor } from "./supervisor.ts";
 
 /** Keeps the member's name over power cycles, as RKE2 does. */
@@ -91,7 +93,9 @@ export class Server {
     this.tell("Kube API server is now running", this.address);
     guest.files.put(paths.serverToken, `${cluster.serverToken}\n`);
     guest.files.put(paths.kubeconfig, cluster.adminKubeconfig("https://127.0.0.1:6443"));
-    await serveSupervisor({ cluster, address: this.address, names: this.names, kube: this.kube }, plane);
+    plane.run(() => installSnapshotKind(this.kube, plane));
+    const { address, names, kube } = this;
+    await serveSupervisor({ cluster, address, names, kube, snapshots: this.snapshots() }, plane);
     this.attach();
     const from = { supervisor: `https://${this.address}:9345`, api: `https://${this.address}:6443` };
     const token = readToken(cluster.serverToken);
@@ -126,6 +130,13 @@ export class Server {
     const { vmid, name } = this.guest.machine;
     this.guest.log.say("rke2", 'level=info msg="this node has been removed from the cluster"');
     this.guest.rack.report({ kind: "left", vmid, name });
+  }
+
+  private snapshots(): Snapshots {
+    const { node, etcd, kube, cluster, guest, plane } = this;
+    const directory = join(dirname(this.dataDirectory), "snapshots");
+    const fault = () => guest.rack.snapshotFault;
+    return new Snapshots({ node, etcd, kube, password: cluster.password, directory, fault }, plane);
   }
 
   private tell(what: string, subject: string): void {

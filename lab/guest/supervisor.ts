@@ -9,6 +9,8 @@ import type { Kube, KubeObject } from "../kube.ts";
 import type { Cluster } from "./cluster.ts";
 import { ensureNodePassword, NodePasswordRejected } from "./node-password.ts";
 import type { Scope } from "./scope.ts";
+import { SnapshotRefusal } from "./snapshots.ts";
+import type { SnapshotRequest, Snapshots } from "./snapshots.ts";
 
 /** An answer that is no success. */
 class Refusal extends Error {
@@ -35,6 +37,7 @@ export interface SupervisorOptions {
   names: readonly string[];
   /** The server's own API server, as administrator. */
   kube: Kube;
+  snapshots: Snapshots;
 }
 
 /** Listens until the scope ends. */
@@ -54,14 +57,23 @@ export async function serveSupervisor(options: SupervisorOptions, scope: Scope):
   });
 }
 
+/** What a Status object calls a status. */
+const reasons: Readonly<Record<number, string>> = {
+  400: "BadRequest",
+  401: "Unauthorized",
+  403: "Forbidden",
+  404: "NotFound",
+  500: "InternalError",
+};
+
 async function handle(options: SupervisorOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
   try {
     const text = await answer(options, request);
     response.writeHead(200, { "content-type": "text/plain" }).end(text);
   } catch (error) {
-    const status = error instanceof Refusal ? error.status : 503;
+    const status = error instanceof Refusal || error instanceof SnapshotRefusal ? error.status : 503;
     if (status === 503) say(`lab: supervisor ${options.address}: ${messageOf(error)}`);
-    const reason = status === 401 ? "Unauthorized" : status === 403 ? "Forbidden" : "ServiceUnavailable";
+    const reason = reasons[status] ?? "ServiceUnavailable";
     const body = {
       kind: "Status",
       apiVersion: "v1",
@@ -86,6 +98,11 @@ async function answer(options: SupervisorOptions, request: IncomingMessage): Pro
       if (caller.kind !== "server") throw new Refusal(403, "Forbidden");
       return "{}";
     }
+    case "POST /db/snapshot": {
+      const caller = await authenticate(options, request);
+      if (caller.kind !== "server") throw new Refusal(403, "Forbidden");
+      return JSON.stringify(await options.snapshots.handle(await bodyOf(request)));
+    }
     case "GET /v1-rke2/client-kubelet.crt": {
       const caller = await authenticate(options, request);
       const { name, password } = nodeOf(request);
@@ -96,6 +113,16 @@ async function answer(options: SupervisorOptions, request: IncomingMessage): Pro
     }
     default:
       throw new Refusal(404, "404 page not found");
+  }
+}
+
+async function bodyOf(request: IncomingMessage): Promise<SnapshotRequest> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString()) as SnapshotRequest;
+  } catch {
+    throw new Refusal(500, "etcd-snapshot error ID 00500");
   }
 }
 

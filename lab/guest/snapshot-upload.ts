@@ -1,0 +1,66 @@
+/** RKE2's own client of a bucket: looks whether it exists, and puts a snapshot there. */
+import { AwsV4Signer } from "aws4fetch";
+import { request } from "undici";
+import { messageOf } from "../../common/errors.ts";
+
+/** What a request names as the destination (k3s, pkg/daemons/config: EtcdS3). */
+export interface Destination {
+  /** Host and port. */
+  endpoint: string;
+  bucket: string;
+  region: string;
+  folder?: string;
+  insecure?: boolean;
+  accessKey?: string;
+  secretKey?: string;
+}
+
+/** The name of an object below the destination's folder. */
+export function keyIn({ folder = "" }: Destination, name: string): string {
+  return folder === "" ? name : `${folder}/${name}`;
+}
+
+/** @throws Error in RKE2's words when the bucket is not there, or nobody answers */
+export async function requireBucket(to: Destination): Promise<void> {
+  const status = await send(to, "HEAD", "").catch((error: unknown) => {
+    throw new Error(`failed to test for existence of bucket ${to.bucket}: ${messageOf(error)}`);
+  });
+  if (status === 404) throw new Error(`bucket ${to.bucket} does not exist`);
+  if (status !== 200) throw new Error(`failed to test for existence of bucket ${to.bucket}: ${status}`);
+}
+
+/** @param metadata without its prefix, as `rke2-cluster-id` */
+export async function upload(
+  to: Destination,
+  key: string,
+  content: Buffer,
+  metadata: Readonly<Record<string, string>>,
+): Promise<void> {
+  const headers = Object.entries(metadata).map(([name, value]) => [`x-amz-meta-${name}`, value] as const);
+  const status = await send(to, "PUT", `/${key}`, content, {
+    "content-type": "application/octet-stream",
+    ...Object.fromEntries(headers),
+  });
+  if (status !== 200) throw new Error(`the bucket ${to.bucket} answered ${status} to the upload`);
+}
+
+async function send(
+  to: Destination,
+  method: "HEAD" | "PUT",
+  path: string,
+  body?: Buffer,
+  headers: Record<string, string> = {},
+): Promise<number> {
+  const url = `${to.insecure === true ? "http" : "https"}://${to.endpoint}/${to.bucket}${path}`;
+  const keys = { accessKeyId: to.accessKey ?? "", secretAccessKey: to.secretKey ?? "" };
+  const options = { method, url, headers, service: "s3", region: to.region, ...keys };
+  const signed = await new AwsV4Signer(body ? { ...options, body: new Uint8Array(body) } : options).sign();
+  const answer = await request(signed.url, {
+    method,
+    headers: Object.fromEntries(signed.headers),
+    ...(body ? { body } : {}),
+    headersTimeout: 10_000,
+  });
+  await answer.body.dump();
+  return answer.statusCode;
+}
