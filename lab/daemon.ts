@@ -14,6 +14,7 @@ import { Journal } from "./journal.ts";
 import { identify, memoryOf, sessionOf } from "./processes.ts";
 import { profiles } from "./profiles.ts";
 import { Authority } from "./pki.ts";
+import { startObjectStore } from "./object-store.ts";
 import { type AccessLogEntry, DataCentre } from "./proxmox/data-centre.ts";
 import type { VmEvent } from "./proxmox/model.ts";
 import { seedSite, site } from "./proxmox/site.ts";
@@ -22,7 +23,7 @@ import { bootDrive } from "./proxmox/status.ts";
 import { findVolume } from "./proxmox/storages.ts";
 import { timingOf } from "./proxmox/timing.ts";
 import type { DaemonFile } from "./lab.ts";
-import { addressesOf, envOf, filesOf, type LabOptions } from "./site.ts";
+import { addressesOf, envOf, filesOf, type LabEnv, type LabOptions } from "./site.ts";
 import { taken } from "./guest/balancer.ts";
 import { emptyTally } from "./load/tally.ts";
 import { vmFact } from "./vm-fact.ts";
@@ -99,7 +100,10 @@ export class LabDaemon {
     this.closers.push(() => api.close());
     await this.guests.start();
     this.closers.push(() => this.guests.close());
-    const env = envOf(prefix, directory, this.dataCentre.credential(site.rolloutToken));
+    const env = {
+      ...envOf(prefix, directory, this.dataCentre.credential(site.rolloutToken)),
+      ...(await this.startObjectStore()),
+    };
     writeFileSync(files.env, `${JSON.stringify(env, undefined, 2)}\n`, { mode: 0o600 });
     const timer = setInterval(() => this.findCluster(), clusterEvery);
     this.closers.unshift(() => {
@@ -109,6 +113,19 @@ export class LabDaemon {
     const control: Server = await serveControl(files.socket, this.handlers());
     this.closers.unshift(() => Promise.resolve(control.close()));
     this.journal.add("lab", `${this.options.name} is up at ${env.PROXMOX_VE_ENDPOINT}`);
+  }
+
+  /** @returns its credentials, as the environment holds them; nothing when the lab has no S3 server */
+  private async startObjectStore(): Promise<Partial<LabEnv>> {
+    const { objectStore: binary, directory, prefix } = this.options;
+    if (binary === undefined) return {};
+    const { accessKey, secretKey } = await startObjectStore({
+      binary,
+      address: addressesOf(prefix).objectStore,
+      directory: filesOf(directory).objectStore,
+      processes: this.guests.processes,
+    });
+    return { AWS_ACCESS_KEY_ID: accessKey, AWS_SECRET_ACCESS_KEY: secretKey };
   }
 
   /** Powers everything off. The directory stays: who asked for the lab removes it. */

@@ -18,6 +18,8 @@ export interface LabOptions {
   version: "8.4" | "9.2";
   /** The programs that run in server VMs. */
   binaries: Binaries;
+  /** The program of an S3 server with a bucket for snapshots. @default none */
+  objectStore?: string;
   /** When the workload is deployed: by itself once agents are there, or when the control asks for it. @default "auto" */
   load?: "auto" | "asked";
 }
@@ -26,8 +28,8 @@ export interface LabOptions {
 const passphrase = "lab";
 
 /** Addresses of a lab. */
-export function addressesOf(prefix: string): { proxmox: string; registration: string } {
-  return { proxmox: `${prefix}.0.2`, registration: `${prefix}.0.5` };
+export function addressesOf(prefix: string): { proxmox: string; objectStore: string; registration: string } {
+  return { proxmox: `${prefix}.0.2`, objectStore: `${prefix}.0.3`, registration: `${prefix}.0.5` };
 }
 
 /** Files of a lab. */
@@ -44,6 +46,8 @@ export function filesOf(directory: string) {
     ca: join(directory, "certificates", "lab-ca.pem"),
     /** Pulumi's state. */
     state: join(directory, "state"),
+    /** What the S3 server keeps. */
+    objectStore: join(directory, "object-store"),
     /** What the guests and their processes write. */
     guests: join(directory, "guests"),
   };
@@ -66,6 +70,9 @@ export interface LabEnv {
   PULUMI_BACKEND_URL: string;
   PULUMI_CONFIG_PASSPHRASE: string;
   KUBECONFIG: string;
+  /** Of the S3 server, when the lab has one. */
+  AWS_ACCESS_KEY_ID?: string;
+  AWS_SECRET_ACCESS_KEY?: string;
 }
 
 /** @param credential `USER@REALM!ID=UUID` */

@@ -109,9 +109,22 @@ const kubernetes = (binary: string, purpose: string): GoTool => ({
   purpose,
 });
 
-/** What the lab runs in its server VMs. */
+/** Checks signatures and keeps object locks as a bucket does. Apache-2.0. */
+const versitygw: GoTool = {
+  name: "versitygw",
+  version: "1.8.0",
+  binary: "versitygw",
+  module: "tools/go/versitygw",
+  package: "github.com/versity/versitygw/cmd/versitygw",
+  variables: { "main.Version": "v1.8.0" },
+  part: "lab",
+  purpose: "the S3 server that the lab's etcd snapshots go to",
+};
+
+/** What the lab runs: programs of its server VMs, and a bucket beside them. */
 export const labTools: readonly GoTool[] = [
   etcd,
+  versitygw,
   kubernetes("kube-apiserver", "one in each server VM of the lab"),
   kubernetes("kube-controller-manager", "the lab's controllers: ReplicaSets, Nodes, PodDisruptionBudgets"),
   kubernetes("kube-scheduler", "places the lab's pods"),

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { startLab, stopLab, type Lab } from "../../lab/lab.ts";
+import type { LabOptions } from "../../lab/site.ts";
 import { credentialsFrom, Proxmox } from "../../proxmox/client.ts";
 import { tagsOf } from "../../proxmox/tags.ts";
 import { isRunning } from "../../proxmox/vms.ts";
@@ -43,8 +44,8 @@ export class StepCluster {
     };
   }
 
-  static async start(prefix: string): Promise<StepCluster> {
-    return new StepCluster(await startLab(await labOptions(prefix)), prefix);
+  static async start(prefix: string, more: Partial<LabOptions> = {}): Promise<StepCluster> {
+    return new StepCluster(await startLab(await labOptions(prefix, more)), prefix);
   }
 
   async stop(): Promise<void> {

@@ -1,17 +1,36 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { globSync, readFileSync } from "node:fs";
-import { join as joinPath } from "node:path";
+import { basename, join as joinPath } from "node:path";
+import { promisify } from "node:util";
+import { AwsV4Signer } from "aws4fetch";
+import { Agent, request } from "undici";
+import { guest } from "../../images/contract.ts";
 import type { SnapshotFault } from "../../lab/types.ts";
-import { environmentOf } from "../../rollout/step-environment.ts";
-import type { BackupPolicy } from "../../rollout/snapshot.ts";
+import { readFile } from "../../proxmox/agent.ts";
+import { environmentOf, variables } from "../../rollout/step-environment.ts";
+import type { BackupPolicy, BucketPolicy } from "../../rollout/snapshot.ts";
+import { objectUrl } from "../../steps/bucket.ts";
 import { handover } from "../../steps/handover.ts";
-import { readSnapshotInput, type SnapshotInput } from "../../steps/input.ts";
+import { readSnapshotInput } from "../../steps/input.ts";
 import { join } from "../../steps/join.ts";
-import { snapshot } from "../../steps/snapshot.ts";
+import { snapshot, type SnapshotEvidence } from "../../steps/snapshot.ts";
+import { toolchain } from "../../tools/index.ts";
+import { projectRoot } from "../../tools/paths.ts";
 import { StepCluster } from "./cluster.ts";
 
+const prefix = "127.82";
 const onDisk: BackupPolicy = { leastBytes: 100_000, mostSeconds: 3600 };
+const s3: BucketPolicy = {
+  endpoint: `http://${prefix}.0.3:9000`,
+  region: "us-east-1",
+  bucket: "snapshots",
+  prefix: "demo/etcd",
+  pathStyle: true,
+  encryption: "none",
+};
+const inBucket: BackupPolicy = { ...onDisk, s3 };
 
 describe("the etcd snapshot before the servers", function () {
   this.timeout(120_000);
@@ -19,7 +38,8 @@ describe("the etcd snapshot before the servers", function () {
   let rollouts = 0;
 
   before(async () => {
-    cluster = await StepCluster.start("127.82");
+    const tools = await toolchain({ parts: ["lab"], quiet: true });
+    cluster = await StepCluster.start(prefix, { objectStore: tools.bin("versitygw") });
   });
   after(async () => {
     await cluster.stop();
@@ -28,18 +48,28 @@ describe("the etcd snapshot before the servers", function () {
     await cluster.lab.call("DELETE /faults", undefined);
   });
 
-  /** What the step is told; each rollout has an id of its own. */
-  const input = (backup: BackupPolicy, rollout = `r${(rollouts += 1)}`, seconds = 10): SnapshotInput => {
+  const environment = (backup: BackupPolicy, rollout: string, seconds: number) => {
     const site = { ...cluster.site, timeouts: { ...cluster.site.timeouts, snapshot: seconds } };
-    return readSnapshotInput(environmentOf({ cluster: "demo", site, backup, rollout }));
+    return environmentOf({ cluster: "demo", site, backup, rollout });
   };
-  const broken = async (fault: SnapshotFault) => {
-    await cluster.lab.call("POST /faults", { kind: "snapshot", fault });
+  const newRollout = () => `r${(rollouts += 1)}`;
+  const take = (backup: BackupPolicy, rollout = newRollout(), seconds = 20): Promise<SnapshotEvidence> =>
+    snapshot(cluster.run(), readSnapshotInput(environment(backup, rollout, seconds)), { ...cluster.lab.env });
+  const files = (name: string) => globSync(joinPath(cluster.lab.directory, "guests", "disks", "*", "snapshots", name));
+
+  /** Why it is refused, which never shows a credential. */
+  const refused = async (backup: BackupPolicy, seconds?: number): Promise<string> => {
+    const problem = await take(backup, undefined, seconds).then(
+      () => assert.fail("it was taken for proved"),
+      (error: unknown) => (error as { problem?: { what: string } }).problem?.what ?? String(error),
+    );
+    assert.ok(!problem.includes(cluster.lab.env.AWS_SECRET_ACCESS_KEY ?? "?"));
+    assert.match(problem, /^RequiresAttention: no etcd snapshot is proved, so no server leaves: /);
+    return problem.slice(problem.indexOf("leaves: ") + 8);
   };
-  const files = (name: string) => globSync(joinPath(cluster.lab.directory, "**", "snapshots", name));
 
   it("is none before there is a cluster", async () => {
-    assert.deepEqual(await snapshot(cluster.run(), input(onDisk), {}), {});
+    assert.deepEqual(await take(onDisk), {});
   });
 
   it("is a whole one on the disk of a server, and is used again by the same rollout only", async () => {
@@ -47,11 +77,11 @@ describe("the etcd snapshot before the servers", function () {
     await cluster.clone(server);
     await join(cluster.run(), server);
     await handover(cluster.run(), server);
-    const asked = input(onDisk);
-    const made = await snapshot(cluster.run(), asked, {});
-    assert.match(made.snapshot ?? "", new RegExp(`^evergreen-${asked.rollout}-demo-servers-0-aaaaaaaa-\\d+$`));
+    const rollout = newRollout();
+    const made = await take(onDisk, rollout);
+    assert.match(made.snapshot ?? "", new RegExp(`^evergreen-${rollout}-demo-servers-0-aaaaaaaa-\\d+$`));
     assert.equal(made.node, server.node);
-    assert.match(made.location ?? "", /^file:\/\/\/var\/lib\/rancher\/rke2\/server\/db\/snapshots\/evergreen-/);
+    assert.equal(made.location, `file:///var/lib/rancher/rke2/server/db/snapshots/${made.snapshot ?? ""}`);
     const [file = ""] = files(made.snapshot ?? "");
     const content = readFileSync(file);
     assert.equal(content.length, made.bytes);
@@ -59,9 +89,135 @@ describe("the etcd snapshot before the servers", function () {
     const digest = createHash("sha256").update(content.subarray(0, -32)).digest("hex");
     assert.equal(content.subarray(-32).toString("hex"), digest);
 
-    assert.deepEqual(await snapshot(cluster.run(), asked, {}), made);
-    assert.equal(files(`evergreen-${asked.rollout}-*`).length, 1);
-    const other = await snapshot(cluster.run(), input(onDisk), {});
-    assert.notEqual(other.snapshot, made.snapshot);
+    assert.deepEqual(await take(onDisk, rollout), made);
+    assert.equal(files(`evergreen-${rollout}-*`).length, 1);
+    assert.notEqual((await take(onDisk)).snapshot, made.snapshot);
   });
+
+  it("lies in the bucket as it lies on the disk, by the bucket's own word", async () => {
+    const rollout = newRollout();
+    const made = await take(inBucket, rollout);
+    const content = readFileSync(files(made.snapshot ?? "")[0] ?? "");
+    assert.equal(made.location, `s3://snapshots/demo/etcd/${made.snapshot ?? ""}`);
+    assert.equal(made.bytes, content.length);
+    assert.equal(made.etag, createHash("md5").update(content).digest("hex"));
+    assert.deepEqual(await take(inBucket, rollout), made);
+    assert.equal(files(`evergreen-${rollout}-*`).length, 1);
+  });
+
+  it("is taken by a process that shows neither the server token nor a credential", async () => {
+    const rollout = newRollout();
+    const told = { ...environment(inBucket, "", 20), [variables.rollout]: JSON.stringify({ rollout }) };
+    const env = { ...cluster.lab.env, ...told, PATH: process.env.PATH };
+    const main = joinPath(projectRoot, "steps", "main.ts");
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [main, "snapshot"], { env });
+    const made = JSON.parse(stdout) as SnapshotEvidence;
+    assert.match(made.snapshot ?? "", new RegExp(`^evergreen-${rollout}-`));
+    const [, password = ""] =
+      /::server:(\w+)/.exec(
+        (await readFile(cluster.pve, { host: "pve1", vmid: 1000 }, guest.serverToken)).toString(),
+      ) ?? [];
+    assert.ok(password.length > 10);
+    for (const secret of [password, env.AWS_SECRET_ACCESS_KEY ?? ""]) assert.ok(!(stdout + stderr).includes(secret));
+  });
+
+  const faults: [SnapshotFault, BackupPolicy, RegExp][] = [
+    ["empty", onDisk, /^the snapshot has 0 bytes and not the 100000 that a cluster has at least$/],
+    [
+      "lost-upload",
+      inBucket,
+      /^the bucket snapshots has no object demo\/etcd\/evergreen-r\d+-demo-servers-0-aaaaaaaa-\d+$/,
+    ],
+    [
+      "cut-upload",
+      inBucket,
+      /^the object has \d+ bytes, and the server's file has \d+; the object has \d+ bytes, and the/,
+    ],
+  ];
+  for (const [fault, backup, why] of faults) {
+    it(`is not proved when it is broken: ${fault}`, async () => {
+      await cluster.lab.call("POST /faults", { kind: "snapshot", fault });
+      assert.match(await refused(backup), why);
+    });
+  }
+
+  it("is not proved when it never gets ready, and a broken one of the same rollout is not used again", async () => {
+    const rollout = newRollout();
+    await cluster.lab.call("POST /faults", { kind: "snapshot", fault: "never-ready" });
+    await assert.rejects(take(onDisk, rollout, 3), /RequiresAttention: .*: the snapshot is not ready to use/);
+    await cluster.lab.call("DELETE /faults", undefined);
+    const made = await take(onDisk, rollout);
+    assert.equal(files(`evergreen-${rollout}-*`).length, 2);
+    assert.deepEqual(await take(onDisk, rollout), made);
+  });
+
+  it("is not proved when nobody answers for the bucket, or the bucket is not there", async () => {
+    const nowhere = { ...s3, endpoint: `http://${prefix}.0.3:9001` };
+    assert.match(
+      await refused({ ...onDisk, s3: nowhere }),
+      /^RKE2 makes none: 400 .*failed to initialize S3 client.*9001/,
+    );
+    const missing = { ...s3, bucket: "other" };
+    assert.match(await refused({ ...onDisk, s3: missing }), /^RKE2 makes none: 400 .*bucket other does not exist$/);
+  });
+
+  it("is not proved when the bucket does not encrypt as it shall", async () => {
+    const encrypted = { ...onDisk, s3: { ...s3, encryption: "AES256" as const } };
+    assert.equal(await refused(encrypted), "the object is encrypted with nothing and not with AES256");
+  });
+
+  it("is not proved before the bucket locks it, and then names the end of the lock", async () => {
+    const locked = { ...onDisk, s3: { ...s3, retentionDays: 30 } };
+    const rollout = newRollout();
+    await assert.rejects(take(locked, rollout), /RequiresAttention: .*: the object is not locked\n/);
+    const until = new Date(Date.now() + 31 * 86_400_000).toISOString();
+    const name = basename(files(`evergreen-${rollout}-*`)[0] ?? "");
+    await lockUntil(name, until);
+    const made = await take(locked, rollout);
+    assert.equal(made.snapshot, name);
+    assert.equal(Date.parse(made.retainUntil ?? ""), Math.trunc(Date.parse(until) / 1000) * 1000);
+  });
+
+  it("is made for nobody but who has the server token", async () => {
+    const token = (await readFile(cluster.pve, { host: "pve1", vmid: 1000 }, guest.serverToken)).toString().trim();
+    const password = token.slice(token.lastIndexOf(":") + 1);
+    const ask = async (authorization: string | undefined) => {
+      const dispatcher = new Agent({ connect: { rejectUnauthorized: false } });
+      const headers = authorization === undefined ? {} : { authorization };
+      const body = JSON.stringify({ operation: "save", name: ["stranger"] });
+      const url = `https://${prefix}.0.5:9345/db/snapshot`;
+      const { statusCode } = await request(url, { method: "POST", dispatcher, headers, body });
+      await dispatcher.destroy();
+      return statusCode;
+    };
+    const basic = (text: string) => `Basic ${Buffer.from(text).toString("base64")}`;
+    assert.deepEqual(
+      [await ask(undefined), await ask(basic("server:wrong")), await ask(basic(`node:${password}`))],
+      [401, 401, 403],
+    );
+    assert.deepEqual(files("stranger-*"), []);
+  });
+
+  it("touches nothing but what it makes", async () => {
+    assert.deepEqual((await cluster.lab.status).violations, []);
+  });
+
+  /** A rule of the bucket does it to each object; this S3 server shows only locks that were set one by one. */
+  async function lockUntil(name: string, until: string): Promise<void> {
+    const { AWS_ACCESS_KEY_ID: accessKeyId = "", AWS_SECRET_ACCESS_KEY: secretAccessKey = "" } = cluster.lab.env;
+    const body = `<Retention xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Mode>GOVERNANCE</Mode><RetainUntilDate>${until}</RetainUntilDate></Retention>`;
+    const signer = new AwsV4Signer({
+      method: "PUT",
+      url: `${objectUrl(s3, `${s3.prefix}/${name}`)}?retention=`,
+      headers: { "content-md5": createHash("md5").update(body).digest("base64") },
+      body,
+      service: "s3",
+      region: s3.region,
+      accessKeyId,
+      secretAccessKey,
+    });
+    const signed = await signer.sign();
+    const answer = await request(signed.url, { method: "PUT", headers: Object.fromEntries(signed.headers), body });
+    assert.equal(answer.statusCode, 200, await answer.body.text());
+  }
 });

@@ -15,6 +15,7 @@ const requirements: Record<string, string> = {
   pulumi: "github.com/pulumi/pulumi/pkg/v3 v3.259.0",
   "pulumi-language-nodejs": "github.com/pulumi/pulumi/sdk/v3 v3.68.0",
   proxmoxve: "github.com/bpg/terraform-provider-proxmox v0.112.0",
+  versitygw: "github.com/versity/versitygw v1.8.0",
   etcd: "go.etcd.io/etcd/server/v3 v3.6.5",
   "kube-apiserver": "k8s.io/kubernetes v1.34.4",
   "kube-controller-manager": "k8s.io/kubernetes v1.34.4",
