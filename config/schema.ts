@@ -302,6 +302,13 @@ const bucket = z.strictObject({
    */
   encryption: z.enum(["none", "AES256", "aws:kms"]).default("none"),
   /**
+   * Whether the object is read back whole and its content held against the checksum that etcd wrote into it. False where
+   * the way from the bucket to the machine that updates is too narrow; then its size must do.
+   * @default true
+   * A change: in place.
+   */
+  checkContent: z.boolean().default(true),
+  /**
    * Days that a snapshot must be locked for (object lock), by the bucket's own rule.
    * @default none: it is not looked at
    * A change: in place.

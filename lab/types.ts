@@ -16,9 +16,9 @@ export interface ImageContent {
 
 /**
  * What goes wrong with snapshots of etcd while RKE2 says that all is well: nothing in the file; never ready to use; nothing
- * in the bucket; half of it in the bucket.
+ * in the bucket; half of it in the bucket; one byte of it wrong in the bucket.
  */
-export type SnapshotFault = "empty" | "never-ready" | "lost-upload" | "cut-upload";
+export type SnapshotFault = "empty" | "never-ready" | "lost-upload" | "cut-upload" | "spoilt-upload";
 
 /** What a guest finds on its cloud-init drive (NoCloud), already parsed from the VM's configuration. */
 export interface CloudInit {

@@ -16,6 +16,8 @@ export interface BucketPolicy {
   pathStyle: boolean;
   /** What the bucket must say of an object's encryption; `none`: it is not looked at. */
   encryption: "none" | "AES256" | "aws:kms";
+  /** Whether the object is read whole, and its content held against the checksum in it. */
+  checkContent: boolean;
   /** Days from its making that an object must be locked for; undefined: it is not looked at. */
   retentionDays?: number;
 }
@@ -62,12 +64,23 @@ export interface StoredObject {
   tokenHash: string | undefined;
 }
 
+/** What reading the object gave. etcd writes the SHA-256 of the database behind the database. */
+export interface ObjectContent {
+  bytes: number;
+  /** What stands at its end, in hexadecimal digits. */
+  claimed: string;
+  /** What the rest of it has. */
+  actual: string;
+}
+
 /** All that was found of one snapshot. */
 export interface SnapshotFacts {
   local: SnapshotFile | undefined;
   uploaded: SnapshotFile | undefined;
   /** Undefined: the bucket has no such object. Only looked for when RKE2 says that it uploaded one. */
   stored: StoredObject | undefined;
+  /** Only read when the policy asks for it. */
+  content: ObjectContent | undefined;
 }
 
 /** What a snapshot is measured by. */
@@ -116,7 +129,7 @@ function ageLacks(created: string | undefined, { mostSeconds }: BackupPolicy, no
 }
 
 function uploadLacks(
-  { uploaded, stored }: SnapshotFacts,
+  { uploaded, stored, content }: SnapshotFacts,
   local: SnapshotFile,
   s3: BucketPolicy,
   measure: SnapshotMeasure,
@@ -127,11 +140,28 @@ function uploadLacks(
   if (uploaded.location !== place) lacks.push(`the upload is at ${uploaded.location} and not at ${place}`);
   if (uploaded.error !== undefined) return lacks;
   if (stored === undefined) return [...lacks, `the bucket ${s3.bucket} has no object ${keyOf(s3, uploaded.name)}`];
+  const sizes: string[] = [];
   const claims = { "the server's file": local.bytes, "the upload": uploaded.bytes };
   for (const [who, bytes] of Object.entries(claims))
     if (stored.bytes === undefined || stored.bytes !== bytes)
-      lacks.push(`the object has ${said(stored.bytes)} bytes, and ${who} has ${said(bytes)}`);
-  return [...lacks, ...objectLacks(stored, s3, measure), ...lockLacks(stored, s3, uploaded.created)];
+      sizes.push(`the object has ${said(stored.bytes)} bytes, and ${who} has ${said(bytes)}`);
+  return [
+    ...lacks,
+    ...sizes,
+    ...objectLacks(stored, s3, measure),
+    // What has the wrong size has the wrong content.
+    ...(sizes.length > 0 ? [] : contentLacks(content, stored, s3)),
+    ...lockLacks(stored, s3, uploaded.created),
+  ];
+}
+
+function contentLacks(content: ObjectContent | undefined, stored: StoredObject, s3: BucketPolicy): string[] {
+  if (!s3.checkContent) return [];
+  if (content === undefined) return ["the object was not read"];
+  if (content.bytes !== stored.bytes) return [`${content.bytes} bytes of the object could be read`];
+  return content.claimed === content.actual
+    ? []
+    : ["the object is spoilt: its content has not the checksum at its end"];
 }
 
 function objectLacks(stored: StoredObject, s3: BucketPolicy, { clusterId, tokenHash }: SnapshotMeasure): string[] {

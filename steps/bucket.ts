@@ -1,10 +1,11 @@
+import { createHash } from "node:crypto";
 import { AwsV4Signer } from "aws4fetch";
 import { request, type Dispatcher } from "undici";
 import type { Deadline } from "../common/deadline.ts";
 import { UserErrors } from "../common/errors.ts";
 import { hide } from "../common/log.ts";
 import { isConnectionError } from "../kubernetes/client.ts";
-import { keyOf, type BucketPolicy, type StoredObject } from "../rollout/snapshot.ts";
+import { keyOf, type BucketPolicy, type ObjectContent, type StoredObject } from "../rollout/snapshot.ts";
 
 /** As the AWS command line and every SDK read them. */
 export interface BucketCredentials {
@@ -45,6 +46,47 @@ const tries = 4;
 /** What a look into the bucket gave: the object, that there is none, or why nobody can say. */
 export type Look = { kind: "found"; object: StoredObject } | { kind: "absent" } | { kind: "failed"; why: string };
 
+/** What reading an object gave, or why it could not be read. */
+export type Reading = { kind: "read"; content: ObjectContent } | { kind: "failed"; why: string };
+
+/** Length of the checksum that etcd writes behind the database. */
+const checksumBytes = 32;
+
+/** Reads an object to its end, keeping nothing of it but its checksum. */
+export async function readSnapshot(
+  s3: BucketPolicy,
+  name: string,
+  credentials: BucketCredentials,
+  deadline: Deadline,
+): Promise<Reading> {
+  const url = objectUrl(s3, keyOf(s3, name));
+  try {
+    const { statusCode, body } = await send("GET", url, s3, credentials, deadline);
+    if (statusCode === 200) return { kind: "read", content: await digest(body) };
+    await body.dump();
+    return { kind: "failed", why: `${statusCode} to GET ${url}` };
+  } catch (error) {
+    deadline.throwIfStopped();
+    if (deadline.passed) throw deadline.error(`reading ${url} takes too long: evergreen:backup.s3.checkContent`);
+    if (!isConnectionError(error)) throw error;
+    return { kind: "failed", why: `the connection broke during GET ${url} (${error.code})` };
+  }
+}
+
+async function digest(body: AsyncIterable<Buffer>): Promise<ObjectContent> {
+  const hash = createHash("sha256");
+  let bytes = 0;
+  let tail = Buffer.alloc(0);
+  for await (const chunk of body) {
+    bytes += chunk.length;
+    const held = Buffer.concat([tail, chunk]);
+    const end = Math.max(0, held.length - checksumBytes);
+    hash.update(held.subarray(0, end));
+    tail = held.subarray(end);
+  }
+  return { bytes, claimed: tail.toString("hex"), actual: hash.digest("hex") };
+}
+
 /** Asks the bucket for an object's facts: HEAD, which tells the status and nothing more when it fails. */
 export async function headSnapshot(
   s3: BucketPolicy,
@@ -58,7 +100,8 @@ export async function headSnapshot(
   const once = async (): Promise<Look | undefined> => {
     tried += 1;
     try {
-      const { statusCode, headers } = await head(url, s3, credentials, deadline);
+      const { statusCode, headers, body } = await send("HEAD", url, s3, credentials, deadline);
+      await body.dump();
       if (statusCode === 200) return { kind: "found", object: storedObject(headers) };
       if (statusCode === 404) return { kind: "absent" };
       why = `${statusCode} to HEAD ${url}`;
@@ -74,22 +117,21 @@ export async function headSnapshot(
   return await deadline.poll(pause, once, () => why);
 }
 
-async function head(
+async function send(
+  method: "HEAD" | "GET",
   url: string,
   { region }: BucketPolicy,
   { accessKeyId, secretAccessKey, sessionToken }: BucketCredentials,
   deadline: Deadline,
 ): Promise<Dispatcher.ResponseData> {
   const given = { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) };
-  const signed = await new AwsV4Signer({ method: "HEAD", url, service: "s3", region, ...given }).sign();
-  const answer = await request(signed.url, {
-    method: "HEAD",
+  const signed = await new AwsV4Signer({ method, url, service: "s3", region, ...given }).sign();
+  return await request(signed.url, {
+    method,
     headers: Object.fromEntries(signed.headers),
     headersTimeout: 10_000,
     signal: deadline.signal(),
   });
-  await answer.body.dump();
-  return answer;
 }
 
 /** Where an object is: with the bucket's name in the host's, or in the path. */

@@ -9,7 +9,7 @@ import { saveSnapshot, type SaveRequest } from "../kubernetes/supervisor.ts";
 import { paths, type Resource } from "../kubernetes/types.ts";
 import { until } from "../kubernetes/watch.ts";
 import { snapshotLacks, snapshotPrefix, type SnapshotFacts, type SnapshotFile } from "../rollout/snapshot.ts";
-import { bucketCredentials, headSnapshot, type BucketCredentials, type Look } from "./bucket.ts";
+import { bucketCredentials, headSnapshot, readSnapshot, type BucketCredentials } from "./bucket.ts";
 import type { SnapshotInput } from "./input.ts";
 import { look, type Run } from "./run.ts";
 
@@ -25,6 +25,8 @@ export interface SnapshotEvidence {
   created?: string;
   /** What the bucket says of the object. */
   etag?: string;
+  /** Of the database in the object, read back from the bucket. */
+  sha256?: string;
   encryption?: string;
   retainUntil?: string;
 }
@@ -95,7 +97,7 @@ async function makeSnapshot(work: Work, before: readonly SnapshotObject[]): Prom
   const deadline = new Deadline("RKE2 to make an etcd snapshot", input.site.timeouts.snapshot, run.stop);
   const known = new Set(before.map(versionOf));
   let doubt: string[] = [];
-  let seenFacts: SnapshotFacts = { local: undefined, uploaded: undefined, stored: undefined };
+  let seenFacts: SnapshotFacts = factsOf([], "");
   try {
     const outcome = await saveSnapshot(access, input.site.registrationAddress, token, saveRequest(work), deadline);
     if (outcome.kind === "refused") throw attention(input, [`RKE2 makes none: ${outcome.why}`]);
@@ -127,17 +129,24 @@ async function judge(work: Work, found: SnapshotFacts): Promise<{ facts: Snapsho
   const { s3 } = input.backup;
   const facts = { ...found };
   if (s3 && credentials && found.uploaded?.ready === true) {
+    const { name } = found.uploaded;
     const deadline = new Deadline("the bucket to answer", lookSeconds, run.stop);
-    const seen = await headSnapshot(s3, found.uploaded.name, credentials, deadline).catch(tooLate);
+    const seen = await headSnapshot(s3, name, credentials, deadline).catch(tooLate);
     if (seen.kind === "failed") return { facts, lacks: [`the bucket ${s3.bucket} cannot be asked: ${seen.why}`] };
     if (seen.kind === "found") facts.stored = seen.object;
+    if (seen.kind === "found" && s3.checkContent) {
+      const patience = new Deadline("the object to be read", input.site.timeouts.snapshot, run.stop);
+      const read = await readSnapshot(s3, name, credentials, patience).catch(tooLate);
+      if (read.kind === "failed") return { facts, lacks: [`the object cannot be read: ${read.why}`] };
+      facts.content = read.content;
+    }
   }
   const measure = { policy: input.backup, clusterId, tokenHash: tokenHash(token), now: access.client.now() };
   return { facts, lacks: snapshotLacks(facts, measure) };
 }
 
 /** A bucket that is too slow to say anything is one that says nothing. */
-function tooLate(error: unknown): Look {
+function tooLate(error: unknown): { kind: "failed"; why: string } {
   if (error instanceof DeadlineError) return { kind: "failed", why: error.problem.where };
   throw error;
 }
@@ -175,6 +184,7 @@ function factsOf(files: readonly SnapshotFile[], name: string): SnapshotFacts {
     local: same.find(({ uploaded }) => !uploaded),
     uploaded: same.find(({ uploaded }) => uploaded),
     stored: undefined,
+    content: undefined,
   };
 }
 
@@ -201,7 +211,7 @@ function saveRequest({ input, credentials }: Work): SaveRequest {
   };
 }
 
-function evidence({ local, uploaded, stored }: SnapshotFacts): SnapshotEvidence {
+function evidence({ local, uploaded, stored, content }: SnapshotFacts): SnapshotEvidence {
   const known = {
     snapshot: local?.name,
     node: local?.node,
@@ -209,6 +219,7 @@ function evidence({ local, uploaded, stored }: SnapshotFacts): SnapshotEvidence 
     bytes: stored?.bytes ?? local?.bytes,
     created: local?.created,
     etag: stored?.etag,
+    sha256: content?.actual,
     encryption: stored?.encryption,
     retainUntil: stored?.retainUntil,
   };

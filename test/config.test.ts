@@ -35,7 +35,7 @@ describe("configuration", () => {
     assert.deepEqual(backupPolicy(readConfig(minimal({}, { backup: { minimumKiB: 5, s3 } }))), {
       leastBytes: 5120,
       mostSeconds: 3600,
-      s3: { ...s3, region: "us-east-1", prefix: "", pathStyle: false, encryption: "none" },
+      s3: { ...s3, region: "us-east-1", prefix: "", pathStyle: false, encryption: "none", checkContent: true },
     });
   });
 

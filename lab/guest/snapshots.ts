@@ -100,8 +100,7 @@ export class Snapshots {
     const fault = this.options.fault();
     if (fault === "lost-upload") return;
     const { body } = await this.options.kube.call<KubeObject>("GET", "/api/v1/namespaces/kube-system");
-    const part = fault === "cut-upload" ? content.subarray(0, content.length / 2) : content;
-    await upload(s3, keyIn(s3, name), part, {
+    await upload(s3, keyIn(s3, name), onTheWay(content, fault), {
       "rke2-cluster-id": body.metadata.uid ?? "",
       "rke2-node-name": this.options.node,
       "rke2-token-hash": this.tokenHash,
@@ -138,6 +137,16 @@ export class Snapshots {
   private get tokenHash(): string {
     return createHash("sha256").update(this.options.password).digest("hex").slice(0, 12);
   }
+}
+
+/** What arrives of an upload. */
+function onTheWay(content: Buffer, fault: SnapshotFault | undefined): Buffer {
+  if (fault === "cut-upload") return content.subarray(0, content.length / 2);
+  if (fault !== "spoilt-upload") return content;
+  const spoilt = Buffer.from(content);
+  const middle = Math.trunc(content.length / 2);
+  spoilt.writeUInt8(spoilt.readUInt8(middle) ^ 1, middle);
+  return spoilt;
 }
 
 /** Credentials are not published. */

@@ -4,6 +4,7 @@ import {
   snapshotLacks,
   type BackupPolicy,
   type BucketPolicy,
+  type ObjectContent,
   type SnapshotFacts,
   type SnapshotFile,
   type StoredObject,
@@ -17,6 +18,7 @@ const s3: BucketPolicy = {
   bucket: "backups",
   prefix: "demo/etcd",
   pathStyle: false,
+  checkContent: true,
   encryption: "aws:kms",
   retentionDays: 30,
 };
@@ -42,7 +44,8 @@ const stored: StoredObject = {
 };
 const onDisk: BackupPolicy = { leastBytes: 1_000_000, mostSeconds: 3600 };
 const inBucket: BackupPolicy = { ...onDisk, s3 };
-const good: SnapshotFacts = { local, uploaded, stored };
+const content: ObjectContent = { bytes: 5_000_000, claimed: "cafe", actual: "cafe" };
+const good: SnapshotFacts = { local, uploaded, stored, content };
 
 const lacks = (facts: Partial<SnapshotFacts>, policy: BackupPolicy) =>
   snapshotLacks({ ...good, ...facts }, { policy, clusterId: "c1", tokenHash: "0123456789ab", now });
@@ -156,6 +159,13 @@ describe("a snapshot of etcd", () => {
       ["the object is encrypted with AES256 and not with aws:kms"],
     ],
     ["it is encrypted twice", object({ encryption: "aws:kms:dsse" }), []],
+    ["it was not read", { content: undefined }, ["the object was not read"]],
+    ["it broke off", { content: { ...content, bytes: 7 } }, ["7 bytes of the object could be read"]],
+    [
+      "it is spoilt",
+      { content: { ...content, actual: "f00d" } },
+      ["the object is spoilt: its content has not the checksum at its end"],
+    ],
     ["it is not locked", object({ retainUntil: undefined }), ["the object is not locked"]],
     [
       "its lock is no time",
@@ -175,10 +185,14 @@ describe("a snapshot of etcd", () => {
     });
   }
 
-  it("needs neither encryption nor a lock when none is configured", () => {
-    const plain = { ...onDisk, s3: { ...s3, encryption: "none" as const, prefix: "" } };
+  it("needs neither encryption nor a lock nor a reading when none is configured", () => {
+    const plain = { ...onDisk, s3: { ...s3, encryption: "none" as const, checkContent: false, prefix: "" } };
     Reflect.deleteProperty(plain.s3, "retentionDays");
-    const facts = { ...upload({ location: `s3://backups/${name}` }), ...object({ encryption: undefined }) };
+    const facts = {
+      content: undefined,
+      ...upload({ location: `s3://backups/${name}` }),
+      ...object({ encryption: undefined }),
+    };
     assert.deepEqual(lacks(facts, plain), []);
     assert.deepEqual(lacks({ ...facts, ...object({ encryption: "AES256", retainUntil: undefined }) }, plain), []);
   });

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import fc from "fast-check";
 import { Deadline } from "../../common/deadline.ts";
 import { redact } from "../../common/log.ts";
 import type { BucketPolicy } from "../../rollout/snapshot.ts";
-import { bucketCredentials, headSnapshot, objectUrl } from "../../steps/bucket.ts";
+import { bucketCredentials, headSnapshot, objectUrl, readSnapshot } from "../../steps/bucket.ts";
 
 const s3: BucketPolicy = {
   endpoint: "https://s3.example.com:9000",
@@ -12,12 +14,15 @@ const s3: BucketPolicy = {
   bucket: "backups",
   prefix: "demo/etcd",
   pathStyle: false,
+  checkContent: true,
   encryption: "none",
 };
 const credentials = bucketCredentials({ AWS_ACCESS_KEY_ID: "AKID", AWS_SECRET_ACCESS_KEY: "hush-hush" });
 
-/** Looks into a bucket that answers as told. */
-async function look(answer: (request: IncomingMessage, response: ServerResponse) => void) {
+type Answer = (request: IncomingMessage, response: ServerResponse) => void;
+
+/** Asks a bucket that answers as told. */
+async function ask<T>(question: (...given: Parameters<typeof headSnapshot>) => Promise<T>, answer: Answer) {
   const seen: IncomingMessage[] = [];
   const server = createServer((request, response) => {
     seen.push(request);
@@ -26,13 +31,15 @@ async function look(answer: (request: IncomingMessage, response: ServerResponse)
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const policy = { ...s3, endpoint, pathStyle: true };
-  const found = await headSnapshot(policy, "one", credentials, new Deadline("the bucket", 10));
+  const found = await question(policy, "one", credentials, new Deadline("the bucket", 10));
   await new Promise((resolve) => {
     server.close(resolve);
     server.closeAllConnections();
   });
   return { found, seen };
 }
+
+const look = (answer: Answer) => ask(headSnapshot, answer);
 
 describe("a look into the bucket", () => {
   it("finds an object by the bucket's host, or by its path", () => {
@@ -90,6 +97,42 @@ describe("a look into the bucket", () => {
       else response.writeHead(404).end();
     });
     assert.deepEqual([found.kind, asked], ["absent", 2]);
+  });
+
+  it("reads an object to its end, however it comes, and holds its last 32 bytes against the rest", async () => {
+    const database = Buffer.from("all that etcd knows, and a little more of it".repeat(9));
+    const checksum = createHash("sha256").update(database).digest();
+    const whole = Buffer.concat([database, checksum]);
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.integer({ min: 1, max: 70 }), { minLength: 1 }), async (sizes) => {
+        const { found } = await ask(readSnapshot, (_, response) => {
+          for (let at = 0, turn = 0; at < whole.length; turn += 1) {
+            const size = sizes[turn % sizes.length] ?? 1;
+            response.write(whole.subarray(at, at + size));
+            at += size;
+          }
+          response.end();
+        });
+        const digits = checksum.toString("hex");
+        assert.deepEqual(found, {
+          kind: "read",
+          content: { bytes: whole.length, claimed: digits, actual: digits },
+        });
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it("takes an object that breaks off, is too short or is refused for what it is", async () => {
+    const broken = await ask(readSnapshot, (_, response) => {
+      response.writeHead(200, { "content-length": "100" }).write("half", () => response.destroy());
+    });
+    assert.equal(broken.found.kind, "failed");
+    const short = await ask(readSnapshot, (_, response) => response.end("short"));
+    assert.equal(short.found.kind === "read" && short.found.content.claimed, Buffer.from("short").toString("hex"));
+    assert.notEqual(short.found.kind === "read" && short.found.content.actual, Buffer.from("short").toString("hex"));
+    const denied = await ask(readSnapshot, (_, response) => response.writeHead(403).end("<Error/>"));
+    assert.match(denied.found.kind === "failed" ? denied.found.why : "", /^403 to GET /);
   });
 
   it("names every credential that is missing, and hides those that are there", () => {

@@ -28,6 +28,7 @@ const s3: BucketPolicy = {
   bucket: "snapshots",
   prefix: "demo/etcd",
   pathStyle: true,
+  checkContent: true,
   encryption: "none",
 };
 const inBucket: BackupPolicy = { ...onDisk, s3 };
@@ -100,6 +101,7 @@ describe("the etcd snapshot before the servers", function () {
     const content = readFileSync(files(made.snapshot ?? "")[0] ?? "");
     assert.equal(made.location, `s3://snapshots/demo/etcd/${made.snapshot ?? ""}`);
     assert.equal(made.bytes, content.length);
+    assert.equal(made.sha256, content.subarray(-32).toString("hex"));
     assert.equal(made.etag, createHash("md5").update(content).digest("hex"));
     assert.deepEqual(await take(inBucket, rollout), made);
     assert.equal(files(`evergreen-${rollout}-*`).length, 1);
@@ -128,6 +130,7 @@ describe("the etcd snapshot before the servers", function () {
       inBucket,
       /^the bucket snapshots has no object demo\/etcd\/evergreen-r\d+-demo-servers-0-aaaaaaaa-\d+$/,
     ],
+    ["spoilt-upload", inBucket, /^the object is spoilt: its content has not the checksum at its end$/],
     [
       "cut-upload",
       inBucket,
