@@ -32,10 +32,13 @@ export type SaveOutcome = { kind: "done" } | { kind: "unknown" | "refused"; why:
 /** RKE2 makes one snapshot at a time, and a scheduled one may be on its way. */
 const tries = 5;
 
+/** How a connection breaks that has been made: the request may have been read. */
+const mayHaveArrived: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET"]);
+
 /**
  * Asks a ready server for a snapshot, through the registration address and as RKE2's own command does: POST /db/snapshot
  * with the server token, answered when the snapshot is made and uploaded. A refusal with 500 carries a number that only
- * RKE2's log explains, also while another snapshot is being made: so it is tried again.
+ * RKE2's log explains, also while another snapshot is being made: so it is tried again, as nobody who answers is.
  * @throws DeadlineError when RKE2 still refuses at its end
  */
 export async function saveSnapshot(
@@ -47,17 +50,28 @@ export async function saveSnapshot(
 ): Promise<SaveOutcome> {
   const url = `https://${registrationAddress}:${ports.supervisor}/db/snapshot`;
   // The answer comes when the upload is over: only the deadline's own signal ends the wait for it.
-  const agent = new Agent({ connect: { ca, timeout: 5_000 }, headersTimeout: 0, bodyTimeout: 0 });
+  const agent = new Agent({ connect: { ca, timeout: 5_000 }, pipelining: 0, headersTimeout: 0, bodyTimeout: 0 });
   let why = "";
   let tried = 0;
-  const once = async (): Promise<SaveOutcome | undefined> => {
-    const { status, text } = await post(agent, url, token, save, deadline);
-    if (status === 200) return { kind: "done" };
-    why = `${status} to POST ${url}: ${reasonOf(text)}`;
+  const refused = (): SaveOutcome | undefined => {
     tried += 1;
-    if (status !== 500 || tried === tries) return { kind: "refused", why };
-    say(`RKE2 makes no snapshot now (${why}); try ${tried + 1} of ${tries}`);
+    if (tried === tries) return { kind: "refused", why };
+    say(`RKE2 makes no snapshot now: ${why}; try ${tried + 1} of ${tries}`);
     return undefined;
+  };
+  const once = async (): Promise<SaveOutcome | undefined> => {
+    try {
+      const { status, text } = await post(agent, url, token, save, deadline);
+      if (status === 200) return { kind: "done" };
+      why = `${status} to POST ${url}: ${reasonOf(text)}`;
+      return status === 500 ? refused() : { kind: "refused", why };
+    } catch (error) {
+      deadline.throwIfStopped();
+      if (deadline.passed) throw deadline.error(why || `no answer to POST ${url}`);
+      if (!isConnectionError(error)) throw error;
+      why = `no answer to POST ${url} (${error.code})`;
+      return mayHaveArrived.has(error.code) ? { kind: "unknown", why } : refused();
+    }
   };
   try {
     return await deadline.poll(
@@ -65,11 +79,6 @@ export async function saveSnapshot(
       once,
       () => why,
     );
-  } catch (error) {
-    deadline.throwIfStopped();
-    if (deadline.passed) throw deadline.error(why || `no answer to POST ${url}`);
-    if (!isConnectionError(error)) throw error;
-    return { kind: "unknown", why: `no answer to POST ${url} (${error.code})` };
   } finally {
     await agent.destroy();
   }
