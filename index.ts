@@ -2,7 +2,7 @@ import { getStack, log, RunError, runtime } from "@pulumi/pulumi";
 import { UserError, UserErrors } from "./common/errors.ts";
 import { clusterGuard } from "./components/guard.ts";
 import { NodePool, type NodePoolArgs } from "./components/node-pool.ts";
-import { ownSettings, readConfig, stepSite, type Config } from "./config.ts";
+import { backupPolicy, ownSettings, readConfig, stepSite, type Config } from "./config.ts";
 import { fleetWords, newDisks, planPlaces, type Fleet } from "./fleet.ts";
 import { leftovers } from "./leftovers.ts";
 import { hostOf, readLive, templateOf, type Live } from "./live.ts";
@@ -70,6 +70,7 @@ function poolArgs(plan: PoolPlan, after: NodePoolArgs["after"]): NodePoolArgs {
     hostOf: (slot) => hostOf(live, site.hosts, slot),
     tagsOf: ({ slot, generation }) => tagsOf({ cluster, pool: plan.pool, slot, generation: generation.id }),
     after,
+    ...(plan.role === "server" ? { backup: backupPolicy(config) } : {}),
   };
 }
 

@@ -1,9 +1,11 @@
 import { ComponentResource, type ComponentResourceOptions, type Output, type Resource } from "@pulumi/pulumi";
 import type { local } from "@pulumi/command";
+import type { BackupPolicy } from "../rollout/snapshot.ts";
 import { order, type SlotOrder } from "../rollout/order.ts";
 import { environmentOf, variables, type Site } from "../rollout/step-environment.ts";
 import type { PoolPlan, SlotPlan } from "../rollout/types.ts";
 import { Slot } from "./slot.ts";
+import { snapshotGate } from "./snapshot-gate.ts";
 import { seconds, step, type StepEnvironment } from "./step.ts";
 import type { Template, VmSite } from "./vm.ts";
 
@@ -22,12 +24,14 @@ export interface NodePoolArgs {
   tagsOf: (slot: SlotPlan) => string[];
   /** Nothing of the pool starts before these. */
   after: Resource[];
+  /** Servers: what the etcd snapshot must be that is made before one of them leaves. */
+  backup?: BackupPolicy;
 }
 
 /**
  * A pool of nodes. What happens to it in this run was decided by the plan; here it becomes resources and edges:
  *
- *     Rollout -> VM(slot) -> Join(slot) -> [Gate] -> Handover(slot) -> Verify
+ *     Rollout -> [Snapshot] -> VM(slot) -> Join(slot) -> [Gate] -> Handover(slot) -> Verify
  */
 export class NodePool extends ComponentResource {
   /** Ends when every slot of the plan serves and the soak that is waited for in this run is over. */
@@ -40,7 +44,8 @@ export class NodePool extends ComponentResource {
     this.poolName = name;
     this.args = args;
     const rollout = this.rollout();
-    this.verified = this.verify(rollout, this.slots(rollout));
+    const begun = [rollout, ...this.snapshot(rollout)];
+    this.verified = this.verify(rollout, this.slots(rollout, begun));
     this.registerOutputs({});
   }
 
@@ -52,14 +57,23 @@ export class NodePool extends ComponentResource {
     });
   }
 
+  /** Declared for every pool of servers, so that it is never new; it acts where one leaves. */
+  private snapshot(rollout: local.Command): local.Command[] {
+    const { cluster, site, plan, backup } = this.args;
+    if (backup === undefined) return [];
+    const args = { cluster, site, plan, backup, rollout: rollout.stdout };
+    return [snapshotGate(`${this.poolName}-snapshot`, args, { parent: this, dependsOn: [rollout] })];
+  }
+
   /** Declares slots in an order in which everything that a slot waits for has been declared. @returns their steps */
-  private slots(rollout: local.Command): local.Command[] {
+  private slots(rollout: local.Command, begun: Resource[]): local.Command[] {
     const orders = order(this.args.plan);
     const slots = new Map<number, Slot>();
     const handovers = new Map<number, local.Command>();
     const gated = orders.filter((slot) => slot.gate);
     for (const slotOrder of orders) {
-      const slot = this.slot(slotOrder, rollout, slots, handovers);
+      const cloned = pick(slots, slotOrder.clone).map((before) => before.vm);
+      const slot = this.slot(slotOrder, rollout, [...begun, ...cloned], handovers);
       slots.set(slotOrder.slot, slot);
       if (!slotOrder.gate) handovers.set(slotOrder.slot, slot.handover(pick(handovers, slotOrder.handover)));
     }
@@ -81,7 +95,7 @@ export class NodePool extends ComponentResource {
   private slot(
     slotOrder: SlotOrder,
     rollout: local.Command,
-    slots: ReadonlyMap<number, Slot>,
+    begun: Resource[],
     handovers: ReadonlyMap<number, local.Command>,
   ): Slot {
     const { cluster, plan, site, vms, templateOf, hostOf, tagsOf, after } = this.args;
@@ -95,12 +109,7 @@ export class NodePool extends ComponentResource {
         environment: told(environmentOf({ cluster, site, pool, role, strategy, slot }), rollout.stdout),
         timeouts: site.timeouts,
         after: {
-          vm: [
-            ...after,
-            rollout,
-            ...pick(handovers, slotOrder.vm),
-            ...pick(slots, slotOrder.clone).map((before) => before.vm),
-          ],
+          vm: [...after, ...begun, ...pick(handovers, slotOrder.vm)],
           join: pick(handovers, slotOrder.join),
         },
       },

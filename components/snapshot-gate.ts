@@ -2,21 +2,23 @@ import type { local } from "@pulumi/command";
 import type { CustomResourceOptions, Output } from "@pulumi/pulumi";
 import { environmentOf, variables, type Site } from "../rollout/step-environment.ts";
 import type { BackupPolicy } from "../rollout/snapshot.ts";
+import type { PoolPlan } from "../rollout/types.ts";
 import { seconds, step } from "./step.ts";
 
 export interface SnapshotGateArgs {
   cluster: string;
   site: Site;
+  plan: PoolPlan;
   /** What the snapshot must be. */
   backup: BackupPolicy;
   /** Output of the pool's Rollout: another rollout needs another snapshot. */
   rollout: Output<string>;
 }
 
-/** A snapshot of etcd that is made and proved; whatever takes a server away depends on it. */
+/** A snapshot of etcd that is made and proved where a server leaves: nothing of the control plane changes before. */
 export function snapshotGate(name: string, args: SnapshotGateArgs, options: CustomResourceOptions): local.Command {
-  const { cluster, site, backup, rollout } = args;
-  const environment = { ...environmentOf({ cluster, site, backup }), [variables.rollout]: rollout };
+  const { cluster, site, plan, backup, rollout } = args;
+  const environment = { ...environmentOf({ cluster, site, plan, backup }), [variables.rollout]: rollout };
   const { snapshot } = site.timeouts;
   return step(name, { create: "snapshot", update: "snapshot" }, environment, {
     ...options,

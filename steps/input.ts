@@ -14,13 +14,6 @@ export interface GuardInput extends ClusterInput {
   allowDestroy: boolean;
 }
 
-/** What `snapshot` is told. */
-export interface SnapshotInput extends ClusterInput {
-  /** Id of the rollout that the snapshot is for. */
-  rollout: string;
-  backup: BackupPolicy;
-}
-
 /** What the steps of a pool are told: `rollout`, `gate`, `verify`. */
 export interface PoolInput extends ClusterInput {
   pool: string;
@@ -33,6 +26,11 @@ export interface PoolInput extends ClusterInput {
   verdict: PlanVerdict | undefined;
   /** Id of the pool's rollout; empty in the step that makes it. */
   rollout: string;
+}
+
+/** What `snapshot` is told. */
+export interface SnapshotInput extends PoolInput {
+  backup: BackupPolicy;
 }
 
 /** What the steps of a slot are told: `join`, `retire`, `handover`. */
@@ -133,6 +131,16 @@ function pool(reader: Reader) {
   };
 }
 
+function planned(reader: Reader): PoolInput {
+  const verdict = reader.optional("verdict");
+  return {
+    ...pool(reader),
+    target: reader.optional("generation") === "" ? undefined : generation(reader),
+    plan: reader.object<StepPlan>("plan", ["digest", "slots"]),
+    verdict: verdict === "" ? undefined : reader.object<PlanVerdict>("verdict", ["generation", "state"]),
+  };
+}
+
 function generation(reader: Reader): Generation {
   return { id: reader.text("generation", generationId), spec: reader.object<NodeSpec>("spec", ["image", "rke2"]) };
 }
@@ -154,24 +162,17 @@ export function readGuardInput(environment: Environment): GuardInput {
 }
 
 /** @throws UserErrors that names every variable that is missing or malformed */
-export function readSnapshotInput(environment: Environment): SnapshotInput {
+export function readPoolInput(environment: Environment): PoolInput {
   const reader = new Reader(environment);
-  return reader.done({
-    ...cluster(reader),
-    rollout: rolloutId(reader.text("rollout")),
-    backup: reader.object<BackupPolicy>("backup", ["leastBytes", "mostSeconds"]),
-  });
+  return reader.done(planned(reader));
 }
 
 /** @throws UserErrors that names every variable that is missing or malformed */
-export function readPoolInput(environment: Environment): PoolInput {
+export function readSnapshotInput(environment: Environment): SnapshotInput {
   const reader = new Reader(environment);
-  const verdict = reader.optional("verdict");
   return reader.done({
-    ...pool(reader),
-    target: reader.optional("generation") === "" ? undefined : generation(reader),
-    plan: reader.object<StepPlan>("plan", ["digest", "slots"]),
-    verdict: verdict === "" ? undefined : reader.object<PlanVerdict>("verdict", ["generation", "state"]),
+    ...planned(reader),
+    backup: reader.object<BackupPolicy>("backup", ["leastBytes", "mostSeconds"]),
   });
 }
 

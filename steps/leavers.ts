@@ -4,7 +4,7 @@ import type { Node } from "../kubernetes/types.ts";
 import { nodeTags, tagsOf } from "../proxmox/tags.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 import type { PoolRecord } from "../rollout/types.ts";
-import type { SlotInput } from "./input.ts";
+import type { PoolInput, SlotInput } from "./input.ts";
 import type { Leaver } from "./retirement.ts";
 
 /**
@@ -35,6 +35,12 @@ export async function otherNodes(
       record,
     }),
   );
+}
+
+/** Whether the plan takes out a node that has a slot now. */
+export function someoneLeaves({ plan }: PoolInput, { nodes }: PoolRecord): boolean {
+  const planned = new Set(plan.slots.map(({ name }) => name));
+  return nodes.some(({ name, phase }) => phase === "handedOver" && !planned.has(name));
 }
 
 /** A node of a pool as somebody who leaves, whatever is left of it. */

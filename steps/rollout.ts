@@ -8,7 +8,7 @@ import type { ListedVm } from "../proxmox/vms.ts";
 import { hasServed, slotStates } from "../rollout/slots.ts";
 import type { LiveVm, PoolRecord } from "../rollout/types.ts";
 import type { PoolInput } from "./input.ts";
-import { leaverOf } from "./leavers.ts";
+import { leaverOf, someoneLeaves } from "./leavers.ts";
 import { retireNode } from "./retirement.ts";
 import { requireRegistration } from "./registration.ts";
 import { holding, look, slotLease, tickets, type Run } from "./run.ts";
@@ -26,12 +26,6 @@ export async function rollout(run: Run, input: PoolInput): Promise<{ rollout: st
     await retireHalfMade(run, input, access, vms, record);
   }
   return { rollout: randomBytes(6).toString("hex") };
-}
-
-/** Whether the plan takes a server out that has a slot now. */
-function someoneLeaves({ plan }: PoolInput, { nodes }: PoolRecord): boolean {
-  const planned = new Set(plan.slots.map(({ name }) => name));
-  return nodes.some(({ name, phase }) => phase === "handedOver" && !planned.has(name));
 }
 
 /** What given-up runs left half-made in slots that stay: it serves nobody, and holds room that new VMs need. */

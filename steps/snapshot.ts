@@ -6,14 +6,16 @@ import { isNotFound } from "../kubernetes/errors.ts";
 import { readServerToken, tokenHash, type ServerToken } from "../kubernetes/server-token.ts";
 import { snapshotFile, snapshotsPath, type SnapshotObject } from "../kubernetes/snapshots.ts";
 import { saveSnapshot, type SaveRequest } from "../kubernetes/supervisor.ts";
+import { readPoolRecord } from "../kubernetes/record.ts";
 import { paths, type Resource } from "../kubernetes/types.ts";
 import { until } from "../kubernetes/watch.ts";
 import { snapshotLacks, snapshotPrefix, type SnapshotFacts, type SnapshotFile } from "../rollout/snapshot.ts";
 import { bucketCredentials, headSnapshot, readSnapshot, type BucketCredentials } from "./bucket.ts";
 import type { SnapshotInput } from "./input.ts";
+import { someoneLeaves } from "./leavers.ts";
 import { look, type Run } from "./run.ts";
 
-/** What is known of the snapshot that a rollout of servers begins with; nothing when there was no cluster to save. */
+/** What is known of the snapshot that a rollout of servers begins with; nothing when no server leaves. */
 export interface SnapshotEvidence {
   snapshot?: string;
   /** Server that has it on its disk. */
@@ -60,6 +62,7 @@ export async function snapshot(
     say("there is no cluster yet, and so nothing to save");
     return {};
   }
+  if (!someoneLeaves(input, await readPoolRecord(access.client, input.pool))) return {};
   const token = await readServerToken(run.pve, access.server);
   const clusterId = (await access.client.get<Resource>(`${paths.namespaces}/kube-system`)).metadata?.uid ?? "";
   const work = { run, input, access, token, credentials, clusterId };

@@ -29,13 +29,21 @@ describe("a control plane that is replaced", function () {
       .sort();
   };
 
-  it("rolls with its agents in one update: three members, four, three, and nobody notices", async () => {
+  it("does not begin without an etcd snapshot that holds", async () => {
     await site.configure({ "controlPlane.image": newer, "pools.0.image": newer });
+    await site.lab.call("POST /faults", { kind: "snapshot", fault: "empty" });
+    const before = (await site.lab.status).vms;
+    assert.match(await site.fails(), /RequiresAttention: no etcd snapshot is proved, so no server leaves: /);
+    assert.deepEqual((await site.lab.status).vms, before);
+    await site.lab.call("DELETE /faults", undefined);
+  });
+
+  it("rolls with its agents in one update: three members, four, three, and nobody notices", async () => {
     const preview = await site.expect(0, "preview", "--stack", "dev");
     assert.match(preview, /roll servers: .*image ubuntu-24.04-rke2-v1.1.0 -> v1.2.0.*, 3 slots/);
     assert.match(preview, /slot 2: demo-servers-2-\w+ comes .*; joins after slot 1/);
     const before = await site.vms("servers");
-    await site.up();
+    assert.match(await site.up(), /the etcd snapshot evergreen-\S+ is proved: \d+ bytes/);
     const after = await site.vms("servers");
     assert.equal(after.length, 3);
     assert.ok(!after.some((name) => before.includes(name)), "every server is another one");

@@ -74,7 +74,13 @@ export class StepCluster {
 
   /** What a step of a pool is told. */
   pool(pool: "servers" | "workers", slots: number, target: Generation, verdict?: PlanVerdict): PoolInput {
-    const plan: PoolPlan = {
+    const plan = this.plan(pool, slots, target, verdict);
+    return readPoolInput(environmentOf({ cluster: "demo", site: this.site, plan, rollout: "r1" }));
+  }
+
+  /** A pool that is to be of one generation. */
+  plan(pool: "servers" | "workers", slots: number, target: Generation, verdict?: PlanVerdict): PoolPlan {
+    return {
       pool,
       role: pool === "servers" ? "server" : "agent",
       kind: "roll",
@@ -87,7 +93,6 @@ export class StepCluster {
       words: [],
       digest: "d",
     };
-    return readPoolInput(environmentOf({ cluster: "demo", site: this.site, plan, rollout: "r1" }));
   }
 
   /** What the provider does: a clone with our tags, switched off. */

@@ -18,7 +18,7 @@ import { join } from "../../steps/join.ts";
 import { snapshot, type SnapshotEvidence } from "../../steps/snapshot.ts";
 import { toolchain } from "../../tools/index.ts";
 import { projectRoot } from "../../tools/paths.ts";
-import { StepCluster } from "./cluster.ts";
+import { green, StepCluster } from "./cluster.ts";
 
 const prefix = "127.82";
 const onDisk: BackupPolicy = { leastBytes: 100_000, mostSeconds: 3600 };
@@ -51,7 +51,7 @@ describe("the etcd snapshot before the servers", function () {
 
   const environment = (backup: BackupPolicy, rollout: string, seconds: number) => {
     const site = { ...cluster.site, timeouts: { ...cluster.site.timeouts, snapshot: seconds } };
-    return environmentOf({ cluster: "demo", site, backup, rollout });
+    return environmentOf({ cluster: "demo", site, plan: cluster.plan("servers", 1, green), backup, rollout });
   };
   const newRollout = () => `r${(rollouts += 1)}`;
   const take = (backup: BackupPolicy, rollout = newRollout(), seconds = 20): Promise<SnapshotEvidence> =>
