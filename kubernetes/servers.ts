@@ -1,5 +1,6 @@
 import type { Server } from "../rollout/quorum.ts";
 import type { Access } from "./access.ts";
+import type { EtcdMember } from "./etcd-members.ts";
 import { etcdPartOf } from "./etcd.ts";
 import { addressOf, isReady, labels, nameOf } from "./nodes.ts";
 import { paths, type Node } from "./types.ts";
@@ -12,6 +13,33 @@ export interface ServerNode extends Server {
   /** Slot of ours; undefined: it was not made by us. */
   slot: string | undefined;
   kubelet: string;
+}
+
+/**
+ * Every server, by its Node and by etcd's own list: one that is in the list alone, or in the Nodes alone, is a change that is
+ * not over.
+ */
+export async function readServersAndMembers(
+  access: Access,
+  members: readonly EtcdMember[],
+  signal: AbortSignal,
+): Promise<ServerNode[]> {
+  const servers = await readServers(access, signal);
+  const known = new Set(servers.map(({ name }) => name));
+  return [
+    ...servers.map((server) => ({ ...server, member: partOf(members.find(({ node }) => node === server.name)) })),
+    ...members.filter(({ node }) => !known.has(node)).map(withoutNode),
+  ];
+}
+
+function partOf(member: EtcdMember | undefined): Server["member"] {
+  if (member === undefined) return "none";
+  return member.learner ? "learner" : "voter";
+}
+
+function withoutNode(member: EtcdMember): ServerNode {
+  const health = member.started ? "unknown" : "unhealthy";
+  return { name: member.node, node: false, member: partOf(member), health, slot: undefined, kubelet: "" };
 }
 
 /**

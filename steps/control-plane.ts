@@ -3,7 +3,9 @@ import { messageOf, UserError, type Problem } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import { awaitControllers } from "../kubernetes/controllers.ts";
-import { readServers, type ServerNode } from "../kubernetes/servers.ts";
+import { readMembers } from "../kubernetes/etcd-members.ts";
+import { readServerToken } from "../kubernetes/server-token.ts";
+import { readServers, readServersAndMembers, type ServerNode } from "../kubernetes/servers.ts";
 import {
   whyControlPlaneIsNotCalm,
   whyMembersAreNot,
@@ -16,6 +18,23 @@ import type { Run } from "./run.ts";
 
 const places = "the servers, each asked at its own address, port 6443";
 
+/** How a step sees the servers at this moment. */
+export type Sight = (signal: AbortSignal) => Promise<ServerNode[]>;
+
+/** By their Nodes: enough for whoever only wants a control plane that is well. */
+export function byNodes(access: Access): Sight {
+  return (signal) => readServers(access, signal);
+}
+
+/** By their Nodes and by etcd's own list of members: for whoever adds one or takes one out. */
+export async function byMembers(run: Run, { site }: ClusterInput, access: Access): Promise<Sight> {
+  const token = await readServerToken(run.pve, access.server);
+  return async (signal) => {
+    const members = await readMembers(access, site.registrationAddress, token, signal);
+    return await readServersAndMembers(access, members, signal);
+  };
+}
+
 /** How long a step waits for a control plane that is not well. */
 export function calmBy(run: Run, { site }: ClusterInput): Deadline {
   return new Deadline("the control plane to be well", site.timeouts.gate, run.stop);
@@ -23,21 +42,27 @@ export function calmBy(run: Run, { site }: ClusterInput): Deadline {
 
 /**
  * Waits until the control plane is calm, which it is not for a moment after every change. Nothing is disturbed before.
- * @param besides a server that is allowed to be ill: the one that is to be mended
+ * @param besides names, or addresses of members without one, that are allowed to be ill: the server that is to be mended
+ * @returns the others
  * @throws UserError with what is not calm, by name
  */
-export async function awaitCalm(access: Access, deadline: Deadline, besides?: string): Promise<ServerNode[]> {
+export async function awaitCalm(
+  sight: Sight,
+  deadline: Deadline,
+  besides: readonly (string | undefined)[] = [],
+): Promise<ServerNode[]> {
   let why = "";
   const calm = deadline.poll(
     500,
     async () => {
-      const servers = await readServers(access, deadline.signal()).catch((error: unknown) => {
+      const servers = await sight(deadline.signal()).catch((error: unknown) => {
         // An election, or an API server that has just gone: the next look tells.
         why = messageOf(error);
         return undefined;
       });
-      if (servers) why = whyControlPlaneIsNotCalm(servers.filter(({ name }) => name !== besides)) ?? "";
-      return why === "" ? servers : undefined;
+      const others = servers?.filter(({ name }) => !besides.includes(name));
+      if (others) why = whyControlPlaneIsNotCalm(others) ?? "";
+      return why === "" ? others : undefined;
     },
     () => why,
   );
@@ -50,8 +75,7 @@ export async function awaitCalm(access: Access, deadline: Deadline, besides?: st
 }
 
 /** @throws UserError with the reason when this server may not become a member now */
-export function requireMayJoin(input: SlotInput, servers: readonly ServerNode[]): void {
-  const others = servers.filter(({ name }) => name !== input.node);
+export function requireMayJoin(input: SlotInput, others: readonly ServerNode[]): void {
   // The only server of its slot is replaced with consent, which the plan has asked for; any other slot is growth.
   const replaced = others.some(({ slot }) => slot === String(input.slot));
   const consent = !replaced || input.strategy.replaceOnlyServer === true ? "accepted" : "refused";
@@ -94,22 +118,27 @@ function refused(problem: Pick<Problem, "what">): UserError {
  * serves at its own address, and the controllers work.
  * @throws DeadlineError with what is missing
  */
-export async function awaitMembers(access: Access, expected: readonly string[], deadline: Deadline): Promise<void> {
+export async function awaitMembers(
+  { client }: Access,
+  sight: Sight,
+  expected: readonly string[],
+  deadline: Deadline,
+): Promise<void> {
   let why = "";
   await deadline.poll(
     500,
     async () => {
-      why = await whyNotSettled(access, expected, deadline.signal()).catch(messageOf);
+      why = await whyNotSettled(sight, expected, deadline.signal()).catch(messageOf);
       return why === "" ? true : undefined;
     },
     () => why,
   );
-  await awaitControllers(access.client, deadline);
+  await awaitControllers(client, deadline);
   say(`etcd's members are ${expected.toSorted().join(", ")}`);
 }
 
-async function whyNotSettled(access: Access, expected: readonly string[], signal: AbortSignal): Promise<string> {
-  const servers = await readServers(access, signal);
+async function whyNotSettled(sight: Sight, expected: readonly string[], signal: AbortSignal): Promise<string> {
+  const servers = await sight(signal);
   const members = servers.filter(({ member }) => member !== "none");
   return whyControlPlaneIsNotCalm(members) ?? whyMembersAreNot(expected, servers) ?? "";
 }

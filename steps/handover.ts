@@ -5,7 +5,7 @@ import type { Fence } from "../kubernetes/lease.ts";
 import { isCordoned, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { isRunning, type ListedVm } from "../proxmox/vms.ts";
-import { awaitCalm, calmBy } from "./control-plane.ts";
+import { awaitCalm, byNodes, calmBy } from "./control-plane.ts";
 import type { SlotInput } from "./input.ts";
 import { isGone, otherNodes } from "./leavers.ts";
 import { expectedNode, isMarked, known, lacking, type Known } from "./member.ts";
@@ -51,7 +51,7 @@ async function handOver(
   const leaving = (await otherNodes(client, input, vms, facts.record)).filter((one) => !isGone(one));
   if (leaving.length > 0) {
     await holding(run, access, tickets(input), input.site.timeouts.lease, async (ticket) => {
-      if (input.role === "agent") await awaitCalm(access, calmBy(run, input));
+      if (input.role === "agent") await awaitCalm(byNodes(access), calmBy(run, input));
       const options = { run, access, fence: all(slot, ticket), input };
       await sayBlockers(client, new Set(leaving.flatMap(({ node, name }) => (node ? [name] : []))));
       for (const one of leaving) await retireNode(one, options);

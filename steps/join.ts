@@ -14,7 +14,7 @@ import { findAccess } from "../kubernetes/access.ts";
 import type { Node } from "../kubernetes/types.ts";
 import type { NodeRecord } from "../rollout/types.ts";
 import { admit } from "./admission.ts";
-import { awaitCalm, awaitMembers, calmBy, requireMayJoin, requireSkew } from "./control-plane.ts";
+import { awaitCalm, awaitMembers, byMembers, byNodes, calmBy, requireMayJoin, requireSkew } from "./control-plane.ts";
 import { foundCluster } from "./founding.ts";
 import type { SlotInput } from "./input.ts";
 import { expectedNode, isMarked, known, lacking, type Known } from "./member.ts";
@@ -141,7 +141,7 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<J
 
 /** Agents come to a control plane that is well, and whose servers are all as new as they are. */
 async function admitAgent(run: Run, input: SlotInput, { access }: Joining, config: VmConfig): Promise<Node> {
-  requireSkew(input, await awaitCalm(access, calmBy(run, input)));
+  requireSkew(input, await awaitCalm(byNodes(access), calmBy(run, input)));
   return await admit(run, input, access, config);
 }
 
@@ -153,15 +153,13 @@ async function admitServer(run: Run, input: SlotInput, { access }: Joining, conf
   // The founder is alone: there is nobody whose peace it could disturb.
   if (access.server.vmid === config.vmid) return await admit(run, input, access, config);
   return await holding(run, access, tickets(input), input.site.timeouts.lease, async () => {
-    const others = (await awaitCalm(access, calmBy(run, input), input.node)).filter(({ name }) => name !== input.node);
+    const sight = await byMembers(run, input, access);
+    const others = await awaitCalm(sight, calmBy(run, input), [input.node, input.address]);
     requireMayJoin(input, others);
     const node = await admit(run, input, access, config);
     const members = [...others.map(({ name }) => name), input.node];
-    await awaitMembers(
-      access,
-      members,
-      new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, run.stop),
-    );
+    const deadline = new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, run.stop);
+    await awaitMembers(access, sight, members, deadline);
     if (isMarked(node)) await serveAgain(run, config);
     return node;
   });

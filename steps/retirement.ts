@@ -7,7 +7,6 @@ import { drain } from "../kubernetes/eviction.ts";
 import { LeaseLost, type Fence } from "../kubernetes/lease.ts";
 import { removeMember } from "../kubernetes/etcd.ts";
 import { awaitGone, cordon, deleteNode, restore } from "../kubernetes/nodes.ts";
-import { readServers } from "../kubernetes/servers.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { paths, type Node, type Pod, type PodDisruptionBudget } from "../kubernetes/types.ts";
 import { awaitDetached } from "../kubernetes/volumes.ts";
@@ -18,7 +17,7 @@ import { isRunning, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import { blockerOf, blockers, evictionOrder, leaves } from "../rollout/drain.ts";
 import type { NodeRecord, Role } from "../rollout/types.ts";
 import type { Site } from "../rollout/step-environment.ts";
-import { awaitMembers, requireMayLeave } from "./control-plane.ts";
+import { awaitMembers, byMembers, requireMayLeave, type Sight } from "./control-plane.ts";
 import type { ClusterInput } from "./input.ts";
 import { wipeJoinData } from "./join-data.ts";
 import { look, quietly, reachable, type Run } from "./run.ts";
@@ -48,30 +47,26 @@ export interface RetireOptions {
  * the node cannot be emptied it serves again as before, and its VM stays.
  */
 export async function retireNode(leaver: Leaver, options: RetireOptions): Promise<void> {
-  const { fence, run } = options;
+  const { access, fence, input, run } = options;
   const { node, vm, name } = leaver;
   // The list may be seconds old, and this decides between a drain and none.
   const running = vm !== undefined && (await isRunning(run.pve, vm));
-  const server = leaver.role === "server" && node !== undefined;
+  const sight = leaver.role === "server" && node ? await byMembers(run, input, access) : undefined;
   // Out of etcd already: a run that was killed had got that far, and without its API server the node ends no pods.
-  const member = server && (await isMember(name, options));
-  if (member) await requireMayLeaveNow(name, options);
-  if (node && running && (member || !server)) await emptied(leaver, node, vm, options);
-  const { client } = member ? await leaveEtcd(leaver, node, options) : options.access;
+  const member = sight && (await isMember(name, sight, run));
+  if (member) requireMayLeave(name, await sight(run.stop));
+  if (node && running && member !== false) await emptied(leaver, node, vm, options);
+  const after = node && member ? await leaveEtcd(leaver, node, sight, options) : access;
   if (vm) await switchOff(vm, running, leaver.expected, options);
   await fence.check();
-  await deleteNode(client, name, node?.metadata?.uid);
-  if (server) await gone(name, client, options);
-  await retired(client, leaver);
+  await deleteNode(after.client, name, node?.metadata?.uid);
+  if (sight) await gone(name, after, options);
+  await retired(after.client, leaver);
   say(`${name} is retired${running ? " and off" : ""}`);
 }
 
-async function isMember(name: string, { access, run }: RetireOptions): Promise<boolean> {
-  return (await readServers(access, run.stop)).some((server) => server.name === name && server.member !== "none");
-}
-
-async function requireMayLeaveNow(name: string, { access, run }: RetireOptions): Promise<void> {
-  requireMayLeave(name, await readServers(access, run.stop));
+async function isMember(name: string, sight: Sight, run: Run): Promise<boolean> {
+  return (await sight(run.stop)).some((server) => server.name === name && server.member !== "none");
 }
 
 /**
@@ -79,10 +74,10 @@ async function requireMayLeaveNow(name: string, { access, run }: RetireOptions):
  * pods any more (CAPRKE2#431). It is remembered as retired before: from here on there is no way back for it.
  * @returns another way into the cluster: the connections of the old one may lead to the server that has just left
  */
-async function leaveEtcd(leaver: Leaver, node: Node, options: RetireOptions): Promise<Access> {
+async function leaveEtcd(leaver: Leaver, node: Node, sight: Sight, options: RetireOptions): Promise<Access> {
   const { access, fence, input, run } = options;
   const { name, vm } = leaver;
-  await requireMayLeaveNow(name, options);
+  requireMayLeave(name, await sight(run.stop));
   await fence.check();
   await retired(access.client, leaver);
   await removeMember(
@@ -95,12 +90,13 @@ async function leaveEtcd(leaver: Leaver, node: Node, options: RetireOptions): Pr
 }
 
 /** The Node and the member are gone, and the others are all there and well. */
-async function gone(name: string, client: Kubernetes, { access, input, run }: RetireOptions): Promise<void> {
+async function gone(name: string, after: Access, { input, run }: RetireOptions): Promise<void> {
   const { gate } = input.site.timeouts;
-  await awaitGone(client, name, new Deadline(`Node ${name} to be gone`, gate, run.stop));
-  const after = { ...access, client };
-  const others = (await readServers(after, run.stop)).map((server) => server.name);
-  await awaitMembers(after, others, new Deadline(`the control plane to be well without ${name}`, gate, run.stop));
+  await awaitGone(after.client, name, new Deadline(`Node ${name} to be gone`, gate, run.stop));
+  const sight = await byMembers(run, input, after);
+  const others = (await sight(run.stop)).map((server) => server.name);
+  const deadline = new Deadline(`the control plane to be well without ${name}`, gate, run.stop);
+  await awaitMembers(after, sight, others, deadline);
 }
 
 async function emptied(leaver: Leaver, node: Node, vm: ListedVm, options: RetireOptions): Promise<void> {

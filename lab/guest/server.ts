@@ -95,7 +95,10 @@ export class Server {
     guest.files.put(paths.kubeconfig, cluster.adminKubeconfig("https://127.0.0.1:6443"));
     plane.run(() => installSnapshotKind(this.kube, plane));
     const { address, names, kube } = this;
-    await serveSupervisor({ cluster, address, names, kube, snapshots: this.snapshots() }, plane);
+    await serveSupervisor(
+      { cluster, address, names, kube, snapshots: this.snapshots(), members: () => this.etcd.members() },
+      plane,
+    );
     this.attach();
     const from = { supervisor: `https://${this.address}:9345`, api: `https://${this.address}:6443` };
     const token = readToken(cluster.serverToken);

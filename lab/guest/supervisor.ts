@@ -7,6 +7,7 @@ import { say } from "../../common/log.ts";
 import { taken } from "./balancer.ts";
 import type { Kube, KubeObject } from "../kube.ts";
 import type { Cluster } from "./cluster.ts";
+import type { EtcdMember } from "./etcd.ts";
 import { ensureNodePassword, NodePasswordRejected } from "./node-password.ts";
 import type { Scope } from "./scope.ts";
 import { SnapshotRefusal } from "./snapshots.ts";
@@ -37,6 +38,8 @@ export interface SupervisorOptions {
   names: readonly string[];
   /** The server's own API server, as administrator. */
   kube: Kube;
+  /** Members of etcd as the server's own one has them. */
+  members: () => Promise<EtcdMember[]>;
   snapshots: Snapshots;
 }
 
@@ -97,6 +100,11 @@ async function answer(options: SupervisorOptions, request: IncomingMessage): Pro
       const caller = await authenticate(options, request);
       if (caller.kind !== "server") throw new Refusal(403, "Forbidden");
       return "{}";
+    }
+    case "GET /db/info": {
+      const caller = await authenticate(options, request);
+      if (caller.kind !== "server") throw new Refusal(403, "Forbidden");
+      return JSON.stringify({ members: await options.members() });
     }
     case "POST /db/snapshot": {
       const caller = await authenticate(options, request);

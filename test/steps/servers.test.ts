@@ -17,6 +17,8 @@ describe("steps of a control plane", function () {
 
   before(async () => {
     cluster = await StepCluster.start("127.73");
+    // The lease of a controller manager that has left lives for 6 s.
+    cluster.site.timeouts.gate = 20;
   });
   after(async () => {
     await cluster.stop();
