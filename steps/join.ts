@@ -9,7 +9,7 @@ import { guest } from "../images/contract.ts";
 import { readFile } from "../proxmox/agent.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { tagsOf } from "../proxmox/tags.ts";
-import { isRunning, requireSight, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
+import { isRunning, listVms, requireSight, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import { findAccess } from "../kubernetes/access.ts";
 import type { Node } from "../kubernetes/types.ts";
 import type { NodeRecord } from "../rollout/types.ts";
@@ -17,10 +17,12 @@ import { admit } from "./admission.ts";
 import { awaitCalm, awaitMembers, byMembers, byNodes, calmBy, requireMayJoin, requireSkew } from "./control-plane.ts";
 import { foundCluster } from "./founding.ts";
 import type { SlotInput } from "./input.ts";
+import { otherNodes } from "./leavers.ts";
 import { expectedNode, isMarked, known, lacking, type Known } from "./member.ts";
 import { clusterSite, holding, look, quietly, slotLease, tickets, type Run, type Scene } from "./run.ts";
 import { imageOf } from "./image.ts";
 import { powerOn } from "./power-on.ts";
+import { retireNode } from "./retirement.ts";
 import { beginning, isVerdict, judgeFailed } from "./verdict.ts";
 import { serveAgain } from "./yield.ts";
 
@@ -149,10 +151,12 @@ async function admitAgent(run: Run, input: SlotInput, { access }: Joining, confi
  * One member of etcd comes or goes at a time. A server that is a member already, as after a power cut, is only waited for.
  * It has come when everybody agrees on the members, and serves at its own address.
  */
-async function admitServer(run: Run, input: SlotInput, { access }: Joining, config: VmConfig): Promise<Node> {
+async function admitServer(run: Run, input: SlotInput, joining: Joining, config: VmConfig): Promise<Node> {
+  const { access } = joining;
   // The founder is alone: there is nobody whose peace it could disturb.
   if (access.server.vmid === config.vmid) return await admit(run, input, access, config);
   return await holding(run, access, tickets(input), input.site.timeouts.lease, async () => {
+    await removeDead(run, input, joining);
     const sight = await byMembers(run, input, access);
     const others = await awaitCalm(sight, calmBy(run, input), [input.node, input.address]);
     requireMayJoin(input, others);
@@ -163,6 +167,16 @@ async function admitServer(run: Run, input: SlotInput, { access }: Joining, conf
     if (isMarked(node)) await serveAgain(run, config);
     return node;
   });
+}
+
+/** While a voter is dead etcd admits nobody, so a predecessor whose VM is off goes before its successor comes. */
+async function removeDead(run: Run, input: SlotInput, { access, fence, known: { record } }: Joining): Promise<void> {
+  const others = await otherNodes(access.client, input, await listVms(run.pve), record);
+  for (const one of others) {
+    if (one.node === undefined || one.vm === undefined || (await isRunning(run.pve, one.vm))) continue;
+    say(`${one.name} is off: it is taken out of etcd before its successor joins`);
+    await retireNode(one, { run, access, fence, input });
+  }
 }
 
 /**

@@ -17,6 +17,8 @@ const rke2 = "v1.34.4+rke2r1";
 const size = { cores: 1, memoryMiB: 1024, diskGiB: 10 };
 export const blue: Generation = { id: "aaaaaaaa", spec: { image: "ubuntu-24.04-rke2-v1.0.0", rke2, ...size } };
 export const green: Generation = { id: "bbbbbbbb", spec: { image: "ubuntu-24.04-rke2-v1.1.0", rke2, ...size } };
+/** The content of `green` once more. */
+export const third: Generation = { ...green, id: "cccccccc" };
 const templates: Record<string, string> = { [blue.spec.image]: "9001", [green.spec.image]: "9002" };
 
 export const strategy: Strategy = { kind: "blueGreen", surge: 3, maxUnavailable: 1, soakSeconds: 0, onFailure: "hold" };
@@ -114,7 +116,7 @@ export class StepCluster {
 }
 
 function slotPlan(pool: "servers" | "workers", slot: number, generation: Generation): SlotPlan {
-  const base = (pool === "servers" ? 1000 : 1100) + (generation === blue ? 0 : 20);
+  const base = (pool === "servers" ? 1000 : 1100) + 20 * [blue, green, third].indexOf(generation);
   return {
     slot,
     generation,
