@@ -1,3 +1,4 @@
+import { isInstanceManager } from "./longhorn.ts";
 import type { Problem } from "./problem.ts";
 import { matches, type LabelSelector } from "./selector.ts";
 
@@ -115,13 +116,20 @@ export function blockers(
   budgets: readonly DrainBudget[],
   nodes?: ReadonlySet<string>,
 ): Blocker[] {
-  const leaving = evictionOrder(pods.filter((pod) => nodes === undefined || nodes.has(pod.spec?.nodeName ?? "")));
+  const leaving = evictionOrder(
+    pods.filter((pod) => (nodes === undefined || nodes.has(pod.spec?.nodeName ?? "")) && !isStorage(pod)),
+  );
   return [
     ...leaving.flatMap((pod) => twoBudgets(pod, budgetsOf(pod, budgets))),
     ...budgets.flatMap((budget) => noRoom(budget, leaving)),
     ...leaving.filter((pod) => controllerOf(pod) === undefined).map(bare),
     ...leaving.filter((pod) => isSingle(pod, pods)).map(single),
   ];
+}
+
+/** Longhorn's instance managers go when their node's data has moved, which is waited for before any pod is asked to leave. */
+function isStorage({ metadata }: DrainPod): boolean {
+  return isInstanceManager(metadata?.labels);
 }
 
 function twoBudgets(pod: DrainPod, over: readonly DrainBudget[]): Blocker[] {

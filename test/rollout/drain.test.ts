@@ -174,6 +174,14 @@ describe("forecast of a drain", () => {
     assert.match(found[1]?.what ?? "", /default\/only is the only replica/);
   });
 
+  it("leaves Longhorn's instance managers to Longhorn", () => {
+    const labels = { "longhorn.io/component": "instance-manager", "longhorn.io/node": "a" };
+    const manager = { ...pod("instance-manager-1", { owner: owner("InstanceManager", "1") }) };
+    manager.metadata = { ...manager.metadata, labels };
+    const tight = budget("instance-manager-1", { matchLabels: labels }, { expectedPods: 1, desiredHealthy: 1 });
+    assert.deepEqual(blockers([manager], [tight]), []);
+  });
+
   it("does not count a finished pod as a replica", () => {
     const pods = [
       pod("a", { owner: owner("ReplicaSet", "x") }),
