@@ -4,11 +4,14 @@ import { isHealthy } from "./guest/etcd.ts";
 import type { Member } from "./guest/rack.ts";
 import type { Journal } from "./journal.ts";
 import { Kube, readKubeconfig } from "./kube.ts";
+import { Longhorn } from "./longhorn/longhorn.ts";
+import type { LonghornOptions } from "./longhorn/objects.ts";
 import { Prober, type ProbeReport } from "./load/prober.ts";
 import { deploy, type WorkloadOptions, workloadDefaults, workloadName, workloadNamespace } from "./load/workload.ts";
 import { type NodeObject, nodeFact } from "./watcher/facts.ts";
 import { feed } from "./watcher/feed.ts";
 import type { MemberFact, NodeFact } from "./watcher/model.ts";
+import type { Profile } from "./types.ts";
 import type { Watcher } from "./watcher/watcher.ts";
 
 interface Options {
@@ -38,6 +41,7 @@ export class ClusterSide {
   private wanted: number | undefined;
   private agents = { count: 0, since: performance.now() };
   private looking = false;
+  private longhorn: Longhorn | undefined;
 
   constructor(options: Options) {
     this.options = options;
@@ -73,6 +77,13 @@ export class ClusterSide {
       "load",
       `${options.replicas} pods, at most ${options.maxUnavailable} of them may miss at once`,
     );
+  }
+
+  /** Longhorn on every agent, with volumes; or a change of what runs already. */
+  async storeData(options: Partial<LonghornOptions>, profile: Profile): Promise<void> {
+    this.longhorn ??= new Longhorn(this.kube, profile, this.stopped.signal);
+    await this.longhorn.order(options);
+    this.options.journal.add("load", `Longhorn: ${JSON.stringify(options)}`);
   }
 
   /** The Node as the API shows it now; undefined when there is none. */

@@ -1,6 +1,7 @@
 /** What is said over a lab's control socket. */
 import type { ProbeReport } from "./load/prober.ts";
 import type { WorkloadOptions } from "./load/workload.ts";
+import type { LonghornOptions } from "./longhorn/objects.ts";
 import type { Profile, SnapshotFault } from "./types.ts";
 import type { MemberFact, NodeFact, PoolLimits, Violation } from "./watcher/model.ts";
 
@@ -94,6 +95,8 @@ export interface ControlCalls {
   "POST /faults": { body: FaultOrder; answer: { said: string } };
   "DELETE /faults": { body: undefined; answer: object };
   "POST /load": { body: Partial<WorkloadOptions>; answer: object };
+  /** Puts Longhorn on the agents, or changes what it does. */
+  "POST /longhorn": { body: Partial<LonghornOptions>; answer: object };
   "POST /probe/reset": { body: undefined; answer: object };
   "POST /watcher/reset": { body: undefined; answer: object };
   "POST /watcher/limits": { body: Record<string, PoolLimits>; answer: object };

@@ -204,6 +204,11 @@ export class LabDaemon {
         await this.side.deploy(options);
         return done;
       },
+      "POST /longhorn": async (options) => {
+        if (!this.side) throw noCluster(this.options.name);
+        await this.side.storeData(options, this.dataCentre.profile);
+        return done;
+      },
       "POST /probe/reset": () => {
         this.side?.resetProbe();
         return done;

@@ -13,6 +13,7 @@ export const fast: Profile = {
   destroy: 30,
   podStart: 100,
   podStop: 500,
+  rebuild: 800,
 };
 
 /** Local NVMe storage and a small RKE2 cluster. */
@@ -28,6 +29,7 @@ export const nvme: Profile = {
   destroy: 1000,
   podStart: 800,
   podStop: 2000,
+  rebuild: 60_000,
 };
 
 /** A Ceph pool under load: about twice of everything. */
@@ -43,6 +45,7 @@ export const ceph: Profile = {
   destroy: 2500,
   podStart: 1600,
   podStop: 4000,
+  rebuild: 120_000,
 };
 
 /** All profiles by name. */

@@ -95,4 +95,6 @@ export interface Profile {
   podStart: number;
   /** Time that a pod takes to end after SIGTERM. */
   podStop: number;
+  /** Rebuild of one Longhorn replica on another node. */
+  rebuild: number;
 }
