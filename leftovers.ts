@@ -1,13 +1,22 @@
+import { Deadline } from "./common/deadline.ts";
 import type { Config } from "./config.ts";
 import { guest } from "./images/contract.ts";
 import type { Live } from "./live.ts";
 import type { Kubernetes } from "./kubernetes/client.ts";
 import { isExpired } from "./kubernetes/lease.ts";
+import {
+  evictionRequestedBy,
+  forgetLonghornNode,
+  isOurRequest,
+  listLonghornNodes,
+  withdrawEviction,
+} from "./kubernetes/longhorn.ts";
 import { cordonedBy, deleteNode, findNode, isOurCordon, listNodes, nameOf, restore } from "./kubernetes/nodes.ts";
 import { writeFacts } from "./kubernetes/record.ts";
 import { paths, type Lease, type Secret } from "./kubernetes/types.ts";
 import { writeFile } from "./proxmox/agent.ts";
 import type { Proxmox } from "./proxmox/client.ts";
+import type { LonghornNode } from "./rollout/longhorn.ts";
 import type { NodeRecord } from "./rollout/types.ts";
 
 /** Something that a killed run left, and how it is finished or undone. */
@@ -32,6 +41,7 @@ export async function leftovers(pve: Proxmox, config: Config, live: Live): Promi
   return [
     ...leases.filter((lease) => isExpired(kubernetes, lease)).map((lease) => expiredLease(kubernetes, lease)),
     ...(await abandonedCordons(pve, kubernetes, config.cluster, live, held)),
+    ...(await abandonedEvictions(kubernetes, live, held)),
     ...(await expiredTokens(kubernetes)),
     ...lostNodes(kubernetes, live, held),
   ];
@@ -75,6 +85,47 @@ async function abandonedCordons(
       },
     ];
   });
+}
+
+/** What we asked of Longhorn for a node that stays after all, and what it keeps of a node that we have retired. */
+async function abandonedEvictions(
+  kubernetes: Kubernetes,
+  live: Live,
+  held: ReadonlySet<string | undefined>,
+): Promise<Leftover[]> {
+  const asked = (await listLonghornNodes(kubernetes)).filter(isOurRequest);
+  return asked.flatMap((storage) => {
+    const name = nameOf(storage);
+    const known = live.nodes.find((one) => one.name === name);
+    const record = [...live.records.values()].flatMap(({ pool, nodes }) =>
+      nodes.filter((node) => node.name === name).map(({ slot, phase }) => ({ pool, slot, phase })),
+    )[0];
+    const owner = known ?? record;
+    if (!owner || held.has(`slot-${owner.pool}-${owner.slot}`)) return [];
+    if (!known) return [forgotten(kubernetes, storage)];
+    if (record?.phase === "retired") return [];
+    const by = storage.metadata?.annotations?.[evictionRequestedBy] ?? "";
+    return [
+      {
+        what: `${name} gives up its Longhorn replicas for a run that ended (${by})`,
+        mend: async () => {
+          await withdrawEviction(kubernetes, storage);
+          return `Longhorn keeps its replicas on ${name}`;
+        },
+      },
+    ];
+  });
+}
+
+function forgotten(kubernetes: Kubernetes, storage: LonghornNode): Leftover {
+  const name = nameOf(storage);
+  return {
+    what: `Longhorn lists ${name}, which was retired`,
+    mend: async () => {
+      const gone = await forgetLonghornNode(kubernetes, storage, new Deadline(`Longhorn to forget ${name}`, 10));
+      return gone ? `Longhorn has forgotten ${name}` : `Longhorn keeps ${name}: look at it there`;
+    },
+  };
 }
 
 /** Join tokens that outlived their join, made by us and past their time. */

@@ -2,7 +2,7 @@ import type { LiveNode, Role } from "../rollout/types.ts";
 import { UserError } from "../common/errors.ts";
 import type { Kubernetes } from "./client.ts";
 import type { Deadline } from "../common/deadline.ts";
-import { paths, type Node } from "./types.ts";
+import { paths, type Node, type Resource } from "./types.ts";
 import { named, until } from "./watch.ts";
 
 /** Labels of the nodes that are ours. */
@@ -36,7 +36,7 @@ export async function listNodes(client: Kubernetes, wanted: Parameters<typeof se
   return (await client.list<Node>(paths.nodes, { labelSelector: selector(wanted) })).items;
 }
 
-export const nameOf = (node: Node): string => node.metadata?.name ?? "";
+export const nameOf = ({ metadata }: Resource): string => metadata?.name ?? "";
 export const uuidOf = (node: Node): string => (node.status?.nodeInfo?.systemUUID ?? "").toLowerCase();
 export const isCordoned = (node: Node): boolean => node.spec?.unschedulable === true;
 export const isOurCordon = (node: Node): boolean => node.metadata?.annotations?.[cordonedBy] !== undefined;

@@ -45,4 +45,5 @@ export const paths = {
   systemSecrets: "/api/v1/namespaces/kube-system/secrets",
   budgets: "/apis/policy/v1/poddisruptionbudgets",
   volumeAttachments: "/apis/storage.k8s.io/v1/volumeattachments",
+  longhorn: "/apis/longhorn.io/v1beta2",
 } as const;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { Kubernetes } from "../kubernetes/client.ts";
+import { evictionRequestedBy } from "../kubernetes/longhorn.ts";
 import { cordonedBy, labels } from "../kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../kubernetes/record.ts";
 import { paths } from "../kubernetes/types.ts";
@@ -120,6 +121,46 @@ describe("what a killed run left", () => {
       [["/nodes/pve1/qemu/1100/agent/file-write", "/etc/evergreen/yield", ""]],
     );
   });
+
+  const evictions: [string, { ours?: boolean; live?: boolean; phase?: SlotPhase; there?: boolean }, string[]][] = [
+    [
+      "ours, on a node that stays",
+      { ours: true },
+      [
+        `${node.name} gives up its Longhorn replicas for a run that ended (run-1) -> Longhorn keeps its replicas on ${node.name}`,
+      ],
+    ],
+    ["ours, while a step of the slot lives", { ours: true, live: true }, []],
+    ["ours, on a node that was retired and whose Node goes", { ours: true, phase: "retired" }, []],
+    [
+      "ours, on a node whose Node is gone",
+      { ours: true, phase: "retired", there: false },
+      [`Longhorn lists ${node.name}, which was retired -> Longhorn has forgotten ${node.name}`],
+    ],
+    ["somebody else's", {}, []],
+  ];
+  for (const [title, { ours, live, phase = "handedOver", there = true }, said] of evictions) {
+    it(`${said.length > 0 ? "is" : "is not"} an eviction from Longhorn: ${title}`, async () => {
+      await remember(phase);
+      const collection = `${paths.longhorn}/namespaces/longhorn-system/nodes`;
+      const ourMarks = { [evictionRequestedBy]: "run-1", "evergreen.dev/scheduling-stopped-by": "run-1" };
+      cluster.put(collection, {
+        metadata: { name: node.name, namespace: "longhorn-system", annotations: ours ? ourMarks : {} },
+        spec: { allowScheduling: false, evictionRequested: true },
+        status: { conditions: [{ type: "Ready", status: "False", reason: there ? "" : "KubernetesNodeGone" }] },
+      });
+      if (live) lease("slot-workers-0", 1);
+      assert.deepEqual(await mended(there ? {} : { nodes: [] }), said);
+      const stored = cluster.objects.get(`${collection}/${node.name}`);
+      const stays = { allowScheduling: false, evictionRequested: true };
+      const expected = !there
+        ? undefined
+        : said.length > 0
+          ? { allowScheduling: true, evictionRequested: false }
+          : stays;
+      assert.deepEqual(stored?.spec, expected);
+    });
+  }
 
   it("is a join token of ours past its time, and no other", async () => {
     token("bootstrap-token-expired", 1);

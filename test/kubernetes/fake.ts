@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { basename, dirname } from "node:path/posix";
 import { Kubernetes } from "../../kubernetes/client.ts";
 
 /** An object of the fake; only what the fake itself looks at is typed. */
@@ -194,8 +195,8 @@ export class FakeCluster {
 
 /** `/api/v1/pods` also means the pods below `/api/v1/namespaces/x/pods/`. */
 function inAllNamespaces(collection: string, path: string): boolean {
-  const kind = collection.slice(collection.lastIndexOf("/") + 1);
-  return path.includes("/namespaces/") && path.split("/").at(-2) === kind && !collection.includes("/namespaces/");
+  const [version, kind] = [dirname(collection), basename(collection)];
+  return path.startsWith(`${version}/namespaces/`) && path.split("/").at(-2) === kind;
 }
 
 function matches(object: Stored, query: URLSearchParams): boolean {
