@@ -60,6 +60,7 @@ export function stepSite({ site, timeouts }: Config): Site {
       agent: timeouts.agentSeconds,
       join: timeouts.joinSeconds,
       drain: timeouts.drainSeconds,
+      storage: timeouts.storageSeconds,
       volumes: timeouts.volumesSeconds,
       shutdown: timeouts.shutdownSeconds,
       lease: timeouts.leaseSeconds,

@@ -248,6 +248,8 @@ const timeouts = z.strictObject({
   agentSeconds: seconds(defaultTimeouts.agent),
   /** Join data written until the Node is Ready and passes its gates. @default 600 */
   joinSeconds: seconds(defaultTimeouts.join),
+  /** The Longhorn replicas of a node rebuilt elsewhere, before its pods are evicted. @default 1800 */
+  storageSeconds: seconds(defaultTimeouts.storage),
   /** All pods of a node evicted; after it the old node serves on and the generation is judged. @default 900 */
   drainSeconds: seconds(defaultTimeouts.drain),
   /** All volumes of a drained node detached. @default 300 */

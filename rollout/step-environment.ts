@@ -7,6 +7,8 @@ export interface Timeouts {
   agent: number;
   /** Join data written until the Node is Ready and passes its gates. */
   join: number;
+  /** The Longhorn replicas of a node rebuilt elsewhere, before its pods are evicted. */
+  storage: number;
   /** All pods of a node evicted. */
   drain: number;
   /** All volumes of a drained node detached. */
@@ -25,6 +27,7 @@ export interface Timeouts {
 export const defaultTimeouts: Timeouts = {
   agent: 300,
   join: 600,
+  storage: 1800,
   drain: 900,
   volumes: 300,
   shutdown: 120,

@@ -6,6 +6,7 @@ import type { Kubernetes } from "../kubernetes/client.ts";
 import { drain } from "../kubernetes/eviction.ts";
 import { LeaseLost, type Fence } from "../kubernetes/lease.ts";
 import { removeMember } from "../kubernetes/etcd.ts";
+import { withdrawEviction } from "../kubernetes/longhorn.ts";
 import { awaitGone, cordon, deleteNode, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { paths, type Node, type Pod, type PodDisruptionBudget } from "../kubernetes/types.ts";
@@ -15,12 +16,14 @@ import { proveVm, type ExpectedVm } from "../proxmox/identity.ts";
 import { setOnBoot, turnOff } from "../proxmox/power.ts";
 import { isRunning, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import { blockerOf, blockers, evictionOrder, leaves } from "../rollout/drain.ts";
+import type { LonghornNode } from "../rollout/longhorn.ts";
 import type { NodeRecord, Role } from "../rollout/types.ts";
 import type { Site } from "../rollout/step-environment.ts";
 import { awaitMembers, byMembers, requireMayLeave, type Sight } from "./control-plane.ts";
 import type { ClusterInput } from "./input.ts";
 import { wipeJoinData } from "./join-data.ts";
 import { look, quietly, reachable, type Run } from "./run.ts";
+import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
 import { serveAgain, yieldServer } from "./yield.ts";
 
 /** A node that leaves: any part of it may be gone already. */
@@ -33,6 +36,8 @@ export interface Leaver {
   expected: ExpectedVm;
   node: Node | undefined;
   record: NodeRecord | undefined;
+  /** Undefined: Longhorn keeps nothing there, or it was not asked yet. */
+  storage?: LonghornNode | undefined;
 }
 
 export interface RetireOptions {
@@ -43,25 +48,27 @@ export interface RetireOptions {
 }
 
 /**
- * Takes a node out: cordon, evict, volumes, wipe, power off, forget. Each part is skipped when it was done before. When
- * the node cannot be emptied it serves again as before, and its VM stays.
+ * Takes a node out: cordon, move its storage, evict, volumes, wipe, power off, forget. Each part is skipped when it was
+ * done before. When the node cannot be emptied it serves again as before, and its VM stays.
  */
 export async function retireNode(leaver: Leaver, options: RetireOptions): Promise<void> {
   const { access, fence, input, run } = options;
   const { node, vm, name } = leaver;
   // The list may be seconds old, and this decides between a drain and none.
   const running = vm !== undefined && (await isRunning(run.pve, vm));
+  const storage = node && (await requireStorageMayGo(name, running, options));
   const sight = leaver.role === "server" && node ? await byMembers(run, input, access) : undefined;
   // Out of etcd already: a run that was killed had got that far, and without its API server the node ends no pods.
   const member = sight && (await isMember(name, sight, run));
   if (member) requireMayLeave(name, await sight(run.stop));
-  if (node && running && member !== false) await emptied(leaver, node, vm, options);
+  if (node && running && member !== false) await emptied({ ...leaver, storage }, node, vm, options);
   const after = node && member ? await leaveEtcd(leaver, node, sight, options) : access;
   if (vm) await switchOff(vm, running, leaver.expected, options);
   await fence.check();
   await deleteNode(after.client, name, node?.metadata?.uid);
   if (sight) await gone(name, after, options);
   await retired(after.client, leaver);
+  if (storage) await forgetStorage(after.client, storage, options);
   say(`${name} is retired${running ? " and off" : ""}`);
 }
 
@@ -103,11 +110,12 @@ async function emptied(leaver: Leaver, node: Node, vm: ListedVm, options: Retire
   const { access, fence, input, run } = options;
   const { client } = access;
   const { timeouts } = input.site;
-  const { name } = leaver;
+  const { name, storage } = leaver;
   try {
     await fence.check();
     await cordon(client, node, run.id);
     if (leaver.role === "server") await yieldServer(run, vm, timeouts.agent);
+    if (storage) await moveStorage(storage, options);
     const evicted = await drain(client, {
       node: name,
       deadline: new Deadline(`${name} to be empty`, timeouts.drain, run.stop),
@@ -120,7 +128,7 @@ async function emptied(leaver: Leaver, node: Node, vm: ListedVm, options: Retire
     await awaitDetached(client, name, new Deadline(`the volumes of ${name}`, timeouts.volumes, run.stop));
   } catch (error) {
     await quietly(`${name} could not be given back`, async () => {
-      await restoreIfOurs(client, name, fence);
+      await restoreIfOurs(client, leaver, fence);
       if (leaver.role === "server") await serveAgain(run, vm);
     });
     throw error;
@@ -128,7 +136,7 @@ async function emptied(leaver: Leaver, node: Node, vm: ListedVm, options: Retire
 }
 
 /** Gives a node back to its pods, unless another process is at it by now. */
-async function restoreIfOurs(client: Kubernetes, name: string, fence: Fence): Promise<void> {
+async function restoreIfOurs(client: Kubernetes, { name, storage }: Leaver, fence: Fence): Promise<void> {
   try {
     await fence.check();
   } catch (error) {
@@ -137,6 +145,7 @@ async function restoreIfOurs(client: Kubernetes, name: string, fence: Fence): Pr
   }
   await restore(client, name);
   say(`${name} serves again`);
+  if (storage) await quietly(`Longhorn still empties ${name}`, () => withdrawEviction(client, storage));
 }
 
 /** Wipes the guest and turns its VM off, after the proof that it is ours. */

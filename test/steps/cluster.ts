@@ -42,7 +42,7 @@ export class StepCluster {
       registrationAddress: `${prefix}.0.5`,
       proxmoxPool: "evergreen-nodes",
       serverPool: "servers",
-      timeouts: { agent: 5, join: 10, drain: 5, volumes: 5, shutdown: 5, lease: 10, gate: 5, snapshot: 10 },
+      timeouts: { agent: 5, join: 10, storage: 5, drain: 5, volumes: 5, shutdown: 5, lease: 10, gate: 5, snapshot: 10 },
     };
   }
 
