@@ -86,9 +86,14 @@ function hops({ role, slots }: PoolPlan): Pick<PoolSpec, "role" | "node">[] {
   return [...nodes.values()].map((node) => ({ role, node }));
 }
 
+/** The plan of every pool, servers first. */
+export function fleetPlans({ controlPlane, pools, removed }: Fleet): PoolPlan[] {
+  return [controlPlane, ...pools, ...removed];
+}
+
 /** The whole plan for a reader, a pool after the other. */
-export function fleetWords({ controlPlane, pools, removed }: Fleet): string[] {
-  return [controlPlane, ...pools, ...removed].flatMap((pool) => pool.words);
+export function fleetWords(fleet: Fleet): string[] {
+  return fleetPlans(fleet).flatMap((pool) => pool.words);
 }
 
 /** Disks that this run makes, in GiB. */

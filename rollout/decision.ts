@@ -25,6 +25,8 @@ export interface Decision {
   /** For a slot that does not move and has nobody. */
   base: Generation;
   verdict: PlanVerdict | undefined;
+  /** When the soak that is waited for ends. */
+  soaksUntil?: Date;
   /** Why, for a reader. */
   why: string[];
 }
@@ -85,7 +87,8 @@ function gather(situation: Situation): Decision {
   }
   if (known?.state !== "soaking" || isShort(pool)) return everySlot(situation, wanted, "steady");
   const soak = soakOf(situation);
-  return { ...everySlot(situation, wanted, soak.over ? "steady" : "soaking"), why: soak.why };
+  if (soak.over) return { ...everySlot(situation, wanted, "steady"), why: soak.why };
+  return { ...everySlot(situation, wanted, "soaking"), ...waitFor(soak) };
 }
 
 /** The wanted generation was proved before: the same operation backwards, without canary and soak. */
@@ -104,7 +107,7 @@ function goForward(situation: Situation): Decision {
 
   const soak = soakOf(situation);
   if (soak.over) return { ...everySlot(situation, wanted, "roll"), why: soak.why };
-  return { ...canary(situation, canaries), kind: "soaking", why: soak.why };
+  return { ...canary(situation, canaries), kind: "soaking", ...waitFor(soak) };
 }
 
 /** The first slots, those first that have come already; nobody else moves until their soak is over. */
@@ -147,18 +150,34 @@ function isShort(pool: PoolSpec): boolean {
   return pool.strategy.soakSeconds <= INLINE_SOAK_SECONDS;
 }
 
+interface Soak {
+  over: boolean;
+  /** When its time ends or ended. */
+  until?: Date;
+  why: string[];
+}
+
+function waitFor({ until, why }: Soak): Pick<Decision, "soaksUntil" | "why"> {
+  return until === undefined || Number.isNaN(until.getTime()) ? { why } : { soaksUntil: until, why };
+}
+
 /** Time alone proves nothing: when the soak is over, its nodes must be well. It counts from the last of them. */
-function soakOf(situation: Situation): { over: boolean; why: string[] } {
+function soakOf(situation: Situation): Soak {
   const { pool, wanted, now } = situation;
   const known = stateOf(situation, wanted.id);
   if (known?.state !== "soaking") return { over: false, why: [] };
   const nodes = ownedBy(situation, wanted.id).flatMap((slot) => slot.owner ?? []);
   const starts = [known.since, ...nodes.flatMap((node) => node.record?.since ?? [])].map((time) => Date.parse(time));
   const end = new Date(Math.max(...starts) + pool.strategy.soakSeconds * 1000);
-  if (!(end <= now)) return { over: false, why: [`${wanted.id} soaks until ${isoOf(end)}; a run after that goes on`] };
+  if (!(end <= now))
+    return { over: false, until: end, why: [`${wanted.id} soaks until ${isoOf(end)}; a run after that goes on`] };
   const ill = nodes.filter((node) => !isWell(node)).map((node) => node.name);
   if (ill.length === 0) return { over: true, why: [`the soak of ${wanted.id} ended at ${isoOf(end)}`] };
-  return { over: false, why: [`the soak of ${wanted.id} ended at ${isoOf(end)}, but not well: ${ill.join(", ")}`] };
+  return {
+    over: false,
+    until: end,
+    why: [`the soak of ${wanted.id} ended at ${isoOf(end)}, but not well: ${ill.join(", ")}`],
+  };
 }
 
 function isoOf(time: Date): string {

@@ -34,6 +34,7 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
     unwell: situation.slots.flatMap((state) => unwell(state, chosen.get(state.slot))),
     strategy: pool.strategy,
     verdict: decision.verdict,
+    ...(decision.soaksUntil === undefined ? {} : { soaksUntil: decision.soaksUntil.toISOString() }),
   };
   return { ...draft, words: planWords(draft, situation, decision.why), digest: digestOf(draft) };
 }

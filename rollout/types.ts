@@ -194,6 +194,8 @@ export interface PoolPlan {
   strategy: Strategy;
   /** What the last step of the pool writes once everything holds. Absent: it writes nothing. */
   verdict: PlanVerdict | undefined;
+  /** In a soak: when its time ends or ended, ISO 8601. The first run after that goes on, if its nodes are well. */
+  soaksUntil?: string;
   /** The plan for a reader: which nodes come, which go, in what order, and why nothing happens when nothing does. */
   words: string[];
   /**

@@ -49,7 +49,8 @@ function headline(plan: Draft, situation: Situation): string {
   }
 }
 
-function isQuiet(plan: Draft): boolean {
+/** True when a run on this plan changes nothing: nobody comes, nobody leaves, nobody has to be mended. */
+export function isQuiet(plan: Draft): boolean {
   return !plan.slots.some(changes) && plan.leaving.length === 0 && plan.unwell.length === 0;
 }
 
