@@ -1,0 +1,47 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { constants } from "node:os";
+
+/** How a program ended that we stood before. */
+export interface Ended {
+  /** Its exit code; 128 and the number of the signal that ended it. */
+  code: number;
+  /** The first signal that was meant for both of us. Whoever goes on after it defies the operator. */
+  told: NodeJS.Signals | undefined;
+}
+
+/** The engine takes SIGHUP as it takes SIGKILL: with everything it began left behind. */
+const asTold = { SIGINT: "SIGINT", SIGTERM: "SIGTERM", SIGHUP: "SIGTERM" } as const;
+
+/**
+ * So long a second signal counts as the first one, in milliseconds: `timeout` tells a process and then its group, and npx
+ * and our launcher pass on what they were told. The second one ends the engine at once, so it has to be meant.
+ */
+const echoMs = 2_000;
+
+/**
+ * Runs a program that asks nothing: its words are shown as they come, and signals to us are passed on to it. We end after
+ * it. It has a session of its own, because a terminal, and many a CI system, sends a signal to the whole group: with the
+ * one that we pass on, that would be two.
+ */
+export async function passedOn(file: string, args: readonly string[], environment: NodeJS.ProcessEnv): Promise<Ended> {
+  let told: NodeJS.Signals | undefined;
+  let child: ReturnType<typeof spawn> | undefined;
+  let last = -Infinity;
+  const passOn = (signal: NodeJS.Signals): void => {
+    told ??= signal;
+    const now = performance.now();
+    if (now - last < echoMs) return;
+    last = now;
+    child?.kill(asTold[signal as keyof typeof asTold]);
+  };
+  const signals = Object.keys(asTold) as (keyof typeof asTold)[];
+  for (const signal of signals) process.on(signal, passOn);
+  try {
+    child = spawn(file, args, { env: environment, detached: true, stdio: ["ignore", "inherit", "inherit"] });
+    const [code, by] = (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
+    return { code: code ?? 128 + constants.signals[by ?? "SIGKILL"], told };
+  } finally {
+    for (const signal of signals) process.off(signal, passOn);
+  }
+}
