@@ -1,6 +1,6 @@
 import { UserError, UserErrors, type Problem } from "./common/errors.ts";
 import { SERVER_POOL, type Config, type ImageCatalogue, type UnusableImages } from "./config.ts";
-import { findAccess } from "./kubernetes/access.ts";
+import { findAccess, type Access } from "./kubernetes/access.ts";
 import type { Kubernetes } from "./kubernetes/client.ts";
 import { liveNodes } from "./kubernetes/nodes.ts";
 import { readPoolRecord } from "./kubernetes/record.ts";
@@ -43,7 +43,7 @@ export async function readLive(pve: Proxmox, config: Config): Promise<Live> {
   await requireSight(pve, config.site.proxmoxPool);
   const list = await listVms(pve);
   const vms = await liveVms(pve, config.cluster, list);
-  const access = await findAccess(pve, list, { cluster: config.cluster, serverPool: SERVER_POOL, ...config.site });
+  const access = await findCluster(pve, config, list);
   if (!access) await refuseSilentCluster(pve, vms);
   const nodes = access ? await liveNodes(access.client, config.cluster) : [];
   const names = new Set([SERVER_POOL, ...config.pools, ...vms, ...nodes].map(poolName));
@@ -57,6 +57,11 @@ export async function readLive(pve: Proxmox, config: Config): Promise<Live> {
     takenVmids: list.map((vm) => vm.vmid),
     kubernetes: access?.client,
   };
+}
+
+/** The way into the cluster of a stack. @returns undefined before its first server has joined */
+export function findCluster(pve: Proxmox, config: Config, list: readonly ListedVm[]): Promise<Access | undefined> {
+  return findAccess(pve, list, { cluster: config.cluster, serverPool: SERVER_POOL, ...config.site });
 }
 
 function poolName(of: string | { name: string } | LiveVm | LiveNode): string {

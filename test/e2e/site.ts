@@ -95,7 +95,12 @@ export class Site {
 
   /** `evergreen ...` of the checkout. */
   async evergreen(...args: string[]): Promise<Ran> {
-    return this.spawn(process.execPath, [join(this.project, "cli", "bin", "evergreen.mjs"), ...args], {}).ended;
+    return this.startEvergreen(...args).ended;
+  }
+
+  /** Starts `evergreen ...` of the checkout and leaves it running. */
+  startEvergreen(...args: string[]): { child: ChildProcess; ended: Promise<Ran> } {
+    return this.spawn(process.execPath, [join(this.project, "cli", "bin", "evergreen.mjs"), ...args], {});
   }
 
   /** `npx pulumi ...` of the checkout. */

@@ -1,0 +1,208 @@
+import { constants } from "node:os";
+import type { Command } from "commander";
+import { Deadline, DeadlineError } from "../common/deadline.ts";
+import { messageOf, UserError, UserErrors } from "../common/errors.ts";
+import { redact } from "../common/log.ts";
+import { fleetPlans, planFleet } from "../fleet.ts";
+import { readMembers } from "../kubernetes/etcd-members.ts";
+import { readServerToken } from "../kubernetes/server-token.ts";
+import { readServersAndMembers } from "../kubernetes/servers.ts";
+import { findCluster } from "../live.ts";
+import { listVms } from "../proxmox/vms.ts";
+import { hasTurned, outcomeOf, type Ending, type Outcome } from "../rollout/outcome.ts";
+import { whyControlPlaneIsNotCalm } from "../rollout/quorum.ts";
+import type { PoolPlan } from "../rollout/types.ts";
+import { toolchain } from "../tools/index.ts";
+import { passedOn, type Ended } from "./passed-on.ts";
+import { repair } from "./repair.ts";
+import { withSite, type OpenSite } from "./site.ts";
+
+/** Exit code by outcome. Those of `pulumi` itself are below 10. */
+export const exitCodes: Readonly<Record<Outcome, number>> = {
+  done: 0,
+  failed: 1,
+  paused: 10,
+  held: 11,
+  rolledBack: 12,
+};
+
+const help = `
+It never asks, and ends with:
+  ${exitCodes.done}   done         all is as the configuration asks
+  ${exitCodes.failed}   failed       none of the others; what was finished stays, and the next run goes on from there
+  ${exitCodes.paused}  paused       a canary or a soak still runs; the first run after it goes on
+  ${exitCodes.held}  held         the wanted generation was judged failed, and nothing more of it comes
+  ${exitCodes.rolledBack}  rolled back  likewise, and this run brought every slot back to the proved generation
+SIGINT and SIGTERM end the update at a safe point; the exit code is then 130 or 143.`;
+
+/** After an update a node or a server may need a moment to say that it is well. In seconds. */
+const settleSeconds = 30;
+
+/** `evergreen up`: for schedules and CI. */
+export function upCommand(program: Command): void {
+  program
+    .command("up")
+    .description(
+      "repair, pulumi up, a second one if the first made the plan turn back; the exit code says how it ended",
+    )
+    .requiredOption("-s, --stack <name>", "stack to update")
+    .addHelpText("after", help)
+    .action(async ({ stack }: { stack: string }) => {
+      const { code, open, line } = await carryThrough(handsOn(stack)).catch(explained);
+      for (const one of open) process.stderr.write(`${redact(one)}\n`);
+      process.stdout.write(`${redact(line)}\n`);
+      process.exitCode = code;
+    });
+}
+
+/** What a run works with. */
+export interface Hands {
+  repair: () => Promise<unknown>;
+  /** What both APIs say now. @throws UserErrors when an update would be refused */
+  look: () => Promise<Look>;
+  /** One `pulumi up`. */
+  update: () => Promise<Ended>;
+  /** A line for the reader of the run. */
+  tell: (line: string) => void;
+}
+
+export interface Look {
+  /** What the next update would do. */
+  plans: readonly PoolPlan[];
+  /** Why the control plane is not calm; undefined: it is. */
+  servers: string | undefined;
+}
+
+/** How a run ended. */
+export interface Result {
+  /** Exit code. */
+  code: number;
+  /** What is not as it should be, each to be read on its own. */
+  open: readonly string[];
+  /** The outcome in words, and what comes next. */
+  line: string;
+}
+
+/**
+ * Repairs, updates, updates once more when the first update made the plan turn back, and looks whether the cluster is as
+ * the plan says.
+ * @param patience for the cluster to settle after the last update, in seconds
+ */
+export async function carryThrough(hands: Hands, patience = settleSeconds): Promise<Result> {
+  await hands.repair();
+  const before = await hands.look();
+  const first = await hands.update();
+  if (first.told) return stopped(first.told);
+  if (first.code !== 0) {
+    const { plans, ending } = await see(hands, before);
+    if (!hasTurned(before.plans, plans)) return failed("the update failed", ending.open);
+    hands.tell("the update failed, and the plan has turned back: it is carried out at once");
+    const second = await hands.update();
+    if (second.told) return stopped(second.told);
+    if (second.code !== 0) return failed("the second update failed too", (await see(hands, before)).ending.open);
+  }
+  return inWords(await settled(hands, before, patience));
+}
+
+/** How it ended, once the cluster had time to settle. */
+async function settled(hands: Hands, before: Look, patience: number): Promise<Ending> {
+  let last: Ending | undefined;
+  const good = new Deadline("the cluster to be as planned", patience).poll(1000, async () => {
+    last = (await see(hands, before)).ending;
+    return last.outcome === "failed" ? undefined : last;
+  });
+  return await good.catch((error: unknown) => {
+    if (error instanceof DeadlineError && last) return last;
+    throw error;
+  });
+}
+
+interface Seen extends Pick<Look, "plans"> {
+  ending: Ending;
+}
+
+/** What is there after an update. Whatever cannot be read is a failure. */
+async function see(hands: Hands, before: Look): Promise<Seen> {
+  return await hands.look().then(
+    (after) => ({ plans: after.plans, ending: endingOf(before, after) }),
+    (error: unknown) => ({ plans: [], ending: { outcome: "failed", open: [messageOf(error)], words: [unwell] } }),
+  );
+}
+
+function endingOf(before: Look, { plans, servers }: Look): Ending {
+  const ending = outcomeOf(before.plans, plans);
+  if (servers === undefined) return ending;
+  return { outcome: "failed", open: [...ending.open, notCalm(servers).message], words: [unwell] };
+}
+
+const unwell = "the update ended, but the cluster is not as it should be";
+
+function notCalm(why: string): UserError {
+  return new UserError({
+    what: `the update ended, and the control plane is not calm: ${why}`,
+    where: "the servers, each asked at its own address, port 6443",
+    todo: "bring the servers that are named back to health; until then no run disturbs anything",
+  });
+}
+
+const titles: Readonly<Record<Outcome, string>> = {
+  done: "done",
+  failed: "failed",
+  paused: "paused",
+  held: "held",
+  rolledBack: "rolled back",
+};
+
+function inWords({ outcome, words, open }: Ending): Result {
+  const clauses = words.length > 0 ? words : ["all is as the configuration asks"];
+  return { code: exitCodes[outcome], open, line: `${titles[outcome]}: ${clauses.join("; ")}` };
+}
+
+function failed(why: string, open: readonly string[] = []): Result {
+  const line = `${titles.failed}: ${why}; what was finished stays, and the next run goes on from there`;
+  return { code: exitCodes.failed, open, line };
+}
+
+function stopped(signal: NodeJS.Signals): Result {
+  const line = `stopped by ${signal}: what was finished stays, and the next run goes on from there`;
+  return { code: 128 + constants.signals[signal], open: [], line };
+}
+
+/** What a user can mend is an outcome too. */
+function explained(error: unknown): Result {
+  if (error instanceof UserError || error instanceof UserErrors) return failed("see above", [error.message]);
+  throw error;
+}
+
+function handsOn(stack: string): Hands {
+  return {
+    repair: () => repair(stack),
+    look: () => withSite(stack, look),
+    tell: (line) => void process.stdout.write(`${line}\n`),
+    update: async () => {
+      const tools = await toolchain({ quiet: true, parts: ["engine"] });
+      const args = ["up", "--yes", "--skip-preview", "--non-interactive", "--stack", stack];
+      return await passedOn(tools.pulumi, [...args, "--message", "evergreen up"], tools.environment({}, stack));
+    },
+  };
+}
+
+async function look(site: OpenSite): Promise<Look> {
+  const plans = fleetPlans(planFleet(site.config, site.live, new Date()));
+  // Who cannot be asked is not calm.
+  return { plans, servers: await whyNotCalm(site).catch(messageOf) };
+}
+
+/** By the Nodes and by etcd's own list: a member that a killed join left has no Node. */
+async function whyNotCalm({ pve, config }: OpenSite): Promise<string | undefined> {
+  const access = await findCluster(pve, config, await listVms(pve));
+  if (!access) return "no server runs that has started RKE2";
+  try {
+    const signal = new Deadline("the servers to answer", settleSeconds).signal();
+    const token = await readServerToken(pve, access.server);
+    const members = await readMembers(access, config.site.registrationAddress, token, signal);
+    return whyControlPlaneIsNotCalm(await readServersAndMembers(access, members, signal));
+  } finally {
+    await access.client.close();
+  }
+}

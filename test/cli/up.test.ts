@@ -1,0 +1,163 @@
+import assert from "node:assert/strict";
+import { carryThrough, exitCodes, type Look } from "../../cli/up.ts";
+import { UserError } from "../../common/errors.ts";
+import type { Ended } from "../../cli/passed-on.ts";
+import type { PoolPlan } from "../../rollout/types.ts";
+import { A, B, planned, poolOf, settled, world } from "../rollout/world.ts";
+
+const pool = poolOf(B, { strategy: { onFailure: "rollback" } });
+const onA = planned(pool, world(settled(A), [[A, "proved"]]));
+const rolling = planned(
+  pool,
+  world(
+    [...settled(B, 2), ...settled(A, 2, 2)],
+    [
+      [A, "proved"],
+      [B, "rolling"],
+    ],
+  ),
+);
+const judged = planned(
+  pool,
+  world(
+    [...settled(B, 2), ...settled(A, 2, 2)],
+    [
+      [A, "proved"],
+      [B, "failed"],
+    ],
+  ),
+);
+const back = planned(
+  pool,
+  world(settled(A), [
+    [A, "proved"],
+    [B, "failed"],
+  ]),
+);
+const onB = planned(pool, world(settled(B), [[B, "proved"]]));
+
+type Seen = PoolPlan | Look | Error;
+
+/** What every command answers, in order; a look or an update that was not expected fails the test. */
+function handsOf(looks: Seen[], updates: (number | Ended)[]) {
+  const calls: string[] = [];
+  const said: string[] = [];
+  const next = <T>(what: string, from: T[]): T => {
+    calls.push(what);
+    const answer = from.shift();
+    assert.ok(answer !== undefined, `unexpected: ${calls.join(", ")}`);
+    return answer;
+  };
+  const hands = {
+    tell: (line: string) => void said.push(line),
+    repair: () => Promise.resolve(calls.push("repair")),
+    look: async () => {
+      const seen = await Promise.resolve(next("look", looks));
+      if (seen instanceof Error) throw seen;
+      return "plans" in seen ? seen : { plans: [seen], servers: undefined };
+    },
+    update: () => {
+      const answer = next("up", updates);
+      return Promise.resolve(typeof answer === "number" ? { code: answer, told: undefined } : answer);
+    },
+  };
+  return { hands, calls, said };
+}
+
+const refusal = new UserError({ what: "no room", where: "here", todo: "make some" });
+
+describe("evergreen up", () => {
+  const cases: [string, Seen[], (number | Ended)[], string, number, RegExp][] = [
+    ["what goes well", [onA, onB], [0], "repair look up look", 0, /^done: all is as the configuration asks$/],
+    [
+      "a verdict",
+      [onA, judged, back],
+      [1, 0],
+      "repair look up look up look",
+      exitCodes.rolledBack,
+      /^rolled back: workers is on/,
+    ],
+    [
+      "a failure without a verdict",
+      [onA, rolling],
+      [1],
+      "repair look up look",
+      1,
+      /^failed: the update failed; .*goes on from there$/,
+    ],
+    [
+      "a second failure",
+      [onA, judged, judged],
+      [1, 1],
+      "repair look up look up look",
+      1,
+      /^failed: the second update failed too/,
+    ],
+    ["a return that was due and fails", [judged, judged], [1], "repair look up look", 1, /^failed: the update failed;/],
+    ["a return that was due", [judged, back], [0], "repair look up look", exitCodes.rolledBack, /^rolled back/],
+    ["what is held", [back, back], [0], "repair look up look", exitCodes.held, /^held: workers is on/],
+    ["an engine that was killed", [onA, rolling], [137], "repair look up look", 1, /^failed/],
+    [
+      "a site that cannot be read after a failure",
+      [onA, refusal],
+      [1],
+      "repair look up look",
+      1,
+      /^failed: the update failed/,
+    ],
+    ["SIGTERM", [onA], [{ code: 1, told: "SIGTERM" }], "repair look up", 143, /^stopped by SIGTERM/],
+    [
+      "SIGINT after which the update still ended well",
+      [onA],
+      [{ code: 0, told: "SIGINT" }],
+      "repair look up",
+      130,
+      /^stopped by SIGINT/,
+    ],
+    [
+      "SIGINT in the second update",
+      [onA, judged],
+      [1, { code: 1, told: "SIGINT" }],
+      "repair look up look up",
+      130,
+      /^stopped/,
+    ],
+    ["a node that needs a moment", [onA, rolling, onB], [0], "repair look up look look", 0, /^done/],
+    ["a look that fails once", [onA, refusal, onB], [0], "repair look up look look", 0, /^done/],
+  ];
+  for (const [title, looks, updates, expected, code, line] of cases) {
+    it(`answers ${title} by: ${expected}`, async () => {
+      const { hands, calls, said } = handsOf(looks, updates);
+      const result = await carryThrough(hands, 5);
+      assert.equal(calls.join(" "), expected);
+      assert.equal(said.length, expected.split("up").length - 2, "a second update is announced");
+      assert.equal(result.code, code, result.line);
+      assert.match(result.line, line);
+    });
+  }
+
+  it("does not begin when an update would be refused", async () => {
+    const { hands, calls } = handsOf([refusal], []);
+    await assert.rejects(carryThrough(hands), refusal);
+    assert.deepEqual(calls, ["repair", "look"]);
+  });
+
+  it("is not done while the control plane is not calm, and names who is not", async () => {
+    const { hands } = handsOf([onA, { plans: [onB], servers: "demo-servers-0 is a voter and not healthy" }], [0]);
+    const { code, open, line } = await carryThrough(hands, 0);
+    assert.equal(code, 1);
+    assert.match(open.join(), /control plane is not calm: demo-servers-0 is a voter and not healthy/);
+    assert.match(line, /^failed: the update ended, but the cluster is not as it should be$/);
+  });
+
+  it("is not done when the site cannot be read at the end, and says why", async () => {
+    const { hands } = handsOf([onA, refusal], [0]);
+    const { code, open } = await carryThrough(hands, 0);
+    assert.equal(code, 1);
+    assert.match(open.join(), /no room\n {2}where: here/);
+  });
+
+  it("has an exit code for every outcome, and one only", () => {
+    assert.equal(new Set(Object.values(exitCodes)).size, 5);
+  });
+});
