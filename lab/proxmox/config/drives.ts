@@ -44,7 +44,9 @@ export function checkDriveAccess(dc: DataCentre, token: Token, vmid: number, val
   const storage = storageNamed(drive.file);
   if (storage === undefined) throw onlyRoot();
   storageOf(dc, storage);
-  if (isCloudInitDrive(drive) || newDisk(drive.file)) {
+  // A new cloud-init drive is not asked about: Proxmox VE allocates it without a look at the storage's rights.
+  if (drive.file.endsWith(":cloudinit")) return;
+  if (newDisk(drive.file)) {
     needAll(dc, token, `/storage/${storage}`, ["Datastore.AllocateSpace"]);
   } else if (!isOwn(drive.file, vmid)) {
     needAny(dc, token, `/storage/${storage}`, ["Datastore.Audit", "Datastore.AllocateSpace"]);
@@ -136,9 +138,11 @@ function storageKnown(dc: DataCentre, volid: string): boolean {
   return dc.storages.has(storageIdOf(volid));
 }
 
-/** The privilege on the VM that a drive needs. */
-export function drivePrivilege(value: string): "VM.Config.CDROM" | "VM.Config.Disk" {
-  return isCdrom(parseDrive(value)) ? "VM.Config.CDROM" : "VM.Config.Disk";
+/** The privileges on the VM that a drive needs, in the order in which Proxmox VE asks for them. */
+export function drivePrivileges(value: string): string[] {
+  const drive = parseDrive(value);
+  if (isCloudInitDrive(drive)) return ["VM.Config.Cloudinit", "VM.Config.CDROM"];
+  return [isCdrom(drive) ? "VM.Config.CDROM" : "VM.Config.Disk"];
 }
 
 /** True when the storage can hold linked clones of this volume. */

@@ -50,7 +50,6 @@ const groups: [Group, Record<string, Spec>][] = [
       numa: flag,
       sockets: { ...int, minimum: 1 },
       vcpus: int,
-      affinity: text,
     },
   ],
   [
@@ -59,8 +58,6 @@ const groups: [Group, Record<string, Spec>][] = [
       balloon: { ...int, minimum: 0 },
       memory: { ...text, format: memoryFormat },
       shares: int,
-      hugepages: text,
-      keephugepages: flag,
     },
   ],
   [
@@ -77,7 +74,6 @@ const groups: [Group, Record<string, Spec>][] = [
       watchdog: text,
       audio0: text,
       rng0: text,
-      vmgenid: text,
     },
   ],
   [
@@ -118,7 +114,20 @@ const groups: [Group, Record<string, Spec>][] = [
     },
   ],
   ["PowerMgmt", { freeze: flag }],
-  ["root", { args: text, arch: text, lock: text, hookscript: text, ivshmem: text }],
+  [
+    "root",
+    {
+      args: text,
+      arch: text,
+      affinity: text,
+      hookscript: text,
+      hugepages: text,
+      ivshmem: text,
+      keephugepages: flag,
+      lock: text,
+      vmgenid: text,
+    },
+  ],
 ];
 
 const named = new Map<string, Option>(

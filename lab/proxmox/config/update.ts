@@ -4,7 +4,7 @@ import type { Token, Value, Vm } from "../model.ts";
 import type { DataCentre } from "../data-centre.ts";
 import { needAll, needAny } from "../permissions.ts";
 import { freeVolume } from "../volumes.ts";
-import { checkDriveAccess, checkDriveSyntax, drivePrivilege, makeDrive } from "./drives.ts";
+import { checkDriveAccess, checkDriveSyntax, drivePrivileges, makeDrive } from "./drives.ts";
 import { isCloudInit, isDrive, optionOf, valueOf } from "./options.ts";
 import { isCloudInitDrive, normaliseTags, parseDrive, parseNic, printNic } from "./properties.ts";
 import { checkSshKeys } from "./sshkeys.ts";
@@ -24,23 +24,23 @@ function checkOption(dc: DataCentre, token: Token, vmid: number, key: string): v
   if (key === "startup") needAll(dc, token, "/", ["Sys.Modify"]);
 }
 
-/** The privilege that a device or drive needs, by its value. */
-function devicePrivilege(key: string, value: string): string {
-  if (isDrive(key)) return drivePrivilege(value);
-  if (/^unused\d+$/.test(key)) return "VM.Config.Disk";
-  if (key === "tags") return "VM.Config.Options";
+/** The privileges that a device or drive needs, by its value. */
+function devicePrivileges(key: string, value: string): string[] {
+  if (isDrive(key)) return drivePrivileges(value);
+  if (/^unused\d+$/.test(key)) return ["VM.Config.Disk"];
+  if (key === "tags") return ["VM.Config.Options"];
   const real = `${root} '${key}' config for real devices`;
   if (/^serial\d+$/.test(key) && value !== "socket") throw died(real);
   if (/^(usb|hostpci|parallel)\d+$/.test(key) && !value.includes("mapping=") && !value.includes("spice")) {
     throw died(real);
   }
-  return "VM.Config.HWType";
+  return ["VM.Config.HWType"];
 }
 
 function checkDevice(call: Call, vmid: number, key: string, value: string): void {
   const group = optionOf(key)?.group;
   if (group !== "drive" && group !== "device" && key !== "tags") return;
-  needAll(call.dc, call.token, `/vms/${vmid}`, [devicePrivilege(key, value)]);
+  needAll(call.dc, call.token, `/vms/${vmid}`, devicePrivileges(key, value));
 }
 
 /** A bridge may be used by those who have SDN.Use on it. */
@@ -86,9 +86,11 @@ function set(vm: Vm, key: string, value: Value): void {
 
 async function setAll(call: Call, vm: Vm, settings: ReadonlyMap<string, string>): Promise<void> {
   for (const [key, value] of settings) {
+    const before = vm.config.get(key);
+    // A drive that another takes the place of is asked about too.
+    if (isDrive(key) && before !== undefined) checkDevice(call, vm.vmid, key, String(before));
     checkDevice(call, vm.vmid, key, value);
     if (isDrive(key)) {
-      const before = vm.config.get(key);
       const after = await makeDrive(call.dc, vm, key, value);
       if (before !== undefined) unuse(vm, String(before), after);
       set(vm, key, after);
