@@ -40,7 +40,8 @@ async function prepare(): Promise<{ config: Config; live: Live; fleet: Fleet }> 
   const config = readConfig(ownSettings(runtime.allConfig()));
   checkBackupCredentials(process.env, config);
   const pve = Proxmox.fromEnvironment();
-  await checkRights(pve, config);
+  // A preview only looks, and may do so with a token that can do no more.
+  await checkRights(pve, config, runtime.isDryRun() ? "read" : "replace");
   const live = await settledLive(pve, config);
   const fleet = await planPlaces(pve, config, live, new Date());
   await checkStorage(pve, config.site, newDisks(fleet));

@@ -2,7 +2,7 @@ import { UserError, UserErrors, type Problem } from "./common/errors.ts";
 import type { Config } from "./config.ts";
 import type { Proxmox } from "./proxmox/client.ts";
 import { Row } from "./proxmox/parse.ts";
-import { permissionProblems } from "./proxmox/permissions.ts";
+import { permissionProblems, type Purpose } from "./proxmox/permissions.ts";
 import { standIns } from "./tools/standins.ts";
 
 /**
@@ -55,9 +55,9 @@ export function isLoopback(endpoint: string): boolean {
   return URL.canParse(endpoint) && /^(127\.\d+\.\d+\.\d+|localhost|\[::1\])$/.test(new URL(endpoint).hostname);
 }
 
-/** @throws UserErrors that names every privilege that the token lacks, with its path */
-export async function checkRights(pve: Proxmox, { site }: Config): Promise<void> {
-  const problems = await permissionProblems(pve, site);
+/** @throws UserErrors that names every privilege that the token lacks for its purpose, with its path */
+export async function checkRights(pve: Proxmox, { site }: Config, purpose: Purpose): Promise<void> {
+  const problems = await permissionProblems(pve, site, purpose);
   if (problems.length > 0) throw new UserErrors(problems);
 }
 

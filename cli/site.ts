@@ -1,5 +1,6 @@
 import type { Config } from "../config.ts";
 import { readLive, type Live } from "../live.ts";
+import { checkRights } from "../preflight.ts";
 import { Proxmox } from "../proxmox/client.ts";
 import { toolchain } from "../tools/index.ts";
 import { stackConfig } from "./stack-config.ts";
@@ -11,11 +12,15 @@ export interface OpenSite {
   live: Live;
 }
 
-/** Reads a stack's configuration and what both APIs say of it, does the work, and lets go of both. */
+/**
+ * Reads a stack's configuration and what both APIs say of it, does the work, and lets go of both.
+ * @throws UserErrors when the token may not see all of it: what it cannot see would look gone
+ */
 export async function withSite<T>(stack: string, work: (site: OpenSite) => Promise<T>): Promise<T> {
   const tools = await toolchain({ quiet: true, parts: ["engine"] });
   const config = await stackConfig(stack);
   const pve = Proxmox.fromEnvironment(tools.environment({}, stack));
+  await checkRights(pve, config, "read");
   const live = await readLive(pve, config);
   try {
     return await work({ config, pve, live });

@@ -29,12 +29,10 @@ export function isNoSuchFile(error: unknown): boolean {
   return error instanceof ProxmoxError && error.reason.includes("No such file or directory");
 }
 
-/** True when the guest's agent answers. Takes about 3 s to say no. */
-export async function ping(pve: Proxmox, vm: Vm): Promise<boolean> {
-  return (await heard(() => pve.post(`${vmPath(vm)}/agent/ping`))) !== undefined;
-}
-
-/** Waits until the agent answers, and gives what `ask` got from it: the first real question saves a ping. */
+/**
+ * Waits until the agent answers, and gives what `ask` got from it: the first real question saves a ping, and the privilege
+ * that one would need.
+ */
 export async function awaitAgent<T>(deadline: Deadline, ask: () => Promise<T>): Promise<T> {
   const answer = await deadline.poll(
     (probes) => Math.min(100 * probes, 1000),

@@ -24,36 +24,51 @@ export interface RightsSite {
 /** Paths to privileges; the value says whether a privilege holds below the path too. */
 export type Rights = Readonly<Record<string, Readonly<Record<string, boolean>>>>;
 
-const nodePool = ["Config.CPU", "Config.Memory", "Config.Network", "Config.Options", "Config.Disk", "Config.Cloudinit"];
-const surprising = {
-  "VM.Config.CDROM": "the provider sets and removes the cloud-init drive",
-  "VM.Config.HWType": "the provider sends hardware options with every clone",
-  "Pool.Audit": "without it the provider loses the pool from its state and the next update fails",
-};
+/** What a token is for: to look, as a preview and `evergreen status` do, or to replace nodes, which needs to look too. */
+export type Purpose = "read" | "replace";
 
-/** All that a token needs to clone, run and retire nodes: nothing on `/`. */
-export function neededRights(site: RightsSite, version: { major: number }): Need[] {
+/** Kinds of options that a clone gets, each with a privilege of its own. */
+const options = ["CPU", "Memory", "Network", "Options", "Disk", "Cloudinit"];
+
+/**
+ * All that a token needs for its purpose: nothing on `/`, and nothing that could be left out. What each call asks for is
+ * in the API schema of Proxmox VE; test/lab/proxmox/least-privilege.test.ts takes each privilege away and sees what breaks.
+ */
+export function neededRights(site: RightsSite, version: { major: number }, purpose: Purpose): Need[] {
   const nodes = `/pool/${site.proxmoxPool}`;
   const templates = `/pool/${site.templatePool}`;
+  const storage = `/storage/${site.storage}`;
   const need = (path: string, why: string, ...anyOf: string[]): Need => ({ path, anyOf, why });
-  return [
+  const looking = [
     need(templates, "templates are found", "VM.Audit"),
-    need(templates, "templates are cloned", "VM.Clone"),
     need(nodes, "VMs are seen", "VM.Audit"),
+    need(
+      nodes,
+      "servers are known by their pool, and without it the provider loses the pool from its state",
+      "Pool.Audit",
+    ),
+    need(nodes, "the kubeconfig is read through the guest agent", ...agentRight(version, "FileRead")),
+  ];
+  if (purpose === "read")
+    return [...looking, need(storage, "free space is compared", "Datastore.Audit", "Datastore.AllocateSpace")];
+  const writing = agentRight(version, "FileWrite");
+  return [
+    ...looking,
+    need(templates, "templates are cloned", "VM.Clone"),
     need(nodes, "VMs are made and destroyed", "VM.Allocate"),
     need(nodes, "VMs are started and stopped", "VM.PowerMgmt"),
-    ...nodePool.map((name) => need(nodes, "clones are configured", `VM.${name}`)),
-    ...Object.entries(surprising).map(([name, why]) => need(nodes, why, name)),
-    ...agentRights(version).map((name) => need(nodes, "join data is written through the guest agent", ...name)),
-    need(`/storage/${site.storage}`, "disks are allocated", "Datastore.AllocateSpace"),
+    ...options.map((name) => need(nodes, "clones are configured", `VM.Config.${name}`)),
+    need(nodes, "the provider sets and removes the cloud-init drive", "VM.Config.CDROM"),
+    need(nodes, "the provider sends hardware options with every clone", "VM.Config.HWType"),
+    ...(version.major < 9 ? [] : [need(nodes, "join data is written through the guest agent", ...writing)]),
+    need(storage, "disks are allocated", "Datastore.AllocateSpace"),
     need(`/sdn/zones/localnetwork/${site.bridge}`, "VMs are connected to the bridge", "SDN.Use"),
   ];
 }
 
-/** Proxmox 9 split VM.Monitor. */
-function agentRights({ major }: { major: number }): string[][] {
-  if (major < 9) return [["VM.Monitor"]];
-  return ["Audit", "FileRead", "FileWrite"].map((name) => [`VM.GuestAgent.${name}`, "VM.GuestAgent.Unrestricted"]);
+/** Before 9 one privilege for all that an agent can be asked; since then one for each kind, and one for all. */
+function agentRight({ major }: { major: number }, kind: "FileRead" | "FileWrite"): string[] {
+  return major < 9 ? ["VM.Monitor"] : [`VM.GuestAgent.${kind}`, "VM.GuestAgent.Unrestricted"];
 }
 
 /** The needs that are not met. */
@@ -95,10 +110,10 @@ export async function readVersion(pve: Proxmox): Promise<{ major: number; text: 
   return { major: Number.parseInt(text, 10), text };
 }
 
-/** Everything that the token lacks, for a refusal at program start: each with its path. */
-export async function permissionProblems(pve: Proxmox, site: RightsSite): Promise<Problem[]> {
+/** Everything that the token lacks for its purpose, for a refusal at program start: each with its path. */
+export async function permissionProblems(pve: Proxmox, site: RightsSite, purpose: Purpose): Promise<Problem[]> {
   const [version, rights] = await Promise.all([readVersion(pve), readRights(pve)]);
-  return missingRights(rights, neededRights(site, version)).map(({ path, anyOf, why }) => ({
+  return missingRights(rights, neededRights(site, version, purpose)).map(({ path, anyOf, why }) => ({
     what: `the Proxmox token lacks ${anyOf.join(" or ")} (${why})`,
     where: path,
     todo: `give the token a role with ${anyOf[0] ?? ""} on ${path}, with propagation`,

@@ -7,6 +7,34 @@ import { projectRoot } from "../tools/paths.ts";
 const read = (file: string) => readFileSync(join(projectRoot, file), "utf8");
 const pages = ["README.md", "docs/design.md", "docs/how-a-rollout-works.md", "docs/messages.md", "docs/production.md"];
 
+/** The rows of the table of privileges: a path, and what is needed on it. */
+function tableRows(page: string): { path: string; cells: string[] }[] {
+  return page.split("\n").flatMap((line) => {
+    const [, path = "", rest = ""] = /^\| `(\/[^`]+)`\s*\|(.*)$/.exec(line) ?? [];
+    return path === "" ? [] : [{ path, cells: rest.split("|") }];
+  });
+}
+
+/** The privileges of a cell, without those of the other version: `A B` and `C` (8.x) or `D` (9.x). */
+function privilegesIn(cell: string, major: number): string[] {
+  return [...cell.matchAll(/`([^`]+)`(?: \((\d)\.x\))?/g)]
+    .filter(([, , only]) => only === undefined || Number(only) === major)
+    .flatMap(([, names = ""]) => names.split(" "));
+}
+
+/** The privileges of each role that the commands make, on a version. */
+function rolesIn(page: string, major: number): Map<string, string[]> {
+  const line = page.split("\n").find((one) => one.includes("_AGENT=") && one.includes(`# ${major}.x`)) ?? "";
+  const variables = new Map([...line.matchAll(/(\w+)="([^"]*)"/g)].map(([, name = "", value = ""]) => [name, value]));
+  const commands = [...page.matchAll(/pveum role add (\S+) --privs "([^"]*)"/g)];
+  return new Map(
+    commands.map(([, role = "", names = ""]) => [
+      role,
+      names.replace(/\$(\w+)/g, (_, name: string) => variables.get(name) ?? name).split(" "),
+    ]),
+  );
+}
+
 describe("the pages", () => {
   const site = {
     proxmoxPool: "evergreen-nodes",
@@ -15,24 +43,34 @@ describe("the pages", () => {
     bridge: "<bridge>",
   };
 
-  it("grant exactly the privileges that a run asks for, each on its path", () => {
-    const lines = read("docs/production.md").split("\n");
-    const needs = [8, 9].flatMap((major) => neededRights(site, { major }));
-    for (const path of new Set(needs.map((need) => need.path))) {
-      const row = lines.find((line) => line.startsWith(`| \`${path}\``)) ?? "";
-      const shown = [
-        ...row
-          .split("|")
-          .slice(2)
-          .join()
-          .matchAll(/\b(?:VM|Pool|Datastore|SDN)\.[A-Za-z.]+/g),
-      ].map(String);
-      const needed = needs.filter((need) => need.path === path).map(({ anyOf }) => anyOf[0]);
-      assert.deepEqual(new Set(shown), new Set(needed), path);
+  for (const [column, purpose] of (["replace", "read"] as const).entries()) {
+    for (const major of [8, 9]) {
+      const needed = neededRights(site, { major }, purpose).map(({ path, anyOf }) => `${path} ${anyOf[0] ?? ""}`);
+
+      it(`show the privileges to ${purpose} on ${major}.x, each on its path`, () => {
+        const shown = tableRows(read("docs/production.md")).flatMap(({ path, cells }) =>
+          privilegesIn(cells[column] ?? "", major).map((name) => `${path} ${name}`),
+        );
+        assert.deepEqual(shown.sort(), needed.sort());
+      });
+
+      it(`give the token to ${purpose} on ${major}.x exactly these, and its user as well`, () => {
+        const page = read("docs/production.md");
+        const roles = rolesIn(page, major);
+        const users = purpose === "read" ? "evergreen-read@pve" : "evergreen@pve";
+        const loop = page
+          .split("for who in ")
+          .find((part) => part.startsWith(`'--users ${users}' '--tokens ${users}!`));
+        const given = [...((loop ?? "").split("done")[0]?.matchAll(/acl modify (\S+) \$who --roles (\S+)/g) ?? [])];
+        const granted = given.flatMap(([, path = "", role = ""]) =>
+          (roles.get(role) ?? []).map(
+            (name) => `${path.replace("STORAGE", "<storage>").replace("BRIDGE", "<bridge>")} ${name}`,
+          ),
+        );
+        assert.deepEqual(granted.sort(), needed.sort());
+      });
     }
-    const roles = lines.filter((line) => line.includes("pveum role add")).join("\n");
-    for (const { anyOf } of neededRights(site, { major: 9 })) assert.ok(roles.includes(anyOf[0] ?? "?"), anyOf[0]);
-  });
+  }
 
   for (const page of pages) {
     it(`lead somewhere: ${page}`, () => {

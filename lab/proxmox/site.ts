@@ -72,14 +72,27 @@ export async function addTemplate(dc: DataCentre, seed: SeedVm & { image: ImageC
   return vm;
 }
 
+/** Where tokens get their rights. */
+interface Places {
+  nodes: string;
+  templates: string;
+  storage: string;
+  bridge: string;
+}
+
+/** Privileges of the token that looks and changes nothing, by path; none on `/`. */
+export function readPrivileges(version: DataCentre["version"], where: Places): Record<string, string[]> {
+  return {
+    [`/pool/${where.templates}`]: ["VM.Audit"],
+    [`/pool/${where.nodes}`]: ["VM.Audit", "Pool.Audit", version === "8.4" ? "VM.Monitor" : "VM.GuestAgent.FileRead"],
+    [`/storage/${where.storage}`]: ["Datastore.Audit"],
+  };
+}
+
 /** Privileges of the token that replaces nodes, by path; none on `/`. */
-export function rolloutPrivileges(
-  version: DataCentre["version"],
-  where: { nodes: string; templates: string; storage: string; bridge: string },
-): Record<string, string[]> {
+export function rolloutPrivileges(version: DataCentre["version"], where: Places): Record<string, string[]> {
   const config = ["CPU", "Memory", "Network", "Options", "Disk", "Cloudinit", "CDROM", "HWType"];
-  const agent =
-    version === "8.4" ? ["VM.Monitor"] : ["Audit", "FileRead", "FileWrite"].map((what) => `VM.GuestAgent.${what}`);
+  const agent = version === "8.4" ? ["VM.Monitor"] : ["VM.GuestAgent.FileRead", "VM.GuestAgent.FileWrite"];
   return {
     [`/pool/${where.templates}`]: ["VM.Clone", "VM.Audit"],
     [`/pool/${where.nodes}`]: [
@@ -116,6 +129,8 @@ export const site = {
   bridge: "vmbr0",
   /** Replaces nodes; has the least rights that do. */
   rolloutToken: "evergreen@pve!rollout",
+  /** Looks at the site and changes nothing of it. */
+  readToken: "evergreen-read@pve!preview",
   /** May do everything, for those who stand beside the data centre. */
   rootToken: "root@pam!lab",
 } as const;
@@ -126,7 +141,7 @@ export function templateTags(image: ImageContent): string[] {
 }
 
 /**
- * Fills a data centre with the lab's site: one host, a directory storage, two pools, two templates, two tokens.
+ * Fills a data centre with the lab's site: one host, a directory storage, two pools, two templates, three tokens.
  * @param options.secret of the rollout token; absent: a new one
  */
 export async function seedSite(
@@ -141,6 +156,10 @@ export async function seedSite(
   dc.addToken(site.rolloutToken, options.secret === undefined ? {} : { secret: options.secret });
   for (const [path, privileges] of Object.entries(rolloutPrivileges(dc.version, site))) {
     dc.grant(site.rolloutToken, path, privileges, { role: "EvergreenRollout" });
+  }
+  dc.addToken(site.readToken);
+  for (const [path, privileges] of Object.entries(readPrivileges(dc.version, site))) {
+    dc.grant(site.readToken, path, privileges, { role: "EvergreenRead" });
   }
   const templates = options.templates ?? [
     { vmid: 9001, image: labImage("1.0.0", "v1.34.4+rke2r1") },

@@ -1,36 +1,53 @@
 import assert from "node:assert/strict";
-import { missingRights, neededRights, permissionProblems, type Rights } from "../../proxmox/permissions.ts";
+import {
+  missingRights,
+  neededRights,
+  permissionProblems,
+  type Purpose,
+  type Rights,
+} from "../../proxmox/permissions.ts";
 import { fakeProxmox } from "./fake.ts";
 
 const site = { proxmoxPool: "nodes", templatePool: "templates", storage: "local", bridge: "vmbr0" };
 
 /** Exactly what is needed, taking the first of several alternatives. */
-function exact(major: number): Record<string, Record<string, boolean>> {
+function exact(major: number, purpose: Purpose = "replace"): Record<string, Record<string, boolean>> {
   const rights: Record<string, Record<string, boolean>> = {};
-  for (const { path, anyOf } of neededRights(site, { major })) (rights[path] ??= {})[anyOf[0] ?? ""] = true;
+  for (const { path, anyOf } of neededRights(site, { major }, purpose)) (rights[path] ??= {})[anyOf[0] ?? ""] = true;
   return rights;
 }
 
-describe("permissions", () => {
-  it("are 16 privileges on Proxmox 8 and 18 on 9, none on /", () => {
-    for (const [major, count] of [
-      [8, 16],
-      [9, 18],
-    ] as const) {
-      const needs = neededRights(site, { major });
-      assert.equal(new Set(needs.flatMap(({ anyOf }) => anyOf[0] ?? [])).size, count);
-      assert.ok(needs.every(({ path }) => path !== "/"));
-      assert.deepEqual(missingRights(exact(major), needs), []);
-    }
-  });
+const purposes: [number, Purpose, number][] = [
+  [8, "replace", 16],
+  [9, "replace", 17],
+  [8, "read", 4],
+  [9, "read", 4],
+];
 
-  it("that lack one name exactly that one, with its path", () => {
-    for (const major of [8, 9]) {
-      for (const need of neededRights(site, { major })) {
-        const rights = exact(major);
+describe("permissions", () => {
+  for (const [major, purpose, count] of purposes) {
+    it(`to ${purpose} are ${count} privileges on Proxmox ${major}, none on / and none twice`, () => {
+      const needs = neededRights(site, { major }, purpose);
+      assert.equal(new Set(needs.flatMap(({ anyOf }) => anyOf[0] ?? [])).size, count);
+      assert.equal(new Set(needs.map(({ path, anyOf }) => `${path} ${anyOf[0] ?? ""}`)).size, needs.length);
+      assert.ok(needs.every(({ path }) => path !== "/"));
+      assert.deepEqual(missingRights(exact(major, purpose), needs), []);
+    });
+
+    it(`to ${purpose} on Proxmox ${major} that lack one name exactly that one, with its path`, () => {
+      for (const need of neededRights(site, { major }, purpose)) {
+        const rights = exact(major, purpose);
         delete rights[need.path]?.[need.anyOf[0] ?? ""];
-        assert.deepEqual(missingRights(rights, neededRights(site, { major })), [need]);
+        assert.deepEqual(missingRights(rights, neededRights(site, { major }, purpose)), [need]);
       }
+    });
+  }
+
+  it("to replace are enough to look, and not the other way round", () => {
+    for (const major of [8, 9]) {
+      assert.deepEqual(missingRights(exact(major, "replace"), neededRights(site, { major }, "read")), []);
+      const lacking = missingRights(exact(major, "read"), neededRights(site, { major }, "replace"));
+      assert.ok(lacking.some(({ anyOf }) => anyOf.includes("VM.Allocate")));
     }
   });
 
@@ -51,13 +68,13 @@ describe("permissions", () => {
   it("take VM.GuestAgent.Unrestricted for the parts of it, and VM.Monitor only before 9", async () => {
     const rights = exact(8);
     await using pve = await fakeProxmox(({ path }) => ({ data: path === "/version" ? { version: "9.2.1" } : rights }));
-    const lacking = await permissionProblems(pve.client, site);
+    const lacking = await permissionProblems(pve.client, site, "replace");
     assert.deepEqual(
       lacking.map(({ what }) => /VM\.GuestAgent\.\w+/.exec(what)?.[0]),
-      ["VM.GuestAgent.Audit", "VM.GuestAgent.FileRead", "VM.GuestAgent.FileWrite"],
+      ["VM.GuestAgent.FileRead", "VM.GuestAgent.FileWrite"],
     );
     assert.ok(lacking.every(({ where }) => where === "/pool/nodes"));
     (rights["/pool/nodes"] ??= {})["VM.GuestAgent.Unrestricted"] = true;
-    assert.deepEqual(await permissionProblems(pve.client, site), []);
+    assert.deepEqual(await permissionProblems(pve.client, site, "replace"), []);
   });
 });

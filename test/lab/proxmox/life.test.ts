@@ -63,13 +63,13 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       assert.equal(config.memory, "4096");
       assert.match(String(config.net0), /^virtio=BC:24:11:[0-9A-F:]{8},bridge=vmbr0,firewall=0$/);
 
-      const early = await bench.call("POST", `${vm}/agent/ping`, {}, token);
+      const early = await bench.call("POST", `${vm}/agent/ping`);
       assert.equal(early.reason, "VM 1100 is not running");
       assert.equal(await bench.task("POST", `${vm}/status/start`, { timeout: 1800 }, token), "OK");
       const status = await bench.data<Record<string, unknown>>("GET", `${vm}/status/current`, {}, token);
       assert.equal(status.status, "running");
       assert.equal("memhost" in status, version === "9.2");
-      assert.equal((await bench.call("POST", `${vm}/agent/ping`, {}, token)).status, 200);
+      assert.equal((await bench.call("POST", `${vm}/agent/ping`)).status, 200);
       await bench.data("POST", `${vm}/agent/file-write`, { file: "/etc/x", content: "a: 1\n" }, token);
       const read = await bench.data("GET", `${vm}/agent/file-read`, { file: "/etc/x" }, token);
       assert.deepEqual(read, { content: "a: 1\n", "bytes-read": 5 });
