@@ -7,6 +7,7 @@ import type { DataCentreOptions } from "../../../lab/proxmox/data-centre.ts";
 import { serve } from "../../../lab/proxmox/serve.ts";
 import { AgentError } from "../../../lab/types.ts";
 import type { Guest, GuestHost, Machine } from "../../../lab/types.ts";
+import { Proxmox } from "../../../proxmox/client.ts";
 
 /** A guest that does what the tests tell it. */
 export class TestGuest implements Guest {
@@ -96,6 +97,7 @@ export class Bench {
   readonly host: TestHost;
   readonly port: number;
   private readonly close: () => Promise<void>;
+  private readonly clients: Proxmox[] = [];
   /** PEM of the authority that a client must trust. */
   readonly ca: string;
 
@@ -120,7 +122,16 @@ export class Bench {
   }
 
   async stop(): Promise<void> {
+    await Promise.all(this.clients.map((client) => client.close()));
     await this.close();
+  }
+
+  /** Our own client with a token of the data centre; closed with the bench. */
+  client(token: string): Proxmox {
+    const endpoint = `https://127.0.0.1:${this.port}`;
+    const client = new Proxmox({ endpoint, token: this.dc.credential(token), ca: this.ca, retryMs: 1 });
+    this.clients.push(client);
+    return client;
   }
 
   /** @param token id of a token of the data centre, "" for none, or a whole credential with `=` */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { rolloutPrivileges, seedSite, seedVm, site } from "../../../lab/proxmox/site.ts";
+import { listVms, readVm, requireSight, takenAmong } from "../../../proxmox/vms.ts";
 import { Bench } from "./bench.ts";
 
 const token = site.rolloutToken;
@@ -164,3 +165,97 @@ describe("who may do what", () => {
     }
   });
 });
+
+/** An endpoint that our client or the provider calls, and what a token without any right is told: by the API schema. */
+type Asked = [method: string, path: string, params: Record<string, string | number>, lacks: string];
+
+const vm = "nodes/pve1/qemu/1100";
+const seeing = "(/storage/local, Datastore.Audit|Datastore.AllocateSpace)";
+
+function asked(version: "8.4" | "9.2"): Asked[] {
+  const agent = (kind: string) =>
+    `(/vms/1100, ${version === "8.4" ? "VM.Monitor" : `VM.GuestAgent.${kind}|VM.GuestAgent.Unrestricted`})`;
+  const power = ["start", "stop", "shutdown", "reboot"].map((verb): Asked => [
+    "POST",
+    `${vm}/status/${verb}`,
+    {},
+    "(/vms/1100, VM.PowerMgmt)",
+  ]);
+  return [
+    ["GET", `${vm}/config`, {}, "(/vms/1100, VM.Audit)"],
+    ["GET", `${vm}/status/current`, {}, "(/vms/1100, VM.Audit)"],
+    ["PUT", `${vm}/config`, { name: "x" }, "(/vms/1100, VM.Config.Disk|VM.Config.CDROM|"],
+    ["PUT", `${vm}/resize`, { disk: "scsi0", size: "20G" }, "(/vms/1100, VM.Config.Disk)"],
+    ["PUT", `${vm}/cloudinit`, {}, "(/vms/1100, VM.Config.Cloudinit)"],
+    ["POST", `${vm}/template`, {}, "(/vms/1100, VM.Allocate)"],
+    ["DELETE", vm, {}, "(/vms/1100, VM.Allocate)"],
+    ...power,
+    ["POST", `${vm}/agent/ping`, {}, agent("Audit")],
+    ["GET", `${vm}/agent/network-get-interfaces`, {}, agent("Audit")],
+    ["GET", `${vm}/agent/file-read`, { file: "/x" }, agent("FileRead")],
+    ["POST", `${vm}/agent/file-write`, { file: "/x", content: "" }, agent("FileWrite")],
+    ["POST", "nodes/pve1/qemu/9001/clone", { newid: 1101 }, "(/vms/9001, VM.Clone)"],
+    ["POST", "nodes/pve1/qemu", { vmid: 1101 }, ""],
+    ["GET", "nodes/pve1/storage/local/status", {}, seeing],
+    ["GET", "nodes/pve1/storage/local/content", {}, seeing],
+    ["POST", "nodes/pve1/storage/local/upload", { content: "iso" }, "(/storage/local, Datastore.AllocateTemplate)"],
+    [
+      "POST",
+      "nodes/pve1/storage/local/download-url",
+      { content: "iso", filename: "x.iso", url: "http://127.0.0.1/x.iso" },
+      "(/storage/local, Datastore.AllocateTemplate)",
+    ],
+    ["GET", "pools", { poolid: site.nodes }, "(/pool/evergreen-nodes, Pool.Audit)"],
+    ["PUT", "pools", { poolid: site.nodes, vms: 1100 }, "(/pool/evergreen-nodes, Pool.Allocate)"],
+  ];
+}
+
+for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
+  describe(`a token whose rights end at a pool, ${version}`, () => {
+    let bench: Bench;
+
+    beforeEach(async () => {
+      bench = await Bench.start(28_154 + index, { version });
+      await seedSite(bench.dc);
+      seedVm(bench.dc, { vmid: 1100, name: "ours", pool: site.nodes });
+    });
+
+    afterEach(async () => bench.stop());
+
+    it("needs for every call what the schema says", async () => {
+      bench.dc.addToken("bare@pve!t");
+      for (const [method, path, params, lacks] of asked(version)) {
+        const reply = await bench.call(method, path, params, "bare@pve!t");
+        const told = `${reply.status} ${reply.reason}`;
+        assert.ok(told.startsWith(`403 Permission check failed${lacks && ` ${lacks}`}`), `${method} ${path}: ${told}`);
+      }
+      for (const path of ["version", "nodes", "cluster/nextid", "cluster/tasks", "access/permissions"])
+        assert.equal((await bench.call("GET", path, {}, "bare@pve!t")).status, 200, path);
+      for (const path of ["cluster/resources?type=vm", "nodes/pve1/qemu", "nodes/pve1/storage", "pools"])
+        assert.deepEqual(await bench.data("GET", path, {}, "bare@pve!t"), [], path);
+    });
+
+    it("is refused a VM that was deleted by hand, and sees in the list that it is gone", async () => {
+      const pve = bench.client(token);
+      bench.dc.addToken("wide@pve!t");
+      bench.dc.grant("wide@pve!t", "/vms", ["VM.Audit", "VM.Allocate"]);
+      assert.equal((await readVm(pve, { host: "pve1", vmid: 1100 })).name, "ours");
+      assert.equal(await bench.task("DELETE", vm, { purge: 1 }), "OK");
+      for (const [method, path, lacks] of [
+        ["GET", `${vm}/config`, "VM.Audit"],
+        ["GET", `${vm}/status/current`, "VM.Audit"],
+        ["DELETE", `${vm}/`, "VM.Allocate"],
+      ] as const) {
+        const refused = await bench.call(method, path, {}, token);
+        assert.equal(`${refused.status} ${refused.reason}`, `403 Permission check failed (/vms/1100, ${lacks})`);
+        const told = await bench.call(method, path, {}, "wide@pve!t");
+        assert.match(`${told.status} ${told.reason}`, /^500 Configuration file '\S+' does not exist$/);
+      }
+      await assert.rejects(readVm(pve, { host: "pve1", vmid: 1100 }), /Permission check failed/);
+      // By these the program's start and `evergreen repair` know it.
+      await requireSight(pve, site.nodes);
+      assert.ok(!(await listVms(pve)).some(({ vmid }) => vmid === 1100));
+      assert.deepEqual(await takenAmong(pve, [1100]), []);
+    });
+  });
+}

@@ -1,0 +1,228 @@
+import assert from "node:assert/strict";
+import { Deadline } from "../../../common/deadline.ts";
+import { messageOf } from "../../../common/errors.ts";
+import type { Config } from "../../../config.ts";
+import { guest } from "../../../images/contract.ts";
+import { findAccess } from "../../../kubernetes/access.ts";
+import { readPrivileges, rolloutPrivileges, seedSite, seedVm, site, labImage } from "../../../lab/proxmox/site.ts";
+import { checkStorage } from "../../../preflight.ts";
+import { awaitAgent, readFile, writeFile } from "../../../proxmox/agent.ts";
+import type { Parameters, Proxmox } from "../../../proxmox/client.ts";
+import { destroyVm } from "../../../proxmox/destroy.ts";
+import { neededRights, permissionProblems, type Need, type Purpose } from "../../../proxmox/permissions.ts";
+import { setOnBoot, start, turnOff } from "../../../proxmox/power.ts";
+import { tagsOf } from "../../../proxmox/tags.ts";
+import { awaitTask } from "../../../proxmox/task.ts";
+import { isRunning, listVms, liveVms, readVm, requireSight, takenAmong } from "../../../proxmox/vms.ts";
+import { smallConfig } from "../../support/picture.ts";
+import { Bench } from "./bench.ts";
+
+const image = labImage("1.0.0", "v1.34.4+rke2r1");
+const tags = (pool: string, slot: number) => tagsOf({ cluster: "demo", pool, slot, generation: "0a1b2c3d" });
+const where = {
+  proxmoxPool: site.nodes,
+  templatePool: site.templates,
+  storage: site.storage,
+  bridge: site.bridge,
+};
+const { site: defaults } = smallConfig();
+const config: Pick<Config, "site"> = { site: { ...defaults, ...where } };
+const server = 1000;
+
+const pem = Buffer.from("a PEM").toString("base64");
+const kubeconfig = JSON.stringify({
+  "current-context": "default",
+  contexts: [{ name: "default", context: { cluster: "default", user: "default" } }],
+  clusters: [{ name: "default", cluster: { server: "https://127.0.0.1:6443", "certificate-authority-data": pem } }],
+  users: [{ name: "default", user: { "client-certificate-data": pem, "client-key-data": pem } }],
+});
+
+/** What the provider sends after the clone, for the inputs of components/vm.ts. */
+function providerConfig(): Parameters {
+  return {
+    agent: "enabled=1,fstrim_cloned_disks=0,type=virtio",
+    balloon: 0,
+    boot: "order=scsi0;ide3",
+    cores: 2,
+    cpu: "x86-64-v2-AES",
+    delete: Array.from({ length: 31 }, (_, index) => `net${index + 1}`).join(","),
+    ide2: "file=local:cloudinit,",
+    ide3: "file=none,media=cdrom,",
+    ipconfig0: "gw=127.0.0.1,ip=127.0.0.101/8",
+    memory: 4096,
+    nameserver: "127.0.0.1",
+    net0: `model=virtio,bridge=${site.bridge},firewall=0`,
+    numa: 0,
+    onboot: 0,
+    ostype: "l26",
+    scsihw: "virtio-scsi-single",
+    sockets: 1,
+    tags: tags("workers", 0).join(";"),
+  };
+}
+
+/** Clone and configuration, by the requests of the provider as recorded. */
+async function made(pve: Proxmox, vmid: number, name: string): Promise<void> {
+  const path = `/nodes/${site.node}/qemu/${vmid}`;
+  const template = (await listVms(pve)).find((vm) => vm.template && vm.name === image.name);
+  if (!template) throw new Error("no template is listed");
+  const clone = { newid: vmid, full: false, name, pool: site.nodes };
+  const upid = await pve.post(`/nodes/${site.node}/qemu/${template.vmid}/clone`, clone);
+  await awaitTask(pve, upid, new Deadline("the clone", 10));
+  await isRunning(pve, { host: site.node, vmid });
+  await pve.put(`${path}/config`, { delete: "ide2" });
+  await pve.put(`${path}/config`, providerConfig());
+  await awaitTask(pve, await pve.put(`${path}/resize`, { disk: "scsi0", size: "20G" }), new Deadline("the resize", 10));
+  // What reads a pool as empty writes it again with the next update.
+  const pools = (await pve.get("/pools")) as { poolid: string }[];
+  if (!pools.some(({ poolid }) => poolid === site.nodes)) await pve.put("/pools", { poolid: site.nodes, vms: vmid });
+  await pve.get("/pools", { poolid: site.nodes });
+}
+
+/** The whole life of a node VM, as provider and steps lead it. Ends at the first refusal. */
+async function life(pve: Proxmox, vmid: number): Promise<void> {
+  const name = `demo-workers-0-${vmid}`;
+  await made(pve, vmid, name);
+  const { digest, uuid } = await readVm(pve, { host: site.node, vmid });
+  const vm = { vmid, host: site.node, name };
+  await setOnBoot(pve, vm, true, digest);
+  await start(pve, vm);
+  await awaitAgent(new Deadline("the agent", 10), () => writeFile(pve, vm, "/etc/evergreen/join", "secret"));
+  assert.equal(String(await readFile(pve, vm, "/etc/evergreen/join")), "secret");
+  await turnOff(pve, vm, 10);
+  await destroyVm(pve, vm.host, { vmid, name, uuid, tags: [] });
+}
+
+/** All that a preview and `evergreen status` ask Proxmox. */
+async function look(pve: Proxmox): Promise<void> {
+  await requireSight(pve, site.nodes);
+  const list = await listVms(pve);
+  if (!list.some((vm) => vm.template && vm.name === image.name)) throw new Error("no template is listed");
+  assert.equal((await liveVms(pve, "demo", list)).find(({ vmid }) => vmid === server)?.running, true);
+  const access = await findAccess(pve, list, { cluster: "demo", serverPool: "servers", ...config.site });
+  if (!access) throw new Error("no server is known");
+  await access.client.close();
+  assert.deepEqual(await takenAmong(pve, [server, server + 1]), [server]);
+  await checkStorage(pve, config.site, [1]);
+}
+
+/** What Proxmox says where a privilege is missing, when it is not the privilege itself. */
+const saidInstead: Readonly<Record<string, RegExp>> = {
+  [`replace /pool/${site.templates} VM.Audit`]: /^no template is listed$/,
+  [`replace /pool/${site.nodes} VM.Allocate`]: /^Permission check failed \(403 to POST \S+\/clone\)$/,
+  [`replace /pool/${site.nodes} Pool.Audit`]: /Permission check failed \(\/pool\/evergreen-nodes, Pool\.Allocate\)/,
+  [`read /pool/${site.templates} VM.Audit`]: /^no template is listed$/,
+  [`read /pool/${site.nodes} VM.Audit`]: /the token may not see the VMs of the pool.*\n.*VM\.Audit/,
+  [`read /pool/${site.nodes} Pool.Audit`]: /^no server is known$/,
+};
+
+function refusalOf(purpose: Purpose, { path, anyOf }: Need): RegExp {
+  const said = saidInstead[`${purpose} ${path} ${anyOf[0] ?? ""}`];
+  if (said) return said;
+  const where = path.startsWith("/pool/") ? "/vms/\\d+" : path;
+  return new RegExp(`Permission check failed \\(${where}, ${anyOf.join("\\|").replaceAll(".", "\\.")}\\)`);
+}
+
+for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
+  describe(`least privilege, ${version}`, function () {
+    this.timeout(30_000);
+    const major = Number.parseInt(version, 10);
+    let bench: Bench;
+
+    before(async () => {
+      bench = await Bench.start(28_152 + index, { version });
+      await seedSite(bench.dc);
+      seedVm(bench.dc, {
+        vmid: server,
+        name: "demo-servers-0-0a1b2c3d",
+        pool: site.nodes,
+        image,
+        tags: tags("servers", 0),
+      });
+      await bench.task("POST", `nodes/${site.node}/qemu/${server}/status/start`);
+      await bench.data("POST", `nodes/${site.node}/qemu/${server}/agent/ping`);
+      bench.host.guests.get(server)?.machine.disk.set(guest.kubeconfig, Buffer.from(kubeconfig));
+      bench.dc.see();
+    });
+
+    after(async () => bench.stop());
+
+    /** A token with exactly these rights, the first of several alternatives. */
+    const withRights = (name: string, needs: readonly Need[]): Proxmox => {
+      const id = `${name}@pve!t`;
+      bench.dc.addToken(id);
+      for (const path of new Set(needs.map((need) => need.path))) {
+        bench.dc.grant(
+          id,
+          path,
+          needs.filter((need) => need.path === path).flatMap(({ anyOf }) => anyOf.slice(0, 1)),
+        );
+      }
+      return bench.client(id);
+    };
+
+    it("is what the lab's own tokens have", () => {
+      for (const [purpose, granted] of [
+        ["replace", rolloutPrivileges(version, site)],
+        ["read", readPrivileges(version, site)],
+      ] as const) {
+        const needed = neededRights(where, { major }, purpose).map(({ path, anyOf }) => `${path} ${anyOf[0] ?? ""}`);
+        const given = Object.entries(granted).flatMap(([path, names]) => names.map((name) => `${path} ${name}`));
+        assert.deepEqual(given.sort(), needed.sort(), purpose);
+      }
+    });
+
+    it("replaces a node, and looks at the site", async () => {
+      const pve = bench.client(site.rolloutToken);
+      for (const purpose of ["read", "replace"] as const)
+        assert.deepEqual(await permissionProblems(pve, where, purpose), []);
+      await life(pve, 1100);
+      await look(pve);
+      assert.ok(!bench.dc.vms.has(1100));
+    });
+
+    it("looks at the site with less, and can change no VM", async () => {
+      const pve = bench.client(site.readToken);
+      assert.deepEqual(await permissionProblems(pve, where, "read"), []);
+      await look(pve);
+      const vm = `/nodes/${site.node}/qemu/${server}`;
+      const template = `/nodes/${site.node}/qemu/9001`;
+      const before = JSON.stringify([...(bench.dc.vms.get(server)?.config ?? [])]);
+      const changes: (() => Promise<unknown>)[] = [
+        () => pve.post(`${template}/clone`, { newid: 1190, pool: site.nodes }),
+        () => pve.post(`/nodes/${site.node}/qemu`, { vmid: 1190, pool: site.nodes }),
+        () => pve.put(`${vm}/config`, { name: "mine" }),
+        () => pve.put(`${vm}/resize`, { disk: "scsi0", size: "99G" }),
+        ...["start", "stop", "shutdown", "reboot"].map((verb) => () => pve.post(`${vm}/status/${verb}`)),
+        () => pve.post(`${vm}/template`),
+        () => pve.delete(vm),
+        () => pve.put("/pools", { poolid: site.nodes, vms: server }),
+        // Before 9 one privilege is for all that an agent can be asked.
+        ...(major < 9 ? [] : [() => pve.post(`${vm}/agent/file-write`, { file: "/x", content: "" })]),
+      ];
+      for (const change of changes) await assert.rejects(change, /Permission check failed .*\(403/);
+      assert.equal(JSON.stringify([...(bench.dc.vms.get(server)?.config ?? [])]), before);
+      assert.ok(bench.dc.vms.get(server)?.power);
+    });
+
+    for (const purpose of ["replace", "read"] as const) {
+      for (const [nth, lost] of neededRights(where, { major }, purpose).entries()) {
+        const title = `${lost.anyOf[0] ?? ""} on ${lost.path}`;
+        it(`to ${purpose} fails without ${title}, and is refused before by that name`, async () => {
+          const rest = neededRights(where, { major }, purpose).filter((_, other) => other !== nth);
+          const pve = withRights(`${purpose}-${nth}`, rest);
+          const problems = await permissionProblems(pve, where, purpose);
+          assert.deepEqual(
+            problems.map((problem) => [problem.what, problem.where]),
+            [[`the Proxmox token lacks ${lost.anyOf.join(" or ")} (${lost.why})`, lost.path]],
+          );
+          const outcome = await (purpose === "replace" ? life(pve, 1110 + nth) : look(pve)).then(
+            () => "done",
+            messageOf,
+          );
+          assert.match(outcome, refusalOf(purpose, lost));
+        });
+      }
+    }
+  });
+}
