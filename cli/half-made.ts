@@ -39,14 +39,15 @@ export async function undoCreate(site: OpenSite, { type, inputs }: PendingCreate
  * The VM of a clone once nobody works on it any more: Proxmox finishes a task whose client has died, and shows its VM to
  * the token only when it is in the pool.
  */
-async function afterClone({ pve }: OpenSite, name: string, vmid: number): Promise<ListedVm | "free" | "hidden"> {
+async function afterClone({ pve, live }: OpenSite, name: string, vmid: number): Promise<ListedVm | "free" | "hidden"> {
   let waits = "";
+  const templateHosts = [...live.images.values()].map(({ host }) => host);
   const deadline = new Deadline(`the clone of VM ${vmid} (${name}) to end`, cloneSeconds);
   return await deadline.poll(
     500,
     async () => {
       // Asked before the list: a clone that ends in between is in the list.
-      const cloning = await clonesRun(pve);
+      const cloning = await clonesRun(pve, templateHosts);
       const vm = (await listVms(pve)).find((one) => one.vmid === vmid);
       if (vm) {
         const { lock } = await readVm(pve, vm);

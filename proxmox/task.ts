@@ -74,9 +74,18 @@ function parseUpid(upid: unknown): [string, string] {
   return [host, String(upid)];
 }
 
-/** Whether a clone that was begun with this token still runs somewhere. */
-export async function clonesRun(pve: Proxmox): Promise<boolean> {
-  const path = "/cluster/tasks";
-  const tasks = Row.list(await pve.get(path), path);
-  return tasks.some((task) => task.text("type") === "qmclone" && task.maybeText("endtime") === undefined);
+/**
+ * Whether a clone that was begun with this token still runs. Each host is asked: the list of the whole data centre
+ * (`/cluster/tasks`) shows a token no tasks, not even its own.
+ * @param hosts those that hold templates: a clone runs where its template is
+ */
+export async function clonesRun(pve: Proxmox, hosts: Iterable<string>): Promise<boolean> {
+  const running = await Promise.all(
+    [...new Set(hosts)].map(async (host) => {
+      const path = `/nodes/${host}/tasks`;
+      const tasks = Row.list(await pve.get(path, { source: "active", typefilter: "qmclone" }), path);
+      return tasks.some((task) => task.maybeText("endtime") === undefined);
+    }),
+  );
+  return running.includes(true);
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { fast } from "../../../lab/profiles.ts";
 import { seedSite, site } from "../../../lab/proxmox/site.ts";
+import { clonesRun } from "../../../proxmox/task.ts";
 import { Bench } from "./bench.ts";
 
 const token = site.rolloutToken;
@@ -54,13 +55,32 @@ describe("tasks", () => {
     bench.dc.addToken("other@pve!t");
     const upid = await clone(1100);
     const ask = (who: string) => bench.call("GET", `nodes/pve1/tasks/${upid}/status`, {}, who);
-    assert.equal((await ask("evergreen@pve!reader")).status, 200, "another token of the same user");
-    const other = await ask("other@pve!t");
-    assert.deepEqual([other.status, other.reason], [403, "Permission check failed (/nodes/pve1, Sys.Audit)"]);
+    for (const who of ["evergreen@pve!reader", "other@pve!t"]) {
+      const other = await ask(who);
+      assert.deepEqual([other.status, other.reason], [403, "Permission check failed (/nodes/pve1, Sys.Audit)"], who);
+    }
     await bench.ended(upid);
     assert.deepEqual(await bench.data("GET", "nodes/pve1/tasks", {}, "other@pve!t"), []);
     bench.dc.grant("other@pve!t", "/nodes/pve1", ["Sys.Audit"]);
     assert.equal((await bench.data<unknown[]>("GET", "nodes/pve1/tasks", {}, "other@pve!t")).length, 1);
+  });
+
+  it("that clone are found on the template's host by the token that began them, and not in the list of all", async () => {
+    bench.dc.addNode("pve2");
+    bench.dc.addToken("evergreen@pve!reader");
+    const upid = await clone(1100, 1);
+    const hosts = [site.node, "pve2", site.node];
+    assert.equal(await clonesRun(bench.client(token), hosts), true);
+    assert.equal(await clonesRun(bench.client(token), ["pve2"]), false);
+    assert.equal(await clonesRun(bench.client("evergreen@pve!reader"), hosts), false);
+    assert.deepEqual(await bench.data("GET", "cluster/tasks", {}, token), []);
+    assert.equal((await bench.data<unknown[]>("GET", "cluster/tasks")).length, 1);
+    await bench.data("DELETE", `nodes/pve1/tasks/${upid}`, {}, token);
+    await bench.ended(upid);
+    assert.equal(await clonesRun(bench.client(token), hosts), false);
+    const node = bench.dc.nodes.get("pve2");
+    if (node) node.reachable = false;
+    await assert.rejects(clonesRun(bench.client(token), hosts), "a host that cannot be asked may be cloning");
   });
 
   it("that are cancelled undo what they did", async () => {
