@@ -1,9 +1,10 @@
 import { UserError } from "../common/errors.ts";
-import { fileBackend, locksOf, pendingIn, PROJECT } from "./engine-state.ts";
+import { fileBackend, locksOf, PROJECT, stateIn } from "./engine-state.ts";
+import { lostVms } from "./lost-vms.ts";
 
 /**
- * What comes before `npx pulumi up`: what a killed run left in the backend is repaired, and what would defeat our gates is
- * refused. Reads two files when there is nothing to do.
+ * What comes before `npx pulumi up`: what a killed run left in the backend is repaired, VMs that are gone are forgotten,
+ * and what would defeat our gates is refused. Reads two files and the list of VMs when there is nothing to do.
  * @throws UserError when the update must not begin
  */
 export async function beforeUpdate(args: readonly string[], stack: string, environment: NodeJS.ProcessEnv) {
@@ -13,7 +14,12 @@ export async function beforeUpdate(args: readonly string[], stack: string, envir
   const backend = fileBackend(environment);
   if (backend === undefined) return;
   const locks = locksOf(backend, PROJECT, stack);
-  if (locks.length === 0 && pendingIn(backend, PROJECT, stack).length === 0) return;
+  const { pending, vms } = stateIn(backend, PROJECT, stack);
+  if (locks.length === 0 && pending.length === 0) {
+    const lost = await lostVms(stack, environment, vms);
+    if (lost.length > 0) await (await import("./repair.ts")).forget(stack, lost);
+    return;
+  }
   const { refuseLiving, repair } = await import("./repair.ts");
   refuseLiving(locks, stack);
   process.stdout.write(

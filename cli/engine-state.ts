@@ -37,15 +37,15 @@ export function locksOf(backend: string, project: string, stack: string): Engine
     .map((file) => JSON.parse(readFileSync(join(directory, file), "utf8")) as EngineLock);
 }
 
-/** What the file backend keeps of a stack's unfinished creates: none when it does not know the stack. */
-export function pendingIn(backend: string, project: string, stack: string): PendingCreate[] {
+/** What the file backend keeps of a stack: nothing when it does not know the stack. */
+export function stateIn(backend: string, project: string, stack: string): EngineState {
   const file = join(backend, ".pulumi", "stacks", project, `${stack}.json`);
   const text = existsSync(`${file}.gz`) ? gunzipSync(readFileSync(`${file}.gz`)).toString() : undefined;
-  if (text === undefined && !existsSync(file)) return [];
+  if (text === undefined && !existsSync(file)) return stateOf(undefined);
   const { checkpoint } = JSON.parse(text ?? readFileSync(file, "utf8")) as {
-    checkpoint?: { latest?: Exported["deployment"] };
+    checkpoint?: { latest?: Deployment | null };
   };
-  return creating(checkpoint?.latest);
+  return stateOf(checkpoint?.latest);
 }
 
 /** True when the process of the lock is certainly dead: it ran on this machine, and nobody has its pid, or a younger process. */
@@ -68,7 +68,7 @@ function startOf(pid: number): number | undefined {
   }
 }
 
-/** What the engine believes, from a deployment as `pulumi stack export` prints it. */
+/** What the engine believes. */
 export interface EngineState {
   pending: PendingCreate[];
   /** Node VMs that exist as far as the engine knows. */
@@ -77,26 +77,24 @@ export interface EngineState {
 
 export const VM_TYPE = "proxmoxve:index/vmLegacy:VmLegacy";
 
-interface Exported {
-  deployment: {
-    pending_operations?: { type: string; resource: PendingCreate }[];
-    resources?: { type: string; outputs?: { name?: string; vmId?: number } }[];
-  };
+interface Deployment {
+  pending_operations?: { type: string; resource: PendingCreate }[];
+  resources?: { type: string; outputs?: { name?: string; vmId?: number } }[];
 }
 
+/** @param exported as `pulumi stack export` prints it */
 export function parseState(exported: string): EngineState {
-  const { deployment } = JSON.parse(exported) as Exported;
+  return stateOf((JSON.parse(exported) as { deployment: Deployment }).deployment);
+}
+
+function stateOf(deployment: Deployment | null | undefined): EngineState {
+  const begun = deployment?.pending_operations ?? [];
   return {
-    pending: creating(deployment),
-    vms: (deployment.resources ?? [])
+    pending: begun.filter(({ type }) => type === "creating").map(({ resource }) => resource),
+    vms: (deployment?.resources ?? [])
       .filter(({ type }) => type === VM_TYPE)
       .flatMap(({ outputs }) =>
         outputs?.name === undefined || outputs.vmId === undefined ? [] : [{ name: outputs.name, vmid: outputs.vmId }],
       ),
   };
-}
-
-function creating(deployment: Exported["deployment"] | undefined): PendingCreate[] {
-  const begun = deployment?.pending_operations ?? [];
-  return begun.filter(({ type }) => type === "creating").map(({ resource }) => resource);
 }

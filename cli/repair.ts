@@ -17,6 +17,7 @@ import {
   VM_TYPE,
 } from "./engine-state.ts";
 import { undoCreate } from "./half-made.ts";
+import { mayForget } from "./lost-vms.ts";
 import { withSite, type OpenSite } from "./site.ts";
 
 const run = promisify(execFile);
@@ -51,10 +52,25 @@ export async function repair(stack: string): Promise<number> {
     if (engine.seesLocks) done += await undoLostClones(site, vms);
     return vms.filter((vm) => !site.live.takenVmids.includes(vm.vmid));
   });
-  for (const { name, vmid } of gone)
-    report(`the engine remembers VM ${vmid} (${name}), which is gone`, "to be forgotten");
+  reportGone(gone);
   if (pending.length + gone.length > 0) await engine.refresh();
   return done + pending.length + gone.length;
+}
+
+/**
+ * Has the engine forget VMs that are gone and were no members, before it meets them: it would fail on each, because Proxmox
+ * refuses a pool's token a VM that is gone instead of saying so.
+ */
+export async function forget(stack: string, gone: EngineState["vms"]): Promise<void> {
+  if (!(await withSite(stack, ({ live }) => Promise.resolve(mayForget(gone, live))))) return;
+  const tools = await toolchain({ quiet: true, parts: ["engine"] });
+  reportGone(gone);
+  await new EngineSide(stack, tools.pulumi, tools.environment({}, stack)).refresh();
+}
+
+function reportGone(gone: EngineState["vms"]): void {
+  for (const { name, vmid } of gone)
+    report(`the engine remembers VM ${vmid} (${name}), which is gone`, "to be forgotten");
 }
 
 /** Why a half-made VM stays on a backend that does not say whether an update runs: it could be that update's clone. */

@@ -72,6 +72,27 @@ export async function takenAmong(pve: Proxmox, vmids: readonly number[]): Promis
   return vmids.filter((_, index) => taken[index]);
 }
 
+/**
+ * Of some VMs, those that are not in the list. A pool's token is refused a VM that is gone like one that was never ours
+ * (403), so the refusal says nothing: a number that nobody has is gone, one that somebody has may be that VM or another.
+ * @throws UserError when the token may not see the pool
+ */
+export async function unseenAmong<Vm extends { vmid: number }>(
+  pve: Proxmox,
+  pool: string,
+  vms: readonly Vm[],
+): Promise<{ gone: Vm[]; hidden: Vm[] }> {
+  await requireSight(pve, pool);
+  const seen = new Set((await listVms(pve)).map(({ vmid }) => vmid));
+  const unseen = vms.filter(({ vmid }) => !seen.has(vmid));
+  const numbers = unseen.map(({ vmid }) => vmid);
+  const taken = new Set(await takenAmong(pve, numbers));
+  return {
+    gone: unseen.filter(({ vmid }) => !taken.has(vmid)),
+    hidden: unseen.filter(({ vmid }) => taken.has(vmid)),
+  };
+}
+
 async function isTaken(pve: Proxmox, vmid: number): Promise<boolean> {
   try {
     await pve.get("/cluster/nextid", { vmid });

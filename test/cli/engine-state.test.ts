@@ -11,8 +11,8 @@ import {
   isDead,
   locksOf,
   parseState,
-  pendingIn,
   PROJECT,
+  stateIn,
   VM_TYPE,
   type EngineLock,
 } from "../../cli/engine-state.ts";
@@ -103,13 +103,13 @@ describe("the file backend", () => {
   });
 
   it("tells creates that never ended, and only creates, from a plain and from a packed state", async () => {
-    assert.deepEqual(pendingIn(backend, PROJECT, "dev"), []);
+    assert.deepEqual(stateIn(backend, PROJECT, "dev").pending, []);
     await put(`stacks/${PROJECT}/dev.json`, stack("creating", "deleting", "updating"));
-    assert.deepEqual(pendingIn(backend, PROJECT, "dev"), [pending]);
+    assert.deepEqual(stateIn(backend, PROJECT, "dev").pending, [pending]);
     await put(`stacks/${PROJECT}/packed.json.gz`, gzipSync(stack("creating")));
-    assert.deepEqual(pendingIn(backend, PROJECT, "packed"), [pending]);
+    assert.deepEqual(stateIn(backend, PROJECT, "packed").pending, [pending]);
     await put(`stacks/${PROJECT}/empty.json`, '{"version":3,"checkpoint":{"latest":null}}');
-    assert.deepEqual(pendingIn(backend, PROJECT, "empty"), []);
+    assert.deepEqual(stateIn(backend, PROJECT, "empty").pending, []);
   });
 
   it("is left alone by an update when nothing was killed, and by every other command", async () => {

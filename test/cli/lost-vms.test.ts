@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { lostVms, mayForget } from "../../cli/lost-vms.ts";
+import { Kubernetes } from "../../kubernetes/client.ts";
+import { seedSite, seedVm, site } from "../../lab/proxmox/site.ts";
+import { generationOf } from "../../rollout/generation.ts";
+import type { NodeRecord, SlotPhase } from "../../rollout/types.ts";
+import { Bench } from "../lab/proxmox/bench.ts";
+import { OLD, picture, running } from "../support/picture.ts";
+
+const known = [1100, 1101, 1102, 1103].map((vmid) => ({ vmid, name: `demo-workers-${vmid - 1100}-0a1b2c3d` }));
+
+for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
+  describe(`VMs that were deleted by hand, ${version}`, () => {
+    let bench: Bench;
+    let directory: string;
+    let environment: NodeJS.ProcessEnv;
+
+    beforeEach(async () => {
+      bench = await Bench.start(28_156 + index, { version });
+      await seedSite(bench.dc);
+      for (const { vmid, name } of known) seedVm(bench.dc, { vmid, name, pool: site.nodes });
+      directory = await mkdtemp(join(tmpdir(), "evergreen-lost-"));
+      await writeFile(join(directory, "ca.pem"), bench.ca);
+      environment = {
+        PROXMOX_VE_ENDPOINT: `https://127.0.0.1:${bench.port}/`,
+        PROXMOX_VE_API_TOKEN: bench.dc.credential(site.rolloutToken),
+        NODE_EXTRA_CA_CERTS: join(directory, "ca.pem"),
+      };
+    });
+
+    afterEach(async () => {
+      await bench.stop();
+      await rm(directory, { recursive: true });
+    });
+
+    const destroyed = async (vmid: number) =>
+      assert.equal(await bench.task("DELETE", `nodes/pve1/qemu/${vmid}`, { purge: 1 }), "OK");
+    const lost = async (changes: NodeJS.ProcessEnv = {}): Promise<number[]> =>
+      (await lostVms("dev", { ...environment, ...changes }, known)).map(({ vmid }) => vmid);
+
+    it("are found by the list of VMs", async () => {
+      assert.deepEqual(await lost(), []);
+      await destroyed(1100);
+      await destroyed(1102);
+      assert.deepEqual(await lost(), [1100, 1102]);
+    });
+
+    it("are left while another has left the pool, or its number belongs to a stranger", async () => {
+      await destroyed(1100);
+      const { vms } = bench.dc.pools.get(site.nodes) ?? {};
+      vms?.delete(1102);
+      assert.deepEqual(await lost(), []);
+      vms?.add(1102);
+      await destroyed(1101);
+      seedVm(bench.dc, { vmid: 1101, name: "stranger" });
+      assert.deepEqual(await lost(), []);
+      await destroyed(1101);
+      assert.deepEqual(await lost(), [1100, 1101]);
+    });
+
+    it("are none as long as the token does not see the pool, or nobody can be asked", async () => {
+      await destroyed(1100);
+      assert.deepEqual(await lost({ PROXMOX_VE_API_TOKEN: undefined }), []);
+      bench.dc.removePrivilege(site.rolloutToken, "VM.Audit");
+      assert.deepEqual(await lost(), []);
+    });
+  });
+}
+
+describe("a VM that is gone", () => {
+  const spec = { image: OLD, rke2: "v1.34.4+rke2r1", cores: 4, memoryMiB: 8192, diskGiB: 40 };
+  const { vm, node } = running("workers", 0, spec, 1100);
+  const kubernetes = new Kubernetes({ server: "https://127.0.0.1:1", ca: "", cert: "", key: "" });
+  after(() => kubernetes.close());
+
+  const live = (phase: SlotPhase | undefined) => {
+    const { name, slot, generation, vmid, uuid } = vm;
+    const since = new Date().toISOString();
+    const nodes: NodeRecord[] = phase === undefined ? [] : [{ name, slot, generation, vmid, uuid, phase, since }];
+    const generations = [{ ...generationOf(spec), state: "proved" as const, since }];
+    return picture({ kubernetes, records: new Map([["workers", { pool: "workers", nodes, generations }]]) });
+  };
+
+  const phases: [SlotPhase | undefined, boolean][] = [
+    [undefined, true],
+    ["made", true],
+    ["failed", true],
+    ["retired", true],
+    ["joined", false],
+    ["handedOver", false],
+  ];
+  for (const [phase, may] of phases) {
+    it(`${may ? "is forgotten without asking" : "waits for evergreen repair"} when it was ${phase ?? "never noted"}`, () => {
+      assert.equal(mayForget([vm], live(phase)), may);
+      assert.equal(mayForget([{ ...vm, name: "another" }], live(phase)), true);
+    });
+  }
+
+  it("waits while its Node is there, and while nobody can ask the cluster", () => {
+    assert.equal(mayForget([vm], { ...live("retired"), nodes: [node] }), false);
+    assert.equal(mayForget([vm], { ...live("retired"), kubernetes: undefined }), false);
+  });
+});
