@@ -1,9 +1,13 @@
 import { getStack, log, RunError, runtime } from "@pulumi/pulumi";
+import { whenAbandoned } from "./common/abandoned.ts";
 import { UserError, UserErrors } from "./common/errors.ts";
 import { clusterGuard } from "./components/guard.ts";
 import { NodePool, type NodePoolArgs } from "./components/node-pool.ts";
 import { backupPolicy, ownSettings, readConfig, stepSite, type Config } from "./config.ts";
 import { fleetWords, newDisks, planPlaces, type Fleet } from "./fleet.ts";
+import type { Lease } from "./kubernetes/lease.ts";
+import { otherUpgraders } from "./kubernetes/others.ts";
+import { holdRun } from "./kubernetes/run-lease.ts";
 import { leftovers } from "./leftovers.ts";
 import { hostOf, readLive, templateOf, type Live } from "./live.ts";
 import { checkBackupCredentials, checkEnvironment, checkRights, checkStorage } from "./preflight.ts";
@@ -12,19 +16,22 @@ import { tagsOf } from "./proxmox/tags.ts";
 import type { PoolPlan } from "./rollout/types.ts";
 import { bundle } from "./tools/bundle.mjs";
 
-const { config, live, fleet } = await prepare().catch(explain);
+const { config, live, fleet, release } = await prepare().catch(explain);
 for (const line of fleetWords(fleet)) await log.info(line);
 
 const controlPlane = new NodePool(`${config.cluster}-${fleet.controlPlane.pool}`, poolArgs(fleet.controlPlane, []));
 const pools = fleet.pools.map(
   (plan) => new NodePool(`${config.cluster}-${plan.pool}`, poolArgs(plan, [controlPlane.verified])),
 );
-clusterGuard(`${config.cluster}-guard`, {
+const guard = clusterGuard(`${config.cluster}-guard`, {
   cluster: config.cluster,
   site: stepSite(config),
   allowDestroy: config.allowDestroy,
   after: [controlPlane, ...pools].map((pool) => pool.verified),
 });
+
+// Everything but the deletes is over then, and those meet only VMs that are off.
+guard.id.apply(() => void release());
 
 export const stack = getStack();
 export const registration = config.site.registrationAddress;
@@ -33,30 +40,45 @@ export const generations = Object.fromEntries(
 );
 
 /** Configuration, what both APIs say, and the plan on it. Nothing has been changed when this refuses. */
-async function prepare(): Promise<{ config: Config; live: Live; fleet: Fleet }> {
+async function prepare(): Promise<{ config: Config; live: Live; fleet: Fleet; release: () => Promise<void> }> {
   checkEnvironment(process.env);
   // Steps run from a bundle: a pulled commit or a work tree must not run those of another.
   await bundle();
   const config = readConfig(ownSettings(runtime.allConfig()));
-  checkBackupCredentials(process.env, config);
+  if (!runtime.isDryRun()) checkBackupCredentials(process.env, config);
   const pve = Proxmox.fromEnvironment();
   // A preview only looks, and may do so with a token that can do no more.
   await checkRights(pve, config, runtime.isDryRun() ? "read" : "replace");
-  const live = await settledLive(pve, config);
+  const first = await readLive(pve, config);
+  const lease = await aloneIn(config, first);
+  const live = await settledLive(pve, config, first);
   const fleet = await planPlaces(pve, config, live, new Date());
   await checkStorage(pve, config.site, newDisks(fleet));
-  await Promise.all([pve.close(), live.kubernetes?.close()]);
-  return { config, live, fleet };
+  if (live !== first) await live.kubernetes?.close();
+  const release = async () => {
+    await lease?.release();
+    await first.kubernetes?.close();
+  };
+  if (lease) whenAbandoned("program", () => void release());
+  else await release();
+  await pve.close();
+  return { config, live, fleet, release };
+}
+
+/** Nobody else is at work on the cluster, and no other update begins while this one runs. A preview disturbs nobody. */
+async function aloneIn({ cluster }: Config, { kubernetes }: Live): Promise<Lease | undefined> {
+  if (kubernetes === undefined || runtime.isDryRun()) return undefined;
+  const others = await otherUpgraders(kubernetes);
+  if (others.length > 0) throw new UserErrors(others);
+  return await holdRun(kubernetes, cluster);
 }
 
 /** The picture, after what a killed run left in the cluster was mended. A preview mends nothing. */
-async function settledLive(pve: Proxmox, config: Config): Promise<Live> {
-  const live = await readLive(pve, config);
+async function settledLive(pve: Proxmox, config: Config, live: Live): Promise<Live> {
   if (runtime.isDryRun()) return live;
   const left = (await leftovers(pve, config, live)).filter(({ byHand }) => !byHand);
   for (const { what, mend } of left) await log.info(`${what}\n  -> ${await mend()}`);
   if (left.length === 0) return live;
-  await live.kubernetes?.close();
   return await readLive(pve, config);
 }
 

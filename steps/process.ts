@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { whenAbandoned } from "../common/abandoned.ts";
 import { Cancelled } from "./run.ts";
 
 /** Passphrases and configuration of the engine: no step needs them, so that no step can show them. */
@@ -13,9 +13,6 @@ export function scrub(environment: Record<string, string | undefined>, verb: str
   for (const name of Object.keys(environment))
     if (secrets.some((secret) => secret.test(name))) Reflect.deleteProperty(environment, name);
 }
-
-/** Time between two looks at who our parent is, in milliseconds. */
-const lookMs = 500;
 
 /**
  * Aborts when the run was cancelled (SIGINT, SIGTERM) or when the process that started us has gone, or the engine behind
@@ -33,22 +30,6 @@ export function stopSignal(): AbortSignal {
       stop(`${signal} was received`);
     });
   }
-  const parent = process.ppid;
-  const engine = parentOf(parent);
-  const look = setInterval(() => {
-    if (process.ppid !== parent) stop("the process that started this step has ended");
-    else if (engine !== undefined && parentOf(parent) !== engine) stop("the engine that this step works for has ended");
-  }, lookMs);
-  look.unref();
+  whenAbandoned("step", stop);
   return controller.signal;
-}
-
-/** The parent of a process; undefined where there is no /proc that says it. */
-function parentOf(pid: number): number | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
-  } catch {
-    return undefined;
-  }
 }
