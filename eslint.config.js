@@ -66,6 +66,20 @@ export default ts.config(
     },
   },
   {
+    // Whatever waits, waits by the one clock: a simulation replaces it (test/simulate).
+    files: ["kubernetes/**/*.ts", "proxmox/**/*.ts", "common/deadline.ts"],
+    rules: {
+      "no-restricted-imports": ["error", { name: "node:timers/promises", message: "use common/clock.ts" }],
+      "no-restricted-globals": ["error", { name: "setTimeout", message: "use common/clock.ts" }],
+      "no-restricted-properties": [
+        "error",
+        { object: "performance", property: "now", message: "use common/clock.ts" },
+        { object: "Date", property: "now", message: "use common/clock.ts" },
+        { object: "AbortSignal", property: "timeout", message: "use common/clock.ts" },
+      ],
+    },
+  },
+  {
     files: ["**/*.ts"],
     plugins: { house: { rules: { rooms: houseRule } } },
     rules: { "house/rooms": "error" },

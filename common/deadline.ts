@@ -1,4 +1,4 @@
-import { setTimeout as delay } from "node:timers/promises";
+import { clock } from "./clock.ts";
 import { UserError } from "./errors.ts";
 
 /** Ends a wait: says what was waited for, for how long, and what stood in the way. */
@@ -26,13 +26,13 @@ export class Deadline {
   constructor(what: string, seconds: number, stop?: AbortSignal) {
     this.what = what;
     this.seconds = seconds;
-    this.end = performance.now() + seconds * 1000;
+    this.end = clock.elapsed() + seconds * 1000;
     this.stop = stop;
   }
 
   /** Milliseconds left, never negative. */
   get left(): number {
-    return Math.max(0, this.end - performance.now());
+    return Math.max(0, this.end - clock.elapsed());
   }
 
   get passed(): boolean {
@@ -41,7 +41,7 @@ export class Deadline {
 
   /** Aborts when the time is over, or when the run was cancelled. */
   signal(): AbortSignal {
-    const time = AbortSignal.timeout(Math.ceil(this.left));
+    const time = clock.timeout(Math.ceil(this.left));
     return this.stop ? AbortSignal.any([time, this.stop]) : time;
   }
 
@@ -71,7 +71,7 @@ export class Deadline {
       if (answer !== undefined) return answer;
       const pause = typeof everyMs === "number" ? everyMs : everyMs(probes);
       if (this.left <= pause) throw this.error(blockedBy());
-      await delay(pause);
+      await clock.sleep(pause);
     }
   }
 }

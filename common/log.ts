@@ -14,7 +14,15 @@ export function redact(text: string): string {
   return clean;
 }
 
+const standardError = (line: string): void => void process.stderr.write(`${line}\n`);
+let print = standardError;
+
 /** Prints a line on standard error, which the engine shows as progress of the step. */
 export function say(line: string): void {
-  process.stderr.write(`${redact(line)}\n`);
+  print(redact(line));
+}
+
+/** From now on what is said goes elsewhere. */
+export function sayTo(other: (line: string) => void = standardError): void {
+  print = other;
 }

@@ -1,4 +1,4 @@
-import { setTimeout as delay } from "node:timers/promises";
+import { clock } from "../common/clock.ts";
 import type { Seen } from "./watch.ts";
 
 /**
@@ -39,7 +39,7 @@ export class Changes {
         this.wake = resolve;
       });
     }
-    if (!this.signal.aborted) await delay(20);
+    if (!this.signal.aborted) await clock.sleep(20);
     this.changed = false;
     if (this.failure) throw this.failure.error;
     return !this.signal.aborted;

@@ -1,5 +1,6 @@
-import { setTimeout as delay } from "node:timers/promises";
-import { Agent, request, type Dispatcher } from "undici";
+import { request, type Dispatcher } from "undici";
+import { clock } from "../common/clock.ts";
+import { connections } from "../common/connections.ts";
 import { messageOf } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import { KubernetesError, KubernetesUnreachable, refusal } from "./errors.ts";
@@ -26,7 +27,7 @@ const tries = 4;
 /** The cluster's API. What may be sent twice is: reads, and patches that set values. Nothing else is. */
 export class Kubernetes {
   readonly server: string;
-  private readonly agent: Agent;
+  private readonly agent: Dispatcher;
   private readonly retryMs: number;
   /** Milliseconds that the server's clock is ahead of ours. */
   private ahead = 0;
@@ -37,7 +38,7 @@ export class Kubernetes {
     this.retryMs = retryMs;
     const { ca, cert, key } = config;
     const tls = ca === undefined || cert === undefined || key === undefined ? {} : { ca, cert, key };
-    this.agent = new Agent({
+    this.agent = connections({
       connect: { timeout: 5_000, keepAliveInitialDelay: 10_000, ...tls },
       keepAliveTimeout: 4_000,
       headersTimeout: 30_000,
@@ -47,7 +48,7 @@ export class Kubernetes {
 
   /** Now, by the clock of the API server, to a second: leases are compared by it, whatever our own clock says. */
   now(): Date {
-    return new Date(Date.now() + this.ahead);
+    return new Date(clock.date() + this.ahead);
   }
 
   async get<T>(path: string, query: Query = {}): Promise<T> {
@@ -142,7 +143,7 @@ export class Kubernetes {
           throw answered ? error : new KubernetesUnreachable(this.server, method, path, attempt, error);
         }
         say(`Kubernetes: ${method} ${path}: ${messageOf(error)}; try ${attempt + 1} of ${tries}`);
-        await delay(this.retryMs * 2 ** (attempt - 1));
+        await clock.sleep(this.retryMs * 2 ** (attempt - 1));
       }
     }
   }
@@ -172,7 +173,7 @@ export class Kubernetes {
       ...more,
     });
     const date = Date.parse(String(answer.headers.date));
-    if (Number.isFinite(date)) this.ahead = date - Date.now();
+    if (Number.isFinite(date)) this.ahead = date - clock.date();
     return answer;
   }
 }

@@ -1,3 +1,4 @@
+import { clock } from "../common/clock.ts";
 import type { Deadline } from "../common/deadline.ts";
 import { Deadline as Until, DeadlineError } from "../common/deadline.ts";
 import { messageOf, UserError } from "../common/errors.ts";
@@ -43,8 +44,8 @@ export class Lease implements Fence {
   private readonly options: LeaseOptions;
   private readonly seconds: number;
   private version: string;
-  private renewedAt = performance.now();
-  private timer: NodeJS.Timeout | undefined;
+  private renewedAt = clock.elapsed();
+  private unschedule: (() => void) | undefined;
   private pending: Promise<void> | undefined;
   private renewing: Promise<void> | undefined;
   private lost: LeaseLost | undefined;
@@ -89,14 +90,13 @@ export class Lease implements Fence {
   /** @throws LeaseLost when somebody else may act by now, whether the run was cancelled or not */
   async requireOwned(): Promise<void> {
     if (this.lost) throw this.lost;
-    const age = (performance.now() - this.renewedAt) / 1000;
+    const age = (clock.elapsed() - this.renewedAt) / 1000;
     if (age > this.seconds / 2) await this.renew();
   }
 
   /** Gives it back. What is left of a lease that cannot be given back expires. */
   async release(): Promise<void> {
-    clearTimeout(this.timer);
-    this.timer = undefined;
+    this.unschedule?.();
     await this.pending?.catch(() => undefined);
     if (this.lost) return;
     this.lost = new LeaseLost(this.name, "it was released");
@@ -108,19 +108,15 @@ export class Lease implements Fence {
   }
 
   private schedule(): void {
-    this.timer = setTimeout(
-      () => {
-        this.pending = this.renew().then(
-          () => this.schedule(),
-          (error: unknown) => {
-            say(messageOf(error));
-            if (!(error instanceof LeaseLost)) this.schedule();
-          },
-        );
-      },
-      (this.seconds * 1000) / 3,
-    );
-    this.timer.unref();
+    this.unschedule = clock.later((this.seconds * 1000) / 3, () => {
+      this.pending = this.renew().then(
+        () => this.schedule(),
+        (error: unknown) => {
+          say(messageOf(error));
+          if (!(error instanceof LeaseLost)) this.schedule();
+        },
+      );
+    });
   }
 
   /** One at a time: of two that carry the same version, the second would look as if another process had taken it. */
@@ -131,7 +127,7 @@ export class Lease implements Fence {
 
   private async renewOnce(): Promise<void> {
     if (this.lost) throw this.lost;
-    const asked = performance.now();
+    const asked = clock.elapsed();
     try {
       const path = `${paths.leases}/${this.name}`;
       const lease = await this.client.replace<LeaseObject>(path, {
@@ -142,7 +138,7 @@ export class Lease implements Fence {
       this.renewedAt = asked;
     } catch (error) {
       const taken = error instanceof KubernetesError && (error.status === 409 || error.status === 404);
-      const over = performance.now() - this.renewedAt > this.seconds * 1000;
+      const over = clock.elapsed() - this.renewedAt > this.seconds * 1000;
       if (!taken && !over) throw error;
       this.lost = new LeaseLost(this.name, taken ? "another process took it" : messageOf(error));
       this.options.onLost?.(this.lost);

@@ -1,4 +1,4 @@
-import { setTimeout as delay } from "node:timers/promises";
+import { clock } from "../common/clock.ts";
 import type { Deadline } from "../common/deadline.ts";
 import { isConnectionError, type Kubernetes, type Query } from "./client.ts";
 import { KubernetesError, refusal } from "./errors.ts";
@@ -47,7 +47,7 @@ export async function* watch<T extends Resource>(
       if (!isTransient(error)) throw error;
       if (isExpired(error)) version = "";
       failures += 1;
-      await delay(Math.min(100 * 2 ** failures, 2000), undefined, { signal }).catch(() => undefined);
+      await clock.sleep(Math.min(100 * 2 ** failures, 2000), signal).catch(() => undefined);
     }
   }
 }

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
-import { setTimeout as delay } from "node:timers/promises";
 import { rootCertificates } from "node:tls";
-import { Agent, request } from "undici";
+import { request, type Dispatcher } from "undici";
+import { clock } from "../common/clock.ts";
+import { connections } from "../common/connections.ts";
 import { UserErrors, type Problem } from "../common/errors.ts";
 import { hide, say } from "../common/log.ts";
 import { ProxmoxAnswerError, ProxmoxError, ProxmoxTokenRefused, ProxmoxUnreachable } from "./errors.ts";
@@ -60,13 +61,13 @@ export class Proxmox {
   readonly endpoint: string;
   private readonly token: string;
   private readonly retryMs: number;
-  private readonly agent: Agent;
+  private readonly agent: Dispatcher;
 
   constructor(options: ProxmoxOptions) {
     this.endpoint = options.endpoint;
     this.token = options.token;
     this.retryMs = options.retryMs ?? 250;
-    this.agent = new Agent({
+    this.agent = connections({
       connect: { timeout: 10_000, ...(options.ca === undefined ? {} : { ca: options.ca }) },
       connections: 16,
       // pveproxy closes idle sockets after 5 s: one that we keep longer breaks the next request.
@@ -121,7 +122,7 @@ export class Proxmox {
             : new ProxmoxUnreachable(this.endpoint, method, path, attempt, error);
         const cause = error instanceof Error ? error.message : String(error);
         say(`Proxmox: ${method} ${path}: ${cause}; try ${attempt + 1} of ${tries}`);
-        await delay(this.retryMs * 2 ** (attempt - 1));
+        await clock.sleep(this.retryMs * 2 ** (attempt - 1));
       }
     }
   }

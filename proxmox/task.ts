@@ -1,4 +1,4 @@
-import { setTimeout as delay } from "node:timers/promises";
+import { clock } from "../common/clock.ts";
 import type { Deadline } from "../common/deadline.ts";
 import { say } from "../common/log.ts";
 import type { Proxmox } from "./client.ts";
@@ -33,7 +33,7 @@ const tail = 8;
 export async function awaitTask(pve: Proxmox, upid: unknown, deadline: Deadline): Promise<void> {
   const [host, id] = parseUpid(upid);
   const path = `/nodes/${host}/tasks/${encodeURIComponent(id)}`;
-  await delay(pauseAfter(0));
+  await clock.sleep(pauseAfter(0));
   const exitStatus = await deadline.poll(
     pauseAfter,
     () => ended(pve, path, deadline),
