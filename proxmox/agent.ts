@@ -24,6 +24,11 @@ export function isOff(error: unknown): boolean {
   return error instanceof ProxmoxError && /VM \d+ is not running/.test(error.reason);
 }
 
+/** The agent itself said no. Every other 500 is Proxmox's own trouble and says nothing of the guest. */
+export function isRefusedByAgent(error: unknown): error is ProxmoxError {
+  return error instanceof ProxmoxError && /^Agent error:|No QEMU guest agent configured/.test(error.reason);
+}
+
 /** The file that was asked for does not exist in the guest. */
 export function isNoSuchFile(error: unknown): boolean {
   return error instanceof ProxmoxError && error.reason.includes("No such file or directory");

@@ -1,7 +1,7 @@
 import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { guest } from "../images/contract.ts";
-import { awaitAgent, readFile } from "../proxmox/agent.ts";
-import { ProxmoxError } from "../proxmox/errors.ts";
+import { awaitAgent, isRefusedByAgent, readFile } from "../proxmox/agent.ts";
+import type { ProxmoxError } from "../proxmox/errors.ts";
 import type { VmConfig } from "../proxmox/vms.ts";
 import type { SlotInput } from "./input.ts";
 import type { Run } from "./run.ts";
@@ -22,7 +22,7 @@ export async function imageOf(run: Run, input: SlotInput, vm: VmConfig): Promise
   const deadline = new Deadline(`the guest agent of ${input.node}`, input.site.timeouts.agent, run.stop);
   const text = await awaitAgent(deadline, () => readFile(run.pve, vm, guest.image)).catch((error: unknown) => {
     if (error instanceof DeadlineError) throw new ImageFault(error.problem, { cause: error });
-    if (error instanceof ProxmoxError && error.status === 500) throw unreadable(input, error);
+    if (isRefusedByAgent(error)) throw unreadable(input, error);
     throw error;
   });
   const facts = parse(text.toString());

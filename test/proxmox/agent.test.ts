@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Deadline } from "../../common/deadline.ts";
-import { awaitAgent, isNoSuchFile, readFile, writeFile } from "../../proxmox/agent.ts";
+import { awaitAgent, isNoSuchFile, isRefusedByAgent, readFile, writeFile } from "../../proxmox/agent.ts";
 import { fakeProxmox } from "./fake.ts";
 
 const vm = { vmid: 130, host: "pve1" };
@@ -33,6 +33,17 @@ describe("guest agent", () => {
     const answer = await awaitAgent(new Deadline("the agent", 5), () => readFile(pve.client, vm, "/x"));
     assert.equal(answer.toString(), "{}");
     assert.equal(pve.seen.length, 3);
+  });
+
+  it("is not blamed for Proxmox's own trouble", async () => {
+    const reasons = {
+      "Agent error: Failed to open file '/x': No such file or directory": true,
+      "got no worker upid": false,
+    };
+    for (const [reason, its] of Object.entries(reasons)) {
+      await using pve = await fakeProxmox(() => ({ status: 500, reason }));
+      await assert.rejects(readFile(pve.client, vm, "/x"), (error) => isRefusedByAgent(error) === its);
+    }
   });
 
   it("that is not configured, or has no such file, is not waited for", async () => {
