@@ -1,7 +1,7 @@
 import { Deadline } from "../common/deadline.ts";
 import { destroyVm } from "../proxmox/destroy.ts";
 import { clonesRun } from "../proxmox/task.ts";
-import { listVms, readVm, takenAmong, type ListedVm } from "../proxmox/vms.ts";
+import { isRunning, listVms, readVm, takenAmong, type ListedVm } from "../proxmox/vms.ts";
 import { parseNodeName } from "../rollout/generation.ts";
 import { VM_TYPE, type PendingCreate } from "./engine-state.ts";
 import type { OpenSite } from "./site.ts";
@@ -29,7 +29,8 @@ export async function undoCreate(site: OpenSite, { type, inputs }: PendingCreate
   const ours = actual.name === name && !actual.template && parseNodeName(name, config.cluster) !== undefined;
   if (!ours || found.pool !== config.site.proxmoxPool)
     return `left alone: VM ${vmid} is ${actual.name || "without a name"}, not ${name}`;
-  if (remembered || member || found.status !== "stopped")
+  // The list calls a clone unknown until Proxmox has looked at it once.
+  if (remembered || member || (await isRunning(pve, found)))
     return `left alone: VM ${vmid} (${name}) runs or was a member; import it with pulumi import, or retire it by hand`;
   await destroyVm(pve, found.host, { vmid, name, uuid: actual.uuid, tags: [] });
   return `destroyed the half-made VM ${vmid} (${name})`;
