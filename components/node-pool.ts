@@ -70,21 +70,14 @@ export class NodePool extends ComponentResource {
     const orders = order(this.args.plan);
     const slots = new Map<number, Slot>();
     const handovers = new Map<number, local.Command>();
-    const gated = orders.filter((slot) => slot.gate);
     for (const slotOrder of orders) {
       const cloned = pick(slots, slotOrder.clone).map((before) => before.vm);
       const slot = this.slot(slotOrder, rollout, [...begun, ...cloned], handovers);
       slots.set(slotOrder.slot, slot);
       if (!slotOrder.gate) handovers.set(slotOrder.slot, slot.handover(pick(handovers, slotOrder.handover)));
     }
-    const gate = this.gate(
-      rollout,
-      pick(
-        slots,
-        gated.map((slotOrder) => slotOrder.slot),
-      ),
-    );
-    for (const slotOrder of gated) {
+    const gate = this.gate(rollout, [...slots.values()]);
+    for (const slotOrder of orders.filter((one) => one.gate)) {
       const after = [...gate, ...pick(handovers, slotOrder.handover)];
       const slot = slots.get(slotOrder.slot);
       if (slot) handovers.set(slotOrder.slot, slot.handover(after));
@@ -117,7 +110,10 @@ export class NodePool extends ComponentResource {
     );
   }
 
-  /** Blue-green: nobody leaves before everybody has come. Declared also when nothing moves, so that it is never new. */
+  /**
+   * Blue-green: nobody leaves before everybody has come, also who replaces nobody: the gate looks at every slot, and must
+   * not wait for a join that is still under way. Declared also when nothing moves, so that it is never new.
+   */
   private gate(rollout: local.Command, slots: Slot[]): local.Command[] {
     if (this.args.plan.role !== "agent" || this.args.plan.strategy.kind !== "blueGreen") return [];
     const verbs = { create: "gate", update: "gate" };

@@ -9,7 +9,7 @@ export interface SlotOrder {
   vm: number[];
   /** Before its VM is started and its node joins. */
   join: number[];
-  /** True when its handover waits for the pool's gate, which waits for the join of every slot that has this. */
+  /** True when its handover waits for the pool's gate, which waits for the join of every slot of the pool. */
   gate: boolean;
   /** Before its own handover. */
   handover: number[];

@@ -89,6 +89,11 @@ describe("a node pool", () => {
     assert.ok(graph.waitsFor(handover(2), handover(0)));
   });
 
+  it("opens the gate of a blue-green pool after every join, also of slots that replace nobody", async () => {
+    const graph = await declare(planOf(3, [0], { ...rolling, kind: "blueGreen" }));
+    for (const slot of [0, 1, 2]) assert.ok(graph.waitsFor("demo-workers-gate", join(slot)));
+  });
+
   it("creates wide: slots without a predecessor wait for nothing of each other", async () => {
     const graph = await declare(planOf(3, [], rolling));
     for (const [a, b] of [
