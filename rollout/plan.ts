@@ -36,7 +36,7 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
     verdict: decision.verdict,
     ...(decision.soaksUntil === undefined ? {} : { soaksUntil: decision.soaksUntil.toISOString() }),
   };
-  return { ...draft, words: planWords(draft, situation, decision.why), digest: digestOf(draft) };
+  return { ...draft, words: planWords(draft, situation, decision.why), digest: digestOf(draft, now) };
 }
 
 /** A pool that left the configuration: every node of it leaves, retired as in a scale-in. */
@@ -138,16 +138,25 @@ function leavers(pool: PoolSpec, state: SlotState, chosen: Generation | undefine
   return state.members.filter(leaves).map((member) => member.name);
 }
 
-/** A node that was handed its slot, shall keep it, and does not serve. */
+/**
+ * A node that shall have its slot, was a member, and is not well. Also before its handover: its join succeeded, so without
+ * a change of the plan nobody would join it again.
+ */
 function unwell(state: SlotState, chosen: Generation | undefined): string[] {
-  const { owner } = state;
-  return owner === undefined || owner.generation !== chosen?.id || isWell(owner) ? [] : [owner.name];
+  return state.members
+    .filter((member) => member === state.owner || member.record?.phase === "joined")
+    .filter((member) => member.generation === chosen?.id && !isWell(member))
+    .map((member) => member.name);
 }
 
 type Acted = Pick<PoolPlan, "pool" | "slots" | "target" | "unwell" | "strategy">;
 
-/** Of all that a plan says, what joins and handovers act on and what stays the same once it is carried out. */
-function digestOf({ pool, slots, target, unwell: ill, strategy }: Acted): string {
+/**
+ * Of all that a plan says, what joins and handovers act on and what stays the same once it is carried out. A plan that
+ * heals somebody is never carried out already: who fell again since the last run looks like who fell before it.
+ */
+function digestOf({ pool, slots, target, unwell: ill, strategy }: Acted, now?: Date): string {
   const places = slots.map(({ slot, name, vmid, address }) => ({ slot, name, vmid, address }));
-  return fingerprint({ pool, places, target: target?.id, unwell: ill, strategy }, 16);
+  const unwell = ill.length > 0 ? { names: ill, at: now?.toISOString() } : [];
+  return fingerprint({ pool, places, target: target?.id, unwell, strategy }, 16);
 }

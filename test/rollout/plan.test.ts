@@ -402,6 +402,18 @@ describe("plan", () => {
     assert.match(made.words.join("\n"), new RegExp(`${nameOf(2, A)} does not serve`));
   });
 
+  it("heals a node that has joined and fell before its slot was handed to it", () => {
+    const held: Held[] = [...settled(A), { slot: 0, spec: B, phase: "joined", well: false }];
+    const made = planned(poolOf(B), world(held, [...PROVED_A, [B, "rolling"]]));
+    assert.deepEqual(made.unwell, [nameOf(0, B)]);
+  });
+
+  it("never takes the healing of one run for that of the next: a node may have fallen again", () => {
+    const held = settled(A).map((one) => (one.slot === 2 ? { ...one, well: false } : one));
+    const digestAt = (now: Date) => planned(poolOf(A), world(held, PROVED_A), now).digest;
+    assert.notEqual(digestAt(new Date("2026-03-01T12:00:00Z")), digestAt(new Date("2026-03-01T12:10:00Z")));
+  });
+
   it("refuses to let a node stay that nobody can describe", () => {
     const stranger = content("v9.9.9");
     const pool = poolOf(B, { strategy: canary });
