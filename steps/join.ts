@@ -42,11 +42,11 @@ export async function join(run: Run, input: SlotInput): Promise<Joined> {
   if (access === undefined) return await joinFirst(run, input, vm, scene.vms);
 
   const before = await known(access.client, input);
-  const member = memberAlready(input, vm, before);
+  const member = await memberAlready(run, input, vm, before);
   if (member) return member;
   return await holding(run, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
     const now = await known(access.client, input);
-    const joinedMeanwhile = memberAlready(input, vm, now);
+    const joinedMeanwhile = await memberAlready(run, input, vm, now);
     if (joinedMeanwhile) return joinedMeanwhile;
     return await joinNode(run, input, { access, fence, vm, known: now });
   });
@@ -74,12 +74,20 @@ async function ownVm(run: Run, vms: readonly ListedVm[], input: SlotInput): Prom
   });
 }
 
-/** The answer when nothing is to do: a member whose memory, VM and Node agree. */
-function memberAlready(input: SlotInput, vm: ListedVm, { node, own }: Known): Joined | undefined {
-  if (node === undefined || own === undefined || vm.status === "stopped") return undefined;
+/**
+ * The answer when nothing is to do: a member whose memory, VM and Node agree. The VM's host is asked: the list is seconds
+ * old, and a Node looks Ready for most of a minute after its VM has lost its power.
+ */
+async function memberAlready(
+  run: Run,
+  input: SlotInput,
+  vm: ListedVm,
+  { node, own }: Known,
+): Promise<Joined | undefined> {
+  if (node === undefined || own === undefined) return undefined;
   if (own.phase !== "joined" && own.phase !== "handedOver") return undefined;
   if (own.vmid !== input.vmid || isMarked(node)) return undefined;
-  if (lacking(node, expectedNode(input, own.uuid)).length > 0) return undefined;
+  if (lacking(node, expectedNode(input, own.uuid)).length > 0 || !(await isRunning(run.pve, vm))) return undefined;
   return { name: input.node, vmid: input.vmid, uuid: own.uuid };
 }
 
