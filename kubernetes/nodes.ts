@@ -158,6 +158,7 @@ export async function awaitGone(client: Kubernetes, name: string, deadline: Dead
 
 /** Deletes a Node, only if it is the one that was looked at, and what RKE2 remembers of its password. */
 export async function deleteNode(client: Kubernetes, name: string, uid: string | undefined): Promise<void> {
-  await client.delete(pathOf(name), uid === undefined ? {} : { uid });
+  // The Node last: a run that is cut short in between finds it, and comes back here.
   await client.delete(`${paths.systemSecrets}/${name}.node-password.rke2`);
+  await client.delete(pathOf(name), uid === undefined ? {} : { uid });
 }
