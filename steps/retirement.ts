@@ -12,7 +12,7 @@ import { writeFacts } from "../kubernetes/record.ts";
 import { paths, type Node, type Pod, type PodDisruptionBudget } from "../kubernetes/types.ts";
 import { awaitDetached } from "../kubernetes/volumes.ts";
 import { isAgentSilent, isNoSuchFile } from "../proxmox/agent.ts";
-import { proveVm, type ExpectedVm } from "../proxmox/identity.ts";
+import { IdentityError, proveVm, type ExpectedVm } from "../proxmox/identity.ts";
 import { setOnBoot, turnOff } from "../proxmox/power.ts";
 import { isRunning, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import { blockerOf, blockers, evictionOrder, leaves } from "../rollout/drain.ts";
@@ -152,6 +152,11 @@ async function restoreIfOurs(client: Kubernetes, { name, storage }: Leaver, fenc
 async function switchOff(vm: ListedVm, running: boolean, expected: ExpectedVm, options: RetireOptions): Promise<void> {
   const { run, fence, input } = options;
   await fence.check();
+  // Name and tags prove nothing. Nothing of ours runs before its uuid was recorded.
+  if (expected.uuid === undefined) {
+    if (running) throw new IdentityError(expected, `host ${vm.host}`, ["it runs, and nobody recorded its SMBIOS uuid"]);
+    return;
+  }
   const config = await proveVm(run.pve, vm.host, expected);
   if (running) await wipe(run, config);
   await fence.check();
@@ -160,8 +165,10 @@ async function switchOff(vm: ListedVm, running: boolean, expected: ExpectedVm, o
 
 /** The digest of what was proved goes along with the write right before the power goes: no other VM is turned off. */
 export async function powerOff(run: Run, config: VmConfig, running: boolean, site: Site): Promise<void> {
-  if (config.onBoot || running) await setOnBoot(run.pve, config, false, config.digest);
-  if (running) await turnOff(run.pve, config, site.timeouts.shutdown);
+  if (!config.onBoot && !running) return;
+  await setOnBoot(run.pve, config, false, config.digest);
+  // A killed step may have asked for a start that was still under way; the write above has waited for it.
+  if (running || (await isRunning(run.pve, config))) await turnOff(run.pve, config, site.timeouts.shutdown);
 }
 
 async function wipe(run: Run, config: VmConfig): Promise<void> {
