@@ -186,7 +186,7 @@ export interface PoolPlan {
   slots: SlotPlan[];
   /**
    * Names of live nodes that leave without a successor: scale-in, removed pool, half-made generations. The half-made
-   * ones stand in slots that stay; they serve nobody, and the Rollout step retires them before any VM is made.
+   * ones serve nobody, and the Rollout step retires them before any VM is made.
    */
   leaving: string[];
   /** Names of nodes that shall be members and are not: VM off, no Node, not Ready. Their Join heals them. */

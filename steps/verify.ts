@@ -9,6 +9,7 @@ import { paths, type Node, type Pod } from "../kubernetes/types.ts";
 import { until, type Seen } from "../kubernetes/watch.ts";
 import type { Generation, GenerationRecord, GenerationState } from "../rollout/types.ts";
 import { awaitPlanned } from "./gate.ts";
+import { clearSlots } from "./half-made.ts";
 import type { PoolInput } from "./input.ts";
 import { look, quietly, reachable, type Run } from "./run.ts";
 import { judgeFailed } from "./verdict.ts";
@@ -18,8 +19,11 @@ export async function verify(
   run: Run,
   input: PoolInput,
 ): Promise<{ pool: string; state: GenerationState | "unchanged" }> {
-  const { client } = reachable(await look(run, input), input);
+  const scene = await look(run, input);
+  const access = reachable(scene, input);
+  const { client } = access;
   const nodes = await awaitPlanned(run, client, input);
+  await clearSlots(run, input, access, scene.vms);
   const { verdict } = input;
   const record = await readPoolRecord(client, input.pool);
   const generation = verdict && (record.generations.find(({ id }) => id === verdict.generation) ?? spared(input));

@@ -1,0 +1,85 @@
+import { say } from "../common/log.ts";
+import type { Access } from "../kubernetes/access.ts";
+import { DrainError } from "../kubernetes/eviction.ts";
+import { labels, listNodes, liveNode } from "../kubernetes/nodes.ts";
+import { readPoolRecord } from "../kubernetes/record.ts";
+import { nodeTags } from "../proxmox/tags.ts";
+import type { ListedVm } from "../proxmox/vms.ts";
+import { hasServed, isWell, slotStates, type Member, type SlotState } from "../rollout/slots.ts";
+import type { LiveVm } from "../rollout/types.ts";
+import type { PoolInput } from "./input.ts";
+import { leaverOf } from "./leavers.ts";
+import { retireNode } from "./retirement.ts";
+import { holding, slotLease, tickets, type Run } from "./run.ts";
+
+/**
+ * Retires what given-up runs left half-made: it serves nobody, and holds room that new VMs need. Where the owner of the
+ * slot is down, or there is none, it may be the only one that pods found: it is left to the handover of the slot then.
+ */
+export async function makeRoom(run: Run, input: PoolInput, access: Access, vms: readonly ListedVm[]): Promise<void> {
+  const isHalfMade = (member: Member, state: SlotState) =>
+    !hasServed(member, state) && (state.owner === undefined || isWell(state.owner));
+  await retireAll(run, input, access, vms, isHalfMade, (error, { owner }) => {
+    if (owner !== undefined || !(error instanceof DrainError)) throw error;
+    say(`${error.message}\n  it is retired when another node has its slot`);
+  });
+}
+
+/**
+ * Retires what given-up runs left in slots that are no more, before the engine destroys its VM. A join that failed or was
+ * killed stands in no state, so no delete of it does that; a node that was handed its slot has one.
+ */
+export async function clearSlots(run: Run, input: PoolInput, access: Access, vms: readonly ListedVm[]): Promise<void> {
+  const planned = new Set(input.plan.slots.map(({ slot }) => slot));
+  const isLeft = ({ record }: Member, { slot }: SlotState) => !planned.has(slot) && record?.phase !== "handedOver";
+  await retireAll(run, input, access, vms, isLeft, (error) => {
+    throw error;
+  });
+}
+
+/** The list may be seconds old, so what it says of power decides nothing here: a half-made VM may just have been started. */
+async function retireAll(
+  run: Run,
+  input: PoolInput,
+  access: Access,
+  list: readonly ListedVm[],
+  concerns: (member: Member, state: SlotState) => boolean,
+  failed: (error: unknown, state: SlotState) => void,
+): Promise<void> {
+  const { client } = access;
+  const { cluster, pool } = input;
+  const record = await readPoolRecord(client, pool);
+  const kept = new Set(input.plan.slots.map(({ name }) => name));
+  const nodes = (await listNodes(client, { cluster, pool })).filter(
+    (node) => labels.slot in (node.metadata?.labels ?? {}),
+  );
+  const vms = list.flatMap((vm) => liveByTags(vm, input));
+  const states = slotStates({ vms, nodes: nodes.map(liveNode), takenVmids: list.map(({ vmid }) => vmid) }, record);
+  for (const state of states.values()) {
+    for (const member of state.members) {
+      if (kept.has(member.name) || !concerns(member, state)) continue;
+      // A VM of which nobody has recorded a uuid was never started by us: the engine destroys the clone as it is.
+      if (member.node === undefined && (member.record === undefined || member.record.phase === "retired")) continue;
+      const leaver = leaverOf({ ...input, slot: state.slot }, member.generation, {
+        vm: list.find(({ vmid }) => vmid === member.vm?.vmid),
+        node: nodes.find((node) => node.metadata?.name === member.name),
+        record,
+      });
+      say(`${member.name} is half-made and serves nobody: it is retired`);
+      const { lease } = input.site.timeouts;
+      await holding(run, access, slotLease({ pool, slot: state.slot }), lease, (fence) =>
+        holding(run, access, tickets(input), lease, () => retireNode(leaver, { run, access, fence, input })),
+      ).catch((error: unknown) => failed(error, state));
+    }
+  }
+}
+
+/** A VM as the list alone shows it: who serves a slot is a matter of names, and each is proved before it is touched. */
+function liveByTags(vm: ListedVm, { cluster, pool, site }: PoolInput): LiveVm[] {
+  const tags = nodeTags(vm.tags);
+  if (vm.template || vm.pool !== site.proxmoxPool || tags?.cluster !== cluster || tags.pool !== pool) return [];
+  const { slot, generation } = tags;
+  const { vmid, host } = vm;
+  const name = vm.name ?? `${cluster}-${pool}-${slot}-${generation}`;
+  return [{ vmid, host, name, running: vm.status === "running", uuid: "", pool, slot, generation }];
+}
