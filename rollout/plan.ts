@@ -139,12 +139,13 @@ function leavers(pool: PoolSpec, state: SlotState, chosen: Generation | undefine
 }
 
 /**
- * A node that shall have its slot, was a member, and is not well. Also before its handover: its join succeeded, so without
- * a change of the plan nobody would join it again.
+ * A node that shall have its slot, was a member, and is not well. Also before its handover, and also a retired one that
+ * comes back: its join succeeded once, so without a change of the plan nobody would join it again.
  */
 function unwell(state: SlotState, chosen: Generation | undefined): string[] {
+  const wasMember = ({ record }: Member): boolean => record?.phase === "joined" || record?.phase === "retired";
   return state.members
-    .filter((member) => member === state.owner || member.record?.phase === "joined")
+    .filter((member) => member === state.owner || wasMember(member))
     .filter((member) => member.generation === chosen?.id && !isWell(member))
     .map((member) => member.name);
 }
