@@ -16,11 +16,18 @@ import { ImageFault } from "./verdict.ts";
 
 /**
  * Gives a running guest its join data and waits until its Node passes every gate.
+ * @param bootBefore the boot that the Node told of when its VM was still off
  * @throws ImageFault when the node registered but can never become what it has to be, or did not in time
  */
-export async function admit(run: Run, input: SlotInput, access: Access, vm: VmConfig): Promise<Node> {
+export async function admit(
+  run: Run,
+  input: SlotInput,
+  access: Access,
+  vm: VmConfig,
+  bootBefore?: string,
+): Promise<Node> {
   const deadline = new Deadline(`${input.node} to be Ready`, input.site.timeouts.join, run.stop);
-  const expected = expectedNode(input, vm.uuid);
+  const expected = { ...expectedNode(input, vm.uuid), bootBefore };
   if (access.server.vmid === vm.vmid) return await verified(access, expected, deadline);
   if (input.role === "server") {
     const { text: token } = await readServerToken(run.pve, access.server);

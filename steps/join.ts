@@ -113,6 +113,8 @@ interface Joining {
   fence: Fence;
   vm: ListedVm;
   known: Known;
+  /** The boot that the Node told of when its VM was still off. */
+  bootBefore?: string | undefined;
 }
 
 async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<Joined> {
@@ -122,12 +124,14 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<J
   const own = await remember(input, joining, config);
   try {
     await fence.check();
+    const bootBefore = await bootThatEnded(run, config, joining.known);
     await powerOn(run, config, joining.vm.status);
     await imageOf(run, input, config);
+    const arriving = { ...joining, bootBefore };
     const node =
       input.role === "agent"
-        ? await admitAgent(run, input, joining, config)
-        : await admitServer(run, input, joining, config);
+        ? await admitAgent(run, input, arriving, config)
+        : await admitServer(run, input, arriving, config);
     if (isMarked(node)) await restore(client, input.node);
     const since = client.now().toISOString();
     const phase = own.phase === "handedOver" ? "handedOver" : "joined";
@@ -150,9 +154,14 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<J
 }
 
 /** Agents come to a control plane that is well, and whose servers are all as new as they are. */
-async function admitAgent(run: Run, input: SlotInput, { access }: Joining, config: VmConfig): Promise<Node> {
+async function admitAgent(
+  run: Run,
+  input: SlotInput,
+  { access, bootBefore }: Joining,
+  config: VmConfig,
+): Promise<Node> {
   requireSkew(input, await awaitCalm(byNodes(access), calmBy(run, input)));
-  return await admit(run, input, access, config);
+  return await admit(run, input, access, config, bootBefore);
 }
 
 /**
@@ -160,15 +169,15 @@ async function admitAgent(run: Run, input: SlotInput, { access }: Joining, confi
  * It has come when everybody agrees on the members, and serves at its own address.
  */
 async function admitServer(run: Run, input: SlotInput, joining: Joining, config: VmConfig): Promise<Node> {
-  const { access } = joining;
+  const { access, bootBefore } = joining;
   // The founder is alone: there is nobody whose peace it could disturb.
-  if (access.server.vmid === config.vmid) return await admit(run, input, access, config);
+  if (access.server.vmid === config.vmid) return await admit(run, input, access, config, bootBefore);
   return await holding(run, access, tickets(input), input.site.timeouts.lease, async () => {
     await removeDead(run, input, joining);
     const sight = await byMembers(run, input, access);
     const others = await awaitCalm(sight, calmBy(run, input), [input.node, input.address]);
     requireMayJoin(input, others);
-    const node = await admit(run, input, access, config);
+    const node = await admit(run, input, access, config, bootBefore);
     const members = [...others.map(({ name }) => name), input.node];
     const deadline = new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, run.stop);
     await awaitMembers(access, sight, members, deadline);
@@ -263,6 +272,12 @@ async function remember(input: SlotInput, { access, known: facts }: Joining, con
     await writeFacts(access.client, input.pool, { nodes: [own], ...(generation ? { generations: [generation] } : {}) });
   }
   return own;
+}
+
+/** The boot that a Node tells of although its VM is off; undefined when there is no such Node. */
+async function bootThatEnded(run: Run, config: VmConfig, { node }: Known): Promise<string | undefined> {
+  if (node === undefined || (await isRunning(run.pve, config))) return undefined;
+  return node.status?.nodeInfo?.bootID;
 }
 
 const logLines = 15;

@@ -22,6 +22,8 @@ export interface Expected {
   role: Role;
   spec: NodeSpec;
   labels: Readonly<Record<string, string>>;
+  /** A boot that is over: a Node that still tells of it looks Ready for most of a minute without being there. */
+  bootBefore?: string | undefined;
 }
 
 /** What the Node of a slot has to be. @param uuid SMBIOS uuid of its VM */
@@ -57,6 +59,8 @@ export function contradictions(node: Node, expected: Expected): string[] {
 export function lacking(node: Node, expected: Expected): string[] {
   const found = contradictions(node, expected);
   if (!isReady(node)) found.push(whyNotReady(node));
+  if (expected.bootBefore !== undefined && node.status?.nodeInfo?.bootID === expected.bootBefore)
+    found.push("it has not reported since its VM was started");
   if (expected.role === "server" && !isVoter(node)) found.push("it is not a voter of etcd yet");
   if (uuidOf(node) === "") found.push("it has not reported its SMBIOS uuid");
   for (const [key, value] of Object.entries(expected.labels)) {
