@@ -2,6 +2,7 @@ import { Deadline } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Proxmox } from "./client.ts";
+import { proveVm } from "./identity.ts";
 import { awaitTask, TaskError } from "./task.ts";
 import { isRunning, vmPath } from "./vms.ts";
 
@@ -10,6 +11,8 @@ export interface ProvedVm {
   vmid: number;
   host: string;
   name: string;
+  /** SMBIOS uuid. */
+  uuid: string;
 }
 
 const startSeconds = 120;
@@ -36,6 +39,8 @@ export async function turnOff(pve: Proxmox, vm: ProvedVm, graceSeconds: number):
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     say(`${vm.name}: ${error.message}; the power is cut`);
+    // Minutes may have passed, and its number may be another's by now.
+    await proveVm(pve, vm.host, { ...vm, tags: [] });
     await stop(pve, vm);
   }
   if (!(await isRunning(pve, vm))) return;

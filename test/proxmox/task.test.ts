@@ -4,7 +4,8 @@ import { start, turnOff } from "../../proxmox/power.ts";
 import { awaitTask, TaskError } from "../../proxmox/task.ts";
 import { fakeProxmox, upid, type Answer, type Seen } from "./fake.ts";
 
-const vm = { vmid: 101, host: "pve1", name: "demo-workers-0-0a1b2c3d" };
+const vm = { vmid: 101, host: "pve1", name: "demo-workers-0-0a1b2c3d", uuid: "4c2a5f10-1111-4222-8333-944455566677" };
+const config = { data: { name: vm.name, smbios1: `uuid=${vm.uuid}`, digest: "d" } };
 const ended = (exitstatus: string): Answer => ({ data: { status: "stopped", exitstatus } });
 const log = {
   data: [
@@ -16,6 +17,7 @@ const log = {
 function tasks(endings: Answer[]): (seen: Seen, count: number) => Answer {
   return ({ path }, count) => {
     if (path.endsWith("/log")) return log;
+    if (path.endsWith("/config")) return config;
     if (path.endsWith("/status/current")) return { data: { status: "stopped" } };
     if (path.endsWith("/status")) return endings[Math.min(count, endings.length) - 1] ?? "hang up";
     return { data: upid };
@@ -85,6 +87,15 @@ describe("power", () => {
         ["stop", { "overrule-shutdown": "1" }],
       ],
     );
+  });
+
+  it("cuts no power when the number is another VM's by now", async () => {
+    const other = { data: { ...config.data, smbios1: "uuid=00000000-1111-4222-8333-944455566677" } };
+    await using pve = await fakeProxmox((seen, count) =>
+      seen.path.endsWith("/config") ? other : tasks([ended("VM quit/powerdown failed - got timeout")])(seen, count),
+    );
+    await assert.rejects(turnOff(pve.client, vm, 1), /SMBIOS uuid 00000000/);
+    assert.ok(!pve.seen.some(({ path }) => path.endsWith("/status/stop")));
   });
 
   it("a VM that still runs after both is an error", async () => {
