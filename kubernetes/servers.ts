@@ -1,3 +1,4 @@
+import { clock } from "../common/clock.ts";
 import type { Server } from "../rollout/quorum.ts";
 import type { Access } from "./access.ts";
 import type { EtcdMember } from "./etcd-members.ts";
@@ -69,7 +70,7 @@ async function healthOf(access: Access, node: Node, signal: AbortSignal): Promis
   if (!isReady(node)) return "unhealthy";
   const own = access.at(address);
   try {
-    const serves = await own.isReady(AbortSignal.any([signal, AbortSignal.timeout(patienceMs)]));
+    const serves = await own.isReady(AbortSignal.any([signal, clock.timeout(patienceMs)]));
     return serves ? "healthy" : "unhealthy";
   } finally {
     await own.close();
