@@ -24,7 +24,7 @@ export async function admit(
   input: SlotInput,
   access: Access,
   vm: VmConfig,
-  bootBefore?: string,
+  bootBefore: string | undefined,
 ): Promise<Node> {
   const deadline = new Deadline(`${input.node} to be Ready`, input.site.timeouts.join, run.stop);
   const expected = { ...expectedNode(input, vm.uuid), bootBefore };

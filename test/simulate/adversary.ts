@@ -1,0 +1,176 @@
+import { poolSpecs } from "../../config.ts";
+import { tagsOf } from "../../proxmox/tags.ts";
+import { generationOf, nodeName } from "../../rollout/generation.ts";
+import { Chance } from "./chance.ts";
+import type { Vm } from "./data-centre.ts";
+import { Engine } from "./engine.ts";
+import { calm } from "./faults.ts";
+import { Killer } from "./killer.ts";
+import { configOf, imagesOf, type Scenario, type Wish } from "./scenario.ts";
+import type { Result } from "./simulate.ts";
+import { World } from "./world.ts";
+
+/** Longest time from the start of a run until the adversary acts, in milliseconds. A small roll takes about a minute. */
+const latest = 90_000;
+
+/**
+ * A short roll of a small pool, while somebody makes machines that look like ours, takes numbers that were ours, and edits
+ * what is ours by hand. Runs may refuse and fail; no machine of anybody else may be stopped, changed or destroyed.
+ */
+export async function adversary(seed: number, { told = false } = {}): Promise<Result> {
+  const chance = new Chance(seed, "adversary");
+  const images = imagesOf(new Chance(0, "images"));
+  const before: Wish = { image: images[0]?.name ?? "", slots: chance.between(1, 2), rollout: 0 };
+  const strategy = { kind: chance.pick(["rolling", "blueGreen"]), maxUnavailable: 1, soakSeconds: 0 };
+  const workloads = [{ name: "web", replicas: 2, minAvailable: 1, slowestEnd: 2000, claims: false }];
+  const scenario: Scenario = { servers: 1, strategy, before, planted: true, workloads, acts: [] };
+  const world = new World({ seed, images, workloads, told });
+  await world
+    .run(() => new Intrigue(world, chance, scenario).play(images.map(({ name }) => name)))
+    .catch((error: unknown) => world.story.wrong(`the simulation itself failed: ${String(error)}`));
+  const violations = world.story.violations.filter((line) => /no node of ours|simulation itself/.test(line));
+  return { seed, violations, story: world.story.lines };
+}
+
+class Intrigue {
+  private readonly world: World;
+  private readonly chance: Chance;
+  private readonly scenario: Scenario;
+  private readonly engine: Engine;
+
+  constructor(world: World, chance: Chance, scenario: Scenario) {
+    this.world = world;
+    this.chance = chance;
+    this.scenario = scenario;
+    this.engine = new Engine(world, "demo");
+  }
+
+  async play(images: readonly string[]): Promise<void> {
+    const { world, chance, scenario } = this;
+    this.plant(images);
+    await world.time.sleep(60_000);
+    await this.up(scenario.before);
+    for (let run = 0; run < chance.between(1, 3); run += 1) {
+      const wish = { ...scenario.before, image: chance.pick(images), slots: chance.between(1, scenario.before.slots) };
+      const tricks = chance.between(1, 3);
+      for (let k = 0; k < tricks; k += 1) world.time.after(chance.between(0, latest), () => this.trick(wish));
+      world.faults.weather = chance.happens(0.3) ? { ...calm, pve: 0.01, kube: 0.01, task: 0.1 } : calm;
+      await this.up(wish);
+    }
+  }
+
+  private async up(wish: Wish): Promise<void> {
+    await this.engine.up(configOf(this.scenario, wish), new Killer(this.world, this.chance));
+  }
+
+  private plant(images: readonly string[]): void {
+    const { world, scenario } = this;
+    const catalogue = new Map(images.map((name) => [name, world.image(name)?.rke2 ?? ""]));
+    for (const spec of poolSpecs(configOf(scenario, scenario.before), catalogue)) {
+      const first = spec.role === "server" ? 1000 : 1100;
+      const nodes = Array.from({ length: spec.slots }, (_, slot) => world.plant(spec, slot, first + slot));
+      world.remember(spec, nodes);
+      for (const { name, vmid, slot } of nodes) this.engine.knows({ name, vmid, host: world.dc.hosts[slot % 2] ?? "" });
+    }
+  }
+
+  private trick(wish: Wish): void {
+    const { chance } = this;
+    const [what, how] = chance.pick<[string, () => void]>([
+      ["makes a VM with our tags", () => this.stranger(this.free(), this.anyName(wish), "nodes")],
+      [
+        "takes a number of ours, out of our sight",
+        () => this.stranger(chance.between(1100, 1106), "stranger", "theirs"),
+      ],
+      ["copies a VM of ours, whole", () => this.copy(this.ours(), this.free())],
+      [
+        "deletes a VM of ours and takes its number",
+        () => this.replace(this.ours(), "stranger", chance.pick(["nodes", "theirs"])),
+      ],
+      ["deletes a VM of ours and puts a copy in its place", () => this.replace(this.ours(), "copy", "nodes")],
+      ["edits the tags of a VM of ours", () => this.edit(this.ours())],
+      ["moves a template", () => this.moveTemplate()],
+    ]);
+    this.world.story.tell("adversary", () => what);
+    how();
+  }
+
+  /** A VM of the pool of agents. */
+  private ours(): Vm | undefined {
+    const all = [...this.world.dc.vms.values()].filter(
+      ({ owner, name }) => owner === "ours" && name.includes("-workers-"),
+    );
+    return all.length === 0 ? undefined : this.chance.pick(all);
+  }
+
+  private free(): number {
+    return this.chance.pick(
+      [1100, 1101, 1102, 1103, 1104, 1105, 1106, 1200].filter((vmid) => !this.world.dc.vms.has(vmid)),
+    );
+  }
+
+  /** A name that a node of ours has, or would have. */
+  private anyName(wish: Wish): string {
+    const [, spec] = poolSpecs(
+      configOf(this.scenario, wish),
+      new Map([
+        [wish.image, "v1.34.4+rke2r1"],
+        [this.scenario.before.image, "v1.34.4+rke2r1"],
+      ]),
+    );
+    const generation = spec && this.chance.happens(0.6) ? generationOf(spec.node).id : this.chance.hex(8);
+    return nodeName("demo", "workers", this.chance.between(0, wish.slots), generation);
+  }
+
+  private stranger(vmid: number, name: string, pool: string): void {
+    const { world, chance } = this;
+    if (world.dc.vms.has(vmid)) return;
+    const [, slot = "0", generation = ""] = /-(\d+)-([0-9a-f]{8})$/.exec(name) ?? [];
+    const tags = generation === "" ? [] : tagsOf({ cluster: "demo", pool: "workers", slot: Number(slot), generation });
+    const place = { vmid, host: chance.pick(world.dc.hosts), name, pool };
+    world.dc.add({
+      ...place,
+      owner: "stranger",
+      uuid: world.dc.uuid(),
+      tags,
+      running: chance.happens(0.7),
+      onBoot: chance.happens(0.5),
+    });
+  }
+
+  /**
+   * What steps cannot tell, and so is left out: a VM without a join in the state is destroyed by its number alone; a clone
+   * whose uuid was not recorded yet, or was retired, may be a copy that was put in its place while it was off.
+   */
+  private isMember({ uuid }: Vm): boolean {
+    const facts = this.world.cluster.objects
+      .list("configmaps")
+      .flatMap(({ data }) => Object.values(data as Record<string, string>));
+    return facts.some((fact) => fact.includes(uuid) && /"phase":"(joined|handedOver)"/.test(fact));
+  }
+
+  private copy(vm: Vm | undefined, vmid: number): void {
+    if (vm === undefined) return;
+    const { name, host, pool, tags, running, onBoot } = vm;
+    this.world.dc.add({ owner: "stranger", vmid, name, host, pool, tags, running, onBoot, uuid: this.world.dc.uuid() });
+  }
+
+  private replace(vm: Vm | undefined, by: "stranger" | "copy", pool: string): void {
+    if (vm === undefined || !this.isMember(vm)) return;
+    this.world.dc.powerCut(vm);
+    this.world.dc.vms.delete(vm.vmid);
+    if (by === "copy") this.copy(vm, vm.vmid);
+    else this.stranger(vm.vmid, "stranger", pool);
+  }
+
+  private edit(vm: Vm | undefined): void {
+    if (vm === undefined) return;
+    vm.tags = this.chance.pick([[], ["evergreen"], vm.tags.map((tag) => tag.replace(/slot-\d+/, "slot-7"))]);
+    vm.revision += 1;
+  }
+
+  private moveTemplate(): void {
+    const template = this.chance.pick([...this.world.dc.vms.values()].filter(({ owner }) => owner === "template"));
+    template.host = template.host === "pve1" ? "pve2" : "pve1";
+  }
+}

@@ -1,0 +1,36 @@
+import { Budgets } from "./budgets.ts";
+import { Chance } from "./chance.ts";
+import { Nodes } from "./nodes.ts";
+import { Objects } from "./objects.ts";
+import { Pods, type Workload } from "./pods.ts";
+import type { VirtualTime } from "./time.ts";
+import type { Watcher } from "./watcher.ts";
+
+/** A Kubernetes cluster: its objects, and the controllers and kubelets that change them. */
+export class Cluster {
+  readonly time: VirtualTime;
+  readonly watcher: Watcher;
+  readonly objects: Objects;
+  readonly nodes: Nodes;
+  readonly pods: Pods;
+  readonly budgets: Budgets;
+
+  constructor(time: VirtualTime, watcher: Watcher, workloads: readonly Workload[], seed: number) {
+    this.time = time;
+    this.watcher = watcher;
+    this.objects = new Objects(time);
+    this.nodes = new Nodes(this, new Chance(seed, "nodes"));
+    this.pods = new Pods(this, workloads, new Chance(seed, "pods"));
+    this.budgets = new Budgets(this, workloads);
+    for (const name of ["kube-system", "load"]) this.objects.put("namespaces", { metadata: { name } });
+  }
+
+  /** Whether a join token is one that exists and whose time is not over. */
+  admits(token: string): boolean {
+    const id = /::([a-z0-9]{6})\./.exec(token)?.[1] ?? "";
+    const secret = this.objects.get("secrets", `kube-system/bootstrap-token-${id}`);
+    const data = (secret?.data ?? {}) as Record<string, string>;
+    const expiration = Buffer.from(data.expiration ?? "", "base64").toString();
+    return Date.parse(expiration) > this.time.date();
+  }
+}

@@ -1,0 +1,181 @@
+import { Chance } from "./chance.ts";
+import type { Faults } from "./faults.ts";
+import type { Guest } from "./guest.ts";
+import type { Process } from "./process.ts";
+import type { VirtualTime } from "./time.ts";
+import type { Watcher } from "./watcher.ts";
+
+/** Whose a VM is: the truth, which no API tells. */
+export type Owner = "ours" | "template" | "stranger";
+
+export interface Vm {
+  readonly owner: Owner;
+  readonly vmid: number;
+  host: string;
+  name: string;
+  readonly uuid: string;
+  tags: string[];
+  pool: string | undefined;
+  template: boolean;
+  onBoot: boolean;
+  running: boolean;
+  lock: string | undefined;
+  /** Counts changes of the configuration: the digest. */
+  revision: number;
+  /** What the statistics daemon saw last: the list of the data centre is no newer. */
+  seen: { name: string; running: boolean; template: boolean } | undefined;
+  /** Files that survive a power cut. */
+  readonly disk: Map<string, string>;
+  /** What runs in it; undefined: nobody is at home. */
+  guest: Guest | undefined;
+}
+
+export type NewVm = Pick<Vm, "owner" | "vmid" | "host" | "name" | "uuid"> & Partial<Vm>;
+
+export interface Task {
+  upid: string;
+  type: string;
+  vmid: number;
+  /** Undefined while it runs. */
+  exit: string | undefined;
+  /** Ended by another task. */
+  overruled: boolean;
+}
+
+/** Time between two looks of the statistics daemon, in milliseconds. */
+const statusInterval = 10_000;
+
+/** A Proxmox VE data centre: VMs, power, tasks. What is asked for happens when the task ends. */
+export class DataCentre {
+  readonly time: VirtualTime;
+  readonly faults: Faults;
+  readonly watcher: Watcher;
+  readonly vms = new Map<number, Vm>();
+  readonly tasks = new Map<string, Task>();
+  readonly hosts = ["pve1", "pve2"];
+  /** When the last task that holds the lock of a VM's configuration ends, by VMID. */
+  private readonly locks = new Map<number, number>();
+  private readonly chance: Chance;
+  /** Puts a machine into a VM, as its disk says. */
+  inhabit: (vm: Vm) => void = () => undefined;
+
+  constructor(time: VirtualTime, faults: Faults, watcher: Watcher, seed: number) {
+    this.time = time;
+    this.faults = faults;
+    this.watcher = watcher;
+    this.chance = new Chance(seed, "data centre");
+    this.look();
+  }
+
+  add(vm: NewVm): Vm {
+    const blank = {
+      tags: [],
+      pool: undefined,
+      template: false,
+      onBoot: false,
+      running: false,
+      lock: undefined,
+      seen: undefined,
+    };
+    const made: Vm = { ...blank, revision: 1, disk: new Map(), guest: undefined, ...vm };
+    this.vms.set(made.vmid, made);
+    return made;
+  }
+
+  uuid(): string {
+    const { chance } = this;
+    return [8, 4, 4, 4, 12].map((digits) => chance.hex(digits)).join("-");
+  }
+
+  start(vm: Vm): string {
+    return this.task("qmstart", vm, this.chance.between(500, 4000), () => {
+      if (vm.running) return `VM ${vm.vmid} already running`;
+      vm.running = true;
+      this.watcher.vmStarted(vm);
+      vm.guest?.boot();
+      return undefined;
+    });
+  }
+
+  /** Asks the guest; cuts the power when it has not obeyed in time. */
+  shutdown(vm: Vm, seconds: number, force: boolean, by: Process): string {
+    const obeys = !this.chance.happens(0.05);
+    const takes = obeys ? this.chance.between(1000, 10_000) : seconds * 1000;
+    return this.task("qmshutdown", vm, Math.min(takes, seconds * 1000), () => {
+      if (!obeys && !force) return "VM quit/powerdown failed - got timeout";
+      this.powerOff(vm, by);
+      return undefined;
+    });
+  }
+
+  stop(vm: Vm, by: Process): string {
+    for (const task of this.tasks.values())
+      if (task.type === "qmshutdown" && task.vmid === vm.vmid) task.overruled = true;
+    return this.task("qmstop", vm, this.chance.between(300, 1500), () => {
+      this.powerOff(vm, by);
+      return undefined;
+    });
+  }
+
+  /** A linked clone: off, with the name and in the pool that were asked for, without tags. */
+  clone(template: Vm, vm: { vmid: number; host: string; name: string; pool: string }): string {
+    const made = this.add({ ...vm, owner: "ours", uuid: this.uuid(), lock: "clone" });
+    made.disk.set("image", template.name);
+    this.inhabit(made);
+    return this.task("qmclone", made, this.chance.between(1000, 8000), () => {
+      made.lock = undefined;
+      return undefined;
+    });
+  }
+
+  destroy(vm: Vm): string {
+    return this.task("qmdestroy", vm, this.chance.between(500, 2000), () => {
+      if (vm.running) return `VM ${vm.vmid} is running - destroy failed`;
+      this.vms.delete(vm.vmid);
+      return undefined;
+    });
+  }
+
+  /** Nobody asked for it: the host failed, or somebody pulled the plug. */
+  powerCut(vm: Vm): void {
+    if (!vm.running) return;
+    vm.running = false;
+    vm.guest?.powerLost();
+  }
+
+  private powerOff(vm: Vm, by: Process): void {
+    if (!vm.running) return;
+    this.watcher.vmStops(vm, by);
+    vm.running = false;
+    vm.guest?.powerLost();
+  }
+
+  /** Milliseconds until nobody holds the lock of a configuration. */
+  lockedFor(vmid: number): number {
+    return Math.max(0, (this.locks.get(vmid) ?? 0) - this.time.elapsed());
+  }
+
+  private task(type: string, vm: Vm, ms: number, effect: () => string | undefined): string {
+    const serial = (this.tasks.size + 1).toString(16).toUpperCase().padStart(8, "0");
+    const upid = `UPID:${vm.host}:${serial}:00000001:00000001:${type}:${vm.vmid}:eg@pve!sim:`;
+    const task: Task = { upid, type, vmid: vm.vmid, exit: undefined, overruled: false };
+    this.tasks.set(upid, task);
+    // A shutdown holds no lock: a stop can overrule it.
+    const takes = type === "qmshutdown" ? ms : this.lockedFor(vm.vmid) + ms;
+    if (type !== "qmshutdown") this.locks.set(vm.vmid, this.time.elapsed() + takes);
+    const end = type === "qmclone" ? "OK" : this.faults.taskEnd();
+    this.time.after(takes, () => {
+      if (task.overruled) task.exit = "received interrupt";
+      else if (this.vms.get(vm.vmid) !== vm)
+        task.exit = `Configuration file 'nodes/${vm.host}/qemu-server/${vm.vmid}.conf' does not exist`;
+      else if (end.startsWith("can't lock")) task.exit = end;
+      else task.exit = effect() ?? end;
+    });
+    return upid;
+  }
+
+  private look(): void {
+    for (const vm of this.vms.values()) vm.seen = { name: vm.name, running: vm.running, template: vm.template };
+    this.time.after(statusInterval, () => this.look());
+  }
+}

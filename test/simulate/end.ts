@@ -1,0 +1,55 @@
+import type { Fleet } from "../../fleet.ts";
+import { cordonedBy, labels, leaving } from "../../kubernetes/nodes.ts";
+import { nodeTags } from "../../proxmox/tags.ts";
+import { isReady } from "./nodes.ts";
+import type { World } from "./world.ts";
+
+/** What must be true when everything is over: what is configured exists, and nothing else was left. */
+export function endChecks(world: World, fleet: Fleet | undefined): void {
+  for (const plan of fleet ? [fleet.controlPlane, ...fleet.pools] : []) {
+    const wanted = plan.slots.map(({ name }) => name);
+    const vms = [...world.dc.vms.values()].filter((vm) => vm.owner === "ours" && isOf(vm.name, vm.tags, plan.pool));
+    compare(
+      world,
+      `VMs of ${plan.pool}`,
+      wanted,
+      vms.map(({ name }) => name),
+    );
+    for (const vm of vms) if (!vm.running) world.story.wrong(`${vm.name} is off at the end`);
+    const nodes = world.cluster.objects
+      .list("nodes")
+      .filter(({ metadata }) => metadata.labels?.[labels.pool] === plan.pool);
+    compare(
+      world,
+      `Nodes of ${plan.pool}`,
+      wanted,
+      nodes.map(({ metadata }) => metadata.name),
+    );
+    for (const node of nodes) {
+      const { name, annotations = {} } = node.metadata;
+      const taints = (node.spec?.taints ?? []) as { key: string }[];
+      if (!isReady(node)) world.story.wrong(`${name} is not Ready at the end`);
+      if (cordonedBy in annotations || node.spec?.unschedulable === true) world.story.wrong(`${name} is left cordoned`);
+      if (taints.some(({ key }) => key === leaving.key)) world.story.wrong(`${name} is left with our taint`);
+    }
+  }
+  const { objects } = world.cluster;
+  for (const { metadata } of objects.list("leases")) world.story.wrong(`the lease ${metadata.name} is left`);
+  for (const { metadata } of objects.list("secrets")) {
+    if (metadata.name.startsWith("bootstrap-token-")) world.story.wrong("a join token is left");
+    const node = metadata.name.replace(/\.node-password\.rke2$/, "");
+    if (node !== metadata.name && !objects.get("nodes", node))
+      world.story.wrong(`the node password of ${node} is left`);
+  }
+  for (const process of world.living()) world.story.wrong(`${process.name} still runs at the end`);
+}
+
+/** By its tags, or by its name when it never got any. */
+function isOf(name: string, tags: readonly string[], pool: string): boolean {
+  return nodeTags(tags)?.pool === pool || name.startsWith(`demo-${pool}-`);
+}
+
+function compare(world: World, what: string, wanted: readonly string[], found: readonly string[]): void {
+  const [want, is] = [wanted.toSorted().join(", "), found.toSorted().join(", ")];
+  if (want !== is) world.story.wrong(`${what} at the end: ${is || "none"}; wanted: ${want}`);
+}

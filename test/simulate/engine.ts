@@ -1,0 +1,234 @@
+import { undoCreate } from "../../cli/half-made.ts";
+import { VM_TYPE } from "../../cli/engine-state.ts";
+import { messageOf } from "../../common/errors.ts";
+import type { Config } from "../../config.ts";
+import { planPlaces, fleetWords, type Fleet } from "../../fleet.ts";
+import { leftovers } from "../../leftovers.ts";
+import { readLive, type Live } from "../../live.ts";
+import { Proxmox } from "../../proxmox/client.ts";
+import { variables } from "../../rollout/step-environment.ts";
+import { gate } from "../../steps/gate.ts";
+import { handover } from "../../steps/handover.ts";
+import { readPoolInput, readSlotInput } from "../../steps/input.ts";
+import { join } from "../../steps/join.ts";
+import { retire } from "../../steps/retire.ts";
+import { rollout } from "../../steps/rollout.ts";
+import type { Run } from "../../steps/run.ts";
+import { verify } from "../../steps/verify.ts";
+import { declare, type Declared } from "./graph.ts";
+import type { Killer } from "./killer.ts";
+import type { Ending, Process } from "./process.ts";
+import { Provider, type MadeVm } from "./provider.ts";
+import type { World } from "./world.ts";
+
+export type Outcome = "done" | "failed" | "refused" | "killed";
+
+/** What the state remembers of a resource: as of its last success. */
+interface Resource {
+  vm?: MadeVm;
+  step?: { environment: Record<string, string>; stdout: string };
+}
+
+type Environment = Record<string, string>;
+
+/** The verbs as steps/main.ts runs them. */
+const verbs: Record<string, (run: Run, environment: Environment) => Promise<object>> = {
+  rollout: (run, environment) => rollout(run, readPoolInput(environment)),
+  join: (run, environment) => join(run, readSlotInput(environment)),
+  retire: (run, environment) => retire(run, readSlotInput(environment)),
+  gate: (run, environment) => gate(run, readPoolInput(environment)),
+  handover: (run, environment) => handover(run, readSlotInput(environment)),
+  verify: (run, environment) => verify(run, readPoolInput(environment)),
+};
+
+/** The Pulumi engine as the design counts on it: edges, updates before deletes, failed updates that keep their old inputs. */
+export class Engine {
+  private readonly world: World;
+  private readonly provider: Provider;
+  private readonly state = new Map<string, Resource>();
+  /** Creates that were begun and of which nobody knows the end. */
+  private readonly pending = new Map<string, MadeVm>();
+  /** Likewise deletes. */
+  private readonly deleting = new Set<string>();
+  /** What the last run planned. */
+  fleet: Fleet | undefined;
+  /** Steps that the last run started. */
+  ran: string[] = [];
+  /** What failed in the last run, first. */
+  why = "";
+
+  constructor(world: World, cluster: string) {
+    this.world = world;
+    this.provider = new Provider(world, cluster);
+  }
+
+  /** A VM that an earlier run made. */
+  knows(vm: MadeVm): void {
+    this.state.set(vm.name, { vm });
+  }
+
+  /** `pulumi up`. */
+  async up(config: Config, killer: Killer): Promise<Outcome> {
+    this.ran = [];
+    this.why = "";
+    const work = this.update(config, killer);
+    const outcome = await Promise.race([work, killer.engineDied.then((): Outcome => "killed")]);
+    this.world.story.tell("engine", () => `the update is ${outcome}`);
+    return outcome;
+  }
+
+  private async update(config: Config, killer: Killer): Promise<Outcome> {
+    const program = await this.start("program", killer, () => this.program(config));
+    if (program.how !== "done") {
+      this.report("the program", program);
+      return "refused";
+    }
+    const { live, fleet } = program.value;
+    this.fleet = fleet;
+    for (const line of fleetWords(fleet)) this.world.story.tell("plan", () => line);
+    const declared = declare(config, live, fleet);
+    if (!(await this.make(declared, killer))) return "failed";
+    return (await this.remove(declared, killer)) ? "done" : "failed";
+  }
+
+  /** What index.ts and `evergreen repair` do before anything is declared. */
+  private async program(config: Config): Promise<{ live: Live; fleet: Fleet }> {
+    const pve = proxmox();
+    if (this.pending.size + this.deleting.size > 0) await this.repair(pve, config);
+    let live = await readLive(pve, config);
+    const left = (await leftovers(pve, config, live)).filter(({ byHand }) => !byHand);
+    for (const { what, mend } of left) {
+      const how = await mend();
+      this.world.story.tell("program", () => `${what} -> ${how}`);
+    }
+    if (left.length > 0) live = await readLive(pve, config);
+    return { live, fleet: await planPlaces(pve, config, live, new Date(this.world.time.date())) };
+  }
+
+  private async repair(pve: Proxmox, config: Config): Promise<void> {
+    const live = await readLive(pve, config);
+    for (const { name, vmid } of this.pending.values()) {
+      const how = await undoCreate({ pve, config, live }, { urn: name, type: VM_TYPE, inputs: { name, vmId: vmid } });
+      this.world.story.tell("program", () => `a create that never ended: ${name} -> ${how}`);
+    }
+    this.pending.clear();
+    this.deleting.clear();
+    for (const [urn, { vm }] of this.state)
+      if (vm && !live.takenVmids.includes(vm.vmid) && !this.world.dc.vms.has(vm.vmid)) this.state.delete(urn);
+  }
+
+  /** Creates and updates, as wide as the edges allow. After a failure nothing more is begun. @returns whether all is well */
+  private async make(declared: readonly Declared[], killer: Killer): Promise<boolean> {
+    const all = new Map(declared.map((one) => [one.urn, one]));
+    const results = new Map<string, Promise<boolean>>();
+    let failed = false;
+    const result = (urn: string): Promise<boolean> => {
+      const begun = results.get(urn) ?? begin(urn);
+      results.set(urn, begun);
+      return begun;
+    };
+    const begin = async (urn: string): Promise<boolean> => {
+      const one = all.get(urn);
+      const before = await Promise.all(one?.after.map(result) ?? []);
+      if (one === undefined || failed || killer.stopping || !before.every(Boolean)) return false;
+      const well = await this.one(one, killer);
+      failed ||= !well;
+      return well;
+    };
+    for (const { urn } of declared) void result(urn);
+    return (await Promise.all(results.values())).every(Boolean);
+  }
+
+  private async one({ urn, vm, step }: Declared, killer: Killer): Promise<boolean> {
+    const known = this.state.get(urn);
+    if (vm) {
+      if (known) return true;
+      this.pending.set(urn, vm.made);
+      const ending = await this.start(`clone-${urn}`, killer, (by) => this.provider.create(by, vm.made, vm.image));
+      if (ending.how !== "killed") this.pending.delete(urn);
+      if (ending.how === "done") this.state.set(urn, { vm: vm.made });
+      return this.report(urn, ending);
+    }
+    if (!step) return true;
+    const token = step.rollout === undefined ? undefined : this.state.get(step.rollout)?.step?.stdout;
+    const environment = { ...step.environment, ...(token === undefined ? {} : { [variables.rollout]: token }) };
+    if (known?.step && same(known.step.environment, environment)) return true;
+    this.ran.push(urn);
+    const ending = await this.step(urn, step.verb, environment, known?.step?.stdout ?? "", killer);
+    if (ending.how === "done") this.state.set(urn, { step: { environment, stdout: JSON.stringify(ending.value) } });
+    return this.report(urn, ending);
+  }
+
+  /** Deletes what is no longer declared: each VM right after its join, if it has one. */
+  private async remove(declared: readonly Declared[], killer: Killer): Promise<boolean> {
+    const wanted = new Set(declared.map(({ urn }) => urn));
+    const gone = [...this.state].filter(([urn]) => !wanted.has(urn));
+    const results = gone.map(async ([urn, { vm, step }]) => {
+      if (vm) return (await this.retire(`${urn}-join`, killer)) && (await this.destroy(urn, vm, killer));
+      // A step without a delete of its own is just forgotten.
+      if (step && !urn.endsWith("-join")) this.state.delete(urn);
+      return true;
+    });
+    return (await Promise.all(results)).every(Boolean);
+  }
+
+  private async retire(urn: string, killer: Killer): Promise<boolean> {
+    const step = this.state.get(urn)?.step;
+    if (!step) return true;
+    const ending = await this.step(urn, "retire", step.environment, step.stdout, killer);
+    if (ending.how === "done") this.state.delete(urn);
+    return this.report(urn, ending);
+  }
+
+  private async destroy(urn: string, vm: MadeVm, killer: Killer): Promise<boolean> {
+    if (killer.stopping) return false;
+    this.deleting.add(urn);
+    const ending = await this.start(`destroy-${urn}`, killer, (by) => this.provider.destroy(by, vm));
+    if (ending.how !== "killed") this.deleting.delete(urn);
+    if (ending.how === "done") this.state.delete(urn);
+    return this.report(urn, ending);
+  }
+
+  private step(
+    urn: string,
+    verb: string,
+    environment: Environment,
+    previous: string,
+    killer: Killer,
+  ): Promise<Ending<object>> {
+    return this.start(`${verb}-${urn.replace(/-join$|-handover$/, "")}`, killer, (process) => {
+      const { id, stop } = process;
+      const run: Run = { pve: proxmox(), id, stop, abandon: (why) => process.abandon(why), previous };
+      const work = verbs[verb];
+      if (!work) throw new Error(`no verb ${verb}`);
+      return work(run, environment);
+    });
+  }
+
+  private async start<T>(name: string, killer: Killer, work: (process: Process) => Promise<T>): Promise<Ending<T>> {
+    const process = this.world.process(name);
+    killer.started(process);
+    const ending = await process.run(() => work(process));
+    // An engine that is dead writes no state, whatever its orphans achieve.
+    return killer.engineDead ? { how: "killed" } : ending;
+  }
+
+  private report<T>(urn: string, ending: Ending<T>): boolean {
+    if (ending.how === "done") return true;
+    const why = `${urn}: ${ending.how === "failed" ? messageOf(ending.error).replaceAll("\n", " | ") : "killed"}`;
+    if (ending.how === "failed") this.why ||= why;
+    this.world.story.tell("engine", () => why);
+    return false;
+  }
+}
+
+function same(a: Environment, b: Environment): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+function proxmox(): Proxmox {
+  return new Proxmox({
+    endpoint: "https://pve.example:8006",
+    token: "eg@pve!sim=00000000-0000-0000-0000-000000000000",
+  });
+}

@@ -1,0 +1,131 @@
+import { stepSite, type Config } from "../../config.ts";
+import type { Fleet } from "../../fleet.ts";
+import { hostOf, type Live } from "../../live.ts";
+import { order, type SlotOrder } from "../../rollout/order.ts";
+import { environmentOf } from "../../rollout/step-environment.ts";
+import type { PoolPlan, SlotPlan } from "../../rollout/types.ts";
+import type { MadeVm } from "./provider.ts";
+
+export type Verb = "rollout" | "join" | "gate" | "handover" | "verify";
+
+/** A resource as the program declares it (components/node-pool.ts, components/slot.ts). */
+export interface Declared {
+  urn: string;
+  /** URNs of what has to be done before. */
+  after: string[];
+  vm?: { made: MadeVm; image: string };
+  step?: {
+    verb: Verb;
+    environment: Record<string, string>;
+    /** URN of the step whose output is `EVERGREEN_ROLLOUT`. */
+    rollout: string | undefined;
+  };
+}
+
+/** What a run declares, in an order in which everything that a resource waits for comes before it. */
+export function declare(config: Config, live: Live, fleet: Fleet): Declared[] {
+  const servers = ofPool(config, live, fleet.controlPlane, []);
+  return [
+    ...servers,
+    ...fleet.pools.flatMap((plan) =>
+      ofPool(config, live, plan, [`${config.cluster}-${fleet.controlPlane.pool}-verify`]),
+    ),
+  ];
+}
+
+function ofPool(config: Config, live: Live, plan: PoolPlan, before: string[]): Declared[] {
+  const pool = new PoolGraph(config, live, plan, before);
+  return pool.declare();
+}
+
+class PoolGraph {
+  private readonly config: Config;
+  private readonly live: Live;
+  private readonly plan: PoolPlan;
+  private readonly before: string[];
+  private readonly orders: SlotOrder[];
+
+  constructor(config: Config, live: Live, plan: PoolPlan, before: string[]) {
+    this.config = config;
+    this.live = live;
+    this.plan = plan;
+    this.before = before;
+    this.orders = order(plan);
+  }
+
+  declare(): Declared[] {
+    const { plan, orders } = this;
+    const rollout = this.poolStep("rollout", this.before, undefined);
+    const slots = orders.flatMap((one) => this.arrival(one));
+    const joins = orders.map(({ slot }) => this.join(slot));
+    const blueGreen = plan.role === "agent" && plan.strategy.kind === "blueGreen";
+    const gate = blueGreen ? [this.poolStep("gate", [this.urn("rollout"), ...joins])] : [];
+    const handovers = orders.map((one) => this.handover(one, gate.length > 0));
+    const verify = this.poolStep("verify", [...joins, ...handovers.map(({ urn }) => urn)]);
+    return [rollout, ...slots, ...gate, ...handovers, verify];
+  }
+
+  private arrival({ slot, clone, vm, join }: SlotOrder): Declared[] {
+    const planned = this.slot(slot);
+    const made: MadeVm = {
+      name: planned.name,
+      vmid: planned.vmid,
+      host: hostOf(this.live, this.config.site.hosts, planned),
+    };
+    return [
+      {
+        urn: planned.name,
+        after: [
+          ...this.before,
+          this.urn("rollout"),
+          ...vm.map((one) => this.urn(`${one}-handover`)),
+          ...clone.map((one) => this.slot(one).name),
+        ],
+        vm: { made, image: planned.generation.spec.image },
+      },
+      {
+        urn: this.join(slot),
+        after: [planned.name, ...join.map((one) => this.urn(`${one}-handover`))],
+        step: { verb: "join", environment: this.slotEnvironment(planned), rollout: this.urn("rollout") },
+      },
+    ];
+  }
+
+  private handover({ slot, gate, handover }: SlotOrder, gateExists: boolean): Declared {
+    const gates = gate && gateExists ? [this.urn("gate")] : [];
+    return {
+      urn: this.urn(`${slot}-handover`),
+      after: [this.join(slot), ...gates, ...handover.map((one) => this.urn(`${one}-handover`))],
+      step: { verb: "handover", environment: this.slotEnvironment(this.slot(slot)), rollout: this.urn("rollout") },
+    };
+  }
+
+  private poolStep(verb: Verb, after: string[], rollout: string | undefined = this.urn("rollout")): Declared {
+    const site = stepSite(this.config);
+    const environment = environmentOf({ cluster: this.config.cluster, site, plan: this.plan });
+    return {
+      urn: this.urn(verb),
+      after,
+      step: { verb, environment, rollout: verb === "rollout" ? undefined : rollout },
+    };
+  }
+
+  private slotEnvironment(slot: SlotPlan): Record<string, string> {
+    const { pool, role, strategy } = this.plan;
+    return environmentOf({ cluster: this.config.cluster, site: stepSite(this.config), pool, role, strategy, slot });
+  }
+
+  private slot(number: number): SlotPlan {
+    const found = this.plan.slots.find(({ slot }) => slot === number);
+    if (!found) throw new Error(`the order names slot ${number}, which the plan does not have`);
+    return found;
+  }
+
+  private join(slot: number): string {
+    return `${this.slot(slot).name}-join`;
+  }
+
+  private urn(what: string): string {
+    return `${this.config.cluster}-${this.plan.pool}-${what}`;
+  }
+}

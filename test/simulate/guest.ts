@@ -1,0 +1,124 @@
+import { createHash } from "node:crypto";
+import { parse } from "yaml";
+import { guest as files } from "../../images/contract.ts";
+import type { Chance } from "./chance.ts";
+import type { Cluster } from "./cluster.ts";
+import type { Vm } from "./data-centre.ts";
+
+/** What an image is, and what is wrong with it. */
+export interface Image {
+  name: string;
+  rke2: string;
+  fault: "never-ready" | "no-agent" | undefined;
+}
+
+interface JoinData {
+  "node-name": string;
+  "node-label": string[];
+  token?: string;
+}
+
+/** A file of the disk that says that RKE2 has joined: its certificates are there, so it needs no token again. */
+const joinedFile = "/var/lib/rancher/rke2/agent/client-kubelet.crt";
+
+/** What runs in a VM: the agent, and RKE2 once it was told to join. Everything that runs ends with the power. */
+export class Guest {
+  agentUp = false;
+  /** Name of the node whose kubelet runs here. */
+  node: string | undefined;
+  private boots = 0;
+  private readonly vm: Vm;
+  private readonly image: Image;
+  private readonly cluster: Cluster;
+  private readonly chance: Chance;
+
+  constructor(vm: Vm, image: Image, cluster: Cluster, chance: Chance) {
+    this.vm = vm;
+    this.image = image;
+    this.cluster = cluster;
+    this.chance = chance;
+  }
+
+  boot(): void {
+    this.boots += 1;
+    this.later(this.chance.between(2000, 15_000), () => {
+      this.agentUp = this.image.fault !== "no-agent";
+      this.obeyMarker();
+    });
+  }
+
+  powerLost(): void {
+    this.boots += 1;
+    this.agentUp = false;
+    this.stopRke2();
+  }
+
+  /** The agent hangs for a while. */
+  hang(ms: number): void {
+    if (!this.agentUp) return;
+    this.agentUp = false;
+    this.later(ms, () => (this.agentUp = true));
+  }
+
+  read(file: string): string | undefined {
+    if (file === files.image) return JSON.stringify({ image: this.image.name, rke2: this.image.rke2, kernel: "6.8.0" });
+    return this.vm.disk.get(file);
+  }
+
+  write(file: string, content: string): void {
+    this.vm.disk.set(file, content);
+    if (file === files.marker) this.obeyMarker();
+  }
+
+  /** A server that has been one for long: its RKE2 runs, its files are there. */
+  serve(node: string): void {
+    this.agentUp = true;
+    this.node = node;
+  }
+
+  /** The marker carries the hash of the join data; half of it is never acted on. */
+  private obeyMarker(): void {
+    const data = this.vm.disk.get(files.join) ?? "";
+    const marker = this.vm.disk.get(files.marker) ?? "";
+    if (data === "" && marker === "") {
+      this.vm.disk.delete(joinedFile);
+      this.stopRke2();
+    } else if (marker.trim().endsWith(createHash("sha256").update(data).digest("hex"))) {
+      this.startRke2(parse(data) as JoinData);
+    }
+  }
+
+  private startRke2(data: JoinData): void {
+    if (this.node !== undefined) return;
+    this.later(this.chance.between(2000, 20_000), () => this.register(data));
+  }
+
+  private register(data: JoinData): void {
+    if (this.node !== undefined || this.vm.disk.get(files.join) === "") return;
+    const { cluster, vm } = this;
+    const name = data["node-name"];
+    const admitted = vm.disk.has(joinedFile) || cluster.admits(data.token ?? "");
+    if (!admitted || !cluster.nodes.register(name, data["node-label"], vm.uuid, this.image.rke2, this.boots)) {
+      vm.disk.set(files.log, "join refused by the supervisor\n");
+      this.later(5000, () => this.register(data));
+      return;
+    }
+    vm.disk.set(joinedFile, "yes");
+    this.node = name;
+    cluster.nodes.speaks(name, this.image.fault === "never-ready" ? undefined : this.chance.between(2000, 15_000));
+  }
+
+  private stopRke2(): void {
+    const { node } = this;
+    this.node = undefined;
+    if (node !== undefined) this.cluster.nodes.silent(node);
+  }
+
+  /** Something of this boot. */
+  private later(ms: number, task: () => void): void {
+    const { boots } = this;
+    this.cluster.time.after(ms, () => {
+      if (this.boots === boots && this.vm.running) task();
+    });
+  }
+}

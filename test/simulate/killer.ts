@@ -1,0 +1,69 @@
+import type { Chance } from "./chance.ts";
+import type { Process } from "./process.ts";
+import type { World } from "./world.ts";
+
+export interface Kill {
+  /** The request at which it happens, counted over all processes of the run, from 1. */
+  request: number;
+  /** After: the effect has happened, the answer was not read. */
+  side: "before" | "after";
+  /**
+   * `tree`: everything dies at once. `engine`: steps live until they see that their parent is gone. `step`: one process.
+   * `interrupt`: the user presses Ctrl-C.
+   */
+  what: "tree" | "engine" | "step" | "interrupt";
+}
+
+/** Ends processes of one run at a request that was chosen before. */
+export class Killer {
+  /** The engine begins nothing more. */
+  stopping = false;
+  engineDead = false;
+  readonly engineDied: Promise<void>;
+  private die: () => void = () => undefined;
+  private readonly processes: Process[] = [];
+  private requests = 0;
+  private done = false;
+
+  constructor(world: World, chance: Chance, kill?: Kill) {
+    this.engineDied = new Promise((resolve) => (this.die = resolve));
+    world.onBoundary = (process, side) => {
+      if (!this.processes.includes(process)) return;
+      if (side === "before") this.requests += 1;
+      if (this.requests === kill?.request && side === kill.side && !this.done) this.end(world, chance, kill, process);
+    };
+  }
+
+  started(process: Process): void {
+    this.processes.push(process);
+  }
+
+  private end(world: World, chance: Chance, { what, request, side }: Kill, process: Process): void {
+    world.story.tell("killer", () => `${what} is ended ${side} request ${request}, of ${process.name}`);
+    world.time.wake();
+    this.done = true;
+    if (what === "step") {
+      process.kill();
+      return;
+    }
+    this.stopping = true;
+    for (const one of this.processes.filter((one) => !one.isDead())) {
+      if (what === "interrupt") one.cancel("SIGINT was received");
+      else if (what === "tree" || !isStep(one)) one.kill();
+      else world.time.after(chance.between(0, 500), () => this.orphan(world, one));
+    }
+    if (what === "interrupt") return;
+    this.engineDead = true;
+    this.die();
+  }
+
+  private orphan(world: World, process: Process): void {
+    world.time.wake();
+    process.cancel("the engine that this step works for has ended");
+  }
+}
+
+/** A plugin dies with its engine, a step has to look. */
+function isStep({ name }: Process): boolean {
+  return !/^(clone|destroy|program)/.test(name);
+}

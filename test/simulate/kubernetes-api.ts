@@ -1,0 +1,172 @@
+import type { Cluster } from "./cluster.ts";
+import { status } from "./faults.ts";
+import { keyOf, merged, strategic, type Draft, type Matcher, type Stored } from "./objects.ts";
+import type { Answer, Call } from "./wire.ts";
+
+interface Target {
+  collection: string;
+  namespace: string | undefined;
+  name: string | undefined;
+  sub: string | undefined;
+}
+
+const form =
+  /^\/(?:api\/v1|apis\/(?:coordination\.k8s\.io|policy|storage\.k8s\.io|apps)\/v1)(?:\/namespaces\/([^/]+)(?=\/))?\/([a-z]+)(?:\/([^/]+))?(?:\/([a-z]+))?$/;
+/** Kinds whose objects have no namespace. */
+const clusterWide = new Set(["nodes", "namespaces", "volumeattachments"]);
+
+/** The API server: what a request does to the objects, with preconditions, versions and refusals as Kubernetes has them. */
+export class KubernetesApi {
+  private readonly cluster: Cluster;
+
+  constructor(cluster: Cluster) {
+    this.cluster = cluster;
+  }
+
+  answer(call: Call): Answer {
+    if (call.path === "/readyz") return { status: 200, body: "ok" };
+    const [, namespace, collection = "", name, sub] = form.exec(call.path) ?? [];
+    const target: Target = { collection, namespace, name, sub };
+    if (collection === "") return status(404, "NotFound", `the server could not find ${call.path}`);
+    if (sub === "eviction") return this.evict(target, call);
+    if (name === undefined) return this.ofCollection(target, call);
+    return this.ofObject(target, keyIn(target), call);
+  }
+
+  private ofCollection(target: Target, call: Call): Answer {
+    const { objects } = this.cluster;
+    if (call.method === "POST") return this.create(target, JSON.parse(call.body) as Draft);
+    const matches = matcher(target, call.query);
+    if (call.query.get("watch") === "true") {
+      const from = Number(call.query.get("resourceVersion"));
+      const seconds = Number(call.query.get("timeoutSeconds") ?? 60);
+      return {
+        status: 200,
+        stream: (out) => {
+          const stop = objects.watch(target.collection, matches, from, out);
+          const end = this.cluster.time.after(seconds * 1000, () => out.end());
+          return () => {
+            stop();
+            end();
+          };
+        },
+      };
+    }
+    const items = objects.list(target.collection).filter(matches);
+    return ok({ metadata: { resourceVersion: String(objects.version) }, items });
+  }
+
+  private create(target: Target, draft: Draft): Answer {
+    const { objects } = this.cluster;
+    const { collection, namespace } = target;
+    if (namespace !== undefined && objects.get("namespaces", namespace) === undefined)
+      return status(404, "NotFound", `namespaces "${namespace}" not found`);
+    const metadata = { ...draft.metadata, ...(namespace === undefined ? {} : { namespace }) };
+    if (objects.get(collection, keyOf({ metadata })) !== undefined)
+      return status(409, "AlreadyExists", `${collection} "${metadata.name}" already exists`);
+    const { stringData, ...rest } = draft as Draft & { stringData?: Record<string, string> };
+    const data = stringData && {
+      data: Object.fromEntries(
+        Object.entries(stringData).map(([key, value]) => [key, Buffer.from(value).toString("base64")]),
+      ),
+    };
+    return ok(objects.put(collection, { ...rest, ...data, metadata }), 201);
+  }
+
+  private ofObject(target: Target, key: string, call: Call): Answer {
+    const { objects } = this.cluster;
+    const { collection, name = "" } = target;
+    const found = objects.get(collection, key);
+    if (found === undefined) return status(404, "NotFound", `${collection} "${name}" not found`);
+    if (call.method === "GET") return ok(found);
+    const body = (call.body === "" ? {} : JSON.parse(call.body)) as Draft & { preconditions?: Record<string, string> };
+    if (call.method === "DELETE") return this.remove(target, key, found, body.preconditions ?? {}, call);
+    const version = (body.metadata as Partial<Stored["metadata"]> | undefined)?.resourceVersion;
+    if (version !== undefined && version !== found.metadata.resourceVersion)
+      return status(409, "Conflict", `the object ${name} has been modified`);
+    const next =
+      call.method === "PUT"
+        ? { ...body, metadata: { ...found.metadata, ...body.metadata } }
+        : patched(found, body, call.type);
+    if (collection === "nodes") this.cluster.watcher.nodeChanges(found, next as Stored, call.process);
+    return ok(objects.put(collection, next as Draft));
+  }
+
+  private remove(
+    { collection, name = "" }: Target,
+    key: string,
+    found: Stored,
+    only: Record<string, string>,
+    call: Call,
+  ): Answer {
+    if (Object.entries(only).some(([field, value]) => found.metadata[field] !== value))
+      return status(409, "Conflict", `the precondition of ${name} does not hold`);
+    if (collection === "pods") this.cluster.watcher.podDeleted(found, call.process);
+    if (collection === "nodes") this.cluster.watcher.nodeDeleted(found, call.process);
+    this.cluster.objects.remove(collection, key);
+    return ok({ kind: "Status", status: "Success" });
+  }
+
+  private evict(target: Target, call: Call): Answer {
+    const key = keyIn(target);
+    const pod = this.cluster.objects.get("pods", key);
+    if (pod === undefined) return status(404, "NotFound", `pods "${key}" not found`);
+    const body = JSON.parse(call.body) as { deleteOptions?: { preconditions?: { uid?: string } } };
+    const uid = body.deleteOptions?.preconditions?.uid;
+    if (uid !== undefined && uid !== pod.metadata.uid) return status(409, "Conflict", `the uid of ${key} is another`);
+    if (pod.metadata.deletionTimestamp !== undefined) return ok({ kind: "Status", status: "Success" }, 201);
+    if (!this.cluster.budgets.grant(pod))
+      return status(
+        429,
+        "TooManyRequests",
+        "Cannot evict pod as it would violate the pod's disruption budget.",
+        "DisruptionBudget",
+      );
+    this.cluster.watcher.evicted(pod, call.process);
+    this.cluster.pods.terminate(pod);
+    return ok({ kind: "Status", status: "Success" }, 201);
+  }
+}
+
+function ok(object: object, code = 200): Answer {
+  return { status: code, body: JSON.stringify(object) };
+}
+
+function keyIn({ collection, namespace, name = "" }: Target): string {
+  return clusterWide.has(collection) || namespace === undefined ? name : `${namespace}/${name}`;
+}
+
+function patched(found: Stored, body: object, type: string): unknown {
+  return type.startsWith("application/strategic")
+    ? strategic(found, body as Record<string, unknown>)
+    : merged(found, body);
+}
+
+function matcher({ namespace }: Target, query: URLSearchParams): Matcher {
+  const labels = pairs(query.get("labelSelector"));
+  const fields = pairs(query.get("fieldSelector"));
+  return (object) =>
+    (namespace === undefined || object.metadata.namespace === namespace) &&
+    labels.every(([key, value]) => holds(object.metadata.labels?.[key], value)) &&
+    fields.every(([key, value]) => fieldOf(object, key) === value);
+}
+
+/** @param wanted undefined: any */
+function holds(label: string | undefined, wanted: string | undefined): boolean {
+  return wanted === undefined ? label !== undefined : label === wanted;
+}
+
+function pairs(selector: string | null): [string, string | undefined][] {
+  return (selector ?? "")
+    .split(",")
+    .filter(Boolean)
+    .map((one) => {
+      const [key = "", value] = one.split("=");
+      return [key, value];
+    });
+}
+
+function fieldOf(object: Stored, field: string): unknown {
+  if (field === "metadata.name") return object.metadata.name;
+  return field === "spec.nodeName" ? object.spec?.nodeName : undefined;
+}

@@ -1,0 +1,131 @@
+import type { Chance } from "./chance.ts";
+import type { Cluster } from "./cluster.ts";
+import type { Stored } from "./objects.ts";
+
+/** The control plane calls a node Unknown after this silence, and deletes its pods after the second, in milliseconds. */
+const graceMs = 40_000;
+const tolerationMs = 300_000;
+
+interface Condition {
+  type: string;
+  status: string;
+  reason: string;
+  lastTransitionTime: string;
+}
+
+/** Kubelets and the node life cycle controller. */
+export class Nodes {
+  private readonly cluster: Cluster;
+  private readonly chance: Chance;
+  /** Nodes whose kubelet runs. */
+  private readonly alive = new Set<string>();
+  /** Nodes whose kubelet runs and is not heard. */
+  private readonly unheard = new Set<string>();
+
+  constructor(cluster: Cluster, chance: Chance) {
+    this.cluster = cluster;
+    this.chance = chance;
+  }
+
+  /** Whether containers of a node run. */
+  isAlive(name: string): boolean {
+    return this.alive.has(name);
+  }
+
+  names(): string[] {
+    return [...this.alive];
+  }
+
+  /** A kubelet makes its Node. @returns false when another machine has this name */
+  register(name: string, labels: readonly string[], uuid: string, rke2: string, boot: number): boolean {
+    const { objects } = this.cluster;
+    const found = objects.get("nodes", name);
+    const info = { kubeletVersion: rke2, systemUUID: uuid, bootID: `${uuid}-${boot}` };
+    if (found) {
+      const before = found.status?.nodeInfo as typeof info | undefined;
+      if (before !== undefined && before.systemUUID !== uuid) return false;
+      objects.put("nodes", { ...found, status: { ...found.status, nodeInfo: info } });
+      return true;
+    }
+    const pairs = labels.map((label) => label.split("=") as [string, string]);
+    const conditions = [this.condition("False", "KubeletNotReady")];
+    objects.put("nodes", {
+      metadata: { name, labels: Object.fromEntries(pairs) },
+      spec: {},
+      status: { nodeInfo: info, conditions },
+    });
+    objects.put("secrets", { metadata: { name: `${name}.node-password.rke2`, namespace: "kube-system" } });
+    return true;
+  }
+
+  /** The kubelet runs. @param readyAfter undefined: the node never becomes Ready */
+  speaks(name: string, readyAfter: number | undefined): void {
+    this.alive.add(name);
+    this.cluster.pods.kubeletStarts(name);
+    if (readyAfter === undefined) return;
+    this.cluster.time.after(readyAfter, () => {
+      if (this.alive.has(name) && !this.unheard.has(name)) this.setReady(name, "True", "KubeletReady");
+    });
+  }
+
+  /** The kubelet has ended. */
+  silent(name: string): void {
+    this.alive.delete(name);
+    this.awaitGrace(name, () => !this.alive.has(name));
+  }
+
+  /** The kubelet runs, and nobody hears it for a while. */
+  flap(name: string, ms: number): void {
+    const node = this.cluster.objects.get("nodes", name);
+    if (!this.alive.has(name) || this.unheard.has(name) || node === undefined || !isReady(node)) return;
+    this.unheard.add(name);
+    this.awaitGrace(name, () => this.unheard.has(name));
+    this.cluster.time.after(ms, () => {
+      this.unheard.delete(name);
+      if (this.alive.has(name)) this.setReady(name, "True", "KubeletReady");
+    });
+  }
+
+  /** Whether it is Ready as far as it is up to its own machine. */
+  isWell(node: Stored): boolean {
+    const { name } = node.metadata;
+    return this.alive.has(name) && (isReady(node) || this.unheard.has(name));
+  }
+
+  private awaitGrace(name: string, isSilent: () => boolean): void {
+    const { time } = this.cluster;
+    time.after(graceMs + this.chance.between(0, 5000), () => {
+      if (!isSilent()) return;
+      this.setReady(name, "Unknown", "NodeStatusUnknown");
+      time.after(tolerationMs, () => {
+        if (isSilent()) this.cluster.pods.terminateOn(name);
+      });
+    });
+  }
+
+  private setReady(name: string, status: string, reason: string): void {
+    const { objects } = this.cluster;
+    const node = objects.get("nodes", name);
+    if (node === undefined) return;
+    const [ready] = (node.status?.conditions ?? []) as Condition[];
+    if (ready?.status === status) return;
+    const others = ((node.status?.conditions ?? []) as Condition[]).filter(({ type }) => type !== "Ready");
+    const conditions = [this.condition(status, reason), ...others];
+    objects.put("nodes", { ...node, status: { ...node.status, conditions } });
+  }
+
+  private condition(status: string, reason: string): Condition {
+    const lastTransitionTime = new Date(this.cluster.time.date()).toISOString().replace(/\.\d+Z$/, "Z");
+    return { type: "Ready", status, reason, lastTransitionTime };
+  }
+}
+
+export function isReady(node: Stored): boolean {
+  const conditions = (node.status?.conditions ?? []) as Condition[];
+  return conditions.some(({ type, status }) => type === "Ready" && status === "True");
+}
+
+/** Whether new pods may come: not cordoned, and nobody said that they must not. */
+export function isSchedulable({ spec }: Stored): boolean {
+  return spec?.unschedulable !== true;
+}

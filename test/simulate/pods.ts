@@ -1,0 +1,187 @@
+import type { Chance } from "./chance.ts";
+import type { Cluster } from "./cluster.ts";
+import { isReady, isSchedulable } from "./nodes.ts";
+import { keyOf, type Stored } from "./objects.ts";
+
+/** Something that the cluster serves. */
+export interface Workload {
+  name: string;
+  replicas: number;
+  /** Of its budget. */
+  minAvailable: number;
+  /** Longest time that a pod takes to end, in milliseconds. */
+  slowestEnd: number;
+  /** Whether each pod has a volume that has to be detached. */
+  claims: boolean;
+}
+
+/** Controllers look again this much after a change, in milliseconds. */
+const lookMs = 150;
+const daemons = ["kube-proxy", "rke2-canal"];
+
+/** Workload controllers, scheduler, pod collector, and what kubelets do to pods. */
+export class Pods {
+  private readonly cluster: Cluster;
+  private readonly workloads: readonly Workload[];
+  private readonly chance: Chance;
+  private made = 0;
+  private asked = false;
+
+  constructor(cluster: Cluster, workloads: readonly Workload[], chance: Chance) {
+    this.cluster = cluster;
+    this.workloads = workloads;
+    this.chance = chance;
+    cluster.objects.onChange(({ collection, object, removed }) => {
+      if (collection === "nodes" && removed) this.collect(object.metadata.name);
+      if (collection === "pods" || collection === "nodes") this.ask();
+    });
+    this.ask();
+  }
+
+  /** Pods of a node that are no part of it. */
+  servingOn(node: string): Stored[] {
+    return this.on(node).filter((pod) => pod.metadata.labels?.app !== undefined);
+  }
+
+  kubeletStarts(node: string): void {
+    for (const daemon of daemons) {
+      const key = `kube-system/${daemon}-${node}`;
+      if (this.cluster.objects.get("pods", key) === undefined)
+        this.put(`${daemon}-${node}`, "kube-system", "DaemonSet", daemon, node);
+    }
+    for (const pod of this.on(node)) this.start(pod);
+  }
+
+  /** Asks a pod to end. */
+  terminate(pod: Stored): void {
+    if (pod.metadata.deletionTimestamp !== undefined) return;
+    const deletionTimestamp = new Date(this.cluster.time.date()).toISOString();
+    const ending = this.cluster.objects.put("pods", { ...pod, metadata: { ...pod.metadata, deletionTimestamp } });
+    const slowest = this.workloads.find(({ name }) => name === pod.metadata.labels?.app)?.slowestEnd ?? 2000;
+    this.cluster.time.after(this.chance.between(200, slowest), () => this.end(ending));
+  }
+
+  terminateOn(node: string): void {
+    for (const pod of this.servingOn(node)) this.terminate(pod);
+  }
+
+  private on(node: string): Stored[] {
+    return this.cluster.objects.list("pods").filter(({ spec }) => spec?.nodeName === node);
+  }
+
+  /** The kubelet says that the pod has ended; without one nobody does. */
+  private end(pod: Stored): void {
+    const { objects, nodes, time } = this.cluster;
+    const found = objects.get("pods", keyOf(pod));
+    if (found?.metadata.uid !== pod.metadata.uid) return;
+    const node = nodeOf(pod);
+    if (node !== "" && !nodes.isAlive(node)) time.after(5000, () => this.end(pod));
+    else this.remove(found);
+  }
+
+  private remove(pod: Stored): void {
+    const { objects, time } = this.cluster;
+    objects.remove("pods", keyOf(pod));
+    const attachment = `csi-${pod.metadata.name}`;
+    if (objects.get("volumeattachments", attachment)) {
+      time.after(this.chance.between(500, 8000), () => objects.remove("volumeattachments", attachment));
+    }
+  }
+
+  /** What was on a node that is no more. */
+  private collect(node: string): void {
+    this.cluster.time.after(1000, () => {
+      if (this.cluster.objects.get("nodes", node)) return;
+      for (const pod of this.on(node)) this.remove(pod);
+    });
+  }
+
+  private ask(): void {
+    if (this.asked) return;
+    this.asked = true;
+    this.cluster.time.after(lookMs, () => {
+      this.asked = false;
+      this.look();
+    });
+  }
+
+  private look(): void {
+    const pods = this.cluster.objects.list("pods").filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+    for (const { name, replicas } of this.workloads) {
+      const own = pods.filter(({ metadata }) => metadata.labels?.app === name);
+      for (let count = own.length; count < replicas; count += 1)
+        this.put(`${name}-${(this.made += 1)}`, "load", "ReplicaSet", name);
+    }
+    for (const pod of this.cluster.objects.list("pods")) if (pod.spec?.nodeName === undefined) this.schedule(pod);
+  }
+
+  private schedule(pod: Stored): void {
+    const { objects, nodes } = this.cluster;
+    const agents = objects
+      .list("nodes")
+      .filter(
+        (node) =>
+          isReady(node) &&
+          isSchedulable(node) &&
+          node.metadata.labels?.["node-role.kubernetes.io/control-plane"] === undefined,
+      );
+    const weight = (node: Stored): number => this.on(node.metadata.name).length + (isAvoided(node) ? 1000 : 0);
+    const [best] = agents.toSorted((a, b) => weight(a) - weight(b));
+    if (best === undefined) return;
+    const { name } = best.metadata;
+    const bound = objects.put("pods", { ...pod, spec: { ...pod.spec, nodeName: name } });
+    if (this.workloads.some((one) => one.claims && one.name === pod.metadata.labels?.app)) this.attach(bound, name);
+    if (nodes.isAlive(name)) this.start(bound);
+  }
+
+  private attach({ metadata }: Stored, nodeName: string): void {
+    this.cluster.objects.put("volumeattachments", {
+      metadata: { name: `csi-${metadata.name}` },
+      spec: { attacher: "csi.example", nodeName, source: { persistentVolumeName: `pv-${metadata.name}` } },
+    });
+  }
+
+  /** The kubelet starts it, again if need be. */
+  private start(pod: Stored): void {
+    if (isPodReady(pod)) this.setReady(pod, "False");
+    this.cluster.time.after(this.chance.between(300, 6000), () => {
+      if (this.cluster.nodes.isAlive(nodeOf(pod))) this.setReady(pod, "True");
+    });
+  }
+
+  private setReady(pod: Stored, status: string): void {
+    const { objects } = this.cluster;
+    const found = objects.get("pods", keyOf(pod));
+    if (found?.metadata.uid !== pod.metadata.uid) return;
+    const conditions = [{ type: "Ready", status }];
+    objects.put("pods", { ...found, status: { ...found.status, phase: "Running", conditions } });
+  }
+
+  private put(name: string, namespace: string, kind: string, owner: string, node?: string): Stored {
+    return this.cluster.objects.put("pods", {
+      metadata: {
+        name,
+        namespace,
+        labels: kind === "DaemonSet" ? { daemon: owner } : { app: owner },
+        ownerReferences: [{ kind, name: owner, uid: `owner-${owner}`, controller: true }],
+      },
+      spec: node === undefined ? {} : { nodeName: node },
+      status: { phase: "Pending", conditions: [], containerStatuses: [{ restartCount: 0 }] },
+    });
+  }
+}
+
+/** Empty while nobody has placed it. */
+export function nodeOf({ spec }: Stored): string {
+  return typeof spec?.nodeName === "string" ? spec.nodeName : "";
+}
+
+export function isPodReady({ status }: Stored): boolean {
+  const conditions = (status?.conditions ?? []) as { type: string; status: string }[];
+  return conditions.some((one) => one.type === "Ready" && one.status === "True");
+}
+
+function isAvoided({ spec }: Stored): boolean {
+  const taints = (spec?.taints ?? []) as { effect: string }[];
+  return taints.some(({ effect }) => effect === "PreferNoSchedule");
+}

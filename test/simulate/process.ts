@@ -1,0 +1,58 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+import { Cancelled } from "../../steps/run.ts";
+
+/** A process of the simulation: a step, a program, a plugin. It is code of this process that can be killed. */
+export class Process {
+  readonly name: string;
+  /** Who it is in leases. */
+  readonly id: string;
+  private dead = false;
+  private readonly stopping = new AbortController();
+  private bury: () => void = () => undefined;
+  private readonly killed = new Promise<void>((resolve) => (this.bury = resolve));
+
+  constructor(name: string, id: string) {
+    this.name = name;
+    this.id = id;
+  }
+
+  isDead(): boolean {
+    return this.dead;
+  }
+
+  get stop(): AbortSignal {
+    return this.stopping.signal;
+  }
+
+  /** SIGTERM, or the look of a step that finds its parent gone. */
+  cancel(why: string): void {
+    if (!this.dead && !this.stop.aborted) this.stopping.abort(new Cancelled(why));
+  }
+
+  /** What steps/main.ts does when a lease was lost. */
+  abandon(why: Error): void {
+    if (!this.stop.aborted) this.stopping.abort(why);
+  }
+
+  /** SIGKILL: not a request, not a timer of it happens after this. */
+  kill(): void {
+    this.dead = true;
+    this.bury();
+  }
+
+  /** Runs its code. @returns how it ended, also when it was killed */
+  async run<T>(work: () => Promise<T>): Promise<Ending<T>> {
+    const ended = current.run(this, work).then(
+      (value): Ending<T> => ({ how: "done", value }),
+      (error: unknown): Ending<T> => ({ how: "failed", error }),
+    );
+    const ending = await Promise.race([ended, this.killed.then((): Ending<T> => ({ how: "killed" }))]);
+    this.dead = true;
+    return ending;
+  }
+}
+
+export type Ending<T> = { how: "done"; value: T } | { how: "failed"; error: unknown } | { how: "killed" };
+
+/** The process whose code runs now. */
+export const current = new AsyncLocalStorage<Process>();

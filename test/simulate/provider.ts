@@ -1,0 +1,85 @@
+import { tagsOf } from "../../proxmox/tags.ts";
+import { parseNodeName } from "../../rollout/generation.ts";
+import type { Process } from "./process.ts";
+import { sight } from "./proxmox-api.ts";
+import type { World } from "./world.ts";
+
+/** A VM as the engine's state has it. */
+export interface MadeVm {
+  name: string;
+  vmid: number;
+  host: string;
+}
+
+const looksMs = 1000;
+
+/** The Proxmox provider: clones, then configures; destroys by number, without asking who it is. */
+export class Provider {
+  private readonly world: World;
+  private readonly cluster: string;
+
+  constructor(world: World, cluster: string) {
+    this.world = world;
+    this.cluster = cluster;
+  }
+
+  async create(by: Process, vm: MadeVm, image: string): Promise<void> {
+    const { dc } = this.world;
+    const upid = await this.request(by, `clones ${image} as ${vm.name} (VM ${vm.vmid})`, () => {
+      if (dc.vms.has(vm.vmid)) throw new Error(`unable to create VM ${vm.vmid}: config file already exists`);
+      const template = [...dc.vms.values()].find(({ name, template }) => template && name === image);
+      if (template === undefined) throw new Error(`no template ${image}`);
+      if (dc.faults.taskEnd().startsWith("can't lock")) throw new Error("can't lock file - got timeout");
+      const made = dc.clone(template, { ...vm, pool: "nodes" });
+      return made;
+    });
+    await this.task(upid);
+    await this.request(by, `configures ${vm.name}`, () => {
+      const made = dc.vms.get(vm.vmid);
+      const { pool = "", slot = 0, generation = "" } = parseNodeName(vm.name, this.cluster) ?? {};
+      if (made === undefined) throw new Error(`VM ${vm.vmid} is gone`);
+      made.tags = tagsOf({ cluster: this.cluster, pool, slot, generation });
+      made.revision += 1;
+    });
+  }
+
+  /** @throws Error when Proxmox does not know the VM: a destroy of what is gone fails until a refresh */
+  async destroy(by: Process, { vmid, name }: MadeVm): Promise<void> {
+    const { dc, watcher } = this.world;
+    const upid = await this.request(by, `destroys VM ${vmid} (${name})`, () => {
+      const vm = dc.vms.get(vmid);
+      if (vm === undefined || !sight.includes(vm.pool ?? ""))
+        throw new Error(`403 Permission check failed (/vms/${vmid}, VM.Audit)`);
+      watcher.destroyed(vm, by);
+      if (dc.faults.taskEnd().startsWith("can't lock")) throw new Error("can't lock file - got timeout");
+      return dc.destroy(vm);
+    });
+    await this.task(upid);
+  }
+
+  private async request<T>(by: Process, what: string, effect: () => T): Promise<T> {
+    const { world } = this;
+    await world.time.sleep(20);
+    world.onBoundary(by, "before");
+    await alive(by);
+    world.story.tell(by.name, () => what);
+    const result = effect();
+    world.onBoundary(by, "after");
+    await alive(by);
+    return result;
+  }
+
+  private async task(upid: string): Promise<void> {
+    for (;;) {
+      await this.world.time.sleep(looksMs);
+      const exit = this.world.dc.tasks.get(upid)?.exit;
+      if (exit === "OK" || exit?.startsWith("WARNINGS")) return;
+      if (exit !== undefined) throw new Error(exit);
+    }
+  }
+}
+
+/** A process that was killed goes no further. */
+async function alive(process: Process): Promise<void> {
+  if (process.isDead()) await new Promise<never>(() => undefined);
+}

@@ -1,0 +1,169 @@
+import type { DataCentre, Task, Vm } from "./data-centre.ts";
+import type { Answer, Call } from "./wire.ts";
+
+/** Proxmox pools that the token may see. */
+export const sight = ["nodes", "templates"];
+
+interface Request {
+  call: Call;
+  form: URLSearchParams;
+  vm: Vm;
+}
+
+/** The Proxmox VE API as far as steps and program use it, in its own words. */
+export class ProxmoxApi {
+  private readonly dc: DataCentre;
+
+  constructor(dc: DataCentre) {
+    this.dc = dc;
+  }
+
+  /** A write of a configuration waits for the task that holds its lock. */
+  waits({ method, path }: Call): number {
+    const vmid = method === "PUT" ? /\/qemu\/(\d+)\/config$/.exec(path)?.[1] : undefined;
+    return vmid === undefined ? 0 : this.dc.lockedFor(Number(vmid));
+  }
+
+  answer(call: Call): Answer {
+    const { path, query } = call;
+    if (path === "/cluster/resources") return data(this.visible().map(listed));
+    if (path === "/cluster/nextid") return this.nextId(Number(query.get("vmid")));
+    if (path === "/cluster/tasks") return data([...this.dc.tasks.values()].map(taskRow));
+    if (path === "/access/permissions") return data({ [query.get("path") ?? ""]: { "VM.Audit": 1 } });
+    const [, host = "", rest = ""] = /^\/nodes\/([^/]+)\/(.*)$/.exec(path) ?? [];
+    if (rest === "qemu")
+      return data(
+        this.visible()
+          .filter((vm) => vm.host === host)
+          .map(fresh),
+      );
+    if (rest.startsWith("tasks/")) return this.task(rest);
+    const [, vmid, verb = ""] = /^qemu\/(\d+)\/?(.*)$/.exec(rest) ?? [];
+    const vm = this.dc.vms.get(Number(vmid));
+    if (vmid === undefined) return refuse(501, `Method '${call.method} ${path}' not implemented`);
+    if (vm?.host !== host)
+      return refuse(500, `Configuration file 'nodes/${host}/qemu-server/${vmid}.conf' does not exist`);
+    if (!sight.includes(vm.pool ?? "")) return refuse(403, `Permission check failed (/vms/${vmid}, VM.Audit)`);
+    const form = new URLSearchParams(call.method === "GET" || call.method === "DELETE" ? query : call.body);
+    return this.ofVm(`${call.method} ${verb}`, { call, form, vm });
+  }
+
+  private ofVm(what: string, { call, form, vm }: Request): Answer {
+    const { dc } = this;
+    if (!what.startsWith("GET") && what !== "POST agent/ping") dc.watcher.vmTouched(vm, what, form, call.process);
+    switch (what) {
+      case "GET config":
+        return data(configOf(vm));
+      case "PUT config":
+        return configure(vm, form);
+      case "GET status/current":
+        return data(fresh(vm));
+      case "POST status/start":
+        return data(dc.start(vm));
+      case "POST status/shutdown":
+        return data(dc.shutdown(vm, Number(form.get("timeout") ?? 60), form.get("forceStop") === "1", call.process));
+      case "POST status/stop":
+        return data(dc.stop(vm, call.process));
+      case "DELETE ":
+        return vm.running ? refuse(500, `VM ${vm.vmid} is running - destroy failed`) : data(dc.destroy(vm));
+      default:
+        return agent(what, vm, form);
+    }
+  }
+
+  private task(rest: string): Answer {
+    const [, upid = "", what = ""] = rest.split("/");
+    const task = this.dc.tasks.get(upid);
+    if (task === undefined) return refuse(400, "Parameter verification failed.", { upid: "no such task" });
+    if (what === "log") return data([{ n: 1, t: `TASK ${task.exit ?? "runs"}` }]);
+    return data({
+      status: task.exit === undefined ? "running" : "stopped",
+      ...(task.exit === undefined ? {} : { exitstatus: task.exit }),
+    });
+  }
+
+  private nextId(vmid: number): Answer {
+    if (!this.dc.vms.has(vmid)) return data(String(vmid));
+    return refuse(400, "Parameter verification failed.", { vmid: `VM ${vmid} already exists` });
+  }
+
+  private visible(): Vm[] {
+    return [...this.dc.vms.values()].filter(({ pool }) => sight.includes(pool ?? ""));
+  }
+}
+
+function agent(what: string, vm: Vm, form: URLSearchParams): Answer {
+  if (!vm.running) return refuse(500, `VM ${vm.vmid} is not running`);
+  if (!vm.guest?.agentUp) return refuse(500, "QEMU guest agent is not running");
+  const file = form.get("file") ?? "";
+  switch (what) {
+    case "POST agent/ping":
+      return data({ result: {} });
+    case "GET agent/file-read": {
+      const content = vm.guest.read(file);
+      if (content === undefined)
+        return refuse(500, `Agent error: Failed to open file '${file}': No such file or directory`);
+      return data({ content, "bytes-read": content.length });
+    }
+    case "POST agent/file-write":
+      vm.guest.write(file, Buffer.from(form.get("content") ?? "", "base64").toString());
+      return data(null);
+    default:
+      return refuse(501, `Method '${what}' not implemented`);
+  }
+}
+
+function configure(vm: Vm, form: URLSearchParams): Answer {
+  const digest = form.get("digest");
+  if (digest !== null && digest !== digestOf(vm))
+    return refuse(500, "detected modified configuration - file changed by other user? Try again.");
+  const onBoot = form.get("onboot");
+  if (onBoot !== null) vm.onBoot = onBoot === "1";
+  vm.revision += 1;
+  return data(null);
+}
+
+const digestOf = (vm: Vm): string => `${vm.uuid}-${vm.revision}`;
+
+function configOf(vm: Vm): object {
+  return {
+    name: vm.name,
+    smbios1: `uuid=${vm.uuid}`,
+    tags: vm.tags.join(";"),
+    digest: digestOf(vm),
+    ...(vm.template ? { template: 1 } : {}),
+    ...(vm.onBoot ? { onboot: 1 } : {}),
+    ...(vm.lock === undefined ? {} : { lock: vm.lock }),
+  };
+}
+
+/** A row of the whole data centre: name, power and template as they were seen last, tags and pool as they are. */
+function listed(vm: Vm): object {
+  const { seen } = vm;
+  return {
+    vmid: vm.vmid,
+    node: vm.host,
+    type: "qemu",
+    status: seen === undefined ? "unknown" : seen.running ? "running" : "stopped",
+    ...(seen === undefined ? {} : { name: seen.name, template: seen.template ? 1 : 0 }),
+    tags: vm.tags.join(";"),
+    pool: vm.pool,
+    ...(vm.lock === undefined ? {} : { lock: vm.lock }),
+  };
+}
+
+function fresh(vm: Vm): object {
+  return { vmid: vm.vmid, name: vm.name, status: vm.running ? "running" : "stopped" };
+}
+
+function taskRow({ upid, type, vmid, exit }: Task): object {
+  return { upid, type, id: String(vmid), ...(exit === undefined ? {} : { endtime: 1, status: exit }) };
+}
+
+function data(value: unknown): Answer {
+  return { status: 200, reason: "OK", body: JSON.stringify({ data: value }) };
+}
+
+function refuse(status: number, reason: string, errors?: Record<string, string>): Answer {
+  return { status, reason, body: JSON.stringify({ data: null, errors }) };
+}

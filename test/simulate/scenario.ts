@@ -1,0 +1,158 @@
+import { readConfig, type Config } from "../../config.ts";
+import type { Chance } from "./chance.ts";
+import { calm, type Weather } from "./faults.ts";
+import type { Image } from "./guest.ts";
+import type { Kill } from "./killer.ts";
+import type { Workload } from "./pods.ts";
+
+/** What an operator may change between two runs. */
+export interface Wish {
+  image: string;
+  slots: number;
+  /** Counter that rolls the pool without any other change. */
+  rollout: number;
+}
+
+/** One run and what happens while it is under way. */
+export interface Act {
+  wish: Wish;
+  weather: Weather;
+  /** Things that befall machines: when, in milliseconds from the start of the run. */
+  blows: { at: number; what: "flap" | "hang" | "power cut" | "move" }[];
+  kill: Kill | undefined;
+  /** Time until the next act, in milliseconds. */
+  pause: number;
+}
+
+/** Everything that a seed decides before its story begins. */
+export interface Scenario {
+  servers: number;
+  strategy: Record<string, unknown>;
+  /** What the cluster looks like before; undefined: no agents yet. */
+  before: Wish;
+  planted: boolean;
+  workloads: Workload[];
+  acts: Act[];
+}
+
+export const rke2 = "v1.34.4+rke2r1";
+/** The last one is always good: the pool ends on it when another was judged. */
+const image = (version: number, fault: Image["fault"]): Image => ({
+  name: `ubuntu-24.04-rke2-v1.${version}.0`,
+  rke2,
+  fault,
+});
+
+export function imagesOf(chance: Chance): Image[] {
+  const fault = chance.happens(0.15) ? chance.pick(["never-ready", "no-agent"] as const) : undefined;
+  return [image(0, undefined), image(1, fault), image(2, undefined)];
+}
+
+export function scenarioOf(chance: Chance, images: readonly Image[]): Scenario {
+  const slots = chance.between(1, 5);
+  const before = { image: images[0]?.name ?? "", slots, rollout: 0 };
+  const acts: Act[] = [];
+  let wish: Wish = before;
+  const count = chance.between(1, 3);
+  for (let act = 0; act < count; act += 1) {
+    wish = act === 0 ? { ...wish, image: images[1]?.name ?? "" } : nextWish(chance, wish, images);
+    acts.push(actOf(chance, wish));
+  }
+  return {
+    servers: chance.pick([1, 3]),
+    strategy: strategyOf(chance, slots),
+    before,
+    planted: chance.happens(0.85),
+    workloads: Array.from({ length: chance.between(1, 3) }, (_, number) => workloadOf(chance, number)),
+    acts,
+  };
+}
+
+function nextWish(chance: Chance, wish: Wish, images: readonly Image[]): Wish {
+  if (chance.happens(0.4)) return wish;
+  if (chance.happens(0.3)) return { ...wish, slots: Math.max(1, wish.slots + chance.pick([-1, 1])) };
+  if (chance.happens(0.5)) return { ...wish, image: chance.pick(images).name };
+  return { ...wish, rollout: wish.rollout + 1 };
+}
+
+function actOf(chance: Chance, wish: Wish): Act {
+  const what = chance.pick(["tree", "tree", "engine", "step", "interrupt"] as const);
+  const kill = {
+    request: chance.between(1, 40 + 60 * wish.slots),
+    side: chance.pick(["before", "after"] as const),
+    what,
+  };
+  const blows = chance.happens(0.4)
+    ? Array.from({ length: chance.between(1, 3) }, () => ({
+        at: chance.between(0, 180_000),
+        what: chance.pick(["flap", "flap", "hang", "power cut", "move"] as const),
+      }))
+    : [];
+  return {
+    wish,
+    weather: chance.happens(0.6) ? weatherOf(chance) : calm,
+    blows,
+    kill: chance.happens(0.5) ? kill : undefined,
+    pause: chance.pick([0, 200, 5000, 60_000]),
+  };
+}
+
+function weatherOf(chance: Chance): Weather {
+  const share = () => chance.pick([0, 0.002, 0.01, 0.03]);
+  return {
+    pve: share(),
+    kube: share(),
+    watch: chance.pick([0, 0.1, 0.3]),
+    slow: chance.pick([0, 0.02, 0.1]),
+    task: chance.pick([0, 0.03, 0.1]),
+  };
+}
+
+function strategyOf(chance: Chance, slots: number): Record<string, unknown> {
+  const kind = chance.pick(["rolling", "rolling", "blueGreen"]);
+  const soakSeconds = chance.pick([0, 0, 10, 60, 600]);
+  return {
+    kind,
+    ...(kind === "rolling" ? { surge: chance.between(1, 2) } : {}),
+    maxUnavailable: slots > 4 ? chance.between(1, 2) : 1,
+    ...(soakSeconds > 0 && chance.happens(0.3) ? { canary: 1 } : {}),
+    soakSeconds,
+    onFailure: chance.pick(["hold", "rollback"]),
+  };
+}
+
+function workloadOf(chance: Chance, number: number): Workload {
+  const replicas = chance.between(1, 5);
+  return {
+    name: `web${number}`,
+    replicas,
+    minAvailable: Math.max(0, replicas - chance.between(1, 2)),
+    slowestEnd: chance.pick([1000, 10_000, 30_000]),
+    claims: chance.happens(0.3),
+  };
+}
+
+/** The stack's configuration with a wish in it. */
+export function configOf({ servers, strategy, before }: Scenario, { image: name, slots, rollout }: Wish): Config {
+  return readConfig({
+    cluster: "demo",
+    site: {
+      registrationAddress: "10.0.0.5",
+      hosts: ["pve1", "pve2"],
+      storage: "local",
+      proxmoxPool: "nodes",
+      templatePool: "templates",
+    },
+    controlPlane: { image: before.image, servers, vmIds: { first: 1000, last: 1009 } },
+    pools: [{ name: "workers", image: name, slots, rollout, vmIds: { first: 1100, last: 1139 }, strategy }],
+    timeouts: {
+      agentSeconds: 60,
+      joinSeconds: 120,
+      drainSeconds: 180,
+      volumesSeconds: 60,
+      shutdownSeconds: 30,
+      leaseSeconds: 900,
+      gateSeconds: 120,
+    },
+  });
+}

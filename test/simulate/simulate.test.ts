@@ -1,0 +1,48 @@
+import assert from "node:assert/strict";
+import { adversary } from "./adversary.ts";
+import { defects } from "./defects.ts";
+import { simulate, type Result } from "./simulate.ts";
+
+/** First seed of the sample; the same in every run, so that a failure is nobody's bad luck. */
+const first = Number(process.env.EVERGREEN_SEED ?? 1);
+const sample = 40;
+
+const seeds = (count: number) => Array.from({ length: count }, (_, index) => first + index);
+
+function report({ seed, violations }: Result): string[] {
+  return violations.map((violation) => `seed ${seed} (npm run test:simulate -- --seed ${seed}): ${violation}`);
+}
+
+describe("rollouts in virtual time", function () {
+  this.timeout(120_000);
+
+  it(`keep every promise over faults and kills, seeds ${first} to ${first + sample - 1}`, async () => {
+    const broken: string[] = [];
+    for (const seed of seeds(sample)) broken.push(...report(await simulate(seed)));
+    assert.deepEqual(broken, []);
+  });
+
+  it(`touch no machine of anybody else, seeds ${first} to ${first + 3 * sample - 1}`, async () => {
+    const broken: string[] = [];
+    for (const seed of seeds(3 * sample)) broken.push(...report(await adversary(seed)));
+    assert.deepEqual(broken, []);
+  });
+
+  it("tell the same story twice, byte for byte", async () => {
+    for (const seed of seeds(3)) {
+      const [one, two] = [await simulate(seed, { told: true }), await simulate(seed, { told: true })];
+      assert.ok(one.story.length > 100);
+      assert.deepEqual(one.story, two.story);
+    }
+  });
+
+  for (const [name, { plant, seen }] of Object.entries(defects)) {
+    it(`catch ${name}`, async () => {
+      for (const seed of seeds(sample)) {
+        const { violations } = await simulate(seed, { defect: plant });
+        if (violations.some((violation) => seen.test(violation))) return;
+      }
+      assert.fail(`nothing was seen in ${sample} seeds`);
+    });
+  }
+});

@@ -1,0 +1,34 @@
+/** What happened in one simulation, and what must not have happened. */
+export class Story {
+  readonly violations: string[] = [];
+  readonly lines: string[] = [];
+  private readonly told: boolean;
+  private readonly elapsed: () => number;
+
+  /** @param told keeps every line; without it only what is wrong is kept, which is much faster */
+  constructor(elapsed: () => number, told: boolean) {
+    this.elapsed = elapsed;
+    this.told = told;
+  }
+
+  /** @param text asked only when the story is told */
+  tell(who: string, text: () => string): void {
+    if (this.told) this.lines.push(`${this.time()} ${who.padEnd(22)} ${mask(text())}`);
+  }
+
+  /** An invariant does not hold. */
+  wrong(what: string): void {
+    const line = mask(what);
+    this.violations.push(line);
+    if (this.told) this.lines.push(`${this.time()} ${"VIOLATION".padEnd(22)} ${line}`);
+  }
+
+  private time(): string {
+    return (this.elapsed() / 1000).toFixed(3).padStart(10);
+  }
+}
+
+/** Join tokens are made by real chance, so they are no part of a story that has to be the same twice. */
+function mask(text: string): string {
+  return text.replace(/bootstrap-token-[a-z0-9]{6}/g, "bootstrap-token-******").trimEnd();
+}

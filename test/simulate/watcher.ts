@@ -1,0 +1,167 @@
+import { labels } from "../../kubernetes/nodes.ts";
+import { nodeTags } from "../../proxmox/tags.ts";
+import type { Cluster } from "./cluster.ts";
+import type { DataCentre, Vm } from "./data-centre.ts";
+import { isSchedulable } from "./nodes.ts";
+import type { Stored } from "./objects.ts";
+import { nodeOf } from "./pods.ts";
+import type { Process } from "./process.ts";
+import type { Story } from "./story.ts";
+
+/** What a pool promises while it is changed. */
+export interface Promises {
+  /** The fewest slots of all configurations since everything was well. */
+  fewest: number;
+  /** The most. */
+  most: number;
+  surge: number;
+  maxUnavailable: number;
+}
+
+/** Looks at every effect the moment it happens and says which promise it breaks. It knows the truth, not an API's answer. */
+export class Watcher {
+  readonly promises = new Map<string, Promises>();
+  /** Nodes that something other than us took away. */
+  readonly lost = new Set<string>();
+  private readonly story: Story;
+  private dc: DataCentre | undefined;
+  private cluster: Cluster | undefined;
+
+  constructor(story: Story) {
+    this.story = story;
+  }
+
+  attach(dc: DataCentre, cluster: Cluster): void {
+    this.dc = dc;
+    this.cluster = cluster;
+  }
+
+  evicted(pod: Stored, by: Process): void {
+    const node = this.node(nodeOf(pod));
+    if (node) this.requireRight(placeOf(node), by, `evicts ${pod.metadata.name}`, true);
+  }
+
+  podDeleted(pod: Stored, by: Process): void {
+    this.story.wrong(`${by.name} deletes the pod ${pod.metadata.name} instead of evicting it`);
+  }
+
+  nodeChanges(before: Stored, after: Stored, by: Process): void {
+    const place = placeOf(before);
+    const { name } = before.metadata;
+    if (isSchedulable(before) && !isSchedulable(after)) {
+      this.requireRight(place, by, `cordons ${name}`, true);
+      this.requireAvailable(place.pool, (node) => node.metadata.name !== name, `${by.name} cordons ${name}`);
+    } else if (!isSchedulable(before) && isSchedulable(after)) this.requireNobodyElse(place, by, `uncordons ${name}`);
+  }
+
+  nodeDeleted(node: Stored, by: Process): void {
+    const { name } = node.metadata;
+    if (by.name.startsWith("join-")) this.story.wrong(`${by.name} deletes the Node ${name}`);
+    if (this.cluster?.nodes.isAlive(name)) this.story.wrong(`${by.name} deletes the Node ${name}, whose kubelet runs`);
+    if (!by.name.startsWith("program")) this.requireRight(placeOf(node), by, `deletes the Node ${name}`, false);
+  }
+
+  vmTouched(vm: Vm, what: string, form: URLSearchParams, by: Process): void {
+    if (vm.owner !== "ours")
+      this.story.wrong(`${by.name} touches VM ${vm.vmid}, which is no node of ours (${vm.owner}): ${what}`);
+    const takesOut = /status\/(stop|shutdown)$/.test(what) || (what === "PUT config" && form.get("onboot") === "0");
+    const tags = nodeTags(vm.tags);
+    if (takesOut && tags)
+      this.requireRight(
+        tags,
+        by,
+        `${what} of ${vm.name}`,
+        vm.guest?.node !== undefined && this.node(vm.name) !== undefined,
+      );
+    if (what === "DELETE ") this.destroyed(vm, by);
+  }
+
+  vmStarted(vm: Vm): void {
+    const pool = nodeTags(vm.tags)?.pool ?? "";
+    const promised = this.promises.get(pool);
+    const running = this.vmsOf(pool).filter((one) => one.running).length;
+    // What fate turned off comes back beside whoever took its place; so does a node whose retirement was cut short.
+    if (promised && running > promised.most + promised.surge + promised.maxUnavailable + this.lost.size)
+      this.story.wrong(`${running} VMs of pool ${pool} run, and ${promised.most} slots + ${promised.surge} may`);
+  }
+
+  vmStops(vm: Vm, by: Process): void {
+    // The kubelet was told to stop before the power goes, and its pods run until then.
+    const { name } = vm;
+    const pods = this.cluster?.pods.servingOn(name) ?? [];
+    if (pods.length > 0)
+      this.story.wrong(
+        `${by.name} turns ${name} off with pods on it: ${pods.map(({ metadata }) => metadata.name).join(", ")}`,
+      );
+    this.requireAvailable(
+      nodeTags(vm.tags)?.pool ?? "",
+      (node) => node.metadata.name !== name,
+      `${by.name} turns ${name} off`,
+    );
+  }
+
+  /** Right before a VM is no more, whoever does it. */
+  destroyed(vm: Vm, by: Process): void {
+    const node = this.cluster?.objects.list("nodes").find((one) => uuidOf(one) === vm.uuid);
+    if (vm.owner !== "ours")
+      this.story.wrong(`${by.name} destroys VM ${vm.vmid}, which is no node of ours (${vm.owner})`);
+    if (vm.running) this.story.wrong(`${by.name} destroys ${vm.name}, which runs`);
+    if (node) this.story.wrong(`${by.name} destroys ${vm.name}, which is a member of the cluster`);
+  }
+
+  private vmsOf(pool: string): Vm[] {
+    return [...(this.dc?.vms.values() ?? [])].filter((vm) => vm.owner === "ours" && nodeTags(vm.tags)?.pool === pool);
+  }
+
+  private node(name: string): Stored | undefined {
+    return this.cluster?.objects.get("nodes", name);
+  }
+
+  private lease(name: string): string | undefined {
+    return this.cluster?.objects.get("leases", `evergreen-system/${name}`)?.spec?.holderIdentity as string | undefined;
+  }
+
+  /** Who takes something out holds the lease of its slot, and a ticket when it serves. */
+  private requireRight({ pool, slot }: Place, by: Process, what: string, ticket: boolean): void {
+    const holder = this.lease(`slot-${pool}-${slot}`);
+    if (holder !== by.id)
+      this.story.wrong(`${by.name} ${what} without the lease of slot ${slot}, which ${holder ?? "nobody"} has`);
+    const most = this.promises.get(pool)?.maxUnavailable ?? 1;
+    const tickets = Array.from({ length: most }, (_, k) => this.lease(`ticket-${pool}-${k}`));
+    if (ticket && !tickets.includes(by.id)) this.story.wrong(`${by.name} ${what} without a ticket of pool ${pool}`);
+  }
+
+  private requireNobodyElse({ pool, slot }: Place, by: Process, what: string): void {
+    const holder = this.lease(`slot-${pool}-${slot}`);
+    if (holder !== undefined && holder !== by.id && !by.name.startsWith("program"))
+      this.story.wrong(`${by.name} ${what} while ${holder} has the lease of slot ${slot}`);
+  }
+
+  /** Nodes that serve, or would if the weather were better. */
+  private requireAvailable(pool: string, stays: (node: Stored) => boolean, what: string): void {
+    const promised = this.promises.get(pool);
+    const { cluster } = this;
+    if (promised === undefined || cluster === undefined) return;
+    const serving = cluster.objects
+      .list("nodes")
+      .filter((node) => node.metadata.labels?.[labels.pool] === pool)
+      .filter((node) => this.lost.has(node.metadata.name) || (cluster.nodes.isWell(node) && isSchedulable(node)))
+      .filter(stays).length;
+    const least = promised.fewest - promised.maxUnavailable;
+    if (serving < least)
+      this.story.wrong(`${what}: ${serving} nodes of pool ${pool} are left to serve, and ${least} must`);
+  }
+}
+
+interface Place {
+  pool: string;
+  slot: string | number;
+}
+
+function placeOf({ metadata }: Stored): Place {
+  return { pool: metadata.labels?.[labels.pool] ?? "", slot: metadata.labels?.[labels.slot] ?? "" };
+}
+
+export function uuidOf({ status }: Stored): string {
+  return (status?.nodeInfo as { systemUUID?: string } | undefined)?.systemUUID ?? "";
+}

@@ -1,0 +1,248 @@
+import { Dispatcher, type Agent } from "undici";
+import type { Chance } from "./chance.ts";
+import type { Fault } from "./faults.ts";
+import { current, Process } from "./process.ts";
+import type { VirtualTime } from "./time.ts";
+
+/** A request as it arrives. */
+export interface Call {
+  api: "pve" | "kube";
+  method: string;
+  /** Without `/api2/json`. */
+  path: string;
+  query: URLSearchParams;
+  body: string;
+  type: string;
+  process: Process;
+}
+
+export interface Stream {
+  write: (text: string) => void;
+  end: () => void;
+  fail: (error: Error) => void;
+}
+
+export interface Answer {
+  status: number;
+  /** Reason phrase. */
+  reason?: string;
+  body?: string;
+  /** The answer is a stream that stays open. @returns what to do when nobody reads it any more */
+  stream?: (out: Stream) => () => void;
+}
+
+/** What stands behind the wire. */
+export interface Far {
+  time: VirtualTime;
+  latency: Chance;
+  /** How far the clock of the API server is ahead of ours, in milliseconds. */
+  aheadMs: number;
+  /** Carries a request out, at once. */
+  answer: (call: Call) => Answer;
+  fault: (call: Call) => Fault | undefined;
+  /** How long a request waits for a lock, in milliseconds. */
+  waits: (call: Call) => number;
+  /** Looks at every request twice: before its effect and after it. A process that was killed here is dead. */
+  boundary: (call: Call, side: "before" | "after") => void;
+  /** Told of every request that was carried out or refused. */
+  heard: (call: Call, outcome: string) => void;
+}
+
+/** A connection error as undici makes it. */
+function broken(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code });
+}
+
+const hangUp = () => broken("UND_ERR_SOCKET", "other side closed");
+const silent = () => broken("UND_ERR_HEADERS_TIMEOUT", "Headers Timeout Error");
+const noBody = () => broken("UND_ERR_BODY_TIMEOUT", "Body Timeout Error");
+
+/** Takes the place of sockets: requests reach the models, in virtual time. */
+export class Wire extends Dispatcher {
+  private readonly far: Far;
+  private readonly patience: number;
+
+  constructor(far: Far, { headersTimeout }: Agent.Options) {
+    super();
+    this.far = far;
+    this.patience = headersTimeout ?? 300_000;
+  }
+
+  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    const process = current.getStore();
+    if (process === undefined) throw new Error("a request of nobody");
+    const exchange = new Exchange(handler, () => process.isDead(), this.far.time);
+    const call = callOf(options, process);
+    const { time, latency } = this.far;
+    const fault = this.far.fault(call);
+    const delay = (call.api === "pve" ? latency.between(5, 40) : latency.between(2, 12)) + (fault?.ms ?? 0);
+    time.after(delay, () => this.arrive(call, exchange, fault, options.bodyTimeout ?? 0));
+    return true;
+  }
+
+  private arrive(call: Call, exchange: Exchange, fault: Fault | undefined, bodyTimeout: number): void {
+    const { far } = this;
+    if (call.process.isDead()) return;
+    const wait = far.waits(call);
+    if (wait > 0) {
+      far.time.after(wait, () => this.arrive(call, exchange, fault, bodyTimeout));
+      return;
+    }
+    far.boundary(call, "before");
+    if (call.process.isDead()) return;
+    if (fault?.refusal) {
+      far.heard(call, `${fault.refusal.status} ${fault.refusal.reason ?? ""} (fault)`);
+      exchange.respond(fault.refusal, this.headers());
+      return;
+    }
+    const lost = fault?.lost;
+    if (lost !== undefined && !lost.after) {
+      far.heard(call, `never arrived (fault: ${lost.how})`);
+      this.lose(exchange, lost.how);
+      return;
+    }
+    const answer = far.answer(call);
+    far.heard(
+      call,
+      `${answer.status}${answer.reason ? ` ${answer.reason}` : ""}${lost ? ` (fault: answer lost, ${lost.how})` : ""}`,
+    );
+    far.boundary(call, "after");
+    if (call.process.isDead()) return;
+    if (lost) this.lose(exchange, lost.how);
+    else if (answer.stream) exchange.stream(answer.stream, this.headers(), bodyTimeout, fault?.breaksAfter);
+    else exchange.respond(answer, this.headers());
+  }
+
+  private lose(exchange: Exchange, how: "hang up" | "silence"): void {
+    if (how === "hang up") exchange.fail(hangUp());
+    else this.far.time.after(this.patience, () => exchange.fail(silent()));
+  }
+
+  private headers(): Record<string, string> {
+    return { date: new Date(this.far.time.date() + this.far.aheadMs).toUTCString() };
+  }
+
+  // undici wants both forms of each; only the promises are used here.
+  override close(): Promise<void>;
+  override close(callback: () => void): void;
+  override close(callback?: () => void): Promise<void> | void {
+    callback?.();
+    return Promise.resolve();
+  }
+
+  override destroy(error?: Error | null): Promise<void>;
+  override destroy(callback: () => void): void;
+  override destroy(error: Error | null, callback: () => void): void;
+  override destroy(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** One request and what comes back for it. */
+class Exchange implements Dispatcher.DispatchController {
+  aborted = false;
+  paused = false;
+  reason: Error | null = null;
+  private over = false;
+  private readonly handler: Dispatcher.DispatchHandler;
+  private readonly isDeaf: () => boolean;
+  private readonly time: VirtualTime;
+  private close: () => void = () => undefined;
+
+  constructor(handler: Dispatcher.DispatchHandler, isDeaf: () => boolean, time: VirtualTime) {
+    this.handler = handler;
+    this.isDeaf = isDeaf;
+    this.time = time;
+    handler.onRequestStart?.(this, {});
+  }
+
+  abort(reason: Error): void {
+    this.aborted = true;
+    this.reason = reason;
+    this.fail(reason);
+  }
+
+  pause(): void {
+    this.paused = true;
+  }
+
+  resume(): void {
+    this.paused = false;
+  }
+
+  respond({ status, reason = "", body = "" }: Answer, headers: Record<string, string>): void {
+    if (!this.listens()) return;
+    this.handler.onResponseStart?.(this, status, headers, reason);
+    this.handler.onResponseData?.(this, Buffer.from(body));
+    this.end();
+  }
+
+  stream(
+    open: (out: Stream) => () => void,
+    headers: Record<string, string>,
+    bodyTimeout: number,
+    breaksAfter: number | undefined,
+  ): void {
+    if (!this.listens()) return;
+    this.handler.onResponseStart?.(this, 200, headers, "OK");
+    let giveUp: () => void = () => undefined;
+    const listen = () => {
+      giveUp();
+      if (bodyTimeout > 0) giveUp = this.time.after(bodyTimeout, () => this.fail(noBody()));
+    };
+    listen();
+    const stop = open({
+      write: (text) => {
+        if (!this.listens()) return;
+        listen();
+        this.handler.onResponseData?.(this, Buffer.from(text));
+      },
+      end: () => this.end(),
+      fail: (error) => this.fail(error),
+    });
+    const takeBack =
+      breaksAfter === undefined ? () => undefined : this.time.after(breaksAfter, () => this.fail(hangUp()));
+    this.close = () => {
+      stop();
+      giveUp();
+      takeBack();
+    };
+  }
+
+  fail(error: Error): void {
+    if (this.over) return;
+    const deaf = !this.listens();
+    this.over = true;
+    this.close();
+    if (!deaf) this.handler.onResponseError?.(this, error);
+  }
+
+  private end(): void {
+    if (!this.listens()) return;
+    this.over = true;
+    this.close();
+    this.handler.onResponseEnd?.(this, {});
+  }
+
+  /** Whether somebody is there to hear; code of a process runs after this. */
+  private listens(): boolean {
+    if (this.over || this.isDeaf()) return false;
+    this.time.wake();
+    return true;
+  }
+}
+
+function callOf(options: Dispatcher.DispatchOptions, process: Process): Call {
+  const url = new URL(options.path, "http://far");
+  const origin = String(options.origin);
+  const headers = (options.headers ?? {}) as Record<string, string>;
+  return {
+    api: origin.endsWith(":8006") ? "pve" : "kube",
+    method: options.method,
+    path: decodeURIComponent(url.pathname).replace(/^\/api2\/json/, ""),
+    query: url.searchParams,
+    body: typeof options.body === "string" ? options.body : "",
+    type: headers["content-type"] ?? "",
+    process,
+  };
+}

@@ -1,0 +1,214 @@
+import { createHash } from "node:crypto";
+import { stringify } from "yaml";
+import { useClock } from "../../common/clock.ts";
+import { useConnections } from "../../common/connections.ts";
+import { sayTo } from "../../common/log.ts";
+import { guest as files } from "../../images/contract.ts";
+import { labels } from "../../kubernetes/nodes.ts";
+import { tagsOf } from "../../proxmox/tags.ts";
+import { generationOf, nodeName } from "../../rollout/generation.ts";
+import type { NodeRecord, PoolSpec } from "../../rollout/types.ts";
+import { Chance } from "./chance.ts";
+import { Cluster } from "./cluster.ts";
+import { DataCentre, type Vm } from "./data-centre.ts";
+import { Faults } from "./faults.ts";
+import { Guest, type Image } from "./guest.ts";
+import { KubernetesApi } from "./kubernetes-api.ts";
+import type { Workload } from "./pods.ts";
+import { current, Process } from "./process.ts";
+import { ProxmoxApi } from "./proxmox-api.ts";
+import { Story } from "./story.ts";
+import { VirtualTime } from "./time.ts";
+import { Watcher } from "./watcher.ts";
+import { Wire, type Call, type Far } from "./wire.ts";
+
+export interface WorldOptions {
+  seed: number;
+  images: readonly Image[];
+  workloads: readonly Workload[];
+  /** Keeps every line of the story. */
+  told: boolean;
+}
+
+/** Both APIs, everything behind them, and the processes that talk to them. */
+export class World {
+  readonly seed: number;
+  readonly time = new VirtualTime();
+  readonly story: Story;
+  readonly faults: Faults;
+  readonly watcher: Watcher;
+  readonly dc: DataCentre;
+  readonly cluster: Cluster;
+  /** Told of every request that arrives, and again after its effect. */
+  onBoundary: (process: Process, side: "before" | "after") => void = () => undefined;
+  /** Changes requests or answers as a defective driver would: for the test that the watcher sees. */
+  defect: Far["answer"] | undefined;
+  private readonly images: ReadonlyMap<string, Image>;
+  private readonly far: Far;
+  private readonly processes = new Set<Process>();
+  private spawned = 0;
+
+  constructor({ seed, images, workloads, told }: WorldOptions) {
+    this.seed = seed;
+    this.images = new Map(images.map((image) => [image.name, image]));
+    this.story = new Story(this.time.elapsed, told);
+    this.faults = new Faults(seed);
+    this.watcher = new Watcher(this.story);
+    this.dc = new DataCentre(this.time, this.faults, this.watcher, seed);
+    this.cluster = new Cluster(this.time, this.watcher, workloads, seed);
+    this.watcher.attach(this.dc, this.cluster);
+    const [proxmox, kubernetes] = [new ProxmoxApi(this.dc), new KubernetesApi(this.cluster)];
+    const answer = (call: Call) => (call.api === "pve" ? proxmox.answer(call) : kubernetes.answer(call));
+    this.far = {
+      time: this.time,
+      latency: new Chance(seed, "latency"),
+      aheadMs: new Chance(seed, "clock").between(-90_000, 90_000),
+      answer: (call) => (this.defect ?? answer)(call),
+      fault: (call) => this.faults.of(call),
+      waits: (call) => (call.api === "pve" ? proxmox.waits(call) : 0),
+      boundary: ({ process }, side) => this.onBoundary(process, side),
+      heard: (call, outcome) =>
+        this.story.tell(call.process.name, () => `${call.api} ${call.method} ${call.path} -> ${outcome}`),
+    };
+    this.honest = answer;
+    this.dc.inhabit = (vm) => this.inhabit(vm);
+    this.plantImages(images);
+  }
+
+  /** What the models answer, whatever the defect. */
+  readonly honest: Far["answer"];
+
+  /** Takes the place of clock, sockets and standard error, and gives them back afterwards. */
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    useClock(this.time);
+    useConnections((options) => new Wire(this.far, options));
+    sayTo((line) => this.hear(line));
+    try {
+      return await this.time.until(work());
+    } finally {
+      for (const process of this.processes) process.kill();
+      sayTo();
+      useConnections();
+      useClock();
+    }
+  }
+
+  process(name: string): Process {
+    const process = new Process(name, `${name}-${(this.spawned += 1)}`);
+    this.processes.add(process);
+    return process;
+  }
+
+  image(name: string): Image | undefined {
+    return this.images.get(name);
+  }
+
+  /** Processes of which code may still run. */
+  living(): Process[] {
+    for (const process of this.processes) if (process.isDead()) this.processes.delete(process);
+    return [...this.processes];
+  }
+
+  /** Puts a machine into a VM, as its disk says. */
+  private inhabit(vm: Vm): void {
+    const image = this.images.get(vm.disk.get("image") ?? "");
+    if (image) vm.guest = new Guest(vm, image, this.cluster, new Chance(this.seed, `guest ${vm.vmid} ${vm.uuid}`));
+  }
+
+  /** A node as an earlier, good run left it. */
+  plant(spec: PoolSpec, slot: number, vmid: number): NodeRecord {
+    const generation = generationOf(spec.node);
+    const { cluster, name: pool } = spec;
+    const name = nodeName(cluster, pool, slot, generation.id);
+    const identity = { cluster, pool, slot, generation: generation.id };
+    const place = { vmid, host: this.dc.hosts[slot % this.dc.hosts.length] ?? "", pool: "nodes" };
+    const vm = this.dc.add({
+      ...place,
+      owner: "ours",
+      name,
+      uuid: this.dc.uuid(),
+      tags: tagsOf(identity),
+      onBoot: true,
+    });
+    vm.disk.set("image", spec.node.image);
+    vm.running = true;
+    this.inhabit(vm);
+    const nodeLabels = {
+      [labels.cluster]: cluster,
+      [labels.pool]: pool,
+      [labels.slot]: String(slot),
+      [labels.generation]: generation.id,
+    };
+    if (spec.role === "server") this.plantServer(vm, { ...nodeLabels, [labels.server]: "true" }, spec.node.rke2);
+    else {
+      const data = stringify({
+        "node-name": name,
+        "node-label": Object.entries(nodeLabels).map(([key, value]) => `${key}=${value}`),
+      });
+      vm.disk.set(files.join, data);
+      vm.disk.set("/var/lib/rancher/rke2/agent/client-kubelet.crt", "yes");
+      vm.disk.set(files.marker, `agent ${createHash("sha256").update(data).digest("hex")}\n`);
+      vm.guest?.boot();
+    }
+    const since = new Date(this.time.date()).toISOString();
+    return { name, slot, generation: generation.id, vmid, uuid: vm.uuid, phase: "handedOver", since };
+  }
+
+  /** The memory of a pool whose nodes were planted. */
+  remember(spec: PoolSpec, nodes: readonly NodeRecord[]): void {
+    const generation = generationOf(spec.node);
+    const since = new Date(this.time.date()).toISOString();
+    const facts = { ...generation, state: "proved", since };
+    const data = {
+      [`generation.${generation.id}`]: JSON.stringify(facts),
+      ...Object.fromEntries(nodes.map((node) => [`node.${node.slot}.${node.generation}`, JSON.stringify(node)])),
+    };
+    const namespace = "evergreen-system";
+    if (!this.cluster.objects.get("namespaces", namespace))
+      this.cluster.objects.put("namespaces", { metadata: { name: namespace } });
+    this.cluster.objects.put("configmaps", { metadata: { name: `pool-${spec.name}`, namespace }, data });
+  }
+
+  private plantServer(vm: Vm, nodeLabels: Record<string, string>, rke2: string): void {
+    const secret = Buffer.from("PEM").toString("base64");
+    const kubeconfig = {
+      "current-context": "default",
+      contexts: [{ name: "default", context: { cluster: "default", user: "default" } }],
+      clusters: [
+        { name: "default", cluster: { server: "https://127.0.0.1:6443", "certificate-authority-data": secret } },
+      ],
+      users: [{ name: "default", user: { "client-certificate-data": secret, "client-key-data": secret } }],
+    };
+    vm.disk.set(files.kubeconfig, JSON.stringify(kubeconfig));
+    vm.disk.set(files.serverToken, "K10::server:token");
+    vm.guest?.serve(vm.name);
+    const pairs = Object.entries(nodeLabels).map(([key, value]) => `${key}=${value}`);
+    this.cluster.nodes.register(vm.name, pairs, vm.uuid, rke2, 1);
+    this.cluster.nodes.speaks(vm.name, 0);
+    const node = this.cluster.objects.get("nodes", vm.name);
+    const conditions = [...((node?.status?.conditions ?? []) as object[]), { type: "EtcdIsVoter", status: "True" }];
+    const addresses = [{ type: "InternalIP", address: `10.0.1.${vm.vmid % 100}` }];
+    if (node) this.cluster.objects.put("nodes", { ...node, status: { ...node.status, conditions, addresses } });
+  }
+
+  private plantImages(images: readonly Image[]): void {
+    for (const [index, { name, rke2 }] of images.entries()) {
+      const place = { vmid: 9001 + index, host: "pve1", pool: "templates" };
+      this.dc.add({
+        ...place,
+        owner: "template",
+        name,
+        uuid: this.dc.uuid(),
+        tags: ["eg-image", `rke2-${rke2}`],
+        template: true,
+      });
+    }
+    for (const vm of this.dc.vms.values()) vm.seen = { name: vm.name, running: false, template: vm.template };
+  }
+
+  private hear(line: string): void {
+    const who = current.getStore()?.name ?? "";
+    if (/::[a-z0-9]{6}\.[a-z0-9]{16}/.test(line)) this.story.wrong(`${who} says a join token`);
+    this.story.tell(who, () => `  ${line.replaceAll("\n", `\n${" ".repeat(36)}`)}`);
+  }
+}
