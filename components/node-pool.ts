@@ -4,7 +4,7 @@ import type { BackupPolicy } from "../rollout/snapshot.ts";
 import { order, type SlotOrder } from "../rollout/order.ts";
 import { environmentOf, variables, type Site } from "../rollout/step-environment.ts";
 import type { PoolPlan, SlotPlan } from "../rollout/types.ts";
-import { Slot } from "./slot.ts";
+import { retirement, Slot } from "./slot.ts";
 import { snapshotGate } from "./snapshot-gate.ts";
 import { seconds, step, type StepEnvironment } from "./step.ts";
 import type { Template, VmSite } from "./vm.ts";
@@ -132,7 +132,10 @@ export class NodePool extends ComponentResource {
     return step(`${this.poolName}-verify`, verbs, told(this.poolEnvironment(), rollout.stdout), {
       parent: this,
       dependsOn: after,
-      customTimeouts: seconds({ update: site.timeouts.gate + plan.strategy.soakSeconds }),
+      // Slots that go may hold half-made nodes, which leave one after the other.
+      customTimeouts: seconds({
+        update: site.timeouts.gate + plan.strategy.soakSeconds + plan.leaving.length * retirement(site.timeouts),
+      }),
     });
   }
 

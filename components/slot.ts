@@ -62,7 +62,8 @@ export class Slot extends ComponentResource {
   }
 }
 
-function retirement({ lease, gate, storage, drain, volumes, shutdown }: Timeouts): number {
+/** Longest time that it takes to take a node out, in seconds. */
+export function retirement({ lease, gate, storage, drain, volumes, shutdown }: Timeouts): number {
   // Only where Longhorn is: another node to be open for replicas, the replicas to be there, and the node to be forgotten.
   const longhorn = gate + storage + gate;
   return lease + longhorn + drain + volumes + shutdown;

@@ -28,7 +28,6 @@ export class ProxmoxApi {
     const { path, query } = call;
     if (path === "/cluster/resources") return data(this.visible().map(listed));
     if (path === "/cluster/nextid") return this.nextId(Number(query.get("vmid")));
-    if (path === "/cluster/tasks") return data([...this.dc.tasks.values()].map(taskRow));
     if (path === "/access/permissions") return data({ [query.get("path") ?? ""]: { "VM.Audit": 1 } });
     const [, host = "", rest = ""] = /^\/nodes\/([^/]+)\/(.*)$/.exec(path) ?? [];
     if (rest === "qemu")
@@ -37,6 +36,7 @@ export class ProxmoxApi {
           .filter((vm) => vm.host === host)
           .map(fresh),
       );
+    if (rest === "tasks") return data(this.tasksOn(host, query.get("typefilter")));
     if (rest.startsWith("tasks/")) return this.task(rest);
     const [, vmid, verb = ""] = /^qemu\/(\d+)\/?(.*)$/.exec(rest) ?? [];
     const vm = this.dc.vms.get(Number(vmid));
@@ -69,6 +69,12 @@ export class ProxmoxApi {
       default:
         return agent(what, vm, form);
     }
+  }
+
+  /** What runs on a host, as `source=active` lists it. */
+  private tasksOn(host: string, type: string | null): object[] {
+    const here = [...this.dc.tasks.values()].filter(({ upid }) => upid.split(":")[1] === host);
+    return here.filter((task) => task.exit === undefined && (type === null || task.type === type)).map(taskRow);
   }
 
   private task(rest: string): Answer {

@@ -84,7 +84,7 @@ async function life(pve: Proxmox, vmid: number): Promise<void> {
   const name = `demo-workers-0-${vmid}`;
   await made(pve, vmid, name);
   const { digest, uuid } = await readVm(pve, { host: site.node, vmid });
-  const vm = { vmid, host: site.node, name };
+  const vm = { vmid, host: site.node, name, uuid };
   await setOnBoot(pve, vm, true, digest);
   await start(pve, vm);
   await awaitAgent(new Deadline("the agent", 10), () => writeFile(pve, vm, "/etc/evergreen/join", "secret"));
