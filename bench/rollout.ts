@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import { Workspace } from "../cli/demo/workspace.ts";
 import { labBinaries } from "../cli/lab.ts";
 import { startLab, type Lab } from "../lab/lab.ts";
+import { identify } from "../lab/processes.ts";
 import { durationsOf, lowerBound } from "../lab/lower-bound.ts";
 import { profiles } from "../lab/profiles.ts";
 import { toolchain, type Toolchain } from "../tools/index.ts";
@@ -41,7 +42,7 @@ const profile = values.profile === "fast" || values.profile === "ceph" ? values.
 const root = await mkdtemp(join(tmpdir(), "evergreen-bench-"));
 const tools = await toolchain();
 const options = { name: "bench", prefix: PREFIX, directory: join(root, "lab"), profile, version: "8.4" } as const;
-const lab = await startLab({ ...options, binaries: labBinaries(tools), load: "asked" });
+const lab = await startLab({ ...options, owner: identify(process.pid), binaries: labBinaries(tools), load: "asked" });
 try {
   const report = await bench(lab, tools);
   if (values.report !== undefined) await writeFile(resolve(values.report), `${JSON.stringify(report, undefined, 2)}\n`);

@@ -1,5 +1,5 @@
 /** The process that is a lab: the data centre, its guests, and who watches them. Started by lab.ts. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import type { Server } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { Deadline } from "../common/deadline.ts";
@@ -11,7 +11,7 @@ import { Faults } from "./faults.ts";
 import { RackGuests } from "./guest/rack.ts";
 import { images } from "./images.ts";
 import { Journal } from "./journal.ts";
-import { identify, memoryOf, sessionOf } from "./processes.ts";
+import { alive, identify, memoryOf, sessionOf } from "./processes.ts";
 import { profiles } from "./profiles.ts";
 import { Authority } from "./pki.ts";
 import { startObjectStore } from "./object-store.ts";
@@ -36,6 +36,8 @@ const noCluster = (name: string) =>
     todo: "create it first: npx pulumi up --stack dev",
   });
 
+/** Milliseconds between two looks whether the lab's owner lives. */
+const ownerEvery = 1000;
 /** Milliseconds between two looks for a cluster. */
 const clusterEvery = 200;
 
@@ -277,6 +279,17 @@ async function main(): Promise<void> {
   const exit = () => process.exit();
   const daemon = new LabDaemon(options, exit);
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void daemon.close().finally(exit));
+  const { owner } = options;
+  if (owner) {
+    const look = setInterval(() => {
+      if (alive(owner)) return;
+      clearInterval(look);
+      void daemon.close().finally(() => {
+        rmSync(options.directory, { recursive: true, force: true, maxRetries: 5 });
+        exit();
+      });
+    }, ownerEvery);
+  }
   // A lab outlives the terminal that it was started from.
   process.on("SIGHUP", () => undefined);
   try {

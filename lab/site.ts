@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Binaries } from "./guest/context.ts";
+import type { ProcessId } from "./processes.ts";
 import type { Profile } from "./types.ts";
 
 /** What a lab is started with. */
@@ -20,6 +21,8 @@ export interface LabOptions {
   binaries: Binaries;
   /** The program of an S3 server with a bucket for snapshots. @default none */
   objectStore?: string;
+  /** Without this process the lab ends and takes its files along: a test that is killed cleans up nothing. @default none */
+  owner?: ProcessId;
   /** When the workload is deployed: by itself once agents are there, or when the control asks for it. @default "auto" */
   load?: "auto" | "asked";
 }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
@@ -7,7 +8,7 @@ import { dirname, join } from "node:path";
 import { Deadline } from "../../common/deadline.ts";
 import { UserError } from "../../common/errors.ts";
 import { Lab, readDaemon, startLab, stopLab } from "../../lab/lab.ts";
-import { sessionOf } from "../../lab/processes.ts";
+import { identify, sessionOf } from "../../lab/processes.ts";
 import { filesOf, type LabOptions } from "../../lab/site.ts";
 import { Operator } from "./support/operator.ts";
 import { labOptions } from "./support/start.ts";
@@ -90,6 +91,18 @@ describe("a lab", function () {
     await startLab(options);
     assert.deepEqual(sessionOf(owner.process), []);
     assert.equal((await lab.status).vms.length, 2);
+  });
+
+  it("ends when its owner has ended, and leaves nothing", async () => {
+    await stopLab(options.directory);
+    const owner = spawn("sleep", ["60"]);
+    await startLab({ ...options, owner: identify(owner.pid ?? 0) });
+    const daemon = readDaemon(options.directory);
+    assert.ok(daemon);
+    owner.kill("SIGKILL");
+    await new Deadline("the lab to end", 20).poll(100, () =>
+      Promise.resolve(sessionOf(daemon.process).length === 0 && !existsSync(options.directory) ? true : undefined),
+    );
   });
 
   it("says which address is taken, and what to do", async () => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { labBinaries } from "../../../cli/lab.ts";
 import { Deadline } from "../../../common/deadline.ts";
 import { type Lab, startLab } from "../../../lab/lab.ts";
+import { identify } from "../../../lab/processes.ts";
 import type { LabOptions } from "../../../lab/site.ts";
 import { toolchain } from "../../../tools/index.ts";
 import { Operator } from "./operator.ts";
@@ -13,7 +14,8 @@ import { Operator } from "./operator.ts";
 export async function labOptions(prefix: string, more: Partial<LabOptions> = {}): Promise<LabOptions> {
   const binaries = labBinaries(await toolchain({ parts: ["lab"], quiet: true }));
   const directory = join(await mkdtemp(join(tmpdir(), "evergreen-test-")), "lab");
-  return { name: "test", prefix, directory, profile: "fast", version: "8.4", binaries, load: "asked", ...more };
+  const owner = identify(process.pid);
+  return { name: "test", prefix, directory, profile: "fast", version: "8.4", binaries, load: "asked", owner, ...more };
 }
 
 /** A lab with a cluster of one server and some workers, made by hand. */
