@@ -2,6 +2,7 @@ import { crossProblems, nodesOf } from "./config/checks.ts";
 import { schema, type Config, type PoolConfig } from "./config/schema.ts";
 import { schemaProblems } from "./config/words.ts";
 import { UserErrors, type Problem } from "./common/errors.ts";
+import type { Adoption } from "./rollout/adoption.ts";
 import type { BackupPolicy } from "./rollout/snapshot.ts";
 import type { Site } from "./rollout/step-environment.ts";
 import type { NodeSpec, PoolSpec, Range, Strategy } from "./rollout/types.ts";
@@ -113,6 +114,22 @@ function imageProblems(image: string, where: string, images: ImageCatalogue): Pr
       todo: "tag it with rke2- and the version that is in it, such as rke2-v1.34.4+rke2r1",
     },
   ];
+}
+
+/** Every node that the configuration adopts, the servers first. */
+export function adoptionsOf({ controlPlane, pools }: Config): Adoption[] {
+  const owners = [
+    { adopt: controlPlane.adopt, pool: SERVER_POOL, role: "server" as const, path: "evergreen:controlPlane" },
+    ...pools.map(({ adopt, name }, i) => ({
+      adopt,
+      pool: name,
+      role: "agent" as const,
+      path: `evergreen:pools[${i}]`,
+    })),
+  ];
+  return owners.flatMap(({ adopt, pool, role, path }) =>
+    adopt.map((entry, i) => ({ ...entry, pool, role, where: `${path}.adopt[${i}]` })),
+  );
 }
 
 type Versions = (image: string) => string;

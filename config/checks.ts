@@ -1,4 +1,5 @@
 import type { Problem } from "../common/errors.ts";
+import { adoptionProblems, type AdoptingPool } from "./adopt.ts";
 import type { Config, PoolConfig } from "./schema.ts";
 import { addressAfter, formatAddress, parseAddress } from "../rollout/address.ts";
 import { nameProblems } from "../rollout/generation.ts";
@@ -13,6 +14,7 @@ interface Owner {
   vmIds: { first: number; last: number };
   firstAddress?: string;
   config: Record<string, unknown>;
+  adopt: AdoptingPool["adopt"];
 }
 
 /** Checks that concern more than one value. All of them are made, so that a user mends everything in one go. */
@@ -26,6 +28,7 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
     ...owners.flatMap((owner) => addresses(owner, config.site)),
     ...pairs(owners).flatMap(([a, b]) => overlaps(a, b)),
     ...owners.flatMap(rke2Keys),
+    ...adoptionProblems(owners),
     ...config.pools.flatMap((pool, i) => [
       ...strategyProblems(pool, `evergreen:pools[${i}].strategy`),
       ...labelProblems(pool, `evergreen:pools[${i}].labels`),

@@ -69,6 +69,20 @@ const strategy = z.strictObject({
   onFailure: z.enum(["hold", "rollback"]).default("hold"),
 });
 
+/**
+ * A live node that the first rollout replaces. VMID, uuid and name must be those of the VM and of the Node: together they
+ * are who it is. `npx evergreen adopt` writes the entry; it may be removed once the VM has left the cluster.
+ */
+const adoption = z.strictObject({
+  /** Slot that it has until its successor comes. */
+  slot: count(0),
+  vmid: count(100),
+  /** SMBIOS uuid of the VM, which the Node reports as its systemUUID. */
+  uuid: text.regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, "must be an SMBIOS uuid in lower case"),
+  /** Name of its Node and of its VM. */
+  node: text.regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/, "must be the name of a Node"),
+});
+
 const node = {
   /**
    * Name of the template that nodes are cloned from, with its version: `ubuntu-24.04-rke2-v1.0.0`.
@@ -107,6 +121,12 @@ const node = {
    * A change: new nodes.
    */
   firstAddress: address.exactOptional(),
+  /**
+   * Nodes of a cluster that was not made by Evergreen, each in the slot in which it is replaced.
+   * @default []
+   * A change: in place. The next run takes them over and replaces them as the pool's strategy says.
+   */
+  adopt: z.array(adoption).default([]),
 };
 
 const pool = z.strictObject({

@@ -1,3 +1,4 @@
+import { isAdopted } from "./generation.ts";
 import type { Problem } from "./problem.ts";
 import type { Generation, LiveNode, LiveVm, NodeRecord, PoolLive, PoolRecord } from "./types.ts";
 
@@ -48,10 +49,10 @@ function vmProblems(vm: LiveVm, nodes: readonly LiveNode[], remembered: readonly
   return problems;
 }
 
-/** What the tags say that the name was; the name itself when they agree. */
+/** What the tags say that the name was; the name itself when they agree, as those of an adopted VM do with any name. */
 function formerName(vm: LiveVm): string {
   const tail = `-${vm.pool}-${vm.slot}-${vm.generation}`;
-  return vm.name.endsWith(tail) ? vm.name : `<cluster>${tail}`;
+  return vm.name.endsWith(tail) || isAdopted(vm) ? vm.name : `<cluster>${tail}`;
 }
 
 function renamed(vm: LiveVm, former: string): Problem {
@@ -98,6 +99,8 @@ function placeOf(one: LiveNode | LiveVm): string {
 }
 
 function unknownGeneration(node: LiveNode, record: PoolRecord | undefined, wanted: Generation | undefined): Problem[] {
+  // What an adopted node is made of was never ours to remember.
+  if (isAdopted(node)) return [];
   const known = [...(record?.generations ?? []), ...(wanted ? [wanted] : [])];
   if (known.some((generation) => generation.id === node.generation)) return [];
   return [

@@ -43,6 +43,19 @@ export function lineOf(spec: NodeSpec): string {
   return generationOf({ ...spec, incarnation: 0 }).id;
 }
 
+/**
+ * The generation of a node that was adopted. Nobody knows its content as we would have written it, so its name stands for
+ * it: no configured content has this generation, and a name that was changed since does not have it any more.
+ */
+export function adoptedGeneration(name: string): string {
+  return fingerprint({ adopted: name }, GENERATION_DIGITS);
+}
+
+/** True for a node that was not made by us: it keeps its own name, and its VM is not the engine's. */
+export function isAdopted({ name, generation }: { name: string; generation: string }): boolean {
+  return generation === adoptedGeneration(name);
+}
+
 /** VM, Node and host name. A change of content is a new name, so both generations can exist side by side. */
 export function nodeName(cluster: string, pool: string, slot: number, generation: string): string {
   return `${cluster}-${pool}-${slot}-${generation}`;

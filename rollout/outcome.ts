@@ -73,9 +73,10 @@ function goesOnLater(before: PoolPlan | undefined, after: PoolPlan): boolean {
   return waited && after.kind === "roll" && after.unwell.length === 0 && after.leaving.length === 0;
 }
 
-function soaking({ pool, slots, wanted }: PoolPlan): string {
+function soaking({ pool, slots, keeps, wanted }: PoolPlan): string {
   const there = slots.filter(({ generation }) => generation.id === wanted?.id).length;
-  return there < slots.length ? `${there} of ${slots.length} slots of ${pool} soak` : `${pool} soaks`;
+  const all = slots.length + keeps.length;
+  return there < all ? `${there} of ${all} slots of ${pool} soak` : `${pool} soaks`;
 }
 
 /** The pool is held, or returns to another generation than the wanted one: a revert is no verdict. */

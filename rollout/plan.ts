@@ -1,6 +1,7 @@
 import { allocate } from "./allocation.ts";
 import { fingerprint } from "./canonical.ts";
 import { decide, type Decision, type Situation } from "./decision.ts";
+import { adoptedAndGivenUp, keptSlots, sparing } from "./adoption.ts";
 import { generationOf, incarnationOf, nodeName } from "./generation.ts";
 import { PlanError, refuse } from "./problem.ts";
 import { serverProblems } from "./servers.ts";
@@ -18,10 +19,18 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
   const states = slotStates(live, record);
   const known = remembered(record, wanted);
   const situation: Situation = { pool, wanted, record, now, slots: wantedSlots(pool, states) };
-  const decision = decide(situation);
-  const chosen = new Map(situation.slots.map((slot) => [slot.slot, generationFor(pool, slot, decision, known)]));
-  refuse(serverProblems(pool, situation.slots, chosen));
-  const slots = placed(pool, situation.slots, chosen, live, record);
+  const decision = sparing(situation, decide(situation));
+  const kept = keptSlots(situation, decision);
+  const ours = situation.slots.filter((slot) => !kept.includes(slot));
+  const chosen = new Map(ours.map((slot) => [slot.slot, generationFor(pool, slot, decision, known)]));
+  refuse([
+    ...serverProblems(pool, ours, chosen),
+    ...adoptedAndGivenUp(
+      pool.name,
+      [...states.values()].filter(({ slot }) => slot >= pool.slots),
+    ),
+  ]);
+  const slots = placed(pool, ours, chosen, live, record);
   const leaving = [...states.values()].flatMap((state) => leavers(pool, state, chosen.get(state.slot)));
   const draft = {
     pool: pool.name,
@@ -31,7 +40,8 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
     ...(decision.target === undefined ? {} : { target: decision.target }),
     slots,
     leaving,
-    unwell: situation.slots.flatMap((state) => unwell(state, chosen.get(state.slot))),
+    keeps: kept.flatMap(({ owner }) => owner?.name ?? []),
+    unwell: ours.flatMap((state) => unwell(state, chosen.get(state.slot))),
     strategy: pool.strategy,
     verdict: decision.verdict,
     ...(decision.soaksUntil === undefined ? {} : { soaksUntil: decision.soaksUntil.toISOString() }),
@@ -47,8 +57,17 @@ export function planRemoval(
 ): PoolPlan {
   const states = [...slotStates(live, record).values()].toSorted((a, b) => a.slot - b.slot);
   if (pool.role === "server") throw new PlanError([CONTROL_PLANE_REMOVED]);
+  refuse(adoptedAndGivenUp(pool.name, states));
   const leaving = states.flatMap((state) => state.members.map((member) => member.name));
-  const draft = { pool: pool.name, role: pool.role, kind: "remove" as const, slots: [], leaving, unwell: [] };
+  const draft = {
+    pool: pool.name,
+    role: pool.role,
+    kind: "remove" as const,
+    slots: [],
+    leaving,
+    keeps: [],
+    unwell: [],
+  };
   const strategy = ONE_BY_ONE;
   const words = removalWords(pool.name, states);
   return { ...draft, strategy, verdict: undefined, words, digest: digestOf({ ...draft, strategy }) };

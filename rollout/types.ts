@@ -189,6 +189,8 @@ export interface PoolPlan {
    * ones serve nobody, and the Rollout step retires them before any VM is made.
    */
   leaving: string[];
+  /** Names of adopted nodes that keep their slots in this run. Their slots are not in `slots`: nothing of ours is made of them. */
+  keeps: string[];
   /** Names of nodes that shall be members and are not: VM off, no Node, not Ready. Their Join heals them. */
   unwell: string[];
   strategy: Strategy;

@@ -1,5 +1,6 @@
 import { canonical } from "./canonical.ts";
 import type { Situation } from "./decision.ts";
+import { isAdopted } from "./generation.ts";
 import type { SlotState } from "./slots.ts";
 import { order } from "./order.ts";
 import type { NodeSpec, PoolPlan, SlotPlan } from "./types.ts";
@@ -13,6 +14,7 @@ export function planWords(plan: Draft, situation: Situation, why: readonly strin
     ...why.map((reason) => `  ${reason}`),
     ...comings(plan, situation),
     ...stays(plan),
+    ...plan.keeps.map((name) => `  ${name} was adopted and keeps its slot in this run`),
     ...plan.leaving.map((name) => `  ${name} leaves: ${whyItLeaves(plan, name, situation)}`),
     ...plan.unwell.map((name) => `  ${name} does not serve: its join starts it and brings it back`),
   ];
@@ -27,17 +29,18 @@ export function removalWords(pool: string, states: readonly SlotState[]): string
 }
 
 function headline(plan: Draft, situation: Situation): string {
-  const { pool, slots, wanted } = plan;
+  const { pool, slots, keeps, wanted } = plan;
+  const all = slots.length + keeps.length;
   const id = wanted?.id ?? "";
   switch (plan.kind) {
     case "steady":
-      return `${pool}: ${slots.length} nodes of ${id}${isQuiet(plan) ? ", nothing to do" : ""}`;
+      return `${pool}: ${keeps.length > 0 ? "adopted" : `${all} nodes of ${id}`}${isQuiet(plan) ? ", nothing to do" : ""}`;
     case "create":
-      return `create ${pool}: ${id} (image ${situation.pool.node.image}), ${slots.length} slots, ${width(plan)}`;
+      return `create ${pool}: ${id} (image ${situation.pool.node.image}), ${all} slots, ${width(plan)}`;
     case "scale":
-      return `scale ${pool}: ${slots.length} slots of ${id}, ${plan.leaving.length} nodes leave, ${count(slots)} come`;
+      return `scale ${pool}: ${all} slots of ${id}, ${plan.leaving.length} nodes leave, ${count(slots)} come`;
     case "soaking":
-      return `${pool}: ${soaked(plan)} of ${slots.length} slots are on ${id} and soak${isQuiet(plan) ? ", nothing to do" : ""}`;
+      return `${pool}: ${soaked(plan)} of ${all} slots are on ${id} and soak${isQuiet(plan) ? ", nothing to do" : ""}`;
     case "held":
       return `held ${pool}: slots stay as they are${plan.target ? ` on ${plan.target.id}` : ""}, ${id} is wanted`;
     case "remove":
@@ -45,7 +48,7 @@ function headline(plan: Draft, situation: Situation): string {
     case "roll":
     case "canary":
     case "rollback":
-      return `${plan.kind} ${pool}: ${movement(plan, situation)}, ${slots.length} slots, ${pace(plan)}`;
+      return `${plan.kind} ${pool}: ${movement(plan, situation)}, ${all} slots, ${pace(plan)}`;
   }
 }
 
@@ -75,7 +78,7 @@ function pace({ strategy }: Draft): string {
 function movement(plan: Draft, situation: Situation): string {
   const target = plan.target ?? plan.wanted;
   if (target === undefined) return "";
-  const from = [...new Set(situation.slots.flatMap((slot) => slot.owner?.generation ?? []))].filter(
+  const from = [...new Set(situation.slots.flatMap(({ owner }) => (owner ? originOf(owner) : [])))].filter(
     (id) => id !== target.id,
   );
   const [only] = from;
@@ -84,7 +87,13 @@ function movement(plan: Draft, situation: Situation): string {
   return `${from.join(" and ")} -> ${target.id}${changes}`;
 }
 
+function originOf(owner: { name: string; generation: string }): string {
+  return isAdopted(owner) ? "adopted" : owner.generation;
+}
+
 function comings(plan: Draft, situation: Situation): string[] {
+  const members = situation.slots.flatMap((slot) => slot.members);
+  const adopted = new Set(members.filter(isAdopted).map((member) => member.name));
   const orders = new Map(order(plan).map((one) => [one.slot, one]));
   return plan.slots.filter(changes).map((slot) => {
     if (isHandedOver(slot, situation)) {
@@ -92,7 +101,8 @@ function comings(plan: Draft, situation: Situation): string[] {
     }
     const place = `VMID ${slot.vmid}${slot.address === undefined ? "" : `, ${slot.address}`}`;
     const comes = slot.creates ? `${slot.name} comes (${place})` : `${slot.name} is there (${place})`;
-    const goes = slot.replaces.length > 0 ? `, then ${slot.replaces.join(" and ")} leaves` : "";
+    const going = slot.replaces.map((name) => (adopted.has(name) ? `${name} (adopted; its VM stays, off)` : name));
+    const goes = going.length > 0 ? `, then ${going.join(" and ")} leaves` : "";
     const { handover = [], join = [], gate = false } = orders.get(slot.slot) ?? {};
     const waits = [
       ...join.map((before) => `joins after slot ${before}`),

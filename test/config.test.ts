@@ -341,6 +341,38 @@ describe("a wrong configuration", () => {
     });
   }
 
+  const kube = (slot: number, vmid: number, changes: object = {}) => ({
+    slot,
+    vmid,
+    uuid: `6b0124f9-0000-4000-8000-000000000${vmid}`,
+    node: `kube-${vmid}`,
+    ...changes,
+  });
+  const adoptions: [string, object[], string, RegExp][] = [
+    ["a slot that is none", [kube(4, 301)], "[0].slot", /slot 4 is not one of the 4 slots.*\n.*from 0 to 3/],
+    ["a slot twice", [kube(1, 301), kube(1, 302)], "[1].slot", /the slot 1 is adopted twice\n.*adopt\[0\]/],
+    ["a VMID twice", [kube(0, 301), kube(1, 302, { vmid: 301 })], "[1].vmid", /the vmid 301 is adopted twice/],
+    ["a uuid twice", [kube(0, 301), kube(1, 302, { uuid: kube(0, 301).uuid })], "[1].uuid", /is adopted twice/],
+    ["a node twice", [kube(0, 301), kube(1, 302, { node: "kube-301" })], "[1].node", /kube-301 is adopted twice/],
+    ["a uuid in capitals", [kube(0, 301, { uuid: kube(0, 301).uuid.toUpperCase() })], "[0].uuid", /in lower case/],
+  ];
+  for (const [name, adopt, where, said] of adoptions) {
+    it(`adopts ${name}`, () => {
+      const [problem, ...others] = refused(() => readConfig(minimal({ adopt })));
+      assert.deepEqual([problem?.where, others], [`evergreen:pools[0].adopt${where}`, []]);
+      assert.match(`${problem?.what ?? ""}\n${problem?.todo ?? ""}`, said);
+    });
+  }
+
+  it("adopts a VM for two pools", () => {
+    const controlPlane = control({ adopt: [kube(0, 301)] });
+    const problems = refused(() => readConfig(minimal({ adopt: [kube(0, 301)] }, { controlPlane })));
+    assert.deepEqual(
+      problems.map(({ where }) => where),
+      ["vmid", "uuid", "node"].map((key) => `evergreen:pools[0].adopt[0].${key}`),
+    );
+  });
+
   it("overlapping addresses", () => {
     const controlPlane = control({ firstAddress: "10.0.0.10", vmIds: { first: 100, last: 119 } });
     const [problem, ...others] = refused(() => readConfig(minimal({ firstAddress: "10.0.0.29" }, { controlPlane })));

@@ -89,6 +89,7 @@ export class StepCluster {
       target,
       slots: Array.from({ length: slots }, (_, slot) => slotPlan(pool, slot, target)),
       leaving: [],
+      keeps: [],
       unwell: [],
       strategy,
       verdict,

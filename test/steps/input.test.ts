@@ -29,6 +29,7 @@ const plan: PoolPlan = {
   target: slot.generation,
   slots: [slot],
   leaving: ["demo-workers-9-00000000"],
+  keeps: [],
   unwell: [],
   strategy,
   verdict: { generation: "0a1b2c3d", state: "proved", watchSeconds: 5 },
