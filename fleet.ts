@@ -1,6 +1,7 @@
 import type { Problem } from "./common/errors.ts";
 import { UserErrors } from "./common/errors.ts";
 import { poolSpecs, SERVER_POOL, type Config } from "./config.ts";
+import { releasedWords } from "./adoption.ts";
 import { catalogue, checkAgreement, forgottenPools, poolLive, type Live } from "./live.ts";
 import type { Proxmox } from "./proxmox/client.ts";
 import { takenAmong } from "./proxmox/vms.ts";
@@ -36,15 +37,18 @@ export function planFleet(config: Config, live: Live, now: Date): Fleet {
       return [];
     }
   };
-  const planned = specs.flatMap((spec) =>
-    collect(() => plan(spec, poolLive(live, spec.name), live.records.get(spec.name), now)),
-  );
+  const planned = specs
+    .flatMap((spec) => collect(() => plan(spec, poolLive(live, spec.name), live.records.get(spec.name), now)))
+    .map((pool) => ({ ...pool, words: [...pool.words, ...releasedWords(live.adoption, pool.pool)] }));
   const removed = forgottenPools(live, specs).flatMap((name) =>
     collect(() => planRemoval({ name, role: roleOf(name) }, poolLive(live, name), live.records.get(name))),
   );
   const controlPlane = planned.find((pool) => pool.role === "server");
   if (controlPlane)
-    problems.push(...skew(specs, controlPlane), ...hops(controlPlane).flatMap((hop) => hopProblems(hop, live.nodes)));
+    problems.push(
+      ...skew(specs, controlPlane, live),
+      ...hops(controlPlane).flatMap((hop) => hopProblems(hop, live.nodes)),
+    );
   if (problems.length > 0 || !controlPlane) throw new UserErrors(problems);
   const notes = hops(controlPlane)
     .flatMap((hop) => hopNotes(hop, live.nodes))
@@ -73,9 +77,10 @@ function roleOf(pool: string): PoolPlan["role"] {
   return pool === SERVER_POOL ? "server" : "agent";
 }
 
-/** Agents come after the servers, so what the servers are after this run counts. */
-function skew(specs: readonly PoolSpec[], controlPlane: PoolPlan): Problem[] {
-  const versions = [...new Set(controlPlane.slots.map(({ generation }) => generation.spec.rke2))];
+/** Agents come after the servers, so what the servers are after this run counts; an adopted one may stay as it is. */
+function skew(specs: readonly PoolSpec[], { slots, keeps }: PoolPlan, { nodes }: Live): Problem[] {
+  const kept = nodes.filter(({ name }) => keeps.includes(name)).map(({ kubelet }) => kubelet);
+  const versions = [...new Set([...slots.map(({ generation }) => generation.spec.rke2), ...kept])];
   return specs.flatMap((spec) => skewProblems(spec, versions));
 }
 

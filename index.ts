@@ -1,6 +1,7 @@
 import { getStack, log, RunError, runtime } from "@pulumi/pulumi";
 import { whenAbandoned } from "./common/abandoned.ts";
 import { UserError, UserErrors } from "./common/errors.ts";
+import { takeOver } from "./adoption.ts";
 import { clusterGuard } from "./components/guard.ts";
 import { NodePool, type NodePoolArgs } from "./components/node-pool.ts";
 import { backupPolicy, ownSettings, readConfig, stepSite, type Config } from "./config.ts";
@@ -54,6 +55,10 @@ async function prepare(): Promise<{ config: Config; live: Live; fleet: Fleet; re
   const live = await settledLive(pve, config, first);
   const fleet = await planPlaces(pve, config, live, new Date());
   await checkStorage(pve, config.site, newDisks(fleet));
+  if (!runtime.isDryRun()) {
+    // Only now: a run that is refused has changed nothing.
+    for (const line of await takeOver(pve, live.kubernetes, config.cluster, live.adoption)) await log.info(line);
+  }
   if (live !== first) await live.kubernetes?.close();
   const release = async () => {
     await lease?.release();

@@ -14,7 +14,7 @@ import {
 import { cordonedBy, deleteNode, findNode, isOurCordon, listNodes, nameOf, restore } from "./kubernetes/nodes.ts";
 import { writeFacts } from "./kubernetes/record.ts";
 import { paths, type Lease, type Secret } from "./kubernetes/types.ts";
-import { writeFile } from "./proxmox/agent.ts";
+import { isNoSuchFile, writeFile } from "./proxmox/agent.ts";
 import type { Proxmox } from "./proxmox/client.ts";
 import type { LonghornNode } from "./rollout/longhorn.ts";
 import type { NodeRecord } from "./rollout/types.ts";
@@ -79,7 +79,7 @@ async function abandonedCordons(
         mend: async () => {
           await restore(kubernetes, name);
           const vm = known.role === "server" ? live.vms.find((one) => one.uuid === known.uuid) : undefined;
-          if (vm?.running) await writeFile(pve, vm, guest.yield, "");
+          if (vm?.running) await serveAgain(pve, vm);
           return `uncordoned ${name}${vm ? ", and it gets requests again" : ""}`;
         },
       },
@@ -126,6 +126,13 @@ function forgotten(kubernetes: Kubernetes, storage: LonghornNode): Leftover {
       return gone ? `Longhorn has forgotten ${name}` : `Longhorn keeps ${name}: look at it there`;
     },
   };
+}
+
+/** An adopted server need not have a place for what we write: then it was never told to yield. */
+async function serveAgain(pve: Proxmox, vm: { host: string; vmid: number }): Promise<void> {
+  await writeFile(pve, vm, guest.yield, "").catch((error: unknown) => {
+    if (!isNoSuchFile(error)) throw error;
+  });
 }
 
 /** Join tokens that outlived their join, made by us and past their time. */

@@ -1,9 +1,11 @@
+import { asTagged, withAdopted, type AdoptionPicture } from "./adoption.ts";
 import { UserError, UserErrors, type Problem } from "./common/errors.ts";
-import { SERVER_POOL, type Config, type ImageCatalogue, type UnusableImages } from "./config.ts";
+import { adoptionsOf, SERVER_POOL, type Config, type ImageCatalogue, type UnusableImages } from "./config.ts";
 import { findAccess, type Access } from "./kubernetes/access.ts";
 import type { Kubernetes } from "./kubernetes/client.ts";
-import { liveNodes } from "./kubernetes/nodes.ts";
+import { labels, liveNode, listNodes } from "./kubernetes/nodes.ts";
 import { readPoolRecord } from "./kubernetes/record.ts";
+import { paths, type Node } from "./kubernetes/types.ts";
 import type { Proxmox } from "./proxmox/client.ts";
 import { nodeTags } from "./proxmox/tags.ts";
 import { listVms, liveVms, readVm, requireSight, type ListedVm } from "./proxmox/vms.ts";
@@ -31,6 +33,8 @@ export interface Live {
   records: ReadonlyMap<string, PoolRecord>;
   /** Every VMID that the token can see. */
   takenVmids: number[];
+  /** What the configuration adopts. VMs, nodes and records are as they are once it is taken over. */
+  adoption: AdoptionPicture;
   /** Undefined before the first server has joined. */
   kubernetes: Kubernetes | undefined;
 }
@@ -42,18 +46,21 @@ export interface Live {
 export async function readLive(pve: Proxmox, config: Config): Promise<Live> {
   await requireSight(pve, config.site.proxmoxPool);
   const list = await listVms(pve);
-  const vms = await liveVms(pve, config.cluster, list);
+  const vms = await liveVms(pve, config.cluster, asTagged(list, config));
   const access = await findCluster(pve, config, list);
   if (!access) await refuseSilentCluster(pve, vms);
-  const nodes = access ? await liveNodes(access.client, config.cluster) : [];
-  const names = new Set([SERVER_POOL, ...config.pools, ...vms, ...nodes].map(poolName));
+  const nodes = access ? await nodesOf(access.client, config) : [];
+  const names = new Set([SERVER_POOL, ...config.pools, ...vms].map(poolName).concat(nodes.flatMap(poolLabel)));
   const records = access ? await Promise.all([...names].map((pool) => readPoolRecord(access.client, pool))) : [];
+  const memory = new Map(records.map((record) => [record.pool, record]));
+  const seen = withAdopted(config, { list, vms, nodes, records: memory });
   return {
     images: images(list),
     unusable: unusable(list),
-    vms,
-    nodes,
-    records: new Map(records.map((record) => [record.pool, record])),
+    vms: [...seen.vms],
+    nodes: seen.nodes.filter((node) => node.metadata?.labels?.[labels.cluster] === config.cluster).map(liveNode),
+    records: seen.records,
+    adoption: seen.adoption,
     takenVmids: list.map((vm) => vm.vmid),
     kubernetes: access?.client,
   };
@@ -61,10 +68,21 @@ export async function readLive(pve: Proxmox, config: Config): Promise<Live> {
 
 /** The way into the cluster of a stack. @returns undefined before its first server has joined */
 export function findCluster(pve: Proxmox, config: Config, list: readonly ListedVm[]): Promise<Access | undefined> {
-  return findAccess(pve, list, { cluster: config.cluster, serverPool: SERVER_POOL, ...config.site });
+  return findAccess(pve, asTagged(list, config), { cluster: config.cluster, serverPool: SERVER_POOL, ...config.site });
 }
 
-function poolName(of: string | { name: string } | LiveVm | LiveNode): string {
+/** The nodes of ours; every one while there is something to adopt. */
+async function nodesOf(client: Kubernetes, config: Config): Promise<Node[]> {
+  if (adoptionsOf(config).length === 0) return await listNodes(client, { cluster: config.cluster });
+  return (await client.list<Node>(paths.nodes)).items;
+}
+
+function poolLabel(node: Node): string[] {
+  const pool = node.metadata?.labels?.[labels.pool];
+  return pool === undefined ? [] : [pool];
+}
+
+function poolName(of: string | { name: string } | LiveVm): string {
   if (typeof of === "string") return of;
   return "pool" in of ? of.pool : of.name;
 }
@@ -81,7 +99,7 @@ async function refuseSilentCluster(pve: Proxmox, vms: readonly LiveVm[]): Promis
   throw new UserError({
     what: "the cluster exists but none of its servers answers",
     where: `${members.length > 0 ? `servers that were members: ${members.join(", ")}` : "no server VM at all"}; agents that run: ${agents.join(", ") || "none"}`,
-    todo: "start the server VMs and wait until the API answers; to give the cluster up, destroy the stack",
+    todo: "start the server VMs and wait until the API answers; to give the cluster up, destroy the stack; to take one over that others made, adopt its servers too (npx evergreen adopt)",
   });
 }
 
@@ -100,6 +118,7 @@ export function forgottenPools(live: Live, pools: readonly PoolSpec[]): string[]
 
 /** @throws UserErrors when the two APIs and the record contradict each other */
 export function checkAgreement(live: Live, pools: readonly PoolSpec[]): void {
+  if (live.adoption.problems.length > 0) throw new UserErrors(live.adoption.problems);
   const problems: Problem[] = pools.flatMap((pool) =>
     disagreements(poolLive(live, pool.name), live.records.get(pool.name), generationOf(pool.node)),
   );

@@ -5,6 +5,7 @@ import type { Proxmox } from "../proxmox/client.ts";
 import { ProxmoxError } from "../proxmox/errors.ts";
 import { nodeTags } from "../proxmox/tags.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
+import { isAdopted, nodeName } from "../rollout/generation.ts";
 import { Kubernetes } from "./client.ts";
 import { parseKubeconfig } from "./kubeconfig.ts";
 
@@ -28,15 +29,16 @@ export interface Access {
 }
 
 /**
- * The server VMs of a cluster by everything that the list says of them: our tags, a name that agrees with the tags, our
- * Proxmox pool, no template. That is who they claim to be, and enough to read a file; nothing is done to a VM on it.
+ * The server VMs of a cluster by everything that the list says of them: our tags, a name that agrees with the tags (also
+ * in an adopted VM, which has a name of its own), our Proxmox pool, no template. That is who they claim to be, and enough to read a file; nothing is done to a VM on it.
  */
 export function serverVms(vms: readonly ListedVm[], site: ClusterSite): ListedVm[] {
   return vms.filter((vm) => {
     const tags = nodeTags(vm.tags);
     if (vm.template || vm.pool !== site.proxmoxPool) return false;
     if (tags?.cluster !== site.cluster || tags.pool !== site.serverPool) return false;
-    return vm.name === undefined || vm.name === `${tags.cluster}-${tags.pool}-${tags.slot}-${tags.generation}`;
+    const { name = nodeName(tags.cluster, tags.pool, tags.slot, tags.generation) } = vm;
+    return nodeName(tags.cluster, tags.pool, tags.slot, tags.generation) === name || isAdopted({ ...tags, name });
   });
 }
 

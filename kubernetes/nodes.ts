@@ -25,6 +25,29 @@ export function findNode(client: Kubernetes, name: string): Promise<Node | undef
   return client.find<Node>(pathOf(name));
 }
 
+/** Our labels on a node. */
+export function labelsOf(of: {
+  cluster: string;
+  pool: string;
+  slot: number;
+  generation: string;
+}): Record<string, string> {
+  return {
+    [labels.cluster]: of.cluster,
+    [labels.pool]: of.pool,
+    [labels.slot]: String(of.slot),
+    [labels.generation]: of.generation,
+  };
+}
+
+/** Gives a node labels, only if it is the one that was looked at. */
+export async function relabel(client: Kubernetes, node: Node, more: Record<string, string>): Promise<void> {
+  const uid = node.metadata?.uid;
+  await client.patch(pathOf(nameOf(node)), "merge", {
+    metadata: { ...(uid === undefined ? {} : { uid }), labels: more },
+  });
+}
+
 /** Nodes of ours, narrowed by some of our labels. */
 export function selector(wanted: Partial<Record<"cluster" | "pool" | "slot" | "generation", string | number>>): string {
   return Object.entries(wanted)
@@ -103,11 +126,6 @@ export function liveNode(node: Node): LiveNode {
     slot,
     generation,
   };
-}
-
-/** All nodes of a cluster that are ours. */
-export async function liveNodes(client: Kubernetes, cluster: string): Promise<LiveNode[]> {
-  return (await listNodes(client, { cluster })).map(liveNode);
 }
 
 /** Keeps pods away, in our name; a cordon of somebody else stays theirs. */

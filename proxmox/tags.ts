@@ -32,3 +32,8 @@ function only(tags: readonly string[], prefix: string): string | undefined {
   const values = tags.filter((tag) => tag.startsWith(prefix));
   return values.length === 1 ? values[0]?.slice(prefix.length) : undefined;
 }
+
+/** Whether a tag is one that nodes get from us. */
+export function isOurTag(tag: string): boolean {
+  return tag === "evergreen" || /^eg-(cluster|gen|pool|slot)-/.test(tag);
+}

@@ -1,13 +1,14 @@
 import { Deadline } from "../common/deadline.ts";
 import { say } from "../common/log.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
-import { isLeaving, isReady, nameOf, selector, softTaint, uuidOf, whyNotReady } from "../kubernetes/nodes.ts";
+import { isLeaving, isReady, liveNode, nameOf, selector, softTaint, uuidOf, whyNotReady } from "../kubernetes/nodes.ts";
 import { readPoolRecord } from "../kubernetes/record.ts";
 import { paths, type Node } from "../kubernetes/types.ts";
 import { until, type Seen } from "../kubernetes/watch.ts";
 import type { PlannedSlot } from "../rollout/step-environment.ts";
 import type { PoolRecord } from "../rollout/types.ts";
 import type { PoolInput } from "./input.ts";
+import { keepsSlot } from "./leavers.ts";
 import { look, reachable, type Run } from "./run.ts";
 
 /** Between coming and going: every planned node is proved; then pods are told to prefer the nodes that stay. */
@@ -15,7 +16,9 @@ export async function gate(run: Run, input: PoolInput): Promise<{ proved: number
   const { client } = reachable(await look(run, input), input);
   const nodes = await awaitPlanned(run, client, input);
   const planned = new Set(input.plan.slots.map(({ name }) => name));
-  const blue = nodes.filter((node) => !planned.has(nameOf(node)) && !isLeaving(node));
+  const blue = nodes.filter(
+    (node) => !planned.has(nameOf(node)) && !isLeaving(node) && !keepsSlot(input.plan, liveNode(node)),
+  );
   for (const node of blue) await softTaint(client, nameOf(node));
   if (blue.length > 0) say(`pods prefer the new nodes now: ${blue.map(nameOf).join(", ")} will leave`);
   return { proved: planned.size };

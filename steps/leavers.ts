@@ -3,7 +3,9 @@ import type { Kubernetes } from "../kubernetes/client.ts";
 import type { Node } from "../kubernetes/types.ts";
 import { nodeTags, tagsOf } from "../proxmox/tags.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
-import type { PoolRecord } from "../rollout/types.ts";
+import { isAdopted, nodeName } from "../rollout/generation.ts";
+import type { StepPlan } from "../rollout/step-environment.ts";
+import type { NodeRecord, PoolRecord } from "../rollout/types.ts";
 import type { PoolInput, SlotInput } from "./input.ts";
 import type { Leaver } from "./retirement.ts";
 
@@ -40,7 +42,12 @@ export async function otherNodes(
 /** Whether the plan takes out a node that has a slot now. */
 export function someoneLeaves({ plan }: PoolInput, { nodes }: PoolRecord): boolean {
   const planned = new Set(plan.slots.map(({ name }) => name));
-  return nodes.some(({ name, phase }) => phase === "handedOver" && !planned.has(name));
+  return nodes.some((node) => node.phase === "handedOver" && !planned.has(node.name) && !keepsSlot(plan, node));
+}
+
+/** True for an adopted node whose slot is not in the plan: nothing is made of it in this run, so it stays. */
+export function keepsSlot(plan: StepPlan, node: Pick<NodeRecord, "name" | "generation" | "slot">): boolean {
+  return isAdopted(node) && plan.slots.every(({ slot }) => slot !== node.slot);
 }
 
 /** A node of a pool as somebody who leaves, whatever is left of it. */
@@ -49,14 +56,16 @@ export function leaverOf(
   generation: string,
   found: { vm: ListedVm | undefined; node: Node | undefined; record: PoolRecord },
 ): Leaver {
-  const name = `${cluster}-${pool}-${slot}-${generation}`;
-  const record = found.record.nodes.find((one) => one.name === name);
+  // An adopted node has a name of its own, and was remembered under it before it got a tag or a label.
+  const record = found.record.nodes.find((one) => one.slot === slot && one.generation === generation);
+  const name = record?.name ?? nodeName(cluster, pool, slot, generation);
   const vmid = found.vm?.vmid ?? record?.vmid ?? 0;
   const tags = tagsOf({ cluster, pool, slot, generation });
   return {
     name,
     role,
     pool,
+    adopted: isAdopted({ name, generation }),
     vm: found.vm,
     node: found.node,
     record,

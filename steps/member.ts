@@ -5,7 +5,7 @@ import {
   isOurCordon,
   isReady,
   isVoter,
-  labels,
+  labelsOf,
   uuidOf,
   whyNotReady,
 } from "../kubernetes/nodes.ts";
@@ -35,10 +35,7 @@ export function expectedNode(input: SlotInput, uuid: string): Expected {
 export function nodeLabels(input: SlotInput): Record<string, string> {
   return {
     ...input.spec.labels,
-    [labels.cluster]: input.cluster,
-    [labels.pool]: input.pool,
-    [labels.slot]: String(input.slot),
-    [labels.generation]: input.generation,
+    ...labelsOf(input),
   };
 }
 

@@ -4,6 +4,7 @@ import { guest, ports } from "../images/contract.ts";
 import { isNoSuchFile, isOff, readFile } from "../proxmox/agent.ts";
 import { nodeTags } from "../proxmox/tags.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
+import { isAdopted } from "../rollout/generation.ts";
 import type { ClusterInput } from "./input.ts";
 import type { Run } from "./run.ts";
 
@@ -24,15 +25,16 @@ export async function requireRegistration(run: Run, input: ClusterInput, vms: re
 async function whyLost(run: Run, { site }: ClusterInput, vm: ListedVm): Promise<Problem[]> {
   const name = vm.name ?? String(vm.vmid);
   try {
-    const data: unknown = parse((await readFile(run.pve, vm, guest.join)).toString());
-    const server = typeof data === "object" && data !== null && "server" in data ? String(data.server) : undefined;
+    const { file, server } = await joinedThrough(run, vm);
+    if (server === `https://${site.registrationAddress}:${ports.supervisor}`) return [];
     // The server that made the cluster names nobody.
-    if (server === undefined || server === `https://${site.registrationAddress}:${ports.supervisor}`) return [];
+    if (server === undefined && (file === guest.join || nodeTags(vm.tags)?.pool === site.serverPool)) return [];
+    const way = server ?? `what stands outside of ${file}`;
     return [
       {
-        what: `${name} reaches the cluster through ${server} and not through the registration address`,
-        where: `${guest.join} on VM ${vm.vmid}; site.registrationAddress is ${site.registrationAddress}`,
-        todo: "let the old address lead to the servers for as long as that node lives, or replace the node first (`rollout` of its pool), then run again",
+        what: `${name} reaches the cluster through ${way} and not through the registration address`,
+        where: `${file} on VM ${vm.vmid}; site.registrationAddress is ${site.registrationAddress}`,
+        todo: file === guest.config ? inPlace(site.registrationAddress) : AFTER_ALL,
       },
     ];
   } catch (error) {
@@ -46,4 +48,32 @@ async function whyLost(run: Run, { site }: ClusterInput, vm: ListedVm): Promise<
       },
     ];
   }
+}
+
+const AFTER_ALL =
+  "let the old address lead to the servers for as long as that node lives, or replace the node first (`rollout` of its pool), then run again";
+
+/** Nobody renders the file of an adopted node anew, so its owner may. */
+function inPlace(registrationAddress: string): string {
+  return `write "server: https://${registrationAddress}:${ports.supervisor}" into that file: it counts when RKE2 starts again, and until then the node keeps its way. Then run again`;
+}
+
+/** Adopted nodes have no join data of ours, but RKE2's own configuration. */
+async function joinedThrough(run: Run, vm: ListedVm): Promise<{ file: string; server: string | undefined }> {
+  const adopted = isAdopted({ name: vm.name ?? "", generation: nodeTags(vm.tags)?.generation ?? "" });
+  const read = async (file: string) => ({ file, server: serverIn(await readFile(run.pve, vm, file)) });
+  try {
+    return await read(guest.join);
+  } catch (error) {
+    if (!adopted || !isNoSuchFile(error)) throw error;
+  }
+  return await read(guest.config).catch((error: unknown) => {
+    if (isNoSuchFile(error)) return { file: guest.config, server: undefined };
+    throw error;
+  });
+}
+
+function serverIn(file: Buffer): string | undefined {
+  const data: unknown = parse(file.toString());
+  return typeof data === "object" && data !== null && "server" in data ? String(data.server) : undefined;
 }

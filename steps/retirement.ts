@@ -13,6 +13,7 @@ import { paths, type Node, type Pod, type PodDisruptionBudget } from "../kuberne
 import { awaitDetached } from "../kubernetes/volumes.ts";
 import { isAgentSilent, isNoSuchFile } from "../proxmox/agent.ts";
 import { IdentityError, proveVm, type ExpectedVm } from "../proxmox/identity.ts";
+import { unmark } from "../proxmox/marks.ts";
 import { setOnBoot, turnOff } from "../proxmox/power.ts";
 import { isRunning, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import { blockerOf, blockers, evictionOrder, leaves } from "../rollout/drain.ts";
@@ -24,13 +25,15 @@ import type { ClusterInput } from "./input.ts";
 import { wipeJoinData } from "./join-data.ts";
 import { look, quietly, reachable, type Run } from "./run.ts";
 import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
-import { serveAgain, yieldServer } from "./yield.ts";
+import { serveAgain, yieldAdopted, yieldServer } from "./yield.ts";
 
 /** A node that leaves: any part of it may be gone already. */
 export interface Leaver {
   name: string;
   role: Role;
   pool: string;
+  /** Not made by us: its VM stays, off, and is handed back. */
+  adopted: boolean;
   vm: ListedVm | undefined;
   /** Who its VM has to be. */
   expected: ExpectedVm;
@@ -69,7 +72,15 @@ export async function retireNode(leaver: Leaver, options: RetireOptions): Promis
   if (sight) await gone(name, after, options);
   await retired(after.client, leaver);
   if (storage) await forgetStorage(after.client, storage, options);
+  if (leaver.adopted && vm) await handBack(vm, leaver.expected, options);
   say(`${name} is retired${running ? " and off" : ""}`);
+}
+
+/** The VM of an adopted node is in no state of the engine, so nobody destroys it: it keeps nothing of ours. */
+async function handBack(vm: ListedVm, expected: ExpectedVm, { fence, run }: RetireOptions): Promise<void> {
+  await fence.check();
+  await unmark(run.pve, vm.host, expected);
+  say(`VM ${expected.vmid} (${expected.name}) is out of the cluster and off; it stays, and is yours to delete`);
 }
 
 async function isMember(name: string, sight: Sight, run: Run): Promise<boolean> {
@@ -114,7 +125,7 @@ async function emptied(leaver: Leaver, node: Node, vm: ListedVm, options: Retire
   try {
     await fence.check();
     await cordon(client, node, run.id);
-    if (leaver.role === "server") await yieldServer(run, vm, timeouts.agent);
+    if (leaver.role === "server") await (leaver.adopted ? yieldAdopted(run, vm) : yieldServer(run, vm, timeouts.agent));
     if (storage) await moveStorage(storage, options);
     const evicted = await drain(client, {
       node: name,

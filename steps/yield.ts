@@ -1,4 +1,4 @@
-import { Deadline } from "../common/deadline.ts";
+import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { say } from "../common/log.ts";
 import { guest } from "../images/contract.ts";
 import { isAgentSilent, isNoSuchFile, readFile, writeFile } from "../proxmox/agent.ts";
@@ -25,6 +25,20 @@ export async function yieldServer(run: Run, vm: ListedVm, seconds: number): Prom
       `${guest.yielded} says ${said === "" ? "nothing" : said}: does the image have the unit that reads ${guest.yield}?`,
   );
   say(`${name} leads nothing any more and gets no new requests`);
+}
+
+/** Longest wait for a server that may lack the unit, in seconds: with it a server takes a few. */
+const adoptedSeconds = 15;
+
+/** An adopted server has no image of ours: where nobody carries the wish out, it leaves without. */
+export async function yieldAdopted(run: Run, vm: ListedVm): Promise<void> {
+  try {
+    await yieldServer(run, vm, adoptedSeconds);
+  } catch (error) {
+    run.stop.throwIfAborted();
+    if (!isNoSuchFile(error) && !(error instanceof DeadlineError)) throw error;
+    say(`${vm.name ?? vm.vmid} was adopted and cannot hand over what it leads: an election will cost a second or two`);
+  }
 }
 
 async function carriedOut(run: Run, vm: ListedVm): Promise<string> {

@@ -3,7 +3,7 @@ import { UserErrors } from "../common/errors.ts";
 import { poolSpecs, type Config } from "../config.ts";
 import { fleetWords, newDisks, planFleet, planPlaces } from "../fleet.ts";
 import { catalogue, type Live } from "../live.ts";
-import { generationOf } from "../rollout/generation.ts";
+import { adoptedGeneration, generationOf } from "../rollout/generation.ts";
 import type { LiveNode, LiveVm, PoolRecord } from "../rollout/types.ts";
 import { fakeProxmox } from "./proxmox/fake.ts";
 import { NEW, OLD, picture, running, smallConfig } from "./support/picture.ts";
@@ -119,6 +119,48 @@ describe("the plan of a whole cluster", () => {
     });
     const whats = problemsOf(back, settled(newer)).map(({ what }) => what);
     assert.match(whats.join("\n"), /^servers cannot go back from RKE2 v1\.34\.5\+rke2r1 to v1\.34\.4\+rke2r1$/m);
+  });
+
+  /** The server was adopted and runs an RKE2; what else there is was handed over. */
+  const withAdoptedServer = (kubelet: string): Live => {
+    const live = settled(smallConfig());
+    const generation = adoptedGeneration("kube-a");
+    const place = { name: "kube-a", pool: "servers", slot: 0, generation, uuid: "uuid-302" };
+    const { name, slot, uuid } = place;
+    const memory = { name, slot, generation, uuid, vmid: 302, phase: "handedOver" as const, since };
+    live.records = new Map(live.records).set("servers", { pool: "servers", generations: [], nodes: [memory] });
+    live.vms = [
+      ...live.vms.filter(({ pool }) => pool !== "servers"),
+      { ...place, vmid: 302, host: "pve1", running: true },
+    ];
+    const node = { ...place, ready: true, schedulable: true, kubelet, role: "server" as const };
+    live.nodes = [...live.nodes.filter(({ pool }) => pool !== "servers"), node];
+    return live;
+  };
+
+  it("leaves an adopted only server as it is, and holds the agents against the RKE2 that it runs", () => {
+    const pools = [{ name: "workers", image: NEW, slots: 2, vmIds: { first: 1100, last: 1109 } }];
+    const problems = problemsOf(smallConfig({ pools }), withAdoptedServer("v1.34.4+rke2r1"));
+    assert.match(problems.map(({ what }) => what).join("\n"), /^\S+v1\.1\.0 cannot be used for agents/);
+    const fleet = planFleet(smallConfig({ pools }), withAdoptedServer("v1.34.5+rke2r1"), now);
+    assert.deepEqual([fleet.controlPlane.keeps, fleet.controlPlane.slots], [["kube-a"], []]);
+    assert.equal(fleet.pools[0]?.kind, "roll");
+  });
+
+  it("does not begin while an entry of adoption is wrong, and says nothing else before", () => {
+    const problem = { what: "VM 302 cannot be adopted", where: "here", todo: "that" };
+    const live = picture({ adoption: { problems: [problem], pending: [], released: [] } });
+    assert.deepEqual(problemsOf(smallConfig(), live), [problem]);
+  });
+
+  it("says of an adopted VM that has left whose it is", () => {
+    const live = settled(smallConfig());
+    const [vm] = live.vms.filter(({ pool }) => pool === "workers");
+    assert.ok(vm);
+    const left = { ...vm, name: "kube-b", vmid: 303, running: false };
+    const adoption = { problems: [], pending: [], released: [{ vm: left, tagged: false }] };
+    const words = fleetWords(planFleet(smallConfig(), { ...live, adoption }, now)).join("\n");
+    assert.match(words, /^workers: .*\n {2}kube-b has left the cluster: VM 303 is off and yours to delete$/m);
   });
 
   it("does not begin when the APIs contradict each other", () => {

@@ -26,6 +26,7 @@ export function picture(changes: Partial<Live> = {}): Live {
     vms: [],
     nodes: [],
     records: new Map(),
+    adoption: { problems: [], pending: [], released: [] },
     takenVmids: [9001, 9002],
     kubernetes: undefined,
     ...changes,
