@@ -16,6 +16,7 @@ const late: readonly Late[] = [
   { name: "status", load: async () => (await import("./status.ts")).statusCommand },
   { name: "up", load: async () => (await import("./up.ts")).upCommand },
   { name: "repair", load: async () => (await import("./repair.ts")).repairCommand },
+  { name: "adopt", load: async () => (await import("./adopt.ts")).adoptCommand },
   { name: "rollback", load: async () => (await import("./rollback.ts")).rollbackCommand },
 ];
 

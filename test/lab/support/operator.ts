@@ -18,6 +18,8 @@ export interface VmOrder {
   generation?: string;
   /** VMID of the template. @default 9001 */
   template?: number;
+  /** A node that is not ours: a name of its own, without our tags and labels. */
+  foreign?: string;
 }
 
 export class Operator {
@@ -64,8 +66,9 @@ export class Operator {
   }
 
   /** Clones, configures and starts a VM, and waits for its agent. */
-  async createVm({ vmid, pool, slot, generation = "aaaaaaaa", template = 9001 }: VmOrder): Promise<string> {
-    const name = `demo-${pool}-${slot}-${generation}`;
+  async createVm(order: VmOrder): Promise<string> {
+    const { vmid, pool, slot, generation = "aaaaaaaa", template = 9001 } = order;
+    const name = nameOf(order);
     const vm = `nodes/pve1/qemu/${vmid}`;
     await this.pve("POST", `nodes/pve1/qemu/${template}/clone`, {
       newid: String(vmid),
@@ -74,7 +77,7 @@ export class Operator {
       full: "0",
     });
     const tags = ["evergreen", "eg-cluster-demo", `eg-pool-${pool}`, `eg-slot-${slot}`, `eg-gen-${generation}`];
-    await this.pve("PUT", `${vm}/config`, { tags: tags.join(";") });
+    if (order.foreign === undefined) await this.pve("PUT", `${vm}/config`, { tags: tags.join(";") });
     await this.power(vmid, "start");
     return name;
   }
@@ -151,15 +154,14 @@ export class Operator {
     return `https://${new URL(this.lab.env.PROXMOX_VE_ENDPOINT).hostname.replace(/\.2$/, ".5")}:9345`;
   }
 
-  private async join(
-    { vmid, pool, slot, generation = "aaaaaaaa" }: VmOrder,
-    role: string,
-    more: object,
-  ): Promise<void> {
+  private async join(order: VmOrder, role: string, more: object): Promise<void> {
+    const { vmid, pool, slot, generation = "aaaaaaaa" } = order;
     const labels = { cluster: "demo", pool, slot: String(slot), generation };
     const fragment = JSON.stringify({
-      "node-name": `demo-${pool}-${slot}-${generation}`,
-      "node-label": Object.entries(labels).map(([key, value]) => `evergreen.dev/${key}=${value}`),
+      "node-name": nameOf(order),
+      ...(order.foreign === undefined
+        ? { "node-label": Object.entries(labels).map(([key, value]) => `evergreen.dev/${key}=${value}`) }
+        : {}),
       ...more,
     });
     const hash = createHash("sha256").update(fragment).digest("hex");
@@ -205,4 +207,8 @@ export class Operator {
     });
     if (exit !== "OK") throw new Error(`task ${upid}: ${exit}`);
   }
+}
+
+function nameOf({ pool, slot, generation = "aaaaaaaa", foreign }: VmOrder): string {
+  return foreign ?? `demo-${pool}-${slot}-${generation}`;
 }

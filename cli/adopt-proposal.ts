@@ -1,0 +1,160 @@
+import { isMap, isSeq, parseDocument } from "yaml";
+import { UserError } from "../common/errors.ts";
+import { SERVER_POOL, type Config } from "../config.ts";
+import type { Role } from "../rollout/types.ts";
+
+/** A VM that may be behind a Node. */
+export interface CandidateVm {
+  vmid: number;
+  name: string;
+  uuid: string;
+  template: boolean;
+  /** Proxmox pool. */
+  pool: string | undefined;
+  /** Whether its guest agent answers. */
+  answers: boolean;
+}
+
+/** A Node of the cluster. */
+export interface CandidateNode {
+  name: string;
+  uuid: string;
+  role: Role;
+  /** ISO 8601. */
+  created: string;
+  /** Pool and slot, when it is one of ours. */
+  ours: { pool: string; slot: number } | undefined;
+}
+
+/** An entry under `adopt` of a pool. */
+export interface Entry {
+  slot: number;
+  vmid: number;
+  uuid: string;
+  node: string;
+}
+
+export interface Proposal {
+  /** New entries by pool, the servers first. */
+  entries: Map<string, Entry[]>;
+  /** Nodes that are not touched, and why. */
+  untouched: { node: string; why: string }[];
+  /** What to set right before the next update. */
+  notes: string[];
+}
+
+/** What can be adopted: servers into the control plane, agents into one pool, the oldest first. */
+export function propose(
+  config: Config,
+  nodes: readonly CandidateNode[],
+  vms: readonly CandidateVm[],
+  agentPool: string | undefined,
+): Proposal {
+  const proposal: Proposal = { entries: new Map(), untouched: [], notes: [] };
+  const byAge = nodes.toSorted((a, b) => a.created.localeCompare(b.created) || a.name.localeCompare(b.name));
+  const places = new Map(poolsOf(config).map((pool) => [pool.name, freeSlots(pool, nodes)]));
+  const adopted = new Set(poolsOf(config).flatMap(({ adopt }) => adopt.map(({ node }) => node)));
+  for (const node of byAge) {
+    const pool = node.role === "server" ? SERVER_POOL : agentPool;
+    const vm = vms.find(({ uuid }) => uuid === node.uuid);
+    const why = adopted.has(node.name) ? "the configuration adopts it already" : whyNot(config, node, vm, pool);
+    const slot = why === undefined && pool !== undefined ? places.get(pool)?.shift() : undefined;
+    if (why !== undefined || pool === undefined || vm === undefined || slot === undefined)
+      proposal.untouched.push({
+        node: node.name,
+        why: why ?? `pool ${pool ?? ""} has no free slot: give it more slots`,
+      });
+    else
+      proposal.entries.set(pool, [
+        ...(proposal.entries.get(pool) ?? []),
+        { slot, vmid: vm.vmid, uuid: vm.uuid, node: node.name },
+      ]);
+  }
+  proposal.notes.push(...serverNotes(config, nodes));
+  return proposal;
+}
+
+interface Place {
+  name: string;
+  slots: number;
+  adopt: readonly Entry[];
+}
+
+function poolsOf({ controlPlane, pools }: Config): Place[] {
+  return [{ name: SERVER_POOL, slots: controlPlane.servers, adopt: controlPlane.adopt }, ...pools];
+}
+
+function freeSlots({ name, slots, adopt }: Place, nodes: readonly CandidateNode[]): number[] {
+  const taken = new Set([
+    ...adopt.map(({ slot }) => slot),
+    ...nodes.flatMap(({ ours }) => (ours?.pool === name ? [ours.slot] : [])),
+  ]);
+  return Array.from({ length: slots }, (_, slot) => slot).filter((slot) => !taken.has(slot));
+}
+
+function whyNot(
+  { site }: Config,
+  node: CandidateNode,
+  vm: CandidateVm | undefined,
+  pool: string | undefined,
+): string | undefined {
+  if (node.ours !== undefined) return `it is ours already: pool ${node.ours.pool}, slot ${node.ours.slot}`;
+  if (vm === undefined)
+    return `no VM that the token sees has its SMBIOS uuid (${node.uuid || "not reported"}): move its VM into the pool ${site.proxmoxPool}, if it is one`;
+  if (vm.template) return `VM ${vm.vmid} is a template`;
+  if (vm.pool !== site.proxmoxPool) return `VM ${vm.vmid} is not in the pool ${site.proxmoxPool}: move it there`;
+  if (vm.name !== node.name)
+    return `VM ${vm.vmid} has the name ${vm.name || "(none)"}: VM and Node must have one name, so rename the VM`;
+  if (!vm.answers) return `the guest agent of VM ${vm.vmid} does not answer: install and start qemu-guest-agent there`;
+  return pool === undefined
+    ? "the configuration has several pools of agents, or none: name one with --pool"
+    : undefined;
+}
+
+function serverNotes({ controlPlane }: Config, nodes: readonly CandidateNode[]): string[] {
+  const servers = nodes.filter(({ role }) => role === "server");
+  if (servers.some(({ ours }) => ours !== undefined) || servers.length === controlPlane.servers) return [];
+  return [
+    `the cluster has ${servers.length} servers and controlPlane.servers is ${controlPlane.servers}: they have to be as many`,
+  ];
+}
+
+/** The entries as they stand in a stack's file. */
+export function shown({ entries }: Proposal): string {
+  return [...entries]
+    .map(([pool, list]) =>
+      [
+        `# ${pool === SERVER_POOL ? "evergreen:controlPlane" : `pool ${pool}`}`,
+        "adopt:",
+        ...list.map((entry) => `  - ${inFlow(entry)}`),
+      ].join("\n"),
+    )
+    .join("\n");
+}
+
+function inFlow({ slot, vmid, uuid, node }: Entry): string {
+  return `{ slot: ${slot}, vmid: ${vmid}, uuid: ${uuid}, node: ${node} }`;
+}
+
+/**
+ * A stack's file with the entries in it; comments and order stay.
+ * @param file for messages
+ * @throws UserError when a pool is not written as YAML in it
+ */
+export function withEntries(text: string, { pools }: Config, { entries }: Proposal, file: string): string {
+  const document = parseDocument(text);
+  for (const [pool, list] of entries) {
+    const index = pools.findIndex(({ name }) => name === pool);
+    const path = pool === SERVER_POOL ? ["config", "evergreen:controlPlane"] : ["config", "evergreen:pools", index];
+    if (!isMap(document.getIn(path)))
+      throw new UserError({
+        what: `the entries cannot be written: ${path.slice(1).join("[")}${index >= 0 ? "]" : ""} is not a map of YAML`,
+        where: file,
+        todo: "write it as YAML and not as text, or put the entries in by hand",
+      });
+    const before = document.getIn([...path, "adopt"]);
+    if (!isSeq(before)) document.setIn([...path, "adopt"], document.createNode([]));
+    for (const entry of list) document.addIn([...path, "adopt"], document.createNode(entry, { flow: true }));
+  }
+  return document.toString({ lineWidth: 0 });
+}

@@ -1,0 +1,142 @@
+import * as files from "node:fs/promises";
+import { join } from "node:path";
+import type { Command } from "commander";
+import { messageOf, UserError } from "../common/errors.ts";
+import type { Config } from "../config.ts";
+import { guest, ports } from "../images/contract.ts";
+import { Kubernetes } from "../kubernetes/client.ts";
+import { parseKubeconfig, type Kubeconfig } from "../kubernetes/kubeconfig.ts";
+import { isServer, labels, nameOf, uuidOf } from "../kubernetes/nodes.ts";
+import { paths, type Node } from "../kubernetes/types.ts";
+import { isNoSuchFile, readFile } from "../proxmox/agent.ts";
+import { Proxmox } from "../proxmox/client.ts";
+import { ProxmoxError } from "../proxmox/errors.ts";
+import { listVms, readVm, requireSight, type ListedVm } from "../proxmox/vms.ts";
+import { projectRoot } from "../tools/paths.ts";
+import { toolchain } from "../tools/index.ts";
+import { propose, shown, withEntries, type CandidateNode, type CandidateVm } from "./adopt-proposal.ts";
+import { stackConfig } from "./stack-config.ts";
+
+interface Options {
+  stack: string;
+  pool?: string;
+  kubeconfig?: string;
+  write?: boolean;
+}
+
+/** `evergreen adopt`: which nodes of a cluster that exists can be taken over, and the entries for it. It changes nothing. */
+export function adoptCommand(program: Command): void {
+  program
+    .command("adopt")
+    .description("propose how a cluster that was not made by Evergreen is taken over, and what is not touched")
+    .option("-s, --stack <name>", "stack that shall own the cluster", "dev")
+    .option("--pool <name>", "pool of its agents; needed when the stack has several")
+    .option("--kubeconfig <file>", "administrator's kubeconfig of the cluster; default: KUBECONFIG")
+    .option("--write", "put the entries into Pulumi.<stack>.yaml")
+    .action(adopt);
+}
+
+async function adopt({ stack, pool, kubeconfig, write = false }: Options): Promise<void> {
+  const config = await stackConfig(stack);
+  const environment = (await toolchain({ quiet: true, parts: ["engine"] })).environment({}, stack);
+  const cluster = await readKubeconfig(kubeconfig ?? environment.KUBECONFIG);
+  const agentPool = poolOf(config, pool);
+  const pve = Proxmox.fromEnvironment(environment);
+  const client = new Kubernetes(cluster);
+  try {
+    await requireSight(pve, config.site.proxmoxPool);
+    const nodes = (await client.list<Node>(paths.nodes)).items.map((node) => candidate(node, config.cluster));
+    const vms = await Promise.all((await listVms(pve)).map((vm) => candidateVm(pve, vm, nodes)));
+    const proposal = propose(config, nodes, vms, agentPool);
+    proposal.notes.push(...(await registrationNotes(cluster, config)));
+    for (const { node, why } of proposal.untouched) print(`not touched: ${node}: ${why}`);
+    for (const note of proposal.notes) print(`first: ${note}`);
+    if (proposal.entries.size === 0) {
+      print("nothing to adopt");
+      return;
+    }
+    print(shown(proposal));
+    const file = `Pulumi.${stack}.yaml`;
+    if (!write) {
+      print(`# put them into ${file}, or run this again with --write`);
+      return;
+    }
+    const path = join(projectRoot, file);
+    await files.writeFile(path, withEntries(await files.readFile(path, "utf8"), config, proposal, file));
+    print(`# written to ${file}: look at it, commit it, and run pulumi preview`);
+  } finally {
+    await Promise.all([pve.close(), client.close()]);
+  }
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+async function readKubeconfig(file: string | undefined): Promise<Kubeconfig> {
+  const todo =
+    "name the cluster's administrator's kubeconfig with --kubeconfig: /etc/rancher/rke2/rke2.yaml of a server, with its address";
+  if (file === undefined || file === "")
+    throw new UserError({ what: "there is no kubeconfig of the cluster", where: "--kubeconfig and KUBECONFIG", todo });
+  const text = await files.readFile(file, "utf8").catch((error: unknown) => {
+    throw new UserError({ what: `the kubeconfig cannot be read: ${messageOf(error)}`, where: file, todo });
+  });
+  return parseKubeconfig(text, file);
+}
+
+/** @throws UserError when the pool is not one of the configuration's */
+function poolOf({ pools }: Config, name: string | undefined): string | undefined {
+  if (name === undefined) return pools.length === 1 ? pools[0]?.name : undefined;
+  if (pools.some((pool) => pool.name === name)) return name;
+  throw new UserError({
+    what: `there is no pool ${name} to adopt agents into`,
+    where: "--pool",
+    todo: `name one of the configuration: ${pools.map((pool) => pool.name).join(", ") || "it has none"}`,
+  });
+}
+
+function candidate(node: Node, cluster: string): CandidateNode {
+  const own = node.metadata?.labels ?? {};
+  const pool = own[labels.cluster] === cluster ? own[labels.pool] : undefined;
+  return {
+    name: nameOf(node),
+    uuid: uuidOf(node),
+    role: isServer(node) ? "server" : "agent",
+    created: node.metadata?.creationTimestamp ?? "",
+    ours: pool === undefined ? undefined : { pool, slot: Number(own[labels.slot]) },
+  };
+}
+
+/** A VM, and whether its agent answers when it is behind a Node that could be adopted: a silent one takes seconds to ask. */
+async function candidateVm(pve: Proxmox, vm: ListedVm, nodes: readonly CandidateNode[]): Promise<CandidateVm> {
+  const { name, uuid, template } = await readVm(pve, vm);
+  const asked = !template && nodes.some((node) => node.uuid === uuid && node.ours === undefined);
+  return { vmid: vm.vmid, name, uuid, template, pool: vm.pool, answers: asked && (await answers(pve, vm)) };
+}
+
+/** Asked for a file, with the right that every step has; whatever the agent says of it is an answer. */
+async function answers(pve: Proxmox, vm: ListedVm): Promise<boolean> {
+  try {
+    await readFile(pve, vm, guest.config);
+    return true;
+  } catch (error) {
+    if (isNoSuchFile(error)) return true;
+    if (error instanceof ProxmoxError) return false;
+    throw error;
+  }
+}
+
+/** Every step reaches the cluster through the registration address, by the certificate that the servers have now. */
+async function registrationNotes(cluster: Kubeconfig, { site }: Config): Promise<string[]> {
+  const client = new Kubernetes({ ...cluster, server: `https://${site.registrationAddress}:${ports.api}` });
+  try {
+    await client.get("/version");
+    return [];
+  } catch (error) {
+    return [
+      `the cluster does not answer at site.registrationAddress ${site.registrationAddress} (${messageOf(error)}): put it in front of the servers, and into their tls-san`,
+    ];
+  } finally {
+    await client.close();
+  }
+}
