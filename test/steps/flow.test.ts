@@ -41,7 +41,10 @@ describe("steps in a data centre", function () {
     client = access.client;
     const before = await cluster.requests();
     assert.deepEqual(await join(cluster.run(), input), joined);
-    assert.ok((await cluster.requests()) - before <= 3, "a join with nothing to do lists, finds its way and asks the host");
+    assert.ok(
+      (await cluster.requests()) - before <= 3,
+      "a join with nothing to do lists, finds its way and asks the host",
+    );
     assert.deepEqual((await readPoolRecord(client, "servers")).nodes[0]?.uuid, joined.uuid);
     assert.equal((await readVm(cluster.pve, { host: "pve1", vmid: input.vmid })).onBoot, true);
   });
