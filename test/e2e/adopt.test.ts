@@ -15,7 +15,6 @@ const agents: VmOrder[] = [
 /** A server and two agents that somebody made by hand, with names, numbers and tags of their own. */
 describe("a cluster that is taken over", function () {
   this.timeout(300_000);
-  this.bail(true);
   let site: Site;
   let operator: Operator;
 
@@ -152,7 +151,6 @@ describe("a cluster that is taken over", function () {
 /** The same with a majority to spare: no consent is needed, and etcd never has fewer members. */
 describe("a control plane that is taken over", function () {
   this.timeout(480_000);
-  this.bail(true);
   let site: Site;
   let operator: Operator;
   const names = ["kube-1", "kube-2", "kube-3"];

@@ -7,7 +7,7 @@ import { Site } from "./site.ts";
 const known = "ubuntu-24.04-rke2-v1.0.0";
 
 describe("what a run refuses before it begins", function () {
-  this.timeout(60_000);
+  this.timeout(180_000);
   let site: Site;
   let token: string;
   let stackFile: string;

@@ -11,7 +11,7 @@ const slots = 5;
 
 /** One roll, killed again and again; every next run goes on from where the last one was killed. */
 describe("a roll that is killed", function () {
-  this.timeout(240_000);
+  this.timeout(480_000);
   let site: Site;
   const orphans: number[] = [];
 

@@ -5,8 +5,7 @@ const newer = "ubuntu-24.04-rke2-v1.2.0";
 
 /** Three servers and two agents under load, driven by the engine. */
 describe("a control plane that is replaced", function () {
-  this.timeout(240_000);
-  this.bail(true);
+  this.timeout(480_000);
   let site: Site;
 
   before(async () => {

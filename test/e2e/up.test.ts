@@ -8,8 +8,7 @@ const newer = "ubuntu-24.04-rke2-v1.1.0";
 
 /** One server and two agents, kept by `evergreen up` alone, as a schedule would. */
 describe("evergreen up, end to end", function () {
-  this.timeout(120_000);
-  this.bail(true);
+  this.timeout(300_000);
   let site: Site;
 
   before(async () => {

@@ -17,7 +17,7 @@ function slot(generation: string, plan: string): object[] {
 
 /** The design rests on these; they are proved on the real engine because no document promises them all. */
 describe("engine facts", function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let engine: Engine;
 
   beforeEach(async () => {

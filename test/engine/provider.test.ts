@@ -39,7 +39,7 @@ function vm(changes: Partial<NodeVmArgs> = {}, vmid = 1100): NodeVmArgs {
 
 /** What the design expects of the real Proxmox provider under the real engine, against the emulated API. */
 describe("provider facts", function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let bench: Bench;
   let engine: Engine;
 
