@@ -1,4 +1,5 @@
 /** What is said over a lab's control socket. */
+import type { HoldOrder, Seen } from "./boundaries.ts";
 import type { ProbeReport } from "./load/prober.ts";
 import type { WorkloadOptions } from "./load/workload.ts";
 import type { LonghornOptions } from "./longhorn/objects.ts";
@@ -35,6 +36,8 @@ export interface LabStatus {
   members: MemberFact[];
   /** API requests since the start: all of them, and by `METHOD endpoint`. */
   requests: { total: number; byEndpoint: Record<string, number> };
+  /** Requests to both APIs whose boundaries `hold` knows. */
+  boundaries: Seen;
   probe: ProbeReport;
   /** Pods that went through the eviction API since the last reset of the watcher. */
   evicted: number;
@@ -83,6 +86,12 @@ export type FaultOrder =
   /** The n-th request that matches from now on, counted from 1, and as many after it as `times` says (default 1). */
   | { kind: "answer"; match: RequestPattern; nth: number; times?: number; status: number; reason: string }
   | { kind: "drop"; match: RequestPattern; nth: number; times?: number; when: "before" | "after" }
+  /**
+   * The n-th request that changes or reads something waits, before its effect or after it and before its answer, and
+   * is cut when the faults are cleared. An event tells that it waits. Requests to Proxmox and to the supervisor, and with
+   * the option `audit` those to Kubernetes; not those of the lab itself.
+   */
+  | ({ kind: "hold" } & HoldOrder)
   /** The n-th task of a type (`qmclone`, `qmstart`, ...) from now on ends with this exit status. */
   | { kind: "fail-task"; type: string; nth: number; times?: number; text: string };
 

@@ -4,6 +4,8 @@ import type { Server } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { Deadline } from "../common/deadline.ts";
 import { messageOf, type Problem, UserError } from "../common/errors.ts";
+import { Audit } from "./audit.ts";
+import { Boundaries } from "./boundaries.ts";
 import { ClusterSide } from "./cluster-side.ts";
 import type { LabStatus } from "./control.ts";
 import { type ControlHandlers, serveControl } from "./control-server.ts";
@@ -49,6 +51,8 @@ export class LabDaemon {
   private readonly faults: Faults;
   private readonly watcher = new Watcher();
   private readonly journal = new Journal();
+  private readonly boundaries = new Boundaries((text) => this.journal.add("fault", text));
+  private readonly audit: Audit | undefined;
   /** VMIDs that the tool under test has no business with. */
   private readonly seeded = new Set<number>();
   private readonly closers: (() => Promise<unknown>)[] = [];
@@ -63,12 +67,11 @@ export class LabDaemon {
     // Copies, since the profile can be changed while the lab runs.
     const profile = { ...profiles[options.profile] };
     const files = filesOf(options.directory);
-    this.guests = new RackGuests({
-      prefix: options.prefix,
-      directory: files.guests,
-      profile,
-      binaries: options.binaries,
-    });
+    const { prefix, binaries } = options;
+    const { boundaries } = this;
+    if (options.audit) this.audit = new Audit(boundaries, files.audit, addressesOf(prefix).audit);
+    const audit = this.audit?.flags ?? {};
+    this.guests = new RackGuests({ prefix, directory: files.guests, profile, binaries, boundaries, audit });
     this.guests.on("guest", ({ name, kind }) => this.journal.add("node", `${name} ${kind}`));
     this.dataCentre = new DataCentre({ profile, guests: this.guests, version: options.version });
     this.faults = new Faults(this.dataCentre, this.guests);
@@ -100,8 +103,10 @@ export class LabDaemon {
       throw taken(`${proxmox}:8006`, error as NodeJS.ErrnoException);
     });
     this.closers.push(() => api.close());
+    await this.audit?.listen();
     await this.guests.start();
     this.closers.push(() => this.guests.close());
+    this.closers.push(() => this.audit?.close() ?? Promise.resolve());
     const env = {
       ...envOf(prefix, directory, this.dataCentre.credential(site.rolloutToken)),
       ...(await this.startObjectStore()),
@@ -259,6 +264,7 @@ export class LabDaemon {
       nodes: [...this.watcher.model.nodes.values()],
       members: [...this.watcher.model.members],
       requests: { total: requests.total, byEndpoint: Object.fromEntries(requests.byEndpoint) },
+      boundaries: this.boundaries.seen,
       probe: this.side?.probe ?? { requests: 0, failed: 0, workload: emptyTally, api: emptyTally },
       evicted: this.watcher.evicted,
       violations: [...this.watcher.violations],

@@ -1,5 +1,6 @@
 /** Turns orders from the control socket into faults of the data centre. */
 import { UserError } from "../common/errors.ts";
+import type { Boundaries, Crossing, Moment } from "./boundaries.ts";
 import type { FaultOrder } from "./control.ts";
 import type { DataCentre, Fault, Request } from "./proxmox/data-centre.ts";
 import { handle } from "./proxmox/handle.ts";
@@ -20,17 +21,21 @@ function counter(nth: number, times: number): () => boolean {
 export class Faults {
   private readonly dataCentre: DataCentre;
   private readonly guests: { snapshotFault: SnapshotFault | undefined };
-  private rules: ((moment: "before" | "after", request: Request) => Fault | undefined)[] = [];
+  private rules: ((moment: Moment, request: Request) => Fault | undefined)[] = [];
   private taskRules: ((type: string) => string | undefined)[] = [];
   /** Undo of what is not a rule. */
   private undo: (() => void)[] = [];
+  private readonly boundaries: Boundaries;
+  private readonly crossings = new WeakMap<Request, Crossing>();
 
-  constructor(dataCentre: DataCentre, guests: { snapshotFault: SnapshotFault | undefined }) {
+  constructor(dataCentre: DataCentre, guests: { snapshotFault: SnapshotFault | undefined; boundaries: Boundaries }) {
     this.dataCentre = dataCentre;
     this.guests = guests;
+    this.boundaries = guests.boundaries;
     dataCentre.fault = (moment, request) => {
       // Every rule counts every request, so that two orders do not disturb each other's numbers.
-      const wanted = this.rules.map((rule) => rule(moment, request)).filter((fault) => fault !== undefined);
+      const rules = [...this.rules, (now: Moment, asked: Request) => this.boundary(now, asked)];
+      const wanted = rules.map((rule) => rule(moment, request)).filter((fault) => fault !== undefined);
       return wanted.length > 0 ? wanted.reduce((all, fault) => ({ ...all, ...fault })) : undefined;
     };
     dataCentre.tasks.fault = (task) => this.taskRules.map((rule) => rule(task.type)).find((text) => text !== undefined);
@@ -40,6 +45,7 @@ export class Faults {
   clear(): void {
     this.rules = [];
     this.taskRules = [];
+    this.boundaries.clear();
     for (const back of this.undo.reverse()) back();
     this.undo = [];
   }
@@ -75,6 +81,9 @@ export class Faults {
       case "answer":
       case "drop":
         return this.rule(order);
+      case "hold":
+        this.boundaries.hold(order);
+        return `${order.effect} number ${order.nth} is held ${order.when} its effect`;
       case "fail-task": {
         const hit = counter(order.nth, order.times ?? 1);
         this.taskRules.push((type) => (type === order.type && hit() ? order.text : undefined));
@@ -98,6 +107,14 @@ export class Faults {
       order.kind === "drop" ? { drop: true } : { answer: { status: order.status, reason: order.reason } };
     this.rules.push((now, request) => (now === moment && matches(request) && hit() ? fault : undefined));
     return `${order.match} number ${order.nth} meets ${order.kind === "drop" ? `a cut ${moment} its effect` : order.reason}`;
+  }
+
+  /** A request of the tool under test waits where it was ordered to. */
+  private boundary(moment: Moment, request: Request): Fault | undefined {
+    if (request.token !== site.rolloutToken) return undefined;
+    const crossing = this.crossings.get(request) ?? this.boundaries.enter(request);
+    this.crossings.set(request, crossing);
+    return { hold: () => crossing.at(moment) };
   }
 
   private fillStorage(id: string): string {

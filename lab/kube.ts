@@ -71,8 +71,13 @@ export function follow<T extends KubeObject>(
   };
 }
 
+/** How the lab calls itself, so that its requests are told from those of whom it watches. */
+export const userAgent = "evergreen-lab";
+
 /** Seconds after which the server ends a watch, so that a silent connection is noticed. */
 const watchSeconds = 60;
+
+const headers = { accept: "application/json", "user-agent": userAgent };
 
 export class Kube {
   readonly access: KubeAccess;
@@ -100,7 +105,7 @@ export class Kube {
       dispatcher: this.agent,
       method,
       headers: {
-        accept: "application/json",
+        ...headers,
         ...(body
           ? { "content-type": method === "PATCH" ? `application/${patch}-patch+json` : "application/json" }
           : {}),
@@ -131,7 +136,7 @@ export class Kube {
   }
 
   private async list<T>(path: string, handler: WatchHandler<T>, signal: AbortSignal): Promise<string> {
-    const answer = await request(this.access.server + path, { dispatcher: this.agent, signal });
+    const answer = await request(this.access.server + path, { dispatcher: this.agent, headers, signal });
     const body = (await answer.body.json()) as { items: T[]; metadata: { resourceVersion: string } };
     if (answer.statusCode !== 200) throw new Error(`list ${path}: ${answer.statusCode}`);
     handler.sync(body.items);
@@ -155,6 +160,7 @@ export class Kube {
     const join = path.includes("?") ? "&" : "?";
     const answer = await request(`${this.access.server}${path}${join}${query.toString()}`, {
       dispatcher: this.agent,
+      headers,
       signal,
     });
     if (answer.statusCode !== 200) {

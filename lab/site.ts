@@ -23,6 +23,8 @@ export interface LabOptions {
   objectStore?: string;
   /** Without this process the lab ends and takes its files along: a test that is killed cleans up nothing. @default none */
   owner?: ProcessId;
+  /** Lets API servers tell of each request first, so that it can be held. Costs each one milliseconds. @default false */
+  audit?: boolean;
   /** When the workload is deployed: by itself once agents are there, or when the control asks for it. @default "auto" */
   load?: "auto" | "asked";
 }
@@ -31,8 +33,13 @@ export interface LabOptions {
 const passphrase = "lab";
 
 /** Addresses of a lab. */
-export function addressesOf(prefix: string): { proxmox: string; objectStore: string; registration: string } {
-  return { proxmox: `${prefix}.0.2`, objectStore: `${prefix}.0.3`, registration: `${prefix}.0.5` };
+export function addressesOf(prefix: string) {
+  return {
+    proxmox: `${prefix}.0.2`,
+    objectStore: `${prefix}.0.3`,
+    audit: `${prefix}.0.4`,
+    registration: `${prefix}.0.5`,
+  };
 }
 
 /** Files of a lab. */
@@ -51,6 +58,8 @@ export function filesOf(directory: string) {
     state: join(directory, "state"),
     /** What the S3 server keeps. */
     objectStore: join(directory, "object-store"),
+    /** What the API servers read to tell of their requests. */
+    audit: join(directory, "audit"),
     /** What the guests and their processes write. */
     guests: join(directory, "guests"),
   };

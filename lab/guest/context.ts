@@ -1,5 +1,7 @@
 import { join } from "node:path";
 import type { Machine, Profile, SnapshotFault } from "../types.ts";
+import type { AuditFlags } from "../audit.ts";
+import type { Boundaries } from "../boundaries.ts";
 import type { Processes } from "../process.ts";
 import type { Balancer } from "./balancer.ts";
 import type { Cluster } from "./cluster.ts";
@@ -32,6 +34,10 @@ export interface Surroundings {
   readonly processes: Processes;
   /** The registration address. */
   readonly balancer: Balancer;
+  /** Where requests to the supervisor wait. */
+  readonly boundaries: Boundaries;
+  /** Flags that let API servers tell of their requests. */
+  readonly audit: AuditFlags;
   /** By the hash of their server CA. */
   readonly clusters: Map<string, Cluster>;
   /** May be changed at any time. */

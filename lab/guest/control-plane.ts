@@ -1,4 +1,5 @@
 /** The real programs of a server guest, with the flags that let several of them live on one host. */
+import type { AuditFlags } from "../audit.ts";
 import type { Processes, Supervised } from "../process.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Binaries } from "./context.ts";
@@ -8,6 +9,7 @@ export interface Seat {
   cluster: Cluster;
   binaries: Binaries;
   processes: Processes;
+  audit: AuditFlags;
   vmid: number;
   address: string;
 }
@@ -89,6 +91,7 @@ export function startApiServer(seat: Seat): Supervised {
     "allow-privileged": "true",
     profiling: "false",
     v: "1",
+    ...seat.audit,
   });
 }
 

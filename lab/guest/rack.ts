@@ -3,6 +3,8 @@ import { EventEmitter } from "node:events";
 import { accessSync, constants, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "../../common/errors.ts";
+import type { AuditFlags } from "../audit.ts";
+import { Boundaries } from "../boundaries.ts";
 import { filesOf } from "../images.ts";
 import { Processes } from "../process.ts";
 import type { Guest, GuestHost, Machine, Profile, SnapshotFault } from "../types.ts";
@@ -22,6 +24,10 @@ export interface RackOptions {
   directory: string;
   binaries: Binaries;
   profile: Profile;
+  /** @default boundaries of its own, at which nobody waits */
+  boundaries?: Boundaries;
+  /** More flags of the API servers. @default none */
+  audit?: AuditFlags;
 }
 
 /** A member of etcd, as a live member tells it. */
@@ -41,18 +47,22 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
   readonly binaries: Binaries;
   readonly processes: Processes;
   readonly balancer: Balancer;
+  readonly boundaries: Boundaries;
+  readonly audit: AuditFlags;
   readonly clusters = new Map<string, Cluster>();
   /** May be changed at any time: it counts from the next wait on. */
   profile: Profile;
   snapshotFault: SnapshotFault | undefined;
   private readonly running = new Set<RackGuest>();
 
-  constructor({ prefix, directory, binaries, profile }: RackOptions) {
+  constructor({ prefix, directory, binaries, profile, boundaries = new Boundaries(), audit = {} }: RackOptions) {
     super();
     this.prefix = prefix;
     this.directory = directory;
     this.binaries = binaries;
     this.profile = profile;
+    this.boundaries = boundaries;
+    this.audit = audit;
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     this.processes = new Processes(processDirectory(directory));
     this.balancer = new Balancer(`${prefix}.0.5`);

@@ -66,7 +66,8 @@ export class Server {
     if (!files.get(memberFile)) files.put(memberFile, `${this.node}-${randomBytes(4).toString("hex")}`);
     this.member = files.text(memberFile);
     files.put(caFile, cluster.serverCa.cert);
-    this.seat = { cluster, address, vmid: machine.vmid, binaries: rack.binaries, processes: rack.processes };
+    const { binaries, processes, audit } = rack;
+    this.seat = { cluster, address, vmid: machine.vmid, binaries, processes, audit };
     this.etcd = new EtcdClient(cluster, address);
     const { cert, key } = cluster.admin;
     this.kube = new Kube({ server: `https://${address}:6443`, ca: cluster.serverCa.cert, cert, key });
@@ -95,10 +96,9 @@ export class Server {
     guest.files.put(paths.kubeconfig, cluster.adminKubeconfig("https://127.0.0.1:6443"));
     plane.run(() => installSnapshotKind(this.kube, plane));
     const { address, names, kube } = this;
-    await serveSupervisor(
-      { cluster, address, names, kube, snapshots: this.snapshots(), members: () => this.etcd.members() },
-      plane,
-    );
+    const { boundaries } = guest.rack;
+    const members = () => this.etcd.members();
+    await serveSupervisor({ cluster, address, names, kube, boundaries, snapshots: this.snapshots(), members }, plane);
     this.attach();
     const from = { supervisor: `https://${this.address}:9345`, api: `https://${this.address}:6443` };
     const token = readToken(cluster.serverToken);

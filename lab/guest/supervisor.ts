@@ -5,6 +5,7 @@ import { TLSSocket } from "node:tls";
 import { messageOf } from "../../common/errors.ts";
 import { say } from "../../common/log.ts";
 import { taken } from "./balancer.ts";
+import type { Boundaries } from "../boundaries.ts";
 import type { Kube, KubeObject } from "../kube.ts";
 import type { Cluster } from "./cluster.ts";
 import type { EtcdMember } from "./etcd.ts";
@@ -41,6 +42,7 @@ export interface SupervisorOptions {
   /** Members of etcd as the server's own one has them. */
   members: () => Promise<EtcdMember[]>;
   snapshots: Snapshots;
+  boundaries: Boundaries;
 }
 
 /** Listens until the scope ends. */
@@ -69,9 +71,17 @@ const reasons: Readonly<Record<number, string>> = {
   500: "InternalError",
 };
 
+/** What is asked by others than nodes. */
+const asked = ({ method = "", url = "" }: IncomingMessage) =>
+  url.startsWith("/db/") ? { method, path: url } : undefined;
+
 async function handle(options: SupervisorOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const boundary = asked(request);
+  const crossing = boundary && options.boundaries.enter(boundary);
   try {
+    if (await crossing?.at("before")) return void request.socket.destroy();
     const text = await answer(options, request);
+    if (await crossing?.at("after")) return void request.socket.destroy();
     response.writeHead(200, { "content-type": "text/plain" }).end(text);
   } catch (error) {
     const status = error instanceof Refusal || error instanceof SnapshotRefusal ? error.status : 503;

@@ -1,7 +1,7 @@
 /** Calls the workload and the Kubernetes API all the time, a fresh connection for each request. */
 import http from "node:http";
 import https from "node:https";
-import { follow, type Kube, type KubeObject } from "../kube.ts";
+import { follow, type Kube, type KubeObject, userAgent } from "../kube.ts";
 import { reachable } from "../pod-network.ts";
 import { Counter, type Tally } from "./tally.ts";
 import { workloadName, workloadNamespace } from "./workload.ts";
@@ -100,7 +100,8 @@ export class Prober {
   private async callApi(): Promise<void> {
     const { server, ca, cert, key } = this.kube.access;
     const url = `${server}/api/v1/namespaces/default`;
-    await this.ask(this.api, server, (options) => https.get(url, { ...options, ca, cert, key }));
+    const headers = { "user-agent": userAgent };
+    await this.ask(this.api, server, (options) => https.get(url, { ...options, headers, ca, cert, key }));
   }
 
   private async ask(counter: Counter, target: string, get: (options: object) => http.ClientRequest): Promise<void> {

@@ -58,6 +58,8 @@ export interface Fault {
   answer?: { status: number; reason: string };
   /** Cuts the connection without an answer. */
   drop?: boolean;
+  /** Waits first; true: cuts the connection then. */
+  hold?: () => Promise<boolean>;
 }
 
 /** Consulted before a request has any effect, and again after its effect and before its answer. */

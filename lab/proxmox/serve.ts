@@ -68,7 +68,7 @@ function write(response: ServerResponse, answer: Answer): void {
 /** Carries a fault out. @returns the answer that it gives, "cut" when the connection is gone */
 async function suffer(fault: Fault | undefined, response: ServerResponse): Promise<Answer | "cut" | undefined> {
   if (fault?.delay !== undefined) await delay(fault.delay);
-  if (fault?.drop) {
+  if ((await fault?.hold?.()) === true || fault?.drop) {
     response.socket?.destroy();
     return "cut";
   }

@@ -100,6 +100,25 @@ describe("faults on order", function () {
     assert.equal((await vm(1114))?.running, true);
   });
 
+  it("holds a request at a boundary until its client has gone", async () => {
+    const last = (await lab.events()).at(-1)?.number ?? 0;
+    const held = (text: string) =>
+      new Deadline(text, 5).poll(20, async () => (await lab.events(last)).find((event) => event.text === text));
+    for (const [when, running] of [
+      ["before", true],
+      ["after", false],
+    ] as const) {
+      await order({ kind: "hold", effect: "change", nth: 1, when });
+      const stop = assert.rejects(operator.power(1114, "stop"));
+      await held(`held ${when} its effect: POST nodes/pve1/qemu/1114/status/stop`);
+      await new Deadline("the VM", 5).poll(50, async () => ((await vm(1114))?.running === running ? true : undefined));
+      await lab.call("DELETE /faults", undefined);
+      await stop;
+      assert.equal((await vm(1114))?.running, running);
+    }
+    await operator.power(1114, "start");
+  });
+
   it("makes requests slow", async () => {
     await order({ kind: "latency", milliseconds: 300, match: "GET version" });
     const begin = performance.now();

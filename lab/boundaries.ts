@@ -1,0 +1,81 @@
+/** The boundaries of requests: before a request has any effect, and after its effect and before its answer. */
+
+/** A request of the tool under test, as its words in a report: `POST nodes/pve1/qemu/1100/status/start`. */
+export interface Asked {
+  method: string;
+  path: string;
+}
+
+export type Moment = "before" | "after";
+
+/** What a request does: a read leaves everything as it was, so nobody can tell whether it was answered. */
+export type Effect = "change" | "read";
+
+/** How many requests were seen. */
+export interface Seen {
+  changes: number;
+  reads: number;
+}
+
+/** Which request is held, counted from the order on, from 1, over both APIs. */
+export interface HoldOrder {
+  effect: Effect;
+  nth: number;
+  when: Moment;
+}
+
+/** A request on its way. */
+export interface Crossing {
+  /** Resolves when the request may go on. @returns true when it must not: it was held, and its client has gone */
+  at(moment: Moment): Promise<boolean>;
+}
+
+const through: Crossing = { at: () => Promise.resolve(false) };
+
+/** POST that changes nothing. */
+const harmless = /\/agent\/ping$|\/selfsubject\w+$/;
+
+export const effectOf = ({ method, path }: Asked): Effect =>
+  method === "GET" || method === "HEAD" || harmless.test(path) ? "read" : "change";
+
+/** Counts requests, and holds one of them so that its client can be killed at a known moment. */
+export class Boundaries {
+  readonly seen: Seen = { changes: 0, reads: 0 };
+  private readonly told: (text: string) => void;
+  private wanted: (HoldOrder & { counted: number }) | undefined;
+  private release: (() => void)[] = [];
+
+  /** @param told hears which request is held */
+  constructor(told: (text: string) => void = () => undefined) {
+    this.told = told;
+  }
+
+  /** Takes the place of an earlier order. */
+  hold(order: HoldOrder): void {
+    this.wanted = { ...order, counted: 0 };
+  }
+
+  /** Ends the order; a request that is held is cut: before its effect it never has one. */
+  clear(): void {
+    this.wanted = undefined;
+    for (const go of this.release.splice(0)) go();
+  }
+
+  enter(asked: Asked): Crossing {
+    const effect = effectOf(asked);
+    this.seen[effect === "change" ? "changes" : "reads"] += 1;
+    const { wanted } = this;
+    if (wanted?.effect !== effect) return through;
+    wanted.counted += 1;
+    if (wanted.counted !== wanted.nth) return through;
+    return {
+      at: async (moment) => {
+        if (moment !== wanted.when || this.wanted !== wanted) return false;
+        const cleared = new Promise<void>((resolve) => this.release.push(resolve));
+        this.told(`held ${moment} its effect: ${asked.method} ${asked.path}`);
+        await cleared;
+        return true;
+      },
+    };
+  }
+}
