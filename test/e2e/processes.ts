@@ -53,17 +53,8 @@ export async function processBelow(root: number, command: RegExp, seconds = 30):
 export async function killBelow(root: number, command: RegExp): Promise<void> {
   await new Deadline(`a process ${command.source} to be killed`, 30).poll(5, () => {
     const found = offspring(root).find((one) => command.test(one.command));
-    return Promise.resolve(found && killed(found.pid) ? true : undefined);
+    return Promise.resolve(found && send(found.pid, "SIGKILL") ? true : undefined);
   });
-}
-
-/** False when it had ended before. */
-function killed(pid: number): boolean {
-  try {
-    return process.kill(pid, "SIGKILL");
-  } catch {
-    return false;
-  }
 }
 
 /** The environment that a process was started with. */
@@ -87,6 +78,30 @@ export async function ended(pids: readonly number[], seconds = 30): Promise<void
         .map(({ command }) => command)
         .join("\n"),
   );
+}
+
+/** Kills a process and everything below it at one moment: none of them sees another one die. */
+export async function killTree(root: number): Promise<void> {
+  const stopped = new Set<number>();
+  // Whoever is stopped starts nobody any more.
+  for (let found = [root]; found.length > 0;) {
+    for (const pid of found) {
+      send(pid, "SIGSTOP");
+      stopped.add(pid);
+    }
+    found = offspring(root).flatMap(({ pid }) => (stopped.has(pid) ? [] : [pid]));
+  }
+  for (const pid of stopped) send(pid, "SIGKILL");
+  await ended([...stopped]);
+}
+
+/** False when it had ended before. */
+function send(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, signal);
+  } catch {
+    return false;
+  }
 }
 
 /** Ends what is left of some processes. */

@@ -20,6 +20,8 @@ export interface Ran {
 /** Paths below a key of `evergreen:`, and what they shall be. */
 export type Changes = Record<string, unknown>;
 
+const leasesPath = "/apis/coordination.k8s.io/v1/namespaces/evergreen-system/leases";
+
 const recordOf = (pool: string) => `/api/v1/namespaces/evergreen-system/configmaps/pool-${pool}`;
 
 /** A lab of its own and a checkout of its own, driven as a user would drive them. */
@@ -124,7 +126,10 @@ export class Site {
   }
 
   /** The state as the engine keeps it. */
-  async state(): Promise<{ resources?: { urn: string; type: string; outputs?: Record<string, unknown> }[] }> {
+  async state(): Promise<{
+    resources?: { urn: string; type: string; outputs?: Record<string, unknown> }[];
+    pending_operations?: { type: string }[];
+  }> {
     const text = await this.expect(0, "stack", "export", "--stack", "dev");
     return (JSON.parse(text) as { deployment: Awaited<ReturnType<Site["state"]>> }).deployment;
   }
@@ -183,6 +188,21 @@ export class Site {
         return expired.size >= count ? true : undefined;
       }),
     );
+  }
+
+  /** Lets every lease run out that nobody will renew, as if the time had passed. */
+  async expireLeases(): Promise<void> {
+    const spec = { renewTime: "2000-01-01T00:00:00.000000Z" };
+    for (const name of await this.leases())
+      await this.withKube((kube) => kube.call("PATCH", `${leasesPath}/${name}`, { spec }));
+  }
+
+  /** Names of the leases that exist, held or not. */
+  async leases(): Promise<string[]> {
+    const { body } = await this.withKube((kube) =>
+      kube.call<{ items?: { metadata: { name: string } }[] }>("GET", leasesPath),
+    );
+    return (body.items ?? []).map(({ metadata }) => metadata.name);
   }
 
   private async facts(pool: string): Promise<Record<string, string>> {

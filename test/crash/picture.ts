@@ -1,0 +1,71 @@
+/** The end of a run, in lines that are the same whatever generation and VMIDs it ended with. */
+import { locksOf, PROJECT } from "../../cli/engine-state.ts";
+import { join } from "node:path";
+import { parseNodeName } from "../../rollout/generation.ts";
+import type { Site } from "../e2e/site.ts";
+
+const cluster = "demo";
+
+/** A node's name without its generation. */
+function place(name: string): string {
+  const parts = parseNodeName(name, cluster);
+  return parts ? `${parts.pool}-${parts.slot}` : name;
+}
+
+/** What the data centre, the cluster and etcd hold. */
+export async function clusterPicture(site: Site): Promise<string[]> {
+  const { vms, nodes, members, load } = await site.lab.status;
+  return [
+    ...vms
+      .filter(({ template }) => !template)
+      .map(({ name, image, pool, running, tags }) => {
+        const kept = tags.filter((tag) => !tag.startsWith("eg-gen-"));
+        return `VM ${place(name)}: ${image ?? ""}, ${pool ?? ""}, ${running ? "runs" : "off"}, ${kept.join()}`;
+      }),
+    ...nodes.map(
+      ({ name, ready, schedulable, kubelet }) =>
+        `Node ${place(name)}: ${kubelet}${ready ? "" : ", not ready"}${schedulable ? "" : ", cordoned"}`,
+    ),
+    ...members.map(
+      ({ name, learner, healthy }) =>
+        `member ${place(name.slice(0, -9))}: ${learner ? "learner" : "voter"}${healthy ? "" : ", ill"}`,
+    ),
+    load?.ready === load?.wanted
+      ? "the workload is ready"
+      : `${load?.ready ?? 0} of ${load?.wanted ?? 0} pods are ready`,
+  ].sort();
+}
+
+/** What is remembered: by the cluster of the nodes that stay, and by the engine. */
+export async function memoryPicture(site: Site, pools: readonly string[]): Promise<string[]> {
+  const records = await Promise.all(pools.map((pool) => site.record(pool)));
+  const { resources = [], pending_operations: pending = [] } = await site.state();
+  const locks = locksOf(join(site.lab.directory, "state"), PROJECT, "dev");
+  return [
+    ...records.flatMap(({ pool, nodes, generations }) => [
+      ...nodes.filter(({ phase }) => phase !== "retired").map(({ slot, phase }) => `record ${pool}-${slot}: ${phase}`),
+      ...generations
+        .filter(({ state }) => state === "failed")
+        .map(({ why }) => `record ${pool}: judged failed: ${why ?? ""}`),
+    ]),
+    ...resources.map(({ urn }) => `resource ${urn.replace(/-[0-9a-f]{8}\b/g, "")}`),
+    ...pending.map(({ type }) => `pending operation: ${type}`),
+    ...locks.map(({ pid }) => `lock of ${pid}`),
+  ].sort();
+}
+
+/** What one picture has and the other has not. */
+export function differences(wanted: readonly string[], found: readonly string[]): string[] {
+  const surplus = (lines: readonly string[], than: readonly string[]): string[] => {
+    const left = [...than];
+    return lines.filter((line) => {
+      const at = left.indexOf(line);
+      if (at >= 0) left.splice(at, 1);
+      return at < 0;
+    });
+  };
+  return [
+    ...surplus(wanted, found).map((line) => `missing: ${line}`),
+    ...surplus(found, wanted).map((line) => `left over: ${line}`),
+  ];
+}

@@ -1,0 +1,64 @@
+/** Points at which a run can be killed. */
+import type { Effect, HoldOrder, Moment, Seen } from "../../lab/boundaries.ts";
+
+/**
+ * A boundary of one request of the run, counted from its start. Which request has a number is not the same in every run,
+ * since steps run side by side: a report names the one that was met.
+ */
+export type Point = HoldOrder;
+
+/** Every boundary of a run with so many requests. Whether a read was answered leaves no trace, so it has one boundary. */
+export function enumerate({ changes, reads }: Seen): Point[] {
+  return [
+    ...numbers(changes).flatMap((nth): Point[] => [
+      { effect: "change", nth, when: "before" },
+      { effect: "change", nth, when: "after" },
+    ]),
+    ...numbers(reads).map((nth): Point => ({ effect: "read", nth, when: "before" })),
+  ];
+}
+
+const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
+
+/**
+ * Draws points from the whole length of a run: it is cut into as many pieces as there are points, and each piece gives
+ * one. Every fourth point is a read.
+ */
+export function sample({ changes, reads }: Seen, size: number, seed: number): Point[] {
+  const chance = chanceOf(seed);
+  const ofReads = Math.min(reads, Math.floor(size / 4));
+  const draw = (count: number, pieces: number): number[] =>
+    numbers(pieces).map((piece) => {
+      const [first, next] = [Math.floor((count * (piece - 1)) / pieces), Math.floor((count * piece) / pieces)];
+      return first + 1 + Math.floor(chance() * (next - first));
+    });
+  const moment = (): Moment => (chance() < 0.5 ? "before" : "after");
+  return [
+    ...draw(changes, Math.min(changes, size - ofReads)).map((nth): Point => ({
+      effect: "change",
+      nth,
+      when: moment(),
+    })),
+    ...draw(reads, ofReads).map((nth): Point => ({ effect: "read", nth, when: "before" })),
+  ];
+}
+
+export const wordsOf = ({ effect, nth, when }: Point): string => `${effect}:${nth}:${when}`;
+
+/** Reads a point as a report writes it. @returns undefined when it is none */
+export function parsePoint(text: string): Point | undefined {
+  const [, effect, nth, when] = /^(change|read):([1-9]\d*):(before|after)$/.exec(text) ?? [];
+  if (effect === undefined) return undefined;
+  return { effect: effect as Effect, nth: Number(nth), when: when as Moment };
+}
+
+/** Numbers from 0 to 1 that a seed repeats (mulberry32). */
+function chanceOf(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

@@ -1,0 +1,219 @@
+/** A run that is killed at one point, a plain run after it, and what must be true then. */
+import type { ChildProcess } from "node:child_process";
+import { setTimeout as delay } from "node:timers/promises";
+import { Deadline } from "../../common/deadline.ts";
+import type { Seen } from "../../lab/boundaries.ts";
+import { killTree } from "../e2e/processes.ts";
+import { Site, type Ran } from "../e2e/site.ts";
+import { clusterPicture, differences, memoryPicture } from "./picture.ts";
+import type { Point } from "./points.ts";
+
+/** What is rolled. */
+export interface Shape {
+  servers: number;
+  agents: number;
+  /** Whether the servers are replaced too. */
+  rollServers: boolean;
+}
+
+/**
+ * When the next run comes: while the leases of the dead steps still hold, so that it has to wait for them, or after they
+ * have run out, so that it finds them.
+ */
+export type Next = "at once" | "later";
+
+export interface Outcome {
+  point: Point;
+  next: Next;
+  /** The request that was held, undefined when the run ended before. */
+  request: string | undefined;
+  /** Seconds of the run that was killed, and of the one after it. */
+  seconds: [number, number];
+  /** What is not as it must be, a line each; empty when the next run has mended all. */
+  violations: string[];
+  /** What both runs said. */
+  said: [string, string];
+}
+
+/** Seconds that a run may take. */
+const patience = 280;
+
+const up = ["up", "--yes", "--skip-preview", "--stack", "dev"];
+
+/** A lab with a cluster that is rolled again and again. */
+export class Stage {
+  readonly site: Site;
+  private readonly shape: Shape;
+  private readonly pools: readonly string[];
+  private rollouts = 0;
+  /** Of a roll that nobody disturbed. */
+  private wanted: { cluster: string[]; memory: string[] } = { cluster: [], memory: [] };
+  private counted: Seen = { changes: 0, reads: 0 };
+
+  private constructor(site: Site, shape: Shape) {
+    this.site = site;
+    this.shape = shape;
+    this.pools = shape.rollServers ? ["servers", "workers"] : ["workers"];
+  }
+
+  /** Creates the cluster and rolls it once undisturbed. @param prefix of the lab */
+  static async create(prefix: string, shape: Shape): Promise<Stage> {
+    const site = await Site.create(prefix, { audit: true });
+    try {
+      const stage = new Stage(site, shape);
+      await stage.settle();
+      await stage.measure();
+      return stage;
+    } catch (error) {
+      await site.close();
+      throw error;
+    }
+  }
+
+  /** Requests of a roll from its start to its end. */
+  get requests(): Seen {
+    return this.counted;
+  }
+
+  async close(): Promise<void> {
+    await this.site.close();
+  }
+
+  private async settle(): Promise<void> {
+    const { servers, agents } = this.shape;
+    await this.site.configure({
+      "controlPlane.servers": servers,
+      "pools.0.slots": agents,
+      "pools.0.strategy.surge": 1,
+      // Every roll takes new numbers.
+      "controlPlane.vmIds": { first: 1000, last: 1089 },
+    });
+    await this.site.up();
+    await this.site.load({ replicas: 2 * agents });
+    const limits = { surge: 1, maxUnavailable: 1 };
+    await this.site.lab.call("POST /watcher/limits", {
+      workers: { slots: agents, ...limits },
+      servers: { slots: servers, ...limits },
+    });
+  }
+
+  private async measure(): Promise<void> {
+    await this.change();
+    const before = (await this.site.lab.status).boundaries;
+    const ran = await this.run();
+    if (ran.code !== 0) throw new Error(`the roll that nobody disturbs ended with ${ran.code}:\n${ran.output}`);
+    const after = (await this.site.lab.status).boundaries;
+    this.counted = { changes: after.changes - before.changes, reads: after.reads - before.reads };
+    const complaints = await this.site.complaints();
+    if (complaints.length > 0) throw new Error(`the roll that nobody disturbs: ${complaints.join("\n")}`);
+    await this.site.calm();
+    this.wanted = { cluster: await clusterPicture(this.site), memory: await memoryPicture(this.site, this.pools) };
+  }
+
+  /** Asks for another generation of every pool that is rolled. */
+  private async change(): Promise<void> {
+    this.rollouts += 1;
+    await this.site.configure({
+      "pools.0.rollout": this.rollouts,
+      ...(this.shape.rollServers ? { "controlPlane.memoryMiB": 4096 + this.rollouts } : {}),
+    });
+  }
+
+  /**
+   * Kills a roll at a point and runs it once more.
+   * @param idle whether `evergreen repair` and one more run must find nothing to do then
+   */
+  async trial(point: Point, next: Next, idle: boolean): Promise<Outcome> {
+    const { lab } = this.site;
+    await this.change();
+    await lab.call("POST /probe/reset", undefined);
+    await lab.call("POST /watcher/reset", undefined);
+    const before = await this.names();
+    const [first, request] = await this.killed(point);
+    if (next === "later") await this.site.expireLeases();
+    const second = await this.run();
+    const violations = second.code === 0 ? [] : [`the run after it ended with ${second.code}`];
+    violations.push(...(await this.ended(before)), ...(idle ? await this.idle() : []));
+    const seconds: [number, number] = [first.seconds, second.seconds];
+    return { point, next, request, seconds, violations, said: [first.output, second.output] };
+  }
+
+  private async killed(point: Point): Promise<[Ran & { seconds: number }, string | undefined]> {
+    const { lab } = this.site;
+    const last = (await lab.events()).at(-1)?.number ?? 0;
+    await lab.call("POST /faults", { kind: "hold", ...point });
+    const began = performance.now();
+    const { child, ended } = this.site.startLauncher(up);
+    const request = await this.held(last, child);
+    if (request !== undefined) await killTree(child.pid ?? 0);
+    const ran = await ended;
+    await lab.call("DELETE /faults", undefined);
+    return [{ ...ran, seconds: (performance.now() - began) / 1000 }, request];
+  }
+
+  /** The request that is held; undefined when the run has ended without it. */
+  private async held(last: number, child: ChildProcess): Promise<string | undefined> {
+    const deadline = new Deadline("the request that is held", patience);
+    return await deadline
+      .poll(25, async () => {
+        const over = child.exitCode !== null || child.signalCode !== null;
+        const told = (await this.site.lab.events(last)).find(({ text }) => text.startsWith("held "));
+        return told?.text ?? (over ? "" : undefined);
+      })
+      .then((text) => text.split(": ").slice(1).join(": ") || undefined);
+  }
+
+  /** A plain `pulumi up`. */
+  private async run(): Promise<Ran & { seconds: number }> {
+    const began = performance.now();
+    const { child, ended } = this.site.startLauncher(up);
+    const over = new AbortController();
+    const late = delay(patience * 1000, undefined, { signal: over.signal }).then(
+      () => killTree(child.pid ?? 0),
+      () => undefined,
+    );
+    const ran = await ended;
+    over.abort();
+    await late;
+    return { ...ran, seconds: (performance.now() - began) / 1000 };
+  }
+
+  private async names(): Promise<string[]> {
+    return (await Promise.all(this.pools.map((pool) => this.site.vms(pool)))).flat();
+  }
+
+  /** What is not as it is after a roll that nobody disturbed. */
+  private async ended(before: readonly string[]): Promise<string[]> {
+    const { site, wanted, pools } = this;
+    const stayed = (await this.names()).filter((name) => before.includes(name));
+    const cluster = await this.settled();
+    const memory = differences(wanted.memory, await memoryPicture(site, pools));
+    return [...stayed.map((name) => `${name} was not replaced`), ...cluster, ...memory, ...(await site.complaints())];
+  }
+
+  /** What there still was to do after it. */
+  private async idle(): Promise<string[]> {
+    // A lease that has run out is anybody's: the next who needs it takes it, and a repair tidies it away.
+    await this.site.expireLeases();
+    const repair = await this.site.evergreen("repair", "--stack", "dev");
+    const mended = repair.output.split("\n").filter((line) => !/^$|^ {2}-> |repair(ed)?$|^the lease /.test(line));
+    const unchanged = await this.site.pulumi([...up, "--expect-no-changes"]);
+    return [
+      ...(repair.code === 0 && mended.length === 0 ? [] : [`evergreen repair: ${repair.output.trim()}`]),
+      ...(unchanged.code === 0 ? [] : [`the next run found something to do: ${unchanged.output.trim()}`]),
+    ];
+  }
+
+  /** Differences that last: pods move, and status is seconds old. */
+  private async settled(): Promise<string[]> {
+    let left: string[] = [];
+    const deadline = new Deadline("the cluster to be what it was", 20);
+    await deadline
+      .poll(250, async () => {
+        left = differences(this.wanted.cluster, await clusterPicture(this.site));
+        return left.length === 0 ? true : undefined;
+      })
+      .catch(() => undefined);
+    return left;
+  }
+}
