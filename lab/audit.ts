@@ -53,7 +53,7 @@ current-context: lab
 export class Audit {
   readonly flags: AuditFlags;
   private readonly boundaries: Boundaries;
-  private readonly crossings = new Map<string, Crossing>();
+  private readonly crossings = new Map<string, { crossing: Crossing; before: Promise<boolean> }>();
   private readonly server: http.Server;
   private readonly address: string;
 
@@ -77,6 +77,8 @@ export class Audit {
       "audit-webhook-config-file": file("webhook.yaml", webhook(`http://${address}:8080/`)),
       // A request waits for the answer to each of its events, and fails when the first one is refused.
       "audit-webhook-mode": "blocking-strict",
+      // A refusal is tried four times more, with pauses that grow.
+      "audit-webhook-initial-backoff": "20ms",
     };
   }
 
@@ -91,7 +93,7 @@ export class Audit {
     await closed;
   }
 
-  /** @returns the status to answer with: 403 refuses the request, and is not tried again as 500 would be */
+  /** @returns the status to answer with: a refusal of its first event ends a request before it has any effect */
   private async judge(request: http.IncomingMessage): Promise<number> {
     const { items } = (await json(request)) as { items: AuditEvent[] };
     const cut = await Promise.all(items.map((event) => this.cuts(event)));
@@ -102,12 +104,18 @@ export class Audit {
     // The lab is an administrator as well.
     if (agent === userAgent) return false;
     if (stage === "RequestReceived") {
+      const known = this.crossings.get(auditID);
+      // An event that was refused is told again.
+      if (known) return await known.before;
       const crossing = this.boundaries.enter({ method: methods[verb] ?? "GET", path: requestURI });
-      this.crossings.set(auditID, crossing);
-      return await crossing.at("before");
+      const before = crossing.at("before");
+      this.crossings.set(auditID, { crossing, before });
+      return await before;
     }
-    const crossing = this.crossings.get(auditID);
+    const known = this.crossings.get(auditID);
     this.crossings.delete(auditID);
-    return (await crossing?.at("after")) ?? false;
+    // Nothing is left to refuse: whoever asked has gone.
+    await known?.crossing.at("after");
+    return false;
   }
 }

@@ -6,7 +6,7 @@
  * A boundary is the moment before a request has any effect, or after its effect and before its answer. Requests are those
  * of program, plugins and steps to Proxmox VE, to Kubernetes and to RKE2's supervisor. The next run comes at once after every
  * other point, and after the others when the leases of the dead steps have run out. Not among them: the engine's
- * writes of its own state, and requests to the bucket for snapshots.
+ * writes of its own state, renewals of leases, which come by the clock, and requests to the bucket for snapshots.
  */
 import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";

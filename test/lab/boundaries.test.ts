@@ -14,6 +14,9 @@ describe("the boundaries of requests", () => {
     assert.equal(effectOf(start), "change");
     assert.equal(effectOf(list), "read");
     assert.equal(effectOf({ method: "POST", path: "nodes/pve1/qemu/1100/agent/ping" }), "read");
+    const lease = "/apis/coordination.k8s.io/v1/namespaces/ours/leases";
+    assert.equal(effectOf({ method: "POST", path: lease }), "change");
+    assert.equal(effectOf({ method: "PUT", path: `${lease}/slot-workers-1` }), undefined, "a renewal");
     assert.equal(effectOf({ method: "DELETE", path: "/api/v1/nodes/one" }), "change");
   });
 
