@@ -1,13 +1,4 @@
-/**
- * `npm run test:crash [-- --sample N] [--seed S] [--agents-only] [--report FILE] [--point change:12:after]`: rolls 3 servers
- * and 4 agents, kills the engine, its plugins and its steps all at once at a boundary of a request, runs `pulumi up` once
- * more, and holds the end against that of a roll that nobody disturbed; without --sample at every boundary.
- *
- * A boundary is the moment before a request has any effect, or after its effect and before its answer. Requests are those
- * of program, plugins and steps to Proxmox VE, to Kubernetes and to RKE2's supervisor. The next run comes at once after every
- * other point, and after the others when the leases of the dead steps have run out. Not among them: the engine's
- * writes of its own state, renewals of leases, which come by the clock, and requests to the bucket for snapshots.
- */
+/** `npm run test:crash [-- --help]` */
 import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -17,6 +8,24 @@ import { parsePoint } from "./points.ts";
 
 const PREFIX = "127.43";
 
+const usage = `npm run test:crash -- [options]
+
+Rolls 3 servers and 4 agents, kills the engine, its plugins and its steps all at once at a boundary of a request, runs
+\`pulumi up\` once more, and holds the end against that of a roll that nobody disturbed; then at the next boundary.
+
+A boundary is the moment before a request has any effect, or after its effect and before its answer. A request that only
+reads has one. Requests are those of program, plugins and steps to Proxmox VE, to Kubernetes and to RKE2's supervisor; not
+the engine's writes of its own state, nor requests to the bucket for snapshots, nor renewals of leases, which come by the
+clock. The next run comes at once after every other point, and after the others when the leases of the dead have run out.
+
+  --sample N       N points, drawn from the whole length of the roll (default: every boundary)
+  --seed S         of the sample (default: by the clock)
+  --point POINT    just this one, as the table names it: change:12:after; may be repeated
+  --agents-only    2 agents roll, and their one server stays
+  --report FILE    { points, tried, converged, violations } as JSON
+  --prefix P       first two octets of the lab's addresses (default ${PREFIX})
+`;
+
 const { values } = parseArgs({
   options: {
     sample: { type: "string" },
@@ -25,8 +34,14 @@ const { values } = parseArgs({
     report: { type: "string" },
     prefix: { type: "string", default: PREFIX },
     "agents-only": { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
   },
 });
+
+if (values.help) {
+  console.log(usage);
+  process.exit();
+}
 
 function number(name: string, text: string): number {
   if (/^\d+$/.test(text)) return Number(text);
