@@ -54,7 +54,8 @@ export interface RetireOptions {
  * Takes a node out: cordon, move its storage, evict, volumes, wipe, power off, forget. Each part is skipped when it was
  * done before. When the node cannot be emptied it serves again as before, and its VM stays.
  */
-export async function retireNode(leaver: Leaver, options: RetireOptions): Promise<void> {
+export async function retireNode(leaver: Leaver, given: RetireOptions): Promise<void> {
+  const options = leaver.role === "server" && leaver.node ? await throughOthers(leaver, given) : given;
   const { access, fence, input, run } = options;
   const { node, vm, name } = leaver;
   // The list may be seconds old, and this decides between a drain and none.
@@ -74,6 +75,12 @@ export async function retireNode(leaver: Leaver, options: RetireOptions): Promis
   if (storage) await forgetStorage(after.client, storage, options);
   if (leaver.adopted && vm) await handBack(vm, leaver.expected, options);
   say(`${name} is retired${running ? " and off" : ""}`);
+}
+
+/** The way into the cluster may lead through the server that leaves, which is off before its retirement is over. */
+async function throughOthers({ vm }: Leaver, given: RetireOptions): Promise<RetireOptions> {
+  const { input, run } = given;
+  return { ...given, access: reachable(await look(run, input, vm?.vmid), input) };
 }
 
 /** The VM of an adopted node is in no state of the engine, so nobody destroys it: it keeps nothing of ours. */
