@@ -36,7 +36,7 @@ export async function campaign(options: CampaignOptions): Promise<{ report: Repo
     const points = chosen(options, stage);
     for (const [index, point] of points.entries()) {
       const idle = options.idle === "each" || index + 1 === points.length;
-      const outcome = await stage.trial(point, index % 2 === 0 ? "at once" : "later", idle);
+      const outcome = await stage.trial(point, index % 3 === 0 ? "at once" : "later", idle);
       outcomes.push(outcome);
       tell(`${index + 1}/${points.length}  ${rowOf(outcome).join("  ")}`);
       if (outcome.violations.length === 0) continue;

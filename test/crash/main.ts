@@ -16,7 +16,7 @@ Rolls 3 servers and 4 agents, kills the engine, its plugins and its steps all at
 A boundary is the moment before a request has any effect, or after its effect and before its answer. A request that only
 reads has one. Requests are those of program, plugins and steps to Proxmox VE, to Kubernetes and to RKE2's supervisor; not
 the engine's writes of its own state, nor requests to the bucket for snapshots, nor renewals of leases, which come by the
-clock. The next run comes at once after every other point, and after the others when the leases of the dead have run out.
+clock. The next run comes at once after every third point, and after the others when the leases of the dead have run out.
 
   --sample N       N points, drawn from the whole length of the roll (default: every boundary)
   --seed S         of the sample (default: by the clock)

@@ -1,4 +1,5 @@
 /** Points at which a run can be killed. */
+import { Chance } from "../simulate/chance.ts";
 import type { Effect, HoldOrder, Moment, Seen } from "../../lab/boundaries.ts";
 
 /**
@@ -25,14 +26,14 @@ const numbers = (count: number) => Array.from({ length: count }, (_, index) => i
  * one. Every fourth point is a read.
  */
 export function sample({ changes, reads }: Seen, size: number, seed: number): Point[] {
-  const chance = chanceOf(seed);
+  const chance = new Chance(seed, "crash");
   const ofReads = Math.min(reads, Math.floor(size / 4));
   const draw = (count: number, pieces: number): number[] =>
     numbers(pieces).map((piece) => {
       const [first, next] = [Math.floor((count * (piece - 1)) / pieces), Math.floor((count * piece) / pieces)];
-      return first + 1 + Math.floor(chance() * (next - first));
+      return chance.between(first + 1, next);
     });
-  const moment = (): Moment => (chance() < 0.5 ? "before" : "after");
+  const moment = (): Moment => chance.pick<Moment>(["before", "after"]);
   return [
     ...draw(changes, Math.min(changes, size - ofReads)).map((nth): Point => ({
       effect: "change",
@@ -50,15 +51,4 @@ export function parsePoint(text: string): Point | undefined {
   const [, effect, nth, when] = /^(change|read):([1-9]\d*):(before|after)$/.exec(text) ?? [];
   if (effect === undefined) return undefined;
   return { effect: effect as Effect, nth: Number(nth), when: when as Moment };
-}
-
-/** Numbers from 0 to 1 that a seed repeats (mulberry32). */
-function chanceOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
