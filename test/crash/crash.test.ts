@@ -4,7 +4,8 @@ import { campaign } from "./campaign.ts";
 /** A roll of two agents that is killed, engine, plugins and steps at once, and run once more; `npm run test:crash` has more. */
 describe("a roll that is killed at a boundary of a request", function () {
   this.timeout(900_000);
-  const seed = Date.now() % 1_000_000;
+  // The same points with every run of the tests; `--seed` looks elsewhere.
+  const seed = 1;
 
   it(`ends after one more run as if nothing had been (seed ${seed})`, async () => {
     const story: string[] = [];
