@@ -106,3 +106,13 @@ export async function readGoingAway(client: Kubernetes): Promise<boolean> {
 export async function writeGoingAway(client: Kubernetes, since: string | undefined): Promise<void> {
   await writeData(client, "cluster", { goingAway: since ?? null });
 }
+
+/** How many servers the last rollout wanted: a server of a higher slot may leave, any other goes with the cluster alone. */
+export async function readWantedServers(client: Kubernetes): Promise<number | undefined> {
+  const wanted = Number((await client.find<ConfigMap>(pathOf("cluster")))?.data?.servers ?? Number.NaN);
+  return Number.isInteger(wanted) ? wanted : undefined;
+}
+
+export async function writeWantedServers(client: Kubernetes, count: number): Promise<void> {
+  await writeData(client, "cluster", { servers: String(count) });
+}

@@ -1,5 +1,7 @@
+import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import { findAccess, type Access } from "../kubernetes/access.ts";
+import { readWantedServers } from "../kubernetes/record.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../proxmox/vms.ts";
 import { isGoingAway } from "./going-away.ts";
@@ -65,6 +67,7 @@ async function retireKnown(run: Run, input: SlotInput, { access, facts, vms, vm 
     await justPowerOff(run, input, leaver, running);
     return;
   }
+  if (input.role === "server") await refuseWanted(access, input, leaver);
   const { lease } = input.site.timeouts;
   await holding(run, access, slotLease(input), lease, async (fence) => {
     const options = { run, access, fence, input };
@@ -74,6 +77,21 @@ async function retireKnown(run: Run, input: SlotInput, { access, facts, vms, vm 
       return;
     }
     await holding(run, access, tickets(input), lease, () => retireNode(leaver, options));
+  });
+}
+
+/**
+ * A destroy that nothing has allowed comes here when there is no guard yet: the first update never succeeded. It must not
+ * take a control plane apart, one member after the other.
+ * @throws UserError when the server has a slot that the last rollout wants
+ */
+async function refuseWanted({ client }: Access, { slot }: SlotInput, { name, record, node }: Leaver): Promise<void> {
+  const servesItsSlot = record?.phase === "handedOver" || record?.phase === "joined";
+  if (node === undefined || !servesItsSlot || slot >= ((await readWantedServers(client)) ?? Infinity)) return;
+  throw new UserError({
+    what: `${name} is a server of a cluster that stays, and is not taken out of etcd`,
+    where: `Node ${name}, slot ${slot}`,
+    todo: "for fewer servers lower controlPlane.servers and run pulumi up; to take the whole cluster away, let pulumi up succeed with evergreen:allowDestroy, without pools if need be, then pulumi destroy",
   });
 }
 

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { readPoolRecord, writeFacts } from "../kubernetes/record.ts";
+import { readPoolRecord, writeFacts, writeWantedServers } from "../kubernetes/record.ts";
 import { makeRoom } from "./half-made.ts";
 import type { PoolInput } from "./input.ts";
 import { someoneLeaves } from "./leavers.ts";
@@ -16,6 +16,8 @@ export async function rollout(run: Run, input: PoolInput): Promise<{ rollout: st
     const begins = input.target && beginning(record.generations, input.target, access.client.now());
     if (begins) await writeFacts(access.client, input.pool, { generations: [begins] });
     if (input.role === "server" && someoneLeaves(input, record)) await requireRegistration(run, input, vms);
+    if (input.role === "server")
+      await writeWantedServers(access.client, 1 + Math.max(-1, ...input.plan.slots.map(({ slot }) => slot)));
     await makeRoom(run, input, access, vms);
   }
   return { rollout: randomBytes(6).toString("hex") };
