@@ -170,7 +170,7 @@ describe("a control plane that is taken over", function () {
     await operator.joinAgent(worker, 301);
     await operator.ready("kube-4");
     await site.configure({ "controlPlane.servers": 3, "pools.0.slots": 1 });
-    await site.load({ replicas: 2 });
+    await site.load({ replicas: 4 });
   });
 
   after(async () => {
