@@ -141,7 +141,7 @@ export class Site {
 
   /** Waits until every pod of the workload is ready. */
   async calm(): Promise<void> {
-    await new Deadline("the workload to be ready", 60).poll(100, async () => {
+    await new Deadline("the workload to be ready", 120).poll(100, async () => {
       const { load } = await this.lab.status;
       return load?.ready === load?.wanted ? true : undefined;
     });
@@ -221,7 +221,7 @@ export class Site {
 
   /** Waits until something is so in the lab. */
   async until(what: string, isSo: () => Promise<boolean>): Promise<void> {
-    await new Deadline(what, 60).poll(50, async () => ((await isSo()) ? true : undefined));
+    await new Deadline(what, 120).poll(50, async () => ((await isSo()) ? true : undefined));
   }
 
   /** What has been violated, failed or left since the load began; empty when all is well. */

@@ -25,7 +25,7 @@ export async function startCluster(options: LabOptions, workers: number): Promis
   const server = { vmid: 1000, pool: "servers", slot: 0 } as const;
   const name = await operator.createVm(server);
   await operator.joinFirstServer(server);
-  await new Deadline("the kubeconfig", 30).poll(100, () => {
+  await new Deadline("the kubeconfig", 120).poll(100, () => {
     try {
       return Promise.resolve(readFileSync(lab.env.KUBECONFIG).length > 0 ? true : undefined);
     } catch {
@@ -47,7 +47,7 @@ export async function startCluster(options: LabOptions, workers: number): Promis
 /** Puts the workload on the cluster and waits until all of it serves and is probed. */
 export async function startLoad(lab: Lab, options: { replicas?: number; maxUnavailable?: number } = {}): Promise<void> {
   await lab.call("POST /load", options);
-  await new Deadline("the workload", 30).poll(100, async () => {
+  await new Deadline("the workload", 120).poll(100, async () => {
     const { load, probe } = await lab.status;
     return load && load.ready === load.wanted && probe.workload.requests > 0 ? true : undefined;
   });
