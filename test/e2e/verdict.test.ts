@@ -125,7 +125,9 @@ describe("verdicts, end to end", function () {
     await site.lab.call("POST /faults", { kind: "fail-task", type: "qmclone", nth: 3, times: 5, text: "clone failed" });
     await site.configure({ "pools.0.image": older, "pools.0.memoryMiB": 2048 });
     assert.match(await site.fails(), /clone failed/);
-    assert.equal((await serving()).filter((name) => before.includes(name)).length, 2);
+    // The third clone begins when the first slot was handed over; the second slot may be by then.
+    const left = (await serving()).filter((name) => before.includes(name));
+    assert.ok(left.length === 1 || left.length === 2, left.join());
     assert.notEqual(
       (await generation({ memoryMiB: 2048 }))?.state,
       "failed",
