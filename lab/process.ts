@@ -1,6 +1,6 @@
-/** Real processes that belong to guests: they end with the guest, with the daemon, and at the latest with `lab down`. */
+/** Real processes that belong to guests: they end with the guest, and at the latest with the daemon. */
 import { spawn } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { alive, identify, signal } from "./processes.ts";
@@ -9,7 +9,7 @@ import { endingWithParent } from "./setpriv.ts";
 
 /** What is started. */
 export interface ProcessOptions {
-  /** Unique in its directory; names the pid file and the log. */
+  /** Unique in its directory; names the log. */
   name: string;
   command: string;
   args: readonly string[];
@@ -90,24 +90,18 @@ export class Supervised {
     }).then(() => this.onEnd());
     if (child.pid === undefined) return;
     this.id = identify(child.pid);
-    writeFileSync(this.pidFile, JSON.stringify(this.id), { mode: 0o600 });
   }
 
   private onEnd(): void {
     this.id = undefined;
-    rmSync(this.pidFile, { force: true });
     if (this.options.restart !== true || this.stopping) return;
     void delay(restartAfter).then(() => {
       if (!this.stopping) this.launch();
     });
   }
-
-  private get pidFile(): string {
-    return join(this.directory, `${this.name}.pid`);
-  }
 }
 
-/** The processes of a lab: one directory for their logs and pid files. */
+/** The processes of a lab: one directory for their logs. */
 export class Processes {
   readonly directory: string;
   private readonly all = new Set<Supervised>();
@@ -132,26 +126,4 @@ export class Processes {
   get pids(): number[] {
     return [...this.all].flatMap(({ pid }) => pid ?? []);
   }
-}
-
-/**
- * Kills what a lab that died left behind. Only processes are touched that the pid files prove to be the lab's: same
- * pid, same start time, same boot.
- * @returns names of the processes that were killed
- */
-export async function killStrays(directory: string): Promise<string[]> {
-  if (!existsSync(directory)) return [];
-  const files = readdirSync(directory).filter((name) => name.endsWith(".pid"));
-  const killed = await Promise.all(
-    files.map(async (file) => {
-      const path = join(directory, file);
-      const id = JSON.parse(readFileSync(path, "utf8")) as ProcessId;
-      const stray = alive(id);
-      if (stray) signal(id.pid, "SIGKILL");
-      while (alive(id)) await delay(10);
-      rmSync(path, { force: true });
-      return stray ? [file.slice(0, -".pid".length)] : [];
-    }),
-  );
-  return killed.flat();
 }

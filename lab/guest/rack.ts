@@ -153,5 +153,5 @@ function needProgram(path: string): void {
   }
 }
 
-/** Where the guests of a rack keep pid files and logs; what `killStrays` of lab/process.ts is given. */
+/** Where the processes of a rack's guests keep their logs. */
 export const processDirectory = (directory: string): string => join(directory, "processes");

@@ -6,11 +6,23 @@ import { outcomeOf } from "../../rollout/outcome.ts";
 import { plan, planRemoval } from "../../rollout/plan.ts";
 import { PlanError } from "../../rollout/problem.ts";
 import type { NodeRecord, PoolRecord, SlotPhase } from "../../rollout/types.ts";
-import { A, AN_HOUR_AGO, B, carriedOut, nameOf, NOW, planned, poolOf, settled, world, type World } from "./world.ts";
+import {
+  A,
+  AN_HOUR_AGO,
+  B,
+  carriedOut,
+  nameOf,
+  NOW,
+  planned,
+  poolOf,
+  PROVED_A,
+  settled,
+  world,
+  type World,
+} from "./world.ts";
 
 const uuid = "6b0124f9-0000-4000-8000-000000000302";
 const other = "6b0124f9-0000-4000-8000-000000000999";
-const PROVED_A: Parameters<typeof world>[1] = [[A, "proved"]];
 
 /** A world with adopted nodes in these slots, taken over or about to be: both look alike. */
 function adopted(at: World, slots: readonly number[], role: "agent" | "server" = "agent"): World {

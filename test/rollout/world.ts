@@ -130,3 +130,8 @@ export function carriedOut(pool: PoolSpec, before: World, done: PoolPlan, at: Da
 export function planned(pool: PoolSpec, at: World, now = NOW): PoolPlan {
   return plan(pool, at.live, at.record, now);
 }
+
+/** Nothing was ever made. */
+export const NOTHING: World = { live: { vms: [], nodes: [], takenVmids: [] }, record: undefined };
+/** The memory of a pool whose first generation holds. */
+export const PROVED_A: [NodeSpec, GenerationState][] = [[A, "proved"]];

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { Deadline } from "../../../common/deadline.ts";
-import { killStrays, Processes } from "../../../lab/process.ts";
+import { Processes } from "../../../lab/process.ts";
 import { alive, identify } from "../../../lab/processes.ts";
 import type { ProcessId } from "../../../lab/processes.ts";
 
@@ -24,11 +26,13 @@ describe("processes of guests", function () {
   async function daemon(): Promise<{ pid: number; child: ProcessId }> {
     const module = JSON.stringify(new URL("../../../lab/process.ts", import.meta.url).href);
     const script = `import { Processes } from ${module};
-      new Processes(${JSON.stringify(directory)}).start(${JSON.stringify(sleeper)}); setInterval(() => {}, 1000);`;
-    const parent = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: "ignore" });
-    const file = join(directory, "sleeper.pid");
-    await until("the pid file", () => existsSync(file) && readFileSync(file, "utf8").endsWith("}"));
-    const child = JSON.parse(readFileSync(file, "utf8")) as ProcessId;
+      console.log(new Processes(${JSON.stringify(directory)}).start(${JSON.stringify(sleeper)}).pid);
+      setInterval(() => {}, 1000);`;
+    const parent = spawn(process.execPath, ["--input-type=module", "-e", script], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    const [line] = (await once(createInterface(parent.stdout), "line")) as [string];
+    const child = identify(Number(line));
     assert.ok(parent.pid !== undefined && alive(child));
     return { pid: parent.pid, child };
   }
@@ -47,7 +51,6 @@ describe("processes of guests", function () {
     const second = identify(child.pid ?? 0);
     await child.kill();
     assert.equal(alive(second), false);
-    assert.equal(existsSync(join(directory, "sleeper.pid")), false);
   });
 
   it("stay away when they are killed while they wait for their next start", async () => {
@@ -67,18 +70,5 @@ describe("processes of guests", function () {
     assert.doesNotMatch(environment, /secret/);
     assert.match(environment, /GOGC=50/);
     await child.kill();
-  });
-
-  it("are found later by their pid files, and only when they are the same processes", async () => {
-    const stranger = spawn("/bin/sleep", ["1000"], { stdio: "ignore" });
-    const ours = spawn("/bin/sleep", ["1000"], { stdio: "ignore" });
-    const id = identify(stranger.pid ?? 0);
-    writeFileSync(join(directory, "etcd.pid"), JSON.stringify(identify(ours.pid ?? 0)));
-    // The pid was reused: somebody else's process started at another time.
-    writeFileSync(join(directory, "kube-apiserver.pid"), JSON.stringify({ ...id, start: id.start - 1 }));
-    assert.deepEqual(await killStrays(directory), ["etcd"]);
-    assert.ok(alive(id));
-    stranger.kill("SIGKILL");
-    assert.deepEqual(await killStrays(directory), []);
   });
 });
