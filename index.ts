@@ -17,6 +17,10 @@ import { tagsOf } from "./proxmox/tags.ts";
 import type { PoolPlan } from "./rollout/types.ts";
 import { bundle } from "./tools/bundle.mjs";
 
+// Node strips types in place, so its own stack traces are right. Those of source-map-support, which the engine's runner
+// installs, cost milliseconds for every promise of a resource.
+Reflect.deleteProperty(Error, "prepareStackTrace");
+
 const { config, live, fleet, release } = await prepare().catch(explain);
 for (const line of fleetWords(fleet)) await log.info(line);
 

@@ -1,5 +1,6 @@
 // Plain JavaScript that Node 18 understands: it is what finds the newer Node.
 import { existsSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
+import nodeModule from "node:module";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -17,6 +18,14 @@ export const ownNode = join(modules, ".bin", "node");
 /** Whether this process runs on a Node that is new enough. */
 export function isNewEnough() {
   return Number(process.versions.node.split(".", 1)[0]) >= OLDEST_NODE;
+}
+
+/**
+ * Has Node keep what it compiles, which is half of what a start costs, and use it the next time; `npm ci` clears it. Where
+ * nothing can be written, nothing is kept.
+ */
+export function keepCompiled() {
+  nodeModule.enableCompileCache(join(modules, ".cache", "node-compile"));
 }
 
 /**
