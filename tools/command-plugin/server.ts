@@ -34,8 +34,15 @@ class EngineLog {
   }
 }
 
-/** Serves the provider on a loopback port that the kernel chooses, and resolves to it. */
-export function serve(runner: Runner, engineAddress: string | undefined): Promise<number> {
+/** A provider that is being served. */
+export interface Served {
+  port: number;
+  /** Answers what was asked, takes no more, and resolves when that is done. */
+  end: () => Promise<void>;
+}
+
+/** Serves the provider on a loopback port that the kernel chooses. */
+export function serve(runner: Runner, engineAddress: string | undefined): Promise<Served> {
   const log = new EngineLog();
   log.connect(engineAddress);
   const server = new grpc.Server({ "grpc.max_receive_message_length": -1 });
@@ -43,7 +50,7 @@ export function serve(runner: Runner, engineAddress: string | undefined): Promis
   return new Promise((resolve, reject) => {
     server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, port) => {
       if (error) reject(error);
-      else resolve(port);
+      else resolve({ port, end: () => new Promise((ended) => server.tryShutdown(() => ended())) });
     });
   });
 }
