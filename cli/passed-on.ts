@@ -19,12 +19,24 @@ const asTold = { SIGINT: "SIGINT", SIGTERM: "SIGTERM", SIGHUP: "SIGTERM" } as co
  */
 const echoMs = 2_000;
 
+export interface Manner {
+  /** @default ours */
+  cwd?: string;
+  /** Whether it asks the operator: it gets our terminal, and with that the terminal's Ctrl-C. @default false */
+  asks?: boolean;
+}
+
 /**
- * Runs a program that asks nothing: its words are shown as they come, and signals to us are passed on to it. We end after
- * it. It has a session of its own, because a terminal, and many a CI system, sends a signal to the whole group: with the
- * one that we pass on, that would be two.
+ * Runs a program: its words are shown as they come, and signals to us are passed on to it. We end after it. One that asks
+ * nothing has a session of its own, because a terminal, and many a CI system, sends a signal to the whole group: with the
+ * one that we pass on, that would be two. One that asks hears the terminal itself, so Ctrl-C is not passed on.
  */
-export async function passedOn(file: string, args: readonly string[], environment: NodeJS.ProcessEnv): Promise<Ended> {
+export async function passedOn(
+  file: string,
+  args: readonly string[],
+  environment: NodeJS.ProcessEnv,
+  { cwd, asks = false }: Manner = {},
+): Promise<Ended> {
   let told: NodeJS.Signals | undefined;
   let child: ReturnType<typeof spawn> | undefined;
   let last = -Infinity;
@@ -33,12 +45,14 @@ export async function passedOn(file: string, args: readonly string[], environmen
     const now = performance.now();
     if (now - last < echoMs) return;
     last = now;
+    if (asks && signal === "SIGINT") return;
     child?.kill(asTold[signal as keyof typeof asTold]);
   };
   const signals = Object.keys(asTold) as (keyof typeof asTold)[];
   for (const signal of signals) process.on(signal, passOn);
   try {
-    child = spawn(file, args, { env: environment, detached: true, stdio: ["ignore", "inherit", "inherit"] });
+    const stdio = [asks ? "inherit" : "ignore", "inherit", "inherit"] as const;
+    child = spawn(file, args, { env: environment, cwd, detached: !asks, stdio: [...stdio] });
     const [code, by] = (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
     return { code: code ?? 128 + constants.signals[by ?? "SIGKILL"], told };
   } finally {

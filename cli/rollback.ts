@@ -1,5 +1,4 @@
-import { execFile, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFile } from "node:child_process";
 import { mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
@@ -8,6 +7,7 @@ import type { Command } from "commander";
 import { UserError, messageOf } from "../common/errors.ts";
 import { toolchain } from "../tools/index.ts";
 import { lastGood, type Update } from "./history.ts";
+import { passedOn } from "./passed-on.ts";
 
 const run = promisify(execFile);
 
@@ -74,16 +74,13 @@ async function git(...args: string[]): Promise<{ stdout: string }> {
 
 async function carryOut(
   project: string,
-  options: Options,
+  { stack, preview, yes }: Options,
   pulumi: string,
   environment: NodeJS.ProcessEnv,
 ): Promise<number> {
-  const args = options.preview ? ["preview"] : ["up", ...(options.yes ? ["--yes", "--skip-preview"] : [])];
-  const child = spawn(pulumi, [...args, "--stack", options.stack, "--message", "evergreen rollback"], {
-    cwd: project,
-    env: environment,
-    stdio: "inherit",
-  });
-  const [code] = (await once(child, "exit")) as [number | null];
-  return code ?? 1;
+  const asks = !preview && !yes;
+  const verb = preview ? ["preview"] : ["up", ...(asks ? [] : ["--yes", "--skip-preview"])];
+  const args = [...verb, "--stack", stack, "--message", "evergreen rollback"];
+  const { code } = await passedOn(pulumi, args, environment, { cwd: project, asks });
+  return code;
 }

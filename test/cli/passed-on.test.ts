@@ -16,9 +16,10 @@ setInterval(() => undefined, 1000);
 console.log("ready");`;
 
 /** Sends signals to a command as somebody else would, to it alone or to its group. */
-async function told(whom: "process" | "group", ...signals: NodeJS.Signals[]): Promise<string[]> {
+async function told(whom: "process" | "group", signals: NodeJS.Signals[], manner = ""): Promise<string[]> {
   const fixture = join(projectRoot, "test", "fixtures", "passed-on.ts");
-  const child = spawn(process.execPath, [fixture, counting], { detached: true, stdio: ["ignore", "pipe", "inherit"] });
+  const args = [fixture, counting, manner];
+  const child = spawn(process.execPath, args, { detached: true, stdio: ["ignore", "pipe", "inherit"] });
   const { pid } = child;
   assert.ok(pid);
   let output = "";
@@ -34,17 +35,26 @@ describe("a program that a command stands before", () => {
   it("gets what is said to the command once, also when the whole group was told, and the command ends after it", async () => {
     for (const whom of ["process", "group"] as const)
       for (const signal of ["SIGINT", "SIGTERM"] as const)
-        assert.deepEqual(await told(whom, signal), ["ready", `got ${signal}`, `{"code":7,"told":"${signal}"}`], whom);
+        assert.deepEqual(await told(whom, [signal]), ["ready", `got ${signal}`, `{"code":7,"told":"${signal}"}`], whom);
   });
 
   it("gets one signal for those that come as echoes of one another", async () => {
-    const [ready, got, ended, ...more] = await told("group", "SIGINT", "SIGTERM");
+    const [ready, got, ended, ...more] = await told("group", ["SIGINT", "SIGTERM"]);
     assert.deepEqual([ready, more.length], ["ready", 0]);
     assert.match(`${got ?? ""} ${ended ?? ""}`, /^got SIG(INT|TERM) \{"code":7,/);
   });
 
+  it("that asks hears the Ctrl-C of its terminal once, and is told of a SIGTERM", async () => {
+    assert.deepEqual(await told("group", ["SIGINT"], "asks"), ["ready", "got SIGINT", `{"code":7,"told":"SIGINT"}`]);
+    assert.deepEqual(await told("process", ["SIGTERM"], "asks"), [
+      "ready",
+      "got SIGTERM",
+      `{"code":7,"told":"SIGTERM"}`,
+    ]);
+  });
+
   it("is asked to stop when the terminal goes away: the engine would die of SIGHUP", async () => {
-    assert.deepEqual(await told("process", "SIGHUP"), ["ready", "got SIGTERM", '{"code":7,"told":"SIGHUP"}']);
+    assert.deepEqual(await told("process", ["SIGHUP"]), ["ready", "got SIGTERM", '{"code":7,"told":"SIGHUP"}']);
   });
 
   it("tells by its exit code how it ended, a signal included", async () => {
