@@ -2,7 +2,7 @@
  * The time below which no tool can roll a pool, from the durations of the data centre alone. A measured trace must
  * never set it: that would hide the tool's own waiting.
  */
-import { learnerEvery, quiet } from "./guest/times.ts";
+import { learnerEvery } from "./guest/times.ts";
 import type { Profile } from "./types.ts";
 
 /** The parts of one node's replacement, in seconds. */
@@ -90,7 +90,7 @@ export interface ServerDurations {
   boot: number;
   /** Join data until the new member is a voter and its Node is Ready. */
   join: number;
-  /** Cordon until the old VM is off; its requests, its pods and its member have gone before. */
+  /** Cordon until the old VM is off; its pods and its member have gone before. */
   retire: number;
   /** From one new member of etcd to the next, however quick the rest is. */
   apart: number;
@@ -110,9 +110,9 @@ export function serverDurationsOf(profile: Profile, pods = 0): ServerDurations {
     boot: seconds(profile.cloneLock, profile.start, profile.boot),
     // etcd promotes the learner while RKE2 starts: it counts when it takes longer. Ready comes after both.
     join: seconds(Math.max(learnerEvery, profile.register), profile.ready),
-    // The registration address lets go of a server when its connections are quiet: somebody has always just spoken (kubelets,
-    // whoever cordons it). Then its pods end together, then its guest shuts down.
-    retire: seconds(quiet, pods > 0 ? profile.podStop : 0, profile.shutdown),
+    // Its pods end together, then its guest shuts down. The registration address lets go of it at once when its connections
+    // happen to be quiet, and in a second or three when they are not.
+    retire: seconds(pods > 0 ? profile.podStop : 0, profile.shutdown),
     apart: seconds(healthInterval),
   };
 }

@@ -4,7 +4,6 @@ import net from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { UserError } from "../../common/errors.ts";
 import { Scope } from "./scope.ts";
-import { quiet } from "./times.ts";
 
 /** The Kubernetes API and RKE2's supervisor. */
 const ports = [6443, 9345];
@@ -16,6 +15,8 @@ const checkPatience = 3000;
 /** Failed checks in a row until a server is left out. */
 const strikes = 3;
 
+/** Milliseconds without a byte after which no request is under way on a connection, as far as a balancer can tell. */
+const quiet = 1000;
 /** Milliseconds after which connections to a server that goes are cut, whatever happens on them. */
 const drainPatience = 3000;
 

@@ -2,6 +2,3 @@
 
 /** Between two looks at a learner, until etcd lets it be promoted; RKE2's own ticker looks every 15 s. */
 export const learnerEvery = 50;
-
-/** Without a byte for so long no request is under way on a connection, as far as the registration address can tell. */
-export const quiet = 1000;
