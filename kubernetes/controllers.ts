@@ -12,11 +12,16 @@ const name = "controllers-probe";
 const path = `${paths.replicaSets}/${name}`;
 
 /**
- * Waits until the controllers of the cluster work. A lease alone does not tell: that of a dead leader is valid for a while,
- * and meanwhile endpoints still name pods that are gone.
+ * Waits until the controllers of the cluster work: both are asked at once. A lease alone does not tell: that of a dead leader
+ * is valid for a while, and meanwhile endpoints still name pods that are gone.
  * @throws DeadlineError
  */
 export async function awaitControllers(client: Kubernetes, deadline: Deadline): Promise<void> {
+  const since = client.now().getTime();
+  await Promise.all([managerNotices(client, deadline), schedulerRenews(client, since, deadline)]);
+}
+
+async function managerNotices(client: Kubernetes, deadline: Deadline): Promise<void> {
   const generation = await change(client);
   await until<ReplicaSet, true>(
     client,
@@ -26,7 +31,9 @@ export async function awaitControllers(client: Kubernetes, deadline: Deadline): 
       [...seen.values()].some(({ status }) => (status?.observedGeneration ?? 0) >= generation) ? true : undefined,
     () => `kube-controller-manager has not noticed a change of ReplicaSet ${namespace}/${name}`,
   );
-  const since = client.now().getTime();
+}
+
+async function schedulerRenews(client: Kubernetes, since: number, deadline: Deadline): Promise<void> {
   await until<Lease, true>(
     client,
     named(systemLeases, "kube-scheduler"),

@@ -2,6 +2,7 @@
  * The time below which no tool can roll a pool, from the durations of the data centre alone. A measured trace must
  * never set it: that would hide the tool's own waiting.
  */
+import { learnerEvery } from "./guest/times.ts";
 import type { Profile } from "./types.ts";
 
 /** The parts of one node's replacement, in seconds. */
@@ -50,13 +51,17 @@ export interface LowerBound {
 
 /** The durations of a data centre. Drain: its pods end together; nothing holds volumes in the lab. */
 export function durationsOf(profile: Profile): Durations {
-  const seconds = (...parts: number[]) => parts.reduce((sum, part) => sum + part, 0) / 1000;
   return {
     lock: seconds(profile.cloneLock),
     create: seconds(profile.cloneLock, profile.start, profile.boot, profile.register, profile.ready),
     retire: seconds(profile.podStop, profile.shutdown),
     podReady: seconds(profile.podStart),
   };
+}
+
+/** @param parts milliseconds, one after the other */
+function seconds(...parts: number[]): number {
+  return parts.reduce((sum, part) => sum + part, 0) / 1000;
 }
 
 export function lowerBound(durations: Durations, shape: RollShape): LowerBound {
@@ -77,4 +82,46 @@ export function lowerBound(durations: Durations, shape: RollShape): LowerBound {
   const names = ["surge", "disruption", "storage", "budget"] as const;
   const by = names.reduce((best, name) => (terms[name] > terms[best] ? name : best));
   return { seconds: terms[by] + soakSeconds, by, terms, soakSeconds };
+}
+
+/** The parts of one server's replacement, in seconds. */
+export interface ServerDurations {
+  /** Clone until the guest answers. Only the first server is waited for: the others boot ahead, with RKE2 held back. */
+  boot: number;
+  /** Join data until the new member is a voter and its Node is Ready. */
+  join: number;
+  /** Cordon until the old VM is off; its pods and its member have gone before. */
+  retire: number;
+  /** From one new member of etcd to the next, however quick the rest is. */
+  apart: number;
+}
+
+/** Milliseconds for which etcd wants every voter connected before it adds a member (`HealthInterval`, server.go). */
+const healthInterval = 5000;
+
+/**
+ * The durations of a data centre for servers. Each is one that the lab itself imposes: its profile, what its guests do
+ * (guest/times.ts), and etcd's own constant. Real programs (etcd, the API server, the end of both) take what they take:
+ * that is not counted, and neither is any rule of ours.
+ * @param pods that leave each server; the lab's workload keeps off servers. @default 0
+ */
+export function serverDurationsOf(profile: Profile, pods = 0): ServerDurations {
+  return {
+    boot: seconds(profile.cloneLock, profile.start, profile.boot),
+    // etcd promotes the learner while RKE2 starts: it counts when it takes longer. Ready comes after both.
+    join: seconds(Math.max(learnerEvery, profile.register), profile.ready),
+    // Its pods end together, then its guest shuts down. The registration address lets go of it at once when its connections
+    // happen to be quiet, and in a second or three when they are not.
+    retire: seconds(pods > 0 ? profile.podStop : 0, profile.shutdown),
+    apart: seconds(healthInterval),
+  };
+}
+
+/**
+ * The time in seconds below which no tool can replace servers one after the other: one comes, its predecessor goes, then the
+ * next. It begins with the clone of the first and ends when the last VM is off.
+ */
+export function serialBound({ boot, join, retire, apart }: ServerDurations, servers: number): number {
+  if (servers === 0) return 0;
+  return boot + (servers - 1) * Math.max(join + retire, apart) + join + retire;
 }

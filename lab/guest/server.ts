@@ -23,12 +23,13 @@ import { Scope } from "./scope.ts";
 import { installSnapshotKind } from "./snapshot-crd.ts";
 import { Snapshots } from "./snapshots.ts";
 import { serveSupervisor } from "./supervisor.ts";
+import { learnerEvery } from "./times.ts";
 
 /** Keeps the member's name over power cycles, as RKE2 does. */
 const memberFile = "/var/lib/rancher/rke2/server/db/etcd/name";
 const caFile = "/var/lib/rancher/rke2/server/tls/server-ca.crt";
 
-/** Milliseconds between two looks at something that starts. */
+/** Milliseconds between two looks at an API server that starts. */
 const look = 50;
 
 /** Milliseconds after which a learner that does not answer is started again. */
@@ -214,7 +215,7 @@ export class Server {
         this.tell("Starting etcd again", this.member);
         since = performance.now();
       }
-      await this.plane.wait(look);
+      await this.plane.wait(learnerEvery);
     }
   }
 
