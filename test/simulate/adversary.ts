@@ -139,14 +139,15 @@ class Intrigue {
   }
 
   /**
-   * What steps cannot tell, and so is left out: a VM without a join in the state is destroyed by its number alone; a clone
+   * What steps cannot tell, and so is left out: a VM without a claim in the state is destroyed by its number alone; a clone
    * whose uuid was not recorded yet, or was retired, may be a copy that was put in its place while it was off.
    */
-  private isMember({ uuid }: Vm): boolean {
+  private isKnown({ uuid, name }: Vm): boolean {
     const facts = this.world.cluster.objects
       .list("configmaps")
       .flatMap(({ data }) => Object.values(data as Record<string, string>));
-    return facts.some((fact) => fact.includes(uuid) && /"phase":"(joined|handedOver)"/.test(fact));
+    const phase = this.engine.hasClaimed(name) ? /"phase":"(made|joined|handedOver)"/ : /"phase":"(joined|handedOver)"/;
+    return facts.some((fact) => fact.includes(uuid) && phase.test(fact));
   }
 
   private copy(vm: Vm | undefined, vmid: number): void {
@@ -156,7 +157,7 @@ class Intrigue {
   }
 
   private replace(vm: Vm | undefined, by: "stranger" | "copy", pool: string): void {
-    if (vm === undefined || !this.isMember(vm)) return;
+    if (vm === undefined || !this.isKnown(vm)) return;
     this.world.dc.powerCut(vm);
     this.world.dc.vms.delete(vm.vmid);
     if (by === "copy") this.copy(vm, vm.vmid);
