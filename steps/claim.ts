@@ -119,14 +119,14 @@ export async function identity(
 }
 
 /**
- * What the cluster or the state remembers. What was retired under this name may have been destroyed since: a generation that
- * comes back gets another VM.
+ * What the cluster or the state remembers. A generation that comes back after it was retired gets another VM, unless the engine
+ * has not destroyed the old one yet: then the state still has what was claimed under this number.
  */
 function recordedUuid(run: Run, input: SlotInput, facts: Known | undefined): string | undefined {
   const own = facts?.own;
-  const before = recordedBefore(run, input);
-  if (own?.phase !== "retired") return own?.uuid ?? before;
-  return before === own.uuid ? undefined : before;
+  const before = claimedBefore(run, input);
+  if (own?.phase !== "retired") return own?.uuid ?? before?.uuid;
+  return before?.vmid === input.vmid ? before.uuid : undefined;
 }
 
 function namesake(input: SlotInput, uuid: string, config: VmConfig): UserError {
@@ -145,11 +145,11 @@ function startedByOthers(input: SlotInput, vm: ListedVm): UserError {
   });
 }
 
-/** The uuid in what a step of this node printed when it ran last: the state is a memory too. */
-export function recordedBefore(run: Run, input: SlotInput): string | undefined {
+/** What a step of this node printed when it ran last: the state is a memory too. */
+export function claimedBefore(run: Run, { node }: SlotInput): Partial<Claimed> | undefined {
   try {
-    const { name, uuid } = JSON.parse(run.previous) as Partial<Claimed>;
-    return name === input.node ? uuid : undefined;
+    const printed = JSON.parse(run.previous) as Partial<Claimed>;
+    return printed.name === node ? printed : undefined;
   } catch {
     return undefined;
   }

@@ -1,7 +1,7 @@
 import { IdentityError, proveVm } from "../proxmox/identity.ts";
 import { tagsOf } from "../proxmox/tags.ts";
 import { isRunning, listVms, requireSight } from "../proxmox/vms.ts";
-import { recordedBefore } from "./claim.ts";
+import { claimedBefore } from "./claim.ts";
 import type { SlotInput } from "./input.ts";
 import { retire } from "./retire.ts";
 import type { Run } from "./run.ts";
@@ -18,7 +18,7 @@ export async function release(run: Run, input: SlotInput): Promise<{ released: s
     await requireSight(run.pve, input.site.proxmoxPool);
     return { released: node };
   }
-  const expected = { vmid, name: node, tags: tagsOf(input), uuid: recordedBefore(run, input) };
+  const expected = { vmid, name: node, tags: tagsOf(input), uuid: claimedBefore(run, input)?.uuid };
   if (expected.uuid === undefined)
     throw new IdentityError(expected, `host ${vm.host}`, ["nobody recorded its SMBIOS uuid"]);
   // What was retired is off, and the list knows: it is seconds old.

@@ -5,7 +5,7 @@ import { readWantedServers } from "../kubernetes/record.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../proxmox/vms.ts";
 import { isGoingAway } from "./going-away.ts";
-import { recordedBefore } from "./claim.ts";
+import { claimedBefore } from "./claim.ts";
 import type { SlotInput } from "./input.ts";
 import { leaverOf } from "./leavers.ts";
 import { known, type Known } from "./member.ts";
@@ -121,7 +121,7 @@ async function retireUnknown(
 
 /** The state remembers the uuid too, from the join's own output. */
 function withState(run: Run, input: SlotInput, leaver: Leaver): Leaver {
-  const uuid = leaver.expected.uuid ?? recordedBefore(run, input);
+  const uuid = leaver.expected.uuid ?? claimedBefore(run, input)?.uuid;
   return { ...leaver, expected: { ...leaver.expected, vmid: input.vmid, uuid } };
 }
 

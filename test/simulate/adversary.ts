@@ -104,9 +104,8 @@ class Intrigue {
   }
 
   private free(): number {
-    return this.chance.pick(
-      [1100, 1101, 1102, 1103, 1104, 1105, 1106, 1200].filter((vmid) => !this.world.dc.vms.has(vmid)),
-    );
+    const all = [1100, 1101, 1102, 1103, 1104, 1105, 1106, 1200, 1201, 1202, 1203, 1204, 1205, 1206, 1207, 1208];
+    return this.chance.pick(all.filter((vmid) => !this.world.dc.vms.has(vmid)));
   }
 
   /** A name that a node of ours has, or would have. */
