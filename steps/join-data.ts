@@ -34,12 +34,7 @@ function tlsSans(registration: string, more: unknown): string[] {
  * Writes join data and then the marker with its hash: half of it is never acted on.
  * @param vm as it was proved before it booted; proved again, for a token must not get into the hands of whoever has its number now
  */
-export async function writeJoinData(
-  pve: Proxmox,
-  vm: VmConfig,
-  role: SlotInput["role"],
-  data: string,
-): Promise<void> {
+export async function writeJoinData(pve: Proxmox, vm: VmConfig, role: SlotInput["role"], data: string): Promise<void> {
   await proveVm(pve, vm.host, { ...vm, tags: [] });
   await writeFile(pve, vm, guest.join, data);
   await writeFile(pve, vm, guest.marker, `${role} ${createHash("sha256").update(data).digest("hex")}\n`);

@@ -13,7 +13,8 @@ import { OLD, picture, running } from "../support/picture.ts";
 
 const known = [1100, 1101, 1102, 1103].map((vmid) => ({ vmid, name: `demo-workers-${vmid - 1100}-0a1b2c3d` }));
 
-const tagsOf = (vmid: number) => tagsOfNode({ cluster: "demo", pool: "workers", slot: vmid - 1100, generation: "0a1b2c3d" });
+const tagsOf = (vmid: number) =>
+  tagsOfNode({ cluster: "demo", pool: "workers", slot: vmid - 1100, generation: "0a1b2c3d" });
 
 for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
   describe(`VMs that were deleted by hand, ${version}`, () => {
@@ -67,7 +68,10 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
     it("stop an update while a stranger has the number of one of them, not while one of ours was renamed", async () => {
       await destroyed(1101);
       const stranger = seedVm(bench.dc, { vmid: 1101, name: "database", pool: site.nodes });
-      await assert.rejects(lost(), /VM 1101 is not demo-workers-1-0a1b2c3d any more: it is called (database|nothing yet)/);
+      await assert.rejects(
+        lost(),
+        /VM 1101 is not demo-workers-1-0a1b2c3d any more: it is called (database|nothing yet)/,
+      );
       stranger.config.set("tags", tagsOf(1101).join(";"));
       assert.deepEqual(await lost(), []);
     });

@@ -1,5 +1,6 @@
 import { undoCreate } from "../../cli/half-made.ts";
 import { VM_TYPE } from "../../cli/engine-state.ts";
+import { mayForget } from "../../cli/lost-vms.ts";
 import { messageOf } from "../../common/errors.ts";
 import type { Config } from "../../config.ts";
 import { planPlaces, fleetWords, type Fleet } from "../../fleet.ts";
@@ -111,6 +112,7 @@ export class Engine {
       this.world.story.tell("program", () => `${what} -> ${how}`);
     }
     if (left.length > 0) live = await readLive(pve, config);
+    this.forget(live);
     return { live, fleet: await planPlaces(pve, config, live, new Date(this.world.time.date())) };
   }
 
@@ -122,8 +124,14 @@ export class Engine {
     }
     this.pending.clear();
     this.deleting.clear();
-    for (const [urn, { vm }] of this.state)
-      if (vm && !live.takenVmids.includes(vm.vmid) && !this.world.dc.vms.has(vm.vmid)) this.state.delete(urn);
+  }
+
+  /** VMs that are gone and were no members, as `npx pulumi up` has the engine forget them. */
+  private forget(live: Live): void {
+    const gone = [...this.state].flatMap(([urn, { vm }]) =>
+      vm && !this.world.dc.vms.has(vm.vmid) ? [{ ...vm, urn }] : [],
+    );
+    if (mayForget(gone, live)) for (const { urn } of gone) this.state.delete(urn);
   }
 
   /** Creates and updates, as wide as the edges allow. After a failure nothing more is begun. @returns whether all is well */

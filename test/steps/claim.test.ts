@@ -1,13 +1,16 @@
 import assert from "node:assert/strict";
 import { findAccess } from "../../kubernetes/access.ts";
+import { guest } from "../../images/contract.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { readPoolRecord } from "../../kubernetes/record.ts";
+import { readFile } from "../../proxmox/agent.ts";
 import { IdentityError } from "../../proxmox/identity.ts";
 import { listVms, readVm } from "../../proxmox/vms.ts";
 import { claim, type Claimed } from "../../steps/claim.ts";
 import { handover } from "../../steps/handover.ts";
 import type { SlotInput } from "../../steps/input.ts";
 import { join } from "../../steps/join.ts";
+import { writeJoinData } from "../../steps/join-data.ts";
 import { release } from "../../steps/release.ts";
 import { retire } from "../../steps/retire.ts";
 import { rollout } from "../../steps/rollout.ts";
@@ -98,6 +101,14 @@ describe("claims", function () {
     assert.equal((await recorded(input))?.uuid, claimed.uuid);
     await cluster.operator.destroyVm(input.vmid);
     assert.deepEqual(await release(cluster.run(claimed), input), { released: input.node }, "it is gone");
+  });
+
+  it("keep a token from whoever has taken the number while ours was booting", async () => {
+    const input = cluster.slot("workers", 0);
+    const proved = await readVm(cluster.pve, { host: "pve1", vmid: input.vmid });
+    const booted = { ...proved, uuid: "6b0124f9-0000-4000-8000-000000000101" };
+    await assert.rejects(writeJoinData(cluster.pve, booted, "agent", "token: secret"), IdentityError);
+    assert.doesNotMatch((await readFile(cluster.pve, proved, guest.join)).toString(), /token: secret/);
   });
 
   it("let nobody be destroyed of whom nobody recorded anything", async () => {
