@@ -88,8 +88,8 @@ function poolName(of: string | { name: string } | LiveVm): string {
 }
 
 /**
- * Without a way into the cluster there must not be one yet. A server that was a member starts with its host (a join
- * turns that on), so one that is down now is an outage, and planning on an empty picture would make a second cluster.
+ * Without a way into the cluster there must not be one yet. A server that was a member starts with its host (its claim or
+ * its join turned that on), so one that is down now is an outage, and planning on an empty picture would make a second cluster.
  */
 async function refuseSilentCluster(pve: Proxmox, vms: readonly LiveVm[]): Promise<void> {
   const servers = await Promise.all(vms.filter((vm) => vm.pool === SERVER_POOL).map((vm) => readVm(pve, vm)));

@@ -1,6 +1,8 @@
+import { UserErrors } from "../common/errors.ts";
 import type { Live } from "../live.ts";
 import { Proxmox } from "../proxmox/client.ts";
-import { unseenAmong } from "../proxmox/vms.ts";
+import { nodeTags } from "../proxmox/tags.ts";
+import { unseenAmong, type ListedVm } from "../proxmox/vms.ts";
 import type { EngineState } from "./engine-state.ts";
 import { stackConfig } from "./stack-config.ts";
 
@@ -10,17 +12,38 @@ type Vm = EngineState["vms"][number];
  * VMs that the engine knows and that are gone, by one look at the list of VMs. None while another of its VMs is out of
  * sight, because a refresh would forget that one too. None when it cannot be looked: the program looks too, does not start
  * either, and says why in full.
+ * @throws UserErrors when a number of the engine's is somebody else's
  */
 export async function lostVms(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]): Promise<Vm[]> {
   if (known.length === 0) return [];
-  try {
-    const { site } = await stackConfig(stack);
-    const pve = Proxmox.fromEnvironment(environment);
-    const { gone, hidden } = await unseenAmong(pve, site.proxmoxPool, known).finally(() => pve.close());
-    return hidden.length > 0 ? [] : gone;
-  } catch {
-    return [];
-  }
+  const found = await look(stack, environment, known).catch(() => undefined);
+  if (found === undefined) return [];
+  refuseStrangers(known, found.seen);
+  return found.hidden.length > 0 ? [] : found.gone;
+}
+
+async function look(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]) {
+  const { site } = await stackConfig(stack);
+  const pve = Proxmox.fromEnvironment(environment);
+  return await unseenAmong(pve, site.proxmoxPool, known).finally(() => pve.close());
+}
+
+/**
+ * The engine destroys by number, and a clone of which nobody recorded a uuid is known by nothing else. One with our tags and
+ * another name, or with our name and another uuid, is for the program to judge.
+ * @throws UserErrors that names every VM that has a number of the engine's, and neither the name nor tags of ours
+ */
+export function refuseStrangers(known: readonly Vm[], list: readonly ListedVm[]): void {
+  const strangers = known.flatMap(({ vmid, name }) =>
+    list
+      .filter((vm) => vm.vmid === vmid && vm.name !== name && nodeTags(vm.tags) === undefined)
+      .map((vm) => ({
+        what: `VM ${vmid} is not ${name} any more: it is called ${vm.name ?? "nothing yet"} and has not our tags`,
+        where: `VM ${vmid} on ${vm.host}; the state of the engine has it as ${name}`,
+        todo: "nothing was begun: the engine would destroy it in the place of ours. If it is a stranger's, move it to another number, then run `npx evergreen repair`; if it is ours, give it back its name and its tags",
+      })),
+  );
+  if (strangers.length > 0) throw new UserErrors(strangers);
 }
 
 /**

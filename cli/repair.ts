@@ -17,7 +17,7 @@ import {
   VM_TYPE,
 } from "./engine-state.ts";
 import { undoCreate } from "./half-made.ts";
-import { mayForget } from "./lost-vms.ts";
+import { mayForget, refuseStrangers } from "./lost-vms.ts";
 import { withSite, type OpenSite } from "./site.ts";
 
 const run = promisify(execFile);
@@ -34,13 +34,16 @@ export function repairCommand(program: Command): void {
     });
 }
 
-/** @returns how many things were mended */
+/**
+ * @returns how many things were mended
+ * @throws UserErrors after that, when a number of the engine's is somebody else's
+ */
 export async function repair(stack: string): Promise<number> {
   const tools = await toolchain({ quiet: true, parts: ["engine"] });
   const engine = new EngineSide(stack, tools.pulumi, tools.environment({}, stack));
   let done = await engine.unlock();
   const { pending, vms } = await engine.state();
-  const gone = await withSite(stack, async (site) => {
+  const { gone, list } = await withSite(stack, async (site) => {
     for (const { what, mend } of await leftovers(site.pve, site.config, site.live)) {
       report(what, await mend());
       done += 1;
@@ -50,10 +53,12 @@ export async function repair(stack: string): Promise<number> {
       report(`a create that never ended: ${create.urn}`, how);
     }
     if (engine.seesLocks) done += await undoLostClones(site, vms);
-    return vms.filter((vm) => !site.live.takenVmids.includes(vm.vmid));
+    const gone = vms.filter((vm) => !site.live.takenVmids.includes(vm.vmid));
+    return { gone, list: await listVms(site.pve) };
   });
   reportGone(gone);
   if (pending.length + gone.length > 0) await engine.refresh();
+  refuseStrangers(vms, list);
   return done + pending.length + gone.length;
 }
 

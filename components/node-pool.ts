@@ -31,7 +31,7 @@ export interface NodePoolArgs {
 /**
  * A pool of nodes. What happens to it in this run was decided by the plan; here it becomes resources and edges:
  *
- *     Rollout -> [Snapshot] -> VM(slot) -> Join(slot) -> [Gate] -> Handover(slot) -> Verify
+ *     Rollout -> [Snapshot] -> VM(slot) -> Claim(slot) -> Join(slot) -> [Gate] -> Handover(slot) -> Verify
  */
 export class NodePool extends ComponentResource {
   /** Ends when every slot of the plan serves and the soak that is waited for in this run is over. */

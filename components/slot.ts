@@ -13,7 +13,7 @@ export interface SlotArgs {
   environment: StepEnvironment;
   timeouts: Timeouts;
   after: {
-    /** The VM is not cloned before these. */
+    /** The VM is not cloned before these. It is claimed right after. */
     vm: Resource[];
     /** The node does not join before these. */
     join: Resource[];
@@ -21,12 +21,13 @@ export interface SlotArgs {
 }
 
 /**
- * One place in a pool. The VM and its join carry the node's name, so another generation is another resource and both
- * exist while the slot is handed over. The handover carries the slot's name: an update of it is the replacement.
+ * One place in a pool. The VM, its claim and its join carry the node's name, so another generation is another resource and
+ * both exist while the slot is handed over. The handover carries the slot's name: an update of it is the replacement.
  */
 export class Slot extends ComponentResource {
   readonly vm: VmLegacy;
   readonly join: local.Command;
+  private readonly claim: local.Command;
   private readonly args: SlotArgs;
   private readonly slotName: string;
 
@@ -35,8 +36,20 @@ export class Slot extends ComponentResource {
     this.slotName = name;
     this.args = args;
     this.vm = nodeVm(args.plan.name, { ...args.vm, plan: args.plan }, { parent: this, dependsOn: args.after.vm });
+    this.claim = this.declareClaim();
     this.join = this.declareJoin();
     this.registerOutputs({});
+  }
+
+  /** Records whose VM it is. Its delete comes between that of the join and that of the VM: the last look at whose it is. */
+  private declareClaim(): local.Command {
+    const { plan, environment, timeouts } = this.args;
+    const verbs = { create: "claim", update: "claim", delete: "release" };
+    return step(`${plan.name}-claim`, verbs, environment, {
+      parent: this,
+      dependsOn: [this.vm],
+      customTimeouts: seconds({ update: timeouts.lease, delete: retirement(timeouts) }),
+    });
   }
 
   /** Its delete retires the node if it still is a member: scale-in, a removed pool, what a failed run left. */
@@ -46,7 +59,7 @@ export class Slot extends ComponentResource {
     const verbs = { create: "join", update: "join", delete: "retire" };
     return step(`${plan.name}-join`, verbs, environment, {
       parent: this,
-      dependsOn: [this.vm, ...after.join],
+      dependsOn: [this.claim, ...after.join],
       customTimeouts: seconds({ update: lease + agent + join, delete: retirement(timeouts) }),
     });
   }

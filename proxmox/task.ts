@@ -27,15 +27,16 @@ const tail = 8;
 /**
  * Waits for the end of a task.
  * @param upid the answer of the request that started it
+ * @param usualMs how long such a task takes in most data centres, in milliseconds: between one early look and then nobody looks
  * @throws TaskError with exit status and the end of the log
  * @throws DeadlineError when it still runs; the task goes on in Proxmox
  */
-export async function awaitTask(pve: Proxmox, upid: unknown, deadline: Deadline): Promise<void> {
+export async function awaitTask(pve: Proxmox, upid: unknown, deadline: Deadline, usualMs = 1500): Promise<void> {
   const [host, id] = parseUpid(upid);
   const path = `/nodes/${host}/tasks/${encodeURIComponent(id)}`;
-  await clock.sleep(pauseAfter(0));
+  await clock.sleep(earlyMs);
   const exitStatus = await deadline.poll(
-    pauseAfter,
+    (looks) => (looks === 1 ? usualMs - earlyMs : 1000),
     () => ended(pve, path, deadline),
     () => `task ${id} on ${host} still runs`,
   );
@@ -48,10 +49,8 @@ export async function awaitTask(pve: Proxmox, upid: unknown, deadline: Deadline)
   for (const line of log.filter((text) => text.startsWith("WARN"))) say(`${deadline.what}: ${line}`);
 }
 
-/** A task takes 50 ms in the lab and seconds in a data centre: an early look, then one a second, as the provider does. */
-function pauseAfter(looks: number): number {
-  return [250, 1250][looks] ?? 1000;
-}
+/** A task takes 50 ms in the lab and seconds in a data centre: an early look, and after its usual time one a second, as the provider does. */
+const earlyMs = 250;
 
 /** The exit status, or undefined while it runs. */
 async function ended(pve: Proxmox, path: string, deadline: Deadline): Promise<string | undefined> {

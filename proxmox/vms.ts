@@ -73,7 +73,7 @@ export async function takenAmong(pve: Proxmox, vmids: readonly number[]): Promis
 }
 
 /**
- * Of some VMs, those that are not in the list. A pool's token is refused a VM that is gone like one that was never ours
+ * Of some VMs, those that are not in the list, and whatever has the numbers of the others. A pool's token is refused a VM that is gone like one that was never ours
  * (403), so the refusal says nothing: a number that nobody has is gone, one that somebody has may be that VM or another.
  * @throws UserError when the token may not see the pool
  */
@@ -81,15 +81,18 @@ export async function unseenAmong<Vm extends { vmid: number }>(
   pve: Proxmox,
   pool: string,
   vms: readonly Vm[],
-): Promise<{ gone: Vm[]; hidden: Vm[] }> {
+): Promise<{ gone: Vm[]; hidden: Vm[]; seen: ListedVm[] }> {
   await requireSight(pve, pool);
-  const seen = new Set((await listVms(pve)).map(({ vmid }) => vmid));
-  const unseen = vms.filter(({ vmid }) => !seen.has(vmid));
+  const wanted = new Set(vms.map(({ vmid }) => vmid));
+  const seen = (await listVms(pve)).filter(({ vmid }) => wanted.has(vmid));
+  const numbersSeen = new Set(seen.map(({ vmid }) => vmid));
+  const unseen = vms.filter(({ vmid }) => !numbersSeen.has(vmid));
   const numbers = unseen.map(({ vmid }) => vmid);
   const taken = new Set(await takenAmong(pve, numbers));
   return {
     gone: unseen.filter(({ vmid }) => !taken.has(vmid)),
     hidden: unseen.filter(({ vmid }) => taken.has(vmid)),
+    seen,
   };
 }
 

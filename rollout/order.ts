@@ -5,7 +5,7 @@ export interface SlotOrder {
   slot: number;
   /** Slots whose VM must have been cloned before its own: the next ones to be started get the storage first. */
   clone: number[];
-  /** Before its VM is cloned. It stays switched off until its node joins. */
+  /** Before its VM is cloned. An agent's stays switched off until its node joins. */
   vm: number[];
   /** Before its VM is started and its node joins. */
   join: number[];
@@ -18,7 +18,8 @@ export interface SlotOrder {
 /**
  * The order of a run as data: components turn it into edges. Only slots that replace a node are bound; a slot without a
  * predecessor disrupts nobody and runs wide. Servers are the exception: one has come and its predecessor has gone before
- * the next one joins, always.
+ * the next one joins, always. Their VMs boot as soon as they are cloned, RKE2 held back: with one that joins and one that
+ * boots, at most two more servers run than there are slots.
  */
 export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">): SlotOrder[] {
   const slots = plan.slots.toSorted((a, b) => a.slot - b.slot);
@@ -31,8 +32,8 @@ export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">): Slot
 }
 
 /**
- * Rolling: the k-th node joins after the handover of the one `surge` before it, so never more than `surge` extra VMs run. Its
- * VM is cloned one window ahead, switched off, so that nobody waits for a clone; old and new disks are all there at the
+ * Rolling: the k-th node joins after the handover of the one `surge` before it, so never more than `surge` extra agents run. Its
+ * VM is cloned one window ahead, so that nobody waits for a clone; old and new disks are all there at the
  * end of a run anyway. Blue-green: all VMs at once, and nobody leaves before everybody has come. Both: a handover waits for the one
  * `maxUnavailable` before it, which is a sliding window without a barrier.
  */

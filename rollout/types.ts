@@ -106,7 +106,7 @@ export interface LiveNode {
 }
 
 /**
- * `made`: cloned and identified, not a member yet. `joined`: a verified member that does not own its slot yet. `handedOver`: it owns the slot. `failed`: it was judged.
+ * `made`: cloned and claimed, not a member yet. `joined`: a verified member that does not own its slot yet. `handedOver`: it owns the slot. `failed`: it was judged.
  * `retired`: drained, wiped and off; the engine deletes its VM at the end of the run. The fact is kept until a later run
  * sees that the VM is gone: without it, a VM that we deleted looks like one that was deleted by hand.
  */

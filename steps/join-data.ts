@@ -3,6 +3,8 @@ import { stringify } from "yaml";
 import { guest, ports } from "../images/contract.ts";
 import { writeFile } from "../proxmox/agent.ts";
 import type { Proxmox } from "../proxmox/client.ts";
+import { proveVm } from "../proxmox/identity.ts";
+import type { VmConfig } from "../proxmox/vms.ts";
 import type { SlotInput } from "./input.ts";
 import { nodeLabels } from "./member.ts";
 
@@ -28,13 +30,12 @@ function tlsSans(registration: string, more: unknown): string[] {
   return [...new Set([registration, ...listed.map(String)])];
 }
 
-/** Writes join data and then the marker with its hash: half of it is never acted on. */
-export async function writeJoinData(
-  pve: Proxmox,
-  vm: { host: string; vmid: number },
-  role: SlotInput["role"],
-  data: string,
-): Promise<void> {
+/**
+ * Writes join data and then the marker with its hash: half of it is never acted on.
+ * @param vm as it was proved before it booted; proved again, for a token must not get into the hands of whoever has its number now
+ */
+export async function writeJoinData(pve: Proxmox, vm: VmConfig, role: SlotInput["role"], data: string): Promise<void> {
+  await proveVm(pve, vm.host, { ...vm, tags: [] });
   await writeFile(pve, vm, guest.join, data);
   await writeFile(pve, vm, guest.marker, `${role} ${createHash("sha256").update(data).digest("hex")}\n`);
 }

@@ -2,12 +2,14 @@ import { randomBytes } from "node:crypto";
 import { messageOf, UserError } from "../common/errors.ts";
 import { redact, say } from "../common/log.ts";
 import { Proxmox } from "../proxmox/client.ts";
+import { claim } from "./claim.ts";
 import { gate } from "./gate.ts";
 import { guard, unguard } from "./guard.ts";
 import { handover } from "./handover.ts";
 import { readGuardInput, readPoolInput, readSlotInput, readSnapshotInput } from "./input.ts";
 import { join } from "./join.ts";
 import { scrub, stopSignal } from "./process.ts";
+import { release } from "./release.ts";
 import { retire } from "./retire.ts";
 import { rollout } from "./rollout.ts";
 import type { Run } from "./run.ts";
@@ -20,6 +22,8 @@ type Verb = (run: Run, environment: Environment) => Promise<object>;
 const verbs: Record<string, Verb> = {
   rollout: (run, environment) => rollout(run, readPoolInput(environment)),
   snapshot: (run, environment) => snapshot(run, readSnapshotInput(environment), environment),
+  claim: (run, environment) => claim(run, readSlotInput(environment)),
+  release: (run, environment) => release(run, readSlotInput(environment)),
   join: (run, environment) => join(run, readSlotInput(environment)),
   retire: (run, environment) => retire(run, readSlotInput(environment)),
   gate: (run, environment) => gate(run, readPoolInput(environment)),

@@ -5,16 +5,17 @@ import { readWantedServers } from "../kubernetes/record.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../proxmox/vms.ts";
 import { isGoingAway } from "./going-away.ts";
+import { claimedBefore } from "./claim.ts";
 import type { SlotInput } from "./input.ts";
-import { recordedBefore } from "./join.ts";
 import { leaverOf } from "./leavers.ts";
 import { known, type Known } from "./member.ts";
 import { powerOff, retired, retireNode, type Leaver } from "./retirement.ts";
 import { clusterSite, holding, reachable, slotLease, tickets, type Run } from "./run.ts";
 
 /**
- * What comes right before the engine destroys a VM: the node is out of the cluster, the VM is off, and it is the one
- * that we made. Retires it when it still is a member: scale-in, a pool that is removed, a new generation that is given up.
+ * What has to be true before the engine may destroy a VM: the node is out of the cluster and the VM is off. Retires it when
+ * it still is a member: scale-in, a pool that is removed, a new generation that is given up. Whose VM it then is that is
+ * destroyed, the release of its claim asks right before (steps/release.ts).
  */
 export async function retire(run: Run, input: SlotInput): Promise<{ retired: string }> {
   const vms = await listVms(run.pve);
@@ -58,7 +59,7 @@ async function retireKnown(run: Run, input: SlotInput, { access, facts, vms, vm 
     input,
     leaverOf(input, input.generation, { vm, node: facts.node, record: facts.record }),
   );
-  const running = vm !== undefined && (await isRunning(run.pve, vm));
+  const running = vm !== undefined && !isKnownOff(vm, leaver) && (await isRunning(run.pve, vm));
   if (facts.node === undefined && !running) {
     await confirmOff(run, access, leaver);
     return;
@@ -113,22 +114,25 @@ async function retireUnknown(
   );
   if (vm === undefined) return;
   const running = await isRunning(run.pve, vm);
-  if (!running) {
-    await proveVm(run.pve, vm.host, leaver.expected);
-    return;
-  }
+  if (!running) return;
   if (!(await isGoingAway(run, input, vms, undefined))) reachable({ vms: [...vms], access: undefined }, input);
   await justPowerOff(run, input, leaver, running);
 }
 
 /** The state remembers the uuid too, from the join's own output. */
 function withState(run: Run, input: SlotInput, leaver: Leaver): Leaver {
-  const uuid = leaver.expected.uuid ?? recordedBefore(run, input);
+  const uuid = leaver.expected.uuid ?? claimedBefore(run, input)?.uuid;
   return { ...leaver, expected: { ...leaver.expected, vmid: input.vmid, uuid } };
 }
 
-/** Off and out already, as it is after a handover: one last look before the engine destroys it. */
+/** As it is after a handover: what the list says of a VM that was retired is old enough. */
+function isKnownOff({ status }: ListedVm, { record }: Leaver): boolean {
+  return status === "stopped" && record?.phase === "retired";
+}
+
+/** What was retired was proved to be ours then. */
 async function confirmOff(run: Run, access: Access, leaver: Leaver): Promise<void> {
+  if (leaver.record?.phase === "retired") return;
   if (leaver.vm) await proveVm(run.pve, leaver.vm.host, leaver.expected);
   await retired(access.client, leaver);
 }

@@ -63,10 +63,11 @@ export async function retireNode(leaver: Leaver, given: RetireOptions): Promise<
   const storage = node && (await requireStorageMayGo(name, running, options));
   const sight = leaver.role === "server" && node ? await byMembers(run, input, access) : undefined;
   // Out of etcd already: a run that was killed had got that far, and without its API server the node ends no pods.
-  const member = sight && (await isMember(name, sight, run));
-  if (member) requireMayLeave(name, await sight(run.stop));
+  const servers = sight && (await sight(run.stop));
+  const member = servers?.some((server) => server.name === name && server.member !== "none");
+  if (servers && member) requireMayLeave(name, servers);
   if (node && running && member !== false) await emptied({ ...leaver, storage }, node, vm, options);
-  const after = node && member ? await leaveEtcd(leaver, node, sight, options) : access;
+  const after = node && sight && member ? await leaveEtcd(leaver, node, sight, options) : access;
   if (vm) await switchOff(vm, running, leaver.expected, options);
   await fence.check();
   await deleteNode(after.client, name, node?.metadata?.uid);
@@ -88,10 +89,6 @@ async function handBack(vm: ListedVm, expected: ExpectedVm, { fence, run }: Reti
   await fence.check();
   await unmark(run.pve, vm.host, expected);
   say(`VM ${expected.vmid} (${expected.name}) is out of the cluster and off; it stays, and is yours to delete`);
-}
-
-async function isMember(name: string, sight: Sight, run: Run): Promise<boolean> {
-  return (await sight(run.stop)).some((server) => server.name === name && server.member !== "none");
 }
 
 /**

@@ -1,5 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { readPoolRecord, writeFacts, writeWantedServers } from "../kubernetes/record.ts";
+import type { ListedVm } from "../proxmox/vms.ts";
+import type { PoolRecord } from "../rollout/types.ts";
 import { makeRoom } from "./half-made.ts";
 import type { PoolInput } from "./input.ts";
 import { someoneLeaves } from "./leavers.ts";
@@ -15,10 +17,17 @@ export async function rollout(run: Run, input: PoolInput): Promise<{ rollout: st
     const record = await readPoolRecord(access.client, input.pool);
     const begins = input.target && beginning(record.generations, input.target, access.client.now());
     if (begins) await writeFacts(access.client, input.pool, { generations: [begins] });
-    if (input.role === "server" && someoneLeaves(input, record)) await requireRegistration(run, input, vms);
+    if (input.role === "server" && someoneLeaves(input, record))
+      await requireRegistration(run, input, vms.filter(hasJoined(record)));
     if (input.role === "server")
       await writeWantedServers(access.client, 1 + Math.max(-1, ...input.plan.slots.map(({ slot }) => slot)));
     await makeRoom(run, input, access, vms);
   }
   return { rollout: randomBytes(6).toString("hex") };
+}
+
+/** Whoever was only made reaches nobody yet: it may still boot, and cannot be asked. */
+function hasJoined({ nodes }: PoolRecord): (vm: ListedVm) => boolean {
+  const made = new Set(nodes.filter(({ phase }) => phase === "made").map(({ vmid }) => vmid));
+  return ({ vmid }) => !made.has(vmid);
 }

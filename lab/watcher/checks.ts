@@ -145,13 +145,14 @@ const poolVms = (model: Model, pool: string) =>
 
 export function checkSurge(model: Model): Finding[] {
   const findings: Finding[] = [];
-  for (const [pool, { slots, surge }] of Object.entries(model.limits)) {
+  for (const [pool, { slots, surge, ahead = 0 }] of Object.entries(model.limits)) {
     const running = poolVms(model, pool).filter((vm) => vm.running);
-    if (running.length <= slots + surge) continue;
+    const nodes = running.filter((vm) => model.nodes.has(vm.name));
+    if (running.length <= slots + surge + ahead && nodes.length <= slots + surge) continue;
     findings.push({
       invariant: "surge",
       subject: pool,
-      evidence: `${running.length} VMs run for ${slots} slots and surge ${surge}: ${running.map((vm) => vm.name).join(", ")}`,
+      evidence: `${running.length} VMs run, ${nodes.length} of them as nodes, for ${slots} slots, surge ${surge} and ${ahead} ahead: ${running.map((vm) => vm.name).join(", ")}`,
     });
   }
   return findings;

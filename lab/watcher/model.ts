@@ -60,8 +60,14 @@ export interface MemberFact {
 /** What a pool may lack or exceed; given by the test or the demo. */
 export interface PoolLimits {
   slots: number;
+  /** VMs more than slots that may run and be nodes. */
   surge: number;
   maxUnavailable: number;
+  /**
+   * VMs beside these that may run before they are nodes: booted ahead, RKE2 held back.
+   * @default 0
+   */
+  ahead?: number;
 }
 
 /** All that is known at one moment. */

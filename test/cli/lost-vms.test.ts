@@ -5,12 +5,16 @@ import { join } from "node:path";
 import { lostVms, mayForget } from "../../cli/lost-vms.ts";
 import { Kubernetes } from "../../kubernetes/client.ts";
 import { seedSite, seedVm, site } from "../../lab/proxmox/site.ts";
+import { tagsOf as tagsOfNode } from "../../proxmox/tags.ts";
 import { generationOf } from "../../rollout/generation.ts";
 import type { NodeRecord, SlotPhase } from "../../rollout/types.ts";
 import { Bench } from "../lab/proxmox/bench.ts";
 import { OLD, picture, running } from "../support/picture.ts";
 
 const known = [1100, 1101, 1102, 1103].map((vmid) => ({ vmid, name: `demo-workers-${vmid - 1100}-0a1b2c3d` }));
+
+const tagsOf = (vmid: number) =>
+  tagsOfNode({ cluster: "demo", pool: "workers", slot: vmid - 1100, generation: "0a1b2c3d" });
 
 for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
   describe(`VMs that were deleted by hand, ${version}`, () => {
@@ -21,7 +25,7 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
     beforeEach(async () => {
       bench = await Bench.start(28_156 + index, { version });
       await seedSite(bench.dc);
-      for (const { vmid, name } of known) seedVm(bench.dc, { vmid, name, pool: site.nodes });
+      for (const { vmid, name } of known) seedVm(bench.dc, { vmid, name, pool: site.nodes, tags: tagsOf(vmid) });
       directory = await mkdtemp(join(tmpdir(), "evergreen-lost-"));
       await writeFile(join(directory, "ca.pem"), bench.ca);
       environment = {
@@ -59,6 +63,17 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       assert.deepEqual(await lost(), []);
       await destroyed(1101);
       assert.deepEqual(await lost(), [1100, 1101]);
+    });
+
+    it("stop an update while a stranger has the number of one of them, not while one of ours was renamed", async () => {
+      await destroyed(1101);
+      const stranger = seedVm(bench.dc, { vmid: 1101, name: "database", pool: site.nodes });
+      await assert.rejects(
+        lost(),
+        /VM 1101 is not demo-workers-1-0a1b2c3d any more: it is called (database|nothing yet)/,
+      );
+      stranger.config.set("tags", tagsOf(1101).join(";"));
+      assert.deepEqual(await lost(), []);
     });
 
     it("are none as long as the token does not see the pool, or nobody can be asked", async () => {

@@ -57,6 +57,7 @@ async function declare(plan: PoolPlan): Promise<Graph> {
 }
 
 const vm = (slot: number): string => nodeName("demo", "workers", slot, generation.id);
+const claim = (slot: number): string => `${vm(slot)}-claim`;
 const join = (slot: number): string => `${vm(slot)}-join`;
 const handover = (slot: number): string => `demo-workers-${slot}-handover`;
 
@@ -64,7 +65,8 @@ describe("a node pool", () => {
   it("gives a slot to a node only after it joined, and joins it only after its VM exists", async () => {
     const graph = await declare(planOf(2, [0, 1], rolling));
     for (const slot of [0, 1]) {
-      assert.ok(graph.waitsFor(join(slot), vm(slot)));
+      assert.ok(graph.waitsFor(claim(slot), vm(slot)));
+      assert.ok(graph.waitsFor(join(slot), claim(slot)));
       assert.ok(graph.waitsFor(handover(slot), join(slot)));
       assert.ok(graph.waitsFor("demo-workers-verify", handover(slot)));
     }
@@ -118,9 +120,26 @@ describe("a node pool", () => {
     }
   });
 
-  it("runs every join and handover again when the plan changes", async () => {
+  it("claims every clone at once, before it is its turn, and looks at it once more before it is destroyed", async () => {
+    const graph = await declare(planOf(4, [0, 1, 2, 3], rolling));
+    assert.ok(graph.waitsFor(join(2), handover(0)) && !graph.waitsFor(claim(2), handover(0)));
+    const { inputs, dependencies } = graph.named(claim(2));
+    assert.deepEqual([inputs.create, inputs.delete], ["claim", "release"]);
+    assert.equal(graph.named(join(2)).inputs.delete, "retire");
+    assert.ok(dependencies.includes(graph.named(vm(2)).urn), "the engine deletes the claim before the VM");
+  });
+
+  it("boots servers one window ahead: no more than two run beside the slots", async () => {
+    const strategy: Strategy = { ...rolling, surge: 1 };
+    const graph = await declare(planOf(4, [0, 1, 2, 3], strategy, "server"));
+    assert.ok(!graph.waitsFor(claim(1), handover(0)) && graph.waitsFor(join(1), handover(0)));
+    assert.ok(graph.waitsFor(claim(2), handover(0)) && !graph.waitsFor(claim(2), handover(1)));
+    assert.ok(graph.waitsFor(claim(3), handover(1)) && !graph.waitsFor(claim(3), handover(2)));
+  });
+
+  it("runs every claim, join and handover again when the plan changes", async () => {
     const graph = await declare(planOf(2, [0], rolling));
-    for (const name of [join(0), join(1), handover(0), handover(1), "demo-workers-verify"])
+    for (const name of [claim(0), claim(1), join(0), join(1), handover(0), handover(1), "demo-workers-verify"])
       assert.ok(graph.waitsFor(name, "demo-workers-rollout"), name);
   });
 

@@ -93,7 +93,7 @@ export class Stage {
     const limits = { surge: 1, maxUnavailable: 1 };
     await this.site.lab.call("POST /watcher/limits", {
       workers: { slots: agents, ...limits },
-      servers: { slots: servers, ...limits },
+      servers: { slots: servers, ...limits, ahead: 1 },
     });
   }
 

@@ -33,6 +33,14 @@ describe("tasks", () => {
     assert.deepEqual(new Set(pve.seen.map(({ path }) => path)), new Set([`/nodes/pve1/tasks/${upid}/status`]));
   });
 
+  it("are looked at early and then not before their usual time", async () => {
+    await using pve = await fakeProxmox(tasks([running, ended("OK")]));
+    const began = performance.now();
+    await awaitTask(pve.client, upid, new Deadline("the shutdown", 5), 1000);
+    assert.ok(performance.now() - began >= 950);
+    assert.equal(pve.seen.length, 2);
+  });
+
   it("that fail carry exit status and the end of their log", async () => {
     await using pve = await fakeProxmox(tasks([ended("VM is locked (clone)")]));
     await assert.rejects(awaitTask(pve.client, upid, new Deadline("the start of x", 5)), (error: unknown) => {

@@ -104,9 +104,8 @@ class Intrigue {
   }
 
   private free(): number {
-    return this.chance.pick(
-      [1100, 1101, 1102, 1103, 1104, 1105, 1106, 1200].filter((vmid) => !this.world.dc.vms.has(vmid)),
-    );
+    const all = [1100, 1101, 1102, 1103, 1104, 1105, 1106, 1200, 1201, 1202, 1203, 1204, 1205, 1206, 1207, 1208];
+    return this.chance.pick(all.filter((vmid) => !this.world.dc.vms.has(vmid)));
   }
 
   /** A name that a node of ours has, or would have. */
@@ -139,14 +138,15 @@ class Intrigue {
   }
 
   /**
-   * What steps cannot tell, and so is left out: a VM without a join in the state is destroyed by its number alone; a clone
+   * What steps cannot tell, and so is left out: a VM without a claim in the state is destroyed by its number alone; a clone
    * whose uuid was not recorded yet, or was retired, may be a copy that was put in its place while it was off.
    */
-  private isMember({ uuid }: Vm): boolean {
+  private isKnown({ uuid, name }: Vm): boolean {
     const facts = this.world.cluster.objects
       .list("configmaps")
       .flatMap(({ data }) => Object.values(data as Record<string, string>));
-    return facts.some((fact) => fact.includes(uuid) && /"phase":"(joined|handedOver)"/.test(fact));
+    const phase = this.engine.hasClaimed(name) ? /"phase":"(made|joined|handedOver)"/ : /"phase":"(joined|handedOver)"/;
+    return facts.some((fact) => fact.includes(uuid) && phase.test(fact));
   }
 
   private copy(vm: Vm | undefined, vmid: number): void {
@@ -156,7 +156,7 @@ class Intrigue {
   }
 
   private replace(vm: Vm | undefined, by: "stranger" | "copy", pool: string): void {
-    if (vm === undefined || !this.isMember(vm)) return;
+    if (vm === undefined || !this.isKnown(vm)) return;
     this.world.dc.powerCut(vm);
     this.world.dc.vms.delete(vm.vmid);
     if (by === "copy") this.copy(vm, vm.vmid);

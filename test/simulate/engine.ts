@@ -1,5 +1,6 @@
 import { undoCreate } from "../../cli/half-made.ts";
 import { VM_TYPE } from "../../cli/engine-state.ts";
+import { mayForget } from "../../cli/lost-vms.ts";
 import { messageOf } from "../../common/errors.ts";
 import type { Config } from "../../config.ts";
 import { planPlaces, fleetWords, type Fleet } from "../../fleet.ts";
@@ -7,10 +8,12 @@ import { leftovers } from "../../leftovers.ts";
 import { readLive, type Live } from "../../live.ts";
 import { Proxmox } from "../../proxmox/client.ts";
 import { variables } from "../../rollout/step-environment.ts";
+import { claim } from "../../steps/claim.ts";
 import { gate } from "../../steps/gate.ts";
 import { handover } from "../../steps/handover.ts";
 import { readPoolInput, readSlotInput } from "../../steps/input.ts";
 import { join } from "../../steps/join.ts";
+import { release } from "../../steps/release.ts";
 import { retire } from "../../steps/retire.ts";
 import { rollout } from "../../steps/rollout.ts";
 import type { Run } from "../../steps/run.ts";
@@ -34,6 +37,8 @@ type Environment = Record<string, string>;
 /** The verbs as steps/main.ts runs them. */
 const verbs: Record<string, (run: Run, environment: Environment) => Promise<object>> = {
   rollout: (run, environment) => rollout(run, readPoolInput(environment)),
+  claim: (run, environment) => claim(run, readSlotInput(environment)),
+  release: (run, environment) => release(run, readSlotInput(environment)),
   join: (run, environment) => join(run, readSlotInput(environment)),
   retire: (run, environment) => retire(run, readSlotInput(environment)),
   gate: (run, environment) => gate(run, readPoolInput(environment)),
@@ -65,6 +70,11 @@ export class Engine {
   /** A VM that an earlier run made. */
   knows(vm: MadeVm): void {
     this.state.set(vm.name, { vm });
+  }
+
+  /** Whether the state has the claim of a node. */
+  hasClaimed(name: string): boolean {
+    return this.state.has(`${name}-claim`);
   }
 
   /** `pulumi up`. */
@@ -102,6 +112,7 @@ export class Engine {
       this.world.story.tell("program", () => `${what} -> ${how}`);
     }
     if (left.length > 0) live = await readLive(pve, config);
+    this.forget(live);
     return { live, fleet: await planPlaces(pve, config, live, new Date(this.world.time.date())) };
   }
 
@@ -113,8 +124,14 @@ export class Engine {
     }
     this.pending.clear();
     this.deleting.clear();
-    for (const [urn, { vm }] of this.state)
-      if (vm && !live.takenVmids.includes(vm.vmid) && !this.world.dc.vms.has(vm.vmid)) this.state.delete(urn);
+  }
+
+  /** VMs that are gone and were no members, as `npx pulumi up` has the engine forget them. */
+  private forget(live: Live): void {
+    const gone = [...this.state].flatMap(([urn, { vm }]) =>
+      vm && !this.world.dc.vms.has(vm.vmid) ? [{ ...vm, urn }] : [],
+    );
+    if (mayForget(gone, live)) for (const { urn } of gone) this.state.delete(urn);
   }
 
   /** Creates and updates, as wide as the edges allow. After a failure nothing more is begun. @returns whether all is well */
@@ -159,23 +176,28 @@ export class Engine {
     return this.report(urn, ending);
   }
 
-  /** Deletes what is no longer declared: each VM right after its join, if it has one. */
+  /** Deletes what is no longer declared: the join of a VM, its claim, and then the VM; whatever of these the state has. */
   private async remove(declared: readonly Declared[], killer: Killer): Promise<boolean> {
     const wanted = new Set(declared.map(({ urn }) => urn));
     const gone = [...this.state].filter(([urn]) => !wanted.has(urn));
     const results = gone.map(async ([urn, { vm, step }]) => {
-      if (vm) return (await this.retire(`${urn}-join`, killer)) && (await this.destroy(urn, vm, killer));
+      if (vm)
+        return (
+          (await this.undo(`${urn}-join`, "retire", killer)) &&
+          (await this.undo(`${urn}-claim`, "release", killer)) &&
+          (await this.destroy(urn, vm, killer))
+        );
       // A step without a delete of its own is just forgotten.
-      if (step && !urn.endsWith("-join")) this.state.delete(urn);
+      if (step && !/-(join|claim)$/.test(urn)) this.state.delete(urn);
       return true;
     });
     return (await Promise.all(results)).every(Boolean);
   }
 
-  private async retire(urn: string, killer: Killer): Promise<boolean> {
+  private async undo(urn: string, verb: string, killer: Killer): Promise<boolean> {
     const step = this.state.get(urn)?.step;
     if (!step) return true;
-    const ending = await this.step(urn, "retire", step.environment, step.stdout, killer);
+    const ending = await this.step(urn, verb, step.environment, step.stdout, killer);
     if (ending.how === "done") this.state.delete(urn);
     return this.report(urn, ending);
   }
@@ -196,7 +218,7 @@ export class Engine {
     previous: string,
     killer: Killer,
   ): Promise<Ending<object>> {
-    return this.start(`${verb}-${urn.replace(/-join$|-handover$/, "")}`, killer, (process) => {
+    return this.start(`${verb}-${urn.replace(/-(claim|join|handover)$/, "")}`, killer, (process) => {
       const { id, stop } = process;
       const run: Run = { pve: proxmox(), id, stop, abandon: (why) => process.abandon(why), previous };
       const work = verbs[verb];

@@ -6,7 +6,7 @@ import { environmentOf } from "../../rollout/step-environment.ts";
 import type { PoolPlan, SlotPlan } from "../../rollout/types.ts";
 import type { MadeVm } from "./provider.ts";
 
-export type Verb = "rollout" | "join" | "gate" | "handover" | "verify";
+export type Verb = "rollout" | "claim" | "join" | "gate" | "handover" | "verify";
 
 /** A resource as the program declares it (components/node-pool.ts, components/slot.ts). */
 export interface Declared {
@@ -84,8 +84,13 @@ class PoolGraph {
         vm: { made, image: planned.generation.spec.image },
       },
       {
+        urn: this.claim(slot),
+        after: [planned.name],
+        step: { verb: "claim", environment: this.slotEnvironment(planned), rollout: this.urn("rollout") },
+      },
+      {
         urn: this.join(slot),
-        after: [planned.name, ...join.map((one) => this.urn(`${one}-handover`))],
+        after: [this.claim(slot), ...join.map((one) => this.urn(`${one}-handover`))],
         step: { verb: "join", environment: this.slotEnvironment(planned), rollout: this.urn("rollout") },
       },
     ];
@@ -119,6 +124,10 @@ class PoolGraph {
     const found = this.plan.slots.find(({ slot }) => slot === number);
     if (!found) throw new Error(`the order names slot ${number}, which the plan does not have`);
     return found;
+  }
+
+  private claim(slot: number): string {
+    return `${this.slot(slot).name}-claim`;
   }
 
   private join(slot: number): string {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { adversary } from "./adversary.ts";
 import { defects } from "./defects.ts";
+import { exchangedClone } from "./exchange.ts";
 import { simulate, type Result } from "./simulate.ts";
 
 /** First seed of the sample; the same in every run, so that a failure is nobody's bad luck. */
@@ -27,6 +28,14 @@ describe("rollouts in virtual time", function () {
     for (const seed of seeds(3 * sample)) broken.push(...report(await adversary(seed)));
     assert.deepEqual(broken, []);
   });
+
+  for (const when of ["before the run", "during the run"] as const)
+    it(`spare a stranger that took the number of a clone of ours ${when}, with our name and tags`, async () => {
+      const { outcome, untouched, violations } = await exchangedClone(when);
+      assert.deepEqual(violations, []);
+      assert.ok(untouched);
+      assert.equal(outcome, when === "before the run" ? "refused" : "failed");
+    });
 
   it("tell the same story twice, byte for byte", async () => {
     for (const seed of seeds(3)) {

@@ -254,6 +254,26 @@ describe("the invariant watcher: agents and VMs", () => {
     assert.deepEqual(kinds(watcher), ["surge"]);
   });
 
+  it("lets a VM boot ahead where that was said, and not become a node out of its turn", () => {
+    const watcher = twoWorkers();
+    watcher.setLimits({ workers: { ...limits.workers, ahead: 1 } });
+    watcher.vm("started", vm(0, "bbbbbbbb"), tool);
+    watcher.node(node(0, "bbbbbbbb"));
+    watcher.vm("started", vm(1, "bbbbbbbb"), tool);
+    assert.deepEqual(kinds(watcher), []);
+    watcher.node(node(1, "bbbbbbbb"));
+    assert.deepEqual(kinds(watcher), ["surge"]);
+  });
+
+  it("lets no more than that boot ahead", () => {
+    const watcher = twoWorkers();
+    watcher.setLimits({ workers: { ...limits.workers, ahead: 1 } });
+    for (const slot of [0, 1]) watcher.vm("started", vm(slot, "bbbbbbbb"), tool);
+    assert.deepEqual(kinds(watcher), []);
+    watcher.vm("started", vm(2, "bbbbbbbb"), tool);
+    assert.deepEqual(kinds(watcher), ["surge"]);
+  });
+
   it("reports a touched VM that was there before, but not what the lab does itself", () => {
     const watcher = new Watcher();
     const stranger = vm(0, "aaaaaaaa", { name: "database", seeded: true, tags: [] });

@@ -1,0 +1,187 @@
+import { UserError } from "../common/errors.ts";
+import { say } from "../common/log.ts";
+import { findAccess, type Access } from "../kubernetes/access.ts";
+import { uuidOf } from "../kubernetes/nodes.ts";
+import { writeFacts } from "../kubernetes/record.ts";
+import { proveVm } from "../proxmox/identity.ts";
+import { tagsOf } from "../proxmox/tags.ts";
+import { isRunning, requireSight, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
+import type { NodeRecord } from "../rollout/types.ts";
+import type { SlotInput } from "./input.ts";
+import { known, type Known } from "./member.ts";
+import { powerOn } from "./power-on.ts";
+import { clusterSite, holding, look, slotLease, type Run, type Scene } from "./run.ts";
+import { beginning } from "./verdict.ts";
+
+/** What later runs are told of a node's VM. */
+export interface Claimed {
+  name: string;
+  vmid: number;
+  /** SMBIOS uuid of the VM. */
+  uuid: string;
+}
+
+/**
+ * What comes right after a clone: the VM is proved to be ours, and its SMBIOS uuid is recorded. From then on it is known by
+ * more than its number, which somebody else may have tomorrow. A server boots at once, RKE2 held back until it is told to
+ * join, so that its boot is over when its turn comes. Does nothing to a member.
+ */
+export async function claim(run: Run, input: SlotInput): Promise<Claimed> {
+  const { vms, access } = await lookAround(run, input);
+  const vm = await ownVm(run, vms, input);
+  // Before there is a cluster to remember it, what this prints is the memory: the engine keeps it.
+  if (access === undefined) return claimedAs(input, await identity(run, input, vm, { founder: false }));
+  const member = memberOf(input, await known(access.client, input));
+  if (member) return claimedAs(input, member);
+  return await holding(run, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
+    const facts = await known(access.client, input);
+    const joinedMeanwhile = memberOf(input, facts);
+    if (joinedMeanwhile) return claimedAs(input, joinedMeanwhile);
+    const founder = isFounder(access, vm);
+    const config = await identity(run, input, vm, { known: facts, founder });
+    await remember(input, access, facts, config);
+    // One that was told to join once would join with its boot, out of its turn.
+    const neverRan = recordedUuid(run, input, facts) === undefined && facts.own?.uuid !== config.uuid && !founder;
+    if (input.role === "server" && neverRan) {
+      say(`${input.node} boots ahead; it joins when its turn comes`);
+      await fence.check();
+      await powerOn(run, config, vm.status);
+    }
+    return claimedAs(input, config);
+  });
+}
+
+function claimedAs({ node, vmid }: SlotInput, { uuid }: { uuid: string }): Claimed {
+  return { name: node, vmid, uuid };
+}
+
+/** The record of a node that has joined with this VM. */
+function memberOf({ vmid }: SlotInput, { own }: Known): NodeRecord | undefined {
+  return own?.vmid === vmid && (own.phase === "joined" || own.phase === "handedOver") ? own : undefined;
+}
+
+/** The server whose kubeconfig is the only one: nobody but it can have made the cluster. */
+export function isFounder({ server }: Access, { vmid }: Pick<ListedVm, "vmid">): boolean {
+  return server.vmid === vmid;
+}
+
+/** Both APIs as the node's own steps find them. A server looks for the others first: it cannot join the cluster through itself. */
+export async function lookAround(run: Run, input: SlotInput): Promise<Scene> {
+  if (input.role === "agent") return await look(run, input);
+  const scene = await look(run, input, input.vmid);
+  if (scene.access) return scene;
+  const self = scene.vms.filter((vm) => vm.vmid === input.vmid && vm.status === "running");
+  const access = await findAccess(run.pve, self, clusterSite(input)).catch(() => undefined);
+  return { vms: scene.vms, access };
+}
+
+/** The VM of the node, where it is now. @throws UserError when there is none */
+export async function ownVm(run: Run, vms: readonly ListedVm[], input: SlotInput): Promise<ListedVm> {
+  const vm = vms.find(({ vmid }) => vmid === input.vmid);
+  if (vm) return vm;
+  await requireSight(run.pve, input.site.proxmoxPool);
+  throw new UserError({
+    what: `the VM of ${input.node} is gone: it was deleted outside of Evergreen`,
+    where: `VMID ${input.vmid}, Proxmox pool ${input.site.proxmoxPool}`,
+    todo: "run `npx evergreen repair`, then pulumi up: another VM is made",
+  });
+}
+
+interface Circumstances {
+  /** Absent while there is no cluster. */
+  known?: Known;
+  /** Whether it makes the cluster, or has made it: it runs before anybody can remember it. */
+  founder: boolean;
+}
+
+/**
+ * Proves that the VM is ours. A uuid that was recorded once is the only one from then on. Without one, only a VM that
+ * has never run may be trusted: it is the clone that was made for this slot in this run.
+ */
+export async function identity(
+  run: Run,
+  input: SlotInput,
+  vm: ListedVm,
+  { known: facts, founder }: Circumstances,
+): Promise<VmConfig> {
+  const recorded = recordedUuid(run, input, facts);
+  const config = await proveVm(run.pve, vm.host, {
+    vmid: input.vmid,
+    name: input.node,
+    tags: tagsOf(input),
+    uuid: recorded,
+  });
+  const node = facts?.node;
+  if (node && uuidOf(node) !== config.uuid) throw namesake(input, uuidOf(node), config);
+  if (recorded === undefined && !founder && (config.onBoot || (await isRunning(run.pve, vm))))
+    throw startedByOthers(input, vm);
+  return config;
+}
+
+/**
+ * What the cluster or the state remembers. A generation that comes back after it was retired gets another VM, unless the engine
+ * has not destroyed the old one yet: then the state still has what was claimed under this number.
+ */
+function recordedUuid(run: Run, input: SlotInput, facts: Known | undefined): string | undefined {
+  const own = facts?.own;
+  const before = claimedBefore(run, input);
+  if (own?.phase !== "retired") return own?.uuid ?? before?.uuid;
+  return before?.vmid === input.vmid ? before.uuid : undefined;
+}
+
+function namesake(input: SlotInput, uuid: string, config: VmConfig): UserError {
+  return new UserError({
+    what: `a Node ${input.node} exists and is another machine: its SMBIOS uuid is ${uuid || "unknown"}, the VM has ${config.uuid}`,
+    where: `VM ${input.vmid} on ${config.host}`,
+    todo: "find the machine that registered under this name, and delete that Node if it is gone",
+  });
+}
+
+function startedByOthers(input: SlotInput, vm: ListedVm): UserError {
+  return new UserError({
+    what: `${input.node} was started by somebody else: nobody remembers it, and it is not as it was cloned`,
+    where: `VM ${vm.vmid} on ${vm.host}`,
+    todo: "shut it down and switch `start at boot` off if it is a fresh clone of ours; if it is not, move our range of VMIDs",
+  });
+}
+
+/** What a step of this node printed when it ran last: the state is a memory too. */
+export function claimedBefore(run: Run, { node }: SlotInput): Partial<Claimed> | undefined {
+  try {
+    const printed = JSON.parse(run.previous) as Partial<Claimed>;
+    return printed.name === node ? printed : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Records the VM before anything is done with it: from now on its uuid is its identity. A member keeps its phase. */
+export async function remember(
+  input: SlotInput,
+  { client }: Access,
+  facts: Known,
+  { uuid }: VmConfig,
+): Promise<NodeRecord> {
+  const now = client.now();
+  const generation = beginning(facts.record.generations, { id: input.generation, spec: input.spec }, now);
+  const own = keeps(facts.own, uuid) ?? {
+    name: input.node,
+    slot: input.slot,
+    generation: input.generation,
+    vmid: input.vmid,
+    uuid,
+    ...(input.address === undefined ? {} : { address: input.address }),
+    phase: "made",
+    since: now.toISOString(),
+  };
+  if (own !== facts.own || generation) {
+    await writeFacts(client, input.pool, { nodes: [own], ...(generation ? { generations: [generation] } : {}) });
+  }
+  return own;
+}
+
+/** What is remembered already and needs no other words. A node that failed or was retired begins again. */
+function keeps(own: NodeRecord | undefined, uuid: string): NodeRecord | undefined {
+  if (own?.phase === "joined" || own?.phase === "handedOver") return own;
+  return own?.phase === "made" && own.uuid === uuid ? own : undefined;
+}
