@@ -109,7 +109,7 @@ function refused(problem: Pick<Problem, "what">): UserError {
   return new UserError({
     ...problem,
     where: places,
-    todo: "nothing was changed. Bring the servers that are named back to health, then run pulumi up again; without a quorum see docs/recovery.md",
+    todo: 'nothing was changed. Bring the servers that are named back to health, then run pulumi up again; without a quorum: docs/recovery.md, "The quorum is lost"',
   });
 }
 
