@@ -14,6 +14,8 @@ export interface Machinery {
   /** Gives RKE2's data another name. */
   moveData(name: string): void;
   snapshots(): string[];
+  /** Lines of a file; none when there is no such file. */
+  lines(path: string): string[];
 }
 
 /** @returns what the command writes. @throws CommandFailed as the command words it, also when the lab has no such command */
@@ -34,6 +36,16 @@ export async function runCommand(line: string, machinery: Machinery): Promise<st
     case "ls":
       if (words[1] === `${dataPath}/snapshots`) return machinery.snapshots().join("\n");
       break;
+    case "cat":
+      return machinery
+        .lines(words[1] ?? "")
+        .join("\n")
+        .trim();
+    case "grep":
+      return machinery
+        .lines(words[2] ?? "")
+        .filter((one) => new RegExp(words[1] ?? "").test(one))
+        .join("\n");
     case "rke2":
       if (words[1] === "server" && words.includes("--cluster-reset")) return await machinery.reset(resetOf(words));
       break;

@@ -104,6 +104,7 @@ export class RackGuest implements Guest {
         return resetCluster(this.context, this.node, reset);
       },
       moveData: (name) => moveData(this.context, name),
+      lines: (path) => this.context.files.text(path).split("\n"),
       snapshots: () => readdirSync(snapshotDirectoryOf(this.context)),
     });
   }
