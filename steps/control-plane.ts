@@ -109,7 +109,7 @@ function refused(problem: Pick<Problem, "what">): UserError {
   return new UserError({
     ...problem,
     where: places,
-    todo: 'nothing was changed. Bring the servers that are named back to health, then run pulumi up again; without a quorum: docs/recovery.md, "The quorum is lost"',
+    todo: 'nothing was changed. Bring the servers that are named back to health, then run pulumi up again; docs/recovery.md has the recipes: "The quorum is lost", "A server did not get through its join"',
   });
 }
 

@@ -3,7 +3,7 @@ import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import type { Fence } from "../kubernetes/lease.ts";
-import { restore, uuidOf } from "../kubernetes/nodes.ts";
+import { forgetPassword, restore, uuidOf } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { tagsOf } from "../proxmox/tags.ts";
@@ -123,6 +123,8 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<J
   const own = await remember(input, joining, config);
   try {
     await fence.check();
+    // Who has no Node has no right to the name either, but its password can outlive it (rancher/rke2#4852).
+    if (joining.known.node === undefined) await forgetPassword(client, input.node);
     const bootBefore = await bootThatEnded(run, config, joining.known);
     await powerOn(run, config, joining.vm.status);
     await imageOf(run, input, config);
