@@ -56,8 +56,8 @@ export async function awaitCalm(
     500,
     async () => {
       const servers = await sight(deadline.signal()).catch((error: unknown) => {
-        // An election, or an API server that has just gone: the next look tells.
-        why = messageOf(error);
+        // An election, or an API server that has just gone: the next look tells. One that the deadline ends says nothing.
+        if (why === "" || !deadline.passed) why = messageOf(error);
         return undefined;
       });
       const others = servers?.filter(({ name }) => !besides.includes(name));
