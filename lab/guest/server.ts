@@ -45,6 +45,8 @@ export class Server {
   private readonly start: NodeStart;
   private readonly seat: Seat;
   private readonly dataDirectory: string;
+  /** It has no data and was told of no other server: it makes a cluster, whoever else is there. */
+  private readonly founds: boolean;
   /** Ends when the control plane stops; the kubelet goes on. */
   private readonly plane: Scope;
 
@@ -57,6 +59,7 @@ export class Server {
     this.plane = plane;
     this.node = fragment.nodeName;
     this.dataDirectory = disk.etcdDirectoryOf(guest);
+    this.founds = fragment.server === undefined && !disk.hasData(guest);
     this.member = files.get(disk.memberFile)?.toString() ?? disk.nameMember(guest, this.node);
     files.put(disk.caFile, cluster.serverCa.cert);
     this.seat = seatOf(guest, cluster);
@@ -161,8 +164,7 @@ export class Server {
 
   /** Every member's name and address, this one added as a learner. */
   private async initialCluster(): Promise<string[]> {
-    // One that was told of no other server founds a cluster, whoever else is there.
-    if (this.start.fragment.server === undefined) return [];
+    if (this.founds) return [];
     const others = [...this.cluster.servers.values()];
     if (others.length === 0) return [];
     const members = await this.addLearner(others);
@@ -199,7 +201,7 @@ export class Server {
     let since = performance.now();
     // Its `/readyz` may say yes before it knows that it is a learner: that it serves a list is the proof.
     while (!(await this.serves())) {
-      const other = [...this.cluster.servers.values()].find((server) => server !== this);
+      const other = this.founds ? undefined : [...this.cluster.servers.values()].find((server) => server !== this);
       const step = other && !this.stalls ? await this.promoteThrough(other) : "waits";
       if (step === "mute" && performance.now() - since > mutePatience) {
         // What it said about itself came back to it within a snapshot, unnoticed: it would wait 7 s for it.
