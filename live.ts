@@ -8,10 +8,11 @@ import { readPoolRecord } from "./kubernetes/record.ts";
 import { paths, type Node } from "./kubernetes/types.ts";
 import type { Proxmox } from "./proxmox/client.ts";
 import { nodeTags } from "./proxmox/tags.ts";
-import { listVms, liveVms, readVm, requireSight, type ListedVm } from "./proxmox/vms.ts";
+import { listVms, liveVms, requireSight, type ListedVm } from "./proxmox/vms.ts";
 import { disagreements } from "./rollout/disagreements.ts";
 import { generationOf } from "./rollout/generation.ts";
 import type { LiveNode, LiveVm, PoolLive, PoolRecord, PoolSpec } from "./rollout/types.ts";
+import { refuseSilentCluster, requireQuorum, served } from "./silence.ts";
 
 /** A template that nodes can be cloned from. */
 export interface Image {
@@ -48,8 +49,9 @@ export async function readLive(pve: Proxmox, config: Config): Promise<Live> {
   const list = await listVms(pve);
   const vms = await liveVms(pve, config.cluster, asTagged(list, config));
   const access = await findCluster(pve, config, list);
-  if (!access) await refuseSilentCluster(pve, vms);
-  const nodes = access ? await nodesOf(access.client, config) : [];
+  if (access) await requireQuorum(pve, vms, access.client);
+  else await refuseSilentCluster(pve, vms);
+  const nodes = access ? await served(vms, nodesOf(access.client, config)) : [];
   const names = new Set([SERVER_POOL, ...config.pools, ...vms].map(poolName).concat(nodes.flatMap(poolLabel)));
   const records = access ? await Promise.all([...names].map((pool) => readPoolRecord(access.client, pool))) : [];
   const memory = new Map(records.map((record) => [record.pool, record]));
@@ -85,22 +87,6 @@ function poolLabel(node: Node): string[] {
 function poolName(of: string | { name: string } | LiveVm): string {
   if (typeof of === "string") return of;
   return "pool" in of ? of.pool : of.name;
-}
-
-/**
- * Without a way into the cluster there must not be one yet. A server that was a member starts with its host (its claim or
- * its join turned that on), so one that is down now is an outage, and planning on an empty picture would make a second cluster.
- */
-async function refuseSilentCluster(pve: Proxmox, vms: readonly LiveVm[]): Promise<void> {
-  const servers = await Promise.all(vms.filter((vm) => vm.pool === SERVER_POOL).map((vm) => readVm(pve, vm)));
-  const members = servers.filter((server) => server.onBoot).map((server) => server.name);
-  const agents = vms.filter((vm) => vm.pool !== SERVER_POOL && vm.running).map((vm) => vm.name);
-  if (members.length === 0 && agents.length === 0) return;
-  throw new UserError({
-    what: "the cluster exists but none of its servers answers",
-    where: `${members.length > 0 ? `servers that were members: ${members.join(", ")}` : "no server VM at all"}; agents that run: ${agents.join(", ") || "none"}`,
-    todo: "start the server VMs and wait until the API answers; to give the cluster up, destroy the stack; to take one over that others made, adopt its servers too (npx evergreen adopt)",
-  });
 }
 
 /** The part of the picture that concerns one pool. */

@@ -56,6 +56,7 @@ export function directoryOf(name: string): string {
 export function labBinaries(tools: Toolchain): LabOptions["binaries"] {
   return {
     etcd: tools.bin("etcd"),
+    etcdutl: tools.bin("etcdutl"),
     kubeApiserver: tools.bin("kube-apiserver"),
     kubeControllerManager: tools.bin("kube-controller-manager"),
     kubeScheduler: tools.bin("kube-scheduler"),

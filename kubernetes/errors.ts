@@ -50,7 +50,7 @@ export class KubernetesUnreachable extends UserError {
       {
         what: `the cluster's API does not answer (${code}, ${tries} ${tries === 1 ? "try" : "tries"})`,
         where: `${method} ${server}${path}`,
-        todo: "check that the registration address leads to a ready server (port 6443), then run again",
+        todo: 'check that the registration address leads to a ready server (port 6443), then run again; when no server is ready: docs/recovery.md, "The quorum is lost"',
       },
       { cause },
     );

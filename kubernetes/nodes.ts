@@ -177,6 +177,11 @@ export async function awaitGone(client: Kubernetes, name: string, deadline: Dead
 /** Deletes a Node, only if it is the one that was looked at, and what RKE2 remembers of its password. */
 export async function deleteNode(client: Kubernetes, name: string, uid: string | undefined): Promise<void> {
   // The Node last: a run that is cut short in between finds it, and comes back here.
-  await client.delete(`${paths.systemSecrets}/${name}.node-password.rke2`);
+  await forgetPassword(client, name);
   await client.delete(pathOf(name), uid === undefined ? {} : { uid });
+}
+
+/** Lets another machine have the name of a node that is no more: RKE2 keeps its password, and refuses whoever has another. */
+export async function forgetPassword(client: Kubernetes, name: string): Promise<void> {
+  await client.delete(`${paths.systemSecrets}/${name}.node-password.rke2`);
 }

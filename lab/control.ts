@@ -3,7 +3,7 @@ import type { HoldOrder, Seen } from "./boundaries.ts";
 import type { ProbeReport } from "./load/prober.ts";
 import type { WorkloadOptions } from "./load/workload.ts";
 import type { LonghornOptions } from "./longhorn/objects.ts";
-import type { Profile, SnapshotFault } from "./types.ts";
+import type { ImageFault, Profile, SnapshotFault } from "./types.ts";
 import type { MemberFact, NodeFact, PoolLimits, Violation } from "./watcher/model.ts";
 
 export interface VmStatus {
@@ -67,10 +67,12 @@ export type FaultOrder =
   | {
       kind: "image";
       template: string;
-      fault: "never-ready" | "wrong-kubelet" | "never-boots" | "crash-after-ready" | "no-agent" | "none";
+      fault: ImageFault | "no-agent" | "none";
     }
   /** What goes wrong with snapshots of etcd that are asked for. */
   | { kind: "snapshot"; fault: SnapshotFault }
+  /** Nobody is reached through the registration address. */
+  | { kind: "registration-down" }
   | { kind: "revoke-privilege"; privilege: string }
   | { kind: "revoke-token" }
   /** A VM of somebody else; in a Proxmox pool of ours the token can see it. */
@@ -80,6 +82,8 @@ export type FaultOrder =
   | { kind: "delete-vm"; vm: number | string }
   | { kind: "stop-vm"; vm: number | string }
   | { kind: "start-vm"; vm: number | string }
+  /** A command at the console of a guest; what it writes is the answer. lab/guest/console.ts has the commands. */
+  | { kind: "console"; vm: number | string; command: string }
   | { kind: "rename-vm"; vm: number | string; name: string }
   | { kind: "tag-vm"; vm: number | string; tags: string[] }
   | { kind: "latency"; milliseconds: number; match?: RequestPattern }

@@ -5,9 +5,10 @@ import type { FaultOrder } from "./control.ts";
 import type { DataCentre, Fault, Request } from "./proxmox/data-centre.ts";
 import { handle } from "./proxmox/handle.ts";
 import type { Vm } from "./proxmox/model.ts";
+import type { RackGuests } from "./guest/rack.ts";
 import { addTemplate, labImage, seedVm, site, templateTags } from "./proxmox/site.ts";
 import { usedBytes } from "./proxmox/storages.ts";
-import type { ImageContent, SnapshotFault } from "./types.ts";
+import type { ImageContent } from "./types.ts";
 
 /** Counts what matches from the order on; true for the n-th and as many more as `times` says. */
 function counter(nth: number, times: number): () => boolean {
@@ -20,7 +21,7 @@ function counter(nth: number, times: number): () => boolean {
 
 export class Faults {
   private readonly dataCentre: DataCentre;
-  private readonly guests: { snapshotFault: SnapshotFault | undefined };
+  private readonly guests: Pick<RackGuests, "snapshotFault" | "balancer">;
   private rules: ((moment: Moment, request: Request) => Fault | undefined)[] = [];
   private taskRules: ((type: string) => string | undefined)[] = [];
   /** Undo of what is not a rule. */
@@ -28,7 +29,7 @@ export class Faults {
   private readonly boundaries: Boundaries;
   private readonly crossings = new WeakMap<Request, Crossing>();
 
-  constructor(dataCentre: DataCentre, guests: { snapshotFault: SnapshotFault | undefined; boundaries: Boundaries }) {
+  constructor(dataCentre: DataCentre, guests: Pick<RackGuests, "snapshotFault" | "balancer" | "boundaries">) {
     this.dataCentre = dataCentre;
     this.guests = guests;
     this.boundaries = guests.boundaries;
@@ -61,6 +62,10 @@ export class Faults {
         this.guests.snapshotFault = order.fault;
         this.undo.push(() => (this.guests.snapshotFault = undefined));
         return `snapshots of etcd: ${order.fault}`;
+      case "registration-down":
+        this.guests.balancer.deaf = true;
+        this.undo.push(() => (this.guests.balancer.deaf = false));
+        return "nobody is reached through the registration address";
       case "revoke-privilege":
         this.revoke(order.privilege);
         return `${order.privilege} is taken from ${site.rolloutToken}`;
@@ -76,6 +81,7 @@ export class Faults {
       case "start-vm":
       case "rename-vm":
       case "tag-vm":
+      case "console":
         return this.byHand(order);
       case "latency":
       case "answer":
@@ -186,6 +192,8 @@ export class Faults {
       case "tag-vm":
         await this.asRoot("PUT", vm, "/config", [["tags", order.tags.join(";")]]);
         return `${before} has other tags now`;
+      case "console":
+        return await this.console(vm, order.command);
       case "start-vm":
         await this.asRoot("POST", vm, "/status/start");
         return `${before} was started by hand`;
@@ -197,6 +205,11 @@ export class Faults {
         await this.asRoot("DELETE", vm, "");
         return `${before} was deleted by hand`;
     }
+  }
+
+  private async console(vm: Vm, command: string): Promise<string> {
+    if (!vm.power) throw missing(`console of VM ${vm.vmid}: it is off`, []);
+    return await vm.power.guest.run(command);
   }
 
   /** A call of the API by root, and the end of its task. */

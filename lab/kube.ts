@@ -143,6 +143,18 @@ export class Kube {
     return body.metadata.resourceVersion;
   }
 
+  /**
+   * After the restore of a snapshot the store is older than what was seen of it, and a watch would be silent for long.
+   * Services are what nodes may list, too.
+   */
+  private async wentBack(version: string, signal: AbortSignal): Promise<boolean> {
+    const options = { dispatcher: this.agent, headers, signal };
+    const answer = await request(`${this.access.server}/api/v1/services?limit=1`, options);
+    const body = (await answer.body.json()) as { metadata?: { resourceVersion?: string } };
+    if (answer.statusCode !== 200) throw new Error(`list services: ${answer.statusCode}`);
+    return Number(body.metadata?.resourceVersion) < Number(version);
+  }
+
   /** @returns where to go on; undefined: the history is gone, list again */
   private async follow<T extends KubeObject>(
     path: string,
@@ -151,6 +163,7 @@ export class Kube {
     signal: AbortSignal,
   ): Promise<string | undefined> {
     let version = from;
+    if (await this.wentBack(version, signal)) return undefined;
     const query = new URLSearchParams({
       watch: "1",
       allowWatchBookmarks: "true",

@@ -11,8 +11,12 @@ export interface ImageContent {
   /** False: the image has no qemu-guest-agent, or one that never starts. */
   agent: boolean;
   /** What goes wrong in guests of this image; absent: nothing. */
-  fault?: "never-ready" | "wrong-kubelet" | "never-boots" | "crash-after-ready";
+  fault?: ImageFault;
 }
+
+/** `learner-stalls`: as a server it never catches up with the others; `clock-behind`: its clock is a day behind. */
+export type ImageFault =
+  "never-ready" | "wrong-kubelet" | "never-boots" | "crash-after-ready" | "learner-stalls" | "clock-behind";
 
 /**
  * What goes wrong with snapshots of etcd while RKE2 says that all is well: nothing in the file; never ready to use; nothing
@@ -61,6 +65,8 @@ export interface Guest {
   readFile(path: string): Buffer;
   /** @throws AgentError as qemu-ga words it */
   writeFile(path: string, content: Buffer): void;
+  /** A command in a root shell at its console. @returns what it writes. @throws Error as the command words it */
+  run(command: string): Promise<string>;
   /** ACPI shutdown: resolves when the guest is off; never resolves when the guest ignores it. */
   shutdown(): Promise<void>;
   /** Power off: everything of the guest is gone when this resolves. */

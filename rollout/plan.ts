@@ -158,13 +158,15 @@ function leavers(pool: PoolSpec, state: SlotState, chosen: Generation | undefine
 }
 
 /**
- * A node that shall have its slot, was a member, and is not well. Also before its handover, and also a retired one that
- * comes back: its join succeeded once, so without a change of the plan nobody would join it again.
+ * A node that shall have its slot, and is not well, though its join succeeded once for all that the engine knows: without a
+ * change of the plan nobody would join it again. Also before its handover, also a retired one that comes back, and also one
+ * that runs and that nobody remembers, as after the restore of an etcd snapshot that is older than the node.
  */
 function unwell(state: SlotState, chosen: Generation | undefined): string[] {
-  const wasMember = ({ record }: Member): boolean => record?.phase === "joined" || record?.phase === "retired";
+  const hasJoined = ({ vm, record }: Member): boolean =>
+    vm?.running === true || record?.phase === "joined" || record?.phase === "retired";
   return state.members
-    .filter((member) => member === state.owner || wasMember(member))
+    .filter((member) => member === state.owner || hasJoined(member))
     .filter((member) => member.generation === chosen?.id && !isWell(member))
     .map((member) => member.name);
 }

@@ -56,8 +56,8 @@ export async function awaitCalm(
     500,
     async () => {
       const servers = await sight(deadline.signal()).catch((error: unknown) => {
-        // An election, or an API server that has just gone: the next look tells.
-        why = messageOf(error);
+        // An election, or an API server that has just gone: the next look tells. One that the deadline ends says nothing.
+        if (why === "" || !deadline.passed) why = messageOf(error);
         return undefined;
       });
       const others = servers?.filter(({ name }) => !besides.includes(name));
@@ -109,7 +109,7 @@ function refused(problem: Pick<Problem, "what">): UserError {
   return new UserError({
     ...problem,
     where: places,
-    todo: "nothing was changed. Bring the servers that are named back to health, then run pulumi up again; without a quorum see docs/recovery.md",
+    todo: 'nothing was changed. Bring the servers that are named back to health, then run pulumi up again; docs/recovery.md has the recipes: "The quorum is lost", "A server did not get through its join"',
   });
 }
 

@@ -1,12 +1,10 @@
 import { Deadline } from "../common/deadline.ts";
-import { messageOf, UserError } from "../common/errors.ts";
+import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import type { Fence } from "../kubernetes/lease.ts";
-import { restore } from "../kubernetes/nodes.ts";
+import { forgetPassword, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
-import { guest } from "../images/contract.ts";
-import { readFile } from "../proxmox/agent.ts";
 import { isRunning, listVms, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { Node } from "../kubernetes/types.ts";
 import { admit } from "./admission.ts";
@@ -14,6 +12,7 @@ import { identity, isFounder, lookAround, ownVm, remember, type Claimed } from "
 import { awaitCalm, awaitMembers, byMembers, byNodes, calmBy, requireMayJoin, requireSkew } from "./control-plane.ts";
 import { foundCluster } from "./founding.ts";
 import type { SlotInput } from "./input.ts";
+import { readJoinLog } from "./join-log.ts";
 import { otherNodes } from "./leavers.ts";
 import { expectedNode, isMarked, known, lacking, type Known } from "./member.ts";
 import { holding, quietly, slotLease, tickets, type Run } from "./run.ts";
@@ -93,6 +92,8 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<C
   const own = await remember(input, access, joining.known, config);
   try {
     await fence.check();
+    // Who has no Node has no right to the name either, but its password can outlive it (rancher/rke2#4852).
+    if (joining.known.node === undefined) await forgetPassword(client, input.node);
     const bootBefore = await bootThatEnded(run, config, joining.known);
     await powerOn(run, config, joining.vm.status);
     await imageOf(run, input, config);
@@ -110,9 +111,9 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<C
     });
     say(`${input.node} is a member`);
     return { name: input.node, vmid: input.vmid, uuid: config.uuid };
-  } catch (error) {
+  } catch (failure) {
     run.stop.throwIfAborted();
-    await quietly("the end of join.log", () => printLog(run, config));
+    const error = await readJoinLog(run, config, failure, client.now());
     if (isVerdict(error)) {
       const generation = { id: input.generation, spec: input.spec };
       const why = `${input.node}: ${error.problem.what}`;
@@ -169,13 +170,4 @@ async function removeDead(run: Run, input: SlotInput, { access, fence, known: { 
 async function bootThatEnded(run: Run, config: VmConfig, { node }: Known): Promise<string | undefined> {
   if (node === undefined || (await isRunning(run.pve, config))) return undefined;
   return node.status?.nodeInfo?.bootID;
-}
-
-const logLines = 15;
-
-/** What the guest said last, for whoever has to find out why. */
-async function printLog(run: Run, config: VmConfig): Promise<void> {
-  const text = await readFile(run.pve, config, guest.log).catch((error: unknown) => Buffer.from(messageOf(error)));
-  const lines = text.toString().trimEnd().split("\n").slice(-logLines);
-  say([`the end of ${guest.log} on ${config.name}:`, ...lines.map((line) => `  | ${line}`)].join("\n"));
 }

@@ -5,7 +5,25 @@ import { neededRights } from "../proxmox/permissions.ts";
 import { projectRoot } from "../tools/paths.ts";
 
 const read = (file: string) => readFileSync(join(projectRoot, file), "utf8");
-const pages = ["README.md", "docs/design.md", "docs/how-a-rollout-works.md", "docs/messages.md", "docs/production.md"];
+const pages = [
+  "README.md",
+  "docs/design.md",
+  "docs/how-a-rollout-works.md",
+  "docs/messages.md",
+  "docs/production.md",
+  "docs/recovery.md",
+];
+
+/** What leads to the headings of a page. */
+function anchorsOf(page: string): string[] {
+  const headings = [...read(page).matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) => heading);
+  return headings.map((heading) =>
+    heading
+      .toLowerCase()
+      .replace(/[^a-z0-9 -]/g, "")
+      .replaceAll(" ", "-"),
+  );
+}
 
 /** The rows of the table of privileges: a path, and what is needed on it. */
 function tableRows(page: string): { path: string; cells: string[] }[] {
@@ -36,6 +54,15 @@ function rolesIn(page: string, major: number): Map<string, string[]> {
 }
 
 describe("the pages", () => {
+  it("have every section of the recovery guide that a message names", () => {
+    const sources = ["silence.ts", "steps/control-plane.ts", "kubernetes/errors.ts"].map(read).join("\n");
+    const named = [...sources.matchAll(/docs\/recovery\.md[^"\n]*"([^"]+)"(?:, "([^"]+)")?/g)].flatMap(([, ...found]) =>
+      found.filter(Boolean),
+    );
+    assert.ok(named.length >= 3, named.join());
+    for (const name of named) assert.ok(read("docs/recovery.md").includes(`\n## ${name}\n`), name);
+  });
+
   const site = {
     proxmoxPool: "evergreen-nodes",
     templatePool: "evergreen-templates",
@@ -75,10 +102,16 @@ describe("the pages", () => {
   for (const page of pages) {
     it(`lead somewhere: ${page}`, () => {
       const links = [...read(page).matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, target = ""]) => target);
+      const anchors = [...read(page).matchAll(/\]\((?!https?:)([^)#]*)#([^)]+)\)/g)];
       const files = [...read(page).matchAll(/`((?:[a-z-]+\/)+[a-z-]+\.ts|Pulumi\.[a-z]+\.yaml)`/g)].map(
         ([, file = ""]) => file,
       );
       for (const link of links) assert.ok(existsSync(join(projectRoot, dirname(page), link)), link);
+      for (const [, target = "", anchor = ""] of anchors)
+        assert.ok(
+          anchorsOf(target === "" ? page : join(dirname(page), target)).includes(anchor),
+          `${target}#${anchor}`,
+        );
       for (const file of files) assert.ok(existsSync(join(projectRoot, file)), file);
     });
   }

@@ -94,6 +94,15 @@ const etcd: GoTool = {
   purpose: "one member in each server VM of the lab",
 };
 
+/** Out of the module of etcd itself, so that both are of one version. */
+const etcdutl: GoTool = {
+  ...etcd,
+  name: "etcdutl",
+  binary: "etcdutl",
+  package: "go.etcd.io/etcd/etcdutl/v3",
+  purpose: "restores an etcd snapshot in a server VM of the lab, as RKE2 does with the same code",
+};
+
 const kubernetes = (binary: string, purpose: string): GoTool => ({
   name: binary,
   version: KUBERNETES,
@@ -124,6 +133,7 @@ const versitygw: GoTool = {
 /** What the lab runs: programs of its server VMs, and a bucket beside them. */
 export const labTools: readonly GoTool[] = [
   etcd,
+  etcdutl,
   versitygw,
   kubernetes("kube-apiserver", "one in each server VM of the lab"),
   kubernetes("kube-controller-manager", "the lab's controllers: ReplicaSets, Nodes, PodDisruptionBudgets"),

@@ -20,7 +20,7 @@ export async function runAgent(start: NodeStart, scope: Scope): Promise<void> {
   if (fragment.server === undefined) throw new JoinFailure("--server is required");
   const token = readToken(fragment.token);
   if (!token && !guest.files.get(paths.kubeletCertificate)) throw new JoinFailure("--token is required");
-  const ca = await fetchCa(fragment.server, token, scope.signal);
+  const ca = await fetchCa(guest, fragment.server, token, scope.signal);
   const api = new URL(fragment.server);
   api.port = "6443";
   await runKubelet(start, { supervisor: fragment.server, api: api.origin, ca, token }, scope);

@@ -43,6 +43,7 @@ export class Balancer {
   private readonly backends = new Map<string, Backend>();
   private readonly listeners: net.Server[] = [];
   private turn = 0;
+  private isDeaf = false;
 
   /** @param address `127.40.0.5` */
   constructor(address: string) {
@@ -64,6 +65,13 @@ export class Balancer {
       });
       this.listeners.push(server);
     }
+  }
+
+  /** While it is, every connection is cut, the ones that come too. */
+  set deaf(deaf: boolean) {
+    this.isDeaf = deaf;
+    if (!deaf) return;
+    for (const { connections } of this.backends.values()) for (const connection of connections) cut(connection);
   }
 
   /** A server is ready: it gets connections from now on. */
@@ -119,6 +127,7 @@ export class Balancer {
 
   private accept(client: net.Socket, port: number): void {
     client.on("error", () => client.destroy());
+    if (this.isDeaf) return void client.destroy();
     const choices = this.choices();
     const first = this.turn++ % Math.max(1, choices.length);
     this.dial(client, port, [...choices.slice(first), ...choices.slice(0, first)]);

@@ -10,6 +10,7 @@ import type { GuestFiles, GuestLog } from "./files.ts";
 /** Paths of the real programs that server guests run. */
 export interface Binaries {
   etcd: string;
+  etcdutl: string;
   kubeApiserver: string;
   kubeControllerManager: string;
   kubeScheduler: string;
@@ -57,4 +58,6 @@ export interface GuestContext {
   readonly address: string;
   readonly files: GuestFiles;
   readonly log: GuestLog;
+  /** What the guest's own clock says. */
+  now(): Date;
 }

@@ -2,7 +2,7 @@
 import type { AuditFlags } from "../audit.ts";
 import type { Processes, Supervised } from "../process.ts";
 import type { Cluster } from "./cluster.ts";
-import type { Binaries } from "./context.ts";
+import type { Binaries, GuestContext } from "./context.ts";
 
 /** One server's place in its cluster. */
 export interface Seat {
@@ -21,6 +21,14 @@ export interface EtcdStart {
   /** `name=https://address:2380` of every member, itself included. */
   initialCluster: readonly string[];
   state: "new" | "existing";
+  /** It forgets every other member. @default false */
+  alone?: boolean;
+}
+
+/** The place of a guest in a cluster. */
+export function seatOf({ address, machine, rack }: GuestContext, cluster: Cluster): Seat {
+  const { binaries, processes, audit } = rack;
+  return { cluster, address, vmid: machine.vmid, binaries, processes, audit };
 }
 
 /** Keeps the heap small: nine virtual machines share one laptop. */
@@ -41,6 +49,7 @@ export function startEtcd(seat: Seat, start: EtcdStart): Supervised {
     "listen-metrics-urls": `http://${address}:2381`,
     "initial-cluster": start.initialCluster.join(","),
     "initial-cluster-state": start.state,
+    "force-new-cluster": String(start.alone ?? false),
     "client-cert-auth": "true",
     "trusted-ca-file": cluster.file("etcd-ca.crt"),
     "cert-file": certificate[0],

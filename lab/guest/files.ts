@@ -71,18 +71,21 @@ export class GuestFiles {
 export class GuestLog {
   private readonly files: GuestFiles;
   private readonly path: string;
+  private readonly now: () => Date;
   private last = "";
 
-  constructor(files: GuestFiles, path: string) {
+  /** @param now what the guest takes the time to be */
+  constructor(files: GuestFiles, path: string, now = () => new Date()) {
     this.files = files;
     this.path = path;
+    this.now = now;
   }
 
   /** Says it once, however often it happens in a row: a service that tries again and again fills no log. */
   say(unit: string, text: string): void {
     if (text === this.last) return;
     this.last = text;
-    const line = `${new Date().toISOString()} ${unit}: ${text}\n`;
+    const line = `${this.now().toISOString()} ${unit}: ${text}\n`;
     this.files.put(this.path, (this.files.text(this.path) + line).slice(-longest));
   }
 }

@@ -1,13 +1,17 @@
 /** A virtual machine from power on to power off. */
+import { readdirSync } from "node:fs";
 import { AgentError } from "../types.ts";
 import type { Guest } from "../types.ts";
 import { messageOf } from "../../common/errors.ts";
 import { say } from "../../common/log.ts";
 import { runAgent } from "./agent.ts";
 import type { NodeStart } from "./agent.ts";
+import { CommandFailed, resetCluster } from "./cluster-reset.ts";
+import { runCommand } from "./console.ts";
 import type { GuestContext } from "./context.ts";
 import { paths, readOrder } from "./join.ts";
 import type { Order } from "./join.ts";
+import { moveData, snapshotDirectoryOf } from "./member.ts";
 import { JoinFailure } from "./registration.ts";
 import { Scope } from "./scope.ts";
 import { runServer } from "./server.ts";
@@ -23,6 +27,8 @@ interface Service {
   scope: Scope;
   text: string;
   joined: boolean;
+  /** `systemctl stop`: nobody starts it again. */
+  stopped: boolean;
 }
 
 export class RackGuest implements Guest {
@@ -44,6 +50,17 @@ export class RackGuest implements Guest {
 
   get agentUp(): boolean {
     return this.booted && !this.power.over && this.context.machine.image.agent;
+  }
+
+  private get hostname(): string {
+    const { machine } = this.context;
+    return machine.cloudInit.hostname || machine.name;
+  }
+
+  /** Name of its Node. */
+  private get node(): string {
+    const order = readOrder(this.context.files, this.hostname);
+    return order.kind === "start" ? order.fragment.nodeName : this.hostname;
   }
 
   interfaces(): ReturnType<Guest["interfaces"]> {
@@ -77,6 +94,32 @@ export class RackGuest implements Guest {
     await this.off;
   }
 
+  async run(command: string): Promise<string> {
+    return await runCommand(command, {
+      stopUnit: () => this.stopUnit(),
+      killAll: () => this.killAll(),
+      startUnit: () => this.obey(),
+      reset: (reset) => {
+        if (this.service && !this.service.scope.over) throw new CommandFailed("listen tcp :9345: bind: address in use");
+        return resetCluster(this.context, this.node, reset);
+      },
+      moveData: (name) => moveData(this.context, name),
+      lines: (path) => this.context.files.text(path).split("\n"),
+      snapshots: () => readdirSync(snapshotDirectoryOf(this.context)),
+    });
+  }
+
+  private stopUnit(): void {
+    if (this.service) this.service.stopped = true;
+  }
+
+  private async killAll(): Promise<void> {
+    const { service } = this;
+    await service?.scope.end();
+    // The unit that was not stopped starts everything again.
+    if (service && !service.stopped) this.obey();
+  }
+
   private async boot(): Promise<void> {
     const { machine, rack } = this.context;
     await this.power.wait(rack.profile.boot);
@@ -92,8 +135,8 @@ export class RackGuest implements Guest {
 
   /** What the path unit does when the marker was written, and at boot. */
   private obey(): void {
-    const { machine, files, log } = this.context;
-    const order = readOrder(files, machine.cloudInit.hostname || machine.name);
+    const { files, log } = this.context;
+    const order = readOrder(files, this.hostname);
     if (order.kind === "refused") log.say("evergreen-join", order.why);
     if (order.kind === "wipe") this.orders = this.orders.then(() => this.wipe());
     if (order.kind === "start") this.orders = this.orders.then(() => this.start(order));
@@ -112,14 +155,15 @@ export class RackGuest implements Guest {
 
   private async start(order: Order & { kind: "start" }): Promise<void> {
     const { files, log } = this.context;
-    if (this.service?.text === order.text && !this.service.scope.over) return;
+    const { service: before } = this;
+    if (before?.text === order.text && !before.scope.over && !before.stopped) return;
     files.put(paths.fragment, order.text);
     // A node that has joined reads its configuration at the next start.
-    if (this.service?.joined) return;
+    if (before?.joined && !before.stopped) return;
     await this.service?.scope.end();
     if (this.power.over) return;
     const scope = new Scope(this.power);
-    const service: Service = { scope, text: order.text, joined: false };
+    const service: Service = { scope, text: order.text, joined: false, stopped: false };
     this.service = service;
     log.say("evergreen-join", `starting rke2-${order.role}`);
     scope.run(() => this.serve(order, service));

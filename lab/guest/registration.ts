@@ -1,8 +1,7 @@
 /** What a joining node asks the registration address, and how RKE2 words it when it does not get it. */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes, X509Certificate } from "node:crypto";
 import { Agent, request } from "undici";
 import type { Dispatcher } from "undici";
-import { createHash } from "node:crypto";
 import { messageOf } from "../../common/errors.ts";
 import type { Credentials } from "../pki.ts";
 import type { GuestContext } from "./context.ts";
@@ -27,7 +26,12 @@ export interface KubeletIdentity {
  * Fetches the cluster's CA and compares it with what the token says.
  * @param url `https://127.40.0.5:9345`
  */
-export async function fetchCa(url: string, token: Token | undefined, signal: AbortSignal): Promise<string> {
+export async function fetchCa(
+  guest: GuestContext,
+  url: string,
+  token: Token | undefined,
+  signal: AbortSignal,
+): Promise<string> {
   const ca = await ask(`${url}/cacerts`, { rejectUnauthorized: false }, {}, signal).catch((error: unknown) => {
     throw new JoinFailure(`failed to get CA certs: ${messageOf(error)}`);
   });
@@ -36,7 +40,19 @@ export async function fetchCa(url: string, token: Token | undefined, signal: Abo
     const text = `token CA hash does not match the Cluster CA certificate hash: ${token.caHash} != ${hash}`;
     throw new JoinFailure(`failed to validate token: ${text}`);
   }
+  requireValid(ca, guest.now(), url);
   return ca;
+}
+
+/** A guest whose clock is behind takes the cluster's certificates for not yet valid; the words are Go's, and k3s's. */
+function requireValid(ca: string, now: Date, url: string): void {
+  const from = new Date(new X509Certificate(ca).validFrom);
+  if (now >= from) return;
+  const text = (time: Date) => time.toISOString().replace(/\.\d+Z$/, "Z");
+  throw new JoinFailure(
+    `CA cert validation failed: Get \\"${url}/cacerts\\": tls: failed to verify certificate: x509: certificate has ` +
+      `expired or is not yet valid: current time ${text(now)} is before ${text(from)}`,
+  );
 }
 
 /** Proves that a server's token is good. @throws JoinFailure */

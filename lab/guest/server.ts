@@ -1,7 +1,5 @@
 /** RKE2 on a server: a real member of etcd, a real API server, and a kubelet like everyone's. */
-import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, rmSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { mkdirSync } from "node:fs";
 import { messageOf } from "../../common/errors.ts";
 import { Kube } from "../kube.ts";
 import type { Supervised } from "../process.ts";
@@ -9,15 +7,15 @@ import { runKubelet } from "./agent.ts";
 import type { NodeStart } from "./agent.ts";
 import { apiReady } from "./balancer.ts";
 import { Cluster } from "./cluster.ts";
-import { diskDirectory } from "./context.ts";
 import type { GuestContext } from "./context.ts";
-import { startApiServer, startControllers, startEtcd } from "./control-plane.ts";
+import { seatOf, startApiServer, startControllers, startEtcd } from "./control-plane.ts";
 import type { EtcdStart, Seat } from "./control-plane.ts";
 import { EtcdController } from "./controller.ts";
 import { EtcdClient, EtcdRefusal } from "./etcd.ts";
 import type { EtcdMember } from "./etcd.ts";
 import { insist } from "./insist.ts";
 import { paths } from "./join.ts";
+import * as disk from "./member.ts";
 import { checkServerToken, fetchCa, JoinFailure, readToken } from "./registration.ts";
 import { Scope } from "./scope.ts";
 import { installSnapshotKind } from "./snapshot-crd.ts";
@@ -25,11 +23,7 @@ import { Snapshots } from "./snapshots.ts";
 import { serveSupervisor } from "./supervisor.ts";
 import { learnerEvery } from "./times.ts";
 
-/** Keeps the member's name over power cycles, as RKE2 does. */
-const memberFile = "/var/lib/rancher/rke2/server/db/etcd/name";
-const caFile = "/var/lib/rancher/rke2/server/tls/server-ca.crt";
-
-/** Milliseconds between two looks at an API server that starts. */
+/** Milliseconds between two looks at something that starts. */
 const look = 50;
 
 /** Milliseconds after which a learner that does not answer is started again. */
@@ -52,23 +46,24 @@ export class Server {
   private readonly start: NodeStart;
   private readonly seat: Seat;
   private readonly dataDirectory: string;
+  /** It has no data and was told of no other server: it makes a cluster, whoever else is there. */
+  private readonly founds: boolean;
   /** Ends when the control plane stops; the kubelet goes on. */
   private readonly plane: Scope;
 
   constructor(start: NodeStart, cluster: Cluster, plane: Scope) {
     const { guest, fragment } = start;
-    const { machine, files, address, rack } = guest;
+    const { files, address } = guest;
     this.start = start;
     this.guest = guest;
     this.cluster = cluster;
     this.plane = plane;
     this.node = fragment.nodeName;
-    this.dataDirectory = dataDirectoryOf(guest);
-    if (!files.get(memberFile)) files.put(memberFile, `${this.node}-${randomBytes(4).toString("hex")}`);
-    this.member = files.text(memberFile);
-    files.put(caFile, cluster.serverCa.cert);
-    const { binaries, processes, audit } = rack;
-    this.seat = { cluster, address, vmid: machine.vmid, binaries, processes, audit };
+    this.dataDirectory = disk.etcdDirectoryOf(guest);
+    this.founds = fragment.server === undefined && !disk.hasData(guest);
+    this.member = files.get(disk.memberFile)?.toString() ?? disk.nameMember(guest, this.node);
+    files.put(disk.caFile, cluster.serverCa.cert);
+    this.seat = seatOf(guest, cluster);
     this.etcd = new EtcdClient(cluster, address);
     const { cert, key } = cluster.admin;
     this.kube = new Kube({ server: `https://${address}:6443`, ca: cluster.serverCa.cert, cert, key });
@@ -84,8 +79,8 @@ export class Server {
   async run(scope: Scope): Promise<void> {
     const { cluster, guest, plane } = this;
     cluster.certifyServer(this.address, this.names);
-    const resuming = existsSync(this.dataDirectory);
-    const etcd = await this.startEtcd(resuming);
+    const etcd = await this.startEtcd(disk.hasData(guest));
+    guest.files.remove(disk.resetFile);
     this.tell("Starting etcd", this.member);
     await this.becomeVoter(etcd);
     this.tell("etcd is a voting member", this.member);
@@ -129,8 +124,7 @@ export class Server {
   async stopControlPlane(): Promise<void> {
     await this.plane.end();
     // RKE2 leaves a tombstone: data of a removed member can never be used again.
-    rmSync(this.dataDirectory, { recursive: true, force: true });
-    this.guest.files.remove(memberFile);
+    disk.forgetMember(this.guest);
     const { vmid, name } = this.guest.machine;
     this.guest.log.say("rke2", 'level=info msg="this node has been removed from the cluster"');
     this.guest.rack.report({ kind: "left", vmid, name });
@@ -138,7 +132,7 @@ export class Server {
 
   private snapshots(): Snapshots {
     const { node, etcd, kube, cluster, guest, plane } = this;
-    const directory = join(dirname(this.dataDirectory), "snapshots");
+    const directory = disk.snapshotDirectoryOf(guest);
     const fault = () => guest.rack.snapshotFault;
     return new Snapshots({ node, etcd, kube, password: cluster.password, directory, fault }, plane);
   }
@@ -171,6 +165,7 @@ export class Server {
 
   /** Every member's name and address, this one added as a learner. */
   private async initialCluster(): Promise<string[]> {
+    if (this.founds) return [];
     const others = [...this.cluster.servers.values()];
     if (others.length === 0) return [];
     const members = await this.addLearner(others);
@@ -207,8 +202,8 @@ export class Server {
     let since = performance.now();
     // Its `/readyz` may say yes before it knows that it is a learner: that it serves a list is the proof.
     while (!(await this.serves())) {
-      const other = [...this.cluster.servers.values()].find((server) => server !== this);
-      const step = other ? await this.promoteThrough(other) : "waits";
+      const other = this.founds ? undefined : [...this.cluster.servers.values()].find((server) => server !== this);
+      const step = other && !this.stalls ? await this.promoteThrough(other) : "waits";
       if (step === "mute" && performance.now() - since > mutePatience) {
         // What it said about itself came back to it within a snapshot, unnoticed: it would wait 7 s for it.
         etcd.restart();
@@ -217,6 +212,11 @@ export class Server {
       }
       await this.plane.wait(learnerEvery);
     }
+  }
+
+  /** It never catches up with the others. */
+  private get stalls(): boolean {
+    return this.guest.machine.image.fault === "learner-stalls";
   }
 
   private async serves(): Promise<boolean> {
@@ -289,8 +289,8 @@ export async function runServer(start: NodeStart, scope: Scope): Promise<void> {
 async function clusterFor({ guest, fragment }: NodeStart, scope: Scope): Promise<Cluster> {
   const { clusters, directory } = guest.rack;
   const { files } = guest;
-  const known = [...clusters.values()].find(({ serverCa }) => serverCa.cert === files.text(caFile));
-  if (known && existsSync(dataDirectoryOf(guest))) return known;
+  const known = [...clusters.values()].find(({ serverCa }) => serverCa.cert === files.text(disk.caFile));
+  if (known && disk.hasData(guest)) return known;
   if (fragment.server === undefined) {
     const cluster = known ?? new Cluster(directory);
     clusters.set(cluster.serverCa.hash, cluster);
@@ -298,13 +298,9 @@ async function clusterFor({ guest, fragment }: NodeStart, scope: Scope): Promise
   }
   const token = readToken(fragment.token);
   if (!token) throw new JoinFailure("--token is required");
-  const ca = await fetchCa(fragment.server, token, scope.signal);
+  const ca = await fetchCa(guest, fragment.server, token, scope.signal);
   await checkServerToken(fragment.server, ca, token, scope.signal);
   const joined = [...clusters.values()].find(({ serverCa }) => serverCa.cert === ca);
   if (!joined) throw new JoinFailure("failed to get CA certs: no such cluster");
   return joined;
-}
-
-function dataDirectoryOf({ rack, machine }: GuestContext): string {
-  return join(diskDirectory(rack.directory, machine.vmid, machine.uuid), "etcd");
 }

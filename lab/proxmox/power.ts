@@ -18,6 +18,7 @@ const nobody: Guest = {
   interfaces: () => [],
   readFile: () => Buffer.alloc(0),
   writeFile: () => undefined,
+  run: () => Promise.resolve(""),
   shutdown: () => new Promise<void>(() => undefined),
   powerOff: () => Promise.resolve(),
 };

@@ -196,6 +196,8 @@ describe("digest", () => {
       slot: slot.slot,
       spec: B,
       phase: "unrecorded",
+      // A clone is off until its join starts it.
+      well: false,
       node: false,
     }));
     return world([...settled(A), ...fresh], [[A, "proved"]]);

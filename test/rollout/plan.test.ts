@@ -421,6 +421,17 @@ describe("plan", () => {
     assert.deepEqual(made.unwell, [nameOf(0, B)]);
   });
 
+  it("joins a node again that runs, is no Node and is in no record, as one that is newer than a restored snapshot", () => {
+    const forgotten: Held = { slot: 3, spec: A, phase: "unrecorded", node: false };
+    const well = planned(poolOf(A), world(settled(A), PROVED_A));
+    const made = planned(poolOf(A), world([...settled(A, 3), { ...forgotten, well: true }], PROVED_A));
+    assert.deepEqual(made.unwell, [nameOf(3, A)]);
+    assert.notEqual(made.digest, well.digest);
+    // One that is off was cloned by a run that ended before its join, and that join is still to come.
+    const cloned = planned(poolOf(A), world([...settled(A, 3), { ...forgotten, well: false }], PROVED_A));
+    assert.deepEqual(cloned.unwell, []);
+  });
+
   it("never takes the healing of one run for that of the next: a node may have fallen again", () => {
     const held = settled(A).map((one) => (one.slot === 2 ? { ...one, well: false } : one));
     const digestAt = (now: Date) => planned(poolOf(A), world(held, PROVED_A), now).digest;

@@ -17,6 +17,7 @@ const requirements: Record<string, string> = {
   proxmoxve: "github.com/bpg/terraform-provider-proxmox v0.112.0",
   versitygw: "github.com/versity/versitygw v1.8.0",
   etcd: "go.etcd.io/etcd/server/v3 v3.6.5",
+  etcdutl: "go.etcd.io/etcd/etcdutl/v3 v3.6.5",
   "kube-apiserver": "k8s.io/kubernetes v1.34.4",
   "kube-controller-manager": "k8s.io/kubernetes v1.34.4",
   "kube-scheduler": "k8s.io/kubernetes v1.34.4",

@@ -55,6 +55,10 @@ export class TestGuest implements Guest {
     this.machine.disk.set(path, content);
   }
 
+  run(): Promise<string> {
+    return Promise.resolve("");
+  }
+
   async shutdown(): Promise<void> {
     if (this.deaf || !this.agentUp) return new Promise<void>(() => undefined);
     await delay(20);

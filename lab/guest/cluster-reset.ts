@@ -1,0 +1,116 @@
+/**
+ * `rke2 server --cluster-reset`: a server becomes the only member of its etcd, with the data that it has or with those of a
+ * snapshot. RKE2 does it with etcd's own code (k3s, pkg/etcd/etcd.go: Reset, Restore), and so does the lab.
+ */
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { messageOf } from "../../common/errors.ts";
+import type { Cluster } from "./cluster.ts";
+import type { GuestContext } from "./context.ts";
+import { seatOf, startEtcd } from "./control-plane.ts";
+import { EtcdClient } from "./etcd.ts";
+import { paths } from "./join.ts";
+import {
+  caFile,
+  dataPath,
+  emptyEtcdDirectory,
+  etcdDirectoryOf,
+  hasData,
+  nameMember,
+  resetFile,
+  snapshotDirectoryOf,
+} from "./member.ts";
+import { readToken } from "./registration.ts";
+import { Scope } from "./scope.ts";
+
+/** What is given on the command line. */
+export interface Reset {
+  token: string | undefined;
+  /** Path of a snapshot in the guest; undefined: the data that the server has. */
+  snapshot: string | undefined;
+}
+
+/** A command that ended with an error; the text is what it wrote last. */
+export class CommandFailed extends Error {
+  override readonly name = "CommandFailed";
+}
+
+/** What it says when it is over. */
+const done =
+  "Managed etcd cluster membership has been reset, restart without --cluster-reset flag now. Backup and delete " +
+  "${datadir}/server/db on each peer etcd server and rejoin the nodes";
+
+/** @param node name of the server's Node. @throws CommandFailed in RKE2's words */
+export async function resetCluster(guest: GuestContext, node: string, { token, snapshot }: Reset): Promise<string> {
+  const { files } = guest;
+  if (files.get(resetFile)) {
+    throw new CommandFailed(
+      "Managed etcd cluster membership was reset previously; please remove the cluster-reset flag and start rke2 " +
+        `normally. If you need to perform another cluster reset, you must first manually delete ${resetFile}`,
+    );
+  }
+  const cluster = clusterOf(guest, token);
+  const name = nameMember(guest, node);
+  cluster.certifyServer(guest.address, []);
+  if (snapshot === undefined) await standAlone(guest, cluster, name);
+  else await restore(guest, name, fileOf(guest, snapshot));
+  files.put(caFile, cluster.serverCa.cert);
+  files.put(resetFile, "");
+  return done;
+}
+
+/** The data of a cluster are encrypted with its token, the ones in a snapshot with the token of that time. */
+function clusterOf({ files, rack }: GuestContext, given: string | undefined): Cluster {
+  const token = readToken(given ?? files.text(paths.serverToken).trim());
+  const cluster =
+    [...rack.clusters.values()].find(({ serverCa }) => serverCa.cert === files.text(caFile)) ??
+    rack.clusters.get(token?.caHash ?? "");
+  const { credential } = token ?? {};
+  if (!cluster || credential?.kind !== "password" || credential.password !== cluster.password) {
+    throw new CommandFailed("bootstrap data already found and encrypted with different token");
+  }
+  return cluster;
+}
+
+function fileOf(guest: GuestContext, path: string): string {
+  const file = join(snapshotDirectoryOf(guest), basename(path));
+  if (dirname(path) === `${dataPath}/snapshots` && existsSync(file)) return file;
+  throw new CommandFailed(`etcd: snapshot path does not exist: ${path}`);
+}
+
+async function restore(guest: GuestContext, name: string, file: string): Promise<void> {
+  const peer = `https://${guest.address}:2380`;
+  const flags = {
+    name,
+    "data-dir": emptyEtcdDirectory(guest),
+    "initial-cluster": `${name}=${peer}`,
+    "initial-advertise-peer-urls": peer,
+  };
+  const args = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
+  await promisify(execFile)(guest.rack.binaries.etcdutl, ["snapshot", "restore", file, ...args]).catch(
+    (error: unknown) => {
+      throw new CommandFailed(`etcd: snapshot restore failed: ${messageOf(error)}`);
+    },
+  );
+}
+
+/** etcd itself forgets every other member when it is started so. */
+async function standAlone(guest: GuestContext, cluster: Cluster, name: string): Promise<void> {
+  if (!hasData(guest)) throw new CommandFailed("cluster-reset: there is no etcd data on this disk");
+  const scope = new Scope();
+  const etcd = new EtcdClient(cluster, guest.address);
+  scope.defer(() => etcd.close());
+  const start = { member: name, dataDirectory: etcdDirectoryOf(guest), initialCluster: [], state: "new" } as const;
+  const child = startEtcd(seatOf(guest, cluster), { ...start, alone: true });
+  scope.defer(() => child.kill());
+  try {
+    for (let looks = 0; !(await etcd.ready()); looks += 1) {
+      if (looks === 200) throw new CommandFailed(`etcd did not start: ${child.lastWords}`);
+      await scope.wait(50);
+    }
+  } finally {
+    await scope.end();
+  }
+}
