@@ -153,7 +153,8 @@ async function askToForget(client: Kubernetes, node: LonghornNode): Promise<bool
 }
 
 /**
- * Follows all of Longhorn until `done`.
+ * Follows all of Longhorn until `done`. The four watches run side by side, and one may be ahead of another: what they show
+ * together need never have been so. Hence what ends the wait is asked once more of lists that are read then.
  * @returns false when the time was over first
  */
 async function follow(
@@ -178,11 +179,21 @@ async function follow(
         volumes: [...three.values()],
         budgets: [...four.values()],
       };
-      if (done(storage)) return true;
+      if (done(storage) && done(await listStorage(client))) return true;
     }
     deadline.throwIfStopped();
     return false;
   } finally {
     end.abort();
   }
+}
+
+async function listStorage(client: Kubernetes): Promise<LonghornStorage> {
+  const [nodes, replicas, volumes, budgets] = await Promise.all([
+    client.list<LonghornNode>(`${paths.longhorn}/nodes`),
+    client.list<LonghornReplica>(`${paths.longhorn}/replicas`),
+    client.list<LonghornVolume>(`${paths.longhorn}/volumes`),
+    client.list<PodDisruptionBudget>(paths.budgets),
+  ]);
+  return { nodes: nodes.items, replicas: replicas.items, volumes: volumes.items, budgets: budgets.items };
 }
