@@ -139,9 +139,11 @@ class Intrigue {
 
   /**
    * What steps cannot tell, and so is left out: a VM without a claim in the state is destroyed by its number alone; a clone
-   * whose uuid was not recorded yet, or was retired, may be a copy that was put in its place while it was off.
+   * whose uuid was not recorded yet, or was retired, may be a copy that was put in its place while it was off; and what was
+   * proved a moment ago may be another's when the request that it was proved for arrives.
    */
-  private isKnown({ uuid, name }: Vm): boolean {
+  private isKnown({ uuid, name, readAt }: Vm): boolean {
+    if (this.world.time.elapsed() - readAt < 2000) return false;
     const facts = this.world.cluster.objects
       .list("configmaps")
       .flatMap(({ data }) => Object.values(data as Record<string, string>));

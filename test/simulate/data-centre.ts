@@ -22,6 +22,8 @@ export interface Vm {
   lock: string | undefined;
   /** Counts changes of the configuration: the digest. */
   revision: number;
+  /** When its configuration was read last, in milliseconds. */
+  readAt: number;
   /** What the statistics daemon saw last: the list of the data centre is no newer. */
   seen: { name: string; running: boolean; template: boolean } | undefined;
   /** Files that survive a power cut. */
@@ -77,7 +79,7 @@ export class DataCentre {
       lock: undefined,
       seen: undefined,
     };
-    const made: Vm = { ...blank, revision: 1, disk: new Map(), guest: undefined, ...vm };
+    const made: Vm = { ...blank, revision: 1, readAt: -Infinity, disk: new Map(), guest: undefined, ...vm };
     this.vms.set(made.vmid, made);
     return made;
   }

@@ -53,6 +53,7 @@ export class ProxmoxApi {
     if (!what.startsWith("GET") && what !== "POST agent/ping") dc.watcher.vmTouched(vm, what, form, call.process);
     switch (what) {
       case "GET config":
+        vm.readAt = dc.time.elapsed();
         return data(configOf(vm));
       case "PUT config":
         return configure(vm, form);
