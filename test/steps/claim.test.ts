@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
-import { findAccess } from "../../kubernetes/access.ts";
 import { guest } from "../../images/contract.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { readPoolRecord } from "../../kubernetes/record.ts";
 import { readFile } from "../../proxmox/agent.ts";
 import { IdentityError } from "../../proxmox/identity.ts";
-import { listVms, readVm } from "../../proxmox/vms.ts";
+import { readVm } from "../../proxmox/vms.ts";
 import { claim, type Claimed } from "../../steps/claim.ts";
 import { handover } from "../../steps/handover.ts";
 import type { SlotInput } from "../../steps/input.ts";
@@ -58,9 +57,7 @@ describe("claims", function () {
       await join(cluster.run(), input);
       await handover(cluster.run(), input);
     }
-    const access = await findAccess(cluster.pve, await listVms(cluster.pve), { ...cluster.site, cluster: "demo" });
-    assert.ok(access);
-    client = access.client;
+    client = await cluster.kubernetes();
   });
 
   it("record an agent's clone and leave it off; once more, and in the join, it is the same", async () => {
