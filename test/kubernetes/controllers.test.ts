@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { setTimeout as delay } from "node:timers/promises";
 import { Deadline } from "../../common/deadline.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { awaitControllers } from "../../kubernetes/controllers.ts";
@@ -36,11 +37,10 @@ describe("the controllers of a cluster", () => {
     const proved = wait();
     await untilAsked();
     renewed(0);
-    await new Promise((resolve) => setTimeout(resolve, 1100));
+    // The clock of an API server is known to the second. Nobody renews after this.
+    await delay(1100);
     noticed(3);
-    const since = performance.now();
     await proved;
-    assert.ok(performance.now() - since < 500);
   });
 
   it("do not work while a lease is valid and nobody renews it", async () => {

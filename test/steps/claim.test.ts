@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { findAccess } from "../../kubernetes/access.ts";
 import { guest } from "../../images/contract.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { readPoolRecord } from "../../kubernetes/record.ts";
@@ -58,9 +57,7 @@ describe("claims", function () {
       await join(cluster.run(), input);
       await handover(cluster.run(), input);
     }
-    const access = await findAccess(cluster.pve, await listVms(cluster.pve), { ...cluster.site, cluster: "demo" });
-    assert.ok(access);
-    client = access.client;
+    client = await cluster.kubernetes();
   });
 
   it("record an agent's clone and leave it off; once more, and in the join, it is the same", async () => {

@@ -1,14 +1,18 @@
+import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import { findAccess } from "../../kubernetes/access.ts";
+import type { Kubernetes } from "../../kubernetes/client.ts";
 import { startLab, stopLab, type Lab } from "../../lab/lab.ts";
 import type { LabOptions } from "../../lab/site.ts";
 import { credentialsFrom, Proxmox } from "../../proxmox/client.ts";
 import { tagsOf } from "../../proxmox/tags.ts";
-import { isRunning } from "../../proxmox/vms.ts";
+import { isRunning, listVms } from "../../proxmox/vms.ts";
 import { environmentOf, type Site } from "../../rollout/step-environment.ts";
 import type { Generation, PlanVerdict, PoolPlan, Role, SlotPlan, Strategy } from "../../rollout/types.ts";
 import { readPoolInput, readSlotInput, type PoolInput, type SlotInput } from "../../steps/input.ts";
+import { join } from "../../steps/join.ts";
 import type { Run } from "../../steps/run.ts";
 import { Operator } from "../lab/support/operator.ts";
 import { labOptions } from "../lab/support/start.ts";
@@ -48,6 +52,21 @@ export class StepCluster {
 
   static async start(prefix: string, more: Partial<LabOptions> = {}): Promise<StepCluster> {
     return new StepCluster(await startLab(await labOptions(prefix, more)), prefix);
+  }
+
+  /** Makes the first server. @returns the way into its cluster */
+  async found(): Promise<Kubernetes> {
+    const server = this.slot("servers", 0);
+    await this.clone(server);
+    await join(this.run(), server);
+    return await this.kubernetes();
+  }
+
+  /** The way into the cluster, which exists. */
+  async kubernetes(): Promise<Kubernetes> {
+    const access = await findAccess(this.pve, await listVms(this.pve), { ...this.site, cluster: "demo" });
+    assert.ok(access);
+    return access.client;
   }
 
   async stop(): Promise<void> {

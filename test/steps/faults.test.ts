@@ -2,13 +2,11 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join as pathJoin } from "node:path";
-import { findAccess } from "../../kubernetes/access.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { findNode, isCordoned, isLeaving, listNodes } from "../../kubernetes/nodes.ts";
 import { readPoolRecord } from "../../kubernetes/record.ts";
 import { paths, type Lease } from "../../kubernetes/types.ts";
 import { IdentityError } from "../../proxmox/identity.ts";
-import { listVms } from "../../proxmox/vms.ts";
 import type { Generation } from "../../rollout/types.ts";
 import { guard, unguard } from "../../steps/guard.ts";
 import { handover } from "../../steps/handover.ts";
@@ -28,12 +26,7 @@ describe("steps when something goes wrong", function () {
 
   before(async () => {
     cluster = await StepCluster.start("127.72");
-    const server = cluster.slot("servers", 0);
-    await cluster.clone(server);
-    await join(cluster.run(), server);
-    const access = await findAccess(cluster.pve, await listVms(cluster.pve), { ...cluster.site, cluster: "demo" });
-    assert.ok(access);
-    client = access.client;
+    client = await cluster.found();
     for (const slot of [0, 1]) {
       const input = cluster.slot("workers", slot);
       await cluster.clone(input);

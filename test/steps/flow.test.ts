@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { findAccess } from "../../kubernetes/access.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { isCordoned, isLeaving, listNodes, nameOf } from "../../kubernetes/nodes.ts";
 import { readPoolRecord } from "../../kubernetes/record.ts";
@@ -36,9 +35,7 @@ describe("steps in a data centre", function () {
     await cluster.clone(input);
     const joined = await join(cluster.run(), input);
     assert.equal(joined.name, input.node);
-    const access = await findAccess(cluster.pve, await listVms(cluster.pve), { ...cluster.site, cluster: "demo" });
-    assert.ok(access);
-    client = access.client;
+    client = await cluster.kubernetes();
     const before = await cluster.requests();
     assert.deepEqual(await join(cluster.run(), input), joined);
     assert.ok(

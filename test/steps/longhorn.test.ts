@@ -1,12 +1,10 @@
 import assert from "node:assert/strict";
-import { findAccess } from "../../kubernetes/access.ts";
 import type { Kubernetes, Query } from "../../kubernetes/client.ts";
 import { findLonghornNode, listLonghornNodes } from "../../kubernetes/longhorn.ts";
 import { findNode, isCordoned, nameOf } from "../../kubernetes/nodes.ts";
 import { readPoolRecord } from "../../kubernetes/record.ts";
 import { paths, type Node, type Pod } from "../../kubernetes/types.ts";
 import { named, watch } from "../../kubernetes/watch.ts";
-import { listVms } from "../../proxmox/vms.ts";
 import { replicasOn, type LonghornReplica, type LonghornVolume } from "../../rollout/longhorn.ts";
 import { handover } from "../../steps/handover.ts";
 import type { SlotInput } from "../../steps/input.ts";
@@ -22,12 +20,7 @@ describe("steps where Longhorn keeps data on the nodes", function () {
 
   before(async () => {
     cluster = await StepCluster.start("127.79");
-    const server = cluster.slot("servers", 0);
-    await cluster.clone(server);
-    await join(cluster.run(), server);
-    const access = await findAccess(cluster.pve, await listVms(cluster.pve), { ...cluster.site, cluster: "demo" });
-    assert.ok(access);
-    client = access.client;
+    client = await cluster.found();
     for (const slot of [0, 1]) await come(cluster.slot("workers", slot));
     for (const slot of [0, 1]) await handover(cluster.run(), cluster.slot("workers", slot));
     await startLoad(cluster.lab, { replicas: 4 });

@@ -56,7 +56,8 @@ describe("the etcd snapshot before the servers", function () {
   const newRollout = () => `r${(rollouts += 1)}`;
   const take = (backup: BackupPolicy, rollout = newRollout(), seconds = 20): Promise<SnapshotEvidence> =>
     snapshot(cluster.run(), readSnapshotInput(environment(backup, rollout, seconds)), { ...cluster.lab.env });
-  const files = (name: string) => globSync(joinPath(cluster.lab.directory, "guests", "disks", "*", "db", "snapshots", name));
+  const files = (name: string) =>
+    globSync(joinPath(cluster.lab.directory, "guests", "disks", "*", "db", "snapshots", name));
 
   /** Why it is refused, which never shows a credential. */
   const refused = async (backup: BackupPolicy, seconds?: number): Promise<string> => {
