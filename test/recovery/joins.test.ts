@@ -1,12 +1,10 @@
 import assert from "node:assert/strict";
 import { Deadline } from "../../common/deadline.ts";
-import { findAccess } from "../../kubernetes/access.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { findNode, isCordoned } from "../../kubernetes/nodes.ts";
 import { readPoolRecord } from "../../kubernetes/record.ts";
 import { holdRun } from "../../kubernetes/run-lease.ts";
 import { paths } from "../../kubernetes/types.ts";
-import { listVms } from "../../proxmox/vms.ts";
 import { handover } from "../../steps/handover.ts";
 import { join } from "../../steps/join.ts";
 import { startLoad } from "../lab/support/start.ts";
@@ -20,12 +18,7 @@ describe("a site that is ill while nodes come and go", function () {
 
   before(async () => {
     cluster = await StepCluster.start("127.85");
-    const server = cluster.slot("servers", 0);
-    await cluster.clone(server);
-    await join(cluster.run(), server);
-    const access = await findAccess(cluster.pve, await listVms(cluster.pve), { ...cluster.site, cluster: "demo" });
-    assert.ok(access);
-    client = access.client;
+    client = await cluster.found();
   });
   after(async () => {
     await client.close();
