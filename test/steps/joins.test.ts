@@ -8,7 +8,7 @@ import { paths } from "../../kubernetes/types.ts";
 import { handover } from "../../steps/handover.ts";
 import { join } from "../../steps/join.ts";
 import { startLoad } from "../lab/support/start.ts";
-import { blue, green, StepCluster } from "../steps/cluster.ts";
+import { blue, green, StepCluster } from "./cluster.ts";
 
 /** What docs/recovery.md says of joins and handovers that meet a site which is ill: seen, mended, and gone on with. */
 describe("a site that is ill while nodes come and go", function () {
