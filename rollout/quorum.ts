@@ -85,16 +85,6 @@ export function whyServerMayNotLeave(name: string, servers: readonly Server[], w
 }
 
 /**
- * The learner that a join left behind, to be removed before the next: it has no Node and does not run. One that runs without
- * a Node may be a server that is just coming up; etcd promotes it, or it stalls. Undefined also when it may not go now.
- */
-export function orphanOf(servers: readonly Server[]): string | undefined {
-  const orphan = servers.find(({ member, health, node }) => member === "learner" && health === "unhealthy" && !node);
-  if (orphan === undefined || whyServerMayNotLeave(orphan.name, servers, 1) !== undefined) return undefined;
-  return orphan.name;
-}
-
-/**
  * What differs between etcd's members and the ones that there have to be, asked after every step: a stale or doubled removal
  * shows here before the next one is made (rancher/rke2#3600, #2088).
  * @param expected host names of all servers that have to be voters, and of nobody else

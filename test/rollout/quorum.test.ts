@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import {
-  orphanOf,
   quorumOf,
   whyControlPlaneIsNotCalm,
   whyMembersAreNot,
@@ -108,22 +107,6 @@ describe("a server that would leave", () => {
   it("stays when the wanted number is no number", () => {
     assert.ok(whyServerMayNotLeave("a", control("V+o V+o V+o V+o"), Number.NaN));
   });
-});
-
-describe("an orphan", () => {
-  const cases: [string, string, string | undefined][] = [
-    ["a dead learner without a Node", "V+o V+o V+o L-x", "d"],
-    ["one beside a dead voter", "V+o V+o V-o L-x", "d"],
-    ["not one that runs: it may be coming up", "V+o V+o V+o L+x", undefined],
-    ["not one with a Node", "V+o V+o V+o L-o", undefined],
-    ["not one that may be anything", "V+o V+o V+o L?x", undefined],
-    ["not a voter", "V+o V+o V+o V-x", undefined],
-    ["nobody without quorum", "V+o V-o V-o L-x", undefined],
-    ["nobody where there are two: etcd has one learner at most", "V+o V+o V+o L-x L-x", undefined],
-  ];
-  for (const [what, states, name] of cases) {
-    it(`is ${what}`, () => assert.equal(orphanOf(control(states)), name));
-  }
 });
 
 describe("etcd's members", () => {
