@@ -1,4 +1,5 @@
-import { Agent, request } from "undici";
+import { request } from "undici";
+import { connections } from "../common/connections.ts";
 import { UserError } from "../common/errors.ts";
 import { hide } from "../common/log.ts";
 import { ports } from "../images/contract.ts";
@@ -28,7 +29,7 @@ export async function readMembers(
   const url = `https://${registrationAddress}:${ports.supervisor}/db/info`;
   const credentials = Buffer.from(`server:${password}`).toString("base64");
   hide(credentials);
-  const agent = new Agent({ connect: { ca, timeout: 5_000 } });
+  const agent = connections({ connect: { ca, timeout: 5_000 } });
   try {
     const headers = { authorization: `Basic ${credentials}` };
     const answer = await request(url, { dispatcher: agent, headers, signal });

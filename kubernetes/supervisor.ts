@@ -1,4 +1,5 @@
-import { Agent, request } from "undici";
+import { request, type Dispatcher } from "undici";
+import { connections } from "../common/connections.ts";
 import type { Deadline } from "../common/deadline.ts";
 import { hide, say } from "../common/log.ts";
 import { ports } from "../images/contract.ts";
@@ -50,7 +51,7 @@ export async function saveSnapshot(
 ): Promise<SaveOutcome> {
   const url = `https://${registrationAddress}:${ports.supervisor}/db/snapshot`;
   // The answer comes when the upload is over: only the deadline's own signal ends the wait for it.
-  const agent = new Agent({ connect: { ca, timeout: 5_000 }, pipelining: 0, headersTimeout: 0, bodyTimeout: 0 });
+  const agent = connections({ connect: { ca, timeout: 5_000 }, pipelining: 0, headersTimeout: 0, bodyTimeout: 0 });
   let why = "";
   let tried = 0;
   const refused = (): SaveOutcome | undefined => {
@@ -85,7 +86,7 @@ export async function saveSnapshot(
 }
 
 async function post(
-  agent: Agent,
+  agent: Dispatcher,
   url: string,
   { password }: ServerToken,
   { name, s3 }: SaveRequest,

@@ -20,15 +20,23 @@ export interface SlotOrder {
  * predecessor disrupts nobody and runs wide. Servers are the exception: one has come and its predecessor has gone before
  * the next one joins, always. Their VMs boot as soon as they are cloned, RKE2 held back: with one that joins and one that
  * boots, at most two more servers run than there are slots.
+ * A slot whose server has fallen comes first, since etcd admits nobody and lets nobody healthy go while a voter is dead; then
+ * empty slots, so that a control plane that grows has a majority to spare before one of its servers is replaced.
  */
 export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">): SlotOrder[] {
-  const slots = plan.slots.toSorted((a, b) => a.slot - b.slot);
+  const bySlot = plan.slots.toSorted((a, b) => a.slot - b.slot);
+  const slots = plan.role === "server" ? bySlot.toSorted((a, b) => rank(a) - rank(b)) : bySlot;
   const moving = slots.filter((slot) => slot.replaces.length > 0);
   return slots.map((slot, index) => {
     const k = moving.indexOf(slot);
     const bounds = k < 0 ? unbound(slot) : bound(moving, k, plan.strategy);
     return plan.role === "server" ? { ...bounds, join: before(slots, index, 1), handover: [] } : bounds;
   });
+}
+
+function rank({ fallen, replaces }: SlotPlan): number {
+  if (fallen === true) return 0;
+  return replaces.length === 0 ? 1 : 2;
 }
 
 /**

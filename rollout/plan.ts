@@ -105,8 +105,9 @@ function generationFor(
   const target = decision.target !== undefined && decision.moves.has(slot.slot) ? decision.target : undefined;
   // An incarnation of the target is the target: the slot has what it shall have.
   const moves = target !== undefined && owner?.line !== target.id;
-  if (moves) return pool.role === "server" ? unspent(slot, target) : target;
-  if (owner === undefined) return decision.base;
+  const fresh = (generation: Generation) => (pool.role === "server" ? unspent(slot, generation) : generation);
+  if (moves) return fresh(target);
+  if (owner === undefined) return fresh(decision.base);
   const kept = known.get(owner.generation);
   if (kept !== undefined) return kept;
   throw new PlanError([
@@ -146,7 +147,9 @@ function placed(
     const place = places.get(name);
     if (place === undefined) return [];
     const replaces = state.members.filter((member) => member.name !== name && hasServed(member, state));
-    return [{ slot: state.slot, generation, name, ...place, replaces: replaces.map((member) => member.name) }];
+    const isFallen = replaces.length > 0 && (state.owner === undefined || !isWell(state.owner));
+    const fallen = isFallen ? { fallen: true as const } : {};
+    return [{ slot: state.slot, generation, name, ...place, replaces: replaces.map((one) => one.name), ...fallen }];
   });
 }
 

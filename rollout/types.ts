@@ -167,6 +167,8 @@ export interface SlotPlan {
   creates: boolean;
   /** Names of the live nodes of this slot that leave when it is handed over. */
   replaces: string[];
+  /** Nobody serves in it: who had it has no power, is not Ready, or was taken out and has no successor. Absent: somebody does. */
+  fallen?: true;
 }
 
 export type PlanKind = "steady" | "create" | "roll" | "canary" | "soaking" | "held" | "rollback" | "scale" | "remove";

@@ -5,7 +5,7 @@ import { uuidOf } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { tagsOf } from "../proxmox/tags.ts";
-import { isRunning, requireSight, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
+import { isRunning, listVms, requireSight, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { NodeRecord } from "../rollout/types.ts";
 import type { SlotInput } from "./input.ts";
 import { known, type Known } from "./member.ts";
@@ -65,14 +65,26 @@ export function isFounder({ server }: Access, { vmid }: Pick<ListedVm, "vmid">):
   return server.vmid === vmid;
 }
 
-/** Both APIs as the node's own steps find them. A server looks for the others first: it cannot join the cluster through itself. */
+/**
+ * Both APIs as the node's own steps find them. A server looks for the others first: it cannot join the cluster through itself.
+ * Others that are silent, as one that boots ahead, say nothing about a cluster that it leads to itself.
+ * @throws UserError when nobody leads to the cluster and somebody could not be asked
+ */
 export async function lookAround(run: Run, input: SlotInput): Promise<Scene> {
   if (input.role === "agent") return await look(run, input);
-  const scene = await look(run, input, input.vmid);
-  if (scene.access) return scene;
-  const self = scene.vms.filter((vm) => vm.vmid === input.vmid && vm.status === "running");
-  const access = await findAccess(run.pve, self, clusterSite(input)).catch(() => undefined);
-  return { vms: scene.vms, access };
+  const vms = await listVms(run.pve);
+  const site = clusterSite(input);
+  const isSelf = ({ vmid }: ListedVm) => vmid === input.vmid;
+  const others = findAccess(
+    run.pve,
+    vms.filter((vm) => !isSelf(vm)),
+    site,
+  );
+  const access = await others.catch(() => undefined);
+  if (access) return { vms, access };
+  const self = vms.filter((vm) => isSelf(vm) && vm.status === "running");
+  const own = await findAccess(run.pve, self, site).catch(() => undefined);
+  return { vms, access: own ?? (await others) };
 }
 
 /** The VM of the node, where it is now. @throws UserError when there is none */

@@ -105,8 +105,11 @@ export function requireMayLeave(name: string, servers: readonly ServerNode[]): v
   if (why !== undefined) throw refused({ what: `${name} may not be taken out of etcd now: ${why}` });
 }
 
-function refused(problem: Pick<Problem, "what">): UserError {
-  return new UserError({
+/** The control plane is not in a state for a change. Nothing was changed, and no image is to blame. */
+export class ControlPlaneRefusal extends UserError {}
+
+function refused(problem: Pick<Problem, "what">): ControlPlaneRefusal {
+  return new ControlPlaneRefusal({
     ...problem,
     where: places,
     todo: 'nothing was changed. Bring the servers that are named back to health, then run pulumi up again; docs/recovery.md has the recipes: "The quorum is lost", "A server did not get through its join"',

@@ -8,19 +8,22 @@ import type { ListedVm } from "../proxmox/vms.ts";
 import { hasServed, isWell, slotStates, type Member, type SlotState } from "../rollout/slots.ts";
 import type { LiveVm } from "../rollout/types.ts";
 import type { PoolInput } from "./input.ts";
+import { ControlPlaneRefusal } from "./control-plane.ts";
 import { leaverOf } from "./leavers.ts";
 import { retireNode } from "./retirement.ts";
 import { holding, slotLease, tickets, type Run } from "./run.ts";
 
 /**
  * Retires what given-up runs left half-made: it serves nobody, and holds room that new VMs need. Where the owner of the
- * slot is down, or there is none, it may be the only one that pods found: it is left to the handover of the slot then.
+ * slot is down, or there is none, it may be the only one that pods found: it is left to the handover of the slot then. So is
+ * a server that may not leave etcd now: the join that replaces a fallen one has not begun yet.
  */
 export async function makeRoom(run: Run, input: PoolInput, access: Access, vms: readonly ListedVm[]): Promise<void> {
   const isHalfMade = (member: Member, state: SlotState) =>
     !hasServed(member, state) && (state.owner === undefined || isWell(state.owner));
   await retireAll(run, input, access, vms, isHalfMade, (error, { owner }) => {
-    if (owner !== undefined || !(error instanceof DrainError)) throw error;
+    const isNeeded = owner === undefined && error instanceof DrainError;
+    if (!isNeeded && !(error instanceof ControlPlaneRefusal)) throw error;
     say(`${error.message}\n  it is retired when another node has its slot`);
   });
 }

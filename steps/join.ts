@@ -5,7 +5,7 @@ import type { Access } from "../kubernetes/access.ts";
 import type { Fence } from "../kubernetes/lease.ts";
 import { forgetPassword, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
-import { isRunning, listVms, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
+import { isRunning, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { Node } from "../kubernetes/types.ts";
 import { admit } from "./admission.ts";
 import { identity, isFounder, lookAround, ownVm, remember, type Claimed } from "./claim.ts";
@@ -13,12 +13,11 @@ import { awaitCalm, awaitMembers, byMembers, byNodes, calmBy, requireMayJoin, re
 import { foundCluster } from "./founding.ts";
 import type { SlotInput } from "./input.ts";
 import { readJoinLog } from "./join-log.ts";
-import { otherNodes } from "./leavers.ts";
 import { expectedNode, isMarked, known, lacking, type Known } from "./member.ts";
 import { holding, quietly, slotLease, tickets, type Run } from "./run.ts";
 import { imageOf } from "./image.ts";
 import { powerOn } from "./power-on.ts";
-import { retireNode } from "./retirement.ts";
+import { clearHalfMade, removeDead } from "./predecessors.ts";
 import { isVerdict, judgeFailed } from "./verdict.ts";
 import { serveAgain } from "./yield.ts";
 
@@ -91,6 +90,7 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<C
   // Its claim has recorded it, unless there was no cluster yet to record it in.
   const own = await remember(input, access, joining.known, config);
   try {
+    if (input.role === "server") await clearHalfMade(run, input, joining);
     await fence.check();
     // Who has no Node has no right to the name either, but its password can outlive it (rancher/rke2#4852).
     if (joining.known.node === undefined) await forgetPassword(client, input.node);
@@ -154,16 +154,6 @@ async function admitServer(run: Run, input: SlotInput, joining: Joining, config:
     if (isMarked(node)) await serveAgain(run, config);
     return node;
   });
-}
-
-/** While a voter is dead etcd admits nobody, so a predecessor whose VM is off goes before its successor comes. */
-async function removeDead(run: Run, input: SlotInput, { access, fence, known: { record } }: Joining): Promise<void> {
-  const others = await otherNodes(access.client, input, await listVms(run.pve), record);
-  for (const one of others) {
-    if (one.node === undefined || one.vm === undefined || (await isRunning(run.pve, one.vm))) continue;
-    say(`${one.name} is off: it is taken out of etcd before its successor joins`);
-    await retireNode(one, { run, access, fence, input });
-  }
 }
 
 /** The boot that a Node tells of although its VM is off; undefined when there is no such Node. */

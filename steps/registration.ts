@@ -1,28 +1,39 @@
 import { parse } from "yaml";
 import { messageOf, UserErrors, type Problem } from "../common/errors.ts";
 import { guest, ports } from "../images/contract.ts";
-import { isNoSuchFile, isOff, readFile } from "../proxmox/agent.ts";
+import { isAgentSilent, isNoSuchFile, isOff, readFile } from "../proxmox/agent.ts";
 import { nodeTags } from "../proxmox/tags.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
-import { isAdopted } from "../rollout/generation.ts";
+import { isAdopted, nodeName } from "../rollout/generation.ts";
 import type { ClusterInput } from "./input.ts";
 import type { Run } from "./run.ts";
 
 /**
  * Asked before the first server goes: every node has to reach the cluster through the registration address. One that
  * joined through a server loses its way when that server is replaced (rancher#45538, CAPRKE2#193).
+ * @param members names of the Nodes
  * @throws UserErrors that names every node that does not, or cannot be asked
  */
-export async function requireRegistration(run: Run, input: ClusterInput, vms: readonly ListedVm[]): Promise<void> {
+export async function requireRegistration(
+  run: Run,
+  input: ClusterInput,
+  vms: readonly ListedVm[],
+  members: ReadonlySet<string>,
+): Promise<void> {
   const nodes = vms.filter(
     ({ tags, template, pool }) =>
       !template && pool === input.site.proxmoxPool && nodeTags(tags)?.cluster === input.cluster,
   );
-  const problems = (await Promise.all(nodes.map((vm) => whyLost(run, input, vm)))).flat();
+  const problems = (await Promise.all(nodes.map((vm) => whyLost(run, input, vm, members)))).flat();
   if (problems.length > 0) throw new UserErrors(problems);
 }
 
-async function whyLost(run: Run, { site }: ClusterInput, vm: ListedVm): Promise<Problem[]> {
+async function whyLost(
+  run: Run,
+  { site }: ClusterInput,
+  vm: ListedVm,
+  members: ReadonlySet<string>,
+): Promise<Problem[]> {
   const name = vm.name ?? String(vm.vmid);
   try {
     const { file, server } = await joinedThrough(run, vm);
@@ -40,6 +51,8 @@ async function whyLost(run: Run, { site }: ClusterInput, vm: ListedVm): Promise<
   } catch (error) {
     // Off, or not joined yet: what it is told when it joins is the registration address.
     if (isOff(error) || isNoSuchFile(error)) return [];
+    // It still starts, or its image is no good: it has reached nobody yet.
+    if (isAgentSilent(error) && isNoMember(vm, members)) return [];
     return [
       {
         what: `${name} does not say how it reaches the cluster: ${messageOf(error)}`,
@@ -52,6 +65,13 @@ async function whyLost(run: Run, { site }: ClusterInput, vm: ListedVm): Promise<
 
 const AFTER_ALL =
   "let the old address lead to the servers for as long as that node lives, or replace the node first (`rollout` of its pool), then run again";
+
+/** An adopted node has a name of its own, so nothing is said of one. */
+function isNoMember({ name, tags }: ListedVm, members: ReadonlySet<string>): boolean {
+  const ours = nodeTags(tags);
+  if (ours === undefined || isAdopted({ name: name ?? "", generation: ours.generation })) return false;
+  return !members.has(nodeName(ours.cluster, ours.pool, ours.slot, ours.generation));
+}
 
 /** Nobody renders the file of an adopted node anew, so its owner may. */
 function inPlace(registrationAddress: string): string {

@@ -20,7 +20,7 @@ import { blockerOf, blockers, evictionOrder, leaves } from "../rollout/drain.ts"
 import type { LonghornNode } from "../rollout/longhorn.ts";
 import type { NodeRecord, Role } from "../rollout/types.ts";
 import type { Site } from "../rollout/step-environment.ts";
-import { awaitMembers, byMembers, requireMayLeave, type Sight } from "./control-plane.ts";
+import { awaitCalm, awaitMembers, byMembers, requireMayLeave, type Sight } from "./control-plane.ts";
 import type { ClusterInput } from "./input.ts";
 import { wipeJoinData } from "./join-data.ts";
 import { look, quietly, reachable, type Run } from "./run.ts";
@@ -116,8 +116,9 @@ async function gone(name: string, after: Access, { input, run }: RetireOptions):
   const { gate } = input.site.timeouts;
   await awaitGone(after.client, name, new Deadline(`Node ${name} to be gone`, gate, run.stop));
   const sight = await byMembers(run, input, after);
-  const others = (await sight(run.stop)).map((server) => server.name);
   const deadline = new Deadline(`the control plane to be well without ${name}`, gate, run.stop);
+  // One that an earlier run told to join may come in now, by its own: a learner that has not started has no name yet.
+  const others = (await awaitCalm(sight, deadline)).map((server) => server.name);
   await awaitMembers(after, sight, others, deadline);
 }
 

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { listNodes, nameOf } from "../kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts, writeWantedServers } from "../kubernetes/record.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 import type { PoolRecord } from "../rollout/types.ts";
@@ -17,8 +18,10 @@ export async function rollout(run: Run, input: PoolInput): Promise<{ rollout: st
     const record = await readPoolRecord(access.client, input.pool);
     const begins = input.target && beginning(record.generations, input.target, access.client.now());
     if (begins) await writeFacts(access.client, input.pool, { generations: [begins] });
-    if (input.role === "server" && someoneLeaves(input, record))
-      await requireRegistration(run, input, vms.filter(hasJoined(record)));
+    if (input.role === "server" && someoneLeaves(input, record)) {
+      const members = await listNodes(access.client, { cluster: input.cluster });
+      await requireRegistration(run, input, vms.filter(hasJoined(record)), new Set(members.map(nameOf)));
+    }
     if (input.role === "server")
       await writeWantedServers(access.client, 1 + Math.max(-1, ...input.plan.slots.map(({ slot }) => slot)));
     await makeRoom(run, input, access, vms);

@@ -53,6 +53,31 @@ describe("order", () => {
     );
   });
 
+  it("lets a control plane grow before it replaces a server", () => {
+    const edges = order(plan("rolling", [true, false, false], { surge: 1, maxUnavailable: 1 }, "server"));
+    assert.deepEqual(
+      edges.map(({ slot, join }) => [slot, join]),
+      [
+        [1, []],
+        [2, [1]],
+        [0, [2]],
+      ],
+    );
+  });
+
+  it("lets the successor of a fallen server come first", () => {
+    const moving = plan("rolling", [true, true, true], { surge: 1, maxUnavailable: 1 }, "server");
+    const slots = moving.slots.map((slot) => (slot.slot === 2 ? { ...slot, fallen: true as const } : slot));
+    assert.deepEqual(
+      order({ ...moving, slots }).map(({ slot, join }) => [slot, join]),
+      [
+        [2, []],
+        [0, [2]],
+        [1, [0]],
+      ],
+    );
+  });
+
   it("never runs more than surge extra VMs, never has more than maxUnavailable out, and always ends", () => {
     const shape = fc.record({
       kind: fc.constantFrom("rolling" as const, "blueGreen" as const),

@@ -62,6 +62,22 @@ describe("plan of a control plane", () => {
     assert.equal(agents.slots[0]?.name, nameOf(0, A), "an agent is started again and joins anew");
   });
 
+  it("never returns to one either that fell and was taken out before a successor held", () => {
+    const fell: Held[] = [{ slot: 0, spec: A, phase: "retired" }, ...settled(A, 2, 1)];
+    const made = planned(servers(B), world(fell, [...PROVED_A, [B, "failed"]]));
+    assert.deepEqual([made.kind, made.slots[0]?.name], ["held", nameOf(0, again)]);
+  });
+
+  it("begins with the successor of a fallen server", () => {
+    const state = world(settled(A, 3), PROVED_A);
+    const nodes = state.live.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
+    const made = planned(servers(B), { ...state, live: { ...state.live, nodes } });
+    assert.deepEqual(
+      made.slots.map(({ fallen }) => fallen),
+      [undefined, undefined, true],
+    );
+  });
+
   it("rests on the other one, and rolls on from it", () => {
     const held: Held[] = [{ slot: 0, spec: again, phase: "handedOver" }, ...settled(A, 2, 1)];
     const known: [NodeSpec, GenerationState][] = [...PROVED_A, [again, "rolling"]];

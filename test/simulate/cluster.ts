@@ -1,5 +1,9 @@
 import { Budgets } from "./budgets.ts";
 import { Chance } from "./chance.ts";
+import { ControlPlane } from "./control-plane.ts";
+import { Etcd } from "./etcd.ts";
+import type { EtcdWatcher } from "./etcd-watcher.ts";
+import type { Faults } from "./faults.ts";
 import { Nodes } from "./nodes.ts";
 import { Objects } from "./objects.ts";
 import { Pods, type Workload } from "./pods.ts";
@@ -14,14 +18,28 @@ export class Cluster {
   readonly nodes: Nodes;
   readonly pods: Pods;
   readonly budgets: Budgets;
+  readonly control: ControlPlane;
+  /** How far the clock of the API server is ahead of ours, in milliseconds. */
+  readonly aheadMs: number;
 
-  constructor(time: VirtualTime, watcher: Watcher, workloads: readonly Workload[], seed: number) {
+  constructor(
+    time: VirtualTime,
+    watcher: Watcher,
+    etcdWatcher: EtcdWatcher,
+    faults: Faults,
+    workloads: readonly Workload[],
+    seed: number,
+  ) {
     this.time = time;
     this.watcher = watcher;
+    this.aheadMs = new Chance(seed, "clock").between(-90_000, 90_000);
     this.objects = new Objects(time);
     this.nodes = new Nodes(this, new Chance(seed, "nodes"));
     this.pods = new Pods(this, workloads, new Chance(seed, "pods"));
     this.budgets = new Budgets(this, workloads);
+    const etcd = new Etcd(time, new Chance(seed, "etcd"), faults);
+    this.control = new ControlPlane(this, etcd, etcdWatcher, new Chance(seed, "control plane"));
+    etcdWatcher.attach(etcd);
     for (const name of ["kube-system", "load"]) this.objects.put("namespaces", { metadata: { name } });
   }
 

@@ -1,8 +1,18 @@
+import type { Vm } from "./data-centre.ts";
+import { calm } from "./faults.ts";
+import type { Blow, Scenario } from "./scenario.ts";
 import type { World } from "./world.ts";
 import type { Answer, Call } from "./wire.ts";
 
-/** Drivers that are wrong, as their requests show it: what the watcher has to see. */
-export const defects: Record<string, { plant: (world: World) => void; seen: RegExp }> = {
+/** A driver that is wrong, as its requests show it: what the watcher has to see. */
+export interface Defect {
+  plant: (world: World) => void;
+  seen: RegExp;
+  /** The scenario in which it matters, when chance alone would take long to find it. */
+  shape?: (scenario: Scenario) => Scenario;
+}
+
+export const defects: Record<string, Defect> = {
   "a drain that deletes pods": {
     plant: replacing(isEviction, (call, honest) => ({
       ...honest({ ...call, method: "DELETE", path: call.path.replace(/\/eviction$/, ""), body: "" }),
@@ -38,7 +48,90 @@ export const defects: Record<string, { plant: (world: World) => void; seen: RegE
     ),
     seen: /which is a member of the cluster|Nodes of workers at the end/,
   },
+  "a handover that does not ask whether its node serves": {
+    plant: (world) => {
+      world.defect = (call) => {
+        if (!call.process.name.startsWith("handover-")) return world.honest(call);
+        const vmid = Number(/\/qemu\/(\d+)\/status\/current$/.exec(call.path)?.[1]);
+        const vm = world.dc.vms.get(vmid);
+        // Who leaves is looked at as it is.
+        if (vm && isNewest(world, vm) && world.watcher.lost.has(vm.name)) return running(vm);
+        return isReadOfNodes(call) ? seenWell(world.honest(call)) : world.honest(call);
+      };
+    },
+    seen: /nobody else serves in slot/,
+    shape: (scenario) => {
+      const strategy = { kind: "blueGreen", maxUnavailable: 1, soakSeconds: 0 };
+      return { ...struck(scenario, { what: "power cut", whom: "workers", after: "join", at: 0 }), strategy };
+    },
+  },
+  "a removal that does not ask how the other members are": {
+    plant: (world) => believingMembersWell(world, /^handover-demo-servers/),
+    seen: /takes .* out of etcd while/,
+    shape: (scenario) => struck(scenario, { what: "power cut", whom: "servers", after: "join of another", at: 0 }),
+  },
+  "a join that does not ask how the other members are": {
+    plant: (world) => believingMembersWell(world, /^join-demo-servers/),
+    seen: /to join while/,
+    shape: (scenario) => struck(scenario, { what: "power cut", whom: "servers", after: "start", at: 4000 }),
+  },
+  "a removal that nobody remembers": {
+    plant: replacing(
+      ({ path, method, body }) => path.endsWith("/configmaps/pool-servers") && method === "PATCH" && isRetirement(body),
+      () => ({ status: 200, body: "{}" }),
+    ),
+    seen: /was taken out of etcd/,
+  },
+  "an engine that forgets the order of slots": {
+    plant: (world) => {
+      world.ordered = false;
+    },
+    seen: /VMs of pool .* run, and/,
+  },
 };
+
+/** Everything works, but for one blow in each run. */
+function struck(scenario: Scenario, blow: Blow): Scenario {
+  const acts = scenario.acts.map((act) => ({ ...act, weather: calm, kill: undefined, blows: [blow] }));
+  return { ...scenario, acts };
+}
+
+function isRetirement(body: string): boolean {
+  return body.includes('\\"phase\\":\\"retired\\"');
+}
+
+function isReadOfNodes({ api, method, path, query }: Call): boolean {
+  return api === "kube" && method === "GET" && path.startsWith("/api/v1/nodes") && !query.has("watch");
+}
+
+/** Every node looks Ready, whatever it is. */
+function seenWell(answer: Answer): Answer {
+  const well = answer.body?.replaceAll(/("type":"Ready","status":)"(False|Unknown)"/g, '$1"True"');
+  return { ...answer, ...(well === undefined ? {} : { body: well }) };
+}
+
+/** Whether it is the one that its slot is handed to. */
+function isNewest({ dc }: World, { vmid, name }: Vm): boolean {
+  const slot = name.slice(0, name.lastIndexOf("-"));
+  return ![...dc.vms.values()].some((other) => other.name.startsWith(`${slot}-`) && other.vmid > vmid);
+}
+
+function running({ vmid, name }: Vm): Answer {
+  return { status: 200, reason: "OK", body: JSON.stringify({ data: { vmid, name, status: "running" } }) };
+}
+
+/** Processes to which every member of etcd is a voter that serves. */
+function believingMembersWell(world: World, who: RegExp): void {
+  const isBlind = (call: Call) => who.test(call.process.name);
+  world.believes = (call) => (isBlind(call) && call.path === "/readyz" ? { status: 200, body: "ok" } : undefined);
+  world.defect = (call) => {
+    const answer = world.honest(call);
+    if (!isBlind(call)) return answer;
+    if (call.path === "/db/info" && answer.body !== undefined)
+      return { ...answer, body: answer.body.replaceAll('"isLearner":true', '"isLearner":false') };
+    return isReadOfNodes(call) ? seenWell(answer) : answer;
+  };
+}
 
 function isEviction({ path }: Call): boolean {
   return path.endsWith("/eviction");

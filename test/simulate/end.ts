@@ -34,13 +34,18 @@ export function endChecks(world: World, fleet: Fleet | undefined): void {
     }
   }
   const { objects } = world.cluster;
-  for (const { metadata } of objects.list("leases")) world.story.wrong(`the lease ${metadata.name} is left`);
+  const ours = objects.list("leases").filter(({ metadata }) => metadata.namespace === "evergreen-system");
+  for (const { metadata } of ours) world.story.wrong(`the lease ${metadata.name} is left`);
   for (const { metadata } of objects.list("secrets")) {
     if (metadata.name.startsWith("bootstrap-token-")) world.story.wrong("a join token is left");
     const node = metadata.name.replace(/\.node-password\.rke2$/, "");
     if (node !== metadata.name && !objects.get("nodes", node))
       world.story.wrong(`the node password of ${node} is left`);
   }
+  const servers = fleet?.controlPlane.slots.map(({ name }) => name) ?? [];
+  const voters = world.cluster.control.etcd.voters().map(({ node }) => node);
+  compare(world, "Voters of etcd", servers, voters);
+  for (const { node } of world.cluster.control.etcd.learners()) world.story.wrong(`${node} is a learner at the end`);
   for (const process of world.living()) world.story.wrong(`${process.name} still runs at the end`);
 }
 

@@ -11,12 +11,13 @@ import { variables } from "../../rollout/step-environment.ts";
 import { claim } from "../../steps/claim.ts";
 import { gate } from "../../steps/gate.ts";
 import { handover } from "../../steps/handover.ts";
-import { readPoolInput, readSlotInput } from "../../steps/input.ts";
+import { readPoolInput, readSlotInput, readSnapshotInput } from "../../steps/input.ts";
 import { join } from "../../steps/join.ts";
 import { release } from "../../steps/release.ts";
 import { retire } from "../../steps/retire.ts";
 import { rollout } from "../../steps/rollout.ts";
 import type { Run } from "../../steps/run.ts";
+import { snapshot } from "../../steps/snapshot.ts";
 import { verify } from "../../steps/verify.ts";
 import { declare, type Declared } from "./graph.ts";
 import type { Killer } from "./killer.ts";
@@ -39,6 +40,7 @@ const verbs: Record<string, (run: Run, environment: Environment) => Promise<obje
   rollout: (run, environment) => rollout(run, readPoolInput(environment)),
   claim: (run, environment) => claim(run, readSlotInput(environment)),
   release: (run, environment) => release(run, readSlotInput(environment)),
+  snapshot: (run, environment) => snapshot(run, readSnapshotInput(environment), {}),
   join: (run, environment) => join(run, readSlotInput(environment)),
   retire: (run, environment) => retire(run, readSlotInput(environment)),
   gate: (run, environment) => gate(run, readPoolInput(environment)),
@@ -146,7 +148,8 @@ export class Engine {
     };
     const begin = async (urn: string): Promise<boolean> => {
       const one = all.get(urn);
-      const before = await Promise.all(one?.after.map(result) ?? []);
+      const edges = one?.after.filter((urn) => this.world.ordered || !urn.endsWith("-handover")) ?? [];
+      const before = await Promise.all(edges.map(result));
       if (one === undefined || failed || killer.stopping || !before.every(Boolean)) return false;
       const well = await this.one(one, killer);
       failed ||= !well;

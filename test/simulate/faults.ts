@@ -25,9 +25,11 @@ export interface Weather {
   slow: number;
   /** Tasks of Proxmox that end with warnings, or badly. */
   task: number;
+  /** Learners of etcd that learn nothing for a while. */
+  learner: number;
 }
 
-export const calm: Weather = { pve: 0, kube: 0, watch: 0, slow: 0, task: 0 };
+export const calm: Weather = { pve: 0, kube: 0, watch: 0, slow: 0, task: 0, learner: 0 };
 
 /** Draws faults from their own stream of chance. */
 export class Faults {
@@ -55,6 +57,17 @@ export class Faults {
     ] as const);
   }
 
+  /** How long a learner of etcd learns nothing, in milliseconds: less than RKE2 waits until it gives the server up for good. */
+  stall(): number {
+    return this.chance.happens(this.weather.learner) ? this.chance.between(20_000, 250_000) : 0;
+  }
+
+  /** Who fell less than this ago may not have been noticed, in milliseconds: a lost answer is waited for half a minute. */
+  reaction(): number {
+    const { pve, kube, slow } = this.weather;
+    return pve + kube + slow === 0 ? 2000 : 40_000;
+  }
+
   private kind(call: Call): Fault | undefined {
     const { chance, weather } = this;
     if (call.query.get("watch") === "true") {
@@ -65,7 +78,7 @@ export class Faults {
         () => ({ refusal: status(500, "InternalError", "etcdserver: leader changed") }),
       ])();
     }
-    return chance.happens(weather[call.api])
+    return chance.happens(call.api === "pve" ? weather.pve : weather.kube)
       ? call.api === "pve"
         ? this.ofProxmox()
         : this.ofKubernetes(call)

@@ -1,4 +1,4 @@
-import { stepSite, type Config } from "../../config.ts";
+import { backupPolicy, stepSite, type Config } from "../../config.ts";
 import type { Fleet } from "../../fleet.ts";
 import { hostOf, type Live } from "../../live.ts";
 import { order, type SlotOrder } from "../../rollout/order.ts";
@@ -6,7 +6,7 @@ import { environmentOf } from "../../rollout/step-environment.ts";
 import type { PoolPlan, SlotPlan } from "../../rollout/types.ts";
 import type { MadeVm } from "./provider.ts";
 
-export type Verb = "rollout" | "claim" | "join" | "gate" | "handover" | "verify";
+export type Verb = "rollout" | "snapshot" | "claim" | "join" | "gate" | "handover" | "verify";
 
 /** A resource as the program declares it (components/node-pool.ts, components/slot.ts). */
 export interface Declared {
@@ -56,16 +56,31 @@ class PoolGraph {
   declare(): Declared[] {
     const { plan, orders } = this;
     const rollout = this.poolStep("rollout", this.before, undefined);
-    const slots = orders.flatMap((one) => this.arrival(one));
+    const snapshot = this.snapshot();
+    const slots = orders.flatMap((one) => this.arrival(one, snapshot));
     const joins = orders.map(({ slot }) => this.join(slot));
     const blueGreen = plan.role === "agent" && plan.strategy.kind === "blueGreen";
     const gate = blueGreen ? [this.poolStep("gate", [this.urn("rollout"), ...joins])] : [];
     const handovers = orders.map((one) => this.handover(one, gate.length > 0));
     const verify = this.poolStep("verify", [...joins, ...handovers.map(({ urn }) => urn)]);
-    return [rollout, ...slots, ...gate, ...handovers, verify];
+    return [rollout, ...snapshot, ...slots, ...gate, ...handovers, verify];
   }
 
-  private arrival({ slot, clone, vm, join }: SlotOrder): Declared[] {
+  /** Stands before everything that a server does. */
+  private snapshot(): Declared[] {
+    const { config, plan } = this;
+    if (plan.role !== "server") return [];
+    const environment = environmentOf({
+      cluster: config.cluster,
+      site: stepSite(config),
+      plan,
+      backup: backupPolicy(config),
+    });
+    const rollout = this.urn("rollout");
+    return [{ urn: this.urn("snapshot"), after: [rollout], step: { verb: "snapshot", environment, rollout } }];
+  }
+
+  private arrival({ slot, clone, vm, join }: SlotOrder, begun: readonly Declared[]): Declared[] {
     const planned = this.slot(slot);
     const made: MadeVm = {
       name: planned.name,
@@ -78,6 +93,7 @@ class PoolGraph {
         after: [
           ...this.before,
           this.urn("rollout"),
+          ...begun.map(({ urn }) => urn),
           ...vm.map((one) => this.urn(`${one}-handover`)),
           ...clone.map((one) => this.slot(one).name),
         ],

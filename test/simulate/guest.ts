@@ -4,6 +4,7 @@ import { guest as files } from "../../images/contract.ts";
 import type { Chance } from "./chance.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Vm } from "./data-centre.ts";
+import { database, Server } from "./server.ts";
 
 /** What an image is, and what is wrong with it. */
 export interface Image {
@@ -12,10 +13,11 @@ export interface Image {
   fault: "never-ready" | "no-agent" | undefined;
 }
 
-interface JoinData {
+export interface JoinData {
   "node-name": string;
   "node-label": string[];
   token?: string;
+  server?: string;
 }
 
 /** A file of the disk that says that RKE2 has joined: its certificates are there, so it needs no token again. */
@@ -26,6 +28,8 @@ export class Guest {
   agentUp = false;
   /** Name of the node whose kubelet runs here. */
   node: string | undefined;
+  /** Its part in the control plane, when it is a server. */
+  server: Server | undefined;
   private boots = 0;
   private readonly vm: Vm;
   private readonly image: Image;
@@ -68,12 +72,16 @@ export class Guest {
   write(file: string, content: string): void {
     this.vm.disk.set(file, content);
     if (file === files.marker) this.obeyMarker();
+    if (file === files.yield) this.obeyYield();
   }
 
   /** A server that has been one for long: its RKE2 runs, its files are there. */
-  serve(node: string): void {
+  plantServer(data: JoinData): void {
     this.agentUp = true;
-    this.node = node;
+    this.node = data["node-name"];
+    this.vm.disk.set(database, "yes");
+    this.server = this.newServer();
+    this.server.plant(data);
   }
 
   /** The marker carries the hash of the join data; half of it is never acted on. */
@@ -81,15 +89,35 @@ export class Guest {
     const data = this.vm.disk.get(files.join) ?? "";
     const marker = this.vm.disk.get(files.marker) ?? "";
     if (data === "" && marker === "") {
-      this.vm.disk.delete(joinedFile);
+      for (const file of [joinedFile, files.kubeconfig, files.serverToken]) this.vm.disk.delete(file);
       this.stopRke2();
     } else if (marker.trim().endsWith(createHash("sha256").update(data).digest("hex"))) {
-      this.startRke2(parse(data) as JoinData);
+      this.startRke2(parse(data) as JoinData, marker.startsWith("server"));
     }
   }
 
-  private startRke2(data: JoinData): void {
+  /** The unit that takes a server out of the registration address, and back. */
+  private obeyYield(): void {
+    const wish = this.vm.disk.get(files.yield) ?? "";
+    this.later(this.chance.between(500, 3000), () => {
+      if (wish !== this.vm.disk.get(files.yield)) return;
+      this.server?.yield(wish !== "");
+      this.vm.disk.set(files.yielded, wish);
+    });
+  }
+
+  private newServer(): Server {
+    return new Server(this.vm, this.image, this.cluster.control, this.chance, this.boots);
+  }
+
+  private startRke2(data: JoinData, isServer: boolean): void {
     if (this.node !== undefined) return;
+    if (isServer) {
+      this.node = data["node-name"];
+      this.server = this.newServer();
+      this.server.start(data);
+      return;
+    }
     this.later(this.chance.between(2000, 20_000), () => this.register(data));
   }
 
@@ -109,9 +137,11 @@ export class Guest {
   }
 
   private stopRke2(): void {
-    const { node } = this;
+    const { node, server } = this;
     this.node = undefined;
-    if (node !== undefined) this.cluster.nodes.silent(node);
+    this.server = undefined;
+    server?.stop();
+    if (node !== undefined && server === undefined) this.cluster.nodes.silent(node);
   }
 
   /** Something of this boot. */

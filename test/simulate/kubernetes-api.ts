@@ -11,9 +11,9 @@ interface Target {
 }
 
 const form =
-  /^\/(?:api\/v1|apis\/(?:coordination\.k8s\.io|policy|storage\.k8s\.io|apps)\/v1)(?:\/namespaces\/([^/]+)(?=\/))?\/([a-z]+)(?:\/([^/]+))?(?:\/([a-z]+))?$/;
+  /^\/(?:api\/v1|apis\/(?:coordination\.k8s\.io|policy|storage\.k8s\.io|apps|k3s\.cattle\.io)\/v1)(?:\/namespaces\/([^/]+)(?=\/))?\/([a-z]+)(?:\/([^/]+))?(?:\/([a-z]+))?$/;
 /** Kinds whose objects have no namespace. */
-const clusterWide = new Set(["nodes", "namespaces", "volumeattachments"]);
+const clusterWide = new Set(["nodes", "namespaces", "volumeattachments", "etcdsnapshotfiles"]);
 
 /** The API server: what a request does to the objects, with preconditions, versions and refusals as Kubernetes has them. */
 export class KubernetesApi {
@@ -24,7 +24,7 @@ export class KubernetesApi {
   }
 
   answer(call: Call): Answer {
-    if (call.path === "/readyz") return { status: 200, body: "ok" };
+    if (call.path === "/readyz") return this.cluster.control.isReady();
     const [, namespace, collection = "", name, sub] = form.exec(call.path) ?? [];
     const target: Target = { collection, namespace, name, sub };
     if (collection === "") return status(404, "NotFound", `the server could not find ${call.path}`);
@@ -37,6 +37,7 @@ export class KubernetesApi {
     const { objects } = this.cluster;
     if (call.method === "POST") return this.create(target, JSON.parse(call.body) as Draft);
     const matches = matcher(target, call.query);
+    if (target.collection === "leases" && target.namespace === "kube-system") this.cluster.control.renew();
     if (call.query.get("watch") === "true") {
       const from = Number(call.query.get("resourceVersion"));
       const seconds = Number(call.query.get("timeoutSeconds") ?? 60);
@@ -45,8 +46,10 @@ export class KubernetesApi {
         stream: (out) => {
           const stop = objects.watch(target.collection, matches, from, out);
           const end = this.cluster.time.after(seconds * 1000, () => out.end());
+          const leave = this.cluster.control.hold(out);
           return () => {
             stop();
+            leave();
             end();
           };
         },
@@ -70,7 +73,7 @@ export class KubernetesApi {
         Object.entries(stringData).map(([key, value]) => [key, Buffer.from(value).toString("base64")]),
       ),
     };
-    return ok(objects.put(collection, { ...rest, ...data, metadata }), 201);
+    return ok(objects.put(collection, versioned(collection, { ...rest, ...data, metadata }, undefined)), 201);
   }
 
   private ofObject(target: Target, key: string, call: Call): Answer {
@@ -89,7 +92,7 @@ export class KubernetesApi {
         ? { ...body, metadata: { ...found.metadata, ...body.metadata } }
         : patched(found, body, call.type);
     if (collection === "nodes") this.cluster.watcher.nodeChanges(found, next as Stored, call.process);
-    return ok(objects.put(collection, next as Draft));
+    return ok(objects.put(collection, versioned(collection, next as Draft, found)));
   }
 
   private remove(
@@ -130,6 +133,14 @@ export class KubernetesApi {
 
 function ok(object: object, code = 200): Answer {
   return { status: code, body: JSON.stringify(object) };
+}
+
+/** A change of what is wanted is a new generation: controllers say which one they have seen. */
+function versioned(collection: string, next: Draft, before: Stored | undefined): Draft {
+  if (collection !== "replicasets") return next;
+  const was = Number(before?.metadata.generation ?? 0);
+  const generation = JSON.stringify(next.spec) === JSON.stringify(before?.spec) ? was : was + 1;
+  return { ...next, metadata: { ...next.metadata, generation } };
 }
 
 function keyIn({ collection, namespace, name = "" }: Target): string {

@@ -1,6 +1,7 @@
 import type { Chance } from "./chance.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Stored } from "./objects.ts";
+import { epoch } from "./time.ts";
 
 /** The control plane calls a node Unknown after this silence, and deletes its pods after the second, in milliseconds. */
 const graceMs = 40_000;
@@ -58,6 +59,36 @@ export class Nodes {
     return true;
   }
 
+  /** The address that others reach it at. */
+  reachAt(name: string, address: string): void {
+    const node = this.cluster.objects.get("nodes", name);
+    const addresses = [{ type: "InternalIP", address }];
+    if (node) this.cluster.objects.put("nodes", { ...node, status: { ...node.status, addresses } });
+  }
+
+  /** What RKE2 writes on the Node of a server: its part in etcd, and its annotations. */
+  setVoter(
+    name: string,
+    status: string,
+    reason: string,
+    noted: (before: Record<string, string>) => Record<string, string>,
+  ): void {
+    const node = this.cluster.objects.get("nodes", name);
+    if (node === undefined) return;
+    const before = (node.status?.conditions ?? []) as Condition[];
+    const was = before.find(({ type }) => type === "EtcdIsVoter");
+    const annotations = noted(node.metadata.annotations ?? {});
+    const isSaid = JSON.stringify(annotations) === JSON.stringify(node.metadata.annotations);
+    if (was?.status === status && was.reason === reason && isSaid) return;
+    const others = before.filter(({ type }) => type !== "EtcdIsVoter");
+    const conditions = [...others, { ...this.condition(status, reason), type: "EtcdIsVoter" }];
+    this.cluster.objects.put("nodes", {
+      ...node,
+      metadata: { ...node.metadata, annotations },
+      status: { ...node.status, conditions },
+    });
+  }
+
   /** The kubelet runs. @param readyAfter undefined: the node never becomes Ready */
   speaks(name: string, readyAfter: number | undefined): void {
     this.alive.add(name);
@@ -107,7 +138,7 @@ export class Nodes {
     const { objects } = this.cluster;
     const node = objects.get("nodes", name);
     if (node === undefined) return;
-    const [ready] = (node.status?.conditions ?? []) as Condition[];
+    const ready = ((node.status?.conditions ?? []) as Condition[]).find(({ type }) => type === "Ready");
     if (ready?.status === status) return;
     const others = ((node.status?.conditions ?? []) as Condition[]).filter(({ type }) => type !== "Ready");
     const conditions = [this.condition(status, reason), ...others];
@@ -123,6 +154,13 @@ export class Nodes {
 export function isReady(node: Stored): boolean {
   const conditions = (node.status?.conditions ?? []) as Condition[];
   return conditions.some(({ type, status }) => type === "Ready" && status === "True");
+}
+
+/** Milliseconds from the beginning of the story until Ready became what it is. */
+export function readySince(node: Stored): number {
+  const conditions = (node.status?.conditions ?? []) as Condition[];
+  const ready = conditions.find(({ type }) => type === "Ready");
+  return Date.parse(ready?.lastTransitionTime ?? "") - epoch;
 }
 
 /** Whether new pods may come: not cordoned, and nobody said that they must not. */

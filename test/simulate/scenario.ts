@@ -11,14 +11,25 @@ export interface Wish {
   slots: number;
   /** Counter that rolls the pool without any other change. */
   rollout: number;
+  /** Undefined: they stay as they were planted. */
+  servers?: { image: string; count: number; cores: number };
+}
+
+/** Something that befalls a machine. */
+export interface Blow {
+  what: "flap" | "hang" | "power cut" | "move" | "partition";
+  whom: "servers" | "workers";
+  /** A join: whoever joined is struck, or a neighbour. */
+  after: "start" | "join" | "join of another";
+  /** Milliseconds after that. */
+  at: number;
 }
 
 /** One run and what happens while it is under way. */
 export interface Act {
   wish: Wish;
   weather: Weather;
-  /** Things that befall machines: when, in milliseconds from the start of the run. */
-  blows: { at: number; what: "flap" | "hang" | "power cut" | "move" }[];
+  blows: Blow[];
   kill: Kill | undefined;
   /** Time until the next act, in milliseconds. */
   pause: number;
@@ -49,20 +60,25 @@ export function imagesOf(chance: Chance): Image[] {
 }
 
 export function scenarioOf(chance: Chance, images: readonly Image[]): Scenario {
-  const slots = chance.between(1, 5);
-  const before = { image: images[0]?.name ?? "", slots, rollout: 0 };
+  const rolls = chance.pick(["agents", "agents", "agents", "servers", "servers", "both"] as const);
+  const slots = rolls === "agents" ? chance.between(1, 5) : chance.between(1, 2);
+  const first = images[0]?.name ?? "";
+  const count = rolls === "agents" ? chance.pick([1, 3]) : chance.pick([1, 3, 3, 3, 3]);
+  const before: Wish = { image: first, slots, rollout: 0, servers: { image: first, count, cores: 4 } };
   const acts: Act[] = [];
   let wish: Wish = before;
-  const count = chance.between(1, 3);
-  for (let act = 0; act < count; act += 1) {
-    wish = act === 0 ? { ...wish, image: images[1]?.name ?? "" } : nextWish(chance, wish, images);
-    acts.push(actOf(chance, wish));
+  const runs = chance.between(1, rolls === "agents" ? 3 : 2);
+  for (let act = 0; act < runs; act += 1) {
+    if (rolls !== "servers")
+      wish = act === 0 ? { ...wish, image: images[1]?.name ?? "" } : nextWish(chance, wish, images);
+    if (rolls !== "agents") wish = nextServers(chance, wish, images, act);
+    acts.push(actOf(chance, wish, rolls));
   }
   return {
-    servers: chance.pick([1, 3]),
+    servers: count,
     strategy: strategyOf(chance, slots),
     before,
-    planted: chance.happens(0.85),
+    planted: rolls === "servers" || chance.happens(0.85),
     workloads: Array.from({ length: chance.between(1, 3) }, (_, number) => workloadOf(chance, number)),
     acts,
   };
@@ -75,17 +91,27 @@ function nextWish(chance: Chance, wish: Wish, images: readonly Image[]): Wish {
   return { ...wish, rollout: wish.rollout + 1 };
 }
 
-function actOf(chance: Chance, wish: Wish): Act {
+function nextServers(chance: Chance, wish: Wish, images: readonly Image[], act: number): Wish {
+  const { servers } = wish;
+  if (servers === undefined || (act > 0 && chance.happens(0.4))) return wish;
+  // The only server is not replaced, but gets company.
+  if (servers.count === 1) return { ...wish, servers: { ...servers, count: 3 } };
+  const image = act === 0 ? (images[1]?.name ?? "") : chance.pick(images).name;
+  return { ...wish, servers: { ...servers, image } };
+}
+
+function actOf(chance: Chance, wish: Wish, rolls: "agents" | "servers" | "both"): Act {
   const what = chance.pick(["tree", "tree", "engine", "step", "interrupt"] as const);
   const kill = {
-    request: chance.between(1, 40 + 60 * wish.slots),
+    request: chance.between(1, 40 + 60 * wish.slots + (rolls === "agents" ? 0 : 500)),
     side: chance.pick(["before", "after"] as const),
     what,
   };
-  const blows = chance.happens(0.4)
+  const blows = chance.happens(0.6)
     ? Array.from({ length: chance.between(1, 3) }, () => ({
-        at: chance.between(0, 180_000),
-        what: chance.pick(["flap", "flap", "hang", "power cut", "move"] as const),
+        ...momentOf(chance, rolls === "agents" ? 60_000 : 240_000),
+        what: chance.pick(["flap", "partition", "hang", "power cut", "power cut", "move"] as const),
+        whom: rolls === "agents" ? "workers" : chance.pick(["servers", "servers", "workers"] as const),
       }))
     : [];
   return {
@@ -97,6 +123,11 @@ function actOf(chance: Chance, wish: Wish): Act {
   };
 }
 
+function momentOf(chance: Chance, latest: number): Pick<Blow, "after" | "at"> {
+  const after = chance.pick(["start", "join", "join of another"] as const);
+  return { after, at: after === "start" ? chance.between(0, latest) : chance.pick([0, chance.between(0, 20_000)]) };
+}
+
 function weatherOf(chance: Chance): Weather {
   const share = () => chance.pick([0, 0.002, 0.01, 0.03]);
   return {
@@ -105,6 +136,7 @@ function weatherOf(chance: Chance): Weather {
     watch: chance.pick([0, 0.1, 0.3]),
     slow: chance.pick([0, 0.02, 0.1]),
     task: chance.pick([0, 0.03, 0.1]),
+    learner: chance.pick([0, 0, 0.3]),
   };
 }
 
@@ -133,7 +165,10 @@ function workloadOf(chance: Chance, number: number): Workload {
 }
 
 /** The stack's configuration with a wish in it. */
-export function configOf({ servers, strategy, before }: Scenario, { image: name, slots, rollout }: Wish): Config {
+export function configOf(
+  { servers, strategy, before }: Scenario,
+  { image: name, slots, rollout, servers: wanted }: Wish,
+): Config {
   return readConfig({
     cluster: "demo",
     site: {
@@ -143,7 +178,13 @@ export function configOf({ servers, strategy, before }: Scenario, { image: name,
       proxmoxPool: "nodes",
       templatePool: "templates",
     },
-    controlPlane: { image: before.image, servers, vmIds: { first: 1000, last: 1009 } },
+    controlPlane: {
+      image: wanted?.image ?? before.image,
+      servers: wanted?.count ?? servers,
+      ...(wanted === undefined ? {} : { cores: wanted.cores }),
+      vmIds: { first: 1000, last: 1039 },
+      firstAddress: "10.0.1.10",
+    },
     pools: [{ name: "workers", image: name, slots, rollout, vmIds: { first: 1100, last: 1139 }, strategy }],
     timeouts: {
       agentSeconds: 60,

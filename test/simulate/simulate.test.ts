@@ -45,10 +45,10 @@ describe("rollouts in virtual time", function () {
     }
   });
 
-  for (const [name, { plant, seen }] of Object.entries(defects)) {
+  for (const [name, { plant, seen, shape }] of Object.entries(defects)) {
     it(`catch ${name}`, async () => {
       for (const seed of seeds(sample)) {
-        const { violations } = await simulate(seed, { defect: plant });
+        const { violations } = await simulate(seed, { defect: plant, ...(shape ? { shape } : {}) });
         if (violations.some((violation) => seen.test(violation))) return;
       }
       assert.fail(`nothing was seen in ${sample} seeds`);

@@ -1,12 +1,15 @@
 import { poolSpecs, type Config } from "../../config.ts";
-import { nodeName } from "../../rollout/generation.ts";
-import type { PoolSpec } from "../../rollout/types.ts";
+import { fleetWords } from "../../fleet.ts";
+import type { PoolPlan, PoolSpec, Role } from "../../rollout/types.ts";
 import { Chance } from "./chance.ts";
+import type { Vm } from "./data-centre.ts";
 import { endChecks } from "./end.ts";
 import { Engine, type Outcome } from "./engine.ts";
+import { isUp } from "./etcd.ts";
 import { calm } from "./faults.ts";
 import { Killer } from "./killer.ts";
-import { configOf, imagesOf, scenarioOf, type Act, type Scenario, type Wish } from "./scenario.ts";
+import { configOf, imagesOf, scenarioOf, type Act, type Blow, type Scenario, type Wish } from "./scenario.ts";
+import type { Stored } from "./objects.ts";
 import { World } from "./world.ts";
 
 export interface Result {
@@ -23,13 +26,16 @@ export interface SimulateOptions {
   told?: boolean;
   /** Makes the world lie, or lets a request do what a defective driver would ask for. */
   defect?: (world: World) => void;
+  /** Makes of what the seed has decided what a test is about. */
+  shape?: (scenario: Scenario) => Scenario;
 }
 
 /** Plays the story of a seed: runs with faults and kills, then calm ones that must end as configured. */
-export async function simulate(seed: number, { told = false, defect }: SimulateOptions = {}): Promise<Result> {
+export async function simulate(seed: number, { told = false, defect, shape }: SimulateOptions = {}): Promise<Result> {
   const chance = new Chance(seed, "scenario");
   const images = imagesOf(chance);
-  const scenario = scenarioOf(chance, images);
+  const decided = scenarioOf(chance, images);
+  const scenario = shape?.(decided) ?? decided;
   const world = new World({ seed, images, workloads: scenario.workloads, told });
   defect?.(world);
   const catalogue = new Map(images.map(({ name, rke2 }) => [name, rke2]));
@@ -56,6 +62,9 @@ class Play {
   /** Whether the pool was ever complete: before, there is nobody to be served. */
   private established = false;
   private readonly blows: (() => void)[] = [];
+  /** Blows that wait for a join. */
+  private awaited: Blow[] = [];
+  private readonly joined = new Set<string>();
 
   constructor(world: World, chance: Chance, scenario: Scenario, specsOf: (config: Config) => PoolSpec[]) {
     this.world = world;
@@ -69,11 +78,16 @@ class Play {
   async all(goodImage: string): Promise<void> {
     const { world } = this;
     this.plant();
+    world.cluster.objects.onChange(({ collection, object }) => {
+      if (collection === "configmaps") this.lookForJoins(object);
+    });
     await world.time.sleep(60_000);
     if (this.scenario.planted) await this.calmly("takes the planted pool over");
     for (const act of this.scenario.acts) await this.perform(act);
     world.faults.weather = calm;
+    this.awaited = [];
     for (const takeBack of this.blows) takeBack();
+    this.wellAt = Math.max(this.wellAt, world.cluster.control.etcd.stalledUntil);
     if (world.time.elapsed() < this.wellAt) await world.time.sleep(this.wellAt - world.time.elapsed());
     await this.settle(goodImage);
     // Longer than a join token or a lease lives.
@@ -104,7 +118,10 @@ class Play {
     this.promise();
     world.story.tell("operator", () => `wants ${JSON.stringify(act.wish)}`);
     world.faults.weather = act.weather;
-    for (const { at, what } of act.blows) this.blows.push(world.time.after(at, () => this.strike(what)));
+    for (const blow of act.blows) {
+      if (blow.after === "start") this.befalls(blow);
+      else this.awaited.push(blow);
+    }
     const outcome = await this.up(new Killer(world, this.chance, act.kill));
     this.established ||= outcome === "done";
     await world.time.sleep(act.pause);
@@ -114,19 +131,19 @@ class Play {
   private async settle(goodImage: string): Promise<void> {
     for (let run = 0; run < patience; run += 1) {
       await this.calmly("goes on");
-      const plan = this.engine.fleet?.pools[0];
-      if (plan?.kind === "steady" && plan.slots.every(({ creates, replaces }) => !creates && replaces.length === 0))
-        return;
-      const gaveUp = plan?.kind === "held" || (plan?.kind === "rollback" && plan.target?.id !== plan.wanted?.id);
-      if (gaveUp || this.isExpected()) {
-        this.wish = { ...this.wish, image: goodImage, rollout: this.wish.rollout + 1 };
+      const { controlPlane, pools = [] } = this.engine.fleet ?? {};
+      const plans = controlPlane ? [controlPlane, ...pools] : [];
+      if (plans.length > 1 && plans.every(isSteady)) return;
+      const judged = plans.filter((plan) => hasGivenUp(plan) || this.isFaulty(plan)).map(({ role }) => role);
+      if (judged.length > 0) {
+        this.wish = anew(this.wish, goodImage, judged);
         this.promise();
         this.world.story.tell("operator", () => `tries ${JSON.stringify(this.wish)}`);
       }
-      if (plan?.kind === "canary" || plan?.kind === "soaking") await this.world.time.sleep(610_000);
+      if (plans.some(({ kind }) => kind === "canary" || kind === "soaking")) await this.world.time.sleep(610_000);
     }
     this.world.story.wrong(
-      `after ${patience} calm runs the pool is not what is configured: ${this.engine.fleet?.pools[0]?.words.join(" | ") ?? ""}`,
+      `after ${patience} calm runs the pool is not what is configured: ${this.engine.fleet ? fleetWords(this.engine.fleet).join(" | ") : ""}`,
     );
   }
 
@@ -138,7 +155,11 @@ class Play {
 
   /** A run that makes nodes of an image that is no good has to fail. */
   private isExpected(): boolean {
-    const slots = this.engine.fleet?.pools.flatMap((plan) => plan.slots) ?? [];
+    const { fleet } = this.engine;
+    return fleet !== undefined && [fleet.controlPlane, ...fleet.pools].some((plan) => this.isFaulty(plan));
+  }
+
+  private isFaulty({ slots }: PoolPlan): boolean {
     return slots.some(({ generation }) => this.world.image(generation.spec.image)?.fault !== undefined);
   }
 
@@ -147,6 +168,7 @@ class Play {
   }
 
   private promise(): void {
+    this.promiseServers();
     for (const { name, slots, strategy } of this.specsOf(configOf(this.scenario, this.wish))) {
       const before = this.world.watcher.promises.get(name);
       this.world.watcher.promises.set(name, {
@@ -158,22 +180,79 @@ class Play {
     }
   }
 
-  private strike(what: Act["blows"][number]["what"]): void {
+  private promiseServers(): void {
+    const { etcdWatcher } = this.world;
+    const { servers } = configOf(this.scenario, this.wish).controlPlane;
+    etcdWatcher.fewest = Math.min(servers, etcdWatcher.fewest || servers);
+  }
+
+  /** Who has joined is known by the record. */
+  private lookForJoins({ data }: Stored): void {
+    for (const fact of Object.values((data ?? {}) as Record<string, string>)) {
+      const { name, phase } = JSON.parse(fact) as { name?: string; phase?: string };
+      if (name === undefined || phase !== "joined" || this.joined.has(name)) continue;
+      this.joined.add(name);
+      const blow = this.awaited.find(({ whom }) => name.startsWith(`demo-${whom}-`));
+      if (blow === undefined) continue;
+      this.awaited = this.awaited.filter((one) => one !== blow);
+      this.befalls(blow, name);
+    }
+  }
+
+  private befalls(blow: Blow, joined?: string): void {
+    this.blows.push(this.world.time.after(blow.at, () => this.strike(blow, joined)));
+  }
+
+  private strike({ what, whom, after }: Blow, joined: string | undefined): void {
     const { world, chance } = this;
-    const agents = [...world.dc.vms.values()].filter(({ name }) =>
-      name.startsWith(nodeName("demo", "workers", 0, "").slice(0, -2)),
+    const all = [...world.dc.vms.values()].filter(
+      ({ name, running }) => running && name.startsWith(`demo-${whom}-`) && (after !== "join" || name === joined),
     );
-    if (agents.length === 0) return;
-    const vm = chance.pick(agents);
+    const others = all.filter(({ name }) => after !== "join of another" || name !== joined);
+    if (others.length === 0) return;
+    const vm = chance.pick(others);
     const ms = chance.between(5000, 90_000);
+    const takesOut = what === "power cut" || what === "partition";
+    if (whom === "servers" && takesOut && !maySpare(world, vm)) return;
     world.story.tell("fate", () => `${what}: ${vm.name}`);
     this.wellAt = Math.max(this.wellAt, world.time.elapsed() + ms + 60_000);
     if (what === "flap") world.cluster.nodes.flap(vm.name, ms);
     if (what === "hang") vm.guest?.hang(ms);
     if (what === "move") vm.host = vm.host === "pve1" ? "pve2" : "pve1";
+    if (what === "partition") {
+      if (vm.guest?.server) vm.guest.server.partition(ms);
+      else world.cluster.nodes.flap(vm.name, ms);
+    }
     if (what === "power cut") {
-      world.watcher.lost.add(vm.name);
+      world.watcher.struck(vm.name);
+      // Its pods come back elsewhere only after they were given up.
+      this.wellAt = Math.max(this.wellAt, world.time.elapsed() + 420_000);
       world.dc.powerCut(vm);
     }
   }
+}
+
+/** Fate takes one voter at a time: two are a disaster, and no rollout. */
+function maySpare({ cluster, dc }: World, vm: Vm): boolean {
+  const { etcd } = cluster.control;
+  const servers = [...dc.vms.values()].filter(({ name }) => name.startsWith("demo-servers-"));
+  const isWhole = etcd.voters().every(isUp) && etcd.voters().length >= 3;
+  return isWhole && servers.every((one) => one === vm || one.running || etcd.member(one.uuid) === undefined);
+}
+
+function isSteady({ kind, slots }: PoolPlan): boolean {
+  return kind === "steady" && slots.every(({ creates, replaces }) => !creates && replaces.length === 0);
+}
+
+function hasGivenUp({ kind, target, wanted }: PoolPlan): boolean {
+  return kind === "held" || (kind === "rollback" && target?.id !== wanted?.id);
+}
+
+/** Asks again for what was judged: agents by their counter, servers by another size. */
+function anew(wish: Wish, image: string, judged: readonly Role[]): Wish {
+  const { servers } = wish;
+  const agents = judged.includes("agent") ? { image, rollout: wish.rollout + 1 } : {};
+  const others =
+    judged.includes("server") && servers ? { servers: { ...servers, image, cores: servers.cores + 1 } } : {};
+  return { ...wish, ...agents, ...others };
 }

@@ -28,7 +28,10 @@ export class Story {
   }
 }
 
-/** Join tokens are made by real chance, so they are no part of a story that has to be the same twice. */
+/** Join tokens and names of rollouts are made by real chance, so they are no part of a story that has to be the same twice. */
 function mask(text: string): string {
-  return text.replace(/bootstrap-token-[a-z0-9]{6}/g, "bootstrap-token-******").trimEnd();
+  return text
+    .replace(/bootstrap-token-[a-z0-9]{6}/g, "bootstrap-token-******")
+    .replace(/evergreen-[0-9a-f]{12}-/g, "evergreen-************-")
+    .trimEnd();
 }

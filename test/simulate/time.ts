@@ -8,7 +8,8 @@ interface Event {
   task: (() => void) | undefined;
 }
 
-const epoch = Date.UTC(2026, 0, 5, 3, 0, 0);
+/** When a story begins. */
+export const epoch = Date.UTC(2026, 0, 5, 3, 0, 0);
 /** A story of one seed has a few thousand. */
 const mostEvents = 200_000;
 const noTime = "TimeoutError";

@@ -1,8 +1,11 @@
+import { SERVER_POOL } from "../../config.ts";
+import { guest } from "../../images/contract.ts";
 import { labels } from "../../kubernetes/nodes.ts";
 import { nodeTags } from "../../proxmox/tags.ts";
 import type { Cluster } from "./cluster.ts";
 import type { DataCentre, Vm } from "./data-centre.ts";
-import { isSchedulable } from "./nodes.ts";
+import type { EtcdWatcher } from "./etcd-watcher.ts";
+import { isReady, isSchedulable, readySince } from "./nodes.ts";
 import type { Stored } from "./objects.ts";
 import { nodeOf } from "./pods.ts";
 import type { Process } from "./process.ts";
@@ -21,14 +24,27 @@ export interface Promises {
 /** Looks at every effect the moment it happens and says which promise it breaks. It knows the truth, not an API's answer. */
 export class Watcher {
   readonly promises = new Map<string, Promises>();
-  /** Nodes that something other than us took away. */
-  readonly lost = new Set<string>();
+  /** Nodes that something other than us took away, and that are not back: when. */
+  readonly lost = new Map<string, number>();
+  private losses = 0;
   private readonly story: Story;
+  private readonly etcd: EtcdWatcher;
+  private readonly elapsed: () => number;
+  private readonly reaction: () => number;
   private dc: DataCentre | undefined;
   private cluster: Cluster | undefined;
 
-  constructor(story: Story) {
+  constructor(story: Story, etcd: EtcdWatcher, elapsed: () => number, reaction: () => number) {
     this.story = story;
+    this.etcd = etcd;
+    this.elapsed = elapsed;
+    this.reaction = reaction;
+  }
+
+  /** Fate takes a node away. */
+  struck(name: string): void {
+    this.lost.set(name, this.elapsed());
+    this.losses += 1;
   }
 
   attach(dc: DataCentre, cluster: Cluster): void {
@@ -50,13 +66,19 @@ export class Watcher {
     const { name } = before.metadata;
     if (isSchedulable(before) && !isSchedulable(after)) {
       this.requireRight(place, by, `cordons ${name}`, true);
-      this.requireAvailable(place.pool, (node) => node.metadata.name !== name, `${by.name} cordons ${name}`);
+      this.requireAvailable(place.pool, name, `${by.name} cordons ${name}`);
+      if (by.name.startsWith("handover-")) this.requireSuccessor(place, name, by);
     } else if (!isSchedulable(before) && isSchedulable(after)) this.requireNobodyElse(place, by, `uncordons ${name}`);
+    if (isAskedToLeave(before) || !isAskedToLeave(after)) return;
+    this.requireRight(place, by, `takes ${name} out of etcd`, true);
+    this.etcd.removalAsked(name, by.name);
   }
 
   nodeDeleted(node: Stored, by: Process): void {
     const { name } = node.metadata;
-    if (by.name.startsWith("join-")) this.story.wrong(`${by.name} deletes the Node ${name}`);
+    // A dead server goes before its successor comes.
+    const isServer = node.metadata.labels?.[labels.server] !== undefined;
+    if (by.name.startsWith("join-") && !isServer) this.story.wrong(`${by.name} deletes the Node ${name}`);
     if (this.cluster?.nodes.isAlive(name)) this.story.wrong(`${by.name} deletes the Node ${name}, whose kubelet runs`);
     if (!by.name.startsWith("program")) this.requireRight(placeOf(node), by, `deletes the Node ${name}`, false);
   }
@@ -74,14 +96,20 @@ export class Watcher {
         vm.guest?.node !== undefined && this.node(vm.name) !== undefined,
       );
     if (what === "DELETE ") this.destroyed(vm, by);
+    const marker = form.get("file") === guest.marker ? Buffer.from(form.get("content") ?? "", "base64").toString() : "";
+    if (what === "POST agent/file-write" && marker.startsWith("server"))
+      this.etcd.toldToJoin(vm.name, vm.uuid, by.name);
   }
 
   vmStarted(vm: Vm): void {
     const pool = nodeTags(vm.tags)?.pool ?? "";
     const promised = this.promises.get(pool);
+    this.lost.delete(vm.name);
     const running = this.vmsOf(pool).filter((one) => one.running).length;
-    // What fate turned off comes back beside whoever took its place; so does a node whose retirement was cut short.
-    if (promised && running > promised.most + promised.surge + promised.maxUnavailable + this.lost.size)
+    // A server boots ahead of its turn, RKE2 held back (rollout/order.ts). What fate turned off comes back beside whoever
+    // took its place.
+    const ahead = pool === SERVER_POOL ? 1 : 0;
+    if (promised && running > promised.most + promised.surge + ahead + this.losses)
       this.story.wrong(`${running} VMs of pool ${pool} run, and ${promised.most} slots + ${promised.surge} may`);
   }
 
@@ -93,11 +121,7 @@ export class Watcher {
       this.story.wrong(
         `${by.name} turns ${name} off with pods on it: ${pods.map(({ metadata }) => metadata.name).join(", ")}`,
       );
-    this.requireAvailable(
-      nodeTags(vm.tags)?.pool ?? "",
-      (node) => node.metadata.name !== name,
-      `${by.name} turns ${name} off`,
-    );
+    this.requireAvailable(nodeTags(vm.tags)?.pool ?? "", name, `${by.name} turns ${name} off`);
   }
 
   /** Right before a VM is no more, whoever does it. */
@@ -137,19 +161,34 @@ export class Watcher {
       this.story.wrong(`${by.name} ${what} while ${holder} has the lease of slot ${slot}`);
   }
 
-  /** Nodes that serve, or would if the weather were better. */
-  private requireAvailable(pool: string, stays: (node: Stored) => boolean, what: string): void {
+  /** Slots with a node that serves, or with one that would if fate had not struck it. @param leaver does not count */
+  private requireAvailable(pool: string, leaver: string, what: string): void {
     const promised = this.promises.get(pool);
     const { cluster } = this;
     if (promised === undefined || cluster === undefined) return;
     const serving = cluster.objects
       .list("nodes")
-      .filter((node) => node.metadata.labels?.[labels.pool] === pool)
-      .filter((node) => this.lost.has(node.metadata.name) || (cluster.nodes.isWell(node) && isSchedulable(node)))
-      .filter(stays).length;
+      .filter(({ metadata }) => metadata.labels?.[labels.pool] === pool && metadata.name !== leaver)
+      .filter((node) => isSchedulable(node) && (this.lost.has(node.metadata.name) || cluster.nodes.isWell(node)));
+    const slots = new Set(serving.map((node) => placeOf(node).slot)).size;
     const least = promised.fewest - promised.maxUnavailable;
-    if (serving < least)
-      this.story.wrong(`${what}: ${serving} nodes of pool ${pool} are left to serve, and ${least} must`);
+    if (slots < least) this.story.wrong(`${what}: ${slots} slots of pool ${pool} are left to serve, and ${least} must`);
+  }
+
+  /** Nobody leaves a slot before somebody else serves there. Who fell a moment ago may not have been noticed. */
+  private requireSuccessor({ pool, slot }: Place, leaver: string, by: Process): void {
+    const others = (this.cluster?.objects.list("nodes") ?? []).filter((node) => {
+      const place = placeOf(node);
+      return place.pool === pool && place.slot === slot && node.metadata.name !== leaver;
+    });
+    if (others.some((node) => isSchedulable(node) && this.isThere(node))) return;
+    this.story.wrong(`${by.name} cordons ${leaver}, and nobody else serves in slot ${slot} of pool ${pool}`);
+  }
+
+  private isThere(node: Stored): boolean {
+    const fell = this.lost.get(node.metadata.name);
+    const since = fell ?? (isReady(node) ? undefined : readySince(node));
+    return since === undefined || this.elapsed() - since < this.reaction();
   }
 }
 
@@ -160,6 +199,10 @@ interface Place {
 
 function placeOf({ metadata }: Stored): Place {
   return { pool: metadata.labels?.[labels.pool] ?? "", slot: metadata.labels?.[labels.slot] ?? "" };
+}
+
+function isAskedToLeave({ metadata }: Stored): boolean {
+  return metadata.annotations?.["etcd.rke2.cattle.io/remove"] === "true";
 }
 
 export function uuidOf({ status }: Stored): string {

@@ -6,13 +6,15 @@ import type { VirtualTime } from "./time.ts";
 
 /** A request as it arrives. */
 export interface Call {
-  api: "pve" | "kube";
+  api: "pve" | "kube" | "supervisor";
+  host: string;
   method: string;
   /** Without `/api2/json`. */
   path: string;
   query: URLSearchParams;
   body: string;
   type: string;
+  headers: Record<string, string>;
   process: Process;
 }
 
@@ -234,10 +236,12 @@ class Exchange implements Dispatcher.DispatchController {
 
 function callOf(options: Dispatcher.DispatchOptions, process: Process): Call {
   const url = new URL(options.path, "http://far");
-  const origin = String(options.origin);
+  const { hostname: host, port } = new URL(String(options.origin));
   const headers = (options.headers ?? {}) as Record<string, string>;
   return {
-    api: origin.endsWith(":8006") ? "pve" : "kube",
+    api: port === "8006" ? "pve" : port === "9345" ? "supervisor" : "kube",
+    host,
+    headers,
     method: options.method,
     path: decodeURIComponent(url.pathname).replace(/^\/api2\/json/, ""),
     query: url.searchParams,

@@ -10,8 +10,10 @@ import { generationOf, nodeName } from "../../rollout/generation.ts";
 import type { NodeRecord, PoolSpec } from "../../rollout/types.ts";
 import { Chance } from "./chance.ts";
 import { Cluster } from "./cluster.ts";
+import { registrationAddress } from "./control-plane.ts";
 import { DataCentre, type Vm } from "./data-centre.ts";
-import { Faults } from "./faults.ts";
+import { EtcdWatcher } from "./etcd-watcher.ts";
+import { Faults, type Fault } from "./faults.ts";
 import { Guest, type Image } from "./guest.ts";
 import { KubernetesApi } from "./kubernetes-api.ts";
 import type { Workload } from "./pods.ts";
@@ -20,7 +22,7 @@ import { ProxmoxApi } from "./proxmox-api.ts";
 import { Story } from "./story.ts";
 import { VirtualTime } from "./time.ts";
 import { Watcher } from "./watcher.ts";
-import { Wire, type Call, type Far } from "./wire.ts";
+import { Wire, type Answer, type Call, type Far } from "./wire.ts";
 
 export interface WorldOptions {
   seed: number;
@@ -37,12 +39,17 @@ export class World {
   readonly story: Story;
   readonly faults: Faults;
   readonly watcher: Watcher;
+  readonly etcdWatcher: EtcdWatcher;
   readonly dc: DataCentre;
   readonly cluster: Cluster;
   /** Told of every request that arrives, and again after its effect. */
   onBoundary: (process: Process, side: "before" | "after") => void = () => undefined;
   /** Changes requests or answers as a defective driver would: for the test that the watcher sees. */
   defect: Far["answer"] | undefined;
+  /** What a defective driver believes instead of asking. */
+  believes: (call: Call) => Answer | undefined = () => undefined;
+  /** Whether the engine keeps the edges between the slots of a pool. */
+  ordered = true;
   private readonly images: ReadonlyMap<string, Image>;
   private readonly far: Far;
   private readonly processes = new Set<Process>();
@@ -53,19 +60,25 @@ export class World {
     this.images = new Map(images.map((image) => [image.name, image]));
     this.story = new Story(this.time.elapsed, told);
     this.faults = new Faults(seed);
-    this.watcher = new Watcher(this.story);
+    const reaction = () => this.faults.reaction();
+    this.etcdWatcher = new EtcdWatcher(this.story, this.time.elapsed, reaction);
+    this.watcher = new Watcher(this.story, this.etcdWatcher, this.time.elapsed, reaction);
     this.dc = new DataCentre(this.time, this.faults, this.watcher, seed);
-    this.cluster = new Cluster(this.time, this.watcher, workloads, seed);
+    this.cluster = new Cluster(this.time, this.watcher, this.etcdWatcher, this.faults, workloads, seed);
     this.watcher.attach(this.dc, this.cluster);
     const [proxmox, kubernetes] = [new ProxmoxApi(this.dc), new KubernetesApi(this.cluster)];
-    const answer = (call: Call) => (call.api === "pve" ? proxmox.answer(call) : kubernetes.answer(call));
+    const { control } = this.cluster;
+    const answer = (call: Call) => {
+      if (call.api === "pve") return proxmox.answer(call);
+      return call.api === "supervisor" ? control.supervise(call) : kubernetes.answer(call);
+    };
     this.far = {
       time: this.time,
       latency: new Chance(seed, "latency"),
-      aheadMs: new Chance(seed, "clock").between(-90_000, 90_000),
+      aheadMs: this.cluster.aheadMs,
       answer: (call) => (this.defect ?? answer)(call),
-      fault: (call) => this.faults.of(call),
-      waits: (call) => (call.api === "pve" ? proxmox.waits(call) : 0),
+      fault: (call) => this.faultOf(call),
+      waits: (call) => (call.api === "pve" ? proxmox.waits(call) : control.waits()),
       boundary: ({ process }, side) => this.onBoundary(process, side),
       heard: (call, outcome) =>
         this.story.tell(call.process.name, () => `${call.api} ${call.method} ${call.path} -> ${outcome}`),
@@ -73,6 +86,12 @@ export class World {
     this.honest = answer;
     this.dc.inhabit = (vm) => this.inhabit(vm);
     this.plantImages(images);
+  }
+
+  private faultOf(call: Call): Fault | undefined {
+    const refusal = this.believes(call);
+    if (refusal) return { refusal };
+    return (call.api === "pve" ? undefined : this.cluster.control.unreachable(call)) ?? this.faults.of(call);
   }
 
   /** What the models answer, whatever the defect. */
@@ -139,15 +158,19 @@ export class World {
       [labels.slot]: String(slot),
       [labels.generation]: generation.id,
     };
-    if (spec.role === "server") this.plantServer(vm, { ...nodeLabels, [labels.server]: "true" }, spec.node.rke2);
+    const server = `https://${registrationAddress}:9345`;
+    const data = {
+      // The server that made the cluster names nobody.
+      ...(spec.role === "server" && slot === 0 ? {} : { server }),
+      "node-name": name,
+      "node-label": Object.entries(nodeLabels).map(([key, value]) => `${key}=${value}`),
+    };
+    const text = stringify(data);
+    vm.disk.set(files.join, text);
+    vm.disk.set(files.marker, `${spec.role} ${createHash("sha256").update(text).digest("hex")}\n`);
+    if (spec.role === "server") vm.guest?.plantServer(data);
     else {
-      const data = stringify({
-        "node-name": name,
-        "node-label": Object.entries(nodeLabels).map(([key, value]) => `${key}=${value}`),
-      });
-      vm.disk.set(files.join, data);
       vm.disk.set("/var/lib/rancher/rke2/agent/client-kubelet.crt", "yes");
-      vm.disk.set(files.marker, `agent ${createHash("sha256").update(data).digest("hex")}\n`);
       vm.guest?.boot();
     }
     const since = new Date(this.time.date()).toISOString();
@@ -167,28 +190,6 @@ export class World {
     if (!this.cluster.objects.get("namespaces", namespace))
       this.cluster.objects.put("namespaces", { metadata: { name: namespace } });
     this.cluster.objects.put("configmaps", { metadata: { name: `pool-${spec.name}`, namespace }, data });
-  }
-
-  private plantServer(vm: Vm, nodeLabels: Record<string, string>, rke2: string): void {
-    const secret = Buffer.from("PEM").toString("base64");
-    const kubeconfig = {
-      "current-context": "default",
-      contexts: [{ name: "default", context: { cluster: "default", user: "default" } }],
-      clusters: [
-        { name: "default", cluster: { server: "https://127.0.0.1:6443", "certificate-authority-data": secret } },
-      ],
-      users: [{ name: "default", user: { "client-certificate-data": secret, "client-key-data": secret } }],
-    };
-    vm.disk.set(files.kubeconfig, JSON.stringify(kubeconfig));
-    vm.disk.set(files.serverToken, "K10::server:token");
-    vm.guest?.serve(vm.name);
-    const pairs = Object.entries(nodeLabels).map(([key, value]) => `${key}=${value}`);
-    this.cluster.nodes.register(vm.name, pairs, vm.uuid, rke2, 1);
-    this.cluster.nodes.speaks(vm.name, 0);
-    const node = this.cluster.objects.get("nodes", vm.name);
-    const conditions = [...((node?.status?.conditions ?? []) as object[]), { type: "EtcdIsVoter", status: "True" }];
-    const addresses = [{ type: "InternalIP", address: `10.0.1.${vm.vmid % 100}` }];
-    if (node) this.cluster.objects.put("nodes", { ...node, status: { ...node.status, conditions, addresses } });
   }
 
   private plantImages(images: readonly Image[]): void {

@@ -80,7 +80,7 @@ describe("the way into the cluster of an adopted node", () => {
   ];
   for (const [title, vm, files, why] of cases) {
     it(`${why ? "stops" : "lets"} a server${why ? "" : " leave"}: ${title}`, async () => {
-      const asked = withGuest(files, (run) => requireRegistration(run, { cluster: "demo", site }, [vm]));
+      const asked = withGuest(files, (run) => requireRegistration(run, { cluster: "demo", site }, [vm], new Set()));
       if (why === undefined) await asked;
       else
         await assert.rejects(asked, (error) => {
@@ -91,6 +91,25 @@ describe("the way into the cluster of an adopted node", () => {
         });
     });
   }
+});
+
+describe("the way into the cluster of a node of ours", () => {
+  const name = "demo-workers-1-0a1b2c3d";
+  const vm = adopted("workers", {
+    name,
+    tags: tagsOf({ cluster: "demo", pool: "workers", slot: 1, generation: "0a1b2c3d" }),
+  });
+  const silent: Answer = { status: 500, reason: "QEMU guest agent is not running" };
+
+  it("stops a server while the agent of a member is silent, and not for a VM that never joined", async () => {
+    await using pve = await fakeProxmox(() => silent);
+    const run = { pve: pve.client, id: "run-1", stop: new AbortController().signal, previous: "" };
+    await requireRegistration(run, { cluster: "demo", site }, [vm], new Set());
+    await assert.rejects(
+      requireRegistration(run, { cluster: "demo", site }, [vm], new Set([name])),
+      /does not say how it reaches the cluster/,
+    );
+  });
 });
 
 describe("an adopted server that leaves", () => {

@@ -1,0 +1,85 @@
+import { isUp, type Etcd, type Member } from "./etcd.ts";
+import type { Story } from "./story.ts";
+
+/** What must hold for etcd, by the truth and not by what an API says. */
+export class EtcdWatcher {
+  /** The fewest servers of all configurations since everything was well. */
+  fewest = 0;
+  private readonly story: Story;
+  private readonly elapsed: () => number;
+  /** Who is down for less than this may not have been noticed by anybody, in milliseconds. */
+  private readonly reaction: () => number;
+  private readonly retired = new Set<string>();
+  /** Voters that were dead, or whose Node was not Ready, when they were taken out: etcd admits nobody while they are there. */
+  private given = 0;
+  private readonly downSince = new Map<string, number>();
+  private etcd: Etcd | undefined;
+
+  constructor(story: Story, elapsed: () => number, reaction: () => number) {
+    this.story = story;
+    this.reaction = reaction;
+    this.elapsed = elapsed;
+  }
+
+  attach(etcd: Etcd): void {
+    this.etcd = etcd;
+  }
+
+  changed(): void {
+    const { story, fewest, etcd } = this;
+    if (etcd === undefined) return;
+    for (const member of etcd.members) {
+      if (isUp(member)) this.downSince.delete(member.uuid);
+      else if (!this.downSince.has(member.uuid)) this.downSince.set(member.uuid, this.elapsed());
+    }
+    const [voters, learners] = [etcd.voters(), etcd.learners()];
+    story.tell("etcd", () => etcd.members.map(inWords).join(", "));
+    if (!etcd.hasQuorum()) story.wrong(`etcd has no quorum: ${voters.map(inWords).join(", ")}`);
+    if (learners.length > 1) story.wrong(`two learners at once: ${learners.map(({ node }) => node).join(", ")}`);
+    if (voters.length >= fewest) this.given = 0;
+    if (voters.length < fewest - this.given)
+      story.wrong(`${voters.length} voters, and there were ${fewest} servers before`);
+  }
+
+  /** A server that was taken out is over, and so is its disk. */
+  joined(node: string, uuid: string): void {
+    if (this.retired.has(uuid)) this.story.wrong(`${node} was taken out of etcd and comes back`);
+  }
+
+  /** @param ready whether its Node is Ready */
+  removes({ uuid, learner, upSince }: Member, ready: boolean): void {
+    this.retired.add(uuid);
+    if (!learner && (upSince === undefined || !ready)) this.given += 1;
+  }
+
+  /** Somebody tells a guest to become a server, or again. */
+  toldToJoin(node: string, uuid: string, by: string): void {
+    if (this.retired.has(uuid)) this.story.wrong(`${by} tells ${node} to join, which was taken out of etcd`);
+    const others = this.etcd?.members.filter((one) => one.uuid !== uuid) ?? [];
+    if (this.etcd?.member(uuid)) return;
+    const learner = others.find((one) => one.learner && this.elapsed() - one.since > this.reaction());
+    if (learner) this.story.wrong(`${by} tells ${node} to join while ${learner.node} is a learner`);
+    const dead = this.deadAmong(others);
+    if (dead) this.story.wrong(`${by} tells ${node} to join while the voter ${dead.node} is dead`);
+  }
+
+  /** Somebody asks RKE2 to take a member out: one that is well only goes while all others are. */
+  removalAsked(node: string, by: string): void {
+    const leaver = this.etcd?.members.find((one) => one.node === node);
+    if (leaver === undefined || leaver.learner || !isUp(leaver)) return;
+    const others = this.etcd?.members.filter((one) => one !== leaver) ?? [];
+    const dead = this.deadAmong(others);
+    if (dead) this.story.wrong(`${by} takes ${node} out of etcd while the voter ${dead.node} is dead`);
+    const learner = others.find((one) => one.learner && this.elapsed() - one.since > this.reaction());
+    if (learner) this.story.wrong(`${by} takes ${node} out of etcd while ${learner.node} is a learner`);
+  }
+
+  private deadAmong(members: readonly Member[]): Member | undefined {
+    const isDead = ({ uuid }: Member) => this.elapsed() - (this.downSince.get(uuid) ?? Infinity) > this.reaction();
+    return members.find((one) => !one.learner && !isUp(one) && isDead(one));
+  }
+}
+
+function inWords(member: Member): string {
+  return `${member.node} (${member.learner ? "learner" : "voter"}${isUp(member) ? "" : ", down"})`;
+}

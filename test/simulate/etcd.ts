@@ -1,0 +1,178 @@
+import type { Chance } from "./chance.ts";
+import type { Faults } from "./faults.ts";
+import type { VirtualTime } from "./time.ts";
+
+/** Who a member is: its server's Node, its address, and the SMBIOS uuid of its VM. */
+export interface Identity {
+  node: string;
+  address: string;
+  uuid: string;
+}
+
+export interface Member extends Identity {
+  learner: boolean;
+  /** Whether it has ever started: before, etcd does not know its name. */
+  started: boolean;
+  /** Since when it runs and is connected; undefined: it is not. */
+  upSince: number | undefined;
+  /** When it was added; a learner has caught up with the leader at `readyAt`. */
+  since: number;
+  readyAt: number;
+}
+
+/** What RKE2 and etcd wait for, in milliseconds (k3s pkg/etcd/etcd.go, etcd server.go). */
+const promotionEvery = 15_000;
+const stalledAfter = 300_000;
+const healthInterval = 5_000;
+
+/** The members of etcd, and what etcd lets nobody do. The truth: it knows no Nodes and no API. */
+export class Etcd {
+  members: readonly Member[] = [];
+  /** Nobody can write until then: a leader was lost. */
+  electionUntil = 0;
+  /** Until when a learner learns nothing. */
+  stalledUntil = 0;
+  private leader = "";
+  private ticks = false;
+  private readonly listeners: (() => void)[] = [];
+  private readonly time: VirtualTime;
+  private readonly chance: Chance;
+  private readonly faults: Faults;
+
+  constructor(time: VirtualTime, chance: Chance, faults: Faults) {
+    this.time = time;
+    this.chance = chance;
+    this.faults = faults;
+  }
+
+  onChange(listener: () => void): void {
+    this.listeners.push(listener);
+  }
+
+  voters(): Member[] {
+    return this.members.filter(({ learner }) => !learner);
+  }
+
+  learners(): Member[] {
+    return this.members.filter(({ learner }) => learner);
+  }
+
+  member(uuid: string): Member | undefined {
+    return this.members.find((one) => one.uuid === uuid);
+  }
+
+  hasQuorum(): boolean {
+    const voters = this.voters();
+    return voters.filter(isUp).length > voters.length / 2;
+  }
+
+  /** A voter that was there before the story begins. */
+  plant(identity: Identity): void {
+    const now = this.time.elapsed();
+    this.members = [
+      ...this.members,
+      { ...identity, learner: false, started: true, upSince: now, since: now, readyAt: now },
+    ];
+    this.leader ||= identity.uuid;
+  }
+
+  /** Adds a learner. @returns etcd's refusal */
+  add(identity: Identity): string | undefined {
+    const now = this.time.elapsed();
+    if (!this.hasQuorum() || now < this.electionUntil) return "etcdserver: request timed out";
+    if (this.members.some(({ node }) => node === identity.node)) return "duplicate node name found";
+    if (this.learners().length > 0) return "etcdserver: too many learner members in cluster";
+    if (this.voters().some(({ upSince }) => upSince === undefined || now - upSince < healthInterval))
+      return "etcdserver: unhealthy cluster";
+    const stall = this.faults.stall();
+    this.stalledUntil = Math.max(this.stalledUntil, now + stall);
+    const readyAt = now + this.chance.between(1000, 6000) + stall;
+    const member = { ...identity, learner: true, started: false, upSince: undefined, since: now, readyAt };
+    this.members = [...this.members, member];
+    this.tick();
+    this.changed();
+    return undefined;
+  }
+
+  /**
+   * @param will told right before a member is no more
+   * @returns etcd's refusal
+   */
+  remove(uuid: string, will: () => void = () => undefined): string | undefined {
+    const member = this.member(uuid);
+    if (member === undefined) return undefined;
+    if (!this.hasQuorum() || this.time.elapsed() < this.electionUntil) return "etcdserver: request timed out";
+    if (this.members.length === 1) return "refusing to remove the last member of the etcd cluster";
+    const rest = this.voters().filter((one) => one !== member);
+    if (rest.filter(isUp).length <= rest.length / 2)
+      return "etcdserver: re-configuration failed due to not enough started members";
+    will();
+    this.lost(uuid);
+    this.members = this.members.filter((one) => one !== member);
+    this.changed();
+    return undefined;
+  }
+
+  /** The process of a member runs. @returns false for one that is no member (any more) */
+  start(uuid: string): boolean {
+    const member = this.member(uuid);
+    if (member === undefined) return false;
+    if (isUp(member)) return true;
+    this.put({ ...member, started: true, upSince: this.time.elapsed() });
+    return true;
+  }
+
+  /** It has ended, or nobody hears it. */
+  stop(uuid: string): void {
+    const member = this.member(uuid);
+    if (!member || !isUp(member)) return;
+    this.put({ ...member, upSince: undefined });
+    this.lost(uuid);
+  }
+
+  /** Hands the leadership over, which costs nobody anything. */
+  yields(uuid: string): void {
+    if (this.leader === uuid) this.leader = this.next(uuid);
+  }
+
+  private lost(uuid: string): void {
+    if (this.leader !== uuid) return;
+    this.leader = this.next(uuid);
+    this.electionUntil = this.time.elapsed() + this.chance.between(1000, 2000);
+  }
+
+  private next(but: string): string {
+    return this.voters().find((one) => isUp(one) && one.uuid !== but)?.uuid ?? but;
+  }
+
+  private put(member: Member): void {
+    this.members = this.members.map((one) => (one.uuid === member.uuid ? member : one));
+    this.changed();
+  }
+
+  /** The leader looks at learners: promotes who has caught up, removes who never does. */
+  private tick(): void {
+    if (this.ticks || this.learners().length === 0) return;
+    this.ticks = true;
+    const now = this.time.elapsed();
+    this.time.after(promotionEvery - (now % promotionEvery), () => {
+      this.ticks = false;
+      if (this.hasQuorum()) for (const learner of this.learners()) this.judge(learner);
+      this.tick();
+    });
+  }
+
+  private judge(learner: Member): void {
+    const now = this.time.elapsed();
+    if (isUp(learner) && now >= learner.readyAt) this.put({ ...learner, learner: false });
+    else if (now - learner.since > stalledAfter) this.remove(learner.uuid);
+  }
+
+  private changed(): void {
+    for (const listener of this.listeners) listener();
+  }
+}
+
+export function isUp({ upSince }: Member): boolean {
+  return upSince !== undefined;
+}

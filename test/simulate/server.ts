@@ -1,0 +1,151 @@
+import { guest as files } from "../../images/contract.ts";
+import { labels } from "../../kubernetes/nodes.ts";
+import type { Chance } from "./chance.ts";
+import type { ControlPlane } from "./control-plane.ts";
+import type { Vm } from "./data-centre.ts";
+import type { Image, JoinData } from "./guest.ts";
+
+/** Files of a server's disk: etcd's data says that it was a member once. */
+export const database = "/var/lib/rancher/rke2/server/db/etcd";
+
+/** RKE2 in the VM of a server: a member of etcd, an API server, a kubelet. */
+export class Server {
+  readonly vm: Vm;
+  readonly address: string;
+  /** Its API server and its supervisor answer. */
+  serves = false;
+  /** The registration address sends nobody there. */
+  yielding = false;
+  node = "";
+  private runs = true;
+  private cutOff = false;
+  private readonly image: Image;
+  private readonly control: ControlPlane;
+  private readonly chance: Chance;
+  private readonly boot: number;
+
+  constructor(vm: Vm, image: Image, control: ControlPlane, chance: Chance, boot: number) {
+    this.vm = vm;
+    this.address = addressOf(vm.vmid);
+    this.image = image;
+    this.control = control;
+    this.chance = chance;
+    this.boot = boot;
+    control.servers.add(this);
+  }
+
+  /** A server that has been one for long. */
+  plant(data: JoinData): void {
+    this.node = data["node-name"];
+    this.control.etcd.plant({ node: this.node, address: this.address, uuid: this.vm.uuid });
+    this.register(data, 0);
+    this.serve();
+  }
+
+  start(data: JoinData): void {
+    this.node = data["node-name"];
+    this.later(this.chance.between(2000, 20_000), () => this.enter(data));
+  }
+
+  /** It ends, with the power or because it was told to. */
+  stop(): void {
+    this.runs = false;
+    if (this.serves) this.control.dropStreams(this);
+    this.serves = false;
+    this.control.servers.delete(this);
+    this.control.etcd.stop(this.vm.uuid);
+    this.control.cluster.nodes.silent(this.node);
+  }
+
+  /** What RKE2 does once its member was taken out: its API server ends, and its kubelet reports to nobody. */
+  stopControlPlane(): void {
+    if (this.serves) this.control.dropStreams(this);
+    this.serves = false;
+    this.control.etcd.stop(this.vm.uuid);
+    this.control.cluster.nodes.silent(this.node);
+  }
+
+  yield(on: boolean): void {
+    this.yielding = on;
+    if (on) this.control.etcd.yields(this.vm.uuid);
+  }
+
+  /** Nobody hears it for a while. */
+  partition(ms: number): void {
+    if (!this.serves || this.cutOff) return;
+    this.cutOff = true;
+    this.serves = false;
+    this.control.dropStreams(this);
+    this.control.etcd.stop(this.vm.uuid);
+    this.control.cluster.nodes.flap(this.node, ms);
+    this.later(ms, () => {
+      this.cutOff = false;
+      if (this.control.etcd.start(this.vm.uuid)) this.awaitVote();
+    });
+  }
+
+  private enter(data: JoinData): void {
+    const { control, vm } = this;
+    const { uuid } = vm;
+    if (vm.disk.has(database)) {
+      // "member has been permanently removed" is the end of a server (rke2#1874).
+      if (control.etcd.member(uuid) === undefined)
+        vm.disk.set(files.log, "etcd: the member has been permanently removed\n");
+      else this.begin(data);
+      return;
+    }
+    const refusal = control.whyRefused(data) ?? control.etcd.add({ node: this.node, address: this.address, uuid });
+    if (refusal === undefined) {
+      vm.disk.set(database, "yes");
+      control.watcher.joined(this.node, uuid);
+      this.later(this.chance.between(1000, 4000), () => this.begin(data));
+      return;
+    }
+    vm.disk.set(files.log, `${refusal}\n`);
+    this.later(5000, () => this.enter(data));
+  }
+
+  private begin(data: JoinData): void {
+    if (!this.control.etcd.start(this.vm.uuid)) return;
+    this.later(this.chance.between(500, 5000), () => this.register(data, this.chance.between(2000, 15_000)));
+    this.awaitVote();
+  }
+
+  /** Its API server serves a while after its member has a vote. */
+  private awaitVote(): void {
+    const member = this.control.etcd.member(this.vm.uuid);
+    if (member === undefined) return;
+    if (member.learner) this.later(1000, () => this.awaitVote());
+    else this.later(this.chance.between(2000, 9000), () => this.serve());
+  }
+
+  private serve(): void {
+    if (this.cutOff || this.control.etcd.member(this.vm.uuid)?.upSince === undefined) return;
+    this.serves = true;
+    this.vm.disk.set(files.kubeconfig, this.control.kubeconfig);
+    this.vm.disk.set(files.serverToken, this.control.token);
+    this.control.tell(this.node);
+  }
+
+  private register(data: JoinData, readyAfter: number): void {
+    const { nodes } = this.control.cluster;
+    const roles = [...data["node-label"], `${labels.server}=true`];
+    if (this.control.etcd.member(this.vm.uuid) === undefined) return;
+    if (!nodes.register(this.node, roles, this.vm.uuid, this.image.rke2, this.boot)) return;
+    nodes.reachAt(this.node, this.address);
+    this.control.tell(this.node);
+    nodes.speaks(this.node, this.image.fault === "never-ready" ? undefined : readyAfter);
+  }
+
+  /** Something of this run of it. */
+  private later(ms: number, task: () => void): void {
+    this.control.cluster.time.after(ms, () => {
+      if (this.runs) task();
+    });
+  }
+}
+
+/** Servers get the address that belongs to their VMID. */
+export function addressOf(vmid: number): string {
+  return `10.0.1.${vmid - 990}`;
+}
