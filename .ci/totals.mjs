@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { appendFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
 const { Spec } = createRequire(import.meta.url)("mocha").reporters;
@@ -10,7 +10,7 @@ export default class Totals extends Spec {
     const file = process.env.EVERGREEN_TOTALS;
     runner.once("end", () => {
       const { passes, failures } = this.stats;
-      if (file) writeFileSync(file, `${passes} passed, ${failures} failed\n`);
+      if (file) appendFileSync(file, `${passes} passed, ${failures} failed\n`);
     });
   }
 }

@@ -123,6 +123,7 @@ export class Kube {
     let version: string | undefined;
     while (!signal.aborted) {
       try {
+        if (version !== undefined && (await this.wentBack(version, signal))) version = undefined;
         version ??= await this.list(path, handler, signal);
         version = await this.follow(path, version, handler, signal);
       } catch {
@@ -163,7 +164,6 @@ export class Kube {
     signal: AbortSignal,
   ): Promise<string | undefined> {
     let version = from;
-    if (await this.wentBack(version, signal)) return undefined;
     const query = new URLSearchParams({
       watch: "1",
       allowWatchBookmarks: "true",

@@ -7,6 +7,8 @@ import { follow, Kube, type KubeObject, readKubeconfig } from "../../lab/kube.ts
 /** An API server that says what the test tells it to: each list and each watch is one entry. */
 class Script {
   readonly asked: string[] = [];
+  /** Version of the store, for whoever asks whether it went back. */
+  store = "1000";
   private readonly lists: object[];
   private readonly watches: string[][];
   private readonly server: http.Server;
@@ -29,7 +31,8 @@ class Script {
   }
 
   private answer(url: string, response: http.ServerResponse): void {
-    const { searchParams } = new URL(url, "http://api");
+    const { pathname, searchParams } = new URL(url, "http://api");
+    if (pathname === "/api/v1/services") return void response.end(JSON.stringify(list(this.store)));
     this.asked.push(searchParams.has("watch") ? `watch ${searchParams.get("resourceVersion") ?? ""}` : "list");
     if (!searchParams.has("watch")) {
       response.end(JSON.stringify(this.lists.shift()));
@@ -66,8 +69,9 @@ describe("the lab's Kubernetes client", () => {
   let script: Script;
   let stop: AbortController;
 
-  async function run(lists: object[], watches: string[][], until: number): Promise<string[]> {
+  async function run(lists: object[], watches: string[][], until: number, store = "1000"): Promise<string[]> {
     script = new Script(lists, watches);
+    script.store = store;
     kube = new Kube({ server: await script.listen(), ca: "", cert: "", key: "" });
     stop = new AbortController();
     const seen: string[] = [];
@@ -95,6 +99,12 @@ describe("the lab's Kubernetes client", () => {
   it("lists again when history is gone, and tells what vanished meanwhile", async () => {
     const seen = await run([list("10", "a", "b"), list("90", "b", "c")], [["410"]], 5);
     assert.deepEqual(seen, ["+a", "+b", "?a", "+b", "+c"]);
+  });
+
+  it("lists again when the store is older than what was seen of it, as after the restore of a snapshot", async () => {
+    const watches = [[line("ADDED", "b", "11")], [line("ADDED", "c", "9")]];
+    assert.deepEqual(await run([list("10", "a"), list("8", "a")], watches, 5, "8"), ["+a", "+b", "?b", "+a", "+c"]);
+    assert.deepEqual(script.asked.slice(0, 4), ["list", "watch 10", "list", "watch 8"]);
   });
 
   it("lists again after an error event", async () => {

@@ -26,7 +26,7 @@ describe("a server that is reset at its console", function () {
     await lab.until("its API server", () => Promise.resolve(lab.rack.apiServers.length === 1));
   };
   before(async () => {
-    lab = await TestRack.start("127.64");
+    lab = await TestRack.start("127.68");
     founder = lab.machine(1000, "demo-servers-0-aaaaaaaa");
     const first = await lab.join(founder, "server");
     const token = await first.run("cat /var/lib/rancher/rke2/server/token");

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { campaign } from "./campaign.ts";
+import { campaign } from "../crash/campaign.ts";
 
 /** A roll of two agents that is killed, engine, plugins and steps at once, and run once more; `npm run test:crash` has more. */
 describe("a roll that is killed at a boundary of a request", function () {
