@@ -2,8 +2,10 @@ import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { messageOf, UserError, type Problem } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
+import type { Kubernetes } from "../kubernetes/client.ts";
 import { awaitControllers } from "../kubernetes/controllers.ts";
 import { readMembers } from "../kubernetes/etcd-members.ts";
+import { readWantedServers } from "../kubernetes/record.ts";
 import { readServerToken } from "../kubernetes/server-token.ts";
 import { readServers, readServersAndMembers, type ServerNode } from "../kubernetes/servers.ts";
 import {
@@ -97,11 +99,19 @@ export function requireSkew(input: SlotInput, servers: readonly ServerNode[]): v
   });
 }
 
-/** @throws UserError with the reason when this member may not be taken out now */
-export function requireMayLeave(name: string, servers: readonly ServerNode[]): void {
+/**
+ * As many voters stay as the last rollout wanted: a half-made one may be the only one of its slot.
+ * @throws UserError with the reason when this member may not be taken out now
+ */
+export async function requireMayLeave(
+  client: Kubernetes,
+  name: string,
+  servers: readonly ServerNode[],
+): Promise<void> {
   const others = new Set(servers.filter((server) => server.name !== name).map(({ slot }) => slot));
-  // A slot that has another server keeps one; a slot that has none is given up.
-  const why = whyServerMayNotLeave(name, servers, Math.max(1, others.size));
+  // Nobody has told before the first rollout: a slot that has another server keeps one, one that has none is given up.
+  const wanted = (await readWantedServers(client)) ?? others.size;
+  const why = whyServerMayNotLeave(name, servers, Math.max(1, wanted));
   if (why !== undefined) throw refused({ what: `${name} may not be taken out of etcd now: ${why}` });
 }
 
@@ -117,8 +127,9 @@ function refused(problem: Pick<Problem, "what">): ControlPlaneRefusal {
 }
 
 /**
- * Waits until the change of a member is over everywhere: the members are the expected ones and nobody else, every server
- * serves at its own address, and the controllers work.
+ * Waits until the change of a member is over everywhere: the members are the expected ones and no stranger, every server
+ * serves at its own address, and the controllers work. A server of ours is no stranger: one that an earlier run told to join
+ * comes by itself as soon as etcd lets it (seed 237 of the simulation).
  * @throws DeadlineError with what is missing
  */
 export async function awaitMembers(
@@ -143,5 +154,7 @@ export async function awaitMembers(
 async function whyNotSettled(sight: Sight, expected: readonly string[], signal: AbortSignal): Promise<string> {
   const servers = await sight(signal);
   const members = servers.filter(({ member }) => member !== "none");
-  return whyControlPlaneIsNotCalm(members) ?? whyMembersAreNot(expected, servers) ?? "";
+  const late = members.filter(({ name, slot }) => slot !== undefined && !expected.includes(name));
+  const all = [...expected, ...late.map(({ name }) => name)];
+  return whyControlPlaneIsNotCalm(members) ?? whyMembersAreNot(all, servers) ?? "";
 }
