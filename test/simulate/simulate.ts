@@ -164,6 +164,7 @@ class Play {
   }
 
   private up(killer: Killer): Promise<Outcome> {
+    this.world.watcher.runBegins();
     return this.engine.up(configOf(this.scenario, this.wish), killer);
   }
 

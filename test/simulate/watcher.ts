@@ -27,6 +27,8 @@ export class Watcher {
   /** Nodes that something other than us took away, and that are not back: when. */
   readonly lost = new Map<string, number>();
   private losses = 0;
+  /** By pool: more running VMs than slots when the run began. */
+  private readonly leftOver = new Map<string, number>();
   private readonly story: Story;
   private readonly etcd: EtcdWatcher;
   private readonly elapsed: () => number;
@@ -45,6 +47,18 @@ export class Watcher {
   struck(name: string): void {
     this.lost.set(name, this.elapsed());
     this.losses += 1;
+  }
+
+  /**
+   * A run begins beside what a failed one left. Most of that goes first; what may be the only node that pods find goes when
+   * its slot is handed over (steps/half-made.ts).
+   */
+  runBegins(): void {
+    for (const [pool, { most }] of this.promises) this.leftOver.set(pool, Math.max(0, this.running(pool) - most));
+  }
+
+  private running(pool: string): number {
+    return this.vmsOf(pool).filter((one) => one.running).length;
   }
 
   attach(dc: DataCentre, cluster: Cluster): void {
@@ -105,11 +119,12 @@ export class Watcher {
     const pool = nodeTags(vm.tags)?.pool ?? "";
     const promised = this.promises.get(pool);
     this.lost.delete(vm.name);
-    const running = this.vmsOf(pool).filter((one) => one.running).length;
+    const running = this.running(pool);
     // A server boots ahead of its turn, RKE2 held back (rollout/order.ts). What fate turned off comes back beside whoever
     // took its place.
     const ahead = pool === SERVER_POOL ? 1 : 0;
-    if (promised && running > promised.most + promised.surge + ahead + this.losses)
+    const besides = ahead + this.losses + (this.leftOver.get(pool) ?? 0);
+    if (promised && running > promised.most + promised.surge + besides)
       this.story.wrong(`${running} VMs of pool ${pool} run, and ${promised.most} slots + ${promised.surge} may`);
   }
 
