@@ -29,9 +29,21 @@ export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">): Slot
   const moving = slots.filter((slot) => slot.replaces.length > 0);
   return slots.map((slot, index) => {
     const k = moving.indexOf(slot);
-    const bounds = k < 0 ? unbound(slot) : bound(moving, k, plan.strategy);
-    return plan.role === "server" ? { ...bounds, join: before(slots, index, 1), handover: [] } : bounds;
+    if (plan.role === "server") return oneByOne(slots, index);
+    return k < 0 ? unbound(slot) : bound(moving, k, plan.strategy);
   });
+}
+
+function oneByOne(slots: readonly SlotPlan[], index: number): SlotOrder {
+  const next = before(slots, index, 1);
+  return {
+    slot: slots[index]?.slot ?? -1,
+    clone: next,
+    vm: before(slots, index, 2),
+    join: next,
+    gate: false,
+    handover: [],
+  };
 }
 
 function rank({ fallen, replaces }: SlotPlan): number {

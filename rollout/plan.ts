@@ -147,7 +147,7 @@ function placed(
     const place = places.get(name);
     if (place === undefined) return [];
     const replaces = state.members.filter((member) => member.name !== name && hasServed(member, state));
-    const isFallen = replaces.length > 0 && (state.owner === undefined || !isWell(state.owner));
+    const isFallen = state.owner === undefined ? replaces.length > 0 : !isWell(state.owner);
     const fallen = isFallen ? { fallen: true as const } : {};
     return [{ slot: state.slot, generation, name, ...place, replaces: replaces.map((one) => one.name), ...fallen }];
   });

@@ -78,6 +78,16 @@ describe("plan of a control plane", () => {
     );
   });
 
+  it("begins with a fallen server that stays, too", () => {
+    const state = world([...settled(A, 3), { slot: 0, spec: B, phase: "joined" }], PROVED_A);
+    const nodes = state.live.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
+    const made = planned(servers(A), { ...state, live: { ...state.live, nodes } });
+    assert.deepEqual(
+      made.slots.map(({ fallen }) => fallen),
+      [undefined, undefined, true],
+    );
+  });
+
   it("rests on the other one, and rolls on from it", () => {
     const held: Held[] = [{ slot: 0, spec: again, phase: "handedOver" }, ...settled(A, 2, 1)];
     const known: [NodeSpec, GenerationState][] = [...PROVED_A, [again, "rolling"]];
