@@ -14,8 +14,8 @@ export async function beforeUpdate(args: readonly string[], stack: string, envir
   const backend = fileBackend(environment);
   if (backend === undefined) return;
   const locks = locksOf(backend, PROJECT, stack);
-  const { pending, vms } = stateIn(backend, PROJECT, stack);
-  if (locks.length === 0 && pending.length === 0) {
+  const { pending, deleting, vms } = stateIn(backend, PROJECT, stack);
+  if (locks.length + pending.length + deleting.length === 0) {
     const lost = await lostVms(stack, environment, vms);
     if (lost.length > 0) await (await import("./repair.ts")).forget(stack, lost);
     return;

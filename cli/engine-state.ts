@@ -71,15 +71,28 @@ function startOf(pid: number): number | undefined {
 /** What the engine believes. */
 export interface EngineState {
   pending: PendingCreate[];
+  /** Node VMs whose destruction was begun, and whose end the engine did not see. */
+  deleting: KnownVm[];
   /** Node VMs that exist as far as the engine knows. */
-  vms: { name: string; vmid: number }[];
+  vms: KnownVm[];
+}
+
+/** A VM as the engine knows it. */
+export interface KnownVm {
+  name: string;
+  vmid: number;
 }
 
 export const VM_TYPE = "proxmoxve:index/vmLegacy:VmLegacy";
 
+interface StoredResource {
+  type: string;
+  outputs?: { name?: string; vmId?: number };
+}
+
 interface Deployment {
-  pending_operations?: { type: string; resource: PendingCreate }[];
-  resources?: { type: string; outputs?: { name?: string; vmId?: number } }[];
+  pending_operations?: { type: string; resource: PendingCreate & StoredResource }[];
+  resources?: StoredResource[];
 }
 
 /** @param exported as `pulumi stack export` prints it */
@@ -91,10 +104,15 @@ function stateOf(deployment: Deployment | null | undefined): EngineState {
   const begun = deployment?.pending_operations ?? [];
   return {
     pending: begun.filter(({ type }) => type === "creating").map(({ resource }) => resource),
-    vms: (deployment?.resources ?? [])
-      .filter(({ type }) => type === VM_TYPE)
-      .flatMap(({ outputs }) =>
-        outputs?.name === undefined || outputs.vmId === undefined ? [] : [{ name: outputs.name, vmid: outputs.vmId }],
-      ),
+    deleting: vmsOf(begun.filter(({ type }) => type === "deleting").map(({ resource }) => resource)),
+    vms: vmsOf(deployment?.resources ?? []),
   };
+}
+
+function vmsOf(resources: readonly StoredResource[]): KnownVm[] {
+  return resources
+    .filter(({ type }) => type === VM_TYPE)
+    .flatMap(({ outputs }) =>
+      outputs?.name === undefined || outputs.vmId === undefined ? [] : [{ name: outputs.name, vmid: outputs.vmId }],
+    );
 }

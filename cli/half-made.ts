@@ -1,12 +1,14 @@
 import { Deadline } from "../common/deadline.ts";
+import type { Proxmox } from "../proxmox/client.ts";
 import { destroyVm } from "../proxmox/destroy.ts";
-import { clonesRun } from "../proxmox/task.ts";
+import { tasksRun } from "../proxmox/task.ts";
 import { isRunning, listVms, readVm, takenAmong, type ListedVm } from "../proxmox/vms.ts";
 import { parseNodeName } from "../rollout/generation.ts";
-import { VM_TYPE, type PendingCreate } from "./engine-state.ts";
+import { VM_TYPE, type KnownVm, type PendingCreate } from "./engine-state.ts";
 import type { OpenSite } from "./site.ts";
 
 const cloneSeconds = 600;
+const destroySeconds = 300;
 
 /**
  * Removes a clone that the engine lost, if it is provably the one that it began and nobody ever joined it.
@@ -48,7 +50,7 @@ async function afterClone({ pve, live }: OpenSite, name: string, vmid: number): 
     500,
     async () => {
       // Asked before the list: a clone that ends in between is in the list.
-      const cloning = await clonesRun(pve, templateHosts);
+      const cloning = await tasksRun(pve, templateHosts, "qmclone");
       const vm = (await listVms(pve)).find((one) => one.vmid === vmid);
       if (vm) {
         const { lock } = await readVm(pve, vm);
@@ -61,4 +63,19 @@ async function afterClone({ pve, live }: OpenSite, name: string, vmid: number): 
     },
     () => waits,
   );
+}
+
+/**
+ * Waits until nobody works on the destruction of these VMs any more: Proxmox finishes a task whose client has died, and a
+ * second one for the same VM fails.
+ */
+export async function awaitDestroys(pve: Proxmox, deleting: readonly KnownVm[]): Promise<void> {
+  if (deleting.length === 0) return;
+  const names = deleting.map(({ name, vmid }) => `VM ${vmid} (${name})`).join(", ");
+  await new Deadline(`the destruction of ${names} to end`, destroySeconds).poll(500, async () => {
+    const left = (await listVms(pve)).filter(({ vmid }) => deleting.some((vm) => vm.vmid === vmid));
+    if (left.length === 0) return true;
+    const hosts = left.map(({ host }) => host);
+    return (await tasksRun(pve, hosts, "qmdestroy")) ? undefined : true;
+  });
 }

@@ -16,7 +16,7 @@ import {
   type EngineState,
   VM_TYPE,
 } from "./engine-state.ts";
-import { undoCreate } from "./half-made.ts";
+import { awaitDestroys, undoCreate } from "./half-made.ts";
 import { mayForget, refuseStrangers } from "./lost-vms.ts";
 import { withSite, type OpenSite } from "./site.ts";
 
@@ -42,7 +42,7 @@ export async function repair(stack: string): Promise<number> {
   const tools = await toolchain({ quiet: true, parts: ["engine"] });
   const engine = new EngineSide(stack, tools.pulumi, tools.environment({}, stack));
   let done = await engine.unlock();
-  const { pending, vms } = await engine.state();
+  const { pending, deleting, vms } = await engine.state();
   const { gone, list } = await withSite(stack, async (site) => {
     for (const { what, mend } of await leftovers(site.pve, site.config, site.live)) {
       report(what, await mend());
@@ -53,8 +53,10 @@ export async function repair(stack: string): Promise<number> {
       report(`a create that never ended: ${create.urn}`, how);
     }
     if (engine.seesLocks) done += await undoLostClones(site, vms);
-    const gone = vms.filter((vm) => !site.live.takenVmids.includes(vm.vmid));
-    return { gone, list: await listVms(site.pve) };
+    await awaitDestroys(site.pve, deleting);
+    // Listed anew: a destruction may have ended since the picture.
+    const list = await listVms(site.pve);
+    return { gone: vms.filter((vm) => !list.some(({ vmid }) => vmid === vm.vmid)), list };
   });
   reportGone(gone);
   if (pending.length + gone.length > 0) await engine.refresh();

@@ -74,15 +74,15 @@ function parseUpid(upid: unknown): [string, string] {
 }
 
 /**
- * Whether a clone that was begun with this token still runs. Each host is asked: the list of the whole data centre
+ * Whether a task of a type that was begun with this token still runs. Each host is asked: the list of the whole data centre
  * (`/cluster/tasks`) shows a token no tasks, not even its own.
- * @param hosts those that hold templates: a clone runs where its template is
+ * @param hosts for clones those that hold templates: a clone runs where its template is
  */
-export async function clonesRun(pve: Proxmox, hosts: Iterable<string>): Promise<boolean> {
+export async function tasksRun(pve: Proxmox, hosts: Iterable<string>, type: "qmclone" | "qmdestroy"): Promise<boolean> {
   const running = await Promise.all(
     [...new Set(hosts)].map(async (host) => {
       const path = `/nodes/${host}/tasks`;
-      const tasks = Row.list(await pve.get(path, { source: "active", typefilter: "qmclone" }), path);
+      const tasks = Row.list(await pve.get(path, { source: "active", typefilter: type }), path);
       return tasks.some((task) => task.maybeText("endtime") === undefined);
     }),
   );

@@ -142,7 +142,11 @@ describe("an exported state", () => {
   it("says which VMs the engine believes in, and what it never saw the end of", () => {
     const state = parseState(
       exported({
-        pending_operations: [{ type: "creating", resource: { urn: "u", type: VM_TYPE, inputs: {} } }],
+        pending_operations: [
+          { type: "creating", resource: { urn: "u", type: VM_TYPE, inputs: {} } },
+          { type: "deleting", resource: { urn: "v", type: VM_TYPE, outputs: { name: "old", vmId: 1101 } } },
+          { type: "deleting", resource: { urn: "w", type: "command:local:Command", outputs: { name: "x", vmId: 1 } } },
+        ],
         resources: [
           { type: VM_TYPE, outputs: { name: "demo-workers-0-0a1b2c3d", vmId: 1100 } },
           { type: VM_TYPE, outputs: { name: "no-number" } },
@@ -155,9 +159,10 @@ describe("an exported state", () => {
       state.pending.map(({ urn }) => urn),
       ["u"],
     );
+    assert.deepEqual(state.deleting, [{ name: "old", vmid: 1101 }]);
   });
 
   it("of a new stack is empty", () => {
-    assert.deepEqual(parseState(exported({})), { pending: [], vms: [] });
+    assert.deepEqual(parseState(exported({})), { pending: [], deleting: [], vms: [] });
   });
 });

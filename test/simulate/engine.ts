@@ -1,4 +1,4 @@
-import { undoCreate } from "../../cli/half-made.ts";
+import { awaitDestroys, undoCreate } from "../../cli/half-made.ts";
 import { VM_TYPE } from "../../cli/engine-state.ts";
 import { mayForget } from "../../cli/lost-vms.ts";
 import { messageOf } from "../../common/errors.ts";
@@ -125,6 +125,8 @@ export class Engine {
       this.world.story.tell("program", () => `a create that never ended: ${name} -> ${how}`);
     }
     this.pending.clear();
+    const deleting = [...this.deleting].flatMap((urn) => this.state.get(urn)?.vm ?? []);
+    await awaitDestroys(pve, deleting);
     this.deleting.clear();
   }
 

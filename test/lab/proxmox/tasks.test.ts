@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { fast } from "../../../lab/profiles.ts";
 import { seedSite, site } from "../../../lab/proxmox/site.ts";
-import { clonesRun } from "../../../proxmox/task.ts";
+import { tasksRun } from "../../../proxmox/task.ts";
 import { Bench } from "./bench.ts";
 
 const token = site.rolloutToken;
@@ -70,17 +70,17 @@ describe("tasks", () => {
     bench.dc.addToken("evergreen@pve!reader");
     const upid = await clone(1100, 1);
     const hosts = [site.node, "pve2", site.node];
-    assert.equal(await clonesRun(bench.client(token), hosts), true);
-    assert.equal(await clonesRun(bench.client(token), ["pve2"]), false);
-    assert.equal(await clonesRun(bench.client("evergreen@pve!reader"), hosts), false);
+    assert.equal(await tasksRun(bench.client(token), hosts, "qmclone"), true);
+    assert.equal(await tasksRun(bench.client(token), ["pve2"], "qmclone"), false);
+    assert.equal(await tasksRun(bench.client("evergreen@pve!reader"), hosts, "qmclone"), false);
     assert.deepEqual(await bench.data("GET", "cluster/tasks", {}, token), []);
     assert.equal((await bench.data<unknown[]>("GET", "cluster/tasks")).length, 1);
     await bench.data("DELETE", `nodes/pve1/tasks/${upid}`, {}, token);
     await bench.ended(upid);
-    assert.equal(await clonesRun(bench.client(token), hosts), false);
+    assert.equal(await tasksRun(bench.client(token), hosts, "qmclone"), false);
     const node = bench.dc.nodes.get("pve2");
     if (node) node.reachable = false;
-    await assert.rejects(clonesRun(bench.client(token), hosts), "a host that cannot be asked may be cloning");
+    await assert.rejects(tasksRun(bench.client(token), hosts, "qmclone"), "a host that cannot be asked may be cloning");
   });
 
   it("that are cancelled undo what they did", async () => {
