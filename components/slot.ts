@@ -48,7 +48,7 @@ export class Slot extends ComponentResource {
     return step(`${plan.name}-claim`, verbs, environment, {
       parent: this,
       dependsOn: [this.vm],
-      customTimeouts: seconds({ update: timeouts.lease, delete: retirement(timeouts) }),
+      customTimeouts: seconds({ update: timeouts.agent + timeouts.lease, delete: retirement(timeouts) }),
     });
   }
 

@@ -42,10 +42,13 @@ export function serverVms(vms: readonly ListedVm[], site: ClusterSite): ListedVm
   });
 }
 
+/** A server runs, and none says whether there is a cluster: one that boots has no guest agent for a while. */
+export class SilentServers extends UserError {}
+
 /**
  * The cluster through the registration address, by the kubeconfig of the first running server that answers.
  * @returns undefined when no server runs, or none of the running ones has started RKE2 yet
- * @throws UserError that lists what each server said, when one runs and cannot be asked
+ * @throws SilentServers that lists what each server said, when one runs and cannot be asked
  */
 export async function findAccess(
   pve: Proxmox,
@@ -72,7 +75,7 @@ export async function findAccess(
     }
   }
   if (silent.length === 0) return undefined;
-  throw new UserError({
+  throw new SilentServers({
     what: `the cluster ${site.cluster} cannot be reached: no running server hands out its kubeconfig`,
     where: silent.join("\n         "),
     todo: "look at the consoles of these VMs; a guest agent that has died comes back with a restart of qemu-guest-agent",

@@ -81,9 +81,10 @@ export interface EvacuationOptions {
 export async function evacuate(client: Kubernetes, node: LonghornNode, options: EvacuationOptions): Promise<void> {
   const { by, deadline, check } = options;
   const name = nameOf(node);
+  // Asked before: what is quickly gone from here may not be whole elsewhere yet.
+  const had = new Set(volumesOn(await listStorage(client), name));
   await check();
   await requestEviction(client, node, by);
-  const had = new Set<string>();
   let left: string[] = ["Longhorn's objects could not be listed"];
   const moved = await follow(client, deadline, (storage) => {
     for (const volume of volumesOn(storage, name)) had.add(volume);

@@ -29,17 +29,18 @@ export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">): Slot
   const moving = slots.filter((slot) => slot.replaces.length > 0);
   return slots.map((slot, index) => {
     const k = moving.indexOf(slot);
-    if (plan.role === "server") return oneByOne(slots, index);
+    if (plan.role === "server") return oneByOne(slots, index, moving.length > 0);
     return k < 0 ? unbound(slot) : bound(moving, k, plan.strategy);
   });
 }
 
-function oneByOne(slots: readonly SlotPlan[], index: number): SlotOrder {
+/** @param replaces whether a server is replaced: without that, all that run have a slot each */
+function oneByOne(slots: readonly SlotPlan[], index: number, replaces: boolean): SlotOrder {
   const next = before(slots, index, 1);
   return {
     slot: slots[index]?.slot ?? -1,
-    clone: next,
-    vm: before(slots, index, 2),
+    clone: replaces ? next : [],
+    vm: replaces ? before(slots, index, 2) : [],
     join: next,
     gate: false,
     handover: [],

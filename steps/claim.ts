@@ -1,6 +1,7 @@
+import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
-import { findAccess, type Access } from "../kubernetes/access.ts";
+import { findAccess, SilentServers, type Access } from "../kubernetes/access.ts";
 import { uuidOf } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { proveVm } from "../proxmox/identity.ts";
@@ -27,7 +28,7 @@ export interface Claimed {
  * join, so that its boot is over when its turn comes. Does nothing to a member.
  */
 export async function claim(run: Run, input: SlotInput): Promise<Claimed> {
-  const { vms, access } = await lookAround(run, input);
+  const { vms, access } = await lookOnceBooted(run, input);
   const vm = await ownVm(run, vms, input);
   // Before there is a cluster to remember it, what this prints is the memory: the engine keeps it.
   if (access === undefined) return claimedAs(input, await identity(run, input, vm, { founder: false }));
@@ -85,6 +86,23 @@ export async function lookAround(run: Run, input: SlotInput): Promise<Scene> {
   const self = vms.filter((vm) => isSelf(vm) && vm.status === "running");
   const own = await findAccess(run.pve, self, site).catch(() => undefined);
   return { vms, access: own ?? (await others) };
+}
+
+/** In a first creation the other servers only boot, and nobody can say for a while whether there is a cluster. */
+async function lookOnceBooted(run: Run, input: SlotInput): Promise<Scene> {
+  if (input.role === "agent") return await lookAround(run, input);
+  let silence: SilentServers | undefined;
+  const deadline = new Deadline("the other servers to boot", input.site.timeouts.agent, run.stop);
+  const scene = deadline.poll(500, () =>
+    lookAround(run, input).catch((error: unknown) => {
+      if (!(error instanceof SilentServers)) throw error;
+      silence = error;
+      return undefined;
+    }),
+  );
+  return await scene.catch((error: unknown) => {
+    throw error instanceof DeadlineError && silence ? silence : error;
+  });
 }
 
 /** The VM of the node, where it is now. @throws UserError when there is none */

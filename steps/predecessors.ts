@@ -1,12 +1,13 @@
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import type { Fence } from "../kubernetes/lease.ts";
-import { isRunning, listVms } from "../proxmox/vms.ts";
+import { isRunning, listVms, type ListedVm } from "../proxmox/vms.ts";
+import type { PoolRecord } from "../rollout/types.ts";
 import type { SlotInput } from "./input.ts";
 import { otherNodes } from "./leavers.ts";
 import type { Known } from "./member.ts";
-import { retireNode } from "./retirement.ts";
-import { holding, tickets, type Run } from "./run.ts";
+import { retireNode, type Leaver } from "./retirement.ts";
+import { holding, slotLease, tickets, type Run } from "./run.ts";
 
 /** Who is in the slot of a server that comes. */
 interface Arriving {
@@ -15,18 +16,45 @@ interface Arriving {
   known: Known;
 }
 
-/** While a voter is dead etcd admits nobody, so a predecessor whose VM is off goes before its successor comes. */
-export async function removeDead(
-  run: Run,
-  input: SlotInput,
-  { access, fence, known: { record } }: Arriving,
-): Promise<void> {
-  const others = await otherNodes(access.client, input, await listVms(run.pve), record);
-  for (const one of others) {
-    if (one.node === undefined || one.vm === undefined || (await isRunning(run.pve, one.vm))) continue;
-    say(`${one.name} is off: it is taken out of etcd before its successor joins`);
-    await retireNode(one, { run, access, fence, input });
+/**
+ * While a voter is dead etcd admits nobody, so a predecessor whose VM is off goes before its successor comes. So does a server
+ * of any slot whose retirement was broken off after it had left etcd: its Node alone keeps the control plane from being calm.
+ */
+export async function removeDead(run: Run, input: SlotInput, { access, fence, known }: Arriving): Promise<void> {
+  const { record } = known;
+  const vms = await listVms(run.pve);
+  for (const one of await otherNodes(access.client, input, vms, record)) {
+    if (await isOff(run, one)) await retireNode(one, { run, access, fence, input });
   }
+  for (const one of await brokenOff(access, input, vms, record)) {
+    const slot = one.record?.slot ?? input.slot;
+    if (!(await isOff(run, one))) continue;
+    await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, (its) =>
+      retireNode(one, { run, access, fence: its, input }),
+    );
+  }
+}
+
+/** Has a Node, and a VM that does not run. */
+async function isOff(run: Run, { name, node, vm }: Leaver): Promise<boolean> {
+  if (node === undefined || vm === undefined || (await isRunning(run.pve, vm))) return false;
+  say(`${name} is off: it is taken out before another server joins`);
+  return true;
+}
+
+/** Servers of other slots that are remembered as retired and still have a Node. */
+async function brokenOff(
+  { client }: Access,
+  input: SlotInput,
+  vms: readonly ListedVm[],
+  record: PoolRecord,
+): Promise<Leaver[]> {
+  const retired = record.nodes.filter(({ phase, slot }) => phase === "retired" && slot !== input.slot);
+  const slots = [...new Set(retired.map(({ slot }) => slot))];
+  const inSlots = await Promise.all(
+    slots.map((slot) => otherNodes(client, { ...input, slot, node: "", generation: "" }, vms, record)),
+  );
+  return inSlots.flat().filter((one) => one.record?.phase === "retired");
 }
 
 /**
