@@ -1,4 +1,5 @@
 import type { Cluster } from "./cluster.ts";
+import { lookSoon } from "./look.ts";
 import type { Stored } from "./objects.ts";
 import { isPodReady, type Workload } from "./pods.ts";
 
@@ -9,13 +10,13 @@ const lookMs = 60;
 export class Budgets {
   private readonly cluster: Cluster;
   private readonly workloads: readonly Workload[];
-  private asked = false;
 
   constructor(cluster: Cluster, workloads: readonly Workload[]) {
     this.cluster = cluster;
     this.workloads = workloads;
+    const ask = lookSoon(cluster.time, lookMs, () => this.look());
     cluster.objects.onChange(({ collection }) => {
-      if (collection === "pods") this.ask();
+      if (collection === "pods") ask();
     });
     this.look();
   }
@@ -31,15 +32,6 @@ export class Budgets {
     const status = { ...budget.status, disruptionsAllowed: disruptionsAllowed - 1 };
     this.cluster.objects.put("poddisruptionbudgets", { ...budget, status });
     return true;
-  }
-
-  private ask(): void {
-    if (this.asked) return;
-    this.asked = true;
-    this.cluster.time.after(lookMs, () => {
-      this.asked = false;
-      this.look();
-    });
   }
 
   private look(): void {

@@ -1,5 +1,6 @@
 import type { Chance } from "./chance.ts";
 import type { Cluster } from "./cluster.ts";
+import { lookSoon } from "./look.ts";
 import { isReady, isSchedulable } from "./nodes.ts";
 import { keyOf, type Stored } from "./objects.ts";
 
@@ -25,17 +26,17 @@ export class Pods {
   private readonly workloads: readonly Workload[];
   private readonly chance: Chance;
   private made = 0;
-  private asked = false;
 
   constructor(cluster: Cluster, workloads: readonly Workload[], chance: Chance) {
     this.cluster = cluster;
     this.workloads = workloads;
     this.chance = chance;
+    const ask = lookSoon(cluster.time, lookMs, () => this.look());
     cluster.objects.onChange(({ collection, object, removed }) => {
       if (collection === "nodes" && removed) this.collect(object.metadata.name);
-      if (collection === "pods" || collection === "nodes") this.ask();
+      if (collection === "pods" || collection === "nodes") ask();
     });
-    this.ask();
+    ask();
   }
 
   /** Pods of a node that are no part of it. */
@@ -93,15 +94,6 @@ export class Pods {
     this.cluster.time.after(1000, () => {
       if (this.cluster.objects.get("nodes", node)) return;
       for (const pod of this.on(node)) this.remove(pod);
-    });
-  }
-
-  private ask(): void {
-    if (this.asked) return;
-    this.asked = true;
-    this.cluster.time.after(lookMs, () => {
-      this.asked = false;
-      this.look();
     });
   }
 
