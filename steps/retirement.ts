@@ -7,7 +7,7 @@ import { drain } from "../kubernetes/eviction.ts";
 import { LeaseLost, type Fence } from "../kubernetes/lease.ts";
 import { removeMember } from "../kubernetes/etcd.ts";
 import { withdrawEviction } from "../kubernetes/longhorn.ts";
-import { awaitGone, cordon, deleteNode, restore } from "../kubernetes/nodes.ts";
+import { awaitGone, cordon, deleteNode, findNode, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { paths, type Node, type Pod, type PodDisruptionBudget } from "../kubernetes/types.ts";
 import { awaitDetached } from "../kubernetes/volumes.ts";
@@ -54,19 +54,20 @@ export interface RetireOptions {
  * Takes a node out: cordon, move its storage, evict, volumes, wipe, power off, forget. Each part is skipped when it was
  * done before. When the node cannot be emptied it serves again as before, and its VM stays.
  */
-export async function retireNode(leaver: Leaver, given: RetireOptions): Promise<void> {
+export async function retireNode(found: Leaver, given: RetireOptions): Promise<void> {
+  // The list may be seconds old, and this decides between a drain and none.
+  const running = found.vm !== undefined && (await isRunning(given.run.pve, found.vm));
+  const leaver = running ? await lookedAgain(found, given) : found;
   const options = leaver.role === "server" && leaver.node ? await throughOthers(leaver, given) : given;
   const { access, fence, input, run } = options;
   const { node, vm, name } = leaver;
-  // The list may be seconds old, and this decides between a drain and none.
-  const running = vm !== undefined && (await isRunning(run.pve, vm));
   const storage = node && (await requireStorageMayGo(name, running, options));
   const sight = leaver.role === "server" && node ? await byMembers(run, input, access) : undefined;
   // Out of etcd already: a run that was killed had got that far, and without its API server the node ends no pods.
   const servers = sight && (await sight(run.stop));
   const member = servers?.some((server) => server.name === name && server.member !== "none");
   if (servers && member) await requireMayLeave(access.client, name, servers);
-  if (node && running && member !== false) await emptied({ ...leaver, storage }, node, vm, options);
+  if (node && vm && running && member !== false) await emptied({ ...leaver, storage }, node, vm, options);
   const after = node && sight && member ? await leaveEtcd(leaver, node, sight, options) : access;
   if (vm) await switchOff(vm, running, leaver.expected, options);
   await fence.check();
@@ -76,6 +77,11 @@ export async function retireNode(leaver: Leaver, given: RetireOptions): Promise<
   if (storage) await forgetStorage(after.client, storage, options);
   if (leaver.adopted && vm) await handBack(vm, leaver.expected, options);
   say(`${name} is retired${running ? " and off" : ""}`);
+}
+
+/** A machine that comes up registers its Node at any moment, and has pods right after. */
+async function lookedAgain(leaver: Leaver, { access }: RetireOptions): Promise<Leaver> {
+  return leaver.node ? leaver : { ...leaver, node: await findNode(access.client, leaver.name) };
 }
 
 /** The way into the cluster may lead through the server that leaves, which is off before its retirement is over. */
