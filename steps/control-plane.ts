@@ -100,15 +100,21 @@ export function requireSkew(input: SlotInput, servers: readonly ServerNode[]): v
 }
 
 /**
- * As many voters stay as the last rollout wanted, or as there are slots with a server: a half-made one may be the only one of
- * its slot (seed 328 of the simulation), and while slots are still empty nobody waits for them (seed 1069).
+ * As many voters stay as the last rollout wanted. A slot that is handed over waits for none that is still empty (seed 1069 of
+ * the simulation); what is half-made does: it may be the voter that an empty slot lacks (seeds 328, 1240).
  * @throws UserError with the reason when this member may not be taken out now
  */
-export async function requireMayLeave(client: Kubernetes, name: string, servers: readonly ServerNode[]): Promise<void> {
+export async function requireMayLeave(
+  client: Kubernetes,
+  name: string,
+  servers: readonly ServerNode[],
+  isHalfMade: boolean,
+): Promise<void> {
   const slotsOf = (some: readonly ServerNode[]) => new Set(some.map(({ slot }) => slot)).size;
   // Nobody has told before the first rollout: a slot that has another server keeps one, one that has none is given up.
-  const wanted = (await readWantedServers(client)) ?? slotsOf(servers.filter((server) => server.name !== name));
-  const why = whyServerMayNotLeave(name, servers, Math.max(1, Math.min(wanted, slotsOf(servers))));
+  const told = (await readWantedServers(client)) ?? slotsOf(servers.filter((server) => server.name !== name));
+  const wanted = isHalfMade ? told : Math.min(told, slotsOf(servers));
+  const why = whyServerMayNotLeave(name, servers, Math.max(1, wanted));
   if (why !== undefined) throw refused({ what: `${name} may not be taken out of etcd now: ${why}` });
 }
 

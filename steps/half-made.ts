@@ -71,7 +71,9 @@ async function retireAll(
       say(`${member.name} is half-made and serves nobody: it is retired`);
       const { lease } = input.site.timeouts;
       await holding(run, access, slotLease({ pool, slot: state.slot }), lease, (fence) =>
-        holding(run, access, tickets(input), lease, () => retireNode(leaver, { run, access, fence, input })),
+        holding(run, access, tickets(input), lease, () =>
+          retireNode(leaver, { run, access, fence, input, isHalfMade: true }),
+        ),
       ).catch((error: unknown) => failed(error, state));
     }
   }

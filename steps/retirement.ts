@@ -48,6 +48,8 @@ export interface RetireOptions {
   access: Access;
   fence: Fence;
   input: ClusterInput;
+  /** It was left by a run that did not finish, and is not replaced now. @default false */
+  isHalfMade?: boolean;
 }
 
 /**
@@ -66,7 +68,7 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   // Out of etcd already: a run that was killed had got that far, and without its API server the node ends no pods.
   const servers = sight && (await sight(run.stop));
   const member = servers?.some((server) => server.name === name && server.member !== "none");
-  if (servers && member) await requireMayLeave(access.client, name, servers);
+  if (servers && member) await requireMayLeave(access.client, name, servers, given.isHalfMade === true);
   if (node && vm && running && member !== false) await emptied({ ...leaver, storage }, node, vm, options);
   const after = node && sight && member ? await leaveEtcd(leaver, node, sight, options) : access;
   if (vm) await switchOff(vm, running, leaver.expected, options);
@@ -105,7 +107,7 @@ async function handBack(vm: ListedVm, expected: ExpectedVm, { fence, run }: Reti
 async function leaveEtcd(leaver: Leaver, node: Node, sight: Sight, options: RetireOptions): Promise<Access> {
   const { access, fence, input, run } = options;
   const { name, vm } = leaver;
-  await requireMayLeave(access.client, name, await sight(run.stop));
+  await requireMayLeave(access.client, name, await sight(run.stop), options.isHalfMade === true);
   await fence.check();
   await retired(access.client, leaver);
   await removeMember(
