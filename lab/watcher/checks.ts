@@ -15,9 +15,15 @@ export function checkAlways(model: Model): Finding[] {
 const matches = (selector: Readonly<Record<string, string>>, labels: Readonly<Record<string, string>>) =>
   Object.entries(selector).every(([key, value]) => labels[key] === value);
 
-/** Names of VMs without power: what the API says of their Nodes and pods is old news. */
-const withoutPower = (model: Pick<Model, "vms">) =>
-  new Set([...model.vms.values()].filter((vm) => !vm.running).map((vm) => vm.name));
+/**
+ * Names of VMs without power: what the API says of their Nodes and pods is old news. A clone that a killed plugin left is off
+ * and may bear the name of a node that runs: it is another VM.
+ */
+const withoutPower = (model: Pick<Model, "vms">) => {
+  const vms = [...model.vms.values()];
+  const running = new Set(vms.filter((vm) => vm.running).map((vm) => vm.name));
+  return new Set(vms.map((vm) => vm.name).filter((name) => !running.has(name)));
+};
 
 /** Pods that count for a budget, as the disruption controller counts: ready and not on their way out. */
 export function healthyPods(model: Pick<Model, "pods" | "vms">, budget: BudgetFact): number {
