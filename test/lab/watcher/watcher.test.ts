@@ -102,6 +102,13 @@ describe("the invariant watcher: budgets", () => {
     assert.deepEqual(kinds(watcher), ["budget"]);
   });
 
+  it("takes a clone that was left, and bears the name of a node that runs, for another VM", () => {
+    const watcher = threePods();
+    watcher.vm("started", vm(0, "aaaaaaaa"), tool);
+    watcher.vm("created", { ...vm(0, "aaaaaaaa", { running: false }), vmid: 1999, uuid: "left" }, tool);
+    assert.deepEqual(kinds(watcher), []);
+  });
+
   it("ignores pods of other workloads and namespaces", () => {
     const watcher = threePods();
     watcher.pod(pod(7, { namespace: "other" }));
