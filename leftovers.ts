@@ -17,6 +17,7 @@ import { paths, type Lease, type Secret } from "./kubernetes/types.ts";
 import { isNoSuchFile, writeFile } from "./proxmox/agent.ts";
 import type { Proxmox } from "./proxmox/client.ts";
 import type { LonghornNode } from "./rollout/longhorn.ts";
+import { hasJoined } from "./rollout/slots.ts";
 import type { NodeRecord } from "./rollout/types.ts";
 
 /** Something that a killed run left, and how it is finished or undone. */
@@ -166,7 +167,7 @@ function lostNodes(kubernetes: Kubernetes, live: Live, held: ReadonlySet<string 
 function lost(kubernetes: Kubernetes, pool: string, node: NodeRecord): Leftover {
   return {
     what: `the VM ${node.vmid} of ${node.name} is gone, and it was not retired`,
-    byHand: node.phase === "joined" || node.phase === "handedOver",
+    byHand: hasJoined(node),
     mend: async () => {
       const found = await findNode(kubernetes, node.name);
       if (found) await deleteNode(kubernetes, node.name, found.metadata?.uid);

@@ -3,6 +3,7 @@ import type { Live } from "../live.ts";
 import { Proxmox } from "../proxmox/client.ts";
 import { nodeTags } from "../proxmox/tags.ts";
 import { unseenAmong, type ListedVm } from "../proxmox/vms.ts";
+import { hasJoined } from "../rollout/slots.ts";
 import type { EngineState } from "./engine-state.ts";
 import { stackConfig } from "./stack-config.ts";
 
@@ -53,7 +54,7 @@ export function refuseStrangers(known: readonly Vm[], list: readonly ListedVm[])
 export function mayForget(gone: readonly Vm[], { kubernetes, nodes, records }: Live): boolean {
   if (!kubernetes) return false;
   const remembered = [...records.values()].flatMap((record) => record.nodes);
-  const members = remembered.filter(({ phase }) => phase === "joined" || phase === "handedOver");
+  const members = remembered.filter(hasJoined);
   const names = new Set([...nodes, ...members].map(({ name }) => name));
   return !gone.some(({ name }) => names.has(name));
 }

@@ -1,5 +1,6 @@
 import { isAdopted } from "./generation.ts";
 import type { Problem } from "./problem.ts";
+import { hasJoined } from "./slots.ts";
 import type { Generation, LiveNode, LiveVm, NodeRecord, PoolLive, PoolRecord } from "./types.ts";
 
 /**
@@ -114,7 +115,7 @@ function unknownGeneration(node: LiveNode, record: PoolRecord | undefined, wante
 
 /** A member whose VM is gone. What never was one (made, failed) or is one no more (retired) may go unseen. */
 function lostVm(node: NodeRecord, live: PoolLive): Problem[] {
-  if (node.phase !== "joined" && node.phase !== "handedOver") return [];
+  if (!hasJoined(node)) return [];
   const seen = live.vms.some((vm) => vm.uuid === node.uuid || vm.name === node.name);
   // A Node without a VM is reported on its own.
   if (seen || live.nodes.some((one) => one.name === node.name)) return [];

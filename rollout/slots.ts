@@ -72,6 +72,11 @@ export function isWell(member: Member): boolean {
   return member.vm?.running === true && member.node?.ready === true;
 }
 
+/** A verified member, whether it owns its slot yet or not. */
+export function hasJoined({ phase }: Pick<NodeRecord, "phase">): boolean {
+  return phase === "joined" || phase === "handedOver";
+}
+
 /** True when the slot was its own at some time, so that somebody may have been served by it. */
 export function hasServed(member: Member, state: SlotState): boolean {
   const phase = member.record?.phase;

@@ -1,18 +1,20 @@
 import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
-import { findAccess, SilentServers, type Access } from "../kubernetes/access.ts";
+import { SilentServers, type Access } from "../kubernetes/access.ts";
 import { uuidOf } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { tagsOf } from "../proxmox/tags.ts";
-import { isRunning, listVms, requireSight, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
+import { isRunning, requireSight, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
+import { hasJoined } from "../rollout/slots.ts";
 import type { NodeRecord } from "../rollout/types.ts";
 import type { SlotInput } from "./input.ts";
 import { known, type Known } from "./member.ts";
 import { powerOn } from "./power-on.ts";
-import { clusterSite, holding, look, slotLease, type Run, type Scene } from "./run.ts";
+import { holding, slotLease, type Run } from "./run.ts";
 import { beginning } from "./verdict.ts";
+import { lookAround, type Scene } from "./scene.ts";
 
 /** What later runs are told of a node's VM. */
 export interface Claimed {
@@ -52,40 +54,19 @@ export async function claim(run: Run, input: SlotInput): Promise<Claimed> {
   });
 }
 
-function claimedAs({ node, vmid }: SlotInput, { uuid }: { uuid: string }): Claimed {
+/** What a step of this node prints. */
+export function claimedAs({ node, vmid }: SlotInput, { uuid }: { uuid: string }): Claimed {
   return { name: node, vmid, uuid };
 }
 
 /** The record of a node that has joined with this VM. */
 function memberOf({ vmid }: SlotInput, { own }: Known): NodeRecord | undefined {
-  return own?.vmid === vmid && (own.phase === "joined" || own.phase === "handedOver") ? own : undefined;
+  return own?.vmid === vmid && hasJoined(own) ? own : undefined;
 }
 
 /** The server whose kubeconfig is the only one: nobody but it can have made the cluster. */
 export function isFounder({ server }: Access, { vmid }: Pick<ListedVm, "vmid">): boolean {
   return server.vmid === vmid;
-}
-
-/**
- * Both APIs as the node's own steps find them. A server looks for the others first: it cannot join the cluster through itself.
- * Others that are silent, as one that boots ahead, say nothing about a cluster that it leads to itself.
- * @throws UserError when nobody leads to the cluster and somebody could not be asked
- */
-export async function lookAround(run: Run, input: SlotInput): Promise<Scene> {
-  if (input.role === "agent") return await look(run, input);
-  const vms = await listVms(run.pve);
-  const site = clusterSite(input);
-  const isSelf = ({ vmid }: ListedVm) => vmid === input.vmid;
-  const others = findAccess(
-    run.pve,
-    vms.filter((vm) => !isSelf(vm)),
-    site,
-  );
-  const access = await others.catch(() => undefined);
-  if (access) return { vms, access };
-  const self = vms.filter((vm) => isSelf(vm) && vm.status === "running");
-  const own = await findAccess(run.pve, self, site).catch(() => undefined);
-  return { vms, access: own ?? (await others) };
 }
 
 /** In a first creation the other servers only boot, and nobody can say for a while whether there is a cluster. */
@@ -212,6 +193,6 @@ export async function remember(
 
 /** What is remembered already and needs no other words. A node that failed or was retired begins again. */
 function keeps(own: NodeRecord | undefined, uuid: string): NodeRecord | undefined {
-  if (own?.phase === "joined" || own?.phase === "handedOver") return own;
+  if (own !== undefined && hasJoined(own)) return own;
   return own?.phase === "made" && own.uuid === uuid ? own : undefined;
 }

@@ -7,7 +7,8 @@ import type { SlotInput } from "./input.ts";
 import { imageOf } from "./image.ts";
 import { joinData, writeJoinData } from "./join-data.ts";
 import { powerOn } from "./power-on.ts";
-import { clusterSite, type Run } from "./run.ts";
+import { type Run } from "./run.ts";
+import { clusterSite } from "./scene.ts";
 
 /**
  * Lets the first server make the cluster, and waits until it hands out its kubeconfig.

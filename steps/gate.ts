@@ -5,11 +5,13 @@ import { isLeaving, isReady, liveNode, nameOf, selector, softTaint, uuidOf, whyN
 import { readPoolRecord } from "../kubernetes/record.ts";
 import { paths, type Node } from "../kubernetes/types.ts";
 import { until, type Seen } from "../kubernetes/watch.ts";
+import { hasJoined } from "../rollout/slots.ts";
 import type { PlannedSlot } from "../rollout/step-environment.ts";
 import type { PoolRecord } from "../rollout/types.ts";
 import type { PoolInput } from "./input.ts";
 import { keepsSlot } from "./leavers.ts";
-import { look, reachable, type Run } from "./run.ts";
+import { type Run } from "./run.ts";
+import { look, reachable } from "./scene.ts";
 
 /** Between coming and going: every planned node is proved; then pods are told to prefer the nodes that stay. */
 export async function gate(run: Run, input: PoolInput): Promise<{ proved: number }> {
@@ -48,7 +50,7 @@ function notProved({ name }: PlannedSlot, seen: Seen<Node>, record: PoolRecord):
   const node = seen.get(`/${name}`);
   const own = record.nodes.find((one) => one.name === name);
   if (node === undefined) return [`${name} has no Node`];
-  if (own?.phase !== "joined" && own?.phase !== "handedOver") return [`${name} was not proved by its join`];
+  if (own === undefined || !hasJoined(own)) return [`${name} was not proved by its join`];
   if (uuidOf(node) !== own.uuid) return [`${name} is another machine than the one that joined`];
   return isReady(node) ? [] : [`${name}: ${whyNotReady(node)}`];
 }

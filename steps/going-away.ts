@@ -6,7 +6,8 @@ import { guest } from "../images/contract.ts";
 import { isOff, readFile, writeFile } from "../proxmox/agent.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 import type { ClusterInput } from "./input.ts";
-import { clusterSite, type Run } from "./run.ts";
+import { type Run } from "./run.ts";
+import { clusterSite } from "./scene.ts";
 
 /**
  * Whether the whole cluster is being destroyed. The cluster itself says so while it answers; when it has lost its

@@ -5,13 +5,15 @@ import type { Fence } from "../kubernetes/lease.ts";
 import { isCordoned, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { isRunning, type ListedVm } from "../proxmox/vms.ts";
+import { hasJoined } from "../rollout/slots.ts";
 import { awaitCalm, byNodes, calmBy } from "./control-plane.ts";
 import type { SlotInput } from "./input.ts";
 import { isGone, otherNodes } from "./leavers.ts";
 import { expectedNode, isMarked, known, lacking, type Known } from "./member.ts";
 import { retireNode, sayBlockers } from "./retirement.ts";
-import { all, holding, look, quietly, reachable, slotLease, tickets, type Run } from "./run.ts";
+import { all, holding, quietly, slotLease, tickets, type Run } from "./run.ts";
 import { ImageFault, isVerdict, judgeFailed } from "./verdict.ts";
+import { look, reachable } from "./scene.ts";
 
 /** Gives a slot to its node: every other node of the slot is retired. */
 export async function handover(run: Run, input: SlotInput): Promise<{ active: string }> {
@@ -81,7 +83,7 @@ async function requireServing(
   else if (own === undefined) missing.push("nobody remembers that it joined");
   else {
     missing.push(...lacking(node, expectedNode(input, own.uuid)));
-    if (own.phase !== "joined" && own.phase !== "handedOver") missing.push(`it is ${own.phase}, not joined`);
+    if (!hasJoined(own)) missing.push(`it is ${own.phase}, not joined`);
     if (isCordoned(node) && !isMarked(node)) missing.push("it is cordoned, and not by us");
   }
   // A Node may look Ready for most of a minute after its VM has lost its power.

@@ -7,8 +7,9 @@ import { forgetPassword, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { isRunning, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { Node } from "../kubernetes/types.ts";
+import { hasJoined } from "../rollout/slots.ts";
 import { admit } from "./admission.ts";
-import { identity, isFounder, lookAround, ownVm, remember, type Claimed } from "./claim.ts";
+import { claimedAs, identity, isFounder, ownVm, remember, type Claimed } from "./claim.ts";
 import { awaitCalm, awaitMembers, byMembers, byNodes, calmBy, requireMayJoin, requireSkew } from "./control-plane.ts";
 import { foundCluster } from "./founding.ts";
 import type { SlotInput } from "./input.ts";
@@ -20,6 +21,7 @@ import { powerOn } from "./power-on.ts";
 import { clearHalfMade, removeDead } from "./predecessors.ts";
 import { isVerdict, judgeFailed } from "./verdict.ts";
 import { serveAgain } from "./yield.ts";
+import { lookAround } from "./scene.ts";
 
 /** Makes the node of a slot a verified member. Does nothing when it is one. */
 export async function join(run: Run, input: SlotInput): Promise<Claimed> {
@@ -50,10 +52,9 @@ async function memberAlready(
   { node, own }: Known,
 ): Promise<Claimed | undefined> {
   if (node === undefined || own === undefined) return undefined;
-  if (own.phase !== "joined" && own.phase !== "handedOver") return undefined;
-  if (own.vmid !== input.vmid || isMarked(node)) return undefined;
+  if (!hasJoined(own) || own.vmid !== input.vmid || isMarked(node)) return undefined;
   if (lacking(node, expectedNode(input, own.uuid)).length > 0 || !(await isRunning(run.pve, vm))) return undefined;
-  return { name: input.node, vmid: input.vmid, uuid: own.uuid };
+  return claimedAs(input, own);
 }
 
 /** The first server makes the cluster; what it needs from a cluster that exists comes after. */
@@ -110,7 +111,7 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<C
       nodes: [{ ...own, phase, since: own.phase === phase ? own.since : since }],
     });
     say(`${input.node} is a member`);
-    return { name: input.node, vmid: input.vmid, uuid: config.uuid };
+    return claimedAs(input, config);
   } catch (failure) {
     run.stop.throwIfAborted();
     const error = await readJoinLog(run, config, failure, client.now());

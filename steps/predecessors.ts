@@ -24,11 +24,14 @@ export async function removeDead(run: Run, input: SlotInput, { access, fence, kn
   const { record } = known;
   const vms = await listVms(run.pve);
   for (const one of await otherNodes(access.client, input, vms, record)) {
-    if (await isOff(run, one)) await retireNode(one, { run, access, fence, input });
+    if (!(await isOff(run, one))) continue;
+    sayRemoved(one);
+    await retireNode(one, { run, access, fence, input });
   }
   for (const one of await brokenOff(access, input, vms, record)) {
-    const slot = one.record?.slot ?? input.slot;
     if (!(await isOff(run, one))) continue;
+    sayRemoved(one);
+    const slot = one.record?.slot ?? input.slot;
     await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, (its) =>
       retireNode(one, { run, access, fence: its, input }),
     );
@@ -36,10 +39,12 @@ export async function removeDead(run: Run, input: SlotInput, { access, fence, kn
 }
 
 /** Has a Node, and a VM that does not run. */
-async function isOff(run: Run, { name, node, vm }: Leaver): Promise<boolean> {
-  if (node === undefined || vm === undefined || (await isRunning(run.pve, vm))) return false;
+async function isOff(run: Run, { node, vm }: Leaver): Promise<boolean> {
+  return node !== undefined && vm !== undefined && !(await isRunning(run.pve, vm));
+}
+
+function sayRemoved({ name }: Leaver): void {
   say(`${name} is off: it is taken out before another server joins`);
-  return true;
 }
 
 /** Servers of other slots that are remembered as retired and still have a Node. */

@@ -4,13 +4,15 @@ import { findAccess, type Access } from "../kubernetes/access.ts";
 import { readWantedServers } from "../kubernetes/record.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../proxmox/vms.ts";
+import { hasJoined } from "../rollout/slots.ts";
 import { isGoingAway } from "./going-away.ts";
 import { claimedBefore } from "./claim.ts";
 import type { SlotInput } from "./input.ts";
 import { leaverOf } from "./leavers.ts";
 import { known, type Known } from "./member.ts";
 import { powerOff, retired, retireNode, type Leaver } from "./retirement.ts";
-import { clusterSite, holding, reachable, slotLease, tickets, type Run } from "./run.ts";
+import { holding, slotLease, tickets, type Run } from "./run.ts";
+import { clusterSite, reachable } from "./scene.ts";
 
 /**
  * What has to be true before the engine may destroy a VM: the node is out of the cluster and the VM is off. Retires it when
@@ -87,7 +89,7 @@ async function retireKnown(run: Run, input: SlotInput, { access, facts, vms, vm 
  * @throws UserError when the server has a slot that the last rollout wants
  */
 async function refuseWanted({ client }: Access, { slot }: SlotInput, { name, record, node }: Leaver): Promise<void> {
-  const servesItsSlot = record?.phase === "handedOver" || record?.phase === "joined";
+  const servesItsSlot = record !== undefined && hasJoined(record);
   if (node === undefined || !servesItsSlot || slot >= ((await readWantedServers(client)) ?? Infinity)) return;
   throw new UserError({
     what: `${name} is a server of a cluster that stays, and is not taken out of etcd`,

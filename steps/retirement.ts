@@ -23,9 +23,10 @@ import type { Site } from "../rollout/step-environment.ts";
 import { awaitCalm, awaitMembers, byMembers, requireMayLeave, type Sight } from "./control-plane.ts";
 import type { ClusterInput } from "./input.ts";
 import { wipeJoinData } from "./join-data.ts";
-import { look, quietly, reachable, type Run } from "./run.ts";
+import { quietly, type Run } from "./run.ts";
 import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
 import { serveAgain, yieldAdopted, yieldServer } from "./yield.ts";
+import { look, reachable } from "./scene.ts";
 
 /** A node that leaves: any part of it may be gone already. */
 export interface Leaver {

@@ -7,8 +7,9 @@ import { makeRoom } from "./half-made.ts";
 import type { PoolInput } from "./input.ts";
 import { someoneLeaves } from "./leavers.ts";
 import { requireRegistration } from "./registration.ts";
-import { look, type Run } from "./run.ts";
+import { type Run } from "./run.ts";
 import { beginning } from "./verdict.ts";
+import { look } from "./scene.ts";
 
 /** Begins what a plan asks for. Its output is new each time, so that every step that it feeds runs. */
 export async function rollout(run: Run, input: PoolInput): Promise<{ rollout: string }> {

@@ -1,11 +1,10 @@
-import { findAccess, serverVms, type Access } from "../kubernetes/access.ts";
+import type { Access } from "../kubernetes/access.ts";
 import { Lease, LeaseLost, type Fence } from "../kubernetes/lease.ts";
 import { Deadline } from "../common/deadline.ts";
 import { messageOf, UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Proxmox } from "../proxmox/client.ts";
-import { listVms, type ListedVm } from "../proxmox/vms.ts";
-import type { ClusterInput, SlotInput } from "./input.ts";
+import type { SlotInput } from "./input.ts";
 
 /** One step in one process. */
 export interface Run {
@@ -29,37 +28,6 @@ export class Cancelled extends UserError {
       todo: "run pulumi up again: it goes on where this ended",
     });
   }
-}
-
-/** Both APIs, as a step finds them. */
-export interface Scene {
-  vms: ListedVm[];
-  /** Undefined when no server of the cluster has started yet. */
-  access: Access | undefined;
-}
-
-/** Reads the list of VMs and finds the way into the cluster: two requests. */
-export async function look(run: Run, input: ClusterInput, without?: number): Promise<Scene> {
-  const vms = await listVms(run.pve);
-  const servers = vms.filter(({ vmid }) => vmid !== without);
-  return { vms, access: await findAccess(run.pve, servers, clusterSite(input)) };
-}
-
-export function clusterSite({ cluster, site }: ClusterInput) {
-  return { ...site, cluster };
-}
-
-/** The way into a cluster that has to be there. @throws UserError when no server runs */
-export function reachable(scene: Scene, input: ClusterInput): Access {
-  if (scene.access) return scene.access;
-  const servers = serverVms(scene.vms, clusterSite(input)).map(
-    ({ name, vmid, status }) => `${name ?? vmid} is ${status}`,
-  );
-  throw new UserError({
-    what: `the cluster ${input.cluster} cannot be reached: no server runs that has started RKE2`,
-    where: servers.join("; ") || `no server VM in the Proxmox pool ${input.site.proxmoxPool}`,
-    todo: "start a server, or run pulumi up so that the control plane is made first",
-  });
 }
 
 /** Does something while a lease is held, and gives it back whatever happens. */

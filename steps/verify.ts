@@ -11,8 +11,9 @@ import type { Generation, GenerationRecord, GenerationState } from "../rollout/t
 import { awaitPlanned } from "./gate.ts";
 import { clearSlots } from "./half-made.ts";
 import type { PoolInput } from "./input.ts";
-import { look, quietly, reachable, type Run } from "./run.ts";
+import { quietly, type Run } from "./run.ts";
 import { judgeFailed } from "./verdict.ts";
+import { look, reachable } from "./scene.ts";
 
 /** The end of a pool's run: every slot is as planned, and a short soak holds. Writes what that makes of the generation. */
 export async function verify(
