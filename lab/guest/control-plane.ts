@@ -31,9 +31,6 @@ export function seatOf({ address, machine, rack }: GuestContext, cluster: Cluste
   return { cluster, address, vmid: machine.vmid, binaries, processes, audit };
 }
 
-/** Keeps the heap small: nine virtual machines share one laptop. */
-const frugal = { GOGC: "50" };
-
 export function startEtcd(seat: Seat, start: EtcdStart): Supervised {
   const { address, cluster } = seat;
   const client = `https://${address}:2379`;
@@ -146,5 +143,5 @@ function electing({ address, cluster }: Seat, name: string, port: string): Recor
 
 function run(seat: Seat, name: string, command: string, flags: Record<string, string>): Supervised {
   const args = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
-  return seat.processes.start({ name: `${seat.vmid}-${name}`, command, args, env: frugal, restart: true });
+  return seat.processes.start({ name: `${seat.vmid}-${name}`, command, args, restart: true });
 }

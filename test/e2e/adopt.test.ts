@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Deadline } from "../../common/deadline.ts";
 import { Operator, type VmOrder } from "../lab/support/operator.ts";
 import { refused } from "./refusal.ts";
 import { Site } from "./site.ts";
@@ -23,8 +22,7 @@ describe("a cluster that is taken over", function () {
     operator = new Operator(site.lab);
     await site.configure({ "controlPlane.servers": 1, "pools.0.slots": 2, "pools.0.strategy.surge": 1 });
     await operator.createVm(server);
-    await founded(site, operator, server);
-    await operator.ready("kube-master");
+    await operator.foundCluster(server);
     for (const agent of agents) {
       await operator.createVm(agent);
       await operator.joinAgent(agent, server.vmid);
@@ -147,58 +145,3 @@ describe("a cluster that is taken over", function () {
     assert.match(output, /nothing to repair/);
   });
 });
-
-/** The same with a majority to spare: no consent is needed, and etcd never has fewer members. */
-describe("a control plane that is taken over", function () {
-  this.timeout(480_000);
-  let site: Site;
-  let operator: Operator;
-  const names = ["kube-1", "kube-2", "kube-3"];
-
-  before(async () => {
-    site = await Site.create("127.96");
-    operator = new Operator(site.lab);
-    for (const [slot, foreign] of names.entries()) {
-      const order: VmOrder = { vmid: 301 + slot, pool: "servers", slot, foreign };
-      await operator.createVm(order);
-      if (slot === 0) await founded(site, operator, order);
-      else await operator.joinServer(order, 301);
-      await operator.ready(foreign);
-    }
-    const worker: VmOrder = { vmid: 304, pool: "workers", slot: 0, foreign: "kube-4" };
-    await operator.createVm(worker);
-    await operator.joinAgent(worker, 301);
-    await operator.ready("kube-4");
-    await site.configure({ "controlPlane.servers": 3, "pools.0.slots": 1 });
-  });
-
-  after(async () => {
-    await operator.close();
-    await site.close();
-  });
-
-  it("is replaced with its agent in one update: three members, four, three", async () => {
-    const written = await site.evergreen("adopt", "--stack", "dev", "--write");
-    assert.equal(written.code, 0, written.output);
-    await site.up();
-    const { members, nodes, vms } = await site.lab.status;
-    const servers = await site.vms("servers");
-    assert.equal(servers.length, 3);
-    assert.deepEqual(members.map(({ name }) => name.slice(0, -9)).sort(), servers);
-    assert.deepEqual(nodes.map(({ name }) => name).sort(), [...servers, ...(await site.vms("workers"))].sort());
-    for (const name of [...names, "kube-4"]) assert.equal(vms.find((vm) => vm.name === name)?.running, false);
-    assert.deepEqual(await site.complaints(), []);
-    await site.unchanged();
-  });
-});
-
-/** Makes a cluster of its first server, and waits for its kubeconfig. */
-async function founded(site: Site, operator: Operator, order: VmOrder): Promise<void> {
-  await operator.joinFirstServer(order);
-  await new Deadline("the kubeconfig", 30).poll(100, () =>
-    readFile(site.lab.env.KUBECONFIG).then(
-      (file) => (file.length > 0 ? true : undefined),
-      () => undefined,
-    ),
-  );
-}

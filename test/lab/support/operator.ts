@@ -1,6 +1,7 @@
 /** An operator who builds and empties nodes by hand, with nothing but the two APIs: the tests' own small Evergreen. */
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { Agent, request } from "undici";
 import { Deadline } from "../../../common/deadline.ts";
 import { Kube, readKubeconfig, type KubeObject } from "../../../lab/kube.ts";
@@ -8,6 +9,11 @@ import type { Lab } from "../../../lab/lab.ts";
 
 interface PodList {
   items: (KubeObject & { spec: { nodeName?: string } })[];
+}
+
+interface NodeObject {
+  spec?: { taints?: { key: string }[] };
+  status?: { conditions?: { type: string; status: string }[] };
 }
 
 export interface VmOrder {
@@ -101,6 +107,18 @@ export class Operator {
     await this.join(order, "server", {});
   }
 
+  /** Makes a cluster of its first server, and waits until it is Ready. */
+  async foundCluster(order: VmOrder): Promise<void> {
+    await this.joinFirstServer(order);
+    await new Deadline("the kubeconfig", 120).poll(100, () =>
+      readFile(this.lab.env.KUBECONFIG).then(
+        (file) => (file.length > 0 ? true : undefined),
+        () => undefined,
+      ),
+    );
+    await this.ready(nameOf(order));
+  }
+
   async joinServer(order: VmOrder, firstVmid: number): Promise<void> {
     const token = await this.readFile(firstVmid, "/var/lib/rancher/rke2/server/token");
     await this.join(order, "server", { server: this.supervisor, token: token.trim() });
@@ -112,14 +130,15 @@ export class Operator {
     await this.join(order, "agent", { server: this.supervisor, token: `${caHash}::${await this.mint()}` });
   }
 
-  /** Waits until the Node is there and Ready. */
+  /** Waits until the Node is there and Ready, and free for pods: the controllers take their taint off a moment later. */
   async ready(name: string): Promise<void> {
     await new Deadline(`Node ${name} to be Ready`, 30).poll(100, async () => {
       const { status, body } = await this.kube
-        .call<{ status?: { conditions?: { type: string; status: string }[] } }>("GET", `/api/v1/nodes/${name}`)
+        .call<NodeObject>("GET", `/api/v1/nodes/${name}`)
         .catch(() => ({ status: 0, body: undefined }));
       const isReady = body?.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True");
-      return status === 200 && isReady ? true : undefined;
+      const isHeldBack = body?.spec?.taints?.some(({ key }) => key === "node.kubernetes.io/not-ready");
+      return status === 200 && isReady && !isHeldBack ? true : undefined;
     });
   }
 

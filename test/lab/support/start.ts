@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,16 +22,8 @@ export async function startCluster(options: LabOptions, workers: number): Promis
   const lab = await startLab(options);
   const operator = new Operator(lab);
   const server = { vmid: 1000, pool: "servers", slot: 0 } as const;
-  const name = await operator.createVm(server);
-  await operator.joinFirstServer(server);
-  await new Deadline("the kubeconfig", 120).poll(100, () => {
-    try {
-      return Promise.resolve(readFileSync(lab.env.KUBECONFIG).length > 0 ? true : undefined);
-    } catch {
-      return Promise.resolve(undefined);
-    }
-  });
-  await operator.ready(name);
+  await operator.createVm(server);
+  await operator.foundCluster(server);
   await Promise.all(
     Array.from({ length: workers }, async (_, slot) => {
       const order = { vmid: 1100 + slot, pool: "workers", slot } as const;

@@ -3,8 +3,8 @@ import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import { Deadline } from "../../common/deadline.ts";
 import { locksOf, PROJECT } from "../../cli/engine-state.ts";
-import { end, ended, environmentOf, killBelow, offspring, processBelow } from "./processes.ts";
-import { Site, type Ran } from "./site.ts";
+import { end, ended, environmentOf, killBelow, offspring, processBelow } from "../e2e/processes.ts";
+import { Site, type Ran } from "../e2e/site.ts";
 
 const newer = "ubuntu-24.04-rke2-v1.1.0";
 const slots = 5;
