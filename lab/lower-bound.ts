@@ -92,7 +92,7 @@ export interface ServerDurations {
   join: number;
   /** Cordon until the old VM is off; its pods and its member have gone before. */
   retire: number;
-  /** From one new member of etcd to the next, however quick the rest is. */
+  /** From one change of etcd's members to the next, however quick the rest is. */
   apart: number;
 }
 
@@ -118,10 +118,19 @@ export function serverDurationsOf(profile: Profile, pods = 0): ServerDurations {
 }
 
 /**
- * The time in seconds below which no tool can replace servers one after the other: one comes, its predecessor goes, then the
- * next. It begins with the clone of the first and ends when the last VM is off.
+ * The time in seconds that servers take one after the other, each part after the part before it: boot of the first, then for
+ * each the join, etcd's interval before its members may change, and the retirement of its predecessor. It begins with the
+ * clone of the first and ends when the last VM is off.
  */
 export function serialBound({ boot, join, retire, apart }: ServerDurations, servers: number): number {
+  return servers === 0 ? 0 : boot + servers * (join + apart + retire);
+}
+
+/**
+ * The time in seconds below which no tool can come: the same where etcd's interval passes while a server joins and its
+ * predecessor goes, as it does unless both are quicker.
+ */
+export function serialFloor({ boot, join, retire, apart }: ServerDurations, servers: number): number {
   if (servers === 0) return 0;
   return boot + (servers - 1) * Math.max(join + retire, apart) + join + retire;
 }

@@ -3,7 +3,6 @@ import { messageOf, UserError, type Problem } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
-import { awaitControllers } from "../kubernetes/controllers.ts";
 import { readMembers } from "../kubernetes/etcd-members.ts";
 import { readWantedServers } from "../kubernetes/record.ts";
 import { readServerToken } from "../kubernetes/server-token.ts";
@@ -130,17 +129,12 @@ function refused(problem: Pick<Problem, "what">): ControlPlaneRefusal {
 }
 
 /**
- * Waits until the change of a member is over everywhere: the members are the expected ones and no stranger, every server
- * serves at its own address, and the controllers work. A server of ours is no stranger: one that an earlier run told to join
+ * Waits until the change of a member is over everywhere: the members are the expected ones and no stranger, and every server
+ * serves at its own address. A server of ours is no stranger: one that an earlier run told to join
  * comes by itself as soon as etcd lets it (seed 237 of the simulation).
  * @throws DeadlineError with what is missing
  */
-export async function awaitMembers(
-  { client }: Access,
-  sight: Sight,
-  expected: readonly string[],
-  deadline: Deadline,
-): Promise<void> {
+export async function awaitMembers(sight: Sight, expected: readonly string[], deadline: Deadline): Promise<void> {
   let why = "";
   await deadline.poll(
     500,
@@ -150,7 +144,6 @@ export async function awaitMembers(
     },
     () => why,
   );
-  await awaitControllers(client, deadline);
   say(`etcd's members are ${expected.toSorted().join(", ")}`);
 }
 

@@ -54,7 +54,7 @@ async function handOver(
   if (leaving.length > 0) {
     await holding(run, access, tickets(input), input.site.timeouts.lease, async (ticket) => {
       if (input.role === "agent") await awaitCalm(byNodes(access), calmBy(run, input));
-      const options = { run, access, fence: all(slot, ticket), input };
+      const options = { run, access, fence: all(slot, ticket), input, controllersLater: true };
       await sayBlockers(client, new Set(leaving.flatMap(({ node, name }) => (node ? [name] : []))));
       for (const one of leaving) await retireNode(one, options);
     });

@@ -2,6 +2,7 @@ import { Deadline } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
+import { awaitControllers } from "../kubernetes/controllers.ts";
 import type { Fence } from "../kubernetes/lease.ts";
 import { forgetPassword, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
@@ -151,7 +152,8 @@ async function admitServer(run: Run, input: SlotInput, joining: Joining, config:
     const node = await admit(run, input, access, config, bootBefore);
     const members = [...others.map(({ name }) => name), input.node];
     const deadline = new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, run.stop);
-    await awaitMembers(access, sight, members, deadline);
+    await awaitMembers(sight, members, deadline);
+    await awaitControllers(access.client, deadline);
     if (isMarked(node)) await serveAgain(run, config);
     return node;
   });

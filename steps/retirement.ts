@@ -3,6 +3,7 @@ import { messageOf } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
+import { awaitControllers } from "../kubernetes/controllers.ts";
 import { drain } from "../kubernetes/eviction.ts";
 import { LeaseLost, type Fence } from "../kubernetes/lease.ts";
 import { removeMember } from "../kubernetes/etcd.ts";
@@ -51,6 +52,11 @@ export interface RetireOptions {
   input: ClusterInput;
   /** It was left by a run that did not finish, and is not replaced now. @default false */
   isHalfMade?: boolean;
+  /**
+   * The next join proves that the controllers work, or the end of the pool's run does: after the loss of their leader they
+   * pause for as long as its lease lives, and another server can join meanwhile. @default false
+   */
+  controllersLater?: boolean;
 }
 
 /**
@@ -121,14 +127,19 @@ async function leaveEtcd(leaver: Leaver, node: Node, sight: Sight, options: Reti
 }
 
 /** The Node and the member are gone, and the others are all there and well. */
-async function gone(name: string, after: Access, { input, run }: RetireOptions): Promise<void> {
+async function gone(
+  name: string,
+  after: Access,
+  { controllersLater = false, input, run }: RetireOptions,
+): Promise<void> {
   const { gate } = input.site.timeouts;
   await awaitGone(after.client, name, new Deadline(`Node ${name} to be gone`, gate, run.stop));
   const sight = await byMembers(run, input, after);
   const deadline = new Deadline(`the control plane to be well without ${name}`, gate, run.stop);
   // One that an earlier run told to join may come in now, by its own: a learner that has not started has no name yet.
   const others = (await awaitCalm(sight, deadline)).map((server) => server.name);
-  await awaitMembers(after, sight, others, deadline);
+  await awaitMembers(sight, others, deadline);
+  if (!controllersLater) await awaitControllers(after.client, deadline);
 }
 
 async function emptied(leaver: Leaver, node: Node, vm: ListedVm, options: RetireOptions): Promise<void> {

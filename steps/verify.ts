@@ -2,6 +2,7 @@ import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
+import { awaitControllers } from "../kubernetes/controllers.ts";
 import { isReady, nameOf, readySince, selector, whyNotReady } from "../kubernetes/nodes.ts";
 import { belongsToNode, podName, restartsOf } from "../kubernetes/pods.ts";
 import { readPoolRecord, writeFacts } from "../kubernetes/record.ts";
@@ -25,6 +26,9 @@ export async function verify(
   const { client } = access;
   const nodes = await awaitPlanned(run, client, input);
   await clearSlots(run, input, access, scene.vms);
+  // The last server that left its slot may have led them.
+  if (input.role === "server")
+    await awaitControllers(client, new Deadline("the controllers to work", input.site.timeouts.gate, run.stop));
   const { verdict } = input;
   const record = await readPoolRecord(client, input.pool);
   const generation = verdict && (record.generations.find(({ id }) => id === verdict.generation) ?? spared(input));

@@ -135,3 +135,12 @@ export function planned(pool: PoolSpec, at: World, now = NOW): PoolPlan {
 export const NOTHING: World = { live: { vms: [], nodes: [], takenVmids: [] }, record: undefined };
 /** The memory of a pool whose first generation holds. */
 export const PROVED_A: [NodeSpec, GenerationState][] = [[A, "proved"]];
+
+/** A wave from A to B that stopped: slot 0 is handed over, slot 1 has its new node, slots 2 and 3 have only the old. */
+export const HALF_WAY: Held[] = [
+  { slot: 0, spec: A, phase: "retired" },
+  { slot: 0, spec: B, phase: "handedOver", since: "2026-03-01T11:30:00.000Z" },
+  { slot: 1, spec: A, phase: "handedOver" },
+  { slot: 1, spec: B, phase: "joined", since: "2026-03-01T11:30:00.000Z" },
+  ...settled(A, 2, 2),
+];

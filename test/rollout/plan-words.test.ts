@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { A, B, HALF_WAY, ID, nameOf, planned, poolOf, PROVED_A, settled, world, type Held } from "./world.ts";
+
+describe("words of a plan", () => {
+  it("tell who comes, who goes, in what order and why", () => {
+    assert.deepEqual(planned(poolOf(B), world(settled(A), PROVED_A)).words, [
+      `roll workers: ${ID.a} -> ${ID.b} (image ubuntu-24.04-rke2-v1.0.0 -> v1.1.0), 4 slots, surge 2, at most 1 out at once`,
+      `  slot 0: ${nameOf(0, B)} comes (VMID 1104, 127.40.0.105), then ${nameOf(0, A)} leaves`,
+      `  slot 1: ${nameOf(1, B)} comes (VMID 1105, 127.40.0.106), then ${nameOf(1, A)} leaves; handed over after slot 0`,
+      `  slot 2: ${nameOf(2, B)} comes (VMID 1106, 127.40.0.107), then ${nameOf(2, A)} leaves; joins after slot 0, handed over after slot 1`,
+      `  slot 3: ${nameOf(3, B)} comes (VMID 1107, 127.40.0.108), then ${nameOf(3, A)} leaves; joins after slot 1, handed over after slot 2`,
+    ]);
+  });
+
+  it("tell how far an earlier run came", () => {
+    assert.deepEqual(planned(poolOf(B), world(HALF_WAY, [...PROVED_A, [B, "rolling"]])).words.slice(1, 3), [
+      `  slot 0: belongs to ${nameOf(0, B)}; ${nameOf(0, A)} is off and is destroyed at the end`,
+      `  slot 1: ${nameOf(1, B)} is there (VMID 1103, 127.40.0.104), then ${nameOf(1, A)} leaves; handed over after slot 0`,
+    ]);
+    assert.match(
+      planned(poolOf(A), world(HALF_WAY, [...PROVED_A, [B, "rolling"]])).words.join("\n"),
+      /slot 1: stays|slots 1-3: stay/,
+    );
+  });
+
+  it("tell that nothing is to do, and why nothing happens", () => {
+    assert.deepEqual(planned(poolOf(A), world(settled(A), PROVED_A)).words, [
+      `workers: 4 nodes of ${ID.a}, nothing to do`,
+    ]);
+    const at = world(settled(A), [...PROVED_A, [B, "failed"]]);
+    at.record?.generations.forEach((one) => {
+      if (one.state === "failed") one.why = "pods could not pull images";
+    });
+    assert.deepEqual(planned(poolOf(B), at).words, [
+      `held workers: slots stay as they are, ${ID.b} is wanted`,
+      `  ${ID.b} was judged failed at 2026-03-01T11:00:00.000Z: pods could not pull images`,
+      "  to go on: change the pool's content, or raise its `rollout` counter to try the same content again",
+      `  slots 0-3: stay on ${ID.a}`,
+    ]);
+  });
+
+  it("tell until when a soak runs", () => {
+    const pool = poolOf(B, { strategy: { canary: { nodes: 1 }, soakSeconds: 7200 } });
+    const held: Held[] = [{ slot: 0, spec: B, phase: "handedOver" }, ...settled(A, 3, 1)];
+    assert.deepEqual(planned(pool, world(held, [...PROVED_A, [B, "soaking"]])).words, [
+      `workers: 1 of 4 slots are on ${ID.b} and soak, nothing to do`,
+      `  ${ID.b} soaks until 2026-03-01T13:00:00.000Z; a run after that goes on`,
+      `  slot 0: stays on ${ID.b}`,
+      `  slots 1-3: stay on ${ID.a}`,
+    ]);
+  });
+});
