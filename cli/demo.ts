@@ -6,6 +6,7 @@ import { UserError } from "../common/errors.ts";
 import { poolSpecs, type Config } from "../config.ts";
 import type { LabStatus } from "../lab/control.ts";
 import { type Lab, readDaemon, startLab, stopLab } from "../lab/lab.ts";
+import { identify } from "../lab/processes.ts";
 import { workloadDefaults } from "../lab/load/workload.ts";
 import { durationsOf, lowerBound } from "../lab/lower-bound.ts";
 import { profiles } from "../lab/profiles.ts";
@@ -130,7 +131,9 @@ class Stage {
     const { name, prefix, profile } = options;
     const directory = directoryOf(name);
     const binaries = labBinaries(tools);
-    const lab = await startLab({ name, prefix, profile, version: "8.4", binaries, directory, load: "asked" });
+    const site = { name, prefix, profile, version: "8.4", binaries, directory, load: "asked" } as const;
+    // Even a demo that is killed leaves no lab, unless it was told to.
+    const lab = await startLab(options.keep ? site : { ...site, owner: identify(process.pid) });
     progress.note(`the lab is up: Proxmox VE at ${lab.env.PROXMOX_VE_ENDPOINT}, profile ${profile}`);
     const workspace = await Workspace.create(join(directory, "project"), prefix);
     const env = { ...tools.environment(), ...lab.env };

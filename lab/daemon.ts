@@ -280,6 +280,11 @@ function problemOf(error: unknown): Problem {
   return { what: messageOf(error), where: "the lab's start", todo: "report it with the lab's daemon.log" };
 }
 
+/** Whoever started the lab may have been killed meanwhile: then nobody waits. */
+function answer(message: { problem?: Problem }): void {
+  process.send?.(message, undefined, undefined, () => undefined);
+}
+
 async function main(): Promise<void> {
   const options = JSON.parse(process.argv[2] ?? "{}") as LabOptions;
   const exit = () => process.exit();
@@ -302,9 +307,9 @@ async function main(): Promise<void> {
     const own: DaemonFile = { process: identify(process.pid), options };
     writeFileSync(filesOf(options.directory).daemon, JSON.stringify(own), { mode: 0o600 });
     await daemon.start();
-    process.send?.({});
+    answer({});
   } catch (error) {
-    process.send?.({ problem: problemOf(error) });
+    answer({ problem: problemOf(error) });
     await daemon.close().finally(exit);
   }
 }

@@ -172,6 +172,18 @@ describe("evergreen demo", function () {
     assert.equal(existsSync(lab), false);
   });
 
+  it("leaves no lab when it is killed", async () => {
+    const { child, lab, ended } = start();
+    const daemon = await new Deadline("the lab", 60).poll(50, () => Promise.resolve(readDaemon(lab)));
+    assert.ok(child.pid !== undefined);
+    process.kill(-child.pid, "SIGKILL");
+    await ended;
+    await new Deadline("the lab to end", 30).poll(100, () =>
+      Promise.resolve(alive(daemon.process) || existsSync(lab) ? undefined : true),
+    );
+    assert.deepEqual(sessionOf(daemon.process), []);
+  });
+
   it("refuses addresses that are none of the loopback network's", async () => {
     const { code, output } = await start("--prefix", "10.1").ended;
     assert.equal(code, 1);
