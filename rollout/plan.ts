@@ -146,17 +146,26 @@ function placed(
   return nodes.flatMap(({ state, generation, name }) => {
     const place = places.get(name);
     if (place === undefined) return [];
-    const replaces = state.members.filter((member) => member.name !== name && hasServed(member, state));
+    const replaces = state.members.filter((member) => member.name !== name && isReplaced(member, state));
     const isFallen = state.owner === undefined ? replaces.length > 0 : !isWell(state.owner);
     const fallen = isFallen ? { fallen: true as const } : {};
     return [{ slot: state.slot, generation, name, ...place, replaces: replaces.map((one) => one.name), ...fallen }];
   });
 }
 
+/**
+ * Who goes when the slot is handed over, and not before: whoever had it, and a half-made node that runs while its owner is
+ * down, as pods may have found nothing else. Until then both run, which is what surge counts (seed 5668 of the simulation).
+ */
+function isReplaced(member: Member, state: SlotState): boolean {
+  const standsIn = state.owner !== undefined && !isWell(state.owner) && member.vm?.running === true;
+  return hasServed(member, state) || standsIn;
+}
+
 /** Nodes of slots that are no more, and half-made ones: not what the slot shall be, and never what it was. */
 function leavers(pool: PoolSpec, state: SlotState, chosen: Generation | undefined): string[] {
   const leaves = (member: Member) =>
-    state.slot >= pool.slots || (member.generation !== chosen?.id && !hasServed(member, state));
+    state.slot >= pool.slots || (member.generation !== chosen?.id && !isReplaced(member, state));
   return state.members.filter(leaves).map((member) => member.name);
 }
 

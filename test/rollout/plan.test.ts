@@ -411,6 +411,18 @@ describe("plan", () => {
     assert.deepEqual(made.unwell, [nameOf(0, B)]);
   });
 
+  it("lets a half-made node that runs stand in until the owner of its slot is back, and counts both", () => {
+    const replacedBy = (held: Held[]) => {
+      const made = planned(poolOf(A), world(held, [...PROVED_A, [B, "rolling"]]));
+      return [made.slots[2]?.replaces, made.leaving];
+    };
+    const fallen = settled(A).map((one) => (one.slot === 2 ? { ...one, well: false } : one));
+    const halfMade: Held = { slot: 2, spec: B, phase: "joined" };
+    assert.deepEqual(replacedBy([...fallen, halfMade]), [[nameOf(2, B)], []]);
+    assert.deepEqual(replacedBy([...fallen, { ...halfMade, well: false }]), [[], [nameOf(2, B)]]);
+    assert.deepEqual(replacedBy([...settled(A), halfMade]), [[], [nameOf(2, B)]]);
+  });
+
   it("joins a node again that runs, is no Node and is in no record, as one that is newer than a restored snapshot", () => {
     const forgotten: Held = { slot: 3, spec: A, phase: "unrecorded", node: false };
     const well = planned(poolOf(A), world(settled(A), PROVED_A));
