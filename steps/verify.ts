@@ -16,7 +16,10 @@ import { quietly, type Run } from "./run.ts";
 import { judgeFailed } from "./verdict.ts";
 import { look, reachable } from "./scene.ts";
 
-/** The end of a pool's run: every slot is as planned, and a short soak holds. Writes what that makes of the generation. */
+/**
+ * The end of a pool's run: every slot is as planned, with servers the controllers work, and a short soak holds. Writes what
+ * that makes of the generation.
+ */
 export async function verify(
   run: Run,
   input: PoolInput,

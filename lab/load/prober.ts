@@ -20,9 +20,9 @@ interface EndpointSlice extends KubeObject {
 }
 
 interface Timings {
-  /** Milliseconds between two requests to the workload. @default 25 */
+  /** Milliseconds between two requests to the workload. @default 50 */
   workloadEvery: number;
-  /** Milliseconds between two requests to the API. @default 200 */
+  /** Milliseconds between two requests to the API. @default 250 */
   apiEvery: number;
   /** Milliseconds after which a request has failed. @default 3000 */
   patience: number;
@@ -42,7 +42,7 @@ export class Prober {
 
   constructor(kube: Kube, timings: Partial<Timings> = {}) {
     this.kube = kube;
-    this.timings = { workloadEvery: 25, apiEvery: 200, patience: 3000, ...timings };
+    this.timings = { workloadEvery: 50, apiEvery: 250, patience: 3000, ...timings };
   }
 
   start(): void {
