@@ -8,6 +8,7 @@ import { paths, type ConfigMap } from "./types.ts";
 const pathOf = (name: string) => `${paths.configMaps}/${name}`;
 const nodeKey = ({ slot, generation }: Pick<NodeRecord, "slot" | "generation">) => `node.${slot}.${generation}`;
 const generationKey = (id: string) => `generation.${id}`;
+const healingKey = "healing";
 
 const nodeFields = ["name", "slot", "generation", "vmid", "uuid", "phase", "since"] as const;
 const generationFields = ["id", "spec", "state", "since"] as const;
@@ -34,6 +35,8 @@ export function parsePoolRecord(pool: string, data: Readonly<Record<string, stri
       const generation = fact<GenerationRecord>(text, generationFields, where);
       if (generationKey(generation.id) !== key) throw notUnderstood(where, "it names another generation");
       record.generations.push(generation);
+    } else if (key === healingKey) {
+      record.healing = fact<{ since: string }>(text, ["since"], where).since;
     } else throw notUnderstood(where, "the key is unknown");
   }
   return record;
@@ -66,6 +69,8 @@ export interface Facts {
   generations?: GenerationRecord[];
   /** Nodes that are gone. */
   forget?: Pick<NodeRecord, "slot" | "generation">[];
+  /** When the run that has healed somebody set out to do so, ISO 8601. */
+  healing?: string;
 }
 
 /** Writes facts in one go. Each is a key of its own, so that steps that run side by side never undo each other. */
@@ -74,6 +79,7 @@ export async function writeFacts(client: Kubernetes, pool: string, facts: Facts)
   for (const node of facts.nodes ?? []) data[nodeKey(node)] = JSON.stringify(node);
   for (const generation of facts.generations ?? []) data[generationKey(generation.id)] = JSON.stringify(generation);
   for (const node of facts.forget ?? []) data[nodeKey(node)] = null;
+  if (facts.healing !== undefined) data[healingKey] = JSON.stringify({ since: facts.healing });
   await writeData(client, `pool-${pool}`, data);
 }
 

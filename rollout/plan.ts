@@ -32,6 +32,8 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
   ]);
   const slots = placed(pool, ours, chosen, live, record);
   const leaving = [...states.values()].flatMap((state) => leavers(pool, state, chosen.get(state.slot)));
+  const ill = ours.flatMap((state) => unwell(state, chosen.get(state.slot)));
+  const healing = ill.length > 0 ? now.toISOString() : record?.healing;
   const draft = {
     pool: pool.name,
     role: pool.role,
@@ -41,12 +43,13 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
     slots,
     leaving,
     keeps: kept.flatMap(({ owner }) => owner?.name ?? []),
-    unwell: ours.flatMap((state) => unwell(state, chosen.get(state.slot))),
+    unwell: ill,
+    ...(healing === undefined ? {} : { healing }),
     strategy: pool.strategy,
     verdict: decision.verdict,
     ...(decision.soaksUntil === undefined ? {} : { soaksUntil: decision.soaksUntil.toISOString() }),
   };
-  return { ...draft, words: planWords(draft, situation, decision.why), digest: digestOf(draft, now) };
+  return { ...draft, words: planWords(draft, situation, decision.why), digest: digestOf(draft) };
 }
 
 /** A pool that left the configuration: every node of it leaves, retired as in a scale-in. */
@@ -183,14 +186,13 @@ function unwell(state: SlotState, chosen: Generation | undefined): string[] {
     .map((member) => member.name);
 }
 
-type Acted = Pick<PoolPlan, "pool" | "slots" | "target" | "unwell" | "strategy">;
+type Acted = Pick<PoolPlan, "pool" | "slots" | "target" | "healing" | "strategy">;
 
 /**
- * Of all that a plan says, what joins and handovers act on and what stays the same once it is carried out. A plan that
- * heals somebody is never carried out already: who fell again since the last run looks like who fell before it.
+ * Of all that a plan says, what joins and handovers act on and what stays the same once it is carried out. Who is to be
+ * healed is told by the time of it, not by name: who fell again since the last run looks like who fell before it.
  */
-function digestOf({ pool, slots, target, unwell: ill, strategy }: Acted, now?: Date): string {
+function digestOf({ pool, slots, target, healing, strategy }: Acted): string {
   const places = slots.map(({ slot, name, vmid, address }) => ({ slot, name, vmid, address }));
-  const unwell = ill.length > 0 ? { names: ill, at: now?.toISOString() } : [];
-  return fingerprint({ pool, places, target: target?.id, unwell, strategy }, 16);
+  return fingerprint({ pool, places, target: target?.id, healing, strategy }, 16);
 }

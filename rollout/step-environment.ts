@@ -58,6 +58,8 @@ export interface PlannedSlot {
 /** A plan as the steps of a pool see it. */
 export interface StepPlan {
   digest: string;
+  /** As in the plan: what the last step of the pool remembers. */
+  healing?: string;
   slots: PlannedSlot[];
 }
 
@@ -116,7 +118,7 @@ export function environmentOf(facts: StepFacts): Record<string, string> {
     strategy: json(facts.strategy ?? plan?.strategy),
     generation: generation?.id,
     spec: json(generation?.spec),
-    plan: plan && json({ digest: plan.digest, slots: plan.slots.map(planned) } satisfies StepPlan),
+    plan: plan && json(stepPlan(plan)),
     verdict: json(plan?.verdict satisfies PlanVerdict | undefined),
     slot: slot && String(slot.slot),
     node: slot?.name,
@@ -130,6 +132,10 @@ export function environmentOf(facts: StepFacts): Record<string, string> {
       value === undefined ? [] : [[variables[key as keyof typeof variables], value]],
     ),
   );
+}
+
+function stepPlan({ digest, healing, slots }: PoolPlan): StepPlan {
+  return { digest, ...(healing === undefined ? {} : { healing }), slots: slots.map(planned) };
 }
 
 function planned({ slot, name, vmid, generation }: SlotPlan): PlannedSlot {

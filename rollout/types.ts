@@ -145,6 +145,8 @@ export interface PoolRecord {
   pool: string;
   generations: GenerationRecord[];
   nodes: NodeRecord[];
+  /** When the last run that healed somebody set out to do so, ISO 8601. Absent: none did. */
+  healing?: string;
 }
 
 /** What both APIs say about one pool, read once at program start. */
@@ -195,6 +197,11 @@ export interface PoolPlan {
   keeps: string[];
   /** Names of nodes that shall be members and are not: VM off, no Node, not Ready. Their Join heals them. */
   unwell: string[];
+  /**
+   * When a run set out to heal somebody, ISO 8601: this one, if somebody is unwell, or an earlier one. The last step
+   * of the pool remembers it, so that the run after a healing finds nothing to do. Absent: none did.
+   */
+  healing?: string;
   strategy: Strategy;
   /** What the last step of the pool writes once everything holds. Absent: it writes nothing. */
   verdict: PlanVerdict | undefined;
@@ -204,7 +211,7 @@ export interface PoolPlan {
   words: string[];
   /**
    * Changes exactly when something changes that joins and handovers act on: nodes and their places, the target, the
-   * strategy, who is unwell. Not when a plan was merely carried out, so an update without news changes nothing.
+   * strategy, that somebody is to be healed. Not when a plan was merely carried out, so an update without news changes nothing.
    */
   digest: string;
 }

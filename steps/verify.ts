@@ -34,6 +34,9 @@ export async function verify(
     await awaitControllers(client, new Deadline("the controllers to work", input.site.timeouts.gate, run.stop));
   const { verdict } = input;
   const record = await readPoolRecord(client, input.pool);
+  // Whoever was ill has joined again by now: the next run has nothing to heal.
+  const { healing } = input.plan;
+  if (healing !== undefined && healing !== record.healing) await writeFacts(client, input.pool, { healing });
   const generation = verdict && (record.generations.find(({ id }) => id === verdict.generation) ?? spared(input));
   if (verdict === undefined || generation === undefined || isSettled(generation, verdict.state)) {
     return { pool: input.pool, state: "unchanged" };

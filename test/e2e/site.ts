@@ -163,7 +163,9 @@ export class Site {
 
   /** Makes all that is remembered of a pool older, as if the time had passed. */
   async age(pool: string, seconds: number): Promise<void> {
-    const older = Object.entries(await this.facts(pool)).map(([key, text]) => {
+    // A healing is told from another by its time.
+    const facts = Object.entries(await this.facts(pool)).filter(([key]) => key !== "healing");
+    const older = facts.map(([key, text]) => {
       const fact = JSON.parse(text) as { since: string };
       const since = new Date(Date.parse(fact.since) - seconds * 1000).toISOString();
       return [key, JSON.stringify({ ...fact, since })];

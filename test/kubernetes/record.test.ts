@@ -28,9 +28,10 @@ describe("the record", () => {
 
   it("keeps facts that are written side by side, also when both make the ConfigMap", async () => {
     await Promise.all([0, 1, 2, 3].map((slot) => writeFacts(client, "workers", { nodes: [node(slot)] })));
-    await writeFacts(client, "workers", { generations: [generation], forget: [node(1)] });
+    await writeFacts(client, "workers", { generations: [generation], forget: [node(1)], healing: generation.since });
     const record = await readPoolRecord(client, "workers");
     assert.deepEqual(record.generations, [generation]);
+    assert.equal(record.healing, generation.since);
     assert.deepEqual(record.nodes.map(({ slot }) => slot).sort(), [0, 2, 3]);
     assert.deepEqual(
       record.nodes.find(({ slot }) => slot === 2),
@@ -49,6 +50,7 @@ describe("the record", () => {
     ["a node without uuid", "node.0.0a1b2c3d", JSON.stringify({ ...node(0), uuid: undefined })],
     ["a node under the key of another", "node.1.0a1b2c3d", JSON.stringify(node(0))],
     ["a generation without state", "generation.0a1b2c3d", JSON.stringify({ ...generation, state: undefined })],
+    ["a healing at no time", "healing", "{}"],
     ["an unknown key", "nodes", "{}"],
   ] as const) {
     it(`is refused with its key: ${name}`, () => {

@@ -5,6 +5,7 @@ import {
   A,
   B,
   C,
+  carriedOut,
   content,
   HALF_WAY,
   ID,
@@ -438,6 +439,17 @@ describe("plan", () => {
     const held = settled(A).map((one) => (one.slot === 2 ? { ...one, well: false } : one));
     const digestAt = (now: Date) => planned(poolOf(A), world(held, PROVED_A), now).digest;
     assert.notEqual(digestAt(new Date("2026-03-01T12:00:00Z")), digestAt(new Date("2026-03-01T12:10:00Z")));
+  });
+
+  it("finds nothing to do once everybody is healed", () => {
+    const held = settled(A).map((one) => (one.slot === 2 ? { ...one, well: false } : one));
+    const before = world(held, PROVED_A);
+    const pool = poolOf(A);
+    const healing = planned(pool, before, new Date("2026-03-01T12:00:00Z"));
+    const after = carriedOut(pool, before, healing, new Date("2026-03-01T12:05:00Z"));
+    after.live.vms.forEach((vm) => (vm.running = true));
+    after.live.nodes.forEach((node) => (node.ready = true));
+    assert.equal(planned(pool, after, new Date("2026-03-01T13:00:00Z")).digest, healing.digest);
   });
 
   it("refuses to let a node stay that nobody can describe", () => {

@@ -123,7 +123,12 @@ export function carriedOut(pool: PoolSpec, before: World, done: PoolPlan, at: Da
   if (verdict && judged && judged.state !== verdict.state)
     generations.set(judged.id, { ...judged, state: verdict.state, since });
   held.live.takenVmids = held.live.vms.map((vm) => vm.vmid);
-  held.record = { pool: pool.name, generations: [...generations.values()], nodes: [...nodes.values()] };
+  held.record = {
+    pool: pool.name,
+    generations: [...generations.values()],
+    nodes: [...nodes.values()],
+    ...(done.healing === undefined ? {} : { healing: done.healing }),
+  };
   return held;
 }
 
