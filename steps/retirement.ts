@@ -203,8 +203,12 @@ async function switchOff(vm: ListedVm, running: boolean, expected: ExpectedVm, o
 export async function powerOff(run: Run, config: VmConfig, running: boolean, site: Site): Promise<void> {
   if (!config.onBoot && !running) return;
   await setOnBoot(run.pve, config, false, config.digest);
-  // A killed step may have asked for a start that was still under way; the write above has waited for it.
-  if (running || (await isRunning(run.pve, config))) await turnOff(run.pve, config, site.timeouts.shutdown);
+  if (!running) {
+    // A killed step may have asked for a start that was still under way; the write above has waited for it.
+    if (!(await isRunning(run.pve, config))) return;
+    await proveVm(run.pve, config.host, { ...config, tags: [] });
+  }
+  await turnOff(run.pve, config, site.timeouts.shutdown);
 }
 
 async function wipe(run: Run, config: VmConfig): Promise<void> {
