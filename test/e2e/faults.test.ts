@@ -65,6 +65,20 @@ describe("a cluster on which things go wrong", function () {
     ]);
   });
 
+  it("is left alone while nobody is reached through the registration address", async () => {
+    await site.lab.call("POST /faults", { kind: "registration-down" });
+    await refused(site, [
+      {
+        what: /the cluster's API does not answer \(ECONN/,
+        where: /GET https:\/\/127\.77\.0\.5:6443\//,
+        todo: /the registration address leads to a ready server \(port 6443\)/,
+      },
+    ]);
+    await site.lab.call("DELETE /faults", undefined);
+    await site.unchanged();
+    await site.lab.call("POST /probe/reset", undefined);
+  });
+
   it("is left alone when somebody has renamed a VM, until it has its name again", async () => {
     const { vmid, name } = await worker(0);
     await site.lab.call("POST /faults", { kind: "rename-vm", vm: vmid, name: "old-database" });
