@@ -92,7 +92,6 @@ class Play {
     await this.settle(goodImage);
     // Longer than a join token or a lease lives.
     await world.time.sleep(600_000);
-    await this.calmly("sees that all is well");
     await this.calmly("finds nothing to do");
     for (const urn of this.engine.ran) world.story.wrong(`a run without news ran ${urn}`);
     endChecks(world, this.engine.fleet);
