@@ -90,10 +90,11 @@ class Play {
     this.wellAt = Math.max(this.wellAt, world.cluster.control.etcd.stalledUntil);
     if (world.time.elapsed() < this.wellAt) await world.time.sleep(this.wellAt - world.time.elapsed());
     await this.settle(goodImage);
-    // Longer than a join token or a lease lives.
+    await this.idle();
+    // Longer than a join token or a lease lives; a soak may end meanwhile.
     await world.time.sleep(600_000);
-    await this.calmly("finds nothing to do");
-    for (const urn of this.engine.ran) world.story.wrong(`a run without news ran ${urn}`);
+    await this.calmly("sees what the time has brought");
+    await this.idle();
     endChecks(world, this.engine.fleet);
   }
 
@@ -144,6 +145,11 @@ class Play {
     this.world.story.wrong(
       `after ${patience} calm runs the pool is not what is configured: ${this.engine.fleet ? fleetWords(this.engine.fleet).join(" | ") : ""}`,
     );
+  }
+
+  private async idle(): Promise<void> {
+    await this.calmly("finds nothing to do");
+    for (const urn of this.engine.ran) this.world.story.wrong(`a run without news ran ${urn}`);
   }
 
   private async calmly(what: string): Promise<void> {
