@@ -7,7 +7,7 @@ import type { SlotInput } from "./input.ts";
 import { imageOf } from "./image.ts";
 import { joinData, writeJoinData } from "./join-data.ts";
 import { powerOn } from "./power-on.ts";
-import { type Run } from "./run.ts";
+import type { Run } from "./run.ts";
 import { clusterSite } from "./scene.ts";
 
 /**

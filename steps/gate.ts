@@ -10,7 +10,7 @@ import type { PlannedSlot } from "../rollout/step-environment.ts";
 import type { PoolRecord } from "../rollout/types.ts";
 import type { PoolInput } from "./input.ts";
 import { keepsSlot } from "./leavers.ts";
-import { type Run } from "./run.ts";
+import type { Run } from "./run.ts";
 import { look, reachable } from "./scene.ts";
 
 /** Between coming and going: every planned node is proved; then pods are told to prefer the nodes that stay. */

@@ -6,7 +6,7 @@ import { guest } from "../images/contract.ts";
 import { isOff, readFile, writeFile } from "../proxmox/agent.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 import type { ClusterInput } from "./input.ts";
-import { type Run } from "./run.ts";
+import type { Run } from "./run.ts";
 import { clusterSite } from "./scene.ts";
 
 /**

@@ -3,7 +3,7 @@ import { say } from "../common/log.ts";
 import { writeGoingAway, readGoingAway } from "../kubernetes/record.ts";
 import { markServers } from "./going-away.ts";
 import type { GuardInput } from "./input.ts";
-import { type Run } from "./run.ts";
+import type { Run } from "./run.ts";
 import { look } from "./scene.ts";
 
 /** The cluster stays: a mark that an interrupted destroy left is taken back. */

@@ -7,7 +7,7 @@ import { makeRoom } from "./half-made.ts";
 import type { PoolInput } from "./input.ts";
 import { someoneLeaves } from "./leavers.ts";
 import { requireRegistration } from "./registration.ts";
-import { type Run } from "./run.ts";
+import type { Run } from "./run.ts";
 import { beginning } from "./verdict.ts";
 import { look } from "./scene.ts";
 

@@ -13,7 +13,7 @@ import { snapshotLacks, snapshotPrefix, type SnapshotFacts, type SnapshotFile } 
 import { bucketCredentials, headSnapshot, readSnapshot, type BucketCredentials } from "./bucket.ts";
 import type { SnapshotInput } from "./input.ts";
 import { someoneLeaves } from "./leavers.ts";
-import { type Run } from "./run.ts";
+import type { Run } from "./run.ts";
 import { look } from "./scene.ts";
 
 /** What is known of the snapshot that a rollout of servers begins with; nothing when no server leaves. */
