@@ -2,6 +2,7 @@ import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { messageOf, UserError, type Problem } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
+import { awaitControllers } from "../kubernetes/controllers.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import { readMembers } from "../kubernetes/etcd-members.ts";
 import { readWantedServers } from "../kubernetes/record.ts";
@@ -73,6 +74,23 @@ export async function awaitCalm(
       ? refused({ what: `the control plane is not well, so nothing is disturbed: ${why}` })
       : error;
   });
+}
+
+/**
+ * Before a server is disturbed: the one that left before it may have led the controllers, in this run or in one that was
+ * killed right after.
+ * @throws UserError with who does not work
+ */
+export async function requireControllers(run: Run, { site }: ClusterInput, client: Kubernetes): Promise<void> {
+  const deadline = new Deadline("the controllers to work", site.timeouts.gate, run.stop);
+  try {
+    await awaitControllers(client, deadline);
+  } catch (error) {
+    // No verdict on whoever waited for them.
+    throw error instanceof DeadlineError
+      ? refused({ what: `the controllers do not work, so nothing is disturbed: ${error.problem.where}` })
+      : error;
+  }
 }
 
 /** @throws UserError with the reason when this server may not become a member now */

@@ -2,7 +2,6 @@ import { Deadline } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
-import { awaitControllers } from "../kubernetes/controllers.ts";
 import type { Fence } from "../kubernetes/lease.ts";
 import { forgetPassword, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
@@ -153,7 +152,6 @@ async function admitServer(run: Run, input: SlotInput, joining: Joining, config:
     const members = [...others.map(({ name }) => name), input.node];
     const deadline = new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, run.stop);
     await awaitMembers(sight, members, deadline);
-    await awaitControllers(access.client, deadline);
     if (isMarked(node)) await serveAgain(run, config);
     return node;
   });

@@ -53,8 +53,8 @@ export interface RetireOptions {
   /** It was left by a run that did not finish, and is not replaced now. @default false */
   isHalfMade?: boolean;
   /**
-   * The next join proves that the controllers work, or the end of the pool's run does: after the loss of their leader they
-   * pause for as long as its lease lives, and another server can join meanwhile. @default false
+   * The next handover proves that the controllers work, or the end of the pool's run does: after the loss of their leader
+   * they pause for as long as its lease lives, and another server can join meanwhile. @default false
    */
   controllersLater?: boolean;
 }
