@@ -3,10 +3,12 @@
  * snapshot. RKE2 does it with etcd's own code (k3s, pkg/etcd/etcd.go: Reset, Restore), and so does the lab.
  */
 import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { parse } from "yaml";
 import { messageOf } from "../../common/errors.ts";
+import { download, keyIn, requireBucket, type Destination } from "./bucket.ts";
 import type { Cluster } from "./cluster.ts";
 import type { GuestContext } from "./context.ts";
 import { seatOf, startEtcd } from "./control-plane.ts";
@@ -28,8 +30,10 @@ import { Scope } from "./scope.ts";
 /** What is given on the command line. */
 export interface Reset {
   token: string | undefined;
-  /** Path of a snapshot in the guest; undefined: the data that the server has. */
+  /** Path of a snapshot in the guest, or its name in the bucket; undefined: the data that the server has. */
   snapshot: string | undefined;
+  /** Where the snapshot is; undefined: on the server's disk. */
+  bucket: Destination | undefined;
 }
 
 /** A command that ended with an error; the text is what it wrote last. */
@@ -43,8 +47,16 @@ const done =
   "${datadir}/server/db on each peer etcd server and rejoin the nodes";
 
 /** @param node name of the server's Node. @throws CommandFailed in RKE2's words */
-export async function resetCluster(guest: GuestContext, node: string, { token, snapshot }: Reset): Promise<string> {
+export async function resetCluster(guest: GuestContext, node: string, reset: Reset): Promise<string> {
   const { files } = guest;
+  const { token, snapshot } = reset;
+  // Before anything else (k3s, pkg/cli/server/server.go; rancher/rke2#4806).
+  const config = (parse(files.text(paths.fragment)) ?? {}) as { server?: string };
+  if (config.server !== undefined) {
+    throw new CommandFailed(
+      "cannot perform cluster-reset while server URL is set - remove server from configuration before resetting",
+    );
+  }
   if (files.get(resetFile)) {
     throw new CommandFailed(
       "Managed etcd cluster membership was reset previously; please remove the cluster-reset flag and start rke2 " +
@@ -55,7 +67,8 @@ export async function resetCluster(guest: GuestContext, node: string, { token, s
   const name = nameMember(guest, node);
   cluster.certifyServer(guest.address, []);
   if (snapshot === undefined) await standAlone(guest, cluster, name);
-  else await restore(guest, name, fileOf(guest, snapshot));
+  else
+    await restore(guest, name, fileOf(guest, reset.bucket ? await fetched(guest, reset.bucket, snapshot) : snapshot));
   files.put(caFile, cluster.serverCa.cert);
   files.put(resetFile, "");
   return done;
@@ -78,6 +91,19 @@ function fileOf(guest: GuestContext, path: string): string {
   const file = join(snapshotDirectoryOf(guest), basename(path));
   if (dirname(path) === `${dataPath}/snapshots` && existsSync(file)) return file;
   throw new CommandFailed(`etcd: snapshot path does not exist: ${path}`);
+}
+
+/** Gets a snapshot from the bucket onto the disk (k3s, pkg/etcd/etcd.go: Reset). @returns its path there */
+async function fetched(guest: GuestContext, bucket: Destination, name: string): Promise<string> {
+  const failed = (what: string) => (error: unknown) => {
+    throw new CommandFailed(`${what}: ${messageOf(error)}`);
+  };
+  await requireBucket(bucket).catch(failed("failed to initialize S3 client"));
+  const content = await download(bucket, keyIn(bucket, name)).catch(failed("failed to download snapshot from S3"));
+  const directory = snapshotDirectoryOf(guest);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  writeFileSync(join(directory, basename(name)), content, { mode: 0o600 });
+  return `${dataPath}/snapshots/${basename(name)}`;
 }
 
 async function restore(guest: GuestContext, name: string, file: string): Promise<void> {

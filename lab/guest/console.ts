@@ -1,6 +1,7 @@
 /** A root shell on a guest: the commands of RKE2's own recipes for a node that is ill, and no others. */
 import { CommandFailed } from "./cluster-reset.ts";
 import type { Reset } from "./cluster-reset.ts";
+import type { GuestFiles } from "./files.ts";
 import { dataPath } from "./member.ts";
 
 /** What the commands act on. */
@@ -14,8 +15,9 @@ export interface Machinery {
   /** Gives RKE2's data another name. */
   moveData(name: string): void;
   snapshots(): string[];
-  /** Lines of a file; none when there is no such file. */
-  lines(path: string): string[];
+  files: GuestFiles;
+  /** What the shell has exported. */
+  exported: Map<string, string>;
 }
 
 /** @returns what the command writes. @throws CommandFailed as the command words it, also when the lab has no such command */
@@ -30,31 +32,81 @@ export async function runCommand(line: string, machinery: Machinery): Promise<st
       await machinery.killAll();
       return "";
     case "mv":
-      if (words[1] !== dataPath || words[2]?.startsWith(`${dataPath}-`) !== true) break;
-      machinery.moveData(words[2]);
+      if (words.length !== 3 || !move(words[1] ?? "", words[2] ?? "", machinery)) break;
+      return "";
+    case "sed":
+      if (!deleteLines(line, machinery.files)) break;
+      return "";
+    case "export":
+      for (const word of words.slice(1)) machinery.exported.set(...assignment(word));
       return "";
     case "ls":
       if (words[1] === `${dataPath}/snapshots`) return machinery.snapshots().join("\n");
       break;
     case "cat":
-      return machinery
-        .lines(words[1] ?? "")
-        .join("\n")
-        .trim();
+      return machinery.files.text(words[1] ?? "").trim();
     case "grep":
-      return machinery
-        .lines(words[2] ?? "")
+      return machinery.files
+        .text(words[2] ?? "")
+        .split("\n")
         .filter((one) => new RegExp(words[1] ?? "").test(one))
         .join("\n");
     case "rke2":
-      if (words[1] === "server" && words.includes("--cluster-reset")) return await machinery.reset(resetOf(words));
+      if (words[1] === "server" && words.includes("--cluster-reset")) {
+        return await machinery.reset(resetOf(words, machinery.exported));
+      }
       break;
   }
   throw new CommandFailed(`sh: ${line}: the lab has no such command`);
 }
 
-function resetOf(words: readonly string[]): Reset {
-  return { token: option(words, "token"), snapshot: option(words, "cluster-reset-restore-path") };
+/** @returns whether the lab has what is to be moved */
+function move(from: string, to: string, machinery: Machinery): boolean {
+  const { files } = machinery;
+  if (from === dataPath && to.startsWith(`${dataPath}-`)) {
+    machinery.moveData(to);
+    return true;
+  }
+  const content = files.get(from);
+  if (content === undefined) return false;
+  files.put(to, content);
+  files.remove(from);
+  return true;
+}
+
+/** `sed -i.SUFFIX '/PATTERN/d' PATH` @returns whether it is such a command, about a file that is there */
+function deleteLines(line: string, files: GuestFiles): boolean {
+  const [, suffix, pattern, path = ""] = /^sed -i(\.\S+) '\/(.+)\/d' (\S+)$/.exec(line.trim()) ?? [];
+  const content = files.get(path)?.toString();
+  if (suffix === undefined || pattern === undefined || content === undefined) return false;
+  files.put(`${path}${suffix}`, content);
+  const stays = content.split("\n").filter((one) => !new RegExp(pattern).test(one));
+  files.put(path, stays.join("\n"));
+  return true;
+}
+
+function assignment(word: string): [name: string, value: string] {
+  const [, name, value] = /^([A-Z_]+)=(.*)$/.exec(word) ?? [];
+  if (name === undefined || value === undefined) throw new CommandFailed(`sh: export: ${word}: not a valid identifier`);
+  return [name, value];
+}
+
+function resetOf(words: readonly string[], exported: ReadonlyMap<string, string>): Reset {
+  const s3 = (name: string) => option(words, `etcd-s3-${name}`);
+  const bucket = words.includes("--etcd-s3") && {
+    endpoint: s3("endpoint") ?? "s3.amazonaws.com",
+    region: s3("region") ?? "us-east-1",
+    bucket: s3("bucket") ?? "",
+    folder: s3("folder") ?? "",
+    insecure: words.includes("--etcd-s3-insecure"),
+    accessKey: exported.get("AWS_ACCESS_KEY_ID") ?? "",
+    secretKey: exported.get("AWS_SECRET_ACCESS_KEY") ?? "",
+  };
+  return {
+    token: option(words, "token"),
+    snapshot: option(words, "cluster-reset-restore-path"),
+    bucket: bucket || undefined,
+  };
 }
 
 /** `--name value` or `--name=value`. */

@@ -36,6 +36,8 @@ export class RackGuest implements Guest {
   private readonly power = new Scope();
   private booted = false;
   private service: Service | undefined;
+  /** By the shell at its console. */
+  private readonly exported = new Map<string, string>();
   /** Resolves when the power is off. */
   readonly off: Promise<void>;
   /** The unit handles one order after the other. */
@@ -104,8 +106,9 @@ export class RackGuest implements Guest {
         return resetCluster(this.context, this.node, reset);
       },
       moveData: (name) => moveData(this.context, name),
-      lines: (path) => this.context.files.text(path).split("\n"),
       snapshots: () => readdirSync(snapshotDirectoryOf(this.context)),
+      files: this.context.files,
+      exported: this.exported,
     });
   }
 

@@ -9,7 +9,7 @@ import type { EtcdClient } from "./etcd.ts";
 import { insist } from "./insist.ts";
 import type { Scope } from "./scope.ts";
 import { snapshotsPath } from "./snapshot-crd.ts";
-import { keyIn, requireBucket, upload, type Destination } from "./snapshot-upload.ts";
+import { keyIn, requireBucket, upload, type Destination } from "./bucket.ts";
 
 /** What comes with `POST /db/snapshot` (k3s, pkg/etcd/snapshot_handler.go). */
 export interface SnapshotRequest {

@@ -1,52 +1,31 @@
 /** The commands of docs/recovery.md, carried out in a lab as they stand there. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { Deadline } from "../../common/deadline.ts";
 import { apiReady } from "../../lab/guest/balancer.ts";
 import { Kube, readKubeconfig, type KubeObject } from "../../lab/kube.ts";
-import { projectRoot } from "../../tools/paths.ts";
 import type { Site } from "../e2e/site.ts";
-
-const page = readFileSync(join(projectRoot, "docs", "recovery.md"), "utf8");
-
-/** The commands of a section, as an operator reads them. */
-function commandsOf(section: string): string[] {
-  const [, text] = page.split(`\n## ${section}\n`);
-  assert.ok(text !== undefined, `docs/recovery.md has no section ${section}`);
-  const lines = (text.split("\n## ")[0] ?? "").split("\n");
-  return lines.flatMap((line) => /^ {4,}(\S.*?)(?: +#.*)?$/.exec(line)?.[1] ?? []);
-}
-
-/** The words in capitals that stand for something. */
-export type Words = Readonly<Record<string, string>>;
+import { commandOf, type Words } from "../support/recovery-page.ts";
 
 /** An operator who does what the page says, and nothing else. */
 export class Recipe {
   private readonly site: Site;
-  private readonly commands: readonly string[];
+  private readonly section: string;
 
   constructor(site: Site, section: string) {
     this.site = site;
-    this.commands = commandsOf(section);
-  }
-
-  /** The command of the section that begins so, with its words filled in. */
-  private command(beginning: string, words: Words): string {
-    const found = this.commands.find((line) => line.startsWith(beginning));
-    assert.ok(found !== undefined, `no command begins with "${beginning}" among: ${this.commands.join("; ")}`);
-    return Object.entries(words).reduce((line, [word, value]) => line.replaceAll(word, value), found);
+    this.section = section;
   }
 
   /** At the console of a VM. @returns what it writes */
   async on(vm: string, beginning: string, words: Words = {}): Promise<string> {
-    const command = this.command(beginning, words);
+    const command = commandOf(this.section, beginning, words);
     return (await this.site.lab.call("POST /faults", { kind: "console", vm, command })).said;
   }
 
   /** At the operator's own machine. @returns what it writes. @throws when it fails */
   async run(beginning: string, words: Words = {}): Promise<string> {
-    const line = this.command(beginning, { ...words, "--stack prod": "--stack dev" });
+    const line = commandOf(this.section, beginning, { ...words, "--stack prod": "--stack dev" });
     const [program, tool, ...args] = line.split(/\s+/);
     if (program === "kubectl") return await this.kubectl([tool ?? "", ...args]);
     if (program === "qm") return await this.destroy(Number(args[0]));

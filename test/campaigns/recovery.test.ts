@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Agent, request } from "undici";
 import { PROJECT } from "../../cli/engine-state.ts";
+import { labBucket } from "../../lab/object-store.ts";
+import { toolchain } from "../../tools/index.ts";
 import { refused, says } from "../e2e/refusal.ts";
 import { Site } from "../e2e/site.ts";
+import { takeSnapshot } from "../lab/support/snapshot.ts";
 import { Recipe } from "./recipe.ts";
 
 const prefix = "127.84";
@@ -15,7 +17,8 @@ describe("a control plane that is ill", function () {
   let site: Site;
 
   before(async () => {
-    site = await Site.create(prefix);
+    const tools = await toolchain({ parts: ["lab"], quiet: true });
+    site = await Site.create(prefix, { objectStore: tools.bin("versitygw") });
     await site.configure({ "pools.0.slots": 1 });
     await site.up();
   });
@@ -89,16 +92,18 @@ describe("a control plane that is ill", function () {
     await recipe.run("npx evergreen repair");
 
     // Of what comes after it the snapshot knows nothing: another server, and another agent.
-    const kept = await server(1);
-    const token = await new Recipe(site, "Restore an etcd snapshot").on(kept.name, "cat");
-    taken = await snapshot(addressOf(kept.vmid), token);
+    const founder = await server(0);
+    const token = await new Recipe(site, "Restore an etcd snapshot").on(founder.name, "cat");
+    const [first = "", ...others] = await takeSnapshot(addressOf(founder.vmid), token, bucket());
+    assert.deepEqual(others, [first], "one on the server's disk, one in the bucket");
+    taken = first;
     await site.configure({ "pools.0.slots": 2 });
     await recipe.run("npx pulumi up");
     assert.notEqual((await server(2)).vmid, vmid);
     await complete();
   });
 
-  it("without most of the disks it comes back from a snapshot, and is mended before anything else is done", async () => {
+  it("without most of the disks it comes back from a snapshot in a bucket, and is mended before anything else is done", async () => {
     const [founder, kept, emptied] = await servers();
     assert.ok(founder && kept && emptied);
     const workers = await site.vms("workers");
@@ -112,10 +117,21 @@ describe("a control plane that is ill", function () {
     assert.equal(silent.code, 1);
     says(silent.output, { what: /^the cluster's API does not answer/, where: /./, todo: section });
 
-    assert.match(await recipe.on(kept.name, "ls"), new RegExp(`^${taken}$`, "m"));
-    const words = { TOKEN: await recipe.on(kept.name, "cat"), SNAPSHOT: taken };
-    const reset = await recipe.on(kept.name, "rke2 server --cluster-reset", words);
+    // The disk of the server that made it is gone.
+    assert.doesNotMatch(await recipe.on(kept.name, "ls").catch(String), new RegExp(`^${taken}$`, "m"));
+    const { endpoint, accessKey, secretKey, folder } = bucket();
+    await recipe.on(kept.name, "sed");
+    await recipe.on(kept.name, "export", { "=KEY": `=${accessKey}`, "=SECRET": `=${secretKey}` });
+    const reset = await recipe.on(kept.name, "rke2 server --cluster-reset --token TOKEN --etcd-s3", {
+      TOKEN: await recipe.on(kept.name, "cat"),
+      SNAPSHOT: taken,
+      ENDPOINT: `${endpoint} --etcd-s3-insecure`,
+      REGION: labBucket.region,
+      BUCKET: labBucket.bucket,
+      FOLDER: folder,
+    });
     assert.match(reset, /^Managed etcd cluster membership has been reset/);
+    await recipe.on(kept.name, "mv");
     await recipe.on(kept.name, "systemctl start");
 
     const others = new Recipe(site, "After a reset");
@@ -145,6 +161,12 @@ describe("a control plane that is ill", function () {
     assert.deepEqual(await site.complaints(), []);
   });
 
+  /** The lab's bucket, as RKE2 is told of it. */
+  function bucket() {
+    const { AWS_ACCESS_KEY_ID: accessKey = "", AWS_SECRET_ACCESS_KEY: secretKey = "" } = site.lab.env;
+    return { ...labBucket, endpoint: `${prefix}.0.3:9000`, folder: "demo/etcd", insecure: true, accessKey, secretKey };
+  }
+
   /** What an engine leaves in its backend whose machine is lost. */
   function lockFrom(hostname: string): void {
     const locks = join(site.lab.directory, "state", ".pulumi", "locks", "organization", PROJECT, "dev");
@@ -153,18 +175,3 @@ describe("a control plane that is ill", function () {
     writeFileSync(join(locks, "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed.json"), JSON.stringify(lock));
   }
 });
-
-/** Asks one server for a snapshot, as RKE2's own command does. @returns its name */
-async function snapshot(address: string, token: string): Promise<string> {
-  const dispatcher = new Agent({ connect: { rejectUnauthorized: false } });
-  const password = token.slice(token.lastIndexOf(":") + 1);
-  const answer = await request(`https://${address}:9345/db/snapshot`, {
-    method: "POST",
-    dispatcher,
-    headers: { authorization: `Basic ${Buffer.from(`server:${password}`).toString("base64")}` },
-    body: JSON.stringify({ operation: "save", name: ["before-the-fire"] }),
-  });
-  const { created } = (await answer.body.json()) as { created: string[] };
-  await dispatcher.destroy();
-  return created[0] ?? assert.fail("no snapshot was made");
-}

@@ -3,7 +3,7 @@ import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parse } from "yaml";
+import { parse, stringify } from "yaml";
 import { labBinaries } from "../../../cli/lab.ts";
 import { Deadline } from "../../../common/deadline.ts";
 import type { GuestEvent } from "../../../lab/guest/context.ts";
@@ -82,7 +82,7 @@ export class TestRack {
 
   /** Writes join data, then the marker. */
   order(guest: Guest, role: "server" | "agent", fragment: object): void {
-    const text = JSON.stringify(fragment);
+    const text = stringify(fragment);
     const hash = createHash("sha256").update(text).digest("hex");
     guest.writeFile("/etc/evergreen/join.yaml", Buffer.from(text));
     guest.writeFile("/etc/evergreen/join.ready", Buffer.from(`${role} ${hash}\n`));

@@ -1,9 +1,9 @@
-/** RKE2's own client of a bucket: looks whether it exists, and puts a snapshot there. */
+/** RKE2's own client of a bucket: looks whether it exists, puts a snapshot there, and gets one back. */
 import { AwsV4Signer } from "aws4fetch";
 import { request } from "undici";
 import { messageOf } from "../../common/errors.ts";
 
-/** What a request names as the destination (k3s, pkg/daemons/config: EtcdS3). */
+/** What a request or the command line names as the destination (k3s, pkg/daemons/config: EtcdS3). */
 export interface Destination {
   /** Host and port. */
   endpoint: string;
@@ -22,7 +22,7 @@ export function keyIn({ folder = "" }: Destination, name: string): string {
 
 /** @throws Error in RKE2's words when the bucket is not there, or nobody answers */
 export async function requireBucket(to: Destination): Promise<void> {
-  const status = await send(to, "HEAD", "").catch((error: unknown) => {
+  const { status } = await send(to, "HEAD", "").catch((error: unknown) => {
     throw new Error(`failed to test for existence of bucket ${to.bucket}: ${messageOf(error)}`);
   });
   if (status === 404) throw new Error(`bucket ${to.bucket} does not exist`);
@@ -37,20 +37,28 @@ export async function upload(
   metadata: Readonly<Record<string, string>>,
 ): Promise<void> {
   const headers = Object.entries(metadata).map(([name, value]) => [`x-amz-meta-${name}`, value] as const);
-  const status = await send(to, "PUT", `/${key}`, content, {
+  const { status } = await send(to, "PUT", `/${key}`, content, {
     "content-type": "application/octet-stream",
     ...Object.fromEntries(headers),
   });
   if (status !== 200) throw new Error(`the bucket ${to.bucket} answered ${status} to the upload`);
 }
 
+/** @throws Error in the words of RKE2's library when there is no such object */
+export async function download(from: Destination, key: string): Promise<Buffer> {
+  const { status, content } = await send(from, "GET", `/${key}`);
+  if (status === 404) throw new Error("The specified key does not exist.");
+  if (status !== 200) throw new Error(`the bucket ${from.bucket} answered ${status} to the download`);
+  return content;
+}
+
 async function send(
   to: Destination,
-  method: "HEAD" | "PUT",
+  method: "HEAD" | "PUT" | "GET",
   path: string,
   body?: Buffer,
   headers: Record<string, string> = {},
-): Promise<number> {
+): Promise<{ status: number; content: Buffer }> {
   const url = `${to.insecure === true ? "http" : "https"}://${to.endpoint}/${to.bucket}${path}`;
   const keys = { accessKeyId: to.accessKey ?? "", secretAccessKey: to.secretKey ?? "" };
   const options = { method, url, headers, service: "s3", region: to.region, ...keys };
@@ -61,6 +69,5 @@ async function send(
     ...(body ? { body } : {}),
     headersTimeout: 10_000,
   });
-  await answer.body.dump();
-  return answer.statusCode;
+  return { status: answer.statusCode, content: Buffer.from(await answer.body.arrayBuffer()) };
 }
