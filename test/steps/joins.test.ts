@@ -8,7 +8,7 @@ import { paths } from "../../kubernetes/types.ts";
 import { handover } from "../../steps/handover.ts";
 import { join } from "../../steps/join.ts";
 import { startLoad } from "../lab/support/start.ts";
-import { blue, green, StepCluster } from "./cluster.ts";
+import { blue, green, StepCluster, third } from "./cluster.ts";
 
 /** What docs/recovery.md says of joins and handovers that meet a site which is ill: seen, mended, and gone on with. */
 describe("a site that is ill while nodes come and go", function () {
@@ -36,8 +36,22 @@ describe("a site that is ill while nodes come and go", function () {
     const input = cluster.slot(pool, slot, green);
     return { ...input, site: { ...input.site, timeouts: { ...input.site.timeouts, join: 4, gate: 4 } } };
   };
-  const newImage = (fault: "clock-behind" | "learner-stalls") =>
+  const newImage = (fault: "clock-behind" | "learner-stalls" | "never-ready") =>
     cluster.lab.call("POST /faults", { kind: "image", template: green.spec.image, fault });
+
+  /** etcd lists them by their ids, and the lab looks at them twice a second. */
+  const membersAre = async (...wanted: string[]) => {
+    let seen = "";
+    const look = async () => {
+      const { members } = await cluster.lab.status;
+      seen = members
+        .map(({ name, learner }) => `${name.slice(0, -9)}${learner ? " learns" : ""}`)
+        .toSorted()
+        .join();
+      return seen === wanted.join() ? true : undefined;
+    };
+    await new Deadline(`the members ${wanted.join()}`, 10).poll(100, look, () => seen);
+  };
 
   it("names the clock of a node that is behind, judges nobody for it, and joins it once it is right", async () => {
     const input = hasty("workers", 0);
@@ -89,6 +103,25 @@ describe("a site that is ill while nodes come and go", function () {
     await cluster.lab.call("POST /watcher/reset", undefined);
   });
 
+  it("takes out what an image without a healthy node has left, although it is one of two voters", async () => {
+    await handover(cluster.run(), cluster.slot("servers", 0));
+    const ill = hasty("servers", 0);
+    ill.strategy = { ...ill.strategy, replaceOnlyServer: true };
+    await cluster.clone(ill);
+    await newImage("never-ready");
+    await assert.rejects(join(cluster.run(), ill), /waiting for demo-servers-0-bbbbbbbb to be Ready/);
+    await membersAre("demo-servers-0-aaaaaaaa", "demo-servers-0-bbbbbbbb");
+    await new Deadline("its Node", 10).poll(100, async () => ((await findNode(client, ill.node)) ? true : undefined));
+
+    const healthy = { ...cluster.slot("servers", 0, third), strategy: ill.strategy, spec: blue.spec };
+    await cluster.clone(healthy);
+    await join(cluster.run(), healthy);
+    await membersAre("demo-servers-0-aaaaaaaa", "demo-servers-0-cccccccc");
+    assert.equal(await cluster.status(ill.vmid), "stopped");
+    await handover(cluster.run(), healthy);
+    await membersAre("demo-servers-0-cccccccc");
+  });
+
   it("lets no other server come while one does not get through its join, dead or alive, and goes on with that one", async () => {
     const [input, next] = [hasty("servers", 1), hasty("servers", 2)];
     for (const one of [input, next]) await cluster.clone(one);
@@ -102,24 +135,11 @@ describe("a site that is ill while nodes come and go", function () {
     await assert.rejects(join(cluster.run(), next), notOver);
     await cluster.operator.power(input.vmid, "stop");
     await assert.rejects(join(cluster.run(), next), notOver);
-    // etcd lists them by their ids, and the lab looks at them twice a second.
-    const membersAre = async (...wanted: string[]) => {
-      let seen = "";
-      const look = async () => {
-        const { members } = await cluster.lab.status;
-        seen = members
-          .map(({ name, learner }) => `${name.slice(0, -9)}${learner ? " learns" : ""}`)
-          .toSorted()
-          .join();
-        return seen === wanted.join() ? true : undefined;
-      };
-      await new Deadline(`the members ${wanted.join()}`, 10).poll(100, look, () => seen);
-    };
-    await membersAre("demo-servers-0-aaaaaaaa", "demo-servers-1-bbbbbbbb learns");
+    await membersAre("demo-servers-0-cccccccc", "demo-servers-1-bbbbbbbb learns");
 
     await cluster.lab.call("DELETE /faults", undefined);
     await join(cluster.run(), cluster.slot("servers", 1, green));
-    await membersAre("demo-servers-0-aaaaaaaa", "demo-servers-1-bbbbbbbb");
+    await membersAre("demo-servers-0-cccccccc", "demo-servers-1-bbbbbbbb");
   });
 
   it("lets one update at a time work on a cluster, from whatever machine", async () => {
