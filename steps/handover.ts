@@ -6,7 +6,7 @@ import { isCordoned, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { isRunning, type ListedVm } from "../proxmox/vms.ts";
 import { hasJoined } from "../rollout/slots.ts";
-import { awaitCalm, byNodes, calmBy, requireControllers } from "./control-plane.ts";
+import { awaitCalm, byNodes, calmBy } from "./control-plane.ts";
 import type { SlotInput } from "./input.ts";
 import { isGone, otherNodes } from "./leavers.ts";
 import { expectedNode, isMarked, known, lacking, type Known } from "./member.ts";
@@ -54,7 +54,6 @@ async function handOver(
   if (leaving.length > 0) {
     await holding(run, access, tickets(input), input.site.timeouts.lease, async (ticket) => {
       if (input.role === "agent") await awaitCalm(byNodes(access), calmBy(run, input));
-      else await requireControllers(run, input, client);
       const options = { run, access, fence: all(slot, ticket), input, controllersLater: true };
       await sayBlockers(client, new Set(leaving.flatMap(({ node, name }) => (node ? [name] : []))));
       for (const one of leaving) await retireNode(one, options);

@@ -21,7 +21,14 @@ import { blockerOf, blockers, evictionOrder, leaves } from "../rollout/drain.ts"
 import type { LonghornNode } from "../rollout/longhorn.ts";
 import type { NodeRecord, Role } from "../rollout/types.ts";
 import type { Site } from "../rollout/step-environment.ts";
-import { awaitCalm, awaitMembers, byMembers, requireMayLeave, type Sight } from "./control-plane.ts";
+import {
+  awaitCalm,
+  awaitMembers,
+  byMembers,
+  requireControllers,
+  requireMayLeave,
+  type Sight,
+} from "./control-plane.ts";
 import type { ClusterInput } from "./input.ts";
 import { wipeJoinData } from "./join-data.ts";
 import { quietly, type Run } from "./run.ts";
@@ -76,6 +83,7 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   const servers = sight && (await sight(run.stop));
   const member = servers?.some((server) => server.name === name && server.member !== "none");
   if (servers && member) await requireMayLeave(access.client, name, servers, given.isHalfMade === true);
+  if (servers && member && running) await requireControllers(run, input, access.client);
   if (node && vm && running && member !== false) await emptied({ ...leaver, storage }, node, vm, options);
   const after = node && sight && member ? await leaveEtcd(leaver, node, sight, options) : access;
   if (vm) await switchOff(vm, running, leaver.expected, options);

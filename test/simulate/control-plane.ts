@@ -4,6 +4,7 @@ import { isUp, type Etcd } from "./etcd.ts";
 import type { EtcdWatcher } from "./etcd-watcher.ts";
 import { status, type Fault } from "./faults.ts";
 import type { JoinData } from "./guest.ts";
+import { Managers } from "./managers.ts";
 import { isReady } from "./nodes.ts";
 import type { Stored } from "./objects.ts";
 import type { Server } from "./server.ts";
@@ -22,6 +23,7 @@ export class ControlPlane {
   readonly etcd: Etcd;
   readonly watcher: EtcdWatcher;
   readonly servers = new Set<Server>();
+  readonly managers: Managers;
   /** Equals cluster admin. */
   readonly token = `K10${"a".repeat(64)}::server:${password}`;
   readonly kubeconfig = kubeconfig();
@@ -36,6 +38,7 @@ export class ControlPlane {
     this.etcd = etcd;
     this.watcher = watcher;
     this.chance = chance;
+    this.managers = new Managers(cluster.time, chance);
     etcd.onChange(() => {
       for (const { node } of etcd.members) cluster.time.after(chance.between(500, 4000), () => this.tell(node));
       watcher.changed();
@@ -73,7 +76,14 @@ export class ControlPlane {
     return () => this.streams.delete(out);
   }
 
-  dropStreams(server: Server): void {
+  /** @param why `removed`: its member was taken out of etcd */
+  ends(server: Server, why: "removed" | "stopped"): void {
+    this.dropStreams(server);
+    const others = [...this.servers].filter((other) => other !== server && other.serves);
+    this.managers.ends(server, why === "removed", others);
+  }
+
+  private dropStreams(server: Server): void {
     if (!server.yielding) this.lastLoss = this.cluster.time.elapsed();
     for (const [out, through] of [...this.streams]) {
       if (through === server) out.fail(Object.assign(new Error("other side closed"), { code: "UND_ERR_SOCKET" }));
@@ -132,7 +142,7 @@ export class ControlPlane {
       if (removed || asked) time.after(this.chance.between(300, 1500), () => this.removeMember(name));
     }
     if (collection === "replicasets" && object.status?.observedGeneration !== generation)
-      time.after(this.chance.between(50, 500), () => this.observe(object));
+      this.managers.after(this.chance.between(50, 500), () => this.observe(object));
   }
 
   private removeMember(node: string): void {
@@ -148,7 +158,7 @@ export class ControlPlane {
         return;
       }
     }
-    for (const server of this.servers) if (server.node === node) server.stopControlPlane();
+    for (const server of this.servers) if (server.node === node) server.stopControlPlane("removed");
     if (!found || removed !== undefined || !(`${prefix}/remove` in annotations)) return;
     this.cluster.nodes.setVoter(node, "False", "NotAMember", (before) => {
       const rest = Object.entries(before).filter(
@@ -177,9 +187,9 @@ export class ControlPlane {
         metadata: { name: "kube-scheduler", namespace: "kube-system" },
         spec: { renewTime },
       });
-      if (this.renews > 0) this.cluster.time.after(2000, once);
+      if (this.renews > 0) this.managers.after(2000, once);
     };
-    this.cluster.time.after(this.chance.between(200, 2000), once);
+    this.managers.after(this.chance.between(200, 2000), once);
   }
 
   private snapshot(call: Call): Answer {

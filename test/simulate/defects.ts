@@ -75,6 +75,18 @@ export const defects: Record<string, Defect> = {
     seen: /to join while/,
     shape: (scenario) => struck(scenario, { what: "power cut", whom: "servers", after: "start", at: 4000 }),
   },
+  "a removal that does not ask whether the controllers work": {
+    plant: (world) => {
+      const isProbe = ({ path, method }: Call) => path.endsWith("/replicasets/controllers-probe") && method === "PATCH";
+      world.defect = (call) => {
+        // The change was noticed before it was made, and the scheduler will renew its lease for a hundred years.
+        const answer = world.honest(isProbe(call) ? { ...call, body: "{}" } : call);
+        if (!call.path.endsWith("/kube-system/leases") || answer.body === undefined) return answer;
+        return { ...answer, body: answer.body.replaceAll('"renewTime":"20', '"renewTime":"21') };
+      };
+    },
+    seen: /no controllers work since/,
+  },
   "a removal that nobody remembers": {
     plant: replacing(
       ({ path, method, body }) => path.endsWith("/configmaps/pool-servers") && method === "PATCH" && isRetirement(body),

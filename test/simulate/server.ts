@@ -50,16 +50,13 @@ export class Server {
   /** It ends, with the power or because it was told to. */
   stop(): void {
     this.runs = false;
-    if (this.serves) this.control.dropStreams(this);
-    this.serves = false;
+    this.stopControlPlane("stopped");
     this.control.servers.delete(this);
-    this.control.etcd.stop(this.vm.uuid);
-    this.control.cluster.nodes.silent(this.node);
   }
 
-  /** What RKE2 does once its member was taken out: its API server ends, and its kubelet reports to nobody. */
-  stopControlPlane(): void {
-    if (this.serves) this.control.dropStreams(this);
+  /** What RKE2 does, too, once its member was taken out: its API server ends, and its kubelet reports to nobody. */
+  stopControlPlane(why: "removed" | "stopped"): void {
+    if (this.serves) this.control.ends(this, why);
     this.serves = false;
     this.control.etcd.stop(this.vm.uuid);
     this.control.cluster.nodes.silent(this.node);
@@ -75,7 +72,7 @@ export class Server {
     if (!this.serves || this.cutOff) return;
     this.cutOff = true;
     this.serves = false;
-    this.control.dropStreams(this);
+    this.control.ends(this, "stopped");
     this.control.etcd.stop(this.vm.uuid);
     this.control.cluster.nodes.flap(this.node, ms);
     this.later(ms, () => {
@@ -122,6 +119,7 @@ export class Server {
   private serve(): void {
     if (this.cutOff || this.control.etcd.member(this.vm.uuid)?.upSince === undefined) return;
     this.serves = true;
+    this.control.managers.serves(this);
     this.vm.disk.set(files.kubeconfig, this.control.kubeconfig);
     this.vm.disk.set(files.serverToken, this.control.token);
     this.control.tell(this.node);

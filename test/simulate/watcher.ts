@@ -82,6 +82,7 @@ export class Watcher {
       this.requireRight(place, by, `cordons ${name}`, true);
       this.requireAvailable(place.pool, name, `${by.name} cordons ${name}`);
       if (by.name.startsWith("handover-")) this.requireSuccessor(place, name, by);
+      if (place.pool === SERVER_POOL) this.requireControllers(name, by);
     } else if (!isSchedulable(before) && isSchedulable(after)) this.requireNobodyElse(place, by, `uncordons ${name}`);
     if (isAskedToLeave(before) || !isAskedToLeave(after)) return;
     this.requireRight(place, by, `takes ${name} out of etcd`, true);
@@ -198,6 +199,12 @@ export class Watcher {
     });
     if (others.some((node) => isSchedulable(node) && this.isThere(node))) return;
     this.story.wrong(`${by.name} cordons ${leaver}, and nobody else serves in slot ${slot} of pool ${pool}`);
+  }
+
+  private requireControllers(leaver: string, by: Process): void {
+    const gone = this.cluster?.control.managers.pausedBy;
+    if (gone === undefined) return;
+    this.story.wrong(`${by.name} cordons ${leaver}, and no controllers work since ${gone} was taken out of etcd`);
   }
 
   private isThere(node: Stored): boolean {
