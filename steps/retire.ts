@@ -10,7 +10,8 @@ import { claimedBefore } from "./claim.ts";
 import type { SlotInput } from "./input.ts";
 import { leaverOf } from "./leavers.ts";
 import { known, type Known } from "./member.ts";
-import { powerOff, retired, retireNode, type Leaver } from "./retirement.ts";
+import { powerOff } from "./power-off.ts";
+import { retired, retireNode, type Leaver } from "./retirement.ts";
 import { holding, slotLease, tickets, type Run } from "./run.ts";
 import { clusterSite, reachable } from "./scene.ts";
 
