@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
+import { running } from "../common/process-stat.ts";
 
 /** Name of the Pulumi project. */
 export const PROJECT = "evergreen";
@@ -58,14 +59,10 @@ export function isDead(lock: EngineLock): boolean {
 
 /** When a process began, in milliseconds since the epoch; undefined when there is none. */
 function startOf(pid: number): number | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    const ticks = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]);
-    const boot = Number(/^btime (\d+)$/m.exec(readFileSync("/proc/stat", "utf8"))?.[1]);
-    return (boot + ticks / 100) * 1000;
-  } catch {
-    return undefined;
-  }
+  const found = running(pid);
+  if (found === undefined) return undefined;
+  const boot = Number(/^btime (\d+)$/m.exec(readFileSync("/proc/stat", "utf8"))?.[1]);
+  return (boot + found.start / 100) * 1000;
 }
 
 /** What the engine believes. */

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { processStat } from "./process-stat.ts";
 
 /** Time between two looks at who our parent is, in milliseconds. */
 const lookMs = 500;
@@ -10,21 +10,11 @@ const lookMs = 500;
  */
 export function whenAbandoned(what: string, tell: (why: string) => void): void {
   const parent = process.ppid;
-  const engine = parentOf(parent);
+  const engine = processStat(parent)?.parent;
   const look = setInterval(() => {
     if (process.ppid !== parent) tell(`the process that started this ${what} has ended`);
-    else if (engine !== undefined && parentOf(parent) !== engine)
+    else if (engine !== undefined && processStat(parent)?.parent !== engine)
       tell(`the engine that this ${what} works for has ended`);
   }, lookMs);
   look.unref();
-}
-
-/** The parent of a process; undefined where there is no /proc that says it. */
-function parentOf(pid: number): number | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
-  } catch {
-    return undefined;
-  }
 }

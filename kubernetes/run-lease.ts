@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { hostname, userInfo } from "node:os";
 import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
+import { running } from "../common/process-stat.ts";
 import type { Kubernetes } from "./client.ts";
 import { Lease } from "./lease.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
@@ -36,7 +37,7 @@ export async function holdRun(client: Kubernetes, cluster: string, patience = 25
 async function forgetDead(client: Kubernetes): Promise<void> {
   const found = await client.find<LeaseObject>(`${paths.leases}/${name}`);
   const [, host, pid] = /^[^@]*@(.+) \(process (\d+)\)$/.exec(found?.spec?.holderIdentity ?? "") ?? [];
-  if (host !== hostname() || !existsSync("/proc/self") || existsSync(`/proc/${pid ?? ""}`)) return;
+  if (host !== hostname() || !existsSync("/proc/self") || running(Number(pid))) return;
   const { resourceVersion } = found?.metadata ?? {};
   await client.delete(`${paths.leases}/${name}`, resourceVersion === undefined ? {} : { resourceVersion });
 }

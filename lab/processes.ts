@@ -1,5 +1,6 @@
 /** Proof that a process is ours before a signal is sent: a pid alone is reused. */
 import { readdirSync, readFileSync } from "node:fs";
+import { processStat, running } from "../common/process-stat.ts";
 
 /** A process as it can be recognised again. */
 export interface ProcessId {
@@ -10,34 +11,16 @@ export interface ProcessId {
   boot: string;
 }
 
-interface Stat {
-  pid: number;
-  state: string;
-  session: number;
-  start: number;
-}
-
-function stat(pid: number): Stat | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // The command's name stands in parentheses and may hold anything.
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return { pid, state: fields[0] ?? "", session: Number(fields[3]), start: Number(fields[19]) };
-  } catch {
-    return undefined;
-  }
-}
-
 const bootId = () => readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 
 export function identify(pid: number): ProcessId {
-  return { pid, start: stat(pid)?.start ?? 0, boot: bootId() };
+  return { pid, start: processStat(pid)?.start ?? 0, boot: bootId() };
 }
 
 /** True when exactly that process still runs. */
 export function alive(id: ProcessId): boolean {
-  const now = stat(id.pid);
-  return now !== undefined && now.state !== "Z" && now.start === id.start && id.boot === bootId();
+  const now = running(id.pid);
+  return now?.start === id.start && id.boot === bootId();
 }
 
 /**
@@ -46,13 +29,13 @@ export function alive(id: ProcessId): boolean {
  */
 export function sessionOf(leader: ProcessId): number[] {
   if (leader.boot !== bootId()) return [];
-  const holder = stat(leader.pid);
+  const holder = processStat(leader.pid);
   if (holder !== undefined && holder.start !== leader.start) return [];
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
-    .map((name) => stat(Number(name)))
+    .map((name) => running(Number(name)))
     .filter((found) => found !== undefined)
-    .filter(({ session, start, state }) => session === leader.pid && start >= leader.start && state !== "Z")
+    .filter(({ session, start }) => session === leader.pid && start >= leader.start)
     .map(({ pid }) => pid);
 }
 

@@ -12,6 +12,7 @@ import {
 import { randomBytes } from "node:crypto";
 import { dirname } from "node:path";
 import { Deadline } from "../common/deadline.ts";
+import { running } from "../common/process-stat.ts";
 
 /** Who holds a lock. */
 export interface Owner {
@@ -145,14 +146,8 @@ function ownerOf(pid: number, what: string): Owner {
 
 /** Undefined when there is no such process. */
 function startTime(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${String(pid)}/stat`, "utf8");
-    // The second field is the program's name in parentheses and may hold anything; the start is the 22nd.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return fields[0] === "Z" ? undefined : fields[19];
-  } catch {
-    return existsSync("/proc/self/stat") ? undefined : withoutProc(pid);
-  }
+  if (!existsSync("/proc/self/stat")) return withoutProc(pid);
+  return running(pid)?.start.toString();
 }
 
 /** Where there is no /proc, a pid has to do. */

@@ -18,6 +18,7 @@ import {
 } from "../../cli/engine-state.ts";
 import { refuseLiving } from "../../cli/repair.ts";
 import { UserError } from "../../common/errors.ts";
+import { makeZombie } from "../support/zombie.ts";
 
 const lockOf = (changes: Partial<EngineLock> = {}): EngineLock => ({
   pid: process.pid,
@@ -40,6 +41,12 @@ describe("the lock of an engine", () => {
 
   it("is dead when nobody has its pid", async () => {
     assert.equal(isDead(lockOf({ pid: await deadPid() })), true);
+  });
+
+  it("is dead when its process has ended and nobody asks for it, as in a container without an init", async () => {
+    const { pid, end } = await makeZombie();
+    assert.equal(isDead(lockOf({ pid })), true);
+    end();
   });
 
   it("is dead when a younger process has its pid", () => {
