@@ -1,7 +1,7 @@
 import { ComponentResource, type ComponentResourceOptions, type Resource } from "@pulumi/pulumi";
 import type { local } from "@pulumi/command";
 import type { VmLegacy } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
-import type { Timeouts } from "../rollout/step-environment.ts";
+import { variables, type Timeouts } from "../rollout/step-environment.ts";
 import type { SlotPlan } from "../rollout/types.ts";
 import { seconds, step, type StepEnvironment } from "./step.ts";
 import { nodeVm, type NodeVmArgs } from "./vm.ts";
@@ -43,8 +43,10 @@ export class Slot extends ComponentResource {
 
   /** Records whose VM it is. Its delete comes between that of the join and that of the VM: the last look at whose it is. */
   private declareClaim(): local.Command {
-    const { plan, environment, timeouts } = this.args;
+    const { plan, timeouts } = this.args;
     const verbs = { create: "claim", update: "claim", delete: "release" };
+    // The plan goes by names and tags, which a copy has too.
+    const environment = { ...this.args.environment, [variables.madeVmid]: this.vm.vmId.apply(String) };
     return step(`${plan.name}-claim`, verbs, environment, {
       parent: this,
       dependsOn: [this.vm],

@@ -97,6 +97,7 @@ export const variables = {
   slot: "EVERGREEN_SLOT",
   node: "EVERGREEN_NODE",
   vmid: "EVERGREEN_VMID",
+  madeVmid: "EVERGREEN_MADE_VMID",
   address: "EVERGREEN_ADDRESS",
   rollout: "EVERGREEN_ROLLOUT",
   backup: "EVERGREEN_BACKUP",

@@ -107,7 +107,8 @@ interface Circumstances {
 
 /**
  * Proves that the VM is ours. A uuid that was recorded once is the only one from then on. Without one, only a VM that
- * has never run may be trusted: it is the clone that was made for this slot in this run.
+ * has never run and has the number that the engine made may be trusted: it is the clone that was made for this slot. One of
+ * another number is a copy of it, name and tags included (adversary, seed 41390).
  */
 export async function identity(
   run: Run,
@@ -124,8 +125,9 @@ export async function identity(
   });
   const node = facts?.node;
   if (node && uuidOf(node) !== config.uuid) throw namesake(input, uuidOf(node), config);
-  if (recorded === undefined && !founder && (config.onBoot || (await isRunning(run.pve, vm))))
-    throw startedByOthers(input, vm);
+  if (recorded !== undefined || founder) return config;
+  if (input.madeVmid !== undefined && input.madeVmid !== vm.vmid) throw copied(input, vm, input.madeVmid);
+  if (config.onBoot || (await isRunning(run.pve, vm))) throw startedByOthers(input, vm);
   return config;
 }
 
@@ -145,6 +147,14 @@ function namesake(input: SlotInput, uuid: string, config: VmConfig): UserError {
     what: `a Node ${input.node} exists and is another machine: its SMBIOS uuid is ${uuid || "unknown"}, the VM has ${config.uuid}`,
     where: `VM ${input.vmid} on ${config.host}`,
     todo: "find the machine that registered under this name, and delete that Node if it is gone",
+  });
+}
+
+function copied(input: SlotInput, vm: ListedVm, made: number): UserError {
+  return new UserError({
+    what: `VM ${vm.vmid} has the name and the tags of ${input.node}, and is not the one that was made as it, which was VM ${made}`,
+    where: `VM ${vm.vmid} on ${vm.host}`,
+    todo: "somebody has copied or restored it: delete the copy, or take name and tags off it, then run `npx evergreen repair` and pulumi up",
   });
 }
 

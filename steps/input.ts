@@ -42,6 +42,8 @@ export interface SlotInput extends ClusterInput {
   /** VM, Node and host name. */
   node: string;
   vmid: number;
+  /** VMID that the engine made; undefined but for `claim`. */
+  madeVmid: number | undefined;
   /** IPv4 address that the VM was made with; undefined: DHCP. */
   address: string | undefined;
   generation: string;
@@ -181,6 +183,7 @@ export function readSlotInput(environment: Environment): SlotInput {
   const reader = new Reader(environment);
   const { id, spec } = generation(reader);
   const address = reader.optional("address");
+  const made = reader.optional("madeVmid");
   return reader.done({
     ...pool(reader),
     generation: id,
@@ -189,5 +192,6 @@ export function readSlotInput(environment: Environment): SlotInput {
     slot: reader.number("slot"),
     node: reader.text("node", label),
     vmid: reader.number("vmid"),
+    madeVmid: made === "" ? undefined : reader.number("madeVmid"),
   });
 }

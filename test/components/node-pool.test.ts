@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { generationOf, nodeName } from "../../rollout/generation.ts";
-import { defaultTimeouts } from "../../rollout/step-environment.ts";
+import { defaultTimeouts, variables } from "../../rollout/step-environment.ts";
 import type { NodeSpec, PoolPlan, Strategy } from "../../rollout/types.ts";
 import { graphOf, type Graph } from "../support/graph.ts";
 
@@ -138,6 +138,8 @@ describe("a node pool", () => {
     assert.deepEqual([inputs.create, inputs.delete], ["claim", "release"]);
     assert.equal(graph.named(join(2)).inputs.delete, "retire");
     assert.ok(dependencies.includes(graph.named(vm(2)).urn), "the engine deletes the claim before the VM");
+    const { environment } = inputs as { environment: Record<string, string> };
+    assert.equal(environment[variables.madeVmid], String(graph.named(vm(2)).inputs.vmId), "the engine's own number");
   });
 
   it("boots servers one window ahead: no more than two run beside the slots", async () => {

@@ -173,7 +173,12 @@ export class Engine {
     }
     if (!step) return true;
     const token = step.rollout === undefined ? undefined : this.state.get(step.rollout)?.step?.stdout;
-    const environment = { ...step.environment, ...(token === undefined ? {} : { [variables.rollout]: token }) };
+    const made = step.made === undefined ? undefined : this.state.get(step.made)?.vm?.vmid;
+    const environment = {
+      ...step.environment,
+      ...(token === undefined ? {} : { [variables.rollout]: token }),
+      ...(made === undefined ? {} : { [variables.madeVmid]: String(made) }),
+    };
     if (known?.step && same(known.step.environment, environment)) return true;
     this.ran.push(urn);
     const ending = await this.step(urn, step.verb, environment, known?.step?.stdout ?? "", killer);

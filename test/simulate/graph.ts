@@ -19,6 +19,8 @@ export interface Declared {
     environment: Record<string, string>;
     /** URN of the step whose output is `EVERGREEN_ROLLOUT`. */
     rollout: string | undefined;
+    /** URN of the VM whose number is `EVERGREEN_MADE_VMID`. */
+    made?: string;
   };
 }
 
@@ -102,7 +104,12 @@ class PoolGraph {
       {
         urn: this.claim(slot),
         after: [planned.name],
-        step: { verb: "claim", environment: this.slotEnvironment(planned), rollout: this.urn("rollout") },
+        step: {
+          verb: "claim",
+          environment: this.slotEnvironment(planned),
+          rollout: this.urn("rollout"),
+          made: planned.name,
+        },
       },
       {
         urn: this.join(slot),

@@ -50,6 +50,9 @@ export class ProxmoxApi {
 
   private ofVm(what: string, { call, form, vm }: Request): Answer {
     const { dc } = this;
+    // Who is refused has touched nothing (adversary, seed 49659).
+    if (what === "PUT config" && isOutdated(vm, form))
+      return refuse(500, "detected modified configuration - file changed by other user? Try again.");
     if (!what.startsWith("GET") && what !== "POST agent/ping") dc.watcher.vmTouched(vm, what, form, call.process);
     switch (what) {
       case "GET config":
@@ -120,10 +123,13 @@ function agent(what: string, vm: Vm, form: URLSearchParams): Answer {
   }
 }
 
-function configure(vm: Vm, form: URLSearchParams): Answer {
+/** Whether a write was meant for another configuration: another VM's, or an older one of this. */
+function isOutdated(vm: Vm, form: URLSearchParams): boolean {
   const digest = form.get("digest");
-  if (digest !== null && digest !== digestOf(vm))
-    return refuse(500, "detected modified configuration - file changed by other user? Try again.");
+  return digest !== null && digest !== digestOf(vm);
+}
+
+function configure(vm: Vm, form: URLSearchParams): Answer {
   const onBoot = form.get("onboot");
   if (onBoot !== null) vm.onBoot = onBoot === "1";
   vm.revision += 1;

@@ -90,7 +90,10 @@ describe("claims", function () {
     await assert.rejects(claim(cluster.run(), input), /was started by somebody else/);
     assert.equal(await recorded(input), undefined);
     await cluster.operator.power(input.vmid, "stop");
-    const claimed = await claim(cluster.run(), input);
+    const copy = claim(cluster.run(), { ...input, madeVmid: 1199 });
+    await assert.rejects(copy, /VM 1101 has the name and the tags of .*is not the one that was made as it.* VM 1199/);
+    assert.equal(await recorded(input), undefined);
+    const claimed = await claim(cluster.run(), { ...input, madeVmid: input.vmid });
     await exchange(input);
     await assert.rejects(claim(cluster.run(), input), IdentityError);
     await assert.rejects(join(cluster.run(), input), IdentityError);

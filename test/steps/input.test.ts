@@ -58,11 +58,13 @@ describe("what a step is told", () => {
       slot: 3,
       node: slot.name,
       vmid: 1103,
+      madeVmid: undefined,
       address: "10.0.0.3",
       generation: "0a1b2c3d",
       spec,
       rollout: "r",
     });
+    assert.equal(readSlotInput({ ...slotEnvironment, [variables.madeVmid]: "1104" }).madeVmid, 1104);
   });
 
   it("arrives as it was sent: a pool, and the output of another step as its id", () => {
