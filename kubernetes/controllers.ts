@@ -17,12 +17,13 @@ const path = `${paths.replicaSets}/${name}`;
  * @throws DeadlineError
  */
 export async function awaitControllers(client: Kubernetes, deadline: Deadline): Promise<void> {
+  const generation = await change(client);
+  // A client that has had no answer yet takes its own clock for the cluster's.
   const since = client.now().getTime();
-  await Promise.all([managerNotices(client, deadline), schedulerRenews(client, since, deadline)]);
+  await Promise.all([managerNotices(client, generation, deadline), schedulerRenews(client, since, deadline)]);
 }
 
-async function managerNotices(client: Kubernetes, deadline: Deadline): Promise<void> {
-  const generation = await change(client);
+async function managerNotices(client: Kubernetes, generation: number, deadline: Deadline): Promise<void> {
   await until<ReplicaSet, true>(
     client,
     named(paths.replicaSets, name),

@@ -3,7 +3,7 @@ import type { Access } from "../kubernetes/access.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import type { Fence } from "../kubernetes/lease.ts";
 import { isCordoned, restore } from "../kubernetes/nodes.ts";
-import { writeFacts } from "../kubernetes/record.ts";
+import { readPoolRecord, writeFacts } from "../kubernetes/record.ts";
 import { isRunning, type ListedVm } from "../proxmox/vms.ts";
 import { hasJoined } from "../rollout/slots.ts";
 import { awaitCalm, byNodes, calmBy } from "./control-plane.ts";
@@ -47,14 +47,18 @@ async function handOver(
   vms: readonly ListedVm[],
 ): Promise<void> {
   const { client } = access;
-  const facts = await known(client, input);
-  await requireServing(run, input, facts, vms);
-  if (facts.node && isMarked(facts.node)) await restore(client, input.node);
-  const leaving = (await otherNodes(client, input, vms, facts.record)).filter((one) => !isGone(one));
-  if (leaving.length > 0) {
+  const serves = async () => {
+    const facts = await known(client, input);
+    await requireServing(run, input, facts, vms);
+    if (facts.node && isMarked(facts.node)) await restore(client, input.node);
+  };
+  const record = await readPoolRecord(client, input.pool);
+  const leaving = (await otherNodes(client, input, vms, record)).filter((one) => !isGone(one));
+  if (leaving.length === 0) await serves();
+  else {
     await holding(run, access, tickets(input), input.site.timeouts.lease, async (ticket) => {
       if (input.role === "agent") await awaitCalm(byNodes(access), calmBy(run, input));
-      const options = { run, access, fence: all(slot, ticket), input, controllersLater: true };
+      const options = { run, access, fence: all(slot, ticket), input, mayBegin: serves, proof: "members" as const };
       await sayBlockers(client, new Set(leaving.flatMap(({ node, name }) => (node ? [name] : []))));
       for (const one of leaving) await retireNode(one, options);
     });

@@ -140,11 +140,11 @@ async function admitAgent(
  * It has come when everybody agrees on the members, and serves at its own address.
  */
 async function admitServer(run: Run, input: SlotInput, joining: Joining, config: VmConfig): Promise<Node> {
-  const { access, bootBefore } = joining;
+  const { bootBefore } = joining;
   // The founder is alone: there is nobody whose peace it could disturb.
-  if (isFounder(access, config)) return await admit(run, input, access, config, bootBefore);
-  return await holding(run, access, tickets(input), input.site.timeouts.lease, async () => {
-    await removeDead(run, input, joining);
+  if (isFounder(joining.access, config)) return await admit(run, input, joining.access, config, bootBefore);
+  return await holding(run, joining.access, tickets(input), input.site.timeouts.lease, async () => {
+    const access = await removeDead(run, input, joining);
     const sight = await byMembers(run, input, access);
     const others = await awaitCalm(sight, calmBy(run, input), [input.node, input.address]);
     requireMayJoin(input, others);

@@ -53,13 +53,16 @@ export interface RetireOptions {
   access: Access;
   fence: Fence;
   input: ClusterInput;
+  /** Asked after every wait, right before the node is disturbed: the last chance to refuse. @default always */
+  mayBegin?: () => Promise<void>;
   /** It was left by a run that did not finish, and is not replaced now. @default false */
   isHalfMade?: boolean;
   /**
-   * The next handover proves that the controllers work, or the end of the pool's run does: after the loss of their leader
-   * they pause for as long as its lease lives, and another server can join meanwhile. @default false
+   * What is proved once the Node of a server is gone. `members`: not the controllers, which pause for as long as the lease of
+   * their lost leader lives, while another server can join; the next retirement asks them, or the end of the pool's run.
+   * `node`: nothing more of one that had left etcd before, for somebody else is dead and goes next. @default "everything"
    */
-  controllersLater?: boolean;
+  proof?: "everything" | "members" | "node";
 }
 
 /**
@@ -73,19 +76,21 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   const options = leaver.role === "server" && leaver.node ? await throughOthers(leaver, given) : given;
   const { access, fence, input, run } = options;
   const { node, vm, name } = leaver;
-  const storage = node && (await requireStorageMayGo(name, running, options));
   const sight = leaver.role === "server" && node ? await byMembers(run, input, access) : undefined;
+  // What may take long comes before the looks that decide.
+  if (sight && running) await requireControllers(run, input, access.client);
+  const storage = node && (await requireStorageMayGo(name, running, options));
   // Out of etcd already: a run that was killed had got that far, and without its API server the node ends no pods.
   const servers = sight && (await sight(run.stop));
   const member = servers?.some((server) => server.name === name && server.member !== "none");
   if (servers && member) await requireMayLeave(access.client, name, servers, given.isHalfMade === true);
-  if (servers && member && running) await requireControllers(run, input, access.client);
+  await given.mayBegin?.();
   if (node && vm && running && member !== false) await emptied({ ...leaver, storage }, node, vm, options);
   const after = node && sight && member ? await leaveEtcd(leaver, node, sight, options) : access;
   if (vm) await switchOff(vm, running, leaver.expected, options);
   await fence.check();
   await deleteNode(after.client, name, node?.metadata?.uid);
-  if (sight) await gone(name, after, options);
+  if (sight) await gone(name, after, options, member === true);
   await retired(after.client, leaver);
   if (storage) await forgetStorage(after.client, storage, options);
   if (leaver.adopted && vm) await handBack(vm, leaver.expected, options);
@@ -130,20 +135,22 @@ async function leaveEtcd(leaver: Leaver, node: Node, sight: Sight, options: Reti
   return reachable(await look(run, input, vm?.vmid), input);
 }
 
-/** The Node and the member are gone, and the others are all there and well. */
+/** The Node and the member are gone, and the others are all there and well, as far as that is to be proved. */
 async function gone(
   name: string,
   after: Access,
-  { controllersLater = false, input, run }: RetireOptions,
+  { proof = "everything", input, run }: RetireOptions,
+  wasMember: boolean,
 ): Promise<void> {
   const { gate } = input.site.timeouts;
   await awaitGone(after.client, name, new Deadline(`Node ${name} to be gone`, gate, run.stop));
+  if (proof === "node" && !wasMember) return;
   const sight = await byMembers(run, input, after);
   const deadline = new Deadline(`the control plane to be well without ${name}`, gate, run.stop);
   // One that an earlier run told to join may come in now, by its own: a learner that has not started has no name yet.
   const others = (await awaitCalm(sight, deadline)).map((server) => server.name);
   await awaitMembers(sight, others, deadline);
-  if (!controllersLater) await awaitControllers(after.client, deadline);
+  if (proof === "everything") await awaitControllers(after.client, deadline);
 }
 
 async function emptied(leaver: Leaver, node: Node, vm: ListedVm, options: RetireOptions): Promise<void> {
