@@ -54,7 +54,9 @@ export class FakeCluster {
   /** Watches from before this version are answered with 410. */
   oldest = 0;
   private version = 1;
-  private readonly watchers = new Set<{ path: string; query: URLSearchParams; response: ServerResponse }>();
+  private readonly watchers = new Set<Watcher>();
+  /** All changes, for a watch that begins at an older version: what came between its list and itself is not lost. */
+  private readonly changes: Change[] = [];
   private readonly server = createServer((request, response) => void this.handle(request, response));
   private port = 0;
 
@@ -119,10 +121,9 @@ export class FakeCluster {
   }
 
   private tell(type: string, path: string, object: Stored): void {
-    for (const { path: collection, query, response } of this.watchers) {
-      if (!path.startsWith(`${collection}/`) && !inAllNamespaces(collection, path)) continue;
-      if (matches(object, query)) response.write(`${JSON.stringify({ type, object })}\n`);
-    }
+    const change = { version: this.version, type, path, object };
+    this.changes.push(change);
+    for (const watcher of this.watchers) hear(watcher, change);
   }
 
   private async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -184,14 +185,35 @@ export class FakeCluster {
   }
 
   private watch(path: string, query: URLSearchParams, response: ServerResponse): void {
-    if (Number(query.get("resourceVersion")) < this.oldest) {
+    const from = Number(query.get("resourceVersion"));
+    if (from < this.oldest) {
       fail(response, 410, "Expired");
       return;
     }
     response.writeHead(200);
     response.flushHeaders();
-    this.watchers.add({ path, query, response });
+    const watcher = { path, query, response };
+    for (const change of this.changes) if (change.version > from) hear(watcher, change);
+    this.watchers.add(watcher);
   }
+}
+
+interface Watcher {
+  path: string;
+  query: URLSearchParams;
+  response: ServerResponse;
+}
+
+interface Change {
+  version: number;
+  type: string;
+  path: string;
+  object: Stored;
+}
+
+function hear({ path: collection, query, response }: Watcher, { type, path, object }: Change): void {
+  if (!path.startsWith(`${collection}/`) && !inAllNamespaces(collection, path)) return;
+  if (matches(object, query)) response.write(`${JSON.stringify({ type, object })}\n`);
 }
 
 /** `/api/v1/pods` also means the pods below `/api/v1/namespaces/x/pods/`. */
