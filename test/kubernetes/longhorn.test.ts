@@ -97,7 +97,7 @@ describe("Longhorn of a node", () => {
     node("b");
     volume("healthy");
     replica("r1", "a");
-    await assert.rejects(go(0.3), /Longhorn data of a has not moved in 0 s[^]*replica r1 of volume v is still on a/);
+    await assert.rejects(go(2), /Longhorn data of a has not moved in 2 s[^]*replica r1 of volume v is still on a/);
     await withdrawEviction(client, await found());
     assert.deepEqual(await asked(), [true, false, 0]);
   });
@@ -123,7 +123,7 @@ describe("Longhorn of a node", () => {
     node("b");
     volume("healthy");
     replica("r1", "a");
-    await assert.rejects(go(0.2), /r1/);
+    await assert.rejects(go(2), /r1/);
     await withdrawEviction(client, await found());
     assert.deepEqual(await asked(), [false, true, 0]);
     assert.equal(cluster.count("PATCH", /./), 0);
