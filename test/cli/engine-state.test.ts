@@ -45,8 +45,11 @@ describe("the lock of an engine", () => {
 
   it("is dead when its process has ended and nobody asks for it, as in a container without an init", async () => {
     const { pid, end } = await makeZombie();
-    assert.equal(isDead(lockOf({ pid })), true);
-    end();
+    try {
+      assert.equal(isDead(lockOf({ pid })), true);
+    } finally {
+      end();
+    }
   });
 
   it("is dead when a younger process has its pid", () => {

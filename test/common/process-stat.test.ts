@@ -12,9 +12,12 @@ describe("the kernel's word of a process", () => {
 
   it("knows one that has ended and that nobody has asked: it does not run", async () => {
     const { pid, parent, end } = await makeZombie();
-    assert.equal(running(pid), undefined);
-    assert.equal(processStat(pid)?.parent, parent);
-    end();
+    try {
+      assert.equal(running(pid), undefined);
+      assert.equal(processStat(pid)?.parent, parent);
+    } finally {
+      end();
+    }
   });
 
   it("is nothing when there is no such process", () => {
