@@ -20,14 +20,26 @@ export type ImageCatalogue = ReadonlyMap<string, string>;
 export type UnusableImages = ReadonlyMap<string, Pick<Problem, "what" | "todo">>;
 
 const NAMESPACE = "evergreen:";
+const PROVIDER = "proxmoxve:";
 
 /**
  * Our own keys of a stack's configuration, without the namespace. The engine hands every value over as text, and writes
  * some as text into the file: what is JSON in it is the value.
+ * @throws UserErrors that names every key by which the provider alone would reach another Proxmox than we do
  */
 export function ownSettings(all: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const foreign = Object.keys(all).filter((key) => key.startsWith(PROVIDER));
+  if (foreign.length > 0) throw new UserErrors(foreign.map(providersOwn));
   const own = Object.entries(all).filter(([key]) => key.startsWith(NAMESPACE));
   return Object.fromEntries(own.map(([key, value]) => [key.slice(NAMESPACE.length), valueOf(value)]));
+}
+
+function providersOwn(key: string): Problem {
+  return {
+    what: `${key} is set: the provider would reach Proxmox in another way than the program and its steps`,
+    where: "the configuration of the stack, its ESC environments, or Pulumi.yaml",
+    todo: `remove it (pulumi config rm ${key}) and export PROXMOX_VE_ENDPOINT and PROXMOX_VE_API_TOKEN: they count for all of us`,
+  };
 }
 
 function valueOf(value: unknown): unknown {

@@ -11,7 +11,7 @@ import { otherUpgraders } from "./kubernetes/others.ts";
 import { holdRun } from "./kubernetes/run-lease.ts";
 import { leftovers } from "./leftovers.ts";
 import { hostOf, readLive, templateOf, type Live } from "./live.ts";
-import { checkBackupCredentials, checkEnvironment, checkRights, checkStorage } from "./preflight.ts";
+import { checkBackupCredentials, checkEnvironment, checkRights, checkStorage, refuseStandIns } from "./preflight.ts";
 import { Proxmox } from "./proxmox/client.ts";
 import { tagsOf } from "./proxmox/tags.ts";
 import type { PoolPlan } from "./rollout/types.ts";
@@ -52,6 +52,7 @@ async function prepare(): Promise<{ config: Config; live: Live; fleet: Fleet; re
   const config = readConfig(ownSettings(runtime.allConfig()));
   if (!runtime.isDryRun()) checkBackupCredentials(process.env, config);
   const pve = Proxmox.fromEnvironment();
+  await refuseStandIns(pve, process.env.PULUMI_HOME);
   // A preview only looks, and may do so with a token that can do no more.
   await checkRights(pve, config, runtime.isDryRun() ? "read" : "replace");
   const first = await readLive(pve, config);

@@ -2,7 +2,7 @@ import { UserError, UserErrors, type Problem } from "./common/errors.ts";
 import type { Config } from "./config.ts";
 import type { Proxmox } from "./proxmox/client.ts";
 import { Row } from "./proxmox/parse.ts";
-import { permissionProblems, type Purpose } from "./proxmox/permissions.ts";
+import { permissionProblems, readVersion, type Purpose } from "./proxmox/permissions.ts";
 import { standIns } from "./tools/standins.ts";
 
 /**
@@ -16,14 +16,6 @@ export function checkEnvironment(environment: NodeJS.ProcessEnv): void {
       what: "PULUMI_CONTINUE_ON_ERROR is set: the engine would delete old nodes although new ones failed",
       where: "the environment",
       todo: "unset PULUMI_CONTINUE_ON_ERROR, and do not use --continue-on-error",
-    });
-  const endpoint = environment.PROXMOX_VE_ENDPOINT ?? "";
-  const stand = isLoopback(endpoint) ? [] : standIns(environment.PULUMI_HOME);
-  if (stand.length > 0 && endpoint !== "")
-    problems.push({
-      what: `plugins that stand in for the official ones may drive only the lab: ${stand.join(", ")}`,
-      where: `PULUMI_HOME, with PROXMOX_VE_ENDPOINT=${endpoint}`,
-      todo: "run it where Pulumi's release downloads can be reached: `npx evergreen setup` then installs the official plugins",
     });
   if (problems.length > 0) throw new UserErrors(problems);
 }
@@ -50,9 +42,20 @@ function isSet(value: string | undefined): boolean {
   return value !== undefined && !["", "0", "false"].includes(value.toLowerCase());
 }
 
-/** The lab answers on loopback, and nothing else that matters does. */
-export function isLoopback(endpoint: string): boolean {
-  return URL.canParse(endpoint) && /^(127\.\d+\.\d+\.\d+|localhost|\[::1\])$/.test(new URL(endpoint).hostname);
+/**
+ * Plugins that stand in for the official ones were never tried against a real Proxmox VE. What they may drive has to say
+ * itself that it is a lab: an address proves nothing, and least of all loopback, where a tunnel to a site ends.
+ * @param home PULUMI_HOME
+ * @throws UserError when what answers is not the lab, and a plugin is a stand-in
+ */
+export async function refuseStandIns(pve: Proxmox, home: string | undefined): Promise<void> {
+  const stand = standIns(home);
+  if (stand.length === 0 || (await readVersion(pve)).lab !== undefined) return;
+  throw new UserError({
+    what: `plugins that stand in for the official ones may drive only the lab: ${stand.join(", ")}`,
+    where: `PULUMI_HOME; what answers at ${pve.endpoint} does not say that it is a lab`,
+    todo: "run it where Pulumi's release downloads can be reached: `npx evergreen setup` then installs the official plugins",
+  });
 }
 
 /** @throws UserErrors that names every privilege that the token lacks for its purpose, with its path */

@@ -73,7 +73,12 @@ export class LabDaemon {
     const audit = this.audit?.flags ?? {};
     this.guests = new RackGuests({ prefix, directory: files.guests, profile, binaries, boundaries, audit });
     this.guests.on("guest", ({ name, kind }) => this.journal.add("node", `${name} ${kind}`));
-    this.dataCentre = new DataCentre({ profile, guests: this.guests, version: options.version });
+    this.dataCentre = new DataCentre({
+      profile,
+      guests: this.guests,
+      version: options.version,
+      lab: options.name,
+    });
     this.faults = new Faults(this.dataCentre, this.guests);
   }
 

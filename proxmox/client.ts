@@ -18,12 +18,33 @@ export interface ProxmoxCredentials {
   token: string;
 }
 
+/** What the provider reads from the environment (bpg/terraform-provider-proxmox reads `PM_VE_*` too). */
+const ofProvider = /^(PROXMOX|PM)_VE_/;
+/** The two that we read as well, and what no request of ours needs: uploads by SSH, and where they lie before. */
+const harmless = /^PROXMOX_VE_(ENDPOINT|API_TOKEN)$|^(PROXMOX|PM)_VE_(SSH_\w+|TMPDIR)$/;
+
+/**
+ * The provider destroys VMs by their number, so it must reach the Proxmox that we have looked at, as we do: whatever else
+ * leads it elsewhere, logs it in otherwise or has it trust anybody is refused.
+ */
+function otherWays(environment: Record<string, string | undefined>): Problem[] {
+  return Object.entries(environment)
+    .filter(
+      ([name, value]) => ofProvider.test(name) && !harmless.test(name) && !["", "0", "false"].includes(value ?? ""),
+    )
+    .map(([name]) => ({
+      what: `${name} is set: the provider would reach Proxmox in another way than the program and its steps`,
+      where: "the environment",
+      todo: `unset ${name}: PROXMOX_VE_ENDPOINT and PROXMOX_VE_API_TOKEN say all; a certificate of your own authority is trusted by NODE_EXTRA_CA_CERTS and SSL_CERT_DIR`,
+    }));
+}
+
 /**
  * Reads PROXMOX_VE_ENDPOINT and PROXMOX_VE_API_TOKEN and hides the token from every log.
- * @throws UserErrors that says which of them is missing or malformed
+ * @throws UserErrors that says which of them is missing or malformed, and what else would lead the provider elsewhere
  */
 export function credentialsFrom(environment: Record<string, string | undefined>): ProxmoxCredentials {
-  const problems: Problem[] = [];
+  const problems = otherWays(environment);
   const expect = (name: string, form: RegExp, example: string): string => {
     const value = environment[name] ?? "";
     if (form.test(value)) return value;

@@ -104,10 +104,11 @@ export async function readRights(pve: Proxmox): Promise<Rights> {
   return Object.fromEntries(Object.entries(answer).map(([at, value]) => [at, flags(value)]));
 }
 
-/** Version of Proxmox VE. */
-export async function readVersion(pve: Proxmox): Promise<{ major: number; text: string }> {
-  const text = new Row(await pve.get("/version"), "/version").text("version");
-  return { major: Number.parseInt(text, 10), text };
+/** Version of Proxmox VE, and the name of the lab when it is one: no real Proxmox VE says such a thing. */
+export async function readVersion(pve: Proxmox): Promise<{ major: number; text: string; lab: string | undefined }> {
+  const row = new Row(await pve.get("/version"), "/version");
+  const text = row.text("version");
+  return { major: Number.parseInt(text, 10), text, lab: row.maybeText("evergreen-lab") };
 }
 
 /** Everything that the token lacks for its purpose, for a refusal at program start: each with its path. */

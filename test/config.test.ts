@@ -127,6 +127,16 @@ describe("configuration", () => {
     assert.deepEqual(ownSettings({ "evergreen:allowDestroy": false }), { allowDestroy: false });
   });
 
+  it("refuses every setting of the Proxmox provider's own: the provider alone would go to another Proxmox", () => {
+    const endpoint = "https://other.example.com:8006";
+    const said = refusal(() =>
+      ownSettings({ "evergreen:cluster": "demo", "proxmoxve:endpoint": endpoint, "proxmoxve:apiToken": "a@b!c=d" }),
+    );
+    assert.match(said, /^proxmoxve:endpoint is set: .*\n.*\n.*pulumi config rm proxmoxve:endpoint/);
+    assert.match(said, /^proxmoxve:apiToken is set/m);
+    assert.ok(!said.includes("a@b!c=d"));
+  });
+
   it("names an image that is not there, with those that are", () => {
     const lost = refusal(() => poolSpecs(readConfig(minimal({ image: "other-v1.0.0" })), IMAGES));
     assert.match(

@@ -32,6 +32,8 @@ export interface DataCentreOptions {
   guests: GuestHost;
   /** @default "8.4" */
   version?: "8.4" | "9.2";
+  /** Name of the lab that it belongs to. @default none: nothing tells it from a real one */
+  lab?: string;
   /** @default nobody is there */
   web?: Web;
   /** Built-in waits; what is absent comes from the profile. */
@@ -78,6 +80,8 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
   readonly guests: GuestHost;
   web: Web;
   version: "8.4" | "9.2";
+  /** Name of the lab that this is the Proxmox VE of. Its API says so: the one thing that a real one never says. */
+  readonly lab: string | undefined;
   readonly nodes = new Map<string, PveNode>();
   readonly storages = new Map<string, Storage>();
   readonly pools = new Map<string, Pool>();
@@ -100,6 +104,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
     this.guests = options.guests;
     this.web = options.web ?? (() => undefined);
     this.version = options.version ?? "8.4";
+    this.lab = options.lab;
     if (this.timing.statusInterval > 0) {
       this.statistics = setInterval(() => this.see(), this.timing.statusInterval).unref();
     }

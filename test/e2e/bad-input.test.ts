@@ -71,6 +71,21 @@ describe("what a run refuses before it begins", function () {
     );
   });
 
+  it("another way to Proxmox for the provider alone, from the stack's file and from the environment", async () => {
+    await writeFile(stackFile, asItWas.replace("config:\n", "config:\n  proxmoxve:endpoint: https://127.0.0.1:1/\n"));
+    await refused(site, [
+      {
+        what: /proxmoxve:endpoint is set/,
+        where: /the configuration of the stack/,
+        todo: /config rm proxmoxve:endpoint/,
+      },
+    ]);
+    await writeFile(stackFile, asItWas);
+    await refused(site, [{ what: /PROXMOX_VE_INSECURE is set/, where: /the environment/, todo: /unset/ }], {
+      PROXMOX_VE_INSECURE: "true",
+    });
+  });
+
   it("an engine that would go on after errors", async () => {
     await refused(site, [{ what: /PULUMI_CONTINUE_ON_ERROR is set/, where: /the environment/, todo: /unset/ }], {
       PULUMI_CONTINUE_ON_ERROR: "true",

@@ -89,6 +89,35 @@ describe("Proxmox client", () => {
     });
   }
 
+  const ours = { PROXMOX_VE_ENDPOINT: "https://pve.example:8006", PROXMOX_VE_API_TOKEN: "eg@pve!replace=1111-2222" };
+  const variables: [string, string, boolean][] = [
+    ["PROXMOX_VE_INSECURE", "true", true],
+    ["PROXMOX_VE_INSECURE", "false", false],
+    ["PROXMOX_VE_INSECURE", "", false],
+    ["PM_VE_INSECURE", "1", true],
+    ["PROXMOX_VE_MIN_TLS", "1.0", true],
+    ["PROXMOX_VE_AUTH_TICKET", "PVE:root@pam:65", true],
+    ["PROXMOX_VE_CSRF_PREVENTION_TOKEN", "65", true],
+    ["PROXMOX_VE_OTP", "123456", true],
+    ["PROXMOX_VE_USERNAME", "root@pam", true],
+    ["PROXMOX_VE_PASSWORD", "secret", true],
+    ["PM_VE_ENDPOINT", "https://other.example:8006", true],
+    ["PM_VE_API_TOKEN", "a@b!c=d", true],
+    ["PROXMOX_VE_OF_A_LATER_PROVIDER", "x", true],
+    ["PROXMOX_VE_SSH_USERNAME", "terraform", false],
+    ["PM_VE_SSH_AGENT", "true", false],
+    ["PROXMOX_VE_TMPDIR", "/var/tmp", false],
+    ["PROXMOX_HOST", "x", false],
+  ];
+  for (const [name, value, isRefused] of variables) {
+    it(`${isRefused ? "refuses" : "allows"} ${name}=${value}, which the provider reads`, () => {
+      const read = () => credentialsFrom({ ...ours, [name]: value });
+      const words = new RegExp(`${name} is set: the provider would reach Proxmox in another way`);
+      if (isRefused) assert.throws(read, words);
+      else assert.equal(read().endpoint, ours.PROXMOX_VE_ENDPOINT);
+    });
+  }
+
   it("names every credential that is missing or malformed, and hides the token", () => {
     assert.throws(
       () => credentialsFrom({ PROXMOX_VE_ENDPOINT: "http://pve:8006" }),

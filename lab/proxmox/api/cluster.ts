@@ -8,9 +8,11 @@ import { resourceRow } from "../status.ts";
 import { usedBytes } from "../storages.ts";
 
 function version({ dc }: Call) {
-  return dc.version === "8.4"
-    ? { release: "8.4", version: "8.4.21", repoid: "2606ac8572606ac8" }
-    : { release: "9.2", version: "9.2.0", repoid: "14a22df314a22df3" };
+  const real =
+    dc.version === "8.4"
+      ? { release: "8.4", version: "8.4.21", repoid: "2606ac8572606ac8" }
+      : { release: "9.2", version: "9.2.0", repoid: "14a22df314a22df3" };
+  return { ...real, ...(dc.lab !== undefined && { "evergreen-lab": dc.lab }) };
 }
 
 function nodeRow(node: PveNode, all: boolean) {
