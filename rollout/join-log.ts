@@ -16,3 +16,11 @@ export function clockErrorIn(log: string, now: Date): number | undefined {
   const seconds = (Date.parse(said ?? "") - now.getTime()) / 1000;
   return Math.abs(seconds) > tolerance ? seconds : undefined;
 }
+
+/**
+ * Whether a server says that etcd takes it back no more: RKE2 removes a learner that has made no progress for five minutes, and
+ * what is on its disk never gets in again (rancher/rke2#1874). True for good, so an older line of the log says it as well.
+ */
+export function isRemovedFromEtcd(log: string): boolean {
+  return log.includes("member has been permanently removed");
+}

@@ -37,6 +37,11 @@ export async function byMembers(run: Run, { site }: ClusterInput, access: Access
   };
 }
 
+/** One server alone, as somebody sees all. */
+export function only(name: string, sight: Sight): Sight {
+  return async (signal) => (await sight(signal)).filter((server) => server.name === name);
+}
+
 /** How long a step waits for a control plane that is not well. */
 export function calmBy(run: Run, { site }: ClusterInput): Deadline {
   return new Deadline("the control plane to be well", site.timeouts.gate, run.stop);
@@ -74,6 +79,26 @@ export async function awaitCalm(
       ? refused({ what: `the control plane is not well, so nothing is disturbed: ${why}` })
       : error;
   });
+}
+
+/** Whether etcd has this server among its voters, as soon as anybody says who they are. */
+export async function isVoterAlready(sight: Sight, deadline: Deadline, name: string): Promise<boolean> {
+  let why = "";
+  const servers = deadline.poll(
+    500,
+    () =>
+      sight(deadline.signal()).catch((error: unknown) => {
+        if (why === "" || !deadline.passed) why = messageOf(error);
+        return undefined;
+      }),
+    () => why,
+  );
+  const known = await servers.catch((error: unknown) => {
+    throw error instanceof DeadlineError
+      ? refused({ what: `the control plane is not well, so nothing is disturbed: ${why}` })
+      : error;
+  });
+  return known.some((server) => server.name === name && server.member === "voter");
 }
 
 /**

@@ -4,10 +4,14 @@ import { say } from "../common/log.ts";
 import { guest } from "../images/contract.ts";
 import { readFile } from "../proxmox/agent.ts";
 import type { VmConfig } from "../proxmox/vms.ts";
-import { clockErrorIn } from "../rollout/join-log.ts";
+import { clockErrorIn, isRemovedFromEtcd } from "../rollout/join-log.ts";
 import type { Run } from "./run.ts";
+import { isVerdict } from "./verdict.ts";
 
 const logLines = 15;
+
+/** RKE2 removed this server from etcd before its join was over: only another one can have its slot. No image is to blame. */
+export class MemberRemoved extends UserError {}
 
 /**
  * Shows what the guest of a join that failed said last.
@@ -19,8 +23,22 @@ export async function readJoinLog(run: Run, vm: VmConfig, error: unknown, now: D
   const text = await readFile(run.pve, vm, guest.log).catch((failure: unknown) => Buffer.from(messageOf(failure)));
   const end = text.toString().trimEnd().split("\n").slice(-logLines);
   say([`the end of ${guest.log} on ${vm.name}:`, ...end.map((line) => `  | ${line}`)].join("\n"));
+  // What registered and is not Ready in time is an image's fault only when the log knows no better.
+  if (!isVerdict(error)) return error;
+  if (isRemovedFromEtcd(end.join("\n"))) return removed(vm, error);
   const off = error instanceof DeadlineError ? clockErrorIn(end.join("\n"), now) : undefined;
   return off === undefined ? error : wrongClock(vm, off, error);
+}
+
+function removed({ name, vmid, host }: VmConfig, cause: unknown): MemberRemoved {
+  return new MemberRemoved(
+    {
+      what: `${name} was removed from etcd before its join was over, and what is on its disk never gets in again`,
+      where: `VM ${vmid} on ${host}, the end of ${guest.log}`,
+      todo: "run pulumi up again: it is retired, and its slot gets another server of the same content",
+    },
+    { cause },
+  );
 }
 
 function wrongClock({ name, vmid, host }: VmConfig, seconds: number, cause: unknown): UserError {

@@ -10,15 +10,26 @@ import type { Node } from "../kubernetes/types.ts";
 import { hasJoined } from "../rollout/slots.ts";
 import { admit } from "./admission.ts";
 import { claimedAs, identity, isFounder, ownVm, remember, type Claimed } from "./claim.ts";
-import { awaitCalm, awaitMembers, byMembers, byNodes, calmBy, requireMayJoin, requireSkew } from "./control-plane.ts";
+import {
+  awaitCalm,
+  awaitMembers,
+  byMembers,
+  byNodes,
+  calmBy,
+  isVoterAlready,
+  only,
+  requireMayJoin,
+  requireSkew,
+} from "./control-plane.ts";
 import { foundCluster } from "./founding.ts";
 import type { SlotInput } from "./input.ts";
-import { readJoinLog } from "./join-log.ts";
+import { MemberRemoved, readJoinLog } from "./join-log.ts";
 import { expectedNode, isMarked, known, lacking, type Known } from "./member.ts";
 import { holding, quietly, slotLease, tickets, type Run } from "./run.ts";
 import { imageOf } from "./image.ts";
 import { powerOn } from "./power-on.ts";
 import { clearHalfMade, removeDead } from "./predecessors.ts";
+import { retired } from "./retirement.ts";
 import { isVerdict, judgeFailed } from "./verdict.ts";
 import { serveAgain } from "./yield.ts";
 import { lookAround } from "./scene.ts";
@@ -115,6 +126,9 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<C
   } catch (failure) {
     run.stop.throwIfAborted();
     const error = await readJoinLog(run, config, failure, client.now());
+    // Whoever plans next gives the slot to another incarnation (seed 770005 of the simulation).
+    if (error instanceof MemberRemoved)
+      await quietly("that the server is over", () => retired(client, { pool: input.pool, record: own }));
     if (isVerdict(error)) {
       const generation = { id: input.generation, spec: input.spec };
       const why = `${input.node}: ${error.problem.what}`;
@@ -136,8 +150,9 @@ async function admitAgent(
 }
 
 /**
- * One member of etcd comes or goes at a time. A server that is a member already, as after a power cut, is only waited for.
- * It has come when everybody agrees on the members, and serves at its own address.
+ * One member of etcd comes or goes at a time. A server that is a voter already, as after a power cut, is only waited for: it
+ * changes nothing that others would have to be well for, and may itself be what their retirement waits for (seed 771964 of
+ * the simulation). Another has come when everybody agrees on the members, and serves at its own address.
  */
 async function admitServer(run: Run, input: SlotInput, joining: Joining, config: VmConfig): Promise<Node> {
   const { bootBefore } = joining;
@@ -146,12 +161,13 @@ async function admitServer(run: Run, input: SlotInput, joining: Joining, config:
   return await holding(run, joining.access, tickets(input), input.site.timeouts.lease, async () => {
     const access = await removeDead(run, input, joining);
     const sight = await byMembers(run, input, access);
-    const others = await awaitCalm(sight, calmBy(run, input), [input.node, input.address]);
-    requireMayJoin(input, others);
+    const isBack = await isVoterAlready(sight, calmBy(run, input), input.node);
+    const others = isBack ? [] : await awaitCalm(sight, calmBy(run, input), [input.node, input.address]);
+    if (!isBack) requireMayJoin(input, others);
     const node = await admit(run, input, access, config, bootBefore);
     const members = [...others.map(({ name }) => name), input.node];
     const deadline = new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, run.stop);
-    await awaitMembers(sight, members, deadline);
+    await awaitMembers(isBack ? only(input.node, sight) : sight, members, deadline);
     if (isMarked(node)) await serveAgain(run, config);
     return node;
   });

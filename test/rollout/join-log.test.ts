@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { clockErrorIn } from "../../rollout/join-log.ts";
+import { clockErrorIn, isRemovedFromEtcd } from "../../rollout/join-log.ts";
 
 const now = new Date("2026-03-01T12:00:00Z");
 const refused = (current: string, rest: string) =>
@@ -23,4 +23,18 @@ describe("the clock of a machine, by its join log", () => {
     const after = refused("2026-03-01T11:59:58Z", "after 2026-03-01T08:00:00Z");
     assert.equal(clockErrorIn(`${before}\n${after}`, now), undefined);
   });
+});
+
+describe("a server that etcd takes back no more, by its join log", () => {
+  const cases: [string, string, boolean][] = [
+    [
+      "says so in etcd's words",
+      'level=fatal msg="etcd server failed: the member has been permanently removed from the cluster"',
+      true,
+    ],
+    ["says so in RKE2's words", "fatal: this member has been permanently removed from the cluster", true],
+    ["says nothing of it when another one was removed", 'msg="removed member 8e9e05c52164694d"', false],
+    ["says nothing of it when the log was not read", "", false],
+  ];
+  for (const [title, line, is] of cases) it(title, () => assert.equal(isRemovedFromEtcd(`before\n${line}\n`), is));
 });

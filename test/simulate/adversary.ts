@@ -6,6 +6,7 @@ import type { Vm } from "./data-centre.ts";
 import { Engine } from "./engine.ts";
 import { calm } from "./faults.ts";
 import { Killer } from "./killer.ts";
+import { plantPools } from "./plant.ts";
 import { configOf, imagesOf, type Scenario, type Wish } from "./scenario.ts";
 import type { Result } from "./simulate.ts";
 import { World } from "./world.ts";
@@ -66,12 +67,7 @@ class Intrigue {
   private plant(images: readonly string[]): void {
     const { world, scenario } = this;
     const catalogue = new Map(images.map((name) => [name, world.image(name)?.rke2 ?? ""]));
-    for (const spec of poolSpecs(configOf(scenario, scenario.before), catalogue)) {
-      const first = spec.role === "server" ? 1000 : 1100;
-      const nodes = Array.from({ length: spec.slots }, (_, slot) => world.plant(spec, slot, first + slot));
-      world.remember(spec, nodes);
-      for (const { name, vmid, slot } of nodes) this.engine.knows({ name, vmid, host: world.dc.hosts[slot % 2] ?? "" });
-    }
+    plantPools(world, this.engine, poolSpecs(configOf(scenario, scenario.before), catalogue));
   }
 
   private trick(wish: Wish): void {

@@ -1,14 +1,7 @@
-import { poolSpecs } from "../../config.ts";
-import { Chance } from "./chance.ts";
 import type { Vm } from "./data-centre.ts";
-import { Engine, type Outcome } from "./engine.ts";
-import { Killer } from "./killer.ts";
-import { configOf, rke2, type Scenario, type Wish } from "./scenario.ts";
-import { World } from "./world.ts";
-
-const image = (version: number, fault?: "no-agent") => ({ name: `ubuntu-24.04-rke2-v1.${version}.0`, rke2, fault });
-const images = [image(0), image(1, "no-agent"), image(2)];
-const wish = (version: number): Wish => ({ image: images[version]?.name ?? "", slots: 2, rollout: 0 });
+import type { Outcome } from "./engine.ts";
+import { Stage, stageImages } from "./stage.ts";
+import type { World } from "./world.ts";
 
 export interface Exchange {
   /** How the run ended that wants the exchanged clone away. */
@@ -24,36 +17,20 @@ export interface Exchange {
  * another generation, so the engine destroys the VM of that number at its end unless somebody objects.
  */
 export async function exchangedClone(when: "before the run" | "during the run"): Promise<Exchange> {
-  const strategy = { kind: "rolling", maxUnavailable: 1, soakSeconds: 0 };
-  const scenario: Scenario = { servers: 1, strategy, before: wish(0), planted: true, workloads: [], acts: [] };
-  const world = new World({ seed: 1, images, workloads: [], told: false });
-  const engine = new Engine(world, "demo");
-  const up = (version: number) =>
-    engine.up(configOf(scenario, wish(version)), new Killer(world, new Chance(1, "killer")));
-  const played = await world.run(async () => {
-    plant(world, engine, scenario);
-    await world.time.sleep(60_000);
-    await up(0);
-    await up(1);
+  const stage = new Stage(stageImages("no-agent"), { servers: 1, agents: 2 });
+  const { world, engine } = stage;
+  const played = await stage.play(async () => {
+    await stage.up(stage.agentsOf(1));
     const clone = cloneAhead(world);
-    if (when === "before the run") return { stranger: exchange(world, clone), outcome: await up(2) };
-    const run = up(2);
-    while (!engine.ran.includes("demo-workers-0-handover")) await world.time.sleep(500);
+    if (when === "before the run")
+      return { stranger: exchange(world, clone), outcome: await stage.up(stage.agentsOf(2)) };
+    const run = stage.up(stage.agentsOf(2));
+    await stage.until(() => engine.ran.includes("demo-workers-0-handover"));
     return { stranger: exchange(world, clone), outcome: await run };
   });
   const { vmid } = played.stranger;
   const untouched = world.dc.vms.get(vmid) === played.stranger && played.stranger.revision === 1;
   return { outcome: played.outcome, untouched, violations: world.story.violations };
-}
-
-function plant(world: World, engine: Engine, scenario: Scenario): void {
-  const catalogue = new Map(images.map(({ name }) => [name, rke2]));
-  for (const spec of poolSpecs(configOf(scenario, scenario.before), catalogue)) {
-    const first = spec.role === "server" ? 1000 : 1100;
-    const nodes = Array.from({ length: spec.slots }, (_, slot) => world.plant(spec, slot, first + slot));
-    world.remember(spec, nodes);
-    for (const { name, vmid, slot } of nodes) engine.knows({ name, vmid, host: world.dc.hosts[slot % 2] ?? "" });
-  }
 }
 
 /** The VM of the second slot that was cloned and never started. */

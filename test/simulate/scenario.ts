@@ -47,16 +47,16 @@ export interface Scenario {
 }
 
 export const rke2 = "v1.34.4+rke2r1";
-/** The last one is always good: the pool ends on it when another was judged. */
-const image = (version: number, fault: Image["fault"]): Image => ({
+export const imageOf = (version: number, fault: Image["fault"]): Image => ({
   name: `ubuntu-24.04-rke2-v1.${version}.0`,
   rke2,
   fault,
 });
 
+/** The last one is always good: the pool ends on it when another was judged. */
 export function imagesOf(chance: Chance): Image[] {
   const fault = chance.happens(0.15) ? chance.pick(["never-ready", "no-agent"] as const) : undefined;
-  return [image(0, undefined), image(1, fault), image(2, undefined)];
+  return [imageOf(0, undefined), imageOf(1, fault), imageOf(2, undefined)];
 }
 
 export function scenarioOf(chance: Chance, images: readonly Image[]): Scenario {

@@ -1,0 +1,72 @@
+import { poolSpecs } from "../../config.ts";
+import { Chance } from "./chance.ts";
+import { Engine, type Outcome } from "./engine.ts";
+import type { Image } from "./guest.ts";
+import { Killer } from "./killer.ts";
+import { plantPools } from "./plant.ts";
+import { configOf, imageOf, type Scenario, type Wish } from "./scenario.ts";
+import { World } from "./world.ts";
+
+/** The images of a stage, by their place; the second may be one that is no good. */
+export function stageImages(fault?: Image["fault"]): Image[] {
+  return [imageOf(0, undefined), imageOf(1, fault), imageOf(2, undefined)];
+}
+
+/** A world without chance: a planted cluster, and runs of which a test says when what happens. */
+export class Stage {
+  readonly world: World;
+  readonly engine: Engine;
+  readonly before: Wish;
+  private readonly images: readonly Image[];
+  private readonly scenario: Scenario;
+
+  constructor(images: readonly Image[], size: { servers: number; agents: number }) {
+    const { servers, agents: slots } = size;
+    const [{ name: image } = { name: "" }] = images;
+    const strategy = { kind: "rolling", maxUnavailable: 1, soakSeconds: 0 };
+    this.images = images;
+    this.before = { image, slots, rollout: 0, servers: { image, count: servers, cores: 4 } };
+    this.scenario = { servers, strategy, before: this.before, planted: true, workloads: [], acts: [] };
+    this.world = new World({ seed: 1, images, workloads: [], told: false });
+    this.engine = new Engine(this.world, "demo");
+  }
+
+  /** Plays with the cluster planted and at rest, and the first run over. */
+  async play<T>(work: () => Promise<T>): Promise<T> {
+    const { world, engine, before } = this;
+    return await world.run(async () => {
+      plantPools(
+        world,
+        engine,
+        poolSpecs(this.config(before), new Map(this.images.map((one) => [one.name, one.rke2]))),
+      );
+      await world.time.sleep(60_000);
+      await this.up(before);
+      return await work();
+    });
+  }
+
+  async up(wish: Wish): Promise<Outcome> {
+    return await this.engine.up(this.config(wish), new Killer(this.world, new Chance(1, "killer")));
+  }
+
+  /** The configuration with agents of another image. */
+  agentsOf(version: number): Wish {
+    return { ...this.before, image: this.images[version]?.name ?? "" };
+  }
+
+  /** The configuration with servers of another image. */
+  serversOf(version: number): Wish {
+    const { count, cores } = this.before.servers ?? { count: 0, cores: 0 };
+    return { ...this.before, servers: { image: this.images[version]?.name ?? "", count, cores } };
+  }
+
+  /** Lets time pass until something has come about. */
+  async until(comes: () => boolean): Promise<void> {
+    while (!comes()) await this.world.time.sleep(250);
+  }
+
+  private config(wish: Wish) {
+    return configOf(this.scenario, wish);
+  }
+}

@@ -1,0 +1,56 @@
+import assert from "node:assert/strict";
+import type { Vm } from "./data-centre.ts";
+import { isUp } from "./etcd.ts";
+import { Stage, stageImages } from "./stage.ts";
+
+/** Stories that a seed has told once, as small as they can be told. */
+describe("a server's join in virtual time", function () {
+  this.timeout(60_000);
+
+  const vmOf = ({ world }: Stage, uuid: string): Vm => {
+    const vm = [...world.dc.vms.values()].find((one) => one.uuid === uuid);
+    if (vm === undefined) throw new Error(`no VM has the uuid ${uuid}`);
+    return vm;
+  };
+  const judgedFailed = ({ world }: Stage, pool: string): boolean =>
+    JSON.stringify(world.cluster.objects.get("configmaps", `evergreen-system/pool-${pool}`)?.data).includes(
+      '\\"state\\":\\"failed\\"',
+    );
+
+  it("gives the slot to another server of the same content when RKE2 has removed the learner meanwhile (seed 770005)", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { etcd } = stage.world.cluster.control;
+    await stage.play(async () => {
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(() => etcd.learners().some(isUp));
+      const [learner] = etcd.learners();
+      const vm = vmOf(stage, learner?.uuid ?? "");
+      // The machine of the program goes down with the guest: no step is left to judge anybody.
+      for (const process of stage.world.living()) process.kill();
+      stage.world.dc.powerCut(vm);
+      assert.equal(await run, "failed");
+      await stage.until(() => etcd.learners().length === 0);
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+      assert.match(stage.engine.why, /was removed from etcd before its join was over/);
+      assert.equal(judgedFailed(stage, "servers"), false);
+      assert.equal(await stage.up(stage.serversOf(1)), "done");
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("brings a fallen voter back beside a half-made one that is not well and could not leave without it (seed 771964)", async () => {
+    const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
+    const { etcd } = stage.world.cluster.control;
+    await stage.play(async () => {
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(() => etcd.voters().length === 4);
+      const fallen = etcd.voters().find(({ node }) => node.startsWith("demo-servers-1-"));
+      const vm = vmOf(stage, fallen?.uuid ?? "");
+      stage.world.watcher.struck(vm.name);
+      stage.world.dc.powerCut(vm);
+      assert.equal(await run, "failed");
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});
