@@ -172,13 +172,13 @@ function serverStrategy({ onFailure, replaceOnlyServer }: Config["controlPlane"]
 }
 
 function agentSpec(cluster: string, pool: PoolConfig, rke2: Versions): PoolSpec {
-  const { labels, taints, rollout } = pool;
+  const { labels, taints, startupTaints, rollout } = pool;
   return {
     cluster,
     name: pool.name,
     role: "agent",
     slots: pool.slots,
-    node: { ...nodeSpec(pool, rke2), labels, taints, rollout },
+    node: { ...nodeSpec(pool, rke2), labels, taints, ...(startupTaints.length > 0 ? { startupTaints } : {}), rollout },
     strategy: strategyOf(pool),
     range: rangeOf(pool),
   };

@@ -32,6 +32,7 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
     ...config.pools.flatMap((pool, i) => [
       ...strategyProblems(pool, `evergreen:pools[${i}].strategy`),
       ...labelProblems(pool, `evergreen:pools[${i}].labels`),
+      ...taintProblems(pool, `evergreen:pools[${i}].startupTaints`),
     ]),
   ];
 }
@@ -207,26 +208,29 @@ function rke2Keys({ path, config }: Owner): Problem[] {
   });
 }
 
-/** Prefixes of labels that a kubelet may give itself (NodeRestriction). */
-const ALLOWED = ["node.kubernetes.io", "kubelet.kubernetes.io", "topology.kubernetes.io"];
+/** Labels that say what a machine is, or that it is a server: RKE2 and the kubelet write them, and others rely on them. */
+const SET_BY_RKE2 =
+  /^(beta\.)?kubernetes\.io\/(hostname|os|arch)$|^node-role\.kubernetes\.io\/(control-plane|etcd|master)$/;
 
 function labelProblems({ labels }: PoolConfig, path: string): Problem[] {
   return Object.keys(labels).flatMap((key): Problem[] => {
-    const prefix = key.includes("/") ? key.slice(0, key.indexOf("/")) : "";
     const where = `${path}["${key}"]`;
-    if (prefix === "evergreen.dev") {
+    if (key.startsWith("evergreen.dev/"))
       return [{ what: `${key} is a label of Evergreen's own`, where, todo: "choose another prefix" }];
-    }
-    const restricted = /(^|\.)(kubernetes|k8s)\.io$/.test(prefix);
-    if (!restricted || ALLOWED.includes(prefix)) return [];
-    return [
-      {
-        what: `a node may not give itself the label ${key}`,
-        where,
-        todo: "use a prefix of your own; role labels are set with kubectl by an administrator",
-      },
-    ];
+    if (SET_BY_RKE2.test(key))
+      return [{ what: `${key} is written by RKE2 itself`, where, todo: "remove it, or choose another label" }];
+    return [];
   });
+}
+
+function taintProblems({ taints, startupTaints }: PoolConfig, path: string): Problem[] {
+  return startupTaints
+    .filter((taint) => taints.includes(taint))
+    .map((taint) => ({
+      what: `${taint} cannot be both a taint that the nodes keep and one that is removed at startup`,
+      where: path,
+      todo: "leave it in one of taints and startupTaints",
+    }));
 }
 
 function strategyProblems({ slots, strategy }: PoolConfig, path: string): Problem[] {

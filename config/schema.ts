@@ -143,7 +143,8 @@ const pool = z.strictObject({
   slots: count(1),
   ...node,
   /**
-   * Node labels beside our own.
+   * Node labels beside our own. Those that a kubelet may not give itself, such as `node-role.kubernetes.io/worker`, are
+   * set by the join of the node.
    * @default {}
    * A change: new generation.
    */
@@ -151,11 +152,18 @@ const pool = z.strictObject({
     .record(text.regex(labelName, "must be a label name"), z.string().regex(labelValue, "must be a label value"))
     .default({}),
   /**
-   * Taints at registration, as `key=value:Effect`.
+   * Taints that the nodes keep, as `key=value:Effect`. Any other taint that keeps pods away means that a node does not serve.
    * @default []
    * A change: new generation.
    */
   taints: z.array(text.regex(taint, "must be written as key=value:NoSchedule")).default([]),
+  /**
+   * Taints at registration that a daemon of the node removes once it works, as `key=value:Effect`, such as
+   * `node.cilium.io/agent-not-ready:NoExecute`. A node does not serve before they are gone.
+   * @default []
+   * A change: new generation.
+   */
+  startupTaints: z.array(text.regex(taint, "must be written as key=value:NoSchedule")).default([]),
   /**
    * Counter: raising it replaces every node without any other change.
    * @default 0

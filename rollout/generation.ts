@@ -22,11 +22,12 @@ export function generationOf(spec: NodeSpec): Generation {
  * and of taints means nothing to a node, so it means nothing here.
  */
 function content(spec: NodeSpec): Partial<NodeSpec> {
-  const { labels, taints, rollout, config, incarnation, ...always } = spec;
+  const { labels, taints, startupTaints, rollout, config, incarnation, ...always } = spec;
   return {
     ...always,
     ...(labels !== undefined && Object.keys(labels).length > 0 ? { labels } : {}),
     ...(taints !== undefined && taints.length > 0 ? { taints: taints.toSorted() } : {}),
+    ...(startupTaints !== undefined && startupTaints.length > 0 ? { startupTaints: startupTaints.toSorted() } : {}),
     ...(rollout !== undefined && rollout !== 0 ? { rollout } : {}),
     ...(config !== undefined && Object.keys(config).length > 0 ? { config } : {}),
     ...(incarnation !== undefined && incarnation !== 0 ? { incarnation } : {}),

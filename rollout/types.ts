@@ -18,8 +18,10 @@ export interface NodeSpec {
   diskGiB: number;
   /** Node labels beside our own. */
   labels?: Record<string, string>;
-  /** Taints at registration, as `key=value:Effect`. */
+  /** Taints that the node keeps, as `key=value:Effect`. */
   taints?: string[];
+  /** Taints that the node registers with and that its own daemons remove once they work, as `key=value:Effect`. */
+  startupTaints?: string[];
   /** Counter that rolls a pool without any other change. */
   rollout?: number;
   /** RKE2 configuration beside our own, merged into the join fragment. */

@@ -155,7 +155,10 @@ function whyItLeaves(plan: Draft, name: string, situation: Situation): string {
 
 /** What differs between two contents, in the order in which an operator asks. */
 export function changesBetween(before: NodeSpec, after: NodeSpec): string[] {
-  const keys = ["image", "rke2", "cores", "memoryMiB", "diskGiB", "labels", "taints", "config", "rollout"] as const;
+  const keys = [
+    ...(["image", "rke2", "cores", "memoryMiB", "diskGiB"] as const),
+    ...(["labels", "taints", "startupTaints", "config", "rollout"] as const),
+  ];
   return keys
     .filter((key) => canonical(before[key] ?? null) !== canonical(after[key] ?? null))
     .map((key) => `${key} ${shown(before[key])} -> ${shortened(shown(before[key]), shown(after[key]))}`);

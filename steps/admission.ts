@@ -1,4 +1,5 @@
 import { Deadline, DeadlineError } from "../common/deadline.ts";
+import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import { deleteToken, mintToken } from "../kubernetes/bootstrap-token.ts";
@@ -10,24 +11,25 @@ import { named, until } from "../kubernetes/watch.ts";
 import type { VmConfig } from "../proxmox/vms.ts";
 import type { SlotInput } from "./input.ts";
 import { joinData, writeJoinData } from "./join-data.ts";
-import { contradictions, expectedNode, lacking, type Expected } from "./member.ts";
+import { contradictions, expectedNode, hindrancesOf, lacking, putLabels, type Expected } from "./member.ts";
 import { quietly, type Run } from "./run.ts";
 import { ImageFault } from "./verdict.ts";
 
+/** What is known of a node before its join data is written. */
+export interface Arrival {
+  /** The boot that the Node told of when its VM was still off. */
+  bootBefore: string | undefined;
+  /** It was a member before, and comes back. */
+  isMember: boolean;
+}
+
 /**
  * Gives a running guest its join data and waits until its Node passes every gate.
- * @param bootBefore the boot that the Node told of when its VM was still off
  * @throws ImageFault when the node registered but can never become what it has to be, or did not in time
  */
-export async function admit(
-  run: Run,
-  input: SlotInput,
-  access: Access,
-  vm: VmConfig,
-  bootBefore: string | undefined,
-): Promise<Node> {
+export async function admit(run: Run, input: SlotInput, access: Access, vm: VmConfig, arrival: Arrival): Promise<Node> {
   const deadline = new Deadline(`${input.node} to be Ready`, input.site.timeouts.join, run.stop);
-  const expected = { ...expectedNode(input, vm.uuid), bootBefore };
+  const expected = { ...expectedNode(input, vm.uuid), ...arrival };
   if (access.server.vmid === vm.vmid) return await verified(access, expected, deadline);
   if (input.role === "server") {
     const { text: token } = await readServerToken(run.pve, access.server);
@@ -49,6 +51,8 @@ async function verified({ client }: Access, expected: Expected, deadline: Deadli
   for (;;) {
     const node = await ready(client, expected, deadline);
     say(`${expected.name} is Ready`);
+    // Before its daemons are waited for: some select a node by such a label.
+    await putLabels(client, node, expected);
     await settled(client, expected.name, deadline);
     const again = await findNode(client, expected.name);
     if (again && isReady(again) && readySince(again) === readySince(node)) return again;
@@ -59,8 +63,14 @@ async function verified({ client }: Access, expected: Expected, deadline: Deadli
 
 async function ready(client: Access["client"], expected: Expected, deadline: Deadline): Promise<Node> {
   let last: Node | undefined;
+  const awaited = (node: Node): string[] => [
+    ...lacking(node, expected),
+    ...hindrancesOf(node, expected)
+      .filter(({ by }) => by === "node" || expected.isMember !== true)
+      .map(({ reason }) => reason),
+  ];
   const blockedBy = (): string =>
-    last ? lacking(last, expected).join("; ") : "it never registered: see the end of its join.log";
+    last ? awaited(last).join("; ") : "it never registered: see the end of its join.log";
   try {
     return await until<Node, Node>(
       client,
@@ -71,15 +81,28 @@ async function ready(client: Access["client"], expected: Expected, deadline: Dea
         if (last === undefined) return undefined;
         const wrong = contradictions(last, expected);
         if (wrong.length > 0) throw contradiction(expected, wrong);
-        return lacking(last, expected).length === 0 ? last : undefined;
+        return awaited(last).length === 0 ? last : undefined;
       },
       blockedBy,
     );
   } catch (error) {
     // Who never registered may have met a refusal; who registered and is not Ready has an image that does not work.
-    if (error instanceof DeadlineError && last) throw new ImageFault(error.problem, { cause: error });
+    if (error instanceof DeadlineError && last)
+      throw isKeptByOthers(last, expected) ? keptByOthers(error) : new ImageFault(error.problem, { cause: error });
     throw error;
   }
+}
+
+/** The node itself is as it has to be, and somebody keeps pods away from it: that says nothing about its image. */
+function isKeptByOthers(node: Node, expected: Expected): boolean {
+  return lacking(node, expected).length === 0 && hindrancesOf(node, expected).every(({ by }) => by === "others");
+}
+
+function keptByOthers(error: DeadlineError): UserError {
+  const { what, where } = error.problem;
+  const todo =
+    "remove it, or name the taint in taints (it stays) or startupTaints (it goes) of the pool, then run pulumi up again. The image was not judged";
+  return new UserError({ what, where, todo }, { cause: error });
 }
 
 function contradiction(expected: Expected, wrong: string[]): ImageFault {

@@ -1,15 +1,17 @@
+import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import type { Fence } from "../kubernetes/lease.ts";
-import { isCordoned, restore } from "../kubernetes/nodes.ts";
+import { restore } from "../kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../kubernetes/record.ts";
 import { isRunning, type ListedVm } from "../proxmox/vms.ts";
+import type { Hindrance } from "../rollout/serving.ts";
 import { hasJoined } from "../rollout/slots.ts";
 import { awaitCalm, byNodes, calmBy } from "./control-plane.ts";
 import type { SlotInput } from "./input.ts";
 import { isGone, otherNodes } from "./leavers.ts";
-import { expectedNode, isMarked, known, lacking, type Known } from "./member.ts";
+import { expectedNode, hindrancesOf, isMarked, known, lacking, type Known } from "./member.ts";
 import { retireNode, sayBlockers } from "./retirement.ts";
 import { all, holding, quietly, slotLease, tickets, type Run } from "./run.ts";
 import { ImageFault, isVerdict, judgeFailed } from "./verdict.ts";
@@ -83,20 +85,26 @@ async function requireServing(
   vms: readonly ListedVm[],
 ): Promise<void> {
   const missing: string[] = [];
+  const hindering: Hindrance[] = [];
   if (node === undefined) missing.push("it has no Node");
   else if (own === undefined) missing.push("nobody remembers that it joined");
   else {
     missing.push(...lacking(node, expectedNode(input, own.uuid)));
     if (!hasJoined(own)) missing.push(`it is ${own.phase}, not joined`);
-    if (isCordoned(node) && !isMarked(node)) missing.push("it is cordoned, and not by us");
+    hindering.push(...hindrancesOf(node, input));
   }
   // A Node may look Ready for most of a minute after its VM has lost its power.
   const vm = vms.find(({ vmid }) => vmid === input.vmid);
   if (vm === undefined || !(await isRunning(run.pve, vm))) missing.push("its VM does not run");
-  if (missing.length === 0) return;
-  throw new ImageFault({
-    what: `${input.node} does not serve, so nobody leaves its slot: ${missing.join("; ")}`,
+  const all = [...missing, ...hindering.map(({ reason }) => reason)];
+  if (all.length === 0) return;
+  const problem = {
+    what: `${input.node} does not serve, so nobody leaves its slot: ${all.join("; ")}`,
     where: `slot ${input.slot} of pool ${input.pool}`,
     todo: "look at that node; pulumi up joins it again when its VM was turned off",
-  });
+  };
+  // Whoever cordoned or tainted it has not shown that its image is at fault.
+  throw missing.length === 0 && hindering.every(({ by }) => by === "others")
+    ? new UserError(problem)
+    : new ImageFault(problem);
 }

@@ -5,6 +5,7 @@ import { writeFile } from "../proxmox/agent.ts";
 import type { Proxmox } from "../proxmox/client.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import type { VmConfig } from "../proxmox/vms.ts";
+import { registrable } from "../rollout/labels.ts";
 import type { SlotInput } from "./input.ts";
 import { nodeLabels } from "./member.ts";
 
@@ -15,12 +16,13 @@ export type Ticket = { token: string } | undefined;
 export function joinData(input: SlotInput, ticket: Ticket): string {
   const { site, role, spec } = input;
   const server = role === "server";
+  const taints = [...(spec.taints ?? []), ...(spec.startupTaints ?? [])];
   return stringify({
     ...spec.config,
     ...(ticket && { server: `https://${site.registrationAddress}:${ports.supervisor}`, token: ticket.token }),
     "node-name": input.node,
-    "node-label": Object.entries(nodeLabels(input)).map(([key, value]) => `${key}=${value}`),
-    ...(spec.taints?.length ? { "node-taint": spec.taints } : {}),
+    "node-label": Object.entries(registrable(nodeLabels(input))).map(([key, value]) => `${key}=${value}`),
+    ...(taints.length > 0 ? { "node-taint": taints } : {}),
     ...(server ? { "tls-san": tlsSans(site.registrationAddress, spec.config?.["tls-san"]) } : {}),
   });
 }

@@ -2,13 +2,14 @@ import { Deadline } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
+import type { Kubernetes } from "../kubernetes/client.ts";
 import type { Fence } from "../kubernetes/lease.ts";
 import { forgetPassword, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { isRunning, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { Node } from "../kubernetes/types.ts";
 import { hasJoined } from "../rollout/slots.ts";
-import { admit } from "./admission.ts";
+import { admit, type Arrival } from "./admission.ts";
 import { claimedAs, identity, isFounder, ownVm, remember, type Claimed } from "./claim.ts";
 import {
   awaitCalm,
@@ -24,7 +25,7 @@ import {
 import { foundCluster } from "./founding.ts";
 import type { SlotInput } from "./input.ts";
 import { MemberRemoved, readJoinLog } from "./join-log.ts";
-import { expectedNode, isMarked, known, lacking, type Known } from "./member.ts";
+import { expectedNode, isMarked, known, lacking, putLabels, type Known } from "./member.ts";
 import { holding, quietly, slotLease, tickets, type Run } from "./run.ts";
 import { imageOf } from "./image.ts";
 import { powerOn } from "./power-on.ts";
@@ -42,11 +43,11 @@ export async function join(run: Run, input: SlotInput): Promise<Claimed> {
   if (access === undefined) return await joinFirst(run, input, vm, scene.vms);
 
   const before = await known(access.client, input);
-  const member = await memberAlready(run, input, vm, before);
+  const member = await memberAlready(run, input, vm, access.client, before);
   if (member) return member;
   return await holding(run, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
     const now = await known(access.client, input);
-    const joinedMeanwhile = await memberAlready(run, input, vm, now);
+    const joinedMeanwhile = await memberAlready(run, input, vm, access.client, now);
     if (joinedMeanwhile) return joinedMeanwhile;
     return await joinNode(run, input, { access, fence, vm, known: now });
   });
@@ -60,11 +61,14 @@ async function memberAlready(
   run: Run,
   input: SlotInput,
   vm: ListedVm,
+  client: Kubernetes,
   { node, own }: Known,
 ): Promise<Claimed | undefined> {
   if (node === undefined || own === undefined) return undefined;
   if (!hasJoined(own) || own.vmid !== input.vmid || isMarked(node)) return undefined;
-  if (lacking(node, expectedNode(input, own.uuid)).length > 0 || !(await isRunning(run.pve, vm))) return undefined;
+  const expected = expectedNode(input, own.uuid);
+  if (lacking(node, expected).length > 0 || !(await isRunning(run.pve, vm))) return undefined;
+  await putLabels(client, node, expected);
   return claimedAs(input, own);
 }
 
@@ -90,9 +94,9 @@ interface Joining {
   fence: Fence;
   vm: ListedVm;
   known: Known;
-  /** The boot that the Node told of when its VM was still off. */
-  bootBefore?: string | undefined;
 }
+
+type Arriving = Joining & { arrival: Arrival };
 
 async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<Claimed> {
   const { access, fence } = joining;
@@ -109,7 +113,7 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<C
     const bootBefore = await bootThatEnded(run, config, joining.known);
     await powerOn(run, config, joining.vm.status);
     await imageOf(run, input, config);
-    const arriving = { ...joining, bootBefore };
+    const arriving = { ...joining, arrival: { bootBefore, isMember: hasJoined(own) } };
     const node =
       input.role === "agent"
         ? await admitAgent(run, input, arriving, config)
@@ -139,14 +143,9 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<C
 }
 
 /** Agents come to a control plane that is well, and whose servers are all as new as they are. */
-async function admitAgent(
-  run: Run,
-  input: SlotInput,
-  { access, bootBefore }: Joining,
-  config: VmConfig,
-): Promise<Node> {
+async function admitAgent(run: Run, input: SlotInput, { access, arrival }: Arriving, config: VmConfig): Promise<Node> {
   requireSkew(input, await awaitCalm(byNodes(access), calmBy(run, input)));
-  return await admit(run, input, access, config, bootBefore);
+  return await admit(run, input, access, config, arrival);
 }
 
 /**
@@ -154,17 +153,17 @@ async function admitAgent(
  * changes nothing that others would have to be well for, and may itself be what their retirement waits for (seed 771964 of
  * the simulation). Another has come when everybody agrees on the members, and serves at its own address.
  */
-async function admitServer(run: Run, input: SlotInput, joining: Joining, config: VmConfig): Promise<Node> {
-  const { bootBefore } = joining;
+async function admitServer(run: Run, input: SlotInput, joining: Arriving, config: VmConfig): Promise<Node> {
+  const { arrival } = joining;
   // The founder is alone: there is nobody whose peace it could disturb.
-  if (isFounder(joining.access, config)) return await admit(run, input, joining.access, config, bootBefore);
+  if (isFounder(joining.access, config)) return await admit(run, input, joining.access, config, arrival);
   return await holding(run, joining.access, tickets(input), input.site.timeouts.lease, async () => {
     const access = await removeDead(run, input, joining);
     const sight = await byMembers(run, input, access);
     const isBack = await isVoterAlready(sight, calmBy(run, input), input.node);
     const others = isBack ? [] : await awaitCalm(sight, calmBy(run, input), [input.node, input.address]);
     if (!isBack) requireMayJoin(input, others);
-    const node = await admit(run, input, access, config, bootBefore);
+    const node = await admit(run, input, access, config, arrival);
     const members = [...others.map(({ name }) => name), input.node];
     const deadline = new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, run.stop);
     await awaitMembers(isBack ? only(input.node, sight) : sight, members, deadline);

@@ -6,10 +6,15 @@ import {
   isReady,
   isVoter,
   labelsOf,
+  nameOf,
+  relabel,
   uuidOf,
   whyNotReady,
 } from "../kubernetes/nodes.ts";
 import { readPoolRecord } from "../kubernetes/record.ts";
+import { say } from "../common/log.ts";
+import { owedLabels } from "../rollout/labels.ts";
+import { hindrances, type Hindrance } from "../rollout/serving.ts";
 import type { Node } from "../kubernetes/types.ts";
 import type { NodeRecord, NodeSpec, PoolRecord, Role } from "../rollout/types.ts";
 import type { SlotInput } from "./input.ts";
@@ -22,6 +27,8 @@ export interface Expected {
   role: Role;
   spec: NodeSpec;
   labels: Readonly<Record<string, string>>;
+  /** It was a member before: what others did to it since is theirs, and no reason to wait. */
+  isMember?: boolean;
   /** A boot that is over: a Node that still tells of it looks Ready for most of a minute without being there. */
   bootBefore?: string | undefined;
 }
@@ -60,11 +67,28 @@ export function lacking(node: Node, expected: Expected): string[] {
     found.push("it has not reported since its VM was started");
   if (expected.role === "server" && !isVoter(node)) found.push("it is not a voter of etcd yet");
   if (uuidOf(node) === "") found.push("it has not reported its SMBIOS uuid");
-  for (const [key, value] of Object.entries(expected.labels)) {
-    const is = node.metadata?.labels?.[key];
-    if (is !== value) found.push(`the label ${key} is ${is ?? "missing"}, expected ${value}`);
-  }
   return found;
+}
+
+/** What keeps pods away from a Ready node. Our own cordon does not count: the join of a node that stays undoes it. */
+export function hindrancesOf(node: Node, { spec }: Pick<Expected, "spec">): Hindrance[] {
+  const own = isOurCordon(node) ? { ...node, spec: { ...node.spec, unschedulable: false } } : node;
+  return hindrances(own, spec.taints, spec.startupTaints);
+}
+
+/**
+ * Gives a proved node the labels that it lacks: those that its kubelet may not register with, and those that were changed
+ * by hand. RKE2 applies `node-label` at the registration alone, so a restart would not bring them back.
+ */
+export async function putLabels(client: Kubernetes, node: Node, { labels }: Pick<Expected, "labels">): Promise<void> {
+  const owed = owedLabels(node.metadata?.labels, labels);
+  if (Object.keys(owed).length === 0) return;
+  await relabel(client, node, owed);
+  say(
+    `${nameOf(node)} gets its labels: ${Object.entries(owed)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(", ")}`,
+  );
 }
 
 /** Marks of ours that a node which stays must not have. */

@@ -126,10 +126,24 @@ describe("a wrong configuration", () => {
     ],
     [
       "role label",
-      { labels: { "node-role.kubernetes.io/x": "" } },
+      { labels: { "node-role.kubernetes.io/control-plane": "true" } },
       {},
-      'evergreen:pools[0].labels["node-role.kubernetes.io/x"]',
-      /may not give itself/,
+      'evergreen:pools[0].labels["node-role.kubernetes.io/control-plane"]',
+      /written by RKE2/,
+    ],
+    [
+      "label of the machine",
+      { labels: { "kubernetes.io/hostname": "web" } },
+      {},
+      'evergreen:pools[0].labels["kubernetes.io/hostname"]',
+      /written by RKE2/,
+    ],
+    [
+      "taint that stays and goes",
+      { taints: ["a=b:NoSchedule"], startupTaints: ["a=b:NoSchedule"] },
+      {},
+      "evergreen:pools[0].startupTaints",
+      /cannot be both/,
     ],
     ...(
       [

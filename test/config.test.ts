@@ -36,7 +36,16 @@ describe("configuration", () => {
 
   it("does not let a default show in a generation", () => {
     const [, left] = poolSpecs(readConfig(minimal()), IMAGES);
-    const spelled = { labels: {}, taints: [], rollout: 0, config: {}, cores: 4, memoryMiB: 8192, diskGiB: 40 };
+    const spelled = {
+      labels: {},
+      taints: [],
+      startupTaints: [],
+      rollout: 0,
+      config: {},
+      cores: 4,
+      memoryMiB: 8192,
+      diskGiB: 40,
+    };
     const [, said] = poolSpecs(readConfig(minimal(spelled)), IMAGES);
     assert.ok(left && said);
     assert.equal(generationOf(left.node).id, generationOf(said.node).id);
@@ -51,6 +60,7 @@ describe("configuration", () => {
       { diskGiB: 41 },
       { labels: { a: "b" } },
       { taints: ["a=b:NoSchedule"] },
+      { startupTaints: ["a=b:NoSchedule"] },
       { rollout: 1 },
       { config: { "kubelet-arg": ["max-pods=60"] } },
     ].map((change) => generationOf(agents(readConfig(minimal(change))).node).id);

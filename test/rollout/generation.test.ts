@@ -25,7 +25,7 @@ describe("generation", () => {
   }
 
   it("leaves defaults out", () => {
-    const spelledOut = { ...SPEC, labels: {}, taints: [], rollout: 0, config: {} };
+    const spelledOut = { ...SPEC, labels: {}, taints: [], startupTaints: [], rollout: 0, config: {} };
     assert.equal(generationOf(spelledOut).id, generationOf(SPEC).id);
   });
 
@@ -44,6 +44,7 @@ describe("generation", () => {
       { diskGiB: 21 },
       { labels: { a: "" } },
       { taints: ["a=b:NoSchedule"] },
+      { startupTaints: ["a=b:NoSchedule"] },
       { rollout: 1 },
       { config: { a: null } },
       { config: { list: ["a", "b"] } },

@@ -136,7 +136,8 @@ export class StepCluster {
 }
 
 function slotPlan(pool: "servers" | "workers", slot: number, generation: Generation): SlotPlan {
-  const base = (pool === "servers" ? 1000 : 1100) + 20 * [blue, green, third].indexOf(generation);
+  const base =
+    (pool === "servers" ? 1000 : 1100) + 20 * [blue, green, third].findIndex(({ id }) => id === generation.id);
   return {
     slot,
     generation,

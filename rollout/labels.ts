@@ -1,0 +1,24 @@
+/** Prefixes of restricted labels that a kubelet may give its own node all the same. */
+const ALLOWED = ["node.kubernetes.io", "kubelet.kubernetes.io", "topology.kubernetes.io"];
+
+/**
+ * Whether a kubelet is refused the label on its own node, so that an administrator has to set it.
+ * Source: Kubernetes' NodeRestriction, https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
+ */
+export function isRestricted(label: string): boolean {
+  const prefix = label.includes("/") ? label.slice(0, label.indexOf("/")) : "";
+  return /(^|\.)(kubernetes|k8s)\.io$/.test(prefix) && !ALLOWED.includes(prefix);
+}
+
+/** The labels of a node that its own kubelet may register with. */
+export function registrable(labels: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(labels).filter(([key]) => !isRestricted(key)));
+}
+
+/** The labels that a node lacks, or has with another value. */
+export function owedLabels(
+  has: Readonly<Record<string, string>> | undefined,
+  wanted: Readonly<Record<string, string>>,
+): Record<string, string> {
+  return Object.fromEntries(Object.entries(wanted).filter(([key, value]) => has?.[key] !== value));
+}

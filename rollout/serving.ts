@@ -1,0 +1,65 @@
+/** What decides whether pods can live on a node; Kubernetes' own Node fits. */
+export interface ServingNode {
+  spec?: {
+    unschedulable?: boolean | undefined;
+    taints?: { key: string; value?: string | undefined; effect: string }[] | undefined;
+  };
+  status?: { conditions?: { type: string; status: string; message?: string | undefined }[] | undefined };
+}
+
+/** Why pods cannot live on a node that is Ready. */
+export interface Hindrance {
+  reason: string;
+  /** `node`: something on the machine itself, so an arriving node is at fault. `others`: a person or a controller. */
+  by: "node" | "others";
+}
+
+/** Conditions that a kubelet or the network reports of its own machine, and the taints that controllers make of them. */
+const pressures: Readonly<Record<string, string>> = {
+  MemoryPressure: "node.kubernetes.io/memory-pressure",
+  DiskPressure: "node.kubernetes.io/disk-pressure",
+  PIDPressure: "node.kubernetes.io/pid-pressure",
+  NetworkUnavailable: "node.kubernetes.io/network-unavailable",
+};
+
+/** A cordon makes this taint; it is reported as a cordon. */
+const unschedulable = "node.kubernetes.io/unschedulable";
+
+/**
+ * What keeps pods away from a node that is Ready. A taint that only asks (`PreferNoSchedule`) keeps nobody away.
+ * @param own taints that the pool gives its nodes for good, as `key=value:Effect`
+ * @param startup taints that a node registers with and that its own daemons remove once they work
+ */
+export function hindrances(
+  { spec, status }: ServingNode,
+  own: readonly string[] = [],
+  startup: readonly string[] = [],
+): Hindrance[] {
+  const found: Hindrance[] = [];
+  const pressing = (status?.conditions ?? []).filter((one) => one.type in pressures && one.status === "True");
+  for (const { type, message } of pressing)
+    found.push({ reason: `${type} is True${message ? ` (${message})` : ""}`, by: "node" });
+  const said = new Set(pressing.map(({ type }) => pressures[type]));
+  if (spec?.unschedulable === true) found.push({ reason: "it is cordoned, and not by us", by: "others" });
+  for (const { key, value, effect } of spec?.taints ?? []) {
+    const taint = written(key, value, effect);
+    if (effect === "PreferNoSchedule" || key === unschedulable || said.has(key) || has(own, taint)) continue;
+    if (has(startup, taint)) found.push({ reason: `the startup taint ${taint} was not removed`, by: "node" });
+    else if (Object.values(pressures).includes(key)) found.push({ reason: `it has the taint ${taint}`, by: "node" });
+    else found.push({ reason: `it has the taint ${taint}, which is not configured`, by: "others" });
+  }
+  return found;
+}
+
+function has(taints: readonly string[], wanted: string): boolean {
+  return taints.some((taint) => canonical(taint) === wanted);
+}
+
+/** `key=:Effect` and `key:Effect` are one taint. */
+function canonical(taint: string): string {
+  return taint.replace("=:", ":");
+}
+
+function written(key: string, value: string | undefined, effect: string): string {
+  return `${key}${value ? `=${value}` : ""}:${effect}`;
+}

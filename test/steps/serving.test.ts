@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import type { Kubernetes } from "../../kubernetes/client.ts";
+import { findNode } from "../../kubernetes/nodes.ts";
+import { readPoolRecord } from "../../kubernetes/record.ts";
+import { paths, type Node } from "../../kubernetes/types.ts";
+import { named, until } from "../../kubernetes/watch.ts";
+import { Deadline } from "../../common/deadline.ts";
+import type { Generation } from "../../rollout/types.ts";
+import { handover } from "../../steps/handover.ts";
+import { join } from "../../steps/join.ts";
+import { rollout } from "../../steps/rollout.ts";
+import { blue, green, StepCluster } from "./cluster.ts";
+
+const role = "node-role.kubernetes.io/worker";
+const startup = "node.cilium.io/agent-not-ready";
+const labelled: Generation = { ...blue, spec: { ...blue.spec, labels: { tier: "web", [role]: "" } } };
+const tainted: Generation = { ...green, spec: { ...green.spec, startupTaints: [`${startup}:NoExecute`] } };
+
+describe("a node serves when pods can live on it", function () {
+  this.timeout(90_000);
+  let cluster: StepCluster;
+  let client: Kubernetes;
+
+  before(async () => {
+    cluster = await StepCluster.start("127.89");
+    client = await cluster.found();
+    await rollout(cluster.run(), cluster.pool("workers", 1, labelled));
+    const input = cluster.slot("workers", 0, labelled);
+    await cluster.clone(input);
+    await join(cluster.run(), input);
+    await handover(cluster.run(), input);
+  });
+  after(async () => {
+    await client.close();
+    await cluster.stop();
+  });
+
+  const old = () => cluster.slot("workers", 0, labelled);
+  const labelsOf = async (name: string) => (await findNode(client, name))?.metadata?.labels ?? {};
+  const patch = (name: string, body: object) => client.patch(`${paths.nodes}/${name}`, "merge", body);
+  const appears = (name: string) =>
+    until<Node, true>(client, named(paths.nodes, name), new Deadline(name, 20), (seen) => seen.size > 0 || undefined);
+
+  it("has the role label, which its kubelet may not give itself", async () => {
+    const { [role]: worker, tier } = await labelsOf(old().node);
+    assert.deepEqual([worker, tier], ["", "web"]);
+  });
+
+  it("gets a label back that was changed by hand, and keeps its slot", async () => {
+    await patch(old().node, { metadata: { labels: { tier: "db", theirs: "1" } } });
+    await join(cluster.run(), old());
+    const { tier, theirs } = await labelsOf(old().node);
+    assert.deepEqual([tier, theirs], ["web", "1"]);
+    const { nodes, generations } = await readPoolRecord(client, "workers");
+    assert.deepEqual(
+      nodes.map(({ phase }) => phase),
+      ["handedOver"],
+    );
+    assert.ok(generations.every(({ state }) => state !== "failed"));
+  });
+
+  it("does not serve before its startup taint is removed", async () => {
+    await rollout(cluster.run(), cluster.pool("workers", 1, tainted));
+    const input = cluster.slot("workers", 0, tainted);
+    await cluster.clone(input);
+    let over = false;
+    const joined = join(cluster.run(), input).finally(() => (over = true));
+    await appears(input.node);
+    await until<Node, true>(client, named(paths.nodes, input.node), new Deadline("Ready", 20), (seen) =>
+      [...seen.values()][0]?.status?.conditions?.some((one) => one.type === "Ready" && one.status === "True")
+        ? true
+        : undefined,
+    );
+    assert.equal(over, false);
+    const taints = (await findNode(client, input.node))?.spec?.taints ?? [];
+    await patch(input.node, { spec: { taints: taints.filter(({ key }) => key !== startup) } });
+    await joined;
+  });
+
+  const others = [
+    ["a taint", { taints: [{ key: "maintenance", effect: "NoExecute" }] }, { taints: [] }, /maintenance:NoExecute/],
+    ["a cordon", { unschedulable: true }, { unschedulable: null, taints: [] }, /cordoned, and not by us/],
+  ] as const;
+  for (const [what, spec, undo, says] of others)
+    it(`keeps its predecessor, and its image is not judged, when somebody gives it ${what}`, async () => {
+      const input = cluster.slot("workers", 0, tainted);
+      await patch(input.node, { spec });
+      await assert.rejects(handover(cluster.run(), input), says);
+      assert.equal((await findNode(client, old().node))?.spec?.unschedulable ?? false, false);
+      const { generations } = await readPoolRecord(client, "workers");
+      assert.ok(generations.every(({ state }) => state !== "failed"));
+      await patch(input.node, { spec: undo });
+    });
+
+  it("takes the slot over once nothing keeps pods away", async () => {
+    await handover(cluster.run(), cluster.slot("workers", 0, tainted));
+    assert.equal(await findNode(client, old().node), undefined);
+  });
+});
