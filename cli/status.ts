@@ -36,7 +36,7 @@ export function poolStatus(live: Live, pool: string, leases: ReadonlyMap<string,
       String(state.slot),
       member.name,
       member.generation,
-      member.vm?.running ? "running" : member.vm ? "off" : "gone",
+      powerOf(member),
       member.node ? (member.node.ready ? "Ready" : "NotReady") : "no Node",
       member.record?.phase ?? "not joined",
       waitsFor(member, leases.get(`slot-${pool}-${state.slot}`)),
@@ -52,10 +52,16 @@ export function poolStatus(live: Live, pool: string, leases: ReadonlyMap<string,
   );
 }
 
+function powerOf({ vm }: Member): string {
+  if (vm === undefined) return "gone";
+  return vm.state ?? (vm.running ? "running" : "off");
+}
+
 function waitsFor(member: Member, holder: string | undefined): string {
   if (holder !== undefined) return `the step of ${holder}`;
   if (member.record?.phase === "retired") return "the engine to delete its VM";
   if (!member.node) return member.vm?.running ? "its join" : "a start and its join";
+  if (!member.node.ready && member.vm?.state !== undefined) return `its VM, which is ${member.vm.state}, to run`;
   if (!member.node.ready) return "its kubelet to be Ready";
   if (!member.node.schedulable) return "somebody to uncordon it";
   return "-";

@@ -12,7 +12,10 @@ export interface ListedVm {
   host: string;
   /** Absent while Proxmox has no status of it yet. */
   name: string | undefined;
+  /** `unknown`: only its host can say, because the list has no status of it yet, or one of its in-between words. */
   status: "running" | "stopped" | "unknown";
+  /** The list's own word when it is neither of the two: `paused`, `prelaunch`, `io-error`, `inmigrate` and what else comes. */
+  state?: string;
   template: boolean;
   tags: string[];
   /** Proxmox pool. */
@@ -44,19 +47,19 @@ export function vmPath(vm: { host: string; vmid: number }): string {
 export async function listVms(pve: Proxmox): Promise<ListedVm[]> {
   const path = "/cluster/resources";
   const rows = Row.list(await pve.get(path, { type: "vm" }), path);
-  return rows.filter((row) => row.text("type") === "qemu").map((row) => listed(row, path));
+  return rows.filter((row) => row.text("type") === "qemu").map(listed);
 }
 
-function listed(row: Row, path: string): ListedVm {
-  const status = row.text("status");
-  if (status !== "running" && status !== "stopped" && status !== "unknown") {
-    throw new ProxmoxAnswerError(path, `VM ${row.text("vmid")} has the status "${status}"`);
-  }
+/** Since pve-manager 9 the list repeats QEMU's own word: no VM's state may end a run that does not concern it. */
+function listed(row: Row): ListedVm {
+  const word = row.text("status");
+  const status = word === "running" || word === "stopped" ? word : "unknown";
   return {
     vmid: row.number("vmid"),
     host: row.text("node"),
     name: row.maybeText("name"),
     status,
+    ...(status === word || word === "unknown" ? {} : { state: word }),
     template: row.flag("template"),
     tags: splitTags(row.maybeText("tags") ?? ""),
     pool: row.maybeText("pool"),
@@ -124,12 +127,29 @@ export async function readVm(pve: Proxmox, vm: { host: string; vmid: number }): 
   };
 }
 
+/** Power of a VM, as its host says. */
+export interface Power {
+  running: boolean;
+  /** QEMU's word when it is neither running nor stopped: `paused`, `io-error`, `inmigrate`, ... */
+  state?: string;
+}
+
+/**
+ * Asks the host, because the list is seconds old. Where there is a process but no guest yet (`prelaunch`: the backup of a VM
+ * that is off) nothing runs.
+ */
+export async function readPower(pve: Proxmox, vm: { host: string; vmid: number }): Promise<Power> {
+  const path = `${vmPath(vm)}/status/current`;
+  const row = new Row(await pve.get(path), path);
+  const status = row.text("status");
+  if (status !== "running" && status !== "stopped") throw new ProxmoxAnswerError(path, `the status "${status}"`);
+  const word = row.maybeText("qmpstatus") ?? status;
+  return { running: status === "running" && word !== "prelaunch", ...(word === status ? {} : { state: word }) };
+}
+
 /** Whether the VM runs, asked of its host and not of the list. */
 export async function isRunning(pve: Proxmox, vm: { host: string; vmid: number }): Promise<boolean> {
-  const path = `${vmPath(vm)}/status/current`;
-  const status = new Row(await pve.get(path), path).text("status");
-  if (status !== "running" && status !== "stopped") throw new ProxmoxAnswerError(path, `the status "${status}"`);
-  return status === "running";
+  return (await readPower(pve, vm)).running;
 }
 
 /**
@@ -173,7 +193,9 @@ async function live(pve: Proxmox, vm: ListedVm, running: boolean): Promise<LiveV
   const tags = nodeTags(vm.tags);
   if (tags === undefined) throw new ProxmoxAnswerError(vmPath(vm), "tags that are not ours");
   const { pool, slot, generation } = tags;
-  return { vmid: vm.vmid, name: config.name, host: vm.host, running, uuid: config.uuid, pool, slot, generation };
+  // The host's own list says "running" of a VM that is off and in a backup.
+  const power = vm.state === undefined && config.lock === undefined ? { running } : await readPower(pve, vm);
+  return { vmid: vm.vmid, name: config.name, host: vm.host, ...power, uuid: config.uuid, pool, slot, generation };
 }
 
 function unreadable(vm: ListedVm, error: ProxmoxError): UserError {

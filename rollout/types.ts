@@ -86,6 +86,8 @@ export interface LiveVm {
   /** Proxmox host. */
   host: string;
   running: boolean;
+  /** What Proxmox calls its state when it is neither running nor stopped: `paused`, `io-error`, ... For a reader. */
+  state?: string;
   /** SMBIOS uuid, lower case. */
   uuid: string;
   pool: string;

@@ -35,7 +35,7 @@ export async function lookAround(run: Run, input: SlotInput): Promise<Scene> {
   );
   const access = await others.catch(() => undefined);
   if (access) return { vms, access };
-  const self = vms.filter((vm) => isSelf(vm) && vm.status === "running");
+  const self = vms.filter((vm) => isSelf(vm) && vm.status !== "stopped");
   const own = await findAccess(run.pve, self, site).catch(() => undefined);
   return { vms, access: own ?? (await others) };
 }
@@ -48,7 +48,7 @@ export function clusterSite({ cluster, site }: ClusterInput) {
 export function reachable(scene: Scene, input: ClusterInput): Access {
   if (scene.access) return scene.access;
   const servers = serverVms(scene.vms, clusterSite(input)).map(
-    ({ name, vmid, status }) => `${name ?? vmid} is ${status}`,
+    ({ name, vmid, status, state = status }) => `${name ?? vmid} is ${state}`,
   );
   throw new UserError({
     what: `the cluster ${input.cluster} cannot be reached: no server runs that has started RKE2`,

@@ -34,6 +34,11 @@ describe("the status of a pool", () => {
       live([{ ...vm, running: false }], [], []),
       "off      no Node   not joined  a start and its join",
     ],
+    [
+      "a VM that is paused",
+      live([{ ...vm, state: "paused" }], [{ ...node, ready: false }]),
+      "paused NotReady handedOver its VM, which is paused, to run",
+    ],
     ["a Node without a VM", live([], [node]), "gone     Ready"],
     ["a retired VM", live([vm], [], [{ ...record, phase: "retired" }]), "the engine to delete its VM"],
     ["a slot that a step works on", live([vm], [node]), "the step of run-1", "run-1"],

@@ -127,12 +127,52 @@ describe("the list of VMs", () => {
     null: null,
     "a row without VMID": [{ ...row, vmid: undefined }],
     "a row without host": [{ ...row, node: undefined }],
-    "a status of another world": [{ ...row, status: "paused?" }],
+    "a row without status": [{ ...row, status: undefined }],
     "a row that is no object": ["qemu/101"],
   })) {
     it(`is refused whole: ${name}`, async () => {
       await using pve = await fakeProxmox(() => ({ data }));
       await assert.rejects(listVms(pve.client), /not understood/);
+    });
+  }
+
+  for (const state of ["paused", "prelaunch", "io-error", "inmigrate", "save-vm", "suspended", "a word of tomorrow"]) {
+    it(`keeps a VM that is ${state}, and asks its host`, async () => {
+      await using pve = await fakeProxmox(() => ({ data: [{ ...row, status: state }] }));
+      const [vm] = await listVms(pve.client);
+      assert.equal(vm?.status, "unknown");
+      assert.equal(vm.state, state);
+    });
+  }
+
+  const powers: [Record<string, unknown>, { running: boolean; state?: string }][] = [
+    [{ status: "running" }, { running: true }],
+    [{ status: "running", qmpstatus: "running" }, { running: true }],
+    [
+      { status: "running", qmpstatus: "paused" },
+      { running: true, state: "paused" },
+    ],
+    [
+      { status: "running", qmpstatus: "io-error" },
+      { running: true, state: "io-error" },
+    ],
+    [
+      { status: "running", qmpstatus: "prelaunch" },
+      { running: false, state: "prelaunch" },
+    ],
+    [{ status: "stopped", qmpstatus: "stopped" }, { running: false }],
+  ];
+  for (const [said, power] of powers) {
+    it(`says of a cluster's VM in a backup what its host says: ${Object.values(said).join(", ")}`, async () => {
+      await using pve = await fakeProxmox(({ path }) => {
+        if (path === "/cluster/resources") return { data: [row] };
+        if (path === "/nodes/pve1/qemu") return { data: [{ vmid: 1101, status: "running" }] };
+        if (path.endsWith("/status/current")) return { data: said };
+        return { data: { name: expected.name, smbios1: `uuid=${uuid}`, digest: "d", lock: "backup" } };
+      });
+      const [vm] = await liveVms(pve.client, "demo", await listVms(pve.client));
+      assert.equal(vm?.running, power.running);
+      assert.equal(vm.state, power.state);
     });
   }
 
