@@ -32,13 +32,19 @@ export class Changes {
     return () => current;
   }
 
-  /** Waits for a change since the last call. @returns false when the signal has ended it */
-  async next(): Promise<boolean> {
+  /**
+   * Waits for a change since the last call.
+   * @param ms longest wait for one: then the turn comes without it
+   * @returns false when the signal has ended it
+   */
+  async next(ms = Infinity): Promise<boolean> {
+    const silence = Number.isFinite(ms) ? clock.later(ms, () => this.ring()) : undefined;
     while (!this.changed && !this.signal.aborted) {
       await new Promise<void>((resolve) => {
         this.wake = resolve;
       });
     }
+    silence?.();
     if (!this.signal.aborted) await clock.sleep(20);
     this.changed = false;
     if (this.failure) throw this.failure.error;

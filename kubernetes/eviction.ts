@@ -1,11 +1,16 @@
+import { clock } from "../common/clock.ts";
 import type { Deadline } from "../common/deadline.ts";
-import { DeadlineError } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
+import { say } from "../common/log.ts";
+import { blockerOf, budgetsOf, evictionOrder } from "../rollout/drain.ts";
+import { Changes } from "./changes.ts";
 import type { Kubernetes } from "./client.ts";
 import { KubernetesError, KubernetesUnreachable } from "./errors.ts";
-import { Changes } from "./changes.ts";
 import { paths, type Pod, type PodDisruptionBudget } from "./types.ts";
-import { watch, type Seen } from "./watch.ts";
+import { watch } from "./watch.ts";
+
+/** A pod that stays is asked again after this time, in milliseconds, as `kubectl drain` does. */
+const paceMs = 5_000;
 
 /** How a node is emptied. */
 export interface DrainOptions {
@@ -13,12 +18,6 @@ export interface DrainOptions {
   deadline: Deadline;
   /** Asked before every eviction: throws when we must not act any more. */
   check: () => Promise<void>;
-  /** Whether a pod has to leave; what stays (daemons, static pods) is no reason to wait. */
-  leaves: (pod: Pod) => boolean;
-  /** The pods that leave, in the order in which they are asked to. */
-  order: (pods: Pod[]) => Pod[];
-  /** Names what holds a pod back, for the operator. */
-  blocker: (pod: Pod, budgets: PodDisruptionBudget[]) => string;
 }
 
 /** The node could not be emptied: says by name what is left and what holds it. */
@@ -28,77 +27,112 @@ export class DrainError extends UserError {
   constructor(node: string, seconds: number, blockers: readonly string[]) {
     super({
       what: `${node} could not be emptied in ${Math.round(seconds)} s`,
-      where: blockers.join("; ") || "its pods were asked to leave and have not ended",
-      todo: "give the budget room (more replicas, a healthy pod), or raise the drain timeout; the node serves again meanwhile",
+      where: blockers.join("; "),
+      todo: "remove what holds these pods (give a budget room, mend a webhook), or raise drainSeconds, then run again; the node serves again meanwhile",
     });
     this.blockers = blockers;
   }
 }
 
-const key = (pod: Pod): string => `${pod.metadata?.namespace ?? ""}/${pod.metadata?.name ?? ""}`;
+/**
+ * What became of asking a pod to leave. `accepted`: it will end. `held`: by a budget. `refused`: by a policy, a webhook or a
+ * namespace. `unanswered`: nobody was able to answer. `newcomer`: not asked yet, as it came when the node was cordoned already.
+ */
+interface Answer {
+  kind: "accepted" | "held" | "refused" | "unanswered" | "newcomer";
+  /** The API server's own. */
+  words: string;
+}
+
+/** A pod was asked to leave. */
+interface Plea extends Answer {
+  /** When, by our clock. */
+  at: number;
+  /** What was known then of the pod and its budgets. */
+  version: string;
+  /** The first time in a row with this kind of answer, by the API server's clock. */
+  since: string;
+}
 
 /**
- * Empties a node by eviction. A refusal by a budget is answered by watching budgets and pods and asking again when
- * something changed.
- * @returns how many pods were evicted
+ * Empties a node by eviction. Each pod is asked again until it goes or the deadline passes, whatever refused it, and no
+ * refusal keeps the others from being asked: room in a budget, a webhook and the API itself all come back. One that a budget
+ * holds is asked at once when the budget changes.
+ * @returns how many pods were asked, all of which are gone
  * @throws DrainError when the deadline passes
  */
 export async function drain(client: Kubernetes, options: DrainOptions): Promise<number> {
-  const { deadline } = options;
+  const { node, deadline } = options;
   const end = new AbortController();
   const changes = new Changes(AbortSignal.any([deadline.signal(), end.signal]));
-  const state: State = { asked: new Set(), refused: new Map(), budgets: new Map(), evicted: 0 };
+  const follow = <T extends Pod | PodDisruptionBudget>(path: string, fieldSelector?: string) =>
+    changes.follow(watch<T>(client, path, { fieldSelector }, changes.signal));
   try {
-    const onNode = { fieldSelector: `spec.nodeName=${options.node}` };
-    const pods = changes.follow(watch<Pod>(client, paths.pods, onNode, changes.signal));
-    let budgets: Current<PodDisruptionBudget> | undefined;
-    for (;;) {
-      if (!(await changes.next())) throw stopped(options, pods(), state);
-      const left = [...(pods()?.values() ?? [])].filter(options.leaves);
-      if (pods() !== undefined && left.length === 0) return state.evicted;
-      state.budgets = budgets?.() ?? state.budgets;
-      await evictAll(client, options, left, state);
-      if (state.refused.size > 0 && budgets === undefined) {
-        budgets = changes.follow(watch<PodDisruptionBudget>(client, paths.budgets, {}, changes.signal));
-      }
+    const pods = follow<Pod>(paths.pods, `spec.nodeName=${node}`);
+    const budgets = follow<PodDisruptionBudget>(paths.budgets);
+    const pleas = new Map<string, Plea>();
+    for (let pause = Infinity; await changes.next(pause);) {
+      const seen = pods();
+      if (seen === undefined) continue;
+      const left = evictionOrder([...seen.values()]);
+      if (left.length === 0) return [...pleas.values()].filter(({ kind }) => kind !== "newcomer").length;
+      pause = await askAll(client, options, left, pleas, [...(budgets()?.values() ?? [])]);
     }
+    deadline.throwIfStopped();
+    const left = pods() && evictionOrder([...(pods()?.values() ?? [])]);
+    const why = left?.map((pod) => whyLeft(pod, pleas.get(uidOf(pod)), [...(budgets()?.values() ?? [])]));
+    throw new DrainError(node, deadline.seconds, why ?? ["its pods could not be listed"]);
   } finally {
     end.abort();
   }
 }
 
-type Current<T> = () => Seen<T> | undefined;
-
-interface State {
-  /** Pods that were told to leave, by uid. */
-  asked: Set<string>;
-  /** Pods that a budget holds, by `namespace/name`. */
-  refused: Map<string, Pod>;
-  budgets: Seen<PodDisruptionBudget>;
-  evicted: number;
-}
-
-/** Asks every pod that is left to leave, once; those that were refused again, because something has changed. */
-async function evictAll(client: Kubernetes, options: DrainOptions, left: Pod[], state: State): Promise<void> {
-  const names = new Set(left.map(key));
-  for (const name of state.refused.keys()) if (!names.has(name)) state.refused.delete(name);
-  for (const pod of options.order(left)) {
-    const uid = pod.metadata?.uid ?? "";
-    if (state.asked.has(uid) || pod.metadata?.deletionTimestamp !== undefined) continue;
-    await options.check();
-    const answer = await evict(client, pod);
-    if (answer === "refused") state.refused.set(key(pod), pod);
-    if (answer !== "leaves") continue;
-    state.refused.delete(key(pod));
-    state.asked.add(uid);
-    state.evicted += 1;
+/** Asks every pod that is due. @returns how long until the next one is, in milliseconds */
+async function askAll(
+  client: Kubernetes,
+  { deadline, check }: DrainOptions,
+  left: readonly Pod[],
+  pleas: Map<string, Plea>,
+  budgets: readonly PodDisruptionBudget[],
+): Promise<number> {
+  const staying = left.filter((pod) => !isEnding(pod));
+  const isFirstLook = pleas.size === 0;
+  for (const pod of staying) {
+    const before = pleas.get(uidOf(pod));
+    const version = versionOf(pod, budgets);
+    if (deadline.passed || dueIn(before, version) > 0) continue;
+    const isNewcomer = before === undefined && !isFirstLook;
+    const answer = isNewcomer ? newcomer : await ask(client, pod, check);
+    const since = before?.kind === answer.kind ? before.since : client.now().toISOString();
+    pleas.set(uidOf(pod), { ...answer, at: clock.elapsed(), version, since });
+    const isNews = before?.kind !== answer.kind && (answer.kind === "refused" || answer.kind === "unanswered");
+    if (isNews) say(`${titleOf(pod)} stays for now, and is asked again until it goes: ${answer.words}`);
   }
+  return Math.min(...staying.map((pod) => dueIn(pleas.get(uidOf(pod)), versionOf(pod, budgets))));
 }
 
-/** @returns `gone` too when another pod has its name by now; `again` when the API server was not able to answer */
-async function evict(client: Kubernetes, pod: Pod): Promise<"leaves" | "gone" | "refused" | "again"> {
+/**
+ * One that tolerates the cordon may come back to the node that it was evicted from, again and again: it is given the time in
+ * which a wiser scheduler finds another.
+ */
+const newcomer: Answer = { kind: "newcomer", words: "" };
+
+/** Milliseconds until a pod is asked, or asked again. */
+function dueIn(plea: Plea | undefined, version: string): number {
+  if (plea === undefined) return 0;
+  const mayHaveRoom = plea.kind === "held" && plea.version !== version;
+  return mayHaveRoom ? 0 : Math.max(0, plea.at + paceMs - clock.elapsed());
+}
+
+/** Changes when a budget may have room for a pod, or a pod needs none any more. */
+function versionOf(pod: Pod, budgets: readonly PodDisruptionBudget[]): string {
+  return [pod, ...budgetsOf(pod, budgets)].map(({ metadata }) => metadata?.resourceVersion).join();
+}
+
+async function ask(client: Kubernetes, pod: Pod, check: () => Promise<void>): Promise<Answer> {
   const { name = "", namespace = "", uid } = pod.metadata ?? {};
   try {
+    await check();
     await client.create(`/api/v1/namespaces/${namespace}/pods/${name}/eviction`, {
       apiVersion: "policy/v1",
       kind: "Eviction",
@@ -106,43 +140,49 @@ async function evict(client: Kubernetes, pod: Pod): Promise<"leaves" | "gone" | 
       // Not the pod that took the name since.
       deleteOptions: { preconditions: { uid } },
     });
-    return "leaves";
+    return { kind: "accepted", words: "" };
   } catch (error) {
-    if (error instanceof KubernetesUnreachable) return "again";
-    if (!(error instanceof KubernetesError)) throw error;
-    if (error.status === 404 || error.status === 409) return "gone";
-    if (error.status === 429) return "refused";
-    // Two budgets over one pod: Kubernetes answers 500 for ever.
-    if (error.status === 500 && /more than one PodDisruptionBudget/i.test(error.message))
-      throw twoBudgets(key(pod), error);
-    if (error.status >= 500) return "again";
+    if (error instanceof KubernetesUnreachable) return { kind: "unanswered", words: error.problem.what };
+    if (error instanceof KubernetesError) return { kind: kindOf(error), words: error.message };
     throw error;
   }
 }
 
-function twoBudgets(pod: string, cause: KubernetesError): UserError {
-  return new UserError(
-    {
-      what: `${pod} cannot be evicted: more than one PodDisruptionBudget covers it`,
-      where: cause.message,
-      todo: "leave one budget for that pod, then run again",
-    },
-    { cause },
-  );
+function kindOf({ status, causes, message }: KubernetesError): Answer["kind"] {
+  // Two budgets over one pod: Kubernetes answers 500 until one of them is gone.
+  if (causes.includes("DisruptionBudget") || /more than one PodDisruptionBudget/i.test(message)) return "held";
+  return status >= 500 || status === 429 ? "unanswered" : "refused";
 }
 
-function stopped(options: DrainOptions, pods: Seen<Pod> | undefined, state: State): DrainError | DeadlineError {
-  options.deadline.throwIfStopped();
-  const budgets = [...state.budgets.values()];
-  const held = [...state.refused.values()].map((pod) => options.blocker(pod, budgets));
-  const ending = [...(pods?.values() ?? [])].filter((pod) => options.leaves(pod) && !state.refused.has(key(pod)));
-  return new DrainError(options.node, options.deadline.seconds, [
-    ...held,
-    ...ending.map((pod) => `${key(pod)} was asked to leave and has not ended${finalizers(pod)}`),
-  ]);
+/** Why a pod is still there, for the operator: what was asked, and what came of it. */
+function whyLeft(pod: Pod, plea: Plea | undefined, budgets: readonly PodDisruptionBudget[]): string {
+  const title = titleOf(pod);
+  if (isEnding(pod)) return `${title} is ending and has not ended${whatDelays(pod)}`;
+  switch (plea?.kind) {
+    case undefined:
+      return `${title} was not asked to leave before the time was over`;
+    case "held":
+      return blockerOf(pod, budgets);
+    case "accepted":
+      return `${title} was asked to leave at ${plea.since} and has not begun to end`;
+    case "newcomer":
+      return `${title} came to the node after its cordon, which it tolerates`;
+    case "refused":
+      return `${title} was refused since ${plea.since}: ${plea.words}`;
+    case "unanswered":
+      return `${title} could not be asked since ${plea.since}: ${plea.words}`;
+  }
 }
 
-function finalizers(pod: Pod): string {
-  const names = pod.metadata?.finalizers ?? [];
-  return names.length === 0 ? "" : ` (finalizers: ${names.join(", ")})`;
+function whatDelays({ metadata }: Pod): string {
+  const { deletionGracePeriodSeconds: grace = 0, finalizers = [] } = metadata ?? {};
+  const delays = [
+    ...(grace > 0 ? [`grace period ${grace} s`] : []),
+    ...(finalizers.length > 0 ? [`finalizers: ${finalizers.join(", ")}`] : []),
+  ];
+  return delays.length === 0 ? "" : ` (${delays.join("; ")})`;
 }
+
+const isEnding = ({ metadata }: Pod): boolean => metadata?.deletionTimestamp !== undefined;
+const uidOf = ({ metadata }: Pod): string => metadata?.uid ?? "";
+const titleOf = ({ metadata }: Pod): string => `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`;

@@ -87,7 +87,8 @@ export function budgetsOf<Budget extends DrainBudget>(pod: DrainPod, budgets: re
 export function blockerOf(pod: DrainPod, budgets: readonly DrainBudget[]): string {
   const over = budgetsOf(pod, budgets);
   if (over.length === 0) return `${titleOf(pod)} was refused, but no PodDisruptionBudget covers it any more`;
-  return `${titleOf(pod)} is held by ${over.map((budget) => `${titleOf(budget)} (${roomOf(budget)})`).join(" and ")}`;
+  const held = `${titleOf(pod)} is held by ${over.map((budget) => `${titleOf(budget)} (${roomOf(budget)})`).join(" and ")}`;
+  return over.length > 1 ? `${held}: Kubernetes evicts no pod that has more than one` : held;
 }
 
 function roomOf({ status }: DrainBudget): string {

@@ -14,7 +14,7 @@ import { awaitDetached } from "../kubernetes/volumes.ts";
 import type { ExpectedVm } from "../proxmox/identity.ts";
 import { unmark } from "../proxmox/marks.ts";
 import { isRunning, type ListedVm } from "../proxmox/vms.ts";
-import { blockerOf, blockers, evictionOrder, leaves } from "../rollout/drain.ts";
+import { blockers } from "../rollout/drain.ts";
 import type { LonghornNode } from "../rollout/longhorn.ts";
 import type { NodeRecord, Role } from "../rollout/types.ts";
 import {
@@ -167,9 +167,6 @@ async function emptied(leaver: Leaver, node: Node, vm: ListedVm, options: Retire
       node: name,
       deadline: new Deadline(`${name} to be empty`, timeouts.drain, run.stop),
       check: () => fence.check(),
-      leaves,
-      order: evictionOrder,
-      blocker: blockerOf,
     });
     say(`${name}: ${evicted} pods evicted`);
     await awaitDetached(client, name, new Deadline(`the volumes of ${name}`, timeouts.volumes, run.stop));

@@ -1,24 +1,44 @@
 import assert from "node:assert/strict";
+import { useClock } from "../../common/clock.ts";
 import { Deadline } from "../../common/deadline.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { drain, DrainError } from "../../kubernetes/eviction.ts";
-import { paths, type Pod } from "../../kubernetes/types.ts";
+import { KubernetesUnreachable } from "../../kubernetes/errors.ts";
+import { paths } from "../../kubernetes/types.ts";
 import { awaitDetached } from "../../kubernetes/volumes.ts";
+import { fastClock, useFastClock } from "../support/fast-clock.ts";
 import { freshCluster, type FakeCluster } from "./fake.ts";
 
 const pods = "/api/v1/namespaces/shop/pods";
 const budgets = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets";
+type Refusal = Exclude<ReturnType<FakeCluster["hook"]>, "ok" | undefined>;
 const refused = { status: 429, reason: "TooManyRequests", message: "needs 2 healthy pods", cause: "DisruptionBudget" };
+const twoBudgets = {
+  status: 500,
+  reason: "InternalError",
+  message: "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+};
 
 describe("drain", () => {
   let cluster: FakeCluster;
   let client: Kubernetes;
+  useFastClock();
   freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
 
-  const pod = (name: string, labels: Record<string, string> = {}, on = "n1") =>
-    cluster.put(pods, { metadata: { name, namespace: "shop", labels }, spec: { nodeName: on } });
-  /** Pods that are told to leave end after a moment. */
-  const evictions = (allow: (name: string) => boolean) => {
+  const daemon = { ownerReferences: [{ kind: "DaemonSet", name: "cni", uid: "cni", controller: true }] };
+  const pod = (name: string, more: object = {}, on = "n1") =>
+    cluster.put(pods, {
+      metadata: { name, namespace: "shop", labels: { app: name }, ...more },
+      spec: { nodeName: on },
+    });
+  const budget = (name: string, matchLabels: Record<string, string>, disruptionsAllowed = 0) =>
+    cluster.put(budgets, {
+      metadata: { name, namespace: "shop" },
+      spec: { selector: { matchLabels } },
+      status: { disruptionsAllowed, currentHealthy: 2, desiredHealthy: 2, expectedPods: 3 },
+    });
+  /** Pods that are told to leave end after a moment. @param answer undefined: it may go */
+  const evictions = (answer: (name: string, times: number) => Refusal | undefined = () => undefined) => {
     const asked: string[] = [];
     cluster.hook = ({ method, path, body }) => {
       const name = /pods\/([^/]+)\/eviction$/.exec(path)?.[1];
@@ -26,115 +46,196 @@ describe("drain", () => {
       asked.push(name);
       const uid = (body.deleteOptions as { preconditions: { uid: string } }).preconditions.uid;
       assert.equal(uid, cluster.objects.get(`${pods}/${name}`)?.metadata.uid);
-      if (!allow(name)) return refused;
-      setTimeout(() => cluster.remove(`${pods}/${name}`), 50);
+      const refusal = answer(name, asked.filter((one) => one === name).length);
+      if (refusal) return refusal;
+      setTimeout(() => cluster.remove(`${pods}/${name}`), 10);
       return "ok";
     };
     return asked;
   };
-  const run = (seconds = 5, check = () => Promise.resolve()) =>
-    drain(client, {
-      node: "n1",
-      deadline: new Deadline("n1 to be empty", seconds),
-      check,
-      leaves: (one: Pod) => one.metadata?.labels?.daemon === undefined,
-      order: (left) => left.toSorted((a, b) => (a.metadata?.name ?? "").localeCompare(b.metadata?.name ?? "")),
-      blocker: (one, held) =>
-        `${one.metadata?.name ?? ""} is held by ${held.map(({ metadata }) => metadata?.name).join()}`,
+  const run = (seconds = 900, check = () => Promise.resolve()) =>
+    drain(client, { node: "n1", deadline: new Deadline("n1 to be empty", seconds), check });
+  const stays = async (seconds: number): Promise<readonly string[]> => {
+    let blockers: readonly string[] = [];
+    await assert.rejects(run(seconds), (error: unknown) => {
+      assert.ok(error instanceof DrainError, String(error));
+      ({ blockers } = error);
+      return true;
     });
+    return blockers.map((text) => text.replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "TIME"));
+  };
 
   it("asks every pod of the node once, in order, and leaves the others alone", async () => {
     for (const name of ["b", "a", "c"]) pod(name);
     pod("elsewhere", {}, "n2");
-    pod("d-daemon", { daemon: "yes" });
-    const asked = evictions(() => true);
+    pod("d-daemon", daemon);
+    const asked = evictions();
     assert.equal(await run(), 3);
     assert.deepEqual(asked, ["a", "b", "c"]);
     assert.deepEqual([...cluster.objects.keys()].sort(), [`${pods}/d-daemon`, `${pods}/elsewhere`]);
   });
 
   it("does nothing to an empty node", async () => {
-    const asked = evictions(() => true);
+    const asked = evictions();
     assert.equal(await run(), 0);
     assert.deepEqual(asked, []);
   });
 
-  it("asks again when the budget has room, and not while nothing changes", async () => {
-    for (const name of ["a", "b"]) pod(name);
-    const budget = (disruptionsAllowed: number) =>
-      cluster.put(budgets, { metadata: { name: "pdb", namespace: "shop" }, status: { disruptionsAllowed } });
-    budget(1);
-    let room = true;
-    const asked = evictions((name) => name === "a" || room);
-    room = false;
-    setTimeout(() => {
-      room = true;
-      budget(1);
-    }, 700);
-    assert.equal(await run(), 2);
-    // a; b is refused, asked again when the budgets were listed and when a has ended, and after the change.
-    assert.deepEqual(
-      asked.filter((name) => name === "a"),
-      ["a"],
-    );
-    assert.ok(asked.length <= 6, `asked ${asked.join(" ")}`);
-    assert.ok(asked.length >= 3);
+  const webhook = 'admission webhook "pods.vet.example" denied the request: it is rolled by its operator';
+  /** Nothing in the cluster changes meanwhile: only its own pace makes the drain ask again. */
+  const passing: [string, Refusal][] = [
+    ["the API server has no leader", { status: 500, reason: "InternalError", message: "etcdserver: leader changed" }],
+    ["the API server starts", { status: 503, reason: "ServiceUnavailable" }],
+    ["the connection ends without an answer", "hang up"],
+    ["the API server has too much to do", { status: 429, reason: "TooManyRequests" }],
+    ["a budget has no room", refused],
+    [
+      "its namespace is being deleted",
+      { status: 403, reason: "Forbidden", message: "because it is being terminated", cause: "NamespaceTerminating" },
+    ],
+    ["a webhook denies it with 400", { status: 400, reason: "BadRequest", message: webhook }],
+    ["a policy denies it with 403", { status: 403, reason: "Forbidden", message: webhook }],
+    ["a webhook denies it with 422", { status: 422, reason: "Invalid", message: webhook }],
+    ["a webhook does not answer", { status: 500, reason: "InternalError", message: "failed calling webhook" }],
+    ["two budgets cover it", twoBudgets],
+    ["the client's certificate is not accepted for a moment", { status: 401, reason: "Unauthorized" }],
+  ];
+  for (const [why, refusal] of passing) {
+    it(`asks a pod again after its pause, and meanwhile every other, when ${why}`, async () => {
+      for (const name of ["a", "b", "c"]) pod(name);
+      const asked = evictions((name, times) => (name === "a" && times < 3 ? refusal : undefined));
+      assert.equal(await run(), 3);
+      assert.deepEqual(asked, ["a", "b", "c", "a", "a"]);
+    });
+  }
+
+  it("asks a pod that was told to go again when it has not begun to end, as a webhook may have made a dry run of it", async () => {
+    pod("a");
+    let times = 0;
+    cluster.hook = ({ method, path }) => {
+      if (method !== "POST" || !path.endsWith("/eviction")) return undefined;
+      times += 1;
+      if (times === 3) setTimeout(() => cluster.remove(`${pods}/a`), 10);
+      return "ok";
+    };
+    await run();
+    assert.equal(times, 3);
   });
 
-  it("is bounded, and names what holds the pods and what does not end", async () => {
+  it("does not ask a pod that is ending already, and waits for it", async () => {
+    pod("a", { deletionTimestamp: "2026-01-01T00:00:00Z" });
+    const asked = evictions();
+    setTimeout(() => cluster.remove(`${pods}/a`), 150);
+    assert.equal(await run(), 0);
+    assert.deepEqual(asked, []);
+  });
+
+  it("leaves a pod that comes in spite of the cordon a pause before it is asked, as it may come again and again", async () => {
+    pod("a");
+    let came = 0;
+    const asked = evictions();
+    const evict = cluster.hook;
+    cluster.hook = (call) => {
+      const answer = evict(call);
+      if (answer === "ok" && (came += 1) < 3) pod(`a${came}`);
+      return answer;
+    };
+    const begin = performance.now();
+    await run();
+    assert.deepEqual(asked, ["a", "a1", "a2"]);
+    // Each newcomer waits for 5 s, which are 50 ms here.
+    assert.ok(performance.now() - begin >= 100);
+  });
+
+  it("asks again at once when a budget has room", async () => {
+    for (const name of ["a", "b"]) pod(name);
+    budget("b", { app: "b" });
+    let room = false;
+    const asked = evictions((name) => (name === "a" || room ? undefined : refused));
+    const evict = cluster.hook;
+    cluster.hook = (call) => {
+      const answer = evict(call);
+      if (answer !== refused) return answer;
+      room = true;
+      budget("b", { app: "b" }, 1);
+      return answer;
+    };
+    // No pause is ever over: what asks again is the change.
+    useClock({ ...fastClock, later: () => () => undefined });
+    assert.equal(await run().finally(() => useClock(fastClock)), 2);
+    assert.deepEqual(asked, ["a", "b", "b"]);
+  });
+
+  it("waits for the pause when something else changes, be it as often as it likes", async () => {
+    for (const name of ["a", "b"]) pod(name);
+    const asked = evictions((name, times) =>
+      name === "b" && times < 3 ? { status: 400, reason: "BadRequest", message: webhook } : undefined,
+    );
+    const noise = setInterval(() => {
+      budget("other", { app: "other" }, Math.round(performance.now()) % 2);
+      if (cluster.objects.has(`${pods}/b`)) pod("b", { annotations: { touched: String(performance.now()) } });
+    }, 2);
+    const begin = performance.now();
+    await run().finally(() => clearInterval(noise));
+    assert.deepEqual(asked, ["a", "b", "b", "b"]);
+    assert.ok(performance.now() - begin >= 100);
+  });
+
+  it("says truly who was asked, who was refused by what, and who could not be asked, when its time is over", async () => {
     pod("held");
-    cluster.put(pods, {
-      metadata: { name: "ending", namespace: "shop", finalizers: ["example.com/x"] } as never,
-      spec: { nodeName: "n1" },
+    pod("twice");
+    pod("vetoed");
+    pod("unheard");
+    pod("dry");
+    pod("ending", {
+      deletionTimestamp: "2026-01-01T00:00:00Z",
+      deletionGracePeriodSeconds: 600,
+      finalizers: ["example.com/x"],
     });
-    cluster.put(budgets, { metadata: { name: "pdb", namespace: "shop" } });
+    budget("pdb", { app: "held" });
+    budget("one", { app: "twice" });
+    budget("two", { app: "twice" });
     cluster.hook = ({ method, path }) => {
       if (method !== "POST") return undefined;
-      return path.includes("held") ? refused : "ok";
+      if (path.includes("held")) return refused;
+      if (path.includes("twice")) return twoBudgets;
+      if (path.includes("vetoed")) return { status: 403, reason: "Forbidden", message: webhook };
+      return path.includes("unheard") ? "hang up" : "ok";
     };
-    await assert.rejects(run(0.6), (error: unknown) => {
-      assert.ok(error instanceof DrainError);
-      assert.deepEqual(error.blockers, [
-        "held is held by pdb",
-        "shop/ending was asked to leave and has not ended (finalizers: example.com/x)",
-      ]);
-      return true;
-    });
+    const room = "2 of 3 pods healthy, 2 needed, 0 may go";
+    assert.deepEqual(await stays(60), [
+      "shop/dry was asked to leave at TIME and has not begun to end",
+      "shop/ending is ending and has not ended (grace period 600 s; finalizers: example.com/x)",
+      `shop/held is held by shop/pdb (${room})`,
+      `shop/twice is held by shop/one (${room}) and shop/two (${room}): Kubernetes evicts no pod that has more than one`,
+      "shop/unheard could not be asked since TIME: the cluster's API does not answer (UND_ERR_SOCKET, 1 try)",
+      `shop/vetoed was refused since TIME: ${webhook} (403 Forbidden to POST /api/v1/namespaces/shop/pods/vetoed/eviction)`,
+    ]);
     assert.ok(cluster.objects.has(`${pods}/held`));
   });
 
-  it("goes on when the API server was away for a moment", async () => {
-    pod("a");
-    let tries = 0;
-    const asked = evictions(() => true);
-    const evict = cluster.hook;
-    cluster.hook = (call) => {
-      if (call.method !== "POST" || (tries += 1) > 1) return evict(call);
-      setTimeout(() => pod("a", { touched: "yes" }), 50);
-      return { status: 503, reason: "ServiceUnavailable" };
-    };
-    assert.equal(await run(), 1);
-    assert.deepEqual(asked, ["a"]);
+  it("says that the pods could not be listed when the API never answered", async () => {
+    cluster.hook = () => ({ status: 503, reason: "ServiceUnavailable" });
+    assert.deepEqual(await stays(10), ["its pods could not be listed"]);
   });
 
-  it("does not wait for what can never succeed: two budgets over one pod", async () => {
+  it("asks nobody while the right to act cannot be proved, and goes on when it can", async () => {
     pod("a");
-    cluster.hook = ({ method }) =>
-      method === "POST"
-        ? {
-            status: 500,
-            reason: "InternalError",
-            message: "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
-          }
-        : undefined;
-    await assert.rejects(run(), /shop\/a cannot be evicted: more than one PodDisruptionBudget/);
+    const asked = evictions();
+    let times = 0;
+    const check = () =>
+      (times += 1) < 3
+        ? Promise.reject(new KubernetesUnreachable("https://cluster", "PUT", paths.leases, 1, new Error("reset")))
+        : Promise.resolve();
+    assert.equal(await run(900, check), 1);
+    assert.deepEqual([times, asked], [3, ["a"]]);
   });
 
   it("stops before an eviction when we must not act any more", async () => {
     pod("a");
-    const asked = evictions(() => true);
+    const asked = evictions();
     await assert.rejects(
-      run(5, () => Promise.reject(new Error("the lease was lost"))),
+      run(500, () => Promise.reject(new Error("the lease was lost"))),
       /the lease was lost/,
     );
     assert.deepEqual(asked, []);
@@ -148,8 +249,8 @@ describe("drain", () => {
       });
     attach("1", "n1");
     attach("2", "n2");
-    await assert.rejects(awaitDetached(client, "n1", new Deadline("volumes", 0.2)), /pv-1 is attached by csi\.example/);
+    await assert.rejects(awaitDetached(client, "n1", new Deadline("volumes", 20)), /pv-1 is attached by csi\.example/);
     setTimeout(() => cluster.remove(`${paths.volumeAttachments}/1`), 50);
-    await awaitDetached(client, "n1", new Deadline("volumes", 5));
+    await awaitDetached(client, "n1", new Deadline("volumes", 500));
   });
 });
