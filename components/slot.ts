@@ -66,13 +66,15 @@ export class Slot extends ComponentResource {
     });
   }
 
-  /** The step that gives the slot to its node and retires every other node of it. */
+  /** The step that gives the slot to its node, retires every other node of it, and waits for what was evicted. */
   handover(after: Resource[]): local.Command {
+    const { plan, timeouts } = this.args;
+    const leavers = Math.max(1, plan.replaces.length);
     const verbs = { create: "handover", update: "handover" };
     return step(`${this.slotName}-handover`, verbs, this.args.environment, {
       parent: this,
       dependsOn: [this.join, ...after],
-      customTimeouts: seconds({ update: retirement(this.args.timeouts) }),
+      customTimeouts: seconds({ update: leavers * retirement(timeouts) + timeouts.gate }),
     });
   }
 }

@@ -34,6 +34,10 @@ export interface Resource {
 /** Namespace of everything that we keep in a cluster. */
 export const namespace = "evergreen-system";
 
+/** Path of what lies in a namespace of somebody else. @param group group and version, such as `apps/v1` */
+export const namespacedPath = (group: string, of: string, rest: string): string =>
+  `/apis/${group}/namespaces/${of}/${rest}`;
+
 /** Paths of the API that we use. */
 export const paths = {
   namespaces: "/api/v1/namespaces",

@@ -50,11 +50,11 @@ function isStatic(pod: DrainPod): boolean {
   return "kubernetes.io/config.mirror" in (pod.metadata?.annotations ?? {}) || controllerOf(pod)?.kind === "Node";
 }
 
-function hasFinished(pod: DrainPod): boolean {
+export function hasFinished(pod: DrainPod): boolean {
   return pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed";
 }
 
-function controllerOf(pod: DrainPod) {
+export function controllerOf(pod: DrainPod) {
   return pod.metadata?.ownerReferences?.find((owner) => owner.controller === true);
 }
 

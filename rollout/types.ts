@@ -4,6 +4,7 @@
  */
 
 import type { Json } from "./canonical.ts";
+import type { Displaced } from "./placement.ts";
 
 export type Role = "server" | "agent";
 
@@ -129,6 +130,8 @@ export interface NodeRecord {
   phase: SlotPhase;
   /** ISO 8601. */
   since: string;
+  /** Controllers whose pods its handover has evicted, until all of them have a place again. Absent: none. */
+  displaced?: Displaced[];
 }
 
 export type GenerationState = "rolling" | "soaking" | "proved" | "failed";

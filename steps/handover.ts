@@ -12,6 +12,7 @@ import { awaitCalm, byNodes, calmBy } from "./control-plane.ts";
 import type { SlotInput } from "./input.ts";
 import { isGone, otherNodes } from "./leavers.ts";
 import { expectedNode, hindrancesOf, isMarked, known, lacking, type Known } from "./member.ts";
+import { awaitPlaced, rememberDisplaced } from "./placement.ts";
 import { retireNode, sayBlockers } from "./retirement.ts";
 import { all, holding, quietly, slotLease, tickets, type Run } from "./run.ts";
 import { ImageFault, isVerdict, judgeFailed } from "./verdict.ts";
@@ -56,13 +57,18 @@ async function handOver(
   };
   const record = await readPoolRecord(client, input.pool);
   const leaving = (await otherNodes(client, input, vms, record)).filter((one) => !isGone(one));
-  if (leaving.length === 0) await serves();
-  else {
+  if (leaving.length === 0) {
+    await serves();
+    await awaitPlaced(run, client, input);
+  } else {
     await holding(run, access, tickets(input), input.site.timeouts.lease, async (ticket) => {
       if (input.role === "agent") await awaitCalm(byNodes(access), calmBy(run, input));
       const options = { run, access, fence: all(slot, ticket), input, mayBegin: serves, proof: "members" as const };
-      await sayBlockers(client, new Set(leaving.flatMap(({ node, name }) => (node ? [name] : []))));
+      const nodes = new Set(leaving.flatMap(({ node, name }) => (node ? [name] : [])));
+      await sayBlockers(client, nodes);
+      await rememberDisplaced(client, input, nodes);
       for (const one of leaving) await retireNode(one, options);
+      await awaitPlaced(run, client, input);
     });
   }
   await slot.check();
@@ -72,9 +78,11 @@ async function handOver(
 /** Writes that the slot is the node's: whoever plans next does not take it for half-made. */
 async function owns(client: Kubernetes, input: SlotInput): Promise<void> {
   const { own } = await known(client, input);
-  if (own === undefined || own.phase === "handedOver") return;
+  if (own === undefined) return;
+  const { displaced, ...rest } = own;
+  if (own.phase === "handedOver" && displaced === undefined) return;
   const since = client.now().toISOString();
-  await writeFacts(client, input.pool, { nodes: [{ ...own, phase: "handedOver", since }] });
+  await writeFacts(client, input.pool, { nodes: [{ ...rest, phase: "handedOver", since }] });
 }
 
 /** Nobody leaves before somebody serves. @throws ImageFault that says what is missing */

@@ -31,6 +31,8 @@ export class Pods {
     this.cluster = cluster;
     this.workloads = workloads;
     this.chance = chance;
+    for (const { name, replicas } of workloads)
+      cluster.objects.put("replicasets", { metadata: { name, namespace: "load" }, spec: { replicas } });
     const ask = lookSoon(cluster.time, lookMs, () => this.look());
     cluster.objects.onChange(({ collection, object, removed }) => {
       if (collection === "nodes" && removed) this.collect(object.metadata.name);

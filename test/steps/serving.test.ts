@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { findNode } from "../../kubernetes/nodes.ts";
 import { readPoolRecord } from "../../kubernetes/record.ts";
-import { paths, type Node } from "../../kubernetes/types.ts";
+import { isPodReady } from "../../kubernetes/pods.ts";
+import { paths, type Node, type Pod } from "../../kubernetes/types.ts";
 import { named, until } from "../../kubernetes/watch.ts";
 import { Deadline } from "../../common/deadline.ts";
 import type { Generation } from "../../rollout/types.ts";
@@ -14,6 +15,8 @@ import { blue, green, StepCluster } from "./cluster.ts";
 const role = "node-role.kubernetes.io/worker";
 const startup = "node.cilium.io/agent-not-ready";
 const labelled: Generation = { ...blue, spec: { ...blue.spec, labels: { tier: "web", [role]: "" } } };
+/** Time that only passes when something is wrong. */
+const quick = ({ site: { timeouts } }: StepCluster) => ({ ...timeouts, gate: 3 });
 const tainted: Generation = { ...green, spec: { ...green.spec, startupTaints: [`${startup}:NoExecute`] } };
 
 describe("a node serves when pods can live on it", function () {
@@ -92,8 +95,45 @@ describe("a node serves when pods can live on it", function () {
       await patch(input.node, { spec: undo });
     });
 
-  it("takes the slot over once nothing keeps pods away", async () => {
-    await handover(cluster.run(), cluster.slot("workers", 0, tainted));
-    assert.equal(await findNode(client, old().node), undefined);
+  it("holds its slot back when what was evicted finds no place, also in the next run", async () => {
+    const input = { ...cluster.slot("workers", 0, tainted), site: { ...cluster.site, timeouts: quick(cluster) } };
+    // A label that was given by hand is gone with the node (kubernetes#18307).
+    await patch(old().node, { metadata: { labels: { "by-hand": "1" } } });
+    await run("pinned", { "by-hand": "1" });
+    const held = () => assert.rejects(handover(cluster.run(), input), /have found no place.*default\/pinned-/);
+    await held();
+    await held();
+    const { nodes, generations } = await readPoolRecord(client, "workers");
+    assert.equal(nodes.find(({ name }) => name === input.node)?.phase, "joined");
+    assert.ok(generations.every(({ state }) => state !== "failed"));
   });
+
+  it("takes the slot over once nothing keeps pods away", async () => {
+    const input = cluster.slot("workers", 0, tainted);
+    await patch(input.node, { metadata: { labels: { "by-hand": "1" } } });
+    await handover(cluster.run(), input);
+    assert.equal(await findNode(client, old().node), undefined);
+    const own = (await readPoolRecord(client, "workers")).nodes.find(({ name }) => name === input.node);
+    assert.deepEqual([own?.phase, own?.displaced], ["handedOver", undefined]);
+  });
+
+  /** Runs one pod of a ReplicaSet, and waits until it is Ready. */
+  async function run(name: string, nodeSelector: Record<string, string>): Promise<void> {
+    const containers = [{ name: "app", image: "app" }];
+    const labels = { app: name };
+    await client.create("/apis/apps/v1/namespaces/default/replicasets", {
+      apiVersion: "apps/v1",
+      kind: "ReplicaSet",
+      metadata: { name },
+      spec: {
+        replicas: 1,
+        selector: { matchLabels: labels },
+        template: { metadata: { labels }, spec: { nodeSelector, containers } },
+      },
+    });
+    const own = { path: paths.pods, query: { labelSelector: `app=${name}` } };
+    await until<Pod, true>(client, own, new Deadline(`${name} to run`, 20), (seen) =>
+      [...seen.values()].some(isPodReady) ? true : undefined,
+    );
+  }
 });

@@ -1,0 +1,80 @@
+import { controllerOf, hasFinished, leaves, type DrainPod } from "./drain.ts";
+
+/** What a pod tells of its placement; Kubernetes' own Pod fits. */
+export interface PlacedPod extends DrainPod {
+  metadata?: DrainPod["metadata"] & { deletionTimestamp?: string | undefined };
+  status?: {
+    phase?: string | undefined;
+    conditions?:
+      { type: string; status: string; reason?: string | undefined; message?: string | undefined }[] | undefined;
+  };
+}
+
+/** A controller whose pods were evicted: it has to bring them somewhere else before another node is drained. */
+export interface Displaced {
+  namespace: string;
+  kind: string;
+  name: string;
+  /** Pods that it had before, on any node. */
+  pods: number;
+  /** Pods of it that had no place before already. */
+  unplaced: number;
+}
+
+/** The controllers of the pods that a drain of these nodes evicts, as they are before it. */
+export function displacedFrom(pods: readonly PlacedPod[], nodes: ReadonlySet<string>): Displaced[] {
+  const found = new Map<string, Displaced>();
+  for (const pod of pods.filter((one) => leaves(one) && nodes.has(one.spec?.nodeName ?? ""))) {
+    const controller = controllerOf(pod);
+    const namespace = pod.metadata?.namespace ?? "";
+    // Nobody makes a pod without a controller again; the drain has named it.
+    if (controller === undefined) continue;
+    const { kind, name } = controller;
+    const own = podsOf(pods, { namespace, kind, name });
+    const counts = { pods: own.length, unplaced: own.filter(isUnplaced).length };
+    found.set(`${namespace}/${kind}/${name}`, { namespace, kind, name, ...counts });
+  }
+  return [...found.values()];
+}
+
+/**
+ * What was evicted and has found no place yet.
+ * @param wanted pods that a controller wants now, where that is known
+ */
+export function unplaced(
+  pods: readonly PlacedPod[],
+  displaced: readonly Displaced[],
+  wanted: (controller: Displaced) => number | undefined,
+): string[] {
+  return displaced.flatMap((controller) => {
+    const own = podsOf(pods, controller);
+    const waiting = own.filter(isUnplaced);
+    if (waiting.length > controller.unplaced) return waiting.map(whyUnplaced);
+    const least = Math.min(controller.pods, wanted(controller) ?? 0);
+    if (own.length >= least) return [];
+    const { namespace, kind, name } = controller;
+    return [`${kind} ${namespace}/${name} has ${own.length} of ${least} pods`];
+  });
+}
+
+function podsOf(pods: readonly PlacedPod[], { namespace, kind, name }: Omit<Displaced, "pods" | "unplaced">) {
+  return pods.filter((pod) => {
+    const controller = controllerOf(pod);
+    if (pod.metadata?.namespace !== namespace || controller?.kind !== kind || controller.name !== name) return false;
+    return pod.metadata.deletionTimestamp === undefined && !hasFinished(pod);
+  });
+}
+
+/** Waits for the scheduler. One that its owner holds back by a scheduling gate waits for somebody else. */
+function isUnplaced(pod: PlacedPod): boolean {
+  return (pod.spec?.nodeName ?? "") === "" && scheduled(pod)?.reason !== "SchedulingGated";
+}
+
+function scheduled({ status }: PlacedPod) {
+  return status?.conditions?.find(({ type }) => type === "PodScheduled");
+}
+
+function whyUnplaced(pod: PlacedPod): string {
+  const { namespace = "", name = "" } = pod.metadata ?? {};
+  return `${namespace}/${name}: ${scheduled(pod)?.message ?? "the scheduler has not said why"}`;
+}
