@@ -3,7 +3,8 @@ import type { Config } from "./config.ts";
 import { guest } from "./images/contract.ts";
 import type { Live } from "./live.ts";
 import type { Kubernetes } from "./kubernetes/client.ts";
-import { isExpired } from "./kubernetes/lease.ts";
+import { observeLeases } from "./kubernetes/lease-observer.ts";
+import { runLease } from "./kubernetes/run-lease.ts";
 import {
   evictionRequestedBy,
   forgetLonghornNode,
@@ -37,10 +38,10 @@ export interface Leftover {
 export async function leftovers(pve: Proxmox, config: Config, live: Live): Promise<Leftover[]> {
   const { kubernetes } = live;
   if (!kubernetes) return [];
-  const leases = (await kubernetes.list<Lease>(paths.leases)).items;
-  const held = new Set(leases.filter((lease) => !isExpired(kubernetes, lease)).map((lease) => lease.metadata?.name));
+  // The run's own says nothing of a step.
+  const { expired, held } = await observeLeases(kubernetes, [runLease]);
   return [
-    ...leases.filter((lease) => isExpired(kubernetes, lease)).map((lease) => expiredLease(kubernetes, lease)),
+    ...expired.map((lease) => expiredLease(kubernetes, lease)),
     ...(await abandonedCordons(pve, kubernetes, config.cluster, live, held)),
     ...(await abandonedEvictions(kubernetes, live, held)),
     ...(await expiredTokens(kubernetes)),
@@ -66,7 +67,7 @@ async function abandonedCordons(
   kubernetes: Kubernetes,
   cluster: string,
   live: Live,
-  held: ReadonlySet<string | undefined>,
+  held: ReadonlySet<string>,
 ): Promise<Leftover[]> {
   const nodes = (await listNodes(kubernetes, { cluster })).filter(isOurCordon);
   return nodes.flatMap((node) => {
@@ -89,11 +90,7 @@ async function abandonedCordons(
 }
 
 /** What we asked of Longhorn for a node that stays after all, and what it keeps of a node that we have retired. */
-async function abandonedEvictions(
-  kubernetes: Kubernetes,
-  live: Live,
-  held: ReadonlySet<string | undefined>,
-): Promise<Leftover[]> {
+async function abandonedEvictions(kubernetes: Kubernetes, live: Live, held: ReadonlySet<string>): Promise<Leftover[]> {
   const asked = (await listLonghornNodes(kubernetes)).filter(isOurRequest);
   return asked.flatMap((storage) => {
     const name = nameOf(storage);
@@ -154,7 +151,7 @@ async function expiredTokens(kubernetes: Kubernetes): Promise<Leftover[]> {
 }
 
 /** Nodes whose VM is gone. The token sees the whole pool (`requireSight`), so a VM that is not listed is gone. */
-function lostNodes(kubernetes: Kubernetes, live: Live, held: ReadonlySet<string | undefined>): Leftover[] {
+function lostNodes(kubernetes: Kubernetes, live: Live, held: ReadonlySet<string>): Leftover[] {
   const exists = (node: { name: string; uuid: string; vmid: number }): boolean =>
     live.takenVmids.includes(node.vmid) || live.vms.some((vm) => vm.uuid === node.uuid || vm.name === node.name);
   return [...live.records.values()].flatMap(({ pool, nodes }) =>

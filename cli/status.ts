@@ -2,7 +2,6 @@ import type { Command } from "commander";
 import { UserError, UserErrors } from "../common/errors.ts";
 import { fleetWords, planFleet } from "../fleet.ts";
 import { poolLive, type Live } from "../live.ts";
-import { isExpired } from "../kubernetes/lease.ts";
 import { paths, type Lease } from "../kubernetes/types.ts";
 import { slotStates, type Member } from "../rollout/slots.ts";
 import { withSite } from "./site.ts";
@@ -67,12 +66,17 @@ function waitsFor(member: Member, holder: string | undefined): string {
   return "-";
 }
 
-/** Who holds a lease that is renewed, by the lease's name. */
+/**
+ * Who seems to hold a lease, by the lease's name. This is one look, so it has to believe the time that stands in it; what is
+ * decided about a lease is decided by watching it (kubernetes/lease-observer.ts).
+ */
 export async function heldLeases(live: Live): Promise<Map<string, string>> {
   const { kubernetes } = live;
   if (!kubernetes) return new Map();
   const { items } = await kubernetes.list<Lease>(paths.leases);
-  const held = items.filter((lease) => !isExpired(kubernetes, lease));
+  const held = items.filter(({ spec: { renewTime = "", leaseDurationSeconds = 0 } = {} }) => {
+    return Date.parse(renewTime) + leaseDurationSeconds * 1000 > kubernetes.now().getTime();
+  });
   return new Map(held.map(({ metadata, spec }) => [metadata?.name ?? "", spec?.holderIdentity ?? "nobody"]));
 }
 

@@ -4,7 +4,8 @@ import { Deadline as Until, DeadlineError } from "../common/deadline.ts";
 import { messageOf, UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Kubernetes } from "./client.ts";
-import { isConflict, KubernetesError } from "./errors.ts";
+import { isConflict, isNotFound, KubernetesUnreachable } from "./errors.ts";
+import { LeaseObserver } from "./lease-observer.ts";
 import { createOurs } from "./namespace.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
 import { until } from "./watch.ts";
@@ -31,36 +32,45 @@ export interface LeaseOptions {
   holder: string;
   /** Life without a renewal, in seconds. @default 15 */
   seconds?: number;
+  /**
+   * So long it is tried to renew it before it counts as lost although nobody took it, in seconds. @default four lives
+   */
+  patience?: number;
   /** Cancels the run. */
   stop?: AbortSignal;
   /** Told once that the lease was lost: to end waits, so that nobody waits for what is not theirs any more. */
   onLost?: (error: LeaseLost) => void;
 }
 
-/** A named right that one process has at a time. It is renewed until it is released, and free for others when we die. */
+/**
+ * A named right that one process has at a time. It is renewed until it is released, and free for others when we die: whoever
+ * wants it has to see it unchanged for its whole life. The holder believes in it for half of that, and no clock is compared
+ * with another one. Held is what carries our name: after an outage it is renewed, unless somebody took it meanwhile.
+ */
 export class Lease implements Fence {
   readonly name: string;
   private readonly client: Kubernetes;
   private readonly options: LeaseOptions;
   private readonly seconds: number;
-  private version: string;
-  private renewedAt = clock.elapsed();
+  private held: LeaseObject;
+  private renewedAt: number;
   private unschedule: (() => void) | undefined;
   private pending: Promise<void> | undefined;
   private renewing: Promise<void> | undefined;
   private lost: LeaseLost | undefined;
 
-  private constructor(client: Kubernetes, name: string, version: string, options: LeaseOptions) {
+  private constructor(client: Kubernetes, name: string, { held, asked }: Taken, options: LeaseOptions) {
     this.client = client;
     this.name = name;
-    this.version = version;
+    this.held = held;
+    this.renewedAt = asked;
     this.options = options;
     this.seconds = options.seconds ?? lifeSeconds;
-    this.schedule();
+    this.schedule(this.seconds / 3);
   }
 
   /**
-   * Takes the first of several leases that is free or expired; waits by watching when none is.
+   * Takes the first of several leases that is free or expired, or already carries our name; waits by watching when none is.
    * @throws DeadlineError that names the holders
    */
   static async take(
@@ -69,15 +79,17 @@ export class Lease implements Fence {
     deadline: Deadline,
     options: LeaseOptions,
   ): Promise<Lease> {
+    const observer = new LeaseObserver();
     for (;;) {
       deadline.throwIfStopped();
-      const held: LeaseObject[] = [];
+      const others: LeaseObject[] = [];
       for (const name of names) {
-        const taken = await tryTake(client, name, options);
-        if (typeof taken === "string") return new Lease(client, name, taken, options);
-        if (taken) held.push(taken);
+        const found = await tryTake(client, name, options, observer);
+        if (found === undefined) continue;
+        if ("held" in found) return new Lease(client, name, found, options);
+        others.push(found);
       }
-      await waitForChange(client, names, held, deadline);
+      await waitForChange(client, names, others, observer, deadline);
     }
   }
 
@@ -87,11 +99,21 @@ export class Lease implements Fence {
     this.options.stop?.throwIfAborted();
   }
 
-  /** @throws LeaseLost when somebody else may act by now, whether the run was cancelled or not */
+  /**
+   * An API that is away for a moment is waited for: who cannot ask does not know.
+   * @throws LeaseLost when somebody else may act by now, whether the run was cancelled or not
+   */
   async requireOwned(): Promise<void> {
-    if (this.lost) throw this.lost;
-    const age = (clock.elapsed() - this.renewedAt) / 1000;
-    if (age > this.seconds / 2) await this.renew();
+    for (;;) {
+      if (this.lost) throw this.lost;
+      if (this.age <= this.seconds / 2) return;
+      try {
+        await this.renew();
+      } catch (error) {
+        if (error instanceof LeaseLost || this.options.stop?.aborted) throw error;
+        await clock.sleep(this.seconds * 100);
+      }
+    }
   }
 
   /** Gives it back. What is left of a lease that cannot be given back expires. */
@@ -100,20 +122,41 @@ export class Lease implements Fence {
     await this.pending?.catch(() => undefined);
     if (this.lost) return;
     this.lost = new LeaseLost(this.name, "it was released");
-    await this.client
-      .delete(`${paths.leases}/${this.name}`, { resourceVersion: this.version })
-      .catch((error: unknown) => {
-        say(`the lease ${this.name} could not be released and expires in ${this.seconds} s: ${messageOf(error)}`);
-      });
+    await this.remove().catch((error: unknown) => {
+      say(`the lease ${this.name} could not be released and expires in ${this.seconds} s: ${messageOf(error)}`);
+    });
   }
 
-  private schedule(): void {
-    this.unschedule = clock.later((this.seconds * 1000) / 3, () => {
+  private async remove(): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      const { uid, resourceVersion = "" } = this.held.metadata ?? {};
+      try {
+        await this.client.delete(this.path, { ...(uid === undefined ? {} : { uid }), resourceVersion });
+        return;
+      } catch (error) {
+        if (tries === 3 || !isConflict(error)) throw error;
+        await this.readOurs();
+      }
+    }
+  }
+
+  /** Seconds since we knew that it is ours. */
+  private get age(): number {
+    return (clock.elapsed() - this.renewedAt) / 1000;
+  }
+
+  private get path(): string {
+    return `${paths.leases}/${this.name}`;
+  }
+
+  private schedule(seconds: number): void {
+    this.unschedule = clock.later(seconds * 1000, () => {
       this.pending = this.renew().then(
-        () => this.schedule(),
+        () => this.schedule(this.seconds / 3),
         (error: unknown) => {
-          say(messageOf(error));
-          if (!(error instanceof LeaseLost)) this.schedule();
+          say(error instanceof LeaseLost ? error.message : `the lease ${this.name}: ${messageOf(error)}`);
+          // Sooner than others lose their patience once the API answers again.
+          if (!(error instanceof LeaseLost)) this.schedule(this.seconds / 10);
         },
       );
     });
@@ -127,35 +170,64 @@ export class Lease implements Fence {
 
   private async renewOnce(): Promise<void> {
     if (this.lost) throw this.lost;
-    const asked = clock.elapsed();
     try {
-      const path = `${paths.leases}/${this.name}`;
-      const lease = await this.client.replace<LeaseObject>(path, {
-        ...body(this.client, this.name, this.options.holder, this.seconds),
-        metadata: { name: this.name, resourceVersion: this.version },
-      });
-      this.version = lease.metadata?.resourceVersion ?? "";
-      this.renewedAt = asked;
+      await this.write();
     } catch (error) {
-      const taken = error instanceof KubernetesError && (error.status === 409 || error.status === 404);
-      const over = clock.elapsed() - this.renewedAt > this.seconds * 1000;
-      if (!taken && !over) throw error;
-      this.lost = new LeaseLost(this.name, taken ? "another process took it" : messageOf(error));
-      this.options.onLost?.(this.lost);
-      throw this.lost;
+      if (error instanceof LeaseLost || this.age < (this.options.patience ?? 4 * this.seconds)) throw error;
+      throw this.lose(messageOf(error));
     }
+  }
+
+  private async write(): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      const asked = clock.elapsed();
+      try {
+        this.held = await replace(this.client, this.held, this.options);
+        this.renewedAt = asked;
+        return;
+      } catch (error) {
+        if (tries === 3 || !(isConflict(error) || isNotFound(error))) throw error;
+        await this.readOurs();
+      }
+    }
+  }
+
+  /**
+   * Reads it again: another process of the same holder may renew it too, and of an answer that was lost the version is not
+   * known. One that was given back and taken anew is another one, whoever has it.
+   */
+  private async readOurs(): Promise<void> {
+    const now = await this.client.find<LeaseObject>(this.path);
+    if (now === undefined) throw this.lose("somebody deleted it");
+    const { holderIdentity = "nobody" } = now.spec ?? {};
+    if (holderIdentity !== this.options.holder || now.metadata?.uid !== this.held.metadata?.uid)
+      throw this.lose(`another process took it (${holderIdentity})`);
+    this.held = now;
+  }
+
+  private lose(why: string): LeaseLost {
+    if (this.lost === undefined) {
+      this.lost = new LeaseLost(this.name, why);
+      this.options.onLost?.(this.lost);
+    }
+    return this.lost;
   }
 }
 
 const lifeSeconds = 15;
-/** Clocks are compared by a header that has whole seconds. */
-const marginMs = 1_500;
 
-function body(client: Kubernetes, name: string, holder: string, seconds: number): LeaseObject {
+/** A lease that is ours, and when that was asked for. */
+interface Taken {
+  held: LeaseObject;
+  asked: number;
+}
+
+function body(client: Kubernetes, name: string, { holder, seconds = lifeSeconds }: LeaseOptions): LeaseObject {
   return {
     apiVersion: "coordination.k8s.io/v1",
     kind: "Lease",
     metadata: { name },
+    // The time is for readers: it is compared with none.
     spec: { holderIdentity: holder, leaseDurationSeconds: seconds, renewTime: micro(client.now()) },
   };
 }
@@ -165,47 +237,38 @@ function micro(date: Date): string {
   return date.toISOString().replace("Z", "000Z");
 }
 
-/** @returns the version of the lease that is ours now; or the lease of its holder; or undefined when it changed meanwhile */
+/** Writes our name into just the version that was seen. */
+async function replace(client: Kubernetes, seen: LeaseObject, options: LeaseOptions): Promise<LeaseObject> {
+  const { name = "", uid, resourceVersion = "" } = seen.metadata ?? {};
+  const metadata = { name, ...(uid === undefined ? {} : { uid }), resourceVersion };
+  return await client.replace<LeaseObject>(`${paths.leases}/${name}`, { ...body(client, name, options), metadata });
+}
+
+/** @returns the lease that is ours now; or the lease of its holder; or undefined when it changed meanwhile */
 async function tryTake(
   client: Kubernetes,
   name: string,
-  { holder, seconds = lifeSeconds }: LeaseOptions,
-): Promise<string | LeaseObject | undefined> {
-  const wanted = body(client, name, holder, seconds);
+  options: LeaseOptions,
+  observer: LeaseObserver,
+): Promise<Taken | LeaseObject | undefined> {
+  const asked = clock.elapsed();
   try {
-    return (await createOurs<LeaseObject>(client, paths.leases, wanted)).metadata?.resourceVersion ?? "";
+    return { held: await createOurs<LeaseObject>(client, paths.leases, body(client, name, options)), asked };
   } catch (error) {
-    if (!isConflict(error)) throw error;
+    // Of an answer that was lost nobody knows whether it came to be: who has it is asked next.
+    if (!isConflict(error) && !(error instanceof KubernetesUnreachable)) throw error;
   }
-  const path = `${paths.leases}/${name}`;
-  const lease = await client.find<LeaseObject>(path);
+  const lease = await client.find<LeaseObject>(`${paths.leases}/${name}`);
   if (lease === undefined) return undefined;
-  if (!isExpired(client, lease)) return lease;
-  say(`the lease ${name} of ${lease.spec?.holderIdentity ?? "nobody"} has expired and is taken over`);
+  const ours = lease.spec?.holderIdentity === options.holder;
+  if (!ours && observer.left(lease) > 0) return lease;
+  if (!ours) say(`the lease ${name} of ${lease.spec?.holderIdentity ?? "nobody"} has expired and is taken over`);
   try {
-    const resourceVersion = lease.metadata?.resourceVersion ?? "";
-    const taken = await client.replace<LeaseObject>(path, {
-      ...body(client, name, holder, seconds),
-      metadata: { name, resourceVersion },
-    });
-    return taken.metadata?.resourceVersion ?? "";
+    return { held: await replace(client, lease, options), asked };
   } catch (error) {
-    if (isConflict(error) || (error instanceof KubernetesError && error.status === 404)) return undefined;
+    if (isConflict(error) || isNotFound(error)) return undefined;
     throw error;
   }
-}
-
-/** Nobody renews it any more, and it may be taken over: nobody calls it expired before that. */
-export function isExpired(client: Pick<Kubernetes, "now">, lease: LeaseObject): boolean {
-  return !(expiresIn(client, lease) > 0);
-}
-
-/** Milliseconds until a lease may be taken over, by the clock of the API server. */
-function expiresIn(client: Pick<Kubernetes, "now">, lease: LeaseObject): number {
-  const { renewTime, leaseDurationSeconds, holderIdentity } = lease.spec ?? {};
-  if (!holderIdentity || renewTime === undefined || leaseDurationSeconds === undefined) return 0;
-  const end = Date.parse(renewTime) + leaseDurationSeconds * 1000 + marginMs;
-  return Math.max(0, end - client.now().getTime());
 }
 
 /** Waits until one of the leases that are held was given back, or may be taken over. */
@@ -213,13 +276,14 @@ async function waitForChange(
   client: Kubernetes,
   names: readonly string[],
   held: readonly LeaseObject[],
+  observer: LeaseObserver,
   deadline: Deadline,
 ): Promise<void> {
   if (held.length < names.length) return;
   const holders = held.map((lease) => `${lease.metadata?.name ?? ""} is held by ${lease.spec?.holderIdentity ?? ""}`);
   if (deadline.passed) throw deadline.error(holders.join("; "));
   say(`waiting: ${holders.join("; ")}`);
-  const expiry = Math.min(...held.map((lease) => expiresIn(client, lease)), deadline.left);
+  const expiry = Math.min(...held.map((lease) => observer.left(lease)), deadline.left);
   try {
     await until<LeaseObject, true>(
       client,
@@ -228,8 +292,11 @@ async function waitForChange(
         ...(names.length === 1 ? { query: { fieldSelector: `metadata.name=${names[0] ?? ""}` } } : {}),
       },
       new Until("a lease", (expiry + 50) / 1000),
-      (seen) =>
-        names.every((name) => [...seen.values()].some((lease) => lease.metadata?.name === name)) ? undefined : true,
+      (seen) => {
+        const leases = [...seen.values()].filter(({ metadata }) => names.includes(metadata?.name ?? ""));
+        for (const lease of leases) observer.see(lease);
+        return leases.length === names.length ? undefined : true;
+      },
     );
   } catch (error) {
     deadline.throwIfStopped();

@@ -7,7 +7,8 @@ import type { Kubernetes } from "./client.ts";
 import { Lease } from "./lease.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
 
-const name = "update";
+/** Name of the lease of an update. */
+export const runLease = "update";
 
 /**
  * One update of a cluster at a time, from whatever machine, checkout or backend it is started: the engine's own lock knows
@@ -20,7 +21,7 @@ export async function holdRun(client: Kubernetes, cluster: string, patience = 25
   const holder = `${userInfo().username}@${hostname()} (process ${process.pid})`;
   await forgetDead(client);
   const deadline = new Deadline(`the other update of ${cluster} to end`, patience);
-  return await Lease.take(client, [name], deadline, { holder }).catch((error: unknown) => {
+  return await Lease.take(client, [runLease], deadline, { holder }).catch((error: unknown) => {
     if (!(error instanceof DeadlineError)) throw error;
     throw new UserError(
       {
@@ -35,9 +36,9 @@ export async function holdRun(client: Kubernetes, cluster: string, patience = 25
 
 /** A run of this machine that was killed gives nothing back; that its process is gone is seen at once. */
 async function forgetDead(client: Kubernetes): Promise<void> {
-  const found = await client.find<LeaseObject>(`${paths.leases}/${name}`);
+  const found = await client.find<LeaseObject>(`${paths.leases}/${runLease}`);
   const [, host, pid] = /^[^@]*@(.+) \(process (\d+)\)$/.exec(found?.spec?.holderIdentity ?? "") ?? [];
   if (host !== hostname() || !existsSync("/proc/self") || running(Number(pid))) return;
   const { resourceVersion } = found?.metadata ?? {};
-  await client.delete(`${paths.leases}/${name}`, resourceVersion === undefined ? {} : { resourceVersion });
+  await client.delete(`${paths.leases}/${runLease}`, resourceVersion === undefined ? {} : { resourceVersion });
 }

@@ -1,5 +1,6 @@
 import { clock } from "../common/clock.ts";
 import type { Deadline } from "../common/deadline.ts";
+import { say } from "../common/log.ts";
 import { isConnectionError, type Kubernetes, type Query } from "./client.ts";
 import { KubernetesError, refusal } from "./errors.ts";
 import type { Resource } from "./types.ts";
@@ -11,6 +12,9 @@ type Line<T> = { type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK"; object: T 
 
 /** Longest life of one connection, in seconds: a server that died silently is noticed after it. */
 const connectionSeconds = 60;
+
+/** A connection that ended sooner was not one, whatever it was answered with: the next one waits a little. In milliseconds. */
+const shortMs = 1000;
 
 /**
  * Lists and then watches: gives what there is after the list and after every change, for ever, over broken connections
@@ -26,16 +30,15 @@ export async function* watch<T extends Resource>(
   const seen = new Map<string, T>();
   let version = "";
   const ended = (): boolean => signal.aborted;
-  for (let failures = 0; !ended();) {
+  for (let short = 0; !ended();) {
+    const began = clock.elapsed();
     try {
       if (version === "") {
         version = await relist(client, path, query, seen);
-        failures = 0;
         yield seen;
       }
       for await (const line of lines<T>(client, path, { ...query, ...watching(version) }, signal)) {
         if (line.type === "ERROR") throw refusal(line.object, 500, "WATCH", path);
-        failures = 0;
         version = line.object.metadata?.resourceVersion ?? version;
         if (line.type === "BOOKMARK") continue;
         if (line.type === "DELETED") seen.delete(key(line.object));
@@ -46,9 +49,12 @@ export async function* watch<T extends Resource>(
       if (ended()) return;
       if (!isTransient(error)) throw error;
       if (isExpired(error)) version = "";
-      failures += 1;
-      await clock.sleep(Math.min(100 * 2 ** failures, 2000), signal).catch(() => undefined);
     }
+    short = clock.elapsed() - began < shortMs ? short + 1 : 0;
+    if (short === 0) continue;
+    // Refused, broken, or answered and ended at once, as by a proxy that holds no streams: asked again, ever more slowly.
+    if (short % 10 === 0) say(`Kubernetes: the watch of ${path} ended at once ${short} times; it is tried again`);
+    await clock.sleep(Math.min(100 * 2 ** short, 2000), signal).catch(() => undefined);
   }
 }
 

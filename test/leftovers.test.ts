@@ -26,11 +26,21 @@ describe("what a killed run left", () => {
   let kubernetes: Kubernetes;
   freshCluster((fresh, itsClient) => ([cluster, kubernetes] = [fresh, itsClient]));
 
-  const lease = (name: string, renewedAgo: number, leaseDurationSeconds = 15) =>
+  /** Of a step that died, or whose life is still to be seen. */
+  const lease = (name: string, leaseDurationSeconds = 0.2) =>
     cluster.put(paths.leases, {
       metadata: { name },
-      spec: { holderIdentity: "run-1", leaseDurationSeconds, renewTime: ago(renewedAgo) },
+      spec: { holderIdentity: "run-1", leaseDurationSeconds, renewTime: ago(0) },
     });
+  const renewals: NodeJS.Timeout[] = [];
+  /** Of a step that lives. */
+  const renewedLease = (name: string) => {
+    lease(name, 1);
+    renewals.push(setInterval(() => lease(name, 1), 100));
+  };
+  afterEach(() => {
+    for (const renewal of renewals.splice(0)) clearInterval(renewal);
+  });
 
   const nodeObject = (by?: string) =>
     cluster.put(paths.nodes, {
@@ -73,18 +83,24 @@ describe("what a killed run left", () => {
   });
 
   it("is a lease that is past its time, and not one that somebody renews", async () => {
-    lease("slot-workers-0", 20);
-    lease("ticket-workers-0", 5);
+    lease("slot-workers-0");
+    renewedLease("ticket-workers-0");
     assert.deepEqual(await mended(), [
       "the lease slot-workers-0 of a step that ended without giving it back (run-1) -> released the lease slot-workers-0",
     ]);
     assert.deepEqual([...cluster.objects.keys()], [`${paths.leases}/ticket-workers-0`]);
   });
 
+  it("asks for no lease twice where none is held, and not for the run's own", async () => {
+    lease("update", 15);
+    assert.deepEqual(await mended(), []);
+    assert.equal(cluster.count("GET", /leases$/), 1);
+  });
+
   it("is not a lease that was taken again after the look at it", async () => {
-    lease("slot-workers-0", 20);
+    lease("slot-workers-0");
     const [found] = await find();
-    lease("slot-workers-0", 0);
+    lease("slot-workers-0");
     await assert.rejects(async () => found?.mend());
     assert.ok(cluster.objects.has(`${paths.leases}/slot-workers-0`));
   });
@@ -99,7 +115,7 @@ describe("what a killed run left", () => {
     it(`${undone ? "is" : "is not"} a cordon: ${title}`, async () => {
       await remember(phase);
       nodeObject(by);
-      if (live) lease("slot-workers-0", 1);
+      if (live) renewedLease("slot-workers-0");
       assert.deepEqual(
         await mended(),
         undone ? [`${node.name} is cordoned by a run that ended (run-1) -> uncordoned ${node.name}`] : [],
@@ -149,7 +165,7 @@ describe("what a killed run left", () => {
         spec: { allowScheduling: false, evictionRequested: true },
         status: { conditions: [{ type: "Ready", status: "False", reason: there ? "" : "KubernetesNodeGone" }] },
       });
-      if (live) lease("slot-workers-0", 1);
+      if (live) renewedLease("slot-workers-0");
       assert.deepEqual(await mended(there ? {} : { nodes: [] }), said);
       const stored = cluster.objects.get(`${collection}/${node.name}`);
       const stays = { allowScheduling: false, evictionRequested: true };
@@ -194,7 +210,7 @@ describe("what a killed run left", () => {
     await remember("handedOver");
     assert.deepEqual(await find({ vms: [{ ...vm, name: "renamed" }] }), []);
     assert.deepEqual(await find({ vms: [], takenVmids: [1100] }), []);
-    lease("slot-workers-0", 1);
+    renewedLease("slot-workers-0");
     assert.deepEqual(await find({ vms: [] }), []);
   });
 

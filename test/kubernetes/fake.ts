@@ -51,8 +51,12 @@ export class FakeCluster {
   readonly calls: Call[] = [];
   /** Answers a request in the place of the server; undefined lets the server answer. */
   hook: Hook = () => undefined;
+  /** Requests that are carried out and whose answer is lost. */
+  late: (call: Call) => boolean = () => false;
   /** Watches from before this version are answered with 410. */
   oldest = 0;
+  /** Watches are answered and end at once, as behind a proxy that holds no streams. */
+  endsWatches = false;
   private version = 1;
   private readonly watchers = new Set<Watcher>();
   /** All changes, for a watch that begins at an older version: what came between its list and itself is not lost. */
@@ -140,7 +144,10 @@ export class FakeCluster {
     };
     this.calls.push(call);
     const hooked = this.hook(call);
-    if (hooked === "hang up") response.destroy();
+    if (hooked === undefined && this.late(call)) {
+      response.destroy();
+      this.answer(call, url.searchParams, response);
+    } else if (hooked === "hang up") response.destroy();
     else if (hooked === "ok") send(response, 201, {});
     else if (hooked) fail(response, hooked.status, hooked.reason, hooked.message, hooked.cause);
     else this.answer(call, url.searchParams, response);
@@ -192,6 +199,10 @@ export class FakeCluster {
     }
     response.writeHead(200);
     response.flushHeaders();
+    if (this.endsWatches) {
+      response.end();
+      return;
+    }
     const watcher = { path, query, response };
     for (const change of this.changes) if (change.version > from) hear(watcher, change);
     this.watchers.add(watcher);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Deadline } from "../../common/deadline.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
-import { isExpired, Lease, LeaseLost } from "../../kubernetes/lease.ts";
+import { Lease, LeaseLost } from "../../kubernetes/lease.ts";
 import { paths } from "../../kubernetes/types.ts";
 import { freshCluster, type FakeCluster } from "./fake.ts";
 
@@ -53,24 +53,48 @@ describe("leases", () => {
     await first.release();
   });
 
-  it("of a dead holder are taken over when they have expired, not before", async () => {
-    const renewTime = new Date(Date.now() - 1000).toISOString().replace("Z", "000Z");
+  /** As a server whose clock is apart from ours would stamp them. */
+  const stamps: [string, number][] = [
+    ["of now", 0],
+    ["of a clock that is 20 s behind", -20_000],
+    ["of a clock that is a day ahead", 24 * 3600 * 1000],
+  ];
+  const put = (holderIdentity: string, leaseDurationSeconds: number, skew: number) => {
+    const renewTime = new Date(Date.now() + skew).toISOString().replace("Z", "000Z");
     cluster.put(paths.leases, {
       metadata: { name: "slot-workers-0" },
-      spec: { holderIdentity: "dead", leaseDurationSeconds: 1, renewTime },
+      spec: { holderIdentity, leaseDurationSeconds, renewTime },
     });
-    const started = performance.now();
-    const lease = await take("run-2");
-    assert.ok(performance.now() - started > 300, "the margin for clocks was not kept");
-    assert.equal(holderOf(), "run-2");
-    await lease.release();
-  });
+  };
+
+  for (const [stamp, skew] of stamps) {
+    it(`of a dead holder are taken over after their whole life, not before, with the time ${stamp}`, async () => {
+      put("dead", 1, skew);
+      const started = performance.now();
+      const lease = await take("run-2");
+      const waited = performance.now() - started;
+      assert.ok(waited >= 1000 && waited < 3000, `after ${waited} ms`);
+      assert.equal(holderOf(), "run-2");
+      await lease.release();
+    });
+
+    it(`of a living holder are never taken over, with the time ${stamp}`, async () => {
+      put("alive", 1, skew);
+      const renewals = setInterval(() => put("alive", 1, skew), 300);
+      try {
+        await assert.rejects(take("run-2", 15, 2.5), /slot-workers-0 is held by alive/);
+      } finally {
+        clearInterval(renewals);
+      }
+      assert.equal(holderOf(), "alive");
+    });
+  }
 
   it("that were taken by another end our right to act", async () => {
     const lease = await take("run-1", 0.2);
     cluster.put(paths.leases, { metadata: { name: "slot-workers-0" }, spec: { holderIdentity: "run-2" } });
     await new Promise((resolve) => setTimeout(resolve, 250));
-    await assert.rejects(lease.check(), /the lease slot-workers-0 was lost: another process took it/);
+    await assert.rejects(lease.check(), /the lease slot-workers-0 was lost: another process took it \(run-2\)/);
     await lease.release();
     assert.equal(holderOf(), "run-2", "a lease of somebody else was deleted");
   });
@@ -83,14 +107,65 @@ describe("leases", () => {
     await lease.release();
   });
 
-  it("that cannot be renewed in time are lost, even if nobody took them", async () => {
+  const away = () =>
+    (cluster.hook = ({ method }) => (method === "GET" ? undefined : { status: 503, reason: "ServiceUnavailable" }));
+  const back = () => (cluster.hook = () => undefined);
+
+  it("that could not be renewed for longer than they live stay ours when nobody took them", async () => {
     const lease = await take("run-1", 0.3);
-    cluster.hook = ({ method }) => (method === "PUT" ? { status: 503, reason: "ServiceUnavailable" } : undefined);
+    away();
     await new Promise((resolve) => setTimeout(resolve, 400));
-    await assert.rejects(lease.check(), LeaseLost);
-    cluster.hook = () => undefined;
+    const checked = lease.check();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    back();
+    await checked;
+    await lease.check();
+    assert.equal(holderOf(), "run-1");
     await lease.release();
   });
+
+  it("that somebody took while the API was away for us are lost, and their holder is named", async () => {
+    const lost: LeaseLost[] = [];
+    const options = { holder: "run-1", seconds: 0.3, onLost: (error: LeaseLost) => void lost.push(error) };
+    const lease = await Lease.take(client, ["slot-workers-0"], new Deadline("x", 5), options);
+    away();
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    put("run-2", 15, 0);
+    back();
+    await assert.rejects(lease.check(), /was lost: another process took it \(run-2\)/);
+    assert.equal(lost.length, 1);
+    await lease.release();
+    assert.equal(holderOf(), "run-2");
+  });
+
+  it("that cannot be renewed for four times their life are lost, even if nobody took them", async () => {
+    const lease = await take("run-1", 0.3);
+    away();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    await assert.rejects(lease.check(), /the lease slot-workers-0 was lost: ServiceUnavailable/);
+    back();
+    await lease.release();
+  });
+
+  it("that were deleted are lost: somebody may have had them in between", async () => {
+    const lease = await take("run-1", 0.3);
+    cluster.remove(path);
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    await assert.rejects(lease.check(), /was lost: somebody deleted it/);
+  });
+
+  for (const method of ["POST", "PUT", "DELETE"]) {
+    it(`survive that the answer to a ${method} is lost which was carried out`, async () => {
+      let strikes = 1;
+      cluster.late = (call) => call.method === method && call.path.startsWith(paths.leases) && strikes-- > 0;
+      const lease = await take("run-1", 0.3);
+      await new Promise((resolve) => setTimeout(resolve, 400));
+      await lease.check();
+      assert.equal(holderOf(), "run-1");
+      await lease.release();
+      assert.equal(cluster.objects.has(path), false);
+    });
+  }
 
   it("of which any will do are taken from the first free one", async () => {
     const tickets = ["ticket-workers-0", "ticket-workers-1"];
@@ -118,22 +193,4 @@ describe("leases", () => {
     await lease.release();
     assert.equal(cluster.objects.has(path), false);
   });
-});
-
-describe("a lease", () => {
-  const holder = { holderIdentity: "run-1", leaseDurationSeconds: 15, renewTime: "2026-11-21T08:00:00.000000Z" };
-  const cases: [string, string, object, boolean][] = [
-    ["in its time", "08:00:14.999", holder, false],
-    ["in the margin for clocks, in which nobody takes it over", "08:00:16.499", holder, false],
-    ["after the margin", "08:00:16.500", holder, true],
-    ["of nobody", "08:00:00.000", { ...holder, holderIdentity: "" }, true],
-    ["without a time", "08:00:00.000", { holderIdentity: "run-1" }, true],
-    ["with a time that is none", "08:00:00.000", { ...holder, renewTime: "soon" }, true],
-  ];
-  for (const [which, at, spec, expected] of cases) {
-    it(`${which} is ${expected ? "expired" : "not expired"}`, () => {
-      const client = { now: () => new Date(`2026-11-21T${at}Z`) };
-      assert.equal(isExpired(client, { metadata: { name: "slot-workers-0" }, spec }), expected);
-    });
-  }
 });

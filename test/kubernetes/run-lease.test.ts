@@ -31,7 +31,7 @@ describe("the lease of an update", () => {
   });
 
   for (const [title, holder] of [
-    ["a process that lives", `root@${hostname()} (process ${process.pid})`],
+    ["a process that lives", `root@${hostname()} (process ${process.ppid})`],
     ["another machine", `root@elsewhere (process ${nobody})`],
   ] as const) {
     it(`of ${title} refuses a second update, by the name of its holder`, async () => {
