@@ -25,7 +25,7 @@ export async function beforeUpdate(args: readonly string[], stack: string, envir
   process.stdout.write(
     `an earlier run of stack ${stack} was killed; what it left is repaired first (evergreen repair)\n`,
   );
-  await repair(stack, "by an update");
+  await repair(stack);
 }
 
 function refuseContinueOnError(args: readonly string[]): void {

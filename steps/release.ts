@@ -1,9 +1,9 @@
 import { IdentityError, proveVm } from "../proxmox/identity.ts";
 import { tagsOf } from "../proxmox/tags.ts";
-import { isRunning, listVms } from "../proxmox/vms.ts";
+import { isRunning, listVms, requireSight } from "../proxmox/vms.ts";
 import { claimedBefore } from "./claim.ts";
 import type { SlotInput } from "./input.ts";
-import { requireGone, retire } from "./retire.ts";
+import { retire } from "./retire.ts";
 import type { Run } from "./run.ts";
 
 /**
@@ -15,7 +15,7 @@ export async function release(run: Run, input: SlotInput): Promise<{ released: s
   const { node, vmid } = input;
   const vm = (await listVms(run.pve)).find((one) => one.vmid === vmid);
   if (vm === undefined) {
-    await requireGone(run, input);
+    await requireSight(run.pve, input.site.proxmoxPool);
     return { released: node };
   }
   const expected = { vmid, name: node, tags: tagsOf(input), uuid: claimedBefore(run, input)?.uuid };

@@ -30,7 +30,7 @@ export async function adversary(seed: number, { told = false } = {}): Promise<Re
     .run(() => new Intrigue(world, chance, scenario).play(images.map(({ name }) => name)))
     .catch((error: unknown) => world.story.wrong(`the simulation itself failed: ${String(error)}`));
   const violations = world.story.violations.filter((line) => /no node of ours|simulation itself/.test(line));
-  return { seed, violations, story: world.story.lines };
+  return { seed, violations, story: world.story.lines, coverage: world.coverage.counted };
 }
 
 class Intrigue {

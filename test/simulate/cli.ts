@@ -1,11 +1,14 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { adversary } from "./adversary.ts";
-import { playMany } from "./many.ts";
-import { simulate, type Result } from "./simulate.ts";
+import { freshSeed } from "./base-seed.ts";
+import { cellsOf, tableOf } from "./coverage.ts";
+import { commandOf, emptyIn, playMany, resultOf, strikeOf, type Kind, type Play, type Played } from "./many.ts";
+import { offWords } from "./not-yet.ts";
+import { simulate } from "./simulate.ts";
 
 /*
- * npm run test:simulate -- [--runs N] [--seed S] [--report FILE] [--adversary]
+ * npm run test:simulate -- [--runs N] [--seed S] [--strike "REQUEST: FAULT"] [--report FILE] [--adversary]
  *
  * With --runs: as many seeds, from S on, over both cores. Without: the story of the one seed, line by line.
  */
@@ -13,33 +16,53 @@ const { values } = parseArgs({
   options: {
     runs: { type: "string" },
     seed: { type: "string" },
+    strike: { type: "string" },
     report: { type: "string" },
     adversary: { type: "boolean", default: false },
     workers: { type: "string", default: "2" },
   },
 });
-const seed = Number(values.seed ?? Math.floor(Math.random() * 1_000_000));
+const seed = Number(values.seed ?? freshSeed());
 const runs = Number(values.runs ?? (values.seed === undefined ? 2000 : 1));
-const kind = values.adversary ? "adversary" : "simulate";
+const kind: Kind = values.adversary ? "adversary" : "simulate";
 
+print(`${runs} runs from seed ${seed}`);
 const began = performance.now();
-const results = runs === 1 ? [await one(seed)] : await playMany({ kind, seed, runs, workers: Number(values.workers) });
+const played = await (runs === 1 ? tell() : playMany({ kind, seed, runs, workers: Number(values.workers) }));
 const seconds = Math.round((performance.now() - began) / 100) / 10;
-const wrong = results.filter(({ violations }) => violations.length > 0);
-for (const { seed: which, violations } of wrong) {
-  print(`seed ${which}: ${violations[0] ?? ""}${violations.length > 1 ? ` (and ${violations.length - 1} more)` : ""}`);
-  print(`  its story: npm run test:simulate -- --seed ${which}${values.adversary ? " --adversary" : ""}`);
-}
-const count = wrong.reduce((sum, { violations }) => sum + violations.length, 0);
-print(`${runs} runs from seed ${seed}: ${count} violations, ${seconds} s`);
-if (values.report !== undefined)
-  writeFileSync(values.report, `${JSON.stringify({ runs, seed, violations: count, seconds })}\n`);
-process.exitCode = count === 0 ? 0 : 1;
 
-async function one(which: number): Promise<Result> {
-  const result = await (values.adversary ? adversary : simulate)(which, { told: true });
+const empty = emptyIn(played, { kind, runs });
+if (runs > 1) for (const line of tableOf(played.coverage)) print(line);
+for (const line of offWords()) print(line);
+for (const cell of empty) print(`never struck: ${cell}`);
+for (const wrong of played.wrong) {
+  const { violations } = wrong;
+  print(
+    `seed ${wrong.seed}: ${violations[0] ?? ""}${violations.length > 1 ? ` (and ${violations.length - 1} more)` : ""}`,
+  );
+  print(`  its story: ${commandOf(wrong, kind)}`);
+}
+const count = played.wrong.reduce((sum, { violations }) => sum + violations.length, 0);
+const coverage = { cells: cellsOf(played.coverage), empty };
+print(
+  `${runs} runs from seed ${seed}: ${count} violations, ${empty.length} of ${coverage.cells} cells empty, ${seconds} s`,
+);
+if (values.report !== undefined)
+  writeFileSync(values.report, `${JSON.stringify({ runs, seed, violations: count, seconds, coverage })}\n`);
+process.exitCode = count + empty.length === 0 ? 0 : 1;
+
+/** The one seed, with every line of its story. */
+async function tell(): Promise<Played> {
+  const play: Play = { seed, strike: values.strike === undefined ? undefined : strikeOf(values.strike) };
+  const { strike } = play;
+  const told = true;
+  const result = await (kind === "adversary"
+    ? adversary(seed, { told })
+    : simulate(seed, { told, ...(strike ? { strike } : {}) }));
   for (const line of result.story) print(line);
-  return result;
+  const one: Played = { wrong: [], coverage: { requests: {}, events: {} } };
+  resultOf(one, play, result);
+  return one;
 }
 
 function print(line: string): void {

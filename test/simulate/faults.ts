@@ -1,5 +1,9 @@
 import { Chance } from "./chance.ts";
-import type { Answer, Call } from "./wire.ts";
+import type { Coverage } from "./coverage.ts";
+import { faultKinds, type FaultKind } from "./fault-kinds.ts";
+import { isOn } from "./not-yet.ts";
+import { requestOf, type Asked } from "./requests.ts";
+import type { Answer } from "./wire.ts";
 
 /** What goes wrong with one request. */
 export interface Fault {
@@ -23,111 +27,124 @@ export interface Weather {
   watch: number;
   /** Requests that take seconds. */
   slow: number;
+  /** Of the kinds of requests: one request of such a kind fails, and no other. */
+  aim: number;
   /** Tasks of Proxmox that end with warnings, or badly. */
   task: number;
   /** Learners of etcd that learn nothing for a while. */
   learner: number;
 }
 
-export const calm: Weather = { pve: 0, kube: 0, watch: 0, slow: 0, task: 0, learner: 0 };
+export const calm: Weather = { pve: 0, kube: 0, watch: 0, slow: 0, aim: 0, task: 0, learner: 0 };
 
-/** Draws faults from their own stream of chance. */
+/** One request of a kind that fails in one way, whatever the weather: to fill a cell of the coverage. */
+export interface Strike {
+  request: string;
+  fault: string;
+}
+
+interface Aim {
+  nth: number;
+  kind: FaultKind;
+}
+
+/** Draws faults from their own streams of chance, and counts what they struck. */
 export class Faults {
-  weather: Weather = calm;
+  /** Asked for by name. */
+  strike: Strike | undefined;
+  private now: Weather = calm;
+  private acts = 0;
+  private readonly seed: number;
   private readonly chance: Chance;
+  private readonly coverage: Coverage;
+  /** Requests of this act by kind, and what is aimed at. */
+  private readonly made = new Map<string, number>();
+  private readonly aims = new Map<string, Aim | undefined>();
 
-  constructor(seed: number) {
+  constructor(seed: number, coverage: Coverage) {
+    this.seed = seed;
     this.chance = new Chance(seed, "faults");
+    this.coverage = coverage;
   }
 
-  /** A slow answer stays far below half the life of a lease: what is checked right before a request still holds then. */
-  of(call: Call): Fault | undefined {
-    const { chance, weather } = this;
-    const slow: Fault = chance.happens(weather.slow) ? { ms: chance.between(200, 4000) } : {};
-    const fault = this.kind(call);
-    return fault || slow.ms !== undefined ? { ...slow, ...fault } : undefined;
+  get weather(): Weather {
+    return this.now;
+  }
+
+  set weather(weather: Weather) {
+    this.now = weather;
+    this.acts += 1;
+    this.made.clear();
+    this.aims.clear();
+  }
+
+  of(call: Asked): Fault | undefined {
+    if (this.now === calm && this.strike === undefined) return undefined;
+    const request = requestOf(call);
+    const nth = (this.made.get(request) ?? 0) + 1;
+    this.made.set(request, nth);
+    const kinds = faultKinds.filter((kind) => kind.strikes(call) && isOn(`${request}: ${kind.name}`));
+    this.coverage.made(request, kinds);
+    const struck = [this.asked(request, kinds), this.aimed(request, nth, kinds), ...this.drawn(call, kinds)];
+    const found = struck.flatMap((kind) => kind ?? []);
+    if (found.length === 0) return undefined;
+    const [first] = found;
+    const slow = found.find(({ name }) => name === "slow");
+    for (const kind of new Set([first, slow])) if (kind) this.coverage.struck(request, kind.name);
+    return { ...slow?.fault(this.chance), ...first?.fault(this.chance) };
   }
 
   /** How a task of Proxmox ends that would have ended well. */
   taskEnd(): "OK" | "WARNINGS: 1" | "can't lock file '/var/lock/qemu-server/lock-1.conf' - got timeout" {
-    if (!this.chance.happens(this.weather.task)) return "OK";
-    return this.chance.pick([
+    if (!this.chance.happens(this.now.task)) return "OK";
+    const end = this.chance.pick([
       "WARNINGS: 1",
       "can't lock file '/var/lock/qemu-server/lock-1.conf' - got timeout",
     ] as const);
+    this.coverage.event(end === "WARNINGS: 1" ? "a task that warns" : "a task without its lock");
+    return end;
   }
 
   /** How long a learner of etcd learns nothing, in milliseconds: less than RKE2 waits until it gives the server up for good. */
   stall(): number {
-    return this.chance.happens(this.weather.learner) ? this.chance.between(20_000, 250_000) : 0;
+    if (!this.chance.happens(this.now.learner)) return 0;
+    this.coverage.event("a learner that learns nothing");
+    return this.chance.between(20_000, 250_000);
   }
 
   /** Who fell less than this ago may not have been noticed, in milliseconds: a lost answer is waited for half a minute. */
   reaction(): number {
-    const { pve, kube, slow } = this.weather;
-    return pve + kube + slow === 0 ? 2000 : 40_000;
+    const { pve, kube, slow, aim } = this.now;
+    return pve + kube + slow + aim === 0 && this.strike === undefined ? 2000 : 40_000;
   }
 
-  private kind(call: Call): Fault | undefined {
-    const { chance, weather } = this;
-    if (call.query.get("watch") === "true") {
-      if (!chance.happens(weather.watch)) return undefined;
-      return chance.pick<() => Fault>([
-        () => ({ refusal: status(410, "Expired", "too old resource version") }),
-        () => ({ breaksAfter: chance.between(100, 20_000) }),
-        () => ({ refusal: status(500, "InternalError", "etcdserver: leader changed") }),
-      ])();
-    }
-    return chance.happens(call.api === "pve" ? weather.pve : weather.kube)
-      ? call.api === "pve"
-        ? this.ofProxmox()
-        : this.ofKubernetes(call)
-      : undefined;
+  private asked(request: string, kinds: readonly FaultKind[]): FaultKind | undefined {
+    if (this.now === calm || this.strike?.request !== request) return undefined;
+    const kind = kinds.find(({ name }) => name === this.strike?.fault);
+    if (kind) this.strike = undefined;
+    return kind;
   }
 
-  private ofProxmox(): Fault {
-    const { chance } = this;
-    const refused = (status: number, reason: string) => () => ({ refusal: { status, reason, body: "" } });
-    return chance.pick<() => Fault>([
-      refused(500, "got no worker upid - start worker failed"),
-      refused(595, "Connection refused"),
-      refused(596, "Broken pipe"),
-      refused(599, "Too many redirections"),
-      refused(401, "invalid PVE ticket"),
-      refused(500, "can't lock file '/var/lock/qemu-server/lock-1.conf' - got timeout"),
-      () => this.lost(),
-      () => this.lost(),
-    ])();
+  /** Each kind of request draws for itself when it is met first, so that what is rare is aimed at as often as what is not. */
+  private aimed(request: string, nth: number, kinds: readonly FaultKind[]): FaultKind | undefined {
+    if (this.now.aim === 0 || kinds.length === 0) return undefined;
+    if (!this.aims.has(request)) this.aims.set(request, this.drawAim(request, kinds));
+    const aim = this.aims.get(request);
+    return aim?.nth === nth ? aim.kind : undefined;
   }
 
-  private ofKubernetes({ method }: Call): Fault {
-    const { chance } = this;
-    const conflict = () =>
-      method === "GET" || method === "POST"
-        ? status(503, "ServiceUnavailable", "the server is currently unable to handle the request")
-        : status(409, "Conflict", "the object has been modified; please apply your changes to the latest version");
-    return chance.pick<() => Fault>([
-      () => ({ refusal: status(500, "InternalError", "etcdserver: request timed out") }),
-      () => ({ refusal: status(503, "ServiceUnavailable", "the server is currently unable to handle the request") }),
-      () => ({ refusal: status(429, "TooManyRequests", "too many requests, please try again later") }),
-      () => ({ refusal: status(401, "Unauthorized", "Unauthorized") }),
-      () => ({ refusal: conflict() }),
-      () => this.lost(),
-      () => this.lost(),
-    ])();
+  private drawAim(request: string, kinds: readonly FaultKind[]): Aim | undefined {
+    const chance = new Chance(this.seed, `aim ${this.acts} ${request}`);
+    if (!chance.happens(this.now.aim)) return undefined;
+    return { nth: chance.pick([1, 1, 2, 3, chance.between(1, 12)]), kind: chance.pick(kinds) };
   }
 
-  private lost(): Fault {
-    const { chance } = this;
-    return { lost: { after: chance.happens(0.5), how: chance.happens(0.8) ? "hang up" : "silence" } };
+  private drawn(call: Asked, kinds: readonly FaultKind[]): (FaultKind | undefined)[] {
+    const { chance, now } = this;
+    const isWatch = call.query.get("watch") === "true";
+    const share = isWatch ? now.watch : ["pve", "provider"].includes(call.api) ? now.pve : now.kube;
+    const slow = chance.happens(now.slow) ? kinds.find(({ name }) => name === "slow") : undefined;
+    const others = kinds.filter(({ name }) => name !== "slow");
+    return [chance.happens(share) && others.length > 0 ? chance.pick(others) : undefined, slow];
   }
-}
-
-/** A refusal as the API server words it. */
-export function status(code: number, reason: string, message: string, cause?: string): Answer {
-  const details = cause === undefined ? {} : { details: { causes: [{ reason: cause }] } };
-  return {
-    status: code,
-    body: JSON.stringify({ kind: "Status", status: "Failure", code, reason, message, ...details }),
-  };
 }

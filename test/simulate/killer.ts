@@ -14,6 +14,13 @@ export interface Kill {
   what: "tree" | "engine" | "step" | "interrupt";
 }
 
+const eventOf = {
+  tree: "kill of the tree",
+  engine: "kill of the engine",
+  step: "kill of a step",
+  interrupt: "interrupt",
+} as const;
+
 /** Ends processes of one run at a request that was chosen before. */
 export class Killer {
   /** The engine begins nothing more. */
@@ -40,6 +47,7 @@ export class Killer {
 
   private end(world: World, chance: Chance, { what, request, side }: Kill, process: Process): void {
     world.story.tell("killer", () => `${what} is ended ${side} request ${request}, of ${process.name}`);
+    world.coverage.event(eventOf[what]);
     world.time.wake();
     this.done = true;
     if (what === "step") {

@@ -1,5 +1,5 @@
 import type { Cluster } from "./cluster.ts";
-import { status } from "./faults.ts";
+import { status } from "./fault-kinds.ts";
 import { keyOf, merged, strategic, type Draft, type Matcher, type Stored } from "./objects.ts";
 import type { Answer, Call } from "./wire.ts";
 

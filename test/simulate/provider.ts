@@ -25,7 +25,7 @@ export class Provider {
 
   async create(by: Process, vm: MadeVm, image: string): Promise<void> {
     const { dc } = this.world;
-    const upid = await this.request(by, `clones ${image} as ${vm.name} (VM ${vm.vmid})`, () => {
+    const upid = await this.request(by, "clone", `clones ${image} as ${vm.name} (VM ${vm.vmid})`, () => {
       if (dc.vms.has(vm.vmid)) throw new Error(`unable to create VM ${vm.vmid}: config file already exists`);
       const template = [...dc.vms.values()].find(({ name, template }) => template && name === image);
       if (template === undefined) throw new Error(`no template ${image}`);
@@ -34,7 +34,7 @@ export class Provider {
       return made;
     });
     await this.task(upid);
-    await this.request(by, `configures ${vm.name}`, () => {
+    await this.request(by, "configure", `configures ${vm.name}`, () => {
       const made = dc.vms.get(vm.vmid);
       const { pool = "", slot = 0, generation = "" } = parseNodeName(vm.name, this.cluster) ?? {};
       if (made === undefined) throw new Error(`VM ${vm.vmid} is gone`);
@@ -46,7 +46,7 @@ export class Provider {
   /** @throws Error when Proxmox does not know the VM: a destroy of what is gone fails until a refresh */
   async destroy(by: Process, { vmid, name }: MadeVm): Promise<void> {
     const { dc, watcher } = this.world;
-    const upid = await this.request(by, `destroys VM ${vmid} (${name})`, () => {
+    const upid = await this.request(by, "destroy", `destroys VM ${vmid} (${name})`, () => {
       const vm = dc.vms.get(vmid);
       if (vm === undefined || !sight.includes(vm.pool ?? ""))
         throw new Error(`403 Permission check failed (/vms/${vmid}, VM.Audit)`);
@@ -57,15 +57,22 @@ export class Provider {
     await this.task(upid);
   }
 
-  private async request<T>(by: Process, what: string, effect: () => T): Promise<T> {
+  private async request<T>(by: Process, method: string, what: string, effect: () => T): Promise<T> {
     const { world } = this;
-    await world.time.sleep(20);
+    const fault = world.faults.of({ api: "provider", method, path: "", query: new URLSearchParams() });
+    await world.time.sleep(20 + (fault?.ms ?? 0));
     world.onBoundary(by, "before");
     await alive(by);
-    world.story.tell(by.name, () => what);
+    world.story.tell(
+      by.name,
+      () => `${what}${fault?.refusal ? " (fault: refused)" : fault?.lost ? " (fault: answer lost)" : ""}`,
+    );
+    if (fault?.refusal)
+      throw new Error(`received an HTTP ${fault.refusal.status} response: ${fault.refusal.reason ?? ""}`);
     const result = effect();
     world.onBoundary(by, "after");
     await alive(by);
+    if (fault?.lost) throw new Error("failed to perform HTTP request: EOF");
     return result;
   }
 

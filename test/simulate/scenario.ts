@@ -116,7 +116,7 @@ function actOf(chance: Chance, wish: Wish, rolls: "agents" | "servers" | "both")
     : [];
   return {
     wish,
-    weather: chance.happens(0.6) ? weatherOf(chance) : calm,
+    weather: chance.pick([weatherOf, weatherOf, aimedAt, aimedAt, () => ({ ...calm })])(chance),
     blows,
     kill: chance.happens(0.5) ? kill : undefined,
     pause: chance.pick([0, 200, 5000, 60_000]),
@@ -135,9 +135,15 @@ function weatherOf(chance: Chance): Weather {
     kube: share(),
     watch: chance.pick([0, 0.1, 0.3]),
     slow: chance.pick([0, 0.02, 0.1]),
+    aim: 0,
     task: chance.pick([0, 0.03, 0.1]),
     learner: chance.pick([0, 0, 0.3]),
   };
+}
+
+/** All is well but for one request each of a few kinds: what comes late in a run is struck as often as what comes first. */
+function aimedAt(chance: Chance): Weather {
+  return { ...calm, aim: chance.pick([0.03, 0.08]) };
 }
 
 function strategyOf(chance: Chance, slots: number): Record<string, unknown> {

@@ -1,14 +1,15 @@
 import assert from "node:assert/strict";
 import { adversary } from "./adversary.ts";
+import { baseSeed } from "./base-seed.ts";
 import { defects } from "./defects.ts";
 import { exchangedClone } from "./exchange.ts";
 import { simulate, type Result } from "./simulate.ts";
 
-/** First seed of the sample; the same in every run, so that a failure is nobody's bad luck. */
-const first = Number(process.env.EVERGREEN_SEED ?? 1);
+/** First seed of the sample: another for every commit, so that what nobody has met yet is met; EVERGREEN_SEED plays it again. */
+const first = baseSeed();
 const sample = 40;
 
-const seeds = (count: number) => Array.from({ length: count }, (_, index) => first + index);
+const seeds = (count: number, from = first) => Array.from({ length: count }, (_, index) => from + index);
 
 function report({ seed, violations }: Result): string[] {
   return violations.map((violation) => `seed ${seed} (npm run test:simulate -- --seed ${seed}): ${violation}`);
@@ -47,7 +48,8 @@ describe("rollouts in virtual time", function () {
 
   for (const [name, { plant, seen, shape }] of Object.entries(defects)) {
     it(`catch ${name}`, async () => {
-      for (const seed of seeds(sample)) {
+      // The same seeds every time: this asks what the watcher sees, and not what there is to be seen.
+      for (const seed of seeds(sample, 1)) {
         const { violations } = await simulate(seed, { defect: plant, ...(shape ? { shape } : {}) });
         if (violations.some((violation) => seen.test(violation))) return;
       }

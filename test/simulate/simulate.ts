@@ -2,11 +2,12 @@ import { poolSpecs, type Config } from "../../config.ts";
 import { fleetWords } from "../../fleet.ts";
 import type { PoolPlan, PoolSpec, Role } from "../../rollout/types.ts";
 import { Chance } from "./chance.ts";
+import type { Counted } from "./coverage.ts";
 import type { Vm } from "./data-centre.ts";
 import { endChecks } from "./end.ts";
 import { Engine, type Outcome } from "./engine.ts";
 import { isUp } from "./etcd.ts";
-import { calm } from "./faults.ts";
+import { calm, type Strike } from "./faults.ts";
 import { Killer } from "./killer.ts";
 import { configOf, imagesOf, scenarioOf, type Act, type Blow, type Scenario, type Wish } from "./scenario.ts";
 import type { Stored } from "./objects.ts";
@@ -18,6 +19,8 @@ export interface Result {
   violations: string[];
   /** Empty unless the story was told. */
   story: string[];
+  /** What struck which requests. */
+  coverage: Counted;
 }
 
 /** Calm runs in which a pool must reach what is configured: a canary, a soak, a judged image, the rest. */
@@ -29,16 +32,22 @@ export interface SimulateOptions {
   defect?: (world: World) => void;
   /** Makes of what the seed has decided what a test is about. */
   shape?: (scenario: Scenario) => Scenario;
+  /** A request of this kind fails in this way, the first time that it is made. */
+  strike?: Strike;
 }
 
 /** Plays the story of a seed: runs with faults and kills, then calm ones that must end as configured. */
-export async function simulate(seed: number, { told = false, defect, shape }: SimulateOptions = {}): Promise<Result> {
+export async function simulate(
+  seed: number,
+  { told = false, defect, shape, strike }: SimulateOptions = {},
+): Promise<Result> {
   const chance = new Chance(seed, "scenario");
   const images = imagesOf(chance);
   const decided = scenarioOf(chance, images);
   const scenario = shape?.(decided) ?? decided;
   const world = new World({ seed, images, workloads: scenario.workloads, told });
   defect?.(world);
+  world.faults.strike = strike;
   const catalogue = new Map(images.map(({ name, rke2 }) => [name, rke2]));
   const play = new Play(world, chance, scenario, (config) => poolSpecs(config, catalogue));
   await world
@@ -48,7 +57,7 @@ export async function simulate(seed: number, { told = false, defect, shape }: Si
         `the simulation itself failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
       );
     });
-  return { seed, violations: world.story.violations, story: world.story.lines };
+  return { seed, violations: world.story.violations, story: world.story.lines, coverage: world.coverage.counted };
 }
 
 class Play {
@@ -85,6 +94,7 @@ class Play {
     await world.time.sleep(60_000);
     if (this.scenario.planted) await this.calmly("takes the planted pool over");
     for (const act of this.scenario.acts) await this.perform(act);
+    world.faults.strike = undefined;
     world.faults.weather = calm;
     this.awaited = [];
     for (const takeBack of this.blows) takeBack();
@@ -224,6 +234,7 @@ class Play {
     const takesOut = what === "power cut" || what === "partition";
     if (whom === "servers" && takesOut && !maySpare(world, vm)) return;
     world.story.tell("fate", () => `${what}: ${vm.name}`);
+    world.coverage.event(what);
     this.wellAt = Math.max(this.wellAt, world.time.elapsed() + ms + 60_000);
     if (what === "flap") world.cluster.nodes.flap(vm.name, ms);
     if (what === "hang") vm.guest?.hang(ms);

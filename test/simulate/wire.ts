@@ -2,16 +2,13 @@ import { Dispatcher, type Agent } from "undici";
 import type { Chance } from "./chance.ts";
 import type { Fault } from "./faults.ts";
 import { current, Process } from "./process.ts";
+import type { Asked } from "./requests.ts";
 import type { VirtualTime } from "./time.ts";
 
 /** A request as it arrives. */
-export interface Call {
+export interface Call extends Asked {
   api: "pve" | "kube" | "supervisor";
   host: string;
-  method: string;
-  /** Without `/api2/json`. */
-  path: string;
-  query: URLSearchParams;
   body: string;
   type: string;
   headers: Record<string, string>;

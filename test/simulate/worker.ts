@@ -1,13 +1,13 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { adversary } from "./adversary.ts";
-import { simulate, type Result } from "./simulate.ts";
+import { resultOf, type Kind, type Play, type Played } from "./many.ts";
+import { simulate } from "./simulate.ts";
 
-/** Plays a range of seeds, one after the other, and hands back those in which something was wrong. */
-const { from, to, kind } = workerData as { from: number; to: number; kind: "simulate" | "adversary" };
-const play = kind === "adversary" ? adversary : simulate;
-const wrong: Result[] = [];
-for (let seed = from; seed < to; seed += 1) {
-  const result = await play(seed);
-  if (result.violations.length > 0) wrong.push(result);
+/** Plays seeds, one after the other, and hands back those in which something was wrong, and what struck what. */
+const { plays, kind } = workerData as { plays: readonly Play[]; kind: Kind };
+const played: Played = { wrong: [], coverage: { requests: {}, events: {} } };
+for (const play of plays) {
+  const { seed, strike } = play;
+  resultOf(played, play, await (kind === "adversary" ? adversary(seed) : simulate(seed, strike ? { strike } : {})));
 }
-parentPort?.postMessage(wrong);
+parentPort?.postMessage(played);

@@ -1,0 +1,16 @@
+/** Weather that the product does not survive yet, a line each, and why. All else is on; a line goes with its mend. */
+const notYet: Record<string, string> = {
+  "provider configure: refused":
+    "a clone that was made and not configured has our name, no tags and no state: the next run makes another beside it",
+  "provider configure: answer lost": "likewise",
+};
+
+/** @param weather an event, or a fault of a kind of request: `request: fault` */
+export function isOn(weather: string): boolean {
+  return !(weather in notYet);
+}
+
+/** What is off, for the end of a report. */
+export function offWords(): string[] {
+  return Object.entries(notYet).map(([weather, why]) => `off: ${weather} (${why})`);
+}
