@@ -1,22 +1,32 @@
-import { UserError, UserErrors, type Problem } from "./common/errors.ts";
+import { UserError, UserErrors } from "./common/errors.ts";
 import type { Config } from "./config.ts";
 import type { Proxmox } from "./proxmox/client.ts";
 import { Row } from "./proxmox/parse.ts";
 import { permissionProblems, readVersion, type Purpose } from "./proxmox/permissions.ts";
 import { standIns } from "./tools/standins.ts";
 
+/** The engine takes every flag of its command line from the environment as well: PULUMI_OPTION_ and its name. */
+const GOES_ON = ["PULUMI_CONTINUE_ON_ERROR", "PULUMI_OPTION_CONTINUE_ON_ERROR"];
+const PARTIAL = ["TARGET", "TARGET_REPLACE", "REPLACE", "EXCLUDE"].map((name) => `PULUMI_OPTION_${name}`);
+
 /**
  * What makes a run unsafe before it read anything.
  * @throws UserErrors with everything that is wrong
  */
 export function checkEnvironment(environment: NodeJS.ProcessEnv): void {
-  const problems: Problem[] = [];
-  if (isSet(environment.PULUMI_CONTINUE_ON_ERROR))
-    problems.push({
-      what: "PULUMI_CONTINUE_ON_ERROR is set: the engine would delete old nodes although new ones failed",
+  const set = (names: readonly string[]) => names.filter((name) => isSet(environment[name]));
+  const problems = [
+    ...set(GOES_ON).map((name) => ({
+      what: `${name} is set: the engine would delete old nodes although new ones failed`,
       where: "the environment",
-      todo: "unset PULUMI_CONTINUE_ON_ERROR, and do not use --continue-on-error",
-    });
+      todo: `unset ${name}, and do not use --continue-on-error`,
+    })),
+    ...set(PARTIAL).map((name) => ({
+      what: `${name} is set: only a part of the steps would run, and each relies on those before it`,
+      where: "the environment",
+      todo: `unset ${name}; to replace the nodes of one pool raise its \`rollout\``,
+    })),
+  ];
   if (problems.length > 0) throw new UserErrors(problems);
 }
 

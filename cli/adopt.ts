@@ -38,7 +38,10 @@ export function adoptCommand(program: Command): void {
 
 async function adopt({ stack, pool, kubeconfig, write = false }: Options): Promise<void> {
   const config = await stackConfig(stack);
-  const environment = (await toolchain({ quiet: true, parts: ["engine"] })).environment({}, stack);
+  const environment = (await toolchain({ quiet: true, parts: ["engine"], stack, plugins: false })).environment(
+    {},
+    stack,
+  );
   const cluster = await readKubeconfig(kubeconfig ?? environment.KUBECONFIG);
   const agentPool = poolOf(config, pool);
   const pve = Proxmox.fromEnvironment(environment);

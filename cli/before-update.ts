@@ -1,6 +1,8 @@
-import { UserError } from "../common/errors.ts";
+import { checkEnvironment } from "../preflight.ts";
+import { commandLine } from "./command-line.ts";
 import { fileBackend, locksOf, PROJECT, stateIn } from "./engine-state.ts";
 import { lostVms } from "./lost-vms.ts";
+import { isChange, refuseFlags } from "./refused-flags.ts";
 
 /**
  * What comes before `npx pulumi up`: what a killed run left in the backend is repaired, VMs that are gone are forgotten,
@@ -8,9 +10,11 @@ import { lostVms } from "./lost-vms.ts";
  * @throws UserError when the update must not begin
  */
 export async function beforeUpdate(args: readonly string[], stack: string, environment: NodeJS.ProcessEnv) {
-  const verb = args.find((arg) => !arg.startsWith("-")) ?? "";
-  if (!["up", "update"].includes(verb) || args.some((arg) => ["--help", "-h"].includes(arg))) return;
-  refuseContinueOnError(args);
+  const line = commandLine(args);
+  if (!isChange(line) || line.flags.some(({ name }) => ["help", "h"].includes(name))) return;
+  refuseFlags(line);
+  checkEnvironment(environment);
+  if (!["up", "update"].includes(line.words[0] ?? "")) return;
   const backend = fileBackend(environment);
   if (backend === undefined) return;
   const locks = locksOf(backend, PROJECT, stack);
@@ -26,14 +30,4 @@ export async function beforeUpdate(args: readonly string[], stack: string, envir
     `an earlier run of stack ${stack} was killed; what it left is repaired first (evergreen repair)\n`,
   );
   await repair(stack);
-}
-
-function refuseContinueOnError(args: readonly string[]): void {
-  const asked = args.find((arg) => /^--continue-on-error(=(true|1|t))?$/i.test(arg));
-  if (asked === undefined) return;
-  throw new UserError({
-    what: `${asked}: the engine would delete old nodes although new ones failed`,
-    where: "the command line",
-    todo: "run it without that flag; a step that fails keeps every old node, and the next run goes on from there",
-  });
 }

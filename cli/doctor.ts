@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { noSetpriv, setprivVersion } from "../lab/setpriv.ts";
+import { labStack } from "../tools/environment.ts";
 import { inspect, type Finding } from "../tools/inspect.ts";
 
 /** `evergreen doctor`: what is there, where it came from, what is missing and how to get it. */
@@ -7,9 +8,10 @@ export function doctorCommand(program: Command): void {
   program
     .command("doctor")
     .description("show tools, versions, where each came from, and what is missing")
+    .option("-s, --stack <name>", "the stack to look for: the lab's needs more than a real site", labStack)
     .option("--json", "print the findings as JSON")
-    .action(async ({ json = false }: { json?: boolean }) => {
-      const findings = [...(await inspect()), setpriv()];
+    .action(async ({ stack, json = false }: { stack: string; json?: boolean }) => {
+      const findings = [...(await inspect(stack)), ...(stack === labStack ? [setpriv()] : [])];
       process.stdout.write(json ? `${JSON.stringify(findings, undefined, 2)}\n` : table(findings));
       if (findings.some(({ state }) => state === "missing")) process.exitCode = 1;
     });

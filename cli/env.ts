@@ -8,7 +8,7 @@ export function envCommand(program: Command): void {
     .description('print the environment of the engine: eval "$(npx evergreen env)"')
     .option("--stack <name>", "the stack that is worked on", "dev")
     .action(async ({ stack }: { stack: string }) => {
-      const tools = await toolchain({ parts: ["engine"] });
+      const tools = await toolchain({ parts: ["engine"], stack });
       const lines = Object.entries(tools.environment({}, stack))
         .filter(([name, value]) => process.env[name] !== value)
         .map(([name, value]) => `export ${name}=${quote(value)}\n`);

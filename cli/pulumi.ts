@@ -1,14 +1,25 @@
 import { toolchain } from "../tools/index.ts";
+import { cacheRoot, pulumiHome } from "../tools/paths.ts";
 import { beforeUpdate } from "./before-update.ts";
+import { commandLine } from "./command-line.ts";
 import { exec } from "./exec.ts";
 import { fail } from "./report.ts";
 import { stackOf } from "./stack.ts";
 
+/** Commands of Pulumi that ask no plugin: they work before there is one, as where a site is configured. */
+const WITHOUT =
+  "about cancel config console convert-trace env help history login logout logs new org plugin policy stack state version whoami";
+
+function needsPlugins(args: readonly string[]): boolean {
+  const [command] = commandLine(args).words;
+  return command !== undefined && !WITHOUT.split(" ").includes(command);
+}
+
 /** `npx pulumi ...`: the real CLI with the environment of this project. */
 export async function main(args: readonly string[]): Promise<void> {
   try {
-    const tools = await toolchain({ parts: ["engine"] });
-    const stack = stackOf(args, tools.pulumiHome) ?? "";
+    const stack = stackOf(args, pulumiHome(cacheRoot())) ?? "";
+    const tools = await toolchain({ parts: ["engine"], stack, plugins: needsPlugins(args) });
     const environment = tools.environment({}, stack);
     await beforeUpdate(args, stack, environment);
     exec(tools.pulumi, args, environment);

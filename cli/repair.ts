@@ -39,7 +39,7 @@ export function repairCommand(program: Command): void {
  * @throws UserErrors after that, when a number of the engine's is somebody else's
  */
 export async function repair(stack: string): Promise<number> {
-  const tools = await toolchain({ quiet: true, parts: ["engine"] });
+  const tools = await toolchain({ quiet: true, parts: ["engine"], stack });
   const engine = new EngineSide(stack, tools.pulumi, tools.environment({}, stack));
   let done = await engine.unlock();
   const { pending, deleting, vms } = await engine.state();
@@ -70,7 +70,7 @@ export async function repair(stack: string): Promise<number> {
  */
 export async function forget(stack: string, gone: EngineState["vms"]): Promise<void> {
   if (!(await withSite(stack, ({ live }) => Promise.resolve(mayForget(gone, live))))) return;
-  const tools = await toolchain({ quiet: true, parts: ["engine"] });
+  const tools = await toolchain({ quiet: true, parts: ["engine"], stack });
   reportGone(gone);
   await new EngineSide(stack, tools.pulumi, tools.environment({}, stack)).refresh();
 }

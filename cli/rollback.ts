@@ -34,7 +34,7 @@ export function rollbackCommand(program: Command): void {
 
 /** @returns the exit code of the `pulumi` that carried it out */
 export async function rollback(options: Options): Promise<number> {
-  const tools = await toolchain({ quiet: true, parts: ["engine"] });
+  const tools = await toolchain({ quiet: true, parts: ["engine"], stack: options.stack });
   const environment = tools.environment({}, options.stack);
   const commit = options.to ?? (await previous(options.stack, tools.pulumi, environment));
   const { stdout: title } = await git("log", "-1", "--format=%h %s (%cr)", commit);

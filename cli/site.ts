@@ -17,7 +17,7 @@ export interface OpenSite {
  * @throws UserErrors when the token may not see all of it: what it cannot see would look gone
  */
 export async function withSite<T>(stack: string, work: (site: OpenSite) => Promise<T>): Promise<T> {
-  const tools = await toolchain({ quiet: true, parts: ["engine"] });
+  const tools = await toolchain({ quiet: true, parts: ["engine"], stack, plugins: false });
   const config = await stackConfig(stack);
   const pve = Proxmox.fromEnvironment(tools.environment({}, stack));
   await checkRights(pve, config, "read");

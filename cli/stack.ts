@@ -2,10 +2,11 @@ import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { projectRoot } from "../tools/paths.ts";
+import { commandLine, valueOf } from "./command-line.ts";
 
 /** Commands of Pulumi that take the stack as an argument of their own. */
 const POSITIONAL: Readonly<Record<string, readonly string[]>> = {
-  stack: ["init", "select", "rm"],
+  stack: ["init", "new", "select", "rm", "remove", "delete"],
   cancel: [],
 };
 
@@ -22,27 +23,13 @@ export function stackOf(
   home: string,
   env: NodeJS.ProcessEnv = process.env,
 ): string | undefined {
-  if (args.some((arg, index) => BACKEND.includes(arg) && index === firstWord(args))) return undefined;
-  const named = flag(args) ?? positional(args) ?? env.PULUMI_STACK ?? selected(home) ?? "dev";
-  return named.split("/").at(-1);
+  const line = commandLine(args);
+  if (BACKEND.includes(line.words[0] ?? "")) return undefined;
+  const named = valueOf(line, "stack") ?? positional(line.words) ?? env.PULUMI_OPTION_STACK ?? env.PULUMI_STACK;
+  return (named ?? selected(home) ?? "dev").split("/").at(-1);
 }
 
-function flag(args: readonly string[]): string | undefined {
-  for (const [index, arg] of args.entries()) {
-    if (arg === "--") return undefined;
-    if (arg === "--stack" || arg === "-s") return args[index + 1];
-    const inline = /^(?:--stack=|-s=?)(.+)$/.exec(arg)?.[1];
-    if (inline !== undefined && !arg.startsWith("--s=")) return inline;
-  }
-  return undefined;
-}
-
-function firstWord(args: readonly string[]): number {
-  return args.findIndex((arg) => !arg.startsWith("-"));
-}
-
-function positional(args: readonly string[]): string | undefined {
-  const words = args.filter((arg) => !arg.startsWith("-"));
+function positional(words: readonly string[]): string | undefined {
   const verbs = POSITIONAL[words[0] ?? ""];
   if (!verbs) return undefined;
   if (verbs.length === 0) return words[1];

@@ -180,7 +180,7 @@ function handsOn(stack: string): Hands {
     look: () => withSite(stack, look),
     tell: (line) => void process.stdout.write(`${line}\n`),
     update: async () => {
-      const tools = await toolchain({ quiet: true, parts: ["engine"] });
+      const tools = await toolchain({ quiet: true, parts: ["engine"], stack });
       const args = ["up", "--yes", "--skip-preview", "--non-interactive", "--stack", stack];
       return await passedOn(tools.pulumi, [...args, "--message", "evergreen up"], tools.environment({}, stack));
     },

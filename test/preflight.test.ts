@@ -50,6 +50,28 @@ describe("before a run reads anything", () => {
     });
   }
 
+  const options: [string, string, boolean][] = [
+    ["PULUMI_OPTION_CONTINUE_ON_ERROR", "true", true],
+    ["PULUMI_OPTION_CONTINUE_ON_ERROR", "false", false],
+    ["PULUMI_OPTION_TARGET", "urn:pulumi:dev::x::y::z", true],
+    ["PULUMI_OPTION_TARGET_REPLACE", "**", true],
+    ["PULUMI_OPTION_REPLACE", "**", true],
+    ["PULUMI_OPTION_EXCLUDE", "**snapshot**", true],
+    ["PULUMI_OPTION_TARGET", "", false],
+    ["PULUMI_OPTION_PARALLEL", "4", false],
+  ];
+  for (const [name, value, isRefused] of options) {
+    it(`${isRefused ? "refuses" : "allows"} the engine's flag ${name}=${value}`, () => {
+      const whats = refused({ [name]: value });
+      assert.equal(whats.length, isRefused ? 1 : 0);
+      if (isRefused) assert.match(whats[0] ?? "", new RegExp(`^${name} is set: `));
+    });
+  }
+
+  it("says all that is wrong in one go", () => {
+    assert.equal(refused({ PULUMI_OPTION_TARGET: "**", PULUMI_CONTINUE_ON_ERROR: "1" }).length, 2);
+  });
+
   const answers: [string, object, boolean][] = [
     ["a real Proxmox VE behind a tunnel to loopback", { version: "8.4.21" }, true],
     ["an answer that leaves the lab's name empty", { version: "8.4.21", "evergreen-lab": null }, true],

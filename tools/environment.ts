@@ -6,23 +6,23 @@ import { node24, projectRoot } from "./paths.ts";
 /** Where the lab of the stack `dev` writes what a client of it needs. */
 export const labEnvironmentFile = join(projectRoot, ".evergreen", "lab", "dev", "env.json");
 
+/** The stack of the lab. Every other one is a real site. */
+export const labStack = "dev";
+
 /** How a client trusts the site's certificate authority: Node, Go. */
 const TRUST = ["NODE_EXTRA_CA_CERTS", "SSL_CERT_DIR", "SSL_CERT_FILE"];
 
 /**
- * What the lab of the stack `dev` adds to an environment; empty when it is not up. What the user has set stays. The site
- * goes as a whole: half of a user's data centre and half of the lab would be neither.
+ * What the lab of the stack `dev` adds to an environment; empty when it is not up. What the user has set stays. A user with
+ * a site of their own gets nothing: half of a data centre, or its state beside the lab's, would be neither.
  */
 export function labEnvironment(user: NodeJS.ProcessEnv, file = labEnvironmentFile): Record<string, string> {
   if (!existsSync(file)) return {};
+  if (Object.entries(user).some(([name, value]) => name.startsWith("PROXMOX_VE_") && value)) return {};
   const lab = Object.entries(JSON.parse(readFileSync(file, "utf8")) as Record<string, string>);
-  const isSite = (name: string) => name.startsWith("PROXMOX_VE_");
-  const foreignSite = Object.keys(user).some(isSite);
-  const wanted = ([name]: [string, string]) => {
-    if (TRUST.includes(name)) return !foreignSite;
-    return isSite(name) ? !foreignSite : !user[name];
-  };
-  return Object.fromEntries(lab.filter(wanted));
+  return Object.fromEntries(
+    lab.filter(([name]) => TRUST.includes(name) || name.startsWith("PROXMOX_VE_") || !user[name]),
+  );
 }
 
 /** What the environment of the engine is made of. */
@@ -44,7 +44,7 @@ export function engineEnvironment(settings: EngineSettings): Record<string, stri
   const path = [join(projectRoot, "node_modules", ".bin"), ...settings.path, user.PATH ?? ""];
   return {
     ...Object.fromEntries(Object.entries(user).filter((entry): entry is [string, string] => entry[1] !== undefined)),
-    ...(stack === "dev" ? labEnvironment(user) : {}),
+    ...(stack === labStack ? labEnvironment(user) : {}),
     ...SILENT,
     PULUMI_HOME: home,
     PATH: [...new Set(path.join(delimiter).split(delimiter))].filter((entry) => entry !== "").join(delimiter),

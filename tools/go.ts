@@ -21,7 +21,7 @@ export async function findGo(env: NodeJS.ProcessEnv = process.env): Promise<Go> 
     throw new UserError({
       what: "Go is missing: tools are built from their sources with it",
       where: "no program `go` on PATH",
-      todo: `install Go ${OLDEST_GO} or newer, then run again`,
+      todo: `install Go ${OLDEST_GO} or newer, then run again; a real site needs none where a Pulumi CLI is on PATH (\`npx evergreen setup --stack NAME\`)`,
     });
   }
   const { code, stdout, stderr } = await run(path, ["env", "GOVERSION"], { env: goEnvironment(env), timeout: 20_000 });

@@ -2,7 +2,7 @@ import { dirname, join } from "node:path";
 import { messageOf, UserError } from "../common/errors.ts";
 import { bundle } from "./bundle.mjs";
 import { installedPulumi } from "./cli.ts";
-import { engineEnvironment } from "./environment.ts";
+import { engineEnvironment, labStack } from "./environment.ts";
 import { findGo, type Go } from "./go.ts";
 import { putLink } from "./link.ts";
 import { linkOwnNode } from "./own-node.mjs";
@@ -17,7 +17,8 @@ import {
   type Part,
   type Plugin,
 } from "./pins.ts";
-import { commandStandIn, installOfficial, installStandIn, isStandIn, pluginState, recentFailure } from "./plugins.ts";
+import { installArguments, installOfficial, recentFailure } from "./official.ts";
+import { commandStandIn, installStandIn, isStandIn, pluginState } from "./plugins.ts";
 import { Store } from "./store.ts";
 
 /** How to set the tools up. */
@@ -26,7 +27,11 @@ export interface Options {
   quiet?: boolean;
   /** What is needed. Default: everything. */
   parts?: readonly Part[];
-  /** Try the official plugins again when a stand-in is in place and the last try is a day old. Default: false. */
+  /** The stack that they are for. Only the lab's gets stand-ins for the official plugins. Default: the lab's. */
+  stack?: string;
+  /** Whether the engine will need its plugins. Default: true. */
+  plugins?: boolean;
+  /** Somebody asked for the set-up: the official plugins are tried, whatever failed before. Default: false. */
   official?: boolean;
 }
 
@@ -76,6 +81,16 @@ function unwritable(error: unknown): UserError | undefined {
   );
 }
 
+/** Nothing stands in for a plugin where it matters. */
+function unavailable(cache: string, plugin: Plugin, stack: string): UserError {
+  const command = ["pulumi", ...installArguments(plugin)].join(" ");
+  return new UserError({
+    what: `the official plugin ${plugin.name} ${plugin.version} cannot be installed: ${recentFailure(cache, plugin)?.why ?? "it is not there"}`,
+    where: `${command}; needed for the stack ${stack}, for which nothing stands in`,
+    todo: `run \`npx evergreen setup --stack ${stack}\` where Pulumi's release downloads can be reached (HTTPS_PROXY counts), or bring the release's archive: PULUMI_HOME=${pulumiHome(cache)} ${command} --file ARCHIVE`,
+  });
+}
+
 class Setup {
   private readonly store: Store;
   private readonly programs = new Map<string, string>();
@@ -84,8 +99,14 @@ class Setup {
   private readonly path: string[] = [];
   private go: Promise<Go> | undefined;
 
-  constructor({ quiet = false, parts = ["engine", "lab"], official = false }: Options) {
-    this.options = { quiet, parts, official };
+  constructor({
+    quiet = false,
+    parts = ["engine", "lab"],
+    stack = labStack,
+    plugins = true,
+    official = false,
+  }: Options) {
+    this.options = { quiet, parts, stack, plugins, official };
     this.store = new Store(cacheRoot(), quiet);
   }
 
@@ -122,7 +143,7 @@ class Setup {
     if (!installed) putLink(join(dirname(cli), languageHost.binary), host);
     else if (!installed.languageHost) this.path.push(dirname(host));
     this.programs.set(pulumi.binary, cli).set(languageHost.binary, host);
-    for (const plugin of plugins) if (!(await this.official(plugin, cli))) await this.standIn(plugin);
+    if (this.options.plugins) for (const plugin of plugins) await this.plugin(plugin, cli);
   }
 
   /** Finds a tool in the cache, or builds it there. */
@@ -133,21 +154,25 @@ class Setup {
     return program;
   }
 
-  /** Whether the official plugin is there, or could be installed just now. */
-  private async official(plugin: Plugin, cli: string): Promise<boolean> {
+  /** Official for every site, and for the lab where it is to be had. */
+  private async plugin(plugin: Plugin, cli: string): Promise<void> {
     const { root } = this.store;
-    const settled = () => {
-      const state = pluginState(root, plugin);
-      if (state === "official") return true;
-      const wanted = state === "missing" || this.options.official;
-      return wanted && !recentFailure(root, plugin) ? undefined : false;
-    };
-    return (
-      settled() ??
-      (await this.store.exclusive(`installs the plugin ${plugin.name}`, async () => {
-        return settled() ?? (await installOfficial(root, cli, plugin, this.options.quiet));
-      }))
-    );
+    const { official, quiet, stack } = this.options;
+    const isThere = () => pluginState(root, plugin) === "official";
+    // Nobody waits again for what the lab can do without.
+    const isLeftOut = () =>
+      stack === labStack &&
+      !official &&
+      (pluginState(root, plugin) === "stand-in" || recentFailure(root, plugin) !== undefined);
+    if (!isThere() && !isLeftOut()) {
+      await this.store.exclusive(`installs the plugin ${plugin.name}`, async () => {
+        // Whoever held the lock before may have installed it, or may have failed.
+        if (!isThere() && !isLeftOut()) await installOfficial(root, cli, plugin, quiet);
+      });
+    }
+    if (isThere()) return;
+    if (stack !== labStack) throw unavailable(root, plugin, stack);
+    await this.standIn(plugin);
   }
 
   private async standIn(plugin: Plugin): Promise<void> {

@@ -3,11 +3,13 @@ import { join } from "node:path";
 import { messageOf, UserError } from "../common/errors.ts";
 import { bundles } from "./bundle.mjs";
 import { installedPulumi } from "./cli.ts";
+import { labStack } from "./environment.ts";
 import { directoryOf, isBuilt, type BuildRecord } from "./build.ts";
 import { findGo, which, type Go } from "./go.ts";
 import { cacheRoot, node24, projectRoot } from "./paths.ts";
 import { labTools, languageHost, plugins, pulumi, type GoTool, type Plugin } from "./pins.ts";
-import { pluginDirectory, pluginState, recentFailure } from "./plugins.ts";
+import { recentFailure } from "./official.ts";
+import { pluginDirectory, pluginState } from "./plugins.ts";
 import { run } from "./run.ts";
 
 /** One thing that Evergreen needs, as it is on this machine. */
@@ -28,11 +30,15 @@ const SETUP = "run `npx evergreen setup`";
 /** Room that a cold set-up takes in the caches of Go and of Evergreen, in bytes. */
 const COLD_BYTES = 6e9;
 
-/** Looks at everything and changes nothing. */
-export async function inspect(cache = cacheRoot()): Promise<Finding[]> {
+/** Looks at everything that a stack needs and changes nothing. A real site needs Go only to build a CLI that it lacks. */
+export async function inspect(stack = labStack, cache = cacheRoot()): Promise<Finding[]> {
   const go = await findGo().catch((error: unknown) => error as Error);
-  const findings = [await node(), goFinding(go), await git(), ...(await engine(cache, go))];
-  findings.push(...labTools.map((tool) => built(tool, go, cache)), step());
+  const tools = await engine(cache, go);
+  const builds = stack === labStack || tools.some(({ from }) => !from.startsWith("PATH, "));
+  const findings = [await node(), ...(builds ? [goFinding(go)] : []), await git(), ...tools];
+  findings.push(...plugins.map((plugin) => pluginFinding(cache, plugin)));
+  if (stack === labStack) findings.push(...labTools.map((tool) => built(tool, go, cache)));
+  findings.push(step());
   if (findings.some(({ state }) => state === "missing")) findings.push(...disk(cache));
   return findings;
 }
@@ -66,7 +72,7 @@ async function engine(cache: string, go: Go | Error): Promise<Finding[]> {
   const host: Finding = installed?.languageHost
     ? { name: languageHost.name, version: installed.version, state: "ok", from: `PATH, ${installed.languageHost}` }
     : built(languageHost, go, cache);
-  return [cli, host, ...plugins.map((plugin) => pluginFinding(cache, plugin))];
+  return [cli, host];
 }
 
 function built(tool: GoTool, go: Go | Error, cache: string): Finding {

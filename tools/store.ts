@@ -6,7 +6,7 @@ import type { Go } from "./go.ts";
 import { locked } from "./lock.ts";
 import { projectRoot, pulumiHome } from "./paths.ts";
 import type { GoTool } from "./pins.ts";
-import { TRY } from "./plugins.ts";
+import { TRY } from "./official.ts";
 
 /** A build that nothing asked for in this time goes. */
 const UNUSED_MS = 30 * 24 * 3600 * 1000;

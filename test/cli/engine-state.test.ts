@@ -130,20 +130,54 @@ describe("the file backend", () => {
     await beforeUpdate(["up", "--help"], "dev", environment);
     await assert.rejects(beforeUpdate(["up"], "dev", environment), /an update of stack dev is running/);
   });
+});
 
-  const flags: [string, boolean][] = [
-    ["--continue-on-error", true],
-    ["--continue-on-error=true", true],
-    ["--continue-on-error=false", false],
-    ["--continue-on-errors", false],
+describe("before an update", () => {
+  const goesOn = /would delete old nodes although new ones failed/;
+  const partial = /only a part of the steps would run/;
+  const lines: [string, RegExp | undefined][] = [
+    ["up --continue-on-error", goesOn],
+    ["up --continue-on-error=true", goesOn],
+    ["up --continue-on-error=1", goesOn],
+    ["up --continue-on-error=T", goesOn],
+    ["up --continue-on-error=false", undefined],
+    ["up --continue-on-errors", undefined],
+    ["--continue-on-error up", goesOn],
+    ["--stack prod up --continue-on-error", goesOn],
+    ["-s prod up --continue-on-error", goesOn],
+    ["-C . up --continue-on-error", goesOn],
+    ["--cwd . --color never -v 3 update --continue-on-error", goesOn],
+    ["destroy --continue-on-error", goesOn],
+    ["down --yes --continue-on-error", goesOn],
+    ["up --message --continue-on-error", undefined],
+    ["up -- --continue-on-error", undefined],
+    ["up --target urn:x", partial],
+    ["up --target=urn:x", partial],
+    ["up -t urn:x", partial],
+    ["up -yt urn:x", partial],
+    ["up -yfturn:x", partial],
+    ["-s prod up --target-replace urn:x", partial],
+    ["up --replace urn:x", partial],
+    ["up --exclude urn:x", partial],
+    ["destroy -x urn:x", partial],
+    ["up -m --target", undefined],
+    ["up --stack --target", undefined],
+    ["preview --target urn:x", undefined],
+    ["refresh --target urn:x", undefined],
+    ["up -yf --stack prod", undefined],
   ];
-  for (const [flag, refused] of flags) {
-    it(`${refused ? "refuses" : "passes on"} pulumi up ${flag}`, async () => {
-      const run = beforeUpdate([flag, "up"], "dev", {});
-      if (refused) await assert.rejects(run, /would delete old nodes although new ones failed/);
-      else await run;
+  for (const [line, refusal] of lines) {
+    it(`${refusal ? "refuses" : "lets pass"} pulumi ${line}`, async () => {
+      const run = beforeUpdate(line.split(" "), "dev", {});
+      await (refusal ? assert.rejects(run, refusal) : run);
     });
   }
+
+  it("refuses what the environment asks of the engine, also of a destroy, which may run no program", async () => {
+    await assert.rejects(beforeUpdate(["destroy"], "dev", { PULUMI_OPTION_CONTINUE_ON_ERROR: "true" }), goesOn);
+    await assert.rejects(beforeUpdate(["destroy"], "dev", { PULUMI_OPTION_TARGET: "urn:x" }), partial);
+    await beforeUpdate(["preview"], "dev", { PULUMI_OPTION_TARGET: "urn:x" });
+  });
 });
 
 describe("an exported state", () => {

@@ -37,6 +37,16 @@ describe("the doctor", () => {
     assert.match(stdout, /\d+ missing\n$/);
   });
 
+  it("asks of a real site with a Pulumi CLI neither Go nor anything of the lab", () => {
+    scratch.script("bin/pulumi", "echo v3.300.1");
+    scratch.script("bin/pulumi-language-nodejs", "true");
+    const names = (path: string) =>
+      (JSON.parse(doctor(["--json", "--stack", "prod"], path).stdout) as Finding[]).map(({ name }) => name);
+    const needed = ["pulumi", "pulumi-language-nodejs", "plugin command", "plugin proxmoxve", "steps"];
+    assert.deepEqual(names(join(scratch.path, "bin")), ["node", "git", ...needed]);
+    assert.deepEqual(names("/nowhere").slice(0, 8), ["node", "go", "git", ...needed], "a CLI has to be built");
+  });
+
   it("changes nothing", () => {
     doctor([], "/nowhere");
     assert.deepEqual(readdirSync(scratch.path), []);

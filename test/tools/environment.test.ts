@@ -22,6 +22,13 @@ describe("the stack of a Pulumi command line", () => {
     ["up --stack dev", { PULUMI_STACK: "prod" }, "dev"],
     ["config set --stack prod key --stackless", {}, "prod"],
     ["config set name -- --stack", {}, "dev"],
+    ["--stack prod up", {}, "prod"],
+    ["-C . -s prod up", {}, "prod"],
+    ["up -yfs prod", {}, "prod"],
+    ["up -sprod", {}, "prod"],
+    ["up -m -s", {}, "dev"],
+    ["up", { PULUMI_OPTION_STACK: "prod", PULUMI_STACK: "other" }, "prod"],
+    ["--color never login file:///tmp/x", {}, undefined],
     ["login file:///tmp/x", {}, undefined],
     ["--logtostderr logout", {}, undefined],
     ["", {}, "dev"],
@@ -68,10 +75,8 @@ describe("the environment of the engine", () => {
   it("never mixes a site of the user with the lab's", () => {
     using scratch = new Scratch();
     const file = scratch.file("env.json", JSON.stringify(lab));
-    assert.deepEqual(labEnvironment({ PROXMOX_VE_ENDPOINT: "https://real:8006" }, file), {
-      PULUMI_BACKEND_URL: lab.PULUMI_BACKEND_URL,
-      PULUMI_CONFIG_PASSPHRASE: lab.PULUMI_CONFIG_PASSPHRASE,
-    });
+    assert.deepEqual(labEnvironment({ PROXMOX_VE_ENDPOINT: "https://real:8006" }, file), {});
+    assert.deepEqual(labEnvironment({ PROXMOX_VE_ENDPOINT: "" }, file), lab);
   });
 
   it("trusts the lab's authority for the lab, whatever else the user trusts", () => {

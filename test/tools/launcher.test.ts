@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Deadline } from "../../common/deadline.ts";
 import { allOnPath } from "../../tools/go.ts";
@@ -38,7 +38,8 @@ for (const [name, node] of nodes) {
         "bin/pulumi",
         `case $1 in
 version) echo v3.300.0 ;;
-plugin) d=$PULUMI_HOME/plugins/resource-$4-v$5; /bin/mkdir -p $d; echo > $d/pulumi-resource-$4 ;;
+plugin) [ ! -e ${scratch.path}/offline ] || { echo 'dial tcp: no such host' >&2; exit 1; }
+  d=$PULUMI_HOME/plugins/resource-$4-v$5; /bin/mkdir -p $d; echo > $d/pulumi-resource-$4 ;;
 env) /usr/bin/env ;;
 args) shift; for a in "$@"; do echo "<$a>"; done ;;
 fail) exit $2 ;;
@@ -98,9 +99,30 @@ esac`,
       assert.match(stderr, /^(?:.*\.\.\.\n.*: done.*\n)*Go is missing: .*\n {2}where: .*\n {2}do: {4}install Go .*\n$/);
     });
 
+    it("set a real site up without Go, whatever failed before, and with nothing that stands in", () => {
+      const offline = scratch.file("offline", "");
+      const plugins = () => readdirSync(join(scratch.path, "cache", "pulumi-home", "plugins"));
+      const first = run(evergreen, ["setup", "--stack", "prod"]);
+      assert.equal(first.status, 1, first.stderr);
+      assert.match(
+        first.stderr,
+        /the official plugin command 1\.2\.1 cannot be installed: dial tcp: no such host\n {2}where: pulumi plugin install .*stack prod.*\n {2}do: {4}run `npx evergreen setup --stack prod`/,
+      );
+      assert.throws(plugins, /ENOENT/);
+      const update = run(pulumi, ["up", "--stack", "prod"]);
+      assert.equal(update.status, 1, update.stderr);
+      assert.match(update.stderr, /cannot be installed/);
+      assert.equal(run(pulumi, ["config", "--stack", "prod"]).status, 0, "a configuration needs no plugin");
+      rmSync(offline);
+      const again = run(evergreen, ["setup", "--stack", "prod"]);
+      assert.equal(again.status, 0, again.stderr);
+      assert.deepEqual(plugins(), ["resource-command-v1.2.1", "resource-proxmoxve-v8.6.0"]);
+      assert.equal(existsSync(join(scratch.path, "cache", "tools")), false, "nothing was built");
+    });
+
     it("say so when the cache cannot be written", () => {
       env.EVERGREEN_CACHE = join(scratch.file("occupied", ""), "cache");
-      const { status, stderr } = run(pulumi, ["version"]);
+      const { status, stderr } = run(pulumi, ["args"]);
       assert.equal(status, 1);
       assert.match(stderr, /the cache cannot be written\n {2}where: .*occupied.*\n {2}do: /);
     });

@@ -5,14 +5,8 @@ import { join } from "node:path";
 import { bundle } from "../../tools/bundle.mjs";
 import { installedPulumi } from "../../tools/cli.ts";
 import { projectRoot, pulumiHome } from "../../tools/paths.ts";
-import {
-  commandStandIn,
-  installOfficial,
-  installStandIn,
-  isStandIn,
-  pluginState,
-  recentFailure,
-} from "../../tools/plugins.ts";
+import { installOfficial, recentFailure } from "../../tools/official.ts";
+import { commandStandIn, installStandIn, isStandIn, pluginState } from "../../tools/plugins.ts";
 import { standIns } from "../../tools/standins.ts";
 import { Scratch } from "./fakes.ts";
 
@@ -44,10 +38,22 @@ describe("the plugins", () => {
     const cli = scratch.script("pulumi", `echo "$@" > ${scratch.path}/asked; exit 1`);
     await installOfficial(cache, cli, { ...plugin, server: "github://x" }, true);
     const asked = readFileSync(join(scratch.path, "asked"), "utf8").trim();
-    assert.equal(asked, "plugin install resource command 1.2.1 --non-interactive --server github://x");
+    assert.equal(asked, "plugin install resource command 1.2.1 --server github://x --non-interactive");
   });
 
-  it("are given up as soon as the release host is known to be out of reach, and not asked for again that day", async () => {
+  it("may come slowly: as long as something comes there is no limit", async () => {
+    const drip = "for i in 1 2 3 4 5 6 7 8; do echo more >> $TMPDIR/archive; sleep 0.3; done";
+    const cli = scratch.script("pulumi", `${drip}; ${installing}`);
+    assert.equal(await installOfficial(cache, cli, plugin, true, 2000), true);
+  });
+
+  it("are given up when nothing comes any more, with why", async () => {
+    const cli = scratch.script("pulumi", "echo some > $TMPDIR/archive; exec sleep 60");
+    assert.equal(await installOfficial(cache, cli, plugin, true, 300), false);
+    assert.equal(recentFailure(cache, plugin)?.why, "nothing came for 0.3 s");
+  });
+
+  it("are given up as soon as the release host is known to be out of reach, and that is remembered", async () => {
     const cli = scratch.script("pulumi", "echo 'dial tcp: lookup x: no such host' >&2; exec sleep 20");
     const started = performance.now();
     assert.equal(await installOfficial(cache, cli, plugin, true), false);
@@ -56,7 +62,7 @@ describe("the plugins", () => {
     assert.equal(pluginState(cache, plugin), "missing");
   });
 
-  it("are asked for again after a day", async () => {
+  it("may be asked for again by the lab after a day", async () => {
     await installOfficial(cache, scratch.script("pulumi", "echo gone >&2; exit 1"), plugin, true);
     assert.equal(recentFailure(cache, plugin)?.why, "gone");
     const file = `cache/official/command-1.2.1.json`;
