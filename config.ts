@@ -5,7 +5,7 @@ import { UserErrors, type Problem } from "./common/errors.ts";
 import type { Adoption } from "./rollout/adoption.ts";
 import type { BackupPolicy } from "./rollout/snapshot.ts";
 import type { Site } from "./rollout/step-environment.ts";
-import type { NodeSpec, PoolSpec, Range, Strategy } from "./rollout/types.ts";
+import type { LocalVolumePolicy, NodeSpec, PoolSpec, Range, Strategy } from "./rollout/types.ts";
 import { parseVersion } from "./rollout/versions.ts";
 
 export type { Config, PoolConfig } from "./config/schema.ts";
@@ -103,7 +103,21 @@ export function poolSpecs(config: Config, images: ImageCatalogue, unusable: Unus
   });
   if (problems.length > 0) throw new UserErrors(problems);
   const rke2 = (image: string) => images.get(image) ?? "";
-  return [serverSpec(config, rke2), ...config.pools.map((pool) => agentSpec(config.cluster, pool, rke2))];
+  return [
+    { ...serverSpec(config, rke2), localVolumes: localVolumePolicy(config, config.controlPlane.localVolumes) },
+    ...config.pools.map((pool) => ({
+      ...agentSpec(config.cluster, pool, rke2),
+      localVolumes: localVolumePolicy(config, pool.localVolumes),
+    })),
+  ];
+}
+
+/** @param own what the pool itself says; absent: nothing, or it left the configuration */
+export function localVolumePolicy(
+  { localVolumes: { whenNodesLeave, keepDays } }: Pick<Config, "localVolumes">,
+  own: Config["localVolumes"]["whenNodesLeave"] = whenNodesLeave,
+): LocalVolumePolicy {
+  return { mayLeave: own === "keep", keepSeconds: keepDays * 86_400 };
 }
 
 function imageProblems(image: string, where: string, images: ImageCatalogue): Problem[] {

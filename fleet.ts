@@ -1,6 +1,6 @@
 import type { Problem } from "./common/errors.ts";
 import { UserErrors } from "./common/errors.ts";
-import { poolSpecs, SERVER_POOL, type Config } from "./config.ts";
+import { localVolumePolicy, poolSpecs, SERVER_POOL, type Config } from "./config.ts";
 import { releasedWords } from "./adoption.ts";
 import { catalogue, checkAgreement, forgottenPools, poolLive, type Live } from "./live.ts";
 import type { Proxmox } from "./proxmox/client.ts";
@@ -41,7 +41,10 @@ export function planFleet(config: Config, live: Live, now: Date): Fleet {
     .flatMap((spec) => collect(() => plan(spec, poolLive(live, spec.name), live.records.get(spec.name), now)))
     .map((pool) => ({ ...pool, words: [...pool.words, ...releasedWords(live.adoption, pool.pool)] }));
   const removed = forgottenPools(live, specs).flatMap((name) =>
-    collect(() => planRemoval({ name, role: roleOf(name) }, poolLive(live, name), live.records.get(name))),
+    collect(() => {
+      const left = { name, role: roleOf(name), localVolumes: localVolumePolicy(config) };
+      return planRemoval(left, poolLive(live, name), live.records.get(name), now);
+    }),
   );
   const controlPlane = planned.find((pool) => pool.role === "server");
   if (controlPlane)

@@ -1,8 +1,9 @@
-import { getStack, log, RunError, runtime } from "@pulumi/pulumi";
+import { getStack, log, type Resource, RunError, runtime } from "@pulumi/pulumi";
 import { whenAbandoned } from "./common/abandoned.ts";
 import { UserError, UserErrors } from "./common/errors.ts";
 import { takeOver } from "./adoption.ts";
 import { clusterGuard } from "./components/guard.ts";
+import { keepPool } from "./components/kept.ts";
 import { NodePool, type NodePoolArgs } from "./components/node-pool.ts";
 import { backupPolicy, ownSettings, readConfig, stepSite, type Config } from "./config.ts";
 import { fleetWords, newDisks, planPlaces, type Fleet } from "./fleet.ts";
@@ -10,6 +11,7 @@ import type { Lease } from "./kubernetes/lease.ts";
 import { otherUpgraders } from "./kubernetes/others.ts";
 import { holdRun } from "./kubernetes/run-lease.ts";
 import { leftovers } from "./leftovers.ts";
+import { planData, rememberKept } from "./local-data.ts";
 import { hostOf, readLive, templateOf, type Live } from "./live.ts";
 import { checkBackupCredentials, checkEnvironment, checkRights, checkStorage, refuseStandIns } from "./preflight.ts";
 import { Proxmox } from "./proxmox/client.ts";
@@ -32,7 +34,7 @@ const guard = clusterGuard(`${config.cluster}-guard`, {
   cluster: config.cluster,
   site: stepSite(config),
   allowDestroy: config.allowDestroy,
-  after: [controlPlane, ...pools].map((pool) => pool.verified),
+  after: [...[controlPlane, ...pools].flatMap(({ verified, kept }) => [verified, ...kept]), ...keptOfRemoved()],
 });
 
 // Everything but the deletes is over then, and those meet only VMs that are off.
@@ -58,11 +60,13 @@ async function prepare(): Promise<{ config: Config; live: Live; fleet: Fleet; re
   const first = await readLive(pve, config);
   const lease = await aloneIn(config, first);
   const live = await settledLive(pve, config, first);
-  const fleet = await planPlaces(pve, config, live, new Date());
+  const now = new Date();
+  const fleet = await planData(config, live, await planPlaces(pve, config, live, now));
   await checkStorage(pve, config.site, newDisks(fleet));
   if (!runtime.isDryRun()) {
     // Only now: a run that is refused has changed nothing.
     for (const line of await takeOver(pve, live.kubernetes, config.cluster, live.adoption)) await log.info(line);
+    if (live.kubernetes) await rememberKept(live.kubernetes, live, fleet, config, now);
   }
   if (live !== first) await live.kubernetes?.close();
   const release = async () => {
@@ -90,6 +94,11 @@ async function settledLive(pve: Proxmox, config: Config, live: Live): Promise<Li
   for (const { what, mend } of left) await log.info(`${what}\n  -> ${await mend()}`);
   if (left.length === 0) return live;
   return await readLive(pve, config);
+}
+
+/** A pool that left the configuration has nothing but the VMs that are kept for their data. */
+function keptOfRemoved(): Resource[] {
+  return fleet.removed.flatMap(({ pool, kept }) => keepPool(`${config.cluster}-${pool}`, kept, stepSite(config)));
 }
 
 function poolArgs(plan: PoolPlan, after: NodePoolArgs["after"]): NodePoolArgs {

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { UserError, UserErrors } from "../common/errors.ts";
 import { fleetWords, planFleet } from "../fleet.ts";
 import { poolLive, type Live } from "../live.ts";
+import { planData } from "../local-data.ts";
 import { paths, type Lease } from "../kubernetes/types.ts";
 import { slotStates, type Member } from "../rollout/slots.ts";
 import { withSite } from "./site.ts";
@@ -19,9 +20,10 @@ export function statusCommand(program: Command): void {
         const pools = new Set([...live.vms, ...live.nodes].map((one) => one.pool));
         for (const pool of pools) process.stdout.write(`${poolStatus(live, pool, leases)}\n\n`);
         if (pools.size === 0) process.stdout.write(`${config.cluster} has no nodes yet\n\n`);
-        process.stdout.write(
-          `the next update:\n${nextUpdate(() => fleetWords(planFleet(config, live, new Date())))}\n`,
+        const words = await nextUpdate(async () =>
+          fleetWords(await planData(config, live, planFleet(config, live, new Date()))),
         );
+        process.stdout.write(`the next update:\n${words}\n`);
       });
     });
 }
@@ -58,7 +60,8 @@ function powerOf({ vm }: Member): string {
 
 function waitsFor(member: Member, holder: string | undefined): string {
   if (holder !== undefined) return `the step of ${holder}`;
-  if (member.record?.phase === "retired") return "the engine to delete its VM";
+  if (member.record?.phase === "retired")
+    return member.record.keeps ? "the end of the time that its data is kept" : "the engine to delete its VM";
   if (!member.node) return member.vm?.running ? "its join" : "a start and its join";
   if (!member.node.ready && member.vm?.state !== undefined) return `its VM, which is ${member.vm.state}, to run`;
   if (!member.node.ready) return "its kubelet to be Ready";
@@ -81,9 +84,9 @@ export async function heldLeases(live: Live): Promise<Map<string, string>> {
 }
 
 /** A status says what stands in the way of an update; it does not fail on it. */
-export function nextUpdate(words: () => string[]): string {
+export async function nextUpdate(words: () => Promise<string[]>): Promise<string> {
   try {
-    return words().join("\n");
+    return (await words()).join("\n");
   } catch (error) {
     if (error instanceof UserError || error instanceof UserErrors) return `would be refused:\n${error.message}`;
     throw error;

@@ -4,6 +4,7 @@ import type { BackupPolicy } from "../rollout/snapshot.ts";
 import { order, type SlotOrder } from "../rollout/order.ts";
 import { environmentOf, variables, type Site } from "../rollout/step-environment.ts";
 import type { PoolPlan, SlotPlan } from "../rollout/types.ts";
+import { keepVms } from "./kept.ts";
 import { retirement, Slot } from "./slot.ts";
 import { snapshotGate } from "./snapshot-gate.ts";
 import { seconds, step, type StepEnvironment } from "./step.ts";
@@ -36,6 +37,8 @@ export interface NodePoolArgs {
 export class NodePool extends ComponentResource {
   /** Ends when every slot of the plan serves and the soak that is waited for in this run is over. */
   readonly verified: local.Command;
+  /** What keeps the VMs of nodes that have left with data on them. */
+  readonly kept: local.Command[];
   private readonly poolName: string;
   private readonly args: NodePoolArgs;
 
@@ -45,7 +48,9 @@ export class NodePool extends ComponentResource {
     this.args = args;
     const rollout = this.rollout();
     const begun = [rollout, ...this.snapshot(rollout)];
-    this.verified = this.verify(rollout, this.slots(rollout, begun));
+    const slots = new Map<number, Slot>();
+    this.verified = this.verify(rollout, this.slots(slots, rollout, begun));
+    this.kept = keepVms(this, { pool: name, slots, kept: args.plan.kept, timeouts: args.site.timeouts });
     this.registerOutputs({});
   }
 
@@ -66,9 +71,8 @@ export class NodePool extends ComponentResource {
   }
 
   /** Declares slots in an order in which everything that a slot waits for has been declared. @returns their steps */
-  private slots(rollout: local.Command, begun: Resource[]): local.Command[] {
+  private slots(slots: Map<number, Slot>, rollout: local.Command, begun: Resource[]): local.Command[] {
     const orders = order(this.args.plan);
-    const slots = new Map<number, Slot>();
     const handovers = new Map<number, local.Command>();
     for (const slotOrder of orders) {
       const cloned = pick(slots, slotOrder.clone).map((before) => before.vm);

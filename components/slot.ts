@@ -1,4 +1,4 @@
-import { ComponentResource, type ComponentResourceOptions, type Resource } from "@pulumi/pulumi";
+import { ComponentResource, type ComponentResourceOptions, type CustomTimeouts, type Resource } from "@pulumi/pulumi";
 import type { local } from "@pulumi/command";
 import type { VmLegacy } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
 import { variables, type Timeouts } from "../rollout/step-environment.ts";
@@ -44,13 +44,12 @@ export class Slot extends ComponentResource {
   /** Records whose VM it is. Its delete comes between that of the join and that of the VM: the last look at whose it is. */
   private declareClaim(): local.Command {
     const { plan, timeouts } = this.args;
-    const verbs = { create: "claim", update: "claim", delete: "release" };
     // The plan goes by names and tags, which a copy has too.
     const environment = { ...this.args.environment, [variables.madeVmid]: this.vm.vmId.apply(String) };
-    return step(`${plan.name}-claim`, verbs, environment, {
+    return step(`${plan.name}-claim`, claimVerbs, environment, {
       parent: this,
       dependsOn: [this.vm],
-      customTimeouts: seconds({ update: timeouts.agent + timeouts.lease, delete: retirement(timeouts) }),
+      customTimeouts: claimTimeouts(timeouts),
     });
   }
 
@@ -77,6 +76,12 @@ export class Slot extends ComponentResource {
       customTimeouts: seconds({ update: leavers * retirement(timeouts) + timeouts.gate }),
     });
   }
+}
+
+export const claimVerbs = { create: "claim", update: "claim", delete: "release" };
+
+export function claimTimeouts(timeouts: Timeouts): CustomTimeouts {
+  return seconds({ update: timeouts.agent + timeouts.lease, delete: retirement(timeouts) });
 }
 
 /** Longest time that it takes to take a node out, in seconds. */

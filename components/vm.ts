@@ -1,6 +1,6 @@
 import type { CustomResourceOptions } from "@pulumi/pulumi";
 import { VmLegacy, type VmLegacyArgs } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
-import type { SlotPlan } from "../rollout/types.ts";
+import type { KeptVm, SlotPlan } from "../rollout/types.ts";
 
 /** Where node VMs live and what they are connected to. */
 export interface VmSite {
@@ -55,6 +55,18 @@ const UNKNOWN_WITH_POWER = ["ipv4Addresses", "ipv6Addresses", "networkInterfaceN
 /** A node's VM: a linked clone, powered off. The engine owns its existence, the steps own its power. */
 export function nodeVm(name: string, args: NodeVmArgs, options: CustomResourceOptions): VmLegacy {
   return new VmLegacy(name, render(args), { ...options, ignoreChanges: [...OWNED_BY_OTHERS, ...UNKNOWN_WITH_POWER] });
+}
+
+/** Everything that `render` may say. */
+const ALL = [
+  ...["name", "poolId", "tags", "started", "onBoot", "rebootAfterUpdate", "stopOnDestroy", "purgeOnDestroy", "agent"],
+  ...["cpu", "memory", "operatingSystem", "scsiHardware", "cdrom", "bootOrders"],
+];
+
+/** A VM that the engine has and that stays exactly as it is: its number is taken, so it is never made. */
+export function keptVm({ name, vmid, host }: KeptVm, options: CustomResourceOptions): VmLegacy {
+  const ignoreChanges = [...ALL, ...OWNED_BY_OTHERS, ...UNKNOWN_WITH_POWER];
+  return new VmLegacy(name, { name, vmId: vmid, nodeName: host }, { ...options, ignoreChanges });
 }
 
 function render({ plan, template, host, tags, site }: NodeVmArgs): VmLegacyArgs {

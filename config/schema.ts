@@ -84,6 +84,25 @@ const adoption = z.strictObject({
   node: text.regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/, "must be the name of a Node"),
 });
 
+const whenNodesLeave = z.enum(["refuse", "keep"]);
+
+/** PersistentVolumes whose data is on one node alone: local, TopoLVM, OpenEBS, local-path, hostPath. */
+const localVolumes = z.strictObject({
+  /**
+   * What a run does when a node leaves that has bound ones: `refuse` before anything is touched; or `keep`: the node leaves, and
+   * its VM stays, off, with its disk. For pools that do not say otherwise, and for one that left the configuration.
+   * @default "refuse"
+   * A change: in place.
+   */
+  whenNodesLeave: whenNodesLeave.default("refuse"),
+  /**
+   * How long such a VM is kept, in days from its retirement; the first run after that destroys it. 0: the next run does.
+   * @default 7
+   * A change: in place, also for VMs that are kept already.
+   */
+  keepDays: count(0).max(3650).default(7),
+});
+
 const node = {
   /**
    * Name of the template that nodes are cloned from, with its version: `ubuntu-24.04-rke2-v1.0.0`.
@@ -128,6 +147,12 @@ const node = {
    * A change: in place. The next run takes them over and replaces them as the pool's strategy says.
    */
   adopt: z.array(adoption).default([]),
+  /**
+   * What a run does with a node of the pool that leaves with bound volumes on it that no other node can reach: `refuse`, or
+   * let it leave and `keep` its VM. Absent: as `localVolumes.whenNodesLeave` says.
+   * A change: in place.
+   */
+  localVolumes: whenNodesLeave.exactOptional(),
 };
 
 const pool = z.strictObject({
@@ -310,6 +335,8 @@ export const schema = z.strictObject({
   pools: z.array(pool).default([]),
   /** The etcd snapshot that is made and proved before the first server leaves. */
   backup: backup.prefault({}),
+  /** What happens to data that is on a node alone when it leaves. */
+  localVolumes: localVolumes.prefault({}),
   /** Longest waits of the steps. */
   timeouts: timeouts.prefault({}),
   /**

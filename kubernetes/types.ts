@@ -13,6 +13,7 @@ export type ConfigMap = Wire<k8s.V1ConfigMap>;
 export type Eviction = Wire<k8s.V1Eviction>;
 export type Lease = Wire<k8s.V1Lease>;
 export type Node = Wire<k8s.V1Node>;
+export type PersistentVolume = Wire<k8s.V1PersistentVolume>;
 export type Pod = Wire<k8s.V1Pod>;
 export type PodDisruptionBudget = Wire<k8s.V1PodDisruptionBudget>;
 export type ReplicaSet = Wire<k8s.V1ReplicaSet>;
@@ -43,6 +44,7 @@ export const paths = {
   namespaces: "/api/v1/namespaces",
   nodes: "/api/v1/nodes",
   pods: "/api/v1/pods",
+  persistentVolumes: "/api/v1/persistentvolumes",
   configMaps: `/api/v1/namespaces/${namespace}/configmaps`,
   leases: `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`,
   replicaSets: `/apis/apps/v1/namespaces/${namespace}/replicasets`,

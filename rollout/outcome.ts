@@ -50,6 +50,7 @@ function poolOutcome(before: PoolPlan | undefined, after: PoolPlan): Ending {
   if (!isQuiet(after)) return { ...end("failed", `${pool} is not as it should be`), open: after.words };
   switch (kind) {
     case "steady":
+    case "remove": // Nothing of it is left but VMs that are kept for their data.
       return end("done");
     case "soaking":
       return end(

@@ -1,7 +1,9 @@
+import { claimsOf, type DataPod } from "./local-data.ts";
 import { controllerOf, hasFinished, leaves, type DrainPod } from "./drain.ts";
 
 /** What a pod tells of its placement; Kubernetes' own Pod fits. */
 export interface PlacedPod extends DrainPod {
+  spec?: NonNullable<DrainPod["spec"]> & NonNullable<DataPod["spec"]>;
   metadata?: DrainPod["metadata"] & { deletionTimestamp?: string | undefined };
   status?: {
     phase?: string | undefined;
@@ -21,8 +23,15 @@ export interface Displaced {
   unplaced: number;
 }
 
-/** The controllers of the pods that a drain of these nodes evicts, as they are before it. */
-export function displacedFrom(pods: readonly PlacedPod[], nodes: ReadonlySet<string>): Displaced[] {
+/**
+ * The controllers of the pods that a drain of these nodes evicts, as they are before it.
+ * @param kept claims whose data stays with a node that has left: who uses one has no place anywhere, by the operator's consent
+ */
+export function displacedFrom(
+  pods: readonly PlacedPod[],
+  nodes: ReadonlySet<string>,
+  kept: ReadonlySet<string> = new Set(),
+): Displaced[] {
   const found = new Map<string, Displaced>();
   for (const pod of pods.filter((one) => leaves(one) && nodes.has(one.spec?.nodeName ?? ""))) {
     const controller = controllerOf(pod);
@@ -31,7 +40,7 @@ export function displacedFrom(pods: readonly PlacedPod[], nodes: ReadonlySet<str
     if (controller === undefined) continue;
     const { kind, name } = controller;
     const own = podsOf(pods, { namespace, kind, name });
-    const counts = { pods: own.length, unplaced: own.filter(isUnplaced).length };
+    const counts = { pods: own.length, unplaced: own.filter((one) => isUnplaced(one, kept)).length };
     found.set(`${namespace}/${kind}/${name}`, { namespace, kind, name, ...counts });
   }
   return [...found.values()];
@@ -45,10 +54,11 @@ export function unplaced(
   pods: readonly PlacedPod[],
   displaced: readonly Displaced[],
   wanted: (controller: Displaced) => number | undefined,
+  kept: ReadonlySet<string> = new Set(),
 ): string[] {
   return displaced.flatMap((controller) => {
     const own = podsOf(pods, controller);
-    const waiting = own.filter(isUnplaced);
+    const waiting = own.filter((one) => isUnplaced(one, kept));
     if (waiting.length > controller.unplaced) return waiting.map(whyUnplaced);
     const least = Math.min(controller.pods, wanted(controller) ?? 0);
     if (own.length >= least) return [];
@@ -66,8 +76,9 @@ function podsOf(pods: readonly PlacedPod[], { namespace, kind, name }: Omit<Disp
 }
 
 /** Waits for the scheduler. One that its owner holds back by a scheduling gate waits for somebody else. */
-function isUnplaced(pod: PlacedPod): boolean {
-  return (pod.spec?.nodeName ?? "") === "" && scheduled(pod)?.reason !== "SchedulingGated";
+function isUnplaced(pod: PlacedPod, kept: ReadonlySet<string>): boolean {
+  if ((pod.spec?.nodeName ?? "") !== "" || scheduled(pod)?.reason === "SchedulingGated") return false;
+  return !claimsOf(pod).some((claim) => kept.has(claim));
 }
 
 function scheduled({ status }: PlacedPod) {

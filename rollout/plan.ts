@@ -3,10 +3,21 @@ import { fingerprint } from "./canonical.ts";
 import { decide, type Decision, type Situation } from "./decision.ts";
 import { adoptedAndGivenUp, keptSlots, sparing } from "./adoption.ts";
 import { generationOf, incarnationOf, nodeName } from "./generation.ts";
+import { keptBefore, refusal } from "./kept.ts";
 import { PlanError, refuse } from "./problem.ts";
 import { serverProblems } from "./servers.ts";
 import { hasServed, isWell, slotStates, type Member, type SlotState } from "./slots.ts";
-import type { Generation, PlanKind, PoolLive, PoolPlan, PoolRecord, PoolSpec, SlotPlan, Strategy } from "./types.ts";
+import type {
+  Generation,
+  KeptVm,
+  PlanKind,
+  PoolLive,
+  PoolPlan,
+  PoolRecord,
+  PoolSpec,
+  SlotPlan,
+  Strategy,
+} from "./types.ts";
 import { planWords, removalWords } from "./words.ts";
 
 /**
@@ -30,8 +41,11 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
       [...states.values()].filter(({ slot }) => slot >= pool.slots),
     ),
   ]);
-  const slots = placed(pool, ours, chosen, live, record);
-  const leaving = [...states.values()].flatMap((state) => leavers(pool, state, chosen.get(state.slot)));
+  const stays = (member: Member) => member.generation === chosen.get(member.slot)?.id;
+  const keptVms = keptBefore(states.values(), pool.localVolumes ?? refusal, now, stays);
+  const leaves = notAmong(keptVms);
+  const slots = placed(pool, ours, chosen, live, record, leaves);
+  const leaving = [...states.values()].flatMap((state) => leavers(pool, state, chosen.get(state.slot))).filter(leaves);
   const ill = ours.flatMap((state) => unwell(state, chosen.get(state.slot)));
   const healing = ill.length > 0 ? now.toISOString() : record?.healing;
   const draft = {
@@ -43,6 +57,7 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
     slots,
     leaving,
     keeps: kept.flatMap(({ owner }) => owner?.name ?? []),
+    kept: keptVms,
     unwell: ill,
     ...(healing === undefined ? {} : { healing }),
     strategy: pool.strategy,
@@ -54,14 +69,16 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
 
 /** A pool that left the configuration: every node of it leaves, retired as in a scale-in. */
 export function planRemoval(
-  pool: Pick<PoolSpec, "name" | "role">,
+  pool: Pick<PoolSpec, "name" | "role" | "localVolumes">,
   live: PoolLive,
   record: PoolRecord | undefined,
+  now: Date,
 ): PoolPlan {
   const states = [...slotStates(live, record).values()].toSorted((a, b) => a.slot - b.slot);
   if (pool.role === "server") throw new PlanError([CONTROL_PLANE_REMOVED]);
   refuse(adoptedAndGivenUp(pool.name, states));
-  const leaving = states.flatMap((state) => state.members.map((member) => member.name));
+  const kept = keptBefore(states, pool.localVolumes ?? refusal, now, () => false);
+  const leaving = states.flatMap((state) => state.members.map((member) => member.name)).filter(notAmong(kept));
   const draft = {
     pool: pool.name,
     role: pool.role,
@@ -69,10 +86,11 @@ export function planRemoval(
     slots: [],
     leaving,
     keeps: [],
+    kept,
     unwell: [],
   };
   const strategy = ONE_BY_ONE;
-  const words = removalWords(pool.name, states);
+  const words = removalWords(draft, record);
   return { ...draft, strategy, verdict: undefined, words, digest: digestOf({ ...draft, strategy }) };
 }
 
@@ -137,6 +155,7 @@ function placed(
   chosen: ReadonlyMap<number, Generation>,
   live: PoolLive,
   record: PoolRecord | undefined,
+  leaves: (name: string) => boolean,
 ): SlotPlan[] {
   const nodes = slots.flatMap((state) => {
     const generation = chosen.get(state.slot);
@@ -149,7 +168,9 @@ function placed(
   return nodes.flatMap(({ state, generation, name }) => {
     const place = places.get(name);
     if (place === undefined) return [];
-    const replaces = state.members.filter((member) => member.name !== name && isReplaced(member, state));
+    const replaces = state.members.filter(
+      (member) => member.name !== name && leaves(member.name) && isReplaced(member, state),
+    );
     const isFallen = state.owner === undefined ? replaces.length > 0 : !isWell(state.owner);
     const fallen = isFallen ? { fallen: true as const } : {};
     return [{ slot: state.slot, generation, name, ...place, replaces: replaces.map((one) => one.name), ...fallen }];
@@ -163,6 +184,12 @@ function placed(
 function isReplaced(member: Member, state: SlotState): boolean {
   const standsIn = state.owner !== undefined && !isWell(state.owner) && member.vm?.running === true;
   return hasServed(member, state) || standsIn;
+}
+
+/** Whoever left and is kept for its data leaves no more. */
+function notAmong(kept: readonly KeptVm[]): (name: string) => boolean {
+  const names = new Set(kept.map(({ name }) => name));
+  return (name) => !names.has(name);
 }
 
 /** Nodes of slots that are no more, and half-made ones: not what the slot shall be, and never what it was. */

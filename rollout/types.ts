@@ -78,6 +78,24 @@ export interface PoolSpec {
   node: NodeSpec;
   strategy: Strategy;
   range: Range;
+  /** Absent: a node with volumes on it alone may not leave, and a VM that was kept for some stays a week. */
+  localVolumes?: LocalVolumePolicy;
+}
+
+/** A volume that is on one disk alone. */
+export interface KeptVolume {
+  /** `namespace/name`. */
+  claim: string;
+  /** As the volume says it: `10Gi`. */
+  size: string;
+}
+
+/** What becomes of volumes that only a leaving node can reach. */
+export interface LocalVolumePolicy {
+  /** Whether such a node may leave at all. */
+  mayLeave: boolean;
+  /** How long its VM is kept after that, off, in seconds. */
+  keepSeconds: number;
 }
 
 /** A VM of ours as Proxmox shows it. */
@@ -132,6 +150,11 @@ export interface NodeRecord {
   since: string;
   /** Controllers whose pods its handover has evicted, until all of them have a place again. Absent: none. */
   displaced?: Displaced[];
+  /**
+   * Bound volumes that are on its disk alone: its VM outlives its retirement (rollout/kept.ts). Written before the node is
+   * disturbed, and taken off by a later run alone. Absent: its VM goes when it was retired.
+   */
+  keeps?: KeptVolume[];
 }
 
 export type GenerationState = "rolling" | "soaking" | "proved" | "failed";
@@ -180,6 +203,19 @@ export interface SlotPlan {
   fallen?: true;
 }
 
+/** The VM of a retired node that holds data which nothing else has. */
+export interface KeptVm {
+  slot: number;
+  name: string;
+  vmid: number;
+  /** Proxmox host. */
+  host: string;
+  generation: string;
+  volumes: KeptVolume[];
+  /** The first run after that destroys it, ISO 8601. Absent: it is retired in this run. */
+  until?: string;
+}
+
 export type PlanKind = "steady" | "create" | "roll" | "canary" | "soaking" | "held" | "rollback" | "scale" | "remove";
 
 /** What this run does with a pool. */
@@ -202,6 +238,8 @@ export interface PoolPlan {
   leaving: string[];
   /** Names of adopted nodes that keep their slots in this run. Their slots are not in `slots`: nothing of ours is made of them. */
   keeps: string[];
+  /** VMs of nodes that leave or have left, and that this run keeps because data is on their disks alone. */
+  kept: KeptVm[];
   /** Names of nodes that shall be members and are not: VM off, no Node, not Ready. Their Join heals them. */
   unwell: string[];
   /**

@@ -1,9 +1,9 @@
 import { canonical } from "./canonical.ts";
 import type { Situation } from "./decision.ts";
 import { isAdopted } from "./generation.ts";
-import type { SlotState } from "./slots.ts";
+import { keptWords } from "./local-data.ts";
 import { order } from "./order.ts";
-import type { NodeSpec, PoolPlan, SlotPlan } from "./types.ts";
+import type { KeptVm, NodeSpec, PoolPlan, PoolRecord, SlotPlan } from "./types.ts";
 
 type Draft = Omit<PoolPlan, "words" | "digest">;
 
@@ -17,15 +17,40 @@ export function planWords(plan: Draft, situation: Situation, why: readonly strin
     ...plan.keeps.map((name) => `  ${name} was adopted and keeps its slot in this run`),
     ...plan.leaving.map((name) => `  ${name} leaves: ${whyItLeaves(plan, name, situation)}`),
     ...plan.unwell.map((name) => `  ${name} does not serve: its join starts it and brings it back`),
+    ...keptLines(plan, situation.record),
   ];
 }
 
-export function removalWords(pool: string, states: readonly SlotState[]): string[] {
-  const members = states.flatMap((state) => state.members);
+export function removalWords(
+  plan: Pick<Draft, "pool" | "slots" | "leaving" | "kept">,
+  record: PoolRecord | undefined,
+): string[] {
   return [
-    `remove ${pool}: it left the configuration, ${members.length} nodes leave`,
-    ...members.map((member) => `  ${member.name} leaves: drained, taken out of the cluster, destroyed`),
+    `remove ${plan.pool}: it left the configuration, ${plan.leaving.length} nodes leave`,
+    ...plan.leaving.map((name) => `  ${name} leaves: drained, taken out of the cluster, destroyed`),
+    ...keptLines(plan, record),
   ];
+}
+
+/** Old VMs that stay for the data on them, and those that go now because the time of that is over. */
+function keptLines(
+  { slots, leaving, kept }: Pick<Draft, "slots" | "leaving" | "kept">,
+  record: PoolRecord | undefined,
+): string[] {
+  const leavers = new Set([...leaving, ...slots.flatMap(({ replaces }) => replaces)]);
+  const over =
+    record?.nodes.filter(({ name, phase, keeps }) => phase === "retired" && keeps && leavers.has(name)) ?? [];
+  return [
+    ...kept.map(keptLine),
+    ...over.map(
+      ({ name, vmid, keeps = [] }) =>
+        `  ${name} was kept for its data, and its time is over: VM ${vmid} is destroyed at the end of this run, with ${keptWords(keeps)}`,
+    ),
+  ];
+}
+
+function keptLine({ name, vmid, until, volumes }: KeptVm): string {
+  return `  ${name} has left; its VM ${vmid} is kept, off, for its data until ${until ?? "an unknown time"}: ${keptWords(volumes)}`;
 }
 
 function headline(plan: Draft, situation: Situation): string {

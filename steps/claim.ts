@@ -194,6 +194,8 @@ export async function remember(
     ...(input.address === undefined ? {} : { address: input.address }),
     phase: "made",
     since: now.toISOString(),
+    // One that comes back has its data still: it is kept if it leaves again before it has joined.
+    ...(facts.own?.keeps === undefined || facts.own.uuid !== uuid ? {} : { keeps: facts.own.keeps }),
   };
   if (own !== facts.own || generation) {
     await writeFacts(client, input.pool, { nodes: [own], ...(generation ? { generations: [generation] } : {}) });

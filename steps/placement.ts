@@ -6,6 +6,7 @@ import { writeFacts } from "../kubernetes/record.ts";
 import { namespacedPath, paths, type Pod } from "../kubernetes/types.ts";
 import { until } from "../kubernetes/watch.ts";
 import { displacedFrom, unplaced, type Displaced } from "../rollout/placement.ts";
+import type { PoolRecord } from "../rollout/types.ts";
 import type { SlotInput } from "./input.ts";
 import { known } from "./member.ts";
 import type { Run } from "./run.ts";
@@ -19,12 +20,12 @@ export async function rememberDisplaced(
   input: SlotInput,
   leaving: ReadonlySet<string>,
 ): Promise<void> {
-  const { own } = await known(client, input);
+  const { own, record } = await known(client, input);
   const { items } = await client.list<Pod>(paths.pods);
   const before = own?.displaced ?? [];
   const isNew = ({ namespace, kind, name }: Displaced) =>
     !before.some((one) => one.namespace === namespace && one.kind === kind && one.name === name);
-  const more = displacedFrom(items, leaving).filter(isNew);
+  const more = displacedFrom(items, leaving, keptClaims(record)).filter(isNew);
   if (own === undefined || more.length === 0) return;
   await writeFacts(client, input.pool, { nodes: [{ ...own, displaced: [...before, ...more] }] });
 }
@@ -34,11 +35,13 @@ export async function rememberDisplaced(
  * @throws UserError that names the pods: no other node is drained before they have a place. No image is to blame.
  */
 export async function awaitPlaced(run: Run, client: Kubernetes, input: SlotInput): Promise<void> {
-  const displaced = (await known(client, input)).own?.displaced ?? [];
+  const { own, record } = await known(client, input);
+  const displaced = own?.displaced ?? [];
   if (displaced.length === 0) return;
   const replicas = new Map(
     await Promise.all(displaced.map(async (one) => [one, await readReplicas(client, one)] as const)),
   );
+  const kept = keptClaims(record);
   let left: string[] = [];
   const deadline = new Deadline("what was evicted to find a place", input.site.timeouts.gate, run.stop);
   try {
@@ -47,7 +50,7 @@ export async function awaitPlaced(run: Run, client: Kubernetes, input: SlotInput
       { path: paths.pods },
       deadline,
       (seen) => {
-        left = unplaced([...seen.values()], displaced, (one) => replicas.get(one));
+        left = unplaced([...seen.values()], displaced, (one) => replicas.get(one), kept);
         return left.length === 0 ? true : undefined;
       },
       () => left.join("; "),
@@ -64,6 +67,11 @@ export async function awaitPlaced(run: Run, client: Kubernetes, input: SlotInput
     );
   }
   say(`${displaced.length} controllers have their pods elsewhere`);
+}
+
+/** Claims on the disks of nodes that leave by consent: their pods wait for data and not for a place. */
+function keptClaims({ nodes }: PoolRecord): Set<string> {
+  return new Set(nodes.flatMap(({ keeps = [] }) => keeps.map(({ claim }) => claim)));
 }
 
 const collections: Readonly<Record<string, string>> = { ReplicaSet: "replicasets", StatefulSet: "statefulsets" };

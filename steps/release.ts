@@ -2,6 +2,7 @@ import { IdentityError, proveVm } from "../proxmox/identity.ts";
 import { tagsOf } from "../proxmox/tags.ts";
 import { isRunning, listVms, requireSight } from "../proxmox/vms.ts";
 import { claimedBefore } from "./claim.ts";
+import { requireNothingKept } from "./data.ts";
 import type { SlotInput } from "./input.ts";
 import { retire } from "./retire.ts";
 import type { Run } from "./run.ts";
@@ -9,11 +10,12 @@ import type { Run } from "./run.ts";
 /**
  * The last look right before the engine destroys a VM, which it does by number alone: the VM of that number has to be the
  * one that was claimed. One that still runs was claimed and never joined, or its join stands in no state: it is retired here.
- * @throws IdentityError when somebody else has the number; nothing was done to that VM
+ * @throws IdentityError when somebody else has the number, UserError when the VM is kept for its data; nothing was done to it
  */
 export async function release(run: Run, input: SlotInput): Promise<{ released: string }> {
   const { node, vmid } = input;
-  const vm = (await listVms(run.pve)).find((one) => one.vmid === vmid);
+  const vms = await listVms(run.pve);
+  const vm = vms.find((one) => one.vmid === vmid);
   if (vm === undefined) {
     await requireSight(run.pve, input.site.proxmoxPool);
     return { released: node };
@@ -21,6 +23,7 @@ export async function release(run: Run, input: SlotInput): Promise<{ released: s
   const expected = { vmid, name: node, tags: tagsOf(input), uuid: claimedBefore(run, input)?.uuid };
   if (expected.uuid === undefined)
     throw new IdentityError(expected, `host ${vm.host}`, ["nobody recorded its SMBIOS uuid"]);
+  await requireNothingKept(run, input, vms);
   // What was retired is off, and the list knows: it is seconds old.
   if (vm.status !== "stopped" && (await isRunning(run.pve, vm))) await retire(run, input);
   await proveVm(run.pve, vm.host, expected);

@@ -16,6 +16,7 @@ import { unmark } from "../proxmox/marks.ts";
 import { isRunning, type ListedVm } from "../proxmox/vms.ts";
 import { blockers } from "../rollout/drain.ts";
 import type { LonghornNode } from "../rollout/longhorn.ts";
+import { hasJoined } from "../rollout/slots.ts";
 import type { NodeRecord, Role } from "../rollout/types.ts";
 import {
   awaitCalm,
@@ -25,6 +26,7 @@ import {
   requireMayLeave,
   type Sight,
 } from "./control-plane.ts";
+import { requireDataMayGo } from "./data.ts";
 import type { ClusterInput } from "./input.ts";
 import { switchOff } from "./power-off.ts";
 import { quietly, type Run } from "./run.ts";
@@ -84,6 +86,7 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   const servers = sight && (await sight(run.stop));
   const member = servers?.some((server) => server.name === name && server.member !== "none");
   if (servers && member) await requireMayLeave(access.client, name, servers, given.isHalfMade === true);
+  if (vm && (node || isMember(leaver.record))) await requireDataMayGo(leaver, options);
   await given.mayBegin?.();
   if (node && vm && running && member !== false) await emptied({ ...leaver, storage }, node, vm, options);
   const after = node && sight && member ? await leaveEtcd(leaver, node, sight, options) : access;
@@ -96,6 +99,8 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   if (leaver.adopted && vm) await handBack(vm, leaver.expected, options);
   say(`${name} is retired${running ? " and off" : ""}`);
 }
+
+const isMember = (record: NodeRecord | undefined): boolean => record !== undefined && hasJoined(record);
 
 /** A machine that comes up registers its Node at any moment, and has pods right after. */
 async function lookedAgain(leaver: Leaver, { access }: RetireOptions): Promise<Leaver> {

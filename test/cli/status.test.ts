@@ -92,21 +92,15 @@ describe("leases in a status", () => {
 });
 
 describe("the next update in a status", () => {
-  it("is its plan, or why it would be refused; a defect is not hidden", () => {
-    assert.equal(
-      nextUpdate(() => ["roll workers", "  slot 0"]),
-      "roll workers\n  slot 0",
-    );
-    const refused = nextUpdate(() => {
+  it("is its plan, or why it would be refused; a defect is not hidden", async () => {
+    assert.equal(await nextUpdate(() => Promise.resolve(["roll workers", "  slot 0"])), "roll workers\n  slot 0");
+    const refused = await nextUpdate(() => {
       throw new UserError({ what: "no room", where: "here", todo: "make some" });
     });
     assert.match(refused, /^would be refused:\nno room\n {2}where: here\n {2}do: {4}make some$/);
-    assert.throws(
-      () =>
-        nextUpdate(() => {
-          throw new TypeError("a defect");
-        }),
-      TypeError,
-    );
+    const defect = nextUpdate(() => {
+      throw new TypeError("a defect");
+    });
+    await assert.rejects(defect, TypeError);
   });
 });

@@ -27,6 +27,7 @@ function planOf(slots: number, moving: number[], strategy: Strategy, role: PoolP
     })),
     leaving: [],
     keeps: [],
+    kept: [],
     unwell: [],
     verdict: { generation: generation.id, state: "proved" },
     words: [],
@@ -154,6 +155,54 @@ describe("a node pool", () => {
     const graph = await declare(planOf(2, [0], rolling));
     for (const name of [claim(0), claim(1), join(0), join(1), handover(0), handover(1), "demo-workers-verify"])
       assert.ok(graph.waitsFor(name, "demo-workers-rollout"), name);
+  });
+
+  it("keeps the VM and the claim of a node that has left with data as they are, and not its join", async () => {
+    const old = nodeName("demo", "workers", 0, "00000000");
+    const gone = nodeName("demo", "workers", 7, "00000000");
+    const keptOf = (slot: number, name: string) => ({
+      slot,
+      name,
+      vmid: 1190 + slot,
+      host: "pve2",
+      generation: "00000000",
+      volumes: [],
+    });
+    const graph = await declare({ ...planOf(1, [0], rolling), kept: [keptOf(0, old), keptOf(7, gone)] });
+    for (const name of [old, gone]) {
+      const kept = graph.named(name);
+      const rendered = Object.keys(graph.named(vm(0)).inputs);
+      assert.deepEqual(
+        rendered.filter((key) => !kept.ignoreChanges.includes(key)),
+        [],
+        "the engine would change it",
+      );
+      const last = graph.named(`${name}-claim`);
+      assert.deepEqual([last.inputs.delete, last.ignoreChanges], ["release", ["environment"]]);
+      assert.deepEqual(last.dependencies, [kept.urn], "the engine deletes the claim before the VM");
+      assert.ok(!graph.resources.some((one) => one.name === `${name}-join`));
+      // As in the state: by another type of a parent the engine would take it for another resource.
+      assert.equal(kept.urn.split("::")[2], graph.named(vm(0)).urn.split("::")[2]);
+      assert.equal(last.urn.split("::")[2], graph.named(claim(0)).urn.split("::")[2]);
+    }
+    const { ignoreChanges } = graph.named(vm(0));
+    assert.ok(!ignoreChanges.includes("cpu"), "a node that stays follows the program");
+  });
+
+  it("keeps what is left of a pool that is not declared any more under the same names", async () => {
+    const { keepPool } = await import("../../components/kept.ts");
+    const name = nodeName("demo", "workers", 0, "00000000");
+    const kept = [{ slot: 0, name, vmid: 1100, host: "pve1", generation: "00000000", volumes: [] }];
+    const site = {
+      registrationAddress: "10.0.0.5",
+      proxmoxPool: "nodes",
+      serverPool: "servers",
+      timeouts: defaultTimeouts,
+    };
+    const graph = await graphOf(() => keepPool("demo-workers", kept, site));
+    const declared = await declare(planOf(1, [0], rolling));
+    assert.equal(graph.named(name).urn, declared.named(vm(0)).urn.replace(vm(0), name));
+    assert.equal(graph.named(`${name}-claim`).urn, declared.named(claim(0)).urn.replace(vm(0), name));
   });
 
   it("tells no step a path or a secret, and no VM its power state or place", async () => {

@@ -123,7 +123,7 @@ describe("a plan with adopted nodes", () => {
       });
     const at = adopted(world(settled(A, 3), PROVED_A), [3]);
     refused(() => planned(poolOf(A, { slots: 3 }), at));
-    refused(() => planRemoval({ name: "workers", role: "agent" }, at.live, at.record));
+    refused(() => planRemoval({ name: "workers", role: "agent" }, at.live, at.record, NOW));
   });
 });
 

@@ -83,4 +83,19 @@ describe("what was evicted", () => {
       if (left === undefined) assert.equal(names, "");
       else assert.match(names, left);
     });
+
+  it("waits for its data and not for a place when its claim is on a node that left by consent", () => {
+    const volumes = [{ name: "data", persistentVolumeClaim: { claimName: "data-0" } }];
+    const waiting: PlacedPod = { ...pod("b", {}), spec: { volumes } };
+    const kept = new Set(["shop/data-0"]);
+    assert.equal(unplaced([pod("a", { node: "x" }), waiting], [before], () => 2).length, 1);
+    assert.deepEqual(
+      unplaced([pod("a", { node: "x" }), waiting], [before], () => 2, kept),
+      [],
+    );
+    // It makes no room for another pod that really finds none.
+    assert.deepEqual(displacedFrom([pod("a", { node: "old" }), waiting], old, kept), [
+      { ...web, pods: 2, unplaced: 0 },
+    ]);
+  });
 });

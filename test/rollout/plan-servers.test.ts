@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { planRemoval } from "../../rollout/plan.ts";
 import { PlanError } from "../../rollout/problem.ts";
 import type { GenerationState, NodeSpec } from "../../rollout/types.ts";
-import { A, B, ID, nameOf, NOTHING, planned, poolOf, PROVED_A, settled, world, type Held } from "./world.ts";
+import { A, B, ID, nameOf, NOTHING, NOW, planned, poolOf, PROVED_A, settled, world, type Held } from "./world.ts";
 
 describe("plan of a control plane", () => {
   const servers = (node: NodeSpec, slots = 3) => poolOf(node, { role: "server", slots });
@@ -37,7 +37,7 @@ describe("plan of a control plane", () => {
     const made = planned(servers(A, 1), world(settled(A, 3), PROVED_A));
     assert.deepEqual([made.kind, made.leaving], ["scale", [nameOf(1, A), nameOf(2, A)]]);
     assert.match(
-      refused(() => planRemoval(servers(A), NOTHING.live, undefined)),
+      refused(() => planRemoval(servers(A), NOTHING.live, undefined, NOW)),
       /no control plane any more/,
     );
   });

@@ -473,7 +473,7 @@ describe("plan", () => {
 describe("plan of a pool that left the configuration", () => {
   it("lets all of it leave", () => {
     const { live, record } = world(HALF_WAY, PROVED_A);
-    const made = planRemoval({ name: "workers", role: "agent" }, live, record);
+    const made = planRemoval({ name: "workers", role: "agent" }, live, record, NOW);
     assert.equal(made.kind, "remove");
     assert.deepEqual(made.leaving.toSorted(), live.vms.map((vm) => vm.name).toSorted());
     assert.deepEqual([made.slots, made.verdict, made.wanted], [[], undefined, undefined]);

@@ -6,6 +6,7 @@ import type { Config } from "../../config.ts";
 import { planPlaces, fleetWords, type Fleet } from "../../fleet.ts";
 import { leftovers } from "../../leftovers.ts";
 import { readLive, type Live } from "../../live.ts";
+import { planData, rememberKept } from "../../local-data.ts";
 import { Proxmox } from "../../proxmox/client.ts";
 import { variables } from "../../rollout/step-environment.ts";
 import { claim } from "../../steps/claim.ts";
@@ -115,7 +116,10 @@ export class Engine {
     }
     if (left.length > 0) live = await readLive(pve, config);
     this.forget(live);
-    return { live, fleet: await planPlaces(pve, config, live, new Date(this.world.time.date())) };
+    const now = new Date(this.world.time.date());
+    const fleet = await planData(config, live, await planPlaces(pve, config, live, now));
+    if (live.kubernetes) await rememberKept(live.kubernetes, live, fleet, config, now);
+    return { live, fleet };
   }
 
   private async repair(pve: Proxmox, config: Config): Promise<void> {
@@ -161,8 +165,10 @@ export class Engine {
     return (await Promise.all(results.values())).every(Boolean);
   }
 
-  private async one({ urn, vm, step }: Declared, killer: Killer): Promise<boolean> {
+  private async one({ urn, kept, vm, step }: Declared, killer: Killer): Promise<boolean> {
     const known = this.state.get(urn);
+    if (kept && known === undefined)
+      return this.report(urn, { how: "failed", error: new Error("made, and only kept") });
     if (vm) {
       if (known) return true;
       this.pending.set(urn, vm.made);
@@ -197,6 +203,8 @@ export class Engine {
           (await this.undo(`${urn}-claim`, "release", killer)) &&
           (await this.destroy(urn, vm, killer))
         );
+      // The join of a VM that is kept goes alone.
+      if (urn.endsWith("-join") && wanted.has(urn.replace(/-join$/, ""))) return await this.undo(urn, "retire", killer);
       // A step without a delete of its own is just forgotten.
       if (step && !/-(join|claim)$/.test(urn)) this.state.delete(urn);
       return true;

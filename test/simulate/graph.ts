@@ -13,6 +13,8 @@ export interface Declared {
   urn: string;
   /** URNs of what has to be done before. */
   after: string[];
+  /** Declared as the state has it, so that nothing is done to it (components/kept.ts). */
+  kept?: true;
   vm?: { made: MadeVm; image: string };
   step?: {
     verb: Verb;
@@ -31,6 +33,12 @@ export function declare(config: Config, live: Live, fleet: Fleet): Declared[] {
     ...servers,
     ...fleet.pools.flatMap((plan) =>
       ofPool(config, live, plan, [`${config.cluster}-${fleet.controlPlane.pool}-verify`]),
+    ),
+    ...[fleet.controlPlane, ...fleet.pools, ...fleet.removed].flatMap(({ kept }) =>
+      kept.flatMap(({ name }): Declared[] => [
+        { urn: name, after: [], kept: true },
+        { urn: `${name}-claim`, after: [name], kept: true },
+      ]),
     ),
   ];
 }

@@ -13,7 +13,7 @@ interface Target {
 const form =
   /^\/(?:api\/v1|apis\/(?:coordination\.k8s\.io|policy|storage\.k8s\.io|apps|k3s\.cattle\.io)\/v1)(?:\/namespaces\/([^/]+)(?=\/))?\/([a-z]+)(?:\/([^/]+))?(?:\/([a-z]+))?$/;
 /** Kinds whose objects have no namespace. */
-const clusterWide = new Set(["nodes", "namespaces", "volumeattachments", "etcdsnapshotfiles"]);
+const clusterWide = new Set(["nodes", "namespaces", "persistentvolumes", "volumeattachments", "etcdsnapshotfiles"]);
 
 /** The API server: what a request does to the objects, with preconditions, versions and refusals as Kubernetes has them. */
 export class KubernetesApi {

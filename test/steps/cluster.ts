@@ -109,6 +109,7 @@ export class StepCluster {
       slots: Array.from({ length: slots }, (_, slot) => slotPlan(pool, slot, target)),
       leaving: [],
       keeps: [],
+      kept: [],
       unwell: [],
       strategy,
       verdict,

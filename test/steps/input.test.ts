@@ -30,6 +30,7 @@ const plan: PoolPlan = {
   slots: [slot],
   leaving: ["demo-workers-9-00000000"],
   keeps: [],
+  kept: [],
   unwell: [],
   strategy,
   verdict: { generation: "0a1b2c3d", state: "proved", watchSeconds: 5 },

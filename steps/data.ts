@@ -1,0 +1,83 @@
+import { Deadline, DeadlineError } from "../common/deadline.ts";
+import { UserError, UserErrors } from "../common/errors.ts";
+import { say } from "../common/log.ts";
+import { findAccess, SilentServers } from "../kubernetes/access.ts";
+import { KubernetesUnreachable } from "../kubernetes/errors.ts";
+import { affinityNode, affinityNodeOf } from "../kubernetes/local-data.ts";
+import { nameOf } from "../kubernetes/nodes.ts";
+import { readPoolRecord } from "../kubernetes/record.ts";
+import { paths, type Node, type PersistentVolume, type Pod } from "../kubernetes/types.ts";
+import type { ListedVm } from "../proxmox/vms.ts";
+import { keptWords, localVolumeProblems, localVolumes, mayBeLocal } from "../rollout/local-data.ts";
+import { scratchWords } from "../rollout/scratch-data.ts";
+import type { NodeRecord } from "../rollout/types.ts";
+import { isGoingAway } from "./going-away.ts";
+import type { SlotInput } from "./input.ts";
+import type { Leaver, RetireOptions } from "./retirement.ts";
+import type { Run } from "./run.ts";
+import { clusterSite } from "./scene.ts";
+
+/**
+ * The last look at what is on a node alone, before it is disturbed: a volume may have been bound since the program looked. What
+ * the program knew and the configuration consents to is remembered, and its VM outlives this run.
+ * @throws UserErrors when the node has bound volumes that nobody keeps; nothing was touched
+ */
+export async function requireDataMayGo(leaver: Leaver, { access: { client } }: RetireOptions): Promise<void> {
+  const { name, node, record } = leaver;
+  const onNode = { fieldSelector: `spec.nodeName=${name}` };
+  const [volumes, own] = await Promise.all([
+    client.list<PersistentVolume>(paths.persistentVolumes),
+    client.list<Pod>(paths.pods, onNode),
+  ]);
+  for (const line of scratchWords(name, own.items)) say(line);
+  const candidates = volumes.items.filter((volume) => mayBeLocal(volume, name));
+  if (candidates.length === 0) return;
+  const [nodes, pods] = await Promise.all([client.list<Node>(paths.nodes), client.list<Pod>(paths.pods)]);
+  const stay = nodes.items.filter((one) => nameOf(one) !== name).map(affinityNodeOf);
+  const found = localVolumes({ node: affinityNode(name, node), stay, given: {} }, candidates, pods.items);
+  if (found.length === 0) return;
+  if (record?.keeps !== undefined) {
+    say(`${name} leaves with bound volumes on it alone (${keptWords(record.keeps)}): its VM stays, off`);
+    return;
+  }
+  const problems = localVolumeProblems(found, "localVolumes of its pool; nothing was touched");
+  throw new UserErrors(problems.map((one) => ({ ...one, todo: `${one.todo}. With that consent run pulumi up again` })));
+}
+
+/**
+ * A VM whose node is remembered to hold data is not destroyed: only a later program takes that back. While servers go down, as
+ * in a destroy, it takes a moment to hear of it.
+ * @throws UserError when it is remembered, or nobody can say; nothing was done to it
+ */
+export async function requireNothingKept(run: Run, input: SlotInput, vms: readonly ListedVm[]): Promise<void> {
+  const deadline = new Deadline(`what is remembered of ${input.node}`, input.site.timeouts.agent, run.stop);
+  let silence: UserError | undefined;
+  const kept = deadline.poll(500, () =>
+    keptRecord(run, input, vms).catch((error: unknown) => {
+      if (!(error instanceof SilentServers) && !(error instanceof KubernetesUnreachable)) throw error;
+      silence = error;
+      return undefined;
+    }),
+  );
+  const own = await kept.catch((error: unknown) => {
+    throw error instanceof DeadlineError && silence ? silence : error;
+  });
+  if (own === "nothing") return;
+  throw new UserError({
+    what: `VM ${input.vmid} of ${input.node} is not destroyed: it holds ${keptWords(own.keeps ?? [])}`,
+    where: `the record of pool ${input.pool}; the node is ${own.phase} since ${own.since}`,
+    todo: "run pulumi up again: it keeps the VM until its time is over (evergreen:localVolumes.keepDays), and destroys it after that",
+  });
+}
+
+/** @throws SilentServers, KubernetesUnreachable: it cannot be read now */
+async function keptRecord(run: Run, input: SlotInput, vms: readonly ListedVm[]): Promise<NodeRecord | "nothing"> {
+  const access = await findAccess(run.pve, vms, clusterSite(input)).catch(async (error: unknown) => {
+    if (error instanceof SilentServers && (await isGoingAway(run, input, vms, undefined))) return undefined;
+    throw error;
+  });
+  if (access === undefined) return "nothing";
+  const { nodes } = await readPoolRecord(access.client, input.pool);
+  const own = nodes.find(({ name, vmid }) => name === input.node && vmid === input.vmid);
+  return own?.keeps === undefined || (await isGoingAway(run, input, vms, access)) ? "nothing" : own;
+}
