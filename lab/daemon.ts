@@ -84,7 +84,7 @@ export class LabDaemon {
 
   /** @throws UserError when an address is taken */
   async start(): Promise<void> {
-    const { directory, prefix } = this.options;
+    const { directory, prefix, storage, hosts } = this.options;
     const files = filesOf(directory);
     const { proxmox } = addressesOf(prefix);
     for (const path of [directory, files.certificates, files.state, files.guests]) {
@@ -94,7 +94,7 @@ export class LabDaemon {
       { vmid: 9001, image: { ...images["1.0.0"] } },
       { vmid: 9002, image: { ...images["1.1.0"] } },
     ];
-    await seedSite(this.dataCentre, { templates });
+    await seedSite(this.dataCentre, { templates, ...(storage && { storage }), ...(hosts && { hosts }) });
     for (const vm of this.dataCentre.vms.values()) {
       this.seeded.add(vm.vmid);
       this.watcher.vm("created", vmFact(vm, this.seeded), undefined);

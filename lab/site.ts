@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Binaries } from "./guest/context.ts";
 import type { ProcessId } from "./processes.ts";
-import type { Profile } from "./types.ts";
+import type { Profile, StorageKind } from "./types.ts";
 
 /** What a lab is started with. */
 export interface LabOptions {
@@ -17,6 +17,10 @@ export interface LabOptions {
   profile: Profile["name"];
   /** Proxmox VE's behaviour. */
   version: "8.4" | "9.2";
+  /** Kind of the storage of all VMs. @default "dir" */
+  storage?: StorageKind;
+  /** Names of the Proxmox hosts; where the storage is not shared, each has a copy of every template. @default "pve1" alone */
+  hosts?: readonly string[];
   /** The programs that run in server VMs. */
   binaries: Binaries;
   /** The program of an S3 server with a bucket for snapshots. @default none */

@@ -24,6 +24,9 @@ export type ImageFault =
  */
 export type SnapshotFault = "empty" | "never-ready" | "lost-upload" | "cut-upload" | "spoilt-upload";
 
+/** What holds the disks of VMs: only a directory gives its volume ids an extension. */
+export type StorageKind = "dir" | "lvmthin" | "zfspool" | "rbd";
+
 /** What a guest finds on its cloud-init drive (NoCloud), already parsed from the VM's configuration. */
 export interface CloudInit {
   hostname: string;

@@ -31,8 +31,9 @@ export type Purpose = "read" | "replace";
 const options = ["CPU", "Memory", "Network", "Options", "Disk", "Cloudinit"];
 
 /**
- * All that a token needs for its purpose: nothing on `/`, and nothing that could be left out. What each call asks for is
- * in the API schema of Proxmox VE; test/lab/proxmox/least-privilege.test.ts takes each privilege away and sees what breaks.
+ * All that a token needs for its purpose: nothing on `/`, and nothing that could be left out on every kind of storage. What
+ * each call asks for is in the API schema of Proxmox VE; test/lab/proxmox/least-privilege.test.ts takes each privilege away
+ * and sees what breaks.
  */
 export function neededRights(site: RightsSite, version: { major: number }, purpose: Purpose): Need[] {
   const nodes = `/pool/${site.proxmoxPool}`;
@@ -62,6 +63,7 @@ export function neededRights(site: RightsSite, version: { major: number }, purpo
     need(nodes, "the provider sends hardware options with every clone", "VM.Config.HWType"),
     ...(version.major < 9 ? [] : [need(nodes, "join data is written through the guest agent", ...writing)]),
     need(storage, "disks are allocated", "Datastore.AllocateSpace"),
+    need(storage, "the provider reads the disks of clones on LVM-thin, ZFS and Ceph", "Datastore.Audit"),
     need(`/sdn/zones/localnetwork/${site.bridge}`, "VMs are connected to the bridge", "SDN.Use"),
   ];
 }

@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
-import type { ImageContent } from "../types.ts";
+import type { ImageContent, StorageKind } from "../types.ts";
 import { newMac, newSmbios } from "./config/properties.ts";
 import { convertToTemplate } from "./api/vm-life.ts";
 import type { DataCentre } from "./data-centre.ts";
 import type { Value, Vm } from "./model.ts";
 import { storageOf } from "./storages.ts";
+import { imageId, keepsFiles } from "./volume-names.ts";
 import { placeVolume } from "./volumes.ts";
 
 const GiB = 1024 ** 3;
@@ -31,17 +32,19 @@ export interface SeedVm {
   config?: Record<string, Value>;
 }
 
-function placeDisk(dc: DataCentre, seed: SeedVm, file: string, size: number): string {
+function placeDisk(dc: DataCentre, seed: SeedVm, what: "disk-0" | "cloudinit", size: number): string {
+  const { vmid, image } = seed;
   const storage = storageOf(dc, seed.storage ?? "local");
-  const volid = `${storage.id}:${seed.vmid}/${file}`;
-  const used = file.includes("cloudinit") ? 266_240 : 3 * GiB;
-  return placeVolume(storage, { volid, vmid: seed.vmid, format: "qcow2", size, used, image: seed.image }).volid;
+  const format = keepsFiles(storage) ? "qcow2" : "raw";
+  const volid = imageId(storage, vmid, `vm-${vmid}-${what}`, format);
+  const used = what === "cloudinit" ? 266_240 : 3 * GiB;
+  return placeVolume(storage, { volid, vmid, format, size, used, image }).volid;
 }
 
 /** A VM that is simply there: a stranger's, or one that somebody made by hand. */
 export function seedVm(dc: DataCentre, seed: SeedVm): Vm {
-  const disk = placeDisk(dc, seed, `vm-${seed.vmid}-disk-0.qcow2`, (seed.diskGiB ?? 10) * GiB);
-  const cloudInit = placeDisk(dc, seed, `vm-${seed.vmid}-cloudinit.qcow2`, 4 * 1024 ** 2);
+  const disk = placeDisk(dc, seed, "disk-0", (seed.diskGiB ?? 10) * GiB);
+  const cloudInit = placeDisk(dc, seed, "cloudinit", 4 * 1024 ** 2);
   const vm = dc.addVm(seed.node ?? "pve1", seed.vmid, [
     ["name", seed.name],
     ["cores", seed.cores ?? 1],
@@ -103,7 +106,7 @@ export function rolloutPrivileges(version: DataCentre["version"], where: Places)
       "Pool.Audit",
       ...agent,
     ],
-    [`/storage/${where.storage}`]: ["Datastore.AllocateSpace"],
+    [`/storage/${where.storage}`]: ["Datastore.AllocateSpace", "Datastore.Audit"],
     [`/sdn/zones/localnetwork/${where.bridge}`]: ["SDN.Use"],
   };
 }
@@ -140,16 +143,22 @@ export function templateTags(image: ImageContent): string[] {
   return ["evergreen", "eg-image", `rke2-${image.rke2.toLowerCase()}`];
 }
 
-/**
- * Fills a data centre with the lab's site: one host, a directory storage, two pools, two templates, three tokens.
- * @param options.secret of the rollout token; absent: a new one
- */
-export async function seedSite(
-  dc: DataCentre,
-  options: { secret?: string; templates?: { vmid: number; image: ImageContent }[] } = {},
-): Promise<void> {
-  dc.addNode(site.node, { bridges: [site.bridge] });
-  dc.addStorage(site.storage);
+export interface SiteOptions {
+  /** Of the rollout token; absent: a new one. */
+  secret?: string;
+  templates?: { vmid: number; image: ImageContent }[];
+  /** Kind of the one storage; `rbd` is shared by all hosts. @default "dir" */
+  storage?: StorageKind;
+  /** Names of the hosts. Where the storage is not shared, each has a copy of every template. @default "pve1" alone */
+  hosts?: readonly string[];
+}
+
+/** Fills a data centre with the lab's site: hosts, one storage, two pools, two templates, three tokens. */
+export async function seedSite(dc: DataCentre, options: SiteOptions = {}): Promise<void> {
+  const { hosts = [site.node], storage: type = "dir" } = options;
+  const shared = type === "rbd";
+  for (const host of hosts) dc.addNode(host, { bridges: [site.bridge] });
+  dc.addStorage(site.storage, { type, shared });
   dc.addPool(site.nodes);
   dc.addPool(site.templates);
   dc.addToken(site.rootToken, { root: true });
@@ -165,8 +174,11 @@ export async function seedSite(
     { vmid: 9001, image: labImage("1.0.0", "v1.34.4+rke2r1") },
     { vmid: 9002, image: labImage("1.1.0", "v1.34.4+rke2r1") },
   ];
-  for (const { vmid, image } of templates) {
-    await addTemplate(dc, { vmid, name: image.name, pool: site.templates, image, tags: templateTags(image) });
+  for (const [index, node] of (shared ? hosts.slice(0, 1) : hosts).entries()) {
+    for (const { vmid: first, image } of templates) {
+      const vmid = first + 10 * index;
+      await addTemplate(dc, { vmid, node, name: image.name, pool: site.templates, image, tags: templateTags(image) });
+    }
   }
   dc.see();
 }

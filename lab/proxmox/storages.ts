@@ -2,15 +2,17 @@ import { died } from "./answer.ts";
 import type { DataCentre } from "./data-centre.ts";
 import { FileLock } from "./locks.ts";
 import type { Storage, Volume } from "./model.ts";
+import { keepsFiles, storageIdOf } from "./volume-names.ts";
 
 const GiB = 1024 ** 3;
 
 export function newStorage(id: string, options: Partial<Storage> = {}): Storage {
-  const shared = options.shared ?? false;
+  const { shared = false, type = "dir" } = options;
   return {
-    type: "dir",
     path: id === "local" ? "/var/lib/vz" : `/var/lib/${id}`,
-    content: ["images", "iso", "import", "vztmpl", "backup", "rootdir", "snippets"],
+    content: keepsFiles({ type })
+      ? ["images", "iso", "import", "vztmpl", "backup", "rootdir", "snippets"]
+      : ["images", "rootdir"],
     total: 2000 * GiB,
     baseUsed: 20 * GiB,
     volumes: new Map(),
@@ -19,6 +21,7 @@ export function newStorage(id: string, options: Partial<Storage> = {}): Storage 
       : FileLock.file(`/var/lock/pve-manager/pve-storage-${id}`),
     ...options,
     id,
+    type,
     shared,
   };
 }
@@ -28,10 +31,6 @@ export function storageOf(dc: DataCentre, id: string): Storage {
   const storage = dc.storages.get(id);
   if (!storage) throw died(`storage '${id}' does not exist`);
   return storage;
-}
-
-export function storageIdOf(volid: string): string {
-  return volid.slice(0, volid.indexOf(":"));
 }
 
 export function findVolume(dc: DataCentre, volid: string): Volume | undefined {
@@ -44,27 +43,10 @@ export function usedBytes(storage: Storage): number {
   return used;
 }
 
-/** True for storages that keep files, whose volume ids have an extension. */
-export function keepsFiles(storage: Storage): boolean {
-  return ["dir", "nfs", "cifs", "glusterfs", "btrfs"].includes(storage.type);
-}
-
-/** Where a volume lies on its host. */
-export function pathOf(storage: Storage, volid: string): string {
-  const name = volid.slice(volid.indexOf(":") + 1);
-  if (!keepsFiles(storage)) return `/dev/${storage.id}/${name.split("/").pop() ?? name}`;
-  if (name.startsWith("iso/") || name.startsWith("vztmpl/"))
-    return `${storage.path}/template/${name.replace("vztmpl/", "cache/")}`;
-  if (name.startsWith("import/") || name.startsWith("snippets/")) return `${storage.path}/${name}`;
-  const parts = name.split("/");
-  return `${storage.path}/images/${parts.slice(-2).join("/")}`;
-}
-
-/** The base image of a linked clone, as its storage names it. */
-export function parentName(storage: Storage, volume: Volume): string | null {
-  if (volume.parent === undefined) return null;
-  const name = volume.parent.slice(volume.parent.indexOf(":") + 1);
-  return keepsFiles(storage) ? `../${name}` : name;
+/** Whether a host has a volume: a storage that is not shared is another one on each host. */
+export function isOn(dc: DataCentre, storage: Storage, volume: Volume, node: string): boolean {
+  const owner = volume.vmid === undefined ? undefined : dc.vms.get(volume.vmid);
+  return storage.shared || owner === undefined || owner.node === node;
 }
 
 /** Volumes whose base is this one. */

@@ -2,8 +2,9 @@ import { died } from "./answer.ts";
 import { printSize } from "./config/properties.ts";
 import type { DataCentre } from "./data-centre.ts";
 import type { Storage, Volume } from "./model.ts";
-import { clonesOf, findVolume, keepsFiles, pathOf, storageIdOf, storageOf, usedBytes } from "./storages.ts";
+import { clonesOf, findVolume, storageOf, usedBytes } from "./storages.ts";
 import type { Task } from "./tasks.ts";
+import { imageId, keepsFiles, linkedId, pathOf, storageIdOf } from "./volume-names.ts";
 
 const MiB = 1024 ** 2;
 
@@ -27,10 +28,6 @@ function formatting(dc: DataCentre, storage: Storage, volume: Volume): string | 
     `${head} cluster_size=${wide ? 131072 : 65536} extended_l2=${wide ? "on" : "off"}${preallocation} ` +
     `compression_type=zlib size=${volume.size}${backing} lazy_refcounts=off refcount_bits=16`
   );
-}
-
-function volumeId(storage: Storage, vmid: number, name: string, format: string): string {
-  return keepsFiles(storage) ? `${storage.id}:${vmid}/${name}.${format}` : `${storage.id}:${name}`;
 }
 
 function taken(storage: Storage, vmid: number, index: number): boolean {
@@ -106,7 +103,7 @@ export async function allocate(
 ): Promise<Volume> {
   const format = keepsFiles(storage) ? (wanted.format ?? "raw") : "raw";
   return locked(dc, storage, brief(dc), task, () => {
-    const volid = volumeId(storage, vmid, nextDiskName(storage, vmid), format);
+    const volid = imageId(storage, vmid, nextDiskName(storage, vmid), format);
     needSpace(storage, 331_776, pathOf(storage, volid), task);
     const volume = put(storage, { volid, vmid, format, size: wanted.size, used: format === "raw" ? 4096 : 331_776 });
     const line = formatting(dc, storage, volume);
@@ -118,7 +115,7 @@ export async function allocate(
 /** The small drive with user data. @throws when the VM has one already */
 export async function allocateCloudInit(dc: DataCentre, storage: Storage, vmid: number, task?: Task): Promise<Volume> {
   const format = keepsFiles(storage) ? "qcow2" : "raw";
-  const volid = volumeId(storage, vmid, `vm-${vmid}-cloudinit`, format);
+  const volid = imageId(storage, vmid, `vm-${vmid}-cloudinit`, format);
   return locked(dc, storage, brief(dc), task, () => {
     if (storage.volumes.has(volid)) throw died(`disk image '${pathOf(storage, volid)}' already exists`);
     needSpace(storage, 266_240, pathOf(storage, volid), task);
@@ -134,14 +131,16 @@ export async function linkClone(dc: DataCentre, base: Volume, vmid: number, task
   const storage = storageOf(dc, storageIdOf(base.volid));
   return locked(dc, storage, dc.profile.cloneLock, task, () => {
     const name = nextDiskName(storage, vmid);
-    const file = keepsFiles(storage) ? `${vmid}/${name}.qcow2` : name;
-    needSpace(storage, 200_704, pathOf(storage, `${storage.id}:${file}`), task);
-    const baseName = base.volid.slice(base.volid.indexOf(":") + 1);
-    const short = file.split("/").pop() ?? file;
-    task.say(`clone ${baseName}: images, ${short}, ${vmid} to ${short} (base=../${baseName})`);
+    const volid = linkedId(storage, base, vmid, name);
+    needSpace(storage, 200_704, pathOf(storage, volid), task);
+    if (keepsFiles(storage)) {
+      const baseName = base.volid.slice(base.volid.indexOf(":") + 1);
+      task.say(`clone ${baseName}: images, ${name}.qcow2, ${vmid} to ${name}.qcow2 (base=../${baseName})`);
+    }
     const format = keepsFiles(storage) ? "qcow2" : "raw";
-    const volid = `${base.volid}/${file}`;
-    const volume = put(storage, { volid, vmid, format, size: base.size, parent: base.volid, image: base.image });
+    // A thin snapshot of LVM stands by itself: its base may go.
+    const parent = storage.type === "lvmthin" ? undefined : base.volid;
+    const volume = put(storage, { volid, vmid, format, size: base.size, parent, image: base.image });
     volume.files = new Map(base.files);
     const line = formatting(dc, storage, volume);
     if (line !== undefined) task.say(line);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { NodeVmArgs } from "../../components/vm.ts";
-import { seedSite, seedVm, site } from "../../lab/proxmox/site.ts";
+import { addTemplate, labImage, seedSite, seedVm, site } from "../../lab/proxmox/site.ts";
 import { generationOf } from "../../rollout/generation.ts";
 import { Bench } from "../lab/proxmox/bench.ts";
 import { Engine } from "../support/engine.ts";
@@ -80,6 +80,25 @@ describe("provider facts", function () {
     await run(vm(), "refresh", "--yes", "--skip-preview");
     await run(vm(), ...unchanged);
   });
+
+  for (const storage of ["lvmthin", "zfspool", "rbd"] as const) {
+    it(`clones, refreshes and destroys a VM on ${storage} with the least privileges`, async () => {
+      await bench.task("DELETE", "nodes/pve1/qemu/9001");
+      bench.dc.addStorage(site.storage, { type: storage, shared: storage === "rbd" });
+      await addTemplate(bench.dc, {
+        vmid: 9001,
+        name: "t",
+        pool: site.templates,
+        image: labImage("1.0.0", "v1.34.4+rke2r1"),
+      });
+      await run(vm(), ...up);
+      assert.match(String(bench.dc.vms.get(1100)?.config.get("scsi0")), /\bvm-1100-disk-0,/);
+      await run(vm(), ...unchanged);
+      await run(vm(), "refresh", "--yes", "--skip-preview");
+      await run(vm(), "destroy", "--yes", "--skip-preview");
+      assert.ok(!bench.dc.vms.has(1100));
+    });
+  }
 
   it("leaves power to the steps, through updates and refreshes", async () => {
     await run(vm(), ...up);

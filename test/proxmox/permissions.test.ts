@@ -18,8 +18,8 @@ function exact(major: number, purpose: Purpose = "replace"): Record<string, Reco
 }
 
 const purposes: [number, Purpose, number][] = [
-  [8, "replace", 16],
-  [9, "replace", 17],
+  [8, "replace", 17],
+  [9, "replace", 18],
   [8, "read", 4],
   [9, "read", 4],
 ];

@@ -1,11 +1,12 @@
 import { died, invalid } from "../answer.ts";
-import { fork, permAny } from "../call.ts";
+import { anyone, fork, permAny } from "../call.ts";
 import type { Call, Route } from "../call.ts";
-import type { DataCentre } from "../data-centre.ts";
 import type { Storage, Volume } from "../model.ts";
 import { spec } from "../params.ts";
-import { mayAny, needAll, needAny } from "../permissions.ts";
-import { findVolume, parentName, pathOf, storageOf, usedBytes } from "../storages.ts";
+import { mayAny, needAll } from "../permissions.ts";
+import { findVolume, isOn, storageOf, usedBytes } from "../storages.ts";
+import { maySeeVolume, needVolume } from "../volume-access.ts";
+import { parentName, parseVolumeId, pathOf, storageIdOf } from "../volume-names.ts";
 import { freeVolume } from "../volumes.ts";
 
 const seeing = ["Datastore.Audit", "Datastore.AllocateSpace"];
@@ -57,48 +58,37 @@ function content(call: Call) {
   return [...storage.volumes.values()]
     .filter((volume) => !params.has("content") || volume.content === params.get("content"))
     .filter((volume) => !params.has("vmid") || volume.vmid === Number(params.get("vmid")))
-    .filter(
-      (volume) =>
-        volume.content !== "images" ||
-        mayAny(dc, token, `/storage/${storage.id}`, ["Datastore.Allocate"]) ||
-        maySee(call, volume),
-    )
+    .filter((volume) => isOn(dc, storage, volume, params.text("node")) && maySeeVolume(dc, token, volume.volid))
     .map((volume) => row(storage, volume))
     .sort((a, b) => (a.volid < b.volid ? -1 : 1));
 }
 
-function maySee({ dc, token }: Call, volume: Volume): boolean {
-  return volume.vmid !== undefined && mayAny(dc, token, `/vms/${volume.vmid}`, ["VM.Audit", "VM.Config.Disk"]);
-}
-
-function volid(call: Call): string {
-  const { params } = call;
+function volid({ params }: Call): string {
   const given = params.text("volume");
-  return given.includes(":") ? given : `${params.text("storage")}:${given}`;
+  if (!given.includes(":")) return `${params.text("storage")}:${given}`;
+  const storage = storageIdOf(given);
+  if (storage === params.text("storage")) return given;
+  throw invalid({ volume: `storage ID mismatch (${storage} != ${params.text("storage")})\n` });
 }
 
 function volume(call: Call) {
-  const { dc, token } = call;
+  const { dc, token, params } = call;
   const id = volid(call);
-  const storage = storageOf(dc, call.params.text("storage"));
+  const storage = storageOf(dc, params.text("storage"));
+  needVolume(dc, token, id);
   const found = findVolume(dc, id);
-  if (found?.content === "images" && !maySee(call, found)) {
-    needAny(dc, token, `/storage/${storage.id}`, ["Datastore.Allocate"]);
-  }
-  if (!found) throw died(`volume_size_info on '${id}' failed - no format`);
+  if (!found || !isOn(dc, storage, found, params.text("node")))
+    throw died(`volume_size_info on '${id}' failed - no format`);
   return { path: pathOf(storage, id), size: found.size, used: found.used, format: found.format };
-}
-
-function ownedBy(dc: DataCentre, call: Call, found: Volume | undefined): boolean {
-  return found?.content === "images" && mayAny(dc, call.token, `/vms/${found.vmid ?? 0}`, ["VM.Config.Disk"]);
 }
 
 function remove(call: Call): string {
   const { dc, token, params } = call;
   const id = volid(call);
   const storage = storageOf(dc, params.text("storage"));
-  if (!ownedBy(dc, call, findVolume(dc, id))) needAll(dc, token, `/storage/${storage.id}`, ["Datastore.Allocate"]);
-  return fork(call, "imgdel", storage.id, async (task) => {
+  const { vmid } = parseVolumeId(storage, id);
+  needAll(dc, token, `/storage/${storage.id}`, ["Datastore.Allocate"]);
+  return fork(call, "imgdel", vmid === undefined ? storage.id : `${vmid}@${storage.id}`, async (task) => {
     if (!findVolume(dc, id)) task.say(`disk image '${pathOf(storage, id)}' does not exist`);
     await freeVolume(dc, id, task);
     task.say(`Removed volume '${id}'`);
@@ -126,7 +116,7 @@ export const storageRoutes: Route[] = [
   {
     method: "GET",
     path: `${one}/content/{volume}`,
-    allow: permAny("/storage/{storage}", ...seeing),
+    allow: anyone,
     params: {},
     run: volume,
   },

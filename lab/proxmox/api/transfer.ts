@@ -7,7 +7,8 @@ import type { Storage, Volume } from "../model.ts";
 import { spec } from "../params.ts";
 import type { Specs } from "../params.ts";
 import { mayAny, needAll } from "../permissions.ts";
-import { pathOf, storageOf } from "../storages.ts";
+import { storageOf } from "../storages.ts";
+import { pathOf } from "../volume-names.ts";
 import type { Task } from "../tasks.ts";
 import { placeVolume } from "../volumes.ts";
 

@@ -7,7 +7,8 @@ import { parseProperties } from "../config/properties.ts";
 import { spec } from "../params.ts";
 import type { DataCentre } from "../data-centre.ts";
 import type { Vm } from "../model.ts";
-import { storageIdOf, storageOf } from "../storages.ts";
+import { storageOf } from "../storages.ts";
+import { storageIdOf } from "../volume-names.ts";
 
 const anyConfig = ["Disk", "CDROM", "CPU", "Memory", "Network", "HWType", "Options", "Cloudinit"];
 

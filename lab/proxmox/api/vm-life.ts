@@ -10,7 +10,8 @@ import type { Vm } from "../model.ts";
 import { mayAny } from "../permissions.ts";
 import { spec } from "../params.ts";
 import { listRow } from "../status.ts";
-import { clonesOf, findVolume, keepsFiles, pathOf, storageIdOf, storageOf } from "../storages.ts";
+import { clonesOf, findVolume, storageOf } from "../storages.ts";
+import { keepsFiles, pathOf, storageIdOf } from "../volume-names.ts";
 import type { Task } from "../tasks.ts";
 import { freeVolume, makeBase, sizeOption } from "../volumes.ts";
 

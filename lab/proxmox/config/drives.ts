@@ -1,8 +1,10 @@
 import { died, invalid } from "../answer.ts";
 import type { DataCentre } from "../data-centre.ts";
 import type { Token, Vm, Volume } from "../model.ts";
-import { mayAny, needAll, needAny } from "../permissions.ts";
-import { findVolume, keepsFiles, pathOf, storageIdOf, storageOf } from "../storages.ts";
+import { needAll } from "../permissions.ts";
+import { findVolume, storageOf } from "../storages.ts";
+import { needVolume } from "../volume-access.ts";
+import { keepsFiles, parseVolumeId, pathOf, storageIdOf } from "../volume-names.ts";
 import type { Task } from "../tasks.ts";
 import { allocate, allocateCloudInit, copyDisk, makeBase, sizeOption } from "../volumes.ts";
 import type { Drive } from "./properties.ts";
@@ -48,16 +50,15 @@ export function checkDriveAccess(dc: DataCentre, token: Token, vmid: number, val
   if (drive.file.endsWith(":cloudinit")) return;
   if (newDisk(drive.file)) {
     needAll(dc, token, `/storage/${storage}`, ["Datastore.AllocateSpace"]);
-  } else if (!isOwn(drive.file, vmid)) {
-    needAny(dc, token, `/storage/${storage}`, ["Datastore.Audit", "Datastore.AllocateSpace"]);
-  }
-  if (source !== undefined) {
-    const from = storageNamed(source) ?? "";
-    storageOf(dc, from);
-    if (!mayAny(dc, token, `/storage/${from}`, ["Datastore.Audit", "Datastore.AllocateSpace"])) {
-      needAny(dc, token, `/storage/${from}`, ["Datastore.Audit", "Datastore.AllocateSpace"]);
-    }
-  }
+  } else needVolume(dc, token, drive.file, vmid);
+  if (source !== undefined) checkSource(dc, token, vmid, source);
+}
+
+/** The disk of a VM is copied as in a clone of it, any other image is read. */
+function checkSource(dc: DataCentre, token: Token, vmid: number, source: string): void {
+  const owner = parseVolumeId(storageOf(dc, storageIdOf(source)), source).vmid;
+  if (owner === undefined) needVolume(dc, token, source, vmid);
+  else needAll(dc, token, `/vms/${owner}`, ["VM.Clone"]);
 }
 
 function isOwn(volid: string, vmid: number): boolean {

@@ -2,9 +2,11 @@ import assert from "node:assert/strict";
 import { Deadline } from "../../../common/deadline.ts";
 import { messageOf } from "../../../common/errors.ts";
 import type { Config } from "../../../config.ts";
+import type { DataCentre } from "../../../lab/proxmox/data-centre.ts";
 import { guest } from "../../../images/contract.ts";
 import { findAccess } from "../../../kubernetes/access.ts";
 import { readPrivileges, rolloutPrivileges, seedSite, seedVm, site, labImage } from "../../../lab/proxmox/site.ts";
+import type { StorageKind } from "../../../lab/types.ts";
 import { checkStorage } from "../../../preflight.ts";
 import { awaitAgent, readFile, writeFile } from "../../../proxmox/agent.ts";
 import type { Parameters, Proxmox } from "../../../proxmox/client.ts";
@@ -61,10 +63,18 @@ function providerConfig(): Parameters {
   };
 }
 
+/** What the provider does with every disk whose volume id has no extension: it reads the size of the volume. */
+async function readDisks(pve: Proxmox, vmid: number): Promise<void> {
+  const config = (await pve.get(`/nodes/${site.node}/qemu/${vmid}/config`)) as { scsi0: string };
+  const volid = config.scsi0.split(",")[0] ?? "";
+  if (volid.endsWith(".qcow2")) return;
+  await pve.get(`/nodes/${site.node}/storage/${site.storage}/content/${encodeURIComponent(volid)}`);
+}
+
 /** Clone and configuration, by the requests of the provider as recorded. */
 async function made(pve: Proxmox, vmid: number, name: string): Promise<void> {
   const path = `/nodes/${site.node}/qemu/${vmid}`;
-  const template = (await listVms(pve)).find((vm) => vm.template && vm.name === image.name);
+  const template = (await listVms(pve)).find((vm) => vm.template && vm.name === image.name && vm.host === site.node);
   if (!template) throw new Error("no template is listed");
   const clone = { newid: vmid, full: false, name, pool: site.nodes };
   const upid = await pve.post(`/nodes/${site.node}/qemu/${template.vmid}/clone`, clone);
@@ -72,6 +82,7 @@ async function made(pve: Proxmox, vmid: number, name: string): Promise<void> {
   await isRunning(pve, { host: site.node, vmid });
   await pve.put(`${path}/config`, { delete: "ide2" });
   await pve.put(`${path}/config`, providerConfig());
+  await readDisks(pve, vmid);
   await awaitTask(pve, await pve.put(`${path}/resize`, { disk: "scsi0", size: "20G" }), new Deadline("the resize", 10));
   // What reads a pool as empty writes it again with the next update.
   const pools = (await pve.get("/pools")) as { poolid: string }[];
@@ -123,15 +134,23 @@ function refusalOf(purpose: Purpose, { path, anyOf }: Need): RegExp {
   return new RegExp(`Permission check failed \\(${where}, ${anyOf.join("\\|").replaceAll(".", "\\.")}\\)`);
 }
 
-for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
-  describe(`least privilege, ${version}`, function () {
+const sites = [
+  { version: "8.4", storage: "dir", hosts: ["pve1"] },
+  { version: "9.2", storage: "dir", hosts: ["pve1", "pve2"] },
+  { version: "8.4", storage: "lvmthin", hosts: ["pve1", "pve2"] },
+  { version: "9.2", storage: "zfspool", hosts: ["pve1", "pve2"] },
+  { version: "8.4", storage: "rbd", hosts: ["pve1", "pve2"] },
+] as const satisfies { version: DataCentre["version"]; storage: StorageKind; hosts: string[] }[];
+
+for (const { version, storage, hosts } of sites) {
+  describe(`least privilege, ${version}, ${storage} on ${hosts.length} host(s)`, function () {
     this.timeout(30_000);
     const major = Number.parseInt(version, 10);
     let bench: Bench;
 
     before(async () => {
-      bench = await Bench.start(28_152 + index, { version });
-      await seedSite(bench.dc);
+      bench = await Bench.start(28_152, { version });
+      await seedSite(bench.dc, { storage, hosts });
       seedVm(bench.dc, {
         vmid: server,
         name: "demo-servers-0-0a1b2c3d",
@@ -207,8 +226,9 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
 
     for (const purpose of ["replace", "read"] as const) {
       for (const [nth, lost] of neededRights(where, { major }, purpose).entries()) {
-        const title = `${lost.anyOf[0] ?? ""} on ${lost.path}`;
-        it(`to ${purpose} fails without ${title}, and is refused before by that name`, async () => {
+        const spared = purpose === "replace" && lost.anyOf[0] === "Datastore.Audit" && storage === "dir";
+        const title = `${spared ? "would go" : "fails"} without ${lost.anyOf[0] ?? ""} on ${lost.path}`;
+        it(`to ${purpose} ${title}, and is refused before by that name`, async () => {
           const rest = neededRights(where, { major }, purpose).filter((_, other) => other !== nth);
           const pve = withRights(`${purpose}-${nth}`, rest);
           const problems = await permissionProblems(pve, where, purpose);
@@ -220,7 +240,8 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
             () => "done",
             messageOf,
           );
-          assert.match(outcome, refusalOf(purpose, lost));
+          // A site may go on with another kind of storage: the rights are the same for all.
+          assert.match(outcome, spared ? /^done$/ : refusalOf(purpose, lost));
         });
       }
     }

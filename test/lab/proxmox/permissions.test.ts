@@ -51,7 +51,7 @@ describe("who may do what", () => {
     assert.deepEqual(Object.keys(rights["/vms/9001"] ?? {}).sort(), ["VM.Audit", "VM.Clone"]);
     assert.ok(!("/vms/1150" in rights) && !("/" in rights));
     const one = await bench.data("GET", "access/permissions", { path: "/storage/local" }, token);
-    assert.deepEqual(one, { "/storage/local": { "Datastore.AllocateSpace": 1 } });
+    assert.deepEqual(one, { "/storage/local": { "Datastore.AllocateSpace": 1, "Datastore.Audit": 1 } });
   });
 
   it("keeps a pool's token away from other VMs and from templates", async () => {
