@@ -12,11 +12,13 @@ import {
   listLonghornNodes,
   withdrawEviction,
 } from "./kubernetes/longhorn.ts";
-import { cordonedBy, deleteNode, findNode, isOurCordon, listNodes, nameOf, restore } from "./kubernetes/nodes.ts";
+import { proveGone } from "./kubernetes/gone.ts";
+import { cordonedBy, deleteNode, isOurCordon, listNodes, nameOf, restore } from "./kubernetes/nodes.ts";
 import { writeFacts } from "./kubernetes/record.ts";
 import { paths, type Lease, type Secret } from "./kubernetes/types.ts";
 import { isNoSuchFile, writeFile } from "./proxmox/agent.ts";
 import type { Proxmox } from "./proxmox/client.ts";
+import { takenAmong } from "./proxmox/vms.ts";
 import type { LonghornNode } from "./rollout/longhorn.ts";
 import { hasJoined } from "./rollout/slots.ts";
 import type { NodeRecord } from "./rollout/types.ts";
@@ -25,7 +27,10 @@ import type { NodeRecord } from "./rollout/types.ts";
 export interface Leftover {
   /** What it is, as a line for the operator. */
   what: string;
-  /** Somebody deleted a node by hand: nothing is healed before an operator asks for it (`evergreen repair`). */
+  /**
+   * Somebody deleted a node by hand that has served: nothing is healed before an operator asks for it (`evergreen repair`).
+   * No update does it, that of `evergreen up` neither.
+   */
   byHand?: boolean;
   /** @returns what was done, in the past tense */
   mend: () => Promise<string>;
@@ -45,7 +50,7 @@ export async function leftovers(pve: Proxmox, config: Config, live: Live): Promi
     ...(await abandonedCordons(pve, kubernetes, config.cluster, live, held)),
     ...(await abandonedEvictions(kubernetes, live, held)),
     ...(await expiredTokens(kubernetes)),
-    ...lostNodes(kubernetes, live, held),
+    ...(await lostNodes(pve, kubernetes, live, held)),
   ];
 }
 
@@ -150,23 +155,40 @@ async function expiredTokens(kubernetes: Kubernetes): Promise<Leftover[]> {
     }));
 }
 
-/** Nodes whose VM is gone. The token sees the whole pool (`requireSight`), so a VM that is not listed is gone. */
-function lostNodes(kubernetes: Kubernetes, live: Live, held: ReadonlySet<string>): Leftover[] {
+/**
+ * Nodes whose VM is gone: it is not in the list, and nobody has its number. Before one is taken out of the cluster that is
+ * proved once more, and that its Node is not Ready.
+ */
+async function lostNodes(
+  pve: Proxmox,
+  kubernetes: Kubernetes,
+  live: Live,
+  held: ReadonlySet<string>,
+): Promise<Leftover[]> {
   const exists = (node: { name: string; uuid: string; vmid: number }): boolean =>
     live.takenVmids.includes(node.vmid) || live.vms.some((vm) => vm.uuid === node.uuid || vm.name === node.name);
-  return [...live.records.values()].flatMap(({ pool, nodes }) =>
+  const isDue = (node: NodeRecord): boolean =>
+    node.phase !== "retired" || kubernetes.now().getTime() - Date.parse(node.since) > keptMs;
+  const unseen = [...live.records.values()].flatMap(({ pool, nodes }) =>
     nodes
-      .filter((node) => !exists(node) && !held.has(`slot-${pool}-${node.slot}`))
-      .flatMap((node) => (node.phase === "retired" ? old(kubernetes, pool, node) : lost(kubernetes, pool, node))),
+      .filter((node) => !exists(node) && isDue(node) && !held.has(`slot-${pool}-${node.slot}`))
+      .map((node) => ({ pool, node })),
   );
+  const numbers = unseen.map(({ node }) => node.vmid);
+  const taken = new Set(await takenAmong(pve, numbers));
+  const gone = unseen.filter(({ node }) => !taken.has(node.vmid));
+  return gone.map(({ pool, node }) => {
+    if (node.phase === "retired") return old(kubernetes, pool, node);
+    const served = hasJoined(node) || live.nodes.some(({ name }) => name === node.name);
+    return { ...lost(pve, kubernetes, pool, node), byHand: served };
+  });
 }
 
-function lost(kubernetes: Kubernetes, pool: string, node: NodeRecord): Leftover {
+function lost(pve: Proxmox, kubernetes: Kubernetes, pool: string, node: NodeRecord): Leftover {
   return {
     what: `the VM ${node.vmid} of ${node.name} is gone, and it was not retired`,
-    byHand: hasJoined(node),
     mend: async () => {
-      const found = await findNode(kubernetes, node.name);
+      const found = await proveGone(pve, kubernetes, node);
       if (found) await deleteNode(kubernetes, node.name, found.metadata?.uid);
       // Kept as retired: its VMID is the last to be given again, and its uuid proves nothing any more.
       const since = kubernetes.now().toISOString();
@@ -176,20 +198,17 @@ function lost(kubernetes: Kubernetes, pool: string, node: NodeRecord): Leftover 
   };
 }
 
+/** The memory of a retired node keeps its VMID from being given again at once; for a week. */
 const keptMs = 7 * 24 * 3600 * 1000;
 
-/** The memory of a retired node keeps its VMID from being given again at once; for a week. */
-function old(kubernetes: Kubernetes, pool: string, node: NodeRecord): Leftover[] {
-  if (!(kubernetes.now().getTime() - Date.parse(node.since) > keptMs)) return [];
-  return [
-    {
-      what: `${node.name} was retired on ${node.since} and its VM is gone`,
-      mend: async () => {
-        await writeFacts(kubernetes, pool, { forget: [node] });
-        return `forgot ${node.name}`;
-      },
+function old(kubernetes: Kubernetes, pool: string, node: NodeRecord): Leftover {
+  return {
+    what: `${node.name} was retired on ${node.since} and its VM is gone`,
+    mend: async () => {
+      await writeFacts(kubernetes, pool, { forget: [node] });
+      return `forgot ${node.name}`;
     },
-  ];
+  };
 }
 
 function recordOf(live: Live, pool: string, name: string): NodeRecord | undefined {

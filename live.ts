@@ -3,12 +3,12 @@ import { UserError, UserErrors, type Problem } from "./common/errors.ts";
 import { adoptionsOf, SERVER_POOL, type Config, type ImageCatalogue, type UnusableImages } from "./config.ts";
 import { findAccess, type Access } from "./kubernetes/access.ts";
 import type { Kubernetes } from "./kubernetes/client.ts";
-import { labels, liveNode, listNodes } from "./kubernetes/nodes.ts";
+import { labels, liveNode, listNodes, nameOf } from "./kubernetes/nodes.ts";
 import { readPoolRecord } from "./kubernetes/record.ts";
 import { paths, type Node } from "./kubernetes/types.ts";
 import type { Proxmox } from "./proxmox/client.ts";
 import { nodeTags } from "./proxmox/tags.ts";
-import { listVms, liveVms, requireSight, type ListedVm } from "./proxmox/vms.ts";
+import { listVms, liveVms, requireSight, takenAmong, type ListedVm } from "./proxmox/vms.ts";
 import { disagreements } from "./rollout/disagreements.ts";
 import { generationOf } from "./rollout/generation.ts";
 import type { LiveNode, LiveVm, PoolLive, PoolRecord, PoolSpec } from "./rollout/types.ts";
@@ -32,8 +32,10 @@ export interface Live {
   vms: LiveVm[];
   nodes: LiveNode[];
   records: ReadonlyMap<string, PoolRecord>;
-  /** Every VMID that the token can see. */
+  /** Every VMID that the token can see, and those of `hiddenVmids`. */
   takenVmids: number[];
+  /** VMIDs of remembered nodes that are not in the list and that somebody has: VMs out of the token's sight. */
+  hiddenVmids: number[];
   /** What the configuration adopts. VMs, nodes and records are as they are once it is taken over. */
   adoption: AdoptionPicture;
   /** Undefined before the first server has joined. */
@@ -55,6 +57,7 @@ export async function readLive(pve: Proxmox, config: Config): Promise<Live> {
   const names = new Set([SERVER_POOL, ...config.pools, ...vms].map(poolName).concat(nodes.flatMap(poolLabel)));
   const records = access ? await Promise.all([...names].map((pool) => readPoolRecord(access.client, pool))) : [];
   const memory = new Map(records.map((record) => [record.pool, record]));
+  const hidden = await hiddenVmids(pve, list, nodes, records);
   const seen = withAdopted(config, { list, vms, nodes, records: memory });
   return {
     images: images(list),
@@ -63,9 +66,28 @@ export async function readLive(pve: Proxmox, config: Config): Promise<Live> {
     nodes: seen.nodes.filter((node) => node.metadata?.labels?.[labels.cluster] === config.cluster).map(liveNode),
     records: seen.records,
     adoption: seen.adoption,
-    takenVmids: list.map((vm) => vm.vmid),
+    takenVmids: [...list.map((vm) => vm.vmid), ...hidden],
+    hiddenVmids: hidden,
     kubernetes: access?.client,
   };
+}
+
+/**
+ * Numbers of remembered nodes whose VM is not in the list, and which somebody has. Of retired ones only while their Node is
+ * there: the engine asks once more before it destroys one.
+ */
+async function hiddenVmids(
+  pve: Proxmox,
+  list: readonly ListedVm[],
+  nodes: readonly Node[],
+  records: readonly PoolRecord[],
+): Promise<number[]> {
+  const seen = new Set(list.map(({ vmid }) => vmid));
+  const members = new Set(nodes.map(nameOf));
+  const unseen = records
+    .flatMap((record) => record.nodes)
+    .filter(({ vmid, phase, name }) => !seen.has(vmid) && (phase !== "retired" || members.has(name)));
+  return await takenAmong(pve, [...new Set(unseen.map(({ vmid }) => vmid))]);
 }
 
 /** The way into the cluster of a stack. @returns undefined before its first server has joined */
@@ -92,7 +114,12 @@ function poolName(of: string | { name: string } | LiveVm): string {
 /** The part of the picture that concerns one pool. */
 export function poolLive(live: Live, pool: string): PoolLive {
   const ofPool = <T extends { pool: string }>(all: T[]): T[] => all.filter((one) => one.pool === pool);
-  return { vms: ofPool(live.vms), nodes: ofPool(live.nodes), takenVmids: live.takenVmids };
+  return {
+    vms: ofPool(live.vms),
+    nodes: ofPool(live.nodes),
+    takenVmids: live.takenVmids,
+    hiddenVmids: live.hiddenVmids,
+  };
 }
 
 /** Pools that live but are not configured any more. */

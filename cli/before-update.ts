@@ -29,5 +29,5 @@ export async function beforeUpdate(args: readonly string[], stack: string, envir
   process.stdout.write(
     `an earlier run of stack ${stack} was killed; what it left is repaired first (evergreen repair)\n`,
   );
-  await repair(stack);
+  await repair(stack, "by an update");
 }

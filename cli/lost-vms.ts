@@ -4,29 +4,39 @@ import { Proxmox } from "../proxmox/client.ts";
 import { nodeTags } from "../proxmox/tags.ts";
 import { unseenAmong, type ListedVm } from "../proxmox/vms.ts";
 import { hasJoined } from "../rollout/slots.ts";
+import { outOfSight } from "../rollout/unseen.ts";
 import type { EngineState } from "./engine-state.ts";
 import { stackConfig } from "./stack-config.ts";
 
 type Vm = EngineState["vms"][number];
 
 /**
- * VMs that the engine knows and that are gone, by one look at the list of VMs. None while another of its VMs is out of
- * sight, because a refresh would forget that one too. None when it cannot be looked: the program looks too, does not start
- * either, and says why in full.
- * @throws UserErrors when a number of the engine's is somebody else's
+ * VMs that the engine knows and that are gone, by one look at the list of VMs. None when it cannot be looked: the program
+ * looks too, does not start either, and says why in full.
+ * @throws UserErrors when a number of the engine's is somebody else's, or one of its VMs is out of the token's sight
  */
 export async function lostVms(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]): Promise<Vm[]> {
   if (known.length === 0) return [];
   const found = await look(stack, environment, known).catch(() => undefined);
   if (found === undefined) return [];
   refuseStrangers(known, found.seen);
-  return found.hidden.length > 0 ? [] : found.gone;
+  refuseHidden(found.hidden);
+  return found.gone;
 }
 
 async function look(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]) {
   const { site } = await stackConfig(stack);
   const pve = Proxmox.fromEnvironment(environment);
   return await unseenAmong(pve, site.proxmoxPool, known).finally(() => pve.close());
+}
+
+/**
+ * What the token cannot see is not gone, and a refresh of the engine would forget it for ever. Nor can the engine do anything
+ * with it: Proxmox refuses the token whatever it asks of such a VM.
+ * @throws UserErrors that names every VM
+ */
+export function refuseHidden(hidden: readonly Vm[]): void {
+  if (hidden.length > 0) throw new UserErrors(hidden.map(outOfSight));
 }
 
 /**

@@ -2,8 +2,9 @@ import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import type { Command } from "commander";
 import { UserError, messageOf } from "../common/errors.ts";
+import { proveGone } from "../kubernetes/gone.ts";
 import { leftovers } from "../leftovers.ts";
-import { listVms } from "../proxmox/vms.ts";
+import { listVms, unseenAmong } from "../proxmox/vms.ts";
 import { parseNodeName } from "../rollout/generation.ts";
 import { toolchain } from "../tools/index.ts";
 import {
@@ -17,7 +18,7 @@ import {
   VM_TYPE,
 } from "./engine-state.ts";
 import { awaitDestroys, undoCreate } from "./half-made.ts";
-import { mayForget, refuseStrangers } from "./lost-vms.ts";
+import { mayForget, refuseHidden, refuseStrangers } from "./lost-vms.ts";
 import { withSite, type OpenSite } from "./site.ts";
 
 const run = promisify(execFile);
@@ -29,22 +30,26 @@ export function repairCommand(program: Command): void {
     .description("finish or undo what a killed run left: locks, pending operations, half-made VMs, leases, cordons")
     .option("-s, --stack <name>", "stack to repair", "dev")
     .action(async ({ stack }: { stack: string }) => {
-      const done = await repair(stack);
+      const done = await repair(stack, "by hand");
       process.stdout.write(done === 0 ? "nothing to repair\n" : `${done} repaired\n`);
     });
 }
 
+/** Who asks for a repair: an operator, whose word it takes to give up a node that has served, or an update. */
+export type Asked = "by hand" | "by an update";
+
 /**
  * @returns how many things were mended
- * @throws UserErrors after that, when a number of the engine's is somebody else's
+ * @throws UserErrors after that, when a number of the engine's is somebody else's, or a VM of its is out of the token's sight
  */
-export async function repair(stack: string): Promise<number> {
+export async function repair(stack: string, asked: Asked): Promise<number> {
   const tools = await toolchain({ quiet: true, parts: ["engine"], stack });
   const engine = new EngineSide(stack, tools.pulumi, tools.environment({}, stack));
   let done = await engine.unlock();
   const { pending, deleting, vms } = await engine.state();
-  const { gone, list } = await withSite(stack, async (site) => {
-    for (const { what, mend } of await leftovers(site.pve, site.config, site.live)) {
+  const { gone, hidden, seen, mayRefresh } = await withSite(stack, async (site) => {
+    for (const { what, mend, byHand } of await leftovers(site.pve, site.config, site.live)) {
+      if (byHand && asked !== "by hand") continue;
       report(what, await mend());
       done += 1;
     }
@@ -55,13 +60,28 @@ export async function repair(stack: string): Promise<number> {
     if (engine.seesLocks) done += await undoLostClones(site, vms);
     await awaitDestroys(site.pve, deleting);
     // Listed anew: a destruction may have ended since the picture.
-    const list = await listVms(site.pve);
-    return { gone: vms.filter((vm) => !list.some(({ vmid }) => vmid === vm.vmid)), list };
+    const looked = await unseenAmong(site.pve, site.config.site.proxmoxPool, vms);
+    return { ...looked, mayRefresh: looked.hidden.length === 0 && (await mayGiveUp(site, looked.gone, asked)) };
   });
-  reportGone(gone);
-  if (pending.length + gone.length > 0) await engine.refresh();
-  refuseStrangers(vms, list);
-  return done + pending.length + gone.length;
+  if (mayRefresh && pending.length + gone.length > 0) {
+    reportGone(gone);
+    await engine.refresh();
+    done += pending.length + gone.length;
+  }
+  refuseStrangers(vms, seen);
+  refuseHidden(hidden);
+  return done;
+}
+
+/**
+ * Whether the engine may forget VMs that are gone. An operator's word is enough once nothing runs under their names.
+ * @throws UserError when a Node of one is Ready all the same
+ */
+async function mayGiveUp({ pve, live }: OpenSite, gone: EngineState["vms"], asked: Asked): Promise<boolean> {
+  if (asked !== "by hand") return gone.length === 0 || mayForget(gone, live);
+  const { kubernetes } = live;
+  if (kubernetes) for (const vm of gone) await proveGone(pve, kubernetes, vm);
+  return true;
 }
 
 /**

@@ -176,7 +176,7 @@ function explained(error: unknown): Result {
 
 function handsOn(stack: string): Hands {
   return {
-    repair: () => repair(stack),
+    repair: () => repair(stack, "by an update"),
     look: () => withSite(stack, look),
     tell: (line) => void process.stdout.write(`${line}\n`),
     update: async () => {

@@ -86,6 +86,8 @@ export type FaultOrder =
   | { kind: "console"; vm: number | string; command: string }
   | { kind: "rename-vm"; vm: number | string; name: string }
   | { kind: "tag-vm"; vm: number | string; tags: string[] }
+  /** Moves a VM into a Proxmox pool, or out of its own: then no token of ours sees it. */
+  | { kind: "pool-vm"; vm: number | string; pool?: string }
   | { kind: "latency"; milliseconds: number; match?: RequestPattern }
   /** The n-th request that matches from now on, counted from 1, and as many after it as `times` says (default 1). */
   | { kind: "answer"; match: RequestPattern; nth: number; times?: number; status: number; reason: string }

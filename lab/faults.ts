@@ -81,6 +81,7 @@ export class Faults {
       case "start-vm":
       case "rename-vm":
       case "tag-vm":
+      case "pool-vm":
       case "console":
         return this.byHand(order);
       case "latency":
@@ -192,6 +193,8 @@ export class Faults {
       case "tag-vm":
         await this.asRoot("PUT", vm, "/config", [["tags", order.tags.join(";")]]);
         return `${before} has other tags now`;
+      case "pool-vm":
+        return `${before} is now in ${this.intoPool(vm, order.pool)}`;
       case "console":
         return await this.console(vm, order.command);
       case "start-vm":
@@ -205,6 +208,15 @@ export class Faults {
         await this.asRoot("DELETE", vm, "");
         return `${before} was deleted by hand`;
     }
+  }
+
+  private intoPool({ vmid }: Vm, id: string | undefined): string {
+    const { pools } = this.dataCentre;
+    const pool = id === undefined ? undefined : pools.get(id);
+    if (id !== undefined && pool === undefined) throw missing(`pool ${id}`, [...pools.keys()]);
+    for (const { vms } of pools.values()) vms.delete(vmid);
+    pool?.vms.add(vmid);
+    return id === undefined ? "no pool" : `the pool ${id}`;
   }
 
   private async console(vm: Vm, command: string): Promise<string> {

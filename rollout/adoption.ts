@@ -76,7 +76,10 @@ export function adoptionProblems(facts: AdoptionFacts): Problem[] {
   ];
   const move = `move VM ${adoption.vmid} into the pool ${proxmoxPool} (pvesh set /pools/${proxmoxPool} --vms ${adoption.vmid}), or correct the entry`;
   if (vm === undefined && memoryOf(adoption, record))
-    return problem("it was taken over, and it is gone", "if it was deleted by hand, `npx evergreen repair` heals it");
+    return problem(
+      "it was taken over, and the token does not see it any more",
+      `put it back into the pool ${proxmoxPool} (pvesh set /pools/${proxmoxPool} --vms ${adoption.vmid}); if it was deleted by hand, npx evergreen repair heals it`,
+    );
   if (vm === undefined) return problem(`the token sees no such VM in the Proxmox pool ${proxmoxPool}`, move);
   if (vm.pool !== proxmoxPool) return problem(`it is in the Proxmox pool ${vm.pool ?? "of nobody"}`, move);
   const why = contradictions(facts);

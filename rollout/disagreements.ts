@@ -1,6 +1,7 @@
 import { isAdopted } from "./generation.ts";
 import type { Problem } from "./problem.ts";
 import { hasJoined } from "./slots.ts";
+import { outOfSight } from "./unseen.ts";
 import type { Generation, LiveNode, LiveVm, NodeRecord, PoolLive, PoolRecord } from "./types.ts";
 
 /**
@@ -13,7 +14,7 @@ export function disagreements(live: PoolLive, record: PoolRecord | undefined, wa
   return [
     ...doubles(live.vms),
     ...live.vms.flatMap((vm) => vmProblems(vm, live.nodes, remembered)),
-    ...live.nodes.flatMap((node) => nodeProblems(node, live.vms)),
+    ...live.nodes.flatMap((node) => nodeProblems(node, live, remembered)),
     ...live.nodes.flatMap((node) => unknownGeneration(node, record, wanted)),
     ...remembered.flatMap((node) => lostVm(node, live)),
   ];
@@ -72,11 +73,13 @@ function exchanged(vm: LiveVm, uuid: string, witness: string): Problem {
   };
 }
 
-function nodeProblems(node: LiveNode, vms: readonly LiveVm[]): Problem[] {
+function nodeProblems(node: LiveNode, { vms, hiddenVmids }: PoolLive, remembered: readonly NodeRecord[]): Problem[] {
   const vm = vms.find((one) => one.name === node.name);
   if (vm === undefined) {
     // Reported as renamed.
     if (vms.some((one) => one.uuid === node.uuid)) return [];
+    const hidden = remembered.find(({ name, vmid }) => name === node.name && hiddenVmids?.includes(vmid));
+    if (hidden) return [outOfSight(hidden)];
     return [
       {
         what: `the VM of Node ${node.name} is gone: it was deleted outside of Evergreen, or the token cannot see it`,
@@ -119,6 +122,7 @@ function lostVm(node: NodeRecord, live: PoolLive): Problem[] {
   const seen = live.vms.some((vm) => vm.uuid === node.uuid || vm.name === node.name);
   // A Node without a VM is reported on its own.
   if (seen || live.nodes.some((one) => one.name === node.name)) return [];
+  if (live.hiddenVmids?.includes(node.vmid)) return [outOfSight(node)];
   return [
     {
       what: `the VM of ${node.name} is gone: it was deleted outside of Evergreen, or the token cannot see it`,

@@ -183,8 +183,10 @@ export interface PoolRecord {
 export interface PoolLive {
   vms: LiveVm[];
   nodes: LiveNode[];
-  /** Every VMID that exists in the data centre as far as the token can see. */
+  /** Every VMID that exists in the data centre as far as the token can see, and those of `hiddenVmids`. */
   takenVmids: number[];
+  /** VMIDs of remembered nodes that somebody has without the token seeing the VM. @default none */
+  hiddenVmids?: number[];
 }
 
 /** What one slot shall be after this run. */

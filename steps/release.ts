@@ -1,10 +1,10 @@
 import { IdentityError, proveVm } from "../proxmox/identity.ts";
 import { tagsOf } from "../proxmox/tags.ts";
-import { isRunning, listVms, requireSight } from "../proxmox/vms.ts";
+import { isRunning, listVms } from "../proxmox/vms.ts";
 import { claimedBefore } from "./claim.ts";
 import { requireNothingKept } from "./data.ts";
 import type { SlotInput } from "./input.ts";
-import { retire } from "./retire.ts";
+import { requireGone, retire } from "./retire.ts";
 import type { Run } from "./run.ts";
 
 /**
@@ -17,7 +17,7 @@ export async function release(run: Run, input: SlotInput): Promise<{ released: s
   const vms = await listVms(run.pve);
   const vm = vms.find((one) => one.vmid === vmid);
   if (vm === undefined) {
-    await requireSight(run.pve, input.site.proxmoxPool);
+    await requireGone(run, input);
     return { released: node };
   }
   const expected = { vmid, name: node, tags: tagsOf(input), uuid: claimedBefore(run, input)?.uuid };

@@ -1,6 +1,7 @@
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import { findAccess, type Access } from "../kubernetes/access.ts";
+import { requireFree } from "../kubernetes/gone.ts";
 import { readWantedServers } from "../kubernetes/record.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../proxmox/vms.ts";
@@ -23,7 +24,7 @@ import { clusterSite, reachable } from "./scene.ts";
 export async function retire(run: Run, input: SlotInput): Promise<{ retired: string }> {
   const vms = await listVms(run.pve);
   const vm = vms.find(({ vmid }) => vmid === input.vmid);
-  if (vm === undefined) await requireSight(run.pve, input.site.proxmoxPool);
+  if (vm === undefined) await requireGone(run, input);
   // Without its quorum the API takes minutes to say nothing: what stands on the server's own disk comes first.
   if (input.role === "server" && vm && (await isGoingAway(run, input, [vm], undefined))) {
     await retireUnknown(run, input, vms, vm);
@@ -39,6 +40,12 @@ export async function retire(run: Run, input: SlotInput): Promise<{ retired: str
   if (facts !== undefined && access !== undefined) await retireKnown(run, input, { access, facts, vms, vm });
   else await retireUnknown(run, input, vms, vm);
   return { retired: input.node };
+}
+
+/** @throws UserError when the VM may be there all the same: the list shows what the token may see, and no more */
+export async function requireGone({ pve }: Run, { site, node, vmid }: SlotInput): Promise<void> {
+  await requireSight(pve, site.proxmoxPool);
+  await requireFree(pve, { name: node, vmid });
 }
 
 /** What the cluster remembers, or undefined when it does not answer any more. */

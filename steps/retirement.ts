@@ -1,9 +1,11 @@
 import { Deadline } from "../common/deadline.ts";
+import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import { awaitControllers } from "../kubernetes/controllers.ts";
 import { drain } from "../kubernetes/eviction.ts";
+import { proveGone } from "../kubernetes/gone.ts";
 import { LeaseLost, type Fence } from "../kubernetes/lease.ts";
 import { removeMember } from "../kubernetes/etcd.ts";
 import { withdrawEviction } from "../kubernetes/longhorn.ts";
@@ -74,7 +76,8 @@ export interface RetireOptions {
 export async function retireNode(found: Leaver, given: RetireOptions): Promise<void> {
   // The list may be seconds old, and this decides between a drain and none.
   const running = found.vm !== undefined && (await isRunning(given.run.pve, found.vm));
-  const leaver = running ? await lookedAgain(found, given) : found;
+  const leaver =
+    found.vm === undefined ? await proved(found, given) : running ? await lookedAgain(found, given) : found;
   const options = leaver.role === "server" && leaver.node ? await throughOthers(leaver, given) : given;
   const { access, fence, input, run } = options;
   const { node, vm, name } = leaver;
@@ -105,6 +108,19 @@ const isMember = (record: NodeRecord | undefined): boolean => record !== undefin
 /** A machine that comes up registers its Node at any moment, and has pods right after. */
 async function lookedAgain(leaver: Leaver, { access }: RetireOptions): Promise<Leaver> {
   return leaver.node ? leaver : { ...leaver, node: await findNode(access.client, leaver.name) };
+}
+
+/** One whose VM is not in the list may run out of the token's sight: then nothing of it is taken out. */
+async function proved(leaver: Leaver, { access, run }: RetireOptions): Promise<Leaver> {
+  const { name, expected, node } = leaver;
+  if (expected.vmid === 0)
+    throw new UserError({
+      what: `Node ${name} has no VM that the token can see, and nobody remembers which it had`,
+      where: `Node ${name}, SMBIOS uuid ${expected.uuid ?? "unknown"}`,
+      todo: "find the machine by that uuid. If it is a VM out of the token's sight, put it back into the Proxmox pool of the nodes; if it is gone, delete the Node (kubectl delete node), then run again",
+    });
+  const left = await proveGone(run.pve, access.client, { name, vmid: expected.vmid }, { stop: run.stop });
+  return { ...leaver, node: node && left };
 }
 
 /** The way into the cluster may lead through the server that leaves, which is off before its retirement is over. */

@@ -67,14 +67,22 @@ describe("what a killed run left", () => {
     return record;
   };
 
-  const find = async (changes: Partial<Live> = {}) => {
+  const find = async (changes: Partial<Live> = {}, pve = noProxmox) => {
     const records = new Map([["workers", await readPoolRecord(kubernetes, "workers")]]);
-    return await leftovers(noProxmox, config, picture({ kubernetes, records, vms: [vm], nodes: [node], ...changes }));
+    return await leftovers(pve, config, picture({ kubernetes, records, vms: [vm], nodes: [node], ...changes }));
   };
 
+  /** A Proxmox of which only the question is asked whether anybody has a number. */
+  const numbers = (isTaken: () => boolean) =>
+    fakeProxmox(({ path }) => {
+      if (path !== "/cluster/nextid") return { status: 501, reason: `unexpected: ${path}` };
+      if (!isTaken()) return { data: "1100" };
+      return { status: 400, reason: "Parameter verification failed.", errors: { vmid: "VM 1100 already exists" } };
+    });
+
   /** Mends everything and says what was found and done. */
-  const mended = async (changes: Partial<Live> = {}): Promise<string[]> => {
-    const found = await find(changes);
+  const mended = async (changes: Partial<Live> = {}, pve = noProxmox): Promise<string[]> => {
+    const found = await find(changes, pve);
     return await Promise.all(found.map(async ({ what, mend }) => `${what} -> ${await mend()}`));
   };
 
@@ -188,22 +196,41 @@ describe("what a killed run left", () => {
     assert.equal(cluster.objects.size, 2);
   });
 
-  it("is a node whose VM is gone: left to an operator when it was a member, then retired and its Node deleted", async () => {
-    for (const [phase, byHand] of [
-      ["made", false],
-      ["failed", false],
-      ["joined", true],
-      ["handedOver", true],
-    ] as const) {
+  const lost: [SlotPhase, { joined: boolean }, { byHand: boolean }][] = [
+    ["made", { joined: false }, { byHand: false }],
+    ["failed", { joined: false }, { byHand: false }],
+    ["made", { joined: true }, { byHand: true }],
+    ["failed", { joined: true }, { byHand: true }],
+    ["joined", { joined: true }, { byHand: true }],
+    ["handedOver", { joined: true }, { byHand: true }],
+    ["handedOver", { joined: false }, { byHand: true }],
+  ];
+  for (const [phase, { joined }, { byHand }] of lost) {
+    it(`is a node that is ${phase}, ${joined ? "with" : "without"} a Node, when nobody has the number of its VM: ${byHand ? "left to an operator" : "mended by an update"}`, async () => {
+      await using pve = await numbers(() => false);
       await remember(phase);
-      nodeObject();
-      const [found] = await find({ vms: [] });
+      if (joined) nodeObject();
+      const [found] = await find({ vms: [], nodes: joined ? [node] : [] }, pve.client);
       assert.equal(found?.what, `the VM 1100 of ${vm.name} is gone, and it was not retired`);
-      assert.equal(found.byHand, byHand, phase);
-      assert.match(await found.mend(), /^deleted the Node /);
+      assert.equal(found.byHand, byHand);
+      assert.match(await found.mend(), joined ? /^deleted the Node / : /^it counts as retired now$/);
       assert.equal(cluster.objects.has(`${paths.nodes}/${node.name}`), false);
       assert.equal((await readPoolRecord(kubernetes, "workers")).nodes[0]?.phase, "retired");
-    }
+    });
+  }
+
+  it("is not a node whose VM the token cannot see while somebody has its number, also when that was found out late", async () => {
+    let isTaken = true;
+    await using pve = await numbers(() => isTaken);
+    await remember("handedOver");
+    nodeObject();
+    assert.deepEqual(await find({ vms: [] }, pve.client), []);
+    isTaken = false;
+    const [found] = await find({ vms: [] }, pve.client);
+    isTaken = true;
+    await assert.rejects(async () => found?.mend(), /VM 1100 of .* exists, and the token cannot see it/);
+    assert.ok(cluster.objects.has(`${paths.nodes}/${node.name}`));
+    assert.equal((await readPoolRecord(kubernetes, "workers")).nodes[0]?.phase, "handedOver");
   });
 
   it("is not a node whose VM the list shows under another name, or whose number is taken, or whose step lives", async () => {
@@ -215,10 +242,14 @@ describe("what a killed run left", () => {
   });
 
   it("is the memory of a retired node, a week after its VM went", async () => {
+    let isTaken = true;
+    await using pve = await numbers(() => isTaken);
     await remember("retired", week - 60);
-    assert.deepEqual(await find({ vms: [] }), []);
+    assert.deepEqual(await find({ vms: [] }, pve.client), []);
     const { since } = await remember("retired", week + 60);
-    assert.deepEqual(await mended({ vms: [] }), [
+    assert.deepEqual(await find({ vms: [] }, pve.client), [], "it is only out of sight");
+    isTaken = false;
+    assert.deepEqual(await mended({ vms: [] }, pve.client), [
       `${vm.name} was retired on ${since} and its VM is gone -> forgot ${vm.name}`,
     ]);
     assert.deepEqual((await readPoolRecord(kubernetes, "workers")).nodes, []);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Site } from "./site.ts";
+import type { Ran, Site } from "./site.ts";
 
 /** What an operator has to read: what is wrong, where, and what to do. */
 export interface Message {
@@ -51,9 +51,20 @@ export async function refused(
   messages: readonly Message[],
   environment: NodeJS.ProcessEnv = {},
 ): Promise<string> {
+  return await refusedBy(site, messages, () =>
+    site.pulumi(["up", "--yes", "--skip-preview", "--stack", "dev"], environment),
+  );
+}
+
+/** The same of any command. */
+export async function refusedBy(
+  site: Site,
+  messages: readonly Message[],
+  command: () => Promise<Ran>,
+): Promise<string> {
   const before = await remembered(site);
   const written = await writes(site);
-  const ran = await site.pulumi(["up", "--yes", "--skip-preview", "--stack", "dev"], environment);
+  const ran = await command();
   assert.notEqual(ran.code, 0, `it was not refused:\n${ran.output}`);
   assert.notEqual(ran.code, null, ran.output);
   for (const message of messages) says(ran.output, message);

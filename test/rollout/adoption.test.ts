@@ -209,7 +209,11 @@ describe("an entry under adopt", () => {
       /the Node's labels say that it is slot 1$/,
     ],
     ["wants a slot that is somebody's", { record: record(successor) }, /slot 0 belongs to demo-workers-0-0a1b2c3d$/],
-    ["lost its VM by hand", { record: record(remembered("handedOver")), vm: undefined }, /taken over, and it is gone$/],
+    [
+      "lost its VM by hand",
+      { record: record(remembered("handedOver")), vm: undefined },
+      /taken over, and the token does not see it any more$/,
+    ],
   ];
   for (const [title, changes, why] of cases) {
     it(`${why ? "is refused when it" : "is right when it"} ${title}`, () => {

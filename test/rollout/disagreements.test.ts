@@ -63,6 +63,18 @@ describe("disagreements", () => {
     assert.match(problem?.todo ?? "", /evergreen repair/);
   });
 
+  it("says of a VM that left the token's sight that it exists, with a Node and without one", () => {
+    for (const node of [true, false]) {
+      const at = without(world(settled(A), KNOWN), nameOf(2, A));
+      const nodes = node ? world(settled(A), KNOWN).live.nodes : at.live.nodes;
+      const live = { ...at.live, nodes, takenVmids: [...at.live.takenVmids, 1102], hiddenVmids: [1102] };
+      const [problem, ...others] = disagreements(live, at.record);
+      assert.deepEqual(others, []);
+      assert.equal(problem?.what, `VM 1102 of ${nameOf(2, A)} exists, and the token cannot see it`);
+      assert.match(problem.todo, /pvesh set \/pools\/POOL --vms 1102/);
+    }
+  });
+
   it("sees a VM that was renamed by hand, and only that", () => {
     const at = world(settled(A), KNOWN);
     at.live.vms.forEach((vm) => (vm.name = vm.vmid === 1101 ? "my-vm" : vm.name));

@@ -28,6 +28,7 @@ export function picture(changes: Partial<Live> = {}): Live {
     records: new Map(),
     adoption: { problems: [], pending: [], released: [] },
     takenVmids: [9001, 9002],
+    hiddenVmids: [],
     kubernetes: undefined,
     ...changes,
   };
