@@ -31,6 +31,9 @@ export class Kubernetes {
   private readonly retryMs: number;
   /** Milliseconds that the server's clock is ahead of ours. */
   private ahead = 0;
+  private answeredAt = clock.elapsed();
+  private silentSince: number | undefined;
+  private silentMs = 0;
 
   /** @param retryMs pause before the second try, in milliseconds; doubles */
   constructor(config: Pick<Kubeconfig, "server"> & Partial<Kubeconfig>, retryMs = 250) {
@@ -49,6 +52,11 @@ export class Kubernetes {
   /** Now, by the clock of the API server, to a second: leases are compared by it, whatever our own clock says. */
   now(): Date {
     return new Date(clock.date() + this.ahead);
+  }
+
+  /** Seconds without an answer so far, all together: what has to come through the API could not come meanwhile. */
+  get silence(): number {
+    return (this.silentMs + (this.silentSince === undefined ? 0 : clock.elapsed() - this.silentSince)) / 1000;
   }
 
   async get<T>(path: string, query: Query = {}): Promise<T> {
@@ -165,16 +173,33 @@ export class Kubernetes {
     body?: { text: string; type: string },
     more: { signal?: AbortSignal; bodyTimeout?: number } = {},
   ): Promise<Dispatcher.ResponseData> {
+    const asked = clock.elapsed();
     const answer = await request(this.server + path + search(query), {
       method,
       dispatcher: this.agent,
       headers: { accept: "application/json", ...(body ? { "content-type": body.type } : {}) },
       ...(body ? { body: body.text } : {}),
       ...more,
+    }).catch((error: unknown) => {
+      if (isConnectionError(error)) this.hearsNothing(asked);
+      throw error;
     });
+    if (answer.statusCode >= 500) this.hearsNothing(asked);
+    else this.hears();
     const date = Date.parse(String(answer.headers.date));
     if (Number.isFinite(date)) this.ahead = date - clock.date();
     return answer;
+  }
+
+  private hears(): void {
+    this.silentMs += this.silentSince === undefined ? 0 : clock.elapsed() - this.silentSince;
+    this.silentSince = undefined;
+    this.answeredAt = clock.elapsed();
+  }
+
+  /** @param asked when: others may have been answered since, or before */
+  private hearsNothing(asked: number): void {
+    this.silentSince ??= Math.max(asked, this.answeredAt);
   }
 }
 

@@ -72,6 +72,11 @@ export function isReady(node: Node): boolean {
   return condition(node, "Ready")?.status === "True";
 }
 
+/** The kubelet itself says so. When it is silent, the control plane calls Ready Unknown: that may be anybody's doing. */
+export function saysNotReady(node: Node): boolean {
+  return condition(node, "Ready")?.status === "False";
+}
+
 /** What RKE2 says of a server's part in etcd: the condition `EtcdIsVoter`, undefined before it has said anything. */
 export function voterCondition(node: Node): { status: string; reason?: string } | undefined {
   return condition(node, "EtcdIsVoter");

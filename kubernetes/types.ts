@@ -10,6 +10,7 @@ export type Wire<T> = T extends Date
       : T;
 
 export type ConfigMap = Wire<k8s.V1ConfigMap>;
+export type DaemonSet = Wire<k8s.V1DaemonSet>;
 export type Eviction = Wire<k8s.V1Eviction>;
 export type Lease = Wire<k8s.V1Lease>;
 export type Node = Wire<k8s.V1Node>;
@@ -47,6 +48,7 @@ export const paths = {
   persistentVolumes: "/api/v1/persistentvolumes",
   configMaps: `/api/v1/namespaces/${namespace}/configmaps`,
   leases: `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`,
+  daemonSets: "/apis/apps/v1/daemonsets",
   replicaSets: `/apis/apps/v1/namespaces/${namespace}/replicasets`,
   systemSecrets: "/api/v1/namespaces/kube-system/secrets",
   budgets: "/apis/policy/v1/poddisruptionbudgets",

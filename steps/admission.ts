@@ -5,7 +5,8 @@ import type { Access } from "../kubernetes/access.ts";
 import { deleteToken, mintToken } from "../kubernetes/bootstrap-token.ts";
 import { readServerToken } from "../kubernetes/server-token.ts";
 import { findNode, isReady, readySince } from "../kubernetes/nodes.ts";
-import { belongsToNode, isPodReady, podName } from "../kubernetes/pods.ts";
+import { daemonsIllEverywhere } from "../kubernetes/daemons.ts";
+import { belongsToNode, daemonOf, isPodReady, podName } from "../kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../kubernetes/types.ts";
 import { named, until } from "../kubernetes/watch.ts";
 import type { VmConfig } from "../proxmox/vms.ts";
@@ -13,7 +14,7 @@ import type { SlotInput } from "./input.ts";
 import { joinData, writeJoinData } from "./join-data.ts";
 import { contradictions, expectedNode, hindrancesOf, lacking, putLabels, type Expected } from "./member.ts";
 import { quietly, type Run } from "./run.ts";
-import { ImageFault } from "./verdict.ts";
+import { ImageFault, NeverRegistered, Unwell } from "./verdict.ts";
 
 /** What is known of a node before its join data is written. */
 export interface Arrival {
@@ -57,7 +58,7 @@ async function verified({ client }: Access, expected: Expected, deadline: Deadli
     const again = await findNode(client, expected.name);
     if (again && isReady(again) && readySince(again) === readySince(node)) return again;
     say(`${expected.name} was Ready and is not any more`);
-    if (deadline.passed) throw new ImageFault(deadline.error("Ready did not last").problem);
+    if (deadline.passed) throw new Unwell(deadline.error("Ready did not last").problem);
   }
 }
 
@@ -86,10 +87,9 @@ async function ready(client: Access["client"], expected: Expected, deadline: Dea
       blockedBy,
     );
   } catch (error) {
-    // Who never registered may have met a refusal; who registered and is not Ready has an image that does not work.
-    if (error instanceof DeadlineError && last)
-      throw isKeptByOthers(last, expected) ? keptByOthers(error) : new ImageFault(error.problem, { cause: error });
-    throw error;
+    if (!(error instanceof DeadlineError)) throw error;
+    if (last && isKeptByOthers(last, expected)) throw keptByOthers(error);
+    throw new (last ? Unwell : NeverRegistered)(error.problem, { cause: error });
   }
 }
 
@@ -113,9 +113,14 @@ function contradiction(expected: Expected, wrong: string[]): ImageFault {
   });
 }
 
-/** Waits for the pods that make a node a node: its daemons and static pods. Workloads come and go as they like. */
+/**
+ * Waits for the pods that make a node a node: its daemons and static pods. Workloads come and go as they like, and a daemon that
+ * is Ready on no node shows nothing of this one.
+ */
 async function settled(client: Access["client"], node: string, deadline: Deadline): Promise<void> {
   let waiting: string[] = [];
+  const ill = await daemonsIllEverywhere(client);
+  const isAwaited = (pod: Pod) => belongsToNode(pod) && !ill.has(daemonOf(pod) ?? "");
   const onNode = { path: paths.pods, query: { fieldSelector: `spec.nodeName=${node}` } };
   try {
     await until<Pod, true>(
@@ -123,13 +128,13 @@ async function settled(client: Access["client"], node: string, deadline: Deadlin
       onNode,
       deadline,
       (seen) => {
-        waiting = [...seen.values()].filter((pod) => belongsToNode(pod) && !isPodReady(pod)).map(podName);
+        waiting = [...seen.values()].filter((pod) => isAwaited(pod) && !isPodReady(pod)).map(podName);
         return waiting.length === 0 ? true : undefined;
       },
       () => `${waiting.join(", ")} not Ready`,
     );
   } catch (error) {
-    if (error instanceof DeadlineError) throw new ImageFault(error.problem, { cause: error });
+    if (error instanceof DeadlineError) throw new Unwell(error.problem, { cause: error });
     throw error;
   }
 }

@@ -197,3 +197,13 @@ async function whyNotSettled(sight: Sight, expected: readonly string[], signal: 
   const all = [...expected, ...late.map(({ name }) => name)];
   return whyControlPlaneIsNotCalm(members) ?? whyMembersAreNot(all, servers) ?? "";
 }
+
+/** Whether one server alone keeps the control plane from being calm. What cannot be seen is nobody's fault. */
+export async function isAloneNotCalm(sight: Sight, name: string, signal: AbortSignal): Promise<boolean> {
+  const servers = await sight(signal).catch(() => undefined);
+  return (
+    servers !== undefined &&
+    whyControlPlaneIsNotCalm(servers) !== undefined &&
+    whyControlPlaneIsNotCalm(servers.filter((server) => server.name !== name)) === undefined
+  );
+}

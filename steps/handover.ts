@@ -3,19 +3,19 @@ import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import type { Fence } from "../kubernetes/lease.ts";
-import { restore } from "../kubernetes/nodes.ts";
+import { restore, saysNotReady, whyNotReady } from "../kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../kubernetes/record.ts";
 import { isRunning, type ListedVm } from "../proxmox/vms.ts";
-import type { Hindrance } from "../rollout/serving.ts";
 import { hasJoined } from "../rollout/slots.ts";
 import { awaitCalm, byNodes, calmBy } from "./control-plane.ts";
 import type { SlotInput } from "./input.ts";
+import { excused } from "./excuse.ts";
 import { isGone, otherNodes } from "./leavers.ts";
-import { expectedNode, hindrancesOf, isMarked, known, lacking, type Known } from "./member.ts";
+import { contradictions, expectedNode, hindrancesOf, isMarked, known, lacking, type Known } from "./member.ts";
 import { awaitPlaced, rememberDisplaced } from "./placement.ts";
 import { retireNode, sayBlockers } from "./retirement.ts";
 import { all, holding, quietly, slotLease, tickets, type Run } from "./run.ts";
-import { ImageFault, isVerdict, judgeFailed } from "./verdict.ts";
+import { ImageFault, judgeFailed, Unwell } from "./verdict.ts";
 import { look, reachable } from "./scene.ts";
 
 /** Gives a slot to its node: every other node of the slot is retired. */
@@ -25,13 +25,17 @@ export async function handover(run: Run, input: SlotInput): Promise<{ active: st
   const before = await known(access.client, input);
   const others = (await otherNodes(access.client, input, scene.vms, before.record)).filter((one) => !isGone(one));
   if (others.length === 0 && before.own?.phase === "handedOver") return { active: input.node };
+  const silenceBefore = access.client.silence;
   try {
     await holding(run, access, slotLease(input), input.site.timeouts.lease, (fence) =>
       handOver(run, input, access, fence, scene.vms),
     );
-  } catch (error) {
+  } catch (failure) {
     run.stop.throwIfAborted();
-    if (isVerdict(error)) {
+    const vm = scene.vms.find(({ vmid }) => vmid === input.vmid) ?? { host: "unknown", vmid: input.vmid };
+    const { node: name, role } = input;
+    const error = await excused(run, { name, role, vm, client: access.client, silenceBefore }, failure);
+    if (error instanceof ImageFault) {
       const why = `handover of slot ${input.slot}: ${error.problem.what} (${error.problem.where})`;
       const generation = { id: input.generation, spec: input.spec };
       await quietly("the verdict", () => judgeFailed(access.client, input.pool, generation, why));
@@ -85,34 +89,41 @@ async function owns(client: Kubernetes, input: SlotInput): Promise<void> {
   await writeFacts(client, input.pool, { nodes: [{ ...rest, phase: "handedOver", since }] });
 }
 
-/** Nobody leaves before somebody serves. @throws ImageFault that says what is missing */
-async function requireServing(
-  run: Run,
-  input: SlotInput,
-  { node, own }: Known,
-  vms: readonly ListedVm[],
-): Promise<void> {
-  const missing: string[] = [];
-  const hindering: Hindrance[] = [];
-  if (node === undefined) missing.push("it has no Node");
-  else if (own === undefined) missing.push("nobody remembers that it joined");
-  else {
-    missing.push(...lacking(node, expectedNode(input, own.uuid)));
-    if (!hasJoined(own)) missing.push(`it is ${own.phase}, not joined`);
-    hindering.push(...hindrancesOf(node, input));
-  }
+/**
+ * Nobody leaves before somebody serves.
+ * @throws ImageFault when the node itself is another than it has to be, or says that it is not well. One that is silent, was
+ *   turned off or is kept from serving by others is not judged: its next join has the time and the means to
+ */
+async function requireServing(run: Run, input: SlotInput, facts: Known, vms: readonly ListedVm[]): Promise<void> {
+  const { itsOwn, others } = missing(input, facts);
   // A Node may look Ready for most of a minute after its VM has lost its power.
   const vm = vms.find(({ vmid }) => vmid === input.vmid);
-  if (vm === undefined || !(await isRunning(run.pve, vm))) missing.push("its VM does not run");
-  const all = [...missing, ...hindering.map(({ reason }) => reason)];
-  if (all.length === 0) return;
+  const runs = vm !== undefined && (await isRunning(run.pve, vm));
+  if (!runs) others.push("its VM does not run");
+  if (itsOwn.length + others.length === 0) return;
   const problem = {
-    what: `${input.node} does not serve, so nobody leaves its slot: ${all.join("; ")}`,
+    what: `${input.node} does not serve, so nobody leaves its slot: ${[...itsOwn, ...others].join("; ")}`,
     where: `slot ${input.slot} of pool ${input.pool}`,
     todo: "look at that node; pulumi up joins it again when its VM was turned off",
   };
-  // Whoever cordoned or tainted it has not shown that its image is at fault.
-  throw missing.length === 0 && hindering.every(({ by }) => by === "others")
-    ? new UserError(problem)
-    : new ImageFault(problem);
+  throw runs && itsOwn.length > 0 ? new Unwell(problem) : new UserError(problem);
+}
+
+/** What keeps a node from serving: what it is or says itself, and what nobody knows of it or others did to it. */
+function missing(input: SlotInput, { node, own }: Known): { itsOwn: string[]; others: string[] } {
+  if (node === undefined) return { itsOwn: [], others: ["it has no Node"] };
+  if (own === undefined) return { itsOwn: [], others: ["nobody remembers that it joined"] };
+  const expected = expectedNode(input, own.uuid);
+  const hindering = hindrancesOf(node, input);
+  const itsOwn = [
+    ...contradictions(node, expected),
+    ...(saysNotReady(node) ? [whyNotReady(node)] : []),
+    ...hindering.filter(({ by }) => by === "node").map(({ reason }) => reason),
+  ];
+  const others = [
+    ...lacking(node, expected).filter((reason) => !itsOwn.includes(reason)),
+    ...(hasJoined(own) ? [] : [`it is ${own.phase}, not joined`]),
+    ...hindering.filter(({ by }) => by === "others").map(({ reason }) => reason),
+  ];
+  return { itsOwn, others };
 }

@@ -5,7 +5,7 @@ import type { ProxmoxError } from "../proxmox/errors.ts";
 import type { VmConfig } from "../proxmox/vms.ts";
 import type { SlotInput } from "./input.ts";
 import type { Run } from "./run.ts";
-import { ImageFault } from "./verdict.ts";
+import { ImageFault, NeverRegistered } from "./verdict.ts";
 
 /** What an image says of itself. */
 export interface ImageFacts {
@@ -21,7 +21,7 @@ export interface ImageFacts {
 export async function imageOf(run: Run, input: SlotInput, vm: VmConfig): Promise<ImageFacts> {
   const deadline = new Deadline(`the guest agent of ${input.node}`, input.site.timeouts.agent, run.stop);
   const text = await awaitAgent(deadline, () => readFile(run.pve, vm, guest.image)).catch((error: unknown) => {
-    if (error instanceof DeadlineError) throw new ImageFault(error.problem, { cause: error });
+    if (error instanceof DeadlineError) throw new NeverRegistered(error.problem, { cause: error });
     if (isRefusedByAgent(error)) throw unreadable(input, error);
     throw error;
   });

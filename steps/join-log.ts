@@ -6,7 +6,7 @@ import { readFile } from "../proxmox/agent.ts";
 import type { VmConfig } from "../proxmox/vms.ts";
 import { clockErrorIn, isRemovedFromEtcd } from "../rollout/join-log.ts";
 import type { Run } from "./run.ts";
-import { isVerdict } from "./verdict.ts";
+import { ImageFault, NeverRegistered } from "./verdict.ts";
 
 const logLines = 15;
 
@@ -23,10 +23,10 @@ export async function readJoinLog(run: Run, vm: VmConfig, error: unknown, now: D
   const text = await readFile(run.pve, vm, guest.log).catch((failure: unknown) => Buffer.from(messageOf(failure)));
   const end = text.toString().trimEnd().split("\n").slice(-logLines);
   say([`the end of ${guest.log} on ${vm.name}:`, ...end.map((line) => `  | ${line}`)].join("\n"));
+  if (!(error instanceof ImageFault) && !(error instanceof DeadlineError)) return error;
   // What registered and is not Ready in time is an image's fault only when the log knows no better.
-  if (!isVerdict(error)) return error;
   if (isRemovedFromEtcd(end.join("\n"))) return removed(vm, error);
-  const off = error instanceof DeadlineError ? clockErrorIn(end.join("\n"), now) : undefined;
+  const off = error instanceof NeverRegistered ? clockErrorIn(end.join("\n"), now) : undefined;
   return off === undefined ? error : wrongClock(vm, off, error);
 }
 

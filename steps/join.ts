@@ -1,4 +1,4 @@
-import { Deadline } from "../common/deadline.ts";
+import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
@@ -9,6 +9,7 @@ import { writeFacts } from "../kubernetes/record.ts";
 import { isRunning, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { Node } from "../kubernetes/types.ts";
 import { hasJoined } from "../rollout/slots.ts";
+import type { NodeRecord } from "../rollout/types.ts";
 import { admit, type Arrival } from "./admission.ts";
 import { claimedAs, identity, isFounder, ownVm, remember, type Claimed } from "./claim.ts";
 import {
@@ -17,11 +18,13 @@ import {
   byMembers,
   byNodes,
   calmBy,
+  isAloneNotCalm,
   isVoterAlready,
   only,
   requireMayJoin,
   requireSkew,
 } from "./control-plane.ts";
+import { excused } from "./excuse.ts";
 import { foundCluster } from "./founding.ts";
 import type { SlotInput } from "./input.ts";
 import { MemberRemoved, readJoinLog } from "./join-log.ts";
@@ -31,7 +34,7 @@ import { imageOf } from "./image.ts";
 import { powerOn } from "./power-on.ts";
 import { clearHalfMade, removeDead } from "./predecessors.ts";
 import { retired } from "./retirement.ts";
-import { isVerdict, judgeFailed } from "./verdict.ts";
+import { ImageFault, judgeFailed, Unwell } from "./verdict.ts";
 import { serveAgain } from "./yield.ts";
 import { lookAround } from "./scene.ts";
 
@@ -105,6 +108,7 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<C
   const config = await identity(run, input, joining.vm, { known: joining.known, founder });
   // Its claim has recorded it, unless there was no cluster yet to record it in.
   const own = await remember(input, access, joining.known, config);
+  const silenceBefore = client.silence;
   try {
     if (input.role === "server") await clearHalfMade(run, input, joining);
     await fence.check();
@@ -129,17 +133,22 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<C
     return claimedAs(input, config);
   } catch (failure) {
     run.stop.throwIfAborted();
-    const error = await readJoinLog(run, config, failure, client.now());
-    // Whoever plans next gives the slot to another incarnation (seed 770005 of the simulation).
-    if (error instanceof MemberRemoved)
-      await quietly("that the server is over", () => retired(client, { pool: input.pool, record: own }));
-    if (isVerdict(error)) {
-      const generation = { id: input.generation, spec: input.spec };
-      const why = `${input.node}: ${error.problem.what}`;
-      await quietly("the verdict", () => judgeFailed(client, input.pool, generation, why, own));
-    }
+    const { node: name, role } = input;
+    const accused = { name, role, vm: config, client, silenceBefore };
+    const error = await excused(run, accused, await readJoinLog(run, config, failure, client.now()));
+    await rememberFailure(input, client, own, error);
     throw error;
   }
+}
+
+async function rememberFailure(input: SlotInput, client: Kubernetes, own: NodeRecord, error: unknown): Promise<void> {
+  // Whoever plans next gives the slot to another incarnation (seed 770005 of the simulation).
+  if (error instanceof MemberRemoved)
+    await quietly("that the server is over", () => retired(client, { pool: input.pool, record: own }));
+  if (!(error instanceof ImageFault)) return;
+  const generation = { id: input.generation, spec: input.spec };
+  const why = `${input.node}: ${error.problem.what}`;
+  await quietly("the verdict", () => judgeFailed(client, input.pool, generation, why, own));
 }
 
 /** Agents come to a control plane that is well, and whose servers are all as new as they are. */
@@ -166,7 +175,11 @@ async function admitServer(run: Run, input: SlotInput, joining: Arriving, config
     const node = await admit(run, input, access, config, arrival);
     const members = [...others.map(({ name }) => name), input.node];
     const deadline = new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, run.stop);
-    await awaitMembers(isBack ? only(input.node, sight) : sight, members, deadline);
+    const sees = isBack ? only(input.node, sight) : sight;
+    await awaitMembers(sees, members, deadline).catch(async (error: unknown) => {
+      const isToBlame = error instanceof DeadlineError && (await isAloneNotCalm(sees, input.node, run.stop));
+      throw isToBlame ? new Unwell(error.problem, { cause: error }) : error;
+    });
     if (isMarked(node)) await serveAgain(run, config);
     return node;
   });

@@ -7,6 +7,9 @@ import type { Run } from "./run.ts";
 /** QEMU's words for a guest that stands still until somebody lets it go on. */
 const still = new Set(["paused", "io-error", "suspended", "internal-error", "guest-panicked", "watchdog"]);
 
+/** Whether the guest of a VM that runs goes on by itself. @param state QEMU's word, when Proxmox has one */
+export const mayGoOn = (state = "running"): boolean => !still.has(state);
+
 /**
  * Starts the VM when it is off. The write right before it carries the digest of what was proved, so that no other VM is
  * started: any read between both may take a minute, and its number may be another's then (adversary, seed 20165).
@@ -14,7 +17,7 @@ const still = new Set(["paused", "io-error", "suspended", "internal-error", "gue
  */
 export async function powerOn(run: Run, config: VmConfig, listed: ListedVm["status"]): Promise<void> {
   const { running, state = "" } = listed === "stopped" ? { running: false } : await readPower(run.pve, config);
-  if (running && still.has(state)) throw standsStill(config, state);
+  if (running && !mayGoOn(state)) throw standsStill(config, state);
   if (running && config.onBoot) return;
   await setOnBoot(run.pve, config, true, config.digest);
   if (running) return;

@@ -1,18 +1,21 @@
-import { DeadlineError } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
-import { DrainError } from "../kubernetes/eviction.ts";
 import { readPoolRecord, writeFacts } from "../kubernetes/record.ts";
 import type { Generation, GenerationRecord, NodeRecord } from "../rollout/types.ts";
 
-/** The image, or what makes up the generation, is at fault: the next node of it would fail the same way. */
+/**
+ * What an arriving node is or does, and the next one of its generation would be or do as well. Nothing else judges a
+ * generation: not a node that leaves, a workload, a budget or a policy, an API that is away, a host, a lock or a lease, nor a
+ * control plane that is not calm. Waits for those end in errors of their own.
+ */
 export class ImageFault extends UserError {}
 
-/** Whether an error says something about a generation, and not about the weather between us and the APIs. */
-export function isVerdict(error: unknown): error is UserError {
-  return error instanceof ImageFault || error instanceof DrainError || error instanceof DeadlineError;
-}
+/** It is not well, or was not in time: its own doing, unless there is an excuse (steps/excuse.ts). */
+export class Unwell extends ImageFault {}
+
+/** The cluster never had its Node: what refused it may stand in its log. */
+export class NeverRegistered extends Unwell {}
 
 /**
  * Writes that a generation failed. One that was proved stays proved: what failed is this run, and there must remain

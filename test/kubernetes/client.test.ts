@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { clock, useClock } from "../../common/clock.ts";
 import { Deadline } from "../../common/deadline.ts";
 import { redact } from "../../common/log.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
@@ -25,6 +26,29 @@ describe("Kubernetes client", () => {
       );
       return true;
     });
+  });
+
+  it("counts the time without an answer from the first request that got none to the next that got one", async () => {
+    const elapsed = (ms: number) => useClock({ ...clock, elapsed: () => ms });
+    const real = clock;
+    const [before, steps] = [client.silence, [] as number[]];
+    try {
+      for (const [at, hook] of [
+        [1_000_000, undefined],
+        [1_004_000, "hang up"],
+        [1_006_000, { status: 503, reason: "ServiceUnavailable" }],
+        [1_010_000, { status: 429, reason: "TooManyRequests" }],
+        [1_020_000, undefined],
+      ] as const) {
+        elapsed(at);
+        cluster.hook = () => hook;
+        await client.create(nodes, { metadata: { name: `n${at}` } }).catch(() => undefined);
+        steps.push(client.silence - before);
+      }
+    } finally {
+      useClock(real);
+    }
+    assert.deepEqual(steps, [0, 0, 2, 6, 6]);
   });
 
   it("sends each kind of patch under its own media type", async () => {

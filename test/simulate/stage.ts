@@ -3,6 +3,7 @@ import { Chance } from "./chance.ts";
 import { Engine, type Outcome } from "./engine.ts";
 import type { Image } from "./guest.ts";
 import { Killer } from "./killer.ts";
+import type { Workload } from "./pods.ts";
 import { plantPools } from "./plant.ts";
 import { configOf, imageOf, type Scenario, type Wish } from "./scenario.ts";
 import { World } from "./world.ts";
@@ -10,6 +11,14 @@ import { World } from "./world.ts";
 /** The images of a stage, by their place; the second may be one that is no good. */
 export function stageImages(fault?: Image["fault"]): Image[] {
   return [imageOf(0, undefined), imageOf(1, fault), imageOf(2, undefined)];
+}
+
+/** What stands on a stage before the play. */
+interface Setting {
+  servers: number;
+  agents: number;
+  workloads?: Workload[];
+  soakSeconds?: number;
 }
 
 /** A world without chance: a planted cluster, and runs of which a test says when what happens. */
@@ -20,14 +29,14 @@ export class Stage {
   private readonly images: readonly Image[];
   private readonly scenario: Scenario;
 
-  constructor(images: readonly Image[], size: { servers: number; agents: number }) {
-    const { servers, agents: slots } = size;
+  constructor(images: readonly Image[], setting: Setting) {
+    const { servers, agents: slots, workloads = [], soakSeconds = 0 } = setting;
     const [{ name: image } = { name: "" }] = images;
-    const strategy = { kind: "rolling", maxUnavailable: 1, soakSeconds: 0 };
+    const strategy = { kind: "rolling", maxUnavailable: 1, soakSeconds };
     this.images = images;
     this.before = { image, slots, rollout: 0, servers: { image, count: servers, cores: 4 } };
-    this.scenario = { servers, strategy, before: this.before, planted: true, workloads: [], acts: [] };
-    this.world = new World({ seed: 1, images, workloads: [], told: false });
+    this.scenario = { servers, strategy, before: this.before, planted: true, workloads, acts: [] };
+    this.world = new World({ seed: 1, images, workloads, told: false });
     this.engine = new Engine(this.world, "demo");
   }
 

@@ -103,9 +103,7 @@ describe("steps when something goes wrong", function () {
     const old = await findNode(client, `demo-workers-0-${blue.id}`);
     assert.ok(old && !isCordoned(old) && !isLeaving(old));
     assert.equal(await status(1100), "running");
-    const judged = await stateOf(generation);
-    assert.equal(judged?.state, "failed");
-    assert.match(judged.why ?? "", /handover of slot 0: .*held by load\/web/);
+    assert.equal((await stateOf(generation))?.state, "rolling", "a budget says nothing about an image");
     await cluster.lab.call("POST /load", { replicas: 4, maxUnavailable: 1 });
     await remove(input);
     assert.deepEqual((await cluster.lab.status).violations, []);

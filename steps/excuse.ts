@@ -1,0 +1,67 @@
+import { messageOf, UserError } from "../common/errors.ts";
+import type { Kubernetes } from "../kubernetes/client.ts";
+import { isReady, isServer, nameOf } from "../kubernetes/nodes.ts";
+import { paths, type Node } from "../kubernetes/types.ts";
+import { readPower } from "../proxmox/vms.ts";
+import type { Role } from "../rollout/types.ts";
+import { mayGoOn } from "./power-on.ts";
+import type { Run } from "./run.ts";
+import { Unwell } from "./verdict.ts";
+
+/** An API that is away for less, in seconds, takes no time from anybody: a kubelet asks again within seconds. */
+const hiccup = 5;
+
+/** A node of which it is said that it was late, or is not well. */
+export interface Accused {
+  name: string;
+  role: Role;
+  vm: { host: string; vmid: number };
+  client: Kubernetes;
+  /** `client.silence` when the time began that it is judged for. */
+  silenceBefore: number;
+}
+
+/** @returns the error, or one that judges nobody, when something else took the node's time */
+export async function excused(run: Run, accused: Accused, error: unknown): Promise<unknown> {
+  if (!(error instanceof Unwell)) return error;
+  const excuse = await excuseOf(run, accused);
+  if (excuse === undefined) return error;
+  const { what, where } = error.problem;
+  const todo = "see to that first, then run pulumi up again: the image was not judged";
+  return new UserError({ what, where: `${where}; ${excuse}`, todo }, { cause: error });
+}
+
+/**
+ * What else may keep a node from being well: an API that was away, its host or its VM's power, a control plane that is ill, or
+ * what ails the other nodes too. Nothing of it says anything about its image.
+ * @returns undefined: it is its own doing
+ */
+export async function excuseOf(run: Run, accused: Accused): Promise<string | undefined> {
+  const { client, silenceBefore } = accused;
+  const silence = client.silence - silenceBefore;
+  if (silence > hiccup) return `the cluster's API gave no answer for ${Math.round(silence)} s of that time`;
+  return (await whyNotRunning(run, accused)) ?? (await whatAilsOthers(accused));
+}
+
+async function whyNotRunning({ pve }: Run, { vm }: Accused): Promise<string | undefined> {
+  try {
+    const { running, state } = await readPower(pve, vm);
+    if (running && mayGoOn(state)) return undefined;
+    return `VM ${vm.vmid} on ${vm.host} ${running ? `stands still (${state ?? ""})` : "does not run"}`;
+  } catch (error) {
+    return `nobody can say whether VM ${vm.vmid} on ${vm.host} runs: ${messageOf(error)}`;
+  }
+}
+
+async function whatAilsOthers({ client, name, role }: Accused): Promise<string | undefined> {
+  try {
+    const others = (await client.list<Node>(paths.nodes)).items.filter((node) => nameOf(node) !== name);
+    const unwell = others.filter((node) => !isReady(node));
+    const servers = role === "server" ? unwell.filter(isServer) : [];
+    const isCommon = unwell.length > 0 && 2 * unwell.length >= others.length;
+    const named = isCommon ? unwell : servers;
+    return named.length === 0 ? undefined : `not Ready either: ${named.map(nameOf).join(", ")}`;
+  } catch (error) {
+    return `the other nodes cannot be seen: ${messageOf(error)}`;
+  }
+}

@@ -1,0 +1,292 @@
+import assert from "node:assert/strict";
+import type { Vm } from "./data-centre.ts";
+import { status } from "./fault-kinds.ts";
+import type { Image } from "./guest.ts";
+import type { Workload } from "./pods.ts";
+import { Stage, stageImages } from "./stage.ts";
+import type { Answer, Call } from "./wire.ts";
+
+/** Whether an update that fails says anything about the generation that was on its way. */
+interface Case {
+  when: string;
+  /** The second image, to which one agent of two is rolled. */
+  image?: Image["fault"];
+  workload?: Partial<Workload>;
+  soakSeconds?: number;
+  /** What happens while the update runs. */
+  happens?: (stage: Stage) => Promise<void> | void;
+  says: RegExp;
+}
+
+/** What the arriving node is or does. */
+const guilty: Case[] = [
+  { when: "its nodes never get Ready", image: "never-ready", says: /to be Ready/ },
+  { when: "its guests never answer", image: "no-agent", says: /the guest agent of/ },
+  {
+    when: "its node says itself that it is not Ready, right before its predecessor would leave",
+    happens: async (stage) => {
+      const { name } = await arriving(stage, "joined");
+      setReady(stage, name, "False");
+    },
+    says: /does not serve, so nobody leaves its slot: Ready is False/,
+  },
+  {
+    when: "its node was not Ready for a moment in its soak",
+    soakSeconds: 60,
+    happens: async (stage) => {
+      const { name } = await arriving(stage, "soaking");
+      setReady(stage, name, "False");
+    },
+    says: /did not hold/,
+  },
+  {
+    when: "a daemon of its node restarts in its soak, and on no other node",
+    soakSeconds: 60,
+    happens: async (stage) => {
+      const { name } = await arriving(stage, "soaking");
+      restart(stage, [name]);
+    },
+    says: /did not hold: restarted during the soak: kube-system\/kube-proxy-/,
+  },
+];
+
+/** What somebody or something else is or does. */
+const innocent: Case[] = [
+  {
+    when: "a budget never lets a pod of the old node go",
+    workload: { replicas: 2, minAvailable: 2 },
+    says: /could not be emptied in 180 s \| {3}where: .*is held by load\/app/,
+  },
+  {
+    when: "a policy never lets a pod of the old node go",
+    workload: {},
+    happens: (stage) => refuseEvictions(stage, status(403, "Forbidden", "admission webhook denied the request")),
+    says: /could not be emptied.*load\/app-\d+ was refused since/,
+  },
+  {
+    when: "the API has failed every eviction",
+    workload: {},
+    happens: (stage) => refuseEvictions(stage, status(500, "InternalError", "etcdserver: request timed out")),
+    says: /could not be emptied.*load\/app-\d+ could not be asked since/,
+  },
+  {
+    when: "a volume of the old node does not detach",
+    happens: ({ world }) => {
+      world.cluster.objects.put("volumeattachments", {
+        metadata: { name: "csi-stuck" },
+        spec: { attacher: "csi.example", nodeName: oldNode({ world }), source: { persistentVolumeName: "pv-stuck" } },
+      });
+    },
+    says: /gave up after 60 s waiting for the volumes of/,
+  },
+  {
+    when: "another process holds the slot",
+    happens: ({ world }) => holdLease(world, "slot-workers-0"),
+    says: /gave up after 900 s waiting for the lease slot-workers-0/,
+  },
+  {
+    when: "the control plane is not calm",
+    happens: async (stage) => {
+      await arriving(stage, "cloned");
+      const { name } = stage.world.dc.vms.get(1001) ?? { name: "" };
+      stage.world.watcher.struck(name);
+      stage.world.dc.powerCut(vmNamed(stage, name));
+    },
+    says: /the control plane is not well/,
+  },
+  {
+    when: "its VM loses its power before it is Ready",
+    image: "never-ready",
+    happens: async (stage) => stage.world.dc.powerCut(await arriving(stage, "running")),
+    says: /waiting for the guest agent.*VM 1102 on pve1 does not run/,
+  },
+  {
+    when: "its VM loses its power in its soak",
+    soakSeconds: 60,
+    happens: async (stage) => stage.world.dc.powerCut(await arriving(stage, "soaking")),
+    says: /the soak of generation \w+ was disturbed: .*VM 1102 on pve1 does not run/,
+  },
+  {
+    when: "somebody deletes its Node in its soak",
+    soakSeconds: 60,
+    happens: async (stage) => {
+      const { name } = await arriving(stage, "soaking");
+      stage.world.cluster.objects.remove("nodes", name);
+    },
+    says: /was disturbed: .* has left the cluster/,
+  },
+  {
+    when: "a daemon restarts in its soak on the other nodes as well",
+    soakSeconds: 60,
+    happens: async (stage) => {
+      await arriving(stage, "soaking");
+      restart(stage, stage.world.cluster.nodes.names());
+    },
+    says: /^$/,
+  },
+  {
+    when: "its VM has lost its power when its predecessor would leave",
+    happens: async (stage) => stage.world.dc.powerCut(await arriving(stage, "joined")),
+    says: /does not serve, so nobody leaves its slot: .*its VM does not run/,
+  },
+  {
+    when: "nobody hears its node when its predecessor would leave",
+    happens: async (stage) => {
+      const { name } = await arriving(stage, "joined");
+      setReady(stage, name, "Unknown");
+    },
+    says: /does not serve, so nobody leaves its slot: Ready is Unknown/,
+  },
+  {
+    when: "the API was away for a part of its time",
+    image: "never-ready",
+    happens: async (stage) => {
+      await arriving(stage, "registered");
+      const back = away(stage);
+      await stage.world.time.sleep(9_000);
+      back();
+    },
+    says: /to be Ready.*the cluster's API gave no answer for \d+ s of that time/,
+  },
+  {
+    when: "most other nodes are not Ready either",
+    image: "never-ready",
+    happens: async (stage) => {
+      const { name } = await arriving(stage, "registered");
+      for (const node of stage.world.cluster.nodes.names()) if (node !== name) setReady(stage, node, "False");
+    },
+    says: /to be Ready.*not Ready either: demo-servers-/,
+  },
+  {
+    when: "a daemon of its node is Ready on no other node",
+    happens: (stage) => {
+      const { objects } = stage.world.cluster;
+      objects.put("daemonsets", {
+        metadata: { name: "broken", namespace: "kube-system" },
+        status: { numberReady: 0, currentNumberScheduled: 3 },
+      });
+      void arriving(stage, "registered").then(({ name }) =>
+        objects.put("pods", {
+          metadata: {
+            name: `broken-${name}`,
+            namespace: "kube-system",
+            ownerReferences: [
+              {
+                kind: "DaemonSet",
+                name: "broken",
+                uid: objects.get("daemonsets", "kube-system/broken")?.metadata.uid,
+                controller: true,
+              },
+            ],
+          },
+          spec: { nodeName: name },
+          status: { phase: "Running", conditions: [{ type: "Ready", status: "False" }] },
+        }),
+      );
+    },
+    says: /^$/,
+  },
+];
+
+describe("a generation, by what its nodes do", function () {
+  this.timeout(60_000);
+  for (const one of guilty) it(`is judged when ${one.when}`, () => plays(one, true));
+});
+
+describe("a generation, by what others do", function () {
+  this.timeout(60_000);
+  for (const one of innocent) it(`is not judged when ${one.when}`, () => plays(one, false));
+});
+
+async function plays({ image, workload, soakSeconds = 0, happens, says }: Case, isGuilty: boolean): Promise<void> {
+  const app: Workload = { name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: false, ...workload };
+  const workloads = workload ? [app] : [];
+  const stage = new Stage(stageImages(image), { servers: 3, agents: 2, workloads, soakSeconds });
+  await stage.play(async () => {
+    const fate = Promise.resolve(happens?.(stage));
+    await stage.up({ ...stage.agentsOf(1), slots: 2 });
+    assert.match(stage.engine.why, says);
+    await fate;
+  });
+  assert.equal(isJudged(stage), isGuilty, stage.engine.why);
+  assert.deepEqual(stage.world.story.violations, []);
+}
+
+type Phase = "cloned" | "running" | "registered" | "joined" | "soaking";
+
+/** Lets time pass until the first new node of the update has come that far. */
+async function arriving(stage: Stage, phase: Phase): Promise<Vm> {
+  const { dc, cluster } = stage.world;
+  const find = () => [...dc.vms.values()].find(({ vmid }) => vmid === 1102);
+  const record = () => JSON.stringify(cluster.objects.get("configmaps", "evergreen-system/pool-workers")?.data ?? {});
+  const has = (vm: Vm): boolean => {
+    if (phase === "cloned") return true;
+    if (phase === "running") return vm.running;
+    if (phase === "registered") return cluster.objects.get("nodes", vm.name) !== undefined;
+    if (phase === "joined") return new RegExp(`${vm.name}[^}]*phase[^}]*joined`).test(record());
+    return /state[^}]*soaking/.test(record());
+  };
+  await stage.until(() => {
+    const vm = find();
+    return vm !== undefined && has(vm);
+  });
+  return vmNamed(stage, find()?.name ?? "");
+}
+
+function vmNamed({ world }: Pick<Stage, "world">, name: string): Vm {
+  const vm = [...world.dc.vms.values()].find((one) => one.name === name);
+  if (vm === undefined) throw new Error(`there is no VM ${name}`);
+  return vm;
+}
+
+const oldNode = ({ world }: Pick<Stage, "world">): string =>
+  [...world.dc.vms.values()].find(({ vmid }) => vmid === 1100)?.name ?? "";
+
+function isJudged({ world }: Stage): boolean {
+  const data = world.cluster.objects.get("configmaps", "evergreen-system/pool-workers")?.data as Record<string, string>;
+  return Object.entries(data).some(([key, fact]) => key.startsWith("generation.") && fact.includes('"state":"failed"'));
+}
+
+function setReady({ world }: Stage, name: string, ready: string): void {
+  const { objects } = world.cluster;
+  const node = objects.get("nodes", name);
+  const lastTransitionTime = new Date(world.time.date()).toISOString();
+  if (node)
+    objects.put("nodes", {
+      ...node,
+      status: { ...node.status, conditions: [{ type: "Ready", status: ready, reason: "Test", lastTransitionTime }] },
+    });
+}
+
+/** The kube-proxy of some nodes restarts once more. */
+function restart({ world }: Stage, nodes: readonly string[]): void {
+  const { objects } = world.cluster;
+  for (const node of nodes) {
+    const pod = objects.get("pods", `kube-system/kube-proxy-${node}`);
+    if (pod) objects.put("pods", { ...pod, status: { ...pod.status, containerStatuses: [{ restartCount: 1 }] } });
+  }
+}
+
+function refuseEvictions({ world }: Stage, refusal: Answer): void {
+  world.defect = (call: Call) => (call.path.endsWith("/eviction") ? refusal : world.honest(call));
+}
+
+/** The API gives no answer. @returns brings it back */
+function away({ world }: Stage): () => void {
+  world.believes = (call) =>
+    call.api === "kube" ? status(503, "ServiceUnavailable", "the server is currently unable") : undefined;
+  return () => (world.believes = () => undefined);
+}
+
+/** Somebody else renews it all the time. */
+function holdLease({ cluster, time }: Stage["world"], name: string): void {
+  const renew = () => {
+    const renewTime = new Date(time.date() + cluster.aheadMs).toISOString().replace("Z", "000Z");
+    cluster.objects.put("leases", {
+      metadata: { name, namespace: "evergreen-system" },
+      spec: { holderIdentity: "somebody", leaseDurationSeconds: 15, renewTime },
+    });
+    time.after(5000, renew);
+  };
+  renew();
+}
