@@ -109,7 +109,7 @@ function factsOf({ cluster, site }: Config, adoption: Adoption, { list, vms, nod
     proxmoxPool: site.proxmoxPool,
     vm: listed && {
       name: listed.name,
-      uuid: vms.find(({ vmid }) => vmid === adoption.vmid)?.uuid,
+      uuid: vms.find(({ vmid, uuid }) => vmid === adoption.vmid && uuid !== "")?.uuid,
       template: listed.template,
       pool: listed.pool,
       claims: tags && claim(tags, wanted),

@@ -104,15 +104,11 @@ export function fleetWords(fleet: Fleet): string[] {
   return fleetPlans(fleet).flatMap((pool) => pool.words);
 }
 
-/** Disks that this run makes, in GiB. */
-export function newDisks(fleet: Fleet): number[] {
-  return newSlots(fleet).map((slot) => slot.generation.spec.diskGiB);
-}
-
 function newVmids(fleet: Fleet): number[] {
   return newSlots(fleet).map((slot) => slot.vmid);
 }
 
-function newSlots({ controlPlane, pools }: Fleet): SlotPlan[] {
+/** Slots whose VM this run makes. */
+export function newSlots({ controlPlane, pools }: Fleet): SlotPlan[] {
   return [controlPlane, ...pools].flatMap((pool) => pool.slots.filter((slot) => slot.creates));
 }

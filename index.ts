@@ -1,19 +1,20 @@
 import { getStack, log, type Resource, RunError, runtime } from "@pulumi/pulumi";
 import { whenAbandoned } from "./common/abandoned.ts";
-import { UserError, UserErrors } from "./common/errors.ts";
+import { asUserError, UserErrors } from "./common/errors.ts";
 import { takeOver } from "./adoption.ts";
 import { clusterGuard } from "./components/guard.ts";
 import { keepPool } from "./components/kept.ts";
 import { NodePool, type NodePoolArgs } from "./components/node-pool.ts";
 import { backupPolicy, ownSettings, readConfig, stepSite, type Config } from "./config.ts";
-import { fleetWords, newDisks, planPlaces, type Fleet } from "./fleet.ts";
+import { fleetWords, newSlots, planPlaces, type Fleet } from "./fleet.ts";
 import type { Lease } from "./kubernetes/lease.ts";
 import { otherUpgraders } from "./kubernetes/others.ts";
 import { holdRun } from "./kubernetes/run-lease.ts";
 import { leftovers } from "./leftovers.ts";
 import { planData, rememberKept } from "./local-data.ts";
 import { hostOf, readLive, templateOf, type Live } from "./live.ts";
-import { checkBackupCredentials, checkEnvironment, checkRights, checkStorage, refuseStandIns } from "./preflight.ts";
+import { checkPlaces, hostsThatAnswer, placeWords, readPlaces } from "./places.ts";
+import { checkBackupCredentials, checkEnvironment, checkRights, refuseStandIns } from "./preflight.ts";
 import { Proxmox } from "./proxmox/client.ts";
 import { tagsOf } from "./proxmox/tags.ts";
 import type { PoolPlan } from "./rollout/types.ts";
@@ -23,11 +24,13 @@ import { bundle } from "./tools/bundle.mjs";
 // installs, cost milliseconds for every promise of a resource.
 Reflect.deleteProperty(Error, "prepareStackTrace");
 
-const { config, live, fleet, release } = await prepare().catch(explain);
+const { config, live, fleet, hosts, release } = await prepare().catch(explain);
 for (const line of fleetWords(fleet)) await log.info(line);
 
 const controlPlane = new NodePool(`${config.cluster}-${fleet.controlPlane.pool}`, poolArgs(fleet.controlPlane, []));
-const pools = fleet.pools.map(
+// Of a pool that is given up only what cannot be taken out now is declared.
+const standing = [...fleet.pools, ...fleet.removed.filter(({ slots }) => slots.length > 0)];
+const pools = standing.map(
   (plan) => new NodePool(`${config.cluster}-${plan.pool}`, poolArgs(plan, [controlPlane.verified])),
 );
 const guard = clusterGuard(`${config.cluster}-guard`, {
@@ -46,8 +49,17 @@ export const generations = Object.fromEntries(
   [fleet.controlPlane, ...fleet.pools].map((plan) => [plan.pool, plan.wanted?.id]),
 );
 
+interface Prepared {
+  config: Config;
+  live: Live;
+  fleet: Fleet;
+  /** Proxmox hosts that new VMs go to. */
+  hosts: string[];
+  release: () => Promise<void>;
+}
+
 /** Configuration, what both APIs say, and the plan on it. Nothing has been changed when this refuses. */
-async function prepare(): Promise<{ config: Config; live: Live; fleet: Fleet; release: () => Promise<void> }> {
+async function prepare(): Promise<Prepared> {
   checkEnvironment(process.env);
   // Steps run from a bundle: a pulled commit or a work tree must not run those of another.
   await bundle();
@@ -62,7 +74,9 @@ async function prepare(): Promise<{ config: Config; live: Live; fleet: Fleet; re
   const live = await settledLive(pve, config, first);
   const now = new Date();
   const fleet = await planData(config, live, await planPlaces(pve, config, live, now));
-  await checkStorage(pve, config.site, newDisks(fleet));
+  const places = await readPlaces(pve, config.site);
+  for (const line of placeWords(places)) await log.warn(line);
+  checkPlaces(places, config.site, live, newSlots(fleet));
   if (!runtime.isDryRun()) {
     // Only now: a run that is refused has changed nothing.
     for (const line of await takeOver(pve, live.kubernetes, config.cluster, live.adoption)) await log.info(line);
@@ -76,7 +90,7 @@ async function prepare(): Promise<{ config: Config; live: Live; fleet: Fleet; re
   if (lease) whenAbandoned("program", () => void release());
   else await release();
   await pve.close();
-  return { config, live, fleet, release };
+  return { config, live, fleet, hosts: hostsThatAnswer(places), release };
 }
 
 /** Nobody else is at work on the cluster, and no other update begins while this one runs. A preview disturbs nobody. */
@@ -98,7 +112,8 @@ async function settledLive(pve: Proxmox, config: Config, live: Live): Promise<Li
 
 /** A pool that left the configuration has nothing but the VMs that are kept for their data. */
 function keptOfRemoved(): Resource[] {
-  return fleet.removed.flatMap(({ pool, kept }) => keepPool(`${config.cluster}-${pool}`, kept, stepSite(config)));
+  const gone = fleet.removed.filter(({ slots }) => slots.length === 0);
+  return gone.flatMap(({ pool, kept }) => keepPool(`${config.cluster}-${pool}`, kept, stepSite(config)));
 }
 
 function poolArgs(plan: PoolPlan, after: NodePoolArgs["after"]): NodePoolArgs {
@@ -108,8 +123,8 @@ function poolArgs(plan: PoolPlan, after: NodePoolArgs["after"]): NodePoolArgs {
     plan,
     site: stepSite(config),
     vms: site,
-    templateOf: (image) => templateOf(live, image),
-    hostOf: (slot) => hostOf(live, site.hosts, slot),
+    templateOf: (image, host) => templateOf(live, image, host),
+    hostOf: (slot) => hostOf(live, hosts, slot),
     tagsOf: ({ slot, generation }) => tagsOf({ cluster, pool: plan.pool, slot, generation: generation.id }),
     after,
     ...(plan.role === "server" ? { backup: backupPolicy(config) } : {}),
@@ -118,6 +133,6 @@ function poolArgs(plan: PoolPlan, after: NodePoolArgs["after"]): NodePoolArgs {
 
 /** What the user can mend is shown without a stack trace. */
 function explain(error: unknown): never {
-  if (error instanceof UserError || error instanceof UserErrors) throw new RunError(error.message);
-  throw error;
+  const ours = asUserError(error);
+  throw ours === undefined ? error : new RunError(ours.message);
 }

@@ -80,6 +80,8 @@ async function abandonedCordons(
     const known = live.nodes.find((one) => one.name === name);
     const phase = known && recordOf(live, known.pool, name)?.phase;
     if (!known || phase === "retired" || held.has(`slot-${known.pool}-${known.slot}`)) return [];
+    // What its guest was told cannot be taken back before its Proxmox host answers.
+    if (live.vms.some((vm) => vm.uuid === known.uuid && vm.unreachable !== undefined)) return [];
     return [
       {
         what: `${name} is cordoned by a run that ended (${node.metadata?.annotations?.[cordonedBy] ?? ""})`,

@@ -3,12 +3,13 @@ import { UserError, UserErrors, type Problem } from "./common/errors.ts";
 import { adoptionsOf, SERVER_POOL, type Config, type ImageCatalogue, type UnusableImages } from "./config.ts";
 import { findAccess, type Access } from "./kubernetes/access.ts";
 import type { Kubernetes } from "./kubernetes/client.ts";
-import { labels, liveNode, listNodes, nameOf } from "./kubernetes/nodes.ts";
+import { labels, liveNode, listNodes, nameOf, uuidOf } from "./kubernetes/nodes.ts";
 import { readPoolRecord } from "./kubernetes/record.ts";
 import { paths, type Node } from "./kubernetes/types.ts";
 import type { Proxmox } from "./proxmox/client.ts";
 import { nodeTags } from "./proxmox/tags.ts";
-import { listVms, liveVms, requireSight, takenAmong, type ListedVm } from "./proxmox/vms.ts";
+import { liveVms } from "./proxmox/live-vms.ts";
+import { listVms, requireSight, takenAmong, type ListedVm } from "./proxmox/vms.ts";
 import { disagreements } from "./rollout/disagreements.ts";
 import { generationOf } from "./rollout/generation.ts";
 import type { LiveNode, LiveVm, PoolLive, PoolRecord, PoolSpec } from "./rollout/types.ts";
@@ -17,11 +18,10 @@ import { refuseSilentCluster, requireQuorum, served } from "./silence.ts";
 /** A template that nodes can be cloned from. */
 export interface Image {
   name: string;
-  vmid: number;
-  /** Proxmox host that holds it. */
-  host: string;
   /** RKE2 version in it. */
   rke2: string;
+  /** Where it is: on one Proxmox host, or a copy on each of several. */
+  templates: readonly { vmid: number; host: string }[];
 }
 
 /** What both APIs say, read once: every decision of a run rests on this one picture. */
@@ -58,7 +58,8 @@ export async function readLive(pve: Proxmox, config: Config): Promise<Live> {
   const records = access ? await Promise.all([...names].map((pool) => readPoolRecord(access.client, pool))) : [];
   const memory = new Map(records.map((record) => [record.pool, record]));
   const hidden = await hiddenVmids(pve, list, nodes, records);
-  const seen = withAdopted(config, { list, vms, nodes, records: memory });
+  const known = vms.map((vm) => fromMemory(vm, nodes, memory.get(vm.pool)));
+  const seen = withAdopted(config, { list, vms: known, nodes, records: memory });
   return {
     images: images(list),
     unusable: unusable(list),
@@ -111,6 +112,17 @@ function poolName(of: string | { name: string } | LiveVm): string {
   return "pool" in of ? of.pool : of.name;
 }
 
+/** Who a VM is that cannot be read: by the record, else by its Node. Enough to leave it alone, and for nothing else. */
+function fromMemory(vm: LiveVm, nodes: readonly Node[], record: PoolRecord | undefined): LiveVm {
+  if (vm.unreachable === undefined) return vm;
+  const own = record?.nodes.find(({ vmid, slot, generation }) => {
+    return vmid === vm.vmid && slot === vm.slot && generation === vm.generation;
+  });
+  const name = own?.name ?? vm.name;
+  const node = nodes.find((one) => nameOf(one) === name);
+  return { ...vm, name, uuid: own?.uuid ?? (node && uuidOf(node)) ?? "" };
+}
+
 /** The part of the picture that concerns one pool. */
 export function poolLive(live: Live, pool: string): PoolLive {
   const ofPool = <T extends { pool: string }>(all: T[]): T[] => all.filter((one) => one.pool === pool);
@@ -145,9 +157,10 @@ export function catalogue(live: Live): ImageCatalogue {
   return new Map([...live.images.values()].map(({ name, rke2 }) => [name, rke2]));
 }
 
-/** The template of an image that a plan names. */
-export function templateOf(live: Live, image: string): { vmid: number; host: string } {
-  const found = live.images.get(image);
+/** The template of an image that a plan names: the copy on the host of the VM, where there is one. */
+export function templateOf(live: Live, image: string, host: string): { vmid: number; host: string } {
+  const copies = live.images.get(image)?.templates ?? [];
+  const found = copies.find((copy) => copy.host === host) ?? copies[0];
   if (found) return found;
   throw new UserError({
     what: `there is no template ${image}`,
@@ -168,16 +181,23 @@ function images(list: readonly ListedVm[]): Map<string, Image> {
   for (const vm of list) {
     const rke2 = vm.template ? rke2Of(vm.tags) : undefined;
     if (rke2 === undefined || vm.name === undefined) continue;
-    const twin = found.get(vm.name);
-    if (twin)
-      throw new UserError({
-        what: `two templates have the name ${vm.name}`,
-        where: `VM ${twin.vmid} and VM ${vm.vmid}`,
-        todo: "remove one of them, or take the tag eg-image off it",
-      });
-    found.set(vm.name, { name: vm.name, vmid: vm.vmid, host: vm.host, rke2 });
+    const image: Image = found.get(vm.name) ?? { name: vm.name, rke2, templates: [] };
+    refuseTwin(image, vm, rke2);
+    found.set(vm.name, { ...image, templates: [...image.templates, { vmid: vm.vmid, host: vm.host }] });
   }
   return found;
+}
+
+/** Hosts with a storage of their own have a copy each, and all copies hold the same. */
+function refuseTwin({ name, rke2, templates }: Image, vm: ListedVm, other: string): void {
+  const twin = templates.find(({ host }) => host === vm.host) ?? (other === rke2 ? undefined : templates[0]);
+  if (twin === undefined) return;
+  const differ = other === rke2 ? `on one host, ${vm.host}` : `with different versions of RKE2, ${rke2} and ${other}`;
+  throw new UserError({
+    what: `two templates have the name ${name}, ${differ}`,
+    where: `VM ${twin.vmid} on ${twin.host} and VM ${vm.vmid} on ${vm.host}`,
+    todo: "remove one of them, or take the tag eg-image off it",
+  });
 }
 
 /** VMs that could be meant by the name of an image: what keeps them from being one, and what to do. */

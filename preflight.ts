@@ -1,7 +1,6 @@
 import { UserError, UserErrors } from "./common/errors.ts";
 import type { Config } from "./config.ts";
 import type { Proxmox } from "./proxmox/client.ts";
-import { Row } from "./proxmox/parse.ts";
 import { permissionProblems, readVersion, type Purpose } from "./proxmox/permissions.ts";
 import { standIns } from "./tools/standins.ts";
 
@@ -72,23 +71,4 @@ export async function refuseStandIns(pve: Proxmox, home: string | undefined): Pr
 export async function checkRights(pve: Proxmox, { site }: Config, purpose: Purpose): Promise<void> {
   const problems = await permissionProblems(pve, site, purpose);
   if (problems.length > 0) throw new UserErrors(problems);
-}
-
-/** @throws UserError when the disks of the VMs that this run makes, at their full size, are more than the storage may be promised */
-export async function checkStorage(pve: Proxmox, site: Config["site"], disksGiB: readonly number[]): Promise<void> {
-  if (disksGiB.length === 0) return;
-  const free = Math.min(...(await Promise.all(site.hosts.map((host) => availableGiB(pve, host, site.storage)))));
-  const needed = disksGiB.reduce((sum, size) => sum + size, 0);
-  if (needed <= free * site.storageOvercommit) return;
-  const times = site.storageOvercommit === 1 ? "" : `, times an overcommit of ${site.storageOvercommit}`;
-  throw new UserError({
-    what: `${disksGiB.length} new disks may grow to ${needed} GiB and ${Math.floor(free)} GiB are free${times}: old and new nodes exist side by side`,
-    where: `storage ${site.storage} on ${site.hosts.join(", ")}`,
-    todo: "free space there, lower the surge of the pool, use the rolling strategy, or raise evergreen:site.storageOvercommit where thin disks stay small",
-  });
-}
-
-async function availableGiB(pve: Proxmox, host: string, storage: string): Promise<number> {
-  const path = `/nodes/${host}/storage/${storage}/status`;
-  return new Row(await pve.get(path), path).number("avail") / 1024 ** 3;
 }

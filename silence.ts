@@ -42,9 +42,11 @@ export async function requireQuorum(pve: Proxmox, vms: readonly LiveVm[], client
   const runs = servers.filter(({ running }) => running);
   const off = await serversThatStart(
     pve,
-    servers.filter(({ running }) => !running),
+    servers.filter(({ running, unreachable }) => !running && unreachable === undefined),
   );
-  const members = runs.length + off.length;
+  // One that cannot be asked is a member that nobody can count on.
+  const away = servers.filter(({ unreachable }) => unreachable !== undefined);
+  const members = runs.length + off.length + away.length;
   if (runs.length >= quorumOf(members)) return;
   // One that was made anew from a snapshot has fewer members than there are VMs.
   if (await client.isReady(clock.timeout(patienceMs))) return;
@@ -52,6 +54,7 @@ export async function requireQuorum(pve: Proxmox, vms: readonly LiveVm[], client
     what: `etcd has lost its quorum: ${runs.length} of ${members} servers ${runs.length === 1 ? "runs" : "run"}, and ${quorumOf(members)} are needed`,
     where: [
       ...off.map(({ name, vmid }) => `${name} (VM ${vmid}) is off`),
+      ...away.map(({ name, host }) => `${name} is on ${host}, which does not answer`),
       ...runs.map(({ name }) => `${name} runs`),
     ].join("; "),
     todo: `start the server VMs that are off, and delete nothing: ${LOST_QUORUM}`,
@@ -66,7 +69,7 @@ export async function served<T>(vms: readonly LiveVm[], question: Promise<T>): P
     throw new UserError(
       {
         what: `the cluster's API answers and does not serve: ${error.message}`,
-        where: servers.map(({ name, running }) => `${name} ${running ? "runs" : "is off"}`).join("; "),
+        where: servers.map(powerOf).join("; "),
         todo: `look at rke2-server on the servers that run; when most of them have lost their data: ${LOST_QUORUM}`,
       },
       { cause: error },
@@ -74,8 +77,16 @@ export async function served<T>(vms: readonly LiveVm[], question: Promise<T>): P
   });
 }
 
+function powerOf({ name, host, running, unreachable }: LiveVm): string {
+  if (unreachable !== undefined) return `${name} is on ${host}, which does not answer`;
+  return `${name} ${running ? "runs" : "is off"}`;
+}
+
+/** Also those that cannot be asked: there may be a cluster that only they know. */
 async function serversThatStart(pve: Proxmox, vms: readonly LiveVm[]): Promise<LiveVm[]> {
   const servers = vms.filter(({ pool }) => pool === SERVER_POOL);
-  const starts = await Promise.all(servers.map(async (vm) => (await readVm(pve, vm)).onBoot));
+  const starts = await Promise.all(
+    servers.map(async (vm) => vm.unreachable !== undefined || (await readVm(pve, vm)).onBoot),
+  );
   return servers.filter((_, index) => starts[index]);
 }

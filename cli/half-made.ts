@@ -1,6 +1,7 @@
 import { Deadline } from "../common/deadline.ts";
 import type { Proxmox } from "../proxmox/client.ts";
 import { destroyVm } from "../proxmox/destroy.ts";
+import { silentHostOf } from "../proxmox/errors.ts";
 import { tasksRun } from "../proxmox/task.ts";
 import { isRunning, listVms, readVm, takenAmong, type ListedVm } from "../proxmox/vms.ts";
 import { parseNodeName } from "../rollout/generation.ts";
@@ -14,7 +15,15 @@ const destroySeconds = 300;
  * Removes a clone that the engine lost, if it is provably the one that it began and nobody ever joined it.
  * @returns what was done, for the operator
  */
-export async function undoCreate(site: OpenSite, { type, inputs }: PendingCreate): Promise<string> {
+export async function undoCreate(site: OpenSite, create: PendingCreate): Promise<string> {
+  return await undo(site, create).catch((error: unknown) => {
+    const silent = silentHostOf(error);
+    if (silent === undefined) throw error;
+    return `left alone: the Proxmox host ${silent} does not answer; repair again when it does`;
+  });
+}
+
+async function undo(site: OpenSite, { type, inputs }: PendingCreate): Promise<string> {
   if (type !== VM_TYPE) return "its step runs again with the next update";
   const { name, vmId: vmid } = inputs as { name?: string; vmId?: number };
   if (vmid === undefined || name === undefined) return "it has made no VM";
@@ -44,7 +53,7 @@ export async function undoCreate(site: OpenSite, { type, inputs }: PendingCreate
  */
 async function afterClone({ pve, live }: OpenSite, name: string, vmid: number): Promise<ListedVm | "free" | "hidden"> {
   let waits = "";
-  const templateHosts = [...live.images.values()].map(({ host }) => host);
+  const templateHosts = [...live.images.values()].flatMap(({ templates }) => templates.map(({ host }) => host));
   const deadline = new Deadline(`the clone of VM ${vmid} (${name}) to end`, cloneSeconds);
   return await deadline.poll(
     500,
@@ -76,6 +85,17 @@ export async function awaitDestroys(pve: Proxmox, deleting: readonly KnownVm[]):
     const left = (await listVms(pve)).filter(({ vmid }) => deleting.some((vm) => vm.vmid === vmid));
     if (left.length === 0) return true;
     const hosts = left.map(({ host }) => host);
-    return (await tasksRun(pve, hosts, "qmdestroy")) ? undefined : true;
+    return (await anyTaskRuns(pve, hosts)) ? undefined : true;
   });
+}
+
+/** On a host that does not answer nobody can wait for a task: the next repair looks again. */
+async function anyTaskRuns(pve: Proxmox, hosts: readonly string[]): Promise<boolean> {
+  const running = hosts.map((host) =>
+    tasksRun(pve, [host], "qmdestroy").catch((error: unknown) => {
+      if (silentHostOf(error) === undefined) throw error;
+      return false;
+    }),
+  );
+  return (await Promise.all(running)).includes(true);
 }

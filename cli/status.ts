@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { UserError, UserErrors } from "../common/errors.ts";
+import { asUserError } from "../common/errors.ts";
 import { fleetWords, planFleet } from "../fleet.ts";
 import { poolLive, type Live } from "../live.ts";
 import { planData } from "../local-data.ts";
@@ -55,11 +55,13 @@ export function poolStatus(live: Live, pool: string, leases: ReadonlyMap<string,
 
 function powerOf({ vm }: Member): string {
   if (vm === undefined) return "gone";
+  if (vm.unreachable !== undefined) return "unknown";
   return vm.state ?? (vm.running ? "running" : "off");
 }
 
 function waitsFor(member: Member, holder: string | undefined): string {
   if (holder !== undefined) return `the step of ${holder}`;
+  if (member.vm?.unreachable !== undefined) return `its Proxmox host ${member.vm.host} to answer`;
   if (member.record?.phase === "retired")
     return member.record.keeps ? "the end of the time that its data is kept" : "the engine to delete its VM";
   if (!member.node) return member.vm?.running ? "its join" : "a start and its join";
@@ -88,7 +90,8 @@ export async function nextUpdate(words: () => Promise<string[]>): Promise<string
   try {
     return (await words()).join("\n");
   } catch (error) {
-    if (error instanceof UserError || error instanceof UserErrors) return `would be refused:\n${error.message}`;
-    throw error;
+    const refused = asUserError(error);
+    if (refused === undefined) throw error;
+    return `would be refused:\n${refused.message}`;
   }
 }

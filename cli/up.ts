@@ -1,7 +1,7 @@
 import { constants } from "node:os";
 import type { Command } from "commander";
 import { Deadline, DeadlineError } from "../common/deadline.ts";
-import { messageOf, UserError, UserErrors } from "../common/errors.ts";
+import { asUserError, messageOf, UserError } from "../common/errors.ts";
 import { redact } from "../common/log.ts";
 import { fleetPlans, planFleet } from "../fleet.ts";
 import { readMembers } from "../kubernetes/etcd-members.ts";
@@ -170,8 +170,9 @@ function stopped(signal: NodeJS.Signals): Result {
 
 /** What a user can mend is an outcome too. */
 function explained(error: unknown): Result {
-  if (error instanceof UserError || error instanceof UserErrors) return failed("see above", [error.message]);
-  throw error;
+  const ours = asUserError(error);
+  if (ours === undefined) throw error;
+  return failed("see above", [ours.message]);
 }
 
 function handsOn(stack: string): Hands {

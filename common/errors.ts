@@ -30,6 +30,16 @@ export class UserErrors extends Error {
   }
 }
 
+/**
+ * What the user can act on, in its words: ours, and whatever an API refused that says itself what that means (`problem`).
+ * @returns undefined for a defect
+ */
+export function asUserError(error: unknown): UserError | UserErrors | undefined {
+  if (error instanceof UserError || error instanceof UserErrors) return error;
+  const refused = error instanceof Error && "problem" in error ? error.problem : undefined;
+  return refused === undefined ? undefined : new UserError(refused as Problem, { cause: error });
+}
+
 /** The message of anything that was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

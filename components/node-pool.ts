@@ -5,6 +5,7 @@ import { order, type SlotOrder } from "../rollout/order.ts";
 import { environmentOf, variables, type Site } from "../rollout/step-environment.ts";
 import type { PoolPlan, SlotPlan } from "../rollout/types.ts";
 import { keepVms } from "./kept.ts";
+import { strandedIn } from "../rollout/unreachable.ts";
 import { retirement, Slot } from "./slot.ts";
 import { snapshotGate } from "./snapshot-gate.ts";
 import { seconds, step, type StepEnvironment } from "./step.ts";
@@ -17,8 +18,8 @@ export interface NodePoolArgs {
   site: Site;
   /** What VMs are connected to. */
   vms: VmSite;
-  /** The template of an image. */
-  templateOf: (image: string) => Template;
+  /** The template of an image for a VM on a Proxmox host. */
+  templateOf: (image: string, host: string) => Template;
   /** Proxmox host of a node's VM: where it is, or where it shall be cloned. */
   hostOf: (slot: SlotPlan) => string;
   /** Tags of a node's VM. */
@@ -96,14 +97,22 @@ export class NodePool extends ComponentResource {
     handovers: ReadonlyMap<number, local.Command>,
   ): Slot {
     const { cluster, plan, site, vms, templateOf, hostOf, tagsOf, after } = this.args;
-    const slot = planned(plan, slotOrder.slot);
     const { pool, role, strategy } = plan;
+    const node = (slot: SlotPlan) => {
+      const host = hostOf(slot);
+      const template = templateOf(slot.generation.spec.image, host);
+      return {
+        plan: slot,
+        vm: { template, host, tags: tagsOf(slot), site: vms },
+        environment: told(environmentOf({ cluster, site, pool, role, strategy, slot }), rollout.stdout),
+      };
+    };
+    const slot = planned(plan, slotOrder.slot);
     return new Slot(
       `${this.poolName}-${slot.slot}`,
       {
-        plan: slot,
-        vm: { template: templateOf(slot.generation.spec.image), host: hostOf(slot), tags: tagsOf(slot), site: vms },
-        environment: told(environmentOf({ cluster, site, pool, role, strategy, slot }), rollout.stdout),
+        ...node(slot),
+        stranded: strandedIn(slot).map(node),
         timeouts: site.timeouts,
         after: {
           vm: [...after, ...begun, ...pick(handovers, slotOrder.vm)],

@@ -12,6 +12,8 @@ export interface SlotArgs {
   /** What every step of this slot is told. */
   environment: StepEnvironment;
   timeouts: Timeouts;
+  /** Nodes of the slot that are nothing to it any more, and that nobody can destroy now: the engine keeps what it has of them. */
+  stranded: Pick<SlotArgs, "plan" | "vm" | "environment">[];
   after: {
     /** The VM is not cloned before these. It is claimed right after. */
     vm: Resource[];
@@ -36,31 +38,41 @@ export class Slot extends ComponentResource {
     this.slotName = name;
     this.args = args;
     this.vm = nodeVm(args.plan.name, { ...args.vm, plan: args.plan }, { parent: this, dependsOn: args.after.vm });
-    this.claim = this.declareClaim();
-    this.join = this.declareJoin();
+    this.claim = this.declareClaim(args, this.vm);
+    this.join = this.declareJoin(args, this.claim, args.after.join);
+    for (const one of args.stranded) {
+      const vm = nodeVm(one.plan.name, { ...one.vm, plan: one.plan }, { parent: this });
+      this.declareJoin(one, this.declareClaim(one, vm), []);
+    }
     this.registerOutputs({});
   }
 
   /** Records whose VM it is. Its delete comes between that of the join and that of the VM: the last look at whose it is. */
-  private declareClaim(): local.Command {
-    const { plan, timeouts } = this.args;
+  private declareClaim(
+    { plan, environment: told }: Pick<SlotArgs, "plan" | "environment">,
+    vm: VmLegacy,
+  ): local.Command {
     // The plan goes by names and tags, which a copy has too.
-    const environment = { ...this.args.environment, [variables.madeVmid]: this.vm.vmId.apply(String) };
+    const environment = { ...told, [variables.madeVmid]: vm.vmId.apply(String) };
     return step(`${plan.name}-claim`, claimVerbs, environment, {
       parent: this,
-      dependsOn: [this.vm],
-      customTimeouts: claimTimeouts(timeouts),
+      dependsOn: [vm],
+      customTimeouts: claimTimeouts(this.args.timeouts),
     });
   }
 
   /** Its delete retires the node if it still is a member: scale-in, a removed pool, what a failed run left. */
-  private declareJoin(): local.Command {
-    const { plan, environment, timeouts, after } = this.args;
+  private declareJoin(
+    { plan, environment }: Pick<SlotArgs, "plan" | "environment">,
+    claim: local.Command,
+    after: Resource[],
+  ): local.Command {
+    const { timeouts } = this.args;
     const { agent, join, lease } = timeouts;
     const verbs = { create: "join", update: "join", delete: "retire" };
     return step(`${plan.name}-join`, verbs, environment, {
       parent: this,
-      dependsOn: [this.claim, ...after.join],
+      dependsOn: [claim, ...after],
       customTimeouts: seconds({ update: lease + agent + join, delete: retirement(timeouts) }),
     });
   }

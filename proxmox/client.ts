@@ -5,7 +5,7 @@ import { clock } from "../common/clock.ts";
 import { connections } from "../common/connections.ts";
 import { UserErrors, type Problem } from "../common/errors.ts";
 import { hide, say } from "../common/log.ts";
-import { ProxmoxAnswerError, ProxmoxError, ProxmoxTokenRefused, ProxmoxUnreachable } from "./errors.ts";
+import { ProxmoxAnswerError, ProxmoxError, ProxmoxTokenRefused, ProxmoxUnreachable, proxyFaults } from "./errors.ts";
 
 export type Value = string | number | boolean;
 export type Parameters = Record<string, Value | undefined>;
@@ -70,8 +70,6 @@ export interface ProxmoxOptions extends ProxmoxCredentials {
   retryMs?: number;
 }
 
-/** Answers of pveproxy itself when it did not reach the daemon or the other host: worth another try. */
-const proxyFaults = new Set([595, 596, 599]);
 const tries = 4;
 
 /**

@@ -1,4 +1,7 @@
-import { UserError } from "../common/errors.ts";
+import { UserError, type Problem } from "../common/errors.ts";
+
+/** Answers of pveproxy itself when it did not reach the daemon, or the other host. */
+export const proxyFaults: ReadonlySet<number> = new Set([595, 596, 599]);
 
 /** Proxmox refused a request. Its reason phrase is the message: the body rarely says more. */
 export class ProxmoxError extends Error {
@@ -33,6 +36,44 @@ export class ProxmoxError extends Error {
   get missingVm(): boolean {
     return this.status === 500 && /^Configuration file '.*' does not exist/.test(this.reason);
   }
+
+  /**
+   * The Proxmox host that does not answer, or that Proxmox does not know any more: nothing can be said of its VMs. A guest
+   * agent that is slow looks the same (596), so a question to one says nothing of the host.
+   */
+  get silentHost(): string | undefined {
+    const [, host, rest = ""] = /^\/nodes\/([^/]+)\/(.*)$/.exec(this.path) ?? [];
+    const proxied = proxyFaults.has(this.status) && !(this.status === 596 && rest.includes("/agent/"));
+    return proxied || isUnknownHost(this) ? host : undefined;
+  }
+
+  /** What it means to an operator. */
+  get problem(): Problem {
+    const { silentHost: host, message, method, path } = this;
+    const where = `${method} ${path}`;
+    if (host !== undefined && isUnknownHost(this))
+      return { what: `Proxmox knows no host ${host}: ${message}`, where, todo: HOST_RECIPE };
+    if (host !== undefined)
+      return { what: `the Proxmox host ${host} does not answer: ${message}`, where, todo: HOST_RECIPE };
+    return {
+      what: `Proxmox refused a request: ${message}`,
+      where,
+      todo: "look at that host and at the task log in Proxmox, then run again: what was finished stays",
+    };
+  }
+}
+
+const HOST_RECIPE =
+  'bring the host back, then run again. Gone for good, or a wrong name in evergreen:site.hosts: docs/recovery.md, "A Proxmox host is down"';
+
+/** The host is in no cluster of this Proxmox: a typing error, or it was removed from it. */
+export function isUnknownHost(error: unknown): boolean {
+  return error instanceof ProxmoxError && error.status === 500 && /^hostname lookup '.*' failed/.test(error.reason);
+}
+
+/** @returns the host that does not answer, when that is what an error says */
+export function silentHostOf(error: unknown): string | undefined {
+  return error instanceof ProxmoxError ? error.silentHost : undefined;
 }
 
 /** An answer that cannot be what Proxmox meant: not JSON, no data, a field of another type. Nothing is concluded from it. */

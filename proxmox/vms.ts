@@ -1,9 +1,8 @@
-import type { LiveVm } from "../rollout/types.ts";
 import { UserError } from "../common/errors.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxAnswerError, ProxmoxError } from "./errors.ts";
 import { Row } from "./parse.ts";
-import { nodeTags, splitTags } from "./tags.ts";
+import { splitTags } from "./tags.ts";
 
 /** A VM as the list of the whole data centre shows it. The list is a cache of Proxmox: seconds old, and thin for a new VM. */
 export interface ListedVm {
@@ -166,45 +165,4 @@ export async function requireSight(pve: Proxmox, pool: string): Promise<void> {
     where: `${path}, VM.Audit`,
     todo: `give the token the privilege VM.Audit on ${path}, with propagation`,
   });
-}
-
-/**
- * Every VM that claims by its tags to be a node of the cluster, each read in full; whether it runs is asked of its host,
- * for the list of the data centre is seconds old. @throws when one cannot be read
- */
-export async function liveVms(pve: Proxmox, cluster: string, list: readonly ListedVm[]): Promise<LiveVm[]> {
-  const ours = list.filter((vm) => !vm.template && nodeTags(vm.tags)?.cluster === cluster);
-  const hosts = [...new Set(ours.map(({ host }) => host))];
-  const running = new Map(await Promise.all(hosts.map(async (host) => [host, await runningOn(pve, host)] as const)));
-  return await Promise.all(ours.map((vm) => live(pve, vm, running.get(vm.host)?.has(vm.vmid) ?? false)));
-}
-
-/** The VMs that run on a host at this moment. */
-async function runningOn(pve: Proxmox, host: string): Promise<Set<number>> {
-  const path = `/nodes/${host}/qemu`;
-  const rows = Row.list(await pve.get(path), path);
-  return new Set(rows.filter((row) => row.text("status") === "running").map((row) => row.number("vmid")));
-}
-
-async function live(pve: Proxmox, vm: ListedVm, running: boolean): Promise<LiveVm> {
-  const config = await readVm(pve, vm).catch((error: unknown) => {
-    throw error instanceof ProxmoxError ? unreadable(vm, error) : error;
-  });
-  const tags = nodeTags(vm.tags);
-  if (tags === undefined) throw new ProxmoxAnswerError(vmPath(vm), "tags that are not ours");
-  const { pool, slot, generation } = tags;
-  // The host's own list says "running" of a VM that is off and in a backup.
-  const power = vm.state === undefined && config.lock === undefined ? { running } : await readPower(pve, vm);
-  return { vmid: vm.vmid, name: config.name, host: vm.host, ...power, uuid: config.uuid, pool, slot, generation };
-}
-
-function unreadable(vm: ListedVm, error: ProxmoxError): UserError {
-  return new UserError(
-    {
-      what: `VM ${vm.vmid} carries our tags but cannot be read: ${error.message}`,
-      where: `host ${vm.host}, pool ${vm.pool ?? "none"}`,
-      todo: "bring its Proxmox host back, or give the token VM.Audit there; nothing is decided on half of the picture",
-    },
-    { cause: error },
-  );
 }

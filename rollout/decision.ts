@@ -1,6 +1,7 @@
 import type { SlotState } from "./slots.ts";
 import { compareVersions, parseVersion } from "./versions.ts";
 import { isWell } from "./slots.ts";
+import { isStuck } from "./unreachable.ts";
 import type { Generation, GenerationRecord, PlanKind, PlanVerdict, PoolRecord, PoolSpec, Share } from "./types.ts";
 
 /** A soak up to this long is waited for inside the run; a longer one ends the run and a later run goes on. In seconds. */
@@ -114,7 +115,7 @@ function goForward(situation: Situation): Decision {
 function canary(situation: Situation, count: number): Decision {
   const { pool, wanted } = situation;
   const here = ownedBy(situation, wanted.id);
-  const rest = situation.slots.filter((slot) => !here.includes(slot));
+  const rest = situation.slots.filter((slot) => !here.includes(slot) && !isStuck(slot));
   const { soakSeconds } = pool.strategy;
   return {
     kind: "canary",

@@ -21,8 +21,8 @@ export function disagreements(live: PoolLive, record: PoolRecord | undefined, wa
 }
 
 function doubles(vms: readonly LiveVm[]): Problem[] {
-  const twice = (word: string, of: (vm: LiveVm) => string) =>
-    [...Map.groupBy(vms, of)].flatMap(([value, same]): Problem[] =>
+  const twice = (word: string, among: readonly LiveVm[], of: (vm: LiveVm) => string) =>
+    [...Map.groupBy(among, of)].flatMap(([value, same]): Problem[] =>
       same.length < 2
         ? []
         : [
@@ -33,14 +33,17 @@ function doubles(vms: readonly LiveVm[]): Problem[] {
             },
           ],
     );
-  const names = twice("name", (vm) => vm.name);
-  return [...names, ...(names.length > 0 ? [] : twice("SMBIOS uuid", (vm) => vm.uuid))];
+  const names = twice("name", vms, (vm) => vm.name);
+  const read = vms.filter((vm) => vm.uuid !== "");
+  return [...names, ...(names.length > 0 ? [] : twice("SMBIOS uuid", read, (vm) => vm.uuid))];
 }
 
 function vmProblems(vm: LiveVm, nodes: readonly LiveNode[], remembered: readonly NodeRecord[]): Problem[] {
   const made = remembered.find((node) => node.uuid === vm.uuid);
   const former = made?.name ?? formerName(vm);
   if (former !== vm.name) return [renamed(vm, former)];
+  // Nobody can read who it is; nothing is done to it before somebody can.
+  if (vm.unreachable !== undefined) return [];
 
   // A name may come back after its VM was retired and destroyed; then the new VM has a new uuid.
   const namesake = remembered.find((node) => node.name === vm.name && node.phase !== "retired");

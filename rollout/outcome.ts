@@ -1,4 +1,5 @@
 import type { PoolPlan } from "./types.ts";
+import { unreachableWords } from "./unreachable.ts";
 import { isQuiet } from "./words.ts";
 
 /** How a run ended, the best first: that of a fleet is the worst of its pools. */
@@ -43,7 +44,8 @@ export function outcomeOf(before: readonly PoolPlan[], after: readonly PoolPlan[
 }
 
 function poolOutcome(before: PoolPlan | undefined, after: PoolPlan): Ending {
-  const { pool, kind, wanted, target } = after;
+  const { pool, kind, wanted, target, unreachable = [] } = after;
+  if (unreachable.length > 0) return unseen(after);
   const end = (outcome: Outcome, ...words: string[]): Ending => ({ outcome, words, open: [] });
   if (goesOnLater(before, after))
     return end("paused", `the soak of ${pool} has ended, and the next run goes on with it`);
@@ -68,6 +70,13 @@ function poolOutcome(before: PoolPlan | undefined, after: PoolPlan): Ending {
   }
 }
 
+/** What could be done is done, and nobody can say how the rest is. */
+function unseen(after: PoolPlan): Ending {
+  const hosts = [...new Set(after.unreachable?.map(({ host }) => host))].join(", ");
+  const words = [`${after.pool} has nodes on Proxmox hosts that do not answer: ${hosts}`];
+  return { outcome: "failed", words, open: unreachableWords(after) };
+}
+
 /** A soak that was waited for inside the run, or ended during it: the other slots come with the next one. */
 function goesOnLater(before: PoolPlan | undefined, after: PoolPlan): boolean {
   const waited = before?.kind === "canary" || before?.kind === "soaking";
@@ -82,6 +91,7 @@ function soaking({ pool, slots, keeps, wanted }: PoolPlan): string {
 
 /** The pool is held, or returns to another generation than the wanted one: a revert is no verdict. */
 function isJudged(plan: PoolPlan | undefined): boolean {
+  if (plan?.unreachable !== undefined) return false;
   return plan?.kind === "held" || (plan?.kind === "rollback" && plan.target?.id !== plan.wanted?.id);
 }
 

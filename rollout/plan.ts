@@ -2,7 +2,7 @@ import { allocate } from "./allocation.ts";
 import { fingerprint } from "./canonical.ts";
 import { decide, type Decision, type Situation } from "./decision.ts";
 import { adoptedAndGivenUp, keptSlots, sparing } from "./adoption.ts";
-import { generationOf, incarnationOf, nodeName } from "./generation.ts";
+import { generationOf, incarnationOf, isAdopted, nodeName } from "./generation.ts";
 import { keptBefore, refusal } from "./kept.ts";
 import { PlanError, refuse } from "./problem.ts";
 import { serverProblems } from "./servers.ts";
@@ -18,6 +18,17 @@ import type {
   SlotPlan,
   Strategy,
 } from "./types.ts";
+import {
+  around,
+  isStuck,
+  isUnreachable,
+  keptOf,
+  mayBePlanned,
+  mayLeave,
+  slotAsItIs,
+  unreachableIn,
+  unreachableNodes,
+} from "./unreachable.ts";
 import { planWords, removalWords } from "./words.ts";
 
 /**
@@ -30,9 +41,13 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
   const states = slotStates(live, record);
   const known = remembered(record, wanted);
   const situation: Situation = { pool, wanted, record, now, slots: wantedSlots(pool, states) };
-  const decision = sparing(situation, decide(situation));
+  const stuck = [...states.values()].filter(isStuck);
+  const decision = around(situation, sparing(situation, decide(situation)), stuck);
   const kept = keptSlots(situation, decision);
-  const ours = situation.slots.filter((slot) => !kept.includes(slot));
+  const stays = stuck.filter(({ slot, members }) => slot >= pool.slots && !members.some(isAdopted));
+  const ours = [...situation.slots, ...stays].filter(
+    (slot) => !kept.includes(slot) && mayBePlanned(pool.role, slot, stuck),
+  );
   const chosen = new Map(ours.map((slot) => [slot.slot, generationFor(pool, slot, decision, known)]));
   refuse([
     ...serverProblems(pool, ours, chosen),
@@ -41,10 +56,10 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
       [...states.values()].filter(({ slot }) => slot >= pool.slots),
     ),
   ]);
-  const stays = (member: Member) => member.generation === chosen.get(member.slot)?.id;
-  const keptVms = keptBefore(states.values(), pool.localVolumes ?? refusal, now, stays);
+  const remains = (member: Member) => member.generation === chosen.get(member.slot)?.id;
+  const keptVms = keptBefore(states.values(), pool.localVolumes ?? refusal, now, remains);
   const leaves = notAmong(keptVms);
-  const slots = placed(pool, ours, chosen, live, record, leaves);
+  const slots = placed(pool, ours, { chosen, known, leaves }, live, record);
   const leaving = [...states.values()].flatMap((state) => leavers(pool, state, chosen.get(state.slot))).filter(leaves);
   const ill = ours.flatMap((state) => unwell(state, chosen.get(state.slot)));
   const healing = ill.length > 0 ? now.toISOString() : record?.healing;
@@ -59,6 +74,7 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
     keeps: kept.flatMap(({ owner }) => owner?.name ?? []),
     kept: keptVms,
     unwell: ill,
+    ...unreachableNodes(states.values()),
     ...(healing === undefined ? {} : { healing }),
     strategy: pool.strategy,
     verdict: decision.verdict,
@@ -78,16 +94,21 @@ export function planRemoval(
   if (pool.role === "server") throw new PlanError([CONTROL_PLANE_REMOVED]);
   refuse(adoptedAndGivenUp(pool.name, states));
   const kept = keptBefore(states, pool.localVolumes ?? refusal, now, () => false);
-  const leaving = states.flatMap((state) => state.members.map((member) => member.name)).filter(notAmong(kept));
+  const stuck = states.filter(isStuck);
+  const known = new Map(record?.generations.map(({ id, spec }) => [id, { id, spec }]));
+  const leaving = states
+    .flatMap((state) => state.members.filter((member) => mayLeave(member, state)).map((member) => member.name))
+    .filter(notAmong(kept));
   const draft = {
     pool: pool.name,
     role: pool.role,
     kind: "remove" as const,
-    slots: [],
+    slots: stuck.flatMap((state) => slotAsItIs(state, known)),
     leaving,
     keeps: [],
     kept,
     unwell: [],
+    ...unreachableNodes(states),
   };
   const strategy = ONE_BY_ONE;
   const words = removalWords(draft, record);
@@ -122,7 +143,7 @@ function generationFor(
   decision: Decision,
   known: ReadonlyMap<string, Generation>,
 ): Generation {
-  const { owner } = slot;
+  const owner = isStuck(slot) ? keptOf(slot) : slot.owner;
   const target = decision.target !== undefined && decision.moves.has(slot.slot) ? decision.target : undefined;
   // An incarnation of the target is the target: the slot has what it shall have.
   const moves = target !== undefined && owner?.line !== target.id;
@@ -149,13 +170,20 @@ function unspent(slot: SlotState, target: Generation): Generation {
   }
 }
 
+interface Placing {
+  /** Generation of a slot after this run. */
+  chosen: ReadonlyMap<number, Generation>;
+  known: ReadonlyMap<string, Generation>;
+  /** False for a node whose VM is kept for its data. */
+  leaves: (name: string) => boolean;
+}
+
 function placed(
   pool: PoolSpec,
   slots: readonly SlotState[],
-  chosen: ReadonlyMap<number, Generation>,
+  { chosen, known, leaves }: Placing,
   live: PoolLive,
   record: PoolRecord | undefined,
-  leaves: (name: string) => boolean,
 ): SlotPlan[] {
   const nodes = slots.flatMap((state) => {
     const generation = chosen.get(state.slot);
@@ -168,12 +196,13 @@ function placed(
   return nodes.flatMap(({ state, generation, name }) => {
     const place = places.get(name);
     if (place === undefined) return [];
-    const replaces = state.members.filter(
-      (member) => member.name !== name && leaves(member.name) && isReplaced(member, state),
-    );
+    const goes = (member: Member) => member.name !== name && leaves(member.name) && isReplaced(member, state);
+    const replaces = isStuck(state) ? [] : state.members.filter(goes);
     const isFallen = state.owner === undefined ? replaces.length > 0 : !isWell(state.owner);
     const fallen = isFallen ? { fallen: true as const } : {};
-    return [{ slot: state.slot, generation, name, ...place, replaces: replaces.map((one) => one.name), ...fallen }];
+    const away = unreachableIn(state, name, known);
+    const names = replaces.map((one) => one.name);
+    return [{ slot: state.slot, generation, name, ...place, replaces: names, ...away, ...fallen }];
   });
 }
 
@@ -195,7 +224,8 @@ function notAmong(kept: readonly KeptVm[]): (name: string) => boolean {
 /** Nodes of slots that are no more, and half-made ones: not what the slot shall be, and never what it was. */
 function leavers(pool: PoolSpec, state: SlotState, chosen: Generation | undefined): string[] {
   const leaves = (member: Member) =>
-    state.slot >= pool.slots || (member.generation !== chosen?.id && !isReplaced(member, state));
+    mayLeave(member, state) &&
+    (state.slot >= pool.slots || (member.generation !== chosen?.id && !isReplaced(member, state)));
   return state.members.filter(leaves).map((member) => member.name);
 }
 
@@ -209,7 +239,7 @@ function unwell(state: SlotState, chosen: Generation | undefined): string[] {
     vm?.running === true || record?.phase === "joined" || record?.phase === "retired";
   return state.members
     .filter((member) => member === state.owner || hasJoined(member))
-    .filter((member) => member.generation === chosen?.id && !isWell(member))
+    .filter((member) => member.generation === chosen?.id && !isWell(member) && !isUnreachable(member))
     .map((member) => member.name);
 }
 

@@ -53,6 +53,8 @@ export interface PlannedSlot {
   name: string;
   vmid: number;
   generation: string;
+  /** Proxmox host of its node, which did not answer when the run was planned: nothing is asked of it. */
+  unreachable?: string;
 }
 
 /** A plan as the steps of a pool see it. */
@@ -99,6 +101,7 @@ export const variables = {
   vmid: "EVERGREEN_VMID",
   madeVmid: "EVERGREEN_MADE_VMID",
   address: "EVERGREEN_ADDRESS",
+  unreachable: "EVERGREEN_UNREACHABLE",
   rollout: "EVERGREEN_ROLLOUT",
   backup: "EVERGREEN_BACKUP",
 } as const;
@@ -125,6 +128,7 @@ export function environmentOf(facts: StepFacts): Record<string, string> {
     node: slot?.name,
     vmid: slot && String(slot.vmid),
     address: slot?.address,
+    unreachable: slot?.unreachable?.host,
     rollout: facts.rollout,
     backup: json(facts.backup),
   };
@@ -139,8 +143,14 @@ function stepPlan({ digest, healing, slots }: PoolPlan): StepPlan {
   return { digest, ...(healing === undefined ? {} : { healing }), slots: slots.map(planned) };
 }
 
-function planned({ slot, name, vmid, generation }: SlotPlan): PlannedSlot {
-  return { slot, name, vmid, generation: generation.id };
+function planned({ slot, name, vmid, generation, unreachable }: SlotPlan): PlannedSlot {
+  return {
+    slot,
+    name,
+    vmid,
+    generation: generation.id,
+    ...(unreachable?.own === true ? { unreachable: unreachable.host } : {}),
+  };
 }
 
 function json(value: object | undefined): string | undefined {

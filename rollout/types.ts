@@ -107,6 +107,11 @@ export interface LiveVm {
   running: boolean;
   /** What Proxmox calls its state when it is neither running nor stopped: `paused`, `io-error`, ... For a reader. */
   state?: string;
+  /**
+   * Why nobody can say how it is: its Proxmox host does not answer. `running` is false then and says nothing, and the uuid is
+   * the one that is remembered, empty when none is.
+   */
+  unreachable?: string;
   /** SMBIOS uuid, lower case. */
   uuid: string;
   pool: string;
@@ -201,6 +206,13 @@ export interface SlotPlan {
   creates: boolean;
   /** Names of the live nodes of this slot that leave when it is handed over. */
   replaces: string[];
+  /**
+   * A Proxmox host that does not answer has a VM of this slot, of its own node or of another: nothing of the slot moves.
+   * Absent: all can be asked.
+   */
+  unreachable?: { host: string; own: boolean };
+  /** Other nodes of the slot on such a host, which stay as they are: the engine must not delete their VMs either. */
+  stranded?: StrandedNode[];
   /** Nobody serves in it: who had it has no power, is not Ready, or was taken out and has no successor. Absent: somebody does. */
   fallen?: true;
 }
@@ -217,6 +229,8 @@ export interface KeptVm {
   /** The first run after that destroys it, ISO 8601. Absent: it is retired in this run. */
   until?: string;
 }
+/** A node that is nothing to its slot any more, and whose VM cannot be asked or destroyed. */
+export type StrandedNode = Pick<SlotPlan, "name" | "vmid" | "generation" | "address">;
 
 export type PlanKind = "steady" | "create" | "roll" | "canary" | "soaking" | "held" | "rollback" | "scale" | "remove";
 
@@ -244,6 +258,8 @@ export interface PoolPlan {
   kept: KeptVm[];
   /** Names of nodes that shall be members and are not: VM off, no Node, not Ready. Their Join heals them. */
   unwell: string[];
+  /** Nodes whose Proxmox host does not answer: not replaced, not mended and not deleted. Absent: there are none. */
+  unreachable?: { name: string; host: string }[];
   /**
    * When a run set out to heal somebody, ISO 8601: this one, if somebody is unwell, or an earlier one. The last step
    * of the pool remembers it, so that the run after a healing finds nothing to do. Absent: none did.

@@ -3,6 +3,7 @@ import type { Situation } from "./decision.ts";
 import { isAdopted } from "./generation.ts";
 import { keptWords } from "./local-data.ts";
 import { order } from "./order.ts";
+import { unreachableWords } from "./unreachable.ts";
 import type { KeptVm, NodeSpec, PoolPlan, PoolRecord, SlotPlan } from "./types.ts";
 
 type Draft = Omit<PoolPlan, "words" | "digest">;
@@ -16,18 +17,20 @@ export function planWords(plan: Draft, situation: Situation, why: readonly strin
     ...stays(plan),
     ...plan.keeps.map((name) => `  ${name} was adopted and keeps its slot in this run`),
     ...plan.leaving.map((name) => `  ${name} leaves: ${whyItLeaves(plan, name, situation)}`),
+    ...unreachableWords(plan),
     ...plan.unwell.map((name) => `  ${name} does not serve: its join starts it and brings it back`),
     ...keptLines(plan, situation.record),
   ];
 }
 
 export function removalWords(
-  plan: Pick<Draft, "pool" | "slots" | "leaving" | "kept">,
+  plan: Pick<Draft, "pool" | "slots" | "leaving" | "kept" | "unreachable">,
   record: PoolRecord | undefined,
 ): string[] {
   return [
     `remove ${plan.pool}: it left the configuration, ${plan.leaving.length} nodes leave`,
     ...plan.leaving.map((name) => `  ${name} leaves: drained, taken out of the cluster, destroyed`),
+    ...unreachableWords(plan),
     ...keptLines(plan, record),
   ];
 }

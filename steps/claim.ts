@@ -10,6 +10,7 @@ import { isRunning, requireSight, type ListedVm, type VmConfig } from "../proxmo
 import { hasJoined } from "../rollout/slots.ts";
 import type { NodeRecord } from "../rollout/types.ts";
 import type { SlotInput } from "./input.ts";
+import { leftAlone } from "./left-alone.ts";
 import { known, type Known } from "./member.ts";
 import { powerOn } from "./power-on.ts";
 import { holding, slotLease, type Run } from "./run.ts";
@@ -29,7 +30,9 @@ export interface Claimed {
  * more than its number, which somebody else may have tomorrow. A server boots at once, RKE2 held back until it is told to
  * join, so that its boot is over when its turn comes. Does nothing to a member.
  */
-export async function claim(run: Run, input: SlotInput): Promise<Claimed> {
+export async function claim(run: Run, input: SlotInput): Promise<Partial<Claimed>> {
+  const asItWas = await leftAlone(run, input);
+  if (asItWas) return asItWas;
   const { vms, access } = await lookOnceBooted(run, input);
   const vm = await ownVm(run, vms, input);
   // Before there is a cluster to remember it, what this prints is the memory: the engine keeps it.

@@ -1,14 +1,19 @@
 import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { messageOf, UserError, type Problem } from "../common/errors.ts";
 import { say } from "../common/log.ts";
-import type { Access } from "../kubernetes/access.ts";
+import { serverVms, type Access } from "../kubernetes/access.ts";
 import { awaitControllers } from "../kubernetes/controllers.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import { readMembers } from "../kubernetes/etcd-members.ts";
 import { readWantedServers } from "../kubernetes/record.ts";
 import { readServerToken } from "../kubernetes/server-token.ts";
 import { readServers, readServersAndMembers, type ServerNode } from "../kubernetes/servers.ts";
+import { silentHostOf } from "../proxmox/errors.ts";
+import { nodeTags } from "../proxmox/tags.ts";
+import { isRunning, listVms } from "../proxmox/vms.ts";
+import { nodeName } from "../rollout/generation.ts";
 import {
+  quorumOf,
   whyControlPlaneIsNotCalm,
   whyMembersAreNot,
   whyServerMayNotJoin,
@@ -17,6 +22,7 @@ import {
 import { whyAgentMayNotJoin } from "../rollout/versions.ts";
 import type { ClusterInput, SlotInput } from "./input.ts";
 import type { Run } from "./run.ts";
+import { clusterSite } from "./scene.ts";
 
 const places = "the servers, each asked at its own address, port 6443";
 
@@ -99,6 +105,43 @@ export async function isVoterAlready(sight: Sight, deadline: Deadline, name: str
       : error;
   });
   return known.some((server) => server.name === name && server.member === "voter");
+}
+
+/**
+ * Waits until agents may come and go. A server on a Proxmox host that does not answer is down for as long as that lasts: the
+ * others will do, while they are most of all and nothing else is wrong with them.
+ * @returns all servers, also that one: no agent may be newer than it
+ */
+export async function awaitCalmForAgents(run: Run, input: ClusterInput, access: Access): Promise<ServerNode[]> {
+  const sight = byNodes(access);
+  let all: ServerNode[] = [];
+  const others: Sight = async (signal) => {
+    all = await sight(signal);
+    if (whyControlPlaneIsNotCalm(all) === undefined) return all;
+    const away = await onSilentHosts(run, input);
+    const rest = all.filter(({ name }) => !away.has(name));
+    const healthy = rest.filter(({ member, health }) => member === "voter" && health === "healthy").length;
+    const voters = all.filter(({ member }) => member === "voter").length;
+    return healthy >= quorumOf(voters) ? rest : all;
+  };
+  await awaitCalm(others, calmBy(run, input));
+  return all;
+}
+
+/** Names of the servers whose Proxmox host does not answer. Only those are asked for whom the list has no status. */
+async function onSilentHosts(run: Run, input: ClusterInput): Promise<Set<string>> {
+  const servers = serverVms(await listVms(run.pve), clusterSite(input)).filter(({ status }) => status === "unknown");
+  const names = await Promise.all(
+    servers.map(async (vm) => {
+      const { cluster = "", pool = "", slot = 0, generation = "" } = nodeTags(vm.tags) ?? {};
+      const silent = await isRunning(run.pve, vm).then(
+        () => false,
+        (error: unknown) => silentHostOf(error) !== undefined,
+      );
+      return silent ? [vm.name ?? nodeName(cluster, pool, slot, generation)] : [];
+    }),
+  );
+  return new Set(names.flat());
 }
 
 /**

@@ -27,18 +27,21 @@ export async function gate(run: Run, input: PoolInput): Promise<{ proved: number
 }
 
 /**
- * Waits until every node of the plan is a member that we joined.
+ * Waits until every node of the plan is a member that we joined, but for those whose Proxmox host does not answer.
  * @returns every node of the pool
  */
 export async function awaitPlanned(run: Run, client: Kubernetes, input: PoolInput): Promise<Node[]> {
   const record = await readPoolRecord(client, input.pool);
+  const asked = input.plan.slots.filter(({ unreachable }) => unreachable === undefined);
+  for (const { name, unreachable } of input.plan.slots)
+    if (unreachable !== undefined) say(`${name} is not asked for: its Proxmox host ${unreachable} did not answer`);
   let missing: string[] = [];
   return await until<Node, Node[]>(
     client,
     { path: paths.nodes, query: { labelSelector: selector({ cluster: input.cluster, pool: input.pool }) } },
     new Deadline(`all nodes of pool ${input.pool}`, input.site.timeouts.gate, run.stop),
     (seen) => {
-      missing = input.plan.slots.flatMap((slot) => notProved(slot, seen, record));
+      missing = asked.flatMap((slot) => notProved(slot, seen, record));
       return missing.length === 0 ? [...seen.values()] : undefined;
     },
     () => missing.join("; "),

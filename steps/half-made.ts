@@ -3,6 +3,7 @@ import type { Access } from "../kubernetes/access.ts";
 import { DrainError } from "../kubernetes/eviction.ts";
 import { labels, listNodes, liveNode } from "../kubernetes/nodes.ts";
 import { readPoolRecord } from "../kubernetes/record.ts";
+import { silentHostOf } from "../proxmox/errors.ts";
 import { nodeTags } from "../proxmox/tags.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 import { hasServed, isWell, slotStates, type Member, type SlotState } from "../rollout/slots.ts";
@@ -74,7 +75,11 @@ async function retireAll(
         holding(run, access, tickets(input), lease, () =>
           retireNode(leaver, { run, access, fence, input, isHalfMade: true }),
         ),
-      ).catch((error: unknown) => failed(error, state));
+      ).catch((error: unknown) => {
+        const silent = silentHostOf(error);
+        if (silent === undefined) failed(error, state);
+        else say(`${member.name} is left as it is: its Proxmox host ${silent} does not answer`);
+      });
     }
   }
 }

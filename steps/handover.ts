@@ -7,7 +7,7 @@ import { restore, saysNotReady, whyNotReady } from "../kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../kubernetes/record.ts";
 import { isRunning, type ListedVm } from "../proxmox/vms.ts";
 import { hasJoined } from "../rollout/slots.ts";
-import { awaitCalm, byNodes, calmBy } from "./control-plane.ts";
+import { awaitCalmForAgents } from "./control-plane.ts";
 import type { SlotInput } from "./input.ts";
 import { excused } from "./excuse.ts";
 import { isGone, otherNodes } from "./leavers.ts";
@@ -20,6 +20,12 @@ import { look, reachable } from "./scene.ts";
 
 /** Gives a slot to its node: every other node of the slot is retired. */
 export async function handover(run: Run, input: SlotInput): Promise<{ active: string }> {
+  if (input.unreachable !== undefined) {
+    say(
+      `slot ${input.slot} of pool ${input.pool} stays as it is: the Proxmox host ${input.unreachable} did not answer`,
+    );
+    return { active: input.node };
+  }
   const scene = await look(run, input);
   const access = reachable(scene, input);
   const before = await known(access.client, input);
@@ -66,7 +72,7 @@ async function handOver(
     await awaitPlaced(run, client, input);
   } else {
     await holding(run, access, tickets(input), input.site.timeouts.lease, async (ticket) => {
-      if (input.role === "agent") await awaitCalm(byNodes(access), calmBy(run, input));
+      if (input.role === "agent") await awaitCalmForAgents(run, input, access);
       const options = { run, access, fence: all(slot, ticket), input, mayBegin: serves, proof: "members" as const };
       const nodes = new Set(leaving.flatMap(({ node, name }) => (node ? [name] : [])));
       await sayBlockers(client, nodes);

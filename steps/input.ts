@@ -46,6 +46,8 @@ export interface SlotInput extends ClusterInput {
   madeVmid: number | undefined;
   /** IPv4 address that the VM was made with; undefined: DHCP. */
   address: string | undefined;
+  /** Proxmox host that did not answer when the run was planned, and has a VM of this slot. */
+  unreachable: string | undefined;
   generation: string;
   spec: NodeSpec;
   rollout: string;
@@ -184,11 +186,13 @@ export function readSlotInput(environment: Environment): SlotInput {
   const { id, spec } = generation(reader);
   const address = reader.optional("address");
   const made = reader.optional("madeVmid");
+  const unreachable = reader.optional("unreachable");
   return reader.done({
     ...pool(reader),
     generation: id,
     spec,
     address: address === "" ? undefined : address,
+    unreachable: unreachable === "" ? undefined : unreachable,
     slot: reader.number("slot"),
     node: reader.text("node", label),
     vmid: reader.number("vmid"),

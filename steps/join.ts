@@ -14,9 +14,9 @@ import { admit, type Arrival } from "./admission.ts";
 import { claimedAs, identity, isFounder, ownVm, remember, type Claimed } from "./claim.ts";
 import {
   awaitCalm,
+  awaitCalmForAgents,
   awaitMembers,
   byMembers,
-  byNodes,
   calmBy,
   isAloneNotCalm,
   isVoterAlready,
@@ -31,6 +31,7 @@ import { MemberRemoved, readJoinLog } from "./join-log.ts";
 import { expectedNode, isMarked, known, lacking, putLabels, type Known } from "./member.ts";
 import { holding, quietly, slotLease, tickets, type Run } from "./run.ts";
 import { imageOf } from "./image.ts";
+import { leftAlone } from "./left-alone.ts";
 import { powerOn } from "./power-on.ts";
 import { clearHalfMade, removeDead } from "./predecessors.ts";
 import { retired } from "./retirement.ts";
@@ -39,7 +40,9 @@ import { serveAgain } from "./yield.ts";
 import { lookAround } from "./scene.ts";
 
 /** Makes the node of a slot a verified member. Does nothing when it is one. */
-export async function join(run: Run, input: SlotInput): Promise<Claimed> {
+export async function join(run: Run, input: SlotInput): Promise<Partial<Claimed>> {
+  const asItWas = await leftAlone(run, input);
+  if (asItWas) return asItWas;
   const scene = await lookAround(run, input);
   const vm = await ownVm(run, scene.vms, input);
   const { access } = scene;
@@ -153,7 +156,7 @@ async function rememberFailure(input: SlotInput, client: Kubernetes, own: NodeRe
 
 /** Agents come to a control plane that is well, and whose servers are all as new as they are. */
 async function admitAgent(run: Run, input: SlotInput, { access, arrival }: Arriving, config: VmConfig): Promise<Node> {
-  requireSkew(input, await awaitCalm(byNodes(access), calmBy(run, input)));
+  requireSkew(input, await awaitCalmForAgents(run, input, access));
   return await admit(run, input, access, config, arrival);
 }
 

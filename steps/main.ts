@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { messageOf, UserError } from "../common/errors.ts";
+import { asUserError, messageOf, UserError } from "../common/errors.ts";
 import { redact, say } from "../common/log.ts";
 import { Proxmox } from "../proxmox/client.ts";
 import { claim } from "./claim.ts";
@@ -65,6 +65,8 @@ function unknownVerb(name: string): UserError {
 
 /** What the operator reads. What we did not foresee comes with its stack, to be reported. */
 function explain(error: unknown): string {
+  const ours = asUserError(error);
+  if (ours) return ours.message;
   const foreseen = error instanceof Error && error.name !== "Error" && error.name !== "TypeError";
   return foreseen || !(error instanceof Error) ? messageOf(error) : (error.stack ?? error.message);
 }

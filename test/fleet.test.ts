@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { UserErrors } from "../common/errors.ts";
 import { poolSpecs, type Config } from "../config.ts";
-import { fleetWords, newDisks, planFleet, planPlaces } from "../fleet.ts";
+import { fleetWords, newSlots, planFleet, planPlaces } from "../fleet.ts";
 import { catalogue, type Live } from "../live.ts";
 import { adoptedGeneration, generationOf } from "../rollout/generation.ts";
 import type { LiveNode, LiveVm, PoolRecord } from "../rollout/types.ts";
@@ -51,13 +51,16 @@ describe("the plan of a whole cluster", () => {
   it("makes servers and agents of an empty site, and counts the disks of both", () => {
     const fleet = planFleet(smallConfig(), picture(), now);
     assert.deepEqual([fleet.controlPlane.pool, ...fleet.pools.map(({ pool }) => pool)], ["servers", "workers"]);
-    assert.deepEqual(newDisks(fleet), [40, 40, 40]);
+    assert.deepEqual(
+      newSlots(fleet).map(({ generation }) => generation.spec.diskGiB),
+      [40, 40, 40],
+    );
     assert.deepEqual(fleet.removed, []);
   });
 
   it("of what is as it should be makes nothing", () => {
     const fleet = planFleet(smallConfig(), settled(smallConfig()), now);
-    assert.deepEqual(newDisks(fleet), []);
+    assert.deepEqual(newSlots(fleet), []);
     assert.ok(
       fleetWords(fleet).every((line) => line.includes("nothing to do")),
       fleetWords(fleet).join("\n"),

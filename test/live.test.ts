@@ -11,6 +11,8 @@ interface Vm {
   template?: boolean;
   running?: boolean;
   onboot?: boolean;
+  /** @default pve1 */
+  host?: string;
 }
 
 const imageTags = (rke2: string) => `eg-image;evergreen;rke2-${rke2}`;
@@ -30,19 +32,20 @@ const node = (pool: string, vmid: number, more: Partial<Vm> = {}): Vm => ({
 });
 
 /** Reads the picture of a data centre with these VMs, where no guest has started RKE2. */
-async function read(vms: Vm[], audit = true) {
-  const rows = vms.map(({ vmid, name, tags = "", template: flag = false, running = false }) => ({
+async function read(vms: Vm[], { audit = true, dead }: { audit?: boolean; dead?: Answer } = {}) {
+  const rows = vms.map(({ vmid, name, tags = "", template: flag = false, running = false, host = "pve1" }) => ({
     type: "qemu",
     vmid,
     name,
     tags,
-    node: "pve1",
+    node: host,
     pool: "nodes",
     template: flag ? 1 : 0,
     status: running ? "running" : "stopped",
   }));
   const answer = (path: string): Answer => {
     if (path === "/access/permissions") return { data: { "/pool/nodes": audit ? { "VM.Audit": 1 } : {} } };
+    if (dead !== undefined && path.startsWith("/nodes/pve2/")) return dead;
     if (path === "/cluster/resources" || path === "/nodes/pve1/qemu") return { data: rows };
     const vm = vms.find(({ vmid }) => path.startsWith(`/nodes/pve1/qemu/${vmid}/`));
     if (!vm) return { status: 501, reason: `unexpected: ${path}` };
@@ -83,13 +86,56 @@ describe("the picture of both APIs", () => {
     assert.match(live.unusable.get("booted-v1.0.0")?.what ?? "", /VM 9004 on pve1 .* is not a template/);
   });
 
-  it("refuses two templates of one name, and names both", async () => {
-    const twins = [template(9001, OLD), template(9007, OLD)];
-    await assert.rejects(read(twins), refusal(/^two templates have the name ubuntu/, /^VM 9001 and VM 9007$/));
-  });
+  const twins: [string, Vm[], RegExp | undefined][] = [
+    ["on one host", [template(9001, OLD), template(9007, OLD)], /on one host, pve1$/],
+    [
+      "on two hosts with different versions of RKE2",
+      [template(9001, OLD), { ...template(9007, OLD, imageTags("v1.34.5+rke2r1")), host: "pve2" }],
+      /with different versions of RKE2, v1\.34\.4\+rke2r1 and v1\.34\.5\+rke2r1$/,
+    ],
+    ["on two hosts, alike", [template(9001, OLD), { ...template(9007, OLD), host: "pve2" }], undefined],
+  ];
+  for (const [title, templates, refused] of twins) {
+    it(`${refused ? "refuses" : "takes"} two templates of one name ${title}`, async () => {
+      if (refused) {
+        await assert.rejects(read(templates), refusal(refused, /^VM 9001 on pve1 and VM 9007 on pve[12]$/));
+        return;
+      }
+      const live = await read(templates);
+      assert.deepEqual([...catalogue(live)], [[OLD, "v1.34.4+rke2r1"]]);
+      const copies = ["pve1", "pve2", "pve3"].map((host) => templateOf(live, OLD, host).vmid);
+      assert.deepEqual(copies, [9001, 9007, 9001]);
+    });
+  }
+
+  const dead: [string, { status: number; reason: string }][] = [
+    ["is off", { status: 595, reason: "No route to host" }],
+    [
+      "was removed from the Proxmox cluster",
+      { status: 500, reason: "hostname lookup 'pve2' failed - failed to get address info" },
+    ],
+  ];
+  for (const [title, answer] of dead) {
+    it(`has a VM whose host ${title}: nobody knows how it is, and the others are read`, async () => {
+      const live = await read(
+        [
+          node("workers", 1100),
+          { ...node("workers", 1101), name: "demo-workers-1-0a1b2c3d", tags: ours("workers", 1), host: "pve2" },
+        ],
+        { dead: answer },
+      );
+      assert.deepEqual(
+        live.vms.map(({ vmid, running, uuid, unreachable = "" }) => [vmid, running, uuid, unreachable.slice(0, 7)]),
+        [
+          [1100, false, "6b0124f9-0000-4000-8000-000000001100", ""],
+          [1101, false, "", answer.reason.slice(0, 7)],
+        ],
+      );
+    });
+  }
 
   it("refuses to look without the right to see the pool", async () => {
-    await assert.rejects(read([], false), refusal(/may not see the VMs/, /\/pool\/nodes/));
+    await assert.rejects(read([], { audit: false }), refusal(/may not see the VMs/, /\/pool\/nodes/));
   });
 
   const silent: [string, Vm[], boolean][] = [
@@ -138,8 +184,11 @@ describe("a place for a node", () => {
   });
 
   it("is cloned from a template that exists, and a missing one is named with those that do", () => {
-    assert.equal(templateOf(picture(), NEW).vmid, 9002);
-    assert.throws(() => templateOf(picture(), "other-v1.0.0"), refusal(/no template other-v1.0.0/, new RegExp(NEW)));
+    assert.equal(templateOf(picture(), NEW, "pve1").vmid, 9002);
+    assert.throws(
+      () => templateOf(picture(), "other-v1.0.0", "pve1"),
+      refusal(/no template other-v1.0.0/, new RegExp(NEW)),
+    );
   });
 
   it("belongs to a forgotten pool when nobody configures the pool", () => {

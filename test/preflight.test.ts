@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { UserError, UserErrors } from "../common/errors.ts";
-import { checkBackupCredentials, checkEnvironment, checkStorage, refuseStandIns } from "../preflight.ts";
+import { UserErrors } from "../common/errors.ts";
+import { checkBackupCredentials, checkEnvironment, refuseStandIns } from "../preflight.ts";
 import { STAND_IN } from "../tools/standins.ts";
 import { fakeProxmox } from "./proxmox/fake.ts";
 import { smallConfig } from "./support/picture.ts";
@@ -112,37 +112,5 @@ describe("the credentials of the bucket", () => {
     assert.deepEqual(missing(both, { s3 }), []);
     assert.deepEqual(missing({ ...both, AWS_SECRET_ACCESS_KEY: "" }, { s3 }), ["AWS_SECRET_ACCESS_KEY"]);
     assert.deepEqual(missing({}, { s3 }), ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]);
-  });
-});
-
-describe("the storage of a run", () => {
-  const site = { ...smallConfig().site, hosts: ["pve1", "pve2"] };
-  const GiB = 1024 ** 3;
-  const check = async (available: Record<string, number>, disks: number[], storageOvercommit = 1) => {
-    await using pve = await fakeProxmox(({ path }) => ({ data: { avail: available[path.split("/")[2] ?? ""] } }));
-    await checkStorage(pve.client, { ...site, storageOvercommit }, disks);
-    return pve.seen.length;
-  };
-
-  it("is not asked for when nothing is made", async () => {
-    assert.equal(await check({}, []), 0);
-  });
-
-  it("must take all new disks at their full size, on the host with the least room", async () => {
-    await check({ pve1: 100 * GiB, pve2: 80 * GiB }, [40, 40]);
-    await assert.rejects(
-      check({ pve1: 100 * GiB, pve2: 80 * GiB - 1 }, [40, 40]),
-      (error: unknown) =>
-        error instanceof UserError &&
-        error.problem.what.startsWith("2 new disks may grow to 80 GiB and 79 GiB are free") &&
-        error.problem.where === "storage local on pve1, pve2",
-    );
-  });
-
-  it("may be promised more often than it is there, as far as the overcommit says and no further", async () => {
-    const available = { pve1: 100 * GiB, pve2: 32 * GiB };
-    await check(available, [40, 40], 2.5);
-    await assert.rejects(check(available, [40, 41], 2.5), /81 GiB and 32 GiB are free, times an overcommit of 2\.5:/);
-    await assert.rejects(check({ pve1: 0, pve2: 0 }, [40], 1000), /40 GiB and 0 GiB are free/);
   });
 });

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { liveVms } from "../../proxmox/live-vms.ts";
 import { differences, IdentityError, proveVm, type ExpectedVm } from "../../proxmox/identity.ts";
 import { nodeTags, splitTags, tagsOf } from "../../proxmox/tags.ts";
-import { listVms, liveVms, requireSight, type VmConfig } from "../../proxmox/vms.ts";
+import { listVms, requireSight, type VmConfig } from "../../proxmox/vms.ts";
 import { fakeProxmox } from "./fake.ts";
 
 const tags = tagsOf({ cluster: "demo", pool: "workers", slot: 2, generation: "0a1b2c3d" });

@@ -4,6 +4,7 @@ import { hostOf, type Live } from "../../live.ts";
 import { order, type SlotOrder } from "../../rollout/order.ts";
 import { environmentOf } from "../../rollout/step-environment.ts";
 import type { PoolPlan, SlotPlan } from "../../rollout/types.ts";
+import { strandedIn } from "../../rollout/unreachable.ts";
 import type { MadeVm } from "./provider.ts";
 
 export type Verb = "rollout" | "snapshot" | "claim" | "join" | "gate" | "handover" | "verify";
@@ -31,7 +32,7 @@ export function declare(config: Config, live: Live, fleet: Fleet): Declared[] {
   const servers = ofPool(config, live, fleet.controlPlane, []);
   return [
     ...servers,
-    ...fleet.pools.flatMap((plan) =>
+    ...[...fleet.pools, ...fleet.removed.filter(({ slots }) => slots.length > 0)].flatMap((plan) =>
       ofPool(config, live, plan, [`${config.cluster}-${fleet.controlPlane.pool}-verify`]),
     ),
     ...[fleet.controlPlane, ...fleet.pools, ...fleet.removed].flatMap(({ kept }) =>
@@ -92,38 +93,33 @@ class PoolGraph {
 
   private arrival({ slot, clone, vm, join }: SlotOrder, begun: readonly Declared[]): Declared[] {
     const planned = this.slot(slot);
-    const made: MadeVm = {
-      name: planned.name,
-      vmid: planned.vmid,
-      host: hostOf(this.live, this.config.site.hosts, planned),
-    };
+    const before = [
+      ...this.before,
+      this.urn("rollout"),
+      ...begun.map(({ urn }) => urn),
+      ...vm.map((one) => this.urn(`${one}-handover`)),
+      ...clone.map((one) => this.slot(one).name),
+    ];
     return [
-      {
-        urn: planned.name,
-        after: [
-          ...this.before,
-          this.urn("rollout"),
-          ...begun.map(({ urn }) => urn),
-          ...vm.map((one) => this.urn(`${one}-handover`)),
-          ...clone.map((one) => this.slot(one).name),
-        ],
-        vm: { made, image: planned.generation.spec.image },
-      },
-      {
-        urn: this.claim(slot),
-        after: [planned.name],
-        step: {
-          verb: "claim",
-          environment: this.slotEnvironment(planned),
-          rollout: this.urn("rollout"),
-          made: planned.name,
-        },
-      },
-      {
-        urn: this.join(slot),
-        after: [this.claim(slot), ...join.map((one) => this.urn(`${one}-handover`))],
-        step: { verb: "join", environment: this.slotEnvironment(planned), rollout: this.urn("rollout") },
-      },
+      ...this.node(
+        planned,
+        before,
+        join.map((one) => this.urn(`${one}-handover`)),
+      ),
+      ...strandedIn(planned).flatMap((one) => this.node(one, [], [])),
+    ];
+  }
+
+  /** VM, claim and join of a node. */
+  private node(planned: SlotPlan, beforeVm: string[], beforeJoin: string[]): Declared[] {
+    const { name, vmid } = planned;
+    const host = hostOf(this.live, this.config.site.hosts, planned);
+    const environment = this.slotEnvironment(planned);
+    const rollout = this.urn("rollout");
+    return [
+      { urn: name, after: beforeVm, vm: { made: { name, vmid, host }, image: planned.generation.spec.image } },
+      { urn: `${name}-claim`, after: [name], step: { verb: "claim", environment, rollout, made: name } },
+      { urn: `${name}-join`, after: [`${name}-claim`, ...beforeJoin], step: { verb: "join", environment, rollout } },
     ];
   }
 
@@ -155,10 +151,6 @@ class PoolGraph {
     const found = this.plan.slots.find(({ slot }) => slot === number);
     if (!found) throw new Error(`the order names slot ${number}, which the plan does not have`);
     return found;
-  }
-
-  private claim(slot: number): string {
-    return `${this.slot(slot).name}-claim`;
   }
 
   private join(slot: number): string {

@@ -61,6 +61,7 @@ describe("what a step is told", () => {
       vmid: 1103,
       madeVmid: undefined,
       address: "10.0.0.3",
+      unreachable: undefined,
       generation: "0a1b2c3d",
       spec,
       rollout: "r",

@@ -19,7 +19,8 @@ export function smallConfig(changes: Record<string, unknown> = {}): Config {
 
 /** What both APIs say of a site where nothing lives yet. */
 export function picture(changes: Partial<Live> = {}): Live {
-  const image = (name: string, vmid: number, rke2: string) => [name, { name, vmid, host: "pve1", rke2 }] as const;
+  const image = (name: string, vmid: number, rke2: string) =>
+    [name, { name, rke2, templates: [{ vmid, host: "pve1" }] }] as const;
   return {
     images: new Map([image(OLD, 9001, "v1.34.4+rke2r1"), image(NEW, 9002, "v1.34.5+rke2r1")]),
     unusable: new Map(),

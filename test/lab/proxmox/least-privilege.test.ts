@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { liveVms } from "../../../proxmox/live-vms.ts";
 import { Deadline } from "../../../common/deadline.ts";
 import { messageOf } from "../../../common/errors.ts";
 import type { Config } from "../../../config.ts";
@@ -7,7 +8,7 @@ import { guest } from "../../../images/contract.ts";
 import { findAccess } from "../../../kubernetes/access.ts";
 import { readPrivileges, rolloutPrivileges, seedSite, seedVm, site, labImage } from "../../../lab/proxmox/site.ts";
 import type { StorageKind } from "../../../lab/types.ts";
-import { checkStorage } from "../../../preflight.ts";
+import { readPlaces } from "../../../places.ts";
 import { awaitAgent, readFile, writeFile } from "../../../proxmox/agent.ts";
 import type { Parameters, Proxmox } from "../../../proxmox/client.ts";
 import { destroyVm } from "../../../proxmox/destroy.ts";
@@ -15,7 +16,7 @@ import { neededRights, permissionProblems, type Need, type Purpose } from "../..
 import { setOnBoot, start, turnOff } from "../../../proxmox/power.ts";
 import { tagsOf } from "../../../proxmox/tags.ts";
 import { awaitTask } from "../../../proxmox/task.ts";
-import { isRunning, listVms, liveVms, readVm, requireSight, takenAmong } from "../../../proxmox/vms.ts";
+import { isRunning, listVms, readVm, requireSight, takenAmong } from "../../../proxmox/vms.ts";
 import { smallConfig } from "../../support/picture.ts";
 import { Bench } from "./bench.ts";
 
@@ -114,7 +115,7 @@ async function look(pve: Proxmox): Promise<void> {
   if (!access) throw new Error("no server is known");
   await access.client.close();
   assert.deepEqual(await takenAmong(pve, [server, server + 1]), [server]);
-  await checkStorage(pve, config.site, [1]);
+  assert.ok((await readPlaces(pve, config.site)).every(({ storage }) => storage !== undefined));
 }
 
 /** What Proxmox says where a privilege is missing, when it is not the privilege itself. */

@@ -1,0 +1,169 @@
+import assert from "node:assert/strict";
+import { disagreements } from "../../rollout/disagreements.ts";
+import { generationOf } from "../../rollout/generation.ts";
+import { hasTurned, outcomeOf } from "../../rollout/outcome.ts";
+import { planRemoval } from "../../rollout/plan.ts";
+import { environmentOf, variables } from "../../rollout/step-environment.ts";
+import type { PoolPlan } from "../../rollout/types.ts";
+import { A, B, nameOf, NOW, planned, poolOf, settled, world, type Held, type World } from "./world.ts";
+
+/** The same world after the Proxmox host of some VMs has gone silent. */
+function without(at: World, ...names: string[]): World {
+  const away = (name: string) => names.includes(name);
+  const vms = at.live.vms.map((vm) =>
+    away(vm.name) ? { ...vm, host: "pve2", running: false, unreachable: "No route to host" } : vm,
+  );
+  const nodes = at.live.nodes.map((node) => (away(node.name) ? { ...node, ready: false } : node));
+  return { ...at, live: { ...at.live, vms, nodes } };
+}
+
+const slotsOf = ({ slots }: PoolPlan) =>
+  slots.map(({ slot, name, replaces, unreachable }) => [
+    slot,
+    name.slice(-8),
+    replaces.length > 0,
+    unreachable?.host ?? "",
+  ]);
+const [a, b] = [generationOf(A).id, generationOf(B).id];
+
+describe("a node whose Proxmox host does not answer", () => {
+  const onA = world(settled(A), [[A, "proved"]]);
+
+  it("is left as it is, and is named, while the other slots roll", () => {
+    const plan = planned(poolOf(B), without(onA, nameOf(1, A)));
+    assert.deepEqual(slotsOf(plan), [
+      [0, b, true, ""],
+      [1, a, false, "pve2"],
+      [2, b, true, ""],
+      [3, b, true, ""],
+    ]);
+    assert.deepEqual([plan.kind, plan.unwell, plan.leaving], ["roll", [], []]);
+    assert.match(
+      plan.words.join("\n"),
+      new RegExp(`${nameOf(1, A)} is unknown: its Proxmox host pve2 does not answer`),
+    );
+  });
+
+  it("is not mended where nothing rolls, and nothing else is to do", () => {
+    const plan = planned(poolOf(A), without(onA, nameOf(1, A)));
+    assert.deepEqual([plan.kind, plan.unwell, plan.leaving], ["steady", [], []]);
+    assert.equal(plan.digest, planned(poolOf(A), onA).digest);
+  });
+
+  it("is no canary", () => {
+    const strategy = { canary: { nodes: 1 }, soakSeconds: 3600 };
+    const plan = planned(poolOf(B, { strategy }), without(onA, nameOf(0, A)));
+    assert.deepEqual(
+      plan.slots.filter(({ replaces }) => replaces.length > 0).map(({ slot }) => slot),
+      [1],
+    );
+  });
+
+  it("keeps its slot when that is given up", () => {
+    const plan = planned(poolOf(A, { slots: 2 }), without(onA, nameOf(3, A)));
+    assert.deepEqual(
+      plan.slots.map(({ slot }) => slot),
+      [0, 1, 3],
+    );
+    assert.deepEqual(plan.leaving, [nameOf(2, A)]);
+  });
+
+  it("keeps its slot when its pool is removed", () => {
+    const at = without(onA, nameOf(3, A));
+    const plan = planRemoval({ name: "workers", role: "agent" }, at.live, at.record, NOW);
+    assert.deepEqual(slotsOf(plan), [[3, a, false, "pve2"]]);
+    assert.deepEqual(plan.leaving, [nameOf(0, A), nameOf(1, A), nameOf(2, A)]);
+  });
+
+  it("stays in the engine's state also when it is nothing to its slot any more", () => {
+    const held: Held[] = [...settled(B), { slot: 1, spec: A, phase: "retired", node: false }];
+    const at = without(
+      world(held, [
+        [A, "proved"],
+        [B, "proved"],
+      ]),
+      nameOf(1, A),
+    );
+    const [, slot] = planned(poolOf(B), at).slots;
+    assert.deepEqual(slot?.unreachable, { host: "pve2", own: false });
+    assert.deepEqual(
+      slot.stranded?.map(({ name, generation }) => [name, generation.id]),
+      [[nameOf(1, A), a]],
+    );
+    assert.equal(slot.name, nameOf(1, B));
+  });
+
+  it("contradicts nobody, whoever it is", () => {
+    const at = without(onA, nameOf(1, A), nameOf(2, A));
+    const unread = { ...at.live, vms: at.live.vms.map((vm) => (vm.unreachable ? { ...vm, uuid: "" } : vm)) };
+    assert.deepEqual(disagreements(unread, at.record, generationOf(A)), []);
+  });
+
+  it("holds all servers as they are when it is one of them", () => {
+    const servers = { name: "workers", role: "server" as const, slots: 3 };
+    const at = without(world(settled(A, 3), [[A, "proved"]]), nameOf(1, A));
+    const plan = planned(poolOf(B, servers), at);
+    assert.deepEqual(slotsOf(plan), [
+      [0, a, false, ""],
+      [1, a, false, "pve2"],
+      [2, a, false, ""],
+    ]);
+    assert.deepEqual([plan.kind, plan.target, plan.verdict], ["held", undefined, undefined]);
+    assert.match(plan.words.join("\n"), /no server comes or goes while one of them cannot be asked/);
+    const same = planned(poolOf(A, servers), at);
+    assert.deepEqual([same.kind, same.unwell], ["steady", []]);
+  });
+
+  it("lets no server come into an empty slot", () => {
+    const servers = { name: "workers", role: "server" as const, slots: 3 };
+    const plan = planned(poolOf(A, servers), without(world(settled(A, 2), [[A, "proved"]]), nameOf(1, A)));
+    assert.deepEqual(
+      plan.slots.map(({ slot, creates }) => [slot, creates]),
+      [
+        [0, false],
+        [1, false],
+      ],
+    );
+  });
+
+  it("makes a run fail that did all it could, and is no verdict", () => {
+    const before = planned(poolOf(B), onA);
+    const after = planned(
+      poolOf(B),
+      without(
+        world(
+          [...settled(B, 1), ...settled(A, 1, 1), ...settled(B, 2, 2)],
+          [
+            [A, "proved"],
+            [B, "proved"],
+          ],
+        ),
+        nameOf(1, A),
+      ),
+    );
+    const { outcome, words, open } = outcomeOf([before], [after]);
+    assert.equal(outcome, "failed");
+    assert.match(words.join(), /workers has nodes on Proxmox hosts that do not answer: pve2/);
+    assert.equal(open.length, 1);
+    assert.equal(hasTurned([before], [after]), false);
+  });
+
+  it("is told to the steps of its slot alone", () => {
+    const plan = planned(poolOf(A), without(onA, nameOf(1, A)));
+    const site = {
+      registrationAddress: "127.40.0.5",
+      proxmoxPool: "nodes",
+      serverPool: "servers",
+      timeouts: {} as never,
+    };
+    const told = plan.slots.map((slot) => environmentOf({ cluster: "demo", site, slot })[variables.unreachable]);
+    assert.deepEqual(told, [undefined, "pve2", undefined, undefined]);
+    const steps = JSON.parse(environmentOf({ cluster: "demo", site, plan })[variables.plan] ?? "") as {
+      slots: object[];
+    };
+    assert.deepEqual(
+      steps.slots.map((slot) => "unreachable" in slot),
+      [false, true, false, false],
+    );
+  });
+});
