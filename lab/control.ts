@@ -3,7 +3,7 @@ import type { HoldOrder, Seen } from "./boundaries.ts";
 import type { ProbeReport } from "./load/prober.ts";
 import type { WorkloadOptions } from "./load/workload.ts";
 import type { LonghornOptions } from "./longhorn/objects.ts";
-import type { ImageFault, Profile, SnapshotFault } from "./types.ts";
+import type { ImageFault, Profile, QemuState, SnapshotFault } from "./types.ts";
 import type { MemberFact, NodeFact, PoolLimits, Violation } from "./watcher/model.ts";
 
 export interface VmStatus {
@@ -60,6 +60,24 @@ export interface LabEvent {
 /** A pattern over `METHOD path`, e.g. `POST nodes/.*\/status/start`. */
 export type RequestPattern = string;
 
+/** What happens to VMs and hosts in any data centre, and is nothing of the tool's. */
+export type OutsideOrder =
+  /** The state of QEMU: `running` ends it. A VM that is off can be in `prelaunch`, as one that is backed up. */
+  | { kind: "vm-state"; vm: number | string; state: QemuState }
+  /** Something holds the VM: `backup`, `snapshot`, `migrate`; absent: nothing does any more. */
+  | { kind: "lock-vm"; vm: number | string; lock?: string }
+  /** To another Proxmox host, running on. */
+  | { kind: "migrate-vm"; vm: number | string; host: string }
+  /** HA keeps the VM in the state that it is in now, or has nothing to do with it any more. */
+  | { kind: "ha-vm"; vm: number | string; managed: boolean }
+  /** Into another Proxmox pool, or out of every pool: the token does not see it then. */
+  | { kind: "pool-vm"; vm: number | string; pool?: string }
+  /** A host loses its power, until `host-on` or the faults are cleared. */
+  | { kind: "host-off"; host: string }
+  | { kind: "host-on"; host: string }
+  /** The Proxmox cluster has no quorum: all can be read, nothing written. */
+  | { kind: "no-quorum" };
+
 /** Something that goes wrong on demand. A rule on requests holds until the faults are cleared. */
 export type FaultOrder =
   | { kind: "full-storage"; storage?: string }
@@ -86,8 +104,7 @@ export type FaultOrder =
   | { kind: "console"; vm: number | string; command: string }
   | { kind: "rename-vm"; vm: number | string; name: string }
   | { kind: "tag-vm"; vm: number | string; tags: string[] }
-  /** Moves a VM into a Proxmox pool, or out of its own: then no token of ours sees it. */
-  | { kind: "pool-vm"; vm: number | string; pool?: string }
+  | OutsideOrder
   | { kind: "latency"; milliseconds: number; match?: RequestPattern }
   /** The n-th request that matches from now on, counted from 1, and as many after it as `times` says (default 1). */
   | { kind: "answer"; match: RequestPattern; nth: number; times?: number; status: number; reason: string }

@@ -1,8 +1,8 @@
 /** Turns orders from the control socket into faults of the data centre. */
-import { UserError } from "../common/errors.ts";
 import type { Boundaries, Crossing, Moment } from "./boundaries.ts";
-import type { FaultOrder } from "./control.ts";
+import type { FaultOrder, OutsideOrder } from "./control.ts";
 import type { DataCentre, Fault, Request } from "./proxmox/data-centre.ts";
+import { happen, isOutside, problem } from "./outside.ts";
 import { handle } from "./proxmox/handle.ts";
 import type { Vm } from "./proxmox/model.ts";
 import type { RackGuests } from "./guest/rack.ts";
@@ -18,6 +18,8 @@ function counter(nth: number, times: number): () => boolean {
     return seen >= nth && seen < nth + times;
   };
 }
+
+type ByHandOrder = Exclude<Extract<FaultOrder, { vm: number | string }>, OutsideOrder>;
 
 export class Faults {
   private readonly dataCentre: DataCentre;
@@ -53,6 +55,11 @@ export class Faults {
 
   /** Carries an order out. @returns what was done, as a line */
   async order(order: FaultOrder): Promise<string> {
+    if (isOutside(order)) {
+      const { said, undo } = await happen(this.dataCentre, order, (id) => this.find(id));
+      if (undo) this.undo.push(undo);
+      return said;
+    }
     switch (order.kind) {
       case "full-storage":
         return this.fillStorage(order.storage ?? site.storage);
@@ -81,7 +88,6 @@ export class Faults {
       case "start-vm":
       case "rename-vm":
       case "tag-vm":
-      case "pool-vm":
       case "console":
         return this.byHand(order);
       case "latency":
@@ -126,7 +132,7 @@ export class Faults {
 
   private fillStorage(id: string): string {
     const storage = this.dataCentre.storages.get(id);
-    if (!storage) throw missing(`storage ${id}`, [...this.dataCentre.storages.keys()]);
+    if (!storage) throw problem(`storage ${id}`, [...this.dataCentre.storages.keys()]);
     const before = storage.baseUsed;
     storage.baseUsed += storage.total - usedBytes(storage);
     this.undo.push(() => (storage.baseUsed = before));
@@ -162,13 +168,13 @@ export class Faults {
     const had = this.dataCentre.grants.filter(
       (grant) => grant.who === site.rolloutToken && grant.privileges.has(privilege),
     );
-    if (had.length === 0) throw missing(`privilege ${privilege} of ${site.rolloutToken}`, []);
+    if (had.length === 0) throw problem(`privilege ${privilege} of ${site.rolloutToken}`, []);
     this.dataCentre.removePrivilege(site.rolloutToken, privilege);
     this.undo.push(() => had.forEach((grant) => grant.privileges.add(privilege)));
   }
 
   private async template(vmid: number, image: ImageContent): Promise<string> {
-    if (this.dataCentre.vms.has(vmid)) throw missing(`free VMID ${vmid}`, []);
+    if (this.dataCentre.vms.has(vmid)) throw problem(`free VMID ${vmid}`, []);
     const seed = { vmid, name: image.name, pool: site.templates, image, tags: templateTags(image) };
     this.dataCentre.tell("created", await addTemplate(this.dataCentre, seed), site.rootToken);
     return `template ${image.name} with ${image.rke2} is there`;
@@ -176,14 +182,14 @@ export class Faults {
 
   private stranger(order: Extract<FaultOrder, { kind: "stranger" }>): string {
     const { vmid, name = "database" } = order;
-    if (this.dataCentre.vms.has(vmid)) throw missing(`free VMID ${vmid}`, []);
+    if (this.dataCentre.vms.has(vmid)) throw problem(`free VMID ${vmid}`, []);
     const vm = seedVm(this.dataCentre, { ...order, name });
     this.dataCentre.tell("created", vm, site.rootToken);
     return `VM ${vmid} (${name}) belongs to somebody else`;
   }
 
   /** What an operator does at the console, without asking the tool. */
-  private async byHand(order: Extract<FaultOrder, { vm: number | string }>): Promise<string> {
+  private async byHand(order: ByHandOrder): Promise<string> {
     const vm = this.find(order.vm);
     const before = `VM ${vm.vmid} (${String(vm.config.get("name"))})`;
     switch (order.kind) {
@@ -193,8 +199,6 @@ export class Faults {
       case "tag-vm":
         await this.asRoot("PUT", vm, "/config", [["tags", order.tags.join(";")]]);
         return `${before} has other tags now`;
-      case "pool-vm":
-        return `${before} is now in ${this.intoPool(vm, order.pool)}`;
       case "console":
         return await this.console(vm, order.command);
       case "start-vm":
@@ -210,17 +214,8 @@ export class Faults {
     }
   }
 
-  private intoPool({ vmid }: Vm, id: string | undefined): string {
-    const { pools } = this.dataCentre;
-    const pool = id === undefined ? undefined : pools.get(id);
-    if (id !== undefined && pool === undefined) throw missing(`pool ${id}`, [...pools.keys()]);
-    for (const { vms } of pools.values()) vms.delete(vmid);
-    pool?.vms.add(vmid);
-    return id === undefined ? "no pool" : `the pool ${id}`;
-  }
-
   private async console(vm: Vm, command: string): Promise<string> {
-    if (!vm.power) throw missing(`console of VM ${vm.vmid}: it is off`, []);
+    if (!vm.power) throw problem(`console of VM ${vm.vmid}: it is off`, []);
     return await vm.power.guest.run(command);
   }
 
@@ -242,17 +237,10 @@ export class Faults {
     const all = [...this.dataCentre.vms.values()];
     const vm = all.find((vm) => vm.vmid === id || vm.config.get("name") === id);
     if (!vm)
-      throw missing(
+      throw problem(
         `VM ${id}`,
         all.map((vm) => String(vm.config.get("name") ?? vm.vmid)),
       );
     return vm;
   }
 }
-
-const missing = (what: string, known: string[]) =>
-  new UserError({
-    what: `there is no ${what}`,
-    where: "the lab's data centre",
-    todo: known.length > 0 ? `name one of: ${known.join(", ")}` : "see `evergreen lab status`",
-  });

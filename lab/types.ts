@@ -27,6 +27,9 @@ export type SnapshotFault = "empty" | "never-ready" | "lost-upload" | "cut-uploa
 /** What holds the disks of VMs: only a directory gives its volume ids an extension. */
 export type StorageKind = "dir" | "lvmthin" | "zfspool" | "rbd";
 
+/** What QEMU says of a process that is there; a VM that is backed up while it is off is in `prelaunch`. */
+export type QemuState = "running" | "paused" | "prelaunch" | "io-error" | "inmigrate" | "save-vm";
+
 /** What a guest finds on its cloud-init drive (NoCloud), already parsed from the VM's configuration. */
 export interface CloudInit {
   hostname: string;

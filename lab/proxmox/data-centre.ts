@@ -91,6 +91,8 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
   readonly tasks = new Tasks(() => this.timing.fork);
   /** Requests since the start: by token id, by `METHOD endpoint`. */
   readonly requests = { total: 0, byToken: new Map<string, number>(), byEndpoint: new Map<string, number>() };
+  /** False: the hosts that answer are too few to write anything of the cluster. */
+  quorate = true;
   /** True once `close` was called: nothing is started any more. */
   closed = false;
   fault: FaultHook | undefined;
@@ -112,7 +114,11 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
 
   /** Renews the statistics behind cluster/resources, as pvestatd does now and then. */
   see(): void {
-    for (const vm of this.vms.values()) vm.seen = seeVm(this, vm);
+    for (const vm of this.vms.values()) vm.seen = this.isUp(vm.node) ? seeVm(this, vm) : undefined;
+  }
+
+  isUp(node: string): boolean {
+    return this.nodes.get(node)?.reachable ?? false;
   }
 
   addNode(name: string, options: Partial<Omit<PveNode, "name">> = {}): PveNode {
@@ -191,6 +197,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
       pending: new Map(),
       lock: this.configLock(vmid),
       power: undefined,
+      ha: undefined,
       seen: undefined,
     };
     this.vms.set(vmid, vm);

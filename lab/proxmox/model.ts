@@ -1,4 +1,4 @@
-import type { Guest, ImageContent } from "../types.ts";
+import type { Guest, ImageContent, QemuState } from "../types.ts";
 import type { FileLock } from "./locks.ts";
 
 /** A value of a VM's configuration: booleans and integers are numbers, everything else is text. */
@@ -52,7 +52,8 @@ export interface Power {
   pid: number;
   /** Milliseconds of the monotonic clock at power on. */
   since: number;
-  paused: boolean;
+  /** Nobody answers in any state but `running`. */
+  qemu: QemuState;
   /** Whether the process was started with the agent's channel. */
   agentChannel: boolean;
 }
@@ -66,6 +67,8 @@ export interface Vm {
   /** `/var/lock/qemu-server/lock-<vmid>.conf` */
   lock: FileLock;
   power: Power | undefined;
+  /** What HA was asked to keep it in; undefined: HA has nothing to do with it. */
+  ha: "started" | "stopped" | undefined;
   /** What the statistics daemon saw last; undefined: not yet seen. */
   seen: Record<string, Value> | undefined;
 }

@@ -9,6 +9,8 @@ export interface Spec {
   maxLength?: number;
   minimum?: number;
   maximum?: number;
+  /** Nobody but root@pam itself may set it: no token may. */
+  rootOnly?: boolean;
   /** @returns what is wrong, or undefined */
   format?: (value: string) => string | undefined;
 }
@@ -18,9 +20,10 @@ export type Specs = Record<string, Spec>;
 const text: Spec = { type: "string" };
 const flag: Spec = { type: "boolean" };
 const integer: Spec = { type: "integer" };
+const rootFlag: Spec = { type: "boolean", rootOnly: true };
 
 /** Shorthands for parameter tables. */
-export const spec = { text, flag, integer };
+export const spec = { text, flag, integer, rootFlag };
 
 export function vmidFormat(value: string): string | undefined {
   return /^[1-9][0-9]{2,8}$/.test(value) ? undefined : "invalid format - value does not look like a valid VM ID\n";
@@ -87,6 +90,10 @@ export function verify(given: Params, find: (name: string) => Spec | undefined, 
     if (!given.has(name)) errors[name] = "property is missing and it is not optional";
   }
   if (Object.keys(errors).length > 0) throw invalid(errors);
+  for (const [name, value] of given) {
+    if (find(name)?.rootOnly && value !== "" && parseFlag(value) !== false)
+      throw invalid({ [name]: "Only root may use this option." });
+  }
 }
 
 /** The parameters of a request, from path, query and body. */

@@ -5,7 +5,7 @@ import { agentEnabled, parseDrive, parseNic, parseProperties } from "./config/pr
 import { applyPending, cloudInitDrive } from "./config/store.ts";
 import { checkLock } from "./config/update.ts";
 import type { DataCentre } from "./data-centre.ts";
-import type { Vm, Volume } from "./model.ts";
+import type { Power, Vm, Volume } from "./model.ts";
 import { bootDrive, cpuCount, memoryBytes } from "./status.ts";
 import { findVolume } from "./storages.ts";
 import type { Task } from "./tasks.ts";
@@ -13,7 +13,7 @@ import type { CloudInit, Guest } from "../types.ts";
 import { setTimeout as delay } from "node:timers/promises";
 
 /** A machine with nothing to boot: powered, but nobody is at home. */
-const nobody: Guest = {
+export const nobody: Guest = {
   agentUp: false,
   interfaces: () => [],
   readFile: () => Buffer.alloc(0),
@@ -69,31 +69,39 @@ function checkDevices(dc: DataCentre, vm: Vm, task: Task): void {
   }
 }
 
+/** A process without a guest, which a backup starts for a VM that is off. */
+export function prelaunch(dc: DataCentre): Power {
+  const pid = dc.tasks.nextPid();
+  return { guest: nobody, pid, since: performance.now(), qemu: "prelaunch", agentChannel: false };
+}
+
 function switchOn(dc: DataCentre, vm: Vm, token: string): void {
   vm.power = {
     guest: boot(dc, vm),
     pid: dc.tasks.nextPid(),
     since: performance.now(),
-    paused: false,
+    qemu: "running",
     agentChannel: agentEnabled(vm.config.get("agent")),
   };
   dc.tell("started", vm, token);
 }
 
-/** The work of a task under the VM's own lock: with the VM as it is once the lock is held. */
-async function whileLocked(
-  dc: DataCentre,
-  node: string,
-  vmid: number,
-  task: Task,
-  work: (vm: Vm) => Promise<void>,
-): Promise<void> {
-  await dc.configLock(vmid).hold("exclusive", dc.timing.lockWait, () => work(loadVm(dc, node, vmid)), task);
+/** @throws ApiError as Proxmox VE words it where it looks for a process and not for a configuration */
+export function processOf(dc: DataCentre, node: string, vmid: number): Vm {
+  const vm = dc.vms.get(vmid);
+  if (vm?.node !== node) throw died(`unable to find configuration file for VM ${vmid} on node '${node}'`);
+  return vm;
+}
+
+/** The work of a task under the VM's own lock. */
+async function whileLocked(dc: DataCentre, vmid: number, task: Task, work: () => Promise<void>): Promise<void> {
+  await dc.configLock(vmid).hold("exclusive", dc.timing.lockWait, work, task);
 }
 
 /** The work of a start task. */
 export async function startVm(dc: DataCentre, node: string, vmid: number, task: Task, token: string): Promise<void> {
-  await whileLocked(dc, node, vmid, task, async (vm) => {
+  await whileLocked(dc, vmid, task, async () => {
+    const vm = loadVm(dc, node, vmid);
     checkLock(vm);
     if (vm.config.get("template") === 1) throw died("you can't start a vm if it's a template");
     if (vm.power) throw died(`VM ${vmid} already running`);
@@ -120,9 +128,13 @@ async function kill(dc: DataCentre, vm: Vm, token: string): Promise<void> {
   if (vm.power) switchedOff(dc, vm, token);
 }
 
-/** The work of a stop task. A locked VM may be stopped. */
+/** The work of a stop task. A locked VM is not stopped; one that is off is, whatever locks it. */
 export async function stopVm(dc: DataCentre, node: string, vmid: number, task: Task, token: string): Promise<void> {
-  await whileLocked(dc, node, vmid, task, (vm) => kill(dc, vm, token));
+  await whileLocked(dc, vmid, task, async () => {
+    const vm = processOf(dc, node, vmid);
+    if (vm.power) checkLock(vm);
+    await kill(dc, vm, token);
+  });
 }
 
 export interface ShutdownOptions {
@@ -142,7 +154,9 @@ async function askToGo(dc: DataCentre, vm: Vm, options: ShutdownOptions, task: T
   }
   // Ends the waiting as soon as one of the two has happened.
   const over = new AbortController();
-  const gone = power.guest.shutdown().then(() => true);
+  // A processor that stands still hears nothing.
+  const hears = power.qemu === "running";
+  const gone = hears ? power.guest.shutdown().then(() => true) : new Promise<true>(() => undefined);
   const timeout = delay(options.timeout * dc.timing.second, false, { signal: over.signal });
   const cancelled = new Promise<false>((_, reject) => {
     task.signal.addEventListener("abort", () => reject(died("received interrupt")), { once: true });
@@ -170,8 +184,9 @@ export async function shutdownVm(
   task: Task,
   token: string,
 ): Promise<void> {
-  await whileLocked(dc, node, vmid, task, async (vm) => {
-    checkLock(vm);
+  await whileLocked(dc, vmid, task, async () => {
+    const vm = processOf(dc, node, vmid);
+    if (vm.power) checkLock(vm);
     await askToGo(dc, vm, options, task, token);
   });
 }
@@ -179,7 +194,7 @@ export async function shutdownVm(
 /** Waits for the agent as long as Proxmox VE does. */
 export async function agentAnswers(dc: DataCentre, vm: Vm): Promise<boolean> {
   const end = performance.now() + dc.timing.agentWait;
-  const answers = () => vm.power !== undefined && !vm.power.paused && vm.power.guest.agentUp;
+  const answers = () => vm.power?.qemu === "running" && vm.power.guest.agentUp;
   while (!answers() && performance.now() < end) await delay(Math.min(20, dc.timing.agentWait));
   return answers();
 }

@@ -9,6 +9,7 @@ import { vmCloneRoutes } from "./api/vm-clone.ts";
 import { vmConfigRoutes } from "./api/vm-config.ts";
 import { vmCreateRoutes } from "./api/vm-create.ts";
 import { vmLifeRoutes } from "./api/vm-life.ts";
+import { vmMigrateRoutes } from "./api/vm-migrate.ts";
 import { vmPowerRoutes } from "./api/vm-power.ts";
 import type { Route } from "./call.ts";
 
@@ -25,6 +26,7 @@ export const routes: readonly Route[] = [
   ...vmCloneRoutes,
   ...vmConfigRoutes,
   ...vmPowerRoutes,
+  ...vmMigrateRoutes,
   ...vmAgentRoutes,
 ];
 

@@ -78,9 +78,9 @@ export function currentStatus(dc: DataCentre, vm: Vm): Record<string, unknown> {
   const { config, power } = vm;
   return {
     ...vitals(dc, vm),
-    qmpstatus: power ? (power.paused ? "paused" : "running") : "stopped",
+    qmpstatus: power?.qemu ?? "stopped",
     cpus: cpuCount(config),
-    ha: { managed: 0 },
+    ha: vm.ha === undefined ? { managed: 0 } : { managed: 1, state: vm.ha },
     ...(agentEnabled(config.get("agent")) && { agent: 1 }),
     ...marks(vm),
     ...(dc.version === "9.2" && { memhost: power ? Math.floor(memoryBytes(config) / 3) : 0 }),
@@ -106,10 +106,11 @@ export function listRow(dc: DataCentre, vm: Vm): Record<string, unknown> {
   };
 }
 
-/** What the statistics daemon keeps of a VM until it looks again. */
+/** What the statistics daemon keeps of a VM until it looks again: the status is QEMU's own word. */
 export function seeVm(dc: DataCentre, vm: Vm): Record<string, Value> {
   return {
     ...vitals(dc, vm),
+    status: vm.power?.qemu ?? "stopped",
     maxcpu: cpuCount(vm.config),
     diskread: 0,
     diskwrite: 0,
@@ -119,7 +120,7 @@ export function seeVm(dc: DataCentre, vm: Vm): Record<string, Value> {
 
 /** A member of a pool: only what the statistics daemon knows, and `unknown` before it has looked. */
 export function memberRow(dc: DataCentre, vm: Vm): Record<string, unknown> {
-  const seen = dc.timing.statusInterval === 0 ? seeVm(dc, vm) : vm.seen;
+  const seen = dc.timing.statusInterval === 0 && dc.isUp(vm.node) ? seeVm(dc, vm) : vm.seen;
   return { status: "unknown", ...seen, vmid: vm.vmid, id: `qemu/${vm.vmid}`, node: vm.node, type: "qemu" };
 }
 
@@ -132,6 +133,7 @@ export function resourceRow(dc: DataCentre, vm: Vm, pool: Pool | undefined): Rec
     ...memberRow(dc, vm),
     ...(vm.config.has("tags") && { tags: vm.config.get("tags") }),
     ...(vm.config.has("lock") && { lock: vm.config.get("lock") }),
+    ...(vm.ha !== undefined && { hastate: vm.ha }),
     ...(pool && { pool: pool.id }),
   };
 }

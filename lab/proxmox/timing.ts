@@ -18,6 +18,8 @@ export interface Timing {
   fork: number;
   /** Between the end of a reboot task and the VM's start. */
   restartDelay: number;
+  /** Between the end of a task that asks HA for something and its own task that does it. */
+  ha: number;
 }
 
 const real: Timing = {
@@ -29,6 +31,7 @@ const real: Timing = {
   second: 1000,
   fork: 20,
   restartDelay: 1000,
+  ha: 8000,
 };
 
 /** A profile's waits: the real ones, and a twentieth of them (a tenth for locks) for `fast`. */
@@ -43,5 +46,6 @@ export function timingOf(profile: Profile): Timing {
     second: 1000,
     fork: 2,
     restartDelay: 50,
+    ha: 400,
   };
 }

@@ -6,6 +6,7 @@ import type { Pool } from "../model.ts";
 import { spec } from "../params.ts";
 import type { Specs } from "../params.ts";
 import { mayAny, needAll } from "../permissions.ts";
+import { needClusterLock } from "../quorum.ts";
 import { memberRow } from "../status.ts";
 
 function poolOf(call: Call): Pool {
@@ -34,6 +35,7 @@ function list(call: Call) {
 
 function create({ dc, params }: Call): null {
   const id = params.text("poolid");
+  needClusterLock(dc, "file-user_cfg", "create pool failed: ");
   if (dc.pools.has(id)) throw died(`create pool failed: pool '${id}' already exists`);
   dc.addPool(id, params.get("comment"));
   return null;
@@ -56,6 +58,7 @@ function addOrRemove<T>(call: Call, set: Set<T>, what: string, members: T[]): vo
 function update(call: Call): null {
   const { dc, token, params } = call;
   const pool = poolOf(call);
+  needClusterLock(dc, "file-user_cfg", "update pool failed: ");
   const vmids = ids(params.get("vms")).map(Number);
   for (const vmid of vmids) {
     needAll(dc, token, `/vms/${vmid}`, ["Permissions.Modify"]);
@@ -75,6 +78,7 @@ function update(call: Call): null {
 
 function remove(call: Call): null {
   const pool = poolOf(call);
+  needClusterLock(call.dc, "file-user_cfg", "delete pool failed: ");
   const [vmid] = pool.vms;
   const [storage] = pool.storages;
   const why =

@@ -19,6 +19,7 @@ import { checkBridge, checkLock } from "../config/update.ts";
 import type { Value, Vm } from "../model.ts";
 import { dnsName, spec, vmidSpec } from "../params.ts";
 import { needAll } from "../permissions.ts";
+import { needQuorum } from "../quorum.ts";
 import { findVolume, storageOf } from "../storages.ts";
 import { storageIdOf } from "../volume-names.ts";
 import type { Task } from "../tasks.ts";
@@ -68,6 +69,7 @@ function check(call: Call): Plan {
   if (source?.node !== params.text("node")) {
     throw died(`unable to find configuration file for VM ${params.text("vmid")} on node '${params.text("node")}'`);
   }
+  needQuorum(dc);
   checkLock(source);
   const full = isFull(call, source);
   if (!full && params.has("storage")) throw died("parameter 'storage' not allowed for linked clones");
@@ -81,6 +83,10 @@ function check(call: Call): Plan {
     }
     needAll(dc, token, `/storage/${storage}`, ["Datastore.AllocateSpace"]);
   }
+  const target = params.get("target");
+  const isShared = drives.every(([, drive]) => storageOf(dc, storageIdOf(drive.file)).shared);
+  if (target !== undefined && target !== source.node && !isShared)
+    throw died(`can't clone VM to node '${target}' (VM uses local storage)`);
   for (const [key, value] of source.config) if (/^net\d+$/.test(key)) checkBridge(dc, token, String(value));
   return { source, full, config: newConfig(call, source), drives };
 }

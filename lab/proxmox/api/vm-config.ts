@@ -56,7 +56,7 @@ export const vmConfigRoutes: Route[] = [
       digest: { type: "string", maxLength: 64 },
       revert: spec.text,
       force: spec.flag,
-      skiplock: spec.flag,
+      skiplock: spec.rootFlag,
     },
     vmOptions: true,
     run: async (call) => {

@@ -11,6 +11,7 @@ import type { DataCentre } from "../data-centre.ts";
 import type { Token, Vm } from "../model.ts";
 import { spec, vmidSpec } from "../params.ts";
 import { mayAny } from "../permissions.ts";
+import { needQuorum } from "../quorum.ts";
 import type { Task } from "../tasks.ts";
 import { freeVolume } from "../volumes.ts";
 import { startVm } from "../power.ts";
@@ -66,6 +67,7 @@ function begin(call: Call): string {
   const { dc, token, params } = call;
   const vmid = params.int("vmid");
   needPool(dc, params.get("pool"));
+  needQuorum(dc);
   const settings = settingsOf(params, steering);
   checkValues(settings);
   checkRights(dc, token, vmid, settings);

@@ -9,6 +9,7 @@ import type { DataCentre } from "../data-centre.ts";
 import type { Vm } from "../model.ts";
 import { mayAny } from "../permissions.ts";
 import { spec } from "../params.ts";
+import { needWritable } from "../quorum.ts";
 import { listRow } from "../status.ts";
 import { clonesOf, findVolume, storageOf } from "../storages.ts";
 import { keepsFiles, pathOf, storageIdOf } from "../volume-names.ts";
@@ -26,6 +27,7 @@ async function destroy(call: Call, task: Task): Promise<void> {
   const vm = vmOf(call);
   checkLock(vm);
   checkDestroy(vm);
+  needWritable(dc, vm.node, vm.vmid);
   const volumes = ownVolumes(dc, vm);
   for (const volid of volumes) {
     if (clonesOf(dc, volid).length > 0) throw died(`base volume '${volid}' is still in use by linked cloned`);
@@ -42,6 +44,8 @@ function beginDestroy(call: Call): string {
   const { dc, params } = call;
   const vm = vmOf(call);
   checkDestroy(vm);
+  if (vm.ha !== undefined && !params.flag("purge"))
+    throw died(`unable to remove VM ${vm.vmid} - used in HA resources and purge parameter not set.`);
   return fork(call, "qmdestroy", params.text("vmid"), (task) =>
     dc.configLock(vm.vmid).hold("exclusive", dc.timing.lockWait, () => destroy(call, task), task),
   );
@@ -64,6 +68,7 @@ function beginTemplate(call: Call): string {
     checkLock(vm);
     if (vm.config.get("template") === 1) throw died("you can't convert a template to a template");
     if (vm.power) throw died("you can't convert a VM to template if VM is running");
+    needWritable(dc, vm.node, vm.vmid);
     return vm;
   };
   const vm = check();
@@ -80,6 +85,7 @@ function resize(call: Call, task: Task): void {
   checkLock(vm);
   const volume = findVolume(dc, drive.file);
   if (!volume) throw died(`disk '${key}' does not exist`);
+  needWritable(dc, vm.node, vm.vmid);
   const asked = params.text("size");
   const bytes = parseSize(asked.replace("+", "")) ?? 0;
   const size = asked.startsWith("+") ? volume.size + bytes : bytes;
@@ -122,7 +128,7 @@ export const vmLifeRoutes: Route[] = [
     method: "DELETE",
     path: "nodes/{node}/qemu/{vmid}",
     allow: perm("/vms/{vmid}", "VM.Allocate"),
-    params: { purge: spec.flag, "destroy-unreferenced-disks": spec.flag, skiplock: spec.flag },
+    params: { purge: spec.flag, "destroy-unreferenced-disks": spec.flag, skiplock: spec.rootFlag },
     run: beginDestroy,
   },
   {
@@ -140,7 +146,7 @@ export const vmLifeRoutes: Route[] = [
       disk: { type: "string", required: true },
       size: { type: "string", required: true, format: sizeFormat },
       digest: spec.text,
-      skiplock: spec.flag,
+      skiplock: spec.rootFlag,
     },
     run: beginResize,
   },

@@ -3,6 +3,7 @@ import type { Call } from "../call.ts";
 import type { Token, Value, Vm } from "../model.ts";
 import type { DataCentre } from "../data-centre.ts";
 import { needAll, needAny } from "../permissions.ts";
+import { needWritable } from "../quorum.ts";
 import { freeVolume } from "../volumes.ts";
 import { checkDriveAccess, checkDriveSyntax, drivePrivileges, makeDrive } from "./drives.ts";
 import { isCloudInit, isDrive, optionOf, valueOf } from "./options.ts";
@@ -163,6 +164,7 @@ export async function updateConfig(call: Call, load: () => Vm): Promise<void> {
     const digest = params.get("digest");
     if (digest !== undefined && digest !== digestOf(vm)) throw died("checksum mismatch (file change by other user?)");
     checkLock(vm);
+    needWritable(dc, vm.node, vmid);
     for (const key of gone) await remove(call, vm, key);
     await setAll(call, vm, settings);
     if (!vm.power) applyPending(vm);
