@@ -4,7 +4,7 @@ import type { Access } from "../kubernetes/access.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import type { Fence } from "../kubernetes/lease.ts";
 import { restore, saysNotReady, whyNotReady } from "../kubernetes/nodes.ts";
-import { readPoolRecord, writeFacts } from "../kubernetes/record.ts";
+import { readSlotRecord, writeFacts } from "../kubernetes/record.ts";
 import { isRunning, type ListedVm } from "../proxmox/vms.ts";
 import { hasJoined } from "../rollout/slots.ts";
 import { awaitCalmForAgents } from "./control-plane.ts";
@@ -65,7 +65,7 @@ async function handOver(
     await requireServing(run, input, facts, vms);
     if (facts.node && isMarked(facts.node)) await restore(client, input.node);
   };
-  const record = await readPoolRecord(client, input.pool);
+  const record = await readSlotRecord(client, input.pool, input.slot);
   const leaving = (await otherNodes(client, input, vms, record)).filter((one) => !isGone(one));
   if (leaving.length === 0) {
     await serves();

@@ -11,7 +11,7 @@ import {
   uuidOf,
   whyNotReady,
 } from "../kubernetes/nodes.ts";
-import { readPoolRecord } from "../kubernetes/record.ts";
+import { readPoolRecord, readSlotRecord } from "../kubernetes/record.ts";
 import { say } from "../common/log.ts";
 import { owedLabels } from "../rollout/labels.ts";
 import { hindrances, type Hindrance } from "../rollout/serving.ts";
@@ -102,6 +102,9 @@ export interface Known {
 }
 
 export async function known(client: Kubernetes, input: SlotInput): Promise<Known> {
-  const [node, record] = await Promise.all([findNode(client, input.node), readPoolRecord(client, input.pool)]);
+  // A server looks at the slots of the others too: which of them have left etcd (steps/predecessors.ts).
+  const { pool, role, slot } = input;
+  const memory = role === "server" ? readPoolRecord(client, pool) : readSlotRecord(client, pool, slot);
+  const [node, record] = await Promise.all([findNode(client, input.node), memory]);
   return { node, record, own: record.nodes.find(({ name }) => name === input.node) };
 }

@@ -4,7 +4,7 @@ import { cp, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Workspace } from "../../cli/demo/workspace.ts";
 import { Deadline } from "../../common/deadline.ts";
-import { parsePoolRecord } from "../../kubernetes/record.ts";
+import { parsePoolRecord, parseSlotRecord } from "../../kubernetes/record-format.ts";
 import { Kube, readKubeconfig } from "../../lab/kube.ts";
 import { startLab, type Lab } from "../../lab/lab.ts";
 import type { LabOptions } from "../../lab/site.ts";
@@ -22,7 +22,13 @@ export type Changes = Record<string, unknown>;
 
 const leasesPath = "/apis/coordination.k8s.io/v1/namespaces/evergreen-system/leases";
 
-const recordOf = (pool: string) => `/api/v1/namespaces/evergreen-system/configmaps/pool-${pool}`;
+const mapsPath = "/api/v1/namespaces/evergreen-system/configmaps";
+
+/** A ConfigMap of the record. */
+interface RecordMap {
+  metadata: { name: string };
+  data?: Record<string, string>;
+}
 
 /** A lab of its own and a checkout of its own, driven as a user would drive them. */
 export class Site {
@@ -158,21 +164,26 @@ export class Site {
 
   /** What the cluster remembers of a pool. */
   async record(pool: string): Promise<PoolRecord> {
-    return parsePoolRecord(pool, await this.facts(pool));
+    const { own, slots } = await this.facts(pool);
+    const nodes = slots.flatMap(({ metadata, data = {} }) => parseSlotRecord(pool, metadata.name, data));
+    return { ...parsePoolRecord(pool, own?.data ?? {}), nodes };
   }
 
   /** Makes all that is remembered of a pool older, as if the time had passed. */
   async age(pool: string, seconds: number): Promise<void> {
-    // A healing is told from another by its time.
-    const facts = Object.entries(await this.facts(pool)).filter(([key]) => key !== "healing");
-    const older = facts.map(([key, text]) => {
-      const fact = JSON.parse(text) as { since: string };
-      const since = new Date(Date.parse(fact.since) - seconds * 1000).toISOString();
-      return [key, JSON.stringify({ ...fact, since })];
-    });
-    const data = Object.fromEntries(older) as object;
-    const { status } = await this.withKube((kube) => kube.call("PATCH", recordOf(pool), { data }));
-    if (status !== 200) throw new Error(`the record of ${pool} could not be changed: ${status}`);
+    const { own, slots } = await this.facts(pool);
+    for (const { metadata, data = {} } of own ? [own, ...slots] : slots) {
+      // A healing is told from another by its time, and the schema has none.
+      const facts = Object.entries(data).filter(([key]) => key !== "healing" && key !== "schema");
+      const older = facts.map(([key, text]) => {
+        const fact = JSON.parse(text) as { since: string };
+        const since = new Date(Date.parse(fact.since) - seconds * 1000).toISOString();
+        return [key, JSON.stringify({ ...fact, since })];
+      });
+      const change = { data: Object.fromEntries(older) as object };
+      const { status } = await this.withKube((kube) => kube.call("PATCH", `${mapsPath}/${metadata.name}`, change));
+      if (status !== 200) throw new Error(`the record ${metadata.name} could not be changed: ${status}`);
+    }
   }
 
   /** Makes the next join tokens of ours worthless as soon as they exist, as if their time were over. */
@@ -207,9 +218,14 @@ export class Site {
     return (body.items ?? []).map(({ metadata }) => metadata.name);
   }
 
-  private async facts(pool: string): Promise<Record<string, string>> {
-    const { body } = await this.withKube((kube) => kube.call<{ data?: Record<string, string> }>("GET", recordOf(pool)));
-    return body.data ?? {};
+  /** The ConfigMap of a pool, and those of its slots. */
+  private async facts(pool: string): Promise<{ own: RecordMap | undefined; slots: RecordMap[] }> {
+    return await this.withKube(async (kube) => {
+      const own = await kube.call<RecordMap>("GET", `${mapsPath}/pool-${pool}`);
+      const selector = encodeURIComponent(`evergreen.dev/pool=${pool}`);
+      const { body } = await kube.call<{ items?: RecordMap[] }>("GET", `${mapsPath}?labelSelector=${selector}`);
+      return { own: own.status === 200 ? own.body : undefined, slots: body.items ?? [] };
+    });
   }
 
   private async withKube<T>(work: (kube: Kube) => Promise<T>): Promise<T> {

@@ -188,7 +188,10 @@ export class FakeCluster {
           (at.slice(0, at.lastIndexOf("/")) === path || inAllNamespaces(path, at)) && matches(object, query),
       )
       .map(([, object]) => object);
-    send(response, 200, { metadata: { resourceVersion: String(this.version) }, items });
+    const from = Number(query.get("continue") ?? 0);
+    const to = from + Number(query.get("limit") ?? items.length);
+    const more = to < items.length ? { continue: String(to) } : {};
+    send(response, 200, { metadata: { resourceVersion: String(this.version), ...more }, items: items.slice(from, to) });
   }
 
   private watch(path: string, query: URLSearchParams, response: ServerResponse): void {

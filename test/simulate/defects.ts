@@ -89,7 +89,8 @@ export const defects: Record<string, Defect> = {
   },
   "a removal that nobody remembers": {
     plant: replacing(
-      ({ path, method, body }) => path.endsWith("/configmaps/pool-servers") && method === "PATCH" && isRetirement(body),
+      ({ path, method, body }) =>
+        /\/configmaps\/slot-servers-\d+$/.test(path) && method === "PATCH" && isRetirement(body),
       () => ({ status: 200, body: "{}" }),
     ),
     seen: /was taken out of etcd/,
