@@ -18,6 +18,7 @@ import { checkBackupCredentials, checkEnvironment, checkRights, refuseStandIns }
 import { Proxmox } from "./proxmox/client.ts";
 import { tagsOf } from "./proxmox/tags.ts";
 import type { PoolPlan } from "./rollout/types.ts";
+import { announceUpdate } from "./standing.ts";
 import { bundle } from "./tools/bundle.mjs";
 
 // Node strips types in place, so its own stack traces are right. Those of source-map-support, which the engine's runner
@@ -79,6 +80,7 @@ async function prepare(): Promise<Prepared> {
   checkPlaces(places, config.site, live, newSlots(fleet));
   if (!runtime.isDryRun()) {
     // Only now: a run that is refused has changed nothing.
+    for (const line of await announceUpdate(pve, config, live, fleet)) await log.info(line);
     for (const line of await takeOver(pve, live.kubernetes, config.cluster, live.adoption)) await log.info(line);
     if (live.kubernetes) await rememberKept(live.kubernetes, live, fleet, config, now);
   }
@@ -122,6 +124,7 @@ function poolArgs(plan: PoolPlan, after: NodePoolArgs["after"]): NodePoolArgs {
     cluster,
     plan,
     site: stepSite(config),
+    allowDestroy: config.allowDestroy,
     vms: site,
     templateOf: (image, host) => templateOf(live, image, host),
     hostOf: (slot) => hostOf(live, hosts, slot),

@@ -16,6 +16,8 @@ export interface NodePoolArgs {
   plan: PoolPlan;
   /** What steps are told of the place that they work in. */
   site: Site;
+  /** Whether `pulumi destroy` may take the cluster away, as of this update. */
+  allowDestroy: boolean;
   /** What VMs are connected to. */
   vms: VmSite;
   /** The template of an image for a VM on a Proxmox host. */
@@ -96,7 +98,7 @@ export class NodePool extends ComponentResource {
     begun: Resource[],
     handovers: ReadonlyMap<number, local.Command>,
   ): Slot {
-    const { cluster, plan, site, vms, templateOf, hostOf, tagsOf, after } = this.args;
+    const { cluster, plan, site, allowDestroy, vms, templateOf, hostOf, tagsOf, after } = this.args;
     const { pool, role, strategy } = plan;
     const node = (slot: SlotPlan) => {
       const host = hostOf(slot);
@@ -114,6 +116,7 @@ export class NodePool extends ComponentResource {
         ...node(slot),
         stranded: strandedIn(slot).map(node),
         timeouts: site.timeouts,
+        allowDestroy,
         after: {
           vm: [...after, ...begun, ...pick(handovers, slotOrder.vm)],
           join: pick(handovers, slotOrder.join),

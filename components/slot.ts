@@ -14,6 +14,8 @@ export interface SlotArgs {
   timeouts: Timeouts;
   /** Nodes of the slot that are nothing to it any more, and that nobody can destroy now: the engine keeps what it has of them. */
   stranded: Pick<SlotArgs, "plan" | "vm" | "environment">[];
+  /** Whether `pulumi destroy` may take the cluster away, as of this update. A change runs claim and join once more, as no-ops. */
+  allowDestroy: boolean;
   after: {
     /** The VM is not cloned before these. It is claimed right after. */
     vm: Resource[];
@@ -47,13 +49,18 @@ export class Slot extends ComponentResource {
     this.registerOutputs({});
   }
 
+  /** What a step is told whose delete may be part of a destroy that meets no guard (components/guard.ts). */
+  private deletable(told: StepEnvironment): StepEnvironment {
+    return this.args.allowDestroy ? { ...told, [variables.allowDestroy]: "true" } : told;
+  }
+
   /** Records whose VM it is. Its delete comes between that of the join and that of the VM: the last look at whose it is. */
   private declareClaim(
     { plan, environment: told }: Pick<SlotArgs, "plan" | "environment">,
     vm: VmLegacy,
   ): local.Command {
     // The plan goes by names and tags, which a copy has too.
-    const environment = { ...told, [variables.madeVmid]: vm.vmId.apply(String) };
+    const environment = { ...this.deletable(told), [variables.madeVmid]: vm.vmId.apply(String) };
     return step(`${plan.name}-claim`, claimVerbs, environment, {
       parent: this,
       dependsOn: [vm],
@@ -70,7 +77,7 @@ export class Slot extends ComponentResource {
     const { timeouts } = this.args;
     const { agent, join, lease } = timeouts;
     const verbs = { create: "join", update: "join", delete: "retire" };
-    return step(`${plan.name}-join`, verbs, environment, {
+    return step(`${plan.name}-join`, verbs, this.deletable(environment), {
       parent: this,
       dependsOn: [claim, ...after],
       customTimeouts: seconds({ update: lease + agent + join, delete: retirement(timeouts) }),

@@ -15,8 +15,6 @@ export const guest = {
   yielded: "/etc/evergreen/yielded",
   /** What the join unit and RKE2 said last. */
   log: "/var/log/evergreen/join.log",
-  /** Written on servers when the cluster is to be destroyed: known even when the API has no quorum any more. */
-  goingAway: "/etc/evergreen/going-away",
   /** RKE2's own configuration, where a node that was not made by us says how it joined. */
   config: "/etc/rancher/rke2/config.yaml",
   /** Cluster admin's kubeconfig, on servers. */

@@ -71,7 +71,7 @@ export interface StepFacts {
   site: Site;
   /** `snapshot`: what a snapshot must be. */
   backup?: BackupPolicy;
-  /** `guard`, `unguard`: whether `pulumi destroy` may take the cluster away. */
+  /** `guard`, `unguard`, and what a slot deletes: whether `pulumi destroy` may take the cluster away. */
   allowDestroy?: boolean;
   pool?: string;
   role?: Role;

@@ -3,15 +3,15 @@ import { UserError, UserErrors } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import { findAccess, SilentServers } from "../kubernetes/access.ts";
 import { KubernetesUnreachable } from "../kubernetes/errors.ts";
+import { ifServing, isGoingAway } from "../kubernetes/going-away.ts";
 import { affinityNode, affinityNodeOf } from "../kubernetes/local-data.ts";
 import { nameOf } from "../kubernetes/nodes.ts";
-import { readPoolRecord } from "../kubernetes/record.ts";
+import { readSlotRecord } from "../kubernetes/record.ts";
 import { paths, type Node, type PersistentVolume, type Pod } from "../kubernetes/types.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 import { keptWords, localVolumeProblems, localVolumes, mayBeLocal } from "../rollout/local-data.ts";
 import { scratchWords } from "../rollout/scratch-data.ts";
 import type { NodeRecord } from "../rollout/types.ts";
-import { isGoingAway } from "./going-away.ts";
 import type { SlotInput } from "./input.ts";
 import type { Leaver, RetireOptions } from "./retirement.ts";
 import type { Run } from "./run.ts";
@@ -71,13 +71,18 @@ export async function requireNothingKept(run: Run, input: SlotInput, vms: readon
 }
 
 /** @throws SilentServers, KubernetesUnreachable: it cannot be read now */
-async function keptRecord(run: Run, input: SlotInput, vms: readonly ListedVm[]): Promise<NodeRecord | "nothing"> {
-  const access = await findAccess(run.pve, vms, clusterSite(input)).catch(async (error: unknown) => {
-    if (error instanceof SilentServers && (await isGoingAway(run, input, vms, undefined))) return undefined;
+async function keptRecord({ pve }: Run, input: SlotInput, vms: readonly ListedVm[]): Promise<NodeRecord | "nothing"> {
+  const { pool, slot, node, vmid } = input;
+  const site = clusterSite(input);
+  const silent = (error: unknown) => {
+    if (error instanceof SilentServers) return error;
     throw error;
-  });
-  if (access === undefined) return "nothing";
-  const { nodes } = await readPoolRecord(access.client, input.pool);
-  const own = nodes.find(({ name, vmid }) => name === input.node && vmid === input.vmid);
-  return own?.keeps === undefined || (await isGoingAway(run, input, vms, access)) ? "nothing" : own;
+  };
+  const access = await findAccess(pve, vms, site).catch(silent);
+  const client = access instanceof SilentServers ? undefined : (await ifServing(access))?.client;
+  if (access === undefined || (await isGoingAway({ pve, site, vms, client }))) return "nothing";
+  if (access instanceof SilentServers) throw access;
+  const { nodes } = await readSlotRecord(access.client, pool, slot);
+  const own = nodes.find((one) => one.name === node && one.vmid === vmid);
+  return own?.keeps === undefined ? "nothing" : own;
 }

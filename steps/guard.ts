@@ -1,25 +1,22 @@
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
-import { writeGoingAway, readGoingAway } from "../kubernetes/record.ts";
-import { markServers } from "./going-away.ts";
+import { findAccess, SilentServers } from "../kubernetes/access.ts";
+import { announceDestroy, ifServing, takeBackDestroy, type Witnesses } from "../kubernetes/going-away.ts";
+import { listVms } from "../proxmox/vms.ts";
 import type { GuardInput } from "./input.ts";
 import type { Run } from "./run.ts";
-import { look } from "./scene.ts";
+import { clusterSite } from "./scene.ts";
 
-/** The cluster stays: a mark that an interrupted destroy left is taken back. */
+/** The cluster stays: a mark that an interrupted destroy left is taken back. @throws UserError when one cannot be */
 export async function guard(run: Run, input: GuardInput): Promise<{ guarded: string }> {
-  const { vms, access } = await look(run, input);
-  if (access && (await readGoingAway(access.client))) {
-    await markServers(run, input, vms, "");
-    await writeGoingAway(access.client, undefined);
+  if (await takeBackDestroy(await witnesses(run, input)))
     say(`${input.cluster} stays: the mark of an earlier destroy is taken back`);
-  }
   return { guarded: input.cluster };
 }
 
 /**
  * `pulumi destroy` comes here first. It does not run the program, so what the last update allowed decides.
- * @throws UserError when the cluster may not be destroyed
+ * @throws UserError when the cluster may not be destroyed, or a VM of its servers cannot be marked
  */
 export async function unguard(run: Run, input: GuardInput): Promise<{ goingAway: string }> {
   if (!input.allowDestroy) {
@@ -29,10 +26,19 @@ export async function unguard(run: Run, input: GuardInput): Promise<{ goingAway:
       todo: "set it to true, run pulumi up, then pulumi destroy. Nothing was destroyed",
     });
   }
-  const { vms, access } = await look(run, input);
   const since = new Date().toISOString();
-  const marked = await markServers(run, input, vms, since);
-  if (access) await writeGoingAway(access.client, since);
+  const marked = await announceDestroy(await witnesses(run, input), since);
   say(`${input.cluster} is marked as going away (on ${marked} servers): its nodes are powered off without a drain`);
   return { goingAway: since };
+}
+
+/** A cluster that does not answer may stay or go all the same: then the VMs of its servers alone say so. */
+async function witnesses({ pve }: Run, input: GuardInput): Promise<Witnesses> {
+  const site = clusterSite(input);
+  const vms = await listVms(pve);
+  const access = await findAccess(pve, vms, site).catch((error: unknown) => {
+    if (error instanceof SilentServers) return undefined;
+    throw error;
+  });
+  return { pve, site, vms, client: (await ifServing(access))?.client };
 }

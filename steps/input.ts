@@ -44,6 +44,8 @@ export interface SlotInput extends ClusterInput {
   vmid: number;
   /** VMID that the engine made; undefined but for `claim`. */
   madeVmid: number | undefined;
+  /** Whether `pulumi destroy` may take the cluster away, as of the last update. */
+  allowDestroy: boolean;
   /** IPv4 address that the VM was made with; undefined: DHCP. */
   address: string | undefined;
   /** Proxmox host that did not answer when the run was planned, and has a VM of this slot. */
@@ -193,6 +195,7 @@ export function readSlotInput(environment: Environment): SlotInput {
     spec,
     address: address === "" ? undefined : address,
     unreachable: unreachable === "" ? undefined : unreachable,
+    allowDestroy: reader.optional("allowDestroy") === "true",
     slot: reader.number("slot"),
     node: reader.text("node", label),
     vmid: reader.number("vmid"),

@@ -1,6 +1,6 @@
 import { IdentityError, proveVm } from "../proxmox/identity.ts";
 import { tagsOf } from "../proxmox/tags.ts";
-import { isRunning, listVms } from "../proxmox/vms.ts";
+import { listVms } from "../proxmox/vms.ts";
 import { claimedBefore } from "./claim.ts";
 import { requireNothingKept } from "./data.ts";
 import type { SlotInput } from "./input.ts";
@@ -9,7 +9,7 @@ import type { Run } from "./run.ts";
 
 /**
  * The last look right before the engine destroys a VM, which it does by number alone: the VM of that number has to be the
- * one that was claimed. One that still runs was claimed and never joined, or its join stands in no state: it is retired here.
+ * one that was claimed, and it has to be retired. One whose join stands in no state is retired here, and may be a member.
  * @throws IdentityError when somebody else has the number, UserError when the VM is kept for its data; nothing was done to it
  */
 export async function release(run: Run, input: SlotInput): Promise<{ released: string }> {
@@ -24,8 +24,7 @@ export async function release(run: Run, input: SlotInput): Promise<{ released: s
   if (expected.uuid === undefined)
     throw new IdentityError(expected, `host ${vm.host}`, ["nobody recorded its SMBIOS uuid"]);
   await requireNothingKept(run, input, vms);
-  // What was retired is off, and the list knows: it is seconds old.
-  if (vm.status !== "stopped" && (await isRunning(run.pve, vm))) await retire(run, input);
+  await retire(run, input);
   await proveVm(run.pve, vm.host, expected);
   return { released: node };
 }

@@ -1,12 +1,13 @@
-import { UserError } from "../common/errors.ts";
+import { clock } from "../common/clock.ts";
+import { messageOf, UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import { findAccess, type Access } from "../kubernetes/access.ts";
+import { announceDestroy, ifServing, isGoingAway } from "../kubernetes/going-away.ts";
 import { requireFree } from "../kubernetes/gone.ts";
-import { readWantedServers } from "../kubernetes/record.ts";
+import { readGoingAway, readWantedServers, readWantedSlots } from "../kubernetes/record.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../proxmox/vms.ts";
 import { hasJoined } from "../rollout/slots.ts";
-import { isGoingAway } from "./going-away.ts";
 import { claimedBefore } from "./claim.ts";
 import type { SlotInput } from "./input.ts";
 import { leaverOf } from "./leavers.ts";
@@ -14,31 +15,22 @@ import { known, type Known } from "./member.ts";
 import { powerOff } from "./power-off.ts";
 import { retired, retireNode, type Leaver } from "./retirement.ts";
 import { holding, slotLease, tickets, type Run } from "./run.ts";
-import { clusterSite, reachable } from "./scene.ts";
+import { clusterSite } from "./scene.ts";
 
 /**
  * What has to be true before the engine may destroy a VM: the node is out of the cluster and the VM is off. Retires it when
  * it still is a member: scale-in, a pool that is removed, a new generation that is given up. Whose VM it then is that is
- * destroyed, the release of its claim asks right before (steps/release.ts).
+ * destroyed, the release of its claim asks right before (steps/release.ts). What the cluster cannot be asked about is not
+ * retired, server or agent, unless the cluster is being destroyed: a VM that is off may hold the only copy of etcd's data.
  */
 export async function retire(run: Run, input: SlotInput): Promise<{ retired: string }> {
   const vms = await listVms(run.pve);
   const vm = vms.find(({ vmid }) => vmid === input.vmid);
   if (vm === undefined) await requireGone(run, input);
-  // Without its quorum the API takes minutes to say nothing: what stands on the server's own disk comes first.
-  if (input.role === "server" && vm && (await isGoingAway(run, input, [vm], undefined))) {
-    await retireUnknown(run, input, vms, vm);
-    return { retired: input.node };
-  }
-  const site = clusterSite(input);
-  const access = await findAccess(run.pve, vms, site).catch(async (error: unknown) => {
-    // A cluster that loses its servers stops answering; what was said on their disks still holds.
-    if (await isGoingAway(run, input, vms, undefined)) return undefined;
-    throw error;
-  });
-  const facts = access && (await factsOf(access, input));
-  if (facts !== undefined && access !== undefined) await retireKnown(run, input, { access, facts, vms, vm });
-  else await retireUnknown(run, input, vms, vm);
+  const cluster = await ask(run, input, vms);
+  if ("access" in cluster) await retireKnown(run, input, { ...cluster, vm });
+  // One that is gone is nothing that the engine could destroy.
+  else if (vm) await retireUnheard(run, input, { vms, vm, why: cluster.why });
   return { retired: input.node };
 }
 
@@ -48,42 +40,69 @@ export async function requireGone({ pve }: Run, { site, node, vmid }: SlotInput)
   await requireFree(pve, { name: node, vmid });
 }
 
-/** What the cluster remembers, or undefined when it does not answer any more. */
-async function factsOf(access: Access, input: SlotInput): Promise<Known | undefined> {
-  return await known(access.client, input).catch((error: unknown) => {
-    if (input.role === "server") return undefined;
-    throw error;
-  });
+/** The cluster and what it remembers, or why it cannot be asked. */
+async function ask(
+  run: Run,
+  input: SlotInput,
+  vms: readonly ListedVm[],
+): Promise<{ access: Access; facts: Known } | { why: string }> {
+  try {
+    const access = await findAccess(run.pve, vms, clusterSite(input));
+    if (access === undefined) return { why: "no server runs that has started RKE2" };
+    if (!(await ifServing(access))) return { why: "its API does not serve (GET /readyz)" };
+    const facts = await factsOf(run, input, vms, access);
+    return facts ? { access, facts } : { why: "its API does not answer" };
+  } catch (error) {
+    return { why: messageOf(error) };
+  }
+}
+
+/** So long the API may take to disagree with the VMs of a cluster that is being destroyed, in milliseconds. */
+const patienceMs = 10_000;
+
+/** A destroy takes the quorum away, and an API without one takes minutes to say nothing. @returns undefined then */
+async function factsOf(
+  run: Run,
+  input: SlotInput,
+  vms: readonly ListedVm[],
+  { client }: Access,
+): Promise<Known | undefined> {
+  const facts = known(client, input);
+  const over = new AbortController();
+  const late = clock.sleep(patienceMs, over.signal).then(() => true);
+  const isLate = await Promise.race([facts.then(() => false), late]).finally(() => over.abort());
+  late.catch(() => undefined);
+  if (!isLate || !(await isGoingAway({ pve: run.pve, site: clusterSite(input), vms, client: undefined }))) return facts;
+  facts.catch(() => undefined);
+  return undefined;
 }
 
 interface Found {
   access: Access;
   facts: Known;
-  vms: readonly ListedVm[];
   vm: ListedVm | undefined;
 }
 
-async function retireKnown(run: Run, input: SlotInput, { access, facts, vms, vm }: Found): Promise<void> {
-  const leaver = withState(
-    run,
-    input,
-    leaverOf(input, input.generation, { vm, node: facts.node, record: facts.record }),
-  );
+async function retireKnown(run: Run, input: SlotInput, { access, facts, vm }: Found): Promise<void> {
+  const { node, record } = facts;
+  const leaver = withState(run, input, leaverOf(input, input.generation, { vm, node, record }));
   const running = vm !== undefined && !isKnownOff(vm, leaver) && (await isRunning(run.pve, vm));
-  if (facts.node === undefined && !running) {
-    await confirmOff(run, access, leaver);
-    return;
-  }
-  if (await isGoingAway(run, input, vms, access)) {
+  const isOut = node === undefined && !running;
+  if (isOut && leaver.record?.phase === "retired") return;
+  if (vm) await proveVm(run.pve, vm.host, leaver.expected);
+  if ((await readGoingAway(access.client)) || (await isDestroyed(run, input, access, leaver))) {
     await justPowerOff(run, input, leaver, running);
     return;
   }
-  if (input.role === "server") await refuseWanted(access, input, leaver);
+  if (isOut) {
+    await retired(access.client, leaver);
+    return;
+  }
   const { lease } = input.site.timeouts;
   await holding(run, access, slotLease(input), lease, async (fence) => {
     const options = { run, access, fence, input };
     // A node that serves nobody needs no ticket.
-    if (facts.node === undefined || !running) {
+    if (node === undefined || !running) {
       await retireNode(leaver, options);
       return;
     }
@@ -92,41 +111,46 @@ async function retireKnown(run: Run, input: SlotInput, { access, facts, vms, vm 
 }
 
 /**
- * A destroy that nothing has allowed comes here when there is no guard yet: the first update never succeeded. It must not
- * take a control plane apart, one member after the other.
- * @throws UserError when the server has a slot that the last rollout wants
+ * Whether this is a destroy that met no guard, for the last update never succeeded: no update deletes what it wants. One that
+ * is allowed says now what the guard would have said; one that is not must not take a cluster apart, one member after the other.
+ * @throws UserError when the node has a slot that the last rollout wants, and no destroy is allowed
  */
-async function refuseWanted({ client }: Access, { slot }: SlotInput, { name, record, node }: Leaver): Promise<void> {
-  const servesItsSlot = record !== undefined && hasJoined(record);
-  if (node === undefined || !servesItsSlot || slot >= ((await readWantedServers(client)) ?? Infinity)) return;
-  throw new UserError({
-    what: `${name} is a server of a cluster that stays, and is not taken out of etcd`,
-    where: `Node ${name}, slot ${slot}`,
-    todo: "for fewer servers lower controlPlane.servers and run pulumi up; to take the whole cluster away, let pulumi up succeed with evergreen:allowDestroy, without pools if need be, then pulumi destroy",
-  });
+async function isDestroyed(run: Run, input: SlotInput, { client }: Access, leaver: Leaver): Promise<boolean> {
+  const { pool, role, slot, node } = input;
+  const { record } = leaver;
+  const isServer = role === "server";
+  if (record === undefined || !(isServer ? hasJoined(record) : record.phase === "handedOver")) return false;
+  const wanted = isServer
+    ? ((await readWantedServers(client)) ?? Infinity)
+    : ((await readWantedSlots(client, pool)) ?? 0);
+  if (slot >= wanted) return false;
+  if (!input.allowDestroy)
+    throw new UserError({
+      what: `${node} is ${isServer ? "a server" : "a node"} of a cluster that stays, and is not taken out of ${isServer ? "etcd" : "it"}`,
+      where: `slot ${slot} of pool ${pool}, which the last update wants`,
+      todo: "for fewer nodes lower the count of the pool and run pulumi up; to take the whole cluster away, set evergreen:allowDestroy, let pulumi up succeed, without pools if need be, then pulumi destroy",
+    });
+  const vms = await listVms(run.pve);
+  await announceDestroy({ pve: run.pve, site: clusterSite(input), vms, client }, new Date().toISOString());
+  return true;
 }
 
-/** A cluster that does not answer. It must be going away, or the VM must be off: nothing is stopped on a guess. */
-async function retireUnknown(
+/** A cluster that does not answer. It must be going away: that a VM is off says nothing about what it is needed for. */
+async function retireUnheard(
   run: Run,
   input: SlotInput,
-  vms: readonly ListedVm[],
-  vm: ListedVm | undefined,
+  { vms, vm, why }: { vms: readonly ListedVm[]; vm: ListedVm; why: string },
 ): Promise<void> {
-  const leaver = withState(
-    run,
-    input,
-    leaverOf(input, input.generation, {
-      vm,
-      node: undefined,
-      record: { pool: input.pool, generations: [], nodes: [] },
-    }),
-  );
-  if (vm === undefined) return;
-  const running = await isRunning(run.pve, vm);
-  if (!running) return;
-  if (!(await isGoingAway(run, input, vms, undefined))) reachable({ vms: [...vms], access: undefined }, input);
-  await justPowerOff(run, input, leaver, running);
+  const witnesses = { pve: run.pve, site: clusterSite(input), vms, client: undefined };
+  if (!(await isGoingAway(witnesses)))
+    throw new UserError({
+      what: `the cluster cannot say whether ${input.node} was retired, so its VM stays: ${why}`,
+      where: `VM ${vm.vmid} on ${vm.host}, slot ${input.slot} of pool ${input.pool}`,
+      todo: 'bring the API back and run again; nothing is deleted before (docs/recovery.md, "The quorum is lost"). To give the whole cluster up, pulumi destroy says so on the VMs of its servers; that needs evergreen:allowDestroy as of the last update',
+    });
+  const record = { pool: input.pool, generations: [], nodes: [] };
+  const leaver = withState(run, input, leaverOf(input, input.generation, { vm, node: undefined, record }));
+  await justPowerOff(run, input, leaver, await isRunning(run.pve, vm));
 }
 
 /** The state remembers the uuid too, from the join's own output. */
@@ -138,13 +162,6 @@ function withState(run: Run, input: SlotInput, leaver: Leaver): Leaver {
 /** As it is after a handover: what the list says of a VM that was retired is old enough. */
 function isKnownOff({ status }: ListedVm, { record }: Leaver): boolean {
   return status === "stopped" && record?.phase === "retired";
-}
-
-/** What was retired was proved to be ours then. */
-async function confirmOff(run: Run, access: Access, leaver: Leaver): Promise<void> {
-  if (leaver.record?.phase === "retired") return;
-  if (leaver.vm) await proveVm(run.pve, leaver.vm.host, leaver.expected);
-  await retired(access.client, leaver);
 }
 
 async function justPowerOff(run: Run, input: SlotInput, leaver: Leaver, running: boolean): Promise<void> {

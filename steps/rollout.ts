@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { listNodes, nameOf } from "../kubernetes/nodes.ts";
-import { readPoolRecord, writeFacts, writeWantedServers } from "../kubernetes/record.ts";
+import { readPoolRecord, writeFacts, writeWantedServers, writeWantedSlots } from "../kubernetes/record.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 import type { PoolRecord } from "../rollout/types.ts";
 import { makeRoom } from "./half-made.ts";
@@ -23,8 +23,10 @@ export async function rollout(run: Run, input: PoolInput): Promise<{ rollout: st
       const members = await listNodes(access.client, { cluster: input.cluster });
       await requireRegistration(run, input, vms.filter(hasJoined(record)), new Set(members.map(nameOf)));
     }
-    if (input.role === "server")
-      await writeWantedServers(access.client, 1 + Math.max(-1, ...input.plan.slots.map(({ slot }) => slot)));
+    const { pool, role, plan } = input;
+    const wanted = 1 + Math.max(-1, ...plan.slots.map(({ slot }) => slot));
+    if (role === "server") await writeWantedServers(access.client, wanted);
+    else await writeWantedSlots(access.client, pool, wanted);
     await makeRoom(run, input, access, vms);
   }
   return { rollout: randomBytes(6).toString("hex") };

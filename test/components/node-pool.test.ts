@@ -35,7 +35,7 @@ function planOf(slots: number, moving: number[], strategy: Strategy, role: PoolP
   };
 }
 
-async function declare(plan: PoolPlan): Promise<Graph> {
+async function declare(plan: PoolPlan, allowDestroy = false): Promise<Graph> {
   const { NodePool } = await import("../../components/node-pool.ts");
   return graphOf(
     () =>
@@ -48,6 +48,7 @@ async function declare(plan: PoolPlan): Promise<Graph> {
           serverPool: "servers",
           timeouts: defaultTimeouts,
         },
+        allowDestroy,
         vms: { proxmoxPool: "nodes", storage: "local", bridge: "vmbr0", prefixLength: 24, dnsServers: [] },
         templateOf: () => ({ vmid: 9001, host: "pve1" }),
         hostOf: () => "pve1",
@@ -203,6 +204,16 @@ describe("a node pool", () => {
     const declared = await declare(planOf(1, [0], rolling));
     assert.equal(graph.named(name).urn, declared.named(vm(0)).urn.replace(vm(0), name));
     assert.equal(graph.named(`${name}-claim`).urn, declared.named(claim(0)).urn.replace(vm(0), name));
+  });
+
+  it("tells the steps that have a delete, and only those, when a destroy is allowed, and nothing when it is not", async () => {
+    for (const allowed of [true, false]) {
+      const graph = await declare(planOf(1, [], rolling), allowed);
+      const told = graph.resources.filter(
+        ({ inputs }) => variables.allowDestroy in ((inputs.environment as object | undefined) ?? {}),
+      );
+      assert.deepEqual(told.map(({ name }) => name).sort(), allowed ? [claim(0), join(0)] : []);
+    }
   });
 
   it("tells no step a path or a secret, and no VM its power state or place", async () => {

@@ -37,7 +37,7 @@ describe("a cluster that grows, shrinks and goes, end to end", function () {
     const ran = await site.pulumi(destroy);
     assert.notEqual(ran.code, 0, ran.output);
     assert.match(ran.output, /demo-servers-0-\w+ is a server of a cluster that stays, and is not taken out of etcd/);
-    assert.match(ran.output, /let pulumi up succeed with evergreen:allowDestroy/);
+    assert.match(ran.output, /let pulumi up succeed/);
     await site.lab.call("DELETE /faults", undefined);
     await site.up();
     assert.equal((await site.vms("workers")).length, 4);
@@ -151,5 +151,32 @@ describe("a cluster that grows, shrinks and goes, end to end", function () {
     );
     const { resources = [] } = await site.state();
     assert.deepEqual(resources, []);
+  });
+});
+
+describe("a cluster whose first update fails, end to end", function () {
+  this.timeout(300_000);
+  let site: Site;
+
+  before(async () => {
+    site = await Site.create("127.61");
+    await site.configure({ "controlPlane.servers": 1, "pools.0.slots": 2, allowDestroy: true });
+  });
+
+  after(async () => {
+    await site.close();
+  });
+
+  it("is taken away by the first destroy that is allowed, also without the guard that comes with a success", async () => {
+    await site.lab.call("POST /faults", { kind: "image", template: older, fault: "wrong-kubelet" });
+    assert.match(await site.fails(), /registered and is not what it has to be/);
+    const { resources: made = [] } = await site.state();
+    assert.ok(!made.some(({ urn }) => urn.endsWith("::demo-guard")));
+    await site.expect(0, ...destroy);
+    assert.deepEqual(
+      (await site.lab.status).vms.filter((vm) => !vm.template),
+      [],
+    );
+    assert.deepEqual((await site.state()).resources ?? [], []);
   });
 });

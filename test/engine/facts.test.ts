@@ -134,6 +134,43 @@ describe("engine facts", function () {
     );
   });
 
+  /** A guard that is made before everything, what it guards, and the guard that depends on all of it. */
+  const guarded = [
+    { name: "first" },
+    { name: "vm" },
+    { name: "join", needs: ["vm"] },
+    { name: "last", needs: ["first", "join"] },
+  ];
+  const destroy = () => engine.pulumi(["destroy", "--yes", "--skip-preview"]);
+
+  it("deletes by depth: what depends on nothing goes last, although nothing depends on it", async () => {
+    const [first, ...rest] = guarded.slice(0, 3);
+    assert.ok(first);
+    await up([first, ...rest]);
+    await engine.mark("fail", "first");
+    assert.notEqual((await destroy()).code, 0);
+    const steps = (await engine.happened()).filter((line) => line.startsWith("delete"));
+    assert.equal(steps[0], "delete join ", "so a guard that is made first cannot be asked first");
+  });
+
+  it("deletes what depends on everything alone and first: when it refuses, nothing is forgotten", async () => {
+    await up(guarded);
+    await engine.mark("fail", "last");
+    assert.notEqual((await destroy()).code, 0);
+    assert.deepEqual(await engine.happened(), ["delete last ", "failed last"]);
+    await engine.clear("fail", "last");
+    assert.deepEqual(await up(guarded), [], "all of it is still in the state");
+    assert.equal((await destroy()).code, 0);
+    const deleted = (await engine.happened()).filter((line) => line.startsWith("delete"));
+    assert.equal(deleted[0], "delete last ");
+  });
+
+  it("protects nothing from a destroy before its turn: `protect` is looked at when the resource is deleted", async () => {
+    await up([{ name: "vm" }, { name: "guard", protect: true }, { name: "join", needs: ["vm", "guard"] }]);
+    assert.notEqual((await destroy()).code, 0);
+    assert.ok((await engine.happened()).includes("delete join "));
+  });
+
   it("ends a step on SIGINT, keeps the state clean and needs no cancel", async () => {
     await up(slot("a", "1"));
     await engine.mark("hold", "handover");

@@ -9,6 +9,7 @@ import { readLive, type Live } from "../../live.ts";
 import { planData, rememberKept } from "../../local-data.ts";
 import { Proxmox } from "../../proxmox/client.ts";
 import { variables } from "../../rollout/step-environment.ts";
+import { announceUpdate } from "../../standing.ts";
 import { claim } from "../../steps/claim.ts";
 import { gate } from "../../steps/gate.ts";
 import { handover } from "../../steps/handover.ts";
@@ -118,6 +119,7 @@ export class Engine {
     this.forget(live);
     const now = new Date(this.world.time.date());
     const fleet = await planData(config, live, await planPlaces(pve, config, live, now));
+    await announceUpdate(pve, config, live, fleet);
     if (live.kubernetes) await rememberKept(live.kubernetes, live, fleet, config, now);
     return { live, fleet };
   }

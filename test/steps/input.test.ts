@@ -62,6 +62,7 @@ describe("what a step is told", () => {
       madeVmid: undefined,
       address: "10.0.0.3",
       unreachable: undefined,
+      allowDestroy: false,
       generation: "0a1b2c3d",
       spec,
       rollout: "r",

@@ -1,0 +1,44 @@
+import type { Proxmox } from "./client.ts";
+import { Row } from "./parse.ts";
+import { vmPath } from "./vms.ts";
+
+/*
+ * One line of ours in the notes of a VM (`description`): that its cluster is being destroyed. Unlike a file on its disk it can
+ * be written, read and taken away while the VM is off or its guest agent is dead. The lines of others stay.
+ */
+
+const lineOf = (since: string): string => `Evergreen: the cluster of this VM is being destroyed, since ${since}`;
+const ours = /^Evergreen: the cluster of this VM is being destroyed, since (\S+)\s*$/;
+
+interface Place {
+  host: string;
+  vmid: number;
+}
+
+/** @returns since when, ISO 8601; undefined: nothing of ours stands there */
+export async function readGoingAwayNote(pve: Proxmox, vm: Place): Promise<string | undefined> {
+  const { lines } = await notes(pve, vm);
+  return lines.map((line) => ours.exec(line)?.[1]).find((since) => since !== undefined);
+}
+
+/**
+ * @param since ISO 8601, or undefined to take the line away
+ * @returns whether anything had to be changed
+ */
+export async function writeGoingAwayNote(pve: Proxmox, vm: Place, since: string | undefined): Promise<boolean> {
+  const { lines, digest } = await notes(pve, vm);
+  const others = lines.filter((line) => !ours.test(line));
+  const wanted = since === undefined ? others : [lineOf(since), ...others];
+  if (wanted.join("\n") === lines.join("\n")) return false;
+  const change = wanted.length > 0 ? { description: wanted.join("\n") } : { delete: "description" };
+  await pve.put(`${vmPath(vm)}/config`, { ...change, digest });
+  return true;
+}
+
+async function notes(pve: Proxmox, vm: Place): Promise<{ lines: string[]; digest: string }> {
+  const path = `${vmPath(vm)}/config`;
+  const row = new Row(await pve.get(path), path);
+  // Proxmox ends the notes with a line break of its own.
+  const text = (row.maybeText("description") ?? "").replace(/\n+$/, "");
+  return { lines: text === "" ? [] : text.split("\n"), digest: row.text("digest") };
+}
