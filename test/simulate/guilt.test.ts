@@ -44,6 +44,7 @@ const guilty: Case[] = [
     soakSeconds: 60,
     happens: async (stage) => {
       const { name } = await arriving(stage, "soaking");
+      await stage.world.time.sleep(5_000);
       restart(stage, [name]);
     },
     says: /did not hold: restarted during the soak: kube-system\/kube-proxy-/,
@@ -120,6 +121,7 @@ const innocent: Case[] = [
     soakSeconds: 60,
     happens: async (stage) => {
       await arriving(stage, "soaking");
+      await stage.world.time.sleep(5_000);
       restart(stage, stage.world.cluster.nodes.names());
     },
     says: /^$/,
@@ -226,10 +228,13 @@ async function arriving(stage: Stage, phase: Phase): Promise<Vm> {
     if (phase === "joined") return new RegExp(`${vm.name}[^}]*phase[^}]*joined`).test(record());
     return /state[^}]*soaking/.test(record());
   };
-  await stage.until(() => {
+  const isThere = () => {
     const vm = find();
     return vm !== undefined && has(vm);
-  });
+  };
+  // The very moment of a change of the cluster: what follows it is milliseconds away.
+  if (phase === "cloned" || phase === "running") await stage.until(isThere);
+  else await new Promise<void>((resolve) => cluster.objects.onChange(() => isThere() && resolve()));
   return vmNamed(stage, find()?.name ?? "");
 }
 
