@@ -106,6 +106,30 @@ export function readySince(node: Node): string {
   return condition(node, "Ready")?.lastTransitionTime ?? "";
 }
 
+/**
+ * After so many seconds without Ready Kubernetes deletes the pods of a node (`tolerationSeconds` of every pod that says nothing
+ * else), with a margin for its controllers.
+ */
+const lifeWithoutReady = 300 + 60;
+
+/** Seconds until a node that is not Ready counts as dead; negative: it is. */
+export function secondsToDeath(node: Node, now: Date): number {
+  const since = Date.parse(readySince(node));
+  // A kubelet that has never reported: nobody knows since when.
+  return Number.isNaN(since) ? lifeWithoutReady : lifeWithoutReady - (now.getTime() - since) / 1000;
+}
+
+/** Not Ready for so long that Kubernetes has given its pods up. */
+export function isDead(node: Node, now: Date): boolean {
+  return !isReady(node) && secondsToDeath(node, now) < 0;
+}
+
+/** Tells Kubernetes that a node is off for good: its pods and the attachments of its volumes are removed at once. */
+export async function taintOutOfService(client: Kubernetes, name: string): Promise<void> {
+  const taint = { key: "node.kubernetes.io/out-of-service", value: "nodeshutdown", effect: "NoExecute" };
+  await client.patch(pathOf(name), "strategic", { spec: { taints: [taint] } });
+}
+
 /** The node as decisions see it. @throws UserError when our labels are not as we wrote them */
 export function liveNode(node: Node): LiveNode {
   const our = node.metadata?.labels ?? {};

@@ -30,6 +30,7 @@ import {
 } from "./control-plane.ts";
 import { requireDataMayGo } from "./data.ts";
 import type { ClusterInput } from "./input.ts";
+import { fence, isKnownDead } from "./fencing.ts";
 import { switchOff } from "./power-off.ts";
 import { quietly, type Run } from "./run.ts";
 import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
@@ -71,7 +72,7 @@ export interface RetireOptions {
 
 /**
  * Takes a node out: cordon, move its storage, evict, volumes, wipe, power off, forget. Each part is skipped when it was
- * done before. When the node cannot be emptied it serves again as before, and its VM stays.
+ * done before. One that is dead while its VM runs is turned off instead of being emptied. When the node cannot be emptied it serves again as before, and its VM stays.
  */
 export async function retireNode(found: Leaver, given: RetireOptions): Promise<void> {
   // The list may be seconds old, and this decides between a drain and none.
@@ -79,22 +80,24 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   const leaver =
     found.vm === undefined ? await proved(found, given) : running ? await lookedAgain(found, given) : found;
   const options = leaver.role === "server" && leaver.node ? await throughOthers(leaver, given) : given;
-  const { access, fence, input, run } = options;
+  const { access, input, run } = options;
   const { node, vm, name } = leaver;
   const sight = leaver.role === "server" && node ? await byMembers(run, input, access) : undefined;
   // What may take long comes before the looks that decide.
   if (sight && running) await requireControllers(run, input, access.client);
-  const storage = node && (await requireStorageMayGo(name, running, options));
+  const dead = node !== undefined && running && (await isKnownDead(node, options));
+  const storage = node && (await requireStorageMayGo(name, running && !dead, options));
   // Out of etcd already: a run that was killed had got that far, and without its API server the node ends no pods.
   const servers = sight && (await sight(run.stop));
   const member = servers?.some((server) => server.name === name && server.member !== "none");
   if (servers && member) await requireMayLeave(access.client, name, servers, given.isHalfMade === true);
   if (vm && (node || isMember(leaver.record))) await requireDataMayGo(leaver, options);
   await given.mayBegin?.();
-  if (node && vm && running && member !== false) await emptied({ ...leaver, storage }, node, vm, options);
+  if (node && vm && running && !dead && member !== false) await emptied({ ...leaver, storage }, node, vm, options);
+  if (vm && dead) await fence(vm, leaver, options);
   const after = node && sight && member ? await leaveEtcd(leaver, node, sight, options) : access;
-  if (vm) await switchOff(vm, running, leaver.expected, options);
-  await fence.check();
+  if (vm && !dead) await switchOff(vm, running, leaver.expected, options);
+  await options.fence.check();
   await deleteNode(after.client, name, node?.metadata?.uid);
   if (sight) await gone(name, after, options, member === true);
   await retired(after.client, leaver);

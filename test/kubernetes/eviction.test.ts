@@ -241,6 +241,33 @@ describe("drain", () => {
     assert.deepEqual(asked, []);
   });
 
+  it("does not wait for the volumes of pods that stay with the node", async () => {
+    const claim = { name: "data", persistentVolumeClaim: { claimName: "shared" } };
+    cluster.put(pods, {
+      metadata: { name: "cni", namespace: "shop", ...daemon },
+      spec: { nodeName: "n1", volumes: [claim] },
+    });
+    for (const [volume, name] of [
+      ["pv-shared", "shared"],
+      ["pv-other", "other"],
+    ] as const) {
+      cluster.put(paths.persistentVolumes, {
+        metadata: { name: volume },
+        spec: { claimRef: { namespace: "shop", name } },
+      });
+      cluster.put(paths.volumeAttachments, {
+        metadata: { name: volume },
+        spec: { nodeName: "n1", attacher: "csi.example", source: { persistentVolumeName: volume } },
+      });
+    }
+    await assert.rejects(awaitDetached(client, "n1", new Deadline("volumes", 20)), (error: unknown) => {
+      assert.match(String(error), /where: pv-other is attached by csi\.example\n/);
+      return true;
+    });
+    cluster.remove(`${paths.volumeAttachments}/pv-other`);
+    await awaitDetached(client, "n1", new Deadline("volumes", 500));
+  });
+
   it("waits for volumes of the node only, and names those that stay", async () => {
     const attach = (name: string, nodeName: string) =>
       cluster.put(paths.volumeAttachments, {

@@ -36,6 +36,7 @@ export class Pods {
     const ask = lookSoon(cluster.time, lookMs, () => this.look());
     cluster.objects.onChange(({ collection, object, removed }) => {
       if (collection === "nodes" && removed) this.collect(object.metadata.name);
+      if (collection === "nodes" && !removed && isOutOfService(object)) this.releaseVolumes(object.metadata.name);
       if (collection === "pods" || collection === "nodes") ask();
     });
     ask();
@@ -96,6 +97,13 @@ export class Pods {
     this.cluster.time.after(1000, () => {
       if (this.cluster.objects.get("nodes", node)) return;
       for (const pod of this.on(node)) this.remove(pod);
+    });
+  }
+
+  /** Kubernetes was told that a node is off for good. */
+  private releaseVolumes(node: string): void {
+    this.cluster.time.after(1000, () => {
+      for (const pod of this.on(node)) if (pod.metadata.deletionTimestamp !== undefined) this.remove(pod);
     });
   }
 
@@ -173,6 +181,11 @@ export function nodeOf({ spec }: Stored): string {
 export function isPodReady({ status }: Stored): boolean {
   const conditions = (status?.conditions ?? []) as { type: string; status: string }[];
   return conditions.some((one) => one.type === "Ready" && one.status === "True");
+}
+
+function isOutOfService({ spec }: Stored): boolean {
+  const taints = (spec?.taints ?? []) as { key: string }[];
+  return taints.some(({ key }) => key === "node.kubernetes.io/out-of-service");
 }
 
 function isAvoided({ spec }: Stored): boolean {

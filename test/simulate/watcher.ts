@@ -133,9 +133,12 @@ export class Watcher {
     // The kubelet was told to stop before the power goes, and its pods run until then.
     const { name } = vm;
     const pods = this.cluster?.pods.servingOn(name) ?? [];
-    if (pods.length > 0)
+    // A kubelet that is dead says of no pod that it has ended.
+    const ends = this.cluster?.nodes.isAlive(name) ?? false;
+    const runsOn = pods.filter(({ metadata }) => ends || metadata.deletionTimestamp === undefined);
+    if (runsOn.length > 0)
       this.story.wrong(
-        `${by.name} turns ${name} off with pods on it: ${pods.map(({ metadata }) => metadata.name).join(", ")}`,
+        `${by.name} turns ${name} off with pods on it: ${runsOn.map(({ metadata }) => metadata.name).join(", ")}`,
       );
     this.requireAvailable(nodeTags(vm.tags)?.pool ?? "", name, `${by.name} turns ${name} off`);
   }

@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import type { Workload } from "./pods.ts";
+import { Stage, stageImages } from "./stage.ts";
+
+const app: Workload = { name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: true };
+
+/** An update of agents beside whose first one nobody runs a kubelet any more, though its VM is on. */
+async function replacing(silentFor: number, then: (stage: Stage, name: string) => void = () => undefined) {
+  const stage = new Stage(stageImages(), { servers: 3, agents: 2, workloads: [app] });
+  let name = "";
+  const outcome = await stage.play(async () => {
+    const { dc, cluster, time, watcher } = stage.world;
+    name = dc.vms.get(1100)?.name ?? "";
+    watcher.struck(name);
+    cluster.nodes.silent(name);
+    await time.sleep(silentFor * 1000);
+    then(stage, name);
+    return await stage.up(stage.agentsOf(1));
+  });
+  const record = JSON.stringify(stage.world.cluster.objects.get("configmaps", "evergreen-system/pool-workers")?.data);
+  return { outcome, stage, record, name };
+}
+
+describe("a node whose kubelet is dead while its VM runs", function () {
+  this.timeout(60_000);
+
+  it("is turned off and replaced, not drained: nobody there ends a pod any more", async () => {
+    const { outcome, stage, record, name } = await replacing(600);
+    assert.equal(outcome, "done", stage.engine.why);
+    assert.doesNotMatch(record, /\\"state\\":\\"failed\\"/);
+    assert.equal(stage.world.dc.vms.get(1100), undefined);
+    assert.deepEqual(
+      stage.world.cluster.objects.list("volumeattachments").filter(({ spec }) => spec?.nodeName === name),
+      [],
+    );
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("is given the time in which it may come back, before it counts as dead", async () => {
+    const { outcome, stage } = await replacing(60);
+    assert.equal(outcome, "done", stage.engine.why);
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("is drained as ever when it comes back in that time", async () => {
+    const { outcome, stage } = await replacing(60, ({ world: { cluster, time } }, name) => {
+      time.after(90_000, () => cluster.nodes.speaks(name, 0));
+    });
+    assert.equal(outcome, "done", stage.engine.why);
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});
