@@ -47,12 +47,12 @@ export function effectOf({ method, path }: Asked): Effect | undefined {
 /** Counts requests, and holds one of them so that its client can be killed at a known moment. */
 export class Boundaries {
   readonly seen: Seen = { changes: 0, reads: 0 };
-  private readonly told: (text: string) => void;
+  private readonly told: (text: string, order: HoldOrder) => void;
   private wanted: (HoldOrder & { counted: number }) | undefined;
   private release: (() => void)[] = [];
 
   /** @param told hears which request is held */
-  constructor(told: (text: string) => void = () => undefined) {
+  constructor(told: (text: string, order: HoldOrder) => void = () => undefined) {
     this.told = told;
   }
 
@@ -79,7 +79,7 @@ export class Boundaries {
       at: async (moment) => {
         if (moment !== wanted.when || this.wanted !== wanted) return false;
         const cleared = new Promise<void>((resolve) => this.release.push(resolve));
-        this.told(`held ${moment} its effect: ${asked.method} ${asked.path}`);
+        this.told(`held ${moment} its effect: ${asked.method} ${asked.path}`, wanted);
         await cleared;
         return true;
       },

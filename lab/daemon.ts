@@ -51,7 +51,10 @@ export class LabDaemon {
   private readonly faults: Faults;
   private readonly watcher = new Watcher();
   private readonly journal = new Journal();
-  private readonly boundaries = new Boundaries((text) => this.journal.add("fault", text));
+  private readonly boundaries = new Boundaries((text, { effect, when }) => {
+    this.journal.add("fault", text);
+    this.faults.strikes.count("hold", `${when} a ${effect}`);
+  });
   private readonly audit: Audit | undefined;
   /** VMIDs that the tool under test has no business with. */
   private readonly seeded = new Set<number>();
@@ -142,6 +145,8 @@ export class LabDaemon {
 
   /** Powers everything off. The directory stays: who asked for the lab removes it. */
   async close(): Promise<void> {
+    const { EVERGREEN_STRIKES: strikes } = process.env;
+    if (strikes !== undefined) this.faults.strikes.append(strikes);
     await this.side?.close();
     this.side = undefined;
     await this.dataCentre.close();

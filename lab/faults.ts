@@ -8,6 +8,7 @@ import type { Vm } from "./proxmox/model.ts";
 import type { RackGuests } from "./guest/rack.ts";
 import { addTemplate, labImage, seedVm, site, templateTags } from "./proxmox/site.ts";
 import { usedBytes } from "./proxmox/storages.ts";
+import { Strikes, struckBy } from "./strikes.ts";
 import type { ImageContent } from "./types.ts";
 
 /** Counts what matches from the order on; true for the n-th and as many more as `times` says. */
@@ -22,6 +23,7 @@ function counter(nth: number, times: number): () => boolean {
 type ByHandOrder = Exclude<Extract<FaultOrder, { vm: number | string }>, OutsideOrder>;
 
 export class Faults {
+  readonly strikes = new Strikes();
   private readonly dataCentre: DataCentre;
   private readonly guests: Pick<RackGuests, "snapshotFault" | "balancer">;
   private rules: ((moment: Moment, request: Request) => Fault | undefined)[] = [];
@@ -55,6 +57,13 @@ export class Faults {
 
   /** Carries an order out. @returns what was done, as a line */
   async order(order: FaultOrder): Promise<string> {
+    const said = await this.carryOut(order);
+    const struck = struckBy(order);
+    if (struck !== undefined) this.strikes.count(order.kind, struck);
+    return said;
+  }
+
+  private async carryOut(order: FaultOrder): Promise<string> {
     if (isOutside(order)) {
       const { said, undo } = await happen(this.dataCentre, order, (id) => this.find(id));
       if (undo) this.undo.push(undo);
@@ -99,7 +108,11 @@ export class Faults {
         return `${order.effect} number ${order.nth} is held ${order.when} its effect`;
       case "fail-task": {
         const hit = counter(order.nth, order.times ?? 1);
-        this.taskRules.push((type) => (type === order.type && hit() ? order.text : undefined));
+        this.taskRules.push((type) => {
+          if (type !== order.type || !hit()) return undefined;
+          this.strikes.count("fail-task", type);
+          return order.text;
+        });
         return `${order.type} number ${order.nth} ends with: ${order.text}`;
       }
     }
@@ -109,16 +122,24 @@ export class Faults {
     const pattern = new RegExp(`^(?:${order.match ?? ".*"})$`);
     const matches = (request: Request) =>
       pattern.test(`${request.method} ${request.path}`) || pattern.test(`${request.method} ${request.endpoint}`);
+    const struck = <T>({ method, endpoint }: Request, fault: T): T => {
+      this.strikes.count(order.kind, `${method} ${endpoint}`);
+      return fault;
+    };
     if (order.kind === "latency") {
       const { milliseconds: delay } = order;
-      this.rules.push((moment, request) => (moment === "before" && matches(request) ? { delay } : undefined));
+      this.rules.push((moment, request) =>
+        moment === "before" && matches(request) ? struck(request, { delay }) : undefined,
+      );
       return `every ${order.match ?? "request"} takes ${delay} ms more`;
     }
     const hit = counter(order.nth, order.times ?? 1);
     const moment = order.kind === "drop" ? order.when : "before";
     const fault: Fault =
       order.kind === "drop" ? { drop: true } : { answer: { status: order.status, reason: order.reason } };
-    this.rules.push((now, request) => (now === moment && matches(request) && hit() ? fault : undefined));
+    this.rules.push((now, request) =>
+      now === moment && matches(request) && hit() ? struck(request, fault) : undefined,
+    );
     return `${order.match} number ${order.nth} meets ${order.kind === "drop" ? `a cut ${moment} its effect` : order.reason}`;
   }
 

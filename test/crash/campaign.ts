@@ -23,6 +23,8 @@ export interface Report {
   /** Points after which the next run mended all. */
   converged: number;
   violations: { point: string; request: string; violations: string[] }[];
+  /** What the sample was drawn with. */
+  seed: number;
 }
 
 /** A point that does not converge costs the lab: the next one begins on a new one. */
@@ -45,7 +47,7 @@ export async function campaign(options: CampaignOptions): Promise<{ report: Repo
       await stage.close();
       stage = await Stage.create(prefix, shape);
     }
-    return { report: reportOf(enumerate(requests).length, outcomes), outcomes };
+    return { report: reportOf(enumerate(requests).length, outcomes, options.seed), outcomes };
   } finally {
     await stage.close();
   }
@@ -56,7 +58,7 @@ function chosen({ points, seed }: CampaignOptions, { requests }: Stage): readonl
   return typeof points === "number" ? sample(requests, points, seed) : points;
 }
 
-function reportOf(points: number, outcomes: readonly Outcome[]): Report {
+function reportOf(points: number, outcomes: readonly Outcome[], seed: number): Report {
   const bad = outcomes.filter(({ violations }) => violations.length > 0);
   const met = outcomes.filter(({ request }) => request !== undefined);
   return {
@@ -64,6 +66,7 @@ function reportOf(points: number, outcomes: readonly Outcome[]): Report {
     tried: met.length,
     converged: met.filter(({ violations }) => violations.length === 0).length,
     violations: bad.map(({ point, request = "", violations }) => ({ point: wordsOf(point), request, violations })),
+    seed,
   };
 }
 

@@ -22,7 +22,7 @@ clock. The next run comes at once after every third point, and after the others 
   --seed S         of the sample (default: by the clock)
   --point POINT    just this one, as the table names it: change:12:after; may be repeated
   --agents-only    2 agents roll, and their one server stays
-  --report FILE    { points, tried, converged, violations } as JSON
+  --report FILE    { points, tried, converged, violations, seed } as JSON
   --prefix P       first two octets of the lab's addresses (default ${PREFIX})
 `;
 

@@ -162,4 +162,13 @@ describe("what a run refuses before it begins", function () {
       { ...missing, what: /v1\.0\.0 has not the tags of an image/, todo: /VM 9001 .*eg-image and rke2-/ },
     ]);
   });
+
+  // The last one: a token that was revoked does not come back.
+  it("a token that was revoked", async () => {
+    await site.lab.call("POST /faults", { kind: "revoke-token" });
+    const output = await refused(site, [
+      { what: /Proxmox does not accept the token/, where: /8006/, todo: /pveum user token list/ },
+    ]);
+    assert.ok(!output.includes(token));
+  });
 });
