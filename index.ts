@@ -1,18 +1,17 @@
 import { getStack, log, type Resource, RunError, runtime } from "@pulumi/pulumi";
-import { whenAbandoned } from "./common/abandoned.ts";
-import { asUserError, UserErrors } from "./common/errors.ts";
+import { aloneIn } from "./alone.ts";
+import { noteEngine } from "./common/engine-notes.ts";
+import { asUserError } from "./common/errors.ts";
+import { engineBehind } from "./common/process-identity.ts";
 import { takeOver } from "./adoption.ts";
 import { clusterGuard } from "./components/guard.ts";
 import { keepPool } from "./components/kept.ts";
 import { NodePool, type NodePoolArgs } from "./components/node-pool.ts";
 import { backupPolicy, ownSettings, readConfig, stepSite, type Config } from "./config.ts";
 import { fleetWords, newSlots, planPlaces, type Fleet } from "./fleet.ts";
-import type { Lease } from "./kubernetes/lease.ts";
-import { otherUpgraders } from "./kubernetes/others.ts";
-import { holdRun } from "./kubernetes/run-lease.ts";
 import { leftovers } from "./leftovers.ts";
 import { planData, rememberKept } from "./local-data.ts";
-import { hostOf, readLive, templateOf, type Live } from "./live.ts";
+import { hostOf, nowOf, readLive, templateOf, type Live } from "./live.ts";
 import { checkPlaces, hostsThatAnswer, placeWords, readPlaces } from "./places.ts";
 import { checkBackupCredentials, checkEnvironment, checkRights, refuseStandIns } from "./preflight.ts";
 import { Proxmox } from "./proxmox/client.ts";
@@ -25,7 +24,7 @@ import { bundle } from "./tools/bundle.mjs";
 // installs, cost milliseconds for every promise of a resource.
 Reflect.deleteProperty(Error, "prepareStackTrace");
 
-const { config, live, fleet, hosts, release } = await prepare().catch(explain);
+const { config, live, fleet, hosts } = await prepare().catch(explain);
 for (const line of fleetWords(fleet)) await log.info(line);
 
 const controlPlane = new NodePool(`${config.cluster}-${fleet.controlPlane.pool}`, poolArgs(fleet.controlPlane, []));
@@ -34,15 +33,12 @@ const standing = [...fleet.pools, ...fleet.removed.filter(({ slots }) => slots.l
 const pools = standing.map(
   (plan) => new NodePool(`${config.cluster}-${plan.pool}`, poolArgs(plan, [controlPlane.verified])),
 );
-const guard = clusterGuard(`${config.cluster}-guard`, {
+clusterGuard(`${config.cluster}-guard`, {
   cluster: config.cluster,
   site: stepSite(config),
   allowDestroy: config.allowDestroy,
   after: [...[controlPlane, ...pools].flatMap(({ verified, kept }) => [verified, ...kept]), ...keptOfRemoved()],
 });
-
-// Everything but the deletes is over then, and those meet only VMs that are off.
-guard.id.apply(() => void release());
 
 export const stack = getStack();
 export const registration = config.site.registrationAddress;
@@ -56,11 +52,13 @@ interface Prepared {
   fleet: Fleet;
   /** Proxmox hosts that new VMs go to. */
   hosts: string[];
-  release: () => Promise<void>;
 }
 
 /** Configuration, what both APIs say, and the plan on it. Nothing has been changed when this refuses. */
 async function prepare(): Promise<Prepared> {
+  const engine = engineBehind();
+  // Before anything is done: what stays of a killed engine is known for its by this.
+  if (engine) noteEngine(engine);
   checkEnvironment(process.env);
   // Steps run from a bundle: a pulled commit or a work tree must not run those of another.
   await bundle();
@@ -71,9 +69,9 @@ async function prepare(): Promise<Prepared> {
   // A preview only looks, and may do so with a token that can do no more.
   await checkRights(pve, config, runtime.isDryRun() ? "read" : "replace");
   const first = await readLive(pve, config);
-  const lease = await aloneIn(config, first);
+  await aloneIn(config, first, engine);
   const live = await settledLive(pve, config, first);
-  const now = new Date();
+  const now = nowOf(live);
   const fleet = await planData(config, live, await planPlaces(pve, config, live, now));
   const places = await readPlaces(pve, config.site);
   for (const line of placeWords(places)) await log.warn(line);
@@ -84,23 +82,8 @@ async function prepare(): Promise<Prepared> {
     for (const line of await takeOver(pve, live.kubernetes, config.cluster, live.adoption)) await log.info(line);
     if (live.kubernetes) await rememberKept(live.kubernetes, live, fleet, config, now);
   }
-  if (live !== first) await live.kubernetes?.close();
-  const release = async () => {
-    await lease?.release();
-    await first.kubernetes?.close();
-  };
-  if (lease) whenAbandoned("program", () => void release());
-  else await release();
-  await pve.close();
-  return { config, live, fleet, hosts: hostsThatAnswer(places), release };
-}
-
-/** Nobody else is at work on the cluster, and no other update begins while this one runs. A preview disturbs nobody. */
-async function aloneIn({ cluster }: Config, { kubernetes }: Live): Promise<Lease | undefined> {
-  if (kubernetes === undefined || runtime.isDryRun()) return undefined;
-  const others = await otherUpgraders(kubernetes);
-  if (others.length > 0) throw new UserErrors(others);
-  return await holdRun(kubernetes, cluster);
+  await Promise.all([first.kubernetes?.close(), live.kubernetes?.close(), pve.close()]);
+  return { config, live, fleet, hosts: hostsThatAnswer(places) };
 }
 
 /** The picture, after what a killed run left in the cluster was mended. A preview mends nothing. */

@@ -123,6 +123,9 @@ function fromMemory(vm: LiveVm, nodes: readonly Node[], record: PoolRecord | und
   return { ...vm, name, uuid: own?.uuid ?? (node && uuidOf(node)) ?? "" };
 }
 
+/** Now, as the times in the record are told: by the cluster's clock, whoever looks. */
+export const nowOf = ({ kubernetes }: Live): Date => kubernetes?.now() ?? new Date();
+
 /** The part of the picture that concerns one pool. */
 export function poolLive(live: Live, pool: string): PoolLive {
   const ofPool = <T extends { pool: string }>(all: T[]): T[] => all.filter((one) => one.pool === pool);

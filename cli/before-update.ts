@@ -1,30 +1,38 @@
 import { checkEnvironment } from "../preflight.ts";
 import { commandLine } from "./command-line.ts";
-import { fileBackend, locksOf, PROJECT, stateIn } from "./engine-state.ts";
+import type { EngineSide } from "./engine-side.ts";
 import { lostVms } from "./lost-vms.ts";
 import { isChange, refuseFlags } from "./refused-flags.ts";
 
 /**
  * What comes before `npx pulumi up`: what a killed run left in the backend is repaired, VMs that are gone are forgotten,
- * and what would defeat our gates is refused. Reads two files and the list of VMs when there is nothing to do.
+ * and what would defeat our gates is refused. On a file backend it reads two files and the list of VMs when there is nothing to
+ * do; on another one the engine is asked.
  * @throws UserError when the update must not begin
  */
-export async function beforeUpdate(args: readonly string[], stack: string, environment: NodeJS.ProcessEnv) {
+export async function beforeUpdate(
+  args: readonly string[],
+  stack: string,
+  engine: EngineSide,
+  environment: NodeJS.ProcessEnv,
+): Promise<void> {
   const line = commandLine(args);
   if (!isChange(line) || line.flags.some(({ name }) => ["help", "h"].includes(name))) return;
   refuseFlags(line);
   checkEnvironment(environment);
-  if (!["up", "update"].includes(line.words[0] ?? "")) return;
-  const backend = fileBackend(environment);
-  if (backend === undefined) return;
-  const locks = locksOf(backend, PROJECT, stack);
-  const { pending, deleting, vms } = stateIn(backend, PROJECT, stack);
+  if (["up", "update"].includes(line.words[0] ?? "")) await beforeEngine(stack, engine, environment);
+}
+
+/** The same for whoever starts the engine without a command line of the user's. */
+export async function beforeEngine(stack: string, engine: EngineSide, environment: NodeJS.ProcessEnv): Promise<void> {
+  const locks = (await engine.locks()) ?? [];
+  const { pending, deleting, vms } = await engine.state();
   if (locks.length + pending.length + deleting.length === 0) {
     const lost = await lostVms(stack, environment, vms);
     if (lost.length > 0) await (await import("./repair.ts")).forget(stack, lost);
     return;
   }
-  const { refuseLiving, repair } = await import("./repair.ts");
+  const [{ refuseLiving }, { repair }] = await Promise.all([import("./alone.ts"), import("./repair.ts")]);
   refuseLiving(locks, stack);
   process.stdout.write(
     `an earlier run of stack ${stack} was killed; what it left is repaired first (evergreen repair)\n`,

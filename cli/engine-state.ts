@@ -1,9 +1,9 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
-import { running } from "../common/process-stat.ts";
+import { notedEngine } from "../common/engine-notes.ts";
+import { lifeOf } from "../common/process-identity.ts";
 
 /** Name of the Pulumi project. */
 export const PROJECT = "evergreen";
@@ -21,12 +21,6 @@ export interface PendingCreate {
   urn: string;
   type: string;
   inputs: Record<string, unknown>;
-}
-
-/** Directory of a file backend; undefined for every other backend. */
-export function fileBackend(environment: NodeJS.ProcessEnv): string | undefined {
-  const url = environment.PULUMI_BACKEND_URL ?? "";
-  return url.startsWith("file:///") ? fileURLToPath(url.split("?")[0] ?? url) : undefined;
 }
 
 /** The locks of a stack. The file backend's have no life of their own: those of a killed engine stay. */
@@ -49,20 +43,20 @@ export function stateIn(backend: string, project: string, stack: string): Engine
   return stateOf(checkpoint?.latest);
 }
 
-/** True when the process of the lock is certainly dead: it ran on this machine, and nobody has its pid, or a younger process. */
-export function isDead(lock: EngineLock): boolean {
-  if (lock.hostname !== hostname()) return false;
-  const started = startOf(lock.pid);
-  // The lock is written seconds after the engine's start; a process that began after the lock cannot be its owner.
-  return started === undefined || started > Date.parse(lock.timestamp) + 1000;
+/**
+ * True when the process of the lock is certainly dead: this machine ran it, where our pids count, and it is gone. A host name and
+ * a pid that is free here say nothing: another container may have both, and its engine lives.
+ */
+export function isDead({ hostname: host, pid, timestamp }: EngineLock): boolean {
+  const engine = host === hostname() ? notedEngine(pid, Date.parse(timestamp)) : undefined;
+  return engine !== undefined && lifeOf(engine) === "dead";
 }
 
-/** When a process began, in milliseconds since the epoch; undefined when there is none. */
-function startOf(pid: number): number | undefined {
-  const found = running(pid);
-  if (found === undefined) return undefined;
-  const boot = Number(/^btime (\d+)$/m.exec(readFileSync("/proc/stat", "utf8"))?.[1]);
-  return (boot + found.start / 100) * 1000;
+/** The locks that the engine names when it refuses a stack that is locked. */
+export function lockRefusal(words: string): EngineLock[] {
+  return [...words.matchAll(/: created by (.*)@(.*) \(pid (\d+)\) at (\S+)$/gm)].map(
+    ([, username = "", host = "", pid, timestamp = ""]) => ({ username, hostname: host, pid: Number(pid), timestamp }),
+  );
 }
 
 /** What the engine believes. */

@@ -11,40 +11,57 @@ import type { OpenSite } from "./site.ts";
 const cloneSeconds = 600;
 const destroySeconds = 300;
 
-/**
- * Removes a clone that the engine lost, if it is provably the one that it began and nobody ever joined it.
- * @returns what was done, for the operator
- */
-export async function undoCreate(site: OpenSite, create: PendingCreate): Promise<string> {
+/** What became of a create that never ended. */
+export interface Undone {
+  urn: string;
+  /** What was done, for the operator. */
+  how: string;
+  /** How the provider finds what it has made: the engine is to know it. */
+  id?: string;
+  /** What it has made is there, or may be, and belongs to nobody yet: the engine must not forget it. */
+  left?: true;
+}
+
+/** Removes a clone that the engine lost, if it is provably the one that it began and nobody ever joined it. */
+export async function undoCreate(site: OpenSite, create: PendingCreate): Promise<Undone> {
   return await undo(site, create).catch((error: unknown) => {
     const silent = silentHostOf(error);
     if (silent === undefined) throw error;
-    return `left alone: the Proxmox host ${silent} does not answer; repair again when it does`;
+    const how = `left alone: the Proxmox host ${silent} does not answer; repair again when it does`;
+    return { urn: create.urn, how, left: true };
   });
 }
 
-async function undo(site: OpenSite, { type, inputs }: PendingCreate): Promise<string> {
-  if (type !== VM_TYPE) return "its step runs again with the next update";
+async function undo(site: OpenSite, { urn, type, inputs }: PendingCreate): Promise<Undone> {
+  if (type !== VM_TYPE) return { urn, how: "its step runs again with the next update" };
   const { name, vmId: vmid } = inputs as { name?: string; vmId?: number };
-  if (vmid === undefined || name === undefined) return "it has made no VM";
+  if (vmid === undefined || name === undefined) return { urn, how: "it has made no VM" };
   const found = await afterClone(site, name, vmid);
-  if (found === "free") return "it has made no VM";
-  if (found === "hidden") return `left alone: VM ${vmid} belongs to somebody else, and the next update steps over it`;
+  if (found === "free") return { urn, how: "it has made no VM" };
+  if (found === "hidden")
+    return { urn, how: `left alone: VM ${vmid} belongs to somebody else, and the next update steps over it` };
   const { pve, config, live } = site;
   const actual = await readVm(pve, found);
-  const remembered = [...live.records.values()]
-    .flatMap(({ nodes }) => nodes)
-    .some((node) => node.uuid === actual.uuid || (node.vmid === vmid && node.phase !== "retired"));
+  const nodes = [...live.records.values()].flatMap((record) => record.nodes);
+  const claimed = nodes.find((node) => node.uuid === actual.uuid && node.name === name && node.vmid === vmid);
+  // Claimed, and nothing more: it is the clone that was begun, and it was never told to join.
+  const remembered =
+    claimed?.phase !== "made" &&
+    nodes.some((node) => node.uuid === actual.uuid || (node.vmid === vmid && node.phase !== "retired"));
   // Another VM of the same name may be the member; a Node that has not told its uuid yet could be either.
   const member = live.nodes.some((node) => node.name === name && (node.uuid === "" || node.uuid === actual.uuid));
   const ours = actual.name === name && !actual.template && parseNodeName(name, config.cluster) !== undefined;
   if (!ours || found.pool !== config.site.proxmoxPool)
-    return `left alone: VM ${vmid} is ${actual.name || "without a name"}, not ${name}`;
+    return { urn, how: `left alone: VM ${vmid} is ${actual.name || "without a name"}, not ${name}` };
   // The list calls a clone unknown until Proxmox has looked at it once.
-  if (remembered || member || (await isRunning(pve, found)))
-    return `left alone: VM ${vmid} (${name}) runs or was a member; import it with pulumi import, or retire it by hand`;
+  if (remembered || member || (await isRunning(pve, found))) {
+    if (claimed)
+      return { urn, how: `VM ${vmid} (${name}) is ours: the engine is to know it`, id: `${found.host}/${vmid}` };
+    const how = `left alone: VM ${vmid} (${name}) runs or was a member, and nobody recorded its SMBIOS uuid; look at its console, then turn it off, or destroy it by hand`;
+    return { urn, how, left: true };
+  }
   await destroyVm(pve, found.host, { vmid, name, uuid: actual.uuid, tags: [] });
-  return `destroyed the half-made VM ${vmid} (${name})`;
+  return { urn, how: `destroyed the half-made VM ${vmid} (${name})` };
 }
 
 /**

@@ -24,6 +24,8 @@ export interface Manner {
   cwd?: string;
   /** Whether it asks the operator: it gets our terminal, and with that the terminal's Ctrl-C. @default false */
   asks?: boolean;
+  /** Told its pid as soon as it runs. */
+  started?: (pid: number | undefined) => void;
 }
 
 /**
@@ -35,7 +37,7 @@ export async function passedOn(
   file: string,
   args: readonly string[],
   environment: NodeJS.ProcessEnv,
-  { cwd, asks = false }: Manner = {},
+  { cwd, asks = false, started }: Manner = {},
 ): Promise<Ended> {
   let told: NodeJS.Signals | undefined;
   let child: ReturnType<typeof spawn> | undefined;
@@ -53,6 +55,7 @@ export async function passedOn(
   try {
     const stdio = [asks ? "inherit" : "ignore", "inherit", "inherit"] as const;
     child = spawn(file, args, { env: environment, cwd, detached: !asks, stdio: [...stdio] });
+    started?.(child.pid);
     const [code, by] = (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
     return { code: code ?? 128 + constants.signals[by ?? "SIGKILL"], told };
   } finally {

@@ -2,6 +2,7 @@ import { toolchain } from "../tools/index.ts";
 import { cacheRoot, pulumiHome } from "../tools/paths.ts";
 import { beforeUpdate } from "./before-update.ts";
 import { commandLine } from "./command-line.ts";
+import { EngineSide, noteStarted } from "./engine-side.ts";
 import { exec } from "./exec.ts";
 import { fail } from "./report.ts";
 import { stackOf } from "./stack.ts";
@@ -21,7 +22,9 @@ export async function main(args: readonly string[]): Promise<void> {
     const stack = stackOf(args, pulumiHome(cacheRoot())) ?? "";
     const tools = await toolchain({ parts: ["engine"], stack, plugins: needsPlugins(args) });
     const environment = tools.environment({}, stack);
-    await beforeUpdate(args, stack, environment);
+    await beforeUpdate(args, stack, new EngineSide(stack, tools.pulumi, environment), environment);
+    // What we become is the engine, with our pid.
+    noteStarted(process.pid);
     exec(tools.pulumi, args, environment);
   } catch (error) {
     fail(error);

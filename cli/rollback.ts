@@ -6,6 +6,9 @@ import { promisify } from "node:util";
 import type { Command } from "commander";
 import { UserError, messageOf } from "../common/errors.ts";
 import { toolchain } from "../tools/index.ts";
+import { beforeEngine } from "./before-update.ts";
+import { keepEncryption } from "./encryption.ts";
+import { EngineSide, noteStarted } from "./engine-side.ts";
 import { lastGood, type Update } from "./history.ts";
 import { passedOn } from "./passed-on.ts";
 
@@ -36,15 +39,20 @@ export function rollbackCommand(program: Command): void {
 export async function rollback(options: Options): Promise<number> {
   const tools = await toolchain({ quiet: true, parts: ["engine"], stack: options.stack });
   const environment = tools.environment({}, options.stack);
-  const commit = options.to ?? (await previous(options.stack, tools.pulumi, environment));
-  const { stdout: title } = await git("log", "-1", "--format=%h %s (%cr)", commit);
+  const wanted = options.to ?? (await previous(options.stack, tools.pulumi, environment));
+  // The name of a commit may begin with a dash as an option does; what Git makes of it does not.
+  const { stdout: commit } = await git("rev-parse", "--verify", "--end-of-options", `${wanted}^{commit}`);
+  const { stdout: title } = await git("log", "-1", "--format=%h %s (%cr)", commit.trim());
   process.stderr.write(`going back to ${title}`);
   const tree = await mkdtemp(join(tmpdir(), "evergreen-rollback-"));
   try {
     const { stdout: top } = await git("rev-parse", "--show-toplevel");
-    await git("worktree", "add", "--detach", tree, commit);
+    await git("worktree", "add", "--detach", tree, commit.trim());
     const project = join(tree, relative(top.trim(), process.cwd()));
     await symlink(join(process.cwd(), "node_modules"), join(project, "node_modules"));
+    await keepEncryption(project, options.stack);
+    if (!options.preview)
+      await beforeEngine(options.stack, new EngineSide(options.stack, tools.pulumi, environment), environment);
     return await carryOut(project, options, tools.pulumi, environment);
   } finally {
     await git("worktree", "remove", "--force", tree).catch(() => rm(tree, { recursive: true, force: true }));
@@ -81,6 +89,6 @@ async function carryOut(
   const asks = !preview && !yes;
   const verb = preview ? ["preview"] : ["up", ...(asks ? [] : ["--yes", "--skip-preview"])];
   const args = [...verb, "--stack", stack, "--message", "evergreen rollback"];
-  const { code } = await passedOn(pulumi, args, environment, { cwd: project, asks });
+  const { code } = await passedOn(pulumi, args, environment, { cwd: project, asks, started: noteStarted });
   return code;
 }

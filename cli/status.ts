@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { asUserError } from "../common/errors.ts";
 import { fleetWords, planFleet } from "../fleet.ts";
-import { poolLive, type Live } from "../live.ts";
+import { nowOf, poolLive, type Live } from "../live.ts";
 import { planData } from "../local-data.ts";
 import { paths, type Lease } from "../kubernetes/types.ts";
 import { slotStates, type Member } from "../rollout/slots.ts";
@@ -21,7 +21,7 @@ export function statusCommand(program: Command): void {
         for (const pool of pools) process.stdout.write(`${poolStatus(live, pool, leases)}\n\n`);
         if (pools.size === 0) process.stdout.write(`${config.cluster} has no nodes yet\n\n`);
         const words = await nextUpdate(async () =>
-          fleetWords(await planData(config, live, planFleet(config, live, new Date()))),
+          fleetWords(await planData(config, live, planFleet(config, live, nowOf(live)))),
         );
         process.stdout.write(`the next update:\n${words}\n`);
       });

@@ -7,12 +7,13 @@ import { fleetPlans, planFleet } from "../fleet.ts";
 import { readMembers } from "../kubernetes/etcd-members.ts";
 import { readServerToken } from "../kubernetes/server-token.ts";
 import { readServersAndMembers } from "../kubernetes/servers.ts";
-import { findCluster } from "../live.ts";
+import { findCluster, nowOf } from "../live.ts";
 import { listVms } from "../proxmox/vms.ts";
 import { hasTurned, outcomeOf, type Ending, type Outcome } from "../rollout/outcome.ts";
 import { whyControlPlaneIsNotCalm } from "../rollout/quorum.ts";
 import type { PoolPlan } from "../rollout/types.ts";
 import { toolchain } from "../tools/index.ts";
+import { noteStarted } from "./engine-side.ts";
 import { passedOn, type Ended } from "./passed-on.ts";
 import { repair } from "./repair.ts";
 import { withSite, type OpenSite } from "./site.ts";
@@ -183,13 +184,14 @@ function handsOn(stack: string): Hands {
     update: async () => {
       const tools = await toolchain({ quiet: true, parts: ["engine"], stack });
       const args = ["up", "--yes", "--skip-preview", "--non-interactive", "--stack", stack];
-      return await passedOn(tools.pulumi, [...args, "--message", "evergreen up"], tools.environment({}, stack));
+      const how = { started: noteStarted };
+      return await passedOn(tools.pulumi, [...args, "--message", "evergreen up"], tools.environment({}, stack), how);
     },
   };
 }
 
 async function look(site: OpenSite): Promise<Look> {
-  const plans = fleetPlans(planFleet(site.config, site.live, new Date()));
+  const plans = fleetPlans(planFleet(site.config, site.live, nowOf(site.live)));
   // Who cannot be asked is not calm.
   return { plans, servers: await whyNotCalm(site).catch(messageOf) };
 }

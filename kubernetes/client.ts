@@ -17,6 +17,8 @@ const patches = {
 } as const;
 export type PatchKind = keyof typeof patches;
 
+export type ServerConfig = Pick<Kubeconfig, "server"> & Partial<Kubeconfig>;
+
 export interface List<T> {
   items: T[];
   resourceVersion: string;
@@ -27,6 +29,8 @@ const tries = 4;
 /** The cluster's API. What may be sent twice is: reads, and patches that set values. Nothing else is. */
 export class Kubernetes {
   readonly server: string;
+  /** What it was made of: for another process that goes the same way. */
+  readonly config: ServerConfig;
   private readonly agent: Dispatcher;
   private readonly retryMs: number;
   /** Milliseconds that the server's clock is ahead of ours. */
@@ -36,8 +40,9 @@ export class Kubernetes {
   private silentMs = 0;
 
   /** @param retryMs pause before the second try, in milliseconds; doubles */
-  constructor(config: Pick<Kubeconfig, "server"> & Partial<Kubeconfig>, retryMs = 250) {
+  constructor(config: ServerConfig, retryMs = 250) {
     this.server = config.server;
+    this.config = config;
     this.retryMs = retryMs;
     const { ca, cert, key } = config;
     const tls = ca === undefined || cert === undefined || key === undefined ? {} : { ca, cert, key };

@@ -25,6 +25,8 @@ export class LeaseLost extends UserError {
 export interface Fence {
   /** Throws when it does not hold any more, or when the run was cancelled: to be called right before what cannot be undone. */
   check(): Promise<void>;
+  /** The same, but a run that was cancelled may go on: to tidy up. */
+  requireOwned(): Promise<void>;
 }
 
 export interface LeaseOptions {
@@ -36,6 +38,10 @@ export interface LeaseOptions {
    * So long it is tried to renew it before it counts as lost although nobody took it, in seconds. @default four lives
    */
   patience?: number;
+  /** Somebody else renews it; here that is done only when a `check` wants to know. @default false */
+  isKept?: boolean;
+  /** Whether a holder is known to live: then it is not taken over, however long nobody has renewed it. */
+  isAlive?: (holder: string) => boolean;
   /** Cancels the run. */
   stop?: AbortSignal;
   /** Told once that the lease was lost: to end waits, so that nobody waits for what is not theirs any more. */
@@ -66,7 +72,25 @@ export class Lease implements Fence {
     this.renewedAt = asked;
     this.options = options;
     this.seconds = options.seconds ?? lifeSeconds;
-    this.schedule(this.seconds / 3);
+    if (!options.isKept) this.schedule(this.seconds / 3);
+  }
+
+  /**
+   * One that carries our name already.
+   * @throws LeaseLost when it does not
+   */
+  static async adopt(client: Kubernetes, held: LeaseObject, options: LeaseOptions): Promise<Lease> {
+    const { holderIdentity: holder = "nobody" } = held.spec ?? {};
+    if (holder !== options.holder)
+      throw new LeaseLost(held.metadata?.name ?? "", `another process took it (${holder})`);
+    const lease = new Lease(
+      client,
+      held.metadata?.name ?? "",
+      { held, asked: clock.elapsed() - lifeSeconds * 1000 },
+      options,
+    );
+    await lease.requireOwned();
+    return lease;
   }
 
   /**
@@ -261,7 +285,7 @@ async function tryTake(
   const lease = await client.find<LeaseObject>(`${paths.leases}/${name}`);
   if (lease === undefined) return undefined;
   const ours = lease.spec?.holderIdentity === options.holder;
-  if (!ours && observer.left(lease) > 0) return lease;
+  if (!ours && (observer.left(lease) > 0 || options.isAlive?.(lease.spec?.holderIdentity ?? ""))) return lease;
   if (!ours) say(`the lease ${name} of ${lease.spec?.holderIdentity ?? "nobody"} has expired and is taken over`);
   try {
     return { held: await replace(client, lease, options), asked };
@@ -283,7 +307,8 @@ async function waitForChange(
   const holders = held.map((lease) => `${lease.metadata?.name ?? ""} is held by ${lease.spec?.holderIdentity ?? ""}`);
   if (deadline.passed) throw deadline.error(holders.join("; "));
   say(`waiting: ${holders.join("; ")}`);
-  const expiry = Math.min(...held.map((lease) => observer.left(lease)), deadline.left);
+  // One whose holder lives is looked at again now and then although its time is over.
+  const expiry = Math.min(...held.map((lease) => observer.left(lease) || 1000), deadline.left);
   try {
     await until<LeaseObject, true>(
       client,

@@ -1,7 +1,15 @@
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { clock } from "../common/clock.ts";
 import { asUserError, messageOf, UserError } from "../common/errors.ts";
 import { redact, say } from "../common/log.ts";
+import { engineBehind, type ProcessIdentity } from "../common/process-identity.ts";
+import type { Kubernetes } from "../kubernetes/client.ts";
+import { keep, startKeeper } from "../kubernetes/keeper.ts";
+import type { Lease } from "../kubernetes/lease.ts";
+import { joinRun } from "../kubernetes/run-lease.ts";
 import { Proxmox } from "../proxmox/client.ts";
+import { variables } from "../rollout/step-environment.ts";
 import { claim } from "./claim.ts";
 import { gate } from "./gate.ts";
 import { guard, unguard } from "./guard.ts";
@@ -12,7 +20,7 @@ import { scrub, stopSignal } from "./process.ts";
 import { release } from "./release.ts";
 import { retire } from "./retire.ts";
 import { rollout } from "./rollout.ts";
-import type { Run } from "./run.ts";
+import { Cancelled, type Run } from "./run.ts";
 import { snapshot } from "./snapshot.ts";
 import { verify } from "./verify.ts";
 
@@ -44,7 +52,8 @@ async function main(name: string, environment: Environment): Promise<number> {
     const pve = Proxmox.fromEnvironment(environment);
     const id = `${name}-${process.pid}-${randomBytes(4).toString("hex")}`;
     const abandon = (why: Error) => abandoned.abort(why);
-    const run: Run = { pve, id, stop, abandon, previous: environment.PULUMI_COMMAND_STDOUT ?? "" };
+    const update = updateOf(engineBehind(), environment[variables.cluster] ?? "");
+    const run: Run = { pve, id, stop, abandon, update, previous: environment.PULUMI_COMMAND_STDOUT ?? "" };
     const result = await verb(run, environment);
     process.stdout.write(`${redact(JSON.stringify(result))}\n`);
     return 0;
@@ -52,6 +61,22 @@ async function main(name: string, environment: Environment): Promise<number> {
     say(explain(error));
     return 1;
   }
+}
+
+/** The engine's right to update the cluster, asked for once by each way into the cluster. */
+function updateOf(engine: ProcessIdentity | undefined, cluster: string): (client: Kubernetes) => Promise<Lease> {
+  const asked = new WeakMap<Kubernetes, Promise<Lease>>();
+  const ask = async (client: Kubernetes): Promise<Lease> => {
+    if (engine === undefined) throw new Cancelled("the engine that this step works for has ended");
+    return await joinRun(client, cluster, engine, () => startKeeper(client, engine, process.argv[1] ?? ""));
+  };
+  return (client) => {
+    const found = asked.get(client) ?? ask(client);
+    asked.set(client, found);
+    // Of an API that was away it is asked anew.
+    found.catch(() => asked.delete(client));
+    return found;
+  };
 }
 
 /** The engine passes the verb as the only argument, sometimes after a `-c` of its own. */
@@ -71,5 +96,21 @@ function explain(error: unknown): string {
   return foreseen || !(error instanceof Error) ? messageOf(error) : (error.stack ?? error.message);
 }
 
+/** Not a step: no engine waits for it (kubernetes/keeper.ts). */
+async function keepRun(): Promise<number> {
+  // The program says it to the user and ends; an engine that is being interrupted shows no more of its words.
+  const tell = async (word: object) => {
+    if (!process.connected) return;
+    const ended = once(process, "disconnect");
+    process.send?.(word);
+    await Promise.race([ended, clock.sleep(2000)]);
+  };
+  // Whoever started it may end at any time.
+  process.on("disconnect", () => undefined);
+  await keep(process.stdin, tell);
+  return 0;
+}
+
+const [verb = ""] = process.argv.slice(-1);
 // Sockets and timers that are left belong to nobody any more.
-process.exit(await main(process.argv.at(-1) ?? "", process.env));
+process.exit(verb === "keep" ? await keepRun() : await main(verb, process.env));

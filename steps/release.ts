@@ -9,7 +9,9 @@ import type { Run } from "./run.ts";
 
 /**
  * The last look right before the engine destroys a VM, which it does by number alone: the VM of that number has to be the
- * one that was claimed, and it has to be retired. One whose join stands in no state is retired here, and may be a member.
+ * one that was claimed, and it has to be retired. One whose join stands in no state is retired here, and may be a member. The
+ * engine releases all VMs of a kind before it destroys the first, so with hundreds of them a look is minutes old: who puts
+ * another VM under a number in that time has it destroyed.
  * @throws IdentityError when somebody else has the number, UserError when the VM is kept for its data; nothing was done to it
  */
 export async function release(run: Run, input: SlotInput): Promise<{ released: string }> {

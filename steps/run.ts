@@ -1,4 +1,5 @@
 import type { Access } from "../kubernetes/access.ts";
+import type { Kubernetes } from "../kubernetes/client.ts";
 import { Lease, LeaseLost, type Fence } from "../kubernetes/lease.ts";
 import { Deadline } from "../common/deadline.ts";
 import { messageOf, UserError } from "../common/errors.ts";
@@ -13,6 +14,8 @@ export interface Run {
   id: string;
   /** Aborts when the run was cancelled or its parent has gone. */
   stop: AbortSignal;
+  /** The right of the engine behind the step to update the cluster. Absent where no engine is: nobody shares a test's lab. */
+  update?: (client: Kubernetes) => Promise<Fence>;
   /** Ends the run's waits from inside: a lease that was lost. */
   abandon?: (why: Error) => void;
   /** What the step printed when it ran last, empty the first time. */
@@ -30,7 +33,7 @@ export class Cancelled extends UserError {
   }
 }
 
-/** Does something while a lease is held, and gives it back whatever happens. */
+/** Does something while a lease is held and the update is still the engine's, and gives it back whatever happens. */
 export async function holding<T>(
   run: Run,
   { client }: Access,
@@ -38,16 +41,18 @@ export async function holding<T>(
   seconds: number,
   work: (fence: Fence) => Promise<T>,
 ): Promise<T> {
+  const update = await run.update?.(client);
   const deadline = new Deadline(`the lease ${names.join(" or ")}`, seconds, run.stop);
   const { id: holder, stop, abandon } = run;
   const lease = await Lease.take(client, names, deadline, { holder, stop, ...(abandon ? { onLost: abandon } : {}) });
   try {
-    return await work(lease);
+    return await work(update ? all(update, lease) : lease);
   } catch (error) {
-    // What fails for somebody who has lost the lease is no verdict on anything.
-    await lease.requireOwned().catch((lost: unknown) => {
-      if (lost instanceof LeaseLost) throw lost;
-    });
+    // What fails for somebody who has lost a lease is no verdict on anything.
+    for (const right of update ? [update, lease] : [lease])
+      await right.requireOwned().catch((lost: unknown) => {
+        if (lost instanceof LeaseLost) throw lost;
+      });
     throw error;
   } finally {
     await lease.release();
@@ -66,6 +71,9 @@ export function all(...fences: Fence[]): Fence {
   return {
     check: async () => {
       for (const fence of fences) await fence.check();
+    },
+    requireOwned: async () => {
+      for (const fence of fences) await fence.requireOwned();
     },
   };
 }

@@ -15,7 +15,10 @@ export interface Scene {
 export async function look(run: Run, input: ClusterInput, without?: number): Promise<Scene> {
   const vms = await listVms(run.pve);
   const servers = vms.filter(({ vmid }) => vmid !== without);
-  return { vms, access: await findAccess(run.pve, servers, clusterSite(input)) };
+  const access = await findAccess(run.pve, servers, clusterSite(input));
+  // Whatever the step is, it works for the one update that there is.
+  if (access) await run.update?.(access.client);
+  return { vms, access };
 }
 
 /**

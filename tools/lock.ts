@@ -1,17 +1,8 @@
-import {
-  existsSync,
-  linkSync,
-  mkdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { dirname } from "node:path";
 import { Deadline } from "../common/deadline.ts";
+import { bootId, pidNamespace } from "../common/process-identity.ts";
 import { running } from "../common/process-stat.ts";
 
 /** Who holds a lock. */
@@ -137,8 +128,8 @@ function ownerOf(pid: number, what: string): Owner {
   return {
     pid,
     started: startTime(pid) ?? "",
-    boot: attempt(() => readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim()),
-    namespace: attempt(() => readlinkSync("/proc/self/ns/pid")),
+    boot: bootId(),
+    namespace: pidNamespace(),
     what,
     since: new Date().toISOString(),
   };
@@ -157,13 +148,5 @@ function withoutProc(pid: number): string | undefined {
     return "";
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM" ? "" : undefined;
-  }
-}
-
-function attempt(look: () => string): string {
-  try {
-    return look();
-  } catch {
-    return "";
   }
 }

@@ -6,9 +6,10 @@ import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { beforeUpdate } from "../../cli/before-update.ts";
+import { EngineSide } from "../../cli/engine-side.ts";
 import {
-  fileBackend,
   isDead,
+  lockRefusal,
   locksOf,
   parseState,
   PROJECT,
@@ -16,8 +17,10 @@ import {
   VM_TYPE,
   type EngineLock,
 } from "../../cli/engine-state.ts";
-import { refuseLiving } from "../../cli/repair.ts";
+import { refuseLiving } from "../../cli/alone.ts";
+import { noteEngine } from "../../common/engine-notes.ts";
 import { UserError } from "../../common/errors.ts";
+import { identify } from "../../common/process-identity.ts";
 import { makeZombie } from "../support/zombie.ts";
 
 const lockOf = (changes: Partial<EngineLock> = {}): EngineLock => ({
@@ -28,24 +31,36 @@ const lockOf = (changes: Partial<EngineLock> = {}): EngineLock => ({
   ...changes,
 });
 
-async function deadPid(): Promise<number> {
-  const child = spawn("true");
+/** The pid of an engine that ran here and has ended. */
+async function deadEngine(): Promise<number> {
+  const child = spawn("sleep", ["60"]);
+  await once(child, "spawn");
+  const engine = identify(child.pid ?? 0);
+  assert.ok(engine);
+  noteEngine(engine);
+  child.kill("SIGKILL");
   await once(child, "exit");
-  return child.pid ?? 0;
+  return engine.pid;
 }
 
 describe("the lock of an engine", () => {
   it("is alive while its process runs", () => {
+    const self = identify(process.pid);
+    assert.ok(self);
+    noteEngine(self);
     assert.equal(isDead(lockOf()), false);
   });
 
-  it("is dead when nobody has its pid", async () => {
-    assert.equal(isDead(lockOf({ pid: await deadPid() })), true);
+  it("is dead when its engine ran here and nobody has its pid", async () => {
+    assert.equal(isDead(lockOf({ pid: await deadEngine() })), true);
   });
 
   it("is dead when its process has ended and nobody asks for it, as in a container without an init", async () => {
     const { pid, end } = await makeZombie();
     try {
+      const self = identify(process.pid);
+      assert.ok(self);
+      noteEngine({ ...self, pid });
       assert.equal(isDead(lockOf({ pid })), true);
     } finally {
       end();
@@ -53,15 +68,34 @@ describe("the lock of an engine", () => {
   });
 
   it("is dead when a younger process has its pid", () => {
-    assert.equal(isDead(lockOf({ timestamp: new Date(Date.now() - 24 * 3600 * 1000).toISOString() })), true);
+    const self = identify(process.pid);
+    assert.ok(self);
+    noteEngine({ ...self, pid: process.ppid, start: 1 });
+    assert.equal(isDead(lockOf({ pid: process.ppid })), true);
+  });
+
+  it("is not called dead for a pid that is free here: the engine of another container has the same host name", () => {
+    assert.equal(isDead(lockOf({ pid: 2 ** 22 + 1 })), false);
+  });
+
+  it("is not called dead for another engine that had its pid here a day ago", async () => {
+    const timestamp = new Date(Date.now() + 24 * 3600 * 1000).toISOString();
+    assert.equal(isDead(lockOf({ pid: await deadEngine(), timestamp })), false);
+  });
+
+  it("is not called dead for an engine of another pid namespace or another boot", () => {
+    const self = identify(process.pid);
+    assert.ok(self);
+    noteEngine({ ...self, pid: 2 ** 22 + 2, scope: "0123456789abcdef" });
+    assert.equal(isDead(lockOf({ pid: 2 ** 22 + 2 })), false);
   });
 
   it("of another machine is never called dead", async () => {
-    assert.equal(isDead(lockOf({ pid: await deadPid(), hostname: "elsewhere" })), false);
+    assert.equal(isDead(lockOf({ pid: await deadEngine(), hostname: "elsewhere" })), false);
   });
 
   it("stops whoever wants to repair while its owner may live, and names the owner", async () => {
-    const dead = lockOf({ pid: await deadPid() });
+    const dead = lockOf({ pid: await deadEngine() });
     refuseLiving([dead], "dev");
     assert.throws(
       () => {
@@ -92,13 +126,6 @@ describe("the file backend", () => {
       checkpoint: { latest: { pending_operations: operations.map((type) => ({ type, resource: pending })) } },
     });
 
-  it("is known by its URL, and no other backend is taken for one", () => {
-    assert.equal(fileBackend({ PULUMI_BACKEND_URL: "file:///var/state%20of/it?x=1" }), "/var/state of/it");
-    for (const url of ["s3://bucket", "https://api.pulumi.com", "file://~", ""])
-      assert.equal(fileBackend({ PULUMI_BACKEND_URL: url }), undefined, url);
-    assert.equal(fileBackend({}), undefined);
-  });
-
   it("has no locks of a stack that nobody works on", async () => {
     assert.deepEqual(locksOf(backend, PROJECT, "dev"), []);
     await put(`locks/organization/${PROJECT}/prod/1.json`, JSON.stringify(lockOf()));
@@ -124,11 +151,12 @@ describe("the file backend", () => {
 
   it("is left alone by an update when nothing was killed, and by every other command", async () => {
     const environment = { PULUMI_BACKEND_URL: `file://${backend}` };
-    await beforeUpdate(["up", "--yes"], "dev", environment);
+    const engine = new EngineSide("dev", "/nowhere/pulumi", environment);
+    await beforeUpdate(["up", "--yes"], "dev", engine, environment);
     await put(`locks/organization/${PROJECT}/dev/1.json`, JSON.stringify(lockOf()));
-    await beforeUpdate(["preview"], "dev", environment);
-    await beforeUpdate(["up", "--help"], "dev", environment);
-    await assert.rejects(beforeUpdate(["up"], "dev", environment), /an update of stack dev is running/);
+    await beforeUpdate(["preview"], "dev", engine, environment);
+    await beforeUpdate(["up", "--help"], "dev", engine, environment);
+    await assert.rejects(beforeUpdate(["up"], "dev", engine, environment), /an update of stack dev is running/);
   });
 });
 
@@ -166,17 +194,34 @@ describe("before an update", () => {
     ["refresh --target urn:x", undefined],
     ["up -yf --stack prod", undefined],
   ];
+  const none = { PULUMI_BACKEND_URL: "file:///nowhere" };
+  const begin = (line: string, environment: NodeJS.ProcessEnv = none) =>
+    beforeUpdate(line.split(" "), "dev", new EngineSide("dev", "/nowhere/pulumi", environment), environment);
   for (const [line, refusal] of lines) {
     it(`${refusal ? "refuses" : "lets pass"} pulumi ${line}`, async () => {
-      const run = beforeUpdate(line.split(" "), "dev", {});
+      const run = begin(line);
       await (refusal ? assert.rejects(run, refusal) : run);
     });
   }
 
   it("refuses what the environment asks of the engine, also of a destroy, which may run no program", async () => {
-    await assert.rejects(beforeUpdate(["destroy"], "dev", { PULUMI_OPTION_CONTINUE_ON_ERROR: "true" }), goesOn);
-    await assert.rejects(beforeUpdate(["destroy"], "dev", { PULUMI_OPTION_TARGET: "urn:x" }), partial);
-    await beforeUpdate(["preview"], "dev", { PULUMI_OPTION_TARGET: "urn:x" });
+    await assert.rejects(begin("destroy", { ...none, PULUMI_OPTION_CONTINUE_ON_ERROR: "true" }), goesOn);
+    await assert.rejects(begin("destroy", { ...none, PULUMI_OPTION_TARGET: "urn:x" }), partial);
+    await begin("preview", { ...none, PULUMI_OPTION_TARGET: "urn:x" });
+  });
+});
+
+describe("the refusal of a stack that is locked", () => {
+  it("names each lock, as the engine words it, and nothing else does", () => {
+    const words =
+      "error: could not create stack: the stack is currently locked by 2 lock(s). Either wait for the other process(es) to end or delete the lock file with `pulumi cancel`.\n" +
+      "  s3://b/.pulumi/locks/organization/evergreen/dev/a.json: created by ops@build-1 (pid 1234) at 2026-11-28T20:00:00Z\n" +
+      "  s3://b/.pulumi/locks/organization/evergreen/dev/b.json: created by j@doe@vm (pid 7) at 2026-11-28T20:00:01+01:00\n";
+    assert.deepEqual(lockRefusal(words), [
+      { username: "ops", hostname: "build-1", pid: 1234, timestamp: "2026-11-28T20:00:00Z" },
+      { username: "j@doe", hostname: "vm", pid: 7, timestamp: "2026-11-28T20:00:01+01:00" },
+    ]);
+    assert.deepEqual(lockRefusal("error: stack 'organization/evergreen/dev' already exists"), []);
   });
 });
 

@@ -45,13 +45,21 @@ export class Site {
     this.environment = environment;
   }
 
-  /** @param prefix of the lab; every test file has one of its own */
-  static async create(prefix: string, more: Partial<LabOptions> = {}): Promise<Site> {
+  /**
+   * @param prefix of the lab; every test file has one of its own
+   * @param backend URL of the state's backend; by default the lab's own directory
+   */
+  static async create(
+    prefix: string,
+    more: Partial<LabOptions> = {},
+    backend: (env: Lab["env"]) => string = (env) => env.PULUMI_BACKEND_URL,
+  ): Promise<Site> {
     const tools = await toolchain({ quiet: true });
     const options = await labOptions(prefix, more);
     const lab = await startLab(options);
     const workspace = await Workspace.create(join(dirname(options.directory), "project"), prefix);
-    const site = new Site(lab, workspace, tools.pulumi, { ...tools.environment(), ...lab.env });
+    const environment = { ...tools.environment(), ...lab.env, PULUMI_BACKEND_URL: backend(lab.env) };
+    const site = new Site(lab, workspace, tools.pulumi, environment);
     await site.expect(0, "stack", "init", "dev");
     return site;
   }
@@ -216,6 +224,21 @@ export class Site {
       kube.call<{ items?: { metadata: { name: string } }[] }>("GET", leasesPath),
     );
     return (body.items ?? []).map(({ metadata }) => metadata.name);
+  }
+
+  /** What a lease says; undefined: there is none. */
+  async lease(name: string): Promise<{ holderIdentity?: string } | undefined> {
+    const { body } = await this.withKube((kube) =>
+      kube.call<{ spec?: { holderIdentity?: string } }>("GET", `${leasesPath}/${name}`),
+    );
+    return body.spec;
+  }
+
+  /** Gives a lease to somebody else, by force. @param holder empty: to nobody */
+  async giveLease(name: string, holderIdentity: string): Promise<void> {
+    const path = `${leasesPath}/${name}`;
+    if (holderIdentity === "") await this.withKube((kube) => kube.call("DELETE", path));
+    else await this.withKube((kube) => kube.call("PATCH", path, { spec: { holderIdentity } }));
   }
 
   /** The ConfigMap of a pool, and those of its slots. */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Deadline } from "../../common/deadline.ts";
+import { identify } from "../../common/process-identity.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { findNode, isCordoned } from "../../kubernetes/nodes.ts";
 import { readPoolRecord } from "../../kubernetes/record.ts";
@@ -150,12 +151,14 @@ describe("a site that is ill while nodes come and go", function () {
   });
 
   it("lets one update at a time work on a cluster, from whatever machine", async () => {
-    const first = await holdRun(client, "demo");
+    const [one, other] = [identify(process.pid), identify(process.ppid)];
+    assert.ok(one && other);
+    const first = await holdRun(client, "demo", one);
     await assert.rejects(
-      holdRun(client, "demo", 1),
+      holdRun(client, "demo", other, {}, 1),
       /another update of the cluster demo is running.*update is held by \S+@/s,
     );
     await first.release();
-    await (await holdRun(client, "demo", 1)).release();
+    await (await holdRun(client, "demo", other, {}, 1)).release();
   });
 });

@@ -72,7 +72,7 @@ describe("the environment of the engine", () => {
     assert.deepEqual({ ...rest, PULUMI_CONFIG_PASSPHRASE: "lab" }, lab);
   });
 
-  it("never mixes a site of the user with the lab's", () => {
+  it("is the user's alone with a site of the user's: neither the lab's backend nor its passphrase comes in", () => {
     using scratch = new Scratch();
     const file = scratch.file("env.json", JSON.stringify(lab));
     assert.deepEqual(labEnvironment({ PROXMOX_VE_ENDPOINT: "https://real:8006" }, file), {});

@@ -1,0 +1,40 @@
+import { existsSync } from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parseDocument, isMap, type Document } from "yaml";
+import { projectRoot } from "../tools/paths.ts";
+
+/** How a stack's secrets are encrypted: the keys of its file that are not configuration. */
+const settings = ["secretsprovider", "encryptedkey", "encryptionsalt"] as const;
+
+/**
+ * Gives an old commit's stack file today's way of encryption: the state is encrypted so, and the passphrase or key of then may be
+ * gone. Secrets of the configuration that are still there go along; what they protect has changed with them.
+ * @param project the work tree of the old commit
+ */
+export async function keepEncryption(project: string, stack: string, today = projectRoot): Promise<void> {
+  const name = `Pulumi.${stack}.yaml`;
+  if (!existsSync(join(project, name)) || !existsSync(join(today, name))) return;
+  const [old, now] = await Promise.all(
+    [project, today].map(async (root) => parseDocument(await readFile(join(root, name), "utf8"))),
+  );
+  if (old === undefined || now === undefined || !reencrypt(old, now)) return;
+  await writeFile(join(project, name), old.toString({ lineWidth: 0 }));
+}
+
+/** @returns whether anything was changed */
+function reencrypt(old: Document, now: Document): boolean {
+  if (settings.every((key) => old.get(key) === now.get(key))) return false;
+  for (const key of settings) {
+    if (now.has(key)) old.set(key, now.get(key));
+    else old.delete(key);
+  }
+  const config = now.get("config");
+  for (const pair of isMap(config) ? config.items : []) {
+    const path = ["config", String(pair.key)];
+    if (isSecret(pair.value) && isSecret(old.getIn(path))) old.setIn(path, pair.value);
+  }
+  return true;
+}
+
+const isSecret = (value: unknown): boolean => isMap(value) && value.has("secure");
