@@ -251,7 +251,8 @@ export class Site {
     });
   }
 
-  private async withKube<T>(work: (kube: Kube) => Promise<T>): Promise<T> {
+  /** Asks the cluster as its administrator. */
+  async withKube<T>(work: (kube: Kube) => Promise<T>): Promise<T> {
     const kube = new Kube(readKubeconfig(await readFile(this.lab.env.KUBECONFIG, "utf8")));
     try {
       return await work(kube);
