@@ -57,24 +57,28 @@ async function ask(
   }
 }
 
-/** So long the API may take to disagree with the VMs of a cluster that is being destroyed, in milliseconds. */
+/** So long the API may be silent before it is asked once more whether it serves, in milliseconds. */
 const patienceMs = 10_000;
 
-/** A destroy takes the quorum away, and an API without one takes minutes to say nothing. @returns undefined then */
+/**
+ * A destroy takes the quorum away, and an API that said a moment ago that it is ready takes minutes to say nothing.
+ * @returns undefined then
+ */
 async function factsOf(
   run: Run,
   input: SlotInput,
   vms: readonly ListedVm[],
-  { client }: Access,
+  access: Access,
 ): Promise<Known | undefined> {
-  const facts = known(client, input);
+  const facts = known(access.client, input);
   const over = new AbortController();
   const late = clock.sleep(patienceMs, over.signal).then(() => true);
   const isLate = await Promise.race([facts.then(() => false), late]).finally(() => over.abort());
   late.catch(() => undefined);
-  if (!isLate || !(await isGoingAway({ pve: run.pve, site: clusterSite(input), vms, client: undefined }))) return facts;
+  if (!isLate) return await facts;
   facts.catch(() => undefined);
-  return undefined;
+  const goes = await isGoingAway({ pve: run.pve, site: clusterSite(input), vms, client: undefined });
+  return goes || !(await ifServing(access)) ? undefined : await facts;
 }
 
 interface Found {
