@@ -29,6 +29,6 @@ export async function announceUpdate(
     client: kubernetes,
   });
   if (kubernetes) for (const pool of records.keys()) await migrateRecord(kubernetes, pool);
-  if (kubernetes) for (const { pool } of fleet.removed) await writeWantedSlots(kubernetes, pool, undefined);
+  if (kubernetes) for (const { pool } of fleet.removed) await writeWantedSlots(kubernetes, pool, []);
   return back ? [`${cluster} stays: the mark of an earlier destroy is taken back`] : [];
 }

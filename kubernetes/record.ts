@@ -1,3 +1,4 @@
+import { hasSlot, slotRanges } from "../rollout/slot-ranges.ts";
 import type { GenerationRecord, NodeRecord, PoolRecord } from "../rollout/types.ts";
 import type { Kubernetes } from "./client.ts";
 import { isConflict, isNotFound } from "./errors.ts";
@@ -160,26 +161,22 @@ export async function writeGoingAway(client: Kubernetes, since: string | undefin
 }
 
 /** How many servers the last rollout wanted: a server of a higher slot may leave, any other goes with the cluster alone. */
-export function readWantedServers(client: Kubernetes): Promise<number | undefined> {
-  return readCount(client, "servers");
+export async function readWantedServers(client: Kubernetes): Promise<number | undefined> {
+  const wanted = Number((await client.find<ConfigMap>(pathOf("cluster")))?.data?.servers ?? Number.NaN);
+  return Number.isInteger(wanted) ? wanted : undefined;
 }
 
 export async function writeWantedServers(client: Kubernetes, count: number): Promise<void> {
   await writeData(client, "cluster", { servers: String(count) });
 }
 
-/** The same of a pool of agents. Undefined: nobody has said it, or the pool goes. */
-export function readWantedSlots(client: Kubernetes, pool: string): Promise<number | undefined> {
-  return readCount(client, `slots.${pool}`);
-}
-
-/** @param count undefined: the pool goes */
-export async function writeWantedSlots(client: Kubernetes, pool: string, count: number | undefined): Promise<void> {
-  await writeData(client, "cluster", { [`slots.${pool}`]: count === undefined ? null : String(count) });
-}
-
-async function readCount(client: Kubernetes, key: string): Promise<number | undefined> {
+/** Whether the last rollout of a pool of agents wanted a slot. One that was never rolled out by this program wants none. */
+export async function isWantedSlot(client: Kubernetes, pool: string, slot: number): Promise<boolean> {
   const { data } = (await client.find<ConfigMap>(pathOf("cluster"))) ?? {};
-  const count = Number(data?.[key] ?? Number.NaN);
-  return Number.isInteger(count) ? count : undefined;
+  return hasSlot(data?.[`slots.${pool}`] ?? "", slot);
+}
+
+/** @param slots none: the pool goes */
+export async function writeWantedSlots(client: Kubernetes, pool: string, slots: readonly number[]): Promise<void> {
+  await writeData(client, "cluster", { [`slots.${pool}`]: slots.length === 0 ? null : slotRanges(slots) });
 }

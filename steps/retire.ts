@@ -4,7 +4,7 @@ import { say } from "../common/log.ts";
 import { findAccess, type Access } from "../kubernetes/access.ts";
 import { announceDestroy, ifServing, isGoingAway } from "../kubernetes/going-away.ts";
 import { requireFree } from "../kubernetes/gone.ts";
-import { readGoingAway, readWantedServers, readWantedSlots } from "../kubernetes/record.ts";
+import { isWantedSlot, readGoingAway, readWantedServers } from "../kubernetes/record.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../proxmox/vms.ts";
 import { hasJoined } from "../rollout/slots.ts";
@@ -124,10 +124,10 @@ async function isDestroyed(run: Run, input: SlotInput, { client }: Access, leave
   const { record } = leaver;
   const isServer = role === "server";
   if (record === undefined || !(isServer ? hasJoined(record) : record.phase === "handedOver")) return false;
-  const wanted = isServer
-    ? ((await readWantedServers(client)) ?? Infinity)
-    : ((await readWantedSlots(client, pool)) ?? 0);
-  if (slot >= wanted) return false;
+  const isWanted = isServer
+    ? slot < ((await readWantedServers(client)) ?? Infinity)
+    : await isWantedSlot(client, pool, slot);
+  if (!isWanted) return false;
   if (!input.allowDestroy)
     throw new UserError({
       what: `${node} is ${isServer ? "a server" : "a node"} of a cluster that stays, and is not taken out of ${isServer ? "etcd" : "it"}`,

@@ -24,9 +24,9 @@ export async function rollout(run: Run, input: PoolInput): Promise<{ rollout: st
       await requireRegistration(run, input, vms.filter(hasJoined(record)), new Set(members.map(nameOf)));
     }
     const { pool, role, plan } = input;
-    const wanted = 1 + Math.max(-1, ...plan.slots.map(({ slot }) => slot));
-    if (role === "server") await writeWantedServers(access.client, wanted);
-    else await writeWantedSlots(access.client, pool, wanted);
+    const slots = plan.slots.map(({ slot }) => slot);
+    if (role === "server") await writeWantedServers(access.client, 1 + Math.max(-1, ...slots));
+    else await writeWantedSlots(access.client, pool, slots);
     await makeRoom(run, input, access, vms);
   }
   return { rollout: randomBytes(6).toString("hex") };

@@ -207,7 +207,8 @@ class Play {
 
   /** Who has joined is known by the record. */
   private lookForJoins({ data }: Stored): void {
-    for (const fact of Object.values((data ?? {}) as Record<string, string>)) {
+    for (const [key, fact] of Object.entries((data ?? {}) as Record<string, string>)) {
+      if (!key.startsWith("node.")) continue;
       const { name, phase } = JSON.parse(fact) as { name?: string; phase?: string };
       if (name === undefined || phase !== "joined" || this.joined.has(name)) continue;
       this.joined.add(name);
