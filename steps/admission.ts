@@ -4,8 +4,8 @@ import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import { deleteToken, mintToken } from "../kubernetes/bootstrap-token.ts";
 import { readServerToken } from "../kubernetes/server-token.ts";
-import { findNode, isReady, readySince } from "../kubernetes/nodes.ts";
-import { daemonsIllEverywhere } from "../kubernetes/daemons.ts";
+import { findNode, isReady, nameOf, readySince } from "../kubernetes/nodes.ts";
+import { daemonsFor } from "../kubernetes/daemons.ts";
 import { belongsToNode, daemonOf, isPodReady, podName } from "../kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../kubernetes/types.ts";
 import { named, until } from "../kubernetes/watch.ts";
@@ -54,7 +54,7 @@ async function verified({ client }: Access, expected: Expected, deadline: Deadli
     say(`${expected.name} is Ready`);
     // Before its daemons are waited for: some select a node by such a label.
     await putLabels(client, node, expected);
-    await settled(client, expected.name, deadline);
+    await settled(client, node, expected, deadline);
     const again = await findNode(client, expected.name);
     if (again && isReady(again) && readySince(again) === readySince(node)) return again;
     say(`${expected.name} was Ready and is not any more`);
@@ -117,24 +117,30 @@ function contradiction(expected: Expected, wrong: string[]): ImageFault {
  * Waits for the pods that make a node a node: its daemons and static pods. Workloads come and go as they like, and a daemon that
  * is Ready on no node shows nothing of this one.
  */
-async function settled(client: Access["client"], node: string, deadline: Deadline): Promise<void> {
+async function settled(client: Access["client"], node: Node, { labels }: Expected, deadline: Deadline): Promise<void> {
   let waiting: string[] = [];
-  const ill = await daemonsIllEverywhere(client);
+  let missing: string[] = [];
+  const { expected, ill } = await daemonsFor(client, node, labels);
   const isAwaited = (pod: Pod) => belongsToNode(pod) && !ill.has(daemonOf(pod) ?? "");
-  const onNode = { path: paths.pods, query: { fieldSelector: `spec.nodeName=${node}` } };
+  const onNode = { path: paths.pods, query: { fieldSelector: `spec.nodeName=${nameOf(node)}` } };
   try {
     await until<Pod, true>(
       client,
       onNode,
       deadline,
       (seen) => {
-        waiting = [...seen.values()].filter((pod) => isAwaited(pod) && !isPodReady(pod)).map(podName);
-        return waiting.length === 0 ? true : undefined;
+        const pods = [...seen.values()];
+        waiting = pods.filter((pod) => isAwaited(pod) && !isPodReady(pod)).map((pod) => `${podName(pod)} is not Ready`);
+        missing = [...expected]
+          .filter(([uid]) => !pods.some((pod) => daemonOf(pod) === uid))
+          .map(([, name]) => `DaemonSet ${name} has no pod on it`);
+        return waiting.length + missing.length === 0 ? true : undefined;
       },
-      () => `${waiting.join(", ")} not Ready`,
+      () => [...waiting, ...missing].join("; "),
     );
   } catch (error) {
-    if (error instanceof DeadlineError) throw new Unwell(error.problem, { cause: error });
+    // A pod that nobody made says nothing about the node that it would be on.
+    if (error instanceof DeadlineError && waiting.length > 0) throw new Unwell(error.problem, { cause: error });
     throw error;
   }
 }

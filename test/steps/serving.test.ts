@@ -3,14 +3,17 @@ import type { Kubernetes } from "../../kubernetes/client.ts";
 import { findNode } from "../../kubernetes/nodes.ts";
 import { readPoolRecord } from "../../kubernetes/record.ts";
 import { isPodReady } from "../../kubernetes/pods.ts";
-import { paths, type Node, type Pod } from "../../kubernetes/types.ts";
+import { paths, type Node, type Pod, type Resource } from "../../kubernetes/types.ts";
 import { named, until } from "../../kubernetes/watch.ts";
 import { Deadline } from "../../common/deadline.ts";
 import type { Generation } from "../../rollout/types.ts";
 import { handover } from "../../steps/handover.ts";
 import { join } from "../../steps/join.ts";
 import { rollout } from "../../steps/rollout.ts";
-import { blue, green, StepCluster } from "./cluster.ts";
+import { retire } from "../../steps/retire.ts";
+import { blue, green, StepCluster, third } from "./cluster.ts";
+
+type Quota = Resource & { status?: { hard?: Record<string, string> } };
 
 const role = "node-role.kubernetes.io/worker";
 const startup = "node.cilium.io/agent-not-ready";
@@ -60,6 +63,22 @@ describe("a node serves when pods can live on it", function () {
       ["handedOver"],
     );
     assert.ok(generations.every(({ state }) => state !== "failed"));
+  });
+
+  it("does not serve before each DaemonSet that belongs there has a pod on it, and is not judged for one that has none", async () => {
+    await daemonWithoutRoom("agent");
+    const generation: Generation = { ...third, spec: { ...third.spec, taints: ["dedicated=web:NoSchedule"] } };
+    await rollout(cluster.run(), cluster.pool("workers", 1, generation));
+    const input = cluster.slot("workers", 0, generation);
+    await cluster.clone(input);
+    const hasty = { ...input, site: { ...cluster.site, timeouts: { ...cluster.site.timeouts, join: 6 } } };
+    await assert.rejects(join(cluster.run(), hasty), /DaemonSet guarded\/agent has no pod on it/);
+    const { generations } = await readPoolRecord(client, "workers");
+    assert.ok(generations.every(({ state }) => state !== "failed"));
+    await client.delete("/api/v1/namespaces/guarded/resourcequotas/none");
+    await join(cluster.run(), input);
+    await retire(cluster.run(), input);
+    await cluster.operator.destroyVm(input.vmid);
   });
 
   it("does not serve before its startup taint is removed", async () => {
@@ -116,6 +135,31 @@ describe("a node serves when pods can live on it", function () {
     const own = (await readPoolRecord(client, "workers")).nodes.find(({ name }) => name === input.node);
     assert.deepEqual([own?.phase, own?.displaced], ["handedOver", undefined]);
   });
+
+  /** A DaemonSet that tolerates everything, in a namespace whose quota allows no pod. */
+  async function daemonWithoutRoom(name: string): Promise<void> {
+    await client.create("/api/v1/namespaces", { apiVersion: "v1", kind: "Namespace", metadata: { name: "guarded" } });
+    const quotas = "/api/v1/namespaces/guarded/resourcequotas";
+    const quota = {
+      apiVersion: "v1",
+      kind: "ResourceQuota",
+      metadata: { name: "none" },
+      spec: { hard: { pods: "0" } },
+    };
+    await client.create(quotas, quota);
+    await until<Quota, true>(client, { path: quotas }, new Deadline("the quota", 20), (seen) =>
+      [...seen.values()].some(({ status }) => status?.hard?.pods === "0") ? true : undefined,
+    );
+    const labels = { app: name };
+    const tolerations = [{ operator: "Exists" }];
+    const template = { metadata: { labels }, spec: { tolerations, containers: [{ name, image: name }] } };
+    await client.create("/apis/apps/v1/namespaces/guarded/daemonsets", {
+      apiVersion: "apps/v1",
+      kind: "DaemonSet",
+      metadata: { name },
+      spec: { selector: { matchLabels: labels }, template },
+    });
+  }
 
   /** Runs one pod of a ReplicaSet, and waits until it is Ready. */
   async function run(name: string, nodeSelector: Record<string, string>): Promise<void> {
