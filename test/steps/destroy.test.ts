@@ -41,8 +41,12 @@ describe("retire and release of what was not retired", function () {
   });
 
   const refused = async (inputs: readonly SlotInput[], why: RegExp) => {
-    for (const input of inputs)
-      for (const verb of [retire, release]) await assert.rejects(letGo(verb, input), why, `${verb.name} ${input.node}`);
+    // A release asks first whether the VM holds data, which cannot be said either.
+    const either = new RegExp(`${why.source}|the cluster's API does not answer`);
+    for (const input of inputs) {
+      await assert.rejects(letGo(retire, input), why);
+      await assert.rejects(letGo(release, input), either);
+    }
   };
 
   it("is refused while the cluster serves and the last update wants them: a destroy without its guard", async () => {

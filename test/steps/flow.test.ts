@@ -118,6 +118,7 @@ describe("steps in a data centre", function () {
 
   it("a member whose Join is deleted leaves properly: scale-in", async () => {
     const input = cluster.slot("workers", 2, green);
+    await rollout(cluster.run(), cluster.pool("workers", 2, green));
     await retire(cluster.run(), input);
     assert.equal(await status(input.vmid), "stopped");
     assert.deepEqual(await listNodes(client, { pool: "workers", slot: 2 }), []);
