@@ -15,12 +15,12 @@ import type { Live } from "./live.ts";
  * the end of this program. A preview disturbs nobody. Where there is no API yet the first step that meets it asks for this.
  */
 export async function aloneIn(
-  { cluster }: Config,
+  { cluster, allowRancher }: Config,
   { kubernetes }: Live,
   engine: ProcessIdentity | undefined,
 ): Promise<void> {
   if (kubernetes === undefined || runtime.isDryRun()) return;
-  const others = await otherUpgraders(kubernetes);
+  const others = await otherUpgraders(kubernetes, allowRancher);
   if (others.length > 0) throw new UserErrors(others);
   if (engine === undefined) throw new Error("the engine of this program has ended");
   await holdRun(kubernetes, cluster, engine, { isKept: true });

@@ -210,7 +210,8 @@ function strategyOf({ slots, strategy }: PoolConfig): Strategy {
     kind,
     // Blue-green runs both colours at once.
     surge: kind === "blueGreen" ? slots : Math.min(slots, nodesOf(surge, slots, Math.ceil)),
-    maxUnavailable: nodesOf(maxUnavailable, slots, Math.floor),
+    // None less than slots, as Kubernetes means it, is what one at a time keeps: a successor serves before a node goes.
+    maxUnavailable: Math.max(1, nodesOf(maxUnavailable, slots, Math.floor)),
     ...(canary === undefined ? {} : { canary: { nodes: nodesOf(canary, slots, Math.ceil) } }),
     soakSeconds,
     onFailure,

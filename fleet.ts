@@ -5,6 +5,7 @@ import { releasedWords } from "./adoption.ts";
 import { catalogue, checkAgreement, forgottenPools, poolLive, type Live } from "./live.ts";
 import type { Proxmox } from "./proxmox/client.ts";
 import { takenAmong } from "./proxmox/vms.ts";
+import { clusterKeyProblems } from "./rollout/cluster-keys.ts";
 import { plan, planRemoval } from "./rollout/plan.ts";
 import { hopNotes, hopProblems } from "./rollout/hops.ts";
 import { PlanError } from "./rollout/problem.ts";
@@ -47,6 +48,7 @@ export function planFleet(config: Config, live: Live, now: Date): Fleet {
     }),
   );
   const controlPlane = planned.find((pool) => pool.role === "server");
+  problems.push(...specs.filter(({ role }) => role === "server").flatMap((spec) => forLife(spec, live)));
   if (controlPlane)
     problems.push(
       ...skew(specs, controlPlane, live),
@@ -85,6 +87,16 @@ function skew(specs: readonly PoolSpec[], { slots, keeps }: PoolPlan, { nodes }:
   const kept = nodes.filter(({ name }) => keeps.includes(name)).map(({ kubelet }) => kubelet);
   const versions = [...new Set([...slots.map(({ generation }) => generation.spec.rke2), ...kept])];
   return specs.flatMap((spec) => skewProblems(spec, versions));
+}
+
+/** Of servers that are members the record knows what they were made of; of adopted ones nobody does. */
+function forLife({ name, node }: PoolSpec, { nodes, records }: Live): Problem[] {
+  const members = new Set(nodes.filter(({ pool }) => pool === name).map(({ generation }) => generation));
+  const known = (records.get(name)?.generations ?? []).filter(({ id }) => members.has(id));
+  return clusterKeyProblems(
+    node.config ?? {},
+    known.map(({ spec }) => spec.config ?? {}),
+  );
 }
 
 /** What servers of this run are made of. Who stays as it is makes no hop. */

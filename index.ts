@@ -3,6 +3,7 @@ import { aloneIn } from "./alone.ts";
 import { noteEngine } from "./common/engine-notes.ts";
 import { asUserError } from "./common/errors.ts";
 import { engineBehind } from "./common/process-identity.ts";
+import { redact } from "./common/log.ts";
 import { takeOver } from "./adoption.ts";
 import { clusterGuard } from "./components/guard.ts";
 import { keepPool } from "./components/kept.ts";
@@ -75,6 +76,7 @@ async function prepare(): Promise<Prepared> {
   const fleet = await planData(config, live, await planPlaces(pve, config, live, now));
   const places = await readPlaces(pve, config.site);
   for (const line of placeWords(places)) await log.warn(line);
+  for (const { generation } of newSlots(fleet)) templateOf(live, generation.spec.image, "");
   checkPlaces(places, config.site, live, newSlots(fleet));
   if (!runtime.isDryRun()) {
     // Only now: a run that is refused has changed nothing.
@@ -109,7 +111,9 @@ function poolArgs(plan: PoolPlan, after: NodePoolArgs["after"]): NodePoolArgs {
     site: stepSite(config),
     allowDestroy: config.allowDestroy,
     vms: site,
-    templateOf: (image, host) => templateOf(live, image, host),
+    // A template that no clone is made of may be hidden, or another by now.
+    templateOf: ({ creates, generation: { spec } }, host) =>
+      creates || live.images.has(spec.image) ? templateOf(live, spec.image, host) : undefined,
     hostOf: (slot) => hostOf(live, hosts, slot),
     tagsOf: ({ slot, generation }) => tagsOf({ cluster, pool: plan.pool, slot, generation: generation.id }),
     after,
@@ -120,5 +124,5 @@ function poolArgs(plan: PoolPlan, after: NodePoolArgs["after"]): NodePoolArgs {
 /** What the user can mend is shown without a stack trace. */
 function explain(error: unknown): never {
   const ours = asUserError(error);
-  throw ours === undefined ? error : new RunError(ours.message);
+  throw ours === undefined ? error : new RunError(redact(ours.message));
 }

@@ -20,8 +20,8 @@ export interface NodePoolArgs {
   allowDestroy: boolean;
   /** What VMs are connected to. */
   vms: VmSite;
-  /** The template of an image for a VM on a Proxmox host. */
-  templateOf: (image: string, host: string) => Template;
+  /** The template that a node's VM on a Proxmox host is cloned from; of one that exists it may be gone. */
+  templateOf: (slot: SlotPlan, host: string) => Template | undefined;
   /** Proxmox host of a node's VM: where it is, or where it shall be cloned. */
   hostOf: (slot: SlotPlan) => string;
   /** Tags of a node's VM. */
@@ -102,7 +102,7 @@ export class NodePool extends ComponentResource {
     const { pool, role, strategy } = plan;
     const node = (slot: SlotPlan) => {
       const host = hostOf(slot);
-      const template = templateOf(slot.generation.spec.image, host);
+      const template = templateOf(slot, host);
       return {
         plan: slot,
         vm: { template, host, tags: tagsOf(slot), site: vms },

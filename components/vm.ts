@@ -27,7 +27,8 @@ export interface Template {
 
 export interface NodeVmArgs {
   plan: SlotPlan;
-  template: Template;
+  /** Undefined for a VM that exists: nothing is cloned for it. */
+  template: Template | undefined;
   /** Proxmox host for a new VM; a VM that exists stays where it is. */
   host: string;
   tags: string[];
@@ -78,7 +79,7 @@ function render({ plan, template, host, tags, site }: NodeVmArgs): VmLegacyArgs 
     poolId: site.proxmoxPool,
     tags,
     // One try: on a second one the provider takes "already exists" for success and owns the stranger.
-    clone: { vmId: template.vmid, nodeName: template.host, full: false, retries: 1 },
+    ...(template && { clone: { vmId: template.vmid, nodeName: template.host, full: false, retries: 1 } }),
     started: false,
     onBoot: false,
     rebootAfterUpdate: false,

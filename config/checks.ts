@@ -1,5 +1,6 @@
 import type { Problem } from "../common/errors.ts";
 import { adoptionProblems, type AdoptingPool } from "./adopt.ts";
+import { rke2KeyProblems } from "./rke2-keys.ts";
 import type { Config, PoolConfig } from "./schema.ts";
 import { addressAfter, formatAddress, parseAddress } from "../rollout/address.ts";
 import { nameProblems } from "../rollout/generation.ts";
@@ -27,7 +28,7 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
     ...owners.flatMap(ranges),
     ...owners.flatMap((owner) => addresses(owner, config.site)),
     ...pairs(owners).flatMap(([a, b]) => overlaps(a, b)),
-    ...owners.flatMap(rke2Keys),
+    ...owners.flatMap(({ path, config: keys }) => rke2KeyProblems(path, keys)),
     ...adoptionProblems(owners),
     ...config.pools.flatMap((pool, i) => [
       ...strategyProblems(pool, `evergreen:pools[${i}].strategy`),
@@ -172,42 +173,6 @@ function meet([a, b]: [number, number], [c, d]: [number, number]): boolean {
   return a <= d && c <= b;
 }
 
-const OURS = [
-  "server",
-  "token",
-  "token-file",
-  "agent-token",
-  "agent-token-file",
-  "node-name",
-  "node-label",
-  "node-taint",
-];
-
-function rke2Keys({ path, config }: Owner): Problem[] {
-  return Object.keys(config).flatMap((key): Problem[] => {
-    const where = `${path}.config.${key}`;
-    if (key === "tls-san")
-      return [{ what: "tls-san has a place of its own", where, todo: "use evergreen:site.tlsSans" }];
-    if (OURS.includes(key)) {
-      return [
-        {
-          what: `${key} is written by Evergreen itself`,
-          where,
-          todo: "remove it; labels and taints are keys of the pool",
-        },
-      ];
-    }
-    if (!/(^|-)(password|token|secret-key|access-key)$/.test(key)) return [];
-    return [
-      {
-        what: `${key} is a secret, and this becomes part of the state`,
-        where,
-        todo: "keep it in the image or in a Kubernetes Secret",
-      },
-    ];
-  });
-}
-
 /** Labels that say what a machine is, or that it is a server: RKE2 and the kubelet write them, and others rely on them. */
 const SET_BY_RKE2 =
   /^(beta\.)?kubernetes\.io\/(hostname|os|arch)$|^node-role\.kubernetes\.io\/(control-plane|etcd|master)$/;
@@ -247,15 +212,8 @@ function strategyProblems({ slots, strategy }: PoolConfig, path: string): Proble
   }
   if (wide === 0)
     add("surge", "no surge is not possible: a new node comes before the old one leaves", "use at least 1");
-  if (isNothing(maxUnavailable)) {
-    add(
-      "maxUnavailable",
-      "0 is not possible: a handover takes one node out while its successor serves",
-      "use at least 1",
-    );
-  } else if (slots > 1 && nodesOf(maxUnavailable, slots, Math.floor) >= slots) {
+  if (slots > 1 && nodesOf(maxUnavailable, slots, Math.floor) >= slots)
     add("maxUnavailable", `this could take all ${slots} slots out at once`, `use at most ${slots - 1}`);
-  }
   if (canary === undefined) return problems;
   const first = nodesOf(canary, slots, Math.ceil, 0);
   if (first === 0) add("canary", "a canary of nobody proves nothing", "use at least 1, or remove it");
@@ -263,10 +221,6 @@ function strategyProblems({ slots, strategy }: PoolConfig, path: string): Proble
     add("canary", `the canary would be all ${slots} slots`, `use at most ${slots - 1}, or remove it`);
   if (soakSeconds === 0) add("soakSeconds", "a canary that is not watched proves nothing", "set a soak, such as 600");
   return problems;
-}
-
-function isNothing(share: number | string): boolean {
-  return Number.parseInt(String(share), 10) === 0;
 }
 
 /** A number of nodes, or a percentage of the slots; a percentage of anything is at least `least`. */

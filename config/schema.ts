@@ -44,7 +44,8 @@ const strategy = z.strictObject({
    */
   surge: share.exactOptional(),
   /**
-   * Slots that may lack a serving node at once: a number, or a percentage of the slots, rounded down, at least 1.
+   * Slots that may lack a serving node at once: a number, or a percentage of the slots, rounded down. Not more than `surge`
+   * has an effect: the successor of each comes first. 0, as for a Deployment, means one at a time, whose successor serves.
    * @default 1
    * A change: in place.
    */
@@ -345,6 +346,13 @@ export const schema = z.strictObject({
    * A change: in place.
    */
   allowDestroy: z.boolean().default(false),
+  /**
+   * Whether to update a cluster that Rancher has imported. Only with version management off for it in Rancher: two that
+   * upgrade drain each other's nodes.
+   * @default false
+   * A change: in place.
+   */
+  allowRancher: z.boolean().default(false),
 });
 
 /** The configuration of a stack, complete. */

@@ -3,7 +3,7 @@ import { clock } from "../common/clock.ts";
 import { connections } from "../common/connections.ts";
 import { messageOf } from "../common/errors.ts";
 import { say } from "../common/log.ts";
-import { KubernetesError, KubernetesUnreachable, refusal } from "./errors.ts";
+import { explained, KubernetesError, KubernetesUnreachable, refusal } from "./errors.ts";
 import type { Kubeconfig } from "./kubeconfig.ts";
 import type { Resource } from "./types.ts";
 
@@ -166,7 +166,8 @@ export class Kubernetes {
     const answer = await this.send(method, path, query, payload);
     const text = await answer.body.text();
     const value = parse(text);
-    if (answer.statusCode < 200 || answer.statusCode > 299) throw refusal(value, answer.statusCode, method, path);
+    if (answer.statusCode < 200 || answer.statusCode > 299)
+      throw explained(refusal(value, answer.statusCode, method, path));
     if (typeof value !== "object" || value === null) throw new Error(`${method} ${path} did not answer with an object`);
     return value;
   }

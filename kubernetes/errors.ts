@@ -42,6 +42,25 @@ export function refusal(body: unknown, status: number, method: string, path: str
   });
 }
 
+/** etcd has raised the alarm NOSPACE: the cluster can be read, and takes no write until somebody makes room. */
+export class EtcdFull extends UserError {
+  constructor(cause: KubernetesError) {
+    super(
+      {
+        what: "etcd is full and takes no writes (alarm NOSPACE): nothing in the cluster can be changed",
+        where: cause.message,
+        todo: 'compact and defragment etcd on each server, then disarm the alarm: docs/recovery.md, "etcd is full"; see what fills it (events, old revisions), or raise quota-backend-bytes',
+      },
+      { cause },
+    );
+  }
+}
+
+/** What to throw in the place of a refusal that says more than it seems. */
+export function explained(error: KubernetesError): Error {
+  return error.message.includes('mvcc: database space exceeded') ? new EtcdFull(error) : error;
+}
+
 /** No answer came from the API server. */
 export class KubernetesUnreachable extends UserError {
   constructor(server: string, method: string, path: string, tries: number, cause: unknown) {

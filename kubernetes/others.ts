@@ -17,15 +17,18 @@ interface Plan extends Resource {
 const plans = "/apis/upgrade.cattle.io/v1/plans";
 const daemonSets = "/apis/apps/v1/daemonsets";
 const rancherAgent = "/apis/apps/v1/namespaces/cattle-system/deployments/cattle-cluster-agent";
+/** Plans by which Rancher manages the versions of a cluster that it has imported. */
+const ofRancher = /^cattle-system\/(rke2|k3s)-(master|worker)-plan$/;
 /** kured notes here which node it holds for a restart. */
 const kuredLock = "weave.works/kured-node-lock";
 
 /**
  * Who else is at work on the nodes, or may begin at any moment, each with its name.
+ * @param allowRancher the operator says that Rancher leaves the versions of this cluster alone
  * @throws KubernetesError when it cannot be read: nobody was seen is not nobody
  */
-export async function otherUpgraders(client: Kubernetes): Promise<Problem[]> {
-  const found = await Promise.all([upgradePlans(client), restarts(client), rancher(client)]);
+export async function otherUpgraders(client: Kubernetes, allowRancher = false): Promise<Problem[]> {
+  const found = await Promise.all([upgradePlans(client), restarts(client), ...(allowRancher ? [] : [rancher(client)])]);
   return found.flat();
 }
 
@@ -47,6 +50,14 @@ async function upgradePlans(client: Kubernetes): Promise<Problem[]> {
           what: `system-upgrade-controller is at work on ${applying.join(", ")}`,
           where,
           todo: "wait until the plan is complete, then run again",
+        },
+      ];
+    if (ofRancher.test(`${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`))
+      return [
+        {
+          what: "Rancher's version management is on for this cluster, and upgrades its nodes",
+          where,
+          todo: "turn version management off for it in Rancher, and delete the plan if it stays",
         },
       ];
     if (spec?.channel === undefined) return [];
@@ -91,7 +102,7 @@ async function rancher(client: Kubernetes): Promise<Problem[]> {
     {
       what: "Rancher manages this cluster and upgrades its nodes itself",
       where: "Deployment cattle-system/cattle-cluster-agent",
-      todo: "let Rancher upgrade it, or take the cluster out of Rancher (rke2-docs, docs/upgrades/automated.md)",
+      todo: "let Rancher upgrade it, or take the cluster out of Rancher; one that was only imported, with version management off in Rancher, may be updated with evergreen:allowRancher",
     },
   ];
 }

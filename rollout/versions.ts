@@ -9,9 +9,14 @@ export interface Rke2Version {
   revision: number;
 }
 
-const GRAMMAR = /^v(\d+)\.(\d+)\.(\d+)(?:-rc(\d+))?\+rke2r(\d+)$/;
-/** Kubernetes' version skew policy: a kubelet may be this many minor versions older than the API server. */
-const OLDEST_KUBELET_MINORS = 3;
+/** Numbers as Kubernetes and SemVer write them: no leading zeros, and none that is too long to be compared. */
+const GRAMMAR =
+  /^v(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})(?:-rc(0|[1-9]\d{0,4}))?\+rke2r(0|[1-9]\d{0,4})$/;
+
+/** Kubernetes' version skew policy: a kubelet may be so many minor versions older than the API server; before 1.25 fewer. */
+function oldestMinors(kubelet: Rke2Version): number {
+  return kubelet.major === 1 && kubelet.minor < 25 ? 2 : 3;
+}
 
 /** Undefined when the text is not an RKE2 version. */
 export function parseVersion(text: string): Rke2Version | undefined {
@@ -45,7 +50,7 @@ function compareCandidates(a: number | undefined, b: number | undefined): number
   return a - b;
 }
 
-/** An agent is never newer than any server, and not more than three minor versions older. */
+/** An agent is never newer than any server, and not more minor versions older than its kubelet may be. */
 export function agentMayJoin(agent: string, servers: readonly string[]): boolean {
   return whyAgentMayNotJoin(agent, servers) === undefined;
 }
@@ -59,8 +64,9 @@ export function whyAgentMayNotJoin(agent: string, servers: readonly string[]): s
     const server = parseVersion(text);
     if (server === undefined) return `"${text}" of a server is not an RKE2 version`;
     if (compareVersions(wanted, server) > 0) return `agents with ${agent} would be newer than a server with ${text}`;
-    if (wanted.major !== server.major || server.minor - wanted.minor > OLDEST_KUBELET_MINORS) {
-      return `agents with ${agent} would be more than ${OLDEST_KUBELET_MINORS} minor versions older than a server with ${text}`;
+    const most = oldestMinors(wanted);
+    if (wanted.major !== server.major || server.minor - wanted.minor > most) {
+      return `agents with ${agent} would be more than ${most} minor versions older than a server with ${text}`;
     }
   }
   return undefined;

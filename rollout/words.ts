@@ -99,7 +99,8 @@ function soaked(plan: Draft): number {
 
 function pace({ strategy }: Draft): string {
   const room = strategy.kind === "rolling" ? `surge ${strategy.surge}` : "all new nodes first";
-  return `${room}, at most ${strategy.maxUnavailable} out at once`;
+  // Whoever goes out has a successor that runs, so no more go than may come.
+  return `${room}, at most ${Math.min(strategy.maxUnavailable, Math.max(1, strategy.surge))} out at once`;
 }
 
 /** `a1b2c3d4 -> e5f6a7b8 (image ubuntu-24.04-rke2-v1.0.0 -> v1.1.0)` */

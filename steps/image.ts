@@ -49,7 +49,9 @@ function unreadable(input: SlotInput, cause: ProxmoxError): ImageFault {
     {
       what: `the guest does not say what image it is: ${cause.reason}`,
       where: `${guest.image} on ${input.node}`,
-      todo: `check that the template ${input.spec.image} was baked by Evergreen, with qemu-guest-agent`,
+      todo: /disabled|blocked/i.test(cause.reason)
+        ? `let the guest agent of the template ${input.spec.image} open, read, write and close files: take guest-file-* off block-rpcs (before QEMU 8: blacklist) in /etc/qemu/qemu-ga.conf, or put them on allow-rpcs`
+        : `check that the template ${input.spec.image} was baked by Evergreen, with qemu-guest-agent`,
     },
     { cause },
   );

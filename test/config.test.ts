@@ -137,6 +137,21 @@ describe("configuration", () => {
     assert.deepEqual(ownSettings({ "evergreen:allowDestroy": false }), { allowDestroy: false });
   });
 
+  it("takes the RKE2 keys that do no harm, and none less than slots for one at a time", () => {
+    const config = {
+      "write-kubeconfig-mode": "0644",
+      "kubelet-arg": ["max-pods=200"],
+      "etcd-s3-config-secret": "s3",
+      cni: "cilium",
+      "service-node-port-range": "30000-32000",
+    };
+    assert.deepEqual(readConfig(minimal({ config })).pools[0]?.config, config);
+    for (const maxUnavailable of [0, "0%"]) {
+      const specs = poolSpecs(readConfig(minimal({ strategy: { maxUnavailable, surge: 2 } })), IMAGES);
+      assert.equal(specs[1]?.strategy.maxUnavailable, 1);
+    }
+  });
+
   it("refuses every setting of the Proxmox provider's own: the provider alone would go to another Proxmox", () => {
     const endpoint = "https://other.example.com:8006";
     const said = refusal(() =>

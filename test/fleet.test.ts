@@ -58,6 +58,14 @@ describe("the plan of a whole cluster", () => {
     assert.deepEqual(fleet.removed, []);
   });
 
+  it("refuses what cannot change while the cluster lives, by the key", () => {
+    const controlPlane = { image: OLD, servers: 1, vmIds: { first: 1000, last: 1009 }, replaceOnlyServer: true };
+    const other = smallConfig({ controlPlane: { ...controlPlane, config: { "cluster-cidr": "10.244.0.0/16" } } });
+    const wheres = problemsOf(other, settled(smallConfig())).map(({ where }) => where);
+    assert.deepEqual(wheres, ["evergreen:controlPlane.config.cluster-cidr"]);
+    assert.deepEqual(problemsOf(other, picture()), [], "a cluster that does not live yet");
+  });
+
   it("of what is as it should be makes nothing", () => {
     const fleet = planFleet(smallConfig(), settled(smallConfig()), now);
     assert.deepEqual(newSlots(fleet), []);

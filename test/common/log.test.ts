@@ -7,6 +7,23 @@ describe("the log", () => {
     assert.equal(redact("a s3cret-value, b=s3cret-value;"), "a ******, b=******;");
   });
 
+  const texts: [string, string, string][] = [
+    ["a colour", "\u001b[31mred\u001b[0m", "red"],
+    ["a moved cursor", "one\u001b[2A\u001b[Jtwo", "onetwo"],
+    ["a title", "\u001b]0;owned\u0007text", "text"],
+    ["a link", "\u001b]8;;http://x\u001b\\text", "text"],
+    ["an end of line of Windows", "one\r\ntwo", "one\ntwo"],
+    ["a line that overwrites itself", "good\rbad", "good?bad"],
+    ["half a sequence", "\u001b", "?"],
+    ["a control of one byte", "\u009b31mred\u007f\b", "?31mred??"],
+    ["tabs, lines and other letters", "\tÄ\n", "\tÄ\n"],
+  ];
+  for (const [what, text, shown] of texts) {
+    it(`prints nothing that a terminal acts on: ${what}`, () => {
+      assert.equal(redact(text), shown);
+    });
+  }
+
   it("leaves a part of a secret alone: it is not the secret", () => {
     hide("whole-secret-text");
     assert.equal(redact("whole-secret"), "whole-secret");

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { generationOf, nodeName } from "../../rollout/generation.ts";
 import { defaultTimeouts, variables } from "../../rollout/step-environment.ts";
 import type { NodeSpec, PoolPlan, Strategy } from "../../rollout/types.ts";
+import type { NodePoolArgs } from "../../components/node-pool.ts";
 import { graphOf, type Graph } from "../support/graph.ts";
 
 const spec: NodeSpec = { image: "ubuntu-v1.1.0", rke2: "v1.34.4+rke2r1", cores: 2, memoryMiB: 4096, diskGiB: 20 };
@@ -35,7 +36,11 @@ function planOf(slots: number, moving: number[], strategy: Strategy, role: PoolP
   };
 }
 
-async function declare(plan: PoolPlan, allowDestroy = false): Promise<Graph> {
+async function declare(
+  plan: PoolPlan,
+  allowDestroy = false,
+  templateOf: NodePoolArgs["templateOf"] = () => ({ vmid: 9001, host: "pve1" }),
+): Promise<Graph> {
   const { NodePool } = await import("../../components/node-pool.ts");
   return graphOf(
     () =>
@@ -50,7 +55,7 @@ async function declare(plan: PoolPlan, allowDestroy = false): Promise<Graph> {
         },
         allowDestroy,
         vms: { proxmoxPool: "nodes", storage: "local", bridge: "vmbr0", prefixLength: 24, dnsServers: [] },
-        templateOf: () => ({ vmid: 9001, host: "pve1" }),
+        templateOf,
         hostOf: () => "pve1",
         tagsOf: (slot) => ["evergreen", `eg-slot-${slot.slot}`],
         after: [],
@@ -64,6 +69,15 @@ const join = (slot: number): string => `${vm(slot)}-join`;
 const handover = (slot: number): string => `demo-workers-${slot}-handover`;
 
 describe("a node pool", () => {
+  it("asks for a template only where one is cloned: that of a VM that exists may be gone", async () => {
+    const rolling: Strategy = { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 0, onFailure: "hold" };
+    const graph = await declare(planOf(2, [1], rolling), false, ({ creates }) =>
+      creates ? { vmid: 9001, host: "pve1" } : undefined,
+    );
+    assert.equal(graph.named(vm(0)).inputs.clone, undefined);
+    assert.notEqual(graph.named(vm(1)).inputs.clone, undefined);
+  });
+
   it("gives a slot to a node only after it joined, and joins it only after its VM exists", async () => {
     const graph = await declare(planOf(2, [0, 1], rolling));
     for (const slot of [0, 1]) {

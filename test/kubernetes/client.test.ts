@@ -78,6 +78,19 @@ describe("Kubernetes client", () => {
     }
   });
 
+  it("names the alarm and its cure when etcd is full, at once", async () => {
+    cluster.hook = () => ({
+      status: 500,
+      reason: "InternalError",
+      message: "etcdserver: mvcc: database space exceeded",
+    });
+    for (const ask of [() => client.patch(`${nodes}/n1`, "merge", {}), () => client.create(nodes, {})]) {
+      cluster.calls.length = 0;
+      await assert.rejects(ask(), /etcd is full .*\(alarm NOSPACE\).*disarm the alarm/s);
+      assert.equal(cluster.calls.length, 1);
+    }
+  });
+
   it("reads lists to their last page", async () => {
     let page = 0;
     const pages = [

@@ -48,5 +48,15 @@ describe("others that upgrade nodes", () => {
   it("are Rancher where it manages the cluster", async () => {
     cluster.put("/apis/apps/v1/namespaces/cattle-system/deployments", { metadata: { name: "cattle-cluster-agent" } });
     assert.match((await whats()).join(), /^Rancher manages this cluster/);
+    assert.deepEqual(await otherUpgraders(client, true), [], "who has imported it only, and may");
+  });
+
+  it("are Rancher, whoever may, while its version management has a plan", async () => {
+    cluster.put(plans, {
+      metadata: { name: "rke2-master-plan", namespace: "cattle-system" },
+      spec: { version: "v1.34.4+rke2r1" },
+    });
+    const [problem] = await otherUpgraders(client, true);
+    assert.match(problem?.what ?? "", /^Rancher's version management is on/);
   });
 });

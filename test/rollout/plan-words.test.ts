@@ -12,6 +12,14 @@ describe("words of a plan", () => {
     ]);
   });
 
+  it("tell no more to be out at once than come", () => {
+    const [headline] = planned(
+      poolOf(B, { strategy: { surge: 1, maxUnavailable: 3 } }),
+      world(settled(A), PROVED_A),
+    ).words;
+    assert.match(headline ?? "", /surge 1, at most 1 out at once$/);
+  });
+
   it("tell how far an earlier run came", () => {
     assert.deepEqual(planned(poolOf(B), world(HALF_WAY, [...PROVED_A, [B, "rolling"]])).words.slice(1, 3), [
       `  slot 0: belongs to ${nameOf(0, B)}; ${nameOf(0, A)} is off and is destroyed at the end`,

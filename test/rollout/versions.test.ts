@@ -20,6 +20,12 @@ describe("RKE2 version", () => {
     "v1.34.4+k3s1",
     "v1.34.4-rke2r1",
     "v1.34.4+rke2r1 ",
+    "v1.033.4+rke2r1",
+    "v1.33.04+rke2r1",
+    "v1.33.4+rke2r01",
+    "v01.33.4+rke2r1",
+    "v1.33.12345678901234567890+rke2r1",
+    "v1.33.4-rc01+rke2r1",
     "",
   ]) {
     it(`is not "${text}"`, () => assert.equal(parseVersion(text), undefined));
@@ -51,6 +57,9 @@ describe("agents beside servers", () => {
     [false, "v1.34.4+rke2r1", ["v1.34.4-rc1+rke2r1"]],
     [true, "v1.31.9+rke2r1", ["v1.34.0+rke2r1"]],
     [false, "v1.30.9+rke2r1", ["v1.34.0+rke2r1"]],
+    [true, "v1.25.9+rke2r1", ["v1.28.0+rke2r1"]],
+    [true, "v1.24.9+rke2r1", ["v1.26.0+rke2r1"]],
+    [false, "v1.24.9+rke2r1", ["v1.27.0+rke2r1"]],
     [false, "v0.34.4+rke2r1", ["v1.34.4+rke2r1"]],
     [false, "v1.34.4+rke2r1", []],
     [false, "v1.34.4+rke2r1", ["v1.34.4"]],
