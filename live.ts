@@ -1,3 +1,4 @@
+import { refuseAnotherCluster } from "./belonging.ts";
 import { asTagged, withAdopted, type AdoptionPicture } from "./adoption.ts";
 import { UserError, UserErrors, type Problem } from "./common/errors.ts";
 import { adoptionsOf, SERVER_POOL, type Config, type ImageCatalogue, type UnusableImages } from "./config.ts";
@@ -49,6 +50,7 @@ export interface Live {
 export async function readLive(pve: Proxmox, config: Config): Promise<Live> {
   await requireSight(pve, config.site.proxmoxPool);
   const list = await listVms(pve);
+  refuseAnotherCluster(config, list);
   const vms = await liveVms(pve, config.cluster, asTagged(list, config));
   const access = await findCluster(pve, config, list);
   if (access) await requireQuorum(pve, vms, access.client);

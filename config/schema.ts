@@ -243,7 +243,7 @@ const site = z.strictObject({
   /**
    * Proxmox pool of the node VMs: the token's rights end there.
    * @default "evergreen-nodes"
-   * A change: in place, and VMs that exist move.
+   * A change: refused while the nodes are in the old one. Move their VMs in Proxmox first.
    */
   proxmoxPool: text.default("evergreen-nodes"),
   /**
@@ -322,7 +322,7 @@ const timeouts = z.strictObject({
 export const schema = z.strictObject({
   /**
    * Name of the cluster, part of every node's name. Lower-case letters, digits and dashes.
-   * A change: another cluster. The old one is not touched and not managed any more.
+   * A change: refused while there are nodes. The engine would destroy them all; another cluster is another stack.
    */
   cluster: text,
   /** Where the cluster lives. */

@@ -157,9 +157,9 @@ describe("the picture of both APIs", () => {
   }
 
   it("leaves alone what another cluster's tags are on", async () => {
-    const other = node("workers", 1100, { tags: ours("workers", 0).replace("demo", "other"), running: true });
+    const other = node("workers", 2100, { tags: ours("workers", 0).replace("demo", "other"), running: true });
     const live = await read([other]);
-    assert.deepEqual([live.vms, live.takenVmids], [[], [1100]]);
+    assert.deepEqual([live.vms, live.takenVmids], [[], [2100]]);
   });
 });
 
