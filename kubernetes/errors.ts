@@ -58,7 +58,7 @@ export class EtcdFull extends UserError {
 
 /** What to throw in the place of a refusal that says more than it seems. */
 export function explained(error: KubernetesError): Error {
-  return error.message.includes('mvcc: database space exceeded') ? new EtcdFull(error) : error;
+  return error.message.includes("mvcc: database space exceeded") ? new EtcdFull(error) : error;
 }
 
 /** No answer came from the API server. */
