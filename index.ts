@@ -11,6 +11,7 @@ import { NodePool, type NodePoolArgs } from "./components/node-pool.ts";
 import { backupPolicy, ownSettings, readConfig, stepSite, type Config } from "./config.ts";
 import { fleetWords, newSlots, planPlaces, type Fleet } from "./fleet.ts";
 import { leftovers } from "./leftovers.ts";
+import { planDrains } from "./drains.ts";
 import { planData, rememberKept } from "./local-data.ts";
 import { hostOf, nowOf, readLive, templateOf, type Live } from "./live.ts";
 import { checkPlaces, hostsThatAnswer, placeWords, readPlaces } from "./places.ts";
@@ -73,7 +74,8 @@ async function prepare(): Promise<Prepared> {
   await aloneIn(config, first, engine);
   const live = await settledLive(pve, config, first);
   const now = nowOf(live);
-  const fleet = await planData(config, live, await planPlaces(pve, config, live, now));
+  const planned = await planPlaces(pve, config, live, now);
+  const fleet = await planDrains(config, live, await planData(config, live, planned));
   const places = await readPlaces(pve, config.site);
   for (const line of placeWords(places)) await log.warn(line);
   for (const { generation } of newSlots(fleet)) templateOf(live, generation.spec.image, "");

@@ -14,6 +14,7 @@ export interface DrainPod {
   spec?: {
     nodeName?: string | undefined;
     priority?: number | undefined;
+    terminationGracePeriodSeconds?: number | undefined;
     volumes?: { persistentVolumeClaim?: object | undefined }[] | undefined;
   };
   status?: {
@@ -100,7 +101,7 @@ function roomOf({ status }: DrainBudget): string {
 /** Something that a drain will meet. */
 export interface Blocker extends Problem {
   /**
-   * `never`: no waiting helps. `later`: it blocks until pods get healthy. `interrupts`: nothing blocks, but what the pod
+   * `never`: no waiting helps. `later`: it blocks until pods get healthy or have ended. `interrupts`: nothing blocks, but what the pod
    * serves is gone until it runs elsewhere, or for good.
    */
   kind: "never" | "later" | "interrupts";
@@ -111,11 +112,13 @@ export interface Blocker extends Problem {
  * @param pods every pod of the cluster: a single replica is seen only among all
  * @param budgets every PodDisruptionBudget of the cluster
  * @param nodes the nodes that will be drained; absent: all
+ * @param drainSeconds how long a drain waits
  */
 export function blockers(
   pods: readonly DrainPod[],
   budgets: readonly DrainBudget[],
   nodes?: ReadonlySet<string>,
+  drainSeconds = Infinity,
 ): Blocker[] {
   const leaving = evictionOrder(
     pods.filter((pod) => (nodes === undefined || nodes.has(pod.spec?.nodeName ?? "")) && !isStorage(pod)),
@@ -123,6 +126,7 @@ export function blockers(
   return [
     ...leaving.flatMap((pod) => twoBudgets(pod, budgetsOf(pod, budgets))),
     ...budgets.flatMap((budget) => noRoom(budget, leaving)),
+    ...leaving.filter((pod) => graceOf(pod) > drainSeconds).map((pod) => slow(pod, drainSeconds)),
     ...leaving.filter((pod) => controllerOf(pod) === undefined).map(bare),
     ...leaving.filter((pod) => isSingle(pod, pods)).map(single),
   ];
@@ -134,7 +138,7 @@ function isStorage({ metadata }: DrainPod): boolean {
 }
 
 function twoBudgets(pod: DrainPod, over: readonly DrainBudget[]): Blocker[] {
-  if (over.length < 2) return [];
+  if (over.length < 2 || needsNoBudget(pod)) return [];
   return [
     {
       kind: "never",
@@ -163,8 +167,27 @@ function noRoom(budget: DrainBudget, leaving: readonly DrainPod[]): Blocker[] {
   ];
 }
 
+/** Kubernetes asks no budget for a pod that has not started yet. */
+function needsNoBudget(pod: DrainPod): boolean {
+  return pod.status?.phase === "Pending";
+}
+
+function graceOf({ spec }: DrainPod): number {
+  return spec?.terminationGracePeriodSeconds ?? 0;
+}
+
+function slow(pod: DrainPod, drainSeconds: number): Blocker {
+  return {
+    kind: "later",
+    what: `${titleOf(pod)} may take ${graceOf(pod)} s to end, and a drain gives up after ${drainSeconds} s`,
+    where: `node ${pod.spec?.nodeName ?? "unknown"}, its terminationGracePeriodSeconds`,
+    todo: "raise drainSeconds above that; a drain that gives up judges nobody, and its node serves again",
+  };
+}
+
 /** An unhealthy pod may leave whatever the budget says, when the budget's policy is AlwaysAllow. */
 function mayGoUnhealthy(pod: DrainPod, budget: DrainBudget): boolean {
+  if (needsNoBudget(pod)) return true;
   const ready = pod.status?.conditions?.some((one) => one.type === "Ready" && one.status === "True") ?? false;
   return !ready && budget.spec?.unhealthyPodEvictionPolicy === "AlwaysAllow";
 }

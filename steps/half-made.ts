@@ -10,6 +10,7 @@ import { hasServed, isWell, slotStates, type Member, type SlotState } from "../r
 import type { LiveVm } from "../rollout/types.ts";
 import type { PoolInput } from "./input.ts";
 import { ControlPlaneRefusal } from "./control-plane.ts";
+import { DrainRefusal } from "./forecast.ts";
 import { leaverOf } from "./leavers.ts";
 import { retireNode } from "./retirement.ts";
 import { holding, slotLease, tickets, type Run } from "./run.ts";
@@ -23,7 +24,7 @@ export async function makeRoom(run: Run, input: PoolInput, access: Access, vms: 
   const isHalfMade = (member: Member, state: SlotState) =>
     !hasServed(member, state) && (state.owner === undefined || isWell(state.owner));
   await retireAll(run, input, access, vms, isHalfMade, (error, { owner }) => {
-    const isNeeded = owner === undefined && error instanceof DrainError;
+    const isNeeded = owner === undefined && (error instanceof DrainError || error instanceof DrainRefusal);
     if (!isNeeded && !(error instanceof ControlPlaneRefusal)) throw error;
     say(`${error.message}\n  it is retired when another node has its slot`);
   });

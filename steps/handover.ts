@@ -13,7 +13,7 @@ import { excused } from "./excuse.ts";
 import { isGone, otherNodes } from "./leavers.ts";
 import { contradictions, expectedNode, hindrancesOf, isMarked, known, lacking, type Known } from "./member.ts";
 import { awaitPlaced, rememberDisplaced } from "./placement.ts";
-import { retireNode, sayBlockers } from "./retirement.ts";
+import { retireNode } from "./retirement.ts";
 import { all, holding, quietly, slotLease, tickets, type Run } from "./run.ts";
 import { ImageFault, judgeFailed, Unwell } from "./verdict.ts";
 import { look, reachable } from "./scene.ts";
@@ -75,7 +75,6 @@ async function handOver(
       if (input.role === "agent") await awaitCalmForAgents(run, input, access);
       const options = { run, access, fence: all(slot, ticket), input, mayBegin: serves, proof: "members" as const };
       const nodes = new Set(leaving.flatMap(({ node, name }) => (node ? [name] : [])));
-      await sayBlockers(client, nodes);
       await rememberDisplaced(client, input, nodes);
       for (const one of leaving) await retireNode(one, options);
       await awaitPlaced(run, client, input);

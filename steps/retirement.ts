@@ -11,12 +11,11 @@ import { removeMember } from "../kubernetes/etcd.ts";
 import { withdrawEviction } from "../kubernetes/longhorn.ts";
 import { awaitGone, cordon, deleteNode, findNode, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
-import { paths, type Node, type Pod, type PodDisruptionBudget } from "../kubernetes/types.ts";
+import type { Node } from "../kubernetes/types.ts";
 import { awaitDetached } from "../kubernetes/volumes.ts";
 import type { ExpectedVm } from "../proxmox/identity.ts";
 import { unmark } from "../proxmox/marks.ts";
 import { isRunning, type ListedVm } from "../proxmox/vms.ts";
-import { blockers } from "../rollout/drain.ts";
 import type { LonghornNode } from "../rollout/longhorn.ts";
 import { hasJoined } from "../rollout/slots.ts";
 import type { NodeRecord, Role } from "../rollout/types.ts";
@@ -31,6 +30,7 @@ import {
 import { requireDataMayGo } from "./data.ts";
 import type { ClusterInput } from "./input.ts";
 import { fence, isKnownDead } from "./fencing.ts";
+import { requireMayDrain } from "./forecast.ts";
 import { switchOff } from "./power-off.ts";
 import { quietly, type Run } from "./run.ts";
 import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
@@ -92,8 +92,10 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   const member = servers?.some((server) => server.name === name && server.member !== "none");
   if (servers && member) await requireMayLeave(access.client, name, servers, given.isHalfMade === true);
   if (vm && (node || isMember(leaver.record))) await requireDataMayGo(leaver, options);
+  const drains = node !== undefined && running && !dead && member !== false;
+  if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
   await given.mayBegin?.();
-  if (node && vm && running && !dead && member !== false) await emptied({ ...leaver, storage }, node, vm, options);
+  if (vm && node && drains) await emptied({ ...leaver, storage }, node, vm, options);
   if (vm && dead) await fence(vm, leaver, options);
   const after = node && sight && member ? await leaveEtcd(leaver, node, sight, options) : access;
   if (vm && !dead) await switchOff(vm, running, leaver.expected, options);
@@ -221,15 +223,4 @@ export async function retired(client: Kubernetes, { pool, record }: Pick<Leaver,
   if (record === undefined || record.phase === "retired") return;
   const since = client.now().toISOString();
   await writeFacts(client, pool, { nodes: [{ ...record, phase: "retired", since }] });
-}
-
-/** Says by name what will hold nodes back, or will not serve while it moves, before anything is disturbed. */
-export async function sayBlockers(client: Kubernetes, nodes: ReadonlySet<string>): Promise<void> {
-  if (nodes.size === 0) return;
-  const [pods, budgets] = await Promise.all([
-    client.list<Pod>(paths.pods),
-    client.list<PodDisruptionBudget>(paths.budgets),
-  ]);
-  for (const { what, where, todo } of blockers(pods.items, budgets.items, nodes))
-    say(`${what}\n  where: ${where}\n  do:    ${todo}`);
 }

@@ -1,11 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { listNodes, nameOf } from "../kubernetes/nodes.ts";
+import type { Kubernetes } from "../kubernetes/client.ts";
+import { isReady, listNodes, liveNode, nameOf } from "../kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts, writeWantedServers, writeWantedSlots } from "../kubernetes/record.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 import type { PoolRecord } from "../rollout/types.ts";
+import { requireMayDrain } from "./forecast.ts";
 import { makeRoom } from "./half-made.ts";
 import type { PoolInput } from "./input.ts";
-import { someoneLeaves } from "./leavers.ts";
+import { keepsSlot, someoneLeaves } from "./leavers.ts";
 import { requireRegistration } from "./registration.ts";
 import type { Run } from "./run.ts";
 import { beginning } from "./verdict.ts";
@@ -24,12 +26,20 @@ export async function rollout(run: Run, input: PoolInput): Promise<{ rollout: st
       await requireRegistration(run, input, vms.filter(hasJoined(record)), new Set(members.map(nameOf)));
     }
     const { pool, role, plan } = input;
+    await requireMayDrain(access.client, await leavingNodes(access.client, input), input.site.timeouts.drain);
     const slots = plan.slots.map(({ slot }) => slot);
     if (role === "server") await writeWantedServers(access.client, 1 + Math.max(-1, ...slots));
     else await writeWantedSlots(access.client, pool, slots);
     await makeRoom(run, input, access, vms);
   }
   return { rollout: randomBytes(6).toString("hex") };
+}
+
+/** Nodes that serve now and have no slot in the plan. */
+async function leavingNodes(client: Kubernetes, { cluster, pool, plan }: PoolInput): Promise<Set<string>> {
+  const planned = new Set(plan.slots.map(({ name }) => name));
+  const nodes = (await listNodes(client, { cluster, pool })).filter(isReady).map(liveNode);
+  return new Set(nodes.filter((node) => !planned.has(node.name) && !keepsSlot(plan, node)).map(({ name }) => name));
 }
 
 /** Whoever was only made reaches nobody yet: it may still boot, and cannot be asked. */

@@ -174,6 +174,26 @@ describe("forecast of a drain", () => {
     assert.match(found[1]?.what ?? "", /default\/only is the only replica/);
   });
 
+  it("names a pod that may take longer to end than the drain waits, and none that may not", () => {
+    const slow = pod("slow", { grace: 3600 });
+    const pods = [slow, { ...slow, metadata: { ...slow.metadata, name: "slow-2" } }, pod("quick", { grace: 30 })];
+    const found = blockers(pods, [], new Set(["a"]), 900).filter(({ kind }) => kind === "later");
+    assert.deepEqual(
+      found.map(({ what }) => what),
+      ["slow", "slow-2"].map((name) => `default/${name} may take 3600 s to end, and a drain gives up after 900 s`),
+    );
+    assert.deepEqual(
+      blockers(pods, [], new Set(["a"]), 3600).filter(({ kind }) => kind === "later"),
+      [],
+    );
+  });
+
+  it("holds no pod that has not started yet to a budget", () => {
+    const late = pod("web-1", { phase: "Pending", ready: false });
+    const tight = budget("web", web, { expectedPods: 2, desiredHealthy: 2 });
+    assert.deepEqual(blockers([late, pod("web-2", { node: "b" })], [tight, budget("all", {})], new Set(["a"])), []);
+  });
+
   it("leaves Longhorn's instance managers to Longhorn", () => {
     const labels = { "longhorn.io/component": "instance-manager", "longhorn.io/node": "a" };
     const manager = { ...pod("instance-manager-1", { owner: owner("InstanceManager", "1") }) };
@@ -199,6 +219,7 @@ interface PodOptions {
   phase?: string;
   priority?: number;
   claim?: boolean;
+  grace?: number;
   ready?: boolean;
   node?: string;
 }
@@ -216,6 +237,7 @@ function pod(name: string, options: PodOptions = {}): DrainPod {
     spec: {
       nodeName: options.node ?? "a",
       priority: options.priority,
+      terminationGracePeriodSeconds: options.grace,
       volumes: [{}, ...(options.claim === true ? [{ persistentVolumeClaim: { claimName: "data" } }] : [])],
     },
     status: {

@@ -6,6 +6,7 @@ import type { Config } from "../../config.ts";
 import { planPlaces, fleetWords, type Fleet } from "../../fleet.ts";
 import { leftovers } from "../../leftovers.ts";
 import { readLive, type Live } from "../../live.ts";
+import { planDrains } from "../../drains.ts";
 import { planData, rememberKept } from "../../local-data.ts";
 import { Proxmox } from "../../proxmox/client.ts";
 import { variables } from "../../rollout/step-environment.ts";
@@ -118,7 +119,8 @@ export class Engine {
     if (left.length > 0) live = await readLive(pve, config);
     this.forget(live);
     const now = new Date(this.world.time.date());
-    const fleet = await planData(config, live, await planPlaces(pve, config, live, now));
+    const places = await planPlaces(pve, config, live, now);
+    const fleet = await planDrains(config, live, await planData(config, live, places));
     await announceUpdate(pve, config, live, fleet);
     if (live.kubernetes) await rememberKept(live.kubernetes, live, fleet, config, now);
     return { live, fleet };
@@ -127,7 +129,10 @@ export class Engine {
   private async repair(pve: Proxmox, config: Config): Promise<void> {
     const live = await readLive(pve, config);
     for (const { name, vmid } of this.pending.values()) {
-      const how = await undoCreate({ pve, config, live }, { urn: name, type: VM_TYPE, inputs: { name, vmId: vmid } });
+      const { how } = await undoCreate(
+        { pve, config, live },
+        { urn: name, type: VM_TYPE, inputs: { name, vmId: vmid } },
+      );
       this.world.story.tell("program", () => `a create that never ended: ${name} -> ${how}`);
     }
     this.pending.clear();

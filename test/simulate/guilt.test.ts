@@ -56,6 +56,13 @@ const innocent: Case[] = [
   {
     when: "a budget never lets a pod of the old node go",
     workload: { replicas: 2, minAvailable: 2 },
+    says: /PodDisruptionBudget load\/app never lets a pod go: 2 of 2 pods healthy, 2 needed, 0 may go/,
+  },
+  {
+    when: "a budget lets no pod of the old node go in time",
+    workload: {},
+    happens: ({ world }) =>
+      refuseEvictions({ world }, status(429, "TooManyRequests", "needs 1 healthy pod", "DisruptionBudget")),
     says: /could not be emptied in 180 s \| {3}where: .*is held by load\/app/,
   },
   {
@@ -220,7 +227,12 @@ type Phase = "cloned" | "running" | "registered" | "joined" | "soaking";
 async function arriving(stage: Stage, phase: Phase): Promise<Vm> {
   const { dc, cluster } = stage.world;
   const find = () => [...dc.vms.values()].find(({ vmid }) => vmid === 1102);
-  const record = () => JSON.stringify(cluster.objects.get("configmaps", "evergreen-system/pool-workers")?.data ?? {});
+  const record = () =>
+    JSON.stringify(
+      cluster.objects
+        .list("configmaps")
+        .flatMap(({ metadata, data }) => (metadata.name.includes("workers") ? [data] : [])),
+    );
   const has = (vm: Vm): boolean => {
     if (phase === "cloned") return true;
     if (phase === "running") return vm.running;
@@ -272,7 +284,7 @@ function restart({ world }: Stage, nodes: readonly string[]): void {
   }
 }
 
-function refuseEvictions({ world }: Stage, refusal: Answer): void {
+function refuseEvictions({ world }: Pick<Stage, "world">, refusal: Answer): void {
   world.defect = (call: Call) => (call.path.endsWith("/eviction") ? refusal : world.honest(call));
 }
 
