@@ -1,0 +1,98 @@
+import { readFile } from "node:fs/promises";
+import { Deadline } from "../../common/deadline.ts";
+import { Kube, readKubeconfig } from "../../lab/kube.ts";
+import type { Site } from "./site.ts";
+
+const namespace = "shop";
+const core = "/api/v1";
+const deployments = `/apis/apps/v1/namespaces/${namespace}/deployments`;
+
+interface Pod {
+  metadata: { name: string };
+  spec: { nodeName?: string };
+  status: { phase: string; conditions?: { type: string; message?: string }[] };
+}
+
+async function withKube<T>(site: Site, work: (kube: Kube) => Promise<T>): Promise<T> {
+  const kube = new Kube(readKubeconfig(await readFile(site.lab.env.KUBECONFIG, "utf8")));
+  try {
+    return await work(kube);
+  } finally {
+    await kube.close();
+  }
+}
+
+async function make(
+  kube: Kube,
+  collection: string,
+  object: { metadata: object } & Record<string, unknown>,
+): Promise<void> {
+  const { status, body } = await kube.call<{ message?: string }>("POST", collection, object);
+  if (status >= 300 && status !== 409) throw new Error(`POST ${collection}: ${status} ${body.message ?? ""}`);
+}
+
+/** A program with one pod and a local volume of its own on a node, as the local static provisioner makes them; bound and running. */
+export async function startOnLocalVolume(site: Site, name: string, node: string): Promise<void> {
+  await withKube(site, async (kube) => {
+    const labels = { app: name };
+    const size = { storage: "10Gi" };
+    const terms = [{ matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [node] }] }];
+    await make(kube, `${core}/namespaces`, { metadata: { name: namespace } });
+    await make(kube, `${core}/persistentvolumes`, {
+      metadata: { name: `${name}-disk` },
+      spec: {
+        capacity: size,
+        accessModes: ["ReadWriteOnce"],
+        persistentVolumeReclaimPolicy: "Retain",
+        storageClassName: "local",
+        local: { path: `/mnt/disks/${name}` },
+        claimRef: { namespace, name: `${name}-data` },
+        nodeAffinity: { required: { nodeSelectorTerms: terms } },
+      },
+    });
+    await make(kube, `${core}/namespaces/${namespace}/persistentvolumeclaims`, {
+      metadata: { name: `${name}-data` },
+      spec: {
+        accessModes: ["ReadWriteOnce"],
+        storageClassName: "local",
+        volumeName: `${name}-disk`,
+        resources: { requests: size },
+      },
+    });
+    await make(kube, deployments, {
+      metadata: { name },
+      spec: {
+        replicas: 1,
+        strategy: { type: "Recreate" },
+        selector: { matchLabels: labels },
+        template: {
+          metadata: { labels },
+          spec: {
+            automountServiceAccountToken: false,
+            containers: [{ name: "db", image: "db", volumeMounts: [{ name: "data", mountPath: "/data" }] }],
+            volumes: [{ name: "data", persistentVolumeClaim: { claimName: `${name}-data` } }],
+          },
+        },
+      },
+    });
+  });
+  await podAt(site, name, "Running");
+}
+
+/** Waits until the one pod of a program is in a phase. @returns its node, and what the scheduler says of it */
+export async function podAt(
+  site: Site,
+  name: string,
+  phase: string,
+): Promise<{ node: string | undefined; why: string }> {
+  const path = `${core}/namespaces/${namespace}/pods?labelSelector=app%3D${name}`;
+  return await withKube(site, (kube) =>
+    new Deadline(`the pod of ${name} to be ${phase}`, 60).poll(200, async () => {
+      const { body } = await kube.call<{ items?: Pod[] }>("GET", path);
+      const [pod, ...more] = body.items ?? [];
+      if (pod?.status.phase !== phase || more.length > 0) return undefined;
+      const why = pod.status.conditions?.find(({ type }) => type === "PodScheduled")?.message ?? "";
+      return { node: pod.spec.nodeName, why };
+    }),
+  );
+}
