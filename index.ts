@@ -101,8 +101,9 @@ async function settledLive(pve: Proxmox, config: Config, live: Live): Promise<Li
 
 /** A pool that left the configuration has nothing but the VMs that are kept for their data. */
 function keptOfRemoved(): Resource[] {
+  const { cluster } = config;
   const gone = fleet.removed.filter(({ slots }) => slots.length === 0);
-  return gone.flatMap(({ pool, kept }) => keepPool(`${config.cluster}-${pool}`, kept, stepSite(config)));
+  return gone.flatMap((plan) => keepPool(`${cluster}-${plan.pool}`, { cluster, site: stepSite(config), plan }));
 }
 
 function poolArgs(plan: PoolPlan, after: NodePoolArgs["after"]): NodePoolArgs {

@@ -10,7 +10,7 @@ import { byHandWords } from "./rollout/by-hand.ts";
 import { isOverdue } from "./rollout/kept.ts";
 import { keptWords, localVolumeProblems, localVolumes, volumeWords, type LocalVolume } from "./rollout/local-data.ts";
 import { scratchWords } from "./rollout/scratch-data.ts";
-import type { KeptVm, LiveVm, LocalVolumePolicy, NodeRecord, PoolPlan } from "./rollout/types.ts";
+import type { KeptVm, LiveVm, LocalVolumePolicy, NodeRecord, PoolPlan, PoolRecord } from "./rollout/types.ts";
 
 /*
  * What goes with the nodes that leave in a run: looked for when the plan is known, said in the preview, refused where the
@@ -40,7 +40,7 @@ export async function planData(config: Config, live: Live, fleet: Fleet): Promis
     const stranded = leaving.flatMap((vm) => strandedOf(plan, vm, leavers, data));
     const consent = consentOf(config, plan.pool);
     if (!consent.mayLeave) problems.push(...localVolumeProblems(stranded, consent.where));
-    const kept = leaving.flatMap((vm) => keptOf(vm, stranded, records));
+    const kept = leaving.flatMap((vm) => keptOf(vm, stranded, live.records.get(plan.pool)));
     const words = [...kept.map((one) => strandedWords(one, stranded, consent)), ...lostWords(plan, data)].map(
       (line) => `  ${line}`,
     );
@@ -88,12 +88,13 @@ function wasKept({ name, uuid }: LiveVm, { nodes }: Live, records: readonly Node
 }
 
 /** What was remembered of a node that came back and leaves again before it has a Node counts as well. */
-function keptOf(vm: LiveVm, stranded: readonly LocalVolume[], records: readonly NodeRecord[]): KeptVm[] {
+function keptOf(vm: LiveVm, stranded: readonly LocalVolume[], record: PoolRecord | undefined): KeptVm[] {
   const { slot, name, vmid, host, generation } = vm;
   const found = stranded.filter(({ node }) => node === name).map(({ claim, size }) => ({ claim, size }));
-  const record = records.find(({ uuid }) => uuid === vm.uuid);
-  const volumes = found.length > 0 ? found : (record?.keeps ?? []);
-  return volumes.length > 0 ? [{ slot, name, vmid, host, generation, volumes }] : [];
+  const own = record?.nodes.find(({ uuid }) => uuid === vm.uuid);
+  const volumes = found.length > 0 ? found : (own?.keeps ?? []);
+  const spec = record?.generations.find(({ id }) => id === generation)?.spec;
+  return volumes.length > 0 ? [{ slot, name, vmid, host, generation, spec, volumes }] : [];
 }
 
 function strandedWords(

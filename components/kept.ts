@@ -1,54 +1,61 @@
 import type { local } from "@pulumi/command";
 import { ComponentResource, type Resource } from "@pulumi/pulumi";
 import { isAdopted } from "../rollout/generation.ts";
-import type { Site, Timeouts } from "../rollout/step-environment.ts";
-import type { KeptVm } from "../rollout/types.ts";
-import { claimTimeouts, claimVerbs } from "./slot.ts";
-import { step } from "./step.ts";
+import { environmentOf, type Site } from "../rollout/step-environment.ts";
+import type { KeptVm, PoolPlan } from "../rollout/types.ts";
+import { claimTimeouts } from "./slot.ts";
+import { step, type StepEnvironment } from "./step.ts";
 import { keptVm } from "./vm.ts";
 
 export interface KeptArgs {
-  /** Name of the pool's component. */
-  pool: string;
-  /** Slots that are declared; those of others are declared here. */
-  slots: ReadonlyMap<number, Resource>;
-  kept: readonly KeptVm[];
-  timeouts: Timeouts;
+  cluster: string;
+  site: Site;
+  plan: Pick<PoolPlan, "pool" | "role" | "strategy" | "kept">;
 }
 
 /**
  * The VM and the claim of nodes that leave or have left with data on their disks alone. Declared exactly as the state has them,
  * under their slot as before, so that the engine does nothing to them; it deletes both when they are declared no more. Their
  * join is not: its delete retires the node if that has no slot any more.
+ * @param pool name of the pool's component
+ * @param slots that are declared; those of others are declared here
  * @returns the claims: the guard of the cluster stands before them too
  */
-export function keepVms(parent: Resource, { pool, slots, kept, timeouts }: KeptArgs): local.Command[] {
+export function keepVms(
+  parent: Resource,
+  pool: string,
+  slots: ReadonlyMap<number, Resource>,
+  args: KeptArgs,
+): local.Command[] {
   const places = new Map(slots);
   // The VM of an adopted node is in no state: nobody destroys it.
-  return kept
-    .filter((one) => !isAdopted(one))
-    .map((one) => {
-      const place =
-        places.get(one.slot) ?? new ComponentResource("evergreen:index:Slot", `${pool}-${one.slot}`, {}, { parent });
-      places.set(one.slot, place);
-      const vm = keptVm(one, { parent: place });
-      return step(
-        `${one.name}-claim`,
-        claimVerbs,
-        {},
-        {
-          parent: place,
-          dependsOn: [vm],
-          customTimeouts: claimTimeouts(timeouts),
-          ignoreChanges: ["environment"],
-        },
-      );
+  const kept = args.plan.kept.filter((one) => !isAdopted(one));
+  return kept.map((one) => {
+    const place =
+      places.get(one.slot) ?? new ComponentResource("evergreen:index:Slot", `${pool}-${one.slot}`, {}, { parent });
+    places.set(one.slot, place);
+    const vm = keptVm(one, { parent: place });
+    // A node of a time without claims gets one that claims nothing.
+    return step(`${one.name}-claim`, { create: "keep", update: "keep", delete: "release" }, environment(one, args), {
+      parent: place,
+      dependsOn: [vm],
+      customTimeouts: claimTimeouts(args.site.timeouts),
+      ignoreChanges: ["create", "update", "environment"],
     });
+  });
+}
+
+function environment(
+  { slot, name, vmid, generation: id, spec }: KeptVm,
+  { cluster, site, plan }: KeptArgs,
+): StepEnvironment {
+  if (spec === undefined) return {};
+  const planned = { slot, name, vmid, generation: { id, spec }, creates: false, replaces: [] };
+  return environmentOf({ cluster, site, pool: plan.pool, role: plan.role, strategy: plan.strategy, slot: planned });
 }
 
 /** The same for a pool that left the configuration and of which nothing else is declared. */
-export function keepPool(pool: string, kept: readonly KeptVm[], { timeouts }: Site): local.Command[] {
-  if (kept.length === 0) return [];
-  const parent = new ComponentResource("evergreen:index:NodePool", pool);
-  return keepVms(parent, { pool, slots: new Map(), kept, timeouts });
+export function keepPool(pool: string, args: KeptArgs): local.Command[] {
+  if (args.plan.kept.length === 0) return [];
+  return keepVms(new ComponentResource("evergreen:index:NodePool", pool), pool, new Map(), args);
 }

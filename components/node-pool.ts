@@ -53,7 +53,7 @@ export class NodePool extends ComponentResource {
     const begun = [rollout, ...this.snapshot(rollout)];
     const slots = new Map<number, Slot>();
     this.verified = this.verify(rollout, this.slots(slots, rollout, begun));
-    this.kept = keepVms(this, { pool: name, slots, kept: args.plan.kept, timeouts: args.site.timeouts });
+    this.kept = keepVms(this, name, slots, args);
     this.registerOutputs({});
   }
 

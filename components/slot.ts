@@ -61,7 +61,8 @@ export class Slot extends ComponentResource {
   ): local.Command {
     // The plan goes by names and tags, which a copy has too.
     const environment = { ...this.deletable(told), [variables.madeVmid]: vm.vmId.apply(String) };
-    return step(`${plan.name}-claim`, claimVerbs, environment, {
+    const verbs = { create: "claim", update: "claim", delete: "release" };
+    return step(`${plan.name}-claim`, verbs, environment, {
       parent: this,
       dependsOn: [vm],
       customTimeouts: claimTimeouts(this.args.timeouts),
@@ -96,8 +97,6 @@ export class Slot extends ComponentResource {
     });
   }
 }
-
-export const claimVerbs = { create: "claim", update: "claim", delete: "release" };
 
 export function claimTimeouts(timeouts: Timeouts): CustomTimeouts {
   return seconds({ update: timeouts.agent + timeouts.lease, delete: retirement(timeouts) });

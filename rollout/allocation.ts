@@ -87,13 +87,19 @@ function place(request: AllocationRequest, name: string, vmid: number, creates: 
   return { vmid, creates };
 }
 
+function isThere({ uuid }: NodeRecord, { vms }: PoolLive): boolean {
+  return vms.some((vm) => vm.uuid === uuid);
+}
+
 function tooFew({ pool, range, names, live, record }: AllocationRequest, homeless: readonly string[]): Problem {
   const fresh = names.filter((name) => !live.vms.some((vm) => vm.name === name)).length;
   const free = freeIds({ range, live, record }).length;
   const ours = live.vms.filter((vm) => vm.vmid >= range.first && vm.vmid <= range.last).length;
+  const kept =
+    record?.nodes.filter((node) => node.phase === "retired" && node.keeps && isThere(node, live)).length ?? 0;
   return {
     what: `${fresh} new VMs of pool ${pool} need a VMID and ${free} are free: old and new nodes exist side by side`,
-    where: `vmIds ${range.first}-${range.last}: ${ours} of ours, ${range.last - range.first + 1 - free - ours} held by others or remembered`,
-    todo: `widen vmIds by at least ${homeless.length}, or run again once leftovers of failed runs are gone (evergreen repair)`,
+    where: `vmIds ${range.first}-${range.last}: ${ours} of ours${kept > 0 ? ` (${kept} kept for the data on them)` : ""}, ${range.last - range.first + 1 - free - ours} held by others or remembered`,
+    todo: `widen vmIds by at least ${homeless.length}, or run again once leftovers of failed runs are gone (evergreen repair)${kept > 0 ? ", or lower evergreen:localVolumes.keepDays" : ""}`,
   };
 }

@@ -1,5 +1,5 @@
 import type { Member, SlotState } from "./slots.ts";
-import type { KeptVm, LocalVolumePolicy, NodeRecord } from "./types.ts";
+import type { KeptVm, LocalVolumePolicy, NodeRecord, PoolRecord } from "./types.ts";
 
 /*
  * A node that leaves with data on its disk alone is retired like any other, and its VM stays, off, for a time: the run that
@@ -30,18 +30,23 @@ export function isOverdue(record: NodeRecord, policy: LocalVolumePolicy, now: Da
 /** The members whose VM is kept for its data and that were retired before: they leave no more, and are not destroyed yet. */
 export function keptBefore(
   states: Iterable<SlotState>,
+  record: PoolRecord | undefined,
   policy: LocalVolumePolicy,
   now: Date,
   isChosen: (member: Member) => boolean,
 ): KeptVm[] {
   return [...states].flatMap(({ members }) =>
     members.flatMap((member) => {
-      const { record, vm, node, name, slot, generation } = member;
-      if (vm === undefined || node !== undefined || record?.phase !== "retired" || isChosen(member)) return [];
-      if (record.keeps === undefined || isOverdue(record, policy, now)) return [];
-      const until = keptUntil(record, policy)?.toISOString();
+      const { record: own, vm, node, name, slot, generation } = member;
+      if (vm === undefined || node !== undefined || own?.phase !== "retired" || isChosen(member)) return [];
+      // Nothing is destroyed on a host that does not answer.
+      if (own.keeps === undefined || (isOverdue(own, policy, now) && vm.unreachable === undefined)) return [];
+      const until = keptUntil(own, policy)?.toISOString();
       const { vmid, host } = vm;
-      return [{ slot, name, vmid, host, generation, volumes: record.keeps, ...(until === undefined ? {} : { until }) }];
+      const spec = record?.generations.find(({ id }) => id === generation)?.spec;
+      return [
+        { slot, name, vmid, host, generation, spec, volumes: own.keeps, ...(until === undefined ? {} : { until }) },
+      ];
     }),
   );
 }

@@ -57,7 +57,7 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
     ),
   ]);
   const remains = (member: Member) => member.generation === chosen.get(member.slot)?.id;
-  const keptVms = keptBefore(states.values(), pool.localVolumes ?? refusal, now, remains);
+  const keptVms = keptBefore(states.values(), record, pool.localVolumes ?? refusal, now, remains);
   const leaves = notAmong(keptVms);
   const slots = placed(pool, ours, { chosen, known, leaves }, live, record);
   const leaving = [...states.values()].flatMap((state) => leavers(pool, state, chosen.get(state.slot))).filter(leaves);
@@ -66,7 +66,11 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
   const draft = {
     pool: pool.name,
     role: pool.role,
-    kind: kindOf(decision, pool, [...states.keys()]),
+    kind: kindOf(
+      decision,
+      pool,
+      [...states.values()].filter(({ members }) => members.some(({ name }) => leaves(name))),
+    ),
     wanted,
     ...(decision.target === undefined ? {} : { target: decision.target }),
     slots,
@@ -93,9 +97,10 @@ export function planRemoval(
   const states = [...slotStates(live, record).values()].toSorted((a, b) => a.slot - b.slot);
   if (pool.role === "server") throw new PlanError([CONTROL_PLANE_REMOVED]);
   refuse(adoptedAndGivenUp(pool.name, states));
-  const kept = keptBefore(states, pool.localVolumes ?? refusal, now, () => false);
-  const stuck = states.filter(isStuck);
   const known = new Map(record?.generations.map(({ id, spec }) => [id, { id, spec }]));
+  const slots = states.filter(isStuck).flatMap((state) => slotAsItIs(state, known));
+  const remains = ({ name }: Member) => slots.some((slot) => slot.name === name);
+  const kept = keptBefore(states, record, pool.localVolumes ?? refusal, now, remains);
   const leaving = states
     .flatMap((state) => state.members.filter((member) => mayLeave(member, state)).map((member) => member.name))
     .filter(notAmong(kept));
@@ -103,7 +108,7 @@ export function planRemoval(
     pool: pool.name,
     role: pool.role,
     kind: "remove" as const,
-    slots: stuck.flatMap((state) => slotAsItIs(state, known)),
+    slots,
     leaving,
     keeps: [],
     kept,
@@ -116,8 +121,8 @@ export function planRemoval(
 }
 
 /** Slots that go are worth a name when nothing else happens. */
-function kindOf(decision: Decision, pool: PoolSpec, live: readonly number[]): PlanKind {
-  return decision.kind === "steady" && live.some((slot) => slot >= pool.slots) ? "scale" : decision.kind;
+function kindOf(decision: Decision, pool: PoolSpec, live: readonly SlotState[]): PlanKind {
+  return decision.kind === "steady" && live.some(({ slot }) => slot >= pool.slots) ? "scale" : decision.kind;
 }
 
 const ONE_BY_ONE: Strategy = { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 0, onFailure: "hold" };

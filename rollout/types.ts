@@ -225,6 +225,8 @@ export interface KeptVm {
   /** Proxmox host. */
   host: string;
   generation: string;
+  /** Undefined: nobody remembers it, as of an adopted node. */
+  spec: NodeSpec | undefined;
   volumes: KeptVolume[];
   /** The first run after that destroys it, ISO 8601. Absent: it is retired in this run. */
   until?: string;

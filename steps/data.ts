@@ -17,30 +17,31 @@ import type { Leaver, RetireOptions } from "./retirement.ts";
 import type { Run } from "./run.ts";
 import { clusterSite } from "./scene.ts";
 
+/** Says what stays behind on a node: on the VM that is kept for it, and what pods lose for good. */
+export async function sayData({ name, record }: Leaver, { access: { client } }: RetireOptions): Promise<void> {
+  if (record?.keeps)
+    say(`${name} leaves with bound volumes on it alone: ${keptWords(record.keeps)}. Its VM stays, off`);
+  const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${name}` });
+  for (const line of scratchWords(name, items)) say(line);
+}
+
 /**
- * The last look at what is on a node alone, before it is disturbed: a volume may have been bound since the program looked. What
- * the program knew and the configuration consents to is remembered, and its VM outlives this run.
- * @throws UserErrors when the node has bound volumes that nobody keeps; nothing was touched
+ * Looks at what is on a node alone, right before it is disturbed, because a volume may have been bound since the program looked;
+ * and once more after its cordon, when no pod comes any more. What the program knew and the configuration consents to is
+ * remembered, and its VM outlives this run.
+ * @throws UserErrors when the node has bound volumes that nobody keeps
  */
 export async function requireDataMayGo(leaver: Leaver, { access: { client } }: RetireOptions): Promise<void> {
   const { name, node, record } = leaver;
-  const onNode = { fieldSelector: `spec.nodeName=${name}` };
-  const [volumes, own] = await Promise.all([
-    client.list<PersistentVolume>(paths.persistentVolumes),
-    client.list<Pod>(paths.pods, onNode),
-  ]);
-  for (const line of scratchWords(name, own.items)) say(line);
+  if (record?.keeps !== undefined) return;
+  const volumes = await client.list<PersistentVolume>(paths.persistentVolumes);
   const candidates = volumes.items.filter((volume) => mayBeLocal(volume, name));
   if (candidates.length === 0) return;
   const [nodes, pods] = await Promise.all([client.list<Node>(paths.nodes), client.list<Pod>(paths.pods)]);
   const stay = nodes.items.filter((one) => nameOf(one) !== name).map(affinityNodeOf);
   const found = localVolumes({ node: affinityNode(name, node), stay, given: {} }, candidates, pods.items);
   if (found.length === 0) return;
-  if (record?.keeps !== undefined) {
-    say(`${name} leaves with bound volumes on it alone (${keptWords(record.keeps)}): its VM stays, off`);
-    return;
-  }
-  const problems = localVolumeProblems(found, "localVolumes of its pool; nothing was touched");
+  const problems = localVolumeProblems(found, "localVolumes of its pool; the node serves on");
   throw new UserErrors(problems.map((one) => ({ ...one, todo: `${one.todo}. With that consent run pulumi up again` })));
 }
 

@@ -27,7 +27,7 @@ import {
   requireMayLeave,
   type Sight,
 } from "./control-plane.ts";
-import { requireDataMayGo } from "./data.ts";
+import { requireDataMayGo, sayData } from "./data.ts";
 import type { ClusterInput } from "./input.ts";
 import { fence, isKnownDead } from "./fencing.ts";
 import { requireMayDrain } from "./forecast.ts";
@@ -94,6 +94,7 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   if (vm && (node || isMember(leaver.record))) await requireDataMayGo(leaver, options);
   const drains = node !== undefined && running && !dead && member !== false;
   if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
+  if (node && running) await sayData(leaver, options);
   await given.mayBegin?.();
   if (vm && node && drains) await emptied({ ...leaver, storage }, node, vm, options);
   if (vm && dead) await fence(vm, leaver, options);
@@ -187,6 +188,7 @@ async function emptied(leaver: Leaver, node: Node, vm: ListedVm, options: Retire
   try {
     await fence.check();
     await cordon(client, node, run.id);
+    await requireDataMayGo(leaver, options);
     if (leaver.role === "server") await (leaver.adopted ? yieldAdopted(run, vm) : yieldServer(run, vm, timeouts.agent));
     if (storage) await moveStorage(storage, options);
     const evicted = await drain(client, {

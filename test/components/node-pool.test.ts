@@ -181,6 +181,7 @@ describe("a node pool", () => {
       vmid: 1190 + slot,
       host: "pve2",
       generation: "00000000",
+      spec,
       volumes: [],
     });
     const graph = await declare({ ...planOf(1, [0], rolling), kept: [keptOf(0, old), keptOf(7, gone)] });
@@ -193,7 +194,7 @@ describe("a node pool", () => {
         "the engine would change it",
       );
       const last = graph.named(`${name}-claim`);
-      assert.deepEqual([last.inputs.delete, last.ignoreChanges], ["release", ["environment"]]);
+      assert.deepEqual([last.inputs.delete, last.ignoreChanges], ["release", ["create", "update", "environment"]]);
       assert.deepEqual(last.dependencies, [kept.urn], "the engine deletes the claim before the VM");
       assert.ok(!graph.resources.some((one) => one.name === `${name}-join`));
       // As in the state: by another type of a parent the engine would take it for another resource.
@@ -207,14 +208,16 @@ describe("a node pool", () => {
   it("keeps what is left of a pool that is not declared any more under the same names", async () => {
     const { keepPool } = await import("../../components/kept.ts");
     const name = nodeName("demo", "workers", 0, "00000000");
-    const kept = [{ slot: 0, name, vmid: 1100, host: "pve1", generation: "00000000", volumes: [] }];
+    const kept = [{ slot: 0, name, vmid: 1100, host: "pve1", generation: "00000000", spec, volumes: [] }];
     const site = {
       registrationAddress: "10.0.0.5",
       proxmoxPool: "nodes",
       serverPool: "servers",
       timeouts: defaultTimeouts,
     };
-    const graph = await graphOf(() => keepPool("demo-workers", kept, site));
+    const graph = await graphOf(() =>
+      keepPool("demo-workers", { cluster: "demo", site, plan: { ...planOf(0, [], rolling), kept } }),
+    );
     const declared = await declare(planOf(1, [0], rolling));
     assert.equal(graph.named(name).urn, declared.named(vm(0)).urn.replace(vm(0), name));
     assert.equal(graph.named(`${name}-claim`).urn, declared.named(claim(0)).urn.replace(vm(0), name));

@@ -13,7 +13,10 @@ interface Pod {
   status: { phase: string; conditions?: { type: string; message?: string }[] };
 }
 
-async function withKube<T>(site: Site, work: (kube: Kube) => Promise<T>): Promise<T> {
+/** A lab with a cluster. */
+type Place = Pick<Site, "lab">;
+
+async function withKube<T>(site: Place, work: (kube: Kube) => Promise<T>): Promise<T> {
   const kube = new Kube(readKubeconfig(await readFile(site.lab.env.KUBECONFIG, "utf8")));
   try {
     return await work(kube);
@@ -32,7 +35,7 @@ async function make(
 }
 
 /** A program with one pod and a local volume of its own on a node, as the local static provisioner makes them; bound and running. */
-export async function startOnLocalVolume(site: Site, name: string, node: string): Promise<void> {
+export async function startOnLocalVolume(site: Place, name: string, node: string): Promise<void> {
   await withKube(site, async (kube) => {
     const labels = { app: name };
     const size = { storage: "10Gi" };
@@ -81,7 +84,7 @@ export async function startOnLocalVolume(site: Site, name: string, node: string)
 
 /** Waits until the one pod of a program is in a phase. @returns its node, and what the scheduler says of it */
 export async function podAt(
-  site: Site,
+  site: Place,
   name: string,
   phase: string,
 ): Promise<{ node: string | undefined; why: string }> {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { planRemoval } from "../../rollout/plan.ts";
+import { PlanError } from "../../rollout/problem.ts";
 import { outcomeOf } from "../../rollout/outcome.ts";
 import type { LocalVolumePolicy, NodeRecord } from "../../rollout/types.ts";
 import { isQuiet } from "../../rollout/words.ts";
@@ -108,6 +109,21 @@ describe("the VM of a retired node that holds data", () => {
     );
     const plan = planned(poolOf(B, { slots: 3, localVolumes: keeping() }), at);
     assert.deepEqual([plan.leaving, plan.kept.map(({ name }) => name)], [[nameOf(3, B)], [nameOf(3, A)]]);
+    const after = withData(
+      world(
+        [...settled(B, 3), { ...MOVED[0], slot: 3 } as Held],
+        [
+          [A, "proved"],
+          [B, "proved"],
+        ],
+      ),
+      nameOf(3, A),
+    );
+    assert.equal(
+      planned(poolOf(B, { slots: 3, localVolumes: keeping() }), after).kind,
+      "steady",
+      "nothing is left to do",
+    );
     const grown = planned(poolOf(B, { slots: 5, localVolumes: keeping() }), at);
     assert.ok(!grown.slots.some(({ vmid }) => vmid === plan.kept[0]?.vmid));
   });
@@ -137,6 +153,27 @@ describe("the VM of a retired node that holds data", () => {
     assert.deepEqual(
       plan.kept.map(({ name }) => name),
       [nameOf(0, A)],
+    );
+  });
+
+  it("is named when its number is one too few for the nodes that come", () => {
+    const narrow = poolOf(A, { range: { first: 1100, last: 1103 }, localVolumes: keeping() });
+    const at = withData(
+      world(
+        [{ slot: 0, spec: B, phase: "retired" }, ...settled(A, 3)],
+        [
+          [A, "proved"],
+          [B, "proved"],
+        ],
+      ),
+      nameOf(0, B),
+    );
+    assert.throws(
+      () => planned(narrow, at),
+      (error: unknown) =>
+        error instanceof PlanError &&
+        /4 of ours \(1 kept for the data on them\)/.test(error.problems[0]?.where ?? "") &&
+        /lower evergreen:localVolumes\.keepDays/.test(error.problems[0]?.todo ?? ""),
     );
   });
 });

@@ -48,6 +48,22 @@ export const defects: Record<string, Defect> = {
     ),
     seen: /which is a member of the cluster|Nodes of workers at the end/,
   },
+  "a run that sees no volumes": {
+    plant: replacing(
+      ({ path }) => path === "/api/v1/persistentvolumes",
+      (call, honest) => ({ status: 200, body: honest(call).body?.replace(/"items":.*$/s, '"items":[]}') ?? "" }),
+    ),
+    seen: /destroys .* with local-/,
+    shape: withVolumes,
+  },
+  "a record that forgets what is kept": {
+    plant: replacing(
+      ({ path, body }) => path.includes("/configmaps/pool-") && body.includes("keeps"),
+      (call, honest) => honest({ ...call, body: call.body.replaceAll("keeps", "lets") }),
+    ),
+    seen: /destroys .* with local-|calm run/,
+    shape: withVolumes,
+  },
   "a handover that does not ask whether its node serves": {
     plant: (world) => {
       world.defect = (call) => {
@@ -154,4 +170,8 @@ function replacing(concerns: (call: Call) => boolean, answer: (call: Call, hones
   return (world: World): void => {
     world.defect = (call) => (call.api === "kube" && concerns(call) ? answer(call, world.honest) : world.honest(call));
   };
+}
+
+function withVolumes(scenario: Scenario): Scenario {
+  return { ...scenario, localVolumes: { keepDays: 7, planted: 2, later: [] } };
 }

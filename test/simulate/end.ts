@@ -8,14 +8,17 @@ import type { World } from "./world.ts";
 export function endChecks(world: World, fleet: Fleet | undefined): void {
   for (const plan of fleet ? [fleet.controlPlane, ...fleet.pools] : []) {
     const wanted = plan.slots.map(({ name }) => name);
+    const kept = plan.kept.map(({ name }) => name);
     const vms = [...world.dc.vms.values()].filter((vm) => vm.owner === "ours" && isOf(vm.name, vm.tags, plan.pool));
     compare(
       world,
       `VMs of ${plan.pool}`,
-      wanted,
+      [...wanted, ...kept],
       vms.map(({ name }) => name),
     );
-    for (const vm of vms) if (!vm.running) world.story.wrong(`${vm.name} is off at the end`);
+    for (const vm of vms)
+      if (vm.running === kept.includes(vm.name))
+        world.story.wrong(`${vm.name} ${vm.running ? "is kept and runs" : "is off"} at the end`);
     const nodes = world.cluster.objects
       .list("nodes")
       .filter(({ metadata }) => metadata.labels?.[labels.pool] === plan.pool);

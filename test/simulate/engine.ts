@@ -16,6 +16,7 @@ import { gate } from "../../steps/gate.ts";
 import { handover } from "../../steps/handover.ts";
 import { readPoolInput, readSlotInput, readSnapshotInput } from "../../steps/input.ts";
 import { join } from "../../steps/join.ts";
+import { keep } from "../../steps/keep.ts";
 import { release } from "../../steps/release.ts";
 import { retire } from "../../steps/retire.ts";
 import { rollout } from "../../steps/rollout.ts";
@@ -42,6 +43,7 @@ type Environment = Record<string, string>;
 const verbs: Record<string, (run: Run, environment: Environment) => Promise<object>> = {
   rollout: (run, environment) => rollout(run, readPoolInput(environment)),
   claim: (run, environment) => claim(run, readSlotInput(environment)),
+  keep: (run, environment) => keep(run, readSlotInput(environment)),
   release: (run, environment) => release(run, readSlotInput(environment)),
   snapshot: (run, environment) => snapshot(run, readSnapshotInput(environment), {}),
   join: (run, environment) => join(run, readSlotInput(environment)),
@@ -174,8 +176,8 @@ export class Engine {
 
   private async one({ urn, kept, vm, step }: Declared, killer: Killer): Promise<boolean> {
     const known = this.state.get(urn);
-    if (kept && known === undefined)
-      return this.report(urn, { how: "failed", error: new Error("made, and only kept") });
+    if (kept && known) return true;
+    if (kept && !step) return this.report(urn, { how: "failed", error: new Error("its number is taken") });
     if (vm) {
       if (known) return true;
       this.pending.set(urn, vm.made);

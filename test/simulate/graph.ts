@@ -1,20 +1,20 @@
 import { backupPolicy, stepSite, type Config } from "../../config.ts";
-import type { Fleet } from "../../fleet.ts";
+import { fleetPlans, type Fleet } from "../../fleet.ts";
 import { hostOf, type Live } from "../../live.ts";
 import { order, type SlotOrder } from "../../rollout/order.ts";
 import { environmentOf } from "../../rollout/step-environment.ts";
-import type { PoolPlan, SlotPlan } from "../../rollout/types.ts";
+import type { KeptVm, PoolPlan, SlotPlan } from "../../rollout/types.ts";
 import { strandedIn } from "../../rollout/unreachable.ts";
 import type { MadeVm } from "./provider.ts";
 
-export type Verb = "rollout" | "snapshot" | "claim" | "join" | "gate" | "handover" | "verify";
+export type Verb = "rollout" | "snapshot" | "claim" | "keep" | "join" | "gate" | "handover" | "verify";
 
 /** A resource as the program declares it (components/node-pool.ts, components/slot.ts). */
 export interface Declared {
   urn: string;
   /** URNs of what has to be done before. */
   after: string[];
-  /** Declared as the state has it, so that nothing is done to it (components/kept.ts). */
+  /** Declared as the state has it, so that nothing is done to what it has (components/kept.ts). */
   kept?: true;
   vm?: { made: MadeVm; image: string };
   step?: {
@@ -35,12 +35,25 @@ export function declare(config: Config, live: Live, fleet: Fleet): Declared[] {
     ...[...fleet.pools, ...fleet.removed.filter(({ slots }) => slots.length > 0)].flatMap((plan) =>
       ofPool(config, live, plan, [`${config.cluster}-${fleet.controlPlane.pool}-verify`]),
     ),
-    ...[fleet.controlPlane, ...fleet.pools, ...fleet.removed].flatMap(({ kept }) =>
-      kept.flatMap(({ name }): Declared[] => [
-        { urn: name, after: [], kept: true },
-        { urn: `${name}-claim`, after: [name], kept: true },
-      ]),
-    ),
+    ...fleetPlans(fleet).flatMap((plan) => plan.kept.flatMap((one) => kept(config, plan, one))),
+  ];
+}
+
+function kept(config: Config, { pool, role, strategy }: PoolPlan, one: KeptVm): Declared[] {
+  const { slot, name, vmid, generation: id, spec } = one;
+  if (spec === undefined) throw new Error(`nobody remembers what ${name} is`);
+  const planned = { slot, name, vmid, generation: { id, spec }, creates: false, replaces: [] };
+  const environment = environmentOf({
+    cluster: config.cluster,
+    site: stepSite(config),
+    pool,
+    role,
+    strategy,
+    slot: planned,
+  });
+  return [
+    { urn: name, after: [], kept: true },
+    { urn: `${name}-claim`, after: [name], kept: true, step: { verb: "keep", environment, rollout: undefined } },
   ];
 }
 

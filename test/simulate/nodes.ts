@@ -51,7 +51,7 @@ export class Nodes {
     const pairs = labels.map((label) => label.split("=") as [string, string]);
     const conditions = [this.condition("False", "KubeletNotReady")];
     objects.put("nodes", {
-      metadata: { name, labels: Object.fromEntries(pairs) },
+      metadata: { name, labels: { "kubernetes.io/hostname": name, ...Object.fromEntries(pairs) } },
       spec: {},
       status: { nodeInfo: info, conditions },
     });

@@ -3,6 +3,7 @@ import type { Chance } from "./chance.ts";
 import { calm, type Weather } from "./faults.ts";
 import type { Image } from "./guest.ts";
 import type { Kill } from "./killer.ts";
+import type { LocalVolumes } from "./local-volumes.ts";
 import type { Workload } from "./pods.ts";
 
 /** What an operator may change between two runs. */
@@ -44,6 +45,8 @@ export interface Scenario {
   planted: boolean;
   workloads: Workload[];
   acts: Act[];
+  /** Volumes that only one node can reach; undefined: there are none. */
+  localVolumes?: LocalVolumes | undefined;
 }
 
 export const rke2 = "v1.34.4+rke2r1";
@@ -172,7 +175,7 @@ function workloadOf(chance: Chance, number: number): Workload {
 
 /** The stack's configuration with a wish in it. */
 export function configOf(
-  { servers, strategy, before }: Scenario,
+  { servers, strategy, before, localVolumes }: Scenario,
   { image: name, slots, rollout, servers: wanted }: Wish,
 ): Config {
   return readConfig({
@@ -191,6 +194,7 @@ export function configOf(
       vmIds: { first: 1000, last: 1039 },
       firstAddress: "10.0.1.10",
     },
+    ...(localVolumes ? { localVolumes: { whenNodesLeave: "keep", keepDays: localVolumes.keepDays } } : {}),
     pools: [{ name: "workers", image: name, slots, rollout, vmIds: { first: 1100, last: 1139 }, strategy }],
     timeouts: {
       agentSeconds: 60,

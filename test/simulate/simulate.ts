@@ -9,6 +9,7 @@ import { Engine, type Outcome } from "./engine.ts";
 import { isUp } from "./etcd.ts";
 import { calm, type Strike } from "./faults.ts";
 import { Killer } from "./killer.ts";
+import { LocalDisks, localVolumesOf } from "./local-volumes.ts";
 import { configOf, imagesOf, scenarioOf, type Act, type Blow, type Scenario, type Wish } from "./scenario.ts";
 import type { Stored } from "./objects.ts";
 import { plantPools } from "./plant.ts";
@@ -43,7 +44,8 @@ export async function simulate(
 ): Promise<Result> {
   const chance = new Chance(seed, "scenario");
   const images = imagesOf(chance);
-  const decided = scenarioOf(chance, images);
+  const localVolumes = localVolumesOf(new Chance(seed, "local volumes"));
+  const decided = { ...scenarioOf(chance, images), localVolumes };
   const scenario = shape?.(decided) ?? decided;
   const world = new World({ seed, images, workloads: scenario.workloads, told });
   defect?.(world);
@@ -66,6 +68,7 @@ class Play {
   private readonly scenario: Scenario;
   private readonly specsOf: (config: Config) => PoolSpec[];
   private readonly engine: Engine;
+  private readonly disks: LocalDisks | undefined;
   private wish: Wish;
   /** Until then something is still wrong with a machine. */
   private wellAt = 0;
@@ -83,6 +86,8 @@ class Play {
     this.specsOf = specsOf;
     this.engine = new Engine(world, "demo");
     this.wish = scenario.before;
+    const { localVolumes } = scenario;
+    this.disks = localVolumes && new LocalDisks(world, new Chance(world.seed, "local disks"), localVolumes);
   }
 
   async all(goodImage: string): Promise<void> {
@@ -93,6 +98,7 @@ class Play {
     });
     await world.time.sleep(60_000);
     if (this.scenario.planted) await this.calmly("takes the planted pool over");
+    for (let volume = 0; volume < (this.scenario.localVolumes?.planted ?? 0); volume += 1) this.disks?.bind();
     for (const act of this.scenario.acts) await this.perform(act);
     world.faults.strike = undefined;
     world.faults.weather = calm;
@@ -131,6 +137,8 @@ class Play {
       if (blow.after === "start") this.befalls(blow);
       else this.awaited.push(blow);
     }
+    for (const at of this.scenario.localVolumes?.later ?? [])
+      this.blows.push(world.time.after(at, () => this.disks?.bind()));
     const outcome = await this.up(new Killer(world, this.chance, act.kill));
     this.established ||= outcome === "done";
     await world.time.sleep(act.pause);
@@ -183,6 +191,7 @@ class Play {
 
   private up(killer: Killer): Promise<Outcome> {
     this.world.watcher.runBegins();
+    this.disks?.runBegins();
     return this.engine.up(configOf(this.scenario, this.wish), killer);
   }
 

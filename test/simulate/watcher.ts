@@ -26,6 +26,8 @@ export class Watcher {
   readonly promises = new Map<string, Promises>();
   /** Nodes that something other than us took away, and that are not back: when. */
   readonly lost = new Map<string, number>();
+  /** Told of every VM that is destroyed. */
+  onDestroyed: (vm: Vm, by: Process) => void = () => undefined;
   private losses = 0;
   /** By pool: more running VMs than slots when the run began. */
   private readonly leftOver = new Map<string, number>();
@@ -150,6 +152,7 @@ export class Watcher {
       this.story.wrong(`${by.name} destroys VM ${vm.vmid}, which is no node of ours (${vm.owner})`);
     if (vm.running) this.story.wrong(`${by.name} destroys ${vm.name}, which runs`);
     if (node) this.story.wrong(`${by.name} destroys ${vm.name}, which is a member of the cluster`);
+    this.onDestroyed(vm, by);
   }
 
   private vmsOf(pool: string): Vm[] {

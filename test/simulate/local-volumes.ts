@@ -1,0 +1,76 @@
+import { fitsNode, type NodeSelector } from "../../rollout/node-affinity.ts";
+import type { Chance } from "./chance.ts";
+import type { Vm } from "./data-centre.ts";
+import { isReady, isSchedulable } from "./nodes.ts";
+import type { Process } from "./process.ts";
+import type { World } from "./world.ts";
+
+/** Volumes on single disks: which nodes have some, and how long their VMs are kept. */
+export interface LocalVolumes {
+  /** Days for which the VM of a retired node is kept. */
+  keepDays: 0 | 7;
+  /** How many are bound before the first act. */
+  planted: number;
+  /** Milliseconds into each act at which another one is bound. */
+  later: number[];
+}
+
+/** Undefined in most stories. */
+export function localVolumesOf(chance: Chance): LocalVolumes | undefined {
+  if (!chance.happens(0.2)) return undefined;
+  const later = Array.from({ length: chance.between(0, 2) }, () => chance.between(0, 120_000));
+  return { keepDays: chance.pick([0, 7] as const), planted: chance.between(0, 2), later };
+}
+
+/** A provisioner and the truth about whose disk has data. */
+export class LocalDisks {
+  private readonly world: World;
+  private readonly chance: Chance;
+  private readonly keepDays: number;
+  /** Nodes that were there when the run began: what is on their disks has to outlive it. */
+  private there = new Set<string>();
+  private bound = 0;
+
+  constructor(world: World, chance: Chance, { keepDays }: LocalVolumes) {
+    this.world = world;
+    this.chance = chance;
+    this.keepDays = keepDays;
+    world.watcher.onDestroyed = (vm, by) => this.destroyed(vm, by);
+  }
+
+  runBegins(): void {
+    this.there = new Set(this.world.cluster.objects.list("nodes").map(({ metadata }) => metadata.name));
+  }
+
+  /** A pod that was placed on a node gets a volume there. */
+  bind(): void {
+    const { objects } = this.world.cluster;
+    const open = objects.list("nodes").filter((node) => isReady(node) && isSchedulable(node));
+    if (open.length === 0) return;
+    const node = this.chance.pick(open).metadata.name;
+    const number = (this.bound += 1);
+    const terms = [{ matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [node] }] }];
+    objects.put("persistentvolumes", {
+      metadata: { name: `local-${number}` },
+      spec: {
+        capacity: { storage: "1Gi" },
+        claimRef: { namespace: "load", name: `data-${number}` },
+        nodeAffinity: { required: { nodeSelectorTerms: terms } },
+      },
+      status: { phase: "Bound" },
+    });
+    this.world.story.tell("fate", () => `a volume is bound on the disk of ${node}`);
+  }
+
+  private destroyed({ name, vmid }: Vm, by: Process): void {
+    const labels = { "kubernetes.io/hostname": name };
+    const held = this.world.cluster.objects.list("persistentvolumes").filter(({ spec }) => {
+      const { required } = spec?.nodeAffinity as { required: NodeSelector };
+      return fitsNode(required, { name, labels }, false);
+    });
+    if (held.length === 0) return;
+    const what = `${by.name} destroys ${name} (VM ${vmid}) with ${held.map(({ metadata }) => metadata.name).join(", ")}`;
+    if (this.keepDays > 0) this.world.story.wrong(`${what}, and it is to be kept for ${this.keepDays} days`);
+    else if (this.there.has(name)) this.world.story.wrong(`${what}, in the run that has stranded it`);
+  }
+}
