@@ -103,7 +103,9 @@ async function settledLive(pve: Proxmox, config: Config, live: Live): Promise<Li
 function keptOfRemoved(): Resource[] {
   const { cluster } = config;
   const gone = fleet.removed.filter(({ slots }) => slots.length === 0);
-  return gone.flatMap((plan) => keepPool(`${cluster}-${plan.pool}`, { cluster, site: stepSite(config), plan }));
+  return gone.flatMap((plan) =>
+    keepPool(`${cluster}-${plan.pool}`, { cluster, site: stepSite(config), plan, after: [controlPlane.verified] }),
+  );
 }
 
 function poolArgs(plan: PoolPlan, after: NodePoolArgs["after"]): NodePoolArgs {

@@ -11,6 +11,8 @@ export interface KeptArgs {
   cluster: string;
   site: Site;
   plan: Pick<PoolPlan, "pool" | "role" | "strategy" | "kept">;
+  /** Of agents the control plane: a destroy asks it about them, and takes it away after them. */
+  after: Resource[];
 }
 
 /**
@@ -38,7 +40,7 @@ export function keepVms(
     // A node of a time without claims gets one that claims nothing.
     return step(`${one.name}-claim`, { create: "keep", update: "keep", delete: "release" }, environment(one, args), {
       parent: place,
-      dependsOn: [vm],
+      dependsOn: [vm, ...args.after],
       customTimeouts: claimTimeouts(args.site.timeouts),
       ignoreChanges: ["create", "update", "environment"],
     });

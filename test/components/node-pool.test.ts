@@ -216,7 +216,7 @@ describe("a node pool", () => {
       timeouts: defaultTimeouts,
     };
     const graph = await graphOf(() =>
-      keepPool("demo-workers", { cluster: "demo", site, plan: { ...planOf(0, [], rolling), kept } }),
+      keepPool("demo-workers", { cluster: "demo", site, plan: { ...planOf(0, [], rolling), kept }, after: [] }),
     );
     const declared = await declare(planOf(1, [0], rolling));
     assert.equal(graph.named(name).urn, declared.named(vm(0)).urn.replace(vm(0), name));

@@ -99,11 +99,3 @@ export async function podAt(
     }),
   );
 }
-
-/** `kubectl label node`. */
-export async function labelByHand(site: Place, node: string, labels: Record<string, string>): Promise<void> {
-  const { status } = await withKube(site, (kube) =>
-    kube.call("PATCH", `${core}/nodes/${node}?fieldManager=kubectl-label`, { metadata: { labels } }),
-  );
-  if (status !== 200) throw new Error(`${node} could not be labelled: ${status}`);
-}

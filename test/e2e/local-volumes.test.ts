@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { labelByHand, podAt, startOnLocalVolume } from "./local-volume.ts";
+import { podAt, startOnLocalVolume } from "./local-volume.ts";
 import { refused } from "./refusal.ts";
 import { Site } from "./site.ts";
 
@@ -54,11 +54,7 @@ describe("data on a node alone, end to end", function () {
 
   it("keeps the old VM, off, with consent; the run that retires its node does not destroy it", async () => {
     await site.configure({ "pools.0.localVolumes": "keep" });
-    await labelByHand(site, old.name, { "example.org/disk": "ssd" });
     const said = await site.up();
-    const byHand = said.split("\n").filter((line) => line.includes("has what the configuration does not give"));
-    assert.deepEqual(byHand.length, 1, "what the lab itself writes on a node is by nobody's hand");
-    assert.match(byHand[0] ?? "", new RegExp(`${old.name} .* will not have it: label example.org/disk=ssd$`));
     assert.match(said, new RegExp(`${old.name} leaves with bound volumes .* VM ${old.vmid} is kept, off, for 7 days`));
     assert.equal((await nodes()).length, 2);
     assert.ok(!(await nodes()).includes(old.name));
