@@ -135,6 +135,31 @@ describe("data on nodes that leave", () => {
     assert.equal(cluster.calls.length, 0);
   });
 
+  it("are named beside what else goes: scratch data of pods, and labels that people gave", async () => {
+    const live = await settled();
+    const name = nameIn(live, "workers", 1);
+    const managedFields = [
+      { manager: "kubectl-label", fieldsV1: { "f:metadata": { "f:labels": { "f:example.org/disk": {} } } } },
+      { manager: "nfd-master", fieldsV1: { "f:metadata": { "f:labels": { "f:feature.example/avx": {} } } } },
+    ];
+    const labels = { "kubernetes.io/hostname": name, "example.org/disk": "ssd", "feature.example/avx": "true" };
+    cluster.put(paths.nodes, { metadata: { name, labels, managedFields } as { name: string } });
+    const spec = {
+      nodeName: name,
+      nodeSelector: { "example.org/disk": "ssd" },
+      volumes: [{ name: "tmp", emptyDir: {} }],
+    };
+    cluster.put(paths.pods, { metadata: { namespace: "shop", name: "web" }, spec });
+    const config = smallConfig({ controlPlane: servers, pools: [{ ...workers, localVolumes: "keep" }] });
+    const words = fleetWords(await plan(config, live));
+    assert.ok(
+      words.includes(`  what pods of ${name} leave there is lost to them: 1 has an emptyDir on its disk (shop/web)`),
+    );
+    const [line = "", ...more] = words.filter((one) => one.includes("has what the configuration does not give"));
+    assert.deepEqual(more, []);
+    assert.match(line, /will not have it: label example\.org\/disk=ssd, which shop\/web needs$/);
+  });
+
   it("go by the pool's own word before that of all pools", async () => {
     const live = await settled();
     const all = { localVolumes: { whenNodesLeave: "keep" } };
