@@ -38,12 +38,17 @@ export function keepVms(
     places.set(one.slot, place);
     const vm = keptVm(one, { parent: place });
     // A node of a time without claims gets one that claims nothing.
-    return step(`${one.name}-claim`, { create: "keep", update: "keep", delete: "release" }, environment(one, args), {
-      parent: place,
-      dependsOn: [vm, ...args.after],
-      customTimeouts: claimTimeouts(args.site.timeouts),
-      ignoreChanges: ["create", "update", "environment"],
-    });
+    return step(
+      `${one.name}-claim`,
+      { create: "retain", update: "retain", delete: "release" },
+      environment(one, args),
+      {
+        parent: place,
+        dependsOn: [vm, ...args.after],
+        customTimeouts: claimTimeouts(args.site.timeouts),
+        ignoreChanges: ["create", "update", "environment"],
+      },
+    );
   });
 }
 

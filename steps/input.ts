@@ -33,7 +33,7 @@ export interface SnapshotInput extends PoolInput {
   backup: BackupPolicy;
 }
 
-/** What the steps of a slot are told: `claim`, `keep`, `release`, `join`, `retire`, `handover`. */
+/** What the steps of a slot are told: `claim`, `retain`, `release`, `join`, `retire`, `handover`. */
 export interface SlotInput extends ClusterInput {
   pool: string;
   role: Role;

@@ -16,7 +16,7 @@ import { guard, unguard } from "./guard.ts";
 import { handover } from "./handover.ts";
 import { readGuardInput, readPoolInput, readSlotInput, readSnapshotInput } from "./input.ts";
 import { join } from "./join.ts";
-import { keep } from "./keep.ts";
+import { retain } from "./retain.ts";
 import { scrub, stopSignal } from "./process.ts";
 import { release } from "./release.ts";
 import { retire } from "./retire.ts";
@@ -32,7 +32,7 @@ const verbs: Record<string, Verb> = {
   rollout: (run, environment) => rollout(run, readPoolInput(environment)),
   snapshot: (run, environment) => snapshot(run, readSnapshotInput(environment), environment),
   claim: (run, environment) => claim(run, readSlotInput(environment)),
-  keep: (run, environment) => keep(run, readSlotInput(environment)),
+  retain: (run, environment) => retain(run, readSlotInput(environment)),
   release: (run, environment) => release(run, readSlotInput(environment)),
   join: (run, environment) => join(run, readSlotInput(environment)),
   retire: (run, environment) => retire(run, readSlotInput(environment)),

@@ -16,7 +16,7 @@ import { gate } from "../../steps/gate.ts";
 import { handover } from "../../steps/handover.ts";
 import { readPoolInput, readSlotInput, readSnapshotInput } from "../../steps/input.ts";
 import { join } from "../../steps/join.ts";
-import { keep } from "../../steps/keep.ts";
+import { retain } from "../../steps/retain.ts";
 import { release } from "../../steps/release.ts";
 import { retire } from "../../steps/retire.ts";
 import { rollout } from "../../steps/rollout.ts";
@@ -43,7 +43,7 @@ type Environment = Record<string, string>;
 const verbs: Record<string, (run: Run, environment: Environment) => Promise<object>> = {
   rollout: (run, environment) => rollout(run, readPoolInput(environment)),
   claim: (run, environment) => claim(run, readSlotInput(environment)),
-  keep: (run, environment) => keep(run, readSlotInput(environment)),
+  retain: (run, environment) => retain(run, readSlotInput(environment)),
   release: (run, environment) => release(run, readSlotInput(environment)),
   snapshot: (run, environment) => snapshot(run, readSnapshotInput(environment), {}),
   join: (run, environment) => join(run, readSlotInput(environment)),

@@ -7,7 +7,7 @@ import type { KeptVm, PoolPlan, SlotPlan } from "../../rollout/types.ts";
 import { strandedIn } from "../../rollout/unreachable.ts";
 import type { MadeVm } from "./provider.ts";
 
-export type Verb = "rollout" | "snapshot" | "claim" | "keep" | "join" | "gate" | "handover" | "verify";
+export type Verb = "rollout" | "snapshot" | "claim" | "retain" | "join" | "gate" | "handover" | "verify";
 
 /** A resource as the program declares it (components/node-pool.ts, components/slot.ts). */
 export interface Declared {
@@ -53,7 +53,7 @@ function kept(config: Config, { pool, role, strategy }: PoolPlan, one: KeptVm): 
   });
   return [
     { urn: name, after: [], kept: true },
-    { urn: `${name}-claim`, after: [name], kept: true, step: { verb: "keep", environment, rollout: undefined } },
+    { urn: `${name}-claim`, after: [name], kept: true, step: { verb: "retain", environment, rollout: undefined } },
   ];
 }
 

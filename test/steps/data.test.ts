@@ -7,7 +7,7 @@ import type { KeptVolume } from "../../rollout/types.ts";
 import { handover } from "../../steps/handover.ts";
 import type { SlotInput } from "../../steps/input.ts";
 import { join } from "../../steps/join.ts";
-import { keep } from "../../steps/keep.ts";
+import { retain } from "../../steps/retain.ts";
 import { release } from "../../steps/release.ts";
 import { retire } from "../../steps/retire.ts";
 import { podAt, startOnLocalVolume } from "../e2e/local-volume.ts";
@@ -80,7 +80,7 @@ describe("steps that meet a volume on a node alone", function () {
   });
 
   it("the last look before the engine destroys it refuses until a program has taken that back", async () => {
-    const claimed = await keep(cluster.run(), old);
+    const claimed = await retain(cluster.run(), old);
     assert.equal(claimed.uuid, (await recordOf(old.node))?.uuid);
     await assert.rejects(
       release(cluster.run(claimed), old),

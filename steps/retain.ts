@@ -10,7 +10,7 @@ import { look, reachable } from "./scene.ts";
  * remembered, and touches nothing.
  * @throws UserError when nobody remembers it
  */
-export async function keep(run: Run, input: SlotInput): Promise<Claimed> {
+export async function retain(run: Run, input: SlotInput): Promise<Claimed> {
   const access = reachable(await look(run, input), input);
   const { own } = await known(access.client, input);
   if (own?.vmid === input.vmid) return claimedAs(input, own);
