@@ -10,8 +10,11 @@ export interface ServingNode {
 /** Why pods cannot live on a node that is Ready. */
 export interface Hindrance {
   reason: string;
-  /** `node`: something on the machine itself, so an arriving node is at fault. `others`: a person or a controller. */
-  by: "node" | "others";
+  /**
+   * `node`: something on the machine itself, so an arriving node is at fault. `controllers`: the taint of a node that was not
+   * Ready, which they take off, or bring late, by themselves. `others`: a person or somebody else's controller.
+   */
+  by: "node" | "controllers" | "others";
 }
 
 /** Conditions that a kubelet or the network reports of its own machine, and the taints that controllers make of them. */
@@ -21,6 +24,9 @@ const pressures: Readonly<Record<string, string>> = {
   PIDPressure: "node.kubernetes.io/pid-pressure",
   NetworkUnavailable: "node.kubernetes.io/network-unavailable",
 };
+
+/** What the node lifecycle controller gives a node that is not Ready, and takes off seconds after it is. */
+const notReady = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
 /** A cordon makes this taint; it is reported as a cordon. */
 const unschedulable = "node.kubernetes.io/unschedulable";
@@ -46,6 +52,7 @@ export function hindrances(
     if (effect === "PreferNoSchedule" || key === unschedulable || said.has(key) || has(own, taint)) continue;
     if (has(startup, taint)) found.push({ reason: `the startup taint ${taint} was not removed`, by: "node" });
     else if (Object.values(pressures).includes(key)) found.push({ reason: `it has the taint ${taint}`, by: "node" });
+    else if (notReady.includes(key)) found.push({ reason: `it still has the taint ${taint}`, by: "controllers" });
     else found.push({ reason: `it has the taint ${taint}, which is not configured`, by: "others" });
   }
   return found;

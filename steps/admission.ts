@@ -95,7 +95,7 @@ async function ready(client: Access["client"], expected: Expected, deadline: Dea
 
 /** The node itself is as it has to be, and somebody keeps pods away from it: that says nothing about its image. */
 function isKeptByOthers(node: Node, expected: Expected): boolean {
-  return lacking(node, expected).length === 0 && hindrancesOf(node, expected).every(({ by }) => by === "others");
+  return lacking(node, expected).length === 0 && hindrancesOf(node, expected).every(({ by }) => by !== "node");
 }
 
 function keptByOthers(error: DeadlineError): UserError {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { hindrances, type ServingNode } from "../../rollout/serving.ts";
+import { hindrances, type Hindrance, type ServingNode } from "../../rollout/serving.ts";
 
 type Taint = NonNullable<NonNullable<ServingNode["spec"]>["taints"]>[number];
 
@@ -12,7 +12,7 @@ const full: Taint = { key: "node.kubernetes.io/disk-pressure", effect: "NoSchedu
 describe("what keeps pods away from a node", () => {
   const own = ["gpu=true:NoSchedule", "quiet=:NoExecute"];
   const startup = ["node.cilium.io/agent-not-ready:NoExecute"];
-  const cases: [when: string, node: ServingNode, by: ("node" | "others")[]][] = [
+  const cases: [when: string, node: ServingNode, by: Hindrance["by"][]][] = [
     ["nothing", {}, []],
     ["a taint of the pool", tainted(dedicated), []],
     ["a taint of the pool, written with an empty value", tainted({ key: "quiet", effect: "NoExecute" }), []],
@@ -21,7 +21,7 @@ describe("what keeps pods away from a node", () => {
     ["a startup taint that is still there", tainted(cilium), ["node"]],
     ["a taint that nobody configured", tainted({ key: "maintenance", effect: "NoExecute" }), ["others"]],
     ["a taint that only asks", tainted({ key: "maintenance", effect: "PreferNoSchedule" }), []],
-    ["the controllers' taint of a node that was not Ready", tainted(notReady()), ["others"]],
+    ["the controllers' taint of a node that was not Ready", tainted(notReady()), ["controllers"]],
     ["a cordon", { spec: { unschedulable: true, taints: [cordoned()] } }, ["others"]],
     ["the taint of a cordon that was undone a moment ago", tainted(cordoned()), []],
     ["memory pressure", condition("MemoryPressure", "True"), ["node"]],

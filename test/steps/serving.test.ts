@@ -11,6 +11,7 @@ import { handover } from "../../steps/handover.ts";
 import { join } from "../../steps/join.ts";
 import { rollout } from "../../steps/rollout.ts";
 import { retire } from "../../steps/retire.ts";
+import { untainted } from "../../steps/serving.ts";
 import { blue, green, StepCluster, third } from "./cluster.ts";
 
 type Quota = Resource & { status?: { hard?: Record<string, string> } };
@@ -76,7 +77,9 @@ describe("a node serves when pods can live on it", function () {
     const { generations } = await readPoolRecord(client, "workers");
     assert.ok(generations.every(({ state }) => state !== "failed"));
     await client.delete("/api/v1/namespaces/guarded/resourcequotas/none");
-    await join(cluster.run(), input);
+    // The controller tries again ever more seldom.
+    const patient = { ...input, site: { ...cluster.site, timeouts: { ...cluster.site.timeouts, join: 60 } } };
+    await join(cluster.run(), patient);
     await retire(cluster.run(), input);
     await cluster.operator.destroyVm(input.vmid);
   });
@@ -113,6 +116,13 @@ describe("a node serves when pods can live on it", function () {
       assert.ok(generations.every(({ state }) => state !== "failed"));
       await patch(input.node, { spec: undo });
     });
+
+  it("waits for the taint of a node that was not Ready, which its controllers take off by themselves", async () => {
+    const input = { ...cluster.slot("workers", 0, tainted), site: { ...cluster.site, timeouts: quick(cluster) } };
+    await patch(input.node, { spec: { taints: [{ key: "node.kubernetes.io/not-ready", effect: "NoExecute" }] } });
+    const facts = await untainted(cluster.run(), input, client);
+    assert.deepEqual(facts.node?.spec?.taints ?? [], []);
+  });
 
   it("holds its slot back when what was evicted finds no place, also in the next run", async () => {
     const input = { ...cluster.slot("workers", 0, tainted), site: { ...cluster.site, timeouts: quick(cluster) } };
