@@ -3,12 +3,22 @@ import { parseArgs } from "node:util";
 import { adversary } from "./adversary.ts";
 import { freshSeed } from "./base-seed.ts";
 import { cellsOf, tableOf } from "./coverage.ts";
-import { commandOf, emptyIn, playMany, resultOf, strikeOf, type Kind, type Play, type Played } from "./many.ts";
+import {
+  commandOf,
+  emptyIn,
+  optionsOf,
+  playMany,
+  resultOf,
+  strikeOf,
+  type Kind,
+  type Play,
+  type Played,
+} from "./many.ts";
 import { offWords } from "./not-yet.ts";
 import { simulate } from "./simulate.ts";
 
 /*
- * npm run test:simulate -- [--runs N] [--seed S] [--strike "REQUEST: FAULT"] [--report FILE] [--adversary]
+ * npm run test:simulate -- [--runs N] [--seed S] [--strike "REQUEST: FAULT"] [--weather KIND] [--report FILE] [--adversary]
  *
  * With --runs: as many seeds, from S on, over both cores. Without: the story of the one seed, line by line.
  */
@@ -17,6 +27,7 @@ const { values } = parseArgs({
     runs: { type: "string" },
     seed: { type: "string" },
     strike: { type: "string" },
+    weather: { type: "string" },
     report: { type: "string" },
     adversary: { type: "boolean", default: false },
     workers: { type: "string", default: "2" },
@@ -24,14 +35,15 @@ const { values } = parseArgs({
 });
 const seed = Number(values.seed ?? freshSeed());
 const runs = Number(values.runs ?? (values.seed === undefined ? 2000 : 1));
+const { weather } = values;
 const kind: Kind = values.adversary ? "adversary" : "simulate";
 
 print(`${runs} runs from seed ${seed}`);
 const began = performance.now();
-const played = await (runs === 1 ? tell() : playMany({ kind, seed, runs, workers: Number(values.workers) }));
+const played = await (runs === 1 ? tell() : playMany({ kind, seed, runs, weather, workers: Number(values.workers) }));
 const seconds = Math.round((performance.now() - began) / 100) / 10;
 
-const empty = emptyIn(played, { kind, runs });
+const empty = emptyIn(played, { kind, runs, weather });
 if (runs > 1) for (const line of tableOf(played.coverage)) print(line);
 for (const line of offWords()) print(line);
 for (const cell of empty) print(`never struck: ${cell}`);
@@ -53,12 +65,11 @@ process.exitCode = count + empty.length === 0 ? 0 : 1;
 
 /** The one seed, with every line of its story. */
 async function tell(): Promise<Played> {
-  const play: Play = { seed, strike: values.strike === undefined ? undefined : strikeOf(values.strike) };
-  const { strike } = play;
+  const play: Play = { seed, weather, strike: values.strike === undefined ? undefined : strikeOf(values.strike) };
   const told = true;
   const result = await (kind === "adversary"
     ? adversary(seed, { told })
-    : simulate(seed, { told, ...(strike ? { strike } : {}) }));
+    : simulate(seed, { told, ...optionsOf(play) }));
   for (const line of result.story) print(line);
   const one: Played = { wrong: [], coverage: { requests: {}, events: {} } };
   resultOf(one, play, result);

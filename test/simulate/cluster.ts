@@ -9,6 +9,7 @@ import { Objects } from "./objects.ts";
 import { Pods, type Workload } from "./pods.ts";
 import type { VirtualTime } from "./time.ts";
 import type { Watcher } from "./watcher.ts";
+import type { Answer } from "./wire.ts";
 
 /** A Kubernetes cluster: its objects, and the controllers and kubelets that change them. */
 export class Cluster {
@@ -19,20 +20,26 @@ export class Cluster {
   readonly pods: Pods;
   readonly budgets: Budgets;
   readonly control: ControlPlane;
+  private readonly clocks: Chance;
   /** How far the clock of the API server is ahead of ours, in milliseconds. */
   readonly aheadMs: number;
+  /** How far the clocks of the API servers may be from that, each in its own way, in milliseconds. */
+  apartMs = 0;
+  /** What every eviction is answered, whoever asks. */
+  refusesEvictions: Answer | undefined;
 
   constructor(
     time: VirtualTime,
     watcher: Watcher,
     etcdWatcher: EtcdWatcher,
     faults: Faults,
-    workloads: readonly Workload[],
+    workloads: Workload[],
     seed: number,
   ) {
     this.time = time;
     this.watcher = watcher;
     this.aheadMs = new Chance(seed, "clock").between(-90_000, 90_000);
+    this.clocks = new Chance(seed, "clocks");
     this.objects = new Objects(time);
     this.nodes = new Nodes(this, new Chance(seed, "nodes"));
     this.pods = new Pods(this, workloads, new Chance(seed, "pods"));
@@ -41,6 +48,11 @@ export class Cluster {
     this.control = new ControlPlane(this, etcd, etcdWatcher, new Chance(seed, "control plane"));
     etcdWatcher.attach(etcd);
     for (const name of ["kube-system", "load"]) this.objects.put("namespaces", { metadata: { name } });
+  }
+
+  /** How far the clock is ahead of the API server that happens to answer: the load balancer takes any. */
+  clockOfServer(): number {
+    return this.aheadMs + (this.apartMs === 0 ? 0 : this.clocks.pick([-this.apartMs, 0, this.apartMs]));
   }
 
   /** Whether a join token is one that exists and whose time is not over. */

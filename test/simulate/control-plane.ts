@@ -31,6 +31,7 @@ export class ControlPlane {
   private readonly chance: Chance;
   private readonly streams = new Map<Stream, Server>();
   private lastLoss = -Infinity;
+  private away = false;
   private snapshots = 0;
   private renews = 0;
 
@@ -50,6 +51,7 @@ export class ControlPlane {
   /** What a request meets that is for nobody who answers. */
   unreachable({ host }: Call): Fault | undefined {
     const { time } = this.cluster;
+    if (this.away) return { lost: { after: false, how: this.chance.happens(0.7) ? "hang up" : "silence" } };
     if (host !== registrationAddress) {
       const server = [...this.servers].find(({ address }) => address === host);
       if (server?.serves) return undefined;
@@ -58,6 +60,13 @@ export class ControlPlane {
     const serving = this.ready().length;
     const isMissed = time.elapsed() - this.lastLoss < noticedAfter && this.chance.happens(1 / (serving + 1));
     return serving === 0 || isMissed ? { lost: { after: false, how: "hang up" } } : undefined;
+  }
+
+  /** No API server can be reached from outside, and no watch goes on. The nodes do not notice. @returns ends it */
+  goAway(): () => void {
+    this.away = true;
+    for (const out of [...this.streams.keys()]) breakOff(out);
+    return () => (this.away = false);
   }
 
   /** Milliseconds until etcd has a leader. */
@@ -87,7 +96,7 @@ export class ControlPlane {
   private dropStreams(server: Server): void {
     if (!server.yielding) this.lastLoss = this.cluster.time.elapsed();
     for (const [out, through] of [...this.streams]) {
-      if (through === server) out.fail(Object.assign(new Error("other side closed"), { code: "UND_ERR_SOCKET" }));
+      if (through === server) breakOff(out);
     }
   }
 
@@ -215,6 +224,10 @@ export class ControlPlane {
     );
     return { status: 200, body: JSON.stringify({ created: [name] }) };
   }
+}
+
+function breakOff(out: Stream): void {
+  out.fail(Object.assign(new Error("other side closed"), { code: "UND_ERR_SOCKET" }));
 }
 
 function kubeconfig(): string {

@@ -20,6 +20,10 @@ export interface Vm {
   onBoot: boolean;
   running: boolean;
   lock: string | undefined;
+  /** What QEMU says of it where it is neither running nor stopped: the list of the data centre repeats it. */
+  word: string | undefined;
+  /** Proxmox's HA manager starts and stops it, in its own time. */
+  ha: boolean;
   /** Counts changes of the configuration: the digest. */
   revision: number;
   /** When its configuration was read last, in milliseconds. */
@@ -55,6 +59,10 @@ export class DataCentre {
   readonly vms = new Map<number, Vm>();
   readonly tasks = new Map<string, Task>();
   readonly hosts = ["pve1", "pve2"];
+  /** Hosts that do not answer. */
+  readonly silent = new Set<string>();
+  /** Whether most hosts see each other: without that nothing can be written. */
+  quorate = true;
   /** When the last task that holds the lock of a VM's configuration ends, by VMID. */
   private readonly locks = new Map<number, number>();
   private readonly chance: Chance;
@@ -77,6 +85,8 @@ export class DataCentre {
       onBoot: false,
       running: false,
       lock: undefined,
+      word: undefined,
+      ha: false,
       seen: undefined,
     };
     const made: Vm = { ...blank, revision: 1, readAt: -Infinity, disk: new Map(), guest: undefined, ...vm };
@@ -91,12 +101,24 @@ export class DataCentre {
 
   start(vm: Vm): string {
     return this.task("qmstart", vm, this.chance.between(500, 4000), () => {
+      if (vm.lock !== undefined) return `VM is locked (${vm.lock})`;
       if (vm.running) return `VM ${vm.vmid} already running`;
-      vm.running = true;
-      this.watcher.vmStarted(vm);
-      vm.guest?.boot();
+      this.inHaTime(vm, () => this.powerOn(vm));
       return undefined;
     });
+  }
+
+  powerOn(vm: Vm): void {
+    if (vm.running || this.vms.get(vm.vmid) !== vm) return;
+    vm.running = true;
+    this.watcher.vmStarted(vm);
+    vm.guest?.boot();
+  }
+
+  /** Under HA a task only tells the manager what is wanted: it ends at once, and that happens a while later. */
+  private inHaTime(vm: Vm, effect: () => void): void {
+    if (vm.ha) this.time.after(this.chance.between(2000, 25_000), effect);
+    else effect();
   }
 
   /** Asks the guest; cuts the power when it has not obeyed in time. */
@@ -104,8 +126,9 @@ export class DataCentre {
     const obeys = !this.chance.happens(0.05);
     const takes = obeys ? this.chance.between(1000, 10_000) : seconds * 1000;
     return this.task("qmshutdown", vm, Math.min(takes, seconds * 1000), () => {
+      if (vm.lock !== undefined) return `VM is locked (${vm.lock})`;
       if (!obeys && !force) return "VM quit/powerdown failed - got timeout";
-      this.powerOff(vm, by);
+      this.inHaTime(vm, () => this.powerOff(vm, by));
       return undefined;
     });
   }
@@ -114,7 +137,8 @@ export class DataCentre {
     for (const task of this.tasks.values())
       if (task.type === "qmshutdown" && task.vmid === vm.vmid) task.overruled = true;
     return this.task("qmstop", vm, this.chance.between(300, 1500), () => {
-      this.powerOff(vm, by);
+      if (vm.lock !== undefined && vm.running) return `VM is locked (${vm.lock})`;
+      this.inHaTime(vm, () => this.powerOff(vm, by));
       return undefined;
     });
   }
@@ -132,6 +156,7 @@ export class DataCentre {
 
   destroy(vm: Vm): string {
     return this.task("qmdestroy", vm, this.chance.between(500, 2000), () => {
+      if (vm.lock !== undefined) return `VM is locked (${vm.lock})`;
       if (vm.running) return `VM ${vm.vmid} is running - destroy failed`;
       this.vms.delete(vm.vmid);
       return undefined;

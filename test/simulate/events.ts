@@ -1,3 +1,5 @@
+import { weatherKinds } from "./weather/storms.ts";
+
 /** What befalls machines and processes, by the name under which it is counted. */
 export const eventKinds = [
   "flap",
@@ -12,4 +14,5 @@ export const eventKinds = [
   "a task that warns",
   "a task without its lock",
   "a learner that learns nothing",
-] as const;
+  ...weatherKinds.map(({ name }) => name),
+];

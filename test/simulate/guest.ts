@@ -64,6 +64,16 @@ export class Guest {
     this.later(ms, () => (this.agentUp = true));
   }
 
+  /** It stands still: the agent says nothing. @returns lets it go on */
+  freeze(): () => void {
+    const { boots } = this;
+    const was = this.agentUp;
+    this.agentUp = false;
+    return () => {
+      if (this.boots === boots && this.vm.running) this.agentUp ||= was;
+    };
+  }
+
   read(file: string): string | undefined {
     if (file === files.image) return JSON.stringify({ image: this.image.name, rke2: this.image.rke2, kernel: "6.8.0" });
     return this.vm.disk.get(file);

@@ -112,6 +112,8 @@ export class KubernetesApi {
 
   private evict(target: Target, call: Call): Answer {
     const key = keyIn(target);
+    const { refusesEvictions } = this.cluster;
+    if (refusesEvictions) return refusesEvictions;
     const pod = this.cluster.objects.get("pods", key);
     if (pod === undefined) return status(404, "NotFound", `pods "${key}" not found`);
     const body = JSON.parse(call.body) as { deleteOptions?: { preconditions?: { uid?: string } } };

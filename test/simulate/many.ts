@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { add, emptyOf, gapsOf, type Counted } from "./coverage.ts";
 import type { Strike } from "./faults.ts";
-import type { Result } from "./simulate.ts";
+import type { Result, SimulateOptions } from "./simulate.ts";
 
 export type Kind = "simulate" | "adversary";
 
@@ -10,6 +10,8 @@ export interface Play {
   seed: number;
   /** What has to fail in it, besides what the seed has decided. */
   strike?: Strike | undefined;
+  /** The only kind of weather, in every act. */
+  weather?: string | undefined;
 }
 
 /** A play in which something was wrong. */
@@ -30,6 +32,8 @@ export interface Plays {
   seed: number;
   runs: number;
   workers: number;
+  /** The only kind of weather, in every act. @default what each seed draws */
+  weather?: string | undefined;
 }
 
 /** Fewer runs prove nothing by a cell that was not struck. */
@@ -41,10 +45,10 @@ const triesPerGap = 3;
  * Plays the seeds, each worker a share of them. In a campaign of CI size each kind of fault that never struck a kind of
  * request is then asked for by name, in seeds that make such a request.
  */
-export async function playMany({ kind, seed, runs, workers }: Plays): Promise<Played> {
-  const plays = Array.from({ length: runs }, (_, index): Play => ({ seed: seed + index }));
+export async function playMany({ kind, seed, runs, workers, weather }: Plays): Promise<Played> {
+  const plays = Array.from({ length: runs }, (_, index): Play => ({ seed: seed + index, weather }));
   const all = await playAll(kind, plays, workers);
-  if (kind === "adversary" || runs < ciRuns) return all;
+  if (!isCampaign({ kind, runs, weather })) return all;
   for (let round = 0; round < triesPerGap; round += 1) {
     const gaps = gapsOf(all.coverage);
     const more = gaps.flatMap(({ request, fault, seeds }): Play[] => {
@@ -59,13 +63,18 @@ export async function playMany({ kind, seed, runs, workers }: Plays): Promise<Pl
 }
 
 /** Cells that a campaign of this size should have struck. */
-export function emptyIn({ coverage }: Played, { kind, runs }: Pick<Plays, "kind" | "runs">): string[] {
-  return kind === "adversary" || runs < ciRuns ? [] : emptyOf(coverage);
+export function emptyIn({ coverage }: Played, plays: Pick<Plays, "kind" | "runs" | "weather">): string[] {
+  return isCampaign(plays) ? emptyOf(coverage) : [];
+}
+
+function isCampaign({ kind, runs, weather }: Pick<Plays, "kind" | "runs" | "weather">): boolean {
+  return kind === "simulate" && runs >= ciRuns && weather === undefined;
 }
 
 /** The command that tells the story of a play. */
-export function commandOf({ seed, strike }: Play, kind: Kind): string {
-  const more = strike ? ` --strike "${strike.request}: ${strike.fault}"` : "";
+export function commandOf({ seed, strike, weather }: Play, kind: Kind): string {
+  const asked = strike ? ` --strike "${strike.request}: ${strike.fault}"` : "";
+  const more = `${asked}${weather === undefined ? "" : ` --weather "${weather}"`}`;
   return `npm run test:simulate -- --seed ${seed}${more}${kind === "adversary" ? " --adversary" : ""}`;
 }
 
@@ -93,7 +102,11 @@ function work(kind: Kind, plays: readonly Play[]): Promise<Played> {
 }
 
 /** What a play in a worker, or in this process, has come to. */
-export function resultOf(played: Played, { seed, strike }: Play, result: Result): void {
+export function resultOf(played: Played, play: Play, result: Result): void {
   add(played.coverage, result.coverage);
-  if (result.violations.length > 0) played.wrong.push({ seed, strike, violations: result.violations });
+  if (result.violations.length > 0) played.wrong.push({ ...play, violations: result.violations });
+}
+
+export function optionsOf({ strike, weather }: Play): Pick<SimulateOptions, "strike" | "weather"> {
+  return { ...(strike === undefined ? {} : { strike }), ...(weather === undefined ? {} : { weather }) };
 }

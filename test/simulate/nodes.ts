@@ -22,6 +22,8 @@ export class Nodes {
   private readonly alive = new Set<string>();
   /** Nodes whose kubelet runs and is not heard. */
   private readonly unheard = new Set<string>();
+  /** Nodes whose containers run and whose kubelet does not: nobody starts or ends anything there. */
+  private readonly stalled = new Set<string>();
 
   constructor(cluster: Cluster, chance: Chance) {
     this.cluster = cluster;
@@ -31,6 +33,11 @@ export class Nodes {
   /** Whether containers of a node run. */
   isAlive(name: string): boolean {
     return this.alive.has(name);
+  }
+
+  /** Whether a kubelet starts and ends its pods. */
+  hasKubelet(name: string): boolean {
+    return this.alive.has(name) && !this.stalled.has(name);
   }
 
   names(): string[] {
@@ -102,6 +109,8 @@ export class Nodes {
   /** The kubelet has ended. */
   silent(name: string): void {
     this.alive.delete(name);
+    this.stalled.delete(name);
+    this.unheard.delete(name);
     this.awaitGrace(name, () => !this.alive.has(name));
   }
 
@@ -115,6 +124,22 @@ export class Nodes {
       this.unheard.delete(name);
       if (this.alive.has(name)) this.setReady(name, "True", "KubeletReady");
     });
+  }
+
+  /** The kubelet ends, or the whole guest stands still: its containers are there, and nobody hears of them. @returns ends it */
+  stall(name: string): () => void {
+    const node = this.cluster.objects.get("nodes", name);
+    if (!this.alive.has(name) || this.unheard.has(name) || node === undefined || !isReady(node)) return () => undefined;
+    this.unheard.add(name);
+    this.stalled.add(name);
+    this.awaitGrace(name, () => this.stalled.has(name));
+    return () => {
+      if (!this.stalled.delete(name)) return;
+      this.unheard.delete(name);
+      if (!this.alive.has(name)) return;
+      this.setReady(name, "True", "KubeletReady");
+      this.cluster.pods.kubeletStarts(name);
+    };
   }
 
   /** Whether it is Ready as far as it is up to its own machine. */

@@ -14,25 +14,31 @@ export interface Workload {
   slowestEnd: number;
   /** Whether each pod has a volume that has to be detached. */
   claims: boolean;
+  /** A label that a node has to have. */
+  selector?: string;
+  /** Whether it goes to cordoned and tainted nodes, too. */
+  toleratesAll?: boolean;
 }
 
 /** Controllers look again this much after a change, in milliseconds. */
 const lookMs = 150;
 const daemons = ["kube-proxy", "rke2-canal"];
+/** One whose pods are never Ready. */
+const brokenDaemon = "broken-agent";
 
 /** Workload controllers, scheduler, pod collector, and what kubelets do to pods. */
 export class Pods {
   private readonly cluster: Cluster;
-  private readonly workloads: readonly Workload[];
+  private readonly workloads: Workload[];
+  private readonly daemons = [...daemons];
   private readonly chance: Chance;
   private made = 0;
 
-  constructor(cluster: Cluster, workloads: readonly Workload[], chance: Chance) {
+  constructor(cluster: Cluster, workloads: Workload[], chance: Chance) {
     this.cluster = cluster;
     this.workloads = workloads;
     this.chance = chance;
-    for (const { name, replicas } of workloads)
-      cluster.objects.put("replicasets", { metadata: { name, namespace: "load" }, spec: { replicas } });
+    for (const workload of workloads) this.makeReplicaSet(workload);
     const ask = lookSoon(cluster.time, lookMs, () => this.look());
     cluster.objects.onChange(({ collection, object, removed }) => {
       if (collection === "nodes" && removed) this.collect(object.metadata.name);
@@ -42,18 +48,49 @@ export class Pods {
     ask();
   }
 
+  /** Somebody deploys something. @returns takes it away again, with its pods */
+  deploy(workload: Workload): () => void {
+    this.workloads.push(workload);
+    this.makeReplicaSet(workload);
+    this.look();
+    return () => {
+      this.workloads.splice(this.workloads.indexOf(workload), 1);
+      this.cluster.objects.remove("replicasets", `load/${workload.name}`);
+      for (const pod of this.cluster.objects.list("pods")) if (appOf(pod) === workload.name) this.remove(pod);
+    };
+  }
+
+  /** Somebody deploys a DaemonSet that works nowhere. @returns takes it away again */
+  deployBrokenDaemon(): () => void {
+    this.daemons.push(brokenDaemon);
+    for (const node of this.cluster.nodes.names()) this.startDaemons(node);
+    return () => {
+      this.daemons.splice(this.daemons.indexOf(brokenDaemon), 1);
+      for (const pod of this.cluster.objects.list("pods"))
+        if (pod.metadata.labels?.daemon === brokenDaemon) this.remove(pod);
+    };
+  }
+
+  private makeReplicaSet({ name, replicas }: Workload): void {
+    this.cluster.objects.put("replicasets", { metadata: { name, namespace: "load" }, spec: { replicas } });
+  }
+
   /** Pods of a node that are no part of it. */
   servingOn(node: string): Stored[] {
     return this.on(node).filter((pod) => pod.metadata.labels?.app !== undefined);
   }
 
   kubeletStarts(node: string): void {
-    for (const daemon of daemons) {
+    this.startDaemons(node);
+    for (const pod of this.on(node)) this.start(pod);
+  }
+
+  private startDaemons(node: string): void {
+    for (const daemon of this.daemons) {
       const key = `kube-system/${daemon}-${node}`;
       if (this.cluster.objects.get("pods", key) === undefined)
         this.put(`${daemon}-${node}`, "kube-system", "DaemonSet", daemon, node);
     }
-    for (const pod of this.on(node)) this.start(pod);
   }
 
   /** Asks a pod to end. */
@@ -61,12 +98,16 @@ export class Pods {
     if (pod.metadata.deletionTimestamp !== undefined) return;
     const deletionTimestamp = new Date(this.cluster.time.date()).toISOString();
     const ending = this.cluster.objects.put("pods", { ...pod, metadata: { ...pod.metadata, deletionTimestamp } });
-    const slowest = this.workloads.find(({ name }) => name === pod.metadata.labels?.app)?.slowestEnd ?? 2000;
+    const slowest = this.workloadOf(pod)?.slowestEnd ?? 2000;
     this.cluster.time.after(this.chance.between(200, slowest), () => this.end(ending));
   }
 
   terminateOn(node: string): void {
     for (const pod of this.servingOn(node)) this.terminate(pod);
+  }
+
+  private workloadOf(pod: Stored): Workload | undefined {
+    return this.workloads.find(({ name }) => name === appOf(pod));
   }
 
   private on(node: string): Stored[] {
@@ -79,7 +120,7 @@ export class Pods {
     const found = objects.get("pods", keyOf(pod));
     if (found?.metadata.uid !== pod.metadata.uid) return;
     const node = nodeOf(pod);
-    if (node !== "" && !nodes.isAlive(node)) time.after(5000, () => this.end(pod));
+    if (node !== "" && !nodes.hasKubelet(node)) time.after(5000, () => this.end(pod));
     else this.remove(found);
   }
 
@@ -119,21 +160,28 @@ export class Pods {
 
   private schedule(pod: Stored): void {
     const { objects, nodes } = this.cluster;
+    const workload = this.workloadOf(pod);
+    const { toleratesAll = false, selector } = workload ?? {};
     const agents = objects
       .list("nodes")
       .filter(
         (node) =>
           isReady(node) &&
-          isSchedulable(node) &&
+          (toleratesAll || (isSchedulable(node) && !isTainted(node))) &&
+          (selector === undefined || node.metadata.labels?.[selector] !== undefined) &&
           node.metadata.labels?.["node-role.kubernetes.io/control-plane"] === undefined,
       );
     const weight = (node: Stored): number => this.on(node.metadata.name).length + (isAvoided(node) ? 1000 : 0);
-    const [best] = agents.toSorted((a, b) => weight(a) - weight(b));
+    // One that goes everywhere may come back to a node that is being emptied, and now and then goes elsewhere.
+    const best =
+      toleratesAll && agents.length > 0
+        ? this.chance.pick(agents)
+        : agents.toSorted((a, b) => weight(a) - weight(b))[0];
     if (best === undefined) return;
     const { name } = best.metadata;
     const bound = objects.put("pods", { ...pod, spec: { ...pod.spec, nodeName: name } });
-    if (this.workloads.some((one) => one.claims && one.name === pod.metadata.labels?.app)) this.attach(bound, name);
-    if (nodes.isAlive(name)) this.start(bound);
+    if (workload?.claims === true) this.attach(bound, name);
+    if (nodes.hasKubelet(name)) this.start(bound);
   }
 
   private attach({ metadata }: Stored, nodeName: string): void {
@@ -146,8 +194,9 @@ export class Pods {
   /** The kubelet starts it, again if need be. */
   private start(pod: Stored): void {
     if (isPodReady(pod)) this.setReady(pod, "False");
+    if (pod.metadata.labels?.daemon === brokenDaemon) return;
     this.cluster.time.after(this.chance.between(300, 6000), () => {
-      if (this.cluster.nodes.isAlive(nodeOf(pod))) this.setReady(pod, "True");
+      if (this.cluster.nodes.hasKubelet(nodeOf(pod))) this.setReady(pod, "True");
     });
   }
 
@@ -171,6 +220,15 @@ export class Pods {
       status: { phase: "Pending", conditions: [], containerStatuses: [{ restartCount: 0 }] },
     });
   }
+}
+
+function appOf({ metadata }: Stored): string | undefined {
+  return metadata.labels?.app;
+}
+
+function isTainted({ spec }: Stored): boolean {
+  const taints = (spec?.taints ?? []) as { effect: string }[];
+  return taints.some(({ effect }) => effect === "NoSchedule" || effect === "NoExecute");
 }
 
 /** Empty while nobody has placed it. */

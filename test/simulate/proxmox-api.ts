@@ -26,10 +26,11 @@ export class ProxmoxApi {
 
   answer(call: Call): Answer {
     const { path, query } = call;
-    if (path === "/cluster/resources") return data(this.visible().map(listed));
+    if (path === "/cluster/resources") return data(this.visible().map((vm) => listed(vm, this.dc.silent.has(vm.host))));
     if (path === "/cluster/nextid") return this.nextId(Number(query.get("vmid")));
     if (path === "/access/permissions") return data({ [query.get("path") ?? ""]: { "VM.Audit": 1 } });
     const [, host = "", rest = ""] = /^\/nodes\/([^/]+)\/(.*)$/.exec(path) ?? [];
+    if (this.dc.silent.has(host)) return refuse(595, "No route to host");
     if (rest === "qemu")
       return data(
         this.visible()
@@ -50,6 +51,8 @@ export class ProxmoxApi {
 
   private ofVm(what: string, { call, form, vm }: Request): Answer {
     const { dc } = this;
+    if (!dc.quorate && isWrite(what)) return refuse(500, "cluster not ready - no quorum?");
+    if (vm.lock !== undefined && what === "PUT config") return refuse(500, `VM is locked (${vm.lock})`);
     // Who is refused has touched nothing (adversary, seed 49659).
     if (what === "PUT config" && isOutdated(vm, form))
       return refuse(500, "detected modified configuration - file changed by other user? Try again.");
@@ -61,7 +64,7 @@ export class ProxmoxApi {
       case "PUT config":
         return configure(vm, form);
       case "GET status/current":
-        return data(fresh(vm));
+        return data(current(vm));
       case "POST status/start":
         return data(dc.start(vm));
       case "POST status/shutdown":
@@ -151,13 +154,13 @@ function configOf(vm: Vm): object {
 }
 
 /** A row of the whole data centre: name, power and template as they were seen last, tags and pool as they are. */
-function listed(vm: Vm): object {
+function listed(vm: Vm, isSilent: boolean): object {
   const { seen } = vm;
   return {
     vmid: vm.vmid,
     node: vm.host,
     type: "qemu",
-    status: seen === undefined ? "unknown" : seen.running ? "running" : "stopped",
+    status: seen === undefined || isSilent ? "unknown" : (vm.word ?? (seen.running ? "running" : "stopped")),
     ...(seen === undefined ? {} : { name: seen.name, template: seen.template ? 1 : 0 }),
     tags: vm.tags.join(";"),
     pool: vm.pool,
@@ -165,8 +168,21 @@ function listed(vm: Vm): object {
   };
 }
 
+/** A VM that is off and in a backup has a QEMU, too: its host's own list calls it running. */
 function fresh(vm: Vm): object {
-  return { vmid: vm.vmid, name: vm.name, status: vm.running ? "running" : "stopped" };
+  const hasProcess = vm.running || vm.word !== undefined;
+  return { vmid: vm.vmid, name: vm.name, status: hasProcess ? "running" : "stopped" };
+}
+
+function current(vm: Vm): object {
+  const qmpstatus = vm.word ?? (vm.running ? "running" : "stopped");
+  const lock = vm.lock === undefined ? {} : { lock: vm.lock };
+  return { ...fresh(vm), qmpstatus, ha: { managed: vm.ha ? 1 : 0 }, ...lock };
+}
+
+/** What changes the configuration of the data centre; a guest agent needs no quorum. */
+function isWrite(what: string): boolean {
+  return !what.startsWith("GET") && !what.startsWith("POST agent/");
 }
 
 function taskRow({ upid, type, vmid, exit }: Task): object {

@@ -13,6 +13,7 @@ import { LocalDisks, localVolumesOf } from "./local-volumes.ts";
 import { configOf, imagesOf, scenarioOf, type Act, type Blow, type Scenario, type Wish } from "./scenario.ts";
 import type { Stored } from "./objects.ts";
 import { plantPools } from "./plant.ts";
+import { Storms } from "./weather/storms.ts";
 import { World } from "./world.ts";
 
 export interface Result {
@@ -35,12 +36,14 @@ export interface SimulateOptions {
   shape?: (scenario: Scenario) => Scenario;
   /** A request of this kind fails in this way, the first time that it is made. */
   strike?: Strike;
+  /** A kind of weather by its name: it is there in every act, and no other. */
+  weather?: string;
 }
 
 /** Plays the story of a seed: runs with faults and kills, then calm ones that must end as configured. */
 export async function simulate(
   seed: number,
-  { told = false, defect, shape, strike }: SimulateOptions = {},
+  { told = false, defect, shape, strike, weather }: SimulateOptions = {},
 ): Promise<Result> {
   const chance = new Chance(seed, "scenario");
   const images = imagesOf(chance);
@@ -51,7 +54,7 @@ export async function simulate(
   defect?.(world);
   world.faults.strike = strike;
   const catalogue = new Map(images.map(({ name, rke2 }) => [name, rke2]));
-  const play = new Play(world, chance, scenario, (config) => poolSpecs(config, catalogue));
+  const play = new Play(world, chance, scenario, (config) => poolSpecs(config, catalogue), new Storms(world, weather));
   await world
     .run(() => play.all(images.at(-1)?.name ?? ""))
     .catch((error: unknown) => {
@@ -74,12 +77,19 @@ class Play {
   private wellAt = 0;
   /** Whether the pool was ever complete: before, there is nobody to be served. */
   private established = false;
+  private readonly storms: Storms;
   private readonly blows: (() => void)[] = [];
   /** Blows that wait for a join. */
   private awaited: Blow[] = [];
   private readonly joined = new Set<string>();
 
-  constructor(world: World, chance: Chance, scenario: Scenario, specsOf: (config: Config) => PoolSpec[]) {
+  constructor(
+    world: World,
+    chance: Chance,
+    scenario: Scenario,
+    specsOf: (config: Config) => PoolSpec[],
+    storms: Storms,
+  ) {
     this.world = world;
     this.chance = chance;
     this.scenario = scenario;
@@ -88,6 +98,7 @@ class Play {
     this.wish = scenario.before;
     const { localVolumes } = scenario;
     this.disks = localVolumes && new LocalDisks(world, new Chance(world.seed, "local disks"), localVolumes);
+    this.storms = storms;
   }
 
   async all(goodImage: string): Promise<void> {
@@ -99,12 +110,14 @@ class Play {
     await world.time.sleep(60_000);
     if (this.scenario.planted) await this.calmly("takes the planted pool over");
     for (let volume = 0; volume < (this.scenario.localVolumes?.planted ?? 0); volume += 1) this.disks?.bind();
+    this.storms.stand();
     for (const act of this.scenario.acts) await this.perform(act);
     world.faults.strike = undefined;
     world.faults.weather = calm;
     this.awaited = [];
     for (const takeBack of this.blows) takeBack();
-    this.wellAt = Math.max(this.wellAt, world.cluster.control.etcd.stalledUntil);
+    this.storms.end();
+    this.wellAt = Math.max(this.wellAt, this.storms.wellAt, world.cluster.control.etcd.stalledUntil);
     if (world.time.elapsed() < this.wellAt) await world.time.sleep(this.wellAt - world.time.elapsed());
     await this.settle(goodImage);
     await this.idle();
@@ -133,6 +146,7 @@ class Play {
     this.promise();
     world.story.tell("operator", () => `wants ${JSON.stringify(act.wish)}`);
     world.faults.weather = act.weather;
+    this.storms.pass();
     for (const blow of act.blows) {
       if (blow.after === "start") this.befalls(blow);
       else this.awaited.push(blow);

@@ -28,6 +28,8 @@ export class Watcher {
   readonly lost = new Map<string, number>();
   /** Told of every VM that is destroyed. */
   onDestroyed: (vm: Vm, by: Process) => void = () => undefined;
+  /** Nodes that fate has ever been at. */
+  readonly touched = new Set<string>();
   private losses = 0;
   /** By pool: more running VMs than slots when the run began. */
   private readonly leftOver = new Map<string, number>();
@@ -45,8 +47,14 @@ export class Watcher {
     this.reaction = reaction;
   }
 
+  /** Something other than us was at a node: it may not do what it should. */
+  touchedByFate(name: string): void {
+    this.touched.add(name);
+  }
+
   /** Fate takes a node away. */
   struck(name: string): void {
+    this.touched.add(name);
     this.lost.set(name, this.elapsed());
     this.losses += 1;
   }

@@ -34,8 +34,8 @@ export interface Answer {
 export interface Far {
   time: VirtualTime;
   latency: Chance;
-  /** How far the clock of the API server is ahead of ours, in milliseconds. */
-  aheadMs: number;
+  /** How far the clock of the API server that answers is ahead of ours, in milliseconds. */
+  aheadMs: () => number;
   /** Carries a request out, at once. */
   answer: (call: Call) => Answer;
   fault: (call: Call) => Fault | undefined;
@@ -118,7 +118,7 @@ export class Wire extends Dispatcher {
   }
 
   private headers(): Record<string, string> {
-    return { date: new Date(this.far.time.date() + this.far.aheadMs).toUTCString() };
+    return { date: new Date(this.far.time.date() + this.far.aheadMs()).toUTCString() };
   }
 
   // undici wants both forms of each; only the promises are used here.

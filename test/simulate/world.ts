@@ -29,7 +29,7 @@ import { Wire, type Answer, type Call, type Far } from "./wire.ts";
 export interface WorldOptions {
   seed: number;
   images: readonly Image[];
-  workloads: readonly Workload[];
+  workloads: Workload[];
   /** Keeps every line of the story. */
   told: boolean;
 }
@@ -79,7 +79,7 @@ export class World {
     this.far = {
       time: this.time,
       latency: new Chance(seed, "latency"),
-      aheadMs: this.cluster.aheadMs,
+      aheadMs: () => this.cluster.clockOfServer(),
       answer: (call) => (this.defect ?? answer)(call),
       fault: (call) => this.faultOf(call),
       waits: (call) => (call.api === "pve" ? proxmox.waits(call) : control.waits()),

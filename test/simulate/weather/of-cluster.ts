@@ -1,0 +1,129 @@
+import { labels } from "../../../kubernetes/nodes.ts";
+import type { Chance } from "../chance.ts";
+import { status } from "../fault-kinds.ts";
+import { isReady } from "../nodes.ts";
+import type { Stored } from "../objects.ts";
+import type { Workload } from "../pods.ts";
+import type { Answer } from "../wire.ts";
+import type { World } from "../world.ts";
+import type { WeatherKind } from "./kind.ts";
+
+/** What befalls a cluster, its nodes and what runs on them. */
+export const ofCluster: readonly WeatherKind[] = [
+  { name: "the API away", lasts: [1000, 40_000], befall: ({ cluster }) => cluster.control.goAway() },
+  refused("500", status(500, "InternalError", "failed calling webhook: context deadline exceeded")),
+  refused("429 without a budget", status(429, "TooManyRequests", "storage is (re)initializing")),
+  refused("403 of a policy", status(403, "Forbidden", "admission webhook denied the request: drained by its operator")),
+  refused("400 of a webhook", status(400, "BadRequest", "admission webhook denied the request: not now")),
+  refused(
+    "403 of a namespace",
+    status(403, "Forbidden", "unable to create new content in namespace load", "NamespaceTerminating"),
+  ),
+  {
+    name: "a kubelet that dies",
+    lasts: [5000, 450_000],
+    aftermath: 120_000,
+    befall: ({ cluster, watcher }, chance) => {
+      const node = any(chance, agents(cluster.objects.list("nodes")).filter(isReady));
+      if (node === undefined) return undefined;
+      watcher.touchedByFate(node.metadata.name);
+      return cluster.nodes.stall(node.metadata.name);
+    },
+  },
+  {
+    name: "clocks apart",
+    lasts: "for good",
+    befall: ({ cluster }, chance) => {
+      cluster.apartMs = chance.between(1000, 20_000);
+      return () => (cluster.apartMs = 0);
+    },
+  },
+  {
+    name: "a taint by hand",
+    lasts: [2000, 90_000],
+    befall: ({ cluster, watcher }, chance) => {
+      const node = any(chance, agents(cluster.objects.list("nodes")));
+      if (node === undefined) return undefined;
+      const { name } = node.metadata;
+      watcher.touchedByFate(name);
+      changeTaints(cluster.objects, name, (taints) => [...taints, byHand]);
+      return () => changeTaints(cluster.objects, name, (taints) => taints.filter(({ key }) => key !== byHand.key));
+    },
+  },
+  deployed("a workload without a place", "for good", { selector: "example.com/nowhere" }),
+  deployed("a long grace period", "all acts", { slowestEnd: 900_000 }),
+  deployed("a workload that tolerates everything", "for good", { toleratesAll: true, slowestEnd: 1000 }),
+  {
+    name: "a label by hand",
+    lasts: "all acts",
+    befall: (world, chance) => {
+      const { objects, pods } = world.cluster;
+      const node = any(chance, agents(objects.list("nodes")));
+      if (node === undefined) return undefined;
+      const named = { ...node.metadata.labels, "example.com/by-hand": "yes" };
+      objects.put("nodes", { ...node, metadata: { ...node.metadata, labels: named } });
+      return pods.deploy({ ...small, name: "by-hand", selector: "example.com/by-hand" });
+    },
+  },
+  {
+    name: "a DaemonSet that works nowhere",
+    lasts: "for good",
+    befall: ({ cluster }) => cluster.pods.deployBrokenDaemon(),
+  },
+  {
+    name: "a node that was down before",
+    lasts: "all acts",
+    aftermath: 420_000,
+    befall: ({ cluster, dc, watcher }, chance) => {
+      const node = any(chance, agents(cluster.objects.list("nodes")));
+      const vm = [...dc.vms.values()].find(({ name, running }) => name === node?.metadata.name && running);
+      if (vm === undefined) return undefined;
+      watcher.struck(vm.name);
+      dc.powerCut(vm);
+      return () => undefined;
+    },
+  },
+];
+
+const byHand = { key: "example.com/by-hand", effect: "NoSchedule" };
+const small: Workload = { name: "", replicas: 1, minAvailable: 0, slowestEnd: 2000, claims: false };
+
+function any<T>(chance: Chance, from: readonly T[]): T | undefined {
+  return from.length === 0 ? undefined : chance.pick(from);
+}
+
+function agents(nodes: readonly Stored[]): Stored[] {
+  return nodes.filter(({ metadata }) => metadata.labels?.[labels.server] === undefined);
+}
+
+/** Every eviction is refused for a while, whoever asks. */
+function refused(name: string, answer: Answer): WeatherKind {
+  return {
+    name: `evictions refused: ${name}`,
+    lasts: [5000, 60_000],
+    befall: ({ cluster }) => {
+      cluster.refusesEvictions = answer;
+      return () => (cluster.refusesEvictions = undefined);
+    },
+  };
+}
+
+function deployed(name: string, lasts: "for good" | "all acts", workload: Partial<Workload>): WeatherKind {
+  return {
+    name,
+    lasts,
+    befall: ({ cluster }) => cluster.pods.deploy({ ...small, name: name.replaceAll(" ", "-"), ...workload }),
+  };
+}
+
+interface Taint {
+  key: string;
+  effect: string;
+}
+
+function changeTaints(objects: World["cluster"]["objects"], name: string, change: (taints: Taint[]) => Taint[]): void {
+  const node = objects.get("nodes", name);
+  if (node === undefined) return;
+  const taints = change((node.spec?.taints ?? []) as Taint[]);
+  objects.put("nodes", { ...node, spec: { ...node.spec, taints } });
+}
