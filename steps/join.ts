@@ -136,8 +136,8 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<C
     return claimedAs(input, config);
   } catch (failure) {
     run.stop.throwIfAborted();
-    const { node: name, role } = input;
-    const accused = { name, role, vm: config, client, silenceBefore };
+    const { node: name } = input;
+    const accused = { name, vm: config, client, silenceBefore };
     const error = await excused(run, accused, await readJoinLog(run, config, failure, client.now()));
     await rememberFailure(input, client, own, error);
     throw error;

@@ -29,19 +29,30 @@ export async function removeDead(run: Run, input: SlotInput, { access, fence, kn
   const inSlot = await otherNodes(access.client, input, vms, record);
   const first = { run, access, input, proof: "node" as const };
   for (const one of inSlot.filter(isBrokenOff)) await remove(one, { ...first, fence });
-  for (const one of await brokenOff(access, input, vms, record)) {
-    const slot = one.record?.slot ?? input.slot;
-    await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, (its) =>
-      remove(one, { ...first, fence: its }),
-    );
-  }
+  await removeBrokenOff(run, input, access, vms, record);
   for (const one of inSlot.filter((other) => !isBrokenOff(other)))
     if (await isOff(run, one)) await remove(one, { run, access, fence, input });
   return (await isRunning(run.pve, access.server)) ? access : reachable(await lookAround(run, input), input);
 }
 
+/** Takes servers of other slots out whose retirement was broken off. @param record of the whole pool */
+export async function removeBrokenOff(
+  run: Run,
+  input: SlotInput,
+  access: Access,
+  vms: readonly ListedVm[],
+  record: PoolRecord,
+): Promise<void> {
+  for (const one of await brokenOff(access, input, vms, record)) {
+    const slot = one.record?.slot ?? input.slot;
+    await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, (fence) =>
+      remove(one, { run, access, input, proof: "node", fence }),
+    );
+  }
+}
+
 async function remove(one: Leaver, options: RetireOptions): Promise<void> {
-  say(`${one.name} serves no more: it is taken out before another server joins`);
+  say(`${one.name} serves no more: it is taken out before another server comes or goes`);
   await retireNode(one, options);
 }
 

@@ -58,14 +58,14 @@ export async function soak(
 async function excuseFor(
   run: Run,
   client: Kubernetes,
-  { plan, role }: PoolInput,
+  { plan }: PoolInput,
   { node, isGone }: Fall,
   silenceBefore: number,
 ): Promise<string | undefined> {
   if (isGone) return "a node does not delete its own Node";
   const vmid = plan.slots.find(({ name }) => name === node)?.vmid ?? 0;
   const host = (await listVms(run.pve)).find((vm) => vm.vmid === vmid)?.host ?? "an unknown host";
-  return await excuseOf(run, { name: node, role, vm: { host, vmid }, client, silenceBefore });
+  return await excuseOf(run, { name: node, vm: { host, vmid }, client, silenceBefore });
 }
 
 /** @returns what fell, or undefined when everything held until the time was over */
