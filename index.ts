@@ -4,6 +4,7 @@ import { noteEngine } from "./common/engine-notes.ts";
 import { asUserError } from "./common/errors.ts";
 import { engineBehind } from "./common/process-identity.ts";
 import { redact } from "./common/log.ts";
+import { refuseFlagsOfEngine } from "./common/refused-flags.ts";
 import { takeOver } from "./adoption.ts";
 import { clusterGuard } from "./components/guard.ts";
 import { keepPool } from "./components/kept.ts";
@@ -61,6 +62,7 @@ async function prepare(): Promise<Prepared> {
   const engine = engineBehind();
   // Before anything is done: what stays of a killed engine is known for its by this.
   if (engine) noteEngine(engine);
+  if (engine) refuseFlagsOfEngine(engine.pid);
   checkEnvironment(process.env);
   // Steps run from a bundle: a pulled commit or a work tree must not run those of another.
   await bundle();

@@ -1,8 +1,8 @@
 import { checkEnvironment } from "../preflight.ts";
-import { commandLine } from "./command-line.ts";
+import { commandLine } from "../common/command-line.ts";
 import type { EngineSide } from "./engine-side.ts";
 import { lostVms } from "./lost-vms.ts";
-import { isChange, refuseFlags } from "./refused-flags.ts";
+import { isChange, refuseFlags } from "../common/refused-flags.ts";
 
 /**
  * What comes before `npx pulumi up`: what a killed run left in the backend is repaired, VMs that are gone are forgotten,

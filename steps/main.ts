@@ -4,6 +4,7 @@ import { clock } from "../common/clock.ts";
 import { asUserError, messageOf, UserError } from "../common/errors.ts";
 import { redact, say } from "../common/log.ts";
 import { engineBehind, type ProcessIdentity } from "../common/process-identity.ts";
+import { refuseFlagsOfEngine } from "../common/refused-flags.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import { keep, startKeeper } from "../kubernetes/keeper.ts";
 import type { Lease } from "../kubernetes/lease.ts";
@@ -51,10 +52,12 @@ async function main(name: string, environment: Environment): Promise<number> {
   try {
     const verb = verbs[name];
     if (verb === undefined) throw unknownVerb(name);
+    const engine = engineBehind();
+    if (engine) refuseFlagsOfEngine(engine.pid);
     const pve = Proxmox.fromEnvironment(environment);
     const id = `${name}-${process.pid}-${randomBytes(4).toString("hex")}`;
     const abandon = (why: Error) => abandoned.abort(why);
-    const update = updateOf(engineBehind(), environment[variables.cluster] ?? "");
+    const update = updateOf(engine, environment[variables.cluster] ?? "");
     const run: Run = { pve, id, stop, abandon, update, previous: environment.PULUMI_COMMAND_STDOUT ?? "" };
     const result = await verb(run, environment);
     process.stdout.write(`${redact(JSON.stringify(result))}\n`);

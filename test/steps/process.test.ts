@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { scrub } from "../../steps/process.ts";
 
@@ -86,6 +88,42 @@ describe("the process of a step", () => {
       // The pipe closes when the orphan has ended too.
       await once(parent, "close");
       assert.match(said, says);
+    });
+  }
+});
+
+describe("a step of a bare pulumi", () => {
+  const main = join(import.meta.dirname, "../../steps/main.ts");
+  const plugin = `require("node:child_process").spawnSync(process.execPath, JSON.parse(process.argv[1]), { stdio: "inherit" })`;
+  let engines = "";
+  before(() => {
+    engines = mkdtempSync(join(tmpdir(), "evergreen-engine-"));
+    const step = ["--eval", plugin, JSON.stringify([main, "retire"])];
+    const text = `require("node:child_process").spawnSync(process.execPath, ${JSON.stringify(step)}, { stdio: "inherit" })`;
+    for (const command of ["up", "destroy", "preview"]) writeFileSync(join(engines, command), text);
+  });
+  after(() => rmSync(engines, { recursive: true }));
+
+  const lines: [string, RegExp][] = [
+    ["up --target urn:x", /--target: only a part of the steps would run/],
+    ["up --yes -t urn:x", /--target: only a part/],
+    ["up --replace=urn:x", /--replace: only a part/],
+    ["up --exclude urn:x", /--exclude: only a part/],
+    ["up --continue-on-error", /--continue-on-error: the engine would delete old nodes/],
+    ["destroy --target urn:x --target-dependents", /--target: only a part[^]*--target-dependents: only a part/],
+    ["up --yes --continue-on-error=false", /PROXMOX_VE_ENDPOINT is not set/],
+    ["preview --target urn:x", /PROXMOX_VE_ENDPOINT is not set/],
+  ];
+  for (const [line, says] of lines) {
+    it(`${says.source.startsWith("PROXMOX") ? "works" : "refuses"} when the engine was started by ${line}`, () => {
+      const env = { PATH: process.env.PATH ?? "" };
+      const { status, stdout, stderr } = spawnSync(process.execPath, line.split(" "), {
+        cwd: engines,
+        env,
+        encoding: "utf8",
+      });
+      assert.equal(status, 0);
+      assert.match(stdout + stderr, says);
     });
   }
 });

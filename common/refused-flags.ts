@@ -1,5 +1,6 @@
-import { UserErrors, type Problem } from "../common/errors.ts";
-import type { CommandLine } from "./command-line.ts";
+import { readFileSync } from "node:fs";
+import { commandLine, type CommandLine } from "./command-line.ts";
+import { UserError, UserErrors, type Problem } from "./errors.ts";
 
 /** Commands that change what there is, with their other names. */
 const CHANGING = ["up", "update", "destroy", "down", "dn"];
@@ -13,8 +14,39 @@ export function isChange({ words }: CommandLine): boolean {
 }
 
 /**
- * Flags that would defeat the order in which a rollout is safe. The program and the steps look themselves as well: a bare
- * `pulumi` does not come by here.
+ * The same for the engine that runs us, by what the kernel says it was started with: a bare `pulumi` comes by no launcher of
+ * ours, and in a destroy no program runs, so every step asks.
+ * @param pid the engine
+ * @throws UserErrors that names each flag; UserError when it cannot be seen: then nobody knows what will be left out
+ */
+export function refuseFlagsOfEngine(pid: number): void {
+  const [, ...args] = argumentsOf(pid);
+  const line = commandLine(args);
+  if (isChange(line)) refuseFlags(line);
+}
+
+/** The program's name first. */
+function argumentsOf(pid: number): string[] {
+  const file = `/proc/${pid}/cmdline`;
+  const text = attempt(() => readFileSync(file, "utf8"));
+  if (text !== "") return text.replace(/\0$/, "").split("\0");
+  throw new UserError({
+    what: "how Pulumi was started cannot be read, and with some flags it leaves steps out",
+    where: file,
+    todo: "run it as the user who runs pulumi, with a /proc that shows its own processes; a run that was killed is started again",
+  });
+}
+
+function attempt(look: () => string): string {
+  try {
+    return look();
+  } catch {
+    return "";
+  }
+}
+
+/**
+ * Flags that would defeat the order in which a rollout is safe.
  * @throws UserErrors that names each of them
  */
 export function refuseFlags({ flags }: CommandLine): void {
