@@ -1,5 +1,7 @@
+import { guest } from "../../images/contract.ts";
 import type { Vm } from "./data-centre.ts";
 import { calm } from "./faults.ts";
+import type { Stored } from "./objects.ts";
 import type { Blow, Scenario } from "./scenario.ts";
 import type { World } from "./world.ts";
 import type { Answer, Call } from "./wire.ts";
@@ -8,6 +10,8 @@ import type { Answer, Call } from "./wire.ts";
 export interface Defect {
   plant: (world: World) => void;
   seen: RegExp;
+  /** The weather in which it matters. */
+  weather?: string;
   /** The scenario in which it matters, when chance alone would take long to find it. */
   shape?: (scenario: Scenario) => Scenario;
 }
@@ -110,6 +114,36 @@ export const defects: Record<string, Defect> = {
       () => ({ status: 200, body: "{}" }),
     ),
     seen: /was taken out of etcd/,
+  },
+  "a step that blames an image for what it has misread": {
+    plant: (world) => {
+      world.defect = (call) => {
+        const answer = world.honest(call);
+        const isImage = call.path.endsWith("/agent/file-read") && call.query.get("file") === guest.image;
+        const isJoin = call.process.name.startsWith("join-");
+        if (!isImage || !isJoin || answer.body === undefined) return answer;
+        return { ...answer, body: answer.body.replaceAll("+rke2r1", "+rke2r9") };
+      };
+    },
+    seen: /a good generation is judged failed/,
+  },
+  "a handover that does not ask whether what it evicted has found a place": {
+    plant: (world) => {
+      world.defect = (call) => {
+        const answer = world.honest(call);
+        const isList = call.path === "/api/v1/pods" && !call.query.has("fieldSelector") && !call.query.has("watch");
+        if (!isList || !call.process.name.startsWith("handover-") || answer.body === undefined) return answer;
+        const list = JSON.parse(answer.body) as { items: Stored[] };
+        return { ...answer, body: JSON.stringify({ ...list, items: [] }) };
+      };
+    },
+    seen: /what others evicted has found no place/,
+    weather: "a label by hand",
+    shape: (scenario) => ({
+      ...scenario,
+      strategy: { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 0 },
+      acts: scenario.acts.map((act) => ({ ...act, weather: calm, kill: undefined, blows: [] })),
+    }),
   },
   "an engine that forgets the order of slots": {
     plant: (world) => {

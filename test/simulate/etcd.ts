@@ -32,6 +32,8 @@ export class Etcd {
   electionUntil = 0;
   /** Until when a learner learns nothing. */
   stalledUntil = 0;
+  /** Nodes whose learner has learnt nothing for a while. */
+  readonly stalledNodes = new Set<string>();
   private leader = "";
   private ticks = false;
   private readonly listeners: (() => void)[] = [];
@@ -85,6 +87,7 @@ export class Etcd {
     if (this.voters().some(({ upSince }) => upSince === undefined || now - upSince < healthInterval))
       return "etcdserver: unhealthy cluster";
     const stall = this.faults.stall();
+    if (stall > 0) this.stalledNodes.add(identity.node);
     this.stalledUntil = Math.max(this.stalledUntil, now + stall);
     const readyAt = now + this.chance.between(1000, 6000) + stall;
     const member = { ...identity, learner: true, started: false, upSince: undefined, since: now, readyAt };

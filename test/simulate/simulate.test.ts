@@ -46,11 +46,15 @@ describe("rollouts in virtual time", function () {
     }
   });
 
-  for (const [name, { plant, seen, shape }] of Object.entries(defects)) {
+  for (const [name, { plant, seen, shape, weather }] of Object.entries(defects)) {
     it(`catch ${name}`, async () => {
       // The same seeds every time: this asks what the watcher sees, and not what there is to be seen.
       for (const seed of seeds(sample, 1)) {
-        const { violations } = await simulate(seed, { defect: plant, ...(shape ? { shape } : {}) });
+        const { violations } = await simulate(seed, {
+          defect: plant,
+          ...(shape ? { shape } : {}),
+          ...(weather === undefined ? {} : { weather }),
+        });
         if (violations.some((violation) => seen.test(violation))) return;
       }
       assert.fail(`nothing was seen in ${sample} seeds`);

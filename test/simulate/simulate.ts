@@ -259,6 +259,7 @@ class Play {
     if (whom === "servers" && takesOut && !maySpare(world, vm)) return;
     world.story.tell("fate", () => `${what}: ${vm.name}`);
     world.coverage.event(what);
+    world.watcher.touchedByFate(vm.name);
     this.wellAt = Math.max(this.wellAt, world.time.elapsed() + ms + 60_000);
     if (what === "flap") world.cluster.nodes.flap(vm.name, ms);
     if (what === "hang") vm.guest?.hang(ms);

@@ -7,6 +7,7 @@ import type { DataCentre, Vm } from "./data-centre.ts";
 import type { EtcdWatcher } from "./etcd-watcher.ts";
 import { isReady, isSchedulable, readySince } from "./nodes.ts";
 import type { Stored } from "./objects.ts";
+import { PlaceWatcher } from "./place-watcher.ts";
 import { nodeOf } from "./pods.ts";
 import type { Process } from "./process.ts";
 import type { Story } from "./story.ts";
@@ -34,6 +35,7 @@ export class Watcher {
   /** By pool: more running VMs than slots when the run began. */
   private readonly leftOver = new Map<string, number>();
   private readonly story: Story;
+  private readonly places: PlaceWatcher;
   private readonly etcd: EtcdWatcher;
   private readonly elapsed: () => number;
   private readonly reaction: () => number;
@@ -42,6 +44,7 @@ export class Watcher {
 
   constructor(story: Story, etcd: EtcdWatcher, elapsed: () => number, reaction: () => number) {
     this.story = story;
+    this.places = new PlaceWatcher(story);
     this.etcd = etcd;
     this.elapsed = elapsed;
     this.reaction = reaction;
@@ -74,9 +77,11 @@ export class Watcher {
   attach(dc: DataCentre, cluster: Cluster): void {
     this.dc = dc;
     this.cluster = cluster;
+    this.places.attach(cluster);
   }
 
   evicted(pod: Stored, by: Process): void {
+    this.places.evicted(pod, by);
     const node = this.node(nodeOf(pod));
     if (node) this.requireRight(placeOf(node), by, `evicts ${pod.metadata.name}`, true);
   }
@@ -90,6 +95,7 @@ export class Watcher {
     const { name } = before.metadata;
     if (isSchedulable(before) && !isSchedulable(after)) {
       this.requireRight(place, by, `cordons ${name}`, true);
+      this.places.cordoned(name, by);
       this.requireAvailable(place.pool, name, `${by.name} cordons ${name}`);
       if (by.name.startsWith("handover-")) this.requireSuccessor(place, name, by);
       if (place.pool === SERVER_POOL) this.requireControllers(name, by);

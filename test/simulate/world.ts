@@ -23,6 +23,7 @@ import { current, Process } from "./process.ts";
 import { ProxmoxApi } from "./proxmox-api.ts";
 import { Story } from "./story.ts";
 import { VirtualTime } from "./time.ts";
+import { VerdictWatcher } from "./verdict-watcher.ts";
 import { Watcher } from "./watcher.ts";
 import { Wire, type Answer, type Call, type Far } from "./wire.ts";
 
@@ -70,6 +71,8 @@ export class World {
     this.dc = new DataCentre(this.time, this.faults, this.watcher, seed);
     this.cluster = new Cluster(this.time, this.watcher, this.etcdWatcher, this.faults, workloads, seed);
     this.watcher.attach(this.dc, this.cluster);
+    const isFaulty = (image: string) => this.image(image)?.fault !== undefined;
+    new VerdictWatcher(this.story, this.watcher.touched, isFaulty).attach(this.cluster);
     const [proxmox, kubernetes] = [new ProxmoxApi(this.dc), new KubernetesApi(this.cluster)];
     const { control } = this.cluster;
     const answer = (call: Call) => {

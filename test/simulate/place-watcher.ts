@@ -1,0 +1,49 @@
+import type { Cluster } from "./cluster.ts";
+import type { Stored } from "./objects.ts";
+import { nodeOf } from "./pods.ts";
+import type { Process } from "./process.ts";
+import type { Story } from "./story.ts";
+
+/** A scheduler and a handover that looks have this long, in milliseconds. */
+const patience = 60_000;
+
+/** What one handover has evicted finds a place before the next one begins. */
+export class PlaceWatcher {
+  /** By workload: who evicted a pod of it last. */
+  private readonly evictors = new Map<string, Process>();
+  private readonly story: Story;
+  private cluster: Cluster | undefined;
+
+  constructor(story: Story) {
+    this.story = story;
+  }
+
+  attach(cluster: Cluster): void {
+    this.cluster = cluster;
+  }
+
+  evicted(pod: Stored, by: Process): void {
+    this.evictors.set(appOf(pod), by);
+  }
+
+  /** A node is about to be emptied. What gives a half-made one up, or a slot, does not wait for what handovers have evicted. */
+  cordoned(name: string, by: Process): void {
+    if (!by.name.startsWith("handover-")) return;
+    const waiting = this.cluster?.objects.list("pods").filter((pod) => this.waitsForOther(pod, by)) ?? [];
+    if (waiting.length === 0) return;
+    const names = waiting.map(({ metadata }) => metadata.name).join(", ");
+    this.story.wrong(`${by.name} cordons ${name}, and what others evicted has found no place: ${names}`);
+  }
+
+  private waitsForOther(pod: Stored, by: Process): boolean {
+    const { deletionTimestamp, creationTimestamp } = pod.metadata;
+    const evictor = this.evictors.get(appOf(pod));
+    if (evictor === undefined || evictor === by || !evictor.isDead()) return false;
+    const age = (this.cluster?.time.date() ?? 0) - Date.parse(creationTimestamp);
+    return nodeOf(pod) === "" && deletionTimestamp === undefined && age > patience;
+  }
+}
+
+function appOf({ metadata }: Stored): string {
+  return metadata.labels?.app ?? "";
+}
