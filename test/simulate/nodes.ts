@@ -142,12 +142,6 @@ export class Nodes {
     };
   }
 
-  /** Whether it is Ready as far as it is up to its own machine. */
-  isWell(node: Stored): boolean {
-    const { name } = node.metadata;
-    return this.alive.has(name) && (isReady(node) || this.unheard.has(name));
-  }
-
   private awaitGrace(name: string, isSilent: () => boolean): void {
     const { time } = this.cluster;
     time.after(graceMs + this.chance.between(0, 5000), () => {

@@ -1,10 +1,12 @@
-/** Weather that the product does not survive yet, a line each, and why. All else is on; a line goes with its mend. */
+/** Weather that the product does not survive yet, and promises that are not watched yet, a line each, and why. All else is on; a line goes with its mend. */
 const notYet: Record<string, string> = {
   "provider configure: refused":
     "a clone that was made and not configured has our name, no tags and no state: the next run makes another beside it",
   "provider configure: answer lost": "likewise",
   "VMs under HA":
     "the stop task of a managed VM ends at once, and one look that finds it running fails every retirement",
+  "maxUnavailable over nodes that are down":
+    "a slot whose agent fell before the run is neither counted nor replaced first: two are out at once",
   "a DaemonSet that works nowhere": "a join waits for every pod of its node, and judges the image",
 };
 

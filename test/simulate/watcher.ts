@@ -7,6 +7,7 @@ import type { DataCentre, Vm } from "./data-centre.ts";
 import type { EtcdWatcher } from "./etcd-watcher.ts";
 import { isReady, isSchedulable, readySince } from "./nodes.ts";
 import type { Stored } from "./objects.ts";
+import { isOn } from "./not-yet.ts";
 import { PlaceWatcher } from "./place-watcher.ts";
 import { nodeOf } from "./pods.ts";
 import type { Process } from "./process.ts";
@@ -21,6 +22,8 @@ export interface Promises {
   surge: number;
   maxUnavailable: number;
 }
+
+const countsDown = isOn("maxUnavailable over nodes that are down");
 
 /** Looks at every effect the moment it happens and says which promise it breaks. It knows the truth, not an API's answer. */
 export class Watcher {
@@ -156,7 +159,10 @@ export class Watcher {
       this.story.wrong(
         `${by.name} turns ${name} off with pods on it: ${runsOn.map(({ metadata }) => metadata.name).join(", ")}`,
       );
-    this.requireAvailable(nodeTags(vm.tags)?.pool ?? "", name, `${by.name} turns ${name} off`);
+    // One that is cordoned serves nobody any more: that was decided then.
+    const node = this.node(name);
+    if (node && isSchedulable(node))
+      this.requireAvailable(nodeTags(vm.tags)?.pool ?? "", name, `${by.name} turns ${name} off`);
   }
 
   /** Right before a VM is no more, whoever does it. */
@@ -197,7 +203,7 @@ export class Watcher {
       this.story.wrong(`${by.name} ${what} while ${holder} has the lease of slot ${slot}`);
   }
 
-  /** Slots with a node that serves, or with one that would if fate had not struck it. @param leaver does not count */
+  /** Slots with a node that serves, whoever took the others away. Who fell a moment ago may not have been noticed. @param leaver does not count */
   private requireAvailable(pool: string, leaver: string, what: string): void {
     const promised = this.promises.get(pool);
     const { cluster } = this;
@@ -205,7 +211,7 @@ export class Watcher {
     const serving = cluster.objects
       .list("nodes")
       .filter(({ metadata }) => metadata.labels?.[labels.pool] === pool && metadata.name !== leaver)
-      .filter((node) => isSchedulable(node) && (this.lost.has(node.metadata.name) || cluster.nodes.isWell(node)));
+      .filter((node) => isSchedulable(node) && (this.isThere(node) || !countsDown));
     const slots = new Set(serving.map((node) => placeOf(node).slot)).size;
     const least = promised.fewest - promised.maxUnavailable;
     if (slots < least) this.story.wrong(`${what}: ${slots} slots of pool ${pool} are left to serve, and ${least} must`);
