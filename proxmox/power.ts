@@ -2,6 +2,7 @@ import { Deadline } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Proxmox } from "./client.ts";
+import { ProxmoxError } from "./errors.ts";
 import { proveVm } from "./identity.ts";
 import { awaitTask, TaskError } from "./task.ts";
 import { isRunning, vmPath } from "./vms.ts";
@@ -16,7 +17,8 @@ export interface ProvedVm {
 }
 
 const startSeconds = 120;
-const stopSeconds = 60;
+/** The power goes within seconds; the shutdown of somebody else that holds the VM may take its minute before, or two. */
+const stopSeconds = 180;
 /** What a start, and a shutdown of a drained node, take on local NVMe storage, and a little more. */
 const usualStartMs = 2000;
 const usualShutdownMs = 4500;
@@ -61,10 +63,45 @@ async function shutdown(pve: Proxmox, vm: ProvedVm, graceSeconds: number): Promi
   await awaitTask(pve, upid, deadline, usualShutdownMs);
 }
 
-/** Cuts the power, also when a shutdown of somebody else still waits for the guest. */
-export async function stop(pve: Proxmox, vm: ProvedVm): Promise<void> {
-  const upid = await pve.post(`${vmPath(vm)}/status/stop`, { "overrule-shutdown": true });
-  await awaitTask(pve, upid, new Deadline(`the stop of ${vm.name}`, stopSeconds));
+/**
+ * Cuts the power. A shutdown of ours that still waits for the guest is overruled. Somebody else's is not: a token ends only
+ * tasks of its own. Such a task holds the VM, Proxmox gives the stop up after 10 s, and it is asked for again.
+ */
+export async function stop(pve: Proxmox, vm: ProvedVm, seconds = stopSeconds): Promise<void> {
+  const deadline = new Deadline(`the stop of ${vm.name}`, seconds);
+  let held = false;
+  await deadline.poll(
+    1000,
+    async () => {
+      try {
+        await awaitTask(pve, await askToStop(pve, vm), deadline);
+        return true;
+      } catch (error) {
+        if (!(error instanceof TaskError) || !isHeld(error)) throw error;
+        if (!held) say(`${vm.name}: another task in Proxmox holds it, as a shutdown that waits for the guest; waiting`);
+        held = true;
+        return undefined;
+      }
+    },
+    () =>
+      `another task in Proxmox holds VM ${vm.vmid} on ${vm.host}, as the shutdown of somebody else: end it in the VM's task history`,
+  );
+}
+
+/** HA takes a stop without more words, and refuses to overrule anything. */
+async function askToStop(pve: Proxmox, vm: ProvedVm): Promise<unknown> {
+  const path = `${vmPath(vm)}/status/stop`;
+  try {
+    return await pve.post(path, { "overrule-shutdown": true });
+  } catch (error) {
+    if (!(error instanceof ProxmoxError && error.errors["overrule-shutdown"] !== undefined)) throw error;
+    return await pve.post(path);
+  }
+}
+
+/** The lock that every task of a VM takes was not to be had. */
+function isHeld({ exitStatus }: TaskError): boolean {
+  return /^can't lock file '\S+\/lock-\d+\.conf' - got timeout$/.test(exitStatus);
 }
 
 /**

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Deadline } from "../../common/deadline.ts";
-import { start, turnOff } from "../../proxmox/power.ts";
+import { start, stop, turnOff } from "../../proxmox/power.ts";
 import { awaitTask, TaskError } from "../../proxmox/task.ts";
 import { fakeProxmox, upid, type Answer, type Seen } from "./fake.ts";
 
@@ -94,6 +94,41 @@ describe("power", () => {
         ["shutdown", { timeout: "1", forceStop: "1" }],
         ["stop", { "overrule-shutdown": "1" }],
       ],
+    );
+  });
+
+  it("a stop is asked for again while another task holds the VM", async () => {
+    const held = ended("can't lock file '/var/lock/qemu-server/lock-101.conf' - got timeout");
+    await using pve = await fakeProxmox(tasks([held, held, held, ended("OK")]));
+    await turnOff(pve.client, vm, 1);
+    const posts = pve.seen.filter(({ method }) => method === "POST").map(({ path }) => path.split("/").at(-1));
+    assert.deepEqual(posts, ["shutdown", "stop", "stop", "stop"]);
+  });
+
+  it("a stop that another task holds up for too long names what to look for", async () => {
+    const held = ended("can't lock file '/var/lock/qemu-server/lock-101.conf' - got timeout");
+    await using pve = await fakeProxmox(tasks([held]));
+    await assert.rejects(stop(pve.client, vm, 0.5), /another task in Proxmox holds VM 101 on pve1/);
+  });
+
+  it("a stop that fails otherwise is not asked for again", async () => {
+    await using pve = await fakeProxmox(tasks([ended("VM is locked (backup)")]));
+    await assert.rejects(stop(pve.client, vm), /VM is locked \(backup\)/);
+    assert.equal(pve.seen.filter(({ method }) => method === "POST").length, 1);
+  });
+
+  it("a stop overrules nothing where HA refuses that", async () => {
+    const errors = { "overrule-shutdown": "Not applicable for HA resources." };
+    await using pve = await fakeProxmox((seen, count) =>
+      seen.parameters["overrule-shutdown"] !== undefined
+        ? { status: 400, reason: "Parameter verification failed.", errors }
+        : tasks([ended("OK")])(seen, count),
+    );
+    await stop(pve.client, vm);
+    const posts = pve.seen.filter(({ method }) => method === "POST");
+    assert.deepEqual(
+      posts.map(({ parameters }) => parameters),
+      [{ "overrule-shutdown": "1" }, {}],
     );
   });
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { fast } from "../../../lab/profiles.ts";
 import { seedSite, site } from "../../../lab/proxmox/site.ts";
+import { stop } from "../../../proxmox/power.ts";
 import { tasksRun } from "../../../proxmox/task.ts";
 import { Bench } from "./bench.ts";
 
@@ -81,6 +82,51 @@ describe("tasks", () => {
     const node = bench.dc.nodes.get("pve2");
     if (node) node.reachable = false;
     await assert.rejects(tasksRun(bench.client(token), hosts, "qmclone"), "a host that cannot be asked may be cloning");
+  });
+
+  it("overrule a shutdown that waits only when it is the token's own, and others' only by a right on the host", async () => {
+    bench.dc.timing.second = 100;
+    bench.dc.timing.lockWait = 50;
+    await bench.ended(await clone(1100));
+    const vm = "nodes/pve1/qemu/1100";
+    const cases: [who: string, granted: boolean, shutdown: string, stop: RegExp][] = [
+      [token, false, "received interrupt", /^OK$/],
+      [
+        "root@pam!lab",
+        false,
+        "VM quit/powerdown failed - got timeout",
+        /^can't lock file '\S+\/lock-1100\.conf' - got timeout$/,
+      ],
+      ["root@pam!lab", true, "received interrupt", /^OK$/],
+    ];
+    for (const [who, granted, shutdown, stop] of cases) {
+      if (granted) bench.dc.grant(token, "/nodes/pve1", ["Sys.Modify"]);
+      if (!bench.dc.vms.get(1100)?.power) await bench.task("POST", `${vm}/status/start`);
+      const guest = bench.host.guests.get(1100);
+      assert.ok(guest);
+      guest.deaf = true;
+      const waits = await bench.data<string>("POST", `${vm}/status/shutdown`, { timeout: 5 }, who);
+      await delay(20);
+      assert.match(await bench.task("POST", `${vm}/status/stop`, { "overrule-shutdown": 1 }, token), stop, who);
+      assert.equal(await bench.ended(waits), shutdown, who);
+      assert.equal(bench.dc.vms.get(1100)?.power === undefined, shutdown === "received interrupt");
+    }
+  });
+
+  it("that belong to somebody else are waited for by the product, which then cuts the power", async () => {
+    bench.dc.timing.second = 100;
+    bench.dc.timing.lockWait = 100;
+    await bench.ended(await clone(1100));
+    const vm = { vmid: 1100, host: "pve1", name: "", uuid: "" };
+    await bench.task("POST", "nodes/pve1/qemu/1100/status/start");
+    const guest = bench.host.guests.get(1100);
+    assert.ok(guest);
+    guest.deaf = true;
+    const waits = await bench.data<string>("POST", "nodes/pve1/qemu/1100/status/shutdown", { timeout: 15 });
+    await delay(20);
+    await stop(bench.client(token), vm);
+    assert.equal(bench.dc.vms.get(1100)?.power, undefined);
+    assert.equal(await bench.ended(waits), "VM quit/powerdown failed - got timeout");
   });
 
   it("that are cancelled undo what they did", async () => {
