@@ -211,10 +211,15 @@ export class Watcher {
     const serving = cluster.objects
       .list("nodes")
       .filter(({ metadata }) => metadata.labels?.[labels.pool] === pool && metadata.name !== leaver)
-      .filter((node) => isSchedulable(node) && (this.isThere(node) || !countsDown));
+      .filter((node) => isSchedulable(node) && (this.isThere(node) || (!countsDown && this.isTaken(node))));
     const slots = new Set(serving.map((node) => placeOf(node).slot)).size;
     const least = promised.fewest - promised.maxUnavailable;
     if (slots < least) this.story.wrong(`${what}: ${slots} slots of pool ${pool} are left to serve, and ${least} must`);
+  }
+
+  /** Whether fate was at it: it would serve otherwise. */
+  private isTaken({ metadata }: Stored): boolean {
+    return this.lost.has(metadata.name) || this.touched.has(metadata.name);
   }
 
   /** Nobody leaves a slot before somebody else serves there. Who fell a moment ago may not have been noticed. */
