@@ -9,7 +9,7 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir, userInfo } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ProcessIdentity } from "./process-identity.ts";
 
@@ -86,7 +86,7 @@ function fileOf({ pid, start, scope }: ProcessIdentity): string {
 
 /** Of this user alone. */
 function directory(): string {
-  const path = join(tmpdir(), `evergreen-engines-${userInfo().uid}`);
+  const path = join(tmpdir(), `evergreen-engines-${process.getuid?.() ?? "nobody"}`);
   mkdirSync(path, { recursive: true, mode: 0o700 });
   return path;
 }

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { readFileSync, readlinkSync } from "node:fs";
+import { userInfo } from "node:os";
 import { processStat, running } from "./process-stat.ts";
 
 /** A process, told from every other: a pid alone is another one in another container, after a reboot, or a day later. */
@@ -29,6 +30,9 @@ export function lifeOf({ pid, start, scope }: ProcessIdentity): Life {
   if (scope === "" || scope !== scopeHere()) return "unknown";
   return running(pid)?.start === start ? "alive" : "dead";
 }
+
+/** Who we are, for a reader. A container may run as a user that its /etc/passwd does not name. */
+export const userName = (): string => attempt(() => userInfo().username) || `uid-${process.getuid?.() ?? "unknown"}`;
 
 /** This boot of this machine: empty where it cannot be read. */
 export const bootId = (): string => attempt(() => readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim());

@@ -1,8 +1,8 @@
-import { hostname, userInfo } from "node:os";
+import { hostname } from "node:os";
 import { hasHeld, noteHeld } from "../common/engine-notes.ts";
 import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
-import { lifeOf, type ProcessIdentity } from "../common/process-identity.ts";
+import { lifeOf, userName, type ProcessIdentity } from "../common/process-identity.ts";
 import type { Kubernetes } from "./client.ts";
 import { isConflict } from "./errors.ts";
 import { Lease, LeaseLost, type LeaseOptions } from "./lease.ts";
@@ -76,7 +76,7 @@ export async function joinRun(
  * last word names the boot of the machine and the pid namespace; a host name does not, many machines may have one.
  */
 export function holderOf({ pid, start, scope }: ProcessIdentity): string {
-  return `${userInfo().username}@${hostname()} (process ${pid}.${start} in ${scope || "an unknown place"})`;
+  return `${userName()}@${hostname()} (process ${pid}.${start} in ${scope || "an unknown place"})`;
 }
 
 /** Whether the process that a holder names lives; unknown for one that runs, or ran, elsewhere. */

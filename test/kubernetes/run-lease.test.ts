@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { hostname } from "node:os";
+import { syncBuiltinESMExports } from "node:module";
+import os, { hostname } from "node:os";
 import { join } from "node:path";
 import { Deadline } from "../../common/deadline.ts";
 import { noteHeld } from "../../common/engine-notes.ts";
@@ -19,6 +20,23 @@ const path = `${paths.leases}/update`;
 const self = identify(process.pid);
 assert.ok(self);
 const nobody: ProcessIdentity = { ...self, pid: 2 ** 22 + 1 };
+
+describe("the holder of the lease of an update", () => {
+  const { userInfo } = os;
+  afterEach(() => {
+    os.userInfo = userInfo;
+    syncBuiltinESMExports();
+  });
+
+  it("is named also in a container whose user has no name, where an engine is noted as well", () => {
+    os.userInfo = () => {
+      throw new Error("uv_os_get_passwd returned ENOENT");
+    };
+    syncBuiltinESMExports();
+    assert.match(holderOf(self), /^uid-\d+@/);
+    noteHeld(nobody);
+  });
+});
 
 describe("the lease of an update", () => {
   let cluster: FakeCluster;
