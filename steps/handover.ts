@@ -89,10 +89,12 @@ async function handOver(
 
 /** Writes that the slot is the node's: whoever plans next does not take it for half-made. */
 async function owns(client: Kubernetes, input: SlotInput): Promise<void> {
-  const { own } = await known(client, input);
+  const { own, record } = await known(client, input);
   if (own === undefined) return;
   const { displaced, ...rest } = own;
-  if (own.phase === "handedOver" && displaced === undefined) return;
+  const others = record.nodes.filter(({ slot, name }) => slot === input.slot && name !== own.name);
+  const placed = others.flatMap(({ displaced: owed, ...other }) => (owed === undefined ? [] : [other]));
+  if (own.phase === "handedOver" && displaced === undefined && placed.length === 0) return;
   const since = client.now().toISOString();
-  await writeFacts(client, input.pool, { nodes: [{ ...rest, phase: "handedOver", since }] });
+  await writeFacts(client, input.pool, { nodes: [...placed, { ...rest, phase: "handedOver", since }] });
 }

@@ -22,12 +22,23 @@ export async function rememberDisplaced(
 ): Promise<void> {
   const { own, record } = await known(client, input);
   const { items } = await client.list<Pod>(paths.pods);
-  const before = own?.displaced ?? [];
-  const isNew = ({ namespace, kind, name }: Displaced) =>
-    !before.some((one) => one.namespace === namespace && one.kind === kind && one.name === name);
-  const more = displacedFrom(items, leaving, keptClaims(record)).filter(isNew);
+  const before = owed(record, input);
+  const more = displacedFrom(items, leaving, keptClaims(record)).filter((one) => !has(before, one));
   if (own === undefined || more.length === 0) return;
-  await writeFacts(client, input.pool, { nodes: [{ ...own, displaced: [...before, ...more] }] });
+  await writeFacts(client, input.pool, { nodes: [{ ...own, displaced: [...(own.displaced ?? []), ...more] }] });
+}
+
+/**
+ * What has to find a place before the slot is handed over: also what was evicted for a node that was given up since, for
+ * nobody else waits for that.
+ */
+export function owed({ nodes }: PoolRecord, { slot }: Pick<SlotInput, "slot">): Displaced[] {
+  const all = nodes.filter((node) => node.slot === slot).flatMap(({ displaced = [] }) => displaced);
+  return all.filter((one, index) => !has(all.slice(0, index), one));
+}
+
+function has(some: readonly Displaced[], { namespace, kind, name }: Displaced): boolean {
+  return some.some((one) => one.namespace === namespace && one.kind === kind && one.name === name);
 }
 
 /**
@@ -35,8 +46,8 @@ export async function rememberDisplaced(
  * @throws UserError that names the pods: no other node is drained before they have a place. No image is to blame.
  */
 export async function awaitPlaced(run: Run, client: Kubernetes, input: SlotInput): Promise<void> {
-  const { own, record } = await known(client, input);
-  const displaced = own?.displaced ?? [];
+  const { record } = await known(client, input);
+  const displaced = owed(record, input);
   if (displaced.length === 0) return;
   const replicas = new Map(
     await Promise.all(displaced.map(async (one) => [one, await readReplicas(client, one)] as const)),

@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import type { Kubernetes } from "../../kubernetes/client.ts";
+import { writeFacts } from "../../kubernetes/record.ts";
+import { defaultTimeouts } from "../../rollout/step-environment.ts";
+import type { Displaced } from "../../rollout/placement.ts";
+import type { NodeRecord, SlotPhase } from "../../rollout/types.ts";
+import type { SlotInput } from "../../steps/input.ts";
+import { awaitPlaced, rememberDisplaced } from "../../steps/placement.ts";
+import type { Run } from "../../steps/run.ts";
+import { freshCluster, type FakeCluster } from "../kubernetes/fake.ts";
+
+const web: Displaced = { namespace: "shop", kind: "ReplicaSet", name: "web", pods: 1, unplaced: 0 };
+
+describe("what was evicted for a node that was given up since", () => {
+  let cluster: FakeCluster;
+  let client: Kubernetes;
+  freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
+
+  const run = { stop: new AbortController().signal } as Run;
+  const input = {
+    pool: "workers",
+    role: "agent",
+    slot: 0,
+    node: "demo-workers-0-cccccccc",
+    site: { timeouts: { ...defaultTimeouts, gate: 0.5 } },
+  } as SlotInput;
+  const record = (letter: string, phase: SlotPhase, displaced?: Displaced[]): NodeRecord => ({
+    name: `demo-workers-0-${letter.repeat(8)}`,
+    slot: 0,
+    generation: letter.repeat(8),
+    vmid: 1100,
+    uuid: letter,
+    phase,
+    since: "2026-01-01T00:00:00Z",
+    ...(displaced ? { displaced } : {}),
+  });
+  const pod = (nodeName?: string) =>
+    cluster.put("/api/v1/namespaces/shop/pods", {
+      metadata: {
+        name: "web-1",
+        namespace: "shop",
+        ownerReferences: [{ kind: "ReplicaSet", name: "web", uid: "1", controller: true }],
+      } as never,
+      spec: { nodeName },
+      status: { phase: nodeName ? "Running" : "Pending" },
+    });
+
+  beforeEach(async () => {
+    cluster.put("/apis/apps/v1/namespaces/shop/replicasets", {
+      metadata: { name: "web", namespace: "shop" },
+      spec: { replicas: 1 },
+    });
+    await writeFacts(client, "workers", { nodes: [record("b", "retired", [web]), record("c", "joined")] });
+  });
+
+  it("has to find a place before its successor has the slot", async () => {
+    pod();
+    await assert.rejects(awaitPlaced(run, client, input), /have found no place.*shop\/web-1/);
+  });
+
+  it("is waited for once, and with what it was before", async () => {
+    pod("demo-workers-0-bbbbbbbb");
+    await rememberDisplaced(client, input, new Set(["demo-workers-0-bbbbbbbb"]));
+    await awaitPlaced(run, client, input);
+    const { data = {} } = cluster.objects.get("/api/v1/namespaces/evergreen-system/configmaps/slot-workers-0") as {
+      data?: Record<string, string>;
+    };
+    assert.ok(!data["node.0.cccccccc"]?.includes("displaced"));
+  });
+});
