@@ -86,8 +86,10 @@ async function watchFor(
     );
   } catch (error) {
     run.stop.throwIfAborted();
-    if (error instanceof DeadlineError) return undefined;
-    throw error;
+    if (!(error instanceof DeadlineError)) throw error;
+    // A watch that was away for the whole time has seen nobody fall: what cannot be looked at now has not held.
+    const { items } = await client.list<Node>(watched.path, watched.query);
+    return fallen(before, new Map(items.map((node) => [`/${nameOf(node)}`, node])));
   }
 }
 
