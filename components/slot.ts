@@ -106,5 +106,7 @@ export function claimTimeouts(timeouts: Timeouts): CustomTimeouts {
 export function retirement({ lease, gate, storage, drain, volumes, shutdown }: Timeouts): number {
   // Only where Longhorn is: another node to be open for replicas, the replicas to be there, and the node to be forgotten.
   const longhorn = gate + storage + gate;
-  return lease + longhorn + drain + volumes + shutdown;
+  // A lock of Proxmox on the VM, before the node is disturbed and before it is turned off.
+  const locks = gate + drain;
+  return lease + locks + longhorn + drain + volumes + shutdown;
 }

@@ -1,6 +1,6 @@
 import { UserError } from "../common/errors.ts";
 import type { Proxmox } from "./client.ts";
-import { readVm, type VmConfig } from "./vms.ts";
+import { readVm, whereItIs, type VmConfig } from "./vms.ts";
 
 /** Who a VM has to be before it may be started, changed, stopped or destroyed. */
 export interface ExpectedVm {
@@ -51,9 +51,11 @@ export function identify(config: VmConfig, expected: ExpectedVm): void {
 /**
  * Reads the VM now and proves who it is: to be called right before every start, change, stop or destroy. The digest of
  * the answer makes the next write of its configuration fail if the VM became another in between.
+ * @param host where it was last; an administrator, or Proxmox's HA, may have moved it since
+ * @returns it with the host that it is on now: what follows is to be done there
  */
 export async function proveVm(pve: Proxmox, host: string, expected: ExpectedVm): Promise<VmConfig> {
-  const config = await readVm(pve, { host, vmid: expected.vmid });
+  const config = await whereItIs(pve, { host, vmid: expected.vmid }, (vm) => readVm(pve, vm));
   identify(config, expected);
   return config;
 }

@@ -5,7 +5,7 @@ import type { Proxmox } from "./client.ts";
 import { ProxmoxError, silentHostOf } from "./errors.ts";
 import { Row } from "./parse.ts";
 import { nodeTags } from "./tags.ts";
-import { readPower, readVm, type ListedVm, type Power } from "./vms.ts";
+import { readPower, readVm, whereItIs, type ListedVm, type Power } from "./vms.ts";
 
 /** What a host says of its VMs, or why it says nothing. */
 type HostSays = { running: ReadonlySet<number> } | { silent: string };
@@ -54,12 +54,14 @@ async function live(pve: Proxmox, vm: ListedVm, says: HostSays): Promise<LiveVm[
   };
   if ("silent" in says) return [unknown(says.silent)];
   try {
-    const config = await readVm(pve, vm);
+    const config = await whereItIs(pve, vm, (now) => readVm(pve, now));
     const running = says.running.has(vmid);
     // The host's own list says "running" of a VM that is off and in a backup.
     const power: Power =
-      vm.state === undefined && config.lock === undefined ? { running } : await readPower(pve, config);
-    return [{ vmid, name: config.name, host, ...power, uuid: config.uuid, ...place }];
+      vm.state === undefined && config.lock === undefined && config.host === host
+        ? { running }
+        : await readPower(pve, config);
+    return [{ vmid, name: config.name, host: config.host, ...power, uuid: config.uuid, ...place }];
   } catch (error) {
     if (silentHostOf(error) !== undefined) return [unknown(whySilent(error))];
     throw error instanceof ProxmoxError ? unreadable(vm, error) : error;

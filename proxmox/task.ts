@@ -2,7 +2,7 @@ import { clock } from "../common/clock.ts";
 import type { Deadline } from "../common/deadline.ts";
 import { say } from "../common/log.ts";
 import type { Proxmox } from "./client.ts";
-import { ProxmoxAnswerError, ProxmoxError } from "./errors.ts";
+import { ProxmoxAnswerError, ProxmoxError, ProxmoxUnreachable, silentHostOf } from "./errors.ts";
 import { Row } from "./parse.ts";
 
 /** A task ended otherwise than well. Proxmox reports most failures here, not in the answer to the request. */
@@ -61,6 +61,8 @@ async function ended(pve: Proxmox, path: string, deadline: Deadline): Promise<st
     // Right after the start another host of the cluster may not know the task yet.
     const young = deadline.seconds - deadline.left / 1000 < 10;
     if (young && error instanceof ProxmoxError && error.status === 400) return undefined;
+    // Nobody could be asked for a moment: that says nothing of the task.
+    if (silentHostOf(error) !== undefined || error instanceof ProxmoxUnreachable) return undefined;
     throw error;
   }
 }

@@ -126,6 +126,26 @@ export async function readVm(pve: Proxmox, vm: { host: string; vmid: number }): 
   };
 }
 
+interface Vm {
+  host: string;
+  vmid: number;
+}
+
+/**
+ * Asks a VM on the host where it was last, or on the one that has it now: an administrator, or Proxmox's HA, may have moved
+ * it since it was listed.
+ */
+export async function whereItIs<T>(pve: Proxmox, vm: Vm, ask: (vm: Vm) => Promise<T>): Promise<T> {
+  try {
+    return await ask(vm);
+  } catch (error) {
+    if (!(error instanceof ProxmoxError) || !error.missingVm) throw error;
+    const now = (await listVms(pve)).find(({ vmid }) => vmid === vm.vmid);
+    if (now === undefined || now.host === vm.host) throw error;
+    return await ask({ ...vm, host: now.host });
+  }
+}
+
 /** Power of a VM, as its host says. */
 export interface Power {
   running: boolean;
@@ -137,7 +157,11 @@ export interface Power {
  * Asks the host, because the list is seconds old. Where there is a process but no guest yet (`prelaunch`: the backup of a VM
  * that is off) nothing runs.
  */
-export async function readPower(pve: Proxmox, vm: { host: string; vmid: number }): Promise<Power> {
+export async function readPower(pve: Proxmox, vm: Vm): Promise<Power> {
+  return await whereItIs(pve, vm, (now) => powerThere(pve, now));
+}
+
+async function powerThere(pve: Proxmox, vm: Vm): Promise<Power> {
   const path = `${vmPath(vm)}/status/current`;
   const row = new Row(await pve.get(path), path);
   const status = row.text("status");

@@ -1,14 +1,18 @@
+import { Deadline } from "../common/deadline.ts";
 import { messageOf } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Fence } from "../kubernetes/lease.ts";
 import { isAgentSilent, isNoSuchFile } from "../proxmox/agent.ts";
 import { IdentityError, proveVm, type ExpectedVm } from "../proxmox/identity.ts";
-import { setOnBoot, turnOff } from "../proxmox/power.ts";
+import { turnOff } from "../proxmox/power.ts";
+import { writeOnBoot } from "../proxmox/settle.ts";
 import { isRunning, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { Site } from "../rollout/step-environment.ts";
 import type { ClusterInput } from "./input.ts";
 import { wipeJoinData } from "./join-data.ts";
 import type { Run } from "./run.ts";
+
+const NOBODY_RECORDED = "it runs, and nobody recorded its SMBIOS uuid";
 
 /** Wipes the guest and turns its VM off, after the proof that it is ours. */
 export async function switchOff(
@@ -20,7 +24,7 @@ export async function switchOff(
   await fence.check();
   // Name and tags prove nothing. Nothing of ours runs before its uuid was recorded.
   if (expected.uuid === undefined) {
-    if (running) throw new IdentityError(expected, `host ${vm.host}`, ["it runs, and nobody recorded its SMBIOS uuid"]);
+    if (running) throw new IdentityError(expected, `host ${vm.host}`, [NOBODY_RECORDED]);
     return;
   }
   const config = await proveVm(run.pve, vm.host, expected);
@@ -29,16 +33,34 @@ export async function switchOff(
   await powerOff(run, config, running, input.site);
 }
 
-/** The digest of what was proved goes along with the write right before the power goes: no other VM is turned off. */
-export async function powerOff(run: Run, config: VmConfig, running: boolean, site: Site): Promise<void> {
-  if (!config.onBoot && !running) return;
-  await setOnBoot(run.pve, config, false, config.digest);
+/**
+ * Before a node is disturbed: its VM is ours, and Proxmox lets us change it. A lock (a backup, a migration) or a Proxmox
+ * cluster without a quorum is found here, and not after the node was emptied and has left etcd. The write changes nothing.
+ * @returns it as it was proved, where it is now
+ * @throws VmBusy
+ */
+export async function requireChangeable(run: Run, vm: ListedVm, expected: ExpectedVm, site: Site): Promise<VmConfig> {
+  if (expected.uuid === undefined) throw new IdentityError(expected, `host ${vm.host}`, [NOBODY_RECORDED]);
+  const config = await proveVm(run.pve, vm.host, expected);
+  const deadline = new Deadline(`the VM of ${expected.name} to be free`, site.timeouts.gate, run.stop);
+  return await writeOnBoot(run.pve, config, expected, config.onBoot, deadline);
+}
+
+/**
+ * The digest of what was proved goes along with the write right before the power goes: no other VM is turned off. A lock that
+ * came meanwhile is waited for, as long as a drain may take.
+ */
+export async function powerOff(run: Run, proved: VmConfig, running: boolean, site: Site): Promise<void> {
+  if (!proved.onBoot && !running) return;
+  const expected = { ...proved, tags: [] };
+  const deadline = new Deadline(`the VM of ${proved.name} to be free`, site.timeouts.drain, run.stop);
+  const config = await writeOnBoot(run.pve, proved, expected, false, deadline);
   if (!running) {
     // A killed step may have asked for a start that was still under way; the write above has waited for it.
     if (!(await isRunning(run.pve, config))) return;
-    await proveVm(run.pve, config.host, { ...config, tags: [] });
+    await proveVm(run.pve, config.host, expected);
   }
-  await turnOff(run.pve, config, site.timeouts.shutdown);
+  await turnOff(run.pve, config, site.timeouts.shutdown, run.stop);
 }
 
 async function wipe(run: Run, config: VmConfig): Promise<void> {

@@ -1,11 +1,16 @@
+import { Deadline } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
-import { setOnBoot, start } from "../proxmox/power.ts";
+import { start } from "../proxmox/power.ts";
+import { writeOnBoot } from "../proxmox/settle.ts";
 import { readPower, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { Run } from "./run.ts";
 
 /** QEMU's words for a guest that stands still until somebody lets it go on. */
 const still = new Set(["paused", "io-error", "suspended", "internal-error", "guest-panicked", "watchdog"]);
+
+/** Longest wait for a lock of Proxmox on a VM that is to be started, in seconds. */
+const lockSeconds = 300;
 
 /** Whether the guest of a VM that runs goes on by itself. @param state QEMU's word, when Proxmox has one */
 export const mayGoOn = (state = "running"): boolean => !still.has(state);
@@ -15,14 +20,15 @@ export const mayGoOn = (state = "running"): boolean => !still.has(state);
  * started: any read between both may take a minute, and its number may be another's then (adversary, seed 20165).
  * @param listed what the list says of it; seconds old, but a start of one that runs by now is fine
  */
-export async function powerOn(run: Run, config: VmConfig, listed: ListedVm["status"]): Promise<void> {
-  const { running, state = "" } = listed === "stopped" ? { running: false } : await readPower(run.pve, config);
-  if (running && !mayGoOn(state)) throw standsStill(config, state);
-  if (running && config.onBoot) return;
-  await setOnBoot(run.pve, config, true, config.digest);
+export async function powerOn(run: Run, proved: VmConfig, listed: ListedVm["status"]): Promise<void> {
+  const { running, state = "" } = listed === "stopped" ? { running: false } : await readPower(run.pve, proved);
+  if (running && !mayGoOn(state)) throw standsStill(proved, state);
+  if (running && proved.onBoot) return;
+  const deadline = new Deadline(`the VM of ${proved.name} to be free`, lockSeconds, run.stop);
+  const config = await writeOnBoot(run.pve, proved, { ...proved, tags: [] }, true, deadline);
   if (running) return;
   say(`starting ${config.name} (VM ${config.vmid} on ${config.host})`);
-  await start(run.pve, config);
+  await start(run.pve, config, run.stop);
 }
 
 /** Not ours to resume: somebody paused it, or its storage is full. Nothing can be said of its image meanwhile. */

@@ -1,4 +1,6 @@
+import { Deadline } from "../common/deadline.ts";
 import { IdentityError, proveVm } from "../proxmox/identity.ts";
+import { awaitUnlocked } from "../proxmox/settle.ts";
 import { tagsOf } from "../proxmox/tags.ts";
 import { listVms } from "../proxmox/vms.ts";
 import { claimedBefore } from "./claim.ts";
@@ -27,6 +29,8 @@ export async function release(run: Run, input: SlotInput): Promise<{ released: s
     throw new IdentityError(expected, `host ${vm.host}`, ["nobody recorded its SMBIOS uuid"]);
   await requireNothingKept(run, input, vms);
   await retire(run, input);
-  await proveVm(run.pve, vm.host, expected);
+  // A backup at night locks every VM for a while, also those that are off: the engine's delete would fail on it.
+  const deadline = new Deadline(`the VM of ${node} to be free`, input.site.timeouts.drain, run.stop);
+  await awaitUnlocked(run.pve, await proveVm(run.pve, vm.host, expected), expected, deadline);
   return { released: node };
 }

@@ -31,7 +31,7 @@ import { requireDataMayGo, sayData } from "./data.ts";
 import type { ClusterInput } from "./input.ts";
 import { fence, isKnownDead } from "./fencing.ts";
 import { requireMayDrain } from "./forecast.ts";
-import { switchOff } from "./power-off.ts";
+import { requireChangeable, switchOff } from "./power-off.ts";
 import { quietly, type Run } from "./run.ts";
 import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
 import { serveAgain, yieldAdopted, yieldServer } from "./yield.ts";
@@ -72,7 +72,8 @@ export interface RetireOptions {
 
 /**
  * Takes a node out: cordon, move its storage, evict, volumes, wipe, power off, forget. Each part is skipped when it was
- * done before. One that is dead while its VM runs is turned off instead of being emptied. When the node cannot be emptied it serves again as before, and its VM stays.
+ * done before. One that is dead while its VM runs is turned off instead of being emptied. When the node cannot be emptied it
+ * serves again as before, and its VM stays.
  */
 export async function retireNode(found: Leaver, given: RetireOptions): Promise<void> {
   // The list may be seconds old, and this decides between a drain and none.
@@ -81,12 +82,13 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
     found.vm === undefined ? await proved(found, given) : running ? await lookedAgain(found, given) : found;
   const options = leaver.role === "server" && leaver.node ? await throughOthers(leaver, given) : given;
   const { access, input, run } = options;
-  const { node, vm, name } = leaver;
+  const { node, name } = leaver;
   const sight = leaver.role === "server" && node ? await byMembers(run, input, access) : undefined;
   // What may take long comes before the looks that decide.
   if (sight && running) await requireControllers(run, input, access.client);
   const dead = node !== undefined && running && (await isKnownDead(node, options));
   const storage = node && (await requireStorageMayGo(name, running && !dead, options));
+  const vm = node && running ? await changeable(leaver, options) : leaver.vm;
   // Out of etcd already: a run that was killed had got that far, and without its API server the node ends no pods.
   const servers = sight && (await sight(run.stop));
   const member = servers?.some((server) => server.name === name && server.member !== "none");
@@ -96,7 +98,7 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
   if (node && running) await sayData(leaver, options);
   await given.mayBegin?.();
-  if (vm && node && drains) await emptied({ ...leaver, storage }, node, vm, options);
+  if (vm && node && drains) await emptied({ ...leaver, vm, storage }, node, vm, options);
   if (vm && dead) await fence(vm, leaver, options);
   const after = node && sight && member ? await leaveEtcd(leaver, node, sight, options) : access;
   if (vm && !dead) await switchOff(vm, running, leaver.expected, options);
@@ -107,6 +109,13 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   if (storage) await forgetStorage(after.client, storage, options);
   if (leaver.adopted && vm) await handBack(vm, leaver.expected, options);
   say(`${name} is retired${running ? " and off" : ""}`);
+}
+
+/** What Proxmox refuses is found out before the node is disturbed. @returns the VM where it is now */
+async function changeable({ vm, expected }: Leaver, { input, run }: RetireOptions): Promise<ListedVm | undefined> {
+  if (vm === undefined) return undefined;
+  const { host } = await requireChangeable(run, vm, expected, input.site);
+  return { ...vm, host };
 }
 
 const isMember = (record: NodeRecord | undefined): boolean => record !== undefined && hasJoined(record);

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { liveVms } from "../../proxmox/live-vms.ts";
 import { differences, IdentityError, proveVm, type ExpectedVm } from "../../proxmox/identity.ts";
 import { nodeTags, splitTags, tagsOf } from "../../proxmox/tags.ts";
-import { listVms, requireSight, type VmConfig } from "../../proxmox/vms.ts";
+import { isRunning, listVms, requireSight, type VmConfig } from "../../proxmox/vms.ts";
 import { fakeProxmox } from "./fake.ts";
 
 const tags = tagsOf({ cluster: "demo", pool: "workers", slot: 2, generation: "0a1b2c3d" });
@@ -61,6 +61,30 @@ describe("identity", () => {
       pve.seen.map(({ path }) => path),
       ["/nodes/pve1/qemu/1101/config"],
     );
+  });
+});
+
+describe("a VM that was moved to another Proxmox host", () => {
+  const gone = { status: 500, reason: "Configuration file 'nodes/pve1/qemu-server/1101.conf' does not exist" };
+  const answer = (moved: boolean) =>
+    fakeProxmox(({ path }) => {
+      if (path === "/cluster/resources")
+        return { data: [{ type: "qemu", vmid: 1101, node: moved ? "pve2" : "pve1", status: "running" }] };
+      if (path.startsWith("/nodes/pve1/")) return gone;
+      if (path.endsWith("/status/current")) return { data: { status: "running" } };
+      return { data: { name: expected.name, tags: tags.join(";"), smbios1: `uuid=${uuid}`, digest: "d" } };
+    });
+
+  it("is proved and asked where it is now", async () => {
+    await using pve = await answer(true);
+    assert.equal((await proveVm(pve.client, "pve1", expected)).host, "pve2");
+    assert.equal(await isRunning(pve.client, { host: "pve1", vmid: 1101 }), true);
+  });
+
+  it("is not looked for twice when it is on no other host", async () => {
+    await using pve = await answer(false);
+    await assert.rejects(proveVm(pve.client, "pve1", expected), /does not exist/);
+    await assert.rejects(isRunning(pve.client, { host: "pve1", vmid: 1101 }), /does not exist/);
   });
 });
 

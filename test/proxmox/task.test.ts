@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Deadline } from "../../common/deadline.ts";
-import { start, stop, turnOff } from "../../proxmox/power.ts";
+import type { Proxmox } from "../../proxmox/client.ts";
+import { start, stopVm, turnOff } from "../../proxmox/power.ts";
 import { awaitTask, TaskError } from "../../proxmox/task.ts";
 import { fakeProxmox, upid, type Answer, type Seen } from "./fake.ts";
 
@@ -108,12 +109,12 @@ describe("power", () => {
   it("a stop that another task holds up for too long names what to look for", async () => {
     const held = ended("can't lock file '/var/lock/qemu-server/lock-101.conf' - got timeout");
     await using pve = await fakeProxmox(tasks([held]));
-    await assert.rejects(stop(pve.client, vm, 0.5), /another task in Proxmox holds VM 101 on pve1/);
+    await assert.rejects(stopVm(pve.client, vm, { seconds: 0.5 }), /told to stop it: can't lock file/);
   });
 
   it("a stop that fails otherwise is not asked for again", async () => {
     await using pve = await fakeProxmox(tasks([ended("VM is locked (backup)")]));
-    await assert.rejects(stop(pve.client, vm), /VM is locked \(backup\)/);
+    await assert.rejects(stopVm(pve.client, vm), /VM is locked \(backup\)/);
     assert.equal(pve.seen.filter(({ method }) => method === "POST").length, 1);
   });
 
@@ -124,7 +125,7 @@ describe("power", () => {
         ? { status: 400, reason: "Parameter verification failed.", errors }
         : tasks([ended("OK")])(seen, count),
     );
-    await stop(pve.client, vm);
+    await stopVm(pve.client, vm);
     const posts = pve.seen.filter(({ method }) => method === "POST");
     assert.deepEqual(
       posts.map(({ parameters }) => parameters),
@@ -145,6 +146,51 @@ describe("power", () => {
     await using pve = await fakeProxmox((seen, count) =>
       seen.path.endsWith("/status/current") ? { data: { status: "running" } } : tasks([ended("OK")])(seen, count),
     );
-    await assert.rejects(turnOff(pve.client, vm, 1), /still runs although Proxmox said that it was stopped/);
+    const aborted = AbortSignal.timeout(4000);
+    await assert.rejects(turnOff(pve.client, vm, 1, aborted), /TimeoutError|aborted due to timeout/);
+    assert.ok(pve.seen.some(({ path }) => path.endsWith("/status/stop")));
   });
+
+  it("waits until a VM is off whose task ended at once, as that of a VM under HA does", async () => {
+    await using pve = await fakeProxmox((seen, count) =>
+      seen.path.endsWith("/status/current")
+        ? { data: { status: count < 3 ? "running" : "stopped" } }
+        : tasks([ended("OK")])(seen, count),
+    );
+    await turnOff(pve.client, vm, 30);
+    assert.ok(!pve.seen.some(({ path }) => path.endsWith("/status/stop")));
+  });
+
+  it("cuts no power while a shutdown goes on and its host cannot be asked", async () => {
+    const away: Answer = { status: 595, reason: "No route to host" };
+    const endings = [...Array.from({ length: 5 }, () => away), ended("OK")];
+    await using pve = await fakeProxmox(tasks(endings));
+    await turnOff(pve.client, vm, 30);
+    assert.ok(!pve.seen.some(({ path }) => path.endsWith("/status/stop")));
+  });
+
+  it("stops again when somebody else's shutdown held the VM", async () => {
+    const held = ended("can't lock file '/var/lock/qemu-server/lock-101.conf' - got timeout");
+    await using pve = await fakeProxmox((seen, count) =>
+      seen.path.endsWith("/status/current")
+        ? { data: { status: count < 2 ? "running" : "stopped" } }
+        : tasks([held, held, ended("OK")])(seen, count),
+    );
+    await turnOff(pve.client, vm, 1);
+    assert.equal(pve.seen.filter(({ path }) => path.endsWith("/status/stop")).length, 2);
+  });
+
+  for (const [what, act] of [
+    ["a start", (pve: Proxmox, stop: AbortSignal) => start(pve, vm, stop)],
+    ["a shutdown", (pve: Proxmox, stop: AbortSignal) => turnOff(pve, vm, 60, stop)],
+  ] as const) {
+    it(`leaves ${what} to Proxmox when the run is told to stop`, async () => {
+      await using pve = await fakeProxmox(tasks([{ data: { status: "running" } }]));
+      const told = new AbortController();
+      const waits = act(pve.client, told.signal);
+      told.abort(new Error("stopped at a safe point"));
+      await assert.rejects(waits, /stopped at a safe point/);
+      assert.ok(!pve.seen.some(({ path }) => path.endsWith("/status/stop")));
+    });
+  }
 });

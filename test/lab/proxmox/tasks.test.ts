@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { fast } from "../../../lab/profiles.ts";
 import { seedSite, site } from "../../../lab/proxmox/site.ts";
-import { stop } from "../../../proxmox/power.ts";
+import { stopVm } from "../../../proxmox/power.ts";
 import { tasksRun } from "../../../proxmox/task.ts";
 import { Bench } from "./bench.ts";
 
@@ -124,7 +124,7 @@ describe("tasks", () => {
     guest.deaf = true;
     const waits = await bench.data<string>("POST", "nodes/pve1/qemu/1100/status/shutdown", { timeout: 15 });
     await delay(20);
-    await stop(bench.client(token), vm);
+    await stopVm(bench.client(token), vm);
     assert.equal(bench.dc.vms.get(1100)?.power, undefined);
     assert.equal(await bench.ended(waits), "VM quit/powerdown failed - got timeout");
   });
