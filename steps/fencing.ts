@@ -2,9 +2,10 @@ import { Deadline } from "../common/deadline.ts";
 import { say } from "../common/log.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import { findNode, isDead, isReady, secondsToDeath, taintOutOfService, whyNotReady } from "../kubernetes/nodes.ts";
-import type { Node } from "../kubernetes/types.ts";
+import { paths, type Node, type Pod } from "../kubernetes/types.ts";
 import { awaitDetached } from "../kubernetes/volumes.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
+import { evictionOrder } from "../rollout/drain.ts";
 import { switchOff } from "./power-off.ts";
 import type { Leaver, RetireOptions } from "./retirement.ts";
 import { quietly } from "./run.ts";
@@ -12,11 +13,11 @@ import { quietly } from "./run.ts";
 /**
  * Whether a node that leaves, and whose VM runs, is dead: not Ready for longer than Kubernetes leaves pods on such a node. Nobody
  * there ends a pod any more, so a drain of it would never end. One that has only just become silent may come back, and gets
- * the time to.
+ * the time to; not one without a pod to evict, as a node that was never Ready, whose drain ends at once.
  */
 export async function isKnownDead(node: Node, { access: { client }, run }: RetireOptions): Promise<boolean> {
   const name = node.metadata?.name ?? "";
-  if (isReady(node)) return false;
+  if (isReady(node) || !(await hasPodsToEvict(client, name))) return false;
   const patience = secondsToDeath(node, client.now());
   if (patience > 0) say(`${name} is not Ready: it gets ${Math.ceil(patience)} s to come back (${whyNotReady(node)})`);
   const deadline = new Deadline(`${name} to come back or to be dead`, patience + 30, run.stop);
@@ -30,6 +31,11 @@ export async function isKnownDead(node: Node, { access: { client }, run }: Retir
     },
     () => (last ? whyNotReady(last) : ""),
   );
+}
+
+async function hasPodsToEvict(client: Kubernetes, node: string): Promise<boolean> {
+  const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${node}` });
+  return evictionOrder(items).length > 0;
 }
 
 /**

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { keyOf } from "./objects.ts";
 import type { Workload } from "./pods.ts";
 import { Stage, stageImages } from "./stage.ts";
 
@@ -40,6 +41,18 @@ describe("a node whose kubelet is dead while its VM runs", function () {
     const { outcome, stage } = await replacing(60);
     assert.equal(outcome, "done", stage.engine.why);
     assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("is not waited for when no pod has to leave it, as one that never got Ready", async () => {
+    let began = 0;
+    const { outcome, stage } = await replacing(60, ({ world: { cluster } }, name) => {
+      for (const pod of cluster.pods.servingOn(name)) cluster.objects.remove("pods", keyOf(pod));
+      for (const { metadata } of cluster.objects.list("volumeattachments"))
+        cluster.objects.remove("volumeattachments", metadata.name);
+      began = cluster.time.elapsed();
+    });
+    assert.equal(outcome, "done", stage.engine.why);
+    assert.ok(stage.world.time.elapsed() - began < 300_000, "the update did not wait for six minutes");
   });
 
   it("is drained as ever when it comes back in that time", async () => {
