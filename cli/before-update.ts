@@ -28,8 +28,11 @@ export async function beforeEngine(stack: string, engine: EngineSide, environmen
   const locks = (await engine.locks()) ?? [];
   const { pending, deleting, vms } = await engine.state();
   if (locks.length + pending.length + deleting.length === 0) {
-    const lost = await lostVms(stack, environment, vms);
-    if (lost.length > 0) await (await import("./repair.ts")).forget(stack, lost);
+    const { gone, moved } = await lostVms(stack, environment, vms);
+    if (gone.length + moved.length === 0) return;
+    const { follow, forget } = await import("./repair.ts");
+    if (gone.length > 0) await forget(stack, gone);
+    if (moved.length > 0) await follow(stack, moved);
     return;
   }
   const [{ refuseLiving }, { repair }] = await Promise.all([import("./alone.ts"), import("./repair.ts")]);

@@ -70,6 +70,12 @@ export class EngineSide {
     await this.must("refresh", "--yes", "--skip-preview", ...imports, "--clear-pending-creates", "--stack", this.stack);
   }
 
+  /** Looks again at some resources alone, and at nothing else. The program does not run. */
+  async refreshOnly(urns: readonly string[]): Promise<void> {
+    const targets = urns.flatMap((urn) => ["--target", urn]);
+    await this.must("refresh", "--yes", "--skip-preview", ...targets, "--stack", this.stack);
+  }
+
   /**
    * No command shows the locks of a bucket, but each that would take one names them. Making a stack that is there takes the
    * lock and does nothing else; its own settings go to a directory that is thrown away.

@@ -72,13 +72,17 @@ export interface EngineState {
 export interface KnownVm {
   name: string;
   vmid: number;
+  urn: string;
+  /** Proxmox host that it was on when the engine looked last. */
+  host?: string;
 }
 
 export const VM_TYPE = "proxmoxve:index/vmLegacy:VmLegacy";
 
 interface StoredResource {
   type: string;
-  outputs?: { name?: string; vmId?: number };
+  urn: string;
+  outputs?: { name?: string; vmId?: number; nodeName?: string };
 }
 
 interface Deployment {
@@ -103,7 +107,8 @@ function stateOf(deployment: Deployment | null | undefined): EngineState {
 function vmsOf(resources: readonly StoredResource[]): KnownVm[] {
   return resources
     .filter(({ type }) => type === VM_TYPE)
-    .flatMap(({ outputs }) =>
-      outputs?.name === undefined || outputs.vmId === undefined ? [] : [{ name: outputs.name, vmid: outputs.vmId }],
-    );
+    .flatMap(({ urn, outputs: { name, vmId, nodeName } = {} }) => {
+      if (name === undefined || vmId === undefined) return [];
+      return [{ name, vmid: vmId, urn, ...(nodeName === undefined ? {} : { host: nodeName }) }];
+    });
 }

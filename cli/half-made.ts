@@ -95,7 +95,7 @@ async function afterClone({ pve, live }: OpenSite, name: string, vmid: number): 
  * Waits until nobody works on the destruction of these VMs any more: Proxmox finishes a task whose client has died, and a
  * second one for the same VM fails.
  */
-export async function awaitDestroys(pve: Proxmox, deleting: readonly KnownVm[]): Promise<void> {
+export async function awaitDestroys(pve: Proxmox, deleting: readonly Pick<KnownVm, "name" | "vmid">[]): Promise<void> {
   if (deleting.length === 0) return;
   const names = deleting.map(({ name, vmid }) => `VM ${vmid} (${name})`).join(", ");
   await new Deadline(`the destruction of ${names} to end`, destroySeconds).poll(500, async () => {

@@ -11,17 +11,27 @@ import { stackConfig } from "./stack-config.ts";
 type Vm = EngineState["vms"][number];
 
 /**
- * VMs that the engine knows and that are gone, by one look at the list of VMs. None when it cannot be looked: the program
- * looks too, does not start either, and says why in full.
+ * VMs that the engine knows and that are gone, or on another Proxmox host than it remembers, by one look at the list of VMs.
+ * None when it cannot be looked: the program looks too, does not start either, and says why in full.
  * @throws UserErrors when a number of the engine's is somebody else's, or one of its VMs is out of the token's sight
  */
-export async function lostVms(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]): Promise<Vm[]> {
-  if (known.length === 0) return [];
-  const found = await look(stack, environment, known).catch(() => undefined);
-  if (found === undefined) return [];
+export async function lostVms(
+  stack: string,
+  environment: NodeJS.ProcessEnv,
+  known: readonly Vm[],
+): Promise<{ gone: Vm[]; moved: Vm[] }> {
+  const found = known.length === 0 ? undefined : await look(stack, environment, known).catch(() => undefined);
+  if (found === undefined) return { gone: [], moved: [] };
   refuseStrangers(known, found.seen);
   refuseHidden(found.hidden);
-  return found.gone;
+  return { gone: found.gone, moved: movedAmong(known, found.seen) };
+}
+
+/** VMs that were migrated since the engine looked: it would look for them, and destroy them, where they are not. */
+export function movedAmong(known: readonly Vm[], list: readonly ListedVm[]): Vm[] {
+  return known.filter(({ vmid, host }) =>
+    list.some((vm) => vm.vmid === vmid && host !== undefined && vm.host !== host),
+  );
 }
 
 async function look(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]) {
@@ -44,7 +54,7 @@ export function refuseHidden(hidden: readonly Vm[]): void {
  * another name, or with our name and another uuid, is for the program to judge.
  * @throws UserErrors that names every VM that has a number of the engine's, and neither the name nor tags of ours
  */
-export function refuseStrangers(known: readonly Vm[], list: readonly ListedVm[]): void {
+export function refuseStrangers(known: readonly Pick<Vm, "name" | "vmid">[], list: readonly ListedVm[]): void {
   const strangers = known.flatMap(({ vmid, name }) =>
     list
       .filter((vm) => vm.vmid === vmid && vm.name !== name && nodeTags(vm.tags) === undefined)
@@ -61,7 +71,7 @@ export function refuseStrangers(known: readonly Vm[], list: readonly ListedVm[])
  * Whether the engine may forget VMs that are gone without being asked. Not when one was a member: the program refuses to
  * start without it, and `evergreen repair` heals that when an operator asks. Without a way into the cluster nobody knows.
  */
-export function mayForget(gone: readonly Vm[], { kubernetes, nodes, records }: Live): boolean {
+export function mayForget(gone: readonly Pick<Vm, "name">[], { kubernetes, nodes, records }: Live): boolean {
   if (!kubernetes) return false;
   const remembered = [...records.values()].flatMap((record) => record.nodes);
   const members = remembered.filter(hasJoined);

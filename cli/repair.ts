@@ -9,7 +9,7 @@ import { alone, unlock, type Alone } from "./alone.ts";
 import { EngineSide } from "./engine-side.ts";
 import { type EngineState, VM_TYPE } from "./engine-state.ts";
 import { awaitDestroys, undoCreate, type Undone } from "./half-made.ts";
-import { mayForget, refuseHidden, refuseStrangers } from "./lost-vms.ts";
+import { mayForget, movedAmong, refuseHidden, refuseStrangers } from "./lost-vms.ts";
 import { withSite, type OpenSite } from "./site.ts";
 
 /** `evergreen repair`: finishes or undoes what a killed run left, a line each. */
@@ -77,7 +77,10 @@ async function mendState(engine: EngineSide, site: OpenSite, asked: Asked, fence
   }
   refuseStrangers(vms, seen);
   refuseHidden(hidden);
-  return done;
+  const moved = movedAmong(vms, seen);
+  await fence.check();
+  await followMoved(engine, moved);
+  return done + moved.length;
 }
 
 /** A create whose VM is there is not forgotten: nobody would know the VM any more. @throws UserErrors */
@@ -123,6 +126,19 @@ export async function forget(stack: string, gone: EngineState["vms"]): Promise<v
       report("the state of the engine", "refreshed, with pending creates cleared");
     });
   });
+}
+
+/** Has the engine look where VMs are that were migrated, before it meets them: its deletes go to the host that it remembers. */
+export async function follow(stack: string, moved: EngineState["vms"]): Promise<void> {
+  const engine = await engineSide(stack);
+  await withSite(stack, (site) => alone(site, () => followMoved(engine, moved)));
+}
+
+async function followMoved(engine: EngineSide, moved: EngineState["vms"]): Promise<void> {
+  if (moved.length === 0) return;
+  await engine.refreshOnly(moved.map(({ urn }) => urn));
+  for (const { name, vmid, host = "" } of moved)
+    report(`the engine remembers VM ${vmid} (${name}) on ${host}, and it was migrated`, "followed");
 }
 
 function reportGone(gone: EngineState["vms"]): void {

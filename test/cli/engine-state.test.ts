@@ -237,18 +237,18 @@ describe("an exported state", () => {
           { type: "deleting", resource: { urn: "w", type: "command:local:Command", outputs: { name: "x", vmId: 1 } } },
         ],
         resources: [
-          { type: VM_TYPE, outputs: { name: "demo-workers-0-0a1b2c3d", vmId: 1100 } },
+          { type: VM_TYPE, urn: "vm", outputs: { name: "demo-workers-0-0a1b2c3d", vmId: 1100, nodeName: "pve2" } },
           { type: VM_TYPE, outputs: { name: "no-number" } },
           { type: "command:local:Command", outputs: { name: "x", vmId: 1 } },
         ],
       }),
     );
-    assert.deepEqual(state.vms, [{ name: "demo-workers-0-0a1b2c3d", vmid: 1100 }]);
+    assert.deepEqual(state.vms, [{ name: "demo-workers-0-0a1b2c3d", vmid: 1100, urn: "vm", host: "pve2" }]);
     assert.deepEqual(
       state.pending.map(({ urn }) => urn),
       ["u"],
     );
-    assert.deepEqual(state.deleting, [{ name: "old", vmid: 1101 }]);
+    assert.deepEqual(state.deleting, [{ name: "old", vmid: 1101, urn: "v" }]);
   });
 
   it("of a new stack is empty", () => {

@@ -11,7 +11,10 @@ import type { NodeRecord, SlotPhase } from "../../rollout/types.ts";
 import { Bench } from "../lab/proxmox/bench.ts";
 import { OLD, picture, running } from "../support/picture.ts";
 
-const known = [1100, 1101, 1102, 1103].map((vmid) => ({ vmid, name: `demo-workers-${vmid - 1100}-0a1b2c3d` }));
+const known = [1100, 1101, 1102, 1103].map((vmid) => {
+  const name = `demo-workers-${vmid - 1100}-0a1b2c3d`;
+  return { vmid, name, host: "pve1", urn: `urn:${name}` };
+});
 
 const tagsOf = (vmid: number) =>
   tagsOfNode({ cluster: "demo", pool: "workers", slot: vmid - 1100, generation: "0a1b2c3d" });
@@ -43,13 +46,20 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
     const destroyed = async (vmid: number) =>
       assert.equal(await bench.task("DELETE", `nodes/pve1/qemu/${vmid}`, { purge: 1 }), "OK");
     const lost = async (changes: NodeJS.ProcessEnv = {}): Promise<number[]> =>
-      (await lostVms("dev", { ...environment, ...changes }, known)).map(({ vmid }) => vmid);
+      (await lostVms("dev", { ...environment, ...changes }, known)).gone.map(({ vmid }) => vmid);
 
     it("are found by the list of VMs", async () => {
       assert.deepEqual(await lost(), []);
       await destroyed(1100);
       await destroyed(1102);
       assert.deepEqual(await lost(), [1100, 1102]);
+    });
+
+    it("are told from those that were migrated, which the engine would look for on their old host", async () => {
+      await destroyed(1100);
+      const elsewhere = known.map((vm) => (vm.vmid === 1103 ? { ...vm, host: "pve7" } : vm));
+      const { gone, moved } = await lostVms("dev", environment, elsewhere);
+      assert.deepEqual([gone.map(({ vmid }) => vmid), moved.map(({ vmid }) => vmid)], [[1100], [1103]]);
     });
 
     it("stop an update, by name, while another has left the pool, or its number belongs to a stranger", async () => {

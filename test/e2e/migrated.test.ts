@@ -1,0 +1,68 @@
+import assert from "node:assert/strict";
+import { Site } from "./site.ts";
+
+const newer = "ubuntu-24.04-rke2-v1.1.0";
+const older = "ubuntu-24.04-rke2-v1.0.0";
+
+/** Two Proxmox hosts: VMs move between them, and one falls. */
+describe("on two Proxmox hosts, end to end", function () {
+  this.timeout(300_000);
+  let site: Site;
+
+  before(async () => {
+    site = await Site.create("127.99", { hosts: ["pve1", "pve2"] });
+    await site.configure({ "site.hosts": ["pve1", "pve2"], "controlPlane.servers": 1, "pools.0.slots": 2 });
+    await site.configure({ "pools.0.strategy.surge": 1 });
+    await site.up();
+  });
+
+  after(async () => {
+    await site.close();
+  });
+
+  afterEach(async () => {
+    await site.lab.call("DELETE /faults", undefined);
+  });
+
+  const vmOf = async (slot: number) => {
+    const { vms } = await site.lab.status;
+    const found = vms.find(({ tags }) => tags.includes("eg-pool-workers") && tags.includes(`eg-slot-${slot}`));
+    assert.ok(found);
+    return found.vmid;
+  };
+
+  it("replaces a node whose VM was migrated, and destroys it where it is", async () => {
+    const vm = await vmOf(0);
+    await site.lab.call("POST /faults", { kind: "migrate-vm", vm, host: "pve2" });
+    await site.configure({ "pools.0.image": newer });
+    const { code, output } = await site.launcher(
+      "up",
+      "--yes",
+      "--skip-preview",
+      "--stack",
+      "dev",
+      "--non-interactive",
+    );
+    assert.equal(code, 0, output);
+    assert.match(output, new RegExp(`the engine remembers VM ${vm} \\(\\S+\\) on pve1, and it was migrated`));
+    const { vms } = await site.lab.status;
+    assert.ok(!vms.some(({ vmid }) => vmid === vm));
+    assert.deepEqual(await site.complaints(), []);
+  });
+
+  it("names a host that is off, leaves its nodes as they are, and goes on when it is back", async () => {
+    await site.lab.call("POST /faults", { kind: "host-off", host: "pve2" });
+    const before = await site.vms("workers");
+    const status = await site.evergreen("status", "--stack", "dev");
+    assert.equal(status.code, 0, status.output);
+    assert.match(status.output, /pve2/);
+    assert.doesNotMatch(status.output, /^\s+at /m, "no stack trace");
+    const repaired = await site.evergreen("repair", "--stack", "dev");
+    assert.notEqual(repaired.code, 70, repaired.output);
+    assert.deepEqual(await site.vms("workers"), before);
+    await site.lab.call("POST /faults", { kind: "host-on", host: "pve2" });
+    await site.configure({ "pools.0.image": older });
+    const { code, output } = await site.evergreen("up", "--stack", "dev");
+    assert.equal(code, 0, output);
+  });
+});
