@@ -27,6 +27,7 @@ describe("a DaemonSet", () => {
     ["its affinity asks for a label that is there", required("tier"), plain, true],
     ["its affinity asks for a label that is not there", required("zone"), plain, false],
     ["it is meant for another node", { nodeName: "n2" }, plain, false],
+    ["it is meant for no node by name", { nodeName: "" }, plain, true],
     ["a taint is not tolerated", {}, node, false],
     ["a taint is tolerated by its value", { tolerations: [{ key: "gpu", value: "a100" }] }, node, true],
     ["another value is tolerated", { tolerations: [{ key: "gpu", value: "v100" }] }, node, false],

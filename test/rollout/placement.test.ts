@@ -59,6 +59,8 @@ describe("what a drain displaces", () => {
 describe("what was evicted", () => {
   const before = { ...web, pods: 2, unplaced: 0 };
   const placed = [pod("a", { node: "x" }), pod("b", { node: "y" })];
+  const namesake = pod("b", { node: "y" });
+  const elsewhere: PlacedPod = { ...namesake, metadata: { ...namesake.metadata, namespace: "blog" } };
   const cases: [
     when: string,
     pods: PlacedPod[],
@@ -74,6 +76,7 @@ describe("what was evicted", () => {
     ["it was scaled down meanwhile", [pod("a", { node: "x" })], before, 1, undefined],
     ["its controller is gone", [], before, 0, undefined],
     ["nobody knows how many there have to be", [], before, undefined, undefined],
+    ["a namesake runs in another namespace", [pod("a", { node: "x" }), elsewhere], before, 2, /1 of 2 pods/],
     ["it ends still", [pod("a", { node: "x" }), pod("b", { node: "old", ending: true })], before, 2, /1 of 2 pods/],
     ["a gate of its owner holds it", [...placed, pod("c", { reason: "SchedulingGated" })], before, 2, undefined],
   ];
