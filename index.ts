@@ -21,6 +21,7 @@ import { Proxmox } from "./proxmox/client.ts";
 import { tagsOf } from "./proxmox/tags.ts";
 import type { PoolPlan } from "./rollout/types.ts";
 import { announceUpdate } from "./standing.ts";
+import { checkTemplates } from "./templates.ts";
 import { bundle } from "./tools/bundle.mjs";
 
 // Node strips types in place, so its own stack traces are right. Those of source-map-support, which the engine's runner
@@ -82,6 +83,7 @@ async function prepare(): Promise<Prepared> {
   for (const line of placeWords(places)) await log.warn(line);
   for (const { generation } of newSlots(fleet)) templateOf(live, generation.spec.image, "");
   checkPlaces(places, config.site, live, newSlots(fleet));
+  await checkTemplates(pve, live, hostsThatAnswer(places), newSlots(fleet));
   if (!runtime.isDryRun()) {
     // Only now: a run that is refused has changed nothing.
     for (const line of await announceUpdate(pve, config, live, fleet)) await log.info(line);

@@ -34,6 +34,16 @@ export class Row {
     return String(value);
   }
 
+  /** All fields that are texts or numbers, as texts. */
+  texts(): Map<string, string> {
+    const plain = ([, value]: [string, unknown]) => typeof value === "string" || typeof value === "number";
+    return new Map(
+      Object.entries(this.value)
+        .filter(plain)
+        .map(([name, value]) => [name, String(value)]),
+    );
+  }
+
   number(name: string): number {
     const number = Number(this.text(name));
     if (!Number.isFinite(number)) throw new ProxmoxAnswerError(this.path, `${name} is not a number`);
