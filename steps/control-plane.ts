@@ -241,6 +241,24 @@ async function whyNotSettled(sight: Sight, expected: readonly string[], signal: 
   return whyControlPlaneIsNotCalm(members) ?? whyMembersAreNot(all, servers) ?? "";
 }
 
+/**
+ * Why it may be no fault of a server that etcd has not let in: one of the others, which were all calm when it began, is not any
+ * more, and etcd takes nobody meanwhile (seed 43215 of the simulation). One that is a voter was let in.
+ */
+export async function whyNotLetIn(
+  sight: Sight,
+  name: string,
+  others: readonly ServerNode[],
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  if (others.length === 0) return undefined;
+  const servers = await sight(signal).catch(() => undefined);
+  if (servers === undefined) return "the other servers cannot be seen";
+  if (servers.some((server) => server.name === name && server.member === "voter")) return undefined;
+  const names = new Set(others.map((server) => server.name));
+  return whyControlPlaneIsNotCalm(servers.filter((server) => names.has(server.name)));
+}
+
 /** Whether one server alone keeps the control plane from being calm. What cannot be seen is nobody's fault. */
 export async function isAloneNotCalm(sight: Sight, name: string, signal: AbortSignal): Promise<boolean> {
   const servers = await sight(signal).catch(() => undefined);

@@ -23,6 +23,7 @@ import {
   only,
   requireMayJoin,
   requireSkew,
+  whyNotLetIn,
 } from "./control-plane.ts";
 import { excused } from "./excuse.ts";
 import { foundCluster } from "./founding.ts";
@@ -175,7 +176,10 @@ async function admitServer(run: Run, input: SlotInput, joining: Arriving, config
     const isBack = await isVoterAlready(sight, calmBy(run, input), input.node);
     const others = isBack ? [] : await awaitCalm(sight, calmBy(run, input), [input.node, input.address]);
     if (!isBack) requireMayJoin(input, others);
-    const node = await admit(run, input, access, config, arrival);
+    const node = await admit(run, input, access, config, arrival).catch(async (error: unknown) => {
+      const why = error instanceof Unwell ? await whyNotLetIn(sight, input.node, others, run.stop) : undefined;
+      throw error instanceof Unwell && why !== undefined ? unjudged(error, why) : error;
+    });
     const members = [...others.map(({ name }) => name), input.node];
     const deadline = new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, run.stop);
     const sees = isBack ? only(input.node, sight) : sight;
@@ -186,6 +190,12 @@ async function admitServer(run: Run, input: SlotInput, joining: Arriving, config
     if (isMarked(node)) await serveAgain(run, config);
     return node;
   });
+}
+
+function unjudged(error: Unwell, why: string): UserError {
+  const { what, where } = error.problem;
+  const todo = "see to that first, then run pulumi up again: the image was not judged";
+  return new UserError({ what, where: `${where}; meanwhile ${why}`, todo }, { cause: error });
 }
 
 /** The boot that a Node tells of although its VM is off; undefined when there is no such Node. */
