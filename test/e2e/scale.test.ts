@@ -159,7 +159,7 @@ describe("a cluster whose first update fails, end to end", function () {
   let site: Site;
 
   before(async () => {
-    site = await Site.create("127.61");
+    site = await Site.create("127.56");
     await site.configure({ "controlPlane.servers": 1, "pools.0.slots": 2, allowDestroy: true });
   });
 

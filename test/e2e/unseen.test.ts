@@ -12,7 +12,7 @@ describe("nodes whose VMs are out of the token's sight, end to end", function ()
   let lost: { vmid: number; name: string }[];
 
   before(async () => {
-    site = await Site.create("127.63");
+    site = await Site.create("127.54");
     await site.configure({ "controlPlane.servers": 3, "pools.0.slots": 2 });
     await site.up();
     await site.load({ replicas: 4 });

@@ -62,7 +62,7 @@ export const defects: Record<string, Defect> = {
   },
   "a record that forgets what is kept": {
     plant: replacing(
-      ({ path, body }) => path.includes("/configmaps/pool-") && body.includes("keeps"),
+      ({ path, body }) => path.includes("/configmaps/slot-") && body.includes("keeps"),
       (call, honest) => honest({ ...call, body: call.body.replaceAll("keeps", "lets") }),
     ),
     seen: /destroys .* with local-|calm run/,

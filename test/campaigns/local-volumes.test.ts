@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { podAt, startOnLocalVolume } from "./local-volume.ts";
-import { refused } from "./refusal.ts";
-import { Site } from "./site.ts";
+import { podAt, startOnLocalVolume } from "../e2e/local-volume.ts";
+import { refused } from "../e2e/refusal.ts";
+import { Site } from "../e2e/site.ts";
 
 const older = "ubuntu-24.04-rke2-v1.0.0";
 const newer = "ubuntu-24.04-rke2-v1.1.0";
@@ -15,7 +15,7 @@ describe("data on a node alone, end to end", function () {
   let old: { name: string; vmid: number };
 
   before(async () => {
-    site = await Site.create("127.63");
+    site = await Site.create("127.55");
     await site.configure({ "controlPlane.servers": 1, "pools.0.slots": 2, "pools.0.strategy.surge": 1 });
     await site.up();
     const vm = (await workers()).find(({ name }) => name.startsWith("demo-workers-0-"));

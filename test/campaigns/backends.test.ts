@@ -3,8 +3,8 @@ import type { ChildProcess } from "node:child_process";
 import { Deadline } from "../../common/deadline.ts";
 import { labBucket } from "../../lab/object-store.ts";
 import { toolchain } from "../../tools/index.ts";
-import { end, ended, offspring } from "./processes.ts";
-import { Site, type Ran } from "./site.ts";
+import { end, ended, offspring } from "../e2e/processes.ts";
+import { Site, type Ran } from "../e2e/site.ts";
 
 const newer = "ubuntu-24.04-rke2-v1.1.0";
 const args = ["up", "--yes", "--skip-preview", "--stack", "dev"];

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Deadline } from "../../common/deadline.ts";
-import { end, ended, killBelow, offspring } from "./processes.ts";
-import { Site } from "./site.ts";
+import { end, ended, killBelow, offspring } from "../e2e/processes.ts";
+import { Site } from "../e2e/site.ts";
 
 const newer = "ubuntu-24.04-rke2-v1.1.0";
 const args = ["up", "--yes", "--skip-preview", "--stack", "dev"];
@@ -13,7 +13,7 @@ describe("an update that is alone", function () {
   const orphans: number[] = [];
 
   before(async () => {
-    site = await Site.create("127.78");
+    site = await Site.create("127.52");
     await site.configure({ "controlPlane.servers": 1, "pools.0.slots": 2, "pools.0.strategy.surge": 1 });
   });
 
