@@ -33,7 +33,7 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
     ...config.pools.flatMap((pool, i) => [
       ...strategyProblems(pool, `evergreen:pools[${i}].strategy`),
       ...labelProblems(pool, `evergreen:pools[${i}].labels`),
-      ...taintProblems(pool, `evergreen:pools[${i}].startupTaints`),
+      ...taintProblems(pool, `evergreen:pools[${i}]`),
     ]),
   ];
 }
@@ -188,15 +188,24 @@ function labelProblems({ labels }: PoolConfig, path: string): Problem[] {
   });
 }
 
+/** A kubelet does not start with two of one key and effect, whatever their values. */
 function taintProblems({ taints, startupTaints }: PoolConfig, path: string): Problem[] {
-  return startupTaints
-    .filter((taint) => taints.includes(taint))
-    .map((taint) => ({
-      what: `${taint} cannot be both a taint that the nodes keep and one that is removed at startup`,
-      where: path,
-      todo: "leave it in one of taints and startupTaints",
-    }));
+  const all = [
+    ...taints.map((taint) => ({ taint, where: `${path}.taints` })),
+    ...startupTaints.map((taint) => ({ taint, where: `${path}.startupTaints` })),
+  ];
+  return all.flatMap(({ taint, where }, i) => {
+    const twin = all.slice(0, i).find((one) => identity(one.taint) === identity(taint));
+    if (twin === undefined) return [];
+    return {
+      what: `${taint} has the key and the effect of ${twin.taint} in ${twin.where}: a kubelet does not start with both`,
+      where,
+      todo: "leave one of them: one in startupTaints goes once its daemon works, one in taints stays",
+    };
+  });
 }
+
+const identity = (taint: string) => taint.replace(/=[^:]*/, "");
 
 function strategyProblems({ slots, strategy }: PoolConfig, path: string): Problem[] {
   const { kind, surge, maxUnavailable, canary, soakSeconds } = strategy;

@@ -25,7 +25,13 @@ const share = z.custom<number | string>(
 );
 const labelName = /^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
 const labelValue = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
-const taint = /^[^=:\s]+(=[^=:\s]*)?:(NoSchedule|PreferNoSchedule|NoExecute)$/;
+/** A kubelet does not start with another. */
+const isTaint = (value: string): boolean => {
+  const [, key = "", given = ""] =
+    /^([^=:]+)(?:=([^=:]*))?:(?:NoSchedule|PreferNoSchedule|NoExecute)$/.exec(value) ?? [];
+  return labelName.test(key) && labelValue.test(given);
+};
+const taint = text.refine(isTaint, "must be written as key=value:NoSchedule, key and value as those of a label");
 
 /** VMIDs, both included. A pool needs two for each slot: old VMs are destroyed at the end of the run that replaces them. */
 const vmIds = z.strictObject({ first: count(100), last: count(100).max(999_999_999) });
@@ -182,14 +188,14 @@ const pool = z.strictObject({
    * @default []
    * A change: new generation.
    */
-  taints: z.array(text.regex(taint, "must be written as key=value:NoSchedule")).default([]),
+  taints: z.array(taint).default([]),
   /**
    * Taints at registration that a daemon of the node removes once it works, as `key=value:Effect`, such as
    * `node.cilium.io/agent-not-ready:NoExecute`. A node does not serve before they are gone.
    * @default []
    * A change: new generation.
    */
-  startupTaints: z.array(text.regex(taint, "must be written as key=value:NoSchedule")).default([]),
+  startupTaints: z.array(taint).default([]),
   /**
    * Counter: raising it replaces every node without any other change.
    * @default 0

@@ -124,13 +124,31 @@ describe("a wrong configuration", () => {
       'evergreen:pools[0].labels["kubernetes.io/hostname"]',
       /written by RKE2/,
     ],
-    [
-      "taint that stays and goes",
-      { taints: ["a=b:NoSchedule"], startupTaints: ["a=b:NoSchedule"] },
+    // pkg/util/taints of Kubernetes: "duplicated taints with the same key and effect".
+    ...(
+      [
+        ["stays and goes", ["a=b:NoSchedule"], ["a=b:NoSchedule"], "startupTaints"],
+        ["stays and goes, in another spelling", ["a:NoSchedule"], ["a=:NoSchedule"], "startupTaints"],
+        ["goes with another value than it stays with", ["a=b:NoSchedule"], ["a=c:NoSchedule"], "startupTaints"],
+        ["has two values", ["a=b:NoSchedule", "a=c:NoSchedule"], [], "taints"],
+        ["goes twice", [], ["a:NoExecute", "a:NoExecute"], "startupTaints"],
+      ] as const
+    ).map(([what, taints, startupTaints, key]): [string, object, object, string, RegExp] => [
+      `taint that ${what}`,
+      { taints, startupTaints },
       {},
-      "evergreen:pools[0].startupTaints",
-      /cannot be both/,
-    ],
+      `evergreen:pools[0].${key}`,
+      /has the key and the effect of a.*a kubelet does not start with both/,
+    ]),
+    ...["-a=b:NoSchedule", "a/b/c:NoSchedule", "a=$b:NoSchedule", "a=b=c:NoSchedule", "a:noschedule"].map(
+      (taint): [string, object, object, string, RegExp] => [
+        `taint ${taint}`,
+        { startupTaints: [taint] },
+        {},
+        "evergreen:pools[0].startupTaints[0]",
+        /key and value as those of a label/,
+      ],
+    ),
     ...(
       [
         ["a path", { endpoint: "https://s3.example.com/bucket" }, "endpoint", /https:\/\/HOST/],
