@@ -17,7 +17,7 @@ export interface Finding {
   name: string;
   /** Empty when it is missing. */
   version: string;
-  /** `stand-in`: works, but a stack that is not the lab refuses to run on it. */
+  /** `stand-in`: good for the lab. For any other stack, which refuses to run on it, the plugin is missing. */
   state: "ok" | "stand-in" | "missing";
   /** Where it came from, or why it is missing. */
   from: string;
@@ -26,6 +26,7 @@ export interface Finding {
 }
 
 const SETUP = "run `npx evergreen setup`";
+const SETUP_FOR = "where Pulumi's release downloads can be reached, run `npx evergreen setup --stack";
 
 /** Room that a cold set-up takes in the caches of Go and of Evergreen, in bytes. */
 const COLD_BYTES = 6e9;
@@ -36,7 +37,7 @@ export async function inspect(stack = labStack, cache = cacheRoot()): Promise<Fi
   const tools = await engine(cache, go);
   const builds = stack === labStack || tools.some(({ from }) => !from.startsWith("PATH, "));
   const findings = [await node(), ...(builds ? [goFinding(go)] : []), await git(), ...tools];
-  findings.push(...plugins.map((plugin) => pluginFinding(cache, plugin)));
+  findings.push(...plugins.map((plugin) => pluginFinding(cache, plugin, stack)));
   if (stack === labStack) findings.push(...labTools.map((tool) => built(tool, go, cache)));
   findings.push(step());
   if (findings.some(({ state }) => state === "missing")) findings.push(...disk(cache));
@@ -85,14 +86,17 @@ function built(tool: GoTool, go: Go | Error, cache: string): Finding {
   return { name, version: tool.version, state: "ok", from };
 }
 
-function pluginFinding(cache: string, plugin: Plugin): Finding {
+function pluginFinding(cache: string, plugin: Plugin, stack: string): Finding {
   const name = `plugin ${plugin.name}`;
   const state = pluginState(cache, plugin);
   const failure = recentFailure(cache, plugin);
   const why = failure ? `; its release download was out of reach at ${failure.at}: ${failure.why}` : "";
-  if (state === "missing") return { name, version: "", state, from: `${plugin.purpose}${why}`, todo: SETUP };
+  const real = stack !== labStack;
+  const missing = { name, version: "", state: "missing", todo: real ? `${SETUP_FOR} ${stack}\`` : SETUP } as const;
+  if (state === "missing") return { ...missing, from: `${plugin.purpose}${why}` };
   const directory = pluginDirectory(cache, plugin);
   if (state === "official") return { name, version: plugin.version, state: "ok", from: `official, ${directory}` };
+  if (real) return { ...missing, from: `a stand-in is there, and only the lab may run on it: ${directory}${why}` };
   const todo =
     "good for the lab only: for a real site, run `npx evergreen setup` where release downloads can be reached";
   return { name, version: plugin.version, state, from: `ours, ${directory}${why}`, todo };

@@ -69,10 +69,23 @@ describe("the doctor", () => {
     assert.equal(found.get("pulumi-language-nodejs")?.state, "ok");
   });
 
-  it("says plainly what is a stand-in, and why", () => {
+  function commandStandIn() {
     const directory = "cache/pulumi-home/plugins/resource-command-v1.2.1";
     scratch.file(`${directory}/pulumi-resource-command`, "");
     scratch.file(`${directory}/${STAND_IN}`, "");
+  }
+
+  it("calls a plugin missing when a real site has only its stand-in", () => {
+    commandStandIn();
+    const { status, stdout } = doctor(["--stack", "prod"], "/nowhere");
+    assert.equal(status, 1);
+    assert.match(stdout, /^missing {3}plugin command .*a stand-in is there, and only the lab may run on it/m);
+    assert.match(stdout, /do: where .* can be reached, run `npx evergreen setup --stack prod`$/m);
+    assert.doesNotMatch(stdout, /^stand-in/m);
+  });
+
+  it("says plainly what is a stand-in, and why", () => {
+    commandStandIn();
     const at = new Date().toISOString();
     scratch.file("cache/official/command-1.2.1.json", JSON.stringify({ at, why: "no such host" }));
     const finding = findings("/nowhere").get("plugin command") ?? assert.fail();
