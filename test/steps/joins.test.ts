@@ -14,7 +14,7 @@ import { allowEvictions, denyEvictions } from "./evictions.ts";
 
 /** What docs/recovery.md says of joins and handovers that meet a site which is ill: seen, mended, and gone on with. */
 describe("a site that is ill while nodes come and go", function () {
-  this.timeout(90_000);
+  this.timeout(240_000);
   let cluster: StepCluster;
   let client: Kubernetes;
 
