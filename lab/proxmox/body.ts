@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import { ApiError } from "./answer.ts";
 
 /** What a request carried in its body. */
 export interface Body {
@@ -21,28 +22,49 @@ function fromJson(text: string): [string, string][] {
   ]);
 }
 
-/** Takes multipart/form-data apart: plain fields, and the one file. */
+/** The fields of an upload in the one order in which pveproxy reads them. */
+const fields = ["content", "checksum-algorithm", "checksum"];
+
+const wrongField = (name: string) =>
+  `wrong field name '${name}' for file upload, expected 'filename' at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line 1281.`;
+
+/**
+ * Takes an upload apart: fields in their order, then the one file; what comes after it is never read.
+ * @throws ApiError for anything else, as pveproxy waits for the file until the body ends
+ */
 function fromMultipart(content: Buffer, boundary: string): Body {
-  const body: Body = { params: [] };
+  const params: [string, string][] = [];
+  let last = -1;
+  for (const { name, filename, value } of partsOf(content, boundary)) {
+    if (filename !== undefined) {
+      if (name !== "filename") throw new ApiError(500, wrongField(name), { bodyless: true });
+      params.push([name, filename]);
+      return { params, upload: { filename, content: Buffer.from(value) } };
+    }
+    const place = fields.indexOf(name);
+    if (place <= last) break;
+    last = place;
+    params.push([name, value.toString()]);
+  }
+  throw new ApiError(400, "Bad Request", { bodyless: true });
+}
+
+function* partsOf(content: Buffer, boundary: string) {
   const mark = Buffer.from(`--${boundary}`);
   let at = content.indexOf(mark);
   while (at >= 0) {
     const next = content.indexOf(mark, at + mark.length);
-    if (next < 0) break;
+    if (next < 0) return;
     const part = content.subarray(at + mark.length + 2, next - 2);
     const split = part.indexOf("\r\n\r\n");
     const headers = part.subarray(0, split).toString();
-    const value = part.subarray(split + 4);
-    const name = /[; ]name="([^"]*)"/.exec(headers)?.[1] ?? "";
-    const filename = /filename="([^"]*)"/.exec(headers)?.[1];
-    if (filename === undefined) body.params.push([name, value.toString()]);
-    else {
-      body.params.push([name, filename]);
-      body.upload = { filename, content: Buffer.from(value) };
-    }
+    yield {
+      name: /[; ]name="([^"]*)"/.exec(headers)?.[1] ?? "",
+      filename: /filename="([^"]*)"/.exec(headers)?.[1],
+      value: part.subarray(split + 4),
+    };
     at = next;
   }
-  return body;
 }
 
 /** Reads a form, JSON or multipart body. */

@@ -63,3 +63,11 @@ export function loadVm(dc: DataCentre, node: string, vmid: number): Vm {
 export function fork(call: Call, type: string, id: string, work: (task: Task) => Promise<void> | void): string {
   return call.dc.tasks.start(call.params.text("node"), type, id, call.token.id, work).upid;
 }
+
+/** The end of a task that a request waits for: its failure is the request's. @returns null, as such a request answers */
+export async function finished({ dc }: Call, upid: string): Promise<null> {
+  const task = dc.tasks.all.get(upid);
+  await task?.done;
+  if (task?.exitstatus !== undefined && task.exitstatus !== "OK") throw died(task.exitstatus);
+  return null;
+}

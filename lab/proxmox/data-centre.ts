@@ -16,6 +16,8 @@ export interface WebFile {
   size: number;
   mimetype: string;
   sha256: string;
+  /** Its other checksums, by algorithm. */
+  digests?: Readonly<Record<string, string>> | undefined;
   /** Of the disk in an image file; absent: `size`. */
   virtualSize?: number | undefined;
   /** What is installed on it. */

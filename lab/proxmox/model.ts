@@ -24,6 +24,8 @@ export interface Volume {
   image: ImageContent | undefined;
   /** SHA-256 of a downloaded or uploaded file. */
   checksum: string | undefined;
+  /** Its other checksums, by algorithm. */
+  digests: Readonly<Record<string, string>> | undefined;
   /** Bytes of an uploaded file. */
   data: Buffer | undefined;
   /** What its guest wrote. */

@@ -1,6 +1,7 @@
 import { createServer } from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
+import { ApiError } from "./answer.ts";
 import type { DataCentre, Fault, Request } from "./data-centre.ts";
 import { claimedToken, handle } from "./handle.ts";
 import type { Answer, Incoming } from "./handle.ts";
@@ -75,8 +76,21 @@ async function suffer(fault: Fault | undefined, response: ServerResponse): Promi
   return fault?.answer && { ...fault.answer, body: undefined };
 }
 
+/** What pveproxy does not even read. */
+function refusalOf({ method, headers }: IncomingMessage): string | undefined {
+  if (!["GET", "POST", "PUT", "DELETE"].includes(method ?? "")) return `method '${method ?? ""}' not available`;
+  if (headers["transfer-encoding"] === "chunked") return "chunked transfer encoding not supported";
+  const isBare = method === "GET" || method === "DELETE";
+  return isBare && Number(headers["content-length"] ?? 0) > 0 ? "Unexpected content for method" : undefined;
+}
+
 async function serveOne(dc: DataCentre, message: IncomingMessage, response: ServerResponse): Promise<void> {
   const began = performance.now();
+  const refused = refusalOf(message);
+  if (refused !== undefined) {
+    response.writeHead(501, refused, { "Content-Type": "text/plain", Connection: "close" }).end(refused);
+    return;
+  }
   const incoming = await read(message);
   const request = describe(incoming);
   count(dc, request);
@@ -95,11 +109,14 @@ export async function serve(dc: DataCentre, options: ServeOptions): Promise<{ cl
   const server = createServer({ key: options.key, cert: options.cert, minVersion: "TLSv1.3" }, (message, response) => {
     serveOne(dc, message, response).catch((error: unknown) => {
       if (response.headersSent) response.socket?.destroy();
+      else if (error instanceof ApiError)
+        write(response, { status: error.status, reason: error.message, body: undefined });
       else write(response, { status: 400, reason: `bad request: ${String(error)}`, body: undefined });
     });
   });
   // pveproxy closes idle connections after 5 s, which races the pools of clients.
   server.keepAliveTimeout = 5000;
+  server.keepAliveTimeoutBuffer = 0;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(options.port, options.address, resolve);

@@ -99,8 +99,6 @@ export function listRow(dc: DataCentre, vm: Vm): Record<string, unknown> {
   return {
     ...vitals(dc, vm),
     cpus: cpuCount(config),
-    diskread: 0,
-    diskwrite: 0,
     ...(power && { pid: power.pid }),
     ...marks(vm),
   };

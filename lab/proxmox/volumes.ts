@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { died } from "./answer.ts";
 import { printSize } from "./config/properties.ts";
 import type { DataCentre } from "./data-centre.ts";
@@ -50,6 +51,7 @@ function put(storage: Storage, volume: Pick<Volume, "volid" | "format" | "size">
     parent: undefined,
     image: undefined,
     checksum: undefined,
+    digests: undefined,
     data: undefined,
     files: new Map(),
     ...volume,
@@ -148,26 +150,32 @@ export async function linkClone(dc: DataCentre, base: Volume, vmid: number, task
   });
 }
 
+/** Bytes as the log of a copy shows them. */
+function rendered(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
+  return `${(bytes / 1024 ** power).toFixed(1)} ${units[power] ?? ""}`;
+}
+
 /** A disk of its own with the content of another. Copies outside of the lock. */
 export async function copyDisk(
   dc: DataCentre,
   source: Volume,
   target: { storage: Storage; vmid: number; format?: string | undefined },
-  task: Task,
+  task?: Task,
 ): Promise<Volume> {
   const { storage, vmid } = target;
   const volume = await allocate(dc, storage, vmid, { size: source.size, format: target.format ?? source.format }, task);
-  if (dc.version === "9.2") task.say(`allocated target volume '${volume.volid}'`);
-  const gib = (bytes: number) => `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
-  task.say(`transferred 0.0 B of ${gib(source.size)} (0.00%)`);
+  if (dc.version === "9.2") task?.say(`allocated target volume '${volume.volid}'`);
+  task?.say(`transferred 0.0 B of ${rendered(source.size)} (0.00%)`);
   try {
     needSpace(storage, source.used, pathOf(storage, volume.volid), task);
-    await task.pass(dc.profile.fullClone);
+    await (task ? task.pass(dc.profile.fullClone) : delay(dc.profile.fullClone));
   } catch (error) {
     storage.volumes.delete(volume.volid);
     throw error;
   }
-  task.say(`transferred ${gib(source.size)} of ${gib(source.size)} (100.00%)`);
+  task?.say(`transferred ${rendered(source.size)} of ${rendered(source.size)} (100.00%)`);
   volume.used = Math.max(volume.used, source.used);
   volume.image = source.image;
   volume.files = new Map(source.files);

@@ -1,7 +1,7 @@
 import { anyone } from "../call.ts";
 import type { Call, Route } from "../call.ts";
 import { spec } from "../params.ts";
-import { knownPaths, privilegesOn } from "../permissions.ts";
+import { knownPaths, needAll, privilegesOn } from "../permissions.ts";
 
 function shown(call: Call, path: string): Record<string, number> {
   const rights = privilegesOn(call.dc, call.token, path);
@@ -10,8 +10,11 @@ function shown(call: Call, path: string): Record<string, number> {
 
 /** What the asking token may do, by path. Paths without any right are left out. */
 function permissions(call: Call): Record<string, Record<string, number>> {
-  const path = call.params.get("path");
-  if (path !== undefined) return { [path]: shown(call, path) };
+  const { dc, token, params } = call;
+  const user = params.get("userid");
+  if (user !== undefined && user !== token.id) needAll(dc, token, "/access", ["Sys.Audit"]);
+  const path = params.get("path") ?? "";
+  if (path !== "") return { [path]: shown(call, path) };
   const all = knownPaths(call.dc).map((known) => [known, shown(call, known)] as const);
   return Object.fromEntries(all.filter(([, rights]) => Object.keys(rights).length > 0));
 }

@@ -16,14 +16,12 @@ function version({ dc }: Call) {
 }
 
 function nodeRow(node: PveNode, all: boolean) {
-  const fingerprint = Array.from({ length: 32 }, () => "00").join(":");
   return {
     node: node.name,
     id: `node/${node.name}`,
     type: "node",
     status: node.reachable ? "online" : "offline",
     level: "",
-    ssl_fingerprint: fingerprint,
     ...(all && {
       cpu: 0.05,
       maxcpu: 16,
@@ -36,8 +34,17 @@ function nodeRow(node: PveNode, all: boolean) {
   };
 }
 
-function nodes({ dc, token }: Call) {
+function nodeList({ dc, token }: Call) {
   return [...dc.nodes.values()].map((node) => nodeRow(node, mayAny(dc, token, `/nodes/${node.name}`, ["Sys.Audit"])));
+}
+
+function nodes(call: Call) {
+  const fingerprint = Array.from({ length: 32 }, () => "00").join(":");
+  return nodeList(call).map((row) => ({ ...row, ssl_fingerprint: fingerprint }));
+}
+
+function nodeRows(call: Call) {
+  return nodeList(call).map((row) => ({ ...row, "cgroup-mode": 2 }));
 }
 
 function vmRows({ dc, token }: Call) {
@@ -53,7 +60,7 @@ function vmRows({ dc, token }: Call) {
 
 function storageRows({ dc, token }: Call) {
   return [...dc.storages.values()]
-    .filter((storage) => mayAny(dc, token, `/storage/${storage.id}`, ["Datastore.Audit", "Datastore.AllocateSpace"]))
+    .filter((storage) => mayAny(dc, token, `/storage/${storage.id}`, ["Datastore.Audit"]))
     .flatMap((storage) =>
       [...dc.nodes.keys()].map((node) => ({
         id: `storage/${node}/${storage.id}`,
@@ -78,7 +85,7 @@ function resources(call: Call) {
   return [
     ...(type === undefined ? pools.map((pool) => ({ id: `/pool/${pool.id}`, type: "pool", pool: pool.id })) : []),
     ...(wants("vm") ? vmRows(call) : []),
-    ...(wants("node") ? nodes(call) : []),
+    ...(wants("node") ? nodeRows(call) : []),
     ...(wants("storage") ? storageRows(call) : []),
   ];
 }

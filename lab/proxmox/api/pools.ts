@@ -24,7 +24,7 @@ function detail(dc: DataCentre, pool: Pool) {
 function list(call: Call) {
   const { dc, token, params } = call;
   if (params.has("poolid")) {
-    needAll(dc, token, `/pool/${params.text("poolid")}`, ["Pool.Audit"]);
+    // Proxmox VE asks for no right here, as recorded, though it does at the path of the same pool.
     return [{ poolid: params.text("poolid"), ...detail(dc, poolOf(call)) }];
   }
   return [...dc.pools.values()]

@@ -1,8 +1,8 @@
 import { died, invalid } from "../answer.ts";
-import { anyone, fork, permAny } from "../call.ts";
+import { anyone, finished, fork, permAny } from "../call.ts";
 import type { Call, Route } from "../call.ts";
 import type { Storage, Volume } from "../model.ts";
-import { spec } from "../params.ts";
+import { spec, vmidSpec } from "../params.ts";
 import { mayAny, needAll } from "../permissions.ts";
 import { findVolume, isOn, storageOf, usedBytes } from "../storages.ts";
 import { maySeeVolume, needVolume } from "../volume-access.ts";
@@ -82,17 +82,23 @@ function volume(call: Call) {
   return { path: pathOf(storage, id), size: found.size, used: found.used, format: found.format };
 }
 
-function remove(call: Call): string {
+async function remove(call: Call): Promise<string | null> {
   const { dc, token, params } = call;
   const id = volid(call);
   const storage = storageOf(dc, params.text("storage"));
   const { vmid } = parseVolumeId(storage, id);
   needAll(dc, token, `/storage/${storage.id}`, ["Datastore.Allocate"]);
-  return fork(call, "imgdel", vmid === undefined ? storage.id : `${vmid}@${storage.id}`, async (task) => {
+  const upid = fork(call, "imgdel", vmid === undefined ? storage.id : `${vmid}@${storage.id}`, async (task) => {
     if (!findVolume(dc, id)) task.say(`disk image '${pathOf(storage, id)}' does not exist`);
     await freeVolume(dc, id, task);
     task.say(`Removed volume '${id}'`);
   });
+  return call.params.has("delay") ? await finished(call, upid) : upid;
+}
+
+function contentFormat(value: string): string | undefined {
+  const kinds = ["images", "rootdir", "vztmpl", "iso", "backup", "snippets", "import", "none"];
+  return kinds.includes(value) ? undefined : `invalid format - invalid content type '${value}'\n`;
 }
 
 const one = "nodes/{node}/storage/{storage}";
@@ -110,7 +116,7 @@ export const storageRoutes: Route[] = [
     method: "GET",
     path: `${one}/content`,
     allow: permAny("/storage/{storage}", ...seeing),
-    params: { content: spec.text, vmid: spec.integer },
+    params: { content: { ...spec.text, format: contentFormat }, vmid: vmidSpec },
     run: content,
   },
   {

@@ -2,6 +2,7 @@ import { forbidden, invalid } from "../answer.ts";
 import { anyone } from "../call.ts";
 import type { Call, Route } from "../call.ts";
 import { spec } from "../params.ts";
+import type { Spec } from "../params.ts";
 import { mayAny } from "../permissions.ts";
 import type { Task } from "../tasks.ts";
 
@@ -46,20 +47,36 @@ function log(call: Call) {
   return lines.length > 0 ? page : [{ n: 1, t: "no content" }];
 }
 
+/** A list shows what has ended, what runs, or both. */
+function isFrom(task: Task, source = "archive"): boolean {
+  return source === "all" || task.running === (source === "active");
+}
+
+function statusFormat(value: string): string | undefined {
+  const wrong = value.split(/[;, ]+/).find((each) => !["ok", "error", "warning", "unknown"].includes(each));
+  return wrong === undefined ? undefined : `invalid format - invalid status '${wrong}'\n`;
+}
+
+const counted: Spec = { type: "integer", minimum: 0 };
+
 function list(call: Call) {
   const { dc, token, params } = call;
   const all = mayAny(dc, token, `/nodes/${params.text("node")}`, ["Sys.Audit"]);
   const rows = [...dc.tasks.all.values()]
     .reverse()
     .filter((task) => task.node === params.text("node") && (all || isOwn(call, task)))
-    .filter((task) => !task.running || params.get("source") === "active" || params.get("source") === "all")
+    .filter((task) => isFrom(task, params.get("source")))
+    .filter((task) => Number(params.get("since") ?? 0) <= task.starttime)
+    .filter((task) => Number(params.get("until") ?? Infinity) >= task.starttime)
+    .filter((task) => task.user.includes(params.get("userfilter") ?? ""))
+    .filter((task) => !params.flag("errors") || (!task.running && task.exitstatus !== "OK"))
     .filter((task) => !params.has("vmid") || task.id === params.get("vmid"))
     .filter((task) => !params.has("typefilter") || task.type === params.get("typefilter"))
     .map((task) => ({
-      ...identity(task),
+      ...(task.running ? { ...identity(task), user: task.user, tokenid: undefined } : identity(task)),
       ...(task.running ? { status: "RUNNING" } : { status: task.exitstatus, endtime: task.endtime }),
     }));
-  call.extra.total = rows.length;
+  if (rows.length > 0) call.extra.total = rows.length;
   const start = Number(params.get("start") ?? 0);
   return rows.slice(start, start + Number(params.get("limit") ?? 50));
 }
@@ -96,7 +113,7 @@ export const taskRoutes: Route[] = [
       since: spec.integer,
       until: spec.integer,
       userfilter: spec.text,
-      statusfilter: spec.text,
+      statusfilter: { ...spec.text, format: statusFormat },
     },
     run: list,
   },
@@ -106,7 +123,7 @@ export const taskRoutes: Route[] = [
     method: "GET",
     path: `${one}/log`,
     allow: anyone,
-    params: { start: spec.integer, limit: spec.integer, download: spec.flag },
+    params: { start: counted, limit: counted, download: spec.flag },
     run: log,
   },
   {

@@ -5,7 +5,7 @@ import type { Call, Route } from "../call.ts";
 import type { WebFile } from "../data-centre.ts";
 import type { Storage, Volume } from "../model.ts";
 import { spec } from "../params.ts";
-import type { Specs } from "../params.ts";
+import type { Spec, Specs } from "../params.ts";
 import { mayAny, needAll } from "../permissions.ts";
 import { storageOf } from "../storages.ts";
 import { pathOf } from "../volume-names.ts";
@@ -38,7 +38,11 @@ function target(call: Call): { storage: Storage; volid: string; filename: string
   const kind = call.params.text("content") as (typeof kinds)[number];
   const storage = storageOf(call.dc, call.params.text("storage"));
   const filename = (call.params.text("filename").split("/").pop() ?? "").replace(/[^-a-zA-Z0-9_.+]/g, "_");
-  if (!extensions[kind].test(filename)) throw invalid({ filename: "invalid filename or wrong extension" });
+  // A name that is nothing but an extension is none.
+  if (!extensions[kind].test(filename) || filename.startsWith(".")) {
+    const isIso = kind === "iso";
+    throw invalid({ filename: isIso ? "wrong file extension" : "invalid filename or wrong extension" });
+  }
   return { storage, volid: `${storage.id}:${kind}/${filename}`, filename, kind };
 }
 
@@ -55,15 +59,16 @@ function metadata(call: Call) {
     throw died(`invalid server response: '500 Can't connect to ${hostname}:${port} (Connection refused)'`);
   }
   if (typeof found === "string") throw died(`invalid server response: '${found}'`);
-  return { filename: new URL(url).pathname.split("/").pop() ?? "", size: found.size, mimetype: found.mimetype };
+  const filename = new URL(url).pathname.split("/").pop() ?? "";
+  return { ...(filename !== "" && { filename }), size: found.size, mimetype: found.mimetype };
 }
 
 function needChecksum(call: Call, task: Task, got: string, existing: boolean): void {
   const expected = call.params.get("checksum");
   if (expected === undefined) return;
   if (expected !== got) {
-    task.say("calculating checksum...");
-    throw died(`checksum mismatch: got '${got}' != expect '${expected}'`);
+    task.say(`calculating checksum${existing ? " of existing file" : ""}...`);
+    throw died(`checksum mismatch: got '${got}' != expect '${expected}'${existing ? ", aborting" : ""}`);
   }
   task.say(
     existing
@@ -72,25 +77,44 @@ function needChecksum(call: Call, task: Task, got: string, existing: boolean): v
   );
 }
 
+/** The checksum of a file by the algorithm that was asked for. */
+function known({ params }: Call, sha256: string, digests: WebFile["digests"]): string {
+  const algorithm = params.get("checksum-algorithm") ?? "sha256";
+  return algorithm === "sha256" ? sha256 : (digests?.[algorithm] ?? "");
+}
+
 async function fetch(call: Call, task: Task): Promise<void> {
   const { dc, params } = call;
   const { storage, volid, filename, kind } = target(call);
+  if (params.has("compression"))
+    throw died(kind === "import" ? "decompression not supported for import" : "no decompression method found");
   const url = params.text("url");
   const path = pathOf(storage, volid);
   task.say(`downloading ${url} to ${path}`);
   const present = storage.volumes.get(volid);
   if (present) {
-    if (params.get("checksum") !== present.checksum) throw died(`refusing to override existing file '${path}'`);
-    needChecksum(call, task, present.checksum ?? "", true);
+    if (!params.has("checksum")) throw died(`refusing to override existing file '${path}'`);
+    needChecksum(call, task, known(call, present.checksum ?? "", present.digests), true);
     return;
   }
   const found = dc.web(url);
   await task.pass(dc.profile.fullClone);
   if (found === undefined) throw died("download failed: exit code 4");
   if (typeof found === "string") throw died("download failed: exit code 8");
-  needChecksum(call, task, found.sha256, false);
+  needChecksum(call, task, known(call, found.sha256, found.digests), false);
+  if (kind === "import" && filename.endsWith(".qcow2") && found.virtualSize === undefined && !found.image) {
+    const temporary = `${path}.tmp_dwnl.${task.pid}`;
+    task.say(`command '/usr/bin/qemu-img info '--output=json' ${temporary} -f qcow2' failed: exit code 1`);
+    throw died(`failed to verify file: qemu-img: Could not open '${temporary}': Image is not in qcow2 format`);
+  }
   store(storage, volid, filename, kind, found);
   task.say(`download of '${url}' to '${path}' finished`);
+}
+
+/** Of the disk in an image file; a raw one ends at a whole sector. */
+function sizeOf(kind: Volume["content"], filename: string, file: WebFile): number {
+  if (kind !== "import") return file.size;
+  return filename.endsWith(".raw") ? Math.ceil(file.size / 512) * 512 : (file.virtualSize ?? file.size);
 }
 
 function store(storage: Storage, volid: string, filename: string, kind: Volume["content"], file: WebFile): void {
@@ -98,19 +122,28 @@ function store(storage: Storage, volid: string, filename: string, kind: Volume["
     volid,
     content: kind,
     format: formatOf(filename),
-    size: kind === "import" ? (file.virtualSize ?? file.size) : file.size,
+    size: sizeOf(kind, filename, file),
     used: file.size,
     image: file.image,
     checksum: file.sha256,
+    digests: file.digests,
     data: file.data,
   });
+}
+
+function digest(algorithm: string | undefined, content: Buffer): string {
+  return createHash(algorithm ?? "sha256")
+    .update(content)
+    .digest("hex");
 }
 
 function upload(call: Call): string {
   const { dc } = call;
   const { storage, volid, filename, kind } = target(call);
+  checkPair(call);
+  if (!storage.content.includes(kind)) throw died(`storage '${storage.id}' does not support '${kind}' content`);
   const content = call.upload?.content ?? Buffer.alloc(0);
-  const sha256 = createHash("sha256").update(content).digest("hex");
+  const sha256 = digest("sha256", content);
   const temporary = `/var/tmp/pveupload-${sha256.slice(0, 32)}`;
   return fork(call, "imgcopy", "", (task) => {
     task.say(`starting file import from: ${temporary}`);
@@ -118,12 +151,13 @@ function upload(call: Call): string {
       task.say(`command '/usr/bin/qemu-img info '--output=json' ${temporary} -f qcow2' failed: exit code 1`);
       throw died(`qemu-img: Could not open '${temporary}': Image is not in qcow2 format`);
     }
+    needChecksum(call, task, digest(call.params.get("checksum-algorithm"), content), false);
     task.say(`target node: ${call.params.text("node")}`);
     task.say(`target file: ${pathOf(storage, volid)}`);
     task.say(`file size is: ${content.length}`);
     task.say(`command: cp -- ${temporary} ${pathOf(storage, volid)}`);
     // A known image keeps what is installed on it, however it came here.
-    const known = [...dc.storages.values()]
+    const same = [...dc.storages.values()]
       .flatMap((each) => [...each.volumes.values()])
       .find((each) => each.checksum === sha256);
     store(storage, volid, filename, kind, {
@@ -131,11 +165,26 @@ function upload(call: Call): string {
       mimetype: "",
       sha256,
       data: content,
-      image: known?.image,
+      image: same?.image,
     });
     task.say("finished file import successfully");
   });
 }
+
+/** A checksum says nothing without its algorithm, nor the other way round. */
+function checkPair({ params }: Call): void {
+  const pair = ["checksum", "checksum-algorithm"] as const;
+  for (const [name, other] of [pair, [pair[1], pair[0]]] as const) {
+    if (params.has(name) && !params.has(other))
+      throw invalid({ [other]: `missing property - '${name}' requires this property` });
+  }
+}
+
+const url: Spec = {
+  type: "string",
+  required: true,
+  format: (value) => (/^https?:\/\//.test(value) ? undefined : "value does not match the regex pattern"),
+};
 
 const transfer: Specs = {
   content: { type: "string", required: true, enum: kinds },
@@ -151,7 +200,7 @@ export const transferRoutes: Route[] = [
     allow: (call) => {
       if (!mayReachOut(call)) throw forbidden();
     },
-    params: { url: { type: "string", required: true }, "verify-certificates": spec.flag },
+    params: { url, "verify-certificates": spec.flag },
     run: metadata,
   },
   {
@@ -163,12 +212,15 @@ export const transferRoutes: Route[] = [
     },
     params: {
       ...transfer,
-      url: { type: "string", required: true },
+      url,
       compression: spec.text,
       "verify-certificates": spec.flag,
     },
     run: (call) => {
-      const { filename } = target(call);
+      const { filename, storage, kind } = target(call);
+      checkPair(call);
+      if (!storage.content.includes(kind))
+        throw died(`storage '${storage.id}' is not configured for content-type '${kind}'`);
       return fork(call, "download", filename, (task) => fetch(call, task));
     },
   },

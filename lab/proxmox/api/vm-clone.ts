@@ -71,6 +71,8 @@ function check(call: Call): Plan {
   }
   needQuorum(dc);
   checkLock(source);
+  const snapshot = params.get("snapname");
+  if (snapshot !== undefined) throw died(`snapshot '${snapshot}' does not exist`);
   const full = isFull(call, source);
   if (!full && params.has("storage")) throw died("parameter 'storage' not allowed for linked clones");
   if (!full && params.has("format")) throw died("parameter 'format' not allowed for linked clones");

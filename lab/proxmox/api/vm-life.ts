@@ -22,6 +22,11 @@ function checkDestroy(vm: Vm): void {
   if (vm.power) throw died(`VM ${vm.vmid} is running - destroy failed`);
 }
 
+function leftBehind(volid: string): string {
+  const name = volid.slice(volid.indexOf(":") + 1);
+  return `Could not remove disk '${volid}', check manually: base volume '${name}' is still in use by linked clones`;
+}
+
 async function destroy(call: Call, task: Task): Promise<void> {
   const { dc, params, token } = call;
   const vm = vmOf(call);
@@ -29,11 +34,15 @@ async function destroy(call: Call, task: Task): Promise<void> {
   checkDestroy(vm);
   needWritable(dc, vm.node, vm.vmid);
   const volumes = ownVolumes(dc, vm);
-  for (const volid of volumes) {
+  // Only a template is looked at before: of a VM that is none any more, the base image stays behind.
+  for (const volid of vm.config.get("template") === 1 ? volumes : []) {
     if (clonesOf(dc, volid).length > 0) throw died(`base volume '${volid}' is still in use by linked cloned`);
   }
   await task.pass(dc.profile.destroy);
-  for (const volid of volumes) await freeVolume(dc, volid, task);
+  for (const volid of volumes) {
+    if (clonesOf(dc, volid).length === 0) await freeVolume(dc, volid, task);
+    else task.say(leftBehind(volid));
+  }
   for (const pool of dc.pools.values()) pool.vms.delete(vm.vmid);
   if (params.flag("purge")) task.say(`purging VM ${vm.vmid} from related configurations..`);
   dc.vms.delete(vm.vmid);

@@ -1,3 +1,4 @@
+import { died } from "../answer.ts";
 import type { Value, Vm } from "../model.ts";
 import { isCdrom, parseDrive } from "./properties.ts";
 
@@ -5,6 +6,14 @@ function orderOf(config: ReadonlyMap<string, Value>): string[] | undefined {
   const boot = config.get("boot");
   const order = /^order=(.*)$/.exec(String(boot ?? ""))?.[1];
   return order?.split(";").filter(Boolean);
+}
+
+/** @throws ApiError when a VM would boot from what it does not have after this request */
+export function checkBoot(vm: Vm, settings: ReadonlyMap<string, string>, gone: readonly string[]): void {
+  for (const device of orderOf(settings) ?? []) {
+    const has = vm.config.has(device) || vm.pending.has(device) || settings.has(device);
+    if (!has || gone.includes(device)) throw died(`invalid bootorder: device '${device}' does not exist'`);
+  }
 }
 
 /** A deleted drive leaves the boot order; adding it again does not bring it back. */

@@ -27,6 +27,11 @@ export function checkDriveSyntax(key: string, value: string): void {
   if (drive.file === "" || (size !== undefined && parseSize(size) === undefined)) {
     throw invalid({ [key]: "invalid format - format error\nfile: property is missing and it is not optional\n" });
   }
+  if (drive.options.has("import-from") && newDisk(drive.file)?.gib !== 0) {
+    throw invalid({
+      [key]: "'import-from' requires special syntax - use <storage ID>:0,import-from=<source>",
+    });
+  }
 }
 
 function onlyRoot(): Error {
@@ -34,7 +39,7 @@ function onlyRoot(): Error {
 }
 
 /** What a token needs for a drive: on the VM for its kind, on the storage for its place. */
-export function checkDriveAccess(dc: DataCentre, token: Token, vmid: number, value: string): void {
+export function checkDriveAccess(dc: DataCentre, token: Token, vmid: number, key: string, value: string): void {
   const drive = parseDrive(value);
   if (drive.file === "none") return;
   if (drive.file === "cdrom") {
@@ -45,18 +50,19 @@ export function checkDriveAccess(dc: DataCentre, token: Token, vmid: number, val
   if (source?.startsWith("/")) throw onlyRoot();
   const storage = storageNamed(drive.file);
   if (storage === undefined) throw onlyRoot();
+  if (newDisk(drive.file)) needAll(dc, token, `/storage/${storage}`, ["Datastore.AllocateSpace"]);
   storageOf(dc, storage);
   // A new cloud-init drive is not asked about: Proxmox VE allocates it without a look at the storage's rights.
   if (drive.file.endsWith(":cloudinit")) return;
-  if (newDisk(drive.file)) {
-    needAll(dc, token, `/storage/${storage}`, ["Datastore.AllocateSpace"]);
-  } else needVolume(dc, token, drive.file, vmid);
-  if (source !== undefined) checkSource(dc, token, vmid, source);
+  if (!newDisk(drive.file)) needVolume(dc, token, drive.file, vmid);
+  if (source !== undefined) checkSource(dc, token, vmid, key, source);
 }
 
 /** The disk of a VM is copied as in a clone of it, any other image is read. */
-function checkSource(dc: DataCentre, token: Token, vmid: number, source: string): void {
-  const owner = parseVolumeId(storageOf(dc, storageIdOf(source)), source).vmid;
+function checkSource(dc: DataCentre, token: Token, vmid: number, key: string, source: string): void {
+  const { content, vmid: owner } = parseVolumeId(storageOf(dc, storageIdOf(source)), source);
+  if (content !== "images" && content !== "import")
+    throw invalid({ [key]: `${source} has wrong type '${content}' - needs to be 'images' or 'import'` });
   if (owner === undefined) needVolume(dc, token, source, vmid);
   else needAll(dc, token, `/vms/${owner}`, ["VM.Clone"]);
 }
@@ -68,6 +74,7 @@ function isOwn(volid: string, vmid: number): boolean {
 async function importDisk(
   dc: DataCentre,
   vm: Vm,
+  key: string,
   drive: Drive,
   source: string,
   task: Task | undefined,
@@ -75,13 +82,12 @@ async function importDisk(
   const image = findVolume(dc, source);
   const storage = storageOf(dc, storageNamed(drive.file) ?? "");
   if (!image) throw died(`failed to stat '${pathOf(storageOf(dc, storageIdOf(source)), source)}'`);
-  if (!task) throw new Error("an import needs a task");
-  task.say(`create full clone of drive (${source})`);
+  task?.say(`create full clone of drive ${image.content === "images" ? `${key} ` : ""}(${source})`);
   return copyDisk(dc, image, { storage, vmid: vm.vmid, format: drive.options.get("format") }, task);
 }
 
 /** Makes the disk that a drive asks for. @returns the drive with its volume */
-async function realise(dc: DataCentre, vm: Vm, drive: Drive, task: Task | undefined): Promise<Drive> {
+async function realise(dc: DataCentre, vm: Vm, key: string, drive: Drive, task: Task | undefined): Promise<Drive> {
   const wanted = newDisk(drive.file);
   const source = drive.options.get("import-from");
   if (isCloudInitDrive(drive) && drive.file.endsWith(":cloudinit")) {
@@ -94,7 +100,7 @@ async function realise(dc: DataCentre, vm: Vm, drive: Drive, task: Task | undefi
     let volume =
       source === undefined
         ? await allocate(dc, storageOf(dc, wanted.storage), vm.vmid, { size, format: options.get("format") }, task)
-        : await importDisk(dc, vm, drive, source, task);
+        : await importDisk(dc, vm, key, drive, source, task);
     if (vm.config.get("template") === 1) volume = await makeBase(dc, volume, task);
     options.delete("format");
     options.delete("import-from");
@@ -121,7 +127,7 @@ function existing(dc: DataCentre, drive: Drive, options: Map<string, string>): D
  */
 export async function makeDrive(dc: DataCentre, vm: Vm, key: string, value: string, task?: Task): Promise<string> {
   const asked = parseDrive(value);
-  const printed = printDrive(await realise(dc, vm, asked, task));
+  const printed = printDrive(await realise(dc, vm, key, asked, task));
   if (newDisk(asked.file) || asked.file.endsWith(":cloudinit"))
     task?.say(`${key}: successfully created disk '${printed}'`);
   return printed;

@@ -32,6 +32,13 @@ function memoryFormat(value: string): string | undefined {
   return `invalid format - format error\nmemory.current: type check ('integer') failed - got '${current}'\n`;
 }
 
+function tagList(value: string): string | undefined {
+  const tags = value.split(/[;, ]+/).filter(Boolean);
+  return tags.every((tag) => /^[a-z0-9_][a-z0-9_\-+.]*$/i.test(tag))
+    ? undefined
+    : "invalid format - invalid characters in tag\n";
+}
+
 function urlEncoded(value: string): string | undefined {
   return /^[-%a-zA-Z0-9_.!~*'()]*$/.test(value) ? undefined : `invalid format - invalid urlencoded string: ${value}\n`;
 }
@@ -96,7 +103,7 @@ const groups: [Group, Record<string, Spec>][] = [
       startup: text,
       tdf: flag,
       template: flag,
-      tags: text,
+      tags: { ...text, format: tagList },
     },
   ],
   ["Disk", { boot: text, bootdisk: text, vmstatestorage: text }],

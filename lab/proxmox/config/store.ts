@@ -51,7 +51,10 @@ export function pendingRows(vm: Vm): Record<string, unknown>[] {
 
 /** `GET cloudinit` */
 export function cloudInitRows(vm: Vm): Record<string, unknown>[] {
-  return pendingRows(vm).filter((row) => isCloudInit(String(row.key)) || row.key === "name");
+  // The address of a NIC that is not there is none.
+  const isShown = (key: string) =>
+    isCloudInit(key) && (!key.startsWith("ipconfig") || vm.config.has(key.replace("ipconfig", "net")));
+  return pendingRows(vm).filter((row) => isShown(String(row.key)));
 }
 
 /** Takes over what waited for the next start. */

@@ -4,13 +4,14 @@ import type { Token, Value, Vm } from "../model.ts";
 import type { DataCentre } from "../data-centre.ts";
 import { needAll, needAny } from "../permissions.ts";
 import { needWritable } from "../quorum.ts";
+import type { Task } from "../tasks.ts";
 import { freeVolume } from "../volumes.ts";
 import { checkDriveAccess, checkDriveSyntax, drivePrivileges, makeDrive } from "./drives.ts";
 import { isCloudInit, isDrive, optionOf, valueOf } from "./options.ts";
 import { isCloudInitDrive, normaliseTags, parseDrive, parseNic, printNic } from "./properties.ts";
 import { checkSshKeys } from "./sshkeys.ts";
 import { applyPending, digestOf, hotplugs } from "./store.ts";
-import { removeFromBoot } from "./boot.ts";
+import { checkBoot, removeFromBoot } from "./boot.ts";
 
 const root = "only root can set";
 
@@ -44,17 +45,19 @@ function checkDevice(call: Call, vmid: number, key: string, value: string): void
   needAll(call.dc, call.token, `/vms/${vmid}`, devicePrivileges(key, value));
 }
 
-/** A bridge may be used by those who have SDN.Use on it. */
+/** A bridge may be used by those who have SDN.Use on it, a VLAN of it by those who have it there. */
 export function checkBridge(dc: DataCentre, token: Token, value: string): void {
-  const bridge = parseNic(value).bridge;
-  if (bridge !== undefined) needAll(dc, token, `/sdn/zones/localnetwork/${bridge}`, ["SDN.Use"]);
+  const { bridge, options } = parseNic(value);
+  if (bridge === undefined) return;
+  const tag = options.get("tag");
+  needAll(dc, token, `/sdn/zones/localnetwork/${bridge}${tag === undefined ? "" : `/${tag}`}`, ["SDN.Use"]);
 }
 
 /** The privileges for a set of options, in the order in which Proxmox VE asks for them. */
 export function checkRights(dc: DataCentre, token: Token, vmid: number, settings: ReadonlyMap<string, string>): void {
   for (const key of settings.keys()) checkOption(dc, token, vmid, key);
   for (const [key, value] of settings) {
-    if (isDrive(key)) checkDriveAccess(dc, token, vmid, value);
+    if (isDrive(key)) checkDriveAccess(dc, token, vmid, key, value);
     if (/^net\d+$/.test(key)) checkBridge(dc, token, value);
   }
 }
@@ -85,14 +88,14 @@ function set(vm: Vm, key: string, value: Value): void {
   vm.config.set(key, value);
 }
 
-async function setAll(call: Call, vm: Vm, settings: ReadonlyMap<string, string>): Promise<void> {
+async function setAll(call: Call, vm: Vm, settings: ReadonlyMap<string, string>, task?: Task): Promise<void> {
   for (const [key, value] of settings) {
     const before = vm.config.get(key);
     // A drive that another takes the place of is asked about too.
     if (isDrive(key) && before !== undefined) checkDevice(call, vm.vmid, key, String(before));
     checkDevice(call, vm.vmid, key, value);
     if (isDrive(key)) {
-      const after = await makeDrive(call.dc, vm, key, value);
+      const after = await makeDrive(call.dc, vm, key, value, task);
       if (before !== undefined) unuse(vm, String(before), after);
       set(vm, key, after);
     } else set(vm, key, stored(key, value));
@@ -149,8 +152,8 @@ function deletions(params: ReadonlyMap<string, string>): string[] {
   return keys;
 }
 
-/** `PUT config`: synchronous, under the VM's lock. */
-export async function updateConfig(call: Call, load: () => Vm): Promise<void> {
+/** Changes a configuration under the VM's lock. @param task whose log tells of new disks */
+export async function updateConfig(call: Call, load: () => Vm, task?: Task): Promise<void> {
   const { dc, token, params } = call;
   const vmid = params.int("vmid");
   const settings = settingsOf(params);
@@ -165,8 +168,9 @@ export async function updateConfig(call: Call, load: () => Vm): Promise<void> {
     if (digest !== undefined && digest !== digestOf(vm)) throw died("checksum mismatch (file change by other user?)");
     checkLock(vm);
     needWritable(dc, vm.node, vmid);
+    checkBoot(vm, settings, gone);
     for (const key of gone) await remove(call, vm, key);
-    await setAll(call, vm, settings);
+    await setAll(call, vm, settings, task);
     if (!vm.power) applyPending(vm);
     dc.tell("configured", vm, token.id);
   });

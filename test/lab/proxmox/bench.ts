@@ -193,19 +193,18 @@ export class Bench {
   upload(
     path: string,
     params: Record<string, string>,
-    file: { filename: string; content: Buffer },
+    file: { filename: string; content: Buffer; field?: string; first?: boolean },
     token = "root@pam!lab",
   ): Promise<Reply> {
     const boundary = "----evergreen";
     const fields = Object.entries(params).map(
       ([name, value]) => `--${boundary}\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`,
     );
-    const head = `--${boundary}\r\nContent-Disposition: form-data; name="filename"; filename="${file.filename}"\r\n\r\n`;
-    const body = Buffer.concat([
-      Buffer.from(fields.join("") + head),
-      file.content,
-      Buffer.from(`\r\n--${boundary}--\r\n`),
-    ]);
+    const { filename, content, field = "filename", first = false } = file;
+    const head = `--${boundary}\r\nContent-Disposition: form-data; name="${field}"; filename="${filename}"\r\n\r\n`;
+    const whole = Buffer.concat([Buffer.from(head), content, Buffer.from("\r\n")]);
+    const parts = [Buffer.from(fields.join("")), whole];
+    const body = Buffer.concat([...(first ? parts.reverse() : parts), Buffer.from(`--${boundary}--\r\n`)]);
     return this.send("POST", path, token, body, `multipart/form-data; boundary=${boundary}`);
   }
 

@@ -133,6 +133,29 @@ describe("configuration of a running VM", () => {
     assert.equal(await boot(), "order=scsi0;net0");
   });
 
+  const refusals: [method: string, path: string, params: Record<string, string | number>, answer: string][] = [
+    ["PUT", "/config", { boot: "order=scsi9" }, "500 invalid bootorder: device 'scsi9' does not exist'"],
+    [
+      "PUT",
+      "/config",
+      { boot: "order=scsi0;ide2", delete: "ide2" },
+      "500 invalid bootorder: device 'ide2' does not exist'",
+    ],
+    ["PUT", "/config", { tags: "a/b" }, "400 tags: invalid format - invalid characters in tag\n"],
+    ["PUT", "/config", { tags: "rke2-v1.34.4+rke2r1;-a" }, "400 tags: invalid format - invalid characters in tag\n"],
+    ["PUT", "/config", { skiplock: 1, name: "m" }, "400 skiplock: Only root may use this option."],
+    ["DELETE", "", { skiplock: 1 }, "400 skiplock: Only root may use this option."],
+    ["GET", "/config", { snapshot: "nosuch" }, "500 snapshot 'nosuch' does not exist"],
+    ["POST", "/clone", { newid: 1101, snapname: "nosuch", full: 1 }, "500 snapshot 'nosuch' does not exist"],
+  ];
+  for (const [method, path, params, answer] of refusals) {
+    it(`is refused ${method} ${path || "of the VM"} with ${JSON.stringify(params)}`, async () => {
+      const { status, reason, body } = await bench.call(method, vm + path, params);
+      const [error] = Object.entries(body?.errors ?? {});
+      assert.equal(`${status} ${error ? error.join(": ") : reason}`, answer);
+    });
+  }
+
   it("comes back by itself after a reboot, with what waited", async () => {
     await bench.data("POST", `${vm}/agent/ping`);
     await bench.data("PUT", `${vm}/config`, { memory: 4096 });

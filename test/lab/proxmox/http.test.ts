@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { request } from "node:https";
 import { connect } from "node:tls";
 import { seedSite, site } from "../../../lab/proxmox/site.ts";
 import type { AccessLogEntry } from "../../../lab/proxmox/data-centre.ts";
@@ -44,6 +45,24 @@ describe("the API on the wire", () => {
       const reply = await bench.call(method, path);
       assert.deepEqual([reply.status, reply.reason], [501, `Method '${method} /${path}' not implemented`]);
     }
+  });
+
+  it("reads no chunked body, no body of a GET, and no method but four", async () => {
+    const send = (method: string, headers: Record<string, string>, body?: string) =>
+      new Promise<string>((resolve, reject) => {
+        const path = "/api2/json/version";
+        const sent = request({ host: "127.0.0.1", port: 28_180, method, path, headers, ca: bench.ca, agent: false });
+        sent.on("error", reject);
+        sent.on("response", (response) => {
+          response.resume();
+          resolve(`${response.statusCode ?? 0} ${response.statusMessage ?? ""}`);
+        });
+        sent.end(body);
+      });
+    const chunked = { "Transfer-Encoding": "chunked" };
+    assert.equal(await send("POST", chunked, "a=1"), "501 chunked transfer encoding not supported");
+    assert.equal(await send("GET", { "Content-Length": "3" }, "a=1"), "501 Unexpected content for method");
+    assert.equal(await send("PATCH", {}), "501 method 'PATCH' not available");
   });
 
   it("takes colons and slashes of volume ids as they come", async () => {

@@ -205,7 +205,7 @@ function asked(version: "8.4" | "9.2"): Asked[] {
       { content: "iso", filename: "x.iso", url: "http://127.0.0.1/x.iso" },
       "(/storage/local, Datastore.AllocateTemplate)",
     ],
-    ["GET", "pools", { poolid: site.nodes }, "(/pool/evergreen-nodes, Pool.Audit)"],
+    ["GET", `pools/${site.nodes}`, {}, "(/pool/evergreen-nodes, Pool.Audit)"],
     ["PUT", "pools", { poolid: site.nodes, vms: 1100 }, "(/pool/evergreen-nodes, Pool.Allocate)"],
   ];
 }

@@ -15,7 +15,7 @@ export interface Exchange {
   path: string;
   params?: Record<string, Param>;
   /** A file sent as multipart. */
-  upload?: { filename: string; bytes: number; qcow2: boolean };
+  upload?: { filename: string; bytes: number; qcow2: boolean; field?: string; first?: boolean };
   /** Token; absent: the one that may do everything. */
   as?: string;
   status: number;

@@ -42,7 +42,9 @@ export class Player {
     const reply = await this.send(exchange, path);
     const deviations = this.compare(exchange, reply);
     if (!emulated && deviations.length > 0) {
-      const right = reply.status === 501 && reply.reason === `Method '${exchange.method} /${path}' not implemented`;
+      const right =
+        reply.status === 501 &&
+        reply.reason === `Method '${exchange.method} /${decodeURIComponent(path)}' not implemented`;
       return { id: exchange.id, emulated, deviations: right ? [] : [`${reply.status} ${reply.reason} instead of 501`] };
     }
     const task =
@@ -58,7 +60,7 @@ export class Player {
     if (!upload) return this.bench.call(method, path, this.params(exchange), credential);
     const content = Buffer.alloc(upload.bytes, "a");
     if (upload.qcow2) content.write("QFI\xfb", "latin1");
-    return this.bench.upload(path, this.params(exchange), { filename: upload.filename, content }, credential);
+    return this.bench.upload(path, this.params(exchange), { ...upload, content }, credential);
   }
 
   /** Exit statuses of the tasks that went on. */

@@ -5,6 +5,7 @@ import { deviations } from "./deviations.ts";
 import { recordings } from "./fixture.ts";
 import type { Exchange, Recording } from "./fixture.ts";
 import { followNote, providerHooks, providerSite, sessionHooks, sessionSite } from "./hooks.ts";
+import { siteHooks, siteOf } from "./sites.ts";
 import { Player } from "./player.ts";
 import type { Hooks, Outcome } from "./player.ts";
 
@@ -76,8 +77,14 @@ describe("recordings of the real API", () => {
 
     for (const { file, exchanges } of all.values()) {
       if (/^[0-4]-/.test(file)) continue;
+      const isSite = /^[789]-/.test(file);
       it(`${version}: ${file}`, async function () {
         this.timeout(60_000);
+        if (isSite) {
+          const seed = (bench: Bench) => siteOf(bench, file);
+          judge(version, await replay(28_131, version, exchanges, siteHooks, seed));
+          return;
+        }
         judge(
           version,
           await replay(28_131, version, exchanges, providerHooks, (bench) => providerSite(bench, file.slice(11))),
