@@ -7,7 +7,9 @@ import { needVolume } from "../volume-access.ts";
 import { keepsFiles, parseVolumeId, pathOf, storageIdOf } from "../volume-names.ts";
 import type { Task } from "../tasks.ts";
 import { allocate, allocateCloudInit, copyDisk, makeBase, sizeOption } from "../volumes.ts";
+import { driveOptions } from "./formats.ts";
 import type { Drive } from "./properties.ts";
+import { propertyProblem } from "./property-format.ts";
 import { isCdrom, isCloudInitDrive, parseDrive, parseSize, printDrive, printSize } from "./properties.ts";
 
 /** Parts of `STORAGE:GIB`; undefined when it names an existing volume. */
@@ -27,6 +29,8 @@ export function checkDriveSyntax(key: string, value: string): void {
   if (drive.file === "" || (size !== undefined && parseSize(size) === undefined)) {
     throw invalid({ [key]: "invalid format - format error\nfile: property is missing and it is not optional\n" });
   }
+  const problem = propertyProblem(driveOptions, "", value);
+  if (problem !== undefined) throw invalid({ [key]: problem });
   if (drive.options.has("import-from") && newDisk(drive.file)?.gib !== 0) {
     throw invalid({
       [key]: "'import-from' requires special syntax - use <storage ID>:0,import-from=<source>",

@@ -1,6 +1,8 @@
 import type { Spec } from "../params.ts";
 import { dnsName, parseFlag } from "../params.ts";
 import type { Value } from "../model.ts";
+import { propertiesOf } from "./formats.ts";
+import { propertyProblem } from "./property-format.ts";
 
 /** Which privilege an option needs; "device": decided by its value; "root": no token may. */
 export type Group =
@@ -25,11 +27,17 @@ const text: Spec = { type: "string" };
 const int: Spec = { type: "integer" };
 const flag: Spec = { type: "boolean" };
 
-/** `memory` is a property string with one default key, and says so when it refuses. */
-function memoryFormat(value: string): string | undefined {
-  const current = value.replace(/^current=/, "");
-  if (/^\d+$/.test(current)) return undefined;
-  return `invalid format - format error\nmemory.current: type check ('integer') failed - got '${current}'\n`;
+function bootFormat(value: string): string | undefined {
+  const devices = /^order=(.*)$/.exec(value)?.[1]?.split(";").filter(Boolean);
+  const legacy = /^(?:legacy=)?[acdn]{1,4}$/.test(value);
+  if (devices === undefined)
+    return legacy || value.trim() === ""
+      ? undefined
+      : `invalid format - format error\nboot.legacy: value does not match the regex pattern\n`;
+  const wrong = devices.find((device) => !/^(?:ide|sata|scsi|virtio|net|usb|hostpci)\d+$/.test(device));
+  return wrong === undefined
+    ? undefined
+    : `invalid format - format error\nboot.order: invalid format - invalid boot device '${wrong}'\n`;
 }
 
 function tagList(value: string): string | undefined {
@@ -63,7 +71,7 @@ const groups: [Group, Record<string, Spec>][] = [
     "Memory",
     {
       balloon: { ...int, minimum: 0 },
-      memory: { ...text, format: memoryFormat },
+      memory: text,
       shares: int,
     },
   ],
@@ -106,7 +114,7 @@ const groups: [Group, Record<string, Spec>][] = [
       tags: { ...text, format: tagList },
     },
   ],
-  ["Disk", { boot: text, bootdisk: text, vmstatestorage: text }],
+  ["Disk", { boot: { ...text, format: bootFormat }, bootdisk: text, vmstatestorage: text }],
   [
     "Cloudinit",
     {
@@ -161,6 +169,13 @@ const numbered: Record<string, { count: number; group: Group }> = {
 
 /** A VM option by its name; undefined: there is none. */
 export function optionOf(name: string): Option | undefined {
+  const found = plainOption(name);
+  const properties = propertiesOf(name);
+  if (!found || !properties) return found;
+  return { ...found, spec: { ...found.spec, format: (value) => propertyProblem(properties, name, value) } };
+}
+
+function plainOption(name: string): Option | undefined {
   const found = named.get(name);
   if (found) return found;
   const [, kind = "", index = ""] = /^([a-z]+)(\d+)$/.exec(name) ?? [];

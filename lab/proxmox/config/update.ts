@@ -48,7 +48,7 @@ function checkDevice(call: Call, vmid: number, key: string, value: string): void
 /** A bridge may be used by those who have SDN.Use on it, a VLAN of it by those who have it there. */
 export function checkBridge(dc: DataCentre, token: Token, value: string): void {
   const { bridge, options } = parseNic(value);
-  if (bridge === undefined) return;
+  if (bridge === undefined) throw died("no sdn vnet ID specified");
   const tag = options.get("tag");
   needAll(dc, token, `/sdn/zones/localnetwork/${bridge}${tag === undefined ? "" : `/${tag}`}`, ["SDN.Use"]);
 }

@@ -1,0 +1,128 @@
+/** The schemas of options that are property strings. */
+import { isIPv4, isIPv6 } from "node:net";
+import type { Properties, Property } from "./property-format.ts";
+
+const flag: Property = { type: "boolean" };
+const text: Property = { type: "string" };
+const count = (minimum: number, maximum?: number): Property => ({
+  type: "integer",
+  minimum,
+  ...(maximum !== undefined && { maximum }),
+});
+const shaped = (pattern: RegExp, what: string): Property => ({
+  type: "string",
+  format: (value) => (pattern.test(value) ? undefined : `invalid format - ${what}\n`),
+});
+const fitting = (is: (value: string) => boolean, what: string): Property => ({
+  type: "string",
+  format: (value) => (is(value) ? undefined : `invalid format - value does not look like a valid ${what}\n`),
+});
+
+const models = [
+  "e1000",
+  "e1000-82540em",
+  "e1000-82544gc",
+  "e1000-82545em",
+  "e1000e",
+  "i82551",
+  "i82557b",
+  "i82559er",
+  "ne2k_isa",
+  "ne2k_pci",
+  "pcnet",
+  "rtl8139",
+  "virtio",
+  "vmxnet3",
+];
+
+const net: Properties = {
+  // The bit of a group must not be set.
+  macaddr: shaped(/^[a-f0-9][02468ace](?::[a-f0-9]{2}){5}$/i, "value does not look like a valid unicast MAC address"),
+  model: { type: "string", required: true, isDefault: true, enum: models },
+  ...Object.fromEntries(models.map((name) => [name, { ...text, alias: { value: "macaddr", name: "model" } }])),
+  bridge: shaped(/^[-_.\w]+$/, "value does not look like a valid bridge"),
+  queues: count(0, 64),
+  rate: { type: "number", minimum: 0 },
+  tag: count(1, 4094),
+  trunks: shaped(/^\d+(?:-\d+)?(?:;\d+(?:-\d+)?)*$/, "value does not match the regex pattern"),
+  firewall: flag,
+  link_down: flag,
+  mtu: count(1, 65_520),
+};
+
+function network(value: string): boolean {
+  const [address = "", prefix = "", ...rest] = value.split("/");
+  return isIPv4(address) && /^\d+$/.test(prefix) && Number(prefix) > 7 && Number(prefix) <= 32 && rest.length === 0;
+}
+
+function network6(value: string): boolean {
+  const [address = "", prefix = "", ...rest] = value.split("/");
+  return isIPv6(address) && /^\d+$/.test(prefix) && Number(prefix) > 7 && Number(prefix) <= 128 && rest.length === 0;
+}
+
+const ipconfig: Properties = {
+  ip: fitting((value) => value === "dhcp" || value === "manual" || network(value), "ipv4 network configuration"),
+  gw: { ...fitting(isIPv4, "IPv4 address"), requires: "ip" },
+  ip6: fitting((value) => ["auto", "dhcp", "manual"].includes(value) || network6(value), "ipv6 network configuration"),
+  gw6: { ...fitting(isIPv6, "IPv6 address"), requires: "ip6" },
+};
+
+const agent: Properties = {
+  enabled: { ...flag, required: true, isDefault: true },
+  fstrim_cloned_disks: flag,
+  "freeze-fs-on-backup": flag,
+  type: { type: "string", enum: ["virtio", "isa"] },
+};
+
+const smbios1: Properties = {
+  uuid: shaped(/^[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}$/, "value does not match the regex pattern"),
+  ...Object.fromEntries(["version", "serial", "manufacturer", "product", "sku", "family"].map((key) => [key, text])),
+  base64: flag,
+};
+
+const memory: Properties = { current: { ...count(16), required: true, isDefault: true } };
+
+const startup: Properties = { order: { ...count(0), isDefault: true }, up: count(0), down: count(0) };
+
+/** Of drives of every kind; `file` is looked at elsewhere. */
+export const driveOptions: Properties = {
+  file: { ...text, isDefault: true },
+  media: { type: "string", enum: ["cdrom", "disk"] },
+  cache: { type: "string", enum: ["none", "writethrough", "writeback", "unsafe", "directsync"] },
+  format: { type: "string", enum: ["raw", "qcow", "qed", "qcow2", "vmdk", "cloop"] },
+  aio: { type: "string", enum: ["native", "threads", "io_uring"] },
+  discard: { type: "string", enum: ["ignore", "on"] },
+  rerror: { type: "string", enum: ["ignore", "report", "stop"] },
+  werror: { type: "string", enum: ["enospc", "ignore", "report", "stop"] },
+  ...Object.fromEntries(
+    ["size", "serial", "model", "import-from", "efitype", "version", "wwn", "product", "vendor"].map((key) => [
+      key,
+      text,
+    ]),
+  ),
+  ...Object.fromEntries(
+    ["backup", "snapshot", "replicate", "detect_zeroes", "shared", "ssd", "iothread", "scsiblock", "ro"].map((key) => [
+      key,
+      flag,
+    ]),
+  ),
+  "pre-enrolled-keys": flag,
+  queues: count(2),
+  ...Object.fromEntries(
+    ["bps", "iops", "mbps"]
+      .flatMap((kind) =>
+        ["", "_rd", "_wr"].flatMap((way) => ["", "_max", "_max_length"].map((what) => kind + way + what)),
+      )
+      .map((key): [string, Property] => [key, { type: "number", minimum: 0 }]),
+  ),
+};
+
+const named: Readonly<Record<string, Properties>> = { agent, smbios1, memory, startup };
+const families: Readonly<Record<string, Properties>> = { net, ipconfig };
+
+/** The schema of an option's property string; undefined: it is none, or is not looked into. */
+export function propertiesOf(name: string): Properties | undefined {
+  if (Object.hasOwn(named, name)) return named[name];
+  const family = /^([a-z]+)\d+$/.exec(name)?.[1] ?? "";
+  return Object.hasOwn(families, family) ? families[family] : undefined;
+}

@@ -1,0 +1,68 @@
+/** Property strings: `model=virtio,bridge=vmbr0`, a small object in the value of an option, with a schema of its own. */
+import type { Spec } from "../params.ts";
+import { problemOf } from "../params.ts";
+
+export interface Property extends Spec {
+  /** The first part without a key is this one. */
+  isDefault?: boolean;
+  /** Another key whose value this one sets, and a key that gets this one's name: `virtio=MAC`. */
+  alias?: { value: string; name: string };
+  /** A key that must be there too. */
+  requires?: string;
+}
+
+export type Properties = Readonly<Record<string, Property>>;
+
+/** @throws Unreadable */
+function read(properties: Properties, value: string): Map<string, string> {
+  const found = new Map<string, string>();
+  const put = (key: string, content: string) => {
+    if (found.has(key)) throw new Unreadable(`duplicate key in comma-separated list property: ${key}`);
+    found.set(key, content);
+  };
+  for (const part of value.split(",").filter((each) => each.trim() !== "")) {
+    const [, key = "", content = ""] = /^([^=]+)=(.+)$/.exec(part) ?? [];
+    if (key === "") {
+      if (part.includes("=")) throw new Unreadable("missing key in comma-separated list property");
+      const fallback = Object.keys(properties).find((name) => properties[name]?.isDefault);
+      if (fallback === undefined) throw new Unreadable("value without key, but schema does not define a default key");
+      put(fallback, part);
+      continue;
+    }
+    const property = Object.hasOwn(properties, key) ? properties[key] : undefined;
+    if (!property) throw new Unreadable(`invalid key in comma-separated list property: ${key}`);
+    if (property.alias) put(property.alias.name, key);
+    put(property.alias?.value ?? key, content);
+  }
+  return found;
+}
+
+class Unreadable extends Error {}
+
+function problems(properties: Properties, path: string, found: ReadonlyMap<string, string>): string[] {
+  const at = (key: string) => (path === "" ? key : `${path}.${key}`);
+  return Object.entries(properties).flatMap(([key, property]) => {
+    const value = found.get(key);
+    if (value === undefined) return property.required ? [`${at(key)}: property is missing and it is not optional`] : [];
+    const problem = problemOf(property, value);
+    const lacks = property.requires !== undefined && !found.has(property.requires) ? property.requires : undefined;
+    return [
+      ...(problem === undefined ? [] : [`${at(key)}: ${problem.trimEnd()}`]),
+      ...(lacks === undefined ? [] : [`${at(lacks)}: missing property required by '${at(key)}'`]),
+    ];
+  });
+}
+
+/**
+ * What is wrong with a property string; undefined: nothing.
+ * @param path what stands before the keys: the option's name
+ */
+export function propertyProblem(properties: Properties, path: string, value: string): string | undefined {
+  try {
+    const found = problems(properties, path, read(properties, value));
+    return found.length > 0 ? `invalid format - format error\n${found.join("\n")}\n` : undefined;
+  } catch (error) {
+    if (error instanceof Unreadable) return `invalid format - ${error.message}\n`;
+    throw error;
+  }
+}
