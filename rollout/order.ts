@@ -1,4 +1,4 @@
-import type { PoolPlan, SlotPlan } from "./types.ts";
+import type { PoolPlan, SlotPlan, Strategy } from "./types.ts";
 
 /** What a slot waits for. Each number is a slot whose handover must be over, but for `clone`. */
 export interface SlotOrder {
@@ -20,18 +20,16 @@ export interface SlotOrder {
  * predecessor disrupts nobody and runs wide. Servers are the exception: one has come and its predecessor has gone before
  * the next one joins, always. Their VMs boot as soon as they are cloned, RKE2 held back: with one that joins and one that
  * boots, at most two more servers run than there are slots.
- * A slot whose server has fallen comes first, since etcd admits nobody and lets nobody healthy go while a voter is dead; then
- * empty slots, so that a control plane that grows has a majority to spare before one of its servers is replaced.
+ * A slot whose node has fallen comes first. Of servers, since etcd admits nobody and lets nobody healthy go while a voter is
+ * dead; of agents, since it is out already and counts. Then, of servers, empty slots, so that a control plane that grows has
+ * a majority to spare before one of its servers is replaced.
  */
 export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">): SlotOrder[] {
   const bySlot = plan.slots.toSorted((a, b) => a.slot - b.slot);
-  const slots = plan.role === "server" ? bySlot.toSorted((a, b) => rank(a) - rank(b)) : bySlot;
-  const moving = slots.filter((slot) => slot.replaces.length > 0);
-  return slots.map((slot, index) => {
-    const k = moving.indexOf(slot);
-    if (plan.role === "server") return oneByOne(slots, index, moving.length > 0);
-    return k < 0 ? unbound(slot) : bound(moving, k, plan.strategy);
-  });
+  if (plan.role === "agent") return agentOrder(bySlot, plan.strategy);
+  const slots = bySlot.toSorted((a, b) => rank(a) - rank(b));
+  const replaces = slots.some((slot) => slot.replaces.length > 0);
+  return slots.map((_, index) => oneByOne(slots, index, replaces));
 }
 
 /** @param replaces whether a server is replaced: without that, all that run have a slot each */
@@ -55,19 +53,62 @@ function rank({ fallen, replaces }: SlotPlan): number {
 /**
  * Rolling: the k-th node joins after the handover of the one `surge` before it, so never more than `surge` extra agents run. Its
  * VM is cloned one window ahead, so that nobody waits for a clone; old and new disks are all there at the
- * end of a run anyway. Blue-green: all VMs at once, and nobody leaves before everybody has come. Both: a handover waits for the one
- * `maxUnavailable` before it, which is a sliding window without a barrier.
+ * end of a run anyway. Blue-green: all VMs at once, and nobody leaves before everybody has come.
  */
-function bound(moving: readonly SlotPlan[], k: number, strategy: PoolPlan["strategy"]): SlotOrder {
-  const rolling = strategy.kind === "rolling";
-  return {
-    slot: moving[k]?.slot ?? -1,
-    clone: rolling ? before(moving, k, strategy.surge) : [],
-    vm: rolling ? before(moving, k, 2 * strategy.surge) : [],
-    join: rolling ? before(moving, k, strategy.surge) : [],
-    gate: !rolling,
-    handover: before(moving, k, strategy.maxUnavailable),
+function agentOrder(bySlot: readonly SlotPlan[], strategy: Strategy): SlotOrder[] {
+  const slots = bySlot.toSorted((a, b) => Number(isDown(b)) - Number(isDown(a)));
+  const moving = slots.filter(({ replaces }) => replaces.length > 0);
+  const window = {
+    out: slots.filter((slot) => isDown(slot) || slot.replaces.length > 0),
+    room: roomOf(slots, strategy),
   };
+  return slots.map((slot) => {
+    const k = moving.indexOf(slot);
+    return k < 0
+      ? unbound(slot)
+      : { slot: slot.slot, ...arrival(moving, k, strategy), handover: handedOverAfter(slot, window) };
+  });
+}
+
+function arrival(moving: readonly SlotPlan[], k: number, { kind, surge }: Strategy) {
+  if (kind !== "rolling") return { clone: [], vm: [], join: [], gate: true };
+  return {
+    clone: before(moving, k, surge),
+    vm: before(moving, k, 2 * surge),
+    join: before(moving, k, surge),
+    gate: false,
+  };
+}
+
+/**
+ * A handover waits for the one `room` before it, which is a sliding window without a barrier. Whoever is down stands at the
+ * front of the window and is out from the start: it waits for nobody, and of more such slots than there is room, nobody
+ * else is handed over before all but `room` of them serve again.
+ */
+function handedOverAfter(slot: SlotPlan, { out, room }: { out: readonly SlotPlan[]; room: number }): number[] {
+  if (isDown(slot)) return [];
+  const k = out.indexOf(slot);
+  const down = out.filter(isDown).length;
+  const first = k - room < down ? out.slice(0, Math.max(0, down - room)) : [];
+  return [...first.map((one) => one.slot), ...before(out, k, room)];
+}
+
+/** Whether nobody serves in a slot, and this run gives it somebody. */
+function isDown({ fallen, unreachable }: SlotPlan): boolean {
+  return fallen === true && unreachable?.own !== true;
+}
+
+/**
+ * How many slots may be out at once beside those whose Proxmox host does not answer: these are out, and nobody knows for how
+ * long. What does not concern them goes on, one at a time at the least.
+ */
+export function roomOf(slots: readonly SlotPlan[], { maxUnavailable }: Strategy): number {
+  return Math.max(1, maxUnavailable - slots.filter(({ unreachable }) => unreachable?.own === true).length);
+}
+
+/** Agents' slots in which nobody serves, and that come first for it. */
+export function downFirst({ role, slots }: Pick<PoolPlan, "role" | "slots">): number[] {
+  return role === "agent" ? slots.filter(isDown).map(({ slot }) => slot) : [];
 }
 
 function unbound(slot: SlotPlan): SlotOrder {

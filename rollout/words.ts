@@ -2,7 +2,7 @@ import { canonical } from "./canonical.ts";
 import type { Situation } from "./decision.ts";
 import { isAdopted } from "./generation.ts";
 import { keptWords } from "./local-data.ts";
-import { order } from "./order.ts";
+import { downFirst, order, roomOf } from "./order.ts";
 import { unreachableWords } from "./unreachable.ts";
 import type { KeptVm, NodeSpec, PoolPlan, PoolRecord, SlotPlan } from "./types.ts";
 
@@ -13,10 +13,12 @@ export function planWords(plan: Draft, situation: Situation, why: readonly strin
   return [
     headline(plan, situation),
     ...why.map((reason) => `  ${reason}`),
+    ...downWords(plan),
     ...comings(plan, situation),
     ...stays(plan),
     ...plan.keeps.map((name) => `  ${name} was adopted and keeps its slot in this run`),
     ...plan.leaving.map((name) => `  ${name} leaves: ${whyItLeaves(plan, name, situation)}`),
+    ...crowdWords(plan),
     ...unreachableWords(plan),
     ...plan.unwell.map((name) => `  ${name} does not serve: its join starts it and brings it back`),
     ...keptLines(plan, situation.record),
@@ -97,10 +99,29 @@ function soaked(plan: Draft): number {
   return plan.slots.filter((slot) => slot.generation.id === plan.wanted?.id).length;
 }
 
-function pace({ strategy }: Draft): string {
-  const room = strategy.kind === "rolling" ? `surge ${strategy.surge}` : "all new nodes first";
+function pace({ slots, strategy }: Draft): string {
+  const comes = strategy.kind === "rolling" ? `surge ${strategy.surge}` : "all new nodes first";
   // Whoever goes out has a successor that runs, so no more go than may come.
-  return `${room}, at most ${Math.min(strategy.maxUnavailable, Math.max(1, strategy.surge))} out at once`;
+  return `${comes}, at most ${Math.min(roomOf(slots, strategy), Math.max(1, strategy.surge))} out at once`;
+}
+
+/** Why the order of a roll is not that of the numbers. */
+function downWords(plan: Draft): string[] {
+  const down = downFirst(plan);
+  if (down.length === 0 || !plan.slots.some(({ replaces }) => replaces.length > 0)) return [];
+  const one = down.length === 1;
+  return [
+    `  nobody serves in slot${one ? "" : "s"} ${ranges(down)}: ${one ? "it comes" : "they come"} first and count${one ? "s" : ""} as out until then`,
+  ];
+}
+
+/** The engine deletes at the end of a run: until then whoever leaves for good runs beside whoever comes. */
+function crowdWords({ role, slots, keeps, leaving, strategy }: Draft): string[] {
+  const come = slots.filter(({ creates, replaces }) => creates && replaces.length > 0).length;
+  if (role === "server" || leaving.length === 0 || come === 0) return [];
+  const more = strategy.kind === "rolling" ? Math.min(strategy.surge, come) : come;
+  const all = slots.length + keeps.length + leaving.length + more;
+  return [`  who leaves goes at the end of the run: up to ${all} VMs of the pool run until then`];
 }
 
 /** `a1b2c3d4 -> e5f6a7b8 (image ubuntu-24.04-rke2-v1.0.0 -> v1.1.0)` */

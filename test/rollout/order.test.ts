@@ -65,6 +65,63 @@ describe("order", () => {
     );
   });
 
+  const downAt = (down: readonly number[], made: ReturnType<typeof plan>): ReturnType<typeof plan> => ({
+    ...made,
+    slots: made.slots.map((slot) => (down.includes(slot.slot) ? { ...slot, fallen: true as const } : slot)),
+  });
+  const handovers = (made: ReturnType<typeof plan>) => order(made).map(({ slot, handover }) => [slot, handover]);
+  const all = [true, true, true, true];
+
+  it("replaces agents that are down first, and counts them as out", () => {
+    const made = downAt([2], plan("rolling", all, { surge: 2, maxUnavailable: 1 }));
+    assert.deepEqual(handovers(made), [
+      [2, []],
+      [0, [2]],
+      [1, [0]],
+      [3, [1]],
+    ]);
+  });
+
+  it("counts an agent that is down and stays", () => {
+    const made = downAt([3], plan("rolling", [true, true, true, false], { surge: 1, maxUnavailable: 1 }));
+    assert.deepEqual(handovers(made), [
+      [3, []],
+      [0, [3]],
+      [1, [0]],
+      [2, [1]],
+    ]);
+  });
+
+  it("lets nobody else go while more agents are down than may be out", () => {
+    const made = downAt([1, 2, 3], plan("rolling", all, { surge: 4, maxUnavailable: 2 }));
+    assert.deepEqual(handovers(made), [
+      [1, []],
+      [2, []],
+      [3, []],
+      [0, [1, 2]],
+    ]);
+  });
+
+  it("takes room for agents whose host does not answer, and goes on one at a time at the least", () => {
+    const away = (slots: readonly number[], maxUnavailable: number) => {
+      const made = downAt(slots, plan("rolling", [true, true, true, false, false], { surge: 3, maxUnavailable }));
+      const unreachable = { host: "pve9", own: true };
+      return {
+        ...made,
+        slots: made.slots.map((slot) => (slots.includes(slot.slot) ? { ...slot, unreachable } : slot)),
+      };
+    };
+    const one = [
+      [0, []],
+      [1, [0]],
+      [2, [1]],
+      [3, []],
+      [4, []],
+    ];
+    assert.deepEqual(handovers(away([4], 2)), one);
+    assert.deepEqual(handovers(away([3, 4], 2)), one);
+  });
+
   it("lets the successor of a fallen server come first", () => {
     const moving = plan("rolling", [true, true, true], { surge: 1, maxUnavailable: 1 }, "server");
     const slots = moving.slots.map((slot) => (slot.slot === 2 ? { ...slot, fallen: true as const } : slot));
@@ -82,14 +139,15 @@ describe("order", () => {
     const shape = fc.record({
       kind: fc.constantFrom("rolling" as const, "blueGreen" as const),
       moving: fc.array(fc.boolean(), { minLength: 1, maxLength: 12 }),
+      down: fc.array(fc.nat(11), { maxLength: 4 }),
       surge: fc.integer({ min: 1, max: 5 }),
       maxUnavailable: fc.integer({ min: 1, max: 5 }),
       choices: fc.infiniteStream(fc.nat()),
     });
     fc.assert(
-      fc.property(shape, ({ kind, moving, surge, maxUnavailable, choices }) => {
-        const edges = order(plan(kind, moving, { surge, maxUnavailable }));
-        const seen = carryOut(edges, moving, () => Number(choices.next().value));
+      fc.property(shape, ({ kind, moving, down, surge, maxUnavailable, choices }) => {
+        const edges = order(downAt(down, plan(kind, moving, { surge, maxUnavailable })));
+        const seen = carryOut(edges, { moving, down }, () => Number(choices.next().value));
         if (kind === "rolling") assert.ok(seen.extra <= surge, `${seen.extra} extra VMs`);
         if (kind === "rolling") assert.ok(seen.ahead <= surge, `${seen.ahead} VMs cloned ahead`);
         assert.ok(seen.out <= maxUnavailable, `${seen.out} out`);
@@ -104,7 +162,11 @@ describe("order", () => {
 type Stage = "none" | "vm" | "joined" | "out" | "done";
 
 /** Plays the edges in any order that they allow, one event after the other, and keeps the extremes. */
-function carryOut(edges: SlotOrder[], moving: boolean[], choose: () => number) {
+function carryOut(
+  edges: SlotOrder[],
+  { moving, down }: { moving: boolean[]; down: readonly number[] },
+  choose: () => number,
+) {
   const stage = new Map<number, Stage>(edges.map((edge) => [edge.slot, "none"]));
   const seen: { extra: number; ahead: number; out: number; firstOut: number | undefined } = {
     extra: 0,
@@ -136,7 +198,13 @@ function carryOut(edges: SlotOrder[], moving: boolean[], choose: () => number) {
     // Whoever may start is not ahead.
     const waits = edges.filter((e) => moving[e.slot] && stage.get(e.slot) === "vm" && !done(e.join));
     seen.ahead = Math.max(seen.ahead, waits.length);
-    seen.out = Math.max(seen.out, counted(["out"]));
+    // Who is down is out until its slot is handed over; that it fell is nobody's doing.
+    const isDown = (e: SlotOrder) => down.includes(e.slot) && stage.get(e.slot) !== "done";
+    if (event.to === "out" && moving[event.slot] && !down.includes(event.slot))
+      seen.out = Math.max(
+        seen.out,
+        edges.filter((e) => isDown(e) || (moving[e.slot] && stage.get(e.slot) === "out")).length,
+      );
   }
   assert.ok(
     [...stage.values()].every((at) => at === "done"),

@@ -20,6 +20,19 @@ describe("words of a plan", () => {
     assert.match(headline ?? "", /surge 1, at most 1 out at once$/);
   });
 
+  it("tell who is down, comes first for it and counts as out", () => {
+    const down = settled(A).map((one) => (one.slot > 1 ? { ...one, well: false } : one));
+    const { words } = planned(poolOf(B, { strategy: { surge: 2, maxUnavailable: 2 } }), world(down, PROVED_A));
+    assert.equal(words[1], "  nobody serves in slots 2-3: they come first and count as out until then");
+    assert.match(words.find((line) => line.startsWith("  slot 1:")) ?? "", /joins after slot 3$/);
+  });
+
+  it("tell how many VMs run until those that leave for good are gone", () => {
+    const pool = poolOf(B, { slots: 3, strategy: { surge: 2, maxUnavailable: 1 } });
+    const { words } = planned(pool, world(settled(A, 6), PROVED_A));
+    assert.ok(words.includes("  who leaves goes at the end of the run: up to 8 VMs of the pool run until then"));
+  });
+
   it("tell how far an earlier run came", () => {
     assert.deepEqual(planned(poolOf(B), world(HALF_WAY, [...PROVED_A, [B, "rolling"]])).words.slice(1, 3), [
       `  slot 0: belongs to ${nameOf(0, B)}; ${nameOf(0, A)} is off and is destroyed at the end`,

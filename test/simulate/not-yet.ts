@@ -5,8 +5,6 @@ const notYet: Record<string, string> = {
   "provider configure: answer lost": "likewise",
   "VMs under HA":
     "the stop task of a managed VM ends at once, and one look that finds it running fails every retirement",
-  "maxUnavailable over nodes that are down":
-    "a slot whose agent fell before the run is neither counted nor replaced first: two are out at once",
   "a DaemonSet that works nowhere": "a join waits for every pod of its node, and judges the image",
 };
 

@@ -7,7 +7,6 @@ import type { DataCentre, Vm } from "./data-centre.ts";
 import type { EtcdWatcher } from "./etcd-watcher.ts";
 import { isReady, isSchedulable, readySince } from "./nodes.ts";
 import type { Stored } from "./objects.ts";
-import { isOn } from "./not-yet.ts";
 import { PlaceWatcher } from "./place-watcher.ts";
 import { nodeOf } from "./pods.ts";
 import type { Process } from "./process.ts";
@@ -23,8 +22,6 @@ export interface Promises {
   maxUnavailable: number;
 }
 
-const countsDown = isOn("maxUnavailable over nodes that are down");
-
 /** Looks at every effect the moment it happens and says which promise it breaks. It knows the truth, not an API's answer. */
 export class Watcher {
   readonly promises = new Map<string, Promises>();
@@ -37,6 +34,8 @@ export class Watcher {
   private losses = 0;
   /** By pool: more running VMs than slots when the run began. */
   private readonly leftOver = new Map<string, number>();
+  /** By pool of agents: slots in which nobody served when the run began, for so long that it had to be seen. */
+  private readonly down = new Map<string, number[]>();
   private readonly story: Story;
   private readonly places: PlaceWatcher;
   private readonly etcd: EtcdWatcher;
@@ -70,7 +69,31 @@ export class Watcher {
    * its slot is handed over (steps/half-made.ts).
    */
   runBegins(): void {
-    for (const [pool, { most }] of this.promises) this.leftOver.set(pool, Math.max(0, this.running(pool) - most));
+    for (const [pool, { most, fewest }] of this.promises) {
+      this.leftOver.set(pool, Math.max(0, this.running(pool) - most));
+      const slots = Array.from({ length: pool === SERVER_POOL ? 0 : fewest }, (_, slot) => slot);
+      this.down.set(
+        pool,
+        this.unserved(pool, slots).filter((slot) => !this.isOnSilentHost(pool, slot)),
+      );
+    }
+  }
+
+  /** Whoever is on a host that does not answer waits for it, and lets everybody else go on. */
+  private isOnSilentHost(pool: string, slot: number): boolean {
+    const { dc } = this;
+    return this.vmsOf(pool).some((vm) => nodeTags(vm.tags)?.slot === slot && dc?.silent.has(vm.host) === true);
+  }
+
+  private unserved(pool: string, slots: readonly number[]): number[] {
+    const served = new Set(this.servingNodes(pool).map((node) => Number(placeOf(node).slot)));
+    return slots.filter((slot) => !served.has(slot));
+  }
+
+  private servingNodes(pool: string): Stored[] {
+    return (this.cluster?.objects.list("nodes") ?? []).filter(
+      (node) => placeOf(node).pool === pool && isSchedulable(node) && this.isThere(node),
+    );
   }
 
   private running(pool: string): number {
@@ -100,7 +123,10 @@ export class Watcher {
       this.requireRight(place, by, `cordons ${name}`, true);
       this.places.cordoned(name, by);
       this.requireAvailable(place.pool, name, `${by.name} cordons ${name}`);
-      if (by.name.startsWith("handover-")) this.requireSuccessor(place, name, by);
+      if (by.name.startsWith("handover-")) {
+        this.requireSuccessor(place, name, by);
+        this.requireDownFirst(place, name, by);
+      }
       if (place.pool === SERVER_POOL) this.requireControllers(name, by);
     } else if (!isSchedulable(before) && isSchedulable(after)) this.requireNobodyElse(place, by, `uncordons ${name}`);
     if (isAskedToLeave(before) || !isAskedToLeave(after)) return;
@@ -206,20 +232,26 @@ export class Watcher {
   /** Slots with a node that serves, whoever took the others away. Who fell a moment ago may not have been noticed. @param leaver does not count */
   private requireAvailable(pool: string, leaver: string, what: string): void {
     const promised = this.promises.get(pool);
-    const { cluster } = this;
-    if (promised === undefined || cluster === undefined) return;
-    const serving = cluster.objects
-      .list("nodes")
-      .filter(({ metadata }) => metadata.labels?.[labels.pool] === pool && metadata.name !== leaver)
-      .filter((node) => isSchedulable(node) && (this.isThere(node) || (!countsDown && this.isTaken(node))));
+    if (promised === undefined) return;
+    const serving = this.servingNodes(pool).filter(({ metadata }) => metadata.name !== leaver);
     const slots = new Set(serving.map((node) => placeOf(node).slot)).size;
     const least = promised.fewest - promised.maxUnavailable;
     if (slots < least) this.story.wrong(`${what}: ${slots} slots of pool ${pool} are left to serve, and ${least} must`);
   }
 
-  /** Whether fate was at it: it would serve otherwise. */
-  private isTaken({ metadata }: Stored): boolean {
-    return this.lost.has(metadata.name) || this.touched.has(metadata.name);
+  /**
+   * Slots that were down when the run began come first and count as out, whoever took their nodes away: beside those that are
+   * down still, no more are handed over than the rest of `maxUnavailable`. Each handover has a ticket, its own too.
+   */
+  private requireDownFirst({ pool, slot }: Place, leaver: string, by: Process): void {
+    const most = this.promises.get(pool)?.maxUnavailable ?? 1;
+    const others = (this.down.get(pool) ?? []).filter((one) => String(one) !== String(slot));
+    const down = this.unserved(pool, others).filter((one) => !this.isOnSilentHost(pool, one));
+    const out = Array.from({ length: most }, (_, k) => this.lease(`ticket-${pool}-${k}`)).filter(Boolean).length;
+    if (down.length > 0 && down.length + out > most)
+      this.story.wrong(
+        `${by.name} cordons ${leaver} while nobody serves in slots ${down.join(", ")} of pool ${pool}, ${out} are handed over, and ${most} may be out`,
+      );
   }
 
   /** Nobody leaves a slot before somebody else serves there. Who fell a moment ago may not have been noticed. */
