@@ -57,13 +57,25 @@ export function unplaced(
   kept: ReadonlySet<string> = new Set(),
 ): string[] {
   return displaced.flatMap((controller) => {
+    const waiting = unscheduled(pods, [controller], kept);
+    if (waiting.length > 0) return waiting;
     const own = podsOf(pods, controller);
-    const waiting = own.filter((one) => isUnplaced(one, kept));
-    if (waiting.length > controller.unplaced) return waiting.map(whyUnplaced);
     const least = Math.min(controller.pods, wanted(controller) ?? 0);
     if (own.length >= least) return [];
     const { namespace, kind, name } = controller;
     return [`${kind} ${namespace}/${name} has ${own.length} of ${least} pods`];
+  });
+}
+
+/** Those of it that wait for the scheduler, and not for a node to let their predecessors go. */
+export function unscheduled(
+  pods: readonly PlacedPod[],
+  displaced: readonly Displaced[],
+  kept: ReadonlySet<string> = new Set(),
+): string[] {
+  return displaced.flatMap((controller) => {
+    const waiting = podsOf(pods, controller).filter((one) => isUnplaced(one, kept));
+    return waiting.length > controller.unplaced ? waiting.map(whyUnplaced) : [];
   });
 }
 

@@ -10,7 +10,7 @@ import type { SlotInput } from "./input.ts";
 import { excused } from "./excuse.ts";
 import { isGone, otherNodes } from "./leavers.ts";
 import { isMarked, known } from "./member.ts";
-import { awaitPlaced, rememberDisplaced } from "./placement.ts";
+import { awaitPlaced, awaitRoom, rememberDisplaced } from "./placement.ts";
 import { removeBrokenOff } from "./predecessors.ts";
 import { retireNode } from "./retirement.ts";
 import { all, holding, quietly, slotLease, tickets, type Run } from "./run.ts";
@@ -79,7 +79,10 @@ async function handOver(
       // One that has left etcd and still has its Node keeps every member from leaving (seed 122 of the simulation).
       if (input.role === "server")
         await removeBrokenOff(run, input, access, vms, await readPoolRecord(client, input.pool));
-      for (const one of leaving) await retireNode(one, options);
+      for (const one of leaving) {
+        await awaitRoom(run, client, input, one);
+        await retireNode(one, options);
+      }
       await awaitPlaced(run, client, input);
     });
   }

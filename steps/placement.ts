@@ -1,14 +1,16 @@
 import { Deadline, DeadlineError } from "../common/deadline.ts";
-import { UserError } from "../common/errors.ts";
+import { UserError, type Problem } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
-import { writeFacts } from "../kubernetes/record.ts";
+import { isReady } from "../kubernetes/nodes.ts";
+import { readPoolRecord, writeFacts } from "../kubernetes/record.ts";
 import { namespacedPath, paths, type Pod } from "../kubernetes/types.ts";
 import { until } from "../kubernetes/watch.ts";
-import { displacedFrom, unplaced, type Displaced } from "../rollout/placement.ts";
-import type { PoolRecord } from "../rollout/types.ts";
+import { displacedFrom, unplaced, unscheduled, type Displaced } from "../rollout/placement.ts";
+import type { NodeRecord, PoolRecord } from "../rollout/types.ts";
 import type { SlotInput } from "./input.ts";
 import { known } from "./member.ts";
+import type { Leaver } from "./retirement.ts";
 import type { Run } from "./run.ts";
 
 /**
@@ -33,7 +35,17 @@ export async function rememberDisplaced(
  * nobody else waits for that.
  */
 export function owed({ nodes }: PoolRecord, { slot }: Pick<SlotInput, "slot">): Displaced[] {
-  const all = nodes.filter((node) => node.slot === slot).flatMap(({ displaced = [] }) => displaced);
+  return once(nodes.filter((node) => node.slot === slot));
+}
+
+/** Likewise in the whole pool. A slot of which all nodes are retired is no more, and nobody waits for what it owed. */
+function owedInPool({ nodes }: PoolRecord): Displaced[] {
+  const slots = new Set(nodes.filter(({ phase }) => phase !== "retired").map(({ slot }) => slot));
+  return once(nodes.filter(({ slot }) => slots.has(slot)));
+}
+
+function once(nodes: readonly NodeRecord[]): Displaced[] {
+  const all = nodes.flatMap(({ displaced = [] }) => displaced);
   return all.filter((one, index) => !has(all.slice(0, index), one));
 }
 
@@ -53,6 +65,43 @@ export async function awaitPlaced(run: Run, client: Kubernetes, input: SlotInput
     await Promise.all(displaced.map(async (one) => [one, await readReplicas(client, one)] as const)),
   );
   const kept = keptClaims(record);
+  await awaitNone(run, client, input, {
+    left: (pods) => unplaced(pods, displaced, (one) => replicas.get(one), kept),
+    problem: (left, seconds) => ({
+      what: `pods that were evicted for ${input.node} have found no place in ${seconds} s: ${left}`,
+      where: `slot ${input.slot} of pool ${input.pool}, whose new node serves`,
+    }),
+  });
+  say(`${displaced.length} controllers have their pods elsewhere`);
+}
+
+/**
+ * Waits, before a node that serves is drained, until nobody waits for a place whom an earlier run has evicted, from this slot
+ * or another one. A node that serves nobody goes all the same: what waits may wait for what only it can let go.
+ * @throws UserError that names the pods
+ */
+export async function awaitRoom(run: Run, client: Kubernetes, input: SlotInput, leaver: Leaver): Promise<void> {
+  if (leaver.node === undefined || !isReady(leaver.node) || leaver.node.spec?.unschedulable === true) return;
+  const record = await readPoolRecord(client, input.pool);
+  const displaced = owedInPool(record);
+  if (displaced.length === 0) return;
+  const kept = keptClaims(record);
+  await awaitNone(run, client, input, {
+    left: (pods) => unscheduled(pods, displaced, kept),
+    problem: (left, seconds) => ({
+      what: `pods that earlier handovers of pool ${input.pool} evicted have found no place in ${seconds} s: ${left}`,
+      where: `slot ${input.slot}, whose ${leaver.name} serves and stays until they have`,
+    }),
+  });
+}
+
+interface Waiting {
+  left: (pods: readonly Pod[]) => string[];
+  /** What is wrong when they have not found a place in time. */
+  problem: (left: string, seconds: number) => Pick<Problem, "what" | "where">;
+}
+
+async function awaitNone(run: Run, client: Kubernetes, input: SlotInput, waiting: Waiting): Promise<void> {
   let left: string[] = [];
   const deadline = new Deadline("what was evicted to find a place", input.site.timeouts.gate, run.stop);
   try {
@@ -61,7 +110,7 @@ export async function awaitPlaced(run: Run, client: Kubernetes, input: SlotInput
       { path: paths.pods },
       deadline,
       (seen) => {
-        left = unplaced([...seen.values()], displaced, (one) => replicas.get(one), kept);
+        left = waiting.left([...seen.values()]);
         return left.length === 0 ? true : undefined;
       },
       () => left.join("; "),
@@ -70,14 +119,12 @@ export async function awaitPlaced(run: Run, client: Kubernetes, input: SlotInput
     if (!(error instanceof DeadlineError)) throw error;
     throw new UserError(
       {
-        what: `pods that were evicted for ${input.node} have found no place in ${deadline.seconds} s: ${left.join("; ")}`,
-        where: `slot ${input.slot} of pool ${input.pool}, whose new node serves`,
+        ...waiting.problem(left.join("; "), deadline.seconds),
         todo: "give the cluster room, or the labels and taints that these pods ask for, or scale them down; then run again. No other node of the pool is drained before, and the image is not judged",
       },
       { cause: error },
     );
   }
-  say(`${displaced.length} controllers have their pods elsewhere`);
 }
 
 /** Claims on the disks of nodes that leave by consent: their pods wait for data and not for a place. */

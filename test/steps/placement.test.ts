@@ -5,7 +5,8 @@ import { defaultTimeouts } from "../../rollout/step-environment.ts";
 import type { Displaced } from "../../rollout/placement.ts";
 import type { NodeRecord, SlotPhase } from "../../rollout/types.ts";
 import type { SlotInput } from "../../steps/input.ts";
-import { awaitPlaced, rememberDisplaced } from "../../steps/placement.ts";
+import { awaitPlaced, awaitRoom, rememberDisplaced } from "../../steps/placement.ts";
+import type { Leaver } from "../../steps/retirement.ts";
 import type { Run } from "../../steps/run.ts";
 import { freshCluster, type FakeCluster } from "../kubernetes/fake.ts";
 
@@ -67,4 +68,55 @@ describe("what was evicted for a node that was given up since", () => {
     };
     assert.ok(!data["node.0.cccccccc"]?.includes("displaced"));
   });
+});
+
+describe("what earlier handovers of a pool have evicted", () => {
+  let cluster: FakeCluster;
+  let client: Kubernetes;
+  freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
+
+  const run = { stop: new AbortController().signal } as Run;
+  const input = {
+    pool: "workers",
+    slot: 0,
+    site: { timeouts: { ...defaultTimeouts, gate: 0.5 } },
+  } as SlotInput;
+  const fact = (slot: number, phase: SlotPhase, displaced?: Displaced[]): NodeRecord => {
+    const generation = phase === "retired" ? "bbbbbbbb" : "cccccccc";
+    const name = `demo-workers-${slot}-${generation}`;
+    const since = "2026-01-01T00:00:00Z";
+    return { name, slot, generation, vmid: 1100, uuid: name, phase, since, ...(displaced ? { displaced } : {}) };
+  };
+  const pod = (spec: object) =>
+    cluster.put("/api/v1/namespaces/shop/pods", {
+      metadata: {
+        name: "web-1",
+        namespace: "shop",
+        ownerReferences: [{ kind: "ReplicaSet", name: "web", uid: "1", controller: true }],
+      } as never,
+      spec,
+      status: { phase: "Pending" },
+    });
+  const leaver = (ready: "True" | "Unknown", unschedulable = false) =>
+    ({
+      name: "demo-workers-0-aaaaaaaa",
+      node: { spec: { unschedulable }, status: { conditions: [{ type: "Ready", status: ready }] } },
+    }) as Leaver;
+  const held = /earlier handovers of pool workers evicted have found no place.*shop\/web-1/;
+
+  const cases: [string, NodeRecord[], object, Leaver, RegExp | undefined][] = [
+    ["from another slot and waits for the scheduler", [fact(1, "joined", [web])], {}, leaver("True"), held],
+    ["for a node given up since", [fact(0, "retired", [web]), fact(0, "joined")], {}, leaver("True"), held],
+    ["and has a place", [fact(1, "joined", [web])], { nodeName: "demo-workers-1-cccccccc" }, leaver("True"), undefined],
+    ["from a slot that is no more", [fact(1, "retired", [web])], {}, leaver("True"), undefined],
+    ["while the leaver is cordoned already", [fact(1, "joined", [web])], {}, leaver("True", true), undefined],
+    ["while the leaver is down", [fact(1, "joined", [web])], {}, leaver("Unknown"), undefined],
+  ];
+  for (const [what, nodes, spec, one, says] of cases)
+    it(`${says ? "keeps" : "does not keep"} a node from its drain when it was evicted ${what}`, async () => {
+      await writeFacts(client, "workers", { nodes });
+      pod(spec);
+      const waits = awaitRoom(run, client, input, one);
+      await (says ? assert.rejects(waits, says) : waits);
+    });
 });
