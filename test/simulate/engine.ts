@@ -128,19 +128,22 @@ export class Engine {
     return { live, fleet };
   }
 
+  /** @throws Error when a create has made what stays: until then the engine forgets none (cli/repair.ts) */
   private async repair(pve: Proxmox, config: Config): Promise<void> {
     const live = await readLive(pve, config);
-    for (const { name, vmid } of this.pending.values()) {
-      const { how } = await undoCreate(
-        { pve, config, live },
-        { urn: name, type: VM_TYPE, inputs: { name, vmId: vmid } },
-      );
-      this.world.story.tell("program", () => `a create that never ended: ${name} -> ${how}`);
+    const left: string[] = [];
+    for (const vm of this.pending.values()) {
+      const inputs = { name: vm.name, vmId: vm.vmid };
+      const undone = await undoCreate({ pve, config, live }, { urn: vm.name, type: VM_TYPE, inputs });
+      this.world.story.tell("program", () => `a create that never ended: ${vm.name} -> ${undone.how}`);
+      if (undone.left) left.push(undone.how);
+      if (undone.id !== undefined) this.state.set(vm.name, { vm });
     }
-    this.pending.clear();
     const deleting = [...this.deleting].flatMap((urn) => this.state.get(urn)?.vm ?? []);
     await awaitDestroys(pve, deleting);
     this.deleting.clear();
+    if (left.length > 0) throw new Error(`a create that never ended is left: ${left.join("; ")}`);
+    this.pending.clear();
   }
 
   /** VMs that are gone and were no members, as `npx pulumi up` has the engine forget them. */

@@ -45,6 +45,15 @@ export class Killer {
     this.processes.push(process);
   }
 
+  /** The machine goes down: engine, plugins and steps. */
+  killAll(): void {
+    this.done = true;
+    this.stopping = true;
+    for (const one of this.processes) if (!one.isDead()) one.kill();
+    this.engineDead = true;
+    this.die();
+  }
+
   private end(world: World, chance: Chance, { what, request, side }: Kill, process: Process): void {
     world.story.tell("killer", () => `${what} is ended ${side} request ${request}, of ${process.name}`);
     world.coverage.event(eventOf[what]);

@@ -59,6 +59,15 @@ export class Stage {
     return await this.engine.up(this.config(wish), new Killer(this.world, new Chance(1, "killer")));
   }
 
+  /** Everything of the run dies at once when something has come about. */
+  async dieAt(wish: Wish, comes: () => boolean): Promise<Outcome> {
+    const killer = new Killer(this.world, new Chance(1, "killer"));
+    const run = this.engine.up(this.config(wish), killer);
+    await this.until(comes);
+    killer.killAll();
+    return await run;
+  }
+
   /** The configuration with agents of another image. */
   agentsOf(version: number): Wish {
     return { ...this.before, image: this.images[version]?.name ?? "" };

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { Vm } from "./data-centre.ts";
 import { isUp } from "./etcd.ts";
+import { calm } from "./faults.ts";
 import { Stage, stageImages } from "./stage.ts";
 
 /** Stories that a seed has told once, as small as they can be told. */
@@ -50,6 +51,47 @@ describe("a server's join in virtual time", function () {
       stage.world.dc.powerCut(vm);
       assert.equal(await run, "failed");
       assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});
+
+describe("agents in virtual time", function () {
+  this.timeout(60_000);
+
+  it("drain nobody while what an earlier run evicted from another slot has no place (seed 89623945)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { objects, pods } = stage.world.cluster;
+    await stage.play(async () => {
+      const [node] = objects.list("nodes").filter(({ metadata }) => metadata.name.startsWith("demo-workers-1-"));
+      assert.ok(node);
+      const named = { ...node.metadata.labels, "example.com/by-hand": "yes" };
+      objects.put("nodes", { ...node, metadata: { ...node.metadata, labels: named } });
+      const some = { replicas: 1, minAvailable: 0, slowestEnd: 2000, claims: false };
+      pods.deploy({ ...some, name: "pinned", selector: "example.com/by-hand" });
+      await stage.world.time.sleep(30_000);
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /workers-1-handover: .* have found no place/);
+      await stage.world.time.sleep(60_000);
+      assert.equal(await stage.up(stage.agentsOf(2)), "failed");
+      assert.match(stage.engine.why, /workers-0-handover: pods that earlier handovers .* load\/pinned-/);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("are given no second clone while the first one's create is undecided (seed 89623276)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { dc } = stage.world;
+    await stage.play(async () => {
+      const run = stage.dieAt(stage.agentsOf(1), () => [...dc.vms.values()].some(({ lock }) => lock === "clone"));
+      assert.equal(await run, "killed");
+      await stage.world.time.sleep(20_000);
+      stage.world.faults.weather = { ...calm };
+      stage.world.faults.strike = { request: "pve DELETE /nodes/H/qemu/N", fault: "596" };
+      assert.equal(await stage.up(stage.agentsOf(1)), "refused");
+      assert.match(stage.engine.why, /does not answer; repair again when it does/);
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      assert.equal([...dc.vms.values()].filter(({ name }) => name.startsWith("demo-workers-0-")).length, 1);
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
