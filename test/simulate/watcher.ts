@@ -70,13 +70,26 @@ export class Watcher {
    */
   runBegins(): void {
     for (const [pool, { most, fewest }] of this.promises) {
-      this.leftOver.set(pool, Math.max(0, this.running(pool) - most));
+      this.leftOver.set(pool, Math.max(0, this.running(pool) - most, this.outOfReach(pool)));
       const slots = Array.from({ length: pool === SERVER_POOL ? 0 : fewest }, (_, slot) => slot);
       this.down.set(
         pool,
         this.unserved(pool, slots).filter((slot) => !this.isOnSilentHost(pool, slot)),
       );
     }
+  }
+
+  /**
+   * VMs that run beside another one of their slot, which has one on a host that does not answer: nobody can turn them off or
+   * count them, and the run goes on without their slot, instead of standing still while a host is down (docs/recovery.md).
+   */
+  private outOfReach(pool: string): number {
+    const slots = Map.groupBy(
+      this.vmsOf(pool).filter((one) => one.running),
+      ({ tags }) => nodeTags(tags)?.slot,
+    );
+    const stuck = [...slots.values()].filter((vms) => vms.some(({ host }) => this.dc?.silent.has(host)));
+    return stuck.reduce((sum, vms) => sum + vms.length - 1, 0);
   }
 
   /** Whoever is on a host that does not answer waits for it, and lets everybody else go on. */
@@ -169,7 +182,7 @@ export class Watcher {
     // A server boots ahead of its turn, RKE2 held back (rollout/order.ts). What fate turned off comes back beside whoever
     // took its place.
     const ahead = pool === SERVER_POOL ? 1 : 0;
-    const besides = ahead + this.losses + (this.leftOver.get(pool) ?? 0);
+    const besides = ahead + this.losses + Math.max(this.leftOver.get(pool) ?? 0, this.outOfReach(pool));
     if (promised && running > promised.most + promised.surge + besides)
       this.story.wrong(`${running} VMs of pool ${pool} run, and ${promised.most} slots + ${promised.surge} may`);
   }
