@@ -5,6 +5,7 @@ import { messageOf, UserError } from "../common/errors.ts";
 import { lifeOf, type ProcessIdentity } from "../common/process-identity.ts";
 import { Kubernetes, type ServerConfig } from "./client.ts";
 import { Lease, LeaseLost } from "./lease.ts";
+import { lifeSeconds } from "./lease-requests.ts";
 import { holderOf, runLease } from "./run-lease.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
 
@@ -77,6 +78,7 @@ export async function keep(input: NodeJS.ReadableStream, tell: (word: Word) => P
     // The engine is no child of ours, and nothing tells when it ends.
     while (!ended.signal.aborted && lifeOf(engine) === "alive") await clock.sleep(250);
     ended.signal.throwIfAborted();
+    await awaitSteps(client, ended.signal);
     await lease.release();
   } catch (error) {
     if (!(error instanceof LeaseLost) || lifeOf(engine) !== "alive") throw error;
@@ -85,6 +87,18 @@ export async function keep(input: NodeJS.ReadableStream, tell: (word: Word) => P
   } finally {
     await client.close();
   }
+}
+
+/**
+ * A step whose engine was killed gives back what it has in hand, a node that it was emptying, and has the right to do so only
+ * while the lease is its engine's. One that was killed too gives nothing back: longer than a lease lives it is not waited for.
+ */
+async function awaitSteps(client: Kubernetes, lost: AbortSignal): Promise<void> {
+  const atWork = async () =>
+    (await client.list<LeaseObject>(paths.leases)).items.some(({ metadata }) => metadata?.name !== runLease);
+  const end = clock.elapsed() + lifeSeconds * 1000;
+  // Of an API that is away nobody learns more by waiting.
+  while (!lost.aborted && clock.elapsed() < end && (await atWork().catch(() => false))) await clock.sleep(250);
 }
 
 /** Renewed for as long as nobody takes it, however long the API is away: another run has to take it to begin. */
