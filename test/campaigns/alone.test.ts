@@ -80,14 +80,21 @@ describe("an update that is alone", function () {
     assert.match(again.output, /the lock of engine \d+, which died/);
   });
 
-  it("ends when nobody keeps its lease any more", async () => {
+  it("begins nothing more when nobody keeps its lease any more, says so, and hinders no next run", async () => {
     await site.configure({ "pools.0.rollout": 1 });
+    const before = await site.vms("workers");
     const run = site.start(args);
-    await until("the lease", async () => (await holder()) !== undefined);
     await killBelow(run.child.pid ?? 0, /step\.mjs keep/);
     const { code, output } = await run.ended;
     assert.notEqual(code, 0, output);
     assert.match(output, /the process that keeps the lease update has ended/);
-    await site.up();
+    assert.match(output, /where: dist\/step\.mjs keep: SIGKILL/);
+    assert.match(output, /do: {4}nothing new was begun; run pulumi up again/);
+    assert.deepEqual(await site.vms("workers"), before);
+    assert.match((await holder()) ?? "", new RegExp(`process ${run.child.pid ?? 0}\\.`), "nobody gives it back");
+    // Its holder is dead, and that is seen here.
+    const next = await site.up();
+    assert.doesNotMatch(next, /waiting: update is held/);
+    assert.notDeepEqual(await site.vms("workers"), before);
   });
 });

@@ -42,32 +42,37 @@ describe("a roll that is killed", function () {
     said: () => string;
     ended: Promise<Ran>;
   }
-  const begin = (): Running => {
-    const { child, ended: end } = site.start(arguments_);
+  const begin = ({ child, ended: end } = site.start(arguments_)): Running => {
     let said = "";
     for (const stream of [child.stdout, child.stderr]) stream?.on("data", (text: string) => (said += text));
     assert.ok(child.pid);
     return { child, pid: child.pid, said: () => said, ended: end };
   };
 
+  /** Longest wait for what a run shall come to, in seconds: it first waits for the leases of those that were killed before. */
+  const patience = 90;
   const said = (run: Running, text: RegExp): Promise<true> =>
-    new Deadline(`the engine to say ${text.source}`, 40).poll(
+    new Deadline(`the engine to say ${text.source}`, patience).poll(
       20,
       () => Promise.resolve(text.test(run.said()) ? true : undefined),
       () => run.said(),
     );
-  /** A run that was asked to stop says so by its exit code, and leaves no lock behind. */
+  const updater = async () => (await site.lease("update"))?.holderIdentity;
+  const free = () =>
+    site.until("the lease of the update to be given back", async () => (await updater()) === undefined);
+  /** A run that was asked to stop says so by its exit code, and leaves no lock behind, the cluster's neither. */
   const stopped = async (run: Running): Promise<void> => {
     const { code, output } = await run.ended;
     assert.ok(code !== 0 && code !== null, `code ${code}:\n${output}`);
     assert.deepEqual(locksOf(join(site.lab.directory, "state"), PROJECT, "dev"), []);
+    await free();
   };
 
   /** Waits for something to happen in the lab after now. */
   const moment = async (): Promise<(text: RegExp) => Promise<string>> => {
     const after = (await site.lab.events()).at(-1)?.number ?? 0;
     return async (text) =>
-      await new Deadline(`the event ${text.source}`, 60).poll(
+      await new Deadline(`the event ${text.source}`, patience).poll(
         20,
         async () => (await site.lab.events(after)).find((event) => text.test(event.text))?.text,
         () => "",
@@ -76,7 +81,7 @@ describe("a roll that is killed", function () {
   const cloned = / demo-workers-\d-\w+ created$/;
   const started = / demo-workers-\d-\w+ started$/;
   const cordoned = async (): Promise<string> =>
-    await new Deadline("a cordon", 60).poll(
+    await new Deadline("a cordon", patience).poll(
       20,
       async () => (await site.lab.status).nodes.find((node) => node.pool === "workers" && !node.schedulable)?.name,
     );
@@ -121,24 +126,28 @@ describe("a roll that is killed", function () {
   });
 
   it("of its engine during a handover meets the next up: a step that lives on finds its lease taken", async () => {
-    // The drain lasts until the budget gets room.
+    // The drain lasts until its evictions are allowed.
     await site.calm();
-    await site.lab.call("POST /load", { replicas: 6, maxUnavailable: 0 });
+    await site.denyEvictions("load");
     const run = begin();
     const leaving = await cordoned();
     const step = await processBelow(run.pid, /step\.mjs.* handover/);
     const environment = environmentOf(step);
-    await said(run, /PodDisruptionBudget load\/web never lets a pod go/);
+    await said(run, /stays for now, and is asked again until it goes: .*not tonight/);
     await kill(run.pid);
     await ended([step]);
     assert.equal((await nodeOf(leaving))?.schedulable, true, "a step whose engine is gone gives the node back");
+    await free();
 
     // One that does not notice: it is at work when the next run comes, and has the right to update the cluster.
     const orphan = site.startStep("handover", environment);
     await cordoned();
     const repaired = await site.evergreen("repair", "--stack", "dev");
     assert.equal(repaired.code, 1, repaired.output);
+    const holder = await updater();
+    assert.ok(holder);
     assert.match(repaired.output, /another update of the cluster demo is running/);
+    assert.ok(repaired.output.includes(`update is held by ${holder}`), repaired.output);
     await killBelow(orphan.child.pid ?? 0, /step\.mjs keep/);
     await site.giveLease("update", "root@elsewhere (process 1.1 in 0123456789abcdef)");
     const { code, output } = await orphan.ended;
@@ -147,9 +156,10 @@ describe("a roll that is killed", function () {
     assert.doesNotMatch(output, /serves again$|judged failed/m);
     assert.equal((await nodeOf(leaving))?.schedulable, false, "the orphan uncordoned what another run empties");
     await site.giveLease("update", "");
-    const next = begin();
-    await site.lab.call("POST /load", { replicas: 6, maxUnavailable: 2 });
+    await site.allowEvictions();
+    const next = begin(site.startLauncher(arguments_));
     await said(next, new RegExp(`${leaving} is retired and off`));
+    assert.match(next.said(), /the lock of engine \d+, which died\n {2}-> cancelled it/);
     next.child.kill("SIGINT");
     await stopped(next);
   });
@@ -179,7 +189,7 @@ describe("a roll that is killed", function () {
       const run = begin();
       if (verb === "join") await event(started);
       if (verb === "handover") await cordoned();
-      await killBelow(run.pid, new RegExp(`step\\.mjs.* ${verb}`));
+      await killBelow(run.pid, new RegExp(`step\\.mjs (?!keep).*${verb}`));
       const { code, output } = await run.ended;
       assert.notEqual(code, 0, output);
       assert.match(output, /signal: killed/);
@@ -189,8 +199,7 @@ describe("a roll that is killed", function () {
   it("by Ctrl-C, SIGTERM or Ctrl-C twice ends soon, without a lock or a process that lives on", async () => {
     for (const signals of [["SIGINT"], ["SIGTERM"], ["SIGINT", "SIGINT"]] as const) {
       const run = begin();
-      // The lease of the step that was killed before lives for a while.
-      await said(run, /waiting: slot-workers-\d is held by|pods evicted|is retired and off/);
+      await said(run, /pods evicted|is retired and off/);
       const below = offspring(run.pid).map(({ pid }) => pid);
       for (const signal of signals) run.child.kill(signal);
       await stopped(run);

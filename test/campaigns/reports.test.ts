@@ -5,7 +5,6 @@ import { Site } from "../e2e/site.ts";
 const newer = "ubuntu-24.04-rke2-v1.1.0";
 const older = "ubuntu-24.04-rke2-v1.0.0";
 const startup = "node.cilium.io/agent-not-ready";
-const policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
 const nodes = "/api/v1/nodes";
 
 interface Node extends KubeObject {
@@ -76,12 +75,12 @@ describe("what users of other tools reported, end to end", function () {
   });
 
   it("asks again when a policy refuses an eviction for a while (AKS#4720, kops#5988)", async () => {
-    await deny("load");
+    await site.denyEvictions("load");
     await site.configure({ "pools.0.image": newer, "pools.0.startupTaints": undefined });
     const { ended } = site.start(["up", "--yes", "--skip-preview", "--stack", "dev"]);
     const cordoned = async () => (await site.lab.status).nodes.some(({ schedulable }) => !schedulable);
     await Promise.race([site.until("a node that is drained", cordoned), ended]);
-    await ask("DELETE", `${policies}/no-evictions`);
+    await site.allowEvictions();
     const { code, output } = await ended;
     assert.equal(code, 0, output);
     assert.match(output, /stays for now, and is asked again until it goes: .*not tonight/);
@@ -100,29 +99,6 @@ describe("what users of other tools reported, end to end", function () {
     await site.until(`${name} to run`, async () => {
       const { status } = await ask<{ status?: { readyReplicas?: number } }>("GET", `${path}/${name}`);
       return status?.readyReplicas === 2;
-    });
-  }
-
-  /** Has the API server refuse every eviction in a namespace, as the webhook of an operator does that rolls its pods itself. */
-  async function deny(namespace: string): Promise<void> {
-    const rule = { apiGroups: [""], apiVersions: ["v1"], operations: ["CREATE"], resources: ["pods/eviction"] };
-    const metadata = { name: "no-evictions" };
-    const api = { apiVersion: "admissionregistration.k8s.io/v1" };
-    const isThere = `request.namespace != "${namespace}"`;
-    await ask("POST", policies, {
-      ...api,
-      kind: "ValidatingAdmissionPolicy",
-      metadata,
-      spec: {
-        matchConstraints: { resourceRules: [rule] },
-        validations: [{ expression: isThere, message: "not tonight" }],
-      },
-    });
-    await ask("POST", policies.replace("policies", "policybindings"), {
-      ...api,
-      kind: "ValidatingAdmissionPolicyBinding",
-      metadata,
-      spec: { policyName: metadata.name, validationActions: ["Deny"] },
     });
   }
 });

@@ -42,20 +42,26 @@ export async function processBelow(root: number, command: RegExp, seconds = 30):
   return await new Deadline(`a process ${command.source}`, seconds).poll(
     20,
     () => Promise.resolve(offspring(root).find((one) => command.test(one.command))?.pid),
-    () =>
-      offspring(root)
-        .map((one) => one.command)
-        .join("\n"),
+    () => commandsBelow(root),
   );
 }
 
-/** Kills a process below `root` whose command matches, as soon as there is one. */
-export async function killBelow(root: number, command: RegExp): Promise<void> {
-  await new Deadline(`a process ${command.source} to be killed`, 30).poll(5, () => {
-    const found = offspring(root).find((one) => command.test(one.command));
-    return Promise.resolve(found && send(found.pid, "SIGKILL") ? true : undefined);
-  });
+/** Kills a process below `root` whose command matches, as soon as there is one: a run first waits for the leases of the dead. */
+export async function killBelow(root: number, command: RegExp, seconds = 90): Promise<void> {
+  await new Deadline(`a process ${command.source} to be killed`, seconds).poll(
+    5,
+    () => {
+      const found = offspring(root).find((one) => command.test(one.command));
+      return Promise.resolve(found && send(found.pid, "SIGKILL") ? true : undefined);
+    },
+    () => commandsBelow(root),
+  );
 }
+
+const commandsBelow = (root: number): string =>
+  offspring(root)
+    .map(({ command }) => command)
+    .join("\n");
 
 /** The environment that a process was started with. */
 export function environmentOf(pid: number): Record<string, string> {

@@ -10,6 +10,7 @@ import { startLab, type Lab } from "../../lab/lab.ts";
 import type { LabOptions } from "../../lab/site.ts";
 import type { PoolRecord } from "../../rollout/types.ts";
 import { toolchain } from "../../tools/index.ts";
+import { denialPath, evictionDenial } from "../lab/support/evictions.ts";
 import { labOptions, startLoad } from "../lab/support/start.ts";
 
 export interface Ran {
@@ -239,6 +240,19 @@ export class Site {
     const path = `${leasesPath}/${name}`;
     if (holderIdentity === "") await this.withKube((kube) => kube.call("DELETE", path));
     else await this.withKube((kube) => kube.call("PATCH", path, { spec: { holderIdentity } }));
+  }
+
+  /** Has the API server refuse every eviction in a namespace: nodes with pods of it are not emptied until that is over. */
+  async denyEvictions(namespace: string): Promise<void> {
+    for (const [collection, object] of evictionDenial(namespace)) {
+      const { status } = await this.withKube((kube) => kube.call("POST", collection, object));
+      // The binding outlives its policy.
+      if (status !== 201 && status !== 409) throw new Error(`evictions could not be denied: ${status}`);
+    }
+  }
+
+  async allowEvictions(): Promise<void> {
+    await this.withKube((kube) => kube.call("DELETE", denialPath));
   }
 
   /** The ConfigMap of a pool, and those of its slots. */
