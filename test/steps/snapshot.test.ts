@@ -17,7 +17,7 @@ import { readSnapshotInput } from "../../steps/input.ts";
 import { join } from "../../steps/join.ts";
 import { snapshot, type SnapshotEvidence } from "../../steps/snapshot.ts";
 import { toolchain } from "../../tools/index.ts";
-import { projectRoot } from "../../tools/paths.ts";
+import { stepCommand } from "./command.ts";
 import { green, StepCluster } from "./cluster.ts";
 
 const prefix = "127.82";
@@ -112,8 +112,7 @@ describe("the etcd snapshot before the servers", function () {
     const rollout = newRollout();
     const told = { ...environment(inBucket, "", 20), [variables.rollout]: JSON.stringify({ rollout }) };
     const env = { ...cluster.lab.env, ...told, PATH: process.env.PATH };
-    const main = joinPath(projectRoot, "steps", "main.ts");
-    const { stdout, stderr } = await promisify(execFile)(process.execPath, [main, "snapshot"], { env });
+    const { stdout, stderr } = await promisify(execFile)(...stepCommand("snapshot"), { env });
     const made = JSON.parse(stdout) as SnapshotEvidence;
     assert.match(made.snapshot ?? "", new RegExp(`^evergreen-${rollout}-`));
     const [, password = ""] =
