@@ -15,6 +15,7 @@ import type {
   PoolPlan,
   PoolRecord,
   PoolSpec,
+  Role,
   SlotPlan,
   Strategy,
 } from "./types.ts";
@@ -203,12 +204,17 @@ function placed(
     if (place === undefined) return [];
     const goes = (member: Member) => member.name !== name && leaves(member.name) && isReplaced(member, state);
     const replaces = isStuck(state) ? [] : state.members.filter(goes);
-    const isFallen = state.owner === undefined ? replaces.length > 0 : !isWell(state.owner);
-    const fallen = isFallen ? { fallen: true as const } : {};
+    const fallen = isFallen(pool.role, state, replaces) ? { fallen: true as const } : {};
     const away = unreachableIn(state, name, known);
     const names = replaces.map((one) => one.name);
     return [{ slot: state.slot, generation, name, ...place, replaces: names, ...away, ...fallen }];
   });
+}
+
+/** Of a server its own voter counts. In an agent's slot somebody else may stand in, or have come already. */
+function isFallen(role: Role, { owner, members }: SlotState, replaces: readonly Member[]): boolean {
+  if (owner === undefined && replaces.length === 0) return false;
+  return role === "server" ? owner === undefined || !isWell(owner) : !members.some(isWell);
 }
 
 /**

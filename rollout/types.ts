@@ -213,7 +213,7 @@ export interface SlotPlan {
   unreachable?: { host: string; own: boolean };
   /** Other nodes of the slot on such a host, which stay as they are: the engine must not delete their VMs either. */
   stranded?: StrandedNode[];
-  /** Nobody serves in it: who had it has no power, is not Ready, or was taken out and has no successor. Absent: somebody does. */
+  /** Nobody serves in it: who had it has no power, is not Ready, or was taken out, and nobody stands in. Absent: somebody does. */
   fallen?: true;
 }
 

@@ -32,6 +32,7 @@ export class Watcher {
   /** Nodes that fate has ever been at. */
   readonly touched = new Set<string>();
   private losses = 0;
+  private runBegan = 0;
   /** By pool: more running VMs than slots when the run began. */
   private readonly leftOver = new Map<string, number>();
   /** By pool of agents: slots in which nobody served when the run began, for so long that it had to be seen. */
@@ -69,6 +70,7 @@ export class Watcher {
    * its slot is handed over (steps/half-made.ts).
    */
   runBegins(): void {
+    this.runBegan = this.elapsed();
     for (const [pool, { most, fewest }] of this.promises) {
       this.leftOver.set(pool, Math.max(0, this.running(pool) - most, this.outOfReach(pool)));
       const slots = Array.from({ length: pool === SERVER_POOL ? 0 : fewest }, (_, slot) => slot);
@@ -246,7 +248,10 @@ export class Watcher {
   private requireAvailable(pool: string, leaver: string, what: string): void {
     const promised = this.promises.get(pool);
     if (promised === undefined) return;
-    const serving = this.servingNodes(pool).filter(({ metadata }) => metadata.name !== leaver);
+    const all = this.servingNodes(pool);
+    const serving = all.filter(({ metadata }) => metadata.name !== leaver);
+    // Whoever serves nobody takes nothing away.
+    if (serving.length === all.length) return;
     const slots = new Set(serving.map((node) => placeOf(node).slot)).size;
     const least = promised.fewest - promised.maxUnavailable;
     if (slots < least) this.story.wrong(`${what}: ${slots} slots of pool ${pool} are left to serve, and ${least} must`);
@@ -259,12 +264,21 @@ export class Watcher {
   private requireDownFirst({ pool, slot }: Place, leaver: string, by: Process): void {
     const most = this.promises.get(pool)?.maxUnavailable ?? 1;
     const others = (this.down.get(pool) ?? []).filter((one) => String(one) !== String(slot));
-    const down = this.unserved(pool, others).filter((one) => !this.isOnSilentHost(pool, one));
+    const down = this.unserved(pool, others).filter(
+      (one) => !this.isOnSilentHost(pool, one) && !this.fellNow(pool, one),
+    );
     const out = Array.from({ length: most }, (_, k) => this.lease(`ticket-${pool}-${k}`)).filter(Boolean).length;
     if (down.length > 0 && down.length + out > most)
       this.story.wrong(
         `${by.name} cordons ${leaver} while nobody serves in slots ${down.join(", ")} of pool ${pool}, ${out} are handed over, and ${most} may be out`,
       );
+  }
+
+  /** Whoever came into a slot and was taken away in this run is not waited for again. */
+  private fellNow(pool: string, slot: number): boolean {
+    return this.vmsOf(pool).some(
+      (vm) => nodeTags(vm.tags)?.slot === slot && (this.lost.get(vm.name) ?? 0) > this.runBegan,
+    );
   }
 
   /** Nobody leaves a slot before somebody else serves there. Who fell a moment ago may not have been noticed. */
