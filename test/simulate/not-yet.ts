@@ -3,9 +3,6 @@ const notYet: Record<string, string> = {
   "provider configure: refused":
     "a clone that was made and not configured has our name, no tags and no state: the next run makes another beside it",
   "provider configure: answer lost": "likewise",
-  "VMs under HA":
-    "the stop task of a managed VM ends at once, and one look that finds it running fails every retirement",
-  "a DaemonSet that works nowhere": "a join waits for every pod of its node, and judges the image",
 };
 
 /** @param weather an event, or a fault of a kind of request: `request: fault` */

@@ -1,5 +1,6 @@
 import type { Chance } from "./chance.ts";
 import type { Cluster } from "./cluster.ts";
+import { DaemonSets } from "./daemon-sets.ts";
 import { lookSoon } from "./look.ts";
 import { isReady, isSchedulable } from "./nodes.ts";
 import { keyOf, type Stored } from "./objects.ts";
@@ -22,15 +23,12 @@ export interface Workload {
 
 /** Controllers look again this much after a change, in milliseconds. */
 const lookMs = 150;
-const daemons = ["kube-proxy", "rke2-canal"];
-/** One whose pods are never Ready. */
-const brokenDaemon = "broken-agent";
 
 /** Workload controllers, scheduler, pod collector, and what kubelets do to pods. */
 export class Pods {
   private readonly cluster: Cluster;
   private readonly workloads: Workload[];
-  private readonly daemons = [...daemons];
+  private readonly daemons: DaemonSets;
   private readonly chance: Chance;
   private made = 0;
 
@@ -38,6 +36,7 @@ export class Pods {
     this.cluster = cluster;
     this.workloads = workloads;
     this.chance = chance;
+    this.daemons = new DaemonSets(cluster.objects);
     for (const workload of workloads) this.makeReplicaSet(workload);
     const ask = lookSoon(cluster.time, lookMs, () => this.look());
     cluster.objects.onChange(({ collection, object, removed }) => {
@@ -62,13 +61,16 @@ export class Pods {
 
   /** Somebody deploys a DaemonSet that works nowhere. @returns takes it away again */
   deployBrokenDaemon(): () => void {
-    this.daemons.push(brokenDaemon);
+    const takeAway = this.daemons.addBroken();
     for (const node of this.cluster.nodes.names()) this.startDaemons(node);
     return () => {
-      this.daemons.splice(this.daemons.indexOf(brokenDaemon), 1);
-      for (const pod of this.cluster.objects.list("pods"))
-        if (pod.metadata.labels?.daemon === brokenDaemon) this.remove(pod);
+      takeAway();
+      for (const pod of this.cluster.objects.list("pods")) if (!this.works(pod)) this.remove(pod);
     };
+  }
+
+  private works({ metadata }: Stored): boolean {
+    return this.daemons.works(metadata.labels?.daemon);
   }
 
   private makeReplicaSet({ name, replicas }: Workload): void {
@@ -86,7 +88,7 @@ export class Pods {
   }
 
   private startDaemons(node: string): void {
-    for (const daemon of this.daemons) {
+    for (const daemon of this.daemons.names) {
       const key = `kube-system/${daemon}-${node}`;
       if (this.cluster.objects.get("pods", key) === undefined)
         this.put(`${daemon}-${node}`, "kube-system", "DaemonSet", daemon, node);
@@ -156,6 +158,7 @@ export class Pods {
         this.put(`${name}-${(this.made += 1)}`, "load", "ReplicaSet", name);
     }
     for (const pod of this.cluster.objects.list("pods")) if (pod.spec?.nodeName === undefined) this.schedule(pod);
+    this.daemons.tell(isPodReady);
   }
 
   private schedule(pod: Stored): void {
@@ -194,7 +197,7 @@ export class Pods {
   /** The kubelet starts it, again if need be. */
   private start(pod: Stored): void {
     if (isPodReady(pod)) this.setReady(pod, "False");
-    if (pod.metadata.labels?.daemon === brokenDaemon) return;
+    if (!this.works(pod)) return;
     this.cluster.time.after(this.chance.between(300, 6000), () => {
       if (this.cluster.nodes.hasKubelet(nodeOf(pod))) this.setReady(pod, "True");
     });
@@ -209,12 +212,13 @@ export class Pods {
   }
 
   private put(name: string, namespace: string, kind: string, owner: string, node?: string): Stored {
+    const uid = kind === "DaemonSet" ? this.daemons.uidOf(owner) : `owner-${owner}`;
     return this.cluster.objects.put("pods", {
       metadata: {
         name,
         namespace,
         labels: kind === "DaemonSet" ? { daemon: owner } : { app: owner },
-        ownerReferences: [{ kind, name: owner, uid: `owner-${owner}`, controller: true }],
+        ownerReferences: [{ kind, name: owner, uid, controller: true }],
       },
       spec: node === undefined ? {} : { nodeName: node },
       status: { phase: "Pending", conditions: [], containerStatuses: [{ restartCount: 0 }] },
