@@ -140,7 +140,8 @@ export class Watcher {
       this.requireAvailable(place.pool, name, `${by.name} cordons ${name}`);
       if (by.name.startsWith("handover-")) {
         this.requireSuccessor(place, name, by);
-        this.requireDownFirst(place, name, by);
+        // One that is down itself is taken away from nobody.
+        if (isReady(before)) this.requireDownFirst(place, name, by);
       }
       if (place.pool === SERVER_POOL) this.requireControllers(name, by);
     } else if (!isSchedulable(before) && isSchedulable(after)) this.requireNobodyElse(place, by, `uncordons ${name}`);
