@@ -1,6 +1,6 @@
 import { poolSpecs, type Config } from "../../config.ts";
 import { fleetWords } from "../../fleet.ts";
-import type { PoolPlan, PoolSpec, Role } from "../../rollout/types.ts";
+import type { PoolPlan, PoolSpec } from "../../rollout/types.ts";
 import { Chance } from "./chance.ts";
 import type { Counted } from "./coverage.ts";
 import type { Vm } from "./data-centre.ts";
@@ -12,6 +12,7 @@ import { Killer } from "./killer.ts";
 import { LocalDisks, localVolumesOf } from "./local-volumes.ts";
 import { configOf, imagesOf, scenarioOf, type Act, type Blow, type Scenario, type Wish } from "./scenario.ts";
 import type { Stored } from "./objects.ts";
+import { anew, startFallen } from "./operator.ts";
 import { plantPools } from "./plant.ts";
 import { Storms } from "./weather/storms.ts";
 import { World } from "./world.ts";
@@ -186,7 +187,8 @@ class Play {
   private async calmly(what: string): Promise<void> {
     const outcome = await this.up(new Killer(this.world, this.chance));
     if (outcome === "done") this.established = true;
-    else if (!this.isExpected()) this.world.story.wrong(`a calm run that ${what} ends ${outcome}: ${this.engine.why}`);
+    else if (!this.isExpected() && !(await startFallen(this.world, this.engine.why)))
+      this.world.story.wrong(`a calm run that ${what} ends ${outcome}: ${this.engine.why}`);
   }
 
   /**
@@ -291,13 +293,4 @@ function isSteady({ kind, slots }: PoolPlan): boolean {
 
 function hasGivenUp({ kind, target, wanted }: PoolPlan): boolean {
   return kind === "held" || (kind === "rollback" && target?.id !== wanted?.id);
-}
-
-/** Asks again for what was judged: agents by their counter, servers by another size. */
-function anew(wish: Wish, image: string, judged: readonly Role[]): Wish {
-  const { servers } = wish;
-  const agents = judged.includes("agent") ? { image, rollout: wish.rollout + 1 } : {};
-  const others =
-    judged.includes("server") && servers ? { servers: { ...servers, image, cores: servers.cores + 1 } } : {};
-  return { ...wish, ...agents, ...others };
 }

@@ -1,0 +1,31 @@
+import type { Role } from "../../rollout/types.ts";
+import type { Wish } from "./scenario.ts";
+import type { World } from "./world.ts";
+
+/** Time for a machine to boot and to be heard of, in milliseconds. */
+const bootMs = 60_000;
+
+/** Asks again for what was judged: agents by their counter, servers by another size. */
+export function anew(wish: Wish, image: string, judged: readonly Role[]): Wish {
+  const { servers } = wish;
+  const agents = judged.includes("agent") ? { image, rollout: wish.rollout + 1 } : {};
+  const others =
+    judged.includes("server") && servers ? { servers: { ...servers, image, cores: servers.cores + 1 } } : {};
+  return { ...wish, ...agents, ...others };
+}
+
+/**
+ * Two voters that do not serve are no routine (rollout/quorum.ts): one that fate has turned off, beside a half-made one of an
+ * image that is no good. The refusal names both, and the first can be brought back. @returns whether there was one
+ */
+export async function startFallen({ dc, cluster, story, time }: World, why: string): Promise<boolean> {
+  if (!/may not be taken out of etcd now: .*etcd has no quorum/.test(why)) return false;
+  const { etcd } = cluster.control;
+  const fallen = [...dc.vms.values()].filter(({ uuid, running }) => !running && etcd.member(uuid) !== undefined);
+  for (const vm of fallen) {
+    story.tell("operator", () => `starts ${vm.name}`);
+    dc.powerOn(vm);
+  }
+  if (fallen.length > 0) await time.sleep(bootMs);
+  return fallen.length > 0;
+}
