@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { guest } from "../../images/contract.ts";
 import type { Vm } from "./data-centre.ts";
 import { isUp } from "./etcd.ts";
 import { calm } from "./faults.ts";
@@ -92,6 +93,24 @@ describe("agents in virtual time", function () {
       assert.match(stage.engine.why, /does not answer; repair again when it does/);
       assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
       assert.equal([...dc.vms.values()].filter(({ name }) => name.startsWith("demo-workers-0-")).length, 1);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("get no pods back whose guest may have been told to leave: the answer was lost (seed 96004498)", async () => {
+    const workloads = [{ name: "app", replicas: 3, minAvailable: 1, slowestEnd: 1000, claims: false }];
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1, workloads });
+    const { world } = stage;
+    await stage.play(async () => {
+      world.defect = (call) => {
+        const answer = world.honest(call);
+        const file = call.path.endsWith("/1100/agent/file-write") && new URLSearchParams(call.body).get("file");
+        return file === guest.marker ? { status: 595, reason: "No route to host" } : answer;
+      };
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /file-write/);
+      world.defect = undefined;
+      assert.equal(await stage.up({ ...stage.agentsOf(1), rollout: 1 }), "done", stage.engine.why);
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
