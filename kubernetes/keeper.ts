@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { text } from "node:stream/consumers";
 import { clock } from "../common/clock.ts";
 import { messageOf, UserError } from "../common/errors.ts";
-import { lifeOf, type ProcessIdentity } from "../common/process-identity.ts";
+import { identify, lifeOf, type ProcessIdentity } from "../common/process-identity.ts";
 import { Kubernetes, type ServerConfig } from "./client.ts";
 import { Lease, LeaseLost } from "./lease.ts";
 import { lifeSeconds } from "./lease-requests.ts";
@@ -91,14 +91,20 @@ export async function keep(input: NodeJS.ReadableStream, tell: (word: Word) => P
 
 /**
  * A step whose engine was killed gives back what it has in hand, a node that it was emptying, and has the right to do so only
- * while the lease is its engine's. One that was killed too gives nothing back: longer than a lease lives it is not waited for.
+ * while the lease is its engine's. One that was killed too, as the plugin does when its engine is cancelled, is not waited for.
  */
 async function awaitSteps(client: Kubernetes, lost: AbortSignal): Promise<void> {
   const atWork = async () =>
-    (await client.list<LeaseObject>(paths.leases)).items.some(({ metadata }) => metadata?.name !== runLease);
+    (await client.list<LeaseObject>(paths.leases)).items.some(({ spec }) => isStepHere(spec?.holderIdentity ?? ""));
   const end = clock.elapsed() + lifeSeconds * 1000;
   // Of an API that is away nobody learns more by waiting.
   while (!lost.aborted && clock.elapsed() < end && (await atWork().catch(() => false))) await clock.sleep(250);
+}
+
+/** Whether a holder is a step, by its id (steps/main.ts), whose process there is here: an engine's steps run beside its keeper. */
+function isStepHere(holder: string): boolean {
+  const [, pid] = /^[a-z]+-(\d+)-[0-9a-f]{8}$/.exec(holder) ?? [];
+  return pid !== undefined && identify(Number(pid)) !== undefined;
 }
 
 /** Renewed for as long as nobody takes it, however long the API is away: another run has to take it to begin. */

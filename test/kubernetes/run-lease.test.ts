@@ -149,20 +149,26 @@ describe("the lease of an update", () => {
       assert.deepEqual(lost, []);
     });
 
-    it("is kept for the steps of a killed engine until they have given back what they had in hand", async () => {
-      const { child, who } = await engine();
-      await holdRun(client, "demo", who, { isKept: true });
-      const slot = `${paths.leases}/slot-workers-0`;
-      cluster.put(paths.leases, { metadata: { name: "slot-workers-0" }, spec: { holderIdentity: "handover-1-ab" } });
-      startKeeper(client, who, script);
-      await until("a renewal", () => cluster.count("PUT", /update$/) > 0);
-      child.kill("SIGKILL");
-      const asked = cluster.count("GET", /leases$/);
-      await until("two looks at the steps", () => cluster.count("GET", /leases$/) >= asked + 2);
-      assert.equal(holder(), holderOf(who));
-      cluster.objects.delete(slot);
-      await until("the lease to be given back", () => holder() === undefined);
-    });
+    const ends: [string, (step: ChildProcess, slot: string) => void][] = [
+      ["have given back what they had in hand", (_, slot) => cluster.objects.delete(slot)],
+      ["are dead too, and give nothing back", (step) => step.kill("SIGKILL")],
+    ];
+    for (const [title, over] of ends) {
+      it(`is kept for the steps of a killed engine until they ${title}`, async () => {
+        const [{ child, who }, step] = [await engine(), await engine()];
+        await holdRun(client, "demo", who, { isKept: true });
+        const holderIdentity = `handover-${step.who.pid}-0123abcd`;
+        cluster.put(paths.leases, { metadata: { name: "slot-workers-0" }, spec: { holderIdentity } });
+        startKeeper(client, who, script);
+        await until("a renewal", () => cluster.count("PUT", /update$/) > 0);
+        child.kill("SIGKILL");
+        const asked = cluster.count("GET", /leases$/);
+        await until("two looks at the steps", () => cluster.count("GET", /leases$/) >= asked + 2);
+        assert.equal(holder(), holderOf(who));
+        over(step.child, `${paths.leases}/slot-workers-0`);
+        await until("the lease to be given back", () => holder() === undefined);
+      });
+    }
 
     it("ends the engine as Ctrl-C does when somebody else has it, and says who", async () => {
       const { child, who } = await engine("trap 'echo interrupted; exit 3' INT; while :; do sleep 0.1; done");
