@@ -55,7 +55,10 @@ export function startKeeper(
   };
   child.on("message", (word: Word) => tell(word.lost));
   child.on("error", (error) => tell(unkept(messageOf(error))));
-  child.on("exit", (code, signal) => tell(unkept(signal ?? `exit code ${code ?? "unknown"}`)));
+  child.on("exit", (code, signal) => {
+    // With the engine it ends as it should.
+    if (lifeOf(engine) !== "dead") tell(unkept(signal ?? `exit code ${code ?? "unknown"}`));
+  });
   child.unref();
   child.channel?.unref();
 }
