@@ -16,7 +16,8 @@ const latest = 90_000;
 
 /**
  * A short roll of a small pool, while somebody makes machines that look like ours, takes numbers that were ours, and edits
- * what is ours by hand. Runs may refuse and fail; no machine of anybody else may be stopped, changed or destroyed.
+ * what is ours by hand, moves machines between hosts and takes ours out of our sight. Runs may refuse and fail; no machine of
+ * anybody else may be stopped, changed or destroyed, and no Node of a machine that runs may be deleted.
  */
 export async function adversary(seed: number, { told = false } = {}): Promise<Result> {
   const chance = new Chance(seed, "adversary");
@@ -29,7 +30,9 @@ export async function adversary(seed: number, { told = false } = {}): Promise<Re
   await world
     .run(() => new Intrigue(world, chance, scenario).play(images.map(({ name }) => name)))
     .catch((error: unknown) => world.story.wrong(`the simulation itself failed: ${String(error)}`));
-  const violations = world.story.violations.filter((line) => /no node of ours|simulation itself/.test(line));
+  const violations = world.story.violations.filter((line) =>
+    /no node of ours|whose kubelet runs|simulation itself/.test(line),
+  );
   return { seed, violations, story: world.story.lines, coverage: world.coverage.counted };
 }
 
@@ -86,6 +89,9 @@ class Intrigue {
       ["deletes a VM of ours and puts a copy in its place", () => this.replace(this.ours(), "copy", "nodes")],
       ["edits the tags of a VM of ours", () => this.edit(this.ours())],
       ["moves a template", () => this.moveTemplate()],
+      ["takes a VM of ours out of our sight", () => this.hide(this.ours())],
+      ["migrates a VM of ours", () => this.migrate(this.ours())],
+      ["migrates a VM of somebody else", () => this.migrate(this.theirs())],
     ]);
     this.world.story.tell("adversary", () => what);
     how();
@@ -96,6 +102,11 @@ class Intrigue {
     const all = [...this.world.dc.vms.values()].filter(
       ({ owner, name }) => owner === "ours" && name.includes("-workers-"),
     );
+    return all.length === 0 ? undefined : this.chance.pick(all);
+  }
+
+  private theirs(): Vm | undefined {
+    const all = [...this.world.dc.vms.values()].filter(({ owner }) => owner === "stranger");
     return all.length === 0 ? undefined : this.chance.pick(all);
   }
 
@@ -168,7 +179,18 @@ class Intrigue {
   }
 
   private moveTemplate(): void {
-    const template = this.chance.pick([...this.world.dc.vms.values()].filter(({ owner }) => owner === "template"));
-    template.host = template.host === "pve1" ? "pve2" : "pve1";
+    this.migrate(this.chance.pick([...this.world.dc.vms.values()].filter(({ owner }) => owner === "template")));
+  }
+
+  private migrate(vm: Vm | undefined): void {
+    if (vm !== undefined) vm.host = vm.host === "pve1" ? "pve2" : "pve1";
+  }
+
+  /** For a while or for good: its machine runs on, and its Node too. */
+  private hide(vm: Vm | undefined): void {
+    if (vm === undefined) return;
+    const { pool } = vm;
+    vm.pool = "theirs";
+    if (this.chance.happens(0.7)) this.world.time.after(this.chance.between(1000, latest), () => (vm.pool = pool));
   }
 }
