@@ -34,7 +34,8 @@ export const ofProxmox: readonly WeatherKind[] = [
     name: "a VM out of sight",
     lasts: [5000, 120_000],
     befall: ({ dc }, chance) => {
-      const vm = any(chance, ours(dc.vms.values()));
+      const seen = ours(dc.vms.values()).filter((one) => one.pool !== "theirs");
+      const vm = any(chance, seen);
       if (vm === undefined) return undefined;
       const { pool } = vm;
       vm.pool = "theirs";
