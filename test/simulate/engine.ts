@@ -1,6 +1,6 @@
 import { awaitDestroys, undoCreate } from "../../cli/half-made.ts";
 import { VM_TYPE } from "../../cli/engine-state.ts";
-import { mayForget } from "../../cli/lost-vms.ts";
+import { mayForget, refuseHidden } from "../../cli/lost-vms.ts";
 import { messageOf } from "../../common/errors.ts";
 import type { Config } from "../../config.ts";
 import { planPlaces, fleetWords, type Fleet } from "../../fleet.ts";
@@ -9,6 +9,7 @@ import { readLive, type Live } from "../../live.ts";
 import { planDrains } from "../../drains.ts";
 import { planData, rememberKept } from "../../local-data.ts";
 import { Proxmox } from "../../proxmox/client.ts";
+import { unseenAmong } from "../../proxmox/vms.ts";
 import { variables } from "../../rollout/step-environment.ts";
 import { announceUpdate } from "../../standing.ts";
 import { claim } from "../../steps/claim.ts";
@@ -111,6 +112,7 @@ export class Engine {
   /** What index.ts and `evergreen repair` do before anything is declared. */
   private async program(config: Config): Promise<{ live: Live; fleet: Fleet }> {
     const pve = proxmox();
+    await this.refuseHidden(pve, config);
     if (this.pending.size + this.deleting.size > 0) await this.repair(pve, config);
     let live = await readLive(pve, config);
     const left = (await leftovers(pve, config, live)).filter(({ byHand }) => !byHand);
@@ -126,6 +128,13 @@ export class Engine {
     await announceUpdate(pve, config, live, fleet);
     if (live.kubernetes) await rememberKept(live.kubernetes, live, fleet, config, now);
     return { live, fleet };
+  }
+
+  /** No update begins while a VM of the state is out of the token's sight (cli/before-update.ts). Who cannot look leaves it to the program. */
+  private async refuseHidden(pve: Proxmox, config: Config): Promise<void> {
+    const known = [...this.state].flatMap(([urn, { vm }]) => (vm ? [{ ...vm, urn }] : []));
+    const seen = await unseenAmong(pve, config.site.proxmoxPool, known).catch(() => undefined);
+    refuseHidden(seen?.hidden ?? []);
   }
 
   /** @throws Error when a create has made what stays: until then the engine forgets none (cli/repair.ts) */

@@ -7,10 +7,13 @@ import type { Story } from "./story.ts";
 /** A scheduler and a handover that looks have this long, in milliseconds. */
 const patience = 60_000;
 
-/** What one handover has evicted finds a place before the next one begins. */
+/**
+ * What one handover has evicted finds a place before the next one of its pool begins. Other pools go on: servers come first in
+ * every run, and are patched also while a label that some agent had is missing.
+ */
 export class PlaceWatcher {
-  /** By workload: who evicted a pod of it last. */
-  private readonly evictors = new Map<string, Process>();
+  /** By workload: who evicted a pod of it last, and from which pool. */
+  private readonly evictors = new Map<string, { by: Process; pool: string }>();
   private readonly story: Story;
   private cluster: Cluster | undefined;
 
@@ -22,23 +25,23 @@ export class PlaceWatcher {
     this.cluster = cluster;
   }
 
-  evicted(pod: Stored, by: Process): void {
-    this.evictors.set(appOf(pod), by);
+  evicted(pod: Stored, pool: string, by: Process): void {
+    this.evictors.set(appOf(pod), { by, pool });
   }
 
   /** A node is about to be emptied. What gives a half-made one up, or a slot, does not wait for what handovers have evicted. */
-  cordoned(name: string, by: Process): void {
+  cordoned(name: string, pool: string, by: Process): void {
     if (!by.name.startsWith("handover-")) return;
-    const waiting = this.cluster?.objects.list("pods").filter((pod) => this.waitsForOther(pod, by)) ?? [];
+    const waiting = this.cluster?.objects.list("pods").filter((pod) => this.waitsForOther(pod, pool, by)) ?? [];
     if (waiting.length === 0) return;
     const names = waiting.map(({ metadata }) => metadata.name).join(", ");
     this.story.wrong(`${by.name} cordons ${name}, and what others evicted has found no place: ${names}`);
   }
 
-  private waitsForOther(pod: Stored, by: Process): boolean {
+  private waitsForOther(pod: Stored, pool: string, by: Process): boolean {
     const { deletionTimestamp, creationTimestamp } = pod.metadata;
     const evictor = this.evictors.get(appOf(pod));
-    if (evictor === undefined || evictor === by || !evictor.isDead()) return false;
+    if (evictor?.pool !== pool || evictor.by === by || !evictor.by.isDead()) return false;
     const age = (this.cluster?.time.date() ?? 0) - Date.parse(creationTimestamp);
     return nodeOf(pod) === "" && deletionTimestamp === undefined && age > patience;
   }

@@ -7,6 +7,7 @@ import type { DataCentre, Vm } from "./data-centre.ts";
 import type { EtcdWatcher } from "./etcd-watcher.ts";
 import { isReady, isSchedulable, readySince } from "./nodes.ts";
 import type { Stored } from "./objects.ts";
+import { isOn } from "./not-yet.ts";
 import { PlaceWatcher } from "./place-watcher.ts";
 import { nodeOf } from "./pods.ts";
 import type { Process } from "./process.ts";
@@ -21,6 +22,8 @@ export interface Promises {
   surge: number;
   maxUnavailable: number;
 }
+
+const countsFalls = isOn("maxUnavailable over nodes that fall in a run");
 
 /** Looks at every effect the moment it happens and says which promise it breaks. It knows the truth, not an API's answer. */
 export class Watcher {
@@ -122,8 +125,8 @@ export class Watcher {
   }
 
   evicted(pod: Stored, by: Process): void {
-    this.places.evicted(pod, by);
     const node = this.node(nodeOf(pod));
+    this.places.evicted(pod, node ? placeOf(node).pool : "", by);
     if (node) this.requireRight(placeOf(node), by, `evicts ${pod.metadata.name}`, true);
   }
 
@@ -136,8 +139,8 @@ export class Watcher {
     const { name } = before.metadata;
     if (isSchedulable(before) && !isSchedulable(after)) {
       this.requireRight(place, by, `cordons ${name}`, true);
-      this.places.cordoned(name, by);
-      this.requireAvailable(place.pool, name, `${by.name} cordons ${name}`);
+      this.places.cordoned(name, place.pool, by);
+      if (!this.isHalfMade(place, name, by)) this.requireAvailable(place.pool, name, `${by.name} cordons ${name}`);
       if (by.name.startsWith("handover-")) {
         this.requireSuccessor(place, name, by);
         // One that is down itself is taken away from nobody.
@@ -249,7 +252,12 @@ export class Watcher {
   private requireAvailable(pool: string, leaver: string, what: string): void {
     const promised = this.promises.get(pool);
     if (promised === undefined) return;
-    const all = this.servingNodes(pool);
+    const all = (this.cluster?.objects.list("nodes") ?? []).filter(
+      (node) =>
+        placeOf(node).pool === pool &&
+        isSchedulable(node) &&
+        (this.isThere(node) || (!countsFalls && this.sinceWhenOut(node) > this.runBegan)),
+    );
     const serving = all.filter(({ metadata }) => metadata.name !== leaver);
     // Whoever serves nobody takes nothing away.
     if (serving.length === all.length) return;
@@ -299,9 +307,21 @@ export class Watcher {
   }
 
   private isThere(node: Stored): boolean {
-    const fell = this.lost.get(node.metadata.name);
-    const since = fell ?? (isReady(node) ? undefined : readySince(node));
-    return since === undefined || this.elapsed() - since < this.reaction();
+    const since = this.sinceWhenOut(node);
+    return since === -Infinity || this.elapsed() - since < this.reaction();
+  }
+
+  private sinceWhenOut(node: Stored): number {
+    return this.lost.get(node.metadata.name) ?? (isReady(node) ? -Infinity : readySince(node));
+  }
+
+  /**
+   * A run begins with what a given-up one left: it holds the room that new VMs need, those of slots that are down too, and
+   * the owner of its slot serves.
+   */
+  private isHalfMade({ pool, slot }: Place, name: string, by: Process): boolean {
+    const others = this.servingNodes(pool).filter(({ metadata }) => metadata.name !== name);
+    return by.name.startsWith("rollout-") && others.some((node) => String(placeOf(node).slot) === String(slot));
   }
 }
 
