@@ -14,12 +14,12 @@ describe("a roll that is killed at a boundary of a request", function () {
       prefix: "127.91",
       shape: { servers: 1, agents: 2, rollServers: false },
       seed,
-      points: 12,
+      points: 8,
       idle: "last",
       tell: (line) => story.push(line),
     });
     assert.deepEqual(report.violations, [], story.join("\n"));
     // The last requests of a roll are not always met: their number differs by a few from run to run.
-    assert.ok(report.tried >= 10, story.join("\n"));
+    assert.ok(report.tried >= 6, story.join("\n"));
   });
 });

@@ -6,9 +6,9 @@ import { commandOf, emptyIn, playMany } from "../simulate/many.ts";
 
 /** Other seeds for every commit; EVERGREEN_SEED plays those of another again. */
 const seed = baseSeed();
-const runs = 2000;
+const runs = 1000;
 
-describe("rollouts in virtual time, two thousand of them", function () {
+describe("rollouts in virtual time, a thousand of them", function () {
   this.timeout(900_000);
 
   it(`keep every promise over faults and kills, from seed ${seed} on, and every fault strikes`, async () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { refused } from "./refusal.ts";
-import { Site } from "./site.ts";
+import { refused } from "../e2e/refusal.ts";
+import { Site } from "../e2e/site.ts";
 
 const newer = "ubuntu-24.04-rke2-v1.1.0";
 const older = "ubuntu-24.04-rke2-v1.0.0";
