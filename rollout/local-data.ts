@@ -109,10 +109,9 @@ export function localVolumes(
 }
 
 /** Whether a volume can be on a node alone at all: without that neither pods nor nodes need be asked. */
-export function mayBeLocal({ spec, status }: DataVolume, node: string): boolean {
+export function mayBeLocal({ spec, status }: DataVolume, node: AffinityNode): boolean {
   if (status?.phase !== "Bound") return false;
-  if (spec?.nodeAffinity?.required !== undefined || spec?.hostPath !== undefined) return true;
-  return Object.values(spec?.csi?.volumeAttributes ?? {}).includes(node);
+  return spec?.nodeAffinity?.required !== undefined || spec?.hostPath !== undefined || isNamedIn(spec?.csi, node);
 }
 
 function isOnlyOn(
@@ -125,8 +124,13 @@ function isOnlyOn(
   const affinity = spec?.nodeAffinity?.required;
   if (affinity !== undefined)
     return fitsNode(affinity, node, true) && ![twin, ...stay].some((other) => fitsNode(affinity, other, false));
-  const names = [node.name, node.labels[HOST_NAME] ?? node.name];
-  return Object.values(spec?.csi?.volumeAttributes ?? {}).some((value) => names.includes(value));
+  return isNamedIn(spec?.csi, node);
+}
+
+/** Whether a CSI driver's attributes name the node, or its host. */
+function isNamedIn(csi: NonNullable<DataVolume["spec"]>["csi"], { name, labels }: AffinityNode): boolean {
+  const names = [name, labels[HOST_NAME]];
+  return Object.values(csi?.volumeAttributes ?? {}).some((value) => names.includes(value));
 }
 
 function claimOf({ spec }: DataVolume): string {

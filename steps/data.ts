@@ -32,14 +32,15 @@ export async function sayData({ name, record }: Leaver, { access: { client } }: 
  * @throws UserErrors when the node has bound volumes that nobody keeps
  */
 export async function requireDataMayGo(leaver: Leaver, { access: { client } }: RetireOptions): Promise<void> {
-  const { name, node, record } = leaver;
+  const { name, record } = leaver;
   if (record?.keeps !== undefined) return;
+  const node = affinityNode(name, leaver.node);
   const volumes = await client.list<PersistentVolume>(paths.persistentVolumes);
-  const candidates = volumes.items.filter((volume) => mayBeLocal(volume, name));
+  const candidates = volumes.items.filter((volume) => mayBeLocal(volume, node));
   if (candidates.length === 0) return;
   const [nodes, pods] = await Promise.all([client.list<Node>(paths.nodes), client.list<Pod>(paths.pods)]);
   const stay = nodes.items.filter((one) => nameOf(one) !== name).map(affinityNodeOf);
-  const found = localVolumes({ node: affinityNode(name, node), stay, given: {} }, candidates, pods.items);
+  const found = localVolumes({ node, stay, given: {} }, candidates, pods.items);
   if (found.length === 0) return;
   const problems = localVolumeProblems(found, "localVolumes of its pool; the node serves on");
   throw new UserErrors(problems.map((one) => ({ ...one, todo: `${one.todo}. With that consent run pulumi up again` })));

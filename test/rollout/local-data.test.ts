@@ -113,8 +113,21 @@ describe("volumes that only a leaving node can reach", () => {
   for (const [title, given, pods, local] of table)
     it(`${local ? "are found" : "are none"} when ${title}`, () => {
       assert.equal(found(given, pods).length, local ? 1 : 0);
-      if (local) assert.ok(mayBeLocal(volume(given), "worker-1"), "the step would not even look");
+      if (local) assert.ok(mayBeLocal(volume(given), leaver), "the step would not even look");
     });
+
+  for (const name of ["worker-1", "w1.example.org"])
+    it(`are found when a CSI driver's attribute is ${name}, of a node whose host has another name`, () => {
+      const node = { ...leaver, labels: { ...leaver.labels, "kubernetes.io/hostname": "w1.example.org" } };
+      const made = volume({ attributes: { node: name } });
+      assert.equal(localVolumes({ node, stay, given: {} }, [made], []).length, 1);
+      assert.ok(mayBeLocal(made, node), "the step would not even look");
+    });
+
+  it("are none when any node that has a host name will do, though none is left", () => {
+    const anywhere = volume({ affinity: ["kubernetes.io/hostname", "Exists"] });
+    assert.deepEqual(localVolumes({ node: leaver, stay: [], given: {} }, [anywhere], []), []);
+  });
 
   it("are none when the claim lives and dies with its pod", () => {
     const made = volume(hostNames("worker-1"));
