@@ -6,7 +6,7 @@ import type { Kubernetes } from "../kubernetes/client.ts";
 import { awaitControllers } from "../kubernetes/controllers.ts";
 import { drain } from "../kubernetes/eviction.ts";
 import { proveGone } from "../kubernetes/gone.ts";
-import { LeaseLost, type Fence } from "../kubernetes/lease.ts";
+import type { Fence } from "../kubernetes/lease.ts";
 import { removeMember } from "../kubernetes/etcd.ts";
 import { withdrawEviction } from "../kubernetes/longhorn.ts";
 import { awaitGone, cordon, deleteNode, findNode, restore } from "../kubernetes/nodes.ts";
@@ -19,14 +19,7 @@ import { isRunning, type ListedVm } from "../proxmox/vms.ts";
 import type { LonghornNode } from "../rollout/longhorn.ts";
 import { hasJoined } from "../rollout/slots.ts";
 import type { NodeRecord, Role } from "../rollout/types.ts";
-import {
-  awaitCalm,
-  awaitMembers,
-  byMembers,
-  requireControllers,
-  requireMayLeave,
-  type Sight,
-} from "./control-plane.ts";
+import { awaitCalm, byMembers, requireControllers, requireMayLeave, type Sight } from "./control-plane.ts";
 import { requireDataMayGo, sayData } from "./data.ts";
 import type { ClusterInput } from "./input.ts";
 import { fence, isKnownDead } from "./fencing.ts";
@@ -187,7 +180,7 @@ async function gone(
   const deadline = new Deadline(`the control plane to be well without ${name}`, gate, run.stop);
   // One that an earlier run told to join may come in now, by its own: a learner that has not started has no name yet.
   const others = (await awaitCalm(sight, deadline)).map((server) => server.name);
-  await awaitMembers(sight, others, deadline);
+  say(`etcd's members are ${others.toSorted().join(", ")}`);
   if (proof === "everything") await awaitControllers(after.client, deadline);
 }
 
@@ -220,12 +213,7 @@ async function emptied(leaver: Leaver, node: Node, vm: ListedVm, options: Retire
 
 /** Gives a node back to its pods, unless another process is at it by now. */
 async function restoreIfOurs(client: Kubernetes, { name, storage }: Leaver, fence: Fence): Promise<void> {
-  try {
-    await fence.check();
-  } catch (error) {
-    // A cancelled run still owns its lease, and may tidy up.
-    if (error instanceof LeaseLost) throw error;
-  }
+  await fence.requireOwned();
   await restore(client, name);
   say(`${name} serves again`);
   if (storage) await quietly(`Longhorn still empties ${name}`, () => withdrawEviction(client, storage));

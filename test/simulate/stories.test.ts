@@ -57,6 +57,32 @@ describe("a server's join in virtual time", function () {
   });
 });
 
+describe("a server whose member is out of etcd already", function () {
+  this.timeout(60_000);
+
+  it("is not drained by the next run while its Node still looks Ready: nobody there ends a pod", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { etcd } = stage.world.cluster.control;
+    const { dc, cluster } = stage.world;
+    await stage.play(async () => {
+      const { name, uuid } = dc.vms.get(1000) ?? { name: "", uuid: "" };
+      const run = stage.dieAt(stage.serversOf(1), () => !etcd.members.some((member) => member.uuid === uuid));
+      assert.equal(await run, "killed");
+      // One that tolerates the cordon came back.
+      cluster.objects.put("pods", {
+        metadata: {
+          name: "agent-1",
+          namespace: "load",
+          ownerReferences: [{ kind: "ReplicaSet", name: "agent", uid: "owner-agent", controller: true }],
+        },
+        spec: { nodeName: name },
+        status: { phase: "Running", conditions: [{ type: "Ready", status: "True" }] },
+      });
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+    });
+  });
+});
+
 describe("agents in virtual time", function () {
   this.timeout(60_000);
 
@@ -76,6 +102,29 @@ describe("agents in virtual time", function () {
       await stage.world.time.sleep(60_000);
       assert.equal(await stage.up(stage.agentsOf(2)), "failed");
       assert.match(stage.engine.why, /workers-0-handover: pods that earlier handovers .* load\/pinned-/);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("are emptied also when their Node comes after the look that found them without one", async () => {
+    const workloads = [{ name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: false }];
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2, workloads });
+    const { objects } = stage.world.cluster;
+    await stage.play(async () => {
+      const [node] = objects.list("nodes").filter(({ metadata }) => metadata.name.startsWith("demo-workers-0-"));
+      assert.ok(node);
+      objects.remove("nodes", node.metadata.name);
+      await stage.world.time.sleep(60_000);
+      let isBack = false;
+      objects.onChange(({ collection, object }) => {
+        if (isBack || collection !== "leases" || object.metadata.name !== "ticket-workers-0") return;
+        isBack = true;
+        objects.put("nodes", node);
+        for (const pod of objects.list("pods").filter(({ metadata }) => metadata.labels?.app === "app"))
+          objects.put("pods", { ...pod, spec: { ...pod.spec, nodeName: node.metadata.name } });
+      });
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      assert.ok(isBack);
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
@@ -114,4 +163,102 @@ describe("agents in virtual time", function () {
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
+});
+
+describe("a node that cannot be emptied after its cordon", function () {
+  this.timeout(60_000);
+
+  const nodeOf = ({ world }: Stage, name: string) => {
+    const node = world.cluster.objects.get("nodes", name);
+    assert.ok(node, `there is no Node ${name}`);
+    return node;
+  };
+  const nameOf = ({ world }: Stage, vmid: number): string => world.dc.vms.get(vmid)?.name ?? "";
+
+  /** Something happens the moment one of our steps cordons a node. */
+  function onCordon({ world }: Stage, name: string, happens: () => void): void {
+    let done = false;
+    world.cluster.objects.onChange(({ collection, object }) => {
+      if (done || collection !== "nodes" || object.metadata.name !== name || object.spec?.unschedulable !== true)
+        return;
+      done = true;
+      happens();
+    });
+  }
+
+  it("serves again when the last pod before its cordon has bound a volume on it alone", async () => {
+    const workloads = [{ name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: false }];
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1, workloads });
+    const { world } = stage;
+    const name = await stage.play(async () => {
+      const old = nameOf(stage, 1100);
+      onCordon(stage, old, () => bindOn(stage, old));
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      return old;
+    });
+    assert.match(stage.engine.why, /leaves, and a bound volume is on it alone: load\/late/);
+    assert.notEqual(nodeOf(stage, name).spec?.unschedulable, true);
+    assert.equal(world.cluster.pods.servingOn(name).length, 2, "nobody was evicted");
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("stays cordoned when another process has its slot by now", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const name = await stage.play(async () => {
+      const old = nameOf(stage, 1100);
+      onCordon(stage, old, () => takeLease(stage, "slot-workers-0"));
+      holdVolume(stage, old);
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      return old;
+    });
+    assert.match(stage.engine.why, /the lease slot-workers-0 was lost: another process took it/);
+    assert.equal(nodeOf(stage, name).spec?.unschedulable, true);
+  });
+
+  it("gets requests again when it is a server, also from a run that was cancelled", async () => {
+    for (const cancelled of [false, true]) {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+      const { world } = stage;
+      await stage.play(async () => {
+        holdVolume(stage, nameOf(stage, 1000));
+        const run = stage.up(stage.serversOf(1));
+        const old = () => [...world.cluster.control.servers].find(({ vm }) => vm.vmid === 1000);
+        await stage.until(() => old()?.yielding === true);
+        if (cancelled) for (const process of world.living()) process.cancel("SIGINT was received");
+        assert.equal(await run, "failed");
+        await world.time.sleep(5000);
+        assert.equal(old()?.yielding, false, stage.engine.why);
+      });
+      assert.notEqual(nodeOf(stage, nameOf(stage, 1000)).spec?.unschedulable, true);
+      assert.deepEqual(world.story.violations, []);
+    }
+  });
+
+  function bindOn({ world }: Stage, node: string): void {
+    const terms = [{ matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [node] }] }];
+    world.cluster.objects.put("persistentvolumes", {
+      metadata: { name: "pv-late" },
+      spec: {
+        capacity: { storage: "1Gi" },
+        claimRef: { namespace: "load", name: "late" },
+        nodeAffinity: { required: { nodeSelectorTerms: terms } },
+      },
+      status: { phase: "Bound" },
+    });
+  }
+
+  /** A volume that does not let go of a node. */
+  function holdVolume({ world }: Stage, nodeName: string): void {
+    world.cluster.objects.put("volumeattachments", {
+      metadata: { name: "csi-stuck" },
+      spec: { attacher: "csi.example", nodeName, source: { persistentVolumeName: "pv-stuck" } },
+    });
+  }
+
+  function takeLease({ world }: Stage, name: string): void {
+    const { objects, aheadMs } = world.cluster;
+    const renewTime = new Date(world.time.date() + aheadMs).toISOString().replace("Z", "000Z");
+    const metadata = { name, namespace: "evergreen-system" };
+    objects.put("leases", { metadata, spec: { holderIdentity: "somebody", leaseDurationSeconds: 15, renewTime } });
+  }
 });
