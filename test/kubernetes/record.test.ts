@@ -73,6 +73,19 @@ describe("the record", () => {
     assert.deepEqual([...cluster.objects.keys()], [`${paths.configMaps}/pool-workers`]);
   });
 
+  it("keeps a node that came into a slot right before the last other one is forgotten", async () => {
+    const successor = { ...node(0), generation: "0b0b0b0b", name: "demo-workers-0-0b0b0b0b" };
+    await writeFacts(client, "workers", { generations: [generation], nodes: [node(0)] });
+    cluster.hook = ({ method, path }) => {
+      const slot = cluster.objects.get(path);
+      if (method === "DELETE" && slot)
+        cluster.put(paths.configMaps, { ...slot, data: { "node.0.0b0b0b0b": JSON.stringify(successor) } });
+      return undefined;
+    };
+    await writeFacts(client, "workers", { forget: [node(0)] });
+    assert.deepEqual((await readPoolRecord(client, "workers")).nodes, [successor]);
+  });
+
   it("holds 1,000 slots of four generations, none of its objects larger than two kilobytes, read in pages", async () => {
     await writeFacts(client, "workers", { generations: [generation] });
     const generations = ["0a1b2c3d", "0b0b0b0b", "0c0c0c0c", "0d0d0d0d"];

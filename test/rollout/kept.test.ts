@@ -80,6 +80,41 @@ describe("the VM of a retired node that holds data", () => {
       );
     });
 
+  const unfinished: [string, Partial<Held>][] = [
+    ["its Node is still there", { node: true }],
+    [
+      "it was not retired before its Node went",
+      { phase: "handedOver", node: false, since: "2026-03-01T10:00:00.000Z" },
+    ],
+  ];
+  for (const [title, more] of unfinished)
+    it(`does not count as kept before its retirement is over: ${title}`, () => {
+      const [first, ...others] = MOVED as [Held, ...Held[]];
+      const at = withData(
+        world(
+          [{ ...first, ...more }, ...others],
+          [
+            [A, "proved"],
+            [B, "proved"],
+          ],
+        ),
+      );
+      const plan = planned(poolOf(B, { localVolumes: keeping() }), at);
+      assert.deepEqual([plan.kept, plan.slots[0]?.replaces], [[], [nameOf(0, A)]]);
+    });
+
+  it("is kept after its time while its Proxmox host does not answer: nothing is destroyed there", () => {
+    const at = moved({ since: "2026-02-01T12:00:00.000Z" });
+    const [old, ...vms] = at.live.vms;
+    assert.ok(old);
+    const away = { ...old, host: "pve2", unreachable: "No route to host" };
+    const plan = planned(poolOf(B, { localVolumes: keeping() }), { ...at, live: { ...at.live, vms: [away, ...vms] } });
+    assert.deepEqual(
+      plan.kept.map(({ name }) => name),
+      [nameOf(0, A)],
+    );
+  });
+
   it("goes as before when its node was retired without data", () => {
     const plan = planned(
       poolOf(B),
