@@ -26,19 +26,26 @@ export async function beforeUpdate(
 /** The same for whoever starts the engine without a command line of the user's. */
 export async function beforeEngine(stack: string, engine: EngineSide, environment: NodeJS.ProcessEnv): Promise<void> {
   const locks = (await engine.locks()) ?? [];
-  const { pending, deleting, vms } = await engine.state();
-  if (locks.length + pending.length + deleting.length === 0) {
-    const { gone, moved } = await lostVms(stack, environment, vms);
-    if (gone.length + moved.length === 0) return;
-    const { follow, forget } = await import("./repair.ts");
-    if (gone.length > 0) await forget(stack, gone);
-    if (moved.length > 0) await follow(stack, moved);
+  const { pending, deleting, vms, unfinished } = await engine.state();
+  if (locks.length + pending.length + deleting.length > 0) {
+    const { refuseLiving } = await import("./alone.ts");
+    refuseLiving(locks, stack);
+    await repairFirst(`an earlier run of stack ${stack} was killed`, stack);
     return;
   }
-  const [{ refuseLiving }, { repair }] = await Promise.all([import("./alone.ts"), import("./repair.ts")]);
-  refuseLiving(locks, stack);
-  process.stdout.write(
-    `an earlier run of stack ${stack} was killed; what it left is repaired first (evergreen repair)\n`,
-  );
+  const { gone, moved, unconfigured } = await lostVms(stack, environment, vms);
+  if (unfinished.length + unconfigured.length > 0) {
+    await repairFirst(`an earlier run of stack ${stack} has made a VM and could not configure it`, stack);
+    return;
+  }
+  if (gone.length + moved.length === 0) return;
+  const { follow, forget } = await import("./repair.ts");
+  if (gone.length > 0) await forget(stack, gone);
+  if (moved.length > 0) await follow(stack, moved);
+}
+
+async function repairFirst(why: string, stack: string): Promise<void> {
+  const { repair } = await import("./repair.ts");
+  process.stdout.write(`${why}; what it left is repaired first (evergreen repair)\n`);
   await repair(stack, "by an update");
 }

@@ -52,7 +52,7 @@ export class EngineSide {
     if (backend.kind === "file") return stateIn(backend.directory, PROJECT, this.stack);
     const { stdout, stderr, code } = await this.run(["stack", "export", "--stack", this.stack]);
     if (code === 0) return parseState(stdout);
-    if (/no stack named .* found/.test(stderr)) return { pending: [], deleting: [], vms: [] };
+    if (/no stack named .* found/.test(stderr)) return { pending: [], deleting: [], vms: [], unfinished: [] };
     throw this.failed("stack export", stderr);
   }
 

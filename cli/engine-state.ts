@@ -66,6 +66,8 @@ export interface EngineState {
   deleting: KnownVm[];
   /** Node VMs that exist as far as the engine knows. */
   vms: KnownVm[];
+  /** Those of them whose create made something and failed: what was not written then, the provider never writes again. */
+  unfinished: KnownVm[];
 }
 
 /** A VM as the engine knows it. */
@@ -82,6 +84,7 @@ export const VM_TYPE = "proxmoxve:index/vmLegacy:VmLegacy";
 interface StoredResource {
   type: string;
   urn: string;
+  initErrors?: string[];
   outputs?: { name?: string; vmId?: number; nodeName?: string };
 }
 
@@ -97,10 +100,12 @@ export function parseState(exported: string): EngineState {
 
 function stateOf(deployment: Deployment | null | undefined): EngineState {
   const begun = deployment?.pending_operations ?? [];
+  const resources = deployment?.resources ?? [];
   return {
     pending: begun.filter(({ type }) => type === "creating").map(({ resource }) => resource),
     deleting: vmsOf(begun.filter(({ type }) => type === "deleting").map(({ resource }) => resource)),
-    vms: vmsOf(deployment?.resources ?? []),
+    vms: vmsOf(resources),
+    unfinished: vmsOf(resources.filter(({ initErrors = [] }) => initErrors.length > 0)),
   };
 }
 

@@ -11,7 +11,8 @@ import { stackConfig } from "./stack-config.ts";
 type Vm = EngineState["vms"][number];
 
 /**
- * VMs that the engine knows and that are gone, or on another Proxmox host than it remembers, by one look at the list of VMs.
+ * VMs that the engine knows and that are gone, on another Proxmox host than it remembers, or not as it made them, by one look
+ * at the list of VMs.
  * None when it cannot be looked: the program looks too, does not start either, and says why in full.
  * @throws UserErrors when a number of the engine's is somebody else's, or one of its VMs is out of the token's sight
  */
@@ -19,12 +20,22 @@ export async function lostVms(
   stack: string,
   environment: NodeJS.ProcessEnv,
   known: readonly Vm[],
-): Promise<{ gone: Vm[]; moved: Vm[] }> {
+): Promise<{ gone: Vm[]; moved: Vm[]; unconfigured: Vm[] }> {
   const found = known.length === 0 ? undefined : await look(stack, environment, known).catch(() => undefined);
-  if (found === undefined) return { gone: [], moved: [] };
+  if (found === undefined) return { gone: [], moved: [], unconfigured: [] };
   refuseStrangers(known, found.seen);
   refuseHidden(found.hidden);
-  return { gone: found.gone, moved: movedAmong(known, found.seen) };
+  const { gone, seen } = found;
+  return { gone, moved: movedAmong(known, seen), unconfigured: unconfiguredAmong(known, seen) };
+}
+
+/**
+ * Clones that were never configured: the engine has them by name and number, and they are off without tags of ours. The
+ * provider keeps in mind that it has written what Proxmox refused, and writes it never again.
+ */
+export function unconfiguredAmong(known: readonly Vm[], list: readonly ListedVm[]): Vm[] {
+  const isBare = (vm: ListedVm) => vm.status === "stopped" && nodeTags(vm.tags) === undefined;
+  return known.filter(({ vmid, name }) => list.some((vm) => vm.vmid === vmid && vm.name === name && isBare(vm)));
 }
 
 /** VMs that were migrated since the engine looked: it would look for them, and destroy them, where they are not. */

@@ -4,12 +4,13 @@ import { proveGone } from "../kubernetes/gone.ts";
 import { leftovers } from "../leftovers.ts";
 import { listVms, unseenAmong } from "../proxmox/vms.ts";
 import { parseNodeName } from "../rollout/generation.ts";
+import { hasJoined } from "../rollout/slots.ts";
 import { toolchain } from "../tools/index.ts";
 import { alone, unlock, type Alone } from "./alone.ts";
 import { EngineSide } from "./engine-side.ts";
 import { type EngineState, VM_TYPE } from "./engine-state.ts";
 import { awaitDestroys, undoCreate, type Undone } from "./half-made.ts";
-import { mayForget, movedAmong, refuseHidden, refuseStrangers } from "./lost-vms.ts";
+import { mayForget, movedAmong, refuseHidden, refuseStrangers, unconfiguredAmong } from "./lost-vms.ts";
 import { withSite, type OpenSite } from "./site.ts";
 
 /** `evergreen repair`: finishes or undoes what a killed run left, a line each. */
@@ -54,7 +55,7 @@ async function mendCluster({ pve, config, live }: OpenSite, asked: Asked, fence:
 
 /** What it left in the engine's state, and the clones that no state knows. */
 async function mendState(engine: EngineSide, site: OpenSite, asked: Asked, fence: Alone): Promise<number> {
-  const { pending, deleting, vms } = await engine.state();
+  const { pending, deleting, vms, unfinished } = await engine.state();
   const undone: Undone[] = [];
   for (const create of pending) {
     await fence.check();
@@ -63,6 +64,7 @@ async function mendState(engine: EngineSide, site: OpenSite, asked: Asked, fence
     undone.push(one);
   }
   let done = fence.isSure ? await undoLostClones(site, vms, fence) : 0;
+  undone.push(...(await undoUnconfigured(site, vms, unfinished, fence)));
   await awaitDestroys(site.pve, deleting);
   refuseLeft(undone);
   // Listed anew: a destruction may have ended since the picture.
@@ -81,6 +83,36 @@ async function mendState(engine: EngineSide, site: OpenSite, asked: Asked, fence
   await fence.check();
   await followMoved(engine, moved);
   return done + moved.length;
+}
+
+/**
+ * Clones that the engine has and that were not configured to their end. One that was claimed and has joined is none: somebody
+ * has edited it, which is for the program to judge.
+ */
+async function undoUnconfigured(
+  site: OpenSite,
+  known: EngineState["vms"],
+  unfinished: EngineState["vms"],
+  fence: Alone,
+): Promise<Undone[]> {
+  const list = await listVms(site.pve);
+  const records = [...site.live.records.values()].flatMap(({ nodes }) => nodes);
+  const bare = new Set([...unfinished, ...unconfiguredAmong(known, list)].map(({ vmid }) => vmid));
+  const found = known.filter(
+    ({ vmid, name }) =>
+      bare.has(vmid) &&
+      list.some((vm) => vm.vmid === vmid && vm.name === name) &&
+      !records.some((one) => one.vmid === vmid && one.name === name && hasJoined(one)),
+  );
+  const undone: Undone[] = [];
+  for (const { urn, name, vmid } of found) {
+    await fence.check();
+    const create = { urn, type: VM_TYPE, inputs: { name, vmId: vmid } };
+    const one: Undone = fence.isSure ? await undoCreate(site, create) : { how: UNSEEN, urn, left: true };
+    report(`VM ${vmid} (${name}) was cloned and could not be configured`, one.how);
+    if (one.left) undone.push(one);
+  }
+  return undone;
 }
 
 /** A create whose VM is there is not forgotten: nobody would know the VM any more. @throws UserErrors */

@@ -93,6 +93,8 @@ async function lookOnceBooted(run: Run, input: SlotInput): Promise<Scene> {
 export async function ownVm(run: Run, vms: readonly ListedVm[], input: SlotInput): Promise<ListedVm> {
   const vm = vms.find(({ vmid }) => vmid === input.vmid);
   if (vm) return vm;
+  const made = vms.find(({ vmid, name }) => vmid === input.madeVmid && name === input.node);
+  if (made) throw unconfigured(input, made);
   await requireSight(run.pve, input.site.proxmoxPool);
   throw new UserError({
     what: `the VM of ${input.node} is gone: it was deleted outside of Evergreen`,
@@ -150,6 +152,14 @@ function namesake(input: SlotInput, uuid: string, config: VmConfig): UserError {
     what: `a Node ${input.node} exists and is another machine: its SMBIOS uuid is ${uuid || "unknown"}, the VM has ${config.uuid}`,
     where: `VM ${input.vmid} on ${config.host}`,
     todo: "find the machine that registered under this name, and delete that Node if it is gone",
+  });
+}
+
+function unconfigured({ node, vmid }: SlotInput, made: ListedVm): UserError {
+  return new UserError({
+    what: `VM ${made.vmid} was cloned as ${node} and could not be configured: it is not as it shall be, and another one is planned (VM ${vmid})`,
+    where: `VM ${made.vmid} on ${made.host}`,
+    todo: "run `npx evergreen repair`, then pulumi up: another VM is made",
   });
 }
 

@@ -75,7 +75,7 @@ describe("the lock of an engine", () => {
   });
 
   it("is not called dead for a pid that is free here: the engine of another container has the same host name", () => {
-    assert.equal(isDead(lockOf({ pid: 2 ** 22 + 1 })), false);
+    assert.equal(isDead(lockOf({ pid: 2 ** 22 + 3 })), false);
   });
 
   it("is not called dead for another engine that had its pid here a day ago", async () => {
@@ -238,12 +238,21 @@ describe("an exported state", () => {
         ],
         resources: [
           { type: VM_TYPE, urn: "vm", outputs: { name: "demo-workers-0-0a1b2c3d", vmId: 1100, nodeName: "pve2" } },
+          {
+            type: VM_TYPE,
+            urn: "half",
+            initErrors: ["HTTP 403 response"],
+            outputs: { name: "demo-workers-1-0a1b2c3d", vmId: 1101 },
+          },
           { type: VM_TYPE, outputs: { name: "no-number" } },
           { type: "command:local:Command", outputs: { name: "x", vmId: 1 } },
         ],
       }),
     );
-    assert.deepEqual(state.vms, [{ name: "demo-workers-0-0a1b2c3d", vmid: 1100, urn: "vm", host: "pve2" }]);
+    const unfinished = [{ name: "demo-workers-1-0a1b2c3d", vmid: 1101, urn: "half" }];
+    const whole = { name: "demo-workers-0-0a1b2c3d", vmid: 1100, urn: "vm", host: "pve2" };
+    assert.deepEqual(state.vms, [whole, ...unfinished]);
+    assert.deepEqual(state.unfinished, unfinished);
     assert.deepEqual(
       state.pending.map(({ urn }) => urn),
       ["u"],
@@ -252,6 +261,6 @@ describe("an exported state", () => {
   });
 
   it("of a new stack is empty", () => {
-    assert.deepEqual(parseState(exported({})), { pending: [], deleting: [], vms: [] });
+    assert.deepEqual(parseState(exported({})), { pending: [], deleting: [], vms: [], unfinished: [] });
   });
 });

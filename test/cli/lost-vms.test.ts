@@ -55,6 +55,21 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       assert.deepEqual(await lost(), [1100, 1102]);
     });
 
+    it("are told from clones that were never configured, which have no tags of ours and are off", async () => {
+      const configured = bench.dc.vms.get(1101)?.config;
+      configured?.set("tags", "evergreen;eg-image");
+      bench.dc.see();
+      const { gone, unconfigured } = await lostVms("dev", environment, known);
+      assert.deepEqual([gone, unconfigured.map(({ vmid }) => vmid)], [[], [1101]]);
+      await bench.task("POST", "nodes/pve1/qemu/1101/status/start", {});
+      bench.dc.see();
+      assert.deepEqual(
+        (await lostVms("dev", environment, known)).unconfigured,
+        [],
+        "one that runs was edited by somebody",
+      );
+    });
+
     it("are told from those that were migrated, which the engine would look for on their old host", async () => {
       await destroyed(1100);
       const elsewhere = known.map((vm) => (vm.vmid === 1103 ? { ...vm, host: "pve7" } : vm));

@@ -143,6 +143,28 @@ describe("a cluster on which things go wrong", function () {
     assert.deepEqual(await vmNamed("database"), stranger);
   });
 
+  it("makes another clone in the place of one whose configuration Proxmox refused", async () => {
+    await again();
+    const match = "PUT nodes/{node}/qemu/{vmid}/config";
+    await site.lab.call("POST /faults", { kind: "answer", match, nth: 1, status: 403, reason: "not now" });
+    assert.match(await site.fails(), /HTTP 403 response - Reason: not now/);
+    await site.lab.call("DELETE /faults", undefined);
+    await fails({
+      what: /VM \d+ was cloned as demo-workers-0-\w+ and could not be configured/,
+      where: /VM \d+ on pve1/,
+      todo: /evergreen repair/,
+    });
+    const { code, output } = await site.launcher("up", "--yes", "--skip-preview", "--stack", "dev");
+    assert.equal(code, 0, output);
+    assert.match(output, /could not configure it; what it left is repaired first/);
+    assert.match(
+      output,
+      /VM \d+ \(demo-workers-0-\w+\) was cloned and could not be configured\n {2}-> destroyed the half-made VM/,
+    );
+    assert.equal((await site.vms("workers")).length, 2);
+    await site.unchanged();
+  });
+
   it("does not join a node whose token is no longer valid, and shows what the guest said of it", async () => {
     await again();
     // A window in which the token exists and the guest has not got it yet.
