@@ -3,13 +3,13 @@ import { UserErrors } from "../common/errors.ts";
 import { proveGone } from "../kubernetes/gone.ts";
 import { leftovers } from "../leftovers.ts";
 import { listVms, unseenAmong } from "../proxmox/vms.ts";
-import { parseNodeName } from "../rollout/generation.ts";
 import { hasJoined } from "../rollout/slots.ts";
 import { toolchain } from "../tools/index.ts";
 import { alone, unlock, type Alone } from "./alone.ts";
 import { EngineSide } from "./engine-side.ts";
 import { type EngineState, VM_TYPE } from "./engine-state.ts";
 import { awaitDestroys, undoCreate, type Undone } from "./half-made.ts";
+import { undoLostClones } from "./lost-clones.ts";
 import { mayForget, movedAmong, refuseHidden, refuseStrangers, unconfiguredAmong } from "./lost-vms.ts";
 import { withSite, type OpenSite } from "./site.ts";
 
@@ -63,7 +63,7 @@ async function mendState(engine: EngineSide, site: OpenSite, asked: Asked, fence
     report(`a create that never ended: ${create.urn}`, one.how);
     undone.push(one);
   }
-  let done = fence.isSure ? await undoLostClones(site, vms, fence) : 0;
+  let done = fence.isSure ? await undoLostClones(site, vms, fence, report) : 0;
   undone.push(...(await undoUnconfigured(site, vms, unfinished, fence)));
   await awaitDestroys(site.pve, deleting);
   refuseLeft(undone);
@@ -181,31 +181,6 @@ function reportGone(gone: EngineState["vms"]): void {
 /** Why a half-made VM stays on a backend that does not say whether an update runs: it could be that update's clone. */
 const UNSEEN =
   "left alone: this backend does not show whether an update runs; see to it that none does, and remove its VM by hand";
-
-/**
- * Clones that no state knows, because their plugin was killed: they bear a name of ours, are off, and nobody joined them.
- * @returns how many were destroyed
- */
-async function undoLostClones(site: OpenSite, known: readonly { vmid: number }[], fence: Alone): Promise<number> {
-  let destroyed = 0;
-  // Listed anew: since the picture, creates were undone, and a clone that was waited for may have come out of hiding.
-  const lost = (await listVms(site.pve)).filter(
-    ({ vmid, name, pool, template, status }) =>
-      name !== undefined &&
-      parseNodeName(name, site.config.cluster) !== undefined &&
-      pool === site.config.site.proxmoxPool &&
-      !template &&
-      status === "stopped" &&
-      !known.some((vm) => vm.vmid === vmid),
-  );
-  for (const { vmid, name = "" } of lost) {
-    await fence.check();
-    const { how } = await undoCreate(site, { urn: "", type: VM_TYPE, inputs: { name, vmId: vmid } });
-    report(`VM ${vmid} (${name}) is in no state of the engine`, how);
-    if (how.startsWith("destroyed")) destroyed += 1;
-  }
-  return destroyed;
-}
 
 function report(what: string, how: string): void {
   process.stdout.write(`${what}\n  -> ${how}\n`);
