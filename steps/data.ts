@@ -72,7 +72,7 @@ export async function requireNothingKept(run: Run, input: SlotInput, vms: readon
   });
 }
 
-/** @throws SilentServers, KubernetesUnreachable: it cannot be read now */
+/** @throws SilentServers, KubernetesUnreachable: it cannot be read now. That no server runs any more says nothing either */
 async function keptRecord({ pve }: Run, input: SlotInput, vms: readonly ListedVm[]): Promise<NodeRecord | "nothing"> {
   const { pool, slot, node, vmid } = input;
   const site = clusterSite(input);
@@ -82,8 +82,14 @@ async function keptRecord({ pve }: Run, input: SlotInput, vms: readonly ListedVm
   };
   const access = await findAccess(pve, vms, site).catch(silent);
   const client = access instanceof SilentServers ? undefined : (await ifServing(access))?.client;
-  if (access === undefined || (await isGoingAway({ pve, site, vms, client }))) return "nothing";
+  if (await isGoingAway({ pve, site, vms, client })) return "nothing";
   if (access instanceof SilentServers) throw access;
+  if (access === undefined)
+    throw new SilentServers({
+      what: `nobody can say whether VM ${vmid} of ${node} holds data: no server runs that has started RKE2`,
+      where: `the record of pool ${pool}`,
+      todo: "start the server VMs and run pulumi up again; nothing was done to the VM",
+    });
   const { nodes } = await readSlotRecord(access.client, pool, slot);
   const own = nodes.find((one) => one.name === node && one.vmid === vmid);
   return own?.keeps === undefined ? "nothing" : own;

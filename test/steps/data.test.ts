@@ -8,6 +8,7 @@ import { handover } from "../../steps/handover.ts";
 import type { SlotInput } from "../../steps/input.ts";
 import { join } from "../../steps/join.ts";
 import { retain } from "../../steps/retain.ts";
+import { requireNothingKept } from "../../steps/data.ts";
 import { release } from "../../steps/release.ts";
 import { retire } from "../../steps/retire.ts";
 import { podAt, startOnLocalVolume } from "../e2e/local-volume.ts";
@@ -88,6 +89,12 @@ describe("steps that meet a volume on a node alone", function () {
     );
     assert.ok((await listVms(cluster.pve)).some(({ vmid }) => vmid === old.vmid));
     await remember(old.node, undefined);
+    const patience = { ...old.site, timeouts: { ...old.site.timeouts, agent: 1 } };
+    const unheard = requireNothingKept(cluster.run(claimed), { ...old, site: patience }, []);
+    await assert.rejects(
+      unheard,
+      /nobody can say whether VM 1100 of demo-workers-0-aaaaaaaa holds data: no server runs/,
+    );
     assert.deepEqual(await release(cluster.run(claimed), old), { released: old.node });
   });
 });
