@@ -112,6 +112,8 @@ async function keepRun(): Promise<number> {
   };
   // Whoever started it may end at any time.
   process.on("disconnect", () => undefined);
+  // A service manager tells every process of a unit to stop. The engine then takes minutes to a safe point, and has the lease.
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
   await keep(process.stdin, tell);
   return 0;
 }

@@ -14,6 +14,7 @@ import { holderOf, holdRun, joinRun } from "../../kubernetes/run-lease.ts";
 import { paths } from "../../kubernetes/types.ts";
 import { bundle } from "../../tools/bundle.mjs";
 import { projectRoot } from "../../tools/paths.ts";
+import { processBelow } from "../e2e/processes.ts";
 import { freshCluster, type FakeCluster } from "./fake.ts";
 
 const path = `${paths.leases}/update`;
@@ -147,6 +148,21 @@ describe("the lease of an update", () => {
       child.kill("SIGKILL");
       await until("the lease to be given back", () => holder() === undefined);
       assert.deepEqual(lost, []);
+    });
+
+    it("is renewed on when a service manager tells all processes of its unit to stop: the engine takes its time", async () => {
+      const { child, who } = await engine("trap : TERM; while :; do sleep 0.1; done");
+      await holdRun(client, "demo", who, { isKept: true });
+      const lost: string[] = [];
+      startKeeper(client, who, script, (why) => lost.push(why));
+      await until("a renewal", () => cluster.count("PUT", /update$/) > 0);
+      process.kill(await processBelow(process.pid, /step\.mjs keep/), "SIGTERM");
+      child.kill("SIGTERM");
+      const renewals = cluster.count("PUT", /update$/);
+      await until("another renewal", () => cluster.count("PUT", /update$/) > renewals);
+      assert.deepEqual(lost, []);
+      child.kill("SIGKILL");
+      await until("the lease to be given back", () => holder() === undefined);
     });
 
     const ends: [string, (step: ChildProcess, slot: string) => void][] = [
