@@ -1,8 +1,9 @@
-import { UserErrors } from "../common/errors.ts";
+import { UserError, UserErrors } from "../common/errors.ts";
 import type { Live } from "../live.ts";
 import { Proxmox } from "../proxmox/client.ts";
 import { nodeTags } from "../proxmox/tags.ts";
 import { unseenAmong, type ListedVm } from "../proxmox/vms.ts";
+import { shortList } from "../rollout/local-data.ts";
 import { hasJoined } from "../rollout/slots.ts";
 import { outOfSight } from "../rollout/unseen.ts";
 import type { EngineState } from "./engine-state.ts";
@@ -76,6 +77,24 @@ export function refuseStrangers(known: readonly Pick<Vm, "name" | "vmid">[], lis
       })),
   );
   if (strangers.length > 0) throw new UserErrors(strangers);
+}
+
+/**
+ * All of a stack's VMs gone at once, and no cluster that answers, is what another Proxmox VE looks like too, whose pool and token
+ * may have the same names: the numbers are free there.
+ * @throws UserError then: an operator's word is about VMs, and not about a site
+ */
+export function refuseAnotherSite(
+  gone: readonly Vm[],
+  seen: readonly ListedVm[],
+  { pve, live: { kubernetes } }: { pve: Pick<Proxmox, "endpoint">; live: Pick<Live, "kubernetes"> },
+): void {
+  if (kubernetes !== undefined || gone.length === 0 || seen.length > 0) return;
+  throw new UserError({
+    what: `none of the ${gone.length} VMs that the engine remembers is in this Proxmox VE, and no cluster answers`,
+    where: `${pve.endpoint}: ${shortList(gone.map(({ name, vmid }) => `VM ${vmid} (${name})`))}`,
+    todo: "nothing was forgotten. Look whether PROXMOX_VE_ENDPOINT is that of this stack's site; when all of them were deleted there, npx pulumi refresh has the engine forget them",
+  });
 }
 
 /**

@@ -10,7 +10,14 @@ import { EngineSide } from "./engine-side.ts";
 import { type EngineState, VM_TYPE } from "./engine-state.ts";
 import { awaitDestroys, undoCreate, type Undone } from "./half-made.ts";
 import { undoLostClones } from "./lost-clones.ts";
-import { mayForget, movedAmong, refuseHidden, refuseStrangers, unconfiguredAmong } from "./lost-vms.ts";
+import {
+  mayForget,
+  movedAmong,
+  refuseAnotherSite,
+  refuseHidden,
+  refuseStrangers,
+  unconfiguredAmong,
+} from "./lost-vms.ts";
 import { withSite, type OpenSite } from "./site.ts";
 
 /** `evergreen repair`: finishes or undoes what a killed run left, a line each. */
@@ -69,6 +76,7 @@ async function mendState(engine: EngineSide, site: OpenSite, asked: Asked, fence
   refuseLeft(undone);
   // Listed anew: a destruction may have ended since the picture.
   const { gone, hidden, seen } = await unseenAmong(site.pve, site.config.site.proxmoxPool, vms);
+  if (hidden.length === 0 && asked === "by hand") refuseAnotherSite(gone, seen, site);
   const mayRefresh = hidden.length === 0 && (await mayGiveUp(site, gone, asked));
   if (mayRefresh && pending.length + gone.length > 0) {
     reportGone(gone);

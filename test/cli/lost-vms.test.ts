@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { lostVms, mayForget } from "../../cli/lost-vms.ts";
+import { lostVms, mayForget, refuseAnotherSite } from "../../cli/lost-vms.ts";
 import { Kubernetes } from "../../kubernetes/client.ts";
 import { seedSite, seedVm, site } from "../../lab/proxmox/site.ts";
 import { tagsOf as tagsOfNode } from "../../proxmox/tags.ts";
@@ -109,6 +109,29 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
     });
   });
 }
+
+describe("all VMs of a state that are gone", () => {
+  const kubernetes = new Kubernetes({ server: "https://127.0.0.1:1", ca: "", cert: "", key: "" });
+  after(() => kubernetes.close());
+  const seen = known.map(({ vmid, name, host }) => {
+    return { vmid, name, host, status: "stopped" as const, template: false, tags: [], pool: "nodes" };
+  });
+  const forgotten = (gone: typeof known, there: typeof seen, cluster?: Kubernetes) => {
+    const pve = { endpoint: "https://staging.example:8006" };
+    refuseAnotherSite(gone, there, { pve, live: { kubernetes: cluster } });
+  };
+
+  it("are not forgotten while no cluster answers: it may be another site", () => {
+    const why = /none of the 4 VMs that the engine remembers is in this Proxmox VE.*\n.*staging\.example.*VM 1100/;
+    assert.throws(() => forgotten(known, []), why);
+  });
+
+  it("are an operator's to give up when the cluster answers, when one is left, and when there is none", () => {
+    forgotten(known, [], kubernetes);
+    forgotten(known.slice(1), seen.slice(0, 1));
+    forgotten([], []);
+  });
+});
 
 describe("a VM that is gone", () => {
   const spec = { image: OLD, rke2: "v1.34.4+rke2r1", cores: 4, memoryMiB: 8192, diskGiB: 40 };
