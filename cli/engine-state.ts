@@ -66,7 +66,10 @@ export interface EngineState {
   deleting: KnownVm[];
   /** Node VMs that exist as far as the engine knows. */
   vms: KnownVm[];
-  /** Those of them whose create made something and failed: what was not written then, the provider never writes again. */
+  /**
+   * Those of them whose create made something and failed, and which were never claimed: what was not written then, the provider
+   * never writes again.
+   */
   unfinished: KnownVm[];
 }
 
@@ -77,6 +80,8 @@ export interface KnownVm {
   urn: string;
   /** Proxmox host that it was on when the engine looked last. */
   host?: string;
+  /** Its claim or its join has succeeded: it was configured, and may be a member whose data nothing else has. */
+  claimed?: true;
 }
 
 export const VM_TYPE = "proxmoxve:index/vmLegacy:VmLegacy";
@@ -85,7 +90,7 @@ interface StoredResource {
   type: string;
   urn: string;
   initErrors?: string[];
-  outputs?: { name?: string; vmId?: number; nodeName?: string };
+  outputs?: { name?: string; vmId?: number; nodeName?: string; stdout?: unknown };
 }
 
 interface Deployment {
@@ -101,12 +106,26 @@ export function parseState(exported: string): EngineState {
 function stateOf(deployment: Deployment | null | undefined): EngineState {
   const begun = deployment?.pending_operations ?? [];
   const resources = deployment?.resources ?? [];
+  const claimed = claimedIn(resources);
+  const vms = vmsOf(resources).map((vm) => (claimed.has(vm.vmid) ? { ...vm, claimed: true as const } : vm));
+  const failed = new Set(resources.filter(({ initErrors = [] }) => initErrors.length > 0).map(({ urn }) => urn));
   return {
     pending: begun.filter(({ type }) => type === "creating").map(({ resource }) => resource),
     deleting: vmsOf(begun.filter(({ type }) => type === "deleting").map(({ resource }) => resource)),
-    vms: vmsOf(resources),
-    unfinished: vmsOf(resources.filter(({ initErrors = [] }) => initErrors.length > 0)),
+    vms,
+    unfinished: vms.filter((vm) => failed.has(vm.urn) && vm.claimed !== true),
   };
+}
+
+/** Numbers of the VMs whose claim or join has succeeded, as these print it (steps/claim.ts). */
+function claimedIn(resources: readonly StoredResource[]): Set<number> {
+  const steps = resources.filter(({ type, urn }) => type === "command:local:Command" && /-(claim|join)$/.test(urn));
+  return new Set(
+    steps.flatMap(({ outputs }) => {
+      const vmid = /"vmid":(\d+)/.exec(typeof outputs?.stdout === "string" ? outputs.stdout : "")?.[1];
+      return vmid === undefined ? [] : [Number(vmid)];
+    }),
+  );
 }
 
 function vmsOf(resources: readonly StoredResource[]): KnownVm[] {

@@ -32,11 +32,15 @@ export async function lostVms(
 
 /**
  * Clones that were never configured: the engine has them by name and number, and they are off without tags of ours. The
- * provider keeps in mind that it has written what Proxmox refused, and writes it never again.
+ * provider keeps in mind that it has written what Proxmox refused, and writes it never again. One that was claimed had its tags
+ * then: somebody has taken them away since.
  */
 export function unconfiguredAmong(known: readonly Vm[], list: readonly ListedVm[]): Vm[] {
   const isBare = (vm: ListedVm) => vm.status === "stopped" && nodeTags(vm.tags) === undefined;
-  return known.filter(({ vmid, name }) => list.some((vm) => vm.vmid === vmid && vm.name === name && isBare(vm)));
+  return known.filter(
+    ({ vmid, name, claimed }) =>
+      claimed !== true && list.some((vm) => vm.vmid === vmid && vm.name === name && isBare(vm)),
+  );
 }
 
 /** VMs that were migrated since the engine looked: it would look for them, and destroy them, where they are not. */

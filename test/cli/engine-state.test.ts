@@ -244,14 +244,26 @@ describe("an exported state", () => {
             initErrors: ["HTTP 403 response"],
             outputs: { name: "demo-workers-1-0a1b2c3d", vmId: 1101 },
           },
+          {
+            type: VM_TYPE,
+            urn: "claimed",
+            initErrors: ["HTTP 403 response"],
+            outputs: { name: "demo-servers-0-0a1b2c3d", vmId: 1000 },
+          },
+          {
+            type: "command:local:Command",
+            urn: "urn::demo-servers-0-0a1b2c3d-claim",
+            outputs: { stdout: '{"name":"demo-servers-0-0a1b2c3d","vmid":1000,"uuid":"u"}' },
+          },
           { type: VM_TYPE, outputs: { name: "no-number" } },
-          { type: "command:local:Command", outputs: { name: "x", vmId: 1 } },
+          { type: "command:local:Command", urn: "x", outputs: { name: "x", vmId: 1 } },
         ],
       }),
     );
     const unfinished = [{ name: "demo-workers-1-0a1b2c3d", vmid: 1101, urn: "half" }];
     const whole = { name: "demo-workers-0-0a1b2c3d", vmid: 1100, urn: "vm", host: "pve2" };
-    assert.deepEqual(state.vms, [whole, ...unfinished]);
+    const claimed = { name: "demo-servers-0-0a1b2c3d", vmid: 1000, urn: "claimed", claimed: true };
+    assert.deepEqual(state.vms, [whole, ...unfinished, claimed]);
     assert.deepEqual(state.unfinished, unfinished);
     assert.deepEqual(
       state.pending.map(({ urn }) => urn),

@@ -61,6 +61,8 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       bench.dc.see();
       const { gone, unconfigured } = await lostVms("dev", environment, known);
       assert.deepEqual([gone, unconfigured.map(({ vmid }) => vmid)], [[], [1101]]);
+      const claimed = known.map((vm) => ({ ...vm, claimed: true as const }));
+      assert.deepEqual((await lostVms("dev", environment, claimed)).unconfigured, [], "it was a node once");
       await bench.task("POST", "nodes/pve1/qemu/1101/status/start", {});
       bench.dc.see();
       assert.deepEqual(
