@@ -27,7 +27,7 @@ import { verify } from "../../steps/verify.ts";
 import { declare, type Declared } from "./graph.ts";
 import type { Killer } from "./killer.ts";
 import type { Ending, Process } from "./process.ts";
-import { Provider, type MadeVm } from "./provider.ts";
+import { Provider, Unconfigured, type MadeVm } from "./provider.ts";
 import type { World } from "./world.ts";
 
 export type Outcome = "done" | "failed" | "refused" | "killed";
@@ -35,6 +35,8 @@ export type Outcome = "done" | "failed" | "refused" | "killed";
 /** What the state remembers of a resource: as of its last success. */
 interface Resource {
   vm?: MadeVm;
+  /** Its create made the VM and failed after that: a later update writes nothing more. */
+  unfinished?: true;
   step?: { environment: Record<string, string>; stdout: string };
 }
 
@@ -113,7 +115,7 @@ export class Engine {
   private async program(config: Config): Promise<{ live: Live; fleet: Fleet }> {
     const pve = proxmox();
     await this.refuseHidden(pve, config);
-    if (this.pending.size + this.deleting.size > 0) await this.repair(pve, config);
+    if (this.pending.size + this.deleting.size + this.unfinished().length > 0) await this.repair(pve, config);
     let live = await readLive(pve, config);
     const left = (await leftovers(pve, config, live)).filter(({ byHand }) => !byHand);
     for (const { what, mend } of left) {
@@ -137,11 +139,15 @@ export class Engine {
     refuseHidden(seen?.hidden ?? []);
   }
 
+  private unfinished(): MadeVm[] {
+    return [...this.state.values()].flatMap(({ vm, unfinished }) => (vm && unfinished ? [vm] : []));
+  }
+
   /** @throws Error when a create has made what stays: until then the engine forgets none (cli/repair.ts) */
   private async repair(pve: Proxmox, config: Config): Promise<void> {
     const live = await readLive(pve, config);
     const left: string[] = [];
-    for (const vm of this.pending.values()) {
+    for (const vm of [...this.pending.values(), ...this.unfinished()]) {
       const inputs = { name: vm.name, vmId: vm.vmid };
       const undone = await undoCreate({ pve, config, live }, { urn: vm.name, type: VM_TYPE, inputs });
       this.world.story.tell("program", () => `a create that never ended: ${vm.name} -> ${undone.how}`);
@@ -195,7 +201,9 @@ export class Engine {
       this.pending.set(urn, vm.made);
       const ending = await this.start(`clone-${urn}`, killer, (by) => this.provider.create(by, vm.made, vm.image));
       if (ending.how !== "killed") this.pending.delete(urn);
-      if (ending.how === "done") this.state.set(urn, { vm: vm.made });
+      const isHalf = ending.how === "failed" && ending.error instanceof Unconfigured;
+      if (ending.how === "done" || isHalf)
+        this.state.set(urn, { vm: vm.made, ...(isHalf ? { unfinished: true as const } : {}) });
       return this.report(urn, ending);
     }
     if (!step) return true;

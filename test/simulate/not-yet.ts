@@ -1,8 +1,5 @@
 /** Weather that the product does not survive yet, and promises that are not watched yet, a line each, and why. All else is on; a line goes with its mend. */
 const notYet: Record<string, string> = {
-  "provider configure: refused":
-    "a clone that was made and not configured has our name, no tags and no state: the next run makes another beside it",
-  "provider configure: answer lost": "likewise",
   "maxUnavailable over nodes that fall in a run":
     "who is down is counted when a run is planned: a node that falls after its slot was handed over holds no other slot back",
 };

@@ -1,3 +1,4 @@
+import { messageOf } from "../../common/errors.ts";
 import { tagsOf } from "../../proxmox/tags.ts";
 import { parseNodeName } from "../../rollout/generation.ts";
 import type { Process } from "./process.ts";
@@ -10,6 +11,9 @@ export interface MadeVm {
   vmid: number;
   host: string;
 }
+
+/** A clone was made, and what comes after it failed: the engine has it in its state, as if it were configured. */
+export class Unconfigured extends Error {}
 
 const looksMs = 1000;
 
@@ -34,6 +38,13 @@ export class Provider {
       return made;
     });
     await this.task(upid);
+    await this.configure(by, vm).catch((error: unknown) => {
+      throw new Unconfigured(messageOf(error));
+    });
+  }
+
+  private async configure(by: Process, vm: MadeVm): Promise<void> {
+    const { dc } = this.world;
     await this.request(by, "configure", `configures ${vm.name}`, () => {
       const made = dc.vms.get(vm.vmid);
       const { pool = "", slot = 0, generation = "" } = parseNodeName(vm.name, this.cluster) ?? {};
