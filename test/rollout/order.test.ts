@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { order, type SlotOrder } from "../../rollout/order.ts";
+import { downFirst, order, roomOf, type SlotOrder } from "../../rollout/order.ts";
 import type { PoolPlan, Role, SlotPlan, Strategy } from "../../rollout/types.ts";
 
 const SPEC = { image: "i-v1.0.0", rke2: "v1.34.4+rke2r1", cores: 1, memoryMiB: 1024, diskGiB: 10 };
@@ -30,6 +30,27 @@ describe("order", () => {
       edges.map((edge) => edge.handover),
       [[], [], [0]],
     );
+  });
+
+  it("counts a slot as out when its own node is on a silent host, and not for one that it had before", () => {
+    const { slots, strategy } = plan("rolling", [true, true, true], { surge: 1, maxUnavailable: 2 });
+    const with0 = (own: boolean) =>
+      slots.map((one) => (one.slot === 0 ? { ...one, unreachable: { host: "pve2", own } } : one));
+    assert.deepEqual(
+      [roomOf(slots, strategy), roomOf(with0(true), strategy), roomOf(with0(false), strategy)],
+      [2, 1, 2],
+    );
+  });
+
+  it("names who comes first for being down among agents alone: of servers that is no matter of serving pods", () => {
+    const fallen = (role: Role) => {
+      const { slots } = plan("rolling", [true, true], { surge: 1, maxUnavailable: 1 }, role);
+      return downFirst({
+        role,
+        slots: slots.map((one) => ({ ...one, ...(one.slot === 1 ? { fallen: true as const } : {}) })),
+      });
+    };
+    assert.deepEqual([fallen("agent"), fallen("server")], [[1], []]);
   });
 
   it("binds nobody who has no predecessor", () => {

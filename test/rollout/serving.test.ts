@@ -26,6 +26,7 @@ describe("what keeps pods away from a node", () => {
     ["the taint of a cordon that was undone a moment ago", tainted(cordoned()), []],
     ["memory pressure", condition("MemoryPressure", "True"), ["node"]],
     ["no memory pressure", condition("MemoryPressure", "False"), []],
+    ["memory pressure of which nobody has heard for long", condition("MemoryPressure", "Unknown"), []],
     ["process ids running out", condition("PIDPressure", "True"), ["node"]],
     ["a network that is not there", condition("NetworkUnavailable", "True"), ["node"]],
     ["disk pressure, as condition and as taint", { ...tainted(full), ...condition("DiskPressure", "True") }, ["node"]],

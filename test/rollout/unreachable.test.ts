@@ -93,6 +93,19 @@ describe("a node whose Proxmox host does not answer", () => {
     assert.equal(slot.name, nameOf(1, B));
   });
 
+  it("is not declared when nobody recorded it: the engine may not have it, and would make another", () => {
+    const held: Held[] = [...settled(B), { slot: 1, spec: A, phase: "unrecorded", node: false }];
+    const at = without(
+      world(held, [
+        [A, "proved"],
+        [B, "proved"],
+      ]),
+      nameOf(1, A),
+    );
+    const [, slot] = planned(poolOf(B), at).slots;
+    assert.deepEqual([slot?.unreachable, slot?.stranded], [{ host: "pve2", own: false }, undefined]);
+  });
+
   it("contradicts nobody, whoever it is", () => {
     const at = without(onA, nameOf(1, A), nameOf(2, A));
     const unread = { ...at.live, vms: at.live.vms.map((vm) => (vm.unreachable ? { ...vm, uuid: "" } : vm)) };

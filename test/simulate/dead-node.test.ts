@@ -9,25 +9,34 @@ const app: Workload = { name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1
 async function replacing(silentFor: number, then: (stage: Stage, name: string) => void = () => undefined) {
   const stage = new Stage(stageImages(), { servers: 3, agents: 2, workloads: [app] });
   let name = "";
+  const seen: string[] = [];
   const outcome = await stage.play(async () => {
     const { dc, cluster, time, watcher } = stage.world;
     name = dc.vms.get(1100)?.name ?? "";
     watcher.struck(name);
     cluster.nodes.silent(name);
+    cluster.objects.onChange(({ collection, object, removed }) => {
+      if (collection !== "nodes" || object.metadata.name !== name) return;
+      const power = dc.vms.get(1100)?.running === true ? "on" : "off";
+      const attached = cluster.objects.list("volumeattachments").filter(({ spec }) => spec?.nodeName === name);
+      if (JSON.stringify(object.spec).includes("out-of-service")) seen.push(`out of service, ${power}`);
+      if (removed) seen.push(`gone, ${power}, ${attached.length} volumes`);
+    });
     await time.sleep(silentFor * 1000);
     then(stage, name);
     return await stage.up(stage.agentsOf(1));
   });
   const record = JSON.stringify(stage.world.cluster.objects.get("configmaps", "evergreen-system/pool-workers")?.data);
-  return { outcome, stage, record, name };
+  return { outcome, stage, record, name, seen };
 }
 
 describe("a node whose kubelet is dead while its VM runs", function () {
   this.timeout(60_000);
 
   it("is turned off and replaced, not drained: nobody there ends a pod any more", async () => {
-    const { outcome, stage, record, name } = await replacing(600);
+    const { outcome, stage, record, name, seen } = await replacing(600);
     assert.equal(outcome, "done", stage.engine.why);
+    assert.deepEqual([seen[0], seen.at(-1)], ["out of service, off", "gone, off, 0 volumes"]);
     assert.doesNotMatch(record, /\\"state\\":\\"failed\\"/);
     assert.equal(stage.world.dc.vms.get(1100), undefined);
     assert.deepEqual(

@@ -6,7 +6,8 @@ import type { Displaced } from "../../rollout/placement.ts";
 import { defaultTimeouts } from "../../rollout/step-environment.ts";
 import type { NodeRecord } from "../../rollout/types.ts";
 import type { SlotInput } from "../../steps/input.ts";
-import { awaitPlaced, rememberDisplaced } from "../../steps/placement.ts";
+import { awaitPlaced, awaitRoom, rememberDisplaced } from "../../steps/placement.ts";
+import type { Leaver } from "../../steps/retirement.ts";
 import type { Run } from "../../steps/run.ts";
 import { freshCluster, type FakeCluster } from "../kubernetes/fake.ts";
 
@@ -84,6 +85,22 @@ describe("what a handover evicts", () => {
     assert.deepEqual(await remembered(), [web, { ...web, name: "api", pods: 1 }]);
   });
 
+  it("is remembered without a pod of it that waits for data on a node that left by consent", async () => {
+    const keeps = [{ claim: "shop/data-0", size: "10Gi" }];
+    await writeFacts(client, "workers", { nodes: [record(next), record(old, { keeps })] });
+    pod("web-1", "web", { node: old });
+    pod("web-2", "web", { claim: "data-0" });
+    await rememberDisplaced(client, input, new Set([old]));
+    assert.deepEqual(await remembered(), [web]);
+  });
+
+  it("holds the slot back also when it was evicted for a node that was given up since", async () => {
+    await writeFacts(client, "workers", { nodes: [record(next), record(old, { phase: "retired", displaced: [web] })] });
+    wants("web", 2);
+    pod("web-1", "web", { node: next });
+    await assert.rejects(awaitPlaced(run, client, input), /ReplicaSet shop\/web has 1 of 2 pods/);
+  });
+
   it("is not waited for when it has a place", async () => {
     await writeFacts(client, "workers", { nodes: [record(next, { displaced: [web] })] });
     wants("web", 2);
@@ -106,7 +123,7 @@ describe("what a handover evicts", () => {
 
   const free: [when: string, arrange: () => Promise<void> | void][] = [
     ["was scaled down meanwhile", () => wants("web", 1)],
-    ["was deleted meanwhile", () => undefined],
+    ["was deleted meanwhile", () => cluster.remove(`${paths.pods}/web-1`)],
     [
       "waits for data on a node that left by consent",
       async () => {
@@ -123,5 +140,42 @@ describe("what a handover evicts", () => {
       pod("web-1", "web", { node: next });
       await arrange();
       await awaitPlaced(run, client, input);
+    });
+
+  /** Who would be drained next, in another slot of the pool. */
+  const leaver = (ready: string, unschedulable = false) =>
+    ({
+      name: "demo-workers-1-0a1b2c3d",
+      node: { spec: { unschedulable }, status: { conditions: [{ type: "Ready", status: ready }] } },
+    }) as Leaver;
+  const waits = { displaced: [web] };
+
+  const rooms: [when: string, leaver: Leaver, records: NodeRecord[], claim: string | undefined, held: boolean][] = [
+    ["serves", leaver("True"), [record(next, waits)], undefined, true],
+    ["is not Ready", leaver("Unknown"), [record(next, waits)], undefined, false],
+    ["is cordoned", leaver("True", true), [record(next, waits)], undefined, false],
+    ["has no Node", { ...leaver("True"), node: undefined }, [record(next, waits)], undefined, false],
+    [
+      "serves, and the slot that owed it was given up",
+      leaver("True"),
+      [record(next, { ...waits, phase: "retired" })],
+      undefined,
+      false,
+    ],
+    [
+      "serves, and what waits does so for data on a node that left by consent",
+      leaver("True"),
+      [record(next, waits), record(old, { phase: "retired", keeps: [{ claim: "shop/data-0", size: "10Gi" }] })],
+      "data-0",
+      false,
+    ],
+  ];
+  for (const [when, one, records, claim, isHeld] of rooms)
+    it(`${isHeld ? "keeps" : "does not keep"} a node of another slot from being drained when that ${when}`, async () => {
+      await writeFacts(client, "workers", { nodes: records });
+      pod("web-2", "web", claim === undefined ? {} : { claim });
+      const waited = awaitRoom(run, client, { ...input, slot: 1 }, one);
+      if (isHeld) await assert.rejects(waited, /have found no place in .*shop\/web-2/);
+      else await waited;
     });
 });
