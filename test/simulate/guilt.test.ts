@@ -103,6 +103,16 @@ const innocent: Case[] = [
     says: /the control plane is not well/,
   },
   {
+    when: "the control plane is not calm any more when its predecessor would leave",
+    happens: async (stage) => {
+      await arriving(stage, "joined");
+      const { name } = stage.world.dc.vms.get(1001) ?? { name: "" };
+      stage.world.watcher.struck(name);
+      stage.world.dc.powerCut(vmNamed(stage, name));
+    },
+    says: /workers-0-handover: the control plane is not well/,
+  },
+  {
     when: "its VM loses its power before it is Ready",
     image: "never-ready",
     happens: async (stage) => stage.world.dc.powerCut(await arriving(stage, "running")),

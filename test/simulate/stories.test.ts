@@ -99,11 +99,34 @@ describe("agents in virtual time", function () {
       await stage.world.time.sleep(30_000);
       assert.equal(await stage.up(stage.agentsOf(1)), "failed");
       assert.match(stage.engine.why, /workers-1-handover: .* have found no place/);
+      // Its predecessor is gone: that is no reason to call the slot handed over.
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /workers-1-handover: .* have found no place/);
       await stage.world.time.sleep(60_000);
       assert.equal(await stage.up(stage.agentsOf(2)), "failed");
       assert.match(stage.engine.why, /workers-0-handover: pods that earlier handovers .* load\/pinned-/);
     });
     assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("own a slot that nobody had before once they serve, and not before", async () => {
+    for (const cut of [false, true]) {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+      const { dc, cluster, watcher } = stage.world;
+      const record = () => JSON.stringify(cluster.objects.get("configmaps", "evergreen-system/slot-workers-1")?.data);
+      await stage.play(async () => {
+        cluster.objects.onChange(() => {
+          const vm = [...dc.vms.values()].find(({ name }) => name.startsWith("demo-workers-1-"));
+          if (!cut || !vm?.running || !/"phase\\+":\\+"joined/.test(record() ?? "")) return;
+          watcher.struck(vm.name);
+          dc.powerCut(vm);
+        });
+        const outcome = await stage.up({ ...stage.agentsOf(0), slots: 2 });
+        assert.equal(outcome, cut ? "failed" : "done", stage.engine.why);
+        assert.match(record(), cut ? /"phase\\+":\\+"joined/ : /"phase\\+":\\+"handedOver/);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    }
   });
 
   it("are emptied also when their Node comes after the look that found them without one", async () => {
