@@ -117,7 +117,7 @@ describe("agents in virtual time", function () {
       await stage.play(async () => {
         cluster.objects.onChange(() => {
           const vm = [...dc.vms.values()].find(({ name }) => name.startsWith("demo-workers-1-"));
-          if (!cut || !vm?.running || !/"phase\\+":\\+"joined/.test(record() ?? "")) return;
+          if (!cut || !vm?.running || !/"phase\\+":\\+"joined/.test(record())) return;
           watcher.struck(vm.name);
           dc.powerCut(vm);
         });
