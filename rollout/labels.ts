@@ -1,13 +1,15 @@
-/** Prefixes of restricted labels that a kubelet may give its own node all the same. */
-const ALLOWED = ["node.kubernetes.io", "kubelet.kubernetes.io", "topology.kubernetes.io"];
+/** What a kubelet may give its own node of Kubernetes' own labels: these, and all under two prefixes (`IsKubeletLabel`). */
+const ALLOWED =
+  /^(topology|failure-domain\.beta)\.kubernetes\.io\/(zone|region)$|^beta\.kubernetes\.io\/(instance-type|os|arch)$|^kubernetes\.io\/(hostname|os|arch)$|^(.+\.)?(node|kubelet)\.kubernetes\.io\//;
 
 /**
- * Whether a kubelet is refused the label on its own node, so that an administrator has to set it.
+ * Whether a kubelet is refused the label on its own node, so that an administrator has to set it: one that is told to register
+ * with such a label does not start.
  * Source: Kubernetes' NodeRestriction, https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
  */
 export function isRestricted(label: string): boolean {
   const prefix = label.includes("/") ? label.slice(0, label.indexOf("/")) : "";
-  return /(^|\.)(kubernetes|k8s)\.io$/.test(prefix) && !ALLOWED.includes(prefix);
+  return /(^|\.)(kubernetes|k8s)\.io$/.test(prefix) && !ALLOWED.test(label);
 }
 
 /** The labels of a node that its own kubelet may register with. */
