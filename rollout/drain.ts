@@ -7,6 +7,7 @@ export interface DrainPod {
   metadata?: {
     name?: string | undefined;
     namespace?: string | undefined;
+    deletionTimestamp?: string | undefined;
     labels?: Record<string, string> | undefined;
     annotations?: Record<string, string> | undefined;
     ownerReferences?: { kind: string; name: string; uid: string; controller?: boolean | undefined }[] | undefined;
@@ -32,6 +33,7 @@ export interface DrainBudget {
     currentHealthy?: number | undefined;
     desiredHealthy?: number | undefined;
     expectedPods?: number | undefined;
+    conditions?: { type: string; reason?: string | undefined; message?: string | undefined }[] | undefined;
   };
 }
 
@@ -153,13 +155,16 @@ function noRoom(budget: DrainBudget, leaving: readonly DrainPod[]): Blocker[] {
   const { status } = budget;
   const held = leaving.filter((pod) => budgetsOf(pod, [budget]).length > 0 && !mayGoUnhealthy(pod, budget));
   if (held.length === 0 || (status?.disruptionsAllowed ?? 0) > 0) return [];
+  const where = held.map(titleOf).join(", ");
+  const failure = status?.conditions?.find(({ reason }) => reason === "SyncFailed");
+  if (failure !== undefined) return [uncomputed(budget, where, failure.message)];
   const { expectedPods = 0, desiredHealthy = 0 } = status ?? {};
   const forEver = status !== undefined && expectedPods > 0 && expectedPods <= desiredHealthy;
   return [
     {
       kind: forEver ? "never" : "later",
       what: `PodDisruptionBudget ${titleOf(budget)} ${forEver ? "never lets a pod go" : "lets no pod go now"}: ${roomOf(budget)}`,
-      where: held.map(titleOf).join(", "),
+      where,
       todo: forEver
         ? "add a replica, or let the budget allow one disruption"
         : "make its pods healthy; the drain waits for that until its deadline",
@@ -167,9 +172,19 @@ function noRoom(budget: DrainBudget, leaving: readonly DrainPod[]): Blocker[] {
   ];
 }
 
-/** Kubernetes asks no budget for a pod that has not started yet. */
-function needsNoBudget(pod: DrainPod): boolean {
-  return pod.status?.phase === "Pending";
+/** Kubernetes lets no pod go while it cannot tell how many there have to be, as of a controller without a scale. */
+function uncomputed(budget: DrainBudget, where: string, why = "it does not say why"): Blocker {
+  return {
+    kind: "never",
+    what: `PodDisruptionBudget ${titleOf(budget)} lets no pod go, because Kubernetes cannot compute its room: ${why}`,
+    where,
+    todo: "select only pods whose controllers can be scaled, or give the budget a minAvailable that is a number",
+  };
+}
+
+/** Kubernetes asks no budget for a pod that has not started yet, nor for one that ends already. */
+function needsNoBudget({ metadata, status }: DrainPod): boolean {
+  return status?.phase === "Pending" || metadata?.deletionTimestamp !== undefined;
 }
 
 function graceOf({ spec }: DrainPod): number {
@@ -185,11 +200,16 @@ function slow(pod: DrainPod, drainSeconds: number): Blocker {
   };
 }
 
-/** An unhealthy pod may leave whatever the budget says, when the budget's policy is AlwaysAllow. */
-function mayGoUnhealthy(pod: DrainPod, budget: DrainBudget): boolean {
+/**
+ * An unhealthy pod may leave when the budget's policy is AlwaysAllow, and under the other one (the default) when as many others
+ * are healthy as have to be: it takes no room (`checkAndDecrement` of Kubernetes' eviction).
+ */
+function mayGoUnhealthy(pod: DrainPod, { spec, status }: DrainBudget): boolean {
   if (needsNoBudget(pod)) return true;
   const ready = pod.status?.conditions?.some((one) => one.type === "Ready" && one.status === "True") ?? false;
-  return !ready && budget.spec?.unhealthyPodEvictionPolicy === "AlwaysAllow";
+  const { currentHealthy = 0, desiredHealthy = 0 } = status ?? {};
+  const isGuarded = currentHealthy < desiredHealthy || desiredHealthy === 0;
+  return !ready && (spec?.unhealthyPodEvictionPolicy === "AlwaysAllow" || !isGuarded);
 }
 
 function bare(pod: DrainPod): Blocker {

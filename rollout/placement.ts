@@ -4,7 +4,6 @@ import { controllerOf, hasFinished, leaves, type DrainPod } from "./drain.ts";
 /** What a pod tells of its placement; Kubernetes' own Pod fits. */
 export interface PlacedPod extends DrainPod {
   spec?: NonNullable<DrainPod["spec"]> & NonNullable<DataPod["spec"]>;
-  metadata?: DrainPod["metadata"] & { deletionTimestamp?: string | undefined };
   status?: {
     phase?: string | undefined;
     conditions?:

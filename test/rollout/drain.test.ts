@@ -139,12 +139,38 @@ describe("forecast of a drain", () => {
     assert.equal(blockers(two, [tight], new Set(["b"]))[0]?.where, "default/web-2");
   });
 
-  it("lets an unhealthy pod go where the policy says so", () => {
-    const ill = [pod("web-1", { ready: false }), pod("web-2", { node: "b" })];
-    const policy = { unhealthyPodEvictionPolicy: "AlwaysAllow" };
-    const always = budget("web", web, {}, policy);
-    assert.deepEqual(blockers(ill, [always], new Set(["a"])), []);
-    assert.equal(blockers(ill, [budget("web", web)], new Set(["a"])).length, 1);
+  // Kubernetes' own rule: pkg/registry/core/pod/storage/eviction.go
+  const unhealthy: [policy: string | undefined, healthy: number, desired: number, goes: boolean][] = [
+    ["AlwaysAllow", 1, 2, true],
+    ["AlwaysAllow", 0, 0, true],
+    ["IfHealthyBudget", 1, 2, false],
+    ["IfHealthyBudget", 2, 2, true],
+    [undefined, 1, 2, false],
+    [undefined, 2, 2, true],
+    [undefined, 3, 2, true],
+    [undefined, 0, 0, false],
+  ];
+  for (const [policy, currentHealthy, desiredHealthy, goes] of unhealthy)
+    it(`${goes ? "lets" : "does not let"} an unhealthy pod go when ${policy ?? "no policy"} meets ${currentHealthy} healthy of ${desiredHealthy} needed`, () => {
+      const spec = policy === undefined ? {} : { unhealthyPodEvictionPolicy: policy };
+      const tight = budget("web", web, { currentHealthy, desiredHealthy, expectedPods: 2 }, spec);
+      const pods = [pod("web-1", { ready: false }), pod("web-2", { node: "b" })];
+      assert.equal(blockers(pods, [tight], new Set(["a"])).length, goes ? 0 : 1);
+    });
+
+  it("holds no pod that ends already to a budget", () => {
+    const ends = pod("web-1");
+    ends.metadata = { ...ends.metadata, deletionTimestamp: "2026-11-29T00:00:00Z" };
+    const tight = budget("web", web, { expectedPods: 1, currentHealthy: 1, desiredHealthy: 1 });
+    assert.deepEqual(blockers([ends, pod("web-2", { node: "b" })], [tight, budget("all", {})], new Set(["a"])), []);
+  });
+
+  it("never lets go when Kubernetes cannot compute a budget's room", () => {
+    const message = "caches.example.org does not implement the scale subresource";
+    const conditions = [{ type: "DisruptionAllowed", status: "False", reason: "SyncFailed", message }];
+    const [one] = blockers(two, [budget("web", web, { expectedPods: 0, desiredHealthy: 0, conditions })]);
+    assert.equal(one?.kind, "never");
+    assert.match(one.what, /cannot compute its room: caches.example.org does not implement the scale subresource/);
   });
 
   it("names a pod under two budgets", () => {
