@@ -105,7 +105,7 @@ function strandedWords(
   const found = stranded.filter(({ node }) => node === name).map(volumeWords);
   const days = keepSeconds / 86_400;
   const until = days === 0 ? "until the next run" : `for ${days} days after that`;
-  return `${name} leaves with bound volumes that are on it alone, and its VM ${vmid} is kept, off, ${until}: ${found.join("; ") || keptWords(volumes)}`;
+  return `${name} leaves with data in volumes that are on it alone, and its VM ${vmid} is kept, off, ${until}: ${found.join("; ") || keptWords(volumes)}`;
 }
 
 /** What nobody keeps: scratch data of pods, and what people gave the node. */

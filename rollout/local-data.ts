@@ -15,6 +15,7 @@ export interface DataVolume {
     claimRef?: { namespace?: string | undefined; name?: string | undefined } | undefined;
     nodeAffinity?: { required?: NodeSelector | undefined } | undefined;
     hostPath?: { path: string } | undefined;
+    persistentVolumeReclaimPolicy?: string | undefined;
     csi?: { volumeAttributes?: Record<string, string> | undefined } | undefined;
   };
   status?: { phase?: string | undefined };
@@ -36,10 +37,12 @@ export interface DataPod {
   status?: { phase?: string | undefined };
 }
 
-/** A bound volume whose data only one node can reach. */
+/** A volume with data that only one node can reach. */
 export interface LocalVolume extends KeptVolume {
   node: string;
   volume: string;
+  /** Its claim is gone, and what was in it is retained. */
+  released: boolean;
   /** Pods that use it, `namespace/name`. */
   pods: string[];
 }
@@ -80,7 +83,7 @@ export interface Departure {
 }
 
 /**
- * The bound volumes that no node but the leaving one can reach: by the node affinity of the volume (local, TopoLVM, OpenEBS,
+ * The volumes with data that no node but the leaving one can reach: by the node affinity of the volume (local, TopoLVM, OpenEBS,
  * local-path and whatever else is kept on a node), and those without one of which a CSI driver's attributes or a pod on
  * a `hostPath` say where they are. A volume whose claim lives and dies with its pod is not among them.
  */
@@ -91,7 +94,7 @@ export function localVolumes(
 ): LocalVolume[] {
   const twin = twinOf(departure.node, departure.stay, departure.given);
   return volumes.flatMap((volume) => {
-    if (volume.status?.phase !== "Bound") return [];
+    if (!holdsData(volume)) return [];
     const claim = claimOf(volume);
     const users = pods.filter((pod) => !hasFinished(pod) && claimsOf(pod).includes(claim));
     if (users.length > 0 && users.every((pod) => ephemeralClaimsOf(pod).includes(claim))) return [];
@@ -100,6 +103,7 @@ export function localVolumes(
       {
         node: departure.node.name,
         volume: volume.metadata?.name ?? "",
+        released: volume.status?.phase === "Released",
         claim,
         size: volume.spec?.capacity?.storage ?? "of unknown size",
         pods: users.map(titleOf).toSorted(),
@@ -108,9 +112,20 @@ export function localVolumes(
   });
 }
 
+/**
+ * Bound; or given up by its claim and retained: Kubernetes leaves that data to an administrator, who deletes the volume when
+ * nobody wants it any more.
+ */
+function holdsData({ spec, status }: DataVolume): boolean {
+  return (
+    status?.phase === "Bound" || (status?.phase === "Released" && spec?.persistentVolumeReclaimPolicy === "Retain")
+  );
+}
+
 /** Whether a volume can be on a node alone at all: without that neither pods nor nodes need be asked. */
-export function mayBeLocal({ spec, status }: DataVolume, node: AffinityNode): boolean {
-  if (status?.phase !== "Bound") return false;
+export function mayBeLocal(volume: DataVolume, node: AffinityNode): boolean {
+  if (!holdsData(volume)) return false;
+  const { spec } = volume;
   return spec?.nodeAffinity?.required !== undefined || spec?.hostPath !== undefined || isNamedIn(spec?.csi, node);
 }
 
@@ -165,16 +180,17 @@ export function keptWords(volumes: readonly KeptVolume[]): string {
 }
 
 /** `shop/data-0 (10Gi), used by shop/db-0` */
-export function volumeWords({ claim, size, pods }: LocalVolume): string {
+export function volumeWords({ claim, size, pods, released, volume }: LocalVolume): string {
+  if (released) return `${volume} (${size}), retained when its claim ${claim} was deleted`;
   return `${claim} (${size}), used by ${shortList(pods) || "no pod now"}`;
 }
 
 /** The refusal: nothing of it was touched. @param where the key of the configuration that would consent */
 export function localVolumeProblems(found: readonly LocalVolume[], where: string): Problem[] {
   return [...Map.groupBy(found, ({ node }) => node)].map(([node, volumes]) => ({
-    what: `${node} leaves, and ${volumes.length === 1 ? "a bound volume is" : `${volumes.length} bound volumes are`} on it alone: ${volumes.map(volumeWords).join("; ")}`,
+    what: `${node} leaves, and ${volumes.length === 1 ? "a volume with data is" : `${volumes.length} volumes with data are`} on it alone: ${volumes.map(volumeWords).join("; ")}`,
     where,
-    todo: `move the data and delete ${volumes.length === 1 ? "the claim" : "the claims"}; or set localVolumes of the pool to keep: the node leaves, and its VM stays, off, with its disk`,
+    todo: `move the data and delete ${volumes.length === 1 ? "the claim" : "the claims"}, and what is retained then with kubectl delete pv; or set localVolumes of the pool to keep: the node leaves, and its VM stays, off, with its disk`,
   }));
 }
 

@@ -20,7 +20,7 @@ import { clusterSite } from "./scene.ts";
 /** Says what stays behind on a node: on the VM that is kept for it, and what pods lose for good. */
 export async function sayData({ name, record }: Leaver, { access: { client } }: RetireOptions): Promise<void> {
   if (record?.keeps)
-    say(`${name} leaves with bound volumes on it alone: ${keptWords(record.keeps)}. Its VM stays, off`);
+    say(`${name} leaves with data in volumes on it alone: ${keptWords(record.keeps)}. Its VM stays, off`);
   const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${name}` });
   for (const line of scratchWords(name, items)) say(line);
 }

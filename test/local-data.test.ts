@@ -99,7 +99,7 @@ describe("data on nodes that leave", () => {
       assert.deepEqual([more, problem?.where], [[], where]);
       assert.equal(
         problem?.what,
-        `${nameIn(live, "workers", 0)} leaves, and a bound volume is on it alone: shop/data-0 (10Gi), used by shop/db-0`,
+        `${nameIn(live, "workers", 0)} leaves, and a volume with data is on it alone: shop/data-0 (10Gi), used by shop/db-0`,
       );
       assert.deepEqual(
         cluster.calls.filter(({ method }) => method !== "GET"),
@@ -114,7 +114,7 @@ describe("data on nodes that leave", () => {
       assert.deepEqual(kept(fleet), [[nameIn(live, "workers", 0), [DATA]]]);
       assert.match(
         fleetWords(fleet).join("\n"),
-        /workers-0-\w+ leaves with bound volumes .* VM 1100 is kept, off, for 7 days after that: shop\/data-0/,
+        /workers-0-\w+ leaves with data in volumes .* VM 1100 is kept, off, for 7 days after that: shop\/data-0/,
       );
       await rememberKept(client, live, fleet, config, now);
       const record = await readPoolRecord(client, "workers");
@@ -180,7 +180,7 @@ describe("data on nodes that leave", () => {
     then.vms = live.vms.map((vm) => (vm.name === name ? { ...vm, running: false } : vm));
     then.records = new Map([...live.records, ["workers", { ...record, nodes }]]);
     const wanted = smallConfig({ controlPlane: servers, pools: [workers] });
-    assert.match((await problems(wanted, then))[0]?.what ?? "", /a bound volume is on it alone: shop\/data-0/);
+    assert.match((await problems(wanted, then))[0]?.what ?? "", /a volume with data is on it alone: shop\/data-0/);
   });
 
   it("are let go by a later run alone, when its node is retired and its time over", async () => {

@@ -40,7 +40,7 @@ describe("data on a node alone, end to end", function () {
     await refused(site, [
       {
         what: new RegExp(
-          `^.*${old.name} leaves, and a bound volume is on it alone: shop/db-data \\(10Gi\\), used by shop/db-`,
+          `^.*${old.name} leaves, and a volume with data is on it alone: shop/db-data \\(10Gi\\), used by shop/db-`,
         ),
         where: /evergreen:pools\[0\]\.localVolumes/,
         todo: /set localVolumes of the pool to keep/,
@@ -48,14 +48,14 @@ describe("data on a node alone, end to end", function () {
     ]);
     const preview = await site.pulumi(["preview", "--stack", "dev"]);
     assert.notEqual(preview.code, 0);
-    assert.match(preview.output, /a bound volume is on it alone: shop\/db-data/);
+    assert.match(preview.output, /a volume with data is on it alone: shop\/db-data/);
     assert.equal((await podAt(site, "db", "Running")).node, old.name);
   });
 
   it("keeps the old VM, off, with consent; the run that retires its node does not destroy it", async () => {
     await site.configure({ "pools.0.localVolumes": "keep" });
     const said = await site.up();
-    assert.match(said, new RegExp(`${old.name} leaves with bound volumes .* VM ${old.vmid} is kept, off, for 7 days`));
+    assert.match(said, new RegExp(`${old.name} leaves with data in volumes .* VM ${old.vmid} is kept, off, for 7 days`));
     assert.equal((await nodes()).length, 2);
     assert.ok(!(await nodes()).includes(old.name));
     assert.deepEqual([(await vmOf(old.name))?.vmid, (await vmOf(old.name))?.running], [old.vmid, false]);

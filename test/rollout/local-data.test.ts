@@ -3,6 +3,7 @@ import {
   localVolumeProblems,
   localVolumes,
   mayBeLocal,
+  volumeWords,
   type DataPod,
   type DataVolume,
 } from "../../rollout/local-data.ts";
@@ -26,9 +27,10 @@ interface Given {
   hostPath?: string;
   attributes?: Record<string, string>;
   phase?: string;
+  policy?: string;
 }
 
-function volume({ affinity, terms, hostPath, attributes, phase = "Bound" }: Given): DataVolume {
+function volume({ affinity, terms, hostPath, attributes, phase = "Bound", policy }: Given): DataVolume {
   const [key = "", operator = "", ...values] = affinity ?? [];
   const required = affinity ? { nodeSelectorTerms: [{ matchExpressions: [{ key, operator, values }] }] } : terms;
   return {
@@ -37,6 +39,7 @@ function volume({ affinity, terms, hostPath, attributes, phase = "Bound" }: Give
       capacity: { storage: "10Gi" },
       claimRef: { namespace: "shop", name: "data-0" },
       ...(required ? { nodeAffinity: { required } } : {}),
+      ...(policy === undefined ? {} : { persistentVolumeReclaimPolicy: policy }),
       ...(hostPath === undefined ? {} : { hostPath: { path: hostPath } }),
       ...(attributes ? { csi: { volumeAttributes: attributes } } : {}),
     },
@@ -88,7 +91,19 @@ const table: [title: string, given: Given, pods: DataPod[], local: boolean][] = 
     true,
   ],
   ["a local volume is not bound", { ...hostNames("worker-1"), phase: "Available" }, [], false],
-  ["a local volume was released", { ...hostNames("worker-1"), phase: "Released" }, [], false],
+  ["a local volume was released", { ...hostNames("worker-1"), phase: "Released", policy: "Delete" }, [], false],
+  [
+    "a local volume was released and is retained",
+    { ...hostNames("worker-1"), phase: "Released", policy: "Retain" },
+    [],
+    true,
+  ],
+  [
+    "a local volume elsewhere is retained",
+    { ...hostNames("worker-2"), phase: "Released", policy: "Retain" },
+    [],
+    false,
+  ],
   ["a hostPath volume is used by a pod there", { hostPath: "/srv/data" }, [pod("worker-1")], true],
   ["a hostPath volume is used by a pod elsewhere", { hostPath: "/srv/data" }, [pod("worker-2")], false],
   [
@@ -141,9 +156,14 @@ describe("volumes that only a leaving node can reach", () => {
     assert.deepEqual(more, []);
     assert.equal(
       problem?.what,
-      "worker-1 leaves, and 2 bound volumes are on it alone: shop/data-0 (10Gi), used by shop/db-0; shop/data-0 (10Gi), used by no pod now",
+      "worker-1 leaves, and 2 volumes with data are on it alone: shop/data-0 (10Gi), used by shop/db-0; shop/data-0 (10Gi), used by no pod now",
     );
     assert.equal(problem.where, "evergreen:pools[0].localVolumes");
     assert.match(problem.todo, /set localVolumes of the pool to keep/);
+  });
+
+  it("are named by the volume when their claim is gone", () => {
+    const released = found({ ...hostNames("worker-1"), phase: "Released", policy: "Retain" }, []);
+    assert.deepEqual(released.map(volumeWords), ["pv-7 (10Gi), retained when its claim shop/data-0 was deleted"]);
   });
 });

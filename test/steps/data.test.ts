@@ -58,7 +58,7 @@ describe("steps that meet a volume on a node alone", function () {
   it("a handover refuses before it disturbs the node, and judges nothing", async () => {
     await assert.rejects(
       handover(cluster.run(), successor()),
-      /demo-workers-0-aaaaaaaa leaves, and a bound volume is on it alone: shop\/db-data \(10Gi\), used by shop\/db-/,
+      /demo-workers-0-aaaaaaaa leaves, and a volume with data is on it alone: shop\/db-data \(10Gi\), used by shop\/db-/,
     );
     const node = await findNode(client, old.node);
     assert.ok(node && !isCordoned(node));
@@ -68,7 +68,7 @@ describe("steps that meet a volume on a node alone", function () {
   });
 
   it("the delete of a join refuses likewise: scale-in", async () => {
-    await assert.rejects(retire(cluster.run(), other()), /a bound volume is on it alone: shop\/cache-data/);
+    await assert.rejects(retire(cluster.run(), other()), /a volume with data is on it alone: shop\/cache-data/);
     assert.equal((await podAt(cluster, "cache", "Running")).node, other().node);
   });
 
