@@ -1,11 +1,25 @@
 import { Deadline } from "../common/deadline.ts";
+import { UserError } from "../common/errors.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxError } from "./errors.ts";
 import { proveVm, type ExpectedVm } from "./identity.ts";
 import { awaitTask, TaskError } from "./task.ts";
-import { takenAmong, vmPath } from "./vms.ts";
+import { takenAmong, vmPath, type VmConfig } from "./vms.ts";
 
 const destroySeconds = 300;
+
+/**
+ * Asked before a node is disturbed whose VM is destroyed in the end: Proxmox would refuse that when the node is gone.
+ * @throws UserError when somebody protects the VM; nothing was done to it
+ */
+export function requireUnprotected({ isProtected, name, vmid, host }: VmConfig): void {
+  if (isProtected !== true) return;
+  throw new UserError({
+    what: `the VM of ${name} is protected in Proxmox, so nobody can destroy it`,
+    where: `VM ${vmid} on ${host}: protection`,
+    todo: `ask who protected it; when it may go, qm set ${vmid} --protection 0, then run again. Nothing was done to it`,
+  });
+}
 
 /**
  * Destroys a VM that is off, right after its identity was proved. Only for what the engine cannot destroy because it lost
@@ -14,6 +28,7 @@ const destroySeconds = 300;
  */
 export async function destroyVm(pve: Proxmox, host: string, expected: ExpectedVm): Promise<void> {
   const vm = await proveVm(pve, host, expected);
+  requireUnprotected(vm);
   try {
     const upid = await pve.delete(vmPath(vm), { "destroy-unreferenced-disks": true, purge: true });
     await awaitTask(pve, upid, new Deadline(`the destruction of ${vm.name}`, destroySeconds));

@@ -33,6 +33,8 @@ export interface VmConfig {
   onBoot: boolean;
   /** What Proxmox is doing to it (`clone`, `backup`, ...); undefined: nothing. */
   lock?: string;
+  /** Nobody can destroy it before somebody takes that back. */
+  isProtected?: true;
   /** Fingerprint of the configuration: a write that carries it is refused when anything changed since. */
   digest: string;
 }
@@ -122,6 +124,7 @@ export async function readVm(pve: Proxmox, vm: { host: string; vmid: number }): 
     template: row.flag("template"),
     onBoot: row.flag("onboot"),
     ...(row.maybeText("lock") === undefined ? {} : { lock: row.text("lock") }),
+    ...(row.flag("protection") ? { isProtected: true } : {}),
     digest: row.text("digest"),
   };
 }

@@ -1,4 +1,5 @@
 import { Deadline } from "../common/deadline.ts";
+import { requireUnprotected } from "../proxmox/destroy.ts";
 import { IdentityError, proveVm } from "../proxmox/identity.ts";
 import { awaitUnlocked } from "../proxmox/settle.ts";
 import { tagsOf } from "../proxmox/tags.ts";
@@ -32,6 +33,6 @@ export async function release(run: Run, input: SlotInput): Promise<{ released: s
   await requireNothingKept(run, input, vms);
   // A backup at night locks every VM for a while, also those that are off: the engine's delete would fail on it.
   const deadline = new Deadline(`the VM of ${node} to be free`, input.site.timeouts.drain, run.stop);
-  await awaitUnlocked(run.pve, await proveVm(run.pve, vm.host, expected), expected, deadline);
+  requireUnprotected(await awaitUnlocked(run.pve, await proveVm(run.pve, vm.host, expected), expected, deadline));
   return { released: node };
 }

@@ -13,6 +13,7 @@ import { awaitGone, cordon, deleteNode, findNode, restore } from "../kubernetes/
 import { writeFacts } from "../kubernetes/record.ts";
 import type { Node } from "../kubernetes/types.ts";
 import { awaitDetached } from "../kubernetes/volumes.ts";
+import { requireUnprotected } from "../proxmox/destroy.ts";
 import type { ExpectedVm } from "../proxmox/identity.ts";
 import { unmark } from "../proxmox/marks.ts";
 import { isRunning, type ListedVm } from "../proxmox/vms.ts";
@@ -107,10 +108,15 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
 }
 
 /** What Proxmox refuses is found out before the node is disturbed. @returns the VM where it is now */
-async function changeable({ vm, expected }: Leaver, { input, run }: RetireOptions): Promise<ListedVm | undefined> {
+async function changeable(
+  { adopted, vm, expected }: Leaver,
+  { input, run }: RetireOptions,
+): Promise<ListedVm | undefined> {
   if (vm === undefined) return undefined;
-  const { host } = await requireChangeable(run, vm, expected, input.site);
-  return { ...vm, host };
+  const config = await requireChangeable(run, vm, expected, input.site);
+  // The VM of an adopted node stays.
+  if (!adopted) requireUnprotected(config);
+  return { ...vm, host: config.host };
 }
 
 const isMember = (record: NodeRecord | undefined): boolean => record !== undefined && hasJoined(record);

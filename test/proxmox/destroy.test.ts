@@ -48,6 +48,18 @@ describe("the destruction of a VM", () => {
     });
   }
 
+  it("is not asked for while somebody protects the VM", async () => {
+    const answers = destroying({ data: upid }, "OK", free);
+    await using pve = await fakeProxmox((seen) => {
+      const isConfig = seen.path.endsWith("/config");
+      return isConfig
+        ? { data: { name: vm.name, smbios1: `uuid=${vm.uuid}`, digest: "d", protection: 1 } }
+        : answers(seen);
+    });
+    await assert.rejects(destroyVm(pve.client, "pve1", vm), /protected in Proxmox.*--protection 0/s);
+    assert.ok(pve.seen.every(({ method }) => method !== "DELETE"));
+  });
+
   it("tells how its task ended when the VM is still there", async () => {
     await using pve = await fakeProxmox(destroying({ data: upid }, "unable to remove volume", taken));
     await assert.rejects(destroyVm(pve.client, "pve1", vm), TaskError);

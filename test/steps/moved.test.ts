@@ -58,6 +58,15 @@ describe("a node leaves whose VM others are at", function () {
       assert.equal(await isJudged(), false);
     });
 
+  it("stays as it is, and is named, while its VM is protected against being destroyed", async () => {
+    await cluster.pve.put("/nodes/pve1/qemu/1100/config", { protection: true });
+    await assert.rejects(handover(cluster.run(), slot(green)), /protected in Proxmox.*nobody can destroy it/);
+    assert.equal(await cordoned(slot(blue).node), false);
+    assert.equal(await cluster.status(1100), "running");
+    assert.equal(await isJudged(), false);
+    await cluster.pve.put("/nodes/pve1/qemu/1100/config", { protection: false });
+  });
+
   it("is turned off where it is, under HA, when it was migrated since it was made", async () => {
     await fault({ kind: "ha-vm", vm: 1100, managed: true });
     await fault({ kind: "migrate-vm", vm: 1100, host: "pve2" });
