@@ -1,4 +1,4 @@
-import { fitsNode, type AffinityNode, type NodeSelector } from "./node-affinity.ts";
+import { compares, fitsNode, type AffinityNode, type NodeSelector } from "./node-affinity.ts";
 
 /** What says where the pods of a DaemonSet run; Kubernetes' own DaemonSet fits. */
 export interface DaemonPlacement {
@@ -51,5 +51,15 @@ function tolerates({ key = "", operator = "Equal", value = "", effect = "" }: To
   if (effect !== "" && effect !== taint.effect) return false;
   if (key === "") return operator === "Exists";
   if (key !== taint.key) return false;
-  return operator === "Exists" || value === (taint.value ?? "");
+  switch (operator) {
+    case "Exists":
+      return true;
+    // Since Kubernetes 1.35, behind a gate.
+    case "Gt":
+      return compares(taint.value, value, (is, bound) => is > bound);
+    case "Lt":
+      return compares(taint.value, value, (is, bound) => is < bound);
+    default:
+      return value === (taint.value ?? "");
+  }
 }

@@ -55,7 +55,8 @@ function holds({ operator, values = [] }: Requirement, value: string | undefined
   }
 }
 
-function compares(
+/** Two whole numbers in text; false when one of them is none. */
+export function compares(
   value: string | undefined,
   bound: string | undefined,
   holds: (is: bigint, bound: bigint) => boolean,

@@ -37,6 +37,8 @@ describe("a wrong configuration", () => {
     ["negative soak", { strategy: { soakSeconds: -1 } }, {}, "evergreen:pools[0].strategy.soakSeconds", /at least 0/],
     ["share", { strategy: { canary: "some" } }, {}, "evergreen:pools[0].strategy.canary", /"10%"/],
     ["label", { labels: { "a b": "c" } }, {}, "evergreen:pools[0].labels.a b", /label name/],
+    ["label's prefix", { labels: { "a..b/c": "d" } }, {}, "evergreen:pools[0].labels.a..b/c", /label name/],
+    ["label's prefix's dash", { labels: { "a-.b/c": "d" } }, {}, "evergreen:pools[0].labels.a-.b/c", /label name/],
     ["taint", { taints: ["a=b"] }, {}, "evergreen:pools[0].taints[0]", /key=value:NoSchedule/],
     ["switch that is no switch", {}, { allowDestroy: "yes" }, "evergreen:allowDestroy", /a boolean/],
     ["deadline of nothing", {}, { timeouts: { joinSeconds: 0 } }, "evergreen:timeouts.joinSeconds", /at least 1/],

@@ -12,13 +12,16 @@ const required = (key: string): DaemonPlacement => ({
     },
   },
 });
+/** Cases of Kubernetes' own `TestTolerationToleratesTaint`. */
+const numbered = (value: string) => ({ ...node, taints: [{ key: "sla", value, effect: "NoSchedule" }] });
+const asks = (operator: string, value: string): DaemonPlacement => ({ tolerations: [{ key: "sla", operator, value }] });
 const tainted = (effect: string, key = "gpu") => ({ ...node, taints: [{ key, effect }] });
 
 describe("a DaemonSet", () => {
   const cases: [
     when: string,
     placement: DaemonPlacement,
-    of: typeof plain | ReturnType<typeof tainted>,
+    of: typeof plain | ReturnType<typeof tainted> | ReturnType<typeof numbered>,
     runs: boolean,
   ][] = [
     ["nothing keeps it away", {}, plain, true],
@@ -34,6 +37,12 @@ describe("a DaemonSet", () => {
     ["any value is tolerated", { tolerations: [{ key: "gpu", operator: "Exists" }] }, node, true],
     ["everything is tolerated", { tolerations: [{ operator: "Exists" }] }, node, true],
     ["another effect is tolerated", { tolerations: [{ operator: "Exists", effect: "NoExecute" }] }, node, false],
+    ["a greater number than 750 is tolerated", asks("Gt", "750"), numbered("950"), true],
+    ["a greater number than its own is tolerated", asks("Gt", "950"), numbered("950"), false],
+    ["a greater number is tolerated, and it has none", asks("Gt", "950"), numbered("high"), false],
+    ["a greater number than -100 is tolerated", asks("Gt", "-100"), numbered("-200"), false],
+    ["a smaller number than 950 is tolerated", asks("Lt", "950"), numbered("800"), true],
+    ["a smaller number than 800 is tolerated", asks("Lt", "800"), numbered("950"), false],
     ["a taint only asks", {}, tainted("PreferNoSchedule"), true],
     ["the node is not Ready yet", {}, tainted("NoExecute", "node.kubernetes.io/not-ready"), true],
     ["the node is cordoned", {}, tainted("NoSchedule", "node.kubernetes.io/unschedulable"), true],
