@@ -219,7 +219,7 @@ describe("a node that cannot be emptied after its cordon", function () {
       assert.equal(await stage.up(stage.agentsOf(1)), "failed");
       return old;
     });
-    assert.match(stage.engine.why, /leaves, and a bound volume is on it alone: load\/late/);
+    assert.match(stage.engine.why, /leaves, and a volume with data is on it alone: load\/late/);
     assert.notEqual(nodeOf(stage, name).spec?.unschedulable, true);
     assert.equal(world.cluster.pods.servingOn(name).length, 2, "nobody was evicted");
     assert.deepEqual(world.story.violations, []);
