@@ -55,7 +55,10 @@ describe("data on a node alone, end to end", function () {
   it("keeps the old VM, off, with consent; the run that retires its node does not destroy it", async () => {
     await site.configure({ "pools.0.localVolumes": "keep" });
     const said = await site.up();
-    assert.match(said, new RegExp(`${old.name} leaves with data in volumes .* VM ${old.vmid} is kept, off, for 7 days`));
+    assert.match(
+      said,
+      new RegExp(`${old.name} leaves with data in volumes .* VM ${old.vmid} is kept, off, for 7 days`),
+    );
     assert.equal((await nodes()).length, 2);
     assert.ok(!(await nodes()).includes(old.name));
     assert.deepEqual([(await vmOf(old.name))?.vmid, (await vmOf(old.name))?.running], [old.vmid, false]);
