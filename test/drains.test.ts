@@ -47,6 +47,7 @@ describe("what holds back the nodes that leave", () => {
     cluster.put("/api/v1/pods", {
       metadata: { namespace: "shop", name: "web-0", labels: { app: "web" }, ownerReferences } as never,
       spec: { nodeName: name, terminationGracePeriodSeconds: 86_400 },
+      status: { phase: "Running", conditions: [{ type: "Ready", status: "True" }] },
     });
     return live;
   }
