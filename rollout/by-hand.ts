@@ -1,5 +1,6 @@
+import { leaves, type DrainPod } from "./drain.ts";
 import { shortList } from "./local-data.ts";
-import type { NodeSelector } from "./node-affinity.ts";
+import { fitsNode, type AffinityNode, type NodeSelector } from "./node-affinity.ts";
 
 /*
  * What people gave a node with kubectl: its successor has none of it, and what needs it finds no place. Named before the node
@@ -18,10 +19,8 @@ export interface HandNode {
 }
 
 /** What is asked of a pod; Kubernetes' own fits. */
-export interface SelectingPod {
-  metadata?: { name?: string | undefined; namespace?: string | undefined };
-  spec?: {
-    nodeName?: string | undefined;
+export interface SelectingPod extends DrainPod {
+  spec?: DrainPod["spec"] & {
     nodeSelector?: Record<string, string> | undefined;
     affinity?: {
       nodeAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: NodeSelector | undefined } | undefined;
@@ -60,18 +59,27 @@ export function byHandWords(node: HandNode, successor: string, given: Given, pod
     .filter(({ key }) => !isSystem(key))
     .map(({ key, value, effect }) => `${key}${value ? `=${value}` : ""}:${effect}`)
     .filter((taint) => !given.taints.some((one) => one.replace("=:", ":") === taint));
+  const bound = here.filter((pod) => leaves(pod) && isBoundByName(pod, node, successor)).map(titleOf);
+  const byName =
+    bound.length > 0
+      ? [
+          `${shortList(bound.toSorted())} ask${bound.length === 1 ? "s" : ""} for ${name} by its name, and will find no place without it`,
+          "  take the name out of nodeSelector or affinity: the run stops after this node otherwise",
+        ]
+      : [];
   const found = [
     ...labels.map(([key, value]) => `label ${key}=${value}${needed(here, key, value)}`),
     ...taints.map((taint) => `taint ${taint}`),
     ...annotations.map(([key]) => `annotation ${key}`),
   ];
-  if (found.length === 0) return [];
+  if (found.length === 0) return byName;
   const orders = [
     ...order("label", successor, labels.map(pair)),
     ...order("taint", successor, taints),
     ...order("annotate", successor, annotations.map(pair)),
   ];
   return [
+    ...byName,
     `${name} has what the configuration does not give, and ${successor} will not have it: ${found.join("; ")}`,
     `  put labels and taints into the pool, or once it has joined: ${orders.join(" && ")}`,
   ];
@@ -116,9 +124,7 @@ function at(value: unknown, key: string): unknown {
 }
 
 function needed(pods: readonly SelectingPod[], key: string, value: string): string {
-  const users = pods
-    .filter((pod) => selects(pod, key, value))
-    .map(({ metadata }) => `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`);
+  const users = pods.filter((pod) => selects(pod, key, value)).map(titleOf);
   return users.length > 0 ? `, which ${shortList(users.toSorted())} need${users.length === 1 ? "s" : ""}` : "";
 }
 
@@ -128,4 +134,21 @@ function selects({ spec }: SelectingPod, key: string, value: string): boolean {
   return terms.some(({ matchExpressions = [] }) =>
     matchExpressions.some((one) => one.key === key && ["In", "Exists", "Gt", "Lt"].includes(one.operator)),
   );
+}
+
+const titleOf = ({ metadata }: SelectingPod): string => `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`;
+
+const HOST_NAME = "kubernetes.io/hostname";
+
+/** Whether a pod may run on this node, and not on one that differs in nothing but its name. */
+function isBoundByName(pod: SelectingPod, { metadata }: HandNode, successor: string): boolean {
+  const { name = "", labels = {} } = metadata ?? {};
+  const renamed = { name: successor, labels: { ...labels, [HOST_NAME]: successor } };
+  return mayRunOn(pod, { name, labels }) && !mayRunOn(pod, renamed);
+}
+
+function mayRunOn({ spec }: SelectingPod, node: AffinityNode): boolean {
+  const required = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
+  const selected = Object.entries(spec?.nodeSelector ?? {}).every(([key, value]) => node.labels[key] === value);
+  return selected && (required === undefined || fitsNode(required, node, true));
 }

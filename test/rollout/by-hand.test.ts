@@ -15,6 +15,11 @@ function node(labels: Record<string, string>, manager?: string, more: Partial<Ha
   };
 }
 
+const pod = (name: string, spec: SelectingPod["spec"], nodeName = "old"): SelectingPod => ({
+  metadata: { namespace: "shop", name },
+  spec: { nodeName, ...spec },
+});
+
 const table: [title: string, labels: Record<string, string>, manager: string | undefined, named: boolean][] = [
   ["somebody gave with kubectl", { disk: "ssd" }, "kubectl-label", true],
   ["somebody gave, and nobody knows who", { disk: "ssd" }, undefined, true],
@@ -38,10 +43,6 @@ describe("what a node has by hand", () => {
     });
 
   it("is named with the pods that need it, and the orders that give it to the new node", () => {
-    const pod = (name: string, spec: SelectingPod["spec"], nodeName = "old"): SelectingPod => ({
-      metadata: { namespace: "shop", name },
-      spec: { nodeName, ...spec },
-    });
     const affinity = {
       nodeAffinity: {
         requiredDuringSchedulingIgnoredDuringExecution: {
@@ -71,4 +72,25 @@ describe("what a node has by hand", () => {
       "  put labels and taints into the pool, or once it has joined: kubectl label node new disk=ssd && kubectl taint node new held=back:NoSchedule && kubectl annotate node new example.org/owner='team a'",
     ]);
   });
+
+  const named = { nodeSelectorTerms: [{ matchFields: [{ key: "metadata.name", operator: "In", values: ["old"] }] }] };
+  const byField = { affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: named } } };
+  const bound: [title: string, one: SelectingPod, said: boolean][] = [
+    ["its host name", pod("a", { nodeSelector: { "kubernetes.io/hostname": "old" } }), true],
+    ["its name", pod("a", byField), true],
+    ["a label that others have", pod("a", { nodeSelector: { tier: "gold" } }), false],
+    ["its name, on another node", pod("a", byField, "other"), false],
+    ["its name, as every pod of a DaemonSet", daemon(pod("a", byField)), false],
+  ];
+  for (const [title, one, said] of bound)
+    it(`${said ? "names" : "does not name"} a pod that asks for ${title}`, () => {
+      const old = node({ tier: "gold", "kubernetes.io/hostname": "old" });
+      const [line] = byHandWords(old, "new", given, [one]);
+      assert.equal(line, said ? "shop/a asks for old by its name, and will find no place without it" : undefined);
+    });
 });
+
+function daemon(one: SelectingPod): SelectingPod {
+  const owner = { kind: "DaemonSet", name: "cni", uid: "u", controller: true };
+  return { ...one, metadata: { ...one.metadata, ownerReferences: [owner] } };
+}
