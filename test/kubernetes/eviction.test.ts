@@ -65,6 +65,24 @@ describe("drain", () => {
     return blockers.map((text) => text.replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "TIME"));
   };
 
+  it("calls it no refusal when the API server has too much to do", async () => {
+    pod("a");
+    evictions(() => ({ status: 429, reason: "TooManyRequests" }));
+    assert.match((await stays(60)).join(), /shop\/a could not be asked since TIME/);
+  });
+
+  it("is cancelled, and no failure, when the run is", async () => {
+    pod("a");
+    evictions(() => refused);
+    const stop = new AbortController();
+    const deadline = new Deadline("n1 to be empty", 900, stop.signal);
+    const check = () => {
+      stop.abort(new Error("Ctrl-C"));
+      return Promise.resolve();
+    };
+    await assert.rejects(drain(client, { node: "n1", deadline, check }), /Ctrl-C/);
+  });
+
   it("asks every pod of the node once, in order, and leaves the others alone", async () => {
     for (const name of ["b", "a", "c"]) pod(name);
     pod("elsewhere", {}, "n2");
