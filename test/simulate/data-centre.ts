@@ -111,6 +111,7 @@ export class DataCentre {
   powerOn(vm: Vm): void {
     if (vm.running || this.vms.get(vm.vmid) !== vm) return;
     vm.running = true;
+    vm.word = undefined;
     this.watcher.vmStarted(vm);
     vm.guest?.boot();
   }
@@ -167,13 +168,20 @@ export class DataCentre {
   powerCut(vm: Vm): void {
     if (!vm.running) return;
     vm.running = false;
+    vm.word = undefined;
     vm.guest?.powerLost();
+  }
+
+  /** Whether a task runs on, whoever began it. */
+  isBusy(): boolean {
+    return [...this.tasks.values()].some(({ exit }) => exit === undefined);
   }
 
   private powerOff(vm: Vm, by: Process): void {
     if (!vm.running) return;
     this.watcher.vmStops(vm, by);
     vm.running = false;
+    vm.word = undefined;
     vm.guest?.powerLost();
   }
 

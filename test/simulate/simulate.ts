@@ -184,7 +184,9 @@ class Play {
     for (const urn of this.engine.ran) this.world.story.wrong(`a run without news ran ${urn}`);
   }
 
+  /** Whoever runs again while Proxmox still works on what was asked for before is told so by name, and runs once more. */
   private async calmly(what: string): Promise<void> {
+    while (this.world.dc.isBusy()) await this.world.time.sleep(500);
     const outcome = await this.up(new Killer(this.world, this.chance));
     if (outcome === "done") this.established = true;
     else if (!this.isExpected() && !(await startFallen(this.world, this.engine.why)))

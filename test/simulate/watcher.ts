@@ -199,7 +199,10 @@ export class Watcher {
     const pods = this.cluster?.pods.servingOn(name) ?? [];
     // A kubelet that is dead says of no pod that it has ended.
     const ends = this.cluster?.nodes.isAlive(name) ?? false;
-    const runsOn = pods.filter(({ metadata }) => ends || metadata.deletionTimestamp === undefined);
+    // Nor does one that has stopped start any that the scheduler still sends, as those that tolerate everything.
+    const runsOn = pods.filter(
+      ({ metadata, status }) => ends || (metadata.deletionTimestamp === undefined && status?.phase !== "Pending"),
+    );
     if (runsOn.length > 0)
       this.story.wrong(
         `${by.name} turns ${name} off with pods on it: ${runsOn.map(({ metadata }) => metadata.name).join(", ")}`,
