@@ -34,7 +34,8 @@ It never asks, and ends with:
   ${exitCodes.paused}  paused       a canary or a soak still runs; the first run after it goes on
   ${exitCodes.held}  held         the wanted generation was judged failed, and nothing more of it comes
   ${exitCodes.rolledBack}  rolled back  likewise, and this run brought every slot back to the proved generation
-SIGINT and SIGTERM end the update at a safe point; the exit code is then 130 or 143.`;
+SIGINT and SIGTERM end the update, also in the middle of a step: the next run gives back what that had in hand, and goes on.
+The exit code is then 130 or 143.`;
 
 /** After an update a node or a server may need a moment to say that it is well. In seconds. */
 const settleSeconds = 30;
