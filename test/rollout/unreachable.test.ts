@@ -68,6 +68,19 @@ describe("a node whose Proxmox host does not answer", () => {
     assert.deepEqual(plan.leaving, [nameOf(2, A)]);
   });
 
+  it("lets nobody leave its slot but who never served there", () => {
+    const records: Parameters<typeof world>[1] = [
+      [A, "proved"],
+      [B, "rolling"],
+    ];
+    // Of slot 3, which is given up, one is on the silent host.
+    const half: Held = { slot: 3, spec: B, phase: "joined" };
+    const given = (away: string) =>
+      planned(poolOf(A, { slots: 3 }), without(world([...settled(A), half], records), away));
+    assert.deepEqual(given(nameOf(3, B)).leaving, []);
+    assert.deepEqual(given(nameOf(3, A)).leaving, [nameOf(3, B)]);
+  });
+
   it("keeps its slot when its pool is removed", () => {
     const at = without(onA, nameOf(3, A));
     const plan = planRemoval({ name: "workers", role: "agent" }, at.live, at.record, NOW);
