@@ -1,14 +1,11 @@
 import assert from "node:assert/strict";
 import { UserErrors } from "../common/errors.ts";
-import { poolSpecs } from "../config.ts";
 import { planDrains } from "../drains.ts";
 import { fleetWords, planFleet } from "../fleet.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
-import { catalogue, type Live } from "../live.ts";
-import { generationOf } from "../rollout/generation.ts";
-import type { LiveNode, LiveVm, NodeRecord, PoolRecord } from "../rollout/types.ts";
+import type { Live } from "../live.ts";
 import { FakeCluster, freshCluster } from "./kubernetes/fake.ts";
-import { NEW, OLD, picture, running, smallConfig } from "./support/picture.ts";
+import { NEW, OLD, settledPicture, smallConfig } from "./support/picture.ts";
 
 const now = new Date("2026-03-01T12:00:00Z");
 const since = "2026-03-01T11:00:00.000Z";
@@ -29,20 +26,8 @@ describe("what holds back the nodes that leave", () => {
   freshCluster((fresh, its) => ([cluster, client] = [fresh, its]));
 
   function settled(): Live {
-    const vms: LiveVm[] = [];
-    const nodes: LiveNode[] = [];
-    const records = new Map<string, PoolRecord>();
-    for (const { name: pool, slots, node: spec, range } of poolSpecs(smallConfig(before), catalogue(picture()))) {
-      const members = Array.from({ length: slots }, (_, slot) => running(pool, slot, spec, range.first + slot));
-      vms.push(...members.map(({ vm }) => vm));
-      nodes.push(...members.map(({ node }) => node));
-      const known = members.map(({ vm: { name, slot, generation, vmid, uuid } }): NodeRecord => {
-        return { name, slot, generation, vmid, uuid, phase: "handedOver", since };
-      });
-      records.set(pool, { pool, generations: [{ ...generationOf(spec), state: "proved", since }], nodes: known });
-    }
-    const live = picture({ vms, nodes, records, takenVmids: vms.map(({ vmid }) => vmid), kubernetes: client });
-    const name = nodes.find((node) => node.pool === "workers" && node.slot === 1)?.name ?? "";
+    const live = settledPicture(before, client, since);
+    const name = live.nodes.find((node) => node.pool === "workers" && node.slot === 1)?.name ?? "";
     const ownerReferences = [{ kind: "ReplicaSet", name: "web", uid: "web", controller: true }];
     cluster.put("/api/v1/pods", {
       metadata: { namespace: "shop", name: "web-0", labels: { app: "web" }, ownerReferences } as never,

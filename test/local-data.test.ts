@@ -1,16 +1,14 @@
 import assert from "node:assert/strict";
 import { UserErrors } from "../common/errors.ts";
-import { poolSpecs, type Config } from "../config.ts";
+import type { Config } from "../config.ts";
 import { fleetPlans, fleetWords, planFleet, type Fleet } from "../fleet.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import { readPoolRecord, writeFacts } from "../kubernetes/record.ts";
 import { paths } from "../kubernetes/types.ts";
-import { catalogue, type Live } from "../live.ts";
+import type { Live } from "../live.ts";
 import { planData, rememberKept } from "../local-data.ts";
-import { generationOf } from "../rollout/generation.ts";
-import type { LiveNode, LiveVm, NodeRecord, PoolRecord } from "../rollout/types.ts";
 import { FakeCluster, freshCluster } from "./kubernetes/fake.ts";
-import { NEW, OLD, picture, running, smallConfig } from "./support/picture.ts";
+import { NEW, OLD, settledPicture, smallConfig } from "./support/picture.ts";
 
 const now = new Date("2026-03-01T12:00:00Z");
 const since = "2026-03-01T11:00:00.000Z";
@@ -30,27 +28,10 @@ describe("data on nodes that leave", () => {
 
   /** Everything as `before` asks, and a pod of slot 0 with a local volume. */
   async function settled(): Promise<Live> {
-    const vms: LiveVm[] = [];
-    const nodes: LiveNode[] = [];
-    const records = new Map<string, PoolRecord>();
-    for (const { name: pool, slots, node: spec, range } of poolSpecs(smallConfig(before), catalogue(picture()))) {
-      const members = Array.from({ length: slots }, (_, slot) => running(pool, slot, spec, range.first + slot));
-      vms.push(...members.map(({ vm }) => vm));
-      nodes.push(...members.map(({ node }) => node));
-      const known = members.map(({ vm: { name, slot, generation, vmid, uuid } }): NodeRecord => {
-        return { name, slot, generation, vmid, uuid, phase: "handedOver", since };
-      });
-      const record: PoolRecord = {
-        pool,
-        generations: [{ ...generationOf(spec), state: "proved", since }],
-        nodes: known,
-      };
-      records.set(pool, record);
-      await writeFacts(client, pool, record);
-    }
-    for (const { name } of nodes)
+    const live = settledPicture(before, client, since);
+    for (const [pool, record] of live.records) await writeFacts(client, pool, record);
+    for (const { name } of live.nodes)
       cluster.put(paths.nodes, { metadata: { name, labels: { "kubernetes.io/hostname": name } } });
-    const live = picture({ vms, nodes, records, takenVmids: vms.map(({ vmid }) => vmid), kubernetes: client });
     bind(nameIn(live, "workers", 0));
     return live;
   }

@@ -1,7 +1,8 @@
-import { readConfig, type Config } from "../../config.ts";
-import type { Live } from "../../live.ts";
+import { poolSpecs, readConfig, type Config } from "../../config.ts";
+import type { Kubernetes } from "../../kubernetes/client.ts";
+import { catalogue, type Live } from "../../live.ts";
 import { generationOf, nodeName } from "../../rollout/generation.ts";
-import type { LiveNode, LiveVm, NodeSpec } from "../../rollout/types.ts";
+import type { LiveNode, LiveVm, NodeRecord, NodeSpec, PoolRecord } from "../../rollout/types.ts";
 
 export const OLD = "ubuntu-24.04-rke2-v1.0.0";
 export const NEW = "ubuntu-24.04-rke2-v1.1.0";
@@ -33,6 +34,30 @@ export function picture(changes: Partial<Live> = {}): Live {
     kubernetes: undefined,
     ...changes,
   };
+}
+
+/** Everything as a configuration asks: all nodes serve, their generations are proved. @param changes as of `smallConfig` */
+export function settledPicture(changes: Record<string, unknown>, kubernetes: Kubernetes, since: string): Live {
+  const pools = poolSpecs(smallConfig(changes), catalogue(picture()));
+  const members = pools.flatMap(({ name, slots, node, range }) =>
+    Array.from({ length: slots }, (_, slot) => running(name, slot, node, range.first + slot)),
+  );
+  const vms = members.map(({ vm }) => vm);
+  const records = pools.map(({ name: pool, node }): PoolRecord => {
+    const nodes = vms
+      .filter((vm) => vm.pool === pool)
+      .map(({ name, slot, generation, vmid, uuid }): NodeRecord => {
+        return { name, slot, generation, vmid, uuid, phase: "handedOver", since };
+      });
+    return { pool, generations: [{ ...generationOf(node), state: "proved", since }], nodes };
+  });
+  return picture({
+    vms,
+    nodes: members.map(({ node }) => node),
+    records: new Map(records.map((record) => [record.pool, record])),
+    takenVmids: vms.map(({ vmid }) => vmid),
+    kubernetes,
+  });
 }
 
 /** A node that runs and is Ready. */
