@@ -1,5 +1,7 @@
 /** Weather that the product does not survive yet, and promises that are not watched yet, a line each, and why. All else is on; a line goes with its mend. */
 const notYet: Record<string, string> = {
+  "surge over successors that run already":
+    "a slot that is down comes first, also where an earlier run has started the successor of another one: one VM more runs for each",
   "maxUnavailable over nodes that fall in a run":
     "who is down is counted when a run is planned: a node that falls after its slot was handed over holds no other slot back",
 };

@@ -23,6 +23,7 @@ export interface Promises {
   maxUnavailable: number;
 }
 
+const countsFirst = isOn("surge over successors that run already");
 const countsFalls = isOn("maxUnavailable over nodes that fall in a run");
 
 /** Looks at every effect the moment it happens and says which promise it breaks. It knows the truth, not an API's answer. */
@@ -74,9 +75,16 @@ export class Watcher {
    */
   runBegins(): void {
     this.runBegan = this.elapsed();
+    this.leftOver.clear();
+    this.runPlanned();
+  }
+
+  /** What the plan was made of may be minutes younger than the run: it has waited for leases, and a server. */
+  runPlanned(): void {
     for (const [pool, { most, fewest }] of this.promises) {
-      this.leftOver.set(pool, Math.max(0, this.running(pool) - most, this.outOfReach(pool)));
-      const slots = Array.from({ length: pool === SERVER_POOL ? 0 : fewest }, (_, slot) => slot);
+      const before = this.leftOver.get(pool) ?? 0;
+      this.leftOver.set(pool, Math.max(before, this.running(pool) - most, this.outOfReach(pool)));
+      const slots = slotsBelow(pool === SERVER_POOL ? 0 : fewest);
       this.down.set(
         pool,
         this.unserved(pool, slots).filter((slot) => !this.isOnSilentHost(pool, slot)),
@@ -104,13 +112,18 @@ export class Watcher {
   }
 
   private unserved(pool: string, slots: readonly number[]): number[] {
-    const served = new Set(this.servingNodes(pool).map((node) => Number(placeOf(node).slot)));
+    // A cordon is an operator's right, and the pods that are there run on.
+    const served = new Set(this.nodesThere(pool).map((node) => Number(placeOf(node).slot)));
     return slots.filter((slot) => !served.has(slot));
   }
 
   private servingNodes(pool: string): Stored[] {
+    return this.nodesThere(pool).filter(isSchedulable);
+  }
+
+  private nodesThere(pool: string): Stored[] {
     return (this.cluster?.objects.list("nodes") ?? []).filter(
-      (node) => placeOf(node).pool === pool && isSchedulable(node) && this.isThere(node),
+      (node) => placeOf(node).pool === pool && this.isThere(node),
     );
   }
 
@@ -188,7 +201,8 @@ export class Watcher {
     // A server boots ahead of its turn, RKE2 held back (rollout/order.ts). What fate turned off comes back beside whoever
     // took its place.
     const ahead = pool === SERVER_POOL ? 1 : 0;
-    const besides = ahead + this.losses + Math.max(this.leftOver.get(pool) ?? 0, this.outOfReach(pool));
+    const first = countsFirst ? 0 : (this.down.get(pool) ?? []).length;
+    const besides = ahead + this.losses + Math.max(this.leftOver.get(pool) ?? 0, this.outOfReach(pool)) + first;
     if (promised && running > promised.most + promised.surge + besides)
       this.story.wrong(`${running} VMs of pool ${pool} run, and ${promised.most} slots + ${promised.surge} may`);
   }
@@ -203,12 +217,14 @@ export class Watcher {
     const runsOn = pods.filter(
       ({ metadata, status }) => ends || (metadata.deletionTimestamp === undefined && status?.phase !== "Pending"),
     );
-    if (runsOn.length > 0)
+    const node = this.node(name);
+    // Whoever is not Ready for as long as Kubernetes waits is dead, whatever runs there: give or take what clocks are apart.
+    const isDead = !ends && node !== undefined && !isReady(node) && this.elapsed() - readySince(node) > deadAfterMs;
+    if (runsOn.length > 0 && !isDead)
       this.story.wrong(
         `${by.name} turns ${name} off with pods on it: ${runsOn.map(({ metadata }) => metadata.name).join(", ")}`,
       );
     // One that is cordoned serves nobody any more: that was decided then.
-    const node = this.node(name);
     if (node && isSchedulable(node))
       this.requireAvailable(nodeTags(vm.tags)?.pool ?? "", name, `${by.name} turns ${name} off`);
   }
@@ -265,7 +281,9 @@ export class Watcher {
     // Whoever serves nobody takes nothing away.
     if (serving.length === all.length) return;
     const slots = new Set(serving.map((node) => placeOf(node).slot)).size;
-    const least = promised.fewest - promised.maxUnavailable;
+    // Slots on a host that does not answer are out, and everything else goes on.
+    const away = this.unserved(pool, slotsBelow(promised.fewest)).filter((slot) => this.isOnSilentHost(pool, slot));
+    const least = promised.fewest - promised.maxUnavailable - away.length;
     if (slots < least) this.story.wrong(`${what}: ${slots} slots of pool ${pool} are left to serve, and ${least} must`);
   }
 
@@ -327,6 +345,11 @@ export class Watcher {
     return by.name.startsWith("rollout-") && others.some((node) => String(placeOf(node).slot) === String(slot));
   }
 }
+
+/** Kubernetes gives a node's pods up after 300 s without Ready; clocks are up to 20 s apart, in milliseconds. */
+const deadAfterMs = 280_000;
+
+const slotsBelow = (count: number): number[] => Array.from({ length: count }, (_, slot) => slot);
 
 interface Place {
   pool: string;
