@@ -39,6 +39,8 @@ export class Watcher {
   private runBegan = 0;
   /** By pool: more running VMs than slots when the run began. */
   private readonly leftOver = new Map<string, number>();
+  /** By pool: slots without a node that was Ready when the plan was made, which come first. */
+  private readonly first = new Map<string, number>();
   /** By pool of agents: slots in which nobody served when the run began, for so long that it had to be seen. */
   private readonly down = new Map<string, number[]>();
   private readonly story: Story;
@@ -85,6 +87,12 @@ export class Watcher {
       const before = this.leftOver.get(pool) ?? 0;
       this.leftOver.set(pool, Math.max(before, this.running(pool) - most, this.outOfReach(pool)));
       const slots = slotsBelow(pool === SERVER_POOL ? 0 : fewest);
+      const ready = new Set(
+        this.nodesThere(pool)
+          .filter(isReady)
+          .map((node) => Number(placeOf(node).slot)),
+      );
+      this.first.set(pool, slots.filter((slot) => !ready.has(slot)).length);
       this.down.set(
         pool,
         this.unserved(pool, slots).filter((slot) => !this.isOnSilentHost(pool, slot)),
@@ -201,7 +209,7 @@ export class Watcher {
     // A server boots ahead of its turn, RKE2 held back (rollout/order.ts). What fate turned off comes back beside whoever
     // took its place.
     const ahead = pool === SERVER_POOL ? 1 : 0;
-    const first = countsFirst ? 0 : (this.down.get(pool) ?? []).length;
+    const first = countsFirst ? 0 : (this.first.get(pool) ?? 0);
     const besides = ahead + this.losses + Math.max(this.leftOver.get(pool) ?? 0, this.outOfReach(pool)) + first;
     if (promised && running > promised.most + promised.surge + besides)
       this.story.wrong(`${running} VMs of pool ${pool} run, and ${promised.most} slots + ${promised.surge} may`);
