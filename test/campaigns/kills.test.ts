@@ -156,7 +156,7 @@ describe("a roll that is killed", function () {
     assert.doesNotMatch(output, /serves again$|judged failed/m);
     assert.equal((await nodeOf(leaving))?.schedulable, false, "the orphan uncordoned what another run empties");
     await site.giveLease("update", "");
-    await site.allowEvictions();
+    await site.allowEvictions("load");
     const next = begin(site.startLauncher(arguments_));
     await said(next, new RegExp(`${leaving} is retired and off`));
     assert.match(next.said(), /the lock of engine \d+, which died\n {2}-> cancelled it/);

@@ -80,7 +80,7 @@ describe("what users of other tools reported, end to end", function () {
     const { ended } = site.start(["up", "--yes", "--skip-preview", "--stack", "dev"]);
     const cordoned = async () => (await site.lab.status).nodes.some(({ schedulable }) => !schedulable);
     await Promise.race([site.until("a node that is drained", cordoned), ended]);
-    await site.allowEvictions();
+    await site.allowEvictions("load");
     const { code, output } = await ended;
     assert.equal(code, 0, output);
     assert.match(output, /stays for now, and is asked again until it goes: .*not tonight/);

@@ -10,7 +10,7 @@ import { startLab, type Lab } from "../../lab/lab.ts";
 import type { LabOptions } from "../../lab/site.ts";
 import type { PoolRecord } from "../../rollout/types.ts";
 import { toolchain } from "../../tools/index.ts";
-import { denialPath, evictionDenial } from "../lab/support/evictions.ts";
+import { denialPath, evictionDenial, evictionOfNobody } from "../lab/support/evictions.ts";
 import { labOptions, startLoad } from "../lab/support/start.ts";
 
 export interface Ran {
@@ -249,10 +249,22 @@ export class Site {
       // The binding outlives its policy.
       if (status !== 201 && status !== 409) throw new Error(`evictions could not be denied: ${status}`);
     }
+    await this.awaitEvictionAnswer(namespace, 422);
   }
 
-  async allowEvictions(): Promise<void> {
+  async allowEvictions(namespace: string): Promise<void> {
     await this.withKube((kube) => kube.call("DELETE", denialPath));
+    await this.awaitEvictionAnswer(namespace, 404);
+  }
+
+  private async awaitEvictionAnswer(namespace: string, wanted: number): Promise<void> {
+    const { path, object } = evictionOfNobody(namespace);
+    await this.withKube((kube) =>
+      new Deadline(`evictions to be answered with ${wanted}`, 60).poll(200, async () => {
+        const { status } = await kube.call("POST", path, object);
+        return status === wanted ? true : undefined;
+      }),
+    );
   }
 
   /** The ConfigMap of a pool, and those of its slots. */

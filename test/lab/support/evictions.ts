@@ -8,6 +8,17 @@ const name = "no-evictions";
 export const denialPath = `${policies}/${name}`;
 
 /**
+ * An eviction of nobody: answered with 404, and with 422 while a policy denies evictions. The API server takes a policy up, and
+ * lets it go, seconds after its object was written.
+ */
+export function evictionOfNobody(namespace: string): { path: string; object: object } {
+  return {
+    path: `/api/v1/namespaces/${namespace}/pods/nobody/eviction`,
+    object: { apiVersion: "policy/v1", kind: "Eviction", metadata: { name: "nobody", namespace } },
+  };
+}
+
+/**
  * What has the API server refuse every eviction, as the webhook of an operator does that rolls its pods itself.
  * @param namespace in which they are refused; by default in all
  */
