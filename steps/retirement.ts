@@ -97,11 +97,13 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   const after = node && sight && member ? await leaveEtcd(leaver, node, sight, options) : access;
   await options.fence.check();
   // Before its guest is told to forget the cluster: whether it was told may never be known, and its Node is Ready for a while.
-  await retired(after.client, leaver);
+  if (node) await retired(after.client, leaver);
   if (vm && !dead) await switchOff(vm, running, leaver.expected, options);
   await options.fence.check();
   await deleteNode(after.client, name, node?.metadata?.uid);
   if (sight) await gone(name, after, options, member === true);
+  // Without a Node only once it is off: of one that was retired an old list is believed.
+  if (!node) await retired(after.client, leaver);
   if (storage) await forgetStorage(after.client, storage, options);
   if (leaver.adopted && vm) await handBack(vm, leaver.expected, options);
   say(`${name} is retired${running ? " and off" : ""}`);
