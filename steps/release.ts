@@ -3,8 +3,8 @@ import { requireUnprotected } from "../proxmox/destroy.ts";
 import { IdentityError, proveVm } from "../proxmox/identity.ts";
 import { awaitUnlocked } from "../proxmox/settle.ts";
 import { tagsOf } from "../proxmox/tags.ts";
-import { listVms } from "../proxmox/vms.ts";
-import { claimedBefore } from "./claim.ts";
+import { listVms, type ListedVm } from "../proxmox/vms.ts";
+import { claimedBefore, identity } from "./claim.ts";
 import { requireNothingKept } from "./data.ts";
 import type { SlotInput } from "./input.ts";
 import { requireGone, retire } from "./retire.ts";
@@ -25,9 +25,8 @@ export async function release(run: Run, input: SlotInput): Promise<{ released: s
     await requireGone(run, input);
     return { released: node };
   }
-  const expected = { vmid, name: node, tags: tagsOf(input), uuid: claimedBefore(run, input)?.uuid };
-  if (expected.uuid === undefined)
-    throw new IdentityError(expected, `host ${vm.host}`, ["nobody recorded its SMBIOS uuid"]);
+  const uuid = claimedBefore(run, input)?.uuid ?? (await ofUnclaimed(run, input, vm));
+  const expected = { vmid, name: node, tags: tagsOf(input), uuid };
   // A silent cluster answers the first of the two, and that one knows what it means.
   await retire(run, input);
   await requireNothingKept(run, input, vms);
@@ -35,4 +34,18 @@ export async function release(run: Run, input: SlotInput): Promise<{ released: s
   const deadline = new Deadline(`the VM of ${node} to be free`, input.site.timeouts.drain, run.stop);
   requireUnprotected(await awaitUnlocked(run.pve, await proveVm(run.pve, vm.host, expected), expected, deadline));
   return { released: node };
+}
+
+/**
+ * One whose claim asked nothing, for its host did not answer then, is trusted as a claim trusts a clone: when it has the number
+ * that the engine made, and has never run.
+ * @returns its SMBIOS uuid
+ */
+async function ofUnclaimed(run: Run, input: SlotInput, vm: ListedVm): Promise<string> {
+  const { node, vmid, madeVmid } = input;
+  if (madeVmid === undefined)
+    throw new IdentityError({ vmid, name: node, tags: tagsOf(input), uuid: undefined }, `host ${vm.host}`, [
+      "nobody recorded its SMBIOS uuid",
+    ]);
+  return (await identity(run, input, vm, { founder: false })).uuid;
 }

@@ -121,6 +121,19 @@ describe("claims", function () {
     await cluster.operator.destroyVm(input.vmid);
   });
 
+  it("that asked nothing, for the host was silent, let a clone be destroyed that is as the engine made it", async () => {
+    const input = { ...cluster.slot("workers", 2), madeVmid: 1102 };
+    await cluster.clone(input);
+    const silent = await claim(cluster.run(), { ...input, unreachable: "pve1" });
+    assert.deepEqual(silent, { name: input.node, vmid: 1102 });
+    await assert.rejects(release(cluster.run(silent), { ...input, madeVmid: 1199 }), /not the one that was made as it/);
+    await cluster.operator.power(input.vmid, "start");
+    await assert.rejects(release(cluster.run(silent), input), /was started by somebody else/);
+    await cluster.operator.power(input.vmid, "stop");
+    assert.deepEqual(await release(cluster.run(silent), input), { released: input.node });
+    await cluster.operator.destroyVm(input.vmid);
+  });
+
   it("end with one last look at a VM that was retired", async () => {
     const input = cluster.slot("workers", 3);
     await member(input);
