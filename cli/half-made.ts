@@ -38,8 +38,7 @@ async function undo(site: OpenSite, { urn, type, inputs }: PendingCreate): Promi
   if (vmid === undefined || name === undefined) return { urn, how: "it has made no VM" };
   const found = await afterClone(site, name, vmid);
   if (found === "free") return { urn, how: "it has made no VM" };
-  if (found === "hidden")
-    return { urn, how: `left alone: VM ${vmid} belongs to somebody else, and the next update steps over it` };
+  if (found === "hidden") return { urn, how: hiddenWords(vmid, name, site.config.site.proxmoxPool) };
   const { pve, config, live } = site;
   const actual = await readVm(pve, found);
   const nodes = [...live.records.values()].flatMap((record) => record.nodes);
@@ -62,6 +61,11 @@ async function undo(site: OpenSite, { urn, type, inputs }: PendingCreate): Promi
   }
   await destroyVm(pve, found.host, { vmid, name, uuid: actual.uuid, tags: [] });
   return { urn, how: `destroyed the half-made VM ${vmid} (${name})` };
+}
+
+/** Not kept in mind: of somebody else's VM nobody would ever decide anything. A clone is found by its name later (undoLostClones). */
+function hiddenWords(vmid: number, name: string, pool: string): string {
+  return `left alone: VM ${vmid} is out of the token's sight, and the next update steps over it. If it is the clone (${name}), put it into the Proxmox pool ${pool} and repair again`;
 }
 
 /**

@@ -1,6 +1,8 @@
 import { awaitDestroys, undoCreate } from "../../cli/half-made.ts";
+import { undoLostClones } from "../../cli/lost-clones.ts";
 import { VM_TYPE } from "../../cli/engine-state.ts";
 import { mayForget, refuseHidden } from "../../cli/lost-vms.ts";
+import type { OpenSite } from "../../cli/site.ts";
 import { messageOf } from "../../common/errors.ts";
 import type { Config } from "../../config.ts";
 import { planPlaces, fleetWords, type Fleet } from "../../fleet.ts";
@@ -65,6 +67,8 @@ export class Engine {
   private readonly pending = new Map<string, MadeVm>();
   /** Likewise deletes. */
   private readonly deleting = new Set<string>();
+  /** A VM out of sight may be a clone of ours: the operator was told to repair again. */
+  private mayHide = false;
   /** What the last run planned. */
   fleet: Fleet | undefined;
   /** Steps that the last run started. */
@@ -118,6 +122,7 @@ export class Engine {
     await this.refuseHidden(pve, config);
     if (this.pending.size + this.deleting.size + this.unfinished().length > 0) await this.repair(pve, config);
     let live = await readLive(pve, config);
+    if (this.mayHide) await this.repairAgain({ pve, config, live });
     const left = (await leftovers(pve, config, live)).filter(({ byHand }) => !byHand);
     for (const { what, mend } of left) {
       const how = await mend();
@@ -152,6 +157,7 @@ export class Engine {
       const inputs = { name: vm.name, vmId: vm.vmid };
       const undone = await undoCreate({ pve, config, live }, { urn: vm.name, type: VM_TYPE, inputs });
       this.world.story.tell("program", () => `a create that never ended: ${vm.name} -> ${undone.how}`);
+      this.mayHide ||= undone.how.includes("out of the token's sight");
       if (undone.left) left.push(undone.how);
       if (undone.id !== undefined) this.state.set(vm.name, { vm });
     }
@@ -160,6 +166,15 @@ export class Engine {
     this.deleting.clear();
     if (left.length > 0) throw new Error(`a create that never ended is left: ${left.join("; ")}`);
     this.pending.clear();
+  }
+
+  /** Once the clone is back in sight, as the operator was told. */
+  private async repairAgain(site: OpenSite): Promise<void> {
+    const known = [...this.state.values()].flatMap(({ vm }) => vm ?? []);
+    const destroyed = await undoLostClones(site, known, { check: () => Promise.resolve() }, (what, how) =>
+      this.world.story.tell("program", () => `${what} -> ${how}`),
+    );
+    if (destroyed > 0) this.mayHide = false;
   }
 
   /** VMs that are gone and were no members, as `npx pulumi up` has the engine forget them. */
