@@ -170,10 +170,10 @@ export async function writeWantedServers(client: Kubernetes, count: number): Pro
   await writeData(client, "cluster", { servers: String(count) });
 }
 
-/** Whether the last rollout of a pool of agents wanted a slot. One that was never rolled out by this program wants none. */
-export async function isWantedSlot(client: Kubernetes, pool: string, slot: number): Promise<boolean> {
+/** Which slots the last rollout of a pool of agents wanted. One that was never rolled out by this program wants none. */
+export async function readWantedSlots(client: Kubernetes, pool: string): Promise<(slot: number) => boolean> {
   const { data } = (await client.find<ConfigMap>(pathOf("cluster"))) ?? {};
-  return hasSlot(data?.[`slots.${pool}`] ?? "", slot);
+  return (slot) => hasSlot(data?.[`slots.${pool}`] ?? "", slot);
 }
 
 /** @param slots none: the pool goes */

@@ -102,8 +102,13 @@ function isDown({ fallen, unreachable }: SlotPlan): boolean {
  * How many slots may be out at once beside those whose Proxmox host does not answer: these are out, and nobody knows for how
  * long. What does not concern them goes on, one at a time at the least.
  */
-export function roomOf(slots: readonly SlotPlan[], { maxUnavailable }: Strategy): number {
-  return Math.max(1, maxUnavailable - slots.filter(({ unreachable }) => unreachable?.own === true).length);
+export function roomOf(slots: readonly SlotPlan[], strategy: Strategy): number {
+  return roomBeside(slots.filter(({ unreachable }) => unreachable?.own === true).length, strategy);
+}
+
+/** Likewise, of a number of slots on such hosts. */
+export function roomBeside(silent: number, { maxUnavailable }: Pick<Strategy, "maxUnavailable">): number {
+  return Math.max(1, maxUnavailable - silent);
 }
 
 /** Agents' slots in which nobody serves, and that come first for it. */

@@ -5,6 +5,7 @@ import type { Fence } from "../kubernetes/lease.ts";
 import { restore } from "../kubernetes/nodes.ts";
 import { readPoolRecord, readSlotRecord, writeFacts } from "../kubernetes/record.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
+import { awaitAvailable } from "./availability.ts";
 import { awaitCalmForAgents } from "./control-plane.ts";
 import type { SlotInput } from "./input.ts";
 import { excused } from "./excuse.ts";
@@ -80,6 +81,7 @@ async function handOver(
       if (input.role === "server")
         await removeBrokenOff(run, input, access, vms, await readPoolRecord(client, input.pool));
       for (const one of leaving) {
+        if (input.role === "agent") await awaitAvailable(run, client, input, one);
         await awaitRoom(run, client, input, one);
         await retireNode(one, options);
       }

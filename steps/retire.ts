@@ -4,7 +4,7 @@ import { say } from "../common/log.ts";
 import { findAccess, type Access } from "../kubernetes/access.ts";
 import { announceDestroy, ifServing, isGoingAway } from "../kubernetes/going-away.ts";
 import { requireFree } from "../kubernetes/gone.ts";
-import { isWantedSlot, readGoingAway, readWantedServers } from "../kubernetes/record.ts";
+import { readGoingAway, readWantedServers, readWantedSlots } from "../kubernetes/record.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../proxmox/vms.ts";
 import { hasJoined } from "../rollout/slots.ts";
@@ -126,7 +126,7 @@ async function isDestroyed(run: Run, input: SlotInput, { client }: Access, leave
   if (record === undefined || !(isServer ? hasJoined(record) : record.phase === "handedOver")) return false;
   const isWanted = isServer
     ? slot < ((await readWantedServers(client)) ?? Infinity)
-    : await isWantedSlot(client, pool, slot);
+    : (await readWantedSlots(client, pool))(slot);
   if (!isWanted) return false;
   if (!input.allowDestroy)
     throw new UserError({

@@ -14,7 +14,6 @@ import {
   type Play,
   type Played,
 } from "./many.ts";
-import { offWords } from "./not-yet.ts";
 import { simulate } from "./simulate.ts";
 
 /*
@@ -45,7 +44,6 @@ const seconds = Math.round((performance.now() - began) / 100) / 10;
 
 const empty = emptyIn(played, { kind, runs, weather });
 if (runs > 1) for (const line of tableOf(played.coverage)) print(line);
-for (const line of offWords()) print(line);
 for (const cell of empty) print(`never struck: ${cell}`);
 for (const wrong of played.wrong) {
   const { violations } = wrong;

@@ -160,9 +160,9 @@ export class ControlPlane {
     const found = this.cluster.objects.get("nodes", node);
     const { [`${prefix}/removed-node-name`]: removed, ...annotations } = found?.metadata.annotations ?? {};
     if (member) {
-      const refusal = this.etcd.remove(member.uuid, () =>
-        this.watcher.removes(member, found !== undefined && isReady(found)),
-      );
+      const serves = [...this.servers].some((server) => server.node === node && server.serves);
+      const isWell = found !== undefined && isReady(found) && serves;
+      const refusal = this.etcd.remove(member.uuid, () => this.watcher.removes(member, isWell));
       if (refusal !== undefined) {
         this.cluster.time.after(1000, () => this.removeMember(node));
         return;

@@ -10,7 +10,7 @@ export class EtcdWatcher {
   /** Who is down for less than this may not have been noticed by anybody, in milliseconds. */
   private readonly reaction: () => number;
   private readonly retired = new Set<string>();
-  /** Voters that were dead, or whose Node was not Ready, when they were taken out: etcd admits nobody while they are there. */
+  /** Voters that were not well when they were taken out: etcd admits nobody while they are there. */
   private given = 0;
   private readonly downSince = new Map<string, number>();
   private etcd: Etcd | undefined;
@@ -46,10 +46,10 @@ export class EtcdWatcher {
     if (this.retired.has(uuid)) this.story.wrong(`${node} was taken out of etcd and comes back`);
   }
 
-  /** @param ready whether its Node is Ready */
-  removes({ uuid, learner, upSince }: Member, ready: boolean): void {
+  /** @param isWell whether its Node is Ready and its API server serves */
+  removes({ uuid, learner, upSince }: Member, isWell: boolean): void {
     this.retired.add(uuid);
-    if (!learner && (upSince === undefined || !ready)) this.given += 1;
+    if (!learner && (upSince === undefined || !isWell)) this.given += 1;
   }
 
   /** Somebody tells a guest to become a server, or again. */

@@ -1,7 +1,6 @@
 import { Chance } from "./chance.ts";
 import type { Coverage } from "./coverage.ts";
 import { faultKinds, type FaultKind } from "./fault-kinds.ts";
-import { isOn } from "./not-yet.ts";
 import { requestOf, type Asked } from "./requests.ts";
 import type { Answer } from "./wire.ts";
 
@@ -83,7 +82,7 @@ export class Faults {
     const request = requestOf(call);
     const nth = (this.made.get(request) ?? 0) + 1;
     this.made.set(request, nth);
-    const kinds = faultKinds.filter((kind) => kind.strikes(call) && isOn(`${request}: ${kind.name}`));
+    const kinds = faultKinds.filter((kind) => kind.strikes(call));
     this.coverage.made(request, kinds);
     const struck = [this.asked(request, kinds), this.aimed(request, nth, kinds), ...this.drawn(call, kinds)];
     const found = struck.flatMap((kind) => kind ?? []);

@@ -83,6 +83,8 @@ describe("a server whose member is out of etcd already", function () {
   });
 });
 
+const nameOf = ({ world }: Stage, vmid: number): string => world.dc.vms.get(vmid)?.name ?? "";
+
 describe("agents in virtual time", function () {
   this.timeout(60_000);
 
@@ -169,6 +171,54 @@ describe("agents in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("drain nobody while another slot of the pool has fallen in the same run, until it serves again", async () => {
+    for (const comesBack of [true, false]) {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 3 });
+      const { dc, cluster, watcher, time } = stage.world;
+      const left = () => [...dc.vms.values()].filter(({ vmid, running }) => vmid <= 1102 && running).length;
+      await stage.play(async () => {
+        const run = stage.up(stage.agentsOf(1));
+        await stage.until(() => left() === 3 && cluster.objects.get("nodes", nameOf(stage, 1100)) === undefined);
+        const fallen = dc.vms.get(1103);
+        assert.ok(fallen);
+        watcher.struck(fallen.name);
+        dc.powerCut(fallen);
+        // The slot after it may be handed over before Kubernetes notices.
+        await time.sleep(120_000);
+        assert.equal(left(), 2, "the last old agent, and the server");
+        if (comesBack) dc.powerOn(fallen);
+        assert.equal(await run, comesBack ? "done" : "failed", stage.engine.why);
+        if (!comesBack)
+          assert.match(
+            stage.engine.why,
+            /workers-2-handover: .*nobody serves in slot 0 .* at most 1 may be out at once/,
+          );
+        assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    }
+  });
+
+  it("that have no Node yet are not called retired before they are off (seed 864855764)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    const vm = () => world.dc.vms.get(1101);
+    await stage.play(async () => {
+      assert.equal(await stage.dieAt(stage.agentsOf(1), () => vm()?.running === true), "killed");
+      world.defect = (call) =>
+        call.path.endsWith("/1101/status/shutdown")
+          ? { status: 599, reason: "Too many redirections" }
+          : world.honest(call);
+      assert.equal(await stage.up(stage.agentsOf(2)), "failed");
+      const record = world.cluster.objects.get("configmaps", "evergreen-system/slot-workers-0");
+      assert.equal(vm()?.running, true);
+      assert.match(JSON.stringify(record?.data), /09c3448c[^{}]*phase\\+":\\+"made/);
+      world.defect = undefined;
+      assert.equal(await stage.up(stage.agentsOf(2)), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("get no pods back whose guest may have been told to leave: the answer was lost (seed 96004498)", async () => {
     const workloads = [{ name: "app", replicas: 3, minAvailable: 1, slowestEnd: 1000, claims: false }];
     const stage = new Stage(stageImages(), { servers: 1, agents: 1, workloads });
@@ -196,8 +246,6 @@ describe("a node that cannot be emptied after its cordon", function () {
     assert.ok(node, `there is no Node ${name}`);
     return node;
   };
-  const nameOf = ({ world }: Stage, vmid: number): string => world.dc.vms.get(vmid)?.name ?? "";
-
   /** Something happens the moment one of our steps cordons a node. */
   function onCordon({ world }: Stage, name: string, happens: () => void): void {
     let done = false;

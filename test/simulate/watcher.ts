@@ -7,7 +7,6 @@ import type { DataCentre, Vm } from "./data-centre.ts";
 import type { EtcdWatcher } from "./etcd-watcher.ts";
 import { isReady, isSchedulable, readySince } from "./nodes.ts";
 import type { Stored } from "./objects.ts";
-import { isOn } from "./not-yet.ts";
 import { PlaceWatcher } from "./place-watcher.ts";
 import { nodeOf } from "./pods.ts";
 import type { Process } from "./process.ts";
@@ -23,9 +22,6 @@ export interface Promises {
   maxUnavailable: number;
 }
 
-const countsFirst = isOn("surge over successors that run already");
-const countsFalls = isOn("maxUnavailable over nodes that fall in a run");
-
 /** Looks at every effect the moment it happens and says which promise it breaks. It knows the truth, not an API's answer. */
 export class Watcher {
   readonly promises = new Map<string, Promises>();
@@ -39,8 +35,8 @@ export class Watcher {
   private runBegan = 0;
   /** By pool: more running VMs than slots when the run began. */
   private readonly leftOver = new Map<string, number>();
-  /** By pool: slots without a node that was Ready when the plan was made, which come first. */
-  private readonly first = new Map<string, number>();
+  /** VMs whose node was not Ready when the plan was made: they serve nobody, and their slots come first. */
+  private readonly dead = new Set<string>();
   /** By pool of agents: slots in which nobody served when the run began, for so long that it had to be seen. */
   private readonly down = new Map<string, number[]>();
   private readonly story: Story;
@@ -83,16 +79,13 @@ export class Watcher {
 
   /** What the plan was made of may be minutes younger than the run: it has waited for leases, and a server. */
   runPlanned(): void {
+    this.dead.clear();
     for (const [pool, { most, fewest }] of this.promises) {
       const before = this.leftOver.get(pool) ?? 0;
       this.leftOver.set(pool, Math.max(before, this.running(pool) - most, this.outOfReach(pool)));
       const slots = slotsBelow(pool === SERVER_POOL ? 0 : fewest);
-      const ready = new Set(
-        this.nodesThere(pool)
-          .filter(isReady)
-          .map((node) => Number(placeOf(node).slot)),
-      );
-      this.first.set(pool, slots.filter((slot) => !ready.has(slot)).length);
+      const agents = pool === SERVER_POOL ? [] : this.vmsOf(pool).filter((one) => one.running && this.node(one.name));
+      for (const { name } of agents) if (!this.isReady(name)) this.dead.add(name);
       this.down.set(
         pool,
         this.unserved(pool, slots).filter((slot) => !this.isOnSilentHost(pool, slot)),
@@ -205,12 +198,13 @@ export class Watcher {
     const pool = nodeTags(vm.tags)?.pool ?? "";
     const promised = this.promises.get(pool);
     this.lost.delete(vm.name);
-    const running = this.running(pool);
+    const running = this.vmsOf(pool).filter(
+      (one) => one.running && (!this.dead.has(one.name) || this.isReady(one.name)),
+    ).length;
     // A server boots ahead of its turn, RKE2 held back (rollout/order.ts). What fate turned off comes back beside whoever
     // took its place.
     const ahead = pool === SERVER_POOL ? 1 : 0;
-    const first = countsFirst ? 0 : (this.first.get(pool) ?? 0);
-    const besides = ahead + this.losses + Math.max(this.leftOver.get(pool) ?? 0, this.outOfReach(pool)) + first;
+    const besides = ahead + this.losses + Math.max(this.leftOver.get(pool) ?? 0, this.outOfReach(pool));
     if (promised && running > promised.most + promised.surge + besides)
       this.story.wrong(`${running} VMs of pool ${pool} run, and ${promised.most} slots + ${promised.surge} may`);
   }
@@ -251,6 +245,11 @@ export class Watcher {
     return [...(this.dc?.vms.values() ?? [])].filter((vm) => vm.owner === "ours" && nodeTags(vm.tags)?.pool === pool);
   }
 
+  private isReady(name: string): boolean {
+    const node = this.node(name);
+    return node !== undefined && isReady(node);
+  }
+
   private node(name: string): Stored | undefined {
     return this.cluster?.objects.get("nodes", name);
   }
@@ -280,10 +279,7 @@ export class Watcher {
     const promised = this.promises.get(pool);
     if (promised === undefined) return;
     const all = (this.cluster?.objects.list("nodes") ?? []).filter(
-      (node) =>
-        placeOf(node).pool === pool &&
-        isSchedulable(node) &&
-        (this.isThere(node) || (!countsFalls && this.sinceWhenOut(node) > this.runBegan)),
+      (node) => placeOf(node).pool === pool && isSchedulable(node) && this.isThere(node),
     );
     const serving = all.filter(({ metadata }) => metadata.name !== leaver);
     // Whoever serves nobody takes nothing away.

@@ -6,7 +6,7 @@ export type End = () => void;
 
 /** Something that befalls a world besides single requests. */
 export interface WeatherKind {
-  /** Under this name it is counted, and switched off in not-yet.ts. */
+  /** Under this name it is counted. */
   name: string;
   /**
    * `for good`: it is there before the first act and never ends, so that calm runs have to do with it. `all acts`: it ends with

@@ -1,11 +1,10 @@
 import { Chance } from "../chance.ts";
-import { isOn } from "../not-yet.ts";
 import type { World } from "../world.ts";
 import type { End, WeatherKind } from "./kind.ts";
 import { ofCluster } from "./of-cluster.ts";
 import { ofProxmox } from "./of-proxmox.ts";
 
-export const weatherKinds: readonly WeatherKind[] = [...ofCluster, ...ofProxmox].filter(({ name }) => isOn(name));
+export const weatherKinds: readonly WeatherKind[] = [...ofCluster, ...ofProxmox];
 
 const isPassing = ({ lasts }: WeatherKind) => typeof lasts !== "string";
 const passing = weatherKinds.filter(isPassing);
