@@ -51,7 +51,8 @@ export async function awaitAvailable(run: Run, client: Kubernetes, input: SlotIn
   }
 }
 
-function slotNode(node: Node, pool: string): SlotNode {
+/** A Node as somebody who serves in a slot of a pool, or elsewhere. */
+export function slotNode(node: Node, pool: string): SlotNode {
   const labelled = node.metadata?.labels ?? {};
   const slot = labelled[labels.pool] === pool ? labelled[labels.slot] : undefined;
   return { name: nameOf(node), slot: slot === undefined ? undefined : Number(slot), isReady: isReady(node) };

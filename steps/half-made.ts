@@ -6,8 +6,10 @@ import { readPoolRecord } from "../kubernetes/record.ts";
 import { silentHostOf } from "../proxmox/errors.ts";
 import { nodeTags } from "../proxmox/tags.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
+import { emptySlots } from "../rollout/availability.ts";
 import { hasServed, isWell, slotStates, type Member, type SlotState } from "../rollout/slots.ts";
 import type { LiveVm } from "../rollout/types.ts";
+import { slotNode } from "./availability.ts";
 import type { PoolInput } from "./input.ts";
 import { ControlPlaneRefusal } from "./control-plane.ts";
 import { DrainRefusal } from "./forecast.ts";
@@ -18,11 +20,15 @@ import { holding, slotLease, tickets, type Run } from "./run.ts";
 /**
  * Retires what given-up runs left half-made: it serves nobody, and holds room that new VMs need. Where the owner of the
  * slot is down, or there is none, it may be the only one that pods found: it is left to the handover of the slot then. So is
- * a server that may not leave etcd now: the join that replaces a fallen one has not begun yet.
+ * an agent without an owner that serves while in as many slots as may be out nobody does, and a server that may not leave etcd
+ * now: the join that replaces a fallen one has not begun yet.
  */
 export async function makeRoom(run: Run, input: PoolInput, access: Access, vms: readonly ListedVm[]): Promise<void> {
-  const isHalfMade = (member: Member, state: SlotState) =>
-    !hasServed(member, state) && (state.owner === undefined || isWell(state.owner));
+  const { role, strategy } = input;
+  const isNeededNow = (member: Member, down: number) =>
+    role === "agent" && isWell(member) && down >= Math.max(1, strategy.maxUnavailable);
+  const isHalfMade = (member: Member, state: SlotState, down: number) =>
+    !hasServed(member, state) && (state.owner === undefined ? !isNeededNow(member, down) : isWell(state.owner));
   await retireAll(run, input, access, vms, isHalfMade, (error, { owner }) => {
     const isNeeded = owner === undefined && (error instanceof DrainError || error instanceof DrainRefusal);
     if (!isNeeded && !(error instanceof ControlPlaneRefusal)) throw error;
@@ -42,13 +48,16 @@ export async function clearSlots(run: Run, input: PoolInput, access: Access, vms
   });
 }
 
-/** The list may be seconds old, so what it says of power decides nothing here: a half-made VM may just have been started. */
+/**
+ * The list may be seconds old, so what it says of power decides nothing here: a half-made VM may just have been started.
+ * @param concerns told besides in how many slots of the plan nobody serves
+ */
 async function retireAll(
   run: Run,
   input: PoolInput,
   access: Access,
   list: readonly ListedVm[],
-  concerns: (member: Member, state: SlotState) => boolean,
+  concerns: (member: Member, state: SlotState, down: number) => boolean,
   failed: (error: unknown, state: SlotState) => void,
 ): Promise<void> {
   const { client } = access;
@@ -60,9 +69,14 @@ async function retireAll(
   );
   const vms = list.flatMap((vm) => liveByTags(vm, input));
   const states = slotStates({ vms, nodes: nodes.map(liveNode), takenVmids: list.map(({ vmid }) => vmid) }, record);
+  const planned = new Set(input.plan.slots.map(({ slot }) => slot));
+  const down = emptySlots(
+    record.nodes.filter(({ slot }) => planned.has(slot)),
+    nodes.map((node) => slotNode(node, pool)),
+  ).length;
   for (const state of states.values()) {
     for (const member of state.members) {
-      if (kept.has(member.name) || !concerns(member, state)) continue;
+      if (kept.has(member.name) || !concerns(member, state, down)) continue;
       // A VM of which nobody has recorded a uuid was never started by us: the engine destroys the clone as it is.
       if (member.node === undefined && (member.record === undefined || member.record.phase === "retired")) continue;
       const leaver = leaverOf({ ...input, slot: state.slot }, member.generation, {
