@@ -1,11 +1,16 @@
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import type { Fence } from "../kubernetes/lease.ts";
-import { isRunning, listVms, type ListedVm } from "../proxmox/vms.ts";
+import { guest } from "../images/contract.ts";
+import { isAgentSilent, isNoSuchFile, readFile } from "../proxmox/agent.ts";
+import { proveVm } from "../proxmox/identity.ts";
+import { isRunning, listVms, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { PoolRecord } from "../rollout/types.ts";
 import type { SlotInput } from "./input.ts";
+import { byMembers } from "./control-plane.ts";
 import { otherNodes } from "./leavers.ts";
 import type { Known } from "./member.ts";
+import { powerOff } from "./power-off.ts";
 import { retireNode, type Leaver, type RetireOptions } from "./retirement.ts";
 import { lookAround, reachable } from "./scene.ts";
 import { holding, slotLease, tickets, type Run } from "./run.ts";
@@ -30,9 +35,49 @@ export async function removeDead(run: Run, input: SlotInput, { access, fence, kn
   const first = { run, access, input, proof: "node" as const };
   for (const one of inSlot.filter(isBrokenOff)) await remove(one, { ...first, fence });
   await removeBrokenOff(run, input, access, vms, record);
-  for (const one of inSlot.filter((other) => !isBrokenOff(other)))
-    if (await isOff(run, one)) await remove(one, { run, access, fence, input });
+  for (const one of inSlot.filter((other) => !isBrokenOff(other))) {
+    if (!(await isOff(run, one))) continue;
+    await holdBack(run, input, access, vms, record);
+    await remove(one, { run, access, fence, input });
+  }
   return (await isRunning(run.pve, access.server)) ? access : reachable(await lookAround(run, input), input);
+}
+
+/**
+ * While a voter is dead etcd lets in nobody, and RKE2 tries on: servers of other slots that an earlier run has told to join would
+ * come in the moment the dead one is gone, beside whoever joins then. Each is turned off until its own turn.
+ */
+async function holdBack(
+  run: Run,
+  input: SlotInput,
+  access: Access,
+  vms: readonly ListedVm[],
+  { nodes }: PoolRecord,
+): Promise<void> {
+  const sight = await byMembers(run, input, access);
+  const known = new Set((await sight(run.stop)).map(({ name }) => name));
+  for (const record of nodes) {
+    const { name, slot, vmid, uuid, address = "", phase } = record;
+    const vm = vms.find((one) => one.vmid === vmid);
+    if (slot === input.slot || phase !== "made" || vm === undefined || known.has(name) || known.has(address)) continue;
+    await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, async (fence) => {
+      const config = await proveVm(run.pve, vm.host, { vmid, name, uuid, tags: [] });
+      if (!(await isRunning(run.pve, config)) || !(await mayJoin(run, config))) return;
+      await fence.check();
+      say(`${name} was told to join by an earlier run, and is turned off until its turn comes`);
+      await powerOff(run, config, true, input.site);
+    });
+  }
+}
+
+/** Whether the guest was told to join. One whose agent is silent may have been. */
+async function mayJoin({ pve }: Run, config: VmConfig): Promise<boolean> {
+  const marker = readFile(pve, config, guest.marker).then(String, (error: unknown) => {
+    if (isNoSuchFile(error)) return "";
+    if (isAgentSilent(error)) return undefined;
+    throw error;
+  });
+  return (await marker) !== "";
 }
 
 /** Takes servers of other slots out whose retirement was broken off. @param record of the whole pool */

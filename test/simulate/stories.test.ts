@@ -40,6 +40,25 @@ describe("a server's join in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("is not let in beside another one when the dead voter goes that kept it out (seed 630000386)", async () => {
+    const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
+    const { dc, watcher, time } = stage.world;
+    await stage.play(async () => {
+      const isTold = () => [...dc.vms.values()].some(({ vmid, disk }) => vmid === 1003 && disk.has(guest.marker));
+      assert.equal(await stage.dieAt(stage.serversOf(1), isTold), "killed");
+      const fallen = dc.vms.get(1002);
+      assert.ok(fallen);
+      watcher.struck(fallen.name);
+      dc.powerCut(fallen);
+      await time.sleep(60_000);
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+      assert.match(stage.engine.why, /servers-2-.*-join: gave up after .* to be Ready/);
+      assert.equal(dc.vms.get(1003)?.running, false);
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("brings a fallen voter back beside a half-made one that is not well and could not leave without it (seed 771964)", async () => {
     const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
     const { etcd } = stage.world.cluster.control;
