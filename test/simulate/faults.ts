@@ -78,7 +78,8 @@ export class Faults {
   }
 
   of(call: Asked): Fault | undefined {
-    if (this.now === calm && this.strike === undefined) return undefined;
+    // Nor is anything drawn then: what was asked for by name strikes in the story that chance has told without it.
+    if (this.now === calm) return undefined;
     const request = requestOf(call);
     const nth = (this.made.get(request) ?? 0) + 1;
     this.made.set(request, nth);
@@ -118,7 +119,7 @@ export class Faults {
   }
 
   private asked(request: string, kinds: readonly FaultKind[]): FaultKind | undefined {
-    if (this.now === calm || this.strike?.request !== request) return undefined;
+    if (this.strike?.request !== request) return undefined;
     const kind = kinds.find(({ name }) => name === this.strike?.fault);
     if (kind) this.strike = undefined;
     return kind;

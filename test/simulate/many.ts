@@ -37,7 +37,7 @@ export interface Plays {
 }
 
 /** Fewer runs prove nothing by a cell that was not struck. */
-const ciRuns = 2000;
+const ciRuns = 1000;
 /** Seeds that are tried for a cell that chance has left out. */
 const triesPerGap = 3;
 
