@@ -29,7 +29,8 @@ export async function readMembers(
   const url = `https://${registrationAddress}:${ports.supervisor}/db/info`;
   const credentials = Buffer.from(`server:${password}`).toString("base64");
   hide(credentials);
-  const agent = connections({ connect: { ca, timeout: 5_000 } });
+  // Asked in polls: one answer that is lost takes not all of their time.
+  const agent = connections({ connect: { ca, timeout: 5_000 }, headersTimeout: 15_000, bodyTimeout: 15_000 });
   try {
     const headers = { authorization: `Basic ${credentials}` };
     const answer = await request(url, { dispatcher: agent, headers, signal });
