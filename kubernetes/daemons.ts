@@ -1,4 +1,5 @@
 import { runsOn } from "../rollout/daemons.ts";
+import { titleOf } from "../rollout/titles.ts";
 import type { Kubernetes } from "./client.ts";
 import { nameOf } from "./nodes.ts";
 import { paths, type DaemonSet, type Node } from "./types.ts";
@@ -32,8 +33,7 @@ export async function daemonsFor(
     const isStaying = metadata?.deletionTimestamp === undefined && !ill.has(metadata?.uid ?? "");
     return isStaying && spec?.template.spec !== undefined && runsOn(spec.template.spec, place);
   });
-  const title = ({ metadata }: DaemonSet) => `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`;
-  return { expected: new Map(expected.map((set) => [set.metadata?.uid ?? "", title(set)])), ill };
+  return { expected: new Map(expected.map((set) => [set.metadata?.uid ?? "", titleOf(set)])), ill };
 }
 
 function illEverywhere(items: readonly DaemonSet[]): Set<string> {

@@ -3,6 +3,7 @@ import type { Deadline } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import { blockerOf, budgetsOf, evictionOrder } from "../rollout/drain.ts";
+import { titleOf } from "../rollout/titles.ts";
 import { Changes } from "./changes.ts";
 import type { Kubernetes } from "./client.ts";
 import { KubernetesError, KubernetesUnreachable } from "./errors.ts";
@@ -185,4 +186,3 @@ function whatDelays({ metadata }: Pod): string {
 
 const isEnding = ({ metadata }: Pod): boolean => metadata?.deletionTimestamp !== undefined;
 const uidOf = ({ metadata }: Pod): string => metadata?.uid ?? "";
-const titleOf = ({ metadata }: Pod): string => `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`;

@@ -1,4 +1,5 @@
 import type { AffinityNode } from "../rollout/node-affinity.ts";
+import { HOST_NAME } from "../rollout/titles.ts";
 import type { Kubernetes } from "./client.ts";
 import { nameOf } from "./nodes.ts";
 import { paths, type Node, type PersistentVolume, type Pod } from "./types.ts";
@@ -22,7 +23,7 @@ export async function readData(client: Kubernetes): Promise<DataPicture> {
 
 /** A node as node affinity sees it. One whose Node is gone had at least its name as its host name. */
 export function affinityNode(name: string, node: Node | undefined): AffinityNode {
-  return { name, labels: node?.metadata?.labels ?? { "kubernetes.io/hostname": name } };
+  return { name, labels: node?.metadata?.labels ?? { [HOST_NAME]: name } };
 }
 
 export const affinityNodeOf = (node: Node): AffinityNode => affinityNode(nameOf(node), node);

@@ -1,6 +1,5 @@
+import { titleOf } from "../rollout/titles.ts";
 import type { Pod } from "./types.ts";
-
-export const podName = (pod: Pod): string => `${pod.metadata?.namespace ?? ""}/${pod.metadata?.name ?? ""}`;
 
 const isMirror = (pod: Pod): boolean => pod.metadata?.annotations?.["kubernetes.io/config.mirror"] !== undefined;
 /** Uid of the DaemonSet that a pod is of. */
@@ -32,18 +31,18 @@ export function restartedOn(
   after: readonly Pod[],
   ill: ReadonlySet<string>,
 ): { name: string; node: string }[] {
-  const counts = new Map(before.map((pod) => [podName(pod), restartsOf(pod)]));
+  const counts = new Map(before.map((pod) => [titleOf(pod), restartsOf(pod)]));
   const restarted = after.filter((pod) => {
     const isOurs = belongsToNode(pod) && !ill.has(daemonOf(pod) ?? "");
-    return isOurs && restartsOf(pod) > (counts.get(podName(pod)) ?? Infinity);
+    return isOurs && restartsOf(pod) > (counts.get(titleOf(pod)) ?? Infinity);
   });
   const elsewhere = new Set(restarted.filter((pod) => !nodes.has(nodeOf(pod))).map(kindOf));
   return restarted
     .filter((pod) => nodes.has(nodeOf(pod)) && !elsewhere.has(kindOf(pod)))
-    .map((pod) => ({ name: podName(pod), node: nodeOf(pod) }));
+    .map((pod) => ({ name: titleOf(pod), node: nodeOf(pod) }));
 }
 
 const nodeOf = (pod: Pod): string => pod.spec?.nodeName ?? "";
 
 /** The same on every node: a DaemonSet, or a static pod, which is named after its node. */
-const kindOf = (pod: Pod): string => daemonOf(pod) ?? podName(pod).replace(`-${nodeOf(pod)}`, "");
+const kindOf = (pod: Pod): string => daemonOf(pod) ?? titleOf(pod).replace(`-${nodeOf(pod)}`, "");

@@ -1,6 +1,7 @@
 import { leaves, type DrainPod } from "./drain.ts";
 import { shortList } from "./local-data.ts";
 import { fitsNode, type AffinityNode, type NodeSelector } from "./node-affinity.ts";
+import { HOST_NAME, titleOf } from "./titles.ts";
 
 /*
  * What people gave a node with kubectl: its successor has none of it, and what needs it finds no place. Named before the node
@@ -135,10 +136,6 @@ function selects({ spec }: SelectingPod, key: string, value: string): boolean {
     matchExpressions.some((one) => one.key === key && ["In", "Exists", "Gt", "Lt"].includes(one.operator)),
   );
 }
-
-const titleOf = ({ metadata }: SelectingPod): string => `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`;
-
-const HOST_NAME = "kubernetes.io/hostname";
 
 /** Whether a pod may run on this node, and not on one that differs in nothing but its name. */
 function isBoundByName(pod: SelectingPod, { metadata }: HandNode, successor: string): boolean {

@@ -1,6 +1,7 @@
 import { isInstanceManager } from "./longhorn.ts";
 import type { Problem } from "./problem.ts";
 import { matches, type LabelSelector } from "./selector.ts";
+import { titleOf } from "./titles.ts";
 
 /** What a drain needs to know of a pod; Kubernetes' own Pod fits. */
 export interface DrainPod {
@@ -235,8 +236,4 @@ function single(pod: DrainPod): Blocker {
     where: `${controller?.kind ?? ""} ${pod.metadata?.namespace ?? ""}/${controller?.name ?? ""}`,
     todo: "run two replicas with a PodDisruptionBudget, or accept the gap",
   };
-}
-
-function titleOf({ metadata }: DrainPod | DrainBudget): string {
-  return `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`;
 }

@@ -1,6 +1,7 @@
 import { fitsNode, type AffinityNode, type NodeSelector } from "./node-affinity.ts";
 import type { Problem } from "./problem.ts";
 import type { KeptVolume } from "./types.ts";
+import { HOST_NAME, titleOf } from "./titles.ts";
 
 /*
  * Data that lies on one node alone: it goes with the node's VM, and what needs it starts nowhere else. Named before anything
@@ -54,7 +55,6 @@ const PLACES = [
   "failure-domain.beta.kubernetes.io/zone",
   "failure-domain.beta.kubernetes.io/region",
 ];
-const HOST_NAME = "kubernetes.io/hostname";
 
 /**
  * Another node of the same kind in the same place, as Kubernetes would see it: without the labels that this node alone has.
@@ -164,10 +164,6 @@ export function claimsOf(pod: DataPod): string[] {
 function ephemeralClaimsOf(pod: DataPod): string[] {
   const volumes = (pod.spec?.volumes ?? []).filter(({ ephemeral }) => ephemeral !== undefined);
   return volumes.map(({ name }) => `${titleOf(pod)}-${name}`);
-}
-
-function titleOf({ metadata }: DataPod): string {
-  return `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`;
 }
 
 function hasFinished({ status }: DataPod): boolean {

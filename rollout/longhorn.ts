@@ -1,5 +1,6 @@
 import type { DrainBudget } from "./drain.ts";
 import type { Problem } from "./problem.ts";
+import { titleOf } from "./titles.ts";
 
 /*
  * When a node may go that holds replicas of Longhorn's volumes. Types and rules are those of longhorn-manager 1.12
@@ -230,7 +231,7 @@ function budgetsOn(storage: LonghornStorage, node: string): string[] {
       const labels = spec?.selector?.matchLabels;
       return isInstanceManager(labels) && labels?.[ofNode] === node;
     })
-    .map(({ metadata }) => `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`);
+    .map(titleOf);
 }
 
 const volumeOf = (replica: LonghornReplica): string => replica.spec?.volumeName ?? "";

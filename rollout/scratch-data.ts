@@ -1,5 +1,6 @@
 import { leaves, type DrainPod } from "./drain.ts";
 import { shortList } from "./local-data.ts";
+import { titleOf } from "./titles.ts";
 
 /** What is asked of a pod that may leave data on its machine; Kubernetes' own fits. */
 export interface ScratchPod extends Omit<DrainPod, "spec"> {
@@ -86,8 +87,4 @@ const UNITS: Readonly<Record<string, number>> = {
 function bytesOf(quantity: string): number {
   const [, number = "0", unit = ""] = /^(\d+(?:\.\d+)?)([A-Za-z]*)$/.exec(quantity) ?? [];
   return Number(number) * (UNITS[unit] ?? 1);
-}
-
-function titleOf({ metadata }: ScratchPod): string {
-  return `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`;
 }

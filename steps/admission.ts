@@ -6,10 +6,11 @@ import { deleteToken, mintToken } from "../kubernetes/bootstrap-token.ts";
 import { readServerToken } from "../kubernetes/server-token.ts";
 import { findNode, isReady, nameOf, readySince } from "../kubernetes/nodes.ts";
 import { daemonsFor } from "../kubernetes/daemons.ts";
-import { belongsToNode, daemonOf, isPodReady, podName } from "../kubernetes/pods.ts";
+import { belongsToNode, daemonOf, isPodReady } from "../kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../kubernetes/types.ts";
 import { named, until } from "../kubernetes/watch.ts";
 import type { VmConfig } from "../proxmox/vms.ts";
+import { titleOf } from "../rollout/titles.ts";
 import type { SlotInput } from "./input.ts";
 import { joinData, writeJoinData } from "./join-data.ts";
 import { contradictions, expectedNode, hindrancesOf, lacking, putLabels, type Expected } from "./member.ts";
@@ -130,7 +131,7 @@ async function settled(client: Access["client"], node: Node, { labels }: Expecte
       deadline,
       (seen) => {
         const pods = [...seen.values()];
-        waiting = pods.filter((pod) => isAwaited(pod) && !isPodReady(pod)).map((pod) => `${podName(pod)} is not Ready`);
+        waiting = pods.filter((pod) => isAwaited(pod) && !isPodReady(pod)).map((pod) => `${titleOf(pod)} is not Ready`);
         missing = [...expected]
           .filter(([uid]) => !pods.some((pod) => daemonOf(pod) === uid))
           .map(([, name]) => `DaemonSet ${name} has no pod on it`);
