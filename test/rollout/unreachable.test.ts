@@ -5,6 +5,7 @@ import { hasTurned, outcomeOf } from "../../rollout/outcome.ts";
 import { planRemoval } from "../../rollout/plan.ts";
 import { environmentOf, variables } from "../../rollout/step-environment.ts";
 import type { PoolPlan } from "../../rollout/types.ts";
+import { strandedIn } from "../../rollout/unreachable.ts";
 import { A, B, nameOf, NOW, planned, poolOf, settled, world, type Held, type World } from "./world.ts";
 
 /** The same world after the Proxmox host of some VMs has gone silent. */
@@ -88,34 +89,50 @@ describe("a node whose Proxmox host does not answer", () => {
     assert.deepEqual(plan.leaving, [nameOf(0, A), nameOf(1, A), nameOf(2, A)]);
   });
 
+  /** Slot 1 with its owner of B, and on the silent host what is left there of A. */
+  const besides = (phase: Held["phase"]): World => {
+    const held: Held[] = [...settled(B), { slot: 1, spec: A, phase, node: false }];
+    const records: Parameters<typeof world>[1] = [
+      [A, "proved"],
+      [B, "proved"],
+    ];
+    return without(world(held, records), nameOf(1, A));
+  };
+
   it("stays in the engine's state also when it is nothing to its slot any more", () => {
-    const held: Held[] = [...settled(B), { slot: 1, spec: A, phase: "retired", node: false }];
-    const at = without(
-      world(held, [
-        [A, "proved"],
-        [B, "proved"],
-      ]),
-      nameOf(1, A),
-    );
+    const at = besides("retired");
     const [, slot] = planned(poolOf(B), at).slots;
-    assert.deepEqual(slot?.unreachable, { host: "pve2", own: false });
+    assert.ok(slot);
+    assert.deepEqual(slot.unreachable, { host: "pve2", own: false });
     assert.deepEqual(
       slot.stranded?.map(({ name, generation }) => [name, generation.id]),
       [[nameOf(1, A), a]],
     );
     assert.equal(slot.name, nameOf(1, B));
+    const { vmid } = at.live.vms.find(({ name }) => name === nameOf(1, A)) ?? { vmid: 0 };
+    assert.deepEqual(
+      strandedIn(slot).map(({ name, vmid, creates, replaces, unreachable }) => [
+        name,
+        vmid,
+        creates,
+        replaces,
+        unreachable,
+      ]),
+      [[nameOf(1, A), vmid, false, [], { host: "pve2", own: true }]],
+    );
+  });
+
+  it("is declared once: not beside itself as who has the slot, nor when it is kept for its data", () => {
+    const [, own] = planned(poolOf(A), without(onA, nameOf(1, A))).slots;
+    assert.deepEqual([own?.unreachable, own?.stranded], [{ host: "pve2", own: true }, undefined]);
+    const at = besides("retired");
+    const nodes = (at.record?.nodes ?? []).map((node) => (node.name === nameOf(1, A) ? { ...node, keeps: [] } : node));
+    const [, slot] = planned(poolOf(B), { ...at, record: at.record && { ...at.record, nodes } }).slots;
+    assert.deepEqual([slot?.unreachable, slot?.stranded], [{ host: "pve2", own: false }, undefined]);
   });
 
   it("is not declared when nobody recorded it: the engine may not have it, and would make another", () => {
-    const held: Held[] = [...settled(B), { slot: 1, spec: A, phase: "unrecorded", node: false }];
-    const at = without(
-      world(held, [
-        [A, "proved"],
-        [B, "proved"],
-      ]),
-      nameOf(1, A),
-    );
-    const [, slot] = planned(poolOf(B), at).slots;
+    const [, slot] = planned(poolOf(B), besides("unrecorded")).slots;
     assert.deepEqual([slot?.unreachable, slot?.stranded], [{ host: "pve2", own: false }, undefined]);
   });
 
