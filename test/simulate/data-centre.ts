@@ -112,7 +112,7 @@ export class DataCentre {
     if (vm.running || this.vms.get(vm.vmid) !== vm) return;
     vm.running = true;
     vm.word = undefined;
-    this.watcher.vmStarted(vm);
+    this.watcher.availability.vmStarted(vm);
     vm.guest?.boot();
   }
 

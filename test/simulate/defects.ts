@@ -80,7 +80,7 @@ export const defects: Record<string, Defect> = {
         const vmid = Number(/\/qemu\/(\d+)\/status\/current$/.exec(call.path)?.[1]);
         const vm = world.dc.vms.get(vmid);
         // Who leaves is looked at as it is.
-        if (vm && isNewest(world, vm) && world.watcher.lost.has(vm.name)) return running(vm);
+        if (vm && isNewest(world, vm) && world.watcher.availability.lost.has(vm.name)) return running(vm);
         return isReadOfNodes(call) ? seenWell(world.honest(call)) : world.honest(call);
       };
     },

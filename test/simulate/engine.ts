@@ -109,7 +109,7 @@ export class Engine {
     }
     const { live, fleet } = program.value;
     this.fleet = fleet;
-    this.world.watcher.runPlanned();
+    this.world.watcher.availability.runPlanned();
     for (const line of fleetWords(fleet)) this.world.story.tell("plan", () => line);
     const declared = declare(config, live, fleet);
     if (!(await this.make(declared, killer))) return "failed";

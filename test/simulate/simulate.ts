@@ -208,7 +208,7 @@ class Play {
   }
 
   private up(killer: Killer): Promise<Outcome> {
-    this.world.watcher.runBegins();
+    this.world.watcher.availability.runBegins();
     this.disks?.runBegins();
     return this.engine.up(configOf(this.scenario, this.wish), killer);
   }
@@ -216,8 +216,8 @@ class Play {
   private promise(): void {
     this.promiseServers();
     for (const { name, slots, strategy } of this.specsOf(configOf(this.scenario, this.wish))) {
-      const before = this.world.watcher.promises.get(name);
-      this.world.watcher.promises.set(name, {
+      const before = this.world.watcher.availability.promises.get(name);
+      this.world.watcher.availability.promises.set(name, {
         fewest: this.established ? Math.min(slots, before?.fewest ?? slots) : 0,
         most: Math.max(slots, before?.most ?? slots),
         surge: strategy.kind === "blueGreen" ? Math.max(slots, before?.surge ?? 0) : strategy.surge,

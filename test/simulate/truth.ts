@@ -1,0 +1,54 @@
+import { labels } from "../../kubernetes/nodes.ts";
+import { nodeTags } from "../../proxmox/tags.ts";
+import type { Cluster } from "./cluster.ts";
+import type { DataCentre, Vm } from "./data-centre.ts";
+import { isReady } from "./nodes.ts";
+import type { Stored } from "./objects.ts";
+
+/** Where a node belongs, by its labels or its VM's tags. */
+export interface Place {
+  pool: string;
+  slot: string | number;
+}
+
+export function placeOf({ metadata }: Stored): Place {
+  return { pool: metadata.labels?.[labels.pool] ?? "", slot: metadata.labels?.[labels.slot] ?? "" };
+}
+
+export function uuidOf({ status }: Stored): string {
+  return (status?.nodeInfo as { systemUUID?: string } | undefined)?.systemUUID ?? "";
+}
+
+/** What is so, and not what an API answers. Of a world that is not made yet: nothing. */
+export class Truth {
+  dc: DataCentre | undefined;
+  cluster: Cluster | undefined;
+
+  vmsOf(pool: string): Vm[] {
+    return [...(this.dc?.vms.values() ?? [])].filter((vm) => vm.owner === "ours" && nodeTags(vm.tags)?.pool === pool);
+  }
+
+  nodes(): Stored[] {
+    return this.cluster?.objects.list("nodes") ?? [];
+  }
+
+  node(name: string): Stored | undefined {
+    return this.cluster?.objects.get("nodes", name);
+  }
+
+  isReady(name: string): boolean {
+    const node = this.node(name);
+    return node !== undefined && isReady(node);
+  }
+
+  /** Who has a lease. */
+  holderOf(lease: string): string | undefined {
+    const found = this.cluster?.objects.get("leases", `evergreen-system/${lease}`);
+    return found?.spec?.holderIdentity as string | undefined;
+  }
+
+  /** Who have the tickets of a pool, the free ones as undefined. */
+  ticketsOf(pool: string, count: number): (string | undefined)[] {
+    return Array.from({ length: count }, (_, k) => this.holderOf(`ticket-${pool}-${k}`));
+  }
+}
