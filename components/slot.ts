@@ -76,12 +76,14 @@ export class Slot extends ComponentResource {
     after: Resource[],
   ): local.Command {
     const { timeouts } = this.args;
-    const { agent, join, lease } = timeouts;
+    const { agent, gate, join, lease } = timeouts;
+    // A server takes a dead predecessor out first, and waits for the others to be well before and after it.
+    const update = lease + agent + 3 * gate + join + retirement(timeouts);
     const verbs = { create: "join", update: "join", delete: "retire" };
     return step(`${plan.name}-join`, verbs, this.deletable(environment), {
       parent: this,
       dependsOn: [claim, ...after],
-      customTimeouts: seconds({ update: lease + agent + join, delete: retirement(timeouts) }),
+      customTimeouts: seconds({ update, delete: retirement(timeouts) }),
     });
   }
 
@@ -93,7 +95,7 @@ export class Slot extends ComponentResource {
     return step(`${this.slotName}-handover`, verbs, this.args.environment, {
       parent: this,
       dependsOn: [this.join, ...after],
-      customTimeouts: seconds({ update: leavers * retirement(timeouts) + timeouts.gate }),
+      customTimeouts: seconds({ update: leavers * (timeouts.gate + retirement(timeouts)) + timeouts.gate }),
     });
   }
 }

@@ -23,26 +23,36 @@ export interface Arrival {
   bootBefore: string | undefined;
   /** It was a member before, and comes back. */
   isMember: boolean;
+  /** Whether it may become one still, asked right before its guest is told. @default always */
+  mayJoin?: () => Promise<void>;
 }
 
 /**
  * Gives a running guest its join data and waits until its Node passes every gate.
  * @throws ImageFault when the node registered but can never become what it has to be, or did not in time
  */
-export async function admit(run: Run, input: SlotInput, access: Access, vm: VmConfig, arrival: Arrival): Promise<Node> {
-  const deadline = new Deadline(`${input.node} to be Ready`, input.site.timeouts.join, run.stop);
+export async function admit(
+  run: Run,
+  input: SlotInput,
+  access: Access,
+  vm: VmConfig,
+  { mayJoin, ...arrival }: Arrival,
+): Promise<Node> {
   const expected = { ...expectedNode(input, vm.uuid), ...arrival };
-  if (access.server.vmid === vm.vmid) return await verified(access, expected, deadline);
+  // From when it was told: what takes long before that is no fault of its.
+  const wellInTime = () =>
+    verified(access, expected, new Deadline(`${input.node} to be Ready`, input.site.timeouts.join, run.stop));
+  if (access.server.vmid === vm.vmid) return await wellInTime();
   if (input.role === "server") {
     const { text: token } = await readServerToken(run.pve, access.server);
-    await writeJoinData(run.pve, vm, input.role, joinData(input, { token }));
-    return await verified(access, expected, deadline);
+    await writeJoinData(run.pve, vm, input.role, joinData(input, { token }), mayJoin);
+    return await wellInTime();
   }
   // A little longer than the wait: a node that is slow must not be refused for it.
   const token = await mintToken(access.client, access.ca, input.node, input.site.timeouts.join + 120);
   try {
     await writeJoinData(run.pve, vm, input.role, joinData(input, token));
-    return await verified(access, expected, deadline);
+    return await wellInTime();
   } finally {
     await quietly("the join token", () => deleteToken(access.client, token));
   }

@@ -5,7 +5,7 @@ import { labels, listNodes, liveNode } from "../kubernetes/nodes.ts";
 import { readPoolRecord } from "../kubernetes/record.ts";
 import { silentHostOf } from "../proxmox/errors.ts";
 import { nodeTags } from "../proxmox/tags.ts";
-import type { ListedVm } from "../proxmox/vms.ts";
+import { isRunning, type ListedVm } from "../proxmox/vms.ts";
 import { emptySlots } from "../rollout/availability.ts";
 import { hasServed, isWell, slotStates, type Member, type SlotState } from "../rollout/slots.ts";
 import type { LiveVm } from "../rollout/types.ts";
@@ -90,13 +90,22 @@ async function retireAll(
         holding(run, access, tickets(input), lease, () =>
           retireNode(leaver, { run, access, fence, input, isHalfMade: true }),
         ),
-      ).catch((error: unknown) => {
+      ).catch(async (error: unknown) => {
         const silent = silentHostOf(error);
-        if (silent === undefined) failed(error, state);
+        // A write is tried once: that alone does not make a host silent.
+        if (silent === undefined || leaver.vm === undefined || (await answers(run, leaver.vm))) failed(error, state);
         else say(`${member.name} is left as it is: its Proxmox host ${silent} does not answer`);
       });
     }
   }
+}
+
+/** Whether the host of a VM answers when it is asked, and asked again. */
+async function answers({ pve }: Run, vm: ListedVm): Promise<boolean> {
+  return await isRunning(pve, vm).then(
+    () => true,
+    (error: unknown) => silentHostOf(error) === undefined,
+  );
 }
 
 /** A VM as the list alone shows it: who serves a slot is a matter of names, and each is proved before it is touched. */

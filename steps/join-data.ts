@@ -35,10 +35,18 @@ function tlsSans(registration: string, more: unknown): string[] {
 /**
  * Writes join data and then the marker with its hash: half of it is never acted on.
  * @param vm as it was proved before it booted; proved again, for a token must not get into the hands of whoever has its number now
+ * @param mayJoin asked right before the marker, after all that may take long: the last chance to refuse
  */
-export async function writeJoinData(pve: Proxmox, vm: VmConfig, role: SlotInput["role"], data: string): Promise<void> {
+export async function writeJoinData(
+  pve: Proxmox,
+  vm: VmConfig,
+  role: SlotInput["role"],
+  data: string,
+  mayJoin: () => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
   await proveVm(pve, vm.host, { ...vm, tags: [] });
   await writeFile(pve, vm, guest.join, data);
+  await mayJoin();
   await writeFile(pve, vm, guest.marker, `${role} ${createHash("sha256").update(data).digest("hex")}\n`);
 }
 

@@ -114,7 +114,7 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<C
   const own = await remember(input, access, joining.known, config);
   const silenceBefore = client.silence;
   try {
-    if (input.role === "server") await clearHalfMade(run, input, joining);
+    await clearHalfMade(run, input, joining);
     await fence.check();
     // Who has no Node has no right to the name either, but its password can outlive it (rancher/rke2#4852).
     if (joining.known.node === undefined) await forgetPassword(client, input.node);
@@ -174,9 +174,13 @@ async function admitServer(run: Run, input: SlotInput, joining: Arriving, config
     const access = await removeDead(run, input, joining);
     const sight = await byMembers(run, input, access);
     const isBack = await isVoterAlready(sight, calmBy(run, input), input.node);
-    const others = isBack ? [] : await awaitCalm(sight, calmBy(run, input), [input.node, input.address]);
+    const calm = () => awaitCalm(sight, calmBy(run, input), [input.node, input.address]);
+    const others = isBack ? [] : await calm();
     if (!isBack) requireMayJoin(input, others);
-    const node = await admit(run, input, access, config, arrival).catch(async (error: unknown) => {
+    // That look may be a minute old by then: an answer of Proxmox that is lost is waited for as long.
+    const mayJoin = async () => requireMayJoin(input, await calm());
+    const told = isBack ? arrival : { ...arrival, mayJoin };
+    const node = await admit(run, input, access, config, told).catch(async (error: unknown) => {
       const why = error instanceof Unwell ? await whyNotLetIn(sight, input.node, others, run.stop) : undefined;
       throw error instanceof Unwell && why !== undefined ? unjudged(error, why) : error;
     });

@@ -5,7 +5,8 @@ import { guest } from "../images/contract.ts";
 import { isAgentSilent, isNoSuchFile, readFile } from "../proxmox/agent.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
-import type { PoolRecord } from "../rollout/types.ts";
+import { isReady } from "../kubernetes/nodes.ts";
+import type { NodeRecord, PoolRecord } from "../rollout/types.ts";
 import type { SlotInput } from "./input.ts";
 import { byMembers } from "./control-plane.ts";
 import { otherNodes } from "./leavers.ts";
@@ -125,18 +126,27 @@ async function brokenOff(
 }
 
 /**
- * What a given-up run left in the slot of a server goes before another one is started: it may have had to stay while a voter
- * of another slot was dead, and two of them beside an owner that runs would be more than the surge.
+ * What a given-up run left in a slot goes before another one is started: it may have had to stay while a voter of another slot
+ * was dead, or its Proxmox host, and two of them beside an owner that runs would be more than the surge. An agent that serves in
+ * a slot without an owner is left to the handover.
  */
 export async function clearHalfMade(
   run: Run,
   input: SlotInput,
   { access, fence, known: { record } }: Arriving,
 ): Promise<void> {
+  const isServer = input.role === "server";
+  const isHalfMade = ({ name, slot, phase }: NodeRecord) =>
+    slot === input.slot && name !== input.node && phase !== "handedOver" && (isServer || phase !== "retired");
+  if (!record.nodes.some(isHalfMade)) return;
   const others = await otherNodes(access.client, input, await listVms(run.pve), record);
   const owner = others.find((one) => one.record?.phase === "handedOver");
-  const halfMade = others.filter(({ node, record: own }) => node && own && own.phase !== "handedOver");
-  if (halfMade.length === 0 || owner?.vm === undefined || !(await isRunning(run.pve, owner.vm))) return;
+  const ownerRuns = owner?.vm !== undefined && (await isRunning(run.pve, owner.vm));
+  const ownerServes = ownerRuns && owner.node !== undefined && isReady(owner.node);
+  const goes = ({ node, vm }: Leaver) =>
+    isServer ? node && ownerRuns : vm?.status === "running" && (ownerServes || !node || !isReady(node));
+  const halfMade = others.filter((one) => one.record && isHalfMade(one.record) && goes(one));
+  if (halfMade.length === 0) return;
   await holding(run, access, tickets(input), input.site.timeouts.lease, async () => {
     for (const one of halfMade) await retireNode(one, { run, access, fence, input });
   });

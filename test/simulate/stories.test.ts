@@ -59,6 +59,32 @@ describe("a server's join in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("is told only while the others are well: also when an answer before that took a minute (seed 680011299)", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    const { dc } = world;
+    await stage.play(async () => {
+      const fallen = dc.vms.get(1001);
+      assert.ok(fallen);
+      world.defect = (call) => {
+        // Right after the join data: the marker is what tells.
+        const file = call.path.endsWith("/1003/agent/file-write") && new URLSearchParams(call.body).get("file");
+        if (file === guest.join && fallen.running) {
+          world.watcher.struck(fallen.name);
+          dc.powerCut(fallen);
+        }
+        return world.honest(call);
+      };
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+      assert.match(stage.engine.why, /servers-1-.* is a voter and not healthy/);
+      assert.equal(dc.vms.get(1003)?.disk.has(guest.marker), false);
+      assert.equal(judgedFailed(stage, "servers"), false);
+      world.defect = undefined;
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("brings a fallen voter back beside a half-made one that is not well and could not leave without it (seed 771964)", async () => {
     const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
     const { etcd } = stage.world.cluster.control;
@@ -232,6 +258,44 @@ describe("agents in virtual time", function () {
       const record = world.cluster.objects.get("configmaps", "evergreen-system/slot-workers-0");
       assert.equal(vm()?.running, true);
       assert.match(JSON.stringify(record?.data), /09c3448c[^{}]*phase\\+":\\+"made/);
+      world.defect = undefined;
+      assert.equal(await stage.up(stage.agentsOf(2)), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("are started in a slot once what an earlier run left half-made there is off (seed 680012524)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const grown = { ...stage.agentsOf(0), slots: 3 };
+      assert.equal(await stage.dieAt(grown, () => world.dc.vms.get(1102)?.running === true), "killed");
+      await world.time.sleep(30_000);
+      let most = 0;
+      // The rollout meets a silent host, and its joins do not.
+      world.defect = (call) => {
+        most = Math.max(most, [...world.dc.vms.values()].filter(({ vmid, running }) => running && vmid >= 1100).length);
+        const isSilent = call.process.name.startsWith("rollout-") && call.path.includes("/qemu/1102/");
+        return isSilent ? { status: 595, reason: "No route to host" } : world.honest(call);
+      };
+      assert.equal(await stage.up({ ...grown, rollout: 1 }), "done", stage.engine.why);
+      assert.equal(most, 4, "three slots, and a surge of one");
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("are not left half-made for one write that failed on a host that answers (seed 680011497)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      assert.equal(await stage.dieAt(stage.agentsOf(1), () => world.dc.vms.get(1101)?.running === true), "killed");
+      await world.time.sleep(30_000);
+      world.defect = (call) =>
+        call.method === "PUT" && call.path.endsWith("/1101/config")
+          ? { status: 596, reason: "Broken pipe" }
+          : world.honest(call);
+      assert.equal(await stage.up(stage.agentsOf(2)), "failed");
+      assert.match(stage.engine.why, /workers-rollout: .*Broken pipe/);
       world.defect = undefined;
       assert.equal(await stage.up(stage.agentsOf(2)), "done", stage.engine.why);
     });
