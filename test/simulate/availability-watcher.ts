@@ -189,12 +189,12 @@ export class AvailabilityWatcher {
   }
 
   /**
-   * A run begins with what a given-up one left: it holds the room that new VMs need, those of slots that are down too, and
-   * the owner of its slot serves.
+   * A run, or at the latest the join of a slot, begins with what a given-up one left: it holds the room that new VMs need, those
+   * of slots that are down too, and the owner of its slot serves.
    */
   isHalfMade({ pool, slot }: Place, name: string, by: Process): boolean {
     const others = this.servingNodes(pool).filter(({ metadata }) => metadata.name !== name);
-    return by.name.startsWith("rollout-") && others.some((node) => String(placeOf(node).slot) === String(slot));
+    return /^(rollout|join)-/.test(by.name) && others.some((node) => String(placeOf(node).slot) === String(slot));
   }
 }
 

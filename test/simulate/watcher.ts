@@ -84,9 +84,10 @@ export class Watcher {
 
   nodeDeleted(node: Stored, by: Process): void {
     const { name } = node.metadata;
-    // A dead server goes before its successor comes.
+    // A dead server goes before its successor comes, and a half-made agent.
     const isServer = node.metadata.labels?.[labels.server] !== undefined;
-    if (by.name.startsWith("join-") && !isServer) this.story.wrong(`${by.name} deletes the Node ${name}`);
+    const served = isReady(node) && !this.availability.isHalfMade(placeOf(node), name, by);
+    if (by.name.startsWith("join-") && !isServer && served) this.story.wrong(`${by.name} deletes the Node ${name}`);
     if (this.truth.cluster?.nodes.isAlive(name))
       this.story.wrong(`${by.name} deletes the Node ${name}, whose kubelet runs`);
     if (!by.name.startsWith("program")) this.requireRight(placeOf(node), by, `deletes the Node ${name}`, false);
