@@ -130,6 +130,34 @@ describe("a server whose member is out of etcd already", function () {
 
 const nameOf = ({ world }: Stage, vmid: number): string => world.dc.vms.get(vmid)?.name ?? "";
 
+describe("a server whose removal was asked for by a step that failed", function () {
+  this.timeout(60_000);
+
+  it("goes on leaving when its member goes in the middle of that (seed 680020738)", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    const { etcd, servers, watcher } = world.cluster.control;
+    await stage.play(async () => {
+      const member = etcd.members.find(({ uuid }) => uuid === world.dc.vms.get(1000)?.uuid);
+      assert.ok(member);
+      let isAsked = false;
+      world.defect = (call) => {
+        const answer = world.honest(call);
+        const isFile = call.path.endsWith("/1000/agent/file-write");
+        const file = isFile && new URLSearchParams(call.body).get("file");
+        if (file !== guest.yield || isAsked) return answer;
+        isAsked = true;
+        etcd.remove(member.uuid, () => watcher.removes(member, true));
+        for (const server of servers) if (server.vm.vmid === 1000) server.stopControlPlane("removed");
+        return answer;
+      };
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+      assert.ok(isAsked);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+});
+
 describe("agents in virtual time", function () {
   this.timeout(60_000);
 
