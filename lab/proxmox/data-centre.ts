@@ -197,6 +197,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
       node,
       config: new Map(config),
       pending: new Map(),
+      drawn: new Map(),
       lock: this.configLock(vmid),
       power: undefined,
       ha: undefined,

@@ -66,6 +66,8 @@ export interface Vm {
   config: Map<string, Value>;
   /** Changes that wait for the next start; null: will be deleted. */
   pending: Map<string, Value | null>;
+  /** Cloud-init options that changed after the drive was made, with what it still says; null: nothing. */
+  drawn: Map<string, Value | null>;
   /** `/var/lock/qemu-server/lock-<vmid>.conf` */
   lock: FileLock;
   power: Power | undefined;

@@ -2,7 +2,8 @@ import { died } from "./answer.ts";
 import { loadVm } from "./call.ts";
 import { checkSnippets } from "./api/vm-config.ts";
 import { agentEnabled, parseDrive, parseNic, parseProperties } from "./config/properties.ts";
-import { applyPending, cloudInitDrive } from "./config/store.ts";
+import { applyPending } from "./config/pending.ts";
+import { cloudInitDrive } from "./config/store.ts";
 import { checkLock } from "./config/update.ts";
 import type { DataCentre } from "./data-centre.ts";
 import type { Power, Vm, Volume } from "./model.ts";
@@ -105,7 +106,8 @@ export async function startVm(dc: DataCentre, node: string, vmid: number, task: 
     checkLock(vm);
     if (vm.config.get("template") === 1) throw died("you can't start a vm if it's a template");
     if (vm.power) throw died(`VM ${vmid} already running`);
-    applyPending(vm);
+    await applyPending(dc, vm);
+    vm.drawn.clear();
     if (cloudInitDrive(vm.config) !== undefined) {
       checkSnippets(dc, vm);
       task.say("generating cloud-init ISO");
@@ -117,15 +119,15 @@ export async function startVm(dc: DataCentre, node: string, vmid: number, task: 
 }
 
 /** The process is gone: what waited for the next start is taken over. */
-function switchedOff(dc: DataCentre, vm: Vm, token: string): void {
+async function switchedOff(dc: DataCentre, vm: Vm, token: string): Promise<void> {
   vm.power = undefined;
-  applyPending(vm);
+  await applyPending(dc, vm);
   dc.tell("stopped", vm, token);
 }
 
 async function kill(dc: DataCentre, vm: Vm, token: string): Promise<void> {
   await vm.power?.guest.powerOff();
-  if (vm.power) switchedOff(dc, vm, token);
+  if (vm.power) await switchedOff(dc, vm, token);
 }
 
 /** The work of a stop task. A locked VM is not stopped; one that is off is, whatever locks it. */
@@ -164,7 +166,7 @@ async function askToGo(dc: DataCentre, vm: Vm, options: ShutdownOptions, task: T
   });
   try {
     if (await Promise.race([gone, timeout.catch(() => false), cancelled])) {
-      switchedOff(dc, vm, token);
+      await switchedOff(dc, vm, token);
       return;
     }
   } finally {

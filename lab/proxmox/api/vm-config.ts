@@ -2,7 +2,7 @@ import { died } from "../answer.ts";
 import { finished, fork, perm, permAny, vmOf } from "../call.ts";
 import type { Call, Route } from "../call.ts";
 import { cloudInitDrive, cloudInitRows, pendingRows, shownConfig } from "../config/store.ts";
-import { applyCloudInit, checkLock, settingsOf, updateConfig } from "../config/update.ts";
+import { checkLock, settingsOf, updateConfig } from "../config/update.ts";
 import { parseProperties } from "../config/properties.ts";
 import { Params, spec } from "../params.ts";
 import type { Specs } from "../params.ts";
@@ -32,8 +32,9 @@ async function regenerate(call: Call): Promise<null> {
   await dc.configLock(params.int("vmid")).hold("exclusive", dc.timing.lockWait, () => {
     const vm = vmOf(call);
     checkLock(vm);
-    applyCloudInit(vm);
-    if (cloudInitDrive(vm.config) !== undefined) checkSnippets(dc, vm);
+    if (cloudInitDrive(vm.config) === undefined) return;
+    checkSnippets(dc, vm);
+    vm.drawn.clear();
   });
   return null;
 }

@@ -2,7 +2,8 @@ import { died } from "../answer.ts";
 import type { Value, Vm } from "../model.ts";
 import { isCdrom, parseDrive } from "./properties.ts";
 
-function orderOf(config: ReadonlyMap<string, Value>): string[] | undefined {
+/** Devices that the VM boots from; undefined: in the old way, or not said. */
+export function orderOf(config: ReadonlyMap<string, Value>): string[] | undefined {
   const boot = config.get("boot");
   const order = /^order=(.*)$/.exec(String(boot ?? ""))?.[1];
   return order?.split(";").filter(Boolean);
@@ -16,12 +17,12 @@ export function checkBoot(vm: Vm, settings: ReadonlyMap<string, string>, gone: r
   }
 }
 
-/** A deleted drive leaves the boot order; adding it again does not bring it back. */
-export function removeFromBoot(vm: Vm, key: string): void {
+/** Deleted devices leave the boot order, with the next start at the latest; adding one again does not bring it back. */
+export function removeFromBoot(vm: Vm, gone: readonly string[]): void {
   const order = orderOf(vm.config);
-  if (!order?.includes(key)) return;
-  const rest = order.filter((device) => device !== key);
-  vm.config.set("boot", rest.length > 0 ? `order=${rest.join(";")}` : " ");
+  if (!order?.some((device) => gone.includes(device))) return;
+  const rest = order.filter((device) => !gone.includes(device));
+  vm.pending.set("boot", rest.length > 0 ? `order=${rest.join(";")}` : " ");
 }
 
 /** What a new VM boots from when it does not say: first disk, first CD drive, first NIC. */

@@ -137,12 +137,14 @@ export async function makeDrive(dc: DataCentre, vm: Vm, key: string, value: stri
   return printed;
 }
 
-/** Volume ids that belong to the VM, by the drives of its configuration. */
+/** Volume ids that belong to the VM, by the drives of its configuration and those that wait. */
 export function ownVolumes(dc: DataCentre, vm: Vm): string[] {
-  const volids = [...vm.config]
+  const volids = [...vm.config, ...vm.pending]
     .filter(([key]) => /^(ide|sata|scsi|virtio|efidisk|tpmstate|unused)\d+$/.test(key))
     .map(([, value]) => parseDrive(String(value)).file);
-  return volids.filter((volid) => volid.includes(":") && isOwn(volid, vm.vmid) && storageKnown(dc, volid));
+  return [...new Set(volids)].filter(
+    (volid) => volid.includes(":") && isOwn(volid, vm.vmid) && storageKnown(dc, volid),
+  );
 }
 
 function storageKnown(dc: DataCentre, volid: string): boolean {

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Value, Vm } from "../model.ts";
-import { isCdrom, isCloudInitDrive, parseDrive } from "./properties.ts";
+import { isCloudInitDrive, parseDrive } from "./properties.ts";
 import { isCloudInit, isDrive } from "./options.ts";
 
 /** The configuration as it will be after the next start. */
@@ -49,45 +49,21 @@ export function pendingRows(vm: Vm): Record<string, unknown>[] {
   return [...rows, { key: "digest", value: digestOf(vm) }];
 }
 
-/** `GET cloudinit` */
+/** `GET cloudinit`: what its drive says, and what it would say when it was made now. Addresses show only as changes. */
 export function cloudInitRows(vm: Vm): Record<string, unknown>[] {
-  // The address of a NIC that is not there is none.
-  const isShown = (key: string) =>
-    isCloudInit(key) && (!key.startsWith("ipconfig") || vm.config.has(key.replace("ipconfig", "net")));
-  return pendingRows(vm).filter((row) => isShown(String(row.key)));
-}
-
-/** Takes over what waited for the next start. */
-export function applyPending(vm: Vm, only: (key: string) => boolean = () => true): void {
-  for (const [key, value] of [...vm.pending]) {
-    if (!only(key)) continue;
-    vm.pending.delete(key);
-    if (value === null) vm.config.delete(key);
-    else vm.config.set(key, value);
-  }
-}
-
-const always = new Set([
-  "name",
-  "onboot",
-  "shares",
-  "startup",
-  "description",
-  "protection",
-  "tags",
-  "vmstatestorage",
-  "migrate_downtime",
-  "migrate_speed",
-]);
-
-/** True when a running VM takes the change at once. */
-export function hotplugs(vm: Vm, key: string, value: Value | null): boolean {
-  if (always.has(key)) return true;
-  const features = String(vm.config.get("hotplug") ?? "network,disk,usb").split(",");
-  if (/^net\d+$/.test(key)) return features.includes("network");
-  if (/^(scsi|virtio)\d+$/.test(key)) return features.includes("disk");
-  if (isDrive(key)) return value !== null && vm.config.has(key) && isCdrom(parseDrive(String(value)));
-  return false;
+  const same = [...vm.config.keys()].filter(
+    (key) => isCloudInit(key) && !key.startsWith("ipconfig") && !vm.drawn.has(key),
+  );
+  return [...same, ...vm.drawn.keys()].map((key) => {
+    const now = vm.config.get(key);
+    const drawn = vm.drawn.get(key) ?? now;
+    if (now === undefined) return { key, delete: 1 };
+    return {
+      key,
+      ...(vm.drawn.get(key) !== null && drawn !== undefined && { value: hidden(key, drawn) }),
+      ...(vm.drawn.has(key) && { pending: hidden(key, now) }),
+    };
+  });
 }
 
 /** The key of the cloud-init drive. */

@@ -7,10 +7,11 @@ import { needWritable } from "../quorum.ts";
 import type { Task } from "../tasks.ts";
 import { freeVolume } from "../volumes.ts";
 import { checkDriveAccess, checkDriveSyntax, drivePrivileges, makeDrive } from "./drives.ts";
-import { isCloudInit, isDrive, optionOf, valueOf } from "./options.ts";
-import { isCloudInitDrive, normaliseTags, parseDrive, parseNic, printNic } from "./properties.ts";
+import { isDrive, optionOf, valueOf } from "./options.ts";
+import { normaliseTags, parseNic, printNic } from "./properties.ts";
 import { checkSshKeys } from "./sshkeys.ts";
-import { applyPending, digestOf, hotplugs } from "./store.ts";
+import { applyPending, letGo, plugPending } from "./pending.ts";
+import { digestOf } from "./store.ts";
 import { checkBoot, removeFromBoot } from "./boot.ts";
 
 const root = "only root can set";
@@ -78,37 +79,23 @@ export function stored(key: string, value: string): Value {
   return valueOf(key, value);
 }
 
-function set(vm: Vm, key: string, value: Value): void {
-  if (vm.power && !hotplugs(vm, key, value)) {
-    if (vm.config.get(key) === value) vm.pending.delete(key);
-    else vm.pending.set(key, value);
-    return;
-  }
-  vm.pending.delete(key);
-  vm.config.set(key, value);
-}
-
 async function setAll(call: Call, vm: Vm, settings: ReadonlyMap<string, string>, task?: Task): Promise<void> {
   for (const [key, value] of settings) {
     const before = vm.config.get(key);
     // A drive that another takes the place of is asked about too.
     if (isDrive(key) && before !== undefined) checkDevice(call, vm.vmid, key, String(before));
     checkDevice(call, vm.vmid, key, value);
-    if (isDrive(key)) {
-      const after = await makeDrive(call.dc, vm, key, value, task);
-      if (before !== undefined) unuse(vm, String(before), after);
-      set(vm, key, after);
-    } else set(vm, key, stored(key, value));
+    const after = isDrive(key) ? await makeDrive(call.dc, vm, key, value, task) : stored(key, value);
+    await dropWaiting(call.dc, vm, key, after);
+    vm.pending.set(key, after);
   }
 }
 
-/** A disk that loses its slot to another one stays with the VM as unused. */
-function unuse(vm: Vm, before: string, after: string): void {
-  const old = parseDrive(before);
-  if (old.options.get("media") === "cdrom" || !old.file.includes(":") || old.file === parseDrive(after).file) return;
-  let index = 0;
-  while (vm.config.has(`unused${index}`)) index += 1;
-  vm.config.set(`unused${index}`, old.file);
+/** What waited for an option gives way; a disk that was made for it stays with the VM. */
+async function dropWaiting(dc: DataCentre, vm: Vm, key: string, after: Value | null): Promise<void> {
+  const waiting = vm.pending.get(key);
+  if (isDrive(key) && waiting !== undefined && waiting !== null) await letGo(dc, vm, waiting, after);
+  vm.pending.delete(key);
 }
 
 async function remove(call: Call, vm: Vm, key: string): Promise<void> {
@@ -116,18 +103,18 @@ async function remove(call: Call, vm: Vm, key: string): Promise<void> {
   if (value === undefined && !vm.pending.has(key)) return;
   const text = String(value ?? vm.pending.get(key) ?? "");
   checkDevice(call, vm.vmid, key, text);
-  if (isDrive(key)) {
-    if (vm.config.get("protection") === 1) throw died(`can't remove drive '${key}' - protection mode enabled`);
-    const drive = parseDrive(text);
-    if (isCloudInitDrive(drive)) await freeVolume(call.dc, drive.file);
-    else unuse(vm, text, "");
-    removeFromBoot(vm, key);
-  } else if (/^unused\d+$/.test(key)) await freeVolume(call.dc, text);
-  if (vm.power && !hotplugs(vm, key, null)) vm.pending.set(key, null);
-  else {
+  if (isDrive(key) && vm.config.get("protection") === 1)
+    throw died(`can't remove drive '${key}' - protection mode enabled`);
+  await dropWaiting(call.dc, vm, key, value ?? null);
+  if (/^unused\d+$/.test(key)) {
+    await freeVolume(call.dc, text);
     vm.config.delete(key);
-    vm.pending.delete(key);
-  }
+  } else vm.pending.set(key, null);
+}
+
+/** What waits for these options is taken back: the configuration stays as it is. */
+async function revert(call: Call, vm: Vm, keys: readonly string[]): Promise<void> {
+  for (const key of keys) await dropWaiting(call.dc, vm, key, vm.config.get(key) ?? null);
 }
 
 /** Options that steer the request and are none of the VM. */
@@ -141,15 +128,22 @@ export function settingsOf(
   return new Map([...params].filter(([key]) => !beside.has(key)));
 }
 
-function deletions(params: ReadonlyMap<string, string>): string[] {
-  const keys = (params.get("delete") ?? "").split(/[,; ]+/).filter(Boolean);
-  for (const key of keys) {
-    if (params.has(key)) {
-      throw invalid({ delete: `you can't use '-${key}' and -delete ${key}' at the same time` });
-    }
+const listed = (text: string | undefined) => (text ?? "").split(/[,; ]+/).filter(Boolean);
+
+/** The options that a request deletes, and those of which it takes back what waits. */
+function takenAway(params: ReadonlyMap<string, string>): { gone: string[]; reverted: string[] } {
+  const [gone, reverted] = [listed(params.get("delete")), listed(params.get("revert"))];
+  for (const key of reverted) {
+    if (!optionOf(key)) throw invalid({ revert: `unknown option '${key}'` });
+    if (params.has(key)) throw invalid({ delete: `you can't use '-${key}' and -revert ${key}' at the same time` });
+  }
+  for (const key of gone) {
+    if (params.has(key)) throw invalid({ delete: `you can't use '-${key}' and -delete ${key}' at the same time` });
+    if (reverted.includes(key))
+      throw invalid({ revert: `you can't use '-delete ${key}' and -revert ${key}' at the same time` });
     if (!optionOf(key)) throw invalid({ delete: `unknown option '${key}'` });
   }
-  return keys;
+  return { gone, reverted };
 }
 
 /** Changes a configuration under the VM's lock. @param task whose log tells of new disks */
@@ -157,8 +151,8 @@ export async function updateConfig(call: Call, load: () => Vm, task?: Task): Pro
   const { dc, token, params } = call;
   const vmid = params.int("vmid");
   const settings = settingsOf(params);
-  const gone = deletions(params);
-  if (settings.size === 0 && gone.length === 0 && !params.has("revert")) throw died("no options specified");
+  const { gone, reverted } = takenAway(params);
+  if (settings.size === 0 && gone.length === 0 && reverted.length === 0) throw died("no options specified");
   checkValues(settings);
   for (const key of gone) checkOption(dc, token, vmid, key);
   checkRights(dc, token, vmid, settings);
@@ -169,10 +163,14 @@ export async function updateConfig(call: Call, load: () => Vm, task?: Task): Pro
     checkLock(vm);
     needWritable(dc, vm.node, vmid);
     checkBoot(vm, settings, gone);
+    await revert(call, vm, reverted);
     for (const key of gone) await remove(call, vm, key);
+    removeFromBoot(vm, gone);
     await setAll(call, vm, settings, task);
-    if (!vm.power) applyPending(vm);
+    const errors = vm.power ? await plugPending(dc, vm, new Set([...gone, ...settings.keys()])) : {};
+    if (!vm.power) await applyPending(dc, vm);
     dc.tell("configured", vm, token.id);
+    if (Object.keys(errors).length > 0) throw invalid(errors);
   });
 }
 
@@ -180,9 +178,4 @@ export async function updateConfig(call: Call, load: () => Vm, task?: Task): Pro
 export function checkLock(vm: Vm): void {
   const lock = vm.config.get("lock");
   if (lock !== undefined) throw died(`VM is locked (${lock})`);
-}
-
-/** Takes the waiting cloud-init options over into the drive. */
-export function applyCloudInit(vm: Vm): void {
-  applyPending(vm, (key) => isCloudInit(key));
 }

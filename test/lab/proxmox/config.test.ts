@@ -109,13 +109,6 @@ describe("configuration of a running VM", () => {
     assert.deepEqual(await pending("memory"), { key: "memory", value: "2048" });
   });
 
-  it("hands cloud-init changes over when its drive is made again", async () => {
-    await bench.data("PUT", `${vm}/config`, { ciuser: "ops" });
-    assert.deepEqual(await pending("ciuser"), { key: "ciuser", pending: "ops" });
-    await bench.data("PUT", `${vm}/cloudinit`);
-    assert.deepEqual(await pending("ciuser"), { key: "ciuser", value: "ops" });
-  });
-
   it("is refused when somebody else wrote meanwhile", async () => {
     const { digest } = await bench.data<{ digest: string }>("GET", `${vm}/config`);
     await bench.data("PUT", `${vm}/config`, { description: "one", digest });
