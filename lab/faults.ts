@@ -215,10 +215,10 @@ export class Faults {
     const before = `VM ${vm.vmid} (${String(vm.config.get("name"))})`;
     switch (order.kind) {
       case "rename-vm":
-        await this.asRoot("PUT", vm, "/config", [["name", order.name]]);
+        await this.asRoot("PUT", vm, "/config", { name: order.name });
         return `${before} is now called ${order.name}`;
       case "tag-vm":
-        await this.asRoot("PUT", vm, "/config", [["tags", order.tags.join(";")]]);
+        await this.asRoot("PUT", vm, "/config", { tags: order.tags.join(";") });
         return `${before} has other tags now`;
       case "console":
         return await this.console(vm, order.command);
@@ -241,11 +241,11 @@ export class Faults {
   }
 
   /** A call of the API by root, and the end of its task. */
-  private async asRoot(method: string, vm: Vm, path: string, params: [string, string][] = []): Promise<void> {
+  private async asRoot(method: string, vm: Vm, path: string, params: Record<string, string> = {}): Promise<void> {
     const { status, reason, body } = await handle(this.dataCentre, {
       method,
       path: `nodes/${vm.node}/qemu/${vm.vmid}${path}`,
-      params,
+      params: new Map(Object.entries(params).map(([name, value]) => [name, [value]])),
       authorization: `PVEAPIToken=${this.dataCentre.credential(site.rootToken)}`,
     });
     const task = this.dataCentre.tasks.all.get(String(body?.data));

@@ -1,9 +1,11 @@
 import type { IncomingMessage } from "node:http";
 import { ApiError } from "./answer.ts";
+import { fromForm, fromJson } from "./form.ts";
+import type { Given } from "./form.ts";
 
 /** What a request carried in its body. */
 export interface Body {
-  params: [string, string][];
+  params: Given;
   upload?: { filename: string; content: Buffer };
 }
 
@@ -13,13 +15,9 @@ async function bytes(message: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-function fromJson(text: string): [string, string][] {
-  const parsed: unknown = JSON.parse(text);
-  if (typeof parsed !== "object" || parsed === null) return [];
-  return Object.entries(parsed).map(([name, value]) => [
-    name,
-    typeof value === "string" ? value : JSON.stringify(value),
-  ]);
+/** The boundary of a multipart body; undefined: it is none. */
+export function boundaryOf(type: string): string | undefined {
+  return /^multipart\/form-data;.*boundary="?([^";]+)"?/.exec(type)?.[1];
 }
 
 /** The fields of an upload in the one order in which pveproxy reads them. */
@@ -33,18 +31,18 @@ const wrongField = (name: string) =>
  * @throws ApiError for anything else, as pveproxy waits for the file until the body ends
  */
 function fromMultipart(content: Buffer, boundary: string): Body {
-  const params: [string, string][] = [];
+  const params: Given = new Map();
   let last = -1;
   for (const { name, filename, value } of partsOf(content, boundary)) {
     if (filename !== undefined) {
       if (name !== "filename") throw new ApiError(500, wrongField(name), { bodyless: true });
-      params.push([name, filename]);
+      params.set(name, [filename]);
       return { params, upload: { filename, content: Buffer.from(value) } };
     }
     const place = fields.indexOf(name);
     if (place <= last) break;
     last = place;
-    params.push([name, value.toString()]);
+    params.set(name, [value.toString()]);
   }
   throw new ApiError(400, "Bad Request", { bodyless: true });
 }
@@ -71,9 +69,8 @@ function* partsOf(content: Buffer, boundary: string) {
 export async function readBody(message: IncomingMessage): Promise<Body> {
   const content = await bytes(message);
   const type = message.headers["content-type"] ?? "";
-  if (content.length === 0) return { params: [] };
-  const boundary = /^multipart\/form-data;.*boundary="?([^";]+)"?/.exec(type)?.[1];
+  if (content.length === 0) return { params: new Map() };
+  const boundary = boundaryOf(type);
   if (boundary !== undefined) return fromMultipart(content, boundary);
-  if (type.startsWith("application/json")) return { params: fromJson(content.toString()) };
-  return { params: [...new URLSearchParams(content.toString())] };
+  return { params: type.startsWith("application/json") ? fromJson(content.toString()) : fromForm(content.toString()) };
 }

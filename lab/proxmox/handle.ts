@@ -6,6 +6,7 @@ import type { DataCentre } from "./data-centre.ts";
 import type { Token } from "./model.ts";
 import { Params, spec, verify, vmidSpec } from "./params.ts";
 import type { Spec } from "./params.ts";
+import type { Given } from "./form.ts";
 import { findRoute } from "./routes.ts";
 
 /** A request as it came over the wire. */
@@ -13,7 +14,7 @@ export interface Incoming {
   method: string;
   /** Below `/api2/json/`, decoded, without a trailing slash. */
   path: string;
-  params: [string, string][];
+  params: Given;
   authorization: string | undefined;
   upload?: { filename: string; content: Buffer };
 }
@@ -48,9 +49,18 @@ export function claimedToken(authorization: string | undefined): string | undefi
 
 function collect(incoming: Incoming, places: Record<string, string>): Params {
   const params = new Params();
-  for (const [name, value] of incoming.params) params.set(name, value);
+  for (const [name, values] of incoming.params) {
+    const [value] = values;
+    if (value === undefined) params.unset.add(name);
+    else if (values.length > 1) params.lists.add(name);
+    else params.set(name, value);
+  }
   // Clients repeat `node` and `storage` in the body: what stands in the path counts.
-  for (const [name, value] of Object.entries(places)) params.set(name, value);
+  for (const [name, value] of Object.entries(places)) {
+    params.set(name, value);
+    params.unset.delete(name);
+    params.lists.delete(name);
+  }
   return params;
 }
 
@@ -91,6 +101,8 @@ async function run(dc: DataCentre, incoming: Incoming): Promise<Answer> {
   route.allow(call);
   checkNode(dc, places.node);
   const required = Object.entries(route.params).flatMap(([name, { required: must }]) => (must ? [name] : []));
+  // As recorded: a text that must be there may be empty.
+  for (const name of required) if (params.unset.delete(name)) params.set(name, "");
   verify(params, specFinder(route, places), required);
   const data = await route.run(call);
   return { status: 200, reason: "OK", body: { data, ...call.extra } };

@@ -5,6 +5,7 @@ export interface Spec {
   type: "string" | "integer" | "number" | "boolean";
   required?: boolean;
   enum?: readonly string[];
+  pattern?: RegExp;
   /** Characters. */
   maxLength?: number;
   minimum?: number;
@@ -39,27 +40,18 @@ export function dnsName(value: string): string | undefined {
 /** A VM's id, in a path or as a parameter. */
 export const vmidSpec: Spec = { type: "integer", format: vmidFormat };
 
-/** A boolean as Proxmox VE reads it; undefined when it is none. */
-export function parseFlag(value: string): boolean | undefined {
-  if (/^(1|on|yes|true)$/i.test(value)) return true;
-  if (/^(0|off|no|false)$/i.test(value)) return false;
-  return undefined;
-}
-
 function wrongType(spec: Spec, value: string): boolean {
   if (spec.type === "integer") return !/^[+-]?\d+$/.test(value);
   if (spec.type === "number") return !/^[+-]?\d+(\.\d+)?$/.test(value);
-  return spec.type === "boolean" && parseFlag(value) === undefined;
+  return spec.type === "boolean" && value !== "0" && value !== "1";
 }
 
 /** What is wrong with a value; undefined: nothing. */
 export function problemOf(spec: Spec, value: string): string | undefined {
+  if (wrongType(spec, value)) return `type check ('${spec.type}') failed - got '${value}'`;
   const shape = spec.format?.(value);
   if (shape !== undefined) return shape;
-  if (wrongType(spec, value)) return `type check ('${spec.type}') failed - got '${value}'`;
-  if (spec.enum && !spec.enum.includes(value)) {
-    return `value '${value}' does not have a value in the enumeration '${spec.enum.join(", ")}'`;
-  }
+  if (spec.pattern?.test(value) === false) return "value does not match the regex pattern";
   if (spec.maxLength !== undefined && value.length > spec.maxLength) {
     return `value may only be ${spec.maxLength} characters long`;
   }
@@ -69,8 +61,13 @@ export function problemOf(spec: Spec, value: string): string | undefined {
   if (spec.maximum !== undefined && Number(value) > spec.maximum) {
     return `value must have a maximum value of ${spec.maximum}`;
   }
+  if (spec.enum && !spec.enum.includes(value)) {
+    return `value '${value}' does not have a value in the enumeration '${spec.enum.join(", ")}'`;
+  }
   return undefined;
 }
+
+const unknown = "property is not defined in schema and the schema does not allow additional properties";
 
 /**
  * Checks the parameters of a request against its table.
@@ -81,23 +78,30 @@ export function verify(given: Params, find: (name: string) => Spec | undefined, 
   const errors: Record<string, string> = {};
   for (const [name, value] of given) {
     const found = find(name);
-    const problem = found
-      ? problemOf(found, value)
-      : "property is not defined in schema and the schema does not allow additional properties";
+    const problem = found ? problemOf(found, value) : unknown;
     if (problem !== undefined) errors[name] = problem;
   }
+  for (const name of given.unset) if (!find(name)) errors[name] = unknown;
+  for (const name of given.lists) {
+    const found = find(name);
+    errors[name] = found ? `type check ('${found.type}') failed - got ARRAY` : unknown;
+  }
   for (const name of required) {
-    if (!given.has(name)) errors[name] = "property is missing and it is not optional";
+    if (!given.has(name) && !given.lists.has(name)) errors[name] = "property is missing and it is not optional";
   }
   if (Object.keys(errors).length > 0) throw invalid(errors);
   for (const [name, value] of given) {
-    if (find(name)?.rootOnly && value !== "" && parseFlag(value) !== false)
-      throw invalid({ [name]: "Only root may use this option." });
+    if (find(name)?.rootOnly && value === "1") throw invalid({ [name]: "Only root may use this option." });
   }
 }
 
 /** The parameters of a request, from path, query and body. */
 export class Params extends Map<string, string> {
+  /** Came without a value. */
+  readonly unset = new Set<string>();
+  /** Came more than once. */
+  readonly lists = new Set<string>();
+
   /** @throws when a required parameter was not verified first: a defect of the emulator */
   text(name: string): string {
     const value = this.get(name);
@@ -111,6 +115,6 @@ export class Params extends Map<string, string> {
 
   /** False when absent. */
   flag(name: string): boolean {
-    return parseFlag(this.get(name) ?? "0") ?? false;
+    return this.get(name) === "1";
   }
 }

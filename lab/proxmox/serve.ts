@@ -5,7 +5,8 @@ import { ApiError } from "./answer.ts";
 import type { DataCentre, Fault, Request } from "./data-centre.ts";
 import { claimedToken, handle } from "./handle.ts";
 import type { Answer, Incoming } from "./handle.ts";
-import { readBody } from "./body.ts";
+import { boundaryOf, readBody } from "./body.ts";
+import { fromForm } from "./form.ts";
 import { findRoute } from "./routes.ts";
 
 export interface ServeOptions {
@@ -28,7 +29,8 @@ async function read(message: IncomingMessage): Promise<Incoming> {
     method: message.method ?? "GET",
     // Clients send colons and slashes of volume ids and UPIDs encoded or bare; DELETE comes with a trailing slash.
     path: decodeURIComponent(raw).replace(/^\/+|\/+$/g, ""),
-    params: [...url.searchParams, ...body.params],
+    // What stands in the query counts more.
+    params: new Map([...body.params, ...fromForm(url.search.slice(1))]),
     authorization: message.headers.authorization,
     ...(body.upload && { upload: body.upload }),
   };
@@ -41,7 +43,7 @@ function describe(incoming: Incoming): Request {
     path: incoming.path,
     endpoint: found?.route.path ?? incoming.path,
     token: claimedToken(incoming.authorization),
-    params: new Map(incoming.params),
+    params: new Map([...incoming.params].map(([name, [value = ""]]) => [name, value])),
   };
 }
 
@@ -76,19 +78,33 @@ async function suffer(fault: Fault | undefined, response: ServerResponse): Promi
   return fault?.answer && { ...fault.answer, body: undefined };
 }
 
+/** Bytes. */
+const maxForm = 512 * 1024;
+
 /** What pveproxy does not even read. */
-function refusalOf({ method, headers }: IncomingMessage): string | undefined {
-  if (!["GET", "POST", "PUT", "DELETE"].includes(method ?? "")) return `method '${method ?? ""}' not available`;
-  if (headers["transfer-encoding"] === "chunked") return "chunked transfer encoding not supported";
-  const isBare = method === "GET" || method === "DELETE";
-  return isBare && Number(headers["content-length"] ?? 0) > 0 ? "Unexpected content for method" : undefined;
+function refusalOf({ method = "", url = "", headers }: IncomingMessage): [status: number, reason: string] | undefined {
+  const length = Number(headers["content-length"] ?? 0);
+  const type = headers["content-type"] ?? "";
+  if (!["GET", "POST", "PUT", "DELETE"].includes(method)) return [501, `method '${method}' not available`];
+  if (headers["transfer-encoding"] === "chunked") return [501, "chunked transfer encoding not supported"];
+  if (length === 0) return undefined;
+  if (method === "GET" || method === "DELETE") return [501, `Unexpected content for method '${method}'`];
+  const isUpload = /\/storage\/[^/]+\/upload$/.test(url.split("?")[0] ?? "") && boundaryOf(type) !== undefined;
+  if (isUpload) return undefined;
+  if (length > maxForm) return [501, "for data too large"];
+  const isRead = ["", "application/x-www-form-urlencoded", "application/json"].includes(
+    (type.split(";")[0] ?? "").trim(),
+  );
+  return isRead ? undefined : [506, `upload 'Content-Type '${type}' not implemented`];
 }
 
 async function serveOne(dc: DataCentre, message: IncomingMessage, response: ServerResponse): Promise<void> {
   const began = performance.now();
   const refused = refusalOf(message);
   if (refused !== undefined) {
-    response.writeHead(501, refused, { "Content-Type": "text/plain", Connection: "close" }).end(refused);
+    const [status, reason] = refused;
+    response.setHeader("Connection", "close");
+    write(response, { status, reason, body: undefined });
     return;
   }
   const incoming = await read(message);

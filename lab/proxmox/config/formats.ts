@@ -1,5 +1,8 @@
 /** The schemas of options that are property strings. */
 import { isIPv4, isIPv6 } from "node:net";
+import { cpu, cpuProblem } from "./cpu-format.ts";
+import { listed } from "./properties.ts";
+import { propertyProblem } from "./property-format.ts";
 import type { Properties, Property } from "./property-format.ts";
 
 const flag: Property = { type: "boolean" };
@@ -9,6 +12,8 @@ const count = (minimum: number, maximum?: number): Property => ({
   minimum,
   ...(maximum !== undefined && { maximum }),
 });
+const matching = (pattern: RegExp): Property => ({ type: "string", pattern });
+const oneOf = (...values: string[]): Property => ({ type: "string", enum: values });
 const shaped = (pattern: RegExp, what: string): Property => ({
   type: "string",
   format: (value) => (pattern.test(value) ? undefined : `invalid format - ${what}\n`),
@@ -44,7 +49,7 @@ const net: Properties = {
   queues: count(0, 64),
   rate: { type: "number", minimum: 0 },
   tag: count(1, 4094),
-  trunks: shaped(/^\d+(?:-\d+)?(?:;\d+(?:-\d+)?)*$/, "value does not match the regex pattern"),
+  trunks: matching(/^\d+(?:-\d+)?(?:;\d+(?:-\d+)?)*$/),
   firewall: flag,
   link_down: flag,
   mtu: count(1, 65_520),
@@ -71,12 +76,14 @@ const agent: Properties = {
   enabled: { ...flag, required: true, isDefault: true },
   fstrim_cloned_disks: flag,
   "freeze-fs-on-backup": flag,
-  type: { type: "string", enum: ["virtio", "isa"] },
+  type: oneOf("virtio", "isa"),
 };
 
+const base64 = matching(/^[A-Za-z0-9+/]+={0,2}$/);
+
 const smbios1: Properties = {
-  uuid: shaped(/^[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}$/, "value does not match the regex pattern"),
-  ...Object.fromEntries(["version", "serial", "manufacturer", "product", "sku", "family"].map((key) => [key, text])),
+  uuid: matching(/^[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}$/),
+  ...Object.fromEntries(["version", "serial", "manufacturer", "product", "sku", "family"].map((key) => [key, base64])),
   base64: flag,
 };
 
@@ -117,12 +124,101 @@ export const driveOptions: Properties = {
   ),
 };
 
-const named: Readonly<Record<string, Properties>> = { agent, smbios1, memory, startup };
-const families: Readonly<Record<string, Properties>> = { net, ipconfig };
+function bootDevices(value: string): string | undefined {
+  const wrong = listed(value).find((device) => !/^(?:ide|sata|scsi|virtio|net|usb|hostpci)\d+$/.test(device));
+  return wrong === undefined ? undefined : `invalid format - invalid boot device '${wrong}'\n`;
+}
 
-/** The schema of an option's property string; undefined: it is none, or is not looked into. */
-export function propertiesOf(name: string): Properties | undefined {
+const boot: Properties = {
+  legacy: { ...matching(/^[acdn]{1,4}$/), isDefault: true },
+  order: { type: "string", format: bootDevices },
+};
+
+const vga: Properties = {
+  type: {
+    ...oneOf(
+      ..."cirrus qxl qxl2 qxl3 qxl4 none serial0 serial1 serial2 serial3 std virtio virtio-gl vmware".split(" "),
+    ),
+    isDefault: true,
+  },
+  memory: count(4, 512),
+  clipboard: oneOf("vnc"),
+};
+
+const machineVersion = String.raw`-\d+(?:\.\d+)+(?:\+pve\d+)?(?:\.pxe)?`;
+
+const machine: Properties = {
+  type: {
+    ...matching(
+      new RegExp(
+        `^(?:pc|pc(?:-i440fx)?${machineVersion}|(?:pc-)?q35${machineVersion}|q35|virt(?:${machineVersion})?)$`,
+      ),
+    ),
+    maxLength: 40,
+    isDefault: true,
+  },
+  viommu: oneOf("intel", "virtio"),
+  "enable-s3": flag,
+  "enable-s4": flag,
+};
+
+const watchdog: Properties = {
+  model: { ...oneOf("i6300esb", "ib700"), isDefault: true },
+  action: oneOf("reset", "shutdown", "poweroff", "pause", "debug", "none"),
+};
+
+const volume: Property = {
+  type: "string",
+  format: (value) =>
+    /^[a-z][a-z0-9\-_.]*[a-z0-9]:.+$/i.test(value)
+      ? undefined
+      : `invalid format - unable to parse volume ID '${value}'\n`,
+};
+
+const cicustom: Properties = { meta: volume, network: volume, user: volume, vendor: volume };
+
+const virtiofs: Properties = {
+  dirid: {
+    type: "string",
+    required: true,
+    isDefault: true,
+    format: (value) =>
+      /^[a-z][a-z0-9_-]+$/i.test(value) ? undefined : `invalid format - invalid configuration ID '${value}'\n`,
+  },
+  cache: oneOf("auto", "always", "metadata", "never"),
+  "direct-io": flag,
+  "expose-xattr": flag,
+  "expose-acl": flag,
+};
+
+const audio0: Properties = {
+  device: { ...oneOf("ich9-intel-hda", "intel-hda", "AC97"), required: true },
+  driver: oneOf("spice", "none"),
+};
+
+const named: Readonly<Record<string, Properties>> = {
+  agent,
+  audio0,
+  boot,
+  cicustom,
+  machine,
+  memory,
+  smbios1,
+  startup,
+  vga,
+  watchdog,
+};
+const families: Readonly<Record<string, Properties>> = { net, ipconfig, virtiofs };
+
+function propertiesOf(name: string): Properties | undefined {
   if (Object.hasOwn(named, name)) return named[name];
   const family = /^([a-z]+)\d+$/.exec(name)?.[1] ?? "";
   return Object.hasOwn(families, family) ? families[family] : undefined;
+}
+
+/** Says what is wrong with an option that is a property string; undefined: it is none, or is not looked into. */
+export function formatOf(name: string): ((value: string) => string | undefined) | undefined {
+  if (name === "cpu") return (value) => propertyProblem(cpu, name, value, cpuProblem);
+  const properties = propertiesOf(name);
+  return properties && ((value) => propertyProblem(properties, name, value));
 }

@@ -1,8 +1,8 @@
 import type { Spec } from "../params.ts";
-import { dnsName, parseFlag } from "../params.ts";
+import { dnsName } from "../params.ts";
 import type { Value } from "../model.ts";
-import { propertiesOf } from "./formats.ts";
-import { propertyProblem } from "./property-format.ts";
+import { formatOf } from "./formats.ts";
+import { listed } from "./properties.ts";
 
 /** Which privilege an option needs; "device": decided by its value; "root": no token may. */
 export type Group =
@@ -27,22 +27,15 @@ const text: Spec = { type: "string" };
 const int: Spec = { type: "integer" };
 const flag: Spec = { type: "boolean" };
 
-function bootFormat(value: string): string | undefined {
-  const devices = /^order=(.*)$/.exec(value)?.[1]?.split(";").filter(Boolean);
-  const legacy = /^(?:legacy=)?[acdn]{1,4}$/.test(value);
-  if (devices === undefined)
-    return legacy || value.trim() === ""
-      ? undefined
-      : `invalid format - format error\nboot.legacy: value does not match the regex pattern\n`;
-  const wrong = devices.find((device) => !/^(?:ide|sata|scsi|virtio|net|usb|hostpci)\d+$/.test(device));
-  return wrong === undefined
-    ? undefined
-    : `invalid format - format error\nboot.order: invalid format - invalid boot device '${wrong}'\n`;
+/** Kinds of devices that may come and go while a VM runs. */
+function hotplugFormat(value: string): string | undefined {
+  if (value === "0" || value === "1") return undefined;
+  const wrong = listed(value).find((each) => !["network", "disk", "cpu", "memory", "usb", "cloudinit"].includes(each));
+  return wrong === undefined ? undefined : `invalid format - invalid hotplug feature '${wrong}'\n`;
 }
 
 function tagList(value: string): string | undefined {
-  const tags = value.split(/[;, ]+/).filter(Boolean);
-  return tags.every((tag) => /^[a-z0-9_][a-z0-9_\-+.]*$/i.test(tag))
+  return listed(value).every((tag) => /^[a-z0-9_][a-z0-9_\-+.]*$/i.test(tag))
     ? undefined
     : "invalid format - invalid characters in tag\n";
 }
@@ -52,7 +45,25 @@ function urlEncoded(value: string): string | undefined {
 }
 
 const scsihw = ["lsi", "lsi53c810", "virtio-scsi-pci", "virtio-scsi-single", "megasas", "pvscsi"];
-const ostype = ["other", "wxp", "w2k", "w2k3", "w2k8", "wvista", "win7", "win8", "win10", "win11", "l24", "l26"];
+const ostype = [
+  "other",
+  "wxp",
+  "w2k",
+  "w2k3",
+  "w2k8",
+  "wvista",
+  "win7",
+  "win8",
+  "win10",
+  "win11",
+  "l24",
+  "l26",
+  "solaris",
+];
+const keymaps = "de de-ch da en-gb en-us es fi fr fr-be fr-ca fr-ch hu is it ja lt mk nl no pl pt pt-br sv sl tr".split(
+  " ",
+);
+const startdate = /^(?:now|\d{4}-\d{1,2}-\d{1,2}(?:T\d{1,2}:\d{1,2}:\d{1,2})?)$/;
 
 const groups: [Group, Record<string, Spec>][] = [
   [
@@ -60,11 +71,11 @@ const groups: [Group, Record<string, Spec>][] = [
     {
       cores: { ...int, minimum: 1 },
       cpu: text,
-      cpulimit: { type: "number" },
-      cpuunits: int,
+      cpulimit: { type: "number", minimum: 0, maximum: 128 },
+      cpuunits: { ...int, minimum: 1, maximum: 262_144 },
       numa: flag,
       sockets: { ...int, minimum: 1 },
-      vcpus: int,
+      vcpus: { ...int, minimum: 1 },
     },
   ],
   [
@@ -72,14 +83,14 @@ const groups: [Group, Record<string, Spec>][] = [
     {
       balloon: { ...int, minimum: 0 },
       memory: text,
-      shares: int,
+      shares: { ...int, minimum: 0, maximum: 50_000 },
     },
   ],
   [
     "HWType",
     {
       acpi: flag,
-      hotplug: text,
+      hotplug: { ...text, format: hotplugFormat },
       kvm: flag,
       machine: text,
       scsihw: { ...text, enum: scsihw },
@@ -98,23 +109,23 @@ const groups: [Group, Record<string, Spec>][] = [
       autostart: flag,
       bios: { ...text, enum: ["seabios", "ovmf"] },
       description: { ...text, maxLength: 8192 },
-      keyboard: text,
+      keyboard: { ...text, enum: keymaps },
       localtime: flag,
-      migrate_downtime: { type: "number" },
-      migrate_speed: int,
+      migrate_downtime: { type: "number", minimum: 0 },
+      migrate_speed: { ...int, minimum: 0 },
       name: { ...text, format: dnsName },
       onboot: flag,
       ostype: { ...text, enum: ostype },
       protection: flag,
       reboot: flag,
-      startdate: text,
+      startdate: { ...text, pattern: startdate },
       startup: text,
       tdf: flag,
       template: flag,
       tags: { ...text, format: tagList },
     },
   ],
-  ["Disk", { boot: { ...text, format: bootFormat }, bootdisk: text, vmstatestorage: text }],
+  ["Disk", { boot: text, bootdisk: text, vmstatestorage: text }],
   [
     "Cloudinit",
     {
@@ -170,9 +181,8 @@ const numbered: Record<string, { count: number; group: Group }> = {
 /** A VM option by its name; undefined: there is none. */
 export function optionOf(name: string): Option | undefined {
   const found = plainOption(name);
-  const properties = propertiesOf(name);
-  if (!found || !properties) return found;
-  return { ...found, spec: { ...found.spec, format: (value) => propertyProblem(properties, name, value) } };
+  const format = formatOf(name);
+  return found && format ? { ...found, spec: { ...found.spec, format } } : found;
 }
 
 function plainOption(name: string): Option | undefined {
@@ -195,7 +205,7 @@ export function isCloudInit(name: string): boolean {
 /** A parameter as the configuration holds it: booleans and integers become numbers. */
 export function valueOf(name: string, given: string): Value {
   const spec = optionOf(name)?.spec;
-  if (spec?.type === "boolean") return parseFlag(given) ? 1 : 0;
+  if (spec?.type === "boolean") return given === "1" ? 1 : 0;
   if (spec?.type === "integer" || spec?.type === "number") return Number(given);
   return given;
 }

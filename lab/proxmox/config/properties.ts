@@ -98,10 +98,14 @@ export function printNic(nic: Nic): string {
   return [`${nic.model}=${nic.mac.toUpperCase()}`, ...rest].join(",");
 }
 
+/** The parts of a list as Proxmox VE splits it. */
+export function listed(value: string | undefined): string[] {
+  return (value ?? "").split(/[,; ]+/).filter(Boolean);
+}
+
 /** Lower-case, sorted, each once. */
 export function normaliseTags(value: string): string {
-  const tags = value.split(/[;, ]+/).filter(Boolean);
-  return [...new Set(tags.map((tag) => tag.toLowerCase()))].sort().join(";");
+  return [...new Set(listed(value).map((tag) => tag.toLowerCase()))].sort().join(";");
 }
 
 export function newSmbios(): string {

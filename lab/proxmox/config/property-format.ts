@@ -13,12 +13,18 @@ export interface Property extends Spec {
 
 export type Properties = Readonly<Record<string, Property>>;
 
+/** A boolean as a property string may say it. */
+function flagOf(value: string): string {
+  if (/^(1|on|yes|true)$/i.test(value)) return "1";
+  return /^(0|off|no|false)$/i.test(value) ? "0" : value;
+}
+
 /** @throws Unreadable */
-function read(properties: Properties, value: string): Map<string, string> {
+function readProperties(properties: Properties, value: string): Map<string, string> {
   const found = new Map<string, string>();
   const put = (key: string, content: string) => {
     if (found.has(key)) throw new Unreadable(`duplicate key in comma-separated list property: ${key}`);
-    found.set(key, content);
+    found.set(key, properties[key]?.type === "boolean" ? flagOf(content) : content);
   };
   for (const part of value.split(",").filter((each) => each.trim() !== "")) {
     const [, key = "", content = ""] = /^([^=]+)=(.+)$/.exec(part) ?? [];
@@ -56,11 +62,20 @@ function problems(properties: Properties, path: string, found: ReadonlyMap<strin
 /**
  * What is wrong with a property string; undefined: nothing.
  * @param path what stands before the keys: the option's name
+ * @param check looks at the whole when its parts are right
  */
-export function propertyProblem(properties: Properties, path: string, value: string): string | undefined {
+export function propertyProblem(
+  properties: Properties,
+  path: string,
+  value: string,
+  check?: (found: ReadonlyMap<string, string>) => string | undefined,
+): string | undefined {
   try {
-    const found = problems(properties, path, read(properties, value));
-    return found.length > 0 ? `invalid format - format error\n${found.join("\n")}\n` : undefined;
+    const read = readProperties(properties, value);
+    const found = problems(properties, path, read);
+    if (found.length > 0) return `invalid format - format error\n${found.join("\n")}\n`;
+    const problem = check?.(read);
+    return problem === undefined ? undefined : `invalid format - ${problem}\n`;
   } catch (error) {
     if (error instanceof Unreadable) return `invalid format - ${error.message}\n`;
     throw error;

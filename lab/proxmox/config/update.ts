@@ -8,7 +8,7 @@ import type { Task } from "../tasks.ts";
 import { freeVolume } from "../volumes.ts";
 import { checkDriveAccess, checkDriveSyntax, drivePrivileges, makeDrive } from "./drives.ts";
 import { isDrive, optionOf, valueOf } from "./options.ts";
-import { normaliseTags, parseNic, printNic } from "./properties.ts";
+import { listed, normaliseTags, parseNic, printNic } from "./properties.ts";
 import { checkSshKeys } from "./sshkeys.ts";
 import { applyPending, letGo, plugPending } from "./pending.ts";
 import { digestOf } from "./store.ts";
@@ -128,8 +128,6 @@ export function settingsOf(
   return new Map([...params].filter(([key]) => !beside.has(key)));
 }
 
-const listed = (text: string | undefined) => (text ?? "").split(/[,; ]+/).filter(Boolean);
-
 /** The options that a request deletes, and those of which it takes back what waits. */
 function takenAway(params: ReadonlyMap<string, string>): { gone: string[]; reverted: string[] } {
   const [gone, reverted] = [listed(params.get("delete")), listed(params.get("revert"))];
@@ -152,6 +150,8 @@ export async function updateConfig(call: Call, load: () => Vm, task?: Task): Pro
   const vmid = params.int("vmid");
   const settings = settingsOf(params);
   const { gone, reverted } = takenAway(params);
+  // An option without a value is one that is not set.
+  gone.push(...[...params.unset].filter((key) => optionOf(key) !== undefined));
   if (settings.size === 0 && gone.length === 0 && reverted.length === 0) throw died("no options specified");
   checkValues(settings);
   for (const key of gone) checkOption(dc, token, vmid, key);

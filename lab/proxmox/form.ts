@@ -1,0 +1,37 @@
+/** Parameters as pveproxy takes them from a query, a form or a JSON body. */
+
+/** By name; several values: it came as a list; none: it came without a value, which is as good as not set. */
+export type Given = Map<string, string[]>;
+
+const text = (coded: string) => {
+  try {
+    return decodeURIComponent(coded.replaceAll("+", " "));
+  } catch {
+    return coded;
+  }
+};
+
+/** A bare `;` separates as `&` does, and a bare `=` ends a value. */
+export function fromForm(form: string): Given {
+  const given: Given = new Map();
+  for (const part of form.split(/[&;]/).filter(Boolean)) {
+    const [name = "", value = ""] = part.split("=");
+    const key = text(name);
+    given.set(key, value === "" ? [] : [...(given.get(key) ?? []), text(value)]);
+  }
+  return given;
+}
+
+function fromValue(value: unknown): string[] {
+  if (value === null) return [];
+  if (typeof value === "boolean") return [value ? "1" : "0"];
+  if (Array.isArray(value)) return value.flatMap(fromValue);
+  return [typeof value === "string" ? value : JSON.stringify(value)];
+}
+
+/** Here an empty text is one. */
+export function fromJson(json: string): Given {
+  const parsed: unknown = JSON.parse(json);
+  if (typeof parsed !== "object" || parsed === null) return new Map();
+  return new Map(Object.entries(parsed).map(([name, value]) => [name, fromValue(value)]));
+}
