@@ -25,7 +25,9 @@ export async function awaitAvailable(run: Run, client: Kubernetes, input: SlotIn
     readWantedSlots(client, input.pool),
     listVms(run.pve),
   ]);
-  const silent = new Set(vms.filter(({ status }) => status === "unknown").map(({ vmid }) => vmid));
+  const silent = new Set(
+    vms.filter(({ status, state }) => status === "unknown" && state === undefined).map(({ vmid }) => vmid),
+  );
   const others = records.filter(({ slot }) => slot !== input.slot && isWanted(slot));
   let down: EmptySlot[] = [];
   const deadline = new Deadline("the other slots of the pool to serve", input.site.timeouts.gate, run.stop);

@@ -1,20 +1,22 @@
 import { say } from "../common/log.ts";
-import type { Access } from "../kubernetes/access.ts";
-import type { Fence } from "../kubernetes/lease.ts";
 import { guest } from "../images/contract.ts";
+import type { Access } from "../kubernetes/access.ts";
+import { DrainError } from "../kubernetes/eviction.ts";
+import type { Fence } from "../kubernetes/lease.ts";
+import { isReady } from "../kubernetes/nodes.ts";
 import { isAgentSilent, isNoSuchFile, readFile } from "../proxmox/agent.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
-import { isReady } from "../kubernetes/nodes.ts";
 import type { NodeRecord, PoolRecord } from "../rollout/types.ts";
-import type { SlotInput } from "./input.ts";
 import { byMembers } from "./control-plane.ts";
+import { DrainRefusal } from "./forecast.ts";
+import type { SlotInput } from "./input.ts";
 import { otherNodes } from "./leavers.ts";
 import type { Known } from "./member.ts";
 import { powerOff } from "./power-off.ts";
 import { retireNode, type Leaver, type RetireOptions } from "./retirement.ts";
-import { lookAround, reachable } from "./scene.ts";
 import { holding, slotLease, tickets, type Run } from "./run.ts";
+import { lookAround, reachable } from "./scene.ts";
 
 /** Who is in the slot of a server that comes. */
 interface Arriving {
@@ -59,11 +61,12 @@ async function holdBack(
   const known = new Set((await sight(run.stop)).map(({ name }) => name));
   for (const record of nodes) {
     const { name, slot, vmid, uuid, address = "", phase } = record;
-    const vm = vms.find((one) => one.vmid === vmid);
+    const vm = vms.find((one) => one.vmid === vmid && one.name === name);
     if (slot === input.slot || phase !== "made" || vm === undefined || known.has(name) || known.has(address)) continue;
     await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, async (fence) => {
+      if (!(await isRunning(run.pve, vm))) return;
       const config = await proveVm(run.pve, vm.host, { vmid, name, uuid, tags: [] });
-      if (!(await isRunning(run.pve, config)) || !(await mayJoin(run, config))) return;
+      if (!(await mayJoin(run, config))) return;
       await fence.check();
       say(`${name} was told to join by an earlier run, and is turned off until its turn comes`);
       await powerOff(run, config, true, input.site);
@@ -148,6 +151,10 @@ export async function clearHalfMade(
   const halfMade = others.filter((one) => one.record && isHalfMade(one.record) && goes(one));
   if (halfMade.length === 0) return;
   await holding(run, access, tickets(input), input.site.timeouts.lease, async () => {
-    for (const one of halfMade) await retireNode(one, { run, access, fence, input });
+    for (const one of halfMade)
+      await retireNode(one, { run, access, fence, input }).catch((error: unknown) => {
+        if (isServer || !(error instanceof DrainError || error instanceof DrainRefusal)) throw error;
+        say(`${error.message}\n  it is retired when the slot is handed over`);
+      });
   });
 }
