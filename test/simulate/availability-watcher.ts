@@ -134,7 +134,7 @@ export class AvailabilityWatcher {
     if (promised === undefined) return;
     const all = this.truth
       .nodes()
-      .filter((node) => placeOf(node).pool === pool && isSchedulable(node) && this.isThere(node));
+      .filter((node) => placeOf(node).pool === pool && isSchedulable(node) && !this.isKnownOut(node));
     const serving = all.filter(({ metadata }) => metadata.name !== leaver);
     // Whoever serves nobody takes nothing away.
     if (serving.length === all.length) return;
@@ -184,6 +184,14 @@ export class AvailabilityWatcher {
     return since === -Infinity || this.elapsed() - since < this.reaction();
   }
 
+  /** What Kubernetes, or the list of VMs, has had the time to say to somebody who does not ask each machine. */
+  private isKnownOut(node: Stored): boolean {
+    const since = this.sinceWhenOut(node);
+    const vm = this.truth.vmsOf(placeOf(node).pool).find(({ name }) => name === node.metadata.name);
+    const noticed = Math.max(this.reaction(), vm?.running === true ? readyGraceMs : listLagMs);
+    return since !== -Infinity && this.elapsed() - since >= noticed;
+  }
+
   private sinceWhenOut(node: Stored): number {
     return this.lost.get(node.metadata.name) ?? (isReady(node) ? -Infinity : readySince(node));
   }
@@ -197,5 +205,10 @@ export class AvailabilityWatcher {
     return /^(rollout|join)-/.test(by.name) && others.some((node) => String(placeOf(node).slot) === String(slot));
   }
 }
+
+/** Kubernetes calls a node not Ready that long after it was heard of last, in milliseconds. */
+const readyGraceMs = 50_000;
+/** So old may the list of VMs be, and a look at it, in milliseconds. */
+const listLagMs = 15_000;
 
 const slotsBelow = (count: number): number[] => Array.from({ length: count }, (_, slot) => slot);

@@ -44,7 +44,8 @@ describe("a node of agents that serves", () => {
       maxUnavailable = 1,
       words = {},
       one = leaver(),
-    }: { maxUnavailable?: number; words?: Record<number, string>; one?: Leaver },
+      gate = 0.3,
+    }: { maxUnavailable?: number; words?: Record<number, string>; one?: Leaver; gate?: number },
     meanwhile: () => void = () => undefined,
   ): Promise<void> {
     const vms = [0, 1, 2, 3].map((slot) => ({
@@ -57,7 +58,7 @@ describe("a node of agents that serves", () => {
     await using pve = await fakeProxmox(() => ({ data: vms }));
     const run = { pve: pve.client, stop: new AbortController().signal } as unknown as Run;
     const strategy = { kind: "rolling", surge: 1, maxUnavailable, soakSeconds: 0, onFailure: "hold" };
-    const site = { timeouts: { ...defaultTimeouts, gate: 0.3 } };
+    const site = { timeouts: { ...defaultTimeouts, gate } };
     const waits = awaitAvailable(run, client, { pool: "workers", slot: 0, strategy, site } as SlotInput, one);
     setTimeout(meanwhile, 50);
     await waits;
@@ -98,6 +99,12 @@ describe("a node of agents that serves", () => {
       undefined,
     ],
     ["the host of the empty slot's VM is silent", () => node(1, false), { words: { 1: "unknown" } }, undefined],
+    [
+      "the VM of another slot is off, and its Node looks Ready still",
+      () => undefined,
+      { words: { 1: "stopped" } },
+      /nobody serves in slot 1 \(the VM of demo-workers-1-0a1b2c3d is off\)/,
+    ],
     ["the VM of the empty slot is paused", () => node(1, false), { words: { 1: "paused" } }, holds],
     [
       "one slot is on a silent host and another is empty: of two that may be out none is left",
@@ -115,7 +122,7 @@ describe("a node of agents that serves", () => {
 
   it("is drained once the empty slot is served again, by whomever", async () => {
     node(1, false);
-    await asked({}, () =>
+    await asked({ gate: 5 }, () =>
       cluster.put(paths.nodes, {
         metadata: {
           name: "demo-workers-1-11111111",
