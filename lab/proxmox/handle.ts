@@ -69,6 +69,9 @@ function checkNode(dc: DataCentre, name: string | undefined): void {
   if (name === undefined) return;
   const node = dc.nodes.get(name);
   const why = `failed to get address info for: ${name}: Temporary failure in name resolution`;
+  // The name is looked up without regard to case, the certificate is not.
+  if (!node && [...dc.nodes.keys()].some((known) => known.toLowerCase() === name.toLowerCase()))
+    throw new ApiError(596, "tls_process_server_certificate: certificate verify failed", { bodyless: true });
   if (!node) throw died(`hostname lookup '${name}' failed - ${why}`);
   if (!node.reachable) throw new ApiError(595, "Network is unreachable", { bodyless: true });
 }
@@ -96,6 +99,9 @@ async function run(dc: DataCentre, incoming: Incoming): Promise<Answer> {
     throw notImplemented(incoming.method, incoming.path);
   }
   const { route, places } = found;
+  // Who answers calls itself so.
+  const [here] = dc.nodes.keys();
+  if (places.node === "localhost" && here !== undefined) places.node = here;
   const params = collect(incoming, places);
   const call: Call = { dc, token, params, extra: {}, ...(incoming.upload && { upload: incoming.upload }) };
   route.allow(call);

@@ -51,7 +51,8 @@ export function privilegesOn(dc: DataCentre, token: Token, path: string): Map<st
   const rights = granted(dc, token.id, path);
   const pool = poolOf(dc, path);
   if (pool !== undefined) {
-    for (const [name, propagate] of granted(dc, token.id, `/pool/${pool}`)) rights.set(name, propagate);
+    // A pool's rights hold for its members and for nothing below them.
+    for (const name of granted(dc, token.id, `/pool/${pool}`).keys()) rights.set(name, rights.get(name) ?? false);
   }
   return rights;
 }

@@ -9,10 +9,10 @@ import { mayAny, needAll } from "../permissions.ts";
 import { needClusterLock } from "../quorum.ts";
 import { memberRow } from "../status.ts";
 
-function poolOf(call: Call): Pool {
+function poolOf(call: Call, what = ""): Pool {
   const id = call.params.text("poolid");
   const pool = call.dc.pools.get(id);
-  if (!pool) throw died(`pool '${id}' does not exist`);
+  if (!pool) throw died(`${what}pool '${id}' does not exist`);
   return pool;
 }
 
@@ -77,8 +77,8 @@ function update(call: Call): null {
 }
 
 function remove(call: Call): null {
-  const pool = poolOf(call);
   needClusterLock(call.dc, "file-user_cfg", "delete pool failed: ");
+  const pool = poolOf(call, "delete pool failed: ");
   const [vmid] = pool.vms;
   const [storage] = pool.storages;
   const why =

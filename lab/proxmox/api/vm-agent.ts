@@ -74,11 +74,11 @@ function bytesOf(content: string): Buffer {
   return Buffer.from(content, "latin1");
 }
 
-function decoded(content: string): Buffer {
-  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(content) || content.length % 4 !== 0) {
-    throw new AgentError("Base64 data contains invalid characters");
-  }
-  return Buffer.from(content, "base64");
+/** As the agent reads base64: line breaks count for nothing, and neither does a last group that is not whole. */
+function decoded(content: string): Buffer | undefined {
+  if (!/^[A-Za-z0-9+/=\n]*$/.test(content)) return undefined;
+  const digits = content.replaceAll("\n", "");
+  return Buffer.from(digits.slice(0, digits.length - (digits.length % 4)), "base64");
 }
 
 function readFile(call: Call, guest: Guest): Record<string, unknown> {
@@ -95,8 +95,12 @@ async function writeFile(call: Call): Promise<null> {
   const { params } = call;
   const encode = !params.has("encode") || params.flag("encode");
   const content = params.text("content");
-  const bytes = encode ? bytesOf(content) : undefined;
-  await ask(call, (guest) => guest.writeFile(params.text("file"), bytes ?? decoded(content)));
+  const bytes = encode ? bytesOf(content) : decoded(content);
+  await ask(call, (guest) => {
+    // The file is opened, and with that emptied, before the agent looks at what shall be written.
+    guest.writeFile(params.text("file"), bytes ?? Buffer.alloc(0));
+    if (!bytes) throw new AgentError("Base64 data contains invalid characters");
+  });
   return null;
 }
 

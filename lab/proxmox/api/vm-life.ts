@@ -2,8 +2,9 @@ import { died } from "../answer.ts";
 import { fork, perm, vmOf } from "../call.ts";
 import type { Call, Route } from "../call.ts";
 import { ownVolumes } from "../config/drives.ts";
-import { isDrive } from "../config/options.ts";
+import { driveNames, isDrive } from "../config/options.ts";
 import { isCdrom, parseDrive, parseSize, printDrive } from "../config/properties.ts";
+import { digestOf } from "../config/store.ts";
 import { checkLock } from "../config/update.ts";
 import type { DataCentre } from "../data-centre.ts";
 import type { Vm } from "../model.ts";
@@ -91,7 +92,10 @@ function resize(call: Call, task: Task): void {
   const vm = vmOf(call);
   const key = params.text("disk");
   const drive = parseDrive(String(vm.config.get(key) ?? ""));
+  const digest = params.get("digest");
+  if (digest !== undefined && digest !== digestOf(vm)) throw died("checksum mismatch (file change by other user?)");
   checkLock(vm);
+  if (isCdrom(drive)) throw died("you can't resize a cdrom");
   const volume = findVolume(dc, drive.file);
   if (!volume) throw died(`disk '${key}' does not exist`);
   needWritable(dc, vm.node, vm.vmid);
@@ -116,10 +120,6 @@ function beginResize(call: Call): string {
   return fork(call, "resize", params.text("vmid"), (task) =>
     dc.configLock(params.int("vmid")).hold("exclusive", dc.timing.lockWait, () => resize(call, task), task),
   );
-}
-
-function sizeFormat(value: string): string | undefined {
-  return /^\+?\d+(\.\d+)?[KMGT]?$/.test(value) ? undefined : "value does not match the regex pattern";
 }
 
 export const vmLifeRoutes: Route[] = [
@@ -152,9 +152,9 @@ export const vmLifeRoutes: Route[] = [
     path: "nodes/{node}/qemu/{vmid}/resize",
     allow: perm("/vms/{vmid}", "VM.Config.Disk"),
     params: {
-      disk: { type: "string", required: true },
-      size: { type: "string", required: true, format: sizeFormat },
-      digest: spec.text,
+      disk: { type: "string", required: true, enum: driveNames },
+      size: { type: "string", required: true, pattern: /^\+?\d+(\.\d+)?[KMGT]?$/ },
+      digest: { type: "string", maxLength: 40 },
       skiplock: spec.rootFlag,
     },
     run: beginResize,

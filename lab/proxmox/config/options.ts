@@ -178,6 +178,11 @@ const numbered: Record<string, { count: number; group: Group }> = {
   numa: { count: 8, group: "CPU" },
 };
 
+/** All drives that a VM can have, in the order in which Proxmox VE names them. */
+export const driveNames = ["ide", "scsi", "virtio", "sata", "efidisk", "tpmstate"].flatMap((kind) =>
+  Array.from({ length: numbered[kind]?.count ?? 0 }, (_, index) => `${kind}${index}`),
+);
+
 /** A VM option by its name; undefined: there is none. */
 export function optionOf(name: string): Option | undefined {
   const found = plainOption(name);

@@ -28,22 +28,29 @@ function checkOption(dc: DataCentre, token: Token, vmid: number, key: string): v
 }
 
 /** The privileges that a device or drive needs, by its value. */
-function devicePrivileges(key: string, value: string): string[] {
+function devicePrivileges(key: string, value: string, change: "modify" | "delete"): string[] {
   if (isDrive(key)) return drivePrivileges(value);
   if (/^unused\d+$/.test(key)) return ["VM.Config.Disk"];
   if (key === "tags") return ["VM.Config.Options"];
   const real = `${root} '${key}' config for real devices`;
-  if (/^serial\d+$/.test(key) && value !== "socket") throw died(real);
+  if (/^serial\d+$/.test(key) && value !== "socket")
+    throw died(`only root can ${change} '${key}' config for real devices`);
   if (/^(usb|hostpci|parallel)\d+$/.test(key) && !value.includes("mapping=") && !value.includes("spice")) {
     throw died(real);
   }
   return ["VM.Config.HWType"];
 }
 
-function checkDevice(call: Call, vmid: number, key: string, value: string): void {
+function checkDevice(
+  call: Call,
+  vmid: number,
+  key: string,
+  value: string,
+  change: "modify" | "delete" = "modify",
+): void {
   const group = optionOf(key)?.group;
   if (group !== "drive" && group !== "device" && key !== "tags") return;
-  needAll(call.dc, call.token, `/vms/${vmid}`, devicePrivileges(key, value));
+  needAll(call.dc, call.token, `/vms/${vmid}`, devicePrivileges(key, value, change));
 }
 
 /** A bridge may be used by those who have SDN.Use on it, a VLAN of it by those who have it there. */
@@ -102,7 +109,7 @@ async function remove(call: Call, vm: Vm, key: string): Promise<void> {
   const value = vm.config.get(key);
   if (value === undefined && !vm.pending.has(key)) return;
   const text = String(value ?? vm.pending.get(key) ?? "");
-  checkDevice(call, vm.vmid, key, text);
+  checkDevice(call, vm.vmid, key, text, "delete");
   if (isDrive(key) && vm.config.get("protection") === 1)
     throw died(`can't remove drive '${key}' - protection mode enabled`);
   await dropWaiting(call.dc, vm, key, value ?? null);
