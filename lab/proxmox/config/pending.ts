@@ -76,6 +76,9 @@ function hotplugs(vm: Vm, key: string, value: Value | null): boolean {
   const features = String(vm.config.get("hotplug") ?? "network,disk,usb").split(/[,; ]+/);
   const has = (feature: string) => features.includes(feature) || features[0] === "1";
   if (/^net\d+$/.test(key)) return has("network");
+  // The balloon of a VM that runs is blown up or let down, and neither brought nor taken away.
+  if (key === "balloon") return (vm.config.get(key) === 0) === (value === 0);
+  if (key === "hotplug") return !/cpu|memory/.test(`${String(value)} ${String(vm.config.get(key))}`);
   return isDrive(key) && plugsDrive(vm, key, value, has("disk"));
 }
 

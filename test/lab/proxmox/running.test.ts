@@ -117,6 +117,17 @@ const changes: Change[] = [
     absent: ["unused0"],
   },
   {
+    title: "takes another size of its balloon at once, and none with the next start",
+    requests: [
+      [{ balloon: 1024, hotplug: "network,disk" }, "200"],
+      [{ balloon: 0, hotplug: "network,memory" }, "200"],
+    ],
+    then: [
+      { key: "balloon", value: 1024, pending: 0 },
+      { key: "hotplug", value: "network,disk", pending: "network,memory" },
+    ],
+  },
+  {
     title: "waits with the deletion of its cloud-init drive",
     requests: [[{ delete: "ide2" }, "200"]],
     then: [{ key: "ide2", value: "local:1100/vm-1100-cloudinit.qcow2,media=cdrom", delete: 1 }],

@@ -1,3 +1,12 @@
+/*
+ * What no recording here shows, and stays unlike:
+ * - index paths, as `nodes/N`: 501. Nobody of ours asks for them, and what they list is more than is emulated.
+ * - weights of a processor above 10,000 are kept as they are sent; Proxmox VE keeps 10,000 on hosts with cgroup v2.
+ * - options of a running VM beyond those of lab/proxmox/config/pending.ts, as USB devices, wait for its next start.
+ * - a text that must be there and comes without a value is an empty one, as recorded of a write by the agent.
+ * - CPU models, flags and machines are those of 8.4 under 9.2 too.
+ */
+
 /** Recorded exchanges that the emulator answers otherwise, by `version id`, each with the reason. Nothing else may. */
 export const deviations: Record<string, string> = {
   "8.4 3-download-upload-import-pools-ha/26": "the name of the temporary file is random",
