@@ -130,8 +130,8 @@ async function brokenOff(
 
 /**
  * What a given-up run left in a slot goes before another one is started: it may have had to stay while a voter of another slot
- * was dead, or its Proxmox host, and two of them beside an owner that runs would be more than the surge. An agent that serves in
- * a slot without an owner is left to the handover.
+ * was dead, or its Proxmox host, and two of them beside an owner that runs would be more than the surge. An agent that has
+ * joined a slot whose owner does not serve is left to the handover: it may be who served there.
  */
 export async function clearHalfMade(
   run: Run,
@@ -147,7 +147,7 @@ export async function clearHalfMade(
   const ownerRuns = owner?.vm !== undefined && (await isRunning(run.pve, owner.vm));
   const ownerServes = ownerRuns && owner.node !== undefined && isReady(owner.node);
   const goes = ({ node, vm }: Leaver) =>
-    isServer ? node && ownerRuns : vm?.status === "running" && (ownerServes || !node || !isReady(node));
+    isServer ? node && ownerRuns : vm?.status === "running" && (ownerServes || !node);
   const halfMade = others.filter((one) => one.record && isHalfMade(one.record) && goes(one));
   if (halfMade.length === 0) return;
   await holding(run, access, tickets(input), input.site.timeouts.lease, async () => {
