@@ -2,7 +2,7 @@ import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import type { Fence } from "../kubernetes/lease.ts";
-import { restore } from "../kubernetes/nodes.ts";
+import { findNode, restore } from "../kubernetes/nodes.ts";
 import { readPoolRecord, readSlotRecord, writeFacts } from "../kubernetes/record.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 import { awaitAvailable } from "./availability.ts";
@@ -74,16 +74,21 @@ async function handOver(
   } else {
     await holding(run, access, tickets(input), input.site.timeouts.lease, async (ticket) => {
       if (input.role === "agent") await awaitCalmForAgents(run, input, access);
-      const options = { run, access, fence: all(slot, ticket), input, mayBegin: serves, proof: "members" as const };
+      const options = { run, access, fence: all(slot, ticket), input, proof: "members" as const };
       const nodes = new Set(leaving.flatMap(({ node, name }) => (node ? [name] : [])));
       await rememberDisplaced(client, input, nodes);
       // One that has left etcd and still has its Node keeps every member from leaving (seed 122 of the simulation).
       if (input.role === "server")
         await removeBrokenOff(run, input, access, vms, await readPoolRecord(client, input.pool));
       for (const one of leaving) {
-        if (input.role === "agent") await awaitAvailable(run, client, input, one);
-        await awaitRoom(run, client, input, one);
-        await retireNode(one, options);
+        // Of the node as it is by then: whether a silent one is dead takes minutes to know, and it may be back.
+        const mayBegin = async () => {
+          const leaver = { ...one, node: await findNode(client, one.name) };
+          if (input.role === "agent") await awaitAvailable(run, client, input, leaver);
+          await awaitRoom(run, client, input, leaver);
+          await serves();
+        };
+        await retireNode(one, { ...options, mayBegin });
       }
       await awaitPlaced(run, client, input);
     });
