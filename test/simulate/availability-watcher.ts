@@ -193,7 +193,7 @@ export class AvailabilityWatcher {
   }
 
   private sinceWhenOut(node: Stored): number {
-    return this.lost.get(node.metadata.name) ?? (isReady(node) ? -Infinity : readySince(node));
+    return this.lost.get(node.metadata.name) ?? (isReady(node) ? -Infinity : readySince(node, this.truth.aheadMs));
   }
 
   /**

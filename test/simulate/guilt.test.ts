@@ -281,7 +281,7 @@ function isJudged({ world }: Stage): boolean {
 function setReady({ world }: Stage, name: string, ready: string): void {
   const { objects } = world.cluster;
   const node = objects.get("nodes", name);
-  const lastTransitionTime = new Date(world.time.date()).toISOString();
+  const lastTransitionTime = new Date(world.time.date() + world.cluster.aheadMs).toISOString();
   if (node)
     objects.put("nodes", {
       ...node,

@@ -165,7 +165,8 @@ export class Nodes {
   }
 
   private condition(status: string, reason: string): Condition {
-    const lastTransitionTime = new Date(this.cluster.time.date()).toISOString().replace(/\.\d+Z$/, "Z");
+    const { time, aheadMs } = this.cluster;
+    const lastTransitionTime = new Date(time.date() + aheadMs).toISOString().replace(/\.\d+Z$/, "Z");
     return { type: "Ready", status, reason, lastTransitionTime };
   }
 }
@@ -175,11 +176,14 @@ export function isReady(node: Stored): boolean {
   return conditions.some(({ type, status }) => type === "Ready" && status === "True");
 }
 
-/** Milliseconds from the beginning of the story until Ready became what it is. */
-export function readySince(node: Stored): number {
+/**
+ * Milliseconds from the beginning of the story until Ready became what it is.
+ * @param aheadMs how far the clock of the cluster is ahead, by which that is written down
+ */
+export function readySince(node: Stored, aheadMs: number): number {
   const conditions = (node.status?.conditions ?? []) as Condition[];
   const ready = conditions.find(({ type }) => type === "Ready");
-  return Date.parse(ready?.lastTransitionTime ?? "") - epoch;
+  return Date.parse(ready?.lastTransitionTime ?? "") - aheadMs - epoch;
 }
 
 /** Whether new pods may come: not cordoned, and nobody said that they must not. */

@@ -24,6 +24,11 @@ export class Truth {
   dc: DataCentre | undefined;
   cluster: Cluster | undefined;
 
+  /** How far the clock of the cluster is ahead, in milliseconds. */
+  get aheadMs(): number {
+    return this.cluster?.aheadMs ?? 0;
+  }
+
   vmsOf(pool: string): Vm[] {
     return [...(this.dc?.vms.values() ?? [])].filter((vm) => vm.owner === "ours" && nodeTags(vm.tags)?.pool === pool);
   }

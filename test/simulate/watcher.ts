@@ -123,7 +123,8 @@ export class Watcher {
     );
     const node = this.truth.node(name);
     // Whoever is not Ready for as long as Kubernetes waits is dead, whatever runs there: give or take what clocks are apart.
-    const isDead = !ends && node !== undefined && !isReady(node) && this.elapsed() - readySince(node) > deadAfterMs;
+    const { aheadMs } = this.truth;
+    const isDead = !ends && node && !isReady(node) && this.elapsed() - readySince(node, aheadMs) > deadAfterMs;
     if (runsOn.length > 0 && !isDead)
       this.story.wrong(
         `${by.name} turns ${name} off with pods on it: ${runsOn.map(({ metadata }) => metadata.name).join(", ")}`,
