@@ -66,16 +66,16 @@ async function holdBack(
     await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, async (fence) => {
       if (!(await isRunning(run.pve, vm))) return;
       const config = await proveVm(run.pve, vm.host, { vmid, name, uuid, tags: [] });
-      if (!(await mayJoin(run, config))) return;
+      if (!(await mayBeTold(run, config))) return;
       await fence.check();
-      say(`${name} was told to join by an earlier run, and is turned off until its turn comes`);
+      say(`${name} may have been told to join by an earlier run, and is turned off until its turn comes`);
       await powerOff(run, config, true, input.site);
     });
   }
 }
 
-/** Whether the guest was told to join. One whose agent is silent may have been. */
-async function mayJoin({ pve }: Run, config: VmConfig): Promise<boolean> {
+/** Whether the guest was told to join: one that boots cannot say that it was not. */
+async function mayBeTold({ pve }: Run, config: VmConfig): Promise<boolean> {
   const marker = readFile(pve, config, guest.marker).then(String, (error: unknown) => {
     if (isNoSuchFile(error)) return "";
     if (isAgentSilent(error)) return undefined;
