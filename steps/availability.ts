@@ -56,7 +56,9 @@ async function lookAtOthers(
     client.list<Node>(paths.nodes),
     listVms(run.pve),
   ]);
-  const off = new Set(vms.filter(({ status }) => status === "stopped").map(({ name }) => name));
+  // A clone that a killed run has left may be off under the name of a node that serves.
+  const on = new Set(vms.filter(({ status }) => status !== "stopped").map(({ name }) => name));
+  const off = new Set(vms.flatMap(({ name = "" }) => (on.has(name) ? [] : [name])));
   const unknown = new Set(vms.filter(({ status, state }) => status === "unknown" && !state).map(({ vmid }) => vmid));
   const others = records.filter((one) => one.slot !== slot && isWanted(one.slot));
   const serving = nodes.items.map((node) => slotNode(node, pool)).filter(({ name }) => !off.has(name));

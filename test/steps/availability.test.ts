@@ -48,13 +48,15 @@ describe("a node of agents that serves", () => {
     }: { maxUnavailable?: number; words?: Record<number, string>; one?: Leaver; gate?: number },
     meanwhile: () => void = () => undefined,
   ): Promise<void> {
-    const vms = [0, 1, 2, 3].map((slot) => ({
+    const vms: object[] = [0, 1, 2, 3].map((slot) => ({
       type: "qemu",
       vmid: 1100 + slot,
       node: "pve1",
       name: nameOf(slot),
       status: words[slot] ?? "running",
     }));
+    // What a killed clone has left.
+    vms.push({ type: "qemu", vmid: 1199, node: "pve1", name: nameOf(2), status: "stopped" });
     await using pve = await fakeProxmox(() => ({ data: vms }));
     const run = { pve: pve.client, stop: new AbortController().signal } as unknown as Run;
     const strategy = { kind: "rolling", surge: 1, maxUnavailable, soakSeconds: 0, onFailure: "hold" };
