@@ -58,15 +58,17 @@ async function holdBack(
   { nodes }: PoolRecord,
 ): Promise<void> {
   const sight = await byMembers(run, input, access);
-  const known = new Set((await sight(run.stop)).map(({ name }) => name));
+  const isIn = async ({ name, address }: NodeRecord) =>
+    (await sight(run.stop)).some((server) => server.name === name || server.name === address);
   for (const record of nodes) {
-    const { name, slot, vmid, uuid, address = "", phase } = record;
+    const { name, slot, vmid, uuid, phase } = record;
     const vm = vms.find((one) => one.vmid === vmid && one.name === name);
-    if (slot === input.slot || phase !== "made" || vm === undefined || known.has(name) || known.has(address)) continue;
+    if (slot === input.slot || phase !== "made" || vm === undefined || (await isIn(record))) continue;
     await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, async (fence) => {
       if (!(await isRunning(run.pve, vm))) return;
       const config = await proveVm(run.pve, vm.host, { vmid, name, uuid, tags: [] });
-      if (!(await mayBeTold(run, config))) return;
+      // The questions before may have taken long.
+      if (!(await mayBeTold(run, config)) || (await isIn(record))) return;
       await fence.check();
       say(`${name} may have been told to join by an earlier run, and is turned off until its turn comes`);
       await powerOff(run, config, true, input.site);
