@@ -76,9 +76,9 @@ export class Slot extends ComponentResource {
     after: Resource[],
   ): local.Command {
     const { timeouts } = this.args;
-    const { agent, gate, join, lease } = timeouts;
-    // A server takes a dead predecessor out first, and waits for the others to be well before and after it.
-    const update = lease + agent + 3 * gate + join + retirement(timeouts);
+    const { agent, gate, join, lease, shutdown } = timeouts;
+    // A server holds back who was told before it, takes a dead predecessor out, and waits for the others before and after it.
+    const update = lease + 2 * agent + shutdown + 3 * gate + join + retirement(timeouts);
     const verbs = { create: "join", update: "join", delete: "retire" };
     return step(`${plan.name}-join`, verbs, this.deletable(environment), {
       parent: this,

@@ -1,10 +1,11 @@
+import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { say } from "../common/log.ts";
 import { guest } from "../images/contract.ts";
 import type { Access } from "../kubernetes/access.ts";
 import { DrainError } from "../kubernetes/eviction.ts";
 import type { Fence } from "../kubernetes/lease.ts";
 import { isReady } from "../kubernetes/nodes.ts";
-import { isAgentSilent, isNoSuchFile, readFile } from "../proxmox/agent.ts";
+import { awaitAgent, isNoSuchFile, readFile } from "../proxmox/agent.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { NodeRecord, PoolRecord } from "../rollout/types.ts";
@@ -67,23 +68,40 @@ async function holdBack(
     await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, async (fence) => {
       if (!(await isRunning(run.pve, vm))) return;
       const config = await proveVm(run.pve, vm.host, { vmid, name, uuid, tags: [] });
-      // The questions before may have taken long.
-      if (!(await mayBeTold(run, config)) || (await isIn(record))) return;
+      const order = await orderOf(run, input, config);
+      if (order === "none") return;
+      // A guest that boots takes its time: by now it may be in.
+      if (await isIn(record)) return;
       await fence.check();
-      say(`${name} may have been told to join by an earlier run, and is turned off until its turn comes`);
+      const why =
+        order === "told"
+          ? "was told to join by an earlier run"
+          : "may have been told to join: its guest agent is silent";
+      say(`${name} ${why}. It is turned off until its turn comes`);
       await powerOff(run, config, true, input.site);
     });
   }
 }
 
-/** Whether the guest was told to join: one that boots cannot say that it was not. */
-async function mayBeTold({ pve }: Run, config: VmConfig): Promise<boolean> {
-  const marker = readFile(pve, config, guest.marker).then(String, (error: unknown) => {
-    if (isNoSuchFile(error)) return "";
-    if (isAgentSilent(error)) return undefined;
-    throw error;
-  });
-  return (await marker) !== "";
+/** Whether the guest was told to join. One that boots ahead for the first time was not, and answers when its boot is over. */
+async function orderOf(
+  { pve, stop }: Run,
+  { site }: SlotInput,
+  config: VmConfig,
+): Promise<"told" | "none" | "unknown"> {
+  const ask = () =>
+    readFile(pve, config, guest.marker).then(String, (error: unknown) => {
+      if (isNoSuchFile(error)) return "";
+      throw error;
+    });
+  const marker = awaitAgent(new Deadline(`the agent of ${config.name}`, site.timeouts.agent, stop), ask);
+  return await marker.then(
+    (text) => (text === "" ? "none" : "told"),
+    (error: unknown) => {
+      if (error instanceof DeadlineError) return "unknown";
+      throw error;
+    },
+  );
 }
 
 /** Takes servers of other slots out whose retirement was broken off. @param record of the whole pool */

@@ -59,6 +59,35 @@ describe("a server's join in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("boots on when a dead voter goes beside it: nobody has told it anything yet", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    const { dc, time } = world;
+    await stage.play(async () => {
+      const fallen = dc.vms.get(1000);
+      assert.ok(fallen);
+      world.watcher.struck(fallen.name);
+      dc.powerCut(fallen);
+      await time.sleep(60_000);
+      let bootedAt: number | undefined;
+      let isTurnedOff = false;
+      world.defect = (call) => {
+        const ahead = dc.vms.get(1004);
+        if (ahead?.running) bootedAt ??= time.elapsed();
+        // A first boot that takes its time.
+        if (ahead?.guest && bootedAt !== undefined)
+          ahead.guest.agentUp = ahead.running && time.elapsed() - bootedAt > 45_000;
+        isTurnedOff ||= /\/1004\/status\/(shutdown|stop)$/.test(call.path);
+        return world.honest(call);
+      };
+      const boots = () => dc.vms.get(1004)?.running === true;
+      assert.equal(await stage.dieAt(stage.serversOf(1), boots), "killed");
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+      assert.equal(isTurnedOff, false);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("is told only while the others are well: also when an answer before that took a minute (seed 680011299)", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
     const { world } = stage;
