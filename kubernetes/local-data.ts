@@ -1,5 +1,5 @@
 import type { AffinityNode } from "../rollout/node-affinity.ts";
-import { HOST_NAME } from "../rollout/titles.ts";
+import { HOST_NAME } from "../rollout/labels.ts";
 import type { Kubernetes } from "./client.ts";
 import { nameOf } from "./nodes.ts";
 import { paths, type Node, type PersistentVolume, type Pod } from "./types.ts";

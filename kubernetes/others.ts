@@ -1,4 +1,5 @@
 import type { Problem } from "../common/errors.ts";
+import { titleOf } from "../rollout/titles.ts";
 import type { Kubernetes } from "./client.ts";
 import { isNotFound } from "./errors.ts";
 import type { Resource } from "./types.ts";
@@ -42,7 +43,8 @@ async function upgradePlans(client: Kubernetes): Promise<Problem[]> {
     },
   );
   return items.flatMap(({ metadata, spec, status }) => {
-    const where = `Plan ${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`;
+    const title = titleOf({ metadata });
+    const where = `Plan ${title}`;
     const applying = status?.applying ?? [];
     if (applying.length > 0)
       return [
@@ -52,7 +54,7 @@ async function upgradePlans(client: Kubernetes): Promise<Problem[]> {
           todo: "wait until the plan is complete, then run again",
         },
       ];
-    if (ofRancher.test(`${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`))
+    if (ofRancher.test(title))
       return [
         {
           what: "Rancher's version management is on for this cluster, and upgrades its nodes",
@@ -79,7 +81,7 @@ async function restarts(client: Kubernetes): Promise<Problem[]> {
     return [
       {
         what: `kured holds a node for a restart: ${nodeIn(lock)}`,
-        where: `DaemonSet ${metadata?.namespace ?? ""}/${metadata?.name ?? ""}, ${kuredLock}`,
+        where: `DaemonSet ${titleOf({ metadata })}, ${kuredLock}`,
         todo: "wait until the node is back; a lock that kured forgot is removed with its annotation",
       },
     ];

@@ -1,6 +1,6 @@
 import { UserError } from "../common/errors.ts";
 import type { Proxmox } from "./client.ts";
-import { ProxmoxAnswerError, ProxmoxError } from "./errors.ts";
+import { ProxmoxAnswerError, ProxmoxError, silentHostOf } from "./errors.ts";
 import { Row } from "./parse.ts";
 import { splitTags } from "./tags.ts";
 
@@ -176,6 +176,14 @@ async function powerThere(pve: Proxmox, vm: Vm): Promise<Power> {
 /** Whether the VM runs, asked of its host and not of the list. */
 export async function isRunning(pve: Proxmox, vm: { host: string; vmid: number }): Promise<boolean> {
   return (await readPower(pve, vm)).running;
+}
+
+/** Whether the host of a VM does not answer, asked and asked again. Another refusal is an answer. */
+export async function isHostSilent(pve: Proxmox, vm: { host: string; vmid: number }): Promise<boolean> {
+  return await isRunning(pve, vm).then(
+    () => false,
+    (error: unknown) => silentHostOf(error) !== undefined,
+  );
 }
 
 /**

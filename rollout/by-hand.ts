@@ -1,7 +1,8 @@
 import { leaves, type DrainPod } from "./drain.ts";
+import { HOST_NAME } from "./labels.ts";
 import { shortList } from "./local-data.ts";
 import { fitsNode, type AffinityNode, type NodeSelector } from "./node-affinity.ts";
-import { HOST_NAME, titleOf } from "./titles.ts";
+import { titleOf } from "./titles.ts";
 
 /*
  * What people gave a node with kubectl: its successor has none of it, and what needs it finds no place. Named before the node

@@ -1,3 +1,6 @@
+/** The label of a node that most local volumes and spreading rules go by. */
+export const HOST_NAME = "kubernetes.io/hostname";
+
 /** What a kubelet may give its own node of Kubernetes' own labels: these, and all under two prefixes (`IsKubeletLabel`). */
 const ALLOWED =
   /^(topology|failure-domain\.beta)\.kubernetes\.io\/(zone|region)$|^beta\.kubernetes\.io\/(instance-type|os|arch)$|^kubernetes\.io\/(hostname|os|arch)$|^(.+\.)?(node|kubelet)\.kubernetes\.io\//;

@@ -1,7 +1,8 @@
+import { HOST_NAME } from "./labels.ts";
 import { fitsNode, type AffinityNode, type NodeSelector } from "./node-affinity.ts";
 import type { Problem } from "./problem.ts";
 import type { KeptVolume } from "./types.ts";
-import { HOST_NAME, titleOf } from "./titles.ts";
+import { titleOf } from "./titles.ts";
 
 /*
  * Data that lies on one node alone: it goes with the node's VM, and what needs it starts nowhere else. Named before anything

@@ -8,9 +8,8 @@ import { readMembers } from "../kubernetes/etcd-members.ts";
 import { readWantedServers } from "../kubernetes/record.ts";
 import { readServerToken } from "../kubernetes/server-token.ts";
 import { readServers, readServersAndMembers, type ServerNode } from "../kubernetes/servers.ts";
-import { silentHostOf } from "../proxmox/errors.ts";
 import { nodeTags } from "../proxmox/tags.ts";
-import { isRunning, listVms } from "../proxmox/vms.ts";
+import { isHostSilent, listVms } from "../proxmox/vms.ts";
 import { nodeName } from "../rollout/generation.ts";
 import {
   quorumOf,
@@ -134,10 +133,7 @@ async function onSilentHosts(run: Run, input: ClusterInput): Promise<Set<string>
   const names = await Promise.all(
     servers.map(async (vm) => {
       const { cluster = "", pool = "", slot = 0, generation = "" } = nodeTags(vm.tags) ?? {};
-      const silent = await isRunning(run.pve, vm).then(
-        () => false,
-        (error: unknown) => silentHostOf(error) !== undefined,
-      );
+      const silent = await isHostSilent(run.pve, vm);
       return silent ? [vm.name ?? nodeName(cluster, pool, slot, generation)] : [];
     }),
   );

@@ -5,8 +5,9 @@ import { labels, listNodes, liveNode } from "../kubernetes/nodes.ts";
 import { readPoolRecord } from "../kubernetes/record.ts";
 import { silentHostOf } from "../proxmox/errors.ts";
 import { nodeTags } from "../proxmox/tags.ts";
-import { isRunning, type ListedVm } from "../proxmox/vms.ts";
+import { isHostSilent, type ListedVm } from "../proxmox/vms.ts";
 import { emptySlots } from "../rollout/availability.ts";
+import { roomBeside } from "../rollout/order.ts";
 import { hasServed, isWell, slotStates, type Member, type SlotState } from "../rollout/slots.ts";
 import type { LiveVm } from "../rollout/types.ts";
 import { slotNode } from "./availability.ts";
@@ -26,7 +27,7 @@ import { holding, slotLease, tickets, type Run } from "./run.ts";
 export async function makeRoom(run: Run, input: PoolInput, access: Access, vms: readonly ListedVm[]): Promise<void> {
   const { role, strategy } = input;
   const isNeededNow = (member: Member, down: number) =>
-    role === "agent" && isWell(member) && down >= Math.max(1, strategy.maxUnavailable);
+    role === "agent" && isWell(member) && down >= roomBeside(0, strategy);
   const isHalfMade = (member: Member, state: SlotState, down: number) =>
     !hasServed(member, state) && (state.owner === undefined ? !isNeededNow(member, down) : isWell(state.owner));
   await retireAll(run, input, access, vms, isHalfMade, (error, { owner }) => {
@@ -93,19 +94,12 @@ async function retireAll(
       ).catch(async (error: unknown) => {
         const silent = silentHostOf(error);
         // A write is tried once: that alone does not make a host silent.
-        if (silent === undefined || leaver.vm === undefined || (await answers(run, leaver.vm))) failed(error, state);
+        if (silent === undefined || leaver.vm === undefined || !(await isHostSilent(run.pve, leaver.vm)))
+          failed(error, state);
         else say(`${member.name} is left as it is: its Proxmox host ${silent} does not answer`);
       });
     }
   }
-}
-
-/** Whether the host of a VM answers when it is asked, and asked again. */
-async function answers({ pve }: Run, vm: ListedVm): Promise<boolean> {
-  return await isRunning(pve, vm).then(
-    () => true,
-    (error: unknown) => silentHostOf(error) === undefined,
-  );
 }
 
 /** A VM as the list alone shows it: who serves a slot is a matter of names, and each is proved before it is touched. */

@@ -11,6 +11,7 @@ import { removeMember } from "../kubernetes/etcd.ts";
 import { withdrawEviction } from "../kubernetes/longhorn.ts";
 import { awaitGone, cordon, deleteNode, findNode, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
+import type { ServerNode } from "../kubernetes/servers.ts";
 import type { Node } from "../kubernetes/types.ts";
 import { awaitDetached } from "../kubernetes/volumes.ts";
 import { requireUnprotected } from "../proxmox/destroy.ts";
@@ -85,7 +86,7 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   const vm = node && running ? await changeable(leaver, options) : leaver.vm;
   // Out of etcd already: a run that was killed had got that far, and without its API server the node ends no pods.
   const servers = sight && (await sight(run.stop));
-  const member = servers?.some((server) => server.name === name && server.member !== "none");
+  const member = servers && isMemberOf(servers, name);
   if (servers && member) await requireMayLeave(access.client, name, servers, given.isHalfMade === true);
   if (vm && (node || isMember(leaver.record))) await requireDataMayGo(leaver, options);
   const drains = node !== undefined && running && !dead && member !== false;
@@ -120,6 +121,9 @@ async function changeable(
   if (!adopted) requireUnprotected(config);
   return { ...vm, host: config.host };
 }
+
+const isMemberOf = (servers: readonly ServerNode[], name: string): boolean =>
+  servers.some((server) => server.name === name && server.member !== "none");
 
 const isMember = (record: NodeRecord | undefined): boolean => record !== undefined && hasJoined(record);
 
@@ -164,7 +168,7 @@ async function leaveEtcd(leaver: Leaver, node: Node, sight: Sight, options: Reti
   const { name, vm } = leaver;
   const servers = await sight(run.stop);
   // A step that failed or was killed may have asked for it: RKE2 takes its time.
-  const isOut = !servers.some((server) => server.name === name && server.member !== "none");
+  const isOut = !isMemberOf(servers, name);
   if (!isOut) await requireMayLeave(access.client, name, servers, options.isHalfMade === true);
   await fence.check();
   await retired(access.client, leaver);
