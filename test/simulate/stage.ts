@@ -79,6 +79,11 @@ export class Stage {
     return { ...this.before, servers: { image: this.images[version]?.name ?? "", count, cores } };
   }
 
+  /** How the VM of a number is called. */
+  nameOf(vmid: number): string {
+    return this.world.dc.vms.get(vmid)?.name ?? "";
+  }
+
   /** Lets time pass until something has come about. */
   async until(comes: () => boolean): Promise<void> {
     while (!comes()) await this.world.time.sleep(250);

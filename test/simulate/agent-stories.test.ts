@@ -1,0 +1,196 @@
+import assert from "node:assert/strict";
+import { guest } from "../../images/contract.ts";
+import { calm } from "./faults.ts";
+import { Stage, stageImages } from "./stage.ts";
+
+/** Stories that a seed has told once, as small as they can be told. */
+describe("agents in virtual time", function () {
+  this.timeout(60_000);
+
+  it("drain nobody while what an earlier run evicted from another slot has no place (seed 89623945)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { objects, pods } = stage.world.cluster;
+    await stage.play(async () => {
+      const [node] = objects.list("nodes").filter(({ metadata }) => metadata.name.startsWith("demo-workers-1-"));
+      assert.ok(node);
+      const named = { ...node.metadata.labels, "example.com/by-hand": "yes" };
+      objects.put("nodes", { ...node, metadata: { ...node.metadata, labels: named } });
+      const some = { replicas: 1, minAvailable: 0, slowestEnd: 2000, claims: false };
+      pods.deploy({ ...some, name: "pinned", selector: "example.com/by-hand" });
+      await stage.world.time.sleep(30_000);
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /workers-1-handover: .* have found no place/);
+      // Its predecessor is gone: that is no reason to call the slot handed over.
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /workers-1-handover: .* have found no place/);
+      await stage.world.time.sleep(60_000);
+      assert.equal(await stage.up(stage.agentsOf(2)), "failed");
+      assert.match(stage.engine.why, /workers-0-handover: pods that earlier handovers .* load\/pinned-/);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("own a slot that nobody had before once they serve, and not before", async () => {
+    for (const cut of [false, true]) {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+      const { dc, cluster, watcher } = stage.world;
+      const record = () => JSON.stringify(cluster.objects.get("configmaps", "evergreen-system/slot-workers-1")?.data);
+      await stage.play(async () => {
+        cluster.objects.onChange(() => {
+          const vm = [...dc.vms.values()].find(({ name }) => name.startsWith("demo-workers-1-"));
+          if (!cut || !vm?.running || !/"phase\\+":\\+"joined/.test(record())) return;
+          watcher.struck(vm.name);
+          dc.powerCut(vm);
+        });
+        const outcome = await stage.up({ ...stage.agentsOf(0), slots: 2 });
+        assert.equal(outcome, cut ? "failed" : "done", stage.engine.why);
+        assert.match(record(), cut ? /"phase\\+":\\+"joined/ : /"phase\\+":\\+"handedOver/);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    }
+  });
+
+  it("are emptied also when their Node comes after the look that found them without one", async () => {
+    const workloads = [{ name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: false }];
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2, workloads });
+    const { objects } = stage.world.cluster;
+    await stage.play(async () => {
+      const [node] = objects.list("nodes").filter(({ metadata }) => metadata.name.startsWith("demo-workers-0-"));
+      assert.ok(node);
+      objects.remove("nodes", node.metadata.name);
+      await stage.world.time.sleep(60_000);
+      let isBack = false;
+      objects.onChange(({ collection, object }) => {
+        if (isBack || collection !== "leases" || object.metadata.name !== "ticket-workers-0") return;
+        isBack = true;
+        objects.put("nodes", node);
+        for (const pod of objects.list("pods").filter(({ metadata }) => metadata.labels?.app === "app"))
+          objects.put("pods", { ...pod, spec: { ...pod.spec, nodeName: node.metadata.name } });
+      });
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      assert.ok(isBack);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("are given no second clone while the first one's create is undecided (seed 89623276)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { dc } = stage.world;
+    await stage.play(async () => {
+      const run = stage.dieAt(stage.agentsOf(1), () => [...dc.vms.values()].some(({ lock }) => lock === "clone"));
+      assert.equal(await run, "killed");
+      await stage.world.time.sleep(20_000);
+      stage.world.faults.weather = { ...calm };
+      stage.world.faults.strike = { request: "pve DELETE /nodes/H/qemu/N", fault: "596" };
+      assert.equal(await stage.up(stage.agentsOf(1)), "refused");
+      assert.match(stage.engine.why, /does not answer; repair again when it does/);
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      assert.equal([...dc.vms.values()].filter(({ name }) => name.startsWith("demo-workers-0-")).length, 1);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("drain nobody while another slot of the pool has fallen in the same run, until it serves again", async () => {
+    for (const comesBack of [true, false]) {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 3 });
+      const { dc, cluster, watcher, time } = stage.world;
+      const left = () => [...dc.vms.values()].filter(({ vmid, running }) => vmid <= 1102 && running).length;
+      await stage.play(async () => {
+        const run = stage.up(stage.agentsOf(1));
+        await stage.until(() => left() === 3 && cluster.objects.get("nodes", stage.nameOf(1100)) === undefined);
+        const fallen = dc.vms.get(1103);
+        assert.ok(fallen);
+        watcher.struck(fallen.name);
+        dc.powerCut(fallen);
+        // Long before Kubernetes calls it not Ready.
+        await time.sleep(60_000);
+        assert.equal(left(), 3, "two old agents, and the server");
+        if (comesBack) dc.powerOn(fallen);
+        assert.equal(await run, comesBack ? "done" : "failed", stage.engine.why);
+        if (!comesBack)
+          assert.match(
+            stage.engine.why,
+            /workers-1-handover: .*nobody serves in slot 0 .* at most 1 may be out at once/,
+          );
+        assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    }
+  });
+
+  it("that have no Node yet are not called retired before they are off (seed 864855764)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    const vm = () => world.dc.vms.get(1101);
+    await stage.play(async () => {
+      assert.equal(await stage.dieAt(stage.agentsOf(1), () => vm()?.running === true), "killed");
+      world.defect = (call) =>
+        call.path.endsWith("/1101/status/shutdown")
+          ? { status: 599, reason: "Too many redirections" }
+          : world.honest(call);
+      assert.equal(await stage.up(stage.agentsOf(2)), "failed");
+      const record = world.cluster.objects.get("configmaps", "evergreen-system/slot-workers-0");
+      assert.equal(vm()?.running, true);
+      assert.match(JSON.stringify(record?.data), /09c3448c[^{}]*phase\\+":\\+"made/);
+      world.defect = undefined;
+      assert.equal(await stage.up(stage.agentsOf(2)), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("are started in a slot once what an earlier run left half-made there is off (seed 680012524)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const grown = { ...stage.agentsOf(0), slots: 3 };
+      assert.equal(await stage.dieAt(grown, () => world.dc.vms.get(1102)?.running === true), "killed");
+      await world.time.sleep(30_000);
+      let most = 0;
+      // The rollout meets a silent host, and its joins do not.
+      world.defect = (call) => {
+        most = Math.max(most, [...world.dc.vms.values()].filter(({ vmid, running }) => running && vmid >= 1100).length);
+        const isSilent = call.process.name.startsWith("rollout-") && call.path.includes("/qemu/1102/");
+        return isSilent ? { status: 595, reason: "No route to host" } : world.honest(call);
+      };
+      assert.equal(await stage.up({ ...grown, rollout: 1 }), "done", stage.engine.why);
+      assert.equal(most, 4, "three slots, and a surge of one");
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("are not left half-made for one write that failed on a host that answers (seed 680011497)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      assert.equal(await stage.dieAt(stage.agentsOf(1), () => world.dc.vms.get(1101)?.running === true), "killed");
+      await world.time.sleep(30_000);
+      world.defect = (call) =>
+        call.method === "PUT" && call.path.endsWith("/1101/config")
+          ? { status: 596, reason: "Broken pipe" }
+          : world.honest(call);
+      assert.equal(await stage.up(stage.agentsOf(2)), "failed");
+      assert.match(stage.engine.why, /workers-rollout: .*Broken pipe/);
+      world.defect = undefined;
+      assert.equal(await stage.up(stage.agentsOf(2)), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("get no pods back whose guest may have been told to leave: the answer was lost (seed 96004498)", async () => {
+    const workloads = [{ name: "app", replicas: 3, minAvailable: 1, slowestEnd: 1000, claims: false }];
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1, workloads });
+    const { world } = stage;
+    await stage.play(async () => {
+      world.defect = (call) => {
+        const answer = world.honest(call);
+        const file = call.path.endsWith("/1100/agent/file-write") && new URLSearchParams(call.body).get("file");
+        return file === guest.marker ? { status: 595, reason: "No route to host" } : answer;
+      };
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /file-write/);
+      world.defect = undefined;
+      assert.equal(await stage.up({ ...stage.agentsOf(1), rollout: 1 }), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});

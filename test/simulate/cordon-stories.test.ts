@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import { Stage, stageImages } from "./stage.ts";
+
+/** Stories that a seed has told once, as small as they can be told. */
+describe("a node that cannot be emptied after its cordon", function () {
+  this.timeout(60_000);
+
+  const nodeOf = ({ world }: Stage, name: string) => {
+    const node = world.cluster.objects.get("nodes", name);
+    assert.ok(node, `there is no Node ${name}`);
+    return node;
+  };
+  /** Something happens the moment one of our steps cordons a node. */
+  function onCordon({ world }: Stage, name: string, happens: () => void): void {
+    let done = false;
+    world.cluster.objects.onChange(({ collection, object }) => {
+      if (done || collection !== "nodes" || object.metadata.name !== name || object.spec?.unschedulable !== true)
+        return;
+      done = true;
+      happens();
+    });
+  }
+
+  it("serves again when the last pod before its cordon has bound a volume on it alone", async () => {
+    const workloads = [{ name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: false }];
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1, workloads });
+    const { world } = stage;
+    const name = await stage.play(async () => {
+      const old = stage.nameOf(1100);
+      onCordon(stage, old, () => bindOn(stage, old));
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      return old;
+    });
+    assert.match(stage.engine.why, /leaves, and a volume with data is on it alone: load\/late/);
+    assert.notEqual(nodeOf(stage, name).spec?.unschedulable, true);
+    assert.equal(world.cluster.pods.servingOn(name).length, 2, "nobody was evicted");
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("stays cordoned when another process has its slot by now", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const name = await stage.play(async () => {
+      const old = stage.nameOf(1100);
+      onCordon(stage, old, () => takeLease(stage, "slot-workers-0"));
+      holdVolume(stage, old);
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      return old;
+    });
+    assert.match(stage.engine.why, /the lease slot-workers-0 was lost: another process took it/);
+    assert.equal(nodeOf(stage, name).spec?.unschedulable, true);
+  });
+
+  it("gets requests again when it is a server, also from a run that was cancelled", async () => {
+    for (const cancelled of [false, true]) {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+      const { world } = stage;
+      await stage.play(async () => {
+        holdVolume(stage, stage.nameOf(1000));
+        const run = stage.up(stage.serversOf(1));
+        const old = () => [...world.cluster.control.servers].find(({ vm }) => vm.vmid === 1000);
+        await stage.until(() => old()?.yielding === true);
+        if (cancelled) for (const process of world.living()) process.cancel("SIGINT was received");
+        assert.equal(await run, "failed");
+        await world.time.sleep(5000);
+        assert.equal(old()?.yielding, false, stage.engine.why);
+      });
+      assert.notEqual(nodeOf(stage, stage.nameOf(1000)).spec?.unschedulable, true);
+      assert.deepEqual(world.story.violations, []);
+    }
+  });
+
+  function bindOn({ world }: Stage, node: string): void {
+    const terms = [{ matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [node] }] }];
+    world.cluster.objects.put("persistentvolumes", {
+      metadata: { name: "pv-late" },
+      spec: {
+        capacity: { storage: "1Gi" },
+        claimRef: { namespace: "load", name: "late" },
+        nodeAffinity: { required: { nodeSelectorTerms: terms } },
+      },
+      status: { phase: "Bound" },
+    });
+  }
+
+  /** A volume that does not let go of a node. */
+  function holdVolume({ world }: Stage, nodeName: string): void {
+    world.cluster.objects.put("volumeattachments", {
+      metadata: { name: "csi-stuck" },
+      spec: { attacher: "csi.example", nodeName, source: { persistentVolumeName: "pv-stuck" } },
+    });
+  }
+
+  function takeLease({ world }: Stage, name: string): void {
+    const { objects, aheadMs } = world.cluster;
+    const renewTime = new Date(world.time.date() + aheadMs).toISOString().replace("Z", "000Z");
+    const metadata = { name, namespace: "evergreen-system" };
+    objects.put("leases", { metadata, spec: { holderIdentity: "somebody", leaseDurationSeconds: 15, renewTime } });
+  }
+});

@@ -1,0 +1,185 @@
+import assert from "node:assert/strict";
+import { guest } from "../../images/contract.ts";
+import type { Vm } from "./data-centre.ts";
+import { isUp } from "./etcd.ts";
+import { Stage, stageImages } from "./stage.ts";
+
+/** Stories that a seed has told once, as small as they can be told. */
+describe("a server's join in virtual time", function () {
+  this.timeout(60_000);
+
+  const vmOf = ({ world }: Stage, uuid: string): Vm => {
+    const vm = [...world.dc.vms.values()].find((one) => one.uuid === uuid);
+    if (vm === undefined) throw new Error(`no VM has the uuid ${uuid}`);
+    return vm;
+  };
+  const judgedFailed = ({ world }: Stage, pool: string): boolean =>
+    JSON.stringify(world.cluster.objects.get("configmaps", `evergreen-system/pool-${pool}`)?.data).includes(
+      '\\"state\\":\\"failed\\"',
+    );
+
+  it("gives the slot to another server of the same content when RKE2 has removed the learner meanwhile (seed 770005)", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { etcd } = stage.world.cluster.control;
+    await stage.play(async () => {
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(() => etcd.learners().some(isUp));
+      const [learner] = etcd.learners();
+      const vm = vmOf(stage, learner?.uuid ?? "");
+      // The machine of the program goes down with the guest: no step is left to judge anybody.
+      for (const process of stage.world.living()) process.kill();
+      stage.world.dc.powerCut(vm);
+      assert.equal(await run, "failed");
+      await stage.until(() => etcd.learners().length === 0);
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+      assert.match(stage.engine.why, /was removed from etcd before its join was over/);
+      assert.equal(judgedFailed(stage, "servers"), false);
+      assert.equal(await stage.up(stage.serversOf(1)), "done");
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("is not let in beside another one when the dead voter goes that kept it out (seed 630000386)", async () => {
+    const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
+    const { dc, watcher, time } = stage.world;
+    await stage.play(async () => {
+      const isTold = () => [...dc.vms.values()].some(({ vmid, disk }) => vmid === 1003 && disk.has(guest.marker));
+      assert.equal(await stage.dieAt(stage.serversOf(1), isTold), "killed");
+      const fallen = dc.vms.get(1002);
+      assert.ok(fallen);
+      watcher.struck(fallen.name);
+      dc.powerCut(fallen);
+      await time.sleep(60_000);
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+      assert.match(stage.engine.why, /servers-2-.*-join: gave up after .* to be Ready/);
+      assert.equal(dc.vms.get(1003)?.running, false);
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("boots on when a dead voter goes beside it: nobody has told it anything yet", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    const { dc, time } = world;
+    await stage.play(async () => {
+      const fallen = dc.vms.get(1000);
+      assert.ok(fallen);
+      world.watcher.struck(fallen.name);
+      dc.powerCut(fallen);
+      await time.sleep(60_000);
+      let bootedAt: number | undefined;
+      let isTurnedOff = false;
+      world.defect = (call) => {
+        const ahead = dc.vms.get(1004);
+        if (ahead?.running) bootedAt ??= time.elapsed();
+        // A first boot that takes its time.
+        if (ahead?.guest && bootedAt !== undefined)
+          ahead.guest.agentUp = ahead.running && time.elapsed() - bootedAt > 45_000;
+        isTurnedOff ||= /\/1004\/status\/(shutdown|stop)$/.test(call.path);
+        return world.honest(call);
+      };
+      const boots = () => dc.vms.get(1004)?.running === true;
+      assert.equal(await stage.dieAt(stage.serversOf(1), boots), "killed");
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+      assert.equal(isTurnedOff, false);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("is told only while the others are well: also when an answer before that took a minute (seed 680011299)", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    const { dc } = world;
+    await stage.play(async () => {
+      const fallen = dc.vms.get(1001);
+      assert.ok(fallen);
+      world.defect = (call) => {
+        // Right after the join data: the marker is what tells.
+        const file = call.path.endsWith("/1003/agent/file-write") && new URLSearchParams(call.body).get("file");
+        if (file === guest.join && fallen.running) {
+          world.watcher.struck(fallen.name);
+          dc.powerCut(fallen);
+        }
+        return world.honest(call);
+      };
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+      assert.match(stage.engine.why, /servers-1-.* is a voter and not healthy/);
+      assert.equal(dc.vms.get(1003)?.disk.has(guest.marker), false);
+      assert.equal(judgedFailed(stage, "servers"), false);
+      world.defect = undefined;
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("brings a fallen voter back beside a half-made one that is not well and could not leave without it (seed 771964)", async () => {
+    const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
+    const { etcd } = stage.world.cluster.control;
+    await stage.play(async () => {
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(() => etcd.voters().length === 4);
+      const fallen = etcd.voters().find(({ node }) => node.startsWith("demo-servers-1-"));
+      const vm = vmOf(stage, fallen?.uuid ?? "");
+      stage.world.watcher.struck(vm.name);
+      stage.world.dc.powerCut(vm);
+      assert.equal(await run, "failed");
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});
+
+describe("a server whose member is out of etcd already", function () {
+  this.timeout(60_000);
+
+  it("is not drained by the next run while its Node still looks Ready: nobody there ends a pod", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { etcd } = stage.world.cluster.control;
+    const { dc, cluster } = stage.world;
+    await stage.play(async () => {
+      const { name, uuid } = dc.vms.get(1000) ?? { name: "", uuid: "" };
+      const run = stage.dieAt(stage.serversOf(1), () => !etcd.members.some((member) => member.uuid === uuid));
+      assert.equal(await run, "killed");
+      // One that tolerates the cordon came back.
+      cluster.objects.put("pods", {
+        metadata: {
+          name: "agent-1",
+          namespace: "load",
+          ownerReferences: [{ kind: "ReplicaSet", name: "agent", uid: "owner-agent", controller: true }],
+        },
+        spec: { nodeName: name },
+        status: { phase: "Running", conditions: [{ type: "Ready", status: "True" }] },
+      });
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+    });
+  });
+});
+
+describe("a server whose removal was asked for by a step that failed", function () {
+  this.timeout(60_000);
+
+  it("goes on leaving when its member goes in the middle of that (seed 680020738)", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    const { etcd, servers, watcher } = world.cluster.control;
+    await stage.play(async () => {
+      const member = etcd.members.find(({ uuid }) => uuid === world.dc.vms.get(1000)?.uuid);
+      assert.ok(member);
+      let isAsked = false;
+      world.defect = (call) => {
+        const answer = world.honest(call);
+        const isFile = call.path.endsWith("/1000/agent/file-write");
+        const file = isFile && new URLSearchParams(call.body).get("file");
+        if (file !== guest.yield || isAsked) return answer;
+        isAsked = true;
+        etcd.remove(member.uuid, () => watcher.removes(member, true));
+        for (const server of servers) if (server.vm.vmid === 1000) server.stopControlPlane("removed");
+        return answer;
+      };
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+      assert.ok(isAsked);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+});
