@@ -55,9 +55,9 @@ describe("drain", () => {
   };
   const run = (seconds = 900, check = () => Promise.resolve()) =>
     drain(client, { node: "n1", deadline: new Deadline("n1 to be empty", seconds), check });
-  const stays = async (seconds: number): Promise<readonly string[]> => {
+  const stays = async (seconds: number, check?: () => Promise<void>): Promise<readonly string[]> => {
     let blockers: readonly string[] = [];
-    await assert.rejects(run(seconds), (error: unknown) => {
+    await assert.rejects(run(seconds, check), (error: unknown) => {
       assert.ok(error instanceof DrainError, String(error));
       ({ blockers } = error);
       return true;
@@ -230,6 +230,16 @@ describe("drain", () => {
       `shop/vetoed was refused since TIME: ${webhook} (403 Forbidden to POST /api/v1/namespaces/shop/pods/vetoed/eviction)`,
     ]);
     assert.ok(cluster.objects.has(`${pods}/held`));
+  });
+
+  it("asks nobody any more once its time is over, as after a lease that took long to prove, and says so", async () => {
+    for (const name of ["a", "b"]) pod(name);
+    const asked = evictions();
+    assert.deepEqual(await stays(100, () => fastClock.sleep(150_000)), [
+      "shop/a was asked to leave at TIME and has not begun to end",
+      "shop/b was not asked to leave before the time was over",
+    ]);
+    assert.deepEqual(asked, ["a"]);
   });
 
   it("says that the pods could not be listed when the API never answered", async () => {
