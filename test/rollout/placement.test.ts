@@ -77,6 +77,13 @@ describe("what was evicted", () => {
     ["its controller is gone", [], before, 0, undefined],
     ["nobody knows how many there have to be", [], before, undefined, undefined],
     ["a namesake runs in another namespace", [pod("a", { node: "x" }), elsewhere], before, 2, /1 of 2 pods/],
+    [
+      "a namesake of another kind runs",
+      [pod("a", { node: "x" }), pod("b", { node: "y", kind: "StatefulSet" })],
+      before,
+      2,
+      /1 of 2 pods/,
+    ],
     ["it ends still", [pod("a", { node: "x" }), pod("b", { node: "old", ending: true })], before, 2, /1 of 2 pods/],
     ["it has failed", [pod("a", { node: "x" }), pod("b", { node: "y", phase: "Failed" })], before, 2, /1 of 2 pods/],
     ["a gate of its owner holds it", [...placed, pod("c", { reason: "SchedulingGated" })], before, 2, undefined],

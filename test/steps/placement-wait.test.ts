@@ -85,6 +85,17 @@ describe("what a handover evicts", () => {
     assert.deepEqual(await remembered(), [web, { ...web, name: "api", pods: 1 }]);
   });
 
+  it("is remembered beside a namesake of another kind, and one in another namespace", async () => {
+    const namesakes = [
+      { ...web, kind: "StatefulSet" },
+      { ...web, namespace: "blog" },
+    ];
+    await writeFacts(client, "workers", { nodes: [record(next, { displaced: namesakes })] });
+    pod("web-1", "web", { node: old });
+    await rememberDisplaced(client, input, new Set([old]));
+    assert.deepEqual(await remembered(), [...namesakes, { ...web, pods: 1 }]);
+  });
+
   it("is remembered without a pod of it that waits for data on a node that left by consent", async () => {
     const keeps = [{ claim: "shop/data-0", size: "10Gi" }];
     await writeFacts(client, "workers", { nodes: [record(next), record(old, { keeps })] });
