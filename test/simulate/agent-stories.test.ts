@@ -1,7 +1,26 @@
 import assert from "node:assert/strict";
 import { guest } from "../../images/contract.ts";
+import { status } from "./fault-kinds.ts";
 import { calm } from "./faults.ts";
 import { Stage, stageImages } from "./stage.ts";
+
+const byHand = "example.com/by-hand";
+
+function giveLabel({ world }: Stage, name: string): void {
+  const { objects } = world.cluster;
+  const node = objects.get("nodes", name);
+  assert.ok(node, `there is no Node ${name}`);
+  const { metadata } = node;
+  objects.put("nodes", { ...node, metadata: { ...metadata, labels: { ...metadata.labels, [byHand]: "yes" } } });
+}
+
+/** A pod that only nodes with a label that somebody gave by hand may have. */
+async function pinTo(stage: Stage, name: string): Promise<void> {
+  giveLabel(stage, name);
+  const some = { replicas: 1, minAvailable: 0, slowestEnd: 2000, claims: false };
+  stage.world.cluster.pods.deploy({ ...some, name: "pinned", selector: byHand });
+  await stage.world.time.sleep(30_000);
+}
 
 /** Stories that a seed has told once, as small as they can be told. */
 describe("agents in virtual time", function () {
@@ -9,15 +28,8 @@ describe("agents in virtual time", function () {
 
   it("drain nobody while what an earlier run evicted from another slot has no place (seed 89623945)", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
-    const { objects, pods } = stage.world.cluster;
     await stage.play(async () => {
-      const [node] = objects.list("nodes").filter(({ metadata }) => metadata.name.startsWith("demo-workers-1-"));
-      assert.ok(node);
-      const named = { ...node.metadata.labels, "example.com/by-hand": "yes" };
-      objects.put("nodes", { ...node, metadata: { ...node.metadata, labels: named } });
-      const some = { replicas: 1, minAvailable: 0, slowestEnd: 2000, claims: false };
-      pods.deploy({ ...some, name: "pinned", selector: "example.com/by-hand" });
-      await stage.world.time.sleep(30_000);
+      await pinTo(stage, stage.nameOf(1101));
       assert.equal(await stage.up(stage.agentsOf(1)), "failed");
       assert.match(stage.engine.why, /workers-1-handover: .* have found no place/);
       // Its predecessor is gone: that is no reason to call the slot handed over.
@@ -28,6 +40,31 @@ describe("agents in virtual time", function () {
       assert.match(stage.engine.why, /workers-0-handover: pods that earlier handovers .* load\/pinned-/);
     });
     assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("are given no slot by a step that has lost its lease while it waited, and could not ask", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    const { objects } = world.cluster;
+    await stage.play(async () => {
+      const old = stage.nameOf(1100);
+      await pinTo(stage, old);
+      const run = stage.up(stage.agentsOf(1));
+      await stage.until(() => objects.get("nodes", old) === undefined);
+      world.believes = ({ path, process }) =>
+        path.includes("/leases/") && process.name.startsWith("handover-")
+          ? status(503, "ServiceUnavailable", "etcdserver: request timed out")
+          : undefined;
+      await world.time.sleep(20_000);
+      const metadata = { name: "slot-workers-0", namespace: "evergreen-system" };
+      objects.put("leases", { metadata, spec: { holderIdentity: "somebody", leaseDurationSeconds: 15 } });
+      giveLabel(stage, stage.nameOf(1101));
+      await world.time.sleep(10_000);
+      world.believes = () => undefined;
+      assert.equal(await run, "failed");
+    });
+    assert.match(stage.engine.why, /the lease slot-workers-0 was lost: another process took it/);
+    assert.deepEqual(world.story.violations, []);
   });
 
   it("own a slot that nobody had before once they serve, and not before", async () => {

@@ -35,7 +35,7 @@ export class KubernetesApi {
 
   private ofCollection(target: Target, call: Call): Answer {
     const { objects } = this.cluster;
-    if (call.method === "POST") return this.create(target, JSON.parse(call.body) as Draft);
+    if (call.method === "POST") return this.create(target, JSON.parse(call.body) as Draft, call);
     const matches = matcher(target, call.query);
     if (target.collection === "leases" && target.namespace === "kube-system") this.cluster.control.renew();
     if (call.query.get("watch") === "true") {
@@ -59,7 +59,7 @@ export class KubernetesApi {
     return ok({ metadata: { resourceVersion: String(objects.version) }, items });
   }
 
-  private create(target: Target, draft: Draft): Answer {
+  private create(target: Target, draft: Draft, call: Call): Answer {
     const { objects } = this.cluster;
     const { collection, namespace } = target;
     if (namespace !== undefined && objects.get("namespaces", namespace) === undefined)
@@ -67,6 +67,7 @@ export class KubernetesApi {
     const metadata = { ...draft.metadata, ...(namespace === undefined ? {} : { namespace }) };
     if (objects.get(collection, keyOf({ metadata })) !== undefined)
       return status(409, "AlreadyExists", `${collection} "${metadata.name}" already exists`);
+    if (collection === "configmaps") this.cluster.watcher.remembered(metadata.name, call.process);
     const { stringData, ...rest } = draft as Draft & { stringData?: Record<string, string> };
     const data = stringData && {
       data: Object.fromEntries(
@@ -92,6 +93,7 @@ export class KubernetesApi {
         ? { ...body, metadata: { ...found.metadata, ...body.metadata } }
         : patched(found, body, call.type);
     if (collection === "nodes") this.cluster.watcher.nodeChanges(found, next as Stored, call.process);
+    if (collection === "configmaps") this.cluster.watcher.remembered(name, call.process);
     return ok(objects.put(collection, versioned(collection, next as Draft, found)));
   }
 

@@ -93,6 +93,13 @@ export class Watcher {
     if (!by.name.startsWith("program")) this.requireRight(placeOf(node), by, `deletes the Node ${name}`, false);
   }
 
+  /** A ConfigMap of the record is written. Whoever has lost a slot says nothing more of its nodes. */
+  remembered(map: string, by: Process): void {
+    const [, pool, slot] = /^slot-(.+)-(\d+)$/.exec(map) ?? [];
+    if (pool === undefined || slot === undefined || by.name.startsWith("program")) return;
+    this.requireRight({ pool, slot }, by, "writes what is remembered of a node", false);
+  }
+
   vmTouched(vm: Vm, what: string, form: URLSearchParams, by: Process): void {
     if (vm.owner !== "ours")
       this.story.wrong(`${by.name} touches VM ${vm.vmid}, which is no node of ours (${vm.owner}): ${what}`);
