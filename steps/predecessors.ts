@@ -41,9 +41,15 @@ export async function removeDead(run: Run, input: SlotInput, { access, fence, kn
   await removeBrokenOff(run, input, access, vms, record);
   for (const one of inSlot.filter((other) => !isBrokenOff(other))) {
     if (!(await isOff(run, one))) continue;
-    await holdBack(run, input, access, vms, record);
-    await remove(one, { run, access, fence, input });
+    const left = await wayThrough(run, input, access);
+    await holdBack(run, input, left, vms, record);
+    await remove(one, { run, access: left, fence, input });
   }
+  return await wayThrough(run, input, access);
+}
+
+/** The way into the cluster as it is while its server runs: the one that it led through may be off since. */
+async function wayThrough(run: Run, input: SlotInput, access: Access): Promise<Access> {
   return (await isRunning(run.pve, access.server)) ? access : reachable(await lookAround(run, input), input);
 }
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { guest } from "../../images/contract.ts";
 import type { Vm } from "./data-centre.ts";
 import { isUp } from "./etcd.ts";
+import { status } from "./fault-kinds.ts";
 import { Stage, stageImages } from "./stage.ts";
 
 /** Stories that a seed has told once, as small as they can be told. */
@@ -153,6 +154,86 @@ describe("a server whose member is out of etcd already", function () {
       });
       assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
     });
+  });
+});
+
+describe("a server whose retirement was broken off after it had left etcd", function () {
+  this.timeout(60_000);
+
+  const isOut = (stage: Stage, vmid: number) => {
+    const { uuid } = stage.world.dc.vms.get(vmid) ?? { uuid: "" };
+    return () => stage.world.cluster.control.etcd.members.every((member) => member.uuid !== uuid);
+  };
+  const fall = async ({ world }: Stage, ...vmids: number[]): Promise<void> => {
+    for (const vm of vmids.flatMap((vmid) => world.dc.vms.get(vmid) ?? [])) {
+      world.watcher.struck(vm.name);
+      world.dc.powerCut(vm);
+    }
+    await world.time.sleep(60_000);
+  };
+
+  it("goes before the join of another slot, which comes first because its server has fallen since", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    await stage.play(async () => {
+      assert.equal(await stage.dieAt(stage.serversOf(1), isOut(stage, 1000)), "killed");
+      // With the clone that boots ahead: the plan is the same as before, and no rollout clears anything.
+      await fall(stage, 1002, 1004);
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+      assert.ok(!stage.engine.ran.includes("demo-servers-rollout"));
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("goes before the join of its own slot", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const [isLeft, node] = [isOut(stage, 1000), stage.nameOf(1000)];
+      await fall(stage, 1000);
+      world.defect = (call) =>
+        call.method === "DELETE" && call.path === `/api/v1/nodes/${node}`
+          ? status(500, "InternalError", "no leader")
+          : world.honest(call);
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+      assert.ok(isLeft(), stage.engine.why);
+      world.defect = undefined;
+      await fall(stage, 1003, 1004);
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+      assert.ok(!stage.engine.ran.includes("demo-servers-rollout"));
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("goes before a handover whose node has joined already, when its own slot is no more", async () => {
+    const stage = new Stage(stageImages(), { servers: 5, agents: 1 });
+    const { world } = stage;
+    const { dc, cluster } = world;
+    const roll = stage.serversOf(1);
+    await stage.play(async () => {
+      const hasJoined = () =>
+        JSON.stringify(cluster.objects.get("configmaps", "evergreen-system/slot-servers-0")?.data).includes(
+          String.raw`phase\":\"joined`,
+        );
+      assert.equal(await stage.dieAt(roll, hasJoined), "killed");
+      const isLeft = isOut(stage, 1004);
+      await fall(stage, 1004);
+      const node = `/api/v1/nodes/${stage.nameOf(1004)}`;
+      world.defect = (call) => {
+        const isLast = call.method === "DELETE" && call.path === node;
+        // Later it is out of reach for the rollout alone.
+        const isSilent = call.process.name.startsWith("rollout-") && call.path.endsWith("/1004/status/current");
+        if (isSilent) return { status: 595, reason: "No route to host" };
+        return isLast && call.process.name.startsWith("join-")
+          ? status(500, "InternalError", "no leader")
+          : world.honest(call);
+      };
+      assert.equal(await stage.up(roll), "failed");
+      assert.ok(isLeft(), stage.engine.why);
+      const { servers = { image: "", count: 0, cores: 0 }, ...agents } = roll;
+      assert.equal(await stage.up({ ...agents, servers: { ...servers, count: 3 } }), "done", stage.engine.why);
+      assert.ok(dc.vms.get(1004) === undefined);
+    });
+    assert.deepEqual(world.story.violations, []);
   });
 });
 
