@@ -140,8 +140,9 @@ export class Lease implements Fence {
 
   /** Gives it back. What is left of a lease that cannot be given back expires. */
   async release(): Promise<void> {
-    this.unschedule?.();
+    // A renewal that is under way knows the version to give back, and schedules the next one when it ends.
     await this.pending?.catch(() => undefined);
+    this.unschedule?.();
     if (this.lost) return;
     this.lost = new LeaseLost(this.name, "it was released");
     await this.remove().catch((error: unknown) => {

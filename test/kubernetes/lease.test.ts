@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Deadline } from "../../common/deadline.ts";
+import { sayTo } from "../../common/log.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { Lease, LeaseLost } from "../../kubernetes/lease.ts";
 import { paths } from "../../kubernetes/types.ts";
@@ -166,6 +167,29 @@ describe("leases", () => {
       assert.equal(cluster.objects.has(path), false);
     });
   }
+
+  it("that are given back in the middle of a renewal end with it: nothing more is asked, and nothing said", async () => {
+    const said: string[] = [];
+    const lease = await take("run-1", 0.3);
+    sayTo((line) => said.push(line));
+    try {
+      await new Promise<void>((resolve) => {
+        cluster.hook = ({ method }) => {
+          if (method === "PUT") resolve(lease.release());
+          return undefined;
+        };
+      });
+      // Longer than until the next renewal.
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    } finally {
+      sayTo();
+    }
+    assert.deepEqual(
+      cluster.calls.map(({ method }) => method),
+      ["POST", "PUT", "DELETE"],
+    );
+    assert.deepEqual(said, []);
+  });
 
   it("of which any will do are taken from the first free one", async () => {
     const tickets = ["ticket-workers-0", "ticket-workers-1"];
