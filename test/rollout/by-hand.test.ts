@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { byHandWords, type HandNode, type SelectingPod } from "../../rollout/by-hand.ts";
 
-const given = { labels: { tier: "gold" }, taints: ["dedicated=db:NoSchedule", "lone:NoExecute"] };
+const given = { labels: { tier: "gold" }, taints: ["dedicated=db:NoSchedule", "lone:NoExecute", "bare=:NoSchedule"] };
 
 function node(labels: Record<string, string>, manager?: string, more: Partial<HandNode> = {}): HandNode {
   const fields = Object.fromEntries(Object.keys(labels).map((key) => [`f:${key}`, {}]));
@@ -55,12 +55,13 @@ describe("what a node has by hand", () => {
         taints: [
           { key: "dedicated", value: "db", effect: "NoSchedule" },
           { key: "lone", effect: "NoExecute" },
+          { key: "bare", effect: "NoSchedule" },
           { key: "held", value: "back", effect: "NoSchedule" },
           { key: "node.kubernetes.io/unschedulable", effect: "NoSchedule" },
         ],
       },
     });
-    old.metadata = { ...old.metadata, annotations: { "example.org/owner": "team a", "rke2.io/node-args": "[]" } };
+    old.metadata = { ...old.metadata, annotations: { "example.org/owner": "team a's", "rke2.io/node-args": "[]" } };
     const pods = [
       pod("a", { nodeSelector: { disk: "ssd" } }),
       pod("b", { affinity }),
@@ -69,7 +70,7 @@ describe("what a node has by hand", () => {
     ];
     assert.deepEqual(byHandWords(old, "new", given, pods), [
       "old has what the configuration does not give, and new will not have it: label disk=ssd, which shop/a, shop/b need; taint held=back:NoSchedule; annotation example.org/owner",
-      "  put labels and taints into the pool, or once it has joined: kubectl label node new disk=ssd && kubectl taint node new held=back:NoSchedule && kubectl annotate node new example.org/owner='team a'",
+      "  put labels and taints into the pool, or once it has joined: kubectl label node new disk=ssd && kubectl taint node new held=back:NoSchedule && kubectl annotate node new example.org/owner='team a'\\''s'",
     ]);
   });
 

@@ -147,7 +147,11 @@ describe("volumes that only a leaving node can reach", () => {
   it("are none when the claim lives and dies with its pod", () => {
     const made = volume(hostNames("worker-1"));
     const scratch = { ...made, spec: { ...made.spec, claimRef: { namespace: "shop", name: "db-0-scratch" } } };
-    assert.deepEqual(localVolumes({ node: leaver, stay, given: {} }, [scratch], [pod("worker-1", ephemeral)]), []);
+    const used = (...pods: DataPod[]) => localVolumes({ node: leaver, stay, given: {} }, [scratch], pods);
+    assert.deepEqual(used(pod("worker-1", ephemeral)), []);
+    // Another pod that uses it keeps the claim beyond that.
+    const volumes = [{ name: "data", persistentVolumeClaim: { claimName: "db-0-scratch" } }];
+    assert.equal(used(pod("worker-1", ephemeral), pod("worker-1", { volumes })).length, 1);
   });
 
   it("are named with claim, size, node and who uses them, in one refusal for each node", () => {
