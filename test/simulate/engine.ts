@@ -1,8 +1,6 @@
-import { awaitDestroys, undoCreate } from "../../cli/half-made.ts";
-import { undoLostClones } from "../../cli/lost-clones.ts";
-import { VM_TYPE } from "../../cli/engine-state.ts";
+import { type KnownVm, VM_TYPE } from "../../cli/engine-state.ts";
 import { mayForget, refuseHidden } from "../../cli/lost-vms.ts";
-import type { OpenSite } from "../../cli/site.ts";
+import { mend, type Asked, type Books } from "../../cli/mend.ts";
 import { messageOf } from "../../common/errors.ts";
 import type { Config } from "../../config.ts";
 import { planPlaces, fleetWords, type Fleet } from "../../fleet.ts";
@@ -120,9 +118,14 @@ export class Engine {
   private async program(config: Config): Promise<{ live: Live; fleet: Fleet }> {
     const pve = proxmox();
     await this.refuseHidden(pve, config);
-    if (this.pending.size + this.deleting.size + this.unfinished().length > 0) await this.repair(pve, config);
+    if (this.pending.size + this.deleting.size + this.unfinished().length > 0)
+      await this.repair(pve, config, "by an update");
+    // Once the clone is back in sight, as the operator was told.
+    else if (this.mayHide) {
+      this.mayHide = false;
+      await this.repair(pve, config, "by hand");
+    }
     let live = await readLive(pve, config);
-    if (this.mayHide) await this.repairAgain({ pve, config, live });
     const left = (await leftovers(pve, config, live)).filter(({ byHand }) => !byHand);
     for (const { what, mend } of left) {
       const how = await mend();
@@ -149,33 +152,53 @@ export class Engine {
     return [...this.state.values()].flatMap(({ vm, unfinished }) => (vm && unfinished ? [vm] : []));
   }
 
-  /** @throws Error when a create has made what stays: until then the engine forgets none (cli/repair.ts) */
-  private async repair(pve: Proxmox, config: Config): Promise<void> {
+  /** As `evergreen repair` does, with the state of this engine for the backend's. */
+  private async repair(pve: Proxmox, config: Config, asked: Asked): Promise<void> {
     const live = await readLive(pve, config);
-    const left: string[] = [];
-    for (const vm of [...this.pending.values(), ...this.unfinished()]) {
-      const inputs = { name: vm.name, vmId: vm.vmid };
-      const undone = await undoCreate({ pve, config, live }, { urn: vm.name, type: VM_TYPE, inputs });
-      this.world.story.tell("program", () => `a create that never ended: ${vm.name} -> ${undone.how}`);
-      this.mayHide ||= undone.how.includes("out of the token's sight");
-      if (undone.left) left.push(undone.how);
-      if (undone.id !== undefined) this.state.set(vm.name, { vm });
-    }
-    const deleting = [...this.deleting].flatMap((urn) => this.state.get(urn)?.vm ?? []);
-    await awaitDestroys(pve, deleting);
+    const fence = { check: () => Promise.resolve(), isSure: true };
+    const report = (what: string, how: string): void => {
+      this.world.story.tell("program", () => `${what} -> ${how}`);
+      this.mayHide ||= how.includes("out of the token's sight");
+    };
+    await mend(this.books, { pve, config, live }, { asked, fence, report });
     this.deleting.clear();
-    if (left.length > 0) throw new Error(`a create that never ended is left: ${left.join("; ")}`);
-    this.pending.clear();
   }
 
-  /** Once the clone is back in sight, as the operator was told. */
-  private async repairAgain(site: OpenSite): Promise<void> {
-    const known = [...this.state.values()].flatMap(({ vm }) => vm ?? []);
-    const destroyed = await undoLostClones(site, known, { check: () => Promise.resolve() }, (what, how) =>
-      this.world.story.tell("program", () => `${what} -> ${how}`),
-    );
-    if (destroyed > 0) this.mayHide = false;
-  }
+  /** What `evergreen repair` reads and changes of the state. */
+  private readonly books: Books = {
+    state: () => {
+      const known = ([urn, { vm }]: [string, Resource]): KnownVm[] =>
+        vm ? [{ ...vm, urn, ...(this.hasClaimed(urn) ? { claimed: true as const } : {}) }] : [];
+      const all = [...this.state];
+      return Promise.resolve({
+        pending: [...this.pending.values()].map(({ name, vmid }) => ({
+          urn: name,
+          type: VM_TYPE,
+          inputs: { name, vmId: vmid },
+        })),
+        deleting: all.filter(([urn]) => this.deleting.has(urn)).flatMap(known),
+        vms: all.flatMap(known),
+        unfinished: all.filter(([urn, { unfinished }]) => unfinished && !this.hasClaimed(urn)).flatMap(known),
+      });
+    },
+    refresh: (adopted) => {
+      for (const { urn } of adopted ?? []) {
+        const vm = this.pending.get(urn);
+        if (vm) this.state.set(urn, { vm });
+      }
+      this.pending.clear();
+      for (const [urn, { vm }] of this.state) if (vm && !this.world.dc.vms.has(vm.vmid)) this.state.delete(urn);
+      return Promise.resolve();
+    },
+    refreshOnly: (urns) => {
+      for (const urn of urns) {
+        const known = this.state.get(urn);
+        const now = known?.vm && this.world.dc.vms.get(known.vm.vmid);
+        if (known?.vm && now) this.state.set(urn, { ...known, vm: { ...known.vm, host: now.host } });
+      }
+      return Promise.resolve();
+    },
+  };
 
   /** VMs that are gone and were no members, as `npx pulumi up` has the engine forget them. */
   private forget(live: Live): void {
@@ -311,7 +334,8 @@ function same(a: Environment, b: Environment): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-function proxmox(): Proxmox {
+/** The client of whoever asks. */
+export function proxmox(): Proxmox {
   return new Proxmox({
     endpoint: "https://pve.example:8006",
     token: "eg@pve!sim=00000000-0000-0000-0000-000000000000",
