@@ -1,6 +1,10 @@
+import type { EngineState } from "../../cli/engine-state.ts";
+import { mend, type Asked, type Books } from "../../cli/mend.ts";
+import { messageOf } from "../../common/errors.ts";
 import { poolSpecs } from "../../config.ts";
+import { readLive } from "../../live.ts";
 import { Chance } from "./chance.ts";
-import { Engine, type Outcome } from "./engine.ts";
+import { Engine, proxmox, type Outcome } from "./engine.ts";
 import type { Image } from "./guest.ts";
 import { Killer } from "./killer.ts";
 import type { Workload } from "./pods.ts";
@@ -19,6 +23,23 @@ interface Setting {
   agents: number;
   workloads?: Workload[];
   soakSeconds?: number;
+}
+
+/** How a repair is asked for, and whether it is sure that no update runs. */
+interface Manner {
+  asked?: Asked;
+  isSure?: boolean;
+}
+
+/** What a repair did. */
+interface Mended {
+  /** Why it failed; empty: it did not. */
+  why: string;
+  said: string[];
+  /** What the engine took over when it looked at everything anew; undefined: it did not look. */
+  refreshed: string[] | undefined;
+  /** What else it looked at. */
+  followed: string[];
 }
 
 /** A world without chance: a planted cluster, and runs of which a test says when what happens. */
@@ -66,6 +87,28 @@ export class Stage {
     await this.until(comes);
     killer.killAll();
     return await run;
+  }
+
+  /** `evergreen repair`, with this for what the engine remembers; by default it knows all VMs of ours. */
+  async mend(remembers: Partial<EngineState>, { asked = "by hand", isSure = true }: Manner = {}): Promise<Mended> {
+    const { world } = this;
+    const mended: Mended = { why: "", said: [], refreshed: undefined, followed: [] };
+    const nodes = [...world.dc.vms.values()].filter(({ owner }) => owner === "ours");
+    const vms = nodes.map(({ name, vmid, host }) => ({ name, vmid, host, urn: name }));
+    const state = { pending: [], deleting: [], vms, unfinished: [], ...remembers };
+    const books: Books = {
+      state: () => Promise.resolve(state),
+      refresh: (adopted) => Promise.resolve(void (mended.refreshed = (adopted ?? []).map(({ id }) => id))),
+      refreshOnly: (urns) => Promise.resolve(void mended.followed.push(...urns)),
+    };
+    const ending = await world.process("program-repair").run(async () => {
+      const [pve, config] = [proxmox(), this.config(this.before)];
+      const site = { pve, config, live: await readLive(pve, config) };
+      const fence = { check: () => Promise.resolve(), isSure };
+      return await mend(books, site, { asked, fence, report: (what, how) => mended.said.push(`${what} -> ${how}`) });
+    });
+    if (ending.how === "failed") mended.why = messageOf(ending.error);
+    return mended;
   }
 
   /** The configuration with agents of another image. */

@@ -1,0 +1,233 @@
+import assert from "node:assert/strict";
+import { VM_TYPE } from "../../cli/engine-state.ts";
+import { labelsOf } from "../../kubernetes/nodes.ts";
+import { tagsOf } from "../../proxmox/tags.ts";
+import type { Vm } from "./data-centre.ts";
+import { Stage, stageImages } from "./stage.ts";
+
+const name = "demo-workers-1-11111111";
+const vmid = 1101;
+const tags = tagsOf({ cluster: "demo", pool: "workers", slot: 1, generation: "11111111" });
+
+/** What becomes of what killed runs have left, in Proxmox VE and in the engine's state. */
+describe("a repair in virtual time", function () {
+  this.timeout(60_000);
+  let stage: Stage;
+  beforeEach(() => (stage = new Stage(stageImages(), { servers: 1, agents: 1 })));
+
+  const play = async (work: () => Promise<void>): Promise<void> => {
+    await stage.play(work);
+    assert.deepEqual(stage.world.story.violations, []);
+  };
+  const begun = { pending: [{ urn: name, type: VM_TYPE, inputs: { name, vmId: vmid } }] };
+  /** A clone of ours of which the engine knows nothing; the list has looked at it. */
+  const clone = async (more: Partial<Vm> = {}): Promise<Vm> => {
+    const { dc, time } = stage.world;
+    const made = dc.add({ owner: "ours", vmid, name, host: "pve1", pool: "nodes", uuid: dc.uuid(), ...more });
+    await time.sleep(15_000);
+    return made;
+  };
+  /** All that the engine knows but the clone. */
+  const others = () =>
+    [1000, 1100].map((one) => ({ vmid: one, name: stage.nameOf(one), host: "pve1", urn: stage.nameOf(one) }));
+  const isThere = (one = vmid) => stage.world.dc.vms.has(one);
+  const remember = (pool: string, facts: Record<string, object>) => {
+    const { objects } = stage.world.cluster;
+    const data = Object.fromEntries(Object.entries(facts).map(([key, fact]) => [key, JSON.stringify(fact)]));
+    const labels = { "evergreen.dev/pool": pool };
+    objects.put("configmaps", { metadata: { name: `slot-${pool}-1`, namespace: "evergreen-system", labels }, data });
+  };
+  const own = (uuid: string, phase: string) => {
+    const since = "2026-01-01T00:00:00Z";
+    return { "node.1.11111111": { name, slot: 1, generation: "11111111", vmid, uuid, phase, since } };
+  };
+
+  describe("of a create that never ended", () => {
+    it("destroys its clone, and has the engine forget it", async () =>
+      await play(async () => {
+        await clone();
+        const { why, refreshed } = await stage.mend(begun);
+        assert.deepEqual([why, isThere(), refreshed], ["", false, []]);
+      }));
+
+    it("waits until Proxmox has finished the clone", async () =>
+      await play(async () => {
+        const made = await clone({ lock: "clone" });
+        stage.world.time.after(20_000, () => (made.lock = undefined));
+        const { why } = await stage.mend(begun);
+        assert.deepEqual([why, isThere()], ["", false]);
+      }));
+
+    it("waits for its task while the clone is not in sight yet", async () =>
+      await play(async () => {
+        const { dc, time } = stage.world;
+        const template = dc.vms.get(9001);
+        assert.ok(template);
+        dc.clone(template, { vmid, name, host: "pve1", pool: "elsewhere" });
+        const made = dc.vms.get(vmid);
+        const waits = async () => {
+          while (dc.isBusy()) await time.sleep(10);
+          if (made) made.pool = "nodes";
+        };
+        const shown = waits();
+        const { why } = await stage.mend(begun);
+        await shown;
+        assert.deepEqual([why, isThere()], ["", false]);
+      }));
+
+    const left: [when: string, arrange: () => Promise<unknown>, says: RegExp][] = [
+      ["runs", () => clone({ running: true }), /runs or was a member, and nobody recorded its SMBIOS uuid/],
+      [
+        "may be the machine of a Node that has not told its uuid",
+        async () => {
+          await clone();
+          const labels = labelsOf({ cluster: "demo", pool: "workers", slot: 1, generation: "11111111" });
+          stage.world.cluster.objects.put("nodes", { metadata: { name, labels } });
+        },
+        /runs or was a member/,
+      ],
+    ];
+    for (const [when, arrange, says] of left)
+      it(`leaves its clone alone that ${when}, and the engine keeps it in mind`, async () =>
+        await play(async () => {
+          await arrange();
+          const { why, refreshed } = await stage.mend(begun);
+          assert.match(why, says);
+          assert.deepEqual([isThere(), refreshed], [true, undefined]);
+        }));
+
+    it("leaves a VM of that number and name alone that is in another pool", async () =>
+      await play(async () => {
+        await clone({ owner: "stranger", pool: "templates" });
+        assert.match((await stage.mend(begun)).said.join(), /left alone: VM 1101 is/);
+        assert.ok(isThere());
+      }));
+
+    it("has the engine take a clone over that is a member by now", async () =>
+      await play(async () => {
+        const { uuid } = await clone({ running: true });
+        remember("workers", own(uuid, "joined"));
+        const { why, refreshed } = await stage.mend({ ...begun, vms: others() });
+        assert.deepEqual([why, isThere(), refreshed], ["", true, ["pve1/1101"]]);
+      }));
+
+    it("leaves its clone alone while an update may run", async () =>
+      await play(async () => {
+        await clone();
+        const { why, refreshed } = await stage.mend(begun, { isSure: false });
+        assert.match(why, /this backend does not show whether an update runs/);
+        assert.deepEqual([isThere(), refreshed], [true, undefined]);
+      }));
+  });
+
+  it("destroys a clone that no state knows, but not while an update may run", async () =>
+    await play(async () => {
+      await clone();
+      await stage.mend({ vms: others() }, { isSure: false });
+      assert.ok(isThere());
+      await stage.mend({ vms: others() });
+      assert.ok(!isThere());
+    }));
+
+  it("destroys a clone that was claimed and could not be configured, and no member", async () =>
+    await play(async () => {
+      const { uuid } = await clone();
+      const made = { vmid, name, host: "pve1", urn: name };
+      for (const [phase, stays] of [
+        ["joined", true],
+        ["made", false],
+      ] as const) {
+        remember("workers", own(uuid, phase));
+        await stage.mend({ unfinished: [made] });
+        assert.equal(isThere(), stays, phase);
+      }
+    }));
+
+  it("waits for a destruction that Proxmox still carries out, and has the engine forget the VM", async () =>
+    await play(async () => {
+      const made = await clone({ tags });
+      const known = { vmid, name, host: "pve1", urn: name };
+      stage.world.dc.destroy(made);
+      const { why, refreshed } = await stage.mend({ deleting: [known], vms: [...others(), known] });
+      assert.deepEqual([why, refreshed], ["", []]);
+    }));
+
+  it("does not wait for a destruction on a host that does not answer", async () =>
+    await play(async () => {
+      await clone({
+        host: "pve2",
+        tags,
+      });
+      stage.world.dc.silent.add("pve2");
+      const known = { vmid, name, host: "pve2", urn: name };
+      const { why } = await stage.mend({ deleting: [known], vms: [...others(), known] });
+      stage.world.dc.silent.clear();
+      assert.equal(why, "");
+    }));
+
+  it("has the engine forget nothing while a VM of its is out of the token's sight", async () =>
+    await play(async () => {
+      const made = await clone({ tags });
+      made.pool = "elsewhere";
+      const gone = { vmid: 1150, name: "demo-workers-2-11111111", host: "pve1", urn: "gone" };
+      const { why, refreshed } = await stage.mend({ vms: [...others(), { ...gone, vmid, name }, gone] });
+      assert.match(why, /demo-workers-1-11111111/);
+      assert.equal(refreshed, undefined);
+    }));
+
+  it("names a stranger that has the number of a VM of the engine's", async () =>
+    await play(async () => {
+      await clone({ owner: "stranger", name: "web" });
+      const { why } = await stage.mend({ vms: [...others(), { vmid, name, host: "pve1", urn: name }] });
+      assert.match(why, /VM 1101 is not demo-workers-1-11111111 any more: it is called web/);
+    }));
+
+  it("gives up a node that has served when an operator asks, and not for an update", async () =>
+    await play(async () => {
+      const { dc, cluster, time } = stage.world;
+      const known = others();
+      const lost = stage.nameOf(1100);
+      const vm = dc.vms.get(1100);
+      assert.ok(vm);
+      stage.world.watcher.struck(lost);
+      dc.powerCut(vm);
+      dc.vms.delete(1100);
+      await time.sleep(60_000);
+      assert.deepEqual((await stage.mend({ vms: known }, { asked: "by an update" })).refreshed, undefined);
+      assert.ok(cluster.objects.get("nodes", lost));
+      assert.deepEqual((await stage.mend({ vms: known })).refreshed, []);
+      assert.equal(cluster.objects.get("nodes", lost), undefined);
+    }));
+
+  it("gives up no VM, and be it for an operator, under whose name a Node is Ready", async () =>
+    await play(async () => {
+      const { dc, cluster } = stage.world;
+      const known = others();
+      for (const map of ["pool-workers", "slot-workers-0"])
+        cluster.objects.remove("configmaps", `evergreen-system/${map}`);
+      dc.vms.delete(1100);
+      const { why, refreshed } = await stage.mend({ vms: known });
+      assert.match(why, /demo-workers-0-/);
+      assert.equal(refreshed, undefined);
+    }));
+
+  it("takes no other Proxmox VE for a site whose VMs were all deleted", async () => {
+    await stage.play(async () => {
+      const known = others();
+      for (const vm of stage.world.dc.vms.values()) stage.world.dc.powerCut(vm);
+      for (const { vmid: one } of known) stage.world.dc.vms.delete(one);
+      const { why, refreshed } = await stage.mend({ vms: known });
+      assert.match(why, /none of the 2 VMs that the engine remembers is in this Proxmox VE/);
+      assert.equal(refreshed, undefined);
+    });
+  });
+
+  it("has the engine follow a VM that was migrated", async () =>
+    await play(async () => {
+      const known = others().map((one) => ({ ...one, host: "pve1" }));
+      const vm = stage.world.dc.vms.get(1100);
+      assert.ok(vm);
+      vm.host = "pve2";
+      assert.deepEqual((await stage.mend({ vms: known })).followed, [stage.nameOf(1100)]);
+    }));
+});
