@@ -8,7 +8,7 @@ import type { Run } from "./run.ts";
 import { Unwell } from "./verdict.ts";
 
 /** An API that is away for less, in seconds, takes no time from anybody: a kubelet asks again within seconds. */
-const hiccup = 5;
+export const hiccup = 5;
 
 /** A node of which it is said that it was late, or is not well. */
 export interface Accused {
@@ -23,7 +23,11 @@ export interface Accused {
 export async function excused(run: Run, accused: Accused, error: unknown): Promise<unknown> {
   if (!(error instanceof Unwell)) return error;
   const excuse = await excuseOf(run, accused);
-  if (excuse === undefined) return error;
+  return excuse === undefined ? error : unjudged(error, excuse);
+}
+
+/** What is said of a node whose time something else took. */
+export function unjudged(error: Unwell, excuse: string): UserError {
   const { what, where } = error.problem;
   const todo = "see to that first, then run pulumi up again: the image was not judged";
   return new UserError({ what, where: `${where}; ${excuse}`, todo }, { cause: error });

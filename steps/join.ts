@@ -6,6 +6,7 @@ import type { Kubernetes } from "../kubernetes/client.ts";
 import type { Fence } from "../kubernetes/lease.ts";
 import { forgetPassword, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
+import type { ServerNode } from "../kubernetes/servers.ts";
 import { isRunning, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { Node } from "../kubernetes/types.ts";
 import { hasJoined } from "../rollout/slots.ts";
@@ -24,8 +25,10 @@ import {
   requireMayJoin,
   requireSkew,
   whyNotLetIn,
+  type Sight,
 } from "./control-plane.ts";
-import { excused } from "./excuse.ts";
+import { Disturbance } from "./disturbance.ts";
+import { excused, hiccup, unjudged } from "./excuse.ts";
 import { foundCluster } from "./founding.ts";
 import type { SlotInput } from "./input.ts";
 import { MemberRemoved, readJoinLog } from "./join-log.ts";
@@ -180,26 +183,37 @@ async function admitServer(run: Run, input: SlotInput, joining: Arriving, config
     // That look may be a minute old by then: an answer of Proxmox that is lost is waited for as long.
     const mayJoin = async () => requireMayJoin(input, await calm());
     const told = isBack ? arrival : { ...arrival, mayJoin };
-    const node = await admit(run, input, access, config, told).catch(async (error: unknown) => {
-      const why = error instanceof Unwell ? await whyNotLetIn(sight, input.node, others, run.stop) : undefined;
+    const disturbance = new Disturbance(sight, new Set(others.map(({ name }) => name)), run.stop);
+    try {
+      const node = await admit(run, input, access, config, told).catch(async (error: unknown) => {
+        const why = error instanceof Unwell ? await whyNotLetIn(sight, input.node, others, run.stop) : undefined;
+        throw error instanceof Unwell && why !== undefined ? unjudged(error, `meanwhile ${why}`) : error;
+      });
+      await agreed(run, input, { sight, isBack, others });
+      if (isMarked(node)) await serveAgain(run, config);
+      return node;
+    } catch (error) {
+      const why = disturbance.longerThan(hiccup);
       throw error instanceof Unwell && why !== undefined ? unjudged(error, why) : error;
-    });
-    const members = [...others.map(({ name }) => name), input.node];
-    const deadline = new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, run.stop);
-    const sees = isBack ? only(input.node, sight) : sight;
-    await awaitMembers(sees, members, deadline).catch(async (error: unknown) => {
-      const isToBlame = error instanceof DeadlineError && (await isAloneNotCalm(sees, input.node, run.stop));
-      throw isToBlame ? new Unwell(error.problem, { cause: error }) : error;
-    });
-    if (isMarked(node)) await serveAgain(run, config);
-    return node;
+    } finally {
+      disturbance.end();
+    }
   });
 }
 
-function unjudged(error: Unwell, why: string): UserError {
-  const { what, where } = error.problem;
-  const todo = "see to that first, then run pulumi up again: the image was not judged";
-  return new UserError({ what, where: `${where}; meanwhile ${why}`, todo }, { cause: error });
+/** Waits until all servers agree on who is a member. @throws Unwell when the one that came is alone to blame for it */
+async function agreed(
+  run: Run,
+  input: SlotInput,
+  { sight, isBack, others }: { sight: Sight; isBack: boolean; others: readonly ServerNode[] },
+): Promise<void> {
+  const members = [...others.map(({ name }) => name), input.node];
+  const deadline = new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, run.stop);
+  const sees = isBack ? only(input.node, sight) : sight;
+  await awaitMembers(sees, members, deadline).catch(async (error: unknown) => {
+    const isToBlame = error instanceof DeadlineError && (await isAloneNotCalm(sees, input.node, run.stop));
+    throw isToBlame ? new Unwell(error.problem, { cause: error }) : error;
+  });
 }
 
 /** The boot that a Node tells of although its VM is off; undefined when there is no such Node. */

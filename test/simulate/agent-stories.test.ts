@@ -87,6 +87,26 @@ describe("agents in virtual time", function () {
     }
   });
 
+  it("go beside others that fell while they have been not Ready themselves: that takes nobody away (seed 670714130)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 3 });
+    const { dc, cluster, watcher, time } = stage.world;
+    await stage.play(async () => {
+      cluster.nodes.flap(stage.nameOf(1100), 250_000);
+      await time.sleep(46_000);
+      const run = stage.up(stage.agentsOf(1));
+      await stage.until(() => dc.vms.get(1103)?.running === true);
+      for (const vmid of [1101, 1102]) {
+        const other = dc.vms.get(vmid);
+        assert.ok(other);
+        watcher.struck(other.name);
+        dc.powerCut(other);
+      }
+      await run;
+      assert.equal(dc.vms.get(1100)?.running ?? false, false);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("are emptied also when their Node comes after the look that found them without one", async () => {
     const workloads = [{ name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: false }];
     const stage = new Stage(stageImages(), { servers: 1, agents: 2, workloads });

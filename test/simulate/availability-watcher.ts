@@ -1,5 +1,6 @@
 import { SERVER_POOL } from "../../config.ts";
 import { nodeTags } from "../../proxmox/tags.ts";
+import type { PoolSpec } from "../../rollout/types.ts";
 import type { Vm } from "./data-centre.ts";
 import { isReady, isSchedulable, readySince } from "./nodes.ts";
 import type { Stored } from "./objects.ts";
@@ -41,6 +42,19 @@ export class AvailabilityWatcher {
     this.truth = truth;
     this.elapsed = elapsed;
     this.reaction = reaction;
+  }
+
+  /** What pools promise from now on. @param established whether they were ever complete: before, there is nobody to be served */
+  promise(specs: readonly PoolSpec[], established: boolean): void {
+    for (const { name, slots, strategy } of specs) {
+      const before = this.promises.get(name);
+      this.promises.set(name, {
+        fewest: established ? Math.min(slots, before?.fewest ?? slots) : 0,
+        most: Math.max(slots, before?.most ?? slots),
+        surge: strategy.kind === "blueGreen" ? Math.max(slots, before?.surge ?? 0) : strategy.surge,
+        maxUnavailable: strategy.maxUnavailable,
+      });
+    }
   }
 
   /** Fate takes a node away. */
@@ -184,11 +198,12 @@ export class AvailabilityWatcher {
     return since === -Infinity || this.elapsed() - since < this.reaction();
   }
 
-  /** What Kubernetes, or the list of VMs, has had the time to say to somebody who does not ask each machine. */
+  /** What Kubernetes says of a node, or what it or the list of VMs has had the time to say to somebody who asks no machine. */
   private isKnownOut(node: Stored): boolean {
     const since = this.sinceWhenOut(node);
     const vm = this.truth.vmsOf(placeOf(node).pool).find(({ name }) => name === node.metadata.name);
-    const noticed = Math.max(this.reaction(), vm?.running === true ? readyGraceMs : listLagMs);
+    const lag = vm?.running === true ? readyGraceMs : listLagMs;
+    const noticed = Math.max(this.reaction(), isReady(node) ? lag : 0);
     return since !== -Infinity && this.elapsed() - since >= noticed;
   }
 

@@ -2,7 +2,7 @@ import { guest } from "../../images/contract.ts";
 import type { Vm } from "./data-centre.ts";
 import { calm } from "./faults.ts";
 import type { Stored } from "./objects.ts";
-import type { Blow, Scenario } from "./scenario.ts";
+import { imageOf, type Blow, type Scenario } from "./scenario.ts";
 import type { World } from "./world.ts";
 import type { Answer, Call } from "./wire.ts";
 
@@ -119,6 +119,7 @@ export const defects: Record<string, Defect> = {
       () => ({ status: 200, body: "{}" }),
     ),
     seen: /was taken out of etcd/,
+    shape: brokenOffAndTakenBack,
   },
   "a step that blames an image for what it has misread": {
     plant: (world) => {
@@ -162,6 +163,25 @@ export const defects: Record<string, Defect> = {
 function struck(scenario: Scenario, blow: Blow): Scenario {
   const acts = scenario.acts.map((act) => ({ ...act, weather: calm, kill: undefined, blows: [blow] }));
   return { ...scenario, acts };
+}
+
+/** Three servers are on their way to another image when everything dies, and then the first image is wanted again. */
+function brokenOffAndTakenBack(scenario: Scenario): Scenario {
+  const { before, acts } = scenario;
+  const servers = { image: before.image, count: 3, cores: 4 };
+  const calmly = { weather: calm, blows: [], pause: 0 };
+  // Where it dies is the seed's to say: somewhere in the joins and retirements.
+  const request = 300 + (acts[0]?.kill?.request ?? 0);
+  const rolls = { ...before, servers: { ...servers, image: imageOf(1, undefined).name } };
+  return {
+    ...scenario,
+    servers: 3,
+    before: { ...before, servers },
+    acts: [
+      { ...calmly, wish: rolls, kill: { request, side: "after", what: "tree" } },
+      { ...calmly, wish: { ...before, servers }, kill: undefined },
+    ],
+  };
 }
 
 function isRetirement(body: string): boolean {

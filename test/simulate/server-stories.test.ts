@@ -114,6 +114,26 @@ describe("a server's join in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("is not judged for the time in which a voter was away that is back by the end of it (seed 670713974)", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { dc, watcher } = stage.world;
+    await stage.play(async () => {
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(() => dc.vms.get(1003)?.disk.has(guest.marker) === true);
+      const away = dc.vms.get(1001);
+      watcher.touchedByFate(away?.name ?? "");
+      away?.guest?.server?.partition(112_000);
+      assert.equal(await run, "failed");
+      assert.match(
+        stage.engine.why,
+        /to be Ready.*for 1\d\d s of that time demo-servers-1-\w+ is a voter and not healthy/,
+      );
+      assert.equal(judgedFailed(stage, "servers"), false);
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("brings a fallen voter back beside a half-made one that is not well and could not leave without it (seed 771964)", async () => {
     const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
     const { etcd } = stage.world.cluster.control;

@@ -215,15 +215,7 @@ class Play {
 
   private promise(): void {
     this.promiseServers();
-    for (const { name, slots, strategy } of this.specsOf(configOf(this.scenario, this.wish))) {
-      const before = this.world.watcher.availability.promises.get(name);
-      this.world.watcher.availability.promises.set(name, {
-        fewest: this.established ? Math.min(slots, before?.fewest ?? slots) : 0,
-        most: Math.max(slots, before?.most ?? slots),
-        surge: strategy.kind === "blueGreen" ? Math.max(slots, before?.surge ?? 0) : strategy.surge,
-        maxUnavailable: strategy.maxUnavailable,
-      });
-    }
+    this.world.watcher.availability.promise(this.specsOf(configOf(this.scenario, this.wish)), this.established);
   }
 
   private promiseServers(): void {

@@ -3,6 +3,7 @@ import { mend, type Asked, type Books } from "../../cli/mend.ts";
 import { messageOf } from "../../common/errors.ts";
 import { poolSpecs } from "../../config.ts";
 import { readLive } from "../../live.ts";
+import type { PoolSpec } from "../../rollout/types.ts";
 import { Chance } from "./chance.ts";
 import { Engine, proxmox, type Outcome } from "./engine.ts";
 import type { Image } from "./guest.ts";
@@ -65,11 +66,7 @@ export class Stage {
   async play<T>(work: () => Promise<T>): Promise<T> {
     const { world, engine, before } = this;
     return await world.run(async () => {
-      plantPools(
-        world,
-        engine,
-        poolSpecs(this.config(before), new Map(this.images.map((one) => [one.name, one.rke2]))),
-      );
+      plantPools(world, engine, this.specsOf(before));
       await world.time.sleep(60_000);
       await this.up(before);
       return await work();
@@ -77,11 +74,13 @@ export class Stage {
   }
 
   async up(wish: Wish): Promise<Outcome> {
+    this.promise(wish);
     return await this.engine.up(this.config(wish), new Killer(this.world, new Chance(1, "killer")));
   }
 
   /** Everything of the run dies at once when something has come about. */
   async dieAt(wish: Wish, comes: () => boolean): Promise<Outcome> {
+    this.promise(wish);
     const killer = new Killer(this.world, new Chance(1, "killer"));
     const run = this.engine.up(this.config(wish), killer);
     await this.until(comes);
@@ -130,6 +129,16 @@ export class Stage {
   /** Lets time pass until something has come about. */
   async until(comes: () => boolean): Promise<void> {
     while (!comes()) await this.world.time.sleep(250);
+  }
+
+  private promise(wish: Wish): void {
+    const { availability } = this.world.watcher;
+    availability.promise(this.specsOf(wish), true);
+    availability.runBegins();
+  }
+
+  private specsOf(wish: Wish): PoolSpec[] {
+    return poolSpecs(this.config(wish), new Map(this.images.map(({ name, rke2 }) => [name, rke2])));
   }
 
   private config(wish: Wish) {

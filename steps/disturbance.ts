@@ -1,0 +1,57 @@
+import { clock } from "../common/clock.ts";
+import { Deadline } from "../common/deadline.ts";
+import { messageOf } from "../common/errors.ts";
+import { whyControlPlaneIsNotCalm } from "../rollout/quorum.ts";
+import type { Sight } from "./control-plane.ts";
+
+/** Time between two looks, in milliseconds. */
+const paceMs = 5_000;
+/** How long one look may take, in seconds: an election is over by then. */
+const lookSeconds = 15;
+
+/**
+ * Looks, while a server comes, at those that were calm before: etcd lets in nobody while one of them is away, and whoever waits
+ * for that has less time left. What the last look alone says is too late for one that is back by then.
+ */
+export class Disturbance {
+  /** For how long they were not calm, or could not be seen, in milliseconds. */
+  private ms = 0;
+  private why = "";
+  private readonly ended = new AbortController();
+
+  constructor(sight: Sight, names: ReadonlySet<string>, stop: AbortSignal) {
+    // One look after the other, until the wait is over: it ends with it, and fails nobody.
+    if (names.size > 0)
+      void this.watch(sight, names, AbortSignal.any([stop, this.ended.signal])).catch(() => undefined);
+  }
+
+  /** What took more than so many seconds from whoever came; undefined: nothing did. */
+  longerThan(seconds: number): string | undefined {
+    return this.ms > seconds * 1000 ? `for ${Math.round(this.ms / 1000)} s of that time ${this.why}` : undefined;
+  }
+
+  end(): void {
+    this.ended.abort();
+  }
+
+  private async watch(sight: Sight, names: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
+    for (let before = clock.elapsed(); ;) {
+      await clock.sleep(paceMs, signal);
+      const why = await whyDisturbed(sight, names, new Deadline("the other servers", lookSeconds, signal).signal());
+      signal.throwIfAborted();
+      const now = clock.elapsed();
+      if (why !== undefined) [this.ms, this.why] = [this.ms + now - before, why];
+      before = now;
+    }
+  }
+}
+
+async function whyDisturbed(
+  sight: Sight,
+  names: ReadonlySet<string>,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const servers = await sight(signal).catch(messageOf);
+  if (typeof servers === "string") return `the other servers could not be seen: ${servers}`;
+  return whyControlPlaneIsNotCalm(servers.filter(({ name }) => names.has(name)));
+}
