@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Deadline } from "../../common/deadline.ts";
+import { useClock } from "../../common/clock.ts";
 import { sayTo } from "../../common/log.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { Lease, LeaseLost } from "../../kubernetes/lease.ts";
@@ -189,6 +190,51 @@ describe("leases", () => {
       ["POST", "PUT", "DELETE"],
     );
     assert.deepEqual(said, []);
+  });
+
+  describe("that another process of the same holder renews", () => {
+    const options = { holder: "engine", seconds: 0.4, isKept: true };
+    const adopt = (held = cluster.objects.get(path)) => Lease.adopt(client, held as object, options);
+    beforeEach(() => put("engine", 15, 0));
+
+    it("are ours only once that was asked: what was read before may be older than their loss", async () => {
+      const before = cluster.objects.get(path);
+      put("run-2", 15, 0);
+      await assert.rejects(adopt(before), /was lost: another process took it \(run-2\)/);
+    });
+
+    it("are lost when they were given back and taken anew meanwhile", async () => {
+      const lease = await adopt();
+      cluster.remove(path);
+      put("engine", 15, 0);
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      await assert.rejects(lease.check(), LeaseLost);
+    });
+
+    it("are renewed once for all who ask at the same time", async () => {
+      const lease = await adopt();
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      await Promise.all([lease.check(), lease.check(), lease.check()]);
+      assert.equal(cluster.count("PUT", /slot-workers-0$/), 2);
+    });
+
+    it("count from when a renewal was asked for, not from when it was answered", async () => {
+      let now = 0;
+      const real = { elapsed: () => now, date: () => Date.now(), sleep: () => Promise.resolve() };
+      useClock({ ...real, timeout: () => new AbortController().signal, later: () => () => undefined });
+      try {
+        cluster.hook = ({ method }) => {
+          if (method === "PUT") now += 150;
+          return undefined;
+        };
+        const lease = await adopt();
+        now += 80;
+        await lease.check();
+        assert.equal(cluster.count("PUT", /slot-workers-0$/), 2);
+      } finally {
+        useClock();
+      }
+    });
   });
 
   it("of which any will do are taken from the first free one", async () => {
