@@ -77,6 +77,9 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       const elsewhere = known.map((vm) => (vm.vmid === 1103 ? { ...vm, host: "pve7" } : vm));
       const { gone, moved } = await lostVms("dev", environment, elsewhere);
       assert.deepEqual([gone.map(({ vmid }) => vmid), moved.map(({ vmid }) => vmid)], [[1100], [1103]]);
+      // A state that names no host is no reason to look.
+      const placeless = known.map(({ vmid, name, urn }) => ({ vmid, name, urn }));
+      assert.deepEqual((await lostVms("dev", environment, placeless)).moved, []);
     });
 
     it("stop an update, by name, while another has left the pool, or its number belongs to a stranger", async () => {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { generationOf, nodeName } from "../../rollout/generation.ts";
+import { adoptedGeneration, generationOf, nodeName } from "../../rollout/generation.ts";
 import { defaultTimeouts, variables } from "../../rollout/step-environment.ts";
 import type { NodeSpec, PoolPlan, Strategy } from "../../rollout/types.ts";
 import type { NodePoolArgs } from "../../components/node-pool.ts";
@@ -184,7 +184,9 @@ describe("a node pool", () => {
       spec,
       volumes: [],
     });
-    const graph = await declare({ ...planOf(1, [0], rolling), kept: [keptOf(0, old), keptOf(7, gone)] });
+    const adopted = { ...keptOf(8, "worker-8.example.org"), generation: adoptedGeneration("worker-8.example.org") };
+    const graph = await declare({ ...planOf(1, [0], rolling), kept: [keptOf(0, old), keptOf(7, gone), adopted] });
+    assert.ok(!graph.resources.some((one) => one.name.startsWith(adopted.name)), "the engine never had it");
     for (const name of [old, gone]) {
       const kept = graph.named(name);
       const rendered = Object.keys(graph.named(vm(0)).inputs);
@@ -203,6 +205,15 @@ describe("a node pool", () => {
     }
     const { ignoreChanges } = graph.named(vm(0));
     assert.ok(!ignoreChanges.includes("cpu"), "a node that stays follows the program");
+  });
+
+  it("keeps the VM, the claim and the join of a node that cannot be asked, beside the one that has its slot", async () => {
+    const away = nodeName("demo", "workers", 0, "00000000");
+    const plan = planOf(1, [], rolling);
+    const stranded = [{ name: away, vmid: 1190, generation: { ...generation, id: "00000000" } }];
+    const slots = plan.slots.map((slot) => ({ ...slot, unreachable: { host: "pve2", own: false }, stranded }));
+    const graph = await declare({ ...plan, slots });
+    for (const name of [away, `${away}-claim`, `${away}-join`]) assert.ok(graph.named(name));
   });
 
   it("keeps what is left of a pool that is not declared any more under the same names", async () => {
