@@ -22,6 +22,19 @@ async function pinTo(stage: Stage, name: string): Promise<void> {
   await stage.world.time.sleep(30_000);
 }
 
+/** The leases of a step cannot be renewed, and whether they are still its own it cannot know. */
+function loseLease({ world }: Stage, step: string): void {
+  world.believes = ({ path, process }) =>
+    path.includes("/leases/") && process.name.startsWith(step)
+      ? status(503, "ServiceUnavailable", "etcdserver: request timed out")
+      : undefined;
+}
+
+function takeLease({ world }: Stage, name: string): void {
+  const metadata = { name, namespace: "evergreen-system" };
+  world.cluster.objects.put("leases", { metadata, spec: { holderIdentity: "somebody", leaseDurationSeconds: 15 } });
+}
+
 /** Stories that a seed has told once, as small as they can be told. */
 describe("agents in virtual time", function () {
   this.timeout(60_000);
@@ -51,13 +64,9 @@ describe("agents in virtual time", function () {
       await pinTo(stage, old);
       const run = stage.up(stage.agentsOf(1));
       await stage.until(() => objects.get("nodes", old) === undefined);
-      world.believes = ({ path, process }) =>
-        path.includes("/leases/") && process.name.startsWith("handover-")
-          ? status(503, "ServiceUnavailable", "etcdserver: request timed out")
-          : undefined;
+      loseLease(stage, "handover-");
       await world.time.sleep(20_000);
-      const metadata = { name: "slot-workers-0", namespace: "evergreen-system" };
-      objects.put("leases", { metadata, spec: { holderIdentity: "somebody", leaseDurationSeconds: 15 } });
+      takeLease(stage, "slot-workers-0");
       giveLabel(stage, stage.nameOf(1101));
       await world.time.sleep(10_000);
       world.believes = () => undefined;
@@ -65,6 +74,108 @@ describe("agents in virtual time", function () {
     });
     assert.match(stage.engine.why, /the lease slot-workers-0 was lost: another process took it/);
     assert.deepEqual(world.story.violations, []);
+  });
+
+  it("are not taken out further by a step that has lost their slot while it waited, and could not ask", async () => {
+    for (const wait of ["its volumes", "its shutdown"] as const) {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+      const { world } = stage;
+      const { objects } = world.cluster;
+      await stage.play(async () => {
+        const old = stage.nameOf(1100);
+        const volume = { attacher: "csi.example", nodeName: old, source: { persistentVolumeName: "pv-7" } };
+        if (wait === "its volumes") objects.put("volumeattachments", { metadata: { name: "csi-7" }, spec: volume });
+        const isThere = () =>
+          wait === "its volumes"
+            ? objects.get("nodes", old)?.spec?.unschedulable === true
+            : [...world.dc.tasks.values()].some(({ type, vmid }) => type === "qmshutdown" && vmid === 1100);
+        // A guest that takes its time, and is still there when its slot is somebody else's.
+        world.defect = (call) =>
+          wait === "its shutdown" &&
+          call.path.includes("/tasks/") &&
+          call.path.endsWith("/status") &&
+          isThere() &&
+          isAway()
+            ? { status: 200, reason: "OK", body: JSON.stringify({ data: { status: "running" } }) }
+            : world.honest(call);
+        const run = stage.up(stage.agentsOf(1));
+        await stage.until(isThere);
+        loseLease(stage, "handover-");
+        await world.time.sleep(20_000);
+        takeLease(stage, "slot-workers-0");
+        objects.remove("volumeattachments", "csi-7");
+        world.defect = undefined;
+        await world.time.sleep(10_000);
+        world.believes = () => undefined;
+        assert.equal(await run, "failed", wait);
+        assert.match(stage.engine.why, /the lease slot-workers-0 was lost: another process took it/);
+        assert.ok(objects.get("nodes", old), wait);
+
+        function isAway(): boolean {
+          return objects.get("leases", "evergreen-system/slot-workers-0")?.spec?.holderIdentity !== "somebody";
+        }
+      });
+      assert.deepEqual(world.story.violations, []);
+    }
+  });
+
+  it("that have lost their power keep their slot, and serve in it once their new boot has told of itself", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { dc, cluster, watcher } = stage.world;
+    await stage.play(async () => {
+      const vm = dc.vms.get(1100);
+      assert.ok(vm);
+      const boot = () => (cluster.objects.get("nodes", vm.name)?.status?.nodeInfo as { bootID: string }).bootID;
+      const before = boot();
+      const phases = new Set<string>();
+      cluster.objects.onChange(({ collection, object: { metadata, data } }) => {
+        if (collection !== "configmaps" || metadata.name !== "slot-workers-0") return;
+        for (const fact of Object.values(data as Record<string, string>))
+          phases.add((JSON.parse(fact) as { phase: string }).phase);
+      });
+      watcher.struck(vm.name);
+      dc.powerCut(vm);
+      await stage.world.time.sleep(12_000);
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+      assert.notEqual(boot(), before);
+      assert.deepEqual(
+        [...phases].filter((phase) => phase !== "handedOver"),
+        [],
+      );
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("leave no token behind with which somebody could join", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const tokens: string[] = [];
+    const { objects } = stage.world.cluster;
+    objects.onChange(({ collection, object: { metadata }, removed }) => {
+      if (collection === "secrets" && !removed && metadata.name.startsWith("bootstrap-token-"))
+        tokens.push(metadata.name);
+    });
+    await stage.play(async () => {
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      assert.equal(tokens.length, 1);
+      assert.deepEqual(
+        objects.list("secrets").filter(({ metadata }) => tokens.includes(metadata.name)),
+        [],
+      );
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("owe nothing any more once their slot is handed over, nor does a node that was given up", async () => {
+    const workloads = [{ name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: false }];
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1, workloads });
+    const { cluster } = stage.world;
+    const record = () => JSON.stringify(cluster.objects.get("configmaps", "evergreen-system/slot-workers-0")?.data);
+    await stage.play(async () => {
+      assert.equal(await stage.dieAt(stage.agentsOf(1), () => record().includes("displaced")), "killed");
+      assert.equal(await stage.up(stage.agentsOf(2)), "done", stage.engine.why);
+      assert.ok(!record().includes("displaced"), record());
+    });
+    assert.deepEqual(stage.world.story.violations, []);
   });
 
   it("own a slot that nobody had before once they serve, and not before", async () => {

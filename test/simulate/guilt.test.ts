@@ -49,6 +49,33 @@ const guilty: Case[] = [
     },
     says: /did not hold: restarted during the soak: kube-system\/kube-proxy-/,
   },
+  {
+    when: "its node restarts in its soak, and is Ready all the while",
+    soakSeconds: 60,
+    happens: async (stage) => {
+      const { name } = await arriving(stage, "soaking");
+      await stage.world.time.sleep(5_000);
+      const { objects } = stage.world.cluster;
+      const node = objects.get("nodes", name);
+      const nodeInfo = { ...(node?.status?.nodeInfo as object), bootID: "another" };
+      if (node) objects.put("nodes", { ...node, status: { ...node.status, nodeInfo } });
+    },
+    says: /did not hold: demo-workers-\d-\w+ restarted/,
+  },
+  {
+    when: "its node is not Ready at the end of a soak in which nobody could watch it",
+    soakSeconds: 60,
+    happens: async (stage) => {
+      stage.world.believes = ({ process, query }) =>
+        process.name.startsWith("verify-demo-workers") && query.get("watch") === "true"
+          ? status(429, "TooManyRequests", "the server has received too many requests")
+          : undefined;
+      const { name } = await arriving(stage, "soaking");
+      await stage.world.time.sleep(5_000);
+      setReady(stage, name, "False");
+    },
+    says: /did not hold: demo-workers-\d-\w+ is not Ready/,
+  },
 ];
 
 /** What somebody or something else is or does. */
