@@ -151,6 +151,53 @@ describe("a server's join in virtual time", function () {
   });
 });
 
+describe("a server that is replaced in virtual time", function () {
+  this.timeout(60_000);
+
+  it("has handed over what it leads before its member goes, and controllers work in the end", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { dc, cluster } = stage.world;
+    const { control, objects } = cluster;
+    await stage.play(async () => {
+      for (const vmid of [1000, 1001, 1002]) dc.vms.get(vmid)?.disk.set(guest.yielded, "handover-of-then");
+      const asked = new Map<string, boolean>();
+      objects.onChange(({ collection, object: { metadata } }) => {
+        const { name, annotations = {} } = metadata;
+        if (collection !== "nodes" || annotations["etcd.rke2.cattle.io/remove"] !== "true" || asked.has(name)) return;
+        asked.set(
+          name,
+          [...control.servers].some(({ vm, yielding }) => vm.name === name && yielding),
+        );
+      });
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+      assert.equal(control.managers.pausedBy, undefined);
+      assert.deepEqual([...asked.values()], [true, true, true]);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});
+
+describe("the last server that is replaced", function () {
+  this.timeout(60_000);
+
+  it("is not gone before the others are well without it", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { dc, cluster, time } = stage.world;
+    await stage.play(async () => {
+      const last = stage.nameOf(1002);
+      let wellAt = Infinity;
+      cluster.objects.onChange(({ collection, object: { metadata }, removed }) => {
+        if (collection !== "nodes" || metadata.name !== last || !removed) return;
+        wellAt = time.elapsed() + 45_000;
+        dc.vms.get(1003)?.guest?.server?.partition(45_000);
+      });
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+      assert.ok(time.elapsed() >= wellAt);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});
+
 describe("a server whose member is out of etcd already", function () {
   this.timeout(60_000);
 
