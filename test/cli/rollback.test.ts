@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, readFileSync, symlinkSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, join } from "node:path";
+import { VM_TYPE } from "../../cli/engine-state.ts";
 import { node24, projectRoot } from "../../tools/paths.ts";
 import { Scratch } from "../tools/fakes.ts";
 
@@ -89,6 +90,23 @@ esac`,
   it("asks for what the stack was then, encrypted as it is today", () => {
     assert.equal(rollback("--yes").status, 0);
     assert.equal(notes("stack"), "encryptionsalt: salt-of-today\nconfig:\n  evergreen:cluster: salt-of-then");
+  });
+
+  describe("after a run that has made a VM and could not configure it", () => {
+    const state = () => join(scratch.path, "backend/.pulumi/stacks/evergreen/dev.json");
+    before(() => {
+      const outputs = { name: "demo-workers-0-0a1b2c3d", vmId: 1100, nodeName: "pve1" };
+      const vm = { type: VM_TYPE, urn: "urn:vm", initErrors: ["can't lock file"], outputs };
+      const checkpoint = { latest: { resources: [vm] } };
+      scratch.file("backend/.pulumi/stacks/evergreen/dev.json", JSON.stringify({ checkpoint }));
+    });
+    after(() => rmSync(state()));
+
+    it("has that repaired first, and begins nothing when it cannot be", () => {
+      const { status, stdout } = rollback("--yes");
+      assert.match(stdout, /has made a VM and could not configure it; what it left is repaired first/);
+      assert.deepEqual([status, notes("told")], [1, ""]);
+    });
   });
 
   describe("while the engine of another update may live", () => {
