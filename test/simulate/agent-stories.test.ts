@@ -146,6 +146,30 @@ describe("agents in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("are members once they stay Ready while their daemons are looked at, and not before", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    const { objects, aheadMs } = world.cluster;
+    let looks = 0;
+    await stage.play(async () => {
+      world.defect = (call) => {
+        if (!call.process.name.startsWith("join-demo-workers") || !call.path.endsWith("/daemonsets"))
+          return world.honest(call);
+        looks += 1;
+        const node = objects.get("nodes", stage.nameOf(1101));
+        const conditions = [
+          { type: "Ready", status: "True", lastTransitionTime: new Date(world.time.date() + aheadMs).toISOString() },
+        ];
+        // It was not Ready for a moment.
+        if (looks === 1 && node) objects.put("nodes", { ...node, status: { ...node.status, conditions } });
+        return world.honest(call);
+      };
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+    });
+    assert.equal(looks, 2);
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("leave no token behind with which somebody could join", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
     const tokens: string[] = [];
