@@ -9,7 +9,7 @@ import { proveGone } from "../kubernetes/gone.ts";
 import type { Fence } from "../kubernetes/lease.ts";
 import { removeMember } from "../kubernetes/etcd.ts";
 import { withdrawEviction } from "../kubernetes/longhorn.ts";
-import { awaitGone, cordon, deleteNode, findNode, restore } from "../kubernetes/nodes.ts";
+import { awaitGone, cordon, deleteNode, findNode, isReady, restore } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import type { ServerNode } from "../kubernetes/servers.ts";
 import type { Node } from "../kubernetes/types.ts";
@@ -67,8 +67,9 @@ export interface RetireOptions {
 
 /**
  * Takes a node out: cordon, move its storage, evict, volumes, wipe, power off, forget. Each part is skipped when it was
- * done before. One that is dead while its VM runs is turned off instead of being emptied. When the node cannot be emptied it
- * serves again as before, and its VM stays.
+ * done before. One that is dead while its VM runs is turned off instead of being emptied. Which of it has to be done is decided
+ * before waits that may be long, so one that is another by their end is looked at from the beginning. When the node cannot be
+ * emptied it serves again as before, and its VM stays.
  */
 export async function retireNode(found: Leaver, given: RetireOptions): Promise<void> {
   // The list may be seconds old, and this decides between a drain and none.
@@ -82,6 +83,7 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   // What may take long comes before the looks that decide.
   if (sight && running) await requireControllers(run, input, access.client);
   const dead = node !== undefined && running && (await isKnownDead(node, options));
+  const seen = node && !isReady(node) ? await findNode(access.client, name) : node;
   const storage = node && (await requireStorageMayGo(name, running && !dead, options));
   const vm = node && running ? await changeable(leaver, options) : leaver.vm;
   // Out of etcd already: a run that was killed had got that far, and without its API server the node ends no pods.
@@ -93,6 +95,12 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
   if (node && running) await sayData(leaver, options);
   await given.mayBegin?.();
+  const [before, now] = [standing(running, seen), await standingNow(leaver, options)];
+  if (before !== now) {
+    say(`${name} is ${now} by now, and was ${before}: it is looked at once more`);
+    await retireNode({ ...found, node: await findNode(access.client, name) }, given);
+    return;
+  }
   if (vm && node && drains) await emptied({ ...leaver, vm, storage }, node, vm, options);
   if (vm && dead) await fence(vm, leaver, options);
   const after = node && sight && member ? await leaveEtcd(leaver, node, sight, options) : access;
@@ -127,9 +135,22 @@ const isMemberOf = (servers: readonly ServerNode[], name: string): boolean =>
 
 const isMember = (record: NodeRecord | undefined): boolean => record !== undefined && hasJoined(record);
 
-/** A machine that comes up registers its Node at any moment, and has pods right after. */
+/** A machine that comes up registers its Node at any moment, and has pods right after; one that served may be down by now. */
 async function lookedAgain(leaver: Leaver, { access }: RetireOptions): Promise<Leaver> {
-  return leaver.node ? leaver : { ...leaver, node: await findNode(access.client, leaver.name) };
+  return { ...leaver, node: await findNode(access.client, leaver.name) };
+}
+
+/** How a node is, as far as that decides whether it is emptied, turned off or only forgotten. */
+function standing(running: boolean, node: Node | undefined): string {
+  return `${running ? "on" : "off"} and ${node ? (isReady(node) ? "Ready" : "not Ready") : "without a Node"}`;
+}
+
+async function standingNow({ name, vm }: Leaver, { access, run }: RetireOptions): Promise<string> {
+  const [running, node] = await Promise.all([
+    vm === undefined ? false : isRunning(run.pve, vm),
+    findNode(access.client, name),
+  ]);
+  return standing(running, node);
 }
 
 /** One whose VM is not in the list may run out of the token's sight: then nothing of it is taken out. */

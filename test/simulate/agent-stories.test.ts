@@ -385,4 +385,26 @@ describe("agents in virtual time", function () {
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
+
+  it("are drained when they were off, and serve again by the time that others do", async () => {
+    const workloads = [{ name: "app", replicas: 6, minAvailable: 1, slowestEnd: 1000, claims: false }];
+    const stage = new Stage(stageImages(), { servers: 1, agents: 3, workloads });
+    const { cluster, dc, time } = stage.world;
+    await stage.play(async () => {
+      const [own, other] = [stage.vm(1100), stage.vm(1101)];
+      stage.onLease("ticket-workers-0", () => {
+        stage.cutPower(1100, 1101);
+        if (other.seen) other.seen.running = false;
+        time.after(25_000, () => [own, other].map((vm) => dc.powerOn(vm)));
+        // Some of its pods are back before the list of VMs says that the other one runs.
+        time.after(33_000, () => {
+          const pods = cluster.objects.list("pods").filter(({ metadata }) => metadata.labels?.app === "app");
+          for (const pod of pods.slice(0, 2))
+            cluster.objects.put("pods", { ...pod, spec: { ...pod.spec, nodeName: own.name } });
+        });
+      });
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
 });

@@ -71,4 +71,20 @@ describe("a node whose kubelet is dead while its VM runs", function () {
     assert.equal(outcome, "done", stage.engine.why);
     assert.deepEqual(stage.world.story.violations, []);
   });
+
+  it("is drained as ever when it comes back while its VM is locked by Proxmox", async () => {
+    const { outcome, stage } = await replacing(600, (stage, name) => {
+      const { dc, cluster, time } = stage.world;
+      const vm = dc.vms.get(1100);
+      assert.ok(vm);
+      vm.lock = "backup";
+      stage.onLease("ticket-workers-0", () => {
+        time.after(20_000, () => cluster.nodes.speaks(name, 0));
+        time.after(25_000, () => cluster.pods.deploy({ ...app, name: "late", replicas: 6, claims: false }));
+        time.after(60_000, () => (vm.lock = undefined));
+      });
+    });
+    assert.equal(outcome, "done", stage.engine.why);
+    assert.deepEqual(stage.world.story.violations, []);
+  });
 });

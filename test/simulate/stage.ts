@@ -5,6 +5,7 @@ import { poolSpecs } from "../../config.ts";
 import { readLive } from "../../live.ts";
 import type { PoolSpec } from "../../rollout/types.ts";
 import { Chance } from "./chance.ts";
+import type { Vm } from "./data-centre.ts";
 import { Engine, proxmox, type Outcome } from "./engine.ts";
 import type { Image } from "./guest.ts";
 import { Killer } from "./killer.ts";
@@ -24,6 +25,8 @@ interface Setting {
   agents: number;
   workloads?: Workload[];
   soakSeconds?: number;
+  /** Of the pool of agents. @default 1 */
+  maxUnavailable?: number;
 }
 
 /** How a repair is asked for, and whether it is sure that no update runs. */
@@ -52,9 +55,9 @@ export class Stage {
   private readonly scenario: Scenario;
 
   constructor(images: readonly Image[], setting: Setting) {
-    const { servers, agents: slots, workloads = [], soakSeconds = 0 } = setting;
+    const { servers, agents: slots, workloads = [], soakSeconds = 0, maxUnavailable = 1 } = setting;
     const [{ name: image } = { name: "" }] = images;
-    const strategy = { kind: "rolling", maxUnavailable: 1, soakSeconds };
+    const strategy = { kind: "rolling", surge: maxUnavailable, maxUnavailable, soakSeconds };
     this.images = images;
     this.before = { image, slots, rollout: 0, servers: { image, count: servers, cores: 4 } };
     this.scenario = { servers, strategy, before: this.before, planted: true, workloads, acts: [] };
@@ -124,6 +127,31 @@ export class Stage {
   /** How the VM of a number is called. */
   nameOf(vmid: number): string {
     return this.world.dc.vms.get(vmid)?.name ?? "";
+  }
+
+  /** Something happens the first time that somebody takes a lease. */
+  onLease(name: string, happens: () => void): void {
+    let done = false;
+    this.world.cluster.objects.onChange(({ collection, object }) => {
+      if (done || collection !== "leases" || object.metadata.name !== name) return;
+      done = true;
+      happens();
+    });
+  }
+
+  /** The VM of a number. */
+  vm(vmid: number): Vm {
+    const vm = this.world.dc.vms.get(vmid);
+    if (vm === undefined) throw new Error(`there is no VM ${vmid}`);
+    return vm;
+  }
+
+  /** VMs lose their power. */
+  cutPower(...vmids: number[]): void {
+    for (const vm of vmids.map((vmid) => this.vm(vmid))) {
+      this.world.watcher.struck(vm.name);
+      this.world.dc.powerCut(vm);
+    }
   }
 
   /** Lets time pass until something has come about. */
