@@ -150,7 +150,10 @@ export class NodePool extends ComponentResource {
       dependsOn: after,
       // Slots that go may hold half-made nodes, which leave one after the other.
       customTimeouts: seconds({
-        update: site.timeouts.gate + plan.strategy.soakSeconds + plan.leaving.length * retirement(site.timeouts),
+        update:
+          site.timeouts.gate +
+          plan.strategy.soakSeconds +
+          plan.leaving.length * (site.timeouts.gate + retirement(site.timeouts)),
       }),
     });
   }

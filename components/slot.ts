@@ -83,7 +83,7 @@ export class Slot extends ComponentResource {
     return step(`${plan.name}-join`, verbs, this.deletable(environment), {
       parent: this,
       dependsOn: [claim, ...after],
-      customTimeouts: seconds({ update, delete: retirement(timeouts) }),
+      customTimeouts: seconds({ update, delete: gate + retirement(timeouts) }),
     });
   }
 
@@ -101,7 +101,7 @@ export class Slot extends ComponentResource {
 }
 
 export function claimTimeouts(timeouts: Timeouts): CustomTimeouts {
-  return seconds({ update: timeouts.agent + timeouts.lease, delete: retirement(timeouts) });
+  return seconds({ update: timeouts.agent + timeouts.lease, delete: timeouts.gate + retirement(timeouts) });
 }
 
 /** Longest time that it takes to take a node out, in seconds. */

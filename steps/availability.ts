@@ -1,42 +1,90 @@
 import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
+import { say } from "../common/log.ts";
+import type { Access } from "../kubernetes/access.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
-import { isReady, labels, nameOf } from "../kubernetes/nodes.ts";
+import type { Fence } from "../kubernetes/lease.ts";
+import { findNode, isReady, labels, nameOf } from "../kubernetes/nodes.ts";
 import { readPoolRecord, readWantedSlots } from "../kubernetes/record.ts";
 import { paths, type Node } from "../kubernetes/types.ts";
-import { listVms } from "../proxmox/vms.ts";
+import { ProxmoxError } from "../proxmox/errors.ts";
+import { tagsOf } from "../proxmox/tags.ts";
+import { isRunning, listVms, type ListedVm } from "../proxmox/vms.ts";
 import { emptySlots, type SlotNode } from "../rollout/availability.ts";
 import { roomBeside } from "../rollout/order.ts";
 import type { NodeRecord } from "../rollout/types.ts";
 import type { SlotInput } from "./input.ts";
 import type { Leaver } from "./retirement.ts";
-import type { Run } from "./run.ts";
+import { holding, tickets, type Run } from "./run.ts";
+
+/** The slot that a node is taken out of. */
+type Place = Pick<SlotInput, "cluster" | "pool" | "role" | "slot" | "strategy" | "site">;
+
+/** A node that leaves. */
+type Leaving = Pick<Leaver, "name" | "vm">;
+
+/** Slots of the pool fell after a ticket was taken, and are waited for without it. Nothing was disturbed, and no image is to blame. */
+export class NoRoom extends UserError {}
 
 /** A pause between two looks, in milliseconds: the list of VMs is up to ten seconds old. */
 const paceMs = 2_000;
 
+/** Does something that may end in NoRoom, from the beginning each time. */
+export async function asRoomComes(work: () => Promise<void>): Promise<void> {
+  for (;;)
+    try {
+      await work();
+      return;
+    } catch (error) {
+      if (!(error instanceof NoRoom)) throw error;
+      say(`${error.problem.what}: they are waited for`);
+    }
+}
+
 /**
- * Waits, before a node that serves is drained, until it fits beside the other slots of its pool in which nobody serves: who
- * was down when the run was planned comes first (rollout/order.ts), and others fall while it goes on. A Node looks Ready for
- * most of a minute after its VM has lost its power, so the list of VMs is asked too. Those whose VM Proxmox knows nothing of,
- * since its host is silent, are out for nobody knows how long: one slot at a time goes on beside them.
- * @throws UserError that names them. No image is to blame
+ * Takes nodes of a slot out with a ticket of the pool. Slots in which nobody serves hold tickets too, the last ones: who was
+ * down when the run was planned comes first (rollout/order.ts), and others fall while it goes on. Nobody holds a ticket while
+ * such slots are waited for, as what fills them may need it. A server's leave is a matter of etcd alone.
+ * @param work is to ask `mayBegin` right before it disturbs one of them
+ * @throws UserError that names the slots when they are waited for in vain. No image is to blame
+ * @throws NoRoom when another slot has fallen before anybody was disturbed
  */
-export async function awaitAvailable(run: Run, client: Kubernetes, input: SlotInput, leaver: Leaver): Promise<void> {
-  if (leaver.node === undefined || !isReady(leaver.node)) return;
-  let down: string[] = [];
-  const deadline = new Deadline("the other slots of the pool to serve", input.site.timeouts.gate, run.stop);
-  const fits = deadline.poll(paceMs, async () => {
-    const { empty, silent } = await lookAtOthers(run, client, input);
-    down = empty;
-    return empty.length < roomBeside(silent, input.strategy) ? true : undefined;
+export async function withTicket(
+  run: Run,
+  access: Access,
+  place: Place,
+  leaving: readonly Leaving[],
+  work: (ticket: Fence, mayBegin: (one: Leaving) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const { client } = access;
+  const names = await ticketsLeft(run, client, place, leaving);
+  await holding(run, access, names, place.site.timeouts.lease, (ticket, name) =>
+    work(ticket, (one) => requireRoom(run, client, place, one, name)),
+  );
+}
+
+/** The tickets that the other slots of the pool leave, once they leave one. A node that serves nobody may have any. */
+async function ticketsLeft(
+  run: Run,
+  client: Kubernetes,
+  place: Place,
+  leaving: readonly Leaving[],
+): Promise<readonly string[]> {
+  const all = tickets(place);
+  const serving = place.role === "agent" ? await servingAmong(run, client, leaving) : [];
+  if (serving.length === 0) return all;
+  let down: readonly string[] = [];
+  const deadline = new Deadline("the other slots of the pool to serve", place.site.timeouts.gate, run.stop);
+  const left = deadline.poll(paceMs, async () => {
+    const look = await lookAtOthers(run, client, place);
+    down = look.down;
+    return look.room > 0 ? all.slice(0, look.room) : undefined;
   });
-  await fits.catch((error: unknown) => {
+  return await left.catch((error: unknown) => {
     if (!(error instanceof DeadlineError)) throw error;
     throw new UserError(
       {
-        what: `${leaver.name} is not drained: ${down.join(", ")}, and at most ${input.strategy.maxUnavailable} may be out at once (waited ${deadline.seconds} s)`,
-        where: `slot ${input.slot} of pool ${input.pool}, whose ${leaver.name} serves on`,
+        ...held(place, serving, down, `, waited for ${deadline.seconds} s`),
         todo: "run again: the next run brings back or replaces first what is down when it begins. The image is not judged",
       },
       { cause: error },
@@ -44,33 +92,97 @@ export async function awaitAvailable(run: Run, client: Kubernetes, input: SlotIn
   });
 }
 
-/** Of the other slots of a pool in which nobody serves: those that are heard of, in words, and how many are on silent hosts. */
-async function lookAtOthers(
+/**
+ * Asks once more, right before a node is disturbed: of the waits before that each may have been long.
+ * @param ticket the one that is held: while others are down, the first ones alone count
+ */
+export async function requireRoom(
   run: Run,
   client: Kubernetes,
-  { pool, slot }: SlotInput,
-): Promise<{ empty: string[]; silent: number }> {
+  place: Place,
+  one: Leaving,
+  ticket: string,
+): Promise<void> {
+  if (place.role !== "agent" || (await servingAmong(run, client, [one])).length === 0) return;
+  const { room, down } = await lookAtOthers(run, client, place);
+  if (tickets(place).indexOf(ticket) < room) return;
+  throw new NoRoom({ ...held(place, [one], down), todo: "nothing was disturbed; run again" });
+}
+
+function held({ pool, slot, strategy }: Place, leaving: readonly Leaving[], down: readonly string[], more = "") {
+  const names = leaving.map(({ name }) => name).join(" and ");
+  return {
+    what: `${names} is not drained: ${down.join(", ")}, and at most ${strategy.maxUnavailable} may be out at once`,
+    where: `slot ${slot} of pool ${pool}, whose ${names} serves on${more}`,
+  };
+}
+
+/** Who of some nodes takes something away when it is drained. A Node looks Ready for a while after its VM has lost its power. */
+async function servingAmong(run: Run, client: Kubernetes, leaving: readonly Leaving[]): Promise<Leaving[]> {
+  const serves = await Promise.all(
+    leaving.map(async ({ name, vm }) => {
+      const node = await findNode(client, name);
+      return node !== undefined && isReady(node) && (vm === undefined || (await isRunning(run.pve, vm)));
+    }),
+  );
+  return leaving.filter((_, index) => serves[index]);
+}
+
+/**
+ * How many tickets the other slots of a pool leave, and those in which nobody serves, in words. Those whose VM is on a silent
+ * host are out for nobody knows how long: one slot at a time goes on beside them.
+ */
+async function lookAtOthers(run: Run, client: Kubernetes, place: Place): Promise<{ room: number; down: string[] }> {
+  const { pool, slot, strategy } = place;
   const [{ nodes: records }, isWanted, nodes, vms] = await Promise.all([
     readPoolRecord(client, pool),
     readWantedSlots(client, pool),
     client.list<Node>(paths.nodes),
     listVms(run.pve),
   ]);
-  // A clone that a killed run has left may be off under the name of a node that serves.
-  const on = new Set(vms.filter(({ status }) => status !== "stopped").map(({ name }) => name));
-  const off = new Set(vms.flatMap(({ name = "" }) => (on.has(name) ? [] : [name])));
-  const unknown = new Set(vms.filter(({ status, state }) => status === "unknown" && !state).map(({ vmid }) => vmid));
   const others = records.filter((one) => one.slot !== slot && isWanted(one.slot));
-  const serving = nodes.items.map((node) => slotNode(node, pool)).filter(({ name }) => !off.has(name));
+  const powers = new Map(
+    await Promise.all(others.map(async (one) => [one.name, await powerOf(run, vms, place, one)] as const)),
+  );
+  const serving = nodes.items.map((node) => slotNode(node, pool)).filter(({ name }) => powers.get(name) !== "off");
   const empty = emptySlots(others, serving);
-  const heard = empty.filter(({ owner }) => !unknown.has(owner.vmid));
-  const why = ({ name }: NodeRecord) => (off.has(name) ? `the VM of ${name} is off` : `${name} is not Ready`);
-  const words = heard.map(({ slot, owner }) => `nobody serves in slot ${slot} (${why(owner)})`);
-  return { empty: words, silent: empty.length - heard.length };
+  const heard = empty.filter(({ owner }) => powers.get(owner.name) !== "silent");
+  const why = ({ name }: NodeRecord) =>
+    powers.get(name) === "off" ? `the VM of ${name} is off` : `${name} is not Ready`;
+  const down = heard.map((one) => `nobody serves in slot ${one.slot} (${why(one.owner)})`);
+  return { room: roomBeside(empty.length - heard.length, strategy) - heard.length, down };
+}
+
+/** `unseen`: Proxmox says nothing of it, and its Node is believed. `silent`: nor does its host answer. */
+type PowerOf = "on" | "off" | "silent" | "unseen";
+
+/**
+ * Whether the VM of a node runs, as the list says; a Node looks Ready for most of a minute after its VM has lost its power. Where
+ * the list has no status, its host is asked: all of a host are without while its statistics daemon hangs. One whose number
+ * another VM has by now is gone.
+ */
+async function powerOf(
+  { pve }: Run,
+  vms: readonly ListedVm[],
+  { cluster, pool }: Place,
+  { name, vmid, slot, generation, phase }: NodeRecord,
+): Promise<PowerOf> {
+  const vm = vms.find((one) => one.vmid === vmid);
+  if (vm === undefined || phase === "retired") return "unseen";
+  const isOurs = vm.name === name || tagsOf({ cluster, pool, slot, generation }).every((tag) => vm.tags.includes(tag));
+  if (!isOurs) return "off";
+  if (vm.status !== "unknown" || vm.state !== undefined) return vm.status === "stopped" ? "off" : "on";
+  return await isRunning(pve, vm).then(
+    (running) => (running ? "on" : "off"),
+    (error: unknown) => {
+      if (!(error instanceof ProxmoxError)) throw error;
+      return error.silentHost === undefined ? "unseen" : "silent";
+    },
+  );
 }
 
 /** A Node as somebody who serves in a slot of a pool, or elsewhere. */
-export function slotNode(node: Node, pool: string): SlotNode {
+function slotNode(node: Node, pool: string): SlotNode {
   const labelled = node.metadata?.labels ?? {};
   const slot = labelled[labels.pool] === pool ? labelled[labels.slot] : undefined;
   return { name: nameOf(node), slot: slot === undefined ? undefined : Number(slot), isReady: isReady(node) };

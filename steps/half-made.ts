@@ -1,22 +1,21 @@
 import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import { DrainError } from "../kubernetes/eviction.ts";
+import type { Fence } from "../kubernetes/lease.ts";
 import { labels, listNodes, liveNode } from "../kubernetes/nodes.ts";
 import { readPoolRecord } from "../kubernetes/record.ts";
 import { silentHostOf } from "../proxmox/errors.ts";
 import { nodeTags } from "../proxmox/tags.ts";
 import { isHostSilent, type ListedVm } from "../proxmox/vms.ts";
-import { emptySlots } from "../rollout/availability.ts";
-import { roomBeside } from "../rollout/order.ts";
 import { hasServed, isWell, slotStates, type Member, type SlotState } from "../rollout/slots.ts";
 import type { LiveVm } from "../rollout/types.ts";
-import { slotNode } from "./availability.ts";
+import { asRoomComes, NoRoom, requireRoom, withTicket } from "./availability.ts";
 import type { PoolInput } from "./input.ts";
 import { ControlPlaneRefusal } from "./control-plane.ts";
 import { DrainRefusal } from "./forecast.ts";
 import { leaverOf } from "./leavers.ts";
-import { retireNode } from "./retirement.ts";
-import { holding, slotLease, tickets, type Run } from "./run.ts";
+import { retireNode, type Leaver } from "./retirement.ts";
+import { all, holding, slotLease, tickets, type Run } from "./run.ts";
 
 /**
  * Retires what given-up runs left half-made: it serves nobody, and holds room that new VMs need. Where the owner of the
@@ -25,15 +24,21 @@ import { holding, slotLease, tickets, type Run } from "./run.ts";
  * now: the join that replaces a fallen one has not begun yet.
  */
 export async function makeRoom(run: Run, input: PoolInput, access: Access, vms: readonly ListedVm[]): Promise<void> {
-  const { role, strategy } = input;
-  const isNeededNow = (member: Member, down: number) =>
-    role === "agent" && isWell(member) && down >= roomBeside(0, strategy);
-  const isHalfMade = (member: Member, state: SlotState, down: number) =>
-    !hasServed(member, state) && (state.owner === undefined ? !isNeededNow(member, down) : isWell(state.owner));
-  await retireAll(run, input, access, vms, isHalfMade, (error, { owner }) => {
-    const isNeeded = owner === undefined && (error instanceof DrainError || error instanceof DrainRefusal);
-    if (!isNeeded && !(error instanceof ControlPlaneRefusal)) throw error;
-    say(`${error.message}\n  it is retired when another node has its slot`);
+  const isHalfMade = (member: Member, state: SlotState) =>
+    !hasServed(member, state) && (state.owner === undefined || isWell(state.owner));
+  await forEach(run, input, access, vms, isHalfMade, async (leaver, { slot, owner }, fence) => {
+    const place = { ...input, slot };
+    const retired = holding(run, access, tickets(input), input.site.timeouts.lease, async (held, ticket) => {
+      const mayBegin = async () => {
+        if (owner === undefined) await requireRoom(run, access.client, place, leaver, ticket);
+      };
+      await retireNode(leaver, { run, access, fence: all(fence, held), input, isHalfMade: true, mayBegin });
+    });
+    await retired.catch((error: unknown) => {
+      const isNeeded = error instanceof NoRoom || error instanceof DrainError || error instanceof DrainRefusal;
+      if (!(owner === undefined && isNeeded) && !(error instanceof ControlPlaneRefusal)) throw error;
+      say(`${error.message}\n  it is retired when another node has its slot`);
+    });
   });
 }
 
@@ -44,22 +49,28 @@ export async function makeRoom(run: Run, input: PoolInput, access: Access, vms: 
 export async function clearSlots(run: Run, input: PoolInput, access: Access, vms: readonly ListedVm[]): Promise<void> {
   const planned = new Set(input.plan.slots.map(({ slot }) => slot));
   const isLeft = ({ record }: Member, { slot }: SlotState) => !planned.has(slot) && record?.phase !== "handedOver";
-  await retireAll(run, input, access, vms, isLeft, (error) => {
-    throw error;
+  await forEach(run, input, access, vms, isLeft, async (leaver, { slot }, fence) => {
+    const place = { ...input, slot };
+    await asRoomComes(() =>
+      withTicket(run, access, place, [leaver], async (ticket, mayLeave) => {
+        const options = { run, access, fence: all(fence, ticket), input, isHalfMade: true };
+        await retireNode(leaver, { ...options, mayBegin: () => mayLeave(leaver) });
+      }),
+    );
   });
 }
 
 /**
  * The list may be seconds old, so what it says of power decides nothing here: a half-made VM may just have been started.
- * @param concerns told besides in how many slots of the plan nobody serves
+ * @param retired takes one of those concerned out, while the lease of its slot is held
  */
-async function retireAll(
+async function forEach(
   run: Run,
   input: PoolInput,
   access: Access,
   list: readonly ListedVm[],
-  concerns: (member: Member, state: SlotState, down: number) => boolean,
-  failed: (error: unknown, state: SlotState) => void,
+  concerns: (member: Member, state: SlotState) => boolean,
+  retired: (leaver: Leaver, state: SlotState, fence: Fence) => Promise<void>,
 ): Promise<void> {
   const { client } = access;
   const { cluster, pool } = input;
@@ -70,14 +81,9 @@ async function retireAll(
   );
   const vms = list.flatMap((vm) => liveByTags(vm, input));
   const states = slotStates({ vms, nodes: nodes.map(liveNode), takenVmids: list.map(({ vmid }) => vmid) }, record);
-  const planned = new Set(input.plan.slots.map(({ slot }) => slot));
-  const down = emptySlots(
-    record.nodes.filter(({ slot }) => planned.has(slot)),
-    nodes.map((node) => slotNode(node, pool)),
-  ).length;
   for (const state of states.values()) {
     for (const member of state.members) {
-      if (kept.has(member.name) || !concerns(member, state, down)) continue;
+      if (kept.has(member.name) || !concerns(member, state)) continue;
       // A VM of which nobody has recorded a uuid was never started by us: the engine destroys the clone as it is.
       if (member.node === undefined && (member.record === undefined || member.record.phase === "retired")) continue;
       const leaver = leaverOf({ ...input, slot: state.slot }, member.generation, {
@@ -86,17 +92,13 @@ async function retireAll(
         record,
       });
       say(`${member.name} is half-made and serves nobody: it is retired`);
-      const { lease } = input.site.timeouts;
-      await holding(run, access, slotLease({ pool, slot: state.slot }), lease, (fence) =>
-        holding(run, access, tickets(input), lease, () =>
-          retireNode(leaver, { run, access, fence, input, isHalfMade: true }),
-        ),
+      await holding(run, access, slotLease({ pool, slot: state.slot }), input.site.timeouts.lease, (fence) =>
+        retired(leaver, state, fence),
       ).catch(async (error: unknown) => {
         const silent = silentHostOf(error);
         // A write is tried once: that alone does not make a host silent.
-        if (silent === undefined || leaver.vm === undefined || !(await isHostSilent(run.pve, leaver.vm)))
-          failed(error, state);
-        else say(`${member.name} is left as it is: its Proxmox host ${silent} does not answer`);
+        if (silent === undefined || leaver.vm === undefined || !(await isHostSilent(run.pve, leaver.vm))) throw error;
+        say(`${member.name} is left as it is: its Proxmox host ${silent} does not answer`);
       });
     }
   }

@@ -4,8 +4,8 @@ import type { Kubernetes } from "../kubernetes/client.ts";
 import type { Fence } from "../kubernetes/lease.ts";
 import { findNode, restore } from "../kubernetes/nodes.ts";
 import { readPoolRecord, readSlotRecord, writeFacts } from "../kubernetes/record.ts";
-import type { ListedVm } from "../proxmox/vms.ts";
-import { awaitAvailable } from "./availability.ts";
+import { listVms, type ListedVm } from "../proxmox/vms.ts";
+import { asRoomComes, withTicket } from "./availability.ts";
 import { awaitCalmForAgents } from "./control-plane.ts";
 import type { SlotInput } from "./input.ts";
 import { excused } from "./excuse.ts";
@@ -14,7 +14,7 @@ import { isMarked, known } from "./member.ts";
 import { awaitPlaced, awaitRoom, rememberDisplaced } from "./placement.ts";
 import { removeBrokenOff } from "./predecessors.ts";
 import { retireNode } from "./retirement.ts";
-import { all, holding, quietly, slotLease, tickets, type Run } from "./run.ts";
+import { all, holding, quietly, slotLease, type Run } from "./run.ts";
 import { requireServing, untainted } from "./serving.ts";
 import { ImageFault, judgeFailed } from "./verdict.ts";
 import { look, reachable } from "./scene.ts";
@@ -35,7 +35,7 @@ export async function handover(run: Run, input: SlotInput): Promise<{ active: st
   const silenceBefore = access.client.silence;
   try {
     await holding(run, access, slotLease(input), input.site.timeouts.lease, (fence) =>
-      handOver(run, input, access, fence, scene.vms),
+      asRoomComes(async () => handOver(run, input, access, fence, await listVms(run.pve))),
     );
   } catch (failure) {
     run.stop.throwIfAborted();
@@ -72,7 +72,7 @@ async function handOver(
     await serves();
     await awaitPlaced(run, client, input);
   } else {
-    await holding(run, access, tickets(input), input.site.timeouts.lease, async (ticket) => {
+    await withTicket(run, access, input, leaving, async (ticket, mayLeave) => {
       if (input.role === "agent") await awaitCalmForAgents(run, input, access);
       const options = { run, access, fence: all(slot, ticket), input, proof: "members" as const };
       const nodes = new Set(leaving.flatMap(({ node, name }) => (node ? [name] : [])));
@@ -83,10 +83,9 @@ async function handOver(
       for (const one of leaving) {
         // Of the node as it is by then: whether a silent one is dead takes minutes to know, and it may be back.
         const mayBegin = async () => {
-          const leaver = { ...one, node: await findNode(client, one.name) };
-          if (input.role === "agent") await awaitAvailable(run, client, input, leaver);
-          await awaitRoom(run, client, input, leaver);
+          await awaitRoom(run, client, input, { ...one, node: await findNode(client, one.name) });
           await serves();
+          await mayLeave(one);
         };
         await retireNode(one, { ...options, mayBegin });
       }

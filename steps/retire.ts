@@ -8,13 +8,14 @@ import { readGoingAway, readWantedServers, readWantedSlots } from "../kubernetes
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../proxmox/vms.ts";
 import { hasJoined } from "../rollout/slots.ts";
+import { asRoomComes, withTicket } from "./availability.ts";
 import { claimedBefore } from "./claim.ts";
 import type { SlotInput } from "./input.ts";
 import { leaverOf } from "./leavers.ts";
 import { known, type Known } from "./member.ts";
 import { powerOff } from "./power-off.ts";
 import { retired, retireNode, type Leaver } from "./retirement.ts";
-import { holding, slotLease, tickets, type Run } from "./run.ts";
+import { all, holding, slotLease, type Run } from "./run.ts";
 import { clusterSite } from "./scene.ts";
 
 /**
@@ -103,15 +104,14 @@ async function retireKnown(run: Run, input: SlotInput, { access, facts, vm }: Fo
     return;
   }
   const { lease } = input.site.timeouts;
-  await holding(run, access, slotLease(input), lease, async (fence) => {
-    const options = { run, access, fence, input };
-    // A node that serves nobody needs no ticket.
-    if (node === undefined || !running) {
-      await retireNode(leaver, options);
-      return;
-    }
-    await holding(run, access, tickets(input), lease, () => retireNode(leaver, options));
-  });
+  // Also one that is off or without a Node by now: until its turn comes it may serve again.
+  await holding(run, access, slotLease(input), lease, (fence) =>
+    asRoomComes(() =>
+      withTicket(run, access, input, [leaver], (ticket, mayLeave) =>
+        retireNode(leaver, { run, access, fence: all(fence, ticket), input, mayBegin: () => mayLeave(leaver) }),
+      ),
+    ),
+  );
 }
 
 /**

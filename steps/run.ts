@@ -33,20 +33,23 @@ export class Cancelled extends UserError {
   }
 }
 
-/** Does something while a lease is held and the update is still the engine's, and gives it back whatever happens. */
+/**
+ * Does something while a lease is held and the update is still the engine's, and gives it back whatever happens.
+ * @param work is told which of the names it is
+ */
 export async function holding<T>(
   run: Run,
   { client }: Access,
   names: readonly string[],
   seconds: number,
-  work: (fence: Fence) => Promise<T>,
+  work: (fence: Fence, name: string) => Promise<T>,
 ): Promise<T> {
   const update = await run.update?.(client);
   const deadline = new Deadline(`the lease ${names.join(" or ")}`, seconds, run.stop);
   const { id: holder, stop, abandon } = run;
   const lease = await Lease.take(client, names, deadline, { holder, stop, ...(abandon ? { onLost: abandon } : {}) });
   try {
-    return await work(update ? all(update, lease) : lease);
+    return await work(update ? all(update, lease) : lease, lease.name);
   } catch (error) {
     // What fails for somebody who has lost a lease is no verdict on anything.
     for (const right of update ? [update, lease] : [lease])

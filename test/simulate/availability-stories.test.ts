@@ -1,0 +1,93 @@
+import assert from "node:assert/strict";
+import { isSchedulable } from "./nodes.ts";
+import type { Stored } from "./objects.ts";
+import { Stage, stageImages } from "./stage.ts";
+
+/** Slots of agents that fall while others are taken out. */
+describe("the slots of a pool in which nobody serves", function () {
+  this.timeout(60_000);
+
+  const app = { name: "app", replicas: 4, minAvailable: 0, slowestEnd: 1000, claims: false };
+
+  it("keep nodes that leave for good, when they fall in the middle of that", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 4, workloads: [app] });
+    const { time, watcher } = stage.world;
+    watcher.availability.promises.set("workers", { fewest: 2, most: 4, surge: 1, maxUnavailable: 1 });
+    await stage.play(async () => {
+      const left = [stage.vm(1102), stage.vm(1103)];
+      stage.onLease("ticket-workers-0", () => {
+        stage.cutPower(1100, 1101);
+        for (const vm of left) vm.lock = "backup";
+        time.after(60_000, () => {
+          for (const vm of left) vm.lock = undefined;
+        });
+      });
+      assert.equal(await stage.up({ ...stage.before, slots: 2 }), "failed");
+      assert.match(stage.engine.why, /nobody serves in slot 0 .*, nobody serves in slot 1 .* at most 1 may be out/);
+      assert.equal(await stage.up({ ...stage.before, slots: 2 }), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("leave the others of two handovers at once one, when one of them falls meanwhile", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 5, maxUnavailable: 2, workloads: [app] });
+    const { cluster, watcher } = stage.world;
+    watcher.availability.promises.set("workers", { fewest: 5, most: 5, surge: 2, maxUnavailable: 2 });
+    let most = 0;
+    await stage.play(async () => {
+      const fallen = stage.vm(1104);
+      cluster.objects.onChange(() => {
+        const leaving = cluster.objects.list("nodes").filter((node) => !isSchedulable(node)).length;
+        if (!fallen.running && stage.nameOf(1104) === fallen.name) most = Math.max(most, leaving);
+      });
+      stage.onLease("slot-workers-1", () => {
+        stage.cutPower(1104);
+        if (fallen.seen) fallen.seen.running = false;
+      });
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+    });
+    assert.equal(most, 1, "nodes that left at once beside the slot that fell");
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("are taken out with a ticket also when a Node comes after the look that found none", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2, workloads: [app] });
+    const { objects } = stage.world.cluster;
+    await stage.play(async () => {
+      const node = objects.get("nodes", stage.nameOf(1101));
+      assert.ok(node);
+      objects.remove("nodes", node.metadata.name);
+      await stage.world.time.sleep(60_000);
+      stage.onLease("slot-workers-1", () => {
+        objects.put("nodes", node);
+        for (const pod of objects.list("pods").filter(({ metadata }) => metadata.labels?.app === "app"))
+          objects.put("pods", { ...pod, spec: { ...pod.spec, nodeName: node.metadata.name } });
+      });
+      assert.equal(await stage.up({ ...stage.before, slots: 1 }), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("keep what an earlier run left half-made and serves, also while their Nodes look Ready still", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 3, workloads: [app] });
+    const { cluster, time, watcher } = stage.world;
+    const isSlot3 = ({ metadata }: Stored) => metadata.name.startsWith("demo-workers-3-");
+    watcher.availability.promises.set("workers", { fewest: 3, most: 4, surge: 1, maxUnavailable: 1 });
+    await stage.play(async () => {
+      const grown = { ...stage.before, slots: 4 };
+      assert.equal(await stage.dieAt(grown, () => cluster.objects.list("nodes").some(isSlot3)), "killed");
+      // It serves soon, and nobody has recorded that it has joined.
+      const halfMade = stage.vm(1103);
+      await time.sleep(60_000);
+      stage.cutPower(1100, 1101);
+      await time.sleep(18_000);
+      watcher.availability.runBegins();
+      const run = stage.up({ ...grown, image: stage.agentsOf(1).image });
+      await time.sleep(30_000);
+      assert.ok(halfMade.running);
+      assert.equal(await run, "done", stage.engine.why);
+      assert.equal(stage.world.dc.vms.get(1103), undefined);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});
