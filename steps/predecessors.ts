@@ -42,7 +42,7 @@ export async function removeDead(run: Run, input: SlotInput, { access, fence, kn
   for (const one of inSlot.filter((other) => !isBrokenOff(other))) {
     if (!(await isOff(run, one))) continue;
     const left = await wayThrough(run, input, access);
-    await holdBack(run, input, left, vms, record);
+    await holdBack(run, input, { access: left, fence, known }, vms);
     await remove(one, { run, access: left, fence, input });
   }
   return await wayThrough(run, input, access);
@@ -54,39 +54,56 @@ async function wayThrough(run: Run, input: SlotInput, access: Access): Promise<A
 }
 
 /**
- * While a voter is dead etcd lets in nobody, and RKE2 tries on: servers of other slots that an earlier run has told to join would
- * come in the moment the dead one is gone, beside whoever joins then. Each is turned off until its own turn.
+ * While a voter is dead etcd lets in nobody, and RKE2 tries on: servers that an earlier run has told to join would come in the
+ * moment the dead one is gone, beside whoever joins then. Each is turned off until its own turn, and for good in this slot,
+ * which another has.
  */
 async function holdBack(
   run: Run,
   input: SlotInput,
-  access: Access,
+  { access, fence: own, known: { record } }: Arriving,
   vms: readonly ListedVm[],
-  { nodes }: PoolRecord,
 ): Promise<void> {
   const sight = await byMembers(run, input, access);
   const isIn = async ({ name, address }: NodeRecord) =>
     (await sight(run.stop)).some((server) => server.name === name || server.name === address);
-  for (const record of nodes) {
-    const { name, slot, vmid, uuid, phase } = record;
-    const vm = vms.find((one) => one.vmid === vmid && one.name === name);
-    if (slot === input.slot || phase !== "made" || vm === undefined || (await isIn(record))) continue;
-    await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, async (fence) => {
-      if (!(await isRunning(run.pve, vm))) return;
-      const config = await proveVm(run.pve, vm.host, { vmid, name, uuid, tags: [] });
-      const order = await orderOf(run, input, config);
-      if (order === "none") return;
-      // A guest that boots takes its time: by now it may be in.
-      if (await isIn(record)) return;
-      await fence.check();
-      const why =
-        order === "told"
-          ? "was told to join by an earlier run"
-          : "may have been told to join: its guest agent is silent";
-      say(`${name} ${why}. It is turned off until its turn comes`);
-      await powerOff(run, config, true, input.site);
-    });
+  for (const one of record.nodes) {
+    const { name, slot, vmid, phase } = one;
+    // The list has no name of a VM whose host is silent: that host is asked, and nobody goes.
+    const vm = vms.find((listed) => listed.vmid === vmid && (listed.name ?? name) === name);
+    const mayHaveBeenTold = name !== input.node && (phase === "made" || phase === "failed");
+    if (!mayHaveBeenTold || vm === undefined || (await isIn(one))) continue;
+    const keepOut = async (fence: Fence) => await turnOffIfTold(run, input, { one, vm, fence }, isIn);
+    if (slot === input.slot) await keepOut(own);
+    else await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, keepOut);
   }
+}
+
+interface Told {
+  one: NodeRecord;
+  vm: ListedVm;
+  /** Of its slot. */
+  fence: Fence;
+}
+
+async function turnOffIfTold(
+  run: Run,
+  input: SlotInput,
+  { one, vm, fence }: Told,
+  isIn: (one: NodeRecord) => Promise<boolean>,
+): Promise<void> {
+  const { name, vmid, uuid, slot } = one;
+  if (!(await isRunning(run.pve, vm))) return;
+  const config = await proveVm(run.pve, vm.host, { vmid, name, uuid, tags: [] });
+  const order = await orderOf(run, input, config);
+  if (order === "none") return;
+  // A guest that boots takes its time: by now it may be in.
+  if (await isIn(one)) return;
+  await fence.check();
+  const why =
+    order === "told" ? "was told to join by an earlier run" : "may have been told to join: its guest agent is silent";
+  say(`${name} ${why}. It is turned off${slot === input.slot ? "" : " until its turn comes"}`);
+  await powerOff(run, config, true, input.site);
 }
 
 /** Whether the guest was told to join. One that boots ahead for the first time was not, and answers when its boot is over. */

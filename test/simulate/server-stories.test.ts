@@ -59,6 +59,31 @@ describe("a server's join in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  for (const phase of ["made", "failed"])
+    it(`is not let in when the dead owner of its slot goes, for it is given up (${phase})`, async () => {
+      const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
+      const { dc, cluster, time } = stage.world;
+      await stage.play(async () => {
+        const isTold = () => [...dc.vms.values()].some(({ vmid, disk }) => vmid === 1003 && disk.has(guest.marker));
+        assert.equal(await stage.dieAt(stage.serversOf(1), isTold), "killed");
+        const record = cluster.objects.get("configmaps", "evergreen-system/slot-servers-0");
+        assert.ok(record);
+        const facts = JSON.stringify(record.data).replace('\\"phase\\":\\"made', `\\"phase\\":\\"${phase}`);
+        cluster.objects.put("configmaps", { ...record, data: JSON.parse(facts) as object });
+        const { uuid } = stage.vm(1003);
+        stage.cutPower(1000);
+        await time.sleep(60_000);
+        let wasIn = false;
+        cluster.control.etcd.onChange(() => {
+          wasIn ||= cluster.control.etcd.member(uuid) !== undefined;
+        });
+        assert.equal(await stage.up(stage.serversOf(2)), "done", stage.engine.why);
+        assert.equal(wasIn, false);
+        assert.equal(dc.vms.get(1003), undefined);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    });
+
   it("boots on when a dead voter goes beside it: nobody has told it anything yet", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
     const { world } = stage;

@@ -220,7 +220,14 @@ describe("a node of agents that serves", () => {
 
   it("stays, and gives its ticket back, when another slot falls before it is disturbed", async () => {
     const falls = () => node(1, false);
-    await assert.rejects(drained({ then: falls }), (error) => error instanceof NoRoom && error.message.includes('demo-workers-0-0a1b2c3d is not drained: nobody serves in slot 1 (demo-workers-1-0a1b2c3d is not Ready), and at most 1 may be out'));
+    await assert.rejects(
+      drained({ then: falls }),
+      (error) =>
+        error instanceof NoRoom &&
+        error.message.includes(
+          "demo-workers-0-0a1b2c3d is not drained: nobody serves in slot 1 (demo-workers-1-0a1b2c3d is not Ready), and at most 1 may be out",
+        ),
+    );
     assert.deepEqual(
       [...cluster.objects.keys()].filter((path) => path.includes("/ticket-")),
       [],
