@@ -211,9 +211,13 @@ function placed(
   });
 }
 
-/** Of a server its own voter counts. In an agent's slot somebody else may stand in, or have come already. */
+/**
+ * Of a server its own voter counts. In an agent's slot somebody else may stand in, or have come already; one that was judged may
+ * have had it before.
+ */
 function isFallen(role: Role, { owner, members }: SlotState, replaces: readonly Member[]): boolean {
-  if (owner === undefined && replaces.length === 0) return false;
+  const wasJudged = role === "agent" && members.some(({ record }) => record?.phase === "failed");
+  if (owner === undefined && replaces.length === 0 && !wasJudged) return false;
   return role === "server" ? owner === undefined || !isWell(owner) : !members.some(isWell);
 }
 

@@ -30,10 +30,12 @@ export async function judgeFailed(
   node?: NodeRecord,
 ): Promise<void> {
   const since = client.now().toISOString();
-  const nodes: NodeRecord[] = node ? [{ ...node, phase: "failed", since }] : [];
   const before = (await readPoolRecord(client, pool)).generations.find(({ id }) => id === generation.id);
   const judged: GenerationRecord[] =
     before?.state === "proved" ? [] : [{ id: generation.id, spec: generation.spec, state: "failed", since, why }];
+  // Of a proved generation whoever has the slot keeps it: it is down, counts as that, and is brought back or replaced first.
+  const keepsSlot = node?.phase === "handedOver" && judged.length === 0;
+  const nodes: NodeRecord[] = node && !keepsSlot ? [{ ...node, phase: "failed", since }] : [];
   if (nodes.length + judged.length === 0) return;
   await writeFacts(client, pool, { generations: judged, nodes });
   if (judged.length > 0) say(`generation ${generation.id} of pool ${pool} is judged failed: ${why}`);

@@ -435,6 +435,18 @@ describe("plan", () => {
     assert.deepEqual(cloned.unwell, []);
   });
 
+  it("begins with a slot whose node was judged when it could not be brought back: nobody else serves there", () => {
+    const fallenIn = (more: Partial<Held>) => {
+      const held = settled(A).map((one) => (one.slot === 2 ? { ...one, ...more } : one));
+      const { slots } = planned(poolOf(B), world(held, PROVED_A));
+      return slots.flatMap(({ slot, fallen }) => (fallen ? [slot] : []));
+    };
+    assert.deepEqual(fallenIn({ phase: "failed", well: false }), [2]);
+    assert.deepEqual(fallenIn({ phase: "failed" }), []);
+    // A first node that is not a member yet has left nobody without one.
+    assert.deepEqual(fallenIn({ phase: "made", well: false }), []);
+  });
+
   it("never takes the healing of one run for that of the next: a node may have fallen again", () => {
     const held = settled(A).map((one) => (one.slot === 2 ? { ...one, well: false } : one));
     const digestAt = (now: Date) => planned(poolOf(A), world(held, PROVED_A), now).digest;

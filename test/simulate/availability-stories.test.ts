@@ -90,4 +90,31 @@ describe("the slots of a pool in which nobody serves", function () {
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
+
+  it("come first also when the node that has one could not be brought back, and was judged for that", async () => {
+    for (const isProved of [true, false]) {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 3, workloads: [app], soakSeconds: 100_000 });
+      const { cluster, time, watcher } = stage.world;
+      watcher.availability.promises.set("workers", { fewest: 3, most: 3, surge: 1, maxUnavailable: 1 });
+      await stage.play(async () => {
+        const soaking = isProved ? stage.before : stage.agentsOf(1);
+        assert.equal(await stage.up(soaking), "done", stage.engine.why);
+        const name = cluster.objects.list("nodes").find(({ metadata }) => metadata.name.includes("-workers-1-"));
+        assert.ok(name);
+        watcher.touchedByFate(name.metadata.name);
+        cluster.nodes.flap(name.metadata.name, 7_200_000);
+        await time.sleep(120_000);
+        assert.equal(await stage.up(soaking), "failed");
+        assert.match(stage.engine.why, /workers-1-.*-join: gave up after .* to be Ready/);
+        const record = cluster.objects.get("configmaps", "evergreen-system/slot-workers-1");
+        const own = Object.values((record?.data ?? {}) as Record<string, string>).find((fact) =>
+          fact.includes(name.metadata.name),
+        );
+        assert.match(own ?? "", isProved ? /"handedOver"/ : /"failed"/);
+        watcher.availability.runBegins();
+        assert.equal(await stage.up(stage.agentsOf(2)), "done", stage.engine.why);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    }
+  });
 });
