@@ -6,6 +6,7 @@ import { DrainError } from "../kubernetes/eviction.ts";
 import type { Fence } from "../kubernetes/lease.ts";
 import { isReady } from "../kubernetes/nodes.ts";
 import { awaitAgent, isNoSuchFile, readFile } from "../proxmox/agent.ts";
+import { silentHostOf } from "../proxmox/errors.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { NodeRecord, PoolRecord } from "../rollout/types.ts";
@@ -186,11 +187,13 @@ export async function clearHalfMade(
     slot === input.slot && name !== input.node && phase !== "handedOver" && (isServer || phase !== "retired");
   if (!record.nodes.some(isHalfMade)) return;
   const others = await otherNodes(access.client, input, await listVms(run.pve), record);
+  const on = await Promise.all(others.map((one) => isOn(run, one)));
+  const running = new Set(others.filter((_, index) => on[index]));
   const owner = others.find((one) => one.record?.phase === "handedOver");
-  const ownerRuns = owner?.vm !== undefined && (await isRunning(run.pve, owner.vm));
+  const ownerRuns = owner !== undefined && running.has(owner);
   const ownerServes = ownerRuns && owner.node !== undefined && isReady(owner.node);
-  const goes = ({ node, vm }: Leaver) =>
-    isServer ? node && ownerRuns : vm?.status === "running" && (ownerServes || !node);
+  const goes = (one: Leaver) =>
+    isServer ? one.node && ownerRuns : running.has(one) && (ownerServes || one.node === undefined);
   const halfMade = others.filter((one) => one.record && isHalfMade(one.record) && goes(one));
   if (halfMade.length === 0) return;
   await holding(run, access, tickets(input), input.site.timeouts.lease, async () => {
@@ -199,5 +202,17 @@ export async function clearHalfMade(
         if (isServer || !(error instanceof DrainError || error instanceof DrainRefusal)) throw error;
         say(`${error.message}\n  it is retired when the slot is handed over`);
       });
+  });
+}
+
+/**
+ * Whether its VM runs, as its host says: the list is old, and has no status of any VM of a host whose statistics daemon hangs.
+ * One on a silent host counts as off: nobody can turn it off now.
+ */
+async function isOn(run: Run, { vm }: Leaver): Promise<boolean> {
+  if (vm === undefined) return false;
+  return await isRunning(run.pve, vm).catch((error: unknown) => {
+    if (silentHostOf(error) === undefined) throw error;
+    return false;
   });
 }

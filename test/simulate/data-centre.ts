@@ -61,6 +61,8 @@ export class DataCentre {
   readonly hosts = ["pve1", "pve2"];
   /** Hosts that do not answer. */
   readonly silent = new Set<string>();
+  /** Hosts whose statistics daemon hangs, as on a storage that is gone: they answer, and the list has no news of their VMs. */
+  readonly withoutStatistics = new Set<string>();
   /** Whether most hosts see each other: without that nothing can be written. */
   quorate = true;
   /** When the last task that holds the lock of a VM's configuration ends, by VMID. */

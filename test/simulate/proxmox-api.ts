@@ -26,7 +26,7 @@ export class ProxmoxApi {
 
   answer(call: Call): Answer {
     const { path, query } = call;
-    if (path === "/cluster/resources") return data(this.visible().map((vm) => listed(vm, this.dc.silent.has(vm.host))));
+    if (path === "/cluster/resources") return data(this.visible().map((vm) => listed(vm, this.dc)));
     if (path === "/cluster/nextid") return this.nextId(Number(query.get("vmid")));
     if (path === "/access/permissions") return data({ [query.get("path") ?? ""]: { "VM.Audit": 1 } });
     const [, host = "", rest = ""] = /^\/nodes\/([^/]+)\/(.*)$/.exec(path) ?? [];
@@ -154,13 +154,14 @@ function configOf(vm: Vm): object {
 }
 
 /** A row of the whole data centre: name, power and template as they were seen last, tags and pool as they are. */
-function listed(vm: Vm, isSilent: boolean): object {
-  const { seen } = vm;
+function listed(vm: Vm, { silent, withoutStatistics }: DataCentre): object {
+  // Without those of its template no run would begin.
+  const seen = withoutStatistics.has(vm.host) && !vm.template ? undefined : vm.seen;
   return {
     vmid: vm.vmid,
     node: vm.host,
     type: "qemu",
-    status: seen === undefined || isSilent ? "unknown" : (vm.word ?? (seen.running ? "running" : "stopped")),
+    status: seen === undefined || silent.has(vm.host) ? "unknown" : (vm.word ?? (seen.running ? "running" : "stopped")),
     ...(seen === undefined ? {} : { name: seen.name, template: seen.template ? 1 : 0 }),
     tags: vm.tags.join(";"),
     pool: vm.pool,

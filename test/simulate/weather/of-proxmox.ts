@@ -52,6 +52,15 @@ export const ofProxmox: readonly WeatherKind[] = [
     },
   },
   {
+    name: "a host without statistics",
+    lasts: [30_000, 600_000],
+    befall: ({ dc }, chance) => {
+      const host = chance.pick(dc.hosts);
+      dc.withoutStatistics.add(host);
+      return () => dc.withoutStatistics.delete(host);
+    },
+  },
+  {
     name: "a host that is off",
     lasts: [30_000, 200_000],
     // Pods of its VMs come back elsewhere only after they were given up.
