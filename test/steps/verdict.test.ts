@@ -40,4 +40,16 @@ describe("the verdict on a generation whose node has failed", () => {
       );
       assert.equal(record.nodes[0]?.phase, "failed");
     });
+
+  it("leaves the slot to who has it when the generation was proved before: nothing better would come", async () => {
+    const owner: NodeRecord = { ...node, phase: "handedOver" };
+    for (const [state, phase] of [
+      ["proved", "handedOver"],
+      ["soaking", "failed"],
+    ] as const) {
+      await writeFacts(client, "workers", { generations: [{ id, spec, state, since }], nodes: [owner] });
+      await judgeFailed(client, "workers", { id, spec }, "it did not get Ready again", owner);
+      assert.equal((await readPoolRecord(client, "workers")).nodes[0]?.phase, phase);
+    }
+  });
 });
