@@ -76,19 +76,21 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   const running = found.vm !== undefined && (await isRunning(given.run.pve, found.vm));
   const leaver =
     found.vm === undefined ? await proved(found, given) : running ? await lookedAgain(found, given) : found;
-  const options = leaver.role === "server" && leaver.node ? await throughOthers(leaver, given) : given;
+  // Also one without a Node: it may be a member of etcd already.
+  const mayBeMember = leaver.role === "server" && (leaver.node !== undefined || running);
+  const options = mayBeMember ? await throughOthers(leaver, given) : given;
   const { access, input, run } = options;
   const { node, name } = leaver;
-  const sight = leaver.role === "server" && node ? await byMembers(run, input, access) : undefined;
+  const sight = mayBeMember ? await byMembers(run, input, access) : undefined;
   // What may take long comes before the looks that decide.
-  if (sight && running) await requireControllers(run, input, access.client);
+  if (sight && node && running) await requireControllers(run, input, access.client);
   const dead = node !== undefined && running && (await isKnownDead(node, options));
   const seen = node && !isReady(node) ? await findNode(access.client, name) : node;
   const storage = node && (await requireStorageMayGo(name, running && !dead, options));
   const vm = node && running ? await changeable(leaver, options) : leaver.vm;
   // Out of etcd already: a run that was killed had got that far, and without its API server the node ends no pods.
   const servers = sight && (await sight(run.stop));
-  const member = servers && isMemberOf(servers, name);
+  const member = servers && (node ? isMemberOf(servers, name) : isVoterOf(servers, name));
   if (servers && member) await requireMayLeave(access.client, name, servers, given.isHalfMade === true);
   if (vm && (node || isMember(leaver.record))) await requireDataMayGo(leaver, options);
   const drains = node !== undefined && running && !dead && member !== false;
@@ -110,7 +112,7 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   if (vm && !dead) await switchOff(vm, running, leaver.expected, options);
   await options.fence.check();
   await deleteNode(after.client, name, node?.metadata?.uid);
-  if (sight) await gone(name, after, options, member === true);
+  if (node && sight) await gone(name, after, options, member === true);
   // Without a Node only once it is off: of one that was retired an old list is believed.
   if (!node) await retired(after.client, leaver);
   if (storage) await forgetStorage(after.client, storage, options);
@@ -132,6 +134,10 @@ async function changeable(
 
 const isMemberOf = (servers: readonly ServerNode[], name: string): boolean =>
   servers.some((server) => server.name === name && server.member !== "none");
+
+/** RKE2 gives up a learner whose Node never came, and nobody but an operator a voter. */
+const isVoterOf = (servers: readonly ServerNode[], name: string): boolean =>
+  servers.some((server) => server.name === name && server.member === "voter");
 
 const isMember = (record: NodeRecord | undefined): boolean => record !== undefined && hasJoined(record);
 
