@@ -14,14 +14,16 @@ import { emptySlots, type SlotNode } from "../rollout/availability.ts";
 import { roomBeside } from "../rollout/order.ts";
 import type { NodeRecord } from "../rollout/types.ts";
 import type { SlotInput } from "./input.ts";
-import type { Leaver } from "./retirement.ts";
 import { holding, tickets, type Run } from "./run.ts";
 
 /** The slot that a node is taken out of. */
 type Place = Pick<SlotInput, "cluster" | "pool" | "role" | "slot" | "strategy" | "site">;
 
-/** A node that leaves. */
-type Leaving = Pick<Leaver, "name" | "vm">;
+/** A node and its VM, where that is. */
+interface Leaving {
+  name: string;
+  vm: { host: string; vmid: number } | undefined;
+}
 
 /** Slots of the pool fell after a ticket was taken, and are waited for without it. Nothing was disturbed, and no image is to blame. */
 export class NoRoom extends UserError {}
@@ -109,6 +111,26 @@ export async function requireRoom(
   throw new NoRoom({ ...held(place, [one], down), todo: "nothing was disturbed; run again" });
 }
 
+/**
+ * Asks the same of a half-made node beside the owner of its slot.
+ * @throws NoRoom when that does not serve any more: pods may have found the half-made one alone
+ */
+export async function requireOwner(
+  run: Run,
+  client: Kubernetes,
+  { pool, slot }: Pick<Place, "pool" | "slot">,
+  one: Leaving,
+  owner: Leaving,
+): Promise<void> {
+  const [serves, isServed] = await Promise.all([servingAmong(run, client, [one]), servingAmong(run, client, [owner])]);
+  if (serves.length === 0 || isServed.length > 0) return;
+  throw new NoRoom({
+    what: `${one.name} is not drained: ${owner.name}, whose slot it is, does not serve`,
+    where: `slot ${slot} of pool ${pool}`,
+    todo: "nothing was disturbed; run again",
+  });
+}
+
 function held({ pool, slot, strategy }: Place, leaving: readonly Leaving[], down: readonly string[], more = "") {
   const names = leaving.map(({ name }) => name).join(" and ");
   return {
@@ -118,7 +140,7 @@ function held({ pool, slot, strategy }: Place, leaving: readonly Leaving[], down
 }
 
 /** Who of some nodes takes something away when it is drained. A Node looks Ready for a while after its VM has lost its power. */
-async function servingAmong(run: Run, client: Kubernetes, leaving: readonly Leaving[]): Promise<Leaving[]> {
+async function servingAmong(run: Run, client: Kubernetes, leaving: readonly Leaving[]): Promise<readonly Leaving[]> {
   const serves = await Promise.all(
     leaving.map(async ({ name, vm }) => {
       const node = await findNode(client, name);

@@ -9,7 +9,7 @@ import { nodeTags } from "../proxmox/tags.ts";
 import { isHostSilent, type ListedVm } from "../proxmox/vms.ts";
 import { hasServed, isWell, slotStates, type Member, type SlotState } from "../rollout/slots.ts";
 import type { LiveVm } from "../rollout/types.ts";
-import { asRoomComes, NoRoom, requireRoom, withTicket } from "./availability.ts";
+import { asRoomComes, NoRoom, requireOwner, requireRoom, withTicket } from "./availability.ts";
 import type { PoolInput } from "./input.ts";
 import { ControlPlaneRefusal } from "./control-plane.ts";
 import { DrainRefusal } from "./forecast.ts";
@@ -30,13 +30,15 @@ export async function makeRoom(run: Run, input: PoolInput, access: Access, vms: 
     const place = { ...input, slot };
     const retired = holding(run, access, tickets(input), input.site.timeouts.lease, async (held, ticket) => {
       const mayBegin = async () => {
+        if (input.role === "server") return;
         if (owner === undefined) await requireRoom(run, access.client, place, leaver, ticket);
+        else await requireOwner(run, access.client, place, leaver, owner);
       };
       await retireNode(leaver, { run, access, fence: all(fence, held), input, isHalfMade: true, mayBegin });
     });
     await retired.catch((error: unknown) => {
-      const isNeeded = error instanceof NoRoom || error instanceof DrainError || error instanceof DrainRefusal;
-      if (!(owner === undefined && isNeeded) && !(error instanceof ControlPlaneRefusal)) throw error;
+      const holdsPods = owner === undefined && (error instanceof DrainError || error instanceof DrainRefusal);
+      if (!holdsPods && !(error instanceof NoRoom) && !(error instanceof ControlPlaneRefusal)) throw error;
       say(`${error.message}\n  it is retired when another node has its slot`);
     });
   });

@@ -10,6 +10,7 @@ import { silentHostOf } from "../proxmox/errors.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { NodeRecord, PoolRecord } from "../rollout/types.ts";
+import { NoRoom, requireOwner } from "./availability.ts";
 import { byMembers } from "./control-plane.ts";
 import { DrainRefusal } from "./forecast.ts";
 import type { SlotInput } from "./input.ts";
@@ -197,11 +198,17 @@ export async function clearHalfMade(
   const halfMade = others.filter((one) => one.record && isHalfMade(one.record) && goes(one));
   if (halfMade.length === 0) return;
   await holding(run, access, tickets(input), input.site.timeouts.lease, async () => {
-    for (const one of halfMade)
-      await retireNode(one, { run, access, fence, input }).catch((error: unknown) => {
-        if (isServer || !(error instanceof DrainError || error instanceof DrainRefusal)) throw error;
+    for (const one of halfMade) {
+      // The ticket may have been waited for.
+      const mayBegin = async () => {
+        if (!isServer && owner) await requireOwner(run, access.client, input, one, owner);
+      };
+      await retireNode(one, { run, access, fence, input, mayBegin }).catch((error: unknown) => {
+        const isNeeded = error instanceof NoRoom || error instanceof DrainError || error instanceof DrainRefusal;
+        if (isServer || !isNeeded) throw error;
         say(`${error.message}\n  it is retired when the slot is handed over`);
       });
+    }
   });
 }
 

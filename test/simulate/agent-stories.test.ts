@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { guest } from "../../images/contract.ts";
 import { status } from "./fault-kinds.ts";
 import { calm } from "./faults.ts";
+import type { Stored } from "./objects.ts";
 import { Stage, stageImages } from "./stage.ts";
 
 const byHand = "example.com/by-hand";
@@ -352,6 +353,47 @@ describe("agents in virtual time", function () {
       });
       assert.deepEqual(world.story.violations, []);
     });
+
+  it("are left half-made beside an owner that falls while the join of its successor waits for a ticket", async () => {
+    const workloads = [{ name: "app", replicas: 4, minAvailable: 0, slowestEnd: 1000, claims: false }];
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1, workloads });
+    const { world } = stage;
+    await stage.play(async () => {
+      const isNew = ({ metadata }: Stored) => metadata.name.endsWith("-09c3448c");
+      assert.equal(
+        await stage.dieAt(stage.agentsOf(1), () => world.cluster.objects.list("nodes").some(isNew)),
+        "killed",
+      );
+      await world.time.sleep(60_000);
+      const halfMade = stage.vm(1101);
+      let isWaiting = false;
+      world.defect = (call) => {
+        const { process, method, path, body } = call;
+        // The rollout meets a silent host, and the join somebody who has the ticket and lives no more.
+        if (process.name.startsWith("rollout-") && path.includes("/qemu/1101/"))
+          return { status: 595, reason: "No route to host" };
+        if (!isWaiting && method === "POST" && path.endsWith("/leases") && body.includes("ticket-workers-0")) {
+          isWaiting = process.name.startsWith("join-");
+          if (isWaiting) {
+            stage.cutPower(1100);
+            const metadata = { name: "ticket-workers-0", namespace: "evergreen-system" };
+            world.cluster.objects.put("leases", {
+              metadata,
+              spec: { holderIdentity: "one", leaseDurationSeconds: 15 },
+            });
+          }
+        }
+        return world.honest(call);
+      };
+      const run = stage.up(stage.agentsOf(2));
+      await stage.until(() => isWaiting);
+      await world.time.sleep(25_000);
+      assert.ok(halfMade.running);
+      assert.equal(await run, "done", stage.engine.why);
+      assert.equal(world.dc.vms.get(1101), undefined);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
 
   it("are not left half-made for one write that failed on a host that answers (seed 680011497)", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });

@@ -117,4 +117,30 @@ describe("the slots of a pool in which nobody serves", function () {
       assert.deepEqual(stage.world.story.violations, []);
     }
   });
+
+  it("keep what was half-made beside an owner that falls while its turn to be retired is waited for", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 3, maxUnavailable: 2, workloads: [app] });
+    const { cluster, dc, time, watcher } = stage.world;
+    watcher.availability.promises.set("workers", { fewest: 3, most: 3, surge: 2, maxUnavailable: 2 });
+    await stage.play(async () => {
+      const isNew = ({ metadata }: Stored) => metadata.name.endsWith("-09c3448c");
+      const both = () => cluster.objects.list("nodes").filter(isNew).length === 2;
+      assert.equal(await stage.dieAt(stage.agentsOf(1), both), "killed");
+      await time.sleep(60_000);
+      const [first, second] = [stage.vm(1103), stage.vm(1104)];
+      first.lock = "backup";
+      stage.onLease("slot-workers-0", () => {
+        stage.cutPower(1101);
+        time.after(60_000, () => (first.lock = undefined));
+      });
+      watcher.availability.runBegins();
+      const run = stage.up(stage.agentsOf(2));
+      await stage.until(() => !first.running);
+      await time.sleep(15_000);
+      assert.ok(second.running && cluster.objects.get("nodes", second.name)?.spec?.unschedulable !== true);
+      assert.equal(await run, "done", stage.engine.why);
+      assert.equal(dc.vms.get(1104), undefined);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
 });
