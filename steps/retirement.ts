@@ -53,7 +53,7 @@ export interface RetireOptions {
   access: Access;
   fence: Fence;
   input: ClusterInput;
-  /** Asked after every wait, right before the node is disturbed: the last chance to refuse. @default always */
+  /** Asked after every wait, right before the node is disturbed, and once its storage has moved: the last chance to refuse. @default always */
   mayBegin?: () => Promise<void>;
   /** It was left by a run that did not finish, and is not replaced now. @default false */
   isHalfMade?: boolean;
@@ -237,7 +237,11 @@ async function emptied(leaver: Leaver, node: Node, vm: ListedVm, options: Retire
     await cordon(client, node, run.id);
     await requireDataMayGo(leaver, options);
     if (leaver.role === "server") await (leaver.adopted ? yieldAdopted(run, vm) : yieldServer(run, vm, timeouts.agent));
-    if (storage) await moveStorage(storage, options);
+    if (storage) {
+      await moveStorage(storage, options);
+      // Hours may have passed.
+      await options.mayBegin?.();
+    }
     const evicted = await drain(client, {
       node: name,
       deadline: new Deadline(`${name} to be empty`, timeouts.drain, run.stop),

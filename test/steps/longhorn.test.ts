@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Deadline } from "../../common/deadline.ts";
 import type { Kubernetes, Query } from "../../kubernetes/client.ts";
 import { findLonghornNode, listLonghornNodes } from "../../kubernetes/longhorn.ts";
 import { findNode, isCordoned, nameOf } from "../../kubernetes/nodes.ts";
@@ -98,7 +99,7 @@ describe("steps where Longhorn keeps data on the nodes", function () {
     assert.equal(probe.workload.failed, 0);
   });
 
-  it("a replica that is never rebuilt ends in time: the node serves again, and nothing is asked of Longhorn any more", async () => {
+  it("a replica that is never rebuilt ends in time: the node serves again, and nothing is asked of Longhorn any more; nor does it go when its successor falls meanwhile", async () => {
     const [old, input] = [cluster.slot("workers", 1).node, cluster.slot("workers", 1, green)];
     await come(input);
     await cluster.lab.call("POST /longhorn", { stuck: true });
@@ -115,7 +116,27 @@ describe("steps where Longhorn keeps data on the nodes", function () {
     const { generations } = await readPoolRecord(client, "workers");
     assert.ok(!generations.some(({ state }) => state === "failed"), "a rebuild is no verdict on an image");
 
+    // Hours may pass until they have moved, and the new node serves nobody by then.
+    const podsOn = async () => {
+      const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${old}` });
+      return items.map(nameOf).toSorted();
+    };
+    const before = await podsOn();
+    const late = assert.rejects(
+      handover(cluster.run(), input),
+      new RegExp(`${input.node} does not serve, so nobody leaves its slot`),
+    );
+    await new Deadline("its eviction by Longhorn", 30).poll(100, async () =>
+      (await asked(old)).evictionRequested === true ? true : undefined,
+    );
+    await client.patch(`${paths.nodes}/${input.node}`, "merge", { spec: { unschedulable: true } });
     await cluster.lab.call("POST /longhorn", { stuck: false });
+    await late;
+    assert.deepEqual(await podsOn(), before);
+    assert.equal((await findNode(client, old))?.spec?.unschedulable ?? false, false);
+    assert.deepEqual(await asked(old), nothing);
+
+    await client.patch(`${paths.nodes}/${input.node}`, "merge", { spec: { unschedulable: null } });
     await handover(cluster.run(), input);
     assert.deepEqual(await replicas(old), []);
     assert.deepEqual((await cluster.lab.status).violations, []);
