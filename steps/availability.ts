@@ -31,11 +31,11 @@ export class NoRoom extends UserError {}
 /** A pause between two looks, in milliseconds: the list of VMs is up to ten seconds old. */
 const paceMs = 2_000;
 
-/** Does something that may end in NoRoom, from the beginning each time. */
-export async function asRoomComes(work: () => Promise<void>): Promise<void> {
-  for (;;)
+/** Does something that may end in NoRoom, from the beginning each time. @param work is told whether it is done again */
+export async function asRoomComes(work: (again: boolean) => Promise<void>): Promise<void> {
+  for (let again = false; ; again = true)
     try {
-      await work();
+      await work(again);
       return;
     } catch (error) {
       if (!(error instanceof NoRoom)) throw error;
@@ -73,14 +73,18 @@ async function ticketsLeft(
   leaving: readonly Leaving[],
 ): Promise<readonly string[]> {
   const all = tickets(place);
-  const serving = place.role === "agent" ? await servingAmong(run, client, leaving) : [];
+  if (place.role === "server") return all;
+  const look = await lookAtOthers(run, client, place);
+  if (look.room >= all.length) return all;
+  const serving = await servingAmong(run, client, leaving);
   if (serving.length === 0) return all;
-  let down: readonly string[] = [];
+  if (look.room > 0) return all.slice(0, look.room);
+  let { down } = look;
   const deadline = new Deadline("the other slots of the pool to serve", place.site.timeouts.gate, run.stop);
   const left = deadline.poll(paceMs, async () => {
-    const look = await lookAtOthers(run, client, place);
-    down = look.down;
-    return look.room > 0 ? all.slice(0, look.room) : undefined;
+    const again = await lookAtOthers(run, client, place);
+    down = again.down;
+    return again.room > 0 ? all.slice(0, again.room) : undefined;
   });
   return await left.catch((error: unknown) => {
     if (!(error instanceof DeadlineError)) throw error;
@@ -105,9 +109,9 @@ export async function requireRoom(
   one: Leaving,
   ticket: string,
 ): Promise<void> {
-  if (place.role !== "agent" || (await servingAmong(run, client, [one])).length === 0) return;
+  if (place.role === "server") return;
   const { room, down } = await lookAtOthers(run, client, place);
-  if (tickets(place).indexOf(ticket) < room) return;
+  if (tickets(place).indexOf(ticket) < room || (await servingAmong(run, client, [one])).length === 0) return;
   throw new NoRoom({ ...held(place, [one], down), todo: "nothing was disturbed; run again" });
 }
 

@@ -35,7 +35,7 @@ export async function handover(run: Run, input: SlotInput): Promise<{ active: st
   const silenceBefore = access.client.silence;
   try {
     await holding(run, access, slotLease(input), input.site.timeouts.lease, (fence) =>
-      asRoomComes(async () => handOver(run, input, access, fence, await listVms(run.pve))),
+      asRoomComes(async (again) => handOver(run, input, access, fence, again ? await listVms(run.pve) : scene.vms)),
     );
   } catch (failure) {
     run.stop.throwIfAborted();
