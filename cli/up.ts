@@ -191,7 +191,8 @@ function handsOn(stack: string): Hands {
   };
 }
 
-async function look(site: OpenSite): Promise<Look> {
+/** What both APIs say of a site. @throws UserErrors when an update would be refused */
+export async function look(site: OpenSite): Promise<Look> {
   const plans = fleetPlans(planFleet(site.config, site.live, nowOf(site.live)));
   // Who cannot be asked is not calm.
   return { plans, servers: await whyNotCalm(site).catch(messageOf) };

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
-import { carryThrough, exitCodes, type Look } from "../../cli/up.ts";
+import { carryThrough, exitCodes, look, type Look } from "../../cli/up.ts";
 import { UserError } from "../../common/errors.ts";
 import type { Ended } from "../../cli/passed-on.ts";
+import { Kubernetes } from "../../kubernetes/client.ts";
 import type { PoolPlan } from "../../rollout/types.ts";
+import { fakeProxmox } from "../proxmox/fake.ts";
+import { settledPicture, smallConfig } from "../support/picture.ts";
 import { A, B, planned, poolOf, settled, world } from "../rollout/world.ts";
 
 const pool = poolOf(B, { strategy: { onFailure: "rollback" } });
@@ -65,6 +68,21 @@ function handsOf(looks: Seen[], updates: (number | Ended)[]) {
 }
 
 const refusal = new UserError({ what: "no room", where: "here", todo: "make some" });
+
+describe("what evergreen up sees of a site", () => {
+  it("is servers that are not calm when nobody can be asked how they are", async () => {
+    await using pve = await fakeProxmox(() => ({ status: 500, reason: "cluster not ready - no quorum?" }));
+    const kubernetes = new Kubernetes({ server: "https://127.0.0.1:1", ca: "", cert: "", key: "" });
+    const live = settledPicture({}, kubernetes, "2026-01-01T00:00:00Z");
+    const { plans, servers } = await look({ pve: pve.client, config: smallConfig(), live });
+    await kubernetes.close();
+    assert.deepEqual(
+      plans.map(({ kind }) => kind),
+      ["steady", "steady"],
+    );
+    assert.match(servers ?? "calm", /no quorum/);
+  });
+});
 
 describe("evergreen up", () => {
   const cases: [string, Seen[], (number | Ended)[], string, number, RegExp][] = [

@@ -224,6 +224,34 @@ describe("a server that is replaced in virtual time", function () {
   });
 });
 
+describe("a server that was emptied while another one fell", function () {
+  this.timeout(60_000);
+
+  it("stays in etcd, and serves again", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { dc, cluster, time, watcher } = stage.world;
+    await stage.play(async () => {
+      const [old, fallen] = [stage.nameOf(1000), dc.vms.get(1002)];
+      assert.ok(fallen);
+      const spec = { attacher: "csi.example", nodeName: old, source: { persistentVolumeName: "pv-7" } };
+      cluster.objects.put("volumeattachments", { metadata: { name: "csi-7" }, spec });
+      const isCordoned = () => cluster.objects.get("nodes", old)?.spec?.unschedulable === true;
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(isCordoned);
+      watcher.struck(fallen.name);
+      dc.powerCut(fallen);
+      await time.sleep(40_000);
+      cluster.objects.remove("volumeattachments", "csi-7");
+      assert.equal(await run, "failed");
+      assert.match(
+        stage.engine.why,
+        /servers-0-\w+ may not be taken out of etcd now: demo-servers-2-\w+ is a voter and not/,
+      );
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});
+
 describe("the last server that is replaced", function () {
   this.timeout(60_000);
 
