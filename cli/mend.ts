@@ -1,7 +1,7 @@
 import { UserErrors } from "../common/errors.ts";
 import { proveGone } from "../kubernetes/gone.ts";
 import { leftovers } from "../leftovers.ts";
-import { listVms, unseenAmong } from "../proxmox/vms.ts";
+import { listByNumber, unseenAmong } from "../proxmox/vms.ts";
 import { hasJoined } from "../rollout/slots.ts";
 import type { Alone } from "./alone.ts";
 import type { EngineSide } from "./engine-side.ts";
@@ -95,7 +95,7 @@ async function undoUnconfigured(
   unfinished: EngineState["vms"],
   { fence, report }: Mending,
 ): Promise<Undone[]> {
-  const list = await listVms(site.pve);
+  const list = await listByNumber(site.pve, known);
   const records = [...site.live.records.values()].flatMap(({ nodes }) => nodes);
   const bare = new Set([...unfinished, ...unconfiguredAmong(known, list)].map(({ vmid }) => vmid));
   const found = known.filter(

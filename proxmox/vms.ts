@@ -76,8 +76,30 @@ export async function takenAmong(pve: Proxmox, vmids: readonly number[]): Promis
   return vmids.filter((_, index) => taken[index]);
 }
 
+/** What the list has under some numbers, by name also where it has none. */
+export async function listByNumber(pve: Proxmox, vms: readonly { vmid: number }[]): Promise<ListedVm[]> {
+  const wanted = new Set(vms.map(({ vmid }) => vmid));
+  const listed = (await listVms(pve)).filter(({ vmid }) => wanted.has(vmid));
+  return await Promise.all(listed.map((vm) => withName(pve, vm)));
+}
+
 /**
- * Of some VMs, those that are not in the list, and whatever has the numbers of the others. A pool's token is refused a VM that is gone like one that was never ours
+ * The list has no name of a VM that is seconds old, or while the statistics of its host do not come: its host is asked then. One
+ * that cannot be read stays without a name.
+ */
+async function withName(pve: Proxmox, vm: ListedVm): Promise<ListedVm> {
+  if (vm.name !== undefined) return vm;
+  try {
+    const { name, tags } = await readVm(pve, vm);
+    return { ...vm, name, tags };
+  } catch (error) {
+    if (!(error instanceof ProxmoxError)) throw error;
+    return vm;
+  }
+}
+
+/**
+ * Of some VMs, those that are not in the list, and whatever has the numbers of the others, by name also where the list has none. A pool's token is refused a VM that is gone like one that was never ours
  * (403), so the refusal says nothing: a number that nobody has is gone, one that somebody has may be that VM or another.
  * @throws UserError when the token may not see the pool
  */
@@ -87,8 +109,7 @@ export async function unseenAmong<Vm extends { vmid: number }>(
   vms: readonly Vm[],
 ): Promise<{ gone: Vm[]; hidden: Vm[]; seen: ListedVm[] }> {
   await requireSight(pve, pool);
-  const wanted = new Set(vms.map(({ vmid }) => vmid));
-  const seen = (await listVms(pve)).filter(({ vmid }) => wanted.has(vmid));
+  const seen = await listByNumber(pve, vms);
   const numbersSeen = new Set(seen.map(({ vmid }) => vmid));
   const unseen = vms.filter(({ vmid }) => !numbersSeen.has(vmid));
   const numbers = unseen.map(({ vmid }) => vmid);

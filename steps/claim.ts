@@ -93,7 +93,8 @@ async function lookOnceBooted(run: Run, input: SlotInput): Promise<Scene> {
 export async function ownVm(run: Run, vms: readonly ListedVm[], input: SlotInput): Promise<ListedVm> {
   const vm = vms.find(({ vmid }) => vmid === input.vmid);
   if (vm) return vm;
-  const made = vms.find(({ vmid, name }) => vmid === input.madeVmid && name === input.node);
+  // The list has no name of a clone that is seconds old.
+  const made = vms.find(({ vmid, name = input.node }) => vmid === input.madeVmid && name === input.node);
   if (made) throw unconfigured(input, made);
   await requireSight(run.pve, input.site.proxmoxPool);
   throw new UserError({

@@ -175,6 +175,15 @@ describe("a repair in virtual time", function () {
       assert.equal(refreshed, undefined);
     }));
 
+  it("asks the host of a clone that the list has no name of yet: it is no stranger (seeds 728036164, 7801614)", async () =>
+    await play(async () => {
+      const { dc } = stage.world;
+      dc.add({ owner: "ours", vmid, name, host: "pve1", pool: "nodes", uuid: dc.uuid() });
+      const known = { vmid, name, host: "pve1", urn: name };
+      const { why } = await stage.mend({ vms: [...others(), known], unfinished: [known] });
+      assert.deepEqual([why, isThere()], ["", false]);
+    }));
+
   it("names a stranger that has the number of a VM of the engine's", async () =>
     await play(async () => {
       await clone({ owner: "stranger", name: "web" });
