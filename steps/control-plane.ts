@@ -248,11 +248,16 @@ export async function whyNotLetIn(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   if (others.length === 0) return undefined;
-  const servers = await sight(signal).catch(() => undefined);
-  if (servers === undefined) return "the other servers cannot be seen";
-  if (servers.some((server) => server.name === name && server.member === "voter")) return undefined;
-  const names = new Set(others.map((server) => server.name));
-  return whyControlPlaneIsNotCalm(servers.filter((server) => names.has(server.name)));
+  const seen = await sight(signal).catch(messageOf);
+  const isIn = (server: ServerNode) => server.name === name && server.member === "voter";
+  if (typeof seen !== "string" && seen.some(isIn)) return undefined;
+  return whyNotCalm(seen, new Set(others.map((server) => server.name)));
+}
+
+/** Why some of the servers are not calm. @param seen all of them, or why they could not be seen */
+export function whyNotCalm(seen: readonly ServerNode[] | string, names: ReadonlySet<string>): string | undefined {
+  if (typeof seen === "string") return `the other servers could not be seen: ${seen}`;
+  return whyControlPlaneIsNotCalm(seen.filter(({ name }) => names.has(name)));
 }
 
 /** Whether one server alone keeps the control plane from being calm. What cannot be seen is nobody's fault. */

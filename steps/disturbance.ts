@@ -1,8 +1,7 @@
 import { clock } from "../common/clock.ts";
 import { Deadline } from "../common/deadline.ts";
 import { messageOf } from "../common/errors.ts";
-import { whyControlPlaneIsNotCalm } from "../rollout/quorum.ts";
-import type { Sight } from "./control-plane.ts";
+import { whyNotCalm, type Sight } from "./control-plane.ts";
 
 /** Time between two looks, in milliseconds. */
 const paceMs = 5_000;
@@ -37,21 +36,12 @@ export class Disturbance {
   private async watch(sight: Sight, names: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     for (let before = clock.elapsed(); ;) {
       await clock.sleep(paceMs, signal);
-      const why = await whyDisturbed(sight, names, new Deadline("the other servers", lookSeconds, signal).signal());
+      const seen = await sight(new Deadline("the other servers", lookSeconds, signal).signal()).catch(messageOf);
       signal.throwIfAborted();
+      const why = whyNotCalm(seen, names);
       const now = clock.elapsed();
       if (why !== undefined) [this.ms, this.why] = [this.ms + now - before, why];
       before = now;
     }
   }
-}
-
-async function whyDisturbed(
-  sight: Sight,
-  names: ReadonlySet<string>,
-  signal: AbortSignal,
-): Promise<string | undefined> {
-  const servers = await sight(signal).catch(messageOf);
-  if (typeof servers === "string") return `the other servers could not be seen: ${servers}`;
-  return whyControlPlaneIsNotCalm(servers.filter(({ name }) => names.has(name)));
 }
