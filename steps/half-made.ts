@@ -22,11 +22,14 @@ import { all, holding, slotLease, tickets, type Run } from "./run.ts";
  * slot is down, or there is none, it may be the only one that pods found: it is left to the handover of the slot then. So is
  * an agent without an owner that serves while in as many slots as may be out nobody does, and a server that may not leave etcd
  * now: the join that replaces a fallen one has not begun yet.
+ * @throws what kept an agent from leaving, when those that stay and those that the run brings beside others would be more than
+ * `surge`
  */
 export async function makeRoom(run: Run, input: PoolInput, access: Access, vms: readonly ListedVm[]): Promise<void> {
+  let stay = 0;
   const isHalfMade = (member: Member, state: SlotState) =>
     !hasServed(member, state) && (state.owner === undefined || isWell(state.owner));
-  await forEach(run, input, access, vms, isHalfMade, async (leaver, { slot, owner }, fence) => {
+  await forEach(run, input, access, vms, isHalfMade, async (leaver, { slot, owner }, fence, states) => {
     const place = { ...input, slot };
     const retired = holding(run, access, tickets(input), input.site.timeouts.lease, async (held, ticket) => {
       const mayBegin = async () => {
@@ -39,9 +42,18 @@ export async function makeRoom(run: Run, input: PoolInput, access: Access, vms: 
     await retired.catch((error: unknown) => {
       const holdsPods = owner === undefined && (error instanceof DrainError || error instanceof DrainRefusal);
       if (!holdsPods && !(error instanceof NoRoom) && !(error instanceof ControlPlaneRefusal)) throw error;
+      if (holdsPods) stay += 1;
+      if (stay > roomForHalfMade(input, states)) throw error;
       say(`${error.message}\n  it is retired when another node has its slot`);
     });
   });
+}
+
+/** How many half-made agents that hold pods may run on: the order of a run counts with `surge` the others alone (rollout/order.ts). */
+function roomForHalfMade({ role, strategy, plan }: PoolInput, states: ReadonlyMap<number, SlotState>): number {
+  if (role === "server" || strategy.kind !== "rolling") return plan.slots.length;
+  const moving = plan.slots.filter(({ slot, name }) => (states.get(slot)?.owner?.name ?? name) !== name);
+  return Math.max(0, strategy.surge - moving.length);
 }
 
 /**
@@ -72,7 +84,7 @@ async function forEach(
   access: Access,
   list: readonly ListedVm[],
   concerns: (member: Member, state: SlotState) => boolean,
-  retired: (leaver: Leaver, state: SlotState, fence: Fence) => Promise<void>,
+  retired: (leaver: Leaver, state: SlotState, fence: Fence, states: ReadonlyMap<number, SlotState>) => Promise<void>,
 ): Promise<void> {
   const { client } = access;
   const { cluster, pool } = input;
@@ -95,7 +107,7 @@ async function forEach(
       });
       say(`${member.name} is half-made and serves nobody: it is retired`);
       await holding(run, access, slotLease({ pool, slot: state.slot }), input.site.timeouts.lease, (fence) =>
-        retired(leaver, state, fence),
+        retired(leaver, state, fence, states),
       ).catch(async (error: unknown) => {
         const silent = silentHostOf(error);
         // A write is tried once: that alone does not make a host silent.

@@ -354,6 +354,27 @@ describe("agents in virtual time", function () {
       assert.deepEqual(world.story.violations, []);
     });
 
+  it("do not come beside half-made ones that hold pods and cannot be emptied: more than surge would run (seed 7801079)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    const grown = { ...stage.before, slots: 4 };
+    const serving = () =>
+      world.cluster.objects.list("nodes").filter(({ metadata }) => /workers-[123]/.test(metadata.name));
+    await stage.play(async () => {
+      assert.equal(await stage.dieAt(grown, () => serving().length === 3), "killed");
+      await world.time.sleep(60_000);
+      world.cluster.pods.deploy({ name: "app", replicas: 8, minAvailable: 0, slowestEnd: 1000, claims: false });
+      await world.time.sleep(30_000);
+      world.defect = (call) =>
+        call.path.endsWith("/eviction") ? status(500, "InternalError", "a webhook is away") : world.honest(call);
+      assert.equal(await stage.up({ ...grown, rollout: 1 }), "failed");
+      assert.match(stage.engine.why, /workers-rollout: demo-workers-[123]-.* could not be emptied/);
+      world.defect = undefined;
+      assert.equal(await stage.up({ ...grown, rollout: 1 }), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("are left half-made beside an owner that falls while the join of its successor waits for a ticket", async () => {
     const workloads = [{ name: "app", replicas: 4, minAvailable: 0, slowestEnd: 1000, claims: false }];
     const stage = new Stage(stageImages(), { servers: 1, agents: 1, workloads });
