@@ -31,15 +31,25 @@ export class NoRoom extends UserError {}
 /** A pause between two looks, in milliseconds: the list of VMs is up to ten seconds old. */
 const paceMs = 2_000;
 
-/** Does something that may end in NoRoom, from the beginning each time. @param work is told whether it is done again */
-export async function asRoomComes(work: (again: boolean) => Promise<void>): Promise<void> {
-  for (let again = false; ; again = true)
+/**
+ * Does something that may end in NoRoom, from the beginning each time.
+ * @param work is told whether it is done again
+ * @throws NoRoom when slots still fall before each disturbance `gateSeconds` after the first time
+ */
+export async function asRoomComes(
+  run: Run,
+  { site }: Pick<Place, "site">,
+  work: (again: boolean) => Promise<void>,
+): Promise<void> {
+  let deadline: Deadline | undefined;
+  for (;;)
     try {
-      await work(again);
+      await work(deadline !== undefined);
       return;
     } catch (error) {
-      if (!(error instanceof NoRoom)) throw error;
+      if (!(error instanceof NoRoom) || deadline?.passed === true) throw error;
       say(`${error.problem.what}: they are waited for`);
+      deadline ??= new Deadline("slots that fall no more", site.timeouts.gate, run.stop);
     }
 }
 

@@ -65,7 +65,7 @@ export async function clearSlots(run: Run, input: PoolInput, access: Access, vms
   const isLeft = ({ record }: Member, { slot }: SlotState) => !planned.has(slot) && record?.phase !== "handedOver";
   await forEach(run, input, access, vms, isLeft, async (leaver, { slot }, fence) => {
     const place = { ...input, slot };
-    await asRoomComes(() =>
+    await asRoomComes(run, input, () =>
       withTicket(run, access, place, [leaver], async (ticket, mayLeave) => {
         const options = { run, access, fence: all(fence, ticket), input, isHalfMade: true };
         await retireNode(leaver, { ...options, mayBegin: () => mayLeave(leaver) });

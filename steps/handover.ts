@@ -35,7 +35,9 @@ export async function handover(run: Run, input: SlotInput): Promise<{ active: st
   const silenceBefore = access.client.silence;
   try {
     await holding(run, access, slotLease(input), input.site.timeouts.lease, (fence) =>
-      asRoomComes(async (again) => handOver(run, input, access, fence, again ? await listVms(run.pve) : scene.vms)),
+      asRoomComes(run, input, async (again) =>
+        handOver(run, input, access, fence, again ? await listVms(run.pve) : scene.vms),
+      ),
     );
   } catch (failure) {
     run.stop.throwIfAborted();

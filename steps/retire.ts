@@ -106,7 +106,7 @@ async function retireKnown(run: Run, input: SlotInput, { access, facts, vm }: Fo
   const { lease } = input.site.timeouts;
   // Also one that is off or without a Node by now: until its turn comes it may serve again.
   await holding(run, access, slotLease(input), lease, (fence) =>
-    asRoomComes(() =>
+    asRoomComes(run, input, () =>
       withTicket(run, access, input, [leaver], (ticket, mayLeave) =>
         retireNode(leaver, { run, access, fence: all(fence, ticket), input, mayBegin: () => mayLeave(leaver) }),
       ),

@@ -70,8 +70,9 @@ export interface RetireOptions {
  * done before. One that is dead while its VM runs is turned off instead of being emptied. Which of it has to be done is decided
  * before waits that may be long, so one that is another by their end is looked at from the beginning. When the node cannot be
  * emptied it serves again as before, and its VM stays.
+ * @param again until when it is looked at once more: it was another before
  */
-export async function retireNode(found: Leaver, given: RetireOptions): Promise<void> {
+export async function retireNode(found: Leaver, given: RetireOptions, again?: Deadline): Promise<void> {
   // The list may be seconds old, and this decides between a drain and none.
   const running = found.vm !== undefined && (await isRunning(given.run.pve, found.vm));
   const leaver =
@@ -99,8 +100,10 @@ export async function retireNode(found: Leaver, given: RetireOptions): Promise<v
   await given.mayBegin?.();
   const [before, now] = [standing(running, seen), await standingNow(leaver, options)];
   if (before !== now) {
+    const until = again ?? new Deadline(`${name} to stay as it is`, input.site.timeouts.gate, run.stop);
+    if (until.passed) throw until.error(`it is ${now} by now, and was ${before}`);
     say(`${name} is ${now} by now, and was ${before}: it is looked at once more`);
-    await retireNode({ ...found, node: await findNode(access.client, name) }, given);
+    await retireNode({ ...found, node: await findNode(access.client, name) }, given, until);
     return;
   }
   if (vm && node && drains) await emptied({ ...leaver, vm, storage }, node, vm, options);
