@@ -1,3 +1,4 @@
+import { clock } from "../common/clock.ts";
 import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
@@ -30,6 +31,21 @@ export class NoRoom extends UserError {}
 
 /** A pause between two looks, in milliseconds: the list of VMs is up to ten seconds old. */
 const paceMs = 2_000;
+/** For how long a look counts as one of now, in milliseconds: to ask again within that would mostly show the same list. */
+const freshMs = 5_000;
+
+/** How many tickets the other slots of a pool leave, and those in which nobody serves, in words. */
+interface Look {
+  room: number;
+  down: string[];
+  /** When it began, by the clock of this process. */
+  since: number;
+}
+
+/** Whether what was seen then need not be asked for again. */
+export function isFresh(since: number): boolean {
+  return clock.elapsed() - since < freshMs;
+}
 
 /**
  * Does something that may end in NoRoom, from the beginning each time.
@@ -69,9 +85,9 @@ export async function withTicket(
   work: (ticket: Fence, mayBegin: (one: Leaving) => Promise<void>) => Promise<void>,
 ): Promise<void> {
   const { client } = access;
-  const names = await ticketsLeft(run, client, place, leaving);
+  const { names, look } = await ticketsLeft(run, client, place, leaving);
   await holding(run, access, names, place.site.timeouts.lease, (ticket, name) =>
-    work(ticket, (one) => requireRoom(run, client, place, one, name)),
+    work(ticket, (one) => requireRoom(run, client, place, one, name, look)),
   );
 }
 
@@ -81,20 +97,20 @@ async function ticketsLeft(
   client: Kubernetes,
   place: Place,
   leaving: readonly Leaving[],
-): Promise<readonly string[]> {
+): Promise<{ names: readonly string[]; look?: Look }> {
   const all = tickets(place);
-  if (place.role === "server") return all;
+  if (place.role === "server") return { names: all };
   const look = await lookAtOthers(run, client, place);
-  if (look.room >= all.length) return all;
+  if (look.room >= all.length) return { names: all, look };
   const serving = await servingAmong(run, client, leaving);
-  if (serving.length === 0) return all;
-  if (look.room > 0) return all.slice(0, look.room);
+  if (serving.length === 0) return { names: all, look };
+  if (look.room > 0) return { names: all.slice(0, look.room), look };
   let { down } = look;
   const deadline = new Deadline("the other slots of the pool to serve", place.site.timeouts.gate, run.stop);
   const left = deadline.poll(paceMs, async () => {
     const again = await lookAtOthers(run, client, place);
     down = again.down;
-    return again.room > 0 ? all.slice(0, again.room) : undefined;
+    return again.room > 0 ? { names: all.slice(0, again.room), look: again } : undefined;
   });
   return await left.catch((error: unknown) => {
     if (!(error instanceof DeadlineError)) throw error;
@@ -111,6 +127,7 @@ async function ticketsLeft(
 /**
  * Asks once more, right before a node is disturbed: of the waits before that each may have been long.
  * @param ticket the one that is held: while others are down, the first ones alone count
+ * @param before what was seen before those waits. @default nothing
  */
 export async function requireRoom(
   run: Run,
@@ -118,9 +135,10 @@ export async function requireRoom(
   place: Place,
   one: Leaving,
   ticket: string,
+  before?: Look,
 ): Promise<void> {
   if (place.role === "server") return;
-  const { room, down } = await lookAtOthers(run, client, place);
+  const { room, down } = before && isFresh(before.since) ? before : await lookAtOthers(run, client, place);
   if (tickets(place).indexOf(ticket) < room || (await servingAmong(run, client, [one])).length === 0) return;
   throw new NoRoom({ ...held(place, [one], down), todo: "nothing was disturbed; run again" });
 }
@@ -164,11 +182,9 @@ async function servingAmong(run: Run, client: Kubernetes, leaving: readonly Leav
   return leaving.filter((_, index) => serves[index]);
 }
 
-/**
- * How many tickets the other slots of a pool leave, and those in which nobody serves, in words. Those whose VM is on a silent
- * host are out for nobody knows how long: one slot at a time goes on beside them.
- */
-async function lookAtOthers(run: Run, client: Kubernetes, place: Place): Promise<{ room: number; down: string[] }> {
+/** Slots whose VM is on a silent host are out for nobody knows how long: one slot at a time goes on beside them. */
+async function lookAtOthers(run: Run, client: Kubernetes, place: Place): Promise<Look> {
+  const since = clock.elapsed();
   const { pool, slot, strategy } = place;
   const [{ nodes: records }, isWanted, nodes, vms] = await Promise.all([
     readPoolRecord(client, pool),
@@ -186,7 +202,7 @@ async function lookAtOthers(run: Run, client: Kubernetes, place: Place): Promise
   const why = ({ name }: NodeRecord) =>
     powers.get(name) === "off" ? `the VM of ${name} is off` : `${name} is not Ready`;
   const down = heard.map((one) => `nobody serves in slot ${one.slot} (${why(one.owner)})`);
-  return { room: roomBeside(empty.length - heard.length, strategy) - heard.length, down };
+  return { room: roomBeside(empty.length - heard.length, strategy) - heard.length, down, since };
 }
 
 /** `unseen`: Proxmox says nothing of it, and its Node is believed. `silent`: nor does its host answer. */

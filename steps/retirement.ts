@@ -1,3 +1,4 @@
+import { clock } from "../common/clock.ts";
 import { Deadline } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
@@ -21,6 +22,7 @@ import { isRunning, type ListedVm } from "../proxmox/vms.ts";
 import type { LonghornNode } from "../rollout/longhorn.ts";
 import { hasJoined } from "../rollout/slots.ts";
 import type { NodeRecord, Role } from "../rollout/types.ts";
+import { isFresh } from "./availability.ts";
 import { awaitCalm, byMembers, requireControllers, requireMayLeave, type Sight } from "./control-plane.ts";
 import { requireDataMayGo, sayData } from "./data.ts";
 import type { ClusterInput } from "./input.ts";
@@ -73,6 +75,7 @@ export interface RetireOptions {
  * @param again until when it is looked at once more: it was another before
  */
 export async function retireNode(found: Leaver, given: RetireOptions, again?: Deadline): Promise<void> {
+  const since = clock.elapsed();
   // The list may be seconds old, and this decides between a drain and none.
   const running = found.vm !== undefined && (await isRunning(given.run.pve, found.vm));
   const leaver =
@@ -98,7 +101,8 @@ export async function retireNode(found: Leaver, given: RetireOptions, again?: De
   if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
   if (node && running) await sayData(leaver, options);
   await given.mayBegin?.();
-  const [before, now] = [standing(running, seen), await standingNow(leaver, options)];
+  const before = standing(running, seen);
+  const now = isFresh(since) ? before : await standingNow(leaver, options);
   if (before !== now) {
     const until = again ?? new Deadline(`${name} to stay as it is`, input.site.timeouts.gate, run.stop);
     if (until.passed) throw until.error(`it is ${now} by now, and was ${before}`);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { clock, useClock } from "../../common/clock.ts";
 import type { Access } from "../../kubernetes/access.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { writeFacts, writeWantedSlots } from "../../kubernetes/record.ts";
@@ -88,6 +89,7 @@ describe("a node of agents that serves", () => {
     return held.replace(/.*\//, "");
   }
 
+  afterEach(() => useClock());
   beforeEach(async () => {
     await writeWantedSlots(client, "workers", [0, 1, 2]);
     await writeFacts(client, "workers", { nodes: [0, 1, 2].map((slot) => record(slot)) });
@@ -219,7 +221,11 @@ describe("a node of agents that serves", () => {
   });
 
   it("stays, and gives its ticket back, when another slot falls before it is disturbed", async () => {
-    const falls = () => node(1, false);
+    const falls = () => {
+      node(1, false);
+      const real = clock;
+      useClock({ ...real, elapsed: () => real.elapsed() + 5_000 });
+    };
     await assert.rejects(
       drained({ then: falls }),
       (error) =>
@@ -237,6 +243,12 @@ describe("a node of agents that serves", () => {
     cluster.put(paths.leases, { metadata: { name: "ticket-workers-0" }, spec });
     // With the second ticket, which is the fallen slot's from then on.
     await assert.rejects(drained({ maxUnavailable: 2, then: falls }), NoRoom);
+  });
+
+  it("is not asked about twice within seconds", async () => {
+    let asked = 0;
+    await drained({ then: () => (asked = cluster.count("GET", /\/nodes$/)) });
+    assert.deepEqual([asked, cluster.count("GET", /\/nodes$/)], [1, 1]);
   });
 
   it("is not helped by a node of another pool", async () => {
