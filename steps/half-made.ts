@@ -13,7 +13,7 @@ import { asRoomComes, NoRoom, requireOwner, requireRoom, withTicket } from "./av
 import type { PoolInput } from "./input.ts";
 import { ControlPlaneRefusal } from "./control-plane.ts";
 import { DrainRefusal } from "./forecast.ts";
-import { leaverOf } from "./leavers.ts";
+import { leaverOf, withoutCopies } from "./leavers.ts";
 import { retireNode, type Leaver } from "./retirement.ts";
 import { all, holding, slotLease, tickets, type Run } from "./run.ts";
 
@@ -93,7 +93,7 @@ async function forEach(
   const nodes = (await listNodes(client, { cluster, pool })).filter(
     (node) => labels.slot in (node.metadata?.labels ?? {}),
   );
-  const vms = list.flatMap((vm) => liveByTags(vm, input));
+  const vms = withoutCopies(list, record).flatMap((vm) => liveByTags(vm, input));
   const states = slotStates({ vms, nodes: nodes.map(liveNode), takenVmids: list.map(({ vmid }) => vmid) }, record);
   for (const state of states.values()) {
     for (const member of state.members) {

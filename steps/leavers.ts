@@ -21,7 +21,7 @@ export async function otherNodes(
 ): Promise<Leaver[]> {
   const { cluster, pool, slot } = input;
   const nodes = (await listNodes(client, { cluster, pool, slot })).filter((node) => nameOf(node) !== input.node);
-  const ours = vms.filter((vm) => {
+  const ours = withoutCopies(vms, record).filter((vm) => {
     const tags = nodeTags(vm.tags);
     if (tags?.cluster !== cluster || tags.pool !== pool || tags.slot !== slot) return false;
     return !vm.template && vm.pool === input.site.proxmoxPool && tags.generation !== input.generation;
@@ -37,6 +37,20 @@ export async function otherNodes(
       record,
     }),
   );
+}
+
+/**
+ * The list without copies of remembered nodes: a backup that was restored under another number has the name, the tags and the
+ * uuid of its node. A name comes back under another number only once its VM was retired and destroyed.
+ */
+export function withoutCopies(vms: readonly ListedVm[], { nodes }: PoolRecord): ListedVm[] {
+  const numbers = new Set(vms.map(({ vmid }) => vmid));
+  const isCopy = ({ vmid, tags }: ListedVm) => {
+    const { slot, generation } = nodeTags(tags) ?? {};
+    const own = nodes.find((one) => one.slot === slot && one.generation === generation);
+    return own !== undefined && own.vmid !== vmid && (own.phase !== "retired" || numbers.has(own.vmid));
+  };
+  return vms.filter((vm) => !isCopy(vm));
 }
 
 /** Whether the plan takes out a node that has a slot now. */

@@ -473,4 +473,41 @@ describe("agents in virtual time", function () {
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
+
+  it("are the VMs of their numbers, and no backup that somebody restores under a lower one in the middle of a run", async () => {
+    const workloads = [{ name: "app", replicas: 4, minAvailable: 0, slowestEnd: 1000, claims: false }];
+    for (const step of ["rollout-", "join-", "handover-"]) {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 2, workloads });
+      const { world } = stage;
+      const { dc } = world;
+      await stage.play(async () => {
+        let wish = stage.agentsOf(1);
+        let vmid = 1100;
+        if (step !== "handover-") {
+          assert.equal(await stage.dieAt(wish, () => dc.vms.get(1102)?.running === true), "killed");
+          await world.time.sleep(60_000);
+          [wish, vmid] = [stage.agentsOf(2), 1102];
+        }
+        const { name, host, pool, tags, uuid } = stage.vm(vmid);
+        let isRestored = false;
+        world.defect = (call) => {
+          if (!isRestored && call.process.name.startsWith(step)) {
+            isRestored = true;
+            const all = [...dc.vms.values()];
+            dc.vms.clear();
+            dc.add({ owner: "stranger", vmid: 1050, name, host, pool, tags, uuid, onBoot: true });
+            for (const vm of all) dc.vms.set(vm.vmid, vm);
+          }
+          // The rollout meets a silent host, and the join of the slot does not.
+          const isSilent =
+            step === "join-" && call.process.name.startsWith("rollout-") && call.path.includes("/qemu/1102/");
+          return isSilent ? { status: 595, reason: "No route to host" } : world.honest(call);
+        };
+        assert.equal(await stage.up(wish), "done", stage.engine.why);
+        assert.ok(isRestored);
+        assert.ok(dc.vms.get(1050)?.onBoot);
+      });
+      assert.deepEqual(world.story.violations, [], step);
+    }
+  });
 });
