@@ -43,9 +43,9 @@ async function undo(site: OpenSite, { urn, type, inputs }: PendingCreate): Promi
   const actual = await readVm(pve, found);
   const nodes = [...live.records.values()].flatMap((record) => record.nodes);
   const claimed = nodes.find((node) => node.uuid === actual.uuid && node.name === name && node.vmid === vmid);
-  // Claimed, and nothing more: it is the clone that was begun, and it was never told to join.
+  // Claimed, and nothing more: it is the clone that was begun, and it was never told to join. One that comes back holds its data.
   const remembered =
-    claimed?.phase !== "made" &&
+    (claimed?.phase !== "made" || claimed.keeps !== undefined) &&
     nodes.some((node) => node.uuid === actual.uuid || (node.vmid === vmid && node.phase !== "retired"));
   // Another VM of the same name may be the member; a Node that has not told its uuid yet could be either.
   const member = live.nodes.some((node) => node.name === name && (node.uuid === "" || node.uuid === actual.uuid));

@@ -129,6 +129,17 @@ describe("a repair in virtual time", function () {
       assert.ok(!isThere());
     }));
 
+  it("leaves a VM alone that no state knows, and that was about to come back with data on it alone", async () =>
+    await play(async () => {
+      const { uuid } = await clone({ tags });
+      const volume = { volume: "pv-1", claim: "default/data-0", storage: "1Gi", kind: "local", reclaim: "Retain" };
+      const node = own(uuid, "made")["node.1.11111111"];
+      remember("workers", { "node.1.11111111": { ...node, keeps: [{ ...volume, pods: [] }] } });
+      const { said } = await stage.mend({ vms: others() });
+      assert.match(said.join(), /VM 1101 .* is in no state of the engine -> VM 1101 .* is ours/);
+      assert.ok(isThere());
+    }));
+
   it("destroys a clone that was claimed and could not be configured, and no member", async () =>
     await play(async () => {
       const { uuid } = await clone();
