@@ -24,7 +24,7 @@ export async function verify(
   const scene = await look(run, input);
   const access = reachable(scene, input);
   const { client } = access;
-  const nodes = await awaitPlanned(run, client, input);
+  await awaitPlanned(run, client, input);
   await clearSlots(run, input, access, scene.vms);
   // The last server that left its slot may have led them.
   if (input.role === "server")
@@ -39,7 +39,8 @@ export async function verify(
     return { pool: input.pool, state: "unchanged" };
   }
   const seconds = verdict.watchSeconds ?? 0;
-  if (seconds > 0) await watchNodes(run, client, input, generation, nodes, seconds);
+  // What befell a node in the waits before, it did not do in its soak.
+  if (seconds > 0) await watchNodes(run, client, input, generation, await awaitPlanned(run, client, input), seconds);
   // The watch has written the beginning of the soak; written again, the soak would begin again.
   if (seconds === 0 || verdict.state === "proved") await write(client, input.pool, generation, verdict.state);
   say(`generation ${generation.id} of pool ${input.pool} is ${verdict.state}`);

@@ -434,6 +434,35 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("are watched in their soak from its beginning, and not from before a slot that is no more was cleared", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1, soakSeconds: 60 });
+    const { world } = stage;
+    const { objects, nodes } = world.cluster;
+    const isIn = (slot: number) => (one: Stored) => one.metadata.name.startsWith(`demo-workers-${slot}-`);
+    await stage.play(async () => {
+      const grown = { ...stage.before, slots: 2 };
+      assert.equal(await stage.dieAt(grown, () => objects.list("nodes").some(isIn(1))), "killed");
+      await world.time.sleep(60_000);
+      const halfMade = stage.vm(1101);
+      let isCleared = false;
+      world.defect = (call) => {
+        const { process, path } = call;
+        if (process.name.startsWith("rollout-demo-workers") && path.includes("/qemu/1101/"))
+          return { status: 595, reason: "No route to host" };
+        if (!isCleared && process.name.startsWith("verify-demo-workers") && path.includes("/qemu/1101/")) {
+          isCleared = true;
+          halfMade.lock = "backup";
+          nodes.flap(objects.list("nodes").find(isIn(0))?.metadata.name ?? "", 60_000);
+          world.time.after(90_000, () => (halfMade.lock = undefined));
+        }
+        return world.honest(call);
+      };
+      assert.equal(await stage.up({ ...stage.agentsOf(1), slots: 1 }), "done", stage.engine.why);
+      assert.ok(isCleared);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("get no pods back whose guest may have been told to leave: the answer was lost (seed 96004498)", async () => {
     const workloads = [{ name: "app", replicas: 3, minAvailable: 1, slowestEnd: 1000, claims: false }];
     const stage = new Stage(stageImages(), { servers: 1, agents: 1, workloads });
