@@ -145,6 +145,7 @@ export async function requireRoom(
 
 /**
  * Asks the same of a half-made node beside the owner of its slot.
+ * @param owner undefined: there is none
  * @throws NoRoom when that does not serve any more: pods may have found the half-made one alone
  */
 export async function requireOwner(
@@ -152,12 +153,15 @@ export async function requireOwner(
   client: Kubernetes,
   { pool, slot }: Pick<Place, "pool" | "slot">,
   one: Leaving,
-  owner: Leaving,
+  owner: Leaving | undefined,
 ): Promise<void> {
-  const [serves, isServed] = await Promise.all([servingAmong(run, client, [one]), servingAmong(run, client, [owner])]);
+  const owners = owner === undefined ? [] : [owner];
+  const [serves, isServed] = await Promise.all([servingAmong(run, client, [one]), servingAmong(run, client, owners)]);
   if (serves.length === 0 || isServed.length > 0) return;
   throw new NoRoom({
-    what: `${one.name} is not drained: ${owner.name}, whose slot it is, does not serve`,
+    what: owner
+      ? `${one.name} is not drained: ${owner.name}, whose slot it is, does not serve`
+      : `${one.name} is not drained: nobody else has its slot`,
     where: `slot ${slot} of pool ${pool}`,
     todo: "nothing was disturbed; run again",
   });

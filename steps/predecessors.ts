@@ -201,7 +201,7 @@ export async function clearHalfMade(
     for (const one of halfMade) {
       // The ticket may have been waited for.
       const mayBegin = async () => {
-        if (!isServer && owner) await requireOwner(run, access.client, input, one, owner);
+        if (!isServer) await requireOwner(run, access.client, input, one, owner);
       };
       await retireNode(one, { run, access, fence, input, mayBegin }).catch((error: unknown) => {
         const isNeeded = error instanceof NoRoom || error instanceof DrainError || error instanceof DrainRefusal;

@@ -416,6 +416,45 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("are left half-made in a slot that nobody has when they register while the join of their successor waits for a ticket", async () => {
+    const workloads = [{ name: "app", replicas: 4, minAvailable: 0, slowestEnd: 1000, claims: false }];
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2, workloads });
+    const { world } = stage;
+    const { objects } = world.cluster;
+    const isNew = ({ metadata }: Stored) => metadata.name.startsWith("demo-workers-2-");
+    world.watcher.availability.promises.set("workers", { fewest: 2, most: 3, surge: 1, maxUnavailable: 1 });
+    await stage.play(async () => {
+      const grown = { ...stage.before, slots: 3 };
+      assert.equal(await stage.dieAt(grown, () => objects.list("nodes").some(isNew)), "killed");
+      await world.time.sleep(60_000);
+      const node = objects.list("nodes").find(isNew);
+      assert.ok(node);
+      objects.remove("nodes", node.metadata.name);
+      let isWaiting = false;
+      world.defect = (call) => {
+        const { process, method, path, body } = call;
+        // The rollout meets a silent host, and the join somebody who has the ticket and lives no more.
+        if (process.name.startsWith("rollout-") && path.includes("/qemu/1102/"))
+          return { status: 595, reason: "No route to host" };
+        const asks = method === "POST" && path.endsWith("/leases") && body.includes("ticket-workers-0");
+        if (!isWaiting && asks && process.name.startsWith("join-demo-workers-2-")) {
+          isWaiting = true;
+          stage.cutPower(1100, 1101);
+          const metadata = { name: "ticket-workers-0", namespace: "evergreen-system" };
+          objects.put("leases", { metadata, spec: { holderIdentity: "one", leaseDurationSeconds: 15 } });
+          objects.put("nodes", node);
+          for (const pod of objects.list("pods").filter(({ metadata: { labels } }) => labels?.app === "app"))
+            objects.put("pods", { ...pod, spec: { ...pod.spec, nodeName: node.metadata.name } });
+        }
+        return world.honest(call);
+      };
+      assert.equal(await stage.up({ ...grown, rollout: 1 }), "done", stage.engine.why);
+      assert.ok(isWaiting);
+      assert.equal(world.dc.vms.get(1102), undefined);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("are not left half-made for one write that failed on a host that answers (seed 680011497)", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
     const { world } = stage;
