@@ -14,7 +14,7 @@ import {
 } from "./kubernetes/longhorn.ts";
 import { proveGone } from "./kubernetes/gone.ts";
 import { cordonedBy, deleteNode, isOurCordon, listNodes, nameOf, restore } from "./kubernetes/nodes.ts";
-import { writeFacts } from "./kubernetes/record.ts";
+import { readPoolRecord, writeFacts } from "./kubernetes/record.ts";
 import { paths, type Lease, type Secret } from "./kubernetes/types.ts";
 import { isNoSuchFile, writeFile } from "./proxmox/agent.ts";
 import type { Proxmox } from "./proxmox/client.ts";
@@ -45,10 +45,12 @@ export async function leftovers(pve: Proxmox, config: Config, live: Live): Promi
   if (!kubernetes) return [];
   // The run's own says nothing of a step.
   const { expired, held } = await observeLeases(kubernetes, [runLease]);
+  // The run before may have ended since the picture, and so may its steps: whom they retired stays as they left it.
+  const now = { ...live, records: await recordsOf(kubernetes, live) };
   return [
     ...expired.map((lease) => expiredLease(kubernetes, lease)),
-    ...(await abandonedCordons(pve, kubernetes, config.cluster, live, held)),
-    ...(await abandonedEvictions(kubernetes, live, held)),
+    ...(await abandonedCordons(pve, kubernetes, config.cluster, now, held)),
+    ...(await abandonedEvictions(kubernetes, now, held)),
     ...(await expiredTokens(kubernetes)),
     ...(await lostNodes(pve, kubernetes, live, held)),
   ];
@@ -211,6 +213,11 @@ function old(kubernetes: Kubernetes, pool: string, node: NodeRecord): Leftover {
       return `forgot ${node.name}`;
     },
   };
+}
+
+async function recordsOf(kubernetes: Kubernetes, { records }: Live): Promise<Live["records"]> {
+  const read = [...records.keys()].map(async (pool) => [pool, await readPoolRecord(kubernetes, pool)] as const);
+  return new Map(await Promise.all(read));
 }
 
 function recordOf(live: Live, pool: string, name: string): NodeRecord | undefined {

@@ -133,6 +133,14 @@ describe("what a killed run left", () => {
     });
   }
 
+  it("is not a cordon of a node that the run before has retired since the picture, or not to its end", async () => {
+    await remember("handedOver");
+    nodeObject("run-1");
+    const before = new Map([["workers", await readPoolRecord(kubernetes, "workers")]]);
+    await remember("retired");
+    assert.deepEqual(await mended({ records: before }), []);
+  });
+
   it("is a cordon of a server, which gets its requests back with it", async () => {
     await remember("handedOver");
     nodeObject("run-1");
