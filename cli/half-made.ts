@@ -5,6 +5,7 @@ import { silentHostOf } from "../proxmox/errors.ts";
 import { tasksRun } from "../proxmox/task.ts";
 import { isRunning, listVms, readVm, takenAmong, type ListedVm } from "../proxmox/vms.ts";
 import { parseNodeName } from "../rollout/generation.ts";
+import type { Alone } from "./alone.ts";
 import { VM_TYPE, type KnownVm, type PendingCreate } from "./engine-state.ts";
 import type { OpenSite } from "./site.ts";
 
@@ -23,8 +24,8 @@ export interface Undone {
 }
 
 /** Removes a clone that the engine lost, if it is provably the one that it began and nobody ever joined it. */
-export async function undoCreate(site: OpenSite, create: PendingCreate): Promise<Undone> {
-  return await undo(site, create).catch((error: unknown) => {
+export async function undoCreate(site: OpenSite, create: PendingCreate, fence: Pick<Alone, "check">): Promise<Undone> {
+  return await undo(site, create, fence).catch((error: unknown) => {
     const silent = silentHostOf(error);
     if (silent === undefined) throw error;
     const how = `left alone: the Proxmox host ${silent} does not answer; repair again when it does`;
@@ -32,7 +33,11 @@ export async function undoCreate(site: OpenSite, create: PendingCreate): Promise
   });
 }
 
-async function undo(site: OpenSite, { urn, type, inputs }: PendingCreate): Promise<Undone> {
+async function undo(
+  site: OpenSite,
+  { urn, type, inputs }: PendingCreate,
+  fence: Pick<Alone, "check">,
+): Promise<Undone> {
   if (type !== VM_TYPE) return { urn, how: "its step runs again with the next update" };
   const { name, vmId: vmid } = inputs as { name?: string; vmId?: number };
   if (vmid === undefined || name === undefined) return { urn, how: "it has made no VM" };
@@ -59,6 +64,8 @@ async function undo(site: OpenSite, { urn, type, inputs }: PendingCreate): Promi
     const how = `left alone: VM ${vmid} (${name}) runs or was a member, and nobody recorded its SMBIOS uuid; look at its console, then turn it off, or destroy it by hand`;
     return { urn, how, left: true };
   }
+  // A clone may have been waited for: by now it may be that of another run.
+  await fence.check();
   await destroyVm(pve, found.host, { vmid, name, uuid: actual.uuid, tags: [] });
   return { urn, how: `destroyed the half-made VM ${vmid} (${name})` };
 }

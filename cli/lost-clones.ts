@@ -31,7 +31,7 @@ export async function undoLostClones(
   for (const { vmid, name = "" } of lost) {
     await fence.check();
     const create = { urn: "", type: VM_TYPE, inputs: { name, vmId: vmid } };
-    const how = site.live.kubernetes === undefined ? UNHEARD : (await undoCreate(site, create)).how;
+    const how = site.live.kubernetes === undefined ? UNHEARD : (await undoCreate(site, create, fence)).how;
     report(`VM ${vmid} (${name}) is in no state of the engine`, how);
     if (how.startsWith("destroyed")) destroyed += 1;
   }

@@ -58,7 +58,9 @@ async function mendState(books: Books, site: OpenSite, mending: Mending): Promis
   const undone: Undone[] = [];
   for (const create of pending) {
     await fence.check();
-    const one: Undone = fence.isSure ? await undoCreate(site, create) : { how: UNSEEN, urn: create.urn, left: true };
+    const one: Undone = fence.isSure
+      ? await undoCreate(site, create, fence)
+      : { how: UNSEEN, urn: create.urn, left: true };
     report(`a create that never ended: ${create.urn}`, one.how);
     undone.push(one);
   }
@@ -108,7 +110,7 @@ async function undoUnconfigured(
   for (const { urn, name, vmid } of found) {
     await fence.check();
     const create = { urn, type: VM_TYPE, inputs: { name, vmId: vmid } };
-    const one: Undone = fence.isSure ? await undoCreate(site, create) : { how: UNSEEN, urn, left: true };
+    const one: Undone = fence.isSure ? await undoCreate(site, create, fence) : { how: UNSEEN, urn, left: true };
     report(`VM ${vmid} (${name}) was cloned and could not be configured`, one.how);
     if (one.left) undone.push(one);
   }

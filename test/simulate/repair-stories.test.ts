@@ -58,6 +58,14 @@ describe("a repair in virtual time", function () {
         assert.deepEqual([why, isThere()], ["", false]);
       }));
 
+    it("leaves its clone alone when another run has taken the lease while the clone was waited for", async () =>
+      await play(async () => {
+        const made = await clone({ lock: "clone" });
+        stage.world.time.after(20_000, () => (made.lock = undefined));
+        const { why } = await stage.mend(begun, { isAlone: () => made.lock === "clone" });
+        assert.deepEqual([why, isThere()], ["the lease update was lost", true]);
+      }));
+
     it("waits for its task while the clone is not in sight yet", async () =>
       await play(async () => {
         const { dc, time } = stage.world;

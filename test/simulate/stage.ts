@@ -33,6 +33,8 @@ interface Setting {
 interface Manner {
   asked?: Asked;
   isSure?: boolean;
+  /** Whether nobody else is at work still. @default always */
+  isAlone?: () => boolean;
 }
 
 /** What a repair did. */
@@ -92,7 +94,10 @@ export class Stage {
   }
 
   /** `evergreen repair`, with this for what the engine remembers; by default it knows all VMs of ours. */
-  async mend(remembers: Partial<EngineState>, { asked = "by hand", isSure = true }: Manner = {}): Promise<Mended> {
+  async mend(
+    remembers: Partial<EngineState>,
+    { asked = "by hand", isSure = true, isAlone = () => true }: Manner = {},
+  ): Promise<Mended> {
     const { world } = this;
     const mended: Mended = { why: "", said: [], refreshed: undefined, followed: [] };
     const nodes = [...world.dc.vms.values()].filter(({ owner }) => owner === "ours");
@@ -106,7 +111,8 @@ export class Stage {
     const ending = await world.process("program-repair").run(async () => {
       const [pve, config] = [proxmox(), this.config(this.before)];
       const site = { pve, config, live: await readLive(pve, config) };
-      const fence = { check: () => Promise.resolve(), isSure };
+      const lost = new Error("the lease update was lost");
+      const fence = { check: () => (isAlone() ? Promise.resolve() : Promise.reject(lost)), isSure };
       return await mend(books, site, { asked, fence, report: (what, how) => mended.said.push(`${what} -> ${how}`) });
     });
     if (ending.how === "failed") mended.why = messageOf(ending.error);
