@@ -12,11 +12,16 @@ interface Vm {
 /** Largest file that can be written: Proxmox takes 61,440 characters and counts the base64. */
 export const largestFile = 45 * 1024;
 
-/** Nobody answers yet: the guest boots, or its agent is slow. Anything else will not change by waiting. */
+/** Nobody answers yet: the guest boots, or its agent is slow or stands still. Anything else will not change by waiting. */
 export function isAgentSilent(error: unknown): boolean {
   if (!(error instanceof ProxmoxError)) return false;
-  if (error.status === 596) return true;
+  if (error.status === 596 || isFrozen(error)) return true;
   return error.status === 500 && /QEMU guest agent is not running|got timeout|VM \d+ is not running/.test(error.reason);
+}
+
+/** A backup or a snapshot has frozen the guest's file systems: until it thaws them its agent refuses every file command. */
+export function isFrozen(error: unknown): boolean {
+  return error instanceof ProxmoxError && /^Agent error:.* in frozen state/.test(error.reason);
 }
 
 /** The VM does not run: there is no guest to answer. */
@@ -26,7 +31,8 @@ export function isOff(error: unknown): boolean {
 
 /** The agent itself said no. Every other 500 is Proxmox's own trouble and says nothing of the guest. */
 export function isRefusedByAgent(error: unknown): error is ProxmoxError {
-  return error instanceof ProxmoxError && /^Agent error:|No QEMU guest agent configured/.test(error.reason);
+  if (!(error instanceof ProxmoxError) || isFrozen(error)) return false;
+  return /^Agent error:|No QEMU guest agent configured/.test(error.reason);
 }
 
 /** The file that was asked for does not exist in the guest. */
@@ -39,14 +45,23 @@ export function isNoSuchFile(error: unknown): boolean {
  * that one would need.
  */
 export async function awaitAgent<T>(deadline: Deadline, ask: () => Promise<T>): Promise<T> {
+  let why = SILENT;
+  const asked = () =>
+    ask().catch((error: unknown) => {
+      why = isFrozen(error) ? FROZEN : SILENT;
+      throw error;
+    });
   const answer = await deadline.poll(
     (probes) => Math.min(100 * probes, 1000),
-    () => heard(ask),
-    () =>
-      "the guest agent never answered: does the image start qemu-guest-agent, and does the guest boot (look at its console)?",
+    () => heard(asked),
+    () => why,
   );
   return answer.value;
 }
+
+const SILENT =
+  "the guest agent never answered: does the image start qemu-guest-agent, and does the guest boot (look at its console)?";
+const FROZEN = "the guest's file systems are frozen: a backup or a snapshot of the VM goes on, or did not end";
 
 async function heard<T>(ask: () => Promise<T>): Promise<{ value: T } | undefined> {
   try {

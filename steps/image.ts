@@ -1,6 +1,6 @@
 import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { guest } from "../images/contract.ts";
-import { awaitAgent, isRefusedByAgent, readFile } from "../proxmox/agent.ts";
+import { awaitAgent, isFrozen, isRefusedByAgent, readFile } from "../proxmox/agent.ts";
 import type { ProxmoxError } from "../proxmox/errors.ts";
 import type { VmConfig } from "../proxmox/vms.ts";
 import type { SlotInput } from "./input.ts";
@@ -20,8 +20,15 @@ export interface ImageFacts {
  */
 export async function imageOf(run: Run, input: SlotInput, vm: VmConfig): Promise<ImageFacts> {
   const deadline = new Deadline(`the guest agent of ${input.node}`, input.site.timeouts.agent, run.stop);
-  const text = await awaitAgent(deadline, () => readFile(run.pve, vm, guest.image)).catch((error: unknown) => {
-    if (error instanceof DeadlineError) throw new NeverRegistered(error.problem, { cause: error });
+  let frozen = false;
+  const ask = () =>
+    readFile(run.pve, vm, guest.image).catch((error: unknown) => {
+      frozen = isFrozen(error);
+      throw error;
+    });
+  const text = await awaitAgent(deadline, ask).catch((error: unknown) => {
+    // Somebody's backup is no fault of the image.
+    if (error instanceof DeadlineError && !frozen) throw new NeverRegistered(error.problem, { cause: error });
     if (isRefusedByAgent(error)) throw unreadable(input, error);
     throw error;
   });

@@ -2,7 +2,7 @@ import { Deadline } from "../common/deadline.ts";
 import { messageOf } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Fence } from "../kubernetes/lease.ts";
-import { isAgentSilent, isNoSuchFile } from "../proxmox/agent.ts";
+import { isAgentSilent, isFrozen, isNoSuchFile } from "../proxmox/agent.ts";
 import { IdentityError, proveVm, type ExpectedVm } from "../proxmox/identity.ts";
 import { turnOff } from "../proxmox/power.ts";
 import { writeOnBoot } from "../proxmox/settle.ts";
@@ -67,7 +67,8 @@ async function wipe(run: Run, config: VmConfig): Promise<void> {
   try {
     await wipeJoinData(run.pve, config);
   } catch (error) {
-    if (!isAgentSilent(error) && !isNoSuchFile(error)) throw error;
+    // One that is frozen can be wiped once it is not any more.
+    if (isFrozen(error) || (!isAgentSilent(error) && !isNoSuchFile(error))) throw error;
     // Its token is used up and its Node goes: it does not come back without fresh join data either.
     say(`${config.name}: the guest could not be wiped (${messageOf(error)}); its VM is turned off all the same`);
   }

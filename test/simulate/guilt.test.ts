@@ -139,6 +139,11 @@ const innocent: Case[] = [
     },
     says: /workers-0-handover: the control plane is not well/,
   },
+  ...[9_000, 3_600_000].map((ms) => ({
+    when: `a backup has frozen the file systems of its guest ${ms > 60_000 ? "for good" : "for a while"} when it is asked what it holds`,
+    happens: (stage: Stage) => freeze(stage, 1102, ms),
+    says: ms > 60_000 ? /the guest agent of .* file systems are frozen/ : /^$/,
+  })),
   {
     when: "its VM loses its power before it is Ready",
     image: "never-ready",
@@ -347,4 +352,16 @@ function holdLease({ cluster, time }: Stage["world"], name: string): void {
     time.after(5000, renew);
   };
   renew();
+}
+
+/** The guest agent refuses file commands while a backup or a snapshot has the file systems of a guest frozen. */
+function freeze({ world }: Pick<Stage, "world">, vmid: number, ms: number): void {
+  let thaws = Infinity;
+  const reason = "Agent error: Command guest-file-open has been disabled: the agent is in frozen state";
+  world.defect = (call: Call) => {
+    const answer = world.honest(call);
+    if (!call.path.endsWith(`/${vmid}/agent/file-read`) || answer.status !== 200) return answer;
+    thaws = Math.min(thaws, world.time.elapsed() + ms);
+    return world.time.elapsed() < thaws ? { status: 500, reason } : answer;
+  };
 }
