@@ -9,7 +9,9 @@ export default class Totals extends Spec {
     super(runner, options);
     const { EVERGREEN_TOTALS: totals, EVERGREEN_FAILURES: failed } = process.env;
     runner.on("fail", (test, error) => {
-      if (failed) appendFileSync(failed, `FAILED: ${test.fullTitle()}\n${error.stack ?? error.message}\n\n`);
+      const [reason] = error.message.split("\n", 1);
+      const title = `FAILED: ${test.fullTitle()}: ${reason.slice(0, 300)}`;
+      if (failed) appendFileSync(failed, `${title}\n${error.stack ?? error.message}\n\n`);
     });
     runner.once("end", () => {
       const { passes, failures } = this.stats;
