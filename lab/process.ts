@@ -24,7 +24,7 @@ const restartAfter = 300;
 
 /** What programs need of the daemon's environment; its credentials are not among it. */
 function inherited(): Record<string, string> {
-  const names = ["PATH", "HOME", "TMPDIR", "LANG"];
+  const names = ["PATH", "HOME", "TMPDIR", "LANG", "GOGC"];
   return Object.fromEntries(
     names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
   );

@@ -27,6 +27,19 @@ const templates: Record<string, string> = { [blue.spec.image]: "9001", [green.sp
 
 export const strategy: Strategy = { kind: "blueGreen", surge: 3, maxUnavailable: 1, soakSeconds: 0, onFailure: "hold" };
 
+/** In seconds: enough for a machine that does much else. A test that wants one to be over says so. */
+const patience = {
+  agent: 60,
+  join: 90,
+  storage: 60,
+  drain: 60,
+  volumes: 60,
+  shutdown: 60,
+  lease: 90,
+  gate: 60,
+  snapshot: 90,
+};
+
 /** A lab and somebody who runs steps in it as the engine would, minus the engine. */
 export class StepCluster {
   readonly lab: Lab;
@@ -46,7 +59,7 @@ export class StepCluster {
       registrationAddress: `${prefix}.0.5`,
       proxmoxPool: "evergreen-nodes",
       serverPool: "servers",
-      timeouts: { agent: 5, join: 10, storage: 5, drain: 5, volumes: 5, shutdown: 5, lease: 10, gate: 5, snapshot: 10 },
+      timeouts: patience,
     };
   }
 
