@@ -2,7 +2,7 @@ import type { Deadline } from "../common/deadline.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxAnswerError, ProxmoxError } from "./errors.ts";
 import { Row } from "./parse.ts";
-import { vmPath } from "./vms.ts";
+import { vmPath, whereItIs } from "./vms.ts";
 
 interface Vm {
   vmid: number;
@@ -78,7 +78,8 @@ async function heard<T>(ask: () => Promise<T>): Promise<{ value: T } | undefined
  */
 export async function readFile(pve: Proxmox, vm: Vm, file: string): Promise<Buffer> {
   const path = `${vmPath(vm)}/agent/file-read`;
-  const answer = new Row(await pve.get(path, { file }), path);
+  const read = (now: Vm) => pve.get(`${vmPath(now)}/agent/file-read`, { file });
+  const answer = new Row(await whereItIs(pve, vm, read), path);
   if (answer.flag("truncated")) throw new ProxmoxAnswerError(path, `${file} is too long and was cut`);
   // Each byte arrives as one character.
   return Buffer.from(answer.text("content"), "latin1");
@@ -90,5 +91,5 @@ export async function writeFile(pve: Proxmox, vm: Vm, file: string, content: str
   if (data.length > largestFile) throw new Error(`${file} has ${data.length} bytes; the agent takes ${largestFile}`);
   // Proxmox fails on characters beyond Latin-1 and mangles those within: so we encode, and it passes on.
   const form = { file, content: data.toString("base64"), encode: false };
-  await pve.post(`${vmPath(vm)}/agent/file-write`, form);
+  await whereItIs(pve, vm, (now) => pve.post(`${vmPath(now)}/agent/file-write`, form));
 }

@@ -578,4 +578,30 @@ describe("agents in virtual time", function () {
       assert.deepEqual(world.story.violations, [], step);
     }
   });
+
+  it("join and leave also when their VMs are migrated while their guests are talked to", async () => {
+    for (const [role, vmid] of [
+      ["agents", 1102],
+      ["servers", 1000],
+    ] as const) {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 2 });
+      const { world } = stage;
+      await stage.play(async () => {
+        let isMoved = false;
+        world.defect = (call) => {
+          const answer = world.honest(call);
+          if (!isMoved && answer.status === 200 && call.path.includes(`/${vmid}/agent/file-`)) {
+            // An access that is looked for is found by the list; the step itself talks to its own guest.
+            isMoved = role === "agents" || call.path.endsWith("file-write");
+            if (isMoved) stage.vm(vmid).host = "pve2";
+          }
+          return answer;
+        };
+        const wish = role === "agents" ? stage.agentsOf(1) : stage.serversOf(1);
+        assert.equal(await stage.up(wish), "done", stage.engine.why);
+        assert.ok(isMoved);
+      });
+      assert.deepEqual(world.story.violations, [], role);
+    }
+  });
 });
