@@ -13,7 +13,15 @@ import type { VmConfig } from "../proxmox/vms.ts";
 import { titleOf } from "../rollout/titles.ts";
 import type { SlotInput } from "./input.ts";
 import { joinData, writeJoinData } from "./join-data.ts";
-import { contradictions, expectedNode, hindrancesOf, lacking, putLabels, type Expected } from "./member.ts";
+import {
+  contradictions,
+  expectedNode,
+  hindrancesOf,
+  isAnotherMachine,
+  lacking,
+  putLabels,
+  type Expected,
+} from "./member.ts";
 import { quietly, type Run } from "./run.ts";
 import { ImageFault, NeverRegistered, Unwell } from "./verdict.ts";
 
@@ -92,7 +100,7 @@ async function ready(client: Access["client"], expected: Expected, deadline: Dea
         last = [...seen.values()][0];
         if (last === undefined) return undefined;
         const wrong = contradictions(last, expected);
-        if (wrong.length > 0) throw contradiction(expected, wrong);
+        if (wrong.length > 0) throw contradiction(last, expected, wrong);
         return awaited(last).length === 0 ? last : undefined;
       },
       blockedBy,
@@ -116,10 +124,19 @@ function keptByOthers(error: DeadlineError): UserError {
   return new UserError({ what, where, todo }, { cause: error });
 }
 
-function contradiction(expected: Expected, wrong: string[]): ImageFault {
-  return new ImageFault({
+/** Which machine it is comes from its VM and not from its image: another one has the name. */
+function contradiction(node: Node, expected: Expected, wrong: string[]): UserError {
+  const found = {
     what: `${expected.name} registered and is not what it has to be: ${wrong.join("; ")}`,
     where: `Node ${expected.name}, image ${expected.spec.image}`,
+  };
+  if (isAnotherMachine(node, expected))
+    return new UserError({
+      ...found,
+      todo: "find the machine with that uuid, such as a copy or a restored backup that runs under this name, turn it off and delete the Node, then run pulumi up again. The image was not judged",
+    });
+  return new ImageFault({
+    ...found,
     todo: "bake the image again; what it claims in its name, its tags and image.json must be what it holds",
   });
 }

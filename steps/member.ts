@@ -53,10 +53,15 @@ export function contradictions(node: Node, expected: Expected): string[] {
   if (kubelet !== "" && kubelet !== expected.spec.rke2) {
     found.push(`the kubelet is ${kubelet}, and the image claims ${expected.spec.rke2}`);
   }
-  if (uuidOf(node) !== "" && uuidOf(node) !== expected.uuid) {
+  if (isAnotherMachine(node, expected)) {
     found.push(`its SMBIOS uuid is ${uuidOf(node)}, and the VM has ${expected.uuid}`);
   }
   return found;
+}
+
+/** Its Node tells of a machine that is not its VM. */
+export function isAnotherMachine(node: Node, { uuid }: Pick<Expected, "uuid">): boolean {
+  return uuidOf(node) !== "" && uuidOf(node) !== uuid;
 }
 
 /** What a node still lacks to be a member; empty when it is one. */

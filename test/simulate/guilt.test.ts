@@ -145,6 +145,17 @@ const innocent: Case[] = [
     says: ms > 60_000 ? /the guest agent of .* file systems are frozen/ : /^$/,
   })),
   {
+    when: "another machine registers under the name of its node",
+    happens: async (stage) => {
+      const { name } = await arriving(stage, "registered");
+      const { dc, cluster } = stage.world;
+      const node = cluster.objects.get("nodes", name);
+      const nodeInfo = { ...(node?.status?.nodeInfo as object), systemUUID: dc.uuid() };
+      if (node) cluster.objects.put("nodes", { ...node, status: { ...node.status, nodeInfo } });
+    },
+    says: /registered and is not what it has to be: its SMBIOS uuid is .*The image was not judged/,
+  },
+  {
     when: "its VM loses its power before it is Ready",
     image: "never-ready",
     happens: async (stage) => stage.world.dc.powerCut(await arriving(stage, "running")),
