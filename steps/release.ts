@@ -28,7 +28,7 @@ export async function release(run: Run, input: SlotInput): Promise<{ released: s
   const uuid = claimedBefore(run, input)?.uuid ?? (await ofUnclaimed(run, input, vm));
   const expected = { vmid, name: node, tags: tagsOf(input), uuid };
   // A silent cluster answers the first of the two, and that one knows what it means.
-  await retire(run, input);
+  await retire(run, input, vms);
   await requireNothingKept(run, input, vms);
   // A backup at night locks every VM for a while, also those that are off: the engine's delete would fail on it.
   const deadline = new Deadline(`the VM of ${node} to be free`, input.site.timeouts.drain, run.stop);

@@ -23,9 +23,10 @@ import { clusterSite } from "./scene.ts";
  * it still is a member: scale-in, a pool that is removed, a new generation that is given up. Whose VM it then is that is
  * destroyed, the release of its claim asks right before (steps/release.ts). What the cluster cannot be asked about is not
  * retired, server or agent, unless the cluster is being destroyed: a VM that is off may hold the only copy of etcd's data.
+ * @param list the VMs, as they were listed just now. @default they are listed
  */
-export async function retire(run: Run, input: SlotInput): Promise<{ retired: string }> {
-  const vms = await listVms(run.pve);
+export async function retire(run: Run, input: SlotInput, list?: readonly ListedVm[]): Promise<{ retired: string }> {
+  const vms = list ?? (await listVms(run.pve));
   const vm = vms.find(({ vmid }) => vmid === input.vmid);
   if (vm === undefined) await requireGone(run, input);
   const cluster = await ask(run, input, vms);
