@@ -82,6 +82,7 @@ class Intrigue {
         () => this.stranger(chance.between(1100, 1106), "stranger", "theirs"),
       ],
       ["copies a VM of ours, whole", () => this.copy(this.ours(), this.free())],
+      ["restores a backup of a VM of ours beside it", () => this.restore(this.ours(), this.free())],
       [
         "deletes a VM of ours and takes its number",
         () => this.replace(this.ours(), "stranger", chance.pick(["nodes", "theirs"])),
@@ -162,6 +163,13 @@ class Intrigue {
     if (vm === undefined) return;
     const { name, host, pool, tags, running, onBoot } = vm;
     this.world.dc.add({ owner: "stranger", vmid, name, host, pool, tags, running, onBoot, uuid: this.world.dc.uuid() });
+  }
+
+  /** Without `unique` it keeps the SMBIOS uuid, and it is off. */
+  private restore(vm: Vm | undefined, vmid: number): void {
+    if (vm === undefined) return;
+    const { name, host, pool, tags, onBoot, uuid } = vm;
+    this.world.dc.add({ owner: "stranger", vmid, name, host, pool, tags, running: false, onBoot, uuid });
   }
 
   private replace(vm: Vm | undefined, by: "stranger" | "copy", pool: string): void {

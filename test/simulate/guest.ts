@@ -26,6 +26,8 @@ const joinedFile = "/var/lib/rancher/rke2/agent/client-kubelet.crt";
 /** What runs in a VM: the agent, and RKE2 once it was told to join. Everything that runs ends with the power. */
 export class Guest {
   agentUp = false;
+  /** A backup or a snapshot has frozen its file systems: the agent refuses every command on a file. */
+  frozen = false;
   /** Name of the node whose kubelet runs here. */
   node: string | undefined;
   /** Its part in the control plane, when it is a server. */
@@ -54,6 +56,7 @@ export class Guest {
   powerLost(): void {
     this.boots += 1;
     this.agentUp = false;
+    this.frozen = false;
     this.stopRke2();
   }
 

@@ -108,6 +108,8 @@ export class ProxmoxApi {
 function agent(what: string, vm: Vm, form: URLSearchParams): Answer {
   if (!vm.running) return refuse(500, `VM ${vm.vmid} is not running`);
   if (!vm.guest?.agentUp) return refuse(500, "QEMU guest agent is not running");
+  if (vm.guest.frozen && what.includes("agent/file-"))
+    return refuse(500, "Agent error: Command guest-file-open has been disabled: the agent is in frozen state");
   const file = form.get("file") ?? "";
   switch (what) {
     case "POST agent/ping":

@@ -10,6 +10,19 @@ export const ofProxmox: readonly WeatherKind[] = [
   worded("prelaunch", (vm) => !vm.running),
   ...["paused", "io-error"].map((word) => frozen(word)),
   {
+    name: "file systems that a backup has frozen",
+    lasts: [1000, 60_000],
+    befall: ({ dc }, chance) => {
+      const guest = any(
+        chance,
+        ours(dc.vms.values()).filter(({ running, guest }) => running && guest?.frozen === false),
+      )?.guest;
+      if (guest === undefined) return undefined;
+      guest.frozen = true;
+      return () => (guest.frozen = false);
+    },
+  },
+  {
     name: "VMs under HA",
     lasts: "for good",
     befall: ({ dc }) => {
