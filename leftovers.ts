@@ -16,7 +16,7 @@ import { proveGone } from "./kubernetes/gone.ts";
 import { cordonedBy, deleteNode, isOurCordon, listNodes, nameOf, restore } from "./kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "./kubernetes/record.ts";
 import { paths, type Lease, type Secret } from "./kubernetes/types.ts";
-import { isNoSuchFile, writeFile } from "./proxmox/agent.ts";
+import { isNoSuchFile, thawed, writeFile } from "./proxmox/agent.ts";
 import type { Proxmox } from "./proxmox/client.ts";
 import { takenAmong } from "./proxmox/vms.ts";
 import type { LonghornNode } from "./rollout/longhorn.ts";
@@ -137,7 +137,8 @@ function forgotten(kubernetes: Kubernetes, storage: LonghornNode): Leftover {
 
 /** An adopted server need not have a place for what we write: then it was never told to yield. */
 async function serveAgain(pve: Proxmox, vm: { host: string; vmid: number }): Promise<void> {
-  await writeFile(pve, vm, guest.yield, "").catch((error: unknown) => {
+  const told = thawed(`VM ${vm.vmid}`, undefined, () => writeFile(pve, vm, guest.yield, ""));
+  await told.catch((error: unknown) => {
     if (!isNoSuchFile(error)) throw error;
   });
 }

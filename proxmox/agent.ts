@@ -1,4 +1,4 @@
-import type { Deadline } from "../common/deadline.ts";
+import { Deadline } from "../common/deadline.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxAnswerError, ProxmoxError } from "./errors.ts";
 import { Row } from "./parse.ts";
@@ -83,6 +83,29 @@ export async function readFile(pve: Proxmox, vm: Vm, file: string): Promise<Buff
   if (answer.flag("truncated")) throw new ProxmoxAnswerError(path, `${file} is too long and was cut`);
   // Each byte arrives as one character.
   return Buffer.from(answer.text("content"), "latin1");
+}
+
+/** Longest wait for file systems that are frozen, in seconds: a backup or a snapshot needs some. */
+const thawSeconds = 120;
+
+/**
+ * Does something with files of a guest, from the beginning each time its file systems were frozen: the agent has refused then, and
+ * nothing was done.
+ * @param name of the VM
+ * @throws DeadlineError when they stay frozen
+ */
+export async function thawed<T>(name: string, stop: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  const deadline = new Deadline(`the guest of ${name}`, thawSeconds, stop);
+  const tried = () =>
+    work().then(
+      (value) => ({ value }),
+      (error: unknown) => {
+        if (!isFrozen(error)) throw error;
+        return undefined;
+      },
+    );
+  const done = await deadline.poll(500, tried, () => FROZEN);
+  return done.value;
 }
 
 /** Writes a file of the guest, whole, in an existing directory. */

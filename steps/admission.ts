@@ -53,13 +53,13 @@ export async function admit(
   if (access.server.vmid === vm.vmid) return await wellInTime();
   if (input.role === "server") {
     const { text: token } = await readServerToken(run.pve, access.server);
-    await writeJoinData(run.pve, vm, input.role, joinData(input, { token }), mayJoin);
+    await writeJoinData(run, vm, input.role, joinData(input, { token }), mayJoin);
     return await wellInTime();
   }
   // A little longer than the wait: a node that is slow must not be refused for it.
   const token = await mintToken(access.client, access.ca, input.node, input.site.timeouts.join + 120);
   try {
-    await writeJoinData(run.pve, vm, input.role, joinData(input, token));
+    await writeJoinData(run, vm, input.role, joinData(input, token));
     return await wellInTime();
   } finally {
     await quietly("the join token", () => deleteToken(access.client, token));

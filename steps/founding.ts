@@ -25,7 +25,7 @@ export async function foundCluster(
   await powerOn(run, vm, self[0]?.status ?? "unknown");
   await imageOf(run, input, vm);
   say(`${input.node} is the first server and makes the cluster ${input.cluster}`);
-  await writeJoinData(run.pve, vm, input.role, joinData(input, undefined));
+  await writeJoinData(run, vm, input.role, joinData(input, undefined));
   const deadline = new Deadline(
     `the first server ${input.node} to make the cluster`,
     input.site.timeouts.join,

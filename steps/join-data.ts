@@ -1,13 +1,14 @@
 import { createHash } from "node:crypto";
 import { stringify } from "yaml";
 import { guest, ports } from "../images/contract.ts";
-import { writeFile } from "../proxmox/agent.ts";
+import { thawed, writeFile } from "../proxmox/agent.ts";
 import type { Proxmox } from "../proxmox/client.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import type { VmConfig } from "../proxmox/vms.ts";
 import { registrable } from "../rollout/labels.ts";
 import type { SlotInput } from "./input.ts";
 import { nodeLabels } from "./member.ts";
+import type { Run } from "./run.ts";
 
 /** How a node gets in: nothing for the first server, which makes the cluster. */
 export type Ticket = { token: string } | undefined;
@@ -34,20 +35,30 @@ function tlsSans(registration: string, more: unknown): string[] {
 
 /**
  * Writes join data and then the marker with its hash: half of it is never acted on.
- * @param vm as it was proved before it booted; proved again, for a token must not get into the hands of whoever has its number now
+ * @param vm as it was proved before it booted; proved again after each wait, for a token must not get into the hands of whoever has
+ * its number now
  * @param mayJoin asked right before the marker, after all that may take long: the last chance to refuse
  */
 export async function writeJoinData(
-  pve: Proxmox,
+  { pve, stop }: Run,
   vm: VmConfig,
   role: SlotInput["role"],
   data: string,
-  mayJoin: () => Promise<void> = () => Promise.resolve(),
+  mayJoin?: () => Promise<void>,
 ): Promise<void> {
-  await proveVm(pve, vm.host, { ...vm, tags: [] });
-  await writeFile(pve, vm, guest.join, data);
+  const marker = () => writeFile(pve, vm, guest.marker, `${role} ${createHash("sha256").update(data).digest("hex")}\n`);
+  const ours = (work: () => Promise<void>) =>
+    thawed(vm.name, stop, async () => {
+      await proveVm(pve, vm.host, { ...vm, tags: [] });
+      await work();
+    });
+  await ours(async () => {
+    await writeFile(pve, vm, guest.join, data);
+    if (mayJoin === undefined) await marker();
+  });
+  if (mayJoin === undefined) return;
   await mayJoin();
-  await writeFile(pve, vm, guest.marker, `${role} ${createHash("sha256").update(data).digest("hex")}\n`);
+  await ours(marker);
 }
 
 /** Makes the guest stop RKE2 and forget the cluster: switched on again it does not come back by itself. */

@@ -1,7 +1,7 @@
 import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { say } from "../common/log.ts";
 import { guest } from "../images/contract.ts";
-import { isAgentSilent, isNoSuchFile, readFile, writeFile } from "../proxmox/agent.ts";
+import { isAgentSilent, isNoSuchFile, readFile, thawed, writeFile } from "../proxmox/agent.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 import type { Run } from "./run.ts";
 
@@ -12,7 +12,7 @@ import type { Run } from "./run.ts";
  */
 export async function yieldServer(run: Run, vm: ListedVm, seconds: number): Promise<void> {
   const name = vm.name ?? String(vm.vmid);
-  await writeFile(run.pve, vm, guest.yield, run.id);
+  await write(run, vm, run.id);
   const deadline = new Deadline(`${name} to hand over what it leads`, seconds, run.stop);
   let said = "";
   await deadline.poll(
@@ -52,5 +52,9 @@ async function carriedOut(run: Run, vm: ListedVm): Promise<string> {
 
 /** It stays after all. */
 export async function serveAgain(run: Run, vm: { host: string; vmid: number }): Promise<void> {
-  await writeFile(run.pve, vm, guest.yield, "");
+  await write(run, vm, "");
+}
+
+async function write({ pve, stop }: Run, vm: { host: string; vmid: number }, wish: string): Promise<void> {
+  await thawed(`VM ${vm.vmid}`, stop, () => writeFile(pve, vm, guest.yield, wish));
 }

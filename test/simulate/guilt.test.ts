@@ -139,11 +139,15 @@ const innocent: Case[] = [
     },
     says: /workers-0-handover: the control plane is not well/,
   },
-  ...[9_000, 3_600_000].map((ms) => ({
-    when: `a backup has frozen the file systems of its guest ${ms > 60_000 ? "for good" : "for a while"} when it is asked what it holds`,
-    happens: (stage: Stage) => freeze(stage, 1102, ms),
-    says: ms > 60_000 ? /the guest agent of .* file systems are frozen/ : /^$/,
-  })),
+  ...[9_000, 3_600_000].flatMap((ms) => {
+    const frozen = `a backup has frozen the file systems ${ms > 60_000 ? "for good" : "for a while"}`;
+    const says = ms > 60_000 ? /gave up after .* waiting for .* file systems are frozen/ : /^$/;
+    return [
+      { when: `${frozen} of its guest when it is asked what it holds`, vmid: 1102, command: "file-read" },
+      { when: `${frozen} of its guest when it is told to join`, vmid: 1102, command: "file-write" },
+      { when: `${frozen} of the guest that leaves when it is told so`, vmid: 1100, command: "file-write" },
+    ].map(({ when, vmid, command }) => ({ when, happens: (stage: Stage) => freeze(stage, vmid, ms, command), says }));
+  }),
   {
     when: "another machine registers under the name of its node",
     happens: async (stage) => {
@@ -365,14 +369,16 @@ function holdLease({ cluster, time }: Stage["world"], name: string): void {
   renew();
 }
 
-/** The guest agent refuses file commands while a backup or a snapshot has the file systems of a guest frozen. */
-function freeze({ world }: Pick<Stage, "world">, vmid: number, ms: number): void {
-  let thaws = Infinity;
-  const reason = "Agent error: Command guest-file-open has been disabled: the agent is in frozen state";
+/** A backup or a snapshot freezes the file systems of a guest when its agent is asked for something. */
+function freeze({ world }: Pick<Stage, "world">, vmid: number, ms: number, command: string): void {
+  let isOver = false;
   world.defect = (call: Call) => {
-    const answer = world.honest(call);
-    if (!call.path.endsWith(`/${vmid}/agent/file-read`) || answer.status !== 200) return answer;
-    thaws = Math.min(thaws, world.time.elapsed() + ms);
-    return world.time.elapsed() < thaws ? { status: 500, reason } : answer;
+    const guest = world.dc.vms.get(vmid)?.guest;
+    if (!isOver && guest?.agentUp === true && call.path.endsWith(`/${vmid}/agent/${command}`)) {
+      isOver = true;
+      guest.frozen = true;
+      world.time.after(ms, () => (guest.frozen = false));
+    }
+    return world.honest(call);
   };
 }
