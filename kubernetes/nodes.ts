@@ -124,10 +124,24 @@ export function isDead(node: Node, now: Date): boolean {
   return !isReady(node) && secondsToDeath(node, now) < 0;
 }
 
+/** Kubernetes asks for the key alone; by the value we know that we have said it. */
+const outOfService = { key: "node.kubernetes.io/out-of-service", value: "evergreen", effect: "NoExecute" } as const;
+
 /** Tells Kubernetes that a node is off for good: its pods and the attachments of its volumes are removed at once. */
 export async function taintOutOfService(client: Kubernetes, name: string): Promise<void> {
-  const taint = { key: "node.kubernetes.io/out-of-service", value: "nodeshutdown", effect: "NoExecute" };
-  await client.patch(pathOf(name), "strategic", { spec: { taints: [taint] } });
+  const node = await findNode(client, name);
+  if (node === undefined || node.spec?.taints?.some(({ key }) => key === outOfService.key)) return;
+  await client.patch(pathOf(name), "strategic", { spec: { taints: [outOfService] } });
+}
+
+/** Whether we have said that it is off for good. */
+export const isFenced = (node: Node): boolean =>
+  (node.spec?.taints ?? []).some(({ key, value }) => key === outOfService.key && value === outOfService.value);
+
+/** Takes back that a node is off for good: it is started again. */
+export async function untaintOutOfService(client: Kubernetes, node: Node): Promise<void> {
+  if (!isFenced(node)) return;
+  await client.patch(pathOf(nameOf(node)), "strategic", { spec: { taints: [{ $patch: "delete", ...outOfService }] } });
 }
 
 /** The node as decisions see it. @throws UserError when our labels are not as we wrote them */

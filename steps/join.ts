@@ -4,7 +4,7 @@ import { say } from "../common/log.ts";
 import type { Access } from "../kubernetes/access.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import type { Fence } from "../kubernetes/lease.ts";
-import { forgetPassword, restore } from "../kubernetes/nodes.ts";
+import { forgetPassword, restore, untaintOutOfService } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import type { ServerNode } from "../kubernetes/servers.ts";
 import { isRunning, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
@@ -122,6 +122,8 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<C
     // Who has no Node has no right to the name either, but its password can outlive it (rancher/rke2#4852).
     if (joining.known.node === undefined) await forgetPassword(client, input.node);
     const bootBefore = await bootThatEnded(run, config, joining.known);
+    // A run that was killed while it turned a dead node off may have said that it is off for good.
+    if (joining.known.node) await untaintOutOfService(client, joining.known.node);
     await powerOn(run, config, joining.vm.status);
     await imageOf(run, input, config);
     const arriving = { ...joining, arrival: { bootBefore, isMember: hasJoined(own) } };

@@ -1,6 +1,7 @@
 import type { Kubernetes } from "../kubernetes/client.ts";
 import {
   findNode,
+  isFenced,
   isLeaving,
   isOurCordon,
   isReady,
@@ -97,7 +98,7 @@ export async function putLabels(client: Kubernetes, node: Node, { labels }: Pick
 }
 
 /** Marks of ours that a node which stays must not have. */
-export const isMarked = (node: Node): boolean => isOurCordon(node) || isLeaving(node);
+export const isMarked = (node: Node): boolean => isOurCordon(node) || isLeaving(node) || isFenced(node);
 
 /** What the cluster says of a slot's node. */
 export interface Known {

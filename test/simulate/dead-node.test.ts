@@ -87,4 +87,22 @@ describe("a node whose kubelet is dead while its VM runs", function () {
     assert.equal(outcome, "done", stage.engine.why);
     assert.deepEqual(stage.world.story.violations, []);
   });
+
+  it("serves again when the run that has turned it off was killed, and the operator has gone back", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 2, workloads: [app] });
+    const { dc, cluster, time, watcher } = stage.world;
+    await stage.play(async () => {
+      const name = stage.nameOf(1100);
+      watcher.struck(name);
+      cluster.nodes.silent(name);
+      await time.sleep(600_000);
+      const isFenced = () => JSON.stringify(cluster.objects.get("nodes", name)?.spec).includes("out-of-service");
+      assert.equal(await stage.dieAt(stage.agentsOf(1), isFenced), "killed");
+      await time.sleep(60_000);
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+      assert.ok(dc.vms.get(1100)?.running);
+      assert.deepEqual(cluster.objects.get("nodes", name)?.spec?.taints ?? [], []);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
 });
