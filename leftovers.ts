@@ -82,16 +82,18 @@ async function abandonedCordons(
     const known = live.nodes.find((one) => one.name === name);
     const phase = known && recordOf(live, known.pool, name)?.phase;
     if (!known || phase === "retired" || held.has(`slot-${known.pool}-${known.slot}`)) return [];
-    // What its guest was told cannot be taken back before its Proxmox host answers.
-    if (live.vms.some((vm) => vm.uuid === known.uuid && vm.unreachable !== undefined)) return [];
+    const own = live.vms.find((vm) => vm.uuid === known.uuid);
+    const server = known.role === "server" ? own : undefined;
+    // What its guest was told cannot be taken back before its Proxmox host answers; of a server that is off its join does it.
+    if (own?.unreachable !== undefined || server?.running === false) return [];
     return [
       {
         what: `${name} is cordoned by a run that ended (${node.metadata?.annotations?.[cordonedBy] ?? ""})`,
         mend: async () => {
+          if (server) await serveAgain(pve, server);
+          // The cordon goes last: by it the next run knows that something is to be taken back.
           await restore(kubernetes, name);
-          const vm = known.role === "server" ? live.vms.find((one) => one.uuid === known.uuid) : undefined;
-          if (vm?.running) await serveAgain(pve, vm);
-          return `uncordoned ${name}${vm ? ", and it gets requests again" : ""}`;
+          return `uncordoned ${name}${server ? ", and it gets requests again" : ""}`;
         },
       },
     ];

@@ -257,20 +257,26 @@ async function emptied(leaver: Leaver, node: Node, vm: ListedVm, options: Retire
     say(`${name}: ${evicted} pods evicted`);
     await awaitDetached(client, name, new Deadline(`the volumes of ${name}`, timeouts.volumes, run.stop));
   } catch (error) {
-    await quietly(`${name} could not be given back`, async () => {
-      await restoreIfOurs(client, leaver, fence);
-      if (leaver.role === "server") await serveAgain(run, vm);
-    });
+    await quietly(`${name} could not be given back`, () => restoreIfOurs(run, client, { ...leaver, vm }, fence));
     throw error;
   }
 }
 
-/** Gives a node back to its pods, unless another process is at it by now. */
-async function restoreIfOurs(client: Kubernetes, { name, storage }: Leaver, fence: Fence): Promise<void> {
+/**
+ * Gives a node back to its pods, and a server to its clients, unless another process is at it by now. The cordon goes last: by it
+ * the next run knows that something is to be taken back.
+ */
+async function restoreIfOurs(
+  run: Run,
+  client: Kubernetes,
+  { name, role, storage, vm }: Leaver,
+  fence: Fence,
+): Promise<void> {
   await fence.requireOwned();
+  if (storage) await quietly(`Longhorn still empties ${name}`, () => withdrawEviction(client, storage));
+  if (role === "server" && vm) await serveAgain(run, vm);
   await restore(client, name);
   say(`${name} serves again`);
-  if (storage) await quietly(`Longhorn still empties ${name}`, () => withdrawEviction(client, storage));
 }
 
 /** Writes that the node has left; the fact is kept until a run sees that its VM is gone. */

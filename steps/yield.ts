@@ -12,7 +12,7 @@ import type { Run } from "./run.ts";
  */
 export async function yieldServer(run: Run, vm: ListedVm, seconds: number): Promise<void> {
   const name = vm.name ?? String(vm.vmid);
-  await write(run, vm, run.id);
+  await write(run, vm, run.id, run.stop);
   const deadline = new Deadline(`${name} to hand over what it leads`, seconds, run.stop);
   let said = "";
   await deadline.poll(
@@ -50,11 +50,18 @@ async function carriedOut(run: Run, vm: ListedVm): Promise<string> {
   }
 }
 
-/** It stays after all. */
-export async function serveAgain(run: Run, vm: { host: string; vmid: number }): Promise<void> {
-  await write(run, vm, "");
+/** It stays after all, also for a run that was cancelled. One without the unit was told nothing. */
+export async function serveAgain(run: Pick<Run, "pve">, vm: { host: string; vmid: number }): Promise<void> {
+  await write(run, vm, "").catch((error: unknown) => {
+    if (!isNoSuchFile(error)) throw error;
+  });
 }
 
-async function write({ pve, stop }: Run, vm: { host: string; vmid: number }, wish: string): Promise<void> {
+async function write(
+  { pve }: Pick<Run, "pve">,
+  vm: { host: string; vmid: number },
+  wish: string,
+  stop?: AbortSignal,
+): Promise<void> {
   await thawed(`VM ${vm.vmid}`, stop, () => writeFile(pve, vm, guest.yield, wish));
 }

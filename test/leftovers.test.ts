@@ -154,6 +154,22 @@ describe("what a killed run left", () => {
     );
   });
 
+  it("stays a cordon of a server whose guest cannot be told so now: the next run has to know of it", async () => {
+    await remember("handedOver");
+    const isCordoned = () =>
+      (cluster.objects.get(`${paths.nodes}/${node.name}`)?.spec as { unschedulable?: boolean }).unschedulable;
+    for (const running of [true, false]) {
+      nodeObject("run-1");
+      await using pve = await fakeProxmox(() => ({ status: 500, reason: "QEMU guest agent is not running" }));
+      const records = new Map([["workers", await readPoolRecord(kubernetes, "workers")]]);
+      const nodes = [{ ...node, role: "server" as const }];
+      const live = picture({ kubernetes, records, vms: [{ ...vm, running }], nodes });
+      for (const { mend } of await leftovers(pve.client, config, live))
+        await assert.rejects(mend(), /QEMU guest agent is not running/);
+      assert.equal(isCordoned(), true);
+    }
+  });
+
   const evictions: [string, { ours?: boolean; live?: boolean; phase?: SlotPhase; there?: boolean }, string[]][] = [
     [
       "ours, on a node that stays",

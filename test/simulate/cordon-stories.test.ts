@@ -69,6 +69,27 @@ describe("a node that cannot be emptied after its cordon", function () {
     }
   });
 
+  it("gets requests again with the next run when its guest could not be told so before", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      holdVolume(stage, stage.nameOf(1000));
+      const old = () => [...world.cluster.control.servers].find(({ vm }) => vm.vmid === 1000);
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(() => old()?.yielding === true);
+      world.believes = ({ path }) =>
+        path.endsWith("/1000/agent/file-write") ? { status: 595, reason: "No route to host" } : undefined;
+      assert.equal(await run, "failed");
+      world.believes = () => undefined;
+      world.cluster.objects.remove("volumeattachments", "csi-stuck");
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+      await world.time.sleep(5000);
+      assert.equal(old()?.yielding, false, stage.engine.why);
+    });
+    assert.notEqual(nodeOf(stage, stage.nameOf(1000)).spec?.unschedulable, true);
+    assert.deepEqual(world.story.violations, []);
+  });
+
   function bindOn({ world }: Stage, node: string): void {
     const terms = [{ matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [node] }] }];
     world.cluster.objects.put("persistentvolumes", {
