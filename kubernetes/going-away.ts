@@ -47,14 +47,15 @@ export async function isGoingAway({ pve, site, vms, client }: Witnesses): Promis
  */
 export async function announceDestroy(witnesses: Witnesses, since: string): Promise<number> {
   const { client, site, vms } = witnesses;
-  if (client && (await readGoingAway(client))) return serverVms(vms, site).length;
+  // Its VMs may have lost their notes since: an update that takes an earlier destroy back begins with them.
+  const isMarked = client !== undefined && (await readGoingAway(client));
   try {
-    const { changed, failed } = await noteServers(witnesses, since);
+    const { failed } = await noteServers(witnesses, since);
     if (failed.length > 0) throw new UserErrors(failed);
-    if (client) await writeGoingAway(client, since);
-    return changed;
+    if (client && !isMarked) await writeGoingAway(client, since);
+    return serverVms(vms, site).length;
   } catch (error) {
-    await noteServers(witnesses, undefined);
+    if (!isMarked) await noteServers(witnesses, undefined);
     throw error;
   }
 }
@@ -83,7 +84,8 @@ async function noteServers(
   const failed: Problem[] = [];
   for (const server of serverVms(vms, site)) {
     try {
-      if (await writeGoingAwayNote(pve, server, since)) changed += 1;
+      const isSaid = since !== undefined && (await readGoingAwayNote(pve, server)) !== undefined;
+      if (!isSaid && (await writeGoingAwayNote(pve, server, since))) changed += 1;
     } catch (error) {
       failed.push({
         what: `the notes of ${server.name ?? "a server"} cannot be written: ${messageOf(error)}`,

@@ -84,6 +84,13 @@ describe("a cluster that is being destroyed", () => {
     assert.equal(await readGoingAway(client), true);
   });
 
+  it("is announced on every VM also when an update was killed while it took an earlier mark back", async () => {
+    await writeGoingAway(client, since);
+    const notes: Notes = { 1001: line };
+    await with3(notes, (pve) => announceDestroy({ pve, site, vms, client }, since));
+    assert.deepEqual(notes, { 1000: line, 1001: line, 1002: line });
+  });
+
   it("is announced nowhere when one VM cannot be marked, which is named", async () => {
     const notes: Notes = { 1002: "unreadable" };
     const announced = with3(notes, async (pve) => {
