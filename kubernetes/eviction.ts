@@ -2,7 +2,7 @@ import { clock } from "../common/clock.ts";
 import type { Deadline } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
-import { blockerOf, budgetsOf, evictionOrder } from "../rollout/drain.ts";
+import { blockerOf, budgetsOf, controllerOf, evictionOrder, mayGoWithNode } from "../rollout/drain.ts";
 import { titleOf } from "../rollout/titles.ts";
 import { Changes } from "./changes.ts";
 import type { Kubernetes } from "./client.ts";
@@ -12,6 +12,9 @@ import { watch } from "./watch.ts";
 
 /** A pod that stays is asked again after this time, in milliseconds, as `kubectl drain` does. */
 const paceMs = 5_000;
+
+/** So often the pods of a controller that come back to a cordoned node are evicted; after that they go with it. */
+const mostReturns = 2;
 
 /** How a node is emptied. */
 export interface DrainOptions {
@@ -53,12 +56,16 @@ interface Plea extends Answer {
   version: string;
   /** The first time in a row with this kind of answer, by the API server's clock. */
   since: string;
+  /** Uid of its controller. */
+  controller: string | undefined;
+  /** The how many-eth pod of its controller it is that came after the cordon; 0: it was there before. */
+  returns: number;
 }
 
 /**
  * Empties a node by eviction. Each pod is asked again until it goes or the deadline passes, whatever refused it, and no
  * refusal keeps the others from being asked: room in a budget, a webhook and the API itself all come back. One that a budget
- * holds is asked at once when the budget changes.
+ * holds is asked at once when the budget changes. Pods that come back for good and can be spared go with the node.
  * @returns how many pods were asked, all of which are gone
  * @throws DrainError when the deadline passes
  */
@@ -76,8 +83,12 @@ export async function drain(client: Kubernetes, options: DrainOptions): Promise<
       const seen = pods();
       if (seen === undefined) continue;
       const left = evictionOrder([...seen.values()]);
-      if (left.length === 0) return [...pleas.values()].filter(({ kind }) => kind !== "newcomer").length;
+      if (left.length === 0) return askedOf(pleas);
       pause = await askAll(client, options, left, pleas, [...(budgets()?.values() ?? [])]);
+      if (budgets() && areGivenUp(left, pleas) && mayGoWithNode(left, [...(budgets()?.values() ?? [])])) {
+        say(`${left.map(titleOf).join(", ")}: each came back to ${node} in spite of its cordon, and goes with it`);
+        return askedOf(pleas);
+      }
     }
     deadline.throwIfStopped();
     const left = pods() && evictionOrder([...(pods()?.values() ?? [])]);
@@ -86,6 +97,17 @@ export async function drain(client: Kubernetes, options: DrainOptions): Promise<
   } finally {
     end.abort();
   }
+}
+
+const askedOf = (pleas: ReadonlyMap<string, Plea>): number =>
+  [...pleas.values()].filter(({ kind }) => kind !== "newcomer").length;
+
+/**
+ * Whether nobody is left but pods whose controller has come back too often: one that tolerates everything does, for nobody has
+ * more room than the node that is being emptied (cilium#28549, rke2#10438).
+ */
+function areGivenUp(left: readonly Pod[], pleas: ReadonlyMap<string, Plea>): boolean {
+  return left.every((pod) => !isEnding(pod) && (pleas.get(uidOf(pod))?.returns ?? 0) > mostReturns);
 }
 
 /** Asks every pod that is due. @returns how long until the next one is, in milliseconds */
@@ -105,7 +127,9 @@ async function askAll(
     const isNewcomer = before === undefined && !isFirstLook;
     const answer = isNewcomer ? newcomer : await ask(client, pod, check);
     const since = before?.kind === answer.kind ? before.since : client.now().toISOString();
-    pleas.set(uidOf(pod), { ...answer, at: clock.elapsed(), version, since });
+    const controller = controllerOf(pod)?.uid;
+    const returns = before?.returns ?? (isNewcomer ? returnsOf(controller, pleas) + 1 : 0);
+    pleas.set(uidOf(pod), { ...answer, at: clock.elapsed(), version, since, controller, returns });
     const isNews = before?.kind !== answer.kind && (answer.kind === "refused" || answer.kind === "unanswered");
     if (isNews) say(`${titleOf(pod)} stays for now, and is asked again until it goes: ${answer.words}`);
   }
@@ -117,6 +141,13 @@ async function askAll(
  * which a wiser scheduler finds another.
  */
 const newcomer: Answer = { kind: "newcomer", words: "" };
+
+/** How often pods of a controller came back; nobody makes one without a controller again. */
+function returnsOf(controller: string | undefined, pleas: ReadonlyMap<string, Plea>): number {
+  if (controller === undefined) return 0;
+  const own = [...pleas.values()].filter((plea) => plea.controller === controller);
+  return Math.max(0, ...own.map(({ returns }) => returns));
+}
 
 /** Milliseconds until a pod is asked, or asked again. */
 function dueIn(plea: Plea | undefined, version: string): number {

@@ -17,7 +17,7 @@ export interface DrainPod {
     nodeName?: string | undefined;
     priority?: number | undefined;
     terminationGracePeriodSeconds?: number | undefined;
-    volumes?: { persistentVolumeClaim?: object | undefined }[] | undefined;
+    volumes?: { persistentVolumeClaim?: object | undefined; ephemeral?: object | undefined }[] | undefined;
   };
   status?: {
     phase?: string | undefined;
@@ -78,7 +78,23 @@ export function evictionOrder<Pod extends DrainPod>(pods: readonly Pod[]): Pod[]
 }
 
 function hasClaim(pod: DrainPod): boolean {
-  return pod.spec?.volumes?.some((volume) => volume.persistentVolumeClaim !== undefined) ?? false;
+  const volumes = pod.spec?.volumes ?? [];
+  return volumes.some(({ persistentVolumeClaim, ephemeral }) => (persistentVolumeClaim ?? ephemeral) !== undefined);
+}
+
+/**
+ * Whether a node may go with these pods on it: they have no volumes that would have to be detached, and no budget misses them.
+ * @param budgets every PodDisruptionBudget of the cluster
+ */
+export function mayGoWithNode(pods: readonly DrainPod[], budgets: readonly DrainBudget[]): boolean {
+  const ready = pods.filter(isPodReady);
+  const ofBudget = (budget: DrainBudget) => ready.filter((pod) => budgetsOf(pod, [budget]).length > 0);
+  const hasRoom = (budget: DrainBudget) => ofBudget(budget).length <= (budget.status?.disruptionsAllowed ?? 0);
+  return !pods.some(hasClaim) && budgets.every(hasRoom);
+}
+
+function isPodReady({ status }: DrainPod): boolean {
+  return status?.conditions?.some(({ type, status: is }) => type === "Ready" && is === "True") ?? false;
 }
 
 /** The budgets that a pod is under. */
@@ -207,10 +223,9 @@ function slow(pod: DrainPod, drainSeconds: number): Blocker {
  */
 function mayGoUnhealthy(pod: DrainPod, { spec, status }: DrainBudget): boolean {
   if (needsNoBudget(pod)) return true;
-  const ready = pod.status?.conditions?.some((one) => one.type === "Ready" && one.status === "True") ?? false;
   const { currentHealthy = 0, desiredHealthy = 0 } = status ?? {};
   const isGuarded = currentHealthy < desiredHealthy || desiredHealthy === 0;
-  return !ready && (spec?.unhealthyPodEvictionPolicy === "AlwaysAllow" || !isGuarded);
+  return !isPodReady(pod) && (spec?.unhealthyPodEvictionPolicy === "AlwaysAllow" || !isGuarded);
 }
 
 function bare(pod: DrainPod): Blocker {

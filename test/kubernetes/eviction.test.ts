@@ -165,6 +165,49 @@ describe("drain", () => {
     assert.ok(performance.now() - begin >= 100);
   });
 
+  describe("of a pod that comes back however often it is evicted, as its node has more room than any other (cilium#28549)", () => {
+    const controller = { ownerReferences: [{ kind: "ReplicaSet", name: "a", uid: "a", controller: true }] };
+    const conditions = [{ type: "Ready", status: "True" }];
+    const comesBack = (spec: object = {}) => {
+      let made = 0;
+      const make = () =>
+        cluster.put(pods, {
+          metadata: { name: `a${made}`, namespace: "shop", labels: { app: "a" }, ...controller },
+          spec: { nodeName: "n1", ...spec },
+          status: { phase: "Running", conditions },
+        });
+      make();
+      const asked = evictions();
+      const evict = cluster.hook;
+      cluster.hook = (call) => {
+        const answer = evict(call);
+        if (answer !== "ok") return answer;
+        made += 1;
+        make();
+        return answer;
+      };
+      return asked;
+    };
+
+    it("lets it go with the node", async () => {
+      budget("a", { app: "a" }, 1);
+      const asked = comesBack();
+      assert.equal(await run(), 3);
+      assert.deepEqual(asked, ["a0", "a1", "a2"]);
+    });
+
+    it("asks on while its budget has no room for that", async () => {
+      budget("a", { app: "a" });
+      comesBack();
+      assert.match((await stays(60)).join(), /shop\/a\d+ came to the node after its cordon, which it tolerates/);
+    });
+
+    it("asks on while it has a volume, which would stay attached", async () => {
+      comesBack({ volumes: [{ name: "data", persistentVolumeClaim: { claimName: "a" } }] });
+      assert.match((await stays(60)).join(), /shop\/a\d+ came to the node after its cordon, which it tolerates/);
+    });
+  });
+
   it("asks again at once when a budget has room", async () => {
     for (const name of ["a", "b"]) pod(name);
     budget("b", { app: "b" });

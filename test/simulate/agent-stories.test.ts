@@ -604,4 +604,17 @@ describe("agents in virtual time", function () {
       assert.deepEqual(world.story.violations, [], role);
     }
   });
+
+  it("go with a pod that comes back to them however often it is evicted, and with no other (cilium#28549, rke2#10438)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const some = { replicas: 1, slowestEnd: 1000, claims: false };
+    await stage.play(async () => {
+      const { pods } = stage.world.cluster;
+      pods.deploy({ ...some, name: "operator", minAvailable: 0, toleratesAll: true });
+      pods.deploy({ ...some, name: "typha", replicas: 2, minAvailable: 1, toleratesAll: true });
+      await stage.world.time.sleep(30_000);
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
 });

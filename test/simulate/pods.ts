@@ -175,11 +175,8 @@ export class Pods {
           node.metadata.labels?.["node-role.kubernetes.io/control-plane"] === undefined,
       );
     const weight = (node: Stored): number => this.on(node.metadata.name).length + (isAvoided(node) ? 1000 : 0);
-    // One that goes everywhere may come back to a node that is being emptied, and now and then goes elsewhere.
-    const best =
-      toleratesAll && agents.length > 0
-        ? this.chance.pick(agents)
-        : agents.toSorted((a, b) => weight(a) - weight(b))[0];
+    // One that goes everywhere prefers the node that is being emptied: nobody has more room.
+    const best = agents.toSorted((a, b) => weight(a) - weight(b))[0];
     if (best === undefined) return;
     const { name } = best.metadata;
     const bound = objects.put("pods", { ...pod, spec: { ...pod.spec, nodeName: name } });
