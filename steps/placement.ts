@@ -1,17 +1,22 @@
+import { clock } from "../common/clock.ts";
 import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { UserError, type Problem } from "../common/errors.ts";
 import { say } from "../common/log.ts";
+import { Changes } from "../kubernetes/changes.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import { isReady } from "../kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../kubernetes/record.ts";
 import { namespacedPath, paths, type Pod } from "../kubernetes/types.ts";
-import { until } from "../kubernetes/watch.ts";
+import { watch } from "../kubernetes/watch.ts";
 import { displacedFrom, unplaced, unscheduled, type Displaced } from "../rollout/placement.ts";
 import type { NodeRecord, PoolRecord } from "../rollout/types.ts";
 import type { SlotInput } from "./input.ts";
 import { known } from "./member.ts";
 import type { Leaver } from "./retirement.ts";
 import type { Run } from "./run.ts";
+
+/** What a controller wants is asked again after this time, in milliseconds: it may want fewer pods by then, or be no more. */
+const lookMs = 5_000;
 
 /**
  * Remembers whose pods a handover is about to evict: a run that is killed after the drain knows by it what has to find a
@@ -61,12 +66,10 @@ export async function awaitPlaced(run: Run, client: Kubernetes, input: SlotInput
   const { record } = await known(client, input);
   const displaced = owed(record, input);
   if (displaced.length === 0) return;
-  const replicas = new Map(
-    await Promise.all(displaced.map(async (one) => [one, await readReplicas(client, one)] as const)),
-  );
   const kept = keptClaims(record);
   await awaitNone(run, client, input, {
-    left: (pods) => unplaced(pods, displaced, (one) => replicas.get(one), kept),
+    displaced,
+    left: (pods, wanted) => unplaced(pods, displaced, wanted, kept),
     problem: (left, seconds) => ({
       what: `pods that were evicted for ${input.node} have found no place in ${seconds} s: ${left}`,
       where: `slot ${input.slot} of pool ${input.pool}, whose new node serves`,
@@ -87,6 +90,7 @@ export async function awaitRoom(run: Run, client: Kubernetes, input: SlotInput, 
   if (displaced.length === 0) return;
   const kept = keptClaims(record);
   await awaitNone(run, client, input, {
+    displaced: [],
     left: (pods) => unscheduled(pods, displaced, kept),
     problem: (left, seconds) => ({
       what: `pods that earlier handovers of pool ${input.pool} evicted have found no place in ${seconds} s: ${left}`,
@@ -96,7 +100,9 @@ export async function awaitRoom(run: Run, client: Kubernetes, input: SlotInput, 
 }
 
 interface Waiting {
-  left: (pods: readonly Pod[]) => string[];
+  left: (pods: readonly Pod[], wanted: (controller: Displaced) => number | undefined) => string[];
+  /** Of which `left` asks how many pods they want. */
+  displaced: readonly Displaced[];
   /** What is wrong when they have not found a place in time. */
   problem: (left: string, seconds: number) => Pick<Problem, "what" | "where">;
 }
@@ -104,17 +110,21 @@ interface Waiting {
 async function awaitNone(run: Run, client: Kubernetes, input: SlotInput, waiting: Waiting): Promise<void> {
   let left: string[] = [];
   const deadline = new Deadline("what was evicted to find a place", input.site.timeouts.gate, run.stop);
+  const end = new AbortController();
   try {
-    await until<Pod, true>(
-      client,
-      { path: paths.pods },
-      deadline,
-      (seen) => {
-        left = waiting.left([...seen.values()]);
-        return left.length === 0 ? true : undefined;
-      },
-      () => left.join("; "),
-    );
+    deadline.throwIfStopped();
+    const changes = new Changes(AbortSignal.any([deadline.signal(), end.signal]));
+    const pods = changes.follow(watch<Pod>(client, paths.pods, {}, changes.signal));
+    const wanted = new Wanted(client, waiting.displaced);
+    while (await changes.next(lookMs)) {
+      const seen = pods();
+      if (seen === undefined) continue;
+      await wanted.look();
+      left = waiting.left([...seen.values()], (one) => wanted.of(one));
+      if (left.length === 0) return;
+    }
+    deadline.throwIfStopped();
+    throw deadline.error(left.join("; "));
   } catch (error) {
     if (!(error instanceof DeadlineError)) throw error;
     throw new UserError(
@@ -124,6 +134,37 @@ async function awaitNone(run: Run, client: Kubernetes, input: SlotInput, waiting
       },
       { cause: error },
     );
+  } finally {
+    end.abort();
+  }
+}
+
+/** How many pods some controllers want, as of a few seconds ago: a Deployment goes on being changed while a slot is handed over. */
+class Wanted {
+  private readonly client: Kubernetes;
+  private readonly controllers: readonly Displaced[];
+  private replicas: ReadonlyMap<Displaced, number | undefined> = new Map();
+  private readAt = -Infinity;
+
+  constructor(client: Kubernetes, controllers: readonly Displaced[]) {
+    this.client = client;
+    this.controllers = controllers;
+  }
+
+  of(controller: Displaced): number | undefined {
+    return this.replicas.get(controller);
+  }
+
+  /** Asks again when it is time to. While that fails, what was known before counts. */
+  async look(): Promise<void> {
+    if (clock.elapsed() - this.readAt < lookMs) return;
+    const read = async (one: Displaced) => [one, await readReplicas(this.client, one)] as const;
+    try {
+      this.replicas = new Map(await Promise.all(this.controllers.map(read)));
+    } catch (error) {
+      if (this.readAt === -Infinity) throw error;
+    }
+    this.readAt = clock.elapsed();
   }
 }
 

@@ -10,6 +10,7 @@ import { awaitPlaced, awaitRoom, rememberDisplaced } from "../../steps/placement
 import type { Leaver } from "../../steps/retirement.ts";
 import type { Run } from "../../steps/run.ts";
 import { freshCluster, type FakeCluster } from "../kubernetes/fake.ts";
+import { useFastClock } from "../support/fast-clock.ts";
 
 const old = "demo-workers-0-0a1b2c3d";
 const next = "demo-workers-0-11111111";
@@ -18,7 +19,7 @@ const site = {
   registrationAddress: "rke2.example",
   proxmoxPool: "evergreen-nodes",
   serverPool: "servers",
-  timeouts: { ...defaultTimeouts, gate: 0.3 },
+  timeouts: { ...defaultTimeouts, gate: 30 },
 };
 const input: SlotInput = {
   cluster: "demo",
@@ -53,6 +54,7 @@ const record = (name: string, more: Partial<NodeRecord> = {}): NodeRecord => ({
 describe("what a handover evicts", () => {
   let cluster: FakeCluster;
   let client: Kubernetes;
+  useFastClock();
   freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
 
   // Nothing else of a run is asked for.
@@ -150,6 +152,20 @@ describe("what a handover evicts", () => {
       await writeFacts(client, "workers", { nodes: [record(next, { displaced: [web] })] });
       pod("web-1", "web", { node: next });
       await arrange();
+      await awaitPlaced(run, client, input);
+    });
+
+  const later: [when: string, happens: () => void][] = [
+    ["is scaled down", () => wants("web", 1)],
+    ["is replaced by its Deployment's next revision", () => wants("web", 0)],
+    ["is deleted", () => cluster.remove(`${namespacedPath("apps/v1", "shop", "replicasets")}/web`)],
+  ];
+  for (const [when, happens] of later)
+    it(`holds nothing back once it ${when} while it is waited for (pulumi-kubernetes#2662)`, async () => {
+      await writeFacts(client, "workers", { nodes: [record(next, { displaced: [web] })] });
+      wants("web", 2);
+      pod("web-1", "web", { node: next });
+      setTimeout(happens, 50);
       await awaitPlaced(run, client, input);
     });
 
