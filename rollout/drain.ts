@@ -27,7 +27,11 @@ export interface DrainPod {
 
 /** What a drain needs to know of a PodDisruptionBudget; Kubernetes' own fits. */
 export interface DrainBudget {
-  metadata?: { name?: string | undefined; namespace?: string | undefined };
+  metadata?: {
+    name?: string | undefined;
+    namespace?: string | undefined;
+    ownerReferences?: { kind: string; name: string }[] | undefined;
+  };
   spec?: { selector?: LabelSelector | undefined; unhealthyPodEvictionPolicy?: string | undefined };
   status?: {
     disruptionsAllowed?: number | undefined;
@@ -176,17 +180,32 @@ function noRoom(budget: DrainBudget, leaving: readonly DrainPod[]): Blocker[] {
   const failure = status?.conditions?.find(({ reason }) => reason === "SyncFailed");
   if (failure !== undefined) return [uncomputed(budget, where, failure.message)];
   const { expectedPods = 0, desiredHealthy = 0 } = status ?? {};
-  const forEver = status !== undefined && expectedPods > 0 && expectedPods <= desiredHealthy;
+  const isTight = status !== undefined && expectedPods > 0 && expectedPods <= desiredHealthy;
+  const [operator] = budget.metadata?.ownerReferences ?? [];
+  if (isTight && operator !== undefined) return [operated(budget, where, operator)];
   return [
     {
-      kind: forEver ? "never" : "later",
-      what: `PodDisruptionBudget ${titleOf(budget)} ${forEver ? "never lets a pod go" : "lets no pod go now"}: ${roomOf(budget)}`,
+      kind: isTight ? "never" : "later",
+      what: `PodDisruptionBudget ${titleOf(budget)} ${isTight ? "never lets a pod go" : "lets no pod go now"}: ${roomOf(budget)}`,
       where,
-      todo: forEver
+      todo: isTight
         ? "add a replica, or let the budget allow one disruption"
         : "make its pods healthy; the drain waits for that until its deadline",
     },
   ];
+}
+
+/**
+ * An operator that makes a budget without room means to act by itself: CloudNativePG has another instance lead once the node of
+ * the leader is cordoned, Strimzi rolls a pod that was asked to leave (cloudnative-pg#6307, kured#1269). Nobody sees before whether it can.
+ */
+function operated(budget: DrainBudget, where: string, { kind, name }: { kind: string; name: string }): Blocker {
+  return {
+    kind: "later",
+    what: `PodDisruptionBudget ${titleOf(budget)} lets no pod go before its operator acts: ${roomOf(budget)}`,
+    where,
+    todo: `nothing, if the operator of ${kind} ${name} moves these pods once their node is cordoned: the drain waits for that until its deadline. If it cannot, as with a single instance, give it another one, or take the budget away for the update`,
+  };
 }
 
 /** Kubernetes lets no pod go while it cannot tell how many there have to be, as of a controller without a scale. */

@@ -128,6 +128,20 @@ describe("forecast of a drain", () => {
     assert.match(one.todo, /make its pods healthy/);
   });
 
+  it("leaves a budget without room to the operator that made it (cloudnative-pg#6307, kured#1269)", () => {
+    const tight = budget("pg-primary", web, { expectedPods: 1, currentHealthy: 1, desiredHealthy: 1 });
+    const owned = { ...tight, metadata: { ...tight.metadata, ownerReferences: [{ kind: "Cluster", name: "pg" }] } };
+    const [one, ...others] = blockers(two, [owned]);
+    assert.deepEqual(others, []);
+    assert.equal(one?.kind, "later");
+    assert.match(
+      one.what,
+      /default\/pg-primary lets no pod go before its operator acts: 1 of 1 pods healthy, 1 needed/,
+    );
+    assert.match(one.todo, /if the operator of Cluster pg moves these pods once their node is cordoned/);
+    assert.equal(blockers(two, [tight])[0]?.kind, "never");
+  });
+
   it("takes a budget whose room was not computed for one without room", () => {
     const fresh: DrainBudget = { metadata: { name: "web", namespace: "default" }, spec: { selector: web } };
     assert.equal(blockers(two, [fresh])[0]?.kind, "later");
