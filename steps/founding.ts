@@ -1,7 +1,10 @@
 import { Deadline } from "../common/deadline.ts";
 import { messageOf, UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
+import { ports } from "../images/contract.ts";
 import { findAccess, serverVms, type Access } from "../kubernetes/access.ts";
+import { isServerThere } from "../kubernetes/registration.ts";
+import { nodeTags } from "../proxmox/tags.ts";
 import { isRunning, readVm, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { SlotInput } from "./input.ts";
 import { imageOf } from "./image.ts";
@@ -12,7 +15,7 @@ import { clusterSite } from "./scene.ts";
 
 /**
  * Lets the first server make the cluster, and waits until it hands out its kubeconfig.
- * @throws UserError when another server was ever started: a second cluster beside the first would be the end of both
+ * @throws UserError when there may be a cluster: a second one beside the first would be the end of both
  */
 export async function foundCluster(
   run: Run,
@@ -61,18 +64,44 @@ export async function foundCluster(
   }
 }
 
-/** Whoever was started by us starts at boot: so a server that is off, but belongs to a cluster, is known. */
+/**
+ * That no server is seen does not mean that there is none: its VM may be out of the token's sight. So everything is asked that
+ * could know of a cluster, and slot 0 alone makes one, as it is the first to join.
+ */
 async function refuseSecondCluster(run: Run, input: SlotInput, vms: readonly ListedVm[]): Promise<void> {
-  const others = serverVms(vms, clusterSite(input)).filter(({ vmid }) => vmid !== input.vmid);
-  const members: string[] = [];
-  for (const other of others) {
-    const config = await readVm(run.pve, other);
-    if (config.onBoot || (await isRunning(run.pve, other))) members.push(`${config.name} (VM ${config.vmid})`);
+  const { site, cluster, node, slot } = input;
+  const refused = (why: string, where: string, todo: string) =>
+    new UserError({ what: `${node} would make a second cluster ${cluster}: ${why}`, where, todo });
+  const servers = serverVms(vms, clusterSite(input)).filter(({ vmid }) => vmid !== input.vmid);
+  const started = await startedOf(run, servers);
+  if (started.length > 0)
+    throw refused("servers of it exist, and none of them answers", started.join(", "), START_THEM);
+  const hidden = `look for the VMs of its servers, put them back into the Proxmox pool ${site.proxmoxPool} and start them, then run again; if the cluster is lost, restore it from a snapshot`;
+  if (slot !== 0)
+    throw refused("slot 0 alone makes one, and its server is not seen", `slot ${slot} of pool ${input.pool}`, hidden);
+  if (await isServerThere(site.registrationAddress, run.stop))
+    throw refused(
+      "a server answers, and its VM is not seen",
+      `https://${site.registrationAddress}:${ports.supervisor}`,
+      hidden,
+    );
+  const isOurs = ({ template, pool, tags }: ListedVm) =>
+    !template && pool === site.proxmoxPool && nodeTags(tags)?.cluster === cluster;
+  const agents = await startedOf(
+    run,
+    vms.filter((vm) => isOurs(vm) && vm.vmid !== input.vmid),
+  );
+  if (agents.length > 0) throw refused("agents of it were started, and no server is seen", agents.join(", "), hidden);
+}
+
+const START_THEM = "start these servers and wait until they serve; if the cluster is lost, restore it from a snapshot";
+
+/** Whoever was started by us starts at boot: so one that is off, but belongs to a cluster, is known. */
+async function startedOf(run: Run, vms: readonly ListedVm[]): Promise<string[]> {
+  const started: string[] = [];
+  for (const vm of vms) {
+    const config = await readVm(run.pve, vm);
+    if (config.onBoot || (await isRunning(run.pve, vm))) started.push(`${config.name} (VM ${config.vmid})`);
   }
-  if (members.length === 0) return;
-  throw new UserError({
-    what: `${input.node} would make a second cluster ${input.cluster}: servers of it exist, and none of them answers`,
-    where: members.join(", "),
-    todo: "start these servers and wait until they serve; if the cluster is lost, restore it from a snapshot",
-  });
+  return started;
 }

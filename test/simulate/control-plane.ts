@@ -109,6 +109,7 @@ export class ControlPlane {
 
   /** RKE2's supervisor. */
   supervise(call: Call): Answer {
+    if (call.path === "/cacerts") return this.certificates();
     const credentials = Buffer.from(`server:${password}`).toString("base64");
     if (call.headers.authorization !== `Basic ${credentials}`) return status(401, "Unauthorized", "Unauthorized");
     if (call.method === "POST" && call.path === "/db/snapshot") return this.snapshot(call);
@@ -119,6 +120,12 @@ export class ControlPlane {
       isLearner: learner,
     }));
     return { status: 200, body: JSON.stringify({ members }) };
+  }
+
+  /** Shown to anybody, once a server serves. */
+  private certificates(): Answer {
+    if (this.ready().length === 0) return status(503, "ServiceUnavailable", "no server");
+    return { status: 200, body: "-----BEGIN CERTIFICATE-----" };
   }
 
   /** Writes on a Node what its part in etcd is. */

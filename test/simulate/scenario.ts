@@ -13,7 +13,7 @@ export interface Wish {
   /** Counter that rolls the pool without any other change. */
   rollout: number;
   /** Undefined: they stay as they were planted. */
-  servers?: { image: string; count: number; cores: number };
+  servers?: { image: string; count: number; cores: number; replaceOnlyServer?: boolean };
 }
 
 /** Something that befalls a machine. */
@@ -190,7 +190,7 @@ export function configOf(
     controlPlane: {
       image: wanted?.image ?? before.image,
       servers: wanted?.count ?? servers,
-      ...(wanted === undefined ? {} : { cores: wanted.cores }),
+      ...(wanted === undefined ? {} : { cores: wanted.cores, replaceOnlyServer: wanted.replaceOnlyServer ?? false }),
       vmIds: { first: 1000, last: 1039 },
       firstAddress: "10.0.1.10",
     },

@@ -40,6 +40,70 @@ describe("a server's join in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  /** The only server goes out of the token's sight when the join of a slot begins. @returns what shows it again */
+  const hideServer = (stage: Stage, slot: number, isOff: boolean): (() => void) => {
+    const { dc, honest } = stage.world;
+    const vm = stage.vm(1000);
+    const { pool } = vm;
+    let isOver = false;
+    stage.world.defect = (call) => {
+      if (!isOver && call.process.name.startsWith(`join-demo-servers-${slot}-`)) {
+        isOver = true;
+        vm.pool = "theirs";
+        stage.world.watcher.struck(vm.name);
+        if (isOff) dc.powerCut(vm);
+      }
+      return honest(call);
+    };
+    return () => {
+      vm.pool = pool;
+      if (!vm.running) dc.powerOn(vm);
+    };
+  };
+  const alone = { servers: 1, agents: 1 };
+  const replaced = ({ before }: Stage) => {
+    const image = stageImages()[1]?.name ?? "";
+    return { ...before, servers: { image, count: 1, cores: 4, replaceOnlyServer: true } };
+  };
+  for (const { what, wish, slot, isOff, says } of [
+    {
+      what: "a control plane that grows",
+      wish: ({ before }: Stage) => ({ ...before, servers: { image: before.image, count: 3, cores: 4 } }),
+      slot: 1,
+      isOff: false,
+      says: /servers-1-.* would make a second cluster demo: slot 0 alone makes one, and its server is not seen/,
+    },
+    {
+      what: "one that answers",
+      wish: replaced,
+      slot: 0,
+      isOff: false,
+      says: /servers-0-.* would make a second cluster demo: a server answers, and its VM is not seen/,
+    },
+    {
+      what: "one that is off",
+      wish: replaced,
+      slot: 0,
+      isOff: true,
+      says: /servers-0-.* would make a second cluster demo: agents of it were started, and no server is seen/,
+    },
+  ])
+    it(`makes no second cluster beside a server that is not seen any more: ${what} (seed 953842486)`, async () => {
+      const stage = new Stage(stageImages(), alone);
+      await stage.play(async () => {
+        const show = hideServer(stage, slot, isOff);
+        assert.equal(await stage.up(wish(stage)), "failed");
+        assert.match(stage.engine.why, says);
+        stage.world.defect = undefined;
+        show();
+        await stage.world.time.sleep(120_000);
+        assert.equal(await stage.up(wish(stage)), "done", stage.engine.why);
+      });
+      // Whoever turns the only server off takes the quorum.
+      const isOurs = (line: string) => !(isOff && line.startsWith("etcd has no quorum"));
+      assert.deepEqual(stage.world.story.violations.filter(isOurs), []);
+    });
+
   it("is not let in beside another one when the dead voter goes that kept it out (seed 630000386)", async () => {
     const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
     const { dc, watcher, time } = stage.world;
