@@ -2,6 +2,7 @@ import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import { SilentServers, type Access } from "../kubernetes/access.ts";
+import { requireFree } from "../kubernetes/gone.ts";
 import { uuidOf } from "../kubernetes/nodes.ts";
 import { writeFacts } from "../kubernetes/record.ts";
 import { proveVm } from "../proxmox/identity.ts";
@@ -97,6 +98,7 @@ export async function ownVm(run: Run, vms: readonly ListedVm[], input: SlotInput
   const made = vms.find(({ vmid, name = input.node }) => vmid === input.madeVmid && name === input.node);
   if (made) throw unconfigured(input, made);
   await requireSight(run.pve, input.site.proxmoxPool);
+  await requireFree(run.pve, { name: input.node, vmid: input.vmid });
   throw new UserError({
     what: `the VM of ${input.node} is gone: it was deleted outside of Evergreen`,
     where: `VMID ${input.vmid}, Proxmox pool ${input.site.proxmoxPool}`,

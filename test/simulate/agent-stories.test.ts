@@ -354,6 +354,20 @@ describe("agents in virtual time", function () {
       assert.deepEqual(world.story.violations, []);
     });
 
+  it("are not called deleted while they are only out of sight", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { world } = stage;
+    await stage.play(async () => {
+      world.defect = (call) => {
+        if (call.process.name.startsWith("claim-demo-workers-0")) stage.vm(1102).pool = "theirs";
+        return world.honest(call);
+      };
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /workers-0-.*-claim: VM 1102 of .* exists, and the token cannot see it/);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("do not come beside half-made ones that hold pods and cannot be emptied: more than surge would run (seed 7801079)", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
     const { world } = stage;
