@@ -47,6 +47,8 @@ export interface LonghornReplica {
 /** What we need to know of a `volumes.longhorn.io`. */
 export interface LonghornVolume {
   metadata?: Metadata;
+  /** `disabled`, `best-effort`; `strict-local`: it has one replica, on the node that uses it. */
+  spec?: { dataLocality?: string | undefined };
   status?: {
     /** `attached`, `detached`, or on the way. */
     state?: string | undefined;
@@ -147,7 +149,7 @@ function counts(storage: LonghornStorage, replica: LonghornReplica, node: string
 
 /**
  * Whether a node may begin to go, asked before anything is touched. A faulted volume may need its replica here for a
- * salvage; and a replica that has nowhere to go never leaves.
+ * salvage; and a replica that has nowhere to go never leaves, nor does one that is bound to its node (longhorn#8753).
  * @param running whether the node's VM runs: what is on one that is off cannot be copied any more
  */
 export function refusals(storage: LonghornStorage, node: string, running: boolean): StorageRefusal[] {
@@ -157,7 +159,21 @@ export function refusals(storage: LonghornStorage, node: string, running: boolea
   return [
     ...[...volumesOn(storage, node)].filter((name) => faulted.includes(name)).map((name) => faultedHere(name, node)),
     ...(running ? nowhereToGo(storage, node, left) : lostWith(storage, node, left)),
+    ...(running ? boundTo(storage, node, left) : []),
   ];
+}
+
+function boundTo({ volumes }: LonghornStorage, node: string, left: readonly LonghornReplica[]): StorageRefusal[] {
+  const here = new Set(left.map(volumeOf));
+  const bound = volumes.filter(({ spec }) => spec?.dataLocality === "strict-local").map(nameOf);
+  return bound
+    .filter((volume) => here.has(volume))
+    .map((volume) => ({
+      kind: "now",
+      what: `${node} holds the replica of the Longhorn volume ${volume}, which is strict-local: it moves nowhere`,
+      where: `volumes.longhorn.io ${volume}, its dataLocality`,
+      todo: "stop what uses the volume and set its data locality to best-effort, so that its replica can move; or delete it when nobody needs its data. Then run again",
+    }));
 }
 
 function faultedHere(volume: string, node: string): StorageRefusal {

@@ -94,6 +94,24 @@ describe("a node that Longhorn keeps data on", () => {
       undefined,
     ],
     [
+      "may not go with a strict-local volume, whose replica moves nowhere (longhorn#8753)",
+      { replicas: [replica("v", "a")], volumes: [{ ...volume("v"), spec: { dataLocality: "strict-local" } }] },
+      true,
+      ["now", /a holds the replica of the Longhorn volume v, which is strict-local/],
+    ],
+    [
+      "may go while a strict-local volume is elsewhere",
+      { replicas: [replica("v", "b")], volumes: [{ ...volume("v"), spec: { dataLocality: "strict-local" } }] },
+      true,
+      undefined,
+    ],
+    [
+      "may go with the only copy of a volume that likes to be local",
+      { replicas: [replica("v", "a")], volumes: [{ ...volume("v"), spec: { dataLocality: "best-effort" } }] },
+      true,
+      undefined,
+    ],
+    [
       "may not go when scheduling is off everywhere else",
       { nodes: [node("a"), node("b", { spec: closed })], replicas: twice },
       true,
