@@ -97,8 +97,10 @@ async function watchFor(
 function fallen(before: ReadonlyMap<string, Node>, seen: Seen<Node>): Fall | undefined {
   for (const [name, was] of before) {
     const node = seen.get(`/${name}`);
-    const why = node === undefined ? "has left the cluster" : whatChanged(was, node);
-    if (why !== undefined) return { node: name, why: `${name} ${why}`, isGone: node === undefined };
+    // One of another uid was deleted and has registered anew.
+    const isGone = node === undefined || node.metadata?.uid !== was.metadata?.uid;
+    const why = isGone ? "has left the cluster" : whatChanged(was, node);
+    if (why !== undefined) return { node: name, why: `${name} ${why}`, isGone };
   }
   return undefined;
 }

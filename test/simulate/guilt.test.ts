@@ -181,6 +181,25 @@ const innocent: Case[] = [
     says: /was disturbed: .* has left the cluster/,
   },
   {
+    when: "somebody deletes its Node in its soak, and it registers anew while nobody can watch",
+    soakSeconds: 60,
+    happens: async (stage) => {
+      stage.world.believes = ({ process, query }) =>
+        process.name.startsWith("verify-demo-workers") && query.get("watch") === "true"
+          ? status(429, "TooManyRequests", "the server has received too many requests")
+          : undefined;
+      const { name } = await arriving(stage, "soaking");
+      await stage.world.time.sleep(5_000);
+      const { objects } = stage.world.cluster;
+      const node = objects.get("nodes", name);
+      objects.remove("nodes", name);
+      const { labels } = node?.metadata ?? {};
+      objects.put("nodes", { ...node, metadata: { name, ...(labels ? { labels } : {}) } });
+      setReady(stage, name, "True");
+    },
+    says: /was disturbed: .* has left the cluster/,
+  },
+  {
     when: "a daemon restarts in its soak on the other nodes as well",
     soakSeconds: 60,
     happens: async (stage) => {
