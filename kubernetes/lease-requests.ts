@@ -12,10 +12,18 @@ import { until } from "./watch.ts";
 /** Life without a renewal, in seconds. */
 export const lifeSeconds = 15;
 
+/** By our clock, which stands still while the machine sleeps, and by the date, which anybody may set. */
+export interface Moment {
+  elapsed: number;
+  date: number;
+}
+
+export const momentNow = (): Moment => ({ elapsed: clock.elapsed(), date: clock.date() });
+
 /** A lease that is ours, and when that was asked for. */
 export interface Taken {
   held: LeaseObject;
-  asked: number;
+  asked: Moment;
 }
 
 function body(client: Kubernetes, name: string, { holder, seconds = lifeSeconds }: LeaseOptions): LeaseObject {
@@ -47,7 +55,7 @@ export async function tryTake(
   options: LeaseOptions,
   observer: LeaseObserver,
 ): Promise<Taken | LeaseObject | undefined> {
-  const asked = clock.elapsed();
+  const asked = momentNow();
   try {
     return { held: await createOurs<LeaseObject>(client, paths.leases, body(client, name, options)), asked };
   } catch (error) {

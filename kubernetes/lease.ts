@@ -5,7 +5,7 @@ import { say } from "../common/log.ts";
 import type { Kubernetes } from "./client.ts";
 import { isConflict, isNotFound } from "./errors.ts";
 import { LeaseObserver } from "./lease-observer.ts";
-import { lifeSeconds, replace, tryTake, waitForChange, type Taken } from "./lease-requests.ts";
+import { lifeSeconds, momentNow, replace, tryTake, waitForChange, type Moment, type Taken } from "./lease-requests.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
 
 /** Our lease was taken or could not be renewed in time: somebody else may act now, so we must not. */
@@ -57,7 +57,7 @@ export class Lease implements Fence {
   private readonly options: LeaseOptions;
   private readonly seconds: number;
   private held: LeaseObject;
-  private renewedAt: number;
+  private renewedAt: Moment;
   private unschedule: (() => void) | undefined;
   private pending: Promise<void> | undefined;
   private renewing: Promise<void> | undefined;
@@ -81,12 +81,9 @@ export class Lease implements Fence {
     const { holderIdentity: holder = "nobody" } = held.spec ?? {};
     if (holder !== options.holder)
       throw new LeaseLost(held.metadata?.name ?? "", `another process took it (${holder})`);
-    const lease = new Lease(
-      client,
-      held.metadata?.name ?? "",
-      { held, asked: clock.elapsed() - lifeSeconds * 1000 },
-      options,
-    );
+    const { elapsed, date } = momentNow();
+    const asked = { elapsed: elapsed - lifeSeconds * 1000, date };
+    const lease = new Lease(client, held.metadata?.name ?? "", { held, asked }, options);
     await lease.requireOwned();
     return lease;
   }
@@ -128,7 +125,7 @@ export class Lease implements Fence {
   async requireOwned(): Promise<void> {
     for (;;) {
       if (this.lost) throw this.lost;
-      if (this.age <= this.seconds / 2) return;
+      if (Math.max(this.age, this.ageByDate) <= this.seconds / 2) return;
       try {
         await this.renew();
       } catch (error) {
@@ -165,7 +162,12 @@ export class Lease implements Fence {
 
   /** Seconds since we knew that it is ours. */
   private get age(): number {
-    return (clock.elapsed() - this.renewedAt) / 1000;
+    return (clock.elapsed() - this.renewedAt.elapsed) / 1000;
+  }
+
+  /** Likewise by the date: a machine that has slept knows by it alone that others may have waited for our whole life. */
+  private get ageByDate(): number {
+    return (clock.date() - this.renewedAt.date) / 1000;
   }
 
   private get path(): string {
@@ -203,7 +205,7 @@ export class Lease implements Fence {
 
   private async write(): Promise<void> {
     for (let tries = 1; ; tries += 1) {
-      const asked = clock.elapsed();
+      const asked = momentNow();
       try {
         this.held = await replace(this.client, this.held, this.options);
         this.renewedAt = asked;

@@ -218,6 +218,20 @@ describe("leases", () => {
       assert.equal(cluster.count("PUT", /slot-workers-0$/), 2);
     });
 
+    it("are asked for again by a machine that has slept, whose own clock stood still meanwhile", async () => {
+      let date = Date.now();
+      const still = { elapsed: () => 0, date: () => date, sleep: () => Promise.resolve() };
+      useClock({ ...still, timeout: () => new AbortController().signal, later: () => () => undefined });
+      try {
+        const lease = await adopt();
+        cluster.put(paths.leases, { metadata: { name: "slot-workers-0" }, spec: { holderIdentity: "run-2" } });
+        date += 600_000;
+        await assert.rejects(lease.check(), /was lost: another process took it \(run-2\)/);
+      } finally {
+        useClock();
+      }
+    });
+
     it("count from when a renewal was asked for, not from when it was answered", async () => {
       let now = 0;
       const real = { elapsed: () => now, date: () => Date.now(), sleep: () => Promise.resolve() };
