@@ -11,7 +11,7 @@ import type { SlotInput } from "./input.ts";
 import { excused } from "./excuse.ts";
 import { isGone, otherNodes } from "./leavers.ts";
 import { isMarked, known } from "./member.ts";
-import { awaitPlaced, awaitRoom, rememberDisplaced } from "./placement.ts";
+import { awaitPlaced, awaitRoom, owed, rememberDisplaced } from "./placement.ts";
 import { removeBrokenOff } from "./predecessors.ts";
 import { retireNode } from "./retirement.ts";
 import { all, holding, quietly, slotLease, type Run } from "./run.ts";
@@ -31,7 +31,8 @@ export async function handover(run: Run, input: SlotInput): Promise<{ active: st
   const access = reachable(scene, input);
   const before = await known(access.client, input);
   const others = (await otherNodes(access.client, input, scene.vms, before.record)).filter((one) => !isGone(one));
-  if (others.length === 0 && before.own?.phase === "handedOver") return { active: input.node };
+  const isOwed = owed(before.record, input).length > 0;
+  if (others.length === 0 && before.own?.phase === "handedOver" && !isOwed) return { active: input.node };
   const silenceBefore = access.client.silence;
   try {
     await holding(run, access, slotLease(input), input.site.timeouts.lease, (fence) =>
@@ -104,7 +105,7 @@ async function owns(client: Kubernetes, input: SlotInput): Promise<void> {
   if (own === undefined) return;
   const { displaced, ...rest } = own;
   const others = record.nodes.filter(({ slot, name }) => slot === input.slot && name !== own.name);
-  const placed = others.flatMap(({ displaced: owed, ...other }) => (owed === undefined ? [] : [other]));
+  const placed = others.flatMap(({ displaced: some, ...other }) => (some === undefined ? [] : [other]));
   if (own.phase === "handedOver" && displaced === undefined && placed.length === 0) return;
   const since = client.now().toISOString();
   await writeFacts(client, input.pool, { nodes: [...placed, { ...rest, phase: "handedOver", since }] });

@@ -40,6 +40,27 @@ function takeLease({ world }: Stage, name: string): void {
 describe("agents in virtual time", function () {
   this.timeout(60_000);
 
+  it("wait for what was evicted also when a node takes its own slot back, and the run before has failed", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { cluster, watcher } = stage.world;
+    await stage.play(async () => {
+      const old = stage.nameOf(1100);
+      stage.cutPower(1100);
+      const isNew = ({ metadata }: Stored) => metadata.name.startsWith("demo-workers-0-") && metadata.name !== old;
+      const hasJoined = () =>
+        cluster.objects.list("nodes").some(isNew) &&
+        JSON.stringify(cluster.objects.get("configmaps", "evergreen-system/slot-workers-0")?.data).includes("joined");
+      assert.equal(await stage.dieAt(stage.agentsOf(1), hasJoined), "killed");
+      await stage.world.time.sleep(60_000);
+      await pinTo(stage, cluster.objects.list("nodes").find(isNew)?.metadata.name ?? "");
+      watcher.availability.runBegins();
+      assert.equal(await stage.up(stage.before), "failed");
+      assert.match(stage.engine.why, /have found no place/);
+      assert.equal(await stage.up(stage.before), "failed");
+      assert.match(stage.engine.why, /have found no place/);
+    });
+  });
+
   it("drain nobody while what an earlier run evicted from another slot has no place (seed 89623945)", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
     await stage.play(async () => {
