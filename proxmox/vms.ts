@@ -175,6 +175,8 @@ export interface Power {
   running: boolean;
   /** QEMU's word when it is neither running nor stopped: `paused`, `io-error`, `inmigrate`, ... */
   state?: string;
+  /** How long its QEMU has run, in seconds: a reboot of the guest does not end that, a start or a migration does. */
+  upSeconds?: number;
 }
 
 /**
@@ -191,7 +193,11 @@ async function powerThere(pve: Proxmox, vm: Vm): Promise<Power> {
   const status = row.text("status");
   if (status !== "running" && status !== "stopped") throw new ProxmoxAnswerError(path, `the status "${status}"`);
   const word = row.maybeText("qmpstatus") ?? status;
-  return { running: status === "running" && word !== "prelaunch", ...(word === status ? {} : { state: word }) };
+  return {
+    running: status === "running" && word !== "prelaunch",
+    ...(word === status ? {} : { state: word }),
+    ...(row.maybeText("uptime") === undefined ? {} : { upSeconds: row.number("uptime") }),
+  };
 }
 
 /** Whether the VM runs, asked of its host and not of the list. */

@@ -17,6 +17,8 @@ export interface Accused {
   client: Kubernetes;
   /** `client.silence` when the time began that it is judged for. */
   silenceBefore: number;
+  /** So long its VM has to have run, in seconds: one that we have not started ourselves meanwhile. @default any time */
+  runsFor?: number;
 }
 
 /** @returns the error, or one that judges nobody, when something else took the node's time */
@@ -45,9 +47,11 @@ export async function excuseOf(run: Run, accused: Accused): Promise<string | und
   return (await whyNotRunning(run, accused)) ?? (await whatAilsOthers(accused));
 }
 
-async function whyNotRunning({ pve }: Run, { vm }: Accused): Promise<string | undefined> {
+async function whyNotRunning({ pve }: Run, { vm, runsFor = 0 }: Accused): Promise<string | undefined> {
   try {
-    const { running, state } = await readPower(pve, vm);
+    const { running, state, upSeconds = Infinity } = await readPower(pve, vm);
+    if (running && upSeconds < runsFor)
+      return `VM ${vm.vmid} on ${vm.host} was started or migrated ${upSeconds} s ago, within that time`;
     if (running && mayGoOn(state)) return undefined;
     return `VM ${vm.vmid} on ${vm.host} ${running ? `stands still (${state ?? ""})` : "does not run"}`;
   } catch (error) {

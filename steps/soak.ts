@@ -1,3 +1,4 @@
+import { clock } from "../common/clock.ts";
 import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
@@ -35,12 +36,12 @@ export async function soak(
   seconds: number,
 ): Promise<void> {
   const watched = new Map(nodes.map((node) => [nameOf(node), node]));
-  const silenceBefore = client.silence;
+  const [silenceBefore, since] = [client.silence, clock.elapsed()];
   const before = { pods: (await client.list<Pod>(paths.pods)).items, ill: await daemonsIllEverywhere(client) };
   const fall = (await watchFor(run, client, input, watched, seconds)) ?? (await restarted(client, before, watched));
   if (fall === undefined) return;
   const where = `pool ${input.pool}, within the soak of ${seconds} s`;
-  const excuse = await excuseFor(run, client, input, fall, silenceBefore);
+  const excuse = await excuseFor(run, client, input, fall, { silenceBefore, since });
   if (excuse !== undefined)
     throw new UserError({
       what: `the soak of generation ${generation.id} was disturbed: ${fall.why}`,
@@ -60,12 +61,13 @@ async function excuseFor(
   client: Kubernetes,
   { plan }: PoolInput,
   { node, isGone }: Fall,
-  silenceBefore: number,
+  { silenceBefore, since }: { silenceBefore: number; since: number },
 ): Promise<string | undefined> {
   if (isGone) return "a node does not delete its own Node";
   const vmid = plan.slots.find(({ name }) => name === node)?.vmid ?? 0;
   const host = (await listVms(run.pve)).find((vm) => vm.vmid === vmid)?.host ?? "an unknown host";
-  return await excuseOf(run, { name: node, vm: { host, vmid }, client, silenceBefore });
+  const runsFor = Math.floor((clock.elapsed() - since) / 1000);
+  return await excuseOf(run, { name: node, vm: { host, vmid }, client, silenceBefore, runsFor });
 }
 
 /** @returns what fell, or undefined when everything held until the time was over */

@@ -19,6 +19,8 @@ export interface Vm {
   template: boolean;
   onBoot: boolean;
   running: boolean;
+  /** When its QEMU began, in milliseconds. */
+  runsSince: number;
   lock: string | undefined;
   /** What QEMU says of it where it is neither running nor stopped: the list of the data centre repeats it. */
   word: string | undefined;
@@ -91,7 +93,15 @@ export class DataCentre {
       ha: false,
       seen: undefined,
     };
-    const made: Vm = { ...blank, revision: 1, readAt: -Infinity, disk: new Map(), guest: undefined, ...vm };
+    const made: Vm = {
+      ...blank,
+      revision: 1,
+      readAt: -Infinity,
+      runsSince: -Infinity,
+      disk: new Map(),
+      guest: undefined,
+      ...vm,
+    };
     this.vms.set(made.vmid, made);
     return made;
   }
@@ -113,6 +123,7 @@ export class DataCentre {
   powerOn(vm: Vm): void {
     if (vm.running || this.vms.get(vm.vmid) !== vm) return;
     vm.running = true;
+    vm.runsSince = this.time.elapsed();
     vm.word = undefined;
     this.watcher.availability.vmStarted(vm);
     vm.guest?.boot();

@@ -172,6 +172,17 @@ const innocent: Case[] = [
     says: /the soak of generation \w+ was disturbed: .*VM 1102 on pve1 does not run/,
   },
   {
+    when: "its VM loses its power in its soak, and is started again at once",
+    soakSeconds: 60,
+    happens: async (stage) => {
+      const { world } = stage;
+      const vm = await arriving(stage, "soaking");
+      world.dc.powerCut(vm);
+      world.time.after(5_000, () => world.dc.powerOn(vm));
+    },
+    says: /was disturbed: .* restarted.*VM 1102 on pve1 was started or migrated \d+ s ago/,
+  },
+  {
     when: "somebody deletes its Node in its soak",
     soakSeconds: 60,
     happens: async (stage) => {

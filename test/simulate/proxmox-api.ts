@@ -64,7 +64,7 @@ export class ProxmoxApi {
       case "PUT config":
         return configure(vm, form);
       case "GET status/current":
-        return data(current(vm));
+        return data(current(vm, dc.time.elapsed()));
       case "POST status/start":
         return data(dc.start(vm));
       case "POST status/shutdown":
@@ -177,10 +177,11 @@ function fresh(vm: Vm): object {
   return { vmid: vm.vmid, name: vm.name, status: hasProcess ? "running" : "stopped" };
 }
 
-function current(vm: Vm): object {
+function current(vm: Vm, now: number): object {
   const qmpstatus = vm.word ?? (vm.running ? "running" : "stopped");
   const lock = vm.lock === undefined ? {} : { lock: vm.lock };
-  return { ...fresh(vm), qmpstatus, ha: { managed: vm.ha ? 1 : 0 }, ...lock };
+  const uptime = vm.running ? Math.floor(Math.min(now - vm.runsSince, 1e9) / 1000) : 0;
+  return { ...fresh(vm), qmpstatus, uptime, ha: { managed: vm.ha ? 1 : 0 }, ...lock };
 }
 
 /** What changes the configuration of the data centre; a guest agent needs no quorum. */
