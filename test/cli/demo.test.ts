@@ -178,7 +178,7 @@ describe("evergreen demo", function () {
     assert.ok(child.pid !== undefined);
     process.kill(-child.pid, "SIGKILL");
     await ended;
-    await new Deadline("the lab to end", 30).poll(100, () =>
+    await new Deadline("the lab to end", 60).poll(100, () =>
       Promise.resolve(alive(daemon.process) || existsSync(lab) ? undefined : true),
     );
     assert.deepEqual(sessionOf(daemon.process), []);

@@ -24,7 +24,7 @@ function lab(...args: string[]): Promise<Ran> {
 }
 
 describe("evergreen lab", function () {
-  this.timeout(60_000);
+  this.timeout(180_000);
 
   after(async () => {
     await lab("down", "--name", name);

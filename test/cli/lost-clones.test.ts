@@ -22,7 +22,7 @@ describe("a VM with a name of ours that is off and in no state of the engine", (
     seedVm(bench.dc, { vmid, name, pool: site.nodes });
     pve = bench.client(site.rolloutToken);
     // The list is thin for a new VM.
-    await new Deadline("the VM in the list", 9).poll(20, async () =>
+    await new Deadline("the VM in the list", 60).poll(20, async () =>
       (await listVms(pve)).some((vm) => vm.vmid === vmid && vm.status === "stopped") ? true : undefined,
     );
   });

@@ -9,7 +9,7 @@ import { Scratch } from "../tools/fakes.ts";
 
 /** The command as it is, with an engine that only notes what it was told, where, and of which commit. */
 describe("evergreen rollback", function () {
-  this.timeout(60_000);
+  this.timeout(180_000);
   let scratch: Scratch;
   let repository: string;
   let first: string;

@@ -64,7 +64,7 @@ describe("the lease of an update", () => {
     return { child, who };
   };
   const until = (what: string, isSo: () => boolean) =>
-    new Deadline(what, 9).poll(
+    new Deadline(what, 60).poll(
       20,
       () => Promise.resolve(isSo() ? true : undefined),
       () => holder() ?? "free",
@@ -135,7 +135,7 @@ describe("the lease of an update", () => {
   });
 
   describe("kept for an engine", function () {
-    this.timeout(20_000);
+    this.timeout(180_000);
     const script = join(projectRoot, "dist", "step.mjs");
     before(() => bundle());
 

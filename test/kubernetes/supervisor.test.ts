@@ -46,7 +46,7 @@ const status = (code: number, message: string) => (response: ServerResponse) => 
 const done = (response: ServerResponse) => response.end('{"created":["x"]}');
 
 describe("a snapshot that RKE2's supervisor is asked for", function () {
-  this.timeout(20_000);
+  this.timeout(180_000);
 
   it("is asked for as the command does it, by the server token", async () => {
     const { outcome, asked } = await save([done], 5);

@@ -13,7 +13,7 @@ import { labOptions, startCluster } from "./support/start.ts";
 const maps = "/api/v1/namespaces/default/configmaps";
 
 describe("requests to Kubernetes that are held", function () {
-  this.timeout(60_000);
+  this.timeout(180_000);
   let options: LabOptions;
   let lab: Lab;
   let operator: Operator;
@@ -54,7 +54,7 @@ describe("requests to Kubernetes that are held", function () {
       await lab.call("POST /faults", { kind: "hold", effect: "change", nth: 1, when });
       const answer = create(when).then((code) => (answered = code));
       const text = `held ${when} its effect: POST ${maps}`;
-      await new Deadline(text, 10).poll(20, async () => (await lab.events()).find((event) => event.text === text));
+      await new Deadline(text, 60).poll(20, async () => (await lab.events()).find((event) => event.text === text));
       assert.equal(await exists(when), there);
       assert.equal(answered, undefined);
       await lab.call("DELETE /faults", undefined);

@@ -10,7 +10,7 @@ import { Operator } from "./support/operator.ts";
 import { labOptions } from "./support/start.ts";
 
 describe("faults on order", function () {
-  this.timeout(30_000);
+  this.timeout(180_000);
   let options: LabOptions;
   let lab: Lab;
   let operator: Operator;
@@ -90,7 +90,7 @@ describe("faults on order", function () {
     await operator.createVm({ vmid: 1114, pool: "workers", slot: 1 });
     await order({ kind: "drop", match: "POST nodes/.*/status/stop", nth: 1, when: "after" });
     await assert.rejects(operator.power(1114, "stop"), /other side closed|ECONNRESET|terminated/);
-    await new Deadline("the VM to be off", 5).poll(50, async () => ((await vm(1114))?.running ? undefined : true));
+    await new Deadline("the VM to be off", 60).poll(50, async () => ((await vm(1114))?.running ? undefined : true));
   });
 
   it("cuts the connection before the effect", async () => {
@@ -103,7 +103,7 @@ describe("faults on order", function () {
   it("holds a request at a boundary until its client has gone", async () => {
     const last = (await lab.events()).at(-1)?.number ?? 0;
     const held = (text: string) =>
-      new Deadline(text, 5).poll(20, async () => (await lab.events(last)).find((event) => event.text === text));
+      new Deadline(text, 60).poll(20, async () => (await lab.events(last)).find((event) => event.text === text));
     for (const [when, running] of [
       ["before", true],
       ["after", false],
@@ -111,7 +111,7 @@ describe("faults on order", function () {
       await order({ kind: "hold", effect: "change", nth: 1, when });
       const stop = assert.rejects(operator.power(1114, "stop"));
       await held(`held ${when} its effect: POST nodes/pve1/qemu/1114/status/stop`);
-      await new Deadline("the VM", 5).poll(50, async () => ((await vm(1114))?.running === running ? true : undefined));
+      await new Deadline("the VM", 60).poll(50, async () => ((await vm(1114))?.running === running ? true : undefined));
       await lab.call("DELETE /faults", undefined);
       await stop;
       assert.equal((await vm(1114))?.running, running);

@@ -80,7 +80,7 @@ describe("the lab's Kubernetes client", () => {
       ({ metadata }, really) => seen.push(`${really ? "-" : "?"}${metadata.name}`),
     );
     void kube.watch("/api/v1/things?labelSelector=a%3Db", handler, stop.signal);
-    await new Deadline(`${until} events`, 5).poll(10, () => Promise.resolve(seen.length >= until ? true : undefined));
+    await new Deadline(`${until} events`, 60).poll(10, () => Promise.resolve(seen.length >= until ? true : undefined));
     return seen;
   }
 

@@ -14,7 +14,7 @@ import { Operator } from "./support/operator.ts";
 import { labOptions } from "./support/start.ts";
 
 describe("a lab", function () {
-  this.timeout(60_000);
+  this.timeout(180_000);
   let options: LabOptions;
 
   beforeEach(async () => {
@@ -83,7 +83,7 @@ describe("a lab", function () {
     await operator.joinFirstServer(server);
     const owner = readDaemon(options.directory);
     assert.ok(owner);
-    await new Deadline("etcd and an API server", 20).poll(50, () =>
+    await new Deadline("etcd and an API server", 60).poll(50, () =>
       Promise.resolve(sessionOf(owner.process).length >= 3 ? true : undefined),
     );
     await operator.close();
@@ -100,7 +100,7 @@ describe("a lab", function () {
     const daemon = readDaemon(options.directory);
     assert.ok(daemon);
     owner.kill("SIGKILL");
-    await new Deadline("the lab to end", 20).poll(100, () =>
+    await new Deadline("the lab to end", 60).poll(100, () =>
       Promise.resolve(sessionOf(daemon.process).length === 0 && !existsSync(options.directory) ? true : undefined),
     );
   });

@@ -10,7 +10,7 @@ import { labOptions, startCluster, startLoad } from "./support/start.ts";
 const worker = (slot: number) => `demo-workers-${slot}-aaaaaaaa`;
 
 describe("load, prober and watcher on a real control plane", function () {
-  this.timeout(90_000);
+  this.timeout(180_000);
   let options: LabOptions;
   let lab: Lab;
   let operator: Operator;
@@ -29,7 +29,7 @@ describe("load, prober and watcher on a real control plane", function () {
 
   async function requests(more: number): Promise<void> {
     const before = (await lab.status).probe;
-    await new Deadline(`${more} more requests of the prober`, 20).poll(100, async () => {
+    await new Deadline(`${more} more requests of the prober`, 60).poll(100, async () => {
       const { probe } = await lab.status;
       const enough =
         probe.workload.requests >= before.workload.requests + more && probe.api.requests > before.api.requests;
@@ -84,7 +84,7 @@ describe("load, prober and watcher on a real control plane", function () {
     const [pod] = await operator.podsOn(worker(2));
     assert.ok(pod);
     await operator.kube.call("DELETE", `/api/v1/namespaces/load/pods/${pod.metadata.name}`);
-    await new Deadline("the violation", 10).poll(100, async () =>
+    await new Deadline("the violation", 60).poll(100, async () =>
       (await invariants()).includes("eviction-only") ? true : undefined,
     );
   });
@@ -92,7 +92,7 @@ describe("load, prober and watcher on a real control plane", function () {
   it("reports a VM that is destroyed while its Node exists", async () => {
     await operator.power(1102, "stop");
     await operator.destroyVm(1102);
-    await new Deadline("the violation", 10).poll(100, async () =>
+    await new Deadline("the violation", 60).poll(100, async () =>
       (await invariants()).includes("member-destroyed") ? true : undefined,
     );
   });

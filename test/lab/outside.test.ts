@@ -124,7 +124,7 @@ describe("what happens from outside", () => {
     assert.match(upid, /:hastop:1100:/);
     assert.equal(await bench.ended(upid), "OK");
     assert.ok(bench.dc.vms.get(1100)?.power, "HA has not acted yet");
-    await new Deadline("HA to stop the VM", 5).poll(5, () =>
+    await new Deadline("HA to stop the VM", 60).poll(5, () =>
       Promise.resolve(bench.dc.vms.get(1100)?.power ? undefined : true),
     );
     assert.equal(
@@ -151,7 +151,7 @@ describe("what happens from outside", () => {
     );
     assert.equal(await said("GET", "cluster/nextid", { vmid: 1100 }), "400 Parameter verification failed.");
     undo?.();
-    await new Deadline("the VM to start with its host", 5).poll(5, () =>
+    await new Deadline("the VM to start with its host", 60).poll(5, () =>
       Promise.resolve(bench.dc.vms.get(1100)?.power ? true : undefined),
     );
     assert.equal(bench.dc.vms.get(1101)?.power, undefined);

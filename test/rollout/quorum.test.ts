@@ -200,7 +200,7 @@ const hasQuorum = ({ voters, healthy }: Counts) => voters > 0 && healthy > voter
 
 describe("every control plane of up to seven servers", function () {
   // 480,700 of them.
-  this.timeout(120_000);
+  this.timeout(300_000);
 
   it("lets a server join only where nothing is in doubt, and then always", () => {
     let allowed = 0;

@@ -16,13 +16,12 @@ import { rollout } from "../../steps/rollout.ts";
 import { blue, green, StepCluster } from "./cluster.ts";
 
 describe("claims", function () {
-  this.timeout(90_000);
+  this.timeout(180_000);
   let cluster: StepCluster;
   let client: Kubernetes;
 
   before(async () => {
     cluster = await StepCluster.start("127.78");
-    cluster.site.timeouts.gate = 20;
   });
   after(async () => {
     await client.close();

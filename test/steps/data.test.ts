@@ -16,7 +16,7 @@ import { green, StepCluster } from "./cluster.ts";
 
 /** Two agents with a local volume each, bound after the program had looked. */
 describe("steps that meet a volume on a node alone", function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let cluster: StepCluster;
   let client: Kubernetes;
   let old: SlotInput;

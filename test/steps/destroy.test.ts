@@ -26,7 +26,6 @@ describe("retire and release of what was not retired", function () {
 
   before(async () => {
     cluster = await StepCluster.start("127.57");
-    cluster.site.timeouts.gate = 20;
     for (const input of [...servers(), worker()]) {
       await cluster.clone(input);
       claimed.set(input.node, await join(cluster.run(), input));

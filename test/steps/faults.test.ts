@@ -21,7 +21,7 @@ import { allowEvictions, denyEvictions } from "./evictions.ts";
 const root = pathJoin(import.meta.dirname, "../..");
 
 describe("steps when something goes wrong", function () {
-  this.timeout(90_000);
+  this.timeout(180_000);
   let cluster: StepCluster;
   let client: Kubernetes;
 

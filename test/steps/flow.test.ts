@@ -13,7 +13,7 @@ import { startLoad } from "../lab/support/start.ts";
 import { blue, green, StepCluster } from "./cluster.ts";
 
 describe("steps in a data centre", function () {
-  this.timeout(90_000);
+  this.timeout(180_000);
   let cluster: StepCluster;
   let client: Kubernetes;
 

@@ -52,7 +52,7 @@ describe("a site that is ill while nodes come and go", function () {
         .join();
       return seen === wanted.join() ? true : undefined;
     };
-    await new Deadline(`the members ${wanted.join()}`, 10).poll(100, look, () => seen);
+    await new Deadline(`the members ${wanted.join()}`, 60).poll(100, look, () => seen);
   };
 
   it("names the clock of a node that is behind, judges nobody for it, and joins it once it is right", async () => {
@@ -93,7 +93,7 @@ describe("a site that is ill while nodes come and go", function () {
       handover(run, input),
       /could not be emptied in 30 s|lease \S+ was lost|API does not answer/,
     );
-    await new Deadline("a cordon", 20).poll(50, async () => {
+    await new Deadline("a cordon", 60).poll(50, async () => {
       const node = await findNode(client, old);
       return node && isCordoned(node) ? true : undefined;
     });
@@ -117,7 +117,7 @@ describe("a site that is ill while nodes come and go", function () {
     await newImage("never-ready");
     await assert.rejects(join(cluster.run(), ill), /waiting for demo-servers-0-bbbbbbbb to be Ready/);
     await membersAre("demo-servers-0-aaaaaaaa", "demo-servers-0-bbbbbbbb");
-    await new Deadline("its Node", 10).poll(100, async () => ((await findNode(client, ill.node)) ? true : undefined));
+    await new Deadline("its Node", 60).poll(100, async () => ((await findNode(client, ill.node)) ? true : undefined));
 
     const healthy = { ...cluster.slot("servers", 0, third), strategy: ill.strategy, spec: blue.spec };
     await cluster.clone(healthy);

@@ -15,7 +15,7 @@ import { startLoad } from "../lab/support/start.ts";
 import { green, StepCluster } from "./cluster.ts";
 
 describe("steps where Longhorn keeps data on the nodes", function () {
-  this.timeout(90_000);
+  this.timeout(180_000);
   let cluster: StepCluster;
   let client: Kubernetes;
 
@@ -126,7 +126,7 @@ describe("steps where Longhorn keeps data on the nodes", function () {
       handover(cluster.run(), input),
       new RegExp(`${input.node} does not serve, so nobody leaves its slot`),
     );
-    await new Deadline("its eviction by Longhorn", 30).poll(100, async () =>
+    await new Deadline("its eviction by Longhorn", 60).poll(100, async () =>
       (await asked(old)).evictionRequested === true ? true : undefined,
     );
     await client.patch(`${paths.nodes}/${input.node}`, "merge", { spec: { unschedulable: true } });

@@ -11,7 +11,7 @@ import { blue, green, StepCluster, third } from "./cluster.ts";
 
 /** What other administrators, backups and HA do to the VM of a node that is about to leave. */
 describe("a node leaves whose VM others are at", function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let cluster: StepCluster;
   let client: Kubernetes;
 

@@ -24,7 +24,7 @@ const quick = ({ site: { timeouts } }: StepCluster) => ({ ...timeouts, gate: 3 }
 const tainted: Generation = { ...green, spec: { ...green.spec, startupTaints: [`${startup}:NoExecute`] } };
 
 describe("a node serves when pods can live on it", function () {
-  this.timeout(90_000);
+  this.timeout(180_000);
   let cluster: StepCluster;
   let client: Kubernetes;
 
@@ -46,7 +46,7 @@ describe("a node serves when pods can live on it", function () {
   const labelsOf = async (name: string) => (await findNode(client, name))?.metadata?.labels ?? {};
   const patch = (name: string, body: object) => client.patch(`${paths.nodes}/${name}`, "merge", body);
   const appears = (name: string) =>
-    until<Node, true>(client, named(paths.nodes, name), new Deadline(name, 20), (seen) => seen.size > 0 || undefined);
+    until<Node, true>(client, named(paths.nodes, name), new Deadline(name, 60), (seen) => seen.size > 0 || undefined);
 
   it("has the role label, which its kubelet may not give itself", async () => {
     const { [role]: worker, tier } = await labelsOf(old().node);
@@ -91,7 +91,7 @@ describe("a node serves when pods can live on it", function () {
     let over = false;
     const joined = join(cluster.run(), input).finally(() => (over = true));
     await appears(input.node);
-    await until<Node, true>(client, named(paths.nodes, input.node), new Deadline("Ready", 20), (seen) =>
+    await until<Node, true>(client, named(paths.nodes, input.node), new Deadline("Ready", 60), (seen) =>
       [...seen.values()][0]?.status?.conditions?.some((one) => one.type === "Ready" && one.status === "True")
         ? true
         : undefined,
@@ -157,7 +157,7 @@ describe("a node serves when pods can live on it", function () {
       spec: { hard: { pods: "0" } },
     };
     await client.create(quotas, quota);
-    await until<Quota, true>(client, { path: quotas }, new Deadline("the quota", 20), (seen) =>
+    await until<Quota, true>(client, { path: quotas }, new Deadline("the quota", 60), (seen) =>
       [...seen.values()].some(({ status }) => status?.hard?.pods === "0") ? true : undefined,
     );
     const labels = { app: name };
@@ -186,7 +186,7 @@ describe("a node serves when pods can live on it", function () {
       },
     });
     const own = { path: paths.pods, query: { labelSelector: `app=${name}` } };
-    await until<Pod, true>(client, own, new Deadline(`${name} to run`, 20), (seen) =>
+    await until<Pod, true>(client, own, new Deadline(`${name} to run`, 60), (seen) =>
       [...seen.values()].some(isPodReady) ? true : undefined,
     );
   }

@@ -34,7 +34,7 @@ const s3: BucketPolicy = {
 const inBucket: BackupPolicy = { ...onDisk, s3 };
 
 describe("the etcd snapshot before the servers", function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let cluster: StepCluster;
   let rollouts = 0;
 

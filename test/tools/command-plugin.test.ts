@@ -246,7 +246,7 @@ describe("the end of the stand-in for the command plugin", () => {
     const result = plugin.create({ create: command, interpreter, environment: { PID_FILE: file } });
     result.catch(() => undefined);
     const read = () => Promise.resolve(existsSync(file) ? Number(readFileSync(file, "utf8")) || undefined : undefined);
-    return { pid: await new Deadline("the command", 10).poll(20, read), result };
+    return { pid: await new Deadline("the command", 60).poll(20, read), result };
   }
 
   function isAlive(pid: number): boolean {
@@ -259,7 +259,7 @@ describe("the end of the stand-in for the command plugin", () => {
   }
 
   async function gone(pid: number): Promise<void> {
-    await new Deadline(`the end of process ${pid}`, 10).poll(20, () =>
+    await new Deadline(`the end of process ${pid}`, 60).poll(20, () =>
       Promise.resolve(isAlive(pid) ? undefined : true),
     );
   }

@@ -154,7 +154,7 @@ esac`,
       const file = join(scratch.path, "pid");
       const read = () =>
         Promise.resolve(existsSync(file) ? Number(readFileSync(file, "utf8")) || undefined : undefined);
-      return { child, pid: await new Deadline("the CLI to start", 15).poll(20, read) };
+      return { child, pid: await new Deadline("the CLI to start", 60).poll(20, read) };
     }
   });
 }

@@ -92,7 +92,7 @@ describe("the lock", () => {
   });
 
   it("lets no two processes in at once, also when all of them find it dead", async function () {
-    this.timeout(60_000);
+    this.timeout(180_000);
     await heldBy({ pid: spawnSync("true").pid });
     const script = scratch.file(
       "worker.ts",

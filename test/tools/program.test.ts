@@ -8,7 +8,7 @@ import { projectRoot } from "../../tools/paths.ts";
 import { Scratch } from "./fakes.ts";
 
 describe("a program under the real engine", function () {
-  this.timeout(60_000);
+  this.timeout(180_000);
 
   const directories = [...new Set(allOnPath("node").map((node) => dirname(node)))];
   const cases: [string, (path: string) => string][] = [

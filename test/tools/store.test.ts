@@ -29,13 +29,13 @@ describe("the store of built tools", () => {
   const contents = () => (existsSync(join(cache, "tools")) ? readdirSync(join(cache, "tools")) : []);
 
   it("builds a real module with its version in it", async function () {
-    this.timeout(120_000);
+    this.timeout(300_000);
     const program = await store().program(tool, await findGo());
     assert.equal(execFileSync("sh", ["-c", `${program} 2>&1`], { encoding: "utf8" }), "1.2.3\n");
   });
 
   it("says so when a module cannot be fetched", async function () {
-    this.timeout(60_000);
+    this.timeout(180_000);
     scratch.file("module/go.mod", "module example/hello\n\ngo 1.24\n\nrequire example.org/missing v1.0.0\n");
     const sum = `h1:${"A".repeat(43)}=`;
     scratch.file("module/go.sum", `example.org/missing v1.0.0 ${sum}\nexample.org/missing v1.0.0/go.mod ${sum}\n`);
@@ -118,12 +118,12 @@ describe("the store of built tools", () => {
     fakeGo(scratch, `echo $$ > "$0.pid"; exec sleep 20`);
     const child = await startBuild();
     const file = join(scratch.path, "bin", "go.pid");
-    const pid = await new Deadline("the build to begin", 10).poll(20, () =>
+    const pid = await new Deadline("the build to begin", 60).poll(20, () =>
       Promise.resolve(existsSync(file) ? Number(readFileSync(file, "utf8")) || undefined : undefined),
     );
     child.kill("SIGTERM");
     assert.deepEqual(await once(child, "exit"), [null, "SIGTERM"]);
-    await new Deadline("the end of the build", 5).poll(20, () => Promise.resolve(isAlive(pid) ? undefined : true));
+    await new Deadline("the end of the build", 60).poll(20, () => Promise.resolve(isAlive(pid) ? undefined : true));
   });
 
   it("lets one process build while the other waits and says for whom", async () => {
@@ -133,7 +133,7 @@ describe("the store of built tools", () => {
     const second = await startBuild();
     let said = "";
     second.stderr?.setEncoding("utf8").on("data", (text: string) => (said += text));
-    await new Deadline("the second build to wait", 10).poll(20, () =>
+    await new Deadline("the second build to wait", 60).poll(20, () =>
       Promise.resolve(said.includes("waiting") ? true : undefined),
     );
     assert.match(said, new RegExp(`waiting for process ${first.pid ?? 0}, which builds hello 1\\.2\\.3 \\(since 20`));
@@ -179,7 +179,7 @@ describe("the store of built tools", () => {
 
   /** Waits until a build has begun to write. */
   async function half(): Promise<void> {
-    await new Deadline("the build to begin", 10).poll(20, () =>
+    await new Deadline("the build to begin", 60).poll(20, () =>
       Promise.resolve(existsSync(join(scratch.path, "builds")) ? true : undefined),
     );
   }

@@ -8,7 +8,7 @@ import type { Pod } from "./support.ts";
 const port = 8080;
 
 describe("guests of a cluster", function () {
-  this.timeout(40_000);
+  this.timeout(180_000);
   let lab: TestRack;
   let serverToken: string;
   let caHash: string;

@@ -13,7 +13,7 @@ import type { ProcessId } from "../../../lab/processes.ts";
 const sleeper = { name: "sleeper", command: "/bin/sleep", args: ["1000"] };
 
 describe("processes of guests", function () {
-  this.timeout(10_000);
+  this.timeout(180_000);
   let directory: string;
 
   beforeEach(() => (directory = mkdtempSync(join(tmpdir(), "evergreen-process-"))));

@@ -9,7 +9,7 @@ const configMaps = "/api/v1/namespaces/default/configmaps";
 
 /** A control plane of two servers whose first one is lost for good. Its commands are those of docs/recovery.md. */
 describe("a server that is reset at its console", function () {
-  this.timeout(40_000);
+  this.timeout(180_000);
   let lab: TestRack;
   let guest: Guest;
   let founder: Machine;

@@ -160,7 +160,7 @@ export class TestRack {
     return (await this.kube.call<{ items: Pod[] }>("GET", path)).body.items;
   }
 
-  async until(what: string, condition: () => Promise<boolean>, seconds = 25): Promise<void> {
+  async until(what: string, condition: () => Promise<boolean>, seconds = 90): Promise<void> {
     await new Deadline(what, seconds).poll(30, async () => ((await condition()) ? true : undefined));
   }
 

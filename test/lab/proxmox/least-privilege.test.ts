@@ -79,12 +79,12 @@ async function made(pve: Proxmox, vmid: number, name: string): Promise<void> {
   if (!template) throw new Error("no template is listed");
   const clone = { newid: vmid, full: false, name, pool: site.nodes };
   const upid = await pve.post(`/nodes/${site.node}/qemu/${template.vmid}/clone`, clone);
-  await awaitTask(pve, upid, new Deadline("the clone", 10));
+  await awaitTask(pve, upid, new Deadline("the clone", 60));
   await isRunning(pve, { host: site.node, vmid });
   await pve.put(`${path}/config`, { delete: "ide2" });
   await pve.put(`${path}/config`, providerConfig());
   await readDisks(pve, vmid);
-  await awaitTask(pve, await pve.put(`${path}/resize`, { disk: "scsi0", size: "20G" }), new Deadline("the resize", 10));
+  await awaitTask(pve, await pve.put(`${path}/resize`, { disk: "scsi0", size: "20G" }), new Deadline("the resize", 60));
   // What reads a pool as empty writes it again with the next update.
   const pools = (await pve.get("/pools")) as { poolid: string }[];
   if (!pools.some(({ poolid }) => poolid === site.nodes)) await pve.put("/pools", { poolid: site.nodes, vms: vmid });
@@ -99,7 +99,7 @@ async function life(pve: Proxmox, vmid: number): Promise<void> {
   const vm = { vmid, host: site.node, name, uuid };
   await setOnBoot(pve, vm, true, digest);
   await start(pve, vm);
-  await awaitAgent(new Deadline("the agent", 10), () => writeFile(pve, vm, "/etc/evergreen/join", "secret"));
+  await awaitAgent(new Deadline("the agent", 60), () => writeFile(pve, vm, "/etc/evergreen/join", "secret"));
   assert.equal(String(await readFile(pve, vm, "/etc/evergreen/join")), "secret");
   await turnOff(pve, vm, 10);
   await destroyVm(pve, vm.host, { vmid, name, uuid, tags: [] });
@@ -145,7 +145,7 @@ const sites = [
 
 for (const { version, storage, hosts } of sites) {
   describe(`least privilege, ${version}, ${storage} on ${hosts.length} host(s)`, function () {
-    this.timeout(30_000);
+    this.timeout(180_000);
     const major = Number.parseInt(version, 10);
     let bench: Bench;
 

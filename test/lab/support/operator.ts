@@ -91,7 +91,7 @@ export class Operator {
   async power(vmid: number, what: "start" | "stop" | "shutdown"): Promise<void> {
     await this.pve("POST", `nodes/pve1/qemu/${vmid}/status/${what}`);
     if (what !== "start") return;
-    await new Deadline(`the agent of ${vmid}`, 10).poll(50, () =>
+    await new Deadline(`the agent of ${vmid}`, 60).poll(50, () =>
       this.pve("POST", `nodes/pve1/qemu/${vmid}/agent/ping`).then(
         () => true,
         () => undefined,
@@ -132,7 +132,7 @@ export class Operator {
 
   /** Waits until the Node is there and Ready, and free for pods: the controllers take their taint off a moment later. */
   async ready(name: string): Promise<void> {
-    await new Deadline(`Node ${name} to be Ready`, 30).poll(100, async () => {
+    await new Deadline(`Node ${name} to be Ready`, 60).poll(100, async () => {
       const { status, body } = await this.kube
         .call<NodeObject>("GET", `/api/v1/nodes/${name}`)
         .catch(() => ({ status: 0, body: undefined }));
@@ -149,7 +149,7 @@ export class Operator {
   /** Cordons and evicts everything but DaemonSet pods; a refusal is tried again. */
   async drain(name: string): Promise<void> {
     await this.cordon(name);
-    await new Deadline(`${name} to be empty`, 30).poll(100, async () => {
+    await new Deadline(`${name} to be empty`, 60).poll(100, async () => {
       const pods = await this.podsOn(name);
       for (const { metadata } of pods) {
         const { name, namespace = "" } = metadata;
@@ -220,7 +220,7 @@ export class Operator {
 
   private async task(upid: string): Promise<void> {
     const path = `nodes/pve1/tasks/${encodeURIComponent(upid)}/status`;
-    const exit = await new Deadline(`task ${upid}`, 30).poll(20, async () => {
+    const exit = await new Deadline(`task ${upid}`, 60).poll(20, async () => {
       const task = (await this.pve("GET", path)) as { status: string; exitstatus?: string };
       return task.status === "stopped" ? (task.exitstatus ?? "") : undefined;
     });

@@ -38,6 +38,11 @@ export async function startCluster(options: LabOptions, workers: number): Promis
 /** Puts the workload on the cluster and waits until all of it serves and is probed. */
 export async function startLoad(lab: Lab, options: { replicas?: number; maxUnavailable?: number } = {}): Promise<void> {
   await lab.call("POST /load", options);
+  await loadServes(lab);
+}
+
+/** Waits until all of the workload serves and is probed; what was before that is forgotten. */
+export async function loadServes(lab: Lab): Promise<void> {
   await new Deadline("the workload", 120).poll(100, async () => {
     const { load, probe } = await lab.status;
     return load && load.ready === load.wanted && probe.workload.requests > 0 ? true : undefined;

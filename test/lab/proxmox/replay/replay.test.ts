@@ -68,7 +68,7 @@ describe("recordings of the real API", () => {
     const all = recordings(version);
 
     it(`${version}: one long session by hand`, async function () {
-      this.timeout(60_000);
+      this.timeout(180_000);
       const session = [...all.values()]
         .filter(({ file }) => /^[0-4]-/.test(file))
         .flatMap(({ exchanges }) => exchanges);
@@ -79,7 +79,7 @@ describe("recordings of the real API", () => {
       if (/^[0-4]-/.test(file)) continue;
       const isSite = /^[789]-/.test(file);
       it(`${version}: ${file}`, async function () {
-        this.timeout(60_000);
+        this.timeout(180_000);
         if (isSite) {
           const seed = (bench: Bench) => siteOf(bench, file);
           judge(version, await replay(28_131, version, exchanges, siteHooks, seed));
