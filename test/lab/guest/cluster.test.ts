@@ -263,8 +263,11 @@ describe("guests of a cluster", function () {
       async () => (await facts()).every(({ healthy }) => healthy) && lab.rack.apiServers.length === 3,
     );
 
-    await lab.kube.call("PATCH", `/api/v1/nodes/${second.name}`, {
-      metadata: { annotations: { "etcd.rke2.cattle.io/remove": "true" } },
+    // A connection may lead to a server that has just left.
+    const remove = { metadata: { annotations: { "etcd.rke2.cattle.io/remove": "true" } } };
+    await lab.until("the annotation", async () => {
+      const { status } = await lab.kube.call("PATCH", `/api/v1/nodes/${second.name}`, remove);
+      return status === 200;
     });
     await lab.until("the member to be removed", async () => {
       const annotations = (await lab.node(second.name))?.metadata.annotations ?? {};
@@ -280,7 +283,10 @@ describe("guests of a cluster", function () {
     assert.equal(lab.rack.apiServers.length, 2);
 
     // Deleting the Node of a server removes its member as well.
-    await lab.kube.call("DELETE", `/api/v1/nodes/${third.name}`);
+    await lab.until("the Node to be deleted", async () => {
+      const { status } = await lab.kube.call("DELETE", `/api/v1/nodes/${third.name}`);
+      return status === 200 || status === 404;
+    });
     await lab.until("one member", async () => (await facts()).length === 1);
     await lab.until("the Node to be gone", async () => (await lab.node(third.name)) === undefined);
   });

@@ -161,7 +161,7 @@ export class TestRack {
   }
 
   async until(what: string, condition: () => Promise<boolean>, seconds = 90): Promise<void> {
-    await new Deadline(what, seconds).poll(30, async () => ((await condition()) ? true : undefined));
+    await new Deadline(what, seconds).poll(30, async () => ((await condition().catch(() => false)) ? true : undefined));
   }
 
   private connect(): Kube {
