@@ -24,6 +24,9 @@ export interface Workload {
 /** Controllers look again this much after a change, in milliseconds. */
 const lookMs = 150;
 
+/** So often a drain asks the pods of a controller that come back (kubernetes/eviction.ts). */
+const mostReturns = 2;
+
 /** Workload controllers, scheduler, pod collector, and what kubelets do to pods. */
 export class Pods {
   private readonly cluster: Cluster;
@@ -31,6 +34,8 @@ export class Pods {
   private readonly daemons: DaemonSets;
   private readonly chance: Chance;
   private made = 0;
+  /** How many pods of a workload came to a node after its cordon, by both their names. */
+  private readonly returns = new Map<string, number>();
 
   constructor(cluster: Cluster, workloads: Workload[], chance: Chance) {
     this.cluster = cluster;
@@ -80,6 +85,18 @@ export class Pods {
   /** Pods of a node that are no part of it. */
   servingOn(node: string): Stored[] {
     return this.on(node).filter((pod) => pod.metadata.labels?.app !== undefined);
+  }
+
+  /**
+   * Whether a pod may be there when its node is turned off: it tolerates everything and comes back however often it is evicted, it has
+   * no volume, and enough others are Ready.
+   */
+  mayGoWithNode(pod: Stored): boolean {
+    const { toleratesAll = false, claims = true, minAvailable = 0 } = this.workloadOf(pod) ?? {};
+    const isElsewhere = (one: Stored) => appOf(one) === appOf(pod) && nodeOf(one) !== nodeOf(pod) && isPodReady(one);
+    const left = this.cluster.objects.list("pods").filter(isElsewhere).length;
+    const returns = this.returns.get(`${nodeOf(pod)}/${appOf(pod) ?? ""}`) ?? 0;
+    return toleratesAll && !claims && returns > mostReturns && left >= minAvailable;
   }
 
   kubeletStarts(node: string): void {
@@ -181,6 +198,8 @@ export class Pods {
     const { name } = best.metadata;
     const bound = objects.put("pods", { ...pod, spec: { ...pod.spec, nodeName: name } });
     if (workload?.claims === true) this.attach(bound, name);
+    const returns = `${name}/${workload?.name ?? ""}`;
+    if (!isSchedulable(best)) this.returns.set(returns, 1 + (this.returns.get(returns) ?? 0));
     if (nodes.hasKubelet(name)) this.start(bound);
   }
 

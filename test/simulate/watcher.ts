@@ -121,7 +121,8 @@ export class Watcher {
   vmStops(vm: Vm, by: Process): void {
     // The kubelet was told to stop before the power goes, and its pods run until then.
     const { name } = vm;
-    const pods = this.truth.cluster?.pods.servingOn(name) ?? [];
+    const all = this.truth.cluster?.pods;
+    const pods = (all?.servingOn(name) ?? []).filter((pod) => all?.mayGoWithNode(pod) !== true);
     // A kubelet that is dead says of no pod that it has ended.
     const ends = this.truth.cluster?.nodes.isAlive(name) ?? false;
     // Nor does one that has stopped start any that the scheduler still sends, as those that tolerate everything.
