@@ -53,7 +53,7 @@ export async function awaitAgent<T>(deadline: Deadline, ask: () => Promise<T>): 
     });
   const answer = await deadline.poll(
     (probes) => Math.min(100 * probes, 1000),
-    () => heard(asked),
+    () => unless(isAgentSilent, asked),
     () => why,
   );
   return answer.value;
@@ -63,11 +63,15 @@ const SILENT =
   "the guest agent never answered: does the image start qemu-guest-agent, and does the guest boot (look at its console)?";
 const FROZEN = "the guest's file systems are frozen: a backup or a snapshot of the VM goes on, or did not end";
 
-async function heard<T>(ask: () => Promise<T>): Promise<{ value: T } | undefined> {
+/** @returns undefined when it fails in a way that is waited for */
+async function unless<T>(
+  isWaitedFor: (error: unknown) => boolean,
+  work: () => Promise<T>,
+): Promise<{ value: T } | undefined> {
   try {
-    return { value: await ask() };
+    return { value: await work() };
   } catch (error) {
-    if (isAgentSilent(error)) return undefined;
+    if (isWaitedFor(error)) return undefined;
     throw error;
   }
 }
@@ -96,15 +100,11 @@ const thawSeconds = 120;
  */
 export async function thawed<T>(name: string, stop: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
   const deadline = new Deadline(`the guest of ${name}`, thawSeconds, stop);
-  const tried = () =>
-    work().then(
-      (value) => ({ value }),
-      (error: unknown) => {
-        if (!isFrozen(error)) throw error;
-        return undefined;
-      },
-    );
-  const done = await deadline.poll(500, tried, () => FROZEN);
+  const done = await deadline.poll(
+    500,
+    () => unless(isFrozen, work),
+    () => FROZEN,
+  );
   return done.value;
 }
 
