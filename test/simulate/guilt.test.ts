@@ -66,12 +66,7 @@ const guilty: Case[] = [
     when: "its node is not Ready at the end of a soak in which nobody could watch it",
     soakSeconds: 60,
     happens: async (stage) => {
-      stage.world.believes = ({ process, query }) =>
-        process.name.startsWith("verify-demo-workers") && query.get("watch") === "true"
-          ? status(429, "TooManyRequests", "the server has received too many requests")
-          : undefined;
-      const { name } = await arriving(stage, "soaking");
-      await stage.world.time.sleep(5_000);
+      const { name } = await soakingUnwatched(stage);
       setReady(stage, name, "False");
     },
     says: /did not hold: demo-workers-\d-\w+ is not Ready/,
@@ -195,12 +190,7 @@ const innocent: Case[] = [
     when: "somebody deletes its Node in its soak, and it registers anew while nobody can watch",
     soakSeconds: 60,
     happens: async (stage) => {
-      stage.world.believes = ({ process, query }) =>
-        process.name.startsWith("verify-demo-workers") && query.get("watch") === "true"
-          ? status(429, "TooManyRequests", "the server has received too many requests")
-          : undefined;
-      const { name } = await arriving(stage, "soaking");
-      await stage.world.time.sleep(5_000);
+      const { name } = await soakingUnwatched(stage);
       const { objects } = stage.world.cluster;
       const node = objects.get("nodes", name);
       objects.remove("nodes", name);
@@ -384,6 +374,17 @@ function away({ world }: Stage): () => void {
   world.believes = (call) =>
     call.api === "kube" ? status(503, "ServiceUnavailable", "the server is currently unable") : undefined;
   return () => (world.believes = () => undefined);
+}
+
+/** The new node is in its soak, and nobody can watch it. */
+async function soakingUnwatched(stage: Stage): Promise<{ name: string }> {
+  stage.world.believes = ({ process, query }) =>
+    process.name.startsWith("verify-demo-workers") && query.get("watch") === "true"
+      ? status(429, "TooManyRequests", "the server has received too many requests")
+      : undefined;
+  const arrived = await arriving(stage, "soaking");
+  await stage.world.time.sleep(5_000);
+  return arrived;
 }
 
 /** Somebody else renews it all the time. */
