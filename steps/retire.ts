@@ -4,6 +4,7 @@ import { say } from "../common/log.ts";
 import { findAccess, type Access } from "../kubernetes/access.ts";
 import { announceDestroy, ifServing, isGoingAway } from "../kubernetes/going-away.ts";
 import { requireFree } from "../kubernetes/gone.ts";
+import { findNode } from "../kubernetes/nodes.ts";
 import { readGoingAway, readWantedServers, readWantedSlots } from "../kubernetes/record.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../proxmox/vms.ts";
@@ -100,19 +101,24 @@ async function retireKnown(run: Run, input: SlotInput, { access, facts, vm }: Fo
     await justPowerOff(run, input, leaver, running);
     return;
   }
-  if (isOut) {
-    await retired(access.client, leaver);
-    return;
-  }
   const { lease } = input.site.timeouts;
-  // Also one that is off or without a Node by now: until its turn comes it may serve again.
-  await holding(run, access, slotLease(input), lease, (fence) =>
-    asRoomComes(run, input, () =>
+  await holding(run, access, slotLease(input), lease, async (fence) => {
+    // Who had the slot before may have started it.
+    if (isOut && (await isOutStill(run, access, leaver))) {
+      await retired(access.client, leaver);
+      return;
+    }
+    // Also one that is off or without a Node by now: until its turn comes it may serve again.
+    await asRoomComes(run, input, () =>
       withTicket(run, access, input, [leaver], (ticket, mayLeave) =>
         retireNode(leaver, { run, access, fence: all(fence, ticket), input, mayBegin: () => mayLeave(leaver) }),
       ),
-    ),
-  );
+    );
+  });
+}
+
+async function isOutStill({ pve }: Run, { client }: Access, { name, vm }: Leaver): Promise<boolean> {
+  return (await findNode(client, name)) === undefined && !(vm && (await isRunning(pve, vm)));
 }
 
 /**

@@ -98,6 +98,26 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("are not remembered as members by a step that has lost their slot while it waited, and could not ask", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    const { objects, nodes } = world.cluster;
+    const speaks = nodes.speaks.bind(nodes);
+    await stage.play(async () => {
+      nodes.speaks = (name) => speaks(name, 45_000);
+      const run = stage.up(stage.agentsOf(1));
+      await stage.until(() => objects.get("nodes", stage.nameOf(1101)) !== undefined);
+      loseLease(stage, "join-");
+      await world.time.sleep(30_000);
+      takeLease(stage, "slot-workers-0");
+      await world.time.sleep(25_000);
+      world.believes = () => undefined;
+      assert.equal(await run, "failed");
+    });
+    assert.match(stage.engine.why, /the lease slot-workers-0 was lost: another process took it/);
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("are not taken out further by a step that has lost their slot while it waited, and could not ask", async () => {
     for (const wait of ["its volumes", "its shutdown"] as const) {
       const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
@@ -374,6 +394,25 @@ describe("agents in virtual time", function () {
       });
       assert.deepEqual(world.story.violations, []);
     });
+
+  it("that were only made are called retired by nobody but who has their slot (seed 910729377)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const isClaimed = () => JSON.stringify(world.cluster.objects.list("configmaps")).includes('phase\\":\\"made');
+      assert.equal(await stage.dieAt(stage.agentsOf(1), isClaimed), "killed");
+      await world.time.sleep(30_000);
+      const made = stage.vm(1101);
+      world.defect = (call) => {
+        // Nobody sees it before its release does.
+        made.pool = /^(rollout|handover)-/.test(call.process.name) ? "theirs" : "nodes";
+        return world.honest(call);
+      };
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+      assert.equal(world.dc.vms.get(1101), undefined);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
 
   it("are not called deleted while they are only out of sight", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
