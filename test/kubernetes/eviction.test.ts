@@ -202,6 +202,15 @@ describe("drain", () => {
       assert.match((await stays(60)).join(), /shop\/a\d+ /);
     });
 
+    it("does not take budgets that were never listed for none", async () => {
+      budget("a", { app: "a" });
+      comesBack();
+      const { hook } = cluster;
+      const away = { status: 503, reason: "ServiceUnavailable" };
+      cluster.hook = (call) => (call.path === paths.budgets ? away : hook(call));
+      assert.match((await stays(60)).join(), /shop\/a\d+ /);
+    });
+
     it("asks on while it has a volume, which would stay attached", async () => {
       comesBack({ volumes: [{ name: "data", persistentVolumeClaim: { claimName: "a" } }] });
       assert.match((await stays(60)).join(), /shop\/a\d+ /);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Stage, stageImages } from "./stage.ts";
 
 /** Stories that a seed has told once, as small as they can be told. */
-describe("a node that cannot be emptied after its cordon", function () {
+describe("a node that cannot be emptied", function () {
   this.timeout(60_000);
 
   const nodeOf = ({ world }: Stage, name: string) => {
@@ -34,6 +34,21 @@ describe("a node that cannot be emptied after its cordon", function () {
     assert.match(stage.engine.why, /leaves, and a volume with data is on it alone: load\/late/);
     assert.notEqual(nodeOf(stage, name).spec?.unschedulable, true);
     assert.equal(world.cluster.pods.servingOn(name).length, 2, "nobody was evicted");
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("stays with a volume on it alone also when somebody deletes its Node in the middle of the run", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { world } = stage;
+    await stage.play(async () => {
+      stage.onLease("slot-workers-1", () => {
+        bindOn(stage, stage.nameOf(1101));
+        world.cluster.objects.remove("nodes", stage.nameOf(1101));
+      });
+      assert.equal(await stage.up({ ...stage.before, slots: 1 }), "failed");
+    });
+    assert.match(stage.engine.why, /leaves, and a volume with data is on it alone: load\/late/);
+    assert.ok(stage.vm(1101).running);
     assert.deepEqual(world.story.violations, []);
   });
 
