@@ -99,9 +99,9 @@ async function turnOffIfTold(
   const config = await proveVm(run.pve, vm.host, { vmid, name, uuid, tags: [] });
   const order = await orderOf(run, input, config);
   if (order === "none") return;
+  await fence.check();
   // A guest that boots takes its time: by now it may be in.
   if (await isIn(one)) return;
-  await fence.check();
   const why =
     order === "told" ? "was told to join by an earlier run" : "may have been told to join: its guest agent is silent";
   say(`${name} ${why}. It is turned off${slot === input.slot ? "" : " until its turn comes"}`);

@@ -100,6 +100,8 @@ export async function retireNode(found: Leaver, given: RetireOptions, again?: De
   const drains = node !== undefined && running && !dead && member !== false;
   if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
   if (node && running) await sayData(leaver, options);
+  // A lease that could not be renewed is asked for as long as that takes, and what was seen before is old then.
+  await options.fence.check();
   await given.mayBegin?.();
   const before = standing(running, seen);
   const now = isFresh(since) ? before : await standingNow(leaver, options);
@@ -200,6 +202,8 @@ async function handBack(vm: ListedVm, expected: ExpectedVm, { fence, run }: Reti
 async function leaveEtcd(leaver: Leaver, node: Node, sight: Sight, options: RetireOptions): Promise<Access> {
   const { access, fence, input, run } = options;
   const { name, vm } = leaver;
+  // That may take long, so it comes before the look that decides, and once more after it.
+  await fence.check();
   const servers = await sight(run.stop);
   // A step that failed or was killed may have asked for it: RKE2 takes its time.
   const isOut = !isMemberOf(servers, name);
@@ -247,6 +251,7 @@ async function emptied(leaver: Leaver, node: Node, vm: ListedVm, options: Retire
     if (storage) {
       await moveStorage(storage, options);
       // Hours may have passed.
+      await fence.check();
       await options.mayBegin?.();
     }
     const evicted = await drain(client, {

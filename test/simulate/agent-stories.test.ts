@@ -23,14 +23,6 @@ async function pinTo(stage: Stage, name: string): Promise<void> {
   await stage.world.time.sleep(30_000);
 }
 
-/** The leases of a step cannot be renewed, and whether they are still its own it cannot know. */
-function loseLease({ world }: Stage, step: string): void {
-  world.believes = ({ path, process }) =>
-    path.includes("/leases/") && process.name.startsWith(step)
-      ? status(503, "ServiceUnavailable", "etcdserver: request timed out")
-      : undefined;
-}
-
 function takeLease({ world }: Stage, name: string): void {
   const metadata = { name, namespace: "evergreen-system" };
   world.cluster.objects.put("leases", { metadata, spec: { holderIdentity: "somebody", leaseDurationSeconds: 15 } });
@@ -86,7 +78,7 @@ describe("agents in virtual time", function () {
       await pinTo(stage, old);
       const run = stage.up(stage.agentsOf(1));
       await stage.until(() => objects.get("nodes", old) === undefined);
-      loseLease(stage, "handover-");
+      stage.loseLease("handover-");
       await world.time.sleep(20_000);
       takeLease(stage, "slot-workers-0");
       giveLabel(stage, stage.nameOf(1101));
@@ -107,7 +99,7 @@ describe("agents in virtual time", function () {
       nodes.speaks = (name) => speaks(name, 45_000);
       const run = stage.up(stage.agentsOf(1));
       await stage.until(() => objects.get("nodes", stage.nameOf(1101)) !== undefined);
-      loseLease(stage, "join-");
+      stage.loseLease("join-");
       await world.time.sleep(30_000);
       takeLease(stage, "slot-workers-0");
       await world.time.sleep(25_000);
@@ -115,6 +107,30 @@ describe("agents in virtual time", function () {
       assert.equal(await run, "failed");
     });
     assert.match(stage.engine.why, /the lease slot-workers-0 was lost: another process took it/);
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("stay while their successor falls, be it that the lease of their slot is asked for meanwhile", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    const { dc, time, cluster } = world;
+    await stage.play(async () => {
+      const old = stage.vm(1100);
+      const run = stage.up(stage.agentsOf(1));
+      await stage.until(() => cluster.objects.get("leases", "evergreen-system/ticket-workers-0") !== undefined);
+      old.lock = "backup";
+      await time.sleep(10_000);
+      stage.loseLease("handover-");
+      await time.sleep(15_000);
+      old.lock = undefined;
+      await time.sleep(5000);
+      stage.cutPower(1101);
+      await time.sleep(20_000);
+      world.believes = () => undefined;
+      assert.equal(await run, "failed");
+      assert.match(stage.engine.why, /workers-0-\w+ does not serve, so nobody leaves its slot: its VM does not run/);
+      assert.ok(dc.vms.get(1100)?.running);
+    });
     assert.deepEqual(world.story.violations, []);
   });
 
@@ -142,7 +158,7 @@ describe("agents in virtual time", function () {
             : world.honest(call);
         const run = stage.up(stage.agentsOf(1));
         await stage.until(isThere);
-        loseLease(stage, "handover-");
+        stage.loseLease("handover-");
         await world.time.sleep(20_000);
         takeLease(stage, "slot-workers-0");
         objects.remove("volumeattachments", "csi-7");
@@ -162,30 +178,33 @@ describe("agents in virtual time", function () {
   });
 
   it("that have lost their power keep their slot, and serve in it once their new boot has told of itself", async () => {
-    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
-    const { dc, cluster, watcher } = stage.world;
-    await stage.play(async () => {
-      const vm = dc.vms.get(1100);
-      assert.ok(vm);
-      const boot = () => (cluster.objects.get("nodes", vm.name)?.status?.nodeInfo as { bootID: string }).bootID;
-      const before = boot();
-      const phases = new Set<string>();
-      cluster.objects.onChange(({ collection, object: { metadata, data } }) => {
-        if (collection !== "configmaps" || metadata.name !== "slot-workers-0") return;
-        for (const fact of Object.values(data as Record<string, string>))
-          phases.add((JSON.parse(fact) as { phase: string }).phase);
+    // The list of VMs says for some seconds that it runs.
+    for (const ms of [1000, 12_000]) {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+      const { dc, cluster, watcher } = stage.world;
+      await stage.play(async () => {
+        const vm = dc.vms.get(1100);
+        assert.ok(vm);
+        const boot = () => (cluster.objects.get("nodes", vm.name)?.status?.nodeInfo as { bootID: string }).bootID;
+        const before = boot();
+        const phases = new Set<string>();
+        cluster.objects.onChange(({ collection, object: { metadata, data } }) => {
+          if (collection !== "configmaps" || metadata.name !== "slot-workers-0") return;
+          for (const fact of Object.values(data as Record<string, string>))
+            phases.add((JSON.parse(fact) as { phase: string }).phase);
+        });
+        watcher.struck(vm.name);
+        dc.powerCut(vm);
+        await stage.world.time.sleep(ms);
+        assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+        assert.notEqual(boot(), before);
+        assert.deepEqual(
+          [...phases].filter((phase) => phase !== "handedOver"),
+          [],
+        );
       });
-      watcher.struck(vm.name);
-      dc.powerCut(vm);
-      await stage.world.time.sleep(12_000);
-      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
-      assert.notEqual(boot(), before);
-      assert.deepEqual(
-        [...phases].filter((phase) => phase !== "handedOver"),
-        [],
-      );
-    });
-    assert.deepEqual(stage.world.story.violations, []);
+      assert.deepEqual(stage.world.story.violations, []);
+    }
   });
 
   it("are members once they stay Ready while their daemons are looked at, and not before", async () => {
@@ -411,6 +430,30 @@ describe("agents in virtual time", function () {
       assert.equal(await stage.up(stage.before), "done", stage.engine.why);
       assert.equal(world.dc.vms.get(1101), undefined);
     });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("are taken out of the cluster, and not whoever has registered under their name since", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    const { objects } = world.cluster;
+    const name = await stage.play(async () => {
+      const old = stage.nameOf(1100);
+      world.defect = (call) => {
+        const node = objects.get("nodes", old);
+        if (call.path.endsWith("/1100/status/shutdown") && node) {
+          const metadata = { name: old, labels: node.metadata.labels ?? {} };
+          objects.remove("nodes", old);
+          const nodeInfo = { systemUUID: "6b0124f9-0000-4000-8000-000000000101" };
+          objects.put("nodes", { ...node, metadata, status: { ...node.status, nodeInfo } });
+        }
+        return world.honest(call);
+      };
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      return old;
+    });
+    assert.match(stage.engine.why, /the precondition of .* does not hold/);
+    assert.ok(objects.get("nodes", name));
     assert.deepEqual(world.story.violations, []);
   });
 

@@ -314,6 +314,32 @@ describe("a server that was emptied while another one fell", function () {
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
+
+  it("stays in etcd also when the other one falls while the lease of its slot is asked for", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    const { cluster, time } = world;
+    await stage.play(async () => {
+      const old = stage.nameOf(1000);
+      const spec = { attacher: "csi.example", nodeName: old, source: { persistentVolumeName: "pv-7" } };
+      cluster.objects.put("volumeattachments", { metadata: { name: "csi-7" }, spec });
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(() => cluster.objects.get("nodes", old)?.spec?.unschedulable === true);
+      stage.loseLease("handover-");
+      await time.sleep(15_000);
+      cluster.objects.remove("volumeattachments", "csi-7");
+      await time.sleep(5000);
+      stage.cutPower(1002);
+      await time.sleep(20_000);
+      world.believes = () => undefined;
+      assert.equal(await run, "failed");
+    });
+    assert.match(
+      stage.engine.why,
+      /servers-0-\w+ may not be taken out of etcd now: demo-servers-2-\w+ is a voter and not/,
+    );
+    assert.deepEqual(world.story.violations, []);
+  });
 });
 
 describe("the last server that is replaced", function () {

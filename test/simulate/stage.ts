@@ -7,6 +7,7 @@ import type { PoolSpec } from "../../rollout/types.ts";
 import { Chance } from "./chance.ts";
 import type { Vm } from "./data-centre.ts";
 import { Engine, proxmox, type Outcome } from "./engine.ts";
+import { status } from "./fault-kinds.ts";
 import type { Image } from "./guest.ts";
 import { Killer } from "./killer.ts";
 import type { Workload } from "./pods.ts";
@@ -143,6 +144,14 @@ export class Stage {
       done = true;
       happens();
     });
+  }
+
+  /** The leases of a step cannot be renewed, and whether they are still its own it cannot know. */
+  loseLease(step: string): void {
+    this.world.believes = ({ path, process }) =>
+      path.includes("/leases/") && process.name.startsWith(step)
+        ? status(503, "ServiceUnavailable", "etcdserver: request timed out")
+        : undefined;
   }
 
   /** The VM of a number. */
