@@ -201,7 +201,7 @@ export async function remember(
 ): Promise<NodeRecord> {
   const now = client.now();
   const generation = beginning(facts.record.generations, { id: input.generation, spec: input.spec }, now);
-  const own = keeps(facts.own, uuid) ?? {
+  const own = keeps(facts.own) ?? {
     name: input.node,
     slot: input.slot,
     generation: input.generation,
@@ -220,7 +220,6 @@ export async function remember(
 }
 
 /** What is remembered already and needs no other words. A node that failed or was retired begins again. */
-function keeps(own: NodeRecord | undefined, uuid: string): NodeRecord | undefined {
-  if (own !== undefined && hasJoined(own)) return own;
-  return own?.phase === "made" && own.uuid === uuid ? own : undefined;
+function keeps(own: NodeRecord | undefined): NodeRecord | undefined {
+  return own !== undefined && (hasJoined(own) || own.phase === "made") ? own : undefined;
 }
