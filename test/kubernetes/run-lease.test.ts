@@ -89,6 +89,19 @@ describe("the lease of an update", () => {
     });
   }
 
+  it("of a dead process is left to another run that was quicker, and is not deleted a second time", async () => {
+    held(holderOf(nobody));
+    cluster.hook = ({ method }) => {
+      if (method === "DELETE" && holder() === holderOf(nobody)) {
+        cluster.remove(path);
+        held("root@elsewhere (another run)");
+      }
+      return undefined;
+    };
+    await assert.rejects(holdRun(client, "demo", self, {}, 0.5), /update is held by root@elsewhere/);
+    assert.equal(holder(), "root@elsewhere (another run)");
+  });
+
   const keepers: [string, () => string][] = [
     ["a process of this place that lives", () => holderOf({ ...self, ...identify(process.ppid) })],
     ["another pid namespace, where our pids say nothing", () => holderOf({ ...nobody, scope: "0123456789abcdef" })],

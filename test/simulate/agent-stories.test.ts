@@ -135,16 +135,18 @@ describe("agents in virtual time", function () {
   });
 
   it("are not taken out further by a step that has lost their slot while it waited, and could not ask", async () => {
-    for (const wait of ["its volumes", "its shutdown"] as const) {
-      const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const workloads = [{ name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: false }];
+    for (const wait of ["its pods", "its volumes", "its shutdown"] as const) {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 1, workloads });
       const { world } = stage;
       const { objects } = world.cluster;
       await stage.play(async () => {
         const old = stage.nameOf(1100);
         const volume = { attacher: "csi.example", nodeName: old, source: { persistentVolumeName: "pv-7" } };
         if (wait === "its volumes") objects.put("volumeattachments", { metadata: { name: "csi-7" }, spec: volume });
+        if (wait === "its pods") world.cluster.refusesEvictions = status(500, "InternalError", "a webhook is away");
         const isThere = () =>
-          wait === "its volumes"
+          wait !== "its shutdown"
             ? objects.get("nodes", old)?.spec?.unschedulable === true
             : [...world.dc.tasks.values()].some(({ type, vmid }) => type === "qmshutdown" && vmid === 1100);
         // A guest that takes its time, and is still there when its slot is somebody else's.
@@ -162,6 +164,7 @@ describe("agents in virtual time", function () {
         await world.time.sleep(20_000);
         takeLease(stage, "slot-workers-0");
         objects.remove("volumeattachments", "csi-7");
+        world.cluster.refusesEvictions = undefined;
         world.defect = undefined;
         await world.time.sleep(10_000);
         world.believes = () => undefined;

@@ -3,6 +3,7 @@ import { guest } from "../../images/contract.ts";
 import type { Vm } from "./data-centre.ts";
 import { isUp } from "./etcd.ts";
 import { status } from "./fault-kinds.ts";
+import { isReady } from "./nodes.ts";
 import { Stage, stageImages } from "./stage.ts";
 
 /** Stories that a seed has told once, as small as they can be told. */
@@ -374,6 +375,13 @@ describe("a server whose member is out of etcd already", function () {
       const { name, uuid } = dc.vms.get(1000) ?? { name: "", uuid: "" };
       const run = stage.dieAt(stage.serversOf(1), () => !etcd.members.some((member) => member.uuid === uuid));
       assert.equal(await run, "killed");
+      const node = cluster.objects.get("nodes", name);
+      assert.ok(node);
+      // Whoever looks within its grace sees it Ready, and however long a look takes.
+      cluster.objects.onChange(({ collection, object, removed }) => {
+        if (collection === "nodes" && object.metadata.name === name && !removed && !isReady(object))
+          cluster.objects.put("nodes", { ...object, status: { ...object.status, ...node.status } });
+      });
       // One that tolerates the cordon came back.
       cluster.objects.put("pods", {
         metadata: {
