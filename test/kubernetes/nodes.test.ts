@@ -2,7 +2,17 @@ import assert from "node:assert/strict";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import { KubernetesError } from "../../kubernetes/errors.ts";
 import { etcdPartOf } from "../../kubernetes/etcd.ts";
-import { cordon, cordonedBy, deleteNode, findNode, relabel, restore } from "../../kubernetes/nodes.ts";
+import {
+  cordon,
+  cordonedBy,
+  deleteNode,
+  findNode,
+  leaving,
+  relabel,
+  restore,
+  secondsToDeath,
+  untaintOutOfService,
+} from "../../kubernetes/nodes.ts";
 import { paths, type Node } from "../../kubernetes/types.ts";
 import { freshCluster, type FakeCluster } from "./fake.ts";
 
@@ -60,6 +70,28 @@ describe("a Node", () => {
       await restore(client, name);
       assert.equal((await node()).spec?.unschedulable, by === undefined ? true : undefined);
     });
+
+  it("that pods were told to avoid by us, and that an operator has cordoned, stays cordoned when it stays", async () => {
+    put({ unschedulable: true, taints: [leaving] });
+    await restore(client, name);
+    assert.equal((await node()).spec?.unschedulable, true);
+  });
+
+  it("that somebody else has called off for good keeps that when its VM is started", async () => {
+    const outOfService = "node.kubernetes.io/out-of-service";
+    for (const [value, asked] of [
+      ["nodeshutdown", 0],
+      ["evergreen", 1],
+    ] as const) {
+      put({ taints: [{ key: outOfService, value, effect: "NoExecute" }] });
+      await untaintOutOfService(client, await node());
+      assert.equal(cluster.calls.filter(({ method }) => method === "PATCH").length, asked);
+    }
+  });
+
+  it("of which nobody knows since when it is not Ready is given the whole time to come", () => {
+    assert.equal(secondsToDeath({ metadata: { name } }, new Date()), 360);
+  });
 });
 
 describe("a server's part in etcd", () => {

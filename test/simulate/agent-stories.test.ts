@@ -69,6 +69,27 @@ describe("agents in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("are drained no more than others while what was evicted has no place, when they are heard again by then", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { cluster, time, watcher } = stage.world;
+    await stage.play(async () => {
+      await pinTo(stage, stage.nameOf(1101));
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /workers-1-handover: .* have found no place/);
+      await time.sleep(60_000);
+      const [silent] = cluster.objects.list("nodes").filter(({ metadata }) => /workers-0-/.test(metadata.name));
+      assert.ok(silent);
+      cluster.pods.deploy({ name: "app", replicas: 2, minAvailable: 0, slowestEnd: 1000, claims: false });
+      await time.sleep(30_000);
+      watcher.struck(silent.metadata.name);
+      cluster.nodes.flap(silent.metadata.name, 200_000);
+      await time.sleep(60_000);
+      assert.equal(await stage.up(stage.agentsOf(2)), "failed");
+      assert.match(stage.engine.why, /workers-0-handover: pods that earlier handovers .* load\/pinned-/);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("are given no slot by a step that has lost its lease while it waited, and could not ask", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
     const { world } = stage;
