@@ -92,6 +92,46 @@ describe("Longhorn of a node", () => {
     assert.deepEqual(await asked(), [false, true, 2]);
   });
 
+  it("is not done by a picture that never was: a replica came after the list that would have had it", async () => {
+    node("a");
+    node("b");
+    volume("healthy");
+    replica("r2", "b");
+    let lists = -Infinity;
+    // The watches tell of nothing for a moment.
+    cluster.endsWatches = true;
+    cluster.hook = ({ method, query }) => {
+      if (method === "PATCH") lists = 0;
+      else if (query.watch === undefined) lists += 1;
+      if (lists !== 4) return undefined;
+      lists = -Infinity;
+      setImmediate(() => replica("r1", "a"));
+      setTimeout(() => (cluster.endsWatches = false), 50);
+      setTimeout(() => cluster.remove(`${collection("replicas")}/r1`), 300);
+      return undefined;
+    };
+    await go();
+    assert.equal(cluster.objects.has(`${collection("replicas")}/r1`), false);
+  });
+
+  it("is not done before the volume of a replica is whole that came while it was asked", async () => {
+    node("a");
+    node("b");
+    volume("degraded");
+    replica("r2", "b");
+    cluster.hook = ({ method }) => {
+      if (method !== "PATCH") return undefined;
+      cluster.hook = () => undefined;
+      replica("r1", "a");
+      setTimeout(() => cluster.remove(`${collection("replicas")}/r1`), 150);
+      setTimeout(() => volume("healthy"), 400);
+      return undefined;
+    };
+    await go();
+    const { robustness } = cluster.objects.get(`${collection("volumes")}/v`)?.status as { robustness: string };
+    assert.equal(robustness, "healthy");
+  });
+
   it("is given up in time, says by name what is left, and our request is undone", async () => {
     node("a");
     node("b");

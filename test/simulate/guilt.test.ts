@@ -216,6 +216,15 @@ const innocent: Case[] = [
     says: /does not serve, so nobody leaves its slot: .*its VM does not run/,
   },
   {
+    when: "its VM stands still when its predecessor would leave, and its kubelet has said that it is not Ready",
+    happens: async (stage) => {
+      const vm = await arriving(stage, "joined");
+      vm.word = "io-error";
+      setReady(stage, vm.name, "False");
+    },
+    says: /does not serve, so nobody leaves its slot: Ready is False.*VM 1102 on pve1 stands still \(io-error\)/,
+  },
+  {
     when: "nobody hears its node when its predecessor would leave",
     happens: async (stage) => {
       const { name } = await arriving(stage, "joined");
