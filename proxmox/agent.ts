@@ -31,7 +31,7 @@ export function isOff(error: unknown): boolean {
 
 /** The agent itself said no. Every other 500 is Proxmox's own trouble and says nothing of the guest. */
 export function isRefusedByAgent(error: unknown): error is ProxmoxError {
-  if (!(error instanceof ProxmoxError) || isFrozen(error)) return false;
+  if (!(error instanceof ProxmoxError)) return false;
   return /^Agent error:|No QEMU guest agent configured/.test(error.reason);
 }
 

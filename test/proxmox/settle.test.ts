@@ -113,6 +113,12 @@ describe("a VM that the engine is about to destroy", () => {
     assert.deepEqual([free.lock, looks], [undefined, 2]);
   });
 
+  it("is left alone when another VM has its number once the backup is over", async () => {
+    await using pve = await taking([], () => said({ smbios1: "uuid=00000000-0000-4000-8000-000000000101" }));
+    const free = awaitUnlocked(pve.client, { ...config, lock: "backup" }, expected, new Deadline("x", 10));
+    await assert.rejects(free, IdentityError);
+  });
+
   it("is left alone when the backup does not end", async () => {
     await using pve = await taking([], () => said({ lock: "backup" }));
     const failed = awaitUnlocked(pve.client, { ...config, lock: "backup" }, expected, new Deadline("x", 1.2));

@@ -8,7 +8,7 @@ import { tagsOf } from "../../proxmox/tags.ts";
 import { defaultTimeouts } from "../../rollout/step-environment.ts";
 import type { ListedVm } from "../../proxmox/vms.ts";
 import type { NodeRecord } from "../../rollout/types.ts";
-import { NoRoom, withTicket } from "../../steps/availability.ts";
+import { asRoomComes, NoRoom, withTicket } from "../../steps/availability.ts";
 import type { SlotInput } from "../../steps/input.ts";
 import type { Run } from "../../steps/run.ts";
 import { freshCluster, type FakeCluster } from "../kubernetes/fake.ts";
@@ -258,5 +258,20 @@ describe("a node of agents that serves", () => {
       status: { conditions: conditions(true) },
     });
     await assert.rejects(drained({}), holds);
+  });
+});
+
+describe("a node that leaves while slots fall again and again", () => {
+  it("stays when they still do after the time that a gate may take", async () => {
+    const run = { stop: new AbortController().signal } as Run;
+    const site = { timeouts: { ...defaultTimeouts, gate: 0.1 } } as SlotInput["site"];
+    const tries: boolean[] = [];
+    const leaves = asRoomComes(run, { site }, async (again) => {
+      tries.push(again);
+      await clock.sleep(60);
+      throw new NoRoom({ what: "nobody serves in slot 1", where: "slot 0", todo: "run again" });
+    });
+    await assert.rejects(Promise.race([leaves, clock.sleep(5_000)]), NoRoom);
+    assert.deepEqual(tries.slice(0, 2), [false, true]);
   });
 });
