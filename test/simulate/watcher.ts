@@ -67,7 +67,8 @@ export class Watcher {
     const { name } = before.metadata;
     if (isSchedulable(before) && !isSchedulable(after)) {
       this.requireRight(place, by, `cordons ${name}`, true);
-      this.places.cordoned(name, place.pool, by);
+      // One that serves nobody goes all the same: what waits may wait for what only it can let go.
+      if (isReady(before)) this.places.cordoned(name, place.pool, by);
       if (!this.availability.isHalfMade(place, name, by))
         this.availability.requireAvailable(place.pool, name, `${by.name} cordons ${name}`);
       if (by.name.startsWith("handover-")) {
