@@ -77,7 +77,7 @@ describe("agents in virtual time", function () {
       assert.equal(await stage.up(stage.agentsOf(1)), "failed");
       assert.match(stage.engine.why, /workers-1-handover: .* have found no place/);
       await time.sleep(60_000);
-      const [silent] = cluster.objects.list("nodes").filter(({ metadata }) => /workers-0-/.test(metadata.name));
+      const [silent] = cluster.objects.list("nodes").filter(({ metadata }) => metadata.name.includes("workers-0-"));
       assert.ok(silent);
       cluster.pods.deploy({ name: "app", replicas: 2, minAvailable: 0, slowestEnd: 1000, claims: false });
       await time.sleep(30_000);
