@@ -1,4 +1,5 @@
-import { Deadline } from "./common/deadline.ts";
+import { Deadline, DeadlineError } from "./common/deadline.ts";
+import { messageOf } from "./common/errors.ts";
 import type { Config } from "./config.ts";
 import { guest } from "./images/contract.ts";
 import type { Live } from "./live.ts";
@@ -16,8 +17,9 @@ import { proveGone } from "./kubernetes/gone.ts";
 import { cordonedBy, deleteNode, isOurCordon, listNodes, nameOf, restore } from "./kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "./kubernetes/record.ts";
 import { paths, type Lease, type Secret } from "./kubernetes/types.ts";
-import { isNoSuchFile, thawed, writeFile } from "./proxmox/agent.ts";
+import { isAgentSilent, isNoSuchFile, thawed, writeFile } from "./proxmox/agent.ts";
 import type { Proxmox } from "./proxmox/client.ts";
+import { silentHostOf } from "./proxmox/errors.ts";
 import { takenAmong } from "./proxmox/vms.ts";
 import type { LonghornNode } from "./rollout/longhorn.ts";
 import { hasJoined } from "./rollout/slots.ts";
@@ -52,7 +54,7 @@ export async function leftovers(pve: Proxmox, config: Config, live: Live): Promi
     ...(await abandonedCordons(pve, kubernetes, config.cluster, now, held)),
     ...(await abandonedEvictions(kubernetes, now, held)),
     ...(await expiredTokens(kubernetes)),
-    ...(await lostNodes(pve, kubernetes, live, held)),
+    ...(await lostNodes(pve, kubernetes, now, held)),
   ];
 }
 
@@ -90,7 +92,8 @@ async function abandonedCordons(
       {
         what: `${name} is cordoned by a run that ended (${node.metadata?.annotations?.[cordonedBy] ?? ""})`,
         mend: async () => {
-          if (server) await serveAgain(pve, server);
+          const untold = server && (await whyNotTold(pve, server));
+          if (untold !== undefined) return untoldWords(untold);
           // The cordon goes last: by it the next run knows that something is to be taken back.
           await restore(kubernetes, name);
           return `uncordoned ${name}${server ? ", and it gets requests again" : ""}`;
@@ -137,13 +140,23 @@ function forgotten(kubernetes: Kubernetes, storage: LonghornNode): Leftover {
   };
 }
 
-/** An adopted server need not have a place for what we write: then it was never told to yield. */
-async function serveAgain(pve: Proxmox, vm: { host: string; vmid: number }): Promise<void> {
-  const told = thawed(`VM ${vm.vmid}`, undefined, () => writeFile(pve, vm, guest.yield, ""));
-  await told.catch((error: unknown) => {
-    if (!isNoSuchFile(error)) throw error;
-  });
+/**
+ * Tells a server that it stays. An adopted one need not have a place for what we write: then it was never told to yield.
+ * @returns why it cannot be told now: that of one guest ends no run that may have to do with others
+ */
+async function whyNotTold(pve: Proxmox, vm: { host: string; vmid: number }): Promise<string | undefined> {
+  try {
+    await thawed(`VM ${vm.vmid}`, undefined, () => writeFile(pve, vm, guest.yield, ""));
+    return undefined;
+  } catch (error) {
+    if (isNoSuchFile(error)) return undefined;
+    if (!isAgentSilent(error) && !(error instanceof DeadlineError) && silentHostOf(error) === undefined) throw error;
+    return messageOf(error);
+  }
 }
+
+const untoldWords = (why: string): string =>
+  `left as it is, for its guest cannot be told that it stays: ${why}. Bring its guest agent back (systemctl restart qemu-guest-agent in the guest, qm guest cmd VMID fsfreeze-thaw for one that is frozen), then run again`;
 
 /** Join tokens that outlived their join, made by us and past their time. */
 async function expiredTokens(kubernetes: Kubernetes): Promise<Leftover[]> {

@@ -105,6 +105,34 @@ describe("a node that cannot be emptied", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("keeps no repair from what else is left while its guest agent is dead", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const name = stage.nameOf(1000);
+      holdVolume(stage, name);
+      const old = () => [...world.cluster.control.servers].find(({ vm }) => vm.vmid === 1000);
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(() => old()?.yielding === true);
+      world.believes = ({ path }) =>
+        path.includes("/1000/agent/") ? { status: 500, reason: "QEMU guest agent is not running" } : undefined;
+      assert.equal(await run, "failed");
+      const { why, said } = await stage.mend({}, { asked: "by an update" });
+      assert.equal(why, "");
+      assert.match(said.join(), /is cordoned by a run that ended .* -> left as it is, for its guest cannot be told/);
+      assert.equal(nodeOf(stage, name).spec?.unschedulable, true);
+      assert.equal(await stage.up(stage.before), "failed");
+      assert.match(stage.engine.why, /waiting for the guest agent of demo-servers-0-/);
+      world.believes = () => undefined;
+      world.cluster.objects.remove("volumeattachments", "csi-stuck");
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+      await world.time.sleep(5000);
+      assert.equal(old()?.yielding, false, stage.engine.why);
+      assert.notEqual(nodeOf(stage, name).spec?.unschedulable, true);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   function bindOn({ world }: Stage, node: string): void {
     const terms = [{ matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [node] }] }];
     world.cluster.objects.put("persistentvolumes", {
