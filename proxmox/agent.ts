@@ -1,3 +1,4 @@
+import { clock } from "../common/clock.ts";
 import { Deadline } from "../common/deadline.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxAnswerError, ProxmoxError } from "./errors.ts";
@@ -76,17 +77,30 @@ async function unless<T>(
   }
 }
 
+/** So long a read waits for file systems that are frozen, in milliseconds: whoever reads may have another guest to ask. */
+const readPatienceMs = 15_000;
+
 /**
- * Reads a file of the guest.
- * @throws ProxmoxError with the agent's words, also when the file does not exist (isNoSuchFile)
+ * Reads a file of the guest. One that a backup has frozen thaws in a moment, as a rule.
+ * @throws ProxmoxError with the agent's words, also when the file does not exist (isNoSuchFile), or when it stays frozen (isFrozen)
  */
 export async function readFile(pve: Proxmox, vm: Vm, file: string): Promise<Buffer> {
   const path = `${vmPath(vm)}/agent/file-read`;
   const read = (now: Vm) => pve.get(`${vmPath(now)}/agent/file-read`, { file });
-  const answer = new Row(await whereItIs(pve, vm, read), path);
+  const answer = new Row(await onceThawed(() => whereItIs(pve, vm, read)), path);
   if (answer.flag("truncated")) throw new ProxmoxAnswerError(path, `${file} is too long and was cut`);
   // Each byte arrives as one character.
   return Buffer.from(answer.text("content"), "latin1");
+}
+
+async function onceThawed<T>(read: () => Promise<T>): Promise<T> {
+  for (const since = clock.elapsed(); ;)
+    try {
+      return await read();
+    } catch (error) {
+      if (!isFrozen(error) || clock.elapsed() - since >= readPatienceMs) throw error;
+      await clock.sleep(500);
+    }
 }
 
 /** Longest wait for file systems that are frozen, in seconds: a backup or a snapshot needs some. */

@@ -46,6 +46,17 @@ describe("a node whose kubelet is dead while its VM runs", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("is turned off also when its file systems stay frozen, which may be what it died of", async () => {
+    const { outcome, stage, seen } = await replacing(600, ({ world: { dc } }) => {
+      const guest = dc.vms.get(1100)?.guest;
+      assert.ok(guest);
+      guest.frozen = true;
+    });
+    assert.equal(outcome, "done", stage.engine.why);
+    assert.deepEqual([seen[0], seen.at(-1)], ["out of service, off", "gone, off, 0 volumes"]);
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("is given the time in which it may come back, before it counts as dead", async () => {
     const { outcome, stage } = await replacing(60);
     assert.equal(outcome, "done", stage.engine.why);
