@@ -47,8 +47,9 @@ export async function writeJoinData(
   mayJoin?: () => Promise<void>,
 ): Promise<void> {
   const marker = () => writeFile(pve, vm, guest.marker, `${role} ${createHash("sha256").update(data).digest("hex")}\n`);
-  const ours = (work: () => Promise<void>) =>
+  const ours = (work: () => Promise<void>, before?: () => Promise<void>) =>
     thawed(vm.name, stop, async () => {
+      await before?.();
       await proveVm(pve, vm.host, { ...vm, tags: [] });
       await work();
     });
@@ -56,9 +57,8 @@ export async function writeJoinData(
     await writeFile(pve, vm, guest.join, data);
     if (mayJoin === undefined) await marker();
   });
-  if (mayJoin === undefined) return;
-  await mayJoin();
-  await ours(marker);
+  // Anew each time that the guest was frozen: that may take two minutes.
+  if (mayJoin) await ours(marker, mayJoin);
 }
 
 /** Makes the guest stop RKE2 and forget the cluster: switched on again it does not come back by itself. */

@@ -226,6 +226,30 @@ describe("a server's join in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("is told only while the others are well: also when a backup has frozen its guest at that moment", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    const { dc, time } = world;
+    let isFrozen = false;
+    await stage.play(async () => {
+      world.defect = (call) => {
+        const file = call.path.endsWith("/1003/agent/file-write") && new URLSearchParams(call.body).get("file");
+        const own = dc.vms.get(1003)?.guest;
+        if (file === guest.marker && own && !isFrozen) {
+          isFrozen = own.frozen = true;
+          time.after(10_000, () => stage.cutPower(1001));
+          time.after(30_000, () => (own.frozen = false));
+        }
+        return world.honest(call);
+      };
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+      assert.match(stage.engine.why, /servers-1-.* is a voter and not healthy/);
+      assert.equal(dc.vms.get(1003)?.disk.has(guest.marker), false);
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("is not judged for the time in which a voter was away that is back by the end of it (seed 670713974)", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
     const { dc, watcher } = stage.world;
