@@ -13,7 +13,7 @@ const lookSeconds = 15;
  * for that has less time left. What the last look alone says is too late for one that is back by then.
  */
 export class Disturbance {
-  /** For how long they were not calm, or could not be seen, in milliseconds. */
+  /** For how long, by two looks in a row, they were not calm, or could not be seen, in milliseconds. */
   private ms = 0;
   private why = "";
   private readonly ended = new AbortController();
@@ -34,14 +34,16 @@ export class Disturbance {
   }
 
   private async watch(sight: Sight, names: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
+    let wasCalm = true;
     for (let before = clock.elapsed(); ;) {
       await clock.sleep(paceMs, signal);
       const seen = await sight(new Deadline("the other servers", lookSeconds, signal).signal()).catch(messageOf);
       signal.throwIfAborted();
       const why = whyNotCalm(seen, names);
       const now = clock.elapsed();
-      if (why !== undefined) [this.ms, this.why] = [this.ms + now - before, why];
-      before = now;
+      // Of one look alone nobody knows for how long it was true: an answer that was lost takes no time from anybody.
+      if (why !== undefined && !wasCalm) [this.ms, this.why] = [this.ms + now - before, why];
+      [before, wasCalm] = [now, why === undefined];
     }
   }
 }

@@ -270,6 +270,24 @@ describe("a server's join in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("is judged although another server did not say at one look that it serves", async () => {
+    const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
+    const { dc } = stage.world;
+    let missed = 0;
+    await stage.play(async () => {
+      stage.world.believes = ({ path, process }) => {
+        const isLook = path === "/readyz" && process.name.startsWith("join-demo-servers-0-");
+        if (!isLook || missed > 0 || dc.vms.get(1003)?.disk.has(guest.marker) !== true) return undefined;
+        missed += 1;
+        return status(500, "InternalError", "[-]etcd failed: reason withheld");
+      };
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+    });
+    assert.match(stage.engine.why, /to be Ready \| {3}where: Ready is False: KubeletNotReady \|/);
+    assert.deepEqual([missed, judgedFailed(stage, "servers")], [1, true]);
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("brings a fallen voter back beside a half-made one that is not well and could not leave without it (seed 771964)", async () => {
     const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
     const { etcd } = stage.world.cluster.control;
