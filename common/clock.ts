@@ -27,6 +27,17 @@ const system: Clock = {
 
 export let clock = system;
 
+/** By our clock, which stands still while the machine sleeps, and by the date, which anybody may set. */
+export interface Moment {
+  elapsed: number;
+  date: number;
+}
+
+export const momentNow = (): Moment => ({ elapsed: clock.elapsed(), date: clock.date() });
+
+/** Milliseconds since then, by whichever of the two has more: what was true then may not be any more. */
+export const msSince = ({ elapsed, date }: Moment): number => Math.max(clock.elapsed() - elapsed, clock.date() - date);
+
 /** From now on everything waits by another clock. */
 export function useClock(other: Clock = system): void {
   clock = other;

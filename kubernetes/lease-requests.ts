@@ -1,4 +1,4 @@
-import { clock } from "../common/clock.ts";
+import { momentNow, type Moment } from "../common/clock.ts";
 import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { say } from "../common/log.ts";
 import type { Kubernetes } from "./client.ts";
@@ -11,14 +11,6 @@ import { until } from "./watch.ts";
 
 /** Life without a renewal, in seconds. */
 export const lifeSeconds = 15;
-
-/** By our clock, which stands still while the machine sleeps, and by the date, which anybody may set. */
-export interface Moment {
-  elapsed: number;
-  date: number;
-}
-
-export const momentNow = (): Moment => ({ elapsed: clock.elapsed(), date: clock.date() });
 
 /** A lease that is ours, and when that was asked for. */
 export interface Taken {

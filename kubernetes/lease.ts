@@ -1,11 +1,11 @@
-import { clock } from "../common/clock.ts";
+import { clock, momentNow, msSince, type Moment } from "../common/clock.ts";
 import type { Deadline } from "../common/deadline.ts";
 import { messageOf, UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Kubernetes } from "./client.ts";
 import { isConflict, isNotFound } from "./errors.ts";
 import { LeaseObserver } from "./lease-observer.ts";
-import { lifeSeconds, momentNow, replace, tryTake, waitForChange, type Moment, type Taken } from "./lease-requests.ts";
+import { lifeSeconds, replace, tryTake, waitForChange, type Taken } from "./lease-requests.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
 
 /** Our lease was taken or could not be renewed in time: somebody else may act now, so we must not. */
@@ -125,7 +125,8 @@ export class Lease implements Fence {
   async requireOwned(): Promise<void> {
     for (;;) {
       if (this.lost) throw this.lost;
-      if (Math.max(this.age, this.ageByDate) <= this.seconds / 2) return;
+      // A machine that has slept knows by the date alone that others may have waited for our whole life.
+      if (msSince(this.renewedAt) <= this.seconds * 500) return;
       try {
         await this.renew();
       } catch (error) {
@@ -163,11 +164,6 @@ export class Lease implements Fence {
   /** Seconds since we knew that it is ours. */
   private get age(): number {
     return (clock.elapsed() - this.renewedAt.elapsed) / 1000;
-  }
-
-  /** Likewise by the date: a machine that has slept knows by it alone that others may have waited for our whole life. */
-  private get ageByDate(): number {
-    return (clock.date() - this.renewedAt.date) / 1000;
   }
 
   private get path(): string {

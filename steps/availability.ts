@@ -1,4 +1,4 @@
-import { clock } from "../common/clock.ts";
+import { momentNow, msSince, type Moment } from "../common/clock.ts";
 import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
@@ -38,13 +38,13 @@ const freshMs = 5_000;
 interface Look {
   room: number;
   down: string[];
-  /** When it began, by the clock of this process. */
-  since: number;
+  /** When it began. */
+  since: Moment;
 }
 
 /** Whether what was seen then need not be asked for again. */
-export function isFresh(since: number): boolean {
-  return clock.elapsed() - since < freshMs;
+export function isFresh(since: Moment): boolean {
+  return msSince(since) < freshMs;
 }
 
 /**
@@ -188,7 +188,7 @@ async function servingAmong(run: Run, client: Kubernetes, leaving: readonly Leav
 
 /** Slots whose VM is on a silent host are out for nobody knows how long: one slot at a time goes on beside them. */
 async function lookAtOthers(run: Run, client: Kubernetes, place: Place): Promise<Look> {
-  const since = clock.elapsed();
+  const since = momentNow();
   const { pool, slot, strategy } = place;
   const [{ nodes: records }, isWanted, nodes, vms] = await Promise.all([
     readPoolRecord(client, pool),

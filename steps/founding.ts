@@ -83,7 +83,7 @@ async function refuseSecondCluster(run: Run, input: SlotInput, vms: readonly Lis
     throw refused(
       "a server answers, and its VM is not seen",
       `https://${site.registrationAddress}:${ports.supervisor}`,
-      hidden,
+      `${hidden}. If that address leads to another cluster, correct site.registrationAddress`,
     );
   const isOurs = ({ template, pool, tags }: ListedVm) =>
     !template && pool === site.proxmoxPool && nodeTags(tags)?.cluster === cluster;

@@ -1,4 +1,4 @@
-import { clock } from "../common/clock.ts";
+import { momentNow } from "../common/clock.ts";
 import { Deadline } from "../common/deadline.ts";
 import { UserError } from "../common/errors.ts";
 import { say } from "../common/log.ts";
@@ -75,7 +75,7 @@ export interface RetireOptions {
  * @param again until when it is looked at once more: it was another before
  */
 export async function retireNode(found: Leaver, given: RetireOptions, again?: Deadline): Promise<void> {
-  const since = clock.elapsed();
+  const since = momentNow();
   // The list may be seconds old, and this decides between a drain and none.
   const running = found.vm !== undefined && (await isRunning(given.run.pve, found.vm));
   const leaver =

@@ -245,6 +245,15 @@ describe("a node of agents that serves", () => {
     await assert.rejects(drained({ maxUnavailable: 2, then: falls }), NoRoom);
   });
 
+  it("stays when another slot fell while the machine slept, in which its own clock stood still", async () => {
+    const sleeps = () => {
+      node(1, false);
+      const real = clock;
+      useClock({ ...real, date: () => real.date() + 3_600_000 });
+    };
+    await assert.rejects(drained({ then: sleeps }), NoRoom);
+  });
+
   it("is not asked about twice within seconds", async () => {
     let asked = 0;
     await drained({ then: () => (asked = cluster.count("GET", /\/nodes$/)) });
