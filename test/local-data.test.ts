@@ -36,8 +36,10 @@ describe("data on nodes that leave", () => {
     return live;
   }
 
-  function bind(node: string): void {
-    const terms = [{ matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [node] }] }];
+  /** @param others nodes that can reach the volume as well */
+  function bind(node: string, ...others: string[]): void {
+    const values = [node, ...others];
+    const terms = [{ matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values }] }];
     cluster.put(paths.persistentVolumes, {
       metadata: { name: "pv-7" },
       spec: {
@@ -108,6 +110,47 @@ describe("data on nodes that leave", () => {
       );
     });
   }
+
+  it("refuse a run in which all nodes leave that can reach them", async () => {
+    const live = await settled();
+    const [first, second] = [nameIn(live, "workers", 0), nameIn(live, "workers", 1)];
+    bind(first, second);
+    const found = await problems(smallConfig({ controlPlane: servers, pools: [workers] }), live);
+    assert.deepEqual(
+      found.map(({ what }) => what.split(" ")[0]),
+      [first, second],
+    );
+  });
+
+  it("are kept for a node that came back and leaves again before anything more is known of it", async () => {
+    const live = await settled();
+    cluster.remove(`${paths.persistentVolumes}/pv-7`);
+    const name = nameIn(live, "workers", 0);
+    const records = new Map(live.records);
+    const record = records.get("workers");
+    assert.ok(record);
+    const nodes = record.nodes.map((node) =>
+      node.name === name ? { ...node, phase: "made" as const, keeps: [DATA] } : node,
+    );
+    records.set("workers", { ...record, nodes });
+    const config = smallConfig({ controlPlane: servers, pools: [workers], localVolumes: { whenNodesLeave: "keep" } });
+    const fleet = await plan(config, { ...live, records, nodes: live.nodes.filter((node) => node.name !== name) });
+    assert.deepEqual(kept(fleet), [[name, [DATA]]]);
+  });
+
+  it("are kept on as long as the retirement of their node is not over, whenever it began", async () => {
+    const live = await settled();
+    const name = nameIn(live, "workers", 0);
+    const records = new Map(live.records);
+    const record = records.get("workers");
+    assert.ok(record);
+    const phase = "retired" as const;
+    const nodes = record.nodes.map((node) => (node.name === name ? { ...node, phase, keeps: [DATA], since } : node));
+    records.set("workers", { ...record, nodes });
+    const localVolumes = { whenNodesLeave: "keep", keepDays: 0 };
+    const config = smallConfig({ controlPlane: servers, pools: [workers], localVolumes });
+    assert.deepEqual(kept(await plan(config, { ...live, records })), [[name, [DATA]]]);
+  });
 
   it("are nobody's matter in a run in which no node leaves: not even asked for", async () => {
     const live = await settled();
