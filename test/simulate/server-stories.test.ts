@@ -127,6 +127,31 @@ describe("a server's join in virtual time", function () {
       assert.deepEqual(stage.world.story.violations, []);
     });
 
+  it("is not taken for another VM that has its number, its name and its tags by now", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    const { dc, time } = world;
+    await stage.play(async () => {
+      const isTold = () => [...dc.vms.values()].some(({ vmid, disk }) => vmid === 1003 && disk.has(guest.marker));
+      assert.equal(await stage.dieAt(stage.serversOf(1), isTold), "killed");
+      stage.cutPower(1002);
+      await time.sleep(60_000);
+      world.defect = (call) => {
+        const { owner, name, host, pool, tags } = stage.vm(1003);
+        if (owner === "ours" && call.process.name.startsWith("join-demo-servers-2-")) {
+          const other = { owner: "stranger" as const, vmid: 1003, name, host, pool, tags, uuid: dc.uuid() };
+          stage.cutPower(1003);
+          dc.add({ ...other, running: true, onBoot: true });
+        }
+        return world.honest(call);
+      };
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+      assert.match(stage.engine.why, /servers-2-\w+-join: VM 1003 is not demo-servers-0-\w+: SMBIOS uuid/);
+      assert.ok(dc.vms.get(1003)?.running);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("is not turned off any more when it has got in while its agent was waited for", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
     const { world } = stage;
