@@ -1,15 +1,22 @@
 import assert from "node:assert/strict";
 import { UserErrors } from "../../common/errors.ts";
-import { serverVms } from "../../kubernetes/access.ts";
+import { serverVms, type Access } from "../../kubernetes/access.ts";
+import type { Kubernetes } from "../../kubernetes/client.ts";
+import { labelsOf } from "../../kubernetes/nodes.ts";
+import { writeFacts } from "../../kubernetes/record.ts";
+import { paths } from "../../kubernetes/types.ts";
 import { tagsOf } from "../../proxmox/tags.ts";
 import type { ListedVm } from "../../proxmox/vms.ts";
 import { adoptedGeneration } from "../../rollout/generation.ts";
 import { defaultTimeouts } from "../../rollout/step-environment.ts";
 import type { PoolRecord } from "../../rollout/types.ts";
+import { clearSlots } from "../../steps/half-made.ts";
+import type { PoolInput } from "../../steps/input.ts";
 import { keepsSlot, leaverOf } from "../../steps/leavers.ts";
 import { requireRegistration } from "../../steps/registration.ts";
 import type { Run } from "../../steps/run.ts";
 import { yieldAdopted, yieldServer } from "../../steps/yield.ts";
+import { freshCluster, type FakeCluster } from "../kubernetes/fake.ts";
 import { fakeProxmox, type Answer, type Seen } from "../proxmox/fake.ts";
 
 const site = {
@@ -158,4 +165,28 @@ describe("an adopted server that leaves", () => {
     assert.equal(keepsSlot(plan([0, 1]), { name: "kube-a", slot: 1, generation }), false);
     assert.equal(keepsSlot(plan([0]), { name: "demo-servers-1-aaaaaaaa", slot: 1, generation: "aaaaaaaa" }), false);
   });
+});
+
+describe("the end of a run", () => {
+  let cluster: FakeCluster;
+  let client: Kubernetes;
+  freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
+
+  for (const [what, vm, phase] of [
+    ["an adopted node whose slot is not planned", adopted("workers"), "handedOver"],
+    ["a VM in another Proxmox pool", adopted("workers", { pool: "billing" }), "made"],
+  ] as const)
+    it(`leaves ${what} alone`, async () => {
+      const place = { cluster: "demo", pool: "workers", slot: 1, generation };
+      const own = { name: "kube-a", slot: 1, generation, vmid: vm.vmid, uuid: "uuid-302", phase };
+      await writeFacts(client, "workers", { nodes: [{ ...own, since: "2026-01-01T00:00:00Z" }] });
+      if (phase === "handedOver") cluster.put(paths.nodes, { metadata: { name: "kube-a", labels: labelsOf(place) } });
+      const plan = { digest: "d", slots: [] };
+      const strategy = { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 0, onFailure: "hold" };
+      const input = { ...place, role: "agent", plan, strategy, site } as unknown as PoolInput;
+      const before = cluster.calls.length;
+      await withGuest({}, (run) => clearSlots(run, input, { client } as Access, [vm]));
+      const wrote = cluster.calls.slice(before).filter(({ method }) => method !== "GET");
+      assert.deepEqual(wrote, []);
+    });
 });

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import type { Kubernetes } from "../../kubernetes/client.ts";
 import { tagsOf } from "../../proxmox/tags.ts";
 import type { ListedVm } from "../../proxmox/vms.ts";
 import type { NodeRecord, SlotPhase } from "../../rollout/types.ts";
-import { withoutCopies } from "../../steps/leavers.ts";
+import type { SlotInput } from "../../steps/input.ts";
+import { otherNodes, withoutCopies } from "../../steps/leavers.ts";
 
 const identity = { cluster: "demo", pool: "workers", slot: 0, generation: "0a1b2c3d" };
 const name = "demo-workers-0-0a1b2c3d";
@@ -42,5 +44,24 @@ describe("the VM of a node among copies that were restored beside it", () => {
         left.map(({ vmid }) => vmid),
         stays,
       );
+    });
+});
+
+describe("the others of a slot", () => {
+  const client = { list: () => Promise.resolve({ items: [] }) } as unknown as Kubernetes;
+  const input = { ...identity, node: "demo-workers-0-bbbbbbbb", generation: "bbbbbbbb", role: "agent" };
+  const record = { pool: "workers", generations: [], nodes: [own(1100, "handedOver")] };
+
+  for (const [what, changes, found] of [
+    ["the VM that had it", {}, 1],
+    ["no VM of another Proxmox pool", { pool: "billing" }, 0],
+    ["no template", { template: true }, 0],
+    ["no VM of another slot", { tags: tagsOf({ ...identity, slot: 1 }) }, 0],
+    ["no VM of another cluster", { tags: tagsOf({ ...identity, cluster: "prod" }) }, 0],
+    ["not the node itself", { tags: tagsOf({ ...identity, generation: "bbbbbbbb" }) }, 0],
+  ] as [string, Partial<ListedVm>, number][])
+    it(`are ${what}`, async () => {
+      const slot = { ...input, site: { proxmoxPool: "nodes" } } as SlotInput;
+      assert.equal((await otherNodes(client, slot, [{ ...vm(1100), ...changes }], record)).length, found);
     });
 });
