@@ -117,6 +117,13 @@ describe("adoption in the picture", () => {
     assert.deepEqual(releasedWords(adoption, "servers"), []);
   });
 
+  it("keeps a VM whose node was retired while the cluster still has it: that is not over", () => {
+    const own = { "evergreen.dev/cluster": "demo" };
+    const nodes = [nodeObject({ labels: own })];
+    const { adoption, vms } = withAdopted(config, seen({ nodes, records: new Map([["workers", record("retired")]]) }));
+    assert.deepEqual([adoption.released, vms.length], [[], 1]);
+  });
+
   it("lets go of a stranger who got the VMID and the name of a VM that is long gone", () => {
     const successor = { ...record("handedOver").nodes[0], name: "demo-workers-1-0a1b2c3d", uuid: "uuid-new" };
     const memory = { pool: "workers", generations: [], nodes: [successor as PoolRecord["nodes"][number]] };

@@ -134,6 +134,11 @@ describe("the picture of both APIs", () => {
     });
   }
 
+  it("refuses half a picture when a host answers that nobody may ask it", async () => {
+    const vms = [node("workers", 1100, { host: "pve2" })];
+    await assert.rejects(read(vms, { dead: { status: 403, reason: "Permission check failed" } }), /Permission check/);
+  });
+
   it("refuses to look without the right to see the pool", async () => {
     await assert.rejects(read([], { audit: false }), refusal(/may not see the VMs/, /\/pool\/nodes/));
   });

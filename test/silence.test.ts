@@ -3,16 +3,17 @@ import { UserError } from "../common/errors.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import { KubernetesError } from "../kubernetes/errors.ts";
 import type { LiveVm } from "../rollout/types.ts";
-import { requireQuorum, served } from "../silence.ts";
+import { refuseSilentCluster, requireQuorum, served } from "../silence.ts";
 import { fakeProxmox } from "./proxmox/fake.ts";
 
-/** `on`, `off` as by a power cut, or `retired`: off, and not to start with its host. */
-type State = "on" | "off" | "retired";
+/** `on`, `off` as by a power cut, `retired`: off, and not to start with its host, or `away` on a host that does not answer. */
+type State = "on" | "off" | "retired" | "away";
 
 const serverVms = (states: readonly State[]): LiveVm[] =>
   states.map((state, slot) => {
     const place = { pool: "servers", slot, generation: "0a1b2c3d", vmid: 1000 + slot, host: "pve1" };
-    return { ...place, name: `demo-servers-${slot}-0a1b2c3d`, uuid: `uuid-${slot}`, running: state === "on" };
+    const away = state === "away" ? { unreachable: "No route to host" } : {};
+    return { ...place, name: `demo-servers-${slot}-0a1b2c3d`, uuid: `uuid-${slot}`, running: state === "on", ...away };
   });
 
 /** Whether a run may begin. @param serves what the API says of itself when it is asked */
@@ -34,6 +35,7 @@ describe("a cluster that cannot be asked", () => {
     ["two of three run", ["on", "off", "on"], false, undefined],
     ["one of three runs", ["on", "off", "off"], false, /1 of 3 servers runs, and 2 are needed/],
     ["two of five run", ["on", "off", "on", "off", "off"], false, /2 of 5 servers run, and 3 are needed/],
+    ["two of three are on hosts that do not answer", ["on", "away", "away"], false, /1 of 3 servers runs, and 2 are/],
     ["one of two runs", ["off", "on"], false, /1 of 2 servers runs, and 2 are needed/],
     ["the others were retired", ["retired", "retired", "on"], false, undefined],
     ["one of three runs and serves alone, after a reset", ["on", "off", "off"], true, undefined],
@@ -46,10 +48,19 @@ describe("a cluster that cannot be asked", () => {
         return;
       }
       assert.match(refused?.problem.what ?? "", why);
-      assert.match(refused?.problem.where ?? "", /demo-servers-\d-0a1b2c3d \(VM 100\d\) is off/);
+      assert.match(
+        refused?.problem.where ?? "",
+        /demo-servers-\d-0a1b2c3d (\(VM 100\d\) is off|is on pve1, which does not answer)/,
+      );
       assert.match(refused?.problem.todo ?? "", /docs\/recovery\.md, "The quorum is lost"/);
     });
   }
+
+  it("is refused while a server of it may be on a host that does not answer: a second one would be made", async () => {
+    await using pve = await fakeProxmox(() => ({ status: 595, reason: "No route to host" }));
+    const silent = refuseSilentCluster(pve.client, serverVms(["away"]));
+    await assert.rejects(silent, /none of its servers answers/);
+  });
 
   it("is named with its servers when its API answers and etcd does not", async () => {
     const answer = { reason: "InternalError", message: "etcdserver: request timed out", causes: [] };
