@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { Deadline } from "../../common/deadline.ts";
 import { awaitAgent, isNoSuchFile, isRefusedByAgent, readFile, writeFile } from "../../proxmox/agent.ts";
+import { silentHostOf } from "../../proxmox/errors.ts";
+import { isRunning } from "../../proxmox/vms.ts";
 import { fakeProxmox } from "./fake.ts";
 
 const vm = { vmid: 130, host: "pve1" };
@@ -44,6 +46,13 @@ describe("guest agent", () => {
       await using pve = await fakeProxmox(() => ({ status: 500, reason }));
       await assert.rejects(readFile(pve.client, vm, "/x"), (error) => isRefusedByAgent(error) === its);
     }
+  });
+
+  it("that is slow says nothing of its host, whose own silence looks alike", async () => {
+    await using pve = await fakeProxmox(() => ({ status: 596, reason: "Broken pipe" }));
+    const says = (asked: Promise<unknown>) => asked.catch((error: unknown) => silentHostOf(error));
+    assert.equal(await says(readFile(pve.client, vm, "/x")), undefined);
+    assert.equal(await says(isRunning(pve.client, vm)), "pve1");
   });
 
   it("that is not configured, or has no such file, is not waited for", async () => {

@@ -446,6 +446,25 @@ describe("a server that was emptied while another one fell", function () {
   });
 });
 
+describe("most servers that are off", function () {
+  this.timeout(60_000);
+
+  it("keep an update from beginning, and are named", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    await stage.play(async () => {
+      stage.cutPower(1001, 1002);
+      await stage.world.time.sleep(20_000);
+      assert.equal(await stage.up(stage.agentsOf(1)), "refused");
+    });
+    assert.match(
+      stage.engine.why,
+      /etcd has lost its quorum: 1 of 3 servers runs.*demo-servers-1-\w+ \(VM 1001\) is off/,
+    );
+    const isOurs = (line: string) => !line.startsWith("etcd has no quorum");
+    assert.deepEqual(stage.world.story.violations.filter(isOurs), []);
+  });
+});
+
 describe("the last server that is replaced", function () {
   this.timeout(60_000);
 
