@@ -11,7 +11,7 @@ import { proveVm } from "../proxmox/identity.ts";
 import { isRunning, listVms, type ListedVm, type VmConfig } from "../proxmox/vms.ts";
 import type { NodeRecord, PoolRecord } from "../rollout/types.ts";
 import { NoRoom, requireOwner } from "./availability.ts";
-import { byMembers } from "./control-plane.ts";
+import { byMembers, ControlPlaneRefusal } from "./control-plane.ts";
 import { DrainRefusal } from "./forecast.ts";
 import type { SlotInput } from "./input.ts";
 import { otherNodes } from "./leavers.ts";
@@ -39,7 +39,7 @@ export async function removeDead(run: Run, input: SlotInput, { access, fence, kn
   const vms = await listVms(run.pve);
   const inSlot = await otherNodes(access.client, input, vms, record);
   const first = { run, access, input, proof: "node" as const };
-  for (const one of inSlot.filter(isBrokenOff)) await remove(one, { ...first, fence });
+  for (const one of inSlot.filter(isBrokenOff)) await removeIfItMay(one, { ...first, fence });
   await removeBrokenOff(run, input, access, vms, record);
   for (const one of inSlot.filter((other) => !isBrokenOff(other))) {
     if (!(await isOff(run, one))) continue;
@@ -140,7 +140,7 @@ export async function removeBrokenOff(
   for (const one of await brokenOff(access, input, vms, record)) {
     const slot = one.record?.slot ?? input.slot;
     await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, (fence) =>
-      remove(one, { run, access, input, proof: "node", fence }),
+      removeIfItMay(one, { run, access, input, proof: "node", fence }),
     );
   }
 }
@@ -148,6 +148,14 @@ export async function removeBrokenOff(
 async function remove(one: Leaver, options: RetireOptions): Promise<void> {
   say(`${one.name} serves no more: it is taken out before another server comes or goes`);
   await retireNode(one, options);
+}
+
+/** While a voter is dead nobody goes but that one. Who is a voter still keeps nobody from going, and leaves with its own slot. */
+async function removeIfItMay(one: Leaver, options: RetireOptions): Promise<void> {
+  await remove(one, options).catch((error: unknown) => {
+    if (!(error instanceof ControlPlaneRefusal)) throw error;
+    say(`${error.message}\n  ${one.name} is taken out when its slot is handed over`);
+  });
 }
 
 /** Its retirement had begun, and its Node is still there: its VM may run, for all that it is no member any more. */

@@ -599,6 +599,33 @@ describe("a server whose retirement was broken off after it had left etcd", func
   });
 });
 
+describe("a server whose retirement was broken off while it was a voter still", function () {
+  this.timeout(60_000);
+
+  it("leaves the turn to one that has fallen since and never comes back: only the dead may go then", async () => {
+    for (const [fallen, then] of [
+      [1002, 1],
+      [1003, 2],
+    ] as const) {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+      const { cluster, time } = stage.world;
+      await stage.play(async () => {
+        const { uuid } = stage.vm(1001);
+        const isRetired = () =>
+          JSON.stringify(cluster.objects.get("configmaps", "evergreen-system/slot-servers-1")?.data).includes(
+            String.raw`\"phase\":\"retired`,
+          );
+        assert.equal(await stage.dieAt(stage.serversOf(1), isRetired), "killed");
+        assert.ok(cluster.control.etcd.voters().some((voter) => voter.uuid === uuid));
+        stage.cutPower(fallen);
+        await time.sleep(60_000);
+        assert.equal(await stage.up(stage.serversOf(then)), "done", stage.engine.why);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    }
+  });
+});
+
 describe("a server whose removal was asked for by a step that failed", function () {
   this.timeout(60_000);
 
