@@ -17,7 +17,7 @@ import { proveGone } from "./kubernetes/gone.ts";
 import { cordonedBy, deleteNode, isOurCordon, listNodes, nameOf, restore } from "./kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "./kubernetes/record.ts";
 import { paths, type Lease, type Secret } from "./kubernetes/types.ts";
-import { isAgentSilent, isNoSuchFile, thawed, writeFile } from "./proxmox/agent.ts";
+import { isAgentSilent, isNoSuchFile, withAgent, writeFile } from "./proxmox/agent.ts";
 import type { Proxmox } from "./proxmox/client.ts";
 import { silentHostOf } from "./proxmox/errors.ts";
 import { takenAmong } from "./proxmox/vms.ts";
@@ -146,7 +146,7 @@ function forgotten(kubernetes: Kubernetes, storage: LonghornNode): Leftover {
  */
 async function whyNotTold(pve: Proxmox, vm: { host: string; vmid: number }): Promise<string | undefined> {
   try {
-    await thawed(`VM ${vm.vmid}`, undefined, () => writeFile(pve, vm, guest.yield, ""));
+    await withAgent(`VM ${vm.vmid}`, undefined, () => writeFile(pve, vm, guest.yield, ""));
     return undefined;
   } catch (error) {
     if (isNoSuchFile(error)) return undefined;

@@ -1,6 +1,7 @@
+import { clock } from "../common/clock.ts";
 import { messageOf, UserError } from "../common/errors.ts";
 import { guest, ports } from "../images/contract.ts";
-import { isAgentSilent, isNoSuchFile, isOff, readFile } from "../proxmox/agent.ts";
+import { hungMs, isAgentSilent, isNoSuchFile, isOff, readFile } from "../proxmox/agent.ts";
 import type { Proxmox } from "../proxmox/client.ts";
 import { ProxmoxError } from "../proxmox/errors.ts";
 import { nodeTags } from "../proxmox/tags.ts";
@@ -51,6 +52,22 @@ export class SilentServers extends UserError {}
  * @throws SilentServers that lists what each server said, when one runs and cannot be asked
  */
 export async function findAccess(
+  pve: Proxmox,
+  vms: readonly ListedVm[],
+  site: ClusterSite,
+): Promise<Access | undefined> {
+  const since = clock.elapsed();
+  for (;;)
+    try {
+      return await firstThatAnswers(pve, vms, site);
+    } catch (error) {
+      // An agent that is busy is silent for a moment.
+      if (!(error instanceof SilentServers) || clock.elapsed() - since >= hungMs) throw error;
+      await clock.sleep(500);
+    }
+}
+
+async function firstThatAnswers(
   pve: Proxmox,
   vms: readonly ListedVm[],
   site: ClusterSite,

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { UserError } from "../common/errors.ts";
 import { hide } from "../common/log.ts";
 import { guest } from "../images/contract.ts";
-import { readFile } from "../proxmox/agent.ts";
+import { readFile, withAgent } from "../proxmox/agent.ts";
 import type { Proxmox } from "../proxmox/client.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 
@@ -19,7 +19,8 @@ export interface ServerToken {
  * @throws UserError when what stands in the file is no server token
  */
 export async function readServerToken(pve: Proxmox, server: ListedVm): Promise<ServerToken> {
-  const text = (await readFile(pve, server, guest.serverToken)).toString().trim();
+  const read = () => readFile(pve, server, guest.serverToken);
+  const text = (await withAgent(server.name ?? String(server.vmid), undefined, read)).toString().trim();
   hide(text);
   // K10<hash of the CA>::server:<password>, or the password alone (k3s, pkg/clientaccess).
   const password = /^(?:K10[0-9a-f]{64}::)?(?:server:)?(\S+)$/.exec(text)?.[1];

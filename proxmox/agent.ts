@@ -77,46 +77,38 @@ async function unless<T>(
   }
 }
 
-/** So long a read waits for file systems that are frozen, in milliseconds: whoever reads may have another guest to ask. */
-const readPatienceMs = 15_000;
-
 /**
- * Reads a file of the guest. One that a backup has frozen thaws in a moment, as a rule.
- * @throws ProxmoxError with the agent's words, also when the file does not exist (isNoSuchFile), or when it stays frozen (isFrozen)
+ * Reads a file of the guest.
+ * @throws ProxmoxError with the agent's words, also when the file does not exist (isNoSuchFile)
  */
 export async function readFile(pve: Proxmox, vm: Vm, file: string): Promise<Buffer> {
   const path = `${vmPath(vm)}/agent/file-read`;
   const read = (now: Vm) => pve.get(`${vmPath(now)}/agent/file-read`, { file });
-  const answer = new Row(await onceThawed(() => whereItIs(pve, vm, read)), path);
+  const answer = new Row(await whereItIs(pve, vm, read), path);
   if (answer.flag("truncated")) throw new ProxmoxAnswerError(path, `${file} is too long and was cut`);
   // Each byte arrives as one character.
   return Buffer.from(answer.text("content"), "latin1");
 }
 
-async function onceThawed<T>(read: () => Promise<T>): Promise<T> {
-  for (const since = clock.elapsed(); ;)
-    try {
-      return await read();
-    } catch (error) {
-      if (!isFrozen(error) || clock.elapsed() - since >= readPatienceMs) throw error;
-      await clock.sleep(500);
-    }
-}
-
 /** Longest wait for file systems that are frozen, in seconds: a backup or a snapshot needs some. */
 const thawSeconds = 120;
 
+/** So long an agent may be silent that answered before, in milliseconds: Proxmox waits for that of a busy guest for three seconds. */
+export const hungMs = 10_000;
+
 /**
- * Does something with files of a guest, from the beginning each time its file systems were frozen: the agent has refused then, and
- * nothing was done.
+ * Does something with files of a guest, from the beginning each time its agent did not do it: its file systems were frozen, or it was
+ * silent for a moment. A file is written as a whole, so it may be twice.
  * @param name of the VM
- * @throws DeadlineError when they stay frozen
+ * @throws DeadlineError when they stay frozen, ProxmoxError when it stays silent
  */
-export async function thawed<T>(name: string, stop: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+export async function withAgent<T>(name: string, stop: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  const since = clock.elapsed();
+  const isHung = (error: unknown) => isAgentSilent(error) && !isOff(error) && clock.elapsed() - since < hungMs;
   const deadline = new Deadline(`the guest of ${name}`, thawSeconds, stop);
   const done = await deadline.poll(
     500,
-    () => unless(isFrozen, work),
+    () => unless((error) => isFrozen(error) || isHung(error), work),
     () => FROZEN,
   );
   return done.value;

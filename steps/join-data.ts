@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { stringify } from "yaml";
 import { guest, ports } from "../images/contract.ts";
-import { thawed, writeFile } from "../proxmox/agent.ts";
+import { withAgent, writeFile } from "../proxmox/agent.ts";
 import type { Proxmox } from "../proxmox/client.ts";
 import { proveVm } from "../proxmox/identity.ts";
 import type { VmConfig } from "../proxmox/vms.ts";
@@ -48,7 +48,7 @@ export async function writeJoinData(
 ): Promise<void> {
   const marker = () => writeFile(pve, vm, guest.marker, `${role} ${createHash("sha256").update(data).digest("hex")}\n`);
   const ours = (work: () => Promise<void>, before?: () => Promise<void>) =>
-    thawed(vm.name, stop, async () => {
+    withAgent(vm.name, stop, async () => {
       await before?.();
       await proveVm(pve, vm.host, { ...vm, tags: [] });
       await work();

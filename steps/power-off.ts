@@ -2,7 +2,7 @@ import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { messageOf } from "../common/errors.ts";
 import { say } from "../common/log.ts";
 import type { Fence } from "../kubernetes/lease.ts";
-import { isAgentSilent, isFrozen, isNoSuchFile, thawed } from "../proxmox/agent.ts";
+import { isAgentSilent, isFrozen, isNoSuchFile, withAgent } from "../proxmox/agent.ts";
 import { IdentityError, proveVm, type ExpectedVm } from "../proxmox/identity.ts";
 import { turnOff } from "../proxmox/power.ts";
 import { writeOnBoot } from "../proxmox/settle.ts";
@@ -27,7 +27,7 @@ export async function switchOff(
     if (running) throw new IdentityError(expected, `host ${vm.host}`, [NOBODY_RECORDED]);
     return;
   }
-  const config = await thawed(expected.name, run.stop, async () => {
+  const config = await withAgent(expected.name, run.stop, async () => {
     const proved = await proveVm(run.pve, vm.host, expected);
     if (running) await wipe(run, proved);
     return proved;

@@ -1,7 +1,8 @@
 import { parse } from "yaml";
+import { DeadlineError } from "../common/deadline.ts";
 import { messageOf, UserErrors, type Problem } from "../common/errors.ts";
 import { guest, ports } from "../images/contract.ts";
-import { isAgentSilent, isNoSuchFile, isOff, readFile } from "../proxmox/agent.ts";
+import { isAgentSilent, isNoSuchFile, isOff, readFile, withAgent } from "../proxmox/agent.ts";
 import { nodeTags } from "../proxmox/tags.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 import { isAdopted, nodeName } from "../rollout/generation.ts";
@@ -52,7 +53,7 @@ async function whyLost(
     // Off, or not joined yet: what it is told when it joins is the registration address.
     if (isOff(error) || isNoSuchFile(error)) return [];
     // It still starts, or its image is no good: it has reached nobody yet.
-    if (isAgentSilent(error) && isNoMember(vm, members)) return [];
+    if ((isAgentSilent(error) || error instanceof DeadlineError) && isNoMember(vm, members)) return [];
     return [
       {
         what: `${name} does not say how it reaches the cluster: ${messageOf(error)}`,
@@ -81,7 +82,8 @@ function inPlace(registrationAddress: string): string {
 /** Adopted nodes have no join data of ours, but RKE2's own configuration. */
 async function joinedThrough(run: Run, vm: ListedVm): Promise<{ file: string; server: string | undefined }> {
   const adopted = isAdopted({ name: vm.name ?? "", generation: nodeTags(vm.tags)?.generation ?? "" });
-  const read = async (file: string) => ({ file, server: serverIn(await readFile(run.pve, vm, file)) });
+  const asked = (file: string) => withAgent(vm.name ?? String(vm.vmid), run.stop, () => readFile(run.pve, vm, file));
+  const read = async (file: string) => ({ file, server: serverIn(await asked(file)) });
   try {
     return await read(guest.join);
   } catch (error) {

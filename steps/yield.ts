@@ -1,7 +1,7 @@
 import { Deadline, DeadlineError } from "../common/deadline.ts";
 import { say } from "../common/log.ts";
 import { guest } from "../images/contract.ts";
-import { isAgentSilent, isNoSuchFile, readFile, thawed, writeFile } from "../proxmox/agent.ts";
+import { isAgentSilent, isNoSuchFile, readFile, withAgent, writeFile } from "../proxmox/agent.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 import type { Run } from "./run.ts";
 
@@ -63,5 +63,5 @@ async function write(
   wish: string,
   stop?: AbortSignal,
 ): Promise<void> {
-  await thawed(`VM ${vm.vmid}`, stop, () => writeFile(pve, vm, guest.yield, wish));
+  await withAgent(`VM ${vm.vmid}`, stop, () => writeFile(pve, vm, guest.yield, wish));
 }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { clock, useClock } from "../common/clock.ts";
 import type { Kubernetes } from "../kubernetes/client.ts";
 import { evictionRequestedBy } from "../kubernetes/longhorn.ts";
 import { cordonedBy, labels } from "../kubernetes/nodes.ts";
@@ -157,6 +158,8 @@ describe("what a killed run left", () => {
     );
   });
 
+  afterEach(() => useClock());
+
   it("stays a cordon of a server whose guest cannot be told so now: the next run has to know of it", async () => {
     await remember("handedOver");
     const isCordoned = () =>
@@ -170,7 +173,11 @@ describe("what a killed run left", () => {
       const found = await leftovers(pve.client, config, live);
       // Of one that is off its join takes that back: nobody asks its guest.
       assert.equal(found.length, running ? 1 : 0);
+      // Nobody waits here for the ten seconds that it gets.
+      const real = clock;
+      useClock({ ...real, elapsed: () => real.elapsed() * 40 });
       for (const { mend } of found) assert.match(await mend(), /^left as it is, .* QEMU guest agent is not running/);
+      useClock();
       assert.equal(isCordoned(), true);
     }
   });

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { clock, useClock } from "../../common/clock.ts";
 import { UserErrors } from "../../common/errors.ts";
 import { serverVms, type Access } from "../../kubernetes/access.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
@@ -108,7 +109,12 @@ describe("the way into the cluster of a node of ours", () => {
   });
   const silent: Answer = { status: 500, reason: "QEMU guest agent is not running" };
 
+  afterEach(() => useClock());
+
   it("stops a server while the agent of a member is silent, and not for a VM that never joined", async () => {
+    // Nobody waits here for the ten seconds that it gets.
+    const real = clock;
+    useClock({ ...real, elapsed: () => real.elapsed() * 40 });
     await using pve = await fakeProxmox(() => silent);
     const run = { pve: pve.client, id: "run-1", stop: new AbortController().signal, previous: "" };
     await requireRegistration(run, { cluster: "demo", site }, [vm], new Set());
