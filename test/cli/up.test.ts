@@ -82,6 +82,15 @@ describe("what evergreen up sees of a site", () => {
     );
     assert.match(servers ?? "calm", /no quorum/);
   });
+
+  it("is servers that are not calm when none of them runs", async () => {
+    await using pve = await fakeProxmox(() => ({ data: [] }));
+    const kubernetes = new Kubernetes({ server: "https://127.0.0.1:1", ca: "", cert: "", key: "" });
+    const live = settledPicture({}, kubernetes, "2026-01-01T00:00:00Z");
+    const { servers } = await look({ pve: pve.client, config: smallConfig(), live });
+    await kubernetes.close();
+    assert.equal(servers, "no server runs that has started RKE2");
+  });
 });
 
 describe("evergreen up", () => {

@@ -481,6 +481,20 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("are not begun under the name of another machine's Node", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const name = stage.nameOf(1100).replace(/-[0-9a-f]{8}$/, "-09c3448c");
+      const nodeInfo = { systemUUID: "6b0124f9-0000-4000-8000-000000000101" };
+      world.cluster.objects.put("nodes", { metadata: { name }, status: { nodeInfo, conditions: [] } });
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /a Node demo-workers-0-09c3448c exists and is another machine/);
+      assert.equal(world.dc.vms.get(1101)?.running, false);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("are not called deleted while they are only out of sight", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
     const { world } = stage;
