@@ -105,6 +105,25 @@ describe("a server's join in virtual time", function () {
       assert.deepEqual(stage.world.story.violations.filter(isOurs), []);
     });
 
+  it("makes no second cluster beside a server that is off by now, and with it all that was started", async () => {
+    const stage = new Stage(stageImages(), alone);
+    const { world } = stage;
+    await stage.play(async () => {
+      let isOver = false;
+      world.defect = (call) => {
+        if (!isOver && call.process.name.startsWith("join-demo-servers-0-")) {
+          isOver = true;
+          stage.cutPower(1000, 1100);
+        }
+        return world.honest(call);
+      };
+      assert.equal(await stage.up(replaced(stage)), "failed");
+      assert.match(stage.engine.why, /would make a second cluster demo: servers of it exist, and none of them answers/);
+    });
+    const isOurs = (line: string) => !line.startsWith("etcd has no quorum");
+    assert.deepEqual(world.story.violations.filter(isOurs), []);
+  });
+
   for (const answers of [true, false])
     it(`is not let in beside another one when the dead voter goes that kept it out (seed 630000386${answers ? "" : ", its agent is silent"})`, async () => {
       const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
