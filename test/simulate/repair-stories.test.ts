@@ -128,6 +128,21 @@ describe("a repair in virtual time", function () {
       }));
   });
 
+  it("does nothing more once another run has the lease: it takes no lease away, and nothing is forgotten", async () =>
+    await play(async () => {
+      const spec = { holderIdentity: "join-7", leaseDurationSeconds: 15 };
+      const metadata = { name: "slot-workers-1", namespace: "evergreen-system" };
+      stage.world.cluster.objects.put("leases", { metadata, spec });
+      let asked = 0;
+      const lost = await stage.mend(begun, { isAlone: () => (asked += 1) < 1 });
+      assert.deepEqual([lost.why, lost.said], ["the lease update was lost", []]);
+      assert.ok(stage.world.cluster.objects.get("leases", "evergreen-system/slot-workers-1"));
+      stage.world.cluster.objects.remove("leases", "evergreen-system/slot-workers-1");
+      asked = 0;
+      const { why, refreshed } = await stage.mend(begun, { isAlone: () => (asked += 1) < 2 });
+      assert.deepEqual([why, refreshed], ["the lease update was lost", undefined]);
+    }));
+
   it("destroys a clone that no state knows, but not while an update may run", async () =>
     await play(async () => {
       await clone();
