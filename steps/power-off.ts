@@ -21,13 +21,13 @@ export async function switchOff(
   expected: ExpectedVm,
   { run, fence, input }: { run: Run; fence: Fence; input: ClusterInput },
 ): Promise<void> {
-  await fence.check();
   // Name and tags prove nothing. Nothing of ours runs before its uuid was recorded.
   if (expected.uuid === undefined) {
     if (running) throw new IdentityError(expected, `host ${vm.host}`, [NOBODY_RECORDED]);
     return;
   }
   const config = await withAgent(expected.name, run.stop, async () => {
+    await fence.check();
     const proved = await proveVm(run.pve, vm.host, expected);
     if (running) await wipe(run, proved);
     return proved;

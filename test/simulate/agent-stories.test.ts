@@ -157,7 +157,7 @@ describe("agents in virtual time", function () {
 
   it("are not taken out further by a step that has lost their slot while it waited, and could not ask", async () => {
     const workloads = [{ name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: false }];
-    for (const wait of ["its pods", "its volumes", "its shutdown"] as const) {
+    for (const wait of ["its pods", "its volumes", "its guest", "its shutdown"] as const) {
       const stage = new Stage(stageImages(), { servers: 1, agents: 1, workloads });
       const { world } = stage;
       const { objects } = world.cluster;
@@ -166,6 +166,10 @@ describe("agents in virtual time", function () {
         const volume = { attacher: "csi.example", nodeName: old, source: { persistentVolumeName: "pv-7" } };
         if (wait === "its volumes") objects.put("volumeattachments", { metadata: { name: "csi-7" }, spec: volume });
         if (wait === "its pods") world.cluster.refusesEvictions = status(500, "InternalError", "a webhook is away");
+        const own = stage.vm(1100);
+        // A backup freezes it when it is told to leave.
+        if (wait === "its guest" && own.guest) own.guest.frozen = true;
+        const marker = own.disk.get(guest.marker);
         const isThere = () =>
           wait !== "its shutdown"
             ? objects.get("nodes", old)?.spec?.unschedulable === true
@@ -186,12 +190,14 @@ describe("agents in virtual time", function () {
         takeLease(stage, "slot-workers-0");
         objects.remove("volumeattachments", "csi-7");
         world.cluster.refusesEvictions = undefined;
+        if (own.guest) own.guest.frozen = false;
         world.defect = undefined;
         await world.time.sleep(10_000);
         world.believes = () => undefined;
         assert.equal(await run, "failed", wait);
         assert.match(stage.engine.why, /the lease slot-workers-0 was lost: another process took it/);
         assert.ok(objects.get("nodes", old), wait);
+        if (wait !== "its shutdown") assert.equal(own.disk.get(guest.marker), marker, wait);
 
         function isAway(): boolean {
           return objects.get("leases", "evergreen-system/slot-workers-0")?.spec?.holderIdentity !== "somebody";

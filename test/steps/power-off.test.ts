@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { VmConfig } from "../../proxmox/vms.ts";
 import { defaultTimeouts, type Site } from "../../rollout/step-environment.ts";
-import { powerOff } from "../../steps/power-off.ts";
+import { powerOff, switchOff } from "../../steps/power-off.ts";
 import { fakeProxmox, upid } from "../proxmox/fake.ts";
 
 const proved: VmConfig = {
@@ -60,6 +60,18 @@ describe("turning a VM off", () => {
       turnedOff({ running: false }, true, "web"),
       /is not demo-workers-0.* after \[\["config","d"\]\]/s,
     );
+  });
+
+  it("touches none of which nobody has recorded the uuid, and calls none of them off that runs", async () => {
+    await using pve = await fakeProxmox(() => ({ data: null }));
+    const run = { pve: pve.client, id: "retire-1", stop: new AbortController().signal, previous: "" };
+    const fence = { check: () => Promise.resolve(), requireOwned: () => Promise.resolve() };
+    const vm = { ...proved, status: "unknown" as const, pool: "nodes" };
+    const off = (running: boolean) =>
+      switchOff(vm, running, { ...proved, uuid: undefined }, { run, fence, input: { cluster: "demo", site } });
+    await assert.rejects(off(true), /it runs, and nobody recorded its SMBIOS uuid/);
+    await off(false);
+    assert.deepEqual(pve.seen, []);
   });
 
   it("does nothing to one that is off and stays so", async () => {
