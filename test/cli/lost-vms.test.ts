@@ -170,5 +170,6 @@ describe("a VM that is gone", () => {
   it("waits while its Node is there, and while nobody can ask the cluster", () => {
     assert.equal(mayForget([vm], { ...live("retired"), nodes: [node] }), false);
     assert.equal(mayForget([vm], { ...live("retired"), kubernetes: undefined }), false);
+    assert.equal(mayForget([vm], picture()), false, "nothing is remembered where nobody can be asked");
   });
 });

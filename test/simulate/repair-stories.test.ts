@@ -104,6 +104,14 @@ describe("a repair in virtual time", function () {
           assert.deepEqual([isThere(), refreshed], [true, undefined]);
         }));
 
+    it("does not call it one that has made no VM while its number is somebody's out of sight", async () =>
+      await play(async () => {
+        await clone({ pool: "theirs" });
+        const { said } = await stage.mend(begun);
+        assert.match(said.join(), /VM 1101 is out of the token's sight/);
+        assert.ok(isThere());
+      }));
+
     it("leaves a VM of that number and name alone that is in another pool", async () =>
       await play(async () => {
         await clone({ owner: "stranger", pool: "templates" });

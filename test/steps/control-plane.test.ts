@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { Deadline } from "../../common/deadline.ts";
+import type { Kubernetes } from "../../kubernetes/client.ts";
 import type { ServerNode } from "../../kubernetes/servers.ts";
-import { ControlPlaneRefusal, isVoterAlready } from "../../steps/control-plane.ts";
+import { ControlPlaneRefusal, isVoterAlready, requireMayLeave } from "../../steps/control-plane.ts";
 
 describe("a server that joins", () => {
   const name = "demo-servers-0-0a1b2c3d";
@@ -31,4 +32,31 @@ describe("a server that joins", () => {
       return true;
     });
   });
+});
+
+describe("a server that leaves", () => {
+  const server = (slot: number, generation = "0a1b2c3d"): ServerNode => ({
+    name: `demo-servers-${slot}-${generation}`,
+    node: true,
+    member: "voter",
+    health: "healthy",
+    slot: String(slot),
+    kubelet: "v1.34.4+rke2r1",
+  });
+  const halfMade = server(1, "bbbbbbbb");
+
+  for (const [when, told, servers, isHalfMade, may] of [
+    ["its slot has another one, and each slot has its own", "3", [0, 1, 2], false, true],
+    ["its slot has another one, and a slot is still empty", "3", [0, 1], false, true],
+    ["it is half-made, and each slot has its own", "3", [0, 1, 2], true, true],
+    ["it is half-made, and may be the voter that an empty slot lacks", "3", [0, 1], true, false],
+    ["nobody has told how many are wanted", undefined, [0, 1], true, true],
+  ] as [string, string | undefined, number[], boolean, boolean][])
+    it(`${may ? "may go" : "stays"} when ${when}`, async () => {
+      const data = told === undefined ? {} : { servers: told };
+      const client = { find: () => Promise.resolve({ data }) } as unknown as Kubernetes;
+      const all = [...servers.map((slot) => server(slot)), halfMade];
+      const leaves = requireMayLeave(client, halfMade.name, all, isHalfMade);
+      await (may ? leaves : assert.rejects(leaves, ControlPlaneRefusal));
+    });
 });
