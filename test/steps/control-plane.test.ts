@@ -1,8 +1,15 @@
 import assert from "node:assert/strict";
-import { Deadline } from "../../common/deadline.ts";
+import { Deadline, DeadlineError } from "../../common/deadline.ts";
 import type { Kubernetes } from "../../kubernetes/client.ts";
 import type { ServerNode } from "../../kubernetes/servers.ts";
-import { ControlPlaneRefusal, isVoterAlready, requireMayLeave } from "../../steps/control-plane.ts";
+import type { SlotInput } from "../../steps/input.ts";
+import {
+  awaitMembers,
+  ControlPlaneRefusal,
+  isVoterAlready,
+  requireMayJoin,
+  requireMayLeave,
+} from "../../steps/control-plane.ts";
 
 describe("a server that joins", () => {
   const name = "demo-servers-0-0a1b2c3d";
@@ -59,4 +66,22 @@ describe("a server that leaves", () => {
       const leaves = requireMayLeave(client, halfMade.name, all, isHalfMade);
       await (may ? leaves : assert.rejects(leaves, ControlPlaneRefusal));
     });
+
+  it("is replaced by one that comes beside it alone with consent only", () => {
+    const joins = (replaceOnlyServer?: boolean) => {
+      const strategy = { kind: "rolling", ...(replaceOnlyServer === undefined ? {} : { replaceOnlyServer }) };
+      requireMayJoin({ node: halfMade.name, slot: 1, strategy } as unknown as SlotInput, [server(1)]);
+    };
+    assert.throws(() => joins(), ControlPlaneRefusal);
+    joins(true);
+  });
+
+  it("is waited for to be gone, and another one to be there, before the change is over", async () => {
+    const over = (expected: string[]) => {
+      const sight = () => Promise.resolve([server(0)]);
+      return awaitMembers(sight, expected, new Deadline("etcd to be well", 0.2));
+    };
+    await over([server(0).name]);
+    await assert.rejects(over([server(0).name, server(1).name]), DeadlineError);
+  });
 });
