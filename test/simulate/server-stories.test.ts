@@ -465,6 +465,32 @@ describe("a server that was emptied while another one fell", function () {
   });
 });
 
+describe("a server whose delete no update has asked for", function () {
+  this.timeout(60_000);
+
+  it("stays while nobody has told yet how many are wanted, as after a first creation", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      world.defect = (call) => {
+        const answer = world.honest(call);
+        const asks = call.process.name.startsWith("retire-demo-servers-") && call.path.endsWith("/configmaps/cluster");
+        return asks ? status(404, "NotFound", "configmaps cluster not found") : answer;
+      };
+      assert.equal(
+        await stage.up({ ...stage.before, servers: { image: stageImages()[0]?.name ?? "", count: 1, cores: 4 } }),
+        "failed",
+      );
+      assert.match(
+        stage.engine.why,
+        /demo-servers-\d-\w+ is a server of a cluster that stays, and is not taken out of etcd/,
+      );
+      assert.equal(world.cluster.control.etcd.voters().length, 3);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+});
+
 describe("most servers that are off", function () {
   this.timeout(60_000);
 
