@@ -3,25 +3,31 @@ import js from "@eslint/js";
 import globals from "globals";
 import ts from "typescript-eslint";
 
-/** The rooms of the house and whom each may import (docs/design.md). Files at the root are the room `.`. */
+/**
+ * The rooms of the house and whom each may import (docs/design.md, The house): a room is a folder at the root or one of src/.
+ * Files at the root are the room `.`. The command line, and tests, may import every room.
+ */
 const rooms = {
-  ".": ["common", "components", "config", "images", "kubernetes", "proxmox", "rollout", "tools"],
-  common: [],
-  components: ["rollout"],
-  config: ["common", "rollout"],
-  images: ["common"],
-  kubernetes: ["common", "images", "proxmox", "rollout"],
-  lab: ["common"],
-  proxmox: ["common", "rollout"],
-  rollout: [],
-  steps: ["common", "images", "kubernetes", "proxmox", "rollout"],
-  tools: ["common"],
+  ".": ["components", "observe", "program", "recovery", "config", "clients", "domain", "runtime", "tools"],
+  components: ["domain"],
+  steps: ["clients", "images", "domain", "runtime"],
+  program: ["observe", "config", "clients", "domain", "runtime"],
+  recovery: ["observe", "config", "clients", "images", "domain", "runtime", "tools"],
+  observe: ["config", "clients", "domain", "runtime", "tools"],
+  config: ["domain", "runtime", "tools"],
+  clients: ["images", "domain", "runtime"],
+  tools: ["runtime"],
+  lab: ["runtime"],
+  images: [],
+  domain: [],
+  runtime: [],
 };
 
-/** The room of a file: the first part of its path. */
+/** The room of a file: the first folder of its path, of those in src/ the second. */
 const roomOf = (file) => {
   const [first, ...rest] = relative(import.meta.dirname, file).split(sep);
-  return rest.length === 0 ? "." : first;
+  if (rest.length === 0) return ".";
+  return first === "src" ? rest[0] : first;
 };
 
 const houseRule = {
@@ -67,15 +73,15 @@ export default ts.config(
   },
   {
     // Whatever waits, waits by the one clock: a simulation replaces it (test/simulate).
-    files: ["kubernetes/**/*.ts", "proxmox/**/*.ts", "common/deadline.ts"],
+    files: ["src/clients/**/*.ts", "src/runtime/deadline.ts"],
     rules: {
-      "no-restricted-imports": ["error", { name: "node:timers/promises", message: "use common/clock.ts" }],
-      "no-restricted-globals": ["error", { name: "setTimeout", message: "use common/clock.ts" }],
+      "no-restricted-imports": ["error", { name: "node:timers/promises", message: "use src/runtime/clock.ts" }],
+      "no-restricted-globals": ["error", { name: "setTimeout", message: "use src/runtime/clock.ts" }],
       "no-restricted-properties": [
         "error",
-        { object: "performance", property: "now", message: "use common/clock.ts" },
-        { object: "Date", property: "now", message: "use common/clock.ts" },
-        { object: "AbortSignal", property: "timeout", message: "use common/clock.ts" },
+        { object: "performance", property: "now", message: "use src/runtime/clock.ts" },
+        { object: "Date", property: "now", message: "use src/runtime/clock.ts" },
+        { object: "AbortSignal", property: "timeout", message: "use src/runtime/clock.ts" },
       ],
     },
   },

@@ -1,7 +1,7 @@
 import { isMap, isSeq, parseDocument } from "yaml";
-import { UserError } from "../common/errors.ts";
-import { SERVER_POOL, type Config } from "../config.ts";
-import type { Role } from "../rollout/types.ts";
+import { UserError } from "../src/runtime/errors.ts";
+import { SERVER_POOL, type Config } from "../src/config/config.ts";
+import type { Role } from "../src/domain/model/types.ts";
 
 /** A VM that may be behind a Node. */
 export interface CandidateVm {

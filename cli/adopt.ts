@@ -1,21 +1,21 @@
 import * as files from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { messageOf, UserError } from "../common/errors.ts";
-import type { Config } from "../config.ts";
+import { messageOf, UserError } from "../src/runtime/errors.ts";
+import type { Config } from "../src/config/config.ts";
 import { guest, ports } from "../images/contract.ts";
-import { Kubernetes } from "../kubernetes/client.ts";
-import { parseKubeconfig, type Kubeconfig } from "../kubernetes/kubeconfig.ts";
-import { isServer, labels, nameOf, uuidOf } from "../kubernetes/nodes.ts";
-import { paths, type Node } from "../kubernetes/types.ts";
-import { isNoSuchFile, readFile } from "../proxmox/agent.ts";
-import { Proxmox } from "../proxmox/client.ts";
-import { ProxmoxError } from "../proxmox/errors.ts";
-import { listVms, readVm, requireSight, type ListedVm } from "../proxmox/vms.ts";
+import { Kubernetes } from "../src/clients/kubernetes/client.ts";
+import { parseKubeconfig, type Kubeconfig } from "../src/clients/kubernetes/kubeconfig.ts";
+import { isServer, labels, nameOf, uuidOf } from "../src/clients/kubernetes/nodes.ts";
+import { paths, type Node } from "../src/clients/kubernetes/types.ts";
+import { isNoSuchFile, readFile } from "../src/clients/proxmox/agent.ts";
+import { Proxmox } from "../src/clients/proxmox/client.ts";
+import { ProxmoxError } from "../src/clients/proxmox/errors.ts";
+import { listVms, readVm, requireSight, type ListedVm } from "../src/clients/proxmox/vms.ts";
 import { projectRoot } from "../tools/paths.ts";
 import { toolchain } from "../tools/index.ts";
 import { propose, shown, withEntries, type CandidateNode, type CandidateVm } from "./adopt-proposal.ts";
-import { stackConfig } from "./stack-config.ts";
+import { stackConfig } from "../src/config/stack-config.ts";
 
 interface Options {
   stack: string;

@@ -1,8 +1,8 @@
-import { checkEnvironment } from "../preflight.ts";
-import { commandLine } from "../common/command-line.ts";
-import type { EngineSide } from "./engine-side.ts";
-import { lostVms } from "./lost-vms.ts";
-import { isChange, refuseFlags } from "../common/refused-flags.ts";
+import { checkEnvironment } from "../src/observe/preflight.ts";
+import { commandLine } from "../src/runtime/command-line.ts";
+import type { EngineSide } from "../src/recovery/engine-side.ts";
+import { lostVms } from "../src/recovery/lost-vms.ts";
+import { isChange, refuseFlags } from "../src/runtime/refused-flags.ts";
 
 /**
  * What comes before `npx pulumi up`: what a killed run left in the backend is repaired, VMs that are gone are forgotten,
@@ -28,7 +28,7 @@ export async function beforeEngine(stack: string, engine: EngineSide, environmen
   const locks = (await engine.locks()) ?? [];
   const { pending, deleting, vms, unfinished } = await engine.state();
   if (locks.length + pending.length + deleting.length > 0) {
-    const { refuseLiving } = await import("./alone.ts");
+    const { refuseLiving } = await import("../src/recovery/alone.ts");
     refuseLiving(locks, stack);
     await repairFirst(`an earlier run of stack ${stack} was killed`, stack);
     return;

@@ -1,4 +1,4 @@
-import { UserError } from "../common/errors.ts";
+import { UserError } from "../src/runtime/errors.ts";
 
 /** One entry of `pulumi stack history --json`, as far as it is read here. */
 export interface Update {

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { type Command, Option } from "commander";
-import { UserError } from "../common/errors.ts";
-import { say } from "../common/log.ts";
+import { UserError } from "../src/runtime/errors.ts";
+import { say } from "../src/runtime/log.ts";
 import type { LabStatus } from "../lab/control.ts";
 import { Lab, readDaemon, startLab, stopLab } from "../lab/lab.ts";
 import type { LabOptions } from "../lab/site.ts";

@@ -1,8 +1,8 @@
 import { toolchain } from "../tools/index.ts";
 import { cacheRoot, pulumiHome } from "../tools/paths.ts";
 import { beforeUpdate } from "./before-update.ts";
-import { commandLine } from "../common/command-line.ts";
-import { EngineSide, noteStarted } from "./engine-side.ts";
+import { commandLine } from "../src/runtime/command-line.ts";
+import { EngineSide, noteStarted } from "../src/recovery/engine-side.ts";
 import { exec } from "./exec.ts";
 import { fail } from "./report.ts";
 import { stackOf } from "./stack.ts";

@@ -1,11 +1,11 @@
 import type { Command } from "commander";
 import { toolchain } from "../tools/index.ts";
-import { alone, unlock } from "./alone.ts";
-import { EngineSide } from "./engine-side.ts";
-import type { EngineState } from "./engine-state.ts";
-import { mayForget } from "./lost-vms.ts";
-import { followMoved, mend, reportGone, type Asked } from "./mend.ts";
-import { withSite } from "./site.ts";
+import { alone, unlock } from "../src/recovery/alone.ts";
+import { EngineSide } from "../src/recovery/engine-side.ts";
+import type { EngineState } from "../src/recovery/engine-state.ts";
+import { mayForget } from "../src/recovery/lost-vms.ts";
+import { followMoved, mend, reportGone, type Asked } from "../src/recovery/mend.ts";
+import { withSite } from "../src/observe/site.ts";
 
 /** `evergreen repair`: finishes or undoes what a killed run left, a line each. */
 export function repairCommand(program: Command): void {

@@ -1,5 +1,5 @@
-import { asUserError } from "../common/errors.ts";
-import { redact } from "../common/log.ts";
+import { asUserError } from "../src/runtime/errors.ts";
+import { redact } from "../src/runtime/log.ts";
 
 /** Ends the process after a failure: what the user can act on in three lines and 1, a defect with its stack and 70. */
 export function fail(error: unknown): never {

@@ -4,11 +4,11 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { promisify } from "node:util";
 import type { Command } from "commander";
-import { UserError, messageOf } from "../common/errors.ts";
+import { UserError, messageOf } from "../src/runtime/errors.ts";
 import { toolchain } from "../tools/index.ts";
 import { beforeEngine } from "./before-update.ts";
 import { keepEncryption } from "./encryption.ts";
-import { EngineSide, noteStarted } from "./engine-side.ts";
+import { EngineSide, noteStarted } from "../src/recovery/engine-side.ts";
 import { lastGood, type Update } from "./history.ts";
 import { passedOn } from "./passed-on.ts";
 

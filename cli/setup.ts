@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { say } from "../common/log.ts";
+import { say } from "../src/runtime/log.ts";
 import { labStack } from "../tools/environment.ts";
 import { toolchain } from "../tools/index.ts";
 import type { Part } from "../tools/pins.ts";

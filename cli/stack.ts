@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { projectRoot } from "../tools/paths.ts";
-import { commandLine, valueOf } from "../common/command-line.ts";
+import { commandLine, valueOf } from "../src/runtime/command-line.ts";
 
 /** Commands of Pulumi that take the stack as an argument of their own. */
 const POSITIONAL: Readonly<Record<string, readonly string[]>> = {

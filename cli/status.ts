@@ -1,11 +1,11 @@
 import type { Command } from "commander";
-import { asUserError } from "../common/errors.ts";
-import { fleetWords, planFleet } from "../fleet.ts";
-import { nowOf, poolLive, type Live } from "../live.ts";
-import { planData } from "../local-data.ts";
-import { paths, type Lease } from "../kubernetes/types.ts";
-import { slotStates, type Member } from "../rollout/slots.ts";
-import { withSite } from "./site.ts";
+import { asUserError } from "../src/runtime/errors.ts";
+import { fleetWords, planFleet } from "../src/program/fleet.ts";
+import { nowOf, poolLive, type Live } from "../src/observe/live.ts";
+import { planData } from "../src/program/local-data.ts";
+import { paths, type Lease } from "../src/clients/kubernetes/types.ts";
+import { slotStates, type Member } from "../src/domain/rollout/slots.ts";
+import { withSite } from "../src/observe/site.ts";
 import { table } from "./table.ts";
 
 /** `evergreen status`: what every slot holds and waits for, and what an update would do now. */
@@ -73,7 +73,7 @@ function waitsFor(member: Member, holder: string | undefined): string {
 
 /**
  * Who seems to hold a lease, by the lease's name. This is one look, so it has to believe the time that stands in it; what is
- * decided about a lease is decided by watching it (kubernetes/lease-observer.ts).
+ * decided about a lease is decided by watching it (src/clients/kubernetes/lease-observer.ts).
  */
 export async function heldLeases(live: Live): Promise<Map<string, string>> {
   const { kubernetes } = live;

@@ -1,22 +1,22 @@
 import { constants } from "node:os";
 import type { Command } from "commander";
-import { Deadline, DeadlineError } from "../common/deadline.ts";
-import { asUserError, messageOf, UserError } from "../common/errors.ts";
-import { redact } from "../common/log.ts";
-import { fleetPlans, planFleet } from "../fleet.ts";
-import { readMembers } from "../kubernetes/etcd-members.ts";
-import { readServerToken } from "../kubernetes/server-token.ts";
-import { readServersAndMembers } from "../kubernetes/servers.ts";
-import { findCluster, nowOf } from "../live.ts";
-import { listVms } from "../proxmox/vms.ts";
-import { hasTurned, outcomeOf, type Ending, type Outcome } from "../rollout/outcome.ts";
-import { whyControlPlaneIsNotCalm } from "../rollout/quorum.ts";
-import type { PoolPlan } from "../rollout/types.ts";
+import { Deadline, DeadlineError } from "../src/runtime/deadline.ts";
+import { asUserError, messageOf, UserError } from "../src/runtime/errors.ts";
+import { redact } from "../src/runtime/log.ts";
+import { fleetPlans, planFleet } from "../src/program/fleet.ts";
+import { readMembers } from "../src/clients/kubernetes/etcd-members.ts";
+import { readServerToken } from "../src/clients/kubernetes/server-token.ts";
+import { readServersAndMembers } from "../src/clients/kubernetes/servers.ts";
+import { findCluster, nowOf } from "../src/observe/live.ts";
+import { listVms } from "../src/clients/proxmox/vms.ts";
+import { hasTurned, outcomeOf, type Ending, type Outcome } from "../src/domain/rollout/outcome.ts";
+import { whyControlPlaneIsNotCalm } from "../src/domain/availability/quorum.ts";
+import type { PoolPlan } from "../src/domain/model/types.ts";
 import { toolchain } from "../tools/index.ts";
-import { noteStarted } from "./engine-side.ts";
+import { noteStarted } from "../src/recovery/engine-side.ts";
 import { passedOn, type Ended } from "./passed-on.ts";
 import { repair } from "./repair.ts";
-import { withSite, type OpenSite } from "./site.ts";
+import { withSite, type OpenSite } from "../src/observe/site.ts";
 
 /** Exit code by outcome. Those of `pulumi` itself are below 10. */
 export const exitCodes: Readonly<Record<Outcome, number>> = {

@@ -1,6 +1,6 @@
 import type { local } from "@pulumi/command";
 import type { Resource } from "@pulumi/pulumi";
-import { environmentOf, type Site } from "../rollout/step-environment.ts";
+import { environmentOf, type Site } from "../src/domain/model/step-environment.ts";
 import { step } from "./step.ts";
 
 export interface GuardArgs {

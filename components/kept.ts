@@ -1,8 +1,8 @@
 import type { local } from "@pulumi/command";
 import { ComponentResource, type Resource } from "@pulumi/pulumi";
-import { isAdopted } from "../rollout/generation.ts";
-import { environmentOf, type Site } from "../rollout/step-environment.ts";
-import type { KeptVm, PoolPlan } from "../rollout/types.ts";
+import { isAdopted } from "../src/domain/model/generation.ts";
+import { environmentOf, type Site } from "../src/domain/model/step-environment.ts";
+import type { KeptVm, PoolPlan } from "../src/domain/model/types.ts";
 import { claimTimeouts } from "./slot.ts";
 import { step, type StepEnvironment } from "./step.ts";
 import { keptVm } from "./vm.ts";

@@ -1,11 +1,11 @@
 import { ComponentResource, type ComponentResourceOptions, type Output, type Resource } from "@pulumi/pulumi";
 import type { local } from "@pulumi/command";
-import type { BackupPolicy } from "../rollout/snapshot.ts";
-import { order, type SlotOrder } from "../rollout/order.ts";
-import { environmentOf, variables, type Site } from "../rollout/step-environment.ts";
-import type { PoolPlan, SlotPlan } from "../rollout/types.ts";
+import type { BackupPolicy } from "../src/domain/backup/snapshot.ts";
+import { order, type SlotOrder } from "../src/domain/rollout/order.ts";
+import { environmentOf, variables, type Site } from "../src/domain/model/step-environment.ts";
+import type { PoolPlan, SlotPlan } from "../src/domain/model/types.ts";
 import { keepVms } from "./kept.ts";
-import { strandedIn } from "../rollout/unreachable.ts";
+import { strandedIn } from "../src/domain/rollout/unreachable.ts";
 import { retirement, Slot } from "./slot.ts";
 import { snapshotGate } from "./snapshot-gate.ts";
 import { seconds, step, type StepEnvironment } from "./step.ts";

@@ -1,8 +1,8 @@
 import { ComponentResource, type ComponentResourceOptions, type CustomTimeouts, type Resource } from "@pulumi/pulumi";
 import type { local } from "@pulumi/command";
 import type { VmLegacy } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
-import { variables, type Timeouts } from "../rollout/step-environment.ts";
-import type { SlotPlan } from "../rollout/types.ts";
+import { variables, type Timeouts } from "../src/domain/model/step-environment.ts";
+import type { SlotPlan } from "../src/domain/model/types.ts";
 import { seconds, step, type StepEnvironment } from "./step.ts";
 import { nodeVm, type NodeVmArgs } from "./vm.ts";
 

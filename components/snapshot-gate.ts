@@ -1,8 +1,8 @@
 import type { local } from "@pulumi/command";
 import type { CustomResourceOptions, Output } from "@pulumi/pulumi";
-import { environmentOf, variables, type Site } from "../rollout/step-environment.ts";
-import type { BackupPolicy } from "../rollout/snapshot.ts";
-import type { PoolPlan } from "../rollout/types.ts";
+import { environmentOf, variables, type Site } from "../src/domain/model/step-environment.ts";
+import type { BackupPolicy } from "../src/domain/backup/snapshot.ts";
+import type { PoolPlan } from "../src/domain/model/types.ts";
 import { seconds, step } from "./step.ts";
 
 export interface SnapshotGateArgs {

@@ -1,6 +1,6 @@
 import type { CustomResourceOptions } from "@pulumi/pulumi";
 import { VmLegacy, type VmLegacyArgs } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
-import type { KeptVm, SlotPlan } from "../rollout/types.ts";
+import type { KeptVm, SlotPlan } from "../src/domain/model/types.ts";
 
 /** Where node VMs live and what they are connected to. */
 export interface VmSite {

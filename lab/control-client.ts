@@ -1,6 +1,6 @@
 import http from "node:http";
 import { json } from "node:stream/consumers";
-import { UserError } from "../common/errors.ts";
+import { UserError } from "../src/runtime/errors.ts";
 import type { ControlCalls, ControlName } from "./control.ts";
 
 /** Says something to a lab. @throws UserError when it refuses or nobody listens */

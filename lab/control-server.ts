@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { chmodSync, rmSync } from "node:fs";
 import http from "node:http";
 import { text } from "node:stream/consumers";
-import { messageOf, UserError } from "../common/errors.ts";
+import { messageOf, UserError } from "../src/runtime/errors.ts";
 import type { ControlCalls, ControlName } from "./control.ts";
 
 export type ControlHandlers = {

@@ -2,8 +2,8 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import type { Server } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
-import { Deadline } from "../common/deadline.ts";
-import { messageOf, type Problem, UserError } from "../common/errors.ts";
+import { Deadline } from "../src/runtime/deadline.ts";
+import { messageOf, type Problem, UserError } from "../src/runtime/errors.ts";
 import { Audit } from "./audit.ts";
 import { Boundaries } from "./boundaries.ts";
 import { ClusterSide } from "./cluster-side.ts";

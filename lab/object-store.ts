@@ -4,7 +4,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { AwsV4Signer } from "aws4fetch";
 import { request } from "undici";
-import { Deadline } from "../common/deadline.ts";
+import { Deadline } from "../src/runtime/deadline.ts";
 import type { Processes } from "./process.ts";
 
 export interface ObjectStoreOptions {

@@ -1,5 +1,5 @@
 /** What happens to VMs and hosts from outside: by other administrators, by backups, by HA, by a power cut. */
-import { UserError } from "../common/errors.ts";
+import { UserError } from "../src/runtime/errors.ts";
 import type { OutsideOrder } from "./control.ts";
 import type { DataCentre } from "./proxmox/data-centre.ts";
 import { follow } from "./proxmox/ha.ts";

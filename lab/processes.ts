@@ -1,6 +1,6 @@
 /** Proof that a process is ours before a signal is sent: a pid alone is reused. */
 import { readdirSync, readFileSync } from "node:fs";
-import { processStat, running } from "../common/process-stat.ts";
+import { processStat, running } from "../src/runtime/process-stat.ts";
 
 /** A process as it can be recognised again. */
 export interface ProcessId {

@@ -1,6 +1,6 @@
 /** `setpriv` of util-linux: the lab's programs are started under it, so that they end with the lab even when it is killed. */
 import { spawnSync } from "node:child_process";
-import { type Problem, UserError } from "../common/errors.ts";
+import { type Problem, UserError } from "../src/runtime/errors.ts";
 
 /** Ends what follows when the thread that starts it ends, even by SIGKILL. */
 const deathSignal = ["--pdeathsig", "KILL"];

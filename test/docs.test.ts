@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { neededRights } from "../proxmox/permissions.ts";
+import { neededRights } from "../src/clients/proxmox/permissions.ts";
 import { projectRoot } from "../tools/paths.ts";
 
 const read = (file: string) => readFileSync(join(projectRoot, file), "utf8");
@@ -64,7 +64,9 @@ describe("the pages", () => {
   });
 
   it("have every section of the recovery guide that a message names", () => {
-    const sources = ["silence.ts", "steps/control-plane.ts", "kubernetes/errors.ts"].map(read).join("\n");
+    const sources = ["src/observe/silence.ts", "src/steps/cluster/control-plane.ts", "src/clients/kubernetes/errors.ts"]
+      .map(read)
+      .join("\n");
     const named = [...sources.matchAll(/docs\/recovery\.md[^"\n]*"([^"]+)"(?:, "([^"]+)")?/g)].flatMap(([, ...found]) =>
       found.filter(Boolean),
     );

@@ -7,13 +7,13 @@ import { projectRoot } from "../tools/paths.ts";
 /** What stands for a part of a message that differs from case to case. */
 const GAP = "...";
 /** Directories without messages for an operator. */
-const silent = new Set(["node_modules", "dist", "docs", "test", "bench"]);
+const silent = new Set(["node_modules", "dist", "docs", "test"]);
 /** Fewer letters say nothing about which message it is. */
 const LEAST_LETTERS = 7;
 
 /** Messages without enough fixed text to be found by it, and the entry of docs/messages.md that speaks of them. */
 const grouped: Readonly<Record<string, string>> = {
-  [`steps/input.ts: ${GAP} ${GAP}`]: "EVERGREEN_... is missing",
+  [`src/steps/input.ts: ${GAP} ${GAP}`]: "EVERGREEN_... is missing",
 };
 
 interface Message {

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { UserError } from "../common/errors.ts";
+import { UserError } from "../src/runtime/errors.ts";
 import { goEnvironment, type Go } from "./go.ts";
 import { projectRoot } from "./paths.ts";
 import { BUILD_ENVIRONMENT, BUILD_FLAGS, type GoTool } from "./pins.ts";

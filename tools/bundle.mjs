@@ -9,7 +9,7 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 
 /** What is bundled: the steps, whose start has to be quick, and the plugin, which runs outside of the project. */
 export const bundles = {
-  step: { entry: "steps/main.ts", out: "dist/step.mjs" },
+  step: { entry: "src/steps/main.ts", out: "dist/step.mjs" },
   commandPlugin: { entry: "tools/command-plugin/main.ts", out: "dist/command-plugin.mjs" },
 };
 

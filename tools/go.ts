@@ -1,6 +1,6 @@
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
-import { UserError } from "../common/errors.ts";
+import { UserError } from "../src/runtime/errors.ts";
 import { BUILD_ENVIRONMENT, BUILD_FLAGS } from "./pins.ts";
 import { run } from "./run.ts";
 

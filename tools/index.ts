@@ -1,5 +1,5 @@
 import { dirname, join } from "node:path";
-import { messageOf, UserError } from "../common/errors.ts";
+import { messageOf, UserError } from "../src/runtime/errors.ts";
 import { bundle } from "./bundle.mjs";
 import { installedPulumi } from "./cli.ts";
 import { engineEnvironment, labStack } from "./environment.ts";

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, statfsSync } from "node:fs";
 import { join } from "node:path";
-import { messageOf, UserError } from "../common/errors.ts";
+import { messageOf, UserError } from "../src/runtime/errors.ts";
 import { bundles } from "./bundle.mjs";
 import { installedPulumi } from "./cli.ts";
 import { labStack } from "./environment.ts";

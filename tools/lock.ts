@@ -1,9 +1,9 @@
 import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { dirname } from "node:path";
-import { Deadline } from "../common/deadline.ts";
-import { bootId, pidNamespace } from "../common/process-identity.ts";
-import { running } from "../common/process-stat.ts";
+import { Deadline } from "../src/runtime/deadline.ts";
+import { bootId, pidNamespace } from "../src/runtime/process-identity.ts";
+import { running } from "../src/runtime/process-stat.ts";
 
 /** Who holds a lock. */
 export interface Owner {

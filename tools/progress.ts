@@ -1,4 +1,4 @@
-import { say } from "../common/log.ts";
+import { say } from "../src/runtime/log.ts";
 
 /** A silence of this many milliseconds looks like a hang: then also a quiet piece of work speaks. */
 const PATIENCE_MS = 10_000;

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, rmSync, statSync, utimesSync } from "node:fs";
 import { basename, join } from "node:path";
-import { say } from "../common/log.ts";
+import { say } from "../src/runtime/log.ts";
 import { build, directoryOf, isBuilt, HALF } from "./build.ts";
 import type { Go } from "./go.ts";
 import { locked } from "./lock.ts";

@@ -4,7 +4,7 @@ import { createWriteStream } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { finished } from "node:stream/promises";
-import { UserError } from "../../common/errors.ts";
+import { UserError } from "../../src/runtime/errors.ts";
 import { identify, sessionOf, signal } from "../../lab/processes.ts";
 
 /** Runs the project's own commands as a user would, their words in a log. */

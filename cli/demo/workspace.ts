@@ -4,13 +4,13 @@ import { cp, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promis
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { parse, parseDocument } from "yaml";
-import { ownSettings, readConfig, type Config } from "../../config.ts";
+import { ownSettings, readConfig, type Config } from "../../src/config/config.ts";
 import { projectRoot } from "../../tools/paths.ts";
 
 const run = promisify(execFile);
 
 /** Not part of a copy: what is big, what is built, and whatever another copy left. */
-const left = new Set(["node_modules", ".git", ".evergreen", "dist", "test", "bench"]);
+const left = new Set(["node_modules", ".git", ".evergreen", "dist", "test"]);
 
 export class Workspace {
   readonly directory: string;

@@ -2,7 +2,7 @@
 import https from "node:https";
 import net from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { UserError } from "../../common/errors.ts";
+import { UserError } from "../../src/runtime/errors.ts";
 import { Scope } from "./scope.ts";
 
 /** The Kubernetes API and RKE2's supervisor. */

@@ -1,7 +1,7 @@
 /** RKE2's own client of a bucket: looks whether it exists, puts a snapshot there, and gets one back. */
 import { AwsV4Signer } from "aws4fetch";
 import { request } from "undici";
-import { messageOf } from "../../common/errors.ts";
+import { messageOf } from "../../src/runtime/errors.ts";
 
 /** What a request or the command line names as the destination (k3s, pkg/daemons/config: EtcdS3). */
 export interface Destination {

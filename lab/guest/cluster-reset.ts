@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { parse } from "yaml";
-import { messageOf } from "../../common/errors.ts";
+import { messageOf } from "../../src/runtime/errors.ts";
 import { download, keyIn, requireBucket, type Destination } from "./bucket.ts";
 import type { Cluster } from "./cluster.ts";
 import type { GuestContext } from "./context.ts";

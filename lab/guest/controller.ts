@@ -1,5 +1,5 @@
 /** RKE2's controllers for Nodes: members of etcd that are to go, and passwords of nodes that are gone. */
-import { messageOf } from "../../common/errors.ts";
+import { messageOf } from "../../src/runtime/errors.ts";
 import { follow } from "../kube.ts";
 import type { KubeObject } from "../kube.ts";
 import { secretName } from "./node-password.ts";

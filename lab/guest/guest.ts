@@ -2,8 +2,8 @@
 import { readdirSync } from "node:fs";
 import { AgentError } from "../types.ts";
 import type { Guest } from "../types.ts";
-import { messageOf } from "../../common/errors.ts";
-import { say } from "../../common/log.ts";
+import { messageOf } from "../../src/runtime/errors.ts";
+import { say } from "../../src/runtime/log.ts";
 import { runAgent } from "./agent.ts";
 import type { NodeStart } from "./agent.ts";
 import { CommandFailed, resetCluster } from "./cluster-reset.ts";

@@ -2,7 +2,7 @@
 import { EventEmitter } from "node:events";
 import { accessSync, constants, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { UserError } from "../../common/errors.ts";
+import { UserError } from "../../src/runtime/errors.ts";
 import type { AuditFlags } from "../audit.ts";
 import { Boundaries } from "../boundaries.ts";
 import { filesOf } from "../images.ts";

@@ -2,7 +2,7 @@
 import { createHash, randomBytes, X509Certificate } from "node:crypto";
 import { Agent, request } from "undici";
 import type { Dispatcher } from "undici";
-import { messageOf } from "../../common/errors.ts";
+import { messageOf } from "../../src/runtime/errors.ts";
 import type { Credentials } from "../pki.ts";
 import type { GuestContext } from "./context.ts";
 import { parseToken, paths } from "./join.ts";

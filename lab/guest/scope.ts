@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { say } from "../../common/log.ts";
-import { messageOf } from "../../common/errors.ts";
+import { say } from "../../src/runtime/log.ts";
+import { messageOf } from "../../src/runtime/errors.ts";
 
 /**
  * The life of something in a guest: a power cycle, a service, a pod. Whatever it opened is closed when it ends, and

@@ -1,6 +1,6 @@
 /** RKE2 on a server: a real member of etcd, a real API server, and a kubelet like everyone's. */
 import { mkdirSync } from "node:fs";
-import { messageOf } from "../../common/errors.ts";
+import { messageOf } from "../../src/runtime/errors.ts";
 import { Kube } from "../kube.ts";
 import type { Supervised } from "../process.ts";
 import { runKubelet } from "./agent.ts";

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { messageOf } from "../../common/errors.ts";
+import { messageOf } from "../../src/runtime/errors.ts";
 import type { Kube, KubeObject } from "../kube.ts";
 import type { SnapshotFault } from "../types.ts";
 import type { EtcdClient } from "./etcd.ts";

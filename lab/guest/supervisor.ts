@@ -2,8 +2,8 @@
 import https from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { TLSSocket } from "node:tls";
-import { messageOf } from "../../common/errors.ts";
-import { say } from "../../common/log.ts";
+import { messageOf } from "../../src/runtime/errors.ts";
+import { say } from "../../src/runtime/log.ts";
 import { taken } from "./balancer.ts";
 import type { Boundaries } from "../boundaries.ts";
 import type { Kube, KubeObject } from "../kube.ts";

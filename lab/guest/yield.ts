@@ -1,5 +1,5 @@
 /** What the image's unit does when a server is told that it will leave, or that it stays after all. */
-import { messageOf } from "../../common/errors.ts";
+import { messageOf } from "../../src/runtime/errors.ts";
 import type { GuestContext } from "./context.ts";
 import { paths } from "./join.ts";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Deadline } from "../../common/deadline.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 import { end, ended, killBelow, offspring } from "../e2e/processes.ts";
 import { Site } from "../e2e/site.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
-import { Deadline } from "../../common/deadline.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 import { labBucket } from "../../lab/object-store.ts";
 import { toolchain } from "../../tools/index.ts";
 import { end, ended, offspring } from "../e2e/processes.ts";

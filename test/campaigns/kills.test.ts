@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
-import { Deadline } from "../../common/deadline.ts";
-import { locksOf, PROJECT } from "../../cli/engine-state.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
+import { locksOf, PROJECT } from "../../src/recovery/engine-state.ts";
 import { end, ended, environmentOf, killBelow, offspring, processBelow } from "../e2e/processes.ts";
 import { Site, type Ran } from "../e2e/site.ts";
 

@@ -1,7 +1,7 @@
 /** The commands of docs/recovery.md, carried out in a lab as they stand there. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { Deadline } from "../../common/deadline.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 import { apiReady } from "../../lab/guest/balancer.ts";
 import { Kube, readKubeconfig, type KubeObject } from "../../lab/kube.ts";
 import type { Site } from "../e2e/site.ts";

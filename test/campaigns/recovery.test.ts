@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { PROJECT } from "../../cli/engine-state.ts";
+import { PROJECT } from "../../src/recovery/engine-state.ts";
 import { labBucket } from "../../lab/object-store.ts";
 import { toolchain } from "../../tools/index.ts";
 import { refused, says } from "../e2e/refusal.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { GenerationRecord } from "../../rollout/types.ts";
+import type { GenerationRecord } from "../../src/domain/model/types.ts";
 import { Site } from "../e2e/site.ts";
 
 const newer = "ubuntu-24.04-rke2-v1.1.0";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { parse } from "yaml";
 import { propose, shown, withEntries, type CandidateNode, type CandidateVm } from "../../cli/adopt-proposal.ts";
-import { UserError } from "../../common/errors.ts";
-import { ownSettings, readConfig } from "../../config.ts";
+import { UserError } from "../../src/runtime/errors.ts";
+import { ownSettings, readConfig } from "../../src/config/config.ts";
 import { OLD, smallConfig } from "../support/picture.ts";
 
 const uuidOf = (vmid: number) => `6b0124f9-0000-4000-8000-000000000${vmid}`;

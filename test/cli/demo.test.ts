@@ -8,7 +8,7 @@ import { join, resolve } from "node:path";
 import { Progress } from "../../cli/demo/progress.ts";
 import { type Report, reportText, rolloutOf } from "../../cli/demo/report.ts";
 import { picture } from "../../cli/demo/stage.ts";
-import { Deadline } from "../../common/deadline.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 import type { LabStatus } from "../../lab/control.ts";
 import { emptyTally } from "../../lab/load/tally.ts";
 import { alive, identify, sessionOf } from "../../lab/processes.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { lastGood, type Update } from "../../cli/history.ts";
-import { UserError } from "../../common/errors.ts";
+import { UserError } from "../../src/runtime/errors.ts";
 
 /** Updates in the order in which they happened, a minute apart: commit, dirty, result, configured image. */
 function history(...entries: [head: string, dirty: boolean, result: string, image: string, kind?: string][]): Update[] {

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { VM_TYPE } from "../../cli/engine-state.ts";
+import { VM_TYPE } from "../../src/recovery/engine-state.ts";
 import { node24, projectRoot } from "../../tools/paths.ts";
 import { Scratch } from "../tools/fakes.ts";
 

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { heldLeases, nextUpdate, poolStatus } from "../../cli/status.ts";
-import { UserError } from "../../common/errors.ts";
-import { paths } from "../../kubernetes/types.ts";
-import type { Live } from "../../live.ts";
-import { generationOf } from "../../rollout/generation.ts";
-import type { LiveNode, LiveVm, NodeRecord } from "../../rollout/types.ts";
-import { FakeCluster } from "../kubernetes/fake.ts";
+import { UserError } from "../../src/runtime/errors.ts";
+import { paths } from "../../src/clients/kubernetes/types.ts";
+import type { Live } from "../../src/observe/live.ts";
+import { generationOf } from "../../src/domain/model/generation.ts";
+import type { LiveNode, LiveVm, NodeRecord } from "../../src/domain/model/types.ts";
+import { FakeCluster } from "../clients/kubernetes/fake.ts";
 import { OLD, picture, running } from "../support/picture.ts";
 
 const spec = { image: OLD, rke2: "v1.34.4+rke2r1", cores: 4, memoryMiB: 8192, diskGiB: 40 };

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { carryThrough, exitCodes, look, type Look } from "../../cli/up.ts";
-import { UserError } from "../../common/errors.ts";
+import { UserError } from "../../src/runtime/errors.ts";
 import type { Ended } from "../../cli/passed-on.ts";
-import { Kubernetes } from "../../kubernetes/client.ts";
-import type { PoolPlan } from "../../rollout/types.ts";
-import { fakeProxmox } from "../proxmox/fake.ts";
+import { Kubernetes } from "../../src/clients/kubernetes/client.ts";
+import type { PoolPlan } from "../../src/domain/model/types.ts";
+import { fakeProxmox } from "../clients/proxmox/fake.ts";
 import { settledPicture, smallConfig } from "../support/picture.ts";
-import { A, B, planned, poolOf, settled, world } from "../rollout/world.ts";
+import { A, B, planned, poolOf, settled, world } from "../domain/rollout/world.ts";
 
 const pool = poolOf(B, { strategy: { onFailure: "rollback" } });
 const onA = planned(pool, world(settled(A), [[A, "proved"]]));

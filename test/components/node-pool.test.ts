@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { adoptedGeneration, generationOf, nodeName } from "../../rollout/generation.ts";
-import { defaultTimeouts, variables } from "../../rollout/step-environment.ts";
-import type { NodeSpec, PoolPlan, Strategy } from "../../rollout/types.ts";
+import { adoptedGeneration, generationOf, nodeName } from "../../src/domain/model/generation.ts";
+import { defaultTimeouts, variables } from "../../src/domain/model/step-environment.ts";
+import type { NodeSpec, PoolPlan, Strategy } from "../../src/domain/model/types.ts";
 import type { NodePoolArgs } from "../../components/node-pool.ts";
 import { graphOf, type Graph } from "../support/graph.ts";
 

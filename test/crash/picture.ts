@@ -1,7 +1,7 @@
 /** The end of a run, in lines that are the same whatever generation and VMIDs it ended with. */
-import { locksOf, PROJECT } from "../../cli/engine-state.ts";
+import { locksOf, PROJECT } from "../../src/recovery/engine-state.ts";
 import { join } from "node:path";
-import { parseNodeName } from "../../rollout/generation.ts";
+import { parseNodeName } from "../../src/domain/model/generation.ts";
 import type { Site } from "../e2e/site.ts";
 
 const cluster = "demo";

@@ -1,7 +1,7 @@
 /** A run that is killed at one point, a plain run after it, and what must be true then. */
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
-import { Deadline } from "../../common/deadline.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 import type { Seen } from "../../lab/boundaries.ts";
 import { killTree } from "../e2e/processes.ts";
 import { Site, type Ran } from "../e2e/site.ts";

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { Deadline } from "../../common/deadline.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 import { Kube, readKubeconfig } from "../../lab/kube.ts";
 import type { Site } from "./site.ts";
 

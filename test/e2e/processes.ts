@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
-import { Deadline } from "../../common/deadline.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 
 /** A process as the kernel shows it. */
 interface Process {

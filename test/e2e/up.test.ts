@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { locksOf, PROJECT } from "../../cli/engine-state.ts";
+import { locksOf, PROJECT } from "../../src/recovery/engine-state.ts";
 import { Site } from "./site.ts";
 
 const older = "ubuntu-24.04-rke2-v1.0.0";

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { NodeVmArgs } from "../../components/vm.ts";
 import { addTemplate, labImage, seedSite, seedVm, site } from "../../lab/proxmox/site.ts";
-import { generationOf } from "../../rollout/generation.ts";
+import { generationOf } from "../../src/domain/model/generation.ts";
 import { Bench } from "../lab/proxmox/bench.ts";
 import { Engine } from "../support/engine.ts";
 

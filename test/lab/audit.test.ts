@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { Agent, request } from "undici";
-import { Deadline } from "../../common/deadline.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 import { readKubeconfig } from "../../lab/kube.ts";
 import type { Lab } from "../../lab/lab.ts";
 import type { LabOptions } from "../../lab/site.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { Deadline } from "../../common/deadline.ts";
-import { UserError } from "../../common/errors.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
+import { UserError } from "../../src/runtime/errors.ts";
 import type { FaultOrder } from "../../lab/control.ts";
 import { type Lab, startLab, stopLab } from "../../lab/lab.ts";
 import type { LabOptions } from "../../lab/site.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import http from "node:http";
-import { Deadline } from "../../common/deadline.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 import { follow, Kube, type KubeObject, readKubeconfig } from "../../lab/kube.ts";
 
 /** An API server that says what the test tells it to: each list and each watch is one entry. */

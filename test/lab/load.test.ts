@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { dirname } from "node:path";
 import { rm } from "node:fs/promises";
-import { Deadline } from "../../common/deadline.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 import { type Lab, stopLab } from "../../lab/lab.ts";
 import type { LabOptions } from "../../lab/site.ts";
 import type { Operator } from "./support/operator.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Deadline } from "../../common/deadline.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 import type { OutsideOrder } from "../../lab/control.ts";
 import { happen } from "../../lab/outside.ts";
 import { labImage, seedSite, seedVm, site } from "../../lab/proxmox/site.ts";

@@ -1,6 +1,6 @@
-import { poolSpecs } from "../../config.ts";
-import { tagsOf } from "../../proxmox/tags.ts";
-import { generationOf, nodeName } from "../../rollout/generation.ts";
+import { poolSpecs } from "../../src/config/config.ts";
+import { tagsOf } from "../../src/clients/proxmox/tags.ts";
+import { generationOf, nodeName } from "../../src/domain/model/generation.ts";
 import { Chance } from "./chance.ts";
 import type { Vm } from "./data-centre.ts";
 import { Engine } from "./engine.ts";

@@ -1,6 +1,6 @@
-import { SERVER_POOL } from "../../config.ts";
-import { nodeTags } from "../../proxmox/tags.ts";
-import type { PoolSpec } from "../../rollout/types.ts";
+import { SERVER_POOL } from "../../src/config/config.ts";
+import { nodeTags } from "../../src/clients/proxmox/tags.ts";
+import type { PoolSpec } from "../../src/domain/model/types.ts";
 import type { Vm } from "./data-centre.ts";
 import { isReady, isSchedulable, readySince } from "./nodes.ts";
 import type { Stored } from "./objects.ts";
@@ -65,7 +65,7 @@ export class AvailabilityWatcher {
 
   /**
    * A run begins beside what a failed one left. Most of that goes first; what may be the only node that pods find goes when
-   * its slot is handed over (steps/half-made.ts).
+   * its slot is handed over (src/steps/node/half-made.ts).
    */
   runBegins(): void {
     this.runBegan = this.elapsed();
@@ -134,7 +134,7 @@ export class AvailabilityWatcher {
     const running = this.truth
       .vmsOf(pool)
       .filter((one) => one.running && (!this.dead.has(one.name) || this.truth.isReady(one.name))).length;
-    // A server boots ahead of its turn, RKE2 held back (rollout/order.ts). What fate turned off comes back beside whoever
+    // A server boots ahead of its turn, RKE2 held back (src/domain/rollout/order.ts). What fate turned off comes back beside whoever
     // took its place.
     const ahead = pool === SERVER_POOL ? 1 : 0;
     const besides = ahead + this.losses + Math.max(this.leftOver.get(pool) ?? 0, this.outOfReach(pool));

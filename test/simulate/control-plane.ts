@@ -9,7 +9,7 @@ import { Managers } from "./managers.ts";
 import { isReady } from "./nodes.ts";
 import type { Stored } from "./objects.ts";
 import type { Server } from "./server.ts";
-import { tokenHash } from "../../kubernetes/server-token.ts";
+import { tokenHash } from "../../src/clients/kubernetes/server-token.ts";
 import type { Answer, Call, Stream } from "./wire.ts";
 
 export const registrationAddress = "10.0.0.5";

@@ -1,6 +1,6 @@
-import type { Fleet } from "../../fleet.ts";
-import { cordonedBy, labels, leaving } from "../../kubernetes/nodes.ts";
-import { nodeTags } from "../../proxmox/tags.ts";
+import type { Fleet } from "../../src/program/fleet.ts";
+import { cordonedBy, labels, leaving } from "../../src/clients/kubernetes/nodes.ts";
+import { nodeTags } from "../../src/clients/proxmox/tags.ts";
 import { isReady } from "./nodes.ts";
 import type { World } from "./world.ts";
 

@@ -1,29 +1,29 @@
-import { type KnownVm, VM_TYPE } from "../../cli/engine-state.ts";
-import { mayForget, refuseHidden } from "../../cli/lost-vms.ts";
-import { mend, type Asked, type Books } from "../../cli/mend.ts";
-import { messageOf } from "../../common/errors.ts";
-import type { Config } from "../../config.ts";
-import { planPlaces, fleetWords, type Fleet } from "../../fleet.ts";
-import { leftovers } from "../../leftovers.ts";
-import { readLive, type Live } from "../../live.ts";
-import { planDrains } from "../../drains.ts";
-import { planData, rememberKept } from "../../local-data.ts";
-import { Proxmox } from "../../proxmox/client.ts";
-import { unseenAmong } from "../../proxmox/vms.ts";
-import { variables } from "../../rollout/step-environment.ts";
-import { announceUpdate } from "../../standing.ts";
-import { claim } from "../../steps/claim.ts";
-import { gate } from "../../steps/gate.ts";
-import { handover } from "../../steps/handover.ts";
-import { readPoolInput, readSlotInput, readSnapshotInput } from "../../steps/input.ts";
-import { join } from "../../steps/join.ts";
-import { retain } from "../../steps/retain.ts";
-import { release } from "../../steps/release.ts";
-import { retire } from "../../steps/retire.ts";
-import { rollout } from "../../steps/rollout.ts";
-import type { Run } from "../../steps/run.ts";
-import { snapshot } from "../../steps/snapshot.ts";
-import { verify } from "../../steps/verify.ts";
+import { type KnownVm, VM_TYPE } from "../../src/recovery/engine-state.ts";
+import { mayForget, refuseHidden } from "../../src/recovery/lost-vms.ts";
+import { mend, type Asked, type Books } from "../../src/recovery/mend.ts";
+import { messageOf } from "../../src/runtime/errors.ts";
+import type { Config } from "../../src/config/config.ts";
+import { planPlaces, fleetWords, type Fleet } from "../../src/program/fleet.ts";
+import { leftovers } from "../../src/recovery/leftovers.ts";
+import { readLive, type Live } from "../../src/observe/live.ts";
+import { planDrains } from "../../src/program/drains.ts";
+import { planData, rememberKept } from "../../src/program/local-data.ts";
+import { Proxmox } from "../../src/clients/proxmox/client.ts";
+import { unseenAmong } from "../../src/clients/proxmox/vms.ts";
+import { variables } from "../../src/domain/model/step-environment.ts";
+import { announceUpdate } from "../../src/program/standing.ts";
+import { claim } from "../../src/steps/verbs/claim.ts";
+import { gate } from "../../src/steps/verbs/gate.ts";
+import { handover } from "../../src/steps/verbs/handover.ts";
+import { readPoolInput, readSlotInput, readSnapshotInput } from "../../src/steps/input.ts";
+import { join } from "../../src/steps/verbs/join.ts";
+import { retain } from "../../src/steps/verbs/retain.ts";
+import { release } from "../../src/steps/verbs/release.ts";
+import { retire } from "../../src/steps/verbs/retire.ts";
+import { rollout } from "../../src/steps/verbs/rollout.ts";
+import type { Run } from "../../src/steps/run.ts";
+import { snapshot } from "../../src/steps/verbs/snapshot.ts";
+import { verify } from "../../src/steps/verbs/verify.ts";
 import { declare, type Declared } from "./graph.ts";
 import type { Killer } from "./killer.ts";
 import type { Ending, Process } from "./process.ts";
@@ -42,7 +42,7 @@ interface Resource {
 
 type Environment = Record<string, string>;
 
-/** The verbs as steps/main.ts runs them. */
+/** The verbs as src/steps/main.ts runs them. */
 const verbs: Record<string, (run: Run, environment: Environment) => Promise<object>> = {
   rollout: (run, environment) => rollout(run, readPoolInput(environment)),
   claim: (run, environment) => claim(run, readSlotInput(environment)),

@@ -1,10 +1,10 @@
-import { backupPolicy, stepSite, type Config } from "../../config.ts";
-import { fleetPlans, type Fleet } from "../../fleet.ts";
-import { hostOf, type Live } from "../../live.ts";
-import { order, type SlotOrder } from "../../rollout/order.ts";
-import { environmentOf } from "../../rollout/step-environment.ts";
-import type { KeptVm, PoolPlan, SlotPlan } from "../../rollout/types.ts";
-import { strandedIn } from "../../rollout/unreachable.ts";
+import { backupPolicy, stepSite, type Config } from "../../src/config/config.ts";
+import { fleetPlans, type Fleet } from "../../src/program/fleet.ts";
+import { hostOf, type Live } from "../../src/observe/live.ts";
+import { order, type SlotOrder } from "../../src/domain/rollout/order.ts";
+import { environmentOf } from "../../src/domain/model/step-environment.ts";
+import type { KeptVm, PoolPlan, SlotPlan } from "../../src/domain/model/types.ts";
+import { strandedIn } from "../../src/domain/rollout/unreachable.ts";
 import type { MadeVm } from "./provider.ts";
 
 export type Verb = "rollout" | "snapshot" | "claim" | "retain" | "join" | "gate" | "handover" | "verify";

@@ -1,4 +1,4 @@
-import { fitsNode, type NodeSelector } from "../../rollout/node-affinity.ts";
+import { fitsNode, type NodeSelector } from "../../src/domain/drain/node-affinity.ts";
 import type { Chance } from "./chance.ts";
 import type { Vm } from "./data-centre.ts";
 import { isReady, isSchedulable } from "./nodes.ts";

@@ -1,4 +1,4 @@
-import type { Role } from "../../rollout/types.ts";
+import type { Role } from "../../src/domain/model/types.ts";
 import type { Wish } from "./scenario.ts";
 import type { World } from "./world.ts";
 
@@ -15,7 +15,7 @@ export function anew(wish: Wish, image: string, judged: readonly Role[]): Wish {
 }
 
 /**
- * Two voters that do not serve are no routine (rollout/quorum.ts): one that fate has turned off, beside a half-made one of an
+ * Two voters that do not serve are no routine (src/domain/availability/quorum.ts): one that fate has turned off, beside a half-made one of an
  * image that is no good. The refusal names both, and the first can be brought back. @returns whether there was one
  */
 export async function startFallen({ dc, cluster, story, time }: World, why: string): Promise<boolean> {

@@ -1,4 +1,4 @@
-import type { PoolSpec } from "../../rollout/types.ts";
+import type { PoolSpec } from "../../src/domain/model/types.ts";
 import type { Engine } from "./engine.ts";
 import type { World } from "./world.ts";
 

@@ -24,7 +24,7 @@ export interface Workload {
 /** Controllers look again this much after a change, in milliseconds. */
 const lookMs = 150;
 
-/** So often a drain asks the pods of a controller that come back (kubernetes/eviction.ts). */
+/** So often a drain asks the pods of a controller that come back (src/clients/kubernetes/eviction.ts). */
 const mostReturns = 2;
 
 /** Workload controllers, scheduler, pod collector, and what kubelets do to pods. */

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from "node:async_hooks";
-import { Cancelled } from "../../steps/run.ts";
+import { Cancelled } from "../../src/steps/run.ts";
 
 /** A process of the simulation: a step, a program, a plugin. It is code of this process that can be killed. */
 export class Process {
@@ -29,7 +29,7 @@ export class Process {
     if (!this.dead && !this.stop.aborted) this.stopping.abort(new Cancelled(why));
   }
 
-  /** What steps/main.ts does when a lease was lost. */
+  /** What src/steps/main.ts does when a lease was lost. */
   abandon(why: Error): void {
     if (!this.stop.aborted) this.stopping.abort(why);
   }

@@ -1,6 +1,6 @@
-import { messageOf } from "../../common/errors.ts";
-import { tagsOf } from "../../proxmox/tags.ts";
-import { parseNodeName } from "../../rollout/generation.ts";
+import { messageOf } from "../../src/runtime/errors.ts";
+import { tagsOf } from "../../src/clients/proxmox/tags.ts";
+import { parseNodeName } from "../../src/domain/model/generation.ts";
 import type { Process } from "./process.ts";
 import { sight } from "./proxmox-api.ts";
 import type { World } from "./world.ts";

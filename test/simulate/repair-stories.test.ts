@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { VM_TYPE } from "../../cli/engine-state.ts";
-import { labelsOf } from "../../kubernetes/nodes.ts";
-import { tagsOf } from "../../proxmox/tags.ts";
+import { VM_TYPE } from "../../src/recovery/engine-state.ts";
+import { labelsOf } from "../../src/clients/kubernetes/nodes.ts";
+import { tagsOf } from "../../src/clients/proxmox/tags.ts";
 import type { Vm } from "./data-centre.ts";
 import { Stage, stageImages } from "./stage.ts";
 

@@ -1,4 +1,4 @@
-import { readConfig, type Config } from "../../config.ts";
+import { readConfig, type Config } from "../../src/config/config.ts";
 import type { Chance } from "./chance.ts";
 import { calm, type Weather } from "./faults.ts";
 import type { Image } from "./guest.ts";

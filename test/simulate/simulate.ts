@@ -1,6 +1,6 @@
-import { poolSpecs, type Config } from "../../config.ts";
-import { fleetWords } from "../../fleet.ts";
-import type { PoolPlan, PoolSpec } from "../../rollout/types.ts";
+import { poolSpecs, type Config } from "../../src/config/config.ts";
+import { fleetWords } from "../../src/program/fleet.ts";
+import type { PoolPlan, PoolSpec } from "../../src/domain/model/types.ts";
 import { Chance } from "./chance.ts";
 import type { Counted } from "./coverage.ts";
 import type { Vm } from "./data-centre.ts";

@@ -1,9 +1,9 @@
-import type { EngineState } from "../../cli/engine-state.ts";
-import { mend, type Asked, type Books } from "../../cli/mend.ts";
-import { messageOf } from "../../common/errors.ts";
-import { poolSpecs } from "../../config.ts";
-import { readLive } from "../../live.ts";
-import type { PoolSpec } from "../../rollout/types.ts";
+import type { EngineState } from "../../src/recovery/engine-state.ts";
+import { mend, type Asked, type Books } from "../../src/recovery/mend.ts";
+import { messageOf } from "../../src/runtime/errors.ts";
+import { poolSpecs } from "../../src/config/config.ts";
+import { readLive } from "../../src/observe/live.ts";
+import type { PoolSpec } from "../../src/domain/model/types.ts";
 import { Chance } from "./chance.ts";
 import type { Vm } from "./data-centre.ts";
 import { Engine, proxmox, type Outcome } from "./engine.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../../common/clock.ts";
+import type { Clock } from "../../src/runtime/clock.ts";
 import { current } from "./process.ts";
 
 interface Event {

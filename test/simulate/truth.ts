@@ -1,5 +1,5 @@
-import { labels } from "../../kubernetes/nodes.ts";
-import { nodeTags } from "../../proxmox/tags.ts";
+import { labels } from "../../src/clients/kubernetes/nodes.ts";
+import { nodeTags } from "../../src/clients/proxmox/tags.ts";
 import type { Cluster } from "./cluster.ts";
 import type { DataCentre, Vm } from "./data-centre.ts";
 import { isReady } from "./nodes.ts";

@@ -1,7 +1,7 @@
-import { SERVER_POOL } from "../../config.ts";
+import { SERVER_POOL } from "../../src/config/config.ts";
 import { guest } from "../../images/contract.ts";
-import { labels } from "../../kubernetes/nodes.ts";
-import { nodeTags } from "../../proxmox/tags.ts";
+import { labels } from "../../src/clients/kubernetes/nodes.ts";
+import { nodeTags } from "../../src/clients/proxmox/tags.ts";
 import { AvailabilityWatcher } from "./availability-watcher.ts";
 import type { Cluster } from "./cluster.ts";
 import type { DataCentre, Vm } from "./data-centre.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { UserErrors } from "../../common/errors.ts";
-import { poolSpecs, type Config } from "../../config.ts";
+import { UserErrors } from "../../src/runtime/errors.ts";
+import { poolSpecs, type Config } from "../../src/config/config.ts";
 
 /** Images that the configurations name, and their RKE2 versions. */
 export const IMAGES = new Map([

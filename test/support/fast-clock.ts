@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { useClock, type Clock } from "../../common/clock.ts";
+import { useClock, type Clock } from "../../src/runtime/clock.ts";
 
 const times = 100;
 

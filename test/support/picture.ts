@@ -1,8 +1,8 @@
-import { poolSpecs, readConfig, type Config } from "../../config.ts";
-import type { Kubernetes } from "../../kubernetes/client.ts";
-import { catalogue, type Live } from "../../live.ts";
-import { generationOf, nodeName } from "../../rollout/generation.ts";
-import type { LiveNode, LiveVm, NodeRecord, NodeSpec, PoolRecord } from "../../rollout/types.ts";
+import { poolSpecs, readConfig, type Config } from "../../src/config/config.ts";
+import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
+import { catalogue, type Live } from "../../src/observe/live.ts";
+import { generationOf, nodeName } from "../../src/domain/model/generation.ts";
+import type { LiveNode, LiveVm, NodeRecord, NodeSpec, PoolRecord } from "../../src/domain/model/types.ts";
 
 export const OLD = "ubuntu-24.04-rke2-v1.0.0";
 export const NEW = "ubuntu-24.04-rke2-v1.1.0";

@@ -1,8 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { Deadline } from "../../common/deadline.ts";
-import { processStat } from "../../common/process-stat.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
+import { processStat } from "../../src/runtime/process-stat.ts";
 
 /** Makes a process that has ended and whose parent never asks for it. @returns its pid, its parent's, and what ends both */
 export async function makeZombie(): Promise<{ pid: number; parent: number; end: () => void }> {

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pb from "@pulumi/pulumi/proto/provider_pb.js";
-import { Deadline } from "../../common/deadline.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 import { UNKNOWN, wrap } from "../../tools/command-plugin/values.ts";
 import { PluginClient } from "./plugin-client.ts";
 

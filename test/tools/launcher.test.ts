@@ -3,7 +3,7 @@ import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { Deadline } from "../../common/deadline.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 import { allOnPath } from "../../tools/go.ts";
 import { node24, projectRoot } from "../../tools/paths.ts";
 import { Scratch } from "./fakes.ts";

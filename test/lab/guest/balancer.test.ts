@@ -6,7 +6,7 @@ import type net from "node:net";
 import type { AddressInfo } from "node:net";
 import tls from "node:tls";
 import { X509Certificate } from "node:crypto";
-import { UserError } from "../../../common/errors.ts";
+import { UserError } from "../../../src/runtime/errors.ts";
 import { Balancer } from "../../../lab/guest/balancer.ts";
 import { Authority } from "../../../lab/pki.ts";
 

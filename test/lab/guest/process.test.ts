@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { Deadline } from "../../../common/deadline.ts";
+import { Deadline } from "../../../src/runtime/deadline.ts";
 import { Processes } from "../../../lab/process.ts";
 import { alive, identify } from "../../../lab/processes.ts";
 import type { ProcessId } from "../../../lab/processes.ts";

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { labBinaries } from "../../../cli/lab.ts";
-import { Deadline } from "../../../common/deadline.ts";
+import { Deadline } from "../../../src/runtime/deadline.ts";
 import type { GuestEvent } from "../../../lab/guest/context.ts";
 import { RackGuests } from "../../../lab/guest/rack.ts";
 import { images } from "../../../lab/images.ts";

@@ -7,7 +7,7 @@ import type { DataCentreOptions } from "../../../lab/proxmox/data-centre.ts";
 import { serve } from "../../../lab/proxmox/serve.ts";
 import { AgentError } from "../../../lab/types.ts";
 import type { Guest, GuestHost, Machine } from "../../../lab/types.ts";
-import { Proxmox } from "../../../proxmox/client.ts";
+import { Proxmox } from "../../../src/clients/proxmox/client.ts";
 
 /** A guest that does what the tests tell it. */
 export class TestGuest implements Guest {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { rolloutPrivileges, seedSite, seedVm, site } from "../../../lab/proxmox/site.ts";
-import { listVms, readVm, requireSight, takenAmong } from "../../../proxmox/vms.ts";
+import { listVms, readVm, requireSight, takenAmong } from "../../../src/clients/proxmox/vms.ts";
 import { Bench } from "./bench.ts";
 
 const token = site.rolloutToken;

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { fast } from "../../../lab/profiles.ts";
 import { seedSite, site } from "../../../lab/proxmox/site.ts";
-import { stopVm } from "../../../proxmox/power.ts";
-import { tasksRun } from "../../../proxmox/task.ts";
+import { stopVm } from "../../../src/clients/proxmox/power.ts";
+import { tasksRun } from "../../../src/clients/proxmox/task.ts";
 import { Bench } from "./bench.ts";
 
 const token = site.rolloutToken;

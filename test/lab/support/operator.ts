@@ -3,7 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { Agent, request } from "undici";
-import { Deadline } from "../../../common/deadline.ts";
+import { Deadline } from "../../../src/runtime/deadline.ts";
 import { Kube, readKubeconfig, type KubeObject } from "../../../lab/kube.ts";
 import type { Lab } from "../../../lab/lab.ts";
 

@@ -2,7 +2,7 @@ import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { labBinaries } from "../../../cli/lab.ts";
-import { Deadline } from "../../../common/deadline.ts";
+import { Deadline } from "../../../src/runtime/deadline.ts";
 import { type Lab, startLab } from "../../../lab/lab.ts";
 import { identify } from "../../../lab/processes.ts";
 import type { LabOptions } from "../../../lab/site.ts";

@@ -1,4 +1,4 @@
-import { labels } from "../../../kubernetes/nodes.ts";
+import { labels } from "../../../src/clients/kubernetes/nodes.ts";
 import type { Chance } from "../chance.ts";
 import { status } from "../fault-kinds.ts";
 import { isReady } from "../nodes.ts";

@@ -1,0 +1,50 @@
+import { createHash, randomInt } from "node:crypto";
+import { hide } from "../../runtime/log.ts";
+import type { Kubernetes } from "./client.ts";
+import { paths } from "./types.ts";
+
+/** A token with which one agent may join, once and soon. */
+export interface BootstrapToken {
+  id: string;
+  /** `K10<hash of the CA>::<id>.<secret>`: the node checks the cluster by the hash before it says anything. */
+  token: string;
+}
+
+const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
+const random = (length: number) => Array.from({ length }, () => alphabet.charAt(randomInt(alphabet.length))).join("");
+const pathOf = (id: string) => `${paths.systemSecrets}/bootstrap-token-${id}`;
+
+/**
+ * Mints a token for one node, valid for `seconds`.
+ * @param ca the cluster's CA, PEM, exactly as the servers hand it out
+ */
+export async function mintToken(
+  client: Kubernetes,
+  ca: string,
+  node: string,
+  seconds: number,
+): Promise<BootstrapToken> {
+  const id = random(6);
+  const secret = random(16);
+  hide(secret);
+  await client.create(paths.systemSecrets, {
+    apiVersion: "v1",
+    kind: "Secret",
+    metadata: { name: `bootstrap-token-${id}`, labels: { "app.kubernetes.io/managed-by": "evergreen" } },
+    type: "bootstrap.kubernetes.io/token",
+    stringData: {
+      "token-id": id,
+      "token-secret": secret,
+      description: `join of ${node}`,
+      expiration: new Date(client.now().getTime() + seconds * 1000).toISOString().replace(/\.\d+Z$/, "Z"),
+      "usage-bootstrap-authentication": "true",
+      "auth-extra-groups": "system:bootstrappers:rke2:default-node-token",
+    },
+  });
+  const hash = createHash("sha256").update(ca).digest("hex");
+  return { id, token: `K10${hash}::${id}.${secret}` };
+}
+
+export async function deleteToken(client: Kubernetes, { id }: BootstrapToken): Promise<void> {
+  await client.delete(pathOf(id));
+}

@@ -1,0 +1,235 @@
+import { request, type Dispatcher } from "undici";
+import { clock } from "../../runtime/clock.ts";
+import { connections } from "../../runtime/connections.ts";
+import { messageOf } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
+import { explained, KubernetesError, KubernetesUnreachable, refusal } from "./errors.ts";
+import type { Kubeconfig } from "./kubeconfig.ts";
+import type { Resource } from "./types.ts";
+
+export type Query = Record<string, string | number | undefined>;
+type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+
+const patches = {
+  merge: "application/merge-patch+json",
+  strategic: "application/strategic-merge-patch+json",
+  json: "application/json-patch+json",
+} as const;
+export type PatchKind = keyof typeof patches;
+
+export type ServerConfig = Pick<Kubeconfig, "server"> & Partial<Kubeconfig>;
+
+export interface List<T> {
+  items: T[];
+  resourceVersion: string;
+}
+
+const tries = 4;
+
+/** The cluster's API. What may be sent twice is: reads, and patches that set values. Nothing else is. */
+export class Kubernetes {
+  readonly server: string;
+  /** What it was made of: for another process that goes the same way. */
+  readonly config: ServerConfig;
+  private readonly agent: Dispatcher;
+  private readonly retryMs: number;
+  /** Milliseconds that the server's clock is ahead of ours. */
+  private ahead = 0;
+  private answeredAt = clock.elapsed();
+  private silentSince: number | undefined;
+  private silentMs = 0;
+
+  /** @param retryMs pause before the second try, in milliseconds; doubles */
+  constructor(config: ServerConfig, retryMs = 250) {
+    this.server = config.server;
+    this.config = config;
+    this.retryMs = retryMs;
+    const { ca, cert, key } = config;
+    const tls = ca === undefined || cert === undefined || key === undefined ? {} : { ca, cert, key };
+    this.agent = connections({
+      connect: { timeout: 5_000, keepAliveInitialDelay: 10_000, ...tls },
+      keepAliveTimeout: 4_000,
+      headersTimeout: 30_000,
+      bodyTimeout: 60_000,
+    });
+  }
+
+  /** Now, by the clock of the API server, to a second: leases are compared by it, whatever our own clock says. */
+  now(): Date {
+    return new Date(clock.date() + this.ahead);
+  }
+
+  /** Seconds without an answer so far, all together: what has to come through the API could not come meanwhile. */
+  get silence(): number {
+    return (this.silentMs + (this.silentSince === undefined ? 0 : clock.elapsed() - this.silentSince)) / 1000;
+  }
+
+  async get<T>(path: string, query: Query = {}): Promise<T> {
+    return (await this.call("GET", path, query)) as T;
+  }
+
+  /** @returns undefined when the API server says that it does not exist, and only then */
+  async find<T>(path: string): Promise<T | undefined> {
+    try {
+      return await this.get<T>(path);
+    } catch (error) {
+      if (error instanceof KubernetesError && error.status === 404) return undefined;
+      throw error;
+    }
+  }
+
+  /** All items, whatever the pages. */
+  async list<T>(path: string, query: Query = {}): Promise<List<T>> {
+    const items: T[] = [];
+    let next: string | undefined;
+    for (;;) {
+      const page = await this.get<{
+        items?: T[] | null;
+        metadata?: { continue?: string; resourceVersion?: string };
+      }>(path, { ...query, continue: next });
+      if (!("items" in page)) throw new Error(`${path} did not answer with a list`);
+      items.push(...(page.items ?? []));
+      next = page.metadata?.continue;
+      if (next === undefined || next === "") return { items, resourceVersion: page.metadata?.resourceVersion ?? "" };
+    }
+  }
+
+  async create<T extends Resource>(path: string, object: object): Promise<T> {
+    return (await this.call("POST", path, {}, object)) as T;
+  }
+
+  /** Replaces an object; with its resourceVersion only the one that was read. */
+  async replace<T extends Resource>(path: string, object: object): Promise<T> {
+    return (await this.call("PUT", path, {}, object)) as T;
+  }
+
+  async patch<T extends Resource>(path: string, kind: PatchKind, body: object): Promise<T> {
+    return (await this.call("PATCH", path, {}, body, patches[kind])) as T;
+  }
+
+  /**
+   * Deletes an object; one that is gone already is fine.
+   * @param only deletes just the object that has this uid and resourceVersion
+   */
+  async delete(path: string, only: { uid?: string; resourceVersion?: string } = {}): Promise<void> {
+    try {
+      await this.call("DELETE", path, {}, Object.keys(only).length > 0 ? { preconditions: only } : undefined);
+    } catch (error) {
+      if (!(error instanceof KubernetesError && error.status === 404)) throw error;
+    }
+  }
+
+  /** Whether the API server says of itself that it serves, its etcd included. One that does not answer does not. */
+  async isReady(signal: AbortSignal): Promise<boolean> {
+    try {
+      const answer = await this.send("GET", "/readyz", {}, undefined, { signal });
+      await answer.body.dump();
+      return answer.statusCode === 200;
+    } catch (error) {
+      if (signal.aborted || isConnectionError(error)) return false;
+      throw error;
+    }
+  }
+
+  /** Opens a stream of lines; the caller reads it to its end or aborts it. */
+  async stream(path: string, query: Query, signal: AbortSignal): Promise<Dispatcher.ResponseData["body"]> {
+    // A silent connection of a server that lost its power is given up a little after the server itself would have ended it.
+    const answer = await this.send("GET", path, query, undefined, { signal, bodyTimeout: 75_000 });
+    if (answer.statusCode === 200) return answer.body;
+    throw refusal(parse(await answer.body.text()), answer.statusCode, "GET", path);
+  }
+
+  async close(): Promise<void> {
+    await this.agent.destroy();
+  }
+
+  private async call(method: Method, path: string, query: Query, body?: object, type?: string): Promise<unknown> {
+    const repeatable = method === "GET" || type === patches.merge || type === patches.strategic;
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.once(method, path, query, body, type);
+      } catch (error) {
+        const answered = error instanceof KubernetesError;
+        const transient = answered ? isTransient(error) : isConnectionError(error);
+        if (!transient) throw error;
+        if (!repeatable || attempt === tries) {
+          throw answered ? error : new KubernetesUnreachable(this.server, method, path, attempt, error);
+        }
+        say(`Kubernetes: ${method} ${path}: ${messageOf(error)}; try ${attempt + 1} of ${tries}`);
+        await clock.sleep(this.retryMs * 2 ** (attempt - 1));
+      }
+    }
+  }
+
+  private async once(method: Method, path: string, query: Query, body?: object, type?: string): Promise<unknown> {
+    const payload = body === undefined ? undefined : { text: JSON.stringify(body), type: type ?? "application/json" };
+    const answer = await this.send(method, path, query, payload);
+    const text = await answer.body.text();
+    const value = parse(text);
+    if (answer.statusCode < 200 || answer.statusCode > 299)
+      throw explained(refusal(value, answer.statusCode, method, path));
+    if (typeof value !== "object" || value === null) throw new Error(`${method} ${path} did not answer with an object`);
+    return value;
+  }
+
+  private async send(
+    method: Method,
+    path: string,
+    query: Query,
+    body?: { text: string; type: string },
+    more: { signal?: AbortSignal; bodyTimeout?: number } = {},
+  ): Promise<Dispatcher.ResponseData> {
+    const asked = clock.elapsed();
+    const answer = await request(this.server + path + search(query), {
+      method,
+      dispatcher: this.agent,
+      headers: { accept: "application/json", ...(body ? { "content-type": body.type } : {}) },
+      ...(body ? { body: body.text } : {}),
+      ...more,
+    }).catch((error: unknown) => {
+      if (isConnectionError(error)) this.hearsNothing(asked);
+      throw error;
+    });
+    if (answer.statusCode >= 500) this.hearsNothing(asked);
+    else this.hears();
+    const date = Date.parse(String(answer.headers.date));
+    if (Number.isFinite(date)) this.ahead = date - clock.date();
+    return answer;
+  }
+
+  private hears(): void {
+    this.silentMs += this.silentSince === undefined ? 0 : clock.elapsed() - this.silentSince;
+    this.silentSince = undefined;
+    this.answeredAt = clock.elapsed();
+  }
+
+  /** @param asked when: others may have been answered since, or before */
+  private hearsNothing(asked: number): void {
+    this.silentSince ??= Math.max(asked, this.answeredAt);
+  }
+}
+
+function search(query: Query): string {
+  const given = Object.entries(query).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`],
+  );
+  return given.length === 0 ? "" : `?${given.join("&")}`;
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/** Answers of a server that starts, stops or has no leader: the next try may meet another one. */
+function isTransient({ status, causes }: KubernetesError): boolean {
+  return status >= 500 || (status === 429 && !causes.includes("DisruptionBudget"));
+}
+
+/** Nothing but what undici, the socket and TLS throw, and no abort of ours. */
+export function isConnectionError(error: unknown): error is Error & { code: string } {
+  return error instanceof Error && "code" in error && typeof error.code === "string" && error.name !== "AbortError";
+}

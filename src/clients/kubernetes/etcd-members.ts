@@ -1,0 +1,75 @@
+import { request } from "undici";
+import { connections } from "../../runtime/connections.ts";
+import { UserError } from "../../runtime/errors.ts";
+import { hide } from "../../runtime/log.ts";
+import { ports } from "../../../images/contract.ts";
+import type { Access } from "./access.ts";
+import type { ServerToken } from "./server-token.ts";
+
+/** A member of etcd as etcd itself has it. */
+export interface EtcdMember {
+  /** Name of its Node; the host of its address while it has never started. */
+  node: string;
+  learner: boolean;
+  /** Whether it has ever started. */
+  started: boolean;
+}
+
+/**
+ * The members of etcd, asked of RKE2's supervisor as a joining server asks it (GET /db/info; k3s, pkg/etcd/etcd.go): the Nodes
+ * do not show a member that has none.
+ * @throws UserError when the answer is no list of members
+ */
+export async function readMembers(
+  { ca }: Pick<Access, "ca">,
+  registrationAddress: string,
+  { password }: ServerToken,
+  signal: AbortSignal,
+): Promise<EtcdMember[]> {
+  const url = `https://${registrationAddress}:${ports.supervisor}/db/info`;
+  const credentials = Buffer.from(`server:${password}`).toString("base64");
+  hide(credentials);
+  // Asked in polls: one answer that is lost takes not all of their time.
+  const agent = connections({ connect: { ca, timeout: 5_000 }, headersTimeout: 15_000, bodyTimeout: 15_000 });
+  try {
+    const headers = { authorization: `Basic ${credentials}` };
+    const answer = await request(url, { dispatcher: agent, headers, signal });
+    const text = await answer.body.text();
+    const members = answer.statusCode === 200 ? parseMembers(text) : undefined;
+    if (members) return members;
+    throw notUnderstood(`${answer.statusCode} to GET ${url}`);
+  } finally {
+    await agent.destroy();
+  }
+}
+
+function notUnderstood(where: string): UserError {
+  return new UserError({
+    what: "RKE2 does not say who the members of etcd are",
+    where,
+    todo: "look at rke2-server on the servers; nothing is changed before the members are known",
+  });
+}
+
+/** @returns undefined when the text is not what k3s answers; an empty list is not either, for whoever answers is a member */
+export function parseMembers(text: string): EtcdMember[] | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  const { members } = (value ?? {}) as { members?: unknown };
+  if (!Array.isArray(members) || members.length === 0) return undefined;
+  const found = (members as Record<string, unknown>[]).map(memberOf);
+  return found.includes(undefined) ? undefined : found.flatMap((one) => one ?? []);
+}
+
+function memberOf({ name = "", isLearner = false, peerURLs = [] }: Record<string, unknown>): EtcdMember | undefined {
+  if (typeof name !== "string" || typeof isLearner !== "boolean" || !Array.isArray(peerURLs)) return undefined;
+  // RKE2 names a member after its Node, with a dash and eight hex digits behind.
+  const node = name.replace(/-[0-9a-f]{8}$/, "");
+  const address = String(peerURLs[0]);
+  if (name === "" && !URL.canParse(address)) return undefined;
+  return { node: name === "" ? new URL(address).hostname : node, learner: isLearner, started: name !== "" };
+}

@@ -1,0 +1,219 @@
+import { clock } from "../../runtime/clock.ts";
+import type { Deadline } from "../../runtime/deadline.ts";
+import { UserError } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
+import { blockerOf, budgetsOf, controllerOf, evictionOrder, mayGoWithNode } from "../../domain/drain/drain.ts";
+import { titleOf } from "../../domain/model/titles.ts";
+import { Changes } from "./changes.ts";
+import type { Kubernetes } from "./client.ts";
+import { KubernetesError, KubernetesUnreachable } from "./errors.ts";
+import { paths, type Pod, type PodDisruptionBudget } from "./types.ts";
+import { watch } from "./watch.ts";
+
+/** A pod that stays is asked again after this time, in milliseconds, as `kubectl drain` does. */
+const paceMs = 5_000;
+
+/** So often the pods of a controller that come back to a cordoned node are evicted; after that they go with it. */
+const mostReturns = 2;
+
+/** How a node is emptied. */
+export interface DrainOptions {
+  node: string;
+  deadline: Deadline;
+  /** Asked before every eviction: throws when we must not act any more. */
+  check: () => Promise<void>;
+}
+
+/** The node could not be emptied: says by name what is left and what holds it. */
+export class DrainError extends UserError {
+  readonly blockers: readonly string[];
+
+  constructor(node: string, seconds: number, blockers: readonly string[]) {
+    super({
+      what: `${node} could not be emptied in ${Math.round(seconds)} s`,
+      where: blockers.join("; "),
+      todo: "remove what holds these pods (give a budget room, mend a webhook), or raise drainSeconds, then run again; the node serves again meanwhile",
+    });
+    this.blockers = blockers;
+  }
+}
+
+/**
+ * What became of asking a pod to leave. `accepted`: it will end. `held`: by a budget. `refused`: by a policy, a webhook or a
+ * namespace. `unanswered`: nobody was able to answer. `newcomer`: not asked yet, as it came when the node was cordoned already.
+ */
+interface Answer {
+  kind: "accepted" | "held" | "refused" | "unanswered" | "newcomer";
+  /** The API server's own. */
+  words: string;
+}
+
+/** A pod was asked to leave. */
+interface Plea extends Answer {
+  /** When, by our clock. */
+  at: number;
+  /** What was known then of the pod and its budgets. */
+  version: string;
+  /** The first time in a row with this kind of answer, by the API server's clock. */
+  since: string;
+  /** Uid of its controller. */
+  controller: string | undefined;
+  /** The how many-eth pod of its controller it is that came after the cordon; 0: it was there before. */
+  returns: number;
+}
+
+/**
+ * Empties a node by eviction. Each pod is asked again until it goes or the deadline passes, whatever refused it, and no
+ * refusal keeps the others from being asked: room in a budget, a webhook and the API itself all come back. One that a budget
+ * holds is asked at once when the budget changes. Pods that come back for good and can be spared go with the node.
+ * @returns how many pods were asked, all of which are gone
+ * @throws DrainError when the deadline passes
+ */
+export async function drain(client: Kubernetes, options: DrainOptions): Promise<number> {
+  const { node, deadline } = options;
+  const end = new AbortController();
+  const changes = new Changes(AbortSignal.any([deadline.signal(), end.signal]));
+  const follow = <T extends Pod | PodDisruptionBudget>(path: string, fieldSelector?: string) =>
+    changes.follow(watch<T>(client, path, { fieldSelector }, changes.signal));
+  try {
+    const pods = follow<Pod>(paths.pods, `spec.nodeName=${node}`);
+    const budgets = follow<PodDisruptionBudget>(paths.budgets);
+    const pleas = new Map<string, Plea>();
+    for (let pause = Infinity; await changes.next(pause);) {
+      const seen = pods();
+      if (seen === undefined) continue;
+      const left = evictionOrder([...seen.values()]);
+      if (left.length === 0) return askedOf(pleas);
+      pause = await askAll(client, options, left, pleas, [...(budgets()?.values() ?? [])]);
+      if (budgets() && areGivenUp(left, pleas) && mayGoWithNode(left, [...(budgets()?.values() ?? [])])) {
+        say(`${left.map(titleOf).join(", ")}: each came back to ${node} in spite of its cordon, and goes with it`);
+        return askedOf(pleas);
+      }
+    }
+    deadline.throwIfStopped();
+    const left = pods() && evictionOrder([...(pods()?.values() ?? [])]);
+    const why = left?.map((pod) => whyLeft(pod, pleas.get(uidOf(pod)), [...(budgets()?.values() ?? [])]));
+    throw new DrainError(node, deadline.seconds, why ?? ["its pods could not be listed"]);
+  } finally {
+    end.abort();
+  }
+}
+
+const askedOf = (pleas: ReadonlyMap<string, Plea>): number =>
+  [...pleas.values()].filter(({ kind }) => kind !== "newcomer").length;
+
+/**
+ * Whether nobody is left but pods whose controller has come back too often: one that tolerates everything does, for nobody has
+ * more room than the node that is being emptied (cilium#28549, rke2#10438).
+ */
+function areGivenUp(left: readonly Pod[], pleas: ReadonlyMap<string, Plea>): boolean {
+  return left.every((pod) => !isEnding(pod) && (pleas.get(uidOf(pod))?.returns ?? 0) > mostReturns);
+}
+
+/** Asks every pod that is due. @returns how long until the next one is, in milliseconds */
+async function askAll(
+  client: Kubernetes,
+  { deadline, check }: DrainOptions,
+  left: readonly Pod[],
+  pleas: Map<string, Plea>,
+  budgets: readonly PodDisruptionBudget[],
+): Promise<number> {
+  const staying = left.filter((pod) => !isEnding(pod));
+  const isFirstLook = pleas.size === 0;
+  for (const pod of staying) {
+    const before = pleas.get(uidOf(pod));
+    const version = versionOf(pod, budgets);
+    if (deadline.passed || dueIn(before, version) > 0) continue;
+    const isNewcomer = before === undefined && !isFirstLook;
+    const answer = isNewcomer ? newcomer : await ask(client, pod, check);
+    const since = before?.kind === answer.kind ? before.since : client.now().toISOString();
+    const controller = controllerOf(pod)?.uid;
+    const returns = before?.returns ?? (isNewcomer ? returnsOf(controller, pleas) + 1 : 0);
+    pleas.set(uidOf(pod), { ...answer, at: clock.elapsed(), version, since, controller, returns });
+    const isNews = before?.kind !== answer.kind && (answer.kind === "refused" || answer.kind === "unanswered");
+    if (isNews) say(`${titleOf(pod)} stays for now, and is asked again until it goes: ${answer.words}`);
+  }
+  return Math.min(...staying.map((pod) => dueIn(pleas.get(uidOf(pod)), versionOf(pod, budgets))));
+}
+
+/**
+ * One that tolerates the cordon may come back to the node that it was evicted from, again and again: it is given the time in
+ * which a wiser scheduler finds another.
+ */
+const newcomer: Answer = { kind: "newcomer", words: "" };
+
+/** How often pods of a controller came back; nobody makes one without a controller again. */
+function returnsOf(controller: string | undefined, pleas: ReadonlyMap<string, Plea>): number {
+  if (controller === undefined) return 0;
+  const own = [...pleas.values()].filter((plea) => plea.controller === controller);
+  return Math.max(0, ...own.map(({ returns }) => returns));
+}
+
+/** Milliseconds until a pod is asked, or asked again. */
+function dueIn(plea: Plea | undefined, version: string): number {
+  if (plea === undefined) return 0;
+  const mayHaveRoom = plea.kind === "held" && plea.version !== version;
+  return mayHaveRoom ? 0 : Math.max(0, plea.at + paceMs - clock.elapsed());
+}
+
+/** Changes when a budget may have room for a pod, or a pod needs none any more. */
+function versionOf(pod: Pod, budgets: readonly PodDisruptionBudget[]): string {
+  return [pod, ...budgetsOf(pod, budgets)].map(({ metadata }) => metadata?.resourceVersion).join();
+}
+
+async function ask(client: Kubernetes, pod: Pod, check: () => Promise<void>): Promise<Answer> {
+  const { name = "", namespace = "", uid } = pod.metadata ?? {};
+  try {
+    await check();
+    await client.create(`/api/v1/namespaces/${namespace}/pods/${name}/eviction`, {
+      apiVersion: "policy/v1",
+      kind: "Eviction",
+      metadata: { name, namespace },
+      // Not the pod that took the name since.
+      deleteOptions: { preconditions: { uid } },
+    });
+    return { kind: "accepted", words: "" };
+  } catch (error) {
+    if (error instanceof KubernetesUnreachable) return { kind: "unanswered", words: error.problem.what };
+    if (error instanceof KubernetesError) return { kind: kindOf(error), words: error.message };
+    throw error;
+  }
+}
+
+function kindOf({ status, causes, message }: KubernetesError): Answer["kind"] {
+  // Two budgets over one pod: Kubernetes answers 500 until one of them is gone.
+  if (causes.includes("DisruptionBudget") || /more than one PodDisruptionBudget/i.test(message)) return "held";
+  return status >= 500 || status === 429 ? "unanswered" : "refused";
+}
+
+/** Why a pod is still there, for the operator: what was asked, and what came of it. */
+function whyLeft(pod: Pod, plea: Plea | undefined, budgets: readonly PodDisruptionBudget[]): string {
+  const title = titleOf(pod);
+  if (isEnding(pod)) return `${title} is ending and has not ended${whatDelays(pod)}`;
+  switch (plea?.kind) {
+    case undefined:
+      return `${title} was not asked to leave before the time was over`;
+    case "held":
+      return blockerOf(pod, budgets);
+    case "accepted":
+      return `${title} was asked to leave at ${plea.since} and has not begun to end`;
+    case "newcomer":
+      return `${title} came to the node after its cordon, which it tolerates`;
+    case "refused":
+      return `${title} was refused since ${plea.since}: ${plea.words}`;
+    case "unanswered":
+      return `${title} could not be asked since ${plea.since}: ${plea.words}`;
+  }
+}
+
+function whatDelays({ metadata }: Pod): string {
+  const { deletionGracePeriodSeconds: grace = 0, finalizers = [] } = metadata ?? {};
+  const delays = [
+    ...(grace > 0 ? [`grace period ${grace} s`] : []),
+    ...(finalizers.length > 0 ? [`finalizers: ${finalizers.join(", ")}`] : []),
+  ];
+  return delays.length === 0 ? "" : ` (${delays.join("; ")})`;
+}
+
+const isEnding = ({ metadata }: Pod): boolean => metadata?.deletionTimestamp !== undefined;
+const uidOf = ({ metadata }: Pod): string => metadata?.uid ?? "";

@@ -1,0 +1,49 @@
+import { parse } from "yaml";
+import { UserError } from "../../runtime/errors.ts";
+import { hide } from "../../runtime/log.ts";
+
+/** How a cluster is reached: by client certificate, trusting its own CA. All PEM. */
+export interface Kubeconfig {
+  /** `https://host:6443` */
+  server: string;
+  ca: string;
+  cert: string;
+  key: string;
+}
+
+interface Document {
+  "current-context"?: string;
+  contexts?: { name: string; context: { cluster: string; user: string } }[];
+  clusters?: { name: string; cluster: { server?: string; "certificate-authority-data"?: string } }[];
+  users?: { name: string; user: { "client-certificate-data"?: string; "client-key-data"?: string } }[];
+}
+
+/**
+ * Reads a kubeconfig with embedded certificates, as RKE2 writes it, and hides its key from every log.
+ * @param server takes the place of the server that stands in it
+ * @throws UserError that names the field that is missing
+ */
+export function parseKubeconfig(text: string, where: string, server?: string): Kubeconfig {
+  const document = (parse(text) ?? {}) as Document;
+  const context = document.contexts?.find(({ name }) => name === document["current-context"])?.context;
+  const cluster = document.clusters?.find(({ name }) => name === context?.cluster)?.cluster;
+  const user = document.users?.find(({ name }) => name === context?.user)?.user;
+  const field = (name: string, value: string | undefined): string => {
+    if (value !== undefined && value !== "") return value;
+    throw new UserError({
+      what: `the kubeconfig has no ${name}`,
+      where,
+      todo: "check that RKE2 has started there: it writes the file itself",
+    });
+  };
+  const pem = (name: string, value: string | undefined) => Buffer.from(field(name, value), "base64").toString();
+  const key = pem("client-key-data", user?.["client-key-data"]);
+  hide(key);
+  hide(user?.["client-key-data"] ?? "");
+  return {
+    server: new URL(server ?? field("server", cluster?.server)).origin,
+    ca: pem("certificate-authority-data", cluster?.["certificate-authority-data"]),
+    cert: pem("client-certificate-data", user?.["client-certificate-data"]),
+    key,
+  };
+}

@@ -1,0 +1,29 @@
+import type { AffinityNode } from "../../domain/drain/node-affinity.ts";
+import { HOST_NAME } from "../../domain/model/labels.ts";
+import type { Kubernetes } from "./client.ts";
+import { nameOf } from "./nodes.ts";
+import { paths, type Node, type PersistentVolume, type Pod } from "./types.ts";
+
+/** Everything that says where data lies and who uses it. */
+export interface DataPicture {
+  volumes: PersistentVolume[];
+  nodes: Node[];
+  pods: Pod[];
+}
+
+/** Reads the whole cluster: three lists. @throws KubernetesError: what is not seen is not nothing */
+export async function readData(client: Kubernetes): Promise<DataPicture> {
+  const [volumes, nodes, pods] = await Promise.all([
+    client.list<PersistentVolume>(paths.persistentVolumes),
+    client.list<Node>(paths.nodes),
+    client.list<Pod>(paths.pods),
+  ]);
+  return { volumes: volumes.items, nodes: nodes.items, pods: pods.items };
+}
+
+/** A node as node affinity sees it. One whose Node is gone had at least its name as its host name. */
+export function affinityNode(name: string, node: Node | undefined): AffinityNode {
+  return { name, labels: node?.metadata?.labels ?? { [HOST_NAME]: name } };
+}
+
+export const affinityNodeOf = (node: Node): AffinityNode => affinityNode(nameOf(node), node);

@@ -1,0 +1,230 @@
+import type { LiveNode, Role } from "../../domain/model/types.ts";
+import { UserError } from "../../runtime/errors.ts";
+import type { Kubernetes } from "./client.ts";
+import type { Deadline } from "../../runtime/deadline.ts";
+import { paths, type Node, type Resource } from "./types.ts";
+import { named, until } from "./watch.ts";
+
+/** Labels of the nodes that are ours. */
+export const labels = {
+  cluster: "evergreen.dev/cluster",
+  pool: "evergreen.dev/pool",
+  slot: "evergreen.dev/slot",
+  generation: "evergreen.dev/generation",
+  server: "node-role.kubernetes.io/control-plane",
+} as const;
+
+/** Whoever cordoned a node writes here who it was: only that cordon is ever undone. */
+export const cordonedBy = "evergreen.dev/cordoned-by";
+/** Nodes that are about to be replaced: new pods rather go elsewhere, so that they do not move twice. */
+export const leaving = { key: "evergreen.dev/leaving", effect: "PreferNoSchedule" } as const;
+
+const pathOf = (name: string) => `${paths.nodes}/${name}`;
+
+export function findNode(client: Kubernetes, name: string): Promise<Node | undefined> {
+  return client.find<Node>(pathOf(name));
+}
+
+/** Our labels on a node. */
+export function labelsOf(of: {
+  cluster: string;
+  pool: string;
+  slot: number;
+  generation: string;
+}): Record<string, string> {
+  return {
+    [labels.cluster]: of.cluster,
+    [labels.pool]: of.pool,
+    [labels.slot]: String(of.slot),
+    [labels.generation]: of.generation,
+  };
+}
+
+/** Gives a node labels, only if it is the one that was looked at. */
+export async function relabel(client: Kubernetes, node: Node, more: Record<string, string>): Promise<void> {
+  const uid = node.metadata?.uid;
+  await client.patch(pathOf(nameOf(node)), "merge", {
+    metadata: { ...(uid === undefined ? {} : { uid }), labels: more },
+  });
+}
+
+/** Nodes of ours, narrowed by some of our labels. */
+export function selector(wanted: Partial<Record<"cluster" | "pool" | "slot" | "generation", string | number>>): string {
+  return Object.entries(wanted)
+    .map(([key, value]) => `${labels[key as keyof typeof labels]}=${value}`)
+    .join(",");
+}
+
+export async function listNodes(client: Kubernetes, wanted: Parameters<typeof selector>[0]): Promise<Node[]> {
+  return (await client.list<Node>(paths.nodes, { labelSelector: selector(wanted) })).items;
+}
+
+export const nameOf = ({ metadata }: Resource): string => metadata?.name ?? "";
+export const uuidOf = (node: Node): string => (node.status?.nodeInfo?.systemUUID ?? "").toLowerCase();
+export const isCordoned = (node: Node): boolean => node.spec?.unschedulable === true;
+export const isOurCordon = (node: Node): boolean => node.metadata?.annotations?.[cordonedBy] !== undefined;
+
+function condition(node: Node, type: string) {
+  return node.status?.conditions?.find((one) => one.type === type);
+}
+
+export function isReady(node: Node): boolean {
+  return condition(node, "Ready")?.status === "True";
+}
+
+/** The kubelet itself says so. When it is silent, the control plane calls Ready Unknown: that may be anybody's doing. */
+export function saysNotReady(node: Node): boolean {
+  return condition(node, "Ready")?.status === "False";
+}
+
+/** What RKE2 says of a server's part in etcd: the condition `EtcdIsVoter`, undefined before it has said anything. */
+export function voterCondition(node: Node): { status: string; reason?: string } | undefined {
+  return condition(node, "EtcdIsVoter");
+}
+
+/** A server that still learns counts for nothing in etcd's quorum. */
+export function isVoter(node: Node): boolean {
+  return voterCondition(node)?.status === "True";
+}
+
+export const isServer = (node: Node): boolean => node.metadata?.labels?.[labels.server] !== undefined;
+
+/** The address that the node is reached at by others. */
+export function addressOf(node: Node): string | undefined {
+  return node.status?.addresses?.find(({ type }) => type === "InternalIP")?.address;
+}
+
+/** What the kubelet says of its not being ready, or what the control plane says of a kubelet that is silent. */
+export function whyNotReady(node: Node): string {
+  const ready = condition(node, "Ready");
+  if (ready === undefined) return "the kubelet has not reported yet";
+  return `Ready is ${ready.status}: ${ready.reason ?? ""} ${ready.message ?? ""}`.trim();
+}
+
+/** When Ready last changed: two looks with the same answer saw no outage between them. */
+export function readySince(node: Node): string {
+  return condition(node, "Ready")?.lastTransitionTime ?? "";
+}
+
+/**
+ * After so many seconds without Ready Kubernetes deletes the pods of a node (`tolerationSeconds` of every pod that says nothing
+ * else), with a margin for its controllers.
+ */
+const lifeWithoutReady = 300 + 60;
+
+/** Seconds until a node that is not Ready counts as dead; negative: it is. */
+export function secondsToDeath(node: Node, now: Date): number {
+  const since = Date.parse(readySince(node));
+  // A kubelet that has never reported: nobody knows since when.
+  return Number.isNaN(since) ? lifeWithoutReady : lifeWithoutReady - (now.getTime() - since) / 1000;
+}
+
+/** Not Ready for so long that Kubernetes has given its pods up. */
+export function isDead(node: Node, now: Date): boolean {
+  return !isReady(node) && secondsToDeath(node, now) < 0;
+}
+
+/** Kubernetes asks for the key alone; by the value we know that we have said it. */
+const outOfService = { key: "node.kubernetes.io/out-of-service", value: "evergreen", effect: "NoExecute" } as const;
+
+/** Tells Kubernetes that a node is off for good: its pods and the attachments of its volumes are removed at once. */
+export async function taintOutOfService(client: Kubernetes, name: string): Promise<void> {
+  const node = await findNode(client, name);
+  if (node === undefined || node.spec?.taints?.some(({ key }) => key === outOfService.key)) return;
+  await client.patch(pathOf(name), "strategic", { spec: { taints: [outOfService] } });
+}
+
+/** Whether we have said that it is off for good. */
+export const isFenced = (node: Node): boolean =>
+  (node.spec?.taints ?? []).some(({ key, value }) => key === outOfService.key && value === outOfService.value);
+
+/** Takes back that a node is off for good: it is started again. */
+export async function untaintOutOfService(client: Kubernetes, node: Node): Promise<void> {
+  if (!isFenced(node)) return;
+  await client.patch(pathOf(nameOf(node)), "strategic", { spec: { taints: [{ $patch: "delete", ...outOfService }] } });
+}
+
+/** The node as decisions see it. @throws UserError when our labels are not as we wrote them */
+export function liveNode(node: Node): LiveNode {
+  const our = node.metadata?.labels ?? {};
+  const slot = Number(our[labels.slot]);
+  const pool = our[labels.pool];
+  const generation = our[labels.generation];
+  if (pool === undefined || generation === undefined || !Number.isInteger(slot)) {
+    throw new UserError({
+      what: `the Node ${nameOf(node)} has our cluster's label but not all of our labels`,
+      where: `${labels.pool}, ${labels.slot}, ${labels.generation}`,
+      todo: "give the labels back that were changed by hand",
+    });
+  }
+  const role: Role = isServer(node) ? "server" : "agent";
+  return {
+    name: nameOf(node),
+    uuid: uuidOf(node),
+    ready: isReady(node),
+    schedulable: !isCordoned(node),
+    kubelet: node.status?.nodeInfo?.kubeletVersion ?? "",
+    role,
+    pool,
+    slot,
+    generation,
+  };
+}
+
+/** Keeps pods away, in our name; a cordon of somebody else stays theirs. */
+export async function cordon(client: Kubernetes, node: Node, by: string): Promise<void> {
+  if (isCordoned(node) && !isOurCordon(node)) return;
+  const patch = { metadata: { annotations: { [cordonedBy]: by } }, spec: { unschedulable: true } };
+  await client.patch(pathOf(nameOf(node)), "merge", patch);
+}
+
+/** Undoes what we did to a node that stays: our cordon and our taint. */
+export async function restore(client: Kubernetes, name: string): Promise<void> {
+  const node = await findNode(client, name);
+  if (node === undefined) return;
+  const ours = isOurCordon(node);
+  if (!ours && !isLeaving(node)) return;
+  // A strategic patch knows taints by their key, so that nobody else's is touched.
+  await client.patch(pathOf(name), "strategic", {
+    ...(ours ? { metadata: { annotations: { [cordonedBy]: null } } } : {}),
+    spec: {
+      ...(ours ? { unschedulable: null } : {}),
+      ...(isLeaving(node) ? { taints: [{ $patch: "delete", ...leaving }] } : {}),
+    },
+  });
+}
+
+/** Marks a node as leaving: a wish, not a ban. */
+export async function softTaint(client: Kubernetes, name: string): Promise<void> {
+  // A strategic patch merges taints by key.
+  await client.patch(pathOf(name), "strategic", { spec: { taints: [leaving] } });
+}
+
+export const isLeaving = (node: Node): boolean => (node.spec?.taints ?? []).some(({ key }) => key === leaving.key);
+
+/** Waits until a deleted Node is gone: controllers hold it by finalizers until they have tidied up. @throws DeadlineError */
+export async function awaitGone(client: Kubernetes, name: string, deadline: Deadline): Promise<void> {
+  let held: string[] = [];
+  await until<Node, true>(
+    client,
+    named(paths.nodes, name),
+    deadline,
+    (seen) => {
+      held = [...seen.values()].flatMap((node) => node.metadata?.finalizers ?? []);
+      return seen.size === 0 ? true : undefined;
+    },
+    () => `Node ${name} is held by ${held.join(", ") || "nobody"}`,
+  );
+}
+
+/** Deletes a Node, only if it is the one that was looked at, and what RKE2 remembers of its password. */
+export async function deleteNode(client: Kubernetes, name: string, uid: string | undefined): Promise<void> {
+  // The Node last: a run that is cut short in between finds it, and comes back here.
+  await forgetPassword(client, name);
+  await client.delete(pathOf(name), uid === undefined ? {} : { uid });
+}
+
+/** Lets another machine have the name of a node that is no more: RKE2 keeps its password, and refuses whoever has another. */
+export async function forgetPassword(client: Kubernetes, name: string): Promise<void> {
+  await client.delete(`${paths.systemSecrets}/${name}.node-password.rke2`);
+}

@@ -1,0 +1,182 @@
+import { hasSlot, slotRanges } from "../../domain/model/slot-ranges.ts";
+import type { GenerationRecord, NodeRecord, PoolRecord } from "../../domain/model/types.ts";
+import type { Kubernetes } from "./client.ts";
+import { isConflict, isNotFound } from "./errors.ts";
+import { createOurs } from "./namespace.ts";
+import { labels } from "./nodes.ts";
+import {
+  generationKey,
+  healingKey,
+  isNodeKey,
+  nodeKey,
+  parsePoolRecord,
+  parseSlotRecord,
+  poolMap,
+  SCHEMA,
+  schemaKey,
+  slotMap,
+} from "./record-format.ts";
+import { paths, type ConfigMap } from "./types.ts";
+
+const pathOf = (name: string) => `${paths.configMaps}/${name}`;
+
+/** Changes of a ConfigMap's keys; null removes one. */
+type Changes = Record<string, string | null>;
+
+/** Slots are listed in pages of so many: an answer stays well below a megabyte. */
+const pageSize = 500;
+
+/**
+ * Reads what is remembered of a pool. Nothing is remembered before its first node has joined.
+ * @throws UserError when a fact of it is not understood: nothing is decided on half a memory
+ */
+export async function readPoolRecord(client: Kubernetes, pool: string): Promise<PoolRecord> {
+  // The pool first: a fact that moves to its slot meanwhile (`migrateRecord`) is there before it is gone here.
+  const record = await readPool(client, pool);
+  return { ...record, nodes: together(record.nodes, await slotNodes(client, pool)) };
+}
+
+/** Likewise, of the nodes of one slot only: two small objects, however many nodes the pool has. */
+export async function readSlotRecord(client: Kubernetes, pool: string, slot: number): Promise<PoolRecord> {
+  const record = await readPool(client, pool);
+  const name = slotMap(pool, slot);
+  const map = await client.find<ConfigMap>(pathOf(name));
+  const before = record.nodes.filter((node) => node.slot === slot);
+  return { ...record, nodes: together(before, parseSlotRecord(pool, name, map?.data ?? {})) };
+}
+
+async function readPool(client: Kubernetes, pool: string): Promise<PoolRecord> {
+  const map = await client.find<ConfigMap>(pathOf(poolMap(pool)));
+  return parsePoolRecord(pool, map?.data ?? {});
+}
+
+async function slotNodes(client: Kubernetes, pool: string): Promise<NodeRecord[]> {
+  const query = { labelSelector: `${labels.pool}=${pool}`, limit: pageSize };
+  const { items } = await client.list<ConfigMap>(paths.configMaps, query);
+  return items.flatMap(({ metadata, data }) => parseSlotRecord(pool, metadata?.name ?? "", data ?? {}));
+}
+
+/** Facts of the first schema and those of slots: what stands in a slot is newer. */
+function together(before: readonly NodeRecord[], slots: readonly NodeRecord[]): NodeRecord[] {
+  const keys = new Set(slots.map(nodeKey));
+  return [...before.filter((node) => !keys.has(nodeKey(node))), ...slots];
+}
+
+/**
+ * Moves the nodes of a record of the first schema to their slots. Whatever it meets half done it finishes; it is done under
+ * the lease of an update, before its first step.
+ */
+export async function migrateRecord(client: Kubernetes, pool: string): Promise<void> {
+  const record = await readPool(client, pool);
+  if (record.nodes.length === 0) return;
+  const there = new Set((await slotNodes(client, pool)).map(nodeKey));
+  await writeFacts(client, pool, { nodes: record.nodes.filter((node) => !there.has(nodeKey(node))) });
+  const gone = Object.fromEntries(record.nodes.map((node) => [nodeKey(node), null]));
+  await writeData(client, poolMap(pool), { ...schema, ...gone });
+}
+
+/** Facts to write. */
+export interface Facts {
+  nodes?: NodeRecord[];
+  generations?: GenerationRecord[];
+  /** Nodes that are gone. */
+  forget?: Pick<NodeRecord, "slot" | "generation">[];
+  /** When the run that has healed somebody set out to do so, ISO 8601. */
+  healing?: string;
+}
+
+const schema = { [schemaKey]: String(SCHEMA) };
+
+/**
+ * Writes facts: those about the pool in one go, then those about each slot in one. Each is a key of its own, so that steps that
+ * run side by side never undo each other.
+ */
+export async function writeFacts(client: Kubernetes, pool: string, facts: Facts): Promise<void> {
+  const own: Changes = {};
+  for (const generation of facts.generations ?? []) own[generationKey(generation.id)] = JSON.stringify(generation);
+  if (facts.healing !== undefined) own[healingKey] = JSON.stringify({ since: facts.healing });
+  if (Object.keys(own).length > 0) await writeData(client, poolMap(pool), { ...schema, ...own });
+  for (const [slot, nodes] of Map.groupBy(facts.nodes ?? [], (node) => node.slot))
+    await writeSlot(client, pool, slot, Object.fromEntries(nodes.map((node) => [nodeKey(node), JSON.stringify(node)])));
+  for (const node of facts.forget ?? []) await forget(client, pool, node);
+}
+
+async function writeSlot(client: Kubernetes, pool: string, slot: number, data: Changes): Promise<void> {
+  const name = slotMap(pool, slot);
+  if (await patched(client, name, data)) return;
+  // An older program reads the pool's alone, and would find an empty memory: the schema stops it before there is a slot.
+  await writeData(client, poolMap(pool), schema);
+  await writeData(client, name, data, { [labels.pool]: pool, [labels.slot]: String(slot) });
+}
+
+async function forget(client: Kubernetes, pool: string, node: Pick<NodeRecord, "slot" | "generation">): Promise<void> {
+  const gone = { [nodeKey(node)]: null };
+  await patched(client, poolMap(pool), gone);
+  const left = await patched(client, slotMap(pool, node.slot), gone);
+  if (left === undefined || Object.keys(left.data ?? {}).some(isNodeKey)) return;
+  const { resourceVersion = "" } = left.metadata ?? {};
+  await client.delete(pathOf(slotMap(pool, node.slot)), { resourceVersion }).catch((error: unknown) => {
+    // Somebody has remembered another node of the slot meanwhile.
+    if (!isConflict(error)) throw error;
+  });
+}
+
+/** @returns the ConfigMap after the change; undefined when there is none */
+async function patched(client: Kubernetes, name: string, data: Changes): Promise<ConfigMap | undefined> {
+  try {
+    return await client.patch<ConfigMap>(pathOf(name), "merge", { data });
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Writes keys of one of our ConfigMaps by merge patch and creates it when it does not exist; null removes a key. */
+async function writeData(
+  client: Kubernetes,
+  name: string,
+  data: Changes,
+  more: Record<string, string> = {},
+): Promise<void> {
+  if (await patched(client, name, data)) return;
+  const present = Object.fromEntries(Object.entries(data).filter(([, value]) => value !== null));
+  const metadata = { name, labels: { "app.kubernetes.io/managed-by": "evergreen", ...more } };
+  try {
+    await createOurs(client, paths.configMaps, { apiVersion: "v1", kind: "ConfigMap", metadata, data: present });
+  } catch (error) {
+    if (!isConflict(error)) throw error;
+    await client.patch(pathOf(name), "merge", { data });
+  }
+}
+
+/** Whether the cluster was marked as going away: its nodes are then powered off without a drain. */
+export async function readGoingAway(client: Kubernetes): Promise<boolean> {
+  const map = await client.find<ConfigMap>(pathOf("cluster"));
+  return map?.data?.goingAway !== undefined;
+}
+
+/** @param since ISO 8601, or undefined to take the mark away */
+export async function writeGoingAway(client: Kubernetes, since: string | undefined): Promise<void> {
+  await writeData(client, "cluster", { goingAway: since ?? null });
+}
+
+/** How many servers the last rollout wanted: a server of a higher slot may leave, any other goes with the cluster alone. */
+export async function readWantedServers(client: Kubernetes): Promise<number | undefined> {
+  const wanted = Number((await client.find<ConfigMap>(pathOf("cluster")))?.data?.servers ?? Number.NaN);
+  return Number.isInteger(wanted) ? wanted : undefined;
+}
+
+export async function writeWantedServers(client: Kubernetes, count: number): Promise<void> {
+  await writeData(client, "cluster", { servers: String(count) });
+}
+
+/** Which slots the last rollout of a pool of agents wanted. One that was never rolled out by this program wants none. */
+export async function readWantedSlots(client: Kubernetes, pool: string): Promise<(slot: number) => boolean> {
+  const { data } = (await client.find<ConfigMap>(pathOf("cluster"))) ?? {};
+  return (slot) => hasSlot(data?.[`slots.${pool}`] ?? "", slot);
+}
+
+/** @param slots none: the pool goes */
+export async function writeWantedSlots(client: Kubernetes, pool: string, slots: readonly number[]): Promise<void> {
+  await writeData(client, "cluster", { [`slots.${pool}`]: slots.length === 0 ? null : slotRanges(slots) });
+}

@@ -1,0 +1,78 @@
+import { clock } from "../../runtime/clock.ts";
+import type { Server } from "../../domain/availability/quorum.ts";
+import type { Access } from "./access.ts";
+import type { EtcdMember } from "./etcd-members.ts";
+import { etcdPartOf } from "./etcd.ts";
+import { addressOf, isReady, labels, nameOf } from "./nodes.ts";
+import { paths, type Node } from "./types.ts";
+
+/** A server that does not say within this time that it serves does not serve, in milliseconds. An election takes one second. */
+const patienceMs = 5_000;
+
+/** A server as its Node shows it, and whether its own API server serves. */
+export interface ServerNode extends Server {
+  /** Slot of ours; undefined: it was not made by us. */
+  slot: string | undefined;
+  kubelet: string;
+}
+
+/**
+ * Every server, by its Node and by etcd's own list: one that is in the list alone, or in the Nodes alone, is a change that is
+ * not over.
+ */
+export async function readServersAndMembers(
+  access: Access,
+  members: readonly EtcdMember[],
+  signal: AbortSignal,
+): Promise<ServerNode[]> {
+  const servers = await readServers(access, signal);
+  const known = new Set(servers.map(({ name }) => name));
+  return [
+    ...servers.map((server) => ({ ...server, member: partOf(members.find(({ node }) => node === server.name)) })),
+    ...members.filter(({ node }) => !known.has(node)).map(withoutNode),
+  ];
+}
+
+function partOf(member: EtcdMember | undefined): Server["member"] {
+  if (member === undefined) return "none";
+  return member.learner ? "learner" : "voter";
+}
+
+function withoutNode(member: EtcdMember): ServerNode {
+  const health = member.started ? "unknown" : "unhealthy";
+  return { name: member.node, node: false, member: partOf(member), health, slot: undefined, kubelet: "" };
+}
+
+/**
+ * Every server that has a Node. Each is asked itself: a Node looks healthy for most of a minute after its machine has died,
+ * and the registration address leads to any of them.
+ */
+export async function readServers(access: Access, signal: AbortSignal): Promise<ServerNode[]> {
+  const { items } = await access.client.list<Node>(paths.nodes, { labelSelector: labels.server });
+  return await Promise.all(items.map((node) => serverOf(access, node, signal)));
+}
+
+async function serverOf(access: Access, node: Node, signal: AbortSignal): Promise<ServerNode> {
+  const member = etcdPartOf(node);
+  return {
+    name: nameOf(node),
+    node: true,
+    member: member ?? "none",
+    health: member === undefined ? "unknown" : await healthOf(access, node, signal),
+    slot: node.metadata?.labels?.[labels.slot],
+    kubelet: node.status?.nodeInfo?.kubeletVersion ?? "",
+  };
+}
+
+async function healthOf(access: Access, node: Node, signal: AbortSignal): Promise<Server["health"]> {
+  const address = addressOf(node);
+  if (address === undefined) return "unknown";
+  if (!isReady(node)) return "unhealthy";
+  const own = access.at(address);
+  try {
+    const serves = await own.isReady(AbortSignal.any([signal, clock.timeout(patienceMs)]));
+    return serves ? "healthy" : "unhealthy";
+  } finally {
+    await own.close();
+  }
+}

@@ -1,0 +1,46 @@
+import type { Deadline } from "../../runtime/deadline.ts";
+import { hasFinished, leaves } from "../../domain/drain/drain.ts";
+import { claimsOf } from "../../domain/drain/local-data.ts";
+import type { Kubernetes } from "./client.ts";
+import { paths, type PersistentVolume, type Pod, type VolumeAttachment } from "./types.ts";
+import { until } from "./watch.ts";
+
+/**
+ * Waits until no volume is attached to a node: one that is cut off while attached stays locked for minutes. Those of pods that
+ * stay with the node (daemons, static pods) are attached until it goes, and not waited for.
+ * @throws DeadlineError that names the volumes
+ */
+export async function awaitDetached(client: Kubernetes, node: string, deadline: Deadline): Promise<void> {
+  const stay = await volumesThatStay(client, node);
+  let left: string[] = [];
+  await until<VolumeAttachment, true>(
+    client,
+    { path: paths.volumeAttachments },
+    deadline,
+    (seen) => {
+      const here = [...seen.values()].filter(({ spec }) => spec.nodeName === node);
+      left = here.filter(({ spec }) => !stay.has(spec.source.persistentVolumeName ?? "")).map(describe);
+      return left.length === 0 ? true : undefined;
+    },
+    () => left.join("; "),
+  );
+}
+
+/** Names of the volumes of pods that no drain asks to leave. */
+async function volumesThatStay(client: Kubernetes, node: string): Promise<Set<string>> {
+  const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${node}` });
+  const claims = new Set(items.filter((pod) => !leaves(pod) && !hasFinished(pod)).flatMap(claimsOf));
+  if (claims.size === 0) return new Set();
+  const volumes = (await client.list<PersistentVolume>(paths.persistentVolumes)).items;
+  const ofClaim = ({ spec }: PersistentVolume): string =>
+    `${spec?.claimRef?.namespace ?? ""}/${spec?.claimRef?.name ?? ""}`;
+  return new Set(
+    volumes.filter((volume) => claims.has(ofClaim(volume))).flatMap(({ metadata }) => metadata?.name ?? []),
+  );
+}
+
+function describe({ metadata, spec, status }: VolumeAttachment): string {
+  const volume = spec.source.persistentVolumeName ?? metadata?.name ?? "a volume";
+  const why = status?.detachError?.message;
+  return `${volume} is attached by ${spec.attacher}${why === undefined ? "" : ` (${why})`}`;
+}

@@ -1,0 +1,124 @@
+import { clock } from "../../runtime/clock.ts";
+import { Deadline } from "../../runtime/deadline.ts";
+import type { Proxmox } from "./client.ts";
+import { ProxmoxAnswerError, ProxmoxError } from "./errors.ts";
+import { Row } from "./parse.ts";
+import { vmPath, whereItIs } from "./vms.ts";
+
+interface Vm {
+  vmid: number;
+  host: string;
+}
+
+/** Largest file that can be written: Proxmox takes 61,440 characters and counts the base64. */
+export const largestFile = 45 * 1024;
+
+/** Nobody answers yet: the guest boots, or its agent is slow or stands still. Anything else will not change by waiting. */
+export function isAgentSilent(error: unknown): boolean {
+  if (!(error instanceof ProxmoxError)) return false;
+  if (error.status === 596 || isFrozen(error)) return true;
+  return error.status === 500 && /QEMU guest agent is not running|got timeout|VM \d+ is not running/.test(error.reason);
+}
+
+/** A backup or a snapshot has frozen the guest's file systems: until it thaws them its agent refuses every file command. */
+export function isFrozen(error: unknown): boolean {
+  return error instanceof ProxmoxError && /^Agent error:.* in frozen state/.test(error.reason);
+}
+
+/** The VM does not run: there is no guest to answer. */
+export function isOff(error: unknown): boolean {
+  return error instanceof ProxmoxError && /VM \d+ is not running/.test(error.reason);
+}
+
+/** The agent itself said no. Every other 500 is Proxmox's own trouble and says nothing of the guest. */
+export function isRefusedByAgent(error: unknown): error is ProxmoxError {
+  if (!(error instanceof ProxmoxError)) return false;
+  return /^Agent error:|No QEMU guest agent configured/.test(error.reason);
+}
+
+/** The file that was asked for does not exist in the guest. */
+export function isNoSuchFile(error: unknown): boolean {
+  return error instanceof ProxmoxError && error.reason.includes("No such file or directory");
+}
+
+/**
+ * Waits until the agent answers, and gives what `ask` got from it: the first real question saves a ping, and the privilege
+ * that one would need.
+ */
+export async function awaitAgent<T>(deadline: Deadline, ask: () => Promise<T>): Promise<T> {
+  let why = SILENT;
+  const asked = () =>
+    ask().catch((error: unknown) => {
+      why = isFrozen(error) ? FROZEN : SILENT;
+      throw error;
+    });
+  const answer = await deadline.poll(
+    (probes) => Math.min(100 * probes, 1000),
+    () => unless(isAgentSilent, asked),
+    () => why,
+  );
+  return answer.value;
+}
+
+const SILENT =
+  "the guest agent never answered: does the image start qemu-guest-agent, and does the guest boot (look at its console)?";
+const FROZEN = "the guest's file systems are frozen: a backup or a snapshot of the VM goes on, or did not end";
+
+/** @returns undefined when it fails in a way that is waited for */
+async function unless<T>(
+  isWaitedFor: (error: unknown) => boolean,
+  work: () => Promise<T>,
+): Promise<{ value: T } | undefined> {
+  try {
+    return { value: await work() };
+  } catch (error) {
+    if (isWaitedFor(error)) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Reads a file of the guest.
+ * @throws ProxmoxError with the agent's words, also when the file does not exist (isNoSuchFile)
+ */
+export async function readFile(pve: Proxmox, vm: Vm, file: string): Promise<Buffer> {
+  const path = `${vmPath(vm)}/agent/file-read`;
+  const read = (now: Vm) => pve.get(`${vmPath(now)}/agent/file-read`, { file });
+  const answer = new Row(await whereItIs(pve, vm, read), path);
+  if (answer.flag("truncated")) throw new ProxmoxAnswerError(path, `${file} is too long and was cut`);
+  // Each byte arrives as one character.
+  return Buffer.from(answer.text("content"), "latin1");
+}
+
+/** Longest wait for file systems that are frozen, in seconds: a backup or a snapshot needs some. */
+const thawSeconds = 120;
+
+/** So long an agent may be silent that answered before, in milliseconds: Proxmox waits for that of a busy guest for three seconds. */
+export const hungMs = 10_000;
+
+/**
+ * Does something with files of a guest, from the beginning each time its agent did not do it: its file systems were frozen, or it was
+ * silent for a moment. A file is written as a whole, so it may be twice.
+ * @param name of the VM
+ * @throws DeadlineError when they stay frozen, ProxmoxError when it stays silent
+ */
+export async function withAgent<T>(name: string, stop: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  const since = clock.elapsed();
+  const isHung = (error: unknown) => isAgentSilent(error) && !isOff(error) && clock.elapsed() - since < hungMs;
+  const deadline = new Deadline(`the guest of ${name}`, thawSeconds, stop);
+  const done = await deadline.poll(
+    500,
+    () => unless((error) => isFrozen(error) || isHung(error), work),
+    () => FROZEN,
+  );
+  return done.value;
+}
+
+/** Writes a file of the guest, whole, in an existing directory. */
+export async function writeFile(pve: Proxmox, vm: Vm, file: string, content: string | Buffer): Promise<void> {
+  const data = Buffer.from(content);
+  if (data.length > largestFile) throw new Error(`${file} has ${data.length} bytes; the agent takes ${largestFile}`);
+  // Proxmox fails on characters beyond Latin-1 and mangles those within: so we encode, and it passes on.
+  const form = { file, content: data.toString("base64"), encode: false };
+  await whereItIs(pve, vm, (now) => pve.post(`${vmPath(now)}/agent/file-write`, form));
+}

@@ -1,0 +1,210 @@
+import { readFileSync } from "node:fs";
+import { rootCertificates } from "node:tls";
+import { request, type Dispatcher } from "undici";
+import { clock } from "../../runtime/clock.ts";
+import { connections } from "../../runtime/connections.ts";
+import { UserErrors, type Problem } from "../../runtime/errors.ts";
+import { hide, say } from "../../runtime/log.ts";
+import { ProxmoxAnswerError, ProxmoxError, ProxmoxTokenRefused, ProxmoxUnreachable, proxyFaults } from "./errors.ts";
+
+export type Value = string | number | boolean;
+export type Parameters = Record<string, Value | undefined>;
+type Method = "GET" | "POST" | "PUT" | "DELETE";
+
+export interface ProxmoxCredentials {
+  /** `https://host:8006`, without a path. */
+  endpoint: string;
+  /** `USER@REALM!ID=UUID` */
+  token: string;
+}
+
+/** What the provider reads from the environment (bpg/terraform-provider-proxmox reads `PM_VE_*` too). */
+const ofProvider = /^(PROXMOX|PM)_VE_/;
+/** The two that we read as well, and what no request of ours needs: uploads by SSH, and where they lie before. */
+const harmless = /^PROXMOX_VE_(ENDPOINT|API_TOKEN)$|^(PROXMOX|PM)_VE_(SSH_\w+|TMPDIR)$/;
+
+/**
+ * The provider destroys VMs by their number, so it must reach the Proxmox that we have looked at, as we do: whatever else
+ * leads it elsewhere, logs it in otherwise or has it trust anybody is refused.
+ */
+function otherWays(environment: Record<string, string | undefined>): Problem[] {
+  return Object.entries(environment)
+    .filter(
+      ([name, value]) => ofProvider.test(name) && !harmless.test(name) && !["", "0", "false"].includes(value ?? ""),
+    )
+    .map(([name]) => ({
+      what: `${name} is set: the provider would reach Proxmox in another way than the program and its steps`,
+      where: "the environment",
+      todo: `unset ${name}: PROXMOX_VE_ENDPOINT and PROXMOX_VE_API_TOKEN say all; a certificate of your own authority is trusted by NODE_EXTRA_CA_CERTS and SSL_CERT_DIR`,
+    }));
+}
+
+/**
+ * Reads PROXMOX_VE_ENDPOINT and PROXMOX_VE_API_TOKEN and hides the token from every log.
+ * @throws UserErrors that says which of them is missing or malformed, and what else would lead the provider elsewhere
+ */
+export function credentialsFrom(environment: Record<string, string | undefined>): ProxmoxCredentials {
+  const problems = otherWays(environment);
+  const expect = (name: string, form: RegExp, example: string): string => {
+    const value = environment[name] ?? "";
+    if (form.test(value)) return value;
+    problems.push({
+      what: value === "" ? `${name} is not set` : `${name} has not the form ${example}`,
+      where: "the environment",
+      todo: `export ${name}=${example}`,
+    });
+    return "";
+  };
+  const endpoint = expect("PROXMOX_VE_ENDPOINT", /^https:\/\/[^/\s]+\/?/, "https://HOST:8006");
+  const token = expect("PROXMOX_VE_API_TOKEN", /^\S+@\S+!\S+=[a-zA-Z0-9-]+$/, "USER@REALM!ID=UUID");
+  if (problems.length > 0) throw new UserErrors(problems);
+  hide(token);
+  hide(token.slice(token.indexOf("=") + 1));
+  return { endpoint: new URL(endpoint).origin, token };
+}
+
+export interface ProxmoxOptions extends ProxmoxCredentials {
+  /** CA certificates, PEM; default: Node's own and NODE_EXTRA_CA_CERTS. */
+  ca?: string;
+  /** Pause before the second try of a GET, in milliseconds; doubles. @default 250 */
+  retryMs?: number;
+}
+
+const tries = 4;
+
+/**
+ * The Proxmox VE API by token. A read is tried again when nobody answered; a write never is, because it may have been
+ * carried out.
+ */
+export class Proxmox {
+  readonly endpoint: string;
+  private readonly token: string;
+  private readonly retryMs: number;
+  private readonly agent: Dispatcher;
+
+  constructor(options: ProxmoxOptions) {
+    this.endpoint = options.endpoint;
+    this.token = options.token;
+    this.retryMs = options.retryMs ?? 250;
+    this.agent = connections({
+      connect: { timeout: 10_000, ...(options.ca === undefined ? {} : { ca: options.ca }) },
+      connections: 16,
+      // pveproxy closes idle sockets after 5 s: one that we keep longer breaks the next request.
+      keepAliveTimeout: 3_000,
+      keepAliveMaxTimeout: 3_000,
+      // The longest synchronous answer waits 10 s for a lock and 3 s for a guest agent.
+      headersTimeout: 60_000,
+      bodyTimeout: 60_000,
+    });
+  }
+
+  /** The client for the credentials of the environment. */
+  static fromEnvironment(environment: Record<string, string | undefined> = process.env): Proxmox {
+    const credentials = credentialsFrom(environment);
+    // Node reads this variable at its own start only: for an environment of another process we do it.
+    const file = environment === process.env ? undefined : environment.NODE_EXTRA_CA_CERTS;
+    if (file === undefined) return new Proxmox(credentials);
+    return new Proxmox({ ...credentials, ca: [...rootCertificates, readFileSync(file, "utf8")].join("\n") });
+  }
+
+  get(path: string, query: Parameters = {}): Promise<unknown> {
+    return this.call("GET", path, query);
+  }
+
+  post(path: string, form: Parameters = {}): Promise<unknown> {
+    return this.call("POST", path, form);
+  }
+
+  put(path: string, form: Parameters = {}): Promise<unknown> {
+    return this.call("PUT", path, form);
+  }
+
+  delete(path: string, query: Parameters = {}): Promise<unknown> {
+    return this.call("DELETE", path, query);
+  }
+
+  async close(): Promise<void> {
+    await this.agent.close();
+  }
+
+  private async call(method: Method, path: string, parameters: Parameters): Promise<unknown> {
+    for (let attempt = 1; ; attempt += 1) {
+      const last = method !== "GET" || attempt === tries;
+      try {
+        return await this.once(method, path, encode(parameters));
+      } catch (error) {
+        const transient = error instanceof ProxmoxError ? proxyFaults.has(error.status) : isConnectionError(error);
+        if (!transient) throw error;
+        if (last)
+          throw error instanceof ProxmoxError
+            ? error
+            : new ProxmoxUnreachable(this.endpoint, method, path, attempt, error);
+        const cause = error instanceof Error ? error.message : String(error);
+        say(`Proxmox: ${method} ${path}: ${cause}; try ${attempt + 1} of ${tries}`);
+        await clock.sleep(this.retryMs * 2 ** (attempt - 1));
+      }
+    }
+  }
+
+  private async once(method: Method, path: string, form: string): Promise<unknown> {
+    const inQuery = method === "GET" || method === "DELETE";
+    const query = inQuery && form !== "" ? `?${form}` : "";
+    const answer = await request(`${this.endpoint}/api2/json${path}${query}`, {
+      method,
+      dispatcher: this.agent,
+      headers: {
+        authorization: `PVEAPIToken=${this.token}`,
+        ...(inQuery ? {} : { "content-type": "application/x-www-form-urlencoded" }),
+      },
+      ...(inQuery ? {} : { body: form }),
+    });
+    const body = parseBody(await answer.body.text());
+    if (answer.statusCode === 401) throw new ProxmoxTokenRefused(this.endpoint, this.token, answer.statusText);
+    if (answer.statusCode < 200 || answer.statusCode > 299) throw refusal(answer, body, method, path);
+    if (body === undefined || !("data" in body)) throw new ProxmoxAnswerError(`${method} ${path}`, "no data in it");
+    return body.data;
+  }
+}
+
+/** Percent-encoded throughout: Proxmox misreads a raw `=` inside a value. Booleans are 1 and 0. */
+function encode(parameters: Parameters): string {
+  return Object.entries(parameters)
+    .flatMap(([name, value]) =>
+      value === undefined ? [] : [`${encodeURIComponent(name)}=${encodeURIComponent(plain(value))}`],
+    )
+    .join("&");
+}
+
+function plain(value: Value): string {
+  return typeof value === "boolean" ? (value ? "1" : "0") : String(value);
+}
+
+function parseBody(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function refusal(
+  answer: { statusCode: number; statusText: string },
+  body: Record<string, unknown> | undefined,
+  method: string,
+  path: string,
+): ProxmoxError {
+  const errors = body?.errors;
+  return new ProxmoxError({
+    status: answer.statusCode,
+    reason: answer.statusText || `HTTP ${answer.statusCode}`,
+    errors: typeof errors === "object" && errors !== null ? (errors as Record<string, string>) : {},
+    method,
+    path,
+  });
+}
+
+/** Nothing but what undici, the socket and TLS throw; an answer that was not understood is not one of them. */
+function isConnectionError(error: unknown): boolean {
+  return error instanceof Error && "code" in error && !(error instanceof TypeError);
+}

@@ -1,0 +1,40 @@
+import { UserError } from "../../runtime/errors.ts";
+import type { Proxmox } from "./client.ts";
+import { proveVm, type ExpectedVm } from "./identity.ts";
+import { isOurTag, tagsOf, type NodeTags } from "./tags.ts";
+import { vmPath, type VmConfig } from "./vms.ts";
+
+/*
+ * Tags on a VM that was not made by us: written when it is taken over, taken off when it has left the cluster. Both prove
+ * who it is right before, and the digest of that proof goes along.
+ */
+
+/** @throws IdentityError, or UserError when it carries tags of ours that say something else */
+export async function proveUnmarked(pve: Proxmox, host: string, expected: ExpectedVm, as: NodeTags): Promise<VmConfig> {
+  const config = await proveVm(pve, host, expected);
+  const ours = tagsOf(as);
+  const strange = config.tags.filter((tag) => isOurTag(tag) && !ours.includes(tag));
+  if (strange.length > 0)
+    throw new UserError({
+      what: `VM ${config.vmid} (${config.name}) has tags of ours already: ${strange.join(", ")}`,
+      where: `host ${config.host}`,
+      todo: "take them off in Proxmox VE if nobody else manages that VM, then run again",
+    });
+  return config;
+}
+
+/** Gives it our tags; those of others stay. @throws as `proveUnmarked` */
+export async function mark(pve: Proxmox, host: string, expected: ExpectedVm, as: NodeTags): Promise<void> {
+  const config = await proveUnmarked(pve, host, expected, as);
+  const tags = [...new Set([...config.tags, ...tagsOf(as)])];
+  await pve.put(`${vmPath(config)}/config`, { tags: tags.join(";"), digest: config.digest });
+}
+
+/** Takes our tags off; those of others stay. */
+export async function unmark(pve: Proxmox, host: string, expected: ExpectedVm): Promise<void> {
+  const config = await proveVm(pve, host, expected);
+  const others = config.tags.filter((tag) => !isOurTag(tag));
+  if (others.length === config.tags.length) return;
+  const change = others.length > 0 ? { tags: others.join(";") } : { delete: "tags" };
+  await pve.put(`${vmPath(config)}/config`, { ...change, digest: config.digest });
+}

@@ -1,0 +1,92 @@
+import { clock } from "../../runtime/clock.ts";
+import type { Deadline } from "../../runtime/deadline.ts";
+import { say } from "../../runtime/log.ts";
+import type { Proxmox } from "./client.ts";
+import { ProxmoxAnswerError, ProxmoxError, ProxmoxUnreachable, silentHostOf } from "./errors.ts";
+import { Row } from "./parse.ts";
+
+/** A task ended otherwise than well. Proxmox reports most failures here, not in the answer to the request. */
+export class TaskError extends Error {
+  override readonly name = "TaskError";
+  readonly upid: string;
+  readonly exitStatus: string;
+  /** The last lines of the task's log. */
+  readonly log: readonly string[];
+
+  constructor(what: string, upid: string, exitStatus: string, log: readonly string[]) {
+    super(`${what} failed: ${exitStatus}\n  task: ${upid}${log.map((line) => `\n  | ${line}`).join("")}`);
+    this.upid = upid;
+    this.exitStatus = exitStatus;
+    this.log = log;
+  }
+}
+
+/** Lines of a failed task's log that are shown. */
+const tail = 8;
+
+/**
+ * Waits for the end of a task.
+ * @param upid the answer of the request that started it
+ * @param usualMs how long such a task takes in most data centres, in milliseconds: between one early look and then nobody looks
+ * @throws TaskError with exit status and the end of the log
+ * @throws DeadlineError when it still runs; the task goes on in Proxmox
+ */
+export async function awaitTask(pve: Proxmox, upid: unknown, deadline: Deadline, usualMs = 1500): Promise<void> {
+  const [host, id] = parseUpid(upid);
+  const path = `/nodes/${host}/tasks/${encodeURIComponent(id)}`;
+  await clock.sleep(earlyMs);
+  const exitStatus = await deadline.poll(
+    (looks) => (looks === 1 ? usualMs - earlyMs : 1000),
+    () => ended(pve, path, deadline),
+    () => `task ${id} on ${host} still runs`,
+  );
+  if (exitStatus === "OK") return;
+  const log = await pve.get(`${path}/log`, { limit: 500 }).then(
+    (lines) => Row.list(lines, `${path}/log`).map((line) => line.maybeText("t") ?? ""),
+    (error: unknown) => [`(its log is not readable: ${String(error)})`],
+  );
+  if (!/^WARNINGS: \d+$/.test(exitStatus)) throw new TaskError(deadline.what, id, exitStatus, log.slice(-tail));
+  for (const line of log.filter((text) => text.startsWith("WARN"))) say(`${deadline.what}: ${line}`);
+}
+
+/** A task takes 50 ms in the lab and seconds in a data centre: an early look, and after its usual time one a second, as the provider does. */
+const earlyMs = 250;
+
+/** The exit status, or undefined while it runs. */
+async function ended(pve: Proxmox, path: string, deadline: Deadline): Promise<string | undefined> {
+  try {
+    const status = new Row(await pve.get(`${path}/status`), `${path}/status`);
+    return status.text("status") === "running" ? undefined : status.text("exitstatus");
+  } catch (error) {
+    // Right after the start another host of the cluster may not know the task yet.
+    const young = deadline.seconds - deadline.left / 1000 < 10;
+    if (young && error instanceof ProxmoxError && error.status === 400) return undefined;
+    // Nobody could be asked for a moment: that says nothing of the task.
+    if (silentHostOf(error) !== undefined || error instanceof ProxmoxUnreachable) return undefined;
+    throw error;
+  }
+}
+
+/** @returns the host that runs the task, and its id */
+function parseUpid(upid: unknown): [string, string] {
+  const host = typeof upid === "string" ? /^UPID:([^:]+):(?:[^:]*:){5,}/.exec(upid)?.[1] : undefined;
+  if (host === undefined)
+    throw new ProxmoxAnswerError("the start of a task", `${JSON.stringify(upid)} is not a task id`);
+  return [host, String(upid)];
+}
+
+/**
+ * Whether a task of a type that was begun with this token still runs. Each host is asked: the list of the whole data centre
+ * (`/cluster/tasks`) shows a token no tasks, not even its own.
+ * @param hosts for clones those that hold templates: a clone runs where its template is
+ */
+export async function tasksRun(pve: Proxmox, hosts: Iterable<string>, type: "qmclone" | "qmdestroy"): Promise<boolean> {
+  const running = await Promise.all(
+    [...new Set(hosts)].map(async (host) => {
+      const path = `/nodes/${host}/tasks`;
+      const tasks = Row.list(await pve.get(path, { source: "active", typefilter: type }), path);
+      return tasks.some((task) => task.maybeText("endtime") === undefined);
+    }),
+  );
+  return running.includes(true);
+}

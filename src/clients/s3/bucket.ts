@@ -1,0 +1,160 @@
+import { createHash } from "node:crypto";
+import { AwsV4Signer } from "aws4fetch";
+import { request, type Dispatcher } from "undici";
+import type { Deadline } from "../../runtime/deadline.ts";
+import { UserErrors } from "../../runtime/errors.ts";
+import { hide } from "../../runtime/log.ts";
+import { isConnectionError } from "../kubernetes/client.ts";
+import { keyOf, type BucketPolicy, type ObjectContent, type StoredObject } from "../../domain/backup/snapshot.ts";
+
+/** As the AWS command line and every SDK read them. */
+export interface BucketCredentials {
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken: string | undefined;
+}
+
+/**
+ * Reads the credentials of the bucket from the environment and hides what is secret of them.
+ * @throws UserErrors that names every variable that is missing
+ */
+export function bucketCredentials(environment: Record<string, string | undefined>): BucketCredentials {
+  const read = (name: string) => environment[name] ?? "";
+  const credentials = {
+    accessKeyId: read("AWS_ACCESS_KEY_ID"),
+    secretAccessKey: read("AWS_SECRET_ACCESS_KEY"),
+    sessionToken: read("AWS_SESSION_TOKEN") || undefined,
+  };
+  const missing = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].filter((name) => read(name) === "");
+  if (missing.length > 0)
+    throw new UserErrors(
+      missing.map((name) => ({
+        what: `${name} is not set: the step cannot look into the bucket`,
+        where: "the environment of the step",
+        todo: `export ${name} where pulumi up runs`,
+      })),
+    );
+  hide(credentials.secretAccessKey);
+  if (credentials.sessionToken !== undefined) hide(credentials.sessionToken);
+  return credentials;
+}
+
+/** Milliseconds before a look is tried again. */
+const pause = 500;
+const tries = 4;
+
+/** What a look into the bucket gave: the object, that there is none, or why nobody can say. */
+export type Look = { kind: "found"; object: StoredObject } | { kind: "absent" } | { kind: "failed"; why: string };
+
+/** What reading an object gave, or why it could not be read. */
+export type Reading = { kind: "read"; content: ObjectContent } | { kind: "failed"; why: string };
+
+/** Length of the checksum that etcd writes behind the database. */
+const checksumBytes = 32;
+
+/** Reads an object to its end, keeping nothing of it but its checksum. */
+export async function readSnapshot(
+  s3: BucketPolicy,
+  name: string,
+  credentials: BucketCredentials,
+  deadline: Deadline,
+): Promise<Reading> {
+  const url = objectUrl(s3, keyOf(s3, name));
+  try {
+    const { statusCode, body } = await send("GET", url, s3, credentials, deadline);
+    if (statusCode === 200) return { kind: "read", content: await digest(body) };
+    await body.dump();
+    return { kind: "failed", why: `${statusCode} to GET ${url}` };
+  } catch (error) {
+    deadline.throwIfStopped();
+    if (deadline.passed) throw deadline.error(`reading ${url} takes too long: evergreen:backup.s3.checkContent`);
+    if (!isConnectionError(error)) throw error;
+    return { kind: "failed", why: `the connection broke during GET ${url} (${error.code})` };
+  }
+}
+
+async function digest(body: AsyncIterable<Buffer>): Promise<ObjectContent> {
+  const hash = createHash("sha256");
+  let bytes = 0;
+  let tail = Buffer.alloc(0);
+  for await (const chunk of body) {
+    bytes += chunk.length;
+    const held = Buffer.concat([tail, chunk]);
+    const end = Math.max(0, held.length - checksumBytes);
+    hash.update(held.subarray(0, end));
+    tail = held.subarray(end);
+  }
+  return { bytes, claimed: tail.toString("hex"), actual: hash.digest("hex") };
+}
+
+/** Asks the bucket for an object's facts: HEAD, which tells the status and nothing more when it fails. */
+export async function headSnapshot(
+  s3: BucketPolicy,
+  name: string,
+  credentials: BucketCredentials,
+  deadline: Deadline,
+): Promise<Look> {
+  const url = objectUrl(s3, keyOf(s3, name));
+  let tried = 0;
+  let why = "";
+  const once = async (): Promise<Look | undefined> => {
+    tried += 1;
+    try {
+      const { statusCode, headers, body } = await send("HEAD", url, s3, credentials, deadline);
+      await body.dump();
+      if (statusCode === 200) return { kind: "found", object: storedObject(headers) };
+      if (statusCode === 404) return { kind: "absent" };
+      why = `${statusCode} to HEAD ${url}`;
+      if (statusCode < 500) return { kind: "failed", why };
+    } catch (error) {
+      deadline.throwIfStopped();
+      if (deadline.passed) throw deadline.error(why || `no answer to HEAD ${url}`);
+      if (!isConnectionError(error)) throw error;
+      why = `no answer to HEAD ${url} (${error.code})`;
+    }
+    return tried < tries ? undefined : { kind: "failed", why };
+  };
+  return await deadline.poll(pause, once, () => why);
+}
+
+async function send(
+  method: "HEAD" | "GET",
+  url: string,
+  { region }: BucketPolicy,
+  { accessKeyId, secretAccessKey, sessionToken }: BucketCredentials,
+  deadline: Deadline,
+): Promise<Dispatcher.ResponseData> {
+  const given = { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) };
+  const signed = await new AwsV4Signer({ method, url, service: "s3", region, ...given }).sign();
+  return await request(signed.url, {
+    method,
+    headers: Object.fromEntries(signed.headers),
+    headersTimeout: 10_000,
+    signal: deadline.signal(),
+  });
+}
+
+/** Where an object is: with the bucket's name in the host's, or in the path. */
+export function objectUrl({ endpoint, bucket, pathStyle }: BucketPolicy, key: string): string {
+  const url = new URL(endpoint);
+  if (!pathStyle) url.hostname = `${bucket}.${url.hostname}`;
+  url.pathname = `${pathStyle ? `/${bucket}` : ""}/${key}`;
+  return url.href;
+}
+
+function storedObject(headers: Dispatcher.ResponseData["headers"]): StoredObject {
+  const text = (name: string): string | undefined => {
+    const value = headers[name];
+    return typeof value === "string" && value !== "" ? value : undefined;
+  };
+  const length = text("content-length") ?? "";
+  return {
+    bytes: /^\d+$/.test(length) ? Number(length) : undefined,
+    etag: text("etag")?.replaceAll('"', ""),
+    encryption: text("x-amz-server-side-encryption"),
+    retainUntil: text("x-amz-object-lock-retain-until-date"),
+    // Written by RKE2 with every upload (k3s, pkg/etcd/s3/s3.go).
+    clusterId: text("x-amz-meta-rke2-cluster-id"),
+    tokenHash: text("x-amz-meta-rke2-token-hash"),
+  };
+}

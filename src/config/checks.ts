@@ -1,0 +1,240 @@
+import type { Problem } from "../runtime/errors.ts";
+import { adoptionProblems, type AdoptingPool } from "./adopt.ts";
+import { rke2KeyProblems } from "./rke2-keys.ts";
+import type { Config, PoolConfig } from "./schema.ts";
+import { addressAfter, formatAddress, parseAddress } from "../domain/model/address.ts";
+import { nameProblems } from "../domain/model/generation.ts";
+
+/** What owns VMIDs: a pool of agents, or the servers. */
+interface Owner {
+  path: string;
+  name: string;
+  slots: number;
+  /** VMIDs that it needs: every new node has one while the old one still has its own. */
+  needs: number;
+  vmIds: { first: number; last: number };
+  firstAddress?: string;
+  config: Record<string, unknown>;
+  adopt: AdoptingPool["adopt"];
+}
+
+/** Checks that concern more than one value. All of them are made, so that a user mends everything in one go. */
+export function crossProblems(config: Config, serverPool: string): Problem[] {
+  const owners = ownersOf(config, serverPool);
+  return [
+    ...owners.flatMap((owner) => naming(config.cluster, owner)).filter(isFirst),
+    ...reserved(config, serverPool),
+    ...evenServers(config),
+    ...owners.flatMap(ranges),
+    ...owners.flatMap((owner) => addresses(owner, config.site)),
+    ...pairs(owners).flatMap(([a, b]) => overlaps(a, b)),
+    ...owners.flatMap(({ path, config: keys }) => rke2KeyProblems(path, keys)),
+    ...adoptionProblems(owners),
+    ...config.pools.flatMap((pool, i) => [
+      ...strategyProblems(pool, `evergreen:pools[${i}].strategy`),
+      ...labelProblems(pool, `evergreen:pools[${i}].labels`),
+      ...taintProblems(pool, `evergreen:pools[${i}]`),
+    ]),
+  ];
+}
+
+function ownersOf({ controlPlane, pools }: Config, serverPool: string): Owner[] {
+  const { servers } = controlPlane;
+  const control = {
+    ...controlPlane,
+    path: "evergreen:controlPlane",
+    name: serverPool,
+    slots: servers,
+    needs: servers + 1,
+  };
+  return [control, ...pools.map((pool, i) => ({ ...pool, path: `evergreen:pools[${i}]`, needs: 2 * pool.slots }))];
+}
+
+function pairs(owners: readonly Owner[]): [Owner, Owner][] {
+  return owners.flatMap((a, i) => owners.slice(i + 1).map((b): [Owner, Owner] => [a, b]));
+}
+
+function naming(cluster: string, { name, slots, path }: Owner): Problem[] {
+  return nameProblems(cluster, name, slots).map((problem) => ({
+    ...problem,
+    where: problem.where === "cluster" ? "evergreen:cluster" : `${path}.name`,
+  }));
+}
+
+/** A bad cluster name is found once for every pool. */
+function isFirst({ where, what }: Problem, at: number, all: readonly Problem[]): boolean {
+  return all.findIndex((other) => other.where === where && other.what === what) === at;
+}
+
+function reserved({ pools }: Config, serverPool: string): Problem[] {
+  return pools.flatMap(({ name }, i) => {
+    const twin = name === serverPool ? "controlPlane" : pools.findIndex((pool) => pool.name === name);
+    if (twin === i) return [];
+    const other = twin === "controlPlane" ? "the servers" : `evergreen:pools[${twin}]`;
+    return [
+      {
+        what: `the name ${name} belongs to ${other}`,
+        where: `evergreen:pools[${i}].name`,
+        todo: "give the pool another name",
+      },
+    ];
+  });
+}
+
+function evenServers({ controlPlane: { servers } }: Config): Problem[] {
+  if (servers % 2 === 1 && servers <= 7) return [];
+  return [
+    {
+      what: `${servers} servers are not a good number: etcd needs a majority, and an even one more survives no more failures`,
+      where: "evergreen:controlPlane.servers",
+      todo: "use 1, 3, 5 or 7",
+    },
+  ];
+}
+
+function ranges({ path, vmIds: { first, last }, needs, slots }: Owner): Problem[] {
+  const where = `${path}.vmIds`;
+  if (first > last)
+    return [{ what: `the range ${first}-${last} ends before it begins`, where, todo: "swap first and last" }];
+  const size = last - first + 1;
+  if (size >= needs) return [];
+  return [
+    {
+      what: `${size} VMIDs are too few for ${slots} slots: old and new nodes exist side by side until a run has ended`,
+      where,
+      todo: `make the range at least ${needs} wide, better twice as wide: a failed run may leave VMs`,
+    },
+  ];
+}
+
+function addresses({ path, vmIds, firstAddress }: Owner, site: Config["site"]): Problem[] {
+  const where = `${path}.firstAddress`;
+  const first = firstAddress === undefined ? undefined : parseAddress(firstAddress);
+  if (firstAddress === undefined || first === undefined || vmIds.first > vmIds.last) return [];
+  const size = 2 ** (32 - site.prefixLength);
+  const network = first - (first % size);
+  const last = first + vmIds.last - vmIds.first;
+  const problems: Problem[] = [];
+  if (first === network || last >= network + size - 1) {
+    const end = addressAfter(firstAddress, vmIds.last - vmIds.first) ?? "beyond 255.255.255.255";
+    problems.push({
+      what: `the addresses ${firstAddress} to ${end} do not fit the network ${formatAddress(network)}/${site.prefixLength}`,
+      where,
+      todo: "begin lower, make vmIds narrower, or set evergreen:site.prefixLength to the network's",
+    });
+  }
+  const gateway = site.gateway === undefined ? undefined : parseAddress(site.gateway);
+  if (gateway !== undefined && (gateway < network || gateway >= network + size)) {
+    problems.push({
+      what: `the gateway ${site.gateway ?? ""} is not in the network ${formatAddress(network)}/${site.prefixLength} of these addresses`,
+      where,
+      todo: "correct evergreen:site.gateway, evergreen:site.prefixLength or firstAddress",
+    });
+  }
+  const others = { registrationAddress: site.registrationAddress, gateway: site.gateway ?? "" };
+  for (const [key, value] of Object.entries(others)) {
+    const taken = parseAddress(value);
+    if (taken === undefined || taken < first || taken > last) continue;
+    problems.push({
+      what: `${value} is evergreen:site.${key}, and a node would get it too`,
+      where,
+      todo: "move the range: no node may own that address",
+    });
+  }
+  return problems;
+}
+
+function overlaps(a: Owner, b: Owner): Problem[] {
+  const problems: Problem[] = [];
+  if (meet([a.vmIds.first, a.vmIds.last], [b.vmIds.first, b.vmIds.last])) {
+    problems.push({
+      what: `its VMIDs ${b.vmIds.first}-${b.vmIds.last} overlap with ${a.vmIds.first}-${a.vmIds.last} of ${a.name}`,
+      where: `${b.path}.vmIds`,
+      todo: `move it, or ${a.path}.vmIds: a VMID belongs to one pool`,
+    });
+  }
+  const [left, right] = [addressSpan(a), addressSpan(b)];
+  if (left && right && meet(left, right)) {
+    problems.push({
+      what: `its addresses from ${b.firstAddress ?? ""} overlap with those of ${a.name} from ${a.firstAddress ?? ""}`,
+      where: `${b.path}.firstAddress`,
+      todo: "move one of them: each VMID of a range has an address of its own",
+    });
+  }
+  return problems;
+}
+
+function addressSpan({ vmIds, firstAddress }: Owner): [number, number] | undefined {
+  const first = firstAddress === undefined ? undefined : parseAddress(firstAddress);
+  return first === undefined ? undefined : [first, first + vmIds.last - vmIds.first];
+}
+
+function meet([a, b]: [number, number], [c, d]: [number, number]): boolean {
+  return a <= d && c <= b;
+}
+
+/** Labels that say what a machine is, or that it is a server: RKE2 and the kubelet write them, and others rely on them. */
+const SET_BY_RKE2 =
+  /^(beta\.)?kubernetes\.io\/(hostname|os|arch)$|^node-role\.kubernetes\.io\/(control-plane|etcd|master)$/;
+
+function labelProblems({ labels }: PoolConfig, path: string): Problem[] {
+  return Object.keys(labels).flatMap((key): Problem[] => {
+    const where = `${path}["${key}"]`;
+    if (key.startsWith("evergreen.dev/"))
+      return [{ what: `${key} is a label of Evergreen's own`, where, todo: "choose another prefix" }];
+    if (SET_BY_RKE2.test(key))
+      return [{ what: `${key} is written by RKE2 itself`, where, todo: "remove it, or choose another label" }];
+    return [];
+  });
+}
+
+/** A kubelet does not start with two of one key and effect, whatever their values. */
+function taintProblems({ taints, startupTaints }: PoolConfig, path: string): Problem[] {
+  const all = [
+    ...taints.map((taint) => ({ taint, where: `${path}.taints` })),
+    ...startupTaints.map((taint) => ({ taint, where: `${path}.startupTaints` })),
+  ];
+  return all.flatMap(({ taint, where }, i) => {
+    const twin = all.slice(0, i).find((one) => identity(one.taint) === identity(taint));
+    if (twin === undefined) return [];
+    return {
+      what: `${taint} has the key and the effect of ${twin.taint} in ${twin.where}: a kubelet does not start with both`,
+      where,
+      todo: "leave one of them: one in startupTaints goes once its daemon works, one in taints stays",
+    };
+  });
+}
+
+const identity = (taint: string) => taint.replace(/=[^:]*/, "");
+
+function strategyProblems({ slots, strategy }: PoolConfig, path: string): Problem[] {
+  const { kind, surge, maxUnavailable, canary, soakSeconds } = strategy;
+  const problems: Problem[] = [];
+  const add = (key: string, what: string, todo: string) => problems.push({ what, where: `${path}.${key}`, todo });
+  const wide = surge === undefined ? undefined : nodesOf(surge, slots, Math.ceil, 0);
+  if (kind === "blueGreen" && wide !== undefined && wide !== slots) {
+    add(
+      "surge",
+      "blueGreen brings all new nodes before any old one leaves",
+      "remove surge, or use the strategy rolling",
+    );
+  }
+  if (wide === 0)
+    add("surge", "no surge is not possible: a new node comes before the old one leaves", "use at least 1");
+  if (slots > 1 && nodesOf(maxUnavailable, slots, Math.floor) >= slots)
+    add("maxUnavailable", `this could take all ${slots} slots out at once`, `use at most ${slots - 1}`);
+  if (canary === undefined) return problems;
+  const first = nodesOf(canary, slots, Math.ceil, 0);
+  if (first === 0) add("canary", "a canary of nobody proves nothing", "use at least 1, or remove it");
+  if (first >= slots && slots > 1)
+    add("canary", `the canary would be all ${slots} slots`, `use at most ${slots - 1}, or remove it`);
+  if (soakSeconds === 0) add("soakSeconds", "a canary that is not watched proves nothing", "set a soak, such as 600");
+  return problems;
+}
+
+/** A number of nodes, or a percentage of the slots; a percentage of anything is at least `least`. */
+export function nodesOf(share: number | string, slots: number, round: (value: number) => number, least = 1): number {
+  if (typeof share === "number") return share;
+  const percent = Number.parseInt(share, 10);
+  return Math.max(percent === 0 ? 0 : least, round((percent * slots) / 100));
+}

@@ -1,0 +1,223 @@
+import { crossProblems, nodesOf } from "./checks.ts";
+import { schema, type Config, type PoolConfig } from "./schema.ts";
+import { schemaProblems } from "./words.ts";
+import { UserErrors, type Problem } from "../runtime/errors.ts";
+import type { Adoption } from "../domain/rollout/adoption.ts";
+import type { BackupPolicy } from "../domain/backup/snapshot.ts";
+import type { Site } from "../domain/model/step-environment.ts";
+import type { LocalVolumePolicy, NodeSpec, PoolSpec, Range, Strategy } from "../domain/model/types.ts";
+import { parseVersion } from "../domain/versions/versions.ts";
+
+export type { Config, PoolConfig } from "./schema.ts";
+
+/** Name of the pool of servers; agent pools have names of their own. */
+export const SERVER_POOL = "servers";
+
+/** RKE2 version by template, as the site has them. */
+export type ImageCatalogue = ReadonlyMap<string, string>;
+
+/** What is known of names that are no usable templates: why, and what to do. */
+export type UnusableImages = ReadonlyMap<string, Pick<Problem, "what" | "todo">>;
+
+const NAMESPACE = "evergreen:";
+const PROVIDER = "proxmoxve:";
+
+/**
+ * Our own keys of a stack's configuration, without the namespace. The engine hands every value over as text, and writes
+ * some as text into the file: what is JSON in it is the value.
+ * @throws UserErrors that names every key by which the provider alone would reach another Proxmox than we do
+ */
+export function ownSettings(all: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const foreign = Object.keys(all).filter((key) => key.startsWith(PROVIDER));
+  if (foreign.length > 0) throw new UserErrors(foreign.map(providersOwn));
+  const own = Object.entries(all).filter(([key]) => key.startsWith(NAMESPACE));
+  return Object.fromEntries(own.map(([key, value]) => [key.slice(NAMESPACE.length), valueOf(value)]));
+}
+
+function providersOwn(key: string): Problem {
+  return {
+    what: `${key} is set: the provider would reach Proxmox in another way than the program and its steps`,
+    where: "the configuration of the stack, its ESC environments, or Pulumi.yaml",
+    todo: `remove it (pulumi config rm ${key}) and export PROXMOX_VE_ENDPOINT and PROXMOX_VE_API_TOKEN: they count for all of us`,
+  };
+}
+
+function valueOf(value: unknown): unknown {
+  if (typeof value !== "string") return value;
+  try {
+    return JSON.parse(value);
+  } catch {
+    return value;
+  }
+}
+
+/**
+ * Reads a stack's configuration and fills in what it leaves out.
+ * @param raw every key under `evergreen:`, without that prefix
+ * @throws UserErrors with everything that is wrong, each with its path
+ */
+export function readConfig(raw: unknown): Config {
+  const read = schema.safeParse(raw);
+  const problems = read.success ? crossProblems(read.data, SERVER_POOL) : schemaProblems(read.error, raw);
+  if (!read.success || problems.length > 0) throw new UserErrors(problems);
+  return read.data;
+}
+
+/** What steps are told of the place that they work in. */
+export function stepSite({ site, timeouts }: Config): Site {
+  return {
+    registrationAddress: site.registrationAddress,
+    proxmoxPool: site.proxmoxPool,
+    serverPool: SERVER_POOL,
+    timeouts: {
+      agent: timeouts.agentSeconds,
+      join: timeouts.joinSeconds,
+      drain: timeouts.drainSeconds,
+      storage: timeouts.storageSeconds,
+      volumes: timeouts.volumesSeconds,
+      shutdown: timeouts.shutdownSeconds,
+      lease: timeouts.leaseSeconds,
+      gate: timeouts.gateSeconds,
+      snapshot: timeouts.snapshotSeconds,
+    },
+  };
+}
+
+/** What the snapshot must be that is made before the first server leaves. */
+export function backupPolicy({ backup: { minimumKiB, maximumAgeSeconds, s3 } }: Config): BackupPolicy {
+  return { leastBytes: minimumKiB * 1024, mostSeconds: maximumAgeSeconds, ...(s3 && { s3 }) };
+}
+
+/**
+ * The pools that the configuration asks for, the servers first.
+ * @throws UserErrors when an image is not to be had
+ */
+export function poolSpecs(config: Config, images: ImageCatalogue, unusable: UnusableImages = new Map()): PoolSpec[] {
+  const wanted = [
+    { image: config.controlPlane.image, where: "evergreen:controlPlane.image" },
+    ...config.pools.map(({ image, name }, i) => ({ image, where: `evergreen:pools[${i}].image (${name})` })),
+  ];
+  const problems = wanted.flatMap(({ image, where }) => {
+    const known = images.has(image) ? undefined : unusable.get(image);
+    return known ? [{ ...known, where }] : imageProblems(image, where, images);
+  });
+  if (problems.length > 0) throw new UserErrors(problems);
+  const rke2 = (image: string) => images.get(image) ?? "";
+  return [
+    { ...serverSpec(config, rke2), localVolumes: localVolumePolicy(config, config.controlPlane.localVolumes) },
+    ...config.pools.map((pool) => ({
+      ...agentSpec(config.cluster, pool, rke2),
+      localVolumes: localVolumePolicy(config, pool.localVolumes),
+    })),
+  ];
+}
+
+/** @param own what the pool itself says; absent: nothing, or it left the configuration */
+export function localVolumePolicy(
+  { localVolumes: { whenNodesLeave, keepDays } }: Pick<Config, "localVolumes">,
+  own: Config["localVolumes"]["whenNodesLeave"] = whenNodesLeave,
+): LocalVolumePolicy {
+  return { mayLeave: own === "keep", keepSeconds: keepDays * 86_400 };
+}
+
+function imageProblems(image: string, where: string, images: ImageCatalogue): Problem[] {
+  const rke2 = images.get(image);
+  if (rke2 === undefined) {
+    const known = [...images.keys()].toSorted().join(", ");
+    return [
+      {
+        what: `there is no template ${image}`,
+        where,
+        todo: `use one that the token can see (${known || "none"}), or give the template the tags eg-image and rke2-<version>`,
+      },
+    ];
+  }
+  if (parseVersion(rke2) !== undefined) return [];
+  return [
+    {
+      what: `the template ${image} is tagged with "${rke2}", which is not an RKE2 version`,
+      where,
+      todo: "tag it with rke2- and the version that is in it, such as rke2-v1.34.4+rke2r1",
+    },
+  ];
+}
+
+/** Every node that the configuration adopts, the servers first. */
+export function adoptionsOf({ controlPlane, pools }: Config): Adoption[] {
+  const owners = [
+    { adopt: controlPlane.adopt, pool: SERVER_POOL, role: "server" as const, path: "evergreen:controlPlane" },
+    ...pools.map(({ adopt, name }, i) => ({
+      adopt,
+      pool: name,
+      role: "agent" as const,
+      path: `evergreen:pools[${i}]`,
+    })),
+  ];
+  return owners.flatMap(({ adopt, pool, role, path }) =>
+    adopt.map((entry, i) => ({ ...entry, pool, role, where: `${path}.adopt[${i}]` })),
+  );
+}
+
+type Versions = (image: string) => string;
+
+function serverSpec({ cluster, controlPlane, site }: Config, rke2: Versions): PoolSpec {
+  const sans = site.tlsSans.length > 0 ? { "tls-san": site.tlsSans } : {};
+  return {
+    cluster,
+    name: SERVER_POOL,
+    role: "server",
+    slots: controlPlane.servers,
+    node: nodeSpec({ ...controlPlane, config: { ...controlPlane.config, ...sans } }, rke2),
+    strategy: serverStrategy(controlPlane),
+    range: rangeOf(controlPlane),
+  };
+}
+
+/** One member of etcd more than slots, one server after the other: nothing else is safe, so nothing else can be configured. */
+function serverStrategy({ onFailure, replaceOnlyServer }: Config["controlPlane"]): Strategy {
+  return {
+    kind: "rolling",
+    surge: 1,
+    maxUnavailable: 1,
+    soakSeconds: 0,
+    onFailure,
+    ...(replaceOnlyServer ? { replaceOnlyServer } : {}),
+  };
+}
+
+function agentSpec(cluster: string, pool: PoolConfig, rke2: Versions): PoolSpec {
+  const { labels, taints, startupTaints, rollout } = pool;
+  return {
+    cluster,
+    name: pool.name,
+    role: "agent",
+    slots: pool.slots,
+    node: { ...nodeSpec(pool, rke2), labels, taints, ...(startupTaints.length > 0 ? { startupTaints } : {}), rollout },
+    strategy: strategyOf(pool),
+    range: rangeOf(pool),
+  };
+}
+
+type NodeConfig = Pick<PoolConfig, "image" | "cores" | "memoryMiB" | "diskGiB" | "config">;
+
+function nodeSpec({ image, cores, memoryMiB, diskGiB, config }: NodeConfig, rke2: Versions): NodeSpec {
+  return { image, rke2: rke2(image), cores, memoryMiB, diskGiB, config };
+}
+
+function strategyOf({ slots, strategy }: PoolConfig): Strategy {
+  const { kind, surge = 1, maxUnavailable, canary, soakSeconds, onFailure } = strategy;
+  return {
+    kind,
+    // Blue-green runs both colours at once.
+    surge: kind === "blueGreen" ? slots : Math.min(slots, nodesOf(surge, slots, Math.ceil)),
+    // None less than slots, as Kubernetes means it, is what one at a time keeps: a successor serves before a node goes.
+    maxUnavailable: Math.max(1, nodesOf(maxUnavailable, slots, Math.floor)),
+    ...(canary === undefined ? {} : { canary: { nodes: nodesOf(canary, slots, Math.ceil) } }),
+    soakSeconds,
+    onFailure,
+  };
+}
+
+function rangeOf({ vmIds, firstAddress }: Pick<PoolConfig, "vmIds" | "firstAddress">): Range {
+  return { ...vmIds, ...(firstAddress === undefined ? {} : { firstAddress }) };
+}

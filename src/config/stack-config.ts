@@ -1,0 +1,19 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parse } from "yaml";
+import { UserError, messageOf } from "../runtime/errors.ts";
+import { ownSettings, readConfig, type Config } from "./config.ts";
+import { projectRoot } from "../../tools/paths.ts";
+
+/** The configuration of a stack as `pulumi` would hand it to the program, read from its file. */
+export async function stackConfig(stack: string): Promise<Config> {
+  const file = `Pulumi.${stack}.yaml`;
+  const text = await readFile(join(projectRoot, file), "utf8").catch((error: unknown) => {
+    throw new UserError({
+      what: `the configuration of stack ${stack} cannot be read: ${messageOf(error)}`,
+      where: file,
+      todo: "name the stack with --stack, or copy Pulumi.prod.yaml and fill it in",
+    });
+  });
+  return readConfig(ownSettings((parse(text) as { config?: Record<string, unknown> } | null)?.config ?? {}));
+}

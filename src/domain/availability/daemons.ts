@@ -1,0 +1,65 @@
+import { compares, fitsNode, type AffinityNode, type NodeSelector } from "../drain/node-affinity.ts";
+
+/** What says where the pods of a DaemonSet run; Kubernetes' own DaemonSet fits. */
+export interface DaemonPlacement {
+  nodeName?: string | undefined;
+  nodeSelector?: Record<string, string> | undefined;
+  affinity?: {
+    nodeAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: NodeSelector | undefined } | undefined;
+  };
+  tolerations?: Toleration[] | undefined;
+  hostNetwork?: boolean | undefined;
+}
+
+interface Toleration {
+  key?: string | undefined;
+  operator?: string | undefined;
+  value?: string | undefined;
+  effect?: string | undefined;
+}
+
+interface Taint {
+  key: string;
+  value?: string | undefined;
+  effect: string;
+}
+
+/** Taints that the DaemonSet controller lets every pod of its tolerate. */
+const always = ["not-ready", "unreachable", "disk-pressure", "memory-pressure", "pid-pressure", "unschedulable"];
+
+/**
+ * Whether the DaemonSet controller makes a pod for the node, by its own rules (`NodeShouldRunDaemonPod` of
+ * pkg/controller/daemon): name, selector, required affinity, and taints that keep pods away.
+ */
+export function runsOn(
+  { nodeName, nodeSelector = {}, affinity, tolerations = [], hostNetwork }: DaemonPlacement,
+  node: AffinityNode & { taints: readonly Taint[] },
+): boolean {
+  if (nodeName !== undefined && nodeName !== "" && nodeName !== node.name) return false;
+  if (Object.entries(nodeSelector).some(([key, value]) => node.labels[key] !== value)) return false;
+  const required = affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
+  if (required !== undefined && !fitsNode(required, node, false)) return false;
+  const own = [...always, ...(hostNetwork === true ? ["network-unavailable"] : [])].map((name) => ({
+    key: `node.kubernetes.io/${name}`,
+    operator: "Exists",
+  }));
+  const keeping = node.taints.filter(({ effect }) => effect !== "PreferNoSchedule");
+  return keeping.every((taint) => [...own, ...tolerations].some((toleration) => tolerates(toleration, taint)));
+}
+
+function tolerates({ key = "", operator = "Equal", value = "", effect = "" }: Toleration, taint: Taint): boolean {
+  if (effect !== "" && effect !== taint.effect) return false;
+  if (key === "") return operator === "Exists";
+  if (key !== taint.key) return false;
+  switch (operator) {
+    case "Exists":
+      return true;
+    // Since Kubernetes 1.35, behind a gate.
+    case "Gt":
+      return compares(taint.value, value, (is, bound) => is > bound);
+    case "Lt":
+      return compares(taint.value, value, (is, bound) => is < bound);
+    default:
+      return value === (taint.value ?? "");
+  }
+}

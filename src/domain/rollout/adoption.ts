@@ -1,0 +1,140 @@
+import type { Decision, Situation } from "./decision.ts";
+import { isAdopted } from "../model/generation.ts";
+import type { Problem } from "../model/problem.ts";
+import type { SlotState } from "./slots.ts";
+import type { NodeRecord, PoolRecord, Role } from "../model/types.ts";
+
+/**
+ * Adoption: a live node that was not made by us becomes the predecessor of a slot, and the first rollout replaces it like
+ * any node of an older generation. What the configuration says of it is what was recorded of it.
+ */
+
+/** A node that the configuration adopts. */
+export interface Adoption {
+  pool: string;
+  role: Role;
+  slot: number;
+  vmid: number;
+  /** SMBIOS uuid, lower case. */
+  uuid: string;
+  /** Name of its Node and of its VM. */
+  node: string;
+  /** Where it stands in the configuration. */
+  where: string;
+}
+
+/** What both APIs and the cluster's memory say of such a node. */
+export interface AdoptionFacts {
+  adoption: Adoption;
+  /** The Proxmox pool that it must be in: the token's rights end there. */
+  proxmoxPool: string;
+  /** The VM with that VMID; undefined: the token sees none. */
+  vm:
+    | {
+        name: string | undefined;
+        /** Undefined: it was not read, because something else is wrong already. */
+        uuid: string | undefined;
+        template: boolean;
+        pool: string | undefined;
+        /** What tags of ours say that it is, when they say something else than the configuration. */
+        claims: string | undefined;
+      }
+    | undefined;
+  /** The Node of that name; undefined: there is none. `ours`: it has our labels. */
+  node: { uuid: string; role: Role; ours: boolean; claims: string | undefined } | undefined;
+  record: PoolRecord | undefined;
+}
+
+/**
+ * True when the entry has done its work: the VM was retired; or it is long gone, and the slot belongs to somebody else.
+ * Such an entry is no obstacle, whoever has its VMID by now.
+ */
+export function isOver({ adoption, vm, node, record }: AdoptionFacts): boolean {
+  const own = memoryOf(adoption, record);
+  // A server is remembered as retired before it has left: its labels go with its Node.
+  if (own !== undefined) return own.phase === "retired" && node?.ours !== true;
+  const there = vm?.uuid === adoption.uuid || node?.uuid === adoption.uuid;
+  return !there && ownerOf(adoption, record) !== undefined;
+}
+
+function memoryOf({ uuid }: Adoption, record: PoolRecord | undefined): NodeRecord | undefined {
+  return record?.nodes.find((node) => node.uuid === uuid);
+}
+
+function ownerOf(adoption: Adoption, record: PoolRecord | undefined): string | undefined {
+  return record?.nodes.find(
+    ({ slot, phase, uuid }) => slot === adoption.slot && phase === "handedOver" && uuid !== adoption.uuid,
+  )?.name;
+}
+
+/** Why a node cannot be adopted. VMID, name and uuid must agree everywhere: nothing is done to a VM on less. */
+export function adoptionProblems(facts: AdoptionFacts): Problem[] {
+  if (isOver(facts)) return [];
+  const { adoption, proxmoxPool, record, vm } = facts;
+  const problem = (why: string, todo: string): Problem[] => [
+    { what: `VM ${adoption.vmid} cannot be adopted as ${adoption.node}: ${why}`, where: adoption.where, todo },
+  ];
+  const move = `move VM ${adoption.vmid} into the pool ${proxmoxPool} (pvesh set /pools/${proxmoxPool} --vms ${adoption.vmid}), or correct the entry`;
+  if (vm === undefined && memoryOf(adoption, record))
+    return problem(
+      "it was taken over, and the token does not see it any more",
+      `put it back into the pool ${proxmoxPool} (pvesh set /pools/${proxmoxPool} --vms ${adoption.vmid}); if it was deleted by hand, npx evergreen repair heals it`,
+    );
+  if (vm === undefined) return problem(`the token sees no such VM in the Proxmox pool ${proxmoxPool}`, move);
+  if (vm.pool !== proxmoxPool) return problem(`it is in the Proxmox pool ${vm.pool ?? "of nobody"}`, move);
+  const why = contradictions(facts);
+  if (why.length === 0) return [];
+  return problem(
+    why.join("; "),
+    "nothing was done to it. Correct the entry, or that machine; `npx evergreen adopt` proposes entries that fit",
+  );
+}
+
+function contradictions({ adoption, vm, node, record }: AdoptionFacts): string[] {
+  const found: string[] = [];
+  if (vm?.template === true) found.push("it is a template");
+  if (vm?.name !== adoption.node)
+    found.push(`its name is ${vm?.name ?? "unknown"}, and VM and Node must have one name`);
+  if (vm?.uuid !== undefined && vm.uuid !== adoption.uuid) found.push(`its SMBIOS uuid is ${vm.uuid || "not set"}`);
+  if (vm?.claims !== undefined) found.push(`its tags say that it is ${vm.claims}`);
+  // Once it was taken over it may have lost its Node: a run was killed while it retired it.
+  const known = memoryOf(adoption, record) !== undefined;
+  if (node === undefined && !known) found.push("the cluster has no Node of that name");
+  if (node !== undefined) {
+    if (node.uuid !== adoption.uuid)
+      found.push(`the Node runs in the machine ${node.uuid || "that it has not named yet"}`);
+    if (node.role !== adoption.role)
+      found.push(`the Node is ${a(node.role)}, and the pool is one of ${adoption.role}s`);
+    if (node.claims !== undefined) found.push(`the Node's labels say that it is ${node.claims}`);
+  }
+  const owner = known ? undefined : ownerOf(adoption, record);
+  if (owner !== undefined) found.push(`slot ${adoption.slot} belongs to ${owner}`);
+  return found;
+}
+
+const a = (role: Role): string => (role === "agent" ? "an agent" : "a server");
+
+/** Slots that stay with an adopted node in this run. */
+export function keptSlots({ slots }: Situation, decision: Decision): SlotState[] {
+  const moves = (slot: number) => decision.target !== undefined && decision.moves.has(slot);
+  return slots.filter(({ slot, owner }) => owner !== undefined && isAdopted(owner) && !moves(slot));
+}
+
+/** An adopted server that is alone stays until the configuration consents: the agents need not wait for that. */
+export function sparing({ pool, slots }: Situation, decision: Decision): Decision {
+  const [only] = slots;
+  const alone = pool.role === "server" && pool.slots === 1 && pool.strategy.replaceOnlyServer !== true;
+  if (!alone || only?.owner === undefined || !isAdopted(only.owner)) return decision;
+  const why = [`${only.owner.name} is the only server: set controlPlane.replaceOnlyServer to replace it`];
+  return { ...decision, kind: "steady", target: undefined, moves: new Set(), verdict: undefined, why };
+}
+
+/** No engine knows an adopted VM, so nobody would take its node out of a slot that is given up. */
+export function adoptedAndGivenUp(pool: string, givenUp: readonly SlotState[]): Problem[] {
+  const members = givenUp.flatMap((state) => state.members).filter(isAdopted);
+  return members.map(({ name, slot }) => ({
+    what: `${name} was adopted and has no successor, and its slot ${slot} is given up`,
+    where: `pool ${pool}`,
+    todo: "keep the slot until a run has replaced the node, and give it up after that",
+  }));
+}

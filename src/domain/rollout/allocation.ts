@@ -1,0 +1,105 @@
+import { addressAfter } from "../model/address.ts";
+import { type Problem, PlanError } from "../model/problem.ts";
+import type { NodeRecord, PoolLive, PoolRecord, Range } from "../model/types.ts";
+
+/** Where a node lives: its VMID and, from it, its address. */
+export interface Place {
+  vmid: number;
+  /** Absent: DHCP. */
+  address?: string;
+  /** True when no VM of that name exists yet. */
+  creates: boolean;
+}
+
+export interface AllocationRequest {
+  /** For messages. */
+  pool: string;
+  range: Range;
+  /** The nodes that shall exist after the run, in the order of their slots. */
+  names: readonly string[];
+  live: PoolLive;
+  record: PoolRecord | undefined;
+}
+
+/**
+ * Gives every name its place. A VM that exists keeps its id. A new name takes the next id after the highest that we
+ * remember (next-fit, wrapping), so a number that was just given up is the last to be used again. An id that anything
+ * holds is never given: a VM that the token can see, or a remembered node whose VM nobody saw go.
+ * @throws PlanError when the range is too small
+ */
+export function allocate(request: AllocationRequest): Map<string, Place> {
+  const { names, live } = request;
+  const existing = new Map(live.vms.map((vm) => [vm.name, vm.vmid]));
+  const fresh = freeIds(request);
+  const places = new Map<string, Place>();
+  const homeless: string[] = [];
+  const problems: Problem[] = [];
+  for (const name of names) {
+    const kept = existing.get(name);
+    const vmid = kept ?? fresh.shift();
+    if (vmid === undefined) homeless.push(name);
+    else places.set(name, place(request, name, vmid, kept === undefined, problems));
+  }
+  if (homeless.length > 0) problems.push(tooFew(request, homeless));
+  if (problems.length > 0) throw new PlanError(problems);
+  return places;
+}
+
+/** The ids that a new node may take, in the order in which they are taken. */
+export function freeIds({ range, live, record }: Pick<AllocationRequest, "range" | "live" | "record">): number[] {
+  const held = new Set([...live.takenVmids, ...live.vms.map((vm) => vm.vmid)]);
+  const destroyed = new Set<number>();
+  for (const node of record?.nodes ?? []) (confirmedDestroyed(node, live) ? destroyed : held).add(node.vmid);
+  const remembered = [...live.vms, ...(record?.nodes ?? [])].map((one) => one.vmid);
+  const cursor = Math.max(range.first - 1, ...remembered.filter((id) => id >= range.first && id <= range.last));
+  const size = range.last - range.first + 1;
+  const free = Array.from(
+    { length: size },
+    (_, step) => range.first + ((cursor - range.first + 1 + step) % size),
+  ).filter((id) => !held.has(id));
+  // A remembered id whose VM is gone may be used again, but only when there is no other.
+  return [...free.filter((id) => !destroyed.has(id)), ...free.filter((id) => destroyed.has(id))];
+}
+
+/** We retired it, and neither its VM nor any other with its id is to be seen. */
+export function confirmedDestroyed(node: NodeRecord, live: PoolLive): boolean {
+  return (
+    node.phase === "retired" &&
+    !live.takenVmids.includes(node.vmid) &&
+    !live.vms.some((vm) => vm.vmid === node.vmid || vm.uuid === node.uuid || vm.name === node.name)
+  );
+}
+
+function place(request: AllocationRequest, name: string, vmid: number, creates: boolean, problems: Problem[]): Place {
+  const { range, record, pool } = request;
+  if (range.firstAddress === undefined) return { vmid, creates };
+  const recorded = creates
+    ? undefined
+    : record?.nodes.find((node) => node.name === name && node.vmid === vmid)?.address;
+  const inside = vmid >= range.first && vmid <= range.last;
+  const address = recorded ?? (inside ? addressAfter(range.firstAddress, vmid - range.first) : undefined);
+  if (address !== undefined) return { vmid, address, creates };
+  problems.push({
+    what: `no address belongs to VMID ${vmid} of ${name}: the range is ${range.first}-${range.last} from ${range.firstAddress}`,
+    where: `pool ${pool}, vmIds and firstAddress`,
+    todo: "put the range back to one that holds the VMs that exist",
+  });
+  return { vmid, creates };
+}
+
+function isThere({ uuid }: NodeRecord, { vms }: PoolLive): boolean {
+  return vms.some((vm) => vm.uuid === uuid);
+}
+
+function tooFew({ pool, range, names, live, record }: AllocationRequest, homeless: readonly string[]): Problem {
+  const fresh = names.filter((name) => !live.vms.some((vm) => vm.name === name)).length;
+  const free = freeIds({ range, live, record }).length;
+  const ours = live.vms.filter((vm) => vm.vmid >= range.first && vm.vmid <= range.last).length;
+  const kept =
+    record?.nodes.filter((node) => node.phase === "retired" && node.keeps && isThere(node, live)).length ?? 0;
+  return {
+    what: `${fresh} new VMs of pool ${pool} need a VMID and ${free} are free: old and new nodes exist side by side`,
+    where: `vmIds ${range.first}-${range.last}: ${ours} of ours${kept > 0 ? ` (${kept} kept for the data on them)` : ""}, ${range.last - range.first + 1 - free - ours} held by others or remembered`,
+    todo: `widen vmIds by at least ${homeless.length}, or run again once leftovers of failed runs are gone (evergreen repair)${kept > 0 ? ", or lower evergreen:localVolumes.keepDays" : ""}`,
+  };
+}

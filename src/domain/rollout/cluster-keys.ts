@@ -1,0 +1,60 @@
+import { formatAddress, parseAddress } from "../model/address.ts";
+import { canonical, type Json } from "../model/canonical.ts";
+import type { Problem } from "../model/problem.ts";
+
+type Config = Readonly<Record<string, Json>>;
+
+/**
+ * RKE2 keys that hold for the cluster as long as it lives, and what they are when nobody sets them. A server with another
+ * value is refused by the others ("critical configuration", docs.rke2.io/reference/server_config), or would bring another
+ * network into a cluster that runs (k3s#12745, rke2#2230).
+ */
+const FOR_LIFE: Readonly<Record<string, string>> = {
+  "cluster-cidr": "10.42.0.0/16",
+  "service-cidr": "10.43.0.0/16",
+  "cluster-dns": "10.43.0.10",
+  "cluster-domain": "cluster.local",
+  "disable-cloud-controller": "false",
+  "disable-kube-proxy": "false",
+  "egress-selector-mode": "agent",
+  cni: "canal",
+};
+
+/** What the configuration of the servers would change that cannot change. @param live of servers that are members */
+export function clusterKeyProblems(wanted: Config, live: readonly Config[]): Problem[] {
+  return Object.entries(FOR_LIFE).flatMap(([key, usual]) => {
+    const valueOf = (config: Config) => valueIn(config, key) ?? (key === "cluster-dns" ? tenth(config) : usual);
+    const now = valueOf(wanted);
+    const other = live.map(valueOf).find((value) => value !== now);
+    if (other === undefined) return [];
+    return [
+      {
+        what: `${key} cannot change while the cluster lives: its servers have ${other}, and the configuration says ${now}`,
+        where: `evergreen:controlPlane.config.${key}`,
+        todo: `set it to ${other} again: servers with another value never join; another ${key} is another cluster`,
+      },
+    ];
+  });
+}
+
+/** The address of the cluster's DNS when nobody sets it: the tenth of each network of services. */
+function tenth(config: Config): string {
+  const networks = (valueIn(config, "service-cidr") ?? FOR_LIFE["service-cidr"] ?? "").split(",");
+  return networks
+    .map((network) => {
+      const first = parseAddress(network.split("/")[0] ?? "");
+      return first === undefined ? `the tenth of ${network}` : formatAddress(first + 10);
+    })
+    .join(",");
+}
+
+/** As text; `key+` is the same key. Lists may be written as text with commas. */
+function valueIn(config: Config, key: string): string | undefined {
+  const value = config[key] ?? config[`${key}+`];
+  if (value === undefined || value === null) return undefined;
+  const text = [value]
+    .flat()
+    .map((item) => (typeof item === "string" ? item : canonical(item)))
+    .join(",");
+  return text.replaceAll(/\s/g, "");
+}

@@ -1,0 +1,232 @@
+import type { SlotState } from "./slots.ts";
+import { compareVersions, parseVersion } from "../versions/versions.ts";
+import { isWell } from "./slots.ts";
+import { isStuck } from "./unreachable.ts";
+import type {
+  Generation,
+  GenerationRecord,
+  PlanKind,
+  PlanVerdict,
+  PoolRecord,
+  PoolSpec,
+  Share,
+} from "../model/types.ts";
+
+/** A soak up to this long is waited for inside the run; a longer one ends the run and a later run goes on. In seconds. */
+export const INLINE_SOAK_SECONDS = 120;
+
+/** Everything that a decision rests on. */
+export interface Situation {
+  pool: PoolSpec;
+  wanted: Generation;
+  record: PoolRecord | undefined;
+  /** The slots that the configuration asks for, in order, also those in which nothing lives yet. */
+  slots: SlotState[];
+  now: Date;
+}
+
+export interface Decision {
+  kind: PlanKind;
+  /** The generation that the pool moves to. Undefined: it is held. */
+  target: Generation | undefined;
+  /** Slots that get the target in this run; every other one keeps its owner. */
+  moves: ReadonlySet<number>;
+  /** For a slot that does not move and has nobody. */
+  base: Generation;
+  verdict: PlanVerdict | undefined;
+  /** When the soak that is waited for ends. */
+  soaksUntil?: Date;
+  /** Why, for a reader. */
+  why: string[];
+}
+
+export function decide(situation: Situation): Decision {
+  if (wasJudgedFailed(situation)) return afterFailure(situation);
+  if (ownedByOthers(situation).length === 0) return gather(situation);
+  if (stateOf(situation, situation.wanted.id)?.state === "proved") return goBack(situation);
+  return goForward(situation);
+}
+
+/** Failed counts only against something better: a first creation that failed is simply tried again. */
+function wasJudgedFailed(situation: Situation): boolean {
+  const failed = stateOf(situation, situation.wanted.id)?.state === "failed";
+  return failed && (ownedByOthers(situation).length > 0 || lastProved(situation) !== undefined);
+}
+
+/** Nothing is undone by itself unless the pool says so; either way the failed generation gets no further slot. */
+function afterFailure(situation: Situation): Decision {
+  const { pool, wanted } = situation;
+  const failed = stateOf(situation, wanted.id);
+  const why = [
+    `${wanted.id} was judged failed${failed ? ` at ${failed.since}` : ""}: ${failed?.why ?? "no reason kept"}`,
+  ];
+  const proved = lastProved(situation);
+  if (pool.strategy.onFailure === "rollback" && proved !== undefined && !isBelowServers(situation, proved)) {
+    const back = everySlot(situation, proved, "rollback");
+    if (ownedBy(situation, proved.id).length < pool.slots) {
+      return { ...back, why: [...why, `onFailure is rollback, and ${proved.id} is the last proved generation`] };
+    }
+    return { ...back, kind: "held", why: [...why, `every slot is back on ${proved.id}`, WAYS_OUT] };
+  }
+  const base = baseOf(situation);
+  return { kind: "held", target: undefined, moves: new Set(), base, verdict: undefined, why: [...why, WAYS_OUT] };
+}
+
+/** Servers never go back to an older RKE2: etcd refuses the data of a newer one (rke2#9318). Then the pool is held. */
+function isBelowServers({ pool, slots, record }: Situation, { spec }: Generation): boolean {
+  if (pool.role !== "server") return false;
+  const to = parseVersion(spec.rke2);
+  const specs = new Map(record?.generations.map((one) => [one.id, one.spec]));
+  return slots.some(({ owner }) => {
+    const from = owner && parseVersion(specs.get(owner.generation)?.rke2 ?? "");
+    return owner !== undefined && (to === undefined || from === undefined || compareVersions(to, from) < 0);
+  });
+}
+
+const WAYS_OUT = "to go on: change the pool's content, or raise its `rollout` counter to try the same content again";
+
+/** No slot belongs to another generation: whoever is missing comes, as wide as may be, for nobody is disturbed. */
+function gather(situation: Situation): Decision {
+  const { pool, wanted } = situation;
+  const present = ownedBy(situation, wanted.id).length;
+  const known = stateOf(situation, wanted.id);
+  if (present < pool.slots) {
+    const kind = present > 0 && known?.state === "proved" ? "scale" : "create";
+    return everySlot(situation, wanted, kind);
+  }
+  if (known?.state !== "soaking" || isShort(pool)) return everySlot(situation, wanted, "steady");
+  const soak = soakOf(situation);
+  if (soak.over) return { ...everySlot(situation, wanted, "steady"), why: soak.why };
+  return { ...everySlot(situation, wanted, "soaking"), ...waitFor(soak) };
+}
+
+/** The wanted generation was proved before: the same operation backwards, without canary and soak. */
+function goBack(situation: Situation): Decision {
+  const since = stateOf(situation, situation.wanted.id)?.since ?? "";
+  const why = [`${situation.wanted.id} was proved at ${since}: no canary, no soak`];
+  return { ...everySlot(situation, situation.wanted, "rollback"), why };
+}
+
+function goForward(situation: Situation): Decision {
+  const { pool, wanted } = situation;
+  const canaries = pool.strategy.canary === undefined ? pool.slots : nodesOf(pool.strategy.canary, pool.slots);
+  const here = ownedBy(situation, wanted.id).length;
+  if (canaries >= pool.slots || here > canaries) return everySlot(situation, wanted, "roll");
+  if (here < canaries || stateOf(situation, wanted.id)?.state !== "soaking") return canary(situation, canaries);
+
+  const soak = soakOf(situation);
+  if (soak.over) return { ...everySlot(situation, wanted, "roll"), why: soak.why };
+  return { ...canary(situation, canaries), kind: "soaking", ...waitFor(soak) };
+}
+
+/** The first slots, those first that have come already; nobody else moves until their soak is over. */
+function canary(situation: Situation, count: number): Decision {
+  const { pool, wanted } = situation;
+  const here = ownedBy(situation, wanted.id);
+  const rest = situation.slots.filter((slot) => !here.includes(slot) && !isStuck(slot));
+  const { soakSeconds } = pool.strategy;
+  return {
+    kind: "canary",
+    target: wanted,
+    moves: new Set([...here, ...rest].slice(0, count).map((slot) => slot.slot)),
+    base: baseOf(situation),
+    verdict: { generation: wanted.id, state: "soaking", ...watch(pool) },
+    why: [`${count} of ${pool.slots} slots first; a run after their soak of ${soakSeconds} s goes on with the others`],
+  };
+}
+
+function everySlot(situation: Situation, target: Generation, kind: PlanKind): Decision {
+  const moves = new Set(situation.slots.map((slot) => slot.slot));
+  return { kind, target, moves, base: target, verdict: finalVerdict(situation, target), why: [] };
+}
+
+/** The same before and after it was written, so that the step that writes it does not run again for nothing. */
+function finalVerdict(situation: Situation, target: Generation): PlanVerdict {
+  const { pool } = situation;
+  const generation = target.id;
+  const proved = stateOf(situation, generation)?.state === "proved";
+  if (proved || isShort(pool)) return { generation, state: "proved", ...watch(pool) };
+  const complete = ownedBy(situation, generation).length === pool.slots;
+  return { generation, state: complete && soakOf(situation).over ? "proved" : "soaking" };
+}
+
+function watch(pool: PoolSpec): { watchSeconds?: number } {
+  const { soakSeconds } = pool.strategy;
+  return isShort(pool) && soakSeconds > 0 ? { watchSeconds: soakSeconds } : {};
+}
+
+function isShort(pool: PoolSpec): boolean {
+  return pool.strategy.soakSeconds <= INLINE_SOAK_SECONDS;
+}
+
+interface Soak {
+  over: boolean;
+  /** When its time ends or ended. */
+  until?: Date;
+  why: string[];
+}
+
+function waitFor({ until, why }: Soak): Pick<Decision, "soaksUntil" | "why"> {
+  return until === undefined || Number.isNaN(until.getTime()) ? { why } : { soaksUntil: until, why };
+}
+
+/** Time alone proves nothing: when the soak is over, its nodes must be well. It counts from the last of them. */
+function soakOf(situation: Situation): Soak {
+  const { pool, wanted, now } = situation;
+  const known = stateOf(situation, wanted.id);
+  if (known?.state !== "soaking") return { over: false, why: [] };
+  const nodes = ownedBy(situation, wanted.id).flatMap((slot) => slot.owner ?? []);
+  const starts = [known.since, ...nodes.flatMap((node) => node.record?.since ?? [])].map((time) => Date.parse(time));
+  const end = new Date(Math.max(...starts) + pool.strategy.soakSeconds * 1000);
+  if (!(end <= now))
+    return { over: false, until: end, why: [`${wanted.id} soaks until ${isoOf(end)}; a run after that goes on`] };
+  const ill = nodes.filter((node) => !isWell(node)).map((node) => node.name);
+  if (ill.length === 0) return { over: true, why: [`the soak of ${wanted.id} ended at ${isoOf(end)}`] };
+  return {
+    over: false,
+    until: end,
+    why: [`the soak of ${wanted.id} ended at ${isoOf(end)}, but not well: ${ill.join(", ")}`],
+  };
+}
+
+function isoOf(time: Date): string {
+  return Number.isNaN(time.getTime()) ? "an unknown time" : time.toISOString();
+}
+
+/** A share of the slots as a number of nodes: rounded up, at least one, at most all. */
+export function nodesOf(share: Share, slots: number): number {
+  const nodes = "nodes" in share ? share.nodes : Math.ceil((share.percent * slots) / 100);
+  return Math.min(slots, Math.max(1, nodes));
+}
+
+function stateOf({ record }: Situation, id: string): GenerationRecord | undefined {
+  return record?.generations.find((generation) => generation.id === id);
+}
+
+/** The generation that held last, other than the wanted one. */
+function lastProved({ record, wanted }: Situation): Generation | undefined {
+  const proved = record?.generations.filter((one) => one.state === "proved" && one.id !== wanted.id) ?? [];
+  return plain(proved.toSorted((a, b) => a.since.localeCompare(b.since)).at(-1));
+}
+
+function plain(generation: Generation | undefined): Generation | undefined {
+  return generation && { id: generation.id, spec: generation.spec };
+}
+
+/** What a slot without a node gets while the wanted generation may not spread: what held best, never what failed. */
+function baseOf(situation: Situation): Generation {
+  const { wanted } = situation;
+  const owners = ownedByOthers(situation).flatMap((slot) => slot.owner?.line ?? []);
+  const byCount = [...Map.groupBy(owners, (id) => id)].toSorted(([, a], [, b]) => b.length - a.length);
+  const others = byCount.flatMap(([id]) => stateOf(situation, id) ?? []);
+  const unfailed = [...others, stateOf(situation, wanted.id) ?? { ...wanted, state: "rolling" }];
+  return lastProved(situation) ?? plain(unfailed.find((one) => one.state !== "failed")) ?? plain(others[0]) ?? wanted;
+}
+
+function ownedBy({ slots }: Situation, id: string): SlotState[] {
+  return slots.filter((slot) => slot.owner?.line === id);
+}
+
+function ownedByOthers({ slots, wanted }: Situation): SlotState[] {
+  return slots.filter((slot) => slot.owner !== undefined && slot.owner.line !== wanted.id);
+}

@@ -1,0 +1,270 @@
+import { allocate } from "./allocation.ts";
+import { fingerprint } from "../model/canonical.ts";
+import { decide, type Decision, type Situation } from "./decision.ts";
+import { adoptedAndGivenUp, keptSlots, sparing } from "./adoption.ts";
+import { generationOf, incarnationOf, isAdopted, nodeName } from "../model/generation.ts";
+import { keptBefore, refusal } from "./kept.ts";
+import { PlanError, refuse } from "../model/problem.ts";
+import { serverProblems } from "./servers.ts";
+import { hasServed, isWell, slotStates, type Member, type SlotState } from "./slots.ts";
+import type {
+  Generation,
+  KeptVm,
+  PlanKind,
+  PoolLive,
+  PoolPlan,
+  PoolRecord,
+  PoolSpec,
+  Role,
+  SlotPlan,
+  Strategy,
+} from "../model/types.ts";
+import {
+  around,
+  isStuck,
+  isUnreachable,
+  keptOf,
+  mayBePlanned,
+  mayLeave,
+  slotAsItIs,
+  unreachableIn,
+  unreachableNodes,
+} from "./unreachable.ts";
+import { planWords, removalWords } from "./words.ts";
+
+/**
+ * What this run does with a pool. A pure function: the same configuration, facts, memory and time give the same plan.
+ * The facts must agree with themselves first (`disagreements`).
+ * @throws PlanError when no plan keeps the rules: nothing was changed, and nothing may be
+ */
+export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefined, now: Date): PoolPlan {
+  const wanted = generationOf(pool.node);
+  const states = slotStates(live, record);
+  const known = remembered(record, wanted);
+  const situation: Situation = { pool, wanted, record, now, slots: wantedSlots(pool, states) };
+  const stuck = [...states.values()].filter(isStuck);
+  const decision = around(situation, sparing(situation, decide(situation)), stuck);
+  const kept = keptSlots(situation, decision);
+  const stays = stuck.filter(({ slot, members }) => slot >= pool.slots && !members.some(isAdopted));
+  const ours = [...situation.slots, ...stays].filter(
+    (slot) => !kept.includes(slot) && mayBePlanned(pool.role, slot, stuck),
+  );
+  const chosen = new Map(ours.map((slot) => [slot.slot, generationFor(pool, slot, decision, known)]));
+  refuse([
+    ...serverProblems(pool, ours, chosen),
+    ...adoptedAndGivenUp(
+      pool.name,
+      [...states.values()].filter(({ slot }) => slot >= pool.slots),
+    ),
+  ]);
+  const remains = (member: Member) => member.generation === chosen.get(member.slot)?.id;
+  const keptVms = keptBefore(states.values(), record, pool.localVolumes ?? refusal, now, remains);
+  const leaves = notAmong(keptVms);
+  const slots = placed(pool, ours, { chosen, known, leaves }, live, record);
+  const leaving = [...states.values()].flatMap((state) => leavers(pool, state, chosen.get(state.slot))).filter(leaves);
+  const ill = ours.flatMap((state) => unwell(state, chosen.get(state.slot)));
+  const healing = ill.length > 0 ? now.toISOString() : record?.healing;
+  const draft = {
+    pool: pool.name,
+    role: pool.role,
+    kind: kindOf(
+      decision,
+      pool,
+      [...states.values()].filter(({ members }) => members.some(({ name }) => leaves(name))),
+    ),
+    wanted,
+    ...(decision.target === undefined ? {} : { target: decision.target }),
+    slots,
+    leaving,
+    keeps: kept.flatMap(({ owner }) => owner?.name ?? []),
+    kept: keptVms,
+    unwell: ill,
+    ...unreachableNodes(states.values()),
+    ...(healing === undefined ? {} : { healing }),
+    strategy: pool.strategy,
+    verdict: decision.verdict,
+    ...(decision.soaksUntil === undefined ? {} : { soaksUntil: decision.soaksUntil.toISOString() }),
+  };
+  return { ...draft, words: planWords(draft, situation, decision.why), digest: digestOf(draft) };
+}
+
+/** A pool that left the configuration: every node of it leaves, retired as in a scale-in. */
+export function planRemoval(
+  pool: Pick<PoolSpec, "name" | "role" | "localVolumes">,
+  live: PoolLive,
+  record: PoolRecord | undefined,
+  now: Date,
+): PoolPlan {
+  const states = [...slotStates(live, record).values()].toSorted((a, b) => a.slot - b.slot);
+  if (pool.role === "server") throw new PlanError([CONTROL_PLANE_REMOVED]);
+  refuse(adoptedAndGivenUp(pool.name, states));
+  const known = new Map(record?.generations.map(({ id, spec }) => [id, { id, spec }]));
+  const slots = states.filter(isStuck).flatMap((state) => slotAsItIs(state, known));
+  const remains = ({ name }: Member) => slots.some((slot) => slot.name === name);
+  const kept = keptBefore(states, record, pool.localVolumes ?? refusal, now, remains);
+  const leaving = states
+    .flatMap((state) => state.members.filter((member) => mayLeave(member, state)).map((member) => member.name))
+    .filter(notAmong(kept));
+  const draft = {
+    pool: pool.name,
+    role: pool.role,
+    kind: "remove" as const,
+    slots,
+    leaving,
+    keeps: [],
+    kept,
+    unwell: [],
+    ...unreachableNodes(states),
+  };
+  const strategy = ONE_BY_ONE;
+  const words = removalWords(draft, record);
+  return { ...draft, strategy, verdict: undefined, words, digest: digestOf({ ...draft, strategy }) };
+}
+
+/** Slots that go are worth a name when nothing else happens. */
+function kindOf(decision: Decision, pool: PoolSpec, live: readonly SlotState[]): PlanKind {
+  return decision.kind === "steady" && live.some(({ slot }) => slot >= pool.slots) ? "scale" : decision.kind;
+}
+
+const ONE_BY_ONE: Strategy = { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 0, onFailure: "hold" };
+
+const CONTROL_PLANE_REMOVED = {
+  what: "the configuration has no control plane any more, but its servers live",
+  where: "evergreen:controlPlane",
+  todo: "put it back; to take the whole cluster away, set evergreen:allowDestroy, run pulumi up, then pulumi destroy",
+};
+
+function remembered(record: PoolRecord | undefined, wanted: Generation): Map<string, Generation> {
+  const known = new Map(record?.generations.map(({ id, spec }) => [id, { id, spec }]));
+  return known.set(wanted.id, wanted);
+}
+
+function wantedSlots(pool: PoolSpec, states: ReadonlyMap<number, SlotState>): SlotState[] {
+  return Array.from({ length: pool.slots }, (_, slot) => states.get(slot) ?? { slot, members: [], owner: undefined });
+}
+
+function generationFor(
+  pool: PoolSpec,
+  slot: SlotState,
+  decision: Decision,
+  known: ReadonlyMap<string, Generation>,
+): Generation {
+  const owner = isStuck(slot) ? keptOf(slot) : slot.owner;
+  const target = decision.target !== undefined && decision.moves.has(slot.slot) ? decision.target : undefined;
+  // An incarnation of the target is the target: the slot has what it shall have.
+  const moves = target !== undefined && owner?.line !== target.id;
+  const fresh = (generation: Generation) => (pool.role === "server" ? unspent(slot, generation) : generation);
+  if (moves) return fresh(target);
+  if (owner === undefined) return fresh(decision.base);
+  const kept = known.get(owner.generation);
+  if (kept !== undefined) return kept;
+  throw new PlanError([
+    {
+      what: `${owner.name} stays, but nobody remembers what its generation ${owner.generation} is`,
+      where: `the record of the pool in the cluster, slot ${slot.slot}`,
+      todo: "restore the record (ConfigMap in evergreen-system), or configure the content that the node has",
+    },
+  ]);
+}
+
+/** A server that was taken out of etcd never comes back: while its VM is there, the slot gets another incarnation. */
+function unspent(slot: SlotState, target: Generation): Generation {
+  const spent = new Set(slot.members.filter(({ record }) => record?.phase === "retired").map((one) => one.generation));
+  for (let incarnation = 0; ; incarnation += 1) {
+    const generation = incarnation === 0 ? target : incarnationOf(target, incarnation);
+    if (!spent.has(generation.id)) return generation;
+  }
+}
+
+interface Placing {
+  /** Generation of a slot after this run. */
+  chosen: ReadonlyMap<number, Generation>;
+  known: ReadonlyMap<string, Generation>;
+  /** False for a node whose VM is kept for its data. */
+  leaves: (name: string) => boolean;
+}
+
+function placed(
+  pool: PoolSpec,
+  slots: readonly SlotState[],
+  { chosen, known, leaves }: Placing,
+  live: PoolLive,
+  record: PoolRecord | undefined,
+): SlotPlan[] {
+  const nodes = slots.flatMap((state) => {
+    const generation = chosen.get(state.slot);
+    return generation
+      ? [{ state, generation, name: nodeName(pool.cluster, pool.name, state.slot, generation.id) }]
+      : [];
+  });
+  const names = nodes.map((node) => node.name);
+  const places = allocate({ pool: pool.name, range: pool.range, names, live, record });
+  return nodes.flatMap(({ state, generation, name }) => {
+    const place = places.get(name);
+    if (place === undefined) return [];
+    const goes = (member: Member) => member.name !== name && leaves(member.name) && isReplaced(member, state);
+    const replaces = isStuck(state) ? [] : state.members.filter(goes);
+    const fallen = isFallen(pool.role, state, replaces) ? { fallen: true as const } : {};
+    const away = unreachableIn(state, name, known);
+    const names = replaces.map((one) => one.name);
+    return [{ slot: state.slot, generation, name, ...place, replaces: names, ...away, ...fallen }];
+  });
+}
+
+/**
+ * Of a server its own voter counts. In an agent's slot somebody else may stand in, or have come already; one that was judged may
+ * have had it before.
+ */
+function isFallen(role: Role, { owner, members }: SlotState, replaces: readonly Member[]): boolean {
+  const wasJudged = role === "agent" && members.some(({ record }) => record?.phase === "failed");
+  if (owner === undefined && replaces.length === 0 && !wasJudged) return false;
+  return role === "server" ? owner === undefined || !isWell(owner) : !members.some(isWell);
+}
+
+/**
+ * Who goes when the slot is handed over, and not before: whoever had it, and a half-made node that runs while its owner is
+ * down, as pods may have found nothing else. Until then both run, which is what surge counts (seed 5668 of the simulation).
+ */
+function isReplaced(member: Member, state: SlotState): boolean {
+  const standsIn = state.owner !== undefined && !isWell(state.owner) && member.vm?.running === true;
+  return hasServed(member, state) || standsIn;
+}
+
+/** Whoever left and is kept for its data leaves no more. */
+function notAmong(kept: readonly KeptVm[]): (name: string) => boolean {
+  const names = new Set(kept.map(({ name }) => name));
+  return (name) => !names.has(name);
+}
+
+/** Nodes of slots that are no more, and half-made ones: not what the slot shall be, and never what it was. */
+function leavers(pool: PoolSpec, state: SlotState, chosen: Generation | undefined): string[] {
+  const leaves = (member: Member) =>
+    mayLeave(member, state) &&
+    (state.slot >= pool.slots || (member.generation !== chosen?.id && !isReplaced(member, state)));
+  return state.members.filter(leaves).map((member) => member.name);
+}
+
+/**
+ * A node that shall have its slot, and is not well, though its join succeeded once for all that the engine knows: without a
+ * change of the plan nobody would join it again. Also before its handover, also a retired one that comes back, and also one
+ * that runs and that nobody remembers, as after the restore of an etcd snapshot that is older than the node.
+ */
+function unwell(state: SlotState, chosen: Generation | undefined): string[] {
+  const hasJoined = ({ vm, record }: Member): boolean =>
+    vm?.running === true || record?.phase === "joined" || record?.phase === "retired";
+  return state.members
+    .filter((member) => member === state.owner || hasJoined(member))
+    .filter((member) => member.generation === chosen?.id && !isWell(member) && !isUnreachable(member))
+    .map((member) => member.name);
+}
+
+type Acted = Pick<PoolPlan, "pool" | "slots" | "target" | "healing" | "strategy">;
+
+/**
+ * Of all that a plan says, what joins and handovers act on and what stays the same once it is carried out. Who is to be
+ * healed is told by the time of it, not by name: who fell again since the last run looks like who fell before it.
+ */
+function digestOf({ pool, slots, target, healing, strategy }: Acted): string {
+  const places = slots.map(({ slot, name, vmid, address }) => ({ slot, name, vmid, address }));
+  return fingerprint({ pool, places, target: target?.id, healing, strategy }, 16);
+}

@@ -1,0 +1,41 @@
+import type { Problem } from "../model/problem.ts";
+import type { SlotState } from "./slots.ts";
+import type { Generation, PoolSpec } from "../model/types.ts";
+import { whyAgentMayNotJoin } from "../versions/versions.ts";
+
+/**
+ * What may not be done to a control plane. One of a single server has no majority to spare while it is replaced: with two
+ * members etcd survives the loss of neither (harvester#10319).
+ */
+export function serverProblems(
+  pool: PoolSpec,
+  slots: readonly SlotState[],
+  chosen: ReadonlyMap<number, Generation>,
+): Problem[] {
+  if (pool.role !== "server" || pool.slots > 1 || pool.strategy.replaceOnlyServer === true) return [];
+  return slots.flatMap(({ slot, owner }) =>
+    owner === undefined || chosen.get(slot)?.id === owner.generation
+      ? []
+      : [
+          {
+            what: `this would replace the only server ${owner.name}: until it has left, the cluster survives the loss of neither server`,
+            where: "evergreen:controlPlane",
+            todo: "set controlPlane.servers to 3 first; or set controlPlane.replaceOnlyServer to true and accept the risk, with a fresh snapshot at hand",
+          },
+        ],
+  );
+}
+
+/** An agent image newer than the servers is refused, whatever else the plan would do. */
+export function skewProblems(pool: PoolSpec, servers: readonly string[]): Problem[] {
+  if (pool.role !== "agent") return [];
+  const why = whyAgentMayNotJoin(pool.node.rke2, servers);
+  if (why === undefined) return [];
+  return [
+    {
+      what: `${pool.node.image} cannot be used for agents: ${why}`,
+      where: `pool ${pool.name}, image`,
+      todo: "choose an image with the RKE2 version of the servers or an older one; servers go first",
+    },
+  ];
+}

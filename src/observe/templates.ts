@@ -1,0 +1,38 @@
+import { UserErrors } from "../runtime/errors.ts";
+import { hostOf, templateOf, type Live } from "./live.ts";
+import type { Proxmox } from "../clients/proxmox/client.ts";
+import { Row } from "../clients/proxmox/parse.ts";
+import { templateFaults } from "../domain/images/template.ts";
+import type { SlotPlan } from "../domain/model/types.ts";
+
+/**
+ * Whether all that the templates have is in their clones. Only those that this run clones from are asked: an older one has
+ * done its work.
+ * @param hosts those that new VMs go to
+ * @throws UserErrors that names what would be lost, or fail
+ */
+export async function checkTemplates(
+  pve: Proxmox,
+  live: Live,
+  hosts: readonly string[],
+  made: readonly SlotPlan[],
+): Promise<void> {
+  const clones = made.map(({ generation: { spec }, ...slot }) => ({
+    image: spec.image,
+    diskGiB: spec.diskGiB,
+    template: templateOf(live, spec.image, hostOf(live, hosts, slot)),
+  }));
+  const problems = await Promise.all(
+    [...Map.groupBy(clones, ({ template }) => template.vmid).values()].map(async (alike) => {
+      const [first] = alike;
+      if (first === undefined) return [];
+      const { image, template } = first;
+      const path = `/nodes/${template.host}/qemu/${template.vmid}/config`;
+      const options = new Row(await pve.get(path), path).texts();
+      const diskGiB = Math.min(...alike.map((clone) => clone.diskGiB));
+      const where = `template ${image}, VM ${template.vmid} on ${template.host}`;
+      return templateFaults(options, template.vmid, diskGiB).map((fault) => ({ ...fault, where }));
+    }),
+  );
+  if (problems.flat().length > 0) throw new UserErrors(problems.flat());
+}

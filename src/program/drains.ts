@@ -1,0 +1,49 @@
+import { UserErrors } from "../runtime/errors.ts";
+import type { Config } from "../config/config.ts";
+import { fleetPlans, type Fleet } from "./fleet.ts";
+import { paths, type Pod, type PodDisruptionBudget } from "../clients/kubernetes/types.ts";
+import type { Live } from "../observe/live.ts";
+import { blockers, type Blocker } from "../domain/drain/drain.ts";
+import type { PoolPlan } from "../domain/model/types.ts";
+
+/** A fleet has hundreds of pods that are alike. */
+const most = 10;
+
+/**
+ * The fleet with what will hold up the nodes that leave in this run, or will not serve while it moves, in words: whichever way
+ * they leave. One that is not Ready is not asked for: it may be dead, and is then not drained.
+ * @throws UserErrors with everything that never lets a node go
+ */
+export async function planDrains({ timeouts }: Config, live: Live, fleet: Fleet): Promise<Fleet> {
+  const { kubernetes } = live;
+  const serving = new Set(live.nodes.filter(({ ready }) => ready).map(({ name }) => name));
+  const drained = ({ slots, leaving }: PoolPlan) =>
+    new Set([...slots.flatMap(({ replaces }) => replaces), ...leaving].filter((name) => serving.has(name)));
+  if (kubernetes === undefined || fleetPlans(fleet).every((plan) => drained(plan).size === 0)) return fleet;
+  const [pods, budgets] = await Promise.all([
+    kubernetes.list<Pod>(paths.pods),
+    kubernetes.list<PodDisruptionBudget>(paths.budgets),
+  ]);
+  const never: Blocker[] = [];
+  const forPool = (plan: PoolPlan): PoolPlan => {
+    const found = blockers(pods.items, budgets.items, drained(plan), timeouts.drainSeconds);
+    never.push(...found.filter(({ kind }) => kind === "never"));
+    return { ...plan, words: [...plan.words, ...wordsOf(found)] };
+  };
+  const planned = {
+    controlPlane: forPool(fleet.controlPlane),
+    pools: fleet.pools.map(forPool),
+    removed: fleet.removed.map(forPool),
+  };
+  const once = new Map(never.map((one) => [one.what, one]));
+  if (once.size > 0) throw new UserErrors([...once.values()]);
+  return planned;
+}
+
+function wordsOf(found: readonly Blocker[]): string[] {
+  const more = found.length - most;
+  return [
+    ...found.slice(0, most).map(({ what, where }) => `  ${what} (${where})`),
+    ...(more > 0 ? [`  ... and ${more} more`] : []),
+  ];
+}

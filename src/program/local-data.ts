@@ -1,0 +1,174 @@
+import { UserErrors, type Problem } from "../runtime/errors.ts";
+import { localVolumePolicy, SERVER_POOL, type Config } from "../config/config.ts";
+import { fleetPlans, type Fleet } from "./fleet.ts";
+import type { Kubernetes } from "../clients/kubernetes/client.ts";
+import { affinityNode, affinityNodeOf, readData, type DataPicture } from "../clients/kubernetes/local-data.ts";
+import { nameOf } from "../clients/kubernetes/nodes.ts";
+import { readPoolRecord, writeFacts } from "../clients/kubernetes/record.ts";
+import type { Live } from "../observe/live.ts";
+import { byHandWords } from "../domain/drain/by-hand.ts";
+import { isOverdue } from "../domain/rollout/kept.ts";
+import {
+  keptWords,
+  localVolumeProblems,
+  localVolumes,
+  volumeWords,
+  type LocalVolume,
+} from "../domain/drain/local-data.ts";
+import { scratchWords } from "../domain/drain/scratch-data.ts";
+import type { KeptVm, LiveVm, LocalVolumePolicy, NodeRecord, PoolPlan, PoolRecord } from "../domain/model/types.ts";
+
+/*
+ * What goes with the nodes that leave in a run: looked for when the plan is known, said in the preview, refused where the
+ * configuration does not consent. What a run may strand is remembered before it begins (src/domain/rollout/kept.ts).
+ */
+
+/** Where the configuration says what may become of a pool's local volumes. */
+interface Consent extends LocalVolumePolicy {
+  where: string;
+}
+
+/**
+ * The fleet with what goes in this run: in words, and as VMs that are kept.
+ * @throws UserErrors that names every volume that would be stranded without consent
+ */
+export async function planData(config: Config, live: Live, fleet: Fleet): Promise<Fleet> {
+  const { kubernetes } = live;
+  const leavers = new Set(fleetPlans(fleet).flatMap(leaversOf));
+  if (kubernetes === undefined || leavers.size === 0) return fleet;
+  const data = await readData(kubernetes);
+  const problems: Problem[] = [];
+  const forPool = (plan: PoolPlan): PoolPlan => {
+    const records = live.records.get(plan.pool)?.nodes ?? [];
+    const leaving = leaversOf(plan)
+      .flatMap((name) => live.vms.find((vm) => vm.name === name) ?? [])
+      .filter((vm) => !wasKept(vm, live, records));
+    const stranded = leaving.flatMap((vm) => strandedOf(plan, vm, leavers, data));
+    const consent = consentOf(config, plan.pool);
+    if (!consent.mayLeave) problems.push(...localVolumeProblems(stranded, consent.where));
+    const kept = leaving.flatMap((vm) => keptOf(vm, stranded, live.records.get(plan.pool)));
+    const words = [...kept.map((one) => strandedWords(one, stranded, consent)), ...lostWords(plan, data)].map(
+      (line) => `  ${line}`,
+    );
+    return { ...plan, kept: [...plan.kept, ...kept], words: [...plan.words, ...words] };
+  };
+  const planned = {
+    controlPlane: forPool(fleet.controlPlane),
+    pools: fleet.pools.map(forPool),
+    removed: fleet.removed.map(forPool),
+  };
+  if (problems.length > 0) throw new UserErrors(problems);
+  return planned;
+}
+
+function leaversOf({ slots, leaving }: PoolPlan): string[] {
+  return [...slots.flatMap(({ replaces }) => replaces), ...leaving];
+}
+
+function consentOf(config: Config, pool: string): Consent {
+  const index = config.pools.findIndex(({ name }) => name === pool);
+  const own = pool === SERVER_POOL ? config.controlPlane : config.pools[index];
+  const path = pool === SERVER_POOL ? "evergreen:controlPlane" : `evergreen:pools[${index}]`;
+  const where = own === undefined ? "evergreen:localVolumes.whenNodesLeave" : `${path}.localVolumes`;
+  return { ...localVolumePolicy(config, own?.localVolumes), where };
+}
+
+function strandedOf(
+  { wanted }: PoolPlan,
+  vm: LiveVm,
+  leavers: ReadonlySet<string>,
+  { volumes, nodes, pods }: DataPicture,
+): LocalVolume[] {
+  const node = affinityNode(
+    vm.name,
+    nodes.find((one) => nameOf(one) === vm.name),
+  );
+  const stay = nodes.filter((one) => !leavers.has(nameOf(one))).map(affinityNodeOf);
+  return localVolumes({ node, stay, given: wanted?.spec.labels ?? {} }, volumes, pods);
+}
+
+/** Its time is over, whatever is bound to it still: the plan says so. With a Node its retirement was broken off. */
+function wasKept({ name, uuid }: LiveVm, { nodes }: Live, records: readonly NodeRecord[]): boolean {
+  if (nodes.some((node) => node.name === name)) return false;
+  return records.some((record) => record.uuid === uuid && record.phase === "retired" && record.keeps !== undefined);
+}
+
+/** What was remembered of a node that came back and leaves again before it has a Node counts as well. */
+function keptOf(vm: LiveVm, stranded: readonly LocalVolume[], record: PoolRecord | undefined): KeptVm[] {
+  const { slot, name, vmid, host, generation } = vm;
+  const found = stranded.filter(({ node }) => node === name).map(({ claim, size }) => ({ claim, size }));
+  const own = record?.nodes.find(({ uuid }) => uuid === vm.uuid);
+  const volumes = found.length > 0 ? found : (own?.keeps ?? []);
+  const spec = record?.generations.find(({ id }) => id === generation)?.spec;
+  return volumes.length > 0 ? [{ slot, name, vmid, host, generation, spec, volumes }] : [];
+}
+
+function strandedWords(
+  { name, vmid, volumes }: KeptVm,
+  stranded: readonly LocalVolume[],
+  { keepSeconds }: LocalVolumePolicy,
+): string {
+  const found = stranded.filter(({ node }) => node === name).map(volumeWords);
+  const days = keepSeconds / 86_400;
+  const until = days === 0 ? "until the next run" : `for ${days} days after that`;
+  return `${name} leaves with data in volumes that are on it alone, and its VM ${vmid} is kept, off, ${until}: ${found.join("; ") || keptWords(volumes)}`;
+}
+
+/** What nobody keeps: scratch data of pods, and what people gave the node. */
+function lostWords(plan: PoolPlan, { nodes, pods }: DataPicture): string[] {
+  const there = (name: string) => nodes.find((node) => nameOf(node) === name);
+  const { labels = {}, taints = [] } = plan.wanted?.spec ?? {};
+  const byHand = plan.slots.flatMap(({ name: successor, replaces }) =>
+    replaces.map((name) => {
+      const node = there(name);
+      return node ? byHandWords(node, successor, { labels, taints }, pods) : [];
+    }),
+  );
+  return [...firstOf(leaversOf(plan).map((name) => scratchWords(name, pods))), ...firstOf(byHand)];
+}
+
+/** A fleet has hundreds of nodes that are alike. */
+const most = 10;
+
+function firstOf(lines: readonly string[][]): string[] {
+  const told = lines.filter((one) => one.length > 0);
+  const more = told.length - most;
+  return [...told.slice(0, most).flat(), ...(more > 0 ? [`... and likewise ${more} more nodes`] : [])];
+}
+
+/**
+ * Remembers what this run keeps, before it begins; and lets go what an earlier run had stranded and whose time is over. Only
+ * this takes the word back that keeps a VM from being destroyed, so a VM outlives the run that retires its node.
+ */
+export async function rememberKept(
+  kubernetes: Kubernetes,
+  live: Live,
+  fleet: Fleet,
+  config: Config,
+  now: Date,
+): Promise<void> {
+  for (const plan of fleetPlans(fleet)) {
+    const keeps = live.records.get(plan.pool)?.nodes.some((record) => record.keeps !== undefined);
+    if (plan.kept.length === 0 && keeps !== true) continue;
+    const policy = consentOf(config, plan.pool);
+    const records = (await readPoolRecord(kubernetes, plan.pool)).nodes;
+    const nodes = records.flatMap((record) => changedRecord(record, plan, live, policy, now));
+    if (nodes.length > 0) await writeFacts(kubernetes, plan.pool, { nodes });
+  }
+}
+
+function changedRecord(
+  record: NodeRecord,
+  plan: PoolPlan,
+  live: Live,
+  policy: LocalVolumePolicy,
+  now: Date,
+): NodeRecord[] {
+  const { keeps, ...without } = record;
+  const kept = plan.kept.find(({ name, vmid }) => name === record.name && vmid === record.vmid);
+  if (kept !== undefined)
+    return JSON.stringify(kept.volumes) === JSON.stringify(keeps) ? [] : [{ ...record, keeps: kept.volumes }];
+  if (keeps === undefined) return [];
+  const serves = record.phase === "handedOver" && live.nodes.some(({ name }) => name === record.name);
+  return serves || isOverdue(record, policy, now) ? [without] : [];
+}

@@ -1,0 +1,245 @@
+import { momentNow, msSince, type Moment } from "../../runtime/clock.ts";
+import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
+import { UserError } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
+import type { Access } from "../../clients/kubernetes/access.ts";
+import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import type { Fence } from "../../clients/kubernetes/lease.ts";
+import { findNode, isReady, labels, nameOf } from "../../clients/kubernetes/nodes.ts";
+import { readPoolRecord, readWantedSlots } from "../../clients/kubernetes/record.ts";
+import { paths, type Node } from "../../clients/kubernetes/types.ts";
+import { ProxmoxError } from "../../clients/proxmox/errors.ts";
+import { tagsOf } from "../../clients/proxmox/tags.ts";
+import { isRunning, listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
+import { emptySlots, type SlotNode } from "../../domain/availability/availability.ts";
+import { roomBeside } from "../../domain/rollout/order.ts";
+import type { NodeRecord } from "../../domain/model/types.ts";
+import type { SlotInput } from "../input.ts";
+import { holding, tickets, type Run } from "../run.ts";
+
+/** The slot that a node is taken out of. */
+type Place = Pick<SlotInput, "cluster" | "pool" | "role" | "slot" | "strategy" | "site">;
+
+/** A node and its VM, where that is. */
+interface Leaving {
+  name: string;
+  vm: { host: string; vmid: number } | undefined;
+}
+
+/** Slots of the pool fell after a ticket was taken, and are waited for without it. Nothing was disturbed, and no image is to blame. */
+export class NoRoom extends UserError {}
+
+/** A pause between two looks, in milliseconds: the list of VMs is up to ten seconds old. */
+const paceMs = 2_000;
+/** For how long a look counts as one of now, in milliseconds: to ask again within that would mostly show the same list. */
+const freshMs = 5_000;
+
+/** How many tickets the other slots of a pool leave, and those in which nobody serves, in words. */
+interface Look {
+  room: number;
+  down: string[];
+  /** When it began. */
+  since: Moment;
+}
+
+/** Whether what was seen then need not be asked for again. */
+export function isFresh(since: Moment): boolean {
+  return msSince(since) < freshMs;
+}
+
+/**
+ * Does something that may end in NoRoom, from the beginning each time.
+ * @param work is told whether it is done again
+ * @throws NoRoom when slots still fall before each disturbance `gateSeconds` after the first time
+ */
+export async function asRoomComes(
+  run: Run,
+  { site }: Pick<Place, "site">,
+  work: (again: boolean) => Promise<void>,
+): Promise<void> {
+  let deadline: Deadline | undefined;
+  for (;;)
+    try {
+      await work(deadline !== undefined);
+      return;
+    } catch (error) {
+      if (!(error instanceof NoRoom) || deadline?.passed === true) throw error;
+      say(`${error.problem.what}: they are waited for`);
+      deadline ??= new Deadline("slots that fall no more", site.timeouts.gate, run.stop);
+    }
+}
+
+/**
+ * Takes nodes of a slot out with a ticket of the pool. Slots in which nobody serves hold tickets too, the last ones: who was
+ * down when the run was planned comes first (src/domain/rollout/order.ts), and others fall while it goes on. Nobody holds a ticket while
+ * such slots are waited for, as what fills them may need it. A server's leave is a matter of etcd alone.
+ * @param work is to ask `mayBegin` right before it disturbs one of them
+ * @throws UserError that names the slots when they are waited for in vain. No image is to blame
+ * @throws NoRoom when another slot has fallen before anybody was disturbed
+ */
+export async function withTicket(
+  run: Run,
+  access: Access,
+  place: Place,
+  leaving: readonly Leaving[],
+  work: (ticket: Fence, mayBegin: (one: Leaving) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const { client } = access;
+  const { names, look } = await ticketsLeft(run, client, place, leaving);
+  await holding(run, access, names, place.site.timeouts.lease, (ticket, name) =>
+    work(ticket, (one) => requireRoom(run, client, place, one, name, look)),
+  );
+}
+
+/** The tickets that the other slots of the pool leave, once they leave one. A node that serves nobody may have any. */
+async function ticketsLeft(
+  run: Run,
+  client: Kubernetes,
+  place: Place,
+  leaving: readonly Leaving[],
+): Promise<{ names: readonly string[]; look?: Look }> {
+  const all = tickets(place);
+  if (place.role === "server") return { names: all };
+  const look = await lookAtOthers(run, client, place);
+  if (look.room >= all.length) return { names: all, look };
+  const serving = await servingAmong(run, client, leaving);
+  if (serving.length === 0) return { names: all, look };
+  if (look.room > 0) return { names: all.slice(0, look.room), look };
+  let { down } = look;
+  const deadline = new Deadline("the other slots of the pool to serve", place.site.timeouts.gate, run.stop);
+  const left = deadline.poll(paceMs, async () => {
+    const again = await lookAtOthers(run, client, place);
+    down = again.down;
+    return again.room > 0 ? { names: all.slice(0, again.room), look: again } : undefined;
+  });
+  return await left.catch((error: unknown) => {
+    if (!(error instanceof DeadlineError)) throw error;
+    throw new UserError(
+      {
+        ...held(place, serving, down, `, waited for ${deadline.seconds} s`),
+        todo: "run again: the next run brings back or replaces first what is down when it begins. The image is not judged",
+      },
+      { cause: error },
+    );
+  });
+}
+
+/**
+ * Asks once more, right before a node is disturbed: of the waits before that each may have been long.
+ * @param ticket the one that is held: while others are down, the first ones alone count
+ * @param before what was seen before those waits. @default nothing
+ */
+export async function requireRoom(
+  run: Run,
+  client: Kubernetes,
+  place: Place,
+  one: Leaving,
+  ticket: string,
+  before?: Look,
+): Promise<void> {
+  if (place.role === "server") return;
+  const { room, down } = before && isFresh(before.since) ? before : await lookAtOthers(run, client, place);
+  if (tickets(place).indexOf(ticket) < room || (await servingAmong(run, client, [one])).length === 0) return;
+  throw new NoRoom({ ...held(place, [one], down), todo: "nothing was disturbed; run again" });
+}
+
+/**
+ * Asks the same of a half-made node beside the owner of its slot.
+ * @param owner undefined: there is none
+ * @throws NoRoom when that does not serve any more: pods may have found the half-made one alone
+ */
+export async function requireOwner(
+  run: Run,
+  client: Kubernetes,
+  { pool, slot }: Pick<Place, "pool" | "slot">,
+  one: Leaving,
+  owner: Leaving | undefined,
+): Promise<void> {
+  const owners = owner === undefined ? [] : [owner];
+  const [serves, isServed] = await Promise.all([servingAmong(run, client, [one]), servingAmong(run, client, owners)]);
+  if (serves.length === 0 || isServed.length > 0) return;
+  throw new NoRoom({
+    what: owner
+      ? `${one.name} is not drained: ${owner.name}, whose slot it is, does not serve`
+      : `${one.name} is not drained: nobody else has its slot`,
+    where: `slot ${slot} of pool ${pool}`,
+    todo: "nothing was disturbed; run again",
+  });
+}
+
+function held({ pool, slot, strategy }: Place, leaving: readonly Leaving[], down: readonly string[], more = "") {
+  const names = leaving.map(({ name }) => name).join(" and ");
+  return {
+    what: `${names} is not drained: ${down.join(", ")}, and at most ${strategy.maxUnavailable} may be out at once`,
+    where: `slot ${slot} of pool ${pool}, whose ${names} serves on${more}`,
+  };
+}
+
+/** Who of some nodes takes something away when it is drained. A Node looks Ready for a while after its VM has lost its power. */
+async function servingAmong(run: Run, client: Kubernetes, leaving: readonly Leaving[]): Promise<readonly Leaving[]> {
+  const serves = await Promise.all(
+    leaving.map(async ({ name, vm }) => {
+      const node = await findNode(client, name);
+      return node !== undefined && isReady(node) && (vm === undefined || (await isRunning(run.pve, vm)));
+    }),
+  );
+  return leaving.filter((_, index) => serves[index]);
+}
+
+/** Slots whose VM is on a silent host are out for nobody knows how long: one slot at a time goes on beside them. */
+async function lookAtOthers(run: Run, client: Kubernetes, place: Place): Promise<Look> {
+  const since = momentNow();
+  const { pool, slot, strategy } = place;
+  const [{ nodes: records }, isWanted, nodes, vms] = await Promise.all([
+    readPoolRecord(client, pool),
+    readWantedSlots(client, pool),
+    client.list<Node>(paths.nodes),
+    listVms(run.pve),
+  ]);
+  const others = records.filter((one) => one.slot !== slot && isWanted(one.slot));
+  const powers = new Map(
+    await Promise.all(others.map(async (one) => [one.name, await powerOf(run, vms, place, one)] as const)),
+  );
+  const serving = nodes.items.map((node) => slotNode(node, pool)).filter(({ name }) => powers.get(name) !== "off");
+  const empty = emptySlots(others, serving);
+  const heard = empty.filter(({ owner }) => powers.get(owner.name) !== "silent");
+  const why = ({ name }: NodeRecord) =>
+    powers.get(name) === "off" ? `the VM of ${name} is off` : `${name} is not Ready`;
+  const down = heard.map((one) => `nobody serves in slot ${one.slot} (${why(one.owner)})`);
+  return { room: roomBeside(empty.length - heard.length, strategy) - heard.length, down, since };
+}
+
+/** `unseen`: Proxmox says nothing of it, and its Node is believed. `silent`: nor does its host answer. */
+type PowerOf = "on" | "off" | "silent" | "unseen";
+
+/**
+ * Whether the VM of a node runs, as the list says; a Node looks Ready for most of a minute after its VM has lost its power. Where
+ * the list has no status, its host is asked: all of a host are without while its statistics daemon hangs. One whose number
+ * another VM has by now is gone.
+ */
+async function powerOf(
+  { pve }: Run,
+  vms: readonly ListedVm[],
+  { cluster, pool }: Place,
+  { name, vmid, slot, generation, phase }: NodeRecord,
+): Promise<PowerOf> {
+  const vm = vms.find((one) => one.vmid === vmid);
+  if (vm === undefined || phase === "retired") return "unseen";
+  const isOurs = vm.name === name || tagsOf({ cluster, pool, slot, generation }).every((tag) => vm.tags.includes(tag));
+  if (!isOurs) return "off";
+  if (vm.status !== "unknown" || vm.state !== undefined) return vm.status === "stopped" ? "off" : "on";
+  return await isRunning(pve, vm).then(
+    (running) => (running ? "on" : "off"),
+    (error: unknown) => {
+      if (!(error instanceof ProxmoxError)) throw error;
+      return error.silentHost === undefined ? "unseen" : "silent";
+    },
+  );
+}
+
+/** A Node as somebody who serves in a slot of a pool, or elsewhere. */
+function slotNode(node: Node, pool: string): SlotNode {
+  const labelled = node.metadata?.labels ?? {};
+  const slot = labelled[labels.pool] === pool ? labelled[labels.slot] : undefined;
+  return { name: nameOf(node), slot: slot === undefined ? undefined : Number(slot), isReady: isReady(node) };
+}

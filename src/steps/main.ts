@@ -1,0 +1,123 @@
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { clock } from "../runtime/clock.ts";
+import { asUserError, messageOf, UserError } from "../runtime/errors.ts";
+import { redact, say } from "../runtime/log.ts";
+import { engineBehind, type ProcessIdentity } from "../runtime/process-identity.ts";
+import { refuseFlagsOfEngine } from "../runtime/refused-flags.ts";
+import type { Kubernetes } from "../clients/kubernetes/client.ts";
+import { keep, startKeeper } from "../clients/kubernetes/keeper.ts";
+import type { Lease } from "../clients/kubernetes/lease.ts";
+import { joinRun } from "../clients/kubernetes/run-lease.ts";
+import { Proxmox } from "../clients/proxmox/client.ts";
+import { variables } from "../domain/model/step-environment.ts";
+import { claim } from "./verbs/claim.ts";
+import { gate } from "./verbs/gate.ts";
+import { guard, unguard } from "./verbs/guard.ts";
+import { handover } from "./verbs/handover.ts";
+import { readGuardInput, readPoolInput, readSlotInput, readSnapshotInput } from "./input.ts";
+import { join } from "./verbs/join.ts";
+import { retain } from "./verbs/retain.ts";
+import { scrub, stopSignal } from "./process.ts";
+import { release } from "./verbs/release.ts";
+import { retire } from "./verbs/retire.ts";
+import { rollout } from "./verbs/rollout.ts";
+import { Cancelled, type Run } from "./run.ts";
+import { snapshot } from "./verbs/snapshot.ts";
+import { verify } from "./verbs/verify.ts";
+
+type Environment = Record<string, string | undefined>;
+type Verb = (run: Run, environment: Environment) => Promise<object>;
+
+const verbs: Record<string, Verb> = {
+  rollout: (run, environment) => rollout(run, readPoolInput(environment)),
+  snapshot: (run, environment) => snapshot(run, readSnapshotInput(environment), environment),
+  claim: (run, environment) => claim(run, readSlotInput(environment)),
+  retain: (run, environment) => retain(run, readSlotInput(environment)),
+  release: (run, environment) => release(run, readSlotInput(environment)),
+  join: (run, environment) => join(run, readSlotInput(environment)),
+  retire: (run, environment) => retire(run, readSlotInput(environment)),
+  gate: (run, environment) => gate(run, readPoolInput(environment)),
+  handover: (run, environment) => handover(run, readSlotInput(environment)),
+  verify: (run, environment) => verify(run, readPoolInput(environment)),
+  guard: (run, environment) => guard(run, readGuardInput(environment)),
+  unguard: (run, environment) => unguard(run, readGuardInput(environment)),
+};
+
+/** Runs one verb. @returns the exit code */
+async function main(name: string, environment: Environment): Promise<number> {
+  const abandoned = new AbortController();
+  const stop = AbortSignal.any([stopSignal(), abandoned.signal]);
+  scrub(environment, name);
+  try {
+    const verb = verbs[name];
+    if (verb === undefined) throw unknownVerb(name);
+    const engine = engineBehind();
+    if (engine) refuseFlagsOfEngine(engine.pid);
+    const pve = Proxmox.fromEnvironment(environment);
+    const id = `${name}-${process.pid}-${randomBytes(4).toString("hex")}`;
+    const abandon = (why: Error) => abandoned.abort(why);
+    const update = updateOf(engine, environment[variables.cluster] ?? "");
+    const run: Run = { pve, id, stop, abandon, update, previous: environment.PULUMI_COMMAND_STDOUT ?? "" };
+    const result = await verb(run, environment);
+    process.stdout.write(`${redact(JSON.stringify(result))}\n`);
+    return 0;
+  } catch (error) {
+    say(explain(error));
+    return 1;
+  }
+}
+
+/** The engine's right to update the cluster, asked for once by each way into the cluster. */
+function updateOf(engine: ProcessIdentity | undefined, cluster: string): (client: Kubernetes) => Promise<Lease> {
+  const asked = new WeakMap<Kubernetes, Promise<Lease>>();
+  const ask = async (client: Kubernetes): Promise<Lease> => {
+    if (engine === undefined) throw new Cancelled("the engine that this step works for has ended");
+    return await joinRun(client, cluster, engine, () => startKeeper(client, engine, process.argv[1] ?? ""));
+  };
+  return (client) => {
+    const found = asked.get(client) ?? ask(client);
+    asked.set(client, found);
+    // Of an API that was away it is asked anew.
+    found.catch(() => asked.delete(client));
+    return found;
+  };
+}
+
+/** The engine passes the verb as the only argument, sometimes after a `-c` of its own. */
+function unknownVerb(name: string): UserError {
+  return new UserError({
+    what: `there is no step "${name}"`,
+    where: "bin/step",
+    todo: `use one of ${Object.keys(verbs).join(", ")}; steps are started by the engine, not by hand`,
+  });
+}
+
+/** What the operator reads. What we did not foresee comes with its stack, to be reported. */
+function explain(error: unknown): string {
+  const ours = asUserError(error);
+  if (ours) return ours.message;
+  const foreseen = error instanceof Error && error.name !== "Error" && error.name !== "TypeError";
+  return foreseen || !(error instanceof Error) ? messageOf(error) : (error.stack ?? error.message);
+}
+
+/** Not a step: no engine waits for it (src/clients/kubernetes/keeper.ts). */
+async function keepRun(): Promise<number> {
+  // The program says it to the user and ends; an engine that is being interrupted shows no more of its words.
+  const tell = async (word: object) => {
+    if (!process.connected) return;
+    const ended = once(process, "disconnect");
+    process.send?.(word);
+    await Promise.race([ended, clock.sleep(2000)]);
+  };
+  // Whoever started it may end at any time.
+  process.on("disconnect", () => undefined);
+  // A service manager tells every process of a unit to stop. The engine then takes minutes to a safe point, and has the lease.
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
+  await keep(process.stdin, tell);
+  return 0;
+}
+
+const [verb = ""] = process.argv.slice(-1);
+// Sockets and timers that are left belong to nobody any more.
+process.exit(verb === "keep" ? await keepRun() : await main(verb, process.env));

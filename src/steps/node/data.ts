@@ -1,0 +1,96 @@
+import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
+import { UserError, UserErrors } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
+import { findAccess, SilentServers } from "../../clients/kubernetes/access.ts";
+import { KubernetesUnreachable } from "../../clients/kubernetes/errors.ts";
+import { ifServing, isGoingAway } from "../../clients/kubernetes/going-away.ts";
+import { affinityNode, affinityNodeOf } from "../../clients/kubernetes/local-data.ts";
+import { nameOf } from "../../clients/kubernetes/nodes.ts";
+import { readSlotRecord } from "../../clients/kubernetes/record.ts";
+import { paths, type Node, type PersistentVolume, type Pod } from "../../clients/kubernetes/types.ts";
+import type { ListedVm } from "../../clients/proxmox/vms.ts";
+import { keptWords, localVolumeProblems, localVolumes, mayBeLocal } from "../../domain/drain/local-data.ts";
+import { scratchWords } from "../../domain/drain/scratch-data.ts";
+import type { NodeRecord } from "../../domain/model/types.ts";
+import type { SlotInput } from "../input.ts";
+import type { Leaver, RetireOptions } from "./retirement.ts";
+import type { Run } from "../run.ts";
+import { clusterSite } from "../cluster/scene.ts";
+
+/** Says what stays behind on a node: on the VM that is kept for it, and what pods lose for good. */
+export async function sayData({ name, record }: Leaver, { access: { client } }: RetireOptions): Promise<void> {
+  if (record?.keeps)
+    say(`${name} leaves with data in volumes on it alone: ${keptWords(record.keeps)}. Its VM stays, off`);
+  const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${name}` });
+  for (const line of scratchWords(name, items)) say(line);
+}
+
+/**
+ * Looks at what is on a node alone, right before it is disturbed, because a volume may have been bound since the program looked;
+ * and once more after its cordon, when no pod comes any more. What the program knew and the configuration consents to is
+ * remembered, and its VM outlives this run.
+ * @throws UserErrors when the node has bound volumes that nobody keeps
+ */
+export async function requireDataMayGo(leaver: Leaver, { access: { client } }: RetireOptions): Promise<void> {
+  const { name, record } = leaver;
+  if (record?.keeps !== undefined) return;
+  const node = affinityNode(name, leaver.node);
+  const volumes = await client.list<PersistentVolume>(paths.persistentVolumes);
+  const candidates = volumes.items.filter((volume) => mayBeLocal(volume, node));
+  if (candidates.length === 0) return;
+  const [nodes, pods] = await Promise.all([client.list<Node>(paths.nodes), client.list<Pod>(paths.pods)]);
+  const stay = nodes.items.filter((one) => nameOf(one) !== name).map(affinityNodeOf);
+  const found = localVolumes({ node, stay, given: {} }, candidates, pods.items);
+  if (found.length === 0) return;
+  const problems = localVolumeProblems(found, "localVolumes of its pool; the node serves on");
+  throw new UserErrors(problems.map((one) => ({ ...one, todo: `${one.todo}. With that consent run pulumi up again` })));
+}
+
+/**
+ * A VM whose node is remembered to hold data is not destroyed: only a later program takes that back. While servers go down, as
+ * in a destroy, it takes a moment to hear of it.
+ * @throws UserError when it is remembered, or nobody can say; nothing was done to it
+ */
+export async function requireNothingKept(run: Run, input: SlotInput, vms: readonly ListedVm[]): Promise<void> {
+  const deadline = new Deadline(`what is remembered of ${input.node}`, input.site.timeouts.agent, run.stop);
+  let silence: UserError | undefined;
+  const kept = deadline.poll(500, () =>
+    keptRecord(run, input, vms).catch((error: unknown) => {
+      if (!(error instanceof SilentServers) && !(error instanceof KubernetesUnreachable)) throw error;
+      silence = error;
+      return undefined;
+    }),
+  );
+  const own = await kept.catch((error: unknown) => {
+    throw error instanceof DeadlineError && silence ? silence : error;
+  });
+  if (own === "nothing") return;
+  throw new UserError({
+    what: `VM ${input.vmid} of ${input.node} is not destroyed: it holds ${keptWords(own.keeps ?? [])}`,
+    where: `the record of pool ${input.pool}; the node is ${own.phase} since ${own.since}`,
+    todo: "run pulumi up again: it keeps the VM until its time is over (evergreen:localVolumes.keepDays), and destroys it after that",
+  });
+}
+
+/** @throws SilentServers, KubernetesUnreachable: it cannot be read now. That no server runs any more says nothing either */
+async function keptRecord({ pve }: Run, input: SlotInput, vms: readonly ListedVm[]): Promise<NodeRecord | "nothing"> {
+  const { pool, slot, node, vmid } = input;
+  const site = clusterSite(input);
+  const silent = (error: unknown) => {
+    if (error instanceof SilentServers) return error;
+    throw error;
+  };
+  const access = await findAccess(pve, vms, site).catch(silent);
+  const client = access instanceof SilentServers ? undefined : (await ifServing(access))?.client;
+  if (await isGoingAway({ pve, site, vms, client })) return "nothing";
+  if (access instanceof SilentServers) throw access;
+  if (access === undefined)
+    throw new SilentServers({
+      what: `nobody can say whether VM ${vmid} of ${node} holds data: no server runs that has started RKE2`,
+      where: `the record of pool ${pool}`,
+      todo: "start the server VMs and run pulumi up again; nothing was done to the VM",
+    });
+  const { nodes } = await readSlotRecord(access.client, pool, slot);
+  const own = nodes.find((one) => one.name === node && one.vmid === vmid);
+  return own?.keeps === undefined ? "nothing" : own;
+}

@@ -1,0 +1,70 @@
+import { Deadline } from "../../runtime/deadline.ts";
+import { say } from "../../runtime/log.ts";
+import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import {
+  findNode,
+  isDead,
+  isReady,
+  secondsToDeath,
+  taintOutOfService,
+  whyNotReady,
+} from "../../clients/kubernetes/nodes.ts";
+import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
+import { awaitDetached } from "../../clients/kubernetes/volumes.ts";
+import type { ListedVm } from "../../clients/proxmox/vms.ts";
+import { evictionOrder } from "../../domain/drain/drain.ts";
+import { switchOff } from "./power-off.ts";
+import type { Leaver, RetireOptions } from "./retirement.ts";
+import { quietly } from "../run.ts";
+
+/**
+ * Whether a node that leaves, and whose VM runs, is dead: not Ready for longer than Kubernetes leaves pods on such a node. Nobody
+ * there ends a pod any more, so a drain of it would never end. One that has only just become silent may come back, and gets
+ * the time to; not one without a pod to evict, as a node that was never Ready, whose drain ends at once.
+ */
+export async function isKnownDead(node: Node, { access: { client }, run }: RetireOptions): Promise<boolean> {
+  const name = node.metadata?.name ?? "";
+  if (isReady(node) || !(await hasPodsToEvict(client, name))) return false;
+  const patience = secondsToDeath(node, client.now());
+  if (patience > 0) say(`${name} is not Ready: it gets ${Math.ceil(patience)} s to come back (${whyNotReady(node)})`);
+  const deadline = new Deadline(`${name} to come back or to be dead`, patience + 30, run.stop);
+  let last: Node | undefined = node;
+  return await deadline.poll(
+    () => Math.min(5_000, Math.max(250, 1000 * secondsToDeath(last ?? node, client.now()))),
+    async () => {
+      last = await findNode(client, name);
+      if (last === undefined || isReady(last)) return false;
+      return isDead(last, client.now()) ? true : undefined;
+    },
+    () => (last ? whyNotReady(last) : ""),
+  );
+}
+
+async function hasPodsToEvict(client: Kubernetes, node: string): Promise<boolean> {
+  const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${node}` });
+  return evictionOrder(items).length > 0;
+}
+
+/**
+ * Turns the VM of a dead node off, which it is proved to be afterwards: only then is it sure that its pods do not run, and
+ * others may have their volumes. The taint lets Kubernetes remove both at once; without it a volume that one node alone may
+ * use stays locked for six minutes.
+ */
+export async function fence(vm: ListedVm, { name, expected }: Leaver, options: RetireOptions): Promise<void> {
+  const { access, input, run } = options;
+  say(`${name} is dead while its VM runs: nobody there would end a pod, so it is turned off and not drained`);
+  await switchOff(vm, true, expected, options);
+  await releaseVolumes(
+    access.client,
+    name,
+    new Deadline(`the volumes of ${name}`, input.site.timeouts.volumes, run.stop),
+  );
+}
+
+/** Kubernetes lets go of them later in any case, so nobody is held up by those that stay. */
+async function releaseVolumes(client: Kubernetes, name: string, deadline: Deadline): Promise<void> {
+  await quietly(`the volumes of ${name} are released by Kubernetes later`, async () => {
+    await taintOutOfService(client, name);
+    await awaitDetached(client, name, deadline);
+  });
+}

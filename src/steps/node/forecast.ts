@@ -1,0 +1,28 @@
+import { UserErrors } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
+import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import { paths, type Pod, type PodDisruptionBudget } from "../../clients/kubernetes/types.ts";
+import { blockers } from "../../domain/drain/drain.ts";
+
+/** Something never lets a node go, whatever time it gets. Nothing was touched, and nobody is judged. */
+export class DrainRefusal extends UserErrors {}
+
+/**
+ * Says by name what will hold nodes back, or will not serve while it moves, before anything is disturbed.
+ * @throws DrainRefusal with everything that never lets go
+ */
+export async function requireMayDrain(
+  client: Kubernetes,
+  nodes: ReadonlySet<string>,
+  drainSeconds: number,
+): Promise<void> {
+  if (nodes.size === 0) return;
+  const [pods, budgets] = await Promise.all([
+    client.list<Pod>(paths.pods),
+    client.list<PodDisruptionBudget>(paths.budgets),
+  ]);
+  const found = blockers(pods.items, budgets.items, nodes, drainSeconds);
+  const never = found.filter(({ kind }) => kind === "never");
+  if (never.length > 0) throw new DrainRefusal(never);
+  for (const { what, where, todo } of found) say(`${what}\n  where: ${where}\n  do:    ${todo}`);
+}

@@ -1,0 +1,57 @@
+import { DeadlineError } from "../../runtime/deadline.ts";
+import { messageOf, UserError } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
+import { guest } from "../../../images/contract.ts";
+import { readFile } from "../../clients/proxmox/agent.ts";
+import type { VmConfig } from "../../clients/proxmox/vms.ts";
+import { clockErrorIn, isRemovedFromEtcd } from "../../domain/rollout/join-log.ts";
+import type { Run } from "../run.ts";
+import { ImageFault, NeverRegistered } from "./verdict.ts";
+
+const logLines = 15;
+
+/** RKE2 removed this server from etcd before its join was over: only another one can have its slot. No image is to blame. */
+export class MemberRemoved extends UserError {}
+
+/**
+ * Shows what the guest of a join that failed said last.
+ * @param now the cluster's time
+ * @returns the error, or a better one when the log knows the cause. That is no verdict on the image: the same one joins when
+ *   the clock is right
+ */
+export async function readJoinLog(run: Run, vm: VmConfig, error: unknown, now: Date): Promise<unknown> {
+  const text = await readFile(run.pve, vm, guest.log).catch((failure: unknown) => Buffer.from(messageOf(failure)));
+  const end = text.toString().trimEnd().split("\n").slice(-logLines);
+  say([`the end of ${guest.log} on ${vm.name}:`, ...end.map((line) => `  | ${line}`)].join("\n"));
+  if (!(error instanceof ImageFault) && !(error instanceof DeadlineError)) return error;
+  // What registered and is not Ready in time is an image's fault only when the log knows no better.
+  if (isRemovedFromEtcd(end.join("\n"))) return removed(vm, error);
+  const off = error instanceof NeverRegistered ? clockErrorIn(end.join("\n"), now) : undefined;
+  return off === undefined ? error : wrongClock(vm, off, error);
+}
+
+function removed({ name, vmid, host }: VmConfig, cause: unknown): MemberRemoved {
+  return new MemberRemoved(
+    {
+      what: `${name} was removed from etcd before its join was over, and what is on its disk never gets in again`,
+      where: `VM ${vmid} on ${host}, the end of ${guest.log}`,
+      todo: "run pulumi up again: it is retired, and its slot gets another server of the same content",
+    },
+    { cause },
+  );
+}
+
+function wrongClock({ name, vmid, host }: VmConfig, seconds: number, cause: unknown): UserError {
+  return new UserError(
+    {
+      what: `the clock of ${name} is ${span(Math.abs(seconds))} ${seconds < 0 ? "behind" : "ahead"}, so it takes the cluster's certificates for ${seconds < 0 ? "not yet valid" : "expired"}`,
+      where: `VM ${vmid} on ${host}, the end of ${guest.log}`,
+      todo: "let it reach its time servers, and see to the clock of its Proxmox host; it joins as soon as its time is right: run pulumi up again",
+    },
+    { cause },
+  );
+}
+
+function span(seconds: number): string {
+  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}

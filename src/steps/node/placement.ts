@@ -1,0 +1,185 @@
+import { clock } from "../../runtime/clock.ts";
+import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
+import { UserError, type Problem } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
+import { Changes } from "../../clients/kubernetes/changes.ts";
+import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import { isReady } from "../../clients/kubernetes/nodes.ts";
+import { readPoolRecord, writeFacts } from "../../clients/kubernetes/record.ts";
+import { namespacedPath, paths, type Pod } from "../../clients/kubernetes/types.ts";
+import { watch } from "../../clients/kubernetes/watch.ts";
+import { displacedFrom, unplaced, unscheduled, type Displaced } from "../../domain/availability/placement.ts";
+import type { NodeRecord, PoolRecord } from "../../domain/model/types.ts";
+import type { SlotInput } from "../input.ts";
+import { known } from "./member.ts";
+import type { Leaver } from "./retirement.ts";
+import type { Run } from "../run.ts";
+
+/** What a controller wants is asked again after this time, in milliseconds: it may want fewer pods by then, or be no more. */
+const lookMs = 5_000;
+
+/**
+ * Remembers whose pods a handover is about to evict: a run that is killed after the drain knows by it what has to find a
+ * place before the slot is handed over.
+ */
+export async function rememberDisplaced(
+  client: Kubernetes,
+  input: SlotInput,
+  leaving: ReadonlySet<string>,
+): Promise<void> {
+  const { own, record } = await known(client, input);
+  const { items } = await client.list<Pod>(paths.pods);
+  const before = owed(record, input);
+  const more = displacedFrom(items, leaving, keptClaims(record)).filter((one) => !has(before, one));
+  if (own === undefined || more.length === 0) return;
+  await writeFacts(client, input.pool, { nodes: [{ ...own, displaced: [...(own.displaced ?? []), ...more] }] });
+}
+
+/**
+ * What has to find a place before the slot is handed over: also what was evicted for a node that was given up since, for
+ * nobody else waits for that.
+ */
+export function owed({ nodes }: PoolRecord, { slot }: Pick<SlotInput, "slot">): Displaced[] {
+  return once(nodes.filter((node) => node.slot === slot));
+}
+
+/** Likewise in the whole pool. A slot of which all nodes are retired is no more, and nobody waits for what it owed. */
+function owedInPool({ nodes }: PoolRecord): Displaced[] {
+  const slots = new Set(nodes.filter(({ phase }) => phase !== "retired").map(({ slot }) => slot));
+  return once(nodes.filter(({ slot }) => slots.has(slot)));
+}
+
+function once(nodes: readonly NodeRecord[]): Displaced[] {
+  const all = nodes.flatMap(({ displaced = [] }) => displaced);
+  return all.filter((one, index) => !has(all.slice(0, index), one));
+}
+
+function has(some: readonly Displaced[], { namespace, kind, name }: Displaced): boolean {
+  return some.some((one) => one.namespace === namespace && one.kind === kind && one.name === name);
+}
+
+/**
+ * Waits until what a handover has evicted runs elsewhere.
+ * @throws UserError that names the pods: no other node is drained before they have a place. No image is to blame.
+ */
+export async function awaitPlaced(run: Run, client: Kubernetes, input: SlotInput): Promise<void> {
+  const { record } = await known(client, input);
+  const displaced = owed(record, input);
+  if (displaced.length === 0) return;
+  const kept = keptClaims(record);
+  await awaitNone(run, client, input, {
+    displaced,
+    left: (pods, wanted) => unplaced(pods, displaced, wanted, kept),
+    problem: (left, seconds) => ({
+      what: `pods that were evicted for ${input.node} have found no place in ${seconds} s: ${left}`,
+      where: `slot ${input.slot} of pool ${input.pool}, whose new node serves`,
+    }),
+  });
+  say(`${displaced.length} controllers have their pods elsewhere`);
+}
+
+/**
+ * Waits, before a node that serves is drained, until nobody waits for a place whom an earlier run has evicted, from this slot
+ * or another one. A node that serves nobody goes all the same: what waits may wait for what only it can let go.
+ * @throws UserError that names the pods
+ */
+export async function awaitRoom(run: Run, client: Kubernetes, input: SlotInput, leaver: Leaver): Promise<void> {
+  if (leaver.node === undefined || !isReady(leaver.node) || leaver.node.spec?.unschedulable === true) return;
+  const record = await readPoolRecord(client, input.pool);
+  const displaced = owedInPool(record);
+  if (displaced.length === 0) return;
+  const kept = keptClaims(record);
+  await awaitNone(run, client, input, {
+    displaced: [],
+    left: (pods) => unscheduled(pods, displaced, kept),
+    problem: (left, seconds) => ({
+      what: `pods that earlier handovers of pool ${input.pool} evicted have found no place in ${seconds} s: ${left}`,
+      where: `slot ${input.slot}, whose ${leaver.name} serves and stays until they have`,
+    }),
+  });
+}
+
+interface Waiting {
+  left: (pods: readonly Pod[], wanted: (controller: Displaced) => number | undefined) => string[];
+  /** Of which `left` asks how many pods they want. */
+  displaced: readonly Displaced[];
+  /** What is wrong when they have not found a place in time. */
+  problem: (left: string, seconds: number) => Pick<Problem, "what" | "where">;
+}
+
+async function awaitNone(run: Run, client: Kubernetes, input: SlotInput, waiting: Waiting): Promise<void> {
+  let left: string[] = [];
+  const deadline = new Deadline("what was evicted to find a place", input.site.timeouts.gate, run.stop);
+  const end = new AbortController();
+  try {
+    deadline.throwIfStopped();
+    const changes = new Changes(AbortSignal.any([deadline.signal(), end.signal]));
+    const pods = changes.follow(watch<Pod>(client, paths.pods, {}, changes.signal));
+    const wanted = new Wanted(client, waiting.displaced);
+    while (await changes.next(lookMs)) {
+      const seen = pods();
+      if (seen === undefined) continue;
+      await wanted.look();
+      left = waiting.left([...seen.values()], (one) => wanted.of(one));
+      if (left.length === 0) return;
+    }
+    deadline.throwIfStopped();
+    throw deadline.error(left.join("; "));
+  } catch (error) {
+    if (!(error instanceof DeadlineError)) throw error;
+    throw new UserError(
+      {
+        ...waiting.problem(left.join("; "), deadline.seconds),
+        todo: "give the cluster room, or the labels and taints that these pods ask for, or scale them down; then run again. No other node of the pool is drained before, and the image is not judged",
+      },
+      { cause: error },
+    );
+  } finally {
+    end.abort();
+  }
+}
+
+/** How many pods some controllers want, as of a few seconds ago: a Deployment goes on being changed while a slot is handed over. */
+class Wanted {
+  private readonly client: Kubernetes;
+  private readonly controllers: readonly Displaced[];
+  private replicas: ReadonlyMap<Displaced, number | undefined> = new Map();
+  private readAt = -Infinity;
+
+  constructor(client: Kubernetes, controllers: readonly Displaced[]) {
+    this.client = client;
+    this.controllers = controllers;
+  }
+
+  of(controller: Displaced): number | undefined {
+    return this.replicas.get(controller);
+  }
+
+  /** Asks again when it is time to. While that fails, what was known before counts. */
+  async look(): Promise<void> {
+    if (clock.elapsed() - this.readAt < lookMs) return;
+    const read = async (one: Displaced) => [one, await readReplicas(this.client, one)] as const;
+    try {
+      this.replicas = new Map(await Promise.all(this.controllers.map(read)));
+    } catch (error) {
+      if (this.readAt === -Infinity) throw error;
+    }
+    this.readAt = clock.elapsed();
+  }
+}
+
+/** Claims on the disks of nodes that leave by consent: their pods wait for data and not for a place. */
+function keptClaims({ nodes }: PoolRecord): Set<string> {
+  return new Set(nodes.flatMap(({ keeps = [] }) => keeps.map(({ claim }) => claim)));
+}
+
+const collections: Readonly<Record<string, string>> = { ReplicaSet: "replicasets", StatefulSet: "statefulsets" };
+
+/** How many pods a controller wants now; undefined for kinds that do not say so in a way that we know. */
+async function readReplicas(client: Kubernetes, { namespace, kind, name }: Displaced): Promise<number | undefined> {
+  const collection = collections[kind];
+  if (collection === undefined) return undefined;
+  const path = namespacedPath("apps/v1", namespace, `${collection}/${name}`);
+  const found = await client.find<{ spec?: { replicas?: number } }>(path);
+  return found?.spec?.replicas ?? 0;
+}

@@ -1,0 +1,83 @@
+import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
+import { messageOf } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
+import type { Fence } from "../../clients/kubernetes/lease.ts";
+import { isAgentSilent, isFrozen, isNoSuchFile, withAgent } from "../../clients/proxmox/agent.ts";
+import { IdentityError, proveVm, type ExpectedVm } from "../../clients/proxmox/identity.ts";
+import { turnOff } from "../../clients/proxmox/power.ts";
+import { writeOnBoot } from "../../clients/proxmox/settle.ts";
+import { isRunning, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
+import type { Site } from "../../domain/model/step-environment.ts";
+import type { ClusterInput } from "../input.ts";
+import { wipeJoinData } from "./join-data.ts";
+import type { Run } from "../run.ts";
+
+const NOBODY_RECORDED = "it runs, and nobody recorded its SMBIOS uuid";
+
+/** Wipes the guest and turns its VM off, after the proof that it is ours. */
+export async function switchOff(
+  vm: ListedVm,
+  running: boolean,
+  expected: ExpectedVm,
+  { run, fence, input }: { run: Run; fence: Fence; input: ClusterInput },
+): Promise<void> {
+  // Name and tags prove nothing. Nothing of ours runs before its uuid was recorded.
+  if (expected.uuid === undefined) {
+    if (running) throw new IdentityError(expected, `host ${vm.host}`, [NOBODY_RECORDED]);
+    return;
+  }
+  const config = await withAgent(expected.name, run.stop, async () => {
+    await fence.check();
+    const proved = await proveVm(run.pve, vm.host, expected);
+    if (running) await wipe(run, proved);
+    return proved;
+  }).catch(async (error: unknown) => {
+    if (!(error instanceof DeadlineError)) throw error;
+    // As of one whose agent is silent: a node may be dead for it.
+    say(`${error.message}\n  it is not wiped, and turned off all the same`);
+    return await proveVm(run.pve, vm.host, expected);
+  });
+  await fence.check();
+  await powerOff(run, config, running, input.site);
+}
+
+/**
+ * Before a node is disturbed: its VM is ours, and Proxmox lets us change it. A lock (a backup, a migration) or a Proxmox
+ * cluster without a quorum is found here, and not after the node was emptied and has left etcd. The write changes nothing.
+ * @returns it as it was proved, where it is now
+ * @throws VmBusy
+ */
+export async function requireChangeable(run: Run, vm: ListedVm, expected: ExpectedVm, site: Site): Promise<VmConfig> {
+  if (expected.uuid === undefined) throw new IdentityError(expected, `host ${vm.host}`, [NOBODY_RECORDED]);
+  const config = await proveVm(run.pve, vm.host, expected);
+  const deadline = new Deadline(`the VM of ${expected.name} to be free`, site.timeouts.gate, run.stop);
+  return await writeOnBoot(run.pve, config, expected, config.onBoot, deadline);
+}
+
+/**
+ * The digest of what was proved goes along with the write right before the power goes: no other VM is turned off. A lock that
+ * came meanwhile is waited for, as long as a drain may take.
+ */
+export async function powerOff(run: Run, proved: VmConfig, running: boolean, site: Site): Promise<void> {
+  if (!proved.onBoot && !running) return;
+  const expected = { ...proved, tags: [] };
+  const deadline = new Deadline(`the VM of ${proved.name} to be free`, site.timeouts.drain, run.stop);
+  const config = await writeOnBoot(run.pve, proved, expected, false, deadline);
+  if (!running) {
+    // A killed step may have asked for a start that was still under way; the write above has waited for it.
+    if (!(await isRunning(run.pve, config))) return;
+    await proveVm(run.pve, config.host, expected);
+  }
+  await turnOff(run.pve, config, site.timeouts.shutdown, run.stop);
+}
+
+async function wipe(run: Run, config: VmConfig): Promise<void> {
+  try {
+    await wipeJoinData(run.pve, config);
+  } catch (error) {
+    // One that is frozen can be wiped once it is not any more.
+    if (isFrozen(error) || (!isAgentSilent(error) && !isNoSuchFile(error))) throw error;
+    // Its token is used up and its Node goes: it does not come back without fresh join data either.
+    say(`${config.name}: the guest could not be wiped (${messageOf(error)}); its VM is turned off all the same`);
+  }
+}

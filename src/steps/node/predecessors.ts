@@ -1,0 +1,233 @@
+import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
+import { say } from "../../runtime/log.ts";
+import { guest } from "../../../images/contract.ts";
+import type { Access } from "../../clients/kubernetes/access.ts";
+import { DrainError } from "../../clients/kubernetes/eviction.ts";
+import type { Fence } from "../../clients/kubernetes/lease.ts";
+import { isReady } from "../../clients/kubernetes/nodes.ts";
+import { awaitAgent, isNoSuchFile, readFile } from "../../clients/proxmox/agent.ts";
+import { silentHostOf } from "../../clients/proxmox/errors.ts";
+import { proveVm } from "../../clients/proxmox/identity.ts";
+import { isRunning, listVms, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
+import type { NodeRecord, PoolRecord } from "../../domain/model/types.ts";
+import { NoRoom, requireOwner } from "../cluster/availability.ts";
+import { byMembers, ControlPlaneRefusal } from "../cluster/control-plane.ts";
+import { DrainRefusal } from "./forecast.ts";
+import type { SlotInput } from "../input.ts";
+import { otherNodes } from "./leavers.ts";
+import type { Known } from "./member.ts";
+import { powerOff } from "./power-off.ts";
+import { retireNode, type Leaver, type RetireOptions } from "./retirement.ts";
+import { holding, slotLease, tickets, type Run } from "../run.ts";
+import { lookAround, reachable } from "../cluster/scene.ts";
+
+/** Who is in the slot of a server that comes. */
+interface Arriving {
+  access: Access;
+  fence: Fence;
+  known: Known;
+}
+
+/**
+ * While a voter is dead etcd admits nobody, so a predecessor whose VM is off goes before its successor comes. So does a server
+ * of any slot whose retirement was broken off after it had left etcd, and before anybody else: its Node alone keeps the
+ * control plane from being calm, and every member from leaving (seed 30566 of the simulation).
+ * @returns the way into the cluster: another one when it led through a server that has just gone
+ */
+export async function removeDead(run: Run, input: SlotInput, { access, fence, known }: Arriving): Promise<Access> {
+  const { record } = known;
+  const vms = await listVms(run.pve);
+  const inSlot = await otherNodes(access.client, input, vms, record);
+  const first = { run, access, input, proof: "node" as const };
+  for (const one of inSlot.filter(isBrokenOff)) await removeIfItMay(one, { ...first, fence });
+  await removeBrokenOff(run, input, access, vms, record);
+  for (const one of inSlot.filter((other) => !isBrokenOff(other))) {
+    if (!(await isOff(run, one))) continue;
+    const left = await wayThrough(run, input, access);
+    await holdBack(run, input, { access: left, fence, known }, vms);
+    await remove(one, { run, access: left, fence, input });
+  }
+  return await wayThrough(run, input, access);
+}
+
+/** The way into the cluster as it is while its server runs: the one that it led through may be off since. */
+async function wayThrough(run: Run, input: SlotInput, access: Access): Promise<Access> {
+  return (await isRunning(run.pve, access.server)) ? access : reachable(await lookAround(run, input), input);
+}
+
+/**
+ * While a voter is dead etcd lets in nobody, and RKE2 tries on: servers that an earlier run has told to join would come in the
+ * moment the dead one is gone, beside whoever joins then. Each is turned off until its own turn, and for good in this slot,
+ * which another has.
+ */
+async function holdBack(
+  run: Run,
+  input: SlotInput,
+  { access, fence: own, known: { record } }: Arriving,
+  vms: readonly ListedVm[],
+): Promise<void> {
+  const sight = await byMembers(run, input, access);
+  const isIn = async ({ name, address }: NodeRecord) =>
+    (await sight(run.stop)).some((server) => server.name === name || server.name === address);
+  for (const one of record.nodes) {
+    const { name, slot, vmid, phase } = one;
+    // The list has no name of a VM whose host is silent: that host is asked, and nobody goes.
+    const vm = vms.find((listed) => listed.vmid === vmid && (listed.name ?? name) === name);
+    const mayHaveBeenTold = name !== input.node && (phase === "made" || phase === "failed");
+    if (!mayHaveBeenTold || vm === undefined || (await isIn(one))) continue;
+    const keepOut = async (fence: Fence) => await turnOffIfTold(run, input, { one, vm, fence }, isIn);
+    if (slot === input.slot) await keepOut(own);
+    else await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, keepOut);
+  }
+}
+
+interface Told {
+  one: NodeRecord;
+  vm: ListedVm;
+  /** Of its slot. */
+  fence: Fence;
+}
+
+async function turnOffIfTold(
+  run: Run,
+  input: SlotInput,
+  { one, vm, fence }: Told,
+  isIn: (one: NodeRecord) => Promise<boolean>,
+): Promise<void> {
+  const { name, vmid, uuid, slot } = one;
+  if (!(await isRunning(run.pve, vm))) return;
+  const config = await proveVm(run.pve, vm.host, { vmid, name, uuid, tags: [] });
+  const order = await orderOf(run, input, config);
+  if (order === "none") return;
+  await fence.check();
+  // A guest that boots takes its time: by now it may be in.
+  if (await isIn(one)) return;
+  const why =
+    order === "told" ? "was told to join by an earlier run" : "may have been told to join: its guest agent is silent";
+  say(`${name} ${why}. It is turned off${slot === input.slot ? "" : " until its turn comes"}`);
+  await powerOff(run, config, true, input.site);
+}
+
+/** Whether the guest was told to join. One that boots ahead for the first time was not, and answers when its boot is over. */
+async function orderOf(
+  { pve, stop }: Run,
+  { site }: SlotInput,
+  config: VmConfig,
+): Promise<"told" | "none" | "unknown"> {
+  const ask = () =>
+    readFile(pve, config, guest.marker).then(String, (error: unknown) => {
+      if (isNoSuchFile(error)) return "";
+      throw error;
+    });
+  const marker = awaitAgent(new Deadline(`the agent of ${config.name}`, site.timeouts.agent, stop), ask);
+  return await marker.then(
+    (text) => (text === "" ? "none" : "told"),
+    (error: unknown) => {
+      if (error instanceof DeadlineError) return "unknown";
+      throw error;
+    },
+  );
+}
+
+/** Takes servers of other slots out whose retirement was broken off. @param record of the whole pool */
+export async function removeBrokenOff(
+  run: Run,
+  input: SlotInput,
+  access: Access,
+  vms: readonly ListedVm[],
+  record: PoolRecord,
+): Promise<void> {
+  for (const one of await brokenOff(access, input, vms, record)) {
+    const slot = one.record?.slot ?? input.slot;
+    await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, (fence) =>
+      removeIfItMay(one, { run, access, input, proof: "node", fence }),
+    );
+  }
+}
+
+async function remove(one: Leaver, options: RetireOptions): Promise<void> {
+  say(`${one.name} serves no more: it is taken out before another server comes or goes`);
+  await retireNode(one, options);
+}
+
+/** While a voter is dead nobody goes but that one. Who is a voter still keeps nobody from going, and leaves with its own slot. */
+async function removeIfItMay(one: Leaver, options: RetireOptions): Promise<void> {
+  await remove(one, options).catch((error: unknown) => {
+    if (!(error instanceof ControlPlaneRefusal)) throw error;
+    say(`${error.message}\n  ${one.name} is taken out when its slot is handed over`);
+  });
+}
+
+/** Its retirement had begun, and its Node is still there: its VM may run, for all that it is no member any more. */
+const isBrokenOff = ({ node, record }: Leaver): boolean => node !== undefined && record?.phase === "retired";
+
+/** Has a Node, and a VM that does not run. */
+async function isOff(run: Run, { node, vm }: Leaver): Promise<boolean> {
+  return node !== undefined && vm !== undefined && !(await isRunning(run.pve, vm));
+}
+
+/** Servers of other slots that are remembered as retired and still have a Node. */
+async function brokenOff(
+  { client }: Access,
+  input: SlotInput,
+  vms: readonly ListedVm[],
+  record: PoolRecord,
+): Promise<Leaver[]> {
+  const retired = record.nodes.filter(({ phase, slot }) => phase === "retired" && slot !== input.slot);
+  const slots = [...new Set(retired.map(({ slot }) => slot))];
+  const inSlots = await Promise.all(
+    slots.map((slot) => otherNodes(client, { ...input, slot, node: "", generation: "" }, vms, record)),
+  );
+  return inSlots.flat().filter(isBrokenOff);
+}
+
+/**
+ * What a given-up run left in a slot goes before another one is started: it may have had to stay while a voter of another slot
+ * was dead, or its Proxmox host, and two of them beside an owner that runs would be more than the surge. An agent that has
+ * joined a slot whose owner does not serve is left to the handover: it may be who served there.
+ */
+export async function clearHalfMade(
+  run: Run,
+  input: SlotInput,
+  { access, fence, known: { record } }: Arriving,
+): Promise<void> {
+  const isServer = input.role === "server";
+  const isHalfMade = ({ name, slot, phase }: NodeRecord) =>
+    slot === input.slot && name !== input.node && phase !== "handedOver" && (isServer || phase !== "retired");
+  if (!record.nodes.some(isHalfMade)) return;
+  const others = await otherNodes(access.client, input, await listVms(run.pve), record);
+  const on = await Promise.all(others.map((one) => isOn(run, one)));
+  const running = new Set(others.filter((_, index) => on[index]));
+  const owner = others.find((one) => one.record?.phase === "handedOver");
+  const ownerRuns = owner !== undefined && running.has(owner);
+  const ownerServes = ownerRuns && owner.node !== undefined && isReady(owner.node);
+  const goes = (one: Leaver) =>
+    isServer ? one.node && ownerRuns : running.has(one) && (ownerServes || one.node === undefined);
+  const halfMade = others.filter((one) => one.record && isHalfMade(one.record) && goes(one));
+  if (halfMade.length === 0) return;
+  await holding(run, access, tickets(input), input.site.timeouts.lease, async () => {
+    for (const one of halfMade) {
+      // The ticket may have been waited for.
+      const mayBegin = async () => {
+        if (!isServer) await requireOwner(run, access.client, input, one, owner);
+      };
+      await retireNode(one, { run, access, fence, input, mayBegin }).catch((error: unknown) => {
+        const isNeeded = error instanceof NoRoom || error instanceof DrainError || error instanceof DrainRefusal;
+        if (isServer || !isNeeded) throw error;
+        say(`${error.message}\n  it is retired when the slot is handed over`);
+      });
+    }
+  });
+}
+
+/**
+ * Whether its VM runs, as its host says: the list is old, and has no status of any VM of a host whose statistics daemon hangs.
+ * One on a silent host counts as off: nobody can turn it off now.
+ */
+async function isOn(run: Run, { vm }: Leaver): Promise<boolean> {
+  if (vm === undefined) return false;
+  return await isRunning(run.pve, vm).catch((error: unknown) => {
+    if (silentHostOf(error) === undefined) throw error;
+    return false;
+  });
+}

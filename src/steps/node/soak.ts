@@ -1,0 +1,126 @@
+import { clock } from "../../runtime/clock.ts";
+import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
+import { UserError } from "../../runtime/errors.ts";
+import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import { daemonsIllEverywhere } from "../../clients/kubernetes/daemons.ts";
+import { isReady, nameOf, readySince, selector, whyNotReady } from "../../clients/kubernetes/nodes.ts";
+import { restartedOn } from "../../clients/kubernetes/pods.ts";
+import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
+import { until, type Seen } from "../../clients/kubernetes/watch.ts";
+import { listVms } from "../../clients/proxmox/vms.ts";
+import type { Generation } from "../../domain/model/types.ts";
+import { excuseOf } from "./excuse.ts";
+import type { PoolInput } from "../input.ts";
+import { quietly, type Run } from "../run.ts";
+import { judgeFailed } from "./verdict.ts";
+
+/** What happened to a node of the soak. */
+interface Fall {
+  node: string;
+  why: string;
+  /** Its Node is gone: no node deletes itself. */
+  isGone: boolean;
+}
+
+/**
+ * Watches the new nodes for a while. One that is not Ready for a moment, or restarts its own pods, has not held; unless there
+ * is an excuse: then nobody is judged, and the next run watches again.
+ * @throws UserError
+ */
+export async function soak(
+  run: Run,
+  client: Kubernetes,
+  input: PoolInput,
+  generation: Generation,
+  nodes: readonly Node[],
+  seconds: number,
+): Promise<void> {
+  const watched = new Map(nodes.map((node) => [nameOf(node), node]));
+  const [silenceBefore, since] = [client.silence, clock.elapsed()];
+  const before = { pods: (await client.list<Pod>(paths.pods)).items, ill: await daemonsIllEverywhere(client) };
+  const fall = (await watchFor(run, client, input, watched, seconds)) ?? (await restarted(client, before, watched));
+  if (fall === undefined) return;
+  const where = `pool ${input.pool}, within the soak of ${seconds} s`;
+  const excuse = await excuseFor(run, client, input, fall, { silenceBefore, since });
+  if (excuse !== undefined)
+    throw new UserError({
+      what: `the soak of generation ${generation.id} was disturbed: ${fall.why}`,
+      where: `${where}; ${excuse}`,
+      todo: "see to that first, then run pulumi up again: it watches anew. The image was not judged",
+    });
+  await quietly("the verdict", () => judgeFailed(client, input.pool, generation, fall.why));
+  throw new UserError({
+    what: `generation ${generation.id} did not hold: ${fall.why}`,
+    where,
+    todo: "look at that node. The next pulumi up keeps everything or goes back, as onFailure of the pool says",
+  });
+}
+
+async function excuseFor(
+  run: Run,
+  client: Kubernetes,
+  { plan }: PoolInput,
+  { node, isGone }: Fall,
+  { silenceBefore, since }: { silenceBefore: number; since: number },
+): Promise<string | undefined> {
+  if (isGone) return "a node does not delete its own Node";
+  const vmid = plan.slots.find(({ name }) => name === node)?.vmid ?? 0;
+  const host = (await listVms(run.pve)).find((vm) => vm.vmid === vmid)?.host ?? "an unknown host";
+  const runsFor = Math.floor((clock.elapsed() - since) / 1000);
+  return await excuseOf(run, { name: node, vm: { host, vmid }, client, silenceBefore, runsFor });
+}
+
+/** @returns what fell, or undefined when everything held until the time was over */
+async function watchFor(
+  run: Run,
+  client: Kubernetes,
+  input: PoolInput,
+  before: ReadonlyMap<string, Node>,
+  seconds: number,
+): Promise<Fall | undefined> {
+  const watched = {
+    path: paths.nodes,
+    query: { labelSelector: selector({ cluster: input.cluster, pool: input.pool }) },
+  };
+  try {
+    return await until<Node, Fall>(client, watched, new Deadline("the soak", seconds, run.stop), (seen) =>
+      fallen(before, seen),
+    );
+  } catch (error) {
+    run.stop.throwIfAborted();
+    if (!(error instanceof DeadlineError)) throw error;
+    // A watch that was away for the whole time has seen nobody fall: what cannot be looked at now has not held.
+    const { items } = await client.list<Node>(watched.path, watched.query);
+    return fallen(before, new Map(items.map((node) => [`/${nameOf(node)}`, node])));
+  }
+}
+
+/** What changed for the worse since `before`. */
+function fallen(before: ReadonlyMap<string, Node>, seen: Seen<Node>): Fall | undefined {
+  for (const [name, was] of before) {
+    const node = seen.get(`/${name}`);
+    // One of another uid was deleted and has registered anew.
+    const isGone = node === undefined || node.metadata?.uid !== was.metadata?.uid;
+    const why = isGone ? "has left the cluster" : whatChanged(was, node);
+    if (why !== undefined) return { node: name, why: `${name} ${why}`, isGone };
+  }
+  return undefined;
+}
+
+function whatChanged(was: Node, node: Node): string | undefined {
+  if (!isReady(node)) return `is not Ready: ${whyNotReady(node)}`;
+  if (readySince(node) !== readySince(was)) return "was not Ready for a moment";
+  return node.status?.nodeInfo?.bootID === was.status?.nodeInfo?.bootID ? undefined : "restarted";
+}
+
+async function restarted(
+  client: Kubernetes,
+  { pods: before, ill }: { pods: readonly Pod[]; ill: ReadonlySet<string> },
+  nodes: ReadonlyMap<string, Node>,
+): Promise<Fall | undefined> {
+  const after = await client.list<Pod>(paths.pods);
+  const [first, ...others] = restartedOn(new Set(nodes.keys()), before, after.items, ill);
+  if (first === undefined) return undefined;
+  const pods = [first, ...others].map(({ name }) => name).join(", ");
+  return { node: first.node, why: `restarted during the soak: ${pods}`, isGone: false };
+}

@@ -1,0 +1,225 @@
+import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
+import { UserError } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
+import { SilentServers, type Access } from "../../clients/kubernetes/access.ts";
+import { requireFree } from "../../clients/kubernetes/gone.ts";
+import { uuidOf } from "../../clients/kubernetes/nodes.ts";
+import { writeFacts } from "../../clients/kubernetes/record.ts";
+import { proveVm } from "../../clients/proxmox/identity.ts";
+import { tagsOf } from "../../clients/proxmox/tags.ts";
+import { isRunning, requireSight, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
+import { hasJoined } from "../../domain/rollout/slots.ts";
+import type { NodeRecord } from "../../domain/model/types.ts";
+import type { SlotInput } from "../input.ts";
+import { leftAlone } from "../node/left-alone.ts";
+import { known, type Known } from "../node/member.ts";
+import { powerOn } from "../node/power-on.ts";
+import { holding, slotLease, type Run } from "../run.ts";
+import { beginning } from "../node/verdict.ts";
+import { lookAround, type Scene } from "../cluster/scene.ts";
+
+/** What later runs are told of a node's VM. */
+export interface Claimed {
+  name: string;
+  vmid: number;
+  /** SMBIOS uuid of the VM. */
+  uuid: string;
+}
+
+/**
+ * What comes right after a clone: the VM is proved to be ours, and its SMBIOS uuid is recorded. From then on it is known by
+ * more than its number, which somebody else may have tomorrow. A server boots at once, RKE2 held back until it is told to
+ * join, so that its boot is over when its turn comes. Does nothing to a member.
+ */
+export async function claim(run: Run, input: SlotInput): Promise<Partial<Claimed>> {
+  const asItWas = await leftAlone(run, input);
+  if (asItWas) return asItWas;
+  const { vms, access } = await lookOnceBooted(run, input);
+  const vm = await ownVm(run, vms, input);
+  // Before there is a cluster to remember it, what this prints is the memory: the engine keeps it.
+  if (access === undefined) return claimedAs(input, await identity(run, input, vm, { founder: false }));
+  const member = memberOf(input, await known(access.client, input));
+  if (member) return claimedAs(input, member);
+  return await holding(run, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
+    const facts = await known(access.client, input);
+    const joinedMeanwhile = memberOf(input, facts);
+    if (joinedMeanwhile) return claimedAs(input, joinedMeanwhile);
+    const founder = isFounder(access, vm);
+    const config = await identity(run, input, vm, { known: facts, founder });
+    await remember(input, access, facts, config);
+    // One that was told to join once would join with its boot, out of its turn.
+    const neverRan = recordedUuid(run, input, facts) === undefined && facts.own?.uuid !== config.uuid && !founder;
+    if (input.role === "server" && neverRan) {
+      say(`${input.node} boots ahead; it joins when its turn comes`);
+      await fence.check();
+      await powerOn(run, config, vm.status);
+    }
+    return claimedAs(input, config);
+  });
+}
+
+/** What a step of this node prints. */
+export function claimedAs({ node, vmid }: SlotInput, { uuid }: { uuid: string }): Claimed {
+  return { name: node, vmid, uuid };
+}
+
+/** The record of a node that has joined with this VM. */
+function memberOf({ vmid }: SlotInput, { own }: Known): NodeRecord | undefined {
+  return own?.vmid === vmid && hasJoined(own) ? own : undefined;
+}
+
+/** The server whose kubeconfig is the only one: nobody but it can have made the cluster. */
+export function isFounder({ server }: Access, { vmid }: Pick<ListedVm, "vmid">): boolean {
+  return server.vmid === vmid;
+}
+
+/** In a first creation the other servers only boot, and nobody can say for a while whether there is a cluster. */
+async function lookOnceBooted(run: Run, input: SlotInput): Promise<Scene> {
+  if (input.role === "agent") return await lookAround(run, input);
+  let silence: SilentServers | undefined;
+  const deadline = new Deadline("the other servers to boot", input.site.timeouts.agent, run.stop);
+  const scene = deadline.poll(500, () =>
+    lookAround(run, input).catch((error: unknown) => {
+      if (!(error instanceof SilentServers)) throw error;
+      silence = error;
+      return undefined;
+    }),
+  );
+  return await scene.catch((error: unknown) => {
+    throw error instanceof DeadlineError && silence ? silence : error;
+  });
+}
+
+/** The VM of the node, where it is now. @throws UserError when there is none */
+export async function ownVm(run: Run, vms: readonly ListedVm[], input: SlotInput): Promise<ListedVm> {
+  const vm = vms.find(({ vmid }) => vmid === input.vmid);
+  if (vm) return vm;
+  // The list has no name of a clone that is seconds old.
+  const made = vms.find(({ vmid, name = input.node }) => vmid === input.madeVmid && name === input.node);
+  if (made) throw unconfigured(input, made);
+  await requireSight(run.pve, input.site.proxmoxPool);
+  await requireFree(run.pve, { name: input.node, vmid: input.vmid });
+  throw new UserError({
+    what: `the VM of ${input.node} is gone: it was deleted outside of Evergreen`,
+    where: `VMID ${input.vmid}, Proxmox pool ${input.site.proxmoxPool}`,
+    todo: "run `npx evergreen repair`, then pulumi up: another VM is made",
+  });
+}
+
+interface Circumstances {
+  /** Absent while there is no cluster. */
+  known?: Known;
+  /** Whether it makes the cluster, or has made it: it runs before anybody can remember it. */
+  founder: boolean;
+}
+
+/**
+ * Proves that the VM is ours. A uuid that was recorded once is the only one from then on. Without one, only a VM that
+ * has never run and has the number that the engine made may be trusted: it is the clone that was made for this slot. One of
+ * another number is a copy of it, name and tags included (adversary, seed 41390).
+ */
+export async function identity(
+  run: Run,
+  input: SlotInput,
+  vm: ListedVm,
+  { known: facts, founder }: Circumstances,
+): Promise<VmConfig> {
+  const recorded = recordedUuid(run, input, facts);
+  const config = await proveVm(run.pve, vm.host, {
+    vmid: input.vmid,
+    name: input.node,
+    tags: tagsOf(input),
+    uuid: recorded,
+  });
+  const node = facts?.node;
+  if (node && uuidOf(node) !== config.uuid) throw namesake(input, uuidOf(node), config);
+  if (recorded !== undefined || founder) return config;
+  if (input.madeVmid !== undefined && input.madeVmid !== vm.vmid) throw copied(input, vm, input.madeVmid);
+  if (config.onBoot || (await isRunning(run.pve, vm))) throw startedByOthers(input, vm);
+  return config;
+}
+
+/**
+ * What the cluster or the state remembers. A generation that comes back after it was retired gets another VM, unless the engine
+ * has not destroyed the old one yet: then the state still has what was claimed under this number.
+ */
+function recordedUuid(run: Run, input: SlotInput, facts: Known | undefined): string | undefined {
+  const own = facts?.own;
+  const before = claimedBefore(run, input);
+  if (own?.phase !== "retired") return own?.uuid ?? before?.uuid;
+  return before?.vmid === input.vmid ? before.uuid : undefined;
+}
+
+function namesake(input: SlotInput, uuid: string, config: VmConfig): UserError {
+  return new UserError({
+    what: `a Node ${input.node} exists and is another machine: its SMBIOS uuid is ${uuid || "unknown"}, the VM has ${config.uuid}`,
+    where: `VM ${input.vmid} on ${config.host}`,
+    todo: "find the machine that registered under this name, and delete that Node if it is gone",
+  });
+}
+
+function unconfigured({ node, vmid }: SlotInput, made: ListedVm): UserError {
+  return new UserError({
+    what: `VM ${made.vmid} was cloned as ${node} and could not be configured: it is not as it shall be, and another one is planned (VM ${vmid})`,
+    where: `VM ${made.vmid} on ${made.host}`,
+    todo: "run `npx evergreen repair`, then pulumi up: another VM is made",
+  });
+}
+
+function copied(input: SlotInput, vm: ListedVm, made: number): UserError {
+  return new UserError({
+    what: `VM ${vm.vmid} has the name and the tags of ${input.node}, and is not the one that was made as it, which was VM ${made}`,
+    where: `VM ${vm.vmid} on ${vm.host}`,
+    todo: "somebody has copied or restored it: delete the copy, or take name and tags off it, then run `npx evergreen repair` and pulumi up",
+  });
+}
+
+function startedByOthers(input: SlotInput, vm: ListedVm): UserError {
+  return new UserError({
+    what: `${input.node} was started by somebody else: nobody remembers it, and it is not as it was cloned`,
+    where: `VM ${vm.vmid} on ${vm.host}`,
+    todo: "shut it down and switch `start at boot` off if it is a fresh clone of ours; if it is not, move our range of VMIDs",
+  });
+}
+
+/** What a step of this node printed when it ran last: the state is a memory too. */
+export function claimedBefore(run: Run, { node }: SlotInput): Partial<Claimed> | undefined {
+  try {
+    const printed = JSON.parse(run.previous) as Partial<Claimed>;
+    return printed.name === node ? printed : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Records the VM before anything is done with it: from now on its uuid is its identity. A member keeps its phase. */
+export async function remember(
+  input: SlotInput,
+  { client }: Access,
+  facts: Known,
+  { uuid }: VmConfig,
+): Promise<NodeRecord> {
+  const now = client.now();
+  const generation = beginning(facts.record.generations, { id: input.generation, spec: input.spec }, now);
+  const own = keeps(facts.own) ?? {
+    name: input.node,
+    slot: input.slot,
+    generation: input.generation,
+    vmid: input.vmid,
+    uuid,
+    ...(input.address === undefined ? {} : { address: input.address }),
+    phase: "made",
+    since: now.toISOString(),
+    // One that comes back has its data still: it is kept if it leaves again before it has joined.
+    ...(facts.own?.keeps === undefined || facts.own.uuid !== uuid ? {} : { keeps: facts.own.keeps }),
+  };
+  if (own !== facts.own || generation) {
+    await writeFacts(client, input.pool, { nodes: [own], ...(generation ? { generations: [generation] } : {}) });
+  }
+  return own;
+}
+
+/** What is remembered already and needs no other words. A node that failed or was retired begins again. */
+function keeps(own: NodeRecord | undefined): NodeRecord | undefined {
+  return own !== undefined && (hasJoined(own) || own.phase === "made") ? own : undefined;
+}

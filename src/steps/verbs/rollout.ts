@@ -1,0 +1,49 @@
+import { randomBytes } from "node:crypto";
+import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import { isReady, listNodes, liveNode, nameOf } from "../../clients/kubernetes/nodes.ts";
+import { readPoolRecord, writeFacts, writeWantedServers, writeWantedSlots } from "../../clients/kubernetes/record.ts";
+import type { ListedVm } from "../../clients/proxmox/vms.ts";
+import type { PoolRecord } from "../../domain/model/types.ts";
+import { requireMayDrain } from "../node/forecast.ts";
+import { makeRoom } from "../node/half-made.ts";
+import type { PoolInput } from "../input.ts";
+import { keepsSlot, someoneLeaves } from "../node/leavers.ts";
+import { requireRegistration } from "../cluster/registration.ts";
+import type { Run } from "../run.ts";
+import { beginning } from "../node/verdict.ts";
+import { look } from "../cluster/scene.ts";
+
+/** Begins what a plan asks for. Its output is new each time, so that every step that it feeds runs. */
+export async function rollout(run: Run, input: PoolInput): Promise<{ rollout: string }> {
+  const { vms, access } = await look(run, input);
+  // Before there is a cluster, the first join remembers the generation.
+  if (access) {
+    const record = await readPoolRecord(access.client, input.pool);
+    const begins = input.target && beginning(record.generations, input.target, access.client.now());
+    if (begins) await writeFacts(access.client, input.pool, { generations: [begins] });
+    if (input.role === "server" && someoneLeaves(input, record)) {
+      const members = await listNodes(access.client, { cluster: input.cluster });
+      await requireRegistration(run, input, vms.filter(hasJoined(record)), new Set(members.map(nameOf)));
+    }
+    const { pool, role, plan } = input;
+    await requireMayDrain(access.client, await leavingNodes(access.client, input), input.site.timeouts.drain);
+    const slots = plan.slots.map(({ slot }) => slot);
+    if (role === "server") await writeWantedServers(access.client, 1 + Math.max(-1, ...slots));
+    else await writeWantedSlots(access.client, pool, slots);
+    await makeRoom(run, input, access, vms);
+  }
+  return { rollout: randomBytes(6).toString("hex") };
+}
+
+/** Nodes that serve now and have no slot in the plan. */
+async function leavingNodes(client: Kubernetes, { cluster, pool, plan }: PoolInput): Promise<Set<string>> {
+  const planned = new Set(plan.slots.map(({ name }) => name));
+  const nodes = (await listNodes(client, { cluster, pool })).filter(isReady).map(liveNode);
+  return new Set(nodes.filter((node) => !planned.has(node.name) && !keepsSlot(plan, node)).map(({ name }) => name));
+}
+
+/** Whoever was only made reaches nobody yet: it may still boot, and cannot be asked. */
+function hasJoined({ nodes }: PoolRecord): (vm: ListedVm) => boolean {
+  const made = new Set(nodes.filter(({ phase }) => phase === "made").map(({ vmid }) => vmid));
+  return ({ vmid }) => !made.has(vmid);
+}

@@ -1,0 +1,239 @@
+import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
+import { UserError } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
+import type { Access } from "../../clients/kubernetes/access.ts";
+import { isNotFound } from "../../clients/kubernetes/errors.ts";
+import { readServerToken, tokenHash, type ServerToken } from "../../clients/kubernetes/server-token.ts";
+import { snapshotFile, snapshotsPath, type SnapshotObject } from "../../clients/kubernetes/snapshots.ts";
+import { saveSnapshot, type SaveRequest } from "../../clients/kubernetes/supervisor.ts";
+import { readPoolRecord } from "../../clients/kubernetes/record.ts";
+import { paths, type Resource } from "../../clients/kubernetes/types.ts";
+import { until } from "../../clients/kubernetes/watch.ts";
+import { snapshotLacks, snapshotPrefix, type SnapshotFacts, type SnapshotFile } from "../../domain/backup/snapshot.ts";
+import { bucketCredentials, headSnapshot, readSnapshot, type BucketCredentials } from "../../clients/s3/bucket.ts";
+import type { SnapshotInput } from "../input.ts";
+import { someoneLeaves } from "../node/leavers.ts";
+import type { Run } from "../run.ts";
+import { look } from "../cluster/scene.ts";
+
+/** What is known of the snapshot that a rollout of servers begins with; nothing when no server leaves. */
+export interface SnapshotEvidence {
+  snapshot?: string;
+  /** Server that has it on its disk. */
+  node?: string;
+  /** Where it lies farthest from the cluster. */
+  location?: string;
+  bytes?: number;
+  /** ISO 8601. */
+  created?: string;
+  /** What the bucket says of the object. */
+  etag?: string;
+  /** Of the database in the object, read back from the bucket. */
+  sha256?: string;
+  encryption?: string;
+  retainUntil?: string;
+}
+
+interface Work {
+  run: Run;
+  input: SnapshotInput;
+  access: Access;
+  token: ServerToken;
+  credentials: BucketCredentials | undefined;
+  /** Uid of kube-system. */
+  clusterId: string;
+}
+
+/** Seconds for the bucket's answer, with all tries. */
+const lookSeconds = 60;
+
+/**
+ * Stands before the first server that leaves: makes a snapshot of etcd and proves it, or finds the one that an earlier try
+ * of the same rollout has proved.
+ * @throws UserError that begins with RequiresAttention when anything of it is missing; nothing has been changed then
+ */
+export async function snapshot(
+  run: Run,
+  input: SnapshotInput,
+  environment: Record<string, string | undefined>,
+): Promise<SnapshotEvidence> {
+  const credentials = input.backup.s3 && bucketCredentials(environment);
+  const { access } = await look(run, input);
+  if (access === undefined) {
+    say("there is no cluster yet, and so nothing to save");
+    return {};
+  }
+  if (!someoneLeaves(input, await readPoolRecord(access.client, input.pool))) return {};
+  const token = await readServerToken(run.pve, access.server);
+  const clusterId = (await access.client.get<Resource>(`${paths.namespaces}/kube-system`)).metadata?.uid ?? "";
+  const work = { run, input, access, token, credentials, clusterId };
+  const before = await published(work);
+  return (await provedBefore(work, before)) ?? (await proveNew(work, before));
+}
+
+/** The newest snapshot of this rollout that holds, if there is one. */
+async function provedBefore(work: Work, objects: readonly SnapshotObject[]): Promise<SnapshotEvidence | undefined> {
+  const files = objects.map(snapshotFile);
+  const names = new Set(files.toSorted(byAge).map(({ name }) => name));
+  for (const name of names) {
+    const { facts, lacks } = await judge(work, factsOf(files, name));
+    if (lacks.length > 0) continue;
+    say(`the etcd snapshot ${name} of this rollout is proved already`);
+    return evidence(facts);
+  }
+  return undefined;
+}
+
+async function proveNew(work: Work, before: readonly SnapshotObject[]): Promise<SnapshotEvidence> {
+  const { input } = work;
+  const { facts, lacks } = await judge(work, await makeSnapshot(work, before));
+  if (lacks.length > 0) throw attention(input, lacks);
+  const { snapshot: name = "", node = "", ...rest } = evidence(facts);
+  say(`the etcd snapshot ${name} is proved: ${rest.bytes ?? 0} bytes at ${rest.location ?? ""}`);
+  if (input.backup.s3 === undefined)
+    say(`it lies on ${node} alone, and goes when that server is replaced: evergreen:backup.s3 keeps it elsewhere`);
+  return { snapshot: name, node, ...rest };
+}
+
+/** Asks RKE2 for a snapshot and waits until it is published, as good as it gets within the deadline. */
+async function makeSnapshot(work: Work, before: readonly SnapshotObject[]): Promise<SnapshotFacts> {
+  const { run, input, access, token } = work;
+  const deadline = new Deadline("RKE2 to make an etcd snapshot", input.site.timeouts.snapshot, run.stop);
+  const known = new Set(before.map(versionOf));
+  let doubt: string[] = [];
+  let seenFacts: SnapshotFacts = factsOf([], "");
+  try {
+    const outcome = await saveSnapshot(access, input.site.registrationAddress, token, saveRequest(work), deadline);
+    if (outcome.kind === "refused") throw attention(input, [`RKE2 makes none: ${outcome.why}`]);
+    if (outcome.kind === "unknown") doubt = [outcome.why];
+    return await until<SnapshotObject, SnapshotFacts>(access.client, { path: snapshotsPath }, deadline, (seen) => {
+      const fresh = [...seen.values()].filter((object) => isOurs(work, object) && !known.has(versionOf(object)));
+      seenFacts = newest(fresh.map(snapshotFile));
+      return isOver(seenFacts, input) ? seenFacts : undefined;
+    });
+  } catch (error) {
+    if (error instanceof DeadlineError && seenFacts.local !== undefined) return seenFacts;
+    if (error instanceof DeadlineError) throw attention(input, [...doubt, error.problem.what, error.problem.where]);
+    if (isNotFound(error))
+      throw attention(input, ["this cluster's API has no etcdsnapshotfiles: is its etcd RKE2's own?"]);
+    throw error;
+  }
+}
+
+/** Nothing more will come of it: it is there, or it has failed. */
+function isOver({ local, uploaded }: SnapshotFacts, { backup }: SnapshotInput): boolean {
+  const ended = (file: SnapshotFile | undefined) => file !== undefined && (file.ready || file.error !== undefined);
+  if (!ended(local)) return false;
+  return backup.s3 === undefined || local?.error !== undefined || ended(uploaded);
+}
+
+/** Everything against everything, the bucket's own word included. */
+async function judge(work: Work, found: SnapshotFacts): Promise<{ facts: SnapshotFacts; lacks: string[] }> {
+  const { run, input, access, token, credentials, clusterId } = work;
+  const { s3 } = input.backup;
+  const facts = { ...found };
+  if (s3 && credentials && found.uploaded?.ready === true) {
+    const { name } = found.uploaded;
+    const deadline = new Deadline("the bucket to answer", lookSeconds, run.stop);
+    const seen = await headSnapshot(s3, name, credentials, deadline).catch(tooLate);
+    if (seen.kind === "failed") return { facts, lacks: [`the bucket ${s3.bucket} cannot be asked: ${seen.why}`] };
+    if (seen.kind === "found") facts.stored = seen.object;
+    if (seen.kind === "found" && s3.checkContent) {
+      const patience = new Deadline("the object to be read", input.site.timeouts.snapshot, run.stop);
+      const read = await readSnapshot(s3, name, credentials, patience).catch(tooLate);
+      if (read.kind === "failed") return { facts, lacks: [`the object cannot be read: ${read.why}`] };
+      facts.content = read.content;
+    }
+  }
+  const measure = { policy: input.backup, clusterId, tokenHash: tokenHash(token), now: access.client.now() };
+  return { facts, lacks: snapshotLacks(facts, measure) };
+}
+
+/** A bucket that is too slow to say anything is one that says nothing. */
+function tooLate(error: unknown): { kind: "failed"; why: string } {
+  if (error instanceof DeadlineError) return { kind: "failed", why: error.problem.where };
+  throw error;
+}
+
+/** What RKE2 has published of the snapshots of this rollout. Without its API there are none. */
+async function published(work: Work): Promise<SnapshotObject[]> {
+  try {
+    const { items } = await work.access.client.list<SnapshotObject>(snapshotsPath);
+    return items.filter((object) => isOurs(work, object));
+  } catch (error) {
+    if (isNotFound(error)) return [];
+    throw error;
+  }
+}
+
+function isOurs({ input }: Work, { spec }: SnapshotObject): boolean {
+  return spec?.snapshotName?.startsWith(`${snapshotPrefix(input.rollout)}-`) === true;
+}
+
+function versionOf({ metadata }: SnapshotObject): string {
+  return `${metadata?.uid ?? ""} ${metadata?.resourceVersion ?? ""}`;
+}
+
+function byAge(a: SnapshotFile, b: SnapshotFile): number {
+  return Date.parse(b.created ?? "") - Date.parse(a.created ?? "");
+}
+
+function newest(files: readonly SnapshotFile[]): SnapshotFacts {
+  return factsOf(files, files.toSorted(byAge)[0]?.name ?? "");
+}
+
+function factsOf(files: readonly SnapshotFile[], name: string): SnapshotFacts {
+  const same = files.filter((file) => file.name === name);
+  return {
+    local: same.find(({ uploaded }) => !uploaded),
+    uploaded: same.find(({ uploaded }) => uploaded),
+    stored: undefined,
+    content: undefined,
+  };
+}
+
+/** The bucket is part of the request: RKE2 does not take its server's own S3 settings for a snapshot that is asked for. */
+function saveRequest({ input, credentials }: Work): SaveRequest {
+  const { s3 } = input.backup;
+  const name = snapshotPrefix(input.rollout);
+  if (s3 === undefined || credentials === undefined) return { name };
+  const { host, protocol } = new URL(s3.endpoint);
+  return {
+    name,
+    s3: {
+      endpoint: host,
+      insecure: protocol === "http:",
+      region: s3.region,
+      bucket: s3.bucket,
+      folder: s3.prefix,
+      bucketLookup: s3.pathStyle ? "path" : "auto",
+      accessKey: credentials.accessKeyId,
+      secretKey: credentials.secretAccessKey,
+      ...(credentials.sessionToken === undefined ? {} : { sessionToken: credentials.sessionToken }),
+      timeout: `${input.site.timeouts.snapshot}s`,
+    },
+  };
+}
+
+function evidence({ local, uploaded, stored, content }: SnapshotFacts): SnapshotEvidence {
+  const known = {
+    snapshot: local?.name,
+    node: local?.node,
+    location: uploaded?.location ?? local?.location,
+    bytes: stored?.bytes ?? local?.bytes,
+    created: local?.created,
+    etag: stored?.etag,
+    sha256: content?.actual,
+    encryption: stored?.encryption,
+    retainUntil: stored?.retainUntil,
+  };
+  return Object.fromEntries(Object.entries(known).filter(([, value]) => value !== undefined));
+}
+
+function attention({ cluster, backup }: SnapshotInput, lacks: readonly string[]): UserError {
+  return new UserError({
+    what: `RequiresAttention: no etcd snapshot is proved, so no server leaves: ${lacks.join("; ")}`,
+    where: `cluster ${cluster}${backup.s3 ? `, bucket ${backup.s3.bucket} at ${backup.s3.endpoint}` : ""}`,
+    todo: "mend what is named, then run pulumi up again: nothing was changed (docs/production.md, Backups)",
+  });
+}

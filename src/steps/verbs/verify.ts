@@ -1,0 +1,84 @@
+import { Deadline } from "../../runtime/deadline.ts";
+import { say } from "../../runtime/log.ts";
+import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import { awaitControllers } from "../../clients/kubernetes/controllers.ts";
+import { nameOf } from "../../clients/kubernetes/nodes.ts";
+import { readPoolRecord, writeFacts } from "../../clients/kubernetes/record.ts";
+import type { Node } from "../../clients/kubernetes/types.ts";
+import type { Generation, GenerationRecord, GenerationState } from "../../domain/model/types.ts";
+import { awaitPlanned } from "./gate.ts";
+import { clearSlots } from "../node/half-made.ts";
+import type { PoolInput } from "../input.ts";
+import type { Run } from "../run.ts";
+import { look, reachable } from "../cluster/scene.ts";
+import { soak } from "../node/soak.ts";
+
+/**
+ * The end of a pool's run: every slot is as planned, with servers the controllers work, and a short soak holds. Writes what
+ * that makes of the generation.
+ */
+export async function verify(
+  run: Run,
+  input: PoolInput,
+): Promise<{ pool: string; state: GenerationState | "unchanged" }> {
+  const scene = await look(run, input);
+  const access = reachable(scene, input);
+  const { client } = access;
+  await awaitPlanned(run, client, input);
+  await clearSlots(run, input, access, scene.vms);
+  // The last server that left its slot may have led them.
+  if (input.role === "server")
+    await awaitControllers(client, new Deadline("the controllers to work", input.site.timeouts.gate, run.stop));
+  const { verdict } = input;
+  const record = await readPoolRecord(client, input.pool);
+  // Whoever was ill has joined again by now: the next run has nothing to heal.
+  const { healing } = input.plan;
+  if (healing !== undefined && healing !== record.healing) await writeFacts(client, input.pool, { healing });
+  const generation = verdict && (record.generations.find(({ id }) => id === verdict.generation) ?? spared(input));
+  if (verdict === undefined || generation === undefined || isSettled(generation, verdict.state)) {
+    return { pool: input.pool, state: "unchanged" };
+  }
+  const seconds = verdict.watchSeconds ?? 0;
+  // What befell a node in the waits before, it did not do in its soak.
+  if (seconds > 0) await watchNodes(run, client, input, generation, await awaitPlanned(run, client, input), seconds);
+  // The watch has written the beginning of the soak; written again, the soak would begin again.
+  if (seconds === 0 || verdict.state === "proved") await write(client, input.pool, generation, verdict.state);
+  say(`generation ${generation.id} of pool ${input.pool} is ${verdict.state}`);
+  return { pool: input.pool, state: verdict.state };
+}
+
+/** A generation that nobody wrote down yet, because the first node of the cluster joined without a record. */
+function spared({ target, verdict }: PoolInput): Generation | undefined {
+  return target?.id === verdict?.generation ? target : undefined;
+}
+
+/** What was proved stays so, and a soak that has begun keeps its beginning. */
+function isSettled(generation: Generation | GenerationRecord, wanted: "soaking" | "proved"): boolean {
+  if (!("state" in generation)) return false;
+  return generation.state === "proved" || (generation.state === "soaking" && wanted === "soaking");
+}
+
+async function write(
+  client: Kubernetes,
+  pool: string,
+  { id, spec }: Generation,
+  state: GenerationState,
+): Promise<void> {
+  await writeFacts(client, pool, { generations: [{ id, spec, state, since: client.now().toISOString() }] });
+}
+
+async function watchNodes(
+  run: Run,
+  client: Kubernetes,
+  input: PoolInput,
+  generation: Generation | GenerationRecord,
+  nodes: readonly Node[],
+  seconds: number,
+): Promise<void> {
+  const names = new Set(input.plan.slots.filter((slot) => slot.generation === generation.id).map(({ name }) => name));
+  if (!("state" in generation) || generation.state !== "soaking")
+    await write(client, input.pool, generation, "soaking");
+  say(`watching ${names.size} nodes of generation ${generation.id} for ${seconds} s`);
+  const own = nodes.filter((node) => names.has(nameOf(node)));
+  await soak(run, client, input, generation, own, seconds);
+}

@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import type { Access } from "../../../src/clients/kubernetes/access.ts";
+import type { EtcdMember } from "../../../src/clients/kubernetes/etcd-members.ts";
+import { labels } from "../../../src/clients/kubernetes/nodes.ts";
+import { readServersAndMembers } from "../../../src/clients/kubernetes/servers.ts";
+import type { Node } from "../../../src/clients/kubernetes/types.ts";
+
+const name = "demo-servers-0-0a1b2c3d";
+const started: EtcdMember = { node: name, learner: false, started: true };
+
+describe("a server, by its Node and by etcd's own list", () => {
+  const node = (ready: string): Node => ({
+    metadata: { name, labels: { [labels.server]: "true", [labels.slot]: "0" } },
+    status: {
+      conditions: [
+        { type: "Ready", status: ready },
+        { type: "EtcdIsVoter", status: "True" },
+      ],
+      addresses: [{ type: "InternalIP", address: "10.0.0.1" }],
+    },
+  });
+  /** @param serves whether its own API server does */
+  const access = (items: Node[], serves: boolean) => {
+    const own = { isReady: () => Promise.resolve(serves), close: () => Promise.resolve() };
+    return { client: { list: () => Promise.resolve({ items }) }, at: () => own } as unknown as Access;
+  };
+
+  for (const [what, ready, serves, members, expected] of [
+    ["serves", "True", true, [started], ["voter", "healthy"]],
+    ["learns", "True", true, [{ ...started, learner: true }], ["learner", "healthy"]],
+    ["is in no list of etcd", "True", true, [], ["none", "healthy"]],
+    ["answers no more", "True", false, [started], ["voter", "unhealthy"]],
+    ["serves on while its kubelet is silent", "Unknown", true, [started], ["voter", "unhealthy"]],
+    ["has no Node", undefined, true, [started], ["voter", "unknown"]],
+    ["has no Node and never started", undefined, true, [{ ...started, started: false }], ["voter", "unhealthy"]],
+  ] as [string, string | undefined, boolean, EtcdMember[], string[]][])
+    it(`is a ${expected.join(", ")}, when it ${what}`, async () => {
+      const nodes = ready === undefined ? [] : [node(ready)];
+      const { signal } = new AbortController();
+      const [server, ...others] = await readServersAndMembers(access(nodes, serves), members, signal);
+      assert.deepEqual([server?.name, server?.member, server?.health, others], [name, ...expected, []]);
+    });
+});

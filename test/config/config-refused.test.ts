@@ -1,0 +1,336 @@
+import assert from "node:assert/strict";
+import { readConfig } from "../../src/config/config.ts";
+import { agents, control, minimal, refused } from "../support/config.ts";
+
+describe("a wrong configuration", () => {
+  /** What is wrong, the pool's or the stack's change, where it is found and what is said about it. */
+  const cases: [string, object, object, string, RegExp][] = [
+    ["unknown key of the stack", {}, { pool: [] }, "evergreen:pool", /"pool" is unknown[^]*did you mean "pools"/],
+    ["unknown key of a pool", { imgae: "x" }, {}, "evergreen:pools[0].imgae", /did you mean "image"/],
+    [
+      "unknown key of a strategy",
+      { strategy: { surgge: 1 } },
+      {},
+      "evergreen:pools[0].strategy.surgge",
+      /did you mean "surge"/,
+    ],
+    [
+      "unknown key like no other",
+      { strategy: { colour: 1 } },
+      {},
+      "evergreen:pools[0].strategy.colour",
+      /use one of: kind, surge,/,
+    ],
+    [
+      "missing value",
+      { image: undefined },
+      {},
+      "evergreen:pools[0].image",
+      /is missing[^]*set it: it must be a string/,
+    ],
+    ["wrong type", { slots: "six" }, {}, "evergreen:pools[0].slots", /"six" is not possible[^]*a number/],
+    ["no slots", { slots: 0 }, {}, "evergreen:pools[0].slots", /at least 1/],
+    ["fraction", { slots: 1.5 }, {}, "evergreen:pools[0].slots", /a whole number/],
+    ["image without a version", { image: "ubuntu" }, {}, "evergreen:pools[0].image", /with its version/],
+    ["no address", { firstAddress: "10.0.0.256" }, {}, "evergreen:pools[0].firstAddress", /IPv4/],
+    ["strategy kind", { strategy: { kind: "big-bang" } }, {}, "evergreen:pools[0].strategy.kind", /rolling, blueGreen/],
+    ["negative soak", { strategy: { soakSeconds: -1 } }, {}, "evergreen:pools[0].strategy.soakSeconds", /at least 0/],
+    ["share", { strategy: { canary: "some" } }, {}, "evergreen:pools[0].strategy.canary", /"10%"/],
+    ["label", { labels: { "a b": "c" } }, {}, "evergreen:pools[0].labels.a b", /label name/],
+    ["label's prefix", { labels: { "a..b/c": "d" } }, {}, "evergreen:pools[0].labels.a..b/c", /label name/],
+    ["label's prefix's dash", { labels: { "a-.b/c": "d" } }, {}, "evergreen:pools[0].labels.a-.b/c", /label name/],
+    ["taint", { taints: ["a=b"] }, {}, "evergreen:pools[0].taints[0]", /key=value:NoSchedule/],
+    ["switch that is no switch", {}, { allowDestroy: "yes" }, "evergreen:allowDestroy", /a boolean/],
+    ["deadline of nothing", {}, { timeouts: { joinSeconds: 0 } }, "evergreen:timeouts.joinSeconds", /at least 1/],
+    [
+      "storage promised less than it has",
+      {},
+      { site: { ...minimal().site, storageOvercommit: 0.5 } },
+      "evergreen:site.storageOvercommit",
+      /at least 1/,
+    ],
+    ["cluster name", {}, { cluster: "Demo_1" }, "evergreen:cluster", /host name/],
+    ["name too long", { name: "p".repeat(50) }, {}, "evergreen:pools[0].name", /66 characters, and 63/],
+    ["pool named as the servers", { name: "servers" }, {}, "evergreen:pools[0].name", /belongs to the servers/],
+    [
+      "even servers",
+      {},
+      { controlPlane: control({ servers: 2 }) },
+      "evergreen:controlPlane.servers",
+      /use 1, 3, 5 or 7/,
+    ],
+    ["backward range", { vmIds: { first: 299, last: 200 } }, {}, "evergreen:pools[0].vmIds", /ends before it begins/],
+    [
+      "too few ids",
+      { slots: 2, vmIds: { first: 200, last: 202 } },
+      {},
+      "evergreen:pools[0].vmIds",
+      /3 VMIDs are too few for 2 slots[^]*at least 4/,
+    ],
+    [
+      "overlapping ids",
+      { vmIds: { first: 150, last: 250 } },
+      {},
+      "evergreen:pools[0].vmIds",
+      /150-250 overlap with 100-199 of servers/,
+    ],
+    ["ids that touch", { vmIds: { first: 199, last: 250 } }, {}, "evergreen:pools[0].vmIds", /overlap/],
+    ["no surge", { strategy: { surge: 0 } }, {}, "evergreen:pools[0].strategy.surge", /a new node comes before/],
+    [
+      "surge of blue-green",
+      { strategy: { kind: "blueGreen", surge: 1 } },
+      {},
+      "evergreen:pools[0].strategy.surge",
+      /all new nodes before/,
+    ],
+    [
+      "everybody out",
+      { strategy: { maxUnavailable: 4 } },
+      {},
+      "evergreen:pools[0].strategy.maxUnavailable",
+      /all 4 slots[^]*at most 3/,
+    ],
+    [
+      "everybody a canary",
+      { strategy: { canary: "76%", soakSeconds: 9 } },
+      {},
+      "evergreen:pools[0].strategy.canary",
+      /all 4 slots/,
+    ],
+    [
+      "canary of nobody",
+      { strategy: { canary: 0, soakSeconds: 9 } },
+      {},
+      "evergreen:pools[0].strategy.canary",
+      /of nobody/,
+    ],
+    ["canary without soak", { strategy: { canary: 1 } }, {}, "evergreen:pools[0].strategy.soakSeconds", /not watched/],
+    [
+      "our label",
+      { labels: { "evergreen.dev/slot": "1" } },
+      {},
+      'evergreen:pools[0].labels["evergreen.dev/slot"]',
+      /Evergreen's own/,
+    ],
+    [
+      "role label",
+      { labels: { "node-role.kubernetes.io/control-plane": "true" } },
+      {},
+      'evergreen:pools[0].labels["node-role.kubernetes.io/control-plane"]',
+      /written by RKE2/,
+    ],
+    [
+      "label of the machine",
+      { labels: { "kubernetes.io/hostname": "web" } },
+      {},
+      'evergreen:pools[0].labels["kubernetes.io/hostname"]',
+      /written by RKE2/,
+    ],
+    // pkg/util/taints of Kubernetes: "duplicated taints with the same key and effect".
+    ...(
+      [
+        ["stays and goes", ["a=b:NoSchedule"], ["a=b:NoSchedule"], "startupTaints"],
+        ["stays and goes, in another spelling", ["a:NoSchedule"], ["a=:NoSchedule"], "startupTaints"],
+        ["goes with another value than it stays with", ["a=b:NoSchedule"], ["a=c:NoSchedule"], "startupTaints"],
+        ["has two values", ["a=b:NoSchedule", "a=c:NoSchedule"], [], "taints"],
+        ["goes twice", [], ["a:NoExecute", "a:NoExecute"], "startupTaints"],
+      ] as const
+    ).map(([what, taints, startupTaints, key]): [string, object, object, string, RegExp] => [
+      `taint that ${what}`,
+      { taints, startupTaints },
+      {},
+      `evergreen:pools[0].${key}`,
+      /has the key and the effect of a.*a kubelet does not start with both/,
+    ]),
+    ...["-a=b:NoSchedule", "a/b/c:NoSchedule", "a=$b:NoSchedule", "a=b=c:NoSchedule", "a:noschedule"].map(
+      (taint): [string, object, object, string, RegExp] => [
+        `taint ${taint}`,
+        { startupTaints: [taint] },
+        {},
+        "evergreen:pools[0].startupTaints[0]",
+        /key and value as those of a label/,
+      ],
+    ),
+    ...(
+      [
+        ["a path", { endpoint: "https://s3.example.com/bucket" }, "endpoint", /https:\/\/HOST/],
+        ["no TLS", { endpoint: "http://s3.example.com" }, "endpoint", /http is for loopback only/],
+        ["a user", { endpoint: "https://me@s3.example.com" }, "endpoint", /https:\/\/HOST/],
+        ["a bucket of capitals", { bucket: "Backups" }, "bucket", /name of a bucket/],
+        ["a prefix with a slash", { prefix: "etcd/" }, "prefix", /without slashes/],
+        ["an unknown encryption", { encryption: "rot13" }, "encryption", /one of: none, AES256, aws:kms/],
+        ["a credential", { secretKey: "x" }, "secretKey", /is unknown/],
+      ] as const
+    ).map(([what, change, key, said]): [string, object, object, string, RegExp] => [
+      `backup: ${what}`,
+      {},
+      { backup: { s3: { endpoint: "https://s3.example.com", bucket: "backups", ...change } } },
+      `evergreen:backup.s3.${key}`,
+      said,
+    ]),
+    ["our RKE2 key", { config: { token: "x" } }, {}, "evergreen:pools[0].config.token", /written by Evergreen itself/],
+    [
+      "secret",
+      { config: { "etcd-s3-secret-key": "x" } },
+      {},
+      "evergreen:pools[0].config.etcd-s3-secret-key",
+      /is a secret/,
+    ],
+    ...(
+      [
+        ["Token", /Token is written by Evergreen itself/],
+        ["t", /t is written by Evergreen itself/],
+        ["token+", /token\+ is written by Evergreen itself/],
+        ["node-label+", /written by Evergreen itself/],
+        ["node-taint+", /written by Evergreen itself/],
+        ["with-node-id", /written by Evergreen itself/],
+        ["data-dir", /data-dir cannot be set: .*\/var\/lib\/rancher\/rke2/],
+        ["d", /cannot be set/],
+        ["Data-Dir+", /cannot be set/],
+        ["config", /cannot be set/],
+        ["write-kubeconfig", /cannot be set/],
+        ["cluster-reset", /throw all others out of etcd/],
+        ["cluster-reset-restore-path", /go back to that snapshot/],
+        ["datastore-endpoint", /members of the etcd that RKE2 runs/],
+        ["disable-etcd", /every server is a member/],
+        ["disable-apiserver", /cannot be set/],
+        ["node-ip", /one address for all nodes/],
+        ["advertise-address", /one address for all servers/],
+        ["etcd-s3-secret-key+", /is a secret/],
+        ["vpn-auth", /is a secret/],
+      ] as const
+    ).map(([key, said]): [string, object, object, string, RegExp] => [
+      `RKE2 key ${key}`,
+      { config: { [key]: "x" } },
+      {},
+      `evergreen:pools[0].config.${key}`,
+      said,
+    ]),
+    [
+      "a kubelet that says who the node is",
+      { config: { "kubelet-arg+": ["max-pods=200", "--hostname-override=x"] } },
+      {},
+      "evergreen:pools[0].config.kubelet-arg+",
+      /--hostname-override=x says who the node is/,
+    ],
+    [
+      "names of servers, appended",
+      {},
+      { controlPlane: control({ config: { "tls-san+": ["x"] } }) },
+      "evergreen:controlPlane.config.tls-san+",
+      /site\.tlsSans/,
+    ],
+    [
+      "names of servers",
+      {},
+      { controlPlane: control({ config: { "tls-san": "x" } }) },
+      "evergreen:controlPlane.config.tls-san",
+      /site\.tlsSans/,
+    ],
+    [
+      "node at the registration address",
+      { firstAddress: "10.0.0.2" },
+      {},
+      "evergreen:pools[0].firstAddress",
+      /10\.0\.0\.5 is evergreen:site\.registrationAddress/,
+    ],
+    [
+      "addresses beyond the network",
+      { firstAddress: "10.0.0.200" },
+      {},
+      "evergreen:pools[0].firstAddress",
+      /10\.0\.0\.200 to 10\.0\.1\.43 do not fit the network 10\.0\.0\.0\/24/,
+    ],
+    [
+      "gateway elsewhere",
+      { firstAddress: "10.0.0.100" },
+      { site: { ...minimal().site, gateway: "10.0.1.1" } },
+      "evergreen:pools[0].firstAddress",
+      /gateway 10\.0\.1\.1 is not in the network/,
+    ],
+  ];
+  for (const [name, change, top, where, said] of cases) {
+    it(name, () => {
+      const problems = refused(() => readConfig(minimal(change, top)));
+      assert.deepEqual(
+        problems.map((problem) => problem.where),
+        [where],
+      );
+      const [problem] = problems;
+      assert.match(`${problem?.what ?? ""}\n${problem?.todo ?? ""}`, said);
+      assert.doesNotMatch(problem?.what ?? "", /\.$/);
+    });
+  }
+
+  const kube = (slot: number, vmid: number, changes: object = {}) => ({
+    slot,
+    vmid,
+    uuid: `6b0124f9-0000-4000-8000-000000000${vmid}`,
+    node: `kube-${vmid}`,
+    ...changes,
+  });
+  const adoptions: [string, object[], string, RegExp][] = [
+    ["a slot that is none", [kube(4, 301)], "[0].slot", /slot 4 is not one of the 4 slots.*\n.*from 0 to 3/],
+    ["a slot twice", [kube(1, 301), kube(1, 302)], "[1].slot", /the slot 1 is adopted twice\n.*adopt\[0\]/],
+    ["a VMID twice", [kube(0, 301), kube(1, 302, { vmid: 301 })], "[1].vmid", /the vmid 301 is adopted twice/],
+    ["a uuid twice", [kube(0, 301), kube(1, 302, { uuid: kube(0, 301).uuid })], "[1].uuid", /is adopted twice/],
+    ["a node twice", [kube(0, 301), kube(1, 302, { node: "kube-301" })], "[1].node", /kube-301 is adopted twice/],
+    ["a uuid in capitals", [kube(0, 301, { uuid: kube(0, 301).uuid.toUpperCase() })], "[0].uuid", /in lower case/],
+  ];
+  for (const [name, adopt, where, said] of adoptions) {
+    it(`adopts ${name}`, () => {
+      const [problem, ...others] = refused(() => readConfig(minimal({ adopt })));
+      assert.deepEqual([problem?.where, others], [`evergreen:pools[0].adopt${where}`, []]);
+      assert.match(`${problem?.what ?? ""}\n${problem?.todo ?? ""}`, said);
+    });
+  }
+
+  it("adopts a VM for two pools", () => {
+    const controlPlane = control({ adopt: [kube(0, 301)] });
+    const problems = refused(() => readConfig(minimal({ adopt: [kube(0, 301)] }, { controlPlane })));
+    assert.deepEqual(
+      problems.map(({ where }) => where),
+      ["vmid", "uuid", "node"].map((key) => `evergreen:pools[0].adopt[0].${key}`),
+    );
+  });
+
+  it("overlapping addresses", () => {
+    const controlPlane = control({ firstAddress: "10.0.0.10", vmIds: { first: 100, last: 119 } });
+    const [problem, ...others] = refused(() => readConfig(minimal({ firstAddress: "10.0.0.29" }, { controlPlane })));
+    assert.deepEqual(others, []);
+    assert.match(problem?.what ?? "", /from 10\.0\.0\.29 overlap with those of servers from 10\.0\.0\.10/);
+  });
+
+  it("two pools of one name", () => {
+    const [first] = minimal().pools;
+    const pools = [first, { ...first, vmIds: { first: 300, last: 399 } }];
+    const problems = refused(() => readConfig({ ...minimal(), pools }));
+    assert.deepEqual(
+      problems.map((problem) => [problem.where, problem.what]),
+      [["evergreen:pools[1].name", "the name workers belongs to evergreen:pools[0]"]],
+    );
+  });
+
+  it("says everything at once", () => {
+    const problems = refused(() =>
+      readConfig(minimal({ slots: 0, strategy: { soakSeconds: -1 }, colour: 1 }, { cluster: 5 })),
+    );
+    assert.deepEqual(problems.map((problem) => problem.where).toSorted(), [
+      "evergreen:cluster",
+      "evergreen:pools[0].colour",
+      "evergreen:pools[0].slots",
+      "evergreen:pools[0].strategy.soakSeconds",
+    ]);
+  });
+
+  it("is nothing at all", () => {
+    assert.deepEqual(
+      refused(() => readConfig({})).map((problem) => problem.where),
+      ["evergreen:cluster", "evergreen:site", "evergreen:controlPlane"],
+    );
+  });
+
+  it("allows a single slot to be out, for there is no other way", () => {
+    assert.equal(agents(readConfig(minimal({ slots: 1, strategy: { maxUnavailable: 1 } }))).strategy.maxUnavailable, 1);
+  });
+});

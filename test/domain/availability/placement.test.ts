@@ -1,0 +1,112 @@
+import assert from "node:assert/strict";
+import { displacedFrom, unplaced, type PlacedPod } from "../../../src/domain/availability/placement.ts";
+
+type Kind = "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job";
+
+/** A pod of the controller `web`, on a node or, with a reason of the scheduler, on none. */
+function pod(
+  name: string,
+  at: { node?: string; reason?: string; ending?: true; phase?: string; kind?: Kind },
+): PlacedPod {
+  const { node, reason, ending, phase = "Running", kind = "ReplicaSet" } = at;
+  const condition = {
+    type: "PodScheduled",
+    status: "False",
+    reason: reason ?? "Unschedulable",
+    message: "0/3 nodes fit",
+  };
+  return {
+    metadata: {
+      name,
+      namespace: "shop",
+      ownerReferences: [{ kind, name: "web", uid: "u", controller: true }],
+      ...(ending ? { deletionTimestamp: "2026-01-01T00:00:00Z" } : {}),
+    },
+    spec: node === undefined ? {} : { nodeName: node },
+    status: node === undefined ? { phase: "Pending", conditions: [condition] } : { phase },
+  };
+}
+
+const web = { namespace: "shop", kind: "ReplicaSet", name: "web" };
+const old = new Set(["old"]);
+
+describe("what a drain displaces", () => {
+  const cases: [when: string, pods: PlacedPod[], displaced: object[]][] = [
+    ["nothing runs there", [pod("a", { node: "other" })], []],
+    [
+      "a replica runs there",
+      [pod("a", { node: "old" }), pod("b", { node: "other" })],
+      [{ ...web, pods: 2, unplaced: 0 }],
+    ],
+    [
+      "two replicas run there",
+      [pod("a", { node: "old" }), pod("b", { node: "old" })],
+      [{ ...web, pods: 2, unplaced: 0 }],
+    ],
+    ["one had no place before", [pod("a", { node: "old" }), pod("b", {})], [{ ...web, pods: 2, unplaced: 1 }]],
+    [
+      "one is ending",
+      [pod("a", { node: "old" }), pod("b", { node: "x", ending: true })],
+      [{ ...web, pods: 1, unplaced: 0 }],
+    ],
+    ["a daemon runs there", [pod("a", { node: "old", kind: "DaemonSet" })], []],
+    ["a finished pod is there", [pod("a", { node: "old", phase: "Succeeded" })], []],
+  ];
+  for (const [when, pods, displaced] of cases)
+    it(`is the controllers of its pods when ${when}`, () => assert.deepEqual(displacedFrom(pods, old), displaced));
+});
+
+describe("what was evicted", () => {
+  const before = { ...web, pods: 2, unplaced: 0 };
+  const placed = [pod("a", { node: "x" }), pod("b", { node: "y" })];
+  const namesake = pod("b", { node: "y" });
+  const elsewhere: PlacedPod = { ...namesake, metadata: { ...namesake.metadata, namespace: "blog" } };
+  const cases: [
+    when: string,
+    pods: PlacedPod[],
+    was: typeof before,
+    wants: number | undefined,
+    left: RegExp | undefined,
+  ][] = [
+    ["all of it runs", placed, before, 2, undefined],
+    ["one has no place", [pod("a", { node: "x" }), pod("b", {})], before, 2, /shop\/b: 0\/3 nodes fit/],
+    ["one has no place, as before", [pod("a", { node: "x" }), pod("b", {})], { ...before, unplaced: 1 }, 2, undefined],
+    ["one more than before has none", [pod("a", {}), pod("b", {})], { ...before, unplaced: 1 }, 2, /shop\/a/],
+    ["its controller has not made it again", [pod("a", { node: "x" })], before, 2, /1 of 2 pods/],
+    ["it was scaled down meanwhile", [pod("a", { node: "x" })], before, 1, undefined],
+    ["its controller is gone", [], before, 0, undefined],
+    ["nobody knows how many there have to be", [], before, undefined, undefined],
+    ["a namesake runs in another namespace", [pod("a", { node: "x" }), elsewhere], before, 2, /1 of 2 pods/],
+    [
+      "a namesake of another kind runs",
+      [pod("a", { node: "x" }), pod("b", { node: "y", kind: "StatefulSet" })],
+      before,
+      2,
+      /1 of 2 pods/,
+    ],
+    ["it ends still", [pod("a", { node: "x" }), pod("b", { node: "old", ending: true })], before, 2, /1 of 2 pods/],
+    ["it has failed", [pod("a", { node: "x" }), pod("b", { node: "y", phase: "Failed" })], before, 2, /1 of 2 pods/],
+    ["a gate of its owner holds it", [...placed, pod("c", { reason: "SchedulingGated" })], before, 2, undefined],
+  ];
+  for (const [when, pods, was, wants, left] of cases)
+    it(`${left === undefined ? "has a place" : "is named"} when ${when}`, () => {
+      const names = unplaced(pods, [was], () => wants).join("; ");
+      if (left === undefined) assert.equal(names, "");
+      else assert.match(names, left);
+    });
+
+  it("waits for its data and not for a place when its claim is on a node that left by consent", () => {
+    const volumes = [{ name: "data", persistentVolumeClaim: { claimName: "data-0" } }];
+    const waiting: PlacedPod = { ...pod("b", {}), spec: { volumes } };
+    const kept = new Set(["shop/data-0"]);
+    assert.equal(unplaced([pod("a", { node: "x" }), waiting], [before], () => 2).length, 1);
+    assert.deepEqual(
+      unplaced([pod("a", { node: "x" }), waiting], [before], () => 2, kept),
+      [],
+    );
+    // It makes no room for another pod that really finds none.
+    assert.deepEqual(displacedFrom([pod("a", { node: "old" }), waiting], old, kept), [
+      { ...web, pods: 2, unplaced: 0 },
+    ]);
+  });
+});

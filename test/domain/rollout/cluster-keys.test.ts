@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import type { Json } from "../../../src/domain/model/canonical.ts";
+import { clusterKeyProblems } from "../../../src/domain/rollout/cluster-keys.ts";
+
+describe("keys that hold as long as a cluster lives", () => {
+  type Config = Record<string, Json>;
+  const cases: [string, Config, Config, string[]][] = [
+    ["nothing is said", {}, {}, []],
+    ["the usual value is written down", { "cluster-cidr": "10.42.0.0/16" }, {}, []],
+    ["another network of pods", { "cluster-cidr": "10.244.0.0/16" }, {}, ["cluster-cidr"]],
+    ["a network of pods is forgotten", {}, { "cluster-cidr": "10.244.0.0/16" }, ["cluster-cidr"]],
+    ["another network of services", { "service-cidr": "10.96.0.0/16" }, {}, ["service-cidr", "cluster-dns"]],
+    [
+      "the DNS address that follows from the network is written down",
+      { "service-cidr": "10.96.0.0/16", "cluster-dns": "10.96.0.10" },
+      { "service-cidr": "10.96.0.0/16" },
+      [],
+    ],
+    ["another DNS address", { "cluster-dns": "10.43.0.53" }, {}, ["cluster-dns"]],
+    ["another domain", { "cluster-domain": "example.local" }, {}, ["cluster-domain"]],
+    ["another way to the kubelets", { "egress-selector-mode": "disabled" }, {}, ["egress-selector-mode"]],
+    ["another network plugin", { cni: "cilium" }, { cni: "canal" }, ["cni"]],
+    ["a list in another form", { cni: ["multus", "canal"] }, { cni: "multus,canal" }, []],
+    ["a list that is appended to", { "cni+": ["multus", "canal"] }, { cni: "multus,canal" }, []],
+    ["no kube-proxy any more", { "disable-kube-proxy": true }, {}, ["disable-kube-proxy"]],
+    ["a key that may change", { "etcd-snapshot-retention": 9 }, { "etcd-snapshot-retention": 5 }, []],
+  ];
+  for (const [what, wanted, live, keys] of cases) {
+    it(`${keys.length > 0 ? `refuses ${keys.join(" and ")}` : "refuses nothing"} when ${what}`, () => {
+      const problems = clusterKeyProblems(wanted, [live]);
+      const places = keys.map((key) => `evergreen:controlPlane.config.${key}`);
+      assert.deepEqual(
+        problems.map(({ where }) => where),
+        places,
+      );
+    });
+  }
+
+  it("looks at every server that is a member, and at none in an empty site", () => {
+    const other = { "cluster-cidr": "10.244.0.0/16" };
+    assert.equal(clusterKeyProblems({}, [{}, other]).length, 1);
+    assert.equal(clusterKeyProblems(other, []).length, 0);
+  });
+});

@@ -1,0 +1,40 @@
+import assert from "node:assert/strict";
+import { clockErrorIn, isRemovedFromEtcd } from "../../../src/domain/rollout/join-log.ts";
+
+const now = new Date("2026-03-01T12:00:00Z");
+const refused = (current: string, rest: string) =>
+  `level=fatal msg="CA cert validation failed: Get \\"https://10.0.0.5:9345/cacerts\\": tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time ${current} is ${rest}"`;
+
+describe("the clock of a machine, by its join log", () => {
+  const cases: [string, string, number | undefined][] = [
+    ["is behind", refused("2026-02-28T12:00:00Z", "before 2026-03-01T08:00:00Z"), -86_400],
+    ["is behind, in a zone of its own", refused("2026-02-28T15:00:00+03:00", "before 2026-03-01T08:00:00Z"), -86_400],
+    ["is ahead", refused("2028-03-01T12:00:00Z", "after 2027-03-01T08:00:00Z"), 731 * 86_400],
+    ["is right: the certificate has expired", refused("2026-03-01T11:59:00Z", "after 2026-02-28T08:00:00Z"), undefined],
+    ["is not spoken of", 'level=fatal msg="401 Unauthorized"', undefined],
+    ["was not read", "", undefined],
+  ];
+  for (const [title, line, seconds] of cases) {
+    it(title, () => assert.equal(clockErrorIn(`a line before\n${line}\nand one after`, now), seconds));
+  }
+
+  it("is as it was last: it may have been set meanwhile", () => {
+    const before = refused("2026-02-28T12:00:00Z", "before 2026-03-01T08:00:00Z");
+    const after = refused("2026-03-01T11:59:58Z", "after 2026-03-01T08:00:00Z");
+    assert.equal(clockErrorIn(`${before}\n${after}`, now), undefined);
+  });
+});
+
+describe("a server that etcd takes back no more, by its join log", () => {
+  const cases: [string, string, boolean][] = [
+    [
+      "says so in etcd's words",
+      'level=fatal msg="etcd server failed: the member has been permanently removed from the cluster"',
+      true,
+    ],
+    ["says so in RKE2's words", "fatal: this member has been permanently removed from the cluster", true],
+    ["says nothing of it when another one was removed", 'msg="removed member 8e9e05c52164694d"', false],
+    ["says nothing of it when the log was not read", "", false],
+  ];
+  for (const [title, line, is] of cases) it(title, () => assert.equal(isRemovedFromEtcd(`before\n${line}\n`), is));
+});

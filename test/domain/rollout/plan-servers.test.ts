@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { planRemoval } from "../../../src/domain/rollout/plan.ts";
+import { PlanError } from "../../../src/domain/model/problem.ts";
+import type { GenerationState, NodeSpec } from "../../../src/domain/model/types.ts";
+import { A, B, ID, nameOf, NOTHING, NOW, planned, poolOf, PROVED_A, settled, world, type Held } from "./world.ts";
+
+describe("plan of a control plane", () => {
+  const servers = (node: NodeSpec, slots = 3) => poolOf(node, { role: "server", slots });
+
+  it("creates servers one after the other", () => {
+    const made = planned(servers(A), NOTHING);
+    assert.equal(made.kind, "create");
+    assert.match(made.words.join("\n"), /one server after the other/);
+    assert.match(made.words.join("\n"), /slot 2: .* joins after slot 1/);
+  });
+
+  it("replaces servers one after the other, and says so", () => {
+    const made = planned(servers(B), world(settled(A, 3), PROVED_A));
+    assert.equal(made.kind, "roll");
+    const words = made.words.join("\n");
+    assert.match(words, /^roll workers: .*image ubuntu-24.04-rke2-v1.0.0 -> v1.1.0/);
+    assert.match(words, /slot 1: .* comes .*then .* leaves; joins after slot 0/);
+  });
+
+  it("replaces the only server with consent alone", () => {
+    const only = world(settled(A, 1), PROVED_A);
+    assert.match(
+      refused(() => planned(servers(B, 1), only)),
+      /would replace the only server/,
+    );
+    assert.equal(planned(servers(A, 1), only).kind, "steady");
+    const strategy = { replaceOnlyServer: true } as const;
+    assert.equal(planned(poolOf(B, { role: "server", slots: 1, strategy }), only).kind, "roll");
+  });
+
+  it("lets the highest slots leave, and never the whole control plane", () => {
+    const made = planned(servers(A, 1), world(settled(A, 3), PROVED_A));
+    assert.deepEqual([made.kind, made.leaving], ["scale", [nameOf(1, A), nameOf(2, A)]]);
+    assert.match(
+      refused(() => planRemoval(servers(A), NOTHING.live, undefined, NOW)),
+      /no control plane any more/,
+    );
+  });
+
+  /** A wave from A to B that failed after its first slot; the server that left it is still there, switched off. */
+  const failed: Held[] = [
+    { slot: 0, spec: A, phase: "retired" },
+    { slot: 0, spec: B, phase: "handedOver", since: "2026-03-01T11:30:00.000Z" },
+    ...settled(A, 2, 1),
+  ];
+  const again = { ...A, incarnation: 1 };
+
+  it("never returns to a server that was taken out: the slot gets another one of the former content", () => {
+    const back = planned(servers(A), world(failed, [...PROVED_A, [B, "rolling"]]));
+    assert.equal(back.kind, "rollback");
+    assert.deepEqual(
+      back.slots.map(({ name }) => name),
+      [nameOf(0, again), nameOf(1, A), nameOf(2, A)],
+    );
+    assert.deepEqual([back.target?.id, back.verdict?.generation], [ID.a, ID.a]);
+    const agents = planned(poolOf(A, { slots: 3 }), world(failed, [...PROVED_A, [B, "rolling"]]));
+    assert.equal(agents.slots[0]?.name, nameOf(0, A), "an agent is started again and joins anew");
+  });
+
+  it("never returns to one either that fell and was taken out before a successor held", () => {
+    const fell: Held[] = [{ slot: 0, spec: A, phase: "retired" }, ...settled(A, 2, 1)];
+    const made = planned(servers(B), world(fell, [...PROVED_A, [B, "failed"]]));
+    assert.deepEqual([made.kind, made.slots[0]?.name], ["held", nameOf(0, again)]);
+  });
+
+  it("begins with the successor of a fallen server", () => {
+    const state = world(settled(A, 3), PROVED_A);
+    const nodes = state.live.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
+    const made = planned(servers(B), { ...state, live: { ...state.live, nodes } });
+    assert.deepEqual(
+      made.slots.map(({ fallen }) => fallen),
+      [undefined, undefined, true],
+    );
+  });
+
+  it("begins with a fallen server that stays, too", () => {
+    const state = world([...settled(A, 3), { slot: 0, spec: B, phase: "joined" }], PROVED_A);
+    const nodes = state.live.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
+    const made = planned(servers(A), { ...state, live: { ...state.live, nodes } });
+    assert.deepEqual(
+      made.slots.map(({ fallen }) => fallen),
+      [undefined, undefined, true],
+    );
+  });
+
+  it("rests on the other one, and rolls on from it", () => {
+    const held: Held[] = [{ slot: 0, spec: again, phase: "handedOver" }, ...settled(A, 2, 1)];
+    const known: [NodeSpec, GenerationState][] = [...PROVED_A, [again, "rolling"]];
+    const rests = planned(servers(A), world(held, known));
+    assert.equal(rests.kind, "steady");
+    assert.deepEqual(
+      rests.slots.map(({ name, replaces }) => [name, replaces]),
+      [nameOf(0, again), nameOf(1, A), nameOf(2, A)].map((name) => [name, []]),
+    );
+    assert.equal(planned(servers(B), world(held, known)).kind, "roll");
+  });
+
+  it("goes back by itself after a verdict when onFailure says so", () => {
+    const strategy = { onFailure: "rollback" } as const;
+    const pool = poolOf(B, { role: "server", slots: 3, strategy });
+    const back = planned(pool, world(failed, [...PROVED_A, [B, "failed"]]));
+    assert.deepEqual([back.kind, back.slots[0]?.name], ["rollback", nameOf(0, again)]);
+  });
+
+  it("is held after a verdict when the way back leads to an older RKE2", () => {
+    const newer = { ...B, rke2: "v1.34.5+rke2r1" };
+    const held = failed.map((one) => (one.spec === B ? { ...one, spec: newer } : one));
+    const pool = poolOf(newer, { role: "server", slots: 3, strategy: { onFailure: "rollback" } });
+    const made = planned(pool, world(held, [...PROVED_A, [newer, "failed"]]));
+    assert.deepEqual([made.kind, made.slots[0]?.name], ["held", nameOf(0, newer)]);
+  });
+
+  it("goes on with a first creation", () => {
+    const made = planned(servers(A), world(settled(A, 1), [[A, "rolling"]]));
+    assert.deepEqual([made.kind, made.slots.map((slot) => slot.creates)], ["create", [false, true, true]]);
+  });
+});
+
+function refused(attempt: () => unknown): string {
+  try {
+    attempt();
+  } catch (error) {
+    assert.ok(error instanceof PlanError);
+    return error.message;
+  }
+  return assert.fail("it was not refused");
+}

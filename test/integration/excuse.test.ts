@@ -1,0 +1,93 @@
+import assert from "node:assert/strict";
+import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
+import { labels } from "../../src/clients/kubernetes/nodes.ts";
+import { paths } from "../../src/clients/kubernetes/types.ts";
+import type { Role } from "../../src/domain/model/types.ts";
+import { excused } from "../../src/steps/node/excuse.ts";
+import type { Run } from "../../src/steps/run.ts";
+import { Unwell } from "../../src/steps/node/verdict.ts";
+import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
+import { fakeProxmox, type Answer } from "../clients/proxmox/fake.ts";
+
+const name = "demo-workers-0-0a1b2c3d";
+const runs: Answer = { data: { status: "running", qmpstatus: "running" } };
+
+describe("a node that is not well", () => {
+  let cluster: FakeCluster;
+  let client: Kubernetes;
+  freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
+
+  function nodes(ready: string, unready: string, role: Role = "agent"): void {
+    const own = role === "server" ? { [labels.server]: "true" } : {};
+    const put = (node: string, status: string) =>
+      cluster.put(paths.nodes, {
+        metadata: { name: node, labels: own },
+        status: { conditions: [{ type: "Ready", status }] },
+      });
+    for (const one of ready.split(" ").filter(Boolean)) put(one, "True");
+    for (const one of unready.split(" ").filter(Boolean)) put(one, "False");
+  }
+
+  /** What is said in the place of the accusation; undefined: the accusation itself. */
+  async function excuse({ power = runs, silence = 0 }: Partial<Case>): Promise<string | undefined> {
+    await using pve = await fakeProxmox(() => power);
+    // Nothing else of a run is asked for.
+    const run = { pve: pve.client } as Run;
+    const error = new Unwell({ what: "late", where: "here", todo: "bake it again" });
+    const vm = { host: "pve1", vmid: 1100 };
+    const said = await excused(run, { name, vm, client, silenceBefore: client.silence - silence }, error);
+    if (said === error) return undefined;
+    assert.ok(said instanceof Error && !(said instanceof Unwell));
+    return said.message;
+  }
+
+  interface Case {
+    when: string;
+    power?: Answer;
+    silence?: number;
+    arrange?: () => void;
+    says?: RegExp;
+  }
+
+  const cases: Case[] = [
+    { when: "nothing else is wrong", arrange: () => nodes("a b c", name) },
+    { when: "it is the only node that is not well", arrange: () => nodes("", name) },
+    { when: "the API was away for a moment", silence: 4 },
+    { when: "the API was away for long", silence: 9, says: /the cluster's API gave no answer for 9 s/ },
+    { when: "its VM is off", power: { data: { status: "stopped" } }, says: /VM 1100 on pve1 does not run/ },
+    {
+      when: "its VM is paused",
+      power: { data: { status: "running", qmpstatus: "paused" } },
+      says: /VM 1100 on pve1 stands still \(paused\)/,
+    },
+    {
+      when: "its host does not say whether its VM runs",
+      power: { status: 595, reason: "no route to host" },
+      says: /nobody can say whether VM 1100 on pve1 runs/,
+    },
+    {
+      when: "half of the others are not Ready",
+      arrange: () => nodes("a", `b ${name}`),
+      says: /not Ready either: b/,
+    },
+    { when: "fewer than half of the others are not Ready", arrange: () => nodes("a b", `c ${name}`) },
+    {
+      when: "one server of three is not Ready",
+      arrange: () => nodes("a b", `c ${name}`, "server"),
+    },
+    {
+      when: "the other nodes cannot be seen",
+      arrange: () => {
+        cluster.hook = ({ path }) => (path === paths.nodes ? { status: 403, reason: "Forbidden" } : undefined);
+      },
+      says: /the other nodes cannot be seen/,
+    },
+  ];
+  for (const { arrange, says, when, ...one } of cases)
+    it(`is ${says ? "excused" : "accused"} when ${when}`, async () => {
+      arrange?.();
+      const said = await excuse(one);
+      if (says) assert.match(said ?? "the accusation stands", says);
+      else assert.equal(said, undefined);
+    });
+});

@@ -1,0 +1,122 @@
+import assert from "node:assert/strict";
+import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
+import { writeFacts } from "../../src/clients/kubernetes/record.ts";
+import { defaultTimeouts } from "../../src/domain/model/step-environment.ts";
+import type { Displaced } from "../../src/domain/availability/placement.ts";
+import type { NodeRecord, SlotPhase } from "../../src/domain/model/types.ts";
+import type { SlotInput } from "../../src/steps/input.ts";
+import { awaitPlaced, awaitRoom, rememberDisplaced } from "../../src/steps/node/placement.ts";
+import type { Leaver } from "../../src/steps/node/retirement.ts";
+import type { Run } from "../../src/steps/run.ts";
+import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
+
+const web: Displaced = { namespace: "shop", kind: "ReplicaSet", name: "web", pods: 1, unplaced: 0 };
+
+describe("what was evicted for a node that was given up since", () => {
+  let cluster: FakeCluster;
+  let client: Kubernetes;
+  freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
+
+  const run = { stop: new AbortController().signal } as Run;
+  const input = {
+    pool: "workers",
+    role: "agent",
+    slot: 0,
+    node: "demo-workers-0-cccccccc",
+    site: { timeouts: { ...defaultTimeouts, gate: 0.5 } },
+  } as SlotInput;
+  const record = (letter: string, phase: SlotPhase, displaced?: Displaced[]): NodeRecord => ({
+    name: `demo-workers-0-${letter.repeat(8)}`,
+    slot: 0,
+    generation: letter.repeat(8),
+    vmid: 1100,
+    uuid: letter,
+    phase,
+    since: "2026-01-01T00:00:00Z",
+    ...(displaced ? { displaced } : {}),
+  });
+  const pod = (nodeName?: string) =>
+    cluster.put("/api/v1/namespaces/shop/pods", {
+      metadata: {
+        name: "web-1",
+        namespace: "shop",
+        ownerReferences: [{ kind: "ReplicaSet", name: "web", uid: "1", controller: true }],
+      } as never,
+      spec: { nodeName },
+      status: { phase: nodeName ? "Running" : "Pending" },
+    });
+
+  beforeEach(async () => {
+    cluster.put("/apis/apps/v1/namespaces/shop/replicasets", {
+      metadata: { name: "web", namespace: "shop" },
+      spec: { replicas: 1 },
+    });
+    await writeFacts(client, "workers", { nodes: [record("b", "retired", [web]), record("c", "joined")] });
+  });
+
+  it("has to find a place before its successor has the slot", async () => {
+    pod();
+    await assert.rejects(awaitPlaced(run, client, input), /have found no place.*shop\/web-1/);
+  });
+
+  it("is waited for once, and with what it was before", async () => {
+    pod("demo-workers-0-bbbbbbbb");
+    await rememberDisplaced(client, input, new Set(["demo-workers-0-bbbbbbbb"]));
+    await awaitPlaced(run, client, input);
+    const { data = {} } = cluster.objects.get("/api/v1/namespaces/evergreen-system/configmaps/slot-workers-0") as {
+      data?: Record<string, string>;
+    };
+    assert.ok(!data["node.0.cccccccc"]?.includes("displaced"));
+  });
+});
+
+describe("what earlier handovers of a pool have evicted", () => {
+  let cluster: FakeCluster;
+  let client: Kubernetes;
+  freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
+
+  const run = { stop: new AbortController().signal } as Run;
+  const input = {
+    pool: "workers",
+    slot: 0,
+    site: { timeouts: { ...defaultTimeouts, gate: 0.5 } },
+  } as SlotInput;
+  const fact = (slot: number, phase: SlotPhase, displaced?: Displaced[]): NodeRecord => {
+    const generation = phase === "retired" ? "bbbbbbbb" : "cccccccc";
+    const name = `demo-workers-${slot}-${generation}`;
+    const since = "2026-01-01T00:00:00Z";
+    return { name, slot, generation, vmid: 1100, uuid: name, phase, since, ...(displaced ? { displaced } : {}) };
+  };
+  const pod = (spec: object) =>
+    cluster.put("/api/v1/namespaces/shop/pods", {
+      metadata: {
+        name: "web-1",
+        namespace: "shop",
+        ownerReferences: [{ kind: "ReplicaSet", name: "web", uid: "1", controller: true }],
+      } as never,
+      spec,
+      status: { phase: "Pending" },
+    });
+  const leaver = (ready: "True" | "Unknown", unschedulable = false) =>
+    ({
+      name: "demo-workers-0-aaaaaaaa",
+      node: { spec: { unschedulable }, status: { conditions: [{ type: "Ready", status: ready }] } },
+    }) as Leaver;
+  const held = /earlier handovers of pool workers evicted have found no place.*shop\/web-1/;
+
+  const cases: [string, NodeRecord[], object, Leaver, RegExp | undefined][] = [
+    ["from another slot and waits for the scheduler", [fact(1, "joined", [web])], {}, leaver("True"), held],
+    ["for a node given up since", [fact(0, "retired", [web]), fact(0, "joined")], {}, leaver("True"), held],
+    ["and has a place", [fact(1, "joined", [web])], { nodeName: "demo-workers-1-cccccccc" }, leaver("True"), undefined],
+    ["from a slot that is no more", [fact(1, "retired", [web])], {}, leaver("True"), undefined],
+    ["while the leaver is cordoned already", [fact(1, "joined", [web])], {}, leaver("True", true), undefined],
+    ["while the leaver is down", [fact(1, "joined", [web])], {}, leaver("Unknown"), undefined],
+  ];
+  for (const [what, nodes, spec, one, says] of cases)
+    it(`${says ? "keeps" : "does not keep"} a node from its drain when it was evicted ${what}`, async () => {
+      await writeFacts(client, "workers", { nodes });
+      pod(spec);
+      const waits = awaitRoom(run, client, input, one);
+      await (says ? assert.rejects(waits, says) : waits);
+    });
+});
