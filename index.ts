@@ -7,18 +7,17 @@ import { redact } from "./src/runtime/log.ts";
 import { refuseFlagsOfEngine } from "./src/runtime/refused-flags.ts";
 import { takeOver } from "./src/observe/adoption.ts";
 import { clusterGuard } from "./components/guard.ts";
-import { keepPool } from "./components/kept.ts";
-import { NodePool, type NodePoolArgs } from "./components/node-pool.ts";
-import { backupPolicy, ownSettings, readConfig, stepSite, type Config } from "./src/config/config.ts";
+import { NodePool } from "./components/node-pool.ts";
+import { ownSettings, readConfig, stepSite, type Config } from "./src/config/config.ts";
 import { fleetWords, newSlots, planPlaces, type Fleet } from "./src/program/fleet.ts";
 import { leftovers } from "./src/recovery/leftovers.ts";
 import { planDrains } from "./src/program/drains.ts";
 import { planData, rememberKept } from "./src/program/local-data.ts";
-import { hostOf, nowOf, readLive, templateOf, type Live } from "./src/observe/live.ts";
+import { poolArgs } from "./src/program/place-nodes.ts";
+import { nowOf, readLive, templateOf, type Live } from "./src/observe/live.ts";
 import { checkPlaces, hostsThatAnswer, placeWords, readPlaces } from "./src/observe/places.ts";
 import { checkBackupCredentials, checkEnvironment, checkRights, refuseStandIns } from "./src/observe/preflight.ts";
 import { Proxmox } from "./src/clients/proxmox/client.ts";
-import { tagsOf } from "./src/clients/proxmox/tags.ts";
 import type { PoolPlan } from "./src/domain/model/types.ts";
 import { announceUpdate } from "./src/program/standing.ts";
 import { checkTemplates } from "./src/observe/templates.ts";
@@ -31,17 +30,16 @@ Reflect.deleteProperty(Error, "prepareStackTrace");
 const { config, live, fleet, hosts } = await prepare().catch(explain);
 for (const line of fleetWords(fleet)) await log.info(line);
 
-const controlPlane = new NodePool(`${config.cluster}-${fleet.controlPlane.pool}`, poolArgs(fleet.controlPlane, []));
-// Of a pool that is given up only what cannot be taken out now is declared.
-const standing = [...fleet.pools, ...fleet.removed.filter(({ slots }) => slots.length > 0)];
-const pools = standing.map(
-  (plan) => new NodePool(`${config.cluster}-${plan.pool}`, poolArgs(plan, [controlPlane.verified])),
-);
+const controlPlane = pool(fleet.controlPlane, []);
+const pools = [...fleet.pools, ...fleet.removed]
+  // Of a pool that is given up only what cannot be taken out now is declared.
+  .filter(({ kind, slots, kept }) => kind !== "remove" || slots.length + kept.length > 0)
+  .map((plan) => pool(plan, controlPlane.verified));
 clusterGuard(`${config.cluster}-guard`, {
   cluster: config.cluster,
   site: stepSite(config),
   allowDestroy: config.allowDestroy,
-  after: [...[controlPlane, ...pools].flatMap(({ verified, kept }) => [verified, ...kept]), ...keptOfRemoved()],
+  after: [controlPlane, ...pools].flatMap(({ verified, kept }) => [...verified, ...kept]),
 });
 
 export const stack = getStack();
@@ -103,31 +101,10 @@ async function settledLive(pve: Proxmox, config: Config, live: Live): Promise<Li
   return await readLive(pve, config);
 }
 
-/** A pool that left the configuration has nothing but the VMs that are kept for their data. */
-function keptOfRemoved(): Resource[] {
-  const { cluster } = config;
-  const gone = fleet.removed.filter(({ slots }) => slots.length === 0);
-  return gone.flatMap((plan) =>
-    keepPool(`${cluster}-${plan.pool}`, { cluster, site: stepSite(config), plan, after: [controlPlane.verified] }),
-  );
-}
-
-function poolArgs(plan: PoolPlan, after: NodePoolArgs["after"]): NodePoolArgs {
-  const { cluster, site } = config;
-  return {
-    cluster,
-    plan,
-    site: stepSite(config),
-    allowDestroy: config.allowDestroy,
-    vms: site,
-    // A template that no clone is made of may be hidden, or another by now.
-    templateOf: ({ creates, generation: { spec } }, host) =>
-      creates || live.images.has(spec.image) ? templateOf(live, spec.image, host) : undefined,
-    hostOf: (slot) => hostOf(live, hosts, slot),
-    tagsOf: ({ slot, generation }) => tagsOf({ cluster, pool: plan.pool, slot, generation: generation.id }),
-    after,
-    ...(plan.role === "server" ? { backup: backupPolicy(config) } : {}),
-  };
+/** @param after nothing of the pool starts before these */
+function pool(plan: PoolPlan, after: Resource[]): NodePool {
+  const name = `${config.cluster}-${plan.pool}`;
+  return new NodePool(name, { ...poolArgs(config, live, hosts, plan), vms: config.site, after });
 }
 
 /** What the user can mend is shown without a stack trace. */

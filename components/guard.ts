@@ -16,9 +16,9 @@ export interface GuardArgs {
  * Stands before everything of a cluster: a destroy deletes it first. It then refuses, or marks the cluster as going away,
  * so that nodes are powered off without draining them onto nodes that go as well. It depends on everything, for the engine
  * deletes by depth; so it is there once an update has succeeded. Until then the claim and the join of each node know
- * themselves whether a destroy is allowed (components/slot.ts).
+ * themselves whether a destroy is allowed (src/domain/rollout/graph.ts).
  */
 export function clusterGuard(name: string, { cluster, site, allowDestroy, after }: GuardArgs): local.Command {
-  const verbs = { create: "guard", update: "guard", delete: "unguard" };
-  return step(name, verbs, environmentOf({ cluster, site, allowDestroy }), { dependsOn: after });
+  const environment = environmentOf({ cluster, site, allowDestroy });
+  return step({ name, verb: "guard", deleteVerb: "unguard" }, environment, { dependsOn: after });
 }

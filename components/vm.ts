@@ -1,6 +1,6 @@
 import type { CustomResourceOptions } from "@pulumi/pulumi";
 import { VmLegacy, type VmLegacyArgs } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
-import type { KeptVm, SlotPlan } from "../src/domain/model/types.ts";
+import type { KeptVm, PlacedNode } from "../src/domain/model/types.ts";
 
 /** Where node VMs live and what they are connected to. */
 export interface VmSite {
@@ -18,20 +18,8 @@ export interface VmSite {
   dnsServers: string[];
 }
 
-/** The template that a VM is cloned from. */
-export interface Template {
-  vmid: number;
-  /** Proxmox host that holds it. */
-  host: string;
-}
-
 export interface NodeVmArgs {
-  plan: SlotPlan;
-  /** Undefined for a VM that exists: nothing is cloned for it. */
-  template: Template | undefined;
-  /** Proxmox host for a new VM; a VM that exists stays where it is. */
-  host: string;
-  tags: string[];
+  node: Pick<PlacedNode, "name" | "vmid" | "generation" | "address" | "vm">;
   site: VmSite;
 }
 
@@ -70,11 +58,12 @@ export function keptVm({ name, vmid, host }: KeptVm, options: CustomResourceOpti
   return new VmLegacy(name, { name, vmId: vmid, nodeName: host }, { ...options, ignoreChanges });
 }
 
-function render({ plan, template, host, tags, site }: NodeVmArgs): VmLegacyArgs {
-  const { spec } = plan.generation;
+function render({ node, site }: NodeVmArgs): VmLegacyArgs {
+  const { spec } = node.generation;
+  const { host, tags, template } = node.vm;
   return {
-    name: plan.name,
-    vmId: plan.vmid,
+    name: node.name,
+    vmId: node.vmid,
     nodeName: host,
     poolId: site.proxmoxPool,
     tags,
@@ -100,15 +89,15 @@ function render({ plan, template, host, tags, site }: NodeVmArgs): VmLegacyArgs 
       interface: "ide2",
       // An empty list reads back as none, which would be a change with every update.
       ...(site.dnsServers.length > 0 ? { dns: { servers: site.dnsServers } } : {}),
-      ipConfigs: [{ ipv4: ipv4(plan, site) }],
+      ipConfigs: [{ ipv4: ipv4(node, site) }],
     },
   };
 }
 
-function ipv4(plan: SlotPlan, site: VmSite): { address: string; gateway?: string } {
-  if (plan.address === undefined) return { address: "dhcp" };
+function ipv4({ address }: NodeVmArgs["node"], site: VmSite): { address: string; gateway?: string } {
+  if (address === undefined) return { address: "dhcp" };
   return {
-    address: `${plan.address}/${site.prefixLength}`,
+    address: `${address}/${site.prefixLength}`,
     ...(site.gateway === undefined ? {} : { gateway: site.gateway }),
   };
 }

@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { adoptedGeneration, generationOf, nodeName } from "../../src/domain/model/generation.ts";
 import { defaultTimeouts, variables } from "../../src/domain/model/step-environment.ts";
-import type { NodeSpec, PoolPlan, Strategy } from "../../src/domain/model/types.ts";
-import type { NodePoolArgs } from "../../components/node-pool.ts";
+import type { NodeSpec, PlacedPool, PoolPlan, Strategy, VmPlacement } from "../../src/domain/model/types.ts";
 import { graphOf, type Graph } from "../support/graph.ts";
 
 const spec: NodeSpec = { image: "ubuntu-v1.1.0", rke2: "v1.34.4+rke2r1", cores: 2, memoryMiB: 4096, diskGiB: 20 };
@@ -36,30 +35,31 @@ function planOf(slots: number, moving: number[], strategy: Strategy, role: PoolP
   };
 }
 
-async function declare(
-  plan: PoolPlan,
-  allowDestroy = false,
-  templateOf: NodePoolArgs["templateOf"] = () => ({ vmid: 9001, host: "pve1" }),
-): Promise<Graph> {
+/** Only where one is cloned a template has to be there: that of a VM that exists may be gone. */
+function placed(plan: PoolPlan): PlacedPool {
+  const placeOf = (slot: number, creates: boolean): { vm: VmPlacement } => {
+    const template = creates ? { template: { vmid: 9001, host: "pve1" } } : {};
+    return { vm: { host: "pve1", tags: ["evergreen", `eg-slot-${slot}`], ...template } };
+  };
+  const slots = plan.slots.map(({ stranded, ...slot }) => ({
+    ...slot,
+    ...placeOf(slot.slot, slot.creates),
+    ...(stranded && { stranded: stranded.map((node) => ({ ...node, ...placeOf(slot.slot, false) })) }),
+  }));
+  return { ...plan, slots };
+}
+
+async function declare(plan: PoolPlan, allowDestroy = false): Promise<Graph> {
   const { NodePool } = await import("../../components/node-pool.ts");
+  const site = {
+    registrationAddress: "10.0.0.5",
+    proxmoxPool: "nodes",
+    serverPool: "servers",
+    timeouts: defaultTimeouts,
+  };
+  const vms = { proxmoxPool: "nodes", storage: "local", bridge: "vmbr0", prefixLength: 24, dnsServers: [] };
   return graphOf(
-    () =>
-      new NodePool("demo-workers", {
-        cluster: "demo",
-        plan,
-        site: {
-          registrationAddress: "10.0.0.5",
-          proxmoxPool: "nodes",
-          serverPool: "servers",
-          timeouts: defaultTimeouts,
-        },
-        allowDestroy,
-        vms: { proxmoxPool: "nodes", storage: "local", bridge: "vmbr0", prefixLength: 24, dnsServers: [] },
-        templateOf,
-        hostOf: () => "pve1",
-        tagsOf: (slot) => ["evergreen", `eg-slot-${slot.slot}`],
-        after: [],
-      }),
+    () => new NodePool("demo-workers", { cluster: "demo", plan: placed(plan), site, allowDestroy, vms, after: [] }),
   );
 }
 
@@ -69,11 +69,8 @@ const join = (slot: number): string => `${vm(slot)}-join`;
 const handover = (slot: number): string => `demo-workers-${slot}-handover`;
 
 describe("a node pool", () => {
-  it("asks for a template only where one is cloned: that of a VM that exists may be gone", async () => {
-    const rolling: Strategy = { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 0, onFailure: "hold" };
-    const graph = await declare(planOf(2, [1], rolling), false, ({ creates }) =>
-      creates ? { vmid: 9001, host: "pve1" } : undefined,
-    );
+  it("clones a template only where a VM is new", async () => {
+    const graph = await declare(planOf(2, [1], { ...rolling, surge: 1 }));
     assert.equal(graph.named(vm(0)).inputs.clone, undefined);
     assert.notEqual(graph.named(vm(1)).inputs.clone, undefined);
   });
@@ -217,18 +214,10 @@ describe("a node pool", () => {
   });
 
   it("keeps what is left of a pool that is not declared any more under the same names", async () => {
-    const { keepPool } = await import("../../components/kept.ts");
     const name = nodeName("demo", "workers", 0, "00000000");
     const kept = [{ slot: 0, name, vmid: 1100, host: "pve1", generation: "00000000", spec, volumes: [] }];
-    const site = {
-      registrationAddress: "10.0.0.5",
-      proxmoxPool: "nodes",
-      serverPool: "servers",
-      timeouts: defaultTimeouts,
-    };
-    const graph = await graphOf(() =>
-      keepPool("demo-workers", { cluster: "demo", site, plan: { ...planOf(0, [], rolling), kept }, after: [] }),
-    );
+    const graph = await declare({ ...planOf(0, [], rolling), kind: "remove", kept });
+    assert.ok(!graph.resources.some((one) => one.name === "demo-workers-verify"), "nothing of it is rolled");
     const declared = await declare(planOf(1, [0], rolling));
     assert.equal(graph.named(name).urn, declared.named(vm(0)).urn.replace(vm(0), name));
     assert.equal(graph.named(`${name}-claim`).urn, declared.named(claim(0)).urn.replace(vm(0), name));
@@ -245,7 +234,7 @@ describe("a node pool", () => {
   });
 
   it("tells no step a path or a secret, and no VM its power state or place", async () => {
-    const graph = await declare(planOf(1, [], rolling));
+    const graph = await declare(planOf(1, [0], rolling));
     for (const resource of graph.resources)
       assert.doesNotMatch(JSON.stringify(resource.inputs), /PVEAPIToken|\/work\/|\/home\/|K10/, resource.name);
     const node = graph.named(vm(0));

@@ -10,21 +10,17 @@ import { Engine } from "../support/engine.ts";
 const port = 28_200;
 const name = "demo-workers-0-abcdef01";
 
-function vm(changes: Partial<NodeVmArgs> = {}, vmid = 1100): NodeVmArgs {
-  const spec = { image: "ubuntu-v1.0.0", rke2: "v1.34.4+rke2r1", cores: 2, memoryMiB: 4096, diskGiB: 10 };
+function vm(changes: Partial<NodeVmArgs["node"]["vm"]> = {}, vmid = 1100, diskGiB = 10): NodeVmArgs {
+  const spec = { image: "ubuntu-v1.0.0", rke2: "v1.34.4+rke2r1", cores: 2, memoryMiB: 4096, diskGiB };
+  const template = { vmid: 9001, host: site.node };
   return {
-    plan: {
-      slot: 0,
+    node: {
       generation: generationOf(spec),
       name,
       vmid,
       address: "127.0.0.101",
-      creates: true,
-      replaces: [],
+      vm: { host: site.node, template, tags: ["evergreen", "eg-cluster-demo"], ...changes },
     },
-    template: { vmid: 9001, host: site.node },
-    host: site.node,
-    tags: ["evergreen", "eg-cluster-demo"],
     site: {
       proxmoxPool: site.nodes,
       storage: site.storage,
@@ -33,7 +29,6 @@ function vm(changes: Partial<NodeVmArgs> = {}, vmid = 1100): NodeVmArgs {
       prefixLength: 8,
       dnsServers: ["127.0.0.1"],
     },
-    ...changes,
   };
 }
 
@@ -126,9 +121,7 @@ describe("provider facts", function () {
     await run(vm({ template: { vmid: 9002, host: site.node } }), ...unchanged);
     await run(vm({ host: "pve2" }), ...unchanged);
     await run(vm({}, 1101), ...unchanged);
-    const { plan } = vm();
-    const bigger = { ...plan, generation: generationOf({ ...plan.generation.spec, diskGiB: 40 }) };
-    await run(vm({ plan: bigger }), ...unchanged);
+    await run(vm({}, 1100, 40), ...unchanged);
   });
 
   it("fails on a VMID that is taken, and touches nothing of the stranger", async () => {

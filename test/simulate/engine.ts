@@ -11,6 +11,15 @@ import { planData, rememberKept } from "../../src/program/local-data.ts";
 import { Proxmox } from "../../src/clients/proxmox/client.ts";
 import { unseenAmong } from "../../src/clients/proxmox/vms.ts";
 import { variables } from "../../src/domain/model/step-environment.ts";
+import type { PoolPlan } from "../../src/domain/model/types.ts";
+import {
+  BEFORE_POOL,
+  poolGraph,
+  verifyOf,
+  type PoolResource,
+  type StepResource,
+} from "../../src/domain/rollout/graph.ts";
+import { poolArgs } from "../../src/program/place-nodes.ts";
 import { announceUpdate } from "../../src/program/standing.ts";
 import { claim } from "../../src/steps/verbs/claim.ts";
 import { gate } from "../../src/steps/verbs/gate.ts";
@@ -24,7 +33,6 @@ import { rollout } from "../../src/steps/verbs/rollout.ts";
 import type { Run } from "../../src/steps/run.ts";
 import { snapshot } from "../../src/steps/verbs/snapshot.ts";
 import { verify } from "../../src/steps/verbs/verify.ts";
-import { declare, type Declared } from "./graph.ts";
 import type { Killer } from "./killer.ts";
 import type { Ending, Process } from "./process.ts";
 import { Provider, Unconfigured, type MadeVm } from "./provider.ts";
@@ -37,7 +45,7 @@ interface Resource {
   vm?: MadeVm;
   /** Its create made the VM and failed after that: a later update writes nothing more. */
   unfinished?: true;
-  step?: { environment: Record<string, string>; stdout: string };
+  step?: { environment: Record<string, string>; stdout: string; deleteVerb?: string };
 }
 
 type Environment = Record<string, string>;
@@ -209,8 +217,8 @@ export class Engine {
   }
 
   /** Creates and updates, as wide as the edges allow. After a failure nothing more is begun. @returns whether all is well */
-  private async make(declared: readonly Declared[], killer: Killer): Promise<boolean> {
-    const all = new Map(declared.map((one) => [one.urn, one]));
+  private async make(declared: readonly PoolResource[], killer: Killer): Promise<boolean> {
+    const all = new Map(declared.map((one) => [one.name, one]));
     const results = new Map<string, Promise<boolean>>();
     let failed = false;
     const result = (urn: string): Promise<boolean> => {
@@ -227,63 +235,73 @@ export class Engine {
       failed ||= !well;
       return well;
     };
-    for (const { urn } of declared) void result(urn);
+    for (const { name } of declared) void result(name);
     return (await Promise.all(results.values())).every(Boolean);
   }
 
-  private async one({ urn, kept, vm, step }: Declared, killer: Killer): Promise<boolean> {
+  private async one(declared: PoolResource, killer: Killer): Promise<boolean> {
+    const { name: urn } = declared;
     const known = this.state.get(urn);
-    if (kept && known) return true;
-    if (kept && !step) return this.report(urn, { how: "failed", error: new Error("its number is taken") });
-    if (vm) {
-      if (known) return true;
-      this.pending.set(urn, vm.made);
-      const ending = await this.start(`clone-${urn}`, killer, (by) => this.provider.create(by, vm.made, vm.image));
-      if (ending.how !== "killed") this.pending.delete(urn);
-      const isHalf = ending.how === "failed" && ending.error instanceof Unconfigured;
-      if (ending.how === "done" || isHalf)
-        this.state.set(urn, { vm: vm.made, ...(isHalf ? { unfinished: true as const } : {}) });
-      return this.report(urn, ending);
-    }
-    if (!step) return true;
-    const token = step.rollout === undefined ? undefined : this.state.get(step.rollout)?.step?.stdout;
-    const made = step.made === undefined ? undefined : this.state.get(step.made)?.vm?.vmid;
+    if (declared.kind === "step") return await this.runStep(declared, killer);
+    if (known) return true;
+    if (declared.kind === "keptVm") return this.report(urn, { how: "failed", error: new Error("its number is taken") });
+    const { vmid, vm, generation } = declared.node;
+    const made = { name: urn, vmid, host: vm.host };
+    this.pending.set(urn, made);
+    const { image } = generation.spec;
+    const ending = await this.start(`clone-${urn}`, killer, (by) => this.provider.create(by, made, image));
+    if (ending.how !== "killed") this.pending.delete(urn);
+    const isHalf = ending.how === "failed" && ending.error instanceof Unconfigured;
+    if (ending.how === "done" || isHalf)
+      this.state.set(urn, { vm: made, ...(isHalf ? { unfinished: true as const } : {}) });
+    return this.report(urn, ending);
+  }
+
+  private async runStep(declared: StepResource, killer: Killer): Promise<boolean> {
+    const { name: urn, verb, deleteVerb, rollout, madeVm, frozen } = declared;
+    const known = this.state.get(urn)?.step;
+    if (frozen && known) return true;
+    const token = rollout === undefined ? undefined : this.state.get(rollout)?.step?.stdout;
+    const made = madeVm === undefined ? undefined : this.state.get(madeVm)?.vm?.vmid;
     const environment = {
-      ...step.environment,
+      ...declared.environment,
       ...(token === undefined ? {} : { [variables.rollout]: token }),
       ...(made === undefined ? {} : { [variables.madeVmid]: String(made) }),
     };
-    if (known?.step && same(known.step.environment, environment)) return true;
+    if (known && same(known.environment, environment)) return true;
     this.ran.push(urn);
-    const ending = await this.step(urn, step.verb, environment, known?.step?.stdout ?? "", killer);
-    if (ending.how === "done") this.state.set(urn, { step: { environment, stdout: JSON.stringify(ending.value) } });
+    const ending = await this.step(urn, verb, environment, known?.stdout ?? "", killer);
+    if (ending.how === "done") {
+      const step = { environment, stdout: JSON.stringify(ending.value), ...(deleteVerb ? { deleteVerb } : {}) };
+      this.state.set(urn, { step });
+    }
     return this.report(urn, ending);
   }
 
   /** Deletes what is no longer declared: the join of a VM, its claim, and then the VM; whatever of these the state has. */
-  private async remove(declared: readonly Declared[], killer: Killer): Promise<boolean> {
-    const wanted = new Set(declared.map(({ urn }) => urn));
+  private async remove(declared: readonly PoolResource[], killer: Killer): Promise<boolean> {
+    const wanted = new Set(declared.map(({ name }) => name));
     const gone = [...this.state].filter(([urn]) => !wanted.has(urn));
     const results = gone.map(async ([urn, { vm, step }]) => {
       if (vm)
         return (
-          (await this.undo(`${urn}-join`, "retire", killer)) &&
-          (await this.undo(`${urn}-claim`, "release", killer)) &&
+          (await this.undo(`${urn}-join`, killer)) &&
+          (await this.undo(`${urn}-claim`, killer)) &&
           (await this.destroy(urn, vm, killer))
         );
       // The join of a VM that is kept goes alone.
-      if (urn.endsWith("-join") && wanted.has(urn.replace(/-join$/, ""))) return await this.undo(urn, "retire", killer);
+      if (urn.endsWith("-join") && wanted.has(urn.replace(/-join$/, ""))) return await this.undo(urn, killer);
       // A step without a delete of its own is just forgotten.
-      if (step && !/-(join|claim)$/.test(urn)) this.state.delete(urn);
+      if (step && step.deleteVerb === undefined) this.state.delete(urn);
       return true;
     });
     return (await Promise.all(results)).every(Boolean);
   }
 
-  private async undo(urn: string, verb: string, killer: Killer): Promise<boolean> {
+  private async undo(urn: string, killer: Killer): Promise<boolean> {
     const step = this.state.get(urn)?.step;
-    if (!step) return true;
-    const ending = await this.step(urn, verb, step.environment, step.stdout, killer);
+    if (step?.deleteVerb === undefined) return true;
+    const ending = await this.step(urn, step.deleteVerb, step.environment, step.stdout, killer);
     if (ending.how === "done") this.state.delete(urn);
     return this.report(urn, ending);
   }
@@ -328,6 +346,17 @@ export class Engine {
     this.world.story.tell("engine", () => why);
     return false;
   }
+}
+
+/** What a run declares, in an order in which everything that a resource waits for comes before it. */
+function declare(config: Config, live: Live, { controlPlane, pools, removed }: Fleet): PoolResource[] {
+  const of = (plan: PoolPlan, before: string[]): PoolResource[] =>
+    poolGraph(poolArgs(config, live, config.site.hosts, plan)).map((one) => ({
+      ...one,
+      after: one.after.flatMap((name) => (name === BEFORE_POOL ? before : [name])),
+    }));
+  const servers = verifyOf(config.cluster, controlPlane.pool);
+  return [...of(controlPlane, []), ...[...pools, ...removed].flatMap((plan) => of(plan, [servers]))];
 }
 
 function same(a: Environment, b: Environment): boolean {

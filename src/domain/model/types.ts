@@ -234,6 +234,24 @@ export interface KeptVm {
 /** A node that is nothing to its slot any more, and whose VM cannot be asked or destroyed. */
 export type StrandedNode = Pick<SlotPlan, "name" | "vmid" | "generation" | "address">;
 
+/** Where the VM of a node is, or shall be, and what it is made of. */
+export interface VmPlacement {
+  /** Proxmox host: where it is; of a new one where it shall be cloned. */
+  host: string;
+  /** The template that it is cloned from. Absent: it exists, and its template may be gone. */
+  template?: { vmid: number; host: string };
+  tags: string[];
+}
+
+/** A node whose VM has its place. */
+export type PlacedNode = Omit<SlotPlan, "stranded"> & { vm: VmPlacement };
+
+/** A slot whose nodes' VMs have their places. */
+export type PlacedSlot = PlacedNode & { stranded?: (StrandedNode & { vm: VmPlacement })[] };
+
+/** A plan whose nodes' VMs have their places: all that a component needs to know. */
+export type PlacedPool = Omit<PoolPlan, "slots"> & { slots: PlacedSlot[] };
+
 export type PlanKind = "steady" | "create" | "roll" | "canary" | "soaking" | "held" | "rollback" | "scale" | "remove";
 
 /** What this run does with a pool. */

@@ -1,6 +1,6 @@
 import type { Decision, Situation } from "./decision.ts";
 import { hasServed, type Member, type SlotState } from "./slots.ts";
-import type { Generation, PoolPlan, Role, SlotPlan } from "../model/types.ts";
+import type { Generation, PoolPlan, Role, SlotPlan, StrandedNode } from "../model/types.ts";
 
 /*
  * A Proxmox host that does not answer takes the knowledge of its VMs along: one may run, serve and write to its disks, or be
@@ -60,7 +60,11 @@ export function unreachableIn(
 }
 
 /** The stranded nodes of a slot, each as a slot of its own that stays as it is. */
-export function strandedIn({ slot, stranded = [], unreachable }: SlotPlan): SlotPlan[] {
+export function strandedIn<N extends StrandedNode>({
+  slot,
+  stranded = [],
+  unreachable,
+}: Pick<SlotPlan, "slot" | "unreachable"> & { stranded?: N[] }): (N & Omit<SlotPlan, "stranded">)[] {
   if (unreachable === undefined) return [];
   const asItIs = { slot, creates: false, replaces: [], unreachable: { host: unreachable.host, own: true } };
   return stranded.map((node) => ({ ...asItIs, ...node }));
