@@ -21,18 +21,8 @@ import {
 } from "../../src/domain/rollout/graph.ts";
 import { poolArgs } from "../../src/program/place-nodes.ts";
 import { announceUpdate } from "../../src/program/standing.ts";
-import { claim } from "../../src/steps/verbs/claim.ts";
-import { gate } from "../../src/steps/verbs/gate.ts";
-import { handover } from "../../src/steps/verbs/handover.ts";
-import { readPoolInput, readSlotInput, readSnapshotInput } from "../../src/steps/input.ts";
-import { join } from "../../src/steps/verbs/join.ts";
-import { retain } from "../../src/steps/verbs/retain.ts";
-import { release } from "../../src/steps/verbs/release.ts";
-import { retire } from "../../src/steps/verbs/retire.ts";
-import { rollout } from "../../src/steps/verbs/rollout.ts";
 import type { Run } from "../../src/steps/run.ts";
-import { snapshot } from "../../src/steps/verbs/snapshot.ts";
-import { verify } from "../../src/steps/verbs/verify.ts";
+import { verbs } from "../../src/steps/verbs.ts";
 import type { Killer } from "./killer.ts";
 import type { Ending, Process } from "./process.ts";
 import { Provider, Unconfigured, type MadeVm } from "./provider.ts";
@@ -49,20 +39,6 @@ interface Resource {
 }
 
 type Environment = Record<string, string>;
-
-/** The verbs as src/steps/main.ts runs them. */
-const verbs: Record<string, (run: Run, environment: Environment) => Promise<object>> = {
-  rollout: (run, environment) => rollout(run, readPoolInput(environment)),
-  claim: (run, environment) => claim(run, readSlotInput(environment)),
-  retain: (run, environment) => retain(run, readSlotInput(environment)),
-  release: (run, environment) => release(run, readSlotInput(environment)),
-  snapshot: (run, environment) => snapshot(run, readSnapshotInput(environment), {}),
-  join: (run, environment) => join(run, readSlotInput(environment)),
-  retire: (run, environment) => retire(run, readSlotInput(environment)),
-  gate: (run, environment) => gate(run, readPoolInput(environment)),
-  handover: (run, environment) => handover(run, readSlotInput(environment)),
-  verify: (run, environment) => verify(run, readPoolInput(environment)),
-};
 
 /** The Pulumi engine as the design counts on it: edges, updates before deletes, failed updates that keep their old inputs. */
 export class Engine {
