@@ -1,6 +1,6 @@
 import { toolchain } from "../tools/index.ts";
 import { cacheRoot, pulumiHome } from "../tools/paths.ts";
-import { beforeUpdate } from "./before-update.ts";
+import { beforeUpdate } from "./pre-update.ts";
 import { commandLine } from "../src/runtime/command-line.ts";
 import { EngineSide, noteStarted } from "../src/recovery/engine-side.ts";
 import { exec } from "./exec.ts";

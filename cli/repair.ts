@@ -1,11 +1,11 @@
 import type { Command } from "commander";
 import { toolchain } from "../tools/index.ts";
-import { alone, unlock } from "../src/recovery/alone.ts";
+import { alone, unlock } from "../src/recovery/exclusive-use.ts";
 import { EngineSide } from "../src/recovery/engine-side.ts";
 import type { EngineState } from "../src/recovery/engine-state.ts";
-import { mayForget } from "../src/recovery/lost-vms.ts";
+import { mayForget } from "../src/recovery/missing-vms.ts";
 import { followMoved, mend, reportGone, type Asked } from "../src/recovery/mend.ts";
-import { withSite } from "../src/observe/site.ts";
+import { withStack } from "../src/observe/open-stack.ts";
 
 /** `evergreen repair`: finishes or undoes what a killed run left, a line each. */
 export function repairCommand(program: Command): void {
@@ -26,7 +26,7 @@ export function repairCommand(program: Command): void {
  */
 export async function repair(stack: string, asked: Asked): Promise<number> {
   const engine = await engineSide(stack);
-  return await withSite(stack, (site) =>
+  return await withStack(stack, (site) =>
     alone(site, async (fence) => {
       const unlocked = await unlock(engine, stack, fence, report);
       return unlocked + (await mend(engine, site, { asked, fence, report }));
@@ -45,8 +45,8 @@ async function engineSide(stack: string): Promise<EngineSide> {
  */
 export async function forget(stack: string, gone: EngineState["vms"]): Promise<void> {
   const engine = await engineSide(stack);
-  await withSite(stack, async (site) => {
-    if (!mayForget(gone, site.live)) return;
+  await withStack(stack, async (site) => {
+    if (!mayForget(gone, site.observed)) return;
     await alone(site, async () => {
       reportGone(gone, report);
       await engine.refresh();
@@ -58,7 +58,7 @@ export async function forget(stack: string, gone: EngineState["vms"]): Promise<v
 /** Has the engine look where VMs are that were migrated, before it meets them: its deletes go to the host that it remembers. */
 export async function follow(stack: string, moved: EngineState["vms"]): Promise<void> {
   const engine = await engineSide(stack);
-  await withSite(stack, (site) => alone(site, () => followMoved(engine, moved, report)));
+  await withStack(stack, (site) => alone(site, () => followMoved(engine, moved, report)));
 }
 
 function report(what: string, how: string): void {

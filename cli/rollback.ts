@@ -6,11 +6,11 @@ import { promisify } from "node:util";
 import type { Command } from "commander";
 import { UserError, messageOf } from "../src/runtime/errors.ts";
 import { toolchain } from "../tools/index.ts";
-import { beforeEngine } from "./before-update.ts";
+import { beforeEngine } from "./pre-update.ts";
 import { keepEncryption } from "./encryption.ts";
 import { EngineSide, noteStarted } from "../src/recovery/engine-side.ts";
 import { lastGood, type Update } from "./history.ts";
-import { passedOn } from "./passed-on.ts";
+import { runChild } from "./run-child.ts";
 
 const run = promisify(execFile);
 
@@ -89,6 +89,6 @@ async function carryOut(
   const asks = !preview && !yes;
   const verb = preview ? ["preview"] : ["up", ...(asks ? [] : ["--yes", "--skip-preview"])];
   const args = [...verb, "--stack", stack, "--message", "evergreen rollback"];
-  const { code } = await passedOn(pulumi, args, environment, { cwd: project, asks, started: noteStarted });
+  const { code } = await runChild(pulumi, args, environment, { cwd: project, asks, started: noteStarted });
   return code;
 }

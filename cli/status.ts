@@ -1,11 +1,11 @@
 import type { Command } from "commander";
 import { asUserError } from "../src/runtime/errors.ts";
-import { fleetWords, planFleet } from "../src/program/fleet.ts";
-import { nowOf, poolLive, type Live } from "../src/observe/live.ts";
-import { planData } from "../src/program/local-data.ts";
+import { renderClusterPlan, planPools } from "../src/program/cluster-plan.ts";
+import { nowOf, observedPool, type ObservedCluster } from "../src/observe/observed-cluster.ts";
+import { planLocalData } from "../src/program/local-data.ts";
 import { paths, type Lease } from "../src/clients/kubernetes/types.ts";
-import { slotStates, type Member } from "../src/domain/rollout/slots.ts";
-import { withSite } from "../src/observe/site.ts";
+import { slotStates, type Member } from "../src/domain/rollout/slot-state.ts";
+import { withStack } from "../src/observe/open-stack.ts";
 import { table } from "./table.ts";
 
 /** `evergreen status`: what every slot holds and waits for, and what an update would do now. */
@@ -15,13 +15,13 @@ export function statusCommand(program: Command): void {
     .description("show per pool and slot: generation, phase, what it waits for; and the plan of the next update")
     .option("-s, --stack <name>", "stack to look at", "dev")
     .action(async ({ stack }: { stack: string }) => {
-      await withSite(stack, async ({ config, live }) => {
-        const leases = await heldLeases(live);
-        const pools = new Set([...live.vms, ...live.nodes].map((one) => one.pool));
-        for (const pool of pools) process.stdout.write(`${poolStatus(live, pool, leases)}\n\n`);
+      await withStack(stack, async ({ config, observed }) => {
+        const leases = await heldLeases(observed);
+        const pools = new Set([...observed.vms, ...observed.nodes].map((one) => one.pool));
+        for (const pool of pools) process.stdout.write(`${poolStatus(observed, pool, leases)}\n\n`);
         if (pools.size === 0) process.stdout.write(`${config.cluster} has no nodes yet\n\n`);
         const words = await nextUpdate(async () =>
-          fleetWords(await planData(config, live, planFleet(config, live, nowOf(live)))),
+          renderClusterPlan(await planLocalData(config, observed, planPools(config, observed, nowOf(observed)))),
         );
         process.stdout.write(`the next update:\n${words}\n`);
       });
@@ -29,9 +29,9 @@ export function statusCommand(program: Command): void {
 }
 
 /** What every slot of a pool holds and waits for. @param leases who holds a slot, by the lease's name */
-export function poolStatus(live: Live, pool: string, leases: ReadonlyMap<string, string>): string {
-  const record = live.records.get(pool);
-  const states = [...slotStates(poolLive(live, pool), record).values()].toSorted((a, b) => a.slot - b.slot);
+export function poolStatus(observed: ObservedCluster, pool: string, leases: ReadonlyMap<string, string>): string {
+  const record = observed.records.get(pool);
+  const states = [...slotStates(observedPool(observed, pool), record).values()].toSorted((a, b) => a.slot - b.slot);
   const rows = states.flatMap((state) =>
     state.members.map((member) => [
       String(state.slot),
@@ -75,8 +75,8 @@ function waitsFor(member: Member, holder: string | undefined): string {
  * Who seems to hold a lease, by the lease's name. This is one look, so it has to believe the time that stands in it; what is
  * decided about a lease is decided by watching it (src/clients/kubernetes/lease-observer.ts).
  */
-export async function heldLeases(live: Live): Promise<Map<string, string>> {
-  const { kubernetes } = live;
+export async function heldLeases(observed: ObservedCluster): Promise<Map<string, string>> {
+  const { kubernetes } = observed;
   if (!kubernetes) return new Map();
   const { items } = await kubernetes.list<Lease>(paths.leases);
   const held = items.filter(({ spec: { renewTime = "", leaseDurationSeconds = 0 } = {} }) => {

@@ -3,20 +3,20 @@ import type { Command } from "commander";
 import { Deadline, DeadlineError } from "../src/runtime/deadline.ts";
 import { asUserError, messageOf, UserError } from "../src/runtime/errors.ts";
 import { redact } from "../src/runtime/log.ts";
-import { fleetPlans, planFleet } from "../src/program/fleet.ts";
+import { poolPlans, planPools } from "../src/program/cluster-plan.ts";
 import { readMembers } from "../src/clients/kubernetes/etcd-members.ts";
 import { readServerToken } from "../src/clients/kubernetes/server-token.ts";
 import { readServersAndMembers } from "../src/clients/kubernetes/servers.ts";
-import { findCluster, nowOf } from "../src/observe/live.ts";
+import { findCluster, nowOf } from "../src/observe/observed-cluster.ts";
 import { listVms } from "../src/clients/proxmox/vms.ts";
 import { hasTurned, outcomeOf, type Ending, type Outcome } from "../src/domain/rollout/outcome.ts";
-import { whyControlPlaneIsNotCalm } from "../src/domain/availability/quorum.ts";
+import { controlPlaneUnhealthyReason } from "../src/domain/availability/quorum.ts";
 import type { PoolPlan } from "../src/domain/model/types.ts";
 import { toolchain } from "../tools/index.ts";
 import { noteStarted } from "../src/recovery/engine-side.ts";
-import { passedOn, type Ended } from "./passed-on.ts";
+import { runChild, type ExitResult } from "./run-child.ts";
 import { repair } from "./repair.ts";
-import { withSite, type OpenSite } from "../src/observe/site.ts";
+import { withStack, type OpenStack } from "../src/observe/open-stack.ts";
 
 /** Exit code by outcome. Those of `pulumi` itself are below 10. */
 export const exitCodes: Readonly<Record<Outcome, number>> = {
@@ -58,17 +58,17 @@ export function upCommand(program: Command): void {
 }
 
 /** What a run works with. */
-export interface Hands {
+export interface UpActions {
   repair: () => Promise<unknown>;
   /** What both APIs say now. @throws UserErrors when an update would be refused */
-  look: () => Promise<Look>;
+  readClusterStatus: () => Promise<ClusterStatus>;
   /** One `pulumi up`. */
-  update: () => Promise<Ended>;
+  update: () => Promise<ExitResult>;
   /** A line for the reader of the run. */
   tell: (line: string) => void;
 }
 
-export interface Look {
+export interface ClusterStatus {
   /** What the next update would do. */
   plans: readonly PoolPlan[];
   /** Why the control plane is not calm; undefined: it is. */
@@ -90,9 +90,9 @@ export interface Result {
  * the plan says.
  * @param patience for the cluster to settle after the last update, in seconds
  */
-export async function carryThrough(hands: Hands, patience = settleSeconds): Promise<Result> {
+export async function carryThrough(hands: UpActions, patience = settleSeconds): Promise<Result> {
   await hands.repair();
-  const before = await hands.look();
+  const before = await hands.readClusterStatus();
   const first = await hands.update();
   if (first.told) return stopped(first.told);
   if (first.code !== 0) {
@@ -107,7 +107,7 @@ export async function carryThrough(hands: Hands, patience = settleSeconds): Prom
 }
 
 /** How it ended, once the cluster had time to settle. */
-async function settled(hands: Hands, before: Look, patience: number): Promise<Ending> {
+async function settled(hands: UpActions, before: ClusterStatus, patience: number): Promise<Ending> {
   let last: Ending | undefined;
   const good = new Deadline("the cluster to be as planned", patience).poll(1000, async () => {
     last = (await see(hands, before)).ending;
@@ -119,19 +119,19 @@ async function settled(hands: Hands, before: Look, patience: number): Promise<En
   });
 }
 
-interface Seen extends Pick<Look, "plans"> {
+interface Seen extends Pick<ClusterStatus, "plans"> {
   ending: Ending;
 }
 
 /** What is there after an update. Whatever cannot be read is a failure. */
-async function see(hands: Hands, before: Look): Promise<Seen> {
-  return await hands.look().then(
+async function see(hands: UpActions, before: ClusterStatus): Promise<Seen> {
+  return await hands.readClusterStatus().then(
     (after) => ({ plans: after.plans, ending: endingOf(before, after) }),
     (error: unknown) => ({ plans: [], ending: { outcome: "failed", open: [messageOf(error)], words: [unwell] } }),
   );
 }
 
-function endingOf(before: Look, { plans, servers }: Look): Ending {
+function endingOf(before: ClusterStatus, { plans, servers }: ClusterStatus): Ending {
   const ending = outcomeOf(before.plans, plans);
   if (servers === undefined) return ending;
   return { outcome: "failed", open: [...ending.open, notCalm(servers).message], words: [unwell] };
@@ -177,36 +177,36 @@ function explained(error: unknown): Result {
   return failed("see above", [ours.message]);
 }
 
-function handsOn(stack: string): Hands {
+function handsOn(stack: string): UpActions {
   return {
     repair: () => repair(stack, "by an update"),
-    look: () => withSite(stack, look),
+    readClusterStatus: () => withStack(stack, readClusterStatus),
     tell: (line) => void process.stdout.write(`${line}\n`),
     update: async () => {
       const tools = await toolchain({ quiet: true, parts: ["engine"], stack });
       const args = ["up", "--yes", "--skip-preview", "--non-interactive", "--stack", stack];
       const how = { started: noteStarted };
-      return await passedOn(tools.pulumi, [...args, "--message", "evergreen up"], tools.environment({}, stack), how);
+      return await runChild(tools.pulumi, [...args, "--message", "evergreen up"], tools.environment({}, stack), how);
     },
   };
 }
 
 /** What both APIs say of a site. @throws UserErrors when an update would be refused */
-export async function look(site: OpenSite): Promise<Look> {
-  const plans = fleetPlans(planFleet(site.config, site.live, nowOf(site.live)));
+export async function readClusterStatus(site: OpenStack): Promise<ClusterStatus> {
+  const plans = poolPlans(planPools(site.config, site.observed, nowOf(site.observed)));
   // Who cannot be asked is not calm.
   return { plans, servers: await whyNotCalm(site).catch(messageOf) };
 }
 
 /** By the Nodes and by etcd's own list: a member that a killed join left has no Node. */
-async function whyNotCalm({ pve, config }: OpenSite): Promise<string | undefined> {
+async function whyNotCalm({ pve, config }: OpenStack): Promise<string | undefined> {
   const access = await findCluster(pve, config, await listVms(pve));
   if (!access) return "no server runs that has started RKE2";
   try {
     const signal = new Deadline("the servers to answer", settleSeconds).signal();
     const token = await readServerToken(pve, access.server);
     const members = await readMembers(access, config.site.registrationAddress, token, signal);
-    return whyControlPlaneIsNotCalm(await readServersAndMembers(access, members, signal));
+    return controlPlaneUnhealthyReason(await readServersAndMembers(access, members, signal));
   } finally {
     await access.client.close();
   }

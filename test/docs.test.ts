@@ -64,7 +64,11 @@ describe("the pages", () => {
   });
 
   it("have every section of the recovery guide that a message names", () => {
-    const sources = ["src/observe/silence.ts", "src/steps/cluster/control-plane.ts", "src/clients/kubernetes/errors.ts"]
+    const sources = [
+      "src/observe/reachability.ts",
+      "src/steps/cluster/control-plane.ts",
+      "src/clients/kubernetes/errors.ts",
+    ]
       .map(read)
       .join("\n");
     const named = [...sources.matchAll(/docs\/recovery\.md[^"\n]*"([^"]+)"(?:, "([^"]+)")?/g)].flatMap(([, ...found]) =>

@@ -1,6 +1,6 @@
 import { crossProblems, nodesOf } from "./checks.ts";
 import { schema, type Config, type PoolConfig } from "./schema.ts";
-import { schemaProblems } from "./words.ts";
+import { schemaProblems } from "./messages.ts";
 import { UserErrors, type Problem } from "../runtime/errors.ts";
 import type { Adoption } from "../domain/rollout/adoption.ts";
 import type { BackupPolicy } from "../domain/backup/snapshot.ts";

@@ -10,7 +10,7 @@ import { nodeTags, tagsOf, type NodeTags } from "../clients/proxmox/tags.ts";
 import type { ListedVm } from "../clients/proxmox/vms.ts";
 import { adoptionProblems, isOver, type Adoption, type AdoptionFacts } from "../domain/rollout/adoption.ts";
 import { adoptedGeneration, isAdopted } from "../domain/model/generation.ts";
-import type { LiveVm, NodeRecord, PoolRecord } from "../domain/model/types.ts";
+import type { ObservedVm, NodeRecord, PoolRecord } from "../domain/model/types.ts";
 
 /** What an adopted node still lacks before every step takes it for one of ours. */
 interface Pending {
@@ -25,12 +25,12 @@ interface Pending {
 
 /** An adopted VM whose node has left the cluster: nobody's but its owner's. */
 interface Released {
-  vm: LiveVm;
+  vm: ObservedVm;
   tagged: boolean;
 }
 
 /** What the configuration adopts, in the light of both APIs. */
-export interface AdoptionPicture {
+export interface ObservedAdoption {
   problems: Problem[];
   pending: Pending[];
   released: Released[];
@@ -39,7 +39,7 @@ export interface AdoptionPicture {
 /** What was read, before adoption is laid over it. */
 interface Seen {
   list: readonly ListedVm[];
-  vms: readonly LiveVm[];
+  vms: readonly ObservedVm[];
   /** All Nodes of the cluster, also those that are not ours. */
   nodes: readonly Node[];
   records: ReadonlyMap<string, PoolRecord>;
@@ -66,7 +66,7 @@ export function asTagged(list: readonly ListedVm[], config: Config): ListedVm[] 
 }
 
 /** Lays adoption over what was read: adopted nodes look as they will once they are taken over. */
-export function withAdopted(config: Config, seen: Seen): Omit<Seen, "list"> & { adoption: AdoptionPicture } {
+export function withAdopted(config: Config, seen: Seen): Omit<Seen, "list"> & { adoption: ObservedAdoption } {
   const entries = adoptionsOf(config).map((adoption) => factsOf(config, adoption, seen));
   const standing = entries.filter((facts) => !isOver(facts));
   const problems = [...standing.flatMap(adoptionProblems), ...strays(config, standing, seen)];
@@ -85,7 +85,7 @@ export function withAdopted(config: Config, seen: Seen): Omit<Seen, "list"> & { 
 }
 
 /** A VM that only an entry of the configuration makes ours, and that entry is over: it is somebody else's by now. */
-function standsOver(vm: LiveVm, entries: readonly AdoptionFacts[]): boolean {
+function standsOver(vm: ObservedVm, entries: readonly AdoptionFacts[]): boolean {
   return entries.some(
     (facts) => facts.adoption.vmid === vm.vmid && facts.vm?.claims === undefined && isAdopted(vm) && isOver(facts),
   );
@@ -200,7 +200,7 @@ function withMemory(records: ReadonlyMap<string, PoolRecord>, pending: readonly 
 }
 
 /** Lines about VMs that were adopted and have left, by pool. */
-export function releasedWords({ released }: AdoptionPicture, pool: string): string[] {
+export function releasedWords({ released }: ObservedAdoption, pool: string): string[] {
   return released
     .filter(({ vm }) => vm.pool === pool)
     .map(
@@ -215,11 +215,11 @@ export function releasedWords({ released }: AdoptionPicture, pool: string): stri
  * every other. VMs that have left get our tags taken off.
  * @returns a line for each
  */
-export async function takeOver(
+export async function adoptNodes(
   pve: Proxmox,
   kubernetes: Kubernetes | undefined,
   cluster: string,
-  { pending, released }: AdoptionPicture,
+  { pending, released }: ObservedAdoption,
 ): Promise<string[]> {
   if (kubernetes === undefined) return [];
   const said: string[] = [];

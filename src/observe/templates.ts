@@ -1,5 +1,5 @@
 import { UserErrors } from "../runtime/errors.ts";
-import { hostOf, templateOf, type Live } from "./live.ts";
+import { hostOf, templateOf, type ObservedCluster } from "./observed-cluster.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { Row } from "../clients/proxmox/parse.ts";
 import { templateFaults } from "../domain/images/template.ts";
@@ -13,14 +13,14 @@ import type { SlotPlan } from "../domain/model/types.ts";
  */
 export async function checkTemplates(
   pve: Proxmox,
-  live: Live,
+  observed: ObservedCluster,
   hosts: readonly string[],
   made: readonly SlotPlan[],
 ): Promise<void> {
   const clones = made.map(({ generation: { spec }, ...slot }) => ({
     image: spec.image,
     diskGiB: spec.diskGiB,
-    template: templateOf(live, spec.image, hostOf(live, hosts, slot)),
+    template: templateOf(observed, spec.image, hostOf(observed, hosts, slot)),
   }));
   const problems = await Promise.all(
     [...Map.groupBy(clones, ({ template }) => template.vmid).values()].map(async (alike) => {

@@ -1,8 +1,8 @@
 import { UserErrors } from "../runtime/errors.ts";
 import type { Config } from "../config/config.ts";
-import { fleetPlans, type Fleet } from "./fleet.ts";
+import { poolPlans, type ClusterPlan } from "./cluster-plan.ts";
 import { paths, type Pod, type PodDisruptionBudget } from "../clients/kubernetes/types.ts";
-import type { Live } from "../observe/live.ts";
+import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import { blockers, type Blocker } from "../domain/drain/drain.ts";
 import type { PoolPlan } from "../domain/model/types.ts";
 
@@ -14,12 +14,16 @@ const most = 10;
  * they leave. One that is not Ready is not asked for: it may be dead, and is then not drained.
  * @throws UserErrors with everything that never lets a node go
  */
-export async function planDrains({ timeouts }: Config, live: Live, fleet: Fleet): Promise<Fleet> {
-  const { kubernetes } = live;
-  const serving = new Set(live.nodes.filter(({ ready }) => ready).map(({ name }) => name));
+export async function forecastDrains(
+  { timeouts }: Config,
+  observed: ObservedCluster,
+  clusterPlan: ClusterPlan,
+): Promise<ClusterPlan> {
+  const { kubernetes } = observed;
+  const serving = new Set(observed.nodes.filter(({ ready }) => ready).map(({ name }) => name));
   const drained = ({ slots, leaving }: PoolPlan) =>
     new Set([...slots.flatMap(({ replaces }) => replaces), ...leaving].filter((name) => serving.has(name)));
-  if (kubernetes === undefined || fleetPlans(fleet).every((plan) => drained(plan).size === 0)) return fleet;
+  if (kubernetes === undefined || poolPlans(clusterPlan).every((plan) => drained(plan).size === 0)) return clusterPlan;
   const [pods, budgets] = await Promise.all([
     kubernetes.list<Pod>(paths.pods),
     kubernetes.list<PodDisruptionBudget>(paths.budgets),
@@ -31,9 +35,9 @@ export async function planDrains({ timeouts }: Config, live: Live, fleet: Fleet)
     return { ...plan, words: [...plan.words, ...wordsOf(found)] };
   };
   const planned = {
-    controlPlane: forPool(fleet.controlPlane),
-    pools: fleet.pools.map(forPool),
-    removed: fleet.removed.map(forPool),
+    controlPlane: forPool(clusterPlan.controlPlane),
+    pools: clusterPlan.pools.map(forPool),
+    removed: clusterPlan.removed.map(forPool),
   };
   const once = new Map(never.map((one) => [one.what, one]));
   if (once.size > 0) throw new UserErrors([...once.values()]);

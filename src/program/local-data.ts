@@ -1,11 +1,11 @@
 import { UserErrors, type Problem } from "../runtime/errors.ts";
 import { localVolumePolicy, SERVER_POOL, type Config } from "../config/config.ts";
-import { fleetPlans, type Fleet } from "./fleet.ts";
+import { poolPlans, type ClusterPlan } from "./cluster-plan.ts";
 import type { Kubernetes } from "../clients/kubernetes/client.ts";
 import { affinityNode, affinityNodeOf, readData, type DataPicture } from "../clients/kubernetes/local-data.ts";
 import { nameOf } from "../clients/kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../clients/kubernetes/record.ts";
-import type { Live } from "../observe/live.ts";
+import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import { byHandWords } from "../domain/drain/by-hand.ts";
 import { isOverdue } from "../domain/rollout/kept.ts";
 import {
@@ -16,7 +16,7 @@ import {
   type LocalVolume,
 } from "../domain/drain/local-data.ts";
 import { scratchWords } from "../domain/drain/scratch-data.ts";
-import type { KeptVm, LiveVm, LocalVolumePolicy, NodeRecord, PoolPlan, PoolRecord } from "../domain/model/types.ts";
+import type { KeptVm, ObservedVm, LocalVolumePolicy, NodeRecord, PoolPlan, PoolRecord } from "../domain/model/types.ts";
 
 /*
  * What goes with the nodes that leave in a run: looked for when the plan is known, said in the preview, refused where the
@@ -32,30 +32,34 @@ interface Consent extends LocalVolumePolicy {
  * The fleet with what goes in this run: in words, and as VMs that are kept.
  * @throws UserErrors that names every volume that would be stranded without consent
  */
-export async function planData(config: Config, live: Live, fleet: Fleet): Promise<Fleet> {
-  const { kubernetes } = live;
-  const leavers = new Set(fleetPlans(fleet).flatMap(leaversOf));
-  if (kubernetes === undefined || leavers.size === 0) return fleet;
+export async function planLocalData(
+  config: Config,
+  observed: ObservedCluster,
+  clusterPlan: ClusterPlan,
+): Promise<ClusterPlan> {
+  const { kubernetes } = observed;
+  const leavers = new Set(poolPlans(clusterPlan).flatMap(leaversOf));
+  if (kubernetes === undefined || leavers.size === 0) return clusterPlan;
   const data = await readData(kubernetes);
   const problems: Problem[] = [];
   const forPool = (plan: PoolPlan): PoolPlan => {
-    const records = live.records.get(plan.pool)?.nodes ?? [];
+    const records = observed.records.get(plan.pool)?.nodes ?? [];
     const leaving = leaversOf(plan)
-      .flatMap((name) => live.vms.find((vm) => vm.name === name) ?? [])
-      .filter((vm) => !wasKept(vm, live, records));
+      .flatMap((name) => observed.vms.find((vm) => vm.name === name) ?? [])
+      .filter((vm) => !wasKept(vm, observed, records));
     const stranded = leaving.flatMap((vm) => strandedOf(plan, vm, leavers, data));
     const consent = consentOf(config, plan.pool);
     if (!consent.mayLeave) problems.push(...localVolumeProblems(stranded, consent.where));
-    const kept = leaving.flatMap((vm) => keptOf(vm, stranded, live.records.get(plan.pool)));
+    const kept = leaving.flatMap((vm) => keptOf(vm, stranded, observed.records.get(plan.pool)));
     const words = [...kept.map((one) => strandedWords(one, stranded, consent)), ...lostWords(plan, data)].map(
       (line) => `  ${line}`,
     );
     return { ...plan, kept: [...plan.kept, ...kept], words: [...plan.words, ...words] };
   };
   const planned = {
-    controlPlane: forPool(fleet.controlPlane),
-    pools: fleet.pools.map(forPool),
-    removed: fleet.removed.map(forPool),
+    controlPlane: forPool(clusterPlan.controlPlane),
+    pools: clusterPlan.pools.map(forPool),
+    removed: clusterPlan.removed.map(forPool),
   };
   if (problems.length > 0) throw new UserErrors(problems);
   return planned;
@@ -75,7 +79,7 @@ function consentOf(config: Config, pool: string): Consent {
 
 function strandedOf(
   { wanted }: PoolPlan,
-  vm: LiveVm,
+  vm: ObservedVm,
   leavers: ReadonlySet<string>,
   { volumes, nodes, pods }: DataPicture,
 ): LocalVolume[] {
@@ -88,13 +92,13 @@ function strandedOf(
 }
 
 /** Its time is over, whatever is bound to it still: the plan says so. With a Node its retirement was broken off. */
-function wasKept({ name, uuid }: LiveVm, { nodes }: Live, records: readonly NodeRecord[]): boolean {
+function wasKept({ name, uuid }: ObservedVm, { nodes }: ObservedCluster, records: readonly NodeRecord[]): boolean {
   if (nodes.some((node) => node.name === name)) return false;
   return records.some((record) => record.uuid === uuid && record.phase === "retired" && record.keeps !== undefined);
 }
 
 /** What was remembered of a node that came back and leaves again before it has a Node counts as well. */
-function keptOf(vm: LiveVm, stranded: readonly LocalVolume[], record: PoolRecord | undefined): KeptVm[] {
+function keptOf(vm: ObservedVm, stranded: readonly LocalVolume[], record: PoolRecord | undefined): KeptVm[] {
   const { slot, name, vmid, host, generation } = vm;
   const found = stranded.filter(({ node }) => node === name).map(({ claim, size }) => ({ claim, size }));
   const own = record?.nodes.find(({ uuid }) => uuid === vm.uuid);
@@ -140,19 +144,19 @@ function firstOf(lines: readonly string[][]): string[] {
  * Remembers what this run keeps, before it begins; and lets go what an earlier run had stranded and whose time is over. Only
  * this takes the word back that keeps a VM from being destroyed, so a VM outlives the run that retires its node.
  */
-export async function rememberKept(
+export async function recordKeptVms(
   kubernetes: Kubernetes,
-  live: Live,
-  fleet: Fleet,
+  observed: ObservedCluster,
+  clusterPlan: ClusterPlan,
   config: Config,
   now: Date,
 ): Promise<void> {
-  for (const plan of fleetPlans(fleet)) {
-    const keeps = live.records.get(plan.pool)?.nodes.some((record) => record.keeps !== undefined);
+  for (const plan of poolPlans(clusterPlan)) {
+    const keeps = observed.records.get(plan.pool)?.nodes.some((record) => record.keeps !== undefined);
     if (plan.kept.length === 0 && keeps !== true) continue;
     const policy = consentOf(config, plan.pool);
     const records = (await readPoolRecord(kubernetes, plan.pool)).nodes;
-    const nodes = records.flatMap((record) => changedRecord(record, plan, live, policy, now));
+    const nodes = records.flatMap((record) => changedRecord(record, plan, observed, policy, now));
     if (nodes.length > 0) await writeFacts(kubernetes, plan.pool, { nodes });
   }
 }
@@ -160,7 +164,7 @@ export async function rememberKept(
 function changedRecord(
   record: NodeRecord,
   plan: PoolPlan,
-  live: Live,
+  observed: ObservedCluster,
   policy: LocalVolumePolicy,
   now: Date,
 ): NodeRecord[] {
@@ -169,6 +173,6 @@ function changedRecord(
   if (kept !== undefined)
     return JSON.stringify(kept.volumes) === JSON.stringify(keeps) ? [] : [{ ...record, keeps: kept.volumes }];
   if (keeps === undefined) return [];
-  const serves = record.phase === "handedOver" && live.nodes.some(({ name }) => name === record.name);
+  const serves = record.phase === "handedOver" && observed.nodes.some(({ name }) => name === record.name);
   return serves || isOverdue(record, policy, now) ? [without] : [];
 }

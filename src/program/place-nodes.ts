@@ -2,25 +2,30 @@ import { backupPolicy, stepSite, type Config } from "../config/config.ts";
 import { tagsOf } from "../clients/proxmox/tags.ts";
 import type { GraphArgs } from "../domain/rollout/graph.ts";
 import type { PlacedPool, PoolPlan, SlotPlan, StrandedNode, VmPlacement } from "../domain/model/types.ts";
-import { hostOf, templateOf, type Live } from "../observe/live.ts";
+import { hostOf, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
 
 /**
  * A pool of the plan as a component declares it: each of its nodes with the place of its VM.
  * @param hosts Proxmox hosts that new VMs go to
  */
-export function poolArgs(config: Config, live: Live, hosts: readonly string[], plan: PoolPlan): GraphArgs {
+export function poolArgs(
+  config: Config,
+  observed: ObservedCluster,
+  hosts: readonly string[],
+  plan: PoolPlan,
+): GraphArgs {
   const { cluster, allowDestroy } = config;
   const backup = plan.role === "server" ? { backup: backupPolicy(config) } : {};
-  return { cluster, site: stepSite(config), allowDestroy, plan: placeNodes(cluster, live, hosts, plan), ...backup };
+  return { cluster, site: stepSite(config), allowDestroy, plan: placeNodes(cluster, observed, hosts, plan), ...backup };
 }
 
-function placeNodes(cluster: string, live: Live, hosts: readonly string[], plan: PoolPlan): PlacedPool {
+function placeNodes(cluster: string, observed: ObservedCluster, hosts: readonly string[], plan: PoolPlan): PlacedPool {
   const placed = <N extends StrandedNode>(node: N, slot: number, creates: boolean): N & { vm: VmPlacement } => {
     const { id, spec } = node.generation;
-    const host = hostOf(live, hosts, { slot, name: node.name });
+    const host = hostOf(observed, hosts, { slot, name: node.name });
     // A template that no clone is made of may be hidden, or another by now.
-    const hasTemplate = creates || live.images.has(spec.image);
-    const template = hasTemplate ? { template: templateOf(live, spec.image, host) } : {};
+    const hasTemplate = creates || observed.images.has(spec.image);
+    const template = hasTemplate ? { template: templateOf(observed, spec.image, host) } : {};
     const tags = tagsOf({ cluster, pool: plan.pool, slot, generation: id });
     return { ...node, vm: { host, ...template, tags } };
   };

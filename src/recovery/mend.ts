@@ -1,13 +1,13 @@
 import { UserErrors } from "../runtime/errors.ts";
 import { proveGone } from "../clients/kubernetes/gone.ts";
-import { leftovers } from "./leftovers.ts";
+import { findStaleResources } from "./stale-resources.ts";
 import { listByNumber, unseenAmong } from "../clients/proxmox/vms.ts";
-import { hasJoined } from "../domain/rollout/slots.ts";
-import type { Alone } from "./alone.ts";
+import { hasJoined } from "../domain/rollout/slot-state.ts";
+import type { ExclusiveUse } from "./exclusive-use.ts";
 import type { EngineSide } from "./engine-side.ts";
 import { type EngineState, VM_TYPE } from "./engine-state.ts";
-import { awaitDestroys, undoCreate, type Undone } from "./half-made.ts";
-import { undoLostClones } from "./lost-clones.ts";
+import { awaitDestroys, undoCreate, type UndoneCreate } from "./pending-creates.ts";
+import { removeUntrackedClones } from "./untracked-clones.ts";
 import {
   mayForget,
   movedAmong,
@@ -15,8 +15,8 @@ import {
   refuseHidden,
   refuseStrangers,
   unconfiguredAmong,
-} from "./lost-vms.ts";
-import type { OpenSite } from "../observe/site.ts";
+} from "./missing-vms.ts";
+import type { OpenStack } from "../observe/open-stack.ts";
 
 /** Who asks for a repair: an operator, whose word it takes to give up a node that has served, or an update. */
 export type Asked = "by hand" | "by an update";
@@ -26,7 +26,7 @@ export type Books = Pick<EngineSide, "state" | "refresh" | "refreshOnly">;
 
 export interface Mending {
   asked: Asked;
-  fence: Alone;
+  fence: ExclusiveUse;
   /** A line for the operator of each thing, and what was done. */
   report: (what: string, how: string) => void;
 }
@@ -37,13 +37,13 @@ export interface Mending {
  * @throws UserErrors after that, when a number of the engine's is somebody else's, a VM of its is out of the token's sight, or a
  *   create made what nobody may take away
  */
-export async function mend(books: Books, site: OpenSite, mending: Mending): Promise<number> {
+export async function mend(books: Books, site: OpenStack, mending: Mending): Promise<number> {
   return (await mendCluster(site, mending)) + (await mendState(books, site, mending));
 }
 
 /** What a killed run left in the cluster. */
-async function mendCluster({ pve, config, live }: OpenSite, { asked, fence, report }: Mending): Promise<number> {
-  const left = (await leftovers(pve, config, live)).filter(({ byHand }) => !byHand || asked === "by hand");
+async function mendCluster({ pve, config, observed }: OpenStack, { asked, fence, report }: Mending): Promise<number> {
+  const left = (await findStaleResources(pve, config, observed)).filter(({ byHand }) => !byHand || asked === "by hand");
   for (const one of left) {
     await fence.check();
     report(one.what, await one.mend());
@@ -52,19 +52,19 @@ async function mendCluster({ pve, config, live }: OpenSite, { asked, fence, repo
 }
 
 /** What it left in the engine's state, and the clones that no state knows. */
-async function mendState(books: Books, site: OpenSite, mending: Mending): Promise<number> {
+async function mendState(books: Books, site: OpenStack, mending: Mending): Promise<number> {
   const { asked, fence, report } = mending;
   const { pending, deleting, vms, unfinished } = await books.state();
-  const undone: Undone[] = [];
+  const undone: UndoneCreate[] = [];
   for (const create of pending) {
     await fence.check();
-    const one: Undone = fence.isSure
+    const one: UndoneCreate = fence.isSure
       ? await undoCreate(site, create, fence)
       : { how: UNSEEN, urn: create.urn, left: true };
     report(`a create that never ended: ${create.urn}`, one.how);
     undone.push(one);
   }
-  let done = fence.isSure ? await undoLostClones(site, vms, fence, report) : 0;
+  let done = fence.isSure ? await removeUntrackedClones(site, vms, fence, report) : 0;
   undone.push(...(await undoUnconfigured(site, vms, unfinished, mending)));
   await awaitDestroys(site.pve, deleting);
   refuseLeft(undone);
@@ -92,13 +92,13 @@ async function mendState(books: Books, site: OpenSite, mending: Mending): Promis
  * has edited it, which is for the program to judge.
  */
 async function undoUnconfigured(
-  site: OpenSite,
+  site: OpenStack,
   known: EngineState["vms"],
   unfinished: EngineState["vms"],
   { fence, report }: Mending,
-): Promise<Undone[]> {
+): Promise<UndoneCreate[]> {
   const list = await listByNumber(site.pve, known);
-  const records = [...site.live.records.values()].flatMap(({ nodes }) => nodes);
+  const records = [...site.observed.records.values()].flatMap(({ nodes }) => nodes);
   const bare = new Set([...unfinished, ...unconfiguredAmong(known, list)].map(({ vmid }) => vmid));
   const found = known.filter(
     ({ vmid, name }) =>
@@ -106,11 +106,11 @@ async function undoUnconfigured(
       list.some((vm) => vm.vmid === vmid && vm.name === name) &&
       !records.some((one) => one.vmid === vmid && one.name === name && hasJoined(one)),
   );
-  const undone: Undone[] = [];
+  const undone: UndoneCreate[] = [];
   for (const { urn, name, vmid } of found) {
     await fence.check();
     const create = { urn, type: VM_TYPE, inputs: { name, vmId: vmid } };
-    const one: Undone = fence.isSure ? await undoCreate(site, create, fence) : { how: UNSEEN, urn, left: true };
+    const one: UndoneCreate = fence.isSure ? await undoCreate(site, create, fence) : { how: UNSEEN, urn, left: true };
     report(`VM ${vmid} (${name}) was cloned and could not be configured`, one.how);
     if (one.left) undone.push(one);
   }
@@ -118,7 +118,7 @@ async function undoUnconfigured(
 }
 
 /** A create whose VM is there is not forgotten: nobody would know the VM any more. @throws UserErrors */
-function refuseLeft(undone: readonly Undone[]): void {
+function refuseLeft(undone: readonly UndoneCreate[]): void {
   const left = undone.filter((one) => one.left);
   if (left.length === 0) return;
   throw new UserErrors(
@@ -134,9 +134,9 @@ function refuseLeft(undone: readonly Undone[]): void {
  * Whether the engine may forget VMs that are gone. An operator's word is enough once nothing runs under their names.
  * @throws UserError when a Node of one is Ready all the same
  */
-async function mayGiveUp({ pve, live }: OpenSite, gone: EngineState["vms"], asked: Asked): Promise<boolean> {
-  if (asked !== "by hand") return gone.length === 0 || mayForget(gone, live);
-  const { kubernetes } = live;
+async function mayGiveUp({ pve, observed }: OpenStack, gone: EngineState["vms"], asked: Asked): Promise<boolean> {
+  if (asked !== "by hand") return gone.length === 0 || mayForget(gone, observed);
+  const { kubernetes } = observed;
   if (kubernetes) for (const vm of gone) await proveGone(pve, kubernetes, vm);
   return true;
 }

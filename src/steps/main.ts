@@ -12,7 +12,7 @@ import { joinRun } from "../clients/kubernetes/run-lease.ts";
 import { Proxmox } from "../clients/proxmox/client.ts";
 import { variables } from "../domain/model/step-environment.ts";
 import { scrub, stopSignal } from "./process.ts";
-import { Cancelled, type Run } from "./run.ts";
+import { Cancelled, type StepContext } from "./context.ts";
 import { verbs, type Environment } from "./verbs.ts";
 
 /** Runs one verb. @returns the exit code */
@@ -29,8 +29,8 @@ async function main(name: string, environment: Environment): Promise<number> {
     const id = `${name}-${process.pid}-${randomBytes(4).toString("hex")}`;
     const abandon = (why: Error) => abandoned.abort(why);
     const update = updateOf(engine, environment[variables.cluster] ?? "");
-    const run: Run = { pve, id, stop, abandon, update, previous: environment.PULUMI_COMMAND_STDOUT ?? "" };
-    const result = await verb(run, environment);
+    const context: StepContext = { pve, id, stop, abandon, update, previous: environment.PULUMI_COMMAND_STDOUT ?? "" };
+    const result = await verb(context, environment);
     process.stdout.write(`${redact(JSON.stringify(result))}\n`);
     return 0;
   } catch (error) {

@@ -1,5 +1,5 @@
 import { whenAbandoned } from "../runtime/abandoned.ts";
-import { Cancelled } from "./run.ts";
+import { Cancelled } from "./context.ts";
 
 /** Passphrases and configuration of the engine: no step needs them, so that no step can show them. */
 const engineSecrets = /^PULUMI_(CONFIG|.*PASSPHRASE|ACCESS_TOKEN|BACKEND_URL)/;

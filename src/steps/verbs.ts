@@ -10,25 +10,25 @@ import { retire } from "./verbs/retire.ts";
 import { rollout } from "./verbs/rollout.ts";
 import { snapshot } from "./verbs/snapshot.ts";
 import { verify } from "./verbs/verify.ts";
-import type { Run } from "./run.ts";
+import type { StepContext } from "./context.ts";
 
 /** What a step is started with. */
 export type Environment = Record<string, string | undefined>;
 /** A step: it reads what it is told, and its result is what the engine remembers of it. */
-type Verb = (run: Run, environment: Environment) => Promise<object>;
+type Verb = (context: StepContext, environment: Environment) => Promise<object>;
 
 /** Every step by the word that the engine starts it with. */
 export const verbs: Record<string, Verb> = {
-  rollout: (run, environment) => rollout(run, readPoolInput(environment)),
-  snapshot: (run, environment) => snapshot(run, readSnapshotInput(environment), environment),
-  claim: (run, environment) => claim(run, readSlotInput(environment)),
-  retain: (run, environment) => retain(run, readSlotInput(environment)),
-  release: (run, environment) => release(run, readSlotInput(environment)),
-  join: (run, environment) => join(run, readSlotInput(environment)),
-  retire: (run, environment) => retire(run, readSlotInput(environment)),
-  gate: (run, environment) => gate(run, readPoolInput(environment)),
-  handover: (run, environment) => handover(run, readSlotInput(environment)),
-  verify: (run, environment) => verify(run, readPoolInput(environment)),
-  guard: (run, environment) => guard(run, readGuardInput(environment)),
-  unguard: (run, environment) => unguard(run, readGuardInput(environment)),
+  rollout: (context, environment) => rollout(context, readPoolInput(environment)),
+  snapshot: (context, environment) => snapshot(context, readSnapshotInput(environment), environment),
+  claim: (context, environment) => claim(context, readSlotInput(environment)),
+  retain: (context, environment) => retain(context, readSlotInput(environment)),
+  release: (context, environment) => release(context, readSlotInput(environment)),
+  join: (context, environment) => join(context, readSlotInput(environment)),
+  retire: (context, environment) => retire(context, readSlotInput(environment)),
+  gate: (context, environment) => gate(context, readPoolInput(environment)),
+  handover: (context, environment) => handover(context, readSlotInput(environment)),
+  verify: (context, environment) => verify(context, readPoolInput(environment)),
+  guard: (context, environment) => guard(context, readGuardInput(environment)),
+  unguard: (context, environment) => unguard(context, readGuardInput(environment)),
 };

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { heldLeases, nextUpdate, poolStatus } from "../../cli/status.ts";
 import { UserError } from "../../src/runtime/errors.ts";
 import { paths } from "../../src/clients/kubernetes/types.ts";
-import type { Live } from "../../src/observe/live.ts";
+import type { ObservedCluster } from "../../src/observe/observed-cluster.ts";
 import { generationOf } from "../../src/domain/model/generation.ts";
-import type { LiveNode, LiveVm, NodeRecord } from "../../src/domain/model/types.ts";
+import type { ObservedNode, ObservedVm, NodeRecord } from "../../src/domain/model/types.ts";
 import { FakeCluster } from "../clients/kubernetes/fake.ts";
 import { OLD, picture, running } from "../support/picture.ts";
 
@@ -14,13 +14,13 @@ const { vm, node } = running("workers", 0, spec, 1100);
 const { name, slot, generation, vmid, uuid } = vm;
 const record: NodeRecord = { name, slot, generation, vmid, uuid, phase: "handedOver", since };
 
-function live(vms: LiveVm[], nodes: LiveNode[], remembered: NodeRecord[] = [record]): Live {
+function live(vms: ObservedVm[], nodes: ObservedNode[], remembered: NodeRecord[] = [record]): ObservedCluster {
   const generations = [{ ...generationOf(spec), state: "proved" as const, since }];
   return picture({ vms, nodes, records: new Map([["workers", { pool: "workers", generations, nodes: remembered }]]) });
 }
 
 describe("the status of a pool", () => {
-  const cases: [string, Live, string, string?][] = [
+  const cases: [string, ObservedCluster, string, string?][] = [
     ["a node that serves", live([vm], [node]), "running  Ready     handedOver  -"],
     ["a cordoned node", live([vm], [{ ...node, schedulable: false }]), "somebody to uncordon it"],
     [

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { carryThrough, exitCodes, look, type Look } from "../../cli/up.ts";
+import { carryThrough, exitCodes, readClusterStatus, type ClusterStatus } from "../../cli/up.ts";
 import { UserError } from "../../src/runtime/errors.ts";
-import type { Ended } from "../../cli/passed-on.ts";
+import type { ExitResult } from "../../cli/run-child.ts";
 import { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import type { PoolPlan } from "../../src/domain/model/types.ts";
 import { fakeProxmox } from "../clients/proxmox/fake.ts";
@@ -39,10 +39,10 @@ const back = planned(
 );
 const onB = planned(pool, world(settled(B), [[B, "proved"]]));
 
-type Seen = PoolPlan | Look | Error;
+type Seen = PoolPlan | ClusterStatus | Error;
 
 /** What every command answers, in order; a look or an update that was not expected fails the test. */
-function handsOf(looks: Seen[], updates: (number | Ended)[]) {
+function handsOf(looks: Seen[], updates: (number | ExitResult)[]) {
   const calls: string[] = [];
   const said: string[] = [];
   const next = <T>(what: string, from: T[]): T => {
@@ -54,7 +54,7 @@ function handsOf(looks: Seen[], updates: (number | Ended)[]) {
   const hands = {
     tell: (line: string) => void said.push(line),
     repair: () => Promise.resolve(calls.push("repair")),
-    look: async () => {
+    readClusterStatus: async () => {
       const seen = await Promise.resolve(next("look", looks));
       if (seen instanceof Error) throw seen;
       return "plans" in seen ? seen : { plans: [seen], servers: undefined };
@@ -73,8 +73,8 @@ describe("what evergreen up sees of a site", () => {
   it("is servers that are not calm when nobody can be asked how they are", async () => {
     await using pve = await fakeProxmox(() => ({ status: 500, reason: "cluster not ready - no quorum?" }));
     const kubernetes = new Kubernetes({ server: "https://127.0.0.1:1", ca: "", cert: "", key: "" });
-    const live = settledPicture({}, kubernetes, "2026-01-01T00:00:00Z");
-    const { plans, servers } = await look({ pve: pve.client, config: smallConfig(), live });
+    const observed = settledPicture({}, kubernetes, "2026-01-01T00:00:00Z");
+    const { plans, servers } = await readClusterStatus({ pve: pve.client, config: smallConfig(), observed });
     await kubernetes.close();
     assert.deepEqual(
       plans.map(({ kind }) => kind),
@@ -87,14 +87,14 @@ describe("what evergreen up sees of a site", () => {
     await using pve = await fakeProxmox(() => ({ data: [] }));
     const kubernetes = new Kubernetes({ server: "https://127.0.0.1:1", ca: "", cert: "", key: "" });
     const live = settledPicture({}, kubernetes, "2026-01-01T00:00:00Z");
-    const { servers } = await look({ pve: pve.client, config: smallConfig(), live });
+    const { servers } = await readClusterStatus({ pve: pve.client, config: smallConfig(), observed: live });
     await kubernetes.close();
     assert.equal(servers, "no server runs that has started RKE2");
   });
 });
 
 describe("evergreen up", () => {
-  const cases: [string, Seen[], (number | Ended)[], string, number, RegExp][] = [
+  const cases: [string, Seen[], (number | ExitResult)[], string, number, RegExp][] = [
     ["what goes well", [onA, onB], [0], "repair look up look", 0, /^done: all is as the configuration asks$/],
     [
       "a verdict",

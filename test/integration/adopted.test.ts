@@ -11,12 +11,12 @@ import type { ListedVm } from "../../src/clients/proxmox/vms.ts";
 import { adoptedGeneration } from "../../src/domain/model/generation.ts";
 import { defaultTimeouts } from "../../src/domain/model/step-environment.ts";
 import type { PoolRecord } from "../../src/domain/model/types.ts";
-import { clearSlots } from "../../src/steps/node/half-made.ts";
+import { decommissionIncomplete } from "../../src/steps/node/incomplete-nodes.ts";
 import type { PoolInput } from "../../src/steps/input.ts";
-import { keepsSlot, leaverOf } from "../../src/steps/node/leavers.ts";
-import { requireRegistration } from "../../src/steps/cluster/registration.ts";
-import type { Run } from "../../src/steps/run.ts";
-import { yieldAdopted, yieldServer } from "../../src/steps/node/yield.ts";
+import { keepsSlot, departingNode } from "../../src/steps/node/departing-nodes.ts";
+import { requireRegistration } from "../../src/steps/cluster/registration-address.ts";
+import type { StepContext } from "../../src/steps/context.ts";
+import { stepDownAdopted, stepDown } from "../../src/steps/node/step-down.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
 import { fakeProxmox, type Answer, type Seen } from "../clients/proxmox/fake.ts";
 
@@ -40,7 +40,7 @@ const adopted = (pool: string, changes: Partial<ListedVm> = {}): ListedVm => ({
 const noFile: Answer = { status: 500, reason: "Agent error: No such file or directory" };
 
 /** Does something with a guest that has these files. */
-async function withGuest<T>(files: Record<string, string>, work: (run: Run) => Promise<T>): Promise<T> {
+async function withGuest<T>(files: Record<string, string>, work: (context: StepContext) => Promise<T>): Promise<T> {
   const answer = ({ method, parameters: { file = "" } }: Seen): Answer => {
     if (method === "POST") return noFile;
     return file in files ? { data: { content: files[file] } } : noFile;
@@ -88,7 +88,9 @@ describe("the way into the cluster of an adopted node", () => {
   ];
   for (const [title, vm, files, why] of cases) {
     it(`${why ? "stops" : "lets"} a server${why ? "" : " leave"}: ${title}`, async () => {
-      const asked = withGuest(files, (run) => requireRegistration(run, { cluster: "demo", site }, [vm], new Set()));
+      const asked = withGuest(files, (context) =>
+        requireRegistration(context, { cluster: "demo", site }, [vm], new Set()),
+      );
       if (why === undefined) await asked;
       else
         await assert.rejects(asked, (error) => {
@@ -127,9 +129,9 @@ describe("the way into the cluster of a node of ours", () => {
 
 describe("an adopted server that leaves", () => {
   it("need not carry out what only our image can; one of ours must", async () => {
-    await withGuest({}, (run) => yieldAdopted(run, adopted("servers")));
+    await withGuest({}, (context) => stepDownAdopted(context, adopted("servers")));
     await assert.rejects(
-      withGuest({}, (run) => yieldServer(run, adopted("servers"), 1)),
+      withGuest({}, (context) => stepDown(context, adopted("servers"), 1)),
       /No such file or directory/,
     );
   });
@@ -155,10 +157,10 @@ describe("an adopted server that leaves", () => {
     };
     const record: PoolRecord = { pool: "servers", generations: [], nodes: [node] };
     const place = { cluster: "demo", pool: "servers", role: "server" as const, slot: 1 };
-    const leaver = leaverOf(place, generation, { vm: adopted("servers"), node: undefined, record });
-    assert.deepEqual([leaver.name, leaver.adopted, leaver.expected.uuid], ["kube-a", true, "uuid-302"]);
-    assert.deepEqual(leaver.expected.tags, adopted("servers").tags);
-    const other = leaverOf(place, "0a1b2c3d", { vm: undefined, node: undefined, record });
+    const departing = departingNode(place, generation, { vm: adopted("servers"), node: undefined, record });
+    assert.deepEqual([departing.name, departing.adopted, departing.expected.uuid], ["kube-a", true, "uuid-302"]);
+    assert.deepEqual(departing.expected.tags, adopted("servers").tags);
+    const other = departingNode(place, "0a1b2c3d", { vm: undefined, node: undefined, record });
     assert.deepEqual([other.name, other.adopted, other.record], ["demo-servers-1-0a1b2c3d", false, undefined]);
   });
 
@@ -191,7 +193,7 @@ describe("the end of a run", () => {
       const strategy = { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 0, onFailure: "hold" };
       const input = { ...place, role: "agent", plan, strategy, site } as unknown as PoolInput;
       const before = cluster.calls.length;
-      await withGuest({}, (run) => clearSlots(run, input, { client } as Access, [vm]));
+      await withGuest({}, (context) => decommissionIncomplete(context, input, { client } as Access, [vm]));
       const wrote = cluster.calls.slice(before).filter(({ method }) => method !== "GET");
       assert.deepEqual(wrote, []);
     });

@@ -10,7 +10,7 @@ import type { ListedVm } from "../../src/clients/proxmox/vms.ts";
 import type { NodeRecord } from "../../src/domain/model/types.ts";
 import { asRoomComes, NoRoom, withTicket } from "../../src/steps/cluster/availability.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
-import type { Run } from "../../src/steps/run.ts";
+import type { StepContext } from "../../src/steps/context.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
 import { fakeProxmox, type Seen } from "../clients/proxmox/fake.ts";
 
@@ -75,13 +75,13 @@ describe("a node of agents that serves", () => {
       return host === "refuses" ? { status: 403, reason: "Permission check failed" } : { data: { status: host } };
     };
     await using pve = await fakeProxmox(answer);
-    const run = { pve: pve.client, id: "me", stop: new AbortController().signal } as unknown as Run;
+    const context = { pve: pve.client, id: "me", stop: new AbortController().signal } as unknown as StepContext;
     const strategy = { kind: "rolling", surge: maxUnavailable, maxUnavailable, soakSeconds: 0, onFailure: "hold" };
     const site = { timeouts: { ...defaultTimeouts, gate, lease: 0.3 } };
     const place = { cluster: "demo", pool: "workers", role: "agent", slot: 0, strategy, site } as SlotInput;
     const leaving = { name: nameOf(0), vm: { vmid: 1100, host: "pve1" } as ListedVm };
     let held = "";
-    await withTicket(run, { client } as Access, place, [leaving], async (_, mayBegin) => {
+    await withTicket(context, { client } as Access, place, [leaving], async (_, mayBegin) => {
       await then?.();
       await mayBegin(leaving);
       held = [...cluster.objects.keys()].find((path) => path.includes("/ticket-")) ?? "";
@@ -272,10 +272,10 @@ describe("a node of agents that serves", () => {
 
 describe("a node that leaves while slots fall again and again", () => {
   it("stays when they still do after the time that a gate may take", async () => {
-    const run = { stop: new AbortController().signal } as Run;
+    const context = { stop: new AbortController().signal } as StepContext;
     const site = { timeouts: { ...defaultTimeouts, gate: 0.1 } } as SlotInput["site"];
     const tries: boolean[] = [];
-    const leaves = asRoomComes(run, { site }, async (again) => {
+    const leaves = asRoomComes(context, { site }, async (again) => {
       tries.push(again);
       await clock.sleep(60);
       throw new NoRoom({ what: "nobody serves in slot 1", where: "slot 0", todo: "run again" });

@@ -13,7 +13,7 @@ import { environmentOf, type Site } from "../../src/domain/model/step-environmen
 import type { Generation, PlanVerdict, PoolPlan, Role, SlotPlan, Strategy } from "../../src/domain/model/types.ts";
 import { readPoolInput, readSlotInput, type PoolInput, type SlotInput } from "../../src/steps/input.ts";
 import { join } from "../../src/steps/verbs/join.ts";
-import type { Run } from "../../src/steps/run.ts";
+import type { StepContext } from "../../src/steps/context.ts";
 import { Operator } from "../lab/support/operator.ts";
 import { labOptions } from "../lab/support/start.ts";
 
@@ -90,7 +90,7 @@ export class StepCluster {
   }
 
   /** Another process, as leases see it. */
-  run(previous: object = {}, stop: AbortSignal = new AbortController().signal): Run {
+  run(previous: object = {}, stop: AbortSignal = new AbortController().signal): StepContext {
     this.runs += 1;
     return { pve: this.pve, id: `test-${this.runs}`, stop, previous: JSON.stringify(previous) };
   }

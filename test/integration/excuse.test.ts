@@ -3,9 +3,9 @@ import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { labels } from "../../src/clients/kubernetes/nodes.ts";
 import { paths } from "../../src/clients/kubernetes/types.ts";
 import type { Role } from "../../src/domain/model/types.ts";
-import { excused } from "../../src/steps/node/excuse.ts";
-import type { Run } from "../../src/steps/run.ts";
-import { Unwell } from "../../src/steps/node/verdict.ts";
+import { attributeFailure } from "../../src/steps/node/attribution.ts";
+import type { StepContext } from "../../src/steps/context.ts";
+import { NodeUnhealthy } from "../../src/steps/node/verdict.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
 import { fakeProxmox, type Answer } from "../clients/proxmox/fake.ts";
 
@@ -32,12 +32,12 @@ describe("a node that is not well", () => {
   async function excuse({ power = runs, silence = 0 }: Partial<Case>): Promise<string | undefined> {
     await using pve = await fakeProxmox(() => power);
     // Nothing else of a run is asked for.
-    const run = { pve: pve.client } as Run;
-    const error = new Unwell({ what: "late", where: "here", todo: "bake it again" });
+    const context = { pve: pve.client } as StepContext;
+    const error = new NodeUnhealthy({ what: "late", where: "here", todo: "bake it again" });
     const vm = { host: "pve1", vmid: 1100 };
-    const said = await excused(run, { name, vm, client, silenceBefore: client.silence - silence }, error);
+    const said = await attributeFailure(context, { name, vm, client, silenceBefore: client.silence - silence }, error);
     if (said === error) return undefined;
-    assert.ok(said instanceof Error && !(said instanceof Unwell));
+    assert.ok(said instanceof Error && !(said instanceof NodeUnhealthy));
     return said.message;
   }
 

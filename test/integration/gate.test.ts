@@ -7,7 +7,7 @@ import { defaultTimeouts } from "../../src/domain/model/step-environment.ts";
 import type { SlotPhase } from "../../src/domain/model/types.ts";
 import { awaitPlanned } from "../../src/steps/verbs/gate.ts";
 import type { PoolInput } from "../../src/steps/input.ts";
-import type { Run } from "../../src/steps/run.ts";
+import type { StepContext } from "../../src/steps/context.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
 
 const name = "demo-workers-0-0a1b2c3d";
@@ -17,7 +17,7 @@ describe("a planned node", () => {
   let cluster: FakeCluster;
   let client: Kubernetes;
   freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
-  const run = { stop: new AbortController().signal } as Run;
+  const context = { stop: new AbortController().signal } as StepContext;
 
   const node = (systemUUID: string, ready: string) =>
     cluster.put(paths.nodes, {
@@ -29,7 +29,7 @@ describe("a planned node", () => {
     await writeFacts(client, "workers", { nodes: [own] });
   };
   const proved = (unreachable?: string) =>
-    awaitPlanned(run, client, {
+    awaitPlanned(context, client, {
       cluster: "demo",
       pool: "workers",
       site: { timeouts: { ...defaultTimeouts, gate: 0.5 } },

@@ -53,7 +53,7 @@ describe("a VM that has a node's number, name and tags", () => {
       own,
     };
     const asked = { ...input, madeVmid: "made" in given ? given.made : 1100 };
-    return await identity(run, asked, vm, { known, founder: founder === true });
+    return await identity(run, asked, vm, { view: known, founder: founder === true });
   };
   const claimed = { name: input.node, vmid: 1100, uuid };
 

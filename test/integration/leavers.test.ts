@@ -4,7 +4,7 @@ import { tagsOf } from "../../src/clients/proxmox/tags.ts";
 import type { ListedVm } from "../../src/clients/proxmox/vms.ts";
 import type { NodeRecord, SlotPhase } from "../../src/domain/model/types.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
-import { otherNodes, withoutCopies } from "../../src/steps/node/leavers.ts";
+import { otherNodes, withoutCopies } from "../../src/steps/node/departing-nodes.ts";
 
 const identity = { cluster: "demo", pool: "workers", slot: 0, generation: "0a1b2c3d" };
 const name = "demo-workers-0-0a1b2c3d";

@@ -7,8 +7,8 @@ import { defaultTimeouts } from "../../src/domain/model/step-environment.ts";
 import type { NodeRecord } from "../../src/domain/model/types.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
 import { awaitPlaced, awaitRoom, rememberDisplaced } from "../../src/steps/node/placement.ts";
-import type { Leaver } from "../../src/steps/node/retirement.ts";
-import type { Run } from "../../src/steps/run.ts";
+import type { DepartingNode } from "../../src/steps/node/decommission.ts";
+import type { StepContext } from "../../src/steps/context.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
 import { useFastClock } from "../support/fast-clock.ts";
 
@@ -58,7 +58,7 @@ describe("what a handover evicts", () => {
   freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
 
   // Nothing else of a run is asked for.
-  const run = { stop: new AbortController().signal } as Run;
+  const context = { stop: new AbortController().signal } as StepContext;
   const remembered = async () =>
     (await readSlotRecord(client, "workers", 0)).nodes.find(({ name }) => name === next)?.displaced;
 
@@ -111,14 +111,14 @@ describe("what a handover evicts", () => {
     await writeFacts(client, "workers", { nodes: [record(next), record(old, { phase: "retired", displaced: [web] })] });
     wants("web", 2);
     pod("web-1", "web", { node: next });
-    await assert.rejects(awaitPlaced(run, client, input), /ReplicaSet shop\/web has 1 of 2 pods/);
+    await assert.rejects(awaitPlaced(context, client, input), /ReplicaSet shop\/web has 1 of 2 pods/);
   });
 
   it("is not waited for when it has a place", async () => {
     await writeFacts(client, "workers", { nodes: [record(next, { displaced: [web] })] });
     wants("web", 2);
     for (const name of ["web-1", "web-2"]) pod(name, "web", { node: next });
-    await awaitPlaced(run, client, input);
+    await awaitPlaced(context, client, input);
   });
 
   const held: [when: string, arrange: () => void, says: RegExp][] = [
@@ -131,7 +131,7 @@ describe("what a handover evicts", () => {
       wants("web", 2);
       pod("web-1", "web", { node: next });
       arrange();
-      await assert.rejects(awaitPlaced(run, client, input), says);
+      await assert.rejects(awaitPlaced(context, client, input), says);
     });
 
   const free: [when: string, arrange: () => Promise<void> | void][] = [
@@ -152,7 +152,7 @@ describe("what a handover evicts", () => {
       await writeFacts(client, "workers", { nodes: [record(next, { displaced: [web] })] });
       pod("web-1", "web", { node: next });
       await arrange();
-      await awaitPlaced(run, client, input);
+      await awaitPlaced(context, client, input);
     });
 
   const later: [when: string, happens: () => void][] = [
@@ -166,7 +166,7 @@ describe("what a handover evicts", () => {
       wants("web", 2);
       pod("web-1", "web", { node: next });
       setTimeout(happens, 50);
-      await awaitPlaced(run, client, input);
+      await awaitPlaced(context, client, input);
     });
 
   /** Who would be drained next, in another slot of the pool. */
@@ -174,10 +174,16 @@ describe("what a handover evicts", () => {
     ({
       name: "demo-workers-1-0a1b2c3d",
       node: { spec: { unschedulable }, status: { conditions: [{ type: "Ready", status: ready }] } },
-    }) as Leaver;
+    }) as DepartingNode;
   const waits = { displaced: [web] };
 
-  const rooms: [when: string, leaver: Leaver, records: NodeRecord[], claim: string | undefined, held: boolean][] = [
+  const rooms: [
+    when: string,
+    leaver: DepartingNode,
+    records: NodeRecord[],
+    claim: string | undefined,
+    held: boolean,
+  ][] = [
     ["serves", leaver("True"), [record(next, waits)], undefined, true],
     ["is not Ready", leaver("Unknown"), [record(next, waits)], undefined, false],
     ["is cordoned", leaver("True", true), [record(next, waits)], undefined, false],
@@ -201,7 +207,7 @@ describe("what a handover evicts", () => {
     it(`${isHeld ? "keeps" : "does not keep"} a node of another slot from being drained when that ${when}`, async () => {
       await writeFacts(client, "workers", { nodes: records });
       pod("web-2", "web", claim === undefined ? {} : { claim });
-      const waited = awaitRoom(run, client, { ...input, slot: 1 }, one);
+      const waited = awaitRoom(context, client, { ...input, slot: 1 }, one);
       if (isHeld) await assert.rejects(waited, /have found no place in .*shop\/web-2/);
       else await waited;
     });

@@ -6,8 +6,8 @@ import type { Displaced } from "../../src/domain/availability/placement.ts";
 import type { NodeRecord, SlotPhase } from "../../src/domain/model/types.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
 import { awaitPlaced, awaitRoom, rememberDisplaced } from "../../src/steps/node/placement.ts";
-import type { Leaver } from "../../src/steps/node/retirement.ts";
-import type { Run } from "../../src/steps/run.ts";
+import type { DepartingNode } from "../../src/steps/node/decommission.ts";
+import type { StepContext } from "../../src/steps/context.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
 
 const web: Displaced = { namespace: "shop", kind: "ReplicaSet", name: "web", pods: 1, unplaced: 0 };
@@ -17,7 +17,7 @@ describe("what was evicted for a node that was given up since", () => {
   let client: Kubernetes;
   freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
 
-  const run = { stop: new AbortController().signal } as Run;
+  const context = { stop: new AbortController().signal } as StepContext;
   const input = {
     pool: "workers",
     role: "agent",
@@ -56,13 +56,13 @@ describe("what was evicted for a node that was given up since", () => {
 
   it("has to find a place before its successor has the slot", async () => {
     pod();
-    await assert.rejects(awaitPlaced(run, client, input), /have found no place.*shop\/web-1/);
+    await assert.rejects(awaitPlaced(context, client, input), /have found no place.*shop\/web-1/);
   });
 
   it("is waited for once, and with what it was before", async () => {
     pod("demo-workers-0-bbbbbbbb");
     await rememberDisplaced(client, input, new Set(["demo-workers-0-bbbbbbbb"]));
-    await awaitPlaced(run, client, input);
+    await awaitPlaced(context, client, input);
     const { data = {} } = cluster.objects.get("/api/v1/namespaces/evergreen-system/configmaps/slot-workers-0") as {
       data?: Record<string, string>;
     };
@@ -75,7 +75,7 @@ describe("what earlier handovers of a pool have evicted", () => {
   let client: Kubernetes;
   freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
 
-  const run = { stop: new AbortController().signal } as Run;
+  const context = { stop: new AbortController().signal } as StepContext;
   const input = {
     pool: "workers",
     slot: 0,
@@ -101,10 +101,10 @@ describe("what earlier handovers of a pool have evicted", () => {
     ({
       name: "demo-workers-0-aaaaaaaa",
       node: { spec: { unschedulable }, status: { conditions: [{ type: "Ready", status: ready }] } },
-    }) as Leaver;
+    }) as DepartingNode;
   const held = /earlier handovers of pool workers evicted have found no place.*shop\/web-1/;
 
-  const cases: [string, NodeRecord[], object, Leaver, RegExp | undefined][] = [
+  const cases: [string, NodeRecord[], object, DepartingNode, RegExp | undefined][] = [
     ["from another slot and waits for the scheduler", [fact(1, "joined", [web])], {}, leaver("True"), held],
     ["for a node given up since", [fact(0, "retired", [web]), fact(0, "joined")], {}, leaver("True"), held],
     ["and has a place", [fact(1, "joined", [web])], { nodeName: "demo-workers-1-cccccccc" }, leaver("True"), undefined],
@@ -116,7 +116,7 @@ describe("what earlier handovers of a pool have evicted", () => {
     it(`${says ? "keeps" : "does not keep"} a node from its drain when it was evicted ${what}`, async () => {
       await writeFacts(client, "workers", { nodes });
       pod(spec);
-      const waits = awaitRoom(run, client, input, one);
+      const waits = awaitRoom(context, client, input, one);
       await (says ? assert.rejects(waits, says) : waits);
     });
 });

@@ -68,7 +68,7 @@ describe("turning a VM off", () => {
     const fence = { check: () => Promise.resolve(), requireOwned: () => Promise.resolve() };
     const vm = { ...proved, status: "unknown" as const, pool: "nodes" };
     const off = (running: boolean) =>
-      switchOff(vm, running, { ...proved, uuid: undefined }, { run, fence, input: { cluster: "demo", site } });
+      switchOff(vm, running, { ...proved, uuid: undefined }, { context: run, fence, input: { cluster: "demo", site } });
     await assert.rejects(off(true), /it runs, and nobody recorded its SMBIOS uuid/);
     await off(false);
     assert.deepEqual(pve.seen, []);

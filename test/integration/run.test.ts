@@ -3,7 +3,7 @@ import type { Access } from "../../src/clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { LeaseLost, type Fence } from "../../src/clients/kubernetes/lease.ts";
 import { paths } from "../../src/clients/kubernetes/types.ts";
-import { holding, type Run } from "../../src/steps/run.ts";
+import { holding, type StepContext } from "../../src/steps/context.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
 
 describe("a step that holds a lease", () => {
@@ -17,9 +17,14 @@ describe("a step that holds a lease", () => {
     return { check: answer, requireOwned: answer };
   };
   /** The lease of a slot needs nothing else of a run. */
-  const hold = <T>(update: Run["update"], work: (fence: Fence) => Promise<T>): Promise<T> => {
-    const run = { id: "join-1", stop: new AbortController().signal, previous: "", update } as unknown as Run;
-    return holding(run, { client } as unknown as Access, ["slot-workers-0"], 5, work);
+  const hold = <T>(update: StepContext["update"], work: (fence: Fence) => Promise<T>): Promise<T> => {
+    const context = {
+      id: "join-1",
+      stop: new AbortController().signal,
+      previous: "",
+      update,
+    } as unknown as StepContext;
+    return holding(context, { client } as unknown as Access, ["slot-workers-0"], 5, work);
   };
 
   it("does not begin when its engine may not update the cluster", async () => {

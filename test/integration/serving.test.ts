@@ -120,8 +120,8 @@ describe("a node serves when pods can live on it", function () {
   it("waits for the taint of a node that was not Ready, which its controllers take off by themselves", async () => {
     const input = { ...cluster.slot("workers", 0, tainted), site: { ...cluster.site, timeouts: quick(cluster) } };
     await patch(input.node, { spec: { taints: [{ key: "node.kubernetes.io/not-ready", effect: "NoExecute" }] } });
-    const facts = await untainted(cluster.run(), input, client);
-    assert.deepEqual(facts.node?.spec?.taints ?? [], []);
+    const view = await untainted(cluster.run(), input, client);
+    assert.deepEqual(view.node?.spec?.taints ?? [], []);
   });
 
   it("holds its slot back when what was evicted finds no place, also in the next run", async () => {

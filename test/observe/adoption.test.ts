@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { asTagged, releasedWords, takeOver, withAdopted } from "../../src/observe/adoption.ts";
+import { asTagged, releasedWords, adoptNodes, withAdopted } from "../../src/observe/adoption.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { labels } from "../../src/clients/kubernetes/nodes.ts";
 import { readPoolRecord } from "../../src/clients/kubernetes/record.ts";
@@ -7,7 +7,7 @@ import { paths, type Node } from "../../src/clients/kubernetes/types.ts";
 import { nodeTags } from "../../src/clients/proxmox/tags.ts";
 import type { ListedVm } from "../../src/clients/proxmox/vms.ts";
 import { adoptedGeneration } from "../../src/domain/model/generation.ts";
-import type { LiveVm, PoolRecord } from "../../src/domain/model/types.ts";
+import type { ObservedVm, PoolRecord } from "../../src/domain/model/types.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
 import { fakeProxmox, type Answer } from "../clients/proxmox/fake.ts";
 import { OLD, smallConfig } from "../support/picture.ts";
@@ -36,7 +36,7 @@ const listed = (changes: Partial<ListedVm> = {}): ListedVm => ({
   pool: "nodes",
   ...changes,
 });
-const live = (of = uuid): LiveVm => ({
+const live = (of = uuid): ObservedVm => ({
   vmid: 302,
   name: "kube-a",
   host: "pve1",
@@ -161,7 +161,9 @@ describe("taking over", () => {
     });
     await using pve = await fakeProxmox(answer);
     const { adoption } = withAdopted(config, picture);
-    const outcome = await takeOver(pve.client, kubernetes, "demo", adoption).catch((error: unknown) => error as Error);
+    const outcome = await adoptNodes(pve.client, kubernetes, "demo", adoption).catch(
+      (error: unknown) => error as Error,
+    );
     return { outcome, writes: pve.seen.filter(({ method }) => method !== "GET").map(({ parameters }) => parameters) };
   }
   const put = (node: Node) =>

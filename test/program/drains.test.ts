@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { UserErrors } from "../../src/runtime/errors.ts";
-import { planDrains } from "../../src/program/drains.ts";
-import { fleetWords, planFleet } from "../../src/program/fleet.ts";
+import { forecastDrains } from "../../src/program/drains.ts";
+import { renderClusterPlan, planPools } from "../../src/program/cluster-plan.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
-import type { Live } from "../../src/observe/live.ts";
+import type { ObservedCluster } from "../../src/observe/observed-cluster.ts";
 import { FakeCluster, freshCluster } from "../clients/kubernetes/fake.ts";
 import { NEW, OLD, settledPicture, smallConfig } from "../support/picture.ts";
 
@@ -25,21 +25,21 @@ describe("what holds back the nodes that leave", () => {
   let client: Kubernetes;
   freshCluster((fresh, its) => ([cluster, client] = [fresh, its]));
 
-  function settled(): Live {
-    const live = settledPicture(before, client, since);
-    const name = live.nodes.find((node) => node.pool === "workers" && node.slot === 1)?.name ?? "";
+  function settled(): ObservedCluster {
+    const observed = settledPicture(before, client, since);
+    const name = observed.nodes.find((node) => node.pool === "workers" && node.slot === 1)?.name ?? "";
     const ownerReferences = [{ kind: "ReplicaSet", name: "web", uid: "web", controller: true }];
     cluster.put("/api/v1/pods", {
       metadata: { namespace: "shop", name: "web-0", labels: { app: "web" }, ownerReferences } as never,
       spec: { nodeName: name, terminationGracePeriodSeconds: 86_400 },
       status: { phase: "Running", conditions: [{ type: "Ready", status: "True" }] },
     });
-    return live;
+    return observed;
   }
 
-  const words = async (live: Live, wanted: Record<string, unknown>) => {
+  const words = async (observed: ObservedCluster, wanted: Record<string, unknown>) => {
     const config = smallConfig(wanted);
-    return fleetWords(await planDrains(config, live, planFleet(config, live, now)));
+    return renderClusterPlan(await forecastDrains(config, observed, planPools(config, observed, now)));
   };
 
   for (const [way, wanted] of ways) {
@@ -50,13 +50,13 @@ describe("what holds back the nodes that leave", () => {
     });
 
     it(`refuses the run when it never lets go and they leave by ${way}`, async () => {
-      const live = settled();
+      const observed = settled();
       cluster.put("/apis/policy/v1/poddisruptionbudgets", {
         metadata: { namespace: "shop", name: "web" },
         spec: { selector: { matchLabels: { app: "web" } } },
         status: { disruptionsAllowed: 0, currentHealthy: 1, desiredHealthy: 1, expectedPods: 1 },
       });
-      await assert.rejects(words(live, wanted), (error: unknown) => {
+      await assert.rejects(words(observed, wanted), (error: unknown) => {
         assert.ok(error instanceof UserErrors);
         assert.match(
           error.message,
@@ -68,10 +68,10 @@ describe("what holds back the nodes that leave", () => {
   }
 
   it("asks for nothing when nobody leaves, and for no node that is not Ready", async () => {
-    const live = settled();
-    await words(live, before);
+    const observed = settled();
+    await words(observed, before);
     assert.equal(cluster.count("GET", /pods|poddisruptionbudgets/), 0);
-    const ill = { ...live, nodes: live.nodes.map((node) => ({ ...node, ready: node.pool !== "workers" })) };
+    const ill = { ...observed, nodes: observed.nodes.map((node) => ({ ...node, ready: node.pool !== "workers" })) };
     assert.doesNotMatch((await words(ill, ways[1]?.[1] ?? {})).join("\n"), /web-0/);
   });
 });

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { UserErrors } from "../../src/runtime/errors.ts";
 import type { Config } from "../../src/config/config.ts";
-import { fleetPlans, fleetWords, planFleet, type Fleet } from "../../src/program/fleet.ts";
+import { poolPlans, renderClusterPlan, planPools, type ClusterPlan } from "../../src/program/cluster-plan.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { readPoolRecord, writeFacts } from "../../src/clients/kubernetes/record.ts";
 import { paths } from "../../src/clients/kubernetes/types.ts";
-import type { Live } from "../../src/observe/live.ts";
-import { planData, rememberKept } from "../../src/program/local-data.ts";
+import type { ObservedCluster } from "../../src/observe/observed-cluster.ts";
+import { planLocalData, recordKeptVms } from "../../src/program/local-data.ts";
 import { FakeCluster, freshCluster } from "../clients/kubernetes/fake.ts";
 import { NEW, OLD, settledPicture, smallConfig } from "../support/picture.ts";
 
@@ -27,13 +27,13 @@ describe("data on nodes that leave", () => {
   });
 
   /** Everything as `before` asks, and a pod of slot 0 with a local volume. */
-  async function settled(): Promise<Live> {
-    const live = settledPicture(before, client, since);
-    for (const [pool, record] of live.records) await writeFacts(client, pool, record);
-    for (const { name } of live.nodes)
+  async function settled(): Promise<ObservedCluster> {
+    const observed = settledPicture(before, client, since);
+    for (const [pool, record] of observed.records) await writeFacts(client, pool, record);
+    for (const { name } of observed.nodes)
       cluster.put(paths.nodes, { metadata: { name, labels: { "kubernetes.io/hostname": name } } });
-    bind(nameIn(live, "workers", 0));
-    return live;
+    bind(nameIn(observed, "workers", 0));
+    return observed;
   }
 
   /** @param others nodes that can reach the volume as well */
@@ -55,20 +55,20 @@ describe("data on nodes that leave", () => {
     cluster.put(paths.pods, { metadata: { namespace: "shop", name: "db-0" }, spec: { nodeName: node, volumes } });
   }
 
-  const nameIn = ({ vms }: Live, pool: string, slot: number) =>
+  const nameIn = ({ vms }: ObservedCluster, pool: string, slot: number) =>
     vms.find((vm) => vm.pool === pool && vm.slot === slot)?.name ?? "";
-  const plan = async (config: Config, live: Live, at = now): Promise<Fleet> =>
-    await planData(config, live, planFleet(config, live, at));
-  const problems = async (config: Config, live: Live) =>
-    await plan(config, live).then(
+  const plan = async (config: Config, observed: ObservedCluster, at = now): Promise<ClusterPlan> =>
+    await planLocalData(config, observed, planPools(config, observed, at));
+  const problems = async (config: Config, observed: ObservedCluster) =>
+    await plan(config, observed).then(
       () => [],
       (error: unknown) => {
         if (error instanceof UserErrors) return error.problems;
         throw error;
       },
     );
-  const kept = (fleet: Fleet) =>
-    fleetPlans(fleet).flatMap((one) => one.kept.map(({ name, volumes }) => [name, volumes]));
+  const kept = (clusterPlan: ClusterPlan) =>
+    poolPlans(clusterPlan).flatMap((one) => one.kept.map(({ name, volumes }) => [name, volumes]));
 
   const ways: [string, Record<string, unknown>, where: string][] = [
     ["a rollout replaces its node", { controlPlane: servers, pools: [workers] }, "evergreen:pools[0].localVolumes"],
@@ -76,13 +76,13 @@ describe("data on nodes that leave", () => {
   ];
   for (const [title, wanted, where] of ways) {
     it(`refuse a run when ${title}, and nothing was written`, async () => {
-      const live = await settled();
+      const observed = await settled();
       cluster.calls.length = 0;
-      const [problem, ...more] = await problems(smallConfig(wanted), live);
+      const [problem, ...more] = await problems(smallConfig(wanted), observed);
       assert.deepEqual([more, problem?.where], [[], where]);
       assert.equal(
         problem?.what,
-        `${nameIn(live, "workers", 0)} leaves, and a volume with data is on it alone: shop/data-0 (10Gi), used by shop/db-0`,
+        `${nameIn(observed, "workers", 0)} leaves, and a volume with data is on it alone: shop/data-0 (10Gi), used by shop/db-0`,
       );
       assert.deepEqual(
         cluster.calls.filter(({ method }) => method !== "GET"),
@@ -91,15 +91,15 @@ describe("data on nodes that leave", () => {
     });
 
     it(`are kept by consent when ${title}, and remembered before the run begins`, async () => {
-      const live = await settled();
+      const observed = await settled();
       const config = smallConfig({ ...wanted, localVolumes: { whenNodesLeave: "keep" } });
-      const fleet = await plan(config, live);
-      assert.deepEqual(kept(fleet), [[nameIn(live, "workers", 0), [DATA]]]);
+      const clusterPlan = await plan(config, observed);
+      assert.deepEqual(kept(clusterPlan), [[nameIn(observed, "workers", 0), [DATA]]]);
       assert.match(
-        fleetWords(fleet).join("\n"),
+        renderClusterPlan(clusterPlan).join("\n"),
         /workers-0-\w+ leaves with data in volumes .* VM 1100 is kept, off, for 7 days after that: shop\/data-0/,
       );
-      await rememberKept(client, live, fleet, config, now);
+      await recordKeptVms(client, observed, clusterPlan, config, now);
       const record = await readPoolRecord(client, "workers");
       assert.deepEqual(
         record.nodes.map(({ slot, phase, keeps }) => [slot, phase, keeps]),
@@ -112,10 +112,10 @@ describe("data on nodes that leave", () => {
   }
 
   it("refuse a run in which all nodes leave that can reach them", async () => {
-    const live = await settled();
-    const [first, second] = [nameIn(live, "workers", 0), nameIn(live, "workers", 1)];
+    const observed = await settled();
+    const [first, second] = [nameIn(observed, "workers", 0), nameIn(observed, "workers", 1)];
     bind(first, second);
-    const found = await problems(smallConfig({ controlPlane: servers, pools: [workers] }), live);
+    const found = await problems(smallConfig({ controlPlane: servers, pools: [workers] }), observed);
     assert.deepEqual(
       found.map(({ what }) => what.split(" ")[0]),
       [first, second],
@@ -123,10 +123,10 @@ describe("data on nodes that leave", () => {
   });
 
   it("are kept for a node that came back and leaves again before anything more is known of it", async () => {
-    const live = await settled();
+    const observed = await settled();
     cluster.remove(`${paths.persistentVolumes}/pv-7`);
-    const name = nameIn(live, "workers", 0);
-    const records = new Map(live.records);
+    const name = nameIn(observed, "workers", 0);
+    const records = new Map(observed.records);
     const record = records.get("workers");
     assert.ok(record);
     const nodes = record.nodes.map((node) =>
@@ -134,14 +134,18 @@ describe("data on nodes that leave", () => {
     );
     records.set("workers", { ...record, nodes });
     const config = smallConfig({ controlPlane: servers, pools: [workers], localVolumes: { whenNodesLeave: "keep" } });
-    const fleet = await plan(config, { ...live, records, nodes: live.nodes.filter((node) => node.name !== name) });
-    assert.deepEqual(kept(fleet), [[name, [DATA]]]);
+    const clusterPlan = await plan(config, {
+      ...observed,
+      records,
+      nodes: observed.nodes.filter((node) => node.name !== name),
+    });
+    assert.deepEqual(kept(clusterPlan), [[name, [DATA]]]);
   });
 
   it("are kept on as long as the retirement of their node is not over, whenever it began", async () => {
-    const live = await settled();
-    const name = nameIn(live, "workers", 0);
-    const records = new Map(live.records);
+    const observed = await settled();
+    const name = nameIn(observed, "workers", 0);
+    const records = new Map(observed.records);
     const record = records.get("workers");
     assert.ok(record);
     const phase = "retired" as const;
@@ -149,19 +153,19 @@ describe("data on nodes that leave", () => {
     records.set("workers", { ...record, nodes });
     const localVolumes = { whenNodesLeave: "keep", keepDays: 0 };
     const config = smallConfig({ controlPlane: servers, pools: [workers], localVolumes });
-    assert.deepEqual(kept(await plan(config, { ...live, records })), [[name, [DATA]]]);
+    assert.deepEqual(kept(await plan(config, { ...observed, records })), [[name, [DATA]]]);
   });
 
   it("are nobody's matter in a run in which no node leaves: not even asked for", async () => {
-    const live = await settled();
+    const observed = await settled();
     cluster.calls.length = 0;
-    assert.deepEqual(kept(await plan(smallConfig(before), live)), []);
+    assert.deepEqual(kept(await plan(smallConfig(before), observed)), []);
     assert.equal(cluster.calls.length, 0);
   });
 
   it("are named beside what else goes: scratch data of pods, and labels that people gave", async () => {
-    const live = await settled();
-    const name = nameIn(live, "workers", 1);
+    const observed = await settled();
+    const name = nameIn(observed, "workers", 1);
     const managedFields = [
       { manager: "kubectl-label", fieldsV1: { "f:metadata": { "f:labels": { "f:example.org/disk": {} } } } },
       { manager: "nfd-master", fieldsV1: { "f:metadata": { "f:labels": { "f:feature.example/avx": {} } } } },
@@ -175,7 +179,7 @@ describe("data on nodes that leave", () => {
     };
     cluster.put(paths.pods, { metadata: { namespace: "shop", name: "web" }, spec });
     const config = smallConfig({ controlPlane: servers, pools: [{ ...workers, localVolumes: "keep" }] });
-    const words = fleetWords(await plan(config, live));
+    const words = renderClusterPlan(await plan(config, observed));
     assert.ok(
       words.includes(`  what pods of ${name} leave there is lost to them: 1 has an emptyDir on its disk (shop/web)`),
     );
@@ -185,52 +189,55 @@ describe("data on nodes that leave", () => {
   });
 
   it("go by the pool's own word before that of all pools", async () => {
-    const live = await settled();
+    const observed = await settled();
     const all = { localVolumes: { whenNodesLeave: "keep" } };
     const refused = smallConfig({ controlPlane: servers, pools: [{ ...workers, localVolumes: "refuse" }], ...all });
-    assert.equal((await problems(refused, live)).length, 1);
+    assert.equal((await problems(refused, observed)).length, 1);
     const consents = smallConfig({ controlPlane: servers, pools: [{ ...workers, localVolumes: "keep" }] });
-    assert.deepEqual(await problems(consents, live), []);
+    assert.deepEqual(await problems(consents, observed), []);
   });
 
   it("refuse also when a failed run has retired the node already, and nobody kept anything", async () => {
-    const live = await settled();
-    const name = nameIn(live, "workers", 0);
+    const observed = await settled();
+    const name = nameIn(observed, "workers", 0);
     cluster.remove(`${paths.nodes}/${name}`);
-    const record = live.records.get("workers");
+    const record = observed.records.get("workers");
     assert.ok(record);
     const nodes = record.nodes.map((node) => (node.name === name ? { ...node, phase: "retired" as const } : node));
-    const then = { ...live, nodes: live.nodes.filter((node) => node.name !== name) };
-    then.vms = live.vms.map((vm) => (vm.name === name ? { ...vm, running: false } : vm));
-    then.records = new Map([...live.records, ["workers", { ...record, nodes }]]);
+    const then = { ...observed, nodes: observed.nodes.filter((node) => node.name !== name) };
+    then.vms = observed.vms.map((vm) => (vm.name === name ? { ...vm, running: false } : vm));
+    then.records = new Map([...observed.records, ["workers", { ...record, nodes }]]);
     const wanted = smallConfig({ controlPlane: servers, pools: [workers] });
     assert.match((await problems(wanted, then))[0]?.what ?? "", /a volume with data is on it alone: shop\/data-0/);
   });
 
   it("are let go by a later run alone, when its node is retired and its time over", async () => {
-    const live = await settled();
+    const observed = await settled();
     const config = smallConfig({
       controlPlane: servers,
       pools: [workers],
       localVolumes: { whenNodesLeave: "keep", keepDays: 0 },
     });
-    const fleet = await plan(config, live);
-    await rememberKept(client, live, fleet, config, now);
+    const clusterPlan = await plan(config, observed);
+    await recordKeptVms(client, observed, clusterPlan, config, now);
     const keeps = async () => (await readPoolRecord(client, "workers")).nodes.find(({ slot }) => slot === 0)?.keeps;
     // The same run again, before the node was retired: the word stands.
-    await rememberKept(client, await reread(live), await plan(config, await reread(live)), config, now);
+    await recordKeptVms(client, await reread(observed), await plan(config, await reread(observed)), config, now);
     assert.deepEqual(await keeps(), [DATA]);
     const [old] = (await readPoolRecord(client, "workers")).nodes;
     assert.ok(old);
     await writeFacts(client, "workers", { nodes: [{ ...old, phase: "retired", since: now.toISOString() }] });
     cluster.remove(`${paths.nodes}/${old.name}`);
-    const later = await reread({ ...live, nodes: live.nodes.filter(({ name }) => name !== old.name) });
+    const later = await reread({ ...observed, nodes: observed.nodes.filter(({ name }) => name !== old.name) });
     // It is destroyed, so what is still bound to it is no reason to refuse any more.
-    await rememberKept(client, later, await plan(config, later), config, now);
+    await recordKeptVms(client, later, await plan(config, later), config, now);
     assert.equal(await keeps(), undefined);
   });
 
-  async function reread(live: Live): Promise<Live> {
-    return { ...live, records: new Map([...live.records, ["workers", await readPoolRecord(client, "workers")]]) };
+  async function reread(observed: ObservedCluster): Promise<ObservedCluster> {
+    return {
+      ...observed,
+      records: new Map([...observed.records, ["workers", await readPoolRecord(client, "workers")]]),
+    };
   }
 });

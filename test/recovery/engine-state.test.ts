@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { beforeUpdate } from "../../cli/before-update.ts";
+import { beforeUpdate } from "../../cli/pre-update.ts";
 import { EngineSide } from "../../src/recovery/engine-side.ts";
 import {
   isDead,
@@ -17,7 +17,7 @@ import {
   VM_TYPE,
   type EngineLock,
 } from "../../src/recovery/engine-state.ts";
-import { refuseLiving } from "../../src/recovery/alone.ts";
+import { refuseLiving } from "../../src/recovery/exclusive-use.ts";
 import { noteEngine } from "../../src/runtime/engine-notes.ts";
 import { UserError } from "../../src/runtime/errors.ts";
 import { identify } from "../../src/runtime/process-identity.ts";

@@ -65,7 +65,7 @@ export class AvailabilityWatcher {
 
   /**
    * A run begins beside what a failed one left. Most of that goes first; what may be the only node that pods find goes when
-   * its slot is handed over (src/steps/node/half-made.ts).
+   * its slot is handed over (src/steps/node/incomplete-nodes.ts).
    */
   runBegins(): void {
     this.runBegan = this.elapsed();

@@ -1,12 +1,12 @@
-import type { Fleet } from "../../src/program/fleet.ts";
+import type { ClusterPlan } from "../../src/program/cluster-plan.ts";
 import { cordonedBy, labels, leaving } from "../../src/clients/kubernetes/nodes.ts";
 import { nodeTags } from "../../src/clients/proxmox/tags.ts";
 import { isReady } from "./nodes.ts";
 import type { World } from "./world.ts";
 
 /** What must be true when everything is over: what is configured exists, and nothing else was left. */
-export function endChecks(world: World, fleet: Fleet | undefined): void {
-  for (const plan of fleet ? [fleet.controlPlane, ...fleet.pools] : []) {
+export function endChecks(world: World, clusterPlan: ClusterPlan | undefined): void {
+  for (const plan of clusterPlan ? [clusterPlan.controlPlane, ...clusterPlan.pools] : []) {
     const wanted = plan.slots.map(({ name }) => name);
     const kept = plan.kept.map(({ name }) => name);
     const vms = [...world.dc.vms.values()].filter((vm) => vm.owner === "ours" && isOf(vm.name, vm.tags, plan.pool));
@@ -45,7 +45,7 @@ export function endChecks(world: World, fleet: Fleet | undefined): void {
     if (node !== metadata.name && !objects.get("nodes", node))
       world.story.wrong(`the node password of ${node} is left`);
   }
-  const servers = fleet?.controlPlane.slots.map(({ name }) => name) ?? [];
+  const servers = clusterPlan?.controlPlane.slots.map(({ name }) => name) ?? [];
   const voters = world.cluster.control.etcd.voters().map(({ node }) => node);
   compare(world, "Voters of etcd", servers, voters);
   for (const { node } of world.cluster.control.etcd.learners()) world.story.wrong(`${node} is a learner at the end`);

@@ -1,13 +1,13 @@
 import { type KnownVm, VM_TYPE } from "../../src/recovery/engine-state.ts";
-import { mayForget, refuseHidden } from "../../src/recovery/lost-vms.ts";
+import { mayForget, refuseHidden } from "../../src/recovery/missing-vms.ts";
 import { mend, type Asked, type Books } from "../../src/recovery/mend.ts";
 import { messageOf } from "../../src/runtime/errors.ts";
 import type { Config } from "../../src/config/config.ts";
-import { planPlaces, fleetWords, type Fleet } from "../../src/program/fleet.ts";
-import { leftovers } from "../../src/recovery/leftovers.ts";
-import { readLive, type Live } from "../../src/observe/live.ts";
-import { planDrains } from "../../src/program/drains.ts";
-import { planData, rememberKept } from "../../src/program/local-data.ts";
+import { planCluster, renderClusterPlan, type ClusterPlan } from "../../src/program/cluster-plan.ts";
+import { findStaleResources } from "../../src/recovery/stale-resources.ts";
+import { observeCluster, type ObservedCluster } from "../../src/observe/observed-cluster.ts";
+import { forecastDrains } from "../../src/program/drains.ts";
+import { planLocalData, recordKeptVms } from "../../src/program/local-data.ts";
 import { Proxmox } from "../../src/clients/proxmox/client.ts";
 import { unseenAmong } from "../../src/clients/proxmox/vms.ts";
 import { variables } from "../../src/domain/model/step-environment.ts";
@@ -20,8 +20,8 @@ import {
   type StepResource,
 } from "../../src/domain/rollout/graph.ts";
 import { poolArgs } from "../../src/program/place-nodes.ts";
-import { announceUpdate } from "../../src/program/standing.ts";
-import type { Run } from "../../src/steps/run.ts";
+import { announceUpdate } from "../../src/program/announce-update.ts";
+import type { StepContext } from "../../src/steps/context.ts";
 import { verbs } from "../../src/steps/verbs.ts";
 import type { Killer } from "./killer.ts";
 import type { Ending, Process } from "./process.ts";
@@ -52,7 +52,7 @@ export class Engine {
   /** A VM out of sight may be a clone of ours: the operator was told to repair again. */
   private mayHide = false;
   /** What the last run planned. */
-  fleet: Fleet | undefined;
+  clusterPlan: ClusterPlan | undefined;
   /** Steps that the last run started. */
   ran: string[] = [];
   /** What failed in the last run, first. */
@@ -89,17 +89,17 @@ export class Engine {
       this.report("the program", program);
       return "refused";
     }
-    const { live, fleet } = program.value;
-    this.fleet = fleet;
+    const { observed, clusterPlan } = program.value;
+    this.clusterPlan = clusterPlan;
     this.world.watcher.availability.runPlanned();
-    for (const line of fleetWords(fleet)) this.world.story.tell("plan", () => line);
-    const declared = declare(config, live, fleet);
+    for (const line of renderClusterPlan(clusterPlan)) this.world.story.tell("plan", () => line);
+    const declared = declare(config, observed, clusterPlan);
     if (!(await this.make(declared, killer))) return "failed";
     return (await this.remove(declared, killer)) ? "done" : "failed";
   }
 
   /** What index.ts and `evergreen repair` do before anything is declared. */
-  private async program(config: Config): Promise<{ live: Live; fleet: Fleet }> {
+  private async program(config: Config): Promise<{ observed: ObservedCluster; clusterPlan: ClusterPlan }> {
     const pve = proxmox();
     await this.refuseHidden(pve, config);
     if (this.pending.size + this.deleting.size + this.unfinished().length > 0)
@@ -109,23 +109,23 @@ export class Engine {
       this.mayHide = false;
       await this.repair(pve, config, "by hand");
     }
-    let live = await readLive(pve, config);
-    const left = (await leftovers(pve, config, live)).filter(({ byHand }) => !byHand);
+    let observed = await observeCluster(pve, config);
+    const left = (await findStaleResources(pve, config, observed)).filter(({ byHand }) => !byHand);
     for (const { what, mend } of left) {
       const how = await mend();
       this.world.story.tell("program", () => `${what} -> ${how}`);
     }
-    if (left.length > 0) live = await readLive(pve, config);
-    this.forget(live);
+    if (left.length > 0) observed = await observeCluster(pve, config);
+    this.forget(observed);
     const now = new Date(this.world.time.date());
-    const places = await planPlaces(pve, config, live, now);
-    const fleet = await planDrains(config, live, await planData(config, live, places));
-    await announceUpdate(pve, config, live, fleet);
-    if (live.kubernetes) await rememberKept(live.kubernetes, live, fleet, config, now);
-    return { live, fleet };
+    const places = await planCluster(pve, config, observed, now);
+    const clusterPlan = await forecastDrains(config, observed, await planLocalData(config, observed, places));
+    await announceUpdate(pve, config, observed, clusterPlan);
+    if (observed.kubernetes) await recordKeptVms(observed.kubernetes, observed, clusterPlan, config, now);
+    return { observed, clusterPlan };
   }
 
-  /** No update begins while a VM of the state is out of the token's sight (cli/before-update.ts). Who cannot look leaves it to the program. */
+  /** No update begins while a VM of the state is out of the token's sight (cli/pre-update.ts). Who cannot look leaves it to the program. */
   private async refuseHidden(pve: Proxmox, config: Config): Promise<void> {
     const known = [...this.state].flatMap(([urn, { vm }]) => (vm ? [{ ...vm, urn }] : []));
     const seen = await unseenAmong(pve, config.site.proxmoxPool, known).catch(() => undefined);
@@ -138,13 +138,13 @@ export class Engine {
 
   /** As `evergreen repair` does, with the state of this engine for the backend's. */
   private async repair(pve: Proxmox, config: Config, asked: Asked): Promise<void> {
-    const live = await readLive(pve, config);
+    const observed = await observeCluster(pve, config);
     const fence = { check: () => Promise.resolve(), isSure: true };
     const report = (what: string, how: string): void => {
       this.world.story.tell("program", () => `${what} -> ${how}`);
       this.mayHide ||= how.includes("out of the token's sight");
     };
-    await mend(this.books, { pve, config, live }, { asked, fence, report });
+    await mend(this.books, { pve, config, observed }, { asked, fence, report });
     this.deleting.clear();
   }
 
@@ -185,11 +185,11 @@ export class Engine {
   };
 
   /** VMs that are gone and were no members, as `npx pulumi up` has the engine forget them. */
-  private forget(live: Live): void {
+  private forget(observed: ObservedCluster): void {
     const gone = [...this.state].flatMap(([urn, { vm }]) =>
       vm && !this.world.dc.vms.has(vm.vmid) ? [{ ...vm, urn }] : [],
     );
-    if (mayForget(gone, live)) for (const { urn } of gone) this.state.delete(urn);
+    if (mayForget(gone, observed)) for (const { urn } of gone) this.state.delete(urn);
   }
 
   /** Creates and updates, as wide as the edges allow. After a failure nothing more is begun. @returns whether all is well */
@@ -300,10 +300,10 @@ export class Engine {
   ): Promise<Ending<object>> {
     return this.start(`${verb}-${urn.replace(/-(claim|join|handover)$/, "")}`, killer, (process) => {
       const { id, stop } = process;
-      const run: Run = { pve: proxmox(), id, stop, abandon: (why) => process.abandon(why), previous };
+      const context: StepContext = { pve: proxmox(), id, stop, abandon: (why) => process.abandon(why), previous };
       const work = verbs[verb];
       if (!work) throw new Error(`no verb ${verb}`);
-      return work(run, environment);
+      return work(context, environment);
     });
   }
 
@@ -325,9 +325,13 @@ export class Engine {
 }
 
 /** What a run declares, in an order in which everything that a resource waits for comes before it. */
-function declare(config: Config, live: Live, { controlPlane, pools, removed }: Fleet): PoolResource[] {
+function declare(
+  config: Config,
+  observed: ObservedCluster,
+  { controlPlane, pools, removed }: ClusterPlan,
+): PoolResource[] {
   const of = (plan: PoolPlan, before: string[]): PoolResource[] =>
-    poolGraph(poolArgs(config, live, config.site.hosts, plan)).map((one) => ({
+    poolGraph(poolArgs(config, observed, config.site.hosts, plan)).map((one) => ({
       ...one,
       after: one.after.flatMap((name) => (name === BEFORE_POOL ? before : [name])),
     }));

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from "node:async_hooks";
-import { Cancelled } from "../../src/steps/run.ts";
+import { Cancelled } from "../../src/steps/context.ts";
 
 /** A process of the simulation: a step, a program, a plugin. It is code of this process that can be killed. */
 export class Process {

@@ -1,5 +1,5 @@
 import { poolSpecs, type Config } from "../../src/config/config.ts";
-import { fleetWords } from "../../src/program/fleet.ts";
+import { renderClusterPlan } from "../../src/program/cluster-plan.ts";
 import type { PoolPlan, PoolSpec } from "../../src/domain/model/types.ts";
 import { Chance } from "./chance.ts";
 import type { Counted } from "./coverage.ts";
@@ -126,7 +126,7 @@ class Play {
     await world.time.sleep(600_000);
     await this.calmly("sees what the time has brought");
     await this.idle();
-    endChecks(world, this.engine.fleet);
+    endChecks(world, this.engine.clusterPlan);
   }
 
   private plant(): void {
@@ -163,7 +163,7 @@ class Play {
   private async settle(goodImage: string): Promise<void> {
     for (let run = 0; run < patience; run += 1) {
       await this.calmly("goes on");
-      const { controlPlane, pools = [] } = this.engine.fleet ?? {};
+      const { controlPlane, pools = [] } = this.engine.clusterPlan ?? {};
       const plans = controlPlane ? [controlPlane, ...pools] : [];
       if (plans.length > 1 && plans.every(isSteady)) return;
       const judged = plans.filter((plan) => hasGivenUp(plan) || this.isFaulty(plan)).map(({ role }) => role);
@@ -175,7 +175,7 @@ class Play {
       if (plans.some(({ kind }) => kind === "canary" || kind === "soaking")) await this.world.time.sleep(610_000);
     }
     this.world.story.wrong(
-      `after ${patience} calm runs the pool is not what is configured: ${this.engine.fleet ? fleetWords(this.engine.fleet).join(" | ") : ""}`,
+      `after ${patience} calm runs the pool is not what is configured: ${this.engine.clusterPlan ? renderClusterPlan(this.engine.clusterPlan).join(" | ") : ""}`,
     );
   }
 
@@ -198,9 +198,11 @@ class Play {
    * alone removes that, after five minutes; and one that starts that machine again after them (docs/recovery.md).
    */
   private isExpected(): boolean {
-    const { fleet, why } = this.engine;
+    const { clusterPlan, why } = this.engine;
     if (/is a learner without a Node|was removed from etcd before its join was over/.test(why)) return true;
-    return fleet !== undefined && [fleet.controlPlane, ...fleet.pools].some((plan) => this.isFaulty(plan));
+    return (
+      clusterPlan !== undefined && [clusterPlan.controlPlane, ...clusterPlan.pools].some((plan) => this.isFaulty(plan))
+    );
   }
 
   private isFaulty({ slots }: PoolPlan): boolean {

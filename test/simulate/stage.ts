@@ -2,7 +2,7 @@ import type { EngineState } from "../../src/recovery/engine-state.ts";
 import { mend, type Asked, type Books } from "../../src/recovery/mend.ts";
 import { messageOf } from "../../src/runtime/errors.ts";
 import { poolSpecs } from "../../src/config/config.ts";
-import { readLive } from "../../src/observe/live.ts";
+import { observeCluster } from "../../src/observe/observed-cluster.ts";
 import type { PoolSpec } from "../../src/domain/model/types.ts";
 import { Chance } from "./chance.ts";
 import type { Vm } from "./data-centre.ts";
@@ -111,7 +111,7 @@ export class Stage {
     };
     const ending = await world.process("program-repair").run(async () => {
       const [pve, config] = [proxmox(), this.config(this.before)];
-      const site = { pve, config, live: await readLive(pve, config) };
+      const site = { pve, config, observed: await observeCluster(pve, config) };
       const lost = new Error("the lease update was lost");
       const fence = { check: () => (isAlone() ? Promise.resolve() : Promise.reject(lost)), isSure };
       return await mend(books, site, { asked, fence, report: (what, how) => mended.said.push(`${what} -> ${how}`) });

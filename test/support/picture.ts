@@ -1,8 +1,8 @@
 import { poolSpecs, readConfig, type Config } from "../../src/config/config.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
-import { catalogue, type Live } from "../../src/observe/live.ts";
+import { catalogue, type ObservedCluster } from "../../src/observe/observed-cluster.ts";
 import { generationOf, nodeName } from "../../src/domain/model/generation.ts";
-import type { LiveNode, LiveVm, NodeRecord, NodeSpec, PoolRecord } from "../../src/domain/model/types.ts";
+import type { ObservedNode, ObservedVm, NodeRecord, NodeSpec, PoolRecord } from "../../src/domain/model/types.ts";
 
 export const OLD = "ubuntu-24.04-rke2-v1.0.0";
 export const NEW = "ubuntu-24.04-rke2-v1.1.0";
@@ -19,7 +19,7 @@ export function smallConfig(changes: Record<string, unknown> = {}): Config {
 }
 
 /** What both APIs say of a site where nothing lives yet. */
-export function picture(changes: Partial<Live> = {}): Live {
+export function picture(changes: Partial<ObservedCluster> = {}): ObservedCluster {
   const image = (name: string, vmid: number, rke2: string) =>
     [name, { name, rke2, templates: [{ vmid, host: "pve1" }] }] as const;
   return {
@@ -37,7 +37,11 @@ export function picture(changes: Partial<Live> = {}): Live {
 }
 
 /** Everything as a configuration asks: all nodes serve, their generations are proved. @param changes as of `smallConfig` */
-export function settledPicture(changes: Record<string, unknown>, kubernetes: Kubernetes, since: string): Live {
+export function settledPicture(
+  changes: Record<string, unknown>,
+  kubernetes: Kubernetes,
+  since: string,
+): ObservedCluster {
   const pools = poolSpecs(smallConfig(changes), catalogue(picture()));
   const members = pools.flatMap(({ name, slots, node, range }) =>
     Array.from({ length: slots }, (_, slot) => running(name, slot, node, range.first + slot)),
@@ -61,7 +65,12 @@ export function settledPicture(changes: Record<string, unknown>, kubernetes: Kub
 }
 
 /** A node that runs and is Ready. */
-export function running(pool: string, slot: number, spec: NodeSpec, vmid: number): { vm: LiveVm; node: LiveNode } {
+export function running(
+  pool: string,
+  slot: number,
+  spec: NodeSpec,
+  vmid: number,
+): { vm: ObservedVm; node: ObservedNode } {
   const generation = generationOf(spec).id;
   const name = nodeName("demo", pool, slot, generation);
   const common = { name, uuid: `uuid-${vmid}`, pool, slot, generation };

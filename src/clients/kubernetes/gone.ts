@@ -2,7 +2,7 @@ import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import type { Proxmox } from "../proxmox/client.ts";
 import { takenAmong } from "../proxmox/vms.ts";
-import { outOfSight, stillReady } from "../../domain/rollout/unseen.ts";
+import { hiddenVmProblems, stillReady } from "../../domain/rollout/hidden-vms.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import type { Kubernetes } from "./client.ts";
 import { isReady } from "./nodes.ts";
@@ -17,7 +17,7 @@ const readyAfterDeathSeconds = 90;
 
 /** @throws UserError when somebody has the number of a VM that the list does not show: it is out of sight, and not gone */
 export async function requireFree(pve: Proxmox, vm: Unseen): Promise<void> {
-  if ((await takenAmong(pve, [vm.vmid])).length > 0) throw new UserError(outOfSight(vm));
+  if ((await takenAmong(pve, [vm.vmid])).length > 0) throw new UserError(hiddenVmProblems(vm));
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { LiveNode, Role } from "../../domain/model/types.ts";
+import type { ObservedNode, Role } from "../../domain/model/types.ts";
 import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "./client.ts";
 import type { Deadline } from "../../runtime/deadline.ts";
@@ -145,7 +145,7 @@ export async function untaintOutOfService(client: Kubernetes, node: Node): Promi
 }
 
 /** The node as decisions see it. @throws UserError when our labels are not as we wrote them */
-export function liveNode(node: Node): LiveNode {
+export function observedNode(node: Node): ObservedNode {
   const our = node.metadata?.labels ?? {};
   const slot = Number(our[labels.slot]);
   const pool = our[labels.pool];
@@ -179,7 +179,7 @@ export async function cordon(client: Kubernetes, node: Node, by: string): Promis
 }
 
 /** Undoes what we did to a node that stays: our cordon and our taint. */
-export async function restore(client: Kubernetes, name: string): Promise<void> {
+export async function uncordon(client: Kubernetes, name: string): Promise<void> {
   const node = await findNode(client, name);
   if (node === undefined) return;
   const ours = isOurCordon(node);

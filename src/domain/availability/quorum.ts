@@ -44,7 +44,7 @@ export function quorumOf(voters: number): number {
  * Why nothing that rests on the control plane may begin: no join, and no step of agents either. Calm is: each server has its
  * Node and is a healthy voter. How many there are is not asked.
  */
-export function whyControlPlaneIsNotCalm(servers: readonly Server[]): string | undefined {
+export function controlPlaneUnhealthyReason(servers: readonly Server[]): string | undefined {
   return inWords([...unclear(servers), ...servers.flatMap(open), ...servers.flatMap(dead)]);
 }
 
@@ -59,7 +59,7 @@ export function whyServerMayNotJoin(
   servers: readonly Server[],
   twoVoters: "refused" | "accepted" = "refused",
 ): string | undefined {
-  const why = whyControlPlaneIsNotCalm(servers);
+  const why = controlPlaneUnhealthyReason(servers);
   if (why !== undefined) return why;
   // etcd ends a new member of a known name: "duplicate node name found" (k3s-io/k3s#4025, #4210).
   if (servers.some((server) => server.name === name)) return `${name} is a member already`;

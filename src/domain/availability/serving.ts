@@ -8,7 +8,7 @@ export interface ServingNode {
 }
 
 /** Why pods cannot live on a node that is Ready. */
-export interface Hindrance {
+export interface SchedulingObstacle {
   reason: string;
   /**
    * `node`: something on the machine itself, so an arriving node is at fault. `controllers`: the taint of a node that was not
@@ -36,12 +36,12 @@ const unschedulable = "node.kubernetes.io/unschedulable";
  * @param own taints that the pool gives its nodes for good, as `key=value:Effect`
  * @param startup taints that a node registers with and that its own daemons remove once they work
  */
-export function hindrances(
+export function schedulingObstacles(
   { spec, status }: ServingNode,
   own: readonly string[] = [],
   startup: readonly string[] = [],
-): Hindrance[] {
-  const found: Hindrance[] = [];
+): SchedulingObstacle[] {
+  const found: SchedulingObstacle[] = [];
   const pressing = (status?.conditions ?? []).filter((one) => one.type in pressures && one.status === "True");
   for (const { type, message } of pressing)
     found.push({ reason: `${type} is True${message ? ` (${message})` : ""}`, by: "node" });

@@ -99,7 +99,7 @@ export interface LocalVolumePolicy {
 }
 
 /** A VM of ours as Proxmox shows it. */
-export interface LiveVm {
+export interface ObservedVm {
   vmid: number;
   name: string;
   /** Proxmox host. */
@@ -120,7 +120,7 @@ export interface LiveVm {
 }
 
 /** A member of the cluster as Kubernetes shows it. */
-export interface LiveNode {
+export interface ObservedNode {
   name: string;
   /** SMBIOS uuid, lower case. */
   uuid: string;
@@ -185,9 +185,9 @@ export interface PoolRecord {
 }
 
 /** What both APIs say about one pool, read once at program start. */
-export interface PoolLive {
-  vms: LiveVm[];
-  nodes: LiveNode[];
+export interface ObservedPool {
+  vms: ObservedVm[];
+  nodes: ObservedNode[];
   /** Every VMID that exists in the data centre as far as the token can see, and those of `hiddenVmids`. */
   takenVmids: number[];
   /** VMIDs of remembered nodes that somebody has without the token seeing the VM. @default none */

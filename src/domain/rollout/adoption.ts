@@ -1,7 +1,7 @@
 import type { Decision, Situation } from "./decision.ts";
 import { isAdopted } from "../model/generation.ts";
 import type { Problem } from "../model/problem.ts";
-import type { SlotState } from "./slots.ts";
+import type { SlotState } from "./slot-state.ts";
 import type { NodeRecord, PoolRecord, Role } from "../model/types.ts";
 
 /**

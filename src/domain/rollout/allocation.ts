@@ -1,6 +1,6 @@
 import { addressAfter } from "../model/address.ts";
 import { type Problem, PlanError } from "../model/problem.ts";
-import type { NodeRecord, PoolLive, PoolRecord, Range } from "../model/types.ts";
+import type { NodeRecord, ObservedPool, PoolRecord, Range } from "../model/types.ts";
 
 /** Where a node lives: its VMID and, from it, its address. */
 export interface Place {
@@ -17,7 +17,7 @@ export interface AllocationRequest {
   range: Range;
   /** The nodes that shall exist after the run, in the order of their slots. */
   names: readonly string[];
-  live: PoolLive;
+  observed: ObservedPool;
   record: PoolRecord | undefined;
 }
 
@@ -28,8 +28,8 @@ export interface AllocationRequest {
  * @throws PlanError when the range is too small
  */
 export function allocate(request: AllocationRequest): Map<string, Place> {
-  const { names, live } = request;
-  const existing = new Map(live.vms.map((vm) => [vm.name, vm.vmid]));
+  const { names, observed } = request;
+  const existing = new Map(observed.vms.map((vm) => [vm.name, vm.vmid]));
   const fresh = freeIds(request);
   const places = new Map<string, Place>();
   const homeless: string[] = [];
@@ -46,11 +46,15 @@ export function allocate(request: AllocationRequest): Map<string, Place> {
 }
 
 /** The ids that a new node may take, in the order in which they are taken. */
-export function freeIds({ range, live, record }: Pick<AllocationRequest, "range" | "live" | "record">): number[] {
-  const held = new Set([...live.takenVmids, ...live.vms.map((vm) => vm.vmid)]);
+export function freeIds({
+  range,
+  observed,
+  record,
+}: Pick<AllocationRequest, "range" | "observed" | "record">): number[] {
+  const held = new Set([...observed.takenVmids, ...observed.vms.map((vm) => vm.vmid)]);
   const destroyed = new Set<number>();
-  for (const node of record?.nodes ?? []) (confirmedDestroyed(node, live) ? destroyed : held).add(node.vmid);
-  const remembered = [...live.vms, ...(record?.nodes ?? [])].map((one) => one.vmid);
+  for (const node of record?.nodes ?? []) (confirmedDestroyed(node, observed) ? destroyed : held).add(node.vmid);
+  const remembered = [...observed.vms, ...(record?.nodes ?? [])].map((one) => one.vmid);
   const cursor = Math.max(range.first - 1, ...remembered.filter((id) => id >= range.first && id <= range.last));
   const size = range.last - range.first + 1;
   const free = Array.from(
@@ -62,11 +66,11 @@ export function freeIds({ range, live, record }: Pick<AllocationRequest, "range"
 }
 
 /** We retired it, and neither its VM nor any other with its id is to be seen. */
-export function confirmedDestroyed(node: NodeRecord, live: PoolLive): boolean {
+export function confirmedDestroyed(node: NodeRecord, observed: ObservedPool): boolean {
   return (
     node.phase === "retired" &&
-    !live.takenVmids.includes(node.vmid) &&
-    !live.vms.some((vm) => vm.vmid === node.vmid || vm.uuid === node.uuid || vm.name === node.name)
+    !observed.takenVmids.includes(node.vmid) &&
+    !observed.vms.some((vm) => vm.vmid === node.vmid || vm.uuid === node.uuid || vm.name === node.name)
   );
 }
 
@@ -87,16 +91,16 @@ function place(request: AllocationRequest, name: string, vmid: number, creates: 
   return { vmid, creates };
 }
 
-function isThere({ uuid }: NodeRecord, { vms }: PoolLive): boolean {
+function isThere({ uuid }: NodeRecord, { vms }: ObservedPool): boolean {
   return vms.some((vm) => vm.uuid === uuid);
 }
 
-function tooFew({ pool, range, names, live, record }: AllocationRequest, homeless: readonly string[]): Problem {
-  const fresh = names.filter((name) => !live.vms.some((vm) => vm.name === name)).length;
-  const free = freeIds({ range, live, record }).length;
-  const ours = live.vms.filter((vm) => vm.vmid >= range.first && vm.vmid <= range.last).length;
+function tooFew({ pool, range, names, observed, record }: AllocationRequest, homeless: readonly string[]): Problem {
+  const fresh = names.filter((name) => !observed.vms.some((vm) => vm.name === name)).length;
+  const free = freeIds({ range, observed, record }).length;
+  const ours = observed.vms.filter((vm) => vm.vmid >= range.first && vm.vmid <= range.last).length;
   const kept =
-    record?.nodes.filter((node) => node.phase === "retired" && node.keeps && isThere(node, live)).length ?? 0;
+    record?.nodes.filter((node) => node.phase === "retired" && node.keeps && isThere(node, observed)).length ?? 0;
   return {
     what: `${fresh} new VMs of pool ${pool} need a VMID and ${free} are free: old and new nodes exist side by side`,
     where: `vmIds ${range.first}-${range.last}: ${ours} of ours${kept > 0 ? ` (${kept} kept for the data on them)` : ""}, ${range.last - range.first + 1 - free - ours} held by others or remembered`,

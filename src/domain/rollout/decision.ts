@@ -1,6 +1,6 @@
-import type { SlotState } from "./slots.ts";
+import type { SlotState } from "./slot-state.ts";
 import { compareVersions, parseVersion } from "../versions/versions.ts";
-import { isWell } from "./slots.ts";
+import { isHealthy } from "./slot-state.ts";
 import { isStuck } from "./unreachable.ts";
 import type {
   Generation,
@@ -180,7 +180,7 @@ function soakOf(situation: Situation): Soak {
   const end = new Date(Math.max(...starts) + pool.strategy.soakSeconds * 1000);
   if (!(end <= now))
     return { over: false, until: end, why: [`${wanted.id} soaks until ${isoOf(end)}; a run after that goes on`] };
-  const ill = nodes.filter((node) => !isWell(node)).map((node) => node.name);
+  const ill = nodes.filter((node) => !isHealthy(node)).map((node) => node.name);
   if (ill.length === 0) return { over: true, why: [`the soak of ${wanted.id} ended at ${isoOf(end)}`] };
   return {
     over: false,

@@ -1,4 +1,4 @@
-import type { Member, SlotState } from "./slots.ts";
+import type { Member, SlotState } from "./slot-state.ts";
 import type { KeptVm, LocalVolumePolicy, NodeRecord, PoolRecord } from "../model/types.ts";
 
 /*

@@ -1,6 +1,6 @@
 import type { PoolPlan } from "../model/types.ts";
 import { unreachableWords } from "./unreachable.ts";
-import { isQuiet } from "./words.ts";
+import { isQuiet } from "./render.ts";
 
 /** How a run ended, the best first: that of a fleet is the worst of its pools. */
 const outcomes = ["done", "paused", "held", "rolledBack", "failed"] as const;

@@ -6,12 +6,12 @@ import { generationOf, incarnationOf, isAdopted, nodeName } from "../model/gener
 import { keptBefore, refusal } from "./kept.ts";
 import { PlanError, refuse } from "../model/problem.ts";
 import { serverProblems } from "./servers.ts";
-import { hasServed, isWell, slotStates, type Member, type SlotState } from "./slots.ts";
+import { hasServed, isHealthy, slotStates, type Member, type SlotState } from "./slot-state.ts";
 import type {
   Generation,
   KeptVm,
   PlanKind,
-  PoolLive,
+  ObservedPool,
   PoolPlan,
   PoolRecord,
   PoolSpec,
@@ -30,16 +30,16 @@ import {
   unreachableIn,
   unreachableNodes,
 } from "./unreachable.ts";
-import { planWords, removalWords } from "./words.ts";
+import { renderPlan, renderRemoval } from "./render.ts";
 
 /**
  * What this run does with a pool. A pure function: the same configuration, facts, memory and time give the same plan.
  * The facts must agree with themselves first (`disagreements`).
  * @throws PlanError when no plan keeps the rules: nothing was changed, and nothing may be
  */
-export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefined, now: Date): PoolPlan {
+export function plan(pool: PoolSpec, observed: ObservedPool, record: PoolRecord | undefined, now: Date): PoolPlan {
   const wanted = generationOf(pool.node);
-  const states = slotStates(live, record);
+  const states = slotStates(observed, record);
   const known = remembered(record, wanted);
   const situation: Situation = { pool, wanted, record, now, slots: wantedSlots(pool, states) };
   const stuck = [...states.values()].filter(isStuck);
@@ -60,7 +60,7 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
   const remains = (member: Member) => member.generation === chosen.get(member.slot)?.id;
   const keptVms = keptBefore(states.values(), record, pool.localVolumes ?? refusal, now, remains);
   const leaves = notAmong(keptVms);
-  const slots = placed(pool, ours, { chosen, known, leaves }, live, record);
+  const slots = placed(pool, ours, { chosen, known, leaves }, observed, record);
   const leaving = [...states.values()].flatMap((state) => leavers(pool, state, chosen.get(state.slot))).filter(leaves);
   const ill = ours.flatMap((state) => unwell(state, chosen.get(state.slot)));
   const healing = ill.length > 0 ? now.toISOString() : record?.healing;
@@ -85,17 +85,17 @@ export function plan(pool: PoolSpec, live: PoolLive, record: PoolRecord | undefi
     verdict: decision.verdict,
     ...(decision.soaksUntil === undefined ? {} : { soaksUntil: decision.soaksUntil.toISOString() }),
   };
-  return { ...draft, words: planWords(draft, situation, decision.why), digest: digestOf(draft) };
+  return { ...draft, words: renderPlan(draft, situation, decision.why), digest: digestOf(draft) };
 }
 
 /** A pool that left the configuration: every node of it leaves, retired as in a scale-in. */
 export function planRemoval(
   pool: Pick<PoolSpec, "name" | "role" | "localVolumes">,
-  live: PoolLive,
+  observed: ObservedPool,
   record: PoolRecord | undefined,
   now: Date,
 ): PoolPlan {
-  const states = [...slotStates(live, record).values()].toSorted((a, b) => a.slot - b.slot);
+  const states = [...slotStates(observed, record).values()].toSorted((a, b) => a.slot - b.slot);
   if (pool.role === "server") throw new PlanError([CONTROL_PLANE_REMOVED]);
   refuse(adoptedAndGivenUp(pool.name, states));
   const known = new Map(record?.generations.map(({ id, spec }) => [id, { id, spec }]));
@@ -117,7 +117,7 @@ export function planRemoval(
     ...unreachableNodes(states),
   };
   const strategy = ONE_BY_ONE;
-  const words = removalWords(draft, record);
+  const words = renderRemoval(draft, record);
   return { ...draft, strategy, verdict: undefined, words, digest: digestOf({ ...draft, strategy }) };
 }
 
@@ -188,7 +188,7 @@ function placed(
   pool: PoolSpec,
   slots: readonly SlotState[],
   { chosen, known, leaves }: Placing,
-  live: PoolLive,
+  observed: ObservedPool,
   record: PoolRecord | undefined,
 ): SlotPlan[] {
   const nodes = slots.flatMap((state) => {
@@ -198,7 +198,7 @@ function placed(
       : [];
   });
   const names = nodes.map((node) => node.name);
-  const places = allocate({ pool: pool.name, range: pool.range, names, live, record });
+  const places = allocate({ pool: pool.name, range: pool.range, names, observed, record });
   return nodes.flatMap(({ state, generation, name }) => {
     const place = places.get(name);
     if (place === undefined) return [];
@@ -218,7 +218,7 @@ function placed(
 function isFallen(role: Role, { owner, members }: SlotState, replaces: readonly Member[]): boolean {
   const wasJudged = role === "agent" && members.some(({ record }) => record?.phase === "failed");
   if (owner === undefined && replaces.length === 0 && !wasJudged) return false;
-  return role === "server" ? owner === undefined || !isWell(owner) : !members.some(isWell);
+  return role === "server" ? owner === undefined || !isHealthy(owner) : !members.some(isHealthy);
 }
 
 /**
@@ -226,7 +226,7 @@ function isFallen(role: Role, { owner, members }: SlotState, replaces: readonly 
  * down, as pods may have found nothing else. Until then both run, which is what surge counts (seed 5668 of the simulation).
  */
 function isReplaced(member: Member, state: SlotState): boolean {
-  const standsIn = state.owner !== undefined && !isWell(state.owner) && member.vm?.running === true;
+  const standsIn = state.owner !== undefined && !isHealthy(state.owner) && member.vm?.running === true;
   return hasServed(member, state) || standsIn;
 }
 
@@ -254,7 +254,7 @@ function unwell(state: SlotState, chosen: Generation | undefined): string[] {
     vm?.running === true || record?.phase === "joined" || record?.phase === "retired";
   return state.members
     .filter((member) => member === state.owner || hasJoined(member))
-    .filter((member) => member.generation === chosen?.id && !isWell(member) && !isUnreachable(member))
+    .filter((member) => member.generation === chosen?.id && !isHealthy(member) && !isUnreachable(member))
     .map((member) => member.name);
 }
 

@@ -1,5 +1,5 @@
 import type { Problem } from "../model/problem.ts";
-import type { SlotState } from "./slots.ts";
+import type { SlotState } from "./slot-state.ts";
 import type { Generation, PoolSpec } from "../model/types.ts";
 import { whyAgentMayNotJoin } from "../versions/versions.ts";
 

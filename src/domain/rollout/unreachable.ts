@@ -1,5 +1,5 @@
 import type { Decision, Situation } from "./decision.ts";
-import { hasServed, type Member, type SlotState } from "./slots.ts";
+import { hasServed, type Member, type SlotState } from "./slot-state.ts";
 import type { Generation, PoolPlan, Role, SlotPlan, StrandedNode } from "../model/types.ts";
 
 /*

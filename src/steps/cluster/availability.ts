@@ -15,7 +15,7 @@ import { emptySlots, type SlotNode } from "../../domain/availability/availabilit
 import { roomBeside } from "../../domain/rollout/order.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
-import { holding, tickets, type Run } from "../run.ts";
+import { holding, disruptionLeases, type StepContext } from "../context.ts";
 
 /** The slot that a node is taken out of. */
 type Place = Pick<SlotInput, "cluster" | "pool" | "role" | "slot" | "strategy" | "site">;
@@ -53,7 +53,7 @@ export function isFresh(since: Moment): boolean {
  * @throws NoRoom when slots still fall before each disturbance `gateSeconds` after the first time
  */
 export async function asRoomComes(
-  run: Run,
+  context: StepContext,
   { site }: Pick<Place, "site">,
   work: (again: boolean) => Promise<void>,
 ): Promise<void> {
@@ -65,7 +65,7 @@ export async function asRoomComes(
     } catch (error) {
       if (!(error instanceof NoRoom) || deadline?.passed === true) throw error;
       say(`${error.problem.what}: they are waited for`);
-      deadline ??= new Deadline("slots that fall no more", site.timeouts.gate, run.stop);
+      deadline ??= new Deadline("slots that fall no more", site.timeouts.gate, context.stop);
     }
 }
 
@@ -78,37 +78,37 @@ export async function asRoomComes(
  * @throws NoRoom when another slot has fallen before anybody was disturbed
  */
 export async function withTicket(
-  run: Run,
+  context: StepContext,
   access: Access,
   place: Place,
   leaving: readonly Leaving[],
   work: (ticket: Fence, mayBegin: (one: Leaving) => Promise<void>) => Promise<void>,
 ): Promise<void> {
   const { client } = access;
-  const { names, look } = await ticketsLeft(run, client, place, leaving);
-  await holding(run, access, names, place.site.timeouts.lease, (ticket, name) =>
-    work(ticket, (one) => requireRoom(run, client, place, one, name, look)),
+  const { names, look } = await ticketsLeft(context, client, place, leaving);
+  await holding(context, access, names, place.site.timeouts.lease, (ticket, name) =>
+    work(ticket, (one) => requireRoom(context, client, place, one, name, look)),
   );
 }
 
 /** The tickets that the other slots of the pool leave, once they leave one. A node that serves nobody may have any. */
 async function ticketsLeft(
-  run: Run,
+  context: StepContext,
   client: Kubernetes,
   place: Place,
   leaving: readonly Leaving[],
 ): Promise<{ names: readonly string[]; look?: Look }> {
-  const all = tickets(place);
+  const all = disruptionLeases(place);
   if (place.role === "server") return { names: all };
-  const look = await lookAtOthers(run, client, place);
+  const look = await lookAtOthers(context, client, place);
   if (look.room >= all.length) return { names: all, look };
-  const serving = await servingAmong(run, client, leaving);
+  const serving = await servingAmong(context, client, leaving);
   if (serving.length === 0) return { names: all, look };
   if (look.room > 0) return { names: all.slice(0, look.room), look };
   let { down } = look;
-  const deadline = new Deadline("the other slots of the pool to serve", place.site.timeouts.gate, run.stop);
+  const deadline = new Deadline("the other slots of the pool to serve", place.site.timeouts.gate, context.stop);
   const left = deadline.poll(paceMs, async () => {
-    const again = await lookAtOthers(run, client, place);
+    const again = await lookAtOthers(context, client, place);
     down = again.down;
     return again.room > 0 ? { names: all.slice(0, again.room), look: again } : undefined;
   });
@@ -130,7 +130,7 @@ async function ticketsLeft(
  * @param before what was seen before those waits. @default nothing
  */
 export async function requireRoom(
-  run: Run,
+  context: StepContext,
   client: Kubernetes,
   place: Place,
   one: Leaving,
@@ -138,8 +138,9 @@ export async function requireRoom(
   before?: Look,
 ): Promise<void> {
   if (place.role === "server") return;
-  const { room, down } = before && isFresh(before.since) ? before : await lookAtOthers(run, client, place);
-  if (tickets(place).indexOf(ticket) < room || (await servingAmong(run, client, [one])).length === 0) return;
+  const { room, down } = before && isFresh(before.since) ? before : await lookAtOthers(context, client, place);
+  if (disruptionLeases(place).indexOf(ticket) < room || (await servingAmong(context, client, [one])).length === 0)
+    return;
   throw new NoRoom({ ...held(place, [one], down), todo: "nothing was disturbed; run again" });
 }
 
@@ -149,14 +150,17 @@ export async function requireRoom(
  * @throws NoRoom when that does not serve any more: pods may have found the half-made one alone
  */
 export async function requireOwner(
-  run: Run,
+  context: StepContext,
   client: Kubernetes,
   { pool, slot }: Pick<Place, "pool" | "slot">,
   one: Leaving,
   owner: Leaving | undefined,
 ): Promise<void> {
   const owners = owner === undefined ? [] : [owner];
-  const [serves, isServed] = await Promise.all([servingAmong(run, client, [one]), servingAmong(run, client, owners)]);
+  const [serves, isServed] = await Promise.all([
+    servingAmong(context, client, [one]),
+    servingAmong(context, client, owners),
+  ]);
   if (serves.length === 0 || isServed.length > 0) return;
   throw new NoRoom({
     what: owner
@@ -176,29 +180,33 @@ function held({ pool, slot, strategy }: Place, leaving: readonly Leaving[], down
 }
 
 /** Who of some nodes takes something away when it is drained. A Node looks Ready for a while after its VM has lost its power. */
-async function servingAmong(run: Run, client: Kubernetes, leaving: readonly Leaving[]): Promise<readonly Leaving[]> {
+async function servingAmong(
+  context: StepContext,
+  client: Kubernetes,
+  leaving: readonly Leaving[],
+): Promise<readonly Leaving[]> {
   const serves = await Promise.all(
     leaving.map(async ({ name, vm }) => {
       const node = await findNode(client, name);
-      return node !== undefined && isReady(node) && (vm === undefined || (await isRunning(run.pve, vm)));
+      return node !== undefined && isReady(node) && (vm === undefined || (await isRunning(context.pve, vm)));
     }),
   );
   return leaving.filter((_, index) => serves[index]);
 }
 
 /** Slots whose VM is on a silent host are out for nobody knows how long: one slot at a time goes on beside them. */
-async function lookAtOthers(run: Run, client: Kubernetes, place: Place): Promise<Look> {
+async function lookAtOthers(context: StepContext, client: Kubernetes, place: Place): Promise<Look> {
   const since = momentNow();
   const { pool, slot, strategy } = place;
   const [{ nodes: records }, isWanted, nodes, vms] = await Promise.all([
     readPoolRecord(client, pool),
     readWantedSlots(client, pool),
     client.list<Node>(paths.nodes),
-    listVms(run.pve),
+    listVms(context.pve),
   ]);
   const others = records.filter((one) => one.slot !== slot && isWanted(one.slot));
   const powers = new Map(
-    await Promise.all(others.map(async (one) => [one.name, await powerOf(run, vms, place, one)] as const)),
+    await Promise.all(others.map(async (one) => [one.name, await powerOf(context, vms, place, one)] as const)),
   );
   const serving = nodes.items.map((node) => slotNode(node, pool)).filter(({ name }) => powers.get(name) !== "off");
   const empty = emptySlots(others, serving);
@@ -218,7 +226,7 @@ type PowerOf = "on" | "off" | "silent" | "unseen";
  * another VM has by now is gone.
  */
 async function powerOf(
-  { pve }: Run,
+  { pve }: StepContext,
   vms: readonly ListedVm[],
   { cluster, pool }: Place,
   { name, vmid, slot, generation, phase }: NodeRecord,

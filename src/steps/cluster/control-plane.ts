@@ -13,29 +13,29 @@ import { isHostSilent, listVms } from "../../clients/proxmox/vms.ts";
 import { nodeName } from "../../domain/model/generation.ts";
 import {
   quorumOf,
-  whyControlPlaneIsNotCalm,
+  controlPlaneUnhealthyReason,
   whyMembersAreNot,
   whyServerMayNotJoin,
   whyServerMayNotLeave,
 } from "../../domain/availability/quorum.ts";
 import { whyAgentMayNotJoin } from "../../domain/versions/versions.ts";
 import type { ClusterInput, SlotInput } from "../input.ts";
-import type { Run } from "../run.ts";
-import { clusterSite } from "./scene.ts";
+import type { StepContext } from "../context.ts";
+import { clusterSite } from "./connect.ts";
 
 const places = "the servers, each asked at its own address, port 6443";
 
 /** How a step sees the servers at this moment. */
-export type Sight = (signal: AbortSignal) => Promise<ServerNode[]>;
+export type ServerProbe = (signal: AbortSignal) => Promise<ServerNode[]>;
 
 /** By their Nodes: enough for whoever only wants a control plane that is well. */
-export function byNodes(access: Access): Sight {
+export function probeNodes(access: Access): ServerProbe {
   return (signal) => readServers(access, signal);
 }
 
 /** By their Nodes and by etcd's own list of members: for whoever adds one or takes one out. */
-export async function byMembers(run: Run, { site }: ClusterInput, access: Access): Promise<Sight> {
-  const token = await readServerToken(run.pve, access.server);
+export async function probeMembers(context: StepContext, { site }: ClusterInput, access: Access): Promise<ServerProbe> {
+  const token = await readServerToken(context.pve, access.server);
   return async (signal) => {
     const members = await readMembers(access, site.registrationAddress, token, signal);
     return await readServersAndMembers(access, members, signal);
@@ -43,13 +43,13 @@ export async function byMembers(run: Run, { site }: ClusterInput, access: Access
 }
 
 /** One server alone, as somebody sees all. */
-export function only(name: string, sight: Sight): Sight {
-  return async (signal) => (await sight(signal)).filter((server) => server.name === name);
+export function only(name: string, probe: ServerProbe): ServerProbe {
+  return async (signal) => (await probe(signal)).filter((server) => server.name === name);
 }
 
 /** How long a step waits for a control plane that is not well. */
-export function calmBy(run: Run, { site }: ClusterInput): Deadline {
-  return new Deadline("the control plane to be well", site.timeouts.gate, run.stop);
+export function settleDeadline(context: StepContext, { site }: ClusterInput): Deadline {
+  return new Deadline("the control plane to be well", site.timeouts.gate, context.stop);
 }
 
 /**
@@ -58,8 +58,8 @@ export function calmBy(run: Run, { site }: ClusterInput): Deadline {
  * @returns the others
  * @throws UserError with what is not calm, by name
  */
-export async function awaitCalm(
-  sight: Sight,
+export async function awaitHealthyControlPlane(
+  probe: ServerProbe,
   deadline: Deadline,
   besides: readonly (string | undefined)[] = [],
 ): Promise<ServerNode[]> {
@@ -67,13 +67,13 @@ export async function awaitCalm(
   const calm = deadline.poll(
     500,
     async () => {
-      const servers = await sight(deadline.signal()).catch((error: unknown) => {
+      const servers = await probe(deadline.signal()).catch((error: unknown) => {
         // An election, or an API server that has just gone: the next look tells. One that the deadline ends says nothing.
         if (why === "" || !deadline.passed) why = messageOf(error);
         return undefined;
       });
       const others = servers?.filter(({ name }) => !besides.includes(name));
-      if (others) why = whyControlPlaneIsNotCalm(others) ?? "";
+      if (others) why = controlPlaneUnhealthyReason(others) ?? "";
       return why === "" ? others : undefined;
     },
     () => why,
@@ -87,12 +87,12 @@ export async function awaitCalm(
 }
 
 /** Whether etcd has this server among its voters, as soon as anybody says who they are. */
-export async function isVoterAlready(sight: Sight, deadline: Deadline, name: string): Promise<boolean> {
+export async function isVoterAlready(probe: ServerProbe, deadline: Deadline, name: string): Promise<boolean> {
   let why = "";
   const servers = deadline.poll(
     500,
     () =>
-      sight(deadline.signal()).catch((error: unknown) => {
+      probe(deadline.signal()).catch((error: unknown) => {
         if (why === "" || !deadline.passed) why = messageOf(error);
         return undefined;
       }),
@@ -111,29 +111,35 @@ export async function isVoterAlready(sight: Sight, deadline: Deadline, name: str
  * others will do, while they are most of all and nothing else is wrong with them.
  * @returns all servers, also that one: no agent may be newer than it
  */
-export async function awaitCalmForAgents(run: Run, input: ClusterInput, access: Access): Promise<ServerNode[]> {
-  const sight = byNodes(access);
+export async function awaitControlPlaneForAgents(
+  context: StepContext,
+  input: ClusterInput,
+  access: Access,
+): Promise<ServerNode[]> {
+  const probe = probeNodes(access);
   let all: ServerNode[] = [];
-  const others: Sight = async (signal) => {
-    all = await sight(signal);
-    if (whyControlPlaneIsNotCalm(all) === undefined) return all;
-    const away = await onSilentHosts(run, input);
+  const others: ServerProbe = async (signal) => {
+    all = await probe(signal);
+    if (controlPlaneUnhealthyReason(all) === undefined) return all;
+    const away = await onSilentHosts(context, input);
     const rest = all.filter(({ name }) => !away.has(name));
     const healthy = rest.filter(({ member, health }) => member === "voter" && health === "healthy").length;
     const voters = all.filter(({ member }) => member === "voter").length;
     return healthy >= quorumOf(voters) ? rest : all;
   };
-  await awaitCalm(others, calmBy(run, input));
+  await awaitHealthyControlPlane(others, settleDeadline(context, input));
   return all;
 }
 
 /** Names of the servers whose Proxmox host does not answer. Only those are asked for whom the list has no status. */
-async function onSilentHosts(run: Run, input: ClusterInput): Promise<Set<string>> {
-  const servers = serverVms(await listVms(run.pve), clusterSite(input)).filter(({ status }) => status === "unknown");
+async function onSilentHosts(context: StepContext, input: ClusterInput): Promise<Set<string>> {
+  const servers = serverVms(await listVms(context.pve), clusterSite(input)).filter(
+    ({ status }) => status === "unknown",
+  );
   const names = await Promise.all(
     servers.map(async (vm) => {
       const { cluster = "", pool = "", slot = 0, generation = "" } = nodeTags(vm.tags) ?? {};
-      const silent = await isHostSilent(run.pve, vm);
+      const silent = await isHostSilent(context.pve, vm);
       return silent ? [vm.name ?? nodeName(cluster, pool, slot, generation)] : [];
     }),
   );
@@ -145,8 +151,12 @@ async function onSilentHosts(run: Run, input: ClusterInput): Promise<Set<string>
  * killed right after.
  * @throws UserError with who does not work
  */
-export async function requireControllers(run: Run, { site }: ClusterInput, client: Kubernetes): Promise<void> {
-  const deadline = new Deadline("the controllers to work", site.timeouts.gate, run.stop);
+export async function requireControllers(
+  context: StepContext,
+  { site }: ClusterInput,
+  client: Kubernetes,
+): Promise<void> {
+  const deadline = new Deadline("the controllers to work", site.timeouts.gate, context.stop);
   try {
     await awaitControllers(client, deadline);
   } catch (error) {
@@ -216,12 +226,12 @@ function refused(problem: Pick<Problem, "what">): ControlPlaneRefusal {
  * comes by itself as soon as etcd lets it (seed 237 of the simulation).
  * @throws DeadlineError with what is missing
  */
-export async function awaitMembers(sight: Sight, expected: readonly string[], deadline: Deadline): Promise<void> {
+export async function awaitMembers(probe: ServerProbe, expected: readonly string[], deadline: Deadline): Promise<void> {
   let why = "";
   await deadline.poll(
     500,
     async () => {
-      why = await whyNotSettled(sight, expected, deadline.signal()).catch(messageOf);
+      why = await whyNotSettled(probe, expected, deadline.signal()).catch(messageOf);
       return why === "" ? true : undefined;
     },
     () => why,
@@ -229,43 +239,43 @@ export async function awaitMembers(sight: Sight, expected: readonly string[], de
   say(`etcd's members are ${expected.toSorted().join(", ")}`);
 }
 
-async function whyNotSettled(sight: Sight, expected: readonly string[], signal: AbortSignal): Promise<string> {
-  const servers = await sight(signal);
+async function whyNotSettled(probe: ServerProbe, expected: readonly string[], signal: AbortSignal): Promise<string> {
+  const servers = await probe(signal);
   const members = servers.filter(({ member }) => member !== "none");
   const late = members.filter(({ name, slot }) => slot !== undefined && !expected.includes(name));
   const all = [...expected, ...late.map(({ name }) => name)];
-  return whyControlPlaneIsNotCalm(members) ?? whyMembersAreNot(all, servers) ?? "";
+  return controlPlaneUnhealthyReason(members) ?? whyMembersAreNot(all, servers) ?? "";
 }
 
 /**
  * Why it may be no fault of a server that etcd has not let in: one of the others, which were all calm when it began, is not any
  * more, and etcd takes nobody meanwhile (seed 43215 of the simulation). One that is a voter was let in.
  */
-export async function whyNotLetIn(
-  sight: Sight,
+export async function notAdmittedReason(
+  probe: ServerProbe,
   name: string,
   others: readonly ServerNode[],
   signal: AbortSignal,
 ): Promise<string | undefined> {
   if (others.length === 0) return undefined;
-  const seen = await sight(signal).catch(messageOf);
+  const seen = await probe(signal).catch(messageOf);
   const isIn = (server: ServerNode) => server.name === name && server.member === "voter";
   if (typeof seen !== "string" && seen.some(isIn)) return undefined;
-  return whyNotCalm(seen, new Set(others.map((server) => server.name)));
+  return unhealthyReason(seen, new Set(others.map((server) => server.name)));
 }
 
 /** Why some of the servers are not calm. @param seen all of them, or why they could not be seen */
-export function whyNotCalm(seen: readonly ServerNode[] | string, names: ReadonlySet<string>): string | undefined {
+export function unhealthyReason(seen: readonly ServerNode[] | string, names: ReadonlySet<string>): string | undefined {
   if (typeof seen === "string") return `the other servers could not be seen: ${seen}`;
-  return whyControlPlaneIsNotCalm(seen.filter(({ name }) => names.has(name)));
+  return controlPlaneUnhealthyReason(seen.filter(({ name }) => names.has(name)));
 }
 
 /** Whether one server alone keeps the control plane from being calm. What cannot be seen is nobody's fault. */
-export async function isAloneNotCalm(sight: Sight, name: string, signal: AbortSignal): Promise<boolean> {
-  const servers = await sight(signal).catch(() => undefined);
+export async function isOnlyUnhealthyServer(probe: ServerProbe, name: string, signal: AbortSignal): Promise<boolean> {
+  const servers = await probe(signal).catch(() => undefined);
   return (
     servers !== undefined &&
-    whyControlPlaneIsNotCalm(servers) !== undefined &&
-    whyControlPlaneIsNotCalm(servers.filter((server) => server.name !== name)) === undefined
+    controlPlaneUnhealthyReason(servers) !== undefined &&
+    controlPlaneUnhealthyReason(servers.filter((server) => server.name !== name)) === undefined
   );
 }

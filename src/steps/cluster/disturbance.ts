@@ -1,7 +1,7 @@
 import { clock } from "../../runtime/clock.ts";
 import { Deadline } from "../../runtime/deadline.ts";
 import { messageOf } from "../../runtime/errors.ts";
-import { whyNotCalm, type Sight } from "./control-plane.ts";
+import { unhealthyReason, type ServerProbe } from "./control-plane.ts";
 
 /** Time between two looks, in milliseconds. */
 const paceMs = 5_000;
@@ -18,10 +18,10 @@ export class Disturbance {
   private why = "";
   private readonly ended = new AbortController();
 
-  constructor(sight: Sight, names: ReadonlySet<string>, stop: AbortSignal) {
+  constructor(probe: ServerProbe, names: ReadonlySet<string>, stop: AbortSignal) {
     // One look after the other, until the wait is over: it ends with it, and fails nobody.
     if (names.size > 0)
-      void this.watch(sight, names, AbortSignal.any([stop, this.ended.signal])).catch(() => undefined);
+      void this.watch(probe, names, AbortSignal.any([stop, this.ended.signal])).catch(() => undefined);
   }
 
   /** What took more than so many seconds from whoever came; undefined: nothing did. */
@@ -33,13 +33,13 @@ export class Disturbance {
     this.ended.abort();
   }
 
-  private async watch(sight: Sight, names: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
+  private async watch(probe: ServerProbe, names: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     let wasCalm = true;
     for (let before = clock.elapsed(); ;) {
       await clock.sleep(paceMs, signal);
-      const seen = await sight(new Deadline("the other servers", lookSeconds, signal).signal()).catch(messageOf);
+      const seen = await probe(new Deadline("the other servers", lookSeconds, signal).signal()).catch(messageOf);
       signal.throwIfAborted();
-      const why = whyNotCalm(seen, names);
+      const why = unhealthyReason(seen, names);
       const now = clock.elapsed();
       // Of one look alone nobody knows for how long it was true: an answer that was lost takes no time from anybody.
       if (why !== undefined && !wasCalm) [this.ms, this.why] = [this.ms + now - before, why];

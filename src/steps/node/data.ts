@@ -3,7 +3,7 @@ import { UserError, UserErrors } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { findAccess, SilentServers } from "../../clients/kubernetes/access.ts";
 import { KubernetesUnreachable } from "../../clients/kubernetes/errors.ts";
-import { ifServing, isGoingAway } from "../../clients/kubernetes/going-away.ts";
+import { ifServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
 import { affinityNode, affinityNodeOf } from "../../clients/kubernetes/local-data.ts";
 import { nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readSlotRecord } from "../../clients/kubernetes/record.ts";
@@ -13,12 +13,15 @@ import { keptWords, localVolumeProblems, localVolumes, mayBeLocal } from "../../
 import { scratchWords } from "../../domain/drain/scratch-data.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
-import type { Leaver, RetireOptions } from "./retirement.ts";
-import type { Run } from "../run.ts";
-import { clusterSite } from "../cluster/scene.ts";
+import type { DepartingNode, DecommissionOptions } from "./decommission.ts";
+import type { StepContext } from "../context.ts";
+import { clusterSite } from "../cluster/connect.ts";
 
 /** Says what stays behind on a node: on the VM that is kept for it, and what pods lose for good. */
-export async function sayData({ name, record }: Leaver, { access: { client } }: RetireOptions): Promise<void> {
+export async function sayData(
+  { name, record }: DepartingNode,
+  { access: { client } }: DecommissionOptions,
+): Promise<void> {
   if (record?.keeps)
     say(`${name} leaves with data in volumes on it alone: ${keptWords(record.keeps)}. Its VM stays, off`);
   const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${name}` });
@@ -31,10 +34,13 @@ export async function sayData({ name, record }: Leaver, { access: { client } }: 
  * remembered, and its VM outlives this run.
  * @throws UserErrors when the node has bound volumes that nobody keeps
  */
-export async function requireDataMayGo(leaver: Leaver, { access: { client } }: RetireOptions): Promise<void> {
-  const { name, record } = leaver;
+export async function requireDataMayGo(
+  departing: DepartingNode,
+  { access: { client } }: DecommissionOptions,
+): Promise<void> {
+  const { name, record } = departing;
   if (record?.keeps !== undefined) return;
-  const node = affinityNode(name, leaver.node);
+  const node = affinityNode(name, departing.node);
   const volumes = await client.list<PersistentVolume>(paths.persistentVolumes);
   const candidates = volumes.items.filter((volume) => mayBeLocal(volume, node));
   if (candidates.length === 0) return;
@@ -51,11 +57,15 @@ export async function requireDataMayGo(leaver: Leaver, { access: { client } }: R
  * in a destroy, it takes a moment to hear of it.
  * @throws UserError when it is remembered, or nobody can say; nothing was done to it
  */
-export async function requireNothingKept(run: Run, input: SlotInput, vms: readonly ListedVm[]): Promise<void> {
-  const deadline = new Deadline(`what is remembered of ${input.node}`, input.site.timeouts.agent, run.stop);
+export async function requireNothingKept(
+  context: StepContext,
+  input: SlotInput,
+  vms: readonly ListedVm[],
+): Promise<void> {
+  const deadline = new Deadline(`what is remembered of ${input.node}`, input.site.timeouts.agent, context.stop);
   let silence: UserError | undefined;
   const kept = deadline.poll(500, () =>
-    keptRecord(run, input, vms).catch((error: unknown) => {
+    keptRecord(context, input, vms).catch((error: unknown) => {
       if (!(error instanceof SilentServers) && !(error instanceof KubernetesUnreachable)) throw error;
       silence = error;
       return undefined;
@@ -73,7 +83,11 @@ export async function requireNothingKept(run: Run, input: SlotInput, vms: readon
 }
 
 /** @throws SilentServers, KubernetesUnreachable: it cannot be read now. That no server runs any more says nothing either */
-async function keptRecord({ pve }: Run, input: SlotInput, vms: readonly ListedVm[]): Promise<NodeRecord | "nothing"> {
+async function keptRecord(
+  { pve }: StepContext,
+  input: SlotInput,
+  vms: readonly ListedVm[],
+): Promise<NodeRecord | "nothing"> {
   const { pool, slot, node, vmid } = input;
   const site = clusterSite(input);
   const silent = (error: unknown) => {
@@ -82,7 +96,7 @@ async function keptRecord({ pve }: Run, input: SlotInput, vms: readonly ListedVm
   };
   const access = await findAccess(pve, vms, site).catch(silent);
   const client = access instanceof SilentServers ? undefined : (await ifServing(access))?.client;
-  if (await isGoingAway({ pve, site, vms, client })) return "nothing";
+  if (await isBeingTornDown({ pve, site, vms, client })) return "nothing";
   if (access instanceof SilentServers) throw access;
   if (access === undefined)
     throw new SilentServers({

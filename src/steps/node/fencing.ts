@@ -14,20 +14,20 @@ import { awaitDetached } from "../../clients/kubernetes/volumes.ts";
 import type { ListedVm } from "../../clients/proxmox/vms.ts";
 import { evictionOrder } from "../../domain/drain/drain.ts";
 import { switchOff } from "./power-off.ts";
-import type { Leaver, RetireOptions } from "./retirement.ts";
-import { quietly } from "../run.ts";
+import type { DepartingNode, DecommissionOptions } from "./decommission.ts";
+import { quietly } from "../context.ts";
 
 /**
  * Whether a node that leaves, and whose VM runs, is dead: not Ready for longer than Kubernetes leaves pods on such a node. Nobody
  * there ends a pod any more, so a drain of it would never end. One that has only just become silent may come back, and gets
  * the time to; not one without a pod to evict, as a node that was never Ready, whose drain ends at once.
  */
-export async function isKnownDead(node: Node, { access: { client }, run }: RetireOptions): Promise<boolean> {
+export async function isKnownDead(node: Node, { access: { client }, context }: DecommissionOptions): Promise<boolean> {
   const name = node.metadata?.name ?? "";
   if (isReady(node) || !(await hasPodsToEvict(client, name))) return false;
   const patience = secondsToDeath(node, client.now());
   if (patience > 0) say(`${name} is not Ready: it gets ${Math.ceil(patience)} s to come back (${whyNotReady(node)})`);
-  const deadline = new Deadline(`${name} to come back or to be dead`, patience + 30, run.stop);
+  const deadline = new Deadline(`${name} to come back or to be dead`, patience + 30, context.stop);
   let last: Node | undefined = node;
   return await deadline.poll(
     () => Math.min(5_000, Math.max(250, 1000 * secondsToDeath(last ?? node, client.now()))),
@@ -50,14 +50,18 @@ async function hasPodsToEvict(client: Kubernetes, node: string): Promise<boolean
  * others may have their volumes. The taint lets Kubernetes remove both at once; without it a volume that one node alone may
  * use stays locked for six minutes.
  */
-export async function fence(vm: ListedVm, { name, expected }: Leaver, options: RetireOptions): Promise<void> {
-  const { access, input, run } = options;
+export async function fence(
+  vm: ListedVm,
+  { name, expected }: DepartingNode,
+  options: DecommissionOptions,
+): Promise<void> {
+  const { access, input, context } = options;
   say(`${name} is dead while its VM runs: nobody there would end a pod, so it is turned off and not drained`);
   await switchOff(vm, true, expected, options);
   await releaseVolumes(
     access.client,
     name,
-    new Deadline(`the volumes of ${name}`, input.site.timeouts.volumes, run.stop),
+    new Deadline(`the volumes of ${name}`, input.site.timeouts.volumes, context.stop),
   );
 }
 

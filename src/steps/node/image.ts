@@ -4,7 +4,7 @@ import { awaitAgent, isFrozen, isRefusedByAgent, readFile } from "../../clients/
 import type { ProxmoxError } from "../../clients/proxmox/errors.ts";
 import type { VmConfig } from "../../clients/proxmox/vms.ts";
 import type { SlotInput } from "../input.ts";
-import type { Run } from "../run.ts";
+import type { StepContext } from "../context.ts";
 import { ImageFault, NeverRegistered } from "./verdict.ts";
 
 /** What an image says of itself. */
@@ -18,11 +18,11 @@ export interface ImageFacts {
  * Waits for the guest agent through the question what the guest holds, and checks that it is what was asked for.
  * @throws ImageFault when the agent never answers, or the image is another one
  */
-export async function imageOf(run: Run, input: SlotInput, vm: VmConfig): Promise<ImageFacts> {
-  const deadline = new Deadline(`the guest agent of ${input.node}`, input.site.timeouts.agent, run.stop);
+export async function imageOf(context: StepContext, input: SlotInput, vm: VmConfig): Promise<ImageFacts> {
+  const deadline = new Deadline(`the guest agent of ${input.node}`, input.site.timeouts.agent, context.stop);
   let frozen = false;
   const ask = () =>
-    readFile(run.pve, vm, guest.image).catch((error: unknown) => {
+    readFile(context.pve, vm, guest.image).catch((error: unknown) => {
       frozen = isFrozen(error);
       throw error;
     });

@@ -7,8 +7,8 @@ import { proveVm } from "../../clients/proxmox/identity.ts";
 import type { VmConfig } from "../../clients/proxmox/vms.ts";
 import { registrable } from "../../domain/model/labels.ts";
 import type { SlotInput } from "../input.ts";
-import { nodeLabels } from "./member.ts";
-import type { Run } from "../run.ts";
+import { nodeLabels } from "./node-view.ts";
+import type { StepContext } from "../context.ts";
 
 /** How a node gets in: nothing for the first server, which makes the cluster. */
 export type Ticket = { token: string } | undefined;
@@ -40,7 +40,7 @@ function tlsSans(registration: string, more: unknown): string[] {
  * @param mayJoin asked right before the marker, after all that may take long: the last chance to refuse
  */
 export async function writeJoinData(
-  { pve, stop }: Run,
+  { pve, stop }: StepContext,
   vm: VmConfig,
   role: SlotInput["role"],
   data: string,

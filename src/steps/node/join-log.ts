@@ -5,7 +5,7 @@ import { guest } from "../../../images/contract.ts";
 import { readFile } from "../../clients/proxmox/agent.ts";
 import type { VmConfig } from "../../clients/proxmox/vms.ts";
 import { clockErrorIn, isRemovedFromEtcd } from "../../domain/rollout/join-log.ts";
-import type { Run } from "../run.ts";
+import type { StepContext } from "../context.ts";
 import { ImageFault, NeverRegistered } from "./verdict.ts";
 
 const logLines = 15;
@@ -19,8 +19,8 @@ export class MemberRemoved extends UserError {}
  * @returns the error, or a better one when the log knows the cause. That is no verdict on the image: the same one joins when
  *   the clock is right
  */
-export async function readJoinLog(run: Run, vm: VmConfig, error: unknown, now: Date): Promise<unknown> {
-  const text = await readFile(run.pve, vm, guest.log).catch((failure: unknown) => Buffer.from(messageOf(failure)));
+export async function readJoinLog(context: StepContext, vm: VmConfig, error: unknown, now: Date): Promise<unknown> {
+  const text = await readFile(context.pve, vm, guest.log).catch((failure: unknown) => Buffer.from(messageOf(failure)));
   const end = text.toString().trimEnd().split("\n").slice(-logLines);
   say([`the end of ${guest.log} on ${vm.name}:`, ...end.map((line) => `  | ${line}`)].join("\n"));
   if (!(error instanceof ImageFault) && !(error instanceof DeadlineError)) return error;

@@ -11,9 +11,9 @@ import { watch } from "../../clients/kubernetes/watch.ts";
 import { displacedFrom, unplaced, unscheduled, type Displaced } from "../../domain/availability/placement.ts";
 import type { NodeRecord, PoolRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
-import { known } from "./member.ts";
-import type { Leaver } from "./retirement.ts";
-import type { Run } from "../run.ts";
+import { readNodeView } from "./node-view.ts";
+import type { DepartingNode } from "./decommission.ts";
+import type { StepContext } from "../context.ts";
 
 /** What a controller wants is asked again after this time, in milliseconds: it may want fewer pods by then, or be no more. */
 const lookMs = 5_000;
@@ -27,7 +27,7 @@ export async function rememberDisplaced(
   input: SlotInput,
   leaving: ReadonlySet<string>,
 ): Promise<void> {
-  const { own, record } = await known(client, input);
+  const { own, record } = await readNodeView(client, input);
   const { items } = await client.list<Pod>(paths.pods);
   const before = owed(record, input);
   const more = displacedFrom(items, leaving, keptClaims(record)).filter((one) => !has(before, one));
@@ -62,12 +62,12 @@ function has(some: readonly Displaced[], { namespace, kind, name }: Displaced): 
  * Waits until what a handover has evicted runs elsewhere.
  * @throws UserError that names the pods: no other node is drained before they have a place. No image is to blame.
  */
-export async function awaitPlaced(run: Run, client: Kubernetes, input: SlotInput): Promise<void> {
-  const { record } = await known(client, input);
+export async function awaitPlaced(context: StepContext, client: Kubernetes, input: SlotInput): Promise<void> {
+  const { record } = await readNodeView(client, input);
   const displaced = owed(record, input);
   if (displaced.length === 0) return;
   const kept = keptClaims(record);
-  await awaitNone(run, client, input, {
+  await awaitNone(context, client, input, {
     displaced,
     left: (pods, wanted) => unplaced(pods, displaced, wanted, kept),
     problem: (left, seconds) => ({
@@ -83,18 +83,23 @@ export async function awaitPlaced(run: Run, client: Kubernetes, input: SlotInput
  * or another one. A node that serves nobody goes all the same: what waits may wait for what only it can let go.
  * @throws UserError that names the pods
  */
-export async function awaitRoom(run: Run, client: Kubernetes, input: SlotInput, leaver: Leaver): Promise<void> {
-  if (leaver.node === undefined || !isReady(leaver.node) || leaver.node.spec?.unschedulable === true) return;
+export async function awaitRoom(
+  context: StepContext,
+  client: Kubernetes,
+  input: SlotInput,
+  departing: DepartingNode,
+): Promise<void> {
+  if (departing.node === undefined || !isReady(departing.node) || departing.node.spec?.unschedulable === true) return;
   const record = await readPoolRecord(client, input.pool);
   const displaced = owedInPool(record);
   if (displaced.length === 0) return;
   const kept = keptClaims(record);
-  await awaitNone(run, client, input, {
+  await awaitNone(context, client, input, {
     displaced: [],
     left: (pods) => unscheduled(pods, displaced, kept),
     problem: (left, seconds) => ({
       what: `pods that earlier handovers of pool ${input.pool} evicted have found no place in ${seconds} s: ${left}`,
-      where: `slot ${input.slot}, whose ${leaver.name} serves and stays until they have`,
+      where: `slot ${input.slot}, whose ${departing.name} serves and stays until they have`,
     }),
   });
 }
@@ -107,9 +112,9 @@ interface Waiting {
   problem: (left: string, seconds: number) => Pick<Problem, "what" | "where">;
 }
 
-async function awaitNone(run: Run, client: Kubernetes, input: SlotInput, waiting: Waiting): Promise<void> {
+async function awaitNone(context: StepContext, client: Kubernetes, input: SlotInput, waiting: Waiting): Promise<void> {
   let left: string[] = [];
-  const deadline = new Deadline("what was evicted to find a place", input.site.timeouts.gate, run.stop);
+  const deadline = new Deadline("what was evicted to find a place", input.site.timeouts.gate, context.stop);
   const end = new AbortController();
   try {
     deadline.throwIfStopped();

@@ -10,7 +10,7 @@ import { isRunning, type ListedVm, type VmConfig } from "../../clients/proxmox/v
 import type { Site } from "../../domain/model/step-environment.ts";
 import type { ClusterInput } from "../input.ts";
 import { wipeJoinData } from "./join-data.ts";
-import type { Run } from "../run.ts";
+import type { StepContext } from "../context.ts";
 
 const NOBODY_RECORDED = "it runs, and nobody recorded its SMBIOS uuid";
 
@@ -19,26 +19,26 @@ export async function switchOff(
   vm: ListedVm,
   running: boolean,
   expected: ExpectedVm,
-  { run, fence, input }: { run: Run; fence: Fence; input: ClusterInput },
+  { context, fence, input }: { context: StepContext; fence: Fence; input: ClusterInput },
 ): Promise<void> {
   // Name and tags prove nothing. Nothing of ours runs before its uuid was recorded.
   if (expected.uuid === undefined) {
     if (running) throw new IdentityError(expected, `host ${vm.host}`, [NOBODY_RECORDED]);
     return;
   }
-  const config = await withAgent(expected.name, run.stop, async () => {
+  const config = await withAgent(expected.name, context.stop, async () => {
     await fence.check();
-    const proved = await proveVm(run.pve, vm.host, expected);
-    if (running) await wipe(run, proved);
+    const proved = await proveVm(context.pve, vm.host, expected);
+    if (running) await wipe(context, proved);
     return proved;
   }).catch(async (error: unknown) => {
     if (!(error instanceof DeadlineError)) throw error;
     // As of one whose agent is silent: a node may be dead for it.
     say(`${error.message}\n  it is not wiped, and turned off all the same`);
-    return await proveVm(run.pve, vm.host, expected);
+    return await proveVm(context.pve, vm.host, expected);
   });
   await fence.check();
-  await powerOff(run, config, running, input.site);
+  await powerOff(context, config, running, input.site);
 }
 
 /**
@@ -47,33 +47,38 @@ export async function switchOff(
  * @returns it as it was proved, where it is now
  * @throws VmBusy
  */
-export async function requireChangeable(run: Run, vm: ListedVm, expected: ExpectedVm, site: Site): Promise<VmConfig> {
+export async function requireChangeable(
+  context: StepContext,
+  vm: ListedVm,
+  expected: ExpectedVm,
+  site: Site,
+): Promise<VmConfig> {
   if (expected.uuid === undefined) throw new IdentityError(expected, `host ${vm.host}`, [NOBODY_RECORDED]);
-  const config = await proveVm(run.pve, vm.host, expected);
-  const deadline = new Deadline(`the VM of ${expected.name} to be free`, site.timeouts.gate, run.stop);
-  return await writeOnBoot(run.pve, config, expected, config.onBoot, deadline);
+  const config = await proveVm(context.pve, vm.host, expected);
+  const deadline = new Deadline(`the VM of ${expected.name} to be free`, site.timeouts.gate, context.stop);
+  return await writeOnBoot(context.pve, config, expected, config.onBoot, deadline);
 }
 
 /**
  * The digest of what was proved goes along with the write right before the power goes: no other VM is turned off. A lock that
  * came meanwhile is waited for, as long as a drain may take.
  */
-export async function powerOff(run: Run, proved: VmConfig, running: boolean, site: Site): Promise<void> {
+export async function powerOff(context: StepContext, proved: VmConfig, running: boolean, site: Site): Promise<void> {
   if (!proved.onBoot && !running) return;
   const expected = { ...proved, tags: [] };
-  const deadline = new Deadline(`the VM of ${proved.name} to be free`, site.timeouts.drain, run.stop);
-  const config = await writeOnBoot(run.pve, proved, expected, false, deadline);
+  const deadline = new Deadline(`the VM of ${proved.name} to be free`, site.timeouts.drain, context.stop);
+  const config = await writeOnBoot(context.pve, proved, expected, false, deadline);
   if (!running) {
     // A killed step may have asked for a start that was still under way; the write above has waited for it.
-    if (!(await isRunning(run.pve, config))) return;
-    await proveVm(run.pve, config.host, expected);
+    if (!(await isRunning(context.pve, config))) return;
+    await proveVm(context.pve, config.host, expected);
   }
-  await turnOff(run.pve, config, site.timeouts.shutdown, run.stop);
+  await turnOff(context.pve, config, site.timeouts.shutdown, context.stop);
 }
 
-async function wipe(run: Run, config: VmConfig): Promise<void> {
+async function wipe(context: StepContext, config: VmConfig): Promise<void> {
   try {
-    await wipeJoinData(run.pve, config);
+    await wipeJoinData(context.pve, config);
   } catch (error) {
     // One that is frozen can be wiped once it is not any more.
     if (isFrozen(error) || (!isAgentSilent(error) && !isNoSuchFile(error))) throw error;

@@ -4,7 +4,7 @@ import { say } from "../../runtime/log.ts";
 import { start } from "../../clients/proxmox/power.ts";
 import { writeOnBoot } from "../../clients/proxmox/settle.ts";
 import { readPower, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
-import type { Run } from "../run.ts";
+import type { StepContext } from "../context.ts";
 
 /** QEMU's words for a guest that stands still until somebody lets it go on. */
 const still = new Set(["paused", "io-error", "suspended", "internal-error", "guest-panicked", "watchdog"]);
@@ -20,15 +20,15 @@ export const mayGoOn = (state = "running"): boolean => !still.has(state);
  * started: any read between both may take a minute, and its number may be another's then (adversary, seed 20165).
  * @param listed what the list says of it; seconds old, but a start of one that runs by now is fine
  */
-export async function powerOn(run: Run, proved: VmConfig, listed: ListedVm["status"]): Promise<void> {
-  const { running, state = "" } = listed === "stopped" ? { running: false } : await readPower(run.pve, proved);
+export async function powerOn(context: StepContext, proved: VmConfig, listed: ListedVm["status"]): Promise<void> {
+  const { running, state = "" } = listed === "stopped" ? { running: false } : await readPower(context.pve, proved);
   if (running && !mayGoOn(state)) throw standsStill(proved, state);
   if (running && proved.onBoot) return;
-  const deadline = new Deadline(`the VM of ${proved.name} to be free`, lockSeconds, run.stop);
-  const config = await writeOnBoot(run.pve, proved, { ...proved, tags: [] }, true, deadline);
+  const deadline = new Deadline(`the VM of ${proved.name} to be free`, lockSeconds, context.stop);
+  const config = await writeOnBoot(context.pve, proved, { ...proved, tags: [] }, true, deadline);
   if (running) return;
   say(`starting ${config.name} (VM ${config.vmid} on ${config.host})`);
-  await start(run.pve, config, run.stop);
+  await start(context.pve, config, context.stop);
 }
 
 /** Not ours to resume: somebody paused it, or its storage is full. Nothing can be said of its image meanwhile. */

@@ -11,21 +11,21 @@ import { proveVm } from "../../clients/proxmox/identity.ts";
 import { isRunning, listVms, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { NodeRecord, PoolRecord } from "../../domain/model/types.ts";
 import { NoRoom, requireOwner } from "../cluster/availability.ts";
-import { byMembers, ControlPlaneRefusal } from "../cluster/control-plane.ts";
+import { probeMembers, ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import { DrainRefusal } from "./forecast.ts";
 import type { SlotInput } from "../input.ts";
-import { otherNodes } from "./leavers.ts";
-import type { Known } from "./member.ts";
+import { otherNodes } from "./departing-nodes.ts";
+import type { NodeView } from "./node-view.ts";
 import { powerOff } from "./power-off.ts";
-import { retireNode, type Leaver, type RetireOptions } from "./retirement.ts";
-import { holding, slotLease, tickets, type Run } from "../run.ts";
-import { lookAround, reachable } from "../cluster/scene.ts";
+import { decommissionNode, type DepartingNode, type DecommissionOptions } from "./decommission.ts";
+import { holding, slotLease, disruptionLeases, type StepContext } from "../context.ts";
+import { connectThroughPeers, requireReachable } from "../cluster/connect.ts";
 
 /** Who is in the slot of a server that comes. */
 interface Arriving {
   access: Access;
   fence: Fence;
-  known: Known;
+  view: NodeView;
 }
 
 /**
@@ -34,25 +34,31 @@ interface Arriving {
  * control plane from being calm, and every member from leaving (seed 30566 of the simulation).
  * @returns the way into the cluster: another one when it led through a server that has just gone
  */
-export async function removeDead(run: Run, input: SlotInput, { access, fence, known }: Arriving): Promise<Access> {
-  const { record } = known;
-  const vms = await listVms(run.pve);
+export async function removeDead(
+  context: StepContext,
+  input: SlotInput,
+  { access, fence, view }: Arriving,
+): Promise<Access> {
+  const { record } = view;
+  const vms = await listVms(context.pve);
   const inSlot = await otherNodes(access.client, input, vms, record);
-  const first = { run, access, input, proof: "node" as const };
+  const first = { context, access, input, proof: "node" as const };
   for (const one of inSlot.filter(isBrokenOff)) await removeIfItMay(one, { ...first, fence });
-  await removeBrokenOff(run, input, access, vms, record);
+  await removeBrokenOff(context, input, access, vms, record);
   for (const one of inSlot.filter((other) => !isBrokenOff(other))) {
-    if (!(await isOff(run, one))) continue;
-    const left = await wayThrough(run, input, access);
-    await holdBack(run, input, { access: left, fence, known }, vms);
-    await remove(one, { run, access: left, fence, input });
+    if (!(await isOff(context, one))) continue;
+    const left = await wayThrough(context, input, access);
+    await holdBack(context, input, { access: left, fence, view }, vms);
+    await remove(one, { context, access: left, fence, input });
   }
-  return await wayThrough(run, input, access);
+  return await wayThrough(context, input, access);
 }
 
 /** The way into the cluster as it is while its server runs: the one that it led through may be off since. */
-async function wayThrough(run: Run, input: SlotInput, access: Access): Promise<Access> {
-  return (await isRunning(run.pve, access.server)) ? access : reachable(await lookAround(run, input), input);
+async function wayThrough(context: StepContext, input: SlotInput, access: Access): Promise<Access> {
+  return (await isRunning(context.pve, access.server))
+    ? access
+    : requireReachable(await connectThroughPeers(context, input), input);
 }
 
 /**
@@ -61,23 +67,23 @@ async function wayThrough(run: Run, input: SlotInput, access: Access): Promise<A
  * which another has.
  */
 async function holdBack(
-  run: Run,
+  context: StepContext,
   input: SlotInput,
-  { access, fence: own, known: { record } }: Arriving,
+  { access, fence: own, view: { record } }: Arriving,
   vms: readonly ListedVm[],
 ): Promise<void> {
-  const sight = await byMembers(run, input, access);
+  const probe = await probeMembers(context, input, access);
   const isIn = async ({ name, address }: NodeRecord) =>
-    (await sight(run.stop)).some((server) => server.name === name || server.name === address);
+    (await probe(context.stop)).some((server) => server.name === name || server.name === address);
   for (const one of record.nodes) {
     const { name, slot, vmid, phase } = one;
     // The list has no name of a VM whose host is silent: that host is asked, and nobody goes.
     const vm = vms.find((listed) => listed.vmid === vmid && (listed.name ?? name) === name);
     const mayHaveBeenTold = name !== input.node && (phase === "made" || phase === "failed");
     if (!mayHaveBeenTold || vm === undefined || (await isIn(one))) continue;
-    const keepOut = async (fence: Fence) => await turnOffIfTold(run, input, { one, vm, fence }, isIn);
+    const keepOut = async (fence: Fence) => await turnOffIfTold(context, input, { one, vm, fence }, isIn);
     if (slot === input.slot) await keepOut(own);
-    else await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, keepOut);
+    else await holding(context, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, keepOut);
   }
 }
 
@@ -89,15 +95,15 @@ interface Told {
 }
 
 async function turnOffIfTold(
-  run: Run,
+  context: StepContext,
   input: SlotInput,
   { one, vm, fence }: Told,
   isIn: (one: NodeRecord) => Promise<boolean>,
 ): Promise<void> {
   const { name, vmid, uuid, slot } = one;
-  if (!(await isRunning(run.pve, vm))) return;
-  const config = await proveVm(run.pve, vm.host, { vmid, name, uuid, tags: [] });
-  const order = await orderOf(run, input, config);
+  if (!(await isRunning(context.pve, vm))) return;
+  const config = await proveVm(context.pve, vm.host, { vmid, name, uuid, tags: [] });
+  const order = await orderOf(context, input, config);
   if (order === "none") return;
   await fence.check();
   // A guest that boots takes its time: by now it may be in.
@@ -105,12 +111,12 @@ async function turnOffIfTold(
   const why =
     order === "told" ? "was told to join by an earlier run" : "may have been told to join: its guest agent is silent";
   say(`${name} ${why}. It is turned off${slot === input.slot ? "" : " until its turn comes"}`);
-  await powerOff(run, config, true, input.site);
+  await powerOff(context, config, true, input.site);
 }
 
 /** Whether the guest was told to join. One that boots ahead for the first time was not, and answers when its boot is over. */
 async function orderOf(
-  { pve, stop }: Run,
+  { pve, stop }: StepContext,
   { site }: SlotInput,
   config: VmConfig,
 ): Promise<"told" | "none" | "unknown"> {
@@ -131,7 +137,7 @@ async function orderOf(
 
 /** Takes servers of other slots out whose retirement was broken off. @param record of the whole pool */
 export async function removeBrokenOff(
-  run: Run,
+  context: StepContext,
   input: SlotInput,
   access: Access,
   vms: readonly ListedVm[],
@@ -139,19 +145,19 @@ export async function removeBrokenOff(
 ): Promise<void> {
   for (const one of await brokenOff(access, input, vms, record)) {
     const slot = one.record?.slot ?? input.slot;
-    await holding(run, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, (fence) =>
-      removeIfItMay(one, { run, access, input, proof: "node", fence }),
+    await holding(context, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, (fence) =>
+      removeIfItMay(one, { context, access, input, proof: "node", fence }),
     );
   }
 }
 
-async function remove(one: Leaver, options: RetireOptions): Promise<void> {
+async function remove(one: DepartingNode, options: DecommissionOptions): Promise<void> {
   say(`${one.name} serves no more: it is taken out before another server comes or goes`);
-  await retireNode(one, options);
+  await decommissionNode(one, options);
 }
 
 /** While a voter is dead nobody goes but that one. Who is a voter still keeps nobody from going, and leaves with its own slot. */
-async function removeIfItMay(one: Leaver, options: RetireOptions): Promise<void> {
+async function removeIfItMay(one: DepartingNode, options: DecommissionOptions): Promise<void> {
   await remove(one, options).catch((error: unknown) => {
     if (!(error instanceof ControlPlaneRefusal)) throw error;
     say(`${error.message}\n  ${one.name} is taken out when its slot is handed over`);
@@ -159,11 +165,11 @@ async function removeIfItMay(one: Leaver, options: RetireOptions): Promise<void>
 }
 
 /** Its retirement had begun, and its Node is still there: its VM may run, for all that it is no member any more. */
-const isBrokenOff = ({ node, record }: Leaver): boolean => node !== undefined && record?.phase === "retired";
+const isBrokenOff = ({ node, record }: DepartingNode): boolean => node !== undefined && record?.phase === "retired";
 
 /** Has a Node, and a VM that does not run. */
-async function isOff(run: Run, { node, vm }: Leaver): Promise<boolean> {
-  return node !== undefined && vm !== undefined && !(await isRunning(run.pve, vm));
+async function isOff(context: StepContext, { node, vm }: DepartingNode): Promise<boolean> {
+  return node !== undefined && vm !== undefined && !(await isRunning(context.pve, vm));
 }
 
 /** Servers of other slots that are remembered as retired and still have a Node. */
@@ -172,7 +178,7 @@ async function brokenOff(
   input: SlotInput,
   vms: readonly ListedVm[],
   record: PoolRecord,
-): Promise<Leaver[]> {
+): Promise<DepartingNode[]> {
   const retired = record.nodes.filter(({ phase, slot }) => phase === "retired" && slot !== input.slot);
   const slots = [...new Set(retired.map(({ slot }) => slot))];
   const inSlots = await Promise.all(
@@ -187,31 +193,31 @@ async function brokenOff(
  * joined a slot whose owner does not serve is left to the handover: it may be who served there.
  */
 export async function clearHalfMade(
-  run: Run,
+  context: StepContext,
   input: SlotInput,
-  { access, fence, known: { record } }: Arriving,
+  { access, fence, view: { record } }: Arriving,
 ): Promise<void> {
   const isServer = input.role === "server";
   const isHalfMade = ({ name, slot, phase }: NodeRecord) =>
     slot === input.slot && name !== input.node && phase !== "handedOver" && (isServer || phase !== "retired");
   if (!record.nodes.some(isHalfMade)) return;
-  const others = await otherNodes(access.client, input, await listVms(run.pve), record);
-  const on = await Promise.all(others.map((one) => isOn(run, one)));
+  const others = await otherNodes(access.client, input, await listVms(context.pve), record);
+  const on = await Promise.all(others.map((one) => isOn(context, one)));
   const running = new Set(others.filter((_, index) => on[index]));
   const owner = others.find((one) => one.record?.phase === "handedOver");
   const ownerRuns = owner !== undefined && running.has(owner);
   const ownerServes = ownerRuns && owner.node !== undefined && isReady(owner.node);
-  const goes = (one: Leaver) =>
+  const goes = (one: DepartingNode) =>
     isServer ? one.node && ownerRuns : running.has(one) && (ownerServes || one.node === undefined);
   const halfMade = others.filter((one) => one.record && isHalfMade(one.record) && goes(one));
   if (halfMade.length === 0) return;
-  await holding(run, access, tickets(input), input.site.timeouts.lease, async () => {
+  await holding(context, access, disruptionLeases(input), input.site.timeouts.lease, async () => {
     for (const one of halfMade) {
       // The ticket may have been waited for.
       const mayBegin = async () => {
-        if (!isServer) await requireOwner(run, access.client, input, one, owner);
+        if (!isServer) await requireOwner(context, access.client, input, one, owner);
       };
-      await retireNode(one, { run, access, fence, input, mayBegin }).catch((error: unknown) => {
+      await decommissionNode(one, { context, access, fence, input, mayBegin }).catch((error: unknown) => {
         const isNeeded = error instanceof NoRoom || error instanceof DrainError || error instanceof DrainRefusal;
         if (isServer || !isNeeded) throw error;
         say(`${error.message}\n  it is retired when the slot is handed over`);
@@ -224,9 +230,9 @@ export async function clearHalfMade(
  * Whether its VM runs, as its host says: the list is old, and has no status of any VM of a host whose statistics daemon hangs.
  * One on a silent host counts as off: nobody can turn it off now.
  */
-async function isOn(run: Run, { vm }: Leaver): Promise<boolean> {
+async function isOn(context: StepContext, { vm }: DepartingNode): Promise<boolean> {
   if (vm === undefined) return false;
-  return await isRunning(run.pve, vm).catch((error: unknown) => {
+  return await isRunning(context.pve, vm).catch((error: unknown) => {
     if (silentHostOf(error) === undefined) throw error;
     return false;
   });

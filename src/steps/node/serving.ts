@@ -5,32 +5,39 @@ import { isReady, saysNotReady, whyNotReady } from "../../clients/kubernetes/nod
 import { paths, type Node } from "../../clients/kubernetes/types.ts";
 import { named, until } from "../../clients/kubernetes/watch.ts";
 import { isRunning, type ListedVm } from "../../clients/proxmox/vms.ts";
-import type { Hindrance } from "../../domain/availability/serving.ts";
-import { hasJoined } from "../../domain/rollout/slots.ts";
+import type { SchedulingObstacle } from "../../domain/availability/serving.ts";
+import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { SlotInput } from "../input.ts";
-import { contradictions, expectedNode, hindrancesOf, known, lacking, type Known } from "./member.ts";
-import type { Run } from "../run.ts";
-import { Unwell } from "./verdict.ts";
+import {
+  contradictions,
+  expectedNode,
+  obstaclesOf,
+  readNodeView,
+  missingForMembership,
+  type NodeView,
+} from "./node-view.ts";
+import type { StepContext } from "../context.ts";
+import { NodeUnhealthy } from "./verdict.ts";
 
 /**
  * What is known of the node once the controllers have taken off what they give a node that is not Ready: on a busy control
  * plane that taint comes and goes seconds after the node has become Ready. A deadline that passes leaves it to be named.
  */
-export async function untainted(run: Run, input: SlotInput, client: Kubernetes): Promise<Known> {
-  const deadline = new Deadline(`the taints of ${input.node} to go`, input.site.timeouts.gate, run.stop);
+export async function untainted(context: StepContext, input: SlotInput, client: Kubernetes): Promise<NodeView> {
+  const deadline = new Deadline(`the taints of ${input.node} to go`, input.site.timeouts.gate, context.stop);
   for (;;) {
-    const facts = await known(client, input);
-    const waits = facts.node && isReady(facts.node) && hindrancesOf(facts.node, input).some(isTransient);
-    if (!waits || deadline.passed) return facts;
+    const view = await readNodeView(client, input);
+    const waits = view.node && isReady(view.node) && obstaclesOf(view.node, input).some(isTransient);
+    if (!waits || deadline.passed) return view;
     await until<Node, true>(client, named(paths.nodes, input.node), deadline, (seen) =>
-      [...seen.values()].some((node) => hindrancesOf(node, input).some(isTransient)) ? undefined : true,
+      [...seen.values()].some((node) => obstaclesOf(node, input).some(isTransient)) ? undefined : true,
     ).catch((error: unknown) => {
       if (!(error instanceof DeadlineError)) throw error;
     });
   }
 }
 
-const isTransient = ({ by }: Hindrance): boolean => by === "controllers";
+const isTransient = ({ by }: SchedulingObstacle): boolean => by === "controllers";
 
 /**
  * Nobody leaves before somebody serves.
@@ -38,15 +45,15 @@ const isTransient = ({ by }: Hindrance): boolean => by === "controllers";
  *   turned off or is kept from serving by others is not judged: its next join has the time and the means to
  */
 export async function requireServing(
-  run: Run,
+  context: StepContext,
   input: SlotInput,
-  facts: Known,
+  view: NodeView,
   vms: readonly ListedVm[],
 ): Promise<void> {
-  const { itsOwn, others } = missing(input, facts);
+  const { itsOwn, others } = missing(input, view);
   // A Node may look Ready for most of a minute after its VM has lost its power.
   const vm = vms.find(({ vmid }) => vmid === input.vmid);
-  const runs = vm !== undefined && (await isRunning(run.pve, vm));
+  const runs = vm !== undefined && (await isRunning(context.pve, vm));
   if (!runs) others.push("its VM does not run");
   if (itsOwn.length + others.length === 0) return;
   const problem = {
@@ -54,22 +61,22 @@ export async function requireServing(
     where: `slot ${input.slot} of pool ${input.pool}`,
     todo: "look at that node; pulumi up joins it again when its VM was turned off",
   };
-  throw runs && itsOwn.length > 0 ? new Unwell(problem) : new UserError(problem);
+  throw runs && itsOwn.length > 0 ? new NodeUnhealthy(problem) : new UserError(problem);
 }
 
 /** What keeps a node from serving: what it is or says itself, and what nobody knows of it or others did to it. */
-function missing(input: SlotInput, { node, own }: Known): { itsOwn: string[]; others: string[] } {
+function missing(input: SlotInput, { node, own }: NodeView): { itsOwn: string[]; others: string[] } {
   if (node === undefined) return { itsOwn: [], others: ["it has no Node"] };
   if (own === undefined) return { itsOwn: [], others: ["nobody remembers that it joined"] };
   const expected = expectedNode(input, own.uuid);
-  const hindering = hindrancesOf(node, input);
+  const hindering = obstaclesOf(node, input);
   const itsOwn = [
     ...contradictions(node, expected),
     ...(saysNotReady(node) ? [whyNotReady(node)] : []),
     ...hindering.filter(({ by }) => by === "node").map(({ reason }) => reason),
   ];
   const others = [
-    ...lacking(node, expected).filter((reason) => !itsOwn.includes(reason)),
+    ...missingForMembership(node, expected).filter((reason) => !itsOwn.includes(reason)),
     ...(hasJoined(own) ? [] : [`it is ${own.phase}, not joined`]),
     ...hindering.filter(({ by }) => by !== "node").map(({ reason }) => reason),
   ];

@@ -9,9 +9,9 @@ import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { until, type Seen } from "../../clients/kubernetes/watch.ts";
 import { listVms } from "../../clients/proxmox/vms.ts";
 import type { Generation } from "../../domain/model/types.ts";
-import { excuseOf } from "./excuse.ts";
+import { externalCause } from "./attribution.ts";
 import type { PoolInput } from "../input.ts";
-import { quietly, type Run } from "../run.ts";
+import { quietly, type StepContext } from "../context.ts";
 import { judgeFailed } from "./verdict.ts";
 
 /** What happened to a node of the soak. */
@@ -28,7 +28,7 @@ interface Fall {
  * @throws UserError
  */
 export async function soak(
-  run: Run,
+  context: StepContext,
   client: Kubernetes,
   input: PoolInput,
   generation: Generation,
@@ -38,10 +38,10 @@ export async function soak(
   const watched = new Map(nodes.map((node) => [nameOf(node), node]));
   const [silenceBefore, since] = [client.silence, clock.elapsed()];
   const before = { pods: (await client.list<Pod>(paths.pods)).items, ill: await daemonsIllEverywhere(client) };
-  const fall = (await watchFor(run, client, input, watched, seconds)) ?? (await restarted(client, before, watched));
+  const fall = (await watchFor(context, client, input, watched, seconds)) ?? (await restarted(client, before, watched));
   if (fall === undefined) return;
   const where = `pool ${input.pool}, within the soak of ${seconds} s`;
-  const excuse = await excuseFor(run, client, input, fall, { silenceBefore, since });
+  const excuse = await excuseFor(context, client, input, fall, { silenceBefore, since });
   if (excuse !== undefined)
     throw new UserError({
       what: `the soak of generation ${generation.id} was disturbed: ${fall.why}`,
@@ -57,7 +57,7 @@ export async function soak(
 }
 
 async function excuseFor(
-  run: Run,
+  context: StepContext,
   client: Kubernetes,
   { plan }: PoolInput,
   { node, isGone }: Fall,
@@ -65,14 +65,14 @@ async function excuseFor(
 ): Promise<string | undefined> {
   if (isGone) return "a node does not delete its own Node";
   const vmid = plan.slots.find(({ name }) => name === node)?.vmid ?? 0;
-  const host = (await listVms(run.pve)).find((vm) => vm.vmid === vmid)?.host ?? "an unknown host";
+  const host = (await listVms(context.pve)).find((vm) => vm.vmid === vmid)?.host ?? "an unknown host";
   const runsFor = Math.floor((clock.elapsed() - since) / 1000);
-  return await excuseOf(run, { name: node, vm: { host, vmid }, client, silenceBefore, runsFor });
+  return await externalCause(context, { name: node, vm: { host, vmid }, client, silenceBefore, runsFor });
 }
 
 /** @returns what fell, or undefined when everything held until the time was over */
 async function watchFor(
-  run: Run,
+  context: StepContext,
   client: Kubernetes,
   input: PoolInput,
   before: ReadonlyMap<string, Node>,
@@ -83,11 +83,11 @@ async function watchFor(
     query: { labelSelector: selector({ cluster: input.cluster, pool: input.pool }) },
   };
   try {
-    return await until<Node, Fall>(client, watched, new Deadline("the soak", seconds, run.stop), (seen) =>
+    return await until<Node, Fall>(client, watched, new Deadline("the soak", seconds, context.stop), (seen) =>
       fallen(before, seen),
     );
   } catch (error) {
-    run.stop.throwIfAborted();
+    context.stop.throwIfAborted();
     if (!(error instanceof DeadlineError)) throw error;
     // A watch that was away for the whole time has seen nobody fall: what cannot be looked at now has not held.
     const { items } = await client.list<Node>(watched.path, watched.query);

@@ -4,7 +4,7 @@ import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { evacuate, findLonghornNode, forgetLonghornNode, requireMayRetire } from "../../clients/kubernetes/longhorn.ts";
 import { nameOf } from "../../clients/kubernetes/nodes.ts";
 import type { LonghornNode } from "../../domain/drain/longhorn.ts";
-import type { RetireOptions } from "./retirement.ts";
+import type { DecommissionOptions } from "./decommission.ts";
 
 /**
  * The node as Longhorn knows it, when its storage allows it to go; undefined where there is no Longhorn: one request.
@@ -13,11 +13,11 @@ import type { RetireOptions } from "./retirement.ts";
 export async function requireStorageMayGo(
   name: string,
   running: boolean,
-  { access: { client }, input, run }: RetireOptions,
+  { access: { client }, input, context }: DecommissionOptions,
 ): Promise<LonghornNode | undefined> {
   const storage = await findLonghornNode(client, name);
   if (storage === undefined) return undefined;
-  const room = new Deadline(`room for the Longhorn replicas of ${name}`, input.site.timeouts.gate, run.stop);
+  const room = new Deadline(`room for the Longhorn replicas of ${name}`, input.site.timeouts.gate, context.stop);
   await requireMayRetire(client, storage, running, room);
   return storage;
 }
@@ -27,18 +27,22 @@ export async function requireStorageMayGo(
  * manager's budget away on a cordoned node only (instance_manager_controller.go). Before the pods are evicted: the budget
  * stays as long as a replica does, and a rebuild takes longer than a drain may (longhorn#12821).
  */
-export async function moveStorage(storage: LonghornNode, options: RetireOptions): Promise<void> {
-  const { access, fence, input, run } = options;
+export async function moveStorage(storage: LonghornNode, options: DecommissionOptions): Promise<void> {
+  const { access, fence, input, context } = options;
   const what = `the Longhorn replicas of ${nameOf(storage)}`;
-  const deadline = new Deadline(what, input.site.timeouts.storage, run.stop);
-  await evacuate(access.client, storage, { by: run.id, deadline, check: () => fence.check() });
+  const deadline = new Deadline(what, input.site.timeouts.storage, context.stop);
+  await evacuate(access.client, storage, { by: context.id, deadline, check: () => fence.check() });
 }
 
 /** The end of a node in Longhorn, after its Node is gone. */
-export async function forgetStorage(client: Kubernetes, storage: LonghornNode, options: RetireOptions): Promise<void> {
-  const { input, run } = options;
+export async function forgetStorage(
+  client: Kubernetes,
+  storage: LonghornNode,
+  options: DecommissionOptions,
+): Promise<void> {
+  const { input, context } = options;
   const name = nameOf(storage);
   const what = `Longhorn to forget ${name}`;
-  const gone = await forgetLonghornNode(client, storage, new Deadline(what, input.site.timeouts.gate, run.stop));
+  const gone = await forgetLonghornNode(client, storage, new Deadline(what, input.site.timeouts.gate, context.stop));
   if (!gone) say(`Longhorn still lists ${name}, whose Node is gone; the next run asks again`);
 }

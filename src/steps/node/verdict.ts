@@ -11,11 +11,11 @@ import type { Generation, GenerationRecord, NodeRecord } from "../../domain/mode
  */
 export class ImageFault extends UserError {}
 
-/** It is not well, or was not in time: its own doing, unless there is an excuse (src/steps/node/excuse.ts). */
-export class Unwell extends ImageFault {}
+/** It is not well, or was not in time: its own doing, unless there is an excuse (src/steps/node/attribution.ts). */
+export class NodeUnhealthy extends ImageFault {}
 
 /** The cluster never had its Node: what refused it may stand in its log. */
-export class NeverRegistered extends Unwell {}
+export class NeverRegistered extends NodeUnhealthy {}
 
 /**
  * Writes that a generation failed. One that was proved stays proved: what failed is this run, and there must remain

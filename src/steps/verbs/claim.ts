@@ -8,15 +8,15 @@ import { writeFacts } from "../../clients/kubernetes/record.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import { tagsOf } from "../../clients/proxmox/tags.ts";
 import { isRunning, requireSight, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
-import { hasJoined } from "../../domain/rollout/slots.ts";
+import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
 import { leftAlone } from "../node/left-alone.ts";
-import { known, type Known } from "../node/member.ts";
+import { readNodeView, type NodeView } from "../node/node-view.ts";
 import { powerOn } from "../node/power-on.ts";
-import { holding, slotLease, type Run } from "../run.ts";
+import { holding, slotLease, type StepContext } from "../context.ts";
 import { beginning } from "../node/verdict.ts";
-import { lookAround, type Scene } from "../cluster/scene.ts";
+import { connectThroughPeers, type Connection } from "../cluster/connect.ts";
 
 /** What later runs are told of a node's VM. */
 export interface Claimed {
@@ -31,28 +31,28 @@ export interface Claimed {
  * more than its number, which somebody else may have tomorrow. A server boots at once, RKE2 held back until it is told to
  * join, so that its boot is over when its turn comes. Does nothing to a member.
  */
-export async function claim(run: Run, input: SlotInput): Promise<Partial<Claimed>> {
-  const asItWas = await leftAlone(run, input);
+export async function claim(context: StepContext, input: SlotInput): Promise<Partial<Claimed>> {
+  const asItWas = await leftAlone(context, input);
   if (asItWas) return asItWas;
-  const { vms, access } = await lookOnceBooted(run, input);
-  const vm = await ownVm(run, vms, input);
+  const { vms, access } = await lookOnceBooted(context, input);
+  const vm = await ownVm(context, vms, input);
   // Before there is a cluster to remember it, what this prints is the memory: the engine keeps it.
-  if (access === undefined) return claimedAs(input, await identity(run, input, vm, { founder: false }));
-  const member = memberOf(input, await known(access.client, input));
+  if (access === undefined) return claimedAs(input, await identity(context, input, vm, { founder: false }));
+  const member = memberOf(input, await readNodeView(access.client, input));
   if (member) return claimedAs(input, member);
-  return await holding(run, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
-    const facts = await known(access.client, input);
-    const joinedMeanwhile = memberOf(input, facts);
+  return await holding(context, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
+    const view = await readNodeView(access.client, input);
+    const joinedMeanwhile = memberOf(input, view);
     if (joinedMeanwhile) return claimedAs(input, joinedMeanwhile);
-    const founder = isFounder(access, vm);
-    const config = await identity(run, input, vm, { known: facts, founder });
-    await remember(input, access, facts, config);
+    const founder = isBootstrapServer(access, vm);
+    const config = await identity(context, input, vm, { view, founder });
+    await remember(input, access, view, config);
     // One that was told to join once would join with its boot, out of its turn.
-    const neverRan = recordedUuid(run, input, facts) === undefined && facts.own?.uuid !== config.uuid && !founder;
+    const neverRan = recordedUuid(context, input, view) === undefined && view.own?.uuid !== config.uuid && !founder;
     if (input.role === "server" && neverRan) {
       say(`${input.node} boots ahead; it joins when its turn comes`);
       await fence.check();
-      await powerOn(run, config, vm.status);
+      await powerOn(context, config, vm.status);
     }
     return claimedAs(input, config);
   });
@@ -64,41 +64,41 @@ export function claimedAs({ node, vmid }: SlotInput, { uuid }: { uuid: string })
 }
 
 /** The record of a node that has joined with this VM. */
-function memberOf({ vmid }: SlotInput, { own }: Known): NodeRecord | undefined {
+function memberOf({ vmid }: SlotInput, { own }: NodeView): NodeRecord | undefined {
   return own?.vmid === vmid && hasJoined(own) ? own : undefined;
 }
 
 /** The server whose kubeconfig is the only one: nobody but it can have made the cluster. */
-export function isFounder({ server }: Access, { vmid }: Pick<ListedVm, "vmid">): boolean {
+export function isBootstrapServer({ server }: Access, { vmid }: Pick<ListedVm, "vmid">): boolean {
   return server.vmid === vmid;
 }
 
 /** In a first creation the other servers only boot, and nobody can say for a while whether there is a cluster. */
-async function lookOnceBooted(run: Run, input: SlotInput): Promise<Scene> {
-  if (input.role === "agent") return await lookAround(run, input);
+async function lookOnceBooted(context: StepContext, input: SlotInput): Promise<Connection> {
+  if (input.role === "agent") return await connectThroughPeers(context, input);
   let silence: SilentServers | undefined;
-  const deadline = new Deadline("the other servers to boot", input.site.timeouts.agent, run.stop);
-  const scene = deadline.poll(500, () =>
-    lookAround(run, input).catch((error: unknown) => {
+  const deadline = new Deadline("the other servers to boot", input.site.timeouts.agent, context.stop);
+  const connection = deadline.poll(500, () =>
+    connectThroughPeers(context, input).catch((error: unknown) => {
       if (!(error instanceof SilentServers)) throw error;
       silence = error;
       return undefined;
     }),
   );
-  return await scene.catch((error: unknown) => {
+  return await connection.catch((error: unknown) => {
     throw error instanceof DeadlineError && silence ? silence : error;
   });
 }
 
 /** The VM of the node, where it is now. @throws UserError when there is none */
-export async function ownVm(run: Run, vms: readonly ListedVm[], input: SlotInput): Promise<ListedVm> {
+export async function ownVm(context: StepContext, vms: readonly ListedVm[], input: SlotInput): Promise<ListedVm> {
   const vm = vms.find(({ vmid }) => vmid === input.vmid);
   if (vm) return vm;
   // The list has no name of a clone that is seconds old.
   const made = vms.find(({ vmid, name = input.node }) => vmid === input.madeVmid && name === input.node);
   if (made) throw unconfigured(input, made);
-  await requireSight(run.pve, input.site.proxmoxPool);
-  await requireFree(run.pve, { name: input.node, vmid: input.vmid });
+  await requireSight(context.pve, input.site.proxmoxPool);
+  await requireFree(context.pve, { name: input.node, vmid: input.vmid });
   throw new UserError({
     what: `the VM of ${input.node} is gone: it was deleted outside of Evergreen`,
     where: `VMID ${input.vmid}, Proxmox pool ${input.site.proxmoxPool}`,
@@ -108,7 +108,7 @@ export async function ownVm(run: Run, vms: readonly ListedVm[], input: SlotInput
 
 interface Circumstances {
   /** Absent while there is no cluster. */
-  known?: Known;
+  view?: NodeView;
   /** Whether it makes the cluster, or has made it: it runs before anybody can remember it. */
   founder: boolean;
 }
@@ -119,23 +119,23 @@ interface Circumstances {
  * another number is a copy of it, name and tags included (adversary, seed 41390).
  */
 export async function identity(
-  run: Run,
+  context: StepContext,
   input: SlotInput,
   vm: ListedVm,
-  { known: facts, founder }: Circumstances,
+  { view, founder }: Circumstances,
 ): Promise<VmConfig> {
-  const recorded = recordedUuid(run, input, facts);
-  const config = await proveVm(run.pve, vm.host, {
+  const recorded = recordedUuid(context, input, view);
+  const config = await proveVm(context.pve, vm.host, {
     vmid: input.vmid,
     name: input.node,
     tags: tagsOf(input),
     uuid: recorded,
   });
-  const node = facts?.node;
+  const node = view?.node;
   if (node && uuidOf(node) !== config.uuid) throw namesake(input, uuidOf(node), config);
   if (recorded !== undefined || founder) return config;
   if (input.madeVmid !== undefined && input.madeVmid !== vm.vmid) throw copied(input, vm, input.madeVmid);
-  if (config.onBoot || (await isRunning(run.pve, vm))) throw startedByOthers(input, vm);
+  if (config.onBoot || (await isRunning(context.pve, vm))) throw startedByOthers(input, vm);
   return config;
 }
 
@@ -143,9 +143,9 @@ export async function identity(
  * What the cluster or the state remembers. A generation that comes back after it was retired gets another VM, unless the engine
  * has not destroyed the old one yet: then the state still has what was claimed under this number.
  */
-function recordedUuid(run: Run, input: SlotInput, facts: Known | undefined): string | undefined {
-  const own = facts?.own;
-  const before = claimedBefore(run, input);
+function recordedUuid(context: StepContext, input: SlotInput, view: NodeView | undefined): string | undefined {
+  const own = view?.own;
+  const before = claimedBefore(context, input);
   if (own?.phase !== "retired") return own?.uuid ?? before?.uuid;
   return before?.vmid === input.vmid ? before.uuid : undefined;
 }
@@ -183,9 +183,9 @@ function startedByOthers(input: SlotInput, vm: ListedVm): UserError {
 }
 
 /** What a step of this node printed when it ran last: the state is a memory too. */
-export function claimedBefore(run: Run, { node }: SlotInput): Partial<Claimed> | undefined {
+export function claimedBefore(context: StepContext, { node }: SlotInput): Partial<Claimed> | undefined {
   try {
-    const printed = JSON.parse(run.previous) as Partial<Claimed>;
+    const printed = JSON.parse(context.previous) as Partial<Claimed>;
     return printed.name === node ? printed : undefined;
   } catch {
     return undefined;
@@ -196,12 +196,12 @@ export function claimedBefore(run: Run, { node }: SlotInput): Partial<Claimed> |
 export async function remember(
   input: SlotInput,
   { client }: Access,
-  facts: Known,
+  view: NodeView,
   { uuid }: VmConfig,
 ): Promise<NodeRecord> {
   const now = client.now();
-  const generation = beginning(facts.record.generations, { id: input.generation, spec: input.spec }, now);
-  const own = keeps(facts.own) ?? {
+  const generation = beginning(view.record.generations, { id: input.generation, spec: input.spec }, now);
+  const own = keeps(view.own) ?? {
     name: input.node,
     slot: input.slot,
     generation: input.generation,
@@ -211,9 +211,9 @@ export async function remember(
     phase: "made",
     since: now.toISOString(),
     // One that comes back has its data still: it is kept if it leaves again before it has joined.
-    ...(facts.own?.keeps === undefined || facts.own.uuid !== uuid ? {} : { keeps: facts.own.keeps }),
+    ...(view.own?.keeps === undefined || view.own.uuid !== uuid ? {} : { keeps: view.own.keeps }),
   };
-  if (own !== facts.own || generation) {
+  if (own !== view.own || generation) {
     await writeFacts(client, input.pool, { nodes: [own], ...(generation ? { generations: [generation] } : {}) });
   }
   return own;

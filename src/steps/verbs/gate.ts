@@ -4,7 +4,7 @@ import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import {
   isLeaving,
   isReady,
-  liveNode,
+  observedNode,
   nameOf,
   selector,
   softTaint,
@@ -14,21 +14,21 @@ import {
 import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import { paths, type Node } from "../../clients/kubernetes/types.ts";
 import { until, type Seen } from "../../clients/kubernetes/watch.ts";
-import { hasJoined } from "../../domain/rollout/slots.ts";
+import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { PlannedSlot } from "../../domain/model/step-environment.ts";
 import type { PoolRecord } from "../../domain/model/types.ts";
 import type { PoolInput } from "../input.ts";
-import { keepsSlot } from "../node/leavers.ts";
-import type { Run } from "../run.ts";
-import { look, reachable } from "../cluster/scene.ts";
+import { keepsSlot } from "../node/departing-nodes.ts";
+import type { StepContext } from "../context.ts";
+import { connect, requireReachable } from "../cluster/connect.ts";
 
 /** Between coming and going: every planned node is proved; then pods are told to prefer the nodes that stay. */
-export async function gate(run: Run, input: PoolInput): Promise<{ proved: number }> {
-  const { client } = reachable(await look(run, input), input);
-  const nodes = await awaitPlanned(run, client, input);
+export async function gate(context: StepContext, input: PoolInput): Promise<{ proved: number }> {
+  const { client } = requireReachable(await connect(context, input), input);
+  const nodes = await awaitPlanned(context, client, input);
   const planned = new Set(input.plan.slots.map(({ name }) => name));
   const blue = nodes.filter(
-    (node) => !planned.has(nameOf(node)) && !isLeaving(node) && !keepsSlot(input.plan, liveNode(node)),
+    (node) => !planned.has(nameOf(node)) && !isLeaving(node) && !keepsSlot(input.plan, observedNode(node)),
   );
   for (const node of blue) await softTaint(client, nameOf(node));
   if (blue.length > 0) say(`pods prefer the new nodes now: ${blue.map(nameOf).join(", ")} will leave`);
@@ -39,7 +39,7 @@ export async function gate(run: Run, input: PoolInput): Promise<{ proved: number
  * Waits until every node of the plan is a member that we joined, but for those whose Proxmox host does not answer.
  * @returns every node of the pool
  */
-export async function awaitPlanned(run: Run, client: Kubernetes, input: PoolInput): Promise<Node[]> {
+export async function awaitPlanned(context: StepContext, client: Kubernetes, input: PoolInput): Promise<Node[]> {
   const record = await readPoolRecord(client, input.pool);
   const asked = input.plan.slots.filter(({ unreachable }) => unreachable === undefined);
   for (const { name, unreachable } of input.plan.slots)
@@ -48,7 +48,7 @@ export async function awaitPlanned(run: Run, client: Kubernetes, input: PoolInpu
   return await until<Node, Node[]>(
     client,
     { path: paths.nodes, query: { labelSelector: selector({ cluster: input.cluster, pool: input.pool }) } },
-    new Deadline(`all nodes of pool ${input.pool}`, input.site.timeouts.gate, run.stop),
+    new Deadline(`all nodes of pool ${input.pool}`, input.site.timeouts.gate, context.stop),
     (seen) => {
       missing = asked.flatMap((slot) => notProved(slot, seen, record));
       return missing.length === 0 ? [...seen.values()] : undefined;

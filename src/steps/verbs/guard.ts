@@ -1,15 +1,15 @@
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { findAccess, SilentServers } from "../../clients/kubernetes/access.ts";
-import { announceDestroy, ifServing, takeBackDestroy, type Witnesses } from "../../clients/kubernetes/going-away.ts";
+import { announceTeardown, ifServing, withdrawTeardown, type Witnesses } from "../../clients/kubernetes/teardown.ts";
 import { listVms } from "../../clients/proxmox/vms.ts";
 import type { GuardInput } from "../input.ts";
-import type { Run } from "../run.ts";
-import { clusterSite } from "../cluster/scene.ts";
+import type { StepContext } from "../context.ts";
+import { clusterSite } from "../cluster/connect.ts";
 
 /** The cluster stays: a mark that an interrupted destroy left is taken back. @throws UserError when one cannot be */
-export async function guard(run: Run, input: GuardInput): Promise<{ guarded: string }> {
-  if (await takeBackDestroy(await witnesses(run, input)))
+export async function guard(context: StepContext, input: GuardInput): Promise<{ guarded: string }> {
+  if (await withdrawTeardown(await witnesses(context, input)))
     say(`${input.cluster} stays: the mark of an earlier destroy is taken back`);
   return { guarded: input.cluster };
 }
@@ -18,7 +18,7 @@ export async function guard(run: Run, input: GuardInput): Promise<{ guarded: str
  * `pulumi destroy` comes here first. It does not run the program, so what the last update allowed decides.
  * @throws UserError when the cluster may not be destroyed, or a VM of its servers cannot be marked
  */
-export async function unguard(run: Run, input: GuardInput): Promise<{ goingAway: string }> {
+export async function unguard(context: StepContext, input: GuardInput): Promise<{ goingAway: string }> {
   if (!input.allowDestroy) {
     throw new UserError({
       what: `the cluster ${input.cluster} may not be destroyed`,
@@ -27,13 +27,13 @@ export async function unguard(run: Run, input: GuardInput): Promise<{ goingAway:
     });
   }
   const since = new Date().toISOString();
-  const marked = await announceDestroy(await witnesses(run, input), since);
+  const marked = await announceTeardown(await witnesses(context, input), since);
   say(`${input.cluster} is marked as going away (on ${marked} servers): its nodes are powered off without a drain`);
   return { goingAway: since };
 }
 
 /** A cluster that does not answer may stay or go all the same: then the VMs of its servers alone say so. */
-async function witnesses({ pve }: Run, input: GuardInput): Promise<Witnesses> {
+async function witnesses({ pve }: StepContext, input: GuardInput): Promise<Witnesses> {
   const site = clusterSite(input);
   const vms = await listVms(pve);
   const access = await findAccess(pve, vms, site).catch((error: unknown) => {

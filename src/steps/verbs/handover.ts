@@ -2,49 +2,49 @@ import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
-import { findNode, restore } from "../../clients/kubernetes/nodes.ts";
+import { findNode, uncordon } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord, readSlotRecord, writeFacts } from "../../clients/kubernetes/record.ts";
 import { listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
 import { asRoomComes, withTicket } from "../cluster/availability.ts";
-import { awaitCalmForAgents } from "../cluster/control-plane.ts";
+import { awaitControlPlaneForAgents } from "../cluster/control-plane.ts";
 import type { SlotInput } from "../input.ts";
-import { excused } from "../node/excuse.ts";
-import { isGone, otherNodes } from "../node/leavers.ts";
-import { isMarked, known } from "../node/member.ts";
+import { attributeFailure } from "../node/attribution.ts";
+import { isGone, otherNodes } from "../node/departing-nodes.ts";
+import { isMarked, readNodeView } from "../node/node-view.ts";
 import { awaitPlaced, awaitRoom, owed, rememberDisplaced } from "../node/placement.ts";
 import { removeBrokenOff } from "../node/predecessors.ts";
-import { retireNode } from "../node/retirement.ts";
-import { all, holding, quietly, slotLease, type Run } from "../run.ts";
+import { decommissionNode } from "../node/decommission.ts";
+import { allFences, holding, quietly, slotLease, type StepContext } from "../context.ts";
 import { requireServing, untainted } from "../node/serving.ts";
 import { ImageFault, judgeFailed } from "../node/verdict.ts";
-import { look, reachable } from "../cluster/scene.ts";
+import { connect, requireReachable } from "../cluster/connect.ts";
 
 /** Gives a slot to its node: every other node of the slot is retired. */
-export async function handover(run: Run, input: SlotInput): Promise<{ active: string }> {
+export async function handover(context: StepContext, input: SlotInput): Promise<{ active: string }> {
   if (input.unreachable !== undefined) {
     say(
       `slot ${input.slot} of pool ${input.pool} stays as it is: the Proxmox host ${input.unreachable} did not answer`,
     );
     return { active: input.node };
   }
-  const scene = await look(run, input);
-  const access = reachable(scene, input);
-  const before = await known(access.client, input);
-  const others = (await otherNodes(access.client, input, scene.vms, before.record)).filter((one) => !isGone(one));
+  const connection = await connect(context, input);
+  const access = requireReachable(connection, input);
+  const before = await readNodeView(access.client, input);
+  const others = (await otherNodes(access.client, input, connection.vms, before.record)).filter((one) => !isGone(one));
   const isOwed = owed(before.record, input).length > 0;
   if (others.length === 0 && before.own?.phase === "handedOver" && !isOwed) return { active: input.node };
   const silenceBefore = access.client.silence;
   try {
-    await holding(run, access, slotLease(input), input.site.timeouts.lease, (fence) =>
-      asRoomComes(run, input, async (again) =>
-        handOver(run, input, access, fence, again ? await listVms(run.pve) : scene.vms),
+    await holding(context, access, slotLease(input), input.site.timeouts.lease, (fence) =>
+      asRoomComes(context, input, async (again) =>
+        handOver(context, input, access, fence, again ? await listVms(context.pve) : connection.vms),
       ),
     );
   } catch (failure) {
-    run.stop.throwIfAborted();
-    const vm = scene.vms.find(({ vmid }) => vmid === input.vmid) ?? { host: "unknown", vmid: input.vmid };
+    context.stop.throwIfAborted();
+    const vm = connection.vms.find(({ vmid }) => vmid === input.vmid) ?? { host: "unknown", vmid: input.vmid };
     const { node: name } = input;
-    const error = await excused(run, { name, vm, client: access.client, silenceBefore }, failure);
+    const error = await attributeFailure(context, { name, vm, client: access.client, silenceBefore }, failure);
     if (error instanceof ImageFault) {
       const why = `handover of slot ${input.slot}: ${error.problem.what} (${error.problem.where})`;
       const generation = { id: input.generation, spec: input.spec };
@@ -57,7 +57,7 @@ export async function handover(run: Run, input: SlotInput): Promise<{ active: st
 }
 
 async function handOver(
-  run: Run,
+  context: StepContext,
   input: SlotInput,
   access: Access,
   slot: Fence,
@@ -65,34 +65,34 @@ async function handOver(
 ): Promise<void> {
   const { client } = access;
   const serves = async () => {
-    const facts = await untainted(run, input, client);
-    await requireServing(run, input, facts, vms);
-    if (facts.node && isMarked(facts.node)) await restore(client, input.node);
+    const view = await untainted(context, input, client);
+    await requireServing(context, input, view, vms);
+    if (view.node && isMarked(view.node)) await uncordon(client, input.node);
   };
   const record = await readSlotRecord(client, input.pool, input.slot);
   const leaving = (await otherNodes(client, input, vms, record)).filter((one) => !isGone(one));
   if (leaving.length === 0) {
     await serves();
-    await awaitPlaced(run, client, input);
+    await awaitPlaced(context, client, input);
   } else {
-    await withTicket(run, access, input, leaving, async (ticket, mayLeave) => {
-      if (input.role === "agent") await awaitCalmForAgents(run, input, access);
-      const options = { run, access, fence: all(slot, ticket), input, proof: "members" as const };
+    await withTicket(context, access, input, leaving, async (ticket, mayLeave) => {
+      if (input.role === "agent") await awaitControlPlaneForAgents(context, input, access);
+      const options = { context, access, fence: allFences(slot, ticket), input, proof: "members" as const };
       const nodes = new Set(leaving.flatMap(({ node, name }) => (node ? [name] : [])));
       await rememberDisplaced(client, input, nodes);
       // One that has left etcd and still has its Node keeps every member from leaving (seed 122 of the simulation).
       if (input.role === "server")
-        await removeBrokenOff(run, input, access, vms, await readPoolRecord(client, input.pool));
+        await removeBrokenOff(context, input, access, vms, await readPoolRecord(client, input.pool));
       for (const one of leaving) {
         // Of the node as it is by then: whether a silent one is dead takes minutes to know, and it may be back.
         const mayBegin = async () => {
-          await awaitRoom(run, client, input, { ...one, node: await findNode(client, one.name) });
+          await awaitRoom(context, client, input, { ...one, node: await findNode(client, one.name) });
           await serves();
           await mayLeave(one);
         };
-        await retireNode(one, { ...options, mayBegin });
+        await decommissionNode(one, { ...options, mayBegin });
       }
-      await awaitPlaced(run, client, input);
+      await awaitPlaced(context, client, input);
     });
   }
   await slot.check();
@@ -101,7 +101,7 @@ async function handOver(
 
 /** Writes that the slot is the node's: whoever plans next does not take it for half-made. */
 async function owns(client: Kubernetes, input: SlotInput): Promise<void> {
-  const { own, record } = await known(client, input);
+  const { own, record } = await readNodeView(client, input);
   if (own === undefined) return;
   const { displaced, ...rest } = own;
   const others = record.nodes.filter(({ slot, name }) => slot === input.slot && name !== own.name);

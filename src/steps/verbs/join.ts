@@ -4,62 +4,69 @@ import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
-import { forgetPassword, restore, untaintOutOfService } from "../../clients/kubernetes/nodes.ts";
+import { forgetPassword, uncordon, untaintOutOfService } from "../../clients/kubernetes/nodes.ts";
 import { writeFacts } from "../../clients/kubernetes/record.ts";
 import type { ServerNode } from "../../clients/kubernetes/servers.ts";
 import { isRunning, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { Node } from "../../clients/kubernetes/types.ts";
-import { hasJoined } from "../../domain/rollout/slots.ts";
+import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
-import { admit, type Arrival } from "../node/admission.ts";
-import { claimedAs, identity, isFounder, ownVm, remember, type Claimed } from "./claim.ts";
+import { awaitReady, type Arrival } from "../node/await-ready.ts";
+import { claimedAs, identity, isBootstrapServer, ownVm, remember, type Claimed } from "./claim.ts";
 import {
-  awaitCalm,
-  awaitCalmForAgents,
+  awaitHealthyControlPlane,
+  awaitControlPlaneForAgents,
   awaitMembers,
-  byMembers,
-  calmBy,
-  isAloneNotCalm,
+  probeMembers,
+  settleDeadline,
+  isOnlyUnhealthyServer,
   isVoterAlready,
   only,
   requireMayJoin,
   requireSkew,
-  whyNotLetIn,
-  type Sight,
+  notAdmittedReason,
+  type ServerProbe,
 } from "../cluster/control-plane.ts";
 import { Disturbance } from "../cluster/disturbance.ts";
-import { excused, hiccup, unjudged } from "../node/excuse.ts";
-import { foundCluster } from "../cluster/founding.ts";
+import { attributeFailure, hiccup, unjudged } from "../node/attribution.ts";
+import { bootstrapCluster } from "../cluster/bootstrap.ts";
 import type { SlotInput } from "../input.ts";
 import { MemberRemoved, readJoinLog } from "../node/join-log.ts";
-import { expectedNode, isMarked, known, lacking, putLabels, type Known } from "../node/member.ts";
-import { holding, quietly, slotLease, tickets, type Run } from "../run.ts";
+import {
+  expectedNode,
+  isMarked,
+  readNodeView,
+  missingForMembership,
+  applyLabels,
+  type NodeView,
+} from "../node/node-view.ts";
+import { holding, quietly, slotLease, disruptionLeases, type StepContext } from "../context.ts";
 import { imageOf } from "../node/image.ts";
 import { leftAlone } from "../node/left-alone.ts";
 import { powerOn } from "../node/power-on.ts";
 import { clearHalfMade, removeDead } from "../node/predecessors.ts";
-import { retired } from "../node/retirement.ts";
-import { ImageFault, judgeFailed, Unwell } from "../node/verdict.ts";
-import { serveAgain } from "../node/yield.ts";
-import { lookAround } from "../cluster/scene.ts";
+import { recordRetired } from "../node/decommission.ts";
+import { ImageFault, judgeFailed, NodeUnhealthy } from "../node/verdict.ts";
+import { resumeServing } from "../node/step-down.ts";
+import { connectThroughPeers } from "../cluster/connect.ts";
 
 /** Makes the node of a slot a verified member. Does nothing when it is one. */
-export async function join(run: Run, input: SlotInput): Promise<Partial<Claimed>> {
-  const asItWas = await leftAlone(run, input);
+export async function join(context: StepContext, input: SlotInput): Promise<Partial<Claimed>> {
+  const asItWas = await leftAlone(context, input);
   if (asItWas) return asItWas;
-  const scene = await lookAround(run, input);
-  const vm = await ownVm(run, scene.vms, input);
-  const { access } = scene;
-  if (access === undefined) return await joinFirst(run, input, vm, scene.vms);
+  const connection = await connectThroughPeers(context, input);
+  const vm = await ownVm(context, connection.vms, input);
+  const { access } = connection;
+  if (access === undefined) return await joinFirst(context, input, vm, connection.vms);
 
-  const before = await known(access.client, input);
-  const member = await memberAlready(run, input, vm, access.client, before);
+  const before = await readNodeView(access.client, input);
+  const member = await memberAlready(context, input, vm, access.client, before);
   if (member) return member;
-  return await holding(run, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
-    const now = await known(access.client, input);
-    const joinedMeanwhile = await memberAlready(run, input, vm, access.client, now);
+  return await holding(context, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
+    const now = await readNodeView(access.client, input);
+    const joinedMeanwhile = await memberAlready(context, input, vm, access.client, now);
     if (joinedMeanwhile) return joinedMeanwhile;
-    return await joinNode(run, input, { access, fence, vm, known: now });
+    return await joinNode(context, input, { access, fence, vm, view: now });
   });
 }
 
@@ -68,22 +75,27 @@ export async function join(run: Run, input: SlotInput): Promise<Partial<Claimed>
  * old, and a Node looks Ready for most of a minute after its VM has lost its power.
  */
 async function memberAlready(
-  run: Run,
+  context: StepContext,
   input: SlotInput,
   vm: ListedVm,
   client: Kubernetes,
-  { node, own }: Known,
+  { node, own }: NodeView,
 ): Promise<Claimed | undefined> {
   if (node === undefined || own === undefined) return undefined;
   if (!hasJoined(own) || own.vmid !== input.vmid || isMarked(node)) return undefined;
   const expected = expectedNode(input, own.uuid);
-  if (lacking(node, expected).length > 0 || !(await isRunning(run.pve, vm))) return undefined;
-  await putLabels(client, node, expected);
+  if (missingForMembership(node, expected).length > 0 || !(await isRunning(context.pve, vm))) return undefined;
+  await applyLabels(client, node, expected);
   return claimedAs(input, own);
 }
 
 /** The first server makes the cluster; what it needs from a cluster that exists comes after. */
-async function joinFirst(run: Run, input: SlotInput, vm: ListedVm, vms: readonly ListedVm[]): Promise<Claimed> {
+async function joinFirst(
+  context: StepContext,
+  input: SlotInput,
+  vm: ListedVm,
+  vms: readonly ListedVm[],
+): Promise<Claimed> {
   if (input.role === "agent") {
     throw new UserError({
       what: `${input.node} cannot join: the cluster ${input.cluster} has no server that has started RKE2`,
@@ -91,11 +103,11 @@ async function joinFirst(run: Run, input: SlotInput, vm: ListedVm, vms: readonly
       todo: "run pulumi up for the whole stack: the control plane comes first",
     });
   }
-  const config = await identity(run, input, vm, { founder: true });
-  const access = await foundCluster(run, input, config, vms);
-  const facts = await known(access.client, input);
-  return await holding(run, access, slotLease(input), input.site.timeouts.lease, (fence) =>
-    joinNode(run, input, { access, fence, vm, known: facts }),
+  const config = await identity(context, input, vm, { founder: true });
+  const access = await bootstrapCluster(context, input, config, vms);
+  const view = await readNodeView(access.client, input);
+  return await holding(context, access, slotLease(input), input.site.timeouts.lease, (fence) =>
+    joinNode(context, input, { access, fence, vm, view }),
   );
 }
 
@@ -103,35 +115,35 @@ interface Joining {
   access: Access;
   fence: Fence;
   vm: ListedVm;
-  known: Known;
+  view: NodeView;
 }
 
 type Arriving = Joining & { arrival: Arrival };
 
-async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<Claimed> {
+async function joinNode(context: StepContext, input: SlotInput, joining: Joining): Promise<Claimed> {
   const { access, fence } = joining;
   const { client } = access;
-  const founder = isFounder(access, joining.vm);
-  const config = await identity(run, input, joining.vm, { known: joining.known, founder });
+  const founder = isBootstrapServer(access, joining.vm);
+  const config = await identity(context, input, joining.vm, { view: joining.view, founder });
   // Its claim has recorded it, unless there was no cluster yet to record it in.
-  const own = await remember(input, access, joining.known, config);
+  const own = await remember(input, access, joining.view, config);
   const silenceBefore = client.silence;
   try {
-    await clearHalfMade(run, input, joining);
+    await clearHalfMade(context, input, joining);
     await fence.check();
     // Who has no Node has no right to the name either, but its password can outlive it (rancher/rke2#4852).
-    if (joining.known.node === undefined) await forgetPassword(client, input.node);
-    const bootBefore = await bootThatEnded(run, config, joining.known);
+    if (joining.view.node === undefined) await forgetPassword(client, input.node);
+    const bootBefore = await bootThatEnded(context, config, joining.view);
     // A run that was killed while it turned a dead node off may have said that it is off for good.
-    if (joining.known.node) await untaintOutOfService(client, joining.known.node);
-    await powerOn(run, config, joining.vm.status);
-    await imageOf(run, input, config);
+    if (joining.view.node) await untaintOutOfService(client, joining.view.node);
+    await powerOn(context, config, joining.vm.status);
+    await imageOf(context, input, config);
     const arriving = { ...joining, arrival: { bootBefore, isMember: hasJoined(own) } };
     const node =
       input.role === "agent"
-        ? await admitAgent(run, input, arriving, config)
-        : await admitServer(run, input, arriving, config);
-    if (isMarked(node)) await restore(client, input.node);
+        ? await admitAgent(context, input, arriving, config)
+        : await admitServer(context, input, arriving, config);
+    if (isMarked(node)) await uncordon(client, input.node);
     const since = client.now().toISOString();
     const phase = own.phase === "handedOver" ? "handedOver" : "joined";
     await fence.check();
@@ -141,10 +153,10 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<C
     say(`${input.node} is a member`);
     return claimedAs(input, config);
   } catch (failure) {
-    run.stop.throwIfAborted();
+    context.stop.throwIfAborted();
     const { node: name } = input;
     const accused = { name, vm: config, client, silenceBefore };
-    const error = await excused(run, accused, await readJoinLog(run, config, failure, client.now()));
+    const error = await attributeFailure(context, accused, await readJoinLog(context, config, failure, client.now()));
     await rememberFailure(input, client, own, error);
     throw error;
   }
@@ -153,7 +165,7 @@ async function joinNode(run: Run, input: SlotInput, joining: Joining): Promise<C
 async function rememberFailure(input: SlotInput, client: Kubernetes, own: NodeRecord, error: unknown): Promise<void> {
   // Whoever plans next gives the slot to another incarnation (seed 770005 of the simulation).
   if (error instanceof MemberRemoved)
-    await quietly("that the server is over", () => retired(client, { pool: input.pool, record: own }));
+    await quietly("that the server is over", () => recordRetired(client, { pool: input.pool, record: own }));
   if (!(error instanceof ImageFault)) return;
   const generation = { id: input.generation, spec: input.spec };
   const why = `${input.node}: ${error.problem.what}`;
@@ -161,9 +173,14 @@ async function rememberFailure(input: SlotInput, client: Kubernetes, own: NodeRe
 }
 
 /** Agents come to a control plane that is well, and whose servers are all as new as they are. */
-async function admitAgent(run: Run, input: SlotInput, { access, arrival }: Arriving, config: VmConfig): Promise<Node> {
-  requireSkew(input, await awaitCalmForAgents(run, input, access));
-  return await admit(run, input, access, config, arrival);
+async function admitAgent(
+  context: StepContext,
+  input: SlotInput,
+  { access, arrival }: Arriving,
+  config: VmConfig,
+): Promise<Node> {
+  requireSkew(input, await awaitControlPlaneForAgents(context, input, access));
+  return await awaitReady(context, input, access, config, arrival);
 }
 
 /**
@@ -171,32 +188,34 @@ async function admitAgent(run: Run, input: SlotInput, { access, arrival }: Arriv
  * changes nothing that others would have to be well for, and may itself be what their retirement waits for (seed 771964 of
  * the simulation). Another has come when everybody agrees on the members, and serves at its own address.
  */
-async function admitServer(run: Run, input: SlotInput, joining: Arriving, config: VmConfig): Promise<Node> {
+async function admitServer(context: StepContext, input: SlotInput, joining: Arriving, config: VmConfig): Promise<Node> {
   const { arrival } = joining;
   // The founder is alone: there is nobody whose peace it could disturb.
-  if (isFounder(joining.access, config)) return await admit(run, input, joining.access, config, arrival);
-  return await holding(run, joining.access, tickets(input), input.site.timeouts.lease, async () => {
-    const access = await removeDead(run, input, joining);
-    const sight = await byMembers(run, input, access);
-    const isBack = await isVoterAlready(sight, calmBy(run, input), input.node);
-    const calm = () => awaitCalm(sight, calmBy(run, input), [input.node, input.address]);
+  if (isBootstrapServer(joining.access, config))
+    return await awaitReady(context, input, joining.access, config, arrival);
+  return await holding(context, joining.access, disruptionLeases(input), input.site.timeouts.lease, async () => {
+    const access = await removeDead(context, input, joining);
+    const probe = await probeMembers(context, input, access);
+    const isBack = await isVoterAlready(probe, settleDeadline(context, input), input.node);
+    const calm = () => awaitHealthyControlPlane(probe, settleDeadline(context, input), [input.node, input.address]);
     const others = isBack ? [] : await calm();
     if (!isBack) requireMayJoin(input, others);
     // That look may be a minute old by then: an answer of Proxmox that is lost is waited for as long.
     const mayJoin = async () => requireMayJoin(input, await calm());
     const told = isBack ? arrival : { ...arrival, mayJoin };
-    const disturbance = new Disturbance(sight, new Set(others.map(({ name }) => name)), run.stop);
+    const disturbance = new Disturbance(probe, new Set(others.map(({ name }) => name)), context.stop);
     try {
-      const node = await admit(run, input, access, config, told).catch(async (error: unknown) => {
-        const why = error instanceof Unwell ? await whyNotLetIn(sight, input.node, others, run.stop) : undefined;
-        throw error instanceof Unwell && why !== undefined ? unjudged(error, `meanwhile ${why}`) : error;
+      const node = await awaitReady(context, input, access, config, told).catch(async (error: unknown) => {
+        const why =
+          error instanceof NodeUnhealthy ? await notAdmittedReason(probe, input.node, others, context.stop) : undefined;
+        throw error instanceof NodeUnhealthy && why !== undefined ? unjudged(error, `meanwhile ${why}`) : error;
       });
-      await agreed(run, input, { sight, isBack, others });
-      if (isMarked(node)) await serveAgain(run, config);
+      await agreed(context, input, { probe, isBack, others });
+      if (isMarked(node)) await resumeServing(context, config);
       return node;
     } catch (error) {
       const why = disturbance.longerThan(hiccup);
-      throw error instanceof Unwell && why !== undefined ? unjudged(error, why) : error;
+      throw error instanceof NodeUnhealthy && why !== undefined ? unjudged(error, why) : error;
     } finally {
       disturbance.end();
     }
@@ -205,21 +224,21 @@ async function admitServer(run: Run, input: SlotInput, joining: Arriving, config
 
 /** Waits until all servers agree on who is a member. @throws Unwell when the one that came is alone to blame for it */
 async function agreed(
-  run: Run,
+  context: StepContext,
   input: SlotInput,
-  { sight, isBack, others }: { sight: Sight; isBack: boolean; others: readonly ServerNode[] },
+  { probe, isBack, others }: { probe: ServerProbe; isBack: boolean; others: readonly ServerNode[] },
 ): Promise<void> {
   const members = [...others.map(({ name }) => name), input.node];
-  const deadline = new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, run.stop);
-  const sees = isBack ? only(input.node, sight) : sight;
+  const deadline = new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, context.stop);
+  const sees = isBack ? only(input.node, probe) : probe;
   await awaitMembers(sees, members, deadline).catch(async (error: unknown) => {
-    const isToBlame = error instanceof DeadlineError && (await isAloneNotCalm(sees, input.node, run.stop));
-    throw isToBlame ? new Unwell(error.problem, { cause: error }) : error;
+    const isToBlame = error instanceof DeadlineError && (await isOnlyUnhealthyServer(sees, input.node, context.stop));
+    throw isToBlame ? new NodeUnhealthy(error.problem, { cause: error }) : error;
   });
 }
 
 /** The boot that a Node tells of although its VM is off; undefined when there is no such Node. */
-async function bootThatEnded(run: Run, config: VmConfig, { node }: Known): Promise<string | undefined> {
-  if (node === undefined || (await isRunning(run.pve, config))) return undefined;
+async function bootThatEnded(context: StepContext, config: VmConfig, { node }: NodeView): Promise<string | undefined> {
+  if (node === undefined || (await isRunning(context.pve, config))) return undefined;
   return node.status?.nodeInfo?.bootID;
 }

@@ -8,7 +8,7 @@ import { claimedBefore, identity } from "./claim.ts";
 import { requireNothingKept } from "../node/data.ts";
 import type { SlotInput } from "../input.ts";
 import { requireGone, retire } from "./retire.ts";
-import type { Run } from "../run.ts";
+import type { StepContext } from "../context.ts";
 
 /**
  * The last look right before the engine destroys a VM, which it does by number alone: the VM of that number has to be the
@@ -17,22 +17,24 @@ import type { Run } from "../run.ts";
  * another VM under a number in that time has it destroyed.
  * @throws IdentityError when somebody else has the number, UserError when the VM is kept for its data; nothing was done to it
  */
-export async function release(run: Run, input: SlotInput): Promise<{ released: string }> {
+export async function release(context: StepContext, input: SlotInput): Promise<{ released: string }> {
   const { node, vmid } = input;
-  const vms = await listVms(run.pve);
+  const vms = await listVms(context.pve);
   const vm = vms.find((one) => one.vmid === vmid);
   if (vm === undefined) {
-    await requireGone(run, input);
+    await requireGone(context, input);
     return { released: node };
   }
-  const uuid = claimedBefore(run, input)?.uuid ?? (await ofUnclaimed(run, input, vm));
+  const uuid = claimedBefore(context, input)?.uuid ?? (await ofUnclaimed(context, input, vm));
   const expected = { vmid, name: node, tags: tagsOf(input), uuid };
   // A silent cluster answers the first of the two, and that one knows what it means.
-  await retire(run, input, vms);
-  await requireNothingKept(run, input, vms);
+  await retire(context, input, vms);
+  await requireNothingKept(context, input, vms);
   // A backup at night locks every VM for a while, also those that are off: the engine's delete would fail on it.
-  const deadline = new Deadline(`the VM of ${node} to be free`, input.site.timeouts.drain, run.stop);
-  requireUnprotected(await awaitUnlocked(run.pve, await proveVm(run.pve, vm.host, expected), expected, deadline));
+  const deadline = new Deadline(`the VM of ${node} to be free`, input.site.timeouts.drain, context.stop);
+  requireUnprotected(
+    await awaitUnlocked(context.pve, await proveVm(context.pve, vm.host, expected), expected, deadline),
+  );
   return { released: node };
 }
 
@@ -41,11 +43,11 @@ export async function release(run: Run, input: SlotInput): Promise<{ released: s
  * that the engine made, and has never run.
  * @returns its SMBIOS uuid
  */
-async function ofUnclaimed(run: Run, input: SlotInput, vm: ListedVm): Promise<string> {
+async function ofUnclaimed(context: StepContext, input: SlotInput, vm: ListedVm): Promise<string> {
   const { node, vmid, madeVmid } = input;
   if (madeVmid === undefined)
     throw new IdentityError({ vmid, name: node, tags: tagsOf(input), uuid: undefined }, `host ${vm.host}`, [
       "nobody recorded its SMBIOS uuid",
     ]);
-  return (await identity(run, input, vm, { founder: false })).uuid;
+  return (await identity(context, input, vm, { founder: false })).uuid;
 }

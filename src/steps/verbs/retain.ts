@@ -1,18 +1,18 @@
 import { UserError } from "../../runtime/errors.ts";
 import { claimedAs, type Claimed } from "./claim.ts";
 import type { SlotInput } from "../input.ts";
-import { known } from "../node/member.ts";
-import type { Run } from "../run.ts";
-import { look, reachable } from "../cluster/scene.ts";
+import { readNodeView } from "../node/node-view.ts";
+import type { StepContext } from "../context.ts";
+import { connect, requireReachable } from "../cluster/connect.ts";
 
 /**
  * In the place of a claim that the state lacks of a node whose VM is kept for its data: says whose VM it is, as it is
  * remembered, and touches nothing.
  * @throws UserError when nobody remembers it
  */
-export async function retain(run: Run, input: SlotInput): Promise<Claimed> {
-  const access = reachable(await look(run, input), input);
-  const { own } = await known(access.client, input);
+export async function retain(context: StepContext, input: SlotInput): Promise<Claimed> {
+  const access = requireReachable(await connect(context, input), input);
+  const { own } = await readNodeView(access.client, input);
   if (own?.vmid === input.vmid) return claimedAs(input, own);
   throw new UserError({
     what: `VM ${input.vmid} is to be kept as ${input.node}, and nobody remembers it`,

@@ -1,36 +1,36 @@
 import { randomBytes } from "node:crypto";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import { isReady, listNodes, liveNode, nameOf } from "../../clients/kubernetes/nodes.ts";
+import { isReady, listNodes, observedNode, nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts, writeWantedServers, writeWantedSlots } from "../../clients/kubernetes/record.ts";
 import type { ListedVm } from "../../clients/proxmox/vms.ts";
 import type { PoolRecord } from "../../domain/model/types.ts";
 import { requireMayDrain } from "../node/forecast.ts";
-import { makeRoom } from "../node/half-made.ts";
+import { makeRoom } from "../node/incomplete-nodes.ts";
 import type { PoolInput } from "../input.ts";
-import { keepsSlot, someoneLeaves } from "../node/leavers.ts";
-import { requireRegistration } from "../cluster/registration.ts";
-import type { Run } from "../run.ts";
+import { keepsSlot, isAnyNodeLeaving } from "../node/departing-nodes.ts";
+import { requireRegistration } from "../cluster/registration-address.ts";
+import type { StepContext } from "../context.ts";
 import { beginning } from "../node/verdict.ts";
-import { look } from "../cluster/scene.ts";
+import { connect } from "../cluster/connect.ts";
 
 /** Begins what a plan asks for. Its output is new each time, so that every step that it feeds runs. */
-export async function rollout(run: Run, input: PoolInput): Promise<{ rollout: string }> {
-  const { vms, access } = await look(run, input);
+export async function rollout(context: StepContext, input: PoolInput): Promise<{ rollout: string }> {
+  const { vms, access } = await connect(context, input);
   // Before there is a cluster, the first join remembers the generation.
   if (access) {
     const record = await readPoolRecord(access.client, input.pool);
     const begins = input.target && beginning(record.generations, input.target, access.client.now());
     if (begins) await writeFacts(access.client, input.pool, { generations: [begins] });
-    if (input.role === "server" && someoneLeaves(input, record)) {
+    if (input.role === "server" && isAnyNodeLeaving(input, record)) {
       const members = await listNodes(access.client, { cluster: input.cluster });
-      await requireRegistration(run, input, vms.filter(hasJoined(record)), new Set(members.map(nameOf)));
+      await requireRegistration(context, input, vms.filter(hasJoined(record)), new Set(members.map(nameOf)));
     }
     const { pool, role, plan } = input;
     await requireMayDrain(access.client, await leavingNodes(access.client, input), input.site.timeouts.drain);
     const slots = plan.slots.map(({ slot }) => slot);
     if (role === "server") await writeWantedServers(access.client, 1 + Math.max(-1, ...slots));
     else await writeWantedSlots(access.client, pool, slots);
-    await makeRoom(run, input, access, vms);
+    await makeRoom(context, input, access, vms);
   }
   return { rollout: randomBytes(6).toString("hex") };
 }
@@ -38,7 +38,7 @@ export async function rollout(run: Run, input: PoolInput): Promise<{ rollout: st
 /** Nodes that serve now and have no slot in the plan. */
 async function leavingNodes(client: Kubernetes, { cluster, pool, plan }: PoolInput): Promise<Set<string>> {
   const planned = new Set(plan.slots.map(({ name }) => name));
-  const nodes = (await listNodes(client, { cluster, pool })).filter(isReady).map(liveNode);
+  const nodes = (await listNodes(client, { cluster, pool })).filter(isReady).map(observedNode);
   return new Set(nodes.filter((node) => !planned.has(node.name) && !keepsSlot(plan, node)).map(({ name }) => name));
 }
 

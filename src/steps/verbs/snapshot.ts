@@ -12,9 +12,9 @@ import { until } from "../../clients/kubernetes/watch.ts";
 import { snapshotLacks, snapshotPrefix, type SnapshotFacts, type SnapshotFile } from "../../domain/backup/snapshot.ts";
 import { bucketCredentials, headSnapshot, readSnapshot, type BucketCredentials } from "../../clients/s3/bucket.ts";
 import type { SnapshotInput } from "../input.ts";
-import { someoneLeaves } from "../node/leavers.ts";
-import type { Run } from "../run.ts";
-import { look } from "../cluster/scene.ts";
+import { isAnyNodeLeaving } from "../node/departing-nodes.ts";
+import type { StepContext } from "../context.ts";
+import { connect } from "../cluster/connect.ts";
 
 /** What is known of the snapshot that a rollout of servers begins with; nothing when no server leaves. */
 export interface SnapshotEvidence {
@@ -35,7 +35,7 @@ export interface SnapshotEvidence {
 }
 
 interface Work {
-  run: Run;
+  context: StepContext;
   input: SnapshotInput;
   access: Access;
   token: ServerToken;
@@ -53,20 +53,20 @@ const lookSeconds = 60;
  * @throws UserError that begins with RequiresAttention when anything of it is missing; nothing has been changed then
  */
 export async function snapshot(
-  run: Run,
+  context: StepContext,
   input: SnapshotInput,
   environment: Record<string, string | undefined>,
 ): Promise<SnapshotEvidence> {
   const credentials = input.backup.s3 && bucketCredentials(environment);
-  const { access } = await look(run, input);
+  const { access } = await connect(context, input);
   if (access === undefined) {
     say("there is no cluster yet, and so nothing to save");
     return {};
   }
-  if (!someoneLeaves(input, await readPoolRecord(access.client, input.pool))) return {};
-  const token = await readServerToken(run.pve, access.server);
+  if (!isAnyNodeLeaving(input, await readPoolRecord(access.client, input.pool))) return {};
+  const token = await readServerToken(context.pve, access.server);
   const clusterId = (await access.client.get<Resource>(`${paths.namespaces}/kube-system`)).metadata?.uid ?? "";
-  const work = { run, input, access, token, credentials, clusterId };
+  const work = { context, input, access, token, credentials, clusterId };
   const before = await published(work);
   return (await provedBefore(work, before)) ?? (await proveNew(work, before));
 }
@@ -97,8 +97,8 @@ async function proveNew(work: Work, before: readonly SnapshotObject[]): Promise<
 
 /** Asks RKE2 for a snapshot and waits until it is published, as good as it gets within the deadline. */
 async function makeSnapshot(work: Work, before: readonly SnapshotObject[]): Promise<SnapshotFacts> {
-  const { run, input, access, token } = work;
-  const deadline = new Deadline("RKE2 to make an etcd snapshot", input.site.timeouts.snapshot, run.stop);
+  const { context, input, access, token } = work;
+  const deadline = new Deadline("RKE2 to make an etcd snapshot", input.site.timeouts.snapshot, context.stop);
   const known = new Set(before.map(versionOf));
   let doubt: string[] = [];
   let seenFacts: SnapshotFacts = factsOf([], "");
@@ -129,17 +129,17 @@ function isOver({ local, uploaded }: SnapshotFacts, { backup }: SnapshotInput): 
 
 /** Everything against everything, the bucket's own word included. */
 async function judge(work: Work, found: SnapshotFacts): Promise<{ facts: SnapshotFacts; lacks: string[] }> {
-  const { run, input, access, token, credentials, clusterId } = work;
+  const { context, input, access, token, credentials, clusterId } = work;
   const { s3 } = input.backup;
   const facts = { ...found };
   if (s3 && credentials && found.uploaded?.ready === true) {
     const { name } = found.uploaded;
-    const deadline = new Deadline("the bucket to answer", lookSeconds, run.stop);
+    const deadline = new Deadline("the bucket to answer", lookSeconds, context.stop);
     const seen = await headSnapshot(s3, name, credentials, deadline).catch(tooLate);
     if (seen.kind === "failed") return { facts, lacks: [`the bucket ${s3.bucket} cannot be asked: ${seen.why}`] };
     if (seen.kind === "found") facts.stored = seen.object;
     if (seen.kind === "found" && s3.checkContent) {
-      const patience = new Deadline("the object to be read", input.site.timeouts.snapshot, run.stop);
+      const patience = new Deadline("the object to be read", input.site.timeouts.snapshot, context.stop);
       const read = await readSnapshot(s3, name, credentials, patience).catch(tooLate);
       if (read.kind === "failed") return { facts, lacks: [`the object cannot be read: ${read.why}`] };
       facts.content = read.content;

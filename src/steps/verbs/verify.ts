@@ -7,10 +7,10 @@ import { readPoolRecord, writeFacts } from "../../clients/kubernetes/record.ts";
 import type { Node } from "../../clients/kubernetes/types.ts";
 import type { Generation, GenerationRecord, GenerationState } from "../../domain/model/types.ts";
 import { awaitPlanned } from "./gate.ts";
-import { clearSlots } from "../node/half-made.ts";
+import { decommissionIncomplete } from "../node/incomplete-nodes.ts";
 import type { PoolInput } from "../input.ts";
-import type { Run } from "../run.ts";
-import { look, reachable } from "../cluster/scene.ts";
+import type { StepContext } from "../context.ts";
+import { connect, requireReachable } from "../cluster/connect.ts";
 import { soak } from "../node/soak.ts";
 
 /**
@@ -18,17 +18,17 @@ import { soak } from "../node/soak.ts";
  * that makes of the generation.
  */
 export async function verify(
-  run: Run,
+  context: StepContext,
   input: PoolInput,
 ): Promise<{ pool: string; state: GenerationState | "unchanged" }> {
-  const scene = await look(run, input);
-  const access = reachable(scene, input);
+  const connection = await connect(context, input);
+  const access = requireReachable(connection, input);
   const { client } = access;
-  await awaitPlanned(run, client, input);
-  await clearSlots(run, input, access, scene.vms);
+  await awaitPlanned(context, client, input);
+  await decommissionIncomplete(context, input, access, connection.vms);
   // The last server that left its slot may have led them.
   if (input.role === "server")
-    await awaitControllers(client, new Deadline("the controllers to work", input.site.timeouts.gate, run.stop));
+    await awaitControllers(client, new Deadline("the controllers to work", input.site.timeouts.gate, context.stop));
   const { verdict } = input;
   const record = await readPoolRecord(client, input.pool);
   // Whoever was ill has joined again by now: the next run has nothing to heal.
@@ -40,7 +40,8 @@ export async function verify(
   }
   const seconds = verdict.watchSeconds ?? 0;
   // What befell a node in the waits before, it did not do in its soak.
-  if (seconds > 0) await watchNodes(run, client, input, generation, await awaitPlanned(run, client, input), seconds);
+  if (seconds > 0)
+    await watchNodes(context, client, input, generation, await awaitPlanned(context, client, input), seconds);
   // The watch has written the beginning of the soak; written again, the soak would begin again.
   if (seconds === 0 || verdict.state === "proved") await write(client, input.pool, generation, verdict.state);
   say(`generation ${generation.id} of pool ${input.pool} is ${verdict.state}`);
@@ -68,7 +69,7 @@ async function write(
 }
 
 async function watchNodes(
-  run: Run,
+  context: StepContext,
   client: Kubernetes,
   input: PoolInput,
   generation: Generation | GenerationRecord,
@@ -80,5 +81,5 @@ async function watchNodes(
     await write(client, input.pool, generation, "soaking");
   say(`watching ${names.size} nodes of generation ${generation.id} for ${seconds} s`);
   const own = nodes.filter((node) => names.has(nameOf(node)));
-  await soak(run, client, input, generation, own, seconds);
+  await soak(context, client, input, generation, own, seconds);
 }

@@ -9,7 +9,7 @@ import {
   findNode,
   leaving,
   relabel,
-  restore,
+  uncordon,
   secondsToDeath,
   untaintOutOfService,
 } from "../../../src/clients/kubernetes/nodes.ts";
@@ -67,13 +67,13 @@ describe("a Node", () => {
       await cordon(client, await node(), "handover-2");
       const { metadata, spec: after } = await node();
       assert.deepEqual([after?.unschedulable, metadata?.annotations?.[cordonedBy]], [true, by]);
-      await restore(client, name);
+      await uncordon(client, name);
       assert.equal((await node()).spec?.unschedulable, by === undefined ? true : undefined);
     });
 
   it("that pods were told to avoid by us, and that an operator has cordoned, stays cordoned when it stays", async () => {
     put({ unschedulable: true, taints: [leaving] });
-    await restore(client, name);
+    await uncordon(client, name);
     assert.equal((await node()).spec?.unschedulable, true);
   });
 

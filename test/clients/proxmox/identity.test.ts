@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { liveVms } from "../../../src/clients/proxmox/live-vms.ts";
+import { observeVms } from "../../../src/clients/proxmox/observed-vms.ts";
 import { differences, IdentityError, proveVm, type ExpectedVm } from "../../../src/clients/proxmox/identity.ts";
 import { nodeTags, splitTags, tagsOf } from "../../../src/clients/proxmox/tags.ts";
 import { isRunning, listVms, requireSight, type VmConfig } from "../../../src/clients/proxmox/vms.ts";
@@ -195,7 +195,7 @@ describe("the list of VMs", () => {
         if (path.endsWith("/status/current")) return { data: said };
         return { data: { name: expected.name, smbios1: `uuid=${uuid}`, digest: "d", lock: "backup" } };
       });
-      const [vm] = await liveVms(pve.client, "demo", await listVms(pve.client));
+      const [vm] = await observeVms(pve.client, "demo", await listVms(pve.client));
       assert.equal(vm?.running, power.running);
       assert.equal(vm.state, power.state);
     });
@@ -207,7 +207,7 @@ describe("the list of VMs", () => {
       if (path === "/nodes/pve1/qemu") return { data: [{ vmid: 1101, status: "stopped" }] };
       return { data: { name: expected.name, smbios1: `uuid=${uuid}`, digest: "d" } };
     });
-    const [vm] = await liveVms(pve.client, "demo", await listVms(pve.client));
+    const [vm] = await observeVms(pve.client, "demo", await listVms(pve.client));
     assert.deepEqual(vm, {
       vmid: 1101,
       host: "pve1",
@@ -227,8 +227,8 @@ describe("the list of VMs", () => {
       return { status: 403, reason: "Permission check failed (/vms/1101, VM.Audit)" };
     });
     const list = await listVms(pve.client);
-    await assert.rejects(liveVms(pve.client, "demo", list), /VM 1101 carries our tags but cannot be read/);
-    assert.deepEqual(await liveVms(pve.client, "other", list), []);
+    await assert.rejects(observeVms(pve.client, "demo", list), /VM 1101 carries our tags but cannot be read/);
+    assert.deepEqual(await observeVms(pve.client, "other", list), []);
   });
 
   it("says nothing about VMs that are missing while the token has no right to see them", async () => {

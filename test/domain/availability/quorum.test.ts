@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import {
   quorumOf,
-  whyControlPlaneIsNotCalm,
+  controlPlaneUnhealthyReason,
   whyMembersAreNot,
   whyServerMayNotJoin,
   whyServerMayNotLeave,
@@ -209,7 +209,7 @@ describe("every control plane of up to seven servers", function () {
       const calm = at.healthy === servers.length && at.voters > 0 && at.torn === 0;
       const may = whyServerMayNotJoin("new", servers) === undefined;
       const mayBeSecond = whyServerMayNotJoin("new", servers, "accepted") === undefined;
-      const isCalm = whyControlPlaneIsNotCalm(servers) === undefined;
+      const isCalm = controlPlaneUnhealthyReason(servers) === undefined;
       if (isCalm !== calm || mayBeSecond !== calm || may !== (calm && at.voters > 1)) assert.fail(shown(servers));
       if (!may) continue;
       allowed += 1;

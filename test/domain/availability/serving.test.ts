@@ -1,5 +1,9 @@
 import assert from "node:assert/strict";
-import { hindrances, type Hindrance, type ServingNode } from "../../../src/domain/availability/serving.ts";
+import {
+  schedulingObstacles,
+  type SchedulingObstacle,
+  type ServingNode,
+} from "../../../src/domain/availability/serving.ts";
 
 type Taint = NonNullable<NonNullable<ServingNode["spec"]>["taints"]>[number];
 
@@ -12,7 +16,7 @@ const full: Taint = { key: "node.kubernetes.io/disk-pressure", effect: "NoSchedu
 describe("what keeps pods away from a node", () => {
   const own = ["gpu=true:NoSchedule", "quiet=:NoExecute"];
   const startup = ["node.cilium.io/agent-not-ready:NoExecute"];
-  const cases: [when: string, node: ServingNode, by: Hindrance["by"][]][] = [
+  const cases: [when: string, node: ServingNode, by: SchedulingObstacle["by"][]][] = [
     ["nothing", {}, []],
     ["a taint of the pool", tainted(dedicated), []],
     ["a taint of the pool, written with an empty value", tainted({ key: "quiet", effect: "NoExecute" }), []],
@@ -36,12 +40,12 @@ describe("what keeps pods away from a node", () => {
   for (const [when, node, by] of cases)
     it(`${by.length === 0 ? "is nothing" : `is named, and is of the ${by.join(" and ")},`} when there is ${when}`, () =>
       assert.deepEqual(
-        hindrances(node, own, startup).map((one) => one.by),
+        schedulingObstacles(node, own, startup).map((one) => one.by),
         by,
       ));
 
   it("names the taint", () => {
-    assert.match(hindrances(tainted(dedicated))[0]?.reason ?? "", /gpu=true:NoSchedule/);
+    assert.match(schedulingObstacles(tainted(dedicated))[0]?.reason ?? "", /gpu=true:NoSchedule/);
   });
 });
 

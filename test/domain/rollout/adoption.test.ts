@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { adoptionProblems, isOver, type AdoptionFacts } from "../../../src/domain/rollout/adoption.ts";
-import { disagreements } from "../../../src/domain/rollout/disagreements.ts";
+import { inconsistencies } from "../../../src/domain/rollout/consistency.ts";
 import { adoptedGeneration, generationOf, isAdopted } from "../../../src/domain/model/generation.ts";
 import { outcomeOf } from "../../../src/domain/rollout/outcome.ts";
 import { plan, planRemoval } from "../../../src/domain/rollout/plan.ts";
@@ -26,19 +26,19 @@ const other = "6b0124f9-0000-4000-8000-000000000999";
 
 /** A world with adopted nodes in these slots, taken over or about to be: both look alike. */
 function adopted(at: World, slots: readonly number[], role: "agent" | "server" = "agent"): World {
-  const { live } = at;
+  const { observed } = at;
   const record = at.record ?? { pool: "workers", generations: [], nodes: [] };
   for (const slot of slots) {
     const name = `kube-${slot}.example.org`;
     const common = { name, uuid: `uuid-${name}`, pool: "workers", slot, generation: adoptedGeneration(name) };
     const vmid = 300 + slot;
-    live.vms.push({ ...common, vmid, host: "pve1", running: true });
-    live.nodes.push({ ...common, ready: true, schedulable: true, kubelet: "v1.34.4+rke2r1", role });
-    live.takenVmids.push(vmid);
+    observed.vms.push({ ...common, vmid, host: "pve1", running: true });
+    observed.nodes.push({ ...common, ready: true, schedulable: true, kubelet: "v1.34.4+rke2r1", role });
+    observed.takenVmids.push(vmid);
     const { uuid, generation } = common;
     record.nodes.push({ name, slot, generation, vmid, uuid, phase: "handedOver", since: AN_HOUR_AGO });
   }
-  return { live, record };
+  return { observed, record };
 }
 
 const empty = (): World => world([], []);
@@ -58,7 +58,7 @@ describe("a plan with adopted nodes", () => {
 
   it("replaces each by a node of the wanted generation, like any other predecessor", () => {
     const at = adopted(empty(), [0, 1, 2, 3]);
-    assert.deepEqual(disagreements(at.live, at.record, generationOf(A)), []);
+    assert.deepEqual(inconsistencies(at.observed, at.record, generationOf(A)), []);
     const done = planned(poolOf(A), at);
     assert.equal(done.kind, "roll");
     assert.deepEqual(
@@ -96,14 +96,14 @@ describe("a plan with adopted nodes", () => {
 
   it("leaves an only server alone until the configuration consents, and writes no verdict on nobody", () => {
     const at = adopted(empty(), [0], "server");
-    const held = plan(poolOf(A, { role: "server", slots: 1 }), at.live, at.record, NOW);
+    const held = plan(poolOf(A, { role: "server", slots: 1 }), at.observed, at.record, NOW);
     assert.deepEqual([held.kind, held.slots, held.keeps], ["steady", [], names([0])]);
     assert.deepEqual([held.target, held.verdict], [undefined, undefined]);
     assert.deepEqual(outcomeOf([held], [held]).outcome, "done");
     assert.match(held.words.join("\n"), /^workers: adopted, nothing to do$/m);
     assert.match(held.words.join("\n"), /is the only server: set controlPlane\.replaceOnlyServer/);
     const consent = poolOf(A, { role: "server", slots: 1, strategy: { replaceOnlyServer: true } });
-    assert.deepEqual(plan(consent, at.live, at.record, NOW).slots[0]?.replaces, names([0]));
+    assert.deepEqual(plan(consent, at.observed, at.record, NOW).slots[0]?.replaces, names([0]));
   });
 
   it("has nothing new once it was carried out, so that no step runs again", () => {
@@ -123,7 +123,7 @@ describe("a plan with adopted nodes", () => {
       });
     const at = adopted(world(settled(A, 3), PROVED_A), [3]);
     refused(() => planned(poolOf(A, { slots: 3 }), at));
-    refused(() => planRemoval({ name: "workers", role: "agent" }, at.live, at.record, NOW));
+    refused(() => planRemoval({ name: "workers", role: "agent" }, at.observed, at.record, NOW));
   });
 });
 
@@ -132,14 +132,14 @@ describe("disagreements about adopted nodes", () => {
     const whats = (change: (at: World) => void) => {
       const at = adopted(world(settled(A, 3), PROVED_A), [3]);
       change(at);
-      return disagreements(at.live, at.record).map(({ what }) => what);
+      return inconsistencies(at.observed, at.record).map(({ what }) => what);
     };
-    const mine = (at: World) => at.live.vms.find(({ vmid }) => vmid === 303);
+    const mine = (at: World) => at.observed.vms.find(({ vmid }) => vmid === 303);
     const renamed = whats((at) => Object.assign(mine(at) ?? {}, { name: "kube-x" }));
     assert.match(renamed.join("\n"), /another name: it was made as kube-3\.example\.org/);
     const exchanged = whats((at) => Object.assign(mine(at) ?? {}, { uuid: "uuid-stranger" }));
     assert.match(exchanged.join("\n"), /is not the VM that we made/);
-    const gone = whats((at) => (at.live.vms = at.live.vms.filter((vm) => vm !== mine(at))));
+    const gone = whats((at) => (at.observed.vms = at.observed.vms.filter((vm) => vm !== mine(at))));
     assert.match(gone.join("\n"), /the VM of Node kube-3\.example\.org is gone/);
   });
 });

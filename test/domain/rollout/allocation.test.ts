@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { parseAddress } from "../../../src/domain/model/address.ts";
 import { allocate, freeIds, type AllocationRequest } from "../../../src/domain/rollout/allocation.ts";
 import { PlanError } from "../../../src/domain/model/problem.ts";
-import type { LiveVm, NodeRecord, SlotPhase } from "../../../src/domain/model/types.ts";
+import type { ObservedVm, NodeRecord, SlotPhase } from "../../../src/domain/model/types.ts";
 
 const RANGE = { first: 1100, last: 1119, firstAddress: "127.40.0.101" };
 
@@ -43,7 +43,7 @@ describe("allocation", () => {
   it("holds the id of a remembered node whose VM nobody saw go", () => {
     const tight = { first: 1100, last: 1101 };
     const free = (phase: SlotPhase) =>
-      freeIds({ range: tight, live: live([]), record: record([node("y", 1100, phase)]) });
+      freeIds({ range: tight, observed: live([]), record: record([node("y", 1100, phase)]) });
     assert.deepEqual(free("handedOver"), [1101]);
     assert.deepEqual(free("failed"), [1101]);
     assert.deepEqual(free("retired"), [1101, 1100], "retired and gone: free, after all others");
@@ -52,7 +52,7 @@ describe("allocation", () => {
   it("holds the id of a retired node while its VM waits to be destroyed, also under another name", () => {
     const waiting = { ...vm("renamed", 1104), uuid: "uuid-y" };
     assert.equal(
-      freeIds({ range: RANGE, live: live([waiting]), record: record([node("y", 1100, "retired")]) }).includes(1100),
+      freeIds({ range: RANGE, observed: live([waiting]), record: record([node("y", 1100, "retired")]) }).includes(1100),
       false,
     );
   });
@@ -140,7 +140,7 @@ describe("allocation", () => {
         const first = attempt(asked);
         if (first === undefined) return;
         const made = [...first].filter(([, place]) => place.creates).map(([name, place]) => vm(name, place.vmid));
-        const second = attempt({ ...asked, live: { ...live([...vms, ...made]), takenVmids: taken } });
+        const second = attempt({ ...asked, observed: { ...live([...vms, ...made]), takenVmids: taken } });
         assert.deepEqual(attempt(asked), first);
         for (const [name, place] of first) {
           assert.deepEqual(second?.get(name), { ...place, creates: false });
@@ -153,7 +153,7 @@ describe("allocation", () => {
 function request(of: {
   names: string[];
   range?: AllocationRequest["range"];
-  vms?: LiveVm[];
+  vms?: ObservedVm[];
   nodes?: NodeRecord[];
   taken?: number[];
 }): AllocationRequest {
@@ -161,12 +161,12 @@ function request(of: {
     pool: "workers",
     range: of.range ?? RANGE,
     names: of.names,
-    live: { ...live(of.vms ?? []), takenVmids: of.taken ?? [] },
+    observed: { ...live(of.vms ?? []), takenVmids: of.taken ?? [] },
     record: record(of.nodes ?? []),
   };
 }
 
-function live(vms: LiveVm[]): AllocationRequest["live"] {
+function live(vms: ObservedVm[]): AllocationRequest["observed"] {
   return { vms, nodes: [], takenVmids: [] };
 }
 
@@ -174,7 +174,7 @@ function record(nodes: NodeRecord[]): AllocationRequest["record"] {
   return { pool: "workers", generations: [], nodes };
 }
 
-function vm(name: string, vmid: number): LiveVm {
+function vm(name: string, vmid: number): ObservedVm {
   return { vmid, name, host: "pve1", running: true, uuid: `uuid-${name}`, pool: "workers", slot: 0, generation: "0" };
 }
 
@@ -193,7 +193,7 @@ function attempt(
   }
 }
 
-function anyWorld(): fc.Arbitrary<{ vms: LiveVm[]; nodes: NodeRecord[]; taken: number[] }> {
+function anyWorld(): fc.Arbitrary<{ vms: ObservedVm[]; nodes: NodeRecord[]; taken: number[] }> {
   const id = fc.integer({ min: RANGE.first, max: RANGE.last });
   const name = fc.constantFrom("n0", "n1", "n2", "x0", "x1", "x2", "x3", "x4", "x5", "x6");
   const phase = fc.constantFrom<SlotPhase>("made", "joined", "handedOver", "failed", "retired");
@@ -206,6 +206,6 @@ function anyWorld(): fc.Arbitrary<{ vms: LiveVm[]; nodes: NodeRecord[]; taken: n
   });
 }
 
-function unique(vms: LiveVm[]): LiveVm[] {
+function unique(vms: ObservedVm[]): ObservedVm[] {
   return vms.filter((one, i) => vms.findIndex((other) => other.name === one.name) === i);
 }

@@ -3,7 +3,7 @@ import { planRemoval } from "../../../src/domain/rollout/plan.ts";
 import { PlanError } from "../../../src/domain/model/problem.ts";
 import { outcomeOf } from "../../../src/domain/rollout/outcome.ts";
 import type { LocalVolumePolicy, NodeRecord } from "../../../src/domain/model/types.ts";
-import { isQuiet } from "../../../src/domain/rollout/words.ts";
+import { isQuiet } from "../../../src/domain/rollout/render.ts";
 import { A, B, nameOf, NOW, planned, poolOf, settled, world, type Held, type World } from "./world.ts";
 
 const week = 7 * 24 * 3600;
@@ -105,10 +105,13 @@ describe("the VM of a retired node that holds data", () => {
 
   it("is kept after its time while its Proxmox host does not answer: nothing is destroyed there", () => {
     const at = moved({ since: "2026-02-01T12:00:00.000Z" });
-    const [old, ...vms] = at.live.vms;
+    const [old, ...vms] = at.observed.vms;
     assert.ok(old);
     const away = { ...old, host: "pve2", unreachable: "No route to host" };
-    const plan = planned(poolOf(B, { localVolumes: keeping() }), { ...at, live: { ...at.live, vms: [away, ...vms] } });
+    const plan = planned(poolOf(B, { localVolumes: keeping() }), {
+      ...at,
+      observed: { ...at.observed, vms: [away, ...vms] },
+    });
     assert.deepEqual(
       plan.kept.map(({ name }) => name),
       [nameOf(0, A)],
@@ -165,7 +168,7 @@ describe("the VM of a retired node that holds data", () => {
 
   it("is kept when its pool left the configuration, until its time is over, and such a run is done", () => {
     const only = withData(world([{ slot: 0, spec: A, phase: "retired" }], [[A, "proved"]]));
-    const removal = (now: Date) => planRemoval({ name: "workers", role: "agent" }, only.live, only.record, now);
+    const removal = (now: Date) => planRemoval({ name: "workers", role: "agent" }, only.observed, only.record, now);
     const plan = removal(NOW);
     assert.deepEqual([plan.leaving, plan.kept.map(({ name }) => name)], [[], [nameOf(0, A)]]);
     assert.equal(outcomeOf([plan], [plan]).outcome, "done");

@@ -157,8 +157,8 @@ describe("how a run ended", () => {
   });
 
   it("with a pool that left the configuration and is still there is failed", () => {
-    const { live, record } = world(settled(A), ON_A.states);
-    const removal = planRemoval({ name: "workers", role: "agent" }, live, record, NOW);
+    const { observed, record } = world(settled(A), ON_A.states);
+    const removal = planRemoval({ name: "workers", role: "agent" }, observed, record, NOW);
     assert.equal(outcomeOf([removal], [removal]).outcome, "failed");
     assert.equal(outcomeOf([removal, other(at(plain, ON_B))], [other(at(plain, ON_B))]).outcome, "done");
   });

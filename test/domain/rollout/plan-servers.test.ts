@@ -37,7 +37,7 @@ describe("plan of a control plane", () => {
     const made = planned(servers(A, 1), world(settled(A, 3), PROVED_A));
     assert.deepEqual([made.kind, made.leaving], ["scale", [nameOf(1, A), nameOf(2, A)]]);
     assert.match(
-      refused(() => planRemoval(servers(A), NOTHING.live, undefined, NOW)),
+      refused(() => planRemoval(servers(A), NOTHING.observed, undefined, NOW)),
       /no control plane any more/,
     );
   });
@@ -70,8 +70,8 @@ describe("plan of a control plane", () => {
 
   it("begins with the successor of a fallen server", () => {
     const state = world(settled(A, 3), PROVED_A);
-    const nodes = state.live.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
-    const made = planned(servers(B), { ...state, live: { ...state.live, nodes } });
+    const nodes = state.observed.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
+    const made = planned(servers(B), { ...state, observed: { ...state.observed, nodes } });
     assert.deepEqual(
       made.slots.map(({ fallen }) => fallen),
       [undefined, undefined, true],
@@ -80,8 +80,8 @@ describe("plan of a control plane", () => {
 
   it("begins with a fallen server that stays, too", () => {
     const state = world([...settled(A, 3), { slot: 0, spec: B, phase: "joined" }], PROVED_A);
-    const nodes = state.live.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
-    const made = planned(servers(A), { ...state, live: { ...state.live, nodes } });
+    const nodes = state.observed.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
+    const made = planned(servers(A), { ...state, observed: { ...state.observed, nodes } });
     assert.deepEqual(
       made.slots.map(({ fallen }) => fallen),
       [undefined, undefined, true],

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { generationOf } from "../../../src/domain/model/generation.ts";
 import { order, type SlotOrder } from "../../../src/domain/rollout/order.ts";
 import { nodesOf } from "../../../src/domain/rollout/decision.ts";
-import { slotStates } from "../../../src/domain/rollout/slots.ts";
+import { slotStates } from "../../../src/domain/rollout/slot-state.ts";
 import type {
   GenerationState,
   NodeSpec,
@@ -28,7 +28,7 @@ describe("plan, in any situation", () => {
         const made = planned(pool, at);
         const fates = [...made.slots.flatMap((slot) => [slot.name, ...slot.replaces]), ...made.leaving];
         assert.equal(new Set(fates).size, fates.length, "a node has two fates");
-        const living = at.live.vms.map((vm) => vm.name);
+        const living = at.observed.vms.map((vm) => vm.name);
         assert.deepEqual(
           living.filter((name) => !fates.includes(name)),
           [],
@@ -47,7 +47,7 @@ describe("plan, in any situation", () => {
       fc.property(anyScene(), ({ pool, at }) => {
         const made = planned(pool, at);
         const failed = at.record?.generations.filter((one) => one.state === "failed").map((one) => one.id) ?? [];
-        const states = slotStates(at.live, at.record);
+        const states = slotStates(at.observed, at.record);
         const better = at.record?.generations.some((one) => one.state === "proved") ?? false;
         for (const slot of made.slots) {
           const owner = states.get(slot.slot)?.owner?.generation;
@@ -106,7 +106,7 @@ describe("plan, in any situation", () => {
         const made = planned(pool, at);
         const { canary } = pool.strategy;
         if (made.kind !== "canary" && made.kind !== "soaking") return;
-        const states = slotStates(at.live, at.record);
+        const states = slotStates(at.observed, at.record);
         // A slot that nobody owns disturbs nobody, whatever it gets.
         const owned = made.slots.filter((slot) => states.get(slot.slot)?.owner !== undefined);
         const wanted = owned.filter((slot) => slot.generation.id === made.wanted?.id).length;
@@ -143,12 +143,12 @@ describe("plan, in any situation", () => {
   it("does not depend on the order in which the APIs answer", () => {
     fc.assert(
       fc.property(anyScene(), ({ pool, at }) => {
-        const { live, record } = at;
+        const { observed, record } = at;
         const turned: World = {
-          live: {
-            vms: live.vms.toReversed(),
-            nodes: live.nodes.toReversed(),
-            takenVmids: live.takenVmids.toReversed(),
+          observed: {
+            vms: observed.vms.toReversed(),
+            nodes: observed.nodes.toReversed(),
+            takenVmids: observed.takenVmids.toReversed(),
           },
           record: record && {
             ...record,
@@ -183,7 +183,7 @@ describe("digest", () => {
     ],
     ["the addresses move", () => digest(poolOf(B, { range: { ...base.range, firstAddress: "127.40.1.101" } }))],
     ["the strategy changes", () => digest(poolOf(B, { strategy: { maxUnavailable: 2 } }))],
-    ["the pool is another", () => digest(poolOf(B, { name: "others" }), { live: at.live, record: undefined })],
+    ["the pool is another", () => digest(poolOf(B, { name: "others" }), { observed: at.observed, record: undefined })],
     [
       "the wave is held",
       () =>
@@ -212,7 +212,7 @@ describe("digest", () => {
 });
 
 function moved(slot: PoolPlan["slots"][number], at: World): boolean {
-  return !at.live.vms.some((vm) => vm.name === slot.name && vm.vmid === slot.vmid);
+  return !at.observed.vms.some((vm) => vm.name === slot.name && vm.vmid === slot.vmid);
 }
 
 /** Plays joins and handovers in an order that the edges allow; the most slots that were out at once. */

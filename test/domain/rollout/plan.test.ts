@@ -459,8 +459,8 @@ describe("plan", () => {
     const pool = poolOf(A);
     const healing = planned(pool, before, new Date("2026-03-01T12:00:00Z"));
     const after = carriedOut(pool, before, healing, new Date("2026-03-01T12:05:00Z"));
-    after.live.vms.forEach((vm) => (vm.running = true));
-    after.live.nodes.forEach((node) => (node.ready = true));
+    after.observed.vms.forEach((vm) => (vm.running = true));
+    after.observed.nodes.forEach((node) => (node.ready = true));
     assert.equal(planned(pool, after, new Date("2026-03-01T13:00:00Z")).digest, healing.digest);
   });
 
@@ -484,10 +484,10 @@ describe("plan", () => {
 
 describe("plan of a pool that left the configuration", () => {
   it("lets all of it leave", () => {
-    const { live, record } = world(HALF_WAY, PROVED_A);
-    const made = planRemoval({ name: "workers", role: "agent" }, live, record, NOW);
+    const { observed, record } = world(HALF_WAY, PROVED_A);
+    const made = planRemoval({ name: "workers", role: "agent" }, observed, record, NOW);
     assert.equal(made.kind, "remove");
-    assert.deepEqual(made.leaving.toSorted(), live.vms.map((vm) => vm.name).toSorted());
+    assert.deepEqual(made.leaving.toSorted(), observed.vms.map((vm) => vm.name).toSorted());
     assert.deepEqual([made.slots, made.verdict, made.wanted], [[], undefined, undefined]);
     assert.match(made.words[0] ?? "", /^remove workers: it left the configuration, 6 nodes leave/);
   });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { disagreements } from "../../../src/domain/rollout/disagreements.ts";
+import { inconsistencies } from "../../../src/domain/rollout/consistency.ts";
 import { generationOf } from "../../../src/domain/model/generation.ts";
 import { hasTurned, outcomeOf } from "../../../src/domain/rollout/outcome.ts";
 import { planRemoval } from "../../../src/domain/rollout/plan.ts";
@@ -11,11 +11,11 @@ import { A, B, nameOf, NOW, planned, poolOf, settled, world, type Held, type Wor
 /** The same world after the Proxmox host of some VMs has gone silent. */
 function without(at: World, ...names: string[]): World {
   const away = (name: string) => names.includes(name);
-  const vms = at.live.vms.map((vm) =>
+  const vms = at.observed.vms.map((vm) =>
     away(vm.name) ? { ...vm, host: "pve2", running: false, unreachable: "No route to host" } : vm,
   );
-  const nodes = at.live.nodes.map((node) => (away(node.name) ? { ...node, ready: false } : node));
-  return { ...at, live: { ...at.live, vms, nodes } };
+  const nodes = at.observed.nodes.map((node) => (away(node.name) ? { ...node, ready: false } : node));
+  return { ...at, observed: { ...at.observed, vms, nodes } };
 }
 
 const slotsOf = ({ slots }: PoolPlan) =>
@@ -84,7 +84,7 @@ describe("a node whose Proxmox host does not answer", () => {
 
   it("keeps its slot when its pool is removed", () => {
     const at = without(onA, nameOf(3, A));
-    const plan = planRemoval({ name: "workers", role: "agent" }, at.live, at.record, NOW);
+    const plan = planRemoval({ name: "workers", role: "agent" }, at.observed, at.record, NOW);
     assert.deepEqual(slotsOf(plan), [[3, a, false, "pve2"]]);
     assert.deepEqual(plan.leaving, [nameOf(0, A), nameOf(1, A), nameOf(2, A)]);
   });
@@ -109,7 +109,7 @@ describe("a node whose Proxmox host does not answer", () => {
       [[nameOf(1, A), a]],
     );
     assert.equal(slot.name, nameOf(1, B));
-    const { vmid } = at.live.vms.find(({ name }) => name === nameOf(1, A)) ?? { vmid: 0 };
+    const { vmid } = at.observed.vms.find(({ name }) => name === nameOf(1, A)) ?? { vmid: 0 };
     assert.deepEqual(
       strandedIn(slot).map(({ name, vmid, creates, replaces, unreachable }) => [
         name,
@@ -138,8 +138,8 @@ describe("a node whose Proxmox host does not answer", () => {
 
   it("contradicts nobody, whoever it is", () => {
     const at = without(onA, nameOf(1, A), nameOf(2, A));
-    const unread = { ...at.live, vms: at.live.vms.map((vm) => (vm.unreachable ? { ...vm, uuid: "" } : vm)) };
-    assert.deepEqual(disagreements(unread, at.record, generationOf(A)), []);
+    const unread = { ...at.observed, vms: at.observed.vms.map((vm) => (vm.unreachable ? { ...vm, uuid: "" } : vm)) };
+    assert.deepEqual(inconsistencies(unread, at.record, generationOf(A)), []);
   });
 
   it("holds all servers as they are when it is one of them", () => {

@@ -2,10 +2,10 @@ import { generationOf, nodeName } from "../../../src/domain/model/generation.ts"
 import { plan } from "../../../src/domain/rollout/plan.ts";
 import type {
   GenerationState,
-  LiveNode,
-  LiveVm,
+  ObservedNode,
+  ObservedVm,
   NodeSpec,
-  PoolLive,
+  ObservedPool,
   PoolPlan,
   PoolRecord,
   PoolSpec,
@@ -56,7 +56,7 @@ export interface Held {
 }
 
 export interface World {
-  live: PoolLive;
+  observed: ObservedPool;
   record: PoolRecord | undefined;
 }
 
@@ -64,7 +64,7 @@ export function world(held: readonly Held[], states: [NodeSpec, GenerationState,
   const members = held.map((one, i) => memberOf(one, 1100 + i));
   const vms = members.map((one) => one.vm);
   return {
-    live: { vms, nodes: members.flatMap((one) => one.node), takenVmids: vms.map((vm) => vm.vmid) },
+    observed: { vms, nodes: members.flatMap((one) => one.node), takenVmids: vms.map((vm) => vm.vmid) },
     record: {
       pool: "workers",
       generations: states.map(([spec, state, since = AN_HOUR_AGO]) => ({ ...generationOf(spec), state, since })),
@@ -84,8 +84,8 @@ function memberOf({ slot, spec, phase, well, node, since }: Held, vmid: number) 
   const uuid = `uuid-${name}-${vmid}`;
   const on = well ?? phase !== "retired";
   const common = { name, uuid, pool: "workers", slot, generation };
-  const vm: LiveVm = { ...common, vmid, host: "pve1", running: on };
-  const member: LiveNode = { ...common, ready: on, schedulable: true, kubelet: spec.rke2, role: "agent" };
+  const vm: ObservedVm = { ...common, vmid, host: "pve1", running: on };
+  const member: ObservedNode = { ...common, ready: on, schedulable: true, kubelet: spec.rke2, role: "agent" };
   return {
     vm,
     node: (node ?? phase !== "retired") ? [member] : [],
@@ -100,7 +100,7 @@ export function nameOf(slot: number, spec: NodeSpec): string {
 /** The world after a run that carried the plan out, as the steps would leave it. */
 export function carriedOut(pool: PoolSpec, before: World, done: PoolPlan, at: Date): World {
   const since = at.toISOString();
-  const held: World = { live: { vms: [], nodes: [], takenVmids: [] }, record: undefined };
+  const held: World = { observed: { vms: [], nodes: [], takenVmids: [] }, record: undefined };
   const generations = new Map(before.record?.generations.map((one) => [one.id, one]));
   const nodes = new Map(before.record?.nodes.map((one) => [one.name, one]));
   for (const name of [...done.leaving, ...done.slots.flatMap((slot) => slot.replaces)]) {
@@ -108,11 +108,17 @@ export function carriedOut(pool: PoolSpec, before: World, done: PoolPlan, at: Da
     if (left) nodes.set(name, { ...left, phase: "retired", since });
   }
   for (const { slot, name, vmid, generation } of done.slots) {
-    const existing = before.live.vms.find((vm) => vm.name === name);
+    const existing = before.observed.vms.find((vm) => vm.name === name);
     const uuid = existing?.uuid ?? `uuid-${name}-${vmid}`;
     const common = { name, uuid, pool: pool.name, slot, generation: generation.id };
-    held.live.vms.push({ ...common, vmid, host: "pve1", running: true });
-    held.live.nodes.push({ ...common, ready: true, schedulable: true, kubelet: generation.spec.rke2, role: pool.role });
+    held.observed.vms.push({ ...common, vmid, host: "pve1", running: true });
+    held.observed.nodes.push({
+      ...common,
+      ready: true,
+      schedulable: true,
+      kubelet: generation.spec.rke2,
+      role: pool.role,
+    });
     const known = nodes.get(name);
     const kept = known?.phase === "handedOver" ? known.since : since;
     nodes.set(name, { name, slot, generation: generation.id, vmid, uuid, phase: "handedOver", since: kept });
@@ -122,7 +128,7 @@ export function carriedOut(pool: PoolSpec, before: World, done: PoolPlan, at: Da
   const judged = verdict && generations.get(verdict.generation);
   if (verdict && judged && judged.state !== verdict.state)
     generations.set(judged.id, { ...judged, state: verdict.state, since });
-  held.live.takenVmids = held.live.vms.map((vm) => vm.vmid);
+  held.observed.takenVmids = held.observed.vms.map((vm) => vm.vmid);
   held.record = {
     pool: pool.name,
     generations: [...generations.values()],
@@ -133,11 +139,11 @@ export function carriedOut(pool: PoolSpec, before: World, done: PoolPlan, at: Da
 }
 
 export function planned(pool: PoolSpec, at: World, now = NOW): PoolPlan {
-  return plan(pool, at.live, at.record, now);
+  return plan(pool, at.observed, at.record, now);
 }
 
 /** Nothing was ever made. */
-export const NOTHING: World = { live: { vms: [], nodes: [], takenVmids: [] }, record: undefined };
+export const NOTHING: World = { observed: { vms: [], nodes: [], takenVmids: [] }, record: undefined };
 /** The memory of a pool whose first generation holds. */
 export const PROVED_A: [NodeSpec, GenerationState][] = [[A, "proved"]];
 

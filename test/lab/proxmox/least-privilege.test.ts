@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { liveVms } from "../../../src/clients/proxmox/live-vms.ts";
+import { observeVms } from "../../../src/clients/proxmox/observed-vms.ts";
 import { Deadline } from "../../../src/runtime/deadline.ts";
 import { messageOf } from "../../../src/runtime/errors.ts";
 import type { Config } from "../../../src/config/config.ts";
@@ -8,7 +8,7 @@ import { guest } from "../../../images/contract.ts";
 import { findAccess } from "../../../src/clients/kubernetes/access.ts";
 import { readPrivileges, rolloutPrivileges, seedSite, seedVm, site, labImage } from "../../../lab/proxmox/site.ts";
 import type { StorageKind } from "../../../lab/types.ts";
-import { readPlaces } from "../../../src/observe/places.ts";
+import { readCandidateHosts } from "../../../src/observe/hosts.ts";
 import { awaitAgent, readFile, writeFile } from "../../../src/clients/proxmox/agent.ts";
 import type { Parameters, Proxmox } from "../../../src/clients/proxmox/client.ts";
 import { destroyVm } from "../../../src/clients/proxmox/destroy.ts";
@@ -110,12 +110,12 @@ async function look(pve: Proxmox): Promise<void> {
   await requireSight(pve, site.nodes);
   const list = await listVms(pve);
   if (!list.some((vm) => vm.template && vm.name === image.name)) throw new Error("no template is listed");
-  assert.equal((await liveVms(pve, "demo", list)).find(({ vmid }) => vmid === server)?.running, true);
+  assert.equal((await observeVms(pve, "demo", list)).find(({ vmid }) => vmid === server)?.running, true);
   const access = await findAccess(pve, list, { cluster: "demo", serverPool: "servers", ...config.site });
   if (!access) throw new Error("no server is known");
   await access.client.close();
   assert.deepEqual(await takenAmong(pve, [server, server + 1]), [server]);
-  assert.ok((await readPlaces(pve, config.site)).every(({ storage }) => storage !== undefined));
+  assert.ok((await readCandidateHosts(pve, config.site)).every(({ storage }) => storage !== undefined));
 }
 
 /** What Proxmox says where a privilege is missing, when it is not the privilege itself. */

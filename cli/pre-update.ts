@@ -1,0 +1,51 @@
+import { checkEnvironment } from "../src/observe/preflight.ts";
+import { commandLine } from "../src/runtime/command-line.ts";
+import type { EngineSide } from "../src/recovery/engine-side.ts";
+import { findMissingVms } from "../src/recovery/missing-vms.ts";
+import { isChange, refuseFlags } from "../src/runtime/refused-flags.ts";
+
+/**
+ * What comes before `npx pulumi up`: what a killed run left in the backend is repaired, VMs that are gone are forgotten,
+ * and what would defeat our gates is refused. On a file backend it reads two files and the list of VMs when there is nothing to
+ * do; on another one the engine is asked.
+ * @throws UserError when the update must not begin
+ */
+export async function beforeUpdate(
+  args: readonly string[],
+  stack: string,
+  engine: EngineSide,
+  environment: NodeJS.ProcessEnv,
+): Promise<void> {
+  const line = commandLine(args);
+  if (!isChange(line) || line.flags.some(({ name }) => ["help", "h"].includes(name))) return;
+  refuseFlags(line);
+  checkEnvironment(environment);
+  if (["up", "update"].includes(line.words[0] ?? "")) await beforeEngine(stack, engine, environment);
+}
+
+/** The same for whoever starts the engine without a command line of the user's. */
+export async function beforeEngine(stack: string, engine: EngineSide, environment: NodeJS.ProcessEnv): Promise<void> {
+  const locks = (await engine.locks()) ?? [];
+  const { pending, deleting, vms, unfinished } = await engine.state();
+  if (locks.length + pending.length + deleting.length > 0) {
+    const { refuseLiving } = await import("../src/recovery/exclusive-use.ts");
+    refuseLiving(locks, stack);
+    await repairFirst(`an earlier run of stack ${stack} was killed`, stack);
+    return;
+  }
+  const { gone, moved, unconfigured } = await findMissingVms(stack, environment, vms);
+  if (unfinished.length + unconfigured.length > 0) {
+    await repairFirst(`an earlier run of stack ${stack} has made a VM and could not configure it`, stack);
+    return;
+  }
+  if (gone.length + moved.length === 0) return;
+  const { follow, forget } = await import("./repair.ts");
+  if (gone.length > 0) await forget(stack, gone);
+  if (moved.length > 0) await follow(stack, moved);
+}
+
+async function repairFirst(why: string, stack: string): Promise<void> {
+  const { repair } = await import("./repair.ts");
+  process.stdout.write(`${why}; what it left is repaired first (evergreen repair)\n`);
+  await repair(stack, "by an update");
+}

@@ -1,0 +1,110 @@
+import type { Problem } from "../../runtime/errors.ts";
+import { titleOf } from "../../domain/model/titles.ts";
+import type { Kubernetes } from "./client.ts";
+import { isNotFound } from "./errors.ts";
+import type { Resource } from "./types.ts";
+
+/*
+ * Others that upgrade or restart nodes. Two at once drain each other's nodes (failure-modes: Rancher upgrades clusters that it
+ * manages, rancher#47233, #46246; kube-hetzner#1497).
+ */
+
+interface Plan extends Resource {
+  spec?: { channel?: string };
+  status?: { applying?: string[] };
+}
+
+/** Of system-upgrade-controller. */
+const plans = "/apis/upgrade.cattle.io/v1/plans";
+const daemonSets = "/apis/apps/v1/daemonsets";
+const rancherAgent = "/apis/apps/v1/namespaces/cattle-system/deployments/cattle-cluster-agent";
+/** Plans by which Rancher manages the versions of a cluster that it has imported. */
+const ofRancher = /^cattle-system\/(rke2|k3s)-(master|worker)-plan$/;
+/** kured notes here which node it holds for a restart. */
+const kuredLock = "weave.works/kured-node-lock";
+
+/**
+ * Who else is at work on the nodes, or may begin at any moment, each with its name.
+ * @param allowRancher the operator says that Rancher leaves the versions of this cluster alone
+ * @throws KubernetesError when it cannot be read: nobody was seen is not nobody
+ */
+export async function findOtherUpgraders(client: Kubernetes, allowRancher = false): Promise<Problem[]> {
+  const found = await Promise.all([upgradePlans(client), restarts(client), ...(allowRancher ? [] : [rancher(client)])]);
+  return found.flat();
+}
+
+async function upgradePlans(client: Kubernetes): Promise<Problem[]> {
+  const items = await client.list<Plan>(plans).then(
+    (list) => list.items,
+    (error: unknown) => {
+      // Without its kind there is no system-upgrade-controller.
+      if (isNotFound(error)) return [];
+      throw error;
+    },
+  );
+  return items.flatMap(({ metadata, spec, status }) => {
+    const title = titleOf({ metadata });
+    const where = `Plan ${title}`;
+    const applying = status?.applying ?? [];
+    if (applying.length > 0)
+      return [
+        {
+          what: `system-upgrade-controller is at work on ${applying.join(", ")}`,
+          where,
+          todo: "wait until the plan is complete, then run again",
+        },
+      ];
+    if (ofRancher.test(title))
+      return [
+        {
+          what: "Rancher's version management is on for this cluster, and upgrades its nodes",
+          where,
+          todo: "turn version management off for it in Rancher, and delete the plan if it stays",
+        },
+      ];
+    if (spec?.channel === undefined) return [];
+    return [
+      {
+        what: `system-upgrade-controller follows the channel ${spec.channel} and may begin at any moment`,
+        where,
+        todo: "pin its version, or delete the plan: one of us upgrades these nodes",
+      },
+    ];
+  });
+}
+
+async function restarts(client: Kubernetes): Promise<Problem[]> {
+  const { items } = await client.list<Resource>(daemonSets);
+  return items.flatMap(({ metadata }) => {
+    const lock = metadata?.annotations?.[kuredLock];
+    if (lock === undefined) return [];
+    return [
+      {
+        what: `kured holds a node for a restart: ${nodeIn(lock)}`,
+        where: `DaemonSet ${titleOf({ metadata })}, ${kuredLock}`,
+        todo: "wait until the node is back; a lock that kured forgot is removed with its annotation",
+      },
+    ];
+  });
+}
+
+function nodeIn(lock: string): string {
+  try {
+    const { nodeID } = JSON.parse(lock) as { nodeID?: unknown };
+    if (typeof nodeID === "string") return nodeID;
+  } catch {
+    // Shown as it is.
+  }
+  return lock.slice(0, 100);
+}
+
+async function rancher(client: Kubernetes): Promise<Problem[]> {
+  if ((await client.find(rancherAgent)) === undefined) return [];
+  return [
+    {
+      what: "Rancher manages this cluster and upgrades its nodes itself",
+      where: "Deployment cattle-system/cattle-cluster-agent",
+      todo: "let Rancher upgrade it, or take the cluster out of Rancher; one that was only imported, with version management off in Rancher, may be updated with evergreen:allowRancher",
+    },
+  ];
+}

@@ -1,0 +1,98 @@
+import { clock } from "../../runtime/clock.ts";
+import { messageOf, UserErrors, type Problem } from "../../runtime/errors.ts";
+import { readGoingAwayNote, writeGoingAwayNote } from "../proxmox/notes.ts";
+import type { Proxmox } from "../proxmox/client.ts";
+import type { ListedVm } from "../proxmox/vms.ts";
+import { serverVms, type ClusterSite } from "./access.ts";
+import type { Kubernetes } from "./client.ts";
+import { readGoingAway, writeGoingAway } from "./record.ts";
+
+/*
+ * That a cluster is being destroyed is said in two places: in the cluster itself, which decides while it can be asked, and in
+ * the notes of its servers' VMs, which decide when it cannot be asked any more. The notes are written first and taken away
+ * first, so that none is left over that the cluster does not know of.
+ */
+
+/** What is asked whether a cluster is being destroyed. */
+export interface Witnesses {
+  pve: Proxmox;
+  site: ClusterSite;
+  vms: readonly ListedVm[];
+  /** Undefined: there is no way into the cluster, or it does not serve. */
+  client: Kubernetes | undefined;
+}
+
+/** Milliseconds for the one question whether the API serves: without a quorum it takes minutes to say nothing. */
+const patienceMs = 5_000;
+
+/** The way into the cluster, if it serves now. */
+export async function ifServing<T extends { client: Kubernetes }>(access: T | undefined): Promise<T | undefined> {
+  return access && (await access.client.isReady(clock.timeout(patienceMs))) ? access : undefined;
+}
+
+/**
+ * Whether the whole cluster is being destroyed, as of now. @throws when a VM's notes are needed and cannot be read
+ */
+export async function isBeingTornDown({ pve, site, vms, client }: Witnesses): Promise<boolean> {
+  if (client) return await readGoingAway(client);
+  const servers = serverVms(vms, site);
+  const notes = await Promise.all(servers.map((vm) => readGoingAwayNote(pve, vm)));
+  return notes.length > 0 && notes.every((since) => since !== undefined);
+}
+
+/**
+ * Says it in every place, or in none.
+ * @returns on how many servers
+ * @throws UserErrors that name the servers whose VMs cannot be marked
+ */
+export async function announceTeardown(witnesses: Witnesses, since: string): Promise<number> {
+  const { client, site, vms } = witnesses;
+  // Its VMs may have lost their notes since: an update that takes an earlier destroy back begins with them.
+  const isMarked = client !== undefined && (await readGoingAway(client));
+  try {
+    const { failed } = await noteServers(witnesses, since);
+    if (failed.length > 0) throw new UserErrors(failed);
+    if (client && !isMarked) await writeGoingAway(client, since);
+    return serverVms(vms, site).length;
+  } catch (error) {
+    if (!isMarked) await noteServers(witnesses, undefined);
+    throw error;
+  }
+}
+
+/**
+ * Takes back what a destroy has said that was broken off or refused: the cluster stays. While the cluster itself says nothing,
+ * a VM that cannot be changed now is left as it is: its notes alone decide nothing.
+ * @returns whether there was anything to take back
+ * @throws UserErrors that name the servers whose VMs keep the mark; the cluster keeps it then too, and the next run tries again
+ */
+export async function withdrawTeardown(witnesses: Witnesses): Promise<boolean> {
+  const { client } = witnesses;
+  const marked = client !== undefined && (await readGoingAway(client));
+  const { changed, failed } = await noteServers(witnesses, undefined);
+  if (failed.length > 0 && (marked || client === undefined)) throw new UserErrors(failed);
+  if (marked) await writeGoingAway(client, undefined);
+  return changed > 0 || marked;
+}
+
+/** @returns how many were changed, and why some could not be */
+async function noteServers(
+  { pve, site, vms }: Witnesses,
+  since: string | undefined,
+): Promise<{ changed: number; failed: Problem[] }> {
+  let changed = 0;
+  const failed: Problem[] = [];
+  for (const server of serverVms(vms, site)) {
+    try {
+      const isSaid = since !== undefined && (await readGoingAwayNote(pve, server)) !== undefined;
+      if (!isSaid && (await writeGoingAwayNote(pve, server, since))) changed += 1;
+    } catch (error) {
+      failed.push({
+        what: `the notes of ${server.name ?? "a server"} cannot be written: ${messageOf(error)}`,
+        where: `VM ${server.vmid} on ${server.host}, where it says whether the cluster ${site.cluster} is being destroyed`,
+        todo: "nothing was destroyed. Wait until Proxmox VE lets that VM be changed (a lock, a host that is off, a cluster without quorum), then run again",
+      });
+    }
+  }
+  return { changed, failed };
+}

@@ -1,0 +1,80 @@
+import { UserError } from "../../runtime/errors.ts";
+import { nodeName } from "../../domain/model/generation.ts";
+import type { ObservedVm } from "../../domain/model/types.ts";
+import type { Proxmox } from "./client.ts";
+import { ProxmoxError, silentHostOf } from "./errors.ts";
+import { Row } from "./parse.ts";
+import { nodeTags } from "./tags.ts";
+import { readPower, readVm, whereItIs, type ListedVm, type Power } from "./vms.ts";
+
+/** What a host says of its VMs, or why it says nothing. */
+type HostSays = { running: ReadonlySet<number> } | { silent: string };
+
+/**
+ * Every VM that claims by its tags to be a node of the cluster, each read in full; whether it runs is asked of its host,
+ * for the list of the data centre is seconds old. A VM whose host does not answer is in the picture too, and unreachable:
+ * nobody knows whether it runs.
+ * @throws when one cannot be read for any other reason
+ */
+export async function observeVms(pve: Proxmox, cluster: string, list: readonly ListedVm[]): Promise<ObservedVm[]> {
+  const ours = list.filter((vm) => !vm.template && nodeTags(vm.tags)?.cluster === cluster);
+  const hosts = [...new Set(ours.map(({ host }) => host))];
+  const says = new Map(await Promise.all(hosts.map(async (host) => [host, await runningOn(pve, host)] as const)));
+  const all = await Promise.all(ours.map((vm) => observeVm(pve, vm, says.get(vm.host) ?? { running: new Set() })));
+  return all.flat();
+}
+
+/** The VMs that run on a host at this moment. */
+async function runningOn(pve: Proxmox, host: string): Promise<HostSays> {
+  const path = `/nodes/${host}/qemu`;
+  try {
+    const rows = Row.list(await pve.get(path), path);
+    return {
+      running: new Set(rows.filter((row) => row.text("status") === "running").map((row) => row.number("vmid"))),
+    };
+  } catch (error) {
+    return { silent: whySilent(error) };
+  }
+}
+
+/** @throws the error when it is about something else than the host */
+function whySilent(error: unknown): string {
+  if (!(error instanceof ProxmoxError) || error.silentHost === undefined) throw error;
+  return error.message;
+}
+
+async function observeVm(pve: Proxmox, vm: ListedVm, says: HostSays): Promise<ObservedVm[]> {
+  const { vmid, host } = vm;
+  const tags = nodeTags(vm.tags);
+  if (tags === undefined) return [];
+  const { cluster, ...place } = tags;
+  const unknown = (why: string): ObservedVm => {
+    const name = vm.name ?? nodeName(cluster, place.pool, place.slot, place.generation);
+    return { vmid, name, host, running: false, unreachable: why, uuid: "", ...place };
+  };
+  if ("silent" in says) return [unknown(says.silent)];
+  try {
+    const config = await whereItIs(pve, vm, (now) => readVm(pve, now));
+    const running = says.running.has(vmid);
+    // The host's own list says "running" of a VM that is off and in a backup.
+    const power: Power =
+      vm.state === undefined && config.lock === undefined && config.host === host
+        ? { running }
+        : await readPower(pve, config);
+    return [{ vmid, name: config.name, host: config.host, ...power, uuid: config.uuid, ...place }];
+  } catch (error) {
+    if (silentHostOf(error) !== undefined) return [unknown(whySilent(error))];
+    throw error instanceof ProxmoxError ? unreadable(vm, error) : error;
+  }
+}
+
+function unreadable(vm: ListedVm, error: ProxmoxError): UserError {
+  return new UserError(
+    {
+      what: `VM ${vm.vmid} carries our tags but cannot be read: ${error.message}`,
+      where: `host ${vm.host}, pool ${vm.pool ?? "none"}`,
+      todo: "give the token VM.Audit there; nothing is decided on half of the picture",
+    },
+    { cause: error },
+  );
+}

@@ -1,0 +1,152 @@
+import { isAdopted } from "../model/generation.ts";
+import type { Problem } from "../model/problem.ts";
+import { hasJoined } from "./slot-state.ts";
+import { hiddenVmProblems } from "./hidden-vms.ts";
+import type { Generation, ObservedNode, ObservedVm, NodeRecord, ObservedPool, PoolRecord } from "../model/types.ts";
+
+/**
+ * Where the data centre, the cluster and the memory contradict each other. A program start aborts on them: every later
+ * decision would rest on a guess about which VM is which.
+ * @param wanted what the configuration asks for: a generation that need not be remembered yet
+ */
+export function inconsistencies(
+  observed: ObservedPool,
+  record: PoolRecord | undefined,
+  wanted?: Generation,
+): Problem[] {
+  const remembered = record?.nodes ?? [];
+  return [
+    ...doubles(observed.vms),
+    ...observed.vms.flatMap((vm) => vmProblems(vm, observed.nodes, remembered)),
+    ...observed.nodes.flatMap((node) => nodeProblems(node, observed, remembered)),
+    ...observed.nodes.flatMap((node) => unknownGeneration(node, record, wanted)),
+    ...remembered.flatMap((node) => lostVm(node, observed)),
+  ];
+}
+
+function doubles(vms: readonly ObservedVm[]): Problem[] {
+  const twice = (word: string, among: readonly ObservedVm[], of: (vm: ObservedVm) => string) =>
+    [...Map.groupBy(among, of)].flatMap(([value, same]): Problem[] =>
+      same.length < 2
+        ? []
+        : [
+            {
+              what: `${same.length} VMs have the ${word} ${value}`,
+              where: same.map(titleOf).join(" and "),
+              todo: "find out which one the Node of that name runs in (its SMBIOS uuid says), and remove our tags from the other",
+            },
+          ],
+    );
+  const names = twice("name", vms, (vm) => vm.name);
+  const read = vms.filter((vm) => vm.uuid !== "");
+  return [...names, ...(names.length > 0 ? [] : twice("SMBIOS uuid", read, (vm) => vm.uuid))];
+}
+
+function vmProblems(vm: ObservedVm, nodes: readonly ObservedNode[], remembered: readonly NodeRecord[]): Problem[] {
+  const made = remembered.find((node) => node.uuid === vm.uuid);
+  const former = made?.name ?? formerName(vm);
+  if (former !== vm.name) return [renamed(vm, former)];
+  // Nobody can read who it is; nothing is done to it before somebody can.
+  if (vm.unreachable !== undefined) return [];
+
+  // A name may come back after its VM was retired and destroyed; then the new VM has a new uuid.
+  const namesake = remembered.find((node) => node.name === vm.name && node.phase !== "retired");
+  const problems: Problem[] = [];
+  if (namesake !== undefined && namesake.uuid !== vm.uuid) problems.push(exchanged(vm, namesake.uuid, "the record"));
+  const node = nodes.find((one) => one.name === vm.name);
+  if (node !== undefined && node.uuid !== vm.uuid) problems.push(exchanged(vm, node.uuid, "its Node"));
+  return problems;
+}
+
+/** What the tags say that the name was; the name itself when they agree, as those of an adopted VM do with any name. */
+function formerName(vm: ObservedVm): string {
+  const tail = `-${vm.pool}-${vm.slot}-${vm.generation}`;
+  return vm.name.endsWith(tail) || isAdopted(vm) ? vm.name : `<cluster>${tail}`;
+}
+
+function renamed(vm: ObservedVm, former: string): Problem {
+  return {
+    what: `a VM of ours has another name: it was made as ${former}`,
+    where: titleOf(vm),
+    todo: "rename it back in Proxmox VE, and run again",
+  };
+}
+
+function exchanged(vm: ObservedVm, uuid: string, witness: string): Problem {
+  return {
+    what: `${vm.name} is not the VM that we made: its SMBIOS uuid is ${vm.uuid}, and ${witness} says ${uuid}`,
+    where: titleOf(vm),
+    todo: "it will not be touched; remove our tags from it if it is not a node, else restore the VM that was there",
+  };
+}
+
+function nodeProblems(
+  node: ObservedNode,
+  { vms, hiddenVmids }: ObservedPool,
+  remembered: readonly NodeRecord[],
+): Problem[] {
+  const vm = vms.find((one) => one.name === node.name);
+  if (vm === undefined) {
+    // Reported as renamed.
+    if (vms.some((one) => one.uuid === node.uuid)) return [];
+    const hidden = remembered.find(({ name, vmid }) => name === node.name && hiddenVmids?.includes(vmid));
+    if (hidden) return [hiddenVmProblems(hidden)];
+    return [
+      {
+        what: `the VM of Node ${node.name} is gone: it was deleted outside of Evergreen, or the token cannot see it`,
+        where: `slot ${node.slot} of pool ${node.pool}, uuid ${node.uuid}`,
+        todo: "check the token's rights (VM.Audit on the Proxmox pool); if the VM is gone, `evergreen repair` heals it",
+      },
+    ];
+  }
+  if (vm.slot === node.slot && vm.generation === node.generation && vm.pool === node.pool) return [];
+  return [
+    {
+      what: `the labels of Node ${node.name} contradict the tags of its VM`,
+      where: `${titleOf(vm)}: Node says ${placeOf(node)}, VM says ${placeOf(vm)}`,
+      todo: "put the labels evergreen.dev/* or the tags eg-* back to what the name says",
+    },
+  ];
+}
+
+function placeOf(one: ObservedNode | ObservedVm): string {
+  return `slot ${one.slot} of pool ${one.pool} with generation ${one.generation}`;
+}
+
+function unknownGeneration(
+  node: ObservedNode,
+  record: PoolRecord | undefined,
+  wanted: Generation | undefined,
+): Problem[] {
+  // What an adopted node is made of was never ours to remember.
+  if (isAdopted(node)) return [];
+  const known = [...(record?.generations ?? []), ...(wanted ? [wanted] : [])];
+  if (known.some((generation) => generation.id === node.generation)) return [];
+  return [
+    {
+      what: `nobody remembers what generation ${node.generation} is, and ${node.name} has it`,
+      where: `Node ${node.name}; the record of pool ${node.pool} knows ${known.map((one) => one.id).join(", ") || "nothing"}`,
+      todo: `restore the record (ConfigMap evergreen-system/pool-${node.pool}) from a backup, or configure the content that the node has`,
+    },
+  ];
+}
+
+/** A member whose VM is gone. What never was one (made, failed) or is one no more (retired) may go unseen. */
+function lostVm(node: NodeRecord, observed: ObservedPool): Problem[] {
+  if (!hasJoined(node)) return [];
+  const seen = observed.vms.some((vm) => vm.uuid === node.uuid || vm.name === node.name);
+  // A Node without a VM is reported on its own.
+  if (seen || observed.nodes.some((one) => one.name === node.name)) return [];
+  if (observed.hiddenVmids?.includes(node.vmid)) return [hiddenVmProblems(node)];
+  return [
+    {
+      what: `the VM of ${node.name} is gone: it was deleted outside of Evergreen, or the token cannot see it`,
+      where: `slot ${node.slot}, VMID ${node.vmid}, uuid ${node.uuid}`,
+      todo: "check the token's rights (VM.Audit on the Proxmox pool); if the VM is gone, `evergreen repair` heals it",
+    },
+  ];
+}
+
+function titleOf(vm: ObservedVm): string {
+  return `VM ${vm.vmid} (${vm.name}) on ${vm.host}`;
+}

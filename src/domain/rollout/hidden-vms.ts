@@ -1,0 +1,23 @@
+import type { Problem } from "../model/problem.ts";
+import type { NodeRecord } from "../model/types.ts";
+
+/**
+ * A VM that is not in the list and whose number somebody has: it left the token's sight, or a stranger has taken its number.
+ * Either way it is not gone, and nothing may be concluded from the list being short.
+ */
+export function hiddenVmProblems({ name, vmid }: Pick<NodeRecord, "name" | "vmid">): Problem {
+  return {
+    what: `VM ${vmid} of ${name} exists, and the token cannot see it`,
+    where: `VMID ${vmid} is taken: the VM was moved out of the Proxmox pool or restored without one, or a stranger's VM has the number`,
+    todo: `nothing was done to it. Put it back into the pool that evergreen:site.proxmoxPool names (pvesh set /pools/POOL --vms ${vmid}); if it is a stranger's and ours was deleted, move the stranger to another number, then run npx evergreen repair`,
+  };
+}
+
+/** A Node that is Ready although the number of its VM is free: something runs under its name. */
+export function stillReady({ name, vmid }: Pick<NodeRecord, "name" | "vmid">): Problem {
+  return {
+    what: `the Node ${name} is Ready although VM ${vmid} is gone: a machine runs under its name`,
+    where: `Node ${name}; VMID ${vmid} is free`,
+    todo: "nothing was done to it. Find that machine (the Node's address and SMBIOS uuid say which): it may be the VM under another number. A Node whose VM was deleted just now is not Ready any more within a minute: run again then",
+  };
+}

@@ -1,0 +1,236 @@
+import { refuseAnotherCluster } from "./cluster-identity.ts";
+import { asTagged, withAdopted, type ObservedAdoption } from "./adoption.ts";
+import { UserError, UserErrors, type Problem } from "../runtime/errors.ts";
+import { adoptionsOf, SERVER_POOL, type Config, type ImageCatalogue, type UnusableImages } from "../config/config.ts";
+import { findAccess, type Access } from "../clients/kubernetes/access.ts";
+import type { Kubernetes } from "../clients/kubernetes/client.ts";
+import { labels, observedNode, listNodes, nameOf, uuidOf } from "../clients/kubernetes/nodes.ts";
+import { readPoolRecord } from "../clients/kubernetes/record.ts";
+import { paths, type Node } from "../clients/kubernetes/types.ts";
+import type { Proxmox } from "../clients/proxmox/client.ts";
+import { nodeTags } from "../clients/proxmox/tags.ts";
+import { observeVms } from "../clients/proxmox/observed-vms.ts";
+import { listVms, requireSight, takenAmong, type ListedVm } from "../clients/proxmox/vms.ts";
+import { inconsistencies } from "../domain/rollout/consistency.ts";
+import { generationOf } from "../domain/model/generation.ts";
+import type { ObservedNode, ObservedVm, ObservedPool, PoolRecord, PoolSpec } from "../domain/model/types.ts";
+import { requireReachableCluster, requireQuorum, explainUnreachable } from "./reachability.ts";
+
+/** A template that nodes can be cloned from. */
+export interface Image {
+  name: string;
+  /** RKE2 version in it. */
+  rke2: string;
+  /** Where it is: on one Proxmox host, or a copy on each of several. */
+  templates: readonly { vmid: number; host: string }[];
+}
+
+/** What both APIs say, read once: every decision of a run rests on this one picture. */
+export interface ObservedCluster {
+  images: ReadonlyMap<string, Image>;
+  /** VMs with the name of an image that are no template of ours, by name: what they lack. */
+  unusable: UnusableImages;
+  vms: ObservedVm[];
+  nodes: ObservedNode[];
+  records: ReadonlyMap<string, PoolRecord>;
+  /** Every VMID that the token can see, and those of `hiddenVmids`. */
+  takenVmids: number[];
+  /** VMIDs of remembered nodes that are not in the list and that somebody has: VMs out of the token's sight. */
+  hiddenVmids: number[];
+  /** What the configuration adopts. VMs, nodes and records are as they are once it is taken over. */
+  adoption: ObservedAdoption;
+  /** Undefined before the first server has joined. */
+  kubernetes: Kubernetes | undefined;
+}
+
+/**
+ * Reads the picture.
+ * @throws UserError when a part of it cannot be read: half a picture is none
+ */
+export async function observeCluster(pve: Proxmox, config: Config): Promise<ObservedCluster> {
+  await requireSight(pve, config.site.proxmoxPool);
+  const list = await listVms(pve);
+  refuseAnotherCluster(config, list);
+  const vms = await observeVms(pve, config.cluster, asTagged(list, config));
+  const access = await findCluster(pve, config, list);
+  if (access) await requireQuorum(pve, vms, access.client);
+  else await requireReachableCluster(pve, vms);
+  const nodes = access ? await explainUnreachable(vms, nodesOf(access.client, config)) : [];
+  const names = new Set([SERVER_POOL, ...config.pools, ...vms].map(poolName).concat(nodes.flatMap(poolLabel)));
+  const records = access ? await Promise.all([...names].map((pool) => readPoolRecord(access.client, pool))) : [];
+  const memory = new Map(records.map((record) => [record.pool, record]));
+  const hidden = await hiddenVmids(pve, list, nodes, records);
+  const known = vms.map((vm) => fromMemory(vm, nodes, memory.get(vm.pool)));
+  const seen = withAdopted(config, { list, vms: known, nodes, records: memory });
+  return {
+    images: images(list),
+    unusable: unusable(list),
+    vms: [...seen.vms],
+    nodes: seen.nodes.filter((node) => node.metadata?.labels?.[labels.cluster] === config.cluster).map(observedNode),
+    records: seen.records,
+    adoption: seen.adoption,
+    takenVmids: [...list.map((vm) => vm.vmid), ...hidden],
+    hiddenVmids: hidden,
+    kubernetes: access?.client,
+  };
+}
+
+/**
+ * Numbers of remembered nodes whose VM is not in the list, and which somebody has. Of retired ones only while their Node is
+ * there: the engine asks once more before it destroys one.
+ */
+async function hiddenVmids(
+  pve: Proxmox,
+  list: readonly ListedVm[],
+  nodes: readonly Node[],
+  records: readonly PoolRecord[],
+): Promise<number[]> {
+  const seen = new Set(list.map(({ vmid }) => vmid));
+  const members = new Set(nodes.map(nameOf));
+  const unseen = records
+    .flatMap((record) => record.nodes)
+    .filter(({ vmid, phase, name }) => !seen.has(vmid) && (phase !== "retired" || members.has(name)));
+  return await takenAmong(pve, [...new Set(unseen.map(({ vmid }) => vmid))]);
+}
+
+/** The way into the cluster of a stack. @returns undefined before its first server has joined */
+export function findCluster(pve: Proxmox, config: Config, list: readonly ListedVm[]): Promise<Access | undefined> {
+  return findAccess(pve, asTagged(list, config), { cluster: config.cluster, serverPool: SERVER_POOL, ...config.site });
+}
+
+/** The nodes of ours; every one while there is something to adopt. */
+async function nodesOf(client: Kubernetes, config: Config): Promise<Node[]> {
+  if (adoptionsOf(config).length === 0) return await listNodes(client, { cluster: config.cluster });
+  return (await client.list<Node>(paths.nodes)).items;
+}
+
+function poolLabel(node: Node): string[] {
+  const pool = node.metadata?.labels?.[labels.pool];
+  return pool === undefined ? [] : [pool];
+}
+
+function poolName(of: string | { name: string } | ObservedVm): string {
+  if (typeof of === "string") return of;
+  return "pool" in of ? of.pool : of.name;
+}
+
+/** Who a VM is that cannot be read: by the record, else by its Node. Enough to leave it alone, and for nothing else. */
+function fromMemory(vm: ObservedVm, nodes: readonly Node[], record: PoolRecord | undefined): ObservedVm {
+  if (vm.unreachable === undefined) return vm;
+  const own = record?.nodes.find(({ vmid, slot, generation }) => {
+    return vmid === vm.vmid && slot === vm.slot && generation === vm.generation;
+  });
+  const name = own?.name ?? vm.name;
+  const node = nodes.find((one) => nameOf(one) === name);
+  return { ...vm, name, uuid: own?.uuid ?? (node && uuidOf(node)) ?? "" };
+}
+
+/** Now, as the times in the record are told: by the cluster's clock, whoever looks. */
+export const nowOf = ({ kubernetes }: ObservedCluster): Date => kubernetes?.now() ?? new Date();
+
+/** The part of the picture that concerns one pool. */
+export function observedPool(observed: ObservedCluster, pool: string): ObservedPool {
+  const ofPool = <T extends { pool: string }>(all: T[]): T[] => all.filter((one) => one.pool === pool);
+  return {
+    vms: ofPool(observed.vms),
+    nodes: ofPool(observed.nodes),
+    takenVmids: observed.takenVmids,
+    hiddenVmids: observed.hiddenVmids,
+  };
+}
+
+/** Pools that live but are not configured any more. */
+export function forgottenPools(observed: ObservedCluster, pools: readonly PoolSpec[]): string[] {
+  const known = new Set(pools.map((pool) => pool.name));
+  const alive = new Set([...observed.vms, ...observed.nodes].map((one) => one.pool));
+  return [...alive].filter((pool) => !known.has(pool)).sort();
+}
+
+/** @throws UserErrors when the two APIs and the record contradict each other */
+export function checkAgreement(observed: ObservedCluster, pools: readonly PoolSpec[]): void {
+  if (observed.adoption.problems.length > 0) throw new UserErrors(observed.adoption.problems);
+  const problems: Problem[] = pools.flatMap((pool) =>
+    inconsistencies(observedPool(observed, pool.name), observed.records.get(pool.name), generationOf(pool.node)),
+  );
+  for (const pool of forgottenPools(observed, pools))
+    problems.push(...inconsistencies(observedPool(observed, pool), observed.records.get(pool)));
+  if (problems.length > 0) throw new UserErrors(problems);
+}
+
+/** RKE2 version by image, for the configuration. */
+export function catalogue(observed: ObservedCluster): ImageCatalogue {
+  return new Map([...observed.images.values()].map(({ name, rke2 }) => [name, rke2]));
+}
+
+/** The template of an image that a plan names: the copy on the host of the VM, where there is one. */
+export function templateOf(observed: ObservedCluster, image: string, host: string): { vmid: number; host: string } {
+  const copies = observed.images.get(image)?.templates ?? [];
+  const found = copies.find((copy) => copy.host === host) ?? copies[0];
+  if (found) return found;
+  throw new UserError({
+    what: `there is no template ${image}`,
+    where: `templates that the token can see: ${[...observed.images.keys()].sort().join(", ") || "none"}`,
+    todo: "bake or copy it, give it the tags eg-image and rke2-<version>, and put it into the pool of templates",
+  });
+}
+
+/** Proxmox host of a node's VM: where it is; a new one goes round the hosts, slot by slot. */
+export function hostOf(
+  observed: ObservedCluster,
+  hosts: readonly string[],
+  slot: { slot: number; name: string },
+): string {
+  const host = observed.vms.find((vm) => vm.name === slot.name)?.host ?? hosts[slot.slot % hosts.length];
+  if (host === undefined) throw new Error("the configuration has no hosts");
+  return host;
+}
+
+function images(list: readonly ListedVm[]): Map<string, Image> {
+  const found = new Map<string, Image>();
+  for (const vm of list) {
+    const rke2 = vm.template ? rke2Of(vm.tags) : undefined;
+    if (rke2 === undefined || vm.name === undefined) continue;
+    const image: Image = found.get(vm.name) ?? { name: vm.name, rke2, templates: [] };
+    refuseTwin(image, vm, rke2);
+    found.set(vm.name, { ...image, templates: [...image.templates, { vmid: vm.vmid, host: vm.host }] });
+  }
+  return found;
+}
+
+/** Hosts with a storage of their own have a copy each, and all copies hold the same. */
+function refuseTwin({ name, rke2, templates }: Image, vm: ListedVm, other: string): void {
+  const twin = templates.find(({ host }) => host === vm.host) ?? (other === rke2 ? undefined : templates[0]);
+  if (twin === undefined) return;
+  const differ = other === rke2 ? `on one host, ${vm.host}` : `with different versions of RKE2, ${rke2} and ${other}`;
+  throw new UserError({
+    what: `two templates have the name ${name}, ${differ}`,
+    where: `VM ${twin.vmid} on ${twin.host} and VM ${vm.vmid} on ${vm.host}`,
+    todo: "remove one of them, or take the tag eg-image off it",
+  });
+}
+
+/** VMs that could be meant by the name of an image: what keeps them from being one, and what to do. */
+function unusable(list: readonly ListedVm[]): UnusableImages {
+  const found = new Map<string, Pick<Problem, "what" | "todo">>();
+  for (const vm of list) {
+    const title = `VM ${vm.vmid} on ${vm.host}`;
+    if (vm.name === undefined || nodeTags(vm.tags)) continue;
+    if (!vm.template)
+      found.set(vm.name, {
+        what: `${title} is called ${vm.name}, and is not a template`,
+        todo: `shut it down and make it one (qm template ${vm.vmid}), or bake the image again`,
+      });
+    else if (rke2Of(vm.tags) === undefined)
+      found.set(vm.name, {
+        what: `the template ${vm.name} has not the tags of an image: it has ${vm.tags.join(", ") || "none"}`,
+        todo: `give ${title} the tags eg-image and rke2-<version>, such as rke2-v1.34.4+rke2r1`,
+      });
+  }
+  return found;
+}
+
+/** Templates of ours are tagged with the RKE2 version that they hold. */
+function rke2Of(tags: readonly string[]): string | undefined {
+  if (!tags.includes("eg-image")) return undefined;
+  return tags.find((tag) => tag.startsWith("rke2-"))?.slice("rke2-".length);
+}

@@ -1,0 +1,139 @@
+import type { Problem } from "../runtime/errors.ts";
+import { UserErrors } from "../runtime/errors.ts";
+import { localVolumePolicy, poolSpecs, SERVER_POOL, type Config } from "../config/config.ts";
+import { releasedWords } from "../observe/adoption.ts";
+import {
+  catalogue,
+  checkAgreement,
+  forgottenPools,
+  observedPool,
+  type ObservedCluster,
+} from "../observe/observed-cluster.ts";
+import type { Proxmox } from "../clients/proxmox/client.ts";
+import { takenAmong } from "../clients/proxmox/vms.ts";
+import { clusterKeyProblems } from "../domain/rollout/cluster-keys.ts";
+import { plan, planRemoval } from "../domain/rollout/plan.ts";
+import { hopNotes, hopProblems } from "../domain/versions/upgrade-path.ts";
+import { PlanError } from "../domain/model/problem.ts";
+import { skewProblems } from "../domain/rollout/servers.ts";
+import type { PoolPlan, PoolSpec, SlotPlan } from "../domain/model/types.ts";
+
+/** What this run does with a cluster. */
+export interface ClusterPlan {
+  controlPlane: PoolPlan;
+  /** Pools of agents that the configuration asks for. */
+  pools: PoolPlan[];
+  /** Pools that left the configuration. */
+  removed: PoolPlan[];
+}
+
+/**
+ * Plans every pool on one picture.
+ * @throws UserErrors with all that stands against a run, before anything was changed
+ */
+export function planPools(config: Config, observed: ObservedCluster, now: Date): ClusterPlan {
+  const specs = poolSpecs(config, catalogue(observed), observed.unusable);
+  checkAgreement(observed, specs);
+  const problems: Problem[] = [];
+  const collect = <T>(decide: () => T): T[] => {
+    try {
+      return [decide()];
+    } catch (error) {
+      if (!(error instanceof PlanError)) throw error;
+      problems.push(...error.problems);
+      return [];
+    }
+  };
+  const planned = specs
+    .flatMap((spec) =>
+      collect(() => plan(spec, observedPool(observed, spec.name), observed.records.get(spec.name), now)),
+    )
+    .map((pool) => ({ ...pool, words: [...pool.words, ...releasedWords(observed.adoption, pool.pool)] }));
+  const removed = forgottenPools(observed, specs).flatMap((name) =>
+    collect(() => {
+      const left = { name, role: roleOf(name), localVolumes: localVolumePolicy(config) };
+      return planRemoval(left, observedPool(observed, name), observed.records.get(name), now);
+    }),
+  );
+  const controlPlane = planned.find((pool) => pool.role === "server");
+  problems.push(...specs.filter(({ role }) => role === "server").flatMap((spec) => forLife(spec, observed)));
+  if (controlPlane)
+    problems.push(
+      ...skew(specs, controlPlane, observed),
+      ...hops(controlPlane).flatMap((hop) => hopProblems(hop, observed.nodes)),
+    );
+  if (problems.length > 0 || !controlPlane) throw new UserErrors(problems);
+  const notes = hops(controlPlane)
+    .flatMap((hop) => hopNotes(hop, observed.nodes))
+    .map((note) => `  ${note}`);
+  return {
+    controlPlane: { ...controlPlane, words: [...controlPlane.words, ...notes] },
+    pools: planned.filter((pool) => pool.role === "agent"),
+    removed,
+  };
+}
+
+/**
+ * Plans with VMIDs that nobody holds, also nobody whom the token cannot see: ids that turn out to be taken are stepped
+ * over. They are remembered in the picture.
+ */
+export async function planCluster(
+  pve: Proxmox,
+  config: Config,
+  observed: ObservedCluster,
+  now: Date,
+): Promise<ClusterPlan> {
+  for (;;) {
+    const clusterPlan = planPools(config, observed, now);
+    const taken = await takenAmong(pve, newVmids(clusterPlan));
+    if (taken.length === 0) return clusterPlan;
+    observed.takenVmids.push(...taken);
+  }
+}
+
+function roleOf(pool: string): PoolPlan["role"] {
+  return pool === SERVER_POOL ? "server" : "agent";
+}
+
+/** Agents come after the servers, so what the servers are after this run counts; an adopted one may stay as it is. */
+function skew(specs: readonly PoolSpec[], { slots, keeps }: PoolPlan, { nodes }: ObservedCluster): Problem[] {
+  const kept = nodes.filter(({ name }) => keeps.includes(name)).map(({ kubelet }) => kubelet);
+  const versions = [...new Set([...slots.map(({ generation }) => generation.spec.rke2), ...kept])];
+  return specs.flatMap((spec) => skewProblems(spec, versions));
+}
+
+/** Of servers that are members the record knows what they were made of; of adopted ones nobody does. */
+function forLife({ name, node }: PoolSpec, { nodes, records }: ObservedCluster): Problem[] {
+  const members = new Set(nodes.filter(({ pool }) => pool === name).map(({ generation }) => generation));
+  const known = (records.get(name)?.generations ?? []).filter(({ id }) => members.has(id));
+  return clusterKeyProblems(
+    node.config ?? {},
+    known.map(({ spec }) => spec.config ?? {}),
+  );
+}
+
+/** What servers of this run are made of. Who stays as it is makes no hop. */
+function hops({ role, slots }: PoolPlan): Pick<PoolSpec, "role" | "node">[] {
+  const made = slots.filter(({ creates, replaces }) => creates || replaces.length > 0);
+  const nodes = new Map(made.map(({ generation }) => [generation.spec.rke2, generation.spec]));
+  return [...nodes.values()].map((node) => ({ role, node }));
+}
+
+/** The plan of every pool, servers first. */
+export function poolPlans({ controlPlane, pools, removed }: ClusterPlan): PoolPlan[] {
+  return [controlPlane, ...pools, ...removed];
+}
+
+/** The whole plan for a reader, a pool after the other. */
+export function renderClusterPlan(clusterPlan: ClusterPlan): string[] {
+  return poolPlans(clusterPlan).flatMap((pool) => pool.words);
+}
+
+function newVmids(clusterPlan: ClusterPlan): number[] {
+  return newSlots(clusterPlan).map((slot) => slot.vmid);
+}
+
+/** Slots whose VM this run makes. */
+export function newSlots({ controlPlane, pools }: ClusterPlan): SlotPlan[] {
+  return [controlPlane, ...pools].flatMap((pool) => pool.slots.filter((slot) => slot.creates));
+}

@@ -1,0 +1,137 @@
+import { Deadline } from "../runtime/deadline.ts";
+import type { Proxmox } from "../clients/proxmox/client.ts";
+import { destroyVm } from "../clients/proxmox/destroy.ts";
+import { silentHostOf } from "../clients/proxmox/errors.ts";
+import { tasksRun } from "../clients/proxmox/task.ts";
+import { isRunning, listVms, readVm, takenAmong, type ListedVm } from "../clients/proxmox/vms.ts";
+import { parseNodeName } from "../domain/model/generation.ts";
+import type { ExclusiveUse } from "./exclusive-use.ts";
+import { VM_TYPE, type KnownVm, type PendingCreate } from "./engine-state.ts";
+import type { OpenStack } from "../observe/open-stack.ts";
+
+const cloneSeconds = 600;
+const destroySeconds = 300;
+
+/** What became of a create that never ended. */
+export interface UndoneCreate {
+  urn: string;
+  /** What was done, for the operator. */
+  how: string;
+  /** How the provider finds what it has made: the engine is to know it. */
+  id?: string;
+  /** What it has made is there, or may be, and belongs to nobody yet: the engine must not forget it. */
+  left?: true;
+}
+
+/** Removes a clone that the engine lost, if it is provably the one that it began and nobody ever joined it. */
+export async function undoCreate(
+  site: OpenStack,
+  create: PendingCreate,
+  fence: Pick<ExclusiveUse, "check">,
+): Promise<UndoneCreate> {
+  return await undo(site, create, fence).catch((error: unknown) => {
+    const silent = silentHostOf(error);
+    if (silent === undefined) throw error;
+    const how = `left alone: the Proxmox host ${silent} does not answer; repair again when it does`;
+    return { urn: create.urn, how, left: true };
+  });
+}
+
+async function undo(
+  site: OpenStack,
+  { urn, type, inputs }: PendingCreate,
+  fence: Pick<ExclusiveUse, "check">,
+): Promise<UndoneCreate> {
+  if (type !== VM_TYPE) return { urn, how: "its step runs again with the next update" };
+  const { name, vmId: vmid } = inputs as { name?: string; vmId?: number };
+  if (vmid === undefined || name === undefined) return { urn, how: "it has made no VM" };
+  const found = await afterClone(site, name, vmid);
+  if (found === "free") return { urn, how: "it has made no VM" };
+  if (found === "hidden") return { urn, how: hiddenWords(vmid, name, site.config.site.proxmoxPool) };
+  const { pve, config, observed } = site;
+  const actual = await readVm(pve, found);
+  const nodes = [...observed.records.values()].flatMap((record) => record.nodes);
+  const claimed = nodes.find((node) => node.uuid === actual.uuid && node.name === name && node.vmid === vmid);
+  // Claimed, and nothing more: it is the clone that was begun, and it was never told to join. One that comes back holds its data.
+  const remembered =
+    (claimed?.phase !== "made" || claimed.keeps !== undefined) &&
+    nodes.some((node) => node.uuid === actual.uuid || (node.vmid === vmid && node.phase !== "retired"));
+  // Another VM of the same name may be the member; a Node that has not told its uuid yet could be either.
+  const member = observed.nodes.some((node) => node.name === name && (node.uuid === "" || node.uuid === actual.uuid));
+  const ours = actual.name === name && !actual.template && parseNodeName(name, config.cluster) !== undefined;
+  if (!ours || found.pool !== config.site.proxmoxPool)
+    return { urn, how: `left alone: VM ${vmid} is ${actual.name || "without a name"}, not ${name}` };
+  // The list calls a clone unknown until Proxmox has looked at it once.
+  if (remembered || member || (await isRunning(pve, found))) {
+    if (claimed)
+      return { urn, how: `VM ${vmid} (${name}) is ours: the engine is to know it`, id: `${found.host}/${vmid}` };
+    const how = `left alone: VM ${vmid} (${name}) runs or was a member, and nobody recorded its SMBIOS uuid; look at its console, then turn it off, or destroy it by hand`;
+    return { urn, how, left: true };
+  }
+  // A clone may have been waited for: by now it may be that of another run.
+  await fence.check();
+  await destroyVm(pve, found.host, { vmid, name, uuid: actual.uuid, tags: [] });
+  return { urn, how: `destroyed the half-made VM ${vmid} (${name})` };
+}
+
+/** Not kept in mind: of somebody else's VM nobody would ever decide anything. A clone is found by its name later (undoLostClones). */
+function hiddenWords(vmid: number, name: string, pool: string): string {
+  return `left alone: VM ${vmid} is out of the token's sight, and the next update steps over it. If it is the clone (${name}), put it into the Proxmox pool ${pool} and repair again`;
+}
+
+/**
+ * The VM of a clone once nobody works on it any more: Proxmox finishes a task whose client has died, and shows its VM to
+ * the token only when it is in the pool.
+ */
+async function afterClone(
+  { pve, observed }: OpenStack,
+  name: string,
+  vmid: number,
+): Promise<ListedVm | "free" | "hidden"> {
+  let waits = "";
+  const templateHosts = [...observed.images.values()].flatMap(({ templates }) => templates.map(({ host }) => host));
+  const deadline = new Deadline(`the clone of VM ${vmid} (${name}) to end`, cloneSeconds);
+  return await deadline.poll(
+    500,
+    async () => {
+      // Asked before the list: a clone that ends in between is in the list.
+      const cloning = await tasksRun(pve, templateHosts, "qmclone");
+      const vm = (await listVms(pve)).find((one) => one.vmid === vmid);
+      if (vm) {
+        const { lock } = await readVm(pve, vm);
+        waits = `VM ${vmid} is locked (${lock ?? ""})`;
+        return lock === undefined ? vm : undefined;
+      }
+      waits = "a clone task of this token still runs";
+      if (cloning) return undefined;
+      return (await takenAmong(pve, [vmid])).length > 0 ? "hidden" : "free";
+    },
+    () => waits,
+  );
+}
+
+/**
+ * Waits until nobody works on the destruction of these VMs any more: Proxmox finishes a task whose client has died, and a
+ * second one for the same VM fails.
+ */
+export async function awaitDestroys(pve: Proxmox, deleting: readonly Pick<KnownVm, "name" | "vmid">[]): Promise<void> {
+  if (deleting.length === 0) return;
+  const names = deleting.map(({ name, vmid }) => `VM ${vmid} (${name})`).join(", ");
+  await new Deadline(`the destruction of ${names} to end`, destroySeconds).poll(500, async () => {
+    const left = (await listVms(pve)).filter(({ vmid }) => deleting.some((vm) => vm.vmid === vmid));
+    if (left.length === 0) return true;
+    const hosts = left.map(({ host }) => host);
+    return (await anyTaskRuns(pve, hosts)) ? undefined : true;
+  });
+}
+
+/** On a host that does not answer nobody can wait for a task: the next repair looks again. */
+async function anyTaskRuns(pve: Proxmox, hosts: readonly string[]): Promise<boolean> {
+  const running = hosts.map((host) =>
+    tasksRun(pve, [host], "qmdestroy").catch((error: unknown) => {
+      if (silentHostOf(error) === undefined) throw error;
+      return false;
+    }),
+  );
+  return (await Promise.all(running)).includes(true);
+}

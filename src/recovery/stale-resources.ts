@@ -1,0 +1,250 @@
+import { Deadline, DeadlineError } from "../runtime/deadline.ts";
+import { messageOf } from "../runtime/errors.ts";
+import type { Config } from "../config/config.ts";
+import { guest } from "../../images/contract.ts";
+import type { ObservedCluster } from "../observe/observed-cluster.ts";
+import type { Kubernetes } from "../clients/kubernetes/client.ts";
+import { observeLeases } from "../clients/kubernetes/lease-observer.ts";
+import { runLease } from "../clients/kubernetes/run-lease.ts";
+import {
+  evictionRequestedBy,
+  forgetLonghornNode,
+  isOurRequest,
+  listLonghornNodes,
+  withdrawEviction,
+} from "../clients/kubernetes/longhorn.ts";
+import { proveGone } from "../clients/kubernetes/gone.ts";
+import { cordonedBy, deleteNode, isOurCordon, listNodes, nameOf, uncordon } from "../clients/kubernetes/nodes.ts";
+import { readPoolRecord, writeFacts } from "../clients/kubernetes/record.ts";
+import { paths, type Lease, type Secret } from "../clients/kubernetes/types.ts";
+import { isAgentSilent, isNoSuchFile, withAgent, writeFile } from "../clients/proxmox/agent.ts";
+import type { Proxmox } from "../clients/proxmox/client.ts";
+import { silentHostOf } from "../clients/proxmox/errors.ts";
+import { takenAmong } from "../clients/proxmox/vms.ts";
+import type { LonghornNode } from "../domain/drain/longhorn.ts";
+import { hasJoined } from "../domain/rollout/slot-state.ts";
+import type { NodeRecord } from "../domain/model/types.ts";
+
+/** Something that a killed run left, and how it is finished or undone. */
+export interface StaleResource {
+  /** What it is, as a line for the operator. */
+  what: string;
+  /**
+   * Somebody deleted a node by hand that has served: nothing is healed before an operator asks for it (`evergreen repair`).
+   * No update does it, that of `evergreen up` neither.
+   */
+  byHand?: boolean;
+  /** @returns what was done, in the past tense */
+  mend: () => Promise<string>;
+}
+
+/**
+ * What no living step answers for. Leases tell who lives: a step renews its lease until it ends, so what belongs to a
+ * slot without a live lease belongs to nobody.
+ */
+export async function findStaleResources(
+  pve: Proxmox,
+  config: Config,
+  observed: ObservedCluster,
+): Promise<StaleResource[]> {
+  const { kubernetes } = observed;
+  if (!kubernetes) return [];
+  // The run's own says nothing of a step.
+  const { expired, held } = await observeLeases(kubernetes, [runLease]);
+  // The run before may have ended since the picture, and so may its steps: whom they retired stays as they left it.
+  const now = { ...observed, records: await recordsOf(kubernetes, observed) };
+  return [
+    ...expired.map((lease) => expiredLease(kubernetes, lease)),
+    ...(await abandonedCordons(pve, kubernetes, config.cluster, now, held)),
+    ...(await abandonedEvictions(kubernetes, now, held)),
+    ...(await expiredTokens(kubernetes)),
+    ...(await lostNodes(pve, kubernetes, now, held)),
+  ];
+}
+
+function expiredLease(kubernetes: Kubernetes, { metadata, spec }: Lease): StaleResource {
+  const name = metadata?.name ?? "";
+  return {
+    what: `the lease ${name} of a step that ended without giving it back (${spec?.holderIdentity ?? "nobody"})`,
+    mend: async () => {
+      const { resourceVersion } = metadata ?? {};
+      await kubernetes.delete(`${paths.leases}/${name}`, resourceVersion === undefined ? {} : { resourceVersion });
+      return `released the lease ${name}`;
+    },
+  };
+}
+
+/** Our cordons on nodes that stay. A node that was retired stays cordoned: it must not get pods back. */
+async function abandonedCordons(
+  pve: Proxmox,
+  kubernetes: Kubernetes,
+  cluster: string,
+  observed: ObservedCluster,
+  held: ReadonlySet<string>,
+): Promise<StaleResource[]> {
+  const nodes = (await listNodes(kubernetes, { cluster })).filter(isOurCordon);
+  return nodes.flatMap((node) => {
+    const name = nameOf(node);
+    const known = observed.nodes.find((one) => one.name === name);
+    const phase = known && recordOf(observed, known.pool, name)?.phase;
+    if (!known || phase === "retired" || held.has(`slot-${known.pool}-${known.slot}`)) return [];
+    const own = observed.vms.find((vm) => vm.uuid === known.uuid);
+    const server = known.role === "server" ? own : undefined;
+    // What its guest was told cannot be taken back before its Proxmox host answers; of a server that is off its join does it.
+    if (own?.unreachable !== undefined || server?.running === false) return [];
+    return [
+      {
+        what: `${name} is cordoned by a run that ended (${node.metadata?.annotations?.[cordonedBy] ?? ""})`,
+        mend: async () => {
+          const untold = server && (await whyNotTold(pve, server));
+          if (untold !== undefined) return untoldWords(untold);
+          // The cordon goes last: by it the next run knows that something is to be taken back.
+          await uncordon(kubernetes, name);
+          return `uncordoned ${name}${server ? ", and it gets requests again" : ""}`;
+        },
+      },
+    ];
+  });
+}
+
+/** What we asked of Longhorn for a node that stays after all, and what it keeps of a node that we have retired. */
+async function abandonedEvictions(
+  kubernetes: Kubernetes,
+  observed: ObservedCluster,
+  held: ReadonlySet<string>,
+): Promise<StaleResource[]> {
+  const asked = (await listLonghornNodes(kubernetes)).filter(isOurRequest);
+  return asked.flatMap((storage) => {
+    const name = nameOf(storage);
+    const known = observed.nodes.find((one) => one.name === name);
+    const record = [...observed.records.values()].flatMap(({ pool, nodes }) =>
+      nodes.filter((node) => node.name === name).map(({ slot, phase }) => ({ pool, slot, phase })),
+    )[0];
+    const owner = known ?? record;
+    if (!owner || held.has(`slot-${owner.pool}-${owner.slot}`)) return [];
+    if (!known) return [forgotten(kubernetes, storage)];
+    if (record?.phase === "retired") return [];
+    const by = storage.metadata?.annotations?.[evictionRequestedBy] ?? "";
+    return [
+      {
+        what: `${name} gives up its Longhorn replicas for a run that ended (${by})`,
+        mend: async () => {
+          await withdrawEviction(kubernetes, storage);
+          return `Longhorn keeps its replicas on ${name}`;
+        },
+      },
+    ];
+  });
+}
+
+function forgotten(kubernetes: Kubernetes, storage: LonghornNode): StaleResource {
+  const name = nameOf(storage);
+  return {
+    what: `Longhorn lists ${name}, which was retired`,
+    mend: async () => {
+      const gone = await forgetLonghornNode(kubernetes, storage, new Deadline(`Longhorn to forget ${name}`, 10));
+      return gone ? `Longhorn has forgotten ${name}` : `Longhorn keeps ${name}: look at it there`;
+    },
+  };
+}
+
+/**
+ * Tells a server that it stays. An adopted one need not have a place for what we write: then it was never told to yield.
+ * @returns why it cannot be told now: that of one guest ends no run that may have to do with others
+ */
+async function whyNotTold(pve: Proxmox, vm: { host: string; vmid: number }): Promise<string | undefined> {
+  try {
+    await withAgent(`VM ${vm.vmid}`, undefined, () => writeFile(pve, vm, guest.yield, ""));
+    return undefined;
+  } catch (error) {
+    if (isNoSuchFile(error)) return undefined;
+    if (!isAgentSilent(error) && !(error instanceof DeadlineError) && silentHostOf(error) === undefined) throw error;
+    return messageOf(error);
+  }
+}
+
+const untoldWords = (why: string): string =>
+  `left as it is, for its guest cannot be told that it stays: ${why}. Bring its guest agent back (systemctl restart qemu-guest-agent in the guest, qm guest cmd VMID fsfreeze-thaw for one that is frozen), then run again`;
+
+/** Join tokens that outlived their join, made by us and past their time. */
+async function expiredTokens(kubernetes: Kubernetes): Promise<StaleResource[]> {
+  const query = { labelSelector: "app.kubernetes.io/managed-by=evergreen" };
+  const { items } = await kubernetes.list<Secret>(paths.systemSecrets, query);
+  const expiry = ({ data }: Secret): number =>
+    Date.parse(Buffer.from(data?.expiration ?? "", "base64").toString("utf8"));
+  return items
+    .filter((secret) => secret.type === "bootstrap.kubernetes.io/token" && expiry(secret) < kubernetes.now().getTime())
+    .map(({ metadata }) => ({
+      what: `the join token ${metadata?.name ?? ""} is past its time`,
+      mend: async () => {
+        await kubernetes.delete(`${paths.systemSecrets}/${metadata?.name ?? ""}`);
+        return `deleted the join token ${metadata?.name ?? ""}`;
+      },
+    }));
+}
+
+/**
+ * Nodes whose VM is gone: it is not in the list, and nobody has its number. Before one is taken out of the cluster that is
+ * proved once more, and that its Node is not Ready.
+ */
+async function lostNodes(
+  pve: Proxmox,
+  kubernetes: Kubernetes,
+  observed: ObservedCluster,
+  held: ReadonlySet<string>,
+): Promise<StaleResource[]> {
+  const exists = (node: { name: string; uuid: string; vmid: number }): boolean =>
+    observed.takenVmids.includes(node.vmid) ||
+    observed.vms.some((vm) => vm.uuid === node.uuid || vm.name === node.name);
+  const isDue = (node: NodeRecord): boolean =>
+    node.phase !== "retired" || kubernetes.now().getTime() - Date.parse(node.since) > keptMs;
+  const unseen = [...observed.records.values()].flatMap(({ pool, nodes }) =>
+    nodes
+      .filter((node) => !exists(node) && isDue(node) && !held.has(`slot-${pool}-${node.slot}`))
+      .map((node) => ({ pool, node })),
+  );
+  const numbers = unseen.map(({ node }) => node.vmid);
+  const taken = new Set(await takenAmong(pve, numbers));
+  const gone = unseen.filter(({ node }) => !taken.has(node.vmid));
+  return gone.map(({ pool, node }) => {
+    if (node.phase === "retired") return old(kubernetes, pool, node);
+    const served = hasJoined(node) || observed.nodes.some(({ name }) => name === node.name);
+    return { ...lost(pve, kubernetes, pool, node), byHand: served };
+  });
+}
+
+function lost(pve: Proxmox, kubernetes: Kubernetes, pool: string, node: NodeRecord): StaleResource {
+  return {
+    what: `the VM ${node.vmid} of ${node.name} is gone, and it was not retired`,
+    mend: async () => {
+      const found = await proveGone(pve, kubernetes, node);
+      if (found) await deleteNode(kubernetes, node.name, found.metadata?.uid);
+      // Kept as retired: its VMID is the last to be given again, and its uuid proves nothing any more.
+      const since = kubernetes.now().toISOString();
+      await writeFacts(kubernetes, pool, { nodes: [{ ...node, phase: "retired", since }] });
+      return found ? `deleted the Node ${node.name}; the next update makes another VM` : "it counts as retired now";
+    },
+  };
+}
+
+/** The memory of a retired node keeps its VMID from being given again at once; for a week. */
+const keptMs = 7 * 24 * 3600 * 1000;
+
+function old(kubernetes: Kubernetes, pool: string, node: NodeRecord): StaleResource {
+  return {
+    what: `${node.name} was retired on ${node.since} and its VM is gone`,
+    mend: async () => {
+      await writeFacts(kubernetes, pool, { forget: [node] });
+      return `forgot ${node.name}`;
+    },
+  };
+}
+
+async function recordsOf(kubernetes: Kubernetes, { records }: ObservedCluster): Promise<ObservedCluster["records"]> {
+  const read = [...records.keys()].map(async (pool) => [pool, await readPoolRecord(kubernetes, pool)] as const);
+  return new Map(await Promise.all(read));
+}
+
+function recordOf(observed: ObservedCluster, pool: string, name: string): NodeRecord | undefined {
+  return observed.records.get(pool)?.nodes.find((node) => node.name === name);
+}

@@ -1,0 +1,42 @@
+import { listVms } from "../clients/proxmox/vms.ts";
+import { parseNodeName } from "../domain/model/generation.ts";
+import type { ExclusiveUse } from "./exclusive-use.ts";
+import { VM_TYPE, type KnownVm } from "./engine-state.ts";
+import { undoCreate } from "./pending-creates.ts";
+import type { OpenStack } from "../observe/open-stack.ts";
+
+/**
+ * Clones that no state knows, because their plugin was killed: they bear a name of ours, are off, and nobody joined them. A state
+ * knows nothing when it is the wrong one, or an old one that was restored, so the cluster has to say whose VM was never a member:
+ * one that is off may hold the only copy of etcd's data.
+ * @returns how many were destroyed
+ */
+export async function removeUntrackedClones(
+  site: OpenStack,
+  known: readonly Pick<KnownVm, "vmid">[],
+  fence: Pick<ExclusiveUse, "check">,
+  report: (what: string, how: string) => void,
+): Promise<number> {
+  let destroyed = 0;
+  // Listed anew: since the picture, creates were undone, and a clone that was waited for may have come out of hiding.
+  const lost = (await listVms(site.pve)).filter(
+    ({ vmid, name, pool, template, status }) =>
+      name !== undefined &&
+      parseNodeName(name, site.config.cluster) !== undefined &&
+      pool === site.config.site.proxmoxPool &&
+      !template &&
+      status === "stopped" &&
+      !known.some((vm) => vm.vmid === vmid),
+  );
+  for (const { vmid, name = "" } of lost) {
+    await fence.check();
+    const create = { urn: "", type: VM_TYPE, inputs: { name, vmId: vmid } };
+    const how = site.observed.kubernetes === undefined ? UNHEARD : (await undoCreate(site, create, fence)).how;
+    report(`VM ${vmid} (${name}) is in no state of the engine`, how);
+    if (how.startsWith("destroyed")) destroyed += 1;
+  }
+  return destroyed;
+}
+
+const UNHEARD =
+  "left alone: there is no cluster that could say whether it was a member. If there is one, start its servers; is this the backend that the stack is in? If no server has ever joined, destroy the VM by hand";

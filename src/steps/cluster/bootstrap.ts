@@ -1,0 +1,107 @@
+import { Deadline } from "../../runtime/deadline.ts";
+import { messageOf, UserError } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
+import { ports } from "../../../images/contract.ts";
+import { findAccess, serverVms, type Access } from "../../clients/kubernetes/access.ts";
+import { isServerThere } from "../../clients/kubernetes/registration.ts";
+import { nodeTags } from "../../clients/proxmox/tags.ts";
+import { isRunning, readVm, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
+import type { SlotInput } from "../input.ts";
+import { imageOf } from "../node/image.ts";
+import { joinData, writeJoinData } from "../node/join-data.ts";
+import { powerOn } from "../node/power-on.ts";
+import type { StepContext } from "../context.ts";
+import { clusterSite } from "./connect.ts";
+
+/**
+ * Lets the first server make the cluster, and waits until it hands out its kubeconfig.
+ * @throws UserError when there may be a cluster: a second one beside the first would be the end of both
+ */
+export async function bootstrapCluster(
+  context: StepContext,
+  input: SlotInput,
+  vm: VmConfig,
+  vms: readonly ListedVm[],
+): Promise<Access> {
+  await refuseSecondCluster(context, input, vms);
+  const self = vms.filter(({ vmid }) => vmid === vm.vmid);
+  await powerOn(context, vm, self[0]?.status ?? "unknown");
+  await imageOf(context, input, vm);
+  say(`${input.node} is the first server and makes the cluster ${input.cluster}`);
+  await writeJoinData(context, vm, input.role, joinData(input, undefined));
+  const deadline = new Deadline(
+    `the first server ${input.node} to make the cluster`,
+    input.site.timeouts.join,
+    context.stop,
+  );
+  let last = "";
+  const access = await deadline.poll(
+    (probes) => Math.min(100 * probes, 1000),
+    async () => {
+      const running = self.map((one) => ({ ...one, status: "running" as const }));
+      return await findAccess(context.pve, running, clusterSite(input)).catch((error: unknown) => {
+        last = messageOf(error);
+        return undefined;
+      });
+    },
+    () => last || "RKE2 has not written its kubeconfig",
+  );
+  await deadline.poll(
+    250,
+    async () => ((await answers(access)) ? true : undefined),
+    () => last,
+  );
+  return access;
+
+  async function answers({ client }: Access): Promise<boolean> {
+    return await client.get("/api/v1/namespaces/kube-system").then(
+      () => true,
+      (error: unknown) => {
+        last = messageOf(error);
+        return false;
+      },
+    );
+  }
+}
+
+/**
+ * That no server is seen does not mean that there is none: its VM may be out of the token's sight. So everything is asked that
+ * could know of a cluster, and slot 0 alone makes one, as it is the first to join.
+ */
+async function refuseSecondCluster(context: StepContext, input: SlotInput, vms: readonly ListedVm[]): Promise<void> {
+  const { site, cluster, node, slot } = input;
+  const refused = (why: string, where: string, todo: string) =>
+    new UserError({ what: `${node} would make a second cluster ${cluster}: ${why}`, where, todo });
+  const servers = serverVms(vms, clusterSite(input)).filter(({ vmid }) => vmid !== input.vmid);
+  const started = await startedOf(context, servers);
+  if (started.length > 0)
+    throw refused("servers of it exist, and none of them answers", started.join(", "), START_THEM);
+  const hidden = `look for the VMs of its servers, put them back into the Proxmox pool ${site.proxmoxPool} and start them, then run again; if the cluster is lost, restore it from a snapshot`;
+  if (slot !== 0)
+    throw refused("slot 0 alone makes one, and its server is not seen", `slot ${slot} of pool ${input.pool}`, hidden);
+  if (await isServerThere(site.registrationAddress, context.stop))
+    throw refused(
+      "a server answers, and its VM is not seen",
+      `https://${site.registrationAddress}:${ports.supervisor}`,
+      `${hidden}. If that address leads to another cluster, correct site.registrationAddress`,
+    );
+  const isOurs = ({ template, pool, tags }: ListedVm) =>
+    !template && pool === site.proxmoxPool && nodeTags(tags)?.cluster === cluster;
+  const agents = await startedOf(
+    context,
+    vms.filter((vm) => isOurs(vm) && vm.vmid !== input.vmid),
+  );
+  if (agents.length > 0) throw refused("agents of it were started, and no server is seen", agents.join(", "), hidden);
+}
+
+const START_THEM = "start these servers and wait until they serve; if the cluster is lost, restore it from a snapshot";
+
+/** Whoever was started by us starts at boot: so one that is off, but belongs to a cluster, is known. */
+async function startedOf(context: StepContext, vms: readonly ListedVm[]): Promise<string[]> {
+  const started: string[] = [];
+  for (const vm of vms) {
+    const config = await readVm(context.pve, vm);
+    if (config.onBoot || (await isRunning(context.pve, vm))) started.push(`${config.name} (VM ${config.vmid})`);
+  }
+  return started;
+}

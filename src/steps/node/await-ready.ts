@@ -1,0 +1,176 @@
+import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
+import { UserError } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
+import type { Access } from "../../clients/kubernetes/access.ts";
+import { deleteToken, mintToken } from "../../clients/kubernetes/bootstrap-token.ts";
+import { readServerToken } from "../../clients/kubernetes/server-token.ts";
+import { findNode, isReady, nameOf, readySince } from "../../clients/kubernetes/nodes.ts";
+import { daemonsFor } from "../../clients/kubernetes/daemons.ts";
+import { belongsToNode, daemonOf, isPodReady } from "../../clients/kubernetes/pods.ts";
+import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
+import { named, until } from "../../clients/kubernetes/watch.ts";
+import type { VmConfig } from "../../clients/proxmox/vms.ts";
+import { titleOf } from "../../domain/model/titles.ts";
+import type { SlotInput } from "../input.ts";
+import { joinData, writeJoinData } from "./join-data.ts";
+import {
+  contradictions,
+  expectedNode,
+  obstaclesOf,
+  isAnotherMachine,
+  missingForMembership,
+  applyLabels,
+  type Expected,
+} from "./node-view.ts";
+import { quietly, type StepContext } from "../context.ts";
+import { ImageFault, NeverRegistered, NodeUnhealthy } from "./verdict.ts";
+
+/** What is known of a node before its join data is written. */
+export interface Arrival {
+  /** The boot that the Node told of when its VM was still off. */
+  bootBefore: string | undefined;
+  /** It was a member before, and comes back. */
+  isMember: boolean;
+  /** Whether it may become one still, asked right before its guest is told. @default always */
+  mayJoin?: () => Promise<void>;
+}
+
+/**
+ * Gives a running guest its join data and waits until its Node passes every gate.
+ * @throws ImageFault when the node registered but can never become what it has to be, or did not in time
+ */
+export async function awaitReady(
+  context: StepContext,
+  input: SlotInput,
+  access: Access,
+  vm: VmConfig,
+  { mayJoin, ...arrival }: Arrival,
+): Promise<Node> {
+  const expected = { ...expectedNode(input, vm.uuid), ...arrival };
+  // From when it was told: what takes long before that is no fault of its.
+  const wellInTime = () =>
+    verified(access, expected, new Deadline(`${input.node} to be Ready`, input.site.timeouts.join, context.stop));
+  if (access.server.vmid === vm.vmid) return await wellInTime();
+  if (input.role === "server") {
+    const { text: token } = await readServerToken(context.pve, access.server);
+    await writeJoinData(context, vm, input.role, joinData(input, { token }), mayJoin);
+    return await wellInTime();
+  }
+  // A little longer than the wait: a node that is slow must not be refused for it.
+  const token = await mintToken(access.client, access.ca, input.node, input.site.timeouts.join + 120);
+  try {
+    await writeJoinData(context, vm, input.role, joinData(input, token));
+    return await wellInTime();
+  } finally {
+    await quietly("the join token", () => deleteToken(access.client, token));
+  }
+}
+
+/** Waits for the gates, and then for the node's own pods: Ready once is not Ready. */
+async function verified({ client }: Access, expected: Expected, deadline: Deadline): Promise<Node> {
+  for (;;) {
+    const node = await ready(client, expected, deadline);
+    say(`${expected.name} is Ready`);
+    // Before its daemons are waited for: some select a node by such a label.
+    await applyLabels(client, node, expected);
+    await settled(client, node, expected, deadline);
+    const again = await findNode(client, expected.name);
+    if (again && isReady(again) && readySince(again) === readySince(node)) return again;
+    say(`${expected.name} was Ready and is not any more`);
+    if (deadline.passed) throw new NodeUnhealthy(deadline.error("Ready did not last").problem);
+  }
+}
+
+async function ready(client: Access["client"], expected: Expected, deadline: Deadline): Promise<Node> {
+  let last: Node | undefined;
+  const awaited = (node: Node): string[] => [
+    ...missingForMembership(node, expected),
+    ...obstaclesOf(node, expected)
+      .filter(({ by }) => by === "node" || expected.isMember !== true)
+      .map(({ reason }) => reason),
+  ];
+  const blockedBy = (): string =>
+    last ? awaited(last).join("; ") : "it never registered: see the end of its join.log";
+  try {
+    return await until<Node, Node>(
+      client,
+      named(paths.nodes, expected.name),
+      deadline,
+      (seen) => {
+        last = [...seen.values()][0];
+        if (last === undefined) return undefined;
+        const wrong = contradictions(last, expected);
+        if (wrong.length > 0) throw contradiction(last, expected, wrong);
+        return awaited(last).length === 0 ? last : undefined;
+      },
+      blockedBy,
+    );
+  } catch (error) {
+    if (!(error instanceof DeadlineError)) throw error;
+    if (last && isKeptByOthers(last, expected)) throw keptByOthers(error);
+    throw new (last ? NodeUnhealthy : NeverRegistered)(error.problem, { cause: error });
+  }
+}
+
+/** The node itself is as it has to be, and somebody keeps pods away from it: that says nothing about its image. */
+function isKeptByOthers(node: Node, expected: Expected): boolean {
+  return (
+    missingForMembership(node, expected).length === 0 && obstaclesOf(node, expected).every(({ by }) => by !== "node")
+  );
+}
+
+function keptByOthers(error: DeadlineError): UserError {
+  const { what, where } = error.problem;
+  const todo =
+    "remove it, or name the taint in taints (it stays) or startupTaints (it goes) of the pool, then run pulumi up again. The image was not judged";
+  return new UserError({ what, where, todo }, { cause: error });
+}
+
+/** Which machine it is comes from its VM and not from its image: another one has the name. */
+function contradiction(node: Node, expected: Expected, wrong: string[]): UserError {
+  const found = {
+    what: `${expected.name} registered and is not what it has to be: ${wrong.join("; ")}`,
+    where: `Node ${expected.name}, image ${expected.spec.image}`,
+  };
+  if (isAnotherMachine(node, expected))
+    return new UserError({
+      ...found,
+      todo: "find the machine with that uuid, such as a copy or a restored backup that runs under this name, turn it off and delete the Node, then run pulumi up again. The image was not judged",
+    });
+  return new ImageFault({
+    ...found,
+    todo: "bake the image again; what it claims in its name, its tags and image.json must be what it holds",
+  });
+}
+
+/**
+ * Waits for the pods that make a node a node: its daemons and static pods. Workloads come and go as they like, and a daemon that
+ * is Ready on no node shows nothing of this one.
+ */
+async function settled(client: Access["client"], node: Node, { labels }: Expected, deadline: Deadline): Promise<void> {
+  let waiting: string[] = [];
+  let missing: string[] = [];
+  const { expected, ill } = await daemonsFor(client, node, labels);
+  const isAwaited = (pod: Pod) => belongsToNode(pod) && !ill.has(daemonOf(pod) ?? "");
+  const onNode = { path: paths.pods, query: { fieldSelector: `spec.nodeName=${nameOf(node)}` } };
+  try {
+    await until<Pod, true>(
+      client,
+      onNode,
+      deadline,
+      (seen) => {
+        const pods = [...seen.values()];
+        waiting = pods.filter((pod) => isAwaited(pod) && !isPodReady(pod)).map((pod) => `${titleOf(pod)} is not Ready`);
+        missing = [...expected]
+          .filter(([uid]) => !pods.some((pod) => daemonOf(pod) === uid))
+          .map(([, name]) => `DaemonSet ${name} has no pod on it`);
+        return waiting.length + missing.length === 0 ? true : undefined;
+      },
+      () => [...waiting, ...missing].join("; "),
+    );
+  } catch (error) {
+    // A pod that nobody made says nothing about the node that it would be on.
+    if (error instanceof DeadlineError && waiting.length > 0) throw new NodeUnhealthy(error.problem, { cause: error });
+    throw error;
+  }
+}

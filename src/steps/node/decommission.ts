@@ -1,0 +1,316 @@
+import { momentNow } from "../../runtime/clock.ts";
+import { Deadline } from "../../runtime/deadline.ts";
+import { UserError } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
+import type { Access } from "../../clients/kubernetes/access.ts";
+import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import { awaitControllers } from "../../clients/kubernetes/controllers.ts";
+import { drain } from "../../clients/kubernetes/eviction.ts";
+import { proveGone } from "../../clients/kubernetes/gone.ts";
+import type { Fence } from "../../clients/kubernetes/lease.ts";
+import { removeMember } from "../../clients/kubernetes/etcd.ts";
+import { withdrawEviction } from "../../clients/kubernetes/longhorn.ts";
+import { awaitGone, cordon, deleteNode, findNode, isReady, uncordon } from "../../clients/kubernetes/nodes.ts";
+import { writeFacts } from "../../clients/kubernetes/record.ts";
+import type { ServerNode } from "../../clients/kubernetes/servers.ts";
+import type { Node } from "../../clients/kubernetes/types.ts";
+import { awaitDetached } from "../../clients/kubernetes/volumes.ts";
+import { requireUnprotected } from "../../clients/proxmox/destroy.ts";
+import type { ExpectedVm } from "../../clients/proxmox/identity.ts";
+import { unmark } from "../../clients/proxmox/marks.ts";
+import { isRunning, type ListedVm } from "../../clients/proxmox/vms.ts";
+import type { LonghornNode } from "../../domain/drain/longhorn.ts";
+import { hasJoined } from "../../domain/rollout/slot-state.ts";
+import type { NodeRecord, Role } from "../../domain/model/types.ts";
+import { isFresh } from "../cluster/availability.ts";
+import {
+  awaitHealthyControlPlane,
+  probeMembers,
+  requireControllers,
+  requireMayLeave,
+  type ServerProbe,
+} from "../cluster/control-plane.ts";
+import { requireDataMayGo, sayData } from "./data.ts";
+import type { ClusterInput } from "../input.ts";
+import { fence, isKnownDead } from "./fencing.ts";
+import { requireMayDrain } from "./forecast.ts";
+import { requireChangeable, switchOff } from "./power-off.ts";
+import { quietly, type StepContext } from "../context.ts";
+import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
+import { resumeServing, stepDownAdopted, stepDown } from "./step-down.ts";
+import { connect, requireReachable } from "../cluster/connect.ts";
+
+/** A node that leaves: any part of it may be gone already. */
+export interface DepartingNode {
+  name: string;
+  role: Role;
+  pool: string;
+  /** Not made by us: its VM stays, off, and is handed back. */
+  adopted: boolean;
+  vm: ListedVm | undefined;
+  /** Who its VM has to be. */
+  expected: ExpectedVm;
+  node: Node | undefined;
+  record: NodeRecord | undefined;
+  /** Undefined: Longhorn keeps nothing there, or it was not asked yet. */
+  storage?: LonghornNode | undefined;
+}
+
+export interface DecommissionOptions {
+  context: StepContext;
+  access: Access;
+  fence: Fence;
+  input: ClusterInput;
+  /** Asked after every wait, right before the node is disturbed, and once its storage has moved: the last chance to refuse. @default always */
+  mayBegin?: () => Promise<void>;
+  /** It was left by a run that did not finish, and is not replaced now. @default false */
+  isHalfMade?: boolean;
+  /**
+   * What is proved once the Node of a server is gone. `members`: not the controllers, which pause for as long as the lease of
+   * their lost leader lives, while another server can join; the next retirement asks them, or the end of the pool's run.
+   * `node`: nothing more of one that had left etcd before, for somebody else is dead and goes next. @default "everything"
+   */
+  proof?: "everything" | "members" | "node";
+}
+
+/**
+ * Takes a node out: cordon, move its storage, evict, volumes, wipe, power off, forget. Each part is skipped when it was
+ * done before. One that is dead while its VM runs is turned off instead of being emptied. Which of it has to be done is decided
+ * before waits that may be long, so one that is another by their end is looked at from the beginning. When the node cannot be
+ * emptied it serves again as before, and its VM stays.
+ * @param again until when it is looked at once more: it was another before
+ */
+export async function decommissionNode(
+  found: DepartingNode,
+  given: DecommissionOptions,
+  again?: Deadline,
+): Promise<void> {
+  const since = momentNow();
+  // The list may be seconds old, and this decides between a drain and none.
+  const running = found.vm !== undefined && (await isRunning(given.context.pve, found.vm));
+  const departing =
+    found.vm === undefined ? await proved(found, given) : running ? await lookedAgain(found, given) : found;
+  // Also one without a Node: it may be a member of etcd already.
+  const mayBeMember = departing.role === "server" && (departing.node !== undefined || running);
+  const options = mayBeMember ? await throughOthers(departing, given) : given;
+  const { access, input, context } = options;
+  const { node, name } = departing;
+  const probe = mayBeMember ? await probeMembers(context, input, access) : undefined;
+  // What may take long comes before the looks that decide.
+  if (probe && node && running) await requireControllers(context, input, access.client);
+  const dead = node !== undefined && running && (await isKnownDead(node, options));
+  const seen = node && !isReady(node) ? await findNode(access.client, name) : node;
+  const storage = node && (await requireStorageMayGo(name, running && !dead, options));
+  const vm = node && running ? await changeable(departing, options) : departing.vm;
+  // Out of etcd already: a run that was killed had got that far, and without its API server the node ends no pods.
+  const servers = probe && (await probe(context.stop));
+  const member = servers && (node ? isMemberOf(servers, name) : isVoterOf(servers, name));
+  if (servers && member) await requireMayLeave(access.client, name, servers, given.isHalfMade === true);
+  if (vm && (node || isMember(departing.record))) await requireDataMayGo(departing, options);
+  const drains = node !== undefined && running && !dead && member !== false;
+  if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
+  if (node && running) await sayData(departing, options);
+  // A lease that could not be renewed is asked for as long as that takes, and what was seen before is old then.
+  await options.fence.check();
+  await given.mayBegin?.();
+  const before = standing(running, seen);
+  const now = isFresh(since) ? before : await standingNow(departing, options);
+  if (before !== now) {
+    const until = again ?? new Deadline(`${name} to stay as it is`, input.site.timeouts.gate, context.stop);
+    if (until.passed) throw until.error(`it is ${now} by now, and was ${before}`);
+    say(`${name} is ${now} by now, and was ${before}: it is looked at once more`);
+    await decommissionNode({ ...found, node: await findNode(access.client, name) }, given, until);
+    return;
+  }
+  if (vm && node && drains) await emptied({ ...departing, vm, storage }, node, vm, options);
+  if (vm && dead) await fence(vm, departing, options);
+  const after = node && probe && member ? await leaveEtcd(departing, node, probe, options) : access;
+  await options.fence.check();
+  // Before its guest is told to forget the cluster: whether it was told may never be known, and its Node is Ready for a while.
+  if (node) await recordRetired(after.client, departing);
+  if (vm && !dead) await switchOff(vm, running, departing.expected, options);
+  await options.fence.check();
+  await deleteNode(after.client, name, node?.metadata?.uid);
+  if (node && probe) await gone(name, after, options, member === true);
+  // Without a Node only once it is off: of one that was retired an old list is believed.
+  if (!node) await recordRetired(after.client, departing);
+  if (storage) await forgetStorage(after.client, storage, options);
+  if (departing.adopted && vm) await handBack(vm, departing.expected, options);
+  say(`${name} is retired${running ? " and off" : ""}`);
+}
+
+/** What Proxmox refuses is found out before the node is disturbed. @returns the VM where it is now */
+async function changeable(
+  { adopted, vm, expected }: DepartingNode,
+  { input, context }: DecommissionOptions,
+): Promise<ListedVm | undefined> {
+  if (vm === undefined) return undefined;
+  const config = await requireChangeable(context, vm, expected, input.site);
+  // The VM of an adopted node stays.
+  if (!adopted) requireUnprotected(config);
+  return { ...vm, host: config.host };
+}
+
+const isMemberOf = (servers: readonly ServerNode[], name: string): boolean =>
+  servers.some((server) => server.name === name && server.member !== "none");
+
+/** RKE2 gives up a learner whose Node never came, and nobody but an operator a voter. */
+const isVoterOf = (servers: readonly ServerNode[], name: string): boolean =>
+  servers.some((server) => server.name === name && server.member === "voter");
+
+const isMember = (record: NodeRecord | undefined): boolean => record !== undefined && hasJoined(record);
+
+/** A machine that comes up registers its Node at any moment, and has pods right after; one that served may be down by now. */
+async function lookedAgain(departing: DepartingNode, { access }: DecommissionOptions): Promise<DepartingNode> {
+  return { ...departing, node: await findNode(access.client, departing.name) };
+}
+
+/** How a node is, as far as that decides whether it is emptied, turned off or only forgotten. */
+function standing(running: boolean, node: Node | undefined): string {
+  return `${running ? "on" : "off"} and ${node ? (isReady(node) ? "Ready" : "not Ready") : "without a Node"}`;
+}
+
+async function standingNow({ name, vm }: DepartingNode, { access, context }: DecommissionOptions): Promise<string> {
+  const [running, node] = await Promise.all([
+    vm === undefined ? false : isRunning(context.pve, vm),
+    findNode(access.client, name),
+  ]);
+  return standing(running, node);
+}
+
+/** One whose VM is not in the list may run out of the token's sight: then nothing of it is taken out. */
+async function proved(departing: DepartingNode, { access, context }: DecommissionOptions): Promise<DepartingNode> {
+  const { name, expected, node } = departing;
+  if (expected.vmid === 0)
+    throw new UserError({
+      what: `Node ${name} has no VM that the token can see, and nobody remembers which it had`,
+      where: `Node ${name}, SMBIOS uuid ${expected.uuid ?? "unknown"}`,
+      todo: "find the machine by that uuid. If it is a VM out of the token's sight, put it back into the Proxmox pool of the nodes; if it is gone, delete the Node (kubectl delete node), then run again",
+    });
+  const left = await proveGone(context.pve, access.client, { name, vmid: expected.vmid }, { stop: context.stop });
+  return { ...departing, node: node && left };
+}
+
+/** The way into the cluster may lead through the server that leaves, which is off before its retirement is over. */
+async function throughOthers({ vm }: DepartingNode, given: DecommissionOptions): Promise<DecommissionOptions> {
+  const { input, context } = given;
+  return { ...given, access: requireReachable(await connect(context, input, vm?.vmid), input) };
+}
+
+/** The VM of an adopted node is in no state of the engine, so nobody destroys it: it keeps nothing of ours. */
+async function handBack(vm: ListedVm, expected: ExpectedVm, { fence, context }: DecommissionOptions): Promise<void> {
+  await fence.check();
+  await unmark(context.pve, vm.host, expected);
+  say(`VM ${expected.vmid} (${expected.name}) is out of the cluster and off; it stays, and is yours to delete`);
+}
+
+/**
+ * Takes the member out of etcd, after its node was emptied: its API server ends with it, and a kubelet without one ends no
+ * pods any more (CAPRKE2#431). It is remembered as retired before: from here on there is no way back for it.
+ * @returns another way into the cluster: the connections of the old one may lead to the server that has just left
+ */
+async function leaveEtcd(
+  departing: DepartingNode,
+  node: Node,
+  probe: ServerProbe,
+  options: DecommissionOptions,
+): Promise<Access> {
+  const { access, fence, input, context } = options;
+  const { name, vm } = departing;
+  // That may take long, so it comes before the look that decides, and once more after it.
+  await fence.check();
+  const servers = await probe(context.stop);
+  // A step that failed or was killed may have asked for it: RKE2 takes its time.
+  const isOut = !isMemberOf(servers, name);
+  if (!isOut) await requireMayLeave(access.client, name, servers, options.isHalfMade === true);
+  await fence.check();
+  await recordRetired(access.client, departing);
+  if (!isOut)
+    await removeMember(
+      access.client,
+      node,
+      new Deadline(`etcd's member of ${name} to be removed`, input.site.timeouts.gate, context.stop),
+    );
+  say(`${name} is no member of etcd any more`);
+  return requireReachable(await connect(context, input, vm?.vmid), input);
+}
+
+/** The Node and the member are gone, and the others are all there and well, as far as that is to be proved. */
+async function gone(
+  name: string,
+  after: Access,
+  { proof = "everything", input, context }: DecommissionOptions,
+  wasMember: boolean,
+): Promise<void> {
+  const { gate } = input.site.timeouts;
+  await awaitGone(after.client, name, new Deadline(`Node ${name} to be gone`, gate, context.stop));
+  if (proof === "node" && !wasMember) return;
+  const probe = await probeMembers(context, input, after);
+  const deadline = new Deadline(`the control plane to be well without ${name}`, gate, context.stop);
+  // One that an earlier run told to join may come in now, by its own: a learner that has not started has no name yet.
+  const others = (await awaitHealthyControlPlane(probe, deadline)).map((server) => server.name);
+  say(`etcd's members are ${others.toSorted().join(", ")}`);
+  if (proof === "everything") await awaitControllers(after.client, deadline);
+}
+
+async function emptied(
+  departing: DepartingNode,
+  node: Node,
+  vm: ListedVm,
+  options: DecommissionOptions,
+): Promise<void> {
+  const { access, fence, input, context } = options;
+  const { client } = access;
+  const { timeouts } = input.site;
+  const { name, storage } = departing;
+  try {
+    await fence.check();
+    await cordon(client, node, context.id);
+    await requireDataMayGo(departing, options);
+    if (departing.role === "server")
+      await (departing.adopted ? stepDownAdopted(context, vm) : stepDown(context, vm, timeouts.agent));
+    if (storage) {
+      await moveStorage(storage, options);
+      // Hours may have passed.
+      await fence.check();
+      await options.mayBegin?.();
+    }
+    const evicted = await drain(client, {
+      node: name,
+      deadline: new Deadline(`${name} to be empty`, timeouts.drain, context.stop),
+      check: () => fence.check(),
+    });
+    say(`${name}: ${evicted} pods evicted`);
+    await awaitDetached(client, name, new Deadline(`the volumes of ${name}`, timeouts.volumes, context.stop));
+  } catch (error) {
+    await quietly(`${name} could not be given back`, () => restoreIfOurs(context, client, { ...departing, vm }, fence));
+    throw error;
+  }
+}
+
+/**
+ * Gives a node back to its pods, and a server to its clients, unless another process is at it by now. The cordon goes last: by it
+ * the next run knows that something is to be taken back.
+ */
+async function restoreIfOurs(
+  context: StepContext,
+  client: Kubernetes,
+  { name, role, storage, vm }: DepartingNode,
+  fence: Fence,
+): Promise<void> {
+  await fence.requireOwned();
+  if (storage) await quietly(`Longhorn still empties ${name}`, () => withdrawEviction(client, storage));
+  if (role === "server" && vm) await resumeServing(context, vm);
+  await uncordon(client, name);
+  say(`${name} serves again`);
+}
+
+/** Writes that the node has left; the fact is kept until a run sees that its VM is gone. */
+export async function recordRetired(
+  client: Kubernetes,
+  { pool, record }: Pick<DepartingNode, "pool" | "record">,
+): Promise<void> {
+  if (record === undefined || record.phase === "retired") return;
+  const since = client.now().toISOString();
+  await writeFacts(client, pool, { nodes: [{ ...record, phase: "retired", since }] });
+}

@@ -1,0 +1,93 @@
+import { labels, listNodes, nameOf } from "../../clients/kubernetes/nodes.ts";
+import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import type { Node } from "../../clients/kubernetes/types.ts";
+import { nodeTags, tagsOf } from "../../clients/proxmox/tags.ts";
+import type { ListedVm } from "../../clients/proxmox/vms.ts";
+import { isAdopted, nodeName } from "../../domain/model/generation.ts";
+import type { StepPlan } from "../../domain/model/step-environment.ts";
+import type { NodeRecord, PoolRecord } from "../../domain/model/types.ts";
+import type { PoolInput, SlotInput } from "../input.ts";
+import type { DepartingNode } from "./decommission.ts";
+
+/**
+ * Every other node of a slot, by what exists: VMs by our tags, Nodes by our labels. What the state remembers does not
+ * count: a killed run may have made nodes that no state knows.
+ */
+export async function otherNodes(
+  client: Kubernetes,
+  input: SlotInput,
+  vms: readonly ListedVm[],
+  record: PoolRecord,
+): Promise<DepartingNode[]> {
+  const { cluster, pool, slot } = input;
+  const nodes = (await listNodes(client, { cluster, pool, slot })).filter((node) => nameOf(node) !== input.node);
+  const ours = withoutCopies(vms, record).filter((vm) => {
+    const tags = nodeTags(vm.tags);
+    if (tags?.cluster !== cluster || tags.pool !== pool || tags.slot !== slot) return false;
+    return !vm.template && vm.pool === input.site.proxmoxPool && tags.generation !== input.generation;
+  });
+  const generations = new Set([
+    ...ours.map((vm) => nodeTags(vm.tags)?.generation ?? ""),
+    ...nodes.map((node) => node.metadata?.labels?.[labels.generation] ?? ""),
+  ]);
+  return [...generations].map((generation) =>
+    departingNode(input, generation, {
+      vm: ours.find((vm) => nodeTags(vm.tags)?.generation === generation),
+      node: nodes.find((node) => node.metadata?.labels?.[labels.generation] === generation),
+      record,
+    }),
+  );
+}
+
+/**
+ * The list without copies of remembered nodes: a backup that was restored under another number has the name, the tags and the
+ * uuid of its node. A name comes back under another number only once its VM was retired and destroyed.
+ */
+export function withoutCopies(vms: readonly ListedVm[], { nodes }: PoolRecord): ListedVm[] {
+  const numbers = new Set(vms.map(({ vmid }) => vmid));
+  const isCopy = ({ vmid, tags }: ListedVm) => {
+    const { slot, generation } = nodeTags(tags) ?? {};
+    const own = nodes.find((one) => one.slot === slot && one.generation === generation);
+    return own !== undefined && own.vmid !== vmid && (own.phase !== "retired" || numbers.has(own.vmid));
+  };
+  return vms.filter((vm) => !isCopy(vm));
+}
+
+/** Whether the plan takes out a node that has a slot now. */
+export function isAnyNodeLeaving({ plan }: PoolInput, { nodes }: PoolRecord): boolean {
+  const planned = new Set(plan.slots.map(({ name }) => name));
+  return nodes.some((node) => node.phase === "handedOver" && !planned.has(node.name) && !keepsSlot(plan, node));
+}
+
+/** True for an adopted node whose slot is not in the plan: nothing is made of it in this run, so it stays. */
+export function keepsSlot(plan: StepPlan, node: Pick<NodeRecord, "name" | "generation" | "slot">): boolean {
+  return isAdopted(node) && plan.slots.every(({ slot }) => slot !== node.slot);
+}
+
+/** A node of a pool as somebody who leaves, whatever is left of it. */
+export function departingNode(
+  { cluster, pool, role, slot }: Pick<SlotInput, "cluster" | "pool" | "role" | "slot">,
+  generation: string,
+  found: { vm: ListedVm | undefined; node: Node | undefined; record: PoolRecord },
+): DepartingNode {
+  // An adopted node has a name of its own, and was remembered under it before it got a tag or a label.
+  const record = found.record.nodes.find((one) => one.slot === slot && one.generation === generation);
+  const name = record?.name ?? nodeName(cluster, pool, slot, generation);
+  const vmid = found.vm?.vmid ?? record?.vmid ?? 0;
+  const tags = tagsOf({ cluster, pool, slot, generation });
+  return {
+    name,
+    role,
+    pool,
+    adopted: isAdopted({ name, generation }),
+    vm: found.vm,
+    node: found.node,
+    record,
+    // Without a record the Node is the witness: it reported the uuid of the VM that it runs in.
+    expected: { vmid, name, tags, uuid: record?.uuid ?? found.node?.status?.nodeInfo?.systemUUID },
+  };
+}
+
+/** Worth a drain and a ticket: something of it still runs or is known to the cluster. */
+export const isGone = ({ vm, node, record }: DepartingNode): boolean =>
+  node === undefined && vm?.status !== "running" && vm?.status !== "unknown" && (!record || record.phase === "retired");

@@ -1,0 +1,158 @@
+import { say } from "../../runtime/log.ts";
+import type { Access } from "../../clients/kubernetes/access.ts";
+import { DrainError } from "../../clients/kubernetes/eviction.ts";
+import type { Fence } from "../../clients/kubernetes/lease.ts";
+import { labels, listNodes, observedNode } from "../../clients/kubernetes/nodes.ts";
+import { readPoolRecord } from "../../clients/kubernetes/record.ts";
+import { silentHostOf } from "../../clients/proxmox/errors.ts";
+import { nodeTags } from "../../clients/proxmox/tags.ts";
+import { isHostSilent, type ListedVm } from "../../clients/proxmox/vms.ts";
+import { hasServed, isHealthy, slotStates, type Member, type SlotState } from "../../domain/rollout/slot-state.ts";
+import type { ObservedVm } from "../../domain/model/types.ts";
+import { asRoomComes, NoRoom, requireOwner, requireRoom, withTicket } from "../cluster/availability.ts";
+import type { PoolInput } from "../input.ts";
+import { ControlPlaneRefusal } from "../cluster/control-plane.ts";
+import { DrainRefusal } from "./forecast.ts";
+import { departingNode, withoutCopies } from "./departing-nodes.ts";
+import { decommissionNode, type DepartingNode } from "./decommission.ts";
+import { allFences, holding, slotLease, disruptionLeases, type StepContext } from "../context.ts";
+
+/**
+ * Retires what given-up runs left half-made: it serves nobody, and holds room that new VMs need. Where the owner of the
+ * slot is down, or there is none, it may be the only one that pods found: it is left to the handover of the slot then. So is
+ * an agent without an owner that serves while in as many slots as may be out nobody does, and a server that may not leave etcd
+ * now: the join that replaces a fallen one has not begun yet.
+ * @throws what kept an agent from leaving, when those that stay and those that the run brings beside others would be more than
+ * `surge`
+ */
+export async function makeRoom(
+  context: StepContext,
+  input: PoolInput,
+  access: Access,
+  vms: readonly ListedVm[],
+): Promise<void> {
+  let stay = 0;
+  const isHalfMade = (member: Member, state: SlotState) =>
+    !hasServed(member, state) && (state.owner === undefined || isHealthy(state.owner));
+  await forEach(context, input, access, vms, isHalfMade, async (departing, { slot, owner }, fence, states) => {
+    const place = { ...input, slot };
+    const retired = holding(
+      context,
+      access,
+      disruptionLeases(input),
+      input.site.timeouts.lease,
+      async (held, ticket) => {
+        const mayBegin = async () => {
+          if (input.role === "server") return;
+          if (owner === undefined) await requireRoom(context, access.client, place, departing, ticket);
+          else await requireOwner(context, access.client, place, departing, owner);
+        };
+        await decommissionNode(departing, {
+          context,
+          access,
+          fence: allFences(fence, held),
+          input,
+          isHalfMade: true,
+          mayBegin,
+        });
+      },
+    );
+    await retired.catch((error: unknown) => {
+      const holdsPods = owner === undefined && (error instanceof DrainError || error instanceof DrainRefusal);
+      if (!holdsPods && !(error instanceof NoRoom) && !(error instanceof ControlPlaneRefusal)) throw error;
+      if (holdsPods) stay += 1;
+      if (stay > roomForHalfMade(input, states)) throw error;
+      say(`${error.message}\n  it is retired when another node has its slot`);
+    });
+  });
+}
+
+/** How many half-made agents that hold pods may run on: the order of a run counts with `surge` the others alone (src/domain/rollout/order.ts). */
+function roomForHalfMade({ role, strategy, plan }: PoolInput, states: ReadonlyMap<number, SlotState>): number {
+  if (role === "server" || strategy.kind !== "rolling") return plan.slots.length;
+  const moving = plan.slots.filter(({ slot, name }) => (states.get(slot)?.owner?.name ?? name) !== name);
+  return Math.max(0, strategy.surge - moving.length);
+}
+
+/**
+ * Retires what given-up runs left in slots that are no more, before the engine destroys its VM. A join that failed or was
+ * killed stands in no state, so no delete of it does that; a node that was handed its slot has one.
+ */
+export async function decommissionIncomplete(
+  context: StepContext,
+  input: PoolInput,
+  access: Access,
+  vms: readonly ListedVm[],
+): Promise<void> {
+  const planned = new Set(input.plan.slots.map(({ slot }) => slot));
+  const isLeft = ({ record }: Member, { slot }: SlotState) => !planned.has(slot) && record?.phase !== "handedOver";
+  await forEach(context, input, access, vms, isLeft, async (departing, { slot }, fence) => {
+    const place = { ...input, slot };
+    await asRoomComes(context, input, () =>
+      withTicket(context, access, place, [departing], async (ticket, mayLeave) => {
+        const options = { context, access, fence: allFences(fence, ticket), input, isHalfMade: true };
+        await decommissionNode(departing, { ...options, mayBegin: () => mayLeave(departing) });
+      }),
+    );
+  });
+}
+
+/**
+ * The list may be seconds old, so what it says of power decides nothing here: a half-made VM may just have been started.
+ * @param retired takes one of those concerned out, while the lease of its slot is held
+ */
+async function forEach(
+  context: StepContext,
+  input: PoolInput,
+  access: Access,
+  list: readonly ListedVm[],
+  concerns: (member: Member, state: SlotState) => boolean,
+  retired: (
+    departing: DepartingNode,
+    state: SlotState,
+    fence: Fence,
+    states: ReadonlyMap<number, SlotState>,
+  ) => Promise<void>,
+): Promise<void> {
+  const { client } = access;
+  const { cluster, pool } = input;
+  const record = await readPoolRecord(client, pool);
+  const kept = new Set(input.plan.slots.map(({ name }) => name));
+  const nodes = (await listNodes(client, { cluster, pool })).filter(
+    (node) => labels.slot in (node.metadata?.labels ?? {}),
+  );
+  const vms = withoutCopies(list, record).flatMap((vm) => liveByTags(vm, input));
+  const states = slotStates({ vms, nodes: nodes.map(observedNode), takenVmids: list.map(({ vmid }) => vmid) }, record);
+  for (const state of states.values()) {
+    for (const member of state.members) {
+      if (kept.has(member.name) || !concerns(member, state)) continue;
+      // A VM of which nobody has recorded a uuid was never started by us: the engine destroys the clone as it is.
+      if (member.node === undefined && (member.record === undefined || member.record.phase === "retired")) continue;
+      const departing = departingNode({ ...input, slot: state.slot }, member.generation, {
+        vm: list.find(({ vmid }) => vmid === member.vm?.vmid),
+        node: nodes.find((node) => node.metadata?.name === member.name),
+        record,
+      });
+      say(`${member.name} is half-made and serves nobody: it is retired`);
+      await holding(context, access, slotLease({ pool, slot: state.slot }), input.site.timeouts.lease, (fence) =>
+        retired(departing, state, fence, states),
+      ).catch(async (error: unknown) => {
+        const silent = silentHostOf(error);
+        // A write is tried once: that alone does not make a host silent.
+        if (silent === undefined || departing.vm === undefined || !(await isHostSilent(context.pve, departing.vm)))
+          throw error;
+        say(`${member.name} is left as it is: its Proxmox host ${silent} does not answer`);
+      });
+    }
+  }
+}
+
+/** A VM as the list alone shows it: who serves a slot is a matter of names, and each is proved before it is touched. */
+function liveByTags(vm: ListedVm, { cluster, pool, site }: PoolInput): ObservedVm[] {
+  const tags = nodeTags(vm.tags);
+  if (vm.template || vm.pool !== site.proxmoxPool || tags?.cluster !== cluster || tags.pool !== pool) return [];
+  const { slot, generation } = tags;
+  const { vmid, host } = vm;
+  const name = vm.name ?? `${cluster}-${pool}-${slot}-${generation}`;
+  return [{ vmid, host, name, running: vm.status === "running", uuid: "", pool, slot, generation }];
+}

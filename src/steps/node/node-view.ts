@@ -1,0 +1,116 @@
+import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import {
+  findNode,
+  isFenced,
+  isLeaving,
+  isOurCordon,
+  isReady,
+  isVoter,
+  labelsOf,
+  nameOf,
+  relabel,
+  uuidOf,
+  whyNotReady,
+} from "../../clients/kubernetes/nodes.ts";
+import { readPoolRecord, readSlotRecord } from "../../clients/kubernetes/record.ts";
+import { say } from "../../runtime/log.ts";
+import { owedLabels } from "../../domain/model/labels.ts";
+import { schedulingObstacles, type SchedulingObstacle } from "../../domain/availability/serving.ts";
+import type { Node } from "../../clients/kubernetes/types.ts";
+import type { NodeRecord, NodeSpec, PoolRecord, Role } from "../../domain/model/types.ts";
+import type { SlotInput } from "../input.ts";
+
+/** What a Node has to be before it counts as a member. */
+export interface Expected {
+  name: string;
+  /** SMBIOS uuid of its VM. */
+  uuid: string;
+  role: Role;
+  spec: NodeSpec;
+  labels: Readonly<Record<string, string>>;
+  /** It was a member before: what others did to it since is theirs, and no reason to wait. */
+  isMember?: boolean;
+  /** A boot that is over: a Node that still tells of it looks Ready for most of a minute without being there. */
+  bootBefore?: string | undefined;
+}
+
+/** What the Node of a slot has to be. @param uuid SMBIOS uuid of its VM */
+export function expectedNode(input: SlotInput, uuid: string): Expected {
+  return { name: input.node, uuid, role: input.role, spec: input.spec, labels: nodeLabels(input) };
+}
+
+/** Our labels and the pool's own. */
+export function nodeLabels(input: SlotInput): Record<string, string> {
+  return {
+    ...input.spec.labels,
+    ...labelsOf(input),
+  };
+}
+
+/** What is wrong with a node for ever: another wait will not change it. */
+export function contradictions(node: Node, expected: Expected): string[] {
+  const found: string[] = [];
+  const kubelet = node.status?.nodeInfo?.kubeletVersion ?? "";
+  if (kubelet !== "" && kubelet !== expected.spec.rke2) {
+    found.push(`the kubelet is ${kubelet}, and the image claims ${expected.spec.rke2}`);
+  }
+  if (isAnotherMachine(node, expected)) {
+    found.push(`its SMBIOS uuid is ${uuidOf(node)}, and the VM has ${expected.uuid}`);
+  }
+  return found;
+}
+
+/** Its Node tells of a machine that is not its VM. */
+export function isAnotherMachine(node: Node, { uuid }: Pick<Expected, "uuid">): boolean {
+  return uuidOf(node) !== "" && uuidOf(node) !== uuid;
+}
+
+/** What a node still lacks to be a member; empty when it is one. */
+export function missingForMembership(node: Node, expected: Expected): string[] {
+  const found = contradictions(node, expected);
+  if (!isReady(node)) found.push(whyNotReady(node));
+  if (expected.bootBefore !== undefined && node.status?.nodeInfo?.bootID === expected.bootBefore)
+    found.push("it has not reported since its VM was started");
+  if (expected.role === "server" && !isVoter(node)) found.push("it is not a voter of etcd yet");
+  if (uuidOf(node) === "") found.push("it has not reported its SMBIOS uuid");
+  return found;
+}
+
+/** What keeps pods away from a Ready node. Our own cordon does not count: the join of a node that stays undoes it. */
+export function obstaclesOf(node: Node, { spec }: Pick<Expected, "spec">): SchedulingObstacle[] {
+  const own = isOurCordon(node) ? { ...node, spec: { ...node.spec, unschedulable: false } } : node;
+  return schedulingObstacles(own, spec.taints, spec.startupTaints);
+}
+
+/**
+ * Gives a proved node the labels that it lacks: those that its kubelet may not register with, and those that were changed
+ * by hand. RKE2 applies `node-label` at the registration alone, so a restart would not bring them back.
+ */
+export async function applyLabels(client: Kubernetes, node: Node, { labels }: Pick<Expected, "labels">): Promise<void> {
+  const owed = owedLabels(node.metadata?.labels, labels);
+  if (Object.keys(owed).length === 0) return;
+  await relabel(client, node, owed);
+  say(
+    `${nameOf(node)} gets its labels: ${Object.entries(owed)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(", ")}`,
+  );
+}
+
+/** Marks of ours that a node which stays must not have. */
+export const isMarked = (node: Node): boolean => isOurCordon(node) || isLeaving(node) || isFenced(node);
+
+/** What the cluster says of a slot's node. */
+export interface NodeView {
+  node: Node | undefined;
+  record: PoolRecord;
+  own: NodeRecord | undefined;
+}
+
+export async function readNodeView(client: Kubernetes, input: SlotInput): Promise<NodeView> {
+  // A server looks at the slots of the others too: which of them have left etcd (src/steps/node/predecessors.ts).
+  const { pool, role, slot } = input;
+  const memory = role === "server" ? readPoolRecord(client, pool) : readSlotRecord(client, pool, slot);
+  const [node, record] = await Promise.all([findNode(client, input.node), memory]);
+  return { node, record, own: record.nodes.find(({ name }) => name === input.node) };
+}

@@ -1,0 +1,147 @@
+import assert from "node:assert/strict";
+import { UserErrors } from "../../src/runtime/errors.ts";
+import {
+  requireHosts,
+  hostsThatAnswer,
+  hostWarnings,
+  readCandidateHosts,
+  type CandidateHost,
+} from "../../src/observe/hosts.ts";
+import { generationOf } from "../../src/domain/model/generation.ts";
+import type { SlotPlan } from "../../src/domain/model/types.ts";
+import { fakeProxmox, type Answer } from "../clients/proxmox/fake.ts";
+import { NEW, OLD, picture, smallConfig } from "../support/picture.ts";
+
+const GiB = 1024 ** 3;
+const site = { ...smallConfig().site, hosts: ["pve1", "pve2"] };
+const place = (host: string, freeGiB = 1000, shared = false): CandidateHost => ({ host, storage: { freeGiB, shared } });
+const silent = (host: string): CandidateHost => ({ host, storage: undefined });
+
+const made = (slot: number, diskGiB = 40, image = NEW): SlotPlan => {
+  const generation = generationOf({ image, rke2: "v1.34.5+rke2r1", cores: 2, memoryMiB: 4096, diskGiB });
+  return { slot, generation, name: `new-${slot}`, vmid: 1100 + slot, creates: true, replaces: [] };
+};
+
+/** The copies of the newer template. */
+const copiesOn = (...hosts: string[]) => {
+  const { images } = picture();
+  const templates = hosts.map((host, k) => ({ vmid: 9002 + k, host }));
+  return picture({ images: new Map(images).set(NEW, { name: NEW, rke2: "v1.34.5+rke2r1", templates }) });
+};
+
+/** What is refused, without words that do not matter. */
+function refused(check: () => void): string[] {
+  try {
+    check();
+  } catch (error) {
+    if (error instanceof UserErrors) return error.problems.map(({ what, where }) => `${what} | ${where}`);
+    throw error;
+  }
+  return [];
+}
+
+describe("the hosts of a site", () => {
+  const ask = async (pve2: Answer) => {
+    await using pve = await fakeProxmox(({ path }) =>
+      path.startsWith("/nodes/pve2/") ? pve2 : { data: { avail: 80 * GiB, shared: 1 } },
+    );
+    return await readCandidateHosts(pve.client, site);
+  };
+
+  it("say how much room their storage has, and whether it is shared", async () => {
+    assert.deepEqual(await ask({ data: { avail: 40 * GiB } }), [place("pve1", 80, true), place("pve2", 40)]);
+  });
+
+  for (const status of [595, 596, 599]) {
+    it(`get no new VM when they do not answer (${status})`, async () => {
+      const places = await ask({ status, reason: "No route to host" });
+      assert.deepEqual(hostsThatAnswer(places), ["pve1"]);
+      assert.deepEqual(hostWarnings(places), ["the Proxmox host pve2 does not answer: no new VM goes there"]);
+    });
+  }
+
+  it("are refused by name when Proxmox knows none of that name", async () => {
+    const unknown = { status: 500, reason: "hostname lookup 'pve2' failed - failed to get address info for: pve2" };
+    await assert.rejects(ask(unknown), /names the Proxmox host pve2, .*\n {2}where: evergreen:site\.hosts\[1\]/);
+  });
+});
+
+describe("the places of new VMs", () => {
+  const cases: [string, CandidateHost[], string[], RegExp | undefined][] = [
+    ["each host has a copy of the template", [place("pve1"), place("pve2")], ["pve1", "pve2"], undefined],
+    ["the storage is shared", [place("pve1", 1000, true), place("pve2", 1000, true)], ["pve1"], undefined],
+    [
+      "a host has neither a copy nor a shared storage",
+      [place("pve1"), place("pve2")],
+      ["pve1"],
+      /^the template .*v1\.1\.0 is not on pve2, and the storage local is not shared.*\| VMs of .* on pve2; the template is on pve1$/,
+    ],
+    ["the host without a copy does not answer", [place("pve1"), silent("pve2")], ["pve1"], undefined],
+    [
+      "the only copy is on a host that does not answer",
+      [silent("pve1"), place("pve2", 1000, true)],
+      ["pve1"],
+      /^the template .* cannot be cloned: the Proxmox host that holds it does not answer/,
+    ],
+    ["another copy is on a host that answers", [silent("pve1"), place("pve2")], ["pve1", "pve2"], undefined],
+    ["no host answers", [silent("pve1"), silent("pve2")], ["pve1"], /^no Proxmox host of the configuration answers/],
+  ];
+  for (const [title, places, copies, problem] of cases) {
+    it(`${problem ? "are refused" : "are right"} when ${title}`, () => {
+      const found = refused(() => requireHosts(places, site, copiesOn(...copies), [made(0), made(1)]));
+      assert.equal(found.length, problem ? 1 : 0, found.join("\n"));
+      if (problem) assert.match(found[0] ?? "", problem);
+    });
+  }
+
+  it("are not asked for when nothing is made", () => {
+    assert.deepEqual(
+      refused(() => requireHosts([silent("pve1")], site, picture(), [])),
+      [],
+    );
+  });
+
+  const rooms: [string, CandidateHost[], SlotPlan[], number, string[]][] = [
+    ["each host has room for its own", [place("pve1", 40), place("pve2", 40)], [made(0), made(1)], 1, []],
+    [
+      "one host has not",
+      [place("pve1", 40), place("pve2", 39.9)],
+      [made(0), made(1)],
+      1,
+      [
+        "1 new disks may grow to 40 GiB and 39 GiB are free: old and new nodes exist side by side | storage local on pve2",
+      ],
+    ],
+    [
+      "the shared storage has too little for all",
+      [place("pve1", 79, true), place("pve2", 79, true)],
+      [made(0), made(1)],
+      1,
+      [
+        "2 new disks may grow to 80 GiB and 79 GiB are free: old and new nodes exist side by side | storage local on pve1",
+      ],
+    ],
+    ["the overcommit allows it", [place("pve1", 32), place("pve2", 32)], [made(0, 80), made(1, 80)], 2.5, []],
+    [
+      "the overcommit does not allow it",
+      [place("pve1", 32), place("pve2", 32)],
+      [made(0, 80), made(1, 81)],
+      2.5,
+      [
+        "1 new disks may grow to 81 GiB and 32 GiB are free, times an overcommit of 2.5: old and new nodes exist side by side | storage local on pve2",
+      ],
+    ],
+  ];
+  for (const [title, places, slots, storageOvercommit, problems] of rooms) {
+    it(`are ${problems.length > 0 ? "refused" : "right"} when ${title}`, () => {
+      const check = () => requireHosts(places, { ...site, storageOvercommit }, copiesOn("pve1", "pve2"), slots);
+      assert.deepEqual(refused(check), problems);
+    });
+  }
+
+  it("are those of the older image too", () => {
+    const found = refused(() => requireHosts([place("pve2")], site, copiesOn("pve2"), [made(0, 40, OLD), made(1)]));
+    assert.match(found.join("\n"), /^the template .*v1\.0\.0 is not on pve2/);
+    assert.equal(found.length, 1);
+  });
+});

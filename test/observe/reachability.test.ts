@@ -1,0 +1,76 @@
+import assert from "node:assert/strict";
+import { UserError } from "../../src/runtime/errors.ts";
+import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
+import { KubernetesError } from "../../src/clients/kubernetes/errors.ts";
+import type { ObservedVm } from "../../src/domain/model/types.ts";
+import { requireReachableCluster, requireQuorum, explainUnreachable } from "../../src/observe/reachability.ts";
+import { fakeProxmox } from "../clients/proxmox/fake.ts";
+
+/** `on`, `off` as by a power cut, `retired`: off, and not to start with its host, or `away` on a host that does not answer. */
+type State = "on" | "off" | "retired" | "away";
+
+const serverVms = (states: readonly State[]): ObservedVm[] =>
+  states.map((state, slot) => {
+    const place = { pool: "servers", slot, generation: "0a1b2c3d", vmid: 1000 + slot, host: "pve1" };
+    const away = state === "away" ? { unreachable: "No route to host" } : {};
+    return { ...place, name: `demo-servers-${slot}-0a1b2c3d`, uuid: `uuid-${slot}`, running: state === "on", ...away };
+  });
+
+/** Whether a run may begin. @param serves what the API says of itself when it is asked */
+async function whyNot(states: readonly State[], serves: boolean): Promise<UserError | undefined> {
+  await using pve = await fakeProxmox(({ path }) => {
+    const slot = Number(/\/qemu\/100(\d)\//.exec(path)?.[1]);
+    return { data: { name: "any", smbios1: "uuid=u", onboot: states[slot] === "off" ? 1 : 0, digest: "d" } };
+  });
+  const client = { isReady: () => Promise.resolve(serves) } as unknown as Kubernetes;
+  return await requireQuorum(pve.client, serverVms(states), client).then(
+    () => undefined,
+    (error: unknown) => (error instanceof UserError ? error : Promise.reject(error as Error)),
+  );
+}
+
+describe("a cluster that cannot be asked", () => {
+  const cases: [string, State[], boolean, RegExp | undefined][] = [
+    ["all servers run", ["on", "on", "on"], false, undefined],
+    ["two of three run", ["on", "off", "on"], false, undefined],
+    ["one of three runs", ["on", "off", "off"], false, /1 of 3 servers runs, and 2 are needed/],
+    ["two of five run", ["on", "off", "on", "off", "off"], false, /2 of 5 servers run, and 3 are needed/],
+    ["two of three are on hosts that do not answer", ["on", "away", "away"], false, /1 of 3 servers runs, and 2 are/],
+    ["one of two runs", ["off", "on"], false, /1 of 2 servers runs, and 2 are needed/],
+    ["the others were retired", ["retired", "retired", "on"], false, undefined],
+    ["one of three runs and serves alone, after a reset", ["on", "off", "off"], true, undefined],
+  ];
+  for (const [title, states, serves, why] of cases) {
+    it(`${why ? "is refused" : "is asked"} when ${title}`, async () => {
+      const refused = await whyNot(states, serves);
+      if (why === undefined) {
+        assert.equal(refused, undefined);
+        return;
+      }
+      assert.match(refused?.problem.what ?? "", why);
+      assert.match(
+        refused?.problem.where ?? "",
+        /demo-servers-\d-0a1b2c3d (\(VM 100\d\) is off|is on pve1, which does not answer)/,
+      );
+      assert.match(refused?.problem.todo ?? "", /docs\/recovery\.md, "The quorum is lost"/);
+    });
+  }
+
+  it("is refused while a server of it may be on a host that does not answer: a second one would be made", async () => {
+    await using pve = await fakeProxmox(() => ({ status: 595, reason: "No route to host" }));
+    const silent = requireReachableCluster(pve.client, serverVms(["away"]));
+    await assert.rejects(silent, /none of its servers answers/);
+  });
+
+  it("is named with its servers when its API answers and etcd does not", async () => {
+    const answer = { reason: "InternalError", message: "etcdserver: request timed out", causes: [] };
+    const failed = (status: number) =>
+      Promise.reject(new KubernetesError({ ...answer, status, method: "GET", path: "/api/v1/nodes" }));
+    await assert.rejects(
+      explainUnreachable(serverVms(["on", "on", "off"]), failed(500)),
+      /answers and does not serve: etcdserver: request timed out.*servers-1-0a1b2c3d runs; demo-servers-2-0a1b2c3d is off/s,
+    );
+    await assert.rejects(explainUnreachable(serverVms(["on"]), failed(403)), KubernetesError);
+    assert.equal(await explainUnreachable([], Promise.resolve(7)), 7);
+  });
+});

@@ -1,0 +1,175 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { findMissingVms, mayForget, refuseAnotherSite } from "../../src/recovery/missing-vms.ts";
+import { Kubernetes } from "../../src/clients/kubernetes/client.ts";
+import { seedSite, seedVm, site } from "../../lab/proxmox/site.ts";
+import { tagsOf as tagsOfNode } from "../../src/clients/proxmox/tags.ts";
+import { generationOf } from "../../src/domain/model/generation.ts";
+import type { NodeRecord, SlotPhase } from "../../src/domain/model/types.ts";
+import { Bench } from "../lab/proxmox/bench.ts";
+import { OLD, picture, running } from "../support/picture.ts";
+
+const known = [1100, 1101, 1102, 1103].map((vmid) => {
+  const name = `demo-workers-${vmid - 1100}-0a1b2c3d`;
+  return { vmid, name, host: "pve1", urn: `urn:${name}` };
+});
+
+const tagsOf = (vmid: number) =>
+  tagsOfNode({ cluster: "demo", pool: "workers", slot: vmid - 1100, generation: "0a1b2c3d" });
+
+for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
+  describe(`VMs that were deleted by hand, ${version}`, () => {
+    let bench: Bench;
+    let directory: string;
+    let environment: NodeJS.ProcessEnv;
+
+    beforeEach(async () => {
+      bench = await Bench.start(28_156 + index, { version });
+      await seedSite(bench.dc);
+      for (const { vmid, name } of known) seedVm(bench.dc, { vmid, name, pool: site.nodes, tags: tagsOf(vmid) });
+      directory = await mkdtemp(join(tmpdir(), "evergreen-lost-"));
+      await writeFile(join(directory, "ca.pem"), bench.ca);
+      environment = {
+        PROXMOX_VE_ENDPOINT: `https://127.0.0.1:${bench.port}/`,
+        PROXMOX_VE_API_TOKEN: bench.dc.credential(site.rolloutToken),
+        NODE_EXTRA_CA_CERTS: join(directory, "ca.pem"),
+      };
+    });
+
+    afterEach(async () => {
+      await bench.stop();
+      await rm(directory, { recursive: true });
+    });
+
+    const destroyed = async (vmid: number) =>
+      assert.equal(await bench.task("DELETE", `nodes/pve1/qemu/${vmid}`, { purge: 1 }), "OK");
+    const lost = async (changes: NodeJS.ProcessEnv = {}): Promise<number[]> =>
+      (await findMissingVms("dev", { ...environment, ...changes }, known)).gone.map(({ vmid }) => vmid);
+
+    it("are found by the list of VMs", async () => {
+      assert.deepEqual(await lost(), []);
+      await destroyed(1100);
+      await destroyed(1102);
+      assert.deepEqual(await lost(), [1100, 1102]);
+    });
+
+    it("are told from clones that were never configured, which have no tags of ours and are off", async () => {
+      const configured = bench.dc.vms.get(1101)?.config;
+      configured?.set("tags", "evergreen;eg-image");
+      bench.dc.see();
+      const { gone, unconfigured } = await findMissingVms("dev", environment, known);
+      assert.deepEqual([gone, unconfigured.map(({ vmid }) => vmid)], [[], [1101]]);
+      const claimed = known.map((vm) => ({ ...vm, claimed: true as const }));
+      assert.deepEqual((await findMissingVms("dev", environment, claimed)).unconfigured, [], "it was a node once");
+      await bench.task("POST", "nodes/pve1/qemu/1101/status/start", {});
+      bench.dc.see();
+      assert.deepEqual(
+        (await findMissingVms("dev", environment, known)).unconfigured,
+        [],
+        "one that runs was edited by somebody",
+      );
+    });
+
+    it("are told from those that were migrated, which the engine would look for on their old host", async () => {
+      await destroyed(1100);
+      const elsewhere = known.map((vm) => (vm.vmid === 1103 ? { ...vm, host: "pve7" } : vm));
+      const { gone, moved } = await findMissingVms("dev", environment, elsewhere);
+      assert.deepEqual([gone.map(({ vmid }) => vmid), moved.map(({ vmid }) => vmid)], [[1100], [1103]]);
+      // A state that names no host is no reason to look.
+      const placeless = known.map(({ vmid, name, urn }) => ({ vmid, name, urn }));
+      assert.deepEqual((await findMissingVms("dev", environment, placeless)).moved, []);
+    });
+
+    it("stop an update, by name, while another has left the pool, or its number belongs to a stranger", async () => {
+      await destroyed(1100);
+      const { vms } = bench.dc.pools.get(site.nodes) ?? {};
+      vms?.delete(1102);
+      await assert.rejects(lost(), /VM 1102 of demo-workers-2-0a1b2c3d exists, and the token cannot see it/);
+      vms?.add(1102);
+      await destroyed(1101);
+      seedVm(bench.dc, { vmid: 1101, name: "stranger" });
+      await assert.rejects(lost(), /VM 1101 of demo-workers-1-0a1b2c3d exists, and the token cannot see it/);
+      await destroyed(1101);
+      assert.deepEqual(await lost(), [1100, 1101]);
+    });
+
+    it("stop an update while a stranger has the number of one of them, not while one of ours was renamed", async () => {
+      await destroyed(1101);
+      const stranger = seedVm(bench.dc, { vmid: 1101, name: "database", pool: site.nodes });
+      await assert.rejects(
+        lost(),
+        /VM 1101 is not demo-workers-1-0a1b2c3d any more: it is called (database|nothing yet)/,
+      );
+      stranger.config.set("tags", tagsOf(1101).join(";"));
+      assert.deepEqual(await lost(), []);
+    });
+
+    it("are none as long as the token does not see the pool, or nobody can be asked", async () => {
+      await destroyed(1100);
+      assert.deepEqual(await lost({ PROXMOX_VE_API_TOKEN: undefined }), []);
+      bench.dc.removePrivilege(site.rolloutToken, "VM.Audit");
+      assert.deepEqual(await lost(), []);
+    });
+  });
+}
+
+describe("all VMs of a state that are gone", () => {
+  const kubernetes = new Kubernetes({ server: "https://127.0.0.1:1", ca: "", cert: "", key: "" });
+  after(() => kubernetes.close());
+  const seen = known.map(({ vmid, name, host }) => {
+    return { vmid, name, host, status: "stopped" as const, template: false, tags: [], pool: "nodes" };
+  });
+  const forgotten = (gone: typeof known, there: typeof seen, cluster?: Kubernetes) => {
+    const pve = { endpoint: "https://staging.example:8006" };
+    refuseAnotherSite(gone, there, { pve, observed: { kubernetes: cluster } });
+  };
+
+  it("are not forgotten while no cluster answers: it may be another site", () => {
+    const why = /none of the 4 VMs that the engine remembers is in this Proxmox VE.*\n.*staging\.example.*VM 1100/;
+    assert.throws(() => forgotten(known, []), why);
+  });
+
+  it("are an operator's to give up when the cluster answers, when one is left, and when there is none", () => {
+    forgotten(known, [], kubernetes);
+    forgotten(known.slice(1), seen.slice(0, 1));
+    forgotten([], []);
+  });
+});
+
+describe("a VM that is gone", () => {
+  const spec = { image: OLD, rke2: "v1.34.4+rke2r1", cores: 4, memoryMiB: 8192, diskGiB: 40 };
+  const { vm, node } = running("workers", 0, spec, 1100);
+  const kubernetes = new Kubernetes({ server: "https://127.0.0.1:1", ca: "", cert: "", key: "" });
+  after(() => kubernetes.close());
+
+  const live = (phase: SlotPhase | undefined) => {
+    const { name, slot, generation, vmid, uuid } = vm;
+    const since = new Date().toISOString();
+    const nodes: NodeRecord[] = phase === undefined ? [] : [{ name, slot, generation, vmid, uuid, phase, since }];
+    const generations = [{ ...generationOf(spec), state: "proved" as const, since }];
+    return picture({ kubernetes, records: new Map([["workers", { pool: "workers", nodes, generations }]]) });
+  };
+
+  const phases: [SlotPhase | undefined, boolean][] = [
+    [undefined, true],
+    ["made", true],
+    ["failed", true],
+    ["retired", true],
+    ["joined", false],
+    ["handedOver", false],
+  ];
+  for (const [phase, may] of phases) {
+    it(`${may ? "is forgotten without asking" : "waits for evergreen repair"} when it was ${phase ?? "never noted"}`, () => {
+      assert.equal(mayForget([vm], live(phase)), may);
+      assert.equal(mayForget([{ ...vm, name: "another" }], live(phase)), true);
+    });
+  }
+
+  it("waits while its Node is there, and while nobody can ask the cluster", () => {
+    assert.equal(mayForget([vm], { ...live("retired"), nodes: [node] }), false);
+    assert.equal(mayForget([vm], { ...live("retired"), kubernetes: undefined }), false);
+    assert.equal(mayForget([vm], picture()), false, "nothing is remembered where nobody can be asked");
+  });
+});
