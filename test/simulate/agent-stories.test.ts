@@ -373,6 +373,30 @@ describe("agents in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("are members again once their kubelet has reported, whose guest a broken-off run had told to leave (seed 154327534)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    const { nodes, objects } = world.cluster;
+    await stage.play(async () => {
+      const old = stage.nameOf(1100);
+      const isTold = () => stage.vm(1100).disk.get(guest.marker) === "";
+      world.believes = ({ method, path }) =>
+        method === "PUT" && path.endsWith("/qemu/1100/config") && isTold() ? status(401, "", "") : undefined;
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.ok(isTold() && stage.vm(1100).running && !nodes.hasKubelet(old));
+      world.believes = () => undefined;
+      const facts = () =>
+        (objects.get("configmaps", "evergreen-system/slot-workers-0")?.data ?? {}) as Record<string, string>;
+      const hasJoined = () =>
+        Object.values(facts()).some((fact) => fact.includes('"joined"') && fact.includes(`"${old}"`));
+      const run = stage.up(stage.before);
+      await stage.until(hasJoined);
+      assert.ok(nodes.hasKubelet(old), "its Node looked Ready from before");
+      assert.equal(await run, "done");
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("drain nobody while another slot of the pool has fallen in the same run, until it serves again", async () => {
     for (const comesBack of [true, false]) {
       const stage = new Stage(stageImages(), { servers: 1, agents: 3 });

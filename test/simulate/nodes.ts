@@ -12,6 +12,7 @@ interface Condition {
   status: string;
   reason: string;
   lastTransitionTime: string;
+  lastHeartbeatTime: string | undefined;
 }
 
 /** Kubelets and the node life cycle controller. */
@@ -158,16 +159,25 @@ export class Nodes {
     const node = objects.get("nodes", name);
     if (node === undefined) return;
     const ready = ((node.status?.conditions ?? []) as Condition[]).find(({ type }) => type === "Ready");
-    if (ready?.status === status) return;
+    const heard = { lastHeartbeatTime: this.written() };
+    if (ready?.status === status && status !== "True") return;
     const others = ((node.status?.conditions ?? []) as Condition[]).filter(({ type }) => type !== "Ready");
-    const conditions = [this.condition(status, reason), ...others];
+    // The controllers say Unknown, and leave the kubelet's last report as it is.
+    const same = ready?.status === status ? ready : this.condition(status, reason);
+    const said = status === "Unknown" ? { lastHeartbeatTime: ready?.lastHeartbeatTime } : heard;
+    const conditions = [{ ...same, ...said }, ...others];
     objects.put("nodes", { ...node, status: { ...node.status, conditions } });
   }
 
   private condition(status: string, reason: string): Condition {
+    const now = this.written();
+    return { type: "Ready", status, reason, lastTransitionTime: now, lastHeartbeatTime: now };
+  }
+
+  /** Now, as a kubelet writes it. */
+  private written(): string {
     const { time, aheadMs } = this.cluster;
-    const lastTransitionTime = new Date(time.date() + aheadMs).toISOString().replace(/\.\d+Z$/, "Z");
-    return { type: "Ready", status, reason, lastTransitionTime };
+    return new Date(time.date() + aheadMs).toISOString().replace(/\.\d+Z$/, "Z");
   }
 }
 

@@ -102,6 +102,11 @@ export function whyNotReady(node: Node): string {
 }
 
 /** When Ready last changed: two looks with the same answer saw no outage between them. */
+/** When its kubelet reported last that it is Ready or not, by its own clock; empty: it never did. */
+export function heartbeatOf(node: Node): string {
+  return condition(node, "Ready")?.lastHeartbeatTime ?? "";
+}
+
 export function readySince(node: Node): string {
   return condition(node, "Ready")?.lastTransitionTime ?? "";
 }

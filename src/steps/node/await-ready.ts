@@ -29,6 +29,8 @@ import { ImageFault, NeverRegistered, NodeUnhealthy } from "./verdict.ts";
 export interface Arrival {
   /** The boot that the Node told of when its VM was still off. */
   bootBefore: string | undefined;
+  /** The last report of its Node when RKE2 did not run in its guest. */
+  heartbeatBefore: string | undefined;
   /** It was a member before, and comes back. */
   isMember: boolean;
   /** Whether it may become one still, asked right before its guest is told. @default always */

@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
 import { stringify } from "yaml";
 import { guest, ports } from "../../../images/contract.ts";
-import { withAgent, writeFile } from "../../clients/proxmox/agent.ts";
+import { awaitAgent, isNoSuchFile, readFile, withAgent, writeFile } from "../../clients/proxmox/agent.ts";
 import type { Proxmox } from "../../clients/proxmox/client.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import type { VmConfig } from "../../clients/proxmox/vms.ts";
 import { registrable } from "../../domain/model/labels.ts";
+import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import type { SlotInput } from "../input.ts";
 import { nodeLabels } from "./node-view.ts";
 import type { StepContext } from "../context.ts";
@@ -59,6 +60,30 @@ export async function writeJoinData(
   });
   // Anew each time that the guest was frozen: that may take two minutes.
   if (mayJoin) await ours(marker, mayJoin);
+}
+
+/**
+ * Whether a guest is told to join: RKE2 of one that is not has ended, or has never begun. One that boots answers when its boot is
+ * over.
+ */
+export async function readOrder(
+  { pve, stop }: StepContext,
+  { timeouts }: SlotInput["site"],
+  vm: VmConfig,
+): Promise<"told" | "none" | "unknown"> {
+  const ask = () =>
+    readFile(pve, vm, guest.marker).then(String, (error: unknown) => {
+      if (isNoSuchFile(error)) return "";
+      throw error;
+    });
+  const marker = awaitAgent(new Deadline(`the agent of ${vm.name}`, timeouts.agent, stop), ask);
+  return await marker.then(
+    (text) => (text === "" ? "none" : "told"),
+    (error: unknown) => {
+      if (error instanceof DeadlineError) return "unknown";
+      throw error;
+    },
+  );
 }
 
 /** Makes the guest stop RKE2 and forget the cluster: switched on again it does not come back by itself. */

@@ -1,6 +1,7 @@
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import {
   findNode,
+  heartbeatOf,
   isFenced,
   isLeaving,
   isOurCordon,
@@ -32,6 +33,8 @@ export interface Expected {
   isMember?: boolean;
   /** A boot that is over: a Node that still tells of it looks Ready for most of a minute without being there. */
   bootBefore?: string | undefined;
+  /** Likewise the last report of a kubelet that had ended by then. */
+  heartbeatBefore?: string | undefined;
 }
 
 /** What the Node of a slot has to be. @param uuid SMBIOS uuid of its VM */
@@ -71,6 +74,8 @@ export function missingForMembership(node: Node, expected: Expected): string[] {
   if (!isReady(node)) found.push(whyNotReady(node));
   if (expected.bootBefore !== undefined && node.status?.nodeInfo?.bootID === expected.bootBefore)
     found.push("it has not reported since its VM was started");
+  if (expected.heartbeatBefore !== undefined && heartbeatOf(node) === expected.heartbeatBefore)
+    found.push("it has not reported since its RKE2 was started");
   if (expected.role === "server" && !isVoter(node)) found.push("it is not a voter of etcd yet");
   if (uuidOf(node) === "") found.push("it has not reported its SMBIOS uuid");
   return found;

@@ -1,20 +1,18 @@
-import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { say } from "../../runtime/log.ts";
-import { guest } from "../../../images/contract.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import { DrainError } from "../../clients/kubernetes/eviction.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { isReady } from "../../clients/kubernetes/nodes.ts";
-import { awaitAgent, isNoSuchFile, readFile } from "../../clients/proxmox/agent.ts";
 import { silentHostOf } from "../../clients/proxmox/errors.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
-import { isRunning, listVms, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
+import { isRunning, listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
 import type { NodeRecord, PoolRecord } from "../../domain/model/types.ts";
 import { NoRoom, requireOwner } from "../cluster/availability.ts";
 import { probeMembers, ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import { DrainRefusal } from "./forecast.ts";
 import type { SlotInput } from "../input.ts";
 import { otherNodes } from "./departing-nodes.ts";
+import { readOrder } from "./join-data.ts";
 import type { NodeView } from "./node-view.ts";
 import { powerOff } from "./power-off.ts";
 import { decommissionNode, type DepartingNode, type DecommissionOptions } from "./decommission.ts";
@@ -103,7 +101,7 @@ async function turnOffIfTold(
   const { name, vmid, uuid, slot } = one;
   if (!(await isRunning(context.pve, vm))) return;
   const config = await proveVm(context.pve, vm.host, { vmid, name, uuid, tags: [] });
-  const order = await orderOf(context, input, config);
+  const order = await readOrder(context, input.site, config);
   if (order === "none") return;
   await fence.check();
   // A guest that boots takes its time: by now it may be in.
@@ -112,27 +110,6 @@ async function turnOffIfTold(
     order === "told" ? "was told to join by an earlier run" : "may have been told to join: its guest agent is silent";
   say(`${name} ${why}. It is turned off${slot === input.slot ? "" : " until its turn comes"}`);
   await powerOff(context, config, true, input.site);
-}
-
-/** Whether the guest was told to join. One that boots ahead for the first time was not, and answers when its boot is over. */
-async function orderOf(
-  { pve, stop }: StepContext,
-  { site }: SlotInput,
-  config: VmConfig,
-): Promise<"told" | "none" | "unknown"> {
-  const ask = () =>
-    readFile(pve, config, guest.marker).then(String, (error: unknown) => {
-      if (isNoSuchFile(error)) return "";
-      throw error;
-    });
-  const marker = awaitAgent(new Deadline(`the agent of ${config.name}`, site.timeouts.agent, stop), ask);
-  return await marker.then(
-    (text) => (text === "" ? "none" : "told"),
-    (error: unknown) => {
-      if (error instanceof DeadlineError) return "unknown";
-      throw error;
-    },
-  );
 }
 
 /** Takes servers of other slots out whose retirement was broken off. @param record of the whole pool */

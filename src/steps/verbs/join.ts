@@ -4,7 +4,7 @@ import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
-import { forgetPassword, uncordon, untaintOutOfService } from "../../clients/kubernetes/nodes.ts";
+import { forgetPassword, heartbeatOf, uncordon, untaintOutOfService } from "../../clients/kubernetes/nodes.ts";
 import { writeFacts } from "../../clients/kubernetes/record.ts";
 import type { ServerNode } from "../../clients/kubernetes/servers.ts";
 import { isRunning, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
@@ -31,6 +31,7 @@ import { Disturbance } from "../cluster/disturbance.ts";
 import { attributeFailure, hiccup, unjudged } from "../node/attribution.ts";
 import { bootstrapCluster } from "../cluster/bootstrap.ts";
 import type { SlotInput } from "../input.ts";
+import { readOrder } from "../node/join-data.ts";
 import { MemberRemoved, readJoinLog } from "../node/join-log.ts";
 import {
   expectedNode,
@@ -138,7 +139,9 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
     if (joining.view.node) await untaintOutOfService(client, joining.view.node);
     await powerOn(context, config, joining.vm.status);
     await imageOf(context, input, config);
-    const arriving = { ...joining, arrival: { bootBefore, isMember: hasJoined(own) } };
+    const heartbeatBefore =
+      bootBefore === undefined ? await heartbeatThatEnded(context, input, config, joining.view) : undefined;
+    const arriving = { ...joining, arrival: { bootBefore, heartbeatBefore, isMember: hasJoined(own) } };
     const node =
       input.role === "agent"
         ? await admitAgent(context, input, arriving, config)
@@ -241,4 +244,18 @@ async function agreed(
 async function bootThatEnded(context: StepContext, config: VmConfig, { node }: NodeView): Promise<string | undefined> {
   if (node === undefined || (await isRunning(context.pve, config))) return undefined;
   return node.status?.nodeInfo?.bootID;
+}
+
+/**
+ * The last report of a Node whose guest was told to forget the cluster: it looks Ready for most of a minute after that, and
+ * nothing of it runs. Undefined when there is no such Node, or RKE2 runs.
+ */
+async function heartbeatThatEnded(
+  context: StepContext,
+  input: SlotInput,
+  config: VmConfig,
+  { node }: NodeView,
+): Promise<string | undefined> {
+  if (node === undefined || (await readOrder(context, input.site, config)) === "told") return undefined;
+  return heartbeatOf(node) || undefined;
 }
