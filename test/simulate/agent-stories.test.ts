@@ -794,6 +794,31 @@ describe("agents in virtual time", function () {
     }
   });
 
+  it("are emptied once more when a pod came while their volumes were waited for (seed 910481103)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { cluster, time } = stage.world;
+    const { objects } = cluster;
+    await stage.play(async () => {
+      const old = stage.nameOf(1100);
+      const source = { persistentVolumeName: "pv-7" };
+      objects.put("volumeattachments", {
+        metadata: { name: "csi-7" },
+        spec: { nodeName: old, source, attacher: "csi.example" },
+      });
+      const run = stage.up(stage.agentsOf(1));
+      await stage.until(() => objects.get("nodes", old)?.spec?.unschedulable === true);
+      await time.sleep(5000);
+      giveLabel(stage, old);
+      const some = { replicas: 1, minAvailable: 0, slowestEnd: 1000, claims: false };
+      cluster.pods.deploy({ ...some, name: "late", selector: byHand, toleratesAll: true });
+      await time.sleep(5000);
+      for (const { metadata } of objects.list("nodes")) if (metadata.name !== old) giveLabel(stage, metadata.name);
+      objects.remove("volumeattachments", "csi-7");
+      assert.equal(await run, "done");
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("go with a pod that comes back to them however often it is evicted, and with no other (cilium#28549, rke2#10438)", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
     const some = { replicas: 1, slowestEnd: 1000, claims: false };

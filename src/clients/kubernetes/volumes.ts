@@ -8,11 +8,13 @@ import { until } from "./watch.ts";
 /**
  * Waits until no volume is attached to a node: one that is cut off while attached stays locked for minutes. Those of pods that
  * stay with the node (daemons, static pods) are attached until it goes, and not waited for.
+ * @returns whether there was one to wait for
  * @throws DeadlineError that names the volumes
  */
-export async function awaitDetached(client: Kubernetes, node: string, deadline: Deadline): Promise<void> {
+export async function awaitDetached(client: Kubernetes, node: string, deadline: Deadline): Promise<boolean> {
   const stay = await volumesThatStay(client, node);
   let left: string[] = [];
+  let hasWaited = false;
   await until<VolumeAttachment, true>(
     client,
     { path: paths.volumeAttachments },
@@ -20,10 +22,12 @@ export async function awaitDetached(client: Kubernetes, node: string, deadline: 
     (seen) => {
       const here = [...seen.values()].filter(({ spec }) => spec.nodeName === node);
       left = here.filter(({ spec }) => !stay.has(spec.source.persistentVolumeName ?? "")).map(describe);
+      hasWaited ||= left.length > 0;
       return left.length === 0 ? true : undefined;
     },
     () => left.join("; "),
   );
+  return hasWaited;
 }
 
 /** Names of the volumes of pods that no drain asks to leave. */

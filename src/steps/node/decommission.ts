@@ -275,13 +275,14 @@ async function emptied(
       await fence.check();
       await options.mayBegin?.();
     }
-    const evicted = await drain(client, {
-      node: name,
-      deadline: new Deadline(`${name} to be empty`, timeouts.drain, context.stop),
-      check: () => fence.check(),
-    });
-    say(`${name}: ${evicted} pods evicted`);
-    await awaitDetached(client, name, new Deadline(`the volumes of ${name}`, timeouts.volumes, context.stop));
+    const evict = async () => {
+      const deadline = new Deadline(`${name} to be empty`, timeouts.drain, context.stop);
+      const evicted = await drain(client, { node: name, deadline, check: () => fence.check() });
+      say(`${name}: ${evicted} pods evicted`);
+      return await awaitDetached(client, name, new Deadline(`the volumes of ${name}`, timeouts.volumes, context.stop));
+    };
+    // A pod that tolerates the cordon may have come while volumes were waited for.
+    if (await evict()) await evict();
   } catch (error) {
     await quietly(`${name} could not be given back`, () => restoreIfOurs(context, client, { ...departing, vm }, fence));
     throw error;
