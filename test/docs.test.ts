@@ -7,7 +7,9 @@ import { projectRoot } from "../tools/paths.ts";
 const read = (file: string) => readFileSync(join(projectRoot, file), "utf8");
 const pages = [
   "README.md",
+  "CONTRIBUTING.md",
   "docs/design.md",
+  "docs/glossary.md",
   "docs/how-a-rollout-works.md",
   "docs/messages.md",
   "docs/production.md",
