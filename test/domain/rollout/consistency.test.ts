@@ -109,9 +109,9 @@ describe("disagreements", () => {
     const at = world(settled(A, 1), KNOWN);
     const [vm] = at.observed.vms;
     assert.ok(vm);
-    const copy = { ...at, live: { ...at.observed, vms: [vm, { ...vm, vmid: 1500 }] } };
+    const copy = { ...at, observed: { ...at.observed, vms: [vm, { ...vm, vmid: 1500 }] } };
     assert.deepEqual(found(copy), [`2 VMs have the name ${vm.name}`]);
-    const clone = { ...at, live: { ...at.observed, vms: [vm, { ...vm, vmid: 1500, name: nameOf(1, A), slot: 1 }] } };
+    const clone = { ...at, observed: { ...at.observed, vms: [vm, { ...vm, vmid: 1500, name: nameOf(1, A), slot: 1 }] } };
     assert.match(found(clone).join(), /2 VMs have the SMBIOS uuid/);
   });
 

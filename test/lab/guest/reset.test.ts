@@ -17,7 +17,12 @@ describe("a server that is reset at its console", function () {
   const name = "demo-servers-1-aaaaaaaa";
   const members = async () => (await lab.rack.members()).map(({ node, learner }) => ({ node, learner }));
   const alone = { node: name, learner: false };
-  const write = (data: string) => lab.kube.call("POST", configMaps, { metadata: { name: data } });
+  // An API server that has just started refuses for a moment: its namespaces are not there yet.
+  const write = (data: string) =>
+    lab.until(`${data} to be written`, async () => {
+      const { status } = await lab.kube.call("POST", configMaps, { metadata: { name: data } });
+      return status === 201 || status === 409;
+    });
   const read = async () => {
     const { body } = await lab.kube.call<{ items: { metadata: { name: string } }[] }>("GET", configMaps);
     return body.items.map(({ metadata }) => metadata.name).filter((one) => !one.startsWith("kube-"));
