@@ -7,22 +7,25 @@ import { say } from "../runtime/log.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import type { SlotInput } from "./input.ts";
 
-/** One step in one process. */
+/** What a verb receives from the process of its step: clients, identity and the abort signal. */
 export interface StepContext {
   pve: Proxmox;
-  /** Who we are in leases and on cordons: unique for each process. */
+  /** Holder name of this process in leases and on cordons: unique for each process. */
   id: string;
-  /** Aborts when the run was cancelled or its parent has gone. */
+  /** Aborts when the run was cancelled or the parent process has ended. */
   stop: AbortSignal;
-  /** The right of the engine behind the step to update the cluster. Absent where no engine is: nobody shares a test's lab. */
+  /**
+   * Takes the update lease of the cluster for the engine behind the step. Absent without an engine: no other process
+   * shares a test's lab.
+   */
   update?: (client: Kubernetes) => Promise<Fence>;
-  /** Ends the run's waits from inside: a lease that was lost. */
+  /** Aborts the step's waits from inside the process: a lease was lost. */
   abandon?: (why: Error) => void;
-  /** What the step printed when it ran last, empty the first time. */
+  /** Output of the step's previous run, from the engine's state; empty the first time. */
   previous: string;
 }
 
-/** The run was cancelled: whatever was finished is kept, and the next run goes on from there. */
+/** The run was cancelled: completed work is kept, and the next run continues from there. */
 export class Cancelled extends UserError {
   constructor(why: string) {
     super({
@@ -34,8 +37,9 @@ export class Cancelled extends UserError {
 }
 
 /**
- * Does something while a lease is held and the update is still the engine's, and gives it back whatever happens.
- * @param work is told which of the names it is
+ * Runs `work` while one of the leases is held and the engine holds the cluster's update lease, then releases the former
+ * in any case.
+ * @param work receives the name of the lease that was taken
  */
 export async function holding<T>(
   context: StepContext,
@@ -51,7 +55,7 @@ export async function holding<T>(
   try {
     return await work(update ? allFences(update, lease) : lease, lease.name);
   } catch (error) {
-    // What fails for somebody who has lost a lease is no verdict on anything.
+    // A failure after the loss of a lease is no verdict on anything: the loss is reported instead.
     for (const right of update ? [update, lease] : [lease])
       await right.requireOwned().catch((lost: unknown) => {
         if (lost instanceof LeaseLost) throw lost;
@@ -62,14 +66,14 @@ export async function holding<T>(
   }
 }
 
-/** The lease of a slot: one step at a time touches its nodes. */
+/** Name of a slot's lease: one step at a time works on the nodes of the slot. */
 export const slotLease = ({ pool, slot }: Pick<SlotInput, "pool" | "slot">): string[] => [`slot-${pool}-${slot}`];
 
-/** The tickets of a pool: as many nodes may be taken out at a time. */
+/** Names of a pool's disruption leases: their number is how many nodes may be disrupted at a time. */
 export const disruptionLeases = ({ pool, strategy }: Pick<SlotInput, "pool" | "strategy">): string[] =>
   Array.from({ length: Math.max(1, strategy.maxUnavailable) }, (_, ticket) => `ticket-${pool}-${ticket}`);
 
-/** Several fences as one. */
+/** Combines several fences into one: each of them is checked. */
 export function allFences(...fences: Fence[]): Fence {
   return {
     check: async () => {
@@ -81,7 +85,7 @@ export function allFences(...fences: Fence[]): Fence {
   };
 }
 
-/** Runs what must not hide the error that is already on its way. */
+/** Runs cleanup whose own failure must not hide the error that is already being thrown; it is only logged. */
 export async function quietly(what: string, work: () => Promise<unknown>): Promise<void> {
   try {
     await work();

@@ -3,37 +3,37 @@ import { variables, type Site, type StepPlan } from "../domain/model/step-enviro
 import type { BackupPolicy } from "../domain/backup/snapshot.ts";
 import type { Generation, NodeSpec, PlanVerdict, Role, Strategy } from "../domain/model/types.ts";
 
-/** What every step is told. */
+/** Input of every step. */
 export interface ClusterInput {
   cluster: string;
   site: Site;
 }
 
-/** What `guard` and `unguard` are told. */
+/** Input of `guard` and `unguard`. */
 export interface GuardInput extends ClusterInput {
   allowDestroy: boolean;
 }
 
-/** What the steps of a pool are told: `rollout`, `gate`, `verify`. */
+/** Input of the steps of a pool: `rollout`, `gate`, `verify`. */
 export interface PoolInput extends ClusterInput {
   pool: string;
   role: Role;
   strategy: Strategy;
-  /** The generation that the pool moves to; undefined when it is held. */
+  /** The generation that the pool moves to; undefined when the pool is held. */
   target: Generation | undefined;
   plan: StepPlan;
-  /** What `verify` writes; undefined: nothing. */
+  /** The verdict that `verify` writes; undefined: none. */
   verdict: PlanVerdict | undefined;
   /** Id of the pool's rollout; empty in the step that makes it. */
   rollout: string;
 }
 
-/** What `snapshot` is told. */
+/** Input of `snapshot`. */
 export interface SnapshotInput extends PoolInput {
   backup: BackupPolicy;
 }
 
-/** What the steps of a slot are told: `claim`, `retain`, `release`, `join`, `retire`, `handover`. */
+/** Input of the steps of a slot: `claim`, `retain`, `release`, `join`, `retire`, `handover`. */
 export interface SlotInput extends ClusterInput {
   pool: string;
   role: Role;
@@ -42,13 +42,13 @@ export interface SlotInput extends ClusterInput {
   /** VM, Node and host name. */
   node: string;
   vmid: number;
-  /** VMID that the engine made; undefined but for `claim`. */
+  /** VMID that the engine made; undefined except in `claim`. */
   madeVmid: number | undefined;
-  /** Whether `pulumi destroy` may take the cluster away, as of the last update. */
+  /** Whether `pulumi destroy` may tear the cluster down, as of the last update. */
   allowDestroy: boolean;
   /** IPv4 address that the VM was made with; undefined: DHCP. */
   address: string | undefined;
-  /** Proxmox host that did not answer when the run was planned, and has a VM of this slot. */
+  /** Proxmox host that did not answer when the run was planned and has a VM of this slot; undefined: none. */
   unreachable: string | undefined;
   generation: string;
   spec: NodeSpec;
@@ -60,7 +60,7 @@ export type StepInput = GuardInput | PoolInput | SlotInput;
 type Environment = Record<string, string | undefined>;
 type Name = keyof typeof variables;
 
-/** Reads variables and collects everything that is wrong with them, so that all of it is said at once. */
+/** Reads variables and collects all problems with them, so that one error reports all of them. */
 class Reader {
   private readonly environment: Environment;
   private readonly problems: Problem[] = [];
@@ -93,7 +93,7 @@ class Reader {
     return Number(this.text(name, /^\d+$/));
   }
 
-  /** A JSON object that has all `keys`. Its producer is typed, so the depth of it is not checked again. */
+  /** Reads a JSON object and requires all `keys`. Its producer is typed, so nested fields are not checked again. */
   object<T extends object>(name: Name, keys: readonly (keyof T & string)[]): T {
     const text = this.text(name, /^/);
     const value = text === "" ? {} : parse(text);
@@ -151,14 +151,17 @@ function generation(reader: Reader): Generation {
   return { id: reader.text("generation", generationId), spec: reader.object<NodeSpec>("spec", ["image", "rke2"]) };
 }
 
-/** The id, also when it comes as the whole output of the step that made it. */
+/** Returns the rollout id, also when the variable holds the whole JSON output of the step that made it. */
 function rolloutId(text: string): string {
   const value = parse(text);
   if (typeof value !== "object" || value === null || !("rollout" in value)) return text;
   return String(value.rollout);
 }
 
-/** @throws UserErrors that names every variable that is missing or malformed */
+/**
+ * Reads the input of `guard` and `unguard`.
+ * @throws UserErrors that names every variable that is missing or malformed
+ */
 export function readGuardInput(environment: Environment): GuardInput {
   const reader = new Reader(environment);
   return reader.done({
@@ -167,13 +170,19 @@ export function readGuardInput(environment: Environment): GuardInput {
   });
 }
 
-/** @throws UserErrors that names every variable that is missing or malformed */
+/**
+ * Reads the input of the steps of a pool.
+ * @throws UserErrors that names every variable that is missing or malformed
+ */
 export function readPoolInput(environment: Environment): PoolInput {
   const reader = new Reader(environment);
   return reader.done(planned(reader));
 }
 
-/** @throws UserErrors that names every variable that is missing or malformed */
+/**
+ * Reads the input of `snapshot`.
+ * @throws UserErrors that names every variable that is missing or malformed
+ */
 export function readSnapshotInput(environment: Environment): SnapshotInput {
   const reader = new Reader(environment);
   return reader.done({
@@ -182,7 +191,10 @@ export function readSnapshotInput(environment: Environment): SnapshotInput {
   });
 }
 
-/** @throws UserErrors that names every variable that is missing or malformed */
+/**
+ * Reads the input of the steps of a slot.
+ * @throws UserErrors that names every variable that is missing or malformed
+ */
 export function readSlotInput(environment: Environment): SlotInput {
   const reader = new Reader(environment);
   const { id, spec } = generation(reader);

@@ -15,7 +15,10 @@ import { scrub, stopSignal } from "./process.ts";
 import { Cancelled, type StepContext } from "./context.ts";
 import { verbs, type Environment } from "./verbs.ts";
 
-/** Runs one verb. @returns the exit code */
+/**
+ * Runs one verb.
+ * @returns the exit code
+ */
 async function main(name: string, environment: Environment): Promise<number> {
   const abandoned = new AbortController();
   const stop = AbortSignal.any([stopSignal(), abandoned.signal]);
@@ -39,7 +42,7 @@ async function main(name: string, environment: Environment): Promise<number> {
   }
 }
 
-/** The engine's right to update the cluster, asked for once by each way into the cluster. */
+/** Takes the engine's lease to update the cluster, once for each Kubernetes client. */
 function updateOf(engine: ProcessIdentity | undefined, cluster: string): (client: Kubernetes) => Promise<Lease> {
   const asked = new WeakMap<Kubernetes, Promise<Lease>>();
   const ask = async (client: Kubernetes): Promise<Lease> => {
@@ -49,13 +52,15 @@ function updateOf(engine: ProcessIdentity | undefined, cluster: string): (client
   return (client) => {
     const found = asked.get(client) ?? ask(client);
     asked.set(client, found);
-    // Of an API that was away it is asked anew.
+    // A request that failed is not kept: the next call asks again.
     found.catch(() => asked.delete(client));
     return found;
   };
 }
 
-/** The engine passes the verb as the only argument, sometimes after a `-c` of its own. */
+/**
+ * The error for an unknown verb. The engine passes the verb as the only argument, sometimes after a `-c` of its own.
+ */
 function unknownVerb(name: string): UserError {
   return new UserError({
     what: `there is no step "${name}"`,
@@ -64,7 +69,7 @@ function unknownVerb(name: string): UserError {
   });
 }
 
-/** What the operator reads. What we did not foresee comes with its stack, to be reported. */
+/** Text of an error for the operator. An unforeseen error comes with its stack, so that it can be reported. */
 function explain(error: unknown): string {
   const ours = asUserError(error);
   if (ours) return ours.message;
@@ -72,23 +77,27 @@ function explain(error: unknown): string {
   return foreseen || !(error instanceof Error) ? messageOf(error) : (error.stack ?? error.message);
 }
 
-/** Not a step: no engine waits for it (src/clients/kubernetes/keeper.ts). */
+/**
+ * Keeps the engine's update lease renewed. This is not a step: no engine waits for it
+ * (src/clients/kubernetes/keeper.ts).
+ */
 async function keepRun(): Promise<number> {
-  // The program says it to the user and ends; an engine that is being interrupted shows no more of its words.
+  // The program shows the message to the user and then ends; an interrupted engine would not show it.
   const tell = async (word: object) => {
     if (!process.connected) return;
     const ended = once(process, "disconnect");
     process.send?.(word);
     await Promise.race([ended, clock.sleep(2000)]);
   };
-  // Whoever started it may end at any time.
+  // The process that started the keeper may end at any time.
   process.on("disconnect", () => undefined);
-  // A service manager tells every process of a unit to stop. The engine then takes minutes to a safe point, and has the lease.
+  // A service manager signals every process of a unit. The engine then needs minutes to reach a safe point, and keeps
+  // the lease until then.
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
   await keep(process.stdin, tell);
   return 0;
 }
 
 const [verb = ""] = process.argv.slice(-1);
-// Sockets and timers that are left belong to nobody any more.
+// Exits explicitly: sockets and timers may still be open, and nothing uses them any more.
 process.exit(verb === "keep" ? await keepRun() : await main(verb, process.env));

@@ -1,13 +1,13 @@
 import { whenAbandoned } from "../runtime/abandoned.ts";
 import { Cancelled } from "./context.ts";
 
-/** Passphrases and configuration of the engine: no step needs them, so that no step can show them. */
+/** Passphrases and configuration of the engine: no step needs them, and a step without them cannot show them. */
 const engineSecrets = /^PULUMI_(CONFIG|.*PASSPHRASE|ACCESS_TOKEN|BACKEND_URL)/;
 
-/** The bucket's credentials, and those of the engine's state, which are the same variables. */
+/** Credentials of the backup bucket, which are the same variables as those of the engine's state backend. */
 const awsSecrets = /^AWS_/;
 
-/** Removes from the environment what belongs to the engine alone, and what this verb does not need. */
+/** Removes from the environment the secrets of the engine and those that this verb does not need. */
 export function scrub(environment: Record<string, string | undefined>, verb: string): void {
   const secrets = verb === "snapshot" ? [engineSecrets] : [engineSecrets, awsSecrets];
   for (const name of Object.keys(environment))
@@ -15,9 +15,9 @@ export function scrub(environment: Record<string, string | undefined>, verb: str
 }
 
 /**
- * Aborts when the run was cancelled (SIGINT, SIGTERM) or when the process that started us has gone, or the engine behind
- * it: a killed engine stops neither its plugins nor their commands, and the next run must not meet us. A second signal
- * ends us at once.
+ * Returns a signal that aborts when the run is cancelled (SIGINT, SIGTERM), or when the parent process or the engine
+ * behind it has ended. A killed engine stops neither its plugins nor their commands, and the next run must not overlap
+ * with this step. A second SIGINT or SIGTERM ends the process at once.
  */
 export function stopSignal(): AbortSignal {
   const controller = new AbortController();

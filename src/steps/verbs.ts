@@ -12,12 +12,12 @@ import { snapshot } from "./verbs/snapshot.ts";
 import { verify } from "./verbs/verify.ts";
 import type { StepContext } from "./context.ts";
 
-/** What a step is started with. */
+/** Environment variables of a step's process. */
 export type Environment = Record<string, string | undefined>;
-/** A step: it reads what it is told, and its result is what the engine remembers of it. */
+/** A step: it reads its input from the environment, and the engine stores its result in the state. */
 type Verb = (context: StepContext, environment: Environment) => Promise<object>;
 
-/** Every step by the word that the engine starts it with. */
+/** Every step by the verb that the engine starts it with. */
 export const verbs: Record<string, Verb> = {
   rollout: (context, environment) => rollout(context, readPoolInput(environment)),
   snapshot: (context, environment) => snapshot(context, readSnapshotInput(environment), environment),

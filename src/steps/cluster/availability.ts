@@ -17,40 +17,48 @@ import type { NodeRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
 import { holding, disruptionLeases, type StepContext } from "../context.ts";
 
-/** The slot that a node is taken out of. */
+/** The slot that a node is removed from. */
 type Place = Pick<SlotInput, "cluster" | "pool" | "role" | "slot" | "strategy" | "site">;
 
-/** A node and its VM, where that is. */
+/** A departing node and its VM; `vm` is undefined when the VM is not seen. */
 interface Leaving {
   name: string;
   vm: { host: string; vmid: number } | undefined;
 }
 
-/** Slots of the pool fell after a ticket was taken, and are waited for without it. Nothing was disturbed, and no image is to blame. */
+/**
+ * Other slots of the pool went down after a disruption lease was taken; the wait for them holds no lease. Nothing was
+ * disturbed, and no image is to blame.
+ */
 export class NoRoom extends UserError {}
 
-/** A pause between two looks, in milliseconds: the list of VMs is up to ten seconds old. */
+/** Time between two checks, in milliseconds: the list of VMs is up to ten seconds old. */
 const paceMs = 2_000;
-/** For how long a look counts as one of now, in milliseconds: to ask again within that would mostly show the same list. */
+/**
+ * How long an observation counts as current, in milliseconds: a new one within that time would mostly show the same
+ * list.
+ */
 const freshMs = 5_000;
 
-/** How many tickets the other slots of a pool leave, and those in which nobody serves, in words. */
+/**
+ * How many disruption leases the other slots of a pool leave free, and their slots in which no node serves, in words.
+ */
 interface Look {
   room: number;
   down: string[];
-  /** When it began. */
+  /** When the observation began. */
   since: Moment;
 }
 
-/** Whether what was seen then need not be asked for again. */
+/** Whether an observation made at `since` need not be repeated. */
 export function isFresh(since: Moment): boolean {
   return msSince(since) < freshMs;
 }
 
 /**
- * Does something that may end in NoRoom, from the beginning each time.
- * @param work is told whether it is done again
- * @throws NoRoom when slots still fall before each disturbance `gateSeconds` after the first time
+ * Runs work that may end in NoRoom, and repeats it from the beginning until there is room.
+ * @param work receives whether this is a repetition
+ * @throws NoRoom when there is still no room `gateSeconds` after the first attempt failed
  */
 export async function asRoomComes(
   context: StepContext,
@@ -70,12 +78,13 @@ export async function asRoomComes(
 }
 
 /**
- * Takes nodes of a slot out with a ticket of the pool. Slots in which nobody serves hold tickets too, the last ones: who was
- * down when the run was planned comes first (src/domain/rollout/order.ts), and others fall while it goes on. Nobody holds a ticket while
- * such slots are waited for, as what fills them may need it. A server's leave is a matter of etcd alone.
- * @param work is to ask `mayBegin` right before it disturbs one of them
- * @throws UserError that names the slots when they are waited for in vain. No image is to blame
- * @throws NoRoom when another slot has fallen before anybody was disturbed
+ * Takes nodes of a slot out of service under a disruption lease of the pool. Slots in which no node serves count
+ * against the leases too, from the last one on: the slots that were down when the run was planned come first in it
+ * (src/domain/rollout/order.ts), and more may go down while it runs. No lease is held during the wait for such slots,
+ * because the steps that fill them may need it. For servers etcd alone decides.
+ * @param work must call `mayBegin` right before it disturbs a node
+ * @throws UserError that names the slots when the wait for them is in vain. No image is to blame
+ * @throws NoRoom when another slot has gone down before a node was disturbed
  */
 export async function withTicket(
   context: StepContext,
@@ -91,7 +100,10 @@ export async function withTicket(
   );
 }
 
-/** The tickets that the other slots of the pool leave, once they leave one. A node that serves nobody may have any. */
+/**
+ * The disruption leases that the other slots of the pool leave free; waits until one is free. Nodes that do not serve
+ * may use any of them.
+ */
 async function ticketsLeft(
   context: StepContext,
   client: Kubernetes,
@@ -125,9 +137,9 @@ async function ticketsLeft(
 }
 
 /**
- * Asks once more, right before a node is disturbed: of the waits before that each may have been long.
- * @param ticket the one that is held: while others are down, the first ones alone count
- * @param before what was seen before those waits. @default nothing
+ * Checks again right before a node is disturbed: the waits before it may have been long.
+ * @param ticket name of the lease that is held: while other slots are down, only the first leases count
+ * @param before the observation from before those waits. @default none
  */
 export async function requireRoom(
   context: StepContext,
@@ -145,9 +157,9 @@ export async function requireRoom(
 }
 
 /**
- * Asks the same of a half-made node beside the owner of its slot.
- * @param owner undefined: there is none
- * @throws NoRoom when that does not serve any more: pods may have found the half-made one alone
+ * Makes the same check for an incomplete node beside the owner of its slot.
+ * @param owner undefined: the slot has no owner
+ * @throws NoRoom when the owner does not serve any more: the incomplete node may be the only node with pods
  */
 export async function requireOwner(
   context: StepContext,
@@ -179,7 +191,7 @@ function held({ pool, slot, strategy }: Place, leaving: readonly Leaving[], down
   };
 }
 
-/** Who of some nodes takes something away when it is drained. A Node looks Ready for a while after its VM has lost its power. */
+/** The nodes whose drain would take capacity away. A Node looks Ready for a while after its VM has lost its power. */
 async function servingAmong(
   context: StepContext,
   client: Kubernetes,
@@ -194,7 +206,10 @@ async function servingAmong(
   return leaving.filter((_, index) => serves[index]);
 }
 
-/** Slots whose VM is on a silent host are out for nobody knows how long: one slot at a time goes on beside them. */
+/**
+ * Observes the other slots of the pool. Slots whose VM is on a silent host may be out for any length of time, so work
+ * continues beside them, one slot at a time at the least.
+ */
 async function lookAtOthers(context: StepContext, client: Kubernetes, place: Place): Promise<Look> {
   const since = momentNow();
   const { pool, slot, strategy } = place;
@@ -217,13 +232,16 @@ async function lookAtOthers(context: StepContext, client: Kubernetes, place: Pla
   return { room: roomBeside(empty.length - heard.length, strategy) - heard.length, down, since };
 }
 
-/** `unseen`: Proxmox says nothing of it, and its Node is believed. `silent`: nor does its host answer. */
+/**
+ * `unseen`: Proxmox says nothing of the VM, so its Node decides. `silent`: Proxmox says nothing, and the VM's host does
+ * not answer.
+ */
 type PowerOf = "on" | "off" | "silent" | "unseen";
 
 /**
- * Whether the VM of a node runs, as the list says; a Node looks Ready for most of a minute after its VM has lost its power. Where
- * the list has no status, its host is asked: all of a host are without while its statistics daemon hangs. One whose number
- * another VM has by now is gone.
+ * Whether the VM of a node runs, as the list says; a Node looks Ready for most of a minute after its VM has lost its
+ * power. Where the list has no status, the host is asked: while the statistics daemon of a host hangs, none of its VMs
+ * has one. A VM whose VMID belongs to another VM by now is gone and counts as off.
  */
 async function powerOf(
   { pve }: StepContext,
@@ -245,7 +263,7 @@ async function powerOf(
   );
 }
 
-/** A Node as somebody who serves in a slot of a pool, or elsewhere. */
+/** The slot of the pool that a Node serves in, if any, and whether the Node is Ready. */
 function slotNode(node: Node, pool: string): SlotNode {
   const labelled = node.metadata?.labels ?? {};
   const slot = labelled[labels.pool] === pool ? labelled[labels.slot] : undefined;

@@ -14,8 +14,8 @@ import type { StepContext } from "../context.ts";
 import { clusterSite } from "./connect.ts";
 
 /**
- * Lets the first server make the cluster, and waits until it hands out its kubeconfig.
- * @throws UserError when there may be a cluster: a second one beside the first would be the end of both
+ * Lets the first server bootstrap the cluster, and waits until it hands out its kubeconfig and its API answers.
+ * @throws UserError when the cluster may exist already: a second cluster beside it would destroy both
  */
 export async function bootstrapCluster(
   context: StepContext,
@@ -65,8 +65,9 @@ export async function bootstrapCluster(
 }
 
 /**
- * That no server is seen does not mean that there is none: its VM may be out of the token's sight. So everything is asked that
- * could know of a cluster, and slot 0 alone makes one, as it is the first to join.
+ * Refuses to bootstrap a second cluster. That no server is seen does not mean that there is none: its VM may be out of
+ * the token's sight. So everything that may know of a cluster is asked, and only slot 0 bootstraps, as it is the first
+ * to join.
  */
 async function refuseSecondCluster(context: StepContext, input: SlotInput, vms: readonly ListedVm[]): Promise<void> {
   const { site, cluster, node, slot } = input;
@@ -96,7 +97,10 @@ async function refuseSecondCluster(context: StepContext, input: SlotInput, vms: 
 
 const START_THEM = "start these servers and wait until they serve; if the cluster is lost, restore it from a snapshot";
 
-/** Whoever was started by us starts at boot: so one that is off, but belongs to a cluster, is known. */
+/**
+ * Names of the VMs that were started before. Every node that we start also starts with its host, so this flag shows
+ * that a VM belongs to a cluster even when the VM is off.
+ */
 async function startedOf(context: StepContext, vms: readonly ListedVm[]): Promise<string[]> {
   const started: string[] = [];
   for (const vm of vms) {

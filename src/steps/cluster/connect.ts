@@ -7,24 +7,25 @@ import type { StepContext } from "../context.ts";
 /** Both APIs, as a step finds them. */
 export interface Connection {
   vms: ListedVm[];
-  /** Undefined when no server of the cluster has started yet. */
+  /** Undefined when no server of the cluster has started RKE2 yet. */
   access: Access | undefined;
 }
 
-/** Reads the list of VMs and finds the way into the cluster: two requests. */
+/** Reads the list of VMs and finds the connection to the cluster: two requests. */
 export async function connect(context: StepContext, input: ClusterInput, without?: number): Promise<Connection> {
   const vms = await listVms(context.pve);
   const servers = vms.filter(({ vmid }) => vmid !== without);
   const access = await findAccess(context.pve, servers, clusterSite(input));
-  // Whatever the step is, it works for the one update that there is.
+  // Every step works for the one update of the cluster.
   if (access) await context.update?.(access.client);
   return { vms, access };
 }
 
 /**
- * Both APIs as the node's own steps find them. A server looks for the others first: it cannot join the cluster through itself.
- * Others that are silent, as one that boots ahead, say nothing about a cluster that it leads to itself.
- * @throws UserError when nobody leads to the cluster and somebody could not be asked
+ * Finds both APIs for the node's own steps. A server tries the other servers first: it cannot join the cluster through
+ * itself. When other servers are silent, such as a server that boots ahead, the server's own kubeconfig is used if it
+ * exists.
+ * @throws UserError when no server gives a connection and some could not be asked
  */
 export async function connectThroughPeers(context: StepContext, input: SlotInput): Promise<Connection> {
   if (input.role === "agent") return await connect(context, input);
@@ -47,7 +48,10 @@ export function clusterSite({ cluster, site }: ClusterInput) {
   return { ...site, cluster };
 }
 
-/** The way into a cluster that has to be there. @throws UserError when no server runs */
+/**
+ * The connection to a cluster that has to exist.
+ * @throws UserError when no server runs
+ */
 export function requireReachable(connection: Connection, input: ClusterInput): Access {
   if (connection.access) return connection.access;
   const servers = serverVms(connection.vms, clusterSite(input)).map(

@@ -25,15 +25,15 @@ import { clusterSite } from "./connect.ts";
 
 const places = "the servers, each asked at its own address, port 6443";
 
-/** How a step sees the servers at this moment. */
+/** Reads the state of the servers at this moment. */
 export type ServerProbe = (signal: AbortSignal) => Promise<ServerNode[]>;
 
-/** By their Nodes: enough for whoever only wants a control plane that is well. */
+/** Reads the servers by their Nodes: enough for a step that only needs a healthy control plane. */
 export function probeNodes(access: Access): ServerProbe {
   return (signal) => readServers(access, signal);
 }
 
-/** By their Nodes and by etcd's own list of members: for whoever adds one or takes one out. */
+/** Reads the servers by their Nodes and by etcd's member list: for a step that adds or removes a member. */
 export async function probeMembers(context: StepContext, { site }: ClusterInput, access: Access): Promise<ServerProbe> {
   const token = await readServerToken(context.pve, access.server);
   return async (signal) => {
@@ -42,21 +42,23 @@ export async function probeMembers(context: StepContext, { site }: ClusterInput,
   };
 }
 
-/** One server alone, as somebody sees all. */
+/** Narrows a probe to one server. */
 export function only(name: string, probe: ServerProbe): ServerProbe {
   return async (signal) => (await probe(signal)).filter((server) => server.name === name);
 }
 
-/** How long a step waits for a control plane that is not well. */
+/** Deadline for a control plane that is unhealthy to become healthy. */
 export function settleDeadline(context: StepContext, { site }: ClusterInput): Deadline {
   return new Deadline("the control plane to be well", site.timeouts.gate, context.stop);
 }
 
 /**
- * Waits until the control plane is calm, which it is not for a moment after every change. Nothing is disturbed before.
- * @param besides names, or addresses of members without one, that are allowed to be ill: the server that is to be mended
- * @returns the others
- * @throws UserError with what is not calm, by name
+ * Waits until the control plane is healthy; after every change it is unhealthy for a moment. Nothing is disturbed
+ * before that.
+ * @param besides names, or addresses of members without a name, that may be unhealthy: the server that is being
+ *   repaired
+ * @returns the other servers
+ * @throws ControlPlaneRefusal that names what is unhealthy
  */
 export async function awaitHealthyControlPlane(
   probe: ServerProbe,
@@ -68,7 +70,8 @@ export async function awaitHealthyControlPlane(
     500,
     async () => {
       const servers = await probe(deadline.signal()).catch((error: unknown) => {
-        // An election, or an API server that has just gone: the next look tells. One that the deadline ends says nothing.
+        // An election, or an API server that has just stopped: the next poll tells. An error caused by the deadline
+        // itself says nothing.
         if (why === "" || !deadline.passed) why = messageOf(error);
         return undefined;
       });
@@ -79,14 +82,14 @@ export async function awaitHealthyControlPlane(
     () => why,
   );
   return await calm.catch((error: unknown) => {
-    // No verdict on whoever waited for it.
+    // This is no verdict on the node that waits for the control plane.
     throw error instanceof DeadlineError
       ? refused({ what: `the control plane is not well, so nothing is disturbed: ${why}` })
       : error;
   });
 }
 
-/** Whether etcd has this server among its voters, as soon as anybody says who they are. */
+/** Whether etcd has this server among its voters; waits until the members can be read. */
 export async function isVoterAlready(probe: ServerProbe, deadline: Deadline, name: string): Promise<boolean> {
   let why = "";
   const servers = deadline.poll(
@@ -107,9 +110,10 @@ export async function isVoterAlready(probe: ServerProbe, deadline: Deadline, nam
 }
 
 /**
- * Waits until agents may come and go. A server on a Proxmox host that does not answer is down for as long as that lasts: the
- * others will do, while they are most of all and nothing else is wrong with them.
- * @returns all servers, also that one: no agent may be newer than it
+ * Waits until the control plane is healthy enough for agents to join and leave. A server on a silent Proxmox host is
+ * down for as long as its host is silent: the other servers are enough while they have quorum and nothing else is wrong
+ * with them.
+ * @returns all servers, including the silent ones: no agent may be newer than any of them
  */
 export async function awaitControlPlaneForAgents(
   context: StepContext,
@@ -131,7 +135,9 @@ export async function awaitControlPlaneForAgents(
   return all;
 }
 
-/** Names of the servers whose Proxmox host does not answer. Only those are asked for whom the list has no status. */
+/**
+ * Names of the servers whose Proxmox host does not answer. Only hosts of VMs that have no status in the list are asked.
+ */
 async function onSilentHosts(context: StepContext, input: ClusterInput): Promise<Set<string>> {
   const servers = serverVms(await listVms(context.pve), clusterSite(input)).filter(
     ({ status }) => status === "unknown",
@@ -147,9 +153,9 @@ async function onSilentHosts(context: StepContext, input: ClusterInput): Promise
 }
 
 /**
- * Before a server is disturbed: the one that left before it may have led the controllers, in this run or in one that was
- * killed right after.
- * @throws UserError with who does not work
+ * Requires working controllers before a server is disturbed: the server that left before it may have led them, in this
+ * run or in a run that was killed right after.
+ * @throws ControlPlaneRefusal that names the controllers that do not work
  */
 export async function requireControllers(
   context: StepContext,
@@ -160,23 +166,30 @@ export async function requireControllers(
   try {
     await awaitControllers(client, deadline);
   } catch (error) {
-    // No verdict on whoever waited for them.
+    // This is no verdict on the node that waits for the controllers.
     throw error instanceof DeadlineError
       ? refused({ what: `the controllers do not work, so nothing is disturbed: ${error.problem.where}` })
       : error;
   }
 }
 
-/** @throws UserError with the reason when this server may not become a member now */
+/**
+ * Requires that this server may become a member now.
+ * @throws ControlPlaneRefusal with the reason when it may not
+ */
 export function requireMayJoin(input: SlotInput, others: readonly ServerNode[]): void {
-  // The only server of its slot is replaced with consent, which the plan has asked for; any other slot is growth.
+  // Replacing the only server of a slot needs the consent that the plan has checked; a server in any other slot is
+  // growth.
   const replaced = others.some(({ slot }) => slot === String(input.slot));
   const consent = !replaced || input.strategy.replaceOnlyServer === true ? "accepted" : "refused";
   const why = whyServerMayNotJoin(input.node, others, consent);
   if (why !== undefined) throw refused({ what: `${input.node} may not become a member of etcd now: ${why}` });
 }
 
-/** @throws UserError when an agent of this version may not join these servers */
+/**
+ * Requires that an agent of this version may join these servers.
+ * @throws UserError with the reason when it may not
+ */
 export function requireSkew(input: SlotInput, servers: readonly ServerNode[]): void {
   const why = whyAgentMayNotJoin(
     input.spec.rke2,
@@ -191,9 +204,10 @@ export function requireSkew(input: SlotInput, servers: readonly ServerNode[]): v
 }
 
 /**
- * As many voters stay as the last rollout wanted. A slot that is handed over waits for none that is still empty (seed 1069 of
- * the simulation); what is half-made does: it may be the voter that an empty slot lacks (seeds 328, 1240).
- * @throws UserError with the reason when this member may not be taken out now
+ * Requires that a server may leave etcd and that as many voters stay as the last rollout wanted. A departing server
+ * whose slot is handed over does not wait for slots that are still empty. An incomplete server does: it may be the
+ * voter that an empty slot lacks.
+ * @throws ControlPlaneRefusal with the reason when the member may not be removed now
  */
 export async function requireMayLeave(
   client: Kubernetes,
@@ -202,14 +216,15 @@ export async function requireMayLeave(
   isHalfMade: boolean,
 ): Promise<void> {
   const slotsOf = (some: readonly ServerNode[]) => new Set(some.map(({ slot }) => slot)).size;
-  // Nobody has told before the first rollout: a slot that has another server keeps one, one that has none is given up.
+  // Before the first rollout no number is recorded: a slot that has another server keeps it, and a slot without another
+  // is given up.
   const told = (await readWantedServers(client)) ?? slotsOf(servers.filter((server) => server.name !== name));
   const wanted = isHalfMade ? told : Math.min(told, slotsOf(servers));
   const why = whyServerMayNotLeave(name, servers, Math.max(1, wanted));
   if (why !== undefined) throw refused({ what: `${name} may not be taken out of etcd now: ${why}` });
 }
 
-/** The control plane is not in a state for a change. Nothing was changed, and no image is to blame. */
+/** The control plane is in no state for a change. Nothing was changed, and no image is to blame. */
 export class ControlPlaneRefusal extends UserError {}
 
 function refused(problem: Pick<Problem, "what">): ControlPlaneRefusal {
@@ -221,9 +236,9 @@ function refused(problem: Pick<Problem, "what">): ControlPlaneRefusal {
 }
 
 /**
- * Waits until the change of a member is over everywhere: the members are the expected ones and no stranger, and every server
- * serves at its own address. A server of ours is no stranger: one that an earlier run told to join
- * comes by itself as soon as etcd lets it (seed 237 of the simulation).
+ * Waits until the change of a member is complete: etcd has the expected members and no foreign member, and every server
+ * serves at its own address. A server of ours is not foreign: a server that got its join data in an earlier run joins
+ * by itself as soon as etcd admits it.
  * @throws DeadlineError with what is missing
  */
 export async function awaitMembers(probe: ServerProbe, expected: readonly string[], deadline: Deadline): Promise<void> {
@@ -248,8 +263,9 @@ async function whyNotSettled(probe: ServerProbe, expected: readonly string[], si
 }
 
 /**
- * Why it may be no fault of a server that etcd has not let in: one of the others, which were all calm when it began, is not any
- * more, and etcd takes nobody meanwhile (seed 43215 of the simulation). One that is a voter was let in.
+ * Why a server may not be to blame that etcd has not admitted it: another server, which was healthy when the join
+ * began, is unhealthy, and meanwhile etcd admits no member. Undefined for a server that is a voter: etcd has admitted
+ * it.
  */
 export async function notAdmittedReason(
   probe: ServerProbe,
@@ -264,13 +280,19 @@ export async function notAdmittedReason(
   return unhealthyReason(seen, new Set(others.map((server) => server.name)));
 }
 
-/** Why some of the servers are not calm. @param seen all of them, or why they could not be seen */
+/**
+ * Why some of the servers are unhealthy; undefined: they are healthy.
+ * @param seen all servers, or why they could not be read
+ */
 export function unhealthyReason(seen: readonly ServerNode[] | string, names: ReadonlySet<string>): string | undefined {
   if (typeof seen === "string") return `the other servers could not be seen: ${seen}`;
   return controlPlaneUnhealthyReason(seen.filter(({ name }) => names.has(name)));
 }
 
-/** Whether one server alone keeps the control plane from being calm. What cannot be seen is nobody's fault. */
+/**
+ * Whether one server alone makes the control plane unhealthy. False when the servers cannot be read: no server is to
+ * blame then.
+ */
 export async function isOnlyUnhealthyServer(probe: ServerProbe, name: string, signal: AbortSignal): Promise<boolean> {
   const servers = await probe(signal).catch(() => undefined);
   return (

@@ -3,28 +3,30 @@ import { Deadline } from "../../runtime/deadline.ts";
 import { messageOf } from "../../runtime/errors.ts";
 import { unhealthyReason, type ServerProbe } from "./control-plane.ts";
 
-/** Time between two looks, in milliseconds. */
+/** Time between two checks, in milliseconds. */
 const paceMs = 5_000;
-/** How long one look may take, in seconds: an election is over by then. */
+/** Longest time of one check, in seconds: an election is over by then. */
 const lookSeconds = 15;
 
 /**
- * Looks, while a server comes, at those that were calm before: etcd lets in nobody while one of them is away, and whoever waits
- * for that has less time left. What the last look alone says is too late for one that is back by then.
+ * Watches the servers that were healthy before while another server joins. etcd admits no member while one of them is
+ * down, which takes time from the server that waits to join. A single check at the end would miss a server that is back
+ * by then.
  */
 export class Disturbance {
-  /** For how long, by two looks in a row, they were not calm, or could not be seen, in milliseconds. */
+  /** Total time between consecutive checks that both found them unhealthy or could not see them, in milliseconds. */
   private ms = 0;
   private why = "";
   private readonly ended = new AbortController();
 
   constructor(probe: ServerProbe, names: ReadonlySet<string>, stop: AbortSignal) {
-    // One look after the other, until the wait is over: it ends with it, and fails nobody.
+    // Checks run one after the other until the wait is over. The watch ends with the wait, and its failure fails no
+    // step.
     if (names.size > 0)
       void this.watch(probe, names, AbortSignal.any([stop, this.ended.signal])).catch(() => undefined);
   }
 
-  /** What took more than so many seconds from whoever came; undefined: nothing did. */
+  /** The reason, when the servers were unhealthy for more than so many seconds; undefined: they were not. */
   longerThan(seconds: number): string | undefined {
     return this.ms > seconds * 1000 ? `for ${Math.round(this.ms / 1000)} s of that time ${this.why}` : undefined;
   }
@@ -41,7 +43,7 @@ export class Disturbance {
       signal.throwIfAborted();
       const why = unhealthyReason(seen, names);
       const now = clock.elapsed();
-      // Of one look alone nobody knows for how long it was true: an answer that was lost takes no time from anybody.
+      // A single failed check has no known duration: a lost answer takes no time from the server that joins.
       if (why !== undefined && !wasCalm) [this.ms, this.why] = [this.ms + now - before, why];
       [before, wasCalm] = [now, why === undefined];
     }

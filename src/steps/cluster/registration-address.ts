@@ -10,10 +10,11 @@ import type { ClusterInput } from "../input.ts";
 import type { StepContext } from "../context.ts";
 
 /**
- * Asked before the first server goes: every node has to reach the cluster through the registration address. One that
- * joined through a server loses its way when that server is replaced (rancher#45538, CAPRKE2#193).
+ * Requires, before the first server is decommissioned, that every node reaches the cluster through the registration
+ * address. A node that joined through one server loses its connection when that server is replaced (rancher#45538,
+ * CAPRKE2#193).
  * @param members names of the Nodes
- * @throws UserErrors that names every node that does not, or cannot be asked
+ * @throws UserErrors that names every node that uses another address, or cannot be asked
  */
 export async function requireRegistration(
   context: StepContext,
@@ -39,7 +40,7 @@ async function whyLost(
   try {
     const { file, server } = await joinedThrough(context, vm);
     if (server === `https://${site.registrationAddress}:${ports.supervisor}`) return [];
-    // The server that made the cluster names nobody.
+    // The bootstrap server has no `server` entry.
     if (server === undefined && (file === guest.join || nodeTags(vm.tags)?.pool === site.serverPool)) return [];
     const way = server ?? `what stands outside of ${file}`;
     return [
@@ -50,9 +51,9 @@ async function whyLost(
       },
     ];
   } catch (error) {
-    // Off, or not joined yet: what it is told when it joins is the registration address.
+    // The VM is off or has not joined yet: the join data that it gets contains the registration address.
     if (isOff(error) || isNoSuchFile(error)) return [];
-    // It still starts, or its image is no good: it has reached nobody yet.
+    // The VM still boots, or its image is faulty: it does not use the cluster yet.
     if ((isAgentSilent(error) || error instanceof DeadlineError) && isNoMember(vm, members)) return [];
     return [
       {
@@ -67,19 +68,19 @@ async function whyLost(
 const AFTER_ALL =
   "let the old address lead to the servers for as long as that node lives, or replace the node first (`rollout` of its pool), then run again";
 
-/** An adopted node has a name of its own, so nothing is said of one. */
+/** Whether the VM's node is certainly no member. False for an adopted node, which has a name of its own. */
 function isNoMember({ name, tags }: ListedVm, members: ReadonlySet<string>): boolean {
   const ours = nodeTags(tags);
   if (ours === undefined || isAdopted({ name: name ?? "", generation: ours.generation })) return false;
   return !members.has(nodeName(ours.cluster, ours.pool, ours.slot, ours.generation));
 }
 
-/** Nobody renders the file of an adopted node anew, so its owner may. */
+/** What to do for an adopted node: its configuration file is not rendered again, so its owner may change it. */
 function inPlace(registrationAddress: string): string {
   return `write "server: https://${registrationAddress}:${ports.supervisor}" into that file: it counts when RKE2 starts again, and until then the node keeps its way. Then run again`;
 }
 
-/** Adopted nodes have no join data of ours, but RKE2's own configuration. */
+/** Reads which server address a node uses. Adopted nodes have no join data of ours, but RKE2's own configuration. */
 async function joinedThrough(
   context: StepContext,
   vm: ListedVm,

@@ -7,28 +7,34 @@ import { mayGoOn } from "./power-on.ts";
 import type { StepContext } from "../context.ts";
 import { NodeUnhealthy } from "./verdict.ts";
 
-/** An API that is away for less, in seconds, takes no time from anybody: a kubelet asks again within seconds. */
+/** Longest outage of the API, in seconds, that takes no time from a node: a kubelet asks again within seconds. */
 export const hiccup = 5;
 
-/** A node of which it is said that it was late, or is not well. */
+/** A node that is said to be late or unhealthy. */
 export interface SuspectNode {
   name: string;
   vm: { host: string; vmid: number };
   client: Kubernetes;
-  /** `client.silence` when the time began that it is judged for. */
+  /** `client.silence` at the beginning of the time that the node is judged for. */
   silenceBefore: number;
-  /** So long its VM has to have run, in seconds: one that we have not started ourselves meanwhile. @default any time */
+  /**
+   * Least time, in seconds, that its VM must have run: for a VM that this step has not started itself meanwhile.
+   * @default any time
+   */
   runsFor?: number;
 }
 
-/** @returns the error, or one that judges nobody, when something else took the node's time */
+/**
+ * Finds the cause of a node's failure.
+ * @returns the error, or an error that is no verdict on the image when something else took the node's time
+ */
 export async function attributeFailure(context: StepContext, accused: SuspectNode, error: unknown): Promise<unknown> {
   if (!(error instanceof NodeUnhealthy)) return error;
   const excuse = await externalCause(context, accused);
   return excuse === undefined ? error : unjudged(error, excuse);
 }
 
-/** What is said of a node whose time something else took. */
+/** The error for a node whose failure has an external cause: it is no verdict on the image. */
 export function unjudged(error: NodeUnhealthy, excuse: string): UserError {
   const { what, where } = error.problem;
   const todo = "see to that first, then run pulumi up again: the image was not judged";
@@ -36,9 +42,9 @@ export function unjudged(error: NodeUnhealthy, excuse: string): UserError {
 }
 
 /**
- * What else may keep a node from being well: an API that was away, its host or its VM's power, or what ails most other nodes
- * too. Nothing of it says anything about its image.
- * @returns undefined: it is its own doing
+ * What else may keep a node from being healthy: an outage of the API, the power of its VM or a silent host, or that at
+ * least half of the other nodes are not Ready either. None of these says anything about its image.
+ * @returns undefined: the node itself is the cause
  */
 export async function externalCause(context: StepContext, accused: SuspectNode): Promise<string | undefined> {
   const { client, silenceBefore } = accused;
@@ -63,7 +69,7 @@ async function whatAilsOthers({ client, name }: SuspectNode): Promise<string | u
   try {
     const others = (await client.list<Node>(paths.nodes)).items.filter((node) => nameOf(node) !== name);
     const unwell = others.filter((node) => !isReady(node));
-    // One alone that is ill explains nothing: it may be the very server that the new one replaces (seed 20007 of the simulation).
+    // A single unhealthy node explains nothing: it may be the very server that the new one replaces.
     const isCommon = unwell.length > 0 && 2 * unwell.length >= others.length;
     return isCommon ? `not Ready either: ${unwell.map(nameOf).join(", ")}` : undefined;
   } catch (error) {

@@ -27,18 +27,21 @@ import { ImageFault, NeverRegistered, NodeUnhealthy } from "./verdict.ts";
 
 /** What is known of a node before its join data is written. */
 export interface Arrival {
-  /** The boot that the Node told of when its VM was still off. */
+  /** The boot id that the Node reported when its VM was still off. */
   bootBefore: string | undefined;
-  /** The last report of its Node when RKE2 did not run in its guest. */
+  /** The last heartbeat of the Node from when RKE2 did not run in its guest. */
   heartbeatBefore: string | undefined;
-  /** It was a member before, and comes back. */
+  /** Whether the node was a member before and returns. */
   isMember: boolean;
-  /** Whether it may become one still, asked right before its guest is told. @default always */
+  /**
+   * Throws when the node may not become a member any more; called right before its guest gets the join data.
+   * @default always allowed
+   */
   mayJoin?: () => Promise<void>;
 }
 
 /**
- * Gives a running guest its join data and waits until its Node passes every gate.
+ * Gives a running guest its join data and waits until its Node passes every check.
  * @throws ImageFault when the node registered but can never become what it has to be, or did not in time
  */
 export async function awaitReady(
@@ -49,7 +52,7 @@ export async function awaitReady(
   { mayJoin, ...arrival }: Arrival,
 ): Promise<Node> {
   const expected = { ...expectedNode(input, vm.uuid), ...arrival };
-  // From when it was told: what takes long before that is no fault of its.
+  // Time counts from when the join data is written: a delay before that is not the node's fault.
   const wellInTime = () =>
     verified(access, expected, new Deadline(`${input.node} to be Ready`, input.site.timeouts.join, context.stop));
   if (access.server.vmid === vm.vmid) return await wellInTime();
@@ -58,7 +61,7 @@ export async function awaitReady(
     await writeJoinData(context, vm, input.role, joinData(input, { token }), mayJoin);
     return await wellInTime();
   }
-  // A little longer than the wait: a node that is slow must not be refused for it.
+  // The token lives a little longer than the wait: a slow node must not be refused for an expired token.
   const token = await mintToken(access.client, access.ca, input.node, input.site.timeouts.join + 120);
   try {
     await writeJoinData(context, vm, input.role, joinData(input, token));
@@ -68,12 +71,12 @@ export async function awaitReady(
   }
 }
 
-/** Waits for the gates, and then for the node's own pods: Ready once is not Ready. */
+/** Waits for the Node's checks and then for the node's own pods: Ready once is not enough, it has to last. */
 async function verified({ client }: Access, expected: Expected, deadline: Deadline): Promise<Node> {
   for (;;) {
     const node = await ready(client, expected, deadline);
     say(`${expected.name} is Ready`);
-    // Before its daemons are waited for: some select a node by such a label.
+    // Labels come before the wait for its daemons: some of them select a node by such a label.
     await applyLabels(client, node, expected);
     await settled(client, node, expected, deadline);
     const again = await findNode(client, expected.name);
@@ -114,7 +117,10 @@ async function ready(client: Access["client"], expected: Expected, deadline: Dea
   }
 }
 
-/** The node itself is as it has to be, and somebody keeps pods away from it: that says nothing about its image. */
+/**
+ * Whether the node itself is as it has to be and only something else keeps pods away from it: that says nothing about
+ * its image.
+ */
 function isKeptByOthers(node: Node, expected: Expected): boolean {
   return (
     missingForMembership(node, expected).length === 0 && obstaclesOf(node, expected).every(({ by }) => by !== "node")
@@ -128,7 +134,10 @@ function keptByOthers(error: DeadlineError): UserError {
   return new UserError({ what, where, todo }, { cause: error });
 }
 
-/** Which machine it is comes from its VM and not from its image: another one has the name. */
+/**
+ * The error for a Node that is not what it has to be. A wrong SMBIOS uuid comes from the VM and not from its image:
+ * another machine has the name.
+ */
 function contradiction(node: Node, expected: Expected, wrong: string[]): UserError {
   const found = {
     what: `${expected.name} registered and is not what it has to be: ${wrong.join("; ")}`,
@@ -146,8 +155,8 @@ function contradiction(node: Node, expected: Expected, wrong: string[]): UserErr
 }
 
 /**
- * Waits for the pods that make a node a node: its daemons and static pods. Workloads come and go as they like, and a daemon that
- * is Ready on no node shows nothing of this one.
+ * Waits for the daemons and static pods of the node to be Ready. Other workloads may come and go, and a DaemonSet that
+ * is Ready on no node shows nothing about this one.
  */
 async function settled(client: Access["client"], node: Node, { labels }: Expected, deadline: Deadline): Promise<void> {
   let waiting: string[] = [];
@@ -171,7 +180,7 @@ async function settled(client: Access["client"], node: Node, { labels }: Expecte
       () => [...waiting, ...missing].join("; "),
     );
   } catch (error) {
-    // A pod that nobody made says nothing about the node that it would be on.
+    // A pod that was not created says nothing about the node that it would run on.
     if (error instanceof DeadlineError && waiting.length > 0) throw new NodeUnhealthy(error.problem, { cause: error });
     throw error;
   }

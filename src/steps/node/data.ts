@@ -17,7 +17,7 @@ import type { DepartingNode, DecommissionOptions } from "./decommission.ts";
 import type { StepContext } from "../context.ts";
 import { clusterSite } from "../cluster/connect.ts";
 
-/** Says what stays behind on a node: on the VM that is kept for it, and what pods lose for good. */
+/** Logs which data stays on a node: on the VM that is kept for it, and what its pods lose permanently. */
 export async function sayData(
   { name, record }: DepartingNode,
   { access: { client } }: DecommissionOptions,
@@ -29,10 +29,10 @@ export async function sayData(
 }
 
 /**
- * Looks at what is on a node alone, right before it is disturbed, because a volume may have been bound since the program looked;
- * and once more after its cordon, when no pod comes any more. What the program knew and the configuration consents to is
- * remembered, and its VM outlives this run.
- * @throws UserErrors when the node has bound volumes that nobody keeps
+ * Checks for data that exists only on the node, right before the node is disturbed, because a volume may have been
+ * bound since the program checked; and again after the cordon, when no new pod arrives. Data that the program knew of,
+ * with the consent of the configuration, is in the record already, and its VM outlives this run.
+ * @throws UserErrors when the node has bound volumes whose data is not kept
  */
 export async function requireDataMayGo(
   departing: DepartingNode,
@@ -53,9 +53,10 @@ export async function requireDataMayGo(
 }
 
 /**
- * A VM whose node is remembered to hold data is not destroyed: only a later program takes that back. While servers go down, as
- * in a destroy, it takes a moment to hear of it.
- * @throws UserError when it is remembered, or nobody can say; nothing was done to it
+ * Requires that the record names no data on the node's VM: such a VM is not destroyed before a later run of the program
+ * clears the record. While servers go down, as in a destroy, it takes a moment until the record or the teardown mark
+ * can be read.
+ * @throws UserError when the record names data or cannot be read; nothing was done to the VM
  */
 export async function requireNothingKept(
   context: StepContext,
@@ -82,7 +83,11 @@ export async function requireNothingKept(
   });
 }
 
-/** @throws SilentServers, KubernetesUnreachable: it cannot be read now. That no server runs any more says nothing either */
+/**
+ * The record of a node that keeps data, or `nothing`.
+ * @throws SilentServers, KubernetesUnreachable: the record cannot be read now. That no server runs any more says
+ *   nothing either
+ */
 async function keptRecord(
   { pve }: StepContext,
   input: SlotInput,

@@ -40,7 +40,7 @@ import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
 import { resumeServing, stepDownAdopted, stepDown } from "./step-down.ts";
 import { connect, requireReachable } from "../cluster/connect.ts";
 
-/** A node that leaves: any part of it may be gone already. */
+/** A departing node: any part of it may be gone already. */
 export interface DepartingNode {
   name: string;
   role: Role;
@@ -48,11 +48,11 @@ export interface DepartingNode {
   /** Not made by us: its VM stays, off, and is handed back. */
   adopted: boolean;
   vm: ListedVm | undefined;
-  /** Who its VM has to be. */
+  /** Identity that its VM must have. */
   expected: ExpectedVm;
   node: Node | undefined;
   record: NodeRecord | undefined;
-  /** Undefined: Longhorn keeps nothing there, or it was not asked yet. */
+  /** Undefined: Longhorn keeps nothing there, or was not asked yet. */
   storage?: LonghornNode | undefined;
 }
 
@@ -61,24 +61,30 @@ export interface DecommissionOptions {
   access: Access;
   fence: Fence;
   input: ClusterInput;
-  /** Asked after every wait, right before the node is disturbed, and once its storage has moved: the last chance to refuse. @default always */
+  /**
+   * Throws when the node may not be disturbed; called after every wait, right before the node is disturbed, and again
+   * once its storage has moved.
+   * @default always allowed
+   */
   mayBegin?: () => Promise<void>;
-  /** It was left by a run that did not finish, and is not replaced now. @default false */
+  /** A run that did not finish left the node, and it is not replaced now. @default false */
   isHalfMade?: boolean;
   /**
-   * What is proved once the Node of a server is gone. `members`: not the controllers, which pause for as long as the lease of
-   * their lost leader lives, while another server can join; the next retirement asks them, or the end of the pool's run.
-   * `node`: nothing more of one that had left etcd before, for somebody else is dead and goes next. @default "everything"
+   * What is proved once the Node of a server is gone. `members`: everything but the controllers, which pause until the
+   * lease of their lost leader expires, while another server can join; the next decommissioning checks them, or the end
+   * of the pool's run. `node`: nothing more, for a server that had left etcd before, because another server is dead and
+   * goes next.
+   * @default "everything"
    */
   proof?: "everything" | "members" | "node";
 }
 
 /**
- * Takes a node out: cordon, move its storage, evict, volumes, wipe, power off, forget. Each part is skipped when it was
- * done before. One that is dead while its VM runs is turned off instead of being emptied. Which of it has to be done is decided
- * before waits that may be long, so one that is another by their end is looked at from the beginning. When the node cannot be
- * emptied it serves again as before, and its VM stays.
- * @param again until when it is looked at once more: it was another before
+ * Decommissions a node: cordon, move its storage, evict, detach volumes, wipe, power off, delete its Node. Each part is
+ * skipped when it was done before. A node that is dead while its VM runs is turned off instead of drained. Long waits
+ * follow the observations that choose the parts, so a node whose state has changed by their end is processed from the
+ * beginning. When the node cannot be drained, it resumes serving and its VM stays.
+ * @param again deadline for repeated attempts, when the state of the node has changed before
  */
 export async function decommissionNode(
   found: DepartingNode,
@@ -86,23 +92,23 @@ export async function decommissionNode(
   again?: Deadline,
 ): Promise<void> {
   const since = momentNow();
-  // The list may be seconds old, and this decides between a drain and none.
+  // The list may be seconds old, and this decides whether the node is drained.
   const running = found.vm !== undefined && (await isRunning(given.context.pve, found.vm));
   const departing =
     found.vm === undefined ? await proved(found, given) : running ? await lookedAgain(found, given) : found;
-  // Also one without a Node: it may be a member of etcd already.
+  // A server without a Node counts too: it may be a member of etcd already.
   const mayBeMember = departing.role === "server" && (departing.node !== undefined || running);
   const options = mayBeMember ? await throughOthers(departing, given) : given;
   const { access, input, context } = options;
   const { node, name } = departing;
   const probe = mayBeMember ? await probeMembers(context, input, access) : undefined;
-  // What may take long comes before the looks that decide.
+  // What may take long comes before the observations that decide.
   if (probe && node && running) await requireControllers(context, input, access.client);
   const dead = node !== undefined && running && (await isKnownDead(node, options));
   const seen = node && !isReady(node) ? await findNode(access.client, name) : node;
   const storage = node && (await requireStorageMayGo(name, running && !dead, options));
   const vm = node && running ? await changeable(departing, options) : departing.vm;
-  // Out of etcd already: a run that was killed had got that far, and without its API server the node ends no pods.
+  // `member` is false when a killed run has removed the member already: without its API server the node ends no pods.
   const servers = probe && (await probe(context.stop));
   const member = servers && (node ? isMemberOf(servers, name) : isVoterOf(servers, name));
   if (servers && member) await requireMayLeave(access.client, name, servers, given.isHalfMade === true);
@@ -110,7 +116,7 @@ export async function decommissionNode(
   const drains = node !== undefined && running && !dead && member !== false;
   if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
   if (node && running) await sayData(departing, options);
-  // A lease that could not be renewed is asked for as long as that takes, and what was seen before is old then.
+  // Renewing a lease may take long, and what was observed before is old then.
   await options.fence.check();
   await given.mayBegin?.();
   const before = standing(running, seen);
@@ -126,20 +132,23 @@ export async function decommissionNode(
   if (vm && dead) await fence(vm, departing, options);
   const after = node && probe && member ? await leaveEtcd(departing, node, probe, options) : access;
   await options.fence.check();
-  // Before its guest is told to forget the cluster: whether it was told may never be known, and its Node is Ready for a while.
+  // Recorded before the guest is wiped: the outcome of that may never be known, and its Node looks Ready for a while.
   if (node) await recordRetired(after.client, departing);
   if (vm && !dead) await switchOff(vm, running, departing.expected, options);
   await options.fence.check();
   await deleteNode(after.client, name, node?.metadata?.uid);
   if (node && probe) await gone(name, after, options, member === true);
-  // Without a Node only once it is off: of one that was retired an old list is believed.
+  // Without a Node it is recorded only once the VM is off: for a retired node an old list is trusted.
   if (!node) await recordRetired(after.client, departing);
   if (storage) await forgetStorage(after.client, storage, options);
   if (departing.adopted && vm) await handBack(vm, departing.expected, options);
   say(`${name} is retired${running ? " and off" : ""}`);
 }
 
-/** What Proxmox refuses is found out before the node is disturbed. @returns the VM where it is now */
+/**
+ * Finds out before the node is disturbed what Proxmox would refuse.
+ * @returns the VM where it is now
+ */
 async function changeable(
   { adopted, vm, expected }: DepartingNode,
   { input, context }: DecommissionOptions,
@@ -154,18 +163,23 @@ async function changeable(
 const isMemberOf = (servers: readonly ServerNode[], name: string): boolean =>
   servers.some((server) => server.name === name && server.member !== "none");
 
-/** RKE2 gives up a learner whose Node never came, and nobody but an operator a voter. */
+/**
+ * Whether the server is a voter. RKE2 removes a learner whose Node never came, but only an operator removes a voter.
+ */
 const isVoterOf = (servers: readonly ServerNode[], name: string): boolean =>
   servers.some((server) => server.name === name && server.member === "voter");
 
 const isMember = (record: NodeRecord | undefined): boolean => record !== undefined && hasJoined(record);
 
-/** A machine that comes up registers its Node at any moment, and has pods right after; one that served may be down by now. */
+/**
+ * Reads the Node again: a booting machine may register its Node at any moment and have pods right after, and a node
+ * that served may be down by now.
+ */
 async function lookedAgain(departing: DepartingNode, { access }: DecommissionOptions): Promise<DepartingNode> {
   return { ...departing, node: await findNode(access.client, departing.name) };
 }
 
-/** How a node is, as far as that decides whether it is emptied, turned off or only forgotten. */
+/** State of a node, as far as it decides whether the node is drained, turned off or only removed. */
 function standing(running: boolean, node: Node | undefined): string {
   return `${running ? "on" : "off"} and ${node ? (isReady(node) ? "Ready" : "not Ready") : "without a Node"}`;
 }
@@ -178,7 +192,10 @@ async function standingNow({ name, vm }: DepartingNode, { access, context }: Dec
   return standing(running, node);
 }
 
-/** One whose VM is not in the list may run out of the token's sight: then nothing of it is taken out. */
+/**
+ * Proves that a node whose VM is not in the list is gone. The VM may run out of the token's sight: then nothing is
+ * removed.
+ */
 async function proved(departing: DepartingNode, { access, context }: DecommissionOptions): Promise<DepartingNode> {
   const { name, expected, node } = departing;
   if (expected.vmid === 0)
@@ -191,13 +208,16 @@ async function proved(departing: DepartingNode, { access, context }: Decommissio
   return { ...departing, node: node && left };
 }
 
-/** The way into the cluster may lead through the server that leaves, which is off before its retirement is over. */
+/**
+ * Connects through the other servers: the connection may lead through the departing server, which is off before its
+ * decommissioning is over.
+ */
 async function throughOthers({ vm }: DepartingNode, given: DecommissionOptions): Promise<DecommissionOptions> {
   const { input, context } = given;
   return { ...given, access: requireReachable(await connect(context, input, vm?.vmid), input) };
 }
 
-/** The VM of an adopted node is in no state of the engine, so nobody destroys it: it keeps nothing of ours. */
+/** Removes our marks from the VM of an adopted node: it is in no state of the engine, so it is not destroyed. */
 async function handBack(vm: ListedVm, expected: ExpectedVm, { fence, context }: DecommissionOptions): Promise<void> {
   await fence.check();
   await unmark(context.pve, vm.host, expected);
@@ -205,9 +225,10 @@ async function handBack(vm: ListedVm, expected: ExpectedVm, { fence, context }: 
 }
 
 /**
- * Takes the member out of etcd, after its node was emptied: its API server ends with it, and a kubelet without one ends no
- * pods any more (CAPRKE2#431). It is remembered as retired before: from here on there is no way back for it.
- * @returns another way into the cluster: the connections of the old one may lead to the server that has just left
+ * Removes the member from etcd, after its node was drained: its API server ends with it, and a kubelet without an API
+ * server ends no pods any more (CAPRKE2#431). The record says retired before that: from here on there is no way back
+ * for the node.
+ * @returns another connection to the cluster: the connections of the old one may lead to the server that has just left
  */
 async function leaveEtcd(
   departing: DepartingNode,
@@ -217,10 +238,10 @@ async function leaveEtcd(
 ): Promise<Access> {
   const { access, fence, input, context } = options;
   const { name, vm } = departing;
-  // That may take long, so it comes before the look that decides, and once more after it.
+  // The check of the fence may take long, so it comes before the observation that decides, and again after it.
   await fence.check();
   const servers = await probe(context.stop);
-  // A step that failed or was killed may have asked for it: RKE2 takes its time.
+  // A step that failed or was killed may have requested the removal: RKE2 takes its time.
   const isOut = !isMemberOf(servers, name);
   if (!isOut) await requireMayLeave(access.client, name, servers, options.isHalfMade === true);
   await fence.check();
@@ -235,7 +256,7 @@ async function leaveEtcd(
   return requireReachable(await connect(context, input, vm?.vmid), input);
 }
 
-/** The Node and the member are gone, and the others are all there and well, as far as that is to be proved. */
+/** Waits until the Node and the member are gone, and the other servers are healthy, as far as `proof` asks for it. */
 async function gone(
   name: string,
   after: Access,
@@ -247,7 +268,7 @@ async function gone(
   if (proof === "node" && !wasMember) return;
   const probe = await probeMembers(context, input, after);
   const deadline = new Deadline(`the control plane to be well without ${name}`, gate, context.stop);
-  // One that an earlier run told to join may come in now, by its own: a learner that has not started has no name yet.
+  // A server that got its join data in an earlier run may join now: a learner that has not started has no name yet.
   const others = (await awaitHealthyControlPlane(probe, deadline)).map((server) => server.name);
   say(`etcd's members are ${others.toSorted().join(", ")}`);
   if (proof === "everything") await awaitControllers(after.client, deadline);
@@ -281,7 +302,7 @@ async function emptied(
       say(`${name}: ${evicted} pods evicted`);
       return await awaitDetached(client, name, new Deadline(`the volumes of ${name}`, timeouts.volumes, context.stop));
     };
-    // A pod that tolerates the cordon may have come while volumes were waited for.
+    // A pod that tolerates the cordon may have come during the wait for volumes.
     if (await evict()) await evict();
   } catch (error) {
     await quietly(`${name} could not be given back`, () => restoreIfOurs(context, client, { ...departing, vm }, fence));
@@ -290,8 +311,8 @@ async function emptied(
 }
 
 /**
- * Gives a node back to its pods, and a server to its clients, unless another process is at it by now. The cordon goes last: by it
- * the next run knows that something is to be taken back.
+ * Undoes the preparation of a node that stays, unless another process works on it by now. The cordon is removed last:
+ * it tells the next run that something has to be undone.
  */
 async function restoreIfOurs(
   context: StepContext,
@@ -306,7 +327,7 @@ async function restoreIfOurs(
   say(`${name} serves again`);
 }
 
-/** Writes that the node has left; the fact is kept until a run sees that its VM is gone. */
+/** Records that the node was decommissioned; the record is kept until a run sees that its VM is gone. */
 export async function recordRetired(
   client: Kubernetes,
   { pool, record }: Pick<DepartingNode, "pool" | "record">,

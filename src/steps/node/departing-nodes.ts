@@ -10,8 +10,8 @@ import type { PoolInput, SlotInput } from "../input.ts";
 import type { DepartingNode } from "./decommission.ts";
 
 /**
- * Every other node of a slot, by what exists: VMs by our tags, Nodes by our labels. What the state remembers does not
- * count: a killed run may have made nodes that no state knows.
+ * Every other node of a slot, by what exists: VMs by our tags, Nodes by our labels. The engine's state does not count:
+ * a killed run may have made nodes that are in no state.
  */
 export async function otherNodes(
   client: Kubernetes,
@@ -40,8 +40,8 @@ export async function otherNodes(
 }
 
 /**
- * The list without copies of remembered nodes: a backup that was restored under another number has the name, the tags and the
- * uuid of its node. A name comes back under another number only once its VM was retired and destroyed.
+ * The list without copies of recorded nodes: a backup that was restored under another VMID has the name, tags and uuid
+ * of its node. A name returns under another VMID only after its VM was decommissioned and destroyed.
  */
 export function withoutCopies(vms: readonly ListedVm[], { nodes }: PoolRecord): ListedVm[] {
   const numbers = new Set(vms.map(({ vmid }) => vmid));
@@ -53,24 +53,27 @@ export function withoutCopies(vms: readonly ListedVm[], { nodes }: PoolRecord): 
   return vms.filter((vm) => !isCopy(vm));
 }
 
-/** Whether the plan takes out a node that has a slot now. */
+/** Whether the plan decommissions a node that has a slot now. */
 export function isAnyNodeLeaving({ plan }: PoolInput, { nodes }: PoolRecord): boolean {
   const planned = new Set(plan.slots.map(({ name }) => name));
   return nodes.some((node) => node.phase === "handedOver" && !planned.has(node.name) && !keepsSlot(plan, node));
 }
 
-/** True for an adopted node whose slot is not in the plan: nothing is made of it in this run, so it stays. */
+/**
+ * True for an adopted node whose slot is not in the plan: this run makes no node in that slot, so the adopted node
+ * stays.
+ */
 export function keepsSlot(plan: StepPlan, node: Pick<NodeRecord, "name" | "generation" | "slot">): boolean {
   return isAdopted(node) && plan.slots.every(({ slot }) => slot !== node.slot);
 }
 
-/** A node of a pool as somebody who leaves, whatever is left of it. */
+/** A node of a pool as a departing node, from what is left of it. */
 export function departingNode(
   { cluster, pool, role, slot }: Pick<SlotInput, "cluster" | "pool" | "role" | "slot">,
   generation: string,
   found: { vm: ListedVm | undefined; node: Node | undefined; record: PoolRecord },
 ): DepartingNode {
-  // An adopted node has a name of its own, and was remembered under it before it got a tag or a label.
+  // An adopted node has a name of its own, and was recorded under it before it got a tag or a label.
   const record = found.record.nodes.find((one) => one.slot === slot && one.generation === generation);
   const name = record?.name ?? nodeName(cluster, pool, slot, generation);
   const vmid = found.vm?.vmid ?? record?.vmid ?? 0;
@@ -83,11 +86,11 @@ export function departingNode(
     vm: found.vm,
     node: found.node,
     record,
-    // Without a record the Node is the witness: it reported the uuid of the VM that it runs in.
+    // Without a record the Node is the evidence: it reported the uuid of the VM that it runs in.
     expected: { vmid, name, tags, uuid: record?.uuid ?? found.node?.status?.nodeInfo?.systemUUID },
   };
 }
 
-/** Worth a drain and a ticket: something of it still runs or is known to the cluster. */
+/** Whether nothing of the node runs or is known to the cluster: then it needs no drain and no disruption lease. */
 export const isGone = ({ vm, node, record }: DepartingNode): boolean =>
   node === undefined && vm?.status !== "running" && vm?.status !== "unknown" && (!record || record.phase === "retired");

@@ -18,9 +18,9 @@ import type { DepartingNode, DecommissionOptions } from "./decommission.ts";
 import { quietly } from "../context.ts";
 
 /**
- * Whether a node that leaves, and whose VM runs, is dead: not Ready for longer than Kubernetes leaves pods on such a node. Nobody
- * there ends a pod any more, so a drain of it would never end. One that has only just become silent may come back, and gets
- * the time to; not one without a pod to evict, as a node that was never Ready, whose drain ends at once.
+ * Whether a departing node whose VM runs is dead: not Ready for longer than Kubernetes leaves pods on such a node. Pods
+ * on it do not end any more, so its drain would never end. A node that has just become silent may return, and gets the
+ * time to; a node without a pod to evict, such as one that was never Ready, does not, as its drain ends at once.
  */
 export async function isKnownDead(node: Node, { access: { client }, context }: DecommissionOptions): Promise<boolean> {
   const name = node.metadata?.name ?? "";
@@ -46,9 +46,9 @@ async function hasPodsToEvict(client: Kubernetes, node: string): Promise<boolean
 }
 
 /**
- * Turns the VM of a dead node off, which it is proved to be afterwards: only then is it sure that its pods do not run, and
- * others may have their volumes. The taint lets Kubernetes remove both at once; without it a volume that one node alone may
- * use stays locked for six minutes.
+ * Turns off the VM of a dead node and proves that it is off: only then is it certain that its pods do not run and that
+ * other nodes may use their volumes. The out-of-service taint lets Kubernetes remove both at once; without it a volume
+ * that only one node may use stays locked for six minutes.
  */
 export async function fence(
   vm: ListedVm,
@@ -65,7 +65,7 @@ export async function fence(
   );
 }
 
-/** Kubernetes lets go of them later in any case, so nobody is held up by those that stay. */
+/** Releases the node's volumes. Kubernetes releases them later in any case, so volumes that stay stop nothing. */
 async function releaseVolumes(client: Kubernetes, name: string, deadline: Deadline): Promise<void> {
   await quietly(`the volumes of ${name} are released by Kubernetes later`, async () => {
     await taintOutOfService(client, name);

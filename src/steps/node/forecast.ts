@@ -4,12 +4,12 @@ import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { paths, type Pod, type PodDisruptionBudget } from "../../clients/kubernetes/types.ts";
 import { blockers } from "../../domain/drain/drain.ts";
 
-/** Something never lets a node go, whatever time it gets. Nothing was touched, and nobody is judged. */
+/** Something never lets a node be drained, however long the wait. Nothing was changed, and no node is judged. */
 export class DrainRefusal extends UserErrors {}
 
 /**
- * Says by name what will hold nodes back, or will not serve while it moves, before anything is disturbed.
- * @throws DrainRefusal with everything that never lets go
+ * Reports by name what will delay the drain of nodes, or will not serve during it, before anything is disturbed.
+ * @throws DrainRefusal with everything that makes a drain impossible
  */
 export async function requireMayDrain(
   client: Kubernetes,

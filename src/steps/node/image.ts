@@ -7,7 +7,7 @@ import type { SlotInput } from "../input.ts";
 import type { StepContext } from "../context.ts";
 import { ImageFault, NeverRegistered } from "./verdict.ts";
 
-/** What an image says of itself. */
+/** What an image states about itself. */
 export interface ImageFacts {
   image: string;
   rke2: string;
@@ -15,7 +15,7 @@ export interface ImageFacts {
 }
 
 /**
- * Waits for the guest agent through the question what the guest holds, and checks that it is what was asked for.
+ * Waits for the guest agent by reading the image's facts, and checks that they are what was asked for.
  * @throws ImageFault when the agent never answers, or the image is another one
  */
 export async function imageOf(context: StepContext, input: SlotInput, vm: VmConfig): Promise<ImageFacts> {
@@ -27,7 +27,7 @@ export async function imageOf(context: StepContext, input: SlotInput, vm: VmConf
       throw error;
     });
   const text = await awaitAgent(deadline, ask).catch((error: unknown) => {
-    // Somebody's backup is no fault of the image.
+    // A backup that freezes the guest is not the image's fault.
     if (error instanceof DeadlineError && !frozen) throw new NeverRegistered(error.problem, { cause: error });
     if (isRefusedByAgent(error)) throw unreadable(input, error);
     throw error;

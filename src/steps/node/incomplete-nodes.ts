@@ -18,12 +18,12 @@ import { decommissionNode, type DepartingNode } from "./decommission.ts";
 import { allFences, holding, slotLease, disruptionLeases, type StepContext } from "../context.ts";
 
 /**
- * Retires what given-up runs left half-made: it serves nobody, and holds room that new VMs need. Where the owner of the
- * slot is down, or there is none, it may be the only one that pods found: it is left to the handover of the slot then. So is
- * an agent without an owner that serves while in as many slots as may be out nobody does, and a server that may not leave etcd
- * now: the join that replaces a fallen one has not begun yet.
- * @throws what kept an agent from leaving, when those that stay and those that the run brings beside others would be more than
- * `surge`
+ * Decommissions the incomplete nodes that unfinished runs left: such a node does not serve, and takes room that new VMs
+ * need. Where the owner of the slot is down, or there is none, the node may be the only one in the slot that has pods:
+ * it is left to the handover of the slot. So is an agent without an owner that serves while as many slots as may be out
+ * are out, and a server that may not leave etcd now: the join that replaces a dead server has not begun yet.
+ * @throws what kept an agent from leaving, when the nodes that stay and the extra ones of this run would be more than
+ *   `surge`
  */
 export async function makeRoom(
   context: StepContext,
@@ -67,7 +67,10 @@ export async function makeRoom(
   });
 }
 
-/** How many half-made agents that hold pods may run on: the order of a run counts with `surge` the others alone (src/domain/rollout/order.ts). */
+/**
+ * How many incomplete agents with pods may keep running: the order of a run counts only the other agents against
+ * `surge` (src/domain/rollout/order.ts).
+ */
 function roomForHalfMade({ role, strategy, plan }: PoolInput, states: ReadonlyMap<number, SlotState>): number {
   if (role === "server" || strategy.kind !== "rolling") return plan.slots.length;
   const moving = plan.slots.filter(({ slot, name }) => (states.get(slot)?.owner?.name ?? name) !== name);
@@ -75,8 +78,9 @@ function roomForHalfMade({ role, strategy, plan }: PoolInput, states: ReadonlyMa
 }
 
 /**
- * Retires what given-up runs left in slots that are no more, before the engine destroys its VM. A join that failed or was
- * killed stands in no state, so no delete of it does that; a node that was handed its slot has one.
+ * Decommissions what unfinished runs left in slots that no longer exist, before the engine destroys its VM. A join that
+ * failed or was killed is not in the state, so no delete of it does that; a node that was handed its slot is in the
+ * state.
  */
 export async function decommissionIncomplete(
   context: StepContext,
@@ -98,8 +102,9 @@ export async function decommissionIncomplete(
 }
 
 /**
- * The list may be seconds old, so what it says of power decides nothing here: a half-made VM may just have been started.
- * @param retired takes one of those concerned out, while the lease of its slot is held
+ * Runs `retired` for every node concerned. The list may be seconds old, so its power status decides nothing here: an
+ * incomplete VM may just have been started.
+ * @param retired decommissions one of the nodes concerned, while the lease of its slot is held
  */
 async function forEach(
   context: StepContext,
@@ -126,7 +131,7 @@ async function forEach(
   for (const state of states.values()) {
     for (const member of state.members) {
       if (kept.has(member.name) || !concerns(member, state)) continue;
-      // A VM of which nobody has recorded a uuid was never started by us: the engine destroys the clone as it is.
+      // A VM without a recorded uuid was never started by us: the engine destroys the clone as it is.
       if (member.node === undefined && (member.record === undefined || member.record.phase === "retired")) continue;
       const departing = departingNode({ ...input, slot: state.slot }, member.generation, {
         vm: list.find(({ vmid }) => vmid === member.vm?.vmid),
@@ -138,7 +143,7 @@ async function forEach(
         retired(departing, state, fence, states),
       ).catch(async (error: unknown) => {
         const silent = silentHostOf(error);
-        // A write is tried once: that alone does not make a host silent.
+        // A write is tried once: its failure alone does not make a host silent.
         if (silent === undefined || departing.vm === undefined || !(await isHostSilent(context.pve, departing.vm)))
           throw error;
         say(`${member.name} is left as it is: its Proxmox host ${silent} does not answer`);
@@ -147,7 +152,10 @@ async function forEach(
   }
 }
 
-/** A VM as the list alone shows it: who serves a slot is a matter of names, and each is proved before it is touched. */
+/**
+ * A VM as the list alone shows it: names are enough to find out which node serves a slot, and each VM is proved before
+ * it is changed.
+ */
 function liveByTags(vm: ListedVm, { cluster, pool, site }: PoolInput): ObservedVm[] {
   const tags = nodeTags(vm.tags);
   if (vm.template || vm.pool !== site.proxmoxPool || tags?.cluster !== cluster || tags.pool !== pool) return [];

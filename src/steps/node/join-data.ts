@@ -11,10 +11,10 @@ import type { SlotInput } from "../input.ts";
 import { nodeLabels } from "./node-view.ts";
 import type { StepContext } from "../context.ts";
 
-/** How a node gets in: nothing for the first server, which makes the cluster. */
+/** Credentials that a node joins with: undefined for the first server, which bootstraps the cluster. */
 export type Ticket = { token: string } | undefined;
 
-/** The fragment of RKE2's configuration that makes a node a member. */
+/** Join data: the fragment of RKE2's configuration that makes a node a member. */
 export function joinData(input: SlotInput, ticket: Ticket): string {
   const { site, role, spec } = input;
   const server = role === "server";
@@ -35,10 +35,11 @@ function tlsSans(registration: string, more: unknown): string[] {
 }
 
 /**
- * Writes join data and then the marker with its hash: half of it is never acted on.
- * @param vm as it was proved before it booted; proved again after each wait, for a token must not get into the hands of whoever has
- * its number now
- * @param mayJoin asked right before the marker, after all that may take long: the last chance to refuse
+ * Writes the join data and then the marker with its hash: the guest never acts on incomplete join data.
+ * @param vm as it was proved before it booted; proved again after each wait, so that no other VM that has its VMID by
+ *   then gets the token
+ * @param mayJoin throws when the node may not join any more; called right before the marker, after all that may take
+ *   long
  */
 export async function writeJoinData(
   { pve, stop }: StepContext,
@@ -58,13 +59,13 @@ export async function writeJoinData(
     await writeFile(pve, vm, guest.join, data);
     if (mayJoin === undefined) await marker();
   });
-  // Anew each time that the guest was frozen: that may take two minutes.
+  // Both run again after each time that the guest was frozen: that may take two minutes.
   if (mayJoin) await ours(marker, mayJoin);
 }
 
 /**
- * Whether a guest is told to join: RKE2 of one that is not has ended, or has never begun. One that boots answers when its boot is
- * over.
+ * Whether a guest has its join data: RKE2 of a guest without it was stopped or never started. Waits until a guest that
+ * boots has booted.
  */
 export async function readOrder(
   { pve, stop }: StepContext,
@@ -86,7 +87,7 @@ export async function readOrder(
   );
 }
 
-/** Makes the guest stop RKE2 and forget the cluster: switched on again it does not come back by itself. */
+/** Makes the guest stop RKE2 and forget the cluster: after its next boot it does not join by itself. */
 export async function wipeJoinData(pve: Proxmox, vm: { host: string; vmid: number }): Promise<void> {
   await writeFile(pve, vm, guest.join, "");
   await writeFile(pve, vm, guest.marker, "");

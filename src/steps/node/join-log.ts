@@ -10,21 +10,24 @@ import { ImageFault, NeverRegistered } from "./verdict.ts";
 
 const logLines = 15;
 
-/** RKE2 removed this server from etcd before its join was over: only another one can have its slot. No image is to blame. */
+/**
+ * RKE2 removed this server from etcd before its join was over: only another server can have its slot. No image is to
+ * blame.
+ */
 export class MemberRemoved extends UserError {}
 
 /**
- * Shows what the guest of a join that failed said last.
+ * Logs the end of the join log of a guest whose join failed.
  * @param now the cluster's time
- * @returns the error, or a better one when the log knows the cause. That is no verdict on the image: the same one joins when
- *   the clock is right
+ * @returns the error, or a better one when the log shows the cause. That is no verdict on the image: the same image
+ *   joins when the clock is right
  */
 export async function readJoinLog(context: StepContext, vm: VmConfig, error: unknown, now: Date): Promise<unknown> {
   const text = await readFile(context.pve, vm, guest.log).catch((failure: unknown) => Buffer.from(messageOf(failure)));
   const end = text.toString().trimEnd().split("\n").slice(-logLines);
   say([`the end of ${guest.log} on ${vm.name}:`, ...end.map((line) => `  | ${line}`)].join("\n"));
   if (!(error instanceof ImageFault) && !(error instanceof DeadlineError)) return error;
-  // What registered and is not Ready in time is an image's fault only when the log knows no better.
+  // A node that registered and is not Ready in time is the image's fault only if the log shows no other cause.
   if (isRemovedFromEtcd(end.join("\n"))) return removed(vm, error);
   const off = error instanceof NeverRegistered ? clockErrorIn(end.join("\n"), now) : undefined;
   return off === undefined ? error : wrongClock(vm, off, error);

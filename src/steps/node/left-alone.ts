@@ -7,9 +7,10 @@ import type { StepContext } from "../context.ts";
 import { connect } from "../cluster/connect.ts";
 
 /**
- * What a claim or a join prints of a node whose Proxmox host did not answer when the run was planned, and which stays as it
- * is: what is known of it already. Nothing is asked of it, and nothing of this run rests on it.
- * @returns undefined when the node is somewhere else, so that its step does its work
+ * The output of a claim or join for a node that stays as it is, because its Proxmox host did not answer when the run
+ * was planned: what is known of the node already. Nothing is requested from that host, and nothing in this run depends
+ * on the node.
+ * @returns undefined when the VM is on another host, so that the step does its work
  */
 export async function leftAlone(context: StepContext, input: SlotInput): Promise<Partial<Claimed> | undefined> {
   if (input.unreachable === undefined) return undefined;

@@ -29,15 +29,18 @@ export interface Expected {
   role: Role;
   spec: NodeSpec;
   labels: Readonly<Record<string, string>>;
-  /** It was a member before: what others did to it since is theirs, and no reason to wait. */
+  /** The node was a member before: what others have changed on it since is their business, and no reason to wait. */
   isMember?: boolean;
-  /** A boot that is over: a Node that still tells of it looks Ready for most of a minute without being there. */
+  /** Id of a boot that is over: a Node that still reports it looks Ready for most of a minute although it is down. */
   bootBefore?: string | undefined;
-  /** Likewise the last report of a kubelet that had ended by then. */
+  /** Likewise the last heartbeat of a kubelet that had ended by then. */
   heartbeatBefore?: string | undefined;
 }
 
-/** What the Node of a slot has to be. @param uuid SMBIOS uuid of its VM */
+/**
+ * What the Node of a slot has to be.
+ * @param uuid SMBIOS uuid of its VM
+ */
 export function expectedNode(input: SlotInput, uuid: string): Expected {
   return { name: input.node, uuid, role: input.role, spec: input.spec, labels: nodeLabels(input) };
 }
@@ -50,7 +53,7 @@ export function nodeLabels(input: SlotInput): Record<string, string> {
   };
 }
 
-/** What is wrong with a node for ever: another wait will not change it. */
+/** What is permanently wrong with a node: another wait will not change it. */
 export function contradictions(node: Node, expected: Expected): string[] {
   const found: string[] = [];
   const kubelet = node.status?.nodeInfo?.kubeletVersion ?? "";
@@ -63,7 +66,7 @@ export function contradictions(node: Node, expected: Expected): string[] {
   return found;
 }
 
-/** Its Node tells of a machine that is not its VM. */
+/** Whether the Node reports a machine that is not its VM. */
 export function isAnotherMachine(node: Node, { uuid }: Pick<Expected, "uuid">): boolean {
   return uuidOf(node) !== "" && uuidOf(node) !== uuid;
 }
@@ -81,15 +84,15 @@ export function missingForMembership(node: Node, expected: Expected): string[] {
   return found;
 }
 
-/** What keeps pods away from a Ready node. Our own cordon does not count: the join of a node that stays undoes it. */
+/** What keeps pods away from a Ready node. Our own cordon does not count: the join of a node that stays removes it. */
 export function obstaclesOf(node: Node, { spec }: Pick<Expected, "spec">): SchedulingObstacle[] {
   const own = isOurCordon(node) ? { ...node, spec: { ...node.spec, unschedulable: false } } : node;
   return schedulingObstacles(own, spec.taints, spec.startupTaints);
 }
 
 /**
- * Gives a proved node the labels that it lacks: those that its kubelet may not register with, and those that were changed
- * by hand. RKE2 applies `node-label` at the registration alone, so a restart would not bring them back.
+ * Gives a proved node the labels that it lacks: those that its kubelet may not register with, and those that were
+ * changed manually. RKE2 applies `node-label` only at the registration, so a restart would not bring them back.
  */
 export async function applyLabels(client: Kubernetes, node: Node, { labels }: Pick<Expected, "labels">): Promise<void> {
   const owed = owedLabels(node.metadata?.labels, labels);
@@ -102,7 +105,10 @@ export async function applyLabels(client: Kubernetes, node: Node, { labels }: Pi
   );
 }
 
-/** Marks of ours that a node which stays must not have. */
+/**
+ * Whether the node has our cordon, our leaving taint or our out-of-service taint, which a node that stays must not
+ * have.
+ */
 export const isMarked = (node: Node): boolean => isOurCordon(node) || isLeaving(node) || isFenced(node);
 
 /** What the cluster says of a slot's node. */
@@ -113,7 +119,7 @@ export interface NodeView {
 }
 
 export async function readNodeView(client: Kubernetes, input: SlotInput): Promise<NodeView> {
-  // A server looks at the slots of the others too: which of them have left etcd (src/steps/node/predecessors.ts).
+  // A server needs the other slots too: which of their servers have left etcd (src/steps/node/predecessors.ts).
   const { pool, role, slot } = input;
   const memory = role === "server" ? readPoolRecord(client, pool) : readSlotRecord(client, pool, slot);
   const [node, record] = await Promise.all([findNode(client, input.node), memory]);

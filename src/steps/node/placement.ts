@@ -15,12 +15,14 @@ import { readNodeView } from "./node-view.ts";
 import type { DepartingNode } from "./decommission.ts";
 import type { StepContext } from "../context.ts";
 
-/** What a controller wants is asked again after this time, in milliseconds: it may want fewer pods by then, or be no more. */
+/**
+ * Time between two reads of what a controller wants, in milliseconds: it may want fewer pods by then, or be deleted.
+ */
 const lookMs = 5_000;
 
 /**
- * Remembers whose pods a handover is about to evict: a run that is killed after the drain knows by it what has to find a
- * place before the slot is handed over.
+ * Records whose pods a handover is about to evict: when a run is killed after the drain, the record tells which pods
+ * have to find a place before the slot is handed over.
  */
 export async function rememberDisplaced(
   client: Kubernetes,
@@ -36,14 +38,17 @@ export async function rememberDisplaced(
 }
 
 /**
- * What has to find a place before the slot is handed over: also what was evicted for a node that was given up since, for
- * nobody else waits for that.
+ * Controllers whose pods have to find a place before the slot is handed over. They include pods evicted for a node that
+ * was given up since, because nothing else waits for them.
  */
 export function owed({ nodes }: PoolRecord, { slot }: Pick<SlotInput, "slot">): Displaced[] {
   return once(nodes.filter((node) => node.slot === slot));
 }
 
-/** Likewise in the whole pool. A slot of which all nodes are retired is no more, and nobody waits for what it owed. */
+/**
+ * Likewise for the whole pool. A slot whose nodes are all retired no longer exists, and its evicted pods are not waited
+ * for.
+ */
 function owedInPool({ nodes }: PoolRecord): Displaced[] {
   const slots = new Set(nodes.filter(({ phase }) => phase !== "retired").map(({ slot }) => slot));
   return once(nodes.filter(({ slot }) => slots.has(slot)));
@@ -59,8 +64,8 @@ function has(some: readonly Displaced[], { namespace, kind, name }: Displaced): 
 }
 
 /**
- * Waits until what a handover has evicted runs elsewhere.
- * @throws UserError that names the pods: no other node is drained before they have a place. No image is to blame.
+ * Waits until the pods that a handover has evicted run elsewhere.
+ * @throws UserError that names the pods: no other node is drained before they have a place. No image is to blame
  */
 export async function awaitPlaced(context: StepContext, client: Kubernetes, input: SlotInput): Promise<void> {
   const { record } = await readNodeView(client, input);
@@ -79,8 +84,9 @@ export async function awaitPlaced(context: StepContext, client: Kubernetes, inpu
 }
 
 /**
- * Waits, before a node that serves is drained, until nobody waits for a place whom an earlier run has evicted, from this slot
- * or another one. A node that serves nobody goes all the same: what waits may wait for what only it can let go.
+ * Waits, before a node that serves is drained, until no pod that an earlier run has evicted waits for a place, from
+ * this slot or another one. A node that does not serve is drained all the same: the pods may wait for what only its
+ * drain releases.
  * @throws UserError that names the pods
  */
 export async function awaitRoom(
@@ -106,9 +112,9 @@ export async function awaitRoom(
 
 interface Waiting {
   left: (pods: readonly Pod[], wanted: (controller: Displaced) => number | undefined) => string[];
-  /** Of which `left` asks how many pods they want. */
+  /** Controllers of which `left` asks how many pods they want. */
   displaced: readonly Displaced[];
-  /** What is wrong when they have not found a place in time. */
+  /** The problem to report when the pods have not found a place in time. */
   problem: (left: string, seconds: number) => Pick<Problem, "what" | "where">;
 }
 
@@ -144,7 +150,7 @@ async function awaitNone(context: StepContext, client: Kubernetes, input: SlotIn
   }
 }
 
-/** How many pods some controllers want, as of a few seconds ago: a Deployment goes on being changed while a slot is handed over. */
+/** How many pods some controllers want, a few seconds old: a Deployment may be changed while a slot is handed over. */
 class Wanted {
   private readonly client: Kubernetes;
   private readonly controllers: readonly Displaced[];
@@ -160,7 +166,7 @@ class Wanted {
     return this.replicas.get(controller);
   }
 
-  /** Asks again when it is time to. While that fails, what was known before counts. */
+  /** Reads again when `lookMs` have passed. While that fails, the last values count. */
   async look(): Promise<void> {
     if (clock.elapsed() - this.readAt < lookMs) return;
     const read = async (one: Displaced) => [one, await readReplicas(this.client, one)] as const;
@@ -173,14 +179,14 @@ class Wanted {
   }
 }
 
-/** Claims on the disks of nodes that leave by consent: their pods wait for data and not for a place. */
+/** Claims on the disks of nodes that were decommissioned by consent: their pods wait for data and not for a place. */
 function keptClaims({ nodes }: PoolRecord): Set<string> {
   return new Set(nodes.flatMap(({ keeps = [] }) => keeps.map(({ claim }) => claim)));
 }
 
 const collections: Readonly<Record<string, string>> = { ReplicaSet: "replicasets", StatefulSet: "statefulsets" };
 
-/** How many pods a controller wants now; undefined for kinds that do not say so in a way that we know. */
+/** How many pods a controller wants now; undefined for kinds whose number of replicas cannot be read. */
 async function readReplicas(client: Kubernetes, { namespace, kind, name }: Displaced): Promise<number | undefined> {
   const collection = collections[kind];
   if (collection === undefined) return undefined;

@@ -14,14 +14,14 @@ import type { StepContext } from "../context.ts";
 
 const NOBODY_RECORDED = "it runs, and nobody recorded its SMBIOS uuid";
 
-/** Wipes the guest and turns its VM off, after the proof that it is ours. */
+/** Wipes the guest and turns its VM off, after proving that the VM is ours. */
 export async function switchOff(
   vm: ListedVm,
   running: boolean,
   expected: ExpectedVm,
   { context, fence, input }: { context: StepContext; fence: Fence; input: ClusterInput },
 ): Promise<void> {
-  // Name and tags prove nothing. Nothing of ours runs before its uuid was recorded.
+  // Name and tags prove nothing. No VM of ours runs before its uuid was recorded.
   if (expected.uuid === undefined) {
     if (running) throw new IdentityError(expected, `host ${vm.host}`, [NOBODY_RECORDED]);
     return;
@@ -33,7 +33,7 @@ export async function switchOff(
     return proved;
   }).catch(async (error: unknown) => {
     if (!(error instanceof DeadlineError)) throw error;
-    // As of one whose agent is silent: a node may be dead for it.
+    // Treated like a guest whose agent is silent: the frozen guest may be why the node is dead.
     say(`${error.message}\n  it is not wiped, and turned off all the same`);
     return await proveVm(context.pve, vm.host, expected);
   });
@@ -42,9 +42,10 @@ export async function switchOff(
 }
 
 /**
- * Before a node is disturbed: its VM is ours, and Proxmox lets us change it. A lock (a backup, a migration) or a Proxmox
- * cluster without a quorum is found here, and not after the node was emptied and has left etcd. The write changes nothing.
- * @returns it as it was proved, where it is now
+ * Requires, before a node is disturbed, that its VM is ours and that Proxmox accepts changes of it. This finds a lock
+ * (a backup, a migration) or a Proxmox cluster without quorum before the node is drained and has left etcd. The write
+ * changes nothing.
+ * @returns the VM as it was proved, where it is now
  * @throws VmBusy
  */
 export async function requireChangeable(
@@ -60,8 +61,8 @@ export async function requireChangeable(
 }
 
 /**
- * The digest of what was proved goes along with the write right before the power goes: no other VM is turned off. A lock that
- * came meanwhile is waited for, as long as a drain may take.
+ * Turns the VM off. The write right before that carries the digest of what was proved, so that no other VM is turned
+ * off. A lock that was set meanwhile is waited for, as long as a drain may take.
  */
 export async function powerOff(context: StepContext, proved: VmConfig, running: boolean, site: Site): Promise<void> {
   if (!proved.onBoot && !running) return;
@@ -69,7 +70,7 @@ export async function powerOff(context: StepContext, proved: VmConfig, running: 
   const deadline = new Deadline(`the VM of ${proved.name} to be free`, site.timeouts.drain, context.stop);
   const config = await writeOnBoot(context.pve, proved, expected, false, deadline);
   if (!running) {
-    // A killed step may have asked for a start that was still under way; the write above has waited for it.
+    // A killed step may have requested a start that was still under way; the write above has waited for it.
     if (!(await isRunning(context.pve, config))) return;
     await proveVm(context.pve, config.host, expected);
   }
@@ -80,9 +81,9 @@ async function wipe(context: StepContext, config: VmConfig): Promise<void> {
   try {
     await wipeJoinData(context.pve, config);
   } catch (error) {
-    // One that is frozen can be wiped once it is not any more.
+    // A frozen guest can be wiped once it has thawed.
     if (isFrozen(error) || (!isAgentSilent(error) && !isNoSuchFile(error))) throw error;
-    // Its token is used up and its Node goes: it does not come back without fresh join data either.
+    // Its token is used up and its Node is deleted: it does not return without fresh join data either.
     say(`${config.name}: the guest could not be wiped (${messageOf(error)}); its VM is turned off all the same`);
   }
 }

@@ -6,19 +6,22 @@ import { writeOnBoot } from "../../clients/proxmox/settle.ts";
 import { readPower, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { StepContext } from "../context.ts";
 
-/** QEMU's words for a guest that stands still until somebody lets it go on. */
+/** QEMU states of a guest that stands still until it is resumed. */
 const still = new Set(["paused", "io-error", "suspended", "internal-error", "guest-panicked", "watchdog"]);
 
 /** Longest wait for a lock of Proxmox on a VM that is to be started, in seconds. */
 const lockSeconds = 300;
 
-/** Whether the guest of a VM that runs goes on by itself. @param state QEMU's word, when Proxmox has one */
+/**
+ * Whether the guest of a running VM continues by itself.
+ * @param state QEMU's state of the VM, when Proxmox reports it
+ */
 export const mayGoOn = (state = "running"): boolean => !still.has(state);
 
 /**
- * Starts the VM when it is off. The write right before it carries the digest of what was proved, so that no other VM is
- * started: any read between both may take a minute, and its number may be another's then (adversary, seed 20165).
- * @param listed what the list says of it; seconds old, but a start of one that runs by now is fine
+ * Starts the VM when it is off. The write right before that carries the digest of what was proved, so that no other VM
+ * is started: a read between the two may take a minute, and another VM may have the VMID by then.
+ * @param listed status in the list; seconds old, but a start request for a VM that runs by now is harmless
  */
 export async function powerOn(context: StepContext, proved: VmConfig, listed: ListedVm["status"]): Promise<void> {
   const { running, state = "" } = listed === "stopped" ? { running: false } : await readPower(context.pve, proved);
@@ -31,7 +34,10 @@ export async function powerOn(context: StepContext, proved: VmConfig, listed: Li
   await start(context.pve, config, context.stop);
 }
 
-/** Not ours to resume: somebody paused it, or its storage is full. Nothing can be said of its image meanwhile. */
+/**
+ * The error for a VM that we must not resume: it was paused, or its storage is full. Its image cannot be judged
+ * meanwhile.
+ */
 function standsStill({ name, vmid, host }: VmConfig, state: string): UserError {
   return new UserError({
     what: `${name} stands still: Proxmox calls its state ${state}`,

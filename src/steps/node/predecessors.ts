@@ -19,7 +19,7 @@ import { decommissionNode, type DepartingNode, type DecommissionOptions } from "
 import { holding, slotLease, disruptionLeases, type StepContext } from "../context.ts";
 import { connectThroughPeers, requireReachable } from "../cluster/connect.ts";
 
-/** Who is in the slot of a server that comes. */
+/** What is known of the slot that a server joins. */
 interface Arriving {
   access: Access;
   fence: Fence;
@@ -27,10 +27,11 @@ interface Arriving {
 }
 
 /**
- * While a voter is dead etcd admits nobody, so a predecessor whose VM is off goes before its successor comes. So does a server
- * of any slot whose retirement was broken off after it had left etcd, and before anybody else: its Node alone keeps the
- * control plane from being calm, and every member from leaving (seed 30566 of the simulation).
- * @returns the way into the cluster: another one when it led through a server that has just gone
+ * Decommissions servers that would keep another server from joining. While a voter is dead etcd admits no member, so a
+ * predecessor whose VM is off goes before its successor joins. Before all others goes a server of any slot whose
+ * decommissioning was interrupted after it had left etcd: its Node alone makes the control plane unhealthy and keeps
+ * every member from leaving.
+ * @returns the connection to the cluster: a new connection when the old one led through a server that has just left
  */
 export async function removeDead(
   context: StepContext,
@@ -52,7 +53,7 @@ export async function removeDead(
   return await wayThrough(context, input, access);
 }
 
-/** The way into the cluster as it is while its server runs: the one that it led through may be off since. */
+/** The given connection while its server runs, else a new connection: that server may be off since. */
 async function wayThrough(context: StepContext, input: SlotInput, access: Access): Promise<Access> {
   return (await isRunning(context.pve, access.server))
     ? access
@@ -60,9 +61,10 @@ async function wayThrough(context: StepContext, input: SlotInput, access: Access
 }
 
 /**
- * While a voter is dead etcd lets in nobody, and RKE2 tries on: servers that an earlier run has told to join would come in the
- * moment the dead one is gone, beside whoever joins then. Each is turned off until its own turn, and for good in this slot,
- * which another has.
+ * Turns off servers that would join at the wrong time. While a voter is dead etcd admits no member, and RKE2 keeps
+ * trying: servers that got their join data in an earlier run would join the moment the dead voter is gone, at the same
+ * time as the server of this step. Each stays off until its own turn; in this slot, which has another node, it stays
+ * off permanently.
  */
 async function holdBack(
   context: StepContext,
@@ -75,7 +77,7 @@ async function holdBack(
     (await probe(context.stop)).some((server) => server.name === name || server.name === address);
   for (const one of record.nodes) {
     const { name, slot, vmid, phase } = one;
-    // The list has no name of a VM whose host is silent: that host is asked, and nobody goes.
+    // The list has no name for a VM on a silent host: the request to that host then fails, and no server is removed.
     const vm = vms.find((listed) => listed.vmid === vmid && (listed.name ?? name) === name);
     const mayHaveBeenTold = name !== input.node && (phase === "made" || phase === "failed");
     if (!mayHaveBeenTold || vm === undefined || (await isIn(one))) continue;
@@ -88,7 +90,7 @@ async function holdBack(
 interface Told {
   one: NodeRecord;
   vm: ListedVm;
-  /** Of its slot. */
+  /** Fence of the node's slot. */
   fence: Fence;
 }
 
@@ -104,7 +106,7 @@ async function turnOffIfTold(
   const order = await readOrder(context, input.site, config);
   if (order === "none") return;
   await fence.check();
-  // A guest that boots takes its time: by now it may be in.
+  // The wait for a booting guest takes time: the server may be a member by now.
   if (await isIn(one)) return;
   const why =
     order === "told" ? "was told to join by an earlier run" : "may have been told to join: its guest agent is silent";
@@ -112,7 +114,10 @@ async function turnOffIfTold(
   await powerOff(context, config, true, input.site);
 }
 
-/** Takes servers of other slots out whose retirement was broken off. @param record of the whole pool */
+/**
+ * Decommissions servers of other slots whose decommissioning was interrupted.
+ * @param record of the whole pool
+ */
 export async function removeBrokenOff(
   context: StepContext,
   input: SlotInput,
@@ -133,7 +138,10 @@ async function remove(one: DepartingNode, options: DecommissionOptions): Promise
   await decommissionNode(one, options);
 }
 
-/** While a voter is dead nobody goes but that one. Who is a voter still keeps nobody from going, and leaves with its own slot. */
+/**
+ * Decommissions a server if etcd allows it: while a voter is dead, only that voter may leave. A server that is still a
+ * voter blocks no other server, and is decommissioned with its own slot.
+ */
 async function removeIfItMay(one: DepartingNode, options: DecommissionOptions): Promise<void> {
   await remove(one, options).catch((error: unknown) => {
     if (!(error instanceof ControlPlaneRefusal)) throw error;
@@ -141,15 +149,18 @@ async function removeIfItMay(one: DepartingNode, options: DecommissionOptions): 
   });
 }
 
-/** Its retirement had begun, and its Node is still there: its VM may run, for all that it is no member any more. */
+/**
+ * Whether the node's decommissioning began and its Node still exists: its VM may run, although it is no member any
+ * more.
+ */
 const isBrokenOff = ({ node, record }: DepartingNode): boolean => node !== undefined && record?.phase === "retired";
 
-/** Has a Node, and a VM that does not run. */
+/** Whether the node has a Node and a VM that does not run. */
 async function isOff(context: StepContext, { node, vm }: DepartingNode): Promise<boolean> {
   return node !== undefined && vm !== undefined && !(await isRunning(context.pve, vm));
 }
 
-/** Servers of other slots that are remembered as retired and still have a Node. */
+/** Servers of other slots whose record is retired and that still have a Node. */
 async function brokenOff(
   { client }: Access,
   input: SlotInput,
@@ -165,9 +176,10 @@ async function brokenOff(
 }
 
 /**
- * What a given-up run left in a slot goes before another one is started: it may have had to stay while a voter of another slot
- * was dead, or its Proxmox host, and two of them beside an owner that runs would be more than the surge. An agent that has
- * joined a slot whose owner does not serve is left to the handover: it may be who served there.
+ * Decommissions the incomplete nodes of a slot before another node of it is started: they may have stayed because a
+ * voter of another slot was dead or their Proxmox host was silent, and two of them beside a running owner would be more
+ * than the surge. An agent that has joined a slot whose owner does not serve is left to the handover: it may be the
+ * node that serves there.
  */
 export async function clearHalfMade(
   context: StepContext,
@@ -190,7 +202,7 @@ export async function clearHalfMade(
   if (halfMade.length === 0) return;
   await holding(context, access, disruptionLeases(input), input.site.timeouts.lease, async () => {
     for (const one of halfMade) {
-      // The ticket may have been waited for.
+      // The wait for the disruption lease may have been long.
       const mayBegin = async () => {
         if (!isServer) await requireOwner(context, access.client, input, one, owner);
       };
@@ -204,8 +216,8 @@ export async function clearHalfMade(
 }
 
 /**
- * Whether its VM runs, as its host says: the list is old, and has no status of any VM of a host whose statistics daemon hangs.
- * One on a silent host counts as off: nobody can turn it off now.
+ * Whether the node's VM runs, as its host says: the list is old, and while the statistics daemon of a host hangs, none
+ * of its VMs has a status. A VM on a silent host counts as off: it cannot be turned off now.
  */
 async function isOn(context: StepContext, { vm }: DepartingNode): Promise<boolean> {
   if (vm === undefined) return false;

@@ -20,8 +20,9 @@ import type { StepContext } from "../context.ts";
 import { NodeUnhealthy } from "./verdict.ts";
 
 /**
- * What is known of the node once the controllers have taken off what they give a node that is not Ready: on a busy control
- * plane that taint comes and goes seconds after the node has become Ready. A deadline that passes leaves it to be named.
+ * Reads the node once the controllers have removed the taints of a node that is not Ready: on a busy control plane such
+ * a taint comes and goes seconds after the node has become Ready. A taint that is left at the deadline is reported by
+ * the caller.
  */
 export async function untainted(context: StepContext, input: SlotInput, client: Kubernetes): Promise<NodeView> {
   const deadline = new Deadline(`the taints of ${input.node} to go`, input.site.timeouts.gate, context.stop);
@@ -40,9 +41,9 @@ export async function untainted(context: StepContext, input: SlotInput, client: 
 const isTransient = ({ by }: SchedulingObstacle): boolean => by === "controllers";
 
 /**
- * Nobody leaves before somebody serves.
- * @throws ImageFault when the node itself is another than it has to be, or says that it is not well. One that is silent, was
- *   turned off or is kept from serving by others is not judged: its next join has the time and the means to
+ * Requires that the slot's node serves, before another node leaves the slot.
+ * @throws ImageFault when the node itself is not what it has to be, or reports that it is unhealthy. A node that is
+ *   silent, was turned off or is kept from serving by others is not judged: its next join has the time and the means to
  */
 export async function requireServing(
   context: StepContext,
@@ -64,7 +65,10 @@ export async function requireServing(
   throw runs && itsOwn.length > 0 ? new NodeUnhealthy(problem) : new UserError(problem);
 }
 
-/** What keeps a node from serving: what it is or says itself, and what nobody knows of it or others did to it. */
+/**
+ * What keeps a node from serving: its own state and reports (`itsOwn`), and what is unknown or was done to it
+ * (`others`).
+ */
 function missing(input: SlotInput, { node, own }: NodeView): { itsOwn: string[]; others: string[] } {
   if (node === undefined) return { itsOwn: [], others: ["it has no Node"] };
   if (own === undefined) return { itsOwn: [], others: ["nobody remembers that it joined"] };

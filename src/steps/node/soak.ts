@@ -23,8 +23,8 @@ interface Fall {
 }
 
 /**
- * Watches the new nodes for a while. One that is not Ready for a moment, or restarts its own pods, has not held; unless there
- * is an excuse: then nobody is judged, and the next run watches again.
+ * Watches the new nodes for a while. A node that is not Ready for a moment, or restarts its own pods, fails the soak.
+ * With an external cause there is no verdict, and the next run watches again.
  * @throws UserError
  */
 export async function soak(
@@ -70,7 +70,10 @@ async function excuseFor(
   return await externalCause(context, { name: node, vm: { host, vmid }, client, silenceBefore, runsFor });
 }
 
-/** @returns what fell, or undefined when everything held until the time was over */
+/**
+ * Watches until a node fails or the time is over.
+ * @returns what failed, or undefined when everything held until the time was over
+ */
 async function watchFor(
   context: StepContext,
   client: Kubernetes,
@@ -89,7 +92,8 @@ async function watchFor(
   } catch (error) {
     context.stop.throwIfAborted();
     if (!(error instanceof DeadlineError)) throw error;
-    // A watch that was away for the whole time has seen nobody fall: what cannot be looked at now has not held.
+    // A watch that was down for the whole time has seen no failure: the soak passes only if one more read of the nodes
+    // shows none either.
     const { items } = await client.list<Node>(watched.path, watched.query);
     return fallen(before, new Map(items.map((node) => [`/${nameOf(node)}`, node])));
   }
@@ -99,7 +103,7 @@ async function watchFor(
 function fallen(before: ReadonlyMap<string, Node>, seen: Seen<Node>): Fall | undefined {
   for (const [name, was] of before) {
     const node = seen.get(`/${name}`);
-    // One of another uid was deleted and has registered anew.
+    // A Node with another uid was deleted and has registered anew.
     const isGone = node === undefined || node.metadata?.uid !== was.metadata?.uid;
     const why = isGone ? "has left the cluster" : whatChanged(was, node);
     if (why !== undefined) return { node: name, why: `${name} ${why}`, isGone };

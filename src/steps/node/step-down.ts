@@ -6,8 +6,8 @@ import type { ListedVm } from "../../clients/proxmox/vms.ts";
 import type { StepContext } from "../context.ts";
 
 /**
- * Tells a server that it will leave and waits until its guest has carried that out: the registration address sends nobody
- * there any more, and another member leads etcd. Without it an election costs a second or two of writes.
+ * Tells a server to step down, and waits until its guest has done so: the registration address sends no new requests
+ * there, and another member leads etcd. Without it an election costs a second or two of writes.
  * @param seconds longest wait
  */
 export async function stepDown(context: StepContext, vm: ListedVm, seconds: number): Promise<void> {
@@ -27,10 +27,10 @@ export async function stepDown(context: StepContext, vm: ListedVm, seconds: numb
   say(`${name} leads nothing any more and gets no new requests`);
 }
 
-/** Longest wait for a server that may lack the unit, in seconds: with it a server takes a few. */
+/** Longest wait for a server that may lack the unit, in seconds: with the unit a server takes a few. */
 const adoptedSeconds = 15;
 
-/** An adopted server has no image of ours: where nobody carries the wish out, it leaves without. */
+/** Tells an adopted server to step down. It has no image of ours: where no unit carries that out, it leaves without. */
 export async function stepDownAdopted(context: StepContext, vm: ListedVm): Promise<void> {
   try {
     await stepDown(context, vm, adoptedSeconds);
@@ -50,7 +50,10 @@ async function carriedOut(context: StepContext, vm: ListedVm): Promise<string> {
   }
 }
 
-/** It stays after all, also for a run that was cancelled. One without the unit was told nothing. */
+/**
+ * Lets a server that stays resume serving, also after a run was cancelled. A server without the unit never received the
+ * request.
+ */
 export async function resumeServing(
   context: Pick<StepContext, "pve">,
   vm: { host: string; vmid: number },

@@ -8,7 +8,7 @@ import type { DecommissionOptions } from "./decommission.ts";
 
 /**
  * The node as Longhorn knows it, when its storage allows it to go; undefined where there is no Longhorn: one request.
- * @throws UserErrors when its storage could not go, or would be lost; nothing was touched
+ * @throws UserErrors when its storage could not go, or would be lost; nothing was changed
  */
 export async function requireStorageMayGo(
   name: string,
@@ -23,9 +23,9 @@ export async function requireStorageMayGo(
 }
 
 /**
- * Moves a node's replicas away. After the cordon: Longhorn places no replica on a cordoned node, and takes an instance
- * manager's budget away on a cordoned node only (instance_manager_controller.go). Before the pods are evicted: the budget
- * stays as long as a replica does, and a rebuild takes longer than a drain may (longhorn#12821).
+ * Moves a node's replicas away. After the cordon: Longhorn places no replica on a cordoned node, and removes an
+ * instance manager's budget only on a cordoned node (instance_manager_controller.go). Before the pods are evicted: the
+ * budget stays as long as a replica does, and a rebuild takes longer than a drain may (longhorn#12821).
  */
 export async function moveStorage(storage: LonghornNode, options: DecommissionOptions): Promise<void> {
   const { access, fence, input, context } = options;
@@ -34,7 +34,7 @@ export async function moveStorage(storage: LonghornNode, options: DecommissionOp
   await evacuate(access.client, storage, { by: context.id, deadline, check: () => fence.check() });
 }
 
-/** The end of a node in Longhorn, after its Node is gone. */
+/** Waits until Longhorn has forgotten the node, after its Node is gone. */
 export async function forgetStorage(
   client: Kubernetes,
   storage: LonghornNode,

@@ -18,7 +18,7 @@ import { holding, slotLease, type StepContext } from "../context.ts";
 import { beginning } from "../node/verdict.ts";
 import { connectThroughPeers, type Connection } from "../cluster/connect.ts";
 
-/** What later runs are told of a node's VM. */
+/** Output of a claim or join: later runs recognise the node's VM by it. */
 export interface Claimed {
   name: string;
   vmid: number;
@@ -27,16 +27,16 @@ export interface Claimed {
 }
 
 /**
- * What comes right after a clone: the VM is proved to be ours, and its SMBIOS uuid is recorded. From then on it is known by
- * more than its number, which somebody else may have tomorrow. A server boots at once, RKE2 held back until it is told to
- * join, so that its boot is over when its turn comes. Does nothing to a member.
+ * Runs right after a clone: proves that the VM is the one made for this node, and records its SMBIOS uuid. From then on
+ * the VM is known by more than its VMID, which may belong to another VM later. A server boots at once, with RKE2 held
+ * back until it gets its join data, so that its boot is over when its turn to join comes. Does nothing to a member.
  */
 export async function claim(context: StepContext, input: SlotInput): Promise<Partial<Claimed>> {
   const asItWas = await leftAlone(context, input);
   if (asItWas) return asItWas;
   const { vms, access } = await lookOnceBooted(context, input);
   const vm = await ownVm(context, vms, input);
-  // Before there is a cluster to remember it, what this prints is the memory: the engine keeps it.
+  // Before there is a cluster with a pool record, this output is the record: the engine keeps it in the state.
   if (access === undefined) return claimedAs(input, await identity(context, input, vm, { founder: false }));
   const member = memberOf(input, await readNodeView(access.client, input));
   if (member) return claimedAs(input, member);
@@ -47,7 +47,7 @@ export async function claim(context: StepContext, input: SlotInput): Promise<Par
     const founder = isBootstrapServer(access, vm);
     const config = await identity(context, input, vm, { view, founder });
     await remember(input, access, view, config);
-    // One that was told to join once would join with its boot, out of its turn.
+    // A guest that already has its join data would join as soon as it boots, out of its turn.
     const neverRan = recordedUuid(context, input, view) === undefined && view.own?.uuid !== config.uuid && !founder;
     if (input.role === "server" && neverRan) {
       say(`${input.node} boots ahead; it joins when its turn comes`);
@@ -58,7 +58,7 @@ export async function claim(context: StepContext, input: SlotInput): Promise<Par
   });
 }
 
-/** What a step of this node prints. */
+/** The output of a claim or join of this node. */
 export function claimedAs({ node, vmid }: SlotInput, { uuid }: { uuid: string }): Claimed {
   return { name: node, vmid, uuid };
 }
@@ -68,12 +68,18 @@ function memberOf({ vmid }: SlotInput, { own }: NodeView): NodeRecord | undefine
   return own?.vmid === vmid && hasJoined(own) ? own : undefined;
 }
 
-/** The server whose kubeconfig is the only one: nobody but it can have made the cluster. */
+/**
+ * Whether this VM is the server that the kubeconfig was read from. When no other server has a kubeconfig, this server
+ * bootstrapped the cluster.
+ */
 export function isBootstrapServer({ server }: Access, { vmid }: Pick<ListedVm, "vmid">): boolean {
   return server.vmid === vmid;
 }
 
-/** In a first creation the other servers only boot, and nobody can say for a while whether there is a cluster. */
+/**
+ * Connects to the cluster once the other servers have booted. In a first creation they only boot, and for a while they
+ * cannot say whether there is a cluster.
+ */
 async function lookOnceBooted(context: StepContext, input: SlotInput): Promise<Connection> {
   if (input.role === "agent") return await connectThroughPeers(context, input);
   let silence: SilentServers | undefined;
@@ -90,11 +96,14 @@ async function lookOnceBooted(context: StepContext, input: SlotInput): Promise<C
   });
 }
 
-/** The VM of the node, where it is now. @throws UserError when there is none */
+/**
+ * The VM of the node, on the host where it is now.
+ * @throws UserError when there is no such VM
+ */
 export async function ownVm(context: StepContext, vms: readonly ListedVm[], input: SlotInput): Promise<ListedVm> {
   const vm = vms.find(({ vmid }) => vmid === input.vmid);
   if (vm) return vm;
-  // The list has no name of a clone that is seconds old.
+  // The list may show no name for a clone that is seconds old.
   const made = vms.find(({ vmid, name = input.node }) => vmid === input.madeVmid && name === input.node);
   if (made) throw unconfigured(input, made);
   await requireSight(context.pve, input.site.proxmoxPool);
@@ -109,14 +118,14 @@ export async function ownVm(context: StepContext, vms: readonly ListedVm[], inpu
 interface Circumstances {
   /** Absent while there is no cluster. */
   view?: NodeView;
-  /** Whether it makes the cluster, or has made it: it runs before anybody can remember it. */
+  /** Whether this server bootstraps the cluster, or did so: it runs before there is a cluster to record its uuid in. */
   founder: boolean;
 }
 
 /**
- * Proves that the VM is ours. A uuid that was recorded once is the only one from then on. Without one, only a VM that
- * has never run and has the number that the engine made may be trusted: it is the clone that was made for this slot. One of
- * another number is a copy of it, name and tags included (adversary, seed 41390).
+ * Proves that the VM is the one made for this node. Once a uuid is recorded, only a VM with that uuid passes. Without a
+ * recorded uuid, only a VM that has never run and has the VMID that the engine made is trusted: it is the clone made
+ * for this slot. A VM with another VMID is a copy of that clone, with the same name and tags.
  */
 export async function identity(
   context: StepContext,
@@ -140,8 +149,8 @@ export async function identity(
 }
 
 /**
- * What the cluster or the state remembers. A generation that comes back after it was retired gets another VM, unless the engine
- * has not destroyed the old one yet: then the state still has what was claimed under this number.
+ * The uuid that the pool's record or the state holds. A generation that returns after it was retired gets another VM,
+ * unless the engine has not destroyed the old VM yet: then the state still has the claim of this VMID.
  */
 function recordedUuid(context: StepContext, input: SlotInput, view: NodeView | undefined): string | undefined {
   const own = view?.own;
@@ -182,7 +191,7 @@ function startedByOthers(input: SlotInput, vm: ListedVm): UserError {
   });
 }
 
-/** What a step of this node printed when it ran last: the state is a memory too. */
+/** Output of the previous step run for this node: the state serves as a record too. */
 export function claimedBefore(context: StepContext, { node }: SlotInput): Partial<Claimed> | undefined {
   try {
     const printed = JSON.parse(context.previous) as Partial<Claimed>;
@@ -192,7 +201,7 @@ export function claimedBefore(context: StepContext, { node }: SlotInput): Partia
   }
 }
 
-/** Records the VM before anything is done with it: from now on its uuid is its identity. A member keeps its phase. */
+/** Records the VM before anything is done with it: from then on its uuid is its identity. A member keeps its phase. */
 export async function remember(
   input: SlotInput,
   { client }: Access,
@@ -210,7 +219,7 @@ export async function remember(
     ...(input.address === undefined ? {} : { address: input.address }),
     phase: "made",
     since: now.toISOString(),
-    // One that comes back has its data still: it is kept if it leaves again before it has joined.
+    // A VM that returns still has its data: the VM is kept when its node is decommissioned again before it has joined.
     ...(view.own?.keeps === undefined || view.own.uuid !== uuid ? {} : { keeps: view.own.keeps }),
   };
   if (own !== view.own || generation) {
@@ -219,7 +228,7 @@ export async function remember(
   return own;
 }
 
-/** What is remembered already and needs no other words. A node that failed or was retired begins again. */
+/** The existing record, if it needs no change. The record of a node that failed or was retired is written anew. */
 function keeps(own: NodeRecord | undefined): NodeRecord | undefined {
   return own !== undefined && (hasJoined(own) || own.phase === "made") ? own : undefined;
 }

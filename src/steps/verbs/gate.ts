@@ -22,7 +22,10 @@ import { keepsSlot } from "../node/departing-nodes.ts";
 import type { StepContext } from "../context.ts";
 import { connect, requireReachable } from "../cluster/connect.ts";
 
-/** Between coming and going: every planned node is proved; then pods are told to prefer the nodes that stay. */
+/**
+ * Runs between the joins and the handovers of a pool: waits until every planned node is proved, then taints the
+ * departing nodes so that pods prefer the nodes that stay.
+ */
 export async function gate(context: StepContext, input: PoolInput): Promise<{ proved: number }> {
   const { client } = requireReachable(await connect(context, input), input);
   const nodes = await awaitPlanned(context, client, input);
@@ -36,7 +39,8 @@ export async function gate(context: StepContext, input: PoolInput): Promise<{ pr
 }
 
 /**
- * Waits until every node of the plan is a member that we joined, but for those whose Proxmox host does not answer.
+ * Waits until every node of the plan is a member that its join has proved, except those whose Proxmox host does not
+ * answer.
  * @returns every node of the pool
  */
 export async function awaitPlanned(context: StepContext, client: Kubernetes, input: PoolInput): Promise<Node[]> {
@@ -57,7 +61,7 @@ export async function awaitPlanned(context: StepContext, client: Kubernetes, inp
   );
 }
 
-/** What keeps a planned node from being proved. */
+/** What keeps a planned node from counting as proved. */
 function notProved({ name }: PlannedSlot, seen: Seen<Node>, record: PoolRecord): string[] {
   const node = seen.get(`/${name}`);
   const own = record.nodes.find((one) => one.name === name);

@@ -7,7 +7,10 @@ import type { GuardInput } from "../input.ts";
 import type { StepContext } from "../context.ts";
 import { clusterSite } from "../cluster/connect.ts";
 
-/** The cluster stays: a mark that an interrupted destroy left is taken back. @throws UserError when one cannot be */
+/**
+ * Confirms that the cluster stays: removes the teardown mark that an interrupted destroy left.
+ * @throws UserError when a mark cannot be removed
+ */
 export async function guard(context: StepContext, input: GuardInput): Promise<{ guarded: string }> {
   if (await withdrawTeardown(await witnesses(context, input)))
     say(`${input.cluster} stays: the mark of an earlier destroy is taken back`);
@@ -15,8 +18,9 @@ export async function guard(context: StepContext, input: GuardInput): Promise<{ 
 }
 
 /**
- * `pulumi destroy` comes here first. It does not run the program, so what the last update allowed decides.
- * @throws UserError when the cluster may not be destroyed, or a VM of its servers cannot be marked
+ * Marks the cluster as being torn down; `pulumi destroy` runs it first. A destroy does not run the program, so the
+ * setting of the last update decides.
+ * @throws UserError when the cluster may not be destroyed, or the VM of one of its servers cannot be marked
  */
 export async function unguard(context: StepContext, input: GuardInput): Promise<{ goingAway: string }> {
   if (!input.allowDestroy) {
@@ -32,7 +36,10 @@ export async function unguard(context: StepContext, input: GuardInput): Promise<
   return { goingAway: since };
 }
 
-/** A cluster that does not answer may stay or go all the same: then the VMs of its servers alone say so. */
+/**
+ * Where the teardown mark is kept. A cluster that does not answer can still be kept or torn down: then the VMs of its
+ * servers alone carry the mark.
+ */
 async function witnesses({ pve }: StepContext, input: GuardInput): Promise<Witnesses> {
   const site = clusterSite(input);
   const vms = await listVms(pve);

@@ -19,7 +19,7 @@ import { requireServing, untainted } from "../node/serving.ts";
 import { ImageFault, judgeFailed } from "../node/verdict.ts";
 import { connect, requireReachable } from "../cluster/connect.ts";
 
-/** Gives a slot to its node: every other node of the slot is retired. */
+/** Gives a slot to its node and decommissions every other node of the slot. */
 export async function handover(context: StepContext, input: SlotInput): Promise<{ active: string }> {
   if (input.unreachable !== undefined) {
     say(
@@ -80,11 +80,12 @@ async function handOver(
       const options = { context, access, fence: allFences(slot, ticket), input, proof: "members" as const };
       const nodes = new Set(leaving.flatMap(({ node, name }) => (node ? [name] : [])));
       await rememberDisplaced(client, input, nodes);
-      // One that has left etcd and still has its Node keeps every member from leaving (seed 122 of the simulation).
+      // A server that has left etcd and still has its Node keeps every other member from leaving.
       if (input.role === "server")
         await removeBrokenOff(context, input, access, vms, await readPoolRecord(client, input.pool));
       for (const one of leaving) {
-        // Of the node as it is by then: whether a silent one is dead takes minutes to know, and it may be back.
+        // Reads the node again: it takes minutes to know whether a silent node is dead, and the node may be back by
+        // then.
         const mayBegin = async () => {
           await awaitRoom(context, client, input, { ...one, node: await findNode(client, one.name) });
           await serves();
@@ -99,7 +100,7 @@ async function handOver(
   await owns(client, input);
 }
 
-/** Writes that the slot is the node's: whoever plans next does not take it for half-made. */
+/** Records that the slot belongs to the node, so that the next plan does not take the node for incomplete. */
 async function owns(client: Kubernetes, input: SlotInput): Promise<void> {
   const { own, record } = await readNodeView(client, input);
   if (own === undefined) return;

@@ -51,7 +51,7 @@ import { ImageFault, judgeFailed, NodeUnhealthy } from "../node/verdict.ts";
 import { resumeServing } from "../node/step-down.ts";
 import { connectThroughPeers } from "../cluster/connect.ts";
 
-/** Makes the node of a slot a verified member. Does nothing when it is one. */
+/** Makes the node of a slot a verified member. Does nothing when it is a member already. */
 export async function join(context: StepContext, input: SlotInput): Promise<Partial<Claimed>> {
   const asItWas = await leftAlone(context, input);
   if (asItWas) return asItWas;
@@ -72,8 +72,8 @@ export async function join(context: StepContext, input: SlotInput): Promise<Part
 }
 
 /**
- * The answer when nothing is to do: a member whose memory, VM and Node agree. The VM's host is asked: the list is seconds
- * old, and a Node looks Ready for most of a minute after its VM has lost its power.
+ * The result when there is nothing to do: record, VM and Node agree that the node is a member. The VM's host is asked,
+ * because the list is seconds old and a Node looks Ready for most of a minute after its VM has lost its power.
  */
 async function memberAlready(
   context: StepContext,
@@ -90,7 +90,7 @@ async function memberAlready(
   return claimedAs(input, own);
 }
 
-/** The first server makes the cluster; what it needs from a cluster that exists comes after. */
+/** Joins the first server, which bootstraps the cluster; the work that needs an existing cluster comes after that. */
 async function joinFirst(
   context: StepContext,
   input: SlotInput,
@@ -126,16 +126,16 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
   const { client } = access;
   const founder = isBootstrapServer(access, joining.vm);
   const config = await identity(context, input, joining.vm, { view: joining.view, founder });
-  // Its claim has recorded it, unless there was no cluster yet to record it in.
+  // The claim has recorded the node already, unless there was no cluster to record it in.
   const own = await remember(input, access, joining.view, config);
   const silenceBefore = client.silence;
   try {
     await clearHalfMade(context, input, joining);
     await fence.check();
-    // Who has no Node has no right to the name either, but its password can outlive it (rancher/rke2#4852).
+    // Without a Node the name is free, but its node password can outlive the Node (rancher/rke2#4852).
     if (joining.view.node === undefined) await forgetPassword(client, input.node);
     const bootBefore = await bootThatEnded(context, config, joining.view);
-    // A run that was killed while it turned a dead node off may have said that it is off for good.
+    // A run that was killed while it turned a dead node off may have left the out-of-service taint.
     if (joining.view.node) await untaintOutOfService(client, joining.view.node);
     await powerOn(context, config, joining.vm.status);
     await imageOf(context, input, config);
@@ -166,7 +166,7 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
 }
 
 async function rememberFailure(input: SlotInput, client: Kubernetes, own: NodeRecord, error: unknown): Promise<void> {
-  // Whoever plans next gives the slot to another incarnation (seed 770005 of the simulation).
+  // The next plan then gives the slot to another incarnation (simulation seed 770005).
   if (error instanceof MemberRemoved)
     await quietly("that the server is over", () => recordRetired(client, { pool: input.pool, record: own }));
   if (!(error instanceof ImageFault)) return;
@@ -175,7 +175,7 @@ async function rememberFailure(input: SlotInput, client: Kubernetes, own: NodeRe
   await quietly("the verdict", () => judgeFailed(client, input.pool, generation, why, own));
 }
 
-/** Agents come to a control plane that is well, and whose servers are all as new as they are. */
+/** Lets an agent join once the control plane is healthy and no server is older than the agent. */
 async function admitAgent(
   context: StepContext,
   input: SlotInput,
@@ -187,13 +187,14 @@ async function admitAgent(
 }
 
 /**
- * One member of etcd comes or goes at a time. A server that is a voter already, as after a power cut, is only waited for: it
- * changes nothing that others would have to be well for, and may itself be what their retirement waits for (seed 771964 of
- * the simulation). Another has come when everybody agrees on the members, and serves at its own address.
+ * Lets a server join etcd; one member joins or leaves at a time. A server that is a voter already, as after a power
+ * cut, is only waited for: its return changes no membership, so the other servers need not be healthy for it, and their
+ * decommissioning may wait for it (simulation seed 771964). A new server has joined when all servers agree on the
+ * members and it serves at its own address.
  */
 async function admitServer(context: StepContext, input: SlotInput, joining: Arriving, config: VmConfig): Promise<Node> {
   const { arrival } = joining;
-  // The founder is alone: there is nobody whose peace it could disturb.
+  // The bootstrap server is the only server: its join cannot disturb another server.
   if (isBootstrapServer(joining.access, config))
     return await awaitReady(context, input, joining.access, config, arrival);
   return await holding(context, joining.access, disruptionLeases(input), input.site.timeouts.lease, async () => {
@@ -203,7 +204,7 @@ async function admitServer(context: StepContext, input: SlotInput, joining: Arri
     const calm = () => awaitHealthyControlPlane(probe, settleDeadline(context, input), [input.node, input.address]);
     const others = isBack ? [] : await calm();
     if (!isBack) requireMayJoin(input, others);
-    // That look may be a minute old by then: an answer of Proxmox that is lost is waited for as long.
+    // The check above may be a minute old by then: that is how long a lost answer of Proxmox is waited for.
     const mayJoin = async () => requireMayJoin(input, await calm());
     const told = isBack ? arrival : { ...arrival, mayJoin };
     const disturbance = new Disturbance(probe, new Set(others.map(({ name }) => name)), context.stop);
@@ -225,7 +226,10 @@ async function admitServer(context: StepContext, input: SlotInput, joining: Arri
   });
 }
 
-/** Waits until all servers agree on who is a member. @throws Unwell when the one that came is alone to blame for it */
+/**
+ * Waits until all servers agree on the members.
+ * @throws NodeUnhealthy when the server that joined is the only unhealthy server
+ */
 async function agreed(
   context: StepContext,
   input: SlotInput,
@@ -240,15 +244,15 @@ async function agreed(
   });
 }
 
-/** The boot that a Node tells of although its VM is off; undefined when there is no such Node. */
+/** The boot id that a Node reports although its VM is off; undefined when there is no such Node. */
 async function bootThatEnded(context: StepContext, config: VmConfig, { node }: NodeView): Promise<string | undefined> {
   if (node === undefined || (await isRunning(context.pve, config))) return undefined;
   return node.status?.nodeInfo?.bootID;
 }
 
 /**
- * The last report of a Node whose guest was told to forget the cluster: it looks Ready for most of a minute after that, and
- * nothing of it runs. Undefined when there is no such Node, or RKE2 runs.
+ * The last heartbeat of a Node whose guest has no join data: the Node looks Ready for most of a minute after the join
+ * data was wiped, although RKE2 does not run. Undefined when there is no Node, or the guest has its join data.
  */
 async function heartbeatThatEnded(
   context: StepContext,

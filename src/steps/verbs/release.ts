@@ -11,11 +11,12 @@ import { requireGone, retire } from "./retire.ts";
 import type { StepContext } from "../context.ts";
 
 /**
- * The last look right before the engine destroys a VM, which it does by number alone: the VM of that number has to be the
- * one that was claimed, and it has to be retired. One whose join stands in no state is retired here, and may be a member. The
- * engine releases all VMs of a kind before it destroys the first, so with hundreds of them a look is minutes old: who puts
- * another VM under a number in that time has it destroyed.
- * @throws IdentityError when somebody else has the number, UserError when the VM is kept for its data; nothing was done to it
+ * Last check before the engine destroys a VM, which it does by VMID alone: the VM with that VMID has to be the claimed
+ * one, and its node has to be decommissioned. A node whose join is not in the state is decommissioned here; it may be a
+ * member. The engine runs the releases of all VMs of a kind before it destroys the first, so with hundreds of VMs this
+ * check is minutes old: a VM that gets a released VMID in that time is destroyed.
+ * @throws IdentityError when another VM has the VMID, UserError when the VM is kept for its data; the VM was not
+ *   changed
  */
 export async function release(context: StepContext, input: SlotInput): Promise<{ released: string }> {
   const { node, vmid } = input;
@@ -27,10 +28,10 @@ export async function release(context: StepContext, input: SlotInput): Promise<{
   }
   const uuid = claimedBefore(context, input)?.uuid ?? (await ofUnclaimed(context, input, vm));
   const expected = { vmid, name: node, tags: tagsOf(input), uuid };
-  // A silent cluster answers the first of the two, and that one knows what it means.
+  // When the cluster is silent, the first of these two calls fails with the better message.
   await retire(context, input, vms);
   await requireNothingKept(context, input, vms);
-  // A backup at night locks every VM for a while, also those that are off: the engine's delete would fail on it.
+  // A nightly backup locks every VM for a while, also those that are off: the engine's delete would fail on the lock.
   const deadline = new Deadline(`the VM of ${node} to be free`, input.site.timeouts.drain, context.stop);
   requireUnprotected(
     await awaitUnlocked(context.pve, await proveVm(context.pve, vm.host, expected), expected, deadline),
@@ -39,8 +40,8 @@ export async function release(context: StepContext, input: SlotInput): Promise<{
 }
 
 /**
- * One whose claim asked nothing, for its host did not answer then, is trusted as a claim trusts a clone: when it has the number
- * that the engine made, and has never run.
+ * Proves a VM whose claim did nothing because its host did not answer. It is trusted as a claim trusts a clone: when it
+ * has the VMID that the engine made and has never run.
  * @returns its SMBIOS uuid
  */
 async function ofUnclaimed(context: StepContext, input: SlotInput, vm: ListedVm): Promise<string> {

@@ -6,9 +6,9 @@ import type { StepContext } from "../context.ts";
 import { connect, requireReachable } from "../cluster/connect.ts";
 
 /**
- * In the place of a claim that the state lacks of a node whose VM is kept for its data: says whose VM it is, as it is
- * remembered, and touches nothing.
- * @throws UserError when nobody remembers it
+ * Stands in for a claim that is missing from the state, for a node whose VM is kept for its data: returns the VM's
+ * recorded identity and changes nothing.
+ * @throws UserError when the node is not in the pool's record
  */
 export async function retain(context: StepContext, input: SlotInput): Promise<Claimed> {
   const access = requireReachable(await connect(context, input), input);

@@ -20,10 +20,11 @@ import { allFences, holding, slotLease, type StepContext } from "../context.ts";
 import { clusterSite } from "../cluster/connect.ts";
 
 /**
- * What has to be true before the engine may destroy a VM: the node is out of the cluster and the VM is off. Retires it when
- * it still is a member: scale-in, a pool that is removed, a new generation that is given up. Whose VM it then is that is
- * destroyed, the release of its claim asks right before (src/steps/verbs/release.ts). What the cluster cannot be asked about is not
- * retired, server or agent, unless the cluster is being destroyed: a VM that is off may hold the only copy of etcd's data.
+ * Prepares a VM for its destruction by the engine: its node must be out of the cluster and the VM off. Decommissions a
+ * node that is still a member: after a scale-in, the removal of a pool, or a new generation that is given up. The
+ * release of the node's claim proves the identity of the VM right before it is destroyed (src/steps/verbs/release.ts).
+ * When the cluster cannot be asked, neither a server nor an agent is decommissioned, unless the cluster is being
+ * destroyed: a VM that is off may hold the only copy of etcd's data.
  * @param list the VMs, as they were listed just now. @default they are listed
  */
 export async function retire(
@@ -36,18 +37,21 @@ export async function retire(
   if (vm === undefined) await requireGone(context, input);
   const cluster = await ask(context, input, vms);
   if ("access" in cluster) await retireKnown(context, input, { ...cluster, vm });
-  // One that is gone is nothing that the engine could destroy.
+  // A VM that is gone is nothing that the engine could destroy.
   else if (vm) await retireUnheard(context, input, { vms, vm, why: cluster.why });
   return { retired: input.node };
 }
 
-/** @throws UserError when the VM may be there all the same: the list shows what the token may see, and no more */
+/**
+ * Requires that a VM that the list does not show is really gone.
+ * @throws UserError when the VM may still exist: the list shows only what the token may see
+ */
 export async function requireGone({ pve }: StepContext, { site, node, vmid }: SlotInput): Promise<void> {
   await requireSight(pve, site.proxmoxPool);
   await requireFree(pve, { name: node, vmid });
 }
 
-/** The cluster and what it remembers, or why it cannot be asked. */
+/** The connection to the cluster and what it says of the node, or why it cannot be asked. */
 async function ask(
   context: StepContext,
   input: SlotInput,
@@ -64,12 +68,13 @@ async function ask(
   }
 }
 
-/** So long the API may be silent before it is asked once more whether it serves, in milliseconds. */
+/** How long the API may be silent before it is checked again whether it serves, in milliseconds. */
 const patienceMs = 10_000;
 
 /**
- * A destroy takes the quorum away, and an API that said a moment ago that it is ready takes minutes to say nothing.
- * @returns undefined then
+ * Reads what the cluster says of the node. A destroy takes the quorum away, and then an API server that was ready a
+ * moment ago takes minutes to fail a request.
+ * @returns undefined in that case
  */
 async function factsOf(
   context: StepContext,
@@ -107,12 +112,12 @@ async function retireKnown(context: StepContext, input: SlotInput, { access, vie
   }
   const { lease } = input.site.timeouts;
   await holding(context, access, slotLease(input), lease, async (fence) => {
-    // Who had the slot before may have started it.
+    // The step that held the slot's lease before may have started the VM.
     if (isOut && (await isOutStill(context, access, departing))) {
       await recordRetired(access.client, departing);
       return;
     }
-    // Also one that is off or without a Node by now: until its turn comes it may serve again.
+    // Decommissions also a node that is off or has no Node by now: it may resume serving before its turn comes.
     await asRoomComes(context, input, () =>
       withTicket(context, access, input, [departing], (ticket, mayLeave) =>
         decommissionNode(departing, {
@@ -132,9 +137,10 @@ async function isOutStill({ pve }: StepContext, { client }: Access, { name, vm }
 }
 
 /**
- * Whether this is a destroy that met no guard, for the last update never succeeded: no update deletes what it wants. One that
- * is allowed says now what the guard would have said; one that is not must not take a cluster apart, one member after the other.
- * @throws UserError when the node has a slot that the last rollout wants, and no destroy is allowed
+ * Whether this delete belongs to a destroy that ran no guard because the last update did not succeed: an update never
+ * deletes a node that it wants. If the destroy is allowed, the teardown is announced here, as the guard would have
+ * done. If it is not, this step must not take the cluster apart one member after the other.
+ * @throws UserError when the last rollout wants the slot of the node, and no destroy is allowed
  */
 async function isDestroyed(
   context: StepContext,
@@ -161,7 +167,10 @@ async function isDestroyed(
   return true;
 }
 
-/** A cluster that does not answer. It must be going away: that a VM is off says nothing about what it is needed for. */
+/**
+ * Turns off the VM of a cluster that does not answer. The cluster must be marked as being torn down: that a VM is off
+ * does not show that it is no longer needed.
+ */
 async function retireUnheard(
   context: StepContext,
   input: SlotInput,
@@ -179,13 +188,16 @@ async function retireUnheard(
   await justPowerOff(context, input, departing, await isRunning(context.pve, vm));
 }
 
-/** The state remembers the uuid too, from the join's own output. */
+/** Completes the expected identity from the state: the join's own output holds the uuid too. */
 function withState(context: StepContext, input: SlotInput, departing: DepartingNode): DepartingNode {
   const uuid = departing.expected.uuid ?? claimedBefore(context, input)?.uuid;
   return { ...departing, expected: { ...departing.expected, vmid: input.vmid, uuid } };
 }
 
-/** As it is after a handover: what the list says of a VM that was retired is old enough. */
+/**
+ * Whether the VM is known to be off, as it is after a handover: for a node whose record is retired, its status in the
+ * list can be trusted.
+ */
 function isKnownOff({ status }: ListedVm, { record }: DepartingNode): boolean {
   return status === "stopped" && record?.phase === "retired";
 }

@@ -13,10 +13,10 @@ import type { StepContext } from "../context.ts";
 import { beginning } from "../node/verdict.ts";
 import { connect } from "../cluster/connect.ts";
 
-/** Begins what a plan asks for. Its output is new each time, so that every step that it feeds runs. */
+/** Begins the rollout that a plan asks for. Its output is new each time, so that every step that depends on it runs. */
 export async function rollout(context: StepContext, input: PoolInput): Promise<{ rollout: string }> {
   const { vms, access } = await connect(context, input);
-  // Before there is a cluster, the first join remembers the generation.
+  // Before there is a cluster, the first join records the generation.
   if (access) {
     const record = await readPoolRecord(access.client, input.pool);
     const begins = input.target && beginning(record.generations, input.target, access.client.now());
@@ -35,14 +35,14 @@ export async function rollout(context: StepContext, input: PoolInput): Promise<{
   return { rollout: randomBytes(6).toString("hex") };
 }
 
-/** Nodes that serve now and have no slot in the plan. */
+/** Ready nodes that have no slot in the plan. */
 async function leavingNodes(client: Kubernetes, { cluster, pool, plan }: PoolInput): Promise<Set<string>> {
   const planned = new Set(plan.slots.map(({ name }) => name));
   const nodes = (await listNodes(client, { cluster, pool })).filter(isReady).map(observedNode);
   return new Set(nodes.filter((node) => !planned.has(node.name) && !keepsSlot(plan, node)).map(({ name }) => name));
 }
 
-/** Whoever was only made reaches nobody yet: it may still boot, and cannot be asked. */
+/** Excludes VMs that were only made: such a VM may still boot, does not use the cluster yet, and cannot be asked. */
 function hasJoined({ nodes }: PoolRecord): (vm: ListedVm) => boolean {
   const made = new Set(nodes.filter(({ phase }) => phase === "made").map(({ vmid }) => vmid));
   return ({ vmid }) => !made.has(vmid);

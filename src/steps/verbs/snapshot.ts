@@ -16,19 +16,21 @@ import { isAnyNodeLeaving } from "../node/departing-nodes.ts";
 import type { StepContext } from "../context.ts";
 import { connect } from "../cluster/connect.ts";
 
-/** What is known of the snapshot that a rollout of servers begins with; nothing when no server leaves. */
+/**
+ * What is known of the snapshot that a rollout of servers begins with; empty when no server is to be decommissioned.
+ */
 export interface SnapshotEvidence {
   snapshot?: string;
-  /** Server that has it on its disk. */
+  /** Server that has the snapshot on its disk. */
   node?: string;
-  /** Where it lies farthest from the cluster. */
+  /** Its location farthest from the cluster: the bucket, if there is one. */
   location?: string;
   bytes?: number;
   /** ISO 8601. */
   created?: string;
-  /** What the bucket says of the object. */
+  /** ETag of the object, as the bucket says. */
   etag?: string;
-  /** Of the database in the object, read back from the bucket. */
+  /** SHA-256 of the database in the object, read back from the bucket. */
   sha256?: string;
   encryption?: string;
   retainUntil?: string;
@@ -40,17 +42,17 @@ interface Work {
   access: Access;
   token: ServerToken;
   credentials: BucketCredentials | undefined;
-  /** Uid of kube-system. */
+  /** Uid of the namespace kube-system. */
   clusterId: string;
 }
 
-/** Seconds for the bucket's answer, with all tries. */
+/** Longest wait for the bucket's answer, in seconds, with all tries. */
 const lookSeconds = 60;
 
 /**
- * Stands before the first server that leaves: makes a snapshot of etcd and proves it, or finds the one that an earlier try
- * of the same rollout has proved.
- * @throws UserError that begins with RequiresAttention when anything of it is missing; nothing has been changed then
+ * Runs before the first server is decommissioned: makes an etcd snapshot and proves it, or finds one that an earlier
+ * try of the same rollout has proved.
+ * @throws UserError that begins with RequiresAttention when any proof is missing; nothing has been changed then
  */
 export async function snapshot(
   context: StepContext,
@@ -71,7 +73,7 @@ export async function snapshot(
   return (await provedBefore(work, before)) ?? (await proveNew(work, before));
 }
 
-/** The newest snapshot of this rollout that holds, if there is one. */
+/** The newest snapshot of this rollout that passes all checks, if there is one. */
 async function provedBefore(work: Work, objects: readonly SnapshotObject[]): Promise<SnapshotEvidence | undefined> {
   const files = objects.map(snapshotFile);
   const names = new Set(files.toSorted(byAge).map(({ name }) => name));
@@ -95,7 +97,9 @@ async function proveNew(work: Work, before: readonly SnapshotObject[]): Promise<
   return { snapshot: name, node, ...rest };
 }
 
-/** Asks RKE2 for a snapshot and waits until it is published, as good as it gets within the deadline. */
+/**
+ * Asks RKE2 for a snapshot and waits until it is published. At the deadline it returns what has been published by then.
+ */
 async function makeSnapshot(work: Work, before: readonly SnapshotObject[]): Promise<SnapshotFacts> {
   const { context, input, access, token } = work;
   const deadline = new Deadline("RKE2 to make an etcd snapshot", input.site.timeouts.snapshot, context.stop);
@@ -120,14 +124,14 @@ async function makeSnapshot(work: Work, before: readonly SnapshotObject[]): Prom
   }
 }
 
-/** Nothing more will come of it: it is there, or it has failed. */
+/** Whether the snapshot will not change any more: it is complete, or it has failed. */
 function isOver({ local, uploaded }: SnapshotFacts, { backup }: SnapshotInput): boolean {
   const ended = (file: SnapshotFile | undefined) => file !== undefined && (file.ready || file.error !== undefined);
   if (!ended(local)) return false;
   return backup.s3 === undefined || local?.error !== undefined || ended(uploaded);
 }
 
-/** Everything against everything, the bucket's own word included. */
+/** Checks a snapshot by all sources together, including the bucket itself. */
 async function judge(work: Work, found: SnapshotFacts): Promise<{ facts: SnapshotFacts; lacks: string[] }> {
   const { context, input, access, token, credentials, clusterId } = work;
   const { s3 } = input.backup;
@@ -149,13 +153,13 @@ async function judge(work: Work, found: SnapshotFacts): Promise<{ facts: Snapsho
   return { facts, lacks: snapshotLacks(facts, measure) };
 }
 
-/** A bucket that is too slow to say anything is one that says nothing. */
+/** A bucket that does not answer in time counts as a bucket that cannot be asked. */
 function tooLate(error: unknown): { kind: "failed"; why: string } {
   if (error instanceof DeadlineError) return { kind: "failed", why: error.problem.where };
   throw error;
 }
 
-/** What RKE2 has published of the snapshots of this rollout. Without its API there are none. */
+/** The snapshots of this rollout that RKE2 has published; none when the cluster has no API for them. */
 async function published(work: Work): Promise<SnapshotObject[]> {
   try {
     const { items } = await work.access.client.list<SnapshotObject>(snapshotsPath);
@@ -192,7 +196,10 @@ function factsOf(files: readonly SnapshotFile[], name: string): SnapshotFacts {
   };
 }
 
-/** The bucket is part of the request: RKE2 does not take its server's own S3 settings for a snapshot that is asked for. */
+/**
+ * The request to RKE2. It includes the bucket: for an on-demand snapshot RKE2 does not use its server's own S3
+ * settings.
+ */
 function saveRequest({ input, credentials }: Work): SaveRequest {
   const { s3 } = input.backup;
   const name = snapshotPrefix(input.rollout);

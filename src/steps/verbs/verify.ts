@@ -14,8 +14,8 @@ import { connect, requireReachable } from "../cluster/connect.ts";
 import { soak } from "../node/soak.ts";
 
 /**
- * The end of a pool's run: every slot is as planned, with servers the controllers work, and a short soak holds. Writes what
- * that makes of the generation.
+ * Ends a pool's run: waits until every slot is as planned and, for servers, the controllers work, then soaks the new
+ * nodes for a short time. Writes the resulting state of the generation.
  */
 export async function verify(
   context: StepContext,
@@ -26,12 +26,12 @@ export async function verify(
   const { client } = access;
   await awaitPlanned(context, client, input);
   await decommissionIncomplete(context, input, access, connection.vms);
-  // The last server that left its slot may have led them.
+  // The last server that left may have led the controllers.
   if (input.role === "server")
     await awaitControllers(client, new Deadline("the controllers to work", input.site.timeouts.gate, context.stop));
   const { verdict } = input;
   const record = await readPoolRecord(client, input.pool);
-  // Whoever was ill has joined again by now: the next run has nothing to heal.
+  // Every node that was unhealthy has joined again by now: the next run has nothing to heal.
   const { healing } = input.plan;
   if (healing !== undefined && healing !== record.healing) await writeFacts(client, input.pool, { healing });
   const generation = verdict && (record.generations.find(({ id }) => id === verdict.generation) ?? spared(input));
@@ -39,21 +39,21 @@ export async function verify(
     return { pool: input.pool, state: "unchanged" };
   }
   const seconds = verdict.watchSeconds ?? 0;
-  // What befell a node in the waits before, it did not do in its soak.
+  // Nodes are read again: what happened to a node in the waits before does not count in its soak.
   if (seconds > 0)
     await watchNodes(context, client, input, generation, await awaitPlanned(context, client, input), seconds);
-  // The watch has written the beginning of the soak; written again, the soak would begin again.
+  // watchNodes has written the beginning of the soak; another write of it would restart the soak.
   if (seconds === 0 || verdict.state === "proved") await write(client, input.pool, generation, verdict.state);
   say(`generation ${generation.id} of pool ${input.pool} is ${verdict.state}`);
   return { pool: input.pool, state: verdict.state };
 }
 
-/** A generation that nobody wrote down yet, because the first node of the cluster joined without a record. */
+/** A generation without a record, because the first node of the cluster joined before there was a record to write. */
 function spared({ target, verdict }: PoolInput): Generation | undefined {
   return target?.id === verdict?.generation ? target : undefined;
 }
 
-/** What was proved stays so, and a soak that has begun keeps its beginning. */
+/** A proved generation stays proved, and a soak that has begun keeps its beginning. */
 function isSettled(generation: Generation | GenerationRecord, wanted: "soaking" | "proved"): boolean {
   if (!("state" in generation)) return false;
   return generation.state === "proved" || (generation.state === "soaking" && wanted === "soaking");
