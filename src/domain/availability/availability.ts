@@ -1,23 +1,23 @@
 import type { NodeRecord } from "../model/types.ts";
 
-/** What a Node tells of where it serves. */
+/** What a Node says about its slot and its readiness. */
 export interface SlotNode {
   name: string;
-  /** By its label; undefined when it is not labelled as one of the pool. */
+  /** From its label; undefined when it has no label of the pool. */
   slot: number | undefined;
   isReady: boolean;
 }
 
-/** A slot that was given to a node once, and in which no node is Ready. */
+/** A slot that was handed over to a node before, and in which no node is Ready. */
 export interface EmptySlot {
   slot: number;
-  /** Whom it was given to last. */
+  /** The node to which it was handed over last. */
   owner: NodeRecord;
 }
 
 /**
- * The slots of a pool in which nobody serves, though somebody has: by the last node that each was given to. One that is
- * cordoned serves on.
+ * The slots of a pool in which no node serves although one did before, each with the last node that it was handed over
+ * to. A cordoned node still serves.
  */
 export function emptySlots(records: readonly NodeRecord[], nodes: readonly SlotNode[]): EmptySlot[] {
   const slotOf = new Map(records.map(({ name, slot }) => [name, slot]));

@@ -1,6 +1,6 @@
 import { compares, fitsNode, type AffinityNode, type NodeSelector } from "../drain/node-affinity.ts";
 
-/** What says where the pods of a DaemonSet run; Kubernetes' own DaemonSet fits. */
+/** The fields of a DaemonSet that decide where its pods run; Kubernetes' own DaemonSet fits. */
 export interface DaemonPlacement {
   nodeName?: string | undefined;
   nodeSelector?: Record<string, string> | undefined;
@@ -24,12 +24,12 @@ interface Taint {
   effect: string;
 }
 
-/** Taints that the DaemonSet controller lets every pod of its tolerate. */
+/** Taints that the DaemonSet controller makes all of its pods tolerate. */
 const always = ["not-ready", "unreachable", "disk-pressure", "memory-pressure", "pid-pressure", "unschedulable"];
 
 /**
- * Whether the DaemonSet controller makes a pod for the node, by its own rules (`NodeShouldRunDaemonPod` of
- * pkg/controller/daemon): name, selector, required affinity, and taints that keep pods away.
+ * Whether the DaemonSet controller creates a pod for the node, by its own rules (`NodeShouldRunDaemonPod` of
+ * pkg/controller/daemon): node name, node selector, required affinity, and taints that keep pods away.
  */
 export function runsOn(
   { nodeName, nodeSelector = {}, affinity, tolerations = [], hostNetwork }: DaemonPlacement,
@@ -54,7 +54,7 @@ function tolerates({ key = "", operator = "Equal", value = "", effect = "" }: To
   switch (operator) {
     case "Exists":
       return true;
-    // Since Kubernetes 1.35, behind a gate.
+    // Since Kubernetes 1.35, behind a feature gate.
     case "Gt":
       return compares(taint.value, value, (is, bound) => is > bound);
     case "Lt":

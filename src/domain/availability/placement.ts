@@ -1,7 +1,7 @@
 import { claimsOf, type DataPod } from "../drain/local-data.ts";
 import { controllerOf, hasFinished, leaves, type DrainPod } from "../drain/drain.ts";
 
-/** What a pod tells of its placement; Kubernetes' own Pod fits. */
+/** The fields of a pod that describe its placement; Kubernetes' own Pod fits. */
 export interface PlacedPod extends DrainPod {
   spec?: NonNullable<DrainPod["spec"]> & NonNullable<DataPod["spec"]>;
   status?: {
@@ -11,20 +11,21 @@ export interface PlacedPod extends DrainPod {
   };
 }
 
-/** A controller whose pods were evicted: it has to bring them somewhere else before another node is drained. */
+/** A controller whose pods were evicted: they have to be scheduled elsewhere before another node is drained. */
 export interface Displaced {
   namespace: string;
   kind: string;
   name: string;
-  /** Pods that it had before, on any node. */
+  /** The number of pods that it had before, on any node. */
   pods: number;
-  /** Pods of it that had no place before already. */
+  /** The number of its pods that were not scheduled even before. */
   unplaced: number;
 }
 
 /**
- * The controllers of the pods that a drain of these nodes evicts, as they are before it.
- * @param kept claims whose data stays with a node that has left: who uses one has no place anywhere, by the operator's consent
+ * The controllers of the pods that a drain of these nodes evicts, in their state before it.
+ * @param kept PersistentVolumeClaims whose data stays with a node that has left: a pod that uses one cannot be
+ * scheduled anywhere, which the operator has accepted
  */
 export function displacedFrom(
   pods: readonly PlacedPod[],
@@ -35,7 +36,7 @@ export function displacedFrom(
   for (const pod of pods.filter((one) => leaves(one) && nodes.has(one.spec?.nodeName ?? ""))) {
     const controller = controllerOf(pod);
     const namespace = pod.metadata?.namespace ?? "";
-    // Nobody makes a pod without a controller again; the drain has named it.
+    // A pod without a controller is not created again; the drain has reported it.
     if (controller === undefined) continue;
     const { kind, name } = controller;
     const own = podsOf(pods, { namespace, kind, name });
@@ -46,8 +47,8 @@ export function displacedFrom(
 }
 
 /**
- * What was evicted and has found no place yet.
- * @param wanted pods that a controller wants now, where that is known
+ * The evicted pods that are not scheduled yet, in words.
+ * @param wanted number of pods that a controller wants now, where that is known
  */
 export function unplaced(
   pods: readonly PlacedPod[],
@@ -66,7 +67,10 @@ export function unplaced(
   });
 }
 
-/** Those of it that wait for the scheduler, and not for a node to let their predecessors go. */
+/**
+ * The evicted pods that wait for the scheduler, as opposed to those that are not created until a node releases their
+ * predecessors.
+ */
 export function unscheduled(
   pods: readonly PlacedPod[],
   displaced: readonly Displaced[],
@@ -86,7 +90,7 @@ function podsOf(pods: readonly PlacedPod[], { namespace, kind, name }: Omit<Disp
   });
 }
 
-/** Waits for the scheduler. One that its owner holds back by a scheduling gate waits for somebody else. */
+/** Whether a pod waits for the scheduler. A pod that its owner holds back by a scheduling gate does not. */
 function isUnplaced(pod: PlacedPod, kept: ReadonlySet<string>): boolean {
   if ((pod.spec?.nodeName ?? "") !== "" || scheduled(pod)?.reason === "SchedulingGated") return false;
   return !claimsOf(pod).some((claim) => kept.has(claim));

@@ -1,48 +1,54 @@
 /**
- * May a server join etcd, leave it, or may anything else be disturbed now? Questions are answered with the reason for a no,
- * in words; undefined is a yes. Any doubt is a no. Everything is decided from what was just read: the caller reads the
- * servers again before each change and after it, because these answers are true for one change only.
+ * Whether a server may join or leave etcd, or anything else may be disturbed now. The functions return the reason for a
+ * no, in words; undefined means yes. Any doubt is a no. Decisions rest on fresh data only: the caller reads the servers
+ * again before and after each change, because an answer holds for one change only.
  *
- * What etcd does itself (etcd-io/etcd `server/etcdserver/server.go`, seen with 3.6.5 in the lab)
- * - n voters need floor(n/2)+1 healthy ones. A learner does not count until it is promoted; there is one at a time, and while
- *   there is one nobody else joins ("too many learner members").
- * - It refuses to add a member while one voter is not connected ("unhealthy cluster"): with 1 of 4 dead every add fails.
- * - It lets a healthy voter go at 3 healthy of 4, and only then refuses: its own check keeps quorum, not a margin.
- * - It lets a dead voter go as long as the others have quorum, and a learner always.
+ * What etcd does itself (etcd-io/etcd `server/etcdserver/server.go`, observed with 3.6.5 in the lab)
+ * - n voters need floor(n/2)+1 healthy voters. A learner does not count until it is promoted. There is one learner at a
+ *   time, and while it exists no other member joins ("too many learner members").
+ * - It refuses to add a member while a voter is not connected ("unhealthy cluster"): with 1 of 4 dead every add fails.
+ * - It lets a healthy voter leave at 3 healthy of 4, and refuses only after that: its check keeps quorum, not a margin.
+ * - It lets a dead voter leave as long as the others have quorum, and a learner always.
  *
- * What we add, because tools that relied on etcd's check lost clusters
- * - Cluster API's rule: voters that are healthy after a change >= floor(voters after it / 2) + 1, where a new member counts as
- *   a voter that never comes up (kubernetes-sigs/cluster-api, KubeadmControlPlane's remediation). So one healthy voter may
- *   not become two: without the new one the old one has no quorum (harvester/harvester#10319).
- * - One open change at a time: no learner, no member without its Node, no Node without its member (rancher/rke2#347, #349;
- *   cluster-api#13667; one delete took two members in rancher/rancher#43173).
- * - Only the dead go while somebody is dead, and only when just one is: two dead servers are not routine. Of two voters the one
- *   that does not serve may go as well: the other serves, which it could not without the etcd of both (seed 5322 of the
- *   simulation). Where it cannot after all, etcd does not even take the order.
- * - The last voter stays (rancher/rancher#53836), and a healthy one goes only while more than the wanted ones are healthy
- *   (rancher/rancher#43097, #36562).
+ * What is checked in addition, because tools that relied on etcd's check lost clusters
+ * - Cluster API's rule: voters that are healthy after a change >= floor(voters after it / 2) + 1, where a new member
+ *   counts as a voter that never comes up (kubernetes-sigs/cluster-api, KubeadmControlPlane's remediation). So one
+ *   healthy voter may not become two: without the new voter the old one has no quorum (harvester/harvester#10319).
+ * - One open change at a time: no learner, no member without its Node, no Node without its member (rancher/rke2#347,
+ *   #349; cluster-api#13667; one delete removed two members in rancher/rancher#43173).
+ * - While a voter is dead only the dead voter may leave, and only when no second voter is dead: two dead servers are
+ *   not routine. Of two voters, the voter that does not serve may leave as well: the other voter serves, which it could
+ *   not without the etcd of both. If etcd has no quorum after all, it does not even accept the removal.
+ * - The last voter stays (rancher/rancher#53836), and a healthy voter leaves only while more than the wanted number are
+ *   healthy (rancher/rancher#43097, #36562).
  */
 
-/** What is known of one server, from etcd's members and from the cluster's Nodes: every name that is in either. */
+/** A server as etcd's members and the cluster's Nodes show it; each name in either is a server. */
 export interface Server {
-  /** Host name, as its Node has it. RKE2 names members after it (`NODE-8hex`); one that never started has none: then its id. */
+  /**
+   * Host name, as in its Node. RKE2 derives member names from it (`NODE-8hex`). A member that never started has no
+   * name: then it is the member's id.
+   */
   name: string;
-  /** Its part in etcd. `none`: its Node is there, and no member. */
+  /** Its role in etcd. `none`: its Node exists, but no member. */
   member: "voter" | "learner" | "none";
-  /** `unhealthy`: it was asked and does not serve. `unknown`: nobody could tell, or the answer was not understood. */
+  /**
+   * `unhealthy`: it was checked and does not serve. `unknown`: the check was not possible, or its answer was not
+   * understood.
+   */
   health: "healthy" | "unhealthy" | "unknown";
-  /** Whether the cluster has its Node. */
+  /** Whether its Node exists in the cluster. */
   node: boolean;
 }
 
-/** How many of so many voters etcd needs. */
+/** The number of healthy voters that etcd needs out of so many voters. */
 export function quorumOf(voters: number): number {
   return Math.floor(voters / 2) + 1;
 }
 
 /**
- * Why nothing that rests on the control plane may begin: no join, and no step of agents either. Calm is: each server has its
- * Node and is a healthy voter. How many there are is not asked.
+ * Why nothing that depends on the control plane may begin: no join, and no step of agents either. The control plane is
+ * healthy when each server has its Node and is a healthy voter. The number of servers is not checked.
  */
 export function controlPlaneUnhealthyReason(servers: readonly Server[]): string | undefined {
   return inWords([...unclear(servers), ...servers.flatMap(open), ...servers.flatMap(dead)]);
@@ -51,8 +57,9 @@ export function controlPlaneUnhealthyReason(servers: readonly Server[]): string 
 /**
  * Why no server may be added now.
  * @param name host name of the new server
- * @param twoVoters `accepted`: the caller answers for the time in which neither of two voters may fail. A cluster that is
- *   being founded holds nothing yet; one that serves needs a fresh snapshot and the configuration's consent
+ * @param twoVoters `accepted`: the caller takes responsibility for the time in which neither of two voters may fail. A
+ * cluster that is being bootstrapped holds no data yet; a cluster that serves needs a fresh snapshot and the
+ * configuration's consent
  */
 export function whyServerMayNotJoin(
   name: string,
@@ -61,7 +68,7 @@ export function whyServerMayNotJoin(
 ): string | undefined {
   const why = controlPlaneUnhealthyReason(servers);
   if (why !== undefined) return why;
-  // etcd ends a new member of a known name: "duplicate node name found" (k3s-io/k3s#4025, #4210).
+  // etcd shuts down a new member whose name is taken: "duplicate node name found" (k3s-io/k3s#4025, #4210).
   if (servers.some((server) => server.name === name)) return `${name} is a member already`;
   const [only, second] = voters(servers);
   if (only === undefined || second !== undefined || twoVoters === "accepted") return undefined;
@@ -69,9 +76,10 @@ export function whyServerMayNotJoin(
 }
 
 /**
- * Why a member may not be removed now. One that is dead, or still learns, may go from a control plane that is calm apart from
- * it: etcd admits nobody while it is there, so waiting for its successor first would be waiting for ever.
- * @param wanted number of servers that the configuration asks for: so many healthy voters stay when a healthy one goes
+ * Why a member may not be removed now. A dead member or a learner may leave when the rest of the control plane is
+ * healthy: etcd admits no member while it is there, so waiting for its successor first would never end.
+ * @param wanted number of servers that the configuration asks for: so many healthy voters must stay when a healthy
+ * voter leaves
  */
 export function whyServerMayNotLeave(name: string, servers: readonly Server[], wanted: number): string | undefined {
   const leaver = servers.find((server) => server.name === name);
@@ -80,16 +88,16 @@ export function whyServerMayNotLeave(name: string, servers: readonly Server[], w
   return inWords([
     ...unclear(servers),
     ...others.flatMap(open),
-    // A learner takes nothing with it. Voters that are dead come next, and could not go while it is there.
+    // The departure of a learner costs no vote. Dead voters leave after it, and could not leave while it is there.
     ...(leaver.member === "learner" ? [] : others.flatMap(dead)),
     ...tooFew(leaver, servers, wanted),
   ]);
 }
 
 /**
- * What differs between etcd's members and the ones that there have to be, asked after every step: a stale or doubled removal
- * shows here before the next one is made (rancher/rke2#3600, #2088).
- * @param expected host names of all servers that have to be voters, and of nobody else
+ * The differences between etcd's members and the expected members, checked after every step: a stale or repeated
+ * removal is found before the next one is made (rancher/rke2#3600, #2088).
+ * @param expected host names of all servers that have to be voters, and of no others
  */
 export function whyMembersAreNot(expected: readonly string[], servers: readonly Server[]): string | undefined {
   const members = servers.filter((server) => server.member !== "none");
@@ -104,7 +112,7 @@ export function whyMembersAreNot(expected: readonly string[], servers: readonly 
   ]);
 }
 
-/** What makes the whole picture worthless: nobody may be judged by it. */
+/** What makes the whole observed state unusable: no server may be judged by it. */
 function unclear(servers: readonly Server[]): string[] {
   const unknown = servers.filter((server) => server.health === "unknown");
   return [
@@ -119,7 +127,7 @@ function doubles(servers: readonly Server[]): string[] {
   return twice.map(([name, same]) => `${same.length} servers are called ${name}`);
 }
 
-/** A change that has begun and is not over. */
+/** A change of membership that has begun and is not complete. */
 function open({ name, member, node }: Server): string[] {
   if (member === "learner") return [`${name} is a learner${node ? "" : " without a Node"}: its join is not over`];
   if (member === "none")
@@ -141,7 +149,7 @@ function tooFew(leaver: Server, servers: readonly Server[], wanted: number): str
   }
   if (leaver.member === "learner") return [];
   if (all === 1) return [`${leaver.name} is the last voter`];
-  // With the others healthy the rest has quorum; a dead voter was none of the wanted ones any more.
+  // While the others are healthy they have quorum; a dead voter did not count as one of the wanted voters.
   if (!serves || healthy - 1 >= wanted) return [];
   return [`${healthy - 1} healthy voters would stay, and ${wanted} are wanted`];
 }

@@ -1,4 +1,4 @@
-/** What decides whether pods can live on a node; Kubernetes' own Node fits. */
+/** The fields of a node that decide whether pods can run on it; Kubernetes' own Node fits. */
 export interface ServingNode {
   spec?: {
     unschedulable?: boolean | undefined;
@@ -7,17 +7,21 @@ export interface ServingNode {
   status?: { conditions?: { type: string; status: string; message?: string | undefined }[] | undefined };
 }
 
-/** Why pods cannot live on a node that is Ready. */
+/** A reason why pods cannot run on a node that is Ready. */
 export interface SchedulingObstacle {
   reason: string;
   /**
-   * `node`: something on the machine itself, so an arriving node is at fault. `controllers`: the taint of a node that was not
-   * Ready, which they take off, or bring late, by themselves. `others`: a person or somebody else's controller.
+   * - `node`: a condition of the machine itself, so a node that has just joined is at fault.
+   * - `controllers`: the taint of a node that was not Ready, which controllers remove by themselves, or add late.
+   * - `others`: an operator or a foreign controller.
    */
   by: "node" | "controllers" | "others";
 }
 
-/** Conditions that a kubelet or the network reports of its own machine, and the taints that controllers make of them. */
+/**
+ * Conditions that a kubelet or the network reports about its own machine, and the taints that controllers derive from
+ * them.
+ */
 const pressures: Readonly<Record<string, string>> = {
   MemoryPressure: "node.kubernetes.io/memory-pressure",
   DiskPressure: "node.kubernetes.io/disk-pressure",
@@ -25,15 +29,16 @@ const pressures: Readonly<Record<string, string>> = {
   NetworkUnavailable: "node.kubernetes.io/network-unavailable",
 };
 
-/** What the node lifecycle controller gives a node that is not Ready, and takes off seconds after it is. */
+/** Taints that the node lifecycle controller adds to a node that is not Ready, and removes seconds after it is. */
 const notReady = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
-/** A cordon makes this taint; it is reported as a cordon. */
+/** The taint of a cordon, which is reported as a cordon. */
 const unschedulable = "node.kubernetes.io/unschedulable";
 
 /**
- * What keeps pods away from a node that is Ready. A taint that only asks (`PreferNoSchedule`) keeps nobody away.
- * @param own taints that the pool gives its nodes for good, as `key=value:Effect`
+ * What keeps pods away from a node that is Ready. A taint that only expresses a preference (`PreferNoSchedule`) is no
+ * obstacle.
+ * @param own taints that the pool sets on its nodes permanently, as `key=value:Effect`
  * @param startup taints that a node registers with and that its own daemons remove once they work
  */
 export function schedulingObstacles(
@@ -62,7 +67,7 @@ function has(taints: readonly string[], wanted: string): boolean {
   return taints.some((taint) => canonical(taint) === wanted);
 }
 
-/** `key=:Effect` and `key:Effect` are one taint. */
+/** A taint in one form: `key=:Effect` and `key:Effect` are the same taint. */
 function canonical(taint: string): string {
   return taint.replace("=:", ":");
 }

@@ -1,48 +1,48 @@
 /**
- * Whether a snapshot of etcd is good enough to begin with the servers (issue 6, part 4). Snapshots that were empty, cut or
- * encrypted under a token that nobody has any more were found at the restore, when it was too late (rke2#6281,
- * rancher#43539, rancher#56469): so everything that can be asked is asked before the first server leaves.
+ * Whether an etcd snapshot is good enough to begin replacing servers. Snapshots that were empty, truncated or encrypted
+ * under a lost token were noticed only at the restore, when it was too late (rke2#6281, rancher#43539, rancher#56469).
+ * So everything that can be checked is checked before the first server leaves.
  */
 
-/** What the bucket of a snapshot must be, and where it is. Nothing of it is secret. */
+/** The location of a snapshot's bucket and the requirements for it. It contains no secrets. */
 export interface BucketPolicy {
   /** `https://host` or `https://host:port`. */
   endpoint: string;
   region: string;
   bucket: string;
-  /** What object names begin with, without slashes at its ends; empty: nothing. */
+  /** Prefix of object names, without slashes at its ends; empty: none. */
   prefix: string;
-  /** `https://endpoint/bucket/...` instead of `https://bucket.endpoint/...`. */
+  /** True for `https://endpoint/bucket/...` instead of `https://bucket.endpoint/...`. */
   pathStyle: boolean;
-  /** What the bucket must say of an object's encryption; `none`: it is not looked at. */
+  /** The encryption that the bucket must report for an object; `none`: it is not checked. */
   encryption: "none" | "AES256" | "aws:kms";
-  /** Whether the object is read whole, and its content held against the checksum in it. */
+  /** Whether the whole object is read and its content compared with the checksum in it. */
   checkContent: boolean;
-  /** Days from its making that an object must be locked for; undefined: it is not looked at. */
+  /** Days for which an object must be locked, counted from the snapshot's creation; undefined: it is not checked. */
   retentionDays?: number;
 }
 
-/** What a snapshot must be. */
+/** The requirements for a snapshot. */
 export interface BackupPolicy {
   /** Smallest size, in bytes. */
   leastBytes: number;
   /** Greatest age, in seconds. */
   mostSeconds: number;
-  /** Undefined: the server's own disk is enough. */
+  /** Undefined: a snapshot on the server's own disk is enough. */
   s3?: BucketPolicy;
 }
 
 /** A snapshot as RKE2 publishes it (ETCDSnapshotFile): one for the server's disk, and one for the bucket. */
 export interface SnapshotFile {
   name: string;
-  /** Server that made it. */
+  /** The server that made it. */
   node: string;
   /** `file://...` or `s3://...` */
   location: string;
-  /** Whether it lies in a bucket; else on the server's disk. */
+  /** Whether it is in a bucket; otherwise it is on the server's disk. */
   uploaded: boolean;
   ready: boolean;
-  /** In bytes; undefined when RKE2 does not say, or says what is no size. */
+  /** In bytes; undefined when RKE2 states no size or an invalid one. */
   bytes: number | undefined;
   /** ISO 8601. */
   created: string | undefined;
@@ -51,7 +51,7 @@ export interface SnapshotFile {
   tokenHash: string | undefined;
 }
 
-/** What the bucket itself says of the object, to a HEAD of ours. */
+/** What the bucket reports about the object in reply to a HEAD request. */
 export interface StoredObject {
   bytes: number | undefined;
   etag: string | undefined;
@@ -59,46 +59,49 @@ export interface StoredObject {
   encryption: string | undefined;
   /** ISO 8601; undefined: it is not locked. */
   retainUntil: string | undefined;
-  /** What RKE2 wrote on it: uid of the namespace kube-system. */
+  /** Metadata that RKE2 wrote on it: uid of the namespace kube-system. */
   clusterId: string | undefined;
   tokenHash: string | undefined;
 }
 
-/** What reading the object gave. etcd writes the SHA-256 of the database behind the database. */
+/** The result of reading the object. etcd appends the SHA-256 of the database to the database. */
 export interface ObjectContent {
   bytes: number;
-  /** What stands at its end, in hexadecimal digits. */
+  /** The checksum at its end, in hexadecimal digits. */
   claimed: string;
-  /** What the rest of it has. */
+  /** The checksum of the content before that. */
   actual: string;
 }
 
-/** All that was found of one snapshot. */
+/** Everything that was found about one snapshot. */
 export interface SnapshotFacts {
   local: SnapshotFile | undefined;
   uploaded: SnapshotFile | undefined;
-  /** Undefined: the bucket has no such object. Only looked for when RKE2 says that it uploaded one. */
+  /** Undefined: the bucket has no such object. Checked only when RKE2 reports an upload. */
   stored: StoredObject | undefined;
-  /** Only read when the policy asks for it. */
+  /** Read only when the policy asks for it. */
   content: ObjectContent | undefined;
 }
 
-/** What a snapshot is measured by. */
+/** What a snapshot is checked against. */
 export interface SnapshotMeasure {
   policy: BackupPolicy;
-  /** Uid of the namespace kube-system, by which RKE2 knows a cluster. */
+  /** Uid of the namespace kube-system, by which RKE2 identifies a cluster. */
   clusterId: string;
-  /** Of the cluster's server token, in the form of `SnapshotFile.tokenHash`. */
+  /** Hash of the cluster's server token, in the form of `SnapshotFile.tokenHash`. */
   tokenHash: string;
-  /** By the clock of the API server. */
+  /** The time of the API server's clock. */
   now: Date;
 }
 
-/** Seconds that two clocks may differ by. */
+/** Accepted difference between two clocks, in seconds. */
 const clockTolerance = 60;
 const daySeconds = 86_400;
 
-/** What keeps a snapshot from being proved, in words; empty when nothing does. What is not known is missing. */
+/**
+ * The reasons, in words, why a snapshot does not meet the requirements; empty when it does. Unknown facts count as
+ * missing.
+ */
 export function snapshotLacks(facts: SnapshotFacts, measure: SnapshotMeasure): string[] {
   const { local } = facts;
   if (local === undefined) return ["RKE2 published no snapshot"];
@@ -149,7 +152,7 @@ function uploadLacks(
     ...lacks,
     ...sizes,
     ...objectLacks(stored, s3, measure),
-    // What has the wrong size has the wrong content.
+    // An object of the wrong size has the wrong content anyway.
     ...(sizes.length > 0 ? [] : contentLacks(content, stored, s3)),
     ...lockLacks(stored, s3, uploaded.created),
   ];
@@ -159,7 +162,7 @@ function contentLacks(content: ObjectContent | undefined, stored: StoredObject, 
   if (!s3.checkContent) return [];
   if (content === undefined) return ["the object was not read"];
   if (content.bytes !== stored.bytes) return [`${content.bytes} bytes of the object could be read`];
-  // An object too short to have one claims nothing.
+  // An object that is too short to hold a checksum has an empty one.
   return content.claimed === content.actual && /^[0-9a-f]+$/.test(content.claimed)
     ? []
     : ["the object is spoilt: its content has not the checksum at its end"];
@@ -175,7 +178,7 @@ function objectLacks(stored: StoredObject, s3: BucketPolicy, { clusterId, tokenH
   return lacks;
 }
 
-/** The bucket counts a lock from the upload, which comes after the making. */
+/** Problems of the object's lock. The bucket counts it from the upload, which is later than the snapshot's creation. */
 function lockLacks({ retainUntil }: StoredObject, { retentionDays }: BucketPolicy, created = ""): string[] {
   if (retentionDays === undefined) return [];
   const wanted = Date.parse(created) + (retentionDays * daySeconds - clockTolerance) * 1000;
@@ -185,7 +188,7 @@ function lockLacks({ retainUntil }: StoredObject, { retentionDays }: BucketPolic
 }
 
 function isEncrypted(by: string | undefined, wanted: BucketPolicy["encryption"]): boolean {
-  // aws:kms:dsse is aws:kms twice.
+  // aws:kms:dsse is aws:kms applied twice.
   return wanted === "none" || by === wanted || (wanted === "aws:kms" && by === "aws:kms:dsse");
 }
 
@@ -202,7 +205,7 @@ function locationOf(s3: BucketPolicy, name: string): string {
   return `s3://${s3.bucket}/${keyOf(s3, name)}`;
 }
 
-/** What the names of the snapshots of a rollout begin with: RKE2 adds the node and the time. */
+/** Prefix of the snapshot names of a rollout: RKE2 appends the node and the time. */
 export function snapshotPrefix(rollout: string): string {
   return `evergreen-${rollout}`;
 }

@@ -5,11 +5,11 @@ import { fitsNode, type AffinityNode, type NodeSelector } from "./node-affinity.
 import { titleOf } from "../model/titles.ts";
 
 /*
- * What people gave a node with kubectl: its successor has none of it, and what needs it finds no place. Named before the node
- * leaves, with the order that gives it back.
+ * What was set on a node manually with kubectl: its successor has none of it, and pods that need it cannot be
+ * scheduled. It is reported before the node leaves, with the command that restores it.
  */
 
-/** What is asked of a Node; Kubernetes' own fits. */
+/** The fields of a Node that are read; Kubernetes' own Node fits. */
 export interface HandNode {
   metadata?: {
     name?: string | undefined;
@@ -20,7 +20,7 @@ export interface HandNode {
   spec?: { taints?: { key: string; value?: string | undefined; effect: string }[] | undefined };
 }
 
-/** What is asked of a pod; Kubernetes' own fits. */
+/** The fields of a pod that are read; Kubernetes' own Pod fits. */
 export interface SelectingPod extends DrainPod {
   spec?: DrainPod["spec"] & {
     nodeSelector?: Record<string, string> | undefined;
@@ -30,26 +30,27 @@ export interface SelectingPod extends DrainPod {
   };
 }
 
-/** What the configuration gives to every node of a pool. */
+/** What the configuration sets on every node of a pool. */
 export interface Given {
   labels: Readonly<Record<string, string>>;
-  /** As `key=value:Effect`. */
+  /** Each as `key=value:Effect`. */
   taints: readonly string[];
 }
 
-/** Kubernetes, RKE2, Rancher and we: what they write they write on every node. */
+/** Namespaces of Kubernetes, RKE2, Rancher and Evergreen, which write their keys on every node. */
 const SYSTEM = /(^|\.)(kubernetes\.io|k8s\.io|k3s\.io|rke2\.io|cattle\.io|evergreen\.dev)$/;
-/** Role labels are Kubernetes' by their prefix, and given by people; these are RKE2's own. */
+/** Role labels have Kubernetes' prefix but are set by users, except those that RKE2 sets itself. */
 const ROLE = "node-role.kubernetes.io/";
 const OWN_ROLES = ["control-plane", "etcd", "master"];
-/** Programs inside the cluster, by what they call themselves: they find the new node too. */
+/** Field managers that are programs inside the cluster, by their names: they write to the new node too. */
 const MACHINERY =
   /^(kubelet|rke2|k3s|evergreen|flannel|cilium|calico)|(controller|operator|manager|agent|master|worker|driver|plugin|registrar|daemon|provisioner)/i;
 
 type Field = "labels" | "annotations";
 
 /**
- * A line for what the old node has by hand, and a line with the order that gives it to the new one; none when there is nothing.
+ * A line for what was set on the old node manually, and a line with the command that sets it on the new node; none when
+ * nothing was set.
  * @param successor name of the node that comes in its place
  */
 export function byHandWords(node: HandNode, successor: string, given: Given, pods: readonly SelectingPod[]): string[] {
@@ -91,7 +92,7 @@ function order(verb: string, node: string, what: readonly string[]): string[] {
   return what.length > 0 ? [`kubectl ${verb} node ${node} ${what.join(" ")}`] : [];
 }
 
-/** A value with anything but the plainest letters is quoted for a shell. */
+/** A `key=value` argument. Values with unusual characters are quoted for a shell. */
 function pair([key, value]: [string, string]): string {
   return /^[\w.:/-]*$/.test(value) ? `${key}=${value}` : `${key}='${value.replaceAll("'", String.raw`'\''`)}'`;
 }
@@ -103,7 +104,7 @@ function handGiven(node: HandNode, field: Field): [string, string][] {
 function isByHand(node: HandNode, field: Field, key: string): boolean {
   if (isSystem(key)) return false;
   const managers = managersOf(node, field, key);
-  // Who wrote it may be unknown, as after a restore: rather a line too many.
+  // The manager may be unknown, as after a restore: an extra line is better than a missing one.
   return managers.length === 0 || managers.some((manager) => !MACHINERY.test(manager));
 }
 
@@ -113,7 +114,7 @@ function isSystem(key: string): boolean {
   return SYSTEM.test(prefix);
 }
 
-/** Who wrote a label or an annotation, as the API server remembers it. */
+/** The managers of a label or an annotation, as the API server has recorded them. */
 function managersOf({ metadata }: HandNode, field: Field, key: string): string[] {
   return (metadata?.managedFields ?? []).flatMap(({ manager, fieldsV1 }) => {
     const owned = at(at(at(fieldsV1, "f:metadata"), `f:${field}`), `f:${key}`);
@@ -138,7 +139,7 @@ function selects({ spec }: SelectingPod, key: string, value: string): boolean {
   );
 }
 
-/** Whether a pod may run on this node, and not on one that differs in nothing but its name. */
+/** Whether a pod may run on this node, and not on a node that differs only in its name. */
 function isBoundByName(pod: SelectingPod, { metadata }: HandNode, successor: string): boolean {
   const { name = "", labels = {} } = metadata ?? {};
   const renamed = { name: successor, labels: { ...labels, [HOST_NAME]: successor } };

@@ -3,7 +3,12 @@ import type { Problem } from "../model/problem.ts";
 import { matches, type LabelSelector } from "../model/selector.ts";
 import { titleOf } from "../model/titles.ts";
 
-/** What a drain needs to know of a pod; Kubernetes' own Pod fits. */
+/*
+ * Which pods a drain evicts, in which order, and what obstructs their eviction. These are rules only; the drain itself
+ * is in src/clients/kubernetes/eviction.ts.
+ */
+
+/** The fields of a pod that a drain reads; Kubernetes' own Pod fits. */
 export interface DrainPod {
   metadata?: {
     name?: string | undefined;
@@ -25,7 +30,7 @@ export interface DrainPod {
   };
 }
 
-/** What a drain needs to know of a PodDisruptionBudget; Kubernetes' own fits. */
+/** The fields of a PodDisruptionBudget that a drain reads; Kubernetes' own fits. */
 export interface DrainBudget {
   metadata?: {
     name?: string | undefined;
@@ -43,8 +48,8 @@ export interface DrainBudget {
 }
 
 /**
- * Whether a drain waits until the pod is gone. Daemons come back at once, static pods go with their kubelet, and what
- * has finished serves nobody. A pod that is being deleted already is not asked again, but waited for.
+ * Whether a drain waits until the pod is gone. Pods of a DaemonSet come back at once, static pods end with their
+ * kubelet, and finished pods serve nothing. A pod that is being deleted is not evicted again, but waited for.
  */
 export function leaves(pod: DrainPod): boolean {
   return !isDaemon(pod) && !isStatic(pod) && !hasFinished(pod);
@@ -67,8 +72,8 @@ export function controllerOf(pod: DrainPod) {
 }
 
 /**
- * The pods that leave, in the order in which they are asked to: what matters least first, as at a node's own shutdown,
- * and of these first the ones with volumes, because a detach takes longest.
+ * The pods that leave, in the order of their eviction: lowest priority first, as in a graceful node shutdown, and
+ * within a priority those with volumes first, because a detach takes longest.
  */
 export function evictionOrder<Pod extends DrainPod>(pods: readonly Pod[]): Pod[] {
   return pods
@@ -87,7 +92,8 @@ function hasClaim(pod: DrainPod): boolean {
 }
 
 /**
- * Whether a node may go with these pods on it: they have no volumes that would have to be detached, and no budget misses them.
+ * Whether a node may be turned off with these pods on it: they have no volumes that would have to be detached, and
+ * every budget allows the loss.
  * @param budgets every PodDisruptionBudget of the cluster
  */
 export function mayGoWithNode(pods: readonly DrainPod[], budgets: readonly DrainBudget[]): boolean {
@@ -101,13 +107,13 @@ function isPodReady({ status }: DrainPod): boolean {
   return status?.conditions?.some(({ type, status: is }) => type === "Ready" && is === "True") ?? false;
 }
 
-/** The budgets that a pod is under. */
+/** The budgets that cover a pod. */
 export function budgetsOf<Budget extends DrainBudget>(pod: DrainPod, budgets: readonly Budget[]): Budget[] {
   const { namespace, labels = {} } = pod.metadata ?? {};
   return budgets.filter((budget) => budget.metadata?.namespace === namespace && matches(budget.spec?.selector, labels));
 }
 
-/** What holds a pod whose eviction was refused, in words. */
+/** The reason, in words, why the eviction of a pod was refused. */
 export function blockerOf(pod: DrainPod, budgets: readonly DrainBudget[]): string {
   const over = budgetsOf(pod, budgets);
   if (over.length === 0) return `${titleOf(pod)} was refused, but no PodDisruptionBudget covers it any more`;
@@ -121,18 +127,19 @@ function roomOf({ status }: DrainBudget): string {
   return `${currentHealthy} of ${expectedPods} pods healthy, ${desiredHealthy} needed, ${disruptionsAllowed} may go`;
 }
 
-/** Something that a drain will meet. */
+/** A problem that a drain will meet. */
 export interface Blocker extends Problem {
   /**
-   * `never`: no waiting helps. `later`: it blocks until pods get healthy or have ended. `interrupts`: nothing blocks, but what the pod
-   * serves is gone until it runs elsewhere, or for good.
+   * - `never`: waiting does not help.
+   * - `later`: it blocks until pods are healthy or have ended.
+   * - `interrupts`: nothing blocks, but what the pod serves is unavailable until it runs elsewhere, or permanently.
    */
   kind: "never" | "later" | "interrupts";
 }
 
 /**
- * What stands in the way of draining, named before the first cordon.
- * @param pods every pod of the cluster: a single replica is seen only among all
+ * What obstructs a drain, reported before the first cordon.
+ * @param pods every pod of the cluster: only among all of them a single replica is recognized
  * @param budgets every PodDisruptionBudget of the cluster
  * @param nodes the nodes that will be drained; absent: all
  * @param drainSeconds how long a drain waits
@@ -155,7 +162,10 @@ export function blockers(
   ];
 }
 
-/** Longhorn's instance managers go when their node's data has moved, which is waited for before any pod is asked to leave. */
+/**
+ * Whether a pod is an instance manager of Longhorn. These end when their node's data has moved, which is waited for
+ * before any pod is evicted.
+ */
 function isStorage({ metadata }: DrainPod): boolean {
   return isInstanceManager(metadata?.labels);
 }
@@ -196,8 +206,9 @@ function noRoom(budget: DrainBudget, leaving: readonly DrainPod[]): Blocker[] {
 }
 
 /**
- * An operator that makes a budget without room means to act by itself: CloudNativePG has another instance lead once the node of
- * the leader is cordoned, Strimzi rolls a pod that was asked to leave (cloudnative-pg#6307, kured#1269). Nobody sees before whether it can.
+ * The blocker of a budget that an operator made without room. Such an operator acts by itself: CloudNativePG moves the
+ * leader to another instance once its node is cordoned, Strimzi rolls a pod whose eviction was requested
+ * (cloudnative-pg#6307, kured#1269). Whether it can is not known beforehand.
  */
 function operated(budget: DrainBudget, where: string, { kind, name }: { kind: string; name: string }): Blocker {
   return {
@@ -208,7 +219,10 @@ function operated(budget: DrainBudget, where: string, { kind, name }: { kind: st
   };
 }
 
-/** Kubernetes lets no pod go while it cannot tell how many there have to be, as of a controller without a scale. */
+/**
+ * The blocker of a budget that is not computed: Kubernetes evicts no pod while it cannot tell how many there have to
+ * be, for example when their controller has no scale subresource.
+ */
 function uncomputed(budget: DrainBudget, where: string, why = "it does not say why"): Blocker {
   return {
     kind: "never",
@@ -218,7 +232,7 @@ function uncomputed(budget: DrainBudget, where: string, why = "it does not say w
   };
 }
 
-/** Kubernetes asks no budget for a pod that has not started yet, nor for one that ends already. */
+/** Kubernetes checks no budget for a pod that has not started yet or that is being deleted. */
 function needsNoBudget({ metadata, status }: DrainPod): boolean {
   return status?.phase === "Pending" || metadata?.deletionTimestamp !== undefined;
 }
@@ -237,8 +251,9 @@ function slow(pod: DrainPod, drainSeconds: number): Blocker {
 }
 
 /**
- * An unhealthy pod may leave when the budget's policy is AlwaysAllow, and under the other one (the default) when as many others
- * are healthy as have to be: it takes no room (`checkAndDecrement` of Kubernetes' eviction).
+ * Whether an unhealthy pod may leave without taking room from the budget: with the policy AlwaysAllow always, with the
+ * other policy (the default) when as many other pods are healthy as required (`checkAndDecrement` of Kubernetes'
+ * eviction).
  */
 function mayGoUnhealthy(pod: DrainPod, { spec, status }: DrainBudget): boolean {
   if (needsNoBudget(pod)) return true;

@@ -5,11 +5,11 @@ import type { KeptVolume } from "../model/types.ts";
 import { titleOf } from "../model/titles.ts";
 
 /*
- * Data that lies on one node alone: it goes with the node's VM, and what needs it starts nowhere else. Named before anything
- * is touched, because afterwards nothing but the old disk has it.
+ * Data that is on one node only: it leaves with the node's VM, and the pods that need it cannot start elsewhere. It is
+ * reported before any change, because afterwards only the old disk has it.
  */
 
-/** What is asked of a PersistentVolume; Kubernetes' own fits. */
+/** The fields of a PersistentVolume that are read; Kubernetes' own fits. */
 export interface DataVolume {
   metadata?: { name?: string | undefined };
   spec?: {
@@ -23,7 +23,7 @@ export interface DataVolume {
   status?: { phase?: string | undefined };
 }
 
-/** What is asked of a pod that uses volumes; Kubernetes' own fits. */
+/** The fields of a pod with volumes that are read; Kubernetes' own Pod fits. */
 export interface DataPod {
   metadata?: { name?: string | undefined; namespace?: string | undefined };
   spec?: {
@@ -39,17 +39,17 @@ export interface DataPod {
   status?: { phase?: string | undefined };
 }
 
-/** A volume with data that only one node can reach. */
+/** A volume whose data only one node can reach. */
 export interface LocalVolume extends KeptVolume {
   node: string;
   volume: string;
-  /** Its claim is gone, and what was in it is retained. */
+  /** Whether its PersistentVolumeClaim was deleted while the volume is retained. */
   released: boolean;
-  /** Pods that use it, `namespace/name`. */
+  /** Pods that use it, as `namespace/name`. */
   pods: string[];
 }
 
-/** Labels that say where a node is: whoever comes in its place gets them too. */
+/** Labels that state a node's location: its successor gets them too. */
 const PLACES = [
   "topology.kubernetes.io/zone",
   "topology.kubernetes.io/region",
@@ -58,8 +58,8 @@ const PLACES = [
 ];
 
 /**
- * Another node of the same kind in the same place, as Kubernetes would see it: without the labels that this node alone has.
- * What fits it is no matter of this node, whether there is one now or not.
+ * A hypothetical node of the same kind in the same location, as Kubernetes would see it: without the labels that only
+ * this node has. A volume that fits this twin is not bound to the node, whether or not such a node exists now.
  * @param given labels that the configuration gives to every node of the pool
  */
 export function twinOf(
@@ -74,7 +74,7 @@ export function twinOf(
   return { name, labels: { ...shared, ...given, [HOST_NAME]: name } };
 }
 
-/** Where a node stands among the others when it leaves. */
+/** A departing node and the nodes beside it. */
 export interface Departure {
   node: AffinityNode;
   /** Nodes that stay. */
@@ -84,9 +84,10 @@ export interface Departure {
 }
 
 /**
- * The volumes with data that no node but the leaving one can reach: by the node affinity of the volume (local, TopoLVM, OpenEBS,
- * local-path and whatever else is kept on a node), and those without one of which a CSI driver's attributes or a pod on
- * a `hostPath` say where they are. A volume whose claim lives and dies with its pod is not among them.
+ * The volumes with data that only the departing node can reach. That follows from a volume's node affinity (local,
+ * TopoLVM, OpenEBS, local-path and every other kind that is kept on a node), or from a pod on the node that uses its
+ * `hostPath`; without an affinity, from attributes of its CSI driver that name the node. A volume whose
+ * PersistentVolumeClaim is created and deleted with its pod is not included.
  */
 export function localVolumes(
   departure: Departure,
@@ -114,8 +115,8 @@ export function localVolumes(
 }
 
 /**
- * Bound; or given up by its claim and retained: Kubernetes leaves that data to an administrator, who deletes the volume when
- * nobody wants it any more.
+ * Whether a volume is bound, or was released by its claim and retained: Kubernetes leaves that data to an
+ * administrator, who deletes the volume when the data is not needed any more.
  */
 function holdsData({ spec, status }: DataVolume): boolean {
   return (
@@ -123,7 +124,7 @@ function holdsData({ spec, status }: DataVolume): boolean {
   );
 }
 
-/** Whether a volume can be on a node alone at all: without that neither pods nor nodes need be asked. */
+/** Whether a volume can be local to a node at all: if not, neither pods nor nodes need to be checked. */
 export function mayBeLocal(volume: DataVolume, node: AffinityNode): boolean {
   if (!holdsData(volume)) return false;
   const { spec } = volume;
@@ -143,7 +144,7 @@ function isOnlyOn(
   return isNamedIn(spec?.csi, node);
 }
 
-/** Whether a CSI driver's attributes name the node, or its host. */
+/** Whether the attributes of a CSI driver name the node or its host. */
 function isNamedIn(csi: NonNullable<DataVolume["spec"]>["csi"], { name, labels }: AffinityNode): boolean {
   const names = [name, labels[HOST_NAME]];
   return Object.values(csi?.volumeAttributes ?? {}).some((value) => names.includes(value));
@@ -153,7 +154,7 @@ function claimOf({ spec }: DataVolume): string {
   return `${spec?.claimRef?.namespace ?? ""}/${spec?.claimRef?.name ?? ""}`;
 }
 
-/** Claims that a pod uses, as `namespace/name`. */
+/** The PersistentVolumeClaims that a pod uses, as `namespace/name`. */
 export function claimsOf(pod: DataPod): string[] {
   const bound = (pod.spec?.volumes ?? []).flatMap(
     ({ persistentVolumeClaim }) => persistentVolumeClaim?.claimName ?? [],
@@ -161,7 +162,7 @@ export function claimsOf(pod: DataPod): string[] {
   return [...bound.map((name) => `${pod.metadata?.namespace ?? ""}/${name}`), ...ephemeralClaimsOf(pod)];
 }
 
-/** Claims that Kubernetes makes for a pod and deletes with it. */
+/** The PersistentVolumeClaims that Kubernetes creates for a pod and deletes with it. */
 function ephemeralClaimsOf(pod: DataPod): string[] {
   const volumes = (pod.spec?.volumes ?? []).filter(({ ephemeral }) => ephemeral !== undefined);
   return volumes.map(({ name }) => `${titleOf(pod)}-${name}`);
@@ -171,18 +172,21 @@ function hasFinished({ status }: DataPod): boolean {
   return status?.phase === "Succeeded" || status?.phase === "Failed";
 }
 
-/** `shop/data-0 (10Gi), shop/data-1 (1Gi)`, as many as a line takes. */
+/** Volumes in words, as many as fit in a line: `shop/data-0 (10Gi), shop/data-1 (1Gi)`. */
 export function keptWords(volumes: readonly KeptVolume[]): string {
   return shortList(volumes.map(({ claim, size }) => `${claim} (${size})`));
 }
 
-/** `shop/data-0 (10Gi), used by shop/db-0` */
+/** A volume in words: `shop/data-0 (10Gi), used by shop/db-0`. */
 export function volumeWords({ claim, size, pods, released, volume }: LocalVolume): string {
   if (released) return `${volume} (${size}), retained when its claim ${claim} was deleted`;
   return `${claim} (${size}), used by ${shortList(pods) || "no pod now"}`;
 }
 
-/** The refusal: nothing of it was touched. @param where the key of the configuration that would consent */
+/**
+ * Problems that refuse the departure of nodes with local volumes; nothing was changed.
+ * @param where the configuration key that would consent
+ */
 export function localVolumeProblems(found: readonly LocalVolume[], where: string): Problem[] {
   return [...Map.groupBy(found, ({ node }) => node)].map(([node, volumes]) => ({
     what: `${node} leaves, and ${volumes.length === 1 ? "a volume with data is" : `${volumes.length} volumes with data are`} on it alone: ${volumes.map(volumeWords).join("; ")}`,
@@ -191,7 +195,7 @@ export function localVolumeProblems(found: readonly LocalVolume[], where: string
   }));
 }
 
-/** A few names, and how many more there are. */
+/** The first few names, and how many more there are. */
 export function shortList(names: readonly string[], most = 3): string {
   const more = names.length - most;
   return more > 0 ? `${names.slice(0, most).join(", ")} and ${more} more` : names.join(", ");

@@ -3,7 +3,7 @@ import type { Problem } from "../model/problem.ts";
 import { titleOf } from "../model/titles.ts";
 
 /*
- * When a node may go that holds replicas of Longhorn's volumes. Types and rules are those of longhorn-manager 1.12
+ * When a node that holds replicas of Longhorn's volumes may leave. Types and rules are those of longhorn-manager 1.12
  * (k8s/pkg/apis/longhorn/v1beta2, controller/volume_controller.go, controller/instance_manager_controller.go).
  */
 
@@ -19,7 +19,7 @@ interface Metadata {
   annotations?: Record<string, string>;
 }
 
-/** What we need to know of a `nodes.longhorn.io`; it has the name of its Node. */
+/** The fields of a `nodes.longhorn.io` that are read; it has the name of its Node. */
 export interface LonghornNode {
   metadata?: Metadata;
   spec?: {
@@ -30,36 +30,36 @@ export interface LonghornNode {
   status?: { conditions?: Condition[] | null | undefined };
 }
 
-/** What we need to know of a `replicas.longhorn.io`: one copy of a volume on a disk of a node. */
+/** The fields of a `replicas.longhorn.io` that are read: one copy of a volume on a disk of a node. */
 export interface LonghornReplica {
   metadata?: Metadata;
   spec?: {
     nodeID?: string | undefined;
     volumeName?: string | undefined;
-    /** When it last became a full copy; empty while it is new or rebuilt. */
+    /** When it last became a full copy; empty while it is new or being rebuilt. */
     healthyAt?: string | undefined;
-    /** When it fell behind; empty while it is of use. */
+    /** When it failed; empty while it is usable. */
     failedAt?: string | undefined;
   };
   status?: { currentState?: string | undefined };
 }
 
-/** What we need to know of a `volumes.longhorn.io`. */
+/** The fields of a `volumes.longhorn.io` that are read. */
 export interface LonghornVolume {
   metadata?: Metadata;
-  /** `disabled`, `best-effort`; `strict-local`: it has one replica, on the node that uses it. */
+  /** `disabled`, `best-effort` or `strict-local`: then it has one replica, on the node that uses it. */
   spec?: { dataLocality?: string | undefined };
   status?: {
-    /** `attached`, `detached`, or on the way. */
+    /** `attached`, `detached`, or a transition between them. */
     state?: string | undefined;
     /** `healthy`, `degraded` or `faulted`; `unknown` while it is detached. */
     robustness?: string | undefined;
-    /** Where its engine runs: the node of the pod that uses it. */
+    /** The node on which its engine runs: that of the pod that uses it. */
     currentNodeID?: string | undefined;
   };
 }
 
-/** All of Longhorn in a cluster, at one moment. */
+/** All Longhorn objects of a cluster at one moment. */
 export interface LonghornStorage {
   nodes: readonly LonghornNode[];
   replicas: readonly LonghornReplica[];
@@ -68,9 +68,12 @@ export interface LonghornStorage {
   budgets: readonly DrainBudget[];
 }
 
-/** Why a node may not begin to go. */
+/** The reason why the removal of a node may not begin. */
 export interface StorageRefusal extends Problem {
-  /** `now`: somebody has to act. `yet`: it may pass, as when a new node has not told Longhorn of its disks so far. */
+  /**
+   * `now`: an operator has to act. `yet`: it may resolve itself, for example when a new node has not reported its disks
+   * to Longhorn yet.
+   */
   kind: "now" | "yet";
 }
 
@@ -79,14 +82,14 @@ const ofNode = "longhorn.io/node";
 const nodeGone = "KubernetesNodeGone";
 
 /**
- * Whether labels are those of an instance manager. It runs the engines and replicas of its node, and its budget goes with the
- * last of them, by Longhorn's own hand: no operator has to give it room.
+ * Whether labels are those of an instance manager. It runs the engines and replicas of its node, and Longhorn itself
+ * deletes its budget with the last of them: no operator has to make room in it.
  */
 export function isInstanceManager(labels: Readonly<Record<string, string>> | undefined): boolean {
   return labels?.[instanceManager.key] === instanceManager.value;
 }
 
-/** Replicas on a node. What has failed counts as well: it may be all that is left of a volume. */
+/** The replicas on a node. Failed replicas count as well: one may be all that is left of a volume. */
 export function replicasOn(storage: LonghornStorage, node: string): LonghornReplica[] {
   return storage.replicas.filter(({ spec }) => spec?.nodeID === node);
 }
@@ -113,7 +116,7 @@ function whyNoReplicas(node: LonghornNode): string | undefined {
   return open.length > 0 ? undefined : "no disk takes replicas";
 }
 
-/** Whether Longhorn has seen that the Node is gone: before that it refuses to forget its own. */
+/** Whether Longhorn has noticed that the Node is gone: before that it refuses to delete its own node object. */
 export function hasLostItsNode(node: LonghornNode): boolean {
   return conditionOf(node, "Ready")?.reason === nodeGone;
 }
@@ -123,8 +126,8 @@ function conditionOf(node: LonghornNode, type: string): Condition | undefined {
 }
 
 /**
- * Whether a full copy of a volume is on another node that is up. Longhorn marks replicas of a dead node as failed only when
- * the volume is attached, so the node is asked too.
+ * Whether a full copy of a volume is on another node that is up. Longhorn marks replicas of a dead node as failed only
+ * when the volume is attached, so the node is checked too.
  */
 export function isSafeWithout(storage: LonghornStorage, volume: string, node: string): boolean {
   return storage.replicas.some((replica) => {
@@ -142,15 +145,19 @@ function isUp(storage: LonghornStorage, name: string): boolean {
   return node !== undefined && conditionOf(node, "Ready")?.status === "True";
 }
 
-/** What has failed and is whole elsewhere is of no more use; Longhorn removes it when it pleases. */
+/**
+ * Whether a replica still matters. A failed replica of a volume that is complete elsewhere does not; Longhorn removes
+ * it in its own time.
+ */
 function counts(storage: LonghornStorage, replica: LonghornReplica, node: string): boolean {
   return (replica.spec?.failedAt ?? "") === "" || !isSafeWithout(storage, volumeOf(replica), node);
 }
 
 /**
- * Whether a node may begin to go, asked before anything is touched. A faulted volume may need its replica here for a
- * salvage; and a replica that has nowhere to go never leaves, nor does one that is bound to its node (longhorn#8753).
- * @param running whether the node's VM runs: what is on one that is off cannot be copied any more
+ * The reasons why the removal of a node may not begin, checked before any change. A faulted volume may need its replica
+ * here for a salvage. A replica that no other node takes never leaves, nor does one that is bound to its node
+ * (longhorn#8753).
+ * @param running whether the node's VM runs: replicas on a VM that is off cannot be copied any more
  */
 export function refusals(storage: LonghornStorage, node: string, running: boolean): StorageRefusal[] {
   const here = replicasOn(storage, node);
@@ -211,9 +218,10 @@ function lostWith(storage: LonghornStorage, node: string, left: readonly Longhor
 }
 
 /**
- * What still keeps a node from being drained, in words; nothing: its storage has moved. A budget counts only when no engine
- * runs on the node: it goes with the last engine, thus with the pods that use volumes, and the drain waits for it.
- * @param had volumes that had a replica here when the wait began: theirs have to be whole again
+ * What still keeps a node from being drained, in words; empty when its storage has moved. A budget counts only when no
+ * engine runs on the node: otherwise it is deleted with the last engine, thus with the pods that use volumes, which the
+ * drain waits for.
+ * @param had volumes that had a replica here when the wait began: they have to be complete again
  */
 export function remaining(storage: LonghornStorage, node: string, had: ReadonlySet<string>): string[] {
   const left = replicasOn(storage, node).filter((replica) => counts(storage, replica, node));
@@ -232,15 +240,15 @@ export function remaining(storage: LonghornStorage, node: string, had: ReadonlyS
 
 function whyNotWhole(storage: LonghornStorage, name: string, node: string): string[] {
   const volume = storage.volumes.find((one) => nameOf(one) === name);
-  // Its owner has deleted it meanwhile.
+  // It was deleted by its owner meanwhile.
   if (volume === undefined) return [];
   const { state = "unknown", robustness = "unknown" } = volume.status ?? {};
   if (!isSafeWithout(storage, name, node)) return [`volume ${name} has no healthy replica on another node`];
-  // A detached volume has no robustness: its replicas speak for it.
+  // A detached volume has no robustness: the state of its replicas counts instead.
   return state === "detached" || robustness === "healthy" ? [] : [`volume ${name} is ${robustness}`];
 }
 
-/** Budgets of a node's instance managers, by `namespace/name`. */
+/** The budgets of a node's instance managers, as `namespace/name`. */
 function budgetsOn(storage: LonghornStorage, node: string): string[] {
   return storage.budgets
     .filter(({ spec }) => {

@@ -1,4 +1,4 @@
-/** What node affinity looks at of a node. */
+/** The fields of a node that node affinity reads. */
 export interface AffinityNode {
   name: string;
   labels: Readonly<Record<string, string>>;
@@ -10,7 +10,7 @@ interface Requirement {
   values?: readonly string[] | undefined;
 }
 
-/** A node selector as Kubernetes writes it: of a PersistentVolume's and of a pod's node affinity. */
+/** A node selector in Kubernetes' form, of the node affinity of a PersistentVolume or a pod. */
 export interface NodeSelector {
   nodeSelectorTerms?:
     | readonly {
@@ -21,9 +21,9 @@ export interface NodeSelector {
 }
 
 /**
- * True when the node fits, by the scheduler's own rules: terms are alternatives, what is in one of them must all hold, and
- * a term without any requirement fits no node (component-helpers/scheduling/corev1/nodeaffinity).
- * @param unknown what an operator counts as that a later Kubernetes may have brought
+ * Whether a node fits a selector, by the scheduler's own rules: terms are alternatives, all requirements of a term must
+ * hold, and a term without requirements fits no node (component-helpers/scheduling/corev1/nodeaffinity).
+ * @param unknown the result for an operator that a later Kubernetes may have added
  */
 export function fitsNode(selector: NodeSelector, node: AffinityNode, unknown: boolean): boolean {
   return (selector.nodeSelectorTerms ?? []).some(({ matchExpressions = [], matchFields = [] }) => {
@@ -55,7 +55,7 @@ function holds({ operator, values = [] }: Requirement, value: string | undefined
   }
 }
 
-/** Two whole numbers in text; false when one of them is none. */
+/** Compares two integers given as text; false when one of them is not an integer. */
 export function compares(
   value: string | undefined,
   bound: string | undefined,

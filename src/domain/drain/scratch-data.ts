@@ -2,7 +2,7 @@ import { leaves, type DrainPod } from "./drain.ts";
 import { shortList } from "./local-data.ts";
 import { titleOf } from "../model/titles.ts";
 
-/** What is asked of a pod that may leave data on its machine; Kubernetes' own fits. */
+/** The fields of a pod that may leave data on its node; Kubernetes' own Pod fits. */
 export interface ScratchPod extends Omit<DrainPod, "spec"> {
   spec?: {
     nodeName?: string | undefined;
@@ -25,12 +25,12 @@ interface VolumeMount {
   readOnly?: boolean | undefined;
 }
 
-/** Files of the machine that are no data of anybody's, whatever a pod does with them. */
+/** Types of host files that hold no data, whatever a pod does with them. */
 const NO_DATA = ["Socket", "CharDevice", "BlockDevice"];
 
 /**
- * What the pods that leave a node lose beside their volumes: a line, or none. It goes with the pod or the machine by design,
- * so it is named and no reason to refuse.
+ * What the pods that leave a node lose besides their volumes, as one line or none. By design this data ends with the
+ * pod or the machine, so it is reported and is no reason to refuse.
  */
 export function scratchWords(node: string, pods: readonly ScratchPod[]): string[] {
   const moving = pods.filter((pod) => pod.spec?.nodeName === node && leaves(pod));
@@ -54,7 +54,7 @@ function count(found: readonly Scratch[], one: string, many: string): string[] {
   return [`${found.length} ${found.length === 1 ? one : many} (${shortList(biggest.map(({ words }) => words))})`];
 }
 
-/** Disk space that goes with the pod: its emptyDirs, and volumes that are made for it. */
+/** Disk space that is freed with the pod: its emptyDirs, and volumes that are created for it. */
 function scratchOf(pod: ScratchPod): Scratch[] {
   const volumes = (pod.spec?.volumes ?? []).filter(
     ({ emptyDir, ephemeral }) => ephemeral !== undefined || (emptyDir !== undefined && emptyDir.medium !== "Memory"),
@@ -83,7 +83,7 @@ const UNITS: Readonly<Record<string, number>> = {
   ...{ Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30, Ti: 2 ** 40 },
 };
 
-/** Good enough to sort by. */
+/** A quantity in bytes, precise enough to sort by. */
 function bytesOf(quantity: string): number {
   const [, number = "0", unit = ""] = /^(\d+(?:\.\d+)?)([A-Za-z]*)$/.exec(quantity) ?? [];
   return Number(number) * (UNITS[unit] ?? 1);

@@ -1,17 +1,17 @@
 import type { Problem } from "../model/problem.ts";
 
-/** Options of a template, as Proxmox lists them: each a text. */
+/** Options of a template, as Proxmox lists them: each value is a text. */
 export type TemplateOptions = ReadonlyMap<string, string>;
 
 type Fault = Pick<Problem, "what" | "todo">;
 
-/** What every clone gets instead (components/vm.ts). */
+/** The CPU type that every clone gets instead of the template's (components/vm.ts). */
 const CPU = "x86-64-v2-AES";
 
-/** Types of CPU that offer a guest nothing that ours does not. */
+/** CPU types that offer a guest nothing that the CPU type of the clones lacks. */
 const LESSER_CPUS = ["kvm32", "kvm64", "qemu32", "qemu64", "x86-64-v2", CPU];
 
-/** Options of a network card that limit or steer what passes; its MAC address, model and bridge are each clone's own. */
+/** Options of a network card that limit or redirect traffic. MAC address, model and bridge are set for each clone. */
 const OF_CARD: Readonly<Record<string, string>> = {
   tag: "its VLAN; give site.bridge a bridge or a VNet that is in that VLAN",
   trunks: "its VLANs; give site.bridge a bridge that carries them",
@@ -23,9 +23,10 @@ const OF_CARD: Readonly<Record<string, string>> = {
 };
 
 /**
- * What a template has and its clones would lose or change without a word, and what would let a clone fail half-made. Cores,
- * memory, bridge, size of the disk and name servers are in the configuration, so another value of the template is no loss.
- * @param diskGiB the smallest disk that a clone shall have
+ * The options of a template that its clones would lose or change silently, and those that would make a clone fail
+ * halfway. Cores, memory, bridge, disk size and name servers are set by the configuration, so another value in the
+ * template is no loss.
+ * @param diskGiB the smallest disk size among its clones
  */
 export function templateFaults(options: TemplateOptions, vmid: number, diskGiB: number): Fault[] {
   return [
@@ -94,7 +95,7 @@ function diskFaults(disk: string | undefined, vmid: number, diskGiB: number): Fa
   ];
 }
 
-/** `10G`, `3584M`; undefined when Proxmox does not say. */
+/** Size in GiB of a text such as `10G` or `3584M`; undefined when Proxmox does not state it. */
 function gib(size: string): number | undefined {
   const [, number, unit = ""] = /^(\d+(?:\.\d+)?)([KMGT]?)$/.exec(size) ?? [];
   return number === undefined ? undefined : (Number(number) * 1024 ** " KMGT".indexOf(unit || " ")) / 1024 ** 3;

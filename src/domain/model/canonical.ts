@@ -1,9 +1,12 @@
 import { createHash } from "node:crypto";
 
-/** What a configuration file can hold. */
+/** A value that a configuration file can hold. */
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
 
-/** One text for one meaning: keys sorted, nothing undefined, no white space. */
+/**
+ * The canonical JSON text of a value: equal values give the same text. Keys are sorted, undefined fields and white
+ * space are left out.
+ */
 export function canonical(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) => (isRecord(inner) ? sorted(inner) : inner));
 }

@@ -2,24 +2,30 @@ import { fingerprint } from "./canonical.ts";
 import type { Problem } from "./problem.ts";
 import type { Generation, NodeSpec } from "./types.ts";
 
-/** A host name, a Node name and a VM name at once: the shortest limit of the three, a DNS label. */
+/**
+ * Greatest length of a name that serves as host name, Node name and VM name: the shortest limit of the three, a DNS
+ * label.
+ */
 export const NAME_LIMIT = 63;
-/** Digits of a generation. */
+/** Number of hexadecimal digits of a generation's id. */
 export const GENERATION_DIGITS = 8;
-/** Slots are numbered 0 to 999. */
+/** Greatest number of slots in a pool: slots are numbered 0 to 999. */
 export const MAX_SLOTS = 1000;
 
 const LABEL = /^[a-z]([a-z0-9-]*[a-z0-9])?$/;
 const TAIL = /^(?<pool>[a-z](?:[a-z0-9-]*[a-z0-9])?)-(?<slot>0|[1-9][0-9]{0,2})-(?<generation>[0-9a-f]{8})$/;
 
-/** A generation is named by its content: the same content has the same name, in every run and on every machine. */
+/**
+ * The generation of a node's content. Its id is a hash of that content, so the same content has the same id in every
+ * run and on every machine.
+ */
 export function generationOf(spec: NodeSpec): Generation {
   return { id: fingerprint(content(spec), GENERATION_DIGITS), spec };
 }
 
 /**
- * What is hashed. Defaults are left out, so a field that a later release adds does not roll fleets; the order of keys
- * and of taints means nothing to a node, so it means nothing here.
+ * The part of a spec that is hashed. Defaults are left out, so a field that a later release adds does not roll existing
+ * pools. The order of keys and of taints has no effect on a node, so it has none on the hash.
  */
 function content(spec: NodeSpec): Partial<NodeSpec> {
   const { labels, taints, startupTaints, rollout, config, incarnation, ...always } = spec;
@@ -34,30 +40,36 @@ function content(spec: NodeSpec): Partial<NodeSpec> {
   };
 }
 
-/** The same content for a slot that has been there before; 0 is the generation itself. */
+/**
+ * The same content under another id, for a slot that has had this content before; incarnation 0 is the generation
+ * itself.
+ */
 export function incarnationOf({ spec }: Generation, incarnation: number): Generation {
   return generationOf({ ...spec, incarnation });
 }
 
-/** The generation as it is configured, whatever the incarnation. */
+/** The id of the generation as it is configured, without the incarnation. */
 export function lineOf(spec: NodeSpec): string {
   return generationOf({ ...spec, incarnation: 0 }).id;
 }
 
 /**
- * The generation of a node that was adopted. Nobody knows its content as we would have written it, so its name stands for
- * it: no configured content has this generation, and a name that was changed since does not have it any more.
+ * The generation id of an adopted node. The content of such a node is not known in the form of a spec, so the id is
+ * derived from the node's name. No configured content has this id, and after a rename the name no longer matches it.
  */
 export function adoptedGeneration(name: string): string {
   return fingerprint({ adopted: name }, GENERATION_DIGITS);
 }
 
-/** True for a node that was not made by us: it keeps its own name, and its VM is not the engine's. */
+/** True for a node that Evergreen did not make: it keeps its own name, and its VM is not in the engine's state. */
 export function isAdopted({ name, generation }: { name: string; generation: string }): boolean {
   return generation === adoptedGeneration(name);
 }
 
-/** VM, Node and host name. A change of content is a new name, so both generations can exist side by side. */
+/**
+ * Name of the VM, the Node and the host. A change of content gives a new name, so nodes of both generations can exist
+ * side by side.
+ */
 export function nodeName(cluster: string, pool: string, slot: number, generation: string): string {
   return `${cluster}-${pool}-${slot}-${generation}`;
 }
@@ -68,7 +80,10 @@ export interface NodeNameParts {
   generation: string;
 }
 
-/** The parts of a name of ours; undefined for every other name. The cluster is given because both names may hold dashes. */
+/**
+ * The parts of a name that Evergreen gave; undefined for every other name. The cluster is a parameter because the names
+ * of cluster and pool may both hold dashes.
+ */
 export function parseNodeName(name: string, cluster: string): NodeNameParts | undefined {
   if (!name.startsWith(`${cluster}-`)) return undefined;
   const { pool, slot, generation } = TAIL.exec(name.slice(cluster.length + 1))?.groups ?? {};
@@ -76,7 +91,7 @@ export function parseNodeName(name: string, cluster: string): NodeNameParts | un
   return { pool, slot: Number(slot), generation };
 }
 
-/** Why nodes of this pool could not be named. */
+/** The reasons why nodes of this pool cannot be named. */
 export function nameProblems(cluster: string, pool: string, slots: number): Problem[] {
   const problems = [...labelProblems("cluster", cluster), ...labelProblems(`pool ${pool}`, pool)];
   if (slots > MAX_SLOTS) {

@@ -1,14 +1,18 @@
-/** The label of a node that most local volumes and spreading rules go by. */
+/** The Node label that most local volumes and topology spread constraints refer to. */
 export const HOST_NAME = "kubernetes.io/hostname";
 
-/** What a kubelet may give its own node of Kubernetes' own labels: these, and all under two prefixes (`IsKubeletLabel`). */
+/**
+ * Labels in Kubernetes' own namespaces that a kubelet may set on its own Node: these, and all under two prefixes
+ * (`IsKubeletLabel`).
+ */
 const ALLOWED =
   /^(topology|failure-domain\.beta)\.kubernetes\.io\/(zone|region)$|^beta\.kubernetes\.io\/(instance-type|os|arch)$|^kubernetes\.io\/(hostname|os|arch)$|^(.+\.)?(node|kubelet)\.kubernetes\.io\//;
 
 /**
- * Whether a kubelet is refused the label on its own node, so that an administrator has to set it: one that is told to register
- * with such a label does not start.
- * Source: Kubernetes' NodeRestriction, https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
+ * Whether a kubelet may not set the label on its own Node, so that an administrator has to set it. A kubelet that is
+ * configured to register with such a label does not start.
+ * Source: Kubernetes' NodeRestriction,
+ * https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
  */
 export function isRestricted(label: string): boolean {
   const prefix = label.includes("/") ? label.slice(0, label.indexOf("/")) : "";
@@ -20,7 +24,7 @@ export function registrable(labels: Readonly<Record<string, string>>): Record<st
   return Object.fromEntries(Object.entries(labels).filter(([key]) => !isRestricted(key)));
 }
 
-/** The labels that a node lacks, or has with another value. */
+/** The wanted labels that a node lacks or has with another value. */
 export function owedLabels(
   has: Readonly<Record<string, string>> | undefined,
   wanted: Readonly<Record<string, string>>,

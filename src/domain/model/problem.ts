@@ -1,4 +1,4 @@
-/** What an operator needs to act on a refusal: the fact, the place, the remedy. */
+/** What an operator needs to know to act on a refusal: the fact, the place and the remedy. */
 export interface Problem {
   /** What is wrong, as one sentence without a full stop. */
   what: string;
@@ -8,7 +8,9 @@ export interface Problem {
   todo: string;
 }
 
-/** There is no plan that keeps the rules. Nothing was changed; callers show the problems as they show their own. */
+/**
+ * Thrown when no plan keeps the rules. Nothing was changed; callers report the problems in the same form as their own.
+ */
 export class PlanError extends Error {
   override readonly name = "PlanError";
   readonly problems: readonly Problem[];
@@ -19,7 +21,7 @@ export class PlanError extends Error {
   }
 }
 
-/** Throws what was found, if anything was. */
+/** Throws a PlanError when there are problems. */
 export function refuse(problems: readonly Problem[]): void {
   if (problems.length > 0) throw new PlanError(problems);
 }

@@ -1,10 +1,13 @@
-/** A label selector as Kubernetes writes it. */
+/** A label selector in the form that Kubernetes uses. */
 export interface LabelSelector {
   matchLabels?: Record<string, string> | undefined;
   matchExpressions?: { key: string; operator: string; values?: string[] | undefined }[] | undefined;
 }
 
-/** True when the labels fit. An empty selector fits everything, none at all fits nothing (policy/v1). */
+/**
+ * Whether a selector matches the labels. An empty selector matches everything, a missing selector matches nothing
+ * (policy/v1).
+ */
 export function matches(selector: LabelSelector | undefined, labels: Readonly<Record<string, string>>): boolean {
   if (selector === undefined) return false;
   const exact = Object.entries(selector.matchLabels ?? {}).every(([key, value]) => labels[key] === value);
@@ -26,7 +29,8 @@ function fits(
     case "DoesNotExist":
       return value === undefined;
     default:
-      // An operator of a later Kubernetes: rather one budget too many than a pod that seems free.
+      // An operator of a later Kubernetes counts as a match: an extra budget is safer than a pod that seems to have
+      // none.
       return true;
   }
 }

@@ -1,4 +1,4 @@
-/** Slots as one short word, however many they are: `0-3,7`. */
+/** Slots as one short text, however many they are: `0-3,7`. */
 export function slotRanges(slots: readonly number[]): string {
   const ranges: [number, number][] = [];
   for (const slot of [...new Set(slots)].toSorted((a, b) => a - b)) {
@@ -9,7 +9,10 @@ export function slotRanges(slots: readonly number[]): string {
   return ranges.map(([first, last]) => (first === last ? `${first}` : `${first}-${last}`)).join(",");
 }
 
-/** Whether a slot is one of them. What is not understood has every slot: nothing is given up on it. */
+/**
+ * Whether the ranges contain a slot. A part that cannot be parsed contains every slot, so that no slot is given up
+ * because of it.
+ */
 export function hasSlot(ranges: string, slot: number): boolean {
   return ranges
     .split(",")

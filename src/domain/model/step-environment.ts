@@ -1,29 +1,32 @@
 import type { BackupPolicy } from "../backup/snapshot.ts";
 import type { NodeSpec, PlanVerdict, PoolPlan, Role, SlotPlan, Strategy } from "./types.ts";
 
-/** How long a step waits, all in seconds. Each wait says what it waits for, and what blocks it when the time is over. */
+/**
+ * The longest waits of a step, all in seconds. Each wait says what it waits for, and what blocks it when the time is
+ * over.
+ */
 export interface Timeouts {
-  /** Power on until the guest agent answers. */
+  /** From power on until the guest agent answers. */
   agent: number;
-  /** Join data written until the Node is Ready and passes its gates. */
+  /** From the write of the join data until the Node is Ready and passes its gates. */
   join: number;
-  /** The Longhorn replicas of a node rebuilt elsewhere, before its pods are evicted. */
+  /** Until the Longhorn replicas of a node are rebuilt on other nodes, before its pods are evicted. */
   storage: number;
-  /** All pods of a node evicted. */
+  /** Until all pods of a node are evicted. */
   drain: number;
-  /** All volumes of a drained node detached. */
+  /** Until all volumes of a drained node are detached. */
   volumes: number;
-  /** ACPI shutdown; after it the power is cut. */
+  /** For an ACPI shutdown; after it the VM is powered off. */
   shutdown: number;
-  /** Another step of the same slot, or a free ticket of the pool. */
+  /** For another step of the same slot to end, or for a free disruption lease of the pool. */
   lease: number;
-  /** Every planned node of a pool proved, in `gate` and `verify`, beside the soak. */
+  /** Until every planned node of a pool has passed its checks, in `gate` and `verify`; the soak is not included. */
   gate: number;
-  /** An etcd snapshot made, uploaded and published. */
+  /** Until an etcd snapshot is made, uploaded and published. */
   snapshot: number;
 }
 
-/** Fits a site with local NVMe storage or a Ceph pool that is not overloaded. */
+/** Defaults for a site with local NVMe storage or a Ceph pool that is not overloaded. */
 export const defaultTimeouts: Timeouts = {
   agent: 300,
   join: 600,
@@ -36,55 +39,65 @@ export const defaultTimeouts: Timeouts = {
   snapshot: 600,
 };
 
-/** What a step needs to know of the place that it works in. Nothing of it is secret, nothing a path. */
+/** What a step needs to know about the site that it works in. It contains no secrets and no paths. */
 export interface Site {
   /** Name or IPv4 address in front of the ready servers: port 9345 (supervisor) and 6443 (API). No node owns it. */
   registrationAddress: string;
   /** Proxmox pool that holds the node VMs. */
   proxmoxPool: string;
-  /** Name of the pool of servers, in whose VMs the kubeconfig and the server token are found. */
+  /** Name of the pool of servers; kubeconfig and server token are read from its VMs. */
   serverPool: string;
   timeouts: Timeouts;
 }
 
-/** A slot of a plan, reduced to what stays the same once the plan is carried out. */
+/** A slot of a plan, reduced to what stays the same after the plan was carried out. */
 export interface PlannedSlot {
   slot: number;
   name: string;
   vmid: number;
   generation: string;
-  /** Proxmox host of its node, which did not answer when the run was planned: nothing is asked of it. */
+  /**
+   * Proxmox host of the node, which did not answer when the run was planned: no request about the node is sent to it.
+   */
   unreachable?: string;
 }
 
-/** A plan as the steps of a pool see it. */
+/** The part of a plan that the steps of a pool receive. */
 export interface StepPlan {
   digest: string;
-  /** As in the plan: what the last step of the pool remembers. */
+  /** As in the plan: the last step of the pool records it. */
   healing?: string;
   slots: PlannedSlot[];
 }
 
-/** What a step may be told; which verb needs what is checked when it is read (src/steps/input.ts). */
+/**
+ * The input that a step may get. Which verb needs which part is checked when the input is read (src/steps/input.ts).
+ */
 export interface StepFacts {
   cluster: string;
   site: Site;
-  /** `snapshot`: what a snapshot must be. */
+  /** `snapshot`: the requirements for an etcd snapshot. */
   backup?: BackupPolicy;
-  /** `guard`, `unguard`, and what a slot deletes: whether `pulumi destroy` may take the cluster away. */
+  /** `guard`, `unguard`, and the deletes of a slot's steps: whether `pulumi destroy` may tear the cluster down. */
   allowDestroy?: boolean;
   pool?: string;
   role?: Role;
   strategy?: Strategy;
-  /** Pool steps: the generation that the pool is going to; default: the plan's target. Slot steps: that of their node. */
+  /**
+   * Pool steps: the generation that the pool moves to; default: the plan's target. Slot steps: the generation of their
+   * node.
+   */
   generation?: { id: string; spec: NodeSpec };
   plan?: PoolPlan;
   slot?: SlotPlan;
-  /** Id of the pool's rollout, when it is known already: mostly it is an output and is added by the caller as `variables.rollout`. */
+  /**
+   * Id of the pool's rollout, when it is known already. Usually it is an output, which the caller adds as
+   * `variables.rollout`.
+   */
   rollout?: string;
 }
 
-/** Names of the environment variables of a step. */
+/** Names of the environment variables that a step reads. */
 export const variables = {
   cluster: "EVERGREEN_CLUSTER",
   site: "EVERGREEN_SITE",
@@ -107,8 +120,8 @@ export const variables = {
 } as const;
 
 /**
- * The environment of a step. A slot brings its own generation. Only what stays the same after the run is passed on (not
- * which nodes are replaced, nor the words), so that a second run finds nothing changed.
+ * The environment of a step. A slot's own generation takes precedence. Only values that stay the same after the run are
+ * passed on (not which nodes are replaced, nor the words), so that a second run finds no change.
  */
 export function environmentOf(facts: StepFacts): Record<string, string> {
   const { plan, slot } = facts;

@@ -1,9 +1,9 @@
-/** What has a name, and perhaps a namespace; every Kubernetes object fits. */
+/** An object with a name, and perhaps a namespace; every Kubernetes object fits. */
 export interface Titled {
   metadata?: { namespace?: string | undefined; name?: string | undefined } | undefined;
 }
 
-/** How an object is named to a reader: `namespace/name`. */
+/** The name of an object in messages: `namespace/name`. */
 export function titleOf({ metadata }: Titled): string {
   return `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`;
 }

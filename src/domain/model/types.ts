@@ -1,6 +1,6 @@
 /**
- * The words of a rollout. A pool has slots; a slot holds one node at a time; a node is a VM of one generation; a
- * generation is the content that makes a node what it is.
+ * The terms of a rollout. A pool has slots; a slot holds one node at a time; a node is a VM of one generation; a
+ * generation is the content that defines a node.
  */
 
 import type { Json } from "./canonical.ts";
@@ -8,7 +8,7 @@ import type { Displaced } from "../availability/placement.ts";
 
 export type Role = "server" | "agent";
 
-/** What makes a node what it is. A change of any field makes another generation, so other VMs. */
+/** The content that defines a node. A change of any field gives another generation, so other VMs. */
 export interface NodeSpec {
   /** Name of the template that is cloned, with its version: `ubuntu-24.04-rke2-v1.0.0`. */
   image: string;
@@ -17,59 +17,62 @@ export interface NodeSpec {
   cores: number;
   memoryMiB: number;
   diskGiB: number;
-  /** Node labels beside our own. */
+  /** Node labels in addition to Evergreen's own. */
   labels?: Record<string, string>;
   /** Taints that the node keeps, as `key=value:Effect`. */
   taints?: string[];
   /** Taints that the node registers with and that its own daemons remove once they work, as `key=value:Effect`. */
   startupTaints?: string[];
-  /** Counter that rolls a pool without any other change. */
+  /** Counter; a change of it replaces the nodes of a pool without any other change. */
   rollout?: number;
-  /** RKE2 configuration beside our own, merged into the join fragment. */
+  /** RKE2 configuration in addition to Evergreen's own, merged into the join fragment. */
   config?: Record<string, Json>;
   /**
-   * Counts how often a slot of servers came back to this content while the VM that it had left was still there: a member
-   * that was taken out of etcd can never come back with its data, so it gets a successor. Planned, never configured.
+   * Counts how often a slot of servers returned to this content while the VM that it had left still existed. A member
+   * that was removed from etcd can never rejoin with its data, so it gets a successor. Planned, never configured.
    * @default 0
    */
   incarnation?: number;
 }
 
 export interface Generation {
-  /** Eight hex digits: the hash of the spec, defaults left out. */
+  /** Eight hexadecimal digits: the hash of the spec without defaults. */
   id: string;
   spec: NodeSpec;
 }
 
-/** A number of nodes, or a share of the pool's slots in percent, rounded up, at least one. */
+/** A number of nodes, or a percentage of the pool's slots, rounded up, at least one node. */
 export type Share = { nodes: number } | { percent: number };
 
 export interface Strategy {
   kind: "blueGreen" | "rolling";
-  /** VMs more than slots that may run at once. */
+  /** How many more VMs than slots may run at once. */
   surge: number;
-  /** Slots that may lack a serving node at once. 0 is not possible: a handover takes one node out while its successor serves. */
+  /**
+   * How many slots may lack a serving node at once. 0 is not possible: a handover takes a node out while its successor
+   * serves.
+   */
   maxUnavailable: number;
-  /** Replace this many slots first and stop until their soak is over. */
+  /** Replace this many slots first, and stop until their soak is over. */
   canary?: Share;
-  /** Time that new nodes must hold before they count as proved, in seconds. */
+  /** How long new nodes must stay healthy before they count as proved, in seconds. */
   soakSeconds: number;
-  /** What the run after a failed verdict does: keep everything as it is, or return to the proved generation. */
+  /** What the run after a failed verdict does: leave everything as it is, or return to the proved generation. */
   onFailure: "hold" | "rollback";
-  /** Servers: whether the only one may be replaced. Absent: it may not. */
+  /** Servers: whether the only server may be replaced. Absent: it may not. */
   replaceOnlyServer?: true;
 }
 
-/** The numbers that a pool owns. */
+/** The VMIDs and addresses that a pool owns. */
 export interface Range {
   /** First and last VMID, both included. */
   first: number;
   last: number;
-  /** IPv4 address of the first VMID; the others follow. Absent: DHCP. */
+  /** IPv4 address of the first VMID; the other VMIDs get the addresses after it. Absent: DHCP. */
   firstAddress?: string;
 }
 
-/** A pool as the configuration wants it. */
+/** A pool as the configuration defines it. */
 export interface PoolSpec {
   cluster: string;
   name: string;
@@ -78,38 +81,41 @@ export interface PoolSpec {
   node: NodeSpec;
   strategy: Strategy;
   range: Range;
-  /** Absent: a node with volumes on it alone may not leave, and a VM that was kept for some stays a week. */
+  /**
+   * Absent: a node that has the only copy of a volume may not leave, and a VM that was kept for such volumes stays a
+   * week.
+   */
   localVolumes?: LocalVolumePolicy;
 }
 
-/** A volume that is on one disk alone. */
+/** A volume whose data is on one disk only. */
 export interface KeptVolume {
-  /** `namespace/name`. */
+  /** `namespace/name` of its PersistentVolumeClaim. */
   claim: string;
-  /** As the volume says it: `10Gi`. */
+  /** The capacity that the volume states: `10Gi`. */
   size: string;
 }
 
-/** What becomes of volumes that only a leaving node can reach. */
+/** What happens to volumes that only the departing node can reach. */
 export interface LocalVolumePolicy {
-  /** Whether such a node may leave at all. */
+  /** Whether such a node may leave. */
   mayLeave: boolean;
-  /** How long its VM is kept after that, off, in seconds. */
+  /** How long its VM is kept after that, powered off, in seconds. */
   keepSeconds: number;
 }
 
-/** A VM of ours as Proxmox shows it. */
+/** A VM of Evergreen as Proxmox reports it. */
 export interface ObservedVm {
   vmid: number;
   name: string;
   /** Proxmox host. */
   host: string;
   running: boolean;
-  /** What Proxmox calls its state when it is neither running nor stopped: `paused`, `io-error`, ... For a reader. */
+  /** Proxmox' name for a state other than running and stopped: `paused`, `io-error`, ... For messages only. */
   state?: string;
   /**
-   * Why nobody can say how it is: its Proxmox host does not answer. `running` is false then and says nothing, and the uuid is
-   * the one that is remembered, empty when none is.
+   * Why the state of the VM is unknown: its Proxmox host does not answer. `running` is then false and has no meaning,
+   * and the uuid is the recorded one, or empty when none is recorded.
    */
   unreachable?: string;
   /** SMBIOS uuid, lower case. */
@@ -119,7 +125,7 @@ export interface ObservedVm {
   generation: string;
 }
 
-/** A member of the cluster as Kubernetes shows it. */
+/** A member of the cluster as Kubernetes reports it. */
 export interface ObservedNode {
   name: string;
   /** SMBIOS uuid, lower case. */
@@ -134,90 +140,99 @@ export interface ObservedNode {
 }
 
 /**
- * `made`: cloned and claimed, not a member yet. `joined`: a verified member that does not own its slot yet. `handedOver`: it owns the slot. `failed`: it was judged.
- * `retired`: drained, wiped and off; the engine deletes its VM at the end of the run. The fact is kept until a later run
- * sees that the VM is gone: without it, a VM that we deleted looks like one that was deleted by hand.
+ * State of a slot's node.
+ * - `made`: cloned and claimed, not a member yet.
+ * - `joined`: a verified member that does not own its slot yet.
+ * - `handedOver`: it owns the slot.
+ * - `failed`: it was judged failed.
+ * - `retired`: drained, wiped and off; the engine deletes its VM at the end of the run. The record is kept until a
+ *   later run sees that the VM is gone: without it, a VM that Evergreen deleted looks like one that was deleted
+ *   manually.
  */
 export type SlotPhase = "made" | "joined" | "handedOver" | "failed" | "retired";
 
-/** What is remembered of a slot's node. */
+/** What is recorded about a slot's node. */
 export interface NodeRecord {
   name: string;
   slot: number;
   generation: string;
   vmid: number;
-  /** SMBIOS uuid recorded when we made the VM: the only proof that it is ours. */
+  /** SMBIOS uuid, recorded when the VM was made: the only proof that the VM is Evergreen's. */
   uuid: string;
-  /** IPv4 address that the VM was made with; it keeps it when the pool's range moves. Absent: DHCP. */
+  /** IPv4 address that the VM was made with; the VM keeps it when the pool's range moves. Absent: DHCP. */
   address?: string;
   phase: SlotPhase;
   /** ISO 8601. */
   since: string;
-  /** Controllers whose pods its handover has evicted, until all of them have a place again. Absent: none. */
+  /** Controllers whose pods its handover has evicted, until all these pods are scheduled again. Absent: none. */
   displaced?: Displaced[];
   /**
-   * Bound volumes that are on its disk alone: its VM outlives its retirement (src/domain/rollout/kept.ts). Written before the node is
-   * disturbed, and taken off by a later run alone. Absent: its VM goes when it was retired.
+   * Bound volumes whose data is on the node's disk only: its VM is kept after the node was decommissioned
+   * (src/domain/rollout/kept.ts). Written before the node is disturbed, and removed by a later run only. Absent: the VM
+   * is deleted once the node was decommissioned.
    */
   keeps?: KeptVolume[];
 }
 
 export type GenerationState = "rolling" | "soaking" | "proved" | "failed";
 
-/** What is remembered of a generation of a pool. */
+/** What is recorded about a generation of a pool. */
 export interface GenerationRecord {
   id: string;
   spec: NodeSpec;
   state: GenerationState;
-  /** When it came into this state, ISO 8601. */
+  /** When it entered this state, ISO 8601. */
   since: string;
-  /** Why, in words for the operator: the failing gate, the fault. */
+  /** The reason, for the operator: the failing gate or the fault. */
   why?: string;
 }
 
-/** A pool's memory: a ConfigMap in the cluster. Absent before the first node has joined. */
+/** The record of a pool: a ConfigMap in the cluster. Absent before the first node has joined. */
 export interface PoolRecord {
   pool: string;
   generations: GenerationRecord[];
   nodes: NodeRecord[];
-  /** When the last run that healed somebody set out to do so, ISO 8601. Absent: none did. */
+  /** When the last run that repaired unhealthy nodes was planned, ISO 8601. Absent: no run did. */
   healing?: string;
 }
 
-/** What both APIs say about one pool, read once at program start. */
+/** What both APIs report about one pool, read once at program start. */
 export interface ObservedPool {
   vms: ObservedVm[];
   nodes: ObservedNode[];
-  /** Every VMID that exists in the data centre as far as the token can see, and those of `hiddenVmids`. */
+  /** Every VMID in the data centre that the token can see, and those of `hiddenVmids`. */
   takenVmids: number[];
-  /** VMIDs of remembered nodes that somebody has without the token seeing the VM. @default none */
+  /** VMIDs of recorded nodes that are in use by a VM that the token cannot see. @default none */
   hiddenVmids?: number[];
 }
 
-/** What one slot shall be after this run. */
+/** The planned state of one slot after this run. */
 export interface SlotPlan {
   slot: number;
   generation: Generation;
-  /** `<cluster>-<pool>-<slot>-<generation>`: VM, Node and host name. */
+  /** `<cluster>-<pool>-<slot>-<generation>`: name of the VM, the Node and the host. */
   name: string;
   vmid: number;
   address?: string;
   /** True when no VM of that name exists yet. */
   creates: boolean;
-  /** Names of the live nodes of this slot that leave when it is handed over. */
+  /** Names of the live nodes of this slot that leave when the slot is handed over. */
   replaces: string[];
   /**
-   * A Proxmox host that does not answer has a VM of this slot, of its own node or of another: nothing of the slot moves.
-   * Absent: all can be asked.
+   * Set when a Proxmox host that does not answer has a VM of this slot: the slot does not move. `own`: it is the VM of
+   * the slot's own node. Absent: every host answers.
    */
   unreachable?: { host: string; own: boolean };
-  /** Other nodes of the slot on such a host, which stay as they are: the engine must not delete their VMs either. */
+  /** Other nodes of the slot on such a host. They stay as they are: the engine must not delete their VMs either. */
   stranded?: StrandedNode[];
-  /** Nobody serves in it: who had it has no power, is not Ready, or was taken out, and nobody stands in. Absent: somebody does. */
+  /**
+   * No node serves in the slot: its owner is powered off, not Ready or decommissioned, and no other node stands in.
+   * Absent: a node serves.
+   */
   fallen?: true;
 }
 
-/** The VM of a retired node that holds data which nothing else has. */
+/** The VM of a decommissioned node that holds the only copy of some data. */
 export interface KeptVm {
   slot: number;
   name: string;
@@ -225,31 +240,34 @@ export interface KeptVm {
   /** Proxmox host. */
   host: string;
   generation: string;
-  /** Undefined: nobody remembers it, as of an adopted node. */
+  /** Undefined: no record has it, as for an adopted node. */
   spec: NodeSpec | undefined;
   volumes: KeptVolume[];
-  /** The first run after that destroys it, ISO 8601. Absent: it is retired in this run. */
+  /**
+   * When the retention ends, ISO 8601: the first run after that destroys the VM. Absent: the node is decommissioned in
+   * this run.
+   */
   until?: string;
 }
-/** A node that is nothing to its slot any more, and whose VM cannot be asked or destroyed. */
+/** A node that has no part in its slot any more, and whose VM can be neither queried nor destroyed. */
 export type StrandedNode = Pick<SlotPlan, "name" | "vmid" | "generation" | "address">;
 
-/** Where the VM of a node is, or shall be, and what it is made of. */
+/** Where the VM of a node is or is to be placed, and what it is made of. */
 export interface VmPlacement {
-  /** Proxmox host: where it is; of a new one where it shall be cloned. */
+  /** Proxmox host of an existing VM; for a new VM, the host to clone it on. */
   host: string;
-  /** The template that it is cloned from. Absent: it exists, and its template may be gone. */
+  /** The template to clone it from. Absent: the VM exists, and its template may be gone. */
   template?: { vmid: number; host: string };
   tags: string[];
 }
 
-/** A node whose VM has its place. */
+/** A node whose VM has a placement. */
 export type PlacedNode = Omit<SlotPlan, "stranded"> & { vm: VmPlacement };
 
-/** A slot whose nodes' VMs have their places. */
+/** A slot whose nodes' VMs have placements. */
 export type PlacedSlot = PlacedNode & { stranded?: (StrandedNode & { vm: VmPlacement })[] };
 
-/** A plan whose nodes' VMs have their places: all that a component needs to know. */
+/** A plan whose nodes' VMs have placements: all that a component needs to know. */
 export type PlacedPool = Omit<PoolPlan, "slots"> & { slots: PlacedSlot[] };
 
 export type PlanKind = "steady" | "create" | "roll" | "canary" | "soaking" | "held" | "rollback" | "scale" | "remove";
@@ -259,49 +277,55 @@ export interface PoolPlan {
   pool: string;
   role: Role;
   kind: PlanKind;
-  /** The generation that the configuration asks for. Absent when the pool left the configuration. */
+  /** The generation that the configuration asks for. Absent when the pool was removed from the configuration. */
   wanted?: Generation;
   /**
-   * The generation that this run moves the pool to; the Rollout step marks it `rolling` unless it is proved. Differs from
-   * `wanted` in a rollback; absent when the pool is held or removed.
+   * The generation that this run moves the pool to; the Rollout step marks it `rolling` unless it is proved. It differs
+   * from `wanted` in a rollback; absent when the pool is held or removed.
    */
   target?: Generation;
   slots: SlotPlan[];
   /**
-   * Names of live nodes that leave without a successor: scale-in, removed pool, half-made generations. The half-made
-   * ones serve nobody, and the Rollout step retires them before any VM is made.
+   * Names of live nodes that leave without a successor: scale-in, removed pool, incomplete nodes. Incomplete nodes
+   * serve nothing, and the Rollout step decommissions them before any VM is made.
    */
   leaving: string[];
-  /** Names of adopted nodes that keep their slots in this run. Their slots are not in `slots`: nothing of ours is made of them. */
+  /**
+   * Names of adopted nodes that keep their slots in this run. Their slots are not in `slots`: no VM is made for them.
+   */
   keeps: string[];
-  /** VMs of nodes that leave or have left, and that this run keeps because data is on their disks alone. */
+  /** VMs of nodes that leave or have left, and that this run keeps because some data is on their disks only. */
   kept: KeptVm[];
-  /** Names of nodes that shall be members and are not: VM off, no Node, not Ready. Their Join heals them. */
+  /** Names of nodes that are to be members and are not: VM off, no Node, or not Ready. Their Join repairs them. */
   unwell: string[];
-  /** Nodes whose Proxmox host does not answer: not replaced, not mended and not deleted. Absent: there are none. */
+  /** Nodes whose Proxmox host does not answer: they are not replaced, repaired or deleted. Absent: there are none. */
   unreachable?: { name: string; host: string }[];
   /**
-   * When a run set out to heal somebody, ISO 8601: this one, if somebody is unwell, or an earlier one. The last step
-   * of the pool remembers it, so that the run after a healing finds nothing to do. Absent: none did.
+   * When a run set out to repair unhealthy nodes, ISO 8601: this run, if there are any now, or an earlier run. The last
+   * step of the pool records it, so that the run after a repair finds nothing to do. Absent: no run did.
    */
   healing?: string;
   strategy: Strategy;
-  /** What the last step of the pool writes once everything holds. Absent: it writes nothing. */
+  /** What the last step of the pool writes when all its checks have passed. Absent: it writes nothing. */
   verdict: PlanVerdict | undefined;
-  /** In a soak: when its time ends or ended, ISO 8601. The first run after that goes on, if its nodes are well. */
+  /**
+   * During a soak: when its time ends or ended, ISO 8601. The first run after that continues, if its nodes are healthy.
+   */
   soaksUntil?: string;
-  /** The plan for a reader: which nodes come, which go, in what order, and why nothing happens when nothing does. */
+  /** The plan for a reader: which nodes come, which leave, in what order, and why nothing happens when nothing does. */
   words: string[];
   /**
-   * Changes exactly when something changes that joins and handovers act on: nodes and their places, the target, the
-   * strategy, that somebody is to be healed. Not when a plan was merely carried out, so an update without news changes nothing.
+   * Changes exactly when something changes that joins and handovers act on: nodes and their placement, the target, the
+   * strategy, or that nodes are to be repaired. Carrying a plan out does not change it, so an update without other
+   * changes does nothing.
    */
   digest: string;
 }
 
 /**
- * `soaking`: write it when the handovers are over. `proved`: likewise, at once. With `watchSeconds` (a short soak that is
- * waited for inline) the step writes `soaking` first, watches the new nodes that long, and then writes `state`.
+ * The state that the last step of a pool writes for a generation. `soaking` and `proved` are both written once the
+ * handovers are over. With `watchSeconds` (a short soak that the run waits for) the step writes `soaking` first,
+ * watches the new nodes for that time, and then writes `state`.
  */
 export interface PlanVerdict {
   generation: string;

@@ -5,8 +5,8 @@ import type { SlotState } from "./slot-state.ts";
 import type { NodeRecord, PoolRecord, Role } from "../model/types.ts";
 
 /**
- * Adoption: a live node that was not made by us becomes the predecessor of a slot, and the first rollout replaces it like
- * any node of an older generation. What the configuration says of it is what was recorded of it.
+ * Adoption: a live node that Evergreen did not make becomes the predecessor of a slot, and the first rollout replaces
+ * it like a node of an older generation. Its identity in the configuration takes the place of a recorded one.
  */
 
 /** A node that the configuration adopts. */
@@ -19,39 +19,39 @@ export interface Adoption {
   uuid: string;
   /** Name of its Node and of its VM. */
   node: string;
-  /** Where it stands in the configuration. */
+  /** Path of the entry in the configuration. */
   where: string;
 }
 
-/** What both APIs and the cluster's memory say of such a node. */
+/** What both APIs and the pool's record say about an adopted node. */
 export interface AdoptionFacts {
   adoption: Adoption;
-  /** The Proxmox pool that it must be in: the token's rights end there. */
+  /** The Proxmox pool that the VM must be in: the token has no rights outside it. */
   proxmoxPool: string;
-  /** The VM with that VMID; undefined: the token sees none. */
+  /** The VM with that VMID. Undefined: the token sees none. */
   vm:
     | {
         name: string | undefined;
-        /** Undefined: it was not read, because something else is wrong already. */
+        /** Undefined: it was not read, because another check has failed already. */
         uuid: string | undefined;
         template: boolean;
         pool: string | undefined;
-        /** What tags of ours say that it is, when they say something else than the configuration. */
+        /** The identity that Evergreen's tags on the VM state, when it differs from the configuration. */
         claims: string | undefined;
       }
     | undefined;
-  /** The Node of that name; undefined: there is none. `ours`: it has our labels. */
+  /** The Node of that name. Undefined: there is none. `ours`: it has Evergreen's labels. */
   node: { uuid: string; role: Role; ours: boolean; claims: string | undefined } | undefined;
   record: PoolRecord | undefined;
 }
 
 /**
- * True when the entry has done its work: the VM was retired; or it is long gone, and the slot belongs to somebody else.
- * Such an entry is no obstacle, whoever has its VMID by now.
+ * Whether the entry is done: the VM was decommissioned; or it no longer exists, and the slot belongs to another node.
+ * Such an entry is no obstacle, whatever VM has its VMID by now.
  */
 export function isOver({ adoption, vm, node, record }: AdoptionFacts): boolean {
   const own = memoryOf(adoption, record);
-  // A server is remembered as retired before it has left: its labels go with its Node.
+  // A server is recorded as retired before it has left; its labels are deleted with its Node.
   if (own !== undefined) return own.phase === "retired" && node?.ours !== true;
   const there = vm?.uuid === adoption.uuid || node?.uuid === adoption.uuid;
   return !there && ownerOf(adoption, record) !== undefined;
@@ -67,7 +67,10 @@ function ownerOf(adoption: Adoption, record: PoolRecord | undefined): string | u
   )?.name;
 }
 
-/** Why a node cannot be adopted. VMID, name and uuid must agree everywhere: nothing is done to a VM on less. */
+/**
+ * The reasons why a node cannot be adopted. VMID, name and uuid must agree everywhere; otherwise nothing is done to the
+ * VM.
+ */
 export function adoptionProblems(facts: AdoptionFacts): Problem[] {
   if (isOver(facts)) return [];
   const { adoption, proxmoxPool, record, vm } = facts;
@@ -97,7 +100,7 @@ function contradictions({ adoption, vm, node, record }: AdoptionFacts): string[]
     found.push(`its name is ${vm?.name ?? "unknown"}, and VM and Node must have one name`);
   if (vm?.uuid !== undefined && vm.uuid !== adoption.uuid) found.push(`its SMBIOS uuid is ${vm.uuid || "not set"}`);
   if (vm?.claims !== undefined) found.push(`its tags say that it is ${vm.claims}`);
-  // Once it was taken over it may have lost its Node: a run was killed while it retired it.
+  // A node that is recorded already may have no Node: a run was killed while it decommissioned the node.
   const known = memoryOf(adoption, record) !== undefined;
   if (node === undefined && !known) found.push("the cluster has no Node of that name");
   if (node !== undefined) {
@@ -120,7 +123,10 @@ export function keptSlots({ slots }: Situation, decision: Decision): SlotState[]
   return slots.filter(({ slot, owner }) => owner !== undefined && isAdopted(owner) && !moves(slot));
 }
 
-/** An adopted server that is alone stays until the configuration consents: the agents need not wait for that. */
+/**
+ * The decision, except that an adopted server without any other server stays until the configuration consents. The
+ * agents need not wait for that.
+ */
 export function sparing({ pool, slots }: Situation, decision: Decision): Decision {
   const [only] = slots;
   const alone = pool.role === "server" && pool.slots === 1 && pool.strategy.replaceOnlyServer !== true;
@@ -129,7 +135,10 @@ export function sparing({ pool, slots }: Situation, decision: Decision): Decisio
   return { ...decision, kind: "steady", target: undefined, moves: new Set(), verdict: undefined, why };
 }
 
-/** No engine knows an adopted VM, so nobody would take its node out of a slot that is given up. */
+/**
+ * Problems of adopted nodes in slots that are given up. An adopted VM is not in the engine's state, so no delete step
+ * would decommission its node.
+ */
 export function adoptedAndGivenUp(pool: string, givenUp: readonly SlotState[]): Problem[] {
   const members = givenUp.flatMap((state) => state.members).filter(isAdopted);
   return members.map(({ name, slot }) => ({

@@ -2,7 +2,7 @@ import { addressAfter } from "../model/address.ts";
 import { type Problem, PlanError } from "../model/problem.ts";
 import type { NodeRecord, ObservedPool, PoolRecord, Range } from "../model/types.ts";
 
-/** Where a node lives: its VMID and, from it, its address. */
+/** The placement of a node: its VMID, and the address that belongs to it. */
 export interface Place {
   vmid: number;
   /** Absent: DHCP. */
@@ -12,19 +12,20 @@ export interface Place {
 }
 
 export interface AllocationRequest {
-  /** For messages. */
+  /** Name of the pool, for messages. */
   pool: string;
   range: Range;
-  /** The nodes that shall exist after the run, in the order of their slots. */
+  /** The nodes that are to exist after the run, in the order of their slots. */
   names: readonly string[];
   observed: ObservedPool;
   record: PoolRecord | undefined;
 }
 
 /**
- * Gives every name its place. A VM that exists keeps its id. A new name takes the next id after the highest that we
- * remember (next-fit, wrapping), so a number that was just given up is the last to be used again. An id that anything
- * holds is never given: a VM that the token can see, or a remembered node whose VM nobody saw go.
+ * Assigns a VMID and an address to every name. A VM that exists keeps its VMID. A new name takes the next VMID after
+ * the highest recorded one (next-fit, wrapping), so a VMID that was just released is the last to be reused. A VMID in
+ * use is never assigned: that of a VM that the token can see, or of a recorded node whose VM was not seen to be
+ * destroyed.
  * @throws PlanError when the range is too small
  */
 export function allocate(request: AllocationRequest): Map<string, Place> {
@@ -45,7 +46,7 @@ export function allocate(request: AllocationRequest): Map<string, Place> {
   return places;
 }
 
-/** The ids that a new node may take, in the order in which they are taken. */
+/** The VMIDs that a new node may take, in the order in which they are taken. */
 export function freeIds({
   range,
   observed,
@@ -61,11 +62,11 @@ export function freeIds({
     { length: size },
     (_, step) => range.first + ((cursor - range.first + 1 + step) % size),
   ).filter((id) => !held.has(id));
-  // A remembered id whose VM is gone may be used again, but only when there is no other.
+  // A recorded VMID whose VM is destroyed may be reused, but only when there is no other.
   return [...free.filter((id) => !destroyed.has(id)), ...free.filter((id) => destroyed.has(id))];
 }
 
-/** We retired it, and neither its VM nor any other with its id is to be seen. */
+/** Whether a recorded node was decommissioned, and neither its VM nor another VM with its VMID is visible. */
 export function confirmedDestroyed(node: NodeRecord, observed: ObservedPool): boolean {
   return (
     node.phase === "retired" &&

@@ -5,9 +5,9 @@ import type { Problem } from "../model/problem.ts";
 type Config = Readonly<Record<string, Json>>;
 
 /**
- * RKE2 keys that hold for the cluster as long as it lives, and what they are when nobody sets them. A server with another
- * value is refused by the others ("critical configuration", docs.rke2.io/reference/server_config), or would bring another
- * network into a cluster that runs (k3s#12745, rke2#2230).
+ * RKE2 keys that are fixed for the life of the cluster, with RKE2's defaults. The other servers refuse a server with
+ * another value ("critical configuration", docs.rke2.io/reference/server_config), or it would bring another network
+ * into a running cluster (k3s#12745, rke2#2230).
  */
 const FOR_LIFE: Readonly<Record<string, string>> = {
   "cluster-cidr": "10.42.0.0/16",
@@ -20,7 +20,10 @@ const FOR_LIFE: Readonly<Record<string, string>> = {
   cni: "canal",
 };
 
-/** What the configuration of the servers would change that cannot change. @param live of servers that are members */
+/**
+ * Problems of the servers' configuration: keys that it would change and that cannot change.
+ * @param live configurations of servers that are members
+ */
 export function clusterKeyProblems(wanted: Config, live: readonly Config[]): Problem[] {
   return Object.entries(FOR_LIFE).flatMap(([key, usual]) => {
     const valueOf = (config: Config) => valueIn(config, key) ?? (key === "cluster-dns" ? tenth(config) : usual);
@@ -37,7 +40,7 @@ export function clusterKeyProblems(wanted: Config, live: readonly Config[]): Pro
   });
 }
 
-/** The address of the cluster's DNS when nobody sets it: the tenth of each network of services. */
+/** The default address of the cluster's DNS: the tenth address of each service network. */
 function tenth(config: Config): string {
   const networks = (valueIn(config, "service-cidr") ?? FOR_LIFE["service-cidr"] ?? "").split(",");
   return networks
@@ -48,7 +51,7 @@ function tenth(config: Config): string {
     .join(",");
 }
 
-/** As text; `key+` is the same key. Lists may be written as text with commas. */
+/** The value of a key as text; `key+` is the same key. Lists may be written as text with commas. */
 function valueIn(config: Config, key: string): string | undefined {
   const value = config[key] ?? config[`${key}+`];
   if (value === undefined || value === null) return undefined;

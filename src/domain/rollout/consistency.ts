@@ -5,9 +5,9 @@ import { hiddenVmProblems } from "./hidden-vms.ts";
 import type { Generation, ObservedNode, ObservedVm, NodeRecord, ObservedPool, PoolRecord } from "../model/types.ts";
 
 /**
- * Where the data centre, the cluster and the memory contradict each other. A program start aborts on them: every later
- * decision would rest on a guess about which VM is which.
- * @param wanted what the configuration asks for: a generation that need not be remembered yet
+ * Contradictions between the data centre, the cluster and the pool's record. The program aborts at its start when there
+ * are any: every later decision would rest on a guess about which VM is which.
+ * @param wanted the generation that the configuration asks for, which need not be recorded yet
  */
 export function inconsistencies(
   observed: ObservedPool,
@@ -46,10 +46,10 @@ function vmProblems(vm: ObservedVm, nodes: readonly ObservedNode[], remembered: 
   const made = remembered.find((node) => node.uuid === vm.uuid);
   const former = made?.name ?? formerName(vm);
   if (former !== vm.name) return [renamed(vm, former)];
-  // Nobody can read who it is; nothing is done to it before somebody can.
+  // Its identity cannot be read while its host does not answer; nothing is done to it until then.
   if (vm.unreachable !== undefined) return [];
 
-  // A name may come back after its VM was retired and destroyed; then the new VM has a new uuid.
+  // A name may come back after its VM was decommissioned and destroyed; the new VM then has a new uuid.
   const namesake = remembered.find((node) => node.name === vm.name && node.phase !== "retired");
   const problems: Problem[] = [];
   if (namesake !== undefined && namesake.uuid !== vm.uuid) problems.push(exchanged(vm, namesake.uuid, "the record"));
@@ -58,7 +58,9 @@ function vmProblems(vm: ObservedVm, nodes: readonly ObservedNode[], remembered: 
   return problems;
 }
 
-/** What the tags say that the name was; the name itself when they agree, as those of an adopted VM do with any name. */
+/**
+ * The name that the tags imply. It is the VM's own name when that agrees with the tags, and always for an adopted VM.
+ */
 function formerName(vm: ObservedVm): string {
   const tail = `-${vm.pool}-${vm.slot}-${vm.generation}`;
   return vm.name.endsWith(tail) || isAdopted(vm) ? vm.name : `<cluster>${tail}`;
@@ -87,7 +89,7 @@ function nodeProblems(
 ): Problem[] {
   const vm = vms.find((one) => one.name === node.name);
   if (vm === undefined) {
-    // Reported as renamed.
+    // Already reported as renamed.
     if (vms.some((one) => one.uuid === node.uuid)) return [];
     const hidden = remembered.find(({ name, vmid }) => name === node.name && hiddenVmids?.includes(vmid));
     if (hidden) return [hiddenVmProblems(hidden)];
@@ -118,7 +120,7 @@ function unknownGeneration(
   record: PoolRecord | undefined,
   wanted: Generation | undefined,
 ): Problem[] {
-  // What an adopted node is made of was never ours to remember.
+  // The content of an adopted node was never recorded.
   if (isAdopted(node)) return [];
   const known = [...(record?.generations ?? []), ...(wanted ? [wanted] : [])];
   if (known.some((generation) => generation.id === node.generation)) return [];
@@ -131,11 +133,14 @@ function unknownGeneration(
   ];
 }
 
-/** A member whose VM is gone. What never was one (made, failed) or is one no more (retired) may go unseen. */
+/**
+ * Problem of a member whose VM is gone. A node that is not yet a member (made, failed) or no longer one (retired) may
+ * be missing.
+ */
 function lostVm(node: NodeRecord, observed: ObservedPool): Problem[] {
   if (!hasJoined(node)) return [];
   const seen = observed.vms.some((vm) => vm.uuid === node.uuid || vm.name === node.name);
-  // A Node without a VM is reported on its own.
+  // A Node without a VM is reported separately.
   if (seen || observed.nodes.some((one) => one.name === node.name)) return [];
   if (observed.hiddenVmids?.includes(node.vmid)) return [hiddenVmProblems(node)];
   return [

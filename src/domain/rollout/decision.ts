@@ -12,31 +12,36 @@ import type {
   Share,
 } from "../model/types.ts";
 
-/** A soak up to this long is waited for inside the run; a longer one ends the run and a later run goes on. In seconds. */
+/*
+ * Which generation a pool moves to in this run, and which of its slots move: forward with canary and soak, back to a
+ * proved generation, or not at all.
+ */
+
+/** The longest soak that a run waits for, in seconds. A longer soak ends the run, and a later run continues. */
 export const INLINE_SOAK_SECONDS = 120;
 
-/** Everything that a decision rests on. */
+/** The input of a decision. */
 export interface Situation {
   pool: PoolSpec;
   wanted: Generation;
   record: PoolRecord | undefined;
-  /** The slots that the configuration asks for, in order, also those in which nothing lives yet. */
+  /** The slots that the configuration asks for, in order, including empty ones. */
   slots: SlotState[];
   now: Date;
 }
 
 export interface Decision {
   kind: PlanKind;
-  /** The generation that the pool moves to. Undefined: it is held. */
+  /** The generation that the pool moves to. Undefined: the pool is held. */
   target: Generation | undefined;
-  /** Slots that get the target in this run; every other one keeps its owner. */
+  /** Slots that get the target in this run; every other slot keeps its owner. */
   moves: ReadonlySet<number>;
-  /** For a slot that does not move and has nobody. */
+  /** The generation for a slot that does not move and has no owner. */
   base: Generation;
   verdict: PlanVerdict | undefined;
-  /** When the soak that is waited for ends. */
+  /** When the soak that the pool waits for ends. */
   soaksUntil?: Date;
-  /** Why, for a reader. */
+  /** The reasons, for a reader. */
   why: string[];
 }
 
@@ -47,13 +52,15 @@ export function decide(situation: Situation): Decision {
   return goForward(situation);
 }
 
-/** Failed counts only against something better: a first creation that failed is simply tried again. */
+/** A failed verdict counts only when there is a better generation: a first creation that failed is tried again. */
 function wasJudgedFailed(situation: Situation): boolean {
   const failed = stateOf(situation, situation.wanted.id)?.state === "failed";
   return failed && (ownedByOthers(situation).length > 0 || lastProved(situation) !== undefined);
 }
 
-/** Nothing is undone by itself unless the pool says so; either way the failed generation gets no further slot. */
+/**
+ * No node is rolled back unless the pool's strategy says so. In either case the failed generation gets no further slot.
+ */
 function afterFailure(situation: Situation): Decision {
   const { pool, wanted } = situation;
   const failed = stateOf(situation, wanted.id);
@@ -72,7 +79,10 @@ function afterFailure(situation: Situation): Decision {
   return { kind: "held", target: undefined, moves: new Set(), base, verdict: undefined, why: [...why, WAYS_OUT] };
 }
 
-/** Servers never go back to an older RKE2: etcd refuses the data of a newer one (rke2#9318). Then the pool is held. */
+/**
+ * Whether the generation has an older RKE2 than the servers. Servers never go back to an older RKE2: etcd refuses the
+ * data of a newer one (rke2#9318). The pool is then held.
+ */
 function isBelowServers({ pool, slots, record }: Situation, { spec }: Generation): boolean {
   if (pool.role !== "server") return false;
   const to = parseVersion(spec.rke2);
@@ -85,7 +95,10 @@ function isBelowServers({ pool, slots, record }: Situation, { spec }: Generation
 
 const WAYS_OUT = "to go on: change the pool's content, or raise its `rollout` counter to try the same content again";
 
-/** No slot belongs to another generation: whoever is missing comes, as wide as may be, for nobody is disturbed. */
+/**
+ * No slot belongs to another generation: missing nodes are created, as many in parallel as possible, because no node is
+ * disturbed.
+ */
 function gather(situation: Situation): Decision {
   const { pool, wanted } = situation;
   const present = ownedBy(situation, wanted.id).length;
@@ -119,7 +132,7 @@ function goForward(situation: Situation): Decision {
   return { ...canary(situation, canaries), kind: "soaking", ...waitFor(soak) };
 }
 
-/** The first slots, those first that have come already; nobody else moves until their soak is over. */
+/** The first slots move, preferably those that have moved already; no other slot moves until their soak is over. */
 function canary(situation: Situation, count: number): Decision {
   const { pool, wanted } = situation;
   const here = ownedBy(situation, wanted.id);
@@ -140,7 +153,10 @@ function everySlot(situation: Situation, target: Generation, kind: PlanKind): De
   return { kind, target, moves, base: target, verdict: finalVerdict(situation, target), why: [] };
 }
 
-/** The same before and after it was written, so that the step that writes it does not run again for nothing. */
+/**
+ * The verdict is the same before and after it was written, so that the step that writes it does not run again without
+ * need.
+ */
 function finalVerdict(situation: Situation, target: Generation): PlanVerdict {
   const { pool } = situation;
   const generation = target.id;
@@ -170,7 +186,7 @@ function waitFor({ until, why }: Soak): Pick<Decision, "soaksUntil" | "why"> {
   return until === undefined || Number.isNaN(until.getTime()) ? { why } : { soaksUntil: until, why };
 }
 
-/** Time alone proves nothing: when the soak is over, its nodes must be well. It counts from the last of them. */
+/** The state of the soak. When its time is over, its nodes must also be healthy. The time counts from the last node. */
 function soakOf(situation: Situation): Soak {
   const { pool, wanted, now } = situation;
   const known = stateOf(situation, wanted.id);
@@ -203,7 +219,7 @@ function stateOf({ record }: Situation, id: string): GenerationRecord | undefine
   return record?.generations.find((generation) => generation.id === id);
 }
 
-/** The generation that held last, other than the wanted one. */
+/** The generation that was proved last, other than the wanted one. */
 function lastProved({ record, wanted }: Situation): Generation | undefined {
   const proved = record?.generations.filter((one) => one.state === "proved" && one.id !== wanted.id) ?? [];
   return plain(proved.toSorted((a, b) => a.since.localeCompare(b.since)).at(-1));
@@ -213,7 +229,10 @@ function plain(generation: Generation | undefined): Generation | undefined {
   return generation && { id: generation.id, spec: generation.spec };
 }
 
-/** What a slot without a node gets while the wanted generation may not spread: what held best, never what failed. */
+/**
+ * The generation for a slot without a node while the wanted generation may not spread: preferably the last proved one,
+ * and never a failed one when there is another.
+ */
 function baseOf(situation: Situation): Generation {
   const { wanted } = situation;
   const owners = ownedByOthers(situation).flatMap((slot) => slot.owner?.line ?? []);

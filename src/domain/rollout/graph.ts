@@ -1,6 +1,6 @@
 /**
- * What a pool declares in a run, as data: its resources and what each of them waits for. The program turns it into Pulumi
- * resources (components/node-pool.ts); the simulation carries out the same.
+ * The resources that a pool declares in a run and what each of them waits for, as data. The program turns them into
+ * Pulumi resources (components/node-pool.ts); the simulation carries out the same data.
  */
 import type { BackupPolicy } from "../backup/snapshot.ts";
 import { isAdopted } from "../model/generation.ts";
@@ -9,27 +9,27 @@ import type { KeptVm, PlacedNode, PlacedPool, PlacedSlot } from "../model/types.
 import { order, type SlotOrder } from "./order.ts";
 import { strandedIn } from "./unreachable.ts";
 
-/** Stands, in `after`, for everything that the pool as a whole comes after. */
+/** Placeholder in `after` for everything that the whole pool comes after. */
 export const BEFORE_POOL = "(before the pool)";
 
 export interface GraphArgs {
   cluster: string;
   plan: PlacedPool;
-  /** What steps are told of the place that they work in. */
+  /** What the steps need to know about the site. */
   site: Site;
-  /** Whether `pulumi destroy` may take the cluster away, as of this update. */
+  /** Whether `pulumi destroy` may tear the cluster down, as of this update. */
   allowDestroy: boolean;
-  /** Servers: what the etcd snapshot must be that is made before one of them leaves. */
+  /** Servers: the requirements for the etcd snapshot that is made before a server leaves. */
   backup?: BackupPolicy;
 }
 
-/** What every resource of a pool has. */
+/** The fields that all resources of a pool have. */
 interface Declared {
   /** Unique in a stack: the name of a node, or `<cluster>-<pool>-<what>`. */
   name: string;
-  /** The slot that it is declared under. Absent: under the pool itself. */
+  /** The slot that is its parent. Absent: its parent is the pool itself. */
   slot?: number;
-  /** Names of resources that have to be there, or done, before; none comes later in the list. */
+  /** Names of resources that must exist or be done before; all of them come earlier in the list. */
   after: string[];
 }
 
@@ -39,7 +39,7 @@ export interface VmResource extends Declared {
   node: PlacedNode;
 }
 
-/** A VM that stays exactly as the state has it. */
+/** A VM that stays exactly as it is in the engine's state. */
 export interface KeptVmResource extends Declared {
   kind: "keptVm";
   kept: KeptVm;
@@ -52,30 +52,32 @@ export type DeleteVerb = "release" | "retire";
 export interface StepResource extends Declared {
   kind: "step";
   verb: StepVerb;
-  /** What runs when it is declared no more. Absent: nothing. */
+  /** The step that runs when this resource is deleted. Absent: none. */
   deleteVerb?: DeleteVerb;
   environment: Record<string, string>;
-  /** Name of the step whose output is `EVERGREEN_ROLLOUT`. Absent: the step is told none. */
+  /** Name of the step whose output becomes `EVERGREEN_ROLLOUT`. Absent: the variable is not set. */
   rollout?: string;
-  /** Name of the VM whose number, once it is made, is `EVERGREEN_MADE_VMID`. Absent: the step is told none. */
+  /** Name of the VM whose VMID, once it is made, becomes `EVERGREEN_MADE_VMID`. Absent: the variable is not set. */
   madeVm?: string;
-  /** Longest time that the step takes, in seconds; the step says what it waited for. Absent: that of the engine. */
+  /**
+   * Longest duration of the step, in seconds; the step itself reports what it waited for. Absent: the engine's default.
+   */
   limits?: { update: number; delete?: number };
-  /** It stays as the state has it. */
+  /** The resource stays as it is in the engine's state. */
   frozen?: true;
 }
 
 export type PoolResource = VmResource | KeptVmResource | StepResource;
 
-/** Name of the step of a pool that ends when every slot of its plan serves. */
+/** Name of a pool's step that ends when every slot of its plan serves. */
 export const verifyOf = (cluster: string, pool: string): string => `${cluster}-${pool}-verify`;
 
 /**
- * The resources of a pool, each after all that it waits for:
+ * The resources of a pool, each after everything that it waits for:
  *
  *     Rollout -> [Snapshot] -> VM(slot) -> Claim(slot) -> Join(slot) -> [Gate] -> Handover(slot) -> Verify
  *
- * Of a pool that left the configuration, and has nothing but VMs that are kept for their data, these alone.
+ * A pool that was removed from the configuration and has only VMs that are kept for their data declares only these.
  */
 export function poolGraph(args: GraphArgs): PoolResource[] {
   const { plan } = args;
@@ -101,7 +103,7 @@ function rolled(args: GraphArgs): PoolResource[] {
   return [rollout, ...snapshot, ...arrivals.flat(), ...gate, ...gated, verify(args, [...joins, ...handovers])];
 }
 
-/** Declared for every pool of servers, so that it is never new; it acts where one leaves. */
+/** Declared for every pool of servers, so that it is never a new resource; it acts only when a server leaves. */
 function snapshotOf(args: GraphArgs): StepResource[] {
   const { cluster, site, plan, backup } = args;
   if (backup === undefined) return [];
@@ -113,13 +115,13 @@ function snapshotOf(args: GraphArgs): StepResource[] {
     verb: "snapshot",
     environment: environmentOf({ cluster, site, plan, backup }),
     rollout,
-    // Making it, reading it back, and looking whether an older one will do.
+    // To make it, to read it back, and to check whether an older snapshot is good enough.
     limits: { update: 3 * site.timeouts.snapshot },
   };
   return [snapshot];
 }
 
-/** VM, claim and join of a slot's node, and those of nodes in it that nobody can destroy now. */
+/** VM, claim and join of a slot's node, and of nodes in the slot that cannot be destroyed now. */
 function arrivalOf(args: GraphArgs, { slot, clone, vm, join }: SlotOrder, begun: readonly string[]): PoolResource[] {
   const planned = slotOf(args, slot);
   const beforeVm = [
@@ -138,30 +140,31 @@ function nodeResources(args: GraphArgs, node: PlacedNode, beforeVm: string[], be
   const { name, slot } = node;
   const { agent, gate, join, lease, shutdown } = site.timeouts;
   const rollout = poolName(args, "rollout");
-  // Their deletes may be part of a destroy that meets no guard (components/guard.ts).
+  // Their deletes may be part of a destroy without a guard (components/guard.ts).
   const environment = environmentOf({ ...slotFacts(args, node), ...(allowDestroy ? { allowDestroy } : {}) });
   const common = { kind: "step" as const, slot, environment, rollout };
   return [
     { kind: "vm", name, slot, after: beforeVm, node },
     {
-      // Records whose VM it is. Its delete comes between that of the join and that of the VM: the last look at whose it is.
+      // Records the identity of the VM. Its delete runs between those of the join and the VM: the last identity check.
       ...common,
       name: claimName(node),
       after: [name],
       verb: "claim",
       deleteVerb: "release",
-      // The plan goes by names and tags, which a copy has too.
+      // The plan identifies VMs by names and tags, which a copy has too.
       madeVm: name,
       limits: claimLimits(site.timeouts),
     },
     {
-      // Its delete retires the node if it still is a member: scale-in, a removed pool, what a failed run left.
+      // Its delete decommissions the node if it still is a member: scale-in, removed pool, leftover of a failed run.
       ...common,
       name: joinName(node),
       after: [claimName(node), ...beforeJoin],
       verb: "join",
       deleteVerb: "retire",
-      // A server holds back who was told before it, takes a dead predecessor out, and waits for the others before and after it.
+      // A server's join turns off other servers that have join data already, decommissions a dead predecessor, and
+      // waits for the control plane before and after its own join.
       limits: {
         update: lease + 2 * agent + shutdown + 3 * gate + join + retirementSeconds(site.timeouts),
         delete: gate + retirementSeconds(site.timeouts),
@@ -170,7 +173,10 @@ function nodeResources(args: GraphArgs, node: PlacedNode, beforeVm: string[], be
   ];
 }
 
-/** The step that gives a slot to its node, retires every other node of it, and waits for what was evicted. */
+/**
+ * The step that hands a slot over to its node, decommissions every other node of the slot, and waits for the evicted
+ * pods.
+ */
 function handoverOf(args: GraphArgs, { slot, handover }: SlotOrder, gates: readonly string[]): StepResource {
   const { timeouts } = args.site;
   const node = slotOf(args, slot);
@@ -188,8 +194,9 @@ function handoverOf(args: GraphArgs, { slot, handover }: SlotOrder, gates: reado
 }
 
 /**
- * Blue-green: nobody leaves before everybody has come, also who replaces nobody: the gate looks at every slot, and must not
- * wait for a join that is still under way. Declared also when nothing moves, so that it is never new.
+ * Blue-green: no node leaves before every new node has joined, including those that replace none. The gate checks every
+ * slot and must not wait for a join that is still running. It is declared also when nothing moves, so that it is never
+ * a new resource.
  */
 function gateOf(args: GraphArgs, joins: readonly string[]): StepResource[] {
   const { plan, site } = args;
@@ -200,7 +207,7 @@ function gateOf(args: GraphArgs, joins: readonly string[]): StepResource[] {
 
 function verify(args: GraphArgs, after: string[]): StepResource {
   const { plan, site } = args;
-  // Slots that go may hold half-made nodes, which leave one after the other.
+  // Slots that are given up may hold incomplete nodes, which leave one after the other.
   const leaving = plan.leaving.length * (site.timeouts.gate + retirementSeconds(site.timeouts));
   return {
     ...poolStep(args, "verify", after),
@@ -216,9 +223,9 @@ function poolStep(args: GraphArgs, verb: "rollout" | "gate" | "verify", after: s
 }
 
 /**
- * The VM and the claim of a node that leaves or has left with data on its disks alone. Declared as the state has them, so that
- * the engine does nothing to them; it deletes both when they are declared no more. Its join is not: the delete of that retires
- * the node if it has no slot any more.
+ * The VM and the claim of a node that leaves or has left while its disks hold the only copy of some data. They are
+ * declared as they are in the engine's state, so that the engine does not change them; it deletes both when they are no
+ * longer declared. The join is not declared: its delete decommissions the node if it has no slot any more.
  */
 function keptResources(args: GraphArgs, kept: KeptVm): PoolResource[] {
   const { slot, name, vmid, generation: id, spec } = kept;
@@ -230,7 +237,7 @@ function keptResources(args: GraphArgs, kept: KeptVm): PoolResource[] {
       name: claimName(kept),
       slot,
       after: [name, BEFORE_POOL],
-      // A node of a time without claims gets one that claims nothing.
+      // A node that was made before there were claims gets a claim that changes nothing.
       verb: "retain",
       deleteVerb: "release",
       environment: planned ? environmentOf(slotFacts(args, planned)) : {},
@@ -259,11 +266,12 @@ function claimLimits(timeouts: Timeouts): { update: number; delete: number } {
   return { update: timeouts.agent + timeouts.lease, delete: timeouts.gate + retirementSeconds(timeouts) };
 }
 
-/** Longest time that it takes to take a node out, in seconds. */
+/** Longest time to decommission a node, in seconds. */
 function retirementSeconds({ lease, gate, storage, drain, volumes, shutdown }: Timeouts): number {
-  // Only where Longhorn is: another node to be open for replicas, the replicas to be there, and the node to be forgotten.
+  // Only with Longhorn: until another node takes replicas, until they are rebuilt, and until Longhorn's node is
+  // deleted.
   const longhorn = gate + storage + gate;
-  // A lock of Proxmox on the VM, before the node is disturbed and before it is turned off.
+  // A lock of Proxmox on the VM: before the node is disturbed, and before it is powered off.
   const locks = gate + drain;
   return lease + locks + longhorn + drain + volumes + shutdown;
 }

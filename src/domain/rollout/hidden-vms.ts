@@ -2,8 +2,8 @@ import type { Problem } from "../model/problem.ts";
 import type { NodeRecord } from "../model/types.ts";
 
 /**
- * A VM that is not in the list and whose number somebody has: it left the token's sight, or a stranger has taken its number.
- * Either way it is not gone, and nothing may be concluded from the list being short.
+ * The problem of a VM that is not in the list although its VMID is in use: the token no longer sees it, or a foreign VM
+ * has taken its VMID. In either case its absence from the list proves nothing.
  */
 export function hiddenVmProblems({ name, vmid }: Pick<NodeRecord, "name" | "vmid">): Problem {
   return {
@@ -13,7 +13,7 @@ export function hiddenVmProblems({ name, vmid }: Pick<NodeRecord, "name" | "vmid
   };
 }
 
-/** A Node that is Ready although the number of its VM is free: something runs under its name. */
+/** The problem of a Node that is Ready although the VMID of its VM is free: some machine runs under its name. */
 export function stillReady({ name, vmid }: Pick<NodeRecord, "name" | "vmid">): Problem {
   return {
     what: `the Node ${name} is Ready although VM ${vmid} is gone: a machine runs under its name`,

@@ -2,17 +2,21 @@ import type { Member, SlotState } from "./slot-state.ts";
 import type { KeptVm, LocalVolumePolicy, NodeRecord, PoolRecord } from "../model/types.ts";
 
 /*
- * A node that leaves with data on its disk alone is retired like any other, and its VM stays, off, for a time: the run that
- * strands data never destroys it. What is remembered of the node says so from before it is disturbed until a later program
- * has seen it retired and its time over; until that takes the word back, no release lets its VM go.
+ * A node that leaves with the only copy of some data on its disk is decommissioned like any other, but its VM is kept,
+ * powered off, for a time: the run that strands data never destroys it. The node's record says so (`keeps`), from
+ * before the node is disturbed until a later run of the program has found it retired and its retention time over. While
+ * the record says so, no release step lets the VM be destroyed.
  */
 
 const DAY = 24 * 3600;
 
-/** What counts where nobody has configured anything. */
+/** The policy when none is configured. */
 export const refusal: LocalVolumePolicy = { mayLeave: false, keepSeconds: 7 * DAY };
 
-/** When the time of a retired node's data ends. Undefined: it is not retired, or nobody knows since when. */
+/**
+ * When the retention of a decommissioned node's data ends. Undefined: the node is not retired, or since when is not
+ * known.
+ */
 export function keptUntil(
   { phase, since }: Pick<NodeRecord, "phase" | "since">,
   { keepSeconds }: LocalVolumePolicy,
@@ -21,13 +25,16 @@ export function keptUntil(
   return phase !== "retired" || Number.isNaN(end.getTime()) ? undefined : end;
 }
 
-/** Retired, with data, and the time of that is over: the next run destroys it. */
+/** Whether a node is retired with data and the retention is over: the next run destroys its VM. */
 export function isOverdue(record: NodeRecord, policy: LocalVolumePolicy, now: Date): boolean {
   const end = keptUntil(record, policy);
   return record.keeps !== undefined && end !== undefined && end <= now;
 }
 
-/** The members whose VM is kept for its data and that were retired before: they leave no more, and are not destroyed yet. */
+/**
+ * The VMs that are kept for their data and whose nodes were decommissioned before this run: they do not leave again,
+ * and are not destroyed yet.
+ */
 export function keptBefore(
   states: Iterable<SlotState>,
   record: PoolRecord | undefined,
@@ -39,7 +46,7 @@ export function keptBefore(
     members.flatMap((member) => {
       const { record: own, vm, node, name, slot, generation } = member;
       if (vm === undefined || node !== undefined || own?.phase !== "retired" || isChosen(member)) return [];
-      // Nothing is destroyed on a host that does not answer.
+      // No VM is destroyed on a host that does not answer.
       if (own.keeps === undefined || (isOverdue(own, policy, now) && vm.unreachable === undefined)) return [];
       const until = keptUntil(own, policy)?.toISOString();
       const { vmid, host } = vm;

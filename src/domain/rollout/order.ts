@@ -1,28 +1,28 @@
 import type { PoolPlan, SlotPlan, Strategy } from "../model/types.ts";
 
-/** What a slot waits for. Each number is a slot whose handover must be over, but for `clone`. */
+/** What a slot waits for. Each number is a slot whose handover must be over, except in `clone`. */
 export interface SlotOrder {
   slot: number;
-  /** Slots whose VM must have been cloned before its own: the next ones to be started get the storage first. */
+  /** Slots whose VM must be cloned before its own, so that the next VMs to start get the storage's bandwidth first. */
   clone: number[];
-  /** Before its VM is cloned. An agent's stays switched off until its node joins. */
+  /** Before its VM is cloned. The VM of an agent stays off until its node joins. */
   vm: number[];
   /** Before its VM is started and its node joins. */
   join: number[];
-  /** True when its handover waits for the pool's gate, which waits for the join of every slot of the pool. */
+  /** Whether its handover waits for the pool's gate, which waits for the join of every slot of the pool. */
   gate: boolean;
   /** Before its own handover. */
   handover: number[];
 }
 
 /**
- * The order of a run as data: components turn it into edges. Only slots that replace a node are bound; a slot without a
- * predecessor disrupts nobody and runs wide. Servers are the exception: one has come and its predecessor has gone before
- * the next one joins, always. Their VMs boot as soon as they are cloned, RKE2 held back: with one that joins and one that
- * boots, at most two more servers run than there are slots.
- * A slot whose node has fallen comes first. Of servers, since etcd admits nobody and lets nobody healthy go while a voter is
- * dead; of agents, since it is out already and counts. Then, of servers, empty slots, so that a control plane that grows has
- * a majority to spare before one of its servers is replaced.
+ * The order of a run as data; components turn it into edges. Only slots that replace a node are ordered; a slot without
+ * a predecessor disrupts nothing and runs in parallel. Servers are the exception: a server has always joined and its
+ * predecessor has left before the next server joins. Their VMs boot as soon as they are cloned, with RKE2 held back:
+ * with one server that joins and one that boots, at most two more servers run than there are slots.
+ * A slot whose node has fallen comes first. For servers, because etcd admits no member and lets no healthy member leave
+ * while a voter is dead; for agents, because the slot is out already and counts as such. For servers, empty slots come
+ * next, so that a growing control plane has a majority to spare before one of its servers is replaced.
  */
 export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">): SlotOrder[] {
   const bySlot = plan.slots.toSorted((a, b) => a.slot - b.slot);
@@ -32,7 +32,10 @@ export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">): Slot
   return slots.map((_, index) => oneByOne(slots, index, replaces));
 }
 
-/** @param replaces whether a server is replaced: without that, all that run have a slot each */
+/**
+ * The order of one server.
+ * @param replaces whether a server is replaced: if not, every running server has its own slot
+ */
 function oneByOne(slots: readonly SlotPlan[], index: number, replaces: boolean): SlotOrder {
   const next = before(slots, index, 1);
   return {
@@ -51,9 +54,9 @@ function rank({ fallen, replaces }: SlotPlan): number {
 }
 
 /**
- * Rolling: the k-th node joins after the handover of the one `surge` before it, so never more than `surge` extra agents run. Its
- * VM is cloned one window ahead, so that nobody waits for a clone; old and new disks are all there at the
- * end of a run anyway. Blue-green: all VMs at once, and nobody leaves before everybody has come.
+ * Rolling: the k-th node joins after the handover of the node `surge` places before it, so never more than `surge`
+ * extra agents run. Its VM is cloned one window ahead, so that no join waits for a clone; old and new disks all exist
+ * at the end of a run anyway. Blue-green: all VMs at once, and no node leaves before every new node has joined.
  */
 function agentOrder(bySlot: readonly SlotPlan[], strategy: Strategy): SlotOrder[] {
   const slots = bySlot.toSorted((a, b) => Number(isDown(b)) - Number(isDown(a)));
@@ -81,9 +84,9 @@ function arrival(moving: readonly SlotPlan[], k: number, { kind, surge }: Strate
 }
 
 /**
- * A handover waits for the one `room` before it, which is a sliding window without a barrier. Whoever is down stands at the
- * front of the window and is out from the start: it waits for nobody, and of more such slots than there is room, nobody
- * else is handed over before all but `room` of them serve again.
+ * A handover waits for the handover `room` places before it: a sliding window without a barrier. Slots that are down
+ * stand at the front of the window and are out from the start. Such a slot waits for no other; and when there are more
+ * of them than `room`, no other slot is handed over before all but `room` of them serve again.
  */
 function handedOverAfter(slot: SlotPlan, { out, room }: { out: readonly SlotPlan[]; room: number }): number[] {
   if (isDown(slot)) return [];
@@ -93,25 +96,25 @@ function handedOverAfter(slot: SlotPlan, { out, room }: { out: readonly SlotPlan
   return [...first.map((one) => one.slot), ...before(out, k, room)];
 }
 
-/** Whether nobody serves in a slot, and this run gives it somebody. */
+/** Whether no node serves in a slot, and this run brings one. */
 function isDown({ fallen, unreachable }: SlotPlan): boolean {
   return fallen === true && unreachable?.own !== true;
 }
 
 /**
- * How many slots may be out at once beside those whose Proxmox host does not answer: these are out, and nobody knows for how
- * long. What does not concern them goes on, one at a time at the least.
+ * How many slots may be out at once in addition to those whose Proxmox host does not answer: these are out already, for
+ * an unknown time. Other slots go on, at least one at a time.
  */
 export function roomOf(slots: readonly SlotPlan[], strategy: Strategy): number {
   return roomBeside(slots.filter(({ unreachable }) => unreachable?.own === true).length, strategy);
 }
 
-/** Likewise, of a number of slots on such hosts. */
+/** The same for a number of slots on such hosts. */
 export function roomBeside(silent: number, { maxUnavailable }: Pick<Strategy, "maxUnavailable">): number {
   return Math.max(1, maxUnavailable - silent);
 }
 
-/** Agents' slots in which nobody serves, and that come first for it. */
+/** Slots of agents in which no node serves, and that therefore come first. */
 export function downFirst({ role, slots }: Pick<PoolPlan, "role" | "slots">): number[] {
   return role === "agent" ? slots.filter(isDown).map(({ slot }) => slot) : [];
 }

@@ -2,27 +2,30 @@ import type { PoolPlan } from "../model/types.ts";
 import { unreachableWords } from "./unreachable.ts";
 import { isQuiet } from "./render.ts";
 
-/** How a run ended, the best first: that of a fleet is the worst of its pools. */
+/** How a run ended, best first. The outcome of all pools is the worst outcome of a pool. */
 const outcomes = ["done", "paused", "held", "rolledBack", "failed"] as const;
 
 /**
- * `done`: all is as the configuration asks. `paused`: a soak is waited for, and a later run goes on. `held`: the wanted
- * generation was judged failed, and nothing more of it comes. `rolledBack`: it was judged failed, and this run brought every
- * slot back to the proved one. `failed`: none of these; somebody has to look.
+ * How a run ended.
+ * - `done`: everything is as configured.
+ * - `paused`: a soak is under way, and a later run continues.
+ * - `held`: the wanted generation was judged failed, and no more of its nodes are made.
+ * - `rolledBack`: it was judged failed, and this run returned every slot to the proved generation.
+ * - `failed`: none of these; an operator has to check.
  */
 export type Outcome = (typeof outcomes)[number];
 
 export interface Ending {
   outcome: Outcome;
-  /** A clause for each pool that is not done: how it stands, and what comes next. */
+  /** A clause for each pool that is not done: its state, and what comes next. */
   words: string[];
-  /** What is not as it should be, for a reader. Empty unless it has failed. */
+  /** What is not as it should be, for a reader. Empty unless the outcome is `failed`. */
   open: string[];
 }
 
 /**
- * Whether a failed update has turned the plan of a pool: a generation was judged failed, and the next update holds the pool
- * or returns it. Only then is there something to be done at once; every other failure is for a later run.
+ * Whether a failed update has changed the course of a pool: a generation was judged failed, and the next update holds
+ * the pool or rolls it back. Only then is there something to do at once; every other failure is left to a later run.
  */
 export function hasTurned(before: readonly PoolPlan[], after: readonly PoolPlan[]): boolean {
   return after.some((plan) => isJudged(plan) && !isJudged(planOf(before, plan.pool)));
@@ -52,7 +55,7 @@ function poolOutcome(before: PoolPlan | undefined, after: PoolPlan): Ending {
   if (!isQuiet(after)) return { ...end("failed", `${pool} is not as it should be`), open: after.words };
   switch (kind) {
     case "steady":
-    case "remove": // Nothing of it is left but VMs that are kept for their data.
+    case "remove": // Only VMs that are kept for their data are left.
       return end("done");
     case "soaking":
       return end(
@@ -70,14 +73,14 @@ function poolOutcome(before: PoolPlan | undefined, after: PoolPlan): Ending {
   }
 }
 
-/** What could be done is done, and nobody can say how the rest is. */
+/** Everything possible is done, and the state of the other nodes is unknown. */
 function unseen(after: PoolPlan): Ending {
   const hosts = [...new Set(after.unreachable?.map(({ host }) => host))].join(", ");
   const words = [`${after.pool} has nodes on Proxmox hosts that do not answer: ${hosts}`];
   return { outcome: "failed", words, open: unreachableWords(after) };
 }
 
-/** A soak that was waited for inside the run, or ended during it: the other slots come with the next one. */
+/** A soak was waited for inside the run, or ended during it: the other slots follow in the next run. */
 function goesOnLater(before: PoolPlan | undefined, after: PoolPlan): boolean {
   const waited = before?.kind === "canary" || before?.kind === "soaking";
   return waited && after.kind === "roll" && after.unwell.length === 0 && after.leaving.length === 0;
@@ -89,7 +92,10 @@ function soaking({ pool, slots, keeps, wanted }: PoolPlan): string {
   return there < all ? `${there} of ${all} slots of ${pool} soak` : `${pool} soaks`;
 }
 
-/** The pool is held, or returns to another generation than the wanted one: a revert is no verdict. */
+/**
+ * Whether the pool is held or rolled back to another generation than the wanted one. A revert in the configuration is
+ * no verdict.
+ */
 function isJudged(plan: PoolPlan | undefined): boolean {
   if (plan?.unreachable !== undefined) return false;
   return plan?.kind === "held" || (plan?.kind === "rollback" && plan.target?.id !== plan.wanted?.id);

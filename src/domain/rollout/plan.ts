@@ -33,8 +33,8 @@ import {
 import { renderPlan, renderRemoval } from "./render.ts";
 
 /**
- * What this run does with a pool. A pure function: the same configuration, facts, memory and time give the same plan.
- * The facts must agree with themselves first (`disagreements`).
+ * What this run does with a pool. A pure function: the same configuration, observed state, record and time give the
+ * same plan. The observed state and the record must be consistent (`inconsistencies`).
  * @throws PlanError when no plan keeps the rules: nothing was changed, and nothing may be
  */
 export function plan(pool: PoolSpec, observed: ObservedPool, record: PoolRecord | undefined, now: Date): PoolPlan {
@@ -88,7 +88,7 @@ export function plan(pool: PoolSpec, observed: ObservedPool, record: PoolRecord 
   return { ...draft, words: renderPlan(draft, situation, decision.why), digest: digestOf(draft) };
 }
 
-/** A pool that left the configuration: every node of it leaves, retired as in a scale-in. */
+/** The plan of a pool that was removed from the configuration: every node leaves, decommissioned as in a scale-in. */
 export function planRemoval(
   pool: Pick<PoolSpec, "name" | "role" | "localVolumes">,
   observed: ObservedPool,
@@ -121,7 +121,7 @@ export function planRemoval(
   return { ...draft, strategy, verdict: undefined, words, digest: digestOf({ ...draft, strategy }) };
 }
 
-/** Slots that go are worth a name when nothing else happens. */
+/** The kind of the plan. Slots that are given up count only when nothing else happens. */
 function kindOf(decision: Decision, pool: PoolSpec, live: readonly SlotState[]): PlanKind {
   return decision.kind === "steady" && live.some(({ slot }) => slot >= pool.slots) ? "scale" : decision.kind;
 }
@@ -151,7 +151,7 @@ function generationFor(
 ): Generation {
   const owner = isStuck(slot) ? keptOf(slot) : slot.owner;
   const target = decision.target !== undefined && decision.moves.has(slot.slot) ? decision.target : undefined;
-  // An incarnation of the target is the target: the slot has what it shall have.
+  // An incarnation of the target counts as the target: the slot needs no move.
   const moves = target !== undefined && owner?.line !== target.id;
   const fresh = (generation: Generation) => (pool.role === "server" ? unspent(slot, generation) : generation);
   if (moves) return fresh(target);
@@ -167,7 +167,10 @@ function generationFor(
   ]);
 }
 
-/** A server that was taken out of etcd never comes back: while its VM is there, the slot gets another incarnation. */
+/**
+ * The first incarnation of the target that the slot has not used up. A server that was removed from etcd never comes
+ * back: while its VM exists, the slot gets another incarnation.
+ */
 function unspent(slot: SlotState, target: Generation): Generation {
   const spent = new Set(slot.members.filter(({ record }) => record?.phase === "retired").map((one) => one.generation));
   for (let incarnation = 0; ; incarnation += 1) {
@@ -177,7 +180,7 @@ function unspent(slot: SlotState, target: Generation): Generation {
 }
 
 interface Placing {
-  /** Generation of a slot after this run. */
+  /** Generation of each slot after this run. */
   chosen: ReadonlyMap<number, Generation>;
   known: ReadonlyMap<string, Generation>;
   /** False for a node whose VM is kept for its data. */
@@ -212,8 +215,8 @@ function placed(
 }
 
 /**
- * Of a server its own voter counts. In an agent's slot somebody else may stand in, or have come already; one that was judged may
- * have had it before.
+ * Whether no node serves in the slot. For a server its own voter counts. In an agent's slot another node may stand in
+ * or have joined already, and a node that was judged failed may have owned the slot before.
  */
 function isFallen(role: Role, { owner, members }: SlotState, replaces: readonly Member[]): boolean {
   const wasJudged = role === "agent" && members.some(({ record }) => record?.phase === "failed");
@@ -222,21 +225,25 @@ function isFallen(role: Role, { owner, members }: SlotState, replaces: readonly 
 }
 
 /**
- * Who goes when the slot is handed over, and not before: whoever had it, and a half-made node that runs while its owner is
- * down, as pods may have found nothing else. Until then both run, which is what surge counts (seed 5668 of the simulation).
+ * Whether a node leaves at the handover of its slot, and not before: a node that has owned the slot, or an incomplete
+ * node that runs while the owner is down, because pods may have found no other node. Until the handover both run, which
+ * counts as surge.
  */
 function isReplaced(member: Member, state: SlotState): boolean {
   const standsIn = state.owner !== undefined && !isHealthy(state.owner) && member.vm?.running === true;
   return hasServed(member, state) || standsIn;
 }
 
-/** Whoever left and is kept for its data leaves no more. */
+/** A filter that excludes nodes whose VM is kept for its data: such a node has left already. */
 function notAmong(kept: readonly KeptVm[]): (name: string) => boolean {
   const names = new Set(kept.map(({ name }) => name));
   return (name) => !names.has(name);
 }
 
-/** Nodes of slots that are no more, and half-made ones: not what the slot shall be, and never what it was. */
+/**
+ * Names of nodes that leave without a successor: those of slots that are given up, and incomplete nodes, which are not
+ * of the slot's planned generation and never owned the slot.
+ */
 function leavers(pool: PoolSpec, state: SlotState, chosen: Generation | undefined): string[] {
   const leaves = (member: Member) =>
     mayLeave(member, state) &&
@@ -245,9 +252,9 @@ function leavers(pool: PoolSpec, state: SlotState, chosen: Generation | undefine
 }
 
 /**
- * A node that shall have its slot, and is not well, though its join succeeded once for all that the engine knows: without a
- * change of the plan nobody would join it again. Also before its handover, also a retired one that comes back, and also one
- * that runs and that nobody remembers, as after the restore of an etcd snapshot that is older than the node.
+ * Names of unhealthy nodes that are to have their slot. The engine regards their join as done, so without a change of
+ * the plan no step would join them again. Included are nodes before their handover, a retired node that comes back, and
+ * a node that runs without a record, as after the restore of an etcd snapshot older than the node.
  */
 function unwell(state: SlotState, chosen: Generation | undefined): string[] {
   const hasJoined = ({ vm, record }: Member): boolean =>
@@ -261,8 +268,9 @@ function unwell(state: SlotState, chosen: Generation | undefined): string[] {
 type Acted = Pick<PoolPlan, "pool" | "slots" | "target" | "healing" | "strategy">;
 
 /**
- * Of all that a plan says, what joins and handovers act on and what stays the same once it is carried out. Who is to be
- * healed is told by the time of it, not by name: who fell again since the last run looks like who fell before it.
+ * A hash of the parts of a plan that joins and handovers act on and that stay the same once it is carried out. Repairs
+ * enter it by their time (`healing`), not by node names: a node that fails again after the last run has the same name
+ * as before.
  */
 function digestOf({ pool, slots, target, healing, strategy }: Acted): string {
   const places = slots.map(({ slot, name, vmid, address }) => ({ slot, name, vmid, address }));

@@ -8,7 +8,7 @@ import type { KeptVm, NodeSpec, PoolPlan, PoolRecord, SlotPlan } from "../model/
 
 type Draft = Omit<PoolPlan, "words" | "digest">;
 
-/** The plan for a reader: a headline, why, then a line for each node that comes or goes. */
+/** The plan for a reader: a headline, the reasons, then a line for each node that comes or goes. */
 export function renderPlan(plan: Draft, situation: Situation, why: readonly string[]): string[] {
   return [
     headline(plan, situation),
@@ -37,7 +37,9 @@ export function renderRemoval(
   ];
 }
 
-/** Old VMs that stay for the data on them, and those that go now because the time of that is over. */
+/**
+ * Lines for old VMs that are kept for their data, and for those that are destroyed now because their retention is over.
+ */
 function keptLines(
   { slots, leaving, kept }: Pick<Draft, "slots" | "leaving" | "kept">,
   record: PoolRecord | undefined,
@@ -82,7 +84,7 @@ function headline(plan: Draft, situation: Situation): string {
   }
 }
 
-/** True when a run on this plan changes nothing: nobody comes, nobody leaves, nobody has to be mended. */
+/** Whether a run on this plan changes nothing: no node comes or leaves, and none has to be repaired. */
 export function isQuiet(plan: Draft): boolean {
   return !plan.slots.some(changes) && plan.leaving.length === 0 && plan.unwell.length === 0;
 }
@@ -101,11 +103,11 @@ function soaked(plan: Draft): number {
 
 function pace({ slots, strategy }: Draft): string {
   const comes = strategy.kind === "rolling" ? `surge ${strategy.surge}` : "all new nodes first";
-  // Whoever goes out has a successor that runs, so no more go than may come.
+  // Each node that goes out has a running successor, so no more nodes go out than may come.
   return `${comes}, at most ${Math.min(roomOf(slots, strategy), Math.max(1, strategy.surge))} out at once`;
 }
 
-/** Why the order of a roll is not that of the numbers. */
+/** A line that says why a roll does not follow the order of the slot numbers. */
 function downWords(plan: Draft): string[] {
   const down = downFirst(plan);
   if (down.length === 0 || !plan.slots.some(({ replaces }) => replaces.length > 0)) return [];
@@ -115,7 +117,7 @@ function downWords(plan: Draft): string[] {
   ];
 }
 
-/** The engine deletes at the end of a run: until then whoever leaves for good runs beside whoever comes. */
+/** The engine deletes at the end of a run: until then nodes that leave without a successor run beside the new ones. */
 function crowdWords({ role, slots, keeps, leaving, strategy }: Draft): string[] {
   const come = slots.filter(({ creates, replaces }) => creates && replaces.length > 0).length;
   if (role === "server" || leaving.length === 0 || come === 0) return [];
@@ -124,7 +126,7 @@ function crowdWords({ role, slots, keeps, leaving, strategy }: Draft): string[] 
   return [`  who leaves goes at the end of the run: up to ${all} VMs of the pool run until then`];
 }
 
-/** `a1b2c3d4 -> e5f6a7b8 (image ubuntu-24.04-rke2-v1.0.0 -> v1.1.0)` */
+/** For example `a1b2c3d4 -> e5f6a7b8 (image ubuntu-24.04-rke2-v1.0.0 -> v1.1.0)`. */
 function movement(plan: Draft, situation: Situation): string {
   const target = plan.target ?? plan.wanted;
   if (target === undefined) return "";
@@ -163,7 +165,7 @@ function comings(plan: Draft, situation: Situation): string[] {
   });
 }
 
-/** An earlier run got as far as that: what is left is off and waits for the engine. */
+/** Whether an earlier run has handed the slot over: the old nodes are off, and the engine has yet to delete them. */
 function isHandedOver(slot: SlotPlan, situation: Situation): boolean {
   const state = situation.slots.find((one) => one.slot === slot.slot);
   const retired = state?.members.filter((member) => member.record?.phase === "retired" && member.vm?.running !== true);
@@ -174,7 +176,7 @@ function changes(slot: SlotPlan): boolean {
   return slot.creates || slot.replaces.length > 0;
 }
 
-/** Slots that stay, as ranges: a fleet has hundreds. Not worth a line when nothing moves at all. */
+/** Slots that do not change, as ranges, since a pool may have hundreds. No line when nothing moves at all. */
 function stays(plan: Draft): string[] {
   const still = plan.slots.filter((slot) => !changes(slot));
   if (still.length === plan.slots.length && plan.kind !== "held" && plan.kind !== "soaking") return [];
@@ -185,7 +187,7 @@ function stays(plan: Draft): string[] {
   );
 }
 
-/** `0-2, 5` */
+/** Numbers as ranges: `0-2, 5`. */
 export function ranges(numbers: readonly number[]): string {
   const runs: [number, number][] = [];
   for (const number of numbers.toSorted((a, b) => a - b)) {
@@ -203,7 +205,7 @@ function whyItLeaves(plan: Draft, name: string, situation: Situation): string {
     : `${plan.slots.length} slots are wanted`;
 }
 
-/** What differs between two contents, in the order in which an operator asks. */
+/** The differences between two specs, in the order in which an operator asks for them. */
 export function changesBetween(before: NodeSpec, after: NodeSpec): string[] {
   const keys = [
     ...(["image", "rke2", "cores", "memoryMiB", "diskGiB"] as const),
@@ -219,7 +221,10 @@ function shown(value: unknown): string {
   return typeof value === "string" ? value : canonical(value);
 }
 
-/** Two versions of one image differ in what follows the last `-v`: the rest need not be said twice. */
+/**
+ * A shortened second value: two versions of one image differ only after the last `-v`, so the common part is not
+ * repeated.
+ */
 function shortened(before: string, after: string): string {
   const at = after.lastIndexOf("-v") + 1;
   return at > 0 && before.startsWith(after.slice(0, at)) ? after.slice(at) : after;

@@ -4,8 +4,8 @@ import type { Generation, PoolSpec } from "../model/types.ts";
 import { whyAgentMayNotJoin } from "../versions/versions.ts";
 
 /**
- * What may not be done to a control plane. One of a single server has no majority to spare while it is replaced: with two
- * members etcd survives the loss of neither (harvester#10319).
+ * Changes that a control plane does not allow. A control plane of one server has no majority to spare while the server
+ * is replaced: with two members etcd survives the loss of neither (harvester#10319).
  */
 export function serverProblems(
   pool: PoolSpec,
@@ -26,7 +26,7 @@ export function serverProblems(
   );
 }
 
-/** An agent image newer than the servers is refused, whatever else the plan would do. */
+/** The problem of an agent image that is newer than the servers: it is refused, whatever else the plan would do. */
 export function skewProblems(pool: PoolSpec, servers: readonly string[]): Problem[] {
   if (pool.role !== "agent") return [];
   const why = whyAgentMayNotJoin(pool.node.rke2, servers);

@@ -1,12 +1,12 @@
 import { lineOf } from "../model/generation.ts";
 import type { ObservedNode, ObservedVm, NodeRecord, ObservedPool, PoolRecord } from "../model/types.ts";
 
-/** A node of a slot as everything that knows it sees it: a VM, a Node, or both, and what is remembered. */
+/** A node of a slot in all sources together: its VM, its Node, or both, and its record. */
 export interface Member {
   name: string;
   slot: number;
   generation: string;
-  /** The generation as it is configured: that of its content, whatever the incarnation. */
+  /** The id of the generation as it is configured, without the incarnation. */
   line: string;
   vm: ObservedVm | undefined;
   node: ObservedNode | undefined;
@@ -16,11 +16,11 @@ export interface Member {
 export interface SlotState {
   slot: number;
   members: Member[];
-  /** The node that the slot belongs to; undefined when nobody was given it yet. */
+  /** The node that the slot belongs to. Undefined: the slot was not handed over to any node yet. */
   owner: Member | undefined;
 }
 
-/** Sorts what lives in a pool by slot. A node that is only remembered is not there. */
+/** The live nodes of a pool by slot. A node that is only recorded is not included. */
 export function slotStates(observed: ObservedPool, record: PoolRecord | undefined): Map<number, SlotState> {
   const slots = new Map<number, SlotState>();
   for (const member of membersOf(observed, record)) {
@@ -46,12 +46,18 @@ function membersOf(observed: ObservedPool, record: PoolRecord | undefined): Memb
   });
 }
 
-/** A name comes back with a new VM; what is remembered of the retired one does not concern it. */
+/**
+ * Whether a record belongs to the VM. A name can come back with a new VM; the record of the retired VM then does not
+ * apply.
+ */
 function isOf(remembered: NodeRecord | undefined, vm: ObservedVm | undefined): boolean {
   return remembered?.phase !== "retired" || vm === undefined || remembered.uuid === vm.uuid;
 }
 
-/** Who was handed the slot last. Before a first handover: a node that has joined, for it may carry pods already. */
+/**
+ * The node to which the slot was handed over last. Before a first handover: a node that has joined, because it may run
+ * pods already.
+ */
 function ownerOf(members: readonly Member[]): Member | undefined {
   const handed = members.filter((member) => member.record?.phase === "handedOver");
   const joined = members.filter((member) => member.node !== undefined && !isOut(member));
@@ -67,17 +73,17 @@ function latest(members: readonly Member[]): Member | undefined {
   return members.toSorted((a, b) => (a.record?.since ?? "").localeCompare(b.record?.since ?? "")).at(-1);
 }
 
-/** True when its VM runs and its Node is Ready. A cordon is an operator's right and no illness. */
+/** True when the VM runs and the Node is Ready. A cordoned node is healthy: cordoning is an operator's right. */
 export function isHealthy(member: Member): boolean {
   return member.vm?.running === true && member.node?.ready === true;
 }
 
-/** A verified member, whether it owns its slot yet or not. */
+/** Whether a node is a verified member, with or without its slot. */
 export function hasJoined({ phase }: Pick<NodeRecord, "phase">): boolean {
   return phase === "joined" || phase === "handedOver";
 }
 
-/** True when the slot was its own at some time, so that somebody may have been served by it. */
+/** Whether a node has owned the slot at some time, so that it may have served workloads. */
 export function hasServed(member: Member, state: SlotState): boolean {
   const phase = member.record?.phase;
   return member === state.owner || phase === "handedOver" || phase === "retired";

@@ -3,23 +3,24 @@ import { hasServed, type Member, type SlotState } from "./slot-state.ts";
 import type { Generation, PoolPlan, Role, SlotPlan, StrandedNode } from "../model/types.ts";
 
 /*
- * A Proxmox host that does not answer takes the knowledge of its VMs along: one may run, serve and write to its disks, or be
- * gone for ever. So nothing of its slot is touched, and the engine keeps what it has of it. All else goes on.
+ * While a Proxmox host does not answer, the state of its VMs is unknown: a VM may run, serve and write to its disks, or
+ * be lost permanently. So its slot does not move, and the engine keeps the resources of its nodes. All other slots go
+ * on.
  */
 
 export const isUnreachable = ({ vm }: Member): boolean => vm?.unreachable !== undefined;
 
-/** Whether a slot has a VM that cannot be asked, whoever it was. */
+/** Whether a slot has a VM on a host that does not answer, whichever node of the slot it belongs to. */
 export const isStuck = ({ members }: SlotState): boolean => members.some(isUnreachable);
 
-/** The node that a stuck slot is left with: who has it, else who cannot be asked. */
+/** The node that a stuck slot keeps: its owner, else the unreachable node. */
 export function keptOf({ owner, members }: SlotState): Member | undefined {
   return owner ?? members.find(isUnreachable);
 }
 
 /**
- * The decision for everybody else. Servers stay as they are altogether: etcd admits nobody while a voter is away, and
- * nobody knows that this one is dead.
+ * The decision for all other slots. Servers do not change at all: etcd admits no member while a voter is missing, and
+ * it is not known whether this voter is dead.
  */
 export function around({ pool, slots }: Situation, decision: Decision, stuck: readonly SlotState[]): Decision {
   if (stuck.length === 0) return decision;
@@ -32,12 +33,12 @@ export function around({ pool, slots }: Situation, decision: Decision, stuck: re
   return { ...decision, kind: "held", target: undefined, moves: new Set(), verdict: undefined, why };
 }
 
-/** Slots of servers that are planned beside a stuck one: those that somebody has. */
+/** Whether a slot is planned while others are stuck. Of servers: only slots that have an owner, and stuck slots. */
 export function mayBePlanned(role: Role, state: SlotState, stuck: readonly SlotState[]): boolean {
   return role === "agent" || stuck.length === 0 || state.owner !== undefined || isStuck(state);
 }
 
-/** What a slot's plan says of those in it that cannot be asked. */
+/** The part of a slot's plan that describes its unreachable nodes. */
 export function unreachableIn(
   state: SlotState,
   kept: string,
@@ -48,9 +49,9 @@ export function unreachableIn(
   if (host === undefined) return {};
   const stranded = away.flatMap(({ name, vm, generation: id, record }) => {
     const generation = known.get(id);
-    // Of one that nobody recorded nobody knows whether the engine has it either.
+    // Without a record it is not known whether the engine has the VM either.
     if (name === kept || vm === undefined || generation === undefined || record === undefined) return [];
-    // It is kept for its data already.
+    // Already kept for its data.
     if (record.keeps !== undefined) return [];
     const address = record.address === undefined ? {} : { address: record.address };
     return [{ name, vmid: vm.vmid, generation, ...address }];
@@ -70,7 +71,7 @@ export function strandedIn<N extends StrandedNode>({
   return stranded.map((node) => ({ ...asItIs, ...node }));
 }
 
-/** A stuck slot of a pool that is given up, as it stays until its host answers. */
+/** A stuck slot of a pool that is removed, unchanged until its host answers. */
 export function slotAsItIs(state: SlotState, known: ReadonlyMap<string, Generation>): SlotPlan[] {
   const kept = keptOf(state);
   const generation = kept && known.get(kept.generation);
@@ -81,19 +82,19 @@ export function slotAsItIs(state: SlotState, known: ReadonlyMap<string, Generati
   return [{ slot: state.slot, generation, name: kept.name, vmid, ...address, creates: false, replaces: [], ...away }];
 }
 
-/** Whether somebody leaves who can be asked: of a stuck slot only who never served. */
+/** Whether a node may leave. In a stuck slot only a reachable node that has never served may. */
 export function mayLeave(member: Member, state: SlotState): boolean {
   return !isStuck(state) || (!isUnreachable(member) && !hasServed(member, state));
 }
 
-/** Everybody of a pool who cannot be asked. */
+/** The unreachable nodes of a pool. */
 export function unreachableNodes(states: Iterable<SlotState>): Pick<PoolPlan, "unreachable"> {
   const away = [...states].flatMap(({ members }) => members.filter(isUnreachable));
   const unreachable = away.flatMap(({ name, vm }) => (vm === undefined ? [] : [{ name, host: vm.host }]));
   return unreachable.length > 0 ? { unreachable } : {};
 }
 
-/** Lines for a reader. */
+/** A line for each unreachable node, for a reader. */
 export function unreachableWords({ unreachable = [] }: Pick<PoolPlan, "unreachable">): string[] {
   return unreachable.map(
     ({ name, host }) =>

@@ -1,11 +1,11 @@
 import { compareVersions, parseVersion, type Rke2Version } from "./versions.ts";
 
 /**
- * What is known of RKE2's releases, as data. From rancher/rke2-docs, `docs/release-notes*` (tables of 1.32 to 1.36, state of
- * 2026-08-20), and rancher/rke2, `channels.yaml`.
+ * Known facts about RKE2's releases, as data. From rancher/rke2-docs, `docs/release-notes*` (tables of 1.32 to 1.36,
+ * state of 2026-08-20), and rancher/rke2, `channels.yaml`.
  */
 
-/** Releases that RKE2 took back: the channels' `excludeRegexp` leaves them out. */
+/** Releases that RKE2 withdrew: the channels' `excludeRegexp` leaves them out. */
 const WITHDRAWN: readonly string[] = [
   "v1.19.13+rke2r1",
   "v1.20.9+rke2r1",
@@ -15,7 +15,9 @@ const WITHDRAWN: readonly string[] = [
   "v1.26.0+rke2r1",
 ];
 
-/** The etcd of each release. Revisions skip numbers, and an etcd minor begins in the middle of 1.33. */
+/**
+ * The etcd version of each release. Revisions skip numbers, and a new etcd minor version begins in the middle of 1.33.
+ */
 const ETCD_OF: readonly (readonly [etcd: string, releases: readonly string[]])[] = [
   ["3.5.16", ["v1.32.0+rke2r1", "v1.32.1+rke2r1"]],
   ["3.5.18", ["v1.32.2+rke2r1"]],
@@ -52,11 +54,11 @@ const ETCD_OF: readonly (readonly [etcd: string, releases: readonly string[]])[]
   ["3.6.14", ["v1.36.3+rke2r1"]],
 ];
 
-/** The etcd of a release. */
+/** The etcd version of a release. */
 export interface Etcd {
   minor: number;
   patch: number;
-  /** False when the release is not in the table: then it is this one or a newer one. */
+  /** False when the release is not in the table: then its etcd is this version or a newer one. */
   exact: boolean;
 }
 
@@ -66,7 +68,7 @@ interface Release {
   etcd: Etcd;
 }
 
-/** All releases that are known, from old to new. */
+/** All known releases, from old to new. */
 export const RELEASES: readonly Release[] = ETCD_OF.flatMap(([etcd, releases]) =>
   releases.flatMap((text) => {
     const version = parseVersion(text);
@@ -77,7 +79,7 @@ export const RELEASES: readonly Release[] = ETCD_OF.flatMap(([etcd, releases]) =
   }),
 ).toSorted((a, b) => compareVersions(a.version, b.version));
 
-/** What releases before 1.32 have: in 1.31 it is 3.5.13 to 3.5.21. */
+/** The etcd of releases before 1.32: in 1.31 it is 3.5.13 to 3.5.21. */
 export const BEFORE_THE_TABLE: Etcd = { minor: 0, patch: 0, exact: false };
 /** "RKE2 v1.34 and higher include etcd 3.6" (rke2-docs, release notes of v1.33.7+rke2r1). */
 const FIRST_MINOR_WITH_3_6 = 34;
@@ -87,9 +89,9 @@ export function isWithdrawn(release: string): boolean {
 }
 
 /**
- * The etcd of a release; undefined when nobody can tell. One that is not listed has at least the etcd of the listed one
- * before it in its minor: there it never went back. But after one with 3.5 may come 3.5 or 3.6, and that is the difference
- * between safe and not.
+ * The etcd version of a release; undefined when it is not known. An unlisted release has at least the etcd of the
+ * listed release before it in its minor version: within one, etcd never went back. But after a release with 3.5 the
+ * next may have 3.5 or 3.6, and that decides whether an upgrade is safe.
  */
 export function etcdOf(release: Rke2Version): Etcd | undefined {
   const upTo = RELEASES.filter(({ version }) => compareVersions(version, release) <= 0);
@@ -101,7 +103,7 @@ export function etcdOf(release: Rke2Version): Etcd | undefined {
   return release.minor >= FIRST_MINOR_WITH_3_6 ? { minor: 6, patch: 0, exact: false } : undefined;
 }
 
-/** Negative when `a` is older than `b`, by what is known of them. */
+/** Negative when `a` is older than `b`, as far as they are known. */
 export function compareEtcd(a: Etcd, b: Etcd): number {
   return a.minor - b.minor || a.patch - b.patch;
 }

@@ -4,32 +4,39 @@ import type { ObservedNode, PoolSpec } from "../model/types.ts";
 import { compareVersions, parseVersion, whyAgentMayNotJoin, type Rke2Version } from "./versions.ts";
 
 /**
- * From which RKE2 versions servers may go to which. Nothing in RKE2, Rancher or system-upgrade-controller checks this
- * (rke2-docs, `docs/upgrades/manual.md` and `automated.md`; rancher/rke2#6657, #3755).
+ * Which RKE2 versions servers may be upgraded to from which. Nothing in RKE2, Rancher or system-upgrade-controller
+ * checks this (rke2-docs, `docs/upgrades/manual.md` and `automated.md`; rancher/rke2#6657, #3755).
  */
 
-/** What a hop needs to know of a live node. */
+/** The fields of a live node that the check of an upgrade reads. */
 export type LiveVersion = Pick<ObservedNode, "name" | "role" | "kubelet">;
 
-/** What it needs to know of the pool: the node that this run moves it to, which after a rollback is not the configured one. */
+/**
+ * The fields of the pool that the check of an upgrade reads: the node that this run moves it to, which after a rollback
+ * is not the configured one.
+ */
 export type ServerPool = Pick<PoolSpec, "role" | "node">;
 
-/** A version that servers run, or shall run. */
+/** A version that servers run or are to run. */
 interface Release {
   text: string;
   version: Rke2Version;
-  /** Who runs it, or which image holds it. */
+  /** The nodes that run it, or the image that contains it. */
   where: string;
 }
 
-/** The only etcd from which 3.6 is safe: older ones bring members back that were removed (rancher/rke2#9577 to #9581). */
+/**
+ * The only etcd version from which an upgrade to 3.6 is safe: older ones bring removed members back (rancher/rke2#9577
+ * to #9581).
+ */
 const STEPPING_STONE: Etcd = { minor: 5, patch: 26, exact: true };
 const ETCD_3_6: Etcd = { minor: 6, patch: 0, exact: true };
 
 /**
- * Why the servers may not go from what they run to the version of the pool's image. Every live node counts, also one that
- * will leave: old and new ones run side by side. The same version on another image is no hop.
- * @param live all nodes of the cluster; empty when it is founded
+ * Why the servers may not be upgraded from the versions that they run to that of the pool's image. Every live node
+ * counts, also a node that will leave: old and new nodes run side by side. The same version in another image is no
+ * upgrade.
+ * @param live all nodes of the cluster; empty when it is bootstrapped
  */
 export function hopProblems(pool: ServerPool, live: readonly LiveVersion[]): Problem[] {
   if (pool.role !== "server") return [];
@@ -53,7 +60,7 @@ export function hopProblems(pool: ServerPool, live: readonly LiveVersion[]): Pro
 }
 
 /**
- * What an operator has to know of a hop that is allowed, before it begins: sentences for the preview.
+ * What an operator has to know about a permitted upgrade before it begins: sentences for the preview.
  * @param live all nodes of the cluster
  */
 export function hopNotes(pool: ServerPool, live: readonly LiveVersion[]): string[] {
@@ -68,7 +75,10 @@ export function hopNotes(pool: ServerPool, live: readonly LiveVersion[]): string
   ];
 }
 
-/** ingress-nginx retires (rke2-docs, `docs/release-notes/v1.36.X.md`; rke2, `docs/adrs/012-prime-flag-and-ingress-nginx.md`). */
+/**
+ * RKE2 phases ingress-nginx out (rke2-docs, `docs/release-notes/v1.36.X.md`; rke2,
+ * `docs/adrs/012-prime-flag-and-ingress-nginx.md`).
+ */
 const INGRESS_NOTES = [
   {
     minor: 36,
@@ -109,7 +119,9 @@ function problemsBetween(from: Release, to: Release): Problem[] {
   return [...(skips ? [skipsMinors(from, to)] : []), ...etcdProblems(from, to)];
 }
 
-/** Also by a revision: etcd has refused to go back by a patch, "invalid downgrade" (rancher/rke2#9318). */
+/**
+ * Applies to a revision too: etcd has refused to go back by a patch version, "invalid downgrade" (rancher/rke2#9318).
+ */
 function goesBack(from: Release, to: Release): Problem {
   return {
     what: `servers cannot go back from RKE2 ${from.text} to ${to.text}`,
@@ -118,7 +130,7 @@ function goesBack(from: Release, to: Release): Problem {
   };
 }
 
-/** API servers of one control plane are at most one minor version apart (Kubernetes' version skew policy). */
+/** API servers of one control plane may be at most one minor version apart (Kubernetes' version skew policy). */
 function skipsMinors(from: Release, to: Release): Problem {
   return {
     what: `RKE2 ${to.text} is more than one minor version after ${from.text}`,
@@ -139,7 +151,7 @@ function etcdProblems(from: Release, to: Release): Problem[] {
       },
     ];
   }
-  // What nobody knows may be too old.
+  // An unknown etcd may be too old.
   const before = etcdOf(from.version) ?? BEFORE_THE_TABLE;
   if (compareEtcd(before, STEPPING_STONE) < 0 && compareEtcd(after, ETCD_3_6) >= 0) {
     return [
@@ -166,7 +178,10 @@ function named({ minor, patch, exact }: Etcd): string {
   return `etcd 3.${minor}.${patch}${exact ? "" : " or newer"}`;
 }
 
-/** The newest release from which 3.6 is safe, in the first minor version that has one ahead of what runs. */
+/**
+ * The newest release from which etcd 3.6 is safe, in the first minor version that has such a release newer than the
+ * running release.
+ */
 function wayTo36(from: Rke2Version): string {
   const ahead = RELEASES.filter(
     ({ etcd, version }) => compareEtcd(etcd, STEPPING_STONE) === 0 && compareVersions(version, from) > 0,
@@ -177,7 +192,7 @@ function wayTo36(from: Rke2Version): string {
     : `go to ${stone.text} first, with all servers`;
 }
 
-/** Agents that live beside the new servers: never newer, and not too old. */
+/** Problems of agents that run beside the new servers: they must not be newer, and not too old. */
 function agentProblems(to: Release, live: readonly LiveVersion[]): Problem[] {
   const agents = live.filter((node) => node.role === "agent");
   return [...Map.groupBy(agents, (node) => node.kubelet)].flatMap(([version, nodes]): Problem[] => {

@@ -1,24 +1,30 @@
-/** RKE2 versions: `vMAJOR.MINOR.PATCH[-rcN]+rke2rN`. SemVer takes two revisions of one patch for equal and sorts r2 above r10. */
+/**
+ * An RKE2 version: `vMAJOR.MINOR.PATCH[-rcN]+rke2rN`. SemVer regards two revisions of one patch as equal and sorts r2
+ * above r10.
+ */
 export interface Rke2Version {
   major: number;
   minor: number;
   patch: number;
-  /** Number of the release candidate; undefined for a release, which is newer than all of its candidates. */
+  /** Number of the release candidate. Undefined for a release, which is newer than all of its candidates. */
   candidate: number | undefined;
-  /** `rke2rN`: the same Kubernetes, packaged again, often with another etcd or containerd. */
+  /** The N of `rke2rN`: the same Kubernetes, packaged again, often with another etcd or containerd. */
   revision: number;
 }
 
-/** Numbers as Kubernetes and SemVer write them: no leading zeros, and none that is too long to be compared. */
+/** Numbers in the form of Kubernetes and SemVer: no leading zeros, and none that is too long to be compared. */
 const GRAMMAR =
   /^v(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})(?:-rc(0|[1-9]\d{0,4}))?\+rke2r(0|[1-9]\d{0,4})$/;
 
-/** Kubernetes' version skew policy: a kubelet may be so many minor versions older than the API server; before 1.25 fewer. */
+/**
+ * How many minor versions a kubelet may be older than the API server (Kubernetes' version skew policy); before 1.25
+ * fewer.
+ */
 function oldestMinors(kubelet: Rke2Version): number {
   return kubelet.major === 1 && kubelet.minor < 25 ? 2 : 3;
 }
 
-/** Undefined when the text is not an RKE2 version. */
+/** The parts of a version; undefined when the text is not an RKE2 version. */
 export function parseVersion(text: string): Rke2Version | undefined {
   const match = GRAMMAR.exec(text);
   if (match === null) return undefined;
@@ -32,7 +38,7 @@ export function parseVersion(text: string): Rke2Version | undefined {
   };
 }
 
-/** Negative when `a` is older than `b`, 0 when they are the same, positive when it is newer. */
+/** Negative when `a` is older than `b`, 0 when they are equal, positive when `a` is newer. */
 export function compareVersions(a: Rke2Version, b: Rke2Version): number {
   return (
     a.major - b.major ||
@@ -50,12 +56,15 @@ function compareCandidates(a: number | undefined, b: number | undefined): number
   return a - b;
 }
 
-/** An agent is never newer than any server, and not more minor versions older than its kubelet may be. */
+/**
+ * Whether an agent may join: it must not be newer than any server, and not more minor versions older than its kubelet
+ * may be.
+ */
 export function agentMayJoin(agent: string, servers: readonly string[]): boolean {
   return whyAgentMayNotJoin(agent, servers) === undefined;
 }
 
-/** The reason in words, undefined when it may. A version that cannot be read is a reason. */
+/** Why an agent may not join, in words; undefined when it may. A version that cannot be parsed is a reason. */
 export function whyAgentMayNotJoin(agent: string, servers: readonly string[]): string | undefined {
   const wanted = parseVersion(agent);
   if (wanted === undefined) return `"${agent}" is not an RKE2 version`;
