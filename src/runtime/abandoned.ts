@@ -1,12 +1,12 @@
 import { processStat } from "./process-stat.ts";
 
-/** Time between two looks at who our parent is, in milliseconds. */
+/** Interval between two checks of the parent process, in milliseconds. */
 const lookMs = 500;
 
 /**
- * Tells, once or more often, that the process that started us has gone, or the engine behind it: a killed engine stops
- * neither its plugins nor what they started, and the next run must not meet us.
- * @param what we are, for the message
+ * Reports, once or repeatedly, that the parent process or the engine behind it has ended. A killed engine stops neither
+ * its plugins nor the processes that they started, and none of these may still run when the next run starts.
+ * @param what what this process is, for the message
  */
 export function whenAbandoned(what: string, tell: (why: string) => void): void {
   const parent = process.ppid;

@@ -1,16 +1,16 @@
 import { setTimeout as delay } from "node:timers/promises";
 
-/** The time by which everything waits, in milliseconds. There is one, so that a simulation can replace it. */
+/** The clock of every wait, in milliseconds. There is a single one, so that a simulation can replace it. */
 export interface Clock {
-  /** Since some moment; never goes backwards. */
+  /** Since an arbitrary moment; never goes backwards. */
   elapsed: () => number;
-  /** Since the epoch, as this machine believes. */
+  /** Since the epoch, by the clock of this machine. */
   date: () => number;
-  /** @throws AbortError when the signal ends it */
+  /** @throws AbortError when the signal aborts the sleep */
   sleep: (ms: number, signal?: AbortSignal) => Promise<void>;
   /** Aborts when the time is over. */
   timeout: (ms: number) => AbortSignal;
-  /** Does something once, later; nothing is kept alive for it. @returns what takes it back */
+  /** Runs a task once, later; the timer does not keep the process alive. @returns a function that cancels it */
   later: (ms: number, task: () => void) => () => void;
 }
 
@@ -27,7 +27,10 @@ const system: Clock = {
 
 export let clock = system;
 
-/** By our clock, which stands still while the machine sleeps, and by the date, which anybody may set. */
+/**
+ * A moment by two clocks: the monotonic one, which stands still while the machine sleeps, and the date, which can be
+ * set.
+ */
 export interface Moment {
   elapsed: number;
   date: number;
@@ -35,10 +38,10 @@ export interface Moment {
 
 export const momentNow = (): Moment => ({ elapsed: clock.elapsed(), date: clock.date() });
 
-/** Milliseconds since then, by whichever of the two has more: what was true then may not be any more. */
+/** Milliseconds since a moment, by the clock that shows more: what was true then may no longer be true. */
 export const msSince = ({ elapsed, date }: Moment): number => Math.max(clock.elapsed() - elapsed, clock.date() - date);
 
-/** From now on everything waits by another clock. */
+/** Makes every wait from now on use another clock. */
 export function useClock(other: Clock = system): void {
   clock = other;
 }

@@ -1,4 +1,4 @@
-/** Flags of Pulumi, of all commands that change a stack, that take the next argument when they have no `=`. */
+/** Flags of all Pulumi commands that change a stack, as far as they take the next argument when they have no `=`. */
 const VALUED = new Set(
   (
     "color cwd memprofilerate otel-traces profiling tracing verbose " +
@@ -7,7 +7,7 @@ const VALUED = new Set(
   ).split(" "),
 );
 
-/** Their short forms, and the long ones that they stand for. */
+/** Short flags, and the long flags that they stand for. */
 const SHORT: Readonly<Record<string, string>> = {
   C: "cwd",
   c: "config",
@@ -19,20 +19,20 @@ const SHORT: Readonly<Record<string, string>> = {
   x: "exclude",
 };
 
-/** A flag as it was given; `value` is absent where it stands alone. */
+/** A flag as it was given; `value` is absent when the flag has none. */
 export interface Flag {
   name: string;
   value?: string;
 }
 
-/** What a Pulumi command line says, wherever its flags stand. */
+/** A parsed Pulumi command line; flags may stand anywhere in it. */
 export interface CommandLine {
-  /** The command first. */
+  /** The command comes first. */
   words: string[];
   flags: Flag[];
 }
 
-/** Takes a command line apart as Pulumi does (pflag): `--flag value`, `--flag=value`, `-f value`, `-fvalue`, `-yf=value`. */
+/** Parses a command line as Pulumi does (pflag): `--flag value`, `--flag=value`, `-f value`, `-fvalue`, `-yf=value`. */
 export function commandLine(args: readonly string[]): CommandLine {
   const rest = [...args];
   const line: CommandLine = { words: [], flags: [] };
@@ -45,7 +45,7 @@ export function commandLine(args: readonly string[]): CommandLine {
   return line;
 }
 
-/** The value of a flag that was given; the last one counts. */
+/** The value of a flag; the last occurrence counts. */
 export function valueOf({ flags }: CommandLine, name: string): string | undefined {
   return flags.findLast((flag) => flag.name === name)?.value;
 }

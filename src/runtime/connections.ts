@@ -4,10 +4,10 @@ type Connect = (options: Agent.Options) => Dispatcher;
 
 const sockets: Connect = (options) => new Agent(options);
 
-/** Where the requests of an API client go. There is one way, so that a simulation can replace it. */
+/** Makes the dispatcher of an API client. There is a single factory, so that a simulation can replace it. */
 export let connections = sockets;
 
-/** From now on new clients send their requests elsewhere. */
+/** Makes new clients send their requests through other dispatchers. */
 export function useConnections(other: Connect = sockets): void {
   connections = other;
 }

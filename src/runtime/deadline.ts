@@ -1,7 +1,7 @@
 import { clock } from "./clock.ts";
 import { UserError } from "./errors.ts";
 
-/** Ends a wait: says what was waited for, for how long, and what stood in the way. */
+/** Ends a wait: says what was waited for, for how long, and what blocked it. */
 export class DeadlineError extends UserError {
   constructor(what: string, seconds: number, blockedBy: string) {
     super({
@@ -45,7 +45,7 @@ export class Deadline {
     return this.stop ? AbortSignal.any([time, this.stop]) : time;
   }
 
-  /** Throws the reason of a cancelled run: a safe point is a place where this is asked. */
+  /** Throws the reason of a cancelled run: the places that call this are the safe points. */
   throwIfStopped(): void {
     this.stop?.throwIfAborted();
   }
@@ -55,10 +55,11 @@ export class Deadline {
   }
 
   /**
-   * Polls `probe` until it answers something other than undefined. For what no API lets us watch (a Proxmox task, a
-   * guest agent). A throw of `probe` ends the wait: what may be retried is the prober's decision.
-   * @param everyMs time between two probes, in milliseconds; or from the number of probes made so far, for a pause that grows
-   * @param blockedBy what stands in the way, asked when the time is over
+   * Polls `probe` until it answers something other than undefined. For everything that no API lets us watch (a Proxmox
+   * task, a guest agent). An error of `probe` ends the wait: the probe itself decides what is retried.
+   * @param everyMs time between two probes, in milliseconds; or a function of the number of probes made so far, for a
+   * growing pause
+   * @param blockedBy says what blocks the wait, called when the time is over
    */
   async poll<T>(
     everyMs: number | ((probes: number) => number),

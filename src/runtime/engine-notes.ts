@@ -14,31 +14,34 @@ import { join } from "node:path";
 import type { ProcessIdentity } from "./process-identity.ts";
 
 /*
- * What this machine remembers of the engines that it has run, a file each, until the next boot. An engine's lock in a backend
- * names a host and a pid, which another container may have too; and a step has to know whether its engine had the cluster's
- * lease before.
+ * Notes of this machine about the engines that it has run: one file for each engine, valid until the next boot. The
+ * lock of an engine in a backend names only a host and a pid, which another container may have too. A step has to know
+ * whether its engine held the cluster's lease before.
  */
 
-/** An engine that ran here. */
+/** An engine that ran on this machine. */
 interface EngineNote extends ProcessIdentity {
-  /** When it was first noted, in milliseconds since the epoch. */
+  /** When the engine was first noted, in milliseconds since the epoch. */
   since: number;
-  /** It had the lease of an update. */
+  /** The engine has held the lease of an update. */
   held: boolean;
 }
 
 const keptMs = 7 * 24 * 3600 * 1000;
-/** An engine takes its lock a moment after it was noted, in milliseconds; or a prompt before, and is noted again. */
+/**
+ * Tolerance between an engine's lock and its notes, in milliseconds: the lock may precede the first note or follow the
+ * last one. An engine that has waited at a prompt is noted again.
+ */
 const slackMs = 60_000;
 
-/** Notes that an engine runs, or runs on. */
+/** Notes that an engine runs or still runs. */
 export function noteEngine(engine: ProcessIdentity): void {
   const file = fileOf(engine);
   if (existsSync(file)) utimesSync(file, new Date(), new Date());
   else write({ ...engine, since: Date.now(), held: false });
 }
 
-/** Notes that an engine has the lease of an update: one that is not there any more was lost. */
+/** Notes that an engine holds the lease of an update: if the lease is missing later, it was lost. */
 export function noteHeld(engine: ProcessIdentity): void {
   write({ ...engine, since: read(fileOf(engine))?.since ?? Date.now(), held: true });
 }
@@ -48,7 +51,7 @@ export function hasHeld(engine: ProcessIdentity): boolean {
 }
 
 /**
- * The engine that ran here with this pid when a lock was taken.
+ * The engine that ran on this machine with this pid when a lock was taken.
  * @param taken milliseconds since the epoch
  */
 export function notedEngine(pid: number, taken: number): ProcessIdentity | undefined {
@@ -74,7 +77,7 @@ function write(note: EngineNote): void {
     const seen = statSync(file, { throwIfNoEntry: false });
     if (seen && Date.now() - seen.mtimeMs > keptMs) rmSync(file, { force: true });
   }
-  // Renamed into place: two steps may write it while a third one reads.
+  // Renamed into place: two steps may write the file while a third one reads it.
   const draft = `${fileOf(note)}.${process.pid}`;
   writeFileSync(draft, JSON.stringify(note), { mode: 0o600 });
   renameSync(draft, fileOf(note));
@@ -84,7 +87,7 @@ function fileOf({ pid, start, scope }: ProcessIdentity): string {
   return join(directory(), `${pid}.${start}.${scope}.json`);
 }
 
-/** Of this user alone. */
+/** Private to this user. */
 function directory(): string {
   const path = join(tmpdir(), `evergreen-engines-${process.getuid?.() ?? "nobody"}`);
   mkdirSync(path, { recursive: true, mode: 0o700 });

@@ -1,4 +1,4 @@
-/** What an operator needs to act on a refusal: the fact, the place, the remedy. */
+/** What an operator needs to act on an error: the fact, the place, the remedy. */
 export interface Problem {
   /** What is wrong, as one sentence without a full stop. */
   what: string;
@@ -8,7 +8,7 @@ export interface Problem {
   todo: string;
 }
 
-/** An error that the user can act on. Everything else that is thrown is a defect of ours or of the environment. */
+/** An error that the user can act on. Every other error is a defect of the program or of its environment. */
 export class UserError extends Error {
   override readonly name = "UserError";
   readonly problem: Problem;
@@ -19,7 +19,7 @@ export class UserError extends Error {
   }
 }
 
-/** Several problems found together, so that a user mends them in one go. */
+/** Several problems found together, so that a user can fix them all at once. */
 export class UserErrors extends Error {
   override readonly name = "UserErrors";
   readonly problems: readonly Problem[];
@@ -31,7 +31,7 @@ export class UserErrors extends Error {
 }
 
 /**
- * What the user can act on, in its words: ours, and whatever an API refused that says itself what that means (`problem`).
+ * The error as a user error: one of our own, or an error of an API that carries its own explanation (`problem`).
  * @returns undefined for a defect
  */
 export function asUserError(error: unknown): UserError | UserErrors | undefined {
@@ -40,7 +40,7 @@ export function asUserError(error: unknown): UserError | UserErrors | undefined 
   return refused === undefined ? undefined : new UserError(refused as Problem, { cause: error });
 }
 
-/** The message of anything that was thrown. */
+/** The message of any thrown value. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -1,21 +1,24 @@
 import { readFileSync } from "node:fs";
 
-/** What the kernel of this machine says of a process. */
+/** The state of a process, as the kernel of this machine reports it. */
 export interface ProcessStat {
   pid: number;
   parent: number;
   session: number;
-  /** Clock ticks since boot. */
+  /** Clock ticks from boot to the start of the process. */
   start: number;
-  /** It has ended, and nobody has asked how: in a container without an init it stays like that for ever. */
+  /**
+   * The process has ended, but its parent has not reaped it: without an init in the container it stays a zombie
+   * permanently.
+   */
   zombie: boolean;
 }
 
-/** Undefined: there is no such process, or no /proc that says so. */
+/** @returns undefined when there is no such process, or no /proc that shows it */
 export function processStat(pid: number): ProcessStat | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // The second field is the program's name in parentheses and may hold anything; proc(5) counts from 1.
+    // The second field is the program's name in parentheses, with any characters; proc(5) counts fields from 1.
     const [state, ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     const field = (number: number) => Number(fields[number - 4]);
     return { pid, parent: field(4), session: field(6), start: field(22), zombie: state === "Z" };

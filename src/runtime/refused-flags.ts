@@ -2,22 +2,22 @@ import { readFileSync } from "node:fs";
 import { commandLine, type CommandLine } from "./command-line.ts";
 import { UserError, UserErrors, type Problem } from "./errors.ts";
 
-/** Commands that change what there is, with their other names. */
+/** Commands that change resources, with their aliases. */
 const CHANGING = ["up", "update", "destroy", "down", "dn"];
 
-/** What leaves out a part of the program's resources, or makes new ones where none are planned. */
+/** Flags that skip a part of the program's resources, or that replace resources without a planned change. */
 const PARTIAL = ["target", "target-dependents", "target-replace", "replace", "exclude", "exclude-dependents"];
 
-/** Whether a command line changes what there is. */
+/** Whether a command line changes resources. */
 export function isChange({ words }: CommandLine): boolean {
   return CHANGING.includes(words[0] ?? "");
 }
 
 /**
- * The same for the engine that runs us, by what the kernel says it was started with: a bare `pulumi` comes by no launcher of
- * ours, and in a destroy no program runs, so every step asks.
+ * Refuses unsafe flags of the engine that runs this process, read from the kernel. A bare `pulumi` bypasses our
+ * launcher, and in a destroy no program runs, so every step checks this.
  * @param pid the engine
- * @throws UserErrors that names each flag; UserError when it cannot be seen: then nobody knows what will be left out
+ * @throws UserErrors that names each flag; UserError when the command line cannot be read: the flags are unknown then
  */
 export function refuseFlagsOfEngine(pid: number): void {
   const [, ...args] = argumentsOf(pid);
@@ -25,7 +25,7 @@ export function refuseFlagsOfEngine(pid: number): void {
   if (isChange(line)) refuseFlags(line);
 }
 
-/** The program's name first. */
+/** The program's name comes first. */
 function argumentsOf(pid: number): string[] {
   const file = `/proc/${pid}/cmdline`;
   const text = attempt(() => readFileSync(file, "utf8"));
@@ -46,7 +46,7 @@ function attempt(look: () => string): string {
 }
 
 /**
- * Flags that would defeat the order in which a rollout is safe.
+ * Refuses flags that would break the order that makes a rollout safe.
  * @throws UserErrors that names each of them
  */
 export function refuseFlags({ flags }: CommandLine): void {

@@ -18,20 +18,24 @@ export interface ClusterSite {
   registrationAddress: string;
 }
 
-/** A way into the cluster. */
+/** A connection to the cluster. */
 export interface Access {
   client: Kubernetes;
   /** The cluster's CA, PEM. */
   ca: string;
-  /** The server whose kubeconfig it is. */
+  /** The server whose kubeconfig is used. */
   server: ListedVm;
-  /** The API server of one host alone, past the registration address: for the one question whether that one serves. */
+  /**
+   * A client of the API server of one host, bypassing the registration address: only to check whether that API server
+   * serves.
+   */
   at: (host: string) => Kubernetes;
 }
 
 /**
- * The server VMs of a cluster by everything that the list says of them: our tags, a name that agrees with the tags (also
- * in an adopted VM, which has a name of its own), our Proxmox pool, no template. That is who they claim to be, and enough to read a file; nothing is done to a VM on it.
+ * The server VMs of a cluster, by everything that the list shows: our tags, our Proxmox pool, no template, and a name
+ * that agrees with the tags (also in an adopted VM, which has a name of its own). This is only what the VMs claim to
+ * be: enough to read a file from one, but no VM is changed because of it.
  */
 export function serverVms(vms: readonly ListedVm[], site: ClusterSite): ListedVm[] {
   return vms.filter((vm) => {
@@ -43,13 +47,17 @@ export function serverVms(vms: readonly ListedVm[], site: ClusterSite): ListedVm
   });
 }
 
-/** A server runs, and none says whether there is a cluster: one that boots has no guest agent for a while. */
+/**
+ * A server runs, but no running server says whether there is a cluster: a booting server has no guest agent for a
+ * while.
+ */
 export class SilentServers extends UserError {}
 
 /**
- * The cluster through the registration address, by the kubeconfig of the first running server that answers.
- * @returns undefined when no server runs, or none of the running ones has started RKE2 yet
- * @throws SilentServers that lists what each server said, when one runs and cannot be asked
+ * Connects to the cluster through the registration address, with the kubeconfig of the first running server that
+ * answers.
+ * @returns undefined when no server runs, or when no running server has started RKE2 yet
+ * @throws SilentServers that lists what each server said, when a server runs but cannot be asked
  */
 export async function findAccess(
   pve: Proxmox,
@@ -61,7 +69,7 @@ export async function findAccess(
     try {
       return await firstThatAnswers(pve, vms, site);
     } catch (error) {
-      // An agent that is busy is silent for a moment.
+      // A busy guest agent is silent for a moment.
       if (!(error instanceof SilentServers) || clock.elapsed() - since >= hungMs) throw error;
       await clock.sleep(500);
     }
@@ -73,7 +81,7 @@ async function firstThatAnswers(
   site: ClusterSite,
 ): Promise<Access | undefined> {
   const silent: string[] = [];
-  // The list is seconds old: one that it calls stopped is asked too, but last. A VM that is off says so at once.
+  // The list is seconds old: a VM that it shows as stopped is asked too, but last. A VM that is off answers at once.
   const servers = serverVms(vms, site).toSorted(
     (a, b) => Number(a.status === "stopped") - Number(b.status === "stopped"),
   );

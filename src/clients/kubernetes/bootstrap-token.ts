@@ -3,10 +3,10 @@ import { hide } from "../../runtime/log.ts";
 import type { Kubernetes } from "./client.ts";
 import { paths } from "./types.ts";
 
-/** A token with which one agent may join, once and soon. */
+/** A short-lived token with which a single agent may join. */
 export interface BootstrapToken {
   id: string;
-  /** `K10<hash of the CA>::<id>.<secret>`: the node checks the cluster by the hash before it says anything. */
+  /** `K10<hash of the CA>::<id>.<secret>`: the node verifies the cluster by the hash before it sends anything. */
   token: string;
 }
 
@@ -15,8 +15,8 @@ const random = (length: number) => Array.from({ length }, () => alphabet.charAt(
 const pathOf = (id: string) => `${paths.systemSecrets}/bootstrap-token-${id}`;
 
 /**
- * Mints a token for one node, valid for `seconds`.
- * @param ca the cluster's CA, PEM, exactly as the servers hand it out
+ * Creates a token for one node, valid for `seconds`.
+ * @param ca the cluster's CA, PEM, exactly as the servers serve it
  */
 export async function mintToken(
   client: Kubernetes,

@@ -2,8 +2,9 @@ import { clock } from "../../runtime/clock.ts";
 import type { Seen } from "./watch.ts";
 
 /**
- * Several watches as one bell. What happens while nobody listens is not lost: the next turn comes at once. A pause
- * lets what belongs together (a pod that ends, the budget that it gave room) arrive together.
+ * Combines several watches into one stream of change notifications. A change that occurs while nothing waits is not
+ * lost: the next turn comes at once. A short pause lets related changes (a pod that ends, the budget that gains room by
+ * it) arrive together.
  */
 export class Changes {
   readonly signal: AbortSignal;
@@ -16,7 +17,7 @@ export class Changes {
     signal.addEventListener("abort", () => this.ring(), { once: true });
   }
 
-  /** @returns what the watch sees now; undefined before its first answer */
+  /** @returns a function that gives what the watch sees now; undefined before its first answer */
   follow<T>(watch: AsyncGenerator<Seen<T>>): () => Seen<T> | undefined {
     let current: Seen<T> | undefined;
     const run = async (): Promise<void> => {
@@ -34,7 +35,7 @@ export class Changes {
 
   /**
    * Waits for a change since the last call.
-   * @param ms longest wait for one: then the turn comes without it
+   * @param ms longest wait for a change: after that the turn comes without one
    * @returns false when the signal has ended it
    */
   async next(ms = Infinity): Promise<boolean> {

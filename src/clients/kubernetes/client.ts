@@ -26,10 +26,12 @@ export interface List<T> {
 
 const tries = 4;
 
-/** The cluster's API. What may be sent twice is: reads, and patches that set values. Nothing else is. */
+/**
+ * A client of the cluster's API. Only reads, and patches that set values, are retried: they can safely be sent twice.
+ */
 export class Kubernetes {
   readonly server: string;
-  /** What it was made of: for another process that goes the same way. */
+  /** What the client was made from: lets another process connect in the same way. */
   readonly config: ServerConfig;
   private readonly agent: Dispatcher;
   private readonly retryMs: number;
@@ -54,12 +56,14 @@ export class Kubernetes {
     });
   }
 
-  /** Now, by the clock of the API server, to a second: leases are compared by it, whatever our own clock says. */
+  /**
+   * The time by the clock of the API server, accurate to a second: leases are dated by it, whatever our own clock says.
+   */
   now(): Date {
     return new Date(clock.date() + this.ahead);
   }
 
-  /** Seconds without an answer so far, all together: what has to come through the API could not come meanwhile. */
+  /** Total seconds without an answer so far: anything that had to come through the API could not come in that time. */
   get silence(): number {
     return (this.silentMs + (this.silentSince === undefined ? 0 : clock.elapsed() - this.silentSince)) / 1000;
   }
@@ -68,7 +72,7 @@ export class Kubernetes {
     return (await this.call("GET", path, query)) as T;
   }
 
-  /** @returns undefined when the API server says that it does not exist, and only then */
+  /** @returns undefined when the API server says that the object does not exist, and only then */
   async find<T>(path: string): Promise<T | undefined> {
     try {
       return await this.get<T>(path);
@@ -78,7 +82,7 @@ export class Kubernetes {
     }
   }
 
-  /** All items, whatever the pages. */
+  /** All items, across all pages. */
   async list<T>(path: string, query: Query = {}): Promise<List<T>> {
     const items: T[] = [];
     let next: string | undefined;
@@ -98,7 +102,7 @@ export class Kubernetes {
     return (await this.call("POST", path, {}, object)) as T;
   }
 
-  /** Replaces an object; with its resourceVersion only the one that was read. */
+  /** Replaces an object; when the body has a resourceVersion, only that version is replaced. */
   async replace<T extends Resource>(path: string, object: object): Promise<T> {
     return (await this.call("PUT", path, {}, object)) as T;
   }
@@ -108,7 +112,7 @@ export class Kubernetes {
   }
 
   /**
-   * Deletes an object; one that is gone already is fine.
+   * Deletes an object; an object that no longer exists is not an error.
    * @param only deletes just the object that has this uid and resourceVersion
    */
   async delete(path: string, only: { uid?: string; resourceVersion?: string } = {}): Promise<void> {
@@ -119,7 +123,7 @@ export class Kubernetes {
     }
   }
 
-  /** Whether the API server says of itself that it serves, its etcd included. One that does not answer does not. */
+  /** Whether the API server reports itself ready, including its etcd. A server that does not answer is not ready. */
   async isReady(signal: AbortSignal): Promise<boolean> {
     try {
       const answer = await this.send("GET", "/readyz", {}, undefined, { signal });
@@ -133,7 +137,7 @@ export class Kubernetes {
 
   /** Opens a stream of lines; the caller reads it to its end or aborts it. */
   async stream(path: string, query: Query, signal: AbortSignal): Promise<Dispatcher.ResponseData["body"]> {
-    // A silent connection of a server that lost its power is given up a little after the server itself would have ended it.
+    // The connection to a server that lost its power is dropped a little after the server itself would have ended it.
     const answer = await this.send("GET", path, query, undefined, { signal, bodyTimeout: 75_000 });
     if (answer.statusCode === 200) return answer.body;
     throw refusal(parse(await answer.body.text()), answer.statusCode, "GET", path);
@@ -203,7 +207,7 @@ export class Kubernetes {
     this.answeredAt = clock.elapsed();
   }
 
-  /** @param asked when: others may have been answered since, or before */
+  /** @param asked when the request was sent: other requests may have been answered since then, or before */
   private hearsNothing(asked: number): void {
     this.silentSince ??= Math.max(asked, this.answeredAt);
   }
@@ -224,12 +228,12 @@ function parse(text: string): unknown {
   }
 }
 
-/** Answers of a server that starts, stops or has no leader: the next try may meet another one. */
+/** Answers of a server that starts, stops or has no leader: the next try may reach another server. */
 function isTransient({ status, causes }: KubernetesError): boolean {
   return status >= 500 || (status === 429 && !causes.includes("DisruptionBudget"));
 }
 
-/** Nothing but what undici, the socket and TLS throw, and no abort of ours. */
+/** Only errors of undici, the socket and TLS; not an abort of ours. */
 export function isConnectionError(error: unknown): error is Error & { code: string } {
   return error instanceof Error && "code" in error && typeof error.code === "string" && error.name !== "AbortError";
 }

@@ -8,12 +8,17 @@ import { named, until } from "./watch.ts";
 
 const systemLeases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
 
-/** Asks for nothing: it has no replicas. Whether its changes are noticed tells whether the controllers work. */
+/**
+ * A ReplicaSet without replicas: it creates nothing. Whether its changes are observed shows whether the controllers
+ * work.
+ */
 const name = "controllers-probe";
 const path = `${paths.replicaSets}/${name}`;
 const labels = { "app.kubernetes.io/name": name, "app.kubernetes.io/managed-by": "evergreen" };
 
-/** No pod is ever made of it, and yet it is what policies look at: as Pod Security's `restricted` and common ones want it. */
+/**
+ * No pod is made from it, but policies check it: it satisfies Pod Security's `restricted` and common other policies.
+ */
 const template = {
   metadata: { labels },
   spec: {
@@ -36,8 +41,8 @@ const template = {
 };
 
 /**
- * Waits until the controllers of the cluster work: both are asked at once. A lease alone does not tell: that of a dead leader
- * is valid for a while, and meanwhile endpoints still name pods that are gone.
+ * Waits until kube-controller-manager and kube-scheduler work; both are checked at the same time. A lease alone proves
+ * nothing: the lease of a dead leader stays valid for a while, and meanwhile endpoints still name pods that are gone.
  * @throws DeadlineError
  */
 export async function awaitControllers(client: Kubernetes, deadline: Deadline): Promise<void> {
@@ -68,18 +73,18 @@ async function schedulerRenews(client: Kubernetes, since: number, deadline: Dead
   );
 }
 
-/** Changes the probe, or makes it. @returns the generation that the controllers have to notice */
+/** Changes the probe, or creates it. @returns the generation that the controllers have to observe */
 async function change(client: Kubernetes): Promise<number> {
   const found = (await client.find<ReplicaSet>(path)) ?? (await created(client));
   if (found === undefined) return await change(client);
   const minReadySeconds = ((found.spec?.minReadySeconds ?? 0) + 1) % 1000;
-  // Whole, for one of an earlier release may be what a policy refuses now.
+  // The whole template: a policy may now refuse the template that an earlier release wrote.
   const spec = { minReadySeconds, template };
   const changed = await client.patch<ReplicaSet>(path, "merge", { spec }).catch(refusedByPolicy);
   return changed.metadata?.generation ?? 0;
 }
 
-/** @returns undefined when somebody else made it in the same moment */
+/** @returns undefined when another process created the object at the same moment */
 async function created(client: Kubernetes): Promise<ReplicaSet | undefined> {
   try {
     return await createOurs<ReplicaSet>(client, paths.replicaSets, {
@@ -94,7 +99,7 @@ async function created(client: Kubernetes): Promise<ReplicaSet | undefined> {
   }
 }
 
-/** @throws UserError in the place of a refusal by admission: a webhook, a policy, Pod Security, a quota */
+/** @throws UserError in place of a refusal by admission: a webhook, a policy, Pod Security, a quota */
 function refusedByPolicy(error: unknown): never {
   if (!(error instanceof KubernetesError) || ![400, 403, 422].includes(error.status)) throw error;
   throw new UserError(

@@ -5,17 +5,18 @@ import { nameOf } from "./nodes.ts";
 import { paths, type DaemonSet, type Node } from "./types.ts";
 
 /**
- * DaemonSets that are Ready on no node, and have pods on several, by uid. What ails their pod on one of these nodes is no
- * matter of that node.
+ * Uids of the DaemonSets that have pods on several nodes and are Ready on none. An unhealthy pod of such a DaemonSet is
+ * no evidence against the node that it runs on.
  */
 export async function daemonsIllEverywhere(client: Kubernetes): Promise<Set<string>> {
   return illEverywhere((await client.list<DaemonSet>(paths.daemonSets)).items);
 }
 
 /**
- * What the DaemonSets have to do with a node.
- * @param labels that it gets beside its own
- * @returns titles of those that have a pod on it, or will have one, by uid; and those that are Ready nowhere, which show nothing
+ * Which DaemonSets have, or will have, a pod on a node.
+ * @param labels that the node gets beside its own
+ * @returns titles, by uid, of those that have or will have a pod on the node; and uids of those that are Ready on no
+ * node, which prove nothing
  */
 export async function daemonsFor(
   client: Kubernetes,

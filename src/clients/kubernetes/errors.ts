@@ -24,7 +24,7 @@ export class KubernetesError extends Error {
   }
 }
 
-/** The refusal in a Status object, which is also what a watch sends when it breaks. */
+/** The refusal in a Status object, which a watch also sends when it breaks. */
 export function refusal(body: unknown, status: number, method: string, path: string): KubernetesError {
   const { message, reason, code, details } = (typeof body === "object" && body !== null ? body : {}) as {
     message?: string;
@@ -42,7 +42,7 @@ export function refusal(body: unknown, status: number, method: string, path: str
   });
 }
 
-/** etcd has raised the alarm NOSPACE: the cluster can be read, and takes no write until somebody makes room. */
+/** etcd has raised the alarm NOSPACE: the cluster can be read, but accepts no writes until space is freed. */
 export class EtcdFull extends UserError {
   constructor(cause: KubernetesError) {
     super(
@@ -56,12 +56,12 @@ export class EtcdFull extends UserError {
   }
 }
 
-/** What to throw in the place of a refusal that says more than it seems. */
+/** The error to throw for a refusal: a more specific one when the message reveals the cause. */
 export function explained(error: KubernetesError): Error {
   return error.message.includes("mvcc: database space exceeded") ? new EtcdFull(error) : error;
 }
 
-/** No answer came from the API server. */
+/** The API server did not answer. */
 export class KubernetesUnreachable extends UserError {
   constructor(server: string, method: string, path: string, tries: number, cause: unknown) {
     const code = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
@@ -76,12 +76,12 @@ export class KubernetesUnreachable extends UserError {
   }
 }
 
-/** True for the answer that something does not exist. An unreachable or refusing API is not that answer. */
+/** True when the API server says that something does not exist. An unreachable or refusing API does not say that. */
 export function isNotFound(error: unknown): boolean {
   return error instanceof KubernetesError && error.status === 404;
 }
 
-/** Somebody else made it, or changed it, first. */
+/** Another client created or changed the object first. */
 export function isConflict(error: unknown): boolean {
   return error instanceof KubernetesError && error.status === 409;
 }

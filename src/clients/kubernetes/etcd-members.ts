@@ -6,19 +6,19 @@ import { ports } from "../../../images/contract.ts";
 import type { Access } from "./access.ts";
 import type { ServerToken } from "./server-token.ts";
 
-/** A member of etcd as etcd itself has it. */
+/** A member of etcd, as etcd itself lists it. */
 export interface EtcdMember {
-  /** Name of its Node; the host of its address while it has never started. */
+  /** Name of the member's Node; the host of its peer address if the member has never started. */
   node: string;
   learner: boolean;
-  /** Whether it has ever started. */
+  /** Whether the member has ever started. */
   started: boolean;
 }
 
 /**
- * The members of etcd, asked of RKE2's supervisor as a joining server asks it (GET /db/info; k3s, pkg/etcd/etcd.go): the Nodes
- * do not show a member that has none.
- * @throws UserError when the answer is no list of members
+ * Reads the members of etcd from RKE2's supervisor, as a joining server does (GET /db/info; k3s, pkg/etcd/etcd.go): the
+ * Nodes do not show a member that has no Node.
+ * @throws UserError when the answer is not a list of members
  */
 export async function readMembers(
   { ca }: Pick<Access, "ca">,
@@ -29,7 +29,7 @@ export async function readMembers(
   const url = `https://${registrationAddress}:${ports.supervisor}/db/info`;
   const credentials = Buffer.from(`server:${password}`).toString("base64");
   hide(credentials);
-  // Asked in polls: one answer that is lost takes not all of their time.
+  // Callers poll: one lost answer must not use up all of their time.
   const agent = connections({ connect: { ca, timeout: 5_000 }, headersTimeout: 15_000, bodyTimeout: 15_000 });
   try {
     const headers = { authorization: `Basic ${credentials}` };
@@ -51,7 +51,10 @@ function notUnderstood(where: string): UserError {
   });
 }
 
-/** @returns undefined when the text is not what k3s answers; an empty list is not either, for whoever answers is a member */
+/**
+ * @returns undefined when the text is not what k3s answers; also for an empty list, because the server that answers is
+ * a member
+ */
 export function parseMembers(text: string): EtcdMember[] | undefined {
   let value: unknown;
   try {
@@ -67,7 +70,7 @@ export function parseMembers(text: string): EtcdMember[] | undefined {
 
 function memberOf({ name = "", isLearner = false, peerURLs = [] }: Record<string, unknown>): EtcdMember | undefined {
   if (typeof name !== "string" || typeof isLearner !== "boolean" || !Array.isArray(peerURLs)) return undefined;
-  // RKE2 names a member after its Node, with a dash and eight hex digits behind.
+  // RKE2 names a member after its Node, followed by a dash and eight hex digits.
   const node = name.replace(/-[0-9a-f]{8}$/, "");
   const address = String(peerURLs[0]);
   if (name === "" && !URL.canParse(address)) return undefined;

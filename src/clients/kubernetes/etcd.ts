@@ -6,14 +6,15 @@ import { paths, type Node } from "./types.ts";
 import { named, until } from "./watch.ts";
 
 /*
- * Membership of etcd as RKE2 shows and changes it on its Nodes: no etcd client is needed, and none of its certificates.
- * RKE2's controllers write the annotations and the condition; `remove` is ours to write (k3s pkg/etcd/member_controller.go).
+ * Membership of etcd as RKE2 shows and changes it on its Nodes: neither an etcd client nor etcd's certificates are
+ * needed. RKE2's controllers write the annotations and the condition; only `remove` is written by us (k3s
+ * pkg/etcd/member_controller.go).
  */
 const prefix = "etcd.rke2.cattle.io";
 const annotation = {
-  /** Asks RKE2 to take the member out; it stops that server's control plane for good. */
+  /** Asks RKE2 to remove the member; this stops that server's control plane permanently. */
   remove: `${prefix}/remove`,
-  /** Name of the member that was taken out. */
+  /** Name of the member that was removed. */
   removed: `${prefix}/removed-node-name`,
   /** Name of the member that runs on the node. */
   member: `${prefix}/node-name`,
@@ -21,13 +22,16 @@ const annotation = {
 
 const annotationsOf = (node: Node) => node.metadata?.annotations ?? {};
 
-/** True when the node's member was taken out, as RKE2 says when it is done. */
+/** True when RKE2 reports that the node's member was removed. */
 export function isRemoved(node: Node): boolean {
   const said = annotationsOf(node);
   return said[annotation.removed] !== undefined && said[annotation.member] === undefined;
 }
 
-/** The node's part in etcd, by what RKE2 wrote on it; undefined: it has not said yet, or says something unheard of. */
+/**
+ * The node's role in etcd, from RKE2's condition and annotations; undefined when RKE2 has not reported it yet, or
+ * reports an unknown reason.
+ */
 export function etcdPartOf(node: Node): Server["member"] | undefined {
   if (isRemoved(node)) return "none";
   const { status, reason } = voterCondition(node) ?? {};
@@ -41,8 +45,8 @@ export function etcdPartOf(node: Node): Server["member"] | undefined {
 }
 
 /**
- * Takes the member of a node out of etcd and waits until RKE2 says that it is out. Its API server is gone then.
- * @throws DeadlineError with the finalizers that hold the Node, when RKE2 does not confirm it
+ * Removes the member of a node from etcd and waits until RKE2 confirms it. The node's API server has stopped then.
+ * @throws DeadlineError with the name of the member, when RKE2 does not confirm it
  */
 export async function removeMember(client: Kubernetes, node: Node, deadline: Deadline): Promise<void> {
   const name = nameOf(node);

@@ -10,21 +10,24 @@ import { KubernetesError, KubernetesUnreachable } from "./errors.ts";
 import { paths, type Pod, type PodDisruptionBudget } from "./types.ts";
 import { watch } from "./watch.ts";
 
-/** A pod that stays is asked again after this time, in milliseconds, as `kubectl drain` does. */
+/** Time after which a pod that stays is asked again, in milliseconds, as in `kubectl drain`. */
 const paceMs = 5_000;
 
-/** So often the pods of a controller that come back to a cordoned node are evicted; after that they go with it. */
+/**
+ * How often the pods of a controller that come back to a cordoned node are evicted; later ones stay until the node
+ * goes.
+ */
 const mostReturns = 2;
 
-/** How a node is emptied. */
+/** How a node is drained. */
 export interface DrainOptions {
   node: string;
   deadline: Deadline;
-  /** Asked before every eviction: throws when we must not act any more. */
+  /** Called before every eviction: throws when this process may no longer act. */
   check: () => Promise<void>;
 }
 
-/** The node could not be emptied: says by name what is left and what holds it. */
+/** The node could not be drained: names the pods that are left and what holds them. */
 export class DrainError extends UserError {
   readonly blockers: readonly string[];
 
@@ -39,33 +42,35 @@ export class DrainError extends UserError {
 }
 
 /**
- * What became of asking a pod to leave. `accepted`: it will end. `held`: by a budget. `refused`: by a policy, a webhook or a
- * namespace. `unanswered`: nobody was able to answer. `newcomer`: not asked yet, as it came when the node was cordoned already.
+ * The result of asking a pod to leave. `accepted`: it will end. `held`: by a budget. `refused`: by a policy, a webhook
+ * or a namespace. `unanswered`: the API was not able to answer. `newcomer`: not asked yet, because it came after the
+ * node was cordoned.
  */
 interface Answer {
   kind: "accepted" | "held" | "refused" | "unanswered" | "newcomer";
-  /** The API server's own. */
+  /** The API server's own words. */
   words: string;
 }
 
-/** A pod was asked to leave. */
+/** A request that a pod leave. */
 interface Plea extends Answer {
-  /** When, by our clock. */
+  /** When the pod was asked, by our clock. */
   at: number;
-  /** What was known then of the pod and its budgets. */
+  /** The version of the pod and its budgets at that time. */
   version: string;
-  /** The first time in a row with this kind of answer, by the API server's clock. */
+  /** When this kind of answer was first given, in an unbroken series, by the API server's clock. */
   since: string;
-  /** Uid of its controller. */
+  /** Uid of the pod's controller. */
   controller: string | undefined;
-  /** The how many-eth pod of its controller it is that came after the cordon; 0: it was there before. */
+  /** Number of this pod among the pods of its controller that came after the cordon; 0: it was there before. */
   returns: number;
 }
 
 /**
- * Empties a node by eviction. Each pod is asked again until it goes or the deadline passes, whatever refused it, and no
- * refusal keeps the others from being asked: room in a budget, a webhook and the API itself all come back. One that a budget
- * holds is asked at once when the budget changes. Pods that come back for good and can be spared go with the node.
+ * Drains a node by eviction. Each pod is asked again until it leaves or the deadline passes, whatever refused it, and
+ * no refusal keeps the other pods from being asked: room in a budget, a webhook and the API itself may all come back. A
+ * pod that a budget holds is asked at once when the budget changes. Pods that keep coming back and can be spared go
+ * with the node.
  * @returns how many pods were asked, all of which are gone
  * @throws DrainError when the deadline passes
  */
@@ -103,14 +108,14 @@ const askedOf = (pleas: ReadonlyMap<string, Plea>): number =>
   [...pleas.values()].filter(({ kind }) => kind !== "newcomer").length;
 
 /**
- * Whether nobody is left but pods whose controller has come back too often: one that tolerates everything does, for nobody has
- * more room than the node that is being emptied (cilium#28549, rke2#10438).
+ * Whether only pods are left whose controller has brought them back too often. A pod that tolerates everything comes
+ * back, because no node has more room than the one that is being drained (cilium#28549, rke2#10438).
  */
 function areGivenUp(left: readonly Pod[], pleas: ReadonlyMap<string, Plea>): boolean {
   return left.every((pod) => !isEnding(pod) && (pleas.get(uidOf(pod))?.returns ?? 0) > mostReturns);
 }
 
-/** Asks every pod that is due. @returns how long until the next one is, in milliseconds */
+/** Asks every pod that is due. @returns the time until the next pod is due, in milliseconds */
 async function askAll(
   client: Kubernetes,
   { deadline, check }: DrainOptions,
@@ -137,12 +142,12 @@ async function askAll(
 }
 
 /**
- * One that tolerates the cordon may come back to the node that it was evicted from, again and again: it is given the time in
- * which a wiser scheduler finds another.
+ * The answer for a new pod that tolerates the cordon. It may come back again and again to the node that it was evicted
+ * from: the delay gives a smarter scheduler the time to find another node.
  */
 const newcomer: Answer = { kind: "newcomer", words: "" };
 
-/** How often pods of a controller came back; nobody makes one without a controller again. */
+/** How often pods of a controller have come back; a pod without a controller is not recreated. */
 function returnsOf(controller: string | undefined, pleas: ReadonlyMap<string, Plea>): number {
   if (controller === undefined) return 0;
   const own = [...pleas.values()].filter((plea) => plea.controller === controller);
@@ -156,7 +161,7 @@ function dueIn(plea: Plea | undefined, version: string): number {
   return mayHaveRoom ? 0 : Math.max(0, plea.at + paceMs - clock.elapsed());
 }
 
-/** Changes when a budget may have room for a pod, or a pod needs none any more. */
+/** A version that changes when a budget may have room for the pod, or when the pod no longer needs room. */
 function versionOf(pod: Pod, budgets: readonly PodDisruptionBudget[]): string {
   return [pod, ...budgetsOf(pod, budgets)].map(({ metadata }) => metadata?.resourceVersion).join();
 }
@@ -169,7 +174,7 @@ async function ask(client: Kubernetes, pod: Pod, check: () => Promise<void>): Pr
       apiVersion: "policy/v1",
       kind: "Eviction",
       metadata: { name, namespace },
-      // Not the pod that took the name since.
+      // Protects a new pod that has taken the name meanwhile.
       deleteOptions: { preconditions: { uid } },
     });
     return { kind: "accepted", words: "" };
@@ -181,12 +186,12 @@ async function ask(client: Kubernetes, pod: Pod, check: () => Promise<void>): Pr
 }
 
 function kindOf({ status, causes, message }: KubernetesError): Answer["kind"] {
-  // Two budgets over one pod: Kubernetes answers 500 until one of them is gone.
+  // Two budgets select the same pod: Kubernetes answers 500 until one of them is gone.
   if (causes.includes("DisruptionBudget") || /more than one PodDisruptionBudget/i.test(message)) return "held";
   return status >= 500 || status === 429 ? "unanswered" : "refused";
 }
 
-/** Why a pod is still there, for the operator: what was asked, and what came of it. */
+/** Why a pod is still there, for the operator: the request and its result. */
 function whyLeft(pod: Pod, plea: Plea | undefined, budgets: readonly PodDisruptionBudget[]): string {
   const title = titleOf(pod);
   if (isEnding(pod)) return `${title} is ending and has not ended${whatDelays(pod)}`;

@@ -9,22 +9,22 @@ import { isReady } from "./nodes.ts";
 import { paths, type Node } from "./types.ts";
 import { named, until } from "./watch.ts";
 
-/** A VM that is not in the list of what the token may see. */
+/** A VM that is missing from the list of VMs that the token may see. */
 export type Unseen = Pick<NodeRecord, "name" | "vmid">;
 
-/** How long a Node looks Ready at most after its VM has lost its power, in seconds; and some more. */
+/** Longest time that a Node still shows Ready after its VM has lost its power, in seconds, with a margin. */
 const readyAfterDeathSeconds = 90;
 
-/** @throws UserError when somebody has the number of a VM that the list does not show: it is out of sight, and not gone */
+/** @throws UserError when a VM that the list does not show has the VMID: it is hidden from the token, not gone */
 export async function requireFree(pve: Proxmox, vm: Unseen): Promise<void> {
   if ((await takenAmong(pve, [vm.vmid])).length > 0) throw new UserError(hiddenVmProblems(vm));
 }
 
 /**
- * Proves that a node is gone whose VM is not in the list, before it is taken out of the cluster: a list shows what the token
- * may see and no more. The number has to be free for everybody, and the Node not Ready.
- * @returns the Node that is left of it
- * @throws UserError when the VM is out of sight, or something runs under its name
+ * Proves that a node whose VM is missing from the list is gone, before the node is removed from the cluster: the list
+ * shows only what the token may see. The VMID must be unused in the whole data centre, and the Node must not be Ready.
+ * @returns the Node that remains, if any
+ * @throws UserError when the VM is hidden from the token, or when another machine runs under its name
  */
 export async function proveGone(
   pve: Proxmox,

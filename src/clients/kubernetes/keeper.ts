@@ -10,9 +10,9 @@ import { holderOf, runLease } from "./run-lease.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
 
 /*
- * The lease of an update is renewed by a process of its own for as long as the engine lives: the program ends before the engine
- * deletes anything, in `pulumi destroy` it does not run, and a step lives for minutes. When the lease is lost the keeper ends the
- * engine as Ctrl-C does: steps stop at a safe point, and nothing new begins.
+ * A separate process, the keeper, renews the lease of an update for as long as the engine lives: the program ends
+ * before the engine deletes anything, does not run at all in `pulumi destroy`, and a step lives only for minutes. When
+ * the lease is lost, the keeper stops the engine as Ctrl-C does: steps stop at a safe point, and nothing new begins.
  */
 
 interface Task {
@@ -20,16 +20,16 @@ interface Task {
   engine: ProcessIdentity;
 }
 
-/** What the keeper tells whoever started it, and still listens. */
+/** What the keeper reports to the process that started it, while that process still listens. */
 interface Word {
   lost: string;
 }
 
 /**
- * Starts the process that keeps a lease, which is the engine's already. It lives until the engine has gone, whatever becomes of
- * us, and does not keep us alive.
+ * Starts the keeper of a lease that the engine already holds. The keeper lives until the engine has ended, even when
+ * the process that started it ends before, and does not keep that process alive.
  * @param script the bundled steps (`dist/step.mjs`)
- * @param onLost told when the lease is lost, or nobody keeps it any more, while the engine lives
+ * @param onLost called when the lease is lost, or when the keeper has ended, while the engine lives
  */
 export function startKeeper(
   client: Kubernetes,
@@ -39,14 +39,14 @@ export function startKeeper(
 ): void {
   const { PATH, HOME, TMPDIR } = process.env;
   const child = spawn(process.execPath, [script, "keep"], {
-    // Of its own session: a signal for the engine's group is not for it. It needs no secret but the one that it is given.
+    // A session of its own: signals for the engine's process group do not reach it. It gets no secrets except its task.
     detached: true,
     cwd: "/",
     env: { PATH, HOME, TMPDIR },
     stdio: ["pipe", "ignore", "ignore", ...(onLost ? ["ipc" as const] : [])],
   });
   const task: Task = { config: client.config, engine };
-  // One that cannot even start says so by its exit.
+  // A child that cannot even start shows that by its exit.
   child.stdin?.on("error", () => undefined).end(JSON.stringify(task));
   let told = false;
   const tell = (why: string): void => {
@@ -56,7 +56,7 @@ export function startKeeper(
   child.on("message", (word: Word) => tell(word.lost));
   child.on("error", (error) => tell(unkept(messageOf(error))));
   child.on("exit", (code, signal) => {
-    // With the engine it ends as it should.
+    // After the end of the engine this exit is expected.
     if (lifeOf(engine) !== "dead") tell(unkept(signal ?? `exit code ${code ?? "unknown"}`));
   });
   child.unref();
@@ -71,14 +71,16 @@ function unkept(why: string): string {
   }).message;
 }
 
-/** The keeper itself: `dist/step.mjs keep`. @param tell reaches whoever started it, while they listen */
+/**
+ * The keeper itself: `dist/step.mjs keep`. @param tell reaches the process that started it, while that process listens
+ */
 export async function keep(input: NodeJS.ReadableStream, tell: (word: Word) => Promise<void>): Promise<void> {
   const { config, engine } = JSON.parse(await text(input)) as Task;
   const client = new Kubernetes(config);
   const ended = new AbortController();
   try {
     const lease = await adopt(client, engine, (error) => ended.abort(error));
-    // The engine is no child of ours, and nothing tells when it ends.
+    // The engine is not a child of this process, and no event reports its end.
     while (!ended.signal.aborted && lifeOf(engine) === "alive") await clock.sleep(250);
     ended.signal.throwIfAborted();
     await awaitSteps(client, ended.signal);
@@ -93,24 +95,31 @@ export async function keep(input: NodeJS.ReadableStream, tell: (word: Word) => P
 }
 
 /**
- * A step whose engine was killed gives back what it has in hand, a node that it was emptying, and has the right to do so only
- * while the lease is its engine's. One that was killed too, as the plugin does when its engine is cancelled, is not waited for.
+ * Waits for steps that tidy up after their engine was killed, such as one that was draining a node: they may do so only
+ * while the engine holds the lease. A step that was killed too, as the plugin does when its engine is cancelled, is not
+ * waited for.
  */
 async function awaitSteps(client: Kubernetes, lost: AbortSignal): Promise<void> {
   const atWork = async () =>
     (await client.list<LeaseObject>(paths.leases)).items.some(({ spec }) => isStepHere(spec?.holderIdentity ?? ""));
   const end = clock.elapsed() + lifeSeconds * 1000;
-  // Of an API that is away nobody learns more by waiting.
+  // While the API is unavailable, waiting is useless.
   while (!lost.aborted && clock.elapsed() < end && (await atWork().catch(() => false))) await clock.sleep(250);
 }
 
-/** Whether a holder is a step, by its id (src/steps/main.ts), whose process there is here: an engine's steps run beside its keeper. */
+/**
+ * Whether a holder is a step, by its id (src/steps/main.ts), whose process exists on this machine: the steps of an
+ * engine run beside its keeper.
+ */
 function isStepHere(holder: string): boolean {
   const [, pid] = /^[a-z]+-(\d+)-[0-9a-f]{8}$/.exec(holder) ?? [];
   return pid !== undefined && identify(Number(pid)) !== undefined;
 }
 
-/** Renewed for as long as nobody takes it, however long the API is away: another run has to take it to begin. */
+/**
+ * Adopts the lease, to be renewed until another process takes it, however long the API is unavailable: another run
+ * cannot begin without taking it.
+ */
 async function adopt(client: Kubernetes, engine: ProcessIdentity, onLost: (error: LeaseLost) => void): Promise<Lease> {
   const held = await client.find<LeaseObject>(`${paths.leases}/${runLease}`);
   if (held === undefined) throw new LeaseLost(runLease, "somebody deleted it");

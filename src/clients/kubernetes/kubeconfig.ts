@@ -2,7 +2,7 @@ import { parse } from "yaml";
 import { UserError } from "../../runtime/errors.ts";
 import { hide } from "../../runtime/log.ts";
 
-/** How a cluster is reached: by client certificate, trusting its own CA. All PEM. */
+/** How a cluster is reached: with a client certificate, trusting the cluster's own CA. All PEM. */
 export interface Kubeconfig {
   /** `https://host:6443` */
   server: string;
@@ -20,8 +20,8 @@ interface Document {
 
 /**
  * Reads a kubeconfig with embedded certificates, as RKE2 writes it, and hides its key from every log.
- * @param server takes the place of the server that stands in it
- * @throws UserError that names the field that is missing
+ * @param server replaces the server of the kubeconfig
+ * @throws UserError that names the missing field
  */
 export function parseKubeconfig(text: string, where: string, server?: string): Kubeconfig {
   const document = (parse(text) ?? {}) as Document;

@@ -2,24 +2,25 @@ import { clock } from "../../runtime/clock.ts";
 import type { Kubernetes } from "./client.ts";
 import { paths, type Lease } from "./types.ts";
 
-/** A lease as it was first seen, and since when it has not changed. */
+/** A version of a lease, and since when it has been seen unchanged. */
 interface Sight {
   version: string;
   since: number;
-  /** When it was seen unchanged after its whole life. */
+  /** When it was first seen unchanged after its whole duration. */
   over: number | undefined;
 }
 
 /**
- * Tells whether somebody renews a lease as client-go does: by looking at it for its whole life, with no clock but our own.
- * The times in it are of other machines, whose clocks may be apart by more than a lease lives.
+ * Judges whether a lease is still renewed, as client-go does: by watching it for its whole duration, with our own clock
+ * only. The times in the lease come from other machines, whose clocks may differ by more than its duration.
  */
 export class LeaseObserver {
   private readonly sights = new Map<string, Sight>();
 
   /**
-   * Milliseconds until the lease may be taken over, if nobody renews it; 0: now. Its holder is given a last moment after
-   * that: an API that was away kept it from renewing, and it does so sooner than within a fifth of its life.
+   * Milliseconds until the lease may be taken over if it is not renewed; 0: now. After its duration the holder gets a
+   * last chance: an unavailable API kept it from renewing, and it renews within less than a fifth of the duration once
+   * the API is back.
    */
   left(lease: Lease): number {
     const { leaseDurationSeconds: seconds, holderIdentity } = lease.spec ?? {};
@@ -32,7 +33,7 @@ export class LeaseObserver {
     return Math.max(0, sight.over + seconds * 200 - now);
   }
 
-  /** Notes how it is now. */
+  /** Notes the current version of the lease. */
   see(lease: Lease): Sight {
     const [name, version] = [nameOf(lease), versionOf(lease)];
     const known = this.sights.get(name);
@@ -43,18 +44,18 @@ export class LeaseObserver {
   }
 }
 
-/** Longest time that leases are looked at, in seconds: one that claims to live longer than that is held. */
+/** Longest time that leases are watched, in seconds: a lease that declares a longer duration counts as held. */
 const longestSeconds = 60;
 
-/** Who answers for what is in the cluster. */
+/** The leases of the cluster, by whether they are still renewed. */
 export interface Lives {
-  /** Nobody renewed them for their whole life. */
+  /** Leases that were not renewed for their whole duration. */
   expired: Lease[];
-  /** Names of those that are renewed, or may be. */
+  /** Names of the leases that are renewed, or may be. */
   held: ReadonlySet<string>;
 }
 
-/** Looks at all leases for as long as it takes to know which of them are renewed: not at all where there is none. */
+/** Watches all leases until it is known which of them are renewed; returns at once when there are none. */
 export async function observeLeases(client: Kubernetes, except: readonly string[] = []): Promise<Lives> {
   const observer = new LeaseObserver();
   const end = clock.elapsed() + longestSeconds * 1000;
@@ -63,7 +64,7 @@ export async function observeLeases(client: Kubernetes, except: readonly string[
   let leases = await look();
   const first = new Map(leases.map((lease) => [nameOf(lease), versionOf(lease)]));
   for (;;) {
-    // Also one that came since then is somebody's.
+    // A lease that was created since then is held, too.
     const unchanged = leases.filter((lease) => first.get(nameOf(lease)) === versionOf(lease));
     const left = new Map(unchanged.map((lease) => [lease, observer.left(lease)]));
     const longest = Math.max(0, ...left.values());
@@ -78,5 +79,5 @@ export async function observeLeases(client: Kubernetes, except: readonly string[
 
 const nameOf = ({ metadata }: Lease): string => metadata?.name ?? "";
 
-/** A lease that was given back and taken anew is another one. */
+/** The uid tells a lease that was released and taken again from the earlier one. */
 const versionOf = ({ metadata }: Lease): string => `${metadata?.uid ?? ""}/${metadata?.resourceVersion ?? ""}`;

@@ -9,10 +9,10 @@ import { createOurs } from "./namespace.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
 import { until } from "./watch.ts";
 
-/** Life without a renewal, in seconds. */
+/** Default duration of a lease without a renewal, in seconds. */
 export const lifeSeconds = 15;
 
-/** A lease that is ours, and when that was asked for. */
+/** A lease that we hold, and when it was requested. */
 export interface Taken {
   held: LeaseObject;
   asked: Moment;
@@ -23,24 +23,24 @@ function body(client: Kubernetes, name: string, { holder, seconds = lifeSeconds 
     apiVersion: "coordination.k8s.io/v1",
     kind: "Lease",
     metadata: { name },
-    // The time is for readers: it is compared with none.
+    // The time is for readers: it is never compared.
     spec: { holderIdentity: holder, leaseDurationSeconds: seconds, renewTime: micro(client.now()) },
   };
 }
 
-/** Kubernetes wants microseconds. */
+/** Kubernetes requires microseconds. */
 function micro(date: Date): string {
   return date.toISOString().replace("Z", "000Z");
 }
 
-/** Writes our name into just the version that was seen. */
+/** Writes our name into the lease, only if it still has the version that was read. */
 export async function replace(client: Kubernetes, seen: LeaseObject, options: LeaseOptions): Promise<LeaseObject> {
   const { name = "", uid, resourceVersion = "" } = seen.metadata ?? {};
   const metadata = { name, ...(uid === undefined ? {} : { uid }), resourceVersion };
   return await client.replace<LeaseObject>(`${paths.leases}/${name}`, { ...body(client, name, options), metadata });
 }
 
-/** @returns the lease that is ours now; or the lease of its holder; or undefined when it changed meanwhile */
+/** @returns the lease that we hold now; or the lease of another holder; or undefined when it changed meanwhile */
 export async function tryTake(
   client: Kubernetes,
   name: string,
@@ -51,7 +51,7 @@ export async function tryTake(
   try {
     return { held: await createOurs<LeaseObject>(client, paths.leases, body(client, name, options)), asked };
   } catch (error) {
-    // Of an answer that was lost nobody knows whether it came to be: who has it is asked next.
+    // After a lost answer it is unknown whether the lease was created: its holder is read next.
     if (!isConflict(error) && !(error instanceof KubernetesUnreachable)) throw error;
   }
   const lease = await client.find<LeaseObject>(`${paths.leases}/${name}`);
@@ -67,7 +67,7 @@ export async function tryTake(
   }
 }
 
-/** Waits until one of the leases that are held was given back, or may be taken over. */
+/** Waits until one of the held leases was released, or may be taken over. */
 export async function waitForChange(
   client: Kubernetes,
   names: readonly string[],
@@ -79,7 +79,7 @@ export async function waitForChange(
   const holders = held.map((lease) => `${lease.metadata?.name ?? ""} is held by ${lease.spec?.holderIdentity ?? ""}`);
   if (deadline.passed) throw deadline.error(holders.join("; "));
   say(`waiting: ${holders.join("; ")}`);
-  // One whose holder lives is looked at again now and then although its time is over.
+  // A lease that has expired although its holder is alive is checked again from time to time.
   const expiry = Math.min(...held.map((lease) => observer.left(lease) || 1000), deadline.left);
   try {
     await until<LeaseObject, true>(

@@ -8,7 +8,7 @@ import { LeaseObserver } from "./lease-observer.ts";
 import { lifeSeconds, replace, tryTake, waitForChange, type Taken } from "./lease-requests.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
 
-/** Our lease was taken or could not be renewed in time: somebody else may act now, so we must not. */
+/** Our lease was taken or could not be renewed in time: another process may act now, so this one must not. */
 export class LeaseLost extends UserError {
   constructor(name: string, why: string) {
     super({
@@ -19,37 +19,42 @@ export class LeaseLost extends UserError {
   }
 }
 
-/** What may be done while it holds. */
+/** What may be done while a lease is held. */
 export interface Fence {
-  /** Throws when it does not hold any more, or when the run was cancelled: to be called right before what cannot be undone. */
+  /**
+   * Throws when the lease is no longer held, or when the run was cancelled: call it right before each irreversible
+   * call.
+   */
   check(): Promise<void>;
-  /** The same, but a run that was cancelled may go on: to tidy up. */
+  /** The same, but passes in a cancelled run: for tidying up. */
   requireOwned(): Promise<void>;
 }
 
 export interface LeaseOptions {
-  /** Who asks, unique for each process: after a crash the same run is somebody else. */
+  /** Identity of the holder, unique for each process: after a crash the same run has another identity. */
   holder: string;
-  /** Life without a renewal, in seconds. @default 15 */
+  /** Duration without a renewal, in seconds. @default 15 */
   seconds?: number;
   /**
-   * So long it is tried to renew it before it counts as lost although nobody took it, in seconds. @default four lives
+   * How long renewal is tried before the lease counts as lost although no other process took it, in seconds.
+   * @default four times `seconds`
    */
   patience?: number;
-  /** Somebody else renews it; here that is done only when a `check` wants to know. @default false */
+  /** Another process renews the lease; this one renews it only when a `check` requires it. @default false */
   isKept?: boolean;
-  /** Whether a holder is known to live: then it is not taken over, however long nobody has renewed it. */
+  /** Whether a holder is known to be alive: its lease is then not taken over, however long it was not renewed. */
   isAlive?: (holder: string) => boolean;
   /** Cancels the run. */
   stop?: AbortSignal;
-  /** Told once that the lease was lost: to end waits, so that nobody waits for what is not theirs any more. */
+  /** Called once when the lease is lost: ends waits for things that this process may no longer change. */
   onLost?: (error: LeaseLost) => void;
 }
 
 /**
- * A named right that one process has at a time. It is renewed until it is released, and free for others when we die: whoever
- * wants it has to see it unchanged for its whole life. The holder believes in it for half of that, and no clock is compared
- * with another one. Held is what carries our name: after an outage it is renewed, unless somebody took it meanwhile.
+ * A named lock that one process holds at a time. It is renewed until it is released, and becomes free when its process
+ * dies: to take it over, another process must see it unchanged for its whole duration. The holder trusts it for half of
+ * that time, and clocks of different machines are never compared. A lease is held as long as it carries our name: after
+ * an outage it is renewed, unless another process took it meanwhile.
  */
 export class Lease implements Fence {
   readonly name: string;
@@ -74,7 +79,7 @@ export class Lease implements Fence {
   }
 
   /**
-   * One that carries our name already.
+   * Adopts a lease that already carries our name.
    * @throws LeaseLost when it does not
    */
   static async adopt(client: Kubernetes, held: LeaseObject, options: LeaseOptions): Promise<Lease> {
@@ -89,7 +94,8 @@ export class Lease implements Fence {
   }
 
   /**
-   * Takes the first of several leases that is free or expired, or already carries our name; waits by watching when none is.
+   * Takes the first of several leases that is free, has expired, or already carries our name; when there is none, it
+   * waits by watching.
    * @throws DeadlineError that names the holders
    */
   static async take(
@@ -113,19 +119,20 @@ export class Lease implements Fence {
   }
 
   async check(): Promise<void> {
-    // Lost comes first: who was cancelled may still tidy up, who lost the lease may not even do that.
+    // The loss comes first: a cancelled run may still tidy up, but after the loss of the lease not even that is
+    // allowed.
     await this.requireOwned();
     this.options.stop?.throwIfAborted();
   }
 
   /**
-   * An API that is away for a moment is waited for: who cannot ask does not know.
-   * @throws LeaseLost when somebody else may act by now, whether the run was cancelled or not
+   * Waits through a short outage of the API: without an answer it is unknown whether the lease is held.
+   * @throws LeaseLost when another process may act by now, whether the run was cancelled or not
    */
   async requireOwned(): Promise<void> {
     for (;;) {
       if (this.lost) throw this.lost;
-      // A machine that has slept knows by the date alone that others may have waited for our whole life.
+      // After the machine has slept, only the date shows that other processes may have waited for the whole duration.
       if (msSince(this.renewedAt) <= this.seconds * 500) return;
       try {
         await this.renew();
@@ -136,9 +143,9 @@ export class Lease implements Fence {
     }
   }
 
-  /** Gives it back. What is left of a lease that cannot be given back expires. */
+  /** Releases the lease. A lease that cannot be released expires. */
   async release(): Promise<void> {
-    // A renewal that is under way knows the version to give back, and schedules the next one when it ends.
+    // A renewal in progress knows the version to release, and schedules the next renewal when it ends.
     await this.pending?.catch(() => undefined);
     this.unschedule?.();
     if (this.lost) return;
@@ -161,7 +168,7 @@ export class Lease implements Fence {
     }
   }
 
-  /** Seconds since we knew that it is ours. */
+  /** Seconds since the lease was last known to be ours. */
   private get age(): number {
     return (clock.elapsed() - this.renewedAt.elapsed) / 1000;
   }
@@ -176,14 +183,17 @@ export class Lease implements Fence {
         () => this.schedule(this.seconds / 3),
         (error: unknown) => {
           say(error instanceof LeaseLost ? error.message : `the lease ${this.name}: ${messageOf(error)}`);
-          // Sooner than others lose their patience once the API answers again.
+          // Sooner than other processes take it over once the API answers again.
           if (!(error instanceof LeaseLost)) this.schedule(this.seconds / 10);
         },
       );
     });
   }
 
-  /** One at a time: of two that carry the same version, the second would look as if another process had taken it. */
+  /**
+   * One renewal at a time: of two with the same version, the second would look as if another process had taken the
+   * lease.
+   */
   private renew(): Promise<void> {
     this.renewing ??= this.renewOnce().finally(() => (this.renewing = undefined));
     return this.renewing;
@@ -214,8 +224,8 @@ export class Lease implements Fence {
   }
 
   /**
-   * Reads it again: another process of the same holder may renew it too, and of an answer that was lost the version is not
-   * known. One that was given back and taken anew is another one, whoever has it.
+   * Reads the lease again: another process with the same holder identity may renew it too, and after a lost answer the
+   * version is unknown. A lease that was released and taken again is a different lease, even with the same holder.
    */
   private async readOurs(): Promise<void> {
     const now = await this.client.find<LeaseObject>(this.path);

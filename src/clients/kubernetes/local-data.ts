@@ -4,14 +4,14 @@ import type { Kubernetes } from "./client.ts";
 import { nameOf } from "./nodes.ts";
 import { paths, type Node, type PersistentVolume, type Pod } from "./types.ts";
 
-/** Everything that says where data lies and who uses it. */
+/** Everything that shows where data is stored and which pods use it. */
 export interface DataPicture {
   volumes: PersistentVolume[];
   nodes: Node[];
   pods: Pod[];
 }
 
-/** Reads the whole cluster: three lists. @throws KubernetesError: what is not seen is not nothing */
+/** Reads the whole cluster: three lists. @throws KubernetesError: an unreadable list is not an empty one */
 export async function readData(client: Kubernetes): Promise<DataPicture> {
   const [volumes, nodes, pods] = await Promise.all([
     client.list<PersistentVolume>(paths.persistentVolumes),
@@ -21,7 +21,7 @@ export async function readData(client: Kubernetes): Promise<DataPicture> {
   return { volumes: volumes.items, nodes: nodes.items, pods: pods.items };
 }
 
-/** A node as node affinity sees it. One whose Node is gone had at least its name as its host name. */
+/** A node as node affinity sees it. When the Node no longer exists, its name serves as its host name. */
 export function affinityNode(name: string, node: Node | undefined): AffinityNode {
   return { name, labels: node?.metadata?.labels ?? { [HOST_NAME]: name } };
 }

@@ -19,15 +19,18 @@ import { nameOf } from "./nodes.ts";
 import { paths, type PodDisruptionBudget } from "./types.ts";
 import { named, watch } from "./watch.ts";
 
-/** Whoever asked Longhorn to evict a node writes here who it was: only that request is ever undone. */
+/** Annotation with the id of the run that asked Longhorn to evict a node: only such a request is ever undone. */
 export const evictionRequestedBy = "evergreen.dev/eviction-requested-by";
-/** Whoever turned scheduling off for it: it was off before where this is missing, and stays so. */
+/**
+ * Annotation with the id of the run that turned scheduling off for it. When missing, scheduling was off before and
+ * stays so.
+ */
 const schedulingStoppedBy = "evergreen.dev/scheduling-stopped-by";
 
 const nodesOf = (node: LonghornNode) => `${paths.longhorn}/namespaces/${node.metadata?.namespace ?? ""}/nodes`;
 const pathOf = (node: LonghornNode) => `${nodesOf(node)}/${nameOf(node)}`;
 
-/** Nodes as Longhorn knows them; none in a cluster without Longhorn, where nobody serves its API. */
+/** The nodes that Longhorn knows; none in a cluster without Longhorn, where its API does not exist. */
 export async function listLonghornNodes(client: Kubernetes): Promise<LonghornNode[]> {
   try {
     return (await client.list<LonghornNode>(`${paths.longhorn}/nodes`)).items;
@@ -37,7 +40,7 @@ export async function listLonghornNodes(client: Kubernetes): Promise<LonghornNod
   }
 }
 
-/** @returns undefined when Longhorn is not on that node, or not in that cluster */
+/** @returns undefined when Longhorn does not run on that node, or not in that cluster */
 export async function findLonghornNode(client: Kubernetes, name: string): Promise<LonghornNode | undefined> {
   return (await listLonghornNodes(client)).find((node) => nameOf(node) === name);
 }
@@ -46,10 +49,10 @@ export const isOurRequest = (node: LonghornNode): boolean =>
   node.metadata?.annotations?.[evictionRequestedBy] !== undefined;
 
 /**
- * Refuses a retirement that could not end, or that would take the last copy of a volume along. A new node needs a moment
- * until Longhorn uses its disks: that is waited for.
+ * Refuses to decommission a node when its storage could not be moved, or when the last copy of a volume would be lost.
+ * A new node needs a moment until Longhorn uses its disks: that is waited for.
  * @param running whether the node's VM runs
- * @throws UserErrors with everything that is in the way
+ * @throws UserErrors with everything that blocks it
  */
 export async function requireMayRetire(
   client: Kubernetes,
@@ -67,21 +70,22 @@ export async function requireMayRetire(
 }
 
 export interface EvacuationOptions {
-  /** Who asks: the run's id. */
+  /** The requester: the run's id. */
   by: string;
   deadline: Deadline;
-  /** Throws when we must not act any more. */
+  /** Throws when this process may no longer act. */
   check: () => Promise<void>;
 }
 
 /**
- * Asks Longhorn to rebuild the replicas of a node elsewhere, and waits until none is left and their volumes are whole.
+ * Asks Longhorn to rebuild the replicas of a node elsewhere, and waits until none is left and their volumes are
+ * healthy.
  * @throws UserError that names what is left
  */
 export async function evacuate(client: Kubernetes, node: LonghornNode, options: EvacuationOptions): Promise<void> {
   const { by, deadline, check } = options;
   const name = nameOf(node);
-  // Asked before: what is quickly gone from here may not be whole elsewhere yet.
+  // Read before the request: a replica that quickly leaves this node may not be complete elsewhere yet.
   const had = new Set(volumesOn(await listStorage(client), name));
   await check();
   await requestEviction(client, node, by);
@@ -95,7 +99,7 @@ export async function evacuate(client: Kubernetes, node: LonghornNode, options: 
   if (had.size > 0) say(`${name}: ${had.size} Longhorn volumes have their replicas elsewhere`);
 }
 
-/** No verdict on the new generation: what a rebuild lacks is disk space or time. */
+/** Not a verdict on the new generation: a rebuild lacks disk space or time. */
 function stayed(node: string, seconds: number, left: readonly string[]): UserError {
   return new UserError({
     what: `the Longhorn data of ${node} has not moved in ${Math.round(seconds)} s`,
@@ -104,7 +108,7 @@ function stayed(node: string, seconds: number, left: readonly string[]): UserErr
   });
 }
 
-/** Longhorn evicts a node only while its scheduling is off, and refuses one without the other. */
+/** Longhorn evicts a node only while its scheduling is off, and refuses an eviction request without that. */
 async function requestEviction(client: Kubernetes, found: LonghornNode, by: string): Promise<void> {
   const node = await client.get<LonghornNode>(pathOf(found));
   if (node.spec?.evictionRequested === true && !isOurRequest(node)) return;
@@ -115,7 +119,7 @@ async function requestEviction(client: Kubernetes, found: LonghornNode, by: stri
   });
 }
 
-/** Undoes our request on a node that stays; anybody else's is left alone. */
+/** Undoes our request on a node that stays; a request of another client is left alone. */
 export async function withdrawEviction(client: Kubernetes, found: LonghornNode): Promise<void> {
   const node = await client.find<LonghornNode>(pathOf(found));
   if (node === undefined || !isOurRequest(node)) return;
@@ -127,9 +131,10 @@ export async function withdrawEviction(client: Kubernetes, found: LonghornNode):
 }
 
 /**
- * Waits until Longhorn has forgotten a node whose Node is gone. It does so by itself (kubernetes_node_controller.go); ours
- * is the request where it has seen the loss and kept the object. What it keeps all the same holds nobody up.
- * @returns false when it still lists the node after that time
+ * Waits until Longhorn has removed its object for a node whose Node is gone. Longhorn does so by itself
+ * (kubernetes_node_controller.go); we request it when Longhorn has noticed the loss and kept the object. An object that
+ * stays nevertheless blocks nothing.
+ * @returns false when Longhorn still lists the node at the deadline
  */
 export async function forgetLonghornNode(client: Kubernetes, node: LonghornNode, deadline: Deadline): Promise<boolean> {
   const { path, query } = named(nodesOf(node), nameOf(node));
@@ -142,21 +147,21 @@ export async function forgetLonghornNode(client: Kubernetes, node: LonghornNode,
   return false;
 }
 
-/** @returns whether it is gone: a finalizer of Longhorn may hold it for a moment */
+/** @returns whether the object is gone: a finalizer of Longhorn may hold it for a moment */
 async function askToForget(client: Kubernetes, node: LonghornNode): Promise<boolean> {
   try {
     await client.delete(pathOf(node));
   } catch (error) {
-    // Its webhook refuses while it still counts something there; the next change is another try.
+    // Longhorn's webhook refuses while it still counts something on the node; the next change is another try.
     if (!(error instanceof KubernetesError)) throw error;
   }
   return (await client.find(pathOf(node))) === undefined;
 }
 
 /**
- * Follows all of Longhorn until `done`. The four watches run side by side, and one may be ahead of another: what they show
- * together need never have been so. Hence what ends the wait is asked once more of lists that are read then.
- * @returns false when the time was over first
+ * Follows all of Longhorn's objects until `done`. The four watches run side by side, and one may be ahead of another:
+ * the combined state may never have existed. So `done` is checked once more against lists that are read then.
+ * @returns false when the deadline passed first
  */
 async function follow(
   client: Kubernetes,

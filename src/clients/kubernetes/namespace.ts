@@ -2,7 +2,7 @@ import type { Kubernetes } from "./client.ts";
 import { isConflict, isNotFound } from "./errors.ts";
 import { namespace, paths, type Resource } from "./types.ts";
 
-/** Creates an object of ours, and our namespace with it when it is the first one. */
+/** Creates an object of ours, and our namespace before it when that does not exist yet. */
 export async function createOurs<T extends Resource>(client: Kubernetes, path: string, object: object): Promise<T> {
   try {
     return await client.create<T>(path, object);

@@ -5,7 +5,7 @@ import type { Deadline } from "../../runtime/deadline.ts";
 import { paths, type Node, type Resource } from "./types.ts";
 import { named, until } from "./watch.ts";
 
-/** Labels of the nodes that are ours. */
+/** Labels of our nodes. */
 export const labels = {
   cluster: "evergreen.dev/cluster",
   pool: "evergreen.dev/pool",
@@ -14,9 +14,9 @@ export const labels = {
   server: "node-role.kubernetes.io/control-plane",
 } as const;
 
-/** Whoever cordoned a node writes here who it was: only that cordon is ever undone. */
+/** Annotation with the id of the run that cordoned a node: only such a cordon is ever undone. */
 export const cordonedBy = "evergreen.dev/cordoned-by";
-/** Nodes that are about to be replaced: new pods rather go elsewhere, so that they do not move twice. */
+/** Taint of nodes that are about to be replaced: new pods prefer other nodes, so that they do not move twice. */
 export const leaving = { key: "evergreen.dev/leaving", effect: "PreferNoSchedule" } as const;
 
 const pathOf = (name: string) => `${paths.nodes}/${name}`;
@@ -40,7 +40,7 @@ export function labelsOf(of: {
   };
 }
 
-/** Gives a node labels, only if it is the one that was looked at. */
+/** Adds labels to a node, only if it is still the node that was read. */
 export async function relabel(client: Kubernetes, node: Node, more: Record<string, string>): Promise<void> {
   const uid = node.metadata?.uid;
   await client.patch(pathOf(nameOf(node)), "merge", {
@@ -48,7 +48,7 @@ export async function relabel(client: Kubernetes, node: Node, more: Record<strin
   });
 }
 
-/** Nodes of ours, narrowed by some of our labels. */
+/** Label selector for our nodes, narrowed by some of our labels. */
 export function selector(wanted: Partial<Record<"cluster" | "pool" | "slot" | "generation", string | number>>): string {
   return Object.entries(wanted)
     .map(([key, value]) => `${labels[key as keyof typeof labels]}=${value}`)
@@ -72,84 +72,84 @@ export function isReady(node: Node): boolean {
   return condition(node, "Ready")?.status === "True";
 }
 
-/** The kubelet itself says so. When it is silent, the control plane calls Ready Unknown: that may be anybody's doing. */
+/** The kubelet itself reports not Ready. When it is silent, the control plane sets Ready to Unknown, for any cause. */
 export function saysNotReady(node: Node): boolean {
   return condition(node, "Ready")?.status === "False";
 }
 
-/** What RKE2 says of a server's part in etcd: the condition `EtcdIsVoter`, undefined before it has said anything. */
+/** RKE2's condition `EtcdIsVoter` about a server's role in etcd; undefined until RKE2 has reported it. */
 export function voterCondition(node: Node): { status: string; reason?: string } | undefined {
   return condition(node, "EtcdIsVoter");
 }
 
-/** A server that still learns counts for nothing in etcd's quorum. */
+/** A learner does not count in etcd's quorum. */
 export function isVoter(node: Node): boolean {
   return voterCondition(node)?.status === "True";
 }
 
 export const isServer = (node: Node): boolean => node.metadata?.labels?.[labels.server] !== undefined;
 
-/** The address that the node is reached at by others. */
+/** The address at which other machines reach the node. */
 export function addressOf(node: Node): string | undefined {
   return node.status?.addresses?.find(({ type }) => type === "InternalIP")?.address;
 }
 
-/** What the kubelet says of its not being ready, or what the control plane says of a kubelet that is silent. */
+/** The kubelet's reason for not being ready, or the control plane's reason when the kubelet is silent. */
 export function whyNotReady(node: Node): string {
   const ready = condition(node, "Ready");
   if (ready === undefined) return "the kubelet has not reported yet";
   return `Ready is ${ready.status}: ${ready.reason ?? ""} ${ready.message ?? ""}`.trim();
 }
 
-/** When Ready last changed: two looks with the same answer saw no outage between them. */
-/** When its kubelet reported last that it is Ready or not, by its own clock; empty: it never did. */
+/** When its kubelet last reported whether it is Ready, by the kubelet's clock; empty: it never did. */
 export function heartbeatOf(node: Node): string {
   return condition(node, "Ready")?.lastHeartbeatTime ?? "";
 }
 
+/** When Ready last changed: two reads with the same value prove that there was no outage between them. */
 export function readySince(node: Node): string {
   return condition(node, "Ready")?.lastTransitionTime ?? "";
 }
 
 /**
- * After so many seconds without Ready Kubernetes deletes the pods of a node (`tolerationSeconds` of every pod that says nothing
- * else), with a margin for its controllers.
+ * Time without Ready after which Kubernetes deletes the pods of a node, in seconds (the default `tolerationSeconds` of
+ * pods), with a margin for its controllers.
  */
 const lifeWithoutReady = 300 + 60;
 
-/** Seconds until a node that is not Ready counts as dead; negative: it is. */
+/** Seconds until a node that is not Ready counts as dead; negative: it already does. */
 export function secondsToDeath(node: Node, now: Date): number {
   const since = Date.parse(readySince(node));
-  // A kubelet that has never reported: nobody knows since when.
+  // The kubelet has never reported: the start of the outage is unknown.
   return Number.isNaN(since) ? lifeWithoutReady : lifeWithoutReady - (now.getTime() - since) / 1000;
 }
 
-/** Not Ready for so long that Kubernetes has given its pods up. */
+/** Not Ready for so long that Kubernetes has evicted its pods. */
 export function isDead(node: Node, now: Date): boolean {
   return !isReady(node) && secondsToDeath(node, now) < 0;
 }
 
-/** Kubernetes asks for the key alone; by the value we know that we have said it. */
+/** Kubernetes matches the key alone; the value marks the taint as ours. */
 const outOfService = { key: "node.kubernetes.io/out-of-service", value: "evergreen", effect: "NoExecute" } as const;
 
-/** Tells Kubernetes that a node is off for good: its pods and the attachments of its volumes are removed at once. */
+/** Tells Kubernetes that a node is permanently off: its pods and volume attachments are removed at once. */
 export async function taintOutOfService(client: Kubernetes, name: string): Promise<void> {
   const node = await findNode(client, name);
   if (node === undefined || node.spec?.taints?.some(({ key }) => key === outOfService.key)) return;
   await client.patch(pathOf(name), "strategic", { spec: { taints: [outOfService] } });
 }
 
-/** Whether we have said that it is off for good. */
+/** Whether we have declared the node permanently off. */
 export const isFenced = (node: Node): boolean =>
   (node.spec?.taints ?? []).some(({ key, value }) => key === outOfService.key && value === outOfService.value);
 
-/** Takes back that a node is off for good: it is started again. */
+/** Withdraws the declaration that a node is permanently off: it is started again. */
 export async function untaintOutOfService(client: Kubernetes, node: Node): Promise<void> {
   if (!isFenced(node)) return;
   await client.patch(pathOf(nameOf(node)), "strategic", { spec: { taints: [{ $patch: "delete", ...outOfService }] } });
 }
 
-/** The node as decisions see it. @throws UserError when our labels are not as we wrote them */
+/** The node in the form that decisions use. @throws UserError when our labels are not as we wrote them */
 export function observedNode(node: Node): ObservedNode {
   const our = node.metadata?.labels ?? {};
   const slot = Number(our[labels.slot]);
@@ -176,20 +176,20 @@ export function observedNode(node: Node): ObservedNode {
   };
 }
 
-/** Keeps pods away, in our name; a cordon of somebody else stays theirs. */
+/** Cordons a node in our name; an existing cordon that is not ours is left as it is. */
 export async function cordon(client: Kubernetes, node: Node, by: string): Promise<void> {
   if (isCordoned(node) && !isOurCordon(node)) return;
   const patch = { metadata: { annotations: { [cordonedBy]: by } }, spec: { unschedulable: true } };
   await client.patch(pathOf(nameOf(node)), "merge", patch);
 }
 
-/** Undoes what we did to a node that stays: our cordon and our taint. */
+/** Undoes our cordon and our taint on a node that stays. */
 export async function uncordon(client: Kubernetes, name: string): Promise<void> {
   const node = await findNode(client, name);
   if (node === undefined) return;
   const ours = isOurCordon(node);
   if (!ours && !isLeaving(node)) return;
-  // A strategic patch knows taints by their key, so that nobody else's is touched.
+  // A strategic merge patch matches taints by key, so that other taints are not touched.
   await client.patch(pathOf(name), "strategic", {
     ...(ours ? { metadata: { annotations: { [cordonedBy]: null } } } : {}),
     spec: {
@@ -199,15 +199,18 @@ export async function uncordon(client: Kubernetes, name: string): Promise<void> 
   });
 }
 
-/** Marks a node as leaving: a wish, not a ban. */
+/** Marks a node as leaving: a preference, not a ban. */
 export async function softTaint(client: Kubernetes, name: string): Promise<void> {
-  // A strategic patch merges taints by key.
+  // A strategic merge patch merges taints by key.
   await client.patch(pathOf(name), "strategic", { spec: { taints: [leaving] } });
 }
 
 export const isLeaving = (node: Node): boolean => (node.spec?.taints ?? []).some(({ key }) => key === leaving.key);
 
-/** Waits until a deleted Node is gone: controllers hold it by finalizers until they have tidied up. @throws DeadlineError */
+/**
+ * Waits until a deleted Node is gone: controllers hold it with finalizers until they have cleaned up. @throws
+ * DeadlineError
+ */
 export async function awaitGone(client: Kubernetes, name: string, deadline: Deadline): Promise<void> {
   let held: string[] = [];
   await until<Node, true>(
@@ -222,14 +225,17 @@ export async function awaitGone(client: Kubernetes, name: string, deadline: Dead
   );
 }
 
-/** Deletes a Node, only if it is the one that was looked at, and what RKE2 remembers of its password. */
+/** Deletes a Node, only if it still is the Node that was read, and the node password that RKE2 stores for it. */
 export async function deleteNode(client: Kubernetes, name: string, uid: string | undefined): Promise<void> {
-  // The Node last: a run that is cut short in between finds it, and comes back here.
+  // The Node is deleted last: a run that was interrupted in between finds it, and repeats both.
   await forgetPassword(client, name);
   await client.delete(pathOf(name), uid === undefined ? {} : { uid });
 }
 
-/** Lets another machine have the name of a node that is no more: RKE2 keeps its password, and refuses whoever has another. */
+/**
+ * Frees the name of a node that no longer exists for another machine: RKE2 stores the node's password, and refuses a
+ * machine that has another one.
+ */
 export async function forgetPassword(client: Kubernetes, name: string): Promise<void> {
   await client.delete(`${paths.systemSecrets}/${name}.node-password.rke2`);
 }

@@ -5,8 +5,8 @@ import { isNotFound } from "./errors.ts";
 import type { Resource } from "./types.ts";
 
 /*
- * Others that upgrade or restart nodes. Two at once drain each other's nodes (failure-modes: Rancher upgrades clusters that it
- * manages, rancher#47233, #46246; kube-hetzner#1497).
+ * Other programs that upgrade or restart nodes. Two at once drain each other's nodes (Rancher upgrades the clusters
+ * that it manages: rancher#47233, #46246; kube-hetzner#1497).
  */
 
 interface Plan extends Resource {
@@ -14,19 +14,19 @@ interface Plan extends Resource {
   status?: { applying?: string[] };
 }
 
-/** Of system-upgrade-controller. */
+/** Plans of system-upgrade-controller. */
 const plans = "/apis/upgrade.cattle.io/v1/plans";
 const daemonSets = "/apis/apps/v1/daemonsets";
 const rancherAgent = "/apis/apps/v1/namespaces/cattle-system/deployments/cattle-cluster-agent";
-/** Plans by which Rancher manages the versions of a cluster that it has imported. */
+/** Plans with which Rancher manages the versions of an imported cluster. */
 const ofRancher = /^cattle-system\/(rke2|k3s)-(master|worker)-plan$/;
-/** kured notes here which node it holds for a restart. */
+/** In this annotation kured records which node it holds for a restart. */
 const kuredLock = "weave.works/kured-node-lock";
 
 /**
- * Who else is at work on the nodes, or may begin at any moment, each with its name.
- * @param allowRancher the operator says that Rancher leaves the versions of this cluster alone
- * @throws KubernetesError when it cannot be read: nobody was seen is not nobody
+ * Finds other programs that work on the nodes, or may begin at any moment, and names each.
+ * @param allowRancher the operator confirms that Rancher does not change the versions of this cluster
+ * @throws KubernetesError when one cannot be read: an unreadable answer does not prove that there is none
  */
 export async function findOtherUpgraders(client: Kubernetes, allowRancher = false): Promise<Problem[]> {
   const found = await Promise.all([upgradePlans(client), restarts(client), ...(allowRancher ? [] : [rancher(client)])]);
@@ -37,7 +37,7 @@ async function upgradePlans(client: Kubernetes): Promise<Problem[]> {
   const items = await client.list<Plan>(plans).then(
     (list) => list.items,
     (error: unknown) => {
-      // Without its kind there is no system-upgrade-controller.
+      // Without this resource type there is no system-upgrade-controller.
       if (isNotFound(error)) return [];
       throw error;
     },
@@ -93,7 +93,7 @@ function nodeIn(lock: string): string {
     const { nodeID } = JSON.parse(lock) as { nodeID?: unknown };
     if (typeof nodeID === "string") return nodeID;
   } catch {
-    // Shown as it is.
+    // Shown unparsed.
   }
   return lock.slice(0, 100);
 }

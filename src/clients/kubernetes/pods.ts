@@ -2,12 +2,12 @@ import { titleOf } from "../../domain/model/titles.ts";
 import type { Pod } from "./types.ts";
 
 const isMirror = (pod: Pod): boolean => pod.metadata?.annotations?.["kubernetes.io/config.mirror"] !== undefined;
-/** Uid of the DaemonSet that a pod is of. */
+/** Uid of the DaemonSet that a pod belongs to. */
 export const daemonOf = (pod: Pod): string | undefined =>
   pod.metadata?.ownerReferences?.find(({ kind, controller }) => kind === "DaemonSet" && controller)?.uid;
 const isOver = (pod: Pod): boolean => pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed";
 
-/** Part of what makes a node a node: it comes and goes with it. */
+/** A static pod or a pod of a DaemonSet: it comes and goes with its node. */
 export const belongsToNode = (pod: Pod): boolean => isMirror(pod) || daemonOf(pod) !== undefined;
 
 export function isPodReady(pod: Pod): boolean {
@@ -21,9 +21,9 @@ function restartsOf(pod: Pod): number {
 }
 
 /**
- * Own pods of some nodes that have restarted between two looks, and that may be a fault of these nodes: none of what restarted
- * on other nodes too.
- * @param ill DaemonSets that were Ready nowhere before, by uid: their restarts show nothing
+ * Static pods and pods of DaemonSets that have restarted on some nodes between two readings, and whose restarts may be
+ * the fault of these nodes: those whose counterparts restarted on other nodes too are left out.
+ * @param ill DaemonSets that were Ready on no node before, by uid: their restarts prove nothing
  */
 export function restartedOn(
   nodes: ReadonlySet<string>,
@@ -44,5 +44,5 @@ export function restartedOn(
 
 const nodeOf = (pod: Pod): string => pod.spec?.nodeName ?? "";
 
-/** The same on every node: a DaemonSet, or a static pod, which is named after its node. */
+/** Identifies the same pod on every node: by its DaemonSet, or by the name of a static pod without the node's name. */
 const kindOf = (pod: Pod): string => daemonOf(pod) ?? titleOf(pod).replace(`-${nodeOf(pod)}`, "");

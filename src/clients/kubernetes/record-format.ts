@@ -3,11 +3,14 @@ import type { GenerationRecord, GenerationState, NodeRecord, PoolRecord, SlotPha
 import { namespace } from "./types.ts";
 
 /*
- * How the memory of a pool is written down. Facts about the pool stand in the ConfigMap `pool-<pool>`, those about the nodes of a
- * slot in `slot-<pool>-<slot>`: a fact about one node is a write of one small object, however many nodes a pool has.
+ * How the record of a pool is stored. Facts about the pool are in the ConfigMap `pool-<pool>`, facts about the nodes of
+ * a slot in `slot-<pool>-<slot>`: a fact about one node is a write of one small object, however many nodes a pool has.
  */
 
-/** Raised by whatever an older program would misread. 1: all facts in `pool-<pool>`, and no key `schema`. */
+/**
+ * Version of the record, raised by every change that an older program would misread. 1: all facts in `pool-<pool>`, and
+ * no key `schema`.
+ */
 export const SCHEMA = 2;
 
 export type Data = Readonly<Record<string, string>>;
@@ -26,7 +29,10 @@ const generationFields = ["id", "spec", "state", "since"] as const;
 const phases: readonly SlotPhase[] = ["made", "joined", "handedOver", "failed", "retired"];
 const states: readonly GenerationState[] = ["rolling", "soaking", "proved", "failed"];
 
-/** The facts about a pool, and with the first schema those about its nodes. @throws UserError when one is not understood */
+/**
+ * Parses the facts about a pool, and in the first schema those about its nodes. @throws UserError when one is not
+ * understood
+ */
 export function parsePoolRecord(pool: string, data: Data): PoolRecord {
   const record: PoolRecord = { pool, generations: [], nodes: [] };
   requireSchema(pool, data[schemaKey]);
@@ -40,7 +46,7 @@ export function parsePoolRecord(pool: string, data: Data): PoolRecord {
   return record;
 }
 
-/** The facts about the nodes of a slot. @throws UserError when one is not understood */
+/** Parses the facts about the nodes of a slot. @throws UserError when one is not understood */
 export function parseSlotRecord(pool: string, name: string, data: Data): NodeRecord[] {
   return Object.entries(data).map(([key, text]) => {
     const where = placeOf(name, key);
@@ -54,7 +60,7 @@ export function parseSlotRecord(pool: string, name: string, data: Data): NodeRec
 function parseNode(key: string, text: string, where: string): NodeRecord {
   const node = fact<NodeRecord>(text, nodeFields, where);
   if (nodeKey(node) !== key) throw notUnderstood(where, "it names another node");
-  // A phase that is not known is no phase: whoever took it for "not joined" would destroy a member.
+  // An unknown phase must not be mistaken for "not joined": that would destroy a member.
   if (!phases.includes(node.phase)) throw notUnderstood(where, `the phase "${node.phase}" is unknown`);
   return node;
 }

@@ -20,23 +20,23 @@ import { paths, type ConfigMap } from "./types.ts";
 
 const pathOf = (name: string) => `${paths.configMaps}/${name}`;
 
-/** Changes of a ConfigMap's keys; null removes one. */
+/** Changes of a ConfigMap's keys; null removes a key. */
 type Changes = Record<string, string | null>;
 
-/** Slots are listed in pages of so many: an answer stays well below a megabyte. */
+/** Slots in each page of a list: an answer stays well below a megabyte. */
 const pageSize = 500;
 
 /**
- * Reads what is remembered of a pool. Nothing is remembered before its first node has joined.
- * @throws UserError when a fact of it is not understood: nothing is decided on half a memory
+ * Reads the record of a pool. It is empty before the pool's first node has joined.
+ * @throws UserError when a fact is not understood: nothing is decided on an incomplete record
  */
 export async function readPoolRecord(client: Kubernetes, pool: string): Promise<PoolRecord> {
-  // The pool first: a fact that moves to its slot meanwhile (`migrateRecord`) is there before it is gone here.
+  // The pool is read first: a fact that `migrateRecord` moves to its slot is written there before it is removed here.
   const record = await readPool(client, pool);
   return { ...record, nodes: together(record.nodes, await slotNodes(client, pool)) };
 }
 
-/** Likewise, of the nodes of one slot only: two small objects, however many nodes the pool has. */
+/** Reads the same for the nodes of one slot only: two small objects, however many nodes the pool has. */
 export async function readSlotRecord(client: Kubernetes, pool: string, slot: number): Promise<PoolRecord> {
   const record = await readPool(client, pool);
   const name = slotMap(pool, slot);
@@ -56,15 +56,15 @@ async function slotNodes(client: Kubernetes, pool: string): Promise<NodeRecord[]
   return items.flatMap(({ metadata, data }) => parseSlotRecord(pool, metadata?.name ?? "", data ?? {}));
 }
 
-/** Facts of the first schema and those of slots: what stands in a slot is newer. */
+/** Merges node facts of the first schema with those of slots: the facts of a slot are newer. */
 function together(before: readonly NodeRecord[], slots: readonly NodeRecord[]): NodeRecord[] {
   const keys = new Set(slots.map(nodeKey));
   return [...before.filter((node) => !keys.has(nodeKey(node))), ...slots];
 }
 
 /**
- * Moves the nodes of a record of the first schema to their slots. Whatever it meets half done it finishes; it is done under
- * the lease of an update, before its first step.
+ * Moves the nodes of a record of the first schema to their slots, and completes a move that was interrupted. It runs
+ * under the lease of an update, before the update's first step.
  */
 export async function migrateRecord(client: Kubernetes, pool: string): Promise<void> {
   const record = await readPool(client, pool);
@@ -79,17 +79,17 @@ export async function migrateRecord(client: Kubernetes, pool: string): Promise<v
 export interface Facts {
   nodes?: NodeRecord[];
   generations?: GenerationRecord[];
-  /** Nodes that are gone. */
+  /** Nodes that no longer exist. */
   forget?: Pick<NodeRecord, "slot" | "generation">[];
-  /** When the run that has healed somebody set out to do so, ISO 8601. */
+  /** When the last run that replaced unhealthy nodes was planned, ISO 8601. */
   healing?: string;
 }
 
 const schema = { [schemaKey]: String(SCHEMA) };
 
 /**
- * Writes facts: those about the pool in one go, then those about each slot in one. Each is a key of its own, so that steps that
- * run side by side never undo each other.
+ * Writes facts: those about the pool in one request, then those about each slot in one. Each fact is a key of its own,
+ * so that steps that run in parallel never undo each other's writes.
  */
 export async function writeFacts(client: Kubernetes, pool: string, facts: Facts): Promise<void> {
   const own: Changes = {};
@@ -104,7 +104,7 @@ export async function writeFacts(client: Kubernetes, pool: string, facts: Facts)
 async function writeSlot(client: Kubernetes, pool: string, slot: number, data: Changes): Promise<void> {
   const name = slotMap(pool, slot);
   if (await patched(client, name, data)) return;
-  // An older program reads the pool's alone, and would find an empty memory: the schema stops it before there is a slot.
+  // An older program reads only the pool's ConfigMap and would find no nodes: the schema, written first, stops it.
   await writeData(client, poolMap(pool), schema);
   await writeData(client, name, data, { [labels.pool]: pool, [labels.slot]: String(slot) });
 }
@@ -116,12 +116,12 @@ async function forget(client: Kubernetes, pool: string, node: Pick<NodeRecord, "
   if (left === undefined || Object.keys(left.data ?? {}).some(isNodeKey)) return;
   const { resourceVersion = "" } = left.metadata ?? {};
   await client.delete(pathOf(slotMap(pool, node.slot)), { resourceVersion }).catch((error: unknown) => {
-    // Somebody has remembered another node of the slot meanwhile.
+    // Another process has recorded another node of the slot meanwhile.
     if (!isConflict(error)) throw error;
   });
 }
 
-/** @returns the ConfigMap after the change; undefined when there is none */
+/** @returns the ConfigMap after the change; undefined when it does not exist */
 async function patched(client: Kubernetes, name: string, data: Changes): Promise<ConfigMap | undefined> {
   try {
     return await client.patch<ConfigMap>(pathOf(name), "merge", { data });
@@ -131,7 +131,7 @@ async function patched(client: Kubernetes, name: string, data: Changes): Promise
   }
 }
 
-/** Writes keys of one of our ConfigMaps by merge patch and creates it when it does not exist; null removes a key. */
+/** Writes keys of one of our ConfigMaps by merge patch, and creates it when it does not exist; null removes a key. */
 async function writeData(
   client: Kubernetes,
   name: string,
@@ -149,18 +149,21 @@ async function writeData(
   }
 }
 
-/** Whether the cluster was marked as going away: its nodes are then powered off without a drain. */
+/** Whether the cluster is marked as being torn down: its nodes are then powered off without a drain. */
 export async function readGoingAway(client: Kubernetes): Promise<boolean> {
   const map = await client.find<ConfigMap>(pathOf("cluster"));
   return map?.data?.goingAway !== undefined;
 }
 
-/** @param since ISO 8601, or undefined to take the mark away */
+/** @param since ISO 8601, or undefined to remove the mark */
 export async function writeGoingAway(client: Kubernetes, since: string | undefined): Promise<void> {
   await writeData(client, "cluster", { goingAway: since ?? null });
 }
 
-/** How many servers the last rollout wanted: a server of a higher slot may leave, any other goes with the cluster alone. */
+/**
+ * How many servers the last rollout wanted: a server of a higher slot may leave, any other leaves only when the cluster
+ * is torn down.
+ */
 export async function readWantedServers(client: Kubernetes): Promise<number | undefined> {
   const wanted = Number((await client.find<ConfigMap>(pathOf("cluster")))?.data?.servers ?? Number.NaN);
   return Number.isInteger(wanted) ? wanted : undefined;
@@ -170,13 +173,13 @@ export async function writeWantedServers(client: Kubernetes, count: number): Pro
   await writeData(client, "cluster", { servers: String(count) });
 }
 
-/** Which slots the last rollout of a pool of agents wanted. One that was never rolled out by this program wants none. */
+/** Which slots the last rollout of an agent pool wanted. A pool that this program has never rolled out wants none. */
 export async function readWantedSlots(client: Kubernetes, pool: string): Promise<(slot: number) => boolean> {
   const { data } = (await client.find<ConfigMap>(pathOf("cluster"))) ?? {};
   return (slot) => hasSlot(data?.[`slots.${pool}`] ?? "", slot);
 }
 
-/** @param slots none: the pool goes */
+/** @param slots empty: the pool is removed */
 export async function writeWantedSlots(client: Kubernetes, pool: string, slots: readonly number[]): Promise<void> {
   await writeData(client, "cluster", { [`slots.${pool}`]: slots.length === 0 ? null : slotRanges(slots) });
 }

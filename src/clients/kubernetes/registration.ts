@@ -4,9 +4,10 @@ import { ports } from "../../../images/contract.ts";
 import { isConnectionError } from "./client.ts";
 
 /**
- * Whether a server of RKE2 answers at the registration address: it shows its certificates to anybody (GET /cacerts), as nodes ask
- * before they know whom to trust. Nothing is sent, and nothing that is said is believed but that somebody is there.
- * @returns false: nobody who is known as one, as a load balancer without servers. It proves nothing
+ * Whether an RKE2 server answers at the registration address. A server shows its certificates without authentication
+ * (GET /cacerts), as nodes ask for them before they can verify a server. The request carries no credentials, and the
+ * answer is trusted for nothing except that a server is there.
+ * @returns false: no answer that a server gives, as from a load balancer without servers. That proves nothing
  */
 export async function isServerThere(registrationAddress: string, signal: AbortSignal): Promise<boolean> {
   const url = `https://${registrationAddress}:${ports.supervisor}/cacerts`;

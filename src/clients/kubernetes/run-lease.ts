@@ -12,17 +12,20 @@ import { paths, type Lease as LeaseObject } from "./types.ts";
 export const runLease = "update";
 const path = `${paths.leases}/${runLease}`;
 
-/** Longest wait for another run, in seconds: a little longer than a lease is looked at, so that a killed run is over by then. */
+/**
+ * Longest wait for another run, in seconds: slightly longer than a lease is watched, so that the lease of a killed run
+ * has expired by then.
+ */
 const patienceSeconds = 25;
 
 type Options = Omit<LeaseOptions, "holder" | "seconds" | "isAlive">;
 
 /**
- * One update of a cluster at a time, from whatever machine, checkout or backend it is started: the engine's own lock knows
- * only its stack.
- * @param who the process whose work it is: an engine, or a command that mends
+ * Takes the lease of an update: a cluster has one update at a time, on whatever machine, checkout or backend it is
+ * started. The engine's own lock covers only its stack.
+ * @param who the process that does the work: an engine, or a command that repairs
  * @param patience longest wait in seconds
- * @throws UserError that names who updates the cluster
+ * @throws UserError that names the process that updates the cluster
  */
 export async function holdRun(
   client: Kubernetes,
@@ -50,10 +53,10 @@ export async function holdRun(
 }
 
 /**
- * The same for a step: its engine has the lease, or gets it now, as in a first creation, before which there was no API, and in
- * `pulumi destroy`, in which no program runs.
- * @param keep starts what renews the lease until the engine has gone
- * @throws LeaseLost when the engine had it and has it no more: somebody else may be at work
+ * The same for a step. Its engine already holds the lease, or takes it now: in a first creation, where there was no API
+ * before, and in `pulumi destroy`, where no program runs.
+ * @param keep starts the process that renews the lease until the engine has ended
+ * @throws LeaseLost when the engine held the lease and no longer does: another process may be at work
  */
 export async function joinRun(
   client: Kubernetes,
@@ -72,26 +75,29 @@ export async function joinRun(
 }
 
 /**
- * Who a process is in the lease, for a reader and for every other process: `root@host (process 4711.1234567 in 0a1b...)`. The
- * last word names the boot of the machine and the pid namespace; a host name does not, many machines may have one.
+ * The holder identity of a process in the lease, for readers and for other processes: `root@host (process 4711.1234567
+ * in 0a1b...)`. The last word identifies the boot of the machine and the pid namespace; a host name does not, because
+ * several machines may have the same.
  */
 export function holderOf({ pid, start, scope }: ProcessIdentity): string {
   return `${userName()}@${hostname()} (process ${pid}.${start} in ${scope || "an unknown place"})`;
 }
 
-/** Whether the process that a holder names lives; unknown for one that runs, or ran, elsewhere. */
+/** Whether the process that a holder names is alive; unknown for a process that runs, or ran, elsewhere. */
 function lifeIn(holder: string): ReturnType<typeof lifeOf> {
   const [, pid, start, scope = ""] = / \(process (\d+)\.(\d+) in ([0-9a-f]{16})\)$/.exec(holder) ?? [];
   return lifeOf({ pid: Number(pid), start: Number(start), scope });
 }
 
-/** A run that was killed gives nothing back. That its process is gone is seen at once where it can be seen. */
+/**
+ * Removes the lease of a killed run, which does not release it, without waiting when its process is known to be dead.
+ */
 async function forgetDead(client: Kubernetes): Promise<void> {
   const found = await client.find<LeaseObject>(path);
   if (found === undefined || lifeIn(found.spec?.holderIdentity ?? "") !== "dead") return;
   const { resourceVersion } = found.metadata ?? {};
   await client.delete(path, resourceVersion === undefined ? {} : { resourceVersion }).catch((error: unknown) => {
-    // Another run was quicker: who has it now is asked next.
+    // Another run was faster: the current holder is read next.
     if (!isConflict(error)) throw error;
   });
 }

@@ -6,17 +6,17 @@ import { readFile, withAgent } from "../proxmox/agent.ts";
 import type { Proxmox } from "../proxmox/client.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 
-/** The token of the servers: whoever has it is the cluster's administrator. It is hidden from every log. */
+/** The token of the servers. It grants administration of the cluster, and is hidden from every log. */
 export interface ServerToken {
-  /** As RKE2 keeps it, and as a joining server needs it. */
+  /** As RKE2 stores it, and as a joining server needs it. */
   text: string;
-  /** The part that is secret. */
+  /** The secret part. */
   password: string;
 }
 
 /**
  * Reads the token through the guest agent of a server.
- * @throws UserError when what stands in the file is no server token
+ * @throws UserError when the content of the file is not a server token
  */
 export async function readServerToken(pve: Proxmox, server: ListedVm): Promise<ServerToken> {
   const read = () => readFile(pve, server, guest.serverToken);
@@ -34,7 +34,7 @@ export async function readServerToken(pve: Proxmox, server: ListedVm): Promise<S
   return { text, password };
 }
 
-/** How RKE2 marks what is encrypted under a token (k3s, pkg/util/token.go: GetTokenHash). */
+/** RKE2's hash of the token, which marks what is encrypted with it (k3s, pkg/util/token.go: GetTokenHash). */
 export function tokenHash({ password }: ServerToken): string {
   return createHash("sha256").update(password).digest("hex").slice(0, 12);
 }

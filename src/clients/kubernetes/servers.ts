@@ -6,19 +6,21 @@ import { etcdPartOf } from "./etcd.ts";
 import { addressOf, isReady, labels, nameOf } from "./nodes.ts";
 import { paths, type Node } from "./types.ts";
 
-/** A server that does not say within this time that it serves does not serve, in milliseconds. An election takes one second. */
+/**
+ * Time in which a server must report itself ready to count as serving, in milliseconds. An election takes one second.
+ */
 const patienceMs = 5_000;
 
 /** A server as its Node shows it, and whether its own API server serves. */
 export interface ServerNode extends Server {
-  /** Slot of ours; undefined: it was not made by us. */
+  /** The node's slot; undefined: the node is not ours. */
   slot: string | undefined;
   kubelet: string;
 }
 
 /**
- * Every server, by its Node and by etcd's own list: one that is in the list alone, or in the Nodes alone, is a change that is
- * not over.
+ * Every server, by its Node and by etcd's member list: a server that is only in one of them belongs to an incomplete
+ * change.
  */
 export async function readServersAndMembers(
   access: Access,
@@ -44,8 +46,8 @@ function withoutNode(member: EtcdMember): ServerNode {
 }
 
 /**
- * Every server that has a Node. Each is asked itself: a Node looks healthy for most of a minute after its machine has died,
- * and the registration address leads to any of them.
+ * Every server that has a Node. Each is asked directly: a Node looks healthy for most of a minute after its machine has
+ * died, and the registration address leads to any of them.
  */
 export async function readServers(access: Access, signal: AbortSignal): Promise<ServerNode[]> {
   const { items } = await access.client.list<Node>(paths.nodes, { labelSelector: labels.server });

@@ -1,7 +1,7 @@
 import type { SnapshotFile } from "../../domain/backup/snapshot.ts";
 import type { Resource } from "./types.ts";
 
-/** What RKE2 publishes of a snapshot, for each place that it lies in (k3s-io/api, k3s.cattle.io/v1). */
+/** The object that RKE2 publishes for a snapshot, one for each location of it (k3s-io/api, k3s.cattle.io/v1). */
 export interface SnapshotObject extends Resource {
   spec?: { snapshotName?: string; nodeName?: string; location?: string; s3?: object };
   status?: {
@@ -45,7 +45,7 @@ const units: Readonly<Record<string, number>> = {
   Ti: 2 ** 40,
 };
 
-/** A size as Kubernetes writes it: `12k` is exactly 12000. Undefined for anything that is no whole number of bytes. */
+/** A size in Kubernetes notation: `12k` is exactly 12000. Undefined when it is not a whole number of bytes. */
 export function bytesOf(quantity: number | string | undefined): number | undefined {
   const [, digits = "", unit = "", power = "0"] = /^(\d+)([kMGT]|[KMGT]i)?(?:e(\d+))?$/.exec(String(quantity)) ?? [];
   const bytes = Number(digits) * (units[unit] ?? 1) * 10 ** Number(power);

@@ -7,11 +7,11 @@ import type { Access } from "./access.ts";
 import { isConnectionError } from "./client.ts";
 import type { ServerToken } from "./server-token.ts";
 
-/** What RKE2's own command line sends for `rke2 etcd-snapshot save` (k3s, pkg/etcd/snapshot_handler.go). */
+/** The request that `rke2 etcd-snapshot save` sends (k3s, pkg/etcd/snapshot_handler.go). */
 export interface SaveRequest {
-  /** What the snapshot's name begins with; the node and the time follow. */
+  /** Prefix of the snapshot's name; RKE2 appends the node and the time. */
   name: string;
-  /** Undefined: the server's disk alone. The server's own S3 settings do not count: only the request's do. */
+  /** Undefined: only to the server's disk. The server's own S3 settings are not used, only those of the request. */
   s3?: {
     endpoint: string;
     bucket: string;
@@ -22,25 +22,26 @@ export interface SaveRequest {
     accessKey: string;
     secretKey: string;
     sessionToken?: string;
-    /** A duration in Go's words. */
+    /** A duration in Go's notation. */
     timeout: string;
   };
 }
 
-/** What came of a request. `unknown`: the connection broke after it was sent, so there may be a snapshot all the same. */
+/** The result of a request. `unknown`: the connection broke after it was sent, so a snapshot may exist nevertheless. */
 export type SaveOutcome = { kind: "done" } | { kind: "unknown" | "refused"; why: string };
 
-/** RKE2 makes one snapshot at a time, and a scheduled one may be on its way. */
+/** RKE2 makes one snapshot at a time, and a scheduled one may be in progress. */
 const tries = 5;
 
-/** How a connection breaks that has been made: the request may have been read. */
+/** Error codes of an established connection that breaks: the request may have been read. */
 const mayHaveArrived: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET"]);
 
 /**
- * Asks a ready server for a snapshot, through the registration address and as RKE2's own command does: POST /db/snapshot
- * with the server token, answered when the snapshot is made and uploaded. A refusal with 500 carries a number that only
- * RKE2's log explains, also while another snapshot is being made: so it is tried again, as nobody who answers is.
- * @throws DeadlineError when RKE2 still refuses at its end
+ * Asks a ready server for a snapshot, through the registration address and as RKE2's own command does: POST
+ * /db/snapshot with the server token, answered when the snapshot is made and uploaded. A refusal with 500 carries a
+ * number that only RKE2's log explains, also while another snapshot is being made: so it is retried, like a connection
+ * that could not be made.
+ * @throws DeadlineError when RKE2 still refuses at the deadline
  */
 export async function saveSnapshot(
   { ca }: Pick<Access, "ca">,
@@ -50,7 +51,7 @@ export async function saveSnapshot(
   deadline: Deadline,
 ): Promise<SaveOutcome> {
   const url = `https://${registrationAddress}:${ports.supervisor}/db/snapshot`;
-  // The answer comes when the upload is over: only the deadline's own signal ends the wait for it.
+  // The answer comes when the upload is complete: only the deadline's own signal ends the wait for it.
   const agent = connections({ connect: { ca, timeout: 5_000 }, pipelining: 0, headersTimeout: 0, bodyTimeout: 0 });
   let why = "";
   let tried = 0;
@@ -98,20 +99,20 @@ async function post(
     method: "POST",
     dispatcher: agent,
     headers: { authorization: `Basic ${credentials}`, "content-type": "application/json" },
-    // Retention 0 as the command has it: nothing is pruned. A name is a list because deleting takes several.
+    // Retention 0, as in RKE2's command: nothing is pruned. The name is a list because a delete takes several.
     body: JSON.stringify({ operation: "save", name: [name], retention: 0, compress: false, ...(s3 && { s3 }) }),
     signal: deadline.signal(),
   });
   return { status: answer.statusCode, text: await answer.body.text() };
 }
 
-/** RKE2 answers with a Status object; what is in between may answer with anything. */
+/** RKE2 answers with a Status object; a proxy in between may answer with anything. */
 function reasonOf(text: string): string {
   try {
     const { message } = JSON.parse(text) as { message?: unknown };
     if (typeof message === "string") return message;
   } catch {
-    // It is shown as it came.
+    // Shown unparsed.
   }
   return text.slice(0, 200) || "no reason given";
 }

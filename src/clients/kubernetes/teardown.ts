@@ -8,30 +8,30 @@ import type { Kubernetes } from "./client.ts";
 import { readGoingAway, writeGoingAway } from "./record.ts";
 
 /*
- * That a cluster is being destroyed is said in two places: in the cluster itself, which decides while it can be asked, and in
- * the notes of its servers' VMs, which decide when it cannot be asked any more. The notes are written first and taken away
- * first, so that none is left over that the cluster does not know of.
+ * A teardown is marked in two places: in the cluster itself, which decides while it can be asked, and in the notes of
+ * its servers' VMs, which decide when it can no longer be asked. The notes are written first and removed first, so that
+ * none remains that the cluster does not know of.
  */
 
-/** What is asked whether a cluster is being destroyed. */
+/** The sources that tell whether a cluster is being torn down. */
 export interface Witnesses {
   pve: Proxmox;
   site: ClusterSite;
   vms: readonly ListedVm[];
-  /** Undefined: there is no way into the cluster, or it does not serve. */
+  /** Undefined: there is no connection to the cluster, or it does not serve. */
   client: Kubernetes | undefined;
 }
 
-/** Milliseconds for the one question whether the API serves: without a quorum it takes minutes to say nothing. */
+/** Milliseconds for the check whether the API serves: without a quorum it takes minutes to fail. */
 const patienceMs = 5_000;
 
-/** The way into the cluster, if it serves now. */
+/** The connection to the cluster, if the cluster serves now. */
 export async function ifServing<T extends { client: Kubernetes }>(access: T | undefined): Promise<T | undefined> {
   return access && (await access.client.isReady(clock.timeout(patienceMs))) ? access : undefined;
 }
 
 /**
- * Whether the whole cluster is being destroyed, as of now. @throws when a VM's notes are needed and cannot be read
+ * Whether the whole cluster is being torn down at this moment. @throws when a VM's notes are needed and cannot be read
  */
 export async function isBeingTornDown({ pve, site, vms, client }: Witnesses): Promise<boolean> {
   if (client) return await readGoingAway(client);
@@ -41,13 +41,13 @@ export async function isBeingTornDown({ pve, site, vms, client }: Witnesses): Pr
 }
 
 /**
- * Says it in every place, or in none.
- * @returns on how many servers
+ * Marks the teardown in every place, or in none.
+ * @returns the number of servers
  * @throws UserErrors that name the servers whose VMs cannot be marked
  */
 export async function announceTeardown(witnesses: Witnesses, since: string): Promise<number> {
   const { client, site, vms } = witnesses;
-  // Its VMs may have lost their notes since: an update that takes an earlier destroy back begins with them.
+  // The VMs may have lost their notes since: an update that withdraws an earlier destroy removes the notes first.
   const isMarked = client !== undefined && (await readGoingAway(client));
   try {
     const { failed } = await noteServers(witnesses, since);
@@ -61,10 +61,11 @@ export async function announceTeardown(witnesses: Witnesses, since: string): Pro
 }
 
 /**
- * Takes back what a destroy has said that was broken off or refused: the cluster stays. While the cluster itself says nothing,
- * a VM that cannot be changed now is left as it is: its notes alone decide nothing.
- * @returns whether there was anything to take back
- * @throws UserErrors that name the servers whose VMs keep the mark; the cluster keeps it then too, and the next run tries again
+ * Withdraws the marks of a destroy that was interrupted or refused: the cluster stays. When the cluster itself has no
+ * mark, a VM that cannot be changed now is left as it is: its notes alone decide nothing.
+ * @returns whether there was anything to withdraw
+ * @throws UserErrors that name the servers whose VMs keep the mark; the cluster then keeps it too, and the next run
+ * tries again
  */
 export async function withdrawTeardown(witnesses: Witnesses): Promise<boolean> {
   const { client } = witnesses;
@@ -75,7 +76,7 @@ export async function withdrawTeardown(witnesses: Witnesses): Promise<boolean> {
   return changed > 0 || marked;
 }
 
-/** @returns how many were changed, and why some could not be */
+/** @returns how many VMs were changed, and why some could not be */
 async function noteServers(
   { pve, site, vms }: Witnesses,
   since: string | undefined,

@@ -1,6 +1,6 @@
 import type * as k8s from "@kubernetes/client-node";
 
-/** A type of the client library as it travels: what the library turns into a Date is text. */
+/** A type of the client library as it is sent: what the library turns into a Date is a string. */
 export type Wire<T> = T extends Date
   ? string
   : T extends (infer Item)[]
@@ -33,14 +33,14 @@ export interface Resource {
   };
 }
 
-/** Namespace of everything that we keep in a cluster. */
+/** Namespace of all objects that we keep in a cluster. */
 export const namespace = "evergreen-system";
 
-/** Path of what lies in a namespace of somebody else. @param group group and version, such as `apps/v1` */
+/** Path of an object in a namespace that is not ours. @param group group and version, such as `apps/v1` */
 export const namespacedPath = (group: string, of: string, rest: string): string =>
   `/apis/${group}/namespaces/${of}/${rest}`;
 
-/** Paths of the API that we use. */
+/** The API paths that we use. */
 export const paths = {
   namespaces: "/api/v1/namespaces",
   nodes: "/api/v1/nodes",

@@ -6,9 +6,10 @@ import { paths, type PersistentVolume, type Pod, type VolumeAttachment } from ".
 import { until } from "./watch.ts";
 
 /**
- * Waits until no volume is attached to a node: one that is cut off while attached stays locked for minutes. Those of pods that
- * stay with the node (daemons, static pods) are attached until it goes, and not waited for.
- * @returns whether there was one to wait for
+ * Waits until no volume is attached to a node: a volume that is cut off while attached stays locked for minutes.
+ * Volumes of pods that stay with the node (DaemonSets, static pods) are attached until the node goes, and are not
+ * waited for.
+ * @returns whether there was a volume to wait for
  * @throws DeadlineError that names the volumes
  */
 export async function awaitDetached(client: Kubernetes, node: string, deadline: Deadline): Promise<boolean> {
@@ -30,7 +31,7 @@ export async function awaitDetached(client: Kubernetes, node: string, deadline: 
   return hasWaited;
 }
 
-/** Names of the volumes of pods that no drain asks to leave. */
+/** Names of the volumes of pods that a drain does not evict. */
 async function volumesThatStay(client: Kubernetes, node: string): Promise<Set<string>> {
   const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${node}` });
   const claims = new Set(items.filter((pod) => !leaves(pod) && !hasFinished(pod)).flatMap(claimsOf));

@@ -5,20 +5,22 @@ import { isConnectionError, type Kubernetes, type Query } from "./client.ts";
 import { KubernetesError, refusal } from "./errors.ts";
 import type { Resource } from "./types.ts";
 
-/** What there is now, by `namespace/name`. The map is the watch's own and changes with the next turn. */
+/** The current objects, by `namespace/name`. The watch owns the map and changes it with the next turn. */
 export type Seen<T> = ReadonlyMap<string, T>;
 
 type Line<T> = { type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK"; object: T } | { type: "ERROR"; object: unknown };
 
-/** Longest life of one connection, in seconds: a server that died silently is noticed after it. */
+/** Longest life of one connection, in seconds: after it, a server that died silently is noticed. */
 const connectionSeconds = 60;
 
-/** A connection that ended sooner was not one, whatever it was answered with: the next one waits a little. In milliseconds. */
+/**
+ * A connection that ended sooner counts as failed, whatever it answered: the next one waits a little. In milliseconds.
+ */
 const shortMs = 1000;
 
 /**
- * Lists and then watches: gives what there is after the list and after every change, for ever, over broken connections
- * and expired versions, until `signal` aborts. Then it just ends.
+ * Lists and then watches: yields the current objects after the list and after every change, across broken connections
+ * and expired versions, until `signal` aborts. Then it ends without an error.
  * @throws KubernetesError when the API server refuses the request itself
  */
 export async function* watch<T extends Resource>(
@@ -52,13 +54,14 @@ export async function* watch<T extends Resource>(
     }
     short = clock.elapsed() - began < shortMs ? short + 1 : 0;
     if (short === 0) continue;
-    // Refused, broken, or answered and ended at once, as by a proxy that holds no streams: asked again, ever more slowly.
+    // Refused, broken, or answered and ended at once, as by a proxy that does not hold streams: retried with growing
+    // pauses.
     if (short % 10 === 0) say(`Kubernetes: the watch of ${path} ended at once ${short} times; it is tried again`);
     await clock.sleep(Math.min(100 * 2 ** short, 2000), signal).catch(() => undefined);
   }
 }
 
-/** A kubelet's or an administrator's name for an object. */
+/** The key of an object in the map. */
 function key({ metadata }: Resource): string {
   return `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}`;
 }
@@ -79,7 +82,7 @@ async function relist<T extends Resource>(
   return resourceVersion;
 }
 
-/** The version that we go on from is too old for the server's memory: what there is has to be listed anew. */
+/** The resource version is too old for the API server: the objects have to be listed again. */
 function isExpired(error: unknown): boolean {
   return error instanceof KubernetesError && (error.status === 410 || error.reason === "Expired");
 }
@@ -111,8 +114,8 @@ async function* lines<T>(
 
 /**
  * Waits for a condition by watching.
- * @param answer gives undefined while the condition does not hold; a throw of it ends the wait
- * @param blockedBy what stands in the way, asked when the time is over
+ * @param answer gives undefined while the condition does not hold; an error that it throws ends the wait
+ * @param blockedBy says what blocks the wait, called when the time is over
  * @throws DeadlineError
  */
 export async function until<T extends Resource, Answer>(
@@ -131,7 +134,7 @@ export async function until<T extends Resource, Answer>(
   throw deadline.error(blockedBy());
 }
 
-/** The part of a watch that concerns one object. */
+/** Restricts a watch to one object. */
 export function named(path: string, name: string): { path: string; query: Query } {
   return { path, query: { fieldSelector: `metadata.name=${name}` } };
 }

@@ -10,17 +10,23 @@ interface Vm {
   host: string;
 }
 
-/** Largest file that can be written: Proxmox takes 61,440 characters and counts the base64. */
+/** Largest file that can be written: Proxmox accepts 61,440 characters, of base64. */
 export const largestFile = 45 * 1024;
 
-/** Nobody answers yet: the guest boots, or its agent is slow or stands still. Anything else will not change by waiting. */
+/**
+ * The agent does not answer yet: the guest boots, or its agent is slow or hangs. Waiting does not change any other
+ * error.
+ */
 export function isAgentSilent(error: unknown): boolean {
   if (!(error instanceof ProxmoxError)) return false;
   if (error.status === 596 || isFrozen(error)) return true;
   return error.status === 500 && /QEMU guest agent is not running|got timeout|VM \d+ is not running/.test(error.reason);
 }
 
-/** A backup or a snapshot has frozen the guest's file systems: until it thaws them its agent refuses every file command. */
+/**
+ * A backup or a snapshot has frozen the guest's file systems: its agent refuses every file command until they are
+ * thawed.
+ */
 export function isFrozen(error: unknown): boolean {
   return error instanceof ProxmoxError && /^Agent error:.* in frozen state/.test(error.reason);
 }
@@ -30,20 +36,20 @@ export function isOff(error: unknown): boolean {
   return error instanceof ProxmoxError && /VM \d+ is not running/.test(error.reason);
 }
 
-/** The agent itself said no. Every other 500 is Proxmox's own trouble and says nothing of the guest. */
+/** The agent itself refused. Every other 500 is an error of Proxmox and says nothing about the guest. */
 export function isRefusedByAgent(error: unknown): error is ProxmoxError {
   if (!(error instanceof ProxmoxError)) return false;
   return /^Agent error:|No QEMU guest agent configured/.test(error.reason);
 }
 
-/** The file that was asked for does not exist in the guest. */
+/** The requested file does not exist in the guest. */
 export function isNoSuchFile(error: unknown): boolean {
   return error instanceof ProxmoxError && error.reason.includes("No such file or directory");
 }
 
 /**
- * Waits until the agent answers, and gives what `ask` got from it: the first real question saves a ping, and the privilege
- * that one would need.
+ * Waits until the agent answers, and returns the result of `ask`: asking the real question at once saves a ping, and
+ * the privilege that a ping needs.
  */
 export async function awaitAgent<T>(deadline: Deadline, ask: () => Promise<T>): Promise<T> {
   let why = SILENT;
@@ -64,7 +70,7 @@ const SILENT =
   "the guest agent never answered: does the image start qemu-guest-agent, and does the guest boot (look at its console)?";
 const FROZEN = "the guest's file systems are frozen: a backup or a snapshot of the VM goes on, or did not end";
 
-/** @returns undefined when it fails in a way that is waited for */
+/** @returns undefined when it fails with an error that is waited for */
 async function unless<T>(
   isWaitedFor: (error: unknown) => boolean,
   work: () => Promise<T>,
@@ -79,7 +85,7 @@ async function unless<T>(
 
 /**
  * Reads a file of the guest.
- * @throws ProxmoxError with the agent's words, also when the file does not exist (isNoSuchFile)
+ * @throws ProxmoxError with the agent's message, also when the file does not exist (isNoSuchFile)
  */
 export async function readFile(pve: Proxmox, vm: Vm, file: string): Promise<Buffer> {
   const path = `${vmPath(vm)}/agent/file-read`;
@@ -90,17 +96,20 @@ export async function readFile(pve: Proxmox, vm: Vm, file: string): Promise<Buff
   return Buffer.from(answer.text("content"), "latin1");
 }
 
-/** Longest wait for file systems that are frozen, in seconds: a backup or a snapshot needs some. */
+/** Longest wait for frozen file systems, in seconds: a backup or a snapshot takes a part of that. */
 const thawSeconds = 120;
 
-/** So long an agent may be silent that answered before, in milliseconds: Proxmox waits for that of a busy guest for three seconds. */
+/**
+ * How long an agent that has answered before may be silent, in milliseconds: Proxmox itself waits three seconds for the
+ * agent of a busy guest.
+ */
 export const hungMs = 10_000;
 
 /**
- * Does something with files of a guest, from the beginning each time its agent did not do it: its file systems were frozen, or it was
- * silent for a moment. A file is written as a whole, so it may be twice.
+ * Works on files of a guest, and starts again from the beginning when its agent could not do it: the file systems were
+ * frozen, or the agent was silent for a moment. A file is written as a whole, so it may be written twice.
  * @param name of the VM
- * @throws DeadlineError when they stay frozen, ProxmoxError when it stays silent
+ * @throws DeadlineError when the file systems stay frozen, ProxmoxError when the agent stays silent
  */
 export async function withAgent<T>(name: string, stop: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
   const since = clock.elapsed();
@@ -114,11 +123,11 @@ export async function withAgent<T>(name: string, stop: AbortSignal | undefined, 
   return done.value;
 }
 
-/** Writes a file of the guest, whole, in an existing directory. */
+/** Writes a whole file of the guest, in an existing directory. */
 export async function writeFile(pve: Proxmox, vm: Vm, file: string, content: string | Buffer): Promise<void> {
   const data = Buffer.from(content);
   if (data.length > largestFile) throw new Error(`${file} has ${data.length} bytes; the agent takes ${largestFile}`);
-  // Proxmox fails on characters beyond Latin-1 and mangles those within: so we encode, and it passes on.
+  // Proxmox fails on characters beyond Latin-1 and corrupts those within it: so we encode, and Proxmox passes it on.
   const form = { file, content: data.toString("base64"), encode: false };
   await whereItIs(pve, vm, (now) => pve.post(`${vmPath(now)}/agent/file-write`, form));
 }

@@ -18,14 +18,18 @@ export interface ProxmoxCredentials {
   token: string;
 }
 
-/** What the provider reads from the environment (bpg/terraform-provider-proxmox reads `PM_VE_*` too). */
+/** The variables that the provider reads (bpg/terraform-provider-proxmox reads `PM_VE_*` too). */
 const ofProvider = /^(PROXMOX|PM)_VE_/;
-/** The two that we read as well, and what no request of ours needs: uploads by SSH, and where they lie before. */
+/**
+ * The two that this client reads too, and settings that our resources do not use: SSH uploads and their temporary
+ * directory.
+ */
 const harmless = /^PROXMOX_VE_(ENDPOINT|API_TOKEN)$|^(PROXMOX|PM)_VE_(SSH_\w+|TMPDIR)$/;
 
 /**
- * The provider destroys VMs by their number, so it must reach the Proxmox that we have looked at, as we do: whatever else
- * leads it elsewhere, logs it in otherwise or has it trust anybody is refused.
+ * Problems of variables that change how the provider reaches Proxmox. The provider destroys VMs by their number, so it
+ * must reach the Proxmox that the program has read, in the same way: every variable that redirects it, changes its
+ * login or widens its trust is refused.
  */
 function otherWays(environment: Record<string, string | undefined>): Problem[] {
   return Object.entries(environment)
@@ -41,7 +45,7 @@ function otherWays(environment: Record<string, string | undefined>): Problem[] {
 
 /**
  * Reads PROXMOX_VE_ENDPOINT and PROXMOX_VE_API_TOKEN and hides the token from every log.
- * @throws UserErrors that says which of them is missing or malformed, and what else would lead the provider elsewhere
+ * @throws UserErrors that says which of them is missing or malformed, and which variables would redirect the provider
  */
 export function credentialsFrom(environment: Record<string, string | undefined>): ProxmoxCredentials {
   const problems = otherWays(environment);
@@ -73,8 +77,8 @@ export interface ProxmoxOptions extends ProxmoxCredentials {
 const tries = 4;
 
 /**
- * The Proxmox VE API by token. A read is tried again when nobody answered; a write never is, because it may have been
- * carried out.
+ * A client of the Proxmox VE API, with a token. A read that got no answer is retried; a write never is, because it may
+ * have been carried out.
  */
 export class Proxmox {
   readonly endpoint: string;
@@ -89,7 +93,7 @@ export class Proxmox {
     this.agent = connections({
       connect: { timeout: 10_000, ...(options.ca === undefined ? {} : { ca: options.ca }) },
       connections: 16,
-      // pveproxy closes idle sockets after 5 s: one that we keep longer breaks the next request.
+      // pveproxy closes idle sockets after 5 s: a socket that is kept longer breaks the next request.
       keepAliveTimeout: 3_000,
       keepAliveMaxTimeout: 3_000,
       // The longest synchronous answer waits 10 s for a lock and 3 s for a guest agent.
@@ -98,10 +102,10 @@ export class Proxmox {
     });
   }
 
-  /** The client for the credentials of the environment. */
+  /** The client for the credentials in an environment. */
   static fromEnvironment(environment: Record<string, string | undefined> = process.env): Proxmox {
     const credentials = credentialsFrom(environment);
-    // Node reads this variable at its own start only: for an environment of another process we do it.
+    // Node reads this variable only at its own start: for the environment of another process it is read here.
     const file = environment === process.env ? undefined : environment.NODE_EXTRA_CA_CERTS;
     if (file === undefined) return new Proxmox(credentials);
     return new Proxmox({ ...credentials, ca: [...rootCertificates, readFileSync(file, "utf8")].join("\n") });
@@ -166,7 +170,7 @@ export class Proxmox {
   }
 }
 
-/** Percent-encoded throughout: Proxmox misreads a raw `=` inside a value. Booleans are 1 and 0. */
+/** Percent-encodes everything: Proxmox misreads a raw `=` inside a value. Booleans are 1 and 0. */
 function encode(parameters: Parameters): string {
   return Object.entries(parameters)
     .flatMap(([name, value]) =>
@@ -204,7 +208,7 @@ function refusal(
   });
 }
 
-/** Nothing but what undici, the socket and TLS throw; an answer that was not understood is not one of them. */
+/** Only errors of undici, the socket and TLS; an answer that was not understood is not one of them. */
 function isConnectionError(error: unknown): boolean {
   return error instanceof Error && "code" in error && !(error instanceof TypeError);
 }

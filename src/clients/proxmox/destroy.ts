@@ -9,8 +9,8 @@ import { takenAmong, vmPath, type VmConfig } from "./vms.ts";
 const destroySeconds = 300;
 
 /**
- * Asked before a node is disturbed whose VM is destroyed in the end: Proxmox would refuse that when the node is gone.
- * @throws UserError when somebody protects the VM; nothing was done to it
+ * Refuses a protected VM, before its node is disturbed: Proxmox would refuse to destroy the VM when the node is gone.
+ * @throws UserError when the VM is protected; nothing was done to it
  */
 export function requireUnprotected({ isProtected, name, vmid, host }: VmConfig): void {
   if (isProtected !== true) return;
@@ -22,9 +22,9 @@ export function requireUnprotected({ isProtected, name, vmid, host }: VmConfig):
 }
 
 /**
- * Destroys a VM that is off, right after its identity was proved. Only for what the engine cannot destroy because it lost
- * it; everything else is the engine's. An earlier destroy whose answer was lost may be at work: this one fails then, and what
- * was asked for is done all the same (seed 770638 of the simulation).
+ * Destroys a VM that is off, right after its identity was proved. Only for a VM that the engine has lost and cannot
+ * destroy; the engine destroys every other VM. An earlier destroy whose answer was lost may still run: this one fails
+ * then, and the VM is destroyed nevertheless.
  */
 export async function destroyVm(pve: Proxmox, host: string, expected: ExpectedVm): Promise<void> {
   const vm = await proveVm(pve, host, expected);
@@ -34,7 +34,7 @@ export async function destroyVm(pve: Proxmox, host: string, expected: ExpectedVm
     await awaitTask(pve, upid, new Deadline(`the destruction of ${vm.name}`, destroySeconds));
   } catch (error) {
     const isRefused = error instanceof TaskError || error instanceof ProxmoxError;
-    // Only a number that is free for everybody is proof: a VM out of sight, or on another host, is there.
+    // Only an unused VMID proves it: a VM that is hidden from the token, or on another host, still exists.
     if (!isRefused || (await takenAmong(pve, [vm.vmid])).length > 0) throw error;
   }
 }

@@ -1,15 +1,15 @@
 import { UserError, type Problem } from "../../runtime/errors.ts";
 
-/** Answers of pveproxy itself when it did not reach the daemon, or the other host. */
+/** Status codes of pveproxy itself when it could not reach the daemon or the other host. */
 export const proxyFaults: ReadonlySet<number> = new Set([595, 596, 599]);
 
-/** Proxmox refused a request. Its reason phrase is the message: the body rarely says more. */
+/** Proxmox refused a request. The reason phrase is the message: the body rarely adds anything. */
 export class ProxmoxError extends Error {
   override readonly name = "ProxmoxError";
   readonly status: number;
   /** The reason phrase, as Proxmox words it. */
   readonly reason: string;
-  /** Parameter by parameter, when a parameter was refused. */
+  /** One message for each parameter that was refused. */
   readonly errors: Readonly<Record<string, string>>;
   readonly method: string;
   /** Below `/api2/json`. */
@@ -32,14 +32,14 @@ export class ProxmoxError extends Error {
     this.path = answer.path;
   }
 
-  /** The VM has no configuration: it was never made, or it was destroyed. Says nothing when rights are missing. */
+  /** The VM has no configuration: it was never created, or it was destroyed. Without rights this proves nothing. */
   get missingVm(): boolean {
     return this.status === 500 && /^Configuration file '.*' does not exist/.test(this.reason);
   }
 
   /**
-   * The Proxmox host that does not answer, or that Proxmox does not know any more: nothing can be said of its VMs. A guest
-   * agent that is slow looks the same (596), so a question to one says nothing of the host.
+   * The Proxmox host that does not answer, or that Proxmox no longer knows: the state of its VMs is unknown. A slow
+   * guest agent causes the same status (596), so a request to an agent says nothing about the host.
    */
   get silentHost(): string | undefined {
     const [, host, rest = ""] = /^\/nodes\/([^/]+)\/(.*)$/.exec(this.path) ?? [];
@@ -47,7 +47,7 @@ export class ProxmoxError extends Error {
     return proxied || isUnknownHost(this) ? host : undefined;
   }
 
-  /** What it means to an operator. */
+  /** The error as a problem for the operator. */
   get problem(): Problem {
     const { silentHost: host, message, method, path } = this;
     const where = `${method} ${path}`;
@@ -66,17 +66,19 @@ export class ProxmoxError extends Error {
 const HOST_RECIPE =
   'bring the host back, then run again. Gone for good, or a wrong name in evergreen:site.hosts: docs/recovery.md, "A Proxmox host is down"';
 
-/** The host is in no cluster of this Proxmox: a typing error, or it was removed from it. */
+/** The host is not in this Proxmox cluster: a typing error, or it was removed from the cluster. */
 export function isUnknownHost(error: unknown): boolean {
   return error instanceof ProxmoxError && error.status === 500 && /^hostname lookup '.*' failed/.test(error.reason);
 }
 
-/** @returns the host that does not answer, when that is what an error says */
+/** @returns the host that does not answer, when the error says so */
 export function silentHostOf(error: unknown): string | undefined {
   return error instanceof ProxmoxError ? error.silentHost : undefined;
 }
 
-/** An answer that cannot be what Proxmox meant: not JSON, no data, a field of another type. Nothing is concluded from it. */
+/**
+ * An answer that Proxmox cannot have meant: not JSON, no data, a field of another type. Nothing is concluded from it.
+ */
 export class ProxmoxAnswerError extends UserError {
   constructor(path: string, what: string) {
     super({
@@ -87,7 +89,7 @@ export class ProxmoxAnswerError extends UserError {
   }
 }
 
-/** Proxmox knows no such token, its secret is another one, or it has expired: the answer is the same for all three. */
+/** The token does not exist, its secret is wrong, or it has expired: Proxmox gives the same answer for all three. */
 export class ProxmoxTokenRefused extends UserError {
   constructor(endpoint: string, token: string, reason: string) {
     const id = token.slice(0, token.indexOf("="));
@@ -111,7 +113,7 @@ const remedies: Record<string, string> = {
   ERR_TLS_CERT_ALTNAME_INVALID: "use a host name in PROXMOX_VE_ENDPOINT that stands in Proxmox's certificate",
 };
 
-/** No answer came. */
+/** Proxmox did not answer. */
 export class ProxmoxUnreachable extends UserError {
   readonly code: string;
 

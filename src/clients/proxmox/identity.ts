@@ -2,17 +2,19 @@ import { UserError } from "../../runtime/errors.ts";
 import type { Proxmox } from "./client.ts";
 import { readVm, whereItIs, type VmConfig } from "./vms.ts";
 
-/** Who a VM has to be before it may be started, changed, stopped or destroyed. */
+/** What a VM must match before it may be started, changed, stopped or destroyed. */
 export interface ExpectedVm {
   vmid: number;
   name: string;
-  /** All of these; more are an administrator's affair. */
+  /** All of these are required; more are the administrator's concern. */
   tags: readonly string[];
-  /** SMBIOS uuid that was recorded when we made it. Absent only right after the clone, before anything was recorded. */
+  /**
+   * SMBIOS uuid that was recorded when the VM was created. Absent only right after the clone, before it is recorded.
+   */
   uuid: string | undefined;
 }
 
-/** The VM is not the one that we made. Nothing was done to it. */
+/** The VM is not the one that we created. Nothing was done to it. */
 export class IdentityError extends UserError {
   /** Each difference as `what is, expected what`. */
   readonly differences: readonly string[];
@@ -27,7 +29,7 @@ export class IdentityError extends UserError {
   }
 }
 
-/** Everything in which a VM differs from what it has to be; empty when it is the one. */
+/** All differences between a VM and what it must match; empty when the VM is the expected one. */
 export function differences(config: VmConfig, expected: ExpectedVm): string[] {
   const found: string[] = [];
   if (config.template) found.push("it is a template");
@@ -42,17 +44,17 @@ export function differences(config: VmConfig, expected: ExpectedVm): string[] {
   return found;
 }
 
-/** @throws IdentityError that says every difference */
+/** @throws IdentityError that names every difference */
 export function identify(config: VmConfig, expected: ExpectedVm): void {
   const found = differences(config, expected);
   if (found.length > 0) throw new IdentityError(expected, `host ${config.host}`, found);
 }
 
 /**
- * Reads the VM now and proves who it is: to be called right before every start, change, stop or destroy. The digest of
- * the answer makes the next write of its configuration fail if the VM became another in between.
- * @param host where it was last; an administrator, or Proxmox's HA, may have moved it since
- * @returns it with the host that it is on now: what follows is to be done there
+ * Reads the VM now and proves its identity: call it right before every start, change, stop or destroy. The digest of
+ * the answer makes the next write of the configuration fail if the VM has become another one in between.
+ * @param host where the VM was last; an administrator, or Proxmox's HA, may have moved it since
+ * @returns the VM with the host that it is on now, where the next request must go
  */
 export async function proveVm(pve: Proxmox, host: string, expected: ExpectedVm): Promise<VmConfig> {
   const config = await whereItIs(pve, { host, vmid: expected.vmid }, (vm) => readVm(pve, vm));

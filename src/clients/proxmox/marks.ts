@@ -5,11 +5,11 @@ import { isOurTag, tagsOf, type NodeTags } from "./tags.ts";
 import { vmPath, type VmConfig } from "./vms.ts";
 
 /*
- * Tags on a VM that was not made by us: written when it is taken over, taken off when it has left the cluster. Both prove
- * who it is right before, and the digest of that proof goes along.
+ * Tags on an adopted VM: written when it is adopted, removed when it has left the cluster. Both prove its identity
+ * right before, and send the digest of that proof with the write.
  */
 
-/** @throws IdentityError, or UserError when it carries tags of ours that say something else */
+/** @throws IdentityError, or UserError when the VM carries tags of ours with other values */
 export async function proveUnmarked(pve: Proxmox, host: string, expected: ExpectedVm, as: NodeTags): Promise<VmConfig> {
   const config = await proveVm(pve, host, expected);
   const ours = tagsOf(as);
@@ -23,14 +23,14 @@ export async function proveUnmarked(pve: Proxmox, host: string, expected: Expect
   return config;
 }
 
-/** Gives it our tags; those of others stay. @throws as `proveUnmarked` */
+/** Adds our tags to the VM; other tags stay. @throws as `proveUnmarked` */
 export async function mark(pve: Proxmox, host: string, expected: ExpectedVm, as: NodeTags): Promise<void> {
   const config = await proveUnmarked(pve, host, expected, as);
   const tags = [...new Set([...config.tags, ...tagsOf(as)])];
   await pve.put(`${vmPath(config)}/config`, { tags: tags.join(";"), digest: config.digest });
 }
 
-/** Takes our tags off; those of others stay. */
+/** Removes our tags; other tags stay. */
 export async function unmark(pve: Proxmox, host: string, expected: ExpectedVm): Promise<void> {
   const config = await proveVm(pve, host, expected);
   const others = config.tags.filter((tag) => !isOurTag(tag));

@@ -3,8 +3,8 @@ import { Row } from "./parse.ts";
 import { vmPath } from "./vms.ts";
 
 /*
- * One line of ours in the notes of a VM (`description`): that its cluster is being destroyed. Unlike a file on its disk it can
- * be written, read and taken away while the VM is off or its guest agent is dead. The lines of others stay.
+ * A line in the notes of a VM (`description`) that marks its cluster as being torn down. Unlike a file on the VM's disk
+ * it can be written, read and removed while the VM is off or its guest agent does not answer. Other lines stay.
  */
 
 const lineOf = (since: string): string => `Evergreen: the cluster of this VM is being destroyed, since ${since}`;
@@ -15,14 +15,14 @@ interface Place {
   vmid: number;
 }
 
-/** @returns since when, ISO 8601; undefined: nothing of ours stands there */
+/** @returns since when, ISO 8601; undefined: the notes have no such line */
 export async function readGoingAwayNote(pve: Proxmox, vm: Place): Promise<string | undefined> {
   const { lines } = await notes(pve, vm);
   return lines.map((line) => ours.exec(line)?.[1]).find((since) => since !== undefined);
 }
 
 /**
- * @param since ISO 8601, or undefined to take the line away
+ * @param since ISO 8601, or undefined to remove the line
  * @returns whether anything had to be changed
  */
 export async function writeGoingAwayNote(pve: Proxmox, vm: Place, since: string | undefined): Promise<boolean> {
@@ -38,7 +38,7 @@ export async function writeGoingAwayNote(pve: Proxmox, vm: Place, since: string 
 async function notes(pve: Proxmox, vm: Place): Promise<{ lines: string[]; digest: string }> {
   const path = `${vmPath(vm)}/config`;
   const row = new Row(await pve.get(path), path);
-  // Proxmox ends the notes with a line break of its own.
+  // Proxmox appends a line break to the notes.
   const text = (row.maybeText("description") ?? "").replace(/\n+$/, "");
   return { lines: text === "" ? [] : text.split("\n"), digest: row.text("digest") };
 }

@@ -7,14 +7,14 @@ import { Row } from "./parse.ts";
 import { nodeTags } from "./tags.ts";
 import { readPower, readVm, whereItIs, type ListedVm, type Power } from "./vms.ts";
 
-/** What a host says of its VMs, or why it says nothing. */
+/** The VMs that run on a host, or why the host does not answer. */
 type HostSays = { running: ReadonlySet<number> } | { silent: string };
 
 /**
- * Every VM that claims by its tags to be a node of the cluster, each read in full; whether it runs is asked of its host,
- * for the list of the data centre is seconds old. A VM whose host does not answer is in the picture too, and unreachable:
- * nobody knows whether it runs.
- * @throws when one cannot be read for any other reason
+ * Every VM whose tags say that it is a node of the cluster, each read in full. Whether a VM runs is asked of its host,
+ * because the list of the data centre is seconds old. A VM whose host does not answer is in the observed state too, as
+ * unreachable: it is unknown whether it runs.
+ * @throws when a VM cannot be read for any other reason
  */
 export async function observeVms(pve: Proxmox, cluster: string, list: readonly ListedVm[]): Promise<ObservedVm[]> {
   const ours = list.filter((vm) => !vm.template && nodeTags(vm.tags)?.cluster === cluster);
@@ -37,7 +37,7 @@ async function runningOn(pve: Proxmox, host: string): Promise<HostSays> {
   }
 }
 
-/** @throws the error when it is about something else than the host */
+/** @throws the error when it is not about the host */
 function whySilent(error: unknown): string {
   if (!(error instanceof ProxmoxError) || error.silentHost === undefined) throw error;
   return error.message;
@@ -56,7 +56,7 @@ async function observeVm(pve: Proxmox, vm: ListedVm, says: HostSays): Promise<Ob
   try {
     const config = await whereItIs(pve, vm, (now) => readVm(pve, now));
     const running = says.running.has(vmid);
-    // The host's own list says "running" of a VM that is off and in a backup.
+    // The host's own list shows a VM that is off as running during a backup.
     const power: Power =
       vm.state === undefined && config.lock === undefined && config.host === host
         ? { running }

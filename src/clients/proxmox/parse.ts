@@ -1,6 +1,6 @@
 import { ProxmoxAnswerError } from "./errors.ts";
 
-/** An object of an answer whose fields are read strictly: what is not as expected ends the run. */
+/** An object of an answer whose fields are read strictly: an unexpected value ends the run. */
 export class Row {
   private readonly value: Record<string, unknown>;
   private readonly path: string;
@@ -13,7 +13,7 @@ export class Row {
     this.path = path;
   }
 
-  /** Fields of a list. */
+  /** The objects of a list. */
   static list(value: unknown, path: string): Row[] {
     if (!Array.isArray(value)) throw new ProxmoxAnswerError(path, `${describe(value)} where a list was expected`);
     return value.map((item) => new Row(item, path));
@@ -34,7 +34,7 @@ export class Row {
     return String(value);
   }
 
-  /** All fields that are texts or numbers, as texts. */
+  /** All fields that are strings or numbers, as strings. */
   texts(): Map<string, string> {
     const plain = ([, value]: [string, unknown]) => typeof value === "string" || typeof value === "number";
     return new Map(
@@ -50,7 +50,7 @@ export class Row {
     return number;
   }
 
-  /** 1 and 0, as number or string; absent is false. */
+  /** 1 and 0, as a number or a string; an absent field is false. */
   flag(name: string): boolean {
     const value = this.value[name];
     return value === true || value === 1 || value === "1";

@@ -3,15 +3,15 @@ import type { Proxmox } from "./client.ts";
 import { ProxmoxAnswerError } from "./errors.ts";
 import { Row } from "./parse.ts";
 
-/** A privilege that we need, with the path that it is needed on. One of `anyOf` is enough. */
+/** A privilege that the token needs, with the path that it is needed on. One of `anyOf` is enough. */
 export interface Need {
   path: string;
   anyOf: readonly string[];
-  /** What fails without it. */
+  /** What the privilege is needed for. */
   why: string;
 }
 
-/** The parts of a site that rights are given on. */
+/** The parts of a site on which privileges are granted. */
 export interface RightsSite {
   /** Proxmox pool of the node VMs. */
   proxmoxPool: string;
@@ -21,19 +21,21 @@ export interface RightsSite {
   bridge: string;
 }
 
-/** Paths to privileges; the value says whether a privilege holds below the path too. */
+/** Privileges by path; the value says whether a privilege also holds below the path. */
 export type Rights = Readonly<Record<string, Readonly<Record<string, boolean>>>>;
 
-/** What a token is for: to look, as a preview and `evergreen status` do, or to replace nodes, which needs to look too. */
+/**
+ * What a token is for: to read, as a preview and `evergreen status` do, or to replace nodes, which includes reading.
+ */
 export type Purpose = "read" | "replace";
 
-/** Kinds of options that a clone gets, each with a privilege of its own. */
+/** Kinds of options that a clone gets, each with its own privilege. */
 const options = ["CPU", "Memory", "Network", "Options", "Disk", "Cloudinit"];
 
 /**
- * All that a token needs for its purpose: nothing on `/`, and nothing that could be left out on every kind of storage. What
- * each call asks for is in the API schema of Proxmox VE; test/lab/proxmox/least-privilege.test.ts takes each privilege away
- * and sees what breaks.
+ * All privileges that a token needs for its purpose: nothing on `/`, and no privilege that is unnecessary on every kind
+ * of storage. The API schema of Proxmox VE says what each call requires; test/lab/proxmox/least-privilege.test.ts
+ * removes each privilege and checks what breaks.
  */
 export function neededRights(site: RightsSite, version: { major: number }, purpose: Purpose): Need[] {
   const nodes = `/pool/${site.proxmoxPool}`;
@@ -68,7 +70,9 @@ export function neededRights(site: RightsSite, version: { major: number }, purpo
   ];
 }
 
-/** Before 9 one privilege for all that an agent can be asked; since then one for each kind, and one for all. */
+/**
+ * Before 9 a single privilege covered all requests to an agent; since then there is one for each kind, and one for all.
+ */
 function agentRight({ major }: { major: number }, kind: "FileRead" | "FileWrite"): string[] {
   return major < 9 ? ["VM.Monitor"] : [`VM.GuestAgent.${kind}`, "VM.GuestAgent.Unrestricted"];
 }
@@ -81,7 +85,7 @@ export function missingRights(rights: Rights, needs: readonly Need[]): Need[] {
   });
 }
 
-/** The rights on a path: its own entry, or what the nearest listed ancestor hands down. */
+/** The privileges on a path: its own entry, or what the nearest listed ancestor propagates. */
 function rightsOn(rights: Rights, path: string): Set<string> {
   const own = rights[path];
   if (own !== undefined) return new Set(Object.keys(own));
@@ -96,7 +100,7 @@ function parent(path: string): string {
   return path.slice(0, path.lastIndexOf("/")) || "/";
 }
 
-/** What the token may do, by its own account. */
+/** The token's privileges, as Proxmox reports them to the token. */
 export async function readRights(pve: Proxmox): Promise<Rights> {
   const path = "/access/permissions";
   const answer = await pve.get(path);
@@ -106,14 +110,14 @@ export async function readRights(pve: Proxmox): Promise<Rights> {
   return Object.fromEntries(Object.entries(answer).map(([at, value]) => [at, flags(value)]));
 }
 
-/** Version of Proxmox VE, and the name of the lab when it is one: no real Proxmox VE says such a thing. */
+/** Version of Proxmox VE, and the name of the lab when it is one: a real Proxmox VE does not report such a field. */
 export async function readVersion(pve: Proxmox): Promise<{ major: number; text: string; lab: string | undefined }> {
   const row = new Row(await pve.get("/version"), "/version");
   const text = row.text("version");
   return { major: Number.parseInt(text, 10), text, lab: row.maybeText("evergreen-lab") };
 }
 
-/** Everything that the token lacks for its purpose, for a refusal at program start: each with its path. */
+/** Every privilege that the token lacks for its purpose, with its path, for a refusal at program start. */
 export async function permissionProblems(pve: Proxmox, site: RightsSite, purpose: Purpose): Promise<Problem[]> {
   const [version, rights] = await Promise.all([readVersion(pve), readRights(pve)]);
   return missingRights(rights, neededRights(site, version, purpose)).map(({ path, anyOf, why }) => ({

@@ -17,13 +17,16 @@ export interface ProvedVm {
 }
 
 const startSeconds = 120;
-/** The power goes within seconds; the shutdown of somebody else that holds the VM may take its minute before, or two. */
+/** The power is cut within seconds; a shutdown of another client that holds the VM may first take a minute or two. */
 const stopSeconds = 180;
-/** What a start, and a shutdown of a drained node, take on local NVMe storage, and a little more. */
+/** Usual duration of a start, and of the shutdown of a drained node, on local NVMe storage, with a small margin. */
 const usualStartMs = 2000;
 const usualShutdownMs = 4500;
 
-/** Starts a VM and awaits it. One that runs already is fine. @param stop ends the wait: the start goes on in Proxmox */
+/**
+ * Starts a VM and waits for the task. A VM that already runs is not an error.
+ * @param stop ends the wait: the start goes on in Proxmox
+ */
 export async function start(pve: Proxmox, vm: ProvedVm, stop?: AbortSignal): Promise<void> {
   const upid = await pve.post(`${vmPath(vm)}/status/start`);
   try {
@@ -34,21 +37,21 @@ export async function start(pve: Proxmox, vm: ProvedVm, stop?: AbortSignal): Pro
 }
 
 /**
- * Turns a VM off: asks the guest first, cuts the power when it has not obeyed in time, and does not believe a task but
- * looks whether the VM is off. Only a task that failed or never ended says that the guest does not obey: who could not ask
- * for a while knows nothing of it.
+ * Turns a VM off: asks the guest first, and cuts the power when it has not obeyed in time. It does not trust a task,
+ * but checks that the VM is off. Only a task that failed or never ended shows that the guest does not obey: an API that
+ * does not answer shows nothing about the guest.
  * @param graceSeconds time that the guest gets to shut down
  * @param stop ends the waits: the shutdown goes on in Proxmox
  */
 export async function turnOff(pve: Proxmox, vm: ProvedVm, graceSeconds: number, stop?: AbortSignal): Promise<void> {
   try {
     await shutdown(pve, vm, graceSeconds, stop);
-    // The task of a VM under HA only tells HA, and ends at once.
+    // The task of a VM under HA only passes the request to HA, and ends at once.
     await awaitOff(pve, vm, graceSeconds, stop);
   } catch (error) {
     if (!(error instanceof TaskError || error instanceof DeadlineError)) throw error;
     say(`${vm.name}: ${error.message}; the power is cut`);
-    // Minutes may have passed, and its number may be another's by now.
+    // Minutes may have passed, and its VMID may belong to another VM by now.
     const now = await proveVm(pve, vm.host, { ...vm, tags: [] });
     await stopVm(pve, { ...vm, host: now.host }, { stop });
   }
@@ -71,9 +74,10 @@ async function awaitOff(pve: Proxmox, vm: ProvedVm, seconds: number, stop?: Abor
 }
 
 /**
- * Cuts the power, and looks until it is off: the task of a VM under HA only tells HA, and ends at once. A shutdown of ours that
- * still waits for the guest is overruled. Somebody else's is not, for a token ends only tasks of its own: it holds the VM,
- * Proxmox gives the stop up after 10 s, and it is asked for again.
+ * Cuts the power, and checks until the VM is off: the task of a VM under HA only passes the request to HA, and ends at
+ * once. A shutdown of ours that still waits for the guest is overruled. A shutdown of another client is not, because a
+ * token can end only its own tasks: it holds the VM, Proxmox gives up the stop after 10 s, and the stop is requested
+ * again.
  * @throws UserError that says what holds the VM
  */
 export async function stopVm(
@@ -108,7 +112,7 @@ export async function stopVm(
   });
 }
 
-/** Asks for a stop. @returns the words of Proxmox when the lock that every task of a VM takes was not to be had */
+/** Requests a stop. @returns the message of Proxmox when another task held the lock that every task of a VM takes */
 async function whatHolds(pve: Proxmox, vm: ProvedVm, deadline: Deadline): Promise<string | undefined> {
   try {
     await awaitTask(pve, await askToStop(pve, vm), deadline);
@@ -120,7 +124,7 @@ async function whatHolds(pve: Proxmox, vm: ProvedVm, deadline: Deadline): Promis
   }
 }
 
-/** HA takes a stop without more words, and refuses to overrule anything. */
+/** HA accepts only a plain stop, and refuses the parameter that overrules a shutdown. */
 async function askToStop(pve: Proxmox, vm: ProvedVm): Promise<unknown> {
   const path = `${vmPath(vm)}/status/stop`;
   try {
@@ -132,8 +136,8 @@ async function askToStop(pve: Proxmox, vm: ProvedVm): Promise<unknown> {
 }
 
 /**
- * Whether Proxmox starts the VM when its host boots.
- * @param digest of the configuration whose identity was proved: the write fails if the VM became another since
+ * Sets whether Proxmox starts the VM when its host boots.
+ * @param digest of the configuration whose identity was proved: the write fails if the VM has become another one since
  */
 export async function setOnBoot(pve: Proxmox, vm: ProvedVm, onBoot: boolean, digest: string): Promise<void> {
   await pve.put(`${vmPath(vm)}/config`, { onboot: onBoot, digest });

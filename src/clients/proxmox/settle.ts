@@ -7,17 +7,17 @@ import { proveVm, type ExpectedVm } from "./identity.ts";
 import { setOnBoot } from "./power.ts";
 import type { VmConfig } from "./vms.ts";
 
-/** Proxmox lets nobody change the VM now. Nothing was done to it, and no image is to blame. */
+/** Proxmox does not let the VM be changed now. Nothing was done to it, and the image is not at fault. */
 export class VmBusy extends UserError {}
 
 /**
- * Writes whether a VM starts with its host, where the VM is now, and as soon as Proxmox takes it: a backup, a snapshot or a
- * migration locks a VM, which may be elsewhere afterwards, and a Proxmox cluster without a quorum takes no write at all.
- * Each try is for the VM that was proved right before, by its digest.
- * @param config what was proved
- * @returns what was proved right before the write that was taken
- * @throws VmBusy when it was not taken in time, with the reason
- * @throws IdentityError when it has become another VM meanwhile
+ * Writes whether a VM starts with its host, on the host where the VM is now, and as soon as Proxmox accepts the write.
+ * A backup, a snapshot or a migration locks a VM, which may be elsewhere afterwards, and a Proxmox cluster without a
+ * quorum accepts no write at all. Each try is bound by its digest to the VM that was proved right before.
+ * @param config the VM that was proved
+ * @returns the VM that was proved right before the write that was accepted
+ * @throws VmBusy with the reason, when the write was not accepted in time
+ * @throws IdentityError when the VM has become another one meanwhile
  */
 export async function writeOnBoot(
   pve: Proxmox,
@@ -45,7 +45,7 @@ export async function writeOnBoot(
   });
 }
 
-/** Waits until no lock of Proxmox is on a VM. @returns it as it is then, where it is then */
+/** Waits until Proxmox has no lock on a VM. @returns the VM as it is then, with its host */
 export async function awaitUnlocked(
   pve: Proxmox,
   config: VmConfig,
@@ -64,7 +64,7 @@ export async function awaitUnlocked(
   });
 }
 
-/** @returns why the write was refused, when that can pass */
+/** @returns why the write was refused, when the reason may pass */
 async function whyNotTaken(pve: Proxmox, config: VmConfig, onBoot: boolean): Promise<string | undefined> {
   try {
     await setOnBoot(pve, config, onBoot, config.digest);
@@ -73,7 +73,7 @@ async function whyNotTaken(pve: Proxmox, config: VmConfig, onBoot: boolean): Pro
     if (!(error instanceof ProxmoxError) || error.status !== 500) throw error;
     const lock = /VM is locked \(([^)]+)\)/.exec(error.reason)?.[1];
     if (lock !== undefined) return lockedWords(lock);
-    // The cluster's file system is read-only then.
+    // In that case the cluster's file system is read-only.
     if (/\/etc\/pve\/\S+' - Permission denied/.test(error.reason))
       return "Proxmox takes no writes: its cluster has no quorum";
     if (error.missingVm) return "it is not on that Proxmox host any more";

@@ -1,4 +1,4 @@
-/** What our tags say of a VM. They say who it claims to be; only the SMBIOS uuid proves it. */
+/** The node that our tags on a VM name. They are only a claim; the SMBIOS uuid proves it. */
 export interface NodeTags {
   cluster: string;
   pool: string;
@@ -6,7 +6,7 @@ export interface NodeTags {
   generation: string;
 }
 
-/** The tags of a node's VM, in the order that Proxmox keeps them in. */
+/** The tags of a node's VM, in the order in which Proxmox stores them. */
 export function tagsOf({ cluster, pool, slot, generation }: NodeTags): string[] {
   return ["evergreen", `eg-cluster-${cluster}`, `eg-gen-${generation}`, `eg-pool-${pool}`, `eg-slot-${slot}`].sort();
 }
@@ -16,7 +16,7 @@ export function splitTags(tags: string): string[] {
   return tags.split(/[;,\s]+/).filter(Boolean);
 }
 
-/** Who the VM claims to be, or undefined when it lacks one of our tags or has one twice. */
+/** The node that the VM claims to be, or undefined when one of our tags is missing or occurs twice. */
 export function nodeTags(tags: readonly string[]): NodeTags | undefined {
   if (!tags.includes("evergreen")) return undefined;
   const cluster = only(tags, "eg-cluster-");
@@ -33,7 +33,7 @@ function only(tags: readonly string[], prefix: string): string | undefined {
   return values.length === 1 ? values[0]?.slice(prefix.length) : undefined;
 }
 
-/** Whether a tag is one that nodes get from us. */
+/** Whether a tag is one of those that we give to nodes. */
 export function isOurTag(tag: string): boolean {
   return tag === "evergreen" || /^eg-(cluster|gen|pool|slot)-/.test(tag);
 }

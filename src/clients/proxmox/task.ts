@@ -5,7 +5,7 @@ import type { Proxmox } from "./client.ts";
 import { ProxmoxAnswerError, ProxmoxError, ProxmoxUnreachable, silentHostOf } from "./errors.ts";
 import { Row } from "./parse.ts";
 
-/** A task ended otherwise than well. Proxmox reports most failures here, not in the answer to the request. */
+/** A task did not end successfully. Proxmox reports most failures here, not in the answer to the request. */
 export class TaskError extends Error {
   override readonly name = "TaskError";
   readonly upid: string;
@@ -21,13 +21,14 @@ export class TaskError extends Error {
   }
 }
 
-/** Lines of a failed task's log that are shown. */
+/** How many lines of a failed task's log are shown. */
 const tail = 8;
 
 /**
  * Waits for the end of a task.
  * @param upid the answer of the request that started it
- * @param usualMs how long such a task takes in most data centres, in milliseconds: between one early look and then nobody looks
+ * @param usualMs how long such a task takes in most data centres, in milliseconds: until then there is only one early
+ * poll
  * @throws TaskError with exit status and the end of the log
  * @throws DeadlineError when it still runs; the task goes on in Proxmox
  */
@@ -49,7 +50,10 @@ export async function awaitTask(pve: Proxmox, upid: unknown, deadline: Deadline,
   for (const line of log.filter((text) => text.startsWith("WARN"))) say(`${deadline.what}: ${line}`);
 }
 
-/** A task takes 50 ms in the lab and seconds in a data centre: an early look, and after its usual time one a second, as the provider does. */
+/**
+ * Time of the early poll, in milliseconds: a task takes 50 ms in the lab and seconds in a data centre. After its usual
+ * time it is polled once a second, as the provider does.
+ */
 const earlyMs = 250;
 
 /** The exit status, or undefined while it runs. */
@@ -58,10 +62,10 @@ async function ended(pve: Proxmox, path: string, deadline: Deadline): Promise<st
     const status = new Row(await pve.get(`${path}/status`), `${path}/status`);
     return status.text("status") === "running" ? undefined : status.text("exitstatus");
   } catch (error) {
-    // Right after the start another host of the cluster may not know the task yet.
+    // Right after its start another host of the cluster may not know the task yet.
     const young = deadline.seconds - deadline.left / 1000 < 10;
     if (young && error instanceof ProxmoxError && error.status === 400) return undefined;
-    // Nobody could be asked for a moment: that says nothing of the task.
+    // A short outage says nothing about the task.
     if (silentHostOf(error) !== undefined || error instanceof ProxmoxUnreachable) return undefined;
     throw error;
   }
@@ -76,9 +80,9 @@ function parseUpid(upid: unknown): [string, string] {
 }
 
 /**
- * Whether a task of a type that was begun with this token still runs. Each host is asked: the list of the whole data centre
- * (`/cluster/tasks`) shows a token no tasks, not even its own.
- * @param hosts for clones those that hold templates: a clone runs where its template is
+ * Whether a task of a type that was started with this token still runs. Each host is asked: the list of the whole data
+ * centre (`/cluster/tasks`) shows a token no tasks, not even its own.
+ * @param hosts for clones the hosts that hold templates: a clone runs where its template is
  */
 export async function tasksRun(pve: Proxmox, hosts: Iterable<string>, type: "qmclone" | "qmdestroy"): Promise<boolean> {
   const running = await Promise.all(

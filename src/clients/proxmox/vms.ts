@@ -4,16 +4,20 @@ import { ProxmoxAnswerError, ProxmoxError, silentHostOf } from "./errors.ts";
 import { Row } from "./parse.ts";
 import { splitTags } from "./tags.ts";
 
-/** A VM as the list of the whole data centre shows it. The list is a cache of Proxmox: seconds old, and thin for a new VM. */
+/**
+ * A VM in the list of the whole data centre. The list is a cache of Proxmox: seconds old, and incomplete for a new VM.
+ */
 export interface ListedVm {
   vmid: number;
-  /** Proxmox host that it is on now. */
+  /** Proxmox host that the VM is on now. */
   host: string;
-  /** Absent while Proxmox has no status of it yet. */
+  /** Absent while Proxmox has no status of the VM yet. */
   name: string | undefined;
-  /** `unknown`: only its host can say, because the list has no status of it yet, or one of its in-between words. */
+  /** `unknown`: only the VM's host knows, because the list has no status of it yet, or an intermediate one. */
   status: "running" | "stopped" | "unknown";
-  /** The list's own word when it is neither of the two: `paused`, `prelaunch`, `io-error`, `inmigrate` and what else comes. */
+  /**
+   * The list's own status when it is neither of the two: `paused`, `prelaunch`, `io-error`, `inmigrate` or another one.
+   */
   state?: string;
   template: boolean;
   tags: string[];
@@ -21,7 +25,7 @@ export interface ListedVm {
   pool: string | undefined;
 }
 
-/** The configuration of a VM, as far as it concerns us. */
+/** The parts of a VM's configuration that we use. */
 export interface VmConfig {
   vmid: number;
   host: string;
@@ -33,9 +37,9 @@ export interface VmConfig {
   onBoot: boolean;
   /** What Proxmox is doing to it (`clone`, `backup`, ...); undefined: nothing. */
   lock?: string;
-  /** Nobody can destroy it before somebody takes that back. */
+  /** The VM cannot be destroyed until its protection is removed. */
   isProtected?: true;
-  /** Fingerprint of the configuration: a write that carries it is refused when anything changed since. */
+  /** Fingerprint of the configuration: a write that carries it is refused when the configuration has changed since. */
   digest: string;
 }
 
@@ -44,14 +48,17 @@ export function vmPath(vm: { host: string; vmid: number }): string {
   return `/nodes/${vm.host}/qemu/${vm.vmid}`;
 }
 
-/** Every VM that the token can see, in the whole data centre. Containers are left out. */
+/** Every VM that the token can see, in the whole data centre, without containers. */
 export async function listVms(pve: Proxmox): Promise<ListedVm[]> {
   const path = "/cluster/resources";
   const rows = Row.list(await pve.get(path, { type: "vm" }), path);
   return rows.filter((row) => row.text("type") === "qemu").map(listed);
 }
 
-/** Since pve-manager 9 the list repeats QEMU's own word: no VM's state may end a run that does not concern it. */
+/**
+ * Since pve-manager 9 the list repeats QEMU's own status: an unknown one must not end a run that does not concern that
+ * VM.
+ */
 function listed(row: Row): ListedVm {
   const word = row.text("status");
   const status = word === "running" || word === "stopped" ? word : "unknown";
@@ -68,15 +75,15 @@ function listed(row: Row): ListedVm {
 }
 
 /**
- * Of some VMIDs, those that are taken. The list of VMs shows only what the token may see; a stranger's VM in our range is
- * known by this question alone.
+ * The VMIDs, of those given, that are in use. The list of VMs shows only what the token may see; only this request
+ * reveals a VM in our range that is not ours.
  */
 export async function takenAmong(pve: Proxmox, vmids: readonly number[]): Promise<number[]> {
   const taken = await Promise.all(vmids.map((vmid) => isTaken(pve, vmid)));
   return vmids.filter((_, index) => taken[index]);
 }
 
-/** What the list has under some numbers, by name also where it has none. */
+/** The list's entries for some VMIDs, with names even where the list has none. */
 export async function listByNumber(pve: Proxmox, vms: readonly { vmid: number }[]): Promise<ListedVm[]> {
   const wanted = new Set(vms.map(({ vmid }) => vmid));
   const listed = (await listVms(pve)).filter(({ vmid }) => wanted.has(vmid));
@@ -84,7 +91,7 @@ export async function listByNumber(pve: Proxmox, vms: readonly { vmid: number }[
 }
 
 /**
- * The list has no name of a VM that is seconds old, or while the statistics of its host do not come: its host is asked then. One
+ * The list has no name of a VM that is seconds old, or whose host reports no statistics: its host is asked then. A VM
  * that cannot be read stays without a name.
  */
 async function withName(pve: Proxmox, vm: ListedVm): Promise<ListedVm> {
@@ -99,8 +106,10 @@ async function withName(pve: Proxmox, vm: ListedVm): Promise<ListedVm> {
 }
 
 /**
- * Of some VMs, those that are not in the list, and whatever has the numbers of the others, by name also where the list has none. A pool's token is refused a VM that is gone like one that was never ours
- * (403), so the refusal says nothing: a number that nobody has is gone, one that somebody has may be that VM or another.
+ * Sorts VMs by whether the list shows their VMIDs. `seen`: the VMs that have these VMIDs, with names even where the
+ * list has none. `gone`: VMs whose VMID is unused. `hidden`: VMs whose VMID is used by a VM that the token does not
+ * see, which may be that VM or another. Reading a VM does not decide this: Proxmox refuses a pool's token a VM that is
+ * gone in the same way as a VM that was never ours (403).
  * @throws UserError when the token may not see the pool
  */
 export async function unseenAmong<Vm extends { vmid: number }>(
@@ -131,7 +140,7 @@ async function isTaken(pve: Proxmox, vmid: number): Promise<boolean> {
   }
 }
 
-/** @throws ProxmoxError when there is no such VM on that host */
+/** @throws ProxmoxError when the VM does not exist on that host */
 export async function readVm(pve: Proxmox, vm: { host: string; vmid: number }): Promise<VmConfig> {
   const path = `${vmPath(vm)}/config`;
   const row = new Row(await pve.get(path), path);
@@ -156,8 +165,8 @@ interface Vm {
 }
 
 /**
- * Asks a VM on the host where it was last, or on the one that has it now: an administrator, or Proxmox's HA, may have moved
- * it since it was listed.
+ * Sends a request about a VM to the host where it was last, or to the one that it is on now: an administrator, or
+ * Proxmox's HA, may have moved it since it was listed.
  */
 export async function whereItIs<T>(pve: Proxmox, vm: Vm, ask: (vm: Vm) => Promise<T>): Promise<T> {
   try {
@@ -170,18 +179,21 @@ export async function whereItIs<T>(pve: Proxmox, vm: Vm, ask: (vm: Vm) => Promis
   }
 }
 
-/** Power of a VM, as its host says. */
+/** Power state of a VM, as its host reports it. */
 export interface Power {
   running: boolean;
-  /** QEMU's word when it is neither running nor stopped: `paused`, `io-error`, `inmigrate`, ... */
+  /** QEMU's status when it is neither running nor stopped: `paused`, `io-error`, `inmigrate`, ... */
   state?: string;
-  /** How long its QEMU has run, in seconds: a reboot of the guest does not end that, a start or a migration does. */
+  /**
+   * How long the VM's QEMU process has run, in seconds: a reboot of the guest does not reset it, a start or a migration
+   * does.
+   */
   upSeconds?: number;
 }
 
 /**
- * Asks the host, because the list is seconds old. Where there is a process but no guest yet (`prelaunch`: the backup of a VM
- * that is off) nothing runs.
+ * Reads the power state from the host, because the list is seconds old. A QEMU process without a guest (`prelaunch`:
+ * the backup of a VM that is off) does not count as running.
  */
 export async function readPower(pve: Proxmox, vm: Vm): Promise<Power> {
   return await whereItIs(pve, vm, (now) => powerThere(pve, now));
@@ -200,12 +212,12 @@ async function powerThere(pve: Proxmox, vm: Vm): Promise<Power> {
   };
 }
 
-/** Whether the VM runs, asked of its host and not of the list. */
+/** Whether the VM runs, as its host reports it, not the list. */
 export async function isRunning(pve: Proxmox, vm: { host: string; vmid: number }): Promise<boolean> {
   return (await readPower(pve, vm)).running;
 }
 
-/** Whether the host of a VM does not answer, asked and asked again. Another refusal is an answer. */
+/** Whether the host of a VM does not answer, even after retries. Any other refusal is an answer. */
 export async function isHostSilent(pve: Proxmox, vm: { host: string; vmid: number }): Promise<boolean> {
   return await isRunning(pve, vm).then(
     () => false,
@@ -214,8 +226,8 @@ export async function isHostSilent(pve: Proxmox, vm: { host: string; vmid: numbe
 }
 
 /**
- * Proves that the token may see the VMs of a pool. Proxmox answers a list request without rights by a shorter list, so
- * "it is not in the list" means nothing before this was asked.
+ * Proves that the token may see the VMs of a pool. Without rights, Proxmox answers a list request with a shorter list,
+ * so the absence of a VM from the list means nothing before this check.
  */
 export async function requireSight(pve: Proxmox, pool: string): Promise<void> {
   const path = `/pool/${pool}`;

@@ -7,7 +7,7 @@ import { hide } from "../../runtime/log.ts";
 import { isConnectionError } from "../kubernetes/client.ts";
 import { keyOf, type BucketPolicy, type ObjectContent, type StoredObject } from "../../domain/backup/snapshot.ts";
 
-/** As the AWS command line and every SDK read them. */
+/** The credentials that the AWS command line and every SDK read. */
 export interface BucketCredentials {
   accessKeyId: string;
   secretAccessKey: string;
@@ -15,8 +15,8 @@ export interface BucketCredentials {
 }
 
 /**
- * Reads the credentials of the bucket from the environment and hides what is secret of them.
- * @throws UserErrors that names every variable that is missing
+ * Reads the credentials of the bucket from the environment and hides their secret parts.
+ * @throws UserErrors that names every missing variable
  */
 export function bucketCredentials(environment: Record<string, string | undefined>): BucketCredentials {
   const read = (name: string) => environment[name] ?? "";
@@ -39,20 +39,20 @@ export function bucketCredentials(environment: Record<string, string | undefined
   return credentials;
 }
 
-/** Milliseconds before a look is tried again. */
+/** Milliseconds before a HEAD request is tried again. */
 const pause = 500;
 const tries = 4;
 
-/** What a look into the bucket gave: the object, that there is none, or why nobody can say. */
+/** The result of a HEAD request: the object, that it does not exist, or why that is unknown. */
 export type Look = { kind: "found"; object: StoredObject } | { kind: "absent" } | { kind: "failed"; why: string };
 
-/** What reading an object gave, or why it could not be read. */
+/** The result of reading an object: its content, or why it could not be read. */
 export type Reading = { kind: "read"; content: ObjectContent } | { kind: "failed"; why: string };
 
-/** Length of the checksum that etcd writes behind the database. */
+/** Length of the checksum that etcd appends to the database. */
 const checksumBytes = 32;
 
-/** Reads an object to its end, keeping nothing of it but its checksum. */
+/** Reads an object to its end, and keeps only its length and checksums. */
 export async function readSnapshot(
   s3: BucketPolicy,
   name: string,
@@ -87,7 +87,7 @@ async function digest(body: AsyncIterable<Buffer>): Promise<ObjectContent> {
   return { bytes, claimed: tail.toString("hex"), actual: hash.digest("hex") };
 }
 
-/** Asks the bucket for an object's facts: HEAD, which tells the status and nothing more when it fails. */
+/** Reads an object's metadata with HEAD, which gives only the status when it fails. */
 export async function headSnapshot(
   s3: BucketPolicy,
   name: string,
@@ -134,7 +134,7 @@ async function send(
   });
 }
 
-/** Where an object is: with the bucket's name in the host's, or in the path. */
+/** URL of an object: the bucket's name is in the host name or in the path. */
 export function objectUrl({ endpoint, bucket, pathStyle }: BucketPolicy, key: string): string {
   const url = new URL(endpoint);
   if (!pathStyle) url.hostname = `${bucket}.${url.hostname}`;
