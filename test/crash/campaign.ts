@@ -1,4 +1,4 @@
-/** Trials one after the other, and what came of them. */
+/** Runs crash trials one after the other and reports their outcomes. */
 import { enumerate, sample, wordsOf, type Point } from "./points.ts";
 import { Stage, type Outcome, type Shape } from "./trial.ts";
 
@@ -6,28 +6,28 @@ export interface CampaignOptions {
   prefix: string;
   shape: Shape;
   seed: number;
-  /** Number of points, these points, or all there are. */
+  /** Number of points to sample, a list of points, or every point. */
   points: number | readonly Point[] | "all";
-  /** Whether a further run must find nothing to do after every point, or after the last one. */
+  /** Whether a further run must find nothing to do after every point, or only after the last one. */
   idle: "each" | "last";
-  /** Hears of what goes on, a line each. */
+  /** Receives progress, one line per call. */
   tell: (line: string) => void;
 }
 
-/** What `--report` writes. */
+/** The JSON that `--report` writes. */
 export interface Report {
-  /** Boundaries of the run that nobody disturbed. */
+  /** Boundaries of the undisturbed run. */
   points: number;
   /** Points at which a run was killed. */
   tried: number;
-  /** Points after which the next run mended all. */
+  /** Points after which the next run repaired everything. */
   converged: number;
   violations: { point: string; request: string; violations: string[] }[];
-  /** What the sample was drawn with. */
+  /** Seed of the sample. */
   seed: number;
 }
 
-/** A point that does not converge costs the lab: the next one begins on a new one. */
+/** Runs a trial for each point. After a point that does not converge, the next point starts in a new lab. */
 export async function campaign(options: CampaignOptions): Promise<{ report: Report; outcomes: Outcome[] }> {
   const { prefix, shape, tell } = options;
   const outcomes: Outcome[] = [];
@@ -72,7 +72,7 @@ function reportOf(points: number, outcomes: readonly Outcome[], seed: number): R
 
 export const header = ["point", "killed after", "next run", "came", "result", "request"];
 
-/** An outcome as a row. */
+/** An outcome as a table row. */
 export function rowOf({ point, next, request, seconds: [killed, again], violations }: Outcome): string[] {
   const result = violations.length > 0 ? "VIOLATED" : request === undefined ? "not met" : "converged";
   return [
@@ -85,7 +85,7 @@ export function rowOf({ point, next, request, seconds: [killed, again], violatio
   ];
 }
 
-/** All that is known of a point that did not converge. */
+/** All details of a point that did not converge. */
 function storyOf({ violations, said: [killed, again] }: Outcome): string {
   return [
     ...violations.map((line) => `  ! ${line}`),

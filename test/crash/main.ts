@@ -1,4 +1,4 @@
-/** `npm run test:crash [-- --help]` */
+/** Command line of the crash tests: `npm run test:crash [-- --help]`. */
 import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";

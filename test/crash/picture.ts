@@ -1,4 +1,4 @@
-/** The end of a run, in lines that are the same whatever generation and VMIDs it ended with. */
+/** The state after a run, as lines that do not depend on the generation or the VMIDs. */
 import { locksOf, PROJECT } from "../../src/recovery/engine-state.ts";
 import { join } from "node:path";
 import { parseNodeName } from "../../src/domain/model/generation.ts";
@@ -12,7 +12,7 @@ function place(name: string): string {
   return parts ? `${parts.pool}-${parts.slot}` : name;
 }
 
-/** What the data centre, the cluster and etcd hold. */
+/** The state of the data centre, the cluster and etcd. */
 export async function clusterPicture(site: Site): Promise<string[]> {
   const { vms, nodes, members, load } = await site.lab.status;
   return [
@@ -36,7 +36,7 @@ export async function clusterPicture(site: Site): Promise<string[]> {
   ].sort();
 }
 
-/** What is remembered: by the cluster of the nodes that stay, and by the engine. */
+/** The stored state: the cluster's records of the nodes that stay, and the engine's state. */
 export async function memoryPicture(site: Site, pools: readonly string[]): Promise<string[]> {
   const records = await Promise.all(pools.map((pool) => site.record(pool)));
   const { resources = [], pending_operations: pending = [] } = await site.state();
@@ -54,7 +54,7 @@ export async function memoryPicture(site: Site, pools: readonly string[]): Promi
   ].sort();
 }
 
-/** What one picture has and the other has not. */
+/** The lines that are in only one of the two states. */
 export function differences(wanted: readonly string[], found: readonly string[]): string[] {
   const surplus = (lines: readonly string[], than: readonly string[]): string[] => {
     const left = [...than];

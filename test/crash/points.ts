@@ -3,12 +3,12 @@ import { Chance } from "../simulate/chance.ts";
 import type { Effect, HoldOrder, Moment, Seen } from "../../lab/boundaries.ts";
 
 /**
- * A boundary of one request of the run, counted from its start. Which request has a number is not the same in every run,
- * since steps run side by side: a report names the one that was met.
+ * A boundary of one request of the run, counted from the start of the run. Steps run in parallel, so the same number
+ * can be another request in another run: a report names the request that was met.
  */
 export type Point = HoldOrder;
 
-/** Every boundary of a run with so many requests. Whether a read was answered leaves no trace, so it has one boundary. */
+/** Every boundary of a run with this many requests. A read has one boundary, since its answer leaves no trace. */
 export function enumerate({ changes, reads }: Seen): Point[] {
   return [
     ...numbers(changes).flatMap((nth): Point[] => [
@@ -22,8 +22,8 @@ export function enumerate({ changes, reads }: Seen): Point[] {
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 
 /**
- * Draws points from the whole length of a run: it is cut into as many pieces as there are points, and each piece gives
- * one. Every fourth point is a read.
+ * Draws points from the whole length of a run: the run is cut into as many pieces as there are points, and each piece
+ * gives one point. Every fourth point is a read.
  */
 export function sample({ changes, reads }: Seen, size: number, seed: number): Point[] {
   const chance = new Chance(seed, "crash");
@@ -46,7 +46,7 @@ export function sample({ changes, reads }: Seen, size: number, seed: number): Po
 
 export const wordsOf = ({ effect, nth, when }: Point): string => `${effect}:${nth}:${when}`;
 
-/** Reads a point as a report writes it. @returns undefined when it is none */
+/** Parses a point in the format of a report. @returns undefined when the text is not a point */
 export function parsePoint(text: string): Point | undefined {
   const [, effect, nth, when] = /^(change|read):([1-9]\d*):(before|after)$/.exec(text) ?? [];
   if (effect === undefined) return undefined;

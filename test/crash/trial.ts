@@ -1,4 +1,4 @@
-/** A run that is killed at one point, a plain run after it, and what must be true then. */
+/** A run that is killed at one point, a plain run after it, and the checks that follow. */
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { Deadline } from "../../src/runtime/deadline.ts";
@@ -8,7 +8,7 @@ import { Site, type Ran } from "../e2e/site.ts";
 import { clusterPicture, differences, memoryPicture } from "./picture.ts";
 import type { Point } from "./points.ts";
 
-/** What is rolled. */
+/** The cluster under test. */
 export interface Shape {
   servers: number;
   agents: number;
@@ -17,36 +17,36 @@ export interface Shape {
 }
 
 /**
- * When the next run comes: while the leases of the dead steps still hold, so that it has to wait for them, or after they
- * have run out, so that it finds them.
+ * When the next run starts: while the leases of the dead steps are still held, so that it must wait for them, or after
+ * they have expired, so that it finds expired leases.
  */
 export type Next = "at once" | "later";
 
 export interface Outcome {
   point: Point;
   next: Next;
-  /** The request that was held, undefined when the run ended before. */
+  /** The request that was held; undefined when the run ended before it. */
   request: string | undefined;
-  /** Seconds of the run that was killed, and of the one after it. */
+  /** Duration in seconds of the killed run and of the run after it. */
   seconds: [number, number];
-  /** What is not as it must be, a line each; empty when the next run has mended all. */
+  /** What is not as it must be, one line each; empty when the next run repaired everything. */
   violations: string[];
-  /** What both runs said. */
+  /** Output of both runs. */
   said: [string, string];
 }
 
-/** Seconds that a run may take. */
+/** Maximum duration of a run, in seconds. */
 const patience = 280;
 
 const up = ["up", "--yes", "--skip-preview", "--stack", "dev"];
 
-/** A lab with a cluster that is rolled again and again. */
+/** A lab with a cluster that is rolled repeatedly. */
 export class Stage {
   readonly site: Site;
   private readonly shape: Shape;
   private readonly pools: readonly string[];
   private rollouts = 0;
-  /** Of a roll that nobody disturbed. */
+  /** State after an undisturbed roll. */
   private wanted: { cluster: string[]; memory: string[] } = { cluster: [], memory: [] };
   private counted: Seen = { changes: 0, reads: 0 };
 
@@ -56,7 +56,7 @@ export class Stage {
     this.pools = shape.rollServers ? ["servers", "workers"] : ["workers"];
   }
 
-  /** Creates the cluster and rolls it once undisturbed. @param prefix of the lab */
+  /** Creates the cluster and rolls it once undisturbed. @param prefix address prefix of the lab */
   static async create(prefix: string, shape: Shape): Promise<Stage> {
     const site = await Site.create(prefix, { audit: true });
     try {
@@ -70,7 +70,7 @@ export class Stage {
     }
   }
 
-  /** Requests of a roll from its start to its end. */
+  /** Number of requests of a roll from its start to its end. */
   get requests(): Seen {
     return this.counted;
   }
@@ -85,7 +85,7 @@ export class Stage {
       "controlPlane.servers": servers,
       "pools.0.slots": agents,
       "pools.0.strategy.surge": 1,
-      // Every roll takes new numbers.
+      // Every roll takes new VMIDs.
       "controlPlane.vmIds": { first: 1000, last: 1089 },
     });
     await this.site.up();
@@ -110,7 +110,7 @@ export class Stage {
     this.wanted = { cluster: await clusterPicture(this.site), memory: await memoryPicture(this.site, this.pools) };
   }
 
-  /** Asks for another generation of every pool that is rolled. */
+  /** Configures another generation for every pool that is rolled. */
   private async change(): Promise<void> {
     this.rollouts += 1;
     await this.site.configure({
@@ -120,8 +120,8 @@ export class Stage {
   }
 
   /**
-   * Kills a roll at a point and runs it once more.
-   * @param idle whether `evergreen repair` and one more run must find nothing to do then
+   * Kills a roll at a point, then runs it once more.
+   * @param idle whether `evergreen repair` and one more run must find nothing to do afterwards
    */
   async trial(point: Point, next: Next, idle: boolean): Promise<Outcome> {
     const { lab } = this.site;
@@ -151,7 +151,7 @@ export class Stage {
     return [{ ...ran, seconds: (performance.now() - began) / 1000 }, request];
   }
 
-  /** The request that is held; undefined when the run has ended without it. */
+  /** Waits for the request to be held. @returns undefined when the run ended without that request */
   private async held(last: number, child: ChildProcess): Promise<string | undefined> {
     const deadline = new Deadline("the request that is held", patience);
     return await deadline
@@ -182,7 +182,7 @@ export class Stage {
     return (await Promise.all(this.pools.map((pool) => this.site.vms(pool)))).flat();
   }
 
-  /** What is not as it is after a roll that nobody disturbed. */
+  /** Differences from the state after an undisturbed roll. */
   private async ended(before: readonly string[]): Promise<string[]> {
     const { site, wanted, pools } = this;
     const stayed = (await this.names()).filter((name) => before.includes(name));
@@ -191,9 +191,9 @@ export class Stage {
     return [...stayed.map((name) => `${name} was not replaced`), ...cluster, ...memory, ...(await site.complaints())];
   }
 
-  /** What there still was to do after it. */
+  /** Work that a repair or a further run still found. */
   private async idle(): Promise<string[]> {
-    // A lease that has run out is anybody's: the next who needs it takes it, and a repair tidies it away.
+    // An expired lease is free: the next process that needs it takes it, and a repair deletes it.
     await this.site.expireLeases();
     const repair = await this.site.evergreen("repair", "--stack", "dev");
     const mended = repair.output.split("\n").filter((line) => !/^$|^ {2}-> |repair(ed)?$|^the lease /.test(line));
@@ -204,7 +204,7 @@ export class Stage {
     ];
   }
 
-  /** Differences that last: pods move, and status is seconds old. */
+  /** Differences that persist: pods move, and status can be seconds old. */
   private async settled(): Promise<string[]> {
     let left: string[] = [];
     const deadline = new Deadline("the cluster to be what it was", 20);

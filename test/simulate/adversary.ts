@@ -11,13 +11,15 @@ import { configOf, imagesOf, type Scenario, type Wish } from "./scenario.ts";
 import type { Result } from "./simulate.ts";
 import { World } from "./world.ts";
 
-/** Longest time from the start of a run until the adversary acts, in milliseconds. A small roll takes about a minute. */
+/**
+ * Latest time at which the adversary acts, in milliseconds from the start of a run. A small roll takes about a minute.
+ */
 const latest = 90_000;
 
 /**
- * A short roll of a small pool, while somebody makes machines that look like ours, takes numbers that were ours, and edits
- * what is ours by hand, moves machines between hosts and takes ours out of our sight. Runs may refuse and fail; no machine of
- * anybody else may be stopped, changed or destroyed, and no Node of a machine that runs may be deleted.
+ * Plays a short roll of a small pool while an adversary interferes: it makes VMs that look like ours, reuses VMIDs that
+ * were ours, edits our VMs manually, moves VMs between hosts and takes ours out of the token's sight. Runs may refuse
+ * and fail. No foreign VM may be stopped, changed or destroyed, and no Node of a running VM may be deleted.
  */
 export async function adversary(seed: number, { told = false } = {}): Promise<Result> {
   const chance = new Chance(seed, "adversary");
@@ -98,7 +100,7 @@ class Intrigue {
     how();
   }
 
-  /** A VM of the pool of agents. */
+  /** A random VM of the agent pool. */
   private ours(): Vm | undefined {
     const all = [...this.world.dc.vms.values()].filter(
       ({ owner, name }) => owner === "ours" && name.includes("-workers-"),
@@ -116,7 +118,7 @@ class Intrigue {
     return this.chance.pick(all.filter((vmid) => !this.world.dc.vms.has(vmid)));
   }
 
-  /** A name that a node of ours has, or would have. */
+  /** A name that a node of ours has or could have. */
   private anyName(wish: Wish): string {
     const [, spec] = poolSpecs(
       configOf(this.scenario, wish),
@@ -146,9 +148,10 @@ class Intrigue {
   }
 
   /**
-   * What steps cannot tell, and so is left out: a VM without a claim in the state is destroyed by its number alone; a clone
-   * whose uuid was not recorded yet, or was retired, may be a copy that was put in its place while it was off; and what was
-   * proved a moment ago may be another's when the request that it was proved for arrives.
+   * Whether steps can tell a replacement of this VM from the original. These cases are excluded, because steps cannot
+   * tell: a VM without a claim in the state is destroyed by its VMID alone; a clone whose uuid is not recorded yet, or
+   * whose record is retired, may be a copy that took its place while it was off; a VM that was verified a moment ago
+   * may be replaced before the request that it was verified for arrives.
    */
   private isKnown({ uuid, name, readAt }: Vm): boolean {
     if (this.world.time.elapsed() - readAt < 2000) return false;
@@ -165,7 +168,7 @@ class Intrigue {
     this.world.dc.add({ owner: "stranger", vmid, name, host, pool, tags, running, onBoot, uuid: this.world.dc.uuid() });
   }
 
-  /** Without `unique` it keeps the SMBIOS uuid, and it is off. */
+  /** Restores a backup without the option `unique`: the copy keeps the SMBIOS uuid and is off. */
   private restore(vm: Vm | undefined, vmid: number): void {
     if (vm === undefined) return;
     const { name, host, pool, tags, onBoot, uuid } = vm;
@@ -194,7 +197,7 @@ class Intrigue {
     if (vm !== undefined) vm.host = vm.host === "pve1" ? "pve2" : "pve1";
   }
 
-  /** For a while or for good: its machine runs on, and its Node too. */
+  /** Takes a VM out of the token's sight, temporarily or permanently. The VM keeps running, and its Node stays. */
   private hide(vm: Vm | undefined): void {
     if (vm === undefined) return;
     const { pool } = vm;

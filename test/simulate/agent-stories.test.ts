@@ -15,7 +15,7 @@ function giveLabel({ world }: Stage, name: string): void {
   objects.put("nodes", { ...node, metadata: { ...metadata, labels: { ...metadata.labels, [byHand]: "yes" } } });
 }
 
-/** A pod that only nodes with a label that somebody gave by hand may have. */
+/** Deploys a pod that runs only on nodes with a label that was set manually. */
 async function pinTo(stage: Stage, name: string): Promise<void> {
   giveLabel(stage, name);
   const some = { replicas: 1, minAvailable: 0, slowestEnd: 2000, claims: false };
@@ -28,7 +28,7 @@ function takeLease({ world }: Stage, name: string): void {
   world.cluster.objects.put("leases", { metadata, spec: { holderIdentity: "somebody", leaseDurationSeconds: 15 } });
 }
 
-/** Stories that a seed has told once, as small as they can be told. */
+/** Stories that a seed found, reduced to their smallest form. */
 describe("agents in virtual time", function () {
   this.timeout(60_000);
 
@@ -59,7 +59,7 @@ describe("agents in virtual time", function () {
       await pinTo(stage, stage.nameOf(1101));
       assert.equal(await stage.up(stage.agentsOf(1)), "failed");
       assert.match(stage.engine.why, /workers-1-handover: .* have found no place/);
-      // Its predecessor is gone: that is no reason to call the slot handed over.
+      // The slot does not count as handed over just because its predecessor is gone.
       assert.equal(await stage.up(stage.agentsOf(1)), "failed");
       assert.match(stage.engine.why, /workers-1-handover: .* have found no place/);
       await stage.world.time.sleep(60_000);
@@ -167,14 +167,14 @@ describe("agents in virtual time", function () {
         if (wait === "its volumes") objects.put("volumeattachments", { metadata: { name: "csi-7" }, spec: volume });
         if (wait === "its pods") world.cluster.refusesEvictions = status(500, "InternalError", "a webhook is away");
         const own = stage.vm(1100);
-        // A backup freezes it when it is told to leave.
+        // A backup freezes the guest when its join data is wiped.
         if (wait === "its guest" && own.guest) own.guest.frozen = true;
         const marker = own.disk.get(guest.marker);
         const isThere = () =>
           wait !== "its shutdown"
             ? objects.get("nodes", old)?.spec?.unschedulable === true
             : [...world.dc.tasks.values()].some(({ type, vmid }) => type === "qmshutdown" && vmid === 1100);
-        // A guest that takes its time, and is still there when its slot is somebody else's.
+        // A slow shutdown: the guest still runs when another process holds the lease of its slot.
         world.defect = (call) =>
           wait === "its shutdown" &&
           call.path.includes("/tasks/") &&
@@ -208,7 +208,7 @@ describe("agents in virtual time", function () {
   });
 
   it("that have lost their power keep their slot, and serve in it once their new boot has told of itself", async () => {
-    // The list of VMs says for some seconds that it runs.
+    // The list of VMs reports it as running for some seconds.
     for (const ms of [1000, 12_000]) {
       const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
       const { dc, cluster, watcher } = stage.world;
@@ -251,7 +251,7 @@ describe("agents in virtual time", function () {
         const conditions = [
           { type: "Ready", status: "True", lastTransitionTime: new Date(world.time.date() + aheadMs).toISOString() },
         ];
-        // It was not Ready for a moment.
+        // The Node was not Ready for a moment.
         if (looks === 1 && node) objects.put("nodes", { ...node, status: { ...node.status, conditions } });
         return world.honest(call);
       };
@@ -409,7 +409,7 @@ describe("agents in virtual time", function () {
         assert.ok(fallen);
         watcher.struck(fallen.name);
         dc.powerCut(fallen);
-        // Long before Kubernetes calls it not Ready.
+        // Long before Kubernetes marks the Node not Ready.
         await time.sleep(60_000);
         assert.equal(left(), 3, "two old agents, and the server");
         if (comesBack) dc.powerOn(fallen);
@@ -455,7 +455,7 @@ describe("agents in virtual time", function () {
         await world.time.sleep(30_000);
         if (!hasStatistics) world.dc.withoutStatistics.add(stage.vm(1102).host);
         let most = 0;
-        // The rollout meets a silent host, and its joins do not.
+        // The host is silent for the rollout, and not for its joins.
         world.defect = (call) => {
           const agents = [...world.dc.vms.values()].filter(({ vmid }) => vmid >= 1100 && vmid < 9000);
           most = Math.max(most, agents.filter(({ running }) => running).length);
@@ -478,9 +478,9 @@ describe("agents in virtual time", function () {
         await world.time.sleep(30_000);
         const made = stage.vm(1101);
         world.defect = (call) => {
-          // Nobody sees it before its release does.
+          // No rollout or handover sees the VM before its release step does.
           made.pool = /^(rollout|handover)-/.test(call.process.name) ? "theirs" : "nodes";
-          // Whoever had the slot before has started it by then.
+          // The previous holder of the slot has started the VM by then.
           const asks = call.method === "POST" && call.path.endsWith("/leases") && call.body.includes("slot-workers-0");
           if (isStarted && asks && call.process.name.startsWith("release-")) world.dc.powerOn(made);
           return world.honest(call);
@@ -579,7 +579,8 @@ describe("agents in virtual time", function () {
       let isWaiting = false;
       world.defect = (call) => {
         const { process, method, path, body } = call;
-        // The rollout meets a silent host, and the join somebody who has the ticket and lives no more.
+        // The host is silent for the rollout, and a process that has died holds the disruption lease that the join
+        // needs.
         if (process.name.startsWith("rollout-") && path.includes("/qemu/1101/"))
           return { status: 595, reason: "No route to host" };
         if (!isWaiting && method === "POST" && path.endsWith("/leases") && body.includes("ticket-workers-0")) {
@@ -622,7 +623,8 @@ describe("agents in virtual time", function () {
       let isWaiting = false;
       world.defect = (call) => {
         const { process, method, path, body } = call;
-        // The rollout meets a silent host, and the join somebody who has the ticket and lives no more.
+        // The host is silent for the rollout, and a process that has died holds the disruption lease that the join
+        // needs.
         if (process.name.startsWith("rollout-") && path.includes("/qemu/1102/"))
           return { status: 595, reason: "No route to host" };
         const asks = method === "POST" && path.endsWith("/leases") && body.includes("ticket-workers-0");
@@ -719,7 +721,7 @@ describe("agents in virtual time", function () {
         stage.cutPower(1100, 1101);
         if (other.seen) other.seen.running = false;
         time.after(25_000, () => [own, other].map((vm) => dc.powerOn(vm)));
-        // Some of its pods are back before the list of VMs says that the other one runs.
+        // Some of its pods are back before the list of VMs reports the other VM as running.
         time.after(33_000, () => {
           const pods = cluster.objects.list("pods").filter(({ metadata }) => metadata.labels?.app === "app");
           for (const pod of pods.slice(0, 2))
@@ -755,7 +757,7 @@ describe("agents in virtual time", function () {
             dc.add({ owner: "stranger", vmid: 1050, name, host, pool, tags, uuid, onBoot: true });
             for (const vm of all) dc.vms.set(vm.vmid, vm);
           }
-          // The rollout meets a silent host, and the join of the slot does not.
+          // The host is silent for the rollout, and not for the join of the slot.
           const isSilent =
             step === "join-" && call.process.name.startsWith("rollout-") && call.path.includes("/qemu/1102/");
           return isSilent ? { status: 595, reason: "No route to host" } : world.honest(call);
@@ -780,7 +782,8 @@ describe("agents in virtual time", function () {
         world.defect = (call) => {
           const answer = world.honest(call);
           if (!isMoved && answer.status === 200 && call.path.includes(`/${vmid}/agent/file-`)) {
-            // An access that is looked for is found by the list; the step itself talks to its own guest.
+            // For a server only a write counts: a search for the API access reads through the list of VMs, which knows
+            // the host, while a write is the step itself talking to its own guest.
             isMoved = role === "agents" || call.path.endsWith("file-write");
             if (isMoved) stage.vm(vmid).host = "pve2";
           }

@@ -3,7 +3,7 @@ import { isSchedulable } from "./nodes.ts";
 import type { Stored } from "./objects.ts";
 import { Stage, stageImages } from "./stage.ts";
 
-/** Slots of agents that fall while others are taken out. */
+/** Slots of agents that fail while other slots are taken out. */
 describe("the slots of a pool in which nobody serves", function () {
   this.timeout(60_000);
 
@@ -76,7 +76,7 @@ describe("the slots of a pool in which nobody serves", function () {
     await stage.play(async () => {
       const grown = { ...stage.before, slots: 4 };
       assert.equal(await stage.dieAt(grown, () => cluster.objects.list("nodes").some(isSlot3)), "killed");
-      // It serves soon, and nobody has recorded that it has joined.
+      // It serves soon, but no record says that it has joined.
       const halfMade = stage.vm(1103);
       await time.sleep(60_000);
       stage.cutPower(1100, 1101);

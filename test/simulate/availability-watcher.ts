@@ -8,29 +8,31 @@ import type { Process } from "./process.ts";
 import type { Story } from "./story.ts";
 import { placeOf, type Place, type Truth } from "./truth.ts";
 
-/** What a pool promises while it is changed. */
+/** What a pool guarantees while it is changed. */
 export interface Promises {
-  /** The fewest slots of all configurations since everything was well. */
+  /** Fewest slots of all configurations since the story began; 0 when the pool was not complete then. */
   fewest: number;
-  /** The most. */
+  /** Most slots of all those configurations. */
   most: number;
   surge: number;
   maxUnavailable: number;
 }
 
-/** How many nodes serve, and how many VMs run, while something is changed: what `maxUnavailable` and `surge` promise. */
+/**
+ * Watches how many nodes serve and how many VMs run during a change: the guarantees of `maxUnavailable` and `surge`.
+ */
 export class AvailabilityWatcher {
-  /** By pool. */
+  /** Guarantees by pool. */
   readonly promises = new Map<string, Promises>();
-  /** Nodes that something other than us took away, and that are not back: when. */
+  /** Nodes that something other than our steps took out and that are not back yet, with the time of the loss. */
   readonly lost = new Map<string, number>();
   private losses = 0;
   private runBegan = 0;
-  /** By pool: more running VMs than slots when the run began. */
+  /** By pool: running VMs in excess of the slots when the run began. */
   private readonly leftOver = new Map<string, number>();
-  /** VMs whose node was not Ready when the plan was made: they serve nobody, and their slots come first. */
+  /** VMs whose Node was not Ready when the plan was made: they serve no workload, and their slots come first. */
   private readonly dead = new Set<string>();
-  /** By pool of agents: slots in which nobody served when the plan was made, for so long that it had to be seen. */
+  /** By agent pool: slots without a serving node when the plan was made, for so long that the plan had to see it. */
   private readonly down = new Map<string, number[]>();
   private readonly story: Story;
   private readonly truth: Truth;
@@ -44,7 +46,10 @@ export class AvailabilityWatcher {
     this.reaction = reaction;
   }
 
-  /** What pools promise from now on. @param established whether they were ever complete: before, there is nobody to be served */
+  /**
+   * Sets the guarantees from now on.
+   * @param established whether the pools were ever complete: before that, no availability is guaranteed
+   */
   promise(specs: readonly PoolSpec[], established: boolean): void {
     for (const { name, slots, strategy } of specs) {
       const before = this.promises.get(name);
@@ -57,15 +62,15 @@ export class AvailabilityWatcher {
     }
   }
 
-  /** Fate takes a node away. */
+  /** A fault takes a node out. */
   struck(name: string): void {
     this.lost.set(name, this.elapsed());
     this.losses += 1;
   }
 
   /**
-   * A run begins beside what a failed one left. Most of that goes first; what may be the only node that pods find goes when
-   * its slot is handed over (src/steps/node/incomplete-nodes.ts).
+   * A run begins beside the leftovers of a failed run. Most of them are removed first. A leftover that may be the only
+   * node available to pods is removed when its slot is handed over (src/steps/node/incomplete-nodes.ts).
    */
   runBegins(): void {
     this.runBegan = this.elapsed();
@@ -73,7 +78,10 @@ export class AvailabilityWatcher {
     this.runPlanned();
   }
 
-  /** What the plan was made of may be minutes younger than the run: it has waited for leases, and a server. */
+  /**
+   * The observed state behind the plan may be minutes newer than the start of the run, which waits for leases and for a
+   * server.
+   */
   runPlanned(): void {
     this.dead.clear();
     for (const [pool, { most, fewest }] of this.promises) {
@@ -91,8 +99,9 @@ export class AvailabilityWatcher {
   }
 
   /**
-   * VMs that run beside another one of their slot, which has one on a host that does not answer: nobody can turn them off or
-   * count them, and the run goes on without their slot, instead of standing still while a host is down (docs/recovery.md).
+   * Counts VMs in excess of their slots where a VM of the slot is on a host that does not answer. No step can turn such
+   * a VM off or count it, and the run continues without the slot instead of stopping while a host is down
+   * (docs/recovery.md).
    */
   private outOfReach(pool: string): number {
     const slots = Map.groupBy(
@@ -103,14 +112,16 @@ export class AvailabilityWatcher {
     return stuck.reduce((sum, vms) => sum + vms.length - 1, 0);
   }
 
-  /** Whoever is on a host that does not answer waits for it, and lets everybody else go on. */
+  /**
+   * Whether a slot has a VM on a host that does not answer: the slot waits for its host, and all other slots continue.
+   */
   private isOnSilentHost(pool: string, slot: number): boolean {
     const { dc } = this.truth;
     return this.truth.vmsOf(pool).some((vm) => nodeTags(vm.tags)?.slot === slot && dc?.silent.has(vm.host) === true);
   }
 
   private unserved(pool: string, slots: readonly number[]): number[] {
-    // A cordon is an operator's right, and the pods that are there run on.
+    // A cordon is the operator's decision, and the pods on a cordoned node keep running.
     const served = new Set(this.nodesThere(pool).map((node) => Number(placeOf(node).slot)));
     return slots.filter((slot) => !served.has(slot));
   }
@@ -134,15 +145,19 @@ export class AvailabilityWatcher {
     const running = this.truth
       .vmsOf(pool)
       .filter((one) => one.running && (!this.dead.has(one.name) || this.truth.isReady(one.name))).length;
-    // A server boots ahead of its turn, RKE2 held back (src/domain/rollout/order.ts). What fate turned off comes back beside whoever
-    // took its place.
+    // A server boots ahead of its turn with RKE2 held back (src/domain/rollout/order.ts). A VM that a fault turned off
+    // may start again beside its replacement.
     const ahead = pool === SERVER_POOL ? 1 : 0;
     const besides = ahead + this.losses + Math.max(this.leftOver.get(pool) ?? 0, this.outOfReach(pool));
     if (promised && running > promised.most + promised.surge + besides)
       this.story.wrong(`${running} VMs of pool ${pool} run, and ${promised.most} slots + ${promised.surge} may`);
   }
 
-  /** Slots with a node that serves, whoever took the others away. Who fell a moment ago may not have been noticed. @param leaver does not count */
+  /**
+   * Requires enough slots with a serving node, whatever took the others out. A node that failed a moment ago still
+   * counts, since no step may have noticed yet.
+   * @param leaver the departing node, which does not count
+   */
   requireAvailable(pool: string, leaver: string, what: string): void {
     const promised = this.promises.get(pool);
     if (promised === undefined) return;
@@ -150,18 +165,19 @@ export class AvailabilityWatcher {
       .nodes()
       .filter((node) => placeOf(node).pool === pool && isSchedulable(node) && !this.isKnownOut(node));
     const serving = all.filter(({ metadata }) => metadata.name !== leaver);
-    // Whoever serves nobody takes nothing away.
+    // A departing node that does not serve reduces nothing.
     if (serving.length === all.length) return;
     const slots = new Set(serving.map((node) => placeOf(node).slot)).size;
-    // Slots on a host that does not answer are out, and everything else goes on.
+    // Slots on a host that does not answer are unavailable, and everything else continues.
     const away = this.unserved(pool, slotsBelow(promised.fewest)).filter((slot) => this.isOnSilentHost(pool, slot));
     const least = promised.fewest - promised.maxUnavailable - away.length;
     if (slots < least) this.story.wrong(`${what}: ${slots} slots of pool ${pool} are left to serve, and ${least} must`);
   }
 
   /**
-   * Slots that were down when the run began come first and count as out, whoever took their nodes away: beside those that are
-   * down still, no more are handed over than the rest of `maxUnavailable`. Each handover has a ticket, its own too.
+   * Slots that were down when the plan was made come first and count as unavailable, whatever took their nodes out:
+   * with those still down, handovers may use only the rest of `maxUnavailable`. Each handover holds a disruption lease,
+   * including this one.
    */
   requireDownFirst({ pool, slot }: Place, leaver: string, by: Process): void {
     const most = this.promises.get(pool)?.maxUnavailable ?? 1;
@@ -176,14 +192,17 @@ export class AvailabilityWatcher {
       );
   }
 
-  /** Whoever came into a slot and was taken away in this run is not waited for again. */
+  /** Whether the slot got a node that was then lost in this run: it is not waited for again. */
   private fellNow(pool: string, slot: number): boolean {
     return this.truth
       .vmsOf(pool)
       .some((vm) => nodeTags(vm.tags)?.slot === slot && (this.lost.get(vm.name) ?? 0) > this.runBegan);
   }
 
-  /** Nobody leaves a slot before somebody else serves there. Who fell a moment ago may not have been noticed. */
+  /**
+   * Requires another serving node in the slot before a node leaves it. A node that failed a moment ago still counts,
+   * since no step may have noticed yet.
+   */
   requireSuccessor({ pool, slot }: Place, leaver: string, by: Process): void {
     const others = this.truth.nodes().filter((node) => {
       const place = placeOf(node);
@@ -198,7 +217,7 @@ export class AvailabilityWatcher {
     return since === -Infinity || this.elapsed() - since < this.reaction();
   }
 
-  /** What Kubernetes says of a node, or what it or the list of VMs has had the time to say to somebody who asks no machine. */
+  /** Whether a process that polls no VM must know that a node is out, from its Node or from the list of VMs. */
   private isKnownOut(node: Stored): boolean {
     const since = this.sinceWhenOut(node);
     const vm = this.truth.vmsOf(placeOf(node).pool).find(({ name }) => name === node.metadata.name);
@@ -212,8 +231,9 @@ export class AvailabilityWatcher {
   }
 
   /**
-   * A run, or at the latest the join of a slot, begins with what a given-up one left: it holds the room that new VMs need, those
-   * of slots that are down too, and the owner of its slot serves.
+   * Whether a node is an incomplete leftover of an abandoned run and is removed at the start: by the rollout, or at the
+   * latest by the join of its slot. It takes the room that new VMs need, also those of slots that are down, and the
+   * owner of its slot serves.
    */
   isHalfMade({ pool, slot }: Place, name: string, by: Process): boolean {
     const others = this.servingNodes(pool).filter(({ metadata }) => metadata.name !== name);
@@ -221,9 +241,9 @@ export class AvailabilityWatcher {
   }
 }
 
-/** Kubernetes calls a node not Ready that long after it was heard of last, in milliseconds. */
+/** Kubernetes marks a node not Ready this long after its last heartbeat, in milliseconds. */
 const readyGraceMs = 50_000;
-/** So old may the list of VMs be, and a look at it, in milliseconds. */
+/** Maximum age of the list of VMs, including the time to read it, in milliseconds. */
 const listLagMs = 15_000;
 
 const slotsBelow = (count: number): number[] => Array.from({ length: count }, (_, slot) => slot);

@@ -4,14 +4,14 @@ import { projectRoot } from "../../tools/paths.ts";
 
 const most = 1_000_000_000;
 
-/** A seed that nobody has used. */
+/** A random seed. */
 export function freshSeed(): number {
   return randomInt(most);
 }
 
 /**
- * The seed that a test begins with: another for every commit, and the same for all who test that commit. EVERGREEN_SEED plays
- * any other again.
+ * The seed that a test begins with: it differs between commits and is always the same for one commit. EVERGREEN_SEED
+ * selects another seed.
  */
 export function baseSeed(): number {
   const asked = process.env.EVERGREEN_SEED;

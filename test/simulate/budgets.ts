@@ -3,10 +3,10 @@ import { lookSoon } from "./look.ts";
 import type { Stored } from "./objects.ts";
 import { isPodReady, type Workload } from "./pods.ts";
 
-/** The disruption controller looks again this much after a change, in milliseconds. */
+/** Delay of the disruption controller after a change, in milliseconds. */
 const lookMs = 60;
 
-/** The disruption controller and what the API server makes of its numbers. */
+/** The disruption controller, and how the API server uses its numbers. */
 export class Budgets {
   private readonly cluster: Cluster;
   private readonly workloads: readonly Workload[];
@@ -21,7 +21,7 @@ export class Budgets {
     this.look();
   }
 
-  /** Takes one from what a budget allows; false when it allows none. */
+  /** Takes one disruption from a budget; false when the budget allows none. */
   grant(pod: Stored): boolean {
     const app = pod.metadata.labels?.app;
     const budget = app === undefined ? undefined : this.cluster.objects.get("poddisruptionbudgets", `load/${app}`);

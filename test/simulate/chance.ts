@@ -1,6 +1,6 @@
 /**
- * Chance that can be repeated: the same seed gives the same numbers. Each purpose draws from a stream of its own, so that
- * one more question here does not change every answer there.
+ * Repeatable randomness: the same seed gives the same numbers. Each purpose draws from its own stream, so that one more
+ * draw for one purpose does not change the numbers of the others.
  */
 export class Chance {
   private state: number;
@@ -19,7 +19,7 @@ export class Chance {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  /** Whether something happens that happens in this share of cases. */
+  /** True with this probability. */
   happens(share: number): boolean {
     return this.next() < share;
   }
@@ -36,7 +36,7 @@ export class Chance {
     return chosen;
   }
 
-  /** A number of hexadecimal digits. */
+  /** A string of this many hexadecimal digits. */
   hex(digits: number): string {
     return Array.from({ length: digits }, () => this.between(0, 15).toString(16)).join("");
   }

@@ -17,9 +17,10 @@ import {
 import { simulate } from "./simulate.ts";
 
 /*
- * npm run test:simulate -- [--runs N] [--seed S] [--strike "REQUEST: FAULT"] [--weather KIND] [--report FILE] [--adversary]
+ * npm run test:simulate -- [--runs N] [--seed S] [--strike "REQUEST: FAULT"] [--weather KIND] [--report FILE]
+ *   [--adversary]
  *
- * With --runs: as many seeds, from S on, over both cores. Without: the story of the one seed, line by line.
+ * With --runs: plays that many seeds, from S on, on both cores. Without: prints the story of one seed, line by line.
  */
 const { values } = parseArgs({
   options: {
@@ -61,7 +62,7 @@ if (values.report !== undefined)
   writeFileSync(values.report, `${JSON.stringify({ runs, seed, violations: count, seconds, coverage })}\n`);
 process.exitCode = count + empty.length === 0 ? 0 : 1;
 
-/** The one seed, with every line of its story. */
+/** Plays one seed and prints every line of its story. */
 async function tell(): Promise<Played> {
   const play: Play = { seed, weather, strike: values.strike === undefined ? undefined : strikeOf(values.strike) };
   const told = true;

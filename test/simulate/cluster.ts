@@ -23,9 +23,9 @@ export class Cluster {
   private readonly clocks: Chance;
   /** How far the clock of the API server is ahead of ours, in milliseconds. */
   readonly aheadMs: number;
-  /** How far the clocks of the API servers may be from that, each in its own way, in milliseconds. */
+  /** How far the clock of a single API server may differ from that, in milliseconds. */
   apartMs = 0;
-  /** What every eviction is answered, whoever asks. */
+  /** The answer to every eviction; undefined: evictions work. */
   refusesEvictions: Answer | undefined;
 
   constructor(
@@ -50,12 +50,12 @@ export class Cluster {
     for (const name of ["kube-system", "load"]) this.objects.put("namespaces", { metadata: { name } });
   }
 
-  /** How far the clock is ahead of the API server that happens to answer: the load balancer takes any. */
+  /** How far the clock is ahead on the API server that answers: the load balancer picks any server. */
   clockOfServer(): number {
     return this.aheadMs + (this.apartMs === 0 ? 0 : this.clocks.pick([-this.apartMs, 0, this.apartMs]));
   }
 
-  /** Whether a join token is one that exists and whose time is not over. */
+  /** Whether a join token exists and has not expired. */
   admits(token: string): boolean {
     const id = /::([a-z0-9]{6})\./.exec(token)?.[1] ?? "";
     const secret = this.objects.get("secrets", `kube-system/bootstrap-token-${id}`);

@@ -15,17 +15,17 @@ import type { Answer, Call, Stream } from "./wire.ts";
 export const registrationAddress = "10.0.0.5";
 const prefix = "etcd.rke2.cattle.io";
 const password = "0123456789abcdef";
-/** A load balancer sends requests to a server that has died for so long, in milliseconds. */
+/** How long a load balancer keeps sending requests to a server that has died, in milliseconds. */
 const noticedAfter = 3000;
 
-/** The servers of a cluster, what stands in front of them, and RKE2's controllers. */
+/** The servers of a cluster, the load balancer in front of them, and RKE2's controllers. */
 export class ControlPlane {
   readonly cluster: Cluster;
   readonly etcd: Etcd;
   readonly watcher: EtcdWatcher;
   readonly servers = new Set<Server>();
   readonly managers: Managers;
-  /** Equals cluster admin. */
+  /** The server token: it equals cluster admin. */
   readonly token = `K10${"a".repeat(64)}::server:${password}`;
   readonly kubeconfig = kubeconfig();
   private readonly chance: Chance;
@@ -48,7 +48,7 @@ export class ControlPlane {
     cluster.objects.onChange(({ collection, object, removed }) => this.noticed(collection, object, removed));
   }
 
-  /** What a request meets that is for nobody who answers. */
+  /** The fault of a request that reaches no server; undefined when a server answers. */
   unreachable({ host }: Call): Fault | undefined {
     const { time } = this.cluster;
     if (this.away) return { lost: { after: false, how: this.chance.happens(0.7) ? "hang up" : "silence" } };
@@ -62,7 +62,10 @@ export class ControlPlane {
     return serving === 0 || isMissed ? { lost: { after: false, how: "hang up" } } : undefined;
   }
 
-  /** No API server can be reached from outside, and no watch goes on. The nodes do not notice. @returns ends it */
+  /**
+   * Makes all API servers unreachable from outside and breaks every watch. The nodes do not notice.
+   * @returns a function that ends it
+   */
   goAway(): () => void {
     this.away = true;
     for (const out of [...this.streams.keys()]) breakOff(out);
@@ -74,12 +77,12 @@ export class ControlPlane {
     return Math.max(0, this.etcd.electionUntil - this.cluster.time.elapsed());
   }
 
-  /** Whether the API server of this address says that it serves. */
+  /** The answer to `/readyz`: whether etcd has quorum. */
   isReady(): Answer {
     return this.etcd.hasQuorum() ? { status: 200, body: "ok" } : { status: 500, body: "etcd failed" };
   }
 
-  /** A watch ends with the server that it goes through. @returns to be called at its end */
+  /** Ties a watch to a server: it ends with that server. @returns a function to call when the watch ends */
   hold(out: Stream): () => void {
     const ready = this.ready();
     if (ready.length > 0) this.streams.set(out, this.chance.pick(ready));
@@ -100,7 +103,7 @@ export class ControlPlane {
     }
   }
 
-  /** Why a server may not come in, as far as RKE2 asks. */
+  /** Why RKE2 refuses the join of a server; undefined when it does not. */
   whyRefused({ server, token }: JoinData): string | undefined {
     if (server !== `https://${registrationAddress}:9345`) return `no server at ${server ?? "(none)"}`;
     if (this.ready().length === 0) return "no answer from the supervisor";
@@ -122,13 +125,13 @@ export class ControlPlane {
     return { status: 200, body: JSON.stringify({ members }) };
   }
 
-  /** Shown to anybody, once a server serves. */
+  /** Served without credentials once a server serves. */
   private certificates(): Answer {
     if (this.ready().length === 0) return status(503, "ServiceUnavailable", "no server");
     return { status: 200, body: "-----BEGIN CERTIFICATE-----" };
   }
 
-  /** Writes on a Node what its part in etcd is. */
+  /** Writes the etcd role of a Node to the Node. */
   tell(node: string): void {
     const member = this.etcd.members.find((one) => one.node === node && one.started);
     const found = this.cluster.objects.get("nodes", node);
@@ -150,7 +153,7 @@ export class ControlPlane {
     return open.length > 0 ? open : serving;
   }
 
-  /** RKE2's and Kubernetes' own controllers. */
+  /** RKE2's and Kubernetes' own controllers react to a change. */
   private noticed(collection: string, object: Stored, removed: boolean): void {
     const { name, annotations = {}, generation } = object.metadata;
     const { time } = this.cluster;
@@ -193,7 +196,7 @@ export class ControlPlane {
       objects.put("replicasets", { ...found, status: { ...found.status, observedGeneration: generation } });
   }
 
-  /** The scheduler renews its lease; only told while somebody looks. */
+  /** The scheduler renews its lease; modelled only for a while after a process reads the lease. */
   renew(): void {
     if (this.renews > 0) return;
     this.renews = 8;

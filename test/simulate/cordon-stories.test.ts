@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Stage, stageImages } from "./stage.ts";
 
-/** Stories that a seed has told once, as small as they can be told. */
+/** Stories that a seed found, reduced to their smallest form. */
 describe("a node that cannot be emptied", function () {
   this.timeout(60_000);
 
@@ -10,7 +10,7 @@ describe("a node that cannot be emptied", function () {
     assert.ok(node, `there is no Node ${name}`);
     return node;
   };
-  /** Something happens the moment one of our steps cordons a node. */
+  /** Runs `happens` at the moment when a step cordons the node. */
   function onCordon({ world }: Stage, name: string, happens: () => void): void {
     let done = false;
     world.cluster.objects.onChange(({ collection, object }) => {
@@ -146,7 +146,7 @@ describe("a node that cannot be emptied", function () {
     });
   }
 
-  /** A volume that does not let go of a node. */
+  /** A volume that is never detached from its node. */
   function holdVolume({ world }: Stage, nodeName: string): void {
     world.cluster.objects.put("volumeattachments", {
       metadata: { name: "csi-stuck" },

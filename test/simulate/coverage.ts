@@ -1,33 +1,36 @@
 import type { FaultKind } from "./fault-kinds.ts";
 
-/** What became of one kind of request. */
+/** Counts of one kind of request. */
 export interface Row {
-  /** How often it was made while something could go wrong. */
+  /** How often it was made while faults were possible. */
   made: number;
-  /** How often each kind of fault struck it, with zeros for those that could have. */
+  /** How often each kind of fault struck it; 0 for faults that could have. */
   struck: Record<string, number>;
   /** Some seeds in which it was made. */
   seeds: number[];
 }
 
-/** Plain data: workers send it. */
+/** Counts as plain data, since workers send it. */
 export interface Counted {
   requests: Record<string, Row>;
-  /** How often each kind of event befell a machine, a host, a cluster or a process. */
+  /** How often each kind of event happened to a machine, a host, a cluster or a process. */
   events: Record<string, number>;
 }
 
-/** A cell that can happen and was never struck. */
+/** A cell that is possible and was never struck. */
 export interface Gap {
   request: string;
   fault: string;
   seeds: readonly number[];
 }
 
-/** Seeds that are kept of a row: where a fault that never struck is asked for by name. */
+/** Number of seeds kept per row: in these a fault that never struck is requested by name. */
 const keptSeeds = 6;
 
-/** Kinds of faults x kinds of requests, and how often each struck. Which cells there are follows from what was asked for. */
+/**
+ * Counts how often each kind of fault struck each kind of request. The requests that were made decide which cells
+ * exist.
+ */
 export class Coverage {
   readonly counted: Counted = { requests: {}, events: {} };
   private readonly seed: number;
@@ -37,7 +40,7 @@ export class Coverage {
     for (const event of events) this.counted.events[event] = 0;
   }
 
-  /** A request that any of these could have struck. */
+  /** Counts a request that any of these faults could have struck. */
   made(request: string, kinds: readonly FaultKind[]): void {
     const row = (this.counted.requests[request] ??= {
       made: 0,
@@ -57,7 +60,7 @@ export class Coverage {
   }
 }
 
-/** Adds what another run has counted. */
+/** Adds the counts of another run. */
 export function add(all: Counted, one: Counted): void {
   for (const [request, { made, struck, seeds }] of Object.entries(one.requests)) {
     const row = (all.requests[request] ??= { made: 0, struck: {}, seeds: [] });
@@ -82,7 +85,7 @@ export function gapsOf({ requests }: Counted): Gap[] {
   );
 }
 
-/** Names of all cells that can happen and were never struck. */
+/** Names of all cells that are possible and were never struck. */
 export function emptyOf(counted: Counted): string[] {
   const never = Object.entries(counted.events).flatMap(([event, count]) => (count === 0 ? [event] : []));
   return [...gapsOf(counted).map(({ request, fault }) => `${request}: ${fault}`), ...never];

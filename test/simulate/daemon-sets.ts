@@ -1,9 +1,9 @@
 import type { Objects, Stored } from "./objects.ts";
 
-/** One whose pods are never Ready. */
+/** The DaemonSet whose pods are never Ready. */
 const broken = "broken-agent";
 
-/** DaemonSets on every node, and what their controller says of them. */
+/** DaemonSets on every node, and their status as their controller reports it. */
 export class DaemonSets {
   private readonly objects: Objects;
   readonly names = ["kube-proxy", "rke2-canal"];
@@ -13,7 +13,7 @@ export class DaemonSets {
     for (const name of this.names) this.make(name);
   }
 
-  /** Somebody deploys one that works nowhere. @returns takes it away again */
+  /** Deploys a DaemonSet that works nowhere. @returns a function that removes it */
   addBroken(): () => void {
     this.names.push(broken);
     this.make(broken);
@@ -31,7 +31,7 @@ export class DaemonSets {
     return this.objects.get("daemonsets", keyOf(name))?.metadata.uid ?? "";
   }
 
-  /** Counts again. */
+  /** Counts the pods again. */
   tell(isReady: (pod: Stored) => boolean): void {
     const pods = this.objects.list("pods").filter(({ metadata }) => metadata.deletionTimestamp === undefined);
     for (const name of this.names) {

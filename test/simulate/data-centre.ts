@@ -5,7 +5,7 @@ import type { Process } from "./process.ts";
 import type { VirtualTime } from "./time.ts";
 import type { Watcher } from "./watcher.ts";
 
-/** Whose a VM is: the truth, which no API tells. */
+/** The true owner of a VM, which no API reports. */
 export type Owner = "ours" | "template" | "stranger";
 
 export interface Vm {
@@ -19,22 +19,22 @@ export interface Vm {
   template: boolean;
   onBoot: boolean;
   running: boolean;
-  /** When its QEMU began, in milliseconds. */
+  /** When its QEMU process started, in milliseconds. */
   runsSince: number;
   lock: string | undefined;
-  /** What QEMU says of it where it is neither running nor stopped: the list of the data centre repeats it. */
+  /** QEMU's status when it is neither `running` nor `stopped`; the list of the data centre repeats it. */
   word: string | undefined;
-  /** Proxmox's HA manager starts and stops it, in its own time. */
+  /** Proxmox's HA manager starts and stops it, with a delay. */
   ha: boolean;
-  /** Counts changes of the configuration: the digest. */
+  /** Number of changes of the configuration; part of its digest. */
   revision: number;
-  /** When its configuration was read last, in milliseconds. */
+  /** When its configuration was last read, in milliseconds. */
   readAt: number;
-  /** What the statistics daemon saw last: the list of the data centre is no newer. */
+  /** State at the last poll of the statistics daemon: the list of the data centre is no newer. */
   seen: { name: string; running: boolean; template: boolean } | undefined;
   /** Files that survive a power cut. */
   readonly disk: Map<string, string>;
-  /** What runs in it; undefined: nobody is at home. */
+  /** The guest; undefined: the VM runs no system of ours. */
   guest: Guest | undefined;
 }
 
@@ -50,10 +50,10 @@ export interface Task {
   overruled: boolean;
 }
 
-/** Time between two looks of the statistics daemon, in milliseconds. */
+/** Time between two polls of the statistics daemon, in milliseconds. */
 const statusInterval = 10_000;
 
-/** A Proxmox VE data centre: VMs, power, tasks. What is asked for happens when the task ends. */
+/** A Proxmox VE data centre: VMs, power, tasks. A request takes effect when its task ends. */
 export class DataCentre {
   readonly time: VirtualTime;
   readonly faults: Faults;
@@ -63,14 +63,17 @@ export class DataCentre {
   readonly hosts = ["pve1", "pve2"];
   /** Hosts that do not answer. */
   readonly silent = new Set<string>();
-  /** Hosts whose statistics daemon hangs, as on a storage that is gone: they answer, and the list has no news of their VMs. */
+  /**
+   * Hosts whose statistics daemon hangs, for example on lost storage: they answer, but the list has no data of their
+   * VMs.
+   */
   readonly withoutStatistics = new Set<string>();
-  /** Whether most hosts see each other: without that nothing can be written. */
+  /** Whether most hosts see each other: without that, every write is refused. */
   quorate = true;
   /** When the last task that holds the lock of a VM's configuration ends, by VMID. */
   private readonly locks = new Map<number, number>();
   private readonly chance: Chance;
-  /** Puts a machine into a VM, as its disk says. */
+  /** Creates the guest of a VM, as its disk says. */
   inhabit: (vm: Vm) => void = () => undefined;
 
   constructor(time: VirtualTime, faults: Faults, watcher: Watcher, seed: number) {
@@ -129,13 +132,16 @@ export class DataCentre {
     vm.guest?.boot();
   }
 
-  /** Under HA a task only tells the manager what is wanted: it ends at once, and that happens a while later. */
+  /**
+   * Under HA a task only changes the state that the HA manager wants: the task ends at once, and the effect follows
+   * later.
+   */
   private inHaTime(vm: Vm, effect: () => void): void {
     if (vm.ha) this.time.after(this.chance.between(2000, 25_000), effect);
     else effect();
   }
 
-  /** Asks the guest; cuts the power when it has not obeyed in time. */
+  /** Asks the guest to shut down; cuts the power when it has not done so in time. */
   shutdown(vm: Vm, seconds: number, force: boolean, by: Process): string {
     const obeys = !this.chance.happens(0.05);
     const takes = obeys ? this.chance.between(1000, 10_000) : seconds * 1000;
@@ -157,7 +163,7 @@ export class DataCentre {
     });
   }
 
-  /** A linked clone: off, with the name and in the pool that were asked for, without tags. */
+  /** Makes a linked clone: off, with the requested name and Proxmox pool, without tags. */
   clone(template: Vm, vm: { vmid: number; host: string; name: string; pool: string }): string {
     const made = this.add({ ...vm, owner: "ours", uuid: this.uuid(), lock: "clone" });
     made.disk.set("image", template.name);
@@ -177,7 +183,7 @@ export class DataCentre {
     });
   }
 
-  /** Nobody asked for it: the host failed, or somebody pulled the plug. */
+  /** An unrequested loss of power: the host failed, or the plug was pulled. */
   powerCut(vm: Vm): void {
     if (!vm.running) return;
     vm.running = false;
@@ -185,7 +191,7 @@ export class DataCentre {
     vm.guest?.powerLost();
   }
 
-  /** Whether a task runs on, whoever began it. */
+  /** Whether any task runs. */
   isBusy(): boolean {
     return [...this.tasks.values()].some(({ exit }) => exit === undefined);
   }
@@ -198,7 +204,7 @@ export class DataCentre {
     vm.guest?.powerLost();
   }
 
-  /** Milliseconds until nobody holds the lock of a configuration. */
+  /** Milliseconds until the lock of a VM's configuration is free. */
   lockedFor(vmid: number): number {
     return Math.max(0, (this.locks.get(vmid) ?? 0) - this.time.elapsed());
   }

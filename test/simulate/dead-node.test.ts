@@ -5,7 +5,7 @@ import { Stage, stageImages } from "./stage.ts";
 
 const app: Workload = { name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: true };
 
-/** An update of agents beside whose first one nobody runs a kubelet any more, though its VM is on. */
+/** Updates two agents after the kubelet of the first has died, while its VM is still on. */
 async function replacing(silentFor: number, then: (stage: Stage, name: string) => void = () => undefined) {
   const stage = new Stage(stageImages(), { servers: 3, agents: 2, workloads: [app] });
   let name = "";

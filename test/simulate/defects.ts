@@ -6,13 +6,13 @@ import { imageOf, type Blow, type Scenario } from "./scenario.ts";
 import type { World } from "./world.ts";
 import type { Answer, Call } from "./wire.ts";
 
-/** A driver that is wrong, as its requests show it: what the watcher has to see. */
+/** A defective driver, modelled by its requests, and the violation that the watcher has to report. */
 export interface Defect {
   plant: (world: World) => void;
   seen: RegExp;
-  /** The weather in which it matters. */
+  /** The environment fault with which the defect matters. */
   weather?: string;
-  /** The scenario in which it matters, when chance alone would take long to find it. */
+  /** The scenario in which the defect matters, when random scenarios would rarely contain it. */
   shape?: (scenario: Scenario) => Scenario;
 }
 
@@ -26,7 +26,7 @@ export const defects: Record<string, Defect> = {
   },
   "a drain that sees no pods": {
     plant: replacing(
-      // A join looks at the pods of its node, too.
+      // A join lists the pods of its node, too.
       ({ path, query, process }) =>
         path === "/api/v1/pods" &&
         query.has("fieldSelector") &&
@@ -79,7 +79,7 @@ export const defects: Record<string, Defect> = {
         if (!call.process.name.startsWith("handover-")) return world.honest(call);
         const vmid = Number(/\/qemu\/(\d+)\/status\/current$/.exec(call.path)?.[1]);
         const vm = world.dc.vms.get(vmid);
-        // Who leaves is looked at as it is.
+        // Only the arriving VM is reported as running; the departing VM is reported as it is.
         if (vm && isNewest(world, vm) && world.watcher.availability.lost.has(vm.name)) return running(vm);
         return isReadOfNodes(call) ? seenWell(world.honest(call)) : world.honest(call);
       };
@@ -104,7 +104,8 @@ export const defects: Record<string, Defect> = {
     plant: (world) => {
       const isProbe = ({ path, method }: Call) => path.endsWith("/replicasets/controllers-probe") && method === "PATCH";
       world.defect = (call) => {
-        // The change was noticed before it was made, and the scheduler will renew its lease for a hundred years.
+        // The probe changes nothing, so its change counts as observed, and the scheduler's lease is dated a hundred
+        // years ahead.
         const answer = world.honest(isProbe(call) ? { ...call, body: "{}" } : call);
         if (!call.path.endsWith("/kube-system/leases") || answer.body === undefined) return answer;
         return { ...answer, body: answer.body.replaceAll('"renewTime":"20', '"renewTime":"21') };
@@ -159,18 +160,18 @@ export const defects: Record<string, Defect> = {
   },
 };
 
-/** Everything works, but for one blow in each run. */
+/** A scenario without faults, except for one host fault in each run. */
 function struck(scenario: Scenario, blow: Blow): Scenario {
   const acts = scenario.acts.map((act) => ({ ...act, weather: calm, kill: undefined, blows: [blow] }));
   return { ...scenario, acts };
 }
 
-/** Three servers are on their way to another image when everything dies, and then the first image is wanted again. */
+/** Three servers are being rolled to another image when all processes die; the next run wants the first image again. */
 function brokenOffAndTakenBack(scenario: Scenario): Scenario {
   const { before, acts } = scenario;
   const servers = { image: before.image, count: 3, cores: 4 };
   const calmly = { weather: calm, blows: [], pause: 0 };
-  // Where it dies is the seed's to say: somewhere in the joins and retirements.
+  // The seed decides the request: somewhere in the joins and decommissions.
   const request = 300 + (acts[0]?.kill?.request ?? 0);
   const rolls = { ...before, servers: { ...servers, image: imageOf(1, undefined).name } };
   return {
@@ -192,13 +193,13 @@ function isReadOfNodes({ api, method, path, query }: Call): boolean {
   return api === "kube" && method === "GET" && path.startsWith("/api/v1/nodes") && !query.has("watch");
 }
 
-/** Every node looks Ready, whatever it is. */
+/** Reports every Node as Ready. */
 function seenWell(answer: Answer): Answer {
   const well = answer.body?.replaceAll(/("type":"Ready","status":)"(False|Unknown)"/g, '$1"True"');
   return { ...answer, ...(well === undefined ? {} : { body: well }) };
 }
 
-/** Whether it is the one that its slot is handed to. */
+/** Whether it is the VM to which its slot is handed over. */
 function isNewest({ dc }: World, { vmid, name }: Vm): boolean {
   const slot = name.slice(0, name.lastIndexOf("-"));
   return ![...dc.vms.values()].some((other) => other.name.startsWith(`${slot}-`) && other.vmid > vmid);
@@ -208,7 +209,7 @@ function running({ vmid, name }: Vm): Answer {
   return { status: 200, reason: "OK", body: JSON.stringify({ data: { vmid, name, status: "running" } }) };
 }
 
-/** Processes to which every member of etcd is a voter that serves. */
+/** Makes every member of etcd look like a voter that serves, for these processes. */
 function believingMembersWell(world: World, who: RegExp): void {
   const isBlind = (call: Call) => who.test(call.process.name);
   world.believes = (call) => (isBlind(call) && call.path === "/readyz" ? { status: 200, body: "ok" } : undefined);

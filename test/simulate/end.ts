@@ -4,7 +4,7 @@ import { nodeTags } from "../../src/clients/proxmox/tags.ts";
 import { isReady } from "./nodes.ts";
 import type { World } from "./world.ts";
 
-/** What must be true when everything is over: what is configured exists, and nothing else was left. */
+/** Checks the end of a story: what is configured exists, and nothing else is left. */
 export function endChecks(world: World, clusterPlan: ClusterPlan | undefined): void {
   for (const plan of clusterPlan ? [clusterPlan.controlPlane, ...clusterPlan.pools] : []) {
     const wanted = plan.slots.map(({ name }) => name);
@@ -52,7 +52,7 @@ export function endChecks(world: World, clusterPlan: ClusterPlan | undefined): v
   for (const process of world.living()) world.story.wrong(`${process.name} still runs at the end`);
 }
 
-/** By its tags, or by its name when it never got any. */
+/** By its tags, or by its name when it never got tags. */
 function isOf(name: string, tags: readonly string[], pool: string): boolean {
   return nodeTags(tags)?.pool === pool || name.startsWith(`demo-${pool}-`);
 }

@@ -30,32 +30,35 @@ import type { World } from "./world.ts";
 
 export type Outcome = "done" | "failed" | "refused" | "killed";
 
-/** What the state remembers of a resource: as of its last success. */
+/** What the state has of a resource, as of its last success. */
 interface Resource {
   vm?: MadeVm;
-  /** Its create made the VM and failed after that: a later update writes nothing more. */
+  /** Its create made the VM and failed after that: a later update configures nothing more. */
   unfinished?: true;
   step?: { environment: Record<string, string>; stdout: string; deleteVerb?: string };
 }
 
 type Environment = Record<string, string>;
 
-/** The Pulumi engine as the design counts on it: edges, updates before deletes, failed updates that keep their old inputs. */
+/**
+ * The behaviour of the Pulumi engine that the design relies on: edges, updates before deletes, and failed updates that
+ * keep their old inputs.
+ */
 export class Engine {
   private readonly world: World;
   private readonly provider: Provider;
   private readonly state = new Map<string, Resource>();
-  /** Creates that were begun and of which nobody knows the end. */
+  /** Creates that have begun and whose result is unknown. */
   private readonly pending = new Map<string, MadeVm>();
-  /** Likewise deletes. */
+  /** Deletes that have begun and whose result is unknown. */
   private readonly deleting = new Set<string>();
   /** A VM out of sight may be a clone of ours: the operator was told to repair again. */
   private mayHide = false;
-  /** What the last run planned. */
+  /** The plan of the last run. */
   clusterPlan: ClusterPlan | undefined;
   /** Steps that the last run started. */
   ran: string[] = [];
-  /** What failed in the last run, first. */
+  /** The first failure of the last run. */
   why = "";
 
   constructor(world: World, cluster: string) {
@@ -63,7 +66,7 @@ export class Engine {
     this.provider = new Provider(world, cluster);
   }
 
-  /** A VM that an earlier run made. */
+  /** Adds a VM that an earlier run made to the state. */
   knows(vm: MadeVm): void {
     this.state.set(vm.name, { vm });
   }
@@ -73,7 +76,7 @@ export class Engine {
     return this.state.has(`${name}-claim`);
   }
 
-  /** `pulumi up`. */
+  /** Runs `pulumi up`. */
   async up(config: Config, killer: Killer): Promise<Outcome> {
     this.ran = [];
     this.why = "";
@@ -98,13 +101,13 @@ export class Engine {
     return (await this.remove(declared, killer)) ? "done" : "failed";
   }
 
-  /** What index.ts and `evergreen repair` do before anything is declared. */
+  /** What index.ts and `evergreen repair` do before any resource is declared. */
   private async program(config: Config): Promise<{ observed: ObservedCluster; clusterPlan: ClusterPlan }> {
     const pve = proxmox();
     await this.refuseHidden(pve, config);
     if (this.pending.size + this.deleting.size + this.unfinished().length > 0)
       await this.repair(pve, config, "by an update");
-    // Once the clone is back in sight, as the operator was told.
+    // The operator was told to repair once the clone is back in sight.
     else if (this.mayHide) {
       this.mayHide = false;
       await this.repair(pve, config, "by hand");
@@ -125,7 +128,10 @@ export class Engine {
     return { observed, clusterPlan };
   }
 
-  /** No update begins while a VM of the state is out of the token's sight (cli/pre-update.ts). Who cannot look leaves it to the program. */
+  /**
+   * Refuses to begin an update while a VM of the state is out of the token's sight (cli/pre-update.ts). When this check
+   * fails, the program decides.
+   */
   private async refuseHidden(pve: Proxmox, config: Config): Promise<void> {
     const known = [...this.state].flatMap(([urn, { vm }]) => (vm ? [{ ...vm, urn }] : []));
     const seen = await unseenAmong(pve, config.site.proxmoxPool, known).catch(() => undefined);
@@ -136,7 +142,7 @@ export class Engine {
     return [...this.state.values()].flatMap(({ vm, unfinished }) => (vm && unfinished ? [vm] : []));
   }
 
-  /** As `evergreen repair` does, with the state of this engine for the backend's. */
+  /** Repairs as `evergreen repair` does, with the state of this engine in place of the backend's. */
   private async repair(pve: Proxmox, config: Config, asked: Asked): Promise<void> {
     const observed = await observeCluster(pve, config);
     const fence = { check: () => Promise.resolve(), isSure: true };
@@ -148,7 +154,7 @@ export class Engine {
     this.deleting.clear();
   }
 
-  /** What `evergreen repair` reads and changes of the state. */
+  /** What `evergreen repair` reads and changes in the state. */
   private readonly books: Books = {
     state: () => {
       const known = ([urn, { vm }]: [string, Resource]): KnownVm[] =>
@@ -184,7 +190,7 @@ export class Engine {
     },
   };
 
-  /** VMs that are gone and were no members, as `npx pulumi up` has the engine forget them. */
+  /** Forgets VMs that are gone and were no members, as `npx pulumi up` has the engine do. */
   private forget(observed: ObservedCluster): void {
     const gone = [...this.state].flatMap(([urn, { vm }]) =>
       vm && !this.world.dc.vms.has(vm.vmid) ? [{ ...vm, urn }] : [],
@@ -192,7 +198,10 @@ export class Engine {
     if (mayForget(gone, observed)) for (const { urn } of gone) this.state.delete(urn);
   }
 
-  /** Creates and updates, as wide as the edges allow. After a failure nothing more is begun. @returns whether all is well */
+  /**
+   * Creates and updates in parallel, as far as the edges allow. After a failure nothing more begins.
+   * @returns whether all succeeded
+   */
   private async make(declared: readonly PoolResource[], killer: Killer): Promise<boolean> {
     const all = new Map(declared.map((one) => [one.name, one]));
     const results = new Map<string, Promise<boolean>>();
@@ -254,7 +263,9 @@ export class Engine {
     return this.report(urn, ending);
   }
 
-  /** Deletes what is no longer declared: the join of a VM, its claim, and then the VM; whatever of these the state has. */
+  /**
+   * Deletes what is no longer declared: of each VM the join, the claim and then the VM, as far as the state has them.
+   */
   private async remove(declared: readonly PoolResource[], killer: Killer): Promise<boolean> {
     const wanted = new Set(declared.map(({ name }) => name));
     const gone = [...this.state].filter(([urn]) => !wanted.has(urn));
@@ -265,9 +276,9 @@ export class Engine {
           (await this.undo(`${urn}-claim`, killer)) &&
           (await this.destroy(urn, vm, killer))
         );
-      // The join of a VM that is kept goes alone.
+      // Of a kept VM only the join is deleted.
       if (urn.endsWith("-join") && wanted.has(urn.replace(/-join$/, ""))) return await this.undo(urn, killer);
-      // A step without a delete of its own is just forgotten.
+      // A step without a delete verb is only removed from the state.
       if (step && step.deleteVerb === undefined) this.state.delete(urn);
       return true;
     });
@@ -311,7 +322,7 @@ export class Engine {
     const process = this.world.process(name);
     killer.started(process);
     const ending = await process.run(() => work(process));
-    // An engine that is dead writes no state, whatever its orphans achieve.
+    // A dead engine writes no state, whatever its orphaned steps achieve.
     return killer.engineDead ? { how: "killed" } : ending;
   }
 
@@ -324,7 +335,7 @@ export class Engine {
   }
 }
 
-/** What a run declares, in an order in which everything that a resource waits for comes before it. */
+/** The resources that a run declares, in an order in which all dependencies of a resource come before it. */
 function declare(
   config: Config,
   observed: ObservedCluster,
@@ -343,7 +354,7 @@ function same(a: Environment, b: Environment): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-/** The client of whoever asks. */
+/** A Proxmox client for the process that calls this. */
 export function proxmox(): Proxmox {
   return new Proxmox({
     endpoint: "https://pve.example:8006",

@@ -1,16 +1,16 @@
 import { isUp, type Etcd, type Member } from "./etcd.ts";
 import type { Story } from "./story.ts";
 
-/** What must hold for etcd, by the truth and not by what an API says. */
+/** Watches the promises about etcd, based on the true state and not on what an API reports. */
 export class EtcdWatcher {
-  /** The fewest servers of all configurations since everything was well. */
+  /** Fewest servers of all configurations since the story began. */
   fewest = 0;
   private readonly story: Story;
   private readonly elapsed: () => number;
-  /** Who is down for less than this may not have been noticed by anybody, in milliseconds. */
+  /** A member that has been down for less than this may not have been noticed by any step, in milliseconds. */
   private readonly reaction: () => number;
   private readonly retired = new Set<string>();
-  /** Voters that were not well when they were taken out: etcd admits nobody while they are there. */
+  /** Voters that were unhealthy when they were removed: etcd adds no member while such a voter is there. */
   private given = 0;
   private readonly downSince = new Map<string, number>();
   private etcd: Etcd | undefined;
@@ -41,7 +41,7 @@ export class EtcdWatcher {
       story.wrong(`${voters.length} voters, and there were ${fewest} servers before`);
   }
 
-  /** A server that was taken out is over, and so is its disk. */
+  /** A member that was removed must not come back, and its disk must not be used again. */
   joined(node: string, uuid: string): void {
     if (this.retired.has(uuid)) this.story.wrong(`${node} was taken out of etcd and comes back`);
   }
@@ -52,7 +52,7 @@ export class EtcdWatcher {
     if (!learner && (upSince === undefined || !isWell)) this.given += 1;
   }
 
-  /** Somebody tells a guest to become a server, or again. */
+  /** A guest is given the join data of a server, for the first time or again. */
   toldToJoin(node: string, uuid: string, by: string): void {
     if (this.retired.has(uuid)) this.story.wrong(`${by} tells ${node} to join, which was taken out of etcd`);
     const others = this.etcd?.members.filter((one) => one.uuid !== uuid) ?? [];
@@ -63,7 +63,7 @@ export class EtcdWatcher {
     if (dead) this.story.wrong(`${by} tells ${node} to join while the voter ${dead.node} is dead`);
   }
 
-  /** Somebody asks RKE2 to take a member out: one that is well only goes while all others are. */
+  /** RKE2 is asked to remove a member: a healthy member may leave only while all other members are healthy. */
   removalAsked(node: string, by: string): void {
     const leaver = this.etcd?.members.find((one) => one.node === node);
     if (leaver === undefined || leaver.learner || !isUp(leaver)) return;

@@ -2,7 +2,7 @@ import type { Chance } from "./chance.ts";
 import type { Faults } from "./faults.ts";
 import type { VirtualTime } from "./time.ts";
 
-/** Who a member is: its server's Node, its address, and the SMBIOS uuid of its VM. */
+/** Identity of a member: its server's Node, its address, and the SMBIOS uuid of its VM. */
 export interface Identity {
   node: string;
   address: string;
@@ -11,28 +11,28 @@ export interface Identity {
 
 export interface Member extends Identity {
   learner: boolean;
-  /** Whether it has ever started: before, etcd does not know its name. */
+  /** Whether it has ever started: before that, etcd does not know its name. */
   started: boolean;
-  /** Since when it runs and is connected; undefined: it is not. */
+  /** Since when it runs and is connected; undefined while it does not. */
   upSince: number | undefined;
   /** When it was added; a learner has caught up with the leader at `readyAt`. */
   since: number;
   readyAt: number;
 }
 
-/** What RKE2 and etcd wait for, in milliseconds (k3s pkg/etcd/etcd.go, etcd server.go). */
+/** Waiting times of RKE2 and etcd, in milliseconds (k3s pkg/etcd/etcd.go, etcd server.go). */
 const promotionEvery = 15_000;
 const stalledAfter = 300_000;
 const healthInterval = 5_000;
 
-/** The members of etcd, and what etcd lets nobody do. The truth: it knows no Nodes and no API. */
+/** The members of etcd, and the changes that etcd refuses. This is the true state: it knows no Nodes and no API. */
 export class Etcd {
   members: readonly Member[] = [];
-  /** Nobody can write until then: a leader was lost. */
+  /** Until when no write succeeds, because the leader was lost. */
   electionUntil = 0;
-  /** Until when a learner learns nothing. */
+  /** Until when a learner makes no progress. */
   stalledUntil = 0;
-  /** Nodes whose learner has learnt nothing for a while. */
+  /** Nodes whose learner made no progress for a while. */
   readonly stalledNodes = new Set<string>();
   private leader = "";
   private ticks = false;
@@ -68,7 +68,7 @@ export class Etcd {
     return voters.filter(isUp).length > voters.length / 2;
   }
 
-  /** A voter that was there before the story begins. */
+  /** Adds a voter that exists before the story begins. */
   plant(identity: Identity): void {
     const now = this.time.elapsed();
     this.members = [
@@ -97,10 +97,7 @@ export class Etcd {
     return undefined;
   }
 
-  /**
-   * @param will told right before a member is no more
-   * @returns etcd's refusal
-   */
+  /** Removes a member. @param will called right before a member is removed @returns etcd's refusal */
   remove(uuid: string, will: () => void = () => undefined): string | undefined {
     const member = this.member(uuid);
     if (member === undefined) return undefined;
@@ -116,7 +113,7 @@ export class Etcd {
     return undefined;
   }
 
-  /** The process of a member runs. @returns false for one that is no member (any more) */
+  /** The process of a member starts. @returns false when it is not, or no longer, a member */
   start(uuid: string): boolean {
     const member = this.member(uuid);
     if (member === undefined) return false;
@@ -125,7 +122,7 @@ export class Etcd {
     return true;
   }
 
-  /** It has ended, or nobody hears it. */
+  /** The process of a member has ended, or the other members cannot reach it. */
   stop(uuid: string): void {
     const member = this.member(uuid);
     if (!member || !isUp(member)) return;
@@ -133,7 +130,7 @@ export class Etcd {
     this.lost(uuid);
   }
 
-  /** Hands the leadership over, which costs nobody anything. */
+  /** Hands the leadership over, without an election. */
   yields(uuid: string): void {
     if (this.leader === uuid) this.leader = this.next(uuid);
   }
@@ -153,7 +150,7 @@ export class Etcd {
     this.changed();
   }
 
-  /** The leader looks at learners: promotes who has caught up, removes who never does. */
+  /** The leader checks the learners: it promotes those that caught up and removes those that have stalled. */
   private tick(): void {
     if (this.ticks || this.learners().length === 0) return;
     this.ticks = true;

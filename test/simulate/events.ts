@@ -1,6 +1,6 @@
 import { weatherKinds } from "./weather/storms.ts";
 
-/** What befalls machines and processes, by the name under which it is counted. */
+/** Events of machines and processes, by the names under which they are counted. */
 export const eventKinds = [
   "flap",
   "partition",

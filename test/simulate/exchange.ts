@@ -4,17 +4,17 @@ import { Stage, stageImages } from "./stage.ts";
 import type { World } from "./world.ts";
 
 export interface Exchange {
-  /** How the run ended that wants the exchanged clone away. */
+  /** Outcome of the run that no longer wants the exchanged clone. */
   outcome: Outcome;
-  /** Whether the stranger is there as it was put there. */
+  /** Whether the foreign VM is unchanged. */
   untouched: boolean;
   violations: string[];
 }
 
 /**
- * A roll fails in its first slot. The clone of its second, made ahead and never started, is deleted by hand, and a stranger's
- * VM with our name and our tags takes its number: before the next run begins, or while it is under way. That run wants
- * another generation, so the engine destroys the VM of that number at its end unless somebody objects.
+ * Plays a roll that fails in its first slot. The clone of the second slot, made ahead and never started, is deleted
+ * manually, and a foreign VM with our name and tags takes its VMID: before the next run begins, or during it. That run
+ * wants another generation, so the engine destroys the VM with that VMID at its end unless a step refuses.
  */
 export async function exchangedClone(when: "before the run" | "during the run"): Promise<Exchange> {
   const stage = new Stage(stageImages("no-agent"), { servers: 1, agents: 2 });
@@ -33,7 +33,7 @@ export async function exchangedClone(when: "before the run" | "during the run"):
   return { outcome: played.outcome, untouched, violations: world.story.violations };
 }
 
-/** The VM of the second slot that was cloned and never started. */
+/** The VM of the second slot, cloned and never started. */
 function cloneAhead({ dc }: World): Vm {
   const found = [...dc.vms.values()].find(({ name, running }) => name.startsWith("demo-workers-1-") && !running);
   if (found === undefined) throw new Error("the roll that failed has cloned nothing ahead");

@@ -21,7 +21,9 @@ const startsTask = (call: Asked) =>
   isPve(call) && (/\/status\/[a-z]+$/.test(call.path) ? isWrite(call) : call.method === "DELETE");
 const setsConfig = ({ method, path }: Asked) => method === "PUT" && path.endsWith("/config");
 
-/** Every kind of request that is not a watch, or that is one, is struck by each of these that can happen to it. */
+/**
+ * All kinds of faults. A campaign strikes every kind of request with each of them that can happen to it, watch or not.
+ */
 export const faultKinds: readonly FaultKind[] = [
   proxmox("595", isPve, 595, "Connection refused"),
   proxmox("596", isPve, 596, "Broken pipe"),
@@ -53,7 +55,7 @@ export const faultKinds: readonly FaultKind[] = [
     strikes: (call) => isProvider(call) && call.method !== "clone",
     fault: () => ({ lost: { after: true, how: "hang up" } }),
   },
-  // Far below half the life of a lease: what is checked right before a request still holds then.
+  // Far below half the duration of a lease: a check right before a request still holds when the request arrives.
   { name: "slow", strikes: () => true, fault: (chance) => ({ ms: chance.between(200, 4000) }) },
   { name: "410", strikes: isWatch, fault: () => ({ refusal: status(410, "Expired", "too old resource version") }) },
   { name: "breaks", strikes: isWatch, fault: (chance) => ({ breaksAfter: chance.between(100, 20_000) }) },
@@ -71,7 +73,7 @@ function lost(name: string, how: NonNullable<Fault["lost"]>, strikes: FaultKind[
   return { name, strikes, fault: () => ({ lost: how }) };
 }
 
-/** A refusal as the API server words it. */
+/** A refusal in the format of the API server. */
 export function status(code: number, reason: string, message: string, cause?: string): Answer {
   const details = cause === undefined ? {} : { details: { causes: [{ reason: cause }] } };
   return {

@@ -4,39 +4,39 @@ import { faultKinds, type FaultKind } from "./fault-kinds.ts";
 import { requestOf, type Asked } from "./requests.ts";
 import type { Answer } from "./wire.ts";
 
-/** What goes wrong with one request. */
+/** The fault of one request. */
 export interface Fault {
-  /** Arrives this much later, in milliseconds. */
+  /** Extra latency before it arrives, in milliseconds. */
   ms?: number;
-  /** Answered in the place of the server, without effect. */
+  /** Answer given in place of the server, without effect. */
   refusal?: Answer;
-  /** No answer comes; with `after` the effect has happened all the same. */
+  /** No answer comes; with `after` the effect happens all the same. */
   lost?: { after: boolean; how: "hang up" | "silence" };
   /** A stream breaks after this time, in milliseconds. */
   breaksAfter?: number;
 }
 
-/** How much goes wrong: shares of requests. */
+/** Fault rates: shares of requests, unless stated otherwise. */
 export interface Weather {
   /** Of the requests to Proxmox. */
   pve: number;
   /** Of the requests to Kubernetes. */
   kube: number;
-  /** Of the watches: they break, or their version is too old. */
+  /** Of the watches: they break, or their resource version is too old. */
   watch: number;
   /** Requests that take seconds. */
   slow: number;
-  /** Of the kinds of requests: one request of such a kind fails, and no other. */
+  /** Of the kinds of requests: a single request of such a kind fails. */
   aim: number;
-  /** Tasks of Proxmox that end with warnings, or badly. */
+  /** Proxmox tasks that end with warnings or with an error. */
   task: number;
-  /** Learners of etcd that learn nothing for a while. */
+  /** Learners of etcd that make no progress for a while. */
   learner: number;
 }
 
 export const calm: Weather = { pve: 0, kube: 0, watch: 0, slow: 0, aim: 0, task: 0, learner: 0 };
 
-/** One request of a kind that fails in one way, whatever the weather: to fill a cell of the coverage. */
+/** A fault of one kind for one request of a kind, independent of the fault rates: it fills a cell of the coverage. */
 export interface Strike {
   request: string;
   fault: string;
@@ -47,16 +47,16 @@ interface Aim {
   kind: FaultKind;
 }
 
-/** Draws faults from their own streams of chance, and counts what they struck. */
+/** Draws faults from their own random streams and counts what they struck. */
 export class Faults {
-  /** Asked for by name. */
+  /** The fault requested by name. */
   strike: Strike | undefined;
   private now: Weather = calm;
   private acts = 0;
   private readonly seed: number;
   private readonly chance: Chance;
   private readonly coverage: Coverage;
-  /** Requests of this act by kind, and what is aimed at. */
+  /** Requests of this act by kind, and the single requests that are to fail. */
   private readonly made = new Map<string, number>();
   private readonly aims = new Map<string, Aim | undefined>();
 
@@ -78,7 +78,7 @@ export class Faults {
   }
 
   of(call: Asked): Fault | undefined {
-    // Nor is anything drawn then: what was asked for by name strikes in the story that chance has told without it.
+    // Nothing is drawn either: a fault requested by name then strikes the same story that the seed plays without it.
     if (this.now === calm) return undefined;
     const request = requestOf(call);
     const nth = (this.made.get(request) ?? 0) + 1;
@@ -94,7 +94,7 @@ export class Faults {
     return { ...slow?.fault(this.chance), ...first?.fault(this.chance) };
   }
 
-  /** How a task of Proxmox ends that would have ended well. */
+  /** How a Proxmox task ends that would have succeeded. */
   taskEnd(): "OK" | "WARNINGS: 1" | "can't lock file '/var/lock/qemu-server/lock-1.conf' - got timeout" {
     if (!this.chance.happens(this.now.task)) return "OK";
     const end = this.chance.pick([
@@ -105,14 +105,19 @@ export class Faults {
     return end;
   }
 
-  /** How long a learner of etcd learns nothing, in milliseconds: less than RKE2 waits until it gives the server up for good. */
+  /**
+   * How long a learner of etcd makes no progress, in milliseconds: less than RKE2 waits before it removes the learner.
+   */
   stall(): number {
     if (!this.chance.happens(this.now.learner)) return 0;
     this.coverage.event("a learner that learns nothing");
     return this.chance.between(20_000, 250_000);
   }
 
-  /** Who fell less than this ago may not have been noticed, in milliseconds: a lost answer is waited for half a minute. */
+  /**
+   * A node that failed less than this ago may not have been noticed, in milliseconds: a step waits half a minute for a
+   * lost answer.
+   */
   reaction(): number {
     const { pve, kube, slow, aim } = this.now;
     return pve + kube + slow + aim === 0 && this.strike === undefined ? 2000 : 40_000;
@@ -125,7 +130,10 @@ export class Faults {
     return kind;
   }
 
-  /** Each kind of request draws for itself when it is met first, so that what is rare is aimed at as often as what is not. */
+  /**
+   * Each kind of request draws for itself when it first occurs, so that rare kinds are struck as often as frequent
+   * kinds.
+   */
   private aimed(request: string, nth: number, kinds: readonly FaultKind[]): FaultKind | undefined {
     if (this.now.aim === 0 || kinds.length === 0) return undefined;
     if (!this.aims.has(request)) this.aims.set(request, this.drawAim(request, kinds));

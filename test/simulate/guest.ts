@@ -6,7 +6,7 @@ import type { Cluster } from "./cluster.ts";
 import type { Vm } from "./data-centre.ts";
 import { database, Server } from "./server.ts";
 
-/** What an image is, and what is wrong with it. */
+/** An image and its defect. */
 export interface Image {
   name: string;
   rke2: string;
@@ -20,13 +20,15 @@ export interface JoinData {
   server?: string;
 }
 
-/** A file of the disk that says that RKE2 has joined: its certificates are there, so it needs no token again. */
+/** A file on the disk that shows that RKE2 has joined: its certificates are there, so it needs no token again. */
 const joinedFile = "/var/lib/rancher/rke2/agent/client-kubelet.crt";
 
-/** What runs in a VM: the agent, and RKE2 once it was told to join. Everything that runs ends with the power. */
+/**
+ * The system in a VM: the guest agent, and RKE2 once it has its join data. Everything that runs ends with the power.
+ */
 export class Guest {
   agentUp = false;
-  /** A backup or a snapshot has frozen its file systems: the agent refuses every command on a file. */
+  /** A backup or a snapshot has frozen its file systems: the agent refuses every file command. */
   frozen = false;
   /** Name of the node whose kubelet runs here. */
   node: string | undefined;
@@ -60,14 +62,14 @@ export class Guest {
     this.stopRke2();
   }
 
-  /** The agent hangs for a while. */
+  /** The agent hangs for this many milliseconds. */
   hang(ms: number): void {
     if (!this.agentUp) return;
     this.agentUp = false;
     this.later(ms, () => (this.agentUp = true));
   }
 
-  /** It stands still: the agent says nothing. @returns lets it go on */
+  /** The whole guest is suspended, so the agent does not answer. @returns a function that resumes it */
   freeze(): () => void {
     const { boots } = this;
     const was = this.agentUp;
@@ -88,7 +90,7 @@ export class Guest {
     if (file === files.yield) this.obeyYield();
   }
 
-  /** A server that has been one for long: its RKE2 runs, its files are there. */
+  /** Makes it a server that has existed for long: its RKE2 runs, and its files are there. */
   plantServer(data: JoinData): void {
     this.agentUp = true;
     this.node = data["node-name"];
@@ -97,7 +99,7 @@ export class Guest {
     this.server.plant(data);
   }
 
-  /** The marker carries the hash of the join data; half of it is never acted on. */
+  /** The marker carries the hash of the join data: incomplete join data is never used. */
   private obeyMarker(): void {
     const data = this.vm.disk.get(files.join) ?? "";
     const marker = this.vm.disk.get(files.marker) ?? "";
@@ -109,7 +111,7 @@ export class Guest {
     }
   }
 
-  /** The unit that takes a server out of the registration address, and back. */
+  /** The systemd unit that takes a server out of the registration address, and back in. */
   private obeyYield(): void {
     const wish = this.vm.disk.get(files.yield) ?? "";
     this.later(this.chance.between(500, 3000), () => {
@@ -157,7 +159,7 @@ export class Guest {
     if (node !== undefined && server === undefined) this.cluster.nodes.silent(node);
   }
 
-  /** Something of this boot. */
+  /** Runs a task later, unless this boot has ended by then. */
   private later(ms: number, task: () => void): void {
     const { boots } = this;
     this.cluster.time.after(ms, () => {

@@ -6,10 +6,10 @@ import type { Workload } from "./pods.ts";
 import { Stage, stageImages } from "./stage.ts";
 import type { Answer, Call } from "./wire.ts";
 
-/** Whether an update that fails says anything about the generation that was on its way. */
+/** A failed update, to test whether it says anything about the generation that was being rolled out. */
 interface Case {
   when: string;
-  /** The second image, to which one agent of two is rolled. */
+  /** Defect of the second image, to which the agents are rolled. */
   image?: Image["fault"];
   workload?: Partial<Workload>;
   soakSeconds?: number;
@@ -18,7 +18,7 @@ interface Case {
   says: RegExp;
 }
 
-/** What the arriving node is or does. */
+/** Causes in the arriving node. */
 const guilty: Case[] = [
   { when: "its nodes never get Ready", image: "never-ready", says: /to be Ready/ },
   { when: "its guests never answer", image: "no-agent", says: /the guest agent of/ },
@@ -73,7 +73,7 @@ const guilty: Case[] = [
   },
 ];
 
-/** What somebody or something else is or does. */
+/** Causes outside the arriving node. */
 const innocent: Case[] = [
   {
     when: "a budget never lets a pod of the old node go",
@@ -140,7 +140,7 @@ const innocent: Case[] = [
     return [
       { when: `${frozen} of its guest when it is asked what it holds`, vmid: 1102, command: "file-read", says },
       { when: `${frozen} of its guest when it is told to join`, vmid: 1102, command: "file-write", says },
-      // Nobody there needs it any more.
+      // The departing guest does not need its file systems any more.
       { when: `${frozen} of the guest that leaves when it is told so`, vmid: 1100, command: "file-write", says: /^$/ },
     ].map(({ vmid, command, ...one }) => ({ ...one, happens: (stage: Stage) => freeze(stage, vmid, ms, command) }));
   }),
@@ -305,7 +305,7 @@ async function plays({ image, workload, soakSeconds = 0, happens, says }: Case, 
     await fate;
   });
   assert.equal(isJudged(stage), isGuilty, stage.engine.why);
-  // The model's images are good: what befalls their nodes here is theirs all the same.
+  // The images of the model are good, so the watcher reports the verdict; here the cause counts as the node's own.
   const others = stage.world.story.violations.filter(
     (one) => !(isGuilty && one.startsWith("a good generation is judged")),
   );
@@ -314,7 +314,7 @@ async function plays({ image, workload, soakSeconds = 0, happens, says }: Case, 
 
 type Phase = "cloned" | "running" | "registered" | "joined" | "soaking";
 
-/** Lets time pass until the first new node of the update has come that far. */
+/** Waits until the first new node of the update has reached a phase. */
 async function arriving(stage: Stage, phase: Phase): Promise<Vm> {
   const { dc, cluster } = stage.world;
   const find = () => [...dc.vms.values()].find(({ vmid }) => vmid === 1102);
@@ -335,7 +335,7 @@ async function arriving(stage: Stage, phase: Phase): Promise<Vm> {
     const vm = find();
     return vm !== undefined && has(vm);
   };
-  // The very moment of a change of the cluster: what follows it is milliseconds away.
+  // React at the very change of the cluster: the next step is milliseconds away.
   if (phase === "cloned" || phase === "running") await stage.until(isThere);
   else await new Promise<void>((resolve) => cluster.objects.onChange(() => isThere() && resolve()));
   return vmNamed(stage, find()?.name ?? "");
@@ -366,7 +366,7 @@ function setReady({ world }: Stage, name: string, ready: string): void {
     });
 }
 
-/** The kube-proxy of some nodes restarts once more. */
+/** The kube-proxy of these nodes restarts once more. */
 function restart({ world }: Stage, nodes: readonly string[]): void {
   const { objects } = world.cluster;
   for (const node of nodes) {
@@ -379,14 +379,14 @@ function refuseEvictions({ world }: Pick<Stage, "world">, refusal: Answer): void
   world.defect = (call: Call) => (call.path.endsWith("/eviction") ? refusal : world.honest(call));
 }
 
-/** The API gives no answer. @returns brings it back */
+/** The API does not answer. @returns a function that ends this */
 function away({ world }: Stage): () => void {
   world.believes = (call) =>
     call.api === "kube" ? status(503, "ServiceUnavailable", "the server is currently unable") : undefined;
   return () => (world.believes = () => undefined);
 }
 
-/** The new node is in its soak, and nobody can watch it. */
+/** Waits until the new node is in its soak, while every watch of the verify step is refused. */
 async function soakingUnwatched(stage: Stage): Promise<{ name: string }> {
   stage.world.believes = ({ process, query }) =>
     process.name.startsWith("verify-demo-workers") && query.get("watch") === "true"
@@ -397,7 +397,7 @@ async function soakingUnwatched(stage: Stage): Promise<{ name: string }> {
   return arrived;
 }
 
-/** Somebody else renews it all the time. */
+/** Another process holds the lease and keeps renewing it. */
 function holdLease({ cluster, time }: Stage["world"], name: string): void {
   const renew = () => {
     const renewTime = new Date(time.date() + cluster.aheadMs).toISOString().replace("Z", "000Z");
@@ -410,7 +410,7 @@ function holdLease({ cluster, time }: Stage["world"], name: string): void {
   renew();
 }
 
-/** A backup or a snapshot freezes the file systems of a guest when its agent is asked for something. */
+/** A backup or a snapshot freezes the file systems of a guest when its agent gets this command. */
 function freeze({ world }: Pick<Stage, "world">, vmid: number, ms: number, command: string): void {
   let isOver = false;
   world.defect = (call: Call) => {

@@ -5,11 +5,11 @@ import type { World } from "./world.ts";
 export interface Kill {
   /** The request at which it happens, counted over all processes of the run, from 1. */
   request: number;
-  /** After: the effect has happened, the answer was not read. */
+  /** `after`: the effect has happened, and the answer was not read. */
   side: "before" | "after";
   /**
-   * `tree`: everything dies at once. `engine`: steps live until they see that their parent is gone. `step`: one process.
-   * `interrupt`: the user presses Ctrl-C.
+   * `tree`: all processes die at once. `engine`: steps live until they see that their parent is gone. `step`: one
+   * process dies. `interrupt`: the user presses Ctrl-C.
    */
   what: "tree" | "engine" | "step" | "interrupt";
 }
@@ -21,9 +21,9 @@ const eventOf = {
   interrupt: "interrupt",
 } as const;
 
-/** Ends processes of one run at a request that was chosen before. */
+/** Ends processes of one run at a chosen request. */
 export class Killer {
-  /** The engine begins nothing more. */
+  /** The engine starts nothing more. */
   stopping = false;
   engineDead = false;
   readonly engineDied: Promise<void>;
@@ -80,7 +80,7 @@ export class Killer {
   }
 }
 
-/** A plugin dies with its engine, a step has to look. */
+/** A plugin dies with its engine; a step has to poll for its parent. */
 function isStep({ name }: Process): boolean {
   return !/^(clone|destroy|program)/.test(name);
 }

@@ -15,7 +15,7 @@ const form =
 /** Kinds whose objects have no namespace. */
 const clusterWide = new Set(["nodes", "namespaces", "persistentvolumes", "volumeattachments", "etcdsnapshotfiles"]);
 
-/** The API server: what a request does to the objects, with preconditions, versions and refusals as Kubernetes has them. */
+/** The API server: applies requests to the objects, with preconditions, versions and refusals as in Kubernetes. */
 export class KubernetesApi {
   private readonly cluster: Cluster;
 
@@ -139,7 +139,7 @@ function ok(object: object, code = 200): Answer {
   return { status: code, body: JSON.stringify(object) };
 }
 
-/** A change of what is wanted is a new generation: controllers say which one they have seen. */
+/** A change of the spec is a new `metadata.generation`: controllers report which one they have observed. */
 function versioned(collection: string, next: Draft, before: Stored | undefined): Draft {
   if (collection !== "replicasets") return next;
   const was = Number(before?.metadata.generation ?? 0);

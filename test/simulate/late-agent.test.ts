@@ -3,7 +3,7 @@ import type { Guest } from "./guest.ts";
 import { Stage, stageImages } from "./stage.ts";
 import type { Call } from "./wire.ts";
 
-/** Backups at night freeze the file systems of guests for some seconds, and the agent of a busy one is late. */
+/** Backups at night freeze the file systems of guests for some seconds, and the agent of a busy guest answers late. */
 describe("guests whose agents do nothing for a moment", function () {
   this.timeout(60_000);
 

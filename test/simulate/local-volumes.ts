@@ -5,29 +5,32 @@ import { isReady, isSchedulable } from "./nodes.ts";
 import type { Process } from "./process.ts";
 import type { World } from "./world.ts";
 
-/** Volumes on single disks: which nodes have some, and how long their VMs are kept. */
+/**
+ * Local volumes, each on a single node's disk: how many there are, and how long the VMs of decommissioned nodes are
+ * kept.
+ */
 export interface LocalVolumes {
-  /** Days for which the VM of a retired node is kept. */
+  /** Days for which the VM of a decommissioned node is kept. */
   keepDays: 0 | 7;
   /** How many are bound before the first act. */
   planted: number;
-  /** Milliseconds into each act at which another one is bound. */
+  /** Milliseconds into each act at which another volume is bound. */
   later: number[];
 }
 
-/** Undefined in most stories. */
+/** The local volumes of a story; undefined in most stories. */
 export function localVolumesOf(chance: Chance): LocalVolumes | undefined {
   if (!chance.happens(0.2)) return undefined;
   const later = Array.from({ length: chance.between(0, 2) }, () => chance.between(0, 120_000));
   return { keepDays: chance.pick([0, 7] as const), planted: chance.between(0, 2), later };
 }
 
-/** A provisioner and the truth about whose disk has data. */
+/** A provisioner of local volumes, and the true state of which disk holds data. */
 export class LocalDisks {
   private readonly world: World;
   private readonly chance: Chance;
   private readonly keepDays: number;
-  /** Nodes that were there when the run began: what is on their disks has to outlive it. */
+  /** Nodes that existed when the run began: the data on their disks has to outlive the run. */
   private there = new Set<string>();
   private bound = 0;
 
@@ -42,7 +45,7 @@ export class LocalDisks {
     this.there = new Set(this.world.cluster.objects.list("nodes").map(({ metadata }) => metadata.name));
   }
 
-  /** A pod that was placed on a node gets a volume there. */
+  /** Binds a volume on a node, as if a pod with a claim was scheduled there. */
   bind(): void {
     const { objects } = this.world.cluster;
     const open = objects.list("nodes").filter((node) => isReady(node) && isSchedulable(node));

@@ -1,6 +1,9 @@
 import type { VirtualTime } from "./time.ts";
 
-/** A controller's look, so many milliseconds after it was asked for; what is asked in between is the same look. */
+/**
+ * Schedules a check of a controller this many milliseconds after it is requested; requests until then share one check.
+ * @returns a function that requests a check
+ */
 export function lookSoon(time: VirtualTime, ms: number, look: () => void): () => void {
   let asked = false;
   return () => {

@@ -3,14 +3,15 @@ import type { Server } from "./server.ts";
 import type { VirtualTime } from "./time.ts";
 
 /**
- * A lease of 15 s, looked at every 2 s by those who would have it, who then read all objects of a large cluster first: longer
- * than many joins, so that a step which does not ask is seen.
+ * How long no controllers work after a leader has ended, in milliseconds. The lease of 15 s has to expire, candidates
+ * poll it every 2 s, and the next leader first reads all objects of a large cluster. This is longer than many joins, so
+ * that a step that does not check the controllers is noticed.
  */
 const [leastPause, mostPause] = [13_000, 45_000];
 
 /**
- * kube-controller-manager and kube-scheduler: those of one server work. When it ends nobody does until its lease has run
- * out; seen as 25 failed requests, for endpoints still named pods that were gone (issue 6).
+ * kube-controller-manager and kube-scheduler: only those of the leading server work. When it ends, none work until its
+ * lease has expired; this was seen as 25 failed requests, because endpoints still named pods that were gone.
  */
 export class Managers {
   private leader: Server | undefined;
@@ -24,17 +25,17 @@ export class Managers {
     this.chance = chance;
   }
 
-  /** @returns the server whose removal from etcd is why nobody works at this moment */
+  /** @returns the server whose removal from etcd is why no controllers work at this moment */
   get pausedBy(): string | undefined {
     return this.time.elapsed() < this.pausedUntil ? this.taken : undefined;
   }
 
-  /** Some server leads, and the first to come has it while nobody does. */
+  /** The first server that serves becomes the leader while there is none. */
   serves(server: Server): void {
     this.leader ??= server;
   }
 
-  /** @param removed its member was taken out of etcd @param others who serve */
+  /** @param removed its member was taken out of etcd @param others servers that serve */
   ends(server: Server, removed: boolean, others: readonly Server[]): void {
     if (server !== this.leader) return;
     this.leader = others.length > 0 ? this.chance.pick(others) : undefined;
@@ -42,7 +43,7 @@ export class Managers {
     this.taken = removed ? server.node : undefined;
   }
 
-  /** Does something when somebody works, `ms` from then on. */
+  /** Runs a task `ms` from now, or from when controllers work again. */
   after(ms: number, task: () => void): void {
     this.time.after(Math.max(0, this.pausedUntil - this.time.elapsed()) + ms, task);
   }

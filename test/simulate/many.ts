@@ -5,45 +5,45 @@ import type { Result, SimulateOptions } from "./simulate.ts";
 
 export type Kind = "simulate" | "adversary";
 
-/** A seed to be played. */
+/** A seed to play. */
 export interface Play {
   seed: number;
-  /** What has to fail in it, besides what the seed has decided. */
+  /** A fault in addition to those that the seed decides. */
   strike?: Strike | undefined;
-  /** The only kind of weather, in every act. */
+  /** The only kind of environment fault, in every act. */
   weather?: string | undefined;
 }
 
-/** A play in which something was wrong. */
+/** A play with violations. */
 export interface Wrong extends Play {
   violations: string[];
 }
 
-/** What a worker hands back. */
+/** The result of a worker. */
 export interface Played {
   wrong: Wrong[];
   coverage: Counted;
 }
 
-/** Seeds to be played, one after the other in each of some workers. */
+/** Seeds to play, split over some workers. */
 export interface Plays {
   kind: Kind;
-  /** The first. */
+  /** The first seed. */
   seed: number;
   runs: number;
   workers: number;
-  /** The only kind of weather, in every act. @default what each seed draws */
+  /** The only kind of environment fault, in every act. @default what each seed draws */
   weather?: string | undefined;
 }
 
-/** Fewer runs prove nothing by a cell that was not struck. */
+/** With fewer runs, a cell that was not struck proves nothing. */
 const ciRuns = 1000;
-/** Seeds that are tried for a cell that chance has left out. */
+/** How many seeds are tried for a cell that the random runs did not strike. */
 const triesPerGap = 3;
 
 /**
- * Plays the seeds, each worker a share of them. In a campaign of CI size each kind of fault that never struck a kind of
- * request is then asked for by name, in seeds that make such a request.
+ * Plays the seeds, split over the workers. In a campaign of CI size, each kind of fault that never struck a kind of
+ * request is then requested by name, in seeds that make such a request.
  */
 export async function playMany({ kind, seed, runs, workers, weather }: Plays): Promise<Played> {
   const plays = Array.from({ length: runs }, (_, index): Play => ({ seed: seed + index, weather }));
@@ -62,7 +62,7 @@ export async function playMany({ kind, seed, runs, workers, weather }: Plays): P
   return all;
 }
 
-/** Cells that a campaign of this size should have struck. */
+/** Cells that a campaign of this size should have struck and did not. */
 export function emptyIn({ coverage }: Played, plays: Pick<Plays, "kind" | "runs" | "weather">): string[] {
   return isCampaign(plays) ? emptyOf(coverage) : [];
 }
@@ -71,7 +71,7 @@ function isCampaign({ kind, runs, weather }: Pick<Plays, "kind" | "runs" | "weat
   return kind === "simulate" && runs >= ciRuns && weather === undefined;
 }
 
-/** The command that tells the story of a play. */
+/** The command that prints the story of a play. */
 export function commandOf({ seed, strike, weather }: Play, kind: Kind): string {
   const asked = strike ? ` --strike "${strike.request}: ${strike.fault}"` : "";
   const more = `${asked}${weather === undefined ? "" : ` --weather "${weather}"`}`;
@@ -93,7 +93,7 @@ async function playAll(kind: Kind, plays: readonly Play[], workers: number): Pro
 
 function work(kind: Kind, plays: readonly Play[]): Promise<Played> {
   return new Promise((resolve, reject) => {
-    // What a request leaves dies young: room for it spares most of the collector's work.
+    // The objects of a request die young: room for them saves most of the garbage collection.
     const resourceLimits = { maxYoungGenerationSizeMb: 64 };
     const worker = new Worker(new URL("worker.ts", import.meta.url), { workerData: { kind, plays }, resourceLimits });
     worker.once("message", resolve);
@@ -101,7 +101,7 @@ function work(kind: Kind, plays: readonly Play[]): Promise<Played> {
   });
 }
 
-/** What a play in a worker, or in this process, has come to. */
+/** Adds the result of a play, in a worker or in this process. */
 export function resultOf(played: Played, play: Play, result: Result): void {
   add(played.coverage, result.coverage);
   if (result.violations.length > 0) played.wrong.push({ ...play, violations: result.violations });

@@ -3,7 +3,10 @@ import type { Cluster } from "./cluster.ts";
 import type { Stored } from "./objects.ts";
 import { epoch } from "./time.ts";
 
-/** The control plane calls a node Unknown after this silence, and deletes its pods after the second, in milliseconds. */
+/**
+ * The control plane sets a silent node to Unknown after the first time, and deletes its pods after the second, in
+ * milliseconds.
+ */
 const graceMs = 40_000;
 const tolerationMs = 300_000;
 
@@ -15,15 +18,15 @@ interface Condition {
   lastHeartbeatTime: string | undefined;
 }
 
-/** Kubelets and the node life cycle controller. */
+/** Kubelets and the node lifecycle controller. */
 export class Nodes {
   private readonly cluster: Cluster;
   private readonly chance: Chance;
   /** Nodes whose kubelet runs. */
   private readonly alive = new Set<string>();
-  /** Nodes whose kubelet runs and is not heard. */
+  /** Nodes whose kubelet runs, while its status does not arrive. */
   private readonly unheard = new Set<string>();
-  /** Nodes whose containers run and whose kubelet does not: nobody starts or ends anything there. */
+  /** Nodes whose containers run and whose kubelet does not: no pod starts or ends there. */
   private readonly stalled = new Set<string>();
 
   constructor(cluster: Cluster, chance: Chance) {
@@ -36,7 +39,7 @@ export class Nodes {
     return this.alive.has(name);
   }
 
-  /** Whether a kubelet starts and ends its pods. */
+  /** Whether a kubelet starts and ends the node's pods. */
   hasKubelet(name: string): boolean {
     return this.alive.has(name) && !this.stalled.has(name);
   }
@@ -45,7 +48,7 @@ export class Nodes {
     return [...this.alive];
   }
 
-  /** A kubelet makes its Node. @returns false when another machine has this name */
+  /** A kubelet registers its Node. @returns false when another machine has this name */
   register(name: string, labels: readonly string[], uuid: string, rke2: string, boot: number): boolean {
     const { objects } = this.cluster;
     const found = objects.get("nodes", name);
@@ -67,14 +70,14 @@ export class Nodes {
     return true;
   }
 
-  /** The address that others reach it at. */
+  /** Sets the address at which the node is reached. */
   reachAt(name: string, address: string): void {
     const node = this.cluster.objects.get("nodes", name);
     const addresses = [{ type: "InternalIP", address }];
     if (node) this.cluster.objects.put("nodes", { ...node, status: { ...node.status, addresses } });
   }
 
-  /** What RKE2 writes on the Node of a server: its part in etcd, and its annotations. */
+  /** Writes what RKE2 writes on the Node of a server: its role in etcd, and its annotations. */
   setVoter(
     name: string,
     status: string,
@@ -97,7 +100,7 @@ export class Nodes {
     });
   }
 
-  /** The kubelet runs. @param readyAfter undefined: the node never becomes Ready */
+  /** The kubelet runs. @param readyAfter in milliseconds; undefined: the node never becomes Ready */
   speaks(name: string, readyAfter: number | undefined): void {
     this.alive.add(name);
     this.cluster.pods.kubeletStarts(name);
@@ -115,7 +118,7 @@ export class Nodes {
     this.awaitGrace(name, () => !this.alive.has(name));
   }
 
-  /** The kubelet runs, and nobody hears it for a while. */
+  /** The kubelet runs, and its status does not arrive for this many milliseconds. */
   flap(name: string, ms: number): void {
     const node = this.cluster.objects.get("nodes", name);
     if (!this.alive.has(name) || this.unheard.has(name) || node === undefined || !isReady(node)) return;
@@ -127,7 +130,10 @@ export class Nodes {
     });
   }
 
-  /** The kubelet ends, or the whole guest stands still: its containers are there, and nobody hears of them. @returns ends it */
+  /**
+   * The kubelet ends, or the whole guest is suspended: its containers stay, and no status arrives.
+   * @returns a function that ends this
+   */
   stall(name: string): () => void {
     const node = this.cluster.objects.get("nodes", name);
     if (!this.alive.has(name) || this.unheard.has(name) || node === undefined || !isReady(node)) return () => undefined;
@@ -162,7 +168,7 @@ export class Nodes {
     const heard = { lastHeartbeatTime: this.written() };
     if (ready?.status === status && status !== "True") return;
     const others = ((node.status?.conditions ?? []) as Condition[]).filter(({ type }) => type !== "Ready");
-    // The controllers say Unknown, and leave the kubelet's last report as it is.
+    // The controllers set Unknown and leave the kubelet's last heartbeat as it is.
     const same = ready?.status === status ? ready : this.condition(status, reason);
     const said = status === "Unknown" ? { lastHeartbeatTime: ready?.lastHeartbeatTime } : heard;
     const conditions = [{ ...same, ...said }, ...others];
@@ -174,7 +180,7 @@ export class Nodes {
     return { type: "Ready", status, reason, lastTransitionTime: now, lastHeartbeatTime: now };
   }
 
-  /** Now, as a kubelet writes it. */
+  /** The current time, in the format of a kubelet. */
   private written(): string {
     const { time, aheadMs } = this.cluster;
     return new Date(time.date() + aheadMs).toISOString().replace(/\.\d+Z$/, "Z");
@@ -187,8 +193,8 @@ export function isReady(node: Stored): boolean {
 }
 
 /**
- * Milliseconds from the beginning of the story until Ready became what it is.
- * @param aheadMs how far the clock of the cluster is ahead, by which that is written down
+ * Milliseconds from the beginning of the story until Ready got its present status.
+ * @param aheadMs how far ahead the clock of the cluster is, which wrote the time
  */
 export function readySince(node: Stored, aheadMs: number): number {
   const conditions = (node.status?.conditions ?? []) as Condition[];
@@ -196,7 +202,7 @@ export function readySince(node: Stored, aheadMs: number): number {
   return Date.parse(ready?.lastTransitionTime ?? "") - aheadMs - epoch;
 }
 
-/** Whether new pods may come: not cordoned, and nobody said that they must not. */
+/** Whether new pods may be scheduled to it: it is not cordoned. */
 export function isSchedulable({ spec }: Stored): boolean {
   return spec?.unschedulable !== true;
 }

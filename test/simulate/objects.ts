@@ -1,7 +1,7 @@
 import type { VirtualTime } from "./time.ts";
 import type { Stream } from "./wire.ts";
 
-/** An object of the cluster. It is never changed, only replaced: what was read once stays as it was. */
+/** An object of the cluster. It is never changed, only replaced: an object that was read stays as it was. */
 export interface Stored {
   apiVersion?: string;
   kind?: string;
@@ -21,7 +21,7 @@ export interface Stored {
   [field: string]: unknown;
 }
 
-/** What an object is before it is stored. */
+/** An object before it is stored. */
 export type Draft = Omit<Stored, "metadata"> & { metadata: Partial<Stored["metadata"]> & { name: string } };
 
 export type Matcher = (object: Stored) => boolean;
@@ -30,7 +30,7 @@ interface Change {
   version: number;
   collection: string;
   object: Stored;
-  /** What it was before; undefined: it is new. */
+  /** The object before the change; undefined: it is new. */
   before: Stored | undefined;
   removed: boolean;
 }
@@ -42,7 +42,7 @@ interface Watcher {
   queue: string[];
 }
 
-/** Watches hear of a change this much later, in milliseconds. */
+/** Delay until watches receive a change, in milliseconds. */
 const watchDelay = 3;
 
 /** The objects of a cluster by collection (`pods`, `nodes`, ...) and `namespace/name`, with versions and watches. */
@@ -69,7 +69,7 @@ export class Objects {
     return [...(this.collections.get(collection)?.values() ?? [])];
   }
 
-  /** Makes or replaces an object. */
+  /** Creates or replaces an object. */
   put(collection: string, draft: Draft): Stored {
     const key = keyOf(draft);
     const before = this.get(collection, key);
@@ -99,12 +99,12 @@ export class Objects {
     return object;
   }
 
-  /** Tells the world's own controllers of every change, at once. */
+  /** Notifies the controllers of the simulation of every change, at once. */
   onChange(listener: (change: { collection: string; object: Stored; removed: boolean }) => void): void {
     this.listeners.push(listener);
   }
 
-  /** @returns ends the watch */
+  /** @returns a function that ends the watch */
   watch(collection: string, matches: Matcher, from: number, out: Stream): () => void {
     const watcher: Watcher = { collection, matches, out, queue: [] };
     this.watchers.add(watcher);
@@ -147,7 +147,7 @@ export function merged(target: unknown, patch: unknown): unknown {
   return result;
 }
 
-/** Strategic merge patch, as far as nodes go: taints are merged by key. */
+/** Strategic merge patch, as far as nodes need it: taints are merged by key. */
 export function strategic(target: Stored, patch: Record<string, unknown>): unknown {
   const spec = isRecord(patch.spec) ? patch.spec : {};
   const { taints: changes, ...rest } = spec;

@@ -2,10 +2,13 @@ import type { Role } from "../../src/domain/model/types.ts";
 import type { Wish } from "./scenario.ts";
 import type { World } from "./world.ts";
 
-/** Time for a machine to boot and to be heard of, in milliseconds. */
+/** Time for a machine to boot and to report its status, in milliseconds. */
 const bootMs = 60_000;
 
-/** Asks again for what was judged: agents by their counter, servers by another size. */
+/**
+ * Requests the pools that were judged failed again, with this image: agents by their `rollout` counter, servers by
+ * another size.
+ */
 export function anew(wish: Wish, image: string, judged: readonly Role[]): Wish {
   const { servers } = wish;
   const agents = judged.includes("agent") ? { image, rollout: wish.rollout + 1 } : {};
@@ -15,8 +18,10 @@ export function anew(wish: Wish, image: string, judged: readonly Role[]): Wish {
 }
 
 /**
- * Two voters that do not serve are no routine (src/domain/availability/quorum.ts): one that fate has turned off, beside a half-made one of an
- * image that is no good. The refusal names both, and the first can be brought back. @returns whether there was one
+ * Starts servers that a fault has turned off, when a run was refused for their sake. Two voters that do not serve are
+ * not routine (src/domain/availability/quorum.ts): here a server that a fault has turned off, beside an incomplete
+ * server of a defective image. The refusal names both, and the first can be started again.
+ * @returns whether a server was started
  */
 export async function startFallen({ dc, cluster, story, time }: World, why: string): Promise<boolean> {
   if (!/may not be taken out of etcd now: .*etcd has no quorum/.test(why)) return false;

@@ -4,15 +4,16 @@ import { nodeOf } from "./pods.ts";
 import type { Process } from "./process.ts";
 import type { Story } from "./story.ts";
 
-/** A scheduler and a handover that looks have this long, in milliseconds. */
+/** Time that a scheduler and a polling handover may take, in milliseconds. */
 const patience = 60_000;
 
 /**
- * What one handover has evicted finds a place before the next one of its pool begins. Other pools go on: servers come first in
- * every run, and are patched also while a label that some agent had is missing.
+ * Checks that the pods that a handover has evicted are scheduled again before the next handover of its pool begins.
+ * Other pools continue: servers come first in every run, and are patched also while a label that some agent had is
+ * missing.
  */
 export class PlaceWatcher {
-  /** By workload: who evicted a pod of it last, and from which pool. */
+  /** By workload: the last process that evicted a pod of it, and from which pool. */
   private readonly evictors = new Map<string, { by: Process; pool: string }>();
   private readonly story: Story;
   private cluster: Cluster | undefined;
@@ -29,7 +30,10 @@ export class PlaceWatcher {
     this.evictors.set(appOf(pod), { by, pool });
   }
 
-  /** A node is about to be emptied. What gives a half-made one up, or a slot, does not wait for what handovers have evicted. */
+  /**
+   * A node is about to be drained. A step that removes an incomplete node, or gives up a slot, does not wait for pods
+   * that handovers have evicted.
+   */
   cordoned(name: string, pool: string, by: Process): void {
     if (!by.name.startsWith("handover-")) return;
     const waiting = this.cluster?.objects.list("pods").filter((pod) => this.waitsForOther(pod, pool, by)) ?? [];

@@ -2,7 +2,10 @@ import type { PoolSpec } from "../../src/domain/model/types.ts";
 import type { Engine } from "./engine.ts";
 import type { World } from "./world.ts";
 
-/** Pools as an earlier, good run left them: in the data centre, in the cluster, in the record and in the engine's state. */
+/**
+ * Plants pools as an earlier, successful run left them: in the data centre, the cluster, the record and the engine's
+ * state.
+ */
 export function plantPools(world: World, engine: Engine, specs: readonly PoolSpec[]): void {
   for (const spec of specs) {
     const first = spec.role === "server" ? 1000 : 1100;

@@ -5,36 +5,36 @@ import { lookSoon } from "./look.ts";
 import { isReady, isSchedulable } from "./nodes.ts";
 import { keyOf, type Stored } from "./objects.ts";
 
-/** Something that the cluster serves. */
+/** An application in the cluster. */
 export interface Workload {
   name: string;
   replicas: number;
-  /** Of its budget. */
+  /** Of its PodDisruptionBudget. */
   minAvailable: number;
   /** Longest time that a pod takes to end, in milliseconds. */
   slowestEnd: number;
   /** Whether each pod has a volume that has to be detached. */
   claims: boolean;
-  /** A label that a node has to have. */
+  /** A label that a node must have. */
   selector?: string;
-  /** Whether it goes to cordoned and tainted nodes, too. */
+  /** Whether it also runs on cordoned and tainted nodes. */
   toleratesAll?: boolean;
 }
 
-/** Controllers look again this much after a change, in milliseconds. */
+/** Delay of the controllers after a change, in milliseconds. */
 const lookMs = 150;
 
-/** So often a drain asks the pods of a controller that come back (src/clients/kubernetes/eviction.ts). */
+/** How often a drain evicts the pods of a controller that come back (src/clients/kubernetes/eviction.ts). */
 const mostReturns = 2;
 
-/** Workload controllers, scheduler, pod collector, and what kubelets do to pods. */
+/** Workload controllers, scheduler, pod garbage collector, and what kubelets do to pods. */
 export class Pods {
   private readonly cluster: Cluster;
   private readonly workloads: Workload[];
   private readonly daemons: DaemonSets;
   private readonly chance: Chance;
   private made = 0;
-  /** How many pods of a workload came to a node after its cordon, by both their names. */
+  /** How many pods of a workload were scheduled to a node after its cordon, by both their names. */
   private readonly returns = new Map<string, number>();
 
   constructor(cluster: Cluster, workloads: Workload[], chance: Chance) {
@@ -52,7 +52,7 @@ export class Pods {
     ask();
   }
 
-  /** Somebody deploys something. @returns takes it away again, with its pods */
+  /** Deploys a workload. @returns a function that removes it and its pods */
   deploy(workload: Workload): () => void {
     this.workloads.push(workload);
     this.makeReplicaSet(workload);
@@ -64,7 +64,7 @@ export class Pods {
     };
   }
 
-  /** Somebody deploys a DaemonSet that works nowhere. @returns takes it away again */
+  /** Deploys a DaemonSet that works nowhere. @returns a function that removes it */
   deployBrokenDaemon(): () => void {
     const takeAway = this.daemons.addBroken();
     for (const node of this.cluster.nodes.names()) this.startDaemons(node);
@@ -82,14 +82,14 @@ export class Pods {
     this.cluster.objects.put("replicasets", { metadata: { name, namespace: "load" }, spec: { replicas } });
   }
 
-  /** Pods of a node that are no part of it. */
+  /** Pods of workloads on a node, without its DaemonSet pods. */
   servingOn(node: string): Stored[] {
     return this.on(node).filter((pod) => pod.metadata.labels?.app !== undefined);
   }
 
   /**
-   * Whether a pod may be there when its node is turned off: it tolerates everything and comes back however often it is evicted, it has
-   * no volume, and enough others are Ready.
+   * Whether a pod may still run when its node is turned off: it tolerates everything and comes back after every
+   * eviction, it has no volume, and enough other pods are Ready.
    */
   mayGoWithNode(pod: Stored): boolean {
     const { toleratesAll = false, claims = true, minAvailable = 0 } = this.workloadOf(pod) ?? {};
@@ -112,7 +112,7 @@ export class Pods {
     }
   }
 
-  /** Asks a pod to end. */
+  /** Deletes a pod with its grace period. */
   terminate(pod: Stored): void {
     if (pod.metadata.deletionTimestamp !== undefined) return;
     const deletionTimestamp = new Date(this.cluster.time.date()).toISOString();
@@ -133,7 +133,7 @@ export class Pods {
     return this.cluster.objects.list("pods").filter(({ spec }) => spec?.nodeName === node);
   }
 
-  /** The kubelet says that the pod has ended; without one nobody does. */
+  /** The kubelet reports that the pod has ended; without a kubelet the pod stays. */
   private end(pod: Stored): void {
     const { objects, nodes, time } = this.cluster;
     const found = objects.get("pods", keyOf(pod));
@@ -152,7 +152,7 @@ export class Pods {
     }
   }
 
-  /** What was on a node that is no more. */
+  /** Removes the pods of a Node that no longer exists. */
   private collect(node: string): void {
     this.cluster.time.after(1000, () => {
       if (this.cluster.objects.get("nodes", node)) return;
@@ -160,7 +160,7 @@ export class Pods {
     });
   }
 
-  /** Kubernetes was told that a node is off for good. */
+  /** The node has the out-of-service taint: its terminating pods are removed, and their volumes detached. */
   private releaseVolumes(node: string): void {
     this.cluster.time.after(1000, () => {
       for (const pod of this.on(node)) if (pod.metadata.deletionTimestamp !== undefined) this.remove(pod);
@@ -192,7 +192,7 @@ export class Pods {
           node.metadata.labels?.["node-role.kubernetes.io/control-plane"] === undefined,
       );
     const weight = (node: Stored): number => this.on(node.metadata.name).length + (isAvoided(node) ? 1000 : 0);
-    // One that goes everywhere prefers the node that is being emptied: nobody has more room.
+    // A pod that tolerates everything prefers the node that is being drained, which has the most room.
     const best = agents.toSorted((a, b) => weight(a) - weight(b))[0];
     if (best === undefined) return;
     const { name } = best.metadata;
@@ -210,7 +210,7 @@ export class Pods {
     });
   }
 
-  /** The kubelet starts it, again if need be. */
+  /** The kubelet starts the pod, or restarts it. */
   private start(pod: Stored): void {
     if (isPodReady(pod)) this.setReady(pod, "False");
     if (!this.works(pod)) return;
@@ -251,7 +251,7 @@ function isTainted({ spec }: Stored): boolean {
   return taints.some(({ effect }) => effect === "NoSchedule" || effect === "NoExecute");
 }
 
-/** Empty while nobody has placed it. */
+/** Empty while the pod is not scheduled. */
 export function nodeOf({ spec }: Stored): string {
   return typeof spec?.nodeName === "string" ? spec.nodeName : "";
 }

@@ -1,10 +1,12 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { Cancelled } from "../../src/steps/context.ts";
 
-/** A process of the simulation: a step, a program, a plugin. It is code of this process that can be killed. */
+/**
+ * A process of the simulation: a step, a program, a plugin. It is code of the simulating process that can be killed.
+ */
 export class Process {
   readonly name: string;
-  /** Who it is in leases. */
+  /** Its holder identity in leases. */
   readonly id: string;
   private dead = false;
   private readonly stopping = new AbortController();
@@ -24,7 +26,7 @@ export class Process {
     return this.stopping.signal;
   }
 
-  /** SIGTERM, or the look of a step that finds its parent gone. */
+  /** SIGTERM, or a step that finds its parent gone. */
   cancel(why: string): void {
     if (!this.dead && !this.stop.aborted) this.stopping.abort(new Cancelled(why));
   }
@@ -34,7 +36,7 @@ export class Process {
     if (!this.stop.aborted) this.stopping.abort(why);
   }
 
-  /** SIGKILL: not a request, not a timer of it happens after this. */
+  /** SIGKILL: none of its requests and timers has an effect after this. */
   kill(): void {
     this.dead = true;
     this.bury();

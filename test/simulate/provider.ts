@@ -12,12 +12,12 @@ export interface MadeVm {
   host: string;
 }
 
-/** A clone was made, and what comes after it failed: the engine has it in its state, as if it were configured. */
+/** The clone was made, and its configuration failed: the engine has it in its state as if it were configured. */
 export class Unconfigured extends Error {}
 
 const looksMs = 1000;
 
-/** The Proxmox provider: clones, then configures; destroys by number, without asking who it is. */
+/** The Proxmox provider: clones, then configures; destroys by VMID, without checking the VM's identity. */
 export class Provider {
   private readonly world: World;
   private readonly cluster: string;
@@ -54,7 +54,7 @@ export class Provider {
     });
   }
 
-  /** @throws Error when Proxmox does not know the VM: a destroy of what is gone fails until a refresh */
+  /** @throws Error when Proxmox does not know the VM: a destroy of a missing VM fails until a refresh */
   async destroy(by: Process, { vmid, name }: MadeVm): Promise<void> {
     const { dc, watcher } = this.world;
     const upid = await this.request(by, "destroy", `destroys VM ${vmid} (${name})`, () => {
@@ -97,7 +97,7 @@ export class Provider {
   }
 }
 
-/** A process that was killed goes no further. */
+/** Never returns for a process that was killed. */
 async function alive(process: Process): Promise<void> {
   if (process.isDead()) await new Promise<never>(() => undefined);
 }

@@ -10,7 +10,7 @@ interface Request {
   vm: Vm;
 }
 
-/** The Proxmox VE API as far as steps and program use it, in its own words. */
+/** The Proxmox VE API as far as steps and program use it, with its original messages. */
 export class ProxmoxApi {
   private readonly dc: DataCentre;
 
@@ -53,7 +53,7 @@ export class ProxmoxApi {
     const { dc } = this;
     if (!dc.quorate && isWrite(what)) return refuse(500, "cluster not ready - no quorum?");
     if (vm.lock !== undefined && what === "PUT config") return refuse(500, `VM is locked (${vm.lock})`);
-    // Who is refused has touched nothing (adversary, seed 49659).
+    // A refused write changes nothing, so the watcher does not hear of it.
     if (what === "PUT config" && isOutdated(vm, form))
       return refuse(500, "detected modified configuration - file changed by other user? Try again.");
     if (!what.startsWith("GET") && what !== "POST agent/ping") dc.watcher.vmTouched(vm, what, form, call.process);
@@ -78,7 +78,7 @@ export class ProxmoxApi {
     }
   }
 
-  /** What runs on a host, as `source=active` lists it. */
+  /** Running tasks of a host, as `source=active` lists them. */
   private tasksOn(host: string, type: string | null): object[] {
     const here = [...this.dc.tasks.values()].filter(({ upid }) => upid.split(":")[1] === host);
     return here.filter((task) => task.exit === undefined && (type === null || task.type === type)).map(taskRow);
@@ -128,7 +128,7 @@ function agent(what: string, vm: Vm, form: URLSearchParams): Answer {
   }
 }
 
-/** Whether a write was meant for another configuration: another VM's, or an older one of this. */
+/** Whether a write was meant for another configuration: that of another VM, or an older configuration of this VM. */
 function isOutdated(vm: Vm, form: URLSearchParams): boolean {
   const digest = form.get("digest");
   return digest !== null && digest !== digestOf(vm);
@@ -155,9 +155,9 @@ function configOf(vm: Vm): object {
   };
 }
 
-/** A row of the whole data centre: name, power and template as they were seen last, tags and pool as they are. */
+/** A row of the data centre's list: name, power and template as last polled, tags and pool as they are now. */
 function listed(vm: Vm, { silent, withoutStatistics }: DataCentre): object {
-  // Without those of its template no run would begin.
+  // Templates keep their data: without it no run would begin.
   const seen = withoutStatistics.has(vm.host) && !vm.template ? undefined : vm.seen;
   return {
     vmid: vm.vmid,
@@ -171,7 +171,7 @@ function listed(vm: Vm, { silent, withoutStatistics }: DataCentre): object {
   };
 }
 
-/** A VM that is off and in a backup has a QEMU, too: its host's own list calls it running. */
+/** A VM that is off and in a backup also has a QEMU process: the list of its host calls it running. */
 function fresh(vm: Vm): object {
   const hasProcess = vm.running || vm.word !== undefined;
   return { vmid: vm.vmid, name: vm.name, status: hasProcess ? "running" : "stopped" };
@@ -184,7 +184,7 @@ function current(vm: Vm, now: number): object {
   return { ...fresh(vm), qmpstatus, uptime, ha: { managed: vm.ha ? 1 : 0 }, ...lock };
 }
 
-/** What changes the configuration of the data centre; a guest agent needs no quorum. */
+/** Whether it changes the configuration of the data centre; a guest agent needs no quorum. */
 function isWrite(what: string): boolean {
   return !what.startsWith("GET") && !what.startsWith("POST agent/");
 }

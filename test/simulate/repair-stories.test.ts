@@ -9,7 +9,7 @@ const name = "demo-workers-1-11111111";
 const vmid = 1101;
 const tags = tagsOf({ cluster: "demo", pool: "workers", slot: 1, generation: "11111111" });
 
-/** What becomes of what killed runs have left, in Proxmox VE and in the engine's state. */
+/** How a repair handles what killed runs have left in Proxmox VE and in the engine's state. */
 describe("a repair in virtual time", function () {
   this.timeout(60_000);
   let stage: Stage;
@@ -20,14 +20,14 @@ describe("a repair in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   };
   const begun = { pending: [{ urn: name, type: VM_TYPE, inputs: { name, vmId: vmid } }] };
-  /** A clone of ours of which the engine knows nothing; the list has looked at it. */
+  /** Makes a clone of ours that the engine does not know, and waits until the list of VMs has it. */
   const clone = async (more: Partial<Vm> = {}): Promise<Vm> => {
     const { dc, time } = stage.world;
     const made = dc.add({ owner: "ours", vmid, name, host: "pve1", pool: "nodes", uuid: dc.uuid(), ...more });
     await time.sleep(15_000);
     return made;
   };
-  /** All that the engine knows but the clone. */
+  /** All VMs that the engine knows; the clone is not among them. */
   const others = () =>
     [1000, 1100].map((one) => ({ vmid: one, name: stage.nameOf(one), host: "pve1", urn: stage.nameOf(one) }));
   const isThere = (one = vmid) => stage.world.dc.vms.has(one);

@@ -1,4 +1,4 @@
-/** What can be told of a request without its answer. */
+/** The part of a request that is known without its answer. */
 export interface Asked {
   api: "pve" | "kube" | "supervisor" | "provider";
   method: string;
@@ -8,8 +8,8 @@ export interface Asked {
 }
 
 /**
- * What kind of request this is: method and path, without what differs from one object to the next. By rule, so that a request
- * that a step learns to make is a kind of its own from its first day.
+ * The kind of a request: method and path, without what differs between objects. It is derived by rule, so that a
+ * request that a step newly makes is a kind of its own from the start.
  */
 export function requestOf({ api, method, path, query }: Asked): string {
   if (api === "kube" && path.startsWith("/api"))
@@ -18,7 +18,7 @@ export function requestOf({ api, method, path, query }: Asked): string {
   return `${api} ${method} ${path}`.trimEnd();
 }
 
-/** `/nodes/H/qemu/N/config`: hosts, numbers and tasks have no names. */
+/** `/nodes/H/qemu/N/config`: placeholders in place of hosts, VMIDs and tasks. */
 function placeOf(path: string): string {
   return path
     .replace(/^\/nodes\/[^/]+/, "/nodes/H")
@@ -26,7 +26,7 @@ function placeOf(path: string): string {
     .replace(/\/tasks\/UPID[^/]+/, "/tasks/T");
 }
 
-/** `pods/eviction`, `nodes/*`, `kube-system/leases`: a collection, an object of it, a part of that. */
+/** `pods/eviction`, `nodes/*`, `kube-system/leases`: a collection, an object of it, a subresource of that. */
 function objectOf(path: string): string {
   const [, namespace, rest = path] =
     /^\/apis?\/.*?\bv1[a-z0-9]*\/(?:namespaces\/([^/]+)\/(?=.))?(.*)$/.exec(path) ?? [];

@@ -12,21 +12,21 @@ export interface Wish {
   slots: number;
   /** Counter that rolls the pool without any other change. */
   rollout: number;
-  /** Undefined: they stay as they were planted. */
+  /** Undefined: they stay as planted. */
   servers?: { image: string; count: number; cores: number; replaceOnlyServer?: boolean };
 }
 
-/** Something that befalls a machine. */
+/** A host fault: something that happens to a machine. */
 export interface Blow {
   what: "flap" | "hang" | "power cut" | "move" | "partition";
   whom: "servers" | "workers";
-  /** A join: whoever joined is struck, or a neighbour. */
+  /** `join`: it strikes the node that has joined; `join of another`: another node. */
   after: "start" | "join" | "join of another";
   /** Milliseconds after that. */
   at: number;
 }
 
-/** One run and what happens while it is under way. */
+/** One run and what happens during it. */
 export interface Act {
   wish: Wish;
   weather: Weather;
@@ -40,7 +40,7 @@ export interface Act {
 export interface Scenario {
   servers: number;
   strategy: Record<string, unknown>;
-  /** What the cluster looks like before; undefined: no agents yet. */
+  /** The configuration before the first act. */
   before: Wish;
   planted: boolean;
   workloads: Workload[];
@@ -56,7 +56,7 @@ export const imageOf = (version: number, fault: Image["fault"]): Image => ({
   fault,
 });
 
-/** The last one is always good: the pool ends on it when another was judged. */
+/** The last image is always good: the pool ends on it when another image was judged failed. */
 export function imagesOf(chance: Chance): Image[] {
   const fault = chance.happens(0.15) ? chance.pick(["never-ready", "no-agent"] as const) : undefined;
   return [imageOf(0, undefined), imageOf(1, fault), imageOf(2, undefined)];
@@ -97,7 +97,7 @@ function nextWish(chance: Chance, wish: Wish, images: readonly Image[]): Wish {
 function nextServers(chance: Chance, wish: Wish, images: readonly Image[], act: number): Wish {
   const { servers } = wish;
   if (servers === undefined || (act > 0 && chance.happens(0.4))) return wish;
-  // The only server is not replaced, but gets company.
+  // The only server is not replaced; two more are added.
   if (servers.count === 1) return { ...wish, servers: { ...servers, count: 3 } };
   const image = act === 0 ? (images[1]?.name ?? "") : chance.pick(images).name;
   return { ...wish, servers: { ...servers, image } };
@@ -144,7 +144,9 @@ function weatherOf(chance: Chance): Weather {
   };
 }
 
-/** All is well but for one request each of a few kinds: what comes late in a run is struck as often as what comes first. */
+/**
+ * No faults except for one request each of a few kinds: late requests of a run are struck as often as early requests.
+ */
 function aimedAt(chance: Chance): Weather {
   return { ...calm, aim: chance.pick([0.03, 0.08]) };
 }

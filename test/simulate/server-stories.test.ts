@@ -6,7 +6,7 @@ import { status } from "./fault-kinds.ts";
 import { isReady } from "./nodes.ts";
 import { Stage, stageImages } from "./stage.ts";
 
-/** Stories that a seed has told once, as small as they can be told. */
+/** Stories that a seed found, reduced to their smallest form. */
 describe("a server's join in virtual time", function () {
   this.timeout(60_000);
 
@@ -28,7 +28,7 @@ describe("a server's join in virtual time", function () {
       await stage.until(() => etcd.learners().some(isUp));
       const [learner] = etcd.learners();
       const vm = vmOf(stage, learner?.uuid ?? "");
-      // The machine of the program goes down with the guest: no step is left to judge anybody.
+      // The machine of the program goes down with the guest: no step is left to judge the generation.
       for (const process of stage.world.living()) process.kill();
       stage.world.dc.powerCut(vm);
       assert.equal(await run, "failed");
@@ -41,7 +41,10 @@ describe("a server's join in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
-  /** The only server goes out of the token's sight when the join of a slot begins. @returns what shows it again */
+  /**
+   * Takes the only server out of the token's sight when the join of a slot begins.
+   * @returns a function that shows it again
+   */
   const hideServer = (stage: Stage, slot: number, isOff: boolean): (() => void) => {
     const { dc, honest } = stage.world;
     const vm = stage.vm(1000);
@@ -100,7 +103,7 @@ describe("a server's join in virtual time", function () {
         await stage.world.time.sleep(120_000);
         assert.equal(await stage.up(wish(stage)), "done", stage.engine.why);
       });
-      // Whoever turns the only server off takes the quorum.
+      // Turning the only server off takes the quorum.
       const isOurs = (line: string) => !(isOff && line.startsWith("etcd has no quorum"));
       assert.deepEqual(stage.world.story.violations.filter(isOurs), []);
     });
@@ -266,7 +269,7 @@ describe("a server's join in virtual time", function () {
       world.defect = (call) => {
         const ahead = dc.vms.get(1004);
         if (ahead?.running) bootedAt ??= time.elapsed();
-        // A first boot that takes its time.
+        // The first boot is slow.
         if (ahead?.guest && bootedAt !== undefined)
           ahead.guest.agentUp = ahead.running && time.elapsed() - bootedAt > 45_000;
         isTurnedOff ||= /\/1004\/status\/(shutdown|stop)$/.test(call.path);
@@ -288,7 +291,7 @@ describe("a server's join in virtual time", function () {
       const fallen = dc.vms.get(1001);
       assert.ok(fallen);
       world.defect = (call) => {
-        // Right after the join data: the marker is what tells.
+        // Right after the join data: the guest joins only once the marker is written.
         const file = call.path.endsWith("/1003/agent/file-write") && new URLSearchParams(call.body).get("file");
         if (file === guest.join && fallen.running) {
           world.watcher.struck(fallen.name);
@@ -544,12 +547,12 @@ describe("a server whose member is out of etcd already", function () {
       assert.equal(await run, "killed");
       const node = cluster.objects.get("nodes", name);
       assert.ok(node);
-      // Whoever looks within its grace sees it Ready, and however long a look takes.
+      // The Node keeps looking Ready, as within its grace period, however long the step takes.
       cluster.objects.onChange(({ collection, object, removed }) => {
         if (collection === "nodes" && object.metadata.name === name && !removed && !isReady(object))
           cluster.objects.put("nodes", { ...object, status: { ...object.status, ...node.status } });
       });
-      // One that tolerates the cordon came back.
+      // A pod that tolerates the cordon came back.
       cluster.objects.put("pods", {
         metadata: {
           name: "agent-1",
@@ -583,7 +586,7 @@ describe("a server whose retirement was broken off after it had left etcd", func
     const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
     await stage.play(async () => {
       assert.equal(await stage.dieAt(stage.serversOf(1), isOut(stage, 1000)), "killed");
-      // With the clone that boots ahead: the plan is the same as before, and no rollout clears anything.
+      // Together with the clone that boots ahead: the plan is the same as before, so no rollout step removes anything.
       await fall(stage, 1002, 1004);
       assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
       assert.ok(!stage.engine.ran.includes("demo-servers-rollout"));
@@ -627,7 +630,7 @@ describe("a server whose retirement was broken off after it had left etcd", func
       const node = `/api/v1/nodes/${stage.nameOf(1004)}`;
       world.defect = (call) => {
         const isLast = call.method === "DELETE" && call.path === node;
-        // Later it is out of reach for the rollout alone.
+        // Later its VM is out of reach for the rollout alone.
         const isSilent = call.process.name.startsWith("rollout-") && call.path.endsWith("/1004/status/current");
         if (isSilent) return { status: 595, reason: "No route to host" };
         return isLast && call.process.name.startsWith("join-")

@@ -5,16 +5,16 @@ import type { ControlPlane } from "./control-plane.ts";
 import type { Vm } from "./data-centre.ts";
 import type { Image, JoinData } from "./guest.ts";
 
-/** Files of a server's disk: etcd's data says that it was a member once. */
+/** A file of a server's disk: etcd's data shows that the server was a member once. */
 export const database = "/var/lib/rancher/rke2/server/db/etcd";
 
 /** RKE2 in the VM of a server: a member of etcd, an API server, a kubelet. */
 export class Server {
   readonly vm: Vm;
   readonly address: string;
-  /** Its API server and its supervisor answer. */
+  /** Whether its API server and its supervisor answer. */
   serves = false;
-  /** The registration address sends nobody there. */
+  /** Whether the registration address sends no requests to it. */
   yielding = false;
   node = "";
   private runs = true;
@@ -34,7 +34,7 @@ export class Server {
     control.servers.add(this);
   }
 
-  /** A server that has been one for long. */
+  /** Makes it a server that has existed for long. */
   plant(data: JoinData): void {
     this.node = data["node-name"];
     this.control.etcd.plant({ node: this.node, address: this.address, uuid: this.vm.uuid });
@@ -47,14 +47,14 @@ export class Server {
     this.later(this.chance.between(2000, 20_000), () => this.enter(data));
   }
 
-  /** It ends, with the power or because it was told to. */
+  /** RKE2 ends, with the power or because its join data was wiped. */
   stop(): void {
     this.runs = false;
     this.stopControlPlane("stopped");
     this.control.servers.delete(this);
   }
 
-  /** What RKE2 does, too, once its member was taken out: its API server ends, and its kubelet reports to nobody. */
+  /** Ends the API server, and the kubelet reports to no server. RKE2 does this, too, once its member was removed. */
   stopControlPlane(why: "removed" | "stopped"): void {
     if (this.serves) this.control.ends(this, why);
     this.serves = false;
@@ -67,7 +67,7 @@ export class Server {
     if (on) this.control.etcd.yields(this.vm.uuid);
   }
 
-  /** Nobody hears it for a while. */
+  /** No other machine reaches it for this many milliseconds. */
   partition(ms: number): void {
     if (!this.serves || this.cutOff) return;
     this.cutOff = true;
@@ -85,7 +85,7 @@ export class Server {
     const { control, vm } = this;
     const { uuid } = vm;
     if (vm.disk.has(database)) {
-      // "member has been permanently removed" is the end of a server (rke2#1874).
+      // "member has been permanently removed" is final for a server (rke2#1874).
       if (control.etcd.member(uuid) === undefined)
         vm.disk.set(files.log, "etcd: the member has been permanently removed\n");
       else this.begin(data);
@@ -108,7 +108,7 @@ export class Server {
     this.awaitVote();
   }
 
-  /** Its API server serves a while after its member has a vote. */
+  /** Its API server serves some time after its member has a vote. */
   private awaitVote(): void {
     const member = this.control.etcd.member(this.vm.uuid);
     if (member === undefined) return;
@@ -135,7 +135,7 @@ export class Server {
     nodes.speaks(this.node, this.image.fault === "never-ready" ? undefined : readyAfter);
   }
 
-  /** Something of this run of it. */
+  /** Runs a task later, unless this run of RKE2 has ended by then. */
   private later(ms: number, task: () => void): void {
     this.control.cluster.time.after(ms, () => {
       if (this.runs) task();

@@ -5,7 +5,9 @@ import { defects } from "./defects.ts";
 import { exchangedClone } from "./exchange.ts";
 import { simulate, type Result } from "./simulate.ts";
 
-/** First seed of the sample: another for every commit, so that what nobody has met yet is met; EVERGREEN_SEED plays it again. */
+/**
+ * First seed of the sample. It differs between commits, so that new stories are played; EVERGREEN_SEED selects another.
+ */
 const first = baseSeed();
 const sample = 40;
 
@@ -48,7 +50,7 @@ describe("rollouts in virtual time", function () {
 
   for (const [name, { plant, seen, shape, weather }] of Object.entries(defects)) {
     it(`catch ${name}`, async () => {
-      // The same seeds every time: this asks what the watcher sees, and not what there is to be seen.
+      // The same seeds every time: this tests what the watcher sees, not whether there is anything to see.
       for (const seed of seeds(sample, 1)) {
         const { violations } = await simulate(seed, {
           defect: plant,

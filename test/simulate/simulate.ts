@@ -20,28 +20,28 @@ import { World } from "./world.ts";
 export interface Result {
   seed: number;
   violations: string[];
-  /** Empty unless the story was told. */
+  /** Empty unless `told` is set. */
   story: string[];
-  /** What struck which requests. */
+  /** Which requests were struck by which faults. */
   coverage: Counted;
 }
 
-/** Calm runs in which a pool must reach what is configured: a canary, a soak, a judged image, the rest. */
+/** Fault-free runs in which a pool must reach its configuration: a canary, a soak, a judged image, the rest. */
 const patience = 8;
 
 export interface SimulateOptions {
   told?: boolean;
-  /** Makes the world lie, or lets a request do what a defective driver would ask for. */
+  /** Makes the world give false answers, or changes requests to what a defective driver would ask for. */
   defect?: (world: World) => void;
-  /** Makes of what the seed has decided what a test is about. */
+  /** Changes the scenario of the seed to what a test is about. */
   shape?: (scenario: Scenario) => Scenario;
   /** A request of this kind fails in this way, the first time that it is made. */
   strike?: Strike;
-  /** A kind of weather by its name: it is there in every act, and no other. */
+  /** The name of an environment fault: it occurs in every act, and no other does. */
   weather?: string;
 }
 
-/** Plays the story of a seed: runs with faults and kills, then calm ones that must end as configured. */
+/** Plays the story of a seed: runs with faults and kills, then fault-free runs that must end as configured. */
 export async function simulate(
   seed: number,
   { told = false, defect, shape, strike, weather }: SimulateOptions = {},
@@ -74,13 +74,13 @@ class Play {
   private readonly engine: Engine;
   private readonly disks: LocalDisks | undefined;
   private wish: Wish;
-  /** Until then something is still wrong with a machine. */
+  /** Until then a fault may still have an effect on a machine. */
   private wellAt = 0;
-  /** Whether the pool was ever complete: before, there is nobody to be served. */
+  /** Whether the pool was ever complete: before that, no availability is guaranteed. */
   private established = false;
   private readonly storms: Storms;
   private readonly blows: (() => void)[] = [];
-  /** Blows that wait for a join. */
+  /** Host faults that wait for a join. */
   private awaited: Blow[] = [];
   private readonly joined = new Set<string>();
 
@@ -122,7 +122,7 @@ class Play {
     if (world.time.elapsed() < this.wellAt) await world.time.sleep(this.wellAt - world.time.elapsed());
     await this.settle(goodImage);
     await this.idle();
-    // Longer than a join token or a lease lives; a soak may end meanwhile.
+    // Longer than the life of a join token or a lease; a soak may end meanwhile.
     await world.time.sleep(600_000);
     await this.calmly("sees what the time has brought");
     await this.idle();
@@ -159,7 +159,7 @@ class Play {
     await world.time.sleep(act.pause);
   }
 
-  /** Runs until the pool is what is configured, however its images were judged. */
+  /** Runs until the pool is as configured, whatever the verdicts about its images. */
   private async settle(goodImage: string): Promise<void> {
     for (let run = 0; run < patience; run += 1) {
       await this.calmly("goes on");
@@ -184,7 +184,10 @@ class Play {
     for (const urn of this.engine.ran) this.world.story.wrong(`a run without news ran ${urn}`);
   }
 
-  /** Whoever runs again while Proxmox still works on what was asked for before is told so by name, and runs once more. */
+  /**
+   * Runs once without faults, after all tasks of Proxmox have ended: a run during such a task fails with a message that
+   * names it, and has to be repeated.
+   */
   private async calmly(what: string): Promise<void> {
     while (this.world.dc.isBusy()) await this.world.time.sleep(500);
     const outcome = await this.up(new Killer(this.world, this.chance));
@@ -194,8 +197,9 @@ class Play {
   }
 
   /**
-   * A run that makes nodes of an image that is no good has to fail. So has one beside a learner whose machine is gone: RKE2
-   * alone removes that, after five minutes; and one that starts that machine again after them (docs/recovery.md).
+   * Whether a failure of the last run is expected. A run that makes nodes of a defective image has to fail. So has a
+   * run beside a learner whose machine is gone, which only RKE2 removes, after five minutes; and a run that starts that
+   * machine again after them (docs/recovery.md).
    */
   private isExpected(): boolean {
     const { clusterPlan, why } = this.engine;
@@ -226,7 +230,7 @@ class Play {
     etcdWatcher.fewest = Math.min(servers, etcdWatcher.fewest || servers);
   }
 
-  /** Who has joined is known by the record. */
+  /** Finds joined nodes by their record. */
   private lookForJoins({ data }: Stored): void {
     for (const [key, fact] of Object.entries((data ?? {}) as Record<string, string>)) {
       if (!key.startsWith("node.")) continue;
@@ -268,14 +272,14 @@ class Play {
     }
     if (what === "power cut") {
       world.watcher.struck(vm.name);
-      // Its pods come back elsewhere only after they were given up.
+      // Its pods start elsewhere only after Kubernetes has given them up.
       this.wellAt = Math.max(this.wellAt, world.time.elapsed() + 420_000);
       world.dc.powerCut(vm);
     }
   }
 }
 
-/** Fate takes one voter at a time: two are a disaster, and no rollout. */
+/** Faults take out one voter at a time: the loss of two is a disaster, and not a case for a rollout. */
 function maySpare({ cluster, dc }: World, vm: Vm): boolean {
   const { etcd } = cluster.control;
   const servers = [...dc.vms.values()].filter(({ name }) => name.startsWith("demo-servers-"));

@@ -15,41 +15,41 @@ import { plantPools } from "./plant.ts";
 import { configOf, imageOf, type Scenario, type Wish } from "./scenario.ts";
 import { World } from "./world.ts";
 
-/** The images of a stage, by their place; the second may be one that is no good. */
+/** The images of a stage, by index; the second may be defective. */
 export function stageImages(fault?: Image["fault"]): Image[] {
   return [imageOf(0, undefined), imageOf(1, fault), imageOf(2, undefined)];
 }
 
-/** What stands on a stage before the play. */
+/** The cluster of a stage before the play. */
 interface Setting {
   servers: number;
   agents: number;
   workloads?: Workload[];
   soakSeconds?: number;
-  /** Of the pool of agents. @default 1 */
+  /** Of the agent pool. @default 1 */
   maxUnavailable?: number;
 }
 
-/** How a repair is asked for, and whether it is sure that no update runs. */
+/** How a repair is requested, and whether it is certain that no update runs. */
 interface Manner {
   asked?: Asked;
   isSure?: boolean;
-  /** Whether nobody else is at work still. @default always */
+  /** Whether still no other process is at work. @default always */
   isAlone?: () => boolean;
 }
 
-/** What a repair did. */
+/** The outcome of a repair. */
 interface Mended {
   /** Why it failed; empty: it did not. */
   why: string;
   said: string[];
-  /** What the engine took over when it looked at everything anew; undefined: it did not look. */
+  /** VMs that the engine adopted in its refresh of all resources; undefined: there was no such refresh. */
   refreshed: string[] | undefined;
-  /** What else it looked at. */
+  /** Resources that were refreshed on their own. */
   followed: string[];
 }
 
-/** A world without chance: a planted cluster, and runs of which a test says when what happens. */
+/** A world without random faults: a planted cluster, and runs in which a test says when what happens. */
 export class Stage {
   readonly world: World;
   readonly engine: Engine;
@@ -68,7 +68,7 @@ export class Stage {
     this.engine = new Engine(this.world, "demo");
   }
 
-  /** Plays with the cluster planted and at rest, and the first run over. */
+  /** Runs `work` once the cluster is planted and idle, and the first run is over. */
   async play<T>(work: () => Promise<T>): Promise<T> {
     const { world, engine, before } = this;
     return await world.run(async () => {
@@ -84,7 +84,7 @@ export class Stage {
     return await this.engine.up(this.config(wish), new Killer(this.world, new Chance(1, "killer")));
   }
 
-  /** Everything of the run dies at once when something has come about. */
+  /** All processes of the run die at once when a condition holds. */
   async dieAt(wish: Wish, comes: () => boolean): Promise<Outcome> {
     this.promise(wish);
     const killer = new Killer(this.world, new Chance(1, "killer"));
@@ -94,7 +94,7 @@ export class Stage {
     return await run;
   }
 
-  /** `evergreen repair`, with this for what the engine remembers; by default it knows all VMs of ours. */
+  /** Runs `evergreen repair` with this as the engine's state; by default it has all VMs of ours. */
   async mend(
     remembers: Partial<EngineState>,
     { asked = "by hand", isSure = true, isAlone = () => true }: Manner = {},
@@ -131,12 +131,12 @@ export class Stage {
     return { ...this.before, servers: { image: this.images[version]?.name ?? "", count, cores } };
   }
 
-  /** How the VM of a number is called. */
+  /** The name of the VM with this VMID. */
   nameOf(vmid: number): string {
     return this.world.dc.vms.get(vmid)?.name ?? "";
   }
 
-  /** Something happens the first time that somebody takes a lease. */
+  /** Runs `happens` the first time that a process takes a lease. */
   onLease(name: string, happens: () => void): void {
     let done = false;
     this.world.cluster.objects.onChange(({ collection, object }) => {
@@ -146,7 +146,7 @@ export class Stage {
     });
   }
 
-  /** The leases of a step cannot be renewed, and whether they are still its own it cannot know. */
+  /** The leases of a step cannot be renewed, and the step cannot know whether it still holds them. */
   loseLease(step: string): void {
     this.world.believes = ({ path, process }) =>
       path.includes("/leases/") && process.name.startsWith(step)
@@ -154,7 +154,7 @@ export class Stage {
         : undefined;
   }
 
-  /** The VM of a number. */
+  /** The VM with this VMID. */
   vm(vmid: number): Vm {
     const vm = this.world.dc.vms.get(vmid);
     if (vm === undefined) throw new Error(`there is no VM ${vmid}`);
@@ -169,7 +169,7 @@ export class Stage {
     }
   }
 
-  /** Lets time pass until something has come about. */
+  /** Lets time pass until a condition holds. */
   async until(comes: () => boolean): Promise<void> {
     while (!comes()) await this.world.time.sleep(250);
   }

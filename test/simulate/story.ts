@@ -1,22 +1,22 @@
-/** What happened in one simulation, and what must not have happened. */
+/** What happened in one simulation, and its violations. */
 export class Story {
   readonly violations: string[] = [];
   readonly lines: string[] = [];
   private readonly told: boolean;
   private readonly elapsed: () => number;
 
-  /** @param told keeps every line; without it only what is wrong is kept, which is much faster */
+  /** @param told keeps every line; without it only violations are kept, which is much faster */
   constructor(elapsed: () => number, told: boolean) {
     this.elapsed = elapsed;
     this.told = told;
   }
 
-  /** @param text asked only when the story is told */
+  /** @param text called only when the story is told */
   tell(who: string, text: () => string): void {
     if (this.told) this.lines.push(`${this.time()} ${who.padEnd(22)} ${mask(text())}`);
   }
 
-  /** An invariant does not hold. */
+  /** Records that an invariant does not hold. */
   wrong(what: string): void {
     const line = mask(what);
     this.violations.push(line);
@@ -28,7 +28,7 @@ export class Story {
   }
 }
 
-/** Join tokens and names of rollouts are made by real chance, so they are no part of a story that has to be the same twice. */
+/** Masks join tokens and names of rollouts: they are truly random, and a story has to be reproducible. */
 function mask(text: string): string {
   return text
     .replace(/bootstrap-token-[a-z0-9]{6}/g, "bootstrap-token-******")

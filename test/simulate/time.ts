@@ -4,27 +4,27 @@ import { current } from "./process.ts";
 interface Event {
   at: number;
   order: number;
-  /** Undefined: it was taken back. */
+  /** Undefined: it was cancelled. */
   task: (() => void) | undefined;
 }
 
-/** When a story begins. */
+/** The time at which a story begins. */
 export const epoch = Date.UTC(2026, 0, 5, 3, 0, 0);
-/** A story of one seed has a few thousand. */
+/** Maximum number of events; the story of a seed has a few thousand. */
 const mostEvents = 200_000;
 const noTime = "TimeoutError";
 
 /**
- * Time that passes only when nobody has anything to do: the next event is taken when all code that the last one woke has
- * come to rest. Nothing here waits for the outside, so the order of events is the same every time.
+ * Time that passes only when all code is idle: the next event is taken when all code that the last event woke has come
+ * to rest. Nothing here waits for the outside, so the order of events is the same every time.
  */
 export class VirtualTime implements Clock {
   private now = 0;
   private made = 0;
   private taken = 0;
-  /** A binary heap, the earliest first; of the same moment, the first made. */
+  /** A binary heap, the earliest event first; of the same moment, the first made. */
   private readonly events: Event[] = [];
-  /** Whether code of a process was woken since we looked last. */
+  /** Whether code of a process was woken since the last check. */
   private woken = true;
 
   readonly elapsed = (): number => this.now;
@@ -50,7 +50,7 @@ export class VirtualTime implements Clock {
     return controller.signal;
   };
 
-  /** A timer of the process that asks: it dies with it. */
+  /** A timer of the calling process: it dies with that process. */
   readonly later = (ms: number, task: () => void): (() => void) => {
     const process = current.getStore();
     return this.after(ms, () => {
@@ -61,7 +61,7 @@ export class VirtualTime implements Clock {
     });
   };
 
-  /** Something of the world that happens in a while. @returns what takes it back */
+  /** Schedules an event of the world. @returns a function that cancels it */
   after(ms: number, task: () => void): () => void {
     const event: Event = { at: this.now + Math.max(0, ms), order: (this.made += 1), task };
     this.push(event);
@@ -73,7 +73,7 @@ export class VirtualTime implements Clock {
     this.woken = true;
   }
 
-  /** Lets time pass until something is settled. @throws Error when nothing would ever happen again */
+  /** Lets time pass until a promise is settled. @throws Error when no event is left */
   async until<T>(work: Promise<T>): Promise<T> {
     const end = { settled: false };
     const watched = work.finally(() => (end.settled = true));
@@ -128,7 +128,7 @@ function isBefore(a: Event, b: Event): boolean {
   return a.at < b.at || (a.at === b.at && a.order < b.order);
 }
 
-/** Promises and ticks run out before an immediate; a stream that ends asks for one immediate itself. */
+/** Promises and ticks run out before an immediate; a stream that ends requests one immediate itself. */
 function rest(): Promise<void> {
   return new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
 }

@@ -5,7 +5,7 @@ import type { DataCentre, Vm } from "./data-centre.ts";
 import { isReady } from "./nodes.ts";
 import type { Stored } from "./objects.ts";
 
-/** Where a node belongs, by its labels or its VM's tags. */
+/** The place of a node, by its labels or its VM's tags. */
 export interface Place {
   pool: string;
   slot: string | number;
@@ -19,7 +19,7 @@ export function uuidOf({ status }: Stored): string {
   return (status?.nodeInfo as { systemUUID?: string } | undefined)?.systemUUID ?? "";
 }
 
-/** What is so, and not what an API answers. Of a world that is not made yet: nothing. */
+/** The true state, not what an API answers; empty while the world is not created yet. */
 export class Truth {
   dc: DataCentre | undefined;
   cluster: Cluster | undefined;
@@ -46,13 +46,13 @@ export class Truth {
     return node !== undefined && isReady(node);
   }
 
-  /** Who has a lease. */
+  /** The holder of a lease. */
   holderOf(lease: string): string | undefined {
     const found = this.cluster?.objects.get("leases", `evergreen-system/${lease}`);
     return found?.spec?.holderIdentity as string | undefined;
   }
 
-  /** Who have the tickets of a pool, the free ones as undefined. */
+  /** The holders of the disruption leases of a pool; undefined for those that are free. */
   ticketsOf(pool: string, count: number): (string | undefined)[] {
     return Array.from({ length: count }, (_, k) => this.holderOf(`ticket-${pool}-${k}`));
   }

@@ -8,14 +8,17 @@ interface Judged {
   spec: { image: string };
 }
 
-/** A generation is judged by what its own nodes do: one of a good image, whose nodes nothing befell, is innocent. */
+/**
+ * Checks verdicts: a generation is judged by what its own nodes do, so a generation of a good image must not be judged
+ * failed when no fault has touched its nodes.
+ */
 export class VerdictWatcher {
   private readonly seen = new Set<string>();
   private readonly story: Story;
   private readonly touched: ReadonlySet<string>;
   private readonly isFaulty: (image: string) => boolean;
 
-  /** @param touched nodes that fate has ever been at */
+  /** @param touched nodes that a fault has ever touched */
   constructor(story: Story, touched: ReadonlySet<string>, isFaulty: (image: string) => boolean) {
     this.story = story;
     this.touched = touched;

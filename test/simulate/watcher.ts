@@ -14,12 +14,15 @@ import type { Process } from "./process.ts";
 import type { Story } from "./story.ts";
 import { placeOf, Truth, uuidOf, type Place } from "./truth.ts";
 
-/** Looks at every effect the moment it happens and says which promise it breaks. It knows the truth, not an API's answer. */
+/**
+ * Checks every effect the moment it happens and reports the promise that it breaks. It knows the true state, not an
+ * API's answer.
+ */
 export class Watcher {
   readonly availability: AvailabilityWatcher;
-  /** Told of every VM that is destroyed. */
+  /** Called for every VM that is destroyed. */
   onDestroyed: (vm: Vm, by: Process) => void = () => undefined;
-  /** Nodes that fate has ever been at. */
+  /** Nodes that a fault has ever touched. */
   readonly touched = new Set<string>();
   private readonly story: Story;
   private readonly places: PlaceWatcher;
@@ -35,12 +38,12 @@ export class Watcher {
     this.availability = new AvailabilityWatcher(story, this.truth, elapsed, reaction);
   }
 
-  /** Something other than us was at a node: it may not do what it should. */
+  /** Something other than our steps has touched a node: it may not do what it should. */
   touchedByFate(name: string): void {
     this.touched.add(name);
   }
 
-  /** Fate takes a node away. */
+  /** A fault takes a node out. */
   struck(name: string): void {
     this.touched.add(name);
     this.availability.struck(name);
@@ -67,13 +70,13 @@ export class Watcher {
     const { name } = before.metadata;
     if (isSchedulable(before) && !isSchedulable(after)) {
       this.requireRight(place, by, `cordons ${name}`, true);
-      // One that serves nobody goes all the same: what waits may wait for what only it can let go.
+      // A node that does not serve is drained all the same: a waiting pod may need what only this node can release.
       if (isReady(before)) this.places.cordoned(name, place.pool, by);
       if (!this.availability.isHalfMade(place, name, by))
         this.availability.requireAvailable(place.pool, name, `${by.name} cordons ${name}`);
       if (by.name.startsWith("handover-")) {
         this.availability.requireSuccessor(place, name, by);
-        // One that is down itself is taken away from nobody.
+        // A departing node that is down itself makes no slot unavailable.
         if (isReady(before)) this.availability.requireDownFirst(place, name, by);
       }
       if (place.pool === SERVER_POOL) this.requireControllers(name, by);
@@ -85,7 +88,7 @@ export class Watcher {
 
   nodeDeleted(node: Stored, by: Process): void {
     const { name } = node.metadata;
-    // A dead server goes before its successor comes, and a half-made agent.
+    // A join may delete a dead server, which leaves before its successor joins, and an incomplete agent.
     const isServer = node.metadata.labels?.[labels.server] !== undefined;
     const served = isReady(node) && !this.availability.isHalfMade(placeOf(node), name, by);
     if (by.name.startsWith("join-") && !isServer && served) this.story.wrong(`${by.name} deletes the Node ${name}`);
@@ -94,7 +97,10 @@ export class Watcher {
     if (!by.name.startsWith("program")) this.requireRight(placeOf(node), by, `deletes the Node ${name}`, false);
   }
 
-  /** A ConfigMap of the record is written. Whoever has lost a slot says nothing more of its nodes. */
+  /**
+   * A ConfigMap of the record is written. A step that has lost its slot writes nothing more about the nodes of the
+   * slot.
+   */
   remembered(map: string, by: Process): void {
     const [, pool, slot] = /^slot-(.+)-(\d+)$/.exec(map) ?? [];
     if (pool === undefined || slot === undefined || by.name.startsWith("program")) return;
@@ -120,30 +126,32 @@ export class Watcher {
   }
 
   vmStops(vm: Vm, by: Process): void {
-    // The kubelet was told to stop before the power goes, and its pods run until then.
+    // The kubelet is stopped before the power goes, and its pods run until then.
     const { name } = vm;
     const all = this.truth.cluster?.pods;
     const pods = (all?.servingOn(name) ?? []).filter((pod) => all?.mayGoWithNode(pod) !== true);
-    // A kubelet that is dead says of no pod that it has ended.
+    // A dead kubelet reports no pod as ended.
     const ends = this.truth.cluster?.nodes.isAlive(name) ?? false;
-    // Nor does one that has stopped start any that the scheduler still sends, as those that tolerate everything.
+    // Nor does a stopped kubelet start pods that the scheduler still assigns to it, such as those that tolerate
+    // everything.
     const runsOn = pods.filter(
       ({ metadata, status }) => ends || (metadata.deletionTimestamp === undefined && status?.phase !== "Pending"),
     );
     const node = this.truth.node(name);
-    // Whoever is not Ready for as long as Kubernetes waits is dead, whatever runs there: give or take what clocks are apart.
+    // A node that was not Ready for as long as Kubernetes waits is dead, whatever runs there, up to the difference of
+    // clocks.
     const { aheadMs } = this.truth;
     const isDead = !ends && node && !isReady(node) && this.elapsed() - readySince(node, aheadMs) > deadAfterMs;
     if (runsOn.length > 0 && !isDead)
       this.story.wrong(
         `${by.name} turns ${name} off with pods on it: ${runsOn.map(({ metadata }) => metadata.name).join(", ")}`,
       );
-    // One that is cordoned serves nobody any more: that was decided then.
+    // A cordoned node no longer serves: this was checked when it was cordoned.
     if (node && isSchedulable(node))
       this.availability.requireAvailable(nodeTags(vm.tags)?.pool ?? "", name, `${by.name} turns ${name} off`);
   }
 
-  /** Right before a VM is no more, whoever does it. */
+  /** Called right before a VM is destroyed, by any process. */
   destroyed(vm: Vm, by: Process): void {
     const node = this.truth.nodes().find((one) => uuidOf(one) === vm.uuid);
     if (vm.owner !== "ours")
@@ -153,7 +161,7 @@ export class Watcher {
     this.onDestroyed(vm, by);
   }
 
-  /** Who takes something out holds the lease of its slot, and a ticket when it serves. */
+  /** Requires the lease of the slot, and with `ticket` also a disruption lease. */
   private requireRight({ pool, slot }: Place, by: Process, what: string, ticket: boolean): void {
     const holder = this.truth.holderOf(`slot-${pool}-${slot}`);
     if (holder !== by.id)
@@ -176,7 +184,7 @@ export class Watcher {
   }
 }
 
-/** Kubernetes gives a node's pods up after 300 s without Ready; clocks are up to 20 s apart, in milliseconds. */
+/** Kubernetes deletes the pods of a node after 300 s without Ready; clocks are up to 20 s apart, in milliseconds. */
 const deadAfterMs = 280_000;
 
 function isAskedToLeave({ metadata }: Stored): boolean {

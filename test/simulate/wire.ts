@@ -26,24 +26,24 @@ export interface Answer {
   /** Reason phrase. */
   reason?: string;
   body?: string;
-  /** The answer is a stream that stays open. @returns what to do when nobody reads it any more */
+  /** The answer is a stream that stays open. @returns a function to call when it is no longer read */
   stream?: (out: Stream) => () => void;
 }
 
-/** What stands behind the wire. */
+/** The models behind the wire. */
 export interface Far {
   time: VirtualTime;
   latency: Chance;
   /** How far the clock of the API server that answers is ahead of ours, in milliseconds. */
   aheadMs: () => number;
-  /** Carries a request out, at once. */
+  /** Executes a request, at once. */
   answer: (call: Call) => Answer;
   fault: (call: Call) => Fault | undefined;
   /** How long a request waits for a lock, in milliseconds. */
   waits: (call: Call) => number;
-  /** Looks at every request twice: before its effect and after it. A process that was killed here is dead. */
+  /** Called twice for every request: before its effect and after it. A process that is killed here is dead. */
   boundary: (call: Call, side: "before" | "after") => void;
-  /** Told of every request that was carried out or refused. */
+  /** Called for every request that was executed or refused. */
   heard: (call: Call, outcome: string) => void;
 }
 
@@ -56,7 +56,7 @@ const hangUp = () => broken("UND_ERR_SOCKET", "other side closed");
 const silent = () => broken("UND_ERR_HEADERS_TIMEOUT", "Headers Timeout Error");
 const noBody = () => broken("UND_ERR_BODY_TIMEOUT", "Body Timeout Error");
 
-/** Takes the place of sockets: requests reach the models, in virtual time. */
+/** Replaces sockets: requests reach the models, in virtual time. */
 export class Wire extends Dispatcher {
   private readonly far: Far;
   private readonly patience: number;
@@ -137,7 +137,7 @@ export class Wire extends Dispatcher {
   }
 }
 
-/** One request and what comes back for it. */
+/** One request and its response. */
 class Exchange implements Dispatcher.DispatchController {
   aborted = false;
   paused = false;
@@ -223,7 +223,7 @@ class Exchange implements Dispatcher.DispatchController {
     this.handler.onResponseEnd?.(this, {});
   }
 
-  /** Whether somebody is there to hear; code of a process runs after this. */
+  /** Whether the requesting process still listens; its code runs after this. */
   private listens(): boolean {
     if (this.over || this.isDeaf()) return false;
     this.time.wake();

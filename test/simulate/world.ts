@@ -35,7 +35,7 @@ export interface WorldOptions {
   told: boolean;
 }
 
-/** Both APIs, everything behind them, and the processes that talk to them. */
+/** Both APIs, the models behind them, and the processes that use them. */
 export class World {
   readonly seed: number;
   readonly time = new VirtualTime();
@@ -46,11 +46,11 @@ export class World {
   readonly etcdWatcher: EtcdWatcher;
   readonly dc: DataCentre;
   readonly cluster: Cluster;
-  /** Told of every request that arrives, and again after its effect. */
+  /** Called for every request that arrives, and again after its effect. */
   onBoundary: (process: Process, side: "before" | "after") => void = () => undefined;
-  /** Changes requests or answers as a defective driver would: for the test that the watcher sees. */
+  /** Changes requests or answers as a defective driver would, to test that the watcher notices. */
   defect: Far["answer"] | undefined;
-  /** What a defective driver believes instead of asking. */
+  /** Answers that a defective driver assumes instead of asking. */
   believes: (call: Call) => Answer | undefined = () => undefined;
   /** Whether the engine keeps the edges between the slots of a pool. */
   ordered = true;
@@ -101,10 +101,10 @@ export class World {
     return (call.api === "pve" ? undefined : this.cluster.control.unreachable(call)) ?? this.faults.of(call);
   }
 
-  /** What the models answer, whatever the defect. */
+  /** The answer of the models, without the defect. */
   readonly honest: Far["answer"];
 
-  /** Takes the place of clock, sockets and standard error, and gives them back afterwards. */
+  /** Replaces clock, sockets and standard error while `work` runs. */
   async run<T>(work: () => Promise<T>): Promise<T> {
     useClock(this.time);
     useConnections((options) => new Wire(this.far, options));
@@ -129,19 +129,19 @@ export class World {
     return this.images.get(name);
   }
 
-  /** Processes of which code may still run. */
+  /** Processes whose code may still run. */
   living(): Process[] {
     for (const process of this.processes) if (process.isDead()) this.processes.delete(process);
     return [...this.processes];
   }
 
-  /** Puts a machine into a VM, as its disk says. */
+  /** Creates the guest of a VM, as its disk says. */
   private inhabit(vm: Vm): void {
     const image = this.images.get(vm.disk.get("image") ?? "");
     if (image) vm.guest = new Guest(vm, image, this.cluster, new Chance(this.seed, `guest ${vm.vmid} ${vm.uuid}`));
   }
 
-  /** A node as an earlier, good run left it. */
+  /** Plants a node as an earlier, successful run left it. */
   plant(spec: PoolSpec, slot: number, vmid: number): NodeRecord {
     const generation = generationOf(spec.node);
     const { cluster, name: pool } = spec;
@@ -167,7 +167,7 @@ export class World {
     };
     const server = `https://${registrationAddress}:9345`;
     const data = {
-      // The server that made the cluster names nobody.
+      // The join data of the bootstrap server names no other server.
       ...(spec.role === "server" && slot === 0 ? {} : { server }),
       "node-name": name,
       "node-label": Object.entries(nodeLabels).map(([key, value]) => `${key}=${value}`),
@@ -184,7 +184,7 @@ export class World {
     return { name, slot, generation: generation.id, vmid, uuid: vm.uuid, phase: "handedOver", since };
   }
 
-  /** The memory of a pool whose nodes were planted. */
+  /** Writes the record of a pool whose nodes were planted. */
   remember(spec: PoolSpec, nodes: readonly NodeRecord[]): void {
     const generation = generationOf(spec.node);
     const since = new Date(this.time.date()).toISOString();

@@ -2,18 +2,18 @@ import assert from "node:assert/strict";
 import { UserErrors } from "../../src/runtime/errors.ts";
 import { poolSpecs, type Config } from "../../src/config/config.ts";
 
-/** Images that the configurations name, and their RKE2 versions. */
+/** The images that the configurations name, and their RKE2 versions. */
 export const IMAGES = new Map([
   ["ubuntu-24.04-rke2-v1.0.0", "v1.34.4+rke2r1"],
   ["ubuntu-24.04-rke2-v1.1.0", "v1.34.4+rke2r1"],
 ]);
 
-/** A control plane, with changes. */
+/** Control plane configuration, with changes applied. */
 export function control(changes: object = {}) {
   return { image: "ubuntu-24.04-rke2-v1.1.0", vmIds: { first: 100, last: 199 }, ...changes };
 }
 
-/** The smallest configuration that is right, with changes of its pool and of the whole. */
+/** The smallest valid configuration, with changes to its pool and to its top level. */
 export function minimal(pool: object = {}, top: object = {}) {
   return {
     cluster: "demo",
@@ -26,14 +26,14 @@ export function minimal(pool: object = {}, top: object = {}) {
   };
 }
 
-/** The pool of agents that is made of a configuration. */
+/** The agent pool of a configuration. */
 export function agents(config: Config) {
   const spec = poolSpecs(config, IMAGES).find((one) => one.role === "agent");
   assert.ok(spec);
   return spec;
 }
 
-/** What a configuration is refused for. */
+/** The problems for which a configuration is refused. */
 export function refused(attempt: () => unknown): UserErrors["problems"] {
   try {
     attempt();
@@ -44,7 +44,7 @@ export function refused(attempt: () => unknown): UserErrors["problems"] {
   return assert.fail("it was not refused");
 }
 
-/** The same as it is said. */
+/** The refusal as an error message. */
 export function refusal(attempt: () => unknown): string {
   return new UserErrors(refused(attempt)).message;
 }

@@ -13,7 +13,7 @@ export interface Ran {
   output: string;
 }
 
-/** A Pulumi project in a directory of its own, with a file backend beside it, driven by the real engine. */
+/** A Pulumi project in its own directory, with a file backend beside it, driven by the real engine. */
 export class Engine {
   readonly project: string;
   readonly world: string;
@@ -69,17 +69,17 @@ export class Engine {
     return this.start(args, extra).ended;
   }
 
-  /** `pulumi up` of the resources of the facts program. */
+  /** Runs `pulumi up` with these resources of the facts program. */
   async up(facts: object[], extra: NodeJS.ProcessEnv = {}): Promise<Ran> {
     return this.pulumi(["up", "--yes", "--skip-preview"], { FACTS: JSON.stringify(facts), ...extra });
   }
 
-  /** Sets a variable of every later run. */
+  /** Sets an environment variable for every later run. */
   set(name: string, value: string): void {
     this.environment[name] = value;
   }
 
-  /** What the steps wrote down since the last call. */
+  /** What the steps logged since the last call. */
   async happened(): Promise<string[]> {
     const path = join(this.world, "log");
     const text = await readFile(path, "utf8").catch(() => "");
@@ -95,7 +95,7 @@ export class Engine {
     await rm(join(this.world, kind, name), { force: true });
   }
 
-  /** Ends what still runs and removes everything. */
+  /** Kills the processes that still run and removes the directory. */
   async close(): Promise<void> {
     for (const child of this.running) child.kill("SIGKILL");
     await rm(resolve(this.project, ".."), { recursive: true, force: true, maxRetries: 5 });

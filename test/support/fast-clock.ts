@@ -14,7 +14,7 @@ export const fastClock: Clock = {
   },
 };
 
-/** In the tests of a suite our waits take a hundredth of their time; what is waited for takes as long as ever. */
+/** Divides the waits of our code by 100 for a test suite; the operations that are waited for take their normal time. */
 export function useFastClock(): void {
   before(() => useClock(fastClock));
   after(() => useClock());

@@ -1,3 +1,3 @@
-// Most of a run's time goes to labs, whose Go programs live for seconds: a heap that grows three times as far spares them a third of
-// it. Tests wait for events, never for a time: the limit of mocha ends what hangs.
+// Most of a test run's time goes to labs, whose Go programs live for seconds: a heap that grows three times as far
+// saves a third of that time. Tests wait for events and not for a time: mocha's limit ends a test that hangs.
 process.env.GOGC ??= "300";

@@ -1,7 +1,7 @@
 import { MockMonitor } from "@pulumi/pulumi/runtime/mocks.js";
 import * as pulumi from "@pulumi/pulumi";
 
-/** A resource as the engine would have been asked for it. */
+/** A resource as it would be registered with the engine. */
 export interface Registered {
   urn: string;
   type: string;

@@ -7,7 +7,7 @@ import type { ObservedNode, ObservedVm, NodeRecord, NodeSpec, PoolRecord } from 
 export const OLD = "ubuntu-24.04-rke2-v1.0.0";
 export const NEW = "ubuntu-24.04-rke2-v1.1.0";
 
-/** A small site: one server, two workers. @param changes replace whole keys below `evergreen:` */
+/** Configuration of a small site: one server, two workers. @param changes replaces whole keys below `evergreen:` */
 export function smallConfig(changes: Record<string, unknown> = {}): Config {
   return readConfig({
     cluster: "demo",
@@ -18,7 +18,7 @@ export function smallConfig(changes: Record<string, unknown> = {}): Config {
   });
 }
 
-/** What both APIs say of a site where nothing lives yet. */
+/** The observed state of a site without any node. */
 export function picture(changes: Partial<ObservedCluster> = {}): ObservedCluster {
   const image = (name: string, vmid: number, rke2: string) =>
     [name, { name, rke2, templates: [{ vmid, host: "pve1" }] }] as const;
@@ -36,7 +36,10 @@ export function picture(changes: Partial<ObservedCluster> = {}): ObservedCluster
   };
 }
 
-/** Everything as a configuration asks: all nodes serve, their generations are proved. @param changes as of `smallConfig` */
+/**
+ * Observed state that matches the configuration: all nodes serve, and their generations are proved.
+ * @param changes see `smallConfig`
+ */
 export function settledPicture(
   changes: Record<string, unknown>,
   kubernetes: Kubernetes,

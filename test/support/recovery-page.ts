@@ -1,4 +1,4 @@
-/** The commands of docs/recovery.md, as they stand there. */
+/** The commands of docs/recovery.md, read from the page itself. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -6,10 +6,10 @@ import { projectRoot } from "../../tools/paths.ts";
 
 const page = readFileSync(join(projectRoot, "docs", "recovery.md"), "utf8");
 
-/** The words in capitals that stand for something. */
+/** Values for the placeholder words in capitals. */
 export type Words = Readonly<Record<string, string>>;
 
-/** @returns the command of a section that begins so, with its words filled in */
+/** @returns the command of a section that starts with `beginning`, with its placeholders filled in */
 export function commandOf(section: string, beginning: string, words: Words = {}): string {
   const commands = commandsOf(section);
   const found = commands.find((line) => line.startsWith(beginning));

@@ -1,20 +1,21 @@
 import type { Chance } from "../chance.ts";
 import type { World } from "../world.ts";
 
-/** Ends it, if it has not ended by itself. */
+/** Ends the fault, if it has not ended by itself. */
 export type End = () => void;
 
-/** Something that befalls a world besides single requests. */
+/** An environment fault: something that happens to a world besides faults of single requests. */
 export interface WeatherKind {
-  /** Under this name it is counted. */
+  /** The name under which it is counted. */
   name: string;
   /**
-   * `for good`: it is there before the first act and never ends, so that calm runs have to do with it. `all acts`: it ends with
-   * the last. Two numbers: it comes at a moment of an act, and lasts so many milliseconds, least and most.
+   * `for good`: it exists before the first act and never ends, so that fault-free runs have to cope with it. `all
+   * acts`: it ends with the last act. Two numbers: it begins at some moment of an act and lasts this many milliseconds,
+   * minimum and maximum.
    */
   lasts: "for good" | "all acts" | readonly [number, number];
-  /** How long it takes after its end until all is well again, in milliseconds. @default 60000 */
+  /** How long it takes after its end until everything is healthy again, in milliseconds. @default 60000 */
   aftermath?: number;
-  /** @returns what ends it; undefined: there was nobody to befall */
+  /** @returns what ends it; undefined: there was nothing to strike */
   befall: (world: World, chance: Chance) => End | undefined;
 }

@@ -8,7 +8,7 @@ import type { Answer } from "../wire.ts";
 import type { World } from "../world.ts";
 import type { WeatherKind } from "./kind.ts";
 
-/** What befalls a cluster, its nodes and what runs on them. */
+/** Faults of a cluster, its nodes and its workloads. */
 export const ofCluster: readonly WeatherKind[] = [
   { name: "the API away", lasts: [1000, 40_000], befall: ({ cluster }) => cluster.control.goAway() },
   refused("500", status(500, "InternalError", "failed calling webhook: context deadline exceeded")),
@@ -96,7 +96,7 @@ function agents(nodes: readonly Stored[]): Stored[] {
   return nodes.filter(({ metadata }) => metadata.labels?.[labels.server] === undefined);
 }
 
-/** Every eviction is refused for a while, whoever asks. */
+/** Refuses every eviction of every process for a while. */
 function refused(name: string, answer: Answer): WeatherKind {
   return {
     name: `evictions refused: ${name}`,

@@ -3,7 +3,7 @@ import type { Vm } from "../data-centre.ts";
 import type { World } from "../world.ts";
 import type { End, WeatherKind } from "./kind.ts";
 
-/** What befalls VMs, hosts and the whole of Proxmox. */
+/** Faults of VMs, of hosts and of Proxmox as a whole. */
 export const ofProxmox: readonly WeatherKind[] = [
   ...["backup", "snapshot", "migrate"].map((lock) => locked(lock)),
   ...["inmigrate", "save-vm"].map((word) => worded(word, (vm) => vm.running)),
@@ -76,7 +76,7 @@ export const ofProxmox: readonly WeatherKind[] = [
   {
     name: "a host that is off",
     lasts: [30_000, 200_000],
-    // Pods of its VMs come back elsewhere only after they were given up.
+    // Pods of its VMs start elsewhere only after Kubernetes has given them up.
     aftermath: 420_000,
     befall: (world, chance) => hostOff(world, chance.pick(world.dc.hosts)),
   },
@@ -98,7 +98,7 @@ function any<T>(chance: Chance, from: readonly T[]): T | undefined {
   return from.length === 0 ? undefined : chance.pick(from);
 }
 
-/** Proxmox works on a VM: nothing may be written to it. */
+/** Proxmox works on a VM and has locked it: nothing may be written to it. */
 function locked(lock: string): WeatherKind {
   return {
     name: `a lock: ${lock}`,
@@ -115,7 +115,7 @@ function locked(lock: string): WeatherKind {
   };
 }
 
-/** Only said: the VM does what it did. */
+/** Only the reported status changes: the VM works as before. */
 function worded(word: string, concerns: (vm: Vm) => boolean): WeatherKind {
   return {
     name: `the status ${word}`,
@@ -129,7 +129,7 @@ function worded(word: string, concerns: (vm: Vm) => boolean): WeatherKind {
   };
 }
 
-/** The guest stands still: no agent, no kubelet. Only agents: a server that does is a partition. */
+/** The guest is suspended: no agent, no kubelet. This strikes agents only: a suspended server is a partition. */
 function frozen(word: string): WeatherKind {
   return {
     name: `the status ${word}`,
@@ -151,7 +151,7 @@ function frozen(word: string): WeatherKind {
   };
 }
 
-/** Its VMs lose their power, and start with it again. */
+/** A host loses its power; its VMs go off and start again with it. */
 function hostOff({ dc, cluster, watcher }: World, host: string): End | undefined {
   const here = ours(dc.vms.values()).filter((vm) => vm.host === host && vm.running);
   const { etcd } = cluster.control;

@@ -9,18 +9,18 @@ export const weatherKinds: readonly WeatherKind[] = [...ofCluster, ...ofProxmox]
 const isPassing = ({ lasts }: WeatherKind) => typeof lasts !== "string";
 const passing = weatherKinds.filter(isPassing);
 const standing = weatherKinds.filter((kind) => !isPassing(kind));
-/** An act seldom lasts longer than that, in milliseconds. */
+/** An act rarely lasts longer than this, in milliseconds. */
 const latest = 150_000;
-/** Until all is well again after something has ended, in milliseconds. */
+/** Time until everything is healthy again after a fault has ended, in milliseconds. */
 const usualAftermath = 60_000;
 
-/** Draws what befalls a world, and when, from a stream of its own. */
+/** Draws the environment faults of a world and their times, from a random stream of its own. */
 export class Storms {
-  /** All is well from then on. */
+  /** Everything is healthy from then on. */
   wellAt = 0;
   private readonly world: World;
   private readonly chance: Chance;
-  /** Asked for by name, in every act. */
+  /** The fault requested by name, for every act. */
   private readonly only: WeatherKind | undefined;
   private readonly open = new Set<End>();
   private readonly due: End[] = [];
@@ -31,14 +31,14 @@ export class Storms {
     this.only = weatherKinds.find(({ name }) => name === only);
   }
 
-  /** What is there before the first act. */
+  /** Begins the faults that exist before the first act. */
   stand(): void {
     const { chance } = this;
     const kinds = this.only ? [this.only].filter((kind) => !isPassing(kind)) : this.some(standing, [0, 0, 0, 1, 1, 2]);
     for (const kind of kinds) this.befalls(kind, chance);
   }
 
-  /** What passes over an act that begins now. */
+  /** Schedules the faults of an act that begins now. */
   pass(): void {
     const { chance, world } = this;
     const kinds = this.only ? [this.only].filter(isPassing) : this.some(passing, [0, 0, 1, 1, 2]);
@@ -46,7 +46,7 @@ export class Storms {
       this.due.push(world.time.after(chance.between(0, latest), () => this.befalls(kind, chance)));
   }
 
-  /** The acts are over: nothing more comes, and what is there ends. */
+  /** The acts are over: no more faults begin, and the present faults end. */
   end(): void {
     for (const takeBack of this.due) takeBack();
     for (const end of [...this.open]) end();
