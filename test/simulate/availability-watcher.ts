@@ -10,8 +10,10 @@ import { placeOf, type Place, type Truth } from "./truth.ts";
 
 /** What a pool guarantees while it is changed. */
 export interface Promises {
-  /** Fewest slots of all configurations since the story began; 0 when the pool was not complete then. */
+  /** Fewest slots of all configurations since the pool was first complete; 0 before that. */
   fewest: number;
+  /** Whether the pool was ever complete: before that, no availability is guaranteed. */
+  established: boolean;
   /** Most slots of all those configurations. */
   most: number;
   surge: number;
@@ -54,7 +56,8 @@ export class AvailabilityWatcher {
     for (const { name, slots, strategy } of specs) {
       const before = this.promises.get(name);
       this.promises.set(name, {
-        fewest: established ? Math.min(slots, before?.fewest ?? slots) : 0,
+        fewest: established ? Math.min(slots, before?.established === true ? before.fewest : slots) : 0,
+        established,
         most: Math.max(slots, before?.most ?? slots),
         surge: strategy.kind === "blueGreen" ? Math.max(slots, before?.surge ?? 0) : strategy.surge,
         maxUnavailable: strategy.maxUnavailable,

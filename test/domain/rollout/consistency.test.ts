@@ -111,7 +111,10 @@ describe("disagreements", () => {
     assert.ok(vm);
     const copy = { ...at, observed: { ...at.observed, vms: [vm, { ...vm, vmid: 1500 }] } };
     assert.deepEqual(found(copy), [`2 VMs have the name ${vm.name}`]);
-    const clone = { ...at, observed: { ...at.observed, vms: [vm, { ...vm, vmid: 1500, name: nameOf(1, A), slot: 1 }] } };
+    const clone = {
+      ...at,
+      observed: { ...at.observed, vms: [vm, { ...vm, vmid: 1500, name: nameOf(1, A), slot: 1 }] },
+    };
     assert.match(found(clone).join(), /2 VMs have the SMBIOS uuid/);
   });
 
