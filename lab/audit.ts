@@ -1,4 +1,4 @@
-/** What the API servers say of each request of the administrator before it is worked on and before it is answered. */
+/** Audit events that the API servers send for each request of the administrator, before its effect and its answer. */
 import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -28,7 +28,7 @@ const methods: Readonly<Record<string, string>> = {
   post: "POST",
 };
 
-/** The first rule that matches counts: nobody but the administrator is heard of. */
+/** The first rule that matches applies: only requests of the administrator are reported. */
 const policy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [ResponseStarted, Panic]
@@ -49,7 +49,7 @@ contexts:
 current-context: lab
 `;
 
-/** Listens for what API servers tell, and lets each request wait at its boundaries. */
+/** Listens for audit events of API servers, and holds each request at its boundaries. */
 export class Audit {
   readonly flags: AuditFlags;
   private readonly boundaries: Boundaries;
@@ -77,7 +77,7 @@ export class Audit {
       "audit-webhook-config-file": file("webhook.yaml", webhook(`http://${address}:8080/`)),
       // A request waits for the answer to each of its events, and fails when the first one is refused.
       "audit-webhook-mode": "blocking-strict",
-      // A refusal is tried four times more, with pauses that grow.
+      // A refused event is sent four more times, with growing pauses.
       "audit-webhook-initial-backoff": "20ms",
     };
   }
@@ -93,7 +93,7 @@ export class Audit {
     await closed;
   }
 
-  /** @returns the status to answer with: a refusal of its first event ends a request before it has any effect */
+  /** @returns the status to answer with: refusing the first event of a request ends it before it has any effect */
   private async judge(request: http.IncomingMessage): Promise<number> {
     const { items } = (await json(request)) as { items: AuditEvent[] };
     const cut = await Promise.all(items.map((event) => this.cuts(event)));
@@ -101,11 +101,11 @@ export class Audit {
   }
 
   private async cuts({ auditID, stage, verb, requestURI, userAgent: agent }: AuditEvent): Promise<boolean> {
-    // The lab is an administrator as well.
+    // The lab is an administrator as well: its own requests are not held.
     if (agent === userAgent) return false;
     if (stage === "RequestReceived") {
       const known = this.crossings.get(auditID);
-      // An event that was refused is told again.
+      // The API server sends a refused event again.
       if (known) return await known.before;
       const crossing = this.boundaries.enter({ method: methods[verb] ?? "GET", path: requestURI });
       const before = crossing.at("before");
@@ -114,7 +114,7 @@ export class Audit {
     }
     const known = this.crossings.get(auditID);
     this.crossings.delete(auditID);
-    // Nothing is left to refuse: whoever asked has gone.
+    // Nothing is left to refuse: the client of a held request has gone.
     await known?.crossing.at("after");
     return false;
   }

@@ -1,6 +1,6 @@
 /** The boundaries of requests: before a request has any effect, and after its effect and before its answer. */
 
-/** A request of the tool under test, as its words in a report: `POST nodes/pve1/qemu/1100/status/start`. */
+/** A request of the tool under test, as a report shows it: `POST nodes/pve1/qemu/1100/status/start`. */
 export interface Asked {
   method: string;
   path: string;
@@ -8,16 +8,16 @@ export interface Asked {
 
 export type Moment = "before" | "after";
 
-/** What a request does: a read leaves everything as it was, so nobody can tell whether it was answered. */
+/** The effect of a request: a read changes nothing, so it leaves no trace whether it was answered. */
 export type Effect = "change" | "read";
 
-/** How many requests were seen. */
+/** Number of requests seen. */
 export interface Seen {
   changes: number;
   reads: number;
 }
 
-/** Which request is held, counted from the order on, from 1, over both APIs. */
+/** The request to hold, counted from the order on, from 1, over both APIs. */
 export interface HoldOrder {
   effect: Effect;
   nth: number;
@@ -26,19 +26,19 @@ export interface HoldOrder {
 
 /** A request on its way. */
 export interface Crossing {
-  /** Resolves when the request may go on. @returns true when it must not: it was held, and its client has gone */
+  /** Resolves when the request may continue. @returns true when it must not: it was held, and its client has gone */
   at(moment: Moment): Promise<boolean>;
 }
 
 const through: Crossing = { at: () => Promise.resolve(false) };
 
-/** POST that changes nothing. */
+/** POST requests that change nothing. */
 const harmless = /\/agent\/ping$|\/selfsubject\w+$/;
 
-/** Renewals come by the clock, whatever their owner does: they would move every number. */
+/** Lease renewals are periodic, whatever their owner does: counting them would shift every number. */
 const renewal = /^\/apis\/coordination\.k8s\.io\/.*\/leases\//;
 
-/** @returns undefined for what has no number */
+/** @returns undefined for a request that is not counted */
 export function effectOf({ method, path }: Asked): Effect | undefined {
   if (method === "GET" || method === "HEAD" || harmless.test(path)) return "read";
   return method === "PUT" && renewal.test(path) ? undefined : "change";
@@ -51,17 +51,17 @@ export class Boundaries {
   private wanted: (HoldOrder & { counted: number }) | undefined;
   private release: (() => void)[] = [];
 
-  /** @param told hears which request is held */
+  /** @param told called when a request is held */
   constructor(told: (text: string, order: HoldOrder) => void = () => undefined) {
     this.told = told;
   }
 
-  /** Takes the place of an earlier order. */
+  /** Replaces an earlier order. */
   hold(order: HoldOrder): void {
     this.wanted = { ...order, counted: 0 };
   }
 
-  /** Ends the order; a request that is held is cut: before its effect it never has one. */
+  /** Ends the order and cuts the held request: when it was held before its effect, it never has any effect. */
   clear(): void {
     this.wanted = undefined;
     for (const go of this.release.splice(0)) go();

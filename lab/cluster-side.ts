@@ -1,4 +1,4 @@
-/** The lab's view of the cluster that grew in it: follows it, loads it, probes it. */
+/** The lab's view of the cluster that was created in it: follows, loads and probes it. */
 import type { LabStatus } from "./control.ts";
 import { isHealthy } from "./guest/etcd.ts";
 import type { Member } from "./guest/rack.ts";
@@ -15,22 +15,22 @@ import type { Profile } from "./types.ts";
 import type { Watcher } from "./watcher/watcher.ts";
 
 interface Options {
-  /** The administrator's, through the registration address. */
+  /** Kubeconfig of the administrator, through the registration address. */
   kubeconfig: string;
-  /** Members of etcd as a live one knows them; empty when none lives. */
+  /** Members of etcd as a live member reports them; empty when none is live. */
   members: () => Promise<Member[]>;
   watcher: Watcher;
   journal: Journal;
-  /** Deploys the workload by itself once the number of agents holds still. */
+  /** Deploys the workload automatically once the number of agents is stable. */
   autoLoad: boolean;
 }
 
-/** Milliseconds between two looks at the member list. */
+/** Milliseconds between two polls of the member list. */
 const memberEvery = 500;
-/** Milliseconds for which no agent may have come before the workload is deployed: spreading happens only once. */
+/** Milliseconds that the number of agents must be stable before the workload is deployed: pods are spread only once. */
 const settled = 3000;
 
-/** One cluster, from its first server to its end. */
+/** A cluster, from its first server until it is torn down. */
 export class ClusterSide {
   readonly kubeconfig: string;
   private readonly options: Options;
@@ -79,7 +79,7 @@ export class ClusterSide {
     );
   }
 
-  /** Longhorn on every agent, with volumes; or a change of what runs already. */
+  /** Installs Longhorn with volumes on every agent, or changes the options of the running Longhorn. */
   async storeData(options: Partial<LonghornOptions>, profile: Profile): Promise<void> {
     this.longhorn ??= new Longhorn(this.kube, profile, this.stopped.signal);
     await this.longhorn.order(options);
@@ -128,7 +128,7 @@ export class ClusterSide {
   }
 }
 
-/** An election is no loss of a voter, so a member without a leader counts as healthy. */
+/** An election is not the loss of a voter, so a member without a leader counts as healthy. */
 async function memberFact({ name, learner, address }: Member): Promise<MemberFact> {
   return { name, learner, healthy: await isHealthy(address, "livez") };
 }

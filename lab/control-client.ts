@@ -3,7 +3,7 @@ import { json } from "node:stream/consumers";
 import { UserError } from "../src/runtime/errors.ts";
 import type { ControlCalls, ControlName } from "./control.ts";
 
-/** Says something to a lab. @throws UserError when it refuses or nobody listens */
+/** Sends a call to a lab. @throws UserError when the lab refuses or does not answer */
 export async function callControl<Name extends ControlName>(
   socket: string,
   name: Name,

@@ -1,4 +1,4 @@
-/** The process that is a lab: the data centre, its guests, and who watches them. Started by lab.ts. */
+/** The process of a lab: the data centre, its guests, and the watcher. Started by lab.ts. */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import type { Server } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
@@ -38,9 +38,9 @@ const noCluster = (name: string) =>
     todo: "create it first: npx pulumi up --stack dev",
   });
 
-/** Milliseconds between two looks whether the lab's owner lives. */
+/** Milliseconds between two checks whether the lab's owner is alive. */
 const ownerEvery = 1000;
-/** Milliseconds between two looks for a cluster. */
+/** Milliseconds between two checks for a cluster. */
 const clusterEvery = 200;
 
 export class LabDaemon {
@@ -56,14 +56,14 @@ export class LabDaemon {
     this.faults.strikes.count("hold", `${when} a ${effect}`);
   });
   private readonly audit: Audit | undefined;
-  /** VMIDs that the tool under test has no business with. */
+  /** VMIDs that the tool under test must not touch. */
   private readonly seeded = new Set<number>();
   private readonly closers: (() => Promise<unknown>)[] = [];
   private side: ClusterSide | undefined;
   private seenViolations = 0;
   private readonly finished: () => void;
 
-  /** @param finished called when the lab has been told to stop, and has stopped */
+  /** @param finished called when the lab was told to stop and has stopped */
   constructor(options: LabOptions, finished: () => void = () => undefined) {
     this.options = options;
     this.finished = finished;
@@ -130,7 +130,7 @@ export class LabDaemon {
     this.journal.add("lab", `${this.options.name} is up at ${env.PROXMOX_VE_ENDPOINT}`);
   }
 
-  /** @returns its credentials, as the environment holds them; nothing when the lab has no S3 server */
+  /** @returns its credentials as environment variables; nothing when the lab has no S3 server */
   private async startObjectStore(): Promise<Partial<LabEnv>> {
     const { objectStore: binary, directory, prefix } = this.options;
     if (binary === undefined) return {};
@@ -143,7 +143,7 @@ export class LabDaemon {
     return { AWS_ACCESS_KEY_ID: accessKey, AWS_SECRET_ACCESS_KEY: secretKey };
   }
 
-  /** Powers everything off. The directory stays: who asked for the lab removes it. */
+  /** Powers off everything. The directory stays: the process that requested the lab removes it. */
   async close(): Promise<void> {
     const { EVERGREEN_STRIKES: strikes } = process.env;
     if (strikes !== undefined) this.faults.strikes.append(strikes);
@@ -153,7 +153,7 @@ export class LabDaemon {
     for (const close of this.closers.splice(0)) await close();
   }
 
-  /** What the guest agent was told to do is no event of the VM. */
+  /** Reports commands to the guest agent to the watcher: they cause no event of the VM. */
   private onRequest({ method, path, status, token }: AccessLogEntry): void {
     const [, vmid, what = ""] = /^nodes\/[^/]+\/qemu\/(\d+)\/agent\/(.+)$/.exec(path) ?? [];
     if (vmid === undefined || status !== 200 || method === "GET" || what === "ping") return;
@@ -164,7 +164,7 @@ export class LabDaemon {
     const by = event.token === "" || event.token === site.rootToken ? undefined : event.token;
     this.journal.add("vm", `${event.vmid} ${event.name} ${event.kind}${by === undefined ? " by hand" : ""}`);
     const vm = this.dataCentre.vms.get(event.vmid);
-    // Whatever root makes is somebody else's.
+    // A VM that root creates does not belong to the tool under test.
     if (event.kind === "created" && by === undefined) this.seeded.add(event.vmid);
     if (event.kind === "destroyed") {
       const node = await this.side?.node(event.name).catch(() => undefined);
@@ -175,7 +175,7 @@ export class LabDaemon {
     }
   }
 
-  /** Follows the cluster that has servers, and tells of new violations. */
+  /** Follows the cluster that has servers, and reports new violations. */
   private findCluster(): void {
     for (const violation of this.watcher.violations.slice(this.seenViolations)) {
       this.journal.add("violation", `${violation.invariant}: ${violation.subject}: ${violation.evidence}`);
@@ -290,7 +290,7 @@ function problemOf(error: unknown): Problem {
   return { what: messageOf(error), where: "the lab's start", todo: "report it with the lab's daemon.log" };
 }
 
-/** Whoever started the lab may have been killed meanwhile: then nobody waits. */
+/** Answers the process that started the lab. It may have been killed meanwhile: then nothing waits for the answer. */
 function answer(message: { problem?: Problem }): void {
   process.send?.(message, undefined, undefined, () => undefined);
 }

@@ -16,7 +16,7 @@ export const set = (...items: readonly Buffer[]): Buffer => element(0x31, Buffer
 export const boolean = (value: boolean): Buffer => element(0x01, Buffer.from([value ? 0xff : 0]));
 export const octets = (value: Buffer): Buffer => element(0x04, value);
 export const utf8 = (value: string): Buffer => element(0x0c, Buffer.from(value));
-/** @param unused bits at the end that do not count */
+/** @param unused bits at the end that are not part of the value */
 export const bits = (value: Buffer, unused: number): Buffer =>
   element(0x03, Buffer.concat([Buffer.from([unused]), value]));
 /** An explicit tag around other elements. */

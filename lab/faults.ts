@@ -11,7 +11,7 @@ import { usedBytes } from "./proxmox/storages.ts";
 import { Strikes, struckBy } from "./strikes.ts";
 import type { ImageContent } from "./types.ts";
 
-/** Counts what matches from the order on; true for the n-th and as many more as `times` says. */
+/** Counts matches from the order on; true for `times` matches, beginning with the n-th. */
 function counter(nth: number, times: number): () => boolean {
   let seen = 0;
   return () => {
@@ -28,7 +28,7 @@ export class Faults {
   private readonly guests: Pick<RackGuests, "snapshotFault" | "balancer">;
   private rules: ((moment: Moment, request: Request) => Fault | undefined)[] = [];
   private taskRules: ((type: string) => string | undefined)[] = [];
-  /** Undo of what is not a rule. */
+  /** Undo functions of orders that are not rules. */
   private undo: (() => void)[] = [];
   private readonly boundaries: Boundaries;
   private readonly crossings = new WeakMap<Request, Crossing>();
@@ -46,7 +46,7 @@ export class Faults {
     dataCentre.tasks.fault = (task) => this.taskRules.map((rule) => rule(task.type)).find((text) => text !== undefined);
   }
 
-  /** Ends all rules and gives back what was taken; a VM that was changed stays so. */
+  /** Ends all rules and undoes the other orders; a VM that was changed manually stays changed. */
   clear(): void {
     this.rules = [];
     this.taskRules = [];
@@ -55,7 +55,7 @@ export class Faults {
     this.undo = [];
   }
 
-  /** Carries an order out. @returns what was done, as a line */
+  /** Carries out an order. @returns what was done, as a line */
   async order(order: FaultOrder): Promise<string> {
     const said = await this.carryOut(order);
     const struck = struckBy(order);
@@ -143,7 +143,7 @@ export class Faults {
     return `${order.match} number ${order.nth} meets ${order.kind === "drop" ? `a cut ${moment} its effect` : order.reason}`;
   }
 
-  /** A request of the tool under test waits where it was ordered to. */
+  /** Holds a request of the tool under test at the boundary of a hold order. */
   private boundary(moment: Moment, request: Request): Fault | undefined {
     if (request.token !== site.rolloutToken) return undefined;
     const crossing = this.crossings.get(request) ?? this.boundaries.enter(request);
@@ -209,7 +209,7 @@ export class Faults {
     return `VM ${vmid} (${name}) belongs to somebody else`;
   }
 
-  /** What an operator does at the console, without asking the tool. */
+  /** Manual actions of an operator, without the tool. */
   private async byHand(order: ByHandOrder): Promise<string> {
     const vm = this.find(order.vm);
     const before = `VM ${vm.vmid} (${String(vm.config.get("name"))})`;
@@ -240,7 +240,7 @@ export class Faults {
     return await vm.power.guest.run(command);
   }
 
-  /** A call of the API by root, and the end of its task. */
+  /** Calls the API as root and waits for the end of its task. */
   private async asRoot(method: string, vm: Vm, path: string, params: Record<string, string> = {}): Promise<void> {
     const { status, reason, body } = await handle(this.dataCentre, {
       method,

@@ -1,9 +1,9 @@
-/** The images that the lab has ready, and what lies on their disks. */
+/** The images that the lab provides, and the files on their disks. */
 import type { ImageContent } from "./types.ts";
 
 const ubuntu = { osImage: "Ubuntu 24.04.3 LTS", agent: true } as const;
 
-/** Image contents by version. A roll from 1.0.0 to 1.1.0 patches the system; RKE2 stays, so servers need not move first. */
+/** Image contents by version. A rollout from 1.0.0 to 1.1.0 keeps RKE2, so servers need not be replaced first. */
 export const images = {
   "1.0.0": {
     ...ubuntu,
@@ -19,10 +19,10 @@ export const images = {
   },
 } as const satisfies Record<string, ImageContent>;
 
-/** Where an image says what it is. */
+/** File in which an image describes itself. */
 export const imageFile = "/etc/evergreen/image.json";
 
-/** Files on the disk of an image, by absolute path. A clone sees them until it writes its own. */
+/** Files on the disk of an image, by absolute path. A clone reads them until it writes its own. */
 export function filesOf(image: ImageContent): Map<string, Buffer> {
   const { name, rke2, kernel, osImage } = image;
   const release = ['NAME="Ubuntu"', "ID=ubuntu", 'VERSION_ID="24.04"', `PRETTY_NAME="${osImage}"`];

@@ -1,9 +1,9 @@
 import type { LabEvent } from "./control.ts";
 
-/** Events that are kept. */
+/** Number of events that are kept. */
 const kept = 5000;
 
-/** What happened, newest last. */
+/** The events of a lab, newest last. */
 export class Journal {
   private readonly events: LabEvent[] = [];
   private last = 0;

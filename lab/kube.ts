@@ -1,4 +1,4 @@
-/** The lab's own small Kubernetes client: what the prober and the watcher need, and nothing of the product's. */
+/** The lab's own small Kubernetes client: only what the lab needs, and no code of the product. */
 import { setTimeout as delay } from "node:timers/promises";
 import { Agent, request } from "undici";
 import { parse } from "yaml";
@@ -30,15 +30,15 @@ export interface Answer<T> {
   body: T;
 }
 
-/** What a watch tells. `sync` comes first and after every gap, with all that there is. */
+/** Receives what a watch reports. `sync` comes first and after every gap, with all existing objects. */
 export interface WatchHandler<T> {
   sync(items: T[]): void;
   event(type: "ADDED" | "MODIFIED" | "DELETED", object: T): void;
 }
 
 /**
- * Turns a watch with its gaps into "is there" and "is gone".
- * @param gone `seen` is false for what vanished in a gap, of which only an old state is known
+ * Turns a watch with its gaps into calls of `there` and `gone`.
+ * @param gone `seen` is false for an object that vanished in a gap, of which only an old state is known
  */
 export function follow<T extends KubeObject>(
   there: (object: T) => void,
@@ -71,10 +71,10 @@ export function follow<T extends KubeObject>(
   };
 }
 
-/** How the lab calls itself, so that its requests are told from those of whom it watches. */
+/** The lab's user agent, which distinguishes its requests from those of the tool under test. */
 export const userAgent = "evergreen-lab";
 
-/** Seconds after which the server ends a watch, so that a silent connection is noticed. */
+/** Seconds after which the server ends a watch, so that a silent connection is detected. */
 const watchSeconds = 60;
 
 const headers = { accept: "application/json", "user-agent": userAgent };
@@ -93,7 +93,7 @@ export class Kube {
     });
   }
 
-  /** One request; an answer of any status is an answer. @throws when nobody answers */
+  /** Sends a request and returns the answer, whatever its status. @throws when the server does not answer */
   async call<T>(
     method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE",
     path: string,
@@ -116,8 +116,8 @@ export class Kube {
   }
 
   /**
-   * Lists, then follows until `signal` aborts. Connection losses and outages are ridden out; nothing is missed
-   * silently: after a gap `sync` is called again.
+   * Lists, then follows until `signal` aborts. Survives lost connections and outages and misses nothing silently:
+   * after a gap `sync` is called again.
    */
   async watch<T extends KubeObject>(path: string, handler: WatchHandler<T>, signal: AbortSignal): Promise<void> {
     let version: string | undefined;
@@ -145,8 +145,8 @@ export class Kube {
   }
 
   /**
-   * After the restore of a snapshot the store is older than what was seen of it, and a watch would be silent for long.
-   * Services are what nodes may list, too.
+   * Whether the store is older than the last version seen, as after a snapshot is restored: a watch would be silent for
+   * long. Lists services, because nodes may list them too.
    */
   private async wentBack(version: string, signal: AbortSignal): Promise<boolean> {
     const options = { dispatcher: this.agent, headers, signal };
@@ -156,7 +156,7 @@ export class Kube {
     return Number(body.metadata?.resourceVersion) < Number(version);
   }
 
-  /** @returns where to go on; undefined: the history is gone, list again */
+  /** @returns the version to continue from; undefined: the history is gone, list again */
   private async follow<T extends KubeObject>(
     path: string,
     from: string,

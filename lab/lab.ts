@@ -1,4 +1,4 @@
-/** The way to a lab for the command line, the demo, the bench and tests. */
+/** Starts, reaches and stops a lab, for the command line, the demo, the bench and tests. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, openSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
@@ -18,7 +18,7 @@ export interface DaemonFile {
   options: LabOptions;
 }
 
-/** A lab that runs, from outside. */
+/** A running lab, as seen from outside. */
 export class Lab {
   readonly directory: string;
 
@@ -26,7 +26,7 @@ export class Lab {
     this.directory = resolve(directory);
   }
 
-  /** What Pulumi and `evergreen` need to reach it. */
+  /** Environment variables that Pulumi and `evergreen` need to reach the lab. */
   get env(): LabEnv {
     return JSON.parse(readFileSync(filesOf(this.directory).env, "utf8")) as LabEnv;
   }
@@ -35,12 +35,12 @@ export class Lab {
     return this.call("GET /status", undefined);
   }
 
-  /** What happened after event number `after`. */
+  /** Events after event number `after`. */
   async events(after = 0): Promise<LabEvent[]> {
     return await callControl(filesOf(this.directory).socket, "GET /events", undefined, `after=${after}`);
   }
 
-  /** @throws UserError when the lab refuses or is not there */
+  /** @throws UserError when the lab refuses or does not run */
   async call<Name extends ControlName>(
     name: Name,
     body: ControlCalls[Name]["body"],
@@ -53,11 +53,11 @@ export class Lab {
   }
 }
 
-/** Seconds until the API answers; the guests' own boot is not part of it. */
+/** Seconds until the API answers; the boot of guests is not part of it. */
 const startSeconds = 30;
 
 /**
- * Starts a lab, or finds it running: then with the options that it was started with.
+ * Starts a lab, or returns the running lab, which keeps the options that it was started with.
  * @throws UserError when an address is taken, or when the machine cannot end the lab's programs with the lab
  */
 export async function startLab(options: LabOptions): Promise<Lab> {
@@ -71,7 +71,7 @@ async function startAlone(options: LabOptions, deadline: Deadline): Promise<Lab>
   const lab = new Lab(directory);
   if (await runs(lab, deadline)) return lab;
   requireSetpriv();
-  // What a crash left cannot be taken up again: the data centre was in its memory.
+  // A crashed lab cannot be resumed: its data centre was in memory.
   if (readDaemon(directory) !== undefined) {
     say(`lab ${options.name} had crashed: it starts empty, and the state of its stack is gone with it`);
   }
@@ -99,7 +99,7 @@ async function answers(lab: Lab): Promise<boolean> {
   );
 }
 
-/** Starts the daemon in a session of its own; it says over IPC that it is ready, or why not. */
+/** Starts the daemon in a session of its own; it reports over IPC that it is ready, or why not. */
 async function launch(options: LabOptions, deadline: Deadline): Promise<void> {
   const files = filesOf(options.directory);
   const log = openSync(files.log, "a", 0o600);
@@ -135,7 +135,7 @@ export function readDaemon(directory: string): DaemonFile | undefined {
   return readJson(filesOf(directory).daemon) as DaemonFile | undefined;
 }
 
-/** Undefined when there is no such file, or only half of it. */
+/** Undefined when the file does not exist or is incomplete. */
 function readJson(file: string): unknown {
   try {
     return JSON.parse(readFileSync(file, "utf8")) as unknown;
@@ -144,7 +144,7 @@ function readJson(file: string): unknown {
   }
 }
 
-/** Removes every trace of a lab, also of one whose process has crashed. Fine when there is none. */
+/** Removes every trace of a lab, also of a crashed lab. Succeeds when there is none. */
 export async function stopLab(given: string): Promise<void> {
   const directory = resolve(given);
   await alone(directory, new Deadline("the lab to stop", startSeconds * 2), () => remove(directory));
@@ -165,7 +165,7 @@ async function remove(directory: string): Promise<void> {
   rmSync(directory, { recursive: true, force: true });
 }
 
-/** Nobody else starts or stops the same lab meanwhile. The mark of a process that has died counts for nothing. */
+/** Works while no other process starts or stops the same lab. The mark of a process that has died is ignored. */
 async function alone<T>(directory: string, deadline: Deadline, work: () => Promise<T>): Promise<T> {
   const mark = `${directory}.busy`;
   mkdirSync(dirname(directory), { recursive: true });
@@ -193,13 +193,13 @@ function claim(mark: string): boolean {
   }
 }
 
-/** Nothing but what a lab makes is removed with its contents. */
+/** Whether a directory has files of a lab: only such a directory is removed with its contents. */
 function looksLikeLab(directory: string): boolean {
   const files = filesOf(directory);
   return existsSync(files.log) || existsSync(files.env);
 }
 
-/** `.evergreen/lab` goes with its last lab. */
+/** Removes `.evergreen/lab` together with its last lab. */
 function removeEmpty(directory: string): void {
   if (!directory.endsWith("/.evergreen/lab")) return;
   for (const path of [directory, dirname(directory)]) {
@@ -211,7 +211,7 @@ function removeEmpty(directory: string): void {
   }
 }
 
-/** Ends the daemon and whatever it started: kindly first. */
+/** Ends the daemon and all processes that it started: by request first, then by SIGKILL. */
 async function end(owner: ProcessId, socket: string): Promise<void> {
   if (alive(owner)) {
     await callControl(socket, "POST /stop", undefined).catch(() => signal(owner.pid, "SIGTERM"));

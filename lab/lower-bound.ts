@@ -1,19 +1,19 @@
 /**
- * The time below which no tool can roll a pool, from the durations of the data centre alone. A measured trace must
- * never set it: that would hide the tool's own waiting.
+ * The time below which no tool can roll a pool, from the durations of the data centre alone. It must never be derived
+ * from a measured trace: that would hide the tool's own waiting.
  */
 import { learnerEvery } from "./guest/times.ts";
 import type { Profile } from "./types.ts";
 
-/** The parts of one node's replacement, in seconds. */
+/** The parts of a node's replacement, in seconds. */
 export interface Durations {
   /** Time that a clone holds its storage's lock. */
   lock: number;
   /** Clone until the new node is Ready, the lock included. */
   create: number;
-  /** Cordon until the old VM is off. The destroy is off the critical path. */
+  /** Cordon until the old VM is off. The destroy is not on the critical path. */
   retire: number;
-  /** A replaced pod until it is Ready. */
+  /** Replacement of a pod until it is Ready. */
   podReady: number;
 }
 
@@ -21,11 +21,11 @@ export interface Durations {
 export interface Moved {
   /** Pods that run on the nodes to be replaced. */
   pods: number;
-  /** Pods that its PodDisruptionBudget lets miss at once. */
+  /** Pods that its PodDisruptionBudget allows to be unavailable at once. */
   allowed: number;
 }
 
-/** What is rolled, and what may be done at once. */
+/** What is rolled, and the limits of what may be done at once. */
 export interface RollShape {
   agents: number;
   surge: number;
@@ -39,7 +39,7 @@ export interface RollShape {
 }
 
 export interface LowerBound {
-  /** The bound: the largest term and the soak. */
+  /** The bound: the largest term plus the soak. */
   seconds: number;
   /** The term that sets it. */
   by: "surge" | "disruption" | "storage" | "budget";
@@ -49,7 +49,7 @@ export interface LowerBound {
   soakSeconds: number;
 }
 
-/** The durations of a data centre. Drain: its pods end together; nothing holds volumes in the lab. */
+/** The durations of a data centre. In a drain all pods end together: no volume delays it in the lab. */
 export function durationsOf(profile: Profile): Durations {
   return {
     lock: seconds(profile.cloneLock),
@@ -59,7 +59,7 @@ export function durationsOf(profile: Profile): Durations {
   };
 }
 
-/** @param parts milliseconds, one after the other */
+/** @param parts milliseconds of consecutive parts */
 function seconds(...parts: number[]): number {
   return parts.reduce((sum, part) => sum + part, 0) / 1000;
 }
@@ -74,7 +74,7 @@ export function lowerBound(durations: Durations, shape: RollShape): LowerBound {
   const terms = {
     // A surge place is held from the start of the clone until the old VM is off.
     surge: Math.ceil(agents / surge) * (create + retire),
-    // Creates are prefetched, retirements go back to back.
+    // Nodes are created in advance; old nodes are decommissioned back to back.
     disruption: create + Math.ceil(agents / maxUnavailable) * retire,
     storage: (agents * lock) / storages + (create - lock) + retire,
     budget: create + Math.max(0, ...turns) * podReady,
@@ -84,51 +84,51 @@ export function lowerBound(durations: Durations, shape: RollShape): LowerBound {
   return { seconds: terms[by] + soakSeconds, by, terms, soakSeconds };
 }
 
-/** The parts of one server's replacement, in seconds. */
+/** The parts of a server's replacement, in seconds. */
 export interface ServerDurations {
-  /** Clone until the guest answers. Only the first server is waited for: the others boot ahead, with RKE2 held back. */
+  /** Clone until the guest answers. Only the first server's boot counts: the others boot ahead, with RKE2 held back. */
   boot: number;
   /** Join data until the new member is a voter and its Node is Ready. */
   join: number;
-  /** Cordon until the old VM is off; its pods and its member have gone before. */
+  /** Cordon until the old VM is off; its pods and its member are removed before that. */
   retire: number;
-  /** From one change of etcd's members to the next, however quick the rest is. */
+  /** From one change of etcd's members to the next, however fast the rest is. */
   apart: number;
 }
 
-/** Milliseconds for which etcd wants every voter connected before it adds a member (`HealthInterval`, server.go). */
+/** Milliseconds for which etcd requires all voters connected before it adds a member (`HealthInterval`, server.go). */
 const healthInterval = 5000;
 
 /**
- * The durations of a data centre for servers. Each is one that the lab itself imposes: its profile, what its guests do
- * (guest/times.ts), and etcd's own constant. Real programs (etcd, the API server, the end of both) take what they take:
- * that is not counted, and neither is any rule of ours.
- * @param pods that leave each server; the lab's workload keeps off servers. @default 0
+ * The durations of a data centre for servers. Each is imposed by the lab itself: its profile, the times of its guests
+ * (guest/times.ts), and etcd's own constant. The time of the real programs (etcd, the API server, their end) is not
+ * counted, and neither is any rule of ours.
+ * @param pods number of pods that leave each server; the lab's workload does not run on servers. @default 0
  */
 export function serverDurationsOf(profile: Profile, pods = 0): ServerDurations {
   return {
     boot: seconds(profile.cloneLock, profile.start, profile.boot),
-    // etcd promotes the learner while RKE2 starts: it counts when it takes longer. Ready comes after both.
+    // etcd promotes the learner while RKE2 starts: the longer of the two counts. Ready comes after both.
     join: seconds(Math.max(learnerEvery, profile.register), profile.ready),
-    // Its pods end together, then its guest shuts down. The registration address lets go of it at once when its connections
-    // happen to be quiet, and in a second or three when they are not.
+    // The pods end together, then the guest shuts down. The registration address releases a server at once when its
+    // connections happen to be quiet, and in one to three seconds when they are not.
     retire: seconds(pods > 0 ? profile.podStop : 0, profile.shutdown),
     apart: seconds(healthInterval),
   };
 }
 
 /**
- * The time in seconds that servers take one after the other, each part after the part before it: boot of the first, then for
- * each the join, etcd's interval before its members may change, and the retirement of its predecessor. It begins with the
- * clone of the first and ends when the last VM is off.
+ * The time in seconds that servers take sequentially, without any overlap: boot of the first, then for each server its
+ * join, etcd's interval before its members may change, and the decommissioning of its predecessor. It begins with the
+ * clone of the first server and ends when the last VM is off.
  */
 export function serialBound({ boot, join, retire, apart }: ServerDurations, servers: number): number {
   return servers === 0 ? 0 : boot + servers * (join + apart + retire);
 }
 
 /**
- * The time in seconds below which no tool can come: the same where etcd's interval passes while a server joins and its
- * predecessor goes, as it does unless both are quicker.
+ * The time in seconds below which no tool can come: as `serialBound`, but etcd's interval passes while a server joins
+ * and its predecessor is decommissioned, and counts only when it is longer than both together.
  */
 export function serialFloor({ boot, join, retire, apart }: ServerDurations, servers: number): number {
   if (servers === 0) return 0;

@@ -1,4 +1,4 @@
-/** A real S3 server in the lab, for the snapshots of its clusters: nothing of it is emulated. */
+/** A real S3 server in the lab, for the snapshots of its clusters: no part of it is emulated. */
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -10,12 +10,12 @@ import type { Processes } from "./process.ts";
 export interface ObjectStoreOptions {
   binary: string;
   address: string;
-  /** Where it keeps its buckets. */
+  /** Directory of its buckets. */
   directory: string;
   processes: Processes;
 }
 
-/** What its bucket is reached with; the bucket is called {@link labBucket}. */
+/** Access to its bucket, which is called {@link labBucket}. */
 export interface ObjectStore {
   /** `http://127.40.0.3:9000` */
   endpoint: string;
@@ -23,12 +23,12 @@ export interface ObjectStore {
   secretKey: string;
 }
 
-/** The bucket that is there from the start, empty; objects in it can be locked. */
+/** The bucket that exists from the start, empty; objects in it can be locked. */
 export const labBucket = { bucket: "snapshots", region: "us-east-1" } as const;
 
 const startSeconds = 20;
 
-/** Starts the server; it ends with the guests' processes. @throws DeadlineError with its last words */
+/** Starts the server; it ends with the guests' processes. @throws DeadlineError with the end of its log */
 export async function startObjectStore(options: ObjectStoreOptions): Promise<ObjectStore> {
   const { binary, address, directory, processes } = options;
   const [buckets, facts] = [join(directory, "buckets"), join(directory, "facts")];
@@ -37,7 +37,7 @@ export async function startObjectStore(options: ObjectStoreOptions): Promise<Obj
   const child = processes.start({
     name: "object-store",
     command: binary,
-    // Facts of objects lie beside them: not every file system of a laptop has extended attributes.
+    // Metadata of objects is kept in files beside them: not every file system of a laptop has extended attributes.
     args: ["--port", `${address}:9000`, "--region", labBucket.region, "--quiet", "posix", "--sidecar", facts, buckets],
     env: { ROOT_ACCESS_KEY: store.accessKey, ROOT_SECRET_KEY: store.secretKey, GOGC: "50" },
   });
@@ -49,7 +49,7 @@ export async function startObjectStore(options: ObjectStoreOptions): Promise<Obj
   return store;
 }
 
-/** Undefined while nobody answers. */
+/** Creates the bucket. @returns undefined while the server does not answer */
 async function createBucket({ endpoint, accessKey, secretKey }: ObjectStore): Promise<true | undefined> {
   const { bucket, region } = labBucket;
   const signer = new AwsV4Signer({

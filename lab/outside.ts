@@ -7,7 +7,7 @@ import { hostOff, hostOn, moveVm } from "./proxmox/hosts.ts";
 import type { PveNode, Vm } from "./proxmox/model.ts";
 import { nobody, prelaunch } from "./proxmox/power.ts";
 
-/** Whether an order is one of these. */
+/** Whether an order is an outside order. */
 export function isOutside(order: { kind: string }): order is OutsideOrder {
   return kinds.has(order.kind);
 }
@@ -23,7 +23,7 @@ const kinds = new Set<string>([
   "no-quorum",
 ] satisfies OutsideOrder["kind"][]);
 
-/** What an order did, and how it is taken back when the faults are cleared. */
+/** What an order did, and how to undo it when the faults are cleared. */
 export interface Happened {
   said: string;
   undo?: () => void;
@@ -87,7 +87,7 @@ function setLock(vm: Vm, lock: string | undefined): void {
   else vm.config.set("lock", lock);
 }
 
-/** A process that was started for nothing but a backup ends with it. */
+/** Sets QEMU's state. A process that was started only for a backup ends with the backup. */
 function setState(dc: DataCentre, vm: Vm, state: OutsideState): void {
   if (!vm.power && state === "prelaunch") vm.power = prelaunch(dc);
   else if (vm.power?.guest === nobody && state === "running") vm.power = undefined;
@@ -103,7 +103,7 @@ function findHost(dc: DataCentre, name: string): PveNode {
   return host;
 }
 
-/** An order that names what is not there. */
+/** The error for an order that names something that does not exist. */
 export const problem = (what: string, known: string[]) =>
   new UserError({
     what: `there is no ${what}`,

@@ -1,4 +1,4 @@
-/** Certificates of a lab: EC P-256, made in process, so that a machine needs no openssl. */
+/** Certificates of a lab: EC P-256, generated in process, so that a machine needs no openssl. */
 import { createHash, generateKeyPairSync, randomBytes, sign } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import { isIP } from "node:net";
@@ -10,7 +10,7 @@ export interface Credentials {
   key: string;
 }
 
-/** What a certificate says about its holder. */
+/** What a certificate states about its holder. */
 export interface Subject {
   commonName: string;
   /** Kubernetes reads groups from it. @default none */
@@ -21,7 +21,7 @@ export interface Subject {
   names?: readonly string[];
 }
 
-/** A lab lives for hours; a certificate that outlives a forgotten lab by far has no use. */
+/** Days of validity: a lab runs for hours, and certificates need not outlive a forgotten lab by far. */
 const validDays = 30;
 const day = 24 * 3600 * 1000;
 
@@ -48,7 +48,7 @@ export class Authority {
     ]);
   }
 
-  /** A new key and a certificate for it. */
+  /** Issues a certificate for a new key. */
   issue(subject: Subject): Credentials {
     const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
     const usages = (subject.usages ?? ["server", "client"]).map((usage) =>
@@ -77,7 +77,7 @@ export class Authority {
       der.integer(randomBytes(16)),
       algorithm,
       this.subject,
-      // Begins a little earlier: clocks of a lab and its clients need not agree to the second.
+      // Valid from a minute ago: the clocks of a lab and its clients need not agree to the second.
       der.sequence(der.time(new Date(now - 60_000)), der.time(new Date(now + validDays * day))),
       subject,
       spki,
@@ -122,7 +122,7 @@ function generalName(name: string): Buffer {
 }
 
 function keyIdOf(spki: Buffer): Buffer {
-  // The identifier only links certificates to each other; RFC 5280 proposes SHA-1 of the key bits, any digest may serve.
+  // The identifier only links certificates to each other: RFC 5280 proposes SHA-1 of the key bits, any digest will do.
   return createHash("sha256").update(spki).digest().subarray(0, 20);
 }
 

@@ -1,6 +1,6 @@
 /**
- * The lab's pod network. Kubernetes refuses loopback addresses in EndpointSlices, so a pod that listens on 127.x.y.z is
- * called 10.x.y.z in the API, and who calls it there finds it here: what an overlay network does on a real node.
+ * The lab's pod network. Kubernetes refuses loopback addresses in EndpointSlices, so a pod that listens on 127.x.y.z
+ * has the address 10.x.y.z in the API, and a caller translates it back: the job of an overlay network on a real node.
  */
 
 /** Address of a pod in the API, for the address that it listens on. */

@@ -1,4 +1,4 @@
-/** Real processes that belong to guests: they end with the guest, and at the latest with the daemon. */
+/** Real processes that belong to guests: they end with their guest, at the latest with the daemon. */
 import { spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -7,22 +7,22 @@ import { alive, identify, signal } from "./processes.ts";
 import type { ProcessId } from "./processes.ts";
 import { endingWithParent } from "./setpriv.ts";
 
-/** What is started. */
+/** What to start, and how. */
 export interface ProcessOptions {
-  /** Unique in its directory; names the log. */
+  /** Unique in its directory; the log is named after it. */
   name: string;
   command: string;
   args: readonly string[];
-  /** Beside PATH and HOME. @default none */
+  /** Variables besides those inherited from the daemon. @default none */
   env?: Readonly<Record<string, string>>;
-  /** Whether it is started again when it ends by itself. @default false */
+  /** Whether it is restarted when it ends by itself. @default false */
   restart?: boolean;
 }
 
-/** Milliseconds before a process that ended by itself is started again. */
+/** Milliseconds until a process that ended by itself is restarted. */
 const restartAfter = 300;
 
-/** What programs need of the daemon's environment; its credentials are not among it. */
+/** The variables of the daemon's environment that programs need; its credentials are not among them. */
 function inherited(): Record<string, string> {
   const names = ["PATH", "HOME", "TMPDIR", "LANG", "GOGC"];
   return Object.fromEntries(
@@ -30,7 +30,7 @@ function inherited(): Record<string, string> {
   );
 }
 
-/** One process, with all its restarts. */
+/** A process, with all its restarts. */
 export class Supervised {
   readonly name: string;
   private readonly options: ProcessOptions;
@@ -50,7 +50,7 @@ export class Supervised {
     return this.id !== undefined && alive(this.id);
   }
 
-  /** True when it ended and will not be started again. */
+  /** True when it has ended and will not be restarted. */
   get over(): boolean {
     return !this.running && (this.stopping || this.options.restart !== true);
   }
@@ -59,19 +59,19 @@ export class Supervised {
     return this.id?.pid;
   }
 
-  /** What it wrote last, for messages. */
+  /** The end of its log, for messages. */
   get lastWords(): string {
     return readFileSync(join(this.directory, `${this.name}.log`), "utf8").slice(-2000);
   }
 
-  /** Ends it for good, at once. Resolves when it is gone. */
+  /** Ends it permanently and at once. Resolves when it has ended. */
   async kill(): Promise<void> {
     this.stopping = true;
     this.restart();
     await this.ended;
   }
 
-  /** Ends it, to be started again when its options say so. */
+  /** Ends it; it is started again when its options say so. */
   restart(): void {
     if (this.id && alive(this.id)) signal(this.id.pid, "SIGKILL");
   }
@@ -101,7 +101,7 @@ export class Supervised {
   }
 }
 
-/** The processes of a lab: one directory for their logs. */
+/** The processes of a lab, with one directory for their logs. */
 export class Processes {
   readonly directory: string;
   private readonly all = new Set<Supervised>();

@@ -1,13 +1,13 @@
-/** Proof that a process is ours before a signal is sent: a pid alone is reused. */
+/** Identifies processes, so that signals are sent to our own only: a pid alone is reused. */
 import { readdirSync, readFileSync } from "node:fs";
 import { processStat, running } from "../src/runtime/process-stat.ts";
 
-/** A process as it can be recognised again. */
+/** The identity of a process. */
 export interface ProcessId {
   pid: number;
   /** Start time in clock ticks since boot. */
   start: number;
-  /** Of this boot of the machine. */
+  /** Id of the machine's boot. */
   boot: string;
 }
 
@@ -24,8 +24,8 @@ export function alive(id: ProcessId): boolean {
 }
 
 /**
- * Processes of the session that `leader` opened, itself included, also after its death: the kernel gives a pid to
- * nobody else while a session of that number lives.
+ * Processes of the session that `leader` opened, itself included, also after its death: the kernel does not reuse a
+ * pid while a session of that number exists.
  */
 export function sessionOf(leader: ProcessId): number[] {
   if (leader.boot !== bootId()) return [];
@@ -39,7 +39,7 @@ export function sessionOf(leader: ProcessId): number[] {
     .map(({ pid }) => pid);
 }
 
-/** Sends a signal; a process that is gone already is fine. */
+/** Sends a signal; a process that has already ended is ignored. */
 export function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
@@ -48,7 +48,7 @@ export function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
-/** Bytes of memory that these processes hold; shared pages count once for each. */
+/** Bytes of memory that these processes use; shared pages count once for each process. */
 export function memoryOf(pids: readonly number[]): number {
   const page = 4096;
   return pids.reduce((sum, pid) => {

@@ -1,6 +1,7 @@
+/** The durations of the lab's profiles. */
 import type { Profile } from "./types.ts";
 
-/** Tens of milliseconds, so that tests are quick; the proportions are those of a small site. */
+/** Tens of milliseconds, so that tests are fast; the proportions are those of a small site. */
 export const fast: Profile = {
   name: "fast",
   cloneLock: 50,
@@ -32,7 +33,7 @@ export const nvme: Profile = {
   rebuild: 60_000,
 };
 
-/** A Ceph pool under load: about twice of everything. */
+/** A Ceph pool under load: about twice the durations of `nvme`. */
 export const ceph: Profile = {
   name: "ceph",
   cloneLock: 2000,

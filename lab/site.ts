@@ -1,4 +1,4 @@
-/** Where things are in a lab: addresses below its prefix, files below its directory. */
+/** Addresses and files of a lab: addresses below its prefix, files below its directory. */
 import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,34 +6,34 @@ import type { Binaries } from "./guest/context.ts";
 import type { ProcessId } from "./processes.ts";
 import type { Profile, StorageKind } from "./types.ts";
 
-/** What a lab is started with. */
+/** Options of a lab. */
 export interface LabOptions {
   /** @default "dev" */
   name: string;
   /** First two octets of every address: `127.40`. Two labs at once need two prefixes. */
   prefix: string;
-  /** Everything of the lab is below it; it goes with the lab. */
+  /** Contains everything of the lab; removed with the lab. */
   directory: string;
   profile: Profile["name"];
   /** Proxmox VE's behaviour. */
   version: "8.4" | "9.2";
   /** Kind of the storage of all VMs. @default "dir" */
   storage?: StorageKind;
-  /** Names of the Proxmox hosts; where the storage is not shared, each has a copy of every template. @default "pve1" alone */
+  /** Names of the Proxmox hosts; each has a copy of every template unless storage is shared. @default "pve1" alone */
   hosts?: readonly string[];
   /** The programs that run in server VMs. */
   binaries: Binaries;
   /** The program of an S3 server with a bucket for snapshots. @default none */
   objectStore?: string;
-  /** Without this process the lab ends and takes its files along: a test that is killed cleans up nothing. @default none */
+  /** The lab ends and removes its files when this process ends: a killed test cleans up nothing. @default none */
   owner?: ProcessId;
-  /** Lets API servers tell of each request first, so that it can be held. Costs each one milliseconds. @default false */
+  /** Makes API servers report each request first, so that it can be held. Costs milliseconds each. @default false */
   audit?: boolean;
-  /** When the workload is deployed: by itself once agents are there, or when the control asks for it. @default "auto" */
+  /** When the workload is deployed: automatically once agents exist, or on request. @default "auto" */
   load?: "auto" | "asked";
 }
 
-/** Passphrase of the lab's Pulumi state, which holds no secret worth one. */
+/** Passphrase of the lab's Pulumi state, which contains no secret worth protecting. */
 const passphrase = "lab";
 
 /** Addresses of a lab. */
@@ -49,27 +49,27 @@ export function addressesOf(prefix: string) {
 /** Files of a lab. */
 export function filesOf(directory: string) {
   return {
-    /** Who runs the lab: pid, its start time, the options. */
+    /** The lab's process (pid, start time, boot) and its options. */
     daemon: join(directory, "daemon.json"),
     log: join(directory, "daemon.log"),
     socket: socketOf(directory),
     env: join(directory, "env.json"),
     kubeconfig: join(directory, "kubeconfig"),
-    /** Directory with nothing but the lab's CA, for Go programs. */
+    /** Directory that contains only the lab's CA, for Go programs. */
     certificates: join(directory, "certificates"),
     ca: join(directory, "certificates", "lab-ca.pem"),
     /** Pulumi's state. */
     state: join(directory, "state"),
-    /** What the S3 server keeps. */
+    /** Data of the S3 server. */
     objectStore: join(directory, "object-store"),
-    /** What the API servers read to tell of their requests. */
+    /** Audit configuration of the API servers. */
     audit: join(directory, "audit"),
-    /** What the guests and their processes write. */
+    /** Data of the guests and their processes. */
     guests: join(directory, "guests"),
   };
 }
 
-/** A unix socket's path holds 107 bytes; a checkout may lie deeper than that. */
+/** Path of the control socket: a unix socket's path has at most 107 bytes, which a checkout's path may exceed. */
 function socketOf(directory: string): string {
   const socket = join(directory, "control.sock");
   if (Buffer.byteLength(socket) < 104) return socket;
@@ -77,7 +77,7 @@ function socketOf(directory: string): string {
   return join(tmpdir(), `evergreen-lab-${digest}.sock`);
 }
 
-/** What Pulumi and the `evergreen` command need to reach a lab. Written to `env.json`, readable by its owner only. */
+/** Variables that Pulumi and `evergreen` need to reach a lab. Written to `env.json`, readable by its owner only. */
 export interface LabEnv {
   PROXMOX_VE_ENDPOINT: string;
   PROXMOX_VE_API_TOKEN: string;
@@ -86,7 +86,7 @@ export interface LabEnv {
   PULUMI_BACKEND_URL: string;
   PULUMI_CONFIG_PASSPHRASE: string;
   KUBECONFIG: string;
-  /** Of the S3 server, when the lab has one. */
+  /** Credentials for the S3 server, when the lab has one. */
   AWS_ACCESS_KEY_ID?: string;
   AWS_SECRET_ACCESS_KEY?: string;
 }

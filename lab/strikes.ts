@@ -1,10 +1,10 @@
-/** How often each kind of fault struck what: what a lab cannot do, or was never told to do, no test has seen. */
+/** Counts which kinds of faults struck which targets: a fault that a lab never makes is covered by no test. */
 import { appendFileSync } from "node:fs";
 import type { FaultOrder } from "./control.ts";
 
 export type FaultKind = FaultOrder["kind"];
 
-/** Every kind of fault that a lab can be told to make, and what it strikes: the rows of the matrix. */
+/** Every kind of fault that a lab can be told to make, and its target: the rows of the matrix. */
 export const faultKinds: Readonly<Record<FaultKind, string>> = {
   "full-storage": "a storage",
   image: "guests of a template",
@@ -38,12 +38,12 @@ export const faultKinds: Readonly<Record<FaultKind, string>> = {
 /** A cell of the matrix. */
 export interface Strike {
   kind: FaultKind;
-  /** What was struck: a method and an endpoint, a type of task, or what the order names. */
+  /** The target: a method and an endpoint, a type of task, or what the order names. */
   on: string;
   times: number;
 }
 
-/** Counts strikes of one lab. */
+/** Counts the strikes of a lab. */
 export class Strikes {
   private readonly counts = new Map<string, Strike>();
 
@@ -53,14 +53,14 @@ export class Strikes {
     this.counts.set(key, { kind, on, times });
   }
 
-  /** Adds what was counted to a file that the labs of a whole run of tests share, a line each. */
+  /** Appends the counts to a file that the labs of a whole test run share, a line each. */
   append(file: string): void {
     const lines = [...this.counts.values()].map((strike) => `${JSON.stringify(strike)}\n`);
     if (lines.length > 0) appendFileSync(file, lines.join(""));
   }
 }
 
-/** What an order strikes that is no rule on requests: known when it is given. */
+/** The target of an order, known when the order is given; undefined for rules, which count when they strike. */
 export function struckBy(order: FaultOrder): string | undefined {
   switch (order.kind) {
     case "latency":

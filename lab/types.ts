@@ -1,6 +1,6 @@
-/** The seams of the data centre in a box: between the emulated Proxmox VE and the guests that run in its VMs. */
+/** The interfaces of the data centre in a box: between the emulated Proxmox VE and the guests that run in its VMs. */
 
-/** What an image holds, as data: what a clone of the template boots with. */
+/** The content of an image, as data: what a clone of the template boots with. */
 export interface ImageContent {
   /** `ubuntu-24.04-rke2-v1.0.0` */
   name: string;
@@ -8,9 +8,9 @@ export interface ImageContent {
   rke2: string;
   kernel: string;
   osImage: string;
-  /** False: the image has no qemu-guest-agent, or one that never starts. */
+  /** False: the image has no qemu-guest-agent, or its agent never starts. */
   agent: boolean;
-  /** What goes wrong in guests of this image; absent: nothing. */
+  /** Fault of guests of this image; absent: none. */
   fault?: ImageFault;
 }
 
@@ -19,15 +19,15 @@ export type ImageFault =
   "never-ready" | "wrong-kubelet" | "never-boots" | "crash-after-ready" | "learner-stalls" | "clock-behind";
 
 /**
- * What goes wrong with snapshots of etcd while RKE2 says that all is well: nothing in the file; never ready to use; nothing
- * in the bucket; half of it in the bucket; one byte of it wrong in the bucket.
+ * Faults of etcd snapshots for which RKE2 reports success: an empty file; never ready to use; nothing in the bucket;
+ * half of the file in the bucket; one wrong byte in the bucket.
  */
 export type SnapshotFault = "empty" | "never-ready" | "lost-upload" | "cut-upload" | "spoilt-upload";
 
-/** What holds the disks of VMs: only a directory gives its volume ids an extension. */
+/** Storage of VM disks: only a directory gives its volume ids an extension. */
 export type StorageKind = "dir" | "lvmthin" | "zfspool" | "rbd";
 
-/** What QEMU says of a process that is there; a VM that is backed up while it is off is in `prelaunch`. */
+/** QEMU's state of an existing process; a VM that is backed up while it is off is in `prelaunch`. */
 export type QemuState = "running" | "paused" | "prelaunch" | "io-error" | "inmigrate" | "save-vm";
 
 /** What a guest finds on its cloud-init drive (NoCloud), already parsed from the VM's configuration. */
@@ -48,7 +48,7 @@ export interface Machine {
   memoryMiB: number;
   image: ImageContent;
   cloudInit: CloudInit;
-  /** The guest's own disk: absolute path to content. Survives a power cycle, goes with the VM. */
+  /** The guest's own disk: absolute path to content. Survives a power cycle, is destroyed with the VM. */
   disk: Map<string, Buffer>;
 }
 
@@ -57,7 +57,7 @@ export class AgentError extends Error {
   override readonly name = "AgentError";
 }
 
-/** A running guest. All of it ends when the power goes. */
+/** A running guest. Everything of it ends at power off. */
 export interface Guest {
   /** True once the guest agent answers. */
   readonly agentUp: boolean;
@@ -67,15 +67,15 @@ export interface Guest {
     mac: string;
     addresses: { address: string; prefix: number; family: "ipv4" | "ipv6" }[];
   }[];
-  /** @throws AgentError as qemu-ga words it */
+  /** @throws AgentError in qemu-ga's words */
   readFile(path: string): Buffer;
-  /** @throws AgentError as qemu-ga words it */
+  /** @throws AgentError in qemu-ga's words */
   writeFile(path: string, content: Buffer): void;
-  /** A command in a root shell at its console. @returns what it writes. @throws Error as the command words it */
+  /** Runs a command in a root shell at its console. @returns its output. @throws Error in the command's words */
   run(command: string): Promise<string>;
   /** ACPI shutdown: resolves when the guest is off; never resolves when the guest ignores it. */
   shutdown(): Promise<void>;
-  /** Power off: everything of the guest is gone when this resolves. */
+  /** Power off: no part of the guest runs when this resolves. */
   powerOff(): Promise<void>;
 }
 

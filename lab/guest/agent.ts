@@ -14,7 +14,7 @@ export interface NodeStart {
   registerAt: number;
 }
 
-/** Resolves when the Node is registered. @throws JoinFailure */
+/** Runs RKE2 on an agent. Resolves when the Node is registered. @throws JoinFailure */
 export async function runAgent(start: NodeStart, scope: Scope): Promise<void> {
   const { guest, fragment } = start;
   if (fragment.server === undefined) throw new JoinFailure("--server is required");

@@ -1,4 +1,4 @@
-/** The registration address: a TCP load balancer in front of the servers, as a site would have one. */
+/** The registration address: a TCP load balancer in front of the servers, as a real site has. */
 import https from "node:https";
 import net from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
@@ -10,21 +10,21 @@ const ports = [6443, 9345];
 
 /** Milliseconds between two health checks of a server. */
 const checkEvery = 1000;
-/** Milliseconds that a check may take: an election takes one second and must not look like a failure. */
+/** Milliseconds until a check times out: an election takes one second and must not look like a failure. */
 const checkPatience = 3000;
-/** Failed checks in a row until a server is left out. */
+/** Failed checks in a row after which a server gets no more connections. */
 const strikes = 3;
 
-/** Milliseconds without a byte after which no request is under way on a connection, as far as a balancer can tell. */
+/** Milliseconds without a byte after which the balancer assumes that a connection carries no request. */
 const quiet = 1000;
-/** Milliseconds after which connections to a server that goes are cut, whatever happens on them. */
+/** Milliseconds after which the connections to a draining server are cut, even when requests are under way on them. */
 const drainPatience = 3000;
 
 interface Backend {
   address: string;
   /** Failed checks in a row. */
   failures: number;
-  /** Gets no new connections: it is about to go. */
+  /** Gets no new connections: the server is about to leave or to stop. */
   draining: boolean;
   connections: Set<Connection>;
   scope: Scope;
@@ -67,14 +67,14 @@ export class Balancer {
     }
   }
 
-  /** While it is, every connection is cut, the ones that come too. */
+  /** While true, every connection is cut, existing and new. */
   set deaf(deaf: boolean) {
     this.isDeaf = deaf;
     if (!deaf) return;
     for (const { connections } of this.backends.values()) for (const connection of connections) cut(connection);
   }
 
-  /** A server is ready: it gets connections from now on. */
+  /** Adds a server that is ready: it gets connections from now on. */
   add(address: string): void {
     void this.backends.get(address)?.scope.end();
     const scope = new Scope(this.scope);
@@ -86,7 +86,10 @@ export class Balancer {
     scope.run(() => this.check(backend));
   }
 
-  /** A server is about to go: no new connections, and those that are quiet end. Resolves when none is left. */
+  /**
+   * Drains a server that is about to leave: it gets no new connections, and its quiet ones are ended.
+   * Resolves when none is left.
+   */
   async drain(address: string): Promise<void> {
     const backend = this.backends.get(address);
     if (!backend) return;
@@ -101,7 +104,7 @@ export class Balancer {
     await this.remove(address);
   }
 
-  /** A server is gone. */
+  /** Removes a server that has stopped; its connections are cut. */
   async remove(address: string): Promise<void> {
     const backend = this.backends.get(address);
     this.backends.delete(address);
@@ -121,7 +124,7 @@ export class Balancer {
   private choices(): Backend[] {
     const open = [...this.backends.values()].filter(({ draining }) => !draining);
     const healthy = open.filter(({ failures }) => failures < strikes);
-    // When every check fails, the check is more likely at fault than every server.
+    // When every check fails, a fault of the checks is more likely than a fault of every server.
     return healthy.length > 0 ? healthy : open;
   }
 
@@ -182,7 +185,10 @@ function cut({ client, server }: Connection): void {
   server.destroy();
 }
 
-/** Asks without credentials: anonymous users may read `/readyz`. The balancer passes bytes on, so it trusts nobody. */
+/**
+ * Whether the API server of a host is ready. Asks without credentials, since anonymous users may read `/readyz`, and
+ * verifies no certificate, since the balancer only passes bytes on.
+ */
 export async function apiReady(host: string): Promise<boolean> {
   return new Promise((resolve) => {
     const options = { host, port: 6443, path: "/readyz", agent: false, rejectUnauthorized: false };
@@ -194,7 +200,7 @@ export async function apiReady(host: string): Promise<boolean> {
   });
 }
 
-/** Why a port of the lab cannot be had. */
+/** The error for a port of the lab that cannot be opened. */
 export function taken(where: string, error: NodeJS.ErrnoException): Error {
   if (error.code !== "EADDRINUSE") return error;
   return new UserError({

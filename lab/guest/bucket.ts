@@ -1,9 +1,9 @@
-/** RKE2's own client of a bucket: looks whether it exists, puts a snapshot there, and gets one back. */
+/** RKE2's S3 client: checks that a bucket exists, uploads a snapshot to it and downloads one from it. */
 import { AwsV4Signer } from "aws4fetch";
 import { request } from "undici";
 import { messageOf } from "../../src/runtime/errors.ts";
 
-/** What a request or the command line names as the destination (k3s, pkg/daemons/config: EtcdS3). */
+/** The destination that a request or the command line names (k3s, pkg/daemons/config: EtcdS3). */
 export interface Destination {
   /** Host and port. */
   endpoint: string;
@@ -20,7 +20,7 @@ export function keyIn({ folder = "" }: Destination, name: string): string {
   return folder === "" ? name : `${folder}/${name}`;
 }
 
-/** @throws Error in RKE2's words when the bucket is not there, or nobody answers */
+/** Requires that the bucket exists. @throws Error in RKE2's words when it does not exist or does not answer */
 export async function requireBucket(to: Destination): Promise<void> {
   const { status } = await send(to, "HEAD", "").catch((error: unknown) => {
     throw new Error(`failed to test for existence of bucket ${to.bucket}: ${messageOf(error)}`);
@@ -29,7 +29,7 @@ export async function requireBucket(to: Destination): Promise<void> {
   if (status !== 200) throw new Error(`failed to test for existence of bucket ${to.bucket}: ${status}`);
 }
 
-/** @param metadata without its prefix, as `rke2-cluster-id` */
+/** Uploads an object. @param metadata without its prefix, as `rke2-cluster-id` */
 export async function upload(
   to: Destination,
   key: string,
@@ -44,7 +44,7 @@ export async function upload(
   if (status !== 200) throw new Error(`the bucket ${to.bucket} answered ${status} to the upload`);
 }
 
-/** @throws Error in the words of RKE2's library when there is no such object */
+/** Downloads an object. @throws Error in the words of RKE2's library when there is no such object */
 export async function download(from: Destination, key: string): Promise<Buffer> {
   const { status, content } = await send(from, "GET", `/${key}`);
   if (status === 404) throw new Error("The specified key does not exist.");

@@ -1,5 +1,5 @@
 /**
- * `rke2 server --cluster-reset`: a server becomes the only member of its etcd, with the data that it has or with those of a
+ * `rke2 server --cluster-reset`: a server becomes the only member of its etcd, with its own data or with the data of a
  * snapshot. RKE2 does it with etcd's own code (k3s, pkg/etcd/etcd.go: Reset, Restore), and so does the lab.
  */
 import { execFile } from "node:child_process";
@@ -27,30 +27,30 @@ import {
 import { readToken } from "./registration.ts";
 import { Scope } from "./scope.ts";
 
-/** What is given on the command line. */
+/** The options of the command line. */
 export interface Reset {
   token: string | undefined;
-  /** Path of a snapshot in the guest, or its name in the bucket; undefined: the data that the server has. */
+  /** Path of a snapshot in the guest, or its name in the bucket; undefined: the server's own data is used. */
   snapshot: string | undefined;
-  /** Where the snapshot is; undefined: on the server's disk. */
+  /** The bucket with the snapshot; undefined: the snapshot is on the server's disk. */
   bucket: Destination | undefined;
 }
 
-/** A command that ended with an error; the text is what it wrote last. */
+/** A command that ended with an error; the message is the last output of the command. */
 export class CommandFailed extends Error {
   override readonly name = "CommandFailed";
 }
 
-/** What it says when it is over. */
+/** RKE2's message after a reset. */
 const done =
   "Managed etcd cluster membership has been reset, restart without --cluster-reset flag now. Backup and delete " +
   "${datadir}/server/db on each peer etcd server and rejoin the nodes";
 
-/** @param node name of the server's Node. @throws CommandFailed in RKE2's words */
+/** Resets the cluster. @param node name of the server's Node. @throws CommandFailed in RKE2's words */
 export async function resetCluster(guest: GuestContext, node: string, reset: Reset): Promise<string> {
   const { files } = guest;
   const { token, snapshot } = reset;
-  // Before anything else (k3s, pkg/cli/server/server.go; rancher/rke2#4806).
+  // RKE2 checks this before anything else (k3s, pkg/cli/server/server.go; rancher/rke2#4806).
   const config = (parse(files.text(paths.fragment)) ?? {}) as { server?: string };
   if (config.server !== undefined) {
     throw new CommandFailed(
@@ -74,7 +74,7 @@ export async function resetCluster(guest: GuestContext, node: string, reset: Res
   return done;
 }
 
-/** The data of a cluster are encrypted with its token, the ones in a snapshot with the token of that time. */
+/** The data of a cluster are encrypted with its token; those of a snapshot, with the token of the snapshot's time. */
 function clusterOf({ files, rack }: GuestContext, given: string | undefined): Cluster {
   const token = readToken(given ?? files.text(paths.serverToken).trim());
   const cluster =
@@ -93,7 +93,7 @@ function fileOf(guest: GuestContext, path: string): string {
   throw new CommandFailed(`etcd: snapshot path does not exist: ${path}`);
 }
 
-/** Gets a snapshot from the bucket onto the disk (k3s, pkg/etcd/etcd.go: Reset). @returns its path there */
+/** Downloads a snapshot from the bucket to the disk (k3s, pkg/etcd/etcd.go: Reset). @returns its path there */
 async function fetched(guest: GuestContext, bucket: Destination, name: string): Promise<string> {
   const failed = (what: string) => (error: unknown) => {
     throw new CommandFailed(`${what}: ${messageOf(error)}`);
@@ -122,7 +122,7 @@ async function restore(guest: GuestContext, name: string, file: string): Promise
   );
 }
 
-/** etcd itself forgets every other member when it is started so. */
+/** Starts etcd once with `--force-new-cluster`, which drops every other member. */
 async function standAlone(guest: GuestContext, cluster: Cluster, name: string): Promise<void> {
   if (!hasData(guest)) throw new CommandFailed("cluster-reset: there is no etcd data on this disk");
   const scope = new Scope();

@@ -1,4 +1,4 @@
-/** What the servers of one cluster share, and what a real RKE2 keeps in its datastore: certificates and tokens. */
+/** What the servers of one cluster share and a real RKE2 keeps in its datastore: certificates and tokens. */
 import { randomBytes } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -6,23 +6,23 @@ import { Authority, signingKeys } from "../pki.ts";
 import type { Credentials } from "../pki.ts";
 import type { Server } from "./server.ts";
 
-/** Hosts of the API server that every certificate names. */
+/** Host names of the API server that every certificate contains. */
 const apiNames = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", "10.43.0.1", "127.0.0.1"];
 
 export class Cluster {
   readonly serverCa = new Authority("rke2-server-ca");
   readonly clientCa = new Authority("rke2-client-ca");
   readonly etcdCa = new Authority("etcd-server-ca");
-  /** Cluster administrator. */
+  /** Credentials of the cluster administrator. */
   readonly admin: Credentials;
-  /** Talks to etcd. */
+  /** Credentials of an etcd client. */
   readonly etcdClient: Credentials;
   /** `K10<hash of the server CA>::server:<password>` */
   readonly serverToken: string;
   readonly password = randomBytes(16).toString("hex");
-  /** Servers that run now and are members, by VMID. */
+  /** Servers that run now and are members of etcd, by VMID. */
   readonly servers = new Map<number, Server>();
-  /** Holds the files that the real programs read. */
+  /** Directory of the files that the real programs read. */
   readonly directory: string;
 
   constructor(parent: string) {
@@ -38,12 +38,12 @@ export class Cluster {
     this.writeShared();
   }
 
-  /** Path of one of the files below. */
+  /** Path of a file of the directory. */
   file(name: string): string {
     return join(this.directory, name);
   }
 
-  /** Certificates of one server: `<address>-etcd` and `<address>-apiserver`. */
+  /** Issues a server's certificates, `<address>-etcd` and `<address>-apiserver`, and its controllers' kubeconfigs. */
   certifyServer(address: string, more: readonly string[]): void {
     const etcd = this.etcdCa.issue({ commonName: "etcd-server", names: ["localhost", "127.0.0.1", address] });
     this.write(`${address}-etcd`, etcd);
@@ -52,7 +52,7 @@ export class Cluster {
     this.kubeconfig("scheduler", "system:kube-scheduler", address);
   }
 
-  /** A serving certificate for the API or the supervisor of a server. */
+  /** Issues a serving certificate for the API server or the supervisor of a server. */
   serving(address: string, more: readonly string[]): Credentials {
     const names = [...new Set([...apiNames, address, ...more])];
     return this.serverCa.issue({ commonName: "kube-apiserver", usages: ["server"], names });

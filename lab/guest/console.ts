@@ -1,4 +1,4 @@
-/** A root shell on a guest: the commands of RKE2's own recipes for a node that is ill, and no others. */
+/** A root shell on a guest with the commands of RKE2's own recipes for an unhealthy node, and no others. */
 import { CommandFailed } from "./cluster-reset.ts";
 import type { Reset } from "./cluster-reset.ts";
 import type { GuestFiles } from "./files.ts";
@@ -6,21 +6,25 @@ import { dataPath } from "./member.ts";
 
 /** What the commands act on. */
 export interface Machinery {
-  /** `systemctl stop`: the unit ends. What its containers run goes on. */
+  /** `systemctl stop`: the unit ends, its containers keep running. */
   stopUnit(): void;
-  /** `rke2-killall.sh`: the containers end, too. */
+  /** `rke2-killall.sh`: the containers end as well. */
   killAll(): Promise<void>;
   startUnit(): void;
   reset(reset: Reset): Promise<string>;
-  /** Gives RKE2's data another name. */
+  /** Renames RKE2's data directory. */
   moveData(name: string): void;
   snapshots(): string[];
   files: GuestFiles;
-  /** What the shell has exported. */
+  /** Variables that the shell has exported. */
   exported: Map<string, string>;
 }
 
-/** @returns what the command writes. @throws CommandFailed as the command words it, also when the lab has no such command */
+/**
+ * Runs a command.
+ * @returns the output of the command
+ * @throws CommandFailed in the words of the command, also when the lab has no such command
+ */
 export async function runCommand(line: string, machinery: Machinery): Promise<string> {
   const words = line.trim().split(/\s+/);
   const unit = /^systemctl (stop|start|restart) rke2-(?:server|agent)$/.exec(words.join(" "))?.[1];
@@ -60,7 +64,7 @@ export async function runCommand(line: string, machinery: Machinery): Promise<st
   throw new CommandFailed(`sh: ${line}: the lab has no such command`);
 }
 
-/** @returns whether the lab has what is to be moved */
+/** @returns false when the lab does not have the file or directory to move */
 function move(from: string, to: string, machinery: Machinery): boolean {
   const { files } = machinery;
   if (from === dataPath && to.startsWith(`${dataPath}-`)) {
@@ -74,7 +78,7 @@ function move(from: string, to: string, machinery: Machinery): boolean {
   return true;
 }
 
-/** `sed -i.SUFFIX '/PATTERN/d' PATH` @returns whether it is such a command, about a file that is there */
+/** Runs `sed -i.SUFFIX '/PATTERN/d' PATH`. @returns false for another command, or when the file does not exist */
 function deleteLines(line: string, files: GuestFiles): boolean {
   const [, suffix, pattern, path = ""] = /^sed -i(\.\S+) '\/(.+)\/d' (\S+)$/.exec(line.trim()) ?? [];
   const content = files.get(path)?.toString();

@@ -1,3 +1,4 @@
+/** What a guest has access to: its machine, its files, and what all guests share. */
 import { join } from "node:path";
 import type { Machine, Profile, SnapshotFault } from "../types.ts";
 import type { AuditFlags } from "../audit.ts";
@@ -16,7 +17,7 @@ export interface Binaries {
   kubeScheduler: string;
 }
 
-/** What happened to a guest. */
+/** An event in the life of a guest. */
 export interface GuestEvent {
   /** `left`: it was removed from the cluster, or its join data was wiped. */
   kind: "booted" | "joined" | "left" | "off";
@@ -28,29 +29,29 @@ export interface GuestEvent {
 export interface Surroundings {
   /** First two octets of every address: `127.40`. */
   readonly prefix: string;
-  /** Where the guests' processes keep their data. */
+  /** Directory for the data of the guests' processes. */
   readonly directory: string;
   readonly profile: Profile;
   readonly binaries: Binaries;
   readonly processes: Processes;
   /** The registration address. */
   readonly balancer: Balancer;
-  /** Where requests to the supervisor wait. */
+  /** Boundaries at which requests to the supervisor can be held or cut. */
   readonly boundaries: Boundaries;
-  /** Flags that let API servers tell of their requests. */
+  /** Flags that make API servers report their requests. */
   readonly audit: AuditFlags;
   /** By the hash of their server CA. */
   readonly clusters: Map<string, Cluster>;
-  /** May be changed at any time. */
+  /** May change at any time. */
   readonly snapshotFault: SnapshotFault | undefined;
   report(event: GuestEvent): void;
 }
 
-/** Where the processes of a VM keep their data on the host. */
+/** Directory on the host for the data of a VM's processes. */
 export const diskDirectory = (directory: string, vmid: number, uuid: string): string =>
   join(directory, "disks", `${vmid}-${uuid}`);
 
-/** A guest from within. */
+/** A guest as seen from inside the VM. */
 export interface GuestContext {
   readonly rack: Surroundings;
   readonly machine: Machine;
@@ -58,6 +59,6 @@ export interface GuestContext {
   readonly address: string;
   readonly files: GuestFiles;
   readonly log: GuestLog;
-  /** What the guest's own clock says. */
+  /** The time of the guest's own clock. */
   now(): Date;
 }

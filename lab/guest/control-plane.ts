@@ -1,10 +1,10 @@
-/** The real programs of a server guest, with the flags that let several of them live on one host. */
+/** The real programs of a server guest, with the flags that let several of them run on one host. */
 import type { AuditFlags } from "../audit.ts";
 import type { Processes, Supervised } from "../process.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Binaries, GuestContext } from "./context.ts";
 
-/** One server's place in its cluster. */
+/** A server's place in its cluster. */
 export interface Seat {
   cluster: Cluster;
   binaries: Binaries;
@@ -14,18 +14,18 @@ export interface Seat {
   address: string;
 }
 
-/** How etcd starts: with data it ignores all of it. */
+/** How etcd starts. With data it ignores the initial cluster and its state. */
 export interface EtcdStart {
   member: string;
   dataDirectory: string;
   /** `name=https://address:2380` of every member, itself included. */
   initialCluster: readonly string[];
   state: "new" | "existing";
-  /** It forgets every other member. @default false */
+  /** Start with `--force-new-cluster`: etcd drops every other member. @default false */
   alone?: boolean;
 }
 
-/** The place of a guest in a cluster. */
+/** The seat of a guest in a cluster. */
 export function seatOf({ address, machine, rack }: GuestContext, cluster: Cluster): Seat {
   const { binaries, processes, audit } = rack;
   return { cluster, address, vmid: machine.vmid, binaries, processes, audit };
@@ -55,7 +55,7 @@ export function startEtcd(seat: Seat, start: EtcdStart): Supervised {
     "peer-trusted-ca-file": cluster.file("etcd-ca.crt"),
     "peer-cert-file": certificate[0],
     "peer-key-file": certificate[1],
-    // A power cut of the emulated VM loses nothing that the host's kernel has: only a crash of the host would.
+    // A power cut of the emulated VM loses nothing that the host's kernel has; only a crash of the host would.
     "unsafe-no-fsync": "true",
     "log-level": "warn",
   });
@@ -71,9 +71,9 @@ export function startApiServer(seat: Seat): Supervised {
     "etcd-keyfile": cluster.file("etcd-client.key"),
     "bind-address": address,
     "secure-port": "6443",
-    // Endpoints refuse loopback addresses; this one need not exist.
+    // Endpoints refuse loopback addresses; this address need not exist.
     "advertise-address": `10.40.0.${last}`,
-    // On one host all servers would fight over the identity's one lease.
+    // On one host all servers would compete for the single lease of the identity.
     "feature-gates": "APIServerIdentity=false",
     "tls-cert-file": cluster.file(`${address}-apiserver.crt`),
     "tls-private-key-file": cluster.file(`${address}-apiserver.key`),
@@ -101,7 +101,7 @@ export function startApiServer(seat: Seat): Supervised {
   });
 }
 
-/** Scheduler and controller manager. Both end when they lose leadership: they are started again then. */
+/** Starts scheduler and controller manager. Both exit when they lose leadership and are then started again. */
 export function startControllers(seat: Seat): Supervised[] {
   const { cluster } = seat;
   const manager = run(seat, "kube-controller-manager", seat.binaries.kubeControllerManager, {

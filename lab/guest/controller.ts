@@ -1,4 +1,4 @@
-/** RKE2's controllers for Nodes: members of etcd that are to go, and passwords of nodes that are gone. */
+/** RKE2's controllers for Nodes: they remove members of departing nodes from etcd, and passwords of deleted Nodes. */
 import { messageOf } from "../../src/runtime/errors.ts";
 import { follow } from "../kube.ts";
 import type { KubeObject } from "../kube.ts";
@@ -10,12 +10,12 @@ import type { Server } from "./server.ts";
 const prefix = "etcd.rke2.cattle.io";
 const finalizer = "wrangler.cattle.io/managed-etcd-controller";
 
-/** Milliseconds after which Nodes that want something are looked at again. */
+/** Milliseconds after which all Nodes are reconciled again. */
 const resync = 1000;
 
 const noop = () => undefined;
 
-/** Milliseconds between two looks at learners, and until one that never became a voter is removed. */
+/** Milliseconds between two checks of the learners, and until a learner that was not promoted is removed. */
 const learnersEvery = 15_000;
 const stalledAfter = 300_000;
 
@@ -23,15 +23,15 @@ interface Node extends KubeObject {
   metadata: KubeObject["metadata"] & { uid: string; finalizers?: string[] };
 }
 
-/** Runs beside every API server; only that of the first server acts. */
+/** Runs beside every API server; only the controller of the first server acts. */
 export class EtcdController {
   private readonly server: Server;
   private readonly scope: Scope;
   private readonly nodes = new Map<string, Node>();
-  /** Nodes whose password has been tied to them, by uid. */
+  /** Uids of Nodes that own their password Secret. */
   private readonly owned = new Set<string>();
 
-  /** When each learner was seen first, milliseconds of the monotonic clock. */
+  /** When each learner was first seen, milliseconds of the monotonic clock. */
   private readonly learners = new Map<string, number>();
 
   constructor(server: Server, scope: Scope) {
@@ -83,7 +83,7 @@ export class EtcdController {
     }
   }
 
-  /** A learner whose machine is gone would keep every other server from joining. */
+  /** Removes stalled learners: a learner whose machine is gone would keep every other server from joining. */
   private async evictLearners(): Promise<void> {
     for (;;) {
       await this.scope.wait(learnersEvery);
@@ -127,7 +127,7 @@ export class EtcdController {
     await this.server.kube.call("PATCH", `/api/v1/nodes/${name}/status`, { status }, "strategic-merge");
   }
 
-  /** The password goes with the Node: the garbage collector does it. */
+  /** Makes the Node the owner of its password Secret: the garbage collector deletes the Secret after the Node. */
   private async ownPassword({ metadata: { name, uid } }: Node): Promise<void> {
     const owner = { apiVersion: "v1", kind: "Node", name, uid };
     const path = `/api/v1/namespaces/kube-system/secrets/${secretName(name)}`;

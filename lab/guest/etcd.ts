@@ -1,4 +1,4 @@
-/** Talks to a member of etcd through its JSON gateway. */
+/** A client of an etcd member that uses etcd's JSON gateway. */
 import https from "node:https";
 import { Agent, request } from "undici";
 import type { Cluster } from "./cluster.ts";
@@ -11,7 +11,7 @@ export interface EtcdMember {
   isLearner?: boolean;
 }
 
-/** A refusal of etcd. */
+/** An error that etcd answered. */
 export class EtcdRefusal extends Error {
   override readonly name = "EtcdRefusal";
   readonly status: number;
@@ -23,8 +23,8 @@ export class EtcdRefusal extends Error {
 }
 
 /**
- * Whether a member says that it is well; false when it does not answer.
- * @param check `livez`: it serves, with or without a leader; `readyz`: it has a leader, too
+ * Whether a member reports that it is healthy; false when it does not answer.
+ * @param check `livez`: it serves, with or without a leader; `readyz`: it also has a leader
  */
 export async function isHealthy(address: string, check: "livez" | "readyz"): Promise<boolean> {
   try {
@@ -67,7 +67,7 @@ export class EtcdClient {
     await this.call("cluster/member/remove", { ID: id });
   }
 
-  /** @returns its own id, and the leader's as it knows it */
+  /** @returns the member's own id, and the leader's id as this member knows it */
   async status(): Promise<{ id: string; leader: string }> {
     const { header, leader = "0" } = await this.call<{ header: { member_id: string }; leader?: string }>(
       "maintenance/status",
@@ -76,12 +76,12 @@ export class EtcdClient {
     return { id: header.member_id, leader };
   }
 
-  /** Asked of the leader. @param to id of the voter that leads from then on */
+  /** Transfers leadership; only the leader accepts it. @param to id of the voter that leads from then on */
   async transferLeadership(to: string): Promise<void> {
     await this.call("maintenance/transfer-leadership", { targetID: to });
   }
 
-  /** The whole database with its checksum behind it, as `etcdctl snapshot save` writes it. */
+  /** The whole database followed by its checksum, as `etcdctl snapshot save` writes it. */
   async snapshot(): Promise<Buffer> {
     const lines = (await this.post("maintenance/snapshot", {})).trim().split("\n");
     return Buffer.concat(
@@ -98,11 +98,11 @@ export class EtcdClient {
     return await isHealthy(this.address, "readyz");
   }
 
-  /** True when it answers clients at all, as a learner does as well. */
+  /** True when the member answers clients at all, as a learner also does. */
   async listens(): Promise<boolean> {
     return new Promise((resolve) => {
       const options = { ...this.tls, host: this.address, port: 2379, path: "/version", agent: false };
-      // Not undici: it gives up a connection that is still being made only after its own time limit.
+      // Not undici: it abandons a connection that is still being opened only after its own time limit.
       const request = https.get({ ...options, signal: AbortSignal.timeout(250) }, (response) => {
         response.resume();
         resolve(response.statusCode === 200);
@@ -115,7 +115,7 @@ export class EtcdClient {
     await this.agent.destroy();
   }
 
-  /** @throws EtcdRefusal when etcd says no, another error when it does not answer */
+  /** @throws EtcdRefusal when etcd refuses, another error when it does not answer */
   private async call<T>(path: string, body: object): Promise<T> {
     return JSON.parse(await this.post(path, body)) as T;
   }

@@ -1,8 +1,8 @@
-/** A guest's file system as its agent sees it: the image below, the VM's own disk above. */
+/** A guest's file system as its agent sees it: the image, overlaid by the VM's own disk. */
 import { dirname } from "node:path/posix";
 import { AgentError } from "../types.ts";
 
-/** Directories of every image that need no file in them to be there. */
+/** Directories that exist in every image, also without a file in them. */
 const directories = [
   "/etc/evergreen",
   "/etc/rancher",
@@ -33,7 +33,7 @@ export class GuestFiles {
     return this.get(path)?.toString() ?? "";
   }
 
-  /** Writes as a program of the guest does, which makes directories that it needs. */
+  /** Writes as a program of the guest does, which creates missing directories. */
   put(path: string, content: string | Buffer): void {
     this.disk.set(path, Buffer.from(content));
   }
@@ -42,7 +42,7 @@ export class GuestFiles {
     this.disk.delete(path);
   }
 
-  /** @throws AgentError as qemu-ga words it */
+  /** @throws AgentError in qemu-ga's words */
   agentRead(path: string): Buffer {
     const content = this.get(path);
     if (content) return content;
@@ -50,7 +50,7 @@ export class GuestFiles {
     throw new AgentError(`failed to open file '${path}' (mode: 'r'): No such file or directory`);
   }
 
-  /** @throws AgentError as qemu-ga words it */
+  /** @throws AgentError in qemu-ga's words */
   agentWrite(path: string, content: Buffer): void {
     const refuse = (why: string) => new AgentError(`failed to open file '${path}' (mode: 'wb'): ${why}`);
     if (this.isDirectory(path)) throw refuse("Is a directory");
@@ -67,21 +67,21 @@ export class GuestFiles {
   }
 }
 
-/** A log file that forgets its beginning. */
+/** A log file that keeps only its latest lines. */
 export class GuestLog {
   private readonly files: GuestFiles;
   private readonly path: string;
   private readonly now: () => Date;
   private last = "";
 
-  /** @param now what the guest takes the time to be */
+  /** @param now the guest's clock */
   constructor(files: GuestFiles, path: string, now = () => new Date()) {
     this.files = files;
     this.path = path;
     this.now = now;
   }
 
-  /** Says it once, however often it happens in a row: a service that tries again and again fills no log. */
+  /** Logs a line unless it repeats the line before: a service that retries permanently does not fill the log. */
   say(unit: string, text: string): void {
     if (text === this.last) return;
     this.last = text;
@@ -90,5 +90,5 @@ export class GuestLog {
   }
 }
 
-/** Characters of a log that are kept: below what one agent read returns. */
+/** Characters of a log that are kept: less than one agent read returns. */
 const longest = 60_000;

@@ -22,12 +22,12 @@ const restartAfter = 1000;
 
 const noop = () => undefined;
 
-/** A service that was started, and with what. */
+/** A started service and its configuration. */
 interface Service {
   scope: Scope;
   text: string;
   joined: boolean;
-  /** `systemctl stop`: nobody starts it again. */
+  /** Stopped by `systemctl stop`: the service manager does not start it again. */
   stopped: boolean;
 }
 
@@ -36,11 +36,11 @@ export class RackGuest implements Guest {
   private readonly power = new Scope();
   private booted = false;
   private service: Service | undefined;
-  /** By the shell at its console. */
+  /** Variables exported by the shell at its console. */
   private readonly exported = new Map<string, string>();
   /** Resolves when the power is off. */
   readonly off: Promise<void>;
-  /** The unit handles one order after the other. */
+  /** Orders to the unit, which carries them out in sequence. */
   private orders: Promise<void> = Promise.resolve();
 
   constructor(context: GuestContext) {
@@ -119,7 +119,7 @@ export class RackGuest implements Guest {
   private async killAll(): Promise<void> {
     const { service } = this;
     await service?.scope.end();
-    // The unit that was not stopped starts everything again.
+    // The service manager restarts a unit that was not stopped.
     if (service && !service.stopped) this.obey();
   }
 
@@ -136,7 +136,7 @@ export class RackGuest implements Guest {
     if (!this.agentUp) throw new AgentError("QEMU guest agent is not running");
   }
 
-  /** What the path unit does when the marker was written, and at boot. */
+  /** What the path unit does at boot and when the marker is written. */
   private obey(): void {
     const { files, log } = this.context;
     const order = readOrder(files, this.hostname);
@@ -172,7 +172,7 @@ export class RackGuest implements Guest {
     scope.run(() => this.serve(order, service));
   }
 
-  /** RKE2 under its service manager: started again whenever it gives up. */
+  /** Runs RKE2 under its service manager, which starts it again whenever it exits. */
   private async serve(order: Order & { kind: "start" }, service: Service): Promise<void> {
     const guest = this.context;
     const registerAt = performance.now() + guest.rack.profile.register;

@@ -5,7 +5,8 @@ import type { Scope } from "./scope.ts";
 const pause = 250;
 
 /**
- * Calls an API until it answers: a kubelet or a controller outlives an API server that is away. Refusals are answers.
+ * Repeats a call of an API until it answers: a kubelet or a controller outlives an API server that is down. A refusal
+ * is an answer; status 429 and 5xx are not.
  * @throws when the scope ends
  */
 export async function insist<T>(scope: Scope, call: () => Promise<Answer<T>>): Promise<Answer<T>> {

@@ -22,14 +22,14 @@ export type Role = "server" | "agent";
 
 /** RKE2's configuration as far as the lab reads it. */
 export interface Fragment {
-  /** `https://<registration address>:9345`; undefined: the first server. */
+  /** `https://<registration address>:9345`; undefined: this is the bootstrap server. */
   server: string | undefined;
   token: string | undefined;
   nodeName: string;
   /** key to value */
   labels: Record<string, string>;
   taints: Taint[];
-  /** More names and addresses of the API server. */
+  /** Additional names and addresses of the API server. */
   tlsSan: string[];
 }
 
@@ -39,7 +39,7 @@ export interface Taint {
   effect: string;
 }
 
-/** What the marker asks for. */
+/** What the marker requests. */
 export type Order =
   | { kind: "none" }
   | { kind: "wipe" }
@@ -88,7 +88,7 @@ function parseTaint(text: string): Taint {
   return { key: found[1], ...(found[2] === undefined ? {} : { value: found[2] }), effect: found[3] };
 }
 
-/** A token's parts: the hash of the cluster's CA, and who presents it with what. */
+/** The parts of a token: the hash of the cluster's CA, and the credential. */
 export interface Token {
   caHash: string | undefined;
   credential: { kind: "password"; user: string; password: string } | { kind: "bootstrap"; token: string };

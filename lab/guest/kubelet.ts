@@ -10,11 +10,11 @@ import { PodKeeper } from "./pods.ts";
 import { JoinFailure } from "./registration.ts";
 import type { Scope } from "./scope.ts";
 
-/** Milliseconds between two renewals of the Lease; the controllers give up on a node after 10 s without one. */
+/** Milliseconds between two renewals of the Lease; the controllers give up on a node after 10 s without a renewal. */
 const heartbeat = 2500;
-/** The node's own status is read again after this many heartbeats. */
+/** Heartbeats after which the kubelet reads its Node's status again. */
 const checkAfter = 4;
-/** Milliseconds from Ready until a node with the fault `crash-after-ready` breaks down. */
+/** Milliseconds from Ready until a node with the fault `crash-after-ready` fails. */
 const crashAfter = 3000;
 
 interface Node extends KubeObject {
@@ -27,7 +27,7 @@ interface Status {
 
 export interface KubeletOptions {
   guest: GuestContext;
-  /** With the node's identity. */
+  /** Has the node's identity. */
   kube: Kube;
   fragment: Fragment;
   /** Milliseconds of the monotonic clock before which the Node is not registered. */
@@ -53,7 +53,7 @@ export class Kubelet {
     this.registerAt = registerAt;
   }
 
-  /** Resolves when the Node is registered; the rest goes on until the scope ends. @throws JoinFailure */
+  /** Resolves when the Node is registered; the rest continues until the scope ends. @throws JoinFailure */
   async start(): Promise<void> {
     await this.scope.wait(Math.max(0, this.registerAt - performance.now()));
     await this.register();
@@ -75,7 +75,7 @@ export class Kubelet {
         ? made
         : await insist(this.scope, () => this.kube.call<Node & Status>("GET", `/api/v1/nodes/${node}`));
     this.uid = found.body.metadata.uid ?? "";
-    // A Node that was there before keeps its labels and cordons; what the machine is may have changed.
+    // An existing Node keeps its labels and its cordon; the facts of the machine may have changed.
     if (made.status === 409) await this.publish();
     await this.renewLease();
   }
@@ -108,7 +108,7 @@ export class Kubelet {
       await this.scope.wait(heartbeat);
       const late = performance.now();
       await this.renewLease();
-      // After an outage the controllers may have declared the node dead: it says that it is not.
+      // After an outage the controllers may have marked the node as not ready: the kubelet corrects its status.
       if (count % checkAfter === 0 || performance.now() - late > heartbeat) await this.check();
     }
   }

@@ -1,9 +1,9 @@
-/** What a kubelet says about its node. */
+/** What a kubelet reports about its node. */
 import { createHash } from "node:crypto";
 import type { Machine } from "../types.ts";
 import type { Taint } from "./join.ts";
 
-/** Whether a node takes pods, and why not. */
+/** Whether a node takes pods, and if not, the reason. */
 export interface Readiness {
   ready: boolean;
   reason: string;
@@ -88,7 +88,7 @@ export function nodeStatus(facts: NodeFacts, readiness: Readiness): object {
   };
 }
 
-/** Of the image, or of the release before it when the image lies about itself. */
+/** The version of the image, or the patch release before it when the image has the fault `wrong-kubelet`. */
 function kubeletVersion({ image }: Machine): string {
   if (image.fault !== "wrong-kubelet") return image.rke2;
   return image.rke2.replace(/\.(\d+)\+/, (_, patch: string) => `.${Math.max(0, Number(patch) - 1)}+`);

@@ -1,4 +1,4 @@
-/** RKE2's protection of node names: the first node that uses a name sets a password, kept as a Secret. */
+/** RKE2's protection of node names: the first node that uses a name sets a password, which is kept as a Secret. */
 import { randomBytes, scrypt, timingSafeEqual } from "node:crypto";
 import { promisify } from "node:util";
 import type { Kube, KubeObject } from "../kube.ts";
@@ -32,7 +32,7 @@ async function matches(password: string, stored: string): Promise<boolean> {
 export const secretName = (node: string): string => `${node}.node-password.rke2`;
 
 /**
- * Checks a node's password, or keeps it when the name is new.
+ * Checks a node's password, or stores it when the name is new.
  * @throws NodePasswordRejected when another machine has that name
  */
 export async function ensureNodePassword(kube: Kube, node: string, password: string): Promise<void> {
@@ -52,7 +52,7 @@ export async function ensureNodePassword(kube: Kube, node: string, password: str
     immutable: true,
     data: { hash: Buffer.from(await hash(password)).toString("base64") },
   });
-  // Another request for the same node may have been quicker: what it stored decides.
+  // Another request for the same node may have been faster: the password that it stored decides.
   if (made.status === 409) return ensureNodePassword(kube, node, password);
   if (made.status !== 201) throw new Error(`secret ${name}: ${made.status}`);
 }

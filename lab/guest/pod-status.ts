@@ -35,7 +35,7 @@ export function runningStatus(pod: Pod, { hostIP, podIP, since }: Place): object
   return {
     phase: "Running",
     hostIP,
-    // Both lists merge by address: a pod of a node that came back as another machine would have two.
+    // Both lists merge by address: a pod whose node came back as another machine would have two entries.
     hostIPs: [{ $patch: "replace" }, { ip: hostIP }],
     podIP,
     podIPs: [{ $patch: "replace" }, { ip: podIP }],
@@ -45,7 +45,7 @@ export function runningStatus(pod: Pod, { hostIP, podIP, since }: Place): object
   };
 }
 
-/** Nothing of it runs at the moment. */
+/** None of the pod's containers runs at the moment. */
 export function waitingStatus(pod: Pod): object {
   return {
     conditions: conditions("True", "False"),

@@ -1,4 +1,4 @@
-/** The pods of a node: each Running one really answers HTTP on its own address. */
+/** The pods of a node: each running pod really answers HTTP on its own address. */
 import http from "node:http";
 import { follow } from "../kube.ts";
 import type { Kube } from "../kube.ts";
@@ -11,7 +11,7 @@ import type { Pod } from "./pod-status.ts";
 
 export interface PodKeeperOptions {
   guest: GuestContext;
-  /** With the node's identity. */
+  /** Has the node's identity. */
   kube: Kube;
   node: string;
 }
@@ -21,7 +21,7 @@ interface Sandbox {
   scope: Scope;
   stopping: boolean;
   server: http.Server | undefined;
-  /** What it last said of itself, once it serves. */
+  /** Its status as last reported, set once it serves. */
   status?: object;
 }
 
@@ -61,13 +61,13 @@ export class PodKeeper {
       this.sandboxes.set(pod.metadata.uid, started);
       scope.run(() => this.start(pod, started));
     } else if (sandbox?.status && !sandbox.stopping && !ended(pod) && !isReady(pod)) {
-      // The node controller has marked it while the node was away: a kubelet insists on what it sees.
+      // The node controller marked the pod as not ready while the node was away: a kubelet restores the status.
       const { scope, status } = sandbox;
       scope.run(() => this.patch(scope, pod, status));
     }
   }
 
-  /** Deleted by force: nothing is left to say goodbye to. */
+  /** The pod was force-deleted: its sandbox ends without a grace period. */
   private gone(pod: Pod): void {
     const sandbox = this.sandboxes.get(pod.metadata.uid);
     this.sandboxes.delete(pod.metadata.uid);
@@ -77,14 +77,14 @@ export class PodKeeper {
   private async start(pod: Pod, sandbox: Sandbox): Promise<void> {
     const { guest } = this.options;
     const { scope } = sandbox;
-    // It was running before the machine went down, and nobody has said otherwise yet.
+    // The pod ran before the machine went down, and its status still says so.
     if (isReady(pod)) await this.patch(scope, pod, waitingStatus(pod));
     await scope.wait(guest.rack.profile.podStart);
     const place = await this.open(pod, scope);
     sandbox.server = place.server;
     const since = new Date();
     const status = runningStatus(pod, { hostIP: guest.address, podIP: podAddress(place.address), since });
-    // Before it is said: whoever contradicts in the same moment is answered too.
+    // Set before it is reported, so that a contradiction at the same moment is corrected too.
     if (pod.spec.restartPolicy === "Always") sandbox.status = status;
     await this.patch(scope, pod, status);
     if (pod.spec.restartPolicy === "Always") return;
@@ -96,7 +96,7 @@ export class PodKeeper {
   private async stop(pod: Pod, sandbox: Sandbox): Promise<void> {
     sandbox.stopping = true;
     const grace = (pod.metadata.deletionGracePeriodSeconds ?? 30) * 1000;
-    // A real program serves on after SIGTERM while the endpoints forget it.
+    // A real program keeps serving after SIGTERM while the endpoints are updated.
     await this.scope.wait(Math.min(this.options.guest.rack.profile.podStop, grace));
     sandbox.server?.close();
     sandbox.server?.closeIdleConnections();
@@ -118,13 +118,13 @@ export class PodKeeper {
     const answer = await insist(scope, () =>
       this.options.kube.call<{ message?: string }>("PATCH", path, body, "strategic-merge"),
     );
-    // Gone, or another pod by now: nobody is left to speak for.
+    // The pod is gone, or another pod has its name by now: there is no status to report.
     if (answer.status === 200 || answer.status === 404 || answer.status === 409) return;
     const why = answer.body.message ?? String(answer.status);
     this.options.guest.log.say("rke2", `level=error msg="status of pod ${metadata.name}: ${why}"`);
   }
 
-  /** Opens the pod's listener on an address of its own, or on the node's when it shares the host's network. */
+  /** Opens the pod's listener on an address of its own, or on the node's when it uses the host's network. */
   private async open(pod: Pod, scope: Scope): Promise<{ address: string; server: http.Server | undefined }> {
     const port = pod.spec.containers.flatMap(({ ports }) => ports ?? [])[0]?.containerPort;
     const address = pod.spec.hostNetwork ? this.options.guest.address : this.takeAddress(pod, scope);
@@ -145,7 +145,7 @@ export class PodKeeper {
     return { address, server };
   }
 
-  /** `127.(N+100).<last octet of the VM>.<1..254>`: the one it had before, else the next one that is free. */
+  /** `127.(N+100).<last octet of the VM>.<1..254>`: the pod's previous address, else the next free address. */
   private takeAddress(pod: Pod, scope: Scope): string {
     const { address } = this.options.guest;
     const [, second = "0", , last = "0"] = address.split(".");

@@ -20,17 +20,17 @@ import type { Server } from "./server.ts";
 export interface RackOptions {
   /** First two octets of every address: `127.40`. Pods get the second octet plus 100, so it is at most 155. */
   prefix: string;
-  /** Work directory of the guests: data of etcd, certificates, logs of processes. */
+  /** Work directory of the guests: etcd data, certificates, process logs. */
   directory: string;
   binaries: Binaries;
   profile: Profile;
-  /** @default boundaries of its own, at which nobody waits */
+  /** @default boundaries of its own, at which nothing is held or cut */
   boundaries?: Boundaries;
-  /** More flags of the API servers. @default none */
+  /** Additional flags of the API servers. @default none */
   audit?: AuditFlags;
 }
 
-/** A member of etcd, as a live member tells it. */
+/** A member of etcd, as a live member reports it. */
 export interface Member {
   /** The Node's name and a suffix. Empty for a learner that has not started yet. */
   name: string;
@@ -50,7 +50,7 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
   readonly boundaries: Boundaries;
   readonly audit: AuditFlags;
   readonly clusters = new Map<string, Cluster>();
-  /** May be changed at any time: it counts from the next wait on. */
+  /** May be changed at any time: a change takes effect at the next wait. */
   profile: Profile;
   snapshotFault: SnapshotFault | undefined;
   private readonly running = new Set<RackGuest>();
@@ -85,12 +85,12 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
     return guest;
   }
 
-  /** Removes what the processes of a destroyed VM left on the host's disk. */
+  /** Removes the data that the processes of a destroyed VM left on the host's disk. */
   forget(vmid: number, uuid: string): void {
     rmSync(diskDirectory(this.directory, vmid, uuid), { recursive: true, force: true });
   }
 
-  /** Powers everything off and closes the registration address. */
+  /** Powers off all guests and closes the registration address. */
   async close(): Promise<void> {
     await Promise.all([...this.running].map((guest) => guest.powerOff()));
     await this.balancer.close();
@@ -118,12 +118,12 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
     return [];
   }
 
-  /** API endpoints of the servers that run: `https://127.40.0.11:6443`. */
+  /** API endpoints of the servers that are ready: `https://127.40.0.11:6443`. */
   get apiServers(): string[] {
     return this.servers.filter(({ ready }) => ready).map(({ address }) => `https://${address}:6443`);
   }
 
-  /** The administrator's kubeconfig, through the registration address; undefined until a cluster exists. */
+  /** The administrator's kubeconfig for the registration address; undefined until a cluster exists. */
   get adminKubeconfig(): string | undefined {
     const cluster = this.servers[0]?.cluster ?? [...this.clusters.values()].at(-1);
     return cluster?.adminKubeconfig(this.balancer.api);
@@ -145,7 +145,7 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
   }
 }
 
-/** A day behind, when nobody synchronises it. */
+/** The guest's clock: a day behind when the image has the fault `clock-behind`. */
 function clockOf({ image }: Machine): Date {
   return new Date(Date.now() - (image.fault === "clock-behind" ? 24 * 3600 * 1000 : 0));
 }
@@ -159,5 +159,5 @@ function needProgram(path: string): void {
   }
 }
 
-/** Where the processes of a rack's guests keep their logs. */
+/** Directory for the logs of a rack's processes. */
 export const processDirectory = (directory: string): string => join(directory, "processes");

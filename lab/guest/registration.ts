@@ -1,4 +1,4 @@
-/** What a joining node asks the registration address, and how RKE2 words it when it does not get it. */
+/** The requests of a joining node to the registration address, and the words in which RKE2 reports a refusal. */
 import { createHash, randomBytes, X509Certificate } from "node:crypto";
 import { Agent, request } from "undici";
 import type { Dispatcher } from "undici";
@@ -8,7 +8,7 @@ import type { GuestContext } from "./context.ts";
 import { parseToken, paths } from "./join.ts";
 import type { Token } from "./join.ts";
 
-/** RKE2 could not go on; the text is what its log says. */
+/** RKE2 could not continue; the message is the line of its log. */
 export class JoinFailure extends Error {
   override readonly name = "JoinFailure";
 }
@@ -17,13 +17,13 @@ class Unauthorized extends JoinFailure {}
 
 /** How a kubelet reaches the API. */
 export interface KubeletIdentity {
-  /** PEM of the API server's authority. */
+  /** PEM of the API server's CA. */
   ca: string;
   credentials: Credentials;
 }
 
 /**
- * Fetches the cluster's CA and compares it with what the token says.
+ * Fetches the cluster's CA and compares it with the hash in the token.
  * @param url `https://127.40.0.5:9345`
  */
 export async function fetchCa(
@@ -44,7 +44,7 @@ export async function fetchCa(
   return ca;
 }
 
-/** A guest whose clock is behind takes the cluster's certificates for not yet valid; the words are Go's, and k3s's. */
+/** To a guest whose clock is behind, the cluster's certificates are not yet valid; the words are Go's and k3s's. */
 function requireValid(ca: string, now: Date, url: string): void {
   const from = new Date(new X509Certificate(ca).validFrom);
   if (now >= from) return;
@@ -55,13 +55,13 @@ function requireValid(ca: string, now: Date, url: string): void {
   );
 }
 
-/** Proves that a server's token is good. @throws JoinFailure */
+/** Checks that the registration address accepts a server's token. @throws JoinFailure */
 export async function checkServerToken(url: string, ca: string, token: Token, signal: AbortSignal): Promise<void> {
   await ask(`${url}/v1-rke2/server-bootstrap`, { ca }, authorization(token, "server"), signal);
 }
 
 /**
- * Gets the kubelet's certificate: by the one that it had before, else by token. Keeps it on the guest's disk.
+ * Gets the kubelet's certificate, by its previous certificate or else by token, and keeps it on the guest's disk.
  * @throws JoinFailure
  */
 export async function kubeletIdentity(

@@ -3,8 +3,8 @@ import { say } from "../../src/runtime/log.ts";
 import { messageOf } from "../../src/runtime/errors.ts";
 
 /**
- * The life of something in a guest: a power cycle, a service, a pod. Whatever it opened is closed when it ends, and
- * the scopes below it end with it.
+ * The life of something in a guest: a power cycle, a service, a pod. When a scope ends, everything that it opened is
+ * closed, and its child scopes end with it.
  */
 export class Scope {
   private readonly controller = new AbortController();
@@ -29,18 +29,18 @@ export class Scope {
     return this.signal.aborted;
   }
 
-  /** Resolves when everything of the scope is gone. */
+  /** Resolves when everything of the scope is closed. */
   get ended(): Promise<undefined> {
     return this.finish.promise;
   }
 
-  /** Closes something when the scope ends; at once when it is over already. */
+  /** Closes something when the scope ends; at once when the scope has already ended. */
   defer(close: () => void | Promise<void>): void {
     if (this.over) void Promise.resolve(close()).catch(report);
     else this.closers.add(close);
   }
 
-  /** Runs a task of the scope. What it throws after the end is of no interest; before it, a defect of the lab. */
+  /** Runs a task of the scope. An error after the end is ignored; an error before it is a defect of the lab. */
   run(task: () => Promise<void>): void {
     task().catch((error: unknown) => {
       if (!this.over) report(error);
@@ -52,7 +52,7 @@ export class Scope {
     await delay(milliseconds, undefined, { signal: this.signal });
   }
 
-  /** Closes all at once. Resolves when everything is gone. */
+  /** Closes everything at the same time. Resolves when everything is closed. */
   end(): Promise<void> {
     this.ending ??= this.close();
     return this.ending;

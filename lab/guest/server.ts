@@ -1,4 +1,4 @@
-/** RKE2 on a server: a real member of etcd, a real API server, and a kubelet like everyone's. */
+/** RKE2 on a server: a real etcd member, a real API server, and the same kubelet as on an agent. */
 import { mkdirSync } from "node:fs";
 import { messageOf } from "../../src/runtime/errors.ts";
 import { Kube } from "../kube.ts";
@@ -23,10 +23,10 @@ import { Snapshots } from "./snapshots.ts";
 import { serveSupervisor } from "./supervisor.ts";
 import { learnerEvery } from "./times.ts";
 
-/** Milliseconds between two looks at something that starts. */
+/** Milliseconds between two polls of something that starts. */
 const look = 50;
 
-/** Milliseconds after which a learner that does not answer is started again. */
+/** Milliseconds after which a learner that does not answer is restarted. */
 const mutePatience = 1000;
 
 export class Server {
@@ -37,18 +37,18 @@ export class Server {
   readonly member: string;
   readonly etcd: EtcdClient;
   readonly kube: Kube;
-  /** Its API server answers and the registration address knows it. */
+  /** Its API server answers and the registration address sends connections to it. */
   ready = false;
   /** It is being removed from the cluster. */
   leaving = false;
-  /** It was told that it will leave. */
+  /** It has been told to step down. */
   private yielding = false;
   private readonly start: NodeStart;
   private readonly seat: Seat;
   private readonly dataDirectory: string;
-  /** It has no data and was told of no other server: it makes a cluster, whoever else is there. */
+  /** It has no data and its join data names no server: it bootstraps a cluster, whatever other servers exist. */
   private readonly founds: boolean;
-  /** Ends when the control plane stops; the kubelet goes on. */
+  /** Ends when the control plane stops; the kubelet continues. */
   private readonly plane: Scope;
 
   constructor(start: NodeStart, cluster: Cluster, plane: Scope) {
@@ -75,7 +75,10 @@ export class Server {
     return this.guest.address;
   }
 
-  /** Starts or resumes the control plane, then the kubelet. Resolves when the Node is registered. @throws JoinFailure */
+  /**
+   * Starts or resumes the control plane, then the kubelet. Resolves when the Node is registered.
+   * @throws JoinFailure
+   */
   async run(scope: Scope): Promise<void> {
     const { cluster, guest, plane } = this;
     cluster.certifyServer(this.address, this.names);
@@ -103,7 +106,7 @@ export class Server {
     plane.run(() => new EtcdController(this, plane).run());
   }
 
-  /** It is about to leave: clients are sent elsewhere, then another member leads. */
+  /** Steps down before it leaves: its connections are drained, then another member becomes leader. */
   async yield(): Promise<void> {
     this.yielding = true;
     await this.guest.rack.balancer.drain(this.address);
@@ -114,16 +117,16 @@ export class Server {
     this.tell("etcd leadership was handed over", heir?.name ?? "to nobody");
   }
 
-  /** It stays after all. */
+  /** Resumes serving: the server stays in the cluster after all. */
   serveAgain(): void {
     if (this.yielding && this.ready) this.guest.rack.balancer.add(this.address);
     this.yielding = false;
   }
 
-  /** Stops being a server for good: another member has removed it from etcd. */
+  /** Stops being a server permanently: another member has removed it from etcd. */
   async stopControlPlane(): Promise<void> {
     await this.plane.end();
-    // RKE2 leaves a tombstone: data of a removed member can never be used again.
+    // RKE2 leaves a tombstone: the data of a removed member can never be used again.
     disk.forgetMember(this.guest);
     const { vmid, name } = this.guest.machine;
     this.guest.log.say("rke2", 'level=info msg="this node has been removed from the cluster"');
@@ -163,7 +166,7 @@ export class Server {
     return etcd;
   }
 
-  /** Every member's name and address, this one added as a learner. */
+  /** Names and addresses of all members, this server included, which is added as a learner; empty: it bootstraps. */
   private async initialCluster(): Promise<string[]> {
     if (this.founds) return [];
     const others = [...this.cluster.servers.values()];
@@ -182,7 +185,7 @@ export class Server {
         if (before.some(({ name }) => name?.replace(/-[0-9a-f]{8}$/, "") === this.node)) {
           throw new JoinFailure("duplicate node name found, please use a unique name for this node");
         }
-        // Left behind by an attempt that never started: it would block every other join.
+        // A leftover of an attempt that never started: it would block every other join.
         const stale = before.find(({ peerURLs }) => peerURLs?.includes(this.peerUrl));
         if (stale) await other?.etcd.remove(stale.ID);
         if (other) return await other.etcd.addLearner(this.peerUrl);
@@ -197,15 +200,15 @@ export class Server {
     }
   }
 
-  /** A learner serves nobody, itself included: another member has to promote it. Resolves when it serves. */
+  /** Waits until the member serves: a learner serves no client until another member promotes it. */
   private async becomeVoter(etcd: Supervised): Promise<void> {
     let since = performance.now();
-    // Its `/readyz` may say yes before it knows that it is a learner: that it serves a list is the proof.
+    // `/readyz` may succeed before the member knows that it is a learner: only an answered member list is proof.
     while (!(await this.serves())) {
       const other = this.founds ? undefined : [...this.cluster.servers.values()].find((server) => server !== this);
       const step = other && !this.stalls ? await this.promoteThrough(other) : "waits";
       if (step === "mute" && performance.now() - since > mutePatience) {
-        // What it said about itself came back to it within a snapshot, unnoticed: it would wait 7 s for it.
+        // etcd missed its own membership because it arrived within a snapshot: it would wait 7 s for it.
         etcd.restart();
         this.tell("Starting etcd again", this.member);
         since = performance.now();
@@ -214,7 +217,7 @@ export class Server {
     }
   }
 
-  /** It never catches up with the others. */
+  /** It never catches up with the others (image fault `learner-stalls`). */
   private get stalls(): boolean {
     return this.guest.machine.image.fault === "learner-stalls";
   }
@@ -247,7 +250,7 @@ export class Server {
     for (const child of startControllers(this.seat)) this.plane.defer(() => child.kill());
   }
 
-  /** The registration address sends connections here from now on. */
+  /** Makes the registration address send connections to this server from now on. */
   private attach(): void {
     const { balancer } = this.guest.rack;
     balancer.add(this.address);
@@ -258,7 +261,7 @@ export class Server {
     });
   }
 
-  /** What RKE2's controllers write on a server's Node. */
+  /** Writes what RKE2's controllers write to a server's Node. */
   private async decorate(): Promise<void> {
     const metadata = {
       labels: { "node-role.kubernetes.io/control-plane": "true", "node-role.kubernetes.io/etcd": "true" },
@@ -279,7 +282,7 @@ export function voterCondition(status: "True" | "False", reason: string, message
   return { type: "EtcdIsVoter", status, reason, message, lastHeartbeatTime: now, lastTransitionTime: now };
 }
 
-/** Finds the server's cluster: the one whose data it has, a new one, or the one that it joins. */
+/** Finds the server's cluster and runs the server: the cluster of its data, a new one, or the one that it joins. */
 export async function runServer(start: NodeStart, scope: Scope): Promise<void> {
   const plane = new Scope(scope);
   const cluster = await clusterFor(start, scope);

@@ -1,4 +1,4 @@
-/** The kind that RKE2 installs to publish its snapshots (k3s-io/api, k3s.cattle.io/v1), as far as its fields go. */
+/** The kind that RKE2 installs to publish its snapshots (k3s-io/api, k3s.cattle.io/v1), reduced to its fields. */
 import type { Kube } from "../kube.ts";
 import { insist } from "./insist.ts";
 import type { Scope } from "./scope.ts";
@@ -69,7 +69,7 @@ const definition = {
   },
 };
 
-/** Installs the kind; fine when another server has done so. */
+/** Installs the kind; succeeds when another server has installed it already. */
 export async function installSnapshotKind(kube: Kube, scope: Scope): Promise<void> {
   await insist(scope, () => kube.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition));
 }

@@ -1,4 +1,4 @@
-/** RKE2's snapshots on demand: a real one of the real member, on the server's disk and, when asked for, in a bucket. */
+/** RKE2's snapshots on demand: a real snapshot of the real member, on the server's disk and on request in a bucket. */
 import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ import type { Scope } from "./scope.ts";
 import { snapshotsPath } from "./snapshot-crd.ts";
 import { keyIn, requireBucket, upload, type Destination } from "./bucket.ts";
 
-/** What comes with `POST /db/snapshot` (k3s, pkg/etcd/snapshot_handler.go). */
+/** The body of `POST /db/snapshot` (k3s, pkg/etcd/snapshot_handler.go). */
 export interface SnapshotRequest {
   operation?: string;
   name?: string[];
@@ -21,11 +21,11 @@ export interface SnapshotRequest {
 
 export interface SnapshotOptions {
   node: string;
-  /** Of the cluster's server token. */
+  /** The password of the cluster's server token. */
   password: string;
   etcd: EtcdClient;
   kube: Kube;
-  /** Of the guest's disk, on the host. */
+  /** Directory on the host that holds the snapshots of the guest's disk. */
   directory: string;
   fault: () => SnapshotFault | undefined;
 }
@@ -40,14 +40,14 @@ export class SnapshotRefusal extends Error {
   }
 }
 
-/** What one snapshot is, wherever it lies. */
+/** A snapshot, independent of where it is stored. */
 interface Made {
   name: string;
   created: string;
   content: Buffer;
 }
 
-/** RKE2 tells callers a number, and the reason only to its log. */
+/** RKE2 answers callers with a number only and writes the reason to its log. */
 const secretive = (): SnapshotRefusal => new SnapshotRefusal(500, "etcd-snapshot error ID 04711");
 
 export class Snapshots {
@@ -126,7 +126,7 @@ export class Snapshots {
         ...(failed === undefined ? {} : { error: { message: failed, time: created } }),
       },
     };
-    // The kind takes a moment to be served after its definition was installed.
+    // The API server serves the kind a moment after its definition was installed.
     for (;;) {
       const { status } = await insist(this.scope, () => kube.call("POST", snapshotsPath, object));
       if (status !== 404) return;
@@ -139,7 +139,7 @@ export class Snapshots {
   }
 }
 
-/** What arrives of an upload. */
+/** The part of an upload that arrives, under a fault. */
 function onTheWay(content: Buffer, fault: SnapshotFault | undefined): Buffer {
   if (fault === "cut-upload") return content.subarray(0, content.length / 2);
   if (fault !== "spoilt-upload") return content;
@@ -149,7 +149,7 @@ function onTheWay(content: Buffer, fault: SnapshotFault | undefined): Buffer {
   return spoilt;
 }
 
-/** Credentials are not published. */
+/** What is published of a destination: everything except its credentials. */
 function published({ endpoint, bucket, region, folder = "", insecure = false }: Destination): object {
   return { endpoint, bucket, region, prefix: folder, insecure };
 }

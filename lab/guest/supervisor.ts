@@ -1,4 +1,4 @@
-/** RKE2's supervisor on port 9345 of a server: what nodes ask before they are nodes. */
+/** RKE2's supervisor on port 9345 of a server: it answers nodes that join, before they have a Node. */
 import https from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { TLSSocket } from "node:tls";
@@ -14,7 +14,7 @@ import type { Scope } from "./scope.ts";
 import { SnapshotRefusal } from "./snapshots.ts";
 import type { SnapshotRequest, Snapshots } from "./snapshots.ts";
 
-/** An answer that is no success. */
+/** An answer that reports a failure. */
 class Refusal extends Error {
   readonly status: number;
 
@@ -24,7 +24,7 @@ class Refusal extends Error {
   }
 }
 
-/** Whom the credentials of a request prove. */
+/** The identity that the credentials of a request prove. */
 type Caller = { kind: "server" } | { kind: "agent" } | { kind: "node"; name: string };
 
 interface BootstrapSecret extends KubeObject {
@@ -35,11 +35,11 @@ interface BootstrapSecret extends KubeObject {
 export interface SupervisorOptions {
   cluster: Cluster;
   address: string;
-  /** More names in its certificate. */
+  /** Additional names in its certificate. */
   names: readonly string[];
-  /** The server's own API server, as administrator. */
+  /** A client of the server's own API server, as administrator. */
   kube: Kube;
-  /** Members of etcd as the server's own one has them. */
+  /** Members of etcd as the server's own member reports them. */
   members: () => Promise<EtcdMember[]>;
   snapshots: Snapshots;
   boundaries: Boundaries;
@@ -62,7 +62,7 @@ export async function serveSupervisor(options: SupervisorOptions, scope: Scope):
   });
 }
 
-/** What a Status object calls a status. */
+/** The reason that a Status object gives for a status code. */
 const reasons: Readonly<Record<number, string>> = {
   400: "BadRequest",
   401: "Unauthorized",
@@ -71,7 +71,7 @@ const reasons: Readonly<Record<number, string>> = {
   500: "InternalError",
 };
 
-/** What is asked by others than nodes. */
+/** The requests with a boundary: those that come from clients other than nodes. */
 const asked = ({ method = "", url = "" }: IncomingMessage) =>
   url.startsWith("/db/") ? { method, path: url } : undefined;
 
@@ -176,7 +176,7 @@ async function authenticate(options: SupervisorOptions, request: IncomingMessage
   throw new Refusal(401, "Unauthorized");
 }
 
-/** A kubelet's own certificate is good as long as its Node exists. */
+/** A kubelet's own certificate is valid as long as its Node exists. */
 async function byCertificate({ kube }: SupervisorOptions, { socket }: IncomingMessage): Promise<string | undefined> {
   if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
   const name = /^system:node:(.+)$/.exec(String(socket.getPeerCertificate().subject.CN))?.[1];

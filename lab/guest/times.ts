@@ -1,4 +1,4 @@
-/** What the lab's guests do at times of their own, whatever the profile: a bound has to know it too. Milliseconds. */
+/** Times of the lab's guests that do not depend on the profile; a lower bound has to know them too. Milliseconds. */
 
-/** Between two looks at a learner, until etcd lets it be promoted; RKE2's own ticker looks every 15 s. */
+/** Between two polls of a learner until etcd lets it be promoted; RKE2's own ticker polls every 15 s. */
 export const learnerEvery = 50;

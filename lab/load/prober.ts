@@ -1,4 +1,4 @@
-/** Calls the workload and the Kubernetes API all the time, a fresh connection for each request. */
+/** Calls the workload and the Kubernetes API continuously, with a fresh connection for each request. */
 import http from "node:http";
 import https from "node:https";
 import { follow, type Kube, type KubeObject, userAgent } from "../kube.ts";
@@ -7,7 +7,7 @@ import { Counter, type Tally } from "./tally.ts";
 import { workloadName, workloadNamespace } from "./workload.ts";
 
 export interface ProbeReport {
-  /** Both together. */
+  /** Requests to both. */
   requests: number;
   failed: number;
   workload: Tally;
@@ -24,11 +24,11 @@ interface Timings {
   workloadEvery: number;
   /** Milliseconds between two requests to the API. @default 250 */
   apiEvery: number;
-  /** Milliseconds after which a request has failed. @default 3000 */
+  /** Milliseconds after which a request counts as failed. @default 3000 */
   patience: number;
 }
 
-/** A client that an operator would recognise: what kube-proxy would do with the same EndpointSlices. */
+/** A realistic client: it uses the EndpointSlices as kube-proxy does. */
 export class Prober {
   private readonly workload = new Counter();
   private readonly api = new Counter();
@@ -37,7 +37,7 @@ export class Prober {
   private readonly kube: Kube;
   private readonly timings: Timings;
   private turn = 0;
-  /** Until the workload was reachable once, an empty list of endpoints is no failure. */
+  /** Until the workload was reachable once, an empty list of endpoints is not a failure. */
   private seenEndpoint = false;
 
   constructor(kube: Kube, timings: Partial<Timings> = {}) {

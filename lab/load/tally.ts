@@ -1,4 +1,4 @@
-/** Counts of a prober. */
+/** Counters of a prober. */
 export interface Failure {
   /** ISO 8601. */
   at: string;
@@ -16,10 +16,10 @@ export interface Tally {
   failures: Failure[];
 }
 
-/** Nothing asked yet. */
+/** The tally before the first request. */
 export const emptyTally: Tally = { requests: 0, failed: 0, slowest: 0, failures: [] };
 
-/** Failures that are kept with their reason. */
+/** Number of failures that are kept with their reason. */
 const kept = 200;
 
 export class Counter {

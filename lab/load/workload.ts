@@ -1,10 +1,10 @@
-/** The lab's workload: what a cluster exists for, so what a rollout must not disturb. */
+/** The lab's workload: the purpose of a cluster, which a rollout must not disturb. */
 import type { Kube } from "../kube.ts";
 
 export interface WorkloadOptions {
   /** @default 12 */
   replicas: number;
-  /** Pods that the PodDisruptionBudget lets miss at once. @default 2 */
+  /** Pods that the PodDisruptionBudget allows to be unavailable at once. @default 2 */
   maxUnavailable: number;
 }
 
@@ -18,7 +18,7 @@ export const workloadPort = 8080;
 const labels = { app: workloadName };
 const metadata = { name: workloadName, namespace: workloadNamespace, labels };
 
-/** The objects, with the path of the collection that each belongs to. */
+/** The objects, each with the path of its collection. */
 export function manifests({ replicas, maxUnavailable }: WorkloadOptions): [collection: string, object: NamedObject][] {
   return [
     ["/api/v1/namespaces", { apiVersion: "v1", kind: "Namespace", metadata: { name: workloadNamespace } }],
@@ -75,7 +75,7 @@ function podSpec(): object {
         maxSkew: 1,
         topologyKey: "kubernetes.io/hostname",
         whenUnsatisfiable: "ScheduleAnyway",
-        // A cordoned node that is already empty must not count as the emptiest place.
+        // A cordoned node that is already empty must not count as the emptiest node.
         nodeTaintsPolicy: "Honor",
         labelSelector: { matchLabels: labels },
       },
@@ -92,7 +92,7 @@ function podSpec(): object {
   };
 }
 
-/** Creates the workload, or changes it to these options. */
+/** Creates the workload, or updates it to these options. */
 export async function deploy(kube: Kube, options: WorkloadOptions): Promise<void> {
   for (const [collection, object] of manifests(options)) {
     const made = await kube.call<{ message?: string }>("POST", collection, object);

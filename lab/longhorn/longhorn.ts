@@ -1,4 +1,4 @@
-/** A small Longhorn: replicas that move when their node is evicted, and budgets that hold nodes until they have. */
+/** A small Longhorn: replicas move when their node is evicted, and budgets hold nodes until the replicas have moved. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Kube, KubeObject } from "../kube.ts";
 import { workloadNamespace } from "../load/workload.ts";
@@ -30,7 +30,7 @@ interface Pod extends KubeObject {
   spec: { nodeName?: string };
 }
 
-/** All that one turn decides on. */
+/** Everything that a turn decides on. */
 interface World {
   nodes: Map<string, Node>;
   known: LonghornNode[];
@@ -60,7 +60,7 @@ export class Longhorn {
     this.signal = signal;
   }
 
-  /** Installs Longhorn, or changes what it does; resolves when all volumes are there and whole. */
+  /** Installs Longhorn, or changes its options; resolves when all volumes exist and are healthy. */
   async order(changes: Partial<LonghornOptions>): Promise<void> {
     this.options = { ...this.options, ...changes };
     for (const one of definitions) await this.make(collections.definitions, one);
@@ -80,7 +80,7 @@ export class Longhorn {
 
   private async run(): Promise<void> {
     while (!this.signal.aborted) {
-      // Its API server may be away, or somebody else was first: the next turn sees.
+      // The API server may be down, or another client was faster: the next turn tries again.
       await this.turn().catch(noMore);
       await delay(turn, undefined, { signal: this.signal }).catch(noMore);
     }
@@ -107,7 +107,7 @@ export class Longhorn {
     return { nodes: new Map(nodes.map((node) => [node.metadata.name, node])), known, replicas, volumes, pods, budgets };
   }
 
-  /** Every agent is a node of Longhorn; one whose Node is gone is forgotten a turn after that was seen. */
+  /** Every agent is a Longhorn node, which is removed a turn after its Kubernetes Node was seen to be gone. */
   private async keepNodes({ nodes, known, replicas }: World): Promise<void> {
     for (const [name, node] of nodes) {
       if (isReady(node) && !known.some(({ metadata }) => metadata.name === name))
@@ -136,7 +136,7 @@ export class Longhorn {
         replicas.filter((one) => one.spec.volumeName === metadata.name).map((one) => one.spec.nodeID),
       );
       if (have.size > 0) continue;
-      // New volumes begin with all their copies; spread, so that every node has some.
+      // A new volume starts with all its replicas, spread so that every node has some.
       const places = known.filter(takesReplicas).map((one) => one.metadata.name);
       const first = Number(metadata.name.slice("pvc-".length));
       for (let copy = 0; copy < Math.min(spec.numberOfReplicas, places.length); copy++)
@@ -144,7 +144,7 @@ export class Longhorn {
     }
   }
 
-  /** Copies what is asked to leave, then lets it go; takes a half-made copy back when nobody asks any more. */
+  /** Copies a replica of an evicted node, then removes it; an incomplete copy goes when the eviction is cancelled. */
   private async keepReplicas(world: World, volume: Volume): Promise<void> {
     const { name } = volume.metadata;
     const own = world.replicas.filter(({ spec }) => spec.volumeName === name);
@@ -173,7 +173,7 @@ export class Longhorn {
     if (old) await this.remove(`${collections.replicas}/${old.metadata.name}`);
   }
 
-  /** The engine follows the pod that uses the volume: it leaves a cordoned node with the last of the workload. */
+  /** The engine follows the pod that uses the volume: it leaves a cordoned node with the last pod of the workload. */
   private async keepStatus(world: World, volume: Volume, rebuilds: boolean, own: readonly Replica[]): Promise<void> {
     if (own.length === 0) return;
     const before = volume.status?.currentNodeID ?? "";
@@ -186,12 +186,12 @@ export class Longhorn {
     const currentNodeID = stays ? before : (open?.spec.nodeID ?? before);
     const status = { state: "attached", robustness: rebuilds ? "degraded" : "healthy", currentNodeID };
     if (volume.status?.robustness === status.robustness && before === currentNodeID) return;
-    // What was said to be faulted stays so.
+    // A volume that was set to faulted stays faulted.
     if (volume.status?.robustness === "faulted") return;
     await this.patch(`${collections.volumes}/${volume.metadata.name}`, { status });
   }
 
-  /** The budget goes from a cordoned node without replicas and engines, and the manager does not come back there. */
+  /** Removes the budget of a cordoned node without replicas and engines; its manager is not created again there. */
   private async keepManager(world: World, { metadata: { name } }: LonghornNode): Promise<void> {
     const node = world.nodes.get(name);
     if (!node || !isReady(node)) return;

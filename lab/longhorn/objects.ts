@@ -1,12 +1,12 @@
-/** Longhorn's objects (longhorn.io/v1beta2), as far as the lab keeps them. */
+/** Longhorn's objects (longhorn.io/v1beta2), as far as the lab uses them. */
 import type { KubeObject } from "../kube.ts";
 
 export interface LonghornOptions {
-  /** Volumes that there are, each attached where its first replica is. @default 2 */
+  /** Number of volumes, each attached where its first replica is. @default 2 */
   volumes: number;
   /** Copies of each volume, on different nodes. @default 2 */
   replicas: number;
-  /** A rebuild that begins never ends, until this is said to be false. @default false */
+  /** A rebuild that begins does not end until this is set to false. @default false */
   stuck: boolean;
 }
 
@@ -39,7 +39,7 @@ export const collections = {
   budgets: `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets`,
 } as const;
 
-/** What Longhorn's own webhook says of a node: eviction only while scheduling is off. */
+/** The rule of Longhorn's own webhook for a node: eviction only while scheduling is disabled. */
 const evictionRule = {
   rule: "!(has(self.evictionRequested) && self.evictionRequested && has(self.allowScheduling) && self.allowScheduling)",
   message: "need to disable scheduling on node for node eviction, or cancel eviction to enable scheduling on this node",
@@ -47,7 +47,7 @@ const evictionRule = {
 
 const anything = { type: "object", "x-kubernetes-preserve-unknown-fields": true };
 
-/** A definition. Unlike Longhorn's it has no `status` of its own, so that one request makes an object with it. */
+/** A definition. Unlike Longhorn's it has no `status` subresource, so that one request creates object and status. */
 function definition(kind: string, spec: object): object {
   const singular = kind.toLowerCase();
   const schema = { openAPIV3Schema: { type: "object", properties: { spec, status: anything } } };
@@ -100,7 +100,7 @@ export const newVolume = (name: string, numberOfReplicas: number): object =>
     status: { state: "attached", robustness: "healthy", currentNodeID: "" },
   });
 
-/** @param healthyAt empty: it is rebuilt first */
+/** @param healthyAt empty: it has to be rebuilt first */
 export const newReplica = (name: string, volumeName: string, nodeID: string, healthyAt: string): object =>
   object("Replica", name, {
     spec: { nodeID, volumeName, healthyAt, failedAt: "" },
@@ -110,7 +110,7 @@ export const newReplica = (name: string, volumeName: string, nodeID: string, hea
 const managerLabels = (node: string) => ({ "longhorn.io/component": "instance-manager", "longhorn.io/node": node });
 export const managerOf = (node: string) => `instance-manager-${node}`;
 
-/** It is bound to its node by name, so a cordon does not keep it away: its controller does. */
+/** It is bound to its node by name, so a cordon does not keep it off the node: its controller does. */
 export const newManager = (node: string): object => ({
   apiVersion: "v1",
   kind: "Pod",

@@ -1,9 +1,10 @@
+/** Reads the bodies of requests as pveproxy does. */
 import type { IncomingMessage } from "node:http";
 import { ApiError } from "./answer.ts";
 import { fromForm, fromJson } from "./form.ts";
 import type { Given } from "./form.ts";
 
-/** What a request carried in its body. */
+/** The content of a request's body. */
 export interface Body {
   params: Given;
   upload?: { filename: string; content: Buffer };
@@ -15,20 +16,20 @@ async function bytes(message: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** The boundary of a multipart body; undefined: it is none. */
+/** The boundary of a multipart body; undefined when it is not multipart. */
 export function boundaryOf(type: string): string | undefined {
   return /^multipart\/form-data;.*boundary="?([^";]+)"?/.exec(type)?.[1];
 }
 
-/** The fields of an upload in the one order in which pveproxy reads them. */
+/** The fields of an upload, in the only order in which pveproxy reads them. */
 const fields = ["content", "checksum-algorithm", "checksum"];
 
 const wrongField = (name: string) =>
   `wrong field name '${name}' for file upload, expected 'filename' at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line 1281.`;
 
 /**
- * Takes an upload apart: fields in their order, then the one file; what comes after it is never read.
- * @throws ApiError for anything else, as pveproxy waits for the file until the body ends
+ * Parses an upload: fields in their order, then the one file; the rest is ignored.
+ * @throws ApiError for anything else, since pveproxy waits for the file until the body ends
  */
 function fromMultipart(content: Buffer, boundary: string): Body {
   const params: Given = new Map();

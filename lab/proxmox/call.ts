@@ -10,9 +10,9 @@ export interface Call {
   dc: DataCentre;
   token: Token;
   params: Params;
-  /** Fields of the answer beside `data`. */
+  /** Fields of the answer besides `data`. */
   extra: Record<string, unknown>;
-  /** A file that came as multipart. */
+  /** A file of a multipart body. */
   upload?: { filename: string; content: Buffer };
 }
 
@@ -20,15 +20,15 @@ export interface Route {
   method: "GET" | "POST" | "PUT" | "DELETE";
   /** `nodes/{node}/qemu/{vmid}/config` */
   path: string;
-  /** Throws when the token may not; runs before the parameters are checked, as in Proxmox VE. */
+  /** Throws when the token lacks a privilege; runs before the parameters are checked, as in Proxmox VE. */
   allow: (call: Call) => void;
   params: Specs;
-  /** Accepts the options of a VM beside `params`. */
+  /** Accepts the options of a VM besides `params`. */
   vmOptions?: boolean;
   run: (call: Call) => unknown;
 }
 
-/** Anybody with a valid token. */
+/** Allows every valid token. */
 export function anyone(): void {
   // Proxmox VE calls this `user => 'all'`.
 }
@@ -37,7 +37,7 @@ function fill(call: Call, path: string): string {
   return path.replace(/\{(\w+)\}/g, (_, name: string) => call.params.get(name) ?? "");
 }
 
-/** Needs all of these privileges on a path with `{name}` places. */
+/** Needs all of these privileges on a path with `{name}` placeholders. */
 export function perm(path: string, ...privileges: string[]): (call: Call) => void {
   return (call) => needAll(call.dc, call.token, fill(call, path), privileges);
 }
@@ -64,7 +64,7 @@ export function fork(call: Call, type: string, id: string, work: (task: Task) =>
   return call.dc.tasks.start(call.params.text("node"), type, id, call.token.id, work).upid;
 }
 
-/** The end of a task that a request waits for: its failure is the request's. @returns null, as such a request answers */
+/** Waits for the end of a task, whose failure is the request's failure. @returns null, the answer of such a request */
 export async function finished({ dc }: Call, upid: string): Promise<null> {
   const task = dc.tasks.all.get(upid);
   await task?.done;

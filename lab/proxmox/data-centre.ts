@@ -18,14 +18,14 @@ export interface WebFile {
   sha256: string;
   /** Its other checksums, by algorithm. */
   digests?: Readonly<Record<string, string>> | undefined;
-  /** Of the disk in an image file; absent: `size`. */
+  /** Size of the disk in an image file; absent: `size`. */
   virtualSize?: number | undefined;
-  /** What is installed on it. */
+  /** What is installed on the disk. */
   image?: ImageContent | undefined;
   data?: Buffer | undefined;
 }
 
-/** The web as the hosts see it: a file, `404 File not found` and its kin, or undefined for nobody there. */
+/** The web as seen from the hosts: a file, a status such as `404 File not found`, or undefined when nothing answers. */
 export type Web = (url: string) => WebFile | string | undefined;
 
 export interface DataCentreOptions {
@@ -34,39 +34,39 @@ export interface DataCentreOptions {
   guests: GuestHost;
   /** @default "8.4" */
   version?: "8.4" | "9.2";
-  /** Name of the lab that it belongs to. @default none: nothing tells it from a real one */
+  /** Name of the lab that it belongs to. @default none: nothing distinguishes it from a real data centre */
   lab?: string;
-  /** @default nobody is there */
+  /** @default nothing answers */
   web?: Web;
-  /** Built-in waits; what is absent comes from the profile. */
+  /** Built-in waits; the profile gives those that are absent. */
   timing?: Partial<Timing>;
 }
 
-/** A request as fault hooks and the access log see it. */
+/** A request as fault hooks and the access log get it. */
 export interface Request {
   method: string;
   /** Path below `/api2/json/`, decoded. */
   path: string;
-  /** Its pattern: `nodes/{node}/qemu/{vmid}/config`; the path itself when nothing matches. */
+  /** Its pattern: `nodes/{node}/qemu/{vmid}/config`; the path itself when no endpoint matches. */
   endpoint: string;
-  /** Token id; undefined when there is none. */
+  /** Token id; undefined when the request has none. */
   token: string | undefined;
   params: ReadonlyMap<string, string>;
 }
 
-/** What a fault hook wants instead of the usual answer. */
+/** What a fault hook requests instead of the usual answer. */
 export interface Fault {
   /** Milliseconds to wait first. */
   delay?: number;
-  /** Answers this status and reason phrase, e.g. 595 "Connection timed out". */
+  /** Answers with this status and reason phrase, e.g. 595 "Connection timed out". */
   answer?: { status: number; reason: string };
   /** Cuts the connection without an answer. */
   drop?: boolean;
-  /** Waits first; true: cuts the connection then. */
+  /** Waits first, then cuts the connection when the result is true. */
   hold?: () => Promise<boolean>;
 }
 
-/** Consulted before a request has any effect, and again after its effect and before its answer. */
+/** Called before a request has any effect, and again after its effect and before its answer. */
 export type FaultHook = (moment: "before" | "after", request: Request) => Fault | undefined;
 
 export interface AccessLogEntry extends Request {
@@ -82,7 +82,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
   readonly guests: GuestHost;
   web: Web;
   version: "8.4" | "9.2";
-  /** Name of the lab that this is the Proxmox VE of. Its API says so: the one thing that a real one never says. */
+  /** Name of the lab that it belongs to. Its API reports the name, which a real Proxmox VE never does. */
   readonly lab: string | undefined;
   readonly nodes = new Map<string, PveNode>();
   readonly storages = new Map<string, Storage>();
@@ -93,7 +93,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
   readonly tasks = new Tasks(() => this.timing.fork);
   /** Requests since the start: by token id, by `METHOD endpoint`. */
   readonly requests = { total: 0, byToken: new Map<string, number>(), byEndpoint: new Map<string, number>() };
-  /** False: the hosts that answer are too few to write anything of the cluster. */
+  /** False: too few hosts answer for the cluster's file system to be writable. */
   quorate = true;
   /** True once `close` was called: nothing is started any more. */
   closed = false;
@@ -114,7 +114,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
     }
   }
 
-  /** Renews the statistics behind cluster/resources, as pvestatd does now and then. */
+  /** Renews the statistics behind cluster/resources, as pvestatd does periodically. */
   see(): void {
     for (const vm of this.vms.values()) vm.seen = this.isUp(vm.node) ? seeVm(this, vm) : undefined;
   }
@@ -143,8 +143,8 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
 
   /**
    * @param id `USER@REALM!NAME`
-   * @param options.secret the token's UUID; absent: a new one
-   * @param options.root may do everything
+   * @param options.secret the token's UUID; absent: a new one is generated
+   * @param options.root has all privileges
    */
   addToken(id: string, options: { secret?: string; root?: boolean } = {}): Token {
     const token = { id, secret: options.secret ?? randomUUID(), root: options.root ?? false };
@@ -163,7 +163,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
     this.tokens.delete(id);
   }
 
-  /** Gives privileges on a path; replaces what this token had on exactly that path in that role. */
+  /** Grants privileges on a path; replaces the token's privileges on exactly that path in that role. */
   grant(
     who: string,
     path: string,
@@ -177,7 +177,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
     this.grants.push({ who, path, role, privileges: new Set(privileges), propagate: options.propagate ?? true });
   }
 
-  /** Takes away what a token has on exactly this path. */
+  /** Removes a token's privileges on exactly this path. */
   ungrant(who: string, path: string, role?: string): void {
     const kept = this.grants.filter(
       (grant) => grant.who !== who || grant.path !== path || (role !== undefined && grant.role !== role),
@@ -185,12 +185,12 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
     this.grants.splice(0, this.grants.length, ...kept);
   }
 
-  /** Takes a privilege away from a token, wherever it has it. */
+  /** Removes a privilege from a token on all paths. */
   removePrivilege(who: string, privilege: string): void {
     for (const grant of this.grants) if (grant.who === who) grant.privileges.delete(privilege);
   }
 
-  /** A VM with its lock, without any volume. */
+  /** Adds a VM with its lock, without any volume. */
   addVm(node: string, vmid: number, config: Iterable<[string, Value]> = []): Vm {
     const vm: Vm = {
       vmid,
@@ -209,7 +209,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
 
   private readonly locks = new Map<number, FileLock>();
 
-  /** The lock file belongs to the id, not to the VM: it is there before and after it. */
+  /** The lock file belongs to the VMID, not to the VM: it exists before and after the VM. */
   configLock(vmid: number): FileLock {
     const lock = this.locks.get(vmid) ?? FileLock.file(`/var/lock/qemu-server/lock-${vmid}.conf`);
     this.locks.set(vmid, lock);
@@ -230,7 +230,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
     this.emit("vm", { kind, vmid: vm.vmid, name: String(vm.config.get("name") ?? ""), token });
   }
 
-  /** What there is, for a status page. */
+  /** The current state, for a status page. */
   snapshot() {
     return {
       version: this.version,
@@ -260,7 +260,7 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
     };
   }
 
-  /** Powers everything off and stops the statistics. */
+  /** Powers off all VMs and stops the statistics. */
   async close(): Promise<void> {
     this.closed = true;
     clearInterval(this.statistics);

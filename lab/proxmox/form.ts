@@ -1,6 +1,6 @@
-/** Parameters as pveproxy takes them from a query, a form or a JSON body. */
+/** Parameters as pveproxy reads them from a query, a form or a JSON body. */
 
-/** By name; several values: it came as a list; none: it came without a value, which is as good as not set. */
+/** Values by name; several: the parameter was a list; none: it had no value, which counts as not set. */
 export type Given = Map<string, string[]>;
 
 const text = (coded: string) => {
@@ -11,7 +11,7 @@ const text = (coded: string) => {
   }
 };
 
-/** A bare `;` separates as `&` does, and a bare `=` ends a value. */
+/** Reads a form. A bare `;` separates as `&` does, and a bare `=` ends a value. */
 export function fromForm(form: string): Given {
   const given: Given = new Map();
   for (const part of form.split(/[&;]/).filter(Boolean)) {
@@ -29,7 +29,7 @@ function fromValue(value: unknown): string[] {
   return [typeof value === "string" ? value : JSON.stringify(value)];
 }
 
-/** Here an empty text is one. */
+/** Reads a JSON body. Here an empty text is a value. */
 export function fromJson(json: string): Given {
   const parsed: unknown = JSON.parse(json);
   if (typeof parsed !== "object" || parsed === null) return new Map();

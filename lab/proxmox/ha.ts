@@ -1,13 +1,14 @@
+/** The high availability manager, as far as it starts and stops VMs. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { DataCentre } from "./data-centre.ts";
 import type { Vm } from "./model.ts";
 import { shutdownVm, startVm, stopVm } from "./power.ts";
 import type { Task } from "./tasks.ts";
 
-/** Who HA's own tasks belong to. */
+/** The user of HA's own tasks. */
 export const haUser = "root@pam";
 
-/** The work of a task that asks HA: it ends at once, and seconds later HA acts by a task of its own. */
+/** The work of a task that sends a request to HA: it ends at once, and seconds later HA acts in a task of its own. */
 export function askHa(dc: DataCentre, vm: Vm, wanted: "started" | "stopped", timeout: number) {
   return (task: Task): void => {
     task.say(`Requesting HA ${wanted === "started" ? "start" : "stop"} for VM ${vm.vmid}`);
@@ -16,7 +17,7 @@ export function askHa(dc: DataCentre, vm: Vm, wanted: "started" | "stopped", tim
   };
 }
 
-/** HA brings a VM into the state that it shall be in. */
+/** HA brings a VM into its requested state. */
 export async function follow(dc: DataCentre, vm: Vm, timeout: number): Promise<void> {
   await delay(dc.timing.ha, undefined, { ref: false });
   const { vmid, node } = vm;

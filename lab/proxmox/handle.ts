@@ -1,3 +1,4 @@
+/** Handles a request: authentication, route, privileges, parameters, answer. */
 import { setTimeout as delay } from "node:timers/promises";
 import { ApiError, died, notImplemented } from "./answer.ts";
 import type { Call, Route } from "./call.ts";
@@ -9,7 +10,7 @@ import type { Spec } from "./params.ts";
 import type { Given } from "./form.ts";
 import { findRoute } from "./routes.ts";
 
-/** A request as it came over the wire. */
+/** A request as received over the wire. */
 export interface Incoming {
   method: string;
   /** Below `/api2/json/`, decoded, without a trailing slash. */
@@ -26,13 +27,13 @@ export interface Answer {
   body: Record<string, unknown> | undefined;
 }
 
-/** Held back, as Proxmox VE does with everyone it does not know. */
+/** Delays the 401 answer, as Proxmox VE does for every unknown caller. */
 async function unauthorised(dc: DataCentre, reason: string): Promise<never> {
   await delay(dc.timing.authDelay);
   throw new ApiError(401, reason, { bodyless: true });
 }
 
-/** Who asks, by `PVEAPIToken=USER@REALM!ID=UUID`. */
+/** The token of a request, by `PVEAPIToken=USER@REALM!ID=UUID`. */
 async function authenticate(dc: DataCentre, authorization: string | undefined): Promise<Token> {
   const credential = /^PVEAPIToken=(.*)$/.exec(authorization ?? "")?.[1];
   if (credential === undefined) return unauthorised(dc, "No ticket");
@@ -55,7 +56,7 @@ function collect(incoming: Incoming, places: Record<string, string>): Params {
     else if (values.length > 1) params.lists.add(name);
     else params.set(name, value);
   }
-  // Clients repeat `node` and `storage` in the body: what stands in the path counts.
+  // Clients repeat `node` and `storage` in the body: the value in the path takes precedence.
   for (const [name, value] of Object.entries(places)) {
     params.set(name, value);
     params.unset.delete(name);
@@ -64,12 +65,12 @@ function collect(incoming: Incoming, places: Record<string, string>): Params {
   return params;
 }
 
-/** A node that nobody knows, or that does not answer. */
+/** @throws ApiError when a node does not exist or does not answer */
 function checkNode(dc: DataCentre, name: string | undefined): void {
   if (name === undefined) return;
   const node = dc.nodes.get(name);
   const why = `failed to get address info for: ${name}: Temporary failure in name resolution`;
-  // The name is looked up without regard to case, the certificate is not.
+  // The name lookup ignores case, the check of the certificate does not.
   if (!node && [...dc.nodes.keys()].some((known) => known.toLowerCase() === name.toLowerCase()))
     throw new ApiError(596, "tls_process_server_certificate: certificate verify failed", { bodyless: true });
   if (!node) throw died(`hostname lookup '${name}' failed - ${why}`);
@@ -87,19 +88,19 @@ function specFinder(route: Route, places: Record<string, string>): (name: string
 
 async function run(dc: DataCentre, incoming: Incoming): Promise<Answer> {
   if (incoming.method === "POST" && incoming.path === "access/ticket") {
-    // The lab has no passwords: whatever is tried is wrong.
+    // The lab has no passwords: every password is wrong.
     await delay(dc.timing.authDelay);
     throw new ApiError(401, "authentication failure");
   }
   const token = await authenticate(dc, incoming.authorization);
   const found = findRoute(incoming.method, incoming.path);
   if (!found) {
-    // A path below a node goes to that node first, which may be the one that does not exist.
+    // A path below a node is first forwarded to that node, which may not exist.
     checkNode(dc, /^nodes\/([^/]+)\/./.exec(incoming.path)?.[1]);
     throw notImplemented(incoming.method, incoming.path);
   }
   const { route, places } = found;
-  // Who answers calls itself so.
+  // `localhost` is the node that answers.
   const [here] = dc.nodes.keys();
   if (places.node === "localhost" && here !== undefined) places.node = here;
   const params = collect(incoming, places);
@@ -107,14 +108,14 @@ async function run(dc: DataCentre, incoming: Incoming): Promise<Answer> {
   route.allow(call);
   checkNode(dc, places.node);
   const required = Object.entries(route.params).flatMap(([name, { required: must }]) => (must ? [name] : []));
-  // As recorded: a text that must be there may be empty.
+  // As recorded: a required text may be empty.
   for (const name of required) if (params.unset.delete(name)) params.set(name, "");
   verify(params, specFinder(route, places), required);
   const data = await route.run(call);
   return { status: 200, reason: "OK", body: { data, ...call.extra } };
 }
 
-/** What Proxmox VE answers to a request; never throws. */
+/** Proxmox VE's answer to a request; never throws. */
 export async function handle(dc: DataCentre, incoming: Incoming): Promise<Answer> {
   try {
     return await run(dc, incoming);

@@ -4,14 +4,14 @@ import { haUser } from "./ha.ts";
 import type { PveNode, Vm } from "./model.ts";
 import { startVm } from "./power.ts";
 
-/** The configuration lies below another host from now on, and its disks where that host finds them. */
+/** Moves a VM's configuration to another host, and its disks to where that host finds them. */
 export function moveVm(vm: Vm, host: string): void {
   if (vm.config.get("lock") === "migrate") vm.config.delete("lock");
   vm.node = host;
   vm.seen = undefined;
 }
 
-/** The power of a host goes, and with it that of its VMs. */
+/** Cuts the power of a host, and with it that of its VMs. */
 export async function hostOff(dc: DataCentre, host: PveNode): Promise<void> {
   host.reachable = false;
   for (const task of dc.tasks.running()) if (task.node === host.name) task.cancel();
@@ -25,7 +25,7 @@ export async function hostOff(dc: DataCentre, host: PveNode): Promise<void> {
   }
 }
 
-/** The host boots and starts the VMs that are to start with it. */
+/** Boots a host, which starts the VMs that have `onboot` set. */
 export function hostOn(dc: DataCentre, host: PveNode): void {
   host.reachable = true;
   for (const { vmid, node, config } of dc.vms.values()) {

@@ -7,20 +7,20 @@ interface Waiter {
   enter: () => void;
 }
 
-/** Who waits for a lock: a task, of which this is all that matters here. */
+/** The task that waits for a lock, as far as the lock needs it. */
 export interface Waiting {
   readonly signal: AbortSignal;
   say: (line: string) => void;
 }
 
-/** A lock file as flock(2) gives it: shared or exclusive, given up after a wait. */
+/** A lock file with the semantics of flock(2): shared or exclusive, with a timeout. */
 export class FileLock {
   private readonly refusal: string;
   private holders = 0;
   private mode: Mode = "shared";
   private readonly waiters = new Set<Waiter>();
 
-  /** @param refusal what Proxmox VE says when the wait is over */
+  /** @param refusal Proxmox VE's message when the wait times out */
   constructor(refusal: string) {
     this.refusal = refusal;
   }
@@ -30,16 +30,16 @@ export class FileLock {
     return new FileLock(`can't lock file '${path}' - got timeout`);
   }
 
-  /** How many hold or want the lock. */
+  /** Number of holders and waiters of the lock. */
   get pressure(): number {
     return this.holders + this.waiters.size;
   }
 
   /**
    * Runs `work` under the lock.
-   * @param wait milliseconds until it is given up
-   * @param task told when it has to wait, and aborts the wait when it is cancelled
-   * @throws ApiError with the text that Proxmox VE gives for a timeout
+   * @param wait milliseconds until the wait times out
+   * @param task logs that it has to wait, and aborts the wait when it is cancelled
+   * @throws ApiError with Proxmox VE's text for a timeout
    */
   async hold<T>(mode: Mode, wait: number, work: () => T | Promise<T>, task?: Waiting): Promise<T> {
     await this.enter(mode, wait, task);

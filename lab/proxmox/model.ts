@@ -1,3 +1,4 @@
+/** The objects of an emulated Proxmox VE cluster. */
 import type { Guest, ImageContent, QemuState } from "../types.ts";
 import type { FileLock } from "./locks.ts";
 
@@ -18,9 +19,9 @@ export interface Volume {
   used: number;
   /** Unix time of its creation. */
   ctime: number;
-  /** Volume id of the base image that a linked clone stands on. */
+  /** Volume id of a linked clone's base image. */
   parent: string | undefined;
-  /** What is installed on it; undefined: nothing that boots. */
+  /** What is installed on it; undefined: nothing bootable. */
   image: ImageContent | undefined;
   /** SHA-256 of a downloaded or uploaded file. */
   checksum: string | undefined;
@@ -28,7 +29,7 @@ export interface Volume {
   digests: Readonly<Record<string, string>> | undefined;
   /** Bytes of an uploaded file. */
   data: Buffer | undefined;
-  /** What its guest wrote. */
+  /** Files that its guest wrote. */
   files: Map<string, Buffer>;
 }
 
@@ -42,7 +43,7 @@ export interface Storage {
   shared: boolean;
   /** Bytes. */
   total: number;
-  /** Bytes used beside the volumes known here. */
+  /** Bytes used besides the volumes of this model. */
   baseUsed: number;
   volumes: Map<string, Volume>;
   lock: FileLock;
@@ -54,7 +55,7 @@ export interface Power {
   pid: number;
   /** Milliseconds of the monotonic clock at power on. */
   since: number;
-  /** Nobody answers in any state but `running`. */
+  /** The guest answers in the state `running` only. */
   qemu: QemuState;
   /** Whether the process was started with the agent's channel. */
   agentChannel: boolean;
@@ -64,16 +65,16 @@ export interface Vm {
   vmid: number;
   node: string;
   config: Map<string, Value>;
-  /** Changes that wait for the next start; null: will be deleted. */
+  /** Changes that are pending until the next start; null: the option will be deleted. */
   pending: Map<string, Value | null>;
-  /** Cloud-init options that changed after the drive was made, with what it still says; null: nothing. */
+  /** Cloud-init options that changed after the drive was generated, with the value on the drive; null: none. */
   drawn: Map<string, Value | null>;
   /** `/var/lock/qemu-server/lock-<vmid>.conf` */
   lock: FileLock;
   power: Power | undefined;
-  /** What HA was asked to keep it in; undefined: HA has nothing to do with it. */
+  /** The state that HA was asked to keep the VM in; undefined: HA does not manage the VM. */
   ha: "started" | "stopped" | undefined;
-  /** What the statistics daemon saw last; undefined: not yet seen. */
+  /** The last record of the statistics daemon; undefined: none yet. */
   seen: Record<string, Value> | undefined;
 }
 
@@ -86,12 +87,12 @@ export interface Pool {
 
 export interface PveNode {
   name: string;
-  /** False: requests that go there answer 595. */
+  /** False: requests to this node answer 595. */
   reachable: boolean;
   bridges: string[];
 }
 
-/** Privileges given on a path. */
+/** Privileges granted on a path. */
 export interface Grant {
   path: string;
   /** A token id `user@realm!name` or a user id. */
@@ -105,16 +106,16 @@ export interface Token {
   /** `USER@REALM!ID` */
   id: string;
   secret: string;
-  /** True: may do everything, as a token of root@pam without privilege separation. */
+  /** True: has all privileges, as a token of root@pam without privilege separation. */
   root: boolean;
 }
 
-/** What happened to a VM and who asked for it. */
+/** What happened to a VM, and the token that requested it. */
 export interface VmEvent {
   kind: "created" | "started" | "stopped" | "destroyed" | "configured";
   vmid: number;
   /** Name at that moment; "" when it has none. */
   name: string;
-  /** Token id of the one who asked. */
+  /** Id of the token that requested it. */
   token: string;
 }

@@ -1,6 +1,7 @@
+/** Schemas of request parameters, and their verification. */
 import { invalid } from "./answer.ts";
 
-/** What a parameter must look like. */
+/** The schema of a parameter. */
 export interface Spec {
   type: "string" | "integer" | "number" | "boolean";
   required?: boolean;
@@ -10,7 +11,7 @@ export interface Spec {
   maxLength?: number;
   minimum?: number;
   maximum?: number;
-  /** Nobody but root@pam itself may set it: no token may. */
+  /** Only root@pam itself may set it: no token may. */
   rootOnly?: boolean;
   /** @returns what is wrong, or undefined */
   format?: (value: string) => string | undefined;
@@ -46,7 +47,7 @@ function wrongType(spec: Spec, value: string): boolean {
   return spec.type === "boolean" && value !== "0" && value !== "1";
 }
 
-/** What is wrong with a value; undefined: nothing. */
+/** What is wrong with a value; undefined when it is valid. */
 export function problemOf(spec: Spec, value: string): string | undefined {
   if (wrongType(spec, value)) return `type check ('${spec.type}') failed - got '${value}'`;
   const shape = spec.format?.(value);
@@ -70,7 +71,7 @@ export function problemOf(spec: Spec, value: string): string | undefined {
 const unknown = "property is not defined in schema and the schema does not allow additional properties";
 
 /**
- * Checks the parameters of a request against its table.
+ * Checks the parameters of a request against its schema.
  * @param find the spec of a name; undefined: not in the schema
  * @throws ApiError 400 with a text per parameter
  */
@@ -97,12 +98,12 @@ export function verify(given: Params, find: (name: string) => Spec | undefined, 
 
 /** The parameters of a request, from path, query and body. */
 export class Params extends Map<string, string> {
-  /** Came without a value. */
+  /** Parameters without a value. */
   readonly unset = new Set<string>();
-  /** Came more than once. */
+  /** Parameters that were given more than once. */
   readonly lists = new Set<string>();
 
-  /** @throws when a required parameter was not verified first: a defect of the emulator */
+  /** @throws when the parameter is absent, since it was not verified as required: a defect of the emulator */
   text(name: string): string {
     const value = this.get(name);
     if (value === undefined) throw new Error(`parameter ${name} was not verified`);

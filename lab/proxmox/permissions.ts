@@ -1,8 +1,9 @@
+/** Tokens' privileges by path, as Proxmox VE computes them. */
 import { forbidden } from "./answer.ts";
 import type { DataCentre } from "./data-centre.ts";
 import type { Token } from "./model.ts";
 
-/** All privileges that are known, by version: what a root token is shown to have. */
+/** All known privileges, by version: those that a root token is shown to have. */
 const common =
   "Datastore.Allocate Datastore.AllocateSpace Datastore.AllocateTemplate Datastore.Audit Group.Allocate Mapping.Audit " +
   "Mapping.Modify Mapping.Use Permissions.Modify Pool.Allocate Pool.Audit Realm.Allocate Realm.AllocateUser SDN.Allocate " +
@@ -23,7 +24,7 @@ function ancestors(path: string): string[] {
   return ["/", ...parts.map((_, index) => `/${parts.slice(0, index + 1).join("/")}`)];
 }
 
-/** Rights by the access control list alone: on each level the deepest entry replaces what was inherited. */
+/** Privileges by the access control list alone: on each level the deepest entry replaces inherited privileges. */
 function granted(dc: DataCentre, who: string, path: string): Map<string, boolean> {
   let rights = new Map<string, boolean>();
   for (const level of ancestors(path)) {
@@ -45,13 +46,13 @@ function poolOf(dc: DataCentre, path: string): string | undefined {
   return undefined;
 }
 
-/** Everything that a token may do on a path, with whether it holds below too. */
+/** All privileges of a token on a path, each with whether it propagates below the path. */
 export function privilegesOn(dc: DataCentre, token: Token, path: string): Map<string, boolean> {
   if (token.root) return new Map(knownPrivileges(dc.version).map((name) => [name, true]));
   const rights = granted(dc, token.id, path);
   const pool = poolOf(dc, path);
   if (pool !== undefined) {
-    // A pool's rights hold for its members and for nothing below them.
+    // A pool's privileges hold for its members and for nothing below them.
     for (const name of granted(dc, token.id, `/pool/${pool}`).keys()) rights.set(name, rights.get(name) ?? false);
   }
   return rights;

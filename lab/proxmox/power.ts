@@ -1,3 +1,4 @@
+/** Power of VMs: the work of start, stop, shutdown and reboot tasks. */
 import { died } from "./answer.ts";
 import { loadVm } from "./call.ts";
 import { checkSnippets } from "./api/vm-config.ts";
@@ -13,7 +14,7 @@ import type { Task } from "./tasks.ts";
 import type { CloudInit, Guest } from "../types.ts";
 import { setTimeout as delay } from "node:timers/promises";
 
-/** A machine with nothing to boot: powered, but nobody is at home. */
+/** The guest of a machine without a bootable disk: powered on, but nothing runs. */
 export const nobody: Guest = {
   agentUp: false,
   interfaces: () => [],
@@ -87,14 +88,14 @@ function switchOn(dc: DataCentre, vm: Vm, token: string): void {
   dc.tell("started", vm, token);
 }
 
-/** @throws ApiError as Proxmox VE words it where it looks for a process and not for a configuration */
+/** @throws ApiError in Proxmox VE's words where it looks for a process and not for a configuration */
 export function processOf(dc: DataCentre, node: string, vmid: number): Vm {
   const vm = dc.vms.get(vmid);
   if (vm?.node !== node) throw died(`unable to find configuration file for VM ${vmid} on node '${node}'`);
   return vm;
 }
 
-/** The work of a task under the VM's own lock. */
+/** Runs the work of a task under the VM's own lock. */
 async function whileLocked(dc: DataCentre, vmid: number, task: Task, work: () => Promise<void>): Promise<void> {
   await dc.configLock(vmid).hold("exclusive", dc.timing.lockWait, work, task);
 }
@@ -118,7 +119,7 @@ export async function startVm(dc: DataCentre, node: string, vmid: number, task: 
   });
 }
 
-/** The process is gone: what waited for the next start is taken over. */
+/** The process has ended: changes that were pending until the next start are applied. */
 async function switchedOff(dc: DataCentre, vm: Vm, token: string): Promise<void> {
   vm.power = undefined;
   await applyPending(dc, vm);
@@ -130,7 +131,7 @@ async function kill(dc: DataCentre, vm: Vm, token: string): Promise<void> {
   if (vm.power) await switchedOff(dc, vm, token);
 }
 
-/** The work of a stop task. A locked VM is not stopped; one that is off is, whatever locks it. */
+/** The work of a stop task. A running VM that is locked is refused; for a VM that is off the lock does not matter. */
 export async function stopVm(dc: DataCentre, node: string, vmid: number, task: Task, token: string): Promise<void> {
   await whileLocked(dc, vmid, task, async () => {
     const vm = processOf(dc, node, vmid);
@@ -142,11 +143,11 @@ export async function stopVm(dc: DataCentre, node: string, vmid: number, task: T
 export interface ShutdownOptions {
   /** Seconds. */
   timeout: number;
-  /** Powers the VM off when the guest does not go by itself. */
+  /** Powers the VM off when the guest does not shut down by itself. */
   force: boolean;
 }
 
-/** Asks the guest to go: by its agent when it has one, by ACPI otherwise. */
+/** Asks the guest to shut down: by its agent when it has one, by ACPI otherwise. */
 async function askToGo(dc: DataCentre, vm: Vm, options: ShutdownOptions, task: Task, token: string): Promise<void> {
   const power = vm.power;
   if (!power) return;
@@ -154,9 +155,9 @@ async function askToGo(dc: DataCentre, vm: Vm, options: ShutdownOptions, task: T
     const via = dc.version === "9.2" ? "qga" : "qmp";
     task.say(`QEMU Guest Agent is not running - VM ${vm.vmid} ${via} command 'guest-ping' failed - got timeout`);
   }
-  // Ends the waiting as soon as one of the two has happened.
+  // Cancels the timer as soon as the wait has ended.
   const over = new AbortController();
-  // A processor that stands still hears nothing.
+  // A paused processor does not get the request.
   const hears = power.qemu === "running";
   const gone = hears ? power.guest.shutdown().then(() => true) : new Promise<true>(() => undefined);
   const timeout = delay(options.timeout * dc.timing.second, false, { signal: over.signal });
@@ -177,7 +178,7 @@ async function askToGo(dc: DataCentre, vm: Vm, options: ShutdownOptions, task: T
   await kill(dc, vm, token);
 }
 
-/** The work of a shutdown task. Holds the VM's lock for as long as it waits. */
+/** The work of a shutdown task. Holds the VM's lock while it waits. */
 export async function shutdownVm(
   dc: DataCentre,
   node: string,
@@ -201,7 +202,7 @@ export async function agentAnswers(dc: DataCentre, vm: Vm): Promise<boolean> {
   return answers();
 }
 
-/** After a reboot task the VM comes back by itself; no task tells about it. */
+/** Starts the VM again after a reboot task; no task reports this start. */
 export function startAgain(dc: DataCentre, vm: Vm, token: string): void {
   setTimeout(() => {
     if (!dc.closed && dc.vms.get(vm.vmid) === vm && !vm.power) switchOn(dc, vm, token);

@@ -1,19 +1,20 @@
+/** Refusals of a cluster without quorum. */
 import { died } from "./answer.ts";
 import type { DataCentre } from "./data-centre.ts";
 
-/** Asked before a VM is made, cloned, started or migrated. */
+/** Checked before a VM is created, cloned, started or migrated. */
 export function needQuorum(dc: DataCentre): void {
   if (!dc.quorate) throw died("cluster not ready - no quorum?");
 }
 
-/** The file system of the cluster can be read and not written. */
+/** Checked before a VM's configuration is written: without quorum the cluster's file system is read-only. */
 export function needWritable(dc: DataCentre, node: string, vmid: number): void {
   if (dc.quorate) return;
   const file = `/etc/pve/nodes/${node}/qemu-server/${vmid}.conf.tmp.${dc.tasks.nextPid()}`;
   throw died(`unable to open file '${file}' - Permission denied`);
 }
 
-/** What is changed under a lock of the cluster. @param lock e.g. `file-user_cfg` */
+/** Checked before a change under a lock of the cluster. @param lock e.g. `file-user_cfg` */
 export function needClusterLock(dc: DataCentre, lock: string, failed = ""): void {
   if (!dc.quorate) throw died(`${failed}cfs-lock '${lock}' error: no quorum!`);
 }

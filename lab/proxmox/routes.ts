@@ -13,7 +13,7 @@ import { vmMigrateRoutes } from "./api/vm-migrate.ts";
 import { vmPowerRoutes } from "./api/vm-power.ts";
 import type { Route } from "./call.ts";
 
-/** Every endpoint that is emulated. All others answer 501. */
+/** Every emulated endpoint. All others answer 501. */
 export const routes: readonly Route[] = [
   ...clusterRoutes,
   ...poolRoutes,
@@ -36,7 +36,7 @@ interface Compiled {
 }
 
 function compile(route: Route): Compiled {
-  // A volume id may hold slashes; everything else ends at one.
+  // A volume id may contain slashes; every other placeholder ends at a slash.
   const source = route.path.replace(
     /\{(\w+)\}/g,
     (_, name: string) => `(?<${name}>${name === "volume" ? ".+" : "[^/]+"})`,
@@ -46,7 +46,7 @@ function compile(route: Route): Compiled {
 
 const compiled = routes.map(compile);
 
-/** The endpoint for a decoded path, with its places filled in. */
+/** The endpoint for a decoded path, with the values of its placeholders. */
 export function findRoute(method: string, path: string): { route: Route; places: Record<string, string> } | undefined {
   for (const { route, pattern } of compiled) {
     const match = route.method === method ? pattern.exec(path) : null;

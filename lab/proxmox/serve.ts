@@ -1,3 +1,4 @@
+/** The HTTPS server in front of a data centre's API. */
 import { createServer } from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
@@ -29,7 +30,7 @@ async function read(message: IncomingMessage): Promise<Incoming> {
     method: message.method ?? "GET",
     // Clients send colons and slashes of volume ids and UPIDs encoded or bare; DELETE comes with a trailing slash.
     path: decodeURIComponent(raw).replace(/^\/+|\/+$/g, ""),
-    // What stands in the query counts more.
+    // The query takes precedence.
     params: new Map([...body.params, ...fromForm(url.search.slice(1))]),
     authorization: message.headers.authorization,
     ...(body.upload && { upload: body.upload }),
@@ -55,7 +56,7 @@ function count(dc: DataCentre, request: Request): void {
 }
 
 function write(response: ServerResponse, answer: Answer): void {
-  // A status line holds one line of visible Latin-1.
+  // A status line contains a single line of printable Latin-1.
   const reason = (answer.reason.split("\n")[0] ?? "").replace(/[^\x20-\x7e\xa0-\xff]/g, "?");
   const body = answer.body === undefined ? "" : JSON.stringify(answer.body);
   response.writeHead(answer.status, reason, {
@@ -68,7 +69,7 @@ function write(response: ServerResponse, answer: Answer): void {
   response.end(body);
 }
 
-/** Carries a fault out. @returns the answer that it gives, "cut" when the connection is gone */
+/** Applies a fault. @returns its answer, "cut" when the connection was cut */
 async function suffer(fault: Fault | undefined, response: ServerResponse): Promise<Answer | "cut" | undefined> {
   if (fault?.delay !== undefined) await delay(fault.delay);
   if ((await fault?.hold?.()) === true || fault?.drop) {
@@ -81,7 +82,7 @@ async function suffer(fault: Fault | undefined, response: ServerResponse): Promi
 /** Bytes. */
 const maxForm = 512 * 1024;
 
-/** What pveproxy does not even read. */
+/** Requests that pveproxy refuses without reading the body. */
 function refusalOf({ method = "", url = "", headers }: IncomingMessage): [status: number, reason: string] | undefined {
   const length = Number(headers["content-length"] ?? 0);
   const type = headers["content-type"] ?? "";
@@ -120,7 +121,7 @@ async function serveOne(dc: DataCentre, message: IncomingMessage, response: Serv
   if (answer !== "cut") write(response, answer);
 }
 
-/** Puts a data centre's API on a port: HTTPS, TLS 1.3, HTTP/1.1. */
+/** Serves a data centre's API on a port: HTTPS, TLS 1.3, HTTP/1.1. */
 export async function serve(dc: DataCentre, options: ServeOptions): Promise<{ close(): Promise<void> }> {
   const server = createServer({ key: options.key, cert: options.cert, minVersion: "TLSv1.3" }, (message, response) => {
     serveOne(dc, message, response).catch((error: unknown) => {

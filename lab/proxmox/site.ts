@@ -1,3 +1,4 @@
+/** The lab's site: its hosts, storage, pools, tokens and templates. */
 import { randomUUID } from "node:crypto";
 import type { ImageContent, StorageKind } from "../types.ts";
 import { newMac, newSmbios } from "./config/properties.ts";
@@ -13,7 +14,7 @@ const GiB = 1024 ** 3;
 export interface SeedVm {
   vmid: number;
   name: string;
-  /** Proxmox pool; absent: in none. */
+  /** Proxmox pool; absent: none. */
   pool?: string;
   /** @default "pve1" */
   node?: string;
@@ -26,9 +27,9 @@ export interface SeedVm {
   /** @default 10 */
   diskGiB?: number;
   tags?: string[];
-  /** What its disk holds; absent: nothing that boots. */
+  /** What is installed on its disk; absent: nothing bootable. */
   image?: ImageContent;
-  /** Further options of its configuration. */
+  /** Additional options of its configuration. */
   config?: Record<string, Value>;
 }
 
@@ -41,7 +42,7 @@ function placeDisk(dc: DataCentre, seed: SeedVm, what: "disk-0" | "cloudinit", s
   return placeVolume(storage, { volid, vmid, format, size, used, image }).volid;
 }
 
-/** A VM that is simply there: a stranger's, or one that somebody made by hand. */
+/** Adds an existing VM: one that belongs to others or was made manually. */
 export function seedVm(dc: DataCentre, seed: SeedVm): Vm {
   const disk = placeDisk(dc, seed, "disk-0", (seed.diskGiB ?? 10) * GiB);
   const cloudInit = placeDisk(dc, seed, "cloudinit", 4 * 1024 ** 2);
@@ -68,14 +69,14 @@ export function seedVm(dc: DataCentre, seed: SeedVm): Vm {
   return vm;
 }
 
-/** A template with an image on its disk. */
+/** Adds a template with an image on its disk. */
 export async function addTemplate(dc: DataCentre, seed: SeedVm & { image: ImageContent }): Promise<Vm> {
   const vm = seedVm(dc, seed);
   await convertToTemplate(dc, vm);
   return vm;
 }
 
-/** Where tokens get their rights. */
+/** The pools, storage and bridge on which tokens get their privileges. */
 interface Places {
   nodes: string;
   templates: string;
@@ -83,7 +84,7 @@ interface Places {
   bridge: string;
 }
 
-/** Privileges of the token that looks and changes nothing, by path; none on `/`. */
+/** Privileges of the read-only token, by path; none on `/`. */
 export function readPrivileges(version: DataCentre["version"], where: Places): Record<string, string[]> {
   return {
     [`/pool/${where.templates}`]: ["VM.Audit"],
@@ -130,30 +131,30 @@ export const site = {
   templates: "evergreen-templates",
   storage: "local",
   bridge: "vmbr0",
-  /** Replaces nodes; has the least rights that do. */
+  /** Replaces nodes; has the least privileges that suffice. */
   rolloutToken: "evergreen@pve!rollout",
-  /** Looks at the site and changes nothing of it. */
+  /** Reads the site and changes nothing. */
   readToken: "evergreen-read@pve!preview",
-  /** May do everything, for those who stand beside the data centre. */
+  /** Has all privileges, for the administrator of the data centre. */
   rootToken: "root@pam!lab",
 } as const;
 
-/** Tags of a template: which it is, and the RKE2 in it. */
+/** Tags of a template: that it is an image, and its RKE2 version. */
 export function templateTags(image: ImageContent): string[] {
   return ["evergreen", "eg-image", `rke2-${image.rke2.toLowerCase()}`];
 }
 
 export interface SiteOptions {
-  /** Of the rollout token; absent: a new one. */
+  /** Secret of the rollout token; absent: a new one is generated. */
   secret?: string;
   templates?: { vmid: number; image: ImageContent }[];
-  /** Kind of the one storage; `rbd` is shared by all hosts. @default "dir" */
+  /** Kind of the only storage; `rbd` is shared by all hosts. @default "dir" */
   storage?: StorageKind;
   /** Names of the hosts. Where the storage is not shared, each has a copy of every template. @default "pve1" alone */
   hosts?: readonly string[];
 }
 
-/** Fills a data centre with the lab's site: hosts, one storage, two pools, two templates, three tokens. */
+/** Fills a data centre with the lab's site: hosts, a storage, two pools, two templates, three tokens. */
 export async function seedSite(dc: DataCentre, options: SiteOptions = {}): Promise<void> {
   const { hosts = [site.node], storage: type = "dir" } = options;
   const shared = type === "rbd";

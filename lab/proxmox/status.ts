@@ -1,10 +1,11 @@
+/** The status of VMs in the forms that the API shows. */
 import { agentEnabled, isCdrom, parseDrive } from "./config/properties.ts";
 import { isDrive } from "./config/options.ts";
 import type { DataCentre } from "./data-centre.ts";
 import type { Pool, Value, Vm } from "./model.ts";
 import { findVolume } from "./storages.ts";
 
-/** Bytes of RAM that a configuration asks for. */
+/** Bytes of RAM of a configuration. */
 export function memoryBytes(config: ReadonlyMap<string, Value>): number {
   return Number(String(config.get("memory") ?? "512").replace(/^current=/, "")) * 1024 ** 2;
 }
@@ -13,7 +14,7 @@ export function cpuCount(config: ReadonlyMap<string, Value>): number {
   return Number(config.get("cores") ?? 1) * Number(config.get("sockets") ?? 1);
 }
 
-/** Option names of a VM's drives, in the order in which a firmware would try them. */
+/** Option names of a VM's boot devices, in the order in which a firmware would try them. */
 export function bootDevices(config: ReadonlyMap<string, Value>): string[] {
   const order = /order=([^,]*)/.exec(String(config.get("boot") ?? ""))?.[1];
   return (order ?? "").split(";").filter(Boolean);
@@ -39,7 +40,7 @@ function upSeconds(vm: Vm): number {
   return vm.power ? Math.floor((performance.now() - vm.power.since) / 1000) : 0;
 }
 
-/** What is the same in every kind of status. */
+/** The fields that every kind of status has in common. */
 function vitals(dc: DataCentre, vm: Vm): Record<string, Value> {
   const config = vm.config;
   const name = config.get("name");
@@ -62,7 +63,7 @@ function has(vm: Vm, kind: RegExp): boolean {
   return [...vm.config.keys()].some((key) => kind.test(key));
 }
 
-/** What is shown of a VM only when there is something to show. */
+/** The optional fields of a VM's status, which are shown only when set. */
 function marks(vm: Vm): Record<string, unknown> {
   const { config } = vm;
   return {
@@ -104,7 +105,7 @@ export function listRow(dc: DataCentre, vm: Vm): Record<string, unknown> {
   };
 }
 
-/** What the statistics daemon keeps of a VM until it looks again: the status is QEMU's own word. */
+/** What the statistics daemon records of a VM until its next poll: the status is QEMU's own. */
 export function seeVm(dc: DataCentre, vm: Vm): Record<string, Value> {
   return {
     ...vitals(dc, vm),
@@ -116,15 +117,15 @@ export function seeVm(dc: DataCentre, vm: Vm): Record<string, Value> {
   };
 }
 
-/** A member of a pool: only what the statistics daemon knows, and `unknown` before it has looked. */
+/** A member of a pool: only what the statistics daemon has recorded, and `unknown` before its first poll. */
 export function memberRow(dc: DataCentre, vm: Vm): Record<string, unknown> {
   const seen = dc.timing.statusInterval === 0 && dc.isUp(vm.node) ? seeVm(dc, vm) : vm.seen;
   return { status: "unknown", ...seen, vmid: vm.vmid, id: `qemu/${vm.vmid}`, node: vm.node, type: "qemu" };
 }
 
 /**
- * A row of `GET cluster/resources`: like a member's, but tags, lock and pool are always fresh.
- * @param pool the VM's pool, when the asking token may see it
+ * A row of `GET cluster/resources`: like a member's, but tags, lock and pool are always current.
+ * @param pool the VM's pool, when the calling token may see it
  */
 export function resourceRow(dc: DataCentre, vm: Vm, pool: Pool | undefined): Record<string, unknown> {
   return {

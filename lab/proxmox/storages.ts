@@ -1,3 +1,4 @@
+/** Storages of the data centre and their volumes. */
 import { died } from "./answer.ts";
 import type { DataCentre } from "./data-centre.ts";
 import { FileLock } from "./locks.ts";
@@ -43,7 +44,7 @@ export function usedBytes(storage: Storage): number {
   return used;
 }
 
-/** Whether a host has a volume: a storage that is not shared is another one on each host. */
+/** Whether a host has a volume: a storage that is not shared is a separate one on each host. */
 export function isOn(dc: DataCentre, storage: Storage, volume: Volume, node: string): boolean {
   const owner = volume.vmid === undefined ? undefined : dc.vms.get(volume.vmid);
   return storage.shared || owner === undefined || owner.node === node;

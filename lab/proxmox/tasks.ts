@@ -1,13 +1,13 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { ApiError, died } from "./answer.ts";
 
-/** A worker of Proxmox VE: has an id, a log and an exit status. */
+/** A worker of Proxmox VE: it has an id, a log and an exit status. */
 export class Task {
   readonly upid: string;
   readonly node: string;
   readonly type: string;
   readonly id: string;
-  /** Token id or user id that asked. */
+  /** Id of the token or user that started it. */
   readonly user: string;
   readonly pid: number;
   readonly pstart: number;
@@ -15,7 +15,7 @@ export class Task {
   readonly log: string[] = [];
   endtime: number | undefined;
   exitstatus: string | undefined;
-  /** Settles when the task has ended, in whatever way. */
+  /** Settles when the task has ended, successfully or not. */
   done: Promise<void> = Promise.resolve();
   private warnings = 0;
   private readonly abort = new AbortController();
@@ -36,7 +36,7 @@ export class Task {
     return this.exitstatus === undefined;
   }
 
-  /** Aborted when somebody cancels the task. */
+  /** Aborted when the task is cancelled. */
   get signal(): AbortSignal {
     return this.abort.signal;
   }
@@ -45,7 +45,7 @@ export class Task {
     this.log.push(line);
   }
 
-  /** Counts as a warning: the task then ends with `WARNINGS: n`. */
+  /** Logs a warning: the task then ends with `WARNINGS: n`. */
   warn(line: string): void {
     this.warnings += 1;
     this.log.push(`WARN: ${line}`);
@@ -55,7 +55,7 @@ export class Task {
     this.abort.abort(died("received interrupt"));
   }
 
-  /** Lets time pass, or ends with `received interrupt`. */
+  /** Lets time pass, or throws `received interrupt` when the task is cancelled. */
   async pass(milliseconds: number): Promise<void> {
     try {
       await delay(milliseconds, undefined, { signal: this.signal });
@@ -82,7 +82,7 @@ export class Task {
 /** All tasks of the data centre, newest last. */
 export class Tasks {
   readonly all = new Map<string, Task>();
-  /** Consulted before a task does its work: a text makes it fail with that exit status. */
+  /** Called before a task does its work: a text makes the task fail with that exit status. */
   fault: ((task: Task) => string | undefined) | undefined;
   private pid = 1000;
   private readonly forkTime: () => number;
@@ -92,7 +92,7 @@ export class Tasks {
     this.forkTime = forkTime;
   }
 
-  /** Starts a task; its work begins after the caller has got the UPID. */
+  /** Starts a task; its work begins after the caller has received the UPID. */
   start(node: string, type: string, id: string, user: string, work: (task: Task) => Promise<void> | void): Task {
     this.pid += 1;
     const task = new Task(node, type, id, user, this.pid);
@@ -108,7 +108,7 @@ export class Tasks {
     return task;
   }
 
-  /** The number that a new process gets. */
+  /** The process id that a new process gets. */
   nextPid(): number {
     this.pid += 1;
     return this.pid;

@@ -1,24 +1,24 @@
 import type { Profile } from "../types.ts";
 
-/** Waits that Proxmox VE has built in, in milliseconds. They do not depend on the hardware. */
+/** Waits that are built into Proxmox VE, in milliseconds. They do not depend on the hardware. */
 export interface Timing {
-  /** A config lock or storage lock is given up after this. Real: 10 s. */
+  /** Until the wait for a config lock or storage lock times out. Real: 10 s. */
   lockWait: number;
-  /** The config locks of source and target of a clone. Real: 1 s. */
+  /** The same for the config locks of source and target of a clone. Real: 1 s. */
   cloneLockWait: number;
-  /** How long a 401 is held back. Real: 3 s. */
+  /** Delay of a 401 answer. Real: 3 s. */
   authDelay: number;
   /** How long an agent call waits for an agent that does not answer. Real: 3 s. */
   agentWait: number;
-  /** How often the statistics behind cluster/resources and pool members are renewed; 0: always fresh. Real: 10 s. */
+  /** Interval of the statistics behind cluster/resources and pool members; 0: always current. Real: 10 s. */
   statusInterval: number;
-  /** Length of one second of a `timeout` parameter. Real: 1000. */
+  /** Length of a second of a `timeout` parameter. Real: 1000. */
   second: number;
-  /** From the answer with the UPID until the new process does its first check. */
+  /** From the answer with the UPID until the new process makes its first check. */
   fork: number;
   /** Between the end of a reboot task and the VM's start. */
   restartDelay: number;
-  /** Between the end of a task that asks HA for something and its own task that does it. */
+  /** Between the end of a task that requests something from HA and HA's own task for it. */
   ha: number;
 }
 
@@ -34,7 +34,7 @@ const real: Timing = {
   ha: 8000,
 };
 
-/** A profile's waits: the real ones, and a twentieth of them (a tenth for locks) for `fast`. */
+/** A profile's waits: the real ones; for `fast` about a twentieth of them (a tenth for locks). */
 export function timingOf(profile: Profile): Timing {
   if (profile.name !== "fast") return { ...real };
   return {

@@ -1,3 +1,4 @@
+/** Privileges to read volumes. */
 import { ApiError, died } from "./answer.ts";
 import type { DataCentre } from "./data-centre.ts";
 import type { Token } from "./model.ts";
@@ -6,8 +7,8 @@ import { storageOf } from "./storages.ts";
 import { parseVolumeId, storageIdOf } from "./volume-names.ts";
 
 /**
- * Reading a volume: what may be private in it, a VM's disk, needs a right on the storage and one on the VM.
- * @param vmid of the VM that shall use it: its own disks need nothing
+ * Requires the privileges to read a volume: for a VM's disk, which may be private, on the storage and on the VM.
+ * @param vmid the VM that is to use the volume: its own disks need no privilege
  * @throws ApiError 403
  */
 export function needVolume(dc: DataCentre, token: Token, volid: string, vmid?: number): void {
@@ -24,7 +25,7 @@ export function needVolume(dc: DataCentre, token: Token, volid: string, vmid?: n
   }
 }
 
-/** Whether a list shows a volume. */
+/** Whether a list shows a volume to a token. */
 export function maySeeVolume(dc: DataCentre, token: Token, volid: string): boolean {
   try {
     needVolume(dc, token, volid);

@@ -1,11 +1,11 @@
-/** How storages name their volumes: a directory keeps files, LVM-thin, ZFS and Ceph keep devices without an extension. */
+/** How storages name their volumes: a directory has files; LVM-thin, ZFS and Ceph have devices without an extension. */
 import { died } from "./answer.ts";
 import type { Storage, Volume } from "./model.ts";
 
-/** What a volume id says by itself, whether there is such a volume or not. */
+/** What a volume id states by itself, whether the volume exists or not. */
 export interface VolumeName {
   content: Volume["content"] | "snippets" | "backup";
-  /** Whose disk image it is. */
+  /** Owner of a disk image. */
   vmid: number | undefined;
 }
 
@@ -27,7 +27,7 @@ export function imageId(storage: Storage, vmid: number, name: string, format: st
   return keepsFiles(storage) ? `${storage.id}:${vmid}/${name}.${format}` : `${storage.id}:${name}`;
 }
 
-/** The id of a disk that stands on a base image: LVM-thin does not tell which. */
+/** The id of a linked clone's disk: LVM-thin does not include the base image in it. */
 export function linkedId(storage: Storage, base: Volume, vmid: number, name: string): string {
   if (storage.type === "lvmthin") return `${storage.id}:${name}`;
   return `${base.volid}/${keepsFiles(storage) ? `${vmid}/${name}.qcow2` : name}`;
@@ -43,7 +43,7 @@ const kinds: readonly [VolumeName["content"], RegExp][] = [
 
 const plugins: Record<string, string> = { lvmthin: "lvm", zfspool: "zfs" };
 
-/** @throws ApiError for an id that this kind of storage cannot have */
+/** @throws ApiError for an id that is invalid for this kind of storage */
 export function parseVolumeId(storage: Storage, volid: string): VolumeName {
   const name = nameOf(volid);
   if (!keepsFiles(storage)) {
@@ -59,7 +59,7 @@ export function parseVolumeId(storage: Storage, volid: string): VolumeName {
   return { content, vmid: undefined };
 }
 
-/** Where a volume lies on its host. */
+/** Path of a volume on its host. */
 export function pathOf(storage: Storage, volid: string): string {
   const name = nameOf(volid);
   if (!keepsFiles(storage)) return `/dev/${storage.id}/${name.split("/").pop() ?? name}`;

@@ -1,3 +1,4 @@
+/** Allocates, clones, copies and frees volumes. */
 import { setTimeout as delay } from "node:timers/promises";
 import { died } from "./answer.ts";
 import { printSize } from "./config/properties.ts";
@@ -9,7 +10,7 @@ import { imageId, keepsFiles, linkedId, pathOf, storageIdOf } from "./volume-nam
 
 const MiB = 1024 ** 2;
 
-/** Says what `qemu-img create` would, on storages that keep files. */
+/** The output of `qemu-img create`, on storages that keep files. */
 function formatting(dc: DataCentre, storage: Storage, volume: Volume): string | undefined {
   if (!keepsFiles(storage)) return undefined;
   const head = `Formatting '${pathOf(storage, volume.volid)}', fmt=${volume.format}`;
@@ -60,7 +61,7 @@ function put(storage: Storage, volume: Pick<Volume, "volid" | "format" | "size">
   return complete;
 }
 
-/** Registers a volume that is simply there: an ISO, an imported image, a seeded disk. */
+/** Registers an existing volume: an ISO, an imported image, a seeded disk. */
 export const placeVolume = put;
 
 function needSpace(storage: Storage, bytes: number, path: string, task: Task | undefined): void {
@@ -69,7 +70,7 @@ function needSpace(storage: Storage, bytes: number, path: string, task: Task | u
   throw died(`unable to create image: qemu-img: ${path}: No space left on device`);
 }
 
-/** Works under the storage's lock, which is given up after the usual wait. */
+/** Works under the storage's lock, with the usual timeout. */
 async function locked<T>(
   dc: DataCentre,
   storage: Storage,
@@ -81,7 +82,7 @@ async function locked<T>(
     "exclusive",
     dc.timing.lockWait,
     async () => {
-      // The work comes last: a task that is cancelled meanwhile has made nothing yet.
+      // The work comes last: a task that is cancelled meanwhile has created nothing yet.
       if (task) await task.pass(hold);
       else await new Promise((resolve) => setTimeout(resolve, hold));
       return work();
@@ -90,12 +91,12 @@ async function locked<T>(
   );
 }
 
-/** How long a small allocation or removal holds the storage lock. */
+/** Milliseconds that a small allocation or removal holds the storage lock. */
 function brief(dc: DataCentre): number {
   return dc.profile.cloneLock / 10;
 }
 
-/** A new, empty disk. */
+/** Allocates a new, empty disk. */
 export async function allocate(
   dc: DataCentre,
   storage: Storage,
@@ -114,7 +115,7 @@ export async function allocate(
   });
 }
 
-/** The small drive with user data. @throws when the VM has one already */
+/** Allocates the cloud-init drive. @throws when the VM has one already */
 export async function allocateCloudInit(dc: DataCentre, storage: Storage, vmid: number, task?: Task): Promise<Volume> {
   const format = keepsFiles(storage) ? "qcow2" : "raw";
   const volid = imageId(storage, vmid, `vm-${vmid}-cloudinit`, format);
@@ -128,7 +129,7 @@ export async function allocateCloudInit(dc: DataCentre, storage: Storage, vmid: 
   });
 }
 
-/** A disk that stands on a base image. Holds the storage lock for the profile's time. */
+/** Creates a linked clone of a base image. Holds the storage lock for the profile's time. */
 export async function linkClone(dc: DataCentre, base: Volume, vmid: number, task: Task): Promise<Volume> {
   const storage = storageOf(dc, storageIdOf(base.volid));
   return locked(dc, storage, dc.profile.cloneLock, task, () => {
@@ -140,7 +141,7 @@ export async function linkClone(dc: DataCentre, base: Volume, vmid: number, task
       task.say(`clone ${baseName}: images, ${name}.qcow2, ${vmid} to ${name}.qcow2 (base=../${baseName})`);
     }
     const format = keepsFiles(storage) ? "qcow2" : "raw";
-    // A thin snapshot of LVM stands by itself: its base may go.
+    // A thin snapshot of LVM does not depend on its base, which may be removed.
     const parent = storage.type === "lvmthin" ? undefined : base.volid;
     const volume = put(storage, { volid, vmid, format, size: base.size, parent, image: base.image });
     volume.files = new Map(base.files);
@@ -157,7 +158,7 @@ function rendered(bytes: number): string {
   return `${(bytes / 1024 ** power).toFixed(1)} ${units[power] ?? ""}`;
 }
 
-/** A disk of its own with the content of another. Copies outside of the lock. */
+/** Creates an independent disk with the content of another. Copies without the lock. */
 export async function copyDisk(
   dc: DataCentre,
   source: Volume,
@@ -182,7 +183,7 @@ export async function copyDisk(
   return volume;
 }
 
-/** Frees a volume. @throws when linked clones stand on it */
+/** Frees a volume. @throws when it has linked clones */
 export async function freeVolume(dc: DataCentre, volid: string, task?: Task): Promise<void> {
   const storage = dc.storages.get(storageIdOf(volid));
   if (!storage) return;
@@ -192,7 +193,7 @@ export async function freeVolume(dc: DataCentre, volid: string, task?: Task): Pr
   });
 }
 
-/** Makes a disk a base image. @returns its new volume */
+/** Converts a disk to a base image. @returns its new volume */
 export async function makeBase(dc: DataCentre, volume: Volume, task?: Task): Promise<Volume> {
   const storage = storageOf(dc, storageIdOf(volume.volid));
   return locked(dc, storage, brief(dc), task, () => {
@@ -204,7 +205,7 @@ export async function makeBase(dc: DataCentre, volume: Volume, task?: Task): Pro
   });
 }
 
-/** `size=...` of a volume as a drive shows it. */
+/** The size of a volume as the `size` option of a drive shows it. */
 export function sizeOption(volume: Volume): string {
   return printSize(volume.size);
 }

@@ -16,8 +16,8 @@ const matches = (selector: Readonly<Record<string, string>>, labels: Readonly<Re
   Object.entries(selector).every(([key, value]) => labels[key] === value);
 
 /**
- * Names of VMs without power: what the API says of their Nodes and pods is old news. A clone that a killed plugin left is off
- * and may bear the name of a node that runs: it is another VM.
+ * Names of VMs without power: what the API reports of their Nodes and pods is outdated. A clone left by a killed plugin
+ * is off and may have the name of a running node, which is another VM.
  */
 const withoutPower = (model: Pick<Model, "vms">) => {
   const vms = [...model.vms.values()];
@@ -25,7 +25,7 @@ const withoutPower = (model: Pick<Model, "vms">) => {
   return new Set(vms.map((vm) => vm.name).filter((name) => !running.has(name)));
 };
 
-/** Pods that count for a budget, as the disruption controller counts: ready and not on their way out. */
+/** Pods that count for a budget, as the disruption controller counts them: ready and not being deleted. */
 export function healthyPods(model: Pick<Model, "pods" | "vms">, budget: BudgetFact): number {
   const off = withoutPower(model);
   return podsUnder(model, budget).filter((pod) => whyUnhealthy(pod, off) === undefined).length;
@@ -83,7 +83,7 @@ export function checkMembers(model: Model): Finding[] {
   if (learners.length > 1) {
     findings.push({ invariant: "one-learner", subject: "etcd", evidence: `learners at once: ${names(learners)}` });
   }
-  // The list is empty before the first server and after the lab has lost its last one: the quorum check speaks then.
+  // The list is empty before the first server and after the lab has lost its last one: the quorum check covers that.
   if (voters.length > 0 && voters.length < model.serverSlots.size) {
     findings.push({
       invariant: "members-kept",
@@ -124,7 +124,7 @@ export function checkVersions(model: Model): Finding[] {
     }));
 }
 
-/** Slots of a pool that have a node which takes pods: ready, not cordoned, its VM running. */
+/** Slots of a pool with a node that takes pods: ready, not cordoned, its VM running. */
 export function availableSlots(model: Pick<Model, "nodes" | "vms">, pool: string): Set<string> {
   const off = withoutPower(model);
   const serves = (node: NodeFact) => node.pool === pool && node.ready && node.schedulable && !off.has(node.name);
@@ -164,10 +164,10 @@ export function checkSurge(model: Model): Finding[] {
   return findings;
 }
 
-/** Owners whose controller replaces or ends pods by deleting them: no budget speaks for these. */
+/** Owners whose controllers replace or end pods by deleting them: no budget applies to these deletions. */
 const exemptOwners = new Set(["DaemonSet", "Job", "Node"]);
 
-/** A pod was deleted, or its deletion began. */
+/** Checks a pod that was deleted, or whose deletion began. */
 export function checkDeletion(pod: PodFact): Finding[] {
   if (exemptOwners.has(pod.owner) || pod.ended || pod.disruption === "EvictionByEvictionAPI") return [];
   const how = pod.disruption === "" ? "a plain delete" : pod.disruption;
@@ -180,7 +180,7 @@ export function checkDeletion(pod: PodFact): Finding[] {
   ];
 }
 
-/** Somebody other than the lab itself changed, started, stopped or destroyed a VM. */
+/** Checks that a token other than the lab's own has not changed, started, stopped or destroyed a VM of the lab. */
 export function checkTouch(kind: string, vm: VmFact, token: string): Finding[] {
   if (!vm.seeded) return [];
   return [
@@ -192,7 +192,7 @@ export function checkTouch(kind: string, vm: VmFact, token: string): Finding[] {
   ];
 }
 
-/** A VM is gone while the cluster still counts on it. */
+/** Checks that the cluster does not depend on a VM that was destroyed. */
 export function checkDestroyed(
   vm: VmFact,
   node: Pick<NodeFact, "uuid"> | undefined,

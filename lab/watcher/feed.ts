@@ -3,7 +3,7 @@ import { follow, type Kube } from "../kube.ts";
 import { type BudgetObject, budgetFact, type NodeObject, nodeFact, type PodObject, podFact } from "./facts.ts";
 import type { Watcher } from "./watcher.ts";
 
-/** Tells the watcher of every Node, Pod and PodDisruptionBudget until `signal` aborts. */
+/** Reports every Node, Pod and PodDisruptionBudget to the watcher until `signal` aborts. */
 export async function feed(kube: Kube, watcher: Watcher, signal: AbortSignal): Promise<void> {
   await Promise.all([
     kube.watch(

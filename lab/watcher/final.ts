@@ -1,4 +1,4 @@
-/** What must be true when a run has ended. Asked for by the test or the demo, since only they know that it has. */
+/** What must hold when a run has ended. The test or the demo requests the check: only they know that it has ended. */
 import { type Finding, type Model, tagOf, type VmFact } from "./model.ts";
 
 export function checkFinal(model: Model): Finding[] {

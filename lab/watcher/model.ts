@@ -1,4 +1,4 @@
-/** What the watcher knows: plain facts, so that every check is a pure function of them. */
+/** The facts that the watcher knows, so that every check is a pure function of them. */
 
 export interface VmFact {
   vmid: number;
@@ -7,7 +7,7 @@ export interface VmFact {
   running: boolean;
   template: boolean;
   tags: readonly string[];
-  /** True when the lab's seed made it, not the tool under test: nobody but the lab may touch it. */
+  /** True when the lab created it, not the tool under test: only the lab may touch it. */
   seeded: boolean;
 }
 
@@ -38,7 +38,7 @@ export interface PodFact {
   deleting: boolean;
   /** Reason of the condition DisruptionTarget; "" when it has none. */
   disruption: string;
-  /** Succeeded or Failed: it serves nobody any more. */
+  /** Succeeded or Failed: it no longer serves. */
   ended: boolean;
 }
 
@@ -46,7 +46,7 @@ export interface BudgetFact {
   namespace: string;
   name: string;
   selector: Readonly<Record<string, string>>;
-  /** Healthy pods that the budget demands, as the disruption controller computed it. */
+  /** Healthy pods that the budget requires, as the disruption controller computed it. */
   desiredHealthy: number;
 }
 
@@ -57,20 +57,20 @@ export interface MemberFact {
   healthy: boolean;
 }
 
-/** What a pool may lack or exceed; given by the test or the demo. */
+/** How far a pool may fall below or exceed its slots; set by the test or the demo. */
 export interface PoolLimits {
   slots: number;
   /** VMs more than slots that may run and be nodes. */
   surge: number;
   maxUnavailable: number;
   /**
-   * VMs beside these that may run before they are nodes: booted ahead, RKE2 held back.
+   * VMs besides these that may run before they are nodes: booted ahead, with RKE2 held back.
    * @default 0
    */
   ahead?: number;
 }
 
-/** All that is known at one moment. */
+/** Everything that is known at one moment. */
 export interface Model {
   vms: ReadonlyMap<number, VmFact>;
   nodes: ReadonlyMap<string, NodeFact>;
@@ -78,7 +78,7 @@ export interface Model {
   pods: ReadonlyMap<string, PodFact>;
   /** By `namespace/name`. */
   budgets: ReadonlyMap<string, BudgetFact>;
-  /** Budgets that were satisfied once: before that the workload is only coming up. */
+  /** Budgets that were satisfied once: before that the workload is still starting. */
   armedBudgets: ReadonlySet<string>;
   members: readonly MemberFact[];
   /** Server slots that have had a voter: the cluster may never have fewer voters than that. */
@@ -104,16 +104,16 @@ export type Invariant =
   | "empty-slot"
   | "duplicate";
 
-/** A check's finding. The same invariant and subject is the same violation as long as it lasts. */
+/** A check's finding. The same invariant and subject are the same violation as long as it lasts. */
 export interface Finding {
   invariant: Invariant;
   subject: string;
   evidence: string;
 }
 
-/** A finding that was kept. */
+/** A recorded finding. */
 export interface Violation extends Finding {
-  /** When it was seen first, ISO 8601. */
+  /** When it was first seen, ISO 8601. */
   at: string;
 }
 

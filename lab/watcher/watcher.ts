@@ -12,7 +12,7 @@ import type {
   VmFact,
 } from "./model.ts";
 
-/** Keeps the model, checks it after every event, and remembers each violation once as long as it lasts. */
+/** Keeps the model, checks it after every event, and records each violation once as long as it lasts. */
 export class Watcher {
   private readonly vms = new Map<number, VmFact>();
   private readonly nodes = new Map<string, NodeFact>();
@@ -25,7 +25,7 @@ export class Watcher {
   private limits: Record<string, PoolLimits> = {};
   private readonly kept: Violation[] = [];
   private lasting = new Set<string>();
-  /** Uids of pods whose deletion was judged: it is told more than once. */
+  /** Uids of pods whose deletion was checked, since it is reported more than once. */
   private readonly judged = new Set<string>();
   private evictions = 0;
   private readonly now: () => Date;
@@ -48,34 +48,34 @@ export class Watcher {
     return this.evictions;
   }
 
-  /** Forgets the violations and the count of evictions, not what is there. */
+  /** Clears the violations and the count of evictions, but not the model. */
   reset(): void {
     this.kept.length = 0;
     this.evictions = 0;
     this.lasting.clear();
   }
 
-  /** Sets what pools may lack and exceed. A pool's availability counts once all its slots have been available. */
+  /** Sets the limits of pools. A pool's availability is checked once all its slots have been available. */
   setLimits(limits: Record<string, PoolLimits>): void {
     this.limits = limits;
     this.armedPools.clear();
     this.check();
   }
 
-  /** A VM came, changed or was started or stopped. `by` is the token that asked; undefined: the lab itself. */
+  /** A VM was created, changed, started or stopped. `by` is the token that requested it; undefined: the lab itself. */
   vm(kind: string, vm: VmFact, by: string | undefined): void {
     this.vms.set(vm.vmid, vm);
     if (by !== undefined) this.keep(checkTouch(kind, vm, by));
     this.check();
   }
 
-  /** Something was done inside a VM, which shows in no fact about it. */
+  /** An action inside a VM, which shows in no fact about the VM. */
   touched(kind: string, vmid: number, by: string): void {
     const vm = this.vms.get(vmid);
     if (vm) this.keep(checkTouch(kind, vm, by));
   }
 
-  /** A VM is gone. `node` is the Node of its name as the API shows it after that moment. */
+  /** A VM was destroyed. `node` is the Node of its name as the API shows it after that moment. */
   destroyed(vmid: number, by: string | undefined, node: Pick<NodeFact, "uuid"> | undefined): void {
     const vm = this.vms.get(vmid);
     if (!vm) return;
@@ -100,7 +100,7 @@ export class Watcher {
     this.check();
   }
 
-  /** @param pod as the watch's last event shows it; undefined: it vanished in a gap of the watch */
+  /** @param pod state in the watch's last event; undefined: it vanished in a gap of the watch */
   podGone(uid: string, pod: PodFact | undefined): void {
     this.pods.delete(uid);
     if (pod) this.judge(pod);
@@ -124,12 +124,12 @@ export class Watcher {
     this.check();
   }
 
-  /** What is not right now that a run has ended; not kept. */
+  /** What is wrong now that a run has ended; not recorded. */
   unfinished(): Finding[] {
     return checkFinal(this.model);
   }
 
-  /** Keeps what is not right at the end of a run as violations. */
+  /** Records what is wrong at the end of a run as violations. */
   finish(): Finding[] {
     const findings = this.unfinished();
     this.keep(findings);

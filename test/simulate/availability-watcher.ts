@@ -12,8 +12,6 @@ import { placeOf, type Place, type Truth } from "./truth.ts";
 export interface Promises {
   /** Fewest slots of all configurations since the pool was first complete; 0 before that. */
   fewest: number;
-  /** Whether the pool was ever complete: before that, no availability is guaranteed. */
-  established: boolean;
   /** Most slots of all those configurations. */
   most: number;
   surge: number;
@@ -28,6 +26,8 @@ export class AvailabilityWatcher {
   readonly promises = new Map<string, Promises>();
   /** Nodes that something other than our steps took out and that are not back yet, with the time of the loss. */
   readonly lost = new Map<string, number>();
+  /** Whether the pools were ever complete. */
+  private established = true;
   private losses = 0;
   private runBegan = 0;
   /** By pool: running VMs in excess of the slots when the run began. */
@@ -56,13 +56,13 @@ export class AvailabilityWatcher {
     for (const { name, slots, strategy } of specs) {
       const before = this.promises.get(name);
       this.promises.set(name, {
-        fewest: established ? Math.min(slots, before?.established === true ? before.fewest : slots) : 0,
-        established,
+        fewest: established ? Math.min(slots, (this.established ? before?.fewest : undefined) ?? slots) : 0,
         most: Math.max(slots, before?.most ?? slots),
         surge: strategy.kind === "blueGreen" ? Math.max(slots, before?.surge ?? 0) : strategy.surge,
         maxUnavailable: strategy.maxUnavailable,
       });
     }
+    this.established = established;
   }
 
   /** A fault takes a node out. */

@@ -1,3 +1,4 @@
+/** Endpoint of the permissions of a token. */
 import { anyone } from "../call.ts";
 import type { Call, Route } from "../call.ts";
 import { spec } from "../params.ts";
@@ -8,7 +9,7 @@ function shown(call: Call, path: string): Record<string, number> {
   return Object.fromEntries([...rights].map(([name, propagate]) => [name, propagate ? 1 : 0]));
 }
 
-/** What the asking token may do, by path. Paths without any right are left out. */
+/** The privileges of the calling token, by path. Paths without any privilege are left out. */
 function permissions(call: Call): Record<string, Record<string, number>> {
   const { dc, token, params } = call;
   const user = params.get("userid");

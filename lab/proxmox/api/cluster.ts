@@ -1,3 +1,4 @@
+/** Endpoints of the cluster: version, nodes, resources, the next free VMID. */
 import { died, invalid } from "../answer.ts";
 import { anyone, perm } from "../call.ts";
 import type { Call, Route } from "../call.ts";

@@ -1,3 +1,4 @@
+/** Endpoints of resource pools. */
 import { died } from "../answer.ts";
 import { perm } from "../call.ts";
 import type { Call, Route } from "../call.ts";
@@ -24,7 +25,7 @@ function detail(dc: DataCentre, pool: Pool) {
 function list(call: Call) {
   const { dc, token, params } = call;
   if (params.has("poolid")) {
-    // Proxmox VE asks for no right here, as recorded, though it does at the path of the same pool.
+    // As recorded: Proxmox VE requires no privilege here, although it does for `GET pools/{poolid}`.
     return [{ poolid: params.text("poolid"), ...detail(dc, poolOf(call)) }];
   }
   return [...dc.pools.values()]

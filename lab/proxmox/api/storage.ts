@@ -1,3 +1,4 @@
+/** Endpoints of storages and their volumes. */
 import { died, invalid } from "../answer.ts";
 import { anyone, finished, fork, permAny } from "../call.ts";
 import type { Call, Route } from "../call.ts";
@@ -47,7 +48,7 @@ function status({ dc, params }: Call) {
 function row(storage: Storage, volume: Volume) {
   const { volid, content, format, ctime } = volume;
   const common = { volid, content, format, ctime };
-  // The list shows an import's file, its own page the disk in it.
+  // The list shows the size of an import's file; the volume's own endpoint shows the size of the disk in it.
   if (content !== "images") return { ...common, size: content === "import" ? volume.used : volume.size };
   return { ...common, size: volume.size, vmid: volume.vmid, used: volume.used, parent: parentName(storage, volume) };
 }

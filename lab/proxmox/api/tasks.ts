@@ -1,3 +1,4 @@
+/** Endpoints of tasks: list, status, log, cancel. */
 import { forbidden, invalid } from "../answer.ts";
 import { anyone } from "../call.ts";
 import type { Call, Route } from "../call.ts";
@@ -6,7 +7,7 @@ import type { Spec } from "../params.ts";
 import { mayAny } from "../permissions.ts";
 import type { Task } from "../tasks.ts";
 
-/** A user also sees the tasks of the user's tokens, a token only its own. */
+/** A user also sees the tasks of its tokens; a token sees only its own tasks. */
 function isOwn(call: Call, task: Task): boolean {
   return task.user === call.token.id;
 }
@@ -47,7 +48,7 @@ function log(call: Call) {
   return lines.length > 0 ? page : [{ n: 1, t: "no content" }];
 }
 
-/** A list shows what has ended, what runs, or both. */
+/** A list shows ended tasks, running tasks, or both. */
 function isFrom(task: Task, source = "archive"): boolean {
   return source === "all" || task.running === (source === "active");
 }
@@ -81,7 +82,7 @@ function list(call: Call) {
   return rows.slice(start, start + Number(params.get("limit") ?? 50));
 }
 
-/** Proxmox VE compares a task's user, without the token, with who asks: so it shows a token nothing, not even its own. */
+/** Proxmox VE compares a task's user, without the token, with the caller: so a token sees no task, not even its own. */
 function clusterList({ dc, token }: Call) {
   if (!mayAny(dc, token, "/", ["Sys.Audit"])) return [];
   return [...dc.tasks.all.values()]
@@ -90,7 +91,7 @@ function clusterList({ dc, token }: Call) {
     .map((task) => ({
       ...identity(task),
       ...(!task.running && { status: task.exitstatus, endtime: task.endtime, saved: 1 }),
-      // The cluster's list knows no process.
+      // The cluster's list has no process ids.
       pid: undefined,
       pstart: undefined,
     }));

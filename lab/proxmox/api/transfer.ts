@@ -1,3 +1,4 @@
+/** Endpoints that bring files to a storage: download from a URL, and upload. */
 import { createHash } from "node:crypto";
 import { died, forbidden, invalid } from "../answer.ts";
 import { fork } from "../call.ts";
@@ -12,7 +13,7 @@ import { pathOf } from "../volume-names.ts";
 import type { Task } from "../tasks.ts";
 import { placeVolume } from "../volumes.ts";
 
-/** Snippets and backups cannot be brought by the API. */
+/** The content types that can be transferred by API: snippets and backups cannot. */
 const kinds = ["iso", "vztmpl", "import"] as const;
 
 const extensions: Record<(typeof kinds)[number], RegExp> = {
@@ -33,12 +34,12 @@ function needTemplates(call: Call): void {
   needAll(call.dc, call.token, `/storage/${call.params.get("storage") ?? ""}`, ["Datastore.AllocateTemplate"]);
 }
 
-/** The volume that a transfer makes; a path is reduced to its last part. */
+/** The volume that a transfer creates; a path is reduced to its last part. */
 function target(call: Call): { storage: Storage; volid: string; filename: string; kind: Volume["content"] } {
   const kind = call.params.text("content") as (typeof kinds)[number];
   const storage = storageOf(call.dc, call.params.text("storage"));
   const filename = (call.params.text("filename").split("/").pop() ?? "").replace(/[^-a-zA-Z0-9_.+]/g, "_");
-  // A name that is nothing but an extension is none.
+  // A name that consists of an extension only is invalid.
   if (!extensions[kind].test(filename) || filename.startsWith(".")) {
     const isIso = kind === "iso";
     throw invalid({ filename: isIso ? "wrong file extension" : "invalid filename or wrong extension" });
@@ -77,7 +78,7 @@ function needChecksum(call: Call, task: Task, got: string, existing: boolean): v
   );
 }
 
-/** The checksum of a file by the algorithm that was asked for. */
+/** The checksum of a file by the requested algorithm. */
 function known({ params }: Call, sha256: string, digests: WebFile["digests"]): string {
   const algorithm = params.get("checksum-algorithm") ?? "sha256";
   return algorithm === "sha256" ? sha256 : (digests?.[algorithm] ?? "");
@@ -111,7 +112,7 @@ async function fetch(call: Call, task: Task): Promise<void> {
   task.say(`download of '${url}' to '${path}' finished`);
 }
 
-/** Of the disk in an image file; a raw one ends at a whole sector. */
+/** Size of the disk in an image file; a raw disk is rounded up to a whole sector. */
 function sizeOf(kind: Volume["content"], filename: string, file: WebFile): number {
   if (kind !== "import") return file.size;
   return filename.endsWith(".raw") ? Math.ceil(file.size / 512) * 512 : (file.virtualSize ?? file.size);
@@ -156,7 +157,7 @@ function upload(call: Call): string {
     task.say(`target file: ${pathOf(storage, volid)}`);
     task.say(`file size is: ${content.length}`);
     task.say(`command: cp -- ${temporary} ${pathOf(storage, volid)}`);
-    // A known image keeps what is installed on it, however it came here.
+    // The content of a known image is kept, whichever way the file was transferred.
     const same = [...dc.storages.values()]
       .flatMap((each) => [...each.volumes.values()])
       .find((each) => each.checksum === sha256);
@@ -171,7 +172,7 @@ function upload(call: Call): string {
   });
 }
 
-/** A checksum says nothing without its algorithm, nor the other way round. */
+/** Requires a checksum and its algorithm to be given together. */
 function checkPair({ params }: Call): void {
   const pair = ["checksum", "checksum-algorithm"] as const;
   for (const [name, other] of [pair, [pair[1], pair[0]]] as const) {

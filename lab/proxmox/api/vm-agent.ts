@@ -1,3 +1,4 @@
+/** Endpoints of a VM's guest agent. */
 import { died } from "../answer.ts";
 import { needAny } from "../permissions.ts";
 import { vmOf } from "../call.ts";
@@ -12,7 +13,7 @@ import { AgentError } from "../../types.ts";
 
 const maxContent = 61_440;
 
-/** Before 9 one privilege for all agent calls; since then one for each kind. */
+/** Version 8 has one privilege for all agent calls, version 9 one for each kind. */
 function agentPerm(kind: "Audit" | "FileRead" | "FileWrite"): (call: Call) => void {
   return (call) => {
     const now = [`VM.GuestAgent.${kind}`, "VM.GuestAgent.Unrestricted"];
@@ -21,7 +22,7 @@ function agentPerm(kind: "Audit" | "FileRead" | "FileWrite"): (call: Call) => vo
   };
 }
 
-/** @throws ApiError as Proxmox VE words it when no agent can be asked */
+/** @throws ApiError in Proxmox VE's words when no agent can be called */
 async function agentOf(call: Call): Promise<{ guest: Guest; vm: Vm }> {
   const vm = vmOf(call);
   if (!vm.config.has("agent")) throw died("No QEMU guest agent configured");
@@ -65,16 +66,16 @@ function interfaces(guest: Guest, vm: Vm) {
   return { result: [loopback, ...others] };
 }
 
-/** The agent's text is bytes, one per character. */
+/** The bytes of the agent's text, one per character. */
 function bytesOf(content: string): Buffer {
-  // The range is Latin-1: what does not fit in a byte, Perl's base64 cannot encode.
+  // The range is Latin-1: Perl's base64 cannot encode a character that does not fit in a byte.
   if (Array.from(content).some((letter) => (letter.codePointAt(0) ?? 0) > 255)) {
     throw died("Wide character in subroutine entry at /usr/share/perl5/PVE/API2/Qemu/Agent.pm line 521.");
   }
   return Buffer.from(content, "latin1");
 }
 
-/** As the agent reads base64: line breaks count for nothing, and neither does a last group that is not whole. */
+/** Decodes base64 as the agent does: it ignores line breaks and an incomplete last group. */
 function decoded(content: string): Buffer | undefined {
   if (!/^[A-Za-z0-9+/=\n]*$/.test(content)) return undefined;
   const digits = content.replaceAll("\n", "");
@@ -97,7 +98,7 @@ async function writeFile(call: Call): Promise<null> {
   const content = params.text("content");
   const bytes = encode ? bytesOf(content) : decoded(content);
   await ask(call, (guest) => {
-    // The file is opened, and with that emptied, before the agent looks at what shall be written.
+    // The agent opens the file, and thereby empties it, before it decodes the content to write.
     guest.writeFile(params.text("file"), bytes ?? Buffer.alloc(0));
     if (!bytes) throw new AgentError("Base64 data contains invalid characters");
   });

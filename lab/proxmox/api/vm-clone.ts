@@ -1,3 +1,4 @@
+/** Endpoint that clones a VM or template. */
 import { randomUUID } from "node:crypto";
 import { died } from "../answer.ts";
 import { fork } from "../call.ts";
@@ -61,7 +62,7 @@ function newConfig(call: Call, source: Vm): Map<string, Value> {
   return config;
 }
 
-/** Everything that can be refused without a lock; done at once, and again by the task. */
+/** Everything that can be refused without a lock; checked at once, and again by the task. */
 function check(call: Call): Plan {
   const { dc, token, params } = call;
   const newid = params.int("newid");

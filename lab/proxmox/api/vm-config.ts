@@ -1,3 +1,4 @@
+/** Endpoints of a VM's configuration, its pending changes and its cloud-init drive. */
 import { died } from "../answer.ts";
 import { finished, fork, perm, permAny, vmOf } from "../call.ts";
 import type { Call, Route } from "../call.ts";
@@ -13,7 +14,7 @@ import { storageIdOf } from "../volume-names.ts";
 
 const anyConfig = ["Disk", "CDROM", "CPU", "Memory", "Network", "HWType", "Options", "Cloudinit"];
 
-/** @throws ApiError when a snippet that cloud-init shall use is missing */
+/** @throws ApiError when a snippet that cloud-init is to use is missing */
 export function checkSnippets(dc: DataCentre, vm: Vm): void {
   for (const volid of parseProperties(String(vm.config.get("cicustom") ?? "")).values()) {
     storageOf(dc, storageIdOf(volid));
@@ -51,7 +52,7 @@ async function inBackground(call: Call): Promise<string | null> {
   return params.has("background_delay") ? await finished(call, upid) : upid;
 }
 
-/** Takes drives away from a VM: a change of its configuration in other words. */
+/** Removes drives from a VM: a change of its configuration through another endpoint. */
 async function unlink(call: Call): Promise<null> {
   const params = new Params(call.params);
   params.delete("idlist");

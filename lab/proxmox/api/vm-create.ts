@@ -1,3 +1,4 @@
+/** Endpoint that creates a VM. */
 import { randomUUID } from "node:crypto";
 import { died, forbidden } from "../answer.ts";
 import { fork } from "../call.ts";
@@ -18,7 +19,7 @@ import { startVm } from "../power.ts";
 
 const steering = new Set(["node", "vmid", "pool", "storage", "force", "unique", "start", "bwlimit", "archive"]);
 
-/** A new VM may be made by who may allocate it, or allocate in the pool that it goes into. */
+/** Requires the privilege to allocate the new VM: on its VMID, or on the pool that it is added to. */
 export function needAllocate(dc: DataCentre, token: Token, vmid: string | undefined, pool: string | undefined): void {
   if (mayAny(dc, token, `/vms/${vmid ?? ""}`, ["VM.Allocate"])) return;
   if (pool !== undefined && mayAny(dc, token, `/pool/${pool}`, ["VM.Allocate"])) return;

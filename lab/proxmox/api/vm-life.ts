@@ -1,3 +1,4 @@
+/** Endpoints that list, destroy and resize VMs and convert them to templates. */
 import { died } from "../answer.ts";
 import { fork, perm, vmOf } from "../call.ts";
 import type { Call, Route } from "../call.ts";
@@ -17,7 +18,7 @@ import { keepsFiles, pathOf, storageIdOf } from "../volume-names.ts";
 import type { Task } from "../tasks.ts";
 import { freeVolume, makeBase, sizeOption } from "../volumes.ts";
 
-/** @throws ApiError when the VM may not be removed now */
+/** @throws ApiError when the VM may not be destroyed now */
 function checkDestroy(vm: Vm): void {
   if (vm.config.get("protection") === 1) throw died(`can't remove VM ${vm.vmid} - protection mode enabled`);
   if (vm.power) throw died(`VM ${vm.vmid} is running - destroy failed`);
@@ -35,7 +36,7 @@ async function destroy(call: Call, task: Task): Promise<void> {
   checkDestroy(vm);
   needWritable(dc, vm.node, vm.vmid);
   const volumes = ownVolumes(dc, vm);
-  // Only a template is looked at before: of a VM that is none any more, the base image stays behind.
+  // Only a template is checked in advance: of a VM that is no longer a template, the base image is left behind.
   for (const volid of vm.config.get("template") === 1 ? volumes : []) {
     if (clonesOf(dc, volid).length > 0) throw died(`base volume '${volid}' is still in use by linked cloned`);
   }
@@ -61,7 +62,7 @@ function beginDestroy(call: Call): string {
   );
 }
 
-/** Makes base images of a VM's disks. */
+/** Turns a VM's disks into base images. */
 export async function convertToTemplate(dc: DataCentre, vm: Vm, task?: Task): Promise<void> {
   vm.config.set("template", 1);
   for (const [key, value] of [...vm.config]) {

@@ -1,3 +1,4 @@
+/** Endpoint that migrates a VM to another host. */
 import { died, invalid } from "../answer.ts";
 import { fork, perm, vmOf } from "../call.ts";
 import type { Call, Route } from "../call.ts";
@@ -12,7 +13,7 @@ import { needQuorum } from "../quorum.ts";
 import { findVolume } from "../storages.ts";
 import { storageIdOf } from "../volume-names.ts";
 
-/** Disks that the other host cannot see. */
+/** Disks that the other host cannot access. */
 function localDisks(dc: DataCentre, vm: Vm): string[] {
   return [...vm.config]
     .filter(([key]) => isDrive(key))

@@ -1,3 +1,4 @@
+/** Endpoints of a VM's power: status, start, stop, shutdown, reboot, suspend, resume. */
 import { died, invalid } from "../answer.ts";
 import { fork, perm, vmOf } from "../call.ts";
 import type { Call, Route } from "../call.ts";
@@ -18,7 +19,7 @@ function places({ params }: Call): { node: string; vmid: number } {
   return { node: params.text("node"), vmid: params.int("vmid") };
 }
 
-/** The VM when HA is asked in its place. */
+/** The VM when it is managed by HA, which then gets the request. */
 function haManaged(call: Call): Vm | undefined {
   const { node, vmid } = places(call);
   const vm = call.dc.vms.get(vmid);
@@ -34,7 +35,7 @@ function start(call: Call): string {
   return fork(call, "qmstart", String(vmid), (task) => startVm(dc, node, vmid, task, token.id));
 }
 
-/** Ends shutdowns that wait for the guest: a token's own, and others' only by a right on the host. */
+/** Cancels shutdowns that wait for the guest: a token's own, and those of others with a privilege on the host. */
 function overrule({ dc, token, params }: Call, task: Task): void {
   const { node, vmid } = { node: params.text("node"), vmid: params.text("vmid") };
   const all = mayAny(dc, token, `/nodes/${node}`, ["Sys.Modify"]);
@@ -64,7 +65,7 @@ function shutdown(call: Call): string {
   const options = { timeout: Number(params.get("timeout") ?? 60), force: params.flag("forceStop") };
   const qemu = dc.vms.get(vmid)?.power?.qemu;
   const isPaused = qemu === "paused" || qemu === "prelaunch";
-  // A guest that stands still would get the request when it goes on, whenever that is.
+  // A paused guest would get the request only when it is resumed, whenever that is.
   if (isPaused && !options.force) throw died("VM is paused - cannot shutdown");
   const vm = haManaged(call);
   if (vm) return fork(call, "hastop", String(vmid), askHa(dc, vm, "stopped", options.timeout));
@@ -73,7 +74,7 @@ function shutdown(call: Call): string {
   );
 }
 
-/** @throws ApiError at once, before there is a task */
+/** @throws ApiError at once, before a task exists */
 function runningVm(call: Call): Vm {
   const { node, vmid } = places(call);
   const vm = processOf(call.dc, node, vmid);
@@ -91,7 +92,7 @@ function reboot(call: Call): string {
   });
 }
 
-/** Stops the processor of a VM, or lets it run on. */
+/** Pauses or resumes the processor of a VM. */
 function pause(qemu: "paused" | "running"): (call: Call) => string {
   return (call) => {
     const { dc, params } = call;

@@ -1,15 +1,16 @@
+/** A VM's boot order. */
 import { died } from "../answer.ts";
 import type { Value, Vm } from "../model.ts";
 import { isCdrom, parseDrive } from "./properties.ts";
 
-/** Devices that the VM boots from; undefined: in the old way, or not said. */
+/** Devices that the VM boots from; undefined: `boot` has the legacy form or is not set. */
 export function orderOf(config: ReadonlyMap<string, Value>): string[] | undefined {
   const boot = config.get("boot");
   const order = /^order=(.*)$/.exec(String(boot ?? ""))?.[1];
   return order?.split(";").filter(Boolean);
 }
 
-/** @throws ApiError when a VM would boot from what it does not have after this request */
+/** @throws ApiError when the boot order names a device that the VM does not have after this request */
 export function checkBoot(vm: Vm, settings: ReadonlyMap<string, string>, gone: readonly string[]): void {
   for (const device of orderOf(settings) ?? []) {
     const has = vm.config.has(device) || vm.pending.has(device) || settings.has(device);
@@ -17,7 +18,7 @@ export function checkBoot(vm: Vm, settings: ReadonlyMap<string, string>, gone: r
   }
 }
 
-/** Deleted devices leave the boot order, with the next start at the latest; adding one again does not bring it back. */
+/** Removes deleted devices from the boot order, at the next start at the latest; adding them again does not undo it. */
 export function removeFromBoot(vm: Vm, gone: readonly string[]): void {
   const order = orderOf(vm.config);
   if (!order?.some((device) => gone.includes(device))) return;
@@ -25,7 +26,7 @@ export function removeFromBoot(vm: Vm, gone: readonly string[]): void {
   vm.pending.set("boot", rest.length > 0 ? `order=${rest.join(";")}` : " ");
 }
 
-/** What a new VM boots from when it does not say: first disk, first CD drive, first NIC. */
+/** Default boot order of a new VM: first disk, first CD drive, first NIC. */
 export function defaultBoot(config: ReadonlyMap<string, Value>): string {
   const kinds = ["scsi", "virtio", "sata", "ide"];
   const drives = kinds.flatMap((kind) =>

@@ -1,6 +1,6 @@
 import type { Properties } from "./property-format.ts";
 
-/** What a VM's processor may be called. */
+/** CPU models of a VM. */
 const models = new Set(
   (
     "486 pentium pentium2 pentium3 coreduo core2duo Conroe Penryn Nehalem Nehalem-IBRS Westmere Westmere-IBRS SandyBridge " +
@@ -35,7 +35,7 @@ export const cpu: Properties = {
   },
 };
 
-/** What no VM may have although each part can be read. No site of the lab has models of its own. */
+/** Why a CPU setting with valid parts is refused. No site of the lab has custom models. */
 export function cpuProblem(found: ReadonlyMap<string, string>): string | undefined {
   const type = found.get("cputype") ?? "";
   if (type.startsWith("custom-")) return `Custom cputype '${type.slice("custom-".length)}' not found`;

@@ -1,3 +1,4 @@
+/** Drive options of a VM: their checks, their privileges and their volumes. */
 import { died, invalid } from "../answer.ts";
 import type { DataCentre } from "../data-centre.ts";
 import type { Token, Vm, Volume } from "../model.ts";
@@ -22,7 +23,7 @@ function storageNamed(file: string): string | undefined {
   return /^([^:/]+):/.exec(file)?.[1];
 }
 
-/** @throws ApiError 400 for a drive that cannot be read */
+/** @throws ApiError 400 for a drive that cannot be parsed */
 export function checkDriveSyntax(key: string, value: string): void {
   const drive = parseDrive(value);
   const size = drive.options.get("size");
@@ -42,7 +43,7 @@ function onlyRoot(): Error {
   return died("Only root can pass arbitrary filesystem paths. at /usr/share/perl5/PVE/Storage.pm line 581.");
 }
 
-/** What a token needs for a drive: on the VM for its kind, on the storage for its place. */
+/** Checks a token's privileges for a drive: on the VM for its kind, on the storage for its place. */
 export function checkDriveAccess(dc: DataCentre, token: Token, vmid: number, key: string, value: string): void {
   const drive = parseDrive(value);
   if (drive.file === "none") return;
@@ -56,13 +57,13 @@ export function checkDriveAccess(dc: DataCentre, token: Token, vmid: number, key
   if (storage === undefined) throw onlyRoot();
   if (newDisk(drive.file)) needAll(dc, token, `/storage/${storage}`, ["Datastore.AllocateSpace"]);
   storageOf(dc, storage);
-  // A new cloud-init drive is not asked about: Proxmox VE allocates it without a look at the storage's rights.
+  // A new cloud-init drive is not checked: Proxmox VE allocates it whatever the privileges on the storage are.
   if (drive.file.endsWith(":cloudinit")) return;
   if (!newDisk(drive.file)) needVolume(dc, token, drive.file, vmid);
   if (source !== undefined) checkSource(dc, token, vmid, key, source);
 }
 
-/** The disk of a VM is copied as in a clone of it, any other image is read. */
+/** Copying the disk of a VM needs the privilege to clone that VM; any other image is read as a volume. */
 function checkSource(dc: DataCentre, token: Token, vmid: number, key: string, source: string): void {
   const { content, vmid: owner } = parseVolumeId(storageOf(dc, storageIdOf(source)), source);
   if (content !== "images" && content !== "import")
@@ -90,7 +91,7 @@ async function importDisk(
   return copyDisk(dc, image, { storage, vmid: vm.vmid, format: drive.options.get("format") }, task);
 }
 
-/** Makes the disk that a drive asks for. @returns the drive with its volume */
+/** Creates the disk that a drive requests. @returns the drive with its volume */
 async function realise(dc: DataCentre, vm: Vm, key: string, drive: Drive, task: Task | undefined): Promise<Drive> {
   const wanted = newDisk(drive.file);
   const source = drive.options.get("import-from");
@@ -114,7 +115,7 @@ async function realise(dc: DataCentre, vm: Vm, key: string, drive: Drive, task: 
   return existing(dc, drive, options);
 }
 
-/** A drive that names what is there already. */
+/** A drive that names an existing volume. */
 function existing(dc: DataCentre, drive: Drive, options: Map<string, string>): Drive {
   if (drive.file === "none" || drive.file === "cdrom") return { file: drive.file, options };
   const volume = findVolume(dc, drive.file);
@@ -125,9 +126,9 @@ function existing(dc: DataCentre, drive: Drive, options: Map<string, string>): D
 }
 
 /**
- * Makes the volumes that a drive option asks for.
- * @param task whose log tells about it; absent for a synchronous request
- * @returns the option's value as the configuration keeps it
+ * Creates the volumes that a drive option requests.
+ * @param task whose log reports it; absent for a synchronous request
+ * @returns the option's value as the configuration stores it
  */
 export async function makeDrive(dc: DataCentre, vm: Vm, key: string, value: string, task?: Task): Promise<string> {
   const asked = parseDrive(value);
@@ -137,7 +138,7 @@ export async function makeDrive(dc: DataCentre, vm: Vm, key: string, value: stri
   return printed;
 }
 
-/** Volume ids that belong to the VM, by the drives of its configuration and those that wait. */
+/** Ids of the volumes that the VM owns, from the current and pending drives of its configuration. */
 export function ownVolumes(dc: DataCentre, vm: Vm): string[] {
   const volids = [...vm.config, ...vm.pending]
     .filter(([key]) => /^(ide|sata|scsi|virtio|efidisk|tpmstate|unused)\d+$/.test(key))
@@ -151,7 +152,7 @@ function storageKnown(dc: DataCentre, volid: string): boolean {
   return dc.storages.has(storageIdOf(volid));
 }
 
-/** The privileges on the VM that a drive needs, in the order in which Proxmox VE asks for them. */
+/** The privileges on the VM that a drive needs, in the order in which Proxmox VE checks them. */
 export function drivePrivileges(value: string): string[] {
   const drive = parseDrive(value);
   if (isCloudInitDrive(drive)) return ["VM.Config.Cloudinit", "VM.Config.CDROM"];

@@ -41,7 +41,7 @@ const models = [
 ];
 
 const net: Properties = {
-  // The bit of a group must not be set.
+  // The group bit must not be set.
   macaddr: shaped(/^[a-f0-9][02468ace](?::[a-f0-9]{2}){5}$/i, "value does not look like a valid unicast MAC address"),
   model: { type: "string", required: true, isDefault: true, enum: models },
   ...Object.fromEntries(models.map((name) => [name, { ...text, alias: { value: "macaddr", name: "model" } }])),
@@ -91,7 +91,7 @@ const memory: Properties = { current: { ...count(16), required: true, isDefault:
 
 const startup: Properties = { order: { ...count(0), isDefault: true }, up: count(0), down: count(0) };
 
-/** Of drives of every kind; `file` is looked at elsewhere. */
+/** Options of drives of every kind; `file` is checked elsewhere. */
 export const driveOptions: Properties = {
   file: { ...text, isDefault: true },
   media: { type: "string", enum: ["cdrom", "disk"] },
@@ -216,7 +216,7 @@ function propertiesOf(name: string): Properties | undefined {
   return Object.hasOwn(families, family) ? families[family] : undefined;
 }
 
-/** Says what is wrong with an option that is a property string; undefined: it is none, or is not looked into. */
+/** The check of an option that is a property string; undefined: it is none, or it is not checked. */
 export function formatOf(name: string): ((value: string) => string | undefined) | undefined {
   if (name === "cpu") return (value) => propertyProblem(cpu, name, value, cpuProblem);
   const properties = propertiesOf(name);

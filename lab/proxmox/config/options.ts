@@ -1,10 +1,11 @@
+/** All options of a VM, with their schemas and the privileges that they need. */
 import type { Spec } from "../params.ts";
 import { dnsName } from "../params.ts";
 import type { Value } from "../model.ts";
 import { formatOf } from "./formats.ts";
 import { listed } from "./properties.ts";
 
-/** Which privilege an option needs; "device": decided by its value; "root": no token may. */
+/** The privilege that an option needs; "device": its value decides; "root": no token may set it. */
 export type Group =
   | "CPU"
   | "Memory"
@@ -27,7 +28,7 @@ const text: Spec = { type: "string" };
 const int: Spec = { type: "integer" };
 const flag: Spec = { type: "boolean" };
 
-/** Kinds of devices that may come and go while a VM runs. */
+/** Checks the kinds of devices that may be added and removed while a VM runs. */
 function hotplugFormat(value: string): string | undefined {
   if (value === "0" || value === "1") return undefined;
   const wrong = listed(value).find((each) => !["network", "disk", "cpu", "memory", "usb", "cloudinit"].includes(each));
@@ -183,7 +184,7 @@ export const driveNames = ["ide", "scsi", "virtio", "sata", "efidisk", "tpmstate
   Array.from({ length: numbered[kind]?.count ?? 0 }, (_, index) => `${kind}${index}`),
 );
 
-/** A VM option by its name; undefined: there is none. */
+/** A VM option by its name; undefined when there is none. */
 export function optionOf(name: string): Option | undefined {
   const found = plainOption(name);
   const format = formatOf(name);
@@ -207,7 +208,7 @@ export function isCloudInit(name: string): boolean {
   return optionOf(name)?.group === "Cloudinit";
 }
 
-/** A parameter as the configuration holds it: booleans and integers become numbers. */
+/** A parameter as the configuration stores it: booleans and numbers become numbers. */
 export function valueOf(name: string, given: string): Value {
   const spec = optionOf(name)?.spec;
   if (spec?.type === "boolean") return given === "1" ? 1 : 0;

@@ -1,4 +1,4 @@
-/** Changes wait in a section of their own: a running VM takes some of them over at once, the next start the rest. */
+/** Pending changes are kept in a section of their own: a running VM applies some at once, the next start the rest. */
 import type { DataCentre } from "../data-centre.ts";
 import type { Value, Vm } from "../model.ts";
 import { freeVolume } from "../volumes.ts";
@@ -6,7 +6,7 @@ import { orderOf } from "./boot.ts";
 import { isCloudInit, isDrive } from "./options.ts";
 import { isCdrom, isCloudInitDrive, parseDrive } from "./properties.ts";
 
-/** Options of which a running VM takes every change over. */
+/** Options whose changes a running VM always applies. */
 const always = new Set([
   "name",
   "onboot",
@@ -22,10 +22,10 @@ const always = new Set([
   "cpulimit",
 ]);
 
-/** Options of a disk that stay as they are while the VM runs. */
+/** Options of a disk that cannot change while the VM runs. */
 const fixed = ["aio", "discard", "iothread", "queues", "product", "cache", "ssd", "vendor", "ro"];
 
-/** What a VM had in a drive's slot loses it: a disk stays with the VM as unused, a cloud-init drive is made anew. */
+/** Releases the old volume of a drive: a disk stays with the VM as unused, a cloud-init drive is freed. */
 export async function letGo(dc: DataCentre, vm: Vm, before: Value, after: Value | null): Promise<void> {
   const old = parseDrive(String(before));
   if (!old.file.includes(":") || old.file === parseDrive(String(after ?? "")).file) return;
@@ -44,17 +44,17 @@ async function takeOver(dc: DataCentre, vm: Vm, key: string, after: Value | null
   else vm.config.set(key, after);
 }
 
-/** What waits, deletions first. */
+/** The pending changes, deletions first. */
 function waiting(vm: Vm): [string, Value | null][] {
   return [...vm.pending].sort(([, a], [, b]) => Number(b === null) - Number(a === null));
 }
 
-/** Drops what waits and is so already. */
+/** Drops pending changes that match the current configuration. */
 function tidy(vm: Vm): void {
   for (const [key, value] of [...vm.pending]) if (value === (vm.config.get(key) ?? null)) vm.pending.delete(key);
 }
 
-/** Takes over what waited for the next start. */
+/** Applies the changes that were pending until the next start. */
 export async function applyPending(dc: DataCentre, vm: Vm): Promise<void> {
   tidy(vm);
   for (const [key, value] of waiting(vm)) await takeOver(dc, vm, key, value);
@@ -70,13 +70,13 @@ function plugsDrive(vm: Vm, key: string, after: Value | null, canPlug: boolean):
   return canPlug && /^(scsi|virtio)\d+$/.test(key);
 }
 
-/** True when a running VM takes the change at once. */
+/** True when a running VM applies the change at once. */
 function hotplugs(vm: Vm, key: string, value: Value | null): boolean {
   if (always.has(key) || isCloudInit(key)) return true;
   const features = String(vm.config.get("hotplug") ?? "network,disk,usb").split(/[,; ]+/);
   const has = (feature: string) => features.includes(feature) || features[0] === "1";
   if (/^net\d+$/.test(key)) return has("network");
-  // The balloon of a VM that runs is blown up or let down, and neither brought nor taken away.
+  // The balloon of a running VM can be resized, but neither added nor removed.
   if (key === "balloon") return (vm.config.get(key) === 0) === (value === 0);
   if (key === "hotplug") return !/cpu|memory/.test(`${String(value)} ${String(vm.config.get(key))}`);
   return isDrive(key) && plugsDrive(vm, key, value, has("disk"));
@@ -91,7 +91,7 @@ function plugProblem(vm: Vm, key: string, after: Value | null): string | undefin
   return `hotplug problem - can't unplug bootdisk '${key}'\n`;
 }
 
-/** Remembers what the cloud-init drive says of an option that changes after it was made. */
+/** Records what the cloud-init drive contains for an option that changes after the drive was generated. */
 function remember(vm: Vm, key: string, after: Value | null): void {
   if (!isCloudInit(key)) return;
   if (!vm.drawn.has(key)) vm.drawn.set(key, vm.config.get(key) ?? null);
@@ -99,8 +99,8 @@ function remember(vm: Vm, key: string, after: Value | null): void {
 }
 
 /**
- * Takes over what a running VM can, of these options.
- * @returns what it refused, by option; it goes on waiting
+ * Applies those of these options that a running VM can apply.
+ * @returns the refusals, by option; a refused change stays pending
  */
 export async function plugPending(
   dc: DataCentre,

@@ -1,7 +1,8 @@
+/** Parses and prints the values of options: drives, sizes, NICs, lists, tags. */
 import { randomBytes, randomUUID } from "node:crypto";
 import { died } from "../answer.ts";
 
-/** A drive option, taken apart. */
+/** A parsed drive option. */
 export interface Drive {
   /** Volume id, `none`, `cdrom`, `STORAGE:GIB` or `STORAGE:cloudinit`. */
   file: string;
@@ -21,7 +22,7 @@ export function parseDrive(value: string): Drive {
   return { file, options };
 }
 
-/** The file first, then its options by name, as Proxmox VE prints a drive. */
+/** Prints a drive as Proxmox VE does: the file first, then its options by name. */
 export function printDrive(drive: Drive): string {
   const options = [...drive.options].sort(([a], [b]) => (a < b ? -1 : 1));
   return [drive.file, ...options.map(([key, value]) => `${key}=${value}`)].join(",");
@@ -31,7 +32,7 @@ export function isCdrom(drive: Drive): boolean {
   return drive.options.get("media") === "cdrom" || isCloudInitDrive(drive);
 }
 
-/** True for a cloud-init drive, existing or asked for. */
+/** True for a cloud-init drive, existing or requested. */
 export function isCloudInitDrive(drive: Drive): boolean {
   return /^[^:]+:cloudinit$/.test(drive.file) || /vm-\d+-cloudinit(\.\w+)?$/.test(drive.file);
 }
@@ -49,7 +50,7 @@ export function printSize(bytes: number): string {
   return unit ? `${bytes / unit[1]}${unit[0]}` : String(bytes);
 }
 
-/** Bytes of `10G`, `4M` or `1073741824`; undefined when it is no size. */
+/** Bytes of `10G`, `4M` or `1073741824`; undefined when it is not a size. */
 export function parseSize(value: string): number | undefined {
   const [, digits, unit] = /^(\d+(?:\.\d+)?)([KMGT]?)$/.exec(value) ?? [];
   if (digits === undefined) return undefined;
@@ -71,7 +72,7 @@ export interface Nic {
   options: Map<string, string>;
 }
 
-/** Takes a NIC apart; without a MAC address it gets a new one. */
+/** Parses a NIC; without a MAC address it gets a new one. */
 export function parseNic(value: string): Nic {
   const nic: Nic = { model: "virtio", mac: "", bridge: undefined, options: new Map() };
   for (const part of value.split(",").filter(Boolean)) {
@@ -90,7 +91,7 @@ export function parseNic(value: string): Nic {
   return nic;
 }
 
-/** Model and MAC first, then the rest by name. */
+/** Prints a NIC: model and MAC first, then the rest by name. */
 export function printNic(nic: Nic): string {
   const options = new Map(nic.options);
   if (nic.bridge !== undefined) options.set("bridge", nic.bridge);
@@ -103,7 +104,7 @@ export function listed(value: string | undefined): string[] {
   return (value ?? "").split(/[,; ]+/).filter(Boolean);
 }
 
-/** Lower-case, sorted, each once. */
+/** Lower-case, sorted, without duplicates. */
 export function normaliseTags(value: string): string {
   return [...new Set(listed(value).map((tag) => tag.toLowerCase()))].sort().join(";");
 }
@@ -112,7 +113,7 @@ export function newSmbios(): string {
   return `uuid=${randomUUID()}`;
 }
 
-/** The key=value parts of a property string; `key` names its first part without a key. */
+/** The key=value parts of a property string; `key` names a part without a key. */
 export function parseProperties(value: string, key = ""): Map<string, string> {
   return new Map(
     value
@@ -125,7 +126,7 @@ export function parseProperties(value: string, key = ""): Map<string, string> {
   );
 }
 
-/** Whether the agent option switches the agent's channel on. */
+/** Whether the agent option enables the agent's channel. */
 export function agentEnabled(value: string | number | undefined): boolean {
   return ["1", "on", "yes", "true"].includes(parseProperties(String(value ?? "0"), "enabled").get("enabled") ?? "0");
 }

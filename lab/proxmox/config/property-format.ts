@@ -1,19 +1,19 @@
-/** Property strings: `model=virtio,bridge=vmbr0`, a small object in the value of an option, with a schema of its own. */
+/** Property strings: `model=virtio,bridge=vmbr0`, a small object in the value of an option, with its own schema. */
 import type { Spec } from "../params.ts";
 import { problemOf } from "../params.ts";
 
 export interface Property extends Spec {
-  /** The first part without a key is this one. */
+  /** The property that a part without a key sets. */
   isDefault?: boolean;
-  /** Another key whose value this one sets, and a key that gets this one's name: `virtio=MAC`. */
+  /** The key whose value this key sets, and the key that gets this key's name: `virtio=MAC`. */
   alias?: { value: string; name: string };
-  /** A key that must be there too. */
+  /** A key that must be present too. */
   requires?: string;
 }
 
 export type Properties = Readonly<Record<string, Property>>;
 
-/** A boolean as a property string may say it. */
+/** Normalises a boolean of a property string. */
 function flagOf(value: string): string {
   if (/^(1|on|yes|true)$/i.test(value)) return "1";
   return /^(0|off|no|false)$/i.test(value) ? "0" : value;
@@ -60,9 +60,9 @@ function problems(properties: Properties, path: string, found: ReadonlyMap<strin
 }
 
 /**
- * What is wrong with a property string; undefined: nothing.
- * @param path what stands before the keys: the option's name
- * @param check looks at the whole when its parts are right
+ * What is wrong with a property string; undefined when it is valid.
+ * @param path prefix of the keys: the option's name
+ * @param check checks the whole when its parts are valid
  */
 export function propertyProblem(
   properties: Properties,

@@ -1,3 +1,4 @@
+/** Checks the SSH public keys of cloud-init. */
 import { died } from "../answer.ts";
 
 /** Reads the length-prefixed fields of a public key; undefined when they do not fill it exactly. */
@@ -20,7 +21,7 @@ function isPublicKey(line: string): boolean {
   return fields !== undefined && fields.length > 1 && fields[0]?.toString() === type;
 }
 
-/** @throws ApiError when a line of the url-encoded keys is no SSH public key */
+/** @throws ApiError when a line of the url-encoded keys is not an SSH public key */
 export function checkSshKeys(value: string): void {
   const lines = decodeURIComponent(value).split("\n");
   for (const line of lines) {

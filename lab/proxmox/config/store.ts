@@ -1,3 +1,4 @@
+/** A VM's stored configuration as the API shows it. */
 import { createHash } from "node:crypto";
 import type { Value, Vm } from "../model.ts";
 import { isCloudInitDrive, parseDrive } from "./properties.ts";
@@ -49,7 +50,7 @@ export function pendingRows(vm: Vm): Record<string, unknown>[] {
   return [...rows, { key: "digest", value: digestOf(vm) }];
 }
 
-/** `GET cloudinit`: what its drive says, and what it would say when it was made now. Addresses show only as changes. */
+/** `GET cloudinit`: what the drive contains, and what it would contain now. Addresses show only as changes. */
 export function cloudInitRows(vm: Vm): Record<string, unknown>[] {
   const same = [...vm.config.keys()].filter(
     (key) => isCloudInit(key) && !key.startsWith("ipconfig") && !vm.drawn.has(key),

@@ -1,3 +1,4 @@
+/** Changes of a VM's configuration, with their checks. */
 import { died, invalid } from "../answer.ts";
 import type { Call } from "../call.ts";
 import type { Token, Value, Vm } from "../model.ts";
@@ -16,7 +17,7 @@ import { checkBoot, removeFromBoot } from "./boot.ts";
 
 const root = "only root can set";
 
-/** Privileges that an option needs beside what its value decides. */
+/** Checks the privileges that an option needs regardless of its value. */
 function checkOption(dc: DataCentre, token: Token, vmid: number, key: string): void {
   const path = `/vms/${vmid}`;
   const group = optionOf(key)?.group;
@@ -53,7 +54,7 @@ function checkDevice(
   needAll(call.dc, call.token, `/vms/${vmid}`, devicePrivileges(key, value, change));
 }
 
-/** A bridge may be used by those who have SDN.Use on it, a VLAN of it by those who have it there. */
+/** Requires SDN.Use on a bridge or, with a VLAN tag, on that VLAN of the bridge. */
 export function checkBridge(dc: DataCentre, token: Token, value: string): void {
   const { bridge, options } = parseNic(value);
   if (bridge === undefined) throw died("no sdn vnet ID specified");
@@ -61,7 +62,7 @@ export function checkBridge(dc: DataCentre, token: Token, value: string): void {
   needAll(dc, token, `/sdn/zones/localnetwork/${bridge}${tag === undefined ? "" : `/${tag}`}`, ["SDN.Use"]);
 }
 
-/** The privileges for a set of options, in the order in which Proxmox VE asks for them. */
+/** Checks the privileges for a set of options, in the order in which Proxmox VE checks them. */
 export function checkRights(dc: DataCentre, token: Token, vmid: number, settings: ReadonlyMap<string, string>): void {
   for (const key of settings.keys()) checkOption(dc, token, vmid, key);
   for (const [key, value] of settings) {
@@ -70,7 +71,7 @@ export function checkRights(dc: DataCentre, token: Token, vmid: number, settings
   }
 }
 
-/** Checks and values beyond the schema. */
+/** Checks of values that go beyond the schema. */
 export function checkValues(settings: ReadonlyMap<string, string>): void {
   for (const [key, value] of settings) {
     if (isDrive(key)) checkDriveSyntax(key, value);
@@ -79,7 +80,7 @@ export function checkValues(settings: ReadonlyMap<string, string>): void {
   }
 }
 
-/** An option as the configuration keeps it; drives are made elsewhere. */
+/** An option as the configuration stores it; drives are created elsewhere. */
 export function stored(key: string, value: string): Value {
   if (/^net\d+$/.test(key)) return printNic(parseNic(value));
   if (key === "tags") return normaliseTags(value);
@@ -89,7 +90,7 @@ export function stored(key: string, value: string): Value {
 async function setAll(call: Call, vm: Vm, settings: ReadonlyMap<string, string>, task?: Task): Promise<void> {
   for (const [key, value] of settings) {
     const before = vm.config.get(key);
-    // A drive that another takes the place of is asked about too.
+    // Replacing a drive needs the privileges for the old drive too.
     if (isDrive(key) && before !== undefined) checkDevice(call, vm.vmid, key, String(before));
     checkDevice(call, vm.vmid, key, value);
     const after = isDrive(key) ? await makeDrive(call.dc, vm, key, value, task) : stored(key, value);
@@ -98,7 +99,7 @@ async function setAll(call: Call, vm: Vm, settings: ReadonlyMap<string, string>,
   }
 }
 
-/** What waited for an option gives way; a disk that was made for it stays with the VM. */
+/** Drops the pending change of an option; a disk that was created for it stays with the VM. */
 async function dropWaiting(dc: DataCentre, vm: Vm, key: string, after: Value | null): Promise<void> {
   const waiting = vm.pending.get(key);
   if (isDrive(key) && waiting !== undefined && waiting !== null) await letGo(dc, vm, waiting, after);
@@ -119,15 +120,15 @@ async function remove(call: Call, vm: Vm, key: string): Promise<void> {
   } else vm.pending.set(key, null);
 }
 
-/** What waits for these options is taken back: the configuration stays as it is. */
+/** Reverts the pending changes of these options: the configuration stays as it is. */
 async function revert(call: Call, vm: Vm, keys: readonly string[]): Promise<void> {
   for (const key of keys) await dropWaiting(call.dc, vm, key, vm.config.get(key) ?? null);
 }
 
-/** Options that steer the request and are none of the VM. */
+/** Parameters that control the request and are not options of the VM. */
 const steering = new Set(["node", "vmid", "delete", "digest", "revert", "force", "skiplock", "background_delay"]);
 
-/** The options of a request, without those that steer it. */
+/** The options of a request, without the parameters that control it. */
 export function settingsOf(
   params: ReadonlyMap<string, string>,
   beside: ReadonlySet<string> = steering,
@@ -135,7 +136,7 @@ export function settingsOf(
   return new Map([...params].filter(([key]) => !beside.has(key)));
 }
 
-/** The options that a request deletes, and those of which it takes back what waits. */
+/** The options that a request deletes, and those whose pending changes it reverts. */
 function takenAway(params: ReadonlyMap<string, string>): { gone: string[]; reverted: string[] } {
   const [gone, reverted] = [listed(params.get("delete")), listed(params.get("revert"))];
   for (const key of reverted) {
@@ -151,13 +152,13 @@ function takenAway(params: ReadonlyMap<string, string>): { gone: string[]; rever
   return { gone, reverted };
 }
 
-/** Changes a configuration under the VM's lock. @param task whose log tells of new disks */
+/** Changes a configuration under the VM's lock. @param task whose log reports new disks */
 export async function updateConfig(call: Call, load: () => Vm, task?: Task): Promise<void> {
   const { dc, token, params } = call;
   const vmid = params.int("vmid");
   const settings = settingsOf(params);
   const { gone, reverted } = takenAway(params);
-  // An option without a value is one that is not set.
+  // An option without a value counts as deleted.
   gone.push(...[...params.unset].filter((key) => optionOf(key) !== undefined));
   if (settings.size === 0 && gone.length === 0 && reverted.length === 0) throw died("no options specified");
   checkValues(settings);
@@ -181,7 +182,7 @@ export async function updateConfig(call: Call, load: () => Vm, task?: Task): Pro
   });
 }
 
-/** @throws ApiError when an operation holds the VM */
+/** @throws ApiError when an operation has locked the VM */
 export function checkLock(vm: Vm): void {
   const lock = vm.config.get("lock");
   if (lock !== undefined) throw died(`VM is locked (${lock})`);
