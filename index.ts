@@ -23,8 +23,8 @@ import { announceUpdate } from "./src/program/announce-update.ts";
 import { checkTemplates } from "./src/observe/templates.ts";
 import { bundle } from "./tools/bundle.mjs";
 
-// Node strips types in place, so its own stack traces are right. Those of source-map-support, which the engine's runner
-// installs, cost milliseconds for every promise of a resource.
+// Node strips types in place, so its own stack traces are correct. The engine's runner installs source-map-support,
+// whose stack traces cost milliseconds for every promise of a resource.
 Reflect.deleteProperty(Error, "prepareStackTrace");
 
 const { config, observed, clusterPlan, hosts } = await prepare().catch(explain);
@@ -32,7 +32,7 @@ for (const line of renderClusterPlan(clusterPlan)) await log.info(line);
 
 const controlPlane = pool(clusterPlan.controlPlane, []);
 const pools = [...clusterPlan.pools, ...clusterPlan.removed]
-  // Of a pool that is given up only what cannot be taken out now is declared.
+  // Of a removed pool, only nodes and VMs that cannot be removed in this run are declared.
   .filter(({ kind, slots, kept }) => kind !== "remove" || slots.length + kept.length > 0)
   .map((plan) => pool(plan, controlPlane.verified));
 clusterGuard(`${config.cluster}-guard`, {
@@ -52,24 +52,27 @@ interface Prepared {
   config: Config;
   observed: ObservedCluster;
   clusterPlan: ClusterPlan;
-  /** Proxmox hosts that new VMs go to. */
+  /** Proxmox hosts that new VMs are made on. */
   hosts: string[];
 }
 
-/** Configuration, what both APIs say, and the plan on it. Nothing has been changed when this refuses. */
+/**
+ * Reads the configuration and the observed state, and makes the plan. When it refuses the run, at most the leftovers of
+ * a killed run have been repaired, and nothing else has been changed.
+ */
 async function prepare(): Promise<Prepared> {
   const engine = engineBehind();
-  // Before anything is done: what stays of a killed engine is known for its by this.
+  // Noted first: this note later shows which leftovers belong to an engine that was killed.
   if (engine) noteEngine(engine);
   if (engine) refuseFlagsOfEngine(engine.pid);
   checkEnvironment(process.env);
-  // Steps run from a bundle: a pulled commit or a work tree must not run those of another.
+  // Steps run from a bundle, which must be that of this commit and this work tree.
   await bundle();
   const config = readConfig(ownSettings(runtime.allConfig()));
   if (!runtime.isDryRun()) checkBackupCredentials(process.env, config);
   const pve = Proxmox.fromEnvironment();
   await refuseStandIns(pve, process.env.PULUMI_HOME);
-  // A preview only looks, and may do so with a token that can do no more.
+  // A preview only reads, and may use a token with read rights only.
   await checkRights(pve, config, runtime.isDryRun() ? "read" : "replace");
   const first = await observeCluster(pve, config);
   await lockCluster(config, first, engine);
@@ -83,7 +86,7 @@ async function prepare(): Promise<Prepared> {
   requireHosts(places, config.site, observed, newSlots(clusterPlan));
   await checkTemplates(pve, observed, hostsThatAnswer(places), newSlots(clusterPlan));
   if (!runtime.isDryRun()) {
-    // Only now: a run that is refused has changed nothing.
+    // Done last: a run that is refused must not make these changes.
     for (const line of await announceUpdate(pve, config, observed, clusterPlan)) await log.info(line);
     for (const line of await adoptNodes(pve, observed.kubernetes, config.cluster, observed.adoption))
       await log.info(line);
@@ -93,7 +96,7 @@ async function prepare(): Promise<Prepared> {
   return { config, observed, clusterPlan, hosts: hostsThatAnswer(places) };
 }
 
-/** The picture, after what a killed run left in the cluster was mended. A preview mends nothing. */
+/** The observed state after a killed run's leftovers in the cluster were repaired. A preview repairs nothing. */
 async function settledLive(pve: Proxmox, config: Config, observed: ObservedCluster): Promise<ObservedCluster> {
   if (runtime.isDryRun()) return observed;
   const left = (await findStaleResources(pve, config, observed)).filter(({ byHand }) => !byHand);
@@ -102,13 +105,13 @@ async function settledLive(pve: Proxmox, config: Config, observed: ObservedClust
   return await observeCluster(pve, config);
 }
 
-/** @param after nothing of the pool starts before these */
+/** @param after resources that must be done before anything of the pool starts */
 function pool(plan: PoolPlan, after: Resource[]): NodePool {
   const name = `${config.cluster}-${plan.pool}`;
   return new NodePool(name, { ...poolArgs(config, observed, hosts, plan), vms: config.site, after });
 }
 
-/** What the user can mend is shown without a stack trace. */
+/** Shows an error that the user can correct without a stack trace. */
 function explain(error: unknown): never {
   const ours = asUserError(error);
   throw ours === undefined ? error : new RunError(redact(ours.message));

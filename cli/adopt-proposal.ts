@@ -3,7 +3,7 @@ import { UserError } from "../src/runtime/errors.ts";
 import { SERVER_POOL, type Config } from "../src/config/config.ts";
 import type { Role } from "../src/domain/model/types.ts";
 
-/** A VM that may be behind a Node. */
+/** A VM that may be the machine of a Node. */
 export interface CandidateVm {
   vmid: number;
   name: string;
@@ -11,7 +11,7 @@ export interface CandidateVm {
   template: boolean;
   /** Proxmox pool. */
   pool: string | undefined;
-  /** Whether its guest agent answers. */
+  /** Whether its guest agent answers; read only for VMs that could be adopted. */
   answers: boolean;
 }
 
@@ -22,11 +22,11 @@ export interface CandidateNode {
   role: Role;
   /** ISO 8601. */
   created: string;
-  /** Pool and slot, when it is one of ours. */
+  /** Pool and slot, when Evergreen already manages it. */
   ours: { pool: string; slot: number } | undefined;
 }
 
-/** An entry under `adopt` of a pool. */
+/** An entry under a pool's `adopt`. */
 export interface Entry {
   slot: number;
   vmid: number;
@@ -37,13 +37,13 @@ export interface Entry {
 export interface Proposal {
   /** New entries by pool, the servers first. */
   entries: Map<string, Entry[]>;
-  /** Nodes that are not touched, and why. */
+  /** Nodes that are not adopted, with the reason. */
   untouched: { node: string; why: string }[];
-  /** What to set right before the next update. */
+  /** What to correct before the next update. */
   notes: string[];
 }
 
-/** What can be adopted: servers into the control plane, agents into one pool, the oldest first. */
+/** Proposes adoption entries: servers for the control plane, agents for one pool, the oldest first. */
 export function propose(
   config: Config,
   nodes: readonly CandidateNode[],
@@ -119,7 +119,7 @@ function serverNotes({ controlPlane }: Config, nodes: readonly CandidateNode[]):
   ];
 }
 
-/** The entries as they stand in a stack's file. */
+/** The entries as YAML for a stack's file. */
 export function shown({ entries }: Proposal): string {
   return [...entries]
     .map(([pool, list]) =>
@@ -137,9 +137,9 @@ function inFlow({ slot, vmid, uuid, node }: Entry): string {
 }
 
 /**
- * A stack's file with the entries in it; comments and order stay.
- * @param file for messages
- * @throws UserError when a pool is not written as YAML in it
+ * Adds the entries to the text of a stack's file and keeps its comments and order.
+ * @param file name of the file, for messages
+ * @throws UserError when a pool is not a YAML map in the file
  */
 export function withEntries(text: string, { pools }: Config, { entries }: Proposal, file: string): string {
   const document = parseDocument(text);

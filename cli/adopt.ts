@@ -24,7 +24,7 @@ interface Options {
   write?: boolean;
 }
 
-/** `evergreen adopt`: which nodes of a cluster that exists can be taken over, and the entries for it. It changes nothing. */
+/** `evergreen adopt`: proposes adoption entries for an existing cluster. It changes no node, VM or cluster. */
 export function adoptCommand(program: Command): void {
   program
     .command("adopt")
@@ -87,7 +87,7 @@ async function readKubeconfig(file: string | undefined): Promise<Kubeconfig> {
   return parseKubeconfig(text, file);
 }
 
-/** @throws UserError when the pool is not one of the configuration's */
+/** @throws UserError when the configuration has no such pool */
 function poolOf({ pools }: Config, name: string | undefined): string | undefined {
   if (name === undefined) return pools.length === 1 ? pools[0]?.name : undefined;
   if (pools.some((pool) => pool.name === name)) return name;
@@ -110,14 +110,14 @@ function candidate(node: Node, cluster: string): CandidateNode {
   };
 }
 
-/** A VM, and whether its agent answers when it is behind a Node that could be adopted: a silent one takes seconds to ask. */
+/** Reads a VM. Its agent is asked only when its Node could be adopted: a silent agent takes seconds. */
 async function candidateVm(pve: Proxmox, vm: ListedVm, nodes: readonly CandidateNode[]): Promise<CandidateVm> {
   const { name, uuid, template } = await readVm(pve, vm);
   const asked = !template && nodes.some((node) => node.uuid === uuid && node.ours === undefined);
   return { vmid: vm.vmid, name, uuid, template, pool: vm.pool, answers: asked && (await answers(pve, vm)) };
 }
 
-/** Asked for a file, with the right that every step has; whatever the agent says of it is an answer. */
+/** Reads a file through the agent, with a right that every step has. That the file is missing is also an answer. */
 async function answers(pve: Proxmox, vm: ListedVm): Promise<boolean> {
   try {
     await readFile(pve, vm, guest.config);
@@ -129,7 +129,7 @@ async function answers(pve: Proxmox, vm: ListedVm): Promise<boolean> {
   }
 }
 
-/** Every step reaches the cluster through the registration address, by the certificate that the servers have now. */
+/** Checks the registration address: every step connects through it, and verifies the servers' present certificate. */
 async function registrationNotes(cluster: Kubeconfig, { site }: Config): Promise<string[]> {
   const client = new Kubernetes({ ...cluster, server: `https://${site.registrationAddress}:${ports.api}` });
   try {

@@ -21,7 +21,7 @@ import { Workspace } from "./demo/workspace.ts";
 import { checkPrefix, directoryOf, labBinaries } from "./lab.ts";
 
 interface Options {
-  /** Name of the demo's lab: not the one that the user may have up. */
+  /** Name of the demo's lab, which is not the lab that the user may have running. */
   name: string;
   report?: string;
   keep?: boolean;
@@ -32,7 +32,7 @@ interface Options {
 const oldImage = "ubuntu-24.04-rke2-v1.0.0";
 const newImage = "ubuntu-24.04-rke2-v1.1.0";
 
-/** `evergreen demo`: a cluster is made, rolled and rolled back before the reader's eyes. */
+/** `evergreen demo`: makes a cluster in a lab, rolls it forwards and back, and shows the progress. */
 export function demoCommand(program: Command): void {
   program
     .command("demo")
@@ -51,7 +51,7 @@ export function demoCommand(program: Command): void {
     });
 }
 
-/** @returns the exit code: 0 when nothing was violated and no request failed */
+/** @returns the exit code: 0 when no invariant was violated and no request failed */
 async function demo(options: Options): Promise<number> {
   const { name } = options;
   checkPrefix(options.prefix);
@@ -98,7 +98,7 @@ function refuseSecond(name: string): void {
   });
 }
 
-/** One demo: the lab, the copy of the project, and what is done with them. */
+/** One demo: the lab, the copy of the project, and the commands that run in it. */
 class Stage {
   private readonly lab: Lab;
   private readonly workspace: Workspace;
@@ -132,7 +132,7 @@ class Stage {
     const directory = directoryOf(name);
     const binaries = labBinaries(tools);
     const site = { name, prefix, profile, version: "8.4", binaries, directory, load: "asked" } as const;
-    // Even a demo that is killed leaves no lab, unless it was told to.
+    // With an owner the lab ends with this process, even when the demo is killed.
     const lab = await startLab(options.keep ? site : { ...site, owner: identify(process.pid) });
     progress.note(`the lab is up: Proxmox VE at ${lab.env.PROXMOX_VE_ENDPOINT}, profile ${profile}`);
     const workspace = await Workspace.create(join(directory, "project"), prefix);
@@ -165,7 +165,7 @@ class Stage {
     };
   }
 
-  /** Says what does not hold. @returns the exit code */
+  /** Prints violated invariants and failed requests. @returns the exit code */
   async verdict({ probe }: Report): Promise<number> {
     const violations = await this.lab.call("POST /watcher/finish", { seconds: 5 });
     for (const { at, invariant, subject, evidence } of violations) {
@@ -196,7 +196,7 @@ class Stage {
     await this.lab.call("POST /probe/reset", undefined);
   }
 
-  /** Rolls all pools of agents and measures it. */
+  /** Rolls all pools of agents and measures the rollout. */
   private async roll(title: string, work: () => Promise<number>): Promise<Rollout[]> {
     const before = await this.lab.status;
     const pools = agentPools(await this.workspace.config(), before);
@@ -222,7 +222,7 @@ class Stage {
     });
   }
 
-  /** The generation of a pool's VMs, and what is in it. */
+  /** Records the content of a pool's generations. @returns the generations of its running VMs */
   private remember(status: LabStatus, pool: string): string {
     const vms = status.vms.filter((vm) => vm.running && vm.tags.includes(`eg-pool-${pool}`));
     const generations = [...new Set(vms.map((vm) => tag(vm.tags, "eg-gen-")))];
@@ -239,7 +239,7 @@ const tag = (tags: readonly string[], prefix: string) =>
 
 const count = (status: LabStatus) => status.violations.filter(({ invariant }) => invariant === "budget").length;
 
-/** The pools of agents as the configuration wants them, with what the templates hold. */
+/** The configured pools of agents, with the RKE2 versions of the lab's templates. */
 function agentPools(config: Config, status: LabStatus): PoolSpec[] {
   const templates = status.vms.filter((vm) => vm.template);
   const images = new Map(templates.map((vm) => [vm.name, tag(vm.tags, "rke2-")]));

@@ -3,7 +3,7 @@ import { noSetpriv, setprivVersion } from "../lab/setpriv.ts";
 import { labStack } from "../tools/environment.ts";
 import { inspect, type Finding } from "../tools/inspect.ts";
 
-/** `evergreen doctor`: what is there, where it came from, what is missing and how to get it. */
+/** `evergreen doctor`: shows which tools exist, where each came from, what is missing and how to get it. */
 export function doctorCommand(program: Command): void {
   program
     .command("doctor")

@@ -4,13 +4,15 @@ import { join } from "node:path";
 import { parseDocument, isMap, type Document } from "yaml";
 import { projectRoot } from "../tools/paths.ts";
 
-/** How a stack's secrets are encrypted: the keys of its file that are not configuration. */
+/** Keys of a stack's file that define how its secrets are encrypted. They are not part of its configuration. */
 const settings = ["secretsprovider", "encryptedkey", "encryptionsalt"] as const;
 
 /**
- * Gives an old commit's stack file today's way of encryption: the state is encrypted so, and the passphrase or key of then may be
- * gone. Secrets of the configuration that are still there go along; what they protect has changed with them.
+ * Puts the present encryption settings into the stack file of an old commit: the state is encrypted with them, and the
+ * old passphrase or key may not exist any more. Secrets of the configuration that exist in both files get their present
+ * values, because the systems that they give access to use these.
  * @param project the work tree of the old commit
+ * @param today the project's directory with the present stack file
  */
 export async function keepEncryption(project: string, stack: string, today = projectRoot): Promise<void> {
   const name = `Pulumi.${stack}.yaml`;

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { toolchain } from "../tools/index.ts";
 
-/** `evergreen env`: for `eval`, so that a bare `pulumi` from PATH finds what `npx pulumi` finds. */
+/** `evergreen env`: prints variables for `eval`, so that a `pulumi` from PATH finds the same tools as `npx pulumi`. */
 export function envCommand(program: Command): void {
   program
     .command("env")

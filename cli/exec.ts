@@ -2,12 +2,12 @@ import { spawn } from "node:child_process";
 import { constants } from "node:os";
 
 /**
- * Becomes another program: terminal, signals and exit code are its own from then on. Where the platform cannot do that,
- * stands between: a terminal sends SIGINT to both, other signals are passed on.
+ * Replaces this process by another program, which then has its terminal, signals and exit code. Where the platform has
+ * no execve, it runs the program as a child: a terminal sends SIGINT to both processes, other signals are passed on.
  */
 export function exec(file: string, args: readonly string[], env: Record<string, string>): void {
   if (typeof process.execve === "function") {
-    // Node calls this experimental on standard error, where the user expects the program's own words.
+    // Node would print an "experimental" warning on standard error, where the user expects the program's own output.
     process.removeAllListeners("warning");
     process.execve(file, [file, ...args], env);
   }

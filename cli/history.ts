@@ -1,6 +1,6 @@
 import { UserError } from "../src/runtime/errors.ts";
 
-/** One entry of `pulumi stack history --json`, as far as it is read here. */
+/** One entry of `pulumi stack history --json`: the fields that are used here. */
 export interface Update {
   kind: string;
   result: string;
@@ -16,9 +16,9 @@ export interface GoodUpdate {
 }
 
 /**
- * The commit of the last good update before the present state of the stack: the newest update that succeeded from a
- * clean tree and asked for something else than the newest update of all does. The file backend numbers every entry 0,
- * so entries are ordered by time.
+ * The commit of the last good update before the present state of the stack. This is the newest update that succeeded
+ * from a clean tree and whose commit or configuration differs from that of the latest update. The file backend numbers
+ * every entry 0, so entries are ordered by time.
  * @throws UserError when no update of the history can be reproduced from a commit
  */
 export function lastGood(history: readonly Update[], stack: string): GoodUpdate {
@@ -42,7 +42,7 @@ function isReproducible(update: Update): boolean {
   return update.environment["git.dirty"] === "false" && Boolean(update.environment["git.head"]);
 }
 
-/** The same commit and the same configuration ask for the same thing: going there is not going back. */
+/** False for the same commit with the same configuration: returning to it would change nothing. */
 function differs(update: Update, present: Update | undefined): boolean {
   const asks = (entry: Update | undefined): string =>
     JSON.stringify([isReproducible(entry ?? update) ? entry?.environment["git.head"] : "dirty", entry?.config]);

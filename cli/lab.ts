@@ -16,7 +16,7 @@ interface Options {
   pve: LabOptions["version"];
 }
 
-/** `evergreen lab`: the data centre in a box. */
+/** `evergreen lab`: starts, shows and stops a lab, the emulated data centre. */
 export function labCommand(program: Command): void {
   const lab = program.command("lab").description("the data centre in a box that the stack dev lives in");
   const named = (command: Command) => command.option("--name <name>", "which lab", "dev");
@@ -46,7 +46,7 @@ export function labCommand(program: Command): void {
     });
 }
 
-/** Where a lab of this checkout lives. @throws UserError when the name could lead elsewhere */
+/** The directory of a lab of this checkout. @throws UserError when the name could lead to another directory */
 export function directoryOf(name: string): string {
   checkName(name);
   return join(projectRoot, ".evergreen", "lab", name);
@@ -105,7 +105,7 @@ function checkName(name: string): void {
 
 export function checkPrefix(prefix: string): void {
   const second = Number(/^127\.(\d{1,3})$/.exec(prefix)?.[1]);
-  // Pods live a hundred further up.
+  // The addresses of pods use the second octet plus 100.
   if (second >= 1 && second <= 155) return;
   throw new UserError({
     what: "a lab lives on the loopback network",

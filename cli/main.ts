@@ -4,7 +4,7 @@ import { envCommand } from "./env.ts";
 import { fail } from "./report.ts";
 import { setupCommand } from "./setup.ts";
 
-/** A file that adds its command to the program. Loaded only when it is called: `setup` works before all else does. */
+/** A command whose file is loaded only when it is called, because `setup` must work before everything else does. */
 interface Late {
   name: string;
   load: () => Promise<(program: Command) => void>;
@@ -20,14 +20,14 @@ const late: readonly Late[] = [
   { name: "rollback", load: async () => (await import("./rollback.ts")).rollbackCommand },
 ];
 
-/** `npx evergreen ...` */
+/** Runs `npx evergreen ...`. */
 export async function main(args: readonly string[]): Promise<void> {
   try {
     const program = new Command("evergreen").description("Keeps RKE2 clusters on Proxmox VE patched");
     setupCommand(program);
     doctorCommand(program);
     envCommand(program);
-    // All of them for the help text, else only the one that is called.
+    // The help text needs all commands, a call only its own.
     const called = late.filter(({ name }) => name === args[0]);
     const known = program.commands.some((command) => command.name() === args[0]);
     for (const { load } of called.length > 0 ? called : known ? [] : late) (await load())(program);

@@ -5,9 +5,9 @@ import { findMissingVms } from "../src/recovery/missing-vms.ts";
 import { isChange, refuseFlags } from "../src/runtime/refused-flags.ts";
 
 /**
- * What comes before `npx pulumi up`: what a killed run left in the backend is repaired, VMs that are gone are forgotten,
- * and what would defeat our gates is refused. On a file backend it reads two files and the list of VMs when there is nothing to
- * do; on another one the engine is asked.
+ * Prepares `npx pulumi up`: repairs what a killed run left in the backend, removes VMs that are gone from the state,
+ * and refuses flags and environment variables that would bypass the gates. When there is nothing to do, it reads two
+ * files and the list of VMs on a file backend; on any other backend it asks the engine.
  * @throws UserError when the update must not begin
  */
 export async function beforeUpdate(
@@ -23,7 +23,7 @@ export async function beforeUpdate(
   if (["up", "update"].includes(line.words[0] ?? "")) await beforeEngine(stack, engine, environment);
 }
 
-/** The same for whoever starts the engine without a command line of the user's. */
+/** The same preparation for a command that starts the engine without a command line of the user. */
 export async function beforeEngine(stack: string, engine: EngineSide, environment: NodeJS.ProcessEnv): Promise<void> {
   const locks = (await engine.locks()) ?? [];
   const { pending, deleting, vms, unfinished } = await engine.state();

@@ -7,7 +7,7 @@ import { exec } from "./exec.ts";
 import { fail } from "./report.ts";
 import { stackOf } from "./stack.ts";
 
-/** Commands of Pulumi that ask no plugin: they work before there is one, as where a site is configured. */
+/** Pulumi commands that need no plugin: they work before plugins are installed, for instance to configure a site. */
 const WITHOUT =
   "about cancel config console convert-trace env help history login logout logs new org plugin policy stack state version whoami";
 
@@ -16,14 +16,14 @@ function needsPlugins(args: readonly string[]): boolean {
   return command !== undefined && !WITHOUT.split(" ").includes(command);
 }
 
-/** `npx pulumi ...`: the real CLI with the environment of this project. */
+/** Runs `npx pulumi ...`: the real CLI with the environment of this project. */
 export async function main(args: readonly string[]): Promise<void> {
   try {
     const stack = stackOf(args, pulumiHome(cacheRoot())) ?? "";
     const tools = await toolchain({ parts: ["engine"], stack, plugins: needsPlugins(args) });
     const environment = tools.environment({}, stack);
     await beforeUpdate(args, stack, new EngineSide(stack, tools.pulumi, environment), environment);
-    // What we become is the engine, with our pid.
+    // This process becomes the engine and keeps its pid.
     noteStarted(process.pid);
     exec(tools.pulumi, args, environment);
   } catch (error) {

@@ -7,7 +7,7 @@ import { mayForget } from "../src/recovery/missing-vms.ts";
 import { followMoved, mend, reportGone, type Asked } from "../src/recovery/mend.ts";
 import { withStack } from "../src/observe/open-stack.ts";
 
-/** `evergreen repair`: finishes or undoes what a killed run left, a line each. */
+/** `evergreen repair`: finishes or undoes what a killed run left, and prints a line for each item. */
 export function repairCommand(program: Command): void {
   program
     .command("repair")
@@ -20,9 +20,10 @@ export function repairCommand(program: Command): void {
 }
 
 /**
- * @returns how many things were mended
- * @throws UserErrors after that, when a number of the engine's is somebody else's, a VM of its is out of the token's sight, or a
- *   create made what nobody may take away
+ * Removes the locks of dead engines, and finishes or undoes everything else that a killed run left.
+ * @returns how many things were repaired
+ * @throws UserErrors after that, when a VMID in the state belongs to a VM that is not Evergreen's, when a VM in the
+ *   state is invisible to the token, or when a pending create made a VM that must not be removed
  */
 export async function repair(stack: string, asked: Asked): Promise<number> {
   const engine = await engineSide(stack);
@@ -40,8 +41,8 @@ async function engineSide(stack: string): Promise<EngineSide> {
 }
 
 /**
- * Has the engine forget VMs that are gone and were no members, before it meets them: it would fail on each, because Proxmox
- * refuses a pool's token a VM that is gone instead of saying so.
+ * Removes VMs that are gone and were not members from the engine's state, before an update. The engine would fail on
+ * each of them, because Proxmox answers the token of a pool with "forbidden" for a VM that is gone.
  */
 export async function forget(stack: string, gone: EngineState["vms"]): Promise<void> {
   const engine = await engineSide(stack);
@@ -55,7 +56,7 @@ export async function forget(stack: string, gone: EngineState["vms"]): Promise<v
   });
 }
 
-/** Has the engine look where VMs are that were migrated, before it meets them: its deletes go to the host that it remembers. */
+/** Refreshes VMs that were migrated, before an update: the engine's deletes go to the host in its state. */
 export async function follow(stack: string, moved: EngineState["vms"]): Promise<void> {
   const engine = await engineSide(stack);
   await withStack(stack, (site) => alone(site, () => followMoved(engine, moved, report)));

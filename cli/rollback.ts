@@ -21,7 +21,7 @@ interface Options {
   preview?: boolean;
 }
 
-/** `evergreen rollback`: `pulumi up` of the last good commit, from a temporary work tree. */
+/** `evergreen rollback`: runs `pulumi up` of the last good commit in a temporary work tree. */
 export function rollbackCommand(program: Command): void {
   program
     .command("rollback")
@@ -35,12 +35,12 @@ export function rollbackCommand(program: Command): void {
     });
 }
 
-/** @returns the exit code of the `pulumi` that carried it out */
+/** @returns the exit code of the `pulumi` process that carried the rollback out */
 export async function rollback(options: Options): Promise<number> {
   const tools = await toolchain({ quiet: true, parts: ["engine"], stack: options.stack });
   const environment = tools.environment({}, options.stack);
   const wanted = options.to ?? (await previous(options.stack, tools.pulumi, environment));
-  // The name of a commit may begin with a dash as an option does; what Git makes of it does not.
+  // The user's name for a commit may begin with a dash like an option; the hash that Git resolves it to does not.
   const { stdout: commit } = await git("rev-parse", "--verify", "--end-of-options", `${wanted}^{commit}`);
   const { stdout: title } = await git("log", "-1", "--format=%h %s (%cr)", commit.trim());
   process.stderr.write(`going back to ${title}`);

@@ -2,36 +2,40 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { constants } from "node:os";
 
-/** How a program ended that we stood before. */
+/** How a child program ended. */
 export interface ExitResult {
-  /** Its exit code; 128 and the number of the signal that ended it. */
+  /** Its exit code, or 128 plus the number of the signal that ended it. */
   code: number;
-  /** The first signal that was meant for both of us. Whoever goes on after it defies the operator. */
+  /** The first signal that this process got. After it the caller must stop, as the operator asked for. */
   told: NodeJS.Signals | undefined;
 }
 
-/** The engine takes SIGHUP as it takes SIGKILL: with everything it began left behind. */
+/** The signal that is passed on for each signal. SIGHUP would end the engine as abruptly as SIGKILL. */
 const asTold = { SIGINT: "SIGINT", SIGTERM: "SIGTERM", SIGHUP: "SIGTERM" } as const;
 
 /**
- * So long a second signal counts as the first one, in milliseconds: `timeout` tells a process and then its group, and npx
- * and our launcher pass on what they were told. The second one ends the engine at once, so it has to be meant.
+ * How long a repeated signal counts as the same signal, in milliseconds. `timeout` signals a process and then its
+ * group, and npx and the launcher pass signals on. A second signal ends the engine at once, so it must be intended.
  */
 const echoMs = 2_000;
 
 export interface SpawnMode {
-  /** @default ours */
+  /** Working directory. @default that of this process */
   cwd?: string;
-  /** Whether it asks the operator: it gets our terminal, and with that the terminal's Ctrl-C. @default false */
+  /**
+   * Whether the program asks the operator: it then gets the terminal, and with it the terminal's Ctrl-C.
+   * @default false
+   */
   asks?: boolean;
-  /** Told its pid as soon as it runs. */
+  /** Called with the program's pid as soon as it runs. */
   started?: (pid: number | undefined) => void;
 }
 
 /**
- * Runs a program: its words are shown as they come, and signals to us are passed on to it. We end after it. One that asks
- * nothing has a session of its own, because a terminal, and many a CI system, sends a signal to the whole group: with the
- * one that we pass on, that would be two. One that asks hears the terminal itself, so Ctrl-C is not passed on.
+ * Runs a program to its end, shows its output as it comes, and passes signals on to it. A program that asks nothing
+ * runs in its own session: a terminal, and many CI systems, signal the whole process group, which would be a second
+ * signal besides the one that is passed on. A program that asks gets Ctrl-C from the terminal itself, so SIGINT is not
+ * passed on.
  */
 export async function runChild(
   file: string,

@@ -5,7 +5,7 @@ import { toolchain } from "../tools/index.ts";
 import type { Part } from "../tools/pins.ts";
 import { standIns } from "../tools/standins.ts";
 
-/** `evergreen setup`: everything that Evergreen runs, built or fetched. */
+/** `evergreen setup`: builds or fetches all tools that Evergreen runs. */
 export function setupCommand(program: Command): void {
   program
     .command("setup")

@@ -4,19 +4,20 @@ import { join } from "node:path";
 import { projectRoot } from "../tools/paths.ts";
 import { commandLine, valueOf } from "../src/runtime/command-line.ts";
 
-/** Commands of Pulumi that take the stack as an argument of their own. */
+/** Pulumi commands that take the stack as a positional argument, with their subcommands. */
 const POSITIONAL: Readonly<Record<string, readonly string[]>> = {
   stack: ["init", "new", "select", "rm", "remove", "delete"],
   cancel: [],
 };
 
-/** Commands of Pulumi that choose the backend: the lab's has no say in them. */
+/** Pulumi commands that choose the backend: the settings of the lab's backend must not apply to them. */
 const BACKEND = ["login", "logout"];
 
 /**
- * The stack that a Pulumi command line works on, without organization and project: from `--stack`, from its argument, from
- * PULUMI_STACK, or the selected one. `dev` when nothing is selected yet: the lab is where everybody starts.
- * Undefined for a command that chooses the backend.
+ * The stack that a Pulumi command line works on, without organization and project. It comes from `--stack`, the
+ * argument, PULUMI_OPTION_STACK, PULUMI_STACK, or the selected stack. When no stack is selected yet it is `dev`, the
+ * stack of the lab.
+ * @returns undefined for a command that chooses the backend
  */
 export function stackOf(
   args: readonly string[],
@@ -36,7 +37,7 @@ function positional(words: readonly string[]): string | undefined {
   return verbs.includes(words[1] ?? "") ? words[2] : undefined;
 }
 
-/** What `pulumi stack select` remembers in a PULUMI_HOME, under a hash of the project file's path. */
+/** The stack that `pulumi stack select` has stored in a PULUMI_HOME, under a hash of the project file's path. */
 function selected(home: string): string | undefined {
   const project = createHash("sha1").update(join(projectRoot, "Pulumi.yaml")).digest("hex");
   const file = join(home, "workspaces", `evergreen-${project}-workspace.json`);

@@ -8,7 +8,7 @@ import { slotStates, type Member } from "../src/domain/rollout/slot-state.ts";
 import { withStack } from "../src/observe/open-stack.ts";
 import { table } from "./table.ts";
 
-/** `evergreen status`: what every slot holds and waits for, and what an update would do now. */
+/** `evergreen status`: shows the node of every slot, what it waits for, and what an update would do now. */
 export function statusCommand(program: Command): void {
   program
     .command("status")
@@ -28,7 +28,7 @@ export function statusCommand(program: Command): void {
     });
 }
 
-/** What every slot of a pool holds and waits for. @param leases who holds a slot, by the lease's name */
+/** The nodes of every slot of a pool and what they wait for. @param leases holder of each lease, by the lease's name */
 export function poolStatus(observed: ObservedCluster, pool: string, leases: ReadonlyMap<string, string>): string {
   const record = observed.records.get(pool);
   const states = [...slotStates(observedPool(observed, pool), record).values()].toSorted((a, b) => a.slot - b.slot);
@@ -72,8 +72,8 @@ function waitsFor(member: Member, holder: string | undefined): string {
 }
 
 /**
- * Who seems to hold a lease, by the lease's name. This is one look, so it has to believe the time that stands in it; what is
- * decided about a lease is decided by watching it (src/clients/kubernetes/lease-observer.ts).
+ * The apparent holder of each lease, by the lease's name. A single read must rely on the time in the lease. Decisions
+ * about a lease are made by watching it (src/clients/kubernetes/lease-observer.ts).
  */
 export async function heldLeases(observed: ObservedCluster): Promise<Map<string, string>> {
   const { kubernetes } = observed;
@@ -85,7 +85,7 @@ export async function heldLeases(observed: ObservedCluster): Promise<Map<string,
   return new Map(held.map(({ metadata, spec }) => [metadata?.name ?? "", spec?.holderIdentity ?? "nobody"]));
 }
 
-/** A status says what stands in the way of an update; it does not fail on it. */
+/** The plan of the next update. A refusal of that update is part of the status, and not an error. */
 export async function nextUpdate(words: () => Promise<string[]>): Promise<string> {
   try {
     return (await words()).join("\n");

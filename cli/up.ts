@@ -18,7 +18,7 @@ import { runChild, type ExitResult } from "./run-child.ts";
 import { repair } from "./repair.ts";
 import { withStack, type OpenStack } from "../src/observe/open-stack.ts";
 
-/** Exit code by outcome. Those of `pulumi` itself are below 10. */
+/** Exit code by outcome. The exit codes of `pulumi` itself are below 10. */
 export const exitCodes: Readonly<Record<Outcome, number>> = {
   done: 0,
   failed: 1,
@@ -37,10 +37,10 @@ It never asks, and ends with:
 SIGINT and SIGTERM end the update, also in the middle of a step: the next run gives back what that had in hand, and goes on.
 The exit code is then 130 or 143.`;
 
-/** After an update a node or a server may need a moment to say that it is well. In seconds. */
+/** How long a node or a server may take after an update until it is healthy, in seconds. */
 const settleSeconds = 30;
 
-/** `evergreen up`: for schedules and CI. */
+/** `evergreen up`: an unattended update, for schedules and CI. */
 export function upCommand(program: Command): void {
   program
     .command("up")
@@ -57,21 +57,21 @@ export function upCommand(program: Command): void {
     });
 }
 
-/** What a run works with. */
+/** The actions that a run consists of. */
 export interface UpActions {
   repair: () => Promise<unknown>;
-  /** What both APIs say now. @throws UserErrors when an update would be refused */
+  /** Reads the present status from both APIs. @throws UserErrors when an update would be refused */
   readClusterStatus: () => Promise<ClusterStatus>;
-  /** One `pulumi up`. */
+  /** Runs `pulumi up` once. */
   update: () => Promise<ExitResult>;
-  /** A line for the reader of the run. */
+  /** Prints a line for the operator. */
   tell: (line: string) => void;
 }
 
 export interface ClusterStatus {
-  /** What the next update would do. */
+  /** The plans of the next update. */
   plans: readonly PoolPlan[];
-  /** Why the control plane is not calm; undefined: it is. */
+  /** Why the control plane is unhealthy; undefined: it is healthy. */
   servers: string | undefined;
 }
 
@@ -79,16 +79,16 @@ export interface ClusterStatus {
 export interface Result {
   /** Exit code. */
   code: number;
-  /** What is not as it should be, each to be read on its own. */
+  /** Problems that are left, each as a complete text. */
   open: readonly string[];
-  /** The outcome in words, and what comes next. */
+  /** The outcome in words, and what the next run does. */
   line: string;
 }
 
 /**
- * Repairs, updates, updates once more when the first update made the plan turn back, and looks whether the cluster is as
- * the plan says.
- * @param patience for the cluster to settle after the last update, in seconds
+ * Repairs, updates, updates once more when the first update made the plan turn back, and checks whether the cluster is
+ * as planned.
+ * @param patience longest wait for the cluster to settle after the last update, in seconds
  */
 export async function carryThrough(hands: UpActions, patience = settleSeconds): Promise<Result> {
   await hands.repair();
@@ -106,7 +106,7 @@ export async function carryThrough(hands: UpActions, patience = settleSeconds): 
   return inWords(await settled(hands, before, patience));
 }
 
-/** How it ended, once the cluster had time to settle. */
+/** The ending of the run, after the cluster had time to settle. */
 async function settled(hands: UpActions, before: ClusterStatus, patience: number): Promise<Ending> {
   let last: Ending | undefined;
   const good = new Deadline("the cluster to be as planned", patience).poll(1000, async () => {
@@ -123,7 +123,7 @@ interface Seen extends Pick<ClusterStatus, "plans"> {
   ending: Ending;
 }
 
-/** What is there after an update. Whatever cannot be read is a failure. */
+/** Reads the status after an update. A status that cannot be read counts as a failure. */
 async function see(hands: UpActions, before: ClusterStatus): Promise<Seen> {
   return await hands.readClusterStatus().then(
     (after) => ({ plans: after.plans, ending: endingOf(before, after) }),
@@ -170,7 +170,7 @@ function stopped(signal: NodeJS.Signals): Result {
   return { code: 128 + constants.signals[signal], open: [], line };
 }
 
-/** What a user can mend is an outcome too. */
+/** The result of an error that the user can correct; any other error is thrown. */
 function explained(error: unknown): Result {
   const ours = asUserError(error);
   if (ours === undefined) throw error;
@@ -191,14 +191,17 @@ function handsOn(stack: string): UpActions {
   };
 }
 
-/** What both APIs say of a site. @throws UserErrors when an update would be refused */
+/**
+ * Reads the plans and the health of the control plane from both APIs.
+ * @throws UserErrors when an update would be refused
+ */
 export async function readClusterStatus(site: OpenStack): Promise<ClusterStatus> {
   const plans = poolPlans(planPools(site.config, site.observed, nowOf(site.observed)));
-  // Who cannot be asked is not calm.
+  // A control plane that cannot be reached counts as unhealthy.
   return { plans, servers: await whyNotCalm(site).catch(messageOf) };
 }
 
-/** By the Nodes and by etcd's own list: a member that a killed join left has no Node. */
+/** Why the control plane is unhealthy, by Nodes and etcd's member list: a member of a killed join has no Node. */
 async function whyNotCalm({ pve, config }: OpenStack): Promise<string | undefined> {
   const access = await findCluster(pve, config, await listVms(pve));
   if (!access) return "no server runs that has started RKE2";

@@ -7,23 +7,23 @@ import { step } from "./step.ts";
 import { keptVm, nodeVm, type VmSite } from "./vm.ts";
 
 export interface NodePoolArgs extends GraphArgs {
-  /** What VMs are connected to. */
+  /** Where VMs are placed and what they are connected to. */
   vms: VmSite;
-  /** Nothing of the pool starts before these. */
+  /** Resources that must be done before anything of the pool starts. */
   after: Resource[];
 }
 
 /**
- * A pool of nodes. What happens to it in this run was decided by the plan, and what is declared for that, in which order, by
- * its graph (src/domain/rollout/graph.ts); here it becomes resources.
+ * A pool of nodes as Pulumi resources. The plan has decided what happens to the pool in this run, and its graph
+ * (src/domain/rollout/graph.ts) which resources are declared for that, in which order.
  *
- * VM, claim and join carry the node's name, so another generation is another resource and both exist while a slot is handed
- * over. The handover carries the slot's name: an update of it is the replacement.
+ * VM, claim and join have the node's name, so another generation is another resource, and both exist during the
+ * handover of a slot. The handover has the slot's name: its update is the replacement.
  */
 export class NodePool extends ComponentResource {
-  /** Ends when every slot of the plan serves and the soak that is waited for in this run is over. None: only kept VMs are left. */
+  /** Its end means that every slot of the plan serves and this run's soak is over. Empty: only kept VMs are left. */
   readonly verified: local.Command[];
-  /** What keeps the VMs of nodes that have left with data on them. */
+  /** The steps that keep the VMs of decommissioned nodes with data on them. */
   readonly kept: local.Command[];
   private readonly vms = new Map<string, VmLegacy>();
   private readonly steps = new Map<string, local.Command>();
@@ -50,7 +50,7 @@ export class NodePool extends ComponentResource {
     this.registerOutputs({});
   }
 
-  /** The component of a slot: what is declared for its nodes hangs together under it. */
+  /** The component of a slot, which is the parent of its nodes' resources. */
   private parentOf(slot: number | undefined): Resource {
     if (slot === undefined) return this;
     const name = `${this.poolName}-${slot}`;
@@ -71,7 +71,7 @@ export class NodePool extends ComponentResource {
     return found === undefined ? [] : [found];
   }
 
-  /** What is known only once other resources are made comes as their outputs. */
+  /** The environment of a step; values that other resources produce are outputs of these. */
   private environmentOf({ environment, rollout, madeVm }: StepResource) {
     const [told] = this.stepsNamed(rollout);
     const made = madeVm === undefined ? undefined : this.vms.get(madeVm);

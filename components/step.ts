@@ -2,18 +2,21 @@ import { local } from "@pulumi/command";
 import type { CustomResourceOptions, CustomTimeouts, Input } from "@pulumi/pulumi";
 import type { StepResource } from "../src/domain/rollout/graph.ts";
 
-/** What a step is started with: plain values, none of them a path or a secret. */
+/** Environment variables of a step: plain values, none of them a path or a secret. */
 export type StepEnvironment = Record<string, Input<string>>;
 
-/** What runs when a step is new or changes, and when it is declared no more; the rest as in the graph of a pool. */
+/**
+ * `verb` runs when a step is new or changes, `deleteVerb` when it is no longer declared; the rest is as in the pool's
+ * graph.
+ */
 export type StepArgs = Pick<StepResource, "name" | "limits" | "frozen"> & {
   verb: string;
   deleteVerb?: string;
 };
 
 /**
- * A step as a resource. It is started directly, not through a shell, so that a cancelled update ends it; the
- * interpreter is relative to the project, so that the state is the same from every checkout.
+ * A step as a resource. The engine starts it directly, without a shell, so that cancelling an update ends it. The path
+ * of the interpreter is relative to the project, so that the state is the same from every checkout.
  */
 export function step(
   { name, verb, deleteVerb, limits, frozen }: StepArgs,
@@ -29,7 +32,7 @@ export function step(
   });
 }
 
-/** The engine's own limits: a little above the deadlines of the step, which says what it waited for. */
+/** The engine's timeouts: slightly above the deadlines of the step, so that the step can report what it waited for. */
 function seconds(limits: { update: number; delete?: number }): CustomTimeouts {
   const limit = (time: number): string => `${time + 120}s`;
   return { create: limit(limits.update), update: limit(limits.update), delete: limit(limits.delete ?? limits.update) };

@@ -2,15 +2,15 @@ import type { CustomResourceOptions } from "@pulumi/pulumi";
 import { VmLegacy, type VmLegacyArgs } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
 import type { KeptVm, PlacedNode } from "../src/domain/model/types.ts";
 
-/** Where node VMs live and what they are connected to. */
+/** Where node VMs are placed and what they are connected to. */
 export interface VmSite {
-  /** Proxmox pool that holds the node VMs; the token's rights end there. */
+  /** Proxmox pool of the node VMs; the token may change VMs only in this pool. */
   proxmoxPool: string;
   /** Storage of disks and cloud-init drives. */
   storage: string;
   /** Network bridge. */
   bridge: string;
-  /** Gateway of the node network, IPv4. Absent with DHCP. */
+  /** Gateway of the node network, IPv4. Absent: DHCP provides it, or nodes have none. */
   gateway?: string;
   /** Prefix length of the node network. */
   prefixLength: number;
@@ -24,9 +24,10 @@ export interface NodeVmArgs {
 }
 
 /**
- * Everything that a live VM may differ in without an update: steps own power, Proxmox and its administrators own the
- * place, the clone is history, and what a site is connected to counts for new nodes. What is left is in the generation, so
- * a change of it is another VM.
+ * Properties in which an existing VM may differ from the program without an update. The steps own its power; Proxmox
+ * and its administrators own its host, description and protection; the clone source no longer matters; network and
+ * storage settings of the site apply to new nodes. All other properties are part of the generation, so a change of them
+ * makes another VM.
  */
 const OWNED_BY_OTHERS = [
   ...["started", "onBoot"],
@@ -36,8 +37,8 @@ const OWNED_BY_OTHERS = [
 ];
 
 /**
- * Outputs that the provider declares unknown whenever power differs from `started`: after an update of a VM that a step
- * had started, every later update would show them as a change.
+ * Outputs that the provider marks as unknown whenever the power state differs from `started`: after an update of a VM
+ * that a step has started, every later update would show them as a change.
  */
 const UNKNOWN_WITH_POWER = ["ipv4Addresses", "ipv6Addresses", "networkInterfaceNames"];
 
@@ -46,13 +47,13 @@ export function nodeVm(name: string, args: NodeVmArgs, options: CustomResourceOp
   return new VmLegacy(name, render(args), { ...options, ignoreChanges: [...OWNED_BY_OTHERS, ...UNKNOWN_WITH_POWER] });
 }
 
-/** Everything that `render` may say. */
+/** All other properties that `render` may set. */
 const ALL = [
   ...["name", "poolId", "tags", "started", "onBoot", "rebootAfterUpdate", "stopOnDestroy", "purgeOnDestroy", "agent"],
   ...["cpu", "memory", "operatingSystem", "scsiHardware", "cdrom", "bootOrders"],
 ];
 
-/** A VM that the engine has and that stays exactly as it is: its number is taken, so it is never made. */
+/** A VM that is in the state and stays exactly as it is. Its VMID is taken, so it is never made. */
 export function keptVm({ name, vmid, host }: KeptVm, options: CustomResourceOptions): VmLegacy {
   const ignoreChanges = [...ALL, ...OWNED_BY_OTHERS, ...UNKNOWN_WITH_POWER];
   return new VmLegacy(name, { name, vmId: vmid, nodeName: host }, { ...options, ignoreChanges });
@@ -67,7 +68,7 @@ function render({ node, site }: NodeVmArgs): VmLegacyArgs {
     nodeName: host,
     poolId: site.proxmoxPool,
     tags,
-    // One try: on a second one the provider takes "already exists" for success and owns the stranger.
+    // One attempt: on a second one the provider treats "already exists" as success and would own a foreign VM.
     ...(template && { clone: { vmId: template.vmid, nodeName: template.host, full: false, retries: 1 } }),
     started: false,
     onBoot: false,
@@ -80,14 +81,14 @@ function render({ node, site }: NodeVmArgs): VmLegacyArgs {
     operatingSystem: { type: "l26" },
     scsiHardware: "virtio-scsi-single",
     disks: [{ interface: "scsi0", datastoreId: site.storage, size: spec.diskGiB }],
-    // Without these two the provider sends a drive that a limited token may not set, and the boot order in random order.
+    // Without these two the provider sends a drive that a limited token may not set, and a boot order in random order.
     cdrom: { fileId: "none", interface: "ide3" },
     bootOrders: ["scsi0", "ide3"],
     networkDevices: [{ bridge: site.bridge, model: "virtio" }],
     initialization: {
       datastoreId: site.storage,
       interface: "ide2",
-      // An empty list reads back as none, which would be a change with every update.
+      // The provider reads an empty list back as absent, which every update would show as a change.
       ...(site.dnsServers.length > 0 ? { dns: { servers: site.dnsServers } } : {}),
       ipConfigs: [{ ipv4: ipv4(node, site) }],
     },

@@ -8,7 +8,7 @@ import { BUILD_ENVIRONMENT, BUILD_FLAGS, type GoTool } from "./pins.ts";
 import { Progress } from "./progress.ts";
 import { run } from "./run.ts";
 
-/** Of a finished build, beside the program: for `doctor`. */
+/** The record of a finished build, stored beside the program for `doctor`. */
 export interface BuildRecord {
   go: string;
   seconds: number;
@@ -19,7 +19,7 @@ function linkerFlags(tool: GoTool): string {
   return ["-s", "-w", ...Object.entries(tool.variables).map(([name, value]) => `-X ${name}=${value}`)].join(" ");
 }
 
-/** Where a build of exactly these pins belongs. */
+/** The directory of a tool's build, keyed by its sources, pins and build settings. */
 export function directoryOf(tool: GoTool, go: Go, cache: string, root = projectRoot): string {
   const hash = createHash("sha256");
   const module = join(root, tool.module);
@@ -32,13 +32,14 @@ export function directoryOf(tool: GoTool, go: Go, cache: string, root = projectR
   return join(cache, "tools", `${tool.name}-${tool.version}-${hash.digest("hex").slice(0, 12)}`);
 }
 
-/** Whether a finished build stands in `directory`. It was renamed into place as a whole, so it is all there. */
+/** Whether `directory` holds a finished build. It was renamed into place as a whole, so it is complete. */
 export function isBuilt(tool: GoTool, directory: string): boolean {
   return existsSync(join(directory, tool.binary));
 }
 
 /**
- * Builds a tool beside its place and renames it there when it is done: an interrupted build leaves no half-made program.
+ * Builds a tool in a temporary directory and renames that to `directory` at the end, so that an interrupted build
+ * leaves no incomplete program.
  * @throws UserError when a module cannot be fetched, the disk is full, or the sources do not compile
  */
 export async function build(tool: GoTool, go: Go, directory: string, quiet = false, root = projectRoot): Promise<void> {
@@ -63,7 +64,7 @@ export async function build(tool: GoTool, go: Go, directory: string, quiet = fal
   }
 }
 
-/** Ends the name of a directory that is not finished, or never will be. (`.partial` is what Pulumi says.) */
+/** Suffix of a directory that is not finished, or never will be. (Pulumi itself uses `.partial`.) */
 export const HALF = ".half";
 
 async function compile(
@@ -99,9 +100,9 @@ function diskFull(where: string, cause: unknown): UserError {
   return new UserError({ what: "the disk is full", where, todo }, { cause });
 }
 
-/** What went wrong in a build, from what Go printed. */
+/** The error of a failed build, from Go's output. */
 export function failedBuild(tool: GoTool, stderr: string): UserError {
-  // Go names each package that it compiles on a line of its own.
+  // With -v Go prints each package that it compiles on its own line.
   const lines = stderr.split("\n").filter((line) => line.trim() !== "" && !/^go: downloading |^[\w.~/-]+$/.test(line));
   const where = `${tool.module}: ${lines.slice(-3).join("; ") || "go build said nothing"}`;
   if (isFull(stderr)) return diskFull(where, stderr);

@@ -4,15 +4,15 @@ import { allOnPath, compareVersions, which } from "./go.ts";
 import { OLDEST_PULUMI } from "./pins.ts";
 import { run } from "./run.ts";
 
-/** A Pulumi CLI that the machine already has. */
+/** A Pulumi CLI that is installed on the machine. */
 export interface InstalledPulumi {
   path: string;
   version: string;
-  /** The program that starts Node programs, installed with it; undefined when it is missing. */
+  /** The Node.js language host that is installed with it; undefined when it is missing. */
   languageHost: string | undefined;
 }
 
-/** The first Pulumi CLI on PATH that is new enough, and neither our launcher nor something that we built. */
+/** The first Pulumi CLI on PATH that is new enough, and is neither Evergreen's launcher nor built by Evergreen. */
 export async function installedPulumi(
   cache: string,
   env: NodeJS.ProcessEnv = process.env,
@@ -29,10 +29,10 @@ export async function installedPulumi(
   return undefined;
 }
 
-/** What keeps a CLI from asking the Internet for news. */
+/** Variables that keep a CLI from requesting update information from the Internet. */
 export const SILENT = { PULUMI_SKIP_UPDATE_CHECK: "true", PULUMI_SUPPRESS_NEO_LINK: "true" } as const;
 
-/** This checkout's launcher, or another checkout's: both would start themselves for ever. */
+/** True for the launcher of this or another checkout: it would start itself without end. */
 function isLauncher(file: string): boolean {
   return file.endsWith(".mjs") && readFileSync(file, "utf8").includes("./launch.mjs");
 }

@@ -3,18 +3,19 @@ import { delimiter, dirname, join } from "node:path";
 import { SILENT } from "./cli.ts";
 import { node24, projectRoot } from "./paths.ts";
 
-/** Where the lab of the stack `dev` writes what a client of it needs. */
+/** The file in which the lab of the stack `dev` writes the environment of its clients. */
 export const labEnvironmentFile = join(projectRoot, ".evergreen", "lab", "dev", "env.json");
 
-/** The stack of the lab. Every other one is a real site. */
+/** The stack of the lab. Every other stack is a real site. */
 export const labStack = "dev";
 
-/** How a client trusts the site's certificate authority: Node, Go. */
+/** Variables by which Node and Go programs trust the site's certificate authority. */
 const TRUST = ["NODE_EXTRA_CA_CERTS", "SSL_CERT_DIR", "SSL_CERT_FILE"];
 
 /**
- * What the lab of the stack `dev` adds to an environment; empty when it is not up. What the user has set stays. A user with
- * a site of their own gets nothing: half of a data centre, or its state beside the lab's, would be neither.
+ * The variables that the lab of the stack `dev` adds to an environment; empty when the lab is not up. Variables that
+ * the user has set stay, except those of the certificate authority. A user who has set any PROXMOX_VE_ variable gets
+ * nothing: a mixture of another site and the lab would work with neither.
  */
 export function labEnvironment(user: NodeJS.ProcessEnv, file = labEnvironmentFile): Record<string, string> {
   if (!existsSync(file)) return {};
@@ -25,13 +26,13 @@ export function labEnvironment(user: NodeJS.ProcessEnv, file = labEnvironmentFil
   );
 }
 
-/** What the environment of the engine is made of. */
+/** The settings that the environment of the engine is made from. */
 export interface EngineSettings {
   /** PULUMI_HOME. */
   home: string;
-  /** Directories that come before the user's on PATH, after our Node. */
+  /** Directories for PATH, after the project's Node and before the user's directories. */
   path: readonly string[];
-  /** Wins over all others. */
+  /** Variables that override all others. */
   extra: Readonly<Record<string, string>>;
   stack: string;
   /** Default: the environment of this process. */
@@ -49,7 +50,7 @@ export function engineEnvironment(settings: EngineSettings): Record<string, stri
     PULUMI_HOME: home,
     PATH: [...new Set(path.join(delimiter).split(delimiter))].filter((entry) => entry !== "").join(delimiter),
     EVERGREEN_NODE: node24,
-    // Program, plugin and steps load the same modules in every run: compiled once, they start a fifth sooner.
+    // Program, plugin and steps load the same modules in every run: with a compile cache they start 20 % faster.
     NODE_COMPILE_CACHE: join(dirname(home), "node"),
     ...extra,
   };

@@ -14,7 +14,7 @@ export interface Go {
 /** The oldest Go that builds every pinned module. */
 export const OLDEST_GO = "1.26.0";
 
-/** The Go on PATH. @throws UserError when there is none, or an older one than {@link OLDEST_GO} */
+/** Finds Go on PATH. @throws UserError when there is none, or it is older than {@link OLDEST_GO} */
 export async function findGo(env: NodeJS.ProcessEnv = process.env): Promise<Go> {
   const path = which("go", env);
   if (!path) {
@@ -74,7 +74,7 @@ export function compareVersions(a: string, b: string): number {
   return 0;
 }
 
-/** The user's own settings (proxy, sums, caches), and what makes a build the same everywhere. */
+/** The environment of Go: the user's settings (proxy, sums, caches), and settings that make builds reproducible. */
 export function goEnvironment(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
   return { ...env, ...BUILD_ENVIRONMENT, GOFLAGS: BUILD_FLAGS.join(" ") };
 }

@@ -1,16 +1,19 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
-/** A directory is looked at so often before it has stalled. They are counted, so a machine that slept has waited for nothing. */
+/**
+ * Number of polls without growth after which a directory has stalled. Polls are counted instead of time, so that the
+ * sleep of a suspended machine does not count.
+ */
 const LOOKS = 60;
 
-/** Watches whether a directory grows, as it does while a download comes. */
+/** Watches whether a directory grows, as it does during a download. */
 export class Growth implements Disposable {
   private readonly timer: NodeJS.Timeout;
   private bytes: number | undefined = 0;
   private silent = 0;
 
-  /** @param stallMs silence after which it has stalled, in milliseconds */
+  /** @param stallMs time without growth after which the directory has stalled, in milliseconds */
   constructor(directory: string, stallMs: number, tell: { grown: (bytes: number) => void; stalled: () => void }) {
     this.timer = setInterval(() => {
       const bytes = bytesIn(directory);
@@ -22,7 +25,7 @@ export class Growth implements Disposable {
     }, stallMs / LOOKS).unref();
   }
 
-  /** Something else told that it goes on. */
+  /** Reports other progress, which restarts the count. */
   heard(): void {
     this.silent = 0;
   }
@@ -32,7 +35,7 @@ export class Growth implements Disposable {
   }
 }
 
-/** Undefined when something moved while it was looked at: then it goes on. */
+/** The size of all files; undefined when files moved while they were read, which also means progress. */
 function bytesIn(directory: string): number | undefined {
   try {
     const files = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());

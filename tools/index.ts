@@ -21,41 +21,41 @@ import { installArguments, installOfficial, recentFailure } from "./official.ts"
 import { commandStandIn, installStandIn, isStandIn, pluginState } from "./plugins.ts";
 import { Store } from "./store.ts";
 
-/** How to set the tools up. */
+/** Options of the tool chain's set-up. */
 export interface Options {
-  /** Say nothing while all is well. Default: false. */
+  /** Prints nothing unless there is a problem or a long wait. Default: false. */
   quiet?: boolean;
-  /** What is needed. Default: everything. */
+  /** The parts that are needed. Default: all parts. */
   parts?: readonly Part[];
-  /** The stack that they are for. Only the lab's gets stand-ins for the official plugins. Default: the lab's. */
+  /** The stack that uses the tools. Only the lab's gets stand-ins for the official plugins. Default: the lab's. */
   stack?: string;
-  /** Whether the engine will need its plugins. Default: true. */
+  /** Whether the engine needs its plugins. Default: true. */
   plugins?: boolean;
-  /** Somebody asked for the set-up: the official plugins are tried, whatever failed before. Default: false. */
+  /** The user requested the set-up: official plugins are tried again, even after a recent failure. Default: false. */
   official?: boolean;
 }
 
-/** Everything that Evergreen runs, ready to be started. */
+/** The tool chain: all programs that Evergreen runs, ready to be started. */
 export interface Toolchain {
-  /** Path of a program by its file name: `pulumi`, `etcd`, `kube-apiserver`, ... @throws Error when it was not asked for */
+  /** Path of a program by file name: `pulumi`, `etcd`, `kube-apiserver`, ... @throws Error when it was not requested */
   bin(name: string): string;
-  /** The only PULUMI_HOME that is ours. */
+  /** Evergreen's own PULUMI_HOME. */
   readonly pulumiHome: string;
   /** Path of the Pulumi CLI. */
   readonly pulumi: string;
   /**
    * The environment of the engine's processes.
-   * @param extra variables that win over all others
-   * @param stack the stack that they work on: for `dev`, what the lab says is added where the user has not set it.
+   * @param extra variables that override all others
+   * @param stack the stack that they work on: for `dev` the lab's variables are added where the user has not set them.
    *   Default: `dev`
    */
   environment(extra?: Readonly<Record<string, string>>, stack?: string): Record<string, string>;
 }
 
 /**
- * Makes sure that every tool is there and resolves to where they are. Quick when they are; else builds what is missing,
- * with progress on standard error. Processes that do so at the same time wait for each other.
- * @throws UserError when something is missing that the user has to get
+ * Makes sure that every tool exists and resolves to their paths. This is quick when all exist; otherwise it builds or
+ * fetches what is missing, with progress on standard error. Processes that do so at the same time wait for each other.
+ * @throws UserError when something is missing that the user has to install
  */
 export async function toolchain(options: Options = {}): Promise<Toolchain> {
   linkOwnNode();
@@ -67,7 +67,7 @@ export async function toolchain(options: Options = {}): Promise<Toolchain> {
   return setup.result();
 }
 
-/** What to tell the user when the cache cannot be written; undefined when that is not what happened. */
+/** The error for the user when the cache cannot be written; undefined for any other error. */
 function unwritable(error: unknown): UserError | undefined {
   const { code, path = cacheRoot() } = error as NodeJS.ErrnoException;
   if (!["EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST", "ENOSPC", "EDQUOT"].includes(code ?? "")) return undefined;
@@ -81,7 +81,7 @@ function unwritable(error: unknown): UserError | undefined {
   );
 }
 
-/** Nothing stands in for a plugin where it matters. */
+/** The error for a real site whose official plugin cannot be installed: it gets no stand-in. */
 function unavailable(cache: string, plugin: Plugin, stack: string): UserError {
   const command = ["pulumi", ...installArguments(plugin)].join(" ");
   return new UserError({
@@ -95,7 +95,7 @@ class Setup {
   private readonly store: Store;
   private readonly programs = new Map<string, string>();
   private readonly options: Required<Options>;
-  /** What the engine has to find on PATH. */
+  /** Directories that the engine needs on PATH. */
   private readonly path: string[] = [];
   private go: Promise<Go> | undefined;
 
@@ -139,7 +139,8 @@ class Setup {
     const installed = await installedPulumi(this.store.root);
     const cli = installed?.path ?? (await this.tool(pulumi));
     const host = installed?.languageHost ?? (await this.tool(languageHost));
-    // The engine wants it beside itself, and warns when it finds one on PATH. An engine of the user's is not ours to add to.
+    // The engine expects the language host in its own directory, and warns when it finds it on PATH. Nothing is added
+    // to the directory of an engine that the user has installed.
     if (!installed) putLink(join(dirname(cli), languageHost.binary), host);
     else if (!installed.languageHost) this.path.push(dirname(host));
     this.programs.set(pulumi.binary, cli).set(languageHost.binary, host);
@@ -154,19 +155,19 @@ class Setup {
     return program;
   }
 
-  /** Official for every site, and for the lab where it is to be had. */
+  /** Installs a plugin: the official one, or for the lab a stand-in when that cannot be installed. */
   private async plugin(plugin: Plugin, cli: string): Promise<void> {
     const { root } = this.store;
     const { official, quiet, stack } = this.options;
     const isThere = () => pluginState(root, plugin) === "official";
-    // Nobody waits again for what the lab can do without.
+    // The lab does not need the official plugin, so it does not wait again for an installation that failed recently.
     const isLeftOut = () =>
       stack === labStack &&
       !official &&
       (pluginState(root, plugin) === "stand-in" || recentFailure(root, plugin) !== undefined);
     if (!isThere() && !isLeftOut()) {
       await this.store.exclusive(`installs the plugin ${plugin.name}`, async () => {
-        // Whoever held the lock before may have installed it, or may have failed.
+        // The previous holder of the lock may have installed it, or may have failed.
         if (!isThere() && !isLeftOut()) await installOfficial(root, cli, plugin, quiet);
       });
     }

@@ -12,12 +12,12 @@ import { recentFailure } from "./official.ts";
 import { pluginDirectory, pluginState } from "./plugins.ts";
 import { run } from "./run.ts";
 
-/** One thing that Evergreen needs, as it is on this machine. */
+/** The state of one tool or resource on this machine. */
 export interface Finding {
   name: string;
   /** Empty when it is missing. */
   version: string;
-  /** `stand-in`: good for the lab. For any other stack, which refuses to run on it, the plugin is missing. */
+  /** `stand-in`: sufficient for the lab. Any other stack refuses a stand-in, so for it the plugin is `missing`. */
   state: "ok" | "stand-in" | "missing";
   /** Where it came from, or why it is missing. */
   from: string;
@@ -28,10 +28,10 @@ export interface Finding {
 const SETUP = "run `npx evergreen setup`";
 const SETUP_FOR = "where Pulumi's release downloads can be reached, run `npx evergreen setup --stack";
 
-/** Room that a cold set-up takes in the caches of Go and of Evergreen, in bytes. */
+/** Space that a set-up with empty caches needs in the caches of Go and of Evergreen, in bytes. */
 const COLD_BYTES = 6e9;
 
-/** Looks at everything that a stack needs and changes nothing. A real site needs Go only to build a CLI that it lacks. */
+/** Checks all tools that a stack needs and changes nothing. A real site needs Go only to build a missing Pulumi CLI. */
 export async function inspect(stack = labStack, cache = cacheRoot()): Promise<Finding[]> {
   const go = await findGo().catch((error: unknown) => error as Error);
   const tools = await engine(cache, go);

@@ -5,16 +5,16 @@ import { Deadline } from "../src/runtime/deadline.ts";
 import { bootId, pidNamespace } from "../src/runtime/process-identity.ts";
 import { running } from "../src/runtime/process-stat.ts";
 
-/** Who holds a lock. */
+/** The process that holds a lock. */
 export interface Owner {
   pid: number;
-  /** Start time of the process in clock ticks after boot: a pid is used again, a pid with its start time is not. */
+  /** Start time of the process in clock ticks after boot: a pid can be reused, a pid with its start time cannot. */
   started: string;
-  /** This boot of this machine. */
+  /** Id of the machine's boot. */
   boot: string;
-  /** The pid namespace: a pid says nothing in another container. */
+  /** The pid namespace: a pid means nothing in another container. */
   namespace: string;
-  /** What the holder does, for those who wait. */
+  /** What the holder does, shown to processes that wait. */
   what: string;
   since: string;
 }
@@ -23,10 +23,10 @@ const HEARTBEAT_MS = 5000;
 const SILENT_MS = 60_000;
 
 /**
- * Runs `work` while holding the lock `file`. Others wait; the lock of a process that died counts for nothing.
+ * Runs `work` while it holds the lock `file`. Other processes wait; the lock of a dead process is broken.
  * @param what what this process does while it holds the lock
- * @param waiting told once for every holder that is waited for
- * @param seconds how long to wait at most, default 30 minutes: longer than any cold set-up
+ * @param waiting called once for every holder that is waited for
+ * @param seconds longest wait; default 30 minutes, which is longer than any set-up with empty caches
  */
 export async function locked<T>(
   file: string,
@@ -63,7 +63,7 @@ export async function locked<T>(
   }
 }
 
-/** A file that appears with its content, or not at all: an empty lock would have no owner to ask about. */
+/** Creates the lock with its content in one operation: an empty lock file would name no owner. */
 function take(file: string, owner: Owner): boolean {
   mkdirSync(dirname(file), { recursive: true });
   const draft = `${file}.${process.pid}.${randomBytes(4).toString("hex")}`;
@@ -79,7 +79,10 @@ function take(file: string, owner: Owner): boolean {
   }
 }
 
-/** Two who find the same dead holder must not both remove it: the second would remove the lock of the first. */
+/**
+ * Removes the lock of a dead holder. Two processes that find the same dead holder must not both remove the file: the
+ * second would remove the new lock of the first.
+ */
 function breakLock(file: string, own: Owner): void {
   const hammer = `${file}.break`;
   if (!take(hammer, own)) {
@@ -108,7 +111,8 @@ function touch(file: string): void {
   try {
     utimesSync(file, new Date(), new Date());
   } catch {
-    // Somebody removed it by hand; the work goes on, and the lock is not ours to put back.
+    // The file was removed manually: the work continues, and another process may hold the lock now, so it is not
+    // restored.
   }
 }
 
@@ -119,7 +123,7 @@ function identity(owner: Owner): string {
 function isDead(owner: Owner, file: string): boolean {
   const here = ownerOf(process.pid, "");
   if (owner.boot === here.boot && owner.namespace === here.namespace) return startTime(owner.pid) !== owner.started;
-  // Another container, or another boot: its processes cannot be seen, its heartbeat can.
+  // In another container or boot: the process cannot be seen, but its heartbeat can.
   const seen = statSync(file, { throwIfNoEntry: false });
   return seen !== undefined && Date.now() - seen.mtimeMs > SILENT_MS;
 }
@@ -141,7 +145,7 @@ function startTime(pid: number): string | undefined {
   return running(pid)?.start.toString();
 }
 
-/** Where there is no /proc, a pid has to do. */
+/** Without /proc there is no start time, and only the pid is checked. */
 function withoutProc(pid: number): string | undefined {
   try {
     process.kill(pid, 0);

@@ -7,17 +7,17 @@ import { pluginDirectory, swap } from "./plugins.ts";
 import { Progress } from "./progress.ts";
 import { run } from "./run.ts";
 
-/** A download of which nothing comes for so long has stalled, in milliseconds. There is no other limit: a slow one is one. */
+/** A download without progress for this long has stalled, in milliseconds. There is no other limit: it may be slow. */
 const STALL_MS = 60_000;
 
-/** For so long the lab goes without asking again after an installation that failed. Who asks for it is always obeyed. */
+/** How long the lab does not retry after a failed installation, in milliseconds. A requested set-up always retries. */
 const REMEMBER_MS = 24 * 3600 * 1000;
 
-/** What the CLI prints as soon as it knows that it will not reach the release host. It would go on trying. */
+/** Output of the CLI which shows that the release host is unreachable. The CLI itself would continue to retry. */
 const OUT_OF_REACH =
   /no such host|connection refused|network is unreachable|no route to host|x509: |\b(?:403|404) (?:HTTP|Forbidden|Not Found)/i;
 
-/** How the directories of installations that are tried begin. */
+/** Prefix of the temporary directories of installation attempts. */
 export const TRY = "try-";
 
 interface Outcome {
@@ -29,7 +29,7 @@ function outcomeFile(cache: string, plugin: Plugin): string {
   return join(cache, "official", `${plugin.name}-${plugin.version}.json`);
 }
 
-/** Why the official installation failed less than a day ago; undefined when it has not been tried since. */
+/** Why the official installation failed less than a day ago; undefined when there is no such failure. */
 export function recentFailure(cache: string, plugin: Plugin): Outcome | undefined {
   const file = outcomeFile(cache, plugin);
   if (!existsSync(file)) return undefined;
@@ -37,14 +37,14 @@ export function recentFailure(cache: string, plugin: Plugin): Outcome | undefine
   return Date.now() - Date.parse(outcome.at) < REMEMBER_MS ? outcome : undefined;
 }
 
-/** What a CLI is told to install a plugin. */
+/** Arguments of the Pulumi CLI that install a plugin. */
 export function installArguments({ name, version, server }: Plugin): string[] {
   return ["plugin", "install", "resource", name, version, ...(server === undefined ? [] : ["--server", server])];
 }
 
 /**
- * Installs the official plugin with the Pulumi CLI. Into a home of its own first, so that a stand-in stays in place until
- * there is something better. Why it cannot be had is remembered.
+ * Installs the official plugin with the Pulumi CLI. It is first installed into a temporary home, so that a stand-in
+ * stays in place until the official plugin is complete. The reason of a failure is recorded.
  * @returns whether it is installed now
  */
 export async function installOfficial(
@@ -84,7 +84,7 @@ async function download(
     reason ||= why;
     stop.abort();
   };
-  // Pulumi writes what it downloads into the directory for temporary files, and then unpacks it into its home.
+  // Pulumi downloads into the directory for temporary files, and then unpacks into its home.
   using growth = new Growth(home, stallMs, {
     grown: (bytes) => (progress.now = `${(bytes / 1e6).toFixed(1)} MB`),
     stalled: () => giveUp(`nothing came for ${stallMs / 1000} s`),

@@ -8,11 +8,11 @@ export const projectRoot = resolve(import.meta.dirname, "..");
 /** The project's own Node 24, from npm. */
 export const node24 = ownNode;
 
-/** Where built things live: `EVERGREEN_CACHE`, else `evergreen` under `XDG_CACHE_HOME`, else under `~/.cache`. */
+/** The cache's directory: `EVERGREEN_CACHE`, else `evergreen` under `XDG_CACHE_HOME`, else under `~/.cache`. */
 export function cacheRoot(env: NodeJS.ProcessEnv = process.env): string {
   if (env.EVERGREEN_CACHE) return resolve(env.EVERGREEN_CACHE);
   const xdg = env.XDG_CACHE_HOME;
-  // The specification asks to ignore a relative path.
+  // The XDG specification requires that a relative path is ignored.
   return join(xdg && isAbsolute(xdg) ? xdg : join(homedir(), ".cache"), "evergreen");
 }
 

@@ -1,29 +1,29 @@
-/** The one table of what Evergreen builds, and from what. */
+/** The table of all programs and plugins that Evergreen builds or installs, with their pinned versions. */
 
 /** Which part of Evergreen needs a tool: the Pulumi engine, or the data centre in a box. */
 export type Part = "engine" | "lab";
 
-/** A program that is built from pinned Go modules. Every hash of every module stands in the `go.sum` beside it. */
+/** A program that is built from pinned Go modules. The `go.sum` of its module holds the hash of every module. */
 export interface GoTool {
-  /** As people call it, and as the cache is keyed. */
+  /** Common name, which is also part of the cache's key. */
   name: string;
-  /** Of what is built, as its makers count. */
+  /** Upstream version of the program. */
   version: string;
   /** File name of the program. */
   binary: string;
   /** Directory of its Go module, relative to the project. */
   module: string;
-  /** What `go build` is told to build. */
+  /** Package that `go build` builds. */
   package: string;
-  /** For the linker: what the program says about itself. */
+  /** Variables for the linker: the version that the program reports. */
   variables: Readonly<Record<string, string>>;
   /**
-   * Shell lines of a launcher that takes the place of the program, which is `$PROGRAM` in them. For a program that has to
-   * be told something which its caller does not know.
+   * Shell lines of a launcher that replaces the program, which is `$PROGRAM` in them. It is for a program that needs an
+   * argument which its caller does not pass.
    */
   launcher?: string;
   part: Part;
-  /** What it is for, in one line. */
+  /** Its purpose, in one line. */
   purpose: string;
 }
 
@@ -31,12 +31,12 @@ export interface GoTool {
 export interface Plugin {
   name: string;
   version: string;
-  /** Where its makers publish it, when that is not the engine's default. */
+  /** Where it is published, when that is not the engine's default. */
   server?: string;
   purpose: string;
 }
 
-/** The oldest Pulumi CLI on PATH that is used instead of our own. */
+/** The oldest Pulumi CLI on PATH that is used instead of the pinned one. */
 export const OLDEST_PULUMI = "3.220.0";
 
 const KUBERNETES = "1.34.4";
@@ -63,8 +63,8 @@ export const languageHost: GoTool = {
   module: "tools/go/language-host",
   package: "github.com/pulumi/pulumi/sdk/v3/nodejs/cmd/pulumi-language-nodejs",
   variables: { [sdkVersion]: `v${LANGUAGE_HOST}` },
-  // Today's engine sends the runtime options of Pulumi.yaml in a field that this host does not know; it wants flags. Left
-  // alone it would load an old TypeScript of its own, and take the first Node on PATH for new enough.
+  // The pinned engine sends the runtime options of Pulumi.yaml in a field that this host does not know: it needs flags.
+  // Without them it would load its own old TypeScript, and would use the first Node on PATH, whatever its version.
   launcher: `[ -f tools/node24.mjs ] && set -- "-nodeargs=--import ./tools/node24.mjs" "$@"
 exec "$PROGRAM" -typescript=false "$@"`,
   part: "engine",
@@ -94,7 +94,7 @@ const etcd: GoTool = {
   purpose: "one member in each server VM of the lab",
 };
 
-/** Out of the module of etcd itself, so that both are of one version. */
+/** Built from the same module as etcd, so that both have the same version. */
 const etcdutl: GoTool = {
   ...etcd,
   name: "etcdutl",
@@ -118,7 +118,7 @@ const kubernetes = (binary: string, purpose: string): GoTool => ({
   purpose,
 });
 
-/** Checks signatures and keeps object locks as a bucket does. Apache-2.0. */
+/** An S3 server that checks signatures and supports object lock as a real bucket does. Apache-2.0. */
 const versitygw: GoTool = {
   name: "versitygw",
   version: "1.8.0",
@@ -130,7 +130,7 @@ const versitygw: GoTool = {
   purpose: "the S3 server that the lab's etcd snapshots go to",
 };
 
-/** What the lab runs: programs of its server VMs, and a bucket beside them. */
+/** Programs that the lab runs: those of its server VMs, and an S3 server. */
 export const labTools: readonly GoTool[] = [
   etcd,
   etcdutl,
@@ -142,7 +142,7 @@ export const labTools: readonly GoTool[] = [
 
 export const goTools: readonly GoTool[] = [pulumi, languageHost, proxmoxStandIn, ...labTools];
 
-/** As the npm packages ask for them: a test holds these two against package.json. */
+/** The plugins that the npm packages need: a test compares these versions with package.json. */
 export const plugins: readonly Plugin[] = [
   { name: "command", version: "1.2.1", purpose: "runs the steps of a rollout" },
   {
@@ -153,8 +153,8 @@ export const plugins: readonly Plugin[] = [
   },
 ];
 
-/** Flags of every build. The sums are committed: a build that would change them fails. */
+/** Flags of every build. The go.sum files are committed: a build that would change them fails. */
 export const BUILD_FLAGS: readonly string[] = ["-mod=readonly", "-trimpath", "-buildvcs=false"];
 
-/** Environment of every build: this Go and no other, no C compiler, no work space around the project. */
+/** Environment of every build: only the installed Go, no C compiler, no Go workspace around the project. */
 export const BUILD_ENVIRONMENT = { GOTOOLCHAIN: "local", GOWORK: "off", CGO_ENABLED: "0" } as const;

@@ -17,23 +17,23 @@ import { node24, projectRoot, pulumiHome } from "./paths.ts";
 import type { Plugin } from "./pins.ts";
 import { STAND_IN } from "./standins.ts";
 
-/** Where the engine looks for a plugin. */
+/** The directory from which the engine loads a plugin. */
 export function pluginDirectory(cache: string, plugin: Plugin): string {
   return join(pulumiHome(cache), "plugins", `resource-${plugin.name}-v${plugin.version}`);
 }
 
-/** Of a plugin as it is installed now. */
+/** Which kind of the plugin is installed now. */
 export function pluginState(cache: string, plugin: Plugin): "official" | "stand-in" | "missing" {
   const directory = pluginDirectory(cache, plugin);
   if (!existsSync(join(directory, `pulumi-resource-${plugin.name}`))) return "missing";
   return existsSync(join(directory, STAND_IN)) ? "stand-in" : "official";
 }
 
-/** Puts a program where the engine looks for the plugin, marked as a stand-in. */
+/** Installs a program as a plugin, marked as a stand-in. */
 export function installStandIn(cache: string, plugin: Plugin, program: string): void {
   const directory = pluginDirectory(cache, plugin);
   const binary = `pulumi-resource-${plugin.name}`;
-  // An engine may be starting the one that is in place.
+  // An engine may be starting the present stand-in, so the link is replaced atomically.
   if (pluginState(cache, plugin) === "stand-in") {
     putLink(join(directory, binary), program);
     return;
@@ -46,22 +46,22 @@ export function installStandIn(cache: string, plugin: Plugin, program: string): 
   swap(half, directory);
 }
 
-/** Whether the stand-in that is in place is this program. */
+/** Whether the installed stand-in is this program. */
 export function isStandIn(cache: string, plugin: Plugin, program: string): boolean {
   if (pluginState(cache, plugin) !== "stand-in") return false;
   return readlinkSync(join(pluginDirectory(cache, plugin), `pulumi-resource-${plugin.name}`)) === program;
 }
 
-/** A program that is made from a bundle. */
+/** A program that is generated from a bundle. */
 export interface Made {
   path: string;
-  /** Makes it, or does nothing when it is there. Only while the lock of the cache is held. */
+  /** Generates it, if it does not exist yet. The caller must hold the lock of the cache. */
   make: () => void;
 }
 
 /**
- * The stand-in for `command`, keyed by its content as everything else in the cache: a checkout that is removed takes
- * nothing with it.
+ * The stand-in for `command`, keyed by its content like everything else in the cache. It does not depend on a checkout,
+ * which can be removed.
  */
 export function commandStandIn(cache: string, plugin: Plugin): Made {
   const bundle = readFileSync(join(projectRoot, bundles.commandPlugin.out));
@@ -80,7 +80,7 @@ export function commandStandIn(cache: string, plugin: Plugin): Made {
   return { path, make };
 }
 
-/** The Node of the checkout that runs, else of the one that installed, else the one on PATH. */
+/** A script that runs the bundle with the Node of the running checkout, else of the installing one, else from PATH. */
 function wrapper(bundle: string): string {
   return `#!/bin/sh
 node="\${EVERGREEN_NODE:-${node24}}"
@@ -89,7 +89,7 @@ exec "$node" "${bundle}" "$@"
 `;
 }
 
-/** Renames `made` to `place`; what stood there goes. */
+/** Renames `made` to `place` and removes what was there. */
 export function swap(made: string, place: string): void {
   mkdirSync(dirname(place), { recursive: true });
   const old = `${place}.${process.pid}.old${HALF}`;

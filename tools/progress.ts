@@ -1,9 +1,9 @@
 import { say } from "../src/runtime/log.ts";
 
-/** A silence of this many milliseconds looks like a hang: then also a quiet piece of work speaks. */
+/** Time after which a quiet task also shows its progress, in milliseconds: a longer silence seems like a hang. */
 const PATIENCE_MS = 10_000;
 
-/** Says what a long piece of work is doing and for how long: a line that counts in a terminal, else plain lines. */
+/** Shows what a long task does and for how long: a line that is updated in a terminal, else plain lines. */
 export class Progress {
   private readonly what: string;
   private silent: boolean;
@@ -19,12 +19,12 @@ export class Progress {
     else this.begin();
   }
 
-  /** What it is busy with just now: the package that is compiled, the process that is waited for. */
+  /** The present detail of the task: the package that is compiled, or the process that is waited for. */
   set now(detail: string) {
     this.detail = detail === "" ? "" : `, ${detail}`;
   }
 
-  /** Ends with a line that stays. */
+  /** Ends with a permanent line. */
   done(result: string): void {
     clearTimeout(this.timer);
     if (this.silent) return;

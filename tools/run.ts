@@ -3,10 +3,10 @@ import type { Readable } from "node:stream";
 
 /** How a program ended. */
 export interface Ended {
-  /** 0: well. -1: it could not start, or a signal or the time limit ended it. */
+  /** Exit code; 0: success. -1: the program could not start, or a signal or the time limit ended it. */
   code: number;
   stdout: string;
-  /** Or why it could not start. */
+  /** Standard error, or why the program could not start. */
   stderr: string;
 }
 
@@ -14,15 +14,15 @@ export interface Ended {
 export interface Running {
   cwd?: string;
   env?: NodeJS.ProcessEnv;
-  /** Milliseconds after which it is killed. Default: never. */
+  /** Time after which it is killed, in milliseconds. Default: never. */
   timeout?: number;
-  /** Ends it early. */
+  /** Kills the program when it is aborted. */
   signal?: AbortSignal;
-  /** Gets each line of standard error as it comes. */
+  /** Called with each line of standard error as it comes. */
   onLine?: (line: string) => void;
 }
 
-/** Runs a program to its end. Never rejects: a program that cannot start has ended with -1. */
+/** Runs a program to its end. The promise never rejects: a program that cannot start has the exit code -1. */
 export function run(file: string, args: readonly string[], how: Running = {}): Promise<Ended> {
   return new Promise((resolve) => {
     const signals = [how.signal, how.timeout === undefined ? undefined : AbortSignal.timeout(how.timeout)];
@@ -54,8 +54,8 @@ const ENDINGS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 let runs = 0;
 
 /**
- * Whoever ends this process ends what it runs: a build would go on for minutes, for nobody. Listens before the program
- * starts: a signal may come between.
+ * Starts a program that ends with this process: otherwise a build would continue for minutes without use. The signal
+ * handlers are installed before the program starts, because a signal may come in between.
  */
 function watchOver(start: () => ChildProcessByStdio<null, Readable, Readable>) {
   if (runs++ === 0) for (const signal of ENDINGS) process.on(signal, end);
@@ -71,6 +71,6 @@ function watchOver(start: () => ChildProcessByStdio<null, Readable, Readable>) {
 function end(signal: NodeJS.Signals): void {
   for (const child of children) child.kill("SIGTERM");
   process.off(signal, end);
-  // Others who listen decide for themselves; with nobody listening the signal does what it always does.
+  // Other handlers decide about the process; without any other handler the signal has its default effect.
   if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
 }

@@ -2,7 +2,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
-/** In the directory of a plugin that is not the official one. Its text says what stands in, as one line. */
+/** Name of the file that marks a plugin's directory as a stand-in. Its text, one line, names the official plugin. */
 export const STAND_IN = "STAND-IN";
 
 /**

@@ -8,10 +8,10 @@ import { projectRoot, pulumiHome } from "./paths.ts";
 import type { GoTool } from "./pins.ts";
 import { TRY } from "./official.ts";
 
-/** A build that nothing asked for in this time goes. */
+/** A build that was not used for this time is removed, in milliseconds. */
 const UNUSED_MS = 30 * 24 * 3600 * 1000;
 
-/** Everything that was built, keyed by its pins. */
+/** The cache of builds, keyed by their pins. */
 export class Store {
   readonly root: string;
   private readonly quiet: boolean;
@@ -19,8 +19,8 @@ export class Store {
 
   /**
    * @param root the cache's directory
-   * @param quiet say nothing while all is well
-   * @param project where the modules of the tools are; default: this project
+   * @param quiet print nothing unless there is a problem or a long wait
+   * @param project directory with the modules of the tools; default: this project
    */
   constructor(root: string, quiet: boolean, project = projectRoot) {
     this.root = root;
@@ -28,12 +28,12 @@ export class Store {
     this.project = project;
   }
 
-  /** Path of the program of a tool, which is built when it is not there yet. */
+  /** Path of a tool's program, which is built if it does not exist yet. */
   async program(tool: GoTool, go: Go): Promise<string> {
     const directory = directoryOf(tool, go, this.root, this.project);
     if (!isBuilt(tool, directory)) {
       await this.exclusive(`builds ${tool.name} ${tool.version}`, async () => {
-        // Whoever held the lock before may have built it.
+        // The previous holder of the lock may have built it.
         if (!isBuilt(tool, directory)) await build(tool, go, directory, this.quiet, this.project);
       });
     }
@@ -51,7 +51,7 @@ export class Store {
     });
   }
 
-  /** Says that these programs are in use, and removes the builds that nobody has used for a month. */
+  /** Marks these programs as used, and removes builds that were not used for a month. */
   async prune(programs: Iterable<string>): Promise<void> {
     const now = new Date();
     for (const program of programs) if (program.startsWith(this.root)) utimesSync(join(program, ".."), now, now);
@@ -63,7 +63,7 @@ export class Store {
     });
   }
 
-  /** What an interrupted process left. Only while the lock is held: nobody else is at work then. */
+  /** Removes what an interrupted process left. The caller must hold the lock, so that no other process is building. */
   private sweep(): void {
     const left = [
       ...[...this.builds(), ...entries(join(pulumiHome(this.root), "plugins"))].filter((path) => path.endsWith(HALF)),

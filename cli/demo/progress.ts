@@ -1,6 +1,6 @@
 import type { WriteStream } from "node:tty";
 
-/** Lines that stay, and on a terminal a block below them that is drawn anew as things change. */
+/** Prints permanent lines, and on a terminal a block below them that is redrawn when it changes. */
 export class Progress {
   private readonly out: Pick<WriteStream, "isTTY" | "columns" | "write">;
   private readonly began = performance.now();
@@ -11,7 +11,7 @@ export class Progress {
     this.out = out;
   }
 
-  /** A line that stays, with the time since the start. */
+  /** Prints a permanent line, with the time since the start. */
   note(text: string): void {
     const time = ((performance.now() - this.began) / 1000).toFixed(1).padStart(6);
     this.erase();
@@ -19,7 +19,7 @@ export class Progress {
     this.draw();
   }
 
-  /** Replaces the block. Where nothing can be drawn over, nothing is shown: the lines that stay tell enough. */
+  /** Replaces the block. Without a terminal no block is shown: the permanent lines are enough. */
   show(lines: readonly string[]): void {
     this.erase();
     this.block = lines;
@@ -34,7 +34,7 @@ export class Progress {
   private draw(): void {
     if (!this.out.isTTY) return;
     const width = Math.max(20, this.out.columns || 80) - 1;
-    // A line that wraps would be two to erase.
+    // A wrapped line would count as one line and need two to be erased.
     for (const line of this.block) this.out.write(`${line.slice(0, width)}\n`);
     this.drawn = this.block.length;
   }

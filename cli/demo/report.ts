@@ -1,23 +1,23 @@
 import { table } from "../table.ts";
 
-/** One roll of a pool, measured. */
+/** The measurements of one pool's rollout. */
 export interface Rollout {
   pool: string;
   /** Generations before and after. */
   from: string;
   to: string;
-  /** Wall time of the command that rolled it. */
+  /** Wall time of the command that rolled the pool. */
   seconds: number;
-  /** Time below which no tool can do it, from the lab's profile. */
+  /** Shortest possible time for any tool, from the lab's profile. */
   lowerBoundSeconds: number;
-  /** Lower bound by measured time. */
+  /** Lower bound divided by measured time. */
   efficiency: number;
-  /** Pods that went through the eviction API. */
+  /** Pods that were evicted through the eviction API. */
   evicted: number;
   pdbViolations: number;
 }
 
-/** What `--report` writes. */
+/** The content of the file that `--report` writes. */
 export interface Report {
   rollouts: Rollout[];
   probe: { requests: number; failed: number };
@@ -26,12 +26,12 @@ export interface Report {
   templatesLeft: number;
 }
 
-/** What the table shows beside the report: image and RKE2 version by generation. */
+/** Image and RKE2 version by generation, which only the table shows. */
 export type Contents = ReadonlyMap<string, { image: string; rke2: string }>;
 
 const seconds = (value: number) => `${value.toFixed(1)} s`;
 
-/** The end of a demo for a reader. */
+/** The report as text. */
 export function reportText(report: Report, contents: Contents): string {
   const content = (generation: string) => {
     const { image = "?", rke2 = "?" } = contents.get(generation) ?? {};
@@ -66,7 +66,7 @@ export function reportText(report: Report, contents: Contents): string {
   ].join("\n");
 }
 
-/** Rounds what would only look exact. */
+/** Makes a rollout from its measurements; numbers are rounded, because more digits would not be exact. */
 export function rolloutOf({
   pool,
   from,

@@ -7,14 +7,14 @@ import { finished } from "node:stream/promises";
 import { UserError } from "../../src/runtime/errors.ts";
 import { identify, sessionOf, signal } from "../../lab/processes.ts";
 
-/** Runs the project's own commands as a user would, their words in a log. */
+/** Runs the project's own commands as a user does, with their output in a log. */
 export class Runner {
   private readonly directory: string;
   private readonly env: NodeJS.ProcessEnv;
   private readonly log: string;
   private readonly abort: AbortSignal;
 
-  /** @param abort ends the command that runs, and all that it started */
+  /** @param abort kills the running command and all processes that it started */
   constructor(directory: string, env: NodeJS.ProcessEnv, log: string, abort: AbortSignal) {
     this.directory = directory;
     this.env = env;
@@ -22,7 +22,7 @@ export class Runner {
     this.abort = abort;
   }
 
-  /** @returns seconds that it took. @throws UserError with the end of its output when it fails */
+  /** Runs a command. @returns its duration in seconds. @throws UserError with the end of its output when it fails */
   async run(program: "pulumi" | "evergreen", args: readonly string[]): Promise<number> {
     this.abort.throwIfAborted();
     const begin = performance.now();
@@ -30,7 +30,7 @@ export class Runner {
     const child = spawn(process.execPath, [file, ...args], {
       cwd: this.directory,
       env: this.env,
-      // A session of its own: Ctrl-C reaches the demo alone, which then decides.
+      // In its own session, so that Ctrl-C reaches only the demo, which then ends the command.
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
     });

@@ -1,13 +1,13 @@
-/** What an onlooker sees of the lab while something runs in it. */
+/** Shows the state of the lab on a terminal while a command runs in it. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { LabEvent, LabStatus } from "../../lab/control.ts";
 import type { Lab } from "../../lab/lab.ts";
 import type { Progress } from "./progress.ts";
 
-/** Milliseconds between two looks. */
+/** Interval between two polls of the lab, in milliseconds. */
 const every = 250;
 
-/** Shows the lab's life until `work` has ended. */
+/** Shows events and state of the lab until `work` has ended. */
 export async function watching<T>(lab: Lab, progress: Progress, title: string, work: () => Promise<T>): Promise<T> {
   const over = new AbortController();
   const shown = show(lab, progress, title, over.signal);
@@ -24,7 +24,7 @@ async function show(lab: Lab, progress: Progress, title: string, signal: AbortSi
   const began = performance.now();
   let last = (await lab.events().catch(() => [])).at(-1)?.number ?? 0;
   for (;;) {
-    // A look that fails is no reason to end what is looked at.
+    // A failed poll must not end the work that is shown.
     const events = await lab.events(last).catch(() => []);
     for (const event of events) {
       last = event.number;
@@ -43,7 +43,7 @@ function isNews({ kind, text }: LabEvent): boolean {
   return true;
 }
 
-/** The cluster at a glance. */
+/** The state of the cluster as lines: VMs, nodes, workload and prober. */
 export function picture(status: LabStatus, title: string): string[] {
   const nodes = new Map(status.nodes.map((node) => [node.name, node]));
   const vms = status.vms.filter((vm) => !vm.template && vm.tags.includes("evergreen"));

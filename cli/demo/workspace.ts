@@ -1,4 +1,4 @@
-/** A copy of the project that the demo may commit to, so that the checkout stays as it is. */
+/** A copy of the project that the demo commits to, so that the user's checkout does not change. */
 import { execFile } from "node:child_process";
 import { cp, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,18 +9,18 @@ import { projectRoot } from "../../tools/paths.ts";
 
 const run = promisify(execFile);
 
-/** Not part of a copy: what is big, what is built, and whatever another copy left. */
+/** Entries that are not copied: large ones, build results, and leftovers of another copy. */
 const left = new Set(["node_modules", ".git", ".evergreen", "dist", "test"]);
 
 export class Workspace {
   readonly directory: string;
 
-  /** @param directory of a copy that is there already */
+  /** @param directory directory of an existing copy */
   constructor(directory: string) {
     this.directory = directory;
   }
 
-  /** @param prefix of the lab that the copy works with */
+  /** Makes a copy. @param prefix first two octets of the addresses of the lab that the copy uses */
   static async create(directory: string, prefix: string): Promise<Workspace> {
     await mkdir(directory, { recursive: true });
     for (const entry of await readdir(projectRoot)) {
@@ -36,19 +36,19 @@ export class Workspace {
     return workspace;
   }
 
-  /** The configuration of the stack as it stands. */
+  /** Reads the present configuration of the stack. */
   async config(): Promise<Config> {
     const document = parse(await readFile(this.stackFile, "utf8")) as { config: Record<string, unknown> };
     return readConfig(ownSettings(document.config));
   }
 
-  /** Lets every pool of agents use another image, as a user would: an edit and a commit. */
+  /** Sets another image for every pool of agents as a user does, with an edit and a commit. */
   async useImage(image: string): Promise<void> {
     const pools = (await this.config()).pools;
     await this.change(Object.fromEntries(pools.map((_, index) => [`pools.${index}.image`, image])), `Use ${image}`);
   }
 
-  /** Changes keys below `evergreen:`, named as `pools.0.image`, and commits; undefined removes one. */
+  /** Changes keys below `evergreen:`, named like `pools.0.image`, and commits. The value undefined removes a key. */
   async change(changes: Record<string, unknown>, message = Object.keys(changes).join(", ")): Promise<void> {
     const document = parseDocument(await readFile(this.stackFile, "utf8"));
     for (const [path, value] of Object.entries(changes)) {
@@ -61,7 +61,7 @@ export class Workspace {
     await this.commit(message);
   }
 
-  /** Commits all that changed: only an update from a clean tree can be gone back to. */
+  /** Commits all changes: a rollback can only return to an update from a clean tree. */
   private async commit(message: string): Promise<void> {
     await this.git("add", "--all");
     await this.git("commit", "--quiet", "--allow-empty", "--message", message);
@@ -76,7 +76,7 @@ export class Workspace {
   }
 }
 
-/** Whatever the user has set up for their own repositories does not apply to the copy. */
+/** The user's Git settings do not apply to the copy. */
 const gitEnvironment = {
   GIT_CONFIG_GLOBAL: "/dev/null",
   GIT_CONFIG_SYSTEM: "/dev/null",

@@ -1,13 +1,13 @@
 import type { Problem } from "../runtime/errors.ts";
 
-/** What owns slots that a live node may be adopted into. */
+/** A pool of agents, or the servers: the owner of slots that an existing node can be adopted into. */
 export interface AdoptingPool {
   path: string;
   slots: number;
   adopt: { slot: number; vmid: number; uuid: string; node: string }[];
 }
 
-/** Every entry has a slot of its own, and no VM is adopted twice. */
+/** Checks that every entry has a slot of its own, and that no VM is adopted twice. */
 export function adoptionProblems(owners: readonly AdoptingPool[]): Problem[] {
   const entries = owners.flatMap(({ path, slots, adopt }) =>
     adopt.map((entry, i) => ({ ...entry, path, slots, where: `${path}.adopt[${i}]` })),

@@ -5,13 +5,14 @@ const count = (least: number) => z.int().min(least);
 
 const bucket = z.strictObject({
   /**
-   * Where the bucket answers: `https://s3.eu-central-1.amazonaws.com`. Without TLS only on loopback: a snapshot holds every
-   * secret of the cluster. Servers must trust its certificate, as the machine that updates must.
+   * URL of the S3 endpoint: `https://s3.eu-central-1.amazonaws.com`. Plain HTTP is accepted only on loopback, because a
+   * snapshot holds every secret of the cluster. The servers and the machine that runs the update must trust its
+   * certificate.
    * A change: in place.
    */
   endpoint: text.refine(isBucketEndpoint, "must be https://HOST or https://HOST:PORT; http is for loopback only"),
   /**
-   * Region of the bucket, part of every signature.
+   * Region of the bucket; it is part of every request signature.
    * @default "us-east-1"
    * A change: in place.
    */
@@ -22,8 +23,8 @@ const bucket = z.strictObject({
    */
   bucket: text.regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, "must be the name of a bucket"),
   /**
-   * What the names of the snapshots begin with, without slashes at its ends.
-   * @default "": nothing
+   * Prefix of the snapshots' object names, without a slash at either end.
+   * @default "": no prefix
    * A change: in place.
    */
   prefix: z
@@ -31,56 +32,58 @@ const bucket = z.strictObject({
     .regex(/^([\w.-]*\w(\/[\w.-]*\w)*)?$/, "must be like etcd/prod, without slashes at its ends")
     .default(""),
   /**
-   * Whether the name of the bucket stands in the path, and not in the host's name.
+   * Whether the bucket's name is part of the URL's path instead of its host name.
    * @default false
    * A change: in place.
    */
   pathStyle: z.boolean().default(false),
   /**
-   * How the bucket must say that a snapshot is encrypted. RKE2 does not ask for it: the bucket's own rule does.
-   * @default "none": it is not looked at
+   * The server-side encryption that the bucket must report for a snapshot. RKE2 does not request it: the bucket's
+   * default encryption does.
+   * @default "none": not checked
    * A change: in place.
    */
   encryption: z.enum(["none", "AES256", "aws:kms"]).default("none"),
   /**
-   * Whether the object is read back whole and its content held against the checksum that etcd wrote into it. False where
-   * the way from the bucket to the machine that updates is too narrow; then its size must do.
+   * Whether the whole object is read back and its content compared with the checksum that etcd wrote into it. Set it to
+   * false where the connection from the bucket to the machine that runs the update is too slow; then only the size is
+   * checked.
    * @default true
    * A change: in place.
    */
   checkContent: z.boolean().default(true),
   /**
-   * Days that a snapshot must be locked for (object lock), by the bucket's own rule.
-   * @default none: it is not looked at
+   * Days for which a snapshot must be locked (object lock) by the bucket's default retention.
+   * @default none: not checked
    * A change: in place.
    */
   retentionDays: count(1).exactOptional(),
 });
 
-/** The etcd snapshot that is made before the first server leaves. */
+/** The etcd snapshot that is made before the first server is decommissioned. */
 export const backup = z.strictObject({
   /**
-   * Smallest size of an etcd snapshot that is believed, in KiB. Look at one of yours and take a half of it.
+   * Smallest size of an etcd snapshot that is accepted, in KiB. A good value is half the size of an existing snapshot.
    * @default 1024
    * A change: in place.
    */
   minimumKiB: count(1).default(1024),
   /**
-   * Age up to which a proved snapshot of the same rollout is used again, in seconds.
+   * Largest age at which a verified snapshot of the same rollout is used again, in seconds.
    * @default 3600
    * A change: in place.
    */
   maximumAgeSeconds: count(60).default(3600),
   /**
-   * Bucket that the snapshot goes to as well. The credentials come from the environment (AWS_ACCESS_KEY_ID,
+   * Bucket that the snapshot is also uploaded to. The credentials come from the environment (AWS_ACCESS_KEY_ID,
    * AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN).
-   * @default none: the disk of one server, which goes when that server is replaced
+   * @default none: only the disk of one server, which is destroyed when that server is replaced
    * A change: in place.
    */
   s3: bucket.exactOptional(),
 });
 
-/** A URL without path, query or user, and with TLS unless it leads to this machine. */
+/** True for a URL without path, query or user, and with TLS unless it is a loopback address. */
 function isBucketEndpoint(value: string): boolean {
   if (!URL.canParse(value)) return false;
   const { protocol, hostname, origin } = new URL(value);

@@ -5,12 +5,12 @@ import type { Config, PoolConfig } from "./schema.ts";
 import { addressAfter, formatAddress, parseAddress } from "../domain/model/address.ts";
 import { nameProblems } from "../domain/model/generation.ts";
 
-/** What owns VMIDs: a pool of agents, or the servers. */
+/** A pool of agents, or the servers: the owner of a range of VMIDs. */
 interface Owner {
   path: string;
   name: string;
   slots: number;
-  /** VMIDs that it needs: every new node has one while the old one still has its own. */
+  /** Number of VMIDs that it needs: a new node has its VMID while the old node still has its own. */
   needs: number;
   vmIds: { first: number; last: number };
   firstAddress?: string;
@@ -18,7 +18,7 @@ interface Owner {
   adopt: AdoptingPool["adopt"];
 }
 
-/** Checks that concern more than one value. All of them are made, so that a user mends everything in one go. */
+/** Checks that concern more than one value. All of them run, so that the user can correct everything at once. */
 export function crossProblems(config: Config, serverPool: string): Problem[] {
   const owners = ownersOf(config, serverPool);
   return [
@@ -61,7 +61,7 @@ function naming(cluster: string, { name, slots, path }: Owner): Problem[] {
   }));
 }
 
-/** A bad cluster name is found once for every pool. */
+/** Drops repeated problems: an invalid cluster name is found once for every pool. */
 function isFirst({ where, what }: Problem, at: number, all: readonly Problem[]): boolean {
   return all.findIndex((other) => other.where === where && other.what === what) === at;
 }
@@ -173,7 +173,9 @@ function meet([a, b]: [number, number], [c, d]: [number, number]): boolean {
   return a <= d && c <= b;
 }
 
-/** Labels that say what a machine is, or that it is a server: RKE2 and the kubelet write them, and others rely on them. */
+/**
+ * Labels that identify the machine or the server role: RKE2 and the kubelet set them, and other software reads them.
+ */
 const SET_BY_RKE2 =
   /^(beta\.)?kubernetes\.io\/(hostname|os|arch)$|^node-role\.kubernetes\.io\/(control-plane|etcd|master)$/;
 
@@ -188,7 +190,7 @@ function labelProblems({ labels }: PoolConfig, path: string): Problem[] {
   });
 }
 
-/** A kubelet does not start with two of one key and effect, whatever their values. */
+/** Finds taints with the same key and effect: a kubelet does not start with two of them, whatever their values. */
 function taintProblems({ taints, startupTaints }: PoolConfig, path: string): Problem[] {
   const all = [
     ...taints.map((taint) => ({ taint, where: `${path}.taints` })),
@@ -232,7 +234,9 @@ function strategyProblems({ slots, strategy }: PoolConfig, path: string): Proble
   return problems;
 }
 
-/** A number of nodes, or a percentage of the slots; a percentage of anything is at least `least`. */
+/**
+ * The nodes that a share means: a number, or a percentage of the slots. A percentage above 0 gives at least `least`.
+ */
 export function nodesOf(share: number | string, slots: number, round: (value: number) => number, least = 1): number {
   if (typeof share === "number") return share;
   const percent = Number.parseInt(share, 10);

@@ -13,19 +13,19 @@ export type { Config, PoolConfig } from "./schema.ts";
 /** Name of the pool of servers; agent pools have names of their own. */
 export const SERVER_POOL = "servers";
 
-/** RKE2 version by template, as the site has them. */
+/** RKE2 version by template name, for the templates of the site. */
 export type ImageCatalogue = ReadonlyMap<string, string>;
 
-/** What is known of names that are no usable templates: why, and what to do. */
+/** VMs whose name cannot be used as an image, by name: the reason, and what to do. */
 export type UnusableImages = ReadonlyMap<string, Pick<Problem, "what" | "todo">>;
 
 const NAMESPACE = "evergreen:";
 const PROVIDER = "proxmoxve:";
 
 /**
- * Our own keys of a stack's configuration, without the namespace. The engine hands every value over as text, and writes
- * some as text into the file: what is JSON in it is the value.
- * @throws UserErrors that names every key by which the provider alone would reach another Proxmox than we do
+ * Evergreen's own keys of a stack's configuration, without the namespace. The engine passes every value as text, and
+ * writes some as text into the file, so a text that is valid JSON is parsed.
+ * @throws UserErrors that names every `proxmoxve:` key: with it the provider alone would connect to another Proxmox
  */
 export function ownSettings(all: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const foreign = Object.keys(all).filter((key) => key.startsWith(PROVIDER));
@@ -52,9 +52,9 @@ function valueOf(value: unknown): unknown {
 }
 
 /**
- * Reads a stack's configuration and fills in what it leaves out.
+ * Reads a stack's configuration and fills in the defaults.
  * @param raw every key under `evergreen:`, without that prefix
- * @throws UserErrors with everything that is wrong, each with its path
+ * @throws UserErrors with every problem, each with the path of its key
  */
 export function readConfig(raw: unknown): Config {
   const read = schema.safeParse(raw);
@@ -63,7 +63,7 @@ export function readConfig(raw: unknown): Config {
   return read.data;
 }
 
-/** What steps are told of the place that they work in. */
+/** The facts about the site that steps get: addresses, pools and timeouts. */
 export function stepSite({ site, timeouts }: Config): Site {
   return {
     registrationAddress: site.registrationAddress,
@@ -83,14 +83,14 @@ export function stepSite({ site, timeouts }: Config): Site {
   };
 }
 
-/** What the snapshot must be that is made before the first server leaves. */
+/** The requirements for the etcd snapshot that is made before the first server is decommissioned. */
 export function backupPolicy({ backup: { minimumKiB, maximumAgeSeconds, s3 } }: Config): BackupPolicy {
   return { leastBytes: minimumKiB * 1024, mostSeconds: maximumAgeSeconds, ...(s3 && { s3 }) };
 }
 
 /**
  * The pools that the configuration asks for, the servers first.
- * @throws UserErrors when an image is not to be had
+ * @throws UserErrors when an image is missing or unusable
  */
 export function poolSpecs(config: Config, images: ImageCatalogue, unusable: UnusableImages = new Map()): PoolSpec[] {
   const wanted = [
@@ -112,7 +112,7 @@ export function poolSpecs(config: Config, images: ImageCatalogue, unusable: Unus
   ];
 }
 
-/** @param own what the pool itself says; absent: nothing, or it left the configuration */
+/** @param own the pool's own setting; absent: it has none, or the pool left the configuration */
 export function localVolumePolicy(
   { localVolumes: { whenNodesLeave, keepDays } }: Pick<Config, "localVolumes">,
   own: Config["localVolumes"]["whenNodesLeave"] = whenNodesLeave,
@@ -142,7 +142,7 @@ function imageProblems(image: string, where: string, images: ImageCatalogue): Pr
   ];
 }
 
-/** Every node that the configuration adopts, the servers first. */
+/** Every adoption entry of the configuration, the servers first. */
 export function adoptionsOf({ controlPlane, pools }: Config): Adoption[] {
   const owners = [
     { adopt: controlPlane.adopt, pool: SERVER_POOL, role: "server" as const, path: "evergreen:controlPlane" },
@@ -173,7 +173,10 @@ function serverSpec({ cluster, controlPlane, site }: Config, rke2: Versions): Po
   };
 }
 
-/** One member of etcd more than slots, one server after the other: nothing else is safe, so nothing else can be configured. */
+/**
+ * At most one etcd member more than slots, and one server at a time: nothing else is safe, so nothing else can be
+ * configured.
+ */
 function serverStrategy({ onFailure, replaceOnlyServer }: Config["controlPlane"]): Strategy {
   return {
     kind: "rolling",
@@ -208,9 +211,10 @@ function strategyOf({ slots, strategy }: PoolConfig): Strategy {
   const { kind, surge = 1, maxUnavailable, canary, soakSeconds, onFailure } = strategy;
   return {
     kind,
-    // Blue-green runs both colours at once.
+    // Blue-green runs all old and all new nodes at the same time.
     surge: kind === "blueGreen" ? slots : Math.min(slots, nodesOf(surge, slots, Math.ceil)),
-    // None less than slots, as Kubernetes means it, is what one at a time keeps: a successor serves before a node goes.
+    // 0 means, as in Kubernetes, never fewer serving nodes than slots. A value of 1 already guarantees that: the
+    // successor serves before its predecessor is decommissioned.
     maxUnavailable: Math.max(1, nodesOf(maxUnavailable, slots, Math.floor)),
     ...(canary === undefined ? {} : { canary: { nodes: nodesOf(canary, slots, Math.ceil) } }),
     soakSeconds,

@@ -2,14 +2,14 @@ import type { z } from "zod";
 import type { Problem } from "../runtime/errors.ts";
 import { schema } from "./schema.ts";
 
-/** `evergreen:pools[1].strategy.surge` */
+/** The path of a key as messages show it: `evergreen:pools[1].strategy.surge`. */
 export function pathOf(path: readonly PropertyKey[]): string {
   const [first = "", ...rest] = path;
   const tail = rest.map((key) => (typeof key === "number" ? `[${key}]` : `.${String(key)}`));
   return `evergreen:${String(first)}${tail.join("")}`;
 }
 
-/** What the schema found, in the words of an operator. */
+/** The schema's findings as problems for the operator. */
 export function schemaProblems(error: z.ZodError, raw: unknown): Problem[] {
   return error.issues.flatMap((issue) => (issue.code === "unrecognized_keys" ? unknown(issue) : [wrong(issue, raw)]));
 }
@@ -74,7 +74,7 @@ function valueAt(raw: unknown, path: readonly PropertyKey[]): unknown {
   );
 }
 
-/** The keys that the schema knows at a place. */
+/** The keys that the schema defines at a path. */
 function keysAt(path: readonly PropertyKey[]): string[] {
   let at: unknown = schema;
   for (const key of path) {
@@ -97,7 +97,7 @@ function bare(of: unknown): Bare {
     : wrapped;
 }
 
-/** How many letters were mistyped (Levenshtein). */
+/** Number of mistyped letters (Levenshtein distance). */
 function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (const [i, left] of Array.from(a).entries()) {

@@ -1,12 +1,12 @@
 import type { Problem } from "../runtime/errors.ts";
 
-/** Written by Evergreen for every node. */
+/** Keys that Evergreen writes for every node. */
 const OURS = [
   ...["server", "token", "token-file", "agent-token", "agent-token-file"],
   ...["node-name", "with-node-id", "node-label", "node-taint"],
 ];
 
-/** What cannot work in a pool, or moves what the steps rely on: by key, why. */
+/** Keys that cannot work in a pool, or that move something the steps rely on, with the reason. */
 const REFUSED: Readonly<Record<string, string>> = {
   config: "RKE2 would read another file than the one that the join writes",
   "data-dir":
@@ -34,7 +34,7 @@ const REFUSED: Readonly<Record<string, string>> = {
   "advertise-address": "it is one address for all servers",
 };
 
-/** Short forms that RKE2 takes for keys. */
+/** Short forms of keys that RKE2 accepts. */
 const ALIASES: Readonly<Record<string, string>> = {
   t: "token",
   s: "server",
@@ -43,16 +43,16 @@ const ALIASES: Readonly<Record<string, string>> = {
   o: "write-kubeconfig",
 };
 
-/** Flags of a kubelet that say who the node is. */
+/** Kubelet flags that set the identity of the node. */
 const IDENTITY = /^(--)?(hostname-override|node-labels|register-with-taints|register-node|kubeconfig)(=|$)/;
 
-/** The key that RKE2 takes it for: with `+` it appends to a list, or sets it where there is none. */
+/** The key as RKE2 understands it. A trailing `+` appends to a list, or sets the value where there is no list. */
 export function plainKey(key: string): string {
   const plain = key.trim().replace(/\+$/, "").toLowerCase();
   return ALIASES[plain] ?? plain;
 }
 
-/** What may not stand under `config`. */
+/** The problems of the keys under a pool's `config`. */
 export function rke2KeyProblems(path: string, config: Readonly<Record<string, unknown>>): Problem[] {
   return Object.entries(config).flatMap(([key, value]) =>
     problemsOf(key, value).map((problem) => ({ ...problem, where: `${path}.config.${key}` })),

@@ -5,7 +5,7 @@ import { UserError, messageOf } from "../runtime/errors.ts";
 import { ownSettings, readConfig, type Config } from "./config.ts";
 import { projectRoot } from "../../tools/paths.ts";
 
-/** The configuration of a stack as `pulumi` would hand it to the program, read from its file. */
+/** Reads the configuration of a stack from its file, as `pulumi` would pass it to the program. */
 export async function stackConfig(stack: string): Promise<Config> {
   const file = `Pulumi.${stack}.yaml`;
   const text = await readFile(join(projectRoot, file), "utf8").catch((error: unknown) => {

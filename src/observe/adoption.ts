@@ -12,35 +12,35 @@ import { adoptionProblems, isOver, type Adoption, type AdoptionFacts } from "../
 import { adoptedGeneration, isAdopted } from "../domain/model/generation.ts";
 import type { ObservedVm, NodeRecord, PoolRecord } from "../domain/model/types.ts";
 
-/** What an adopted node still lacks before every step takes it for one of ours. */
+/** What an adopted node still lacks before every step treats it as one of Evergreen's nodes. */
 interface Pending {
   record: NodeRecord;
   pool: string;
   host: string;
-  /** Whether its Node has no labels of ours yet. */
+  /** Whether its Node has no Evergreen labels yet. */
   unlabelled: boolean;
   untagged: boolean;
   unremembered: boolean;
 }
 
-/** An adopted VM whose node has left the cluster: nobody's but its owner's. */
+/** An adopted VM whose node has left the cluster: Evergreen does not manage it any more. */
 interface Released {
   vm: ObservedVm;
   tagged: boolean;
 }
 
-/** What the configuration adopts, in the light of both APIs. */
+/** The adoption entries of the configuration, compared with what both APIs report. */
 export interface ObservedAdoption {
   problems: Problem[];
   pending: Pending[];
   released: Released[];
 }
 
-/** What was read, before adoption is laid over it. */
+/** What was read, before the adoption entries are applied to it. */
 interface Seen {
   list: readonly ListedVm[];
   vms: readonly ObservedVm[];
-  /** All Nodes of the cluster, also those that are not ours. */
+  /** All Nodes of the cluster, including those that Evergreen does not manage. */
   nodes: readonly Node[];
   records: ReadonlyMap<string, PoolRecord>;
 }
@@ -53,8 +53,8 @@ const place = (cluster: string, { pool, slot, node }: Adoption): NodeTags => ({
 });
 
 /**
- * The list of VMs as it will be once adopted ones carry our tags. Name and VMID decide, as they do for whoever claims to be
- * ours: enough to read them; the uuid is proved before anything is done to one.
+ * The list of VMs as it will be once adopted VMs have Evergreen's tags. Name and VMID identify an adopted VM here, as
+ * name and tags identify any other: this is enough to read it. Its uuid is checked before anything is done to it.
  */
 export function asTagged(list: readonly ListedVm[], config: Config): ListedVm[] {
   const entries = new Map(adoptionsOf(config).map((entry) => [entry.vmid, entry]));
@@ -65,7 +65,7 @@ export function asTagged(list: readonly ListedVm[], config: Config): ListedVm[] 
   });
 }
 
-/** Lays adoption over what was read: adopted nodes look as they will once they are taken over. */
+/** Applies the adoption entries to what was read: adopted nodes appear as they will be once they are taken over. */
 export function withAdopted(config: Config, seen: Seen): Omit<Seen, "list"> & { adoption: ObservedAdoption } {
   const entries = adoptionsOf(config).map((adoption) => factsOf(config, adoption, seen));
   const standing = entries.filter((facts) => !isOver(facts));
@@ -84,7 +84,9 @@ export function withAdopted(config: Config, seen: Seen): Omit<Seen, "list"> & { 
   };
 }
 
-/** A VM that only an entry of the configuration makes ours, and that entry is over: it is somebody else's by now. */
+/**
+ * True for a VM that only an adoption entry assigns to Evergreen, when that entry is over: it is not managed any more.
+ */
 function standsOver(vm: ObservedVm, entries: readonly AdoptionFacts[]): boolean {
   return entries.some(
     (facts) => facts.adoption.vmid === vm.vmid && facts.vm?.claims === undefined && isAdopted(vm) && isOver(facts),
@@ -132,7 +134,7 @@ function claim(said: Said, wanted: NodeTags): string | undefined {
   return text(said) === text(wanted) ? undefined : text(said);
 }
 
-/** Servers that no slot knows would stay beside the new ones for ever: adopted are all of them or none. */
+/** Servers without a slot would permanently stay beside the new ones, so either all servers are adopted or none. */
 function strays({ cluster }: Config, standing: readonly AdoptionFacts[], { nodes }: Seen): Problem[] {
   const servers = standing.filter(({ adoption }) => adoption.role === "server");
   if (servers.length === 0) return [];
@@ -174,7 +176,7 @@ function pendingOf(adoption: Adoption, { list, nodes, records }: Seen): Pending[
   return pending.unlabelled || pending.untagged || pending.unremembered ? [pending] : [];
 }
 
-/** Adopted VMs whose node was retired and has left: their own again, with whatever they are used for from now on. */
+/** Adopted VMs whose node was decommissioned and has left the cluster: Evergreen does not manage them any more. */
 function releasedOf({ list, vms, nodes, records }: Seen): Released[] {
   return vms.flatMap((vm) => {
     const record = records.get(vm.pool)?.nodes.find(({ uuid }) => uuid === vm.uuid);
@@ -199,7 +201,7 @@ function withMemory(records: ReadonlyMap<string, PoolRecord>, pending: readonly 
   return all;
 }
 
-/** Lines about VMs that were adopted and have left, by pool. */
+/** Lines about a pool's adopted VMs that have left the cluster. */
 export function releasedWords({ released }: ObservedAdoption, pool: string): string[] {
   return released
     .filter(({ vm }) => vm.pool === pool)
@@ -210,10 +212,10 @@ export function releasedWords({ released }: ObservedAdoption, pool: string): str
 }
 
 /**
- * Takes over what the configuration adopts: memory first, then labels, then tags, each after a proof that the machine is
- * the one that is meant. What a killed run had done already is not done again. Afterwards an adopted node is retired like
- * every other. VMs that have left get our tags taken off.
- * @returns a line for each
+ * Takes over the nodes that the configuration adopts: the record first, then the labels, then the tags, each after a
+ * check that the VM is the one that the entry names. What a killed run has done already is not repeated. After that an
+ * adopted node is decommissioned like any other node. Evergreen's tags are removed from VMs that have left the cluster.
+ * @returns a line for each node that was taken over or released
  */
 export async function adoptNodes(
   pve: Proxmox,

@@ -4,18 +4,19 @@ import { nodeTags } from "../clients/proxmox/tags.ts";
 import type { ListedVm } from "../clients/proxmox/vms.ts";
 
 /*
- * Whether what lives is what the configuration means. Under another cluster name, or in another Proxmox pool, all nodes that
- * there are look like somebody else's: the plan would be to make a cluster beside them, and the engine would destroy them.
+ * Whether the existing nodes are the cluster that the configuration means. With another cluster name, or another
+ * Proxmox pool, the configuration would not recognise any existing node: the plan would make a second cluster beside
+ * them, and the engine would destroy them.
  */
 
-/** @throws UserErrors that says which cluster, and in which pool, the nodes are that there are */
+/** @throws UserErrors that names the cluster, or the Proxmox pool, that the existing nodes belong to */
 export function refuseAnotherCluster(config: Config, list: readonly ListedVm[]): void {
   const nodes = list.filter((vm) => !vm.template && nodeTags(vm.tags) !== undefined);
   const problems = [...renamed(config, nodes), ...moved(config, nodes)];
   if (problems.length > 0) throw new UserErrors(problems);
 }
 
-/** Ranges of VMIDs belong to one cluster: when only another one has nodes in them, it is this one under its former name. */
+/** A range of VMIDs belongs to one cluster: if only another cluster has nodes in it, this cluster was renamed. */
 function renamed({ cluster, controlPlane, pools }: Config, nodes: readonly ListedVm[]): Problem[] {
   if (nodes.some(({ tags }) => nodeTags(tags)?.cluster === cluster)) return [];
   const ranges = [{ name: SERVER_POOL, vmIds: controlPlane.vmIds }, ...pools];
@@ -31,7 +32,7 @@ function renamed({ cluster, controlPlane, pools }: Config, nodes: readonly Liste
   }));
 }
 
-/** One that was moved by hand is another matter: here not one node is where the configuration says. */
+/** Applies only when no node is in the configured pool. A single VM that was moved manually is not reported here. */
 function moved({ cluster, site }: Config, nodes: readonly ListedVm[]): Problem[] {
   const ours = nodes.filter(({ tags }) => nodeTags(tags)?.cluster === cluster);
   const pools = [...new Set(ours.map(({ pool }) => pool ?? "none"))];

@@ -8,7 +8,7 @@ import type { SlotPlan } from "../domain/model/types.ts";
 
 type Site = Pick<Config["site"], "hosts" | "storage" | "storageOvercommit">;
 
-/** A Proxmox host of the configuration, as far as new VMs are concerned. */
+/** A Proxmox host of the configuration, as a place for new VMs. */
 export interface CandidateHost {
   host: string;
   /** Undefined: the host does not answer, so no new VM goes there. */
@@ -16,7 +16,7 @@ export interface CandidateHost {
 }
 
 /**
- * Asks every host of the configuration for the storage of the node VMs.
+ * Reads the state of the node VMs' storage on every host of the configuration.
  * @throws UserErrors that names the hosts that Proxmox does not know
  */
 export async function readCandidateHosts(pve: Proxmox, site: Site): Promise<CandidateHost[]> {
@@ -46,12 +46,12 @@ function unknownHost(host: string, index: number): Problem {
   };
 }
 
-/** The hosts that new VMs go to. */
+/** The hosts that new VMs are made on. */
 export function hostsThatAnswer(places: readonly CandidateHost[]): string[] {
   return places.filter(({ storage }) => storage !== undefined).map(({ host }) => host);
 }
 
-/** Hosts that do not answer, a line each. */
+/** A line for each host that does not answer. */
 export function hostWarnings(places: readonly CandidateHost[]): string[] {
   return places
     .filter(({ storage }) => storage === undefined)
@@ -59,8 +59,8 @@ export function hostWarnings(places: readonly CandidateHost[]): string[] {
 }
 
 /**
- * Whether every VM that this run makes can be where it shall be.
- * @throws UserErrors that names each template and each host that do not fit, and storages without room
+ * Checks that every VM of this run can be made on its host.
+ * @throws UserErrors that names each template that cannot be cloned to its host, and storages without enough space
  */
 export function requireHosts(
   places: readonly CandidateHost[],
@@ -93,7 +93,7 @@ function nowhere(places: readonly CandidateHost[]): Problem {
   };
 }
 
-/** A linked clone lies beside its template: on another host it needs a storage that both share. */
+/** A linked clone uses its template's storage: a clone on another host needs a storage that both hosts share. */
 function templateProblems(
   observed: ObservedCluster,
   places: readonly CandidateHost[],
@@ -126,7 +126,7 @@ function templateProblems(
   });
 }
 
-/** Room for the new disks at their full size: where the storage is not shared, on each host for those that come there. */
+/** Checks the space for the new disks at their full size. A storage that is not shared is checked per host. */
 function checkRoom(
   places: readonly CandidateHost[],
   { storage, storageOvercommit }: Site,
@@ -146,7 +146,7 @@ function checkRoom(
       },
     ];
   });
-  // What is shared is one storage, whoever says how full it is.
+  // A shared storage is one storage, so one problem is enough, whichever host reported it.
   const [first] = problems;
   const isShared = places.some((place) => place.storage?.shared === true);
   if (first) throw new UserErrors(isShared ? [first] : problems);

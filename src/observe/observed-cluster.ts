@@ -19,33 +19,33 @@ import { requireReachableCluster, requireQuorum, explainUnreachable } from "./re
 /** A template that nodes can be cloned from. */
 export interface Image {
   name: string;
-  /** RKE2 version in it. */
+  /** RKE2 version that it contains. */
   rke2: string;
-  /** Where it is: on one Proxmox host, or a copy on each of several. */
+  /** Its copies: one template, or one on each of several Proxmox hosts. */
   templates: readonly { vmid: number; host: string }[];
 }
 
-/** What both APIs say, read once: every decision of a run rests on this one picture. */
+/** The observed state: what both APIs report, read once. Every decision of a run is based on it. */
 export interface ObservedCluster {
   images: ReadonlyMap<string, Image>;
-  /** VMs with the name of an image that are no template of ours, by name: what they lack. */
+  /** VMs that have the name of an image but are not usable templates, by name: what they lack. */
   unusable: UnusableImages;
   vms: ObservedVm[];
   nodes: ObservedNode[];
   records: ReadonlyMap<string, PoolRecord>;
-  /** Every VMID that the token can see, and those of `hiddenVmids`. */
+  /** Every VMID in the list that the token can see, and those of `hiddenVmids`. */
   takenVmids: number[];
-  /** VMIDs of remembered nodes that are not in the list and that somebody has: VMs out of the token's sight. */
+  /** VMIDs of recorded nodes that are taken and not in the list: their VMs are invisible to the token. */
   hiddenVmids: number[];
-  /** What the configuration adopts. VMs, nodes and records are as they are once it is taken over. */
+  /** The adoption entries. `vms`, `nodes` and `records` are as they will be once the adopted nodes are taken over. */
   adoption: ObservedAdoption;
   /** Undefined before the first server has joined. */
   kubernetes: Kubernetes | undefined;
 }
 
 /**
- * Reads the picture.
- * @throws UserError when a part of it cannot be read: half a picture is none
+ * Reads the observed state of a cluster.
+ * @throws UserError when a part of it cannot be read: a partial state is not used
  */
 export async function observeCluster(pve: Proxmox, config: Config): Promise<ObservedCluster> {
   await requireSight(pve, config.site.proxmoxPool);
@@ -76,8 +76,8 @@ export async function observeCluster(pve: Proxmox, config: Config): Promise<Obse
 }
 
 /**
- * Numbers of remembered nodes whose VM is not in the list, and which somebody has. Of retired ones only while their Node is
- * there: the engine asks once more before it destroys one.
+ * Taken VMIDs of recorded nodes whose VM is not in the list. A retired node counts only while its Node exists: its VM
+ * is checked once more before the engine destroys it.
  */
 async function hiddenVmids(
   pve: Proxmox,
@@ -93,12 +93,12 @@ async function hiddenVmids(
   return await takenAmong(pve, [...new Set(unseen.map(({ vmid }) => vmid))]);
 }
 
-/** The way into the cluster of a stack. @returns undefined before its first server has joined */
+/** Finds the connection to the cluster of a stack. @returns undefined before its first server has joined */
 export function findCluster(pve: Proxmox, config: Config, list: readonly ListedVm[]): Promise<Access | undefined> {
   return findAccess(pve, asTagged(list, config), { cluster: config.cluster, serverPool: SERVER_POOL, ...config.site });
 }
 
-/** The nodes of ours; every one while there is something to adopt. */
+/** The Nodes of this cluster's pools; all Nodes while the configuration has adoption entries. */
 async function nodesOf(client: Kubernetes, config: Config): Promise<Node[]> {
   if (adoptionsOf(config).length === 0) return await listNodes(client, { cluster: config.cluster });
   return (await client.list<Node>(paths.nodes)).items;
@@ -114,7 +114,7 @@ function poolName(of: string | { name: string } | ObservedVm): string {
   return "pool" in of ? of.pool : of.name;
 }
 
-/** Who a VM is that cannot be read: by the record, else by its Node. Enough to leave it alone, and for nothing else. */
+/** The identity of a VM that cannot be read, from the record or its Node. It suffices only to leave the VM alone. */
 function fromMemory(vm: ObservedVm, nodes: readonly Node[], record: PoolRecord | undefined): ObservedVm {
   if (vm.unreachable === undefined) return vm;
   const own = record?.nodes.find(({ vmid, slot, generation }) => {
@@ -125,10 +125,10 @@ function fromMemory(vm: ObservedVm, nodes: readonly Node[], record: PoolRecord |
   return { ...vm, name, uuid: own?.uuid ?? (node && uuidOf(node)) ?? "" };
 }
 
-/** Now, as the times in the record are told: by the cluster's clock, whoever looks. */
+/** The current time by the cluster's clock, which the times in the record also come from. */
 export const nowOf = ({ kubernetes }: ObservedCluster): Date => kubernetes?.now() ?? new Date();
 
-/** The part of the picture that concerns one pool. */
+/** The part of the observed state that concerns one pool. */
 export function observedPool(observed: ObservedCluster, pool: string): ObservedPool {
   const ofPool = <T extends { pool: string }>(all: T[]): T[] => all.filter((one) => one.pool === pool);
   return {
@@ -139,7 +139,7 @@ export function observedPool(observed: ObservedCluster, pool: string): ObservedP
   };
 }
 
-/** Pools that live but are not configured any more. */
+/** Pools that still have VMs or Nodes but are not in the configuration any more. */
 export function forgottenPools(observed: ObservedCluster, pools: readonly PoolSpec[]): string[] {
   const known = new Set(pools.map((pool) => pool.name));
   const alive = new Set([...observed.vms, ...observed.nodes].map((one) => one.pool));
@@ -157,12 +157,12 @@ export function checkAgreement(observed: ObservedCluster, pools: readonly PoolSp
   if (problems.length > 0) throw new UserErrors(problems);
 }
 
-/** RKE2 version by image, for the configuration. */
+/** RKE2 version by image, as the configuration needs it. */
 export function catalogue(observed: ObservedCluster): ImageCatalogue {
   return new Map([...observed.images.values()].map(({ name, rke2 }) => [name, rke2]));
 }
 
-/** The template of an image that a plan names: the copy on the host of the VM, where there is one. */
+/** The template of an image that a plan names: the copy on the VM's host, or else the first copy. */
 export function templateOf(observed: ObservedCluster, image: string, host: string): { vmid: number; host: string } {
   const copies = observed.images.get(image)?.templates ?? [];
   const found = copies.find((copy) => copy.host === host) ?? copies[0];
@@ -174,7 +174,7 @@ export function templateOf(observed: ObservedCluster, image: string, host: strin
   });
 }
 
-/** Proxmox host of a node's VM: where it is; a new one goes round the hosts, slot by slot. */
+/** Proxmox host of a node's VM: the current host of an existing VM; new VMs are distributed over the hosts by slot. */
 export function hostOf(
   observed: ObservedCluster,
   hosts: readonly string[],
@@ -197,7 +197,7 @@ function images(list: readonly ListedVm[]): Map<string, Image> {
   return found;
 }
 
-/** Hosts with a storage of their own have a copy each, and all copies hold the same. */
+/** Hosts with local storage each have a copy of a template, and all copies must have the same RKE2 version. */
 function refuseTwin({ name, rke2, templates }: Image, vm: ListedVm, other: string): void {
   const twin = templates.find(({ host }) => host === vm.host) ?? (other === rke2 ? undefined : templates[0]);
   if (twin === undefined) return;
@@ -209,7 +209,7 @@ function refuseTwin({ name, rke2, templates }: Image, vm: ListedVm, other: strin
   });
 }
 
-/** VMs that could be meant by the name of an image: what keeps them from being one, and what to do. */
+/** VMs that the name of an image could mean: why they are not usable as templates, and what to do. */
 function unusable(list: readonly ListedVm[]): UnusableImages {
   const found = new Map<string, Pick<Problem, "what" | "todo">>();
   for (const vm of list) {
@@ -229,7 +229,7 @@ function unusable(list: readonly ListedVm[]): UnusableImages {
   return found;
 }
 
-/** Templates of ours are tagged with the RKE2 version that they hold. */
+/** The RKE2 version in a template's tags; undefined when it is not tagged as an Evergreen image. */
 function rke2Of(tags: readonly string[]): string | undefined {
   if (!tags.includes("eg-image")) return undefined;
   return tags.find((tag) => tag.startsWith("rke2-"))?.slice("rke2-".length);

@@ -5,7 +5,7 @@ import { Proxmox } from "../clients/proxmox/client.ts";
 import { toolchain } from "../../tools/index.ts";
 import { stackConfig } from "../config/stack-config.ts";
 
-/** What a command about a stack works with. */
+/** The configuration, the Proxmox client and the observed state that a command works with. */
 export interface OpenStack {
   config: Config;
   pve: Proxmox;
@@ -13,8 +13,8 @@ export interface OpenStack {
 }
 
 /**
- * Reads a stack's configuration and what both APIs say of it, does the work, and lets go of both.
- * @throws UserErrors when the token may not see all of it: what it cannot see would look gone
+ * Reads a stack's configuration and its observed state, does the work, and closes both connections.
+ * @throws UserErrors when the token may not see everything: a VM that it cannot see would seem to be gone
  */
 export async function withStack<T>(stack: string, work: (site: OpenStack) => Promise<T>): Promise<T> {
   const tools = await toolchain({ quiet: true, parts: ["engine"], stack, plugins: false });

@@ -4,13 +4,13 @@ import type { Proxmox } from "../clients/proxmox/client.ts";
 import { permissionProblems, readVersion, type Purpose } from "../clients/proxmox/permissions.ts";
 import { standIns } from "../../tools/standins.ts";
 
-/** The engine takes every flag of its command line from the environment as well: PULUMI_OPTION_ and its name. */
+/** The engine also reads every command line flag from the environment: PULUMI_OPTION_ and the name of the flag. */
 const GOES_ON = ["PULUMI_CONTINUE_ON_ERROR", "PULUMI_OPTION_CONTINUE_ON_ERROR"];
 const PARTIAL = ["TARGET", "TARGET_REPLACE", "REPLACE", "EXCLUDE"].map((name) => `PULUMI_OPTION_${name}`);
 
 /**
- * What makes a run unsafe before it read anything.
- * @throws UserErrors with everything that is wrong
+ * Refuses environment variables that make a run unsafe, before anything is read.
+ * @throws UserErrors with every problem
  */
 export function checkEnvironment(environment: NodeJS.ProcessEnv): void {
   const set = (names: readonly string[]) => names.filter((name) => isSet(environment[name]));
@@ -30,7 +30,8 @@ export function checkEnvironment(environment: NodeJS.ProcessEnv): void {
 }
 
 /**
- * Credentials of the bucket come from the environment alone: a stack file is committed, and inputs of steps are state.
+ * Checks the bucket's credentials. They come only from the environment: a stack file is committed to Git, and the
+ * inputs of steps become part of the state.
  * @throws UserErrors that names every variable that is missing
  */
 export function checkBackupCredentials(environment: NodeJS.ProcessEnv, { backup }: Config): void {
@@ -52,10 +53,11 @@ function isSet(value: string | undefined): boolean {
 }
 
 /**
- * Plugins that stand in for the official ones were never tried against a real Proxmox VE. What they may drive has to say
- * itself that it is a lab: an address proves nothing, and least of all loopback, where a tunnel to a site ends.
+ * Refuses stand-in plugins for anything but the lab: they were never tested against a real Proxmox VE. The API itself
+ * must report that it is a lab. An address proves nothing, not even a loopback address: it can be a tunnel to a real
+ * site.
  * @param home PULUMI_HOME
- * @throws UserError when what answers is not the lab, and a plugin is a stand-in
+ * @throws UserError when the API is not that of the lab, and a plugin is a stand-in
  */
 export async function refuseStandIns(pve: Proxmox, home: string | undefined): Promise<void> {
   const stand = standIns(home);
@@ -67,7 +69,7 @@ export async function refuseStandIns(pve: Proxmox, home: string | undefined): Pr
   });
 }
 
-/** @throws UserErrors that names every privilege that the token lacks for its purpose, with its path */
+/** @throws UserErrors that names every privilege that the token lacks for the purpose, with its path */
 export async function checkRights(pve: Proxmox, { site }: Config, purpose: Purpose): Promise<void> {
   const problems = await permissionProblems(pve, site, purpose);
   if (problems.length > 0) throw new UserErrors(problems);

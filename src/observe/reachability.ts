@@ -9,18 +9,19 @@ import { quorumOf } from "../domain/availability/quorum.ts";
 import type { ObservedVm } from "../domain/model/types.ts";
 
 /*
- * Why a cluster that exists cannot be asked. A server starts with its host once it was claimed (a claim turns that on, a
- * retirement off), so Proxmox knows the members when nobody else does.
+ * Why an existing cluster cannot be reached. A claim turns a server VM's start at boot on, and its decommissioning
+ * turns it off, so Proxmox still shows which servers are members when no API server answers.
  */
 
 const LOST_QUORUM = 'docs/recovery.md, "The quorum is lost"';
 
-/** Milliseconds for the one question whether the API serves. */
+/** Longest wait for the API server's readiness, in milliseconds. */
 const patienceMs = 5_000;
 
 /**
- * Without a way into the cluster there must not be one yet: one whose servers are down now is an outage, and planning on an
- * empty picture would make a second cluster.
+ * Checks, when there is no connection to the cluster, that the cluster does not exist yet. If it exists and its servers
+ * are down, this is an outage, and a plan on an empty observed state would make a second cluster.
+ * @throws UserError that names the servers that were members and the agents that run
  */
 export async function requireReachableCluster(pve: Proxmox, vms: readonly ObservedVm[]): Promise<void> {
   const members = (await serversThatStart(pve, vms)).map(({ name }) => name);
@@ -34,8 +35,8 @@ export async function requireReachableCluster(pve: Proxmox, vms: readonly Observ
 }
 
 /**
- * With too few servers running nothing that the API says can be relied on, if it says anything within minutes.
- * @throws UserError that names every server and the recipe to follow
+ * Checks that enough servers run for a quorum: without it the API's answers are not reliable, and can take minutes.
+ * @throws UserError that names every server and the recovery recipe to follow
  */
 export async function requireQuorum(pve: Proxmox, vms: readonly ObservedVm[], client: Kubernetes): Promise<void> {
   const servers = vms.filter(({ pool }) => pool === SERVER_POOL);
@@ -44,11 +45,11 @@ export async function requireQuorum(pve: Proxmox, vms: readonly ObservedVm[], cl
     pve,
     servers.filter(({ running, unreachable }) => !running && unreachable === undefined),
   );
-  // One that cannot be asked is a member that nobody can count on.
+  // A server on a host that does not answer is a member, but it does not count as running.
   const away = servers.filter(({ unreachable }) => unreachable !== undefined);
   const members = runs.length + off.length + away.length;
   if (runs.length >= quorumOf(members)) return;
-  // One that was made anew from a snapshot has fewer members than there are VMs.
+  // A cluster that was restored from a snapshot has fewer members than VMs, so a ready API server is enough.
   if (await client.isReady(clock.timeout(patienceMs))) return;
   throw new UserError({
     what: `etcd has lost its quorum: ${runs.length} of ${members} servers ${runs.length === 1 ? "runs" : "run"}, and ${quorumOf(members)} are needed`,
@@ -61,7 +62,7 @@ export async function requireQuorum(pve: Proxmox, vms: readonly ObservedVm[], cl
   });
 }
 
-/** @throws UserError in the place of an answer which says that the API server is there and its etcd is not */
+/** @throws UserError instead of an error that means that the API server answers and its etcd does not (status 5xx) */
 export async function explainUnreachable<T>(vms: readonly ObservedVm[], question: Promise<T>): Promise<T> {
   return await question.catch((error: unknown) => {
     if (!(error instanceof KubernetesError) || error.status < 500) throw error;
@@ -82,7 +83,7 @@ function powerOf({ name, host, running, unreachable }: ObservedVm): string {
   return `${name} ${running ? "runs" : "is off"}`;
 }
 
-/** Also those that cannot be asked: there may be a cluster that only they know. */
+/** Servers that start at boot, and those on hosts that do not answer: they could be members of an existing cluster. */
 async function serversThatStart(pve: Proxmox, vms: readonly ObservedVm[]): Promise<ObservedVm[]> {
   const servers = vms.filter(({ pool }) => pool === SERVER_POOL);
   const starts = await Promise.all(

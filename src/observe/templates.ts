@@ -6,10 +6,10 @@ import { templateFaults } from "../domain/images/template.ts";
 import type { SlotPlan } from "../domain/model/types.ts";
 
 /**
- * Whether all that the templates have is in their clones. Only those that this run clones from are asked: an older one has
- * done its work.
- * @param hosts those that new VMs go to
- * @throws UserErrors that names what would be lost, or fail
+ * Checks that clones get everything that their templates have. Only the templates that this run clones are read: an
+ * older template is not needed any more.
+ * @param hosts hosts that new VMs are made on
+ * @throws UserErrors that names what a clone would lose, or what would fail
  */
 export async function checkTemplates(
   pve: Proxmox,

@@ -8,11 +8,12 @@ import type { Proxmox } from "../clients/proxmox/client.ts";
 import { listVms } from "../clients/proxmox/vms.ts";
 
 /**
- * What an update tells the cluster before it changes anything: that it stays, whatever a destroy has said that was broken off
- * or refused, and which pools leave it. Their nodes are taken out by the deletes of this update; of every other pool a delete
- * that no update asks for is refused (src/steps/verbs/retire.ts).
- * What an older program remembers of its pools is put where every step of this one looks for it.
- * @returns a line for what was taken back
+ * Records in the cluster, before an update changes anything, that the cluster is not torn down and which pools are
+ * removed. It withdraws the teardown mark of a destroy that was interrupted or refused. The deletes of this update
+ * decommission the nodes of removed pools; for every other pool a delete that no update asks for is refused
+ * (src/steps/verbs/retire.ts). Pool records of an older program version are moved to where the steps of this version
+ * read them.
+ * @returns a line when a teardown mark was withdrawn
  */
 export async function announceUpdate(
   pve: Proxmox,

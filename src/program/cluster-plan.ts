@@ -18,18 +18,18 @@ import { PlanError } from "../domain/model/problem.ts";
 import { skewProblems } from "../domain/rollout/servers.ts";
 import type { PoolPlan, PoolSpec, SlotPlan } from "../domain/model/types.ts";
 
-/** What this run does with a cluster. */
+/** What this run does to a cluster. */
 export interface ClusterPlan {
   controlPlane: PoolPlan;
   /** Pools of agents that the configuration asks for. */
   pools: PoolPlan[];
-  /** Pools that left the configuration. */
+  /** Pools that are no longer in the configuration. */
   removed: PoolPlan[];
 }
 
 /**
- * Plans every pool on one picture.
- * @throws UserErrors with all that stands against a run, before anything was changed
+ * Plans every pool on one observed state.
+ * @throws UserErrors with every reason against a run, before anything was changed
  */
 export function planPools(config: Config, observed: ObservedCluster, now: Date): ClusterPlan {
   const specs = poolSpecs(config, catalogue(observed), observed.unusable);
@@ -74,8 +74,8 @@ export function planPools(config: Config, observed: ObservedCluster, now: Date):
 }
 
 /**
- * Plans with VMIDs that nobody holds, also nobody whom the token cannot see: ids that turn out to be taken are stepped
- * over. They are remembered in the picture.
+ * Plans with free VMIDs. A planned VMID can belong to a VM that the token cannot see: it is added to the taken VMIDs of
+ * the observed state, and the plan is made again.
  */
 export async function planCluster(
   pve: Proxmox,
@@ -95,14 +95,14 @@ function roleOf(pool: string): PoolPlan["role"] {
   return pool === SERVER_POOL ? "server" : "agent";
 }
 
-/** Agents come after the servers, so what the servers are after this run counts; an adopted one may stay as it is. */
+/** Agents are replaced after the servers, so the servers' versions after this run count; an adopted server may stay. */
 function skew(specs: readonly PoolSpec[], { slots, keeps }: PoolPlan, { nodes }: ObservedCluster): Problem[] {
   const kept = nodes.filter(({ name }) => keeps.includes(name)).map(({ kubelet }) => kubelet);
   const versions = [...new Set([...slots.map(({ generation }) => generation.spec.rke2), ...kept])];
   return specs.flatMap((spec) => skewProblems(spec, versions));
 }
 
-/** Of servers that are members the record knows what they were made of; of adopted ones nobody does. */
+/** Checks cluster-wide keys against the member servers. The record has no configuration of adopted servers. */
 function forLife({ name, node }: PoolSpec, { nodes, records }: ObservedCluster): Problem[] {
   const members = new Set(nodes.filter(({ pool }) => pool === name).map(({ generation }) => generation));
   const known = (records.get(name)?.generations ?? []).filter(({ id }) => members.has(id));
@@ -112,7 +112,7 @@ function forLife({ name, node }: PoolSpec, { nodes, records }: ObservedCluster):
   );
 }
 
-/** What servers of this run are made of. Who stays as it is makes no hop. */
+/** The content of the servers that this run makes or hands over to. A server that stays as it is makes no hop. */
 function hops({ role, slots }: PoolPlan): Pick<PoolSpec, "role" | "node">[] {
   const made = slots.filter(({ creates, replaces }) => creates || replaces.length > 0);
   const nodes = new Map(made.map(({ generation }) => [generation.spec.rke2, generation.spec]));
@@ -124,7 +124,7 @@ export function poolPlans({ controlPlane, pools, removed }: ClusterPlan): PoolPl
   return [controlPlane, ...pools, ...removed];
 }
 
-/** The whole plan for a reader, a pool after the other. */
+/** The whole plan as lines for the operator, pool by pool. */
 export function renderClusterPlan(clusterPlan: ClusterPlan): string[] {
   return poolPlans(clusterPlan).flatMap((pool) => pool.words);
 }
@@ -133,7 +133,7 @@ function newVmids(clusterPlan: ClusterPlan): number[] {
   return newSlots(clusterPlan).map((slot) => slot.vmid);
 }
 
-/** Slots whose VM this run makes. */
+/** Slots for which this run makes a VM. */
 export function newSlots({ controlPlane, pools }: ClusterPlan): SlotPlan[] {
   return [controlPlane, ...pools].flatMap((pool) => pool.slots.filter((slot) => slot.creates));
 }

@@ -6,13 +6,14 @@ import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import { blockers, type Blocker } from "../domain/drain/drain.ts";
 import type { PoolPlan } from "../domain/model/types.ts";
 
-/** A fleet has hundreds of pods that are alike. */
+/** Longest list of blockers per pool: a large cluster has hundreds of similar pods. */
 const most = 10;
 
 /**
- * The fleet with what will hold up the nodes that leave in this run, or will not serve while it moves, in words: whichever way
- * they leave. One that is not Ready is not asked for: it may be dead, and is then not drained.
- * @throws UserErrors with everything that never lets a node go
+ * Adds to the plan, in words, the pods and budgets that will delay the drains of this run's departing nodes, and the
+ * pods that will not serve while they move. A node that is not Ready is left out: it may be dead, and then it is not
+ * drained.
+ * @throws UserErrors with everything that permanently blocks a drain
  */
 export async function forecastDrains(
   { timeouts }: Config,

@@ -19,18 +19,19 @@ import { scratchWords } from "../domain/drain/scratch-data.ts";
 import type { KeptVm, ObservedVm, LocalVolumePolicy, NodeRecord, PoolPlan, PoolRecord } from "../domain/model/types.ts";
 
 /*
- * What goes with the nodes that leave in a run: looked for when the plan is known, said in the preview, refused where the
- * configuration does not consent. What a run may strand is remembered before it begins (src/domain/rollout/kept.ts).
+ * Data that is on the departing nodes of a run. It is searched once the plan is known, shown in the preview, and the
+ * run is refused where the configuration does not allow it to strand data. Volumes that a run may strand are recorded
+ * before the run begins (src/domain/rollout/kept.ts).
  */
 
-/** Where the configuration says what may become of a pool's local volumes. */
+/** A pool's policy for local volumes, and the configuration path that sets it. */
 interface Consent extends LocalVolumePolicy {
   where: string;
 }
 
 /**
- * The fleet with what goes in this run: in words, and as VMs that are kept.
- * @throws UserErrors that names every volume that would be stranded without consent
+ * Adds to the plan the data on departing nodes: in words, and as VMs that are kept.
+ * @throws UserErrors that names every volume that would be stranded and that the configuration does not allow to be
  */
 export async function planLocalData(
   config: Config,
@@ -91,13 +92,16 @@ function strandedOf(
   return localVolumes({ node, stay, given: wanted?.spec.labels ?? {} }, volumes, pods);
 }
 
-/** Its time is over, whatever is bound to it still: the plan says so. With a Node its retirement was broken off. */
+/**
+ * True for a VM that an earlier run kept: the plan lists it as departing only once its time is over, whatever is still
+ * bound to it. A VM whose Node is still there does not count, because its decommissioning was interrupted.
+ */
 function wasKept({ name, uuid }: ObservedVm, { nodes }: ObservedCluster, records: readonly NodeRecord[]): boolean {
   if (nodes.some((node) => node.name === name)) return false;
   return records.some((record) => record.uuid === uuid && record.phase === "retired" && record.keeps !== undefined);
 }
 
-/** What was remembered of a node that came back and leaves again before it has a Node counts as well. */
+/** Recorded volumes also count: those of a node that was reused and departs again before it has a Node. */
 function keptOf(vm: ObservedVm, stranded: readonly LocalVolume[], record: PoolRecord | undefined): KeptVm[] {
   const { slot, name, vmid, host, generation } = vm;
   const found = stranded.filter(({ node }) => node === name).map(({ claim, size }) => ({ claim, size }));
@@ -118,7 +122,7 @@ function strandedWords(
   return `${name} leaves with data in volumes that are on it alone, and its VM ${vmid} is kept, off, ${until}: ${found.join("; ") || keptWords(volumes)}`;
 }
 
-/** What nobody keeps: scratch data of pods, and what people gave the node. */
+/** Data that is not kept: scratch data of pods, and labels, taints and annotations that were set manually on a node. */
 function lostWords(plan: PoolPlan, { nodes, pods }: DataPicture): string[] {
   const there = (name: string) => nodes.find((node) => nameOf(node) === name);
   const { labels = {}, taints = [] } = plan.wanted?.spec ?? {};
@@ -131,7 +135,7 @@ function lostWords(plan: PoolPlan, { nodes, pods }: DataPicture): string[] {
   return [...firstOf(leaversOf(plan).map((name) => scratchWords(name, pods))), ...firstOf(byHand)];
 }
 
-/** A fleet has hundreds of nodes that are alike. */
+/** Longest list of nodes per pool: a large cluster has hundreds of similar nodes. */
 const most = 10;
 
 function firstOf(lines: readonly string[][]): string[] {
@@ -141,8 +145,9 @@ function firstOf(lines: readonly string[][]): string[] {
 }
 
 /**
- * Remembers what this run keeps, before it begins; and lets go what an earlier run had stranded and whose time is over. Only
- * this takes the word back that keeps a VM from being destroyed, so a VM outlives the run that retires its node.
+ * Records the VMs that this run keeps, before it begins, and releases VMs that an earlier run kept and whose time is
+ * over. Only this function removes the record that protects a VM from being destroyed, so a VM outlives the run that
+ * decommissions its node.
  */
 export async function recordKeptVms(
   kubernetes: Kubernetes,

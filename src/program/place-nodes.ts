@@ -5,8 +5,8 @@ import type { PlacedPool, PoolPlan, SlotPlan, StrandedNode, VmPlacement } from "
 import { hostOf, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
 
 /**
- * A pool of the plan as a component declares it: each of its nodes with the place of its VM.
- * @param hosts Proxmox hosts that new VMs go to
+ * The arguments that declare a planned pool: each of its nodes with the placement of its VM.
+ * @param hosts Proxmox hosts that new VMs are made on
  */
 export function poolArgs(
   config: Config,
@@ -23,7 +23,7 @@ function placeNodes(cluster: string, observed: ObservedCluster, hosts: readonly 
   const placed = <N extends StrandedNode>(node: N, slot: number, creates: boolean): N & { vm: VmPlacement } => {
     const { id, spec } = node.generation;
     const host = hostOf(observed, hosts, { slot, name: node.name });
-    // A template that no clone is made of may be hidden, or another by now.
+    // When no clone is made, the template may be invisible to the token, or may have been replaced.
     const hasTemplate = creates || observed.images.has(spec.image);
     const template = hasTemplate ? { template: templateOf(observed, spec.image, host) } : {};
     const tags = tagsOf({ cluster, pool: plan.pool, slot, generation: id });

@@ -11,8 +11,9 @@ import { holdRun } from "../clients/kubernetes/run-lease.ts";
 import type { ObservedCluster } from "../observe/observed-cluster.ts";
 
 /**
- * Nobody else is at work on the cluster, and no other update begins while the engine of this one lives: its deletes come after
- * the end of this program. A preview disturbs nobody. Where there is no API yet the first step that meets it asks for this.
+ * Takes the lease of the update, so that no other update begins while the engine of this one lives: the engine's
+ * deletes come after the end of this program. A run is refused while other software upgrades the cluster. A preview
+ * takes no lease. Where there is no API yet, the first step that reaches it takes the lease.
  */
 export async function lockCluster(
   { cluster, allowRancher }: Config,
@@ -28,11 +29,11 @@ export async function lockCluster(
   keepRun(kubernetes, engine);
 }
 
-/** What is registered is what the engine does: without its lease this program registers nothing more. */
+/** Renews the lease. When it is lost the program ends and registers nothing more, so the engine begins nothing more. */
 function keepRun(kubernetes: Kubernetes, engine: ProcessIdentity): void {
   const script = join(import.meta.dirname, "../../dist/step.mjs");
   startKeeper(kubernetes, engine, script, (why) => {
-    // 32 tells the engine that the user was told.
+    // Exit code 32 tells the engine that the user has already seen the message.
     void log.error(why).finally(() => process.exit(32));
   });
 }

@@ -5,12 +5,12 @@ import { parse } from "yaml";
 import { projectRoot } from "../../tools/paths.ts";
 
 /**
- * Where the engine keeps its state. `service`: Pulumi Cloud and its like, whose locks end by themselves and are shown to nobody;
- * `objects`: a bucket, which is reached through the engine alone.
+ * Where the engine keeps its state. `service`: Pulumi Cloud or a compatible service, whose locks expire and cannot be
+ * read; `objects`: a bucket, which is read only through the engine.
  */
 export type Backend = { kind: "file"; directory: string } | { kind: "objects" | "service" };
 
-/** The backend that the engine would use, by what it looks at, in its order. */
+/** The backend that the engine would use: it reads the same settings in the same order. */
 export function backendOf(environment: NodeJS.ProcessEnv, project = projectRoot): Backend {
   const urls = [environment.PULUMI_BACKEND_URL, ofProject(project), loggedIn(environment)];
   const url = urls.find((one) => one !== undefined && one !== "") ?? "https://";
@@ -23,7 +23,7 @@ function ofProject(project: string): string | undefined {
   return settings?.backend?.url;
 }
 
-/** What `pulumi login` remembers. */
+/** The backend's URL that `pulumi login` has stored. */
 function loggedIn({ PULUMI_HOME, PULUMI_CREDENTIALS_PATH }: NodeJS.ProcessEnv): string | undefined {
   const directory = PULUMI_CREDENTIALS_PATH ?? PULUMI_HOME ?? join(homedir(), ".pulumi");
   const file = join(directory, "credentials.json");
@@ -31,7 +31,7 @@ function loggedIn({ PULUMI_HOME, PULUMI_CREDENTIALS_PATH }: NodeJS.ProcessEnv): 
   return (JSON.parse(readFileSync(file, "utf8")) as { current?: string }).current;
 }
 
-/** `file:///somewhere`, `file://~`, `file://~/somewhere`, and relative to where the engine runs. */
+/** Supports `file:///somewhere`, `file://~`, `file://~/somewhere`, and paths relative to the engine's directory. */
 function directoryOf(url: string, project: string): string {
   const path = decodeURIComponent(url.slice("file://".length).split("?")[0] ?? "");
   return path.startsWith("~") ? join(homedir(), path.slice(1)) : resolve(project, path);

@@ -20,13 +20,13 @@ import {
 
 const execute = promisify(execFile);
 
-/** Notes an engine that we have started, or are about to become: its lock says no more than its pid. */
+/** Records an engine that this process has started or is about to become: a lock names the engine only by its pid. */
 export function noteStarted(pid = 0): void {
   const engine = identify(pid);
   if (engine) noteEngine(engine);
 }
 
-/** A stack in its backend, whichever that is: what the engine left there, and how that is undone. */
+/** A stack in its backend, of any kind: reads what the engine left there, and undoes it. */
 export class EngineSide {
   private readonly stack: string;
   private readonly program: string;
@@ -39,14 +39,14 @@ export class EngineSide {
     this.environment = environment;
   }
 
-  /** Who holds the stack. Undefined where the backend does not say. */
+  /** The locks of the stack. Undefined where the backend does not show them. */
   async locks(): Promise<EngineLock[] | undefined> {
     const backend = backendOf(this.environment);
     if (backend.kind === "file") return locksOf(backend.directory, PROJECT, this.stack);
     return backend.kind === "service" ? undefined : await this.lockRefusals();
   }
 
-  /** What the backend keeps of the stack: nothing when it does not know the stack. */
+  /** The stack's state in the backend; empty when the backend does not have the stack. */
   async state(): Promise<EngineState> {
     const backend = backendOf(this.environment);
     if (backend.kind === "file") return stateIn(backend.directory, PROJECT, this.stack);
@@ -56,29 +56,29 @@ export class EngineSide {
     throw this.failed("stack export", stderr);
   }
 
-  /** Takes the locks away, whoever has them. */
+  /** Removes all locks of the stack, whichever process holds them. */
   async cancel(): Promise<void> {
     await this.must("cancel", "--yes", this.stack);
   }
 
   /**
-   * Forgets what is gone and what never came to be. The program does not run.
-   * @param adopted creates that came to be after all: their URN, and how the provider finds what they made
+   * Removes resources that are gone, and pending creates that made nothing, from the state. The program does not run.
+   * @param adopted pending creates that did make something: their URN, and the provider's id of what they made
    */
   async refresh(adopted: readonly { urn: string; id: string }[] = []): Promise<void> {
     const imports = adopted.flatMap(({ urn, id }) => [urn, id]).flatMap((one) => ["--import-pending-creates", one]);
     await this.must("refresh", "--yes", "--skip-preview", ...imports, "--clear-pending-creates", "--stack", this.stack);
   }
 
-  /** Looks again at some resources alone, and at nothing else. The program does not run. */
+  /** Refreshes only the given resources. The program does not run. */
   async refreshOnly(urns: readonly string[]): Promise<void> {
     const targets = urns.flatMap((urn) => ["--target", urn]);
     await this.must("refresh", "--yes", "--skip-preview", ...targets, "--stack", this.stack);
   }
 
   /**
-   * No command shows the locks of a bucket, but each that would take one names them. Making a stack that is there takes the
-   * lock and does nothing else; its own settings go to a directory that is thrown away.
+   * Reads the locks of a bucket. No command shows them, but every command that needs the lock names them when it fails.
+   * `stack init` of an existing stack takes the lock and does nothing else; its settings go to a temporary directory.
    */
   private async lockRefusals(): Promise<EngineLock[]> {
     const known = await this.run(["stack", "export", "--stack", this.stack]);

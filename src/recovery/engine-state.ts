@@ -8,7 +8,7 @@ import { lifeOf } from "../runtime/process-identity.ts";
 /** Name of the Pulumi project. */
 export const PROJECT = "evergreen";
 
-/** Who holds the lock of a stack in a file backend. */
+/** The lock of a stack, with the process that holds it. */
 export interface EngineLock {
   pid: number;
   hostname: string;
@@ -16,14 +16,14 @@ export interface EngineLock {
   timestamp: string;
 }
 
-/** A create that the engine began and never saw the end of. */
+/** A pending create: the engine began it and did not see its end. */
 export interface PendingCreate {
   urn: string;
   type: string;
   inputs: Record<string, unknown>;
 }
 
-/** The locks of a stack. The file backend's have no life of their own: those of a killed engine stay. */
+/** The locks of a stack in a file backend. They do not expire: the lock of a killed engine stays. */
 export function locksOf(backend: string, project: string, stack: string): EngineLock[] {
   const directory = join(backend, ".pulumi", "locks", "organization", project, stack);
   if (!existsSync(directory)) return [];
@@ -32,7 +32,7 @@ export function locksOf(backend: string, project: string, stack: string): Engine
     .map((file) => JSON.parse(readFileSync(join(directory, file), "utf8")) as EngineLock);
 }
 
-/** What the file backend keeps of a stack: nothing when it does not know the stack. */
+/** The state of a stack in a file backend; empty when the backend does not have the stack. */
 export function stateIn(backend: string, project: string, stack: string): EngineState {
   const file = join(backend, ".pulumi", "stacks", project, `${stack}.json`);
   const text = existsSync(`${file}.gz`) ? gunzipSync(readFileSync(`${file}.gz`)).toString() : undefined;
@@ -44,43 +44,44 @@ export function stateIn(backend: string, project: string, stack: string): Engine
 }
 
 /**
- * True when the process of the lock is certainly dead: this machine ran it, where our pids count, and it is gone. A host name and
- * a pid that is free here say nothing: another container may have both, and its engine lives.
+ * True when the process that holds the lock is certainly dead: it ran on this machine, in this pid namespace, and it is
+ * gone. The same host name and a free pid are no proof: another container can have the same host name, with a live
+ * engine of that pid.
  */
 export function isDead({ hostname: host, pid, timestamp }: EngineLock): boolean {
   const engine = host === hostname() ? notedEngine(pid, Date.parse(timestamp)) : undefined;
   return engine !== undefined && lifeOf(engine) === "dead";
 }
 
-/** The locks that the engine names when it refuses a stack that is locked. */
+/** Parses the locks that the engine names when it refuses a locked stack. */
 export function lockRefusal(words: string): EngineLock[] {
   return [...words.matchAll(/: created by (.*)@(.*) \(pid (\d+)\) at (\S+)$/gm)].map(
     ([, username = "", host = "", pid, timestamp = ""]) => ({ username, hostname: host, pid: Number(pid), timestamp }),
   );
 }
 
-/** What the engine believes. */
+/** The engine's state, as far as recovery needs it. */
 export interface EngineState {
   pending: PendingCreate[];
-  /** Node VMs whose destruction was begun, and whose end the engine did not see. */
+  /** Node VMs whose deletion began and whose end the engine did not see. */
   deleting: KnownVm[];
-  /** Node VMs that exist as far as the engine knows. */
+  /** Node VMs that exist according to the state. */
   vms: KnownVm[];
   /**
-   * Those of them whose create made something and failed, and which were never claimed: what was not written then, the provider
-   * never writes again.
+   * Those of `vms` whose create made a VM and then failed, and that were never claimed. The provider never writes the
+   * configuration that it did not write at that time.
    */
   unfinished: KnownVm[];
 }
 
-/** A VM as the engine knows it. */
+/** A VM as the engine's state has it. */
 export interface KnownVm {
   name: string;
   vmid: number;
   urn: string;
-  /** Proxmox host that it was on when the engine looked last. */
+  /** Proxmox host that it was on when the engine last read it. */
   host?: string;
-  /** Its claim or its join has succeeded: it was configured, and may be a member whose data nothing else has. */
+  /** Its claim or its join has succeeded: it was configured, and may be a member with the only copy of its data. */
   claimed?: true;
 }
 
@@ -117,7 +118,7 @@ function stateOf(deployment: Deployment | null | undefined): EngineState {
   };
 }
 
-/** Numbers of the VMs whose claim or join has succeeded, as these print it (src/steps/verbs/claim.ts). */
+/** VMIDs of the VMs whose claim or join has succeeded, from the output of these steps (src/steps/verbs/claim.ts). */
 function claimedIn(resources: readonly StoredResource[]): Set<number> {
   const steps = resources.filter(({ type, urn }) => type === "command:local:Command" && /-(claim|join)$/.test(urn));
   return new Set(

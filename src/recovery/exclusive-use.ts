@@ -5,15 +5,15 @@ import type { EngineSide } from "./engine-side.ts";
 import { isDead, type EngineLock } from "./engine-state.ts";
 import type { OpenStack } from "../observe/open-stack.ts";
 
-/** Nobody else is at work on the cluster while something is mended. */
+/** Guarantees that no other process changes the cluster during a repair. */
 export interface ExclusiveUse {
-  /** Throws when somebody else may be at work by now. */
+  /** Throws when another process may change the cluster by now. */
   check: () => Promise<void>;
-  /** Nobody is at work for sure: the cluster's lease says so, or the locks of the stack. */
+  /** True when it is certain that no update runs: by the cluster's lease, or by the locks of the stack. */
   isSure: boolean;
 }
 
-/** Does something with the lease of an update, which no update has then, where there is a cluster to ask. */
+/** Does the work while it holds the lease of an update, so that no update runs. Without a cluster there is no lease. */
 export async function alone<T>({ config, observed }: OpenStack, work: (fence: ExclusiveUse) => Promise<T>): Promise<T> {
   const self = identify(process.pid);
   if (observed.kubernetes === undefined || self === undefined)
@@ -27,8 +27,9 @@ export async function alone<T>({ config, observed }: OpenStack, work: (fence: Ex
 }
 
 /**
- * Takes the locks of dead engines away. One whose owner may live is refused: its steps may be at work.
+ * Removes the locks of dead engines.
  * @returns how many there were
+ * @throws UserError when the owner of a lock may be alive: its steps may be running
  */
 export async function unlock(
   engine: EngineSide,
@@ -37,7 +38,7 @@ export async function unlock(
   report: (what: string, how: string) => void,
 ): Promise<number> {
   const locks = await engine.locks();
-  // Where there is no cluster yet, its lock is all that tells an update.
+  // Where there is no cluster yet, only the stack's lock shows whether an update runs.
   fence.isSure ||= locks !== undefined;
   if (locks === undefined || locks.length === 0) return 0;
   refuseLiving(locks, stack);
@@ -48,7 +49,7 @@ export async function unlock(
   return locks.length;
 }
 
-/** @throws UserError when a lock's owner may be alive: nothing that it works on is touched */
+/** @throws UserError when the owner of a lock may be alive: its resources are not touched */
 export function refuseLiving(locks: readonly EngineLock[], stack: string): void {
   const alive = locks.find((lock) => !isDead(lock));
   if (!alive) return;

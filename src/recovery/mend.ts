@@ -18,30 +18,30 @@ import {
 } from "./missing-vms.ts";
 import type { OpenStack } from "../observe/open-stack.ts";
 
-/** Who asks for a repair: an operator, whose word it takes to give up a node that has served, or an update. */
+/** What requests a repair: an operator, which is needed to give up a node that has served, or an update. */
 export type Asked = "by hand" | "by an update";
 
-/** What the engine remembers, and how that is put right. */
+/** The engine's state, and the refreshes that correct it. */
 export type Books = Pick<EngineSide, "state" | "refresh" | "refreshOnly">;
 
 export interface Mending {
   asked: Asked;
   fence: ExclusiveUse;
-  /** A line for the operator of each thing, and what was done. */
+  /** Prints for the operator what was found, and what was done about it. */
   report: (what: string, how: string) => void;
 }
 
 /**
  * Finishes or undoes what a killed run left in the cluster, in Proxmox VE and in the engine's state.
- * @returns how many things were mended
- * @throws UserErrors after that, when a number of the engine's is somebody else's, a VM of its is out of the token's sight, or a
- *   create made what nobody may take away
+ * @returns how many things were repaired
+ * @throws UserErrors after that, when a VMID in the state belongs to a VM that is not Evergreen's, when a VM in the
+ *   state is invisible to the token, or when a pending create made a VM that must not be removed
  */
 export async function mend(books: Books, site: OpenStack, mending: Mending): Promise<number> {
   return (await mendCluster(site, mending)) + (await mendState(books, site, mending));
 }
 
-/** What a killed run left in the cluster. */
+/** Repairs what a killed run left in the cluster. */
 async function mendCluster({ pve, config, observed }: OpenStack, { asked, fence, report }: Mending): Promise<number> {
   const left = (await findStaleResources(pve, config, observed)).filter(({ byHand }) => !byHand || asked === "by hand");
   for (const one of left) {
@@ -51,7 +51,7 @@ async function mendCluster({ pve, config, observed }: OpenStack, { asked, fence,
   return left.length;
 }
 
-/** What it left in the engine's state, and the clones that no state knows. */
+/** Repairs what it left in the engine's state, and removes clones that are in no state. */
 async function mendState(books: Books, site: OpenStack, mending: Mending): Promise<number> {
   const { asked, fence, report } = mending;
   const { pending, deleting, vms, unfinished } = await books.state();
@@ -68,7 +68,7 @@ async function mendState(books: Books, site: OpenStack, mending: Mending): Promi
   undone.push(...(await undoUnconfigured(site, vms, unfinished, mending)));
   await awaitDestroys(site.pve, deleting);
   refuseLeft(undone);
-  // Listed anew: a destruction may have ended since the picture.
+  // Listed again: a destroy task may have ended since the state was observed.
   const { gone, hidden, seen } = await unseenAmong(site.pve, site.config.site.proxmoxPool, vms);
   if (hidden.length === 0 && asked === "by hand") refuseAnotherSite(gone, seen, site);
   const mayRefresh = hidden.length === 0 && (await mayGiveUp(site, gone, asked));
@@ -88,8 +88,8 @@ async function mendState(books: Books, site: OpenStack, mending: Mending): Promi
 }
 
 /**
- * Clones that the engine has and that were not configured to their end. One that was claimed and has joined is none: somebody
- * has edited it, which is for the program to judge.
+ * Undoes clones that are in the state and were not completely configured. A VM that was claimed and has joined is not
+ * one of them: it was edited manually, and the program decides about that.
  */
 async function undoUnconfigured(
   site: OpenStack,
@@ -117,7 +117,7 @@ async function undoUnconfigured(
   return undone;
 }
 
-/** A create whose VM is there is not forgotten: nobody would know the VM any more. @throws UserErrors */
+/** Refuses to forget a pending create whose VM exists: no state would contain the VM any more. @throws UserErrors */
 function refuseLeft(undone: readonly UndoneCreate[]): void {
   const left = undone.filter((one) => one.left);
   if (left.length === 0) return;
@@ -131,8 +131,9 @@ function refuseLeft(undone: readonly UndoneCreate[]): void {
 }
 
 /**
- * Whether the engine may forget VMs that are gone. An operator's word is enough once nothing runs under their names.
- * @throws UserError when a Node of one is Ready all the same
+ * Whether the engine may forget VMs that are gone. When an operator requests the repair, it may, once no Node with one
+ * of their names is Ready.
+ * @throws UserError when the Node of such a VM is still Ready
  */
 async function mayGiveUp({ pve, observed }: OpenStack, gone: EngineState["vms"], asked: Asked): Promise<boolean> {
   if (asked !== "by hand") return gone.length === 0 || mayForget(gone, observed);
@@ -141,7 +142,7 @@ async function mayGiveUp({ pve, observed }: OpenStack, gone: EngineState["vms"],
   return true;
 }
 
-/** Has the engine look where VMs are that were migrated: its deletes go to the host that it remembers. */
+/** Refreshes VMs that were migrated to another host: the engine's deletes go to the host in its state. */
 export async function followMoved(
   books: Pick<Books, "refreshOnly">,
   moved: EngineState["vms"],
@@ -158,6 +159,6 @@ export function reportGone(gone: EngineState["vms"], report: Mending["report"]):
     report(`the engine remembers VM ${vmid} (${name}), which is gone`, "to be forgotten");
 }
 
-/** Why a half-made VM stays on a backend that does not say whether an update runs: it could be that update's clone. */
+/** Why an incomplete VM stays when the backend does not show whether an update runs: it could be its clone. */
 const UNSEEN =
   "left alone: this backend does not show whether an update runs; see to it that none does, and remove its VM by hand";

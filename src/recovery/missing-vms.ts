@@ -12,10 +12,11 @@ import { stackConfig } from "../config/stack-config.ts";
 type Vm = EngineState["vms"][number];
 
 /**
- * VMs that the engine knows and that are gone, on another Proxmox host than it remembers, or not as it made them, by one look
- * at the list of VMs.
- * None when it cannot be looked: the program looks too, does not start either, and says why in full.
- * @throws UserErrors when a number of the engine's is somebody else's, or one of its VMs is out of the token's sight
+ * VMs of the engine's state that are gone, are on another Proxmox host than in the state, or were never configured. It
+ * reads the list of VMs once. When the list cannot be read the result is empty: the program reads it too, does not
+ * start either, and reports the reason in full.
+ * @throws UserErrors when a VMID in the state belongs to a VM that is not Evergreen's, or a VM in the state is
+ *   invisible to the token
  */
 export async function findMissingVms(
   stack: string,
@@ -31,9 +32,9 @@ export async function findMissingVms(
 }
 
 /**
- * Clones that were never configured: the engine has them by name and number, and they are off without tags of ours. The
- * provider keeps in mind that it has written what Proxmox refused, and writes it never again. One that was claimed had its tags
- * then: somebody has taken them away since.
+ * Clones that were never configured: they are in the state by name and VMID, and they are off and have no Evergreen
+ * tags. The provider stores as written what Proxmox refused, and never writes it again. A VM that was claimed had its
+ * tags at that time, so they were removed later, and it is not one of these.
  */
 export function unconfiguredAmong(known: readonly Vm[], list: readonly ListedVm[]): Vm[] {
   const isBare = (vm: ListedVm) => vm.status === "stopped" && nodeTags(vm.tags) === undefined;
@@ -43,7 +44,7 @@ export function unconfiguredAmong(known: readonly Vm[], list: readonly ListedVm[
   );
 }
 
-/** VMs that were migrated since the engine looked: it would look for them, and destroy them, where they are not. */
+/** VMs that were migrated since the engine last read them: it would read and destroy them on the wrong host. */
 export function movedAmong(known: readonly Vm[], list: readonly ListedVm[]): Vm[] {
   return known.filter(({ vmid, host }) =>
     list.some((vm) => vm.vmid === vmid && host !== undefined && vm.host !== host),
@@ -57,8 +58,8 @@ async function look(stack: string, environment: NodeJS.ProcessEnv, known: readon
 }
 
 /**
- * What the token cannot see is not gone, and a refresh of the engine would forget it for ever. Nor can the engine do anything
- * with it: Proxmox refuses the token whatever it asks of such a VM.
+ * Refuses VMs that are invisible to the token. They are not gone, and a refresh would permanently remove them from the
+ * state. The engine cannot do anything with them either: Proxmox refuses every request of the token for such a VM.
  * @throws UserErrors that names every VM
  */
 export function refuseHidden(hidden: readonly Vm[]): void {
@@ -66,9 +67,11 @@ export function refuseHidden(hidden: readonly Vm[]): void {
 }
 
 /**
- * The engine destroys by number, and a clone of which nobody recorded a uuid is known by nothing else. One with our tags and
- * another name, or with our name and another uuid, is for the program to judge.
- * @throws UserErrors that names every VM that has a number of the engine's, and neither the name nor tags of ours
+ * Refuses VMs that took over a VMID of the engine's state. The engine destroys by VMID, and a clone without a recorded
+ * uuid has no other identity. The program decides about a VM with Evergreen's tags and another name, or with the
+ * expected name and another uuid.
+ * @throws UserErrors that names every VM that has a VMID of the state, and neither the expected name nor Evergreen's
+ *   tags
  */
 export function refuseStrangers(known: readonly Pick<Vm, "name" | "vmid">[], list: readonly ListedVm[]): void {
   const strangers = known.flatMap(({ vmid, name }) =>
@@ -84,9 +87,9 @@ export function refuseStrangers(known: readonly Pick<Vm, "name" | "vmid">[], lis
 }
 
 /**
- * All of a stack's VMs gone at once, and no cluster that answers, is what another Proxmox VE looks like too, whose pool and token
- * may have the same names: the numbers are free there.
- * @throws UserError then: an operator's word is about VMs, and not about a site
+ * Refuses a repair that would forget all VMs of a stack while no cluster answers. The endpoint of another Proxmox VE
+ * gives the same result when its pool and token have the same names: the VMIDs are free there.
+ * @throws UserError then: an operator gives up single VMs with a repair, not a whole site
  */
 export function refuseAnotherSite(
   gone: readonly Vm[],
@@ -102,8 +105,9 @@ export function refuseAnotherSite(
 }
 
 /**
- * Whether the engine may forget VMs that are gone without being asked. Not when one was a member: the program refuses to
- * start without it, and `evergreen repair` heals that when an operator asks. Without a way into the cluster nobody knows.
+ * Whether the engine may forget VMs that are gone without an operator's request. It may not when one of them was a
+ * member: the program refuses to start without it, and an operator runs `evergreen repair`. Without a connection to the
+ * cluster the members are unknown, so the answer is no.
  */
 export function mayForget(gone: readonly Pick<Vm, "name">[], { kubernetes, nodes, records }: ObservedCluster): boolean {
   if (!kubernetes) return false;

@@ -12,18 +12,18 @@ import type { OpenStack } from "../observe/open-stack.ts";
 const cloneSeconds = 600;
 const destroySeconds = 300;
 
-/** What became of a create that never ended. */
+/** The result for a create that never ended. */
 export interface UndoneCreate {
   urn: string;
   /** What was done, for the operator. */
   how: string;
-  /** How the provider finds what it has made: the engine is to know it. */
+  /** The provider's id of the VM that it made, which is to be imported into the state. */
   id?: string;
-  /** What it has made is there, or may be, and belongs to nobody yet: the engine must not forget it. */
+  /** What it made exists, or may exist, and its owner is not known yet: the engine must not forget the create. */
   left?: true;
 }
 
-/** Removes a clone that the engine lost, if it is provably the one that it began and nobody ever joined it. */
+/** Removes the clone of a pending create, if it is provably that clone and it has never joined the cluster. */
 export async function undoCreate(
   site: OpenStack,
   create: PendingCreate,
@@ -52,36 +52,40 @@ async function undo(
   const actual = await readVm(pve, found);
   const nodes = [...observed.records.values()].flatMap((record) => record.nodes);
   const claimed = nodes.find((node) => node.uuid === actual.uuid && node.name === name && node.vmid === vmid);
-  // Claimed, and nothing more: it is the clone that was begun, and it was never told to join. One that comes back holds its data.
+  // Only claimed: it is this create's clone, and it never got join data. With kept data it is a decommissioned node
+  // that is reused.
   const remembered =
     (claimed?.phase !== "made" || claimed.keeps !== undefined) &&
     nodes.some((node) => node.uuid === actual.uuid || (node.vmid === vmid && node.phase !== "retired"));
-  // Another VM of the same name may be the member; a Node that has not told its uuid yet could be either.
+  // A member with this name may be another VM; a Node that has not reported its uuid yet could be this VM's.
   const member = observed.nodes.some((node) => node.name === name && (node.uuid === "" || node.uuid === actual.uuid));
   const ours = actual.name === name && !actual.template && parseNodeName(name, config.cluster) !== undefined;
   if (!ours || found.pool !== config.site.proxmoxPool)
     return { urn, how: `left alone: VM ${vmid} is ${actual.name || "without a name"}, not ${name}` };
-  // The list calls a clone unknown until Proxmox has looked at it once.
+  // The list shows the status of a clone as unknown until Proxmox has polled it once.
   if (remembered || member || (await isRunning(pve, found))) {
     if (claimed)
       return { urn, how: `VM ${vmid} (${name}) is ours: the engine is to know it`, id: `${found.host}/${vmid}` };
     const how = `left alone: VM ${vmid} (${name}) runs or was a member, and nobody recorded its SMBIOS uuid; look at its console, then turn it off, or destroy it by hand`;
     return { urn, how, left: true };
   }
-  // A clone may have been waited for: by now it may be that of another run.
+  // The wait for the clone may have been long: by now another run may own it.
   await fence.check();
   await destroyVm(pve, found.host, { vmid, name, uuid: actual.uuid, tags: [] });
   return { urn, how: `destroyed the half-made VM ${vmid} (${name})` };
 }
 
-/** Not kept in mind: of somebody else's VM nobody would ever decide anything. A clone is found by its name later (undoLostClones). */
+/**
+ * The create of an invisible VM is forgotten: if the VM is not Evergreen's, the create would stay pending permanently.
+ * If it is the clone, it is found by its name later (untracked-clones.ts).
+ */
 function hiddenWords(vmid: number, name: string, pool: string): string {
   return `left alone: VM ${vmid} is out of the token's sight, and the next update steps over it. If it is the clone (${name}), put it into the Proxmox pool ${pool} and repair again`;
 }
 
 /**
- * The VM of a clone once nobody works on it any more: Proxmox finishes a task whose client has died, and shows its VM to
- * the token only when it is in the pool.
+ * The VM of a clone, once no task works on it any more: Proxmox finishes a task whose client has died, and shows the VM
+ * to the token only when it is in the pool.
  */
 async function afterClone(
   { pve, observed }: OpenStack,
@@ -94,7 +98,7 @@ async function afterClone(
   return await deadline.poll(
     500,
     async () => {
-      // Asked before the list: a clone that ends in between is in the list.
+      // Tasks are read before the list: a clone that ends in between is then in the list.
       const cloning = await tasksRun(pve, templateHosts, "qmclone");
       const vm = (await listVms(pve)).find((one) => one.vmid === vmid);
       if (vm) {
@@ -111,8 +115,8 @@ async function afterClone(
 }
 
 /**
- * Waits until nobody works on the destruction of these VMs any more: Proxmox finishes a task whose client has died, and a
- * second one for the same VM fails.
+ * Waits until no task destroys these VMs any more: Proxmox finishes a task whose client has died, and a second destroy
+ * task for the same VM fails.
  */
 export async function awaitDestroys(pve: Proxmox, deleting: readonly Pick<KnownVm, "name" | "vmid">[]): Promise<void> {
   if (deleting.length === 0) return;
@@ -125,7 +129,7 @@ export async function awaitDestroys(pve: Proxmox, deleting: readonly Pick<KnownV
   });
 }
 
-/** On a host that does not answer nobody can wait for a task: the next repair looks again. */
+/** Tasks on a host that does not answer are not waited for: the next repair checks again. */
 async function anyTaskRuns(pve: Proxmox, hosts: readonly string[]): Promise<boolean> {
   const running = hosts.map((host) =>
     tasksRun(pve, [host], "qmdestroy").catch((error: unknown) => {

@@ -25,13 +25,13 @@ import type { LonghornNode } from "../domain/drain/longhorn.ts";
 import { hasJoined } from "../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../domain/model/types.ts";
 
-/** Something that a killed run left, and how it is finished or undone. */
+/** Something that a killed run left behind, and how it is finished or undone. */
 export interface StaleResource {
-  /** What it is, as a line for the operator. */
+  /** Description for the operator, one line. */
   what: string;
   /**
-   * Somebody deleted a node by hand that has served: nothing is healed before an operator asks for it (`evergreen repair`).
-   * No update does it, that of `evergreen up` neither.
+   * A node that has served was deleted manually: it is repaired only when an operator requests it (`evergreen repair`),
+   * and by no update, not even that of `evergreen up`.
    */
   byHand?: boolean;
   /** @returns what was done, in the past tense */
@@ -39,8 +39,8 @@ export interface StaleResource {
 }
 
 /**
- * What no living step answers for. Leases tell who lives: a step renews its lease until it ends, so what belongs to a
- * slot without a live lease belongs to nobody.
+ * Finds resources that no running step owns. A step renews its lease until it ends, so resources of a slot without a
+ * live lease have no owner.
  */
 export async function findStaleResources(
   pve: Proxmox,
@@ -49,9 +49,10 @@ export async function findStaleResources(
 ): Promise<StaleResource[]> {
   const { kubernetes } = observed;
   if (!kubernetes) return [];
-  // The run's own says nothing of a step.
+  // The lease of the update is not the lease of a step.
   const { expired, held } = await observeLeases(kubernetes, [runLease]);
-  // The run before may have ended since the picture, and so may its steps: whom they retired stays as they left it.
+  // The previous run and its steps may have ended after the state was observed: with fresh records, the nodes that they
+  // decommissioned stay as they are.
   const now = { ...observed, records: await recordsOf(kubernetes, observed) };
   return [
     ...expired.map((lease) => expiredLease(kubernetes, lease)),
@@ -74,7 +75,7 @@ function expiredLease(kubernetes: Kubernetes, { metadata, spec }: Lease): StaleR
   };
 }
 
-/** Our cordons on nodes that stay. A node that was retired stays cordoned: it must not get pods back. */
+/** Evergreen's cordons on nodes that stay. A retired node stays cordoned: it must not get new pods. */
 async function abandonedCordons(
   pve: Proxmox,
   kubernetes: Kubernetes,
@@ -90,7 +91,8 @@ async function abandonedCordons(
     if (!known || phase === "retired" || held.has(`slot-${known.pool}-${known.slot}`)) return [];
     const own = observed.vms.find((vm) => vm.uuid === known.uuid);
     const server = known.role === "server" ? own : undefined;
-    // What its guest was told cannot be taken back before its Proxmox host answers; of a server that is off its join does it.
+    // The server's guest resumes serving only when its marker is cleared. That needs an answering Proxmox host; for a
+    // server that is off, its join does it.
     if (own?.unreachable !== undefined || server?.running === false) return [];
     return [
       {
@@ -98,7 +100,7 @@ async function abandonedCordons(
         mend: async () => {
           const untold = server && (await whyNotTold(pve, server));
           if (untold !== undefined) return untoldWords(untold);
-          // The cordon goes last: by it the next run knows that something is to be taken back.
+          // The cordon is removed last: it shows the next run that there is something to undo.
           await uncordon(kubernetes, name);
           return `uncordoned ${name}${server ? ", and it gets requests again" : ""}`;
         },
@@ -107,7 +109,7 @@ async function abandonedCordons(
   });
 }
 
-/** What we asked of Longhorn for a node that stays after all, and what it keeps of a node that we have retired. */
+/** Replica evictions that Evergreen requested for a node that stays, and Longhorn's objects of decommissioned nodes. */
 async function abandonedEvictions(
   kubernetes: Kubernetes,
   observed: ObservedCluster,
@@ -149,8 +151,9 @@ function forgotten(kubernetes: Kubernetes, storage: LonghornNode): StaleResource
 }
 
 /**
- * Tells a server that it stays. An adopted one need not have a place for what we write: then it was never told to yield.
- * @returns why it cannot be told now: that of one guest ends no run that may have to do with others
+ * Clears the marker by which a server steps down, so that it resumes serving. An adopted server may not have the
+ * directory of that file: then it never got the marker.
+ * @returns why the marker cannot be cleared now: a problem of one guest does not end a run that concerns other nodes
  */
 async function whyNotTold(pve: Proxmox, vm: { host: string; vmid: number }): Promise<string | undefined> {
   try {
@@ -166,7 +169,7 @@ async function whyNotTold(pve: Proxmox, vm: { host: string; vmid: number }): Pro
 const untoldWords = (why: string): string =>
   `left as it is, for its guest cannot be told that it stays: ${why}. Bring its guest agent back (systemctl restart qemu-guest-agent in the guest, qm guest cmd VMID fsfreeze-thaw for one that is frozen), then run again`;
 
-/** Join tokens that outlived their join, made by us and past their time. */
+/** Expired join tokens that Evergreen made and that were not deleted after their join. */
 async function expiredTokens(kubernetes: Kubernetes): Promise<StaleResource[]> {
   const query = { labelSelector: "app.kubernetes.io/managed-by=evergreen" };
   const { items } = await kubernetes.list<Secret>(paths.systemSecrets, query);
@@ -184,8 +187,8 @@ async function expiredTokens(kubernetes: Kubernetes): Promise<StaleResource[]> {
 }
 
 /**
- * Nodes whose VM is gone: it is not in the list, and nobody has its number. Before one is taken out of the cluster that is
- * proved once more, and that its Node is not Ready.
+ * Recorded nodes whose VM is gone: it is not in the list, and its VMID is free. Before such a node is removed from the
+ * cluster, this is checked once more, and also that its Node is not Ready.
  */
 async function lostNodes(
   pve: Proxmox,
@@ -219,7 +222,7 @@ function lost(pve: Proxmox, kubernetes: Kubernetes, pool: string, node: NodeReco
     mend: async () => {
       const found = await proveGone(pve, kubernetes, node);
       if (found) await deleteNode(kubernetes, node.name, found.metadata?.uid);
-      // Kept as retired: its VMID is the last to be given again, and its uuid proves nothing any more.
+      // It stays recorded as retired: its VMID is the last to be used again, and its uuid identifies no VM any more.
       const since = kubernetes.now().toISOString();
       await writeFacts(kubernetes, pool, { nodes: [{ ...node, phase: "retired", since }] });
       return found ? `deleted the Node ${node.name}; the next update makes another VM` : "it counts as retired now";
@@ -227,7 +230,7 @@ function lost(pve: Proxmox, kubernetes: Kubernetes, pool: string, node: NodeReco
   };
 }
 
-/** The memory of a retired node keeps its VMID from being given again at once; for a week. */
+/** How long a retired node stays recorded, in milliseconds: a week, so that its VMID is not used again at once. */
 const keptMs = 7 * 24 * 3600 * 1000;
 
 function old(kubernetes: Kubernetes, pool: string, node: NodeRecord): StaleResource {

@@ -6,9 +6,9 @@ import { undoCreate } from "./pending-creates.ts";
 import type { OpenStack } from "../observe/open-stack.ts";
 
 /**
- * Clones that no state knows, because their plugin was killed: they bear a name of ours, are off, and nobody joined them. A state
- * knows nothing when it is the wrong one, or an old one that was restored, so the cluster has to say whose VM was never a member:
- * one that is off may hold the only copy of etcd's data.
+ * Destroys clones that are in no state because their plugin was killed: they have a node name of this cluster, are off,
+ * and have never joined. The state can be the wrong one, or a restored old one, so the cluster's records must show that
+ * the VM was never a member: a VM that is off may hold the only copy of etcd's data.
  * @returns how many were destroyed
  */
 export async function removeUntrackedClones(
@@ -18,7 +18,8 @@ export async function removeUntrackedClones(
   report: (what: string, how: string) => void,
 ): Promise<number> {
   let destroyed = 0;
-  // Listed anew: since the picture, creates were undone, and a clone that was waited for may have come out of hiding.
+  // Listed again: since the state was observed, creates were undone, and a clone that was waited for may have become
+  // visible.
   const lost = (await listVms(site.pve)).filter(
     ({ vmid, name, pool, template, status }) =>
       name !== undefined &&

@@ -2,10 +2,10 @@ import { randomBytes } from "node:crypto";
 import type { Printed, Runner } from "./runner.ts";
 import { clearProps, hasSecret, text, UNKNOWN, wrap, type Props } from "./values.ts";
 
-/** The only resource that the stand-in has. */
+/** Type of the only resource that the stand-in has. */
 export const COMMAND = "command:local:Command";
 
-/** The only function that the stand-in has. */
+/** Token of the only function that the stand-in has. */
 export const RUN = "command:local:run";
 
 /** An input that cannot be accepted. */
@@ -14,7 +14,7 @@ export interface Failure {
   reason: string;
 }
 
-/** What the engine says with a request to create, update or delete. */
+/** Parameters of the engine's request to create, update or delete. */
 export interface Request {
   urn: string;
   /** Seconds; 0: no limit. */
@@ -27,7 +27,7 @@ const COMMAND_INPUTS: readonly string[] = [...RUN_INPUTS, "create", "update", "d
 const STRINGS = ["create", "update", "delete", "dir", "stdin"];
 const LOGGING: readonly unknown[] = ["stdout", "stderr", "stdoutAndStderr", "none", UNKNOWN];
 
-/** `command:local:Command` as @pulumi/command 1.2.1 documents it, without assets and archives. */
+/** Implements `command:local:Command` as @pulumi/command 1.2.1 documents it, without assets and archives. */
 export class Command {
   private readonly runner: Runner;
   private readonly log: (urn: string, line: string) => void;
@@ -84,7 +84,7 @@ export class Command {
     return outputs(inputs, printed);
   }
 
-  /** Without a command nothing runs, and what was printed before stays. */
+  /** Runs a command. Without a command nothing runs, and the previous output stays. */
   private async start(request: Request, command: string | undefined, inputs: Props, olds: Props): Promise<Printed> {
     const state = clearProps(olds);
     const previous = { stdout: text(state, "stdout") ?? "", stderr: text(state, "stderr") ?? "" };
@@ -97,7 +97,7 @@ export class Command {
 
 const unprinted: Printed = { stdout: UNKNOWN, stderr: UNKNOWN };
 
-/** Inputs and what was printed. As soon as one input is secret, so is the text: a command may print what it was given. */
+/** Outputs of a command. If any input is secret, the output is secret too: a command may print its inputs. */
 function outputs(inputs: Props, printed: Printed): Props {
   const secret = hasSecret(inputs) && printed !== unprinted;
   const keep = (value: string) => (secret ? wrap(value) : value);

@@ -5,11 +5,11 @@ export interface Change {
   /** Property path: `update`, `environment.EVERGREEN_SPEC`. */
   path: string;
   kind: "add" | "delete" | "update";
-  /** Whether the change means a new resource. Only `triggers` do. */
+  /** Whether the change replaces the resource. Only a change of `triggers` does. */
   replace: boolean;
 }
 
-/** What changed between the inputs of the last successful run and the wanted ones. */
+/** The changes between the inputs of the last successful run and the wanted inputs. */
 export function difference(oldInputs: Props, newInputs: Props): Change[] {
   const olds = flat(clearProps(oldInputs));
   const news = flat(clearProps(newInputs));
@@ -20,7 +20,7 @@ export function difference(oldInputs: Props, newInputs: Props): Change[] {
   });
 }
 
-/** Environment variables stand alone, so that a preview shows the one that changed and not forty lines. */
+/** Inputs by path. Each environment variable has its own path, so that a preview shows only the one that changed. */
 function flat(inputs: Props): Map<string, unknown> {
   const paths = new Map<string, unknown>();
   for (const [key, value] of Object.entries(inputs)) {

@@ -9,22 +9,22 @@ export interface Printed {
 
 /** One run of a command. */
 export interface Run {
-  /** Goes to the interpreter as its last argument. */
+  /** Last argument of the interpreter. */
   command: string;
-  /** Clear inputs: `interpreter`, `dir`, `environment`, `stdin`, `logging`, `addPreviousOutputInEnv`. */
+  /** Plain-text inputs: `interpreter`, `dir`, `environment`, `stdin`, `logging`, `addPreviousOutputInEnv`. */
   inputs: Props;
-  /** Printed by the last run of the same resource, which an update or a delete may read. */
+  /** Output of the last run of the same resource, which an update or a delete may read. */
   previous: Partial<Printed>;
   /** Seconds until the command is killed; 0: never. */
   timeout: number;
-  /** Gets each line as it is printed. */
+  /** Called with each line as it is printed. */
   log: (line: string) => void;
 }
 
 /**
- * Runs commands as the official plugin does (Go's `exec.CommandContext`): at a cancel or a timeout it sends SIGKILL to
- * the direct child *only* and then waits until its pipes are closed. A gentler stand-in would let the lab prove what
- * production does not do.
+ * Runs commands as the official plugin does (Go's `exec.CommandContext`): on a cancel or a timeout it sends SIGKILL to
+ * the direct child *only* and then waits until its pipes are closed. With a gentler stand-in the lab would prove
+ * something that is not true in production.
  */
 export class Runner {
   private readonly running = new Set<ChildProcess>();
@@ -35,18 +35,18 @@ export class Runner {
     return this.running.size > 0;
   }
 
-  /** Kills what runs and refuses what comes: the engine cancels once, at the end of every run. */
+  /** Kills running commands and refuses new ones: the engine cancels once, at the end of every run. */
   cancel(): void {
     this.cancelled.abort();
     for (const child of this.running) child.kill("SIGKILL");
   }
 
-  /** Resolves to what was printed; rejects when the command could not start, failed, was cancelled or took too long. */
+  /** Resolves to the output; rejects when the command could not start, failed, was cancelled or timed out. */
   async run(run: Run): Promise<Printed> {
     if (this.cancelled.signal.aborted) throw failure(run, "context canceled", "");
     const [file = "/bin/sh", ...args] = interpreter(run.inputs);
     const stdin = text(run.inputs, "stdin");
-    // Not detached: the engine's signals to the plugin's process group reach the commands too.
+    // Not detached, so that the engine's signals to the plugin's process group also reach the commands.
     const child = spawn(file, [...args, run.command], {
       cwd: text(run.inputs, "dir"),
       env: environment(run),
@@ -89,7 +89,7 @@ function environment({ inputs, previous }: Run): NodeJS.ProcessEnv {
   return variables;
 }
 
-/** Resolves when the child is gone and its pipes are closed: to undefined, or to what went wrong in Go's words. */
+/** Resolves when the child has ended and its pipes are closed: to undefined, or to the problem in Go's wording. */
 function ending(child: ChildProcess): Promise<string | undefined> {
   return new Promise((resolve) => {
     child.once("error", (error) => resolve(error.message));

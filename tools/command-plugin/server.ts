@@ -18,7 +18,7 @@ import type { Props } from "./values.ts";
 
 const VERSION = "1.2.1";
 
-/** The lines of the commands, as the engine shows them beside the resource while it runs. */
+/** Sends the commands' lines to the engine, which shows them beside the resource while it runs. */
 class EngineLog {
   private client: EngineClient | undefined;
 
@@ -29,7 +29,7 @@ class EngineLog {
   info(urn: string, message: string): void {
     const severity = enginePb.LogSeverity.INFO;
     const request = new enginePb.LogRequest().setUrn(urn).setMessage(message).setSeverity(severity).setEphemeral(true);
-    // A lost line of progress is no reason to fail the command.
+    // A lost progress line must not fail the command.
     this.client?.log(request, () => undefined);
   }
 }
@@ -37,7 +37,7 @@ class EngineLog {
 /** A provider that is being served. */
 export interface Served {
   port: number;
-  /** Answers what was asked, takes no more, and resolves when that is done. */
+  /** Accepts no more requests, answers the open ones, and then resolves. */
   end: () => Promise<void>;
 }
 
@@ -109,7 +109,7 @@ function resource(command: Command): Partial<IResourceProviderServer> {
       await command.delete(asks, props(request.getProperties()));
       return new emptyPb.Empty();
     }),
-    // There is nothing to read: what a command did is known only by what it printed.
+    // There is nothing to read: only its output shows what a command did.
     read: unary((request) =>
       new pb.ReadResponse()
         .setId(request.getId())
@@ -153,7 +153,7 @@ function asked(request: { getUrn(): string; getTimeout(): number; getPreview(): 
   return { urn: request.getUrn(), timeout: request.getTimeout(), preview: request.getPreview() };
 }
 
-/** `urn:pulumi:STACK::PROJECT::PARENT$TYPE::NAME` */
+/** The type in a URN: `urn:pulumi:STACK::PROJECT::PARENT$TYPE::NAME`. */
 function typeOf(urn: string): string {
   return urn.split("::")[2]?.split("$").at(-1) ?? "";
 }

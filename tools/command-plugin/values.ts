@@ -1,7 +1,7 @@
 /** Property values as the engine sends them in a protobuf Struct. */
 export type Props = Record<string, unknown>;
 
-/** What the engine sends for a value that is not known yet (only in a preview). */
+/** Placeholder that the engine sends for a value that is not known yet (only in a preview). */
 export const UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
 
 const SIGNATURE = "4dabf18193072939515e22adb298388d";
@@ -15,19 +15,19 @@ function isSecret(value: unknown): value is Props {
   return isObject(value) && value[SIGNATURE] === SECRET;
 }
 
-/** `value` as a secret of the state. */
+/** Marks a value as a secret. */
 export function wrap(value: unknown): Props {
   return { [SIGNATURE]: SECRET, value };
 }
 
-/** Whether there is a secret anywhere in `value`. */
+/** Whether `value` contains a secret at any depth. */
 export function hasSecret(value: unknown): boolean {
   if (isSecret(value)) return true;
   if (Array.isArray(value)) return value.some(hasSecret);
   return isObject(value) && Object.values(value).some(hasSecret);
 }
 
-/** `value` with every secret in the clear: for comparing, and for running. Never for an answer. */
+/** `value` with every secret in plain text, for comparisons and for running commands. Never send it in an answer. */
 export function clear(value: unknown): unknown {
   if (isSecret(value)) return clear(value.value);
   if (Array.isArray(value)) return value.map(clear);
@@ -40,7 +40,7 @@ export function clearProps(props: Props): Props {
   return Object.fromEntries(Object.entries(props).map(([key, value]) => [key, clear(value)]));
 }
 
-/** Whether two clear values are the same, whatever the order of their keys. */
+/** Whether two values without secrets are equal, whatever the order of their keys. */
 export function same(a: unknown, b: unknown): boolean {
   return stable(a) === stable(b);
 }
@@ -57,7 +57,7 @@ export function text(props: Props, key: string): string | undefined {
   return typeof value === "string" && value !== "" ? value : undefined;
 }
 
-/** The map of strings at `key`: numbers and booleans as the engine would print them. */
+/** The map of strings at `key`; numbers and booleans are converted as the engine prints them. */
 export function strings(props: Props, key: string): Record<string, string> {
   const value = props[key];
   return isObject(value) ? Object.fromEntries(Object.entries(value).map(([name, item]) => [name, String(item)])) : {};
