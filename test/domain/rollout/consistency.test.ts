@@ -9,7 +9,7 @@ const KNOWN: [NodeSpec, GenerationState][] = [
   [B, "rolling"],
 ];
 
-describe("disagreements", () => {
+describe("what is observed of a pool and its record", () => {
   it("has none to find where all is well", () => {
     assert.deepEqual(found(world(settled(A), KNOWN)), []);
     assert.deepEqual(found({ observed: { vms: [], nodes: [], takenVmids: [] }, record: undefined }), []);
