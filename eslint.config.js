@@ -20,7 +20,7 @@ const rooms = {
   lab: ["runtime"],
   images: [],
   domain: [],
-  runtime: [],
+  runtime: ["domain"],
 };
 
 /** The room of a file: the first folder of its path, of those in src/ the second. */

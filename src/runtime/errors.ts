@@ -1,12 +1,6 @@
-/** What an operator needs to act on an error: the fact, the place, the remedy. */
-export interface Problem {
-  /** What is wrong, as one sentence without a full stop. */
-  what: string;
-  /** Where it was found: a configuration path, a VM, a node, an API path. */
-  where: string;
-  /** What to do about it now. */
-  todo: string;
-}
+import { problemText, type Problem } from "../domain/model/problem.ts";
+
+export type { Problem };
 
 /** An error that the user can act on. Every other error is a defect of the program or of its environment. */
 export class UserError extends Error {
@@ -14,7 +8,7 @@ export class UserError extends Error {
   readonly problem: Problem;
 
   constructor(problem: Problem, options?: ErrorOptions) {
-    super(`${problem.what}\n  where: ${problem.where}\n  do:    ${problem.todo}`, options);
+    super(problemText(problem), options);
     this.problem = problem;
   }
 }
@@ -25,7 +19,7 @@ export class UserErrors extends Error {
   readonly problems: readonly Problem[];
 
   constructor(problems: readonly Problem[]) {
-    super(problems.map((problem) => new UserError(problem).message).join("\n"));
+    super(problems.map(problemText).join("\n"));
     this.problems = problems;
   }
 }

@@ -2,10 +2,15 @@
 export interface Problem {
   /** What is wrong, as one sentence without a full stop. */
   what: string;
-  /** Where it was found: a configuration path, a VM, a node. */
+  /** Where it was found: a configuration path, a VM, a node, an API path. */
   where: string;
   /** What to do about it now. */
   todo: string;
+}
+
+/** A problem as the user reads it, three lines. */
+export function problemText({ what, where, todo }: Problem): string {
+  return `${what}\n  where: ${where}\n  do:    ${todo}`;
 }
 
 /**
@@ -16,7 +21,7 @@ export class PlanError extends Error {
   readonly problems: readonly Problem[];
 
   constructor(problems: readonly Problem[]) {
-    super(problems.map(({ what, where, todo }) => `${what}\n  where: ${where}\n  do:    ${todo}`).join("\n"));
+    super(problems.map(problemText).join("\n"));
     this.problems = problems;
   }
 }

@@ -1,3 +1,4 @@
+import { problemText } from "../../domain/model/problem.ts";
 import { UserErrors } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
@@ -24,5 +25,5 @@ export async function requireMayDrain(
   const found = blockers(pods.items, budgets.items, nodes, drainSeconds);
   const never = found.filter(({ kind }) => kind === "never");
   if (never.length > 0) throw new DrainRefusal(never);
-  for (const { what, where, todo } of found) say(`${what}\n  where: ${where}\n  do:    ${todo}`);
+  for (const problem of found) say(problemText(problem));
 }
