@@ -1,3 +1,4 @@
+import { leaseNames } from "../src/domain/model/formats.ts";
 import type { Command } from "commander";
 import { asUserError } from "../src/runtime/errors.ts";
 import { renderClusterPlan, planPools } from "../src/program/cluster-plan.ts";
@@ -40,7 +41,7 @@ export function poolStatus(observed: ObservedCluster, pool: string, leases: Read
       powerOf(member),
       member.node ? (member.node.ready ? "Ready" : "NotReady") : "no Node",
       member.record?.phase ?? "not joined",
-      waitsFor(member, leases.get(`slot-${pool}-${state.slot}`)),
+      waitsFor(member, leases.get(leaseNames.slot(pool, state.slot))),
     ]),
   );
   const generations = (record?.generations ?? []).map(

@@ -1,6 +1,7 @@
 import { ComponentResource, type ComponentResourceOptions, type Resource } from "@pulumi/pulumi";
 import type { local } from "@pulumi/command";
 import type { VmLegacy } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
+import { typeTokens } from "../src/domain/model/formats.ts";
 import { variables } from "../src/domain/model/step-environment.ts";
 import { BEFORE_POOL, poolGraph, verifyOf, type GraphArgs, type StepResource } from "../src/domain/rollout/graph.ts";
 import { step } from "./step.ts";
@@ -32,7 +33,7 @@ export class NodePool extends ComponentResource {
   private readonly args: NodePoolArgs;
 
   constructor(name: string, args: NodePoolArgs, options?: ComponentResourceOptions) {
-    super("evergreen:index:NodePool", name, {}, options);
+    super(typeTokens.nodePool, name, {}, options);
     this.poolName = name;
     this.args = args;
     const graph = poolGraph(args);
@@ -54,7 +55,7 @@ export class NodePool extends ComponentResource {
   private parentOf(slot: number | undefined): Resource {
     if (slot === undefined) return this;
     const name = `${this.poolName}-${slot}`;
-    const place = this.places.get(slot) ?? new ComponentResource("evergreen:index:Slot", name, {}, { parent: this });
+    const place = this.places.get(slot) ?? new ComponentResource(typeTokens.slot, name, {}, { parent: this });
     this.places.set(slot, place);
     return place;
   }

@@ -1,5 +1,6 @@
 import { local } from "@pulumi/command";
 import type { CustomResourceOptions, CustomTimeouts, Input } from "@pulumi/pulumi";
+import { stepInterpreter } from "../src/domain/model/formats.ts";
 import type { StepResource } from "../src/domain/rollout/graph.ts";
 
 /** Environment variables of a step: plain values, none of them a path or a secret. */
@@ -24,7 +25,7 @@ export function step(
   options: CustomResourceOptions,
 ): local.Command {
   const verbs = { create: verb, update: verb, ...(deleteVerb === undefined ? {} : { delete: deleteVerb }) };
-  const inputs = { interpreter: ["./bin/step"], ...verbs, environment, logging: local.Logging.Stderr };
+  const inputs = { interpreter: [stepInterpreter], ...verbs, environment, logging: local.Logging.Stderr };
   return new local.Command(name, inputs, {
     ...options,
     ...(limits ? { customTimeouts: seconds(limits) } : {}),

@@ -1,3 +1,4 @@
+import { imageTags } from "../domain/model/formats.ts";
 import { refuseAnotherCluster } from "./cluster-identity.ts";
 import { asTagged, withAdopted, type ObservedAdoption } from "./adoption.ts";
 import { UserError, UserErrors, type Problem } from "../runtime/errors.ts";
@@ -231,6 +232,6 @@ function unusable(list: readonly ListedVm[]): UnusableImages {
 
 /** The RKE2 version in a template's tags; undefined when it is not tagged as an Evergreen image. */
 function rke2Of(tags: readonly string[]): string | undefined {
-  if (!tags.includes("eg-image")) return undefined;
-  return tags.find((tag) => tag.startsWith("rke2-"))?.slice("rke2-".length);
+  if (!tags.includes(imageTags.image)) return undefined;
+  return tags.find((tag) => tag.startsWith(imageTags.rke2))?.slice(imageTags.rke2.length);
 }

@@ -1,3 +1,4 @@
+import { leaseNames } from "../domain/model/formats.ts";
 import { Deadline, DeadlineError } from "../runtime/deadline.ts";
 import { messageOf } from "../runtime/errors.ts";
 import type { Config } from "../config/config.ts";
@@ -5,7 +6,6 @@ import { guest } from "../../images/contract.ts";
 import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import type { Kubernetes } from "../clients/kubernetes/client.ts";
 import { observeLeases } from "../clients/kubernetes/lease-observer.ts";
-import { runLease } from "../clients/kubernetes/run-lease.ts";
 import {
   evictionRequestedBy,
   forgetLonghornNode,
@@ -50,7 +50,7 @@ export async function findStaleResources(
   const { kubernetes } = observed;
   if (!kubernetes) return [];
   // The lease of the update is not the lease of a step.
-  const { expired, held } = await observeLeases(kubernetes, [runLease]);
+  const { expired, held } = await observeLeases(kubernetes, [leaseNames.update]);
   // The previous run and its steps may have ended after the state was observed: with fresh records, the nodes that they
   // decommissioned stay as they are.
   const now = { ...observed, records: await recordsOf(kubernetes, observed) };
@@ -88,7 +88,7 @@ async function abandonedCordons(
     const name = nameOf(node);
     const known = observed.nodes.find((one) => one.name === name);
     const phase = known && recordOf(observed, known.pool, name)?.phase;
-    if (!known || phase === "retired" || held.has(`slot-${known.pool}-${known.slot}`)) return [];
+    if (!known || phase === "retired" || held.has(leaseNames.slot(known.pool, known.slot))) return [];
     const own = observed.vms.find((vm) => vm.uuid === known.uuid);
     const server = known.role === "server" ? own : undefined;
     // The server's guest resumes serving only when its marker is cleared. That needs an answering Proxmox host; for a
@@ -123,7 +123,7 @@ async function abandonedEvictions(
       nodes.filter((node) => node.name === name).map(({ slot, phase }) => ({ pool, slot, phase })),
     )[0];
     const owner = known ?? record;
-    if (!owner || held.has(`slot-${owner.pool}-${owner.slot}`)) return [];
+    if (!owner || held.has(leaseNames.slot(owner.pool, owner.slot))) return [];
     if (!known) return [forgotten(kubernetes, storage)];
     if (record?.phase === "retired") return [];
     const by = storage.metadata?.annotations?.[evictionRequestedBy] ?? "";
@@ -203,7 +203,7 @@ async function lostNodes(
     node.phase !== "retired" || kubernetes.now().getTime() - Date.parse(node.since) > keptMs;
   const unseen = [...observed.records.values()].flatMap(({ pool, nodes }) =>
     nodes
-      .filter((node) => !exists(node) && isDue(node) && !held.has(`slot-${pool}-${node.slot}`))
+      .filter((node) => !exists(node) && isDue(node) && !held.has(leaseNames.slot(pool, node.slot)))
       .map((node) => ({ pool, node })),
   );
   const numbers = unseen.map(({ node }) => node.vmid);

@@ -1,3 +1,4 @@
+import { leaseNames } from "../domain/model/formats.ts";
 import type { Access } from "../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../clients/kubernetes/client.ts";
 import { Lease, LeaseLost, type Fence } from "../clients/kubernetes/lease.ts";
@@ -67,11 +68,11 @@ export async function holding<T>(
 }
 
 /** Name of a slot's lease: one step at a time works on the nodes of the slot. */
-export const slotLease = ({ pool, slot }: Pick<SlotInput, "pool" | "slot">): string[] => [`slot-${pool}-${slot}`];
+export const slotLease = ({ pool, slot }: Pick<SlotInput, "pool" | "slot">): string[] => [leaseNames.slot(pool, slot)];
 
 /** Names of a pool's disruption leases: their number is how many nodes may be disrupted at a time. */
 export const disruptionLeases = ({ pool, strategy }: Pick<SlotInput, "pool" | "strategy">): string[] =>
-  Array.from({ length: Math.max(1, strategy.maxUnavailable) }, (_, ticket) => `ticket-${pool}-${ticket}`);
+  Array.from({ length: Math.max(1, strategy.maxUnavailable) }, (_, number) => leaseNames.disruption(pool, number));
 
 /** Combines several fences into one: each of them is checked. */
 export function allFences(...fences: Fence[]): Fence {

@@ -1,3 +1,4 @@
+import { evictionRequestedBy, schedulingStoppedBy } from "../../domain/model/formats.ts";
 import type { Deadline } from "../../runtime/deadline.ts";
 import { UserError, UserErrors } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
@@ -19,13 +20,7 @@ import { nameOf } from "./nodes.ts";
 import { paths, type PodDisruptionBudget } from "./types.ts";
 import { named, watch } from "./watch.ts";
 
-/** Annotation with the id of the run that asked Longhorn to evict a node: only such a request is ever undone. */
-export const evictionRequestedBy = "evergreen.dev/eviction-requested-by";
-/**
- * Annotation with the id of the run that turned scheduling off for it. When missing, scheduling was off before and
- * stays so.
- */
-const schedulingStoppedBy = "evergreen.dev/scheduling-stopped-by";
+export { evictionRequestedBy };
 
 const nodesOf = (node: LonghornNode) => `${paths.longhorn}/namespaces/${node.metadata?.namespace ?? ""}/nodes`;
 const pathOf = (node: LonghornNode) => `${nodesOf(node)}/${nameOf(node)}`;

@@ -1,3 +1,4 @@
+import { cordonedBy, labels, leaving } from "../../domain/model/formats.ts";
 import type { ObservedNode, Role } from "../../domain/model/types.ts";
 import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "./client.ts";
@@ -5,19 +6,7 @@ import type { Deadline } from "../../runtime/deadline.ts";
 import { paths, type Node, type Resource } from "./types.ts";
 import { named, until } from "./watch.ts";
 
-/** Labels of our nodes. */
-export const labels = {
-  cluster: "evergreen.dev/cluster",
-  pool: "evergreen.dev/pool",
-  slot: "evergreen.dev/slot",
-  generation: "evergreen.dev/generation",
-  server: "node-role.kubernetes.io/control-plane",
-} as const;
-
-/** Annotation with the id of the run that cordoned a node: only such a cordon is ever undone. */
-export const cordonedBy = "evergreen.dev/cordoned-by";
-/** Taint of nodes that are about to be replaced: new pods prefer other nodes, so that they do not move twice. */
-export const leaving = { key: "evergreen.dev/leaving", effect: "PreferNoSchedule" } as const;
+export { cordonedBy, labels, leaving };
 
 const pathOf = (name: string) => `${paths.nodes}/${name}`;
 

@@ -1,6 +1,6 @@
 import { UserError } from "../../runtime/errors.ts";
 import type { GenerationRecord, GenerationState, NodeRecord, PoolRecord, SlotPhase } from "../../domain/model/types.ts";
-import { namespace } from "./types.ts";
+import { namespace, recordMaps } from "../../domain/model/formats.ts";
 
 /*
  * How the record of a pool is stored. Facts about the pool are in the ConfigMap `pool-<pool>`, facts about the nodes of
@@ -21,8 +21,7 @@ export const nodeKey = ({ slot, generation }: Pick<NodeRecord, "slot" | "generat
 export const generationKey = (id: string) => `generation.${id}`;
 export const isNodeKey = (key: string): boolean => key.startsWith("node.");
 
-export const poolMap = (pool: string) => `pool-${pool}`;
-export const slotMap = (pool: string, slot: number) => `slot-${pool}-${slot}`;
+export const { pool: poolMap, slot: slotMap } = recordMaps;
 
 const nodeFields = ["name", "slot", "generation", "vmid", "uuid", "phase", "since"] as const;
 const generationFields = ["id", "spec", "state", "since"] as const;

@@ -1,3 +1,4 @@
+import { leaseNames } from "../../domain/model/formats.ts";
 import { hostname } from "node:os";
 import { hasHeld, noteHeld } from "../../runtime/engine-notes.ts";
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
@@ -9,7 +10,7 @@ import { Lease, LeaseLost, type LeaseOptions } from "./lease.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
 
 /** Name of the lease of an update. */
-export const runLease = "update";
+export const { update: runLease } = leaseNames;
 const path = `${paths.leases}/${runLease}`;
 
 /**

@@ -1,4 +1,5 @@
 import type * as k8s from "@kubernetes/client-node";
+import { namespace } from "../../domain/model/formats.ts";
 
 /** A type of the client library as it is sent: what the library turns into a Date is a string. */
 export type Wire<T> = T extends Date
@@ -33,8 +34,7 @@ export interface Resource {
   };
 }
 
-/** Namespace of all objects that we keep in a cluster. */
-export const namespace = "evergreen-system";
+export { namespace };
 
 /** Path of an object in a namespace that is not ours. @param group group and version, such as `apps/v1` */
 export const namespacedPath = (group: string, of: string, rest: string): string =>

@@ -1,3 +1,5 @@
+import { vmTags } from "../../domain/model/formats.ts";
+
 /** The node that our tags on a VM name. They are only a claim; the SMBIOS uuid proves it. */
 export interface NodeTags {
   cluster: string;
@@ -8,7 +10,13 @@ export interface NodeTags {
 
 /** The tags of a node's VM, in the order in which Proxmox stores them. */
 export function tagsOf({ cluster, pool, slot, generation }: NodeTags): string[] {
-  return ["evergreen", `eg-cluster-${cluster}`, `eg-gen-${generation}`, `eg-pool-${pool}`, `eg-slot-${slot}`].sort();
+  return [
+    vmTags.ours,
+    `${vmTags.cluster}${cluster}`,
+    `${vmTags.generation}${generation}`,
+    `${vmTags.pool}${pool}`,
+    `${vmTags.slot}${slot}`,
+  ].sort();
 }
 
 /** Proxmox separates by semicolons; administrators also type commas and blanks. */
@@ -18,11 +26,11 @@ export function splitTags(tags: string): string[] {
 
 /** The node that the VM claims to be, or undefined when one of our tags is missing or occurs twice. */
 export function nodeTags(tags: readonly string[]): NodeTags | undefined {
-  if (!tags.includes("evergreen")) return undefined;
-  const cluster = only(tags, "eg-cluster-");
-  const pool = only(tags, "eg-pool-");
-  const slot = only(tags, "eg-slot-");
-  const generation = only(tags, "eg-gen-");
+  if (!tags.includes(vmTags.ours)) return undefined;
+  const cluster = only(tags, vmTags.cluster);
+  const pool = only(tags, vmTags.pool);
+  const slot = only(tags, vmTags.slot);
+  const generation = only(tags, vmTags.generation);
   if (cluster === undefined || pool === undefined || generation === undefined) return undefined;
   if (slot === undefined || !/^\d+$/.test(slot) || !/^[0-9a-f]{8}$/.test(generation)) return undefined;
   return { cluster, pool, slot: Number(slot), generation };
@@ -35,5 +43,6 @@ function only(tags: readonly string[], prefix: string): string | undefined {
 
 /** Whether a tag is one of those that we give to nodes. */
 export function isOurTag(tag: string): boolean {
-  return tag === "evergreen" || /^eg-(cluster|gen|pool|slot)-/.test(tag);
+  const { ours, ...prefixes } = vmTags;
+  return tag === ours || Object.values(prefixes).some((prefix) => tag.startsWith(prefix));
 }
