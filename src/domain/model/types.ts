@@ -226,7 +226,8 @@ export interface SlotPlan {
   /** Other nodes of the slot on such a host. They stay as they are: the engine must not delete their VMs either. */
   stranded?: StrandedNode[];
   /**
-   * No node serves in the slot: its owner is powered off, not Ready or decommissioned, and no other node stands in.
+   * No node serves in the slot: its owner is powered off, not Ready or decommissioned, and no other node stands in. For
+   * servers also: its next node has joined etcd and is down, which keeps every other slot from changing.
    * Absent: a node serves.
    */
   fallen?: true;

@@ -207,7 +207,7 @@ function placed(
     if (place === undefined) return [];
     const goes = (member: Member) => member.name !== name && leaves(member.name) && isReplaced(member, state);
     const replaces = isStuck(state) ? [] : state.members.filter(goes);
-    const fallen = isFallen(pool.role, state, replaces) ? { fallen: true as const } : {};
+    const fallen = isFallen(pool.role, state, name, replaces) ? { fallen: true as const } : {};
     const away = unreachableIn(state, name, known);
     const names = replaces.map((one) => one.name);
     return [{ slot: state.slot, generation, name, ...place, replaces: names, ...away, ...fallen }];
@@ -215,13 +215,16 @@ function placed(
 }
 
 /**
- * Whether no node serves in the slot. For a server its own voter counts. In an agent's slot another node may stand in
- * or have joined already, and a node that was judged failed may have owned the slot before.
+ * Whether no node serves in the slot. For a server its own voter counts, and so does the slot's next node once it has
+ * joined: while that voter is down, etcd lets no other slot change. In an agent's slot another node may stand in or have
+ * joined already, and a node that was judged failed may have owned the slot before.
  */
-function isFallen(role: Role, { owner, members }: SlotState, replaces: readonly Member[]): boolean {
+function isFallen(role: Role, { owner, members }: SlotState, name: string, replaces: readonly Member[]): boolean {
   const wasJudged = role === "agent" && members.some(({ record }) => record?.phase === "failed");
   if (owner === undefined && replaces.length === 0 && !wasJudged) return false;
-  return role === "server" ? owner === undefined || !isHealthy(owner) : !members.some(isHealthy);
+  if (role === "agent") return !members.some(isHealthy);
+  const next = members.find((member) => member.name === name && member.record?.phase === "joined");
+  return owner === undefined || !isHealthy(owner) || (next !== undefined && !isHealthy(next));
 }
 
 /**

@@ -78,6 +78,17 @@ describe("plan of a control plane", () => {
     );
   });
 
+  it("begins with a server that has joined, fell before its handover, and keeps every other slot from changing", () => {
+    const held: Held[] = [...settled(A, 3), { slot: 0, spec: B, phase: "joined" }];
+    const down: Held = { slot: 2, spec: B, phase: "joined", well: false };
+    const made = planned(servers(B), world([...held, down], [...PROVED_A, [B, "rolling"]]));
+    assert.deepEqual(
+      made.slots.map(({ fallen }) => fallen),
+      [undefined, undefined, true],
+    );
+    assert.match(made.words.join("\n"), /slot 0: .*; joins after slot 2/);
+  });
+
   it("begins with a fallen server that stays, too", () => {
     const state = world([...settled(A, 3), { slot: 0, spec: B, phase: "joined" }], PROVED_A);
     const nodes = state.observed.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
