@@ -13,7 +13,7 @@ import type { OpenStack } from "../observe/open-stack.ts";
  */
 export async function removeUntrackedClones(
   site: OpenStack,
-  known: readonly Pick<KnownVm, "vmid">[],
+  known: readonly Pick<KnownVm, "vmid" | "name">[],
   fence: Pick<ExclusiveUse, "check">,
   report: (what: string, how: string) => void,
 ): Promise<number> {
@@ -27,7 +27,8 @@ export async function removeUntrackedClones(
       pool === site.config.site.proxmoxPool &&
       !template &&
       status === "stopped" &&
-      !known.some((vm) => vm.vmid === vmid),
+      // Another VM of that name is in the state: this one is a copy of it, or a backup that was restored beside it.
+      !known.some((vm) => vm.vmid === vmid || vm.name === name),
   );
   for (const { vmid, name = "" } of lost) {
     await fence.check();

@@ -28,7 +28,10 @@ describe("a VM with a name of ours that is off and in no state of the engine", (
   });
   afterEach(() => bench.stop());
 
-  const repaired = async (seen: Partial<ObservedCluster>, known: { vmid: number }[] = []): Promise<string[]> => {
+  const repaired = async (
+    seen: Partial<ObservedCluster>,
+    known: { vmid: number; name: string }[] = [],
+  ): Promise<string[]> => {
     const observed = picture(seen);
     const config = { ...smallConfig(), site: { ...smallConfig().site, proxmoxPool: site.nodes } };
     const said: string[] = [];
@@ -66,7 +69,11 @@ describe("a VM with a name of ours that is off and in no state of the engine", (
   }
 
   it("stays when the state has it", async () => {
-    assert.deepEqual(await repaired({ kubernetes }, [{ vmid }]), ["stays"]);
+    assert.deepEqual(await repaired({ kubernetes }, [{ vmid, name: "another" }]), ["stays"]);
+  });
+
+  it("stays when the state has another VM of its name: it is a copy, or a restored backup", async () => {
+    assert.deepEqual(await repaired({ kubernetes }, [{ vmid: vmid + 1, name }]), ["stays"]);
   });
 
   it("is destroyed when the cluster has never had it", async () => {

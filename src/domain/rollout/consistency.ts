@@ -48,6 +48,7 @@ function vmProblems(vm: ObservedVm, nodes: readonly ObservedNode[], remembered: 
   if (former !== vm.name) return [renamed(vm, former)];
   // Its identity cannot be read while its host does not answer; nothing is done to it until then.
   if (vm.unreachable !== undefined) return [];
+  if (made !== undefined && made.vmid !== vm.vmid) return [restored(vm, made.vmid)];
 
   // A name may come back after its VM was decommissioned and destroyed; the new VM then has a new uuid.
   const namesake = remembered.find((node) => node.name === vm.name && node.phase !== "retired");
@@ -64,6 +65,15 @@ function vmProblems(vm: ObservedVm, nodes: readonly ObservedNode[], remembered: 
 function formerName(vm: ObservedVm): string {
   const tail = `-${vm.pool}-${vm.slot}-${vm.generation}`;
   return vm.name.endsWith(tail) || isAdopted(vm) ? vm.name : `<cluster>${tail}`;
+}
+
+/** A backup that was restored beside its VM has the same name, tags and SMBIOS uuid. */
+function restored(vm: ObservedVm, vmid: number): Problem {
+  return {
+    what: `${vm.name} was made as VM ${vmid}, and another VM has its name, its tags and its SMBIOS uuid`,
+    where: titleOf(vm),
+    todo: `that is a restored backup or a copy: remove our tags from it, or destroy it; when VM ${vmid} has lost its tags, give them back`,
+  };
 }
 
 function renamed(vm: ObservedVm, former: string): Problem {

@@ -91,6 +91,15 @@ describe("what is observed of a pool and its record", () => {
     assert.match(found(at).join(), /<cluster>-workers-3-/);
   });
 
+  it("sees a backup that was restored beside its VM, which has lost our tags (adversary, seed 275527219)", () => {
+    const at = world(settled(A, 1), KNOWN);
+    at.observed.vms.forEach((vm) => (vm.vmid = 1106));
+    const [problem, ...others] = disagreementsOf(at);
+    assert.deepEqual(others, []);
+    assert.match(problem?.what ?? "", /was made as VM 1100, and another VM has its name, its tags and its SMBIOS uuid/);
+    assert.match(problem?.where ?? "", /^VM 1106 /);
+  });
+
   it("sees another VM in the place of ours", () => {
     const recorded = world(settled(A, 1), KNOWN);
     recorded.observed.nodes = [];
@@ -110,7 +119,9 @@ describe("what is observed of a pool and its record", () => {
     const [vm] = at.observed.vms;
     assert.ok(vm);
     const copy = { ...at, observed: { ...at.observed, vms: [vm, { ...vm, vmid: 1500 }] } };
-    assert.deepEqual(found(copy), [`2 VMs have the name ${vm.name}`]);
+    const [double, which, ...others] = found(copy);
+    assert.deepEqual([double, others], [`2 VMs have the name ${vm.name}`, []]);
+    assert.match(which ?? "", /was made as VM 1100, and another VM has its name/);
     const clone = {
       ...at,
       observed: { ...at.observed, vms: [vm, { ...vm, vmid: 1500, name: nameOf(1, A), slot: 1 }] },
