@@ -1,13 +1,9 @@
+import { meets, type Requirement } from "../model/selector.ts";
+
 /** The fields of a node that node affinity reads. */
 export interface AffinityNode {
   name: string;
   labels: Readonly<Record<string, string>>;
-}
-
-interface Requirement {
-  key: string;
-  operator: string;
-  values?: readonly string[] | undefined;
 }
 
 /** A node selector in Kubernetes' form, of the node affinity of a PersistentVolume or a pod. */
@@ -36,22 +32,16 @@ export function fitsNode(selector: NodeSelector, node: AffinityNode, unknown: bo
   });
 }
 
-function holds({ operator, values = [] }: Requirement, value: string | undefined, unknown: boolean): boolean {
-  switch (operator) {
-    case "In":
-      return value !== undefined && values.includes(value);
-    case "NotIn":
-      return value === undefined || !values.includes(value);
-    case "Exists":
-      return value !== undefined;
-    case "DoesNotExist":
-      return value === undefined;
+/** Node selectors also compare numbers. */
+function holds(requirement: Requirement, value: string | undefined, unknown: boolean): boolean {
+  const [bound] = requirement.values ?? [];
+  switch (requirement.operator) {
     case "Gt":
-      return compares(value, values[0], (is, bound) => is > bound);
+      return compares(value, bound, (is, limit) => is > limit);
     case "Lt":
-      return compares(value, values[0], (is, bound) => is < bound);
+      return compares(value, bound, (is, limit) => is < limit);
     default:
-      return unknown;
+      return meets(requirement, value, unknown);
   }
 }
 

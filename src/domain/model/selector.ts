@@ -1,7 +1,14 @@
+/** One expression of a selector of labels or of nodes. */
+export interface Requirement {
+  key: string;
+  operator: string;
+  values?: readonly string[] | undefined;
+}
+
 /** A label selector in the form that Kubernetes uses. */
 export interface LabelSelector {
   matchLabels?: Record<string, string> | undefined;
-  matchExpressions?: { key: string; operator: string; values?: string[] | undefined }[] | undefined;
+  matchExpressions?: readonly Requirement[] | undefined;
 }
 
 /**
@@ -11,14 +18,16 @@ export interface LabelSelector {
 export function matches(selector: LabelSelector | undefined, labels: Readonly<Record<string, string>>): boolean {
   if (selector === undefined) return false;
   const exact = Object.entries(selector.matchLabels ?? {}).every(([key, value]) => labels[key] === value);
-  return exact && (selector.matchExpressions ?? []).every((expression) => fits(expression, labels));
+  // An operator of a later Kubernetes counts as a match: an extra budget is safer than a pod that seems to have none.
+  return exact && (selector.matchExpressions ?? []).every((one) => meets(one, labels[one.key], true));
 }
 
-function fits(
-  { key, operator, values = [] }: NonNullable<LabelSelector["matchExpressions"]>[number],
-  labels: Readonly<Record<string, string>>,
-): boolean {
-  const value = labels[key];
+/**
+ * Whether a value meets a requirement, by the operators that all selectors of Kubernetes have.
+ * @param value of the requirement's key. Undefined: there is none
+ * @param unknown the result for every other operator
+ */
+export function meets({ operator, values = [] }: Requirement, value: string | undefined, unknown: boolean): boolean {
   switch (operator) {
     case "In":
       return value !== undefined && values.includes(value);
@@ -29,8 +38,6 @@ function fits(
     case "DoesNotExist":
       return value === undefined;
     default:
-      // An operator of a later Kubernetes counts as a match: an extra budget is safer than a pod that seems to have
-      // none.
-      return true;
+      return unknown;
   }
 }
