@@ -1,4 +1,6 @@
-import { listVms } from "../clients/proxmox/vms.ts";
+import type { Proxmox } from "../clients/proxmox/client.ts";
+import { listVms, readVm, type ListedVm } from "../clients/proxmox/vms.ts";
+import { imageTags } from "../domain/model/formats.ts";
 import { parseNodeName } from "../domain/model/generation.ts";
 import type { ExclusiveUse } from "./exclusive-use.ts";
 import { VM_TYPE, type KnownVm } from "./engine-state.ts";
@@ -20,24 +22,44 @@ export async function removeUntrackedClones(
   let destroyed = 0;
   // Listed again: since the state was observed, creates were undone, and a clone that was waited for may have become
   // visible.
-  const lost = (await listVms(site.pve)).filter(
+  const list = await listVms(site.pve);
+  const lost = list.filter(
     ({ vmid, name, pool, template, status }) =>
       name !== undefined &&
       parseNodeName(name, site.config.cluster) !== undefined &&
       pool === site.config.site.proxmoxPool &&
       !template &&
       status === "stopped" &&
-      // Another VM of that name is in the state: this one is a copy of it, or a backup that was restored beside it.
-      !known.some((vm) => vm.vmid === vmid || vm.name === name),
+      !known.some((vm) => vm.vmid === vmid),
   );
-  for (const { vmid, name = "" } of lost) {
+  for (const vm of lost) {
     await fence.check();
+    const { vmid, name = "" } = vm;
+    const inState = known.find((one) => one.name === name)?.vmid;
     const create = { urn: "", type: VM_TYPE, inputs: { name, vmId: vmid } };
-    const how = site.observed.kubernetes === undefined ? UNHEARD : (await undoCreate(site, create, fence)).how;
+    let how: string;
+    if (site.observed.kubernetes === undefined) how = UNHEARD;
+    else if (inState !== undefined && (await mayBeCopy(site.pve, vm, inState, list))) how = copyOf(vmid, name, inState);
+    else how = (await undoCreate(site, create, fence)).how;
     report(`VM ${vmid} (${name}) is in no state of the engine`, how);
     if (how.startsWith("destroyed")) destroyed += 1;
   }
   return destroyed;
+}
+
+/**
+ * Whether a VM that has the name of one in the state can be a copy of that, or a backup that was restored beside it. A
+ * clone whose plugin was killed has an SMBIOS uuid of its own and still the tags of its template.
+ */
+async function mayBeCopy(pve: Proxmox, vm: ListedVm, original: number, list: readonly ListedVm[]): Promise<boolean> {
+  const listed = list.find(({ vmid }) => vmid === original);
+  if (listed === undefined) return true;
+  const [{ uuid, tags }, other] = await Promise.all([readVm(pve, vm), readVm(pve, listed)]);
+  return uuid === "" || uuid === other.uuid || !tags.includes(imageTags.image);
+}
+
+function copyOf(vmid: number, name: string, original: number): string {
+  return `left alone: the state has VM ${original} of that name, and this one may be a copy of it or a restored backup. If it is neither, it is a clone that was never started: destroy VM ${vmid} (${name}) by hand`;
 }
 
 const UNHEARD =

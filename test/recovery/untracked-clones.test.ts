@@ -72,8 +72,41 @@ describe("a VM with a name of ours that is off and in no state of the engine", (
     assert.deepEqual(await repaired({ kubernetes }, [{ vmid, name: "another" }]), ["stays"]);
   });
 
-  it("stays when the state has another VM of its name: it is a copy, or a restored backup", async () => {
-    assert.deepEqual(await repaired({ kubernetes }, [{ vmid: vmid + 1, name }]), ["stays"]);
+  describe("and the state has another VM of its name", () => {
+    const original = vmid + 1;
+    const cloned = () => bench.dc.vms.get(vmid)?.config;
+    const judged = async (): Promise<void> => {
+      const [outcome, how = ""] = await repaired({ kubernetes }, [{ vmid: original, name }]);
+      assert.equal(outcome, "stays");
+      assert.match(
+        how,
+        new RegExp(`^left alone: the state has VM ${original} of that name, and this one may be a copy`),
+      );
+    };
+    beforeEach(() => {
+      seedVm(bench.dc, { vmid: original, name, pool: site.nodes });
+      cloned()?.set("tags", "eg-image;evergreen;rke2-v1.34.4+rke2r1");
+    });
+
+    it("stays when it has the SMBIOS uuid of that one: it is a restored backup", async () => {
+      cloned()?.set("smbios1", bench.dc.vms.get(original)?.config.get("smbios1") ?? "");
+      await judged();
+    });
+
+    it("stays when it has not the tags of a template: it is a copy of a node", async () => {
+      cloned()?.set("tags", "eg-cluster-demo;evergreen");
+      await judged();
+    });
+
+    it("stays when that one is out of sight: they cannot be compared", async () => {
+      bench.dc.pools.get(site.nodes)?.vms.delete(original);
+      await judged();
+    });
+
+    it("is destroyed when it is as its template: the plugin was killed during its clone", async () => {
+      const said = await repaired({ kubernetes }, [{ vmid: original, name }]);
+      assert.deepEqual(said, ["is destroyed", `destroyed the half-made VM ${vmid} (${name})`]);
+    });
   });
 
   it("is destroyed when the cluster has never had it", async () => {
