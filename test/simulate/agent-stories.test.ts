@@ -250,8 +250,27 @@ describe("agents in virtual time", function () {
       world.defect = (call) =>
         call.path.endsWith("/eviction") ? status(500, "InternalError", "a webhook is away") : world.honest(call);
       assert.equal(await stage.up({ ...grown, rollout: 1 }), "failed");
-      assert.match(stage.engine.why, /workers-rollout: demo-workers-[123]-.* could not be emptied/);
+      assert.match(stage.engine.why, /workers-0-handover: demo-workers-0-.* could not be emptied/);
       world.defect = undefined;
+      assert.equal(await stage.up({ ...grown, rollout: 1 }), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("take over from a half-made one that alone has pods once the next one is there (seed 570052720)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    const grown = { ...stage.before, slots: 2 };
+    const isNew = ({ metadata }: Stored) => metadata.name.startsWith("demo-workers-1-");
+    await stage.play(async () => {
+      assert.equal(await stage.dieAt(grown, () => world.cluster.objects.list("nodes").some(isNew)), "killed");
+      // Somebody has cordoned the only other one: a pod that is evicted finds no place, and the next one is held.
+      const first = world.cluster.objects.get("nodes", stage.nameOf(1100));
+      assert.ok(first);
+      world.cluster.objects.put("nodes", { ...first, spec: { ...first.spec, unschedulable: true } });
+      await world.time.sleep(60_000);
+      world.cluster.pods.deploy({ name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: false });
+      await world.time.sleep(30_000);
       assert.equal(await stage.up({ ...grown, rollout: 1 }), "done", stage.engine.why);
     });
     assert.deepEqual(world.story.violations, []);

@@ -87,9 +87,9 @@ export class AvailabilityWatcher {
    */
   runPlanned(): void {
     this.dead.clear();
-    for (const [pool, { most, fewest }] of this.promises) {
+    for (const [pool, { fewest }] of this.promises) {
       const before = this.leftOver.get(pool) ?? 0;
-      this.leftOver.set(pool, Math.max(before, this.running(pool) - most, this.outOfReach(pool)));
+      this.leftOver.set(pool, Math.max(before, this.excess(pool), this.outOfReach(pool)));
       const slots = slotsBelow(pool === SERVER_POOL ? 0 : fewest);
       const agents =
         pool === SERVER_POOL ? [] : this.truth.vmsOf(pool).filter((one) => one.running && this.truth.node(one.name));
@@ -137,8 +137,10 @@ export class AvailabilityWatcher {
     return this.truth.nodes().filter((node) => placeOf(node).pool === pool && this.isThere(node));
   }
 
-  private running(pool: string): number {
-    return this.truth.vmsOf(pool).filter((one) => one.running).length;
+  /** VMs that run beyond one in each slot. */
+  private excess(pool: string): number {
+    const running = this.truth.vmsOf(pool).filter((one) => one.running);
+    return running.length - new Set(running.map(({ tags }) => nodeTags(tags)?.slot)).size;
   }
 
   vmStarted(vm: Vm): void {

@@ -3,6 +3,7 @@ import type { Stored } from "./objects.ts";
 import { nodeOf } from "./pods.ts";
 import type { Process } from "./process.ts";
 import type { Story } from "./story.ts";
+import { placeOf, type Place } from "./truth.ts";
 
 /** Time that a scheduler and a polling handover may take, in milliseconds. */
 const patience = 60_000;
@@ -13,8 +14,8 @@ const patience = 60_000;
  * missing.
  */
 export class PlaceWatcher {
-  /** By workload: the last process that evicted a pod of it, and from which pool. */
-  private readonly evictors = new Map<string, { by: Process; pool: string }>();
+  /** By workload: the last process that evicted a pod of it, and from which slot. */
+  private readonly evictors = new Map<string, { by: Process; from: Place }>();
   private readonly story: Story;
   private cluster: Cluster | undefined;
 
@@ -26,8 +27,8 @@ export class PlaceWatcher {
     this.cluster = cluster;
   }
 
-  evicted(pod: Stored, pool: string, by: Process): void {
-    this.evictors.set(appOf(pod), { by, pool });
+  evicted(pod: Stored, from: Place, by: Process): void {
+    this.evictors.set(appOf(pod), { by, from });
   }
 
   /**
@@ -45,9 +46,16 @@ export class PlaceWatcher {
   private waitsForOther(pod: Stored, pool: string, by: Process): boolean {
     const { deletionTimestamp, creationTimestamp } = pod.metadata;
     const evictor = this.evictors.get(appOf(pod));
-    if (evictor?.pool !== pool || evictor.by === by || !evictor.by.isDead()) return false;
+    if (evictor?.from.pool !== pool || evictor.by === by || !evictor.by.isDead()) return false;
+    if (!this.exists(evictor.from)) return false;
     const age = (this.cluster?.time.date() ?? 0) - Date.parse(creationTimestamp);
     return nodeOf(pod) === "" && deletionTimestamp === undefined && age > patience;
+  }
+
+  /** Whether a slot has a node still. Whoever made the pool smaller wanted less room, and nobody waits for more. */
+  private exists({ pool, slot }: Place): boolean {
+    const nodes = this.cluster?.objects.list("nodes").map(placeOf) ?? [];
+    return nodes.some((place) => place.pool === pool && place.slot === slot);
   }
 }
 

@@ -57,8 +57,9 @@ export class Watcher {
 
   evicted(pod: Stored, by: Process): void {
     const node = this.truth.node(nodeOf(pod));
-    this.places.evicted(pod, node ? placeOf(node).pool : "", by);
-    if (node) this.requireRight(placeOf(node), by, `evicts ${pod.metadata.name}`, true);
+    if (node === undefined) return;
+    this.places.evicted(pod, placeOf(node), by);
+    this.requireRight(placeOf(node), by, `evicts ${pod.metadata.name}`, true);
   }
 
   podDeleted(pod: Stored, by: Process): void {

@@ -6,7 +6,7 @@ import { generationOf, incarnationOf, isAdopted, nodeName } from "../model/gener
 import { keptBefore, refusal } from "./kept.ts";
 import { PlanError, refuse } from "../model/problem.ts";
 import { serverProblems } from "./servers.ts";
-import { hasServed, isHealthy, slotStates, type Member, type SlotState } from "./slot-state.ts";
+import { hasServed, isHealthy, slotStates, standsIn, type Member, type SlotState } from "./slot-state.ts";
 import type {
   Generation,
   KeptVm,
@@ -205,7 +205,8 @@ function placed(
   return nodes.flatMap(({ state, generation, name }) => {
     const place = places.get(name);
     if (place === undefined) return [];
-    const goes = (member: Member) => member.name !== name && leaves(member.name) && isReplaced(member, state);
+    const goes = (member: Member) =>
+      member.name !== name && leaves(member.name) && isReplaced(pool.role, member, state);
     const replaces = isStuck(state) ? [] : state.members.filter(goes);
     const fallen = isFallen(pool.role, state, name, replaces) ? { fallen: true as const } : {};
     const away = unreachableIn(state, name, known);
@@ -229,12 +230,10 @@ function isFallen(role: Role, { owner, members }: SlotState, name: string, repla
 
 /**
  * Whether a node leaves at the handover of its slot, and not before: a node that has owned the slot, or an incomplete
- * node that runs while the owner is down, because pods may have found no other node. Until the handover both run, which
- * counts as surge.
+ * node that stands in. Until the handover both run, which counts as surge.
  */
-function isReplaced(member: Member, state: SlotState): boolean {
-  const standsIn = state.owner !== undefined && !isHealthy(state.owner) && member.vm?.running === true;
-  return hasServed(member, state) || standsIn;
+function isReplaced(role: Role, member: Member, state: SlotState): boolean {
+  return hasServed(member, state) || standsIn(role, member, state);
 }
 
 /** A filter that excludes nodes whose VM is kept for its data: such a node has left already. */
@@ -250,7 +249,7 @@ function notAmong(kept: readonly KeptVm[]): (name: string) => boolean {
 function leavers(pool: PoolSpec, state: SlotState, chosen: Generation | undefined): string[] {
   const leaves = (member: Member) =>
     mayLeave(member, state) &&
-    (state.slot >= pool.slots || (member.generation !== chosen?.id && !isReplaced(member, state)));
+    (state.slot >= pool.slots || (member.generation !== chosen?.id && !isReplaced(pool.role, member, state)));
   return state.members.filter(leaves).map((member) => member.name);
 }
 

@@ -1,5 +1,5 @@
 import { lineOf } from "../model/generation.ts";
-import type { ObservedNode, ObservedVm, NodeRecord, ObservedPool, PoolRecord } from "../model/types.ts";
+import type { ObservedNode, ObservedVm, NodeRecord, ObservedPool, PoolRecord, Role } from "../model/types.ts";
 
 /** A node of a slot in all sources together: its VM, its Node, or both, and its record. */
 export interface Member {
@@ -87,4 +87,14 @@ export function hasJoined({ phase }: Pick<NodeRecord, "phase">): boolean {
 export function hasServed(member: Member, state: SlotState): boolean {
   const phase = member.record?.phase;
   return member === state.owner || phase === "handedOver" || phase === "retired";
+}
+
+/**
+ * Whether an incomplete node may be the only one of its slot with pods: it runs while the owner is down, or, for agents,
+ * is Ready in a slot that has no owner: pods come as soon as its kubelet runs. A server may be a voter by then, and
+ * leaves as soon as etcd allows it.
+ */
+export function standsIn(role: Role, member: Member, { owner }: SlotState): boolean {
+  if (owner === undefined) return role === "agent" && isHealthy(member);
+  return !isHealthy(owner) && member.vm?.running === true;
 }

@@ -141,7 +141,7 @@ async function ticketsLeft(
  * @param ticket name of the lease that is held: while other slots are down, only the first leases count
  * @param before the observation from before those waits. @default none
  */
-export async function requireRoom(
+async function requireRoom(
   context: StepContext,
   client: Kubernetes,
   place: Place,

@@ -1,18 +1,23 @@
 import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
-import { DrainError } from "../../clients/kubernetes/eviction.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { labels, listNodes, observedNode } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import { silentHostOf } from "../../clients/proxmox/errors.ts";
 import { nodeTags } from "../../clients/proxmox/tags.ts";
 import { isHostSilent, type ListedVm } from "../../clients/proxmox/vms.ts";
-import { hasServed, isHealthy, slotStates, type Member, type SlotState } from "../../domain/rollout/slot-state.ts";
+import {
+  hasServed,
+  isHealthy,
+  slotStates,
+  standsIn,
+  type Member,
+  type SlotState,
+} from "../../domain/rollout/slot-state.ts";
 import type { ObservedVm } from "../../domain/model/types.ts";
-import { asRoomComes, NoRoom, requireOwner, requireRoom, withTicket } from "../cluster/availability.ts";
+import { asRoomComes, NoRoom, requireOwner, withTicket } from "../cluster/availability.ts";
 import type { PoolInput } from "../input.ts";
 import { ControlPlaneRefusal } from "../cluster/control-plane.ts";
-import { DrainRefusal } from "./forecast.ts";
 import { departingNode, withoutCopies } from "./departing-nodes.ts";
 import { decommissionNode, type DepartingNode } from "./decommission.ts";
 import { allFences, holding, slotLease, disruptionLeases, type StepContext } from "../context.ts";
@@ -20,10 +25,8 @@ import { allFences, holding, slotLease, disruptionLeases, type StepContext } fro
 /**
  * Decommissions the incomplete nodes that unfinished runs left: such a node does not serve, and takes room that new VMs
  * need. Where the owner of the slot is down, or there is none, the node may be the only one in the slot that has pods:
- * it is left to the handover of the slot. So is an agent without an owner that serves while as many slots as may be out
- * are out, and a server that may not leave etcd now: the join that replaces a dead server has not begun yet.
- * @throws what kept an agent from leaving, when the nodes that stay and the extra ones of this run would be more than
- *   `surge`
+ * it is left to the handover of the slot. So is a server that may not leave etcd now: the join that replaces a dead
+ * server has not begun yet.
  */
 export async function makeRoom(
   context: StepContext,
@@ -31,50 +34,31 @@ export async function makeRoom(
   access: Access,
   vms: readonly ListedVm[],
 ): Promise<void> {
-  let stay = 0;
-  const isHalfMade = (member: Member, state: SlotState) =>
-    !hasServed(member, state) && (state.owner === undefined || isHealthy(state.owner));
-  await forEach(context, input, access, vms, isHalfMade, async (departing, { slot, owner }, fence, states) => {
-    const place = { ...input, slot };
-    const retired = holding(
-      context,
-      access,
-      disruptionLeases(input),
-      input.site.timeouts.lease,
-      async (held, ticket) => {
-        const mayBegin = async () => {
-          if (input.role === "server") return;
-          if (owner === undefined) await requireRoom(context, access.client, place, departing, ticket);
-          else await requireOwner(context, access.client, place, departing, owner);
-        };
-        await decommissionNode(departing, {
-          context,
-          access,
-          fence: allFences(fence, held),
-          input,
-          isHalfMade: true,
-          mayBegin,
-        });
-      },
+  const { role } = input;
+  const isHalfMade = (member: Member, state: SlotState) => {
+    const { owner } = state;
+    if (hasServed(member, state)) return false;
+    return owner === undefined ? !standsIn(role, member, state) : isHealthy(owner);
+  };
+  await forEach(context, input, access, vms, isHalfMade, async (departing, { slot, owner }, fence) => {
+    const leases = disruptionLeases(input);
+    const retired = holding(context, access, leases, input.site.timeouts.lease, (held) =>
+      decommissionNode(departing, {
+        context,
+        access,
+        fence: allFences(fence, held),
+        input,
+        isHalfMade: true,
+        mayBegin: async () => {
+          if (role === "agent") await requireOwner(context, access.client, { ...input, slot }, departing, owner);
+        },
+      }),
     );
     await retired.catch((error: unknown) => {
-      const holdsPods = owner === undefined && (error instanceof DrainError || error instanceof DrainRefusal);
-      if (!holdsPods && !(error instanceof NoRoom) && !(error instanceof ControlPlaneRefusal)) throw error;
-      if (holdsPods) stay += 1;
-      if (stay > roomForHalfMade(input, states)) throw error;
+      if (!(error instanceof NoRoom) && !(error instanceof ControlPlaneRefusal)) throw error;
       say(`${error.message}\n  it is retired when another node has its slot`);
     });
   });
-}
-
-/**
- * How many incomplete agents with pods may keep running: the order of a run counts only the other agents against
- * `surge` (src/domain/rollout/order.ts).
- */
-function roomForHalfMade({ role, strategy, plan }: PoolInput, states: ReadonlyMap<number, SlotState>): number {
-  if (role === "server" || strategy.kind !== "rolling") return plan.slots.length;
-  const moving = plan.slots.filter(({ slot, name }) => (states.get(slot)?.owner?.name ?? name) !== name);
-  return Math.max(0, strategy.surge - moving.length);
 }
 
 /**
@@ -112,12 +96,7 @@ async function forEach(
   access: Access,
   list: readonly ListedVm[],
   concerns: (member: Member, state: SlotState) => boolean,
-  retired: (
-    departing: DepartingNode,
-    state: SlotState,
-    fence: Fence,
-    states: ReadonlyMap<number, SlotState>,
-  ) => Promise<void>,
+  retired: (departing: DepartingNode, state: SlotState, fence: Fence) => Promise<void>,
 ): Promise<void> {
   const { client } = access;
   const { cluster, pool } = input;
@@ -140,7 +119,7 @@ async function forEach(
       });
       say(`${member.name} is half-made and serves nobody: it is retired`);
       await holding(context, access, slotLease({ pool, slot: state.slot }), input.site.timeouts.lease, (fence) =>
-        retired(departing, state, fence, states),
+        retired(departing, state, fence),
       ).catch(async (error: unknown) => {
         const silent = silentHostOf(error);
         // A write is tried once: its failure alone does not make a host silent.

@@ -424,6 +424,17 @@ describe("plan", () => {
     assert.deepEqual(replacedBy([...settled(A), halfMade]), [[], [nameOf(2, B)]]);
   });
 
+  it("lets a half-made node that is Ready stand in where no node has had the slot: it may have pods", () => {
+    const replacedBy = (halfMade: Partial<Held>) => {
+      const held: Held[] = [...settled(A, 3), { slot: 3, spec: A, phase: "made", ...halfMade }];
+      const made = planned(poolOf(B), world(held, PROVED_A));
+      return [made.slots[3]?.replaces, made.leaving];
+    };
+    assert.deepEqual(replacedBy({}), [[nameOf(3, A)], []]);
+    assert.deepEqual(replacedBy({ phase: "failed" }), [[nameOf(3, A)], []]);
+    assert.deepEqual(replacedBy({ well: false }), [[], [nameOf(3, A)]]);
+  });
+
   it("joins a node again that runs, is no Node and is in no record, as one that is newer than a restored snapshot", () => {
     const forgotten: Held = { slot: 3, spec: A, phase: "unrecorded", node: false };
     const well = planned(poolOf(A), world(settled(A), PROVED_A));
