@@ -61,9 +61,11 @@ export function plan(pool: PoolSpec, observed: ObservedPool, record: PoolRecord 
   const keptVms = keptBefore(states.values(), record, pool.localVolumes ?? refusal, now, remains);
   const leaves = notAmong(keptVms);
   const slots = placed(pool, ours, { chosen, known, leaves }, observed, record);
-  const leaving = [...states.values()].flatMap((state) => leavers(pool, state, chosen.get(state.slot))).filter(leaves);
+  const leavers = [...states.values()].flatMap((state) => leaversOf(pool, state, chosen.get(state.slot)));
+  const leaving = leavers.map(({ name }) => name).filter(leaves);
   const ill = ours.flatMap((state) => unwell(state, chosen.get(state.slot)));
-  const healing = ill.length > 0 ? now.toISOString() : record?.healing;
+  const heals = ill.length > 0 || leavers.some((member) => mayHoldUp(pool, member));
+  const healing = heals ? now.toISOString() : record?.healing;
   const draft = {
     pool: pool.name,
     role: pool.role,
@@ -243,14 +245,22 @@ function notAmong(kept: readonly KeptVm[]): (name: string) => boolean {
 }
 
 /**
- * Names of nodes that leave without a successor: those of slots that are given up, and incomplete nodes, which are not
- * of the slot's planned generation and never owned the slot.
+ * The nodes that leave without a successor: those of slots that are given up, and incomplete nodes, which are not of the
+ * slot's planned generation and never owned the slot.
  */
-function leavers(pool: PoolSpec, state: SlotState, chosen: Generation | undefined): string[] {
+function leaversOf(pool: PoolSpec, state: SlotState, chosen: Generation | undefined): Member[] {
   const leaves = (member: Member) =>
     mayLeave(member, state) &&
     (state.slot >= pool.slots || (member.generation !== chosen?.id && !isReplaced(pool.role, member, state)));
-  return state.members.filter(leaves).map((member) => member.name);
+  return state.members.filter(leaves);
+}
+
+/**
+ * Whether an incomplete server may keep every other server from joining or leaving: it is in etcd and down. A former
+ * run may have come too early to take it out, and its rollout step is done.
+ */
+function mayHoldUp(pool: Pick<PoolSpec, "role" | "slots">, { slot, node }: Member): boolean {
+  return pool.role === "server" && slot < pool.slots && node?.ready === false;
 }
 
 /**

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { planRemoval } from "../../../src/domain/rollout/plan.ts";
 import { PlanError } from "../../../src/domain/model/problem.ts";
 import type { GenerationState, NodeSpec } from "../../../src/domain/model/types.ts";
-import { A, B, ID, nameOf, NOTHING, NOW, planned, poolOf, PROVED_A, settled, world, type Held } from "./world.ts";
+import { A, B, C, ID, nameOf, NOTHING, NOW, planned, poolOf, PROVED_A, settled, world, type Held } from "./world.ts";
 
 describe("plan of a control plane", () => {
   const servers = (node: NodeSpec, slots = 3) => poolOf(node, { role: "server", slots });
@@ -40,6 +40,19 @@ describe("plan of a control plane", () => {
       refused(() => planRemoval(servers(A), NOTHING.observed, undefined, NOW)),
       /no control plane any more/,
     );
+  });
+
+  it("begins anew while a half-made server is down that a former run could not take out of etcd (seed 920000136)", () => {
+    const planWith = (halfMade: Held[]) => {
+      const { leaving, healing } = planned(servers(B), world([...settled(A, 3), ...halfMade], PROVED_A));
+      return [leaving, healing];
+    };
+    const halfMade: Held = { slot: 1, spec: C, phase: "made", well: false };
+    assert.deepEqual(planWith([]), [[], undefined]);
+    assert.deepEqual(planWith([halfMade]), [[nameOf(1, C)], NOW.toISOString()]);
+    // One that is no Node yet is in no one's way, and one that is up leaves in the order of the run.
+    assert.deepEqual(planWith([{ ...halfMade, node: false }]), [[nameOf(1, C)], undefined]);
+    assert.deepEqual(planWith([{ ...halfMade, well: true }]), [[nameOf(1, C)], undefined]);
   });
 
   /** A wave from A to B that failed after its first slot; the server that left it is still there, switched off. */
