@@ -33,9 +33,14 @@ export async function beforeEngine(stack: string, engine: EngineSide, environmen
     await repairFirst(`an earlier run of stack ${stack} was killed`, stack);
     return;
   }
-  const { gone, moved, unconfigured } = await findMissingVms(stack, environment, vms);
+  const { gone, moved, unconfigured, untracked } = await findMissingVms(stack, environment, vms);
   if (unfinished.length + unconfigured.length > 0) {
     await repairFirst(`an earlier run of stack ${stack} has made a VM and could not configure it`, stack);
+    return;
+  }
+  if (untracked.length > 0) {
+    const names = untracked.map(({ vmid, name }) => `VM ${vmid} (${name ?? ""})`).join(", ");
+    await repairFirst(`the state of stack ${stack} does not have ${names}`, stack);
     return;
   }
   if (gone.length + moved.length === 0) return;

@@ -2,19 +2,21 @@ import { UserError, UserErrors } from "../runtime/errors.ts";
 import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import { Proxmox } from "../clients/proxmox/client.ts";
 import { nodeTags } from "../clients/proxmox/tags.ts";
-import { unseenAmong, type ListedVm } from "../clients/proxmox/vms.ts";
+import { listVms, unseenAmong, type ListedVm } from "../clients/proxmox/vms.ts";
 import { shortList } from "../domain/drain/local-data.ts";
 import { hasJoined } from "../domain/rollout/slot-state.ts";
 import { hiddenVmProblems } from "../domain/rollout/hidden-vms.ts";
+import { parseNodeName } from "../domain/model/generation.ts";
 import type { EngineState } from "./engine-state.ts";
+import type { Config } from "../config/config.ts";
 import { stackConfig } from "../config/stack-config.ts";
 
 type Vm = EngineState["vms"][number];
 
 /**
- * VMs of the engine's state that are gone, are on another Proxmox host than in the state, or were never configured. It
- * reads the list of VMs once. When the list cannot be read the result is empty: the program reads it too, does not
- * start either, and reports the reason in full.
+ * VMs of the engine's state that are gone, are on another Proxmox host than in the state, or were never configured; and
+ * clones that are in no state. When the list of VMs cannot be read the result is empty: the program reads it too, does
+ * not start either, and reports the reason in full.
  * @throws UserErrors when a VMID in the state belongs to a VM that is not Evergreen's, or a VM in the state is
  *   invisible to the token
  */
@@ -22,13 +24,33 @@ export async function findMissingVms(
   stack: string,
   environment: NodeJS.ProcessEnv,
   known: readonly Vm[],
-): Promise<{ gone: Vm[]; moved: Vm[]; unconfigured: Vm[] }> {
+): Promise<{ gone: Vm[]; moved: Vm[]; unconfigured: Vm[]; untracked: ListedVm[] }> {
   const found = known.length === 0 ? undefined : await look(stack, environment, known).catch(() => undefined);
-  if (found === undefined) return { gone: [], moved: [], unconfigured: [] };
-  refuseStrangers(known, found.seen);
-  refuseHidden(found.hidden);
-  const { gone, seen } = found;
-  return { gone, moved: movedAmong(known, seen), unconfigured: unconfiguredAmong(known, seen) };
+  if (found === undefined) return { gone: [], moved: [], unconfigured: [], untracked: [] };
+  const { gone, seen, hidden, untracked } = found;
+  refuseStrangers(known, seen);
+  refuseHidden(hidden);
+  return { gone, moved: movedAmong(known, seen), unconfigured: unconfiguredAmong(known, seen), untracked };
+}
+
+/**
+ * VMs that are off, have a node name of this cluster, and are in no state: mostly clones whose plugin was killed, of
+ * which the engine keeps nothing.
+ */
+export function untrackedAmong(
+  list: readonly ListedVm[],
+  known: readonly Pick<Vm, "vmid">[],
+  { cluster, site }: Pick<Config, "cluster" | "site">,
+): ListedVm[] {
+  return list.filter(
+    ({ vmid, name, pool, template, status }) =>
+      name !== undefined &&
+      parseNodeName(name, cluster) !== undefined &&
+      pool === site.proxmoxPool &&
+      !template &&
+      status === "stopped" &&
+      !known.some((vm) => vm.vmid === vmid),
+  );
 }
 
 /**
@@ -52,9 +74,14 @@ export function movedAmong(known: readonly Vm[], list: readonly ListedVm[]): Vm[
 }
 
 async function look(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]) {
-  const { site } = await stackConfig(stack);
+  const config = await stackConfig(stack);
   const pve = Proxmox.fromEnvironment(environment);
-  return await unseenAmong(pve, site.proxmoxPool, known).finally(() => pve.close());
+  try {
+    const found = await unseenAmong(pve, config.site.proxmoxPool, known);
+    return { ...found, untracked: untrackedAmong(await listVms(pve), known, config) };
+  } finally {
+    await pve.close();
+  }
 }
 
 /**

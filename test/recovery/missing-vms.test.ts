@@ -72,6 +72,21 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       );
     });
 
+    it("are found beside clones that no state has: off, with a name of ours, in our Proxmox pool", async () => {
+      const lab = { pool: site.nodes, tags: ["eg-image"] };
+      seedVm(bench.dc, { ...lab, vmid: 1110, name: "demo-workers-3-0a1b2c3d" });
+      seedVm(bench.dc, { ...lab, vmid: 1111, name: "demo-workers-of-somebody" });
+      seedVm(bench.dc, { ...lab, vmid: 1112, name: "demo-workers-3-0a1b2c3d", pool: site.templates });
+      seedVm(bench.dc, { ...lab, vmid: 1113, name: "demo-workers-3-0a1b2c3d" });
+      await bench.task("POST", "nodes/pve1/qemu/1113/status/start", {});
+      bench.dc.see();
+      const { untracked } = await findMissingVms("dev", environment, known);
+      assert.deepEqual(
+        untracked.map(({ vmid }) => vmid),
+        [1110],
+      );
+    });
+
     it("are told from those that were migrated, which the engine would look for on their old host", async () => {
       await destroyed(1100);
       const elsewhere = known.map((vm) => (vm.vmid === 1103 ? { ...vm, host: "pve7" } : vm));

@@ -1,5 +1,6 @@
 import { poolSpecs } from "../../src/config/config.ts";
 import { tagsOf } from "../../src/clients/proxmox/tags.ts";
+import { imageTags } from "../../src/domain/model/formats.ts";
 import { generationOf, nodeName } from "../../src/domain/model/generation.ts";
 import { Chance } from "./chance.ts";
 import type { Vm } from "./data-centre.ts";
@@ -49,6 +50,7 @@ class Intrigue {
     this.chance = chance;
     this.scenario = scenario;
     this.engine = new Engine(world, "demo");
+    this.engine.destroysByHand = false;
   }
 
   async play(images: readonly string[]): Promise<void> {
@@ -100,10 +102,13 @@ class Intrigue {
     how();
   }
 
-  /** A random VM of the agent pool. */
+  /**
+   * A random VM of the agent pool that was configured. Nobody can tell a copy of a clone that was not from a clone whose
+   * plugin was killed, and neither holds anything.
+   */
   private ours(): Vm | undefined {
     const all = [...this.world.dc.vms.values()].filter(
-      ({ owner, name }) => owner === "ours" && name.includes("-workers-"),
+      ({ owner, name, tags }) => owner === "ours" && name.includes("-workers-") && !tags.includes(imageTags.image),
     );
     return all.length === 0 ? undefined : this.chance.pick(all);
   }

@@ -163,9 +163,9 @@ export class DataCentre {
     });
   }
 
-  /** Makes a linked clone: off, with the requested name and Proxmox pool, without tags. */
+  /** Makes a linked clone: off, with the requested name and Proxmox pool, and the tags of its template. */
   clone(template: Vm, vm: { vmid: number; host: string; name: string; pool: string }): string {
-    const made = this.add({ ...vm, owner: "ours", uuid: this.uuid(), lock: "clone" });
+    const made = this.add({ ...vm, owner: "ours", uuid: this.uuid(), tags: [...template.tags], lock: "clone" });
     made.disk.set("image", template.name);
     this.inhabit(made);
     return this.task("qmclone", made, this.chance.between(1000, 8000), () => {

@@ -1,5 +1,5 @@
 import { type KnownVm, VM_TYPE } from "../../src/recovery/engine-state.ts";
-import { mayForget, refuseHidden } from "../../src/recovery/missing-vms.ts";
+import { mayForget, refuseHidden, untrackedAmong } from "../../src/recovery/missing-vms.ts";
 import { mend, type Asked, type Books } from "../../src/recovery/mend.ts";
 import { messageOf } from "../../src/runtime/errors.ts";
 import type { Config } from "../../src/config/config.ts";
@@ -9,7 +9,7 @@ import { observeCluster, type ObservedCluster } from "../../src/observe/observed
 import { forecastDrains } from "../../src/program/drains.ts";
 import { planLocalData, recordKeptVms } from "../../src/program/local-data.ts";
 import { Proxmox } from "../../src/clients/proxmox/client.ts";
-import { unseenAmong } from "../../src/clients/proxmox/vms.ts";
+import { listVms, unseenAmong } from "../../src/clients/proxmox/vms.ts";
 import { variables } from "../../src/domain/model/step-environment.ts";
 import type { PoolPlan } from "../../src/domain/model/types.ts";
 import {
@@ -52,6 +52,8 @@ export class Engine {
   private readonly pending = new Map<string, MadeVm>();
   /** Deletes that have begun and whose result is unknown. */
   private readonly deleting = new Set<string>();
+  /** Whether the operator destroys what a repair says is a clone of a killed run, or somebody else's. */
+  destroysByHand = true;
   /** A VM out of sight may be a clone of ours: the operator was told to repair again. */
   private mayHide = false;
   /** The plan of the last run. */
@@ -104,8 +106,8 @@ export class Engine {
   /** What index.ts and `evergreen repair` do before any resource is declared. */
   private async program(config: Config): Promise<{ observed: ObservedCluster; clusterPlan: ClusterPlan }> {
     const pve = proxmox();
-    await this.refuseHidden(pve, config);
-    if (this.pending.size + this.deleting.size + this.unfinished().length > 0)
+    const untracked = await this.lookBefore(pve, config);
+    if (this.pending.size + this.deleting.size + this.unfinished().length + untracked > 0)
       await this.repair(pve, config, "by an update");
     // The operator was told to repair once the clone is back in sight.
     else if (this.mayHide) {
@@ -131,11 +133,18 @@ export class Engine {
   /**
    * Refuses to begin an update while a VM of the state is out of the token's sight (cli/pre-update.ts). When this check
    * fails, the program decides.
+   * @returns how many VMs are in no state
    */
-  private async refuseHidden(pve: Proxmox, config: Config): Promise<void> {
+  private async lookBefore(pve: Proxmox, config: Config): Promise<number> {
     const known = [...this.state].flatMap(([urn, { vm }]) => (vm ? [{ ...vm, urn }] : []));
-    const seen = await unseenAmong(pve, config.site.proxmoxPool, known).catch(() => undefined);
+    if (known.length === 0) return 0;
+    const look = async () => {
+      const { hidden } = await unseenAmong(pve, config.site.proxmoxPool, known);
+      return { hidden, untracked: untrackedAmong(await listVms(pve), known, config) };
+    };
+    const seen = await look().catch(() => undefined);
     refuseHidden(seen?.hidden ?? []);
+    return seen?.untracked.length ?? 0;
   }
 
   private unfinished(): MadeVm[] {
@@ -149,6 +158,8 @@ export class Engine {
     const report = (what: string, how: string): void => {
       this.world.story.tell("program", () => `${what} -> ${how}`);
       this.mayHide ||= how.includes("out of the token's sight");
+      const left = /it was configured, and .* destroy VM (\d+) /.exec(how)?.[1];
+      if (left !== undefined && this.destroysByHand) this.world.dc.vms.delete(Number(left));
     };
     await mend(this.books, { pve, config, observed }, { asked, fence, report });
     this.deleting.clear();
@@ -235,7 +246,8 @@ export class Engine {
     this.pending.set(urn, made);
     const { image } = generation.spec;
     const ending = await this.start(`clone-${urn}`, killer, (by) => this.provider.create(by, made, image));
-    if (ending.how !== "killed") this.pending.delete(urn);
+    // The engine outlives a plugin that is killed, and keeps nothing of its operation.
+    if (!killer.engineDead) this.pending.delete(urn);
     const isHalf = ending.how === "failed" && ending.error instanceof Unconfigured;
     if (ending.how === "done" || isHalf)
       this.state.set(urn, { vm: made, ...(isHalf ? { unfinished: true as const } : {}) });
@@ -297,7 +309,7 @@ export class Engine {
     if (killer.stopping) return false;
     this.deleting.add(urn);
     const ending = await this.start(`destroy-${urn}`, killer, (by) => this.provider.destroy(by, vm));
-    if (ending.how !== "killed") this.deleting.delete(urn);
+    if (!killer.engineDead) this.deleting.delete(urn);
     if (ending.how === "done") this.state.delete(urn);
     return this.report(urn, ending);
   }

@@ -10,6 +10,7 @@ export const eventKinds = [
   "kill of the tree",
   "kill of the engine",
   "kill of a step",
+  "kill of the plugin",
   "interrupt",
   "a task that warns",
   "a task without its lock",

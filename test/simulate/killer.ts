@@ -3,21 +3,22 @@ import type { Process } from "./process.ts";
 import type { World } from "./world.ts";
 
 export interface Kill {
-  /** The request at which it happens, counted over all processes of the run, from 1. */
+  /** The request at which it happens, counted over all processes of the run (`plugin`: of the plugin), from 1. */
   request: number;
   /** `after`: the effect has happened, and the answer was not read. */
   side: "before" | "after";
   /**
    * `tree`: all processes die at once. `engine`: steps live until they see that their parent is gone. `step`: one
-   * process dies. `interrupt`: the user presses Ctrl-C.
+   * process dies. `plugin`: the provider dies with all that it does. `interrupt`: the user presses Ctrl-C.
    */
-  what: "tree" | "engine" | "step" | "interrupt";
+  what: "tree" | "engine" | "step" | "plugin" | "interrupt";
 }
 
 const eventOf = {
   tree: "kill of the tree",
   engine: "kill of the engine",
   step: "kill of a step",
+  plugin: "kill of the plugin",
   interrupt: "interrupt",
 } as const;
 
@@ -35,7 +36,7 @@ export class Killer {
   constructor(world: World, chance: Chance, kill?: Kill) {
     this.engineDied = new Promise((resolve) => (this.die = resolve));
     world.onBoundary = (process, side) => {
-      if (!this.processes.includes(process)) return;
+      if (!this.processes.includes(process) || (kill?.what === "plugin" && !isOfPlugin(process))) return;
       if (side === "before") this.requests += 1;
       if (this.requests === kill?.request && side === kill.side && !this.done) this.end(world, chance, kill, process);
     };
@@ -63,6 +64,10 @@ export class Killer {
       process.kill();
       return;
     }
+    if (what === "plugin") {
+      for (const one of this.processes) if (isOfPlugin(one) && !one.isDead()) one.kill();
+      return;
+    }
     this.stopping = true;
     for (const one of this.processes.filter((one) => !one.isDead())) {
       if (what === "interrupt") one.cancel("SIGINT was received");
@@ -80,7 +85,11 @@ export class Killer {
   }
 }
 
-/** A plugin dies with its engine; a step has to poll for its parent. */
-function isStep({ name }: Process): boolean {
-  return !/^(clone|destroy|program)/.test(name);
+/** A plugin and the program die with their engine; a step has to poll for its parent. */
+function isStep(process: Process): boolean {
+  return !isOfPlugin(process) && process.name !== "program";
+}
+
+function isOfPlugin({ name }: Process): boolean {
+  return /^(clone|destroy)-/.test(name);
 }

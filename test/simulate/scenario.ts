@@ -104,9 +104,11 @@ function nextServers(chance: Chance, wish: Wish, images: readonly Image[], act: 
 }
 
 function actOf(chance: Chance, wish: Wish, rolls: "agents" | "servers" | "both"): Act {
-  const what = chance.pick(["tree", "tree", "engine", "step", "interrupt"] as const);
+  const what = chance.pick(["tree", "tree", "engine", "step", "plugin", "interrupt"] as const);
+  // A node is cloned and configured by one request each, and its predecessor is destroyed by one.
+  const latest = what === "plugin" ? 3 * wish.slots : 40 + 60 * wish.slots + (rolls === "agents" ? 0 : 500);
   const kill = {
-    request: chance.between(1, 40 + 60 * wish.slots + (rolls === "agents" ? 0 : 500)),
+    request: chance.between(1, latest),
     side: chance.pick(["before", "after"] as const),
     what,
   };
