@@ -74,14 +74,16 @@ describe("agents that leave, in virtual time", function () {
     await stage.play(async () => {
       const old = stage.vm(1100);
       const run = stage.up(stage.agentsOf(1));
-      await stage.until(() => cluster.objects.get("leases", "evergreen-system/ticket-workers-0") !== undefined);
+      await stage.until(() => cluster.objects.get("nodes", stage.nameOf(1101)) !== undefined);
+      // The handover waits for the backup before it cordons.
       old.lock = "backup";
+      await stage.until(() => cluster.objects.get("leases", "evergreen-system/ticket-workers-0") !== undefined);
       await time.sleep(10_000);
       stage.loseLease("handover-");
       await time.sleep(15_000);
-      old.lock = undefined;
-      await time.sleep(5000);
       stage.cutPower(1101);
+      await time.sleep(5000);
+      old.lock = undefined;
       await time.sleep(20_000);
       world.believes = () => undefined;
       assert.equal(await run, "failed");

@@ -153,7 +153,7 @@ describe("a repair in virtual time", function () {
 
   it("destroys a clone that no state knows, but not while an update may run", async () =>
     await play(async () => {
-      await clone();
+      await clone({ tags: ["eg-image", "rke2-v1.34.4+rke2r1"] });
       await stage.mend({ vms: others() }, { isSure: false });
       assert.ok(isThere());
       await stage.mend({ vms: others() });
