@@ -16,6 +16,7 @@ export function envCommand(program: Command): void {
     });
 }
 
-function quote(value: string): string {
+/** `value` as one word of a shell. */
+export function quote(value: string): string {
   return /^[\w@%+=:,./-]+$/.test(value) ? value : `'${value.replaceAll("'", `'\\''`)}'`;
 }

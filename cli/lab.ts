@@ -7,6 +7,7 @@ import { Lab, readDaemon, startLab, stopLab } from "../lab/lab.ts";
 import type { LabOptions } from "../lab/site.ts";
 import { type Toolchain, toolchain } from "../tools/index.ts";
 import { projectRoot } from "../tools/paths.ts";
+import { quote } from "./env.ts";
 import { table } from "./table.ts";
 
 interface Options {
@@ -80,17 +81,17 @@ async function up({ name, prefix, profile, pve }: Options): Promise<void> {
   const status = await lab.status;
   const templates = status.vms.filter((vm) => vm.template).map((vm) => vm.name);
   const next =
-    status.nodes.length > 0
-      ? "npx evergreen lab status"
-      : name === "dev"
-        ? "npx pulumi up --stack dev"
-        : "evergreen lab status";
+    name !== "dev"
+      ? `npx evergreen lab status --name ${name}`
+      : status.nodes.length > 0
+        ? "npx evergreen lab status"
+        : "npx pulumi stack init dev (once), then npx pulumi up --stack dev";
   say(`lab ${status.name} is up: Proxmox VE ${status.version}, profile ${status.profile}, process ${status.pid}`);
   say(`  Proxmox VE API  ${status.endpoint}`);
   say(`  registration    https://${status.registration}:9345 and :6443, once there are servers`);
   say(`  templates       ${templates.join(", ")}`);
   say(`  files           ${lab.directory}`);
-  say(`  kubectl         KUBECONFIG=${lab.env.KUBECONFIG} kubectl get nodes, once there are servers`);
+  say(`  kubectl         KUBECONFIG=${quote(lab.env.KUBECONFIG)} kubectl get nodes, once there are servers`);
   say(`next: ${next}`);
 }
 

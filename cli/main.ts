@@ -20,8 +20,14 @@ const late: readonly Late[] = [
   { name: "rollback", load: async () => (await import("./rollback.ts")).rollbackCommand },
 ];
 
+/** A reader that has gone (`| head`) ends no work that has begun: what is still said is lost, the exit code is not. */
+function outliveReader(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EPIPE") throw error;
+}
+
 /** Runs `npx evergreen ...`. */
 export async function main(args: readonly string[]): Promise<void> {
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", outliveReader);
   try {
     const program = new Command("evergreen").description("Keeps RKE2 clusters on Proxmox VE patched");
     setupCommand(program);

@@ -9,6 +9,8 @@ import { slotStates, type Member } from "../src/domain/rollout/slot-state.ts";
 import { withStack } from "../src/observe/open-stack.ts";
 import { table } from "./table.ts";
 
+const header = ["slot", "name", "generation", "VMID", "host", "VM", "Node", "phase", "waits for"];
+
 /** `evergreen status`: shows the node of every slot, what it waits for, and what an update would do now. */
 export function statusCommand(program: Command): void {
   program
@@ -38,6 +40,8 @@ export function poolStatus(observed: ObservedCluster, pool: string, leases: Read
       String(state.slot),
       member.name,
       member.generation,
+      String(member.vm?.vmid ?? member.record?.vmid ?? ""),
+      member.vm?.host ?? "",
       powerOf(member),
       member.node ? (member.node.ready ? "Ready" : "NotReady") : "no Node",
       member.record?.phase ?? "not joined",
@@ -49,9 +53,7 @@ export function poolStatus(observed: ObservedCluster, pool: string, leases: Read
       `  ${id}  ${state} since ${since}  ${spec.image}, ${spec.rke2}${why === undefined ? "" : `: ${why}`}`,
   );
   const title = `pool ${pool}${generations.length > 0 ? "" : ", nothing remembered yet"}`;
-  return [title, ...generations, table(["slot", "node", "generation", "vm", "node", "phase", "waits for"], rows)].join(
-    "\n",
-  );
+  return [title, ...generations, table(header, rows)].join("\n");
 }
 
 function powerOf({ vm }: Member): string {

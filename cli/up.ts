@@ -134,14 +134,14 @@ async function see(hands: UpActions, before: ClusterStatus): Promise<Seen> {
 function endingOf(before: ClusterStatus, { plans, servers }: ClusterStatus): Ending {
   const ending = outcomeOf(before.plans, plans);
   if (servers === undefined) return ending;
-  return { outcome: "failed", open: [...ending.open, notCalm(servers).message], words: [unwell] };
+  return { outcome: "failed", open: [...ending.open, notWell(servers).message], words: [unwell] };
 }
 
 const unwell = "the update ended, but the cluster is not as it should be";
 
-function notCalm(why: string): UserError {
+function notWell(why: string): UserError {
   return new UserError({
-    what: `the update ended, and the control plane is not calm: ${why}`,
+    what: `the update ended, and the control plane is not well: ${why}`,
     where: "the servers, each asked at its own address, port 6443",
     todo: "bring the servers that are named back to health; until then no run disturbs anything",
   });

@@ -62,7 +62,7 @@ export function reportText(report: Report, contents: Contents): string {
   return [
     table(head, rows),
     "",
-    `prober: ${probe.requests} requests, ${probe.failed} failed; left: ${vmsLeft} VMs, ${templatesLeft} templates`,
+    `prober: ${probe.requests} requests, ${probe.failed} failed; at the end: ${vmsLeft} VMs, ${templatesLeft} templates`,
   ].join("\n");
 }
 

@@ -35,7 +35,7 @@ describe("what a demo shows", () => {
       rest.join("\n"),
       /workers +aaaaaaaa -> bbbbbbbb +ubuntu-24\.04-rke2-v1\.1\.0 +v1\.34\.4\+rke2r1 +12\.3 s/,
     );
-    assert.match(rest.join("\n"), /1000 requests, 0 failed; left: 9 VMs, 2 templates/);
+    assert.match(rest.join("\n"), /1000 requests, 0 failed; at the end: 9 VMs, 2 templates/);
   });
 
   it("measures efficiency as the share that could not be avoided", () => {

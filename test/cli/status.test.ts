@@ -21,7 +21,7 @@ function live(vms: ObservedVm[], nodes: ObservedNode[], remembered: NodeRecord[]
 
 describe("the status of a pool", () => {
   const cases: [string, ObservedCluster, string, string?][] = [
-    ["a node that serves", live([vm], [node]), "running  Ready     handedOver  -"],
+    ["a node that serves", live([vm], [node]), `${vmid} ${vm.host} running Ready handedOver -`],
     ["a cordoned node", live([vm], [{ ...node, schedulable: false }]), "somebody to uncordon it"],
     [
       "a node that is not Ready",

@@ -33,7 +33,11 @@ describe("what a run refuses before it begins", function () {
     const output = await refused(
       site,
       [
-        { what: /PROXMOX_VE_ENDPOINT is not set/, where: /the environment/, todo: /export PROXMOX_VE_ENDPOINT=https:/ },
+        {
+          what: /PROXMOX_VE_ENDPOINT is not set/,
+          where: /the environment/,
+          todo: /export PROXMOX_VE_ENDPOINT='https:/,
+        },
         { what: /PROXMOX_VE_API_TOKEN is not set/, where: /the environment/, todo: /export .*USER@REALM!ID=UUID/ },
       ],
       { PROXMOX_VE_ENDPOINT: "", PROXMOX_VE_API_TOKEN: "" },

@@ -55,7 +55,8 @@ export function credentialsFrom(environment: Record<string, string | undefined>)
     problems.push({
       what: value === "" ? `${name} is not set` : `${name} has not the form ${example}`,
       where: "the environment",
-      todo: `export ${name}=${example}`,
+      // In quotes, because an interactive shell would expand the exclamation mark of a token.
+      todo: `export ${name}='${example}'; for the stack dev, start its lab: npx evergreen lab up`,
     });
     return "";
   };

@@ -80,7 +80,11 @@ export async function awaitPlaced(context: StepContext, client: Kubernetes, inpu
       where: `slot ${input.slot} of pool ${input.pool}, whose new node serves`,
     }),
   });
-  say(`${displaced.length} controllers have their pods elsewhere`);
+  say(
+    displaced.length === 1
+      ? "1 controller has its pods elsewhere"
+      : `${displaced.length} controllers have their pods elsewhere`,
+  );
 }
 
 /**

@@ -121,7 +121,7 @@ describe("Proxmox client", () => {
   it("names every credential that is missing or malformed, and hides the token", () => {
     assert.throws(
       () => credentialsFrom({ PROXMOX_VE_ENDPOINT: "http://pve:8006" }),
-      /PROXMOX_VE_ENDPOINT has not the form.*PROXMOX_VE_API_TOKEN is not set/s,
+      /PROXMOX_VE_ENDPOINT has not the form.*PROXMOX_VE_API_TOKEN is not set.*='USER@REALM!ID=UUID'; .*lab up/s,
     );
     const secret = "11111111-2222-3333-4444-555555555555";
     const credentials = credentialsFrom({
