@@ -42,12 +42,13 @@ import {
   type NodeView,
 } from "../node/node-view.ts";
 import { holding, quietly, slotLease, disruptionLeases, type StepContext } from "../context.ts";
+import { deletedNode, deletedServer, turnOffUnregistered } from "../node/deleted-node.ts";
 import { imageOf } from "../node/image.ts";
 import { leftAlone } from "../node/left-alone.ts";
 import { powerOn } from "../node/power-on.ts";
 import { clearHalfMade, removeDead } from "../node/predecessors.ts";
 import { recordRetired } from "../node/decommission.ts";
-import { ImageFault, judgeFailed, NodeUnhealthy } from "../node/verdict.ts";
+import { ImageFault, judgeFailed, NeverRegistered, NodeUnhealthy } from "../node/verdict.ts";
 import { resumeServing } from "../node/step-down.ts";
 import { connectThroughPeers } from "../cluster/connect.ts";
 
@@ -129,16 +130,20 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
   // The claim has recorded the node already, unless there was no cluster to record it in.
   const own = await remember(input, access, joining.view, config);
   const silenceBefore = client.silence;
+  let wasDeleted = false;
   try {
     await clearHalfMade(context, input, joining);
     await fence.check();
     // Without a Node the name is free, but its node password can outlive the Node (rancher/rke2#4852).
     if (joining.view.node === undefined) await forgetPassword(client, input.node);
+    const isOff = joining.vm.status === "stopped" || (await turnOffUnregistered(context, input, joining, config, own));
     const bootBefore = await bootThatEnded(context, config, joining.view);
     // A run that was killed while it turned a dead node off may have left the out-of-service taint.
     if (joining.view.node) await untaintOutOfService(client, joining.view.node);
-    await powerOn(context, config, joining.vm.status);
+    await powerOn(context, config, isOff ? "stopped" : joining.vm.status);
     await imageOf(context, input, config);
+    // Only now: a guest whose agent is silent does not boot, which is another matter.
+    wasDeleted = joining.view.node === undefined && hasJoined(own);
     const heartbeatBefore =
       bootBefore === undefined ? await heartbeatThatEnded(context, input, config, joining.view) : undefined;
     const arriving = { ...joining, arrival: { bootBefore, heartbeatBefore, isMember: hasJoined(own) } };
@@ -159,7 +164,9 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
     context.stop.throwIfAborted();
     const { node: name } = input;
     const accused = { name, vm: config, client, silenceBefore };
-    const error = await attributeFailure(context, accused, await readJoinLog(context, config, failure, client.now()));
+    const read = await readJoinLog(context, config, failure, client.now());
+    const cause = wasDeleted && read instanceof NeverRegistered ? deletedNode(config, read) : read;
+    const error = await attributeFailure(context, accused, cause);
     await rememberFailure(input, client, own, error);
     throw error;
   }
@@ -203,6 +210,7 @@ async function admitServer(context: StepContext, input: SlotInput, joining: Arri
     const isBack = await isVoterAlready(probe, settleDeadline(context, input), input.node);
     const calm = () => awaitHealthyControlPlane(probe, settleDeadline(context, input), [input.node, input.address]);
     const others = isBack ? [] : await calm();
+    if (!isBack && arrival.isMember && joining.view.node === undefined) throw deletedServer(config);
     if (!isBack) requireMayJoin(input, others);
     // The check above may be a minute old by then: that is how long a lost answer of Proxmox is waited for.
     const mayJoin = async () => requireMayJoin(input, await calm());

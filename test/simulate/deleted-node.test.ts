@@ -1,0 +1,66 @@
+import assert from "node:assert/strict";
+import { Stage, stageImages } from "./stage.ts";
+
+describe("a member whose Node somebody deletes while it runs", function () {
+  this.timeout(60_000);
+
+  const generationsOf = ({ world }: Stage, pool: string) =>
+    JSON.stringify(world.cluster.objects.get("configmaps", `evergreen-system/pool-${pool}`)?.data);
+  async function deleteNode(stage: Stage, vmid: number): Promise<void> {
+    stage.world.cluster.objects.remove("nodes", stage.nameOf(vmid));
+    await stage.world.time.sleep(60_000);
+  }
+
+  it("registers again when it is an agent: a kubelet registers only when it starts", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { world } = stage;
+    await stage.play(async () => {
+      await deleteNode(stage, 1100);
+      const { runsSince } = stage.vm(1100);
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+      assert.ok(stage.vm(1100).runsSince > runsSince);
+      assert.ok(world.cluster.objects.get("nodes", stage.nameOf(1100)));
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("does not condemn the generation that is rolled out", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2, soakSeconds: 3600 });
+    await stage.play(async () => {
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      assert.match(generationsOf(stage, "workers"), /09c3448c.*soaking/);
+      await deleteNode(stage, 1102);
+      await stage.up(stage.agentsOf(1));
+      assert.doesNotMatch(generationsOf(stage, "workers"), /failed/);
+      assert.equal(stage.engine.why, "");
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("is replaced when it is a server: RKE2 has taken it out of etcd", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      await deleteNode(stage, 1000);
+      assert.equal(await stage.up(stage.before), "failed");
+      assert.match(
+        stage.engine.why,
+        /demo-servers-0-\w+ was a member, and its Node was deleted: RKE2 has taken it out/,
+      );
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+      assert.equal(world.cluster.control.etcd.voters().length, 3);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("is named when it is the only server, which etcd keeps", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    await stage.play(async () => {
+      await deleteNode(stage, 1000);
+      assert.equal(await stage.up(stage.before), "failed");
+      assert.match(stage.engine.why, /its Node was deleted; it has not registered again.*qm reboot 1000/);
+      assert.doesNotMatch(generationsOf(stage, "servers"), /failed/);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});
