@@ -133,6 +133,26 @@ describe("a node that cannot be emptied", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("is not disturbed while HA has given its VM up: Proxmox would not turn it off", async () => {
+    const workloads = [{ name: "app", replicas: 2, minAvailable: 0, slowestEnd: 1000, claims: false }];
+    for (const vmid of [1100, 1000]) {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 1, workloads });
+      const { world } = stage;
+      await stage.play(async () => {
+        const [wish, vm] = [vmid === 1100 ? stage.agentsOf(1) : stage.serversOf(1), stage.vm(vmid)];
+        vm.ha = "error";
+        const pods = world.cluster.pods.servingOn(vm.name).length;
+        assert.equal(await stage.up(wish), "failed");
+        assert.match(stage.engine.why, /is in the error state of Proxmox HA.*ha-manager remove vm:1\d00/);
+        assert.notEqual(nodeOf(stage, vm.name).spec?.unschedulable, true);
+        assert.equal(world.cluster.pods.servingOn(vm.name).length, pods);
+        vm.ha = false;
+        assert.equal(await stage.up(wish), "done", stage.engine.why);
+      });
+      assert.deepEqual(world.story.violations, []);
+    }
+  });
+
   function bindOn({ world }: Stage, node: string): void {
     const terms = [{ matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [node] }] }];
     world.cluster.objects.put("persistentvolumes", {

@@ -24,8 +24,8 @@ export interface Vm {
   lock: string | undefined;
   /** QEMU's status when it is neither `running` nor `stopped`; the list of the data centre repeats it. */
   word: string | undefined;
-  /** Proxmox's HA manager starts and stops it, with a delay. */
-  ha: boolean;
+  /** Proxmox's HA manager starts and stops it, with a delay; in its error state it does neither. */
+  ha: boolean | "error";
   /** Number of changes of the configuration; part of its digest. */
   revision: number;
   /** When its configuration was last read, in milliseconds. */
@@ -219,7 +219,9 @@ export class DataCentre {
     if (type !== "qmshutdown") this.locks.set(vm.vmid, this.time.elapsed() + takes);
     const end = type === "qmclone" ? "OK" : this.faults.taskEnd();
     this.time.after(takes, () => {
-      if (task.overruled) task.exit = "received interrupt";
+      if (vm.ha === "error" && /^qm(start|shutdown|stop)$/.test(type))
+        task.exit = `command 'ha-manager crm-command stop vm:${vm.vmid} 0' failed: exit code 255`;
+      else if (task.overruled) task.exit = "received interrupt";
       else if (this.vms.get(vm.vmid) !== vm)
         task.exit = `Configuration file 'nodes/${vm.host}/qemu-server/${vm.vmid}.conf' does not exist`;
       else if (end.startsWith("can't lock")) task.exit = end;

@@ -181,7 +181,8 @@ function current(vm: Vm, now: number): object {
   const qmpstatus = vm.word ?? (vm.running ? "running" : "stopped");
   const lock = vm.lock === undefined ? {} : { lock: vm.lock };
   const uptime = vm.running ? Math.floor(Math.min(now - vm.runsSince, 1e9) / 1000) : 0;
-  return { ...fresh(vm), qmpstatus, uptime, ha: { managed: vm.ha ? 1 : 0 }, ...lock };
+  const ha = { managed: vm.ha === false ? 0 : 1, ...(vm.ha === "error" ? { state: "error" } : {}) };
+  return { ...fresh(vm), qmpstatus, uptime, ha, ...lock };
 }
 
 /** Whether it changes the configuration of the data centre; a guest agent needs no quorum. */

@@ -34,6 +34,12 @@ export class Row {
     return String(value);
   }
 
+  /** A field that is an object itself. */
+  maybeRow(name: string): Row | undefined {
+    const value = this.value[name];
+    return value === undefined || value === null ? undefined : new Row(value, `${this.path}, ${name}`);
+  }
+
   /** All fields that are strings or numbers, as strings. */
   texts(): Map<string, string> {
     const plain = ([, value]: [string, unknown]) => typeof value === "string" || typeof value === "number";

@@ -189,6 +189,8 @@ export interface Power {
    * does.
    */
   upSeconds?: number;
+  /** HA has given the VM up: Proxmox neither starts nor stops it until an operator has seen to that. */
+  isGivenUpByHa?: true;
 }
 
 /**
@@ -208,6 +210,7 @@ async function powerThere(pve: Proxmox, vm: Vm): Promise<Power> {
   return {
     running: status === "running" && word !== "prelaunch",
     ...(word === status ? {} : { state: word }),
+    ...(row.maybeRow("ha")?.maybeText("state") === "error" ? { isGivenUpByHa: true } : {}),
     ...(row.maybeText("uptime") === undefined ? {} : { upSeconds: row.number("uptime") }),
   };
 }

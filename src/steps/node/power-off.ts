@@ -5,8 +5,8 @@ import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { isAgentSilent, isFrozen, isNoSuchFile, withAgent } from "../../clients/proxmox/agent.ts";
 import { IdentityError, proveVm, type ExpectedVm } from "../../clients/proxmox/identity.ts";
 import { turnOff } from "../../clients/proxmox/power.ts";
-import { writeOnBoot } from "../../clients/proxmox/settle.ts";
-import { isRunning, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
+import { VmBusy, writeOnBoot } from "../../clients/proxmox/settle.ts";
+import { isRunning, readPower, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { Site } from "../../domain/model/step-environment.ts";
 import type { ClusterInput } from "../input.ts";
 import { wipeJoinData } from "./join-data.ts";
@@ -43,8 +43,8 @@ export async function switchOff(
 
 /**
  * Requires, before a node is disturbed, that its VM is ours and that Proxmox accepts changes of it. This finds a lock
- * (a backup, a migration) or a Proxmox cluster without quorum before the node is drained and has left etcd. The write
- * changes nothing.
+ * (a backup, a migration), the error state of HA, or a Proxmox cluster without quorum before the node is drained and has
+ * left etcd. The write changes nothing.
  * @returns the VM as it was proved, where it is now
  * @throws VmBusy
  */
@@ -57,7 +57,18 @@ export async function requireChangeable(
   if (expected.uuid === undefined) throw new IdentityError(expected, `host ${vm.host}`, [NOBODY_RECORDED]);
   const config = await proveVm(context.pve, vm.host, expected);
   const deadline = new Deadline(`the VM of ${expected.name} to be free`, site.timeouts.gate, context.stop);
-  return await writeOnBoot(context.pve, config, expected, config.onBoot, deadline);
+  const free = await writeOnBoot(context.pve, config, expected, config.onBoot, deadline);
+  if ((await readPower(context.pve, free)).isGivenUpByHa) throw givenUpByHa(free);
+  return free;
+}
+
+/** The error for a VM that HA could not bring into the state that it was asked for: Proxmox then refuses every stop. */
+function givenUpByHa({ name, vmid, host }: VmConfig): VmBusy {
+  return new VmBusy({
+    what: `${name} is in the error state of Proxmox HA, in which Proxmox does not turn it off`,
+    where: `VM ${vmid} on ${host}`,
+    todo: `see in Proxmox why HA gave it up, and take it out of HA (ha-manager remove vm:${vmid}), which leaves it running: --state disabled would turn it off as it is. Then run again: nothing was judged`,
+  });
 }
 
 /**
