@@ -208,6 +208,35 @@ describe("agents in virtual time", function () {
       assert.deepEqual(world.story.violations, []);
     });
 
+  it("are not replaced one after the other while no pod starts on the first new one (kops#7258)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 3 });
+    const { objects, pods } = stage.world.cluster;
+    await stage.play(async () => {
+      pods.deploy({ name: "app", replicas: 6, minAvailable: 0, slowestEnd: 1000, claims: false });
+      await stage.world.time.sleep(30_000);
+      const old = [1100, 1101, 1102].map((vmid) => stage.nameOf(vmid));
+      const waiting = { reason: "ImagePullBackOff", message: "Back-off pulling image" };
+      const refused = { phase: "Pending", containerStatuses: [{ restartCount: 0, state: { waiting } }] };
+      let isAway = true;
+      const put = objects.put.bind(objects);
+      objects.put = (collection, object) => {
+        const node = (object as Stored).spec?.nodeName;
+        const isHit = isAway && collection === "pods" && object.metadata.labels?.app === "app";
+        const isOnNew = typeof node === "string" && !old.includes(node);
+        return put(collection, isHit && isOnNew ? { ...object, status: refused } : object);
+      };
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /no pod that came to demo-workers-0-\w+ has started in .*ImagePullBackOff/);
+      assert.ok(stage.vm(1101).running && stage.vm(1102).running);
+      assert.doesNotMatch(JSON.stringify(objects.get("configmaps", "evergreen-system/pool-workers")?.data), /failed/);
+      isAway = false;
+      for (const pod of objects.list("pods").filter(({ metadata }) => metadata.labels?.app === "app"))
+        objects.put("pods", { ...pod, status: { phase: "Running", conditions: [{ type: "Ready", status: "True" }] } });
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("are not begun under the name of another machine's Node", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
     const { world } = stage;

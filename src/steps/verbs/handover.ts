@@ -12,6 +12,7 @@ import { attributeFailure } from "../node/attribution.ts";
 import { isGone, otherNodes } from "../node/departing-nodes.ts";
 import { isMarked, readNodeView } from "../node/node-view.ts";
 import { awaitPlaced, awaitRoom, owed, rememberDisplaced } from "../node/placement.ts";
+import { awaitStarted } from "../node/starting.ts";
 import { removeBrokenOff } from "../node/predecessors.ts";
 import { decommissionNode } from "../node/decommission.ts";
 import { allFences, holding, quietly, slotLease, type StepContext } from "../context.ts";
@@ -69,11 +70,15 @@ async function handOver(
     await requireServing(context, input, view, vms);
     if (view.node && isMarked(view.node)) await uncordon(client, input.node);
   };
+  const settled = async () => {
+    await awaitPlaced(context, client, input);
+    if (input.role === "agent") await awaitStarted(context, client, input);
+  };
   const record = await readSlotRecord(client, input.pool, input.slot);
   const leaving = (await otherNodes(client, input, vms, record)).filter((one) => !isGone(one));
   if (leaving.length === 0) {
     await serves();
-    await awaitPlaced(context, client, input);
+    await settled();
   } else {
     await withTicket(context, access, input, leaving, async (ticket, mayLeave) => {
       if (input.role === "agent") await awaitControlPlaneForAgents(context, input, access);
@@ -93,7 +98,7 @@ async function handOver(
         };
         await decommissionNode(one, { ...options, mayBegin });
       }
-      await awaitPlaced(context, client, input);
+      await settled();
     });
   }
   await slot.check();
