@@ -16,7 +16,7 @@ describe("what an update tells the cluster before it changes anything", () => {
     await using pve = await fakeProxmox(() => ({ data: [] }));
     const clusterPlan = { removed: [{ pool: "old" }] } as unknown as ClusterPlan;
     await announceUpdate(pve.client, smallConfig(), picture({ kubernetes: client }), clusterPlan);
-    const wanted = async (pool: string) => (await readWantedSlots(client, pool))(1);
+    const wanted = async (pool: string) => (await readWantedSlots(client, pool, "agent"))(1);
     assert.deepEqual([await wanted("old"), await wanted("workers")], [false, true]);
   });
 });

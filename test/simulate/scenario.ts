@@ -47,6 +47,8 @@ export interface Scenario {
   acts: Act[];
   /** Volumes that only one node can reach; undefined: there are none. */
   localVolumes?: LocalVolumes | undefined;
+  /** Whether the cluster may be destroyed. @default false */
+  allowDestroy?: boolean | undefined;
 }
 
 export const rke2 = "v1.34.4+rke2r1";
@@ -179,11 +181,12 @@ function workloadOf(chance: Chance, number: number): Workload {
 
 /** The stack's configuration with a wish in it. */
 export function configOf(
-  { servers, strategy, before, localVolumes }: Scenario,
+  { servers, strategy, before, localVolumes, allowDestroy }: Scenario,
   { image: name, slots, rollout, servers: wanted }: Wish,
 ): Config {
   return readConfig({
     cluster: "demo",
+    ...(allowDestroy === undefined ? {} : { allowDestroy }),
     site: {
       registrationAddress: "10.0.0.5",
       hosts: ["pve1", "pve2"],

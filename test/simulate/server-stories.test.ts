@@ -701,3 +701,25 @@ describe("a server whose removal was asked for by a step that failed", function 
     assert.deepEqual(world.story.violations, []);
   });
 });
+
+describe("a control plane that shrinks while the host of its last server did not answer, and does by then", function () {
+  this.timeout(60_000);
+
+  it("loses no voter that etcd still counts, and its cluster does not count as being torn down", async () => {
+    const stage = new Stage(stageImages(), { servers: 5, agents: 1, allowDestroy: true });
+    const { world } = stage;
+    await stage.play(async () => {
+      stage.vm(1004).host = "pve3";
+      await world.time.sleep(15_000);
+      world.dc.silent.add("pve3");
+      const fewer = { ...stage.before, servers: { image: stage.before.image, count: 3, cores: 4 } };
+      const run = stage.up(fewer);
+      await stage.until(() => stage.engine.ran.includes("demo-servers-rollout"));
+      world.dc.silent.clear();
+      assert.equal(await run, "failed");
+      assert.match(stage.engine.why, /servers-3-\w+-join: .* may not be taken out of etcd now/);
+      assert.ok(stage.vm(1003).running);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+});

@@ -28,6 +28,8 @@ interface Setting {
   soakSeconds?: number;
   /** Of the agent pool. @default 1 */
   maxUnavailable?: number;
+  /** Whether the cluster may be destroyed. @default false */
+  allowDestroy?: boolean;
 }
 
 /** How a repair is requested, and whether it is certain that no update runs. */
@@ -58,12 +60,12 @@ export class Stage {
   private readonly scenario: Scenario;
 
   constructor(images: readonly Image[], setting: Setting) {
-    const { servers, agents: slots, workloads = [], soakSeconds = 0, maxUnavailable = 1 } = setting;
+    const { servers, agents: slots, workloads = [], soakSeconds = 0, maxUnavailable = 1, allowDestroy } = setting;
     const [{ name: image } = { name: "" }] = images;
     const strategy = { kind: "rolling", surge: maxUnavailable, maxUnavailable, soakSeconds };
     this.images = images;
     this.before = { image, slots, rollout: 0, servers: { image, count: servers, cores: 4 } };
-    this.scenario = { servers, strategy, before: this.before, planted: true, workloads, acts: [] };
+    this.scenario = { servers, strategy, before: this.before, planted: true, workloads, acts: [], allowDestroy };
     this.world = new World({ seed: 1, images, workloads, told: false });
     this.engine = new Engine(this.world, "demo");
   }

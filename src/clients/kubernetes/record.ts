@@ -1,5 +1,5 @@
 import { hasSlot, slotRanges } from "../../domain/model/slot-ranges.ts";
-import type { GenerationRecord, NodeRecord, PoolRecord } from "../../domain/model/types.ts";
+import type { GenerationRecord, NodeRecord, PoolRecord, Role } from "../../domain/model/types.ts";
 import type { Kubernetes } from "./client.ts";
 import { isConflict, isNotFound } from "./errors.ts";
 import { createOurs } from "./namespace.ts";
@@ -160,26 +160,36 @@ export async function writeGoingAway(client: Kubernetes, since: string | undefin
   await writeData(client, "cluster", { goingAway: since ?? null });
 }
 
-/**
- * How many servers the last rollout wanted: a server of a higher slot may leave, any other leaves only when the cluster
- * is torn down.
- */
+/** How many servers the last rollout wanted at most: a slot more than its highest one. */
 export async function readWantedServers(client: Kubernetes): Promise<number | undefined> {
   const wanted = Number((await client.find<ConfigMap>(pathOf("cluster")))?.data?.servers ?? Number.NaN);
   return Number.isInteger(wanted) ? wanted : undefined;
 }
 
-export async function writeWantedServers(client: Kubernetes, count: number): Promise<void> {
-  await writeData(client, "cluster", { servers: String(count) });
+/** @param slots of the pool of servers: any other server may leave, these only when the cluster is torn down */
+export async function writeWantedServers(client: Kubernetes, pool: string, slots: readonly number[]): Promise<void> {
+  const servers = String(1 + Math.max(-1, ...slots));
+  await writeData(client, "cluster", { servers, [slotsKey(pool)]: slotRanges(slots) });
 }
 
-/** Which slots the last rollout of an agent pool wanted. A pool that this program has never rolled out wants none. */
-export async function readWantedSlots(client: Kubernetes, pool: string): Promise<(slot: number) => boolean> {
+/**
+ * Which slots the last rollout of a pool wanted. A pool of agents that this program has never rolled out wants none.
+ * A pool of servers that an older program has rolled out, or that was never rolled out, wants all up to their number.
+ */
+export async function readWantedSlots(
+  client: Kubernetes,
+  pool: string,
+  role: Role,
+): Promise<(slot: number) => boolean> {
   const { data } = (await client.find<ConfigMap>(pathOf("cluster"))) ?? {};
-  return (slot) => hasSlot(data?.[`slots.${pool}`] ?? "", slot);
+  const slots = data?.[slotsKey(pool)];
+  if (role === "agent" || slots !== undefined) return (slot) => hasSlot(slots ?? "", slot);
+  return (slot) => slot < Number(data?.servers ?? Infinity);
 }
+
+const slotsKey = (pool: string): string => `slots.${pool}`;
 
 /** @param slots empty: the pool is removed */
 export async function writeWantedSlots(client: Kubernetes, pool: string, slots: readonly number[]): Promise<void> {
-  await writeData(client, "cluster", { [`slots.${pool}`]: slots.length === 0 ? null : slotRanges(slots) });
+  await writeData(client, "cluster", { [slotsKey(pool)]: slots.length === 0 ? null : slotRanges(slots) });
 }

@@ -215,7 +215,7 @@ async function lookAtOthers(context: StepContext, client: Kubernetes, place: Pla
   const { pool, slot, strategy } = place;
   const [{ nodes: records }, isWanted, nodes, vms] = await Promise.all([
     readPoolRecord(client, pool),
-    readWantedSlots(client, pool),
+    readWantedSlots(client, pool, "agent"),
     client.list<Node>(paths.nodes),
     listVms(context.pve),
   ]);

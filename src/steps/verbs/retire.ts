@@ -5,7 +5,7 @@ import { findAccess, type Access } from "../../clients/kubernetes/access.ts";
 import { announceTeardown, ifServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
 import { requireFree } from "../../clients/kubernetes/gone.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
-import { readGoingAway, readWantedServers, readWantedSlots } from "../../clients/kubernetes/record.ts";
+import { readGoingAway, readWantedSlots } from "../../clients/kubernetes/record.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../../clients/proxmox/vms.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
@@ -152,10 +152,7 @@ async function isDestroyed(
   const { record } = departing;
   const isServer = role === "server";
   if (record === undefined || !(isServer ? hasJoined(record) : record.phase === "handedOver")) return false;
-  const isWanted = isServer
-    ? slot < ((await readWantedServers(client)) ?? Infinity)
-    : (await readWantedSlots(client, pool))(slot);
-  if (!isWanted) return false;
+  if (!(await readWantedSlots(client, pool, role))(slot)) return false;
   if (!input.allowDestroy)
     throw new UserError({
       what: `${node} is ${isServer ? "a server" : "a node"} of a cluster that stays, and is not taken out of ${isServer ? "etcd" : "it"}`,

@@ -28,7 +28,7 @@ export async function rollout(context: StepContext, input: PoolInput): Promise<{
     const { pool, role, plan } = input;
     await requireMayDrain(access.client, await leavingNodes(access.client, input), input.site.timeouts.drain);
     const slots = plan.slots.map(({ slot }) => slot);
-    if (role === "server") await writeWantedServers(access.client, 1 + Math.max(-1, ...slots));
+    if (role === "server") await writeWantedServers(access.client, pool, slots);
     else await writeWantedSlots(access.client, pool, slots);
     await makeRoom(context, input, access, vms);
   }
