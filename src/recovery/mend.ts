@@ -7,7 +7,7 @@ import type { ExclusiveUse } from "./exclusive-use.ts";
 import type { EngineSide } from "./engine-side.ts";
 import { type EngineState, VM_TYPE } from "./engine-state.ts";
 import { awaitDestroys, undoCreate, type UndoneCreate } from "./pending-creates.ts";
-import { removeUntrackedClones } from "./untracked-clones.ts";
+import { removeUntrackedClones, reportUnknownNodes } from "./untracked-clones.ts";
 import {
   mayForget,
   movedAmong,
@@ -78,6 +78,10 @@ async function mendState(books: Books, site: OpenStack, mending: Mending): Promi
     await books.refresh(undone.flatMap(({ urn, id }) => (id === undefined ? [] : [{ urn, id }])));
     report("the state of the engine", "refreshed, with pending creates cleared");
     done += pending.length + gone.length;
+  }
+  if (fence.isSure) {
+    const begun = pending.map(({ inputs }) => (inputs as { vmId?: number }).vmId);
+    await reportUnknownNodes(site, new Set([...vms.map(({ vmid }) => vmid), ...begun]), report);
   }
   refuseStrangers(vms, seen);
   refuseHidden(hidden);

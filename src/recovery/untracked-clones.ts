@@ -1,9 +1,13 @@
 import { listVms, type ListedVm } from "../clients/proxmox/vms.ts";
 import { imageTags } from "../domain/model/formats.ts";
 import { untrackedAmong } from "./missing-vms.ts";
+import { keptWords } from "../domain/drain/local-data.ts";
+import { isAdopted } from "../domain/model/generation.ts";
+import type { NodeRecord } from "../domain/model/types.ts";
 import type { ExclusiveUse } from "./exclusive-use.ts";
 import { VM_TYPE, type KnownVm } from "./engine-state.ts";
 import { undoCreate } from "./pending-creates.ts";
+import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import type { OpenStack } from "../observe/open-stack.ts";
 
 /**
@@ -27,23 +31,57 @@ export async function removeUntrackedClones(
     const { vmid, name = "" } = vm;
     let how: string;
     if (site.observed.kubernetes === undefined) how = UNHEARD;
-    else if (!vm.tags.includes(imageTags.image) && !isRecorded(site, vm))
+    else if (!vm.tags.includes(imageTags.image) && recordOf(site.observed, vm) === undefined)
       how = `${CONFIGURED}, destroy VM ${vmid} (${name}) by hand`;
-    else how = (await undoCreate(site, { urn: "", type: VM_TYPE, inputs: { name, vmId: vmid } }, fence)).how;
+    else {
+      const undone = await undoCreate(site, { urn: "", type: VM_TYPE, inputs: { name, vmId: vmid } }, fence);
+      // A node that has joined, or is to come back with its data: `reportUnknownNodes` says what to do.
+      if (undone.id !== undefined) continue;
+      how = undone.how;
+    }
     report(`VM ${vmid} (${name}) is in no state of the engine`, how);
     if (how.startsWith("destroyed")) destroyed += 1;
   }
   return destroyed;
 }
 
-/** Whether a claim has recorded this VM; its SMBIOS uuid is compared before anything is done to it. */
-function isRecorded({ observed }: OpenStack, { vmid, name }: ListedVm): boolean {
-  const nodes = [...observed.records.values()].flatMap((record) => record.nodes);
-  return nodes.some((node) => node.vmid === vmid && node.name === name);
-}
-
 const CONFIGURED =
   "left alone: it was configured, and may be a copy of a node or a restored backup. If it is, take our tags off it or rename it. If a run that was killed has made it";
+
+/**
+ * Reports node VMs that the cluster remembers and that the engine's state does not have, as after the import of an older
+ * state, or in the wrong backend. The engine makes a VM that it wants and does not know, and fails on its VMID.
+ * @param known VMIDs of the state, and of creates that the repair has decided
+ */
+export async function reportUnknownNodes(
+  { pve, config, observed }: OpenStack,
+  known: ReadonlySet<number | undefined>,
+  report: (what: string, how: string) => void,
+): Promise<void> {
+  if (observed.kubernetes === undefined) return;
+  for (const vm of await listVms(pve)) {
+    const { vmid, pool, template } = vm;
+    const node = recordOf(observed, vm);
+    if (node === undefined || template || pool !== config.site.proxmoxPool || known.has(vmid)) continue;
+    report(`VM ${vmid} (${node.name}) is in no state of the engine, and is recorded as ${node.phase}`, whatToDo(node));
+  }
+}
+
+/** What a claim has recorded of this VM; its SMBIOS uuid is compared before anything is done to it. */
+function recordOf({ records }: Pick<ObservedCluster, "records">, vm: ListedVm): NodeRecord | undefined {
+  const nodes = [...records.values()].flatMap((record) => record.nodes);
+  return nodes.find((node) => node.vmid === vm.vmid && node.name === vm.name && !isAdopted(node));
+}
+
+function whatToDo({ phase, vmid, keeps }: NodeRecord): string {
+  if (phase !== "retired") return UNKNOWN;
+  const left = "left alone: its node has left the cluster, and no update destroys it";
+  if (keeps === undefined) return `${left}. Destroy VM ${vmid} by hand`;
+  return `${left}. It holds ${keptWords(keeps)}: take its tags away, or updates fail on it, and destroy VM ${vmid} by hand once nobody needs that data`;
+}
+
+const UNKNOWN =
+  "left alone: an update would make it again, and fail because its number is taken. Is this the backend that the stack is in, with its newest state? If no newer state is left, raise the `rollout` counter of its pool: the next update replaces it by a node that the engine knows, and leaves it off";
 
 const UNHEARD =
   "left alone: there is no cluster that could say whether it was a member. If there is one, start its servers; is this the backend that the stack is in? If no server has ever joined, destroy the VM by hand";

@@ -73,6 +73,11 @@ export class Engine {
     this.state.set(vm.name, { vm });
   }
 
+  /** Removes a node's VM and steps from the state, as the import of an older state does. */
+  forgets(name: string): void {
+    for (const urn of [name, `${name}-claim`, `${name}-join`]) this.state.delete(urn);
+  }
+
   /** Whether the state has the claim of a node. */
   hasClaimed(name: string): boolean {
     return this.state.has(`${name}-claim`);

@@ -167,8 +167,30 @@ describe("a repair in virtual time", function () {
       const node = own(uuid, "made")["node.1.11111111"];
       remember("workers", { "node.1.11111111": { ...node, keeps: [{ ...volume, pods: [] }] } });
       const { said } = await stage.mend({ vms: others() });
-      assert.match(said.join(), /VM 1101 .* is in no state of the engine -> VM 1101 .* is ours/);
+      assert.match(said.join(), /VM 1101 .* is in no state of the engine, and is recorded as made -> left alone/);
       assert.ok(isThere());
+    }));
+
+  it("names nodes that an older state does not have; a rollout brings nodes that the engine knows", async () =>
+    await play(async () => {
+      const old = stage.nameOf(1100);
+      const others = () => [...stage.world.dc.vms.values()].filter(({ name, template }) => !template && name !== old);
+      const remembers = () => ({
+        vms: others().map(({ vmid, name, host }) => ({ vmid, name, host, urn: name })),
+      });
+      stage.engine.forgets(old);
+      assert.match(
+        (await stage.mend(remembers())).said.join(),
+        /VM 1100 .* is in no state of the engine, and is recorded as handedOver -> left alone: .*raise the `rollout` counter/,
+      );
+      assert.equal(await stage.up(stage.before), "failed");
+      assert.match(stage.engine.why, /unable to create VM 1100: config file already exists/);
+      assert.equal(await stage.up({ ...stage.before, rollout: 1 }), "done", stage.engine.why);
+      assert.match(
+        (await stage.mend(remembers())).said.join(),
+        /VM 1100 .* is recorded as retired -> left alone: .* Destroy VM 1100 by hand/,
+      );
+      assert.equal(stage.vm(1100).running, false);
     }));
 
   it("destroys a clone that was claimed and could not be configured, and no member", async () =>
