@@ -434,6 +434,29 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("serve on in the place of an owner whose host is silent, and have the slot once it answers", async () => {
+    const workloads = [{ name: "app", replicas: 4, minAvailable: 0, slowestEnd: 1000, claims: false }];
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2, workloads });
+    const { world } = stage;
+    await stage.play(async () => {
+      const record = () => JSON.stringify(world.cluster.objects.get("configmaps", "evergreen-system/slot-workers-0"));
+      assert.equal(await stage.dieAt(stage.agentsOf(1), () => record().includes("joined")), "killed");
+      for (const vmid of [1000, 1102]) stage.vm(vmid).host = "pve2";
+      stage.cutPower(1100);
+      world.dc.silent.add("pve1");
+      await world.time.sleep(60_000);
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      assert.ok(stage.vm(1102).running);
+      assert.equal(stage.engine.clusterPlan?.pools[0]?.leaving.length, 0);
+      world.dc.silent.clear();
+      await world.time.sleep(60_000);
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      assert.ok(stage.vm(1102).running);
+      assert.equal(world.dc.vms.get(1100), undefined);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("are the VMs of their numbers, and no backup that somebody restores under a lower one in the middle of a run", async () => {
     const workloads = [{ name: "app", replicas: 4, minAvailable: 0, slowestEnd: 1000, claims: false }];
     for (const step of ["rollout-", "join-", "handover-"]) {

@@ -223,7 +223,10 @@ export interface SlotPlan {
    * the slot's own node. Absent: every host answers.
    */
   unreachable?: { host: string; own: boolean };
-  /** Other nodes of the slot on such a host. They stay as they are: the engine must not delete their VMs either. */
+  /**
+   * Other nodes of the slot on such a host, and the one that serves in its owner's place. They stay as they are: the
+   * engine must not delete their VMs either.
+   */
   stranded?: StrandedNode[];
   /**
    * No node serves in the slot: its owner is powered off, not Ready or decommissioned, and no other node stands in. For

@@ -26,6 +26,7 @@ import {
   keptOf,
   mayBePlanned,
   mayLeave,
+  servesMeanwhile,
   slotAsItIs,
   unreachableIn,
   unreachableNodes,
@@ -211,7 +212,7 @@ function placed(
       member.name !== name && leaves(member.name) && isReplaced(pool.role, member, state);
     const replaces = isStuck(state) ? [] : state.members.filter(goes);
     const fallen = isFallen(pool.role, state, name, replaces) ? { fallen: true as const } : {};
-    const away = unreachableIn(state, name, known);
+    const away = unreachableIn(state, name, known, state.slot < pool.slots);
     const names = replaces.map((one) => one.name);
     return [{ slot: state.slot, generation, name, ...place, replaces: names, ...away, ...fallen }];
   });
@@ -249,9 +250,12 @@ function notAmong(kept: readonly KeptVm[]): (name: string) => boolean {
  * slot's planned generation and never owned the slot.
  */
 function leaversOf(pool: PoolSpec, state: SlotState, chosen: Generation | undefined): Member[] {
+  // Without a handover of the slot in this run, nothing else takes a node out that stands in.
+  const handsOver = chosen !== undefined && !isStuck(state);
+  const stays = (member: Member) =>
+    handsOver ? isReplaced(pool.role, member, state) : hasServed(member, state) || servesMeanwhile(member, state);
   const leaves = (member: Member) =>
-    mayLeave(member, state) &&
-    (state.slot >= pool.slots || (member.generation !== chosen?.id && !isReplaced(pool.role, member, state)));
+    mayLeave(member, state) && (state.slot >= pool.slots || (member.generation !== chosen?.id && !stays(member)));
   return state.members.filter(leaves);
 }
 

@@ -1,5 +1,5 @@
 import type { Decision, Situation } from "./decision.ts";
-import { hasServed, type Member, type SlotState } from "./slot-state.ts";
+import { hasServed, isHealthy, type Member, type SlotState } from "./slot-state.ts";
 import type { Generation, PoolPlan, Role, SlotPlan, StrandedNode } from "../model/types.ts";
 
 /*
@@ -38,16 +38,31 @@ export function mayBePlanned(role: Role, state: SlotState, stuck: readonly SlotS
   return role === "agent" || stuck.length === 0 || state.owner !== undefined || isStuck(state);
 }
 
-/** The part of a slot's plan that describes its unreachable nodes. */
+/**
+ * Whether a node serves in a stuck slot in the place of its owner: a former run has joined it, and did not come to the
+ * handover. It stays until the owner's host answers.
+ */
+export function servesMeanwhile(member: Member, state: SlotState): boolean {
+  const { owner } = state;
+  const isDown = owner !== undefined && owner !== member && !isHealthy(owner);
+  return isStuck(state) && isDown && member.record?.phase === "joined" && isHealthy(member);
+}
+
+/**
+ * The part of a slot's plan that describes its unreachable nodes, and the node that serves in their place.
+ * @param isWanted false for a slot that is given up: only its unreachable nodes stay
+ */
 export function unreachableIn(
   state: SlotState,
   kept: string,
   known: ReadonlyMap<string, Generation>,
+  isWanted: boolean,
 ): Pick<SlotPlan, "unreachable" | "stranded"> {
   const away = state.members.filter(isUnreachable);
   const host = away[0]?.vm?.host;
   if (host === undefined) return {};
-  const stranded = away.flatMap(({ name, vm, generation: id, record }) => {
+  const stay = state.members.filter((member) => isUnreachable(member) || (isWanted && servesMeanwhile(member, state)));
+  const stranded = stay.flatMap(({ name, vm, generation: id, record }) => {
     const generation = known.get(id);
     // Without a record it is not known whether the engine has the VM either.
     if (name === kept || vm === undefined || generation === undefined || record === undefined) return [];
@@ -78,7 +93,7 @@ export function slotAsItIs(state: SlotState, known: ReadonlyMap<string, Generati
   const vmid = kept?.vm?.vmid ?? kept?.record?.vmid;
   if (kept === undefined || generation === undefined || vmid === undefined) return [];
   const address = kept.record?.address === undefined ? {} : { address: kept.record.address };
-  const away = unreachableIn(state, kept.name, known);
+  const away = unreachableIn(state, kept.name, known, false);
   return [{ slot: state.slot, generation, name: kept.name, vmid, ...address, creates: false, replaces: [], ...away }];
 }
 

@@ -79,7 +79,22 @@ describe("a node whose Proxmox host does not answer", () => {
     const given = (away: string) =>
       planned(poolOf(A, { slots: 3 }), without(world([...settled(A), half], records), away));
     assert.deepEqual(given(nameOf(3, B)).leaving, []);
-    assert.deepEqual(given(nameOf(3, A)).leaving, [nameOf(3, B)]);
+    const plan = given(nameOf(3, A));
+    assert.deepEqual([plan.leaving, plan.slots.at(-1)?.stranded], [[nameOf(3, B)], undefined]);
+  });
+
+  it("keeps its slot beside one that has joined and serves meanwhile, which stays as well until its host answers", () => {
+    const records: Parameters<typeof world>[1] = [
+      [A, "proved"],
+      [B, "rolling"],
+    ];
+    const next = (phase: Held["phase"]) => {
+      const half: Held = { slot: 1, spec: B, phase };
+      const plan = planned(poolOf(B), without(world([...settled(A), half], records), nameOf(1, A)));
+      return [plan.slots[1]?.stranded?.map(({ name }) => name), plan.leaving];
+    };
+    assert.deepEqual(next("joined"), [[nameOf(1, B)], []]);
+    assert.deepEqual(next("made"), [undefined, [nameOf(1, B)]]);
   });
 
   it("keeps its slot when its pool is removed", () => {
