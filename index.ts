@@ -99,7 +99,7 @@ async function prepare(): Promise<Prepared> {
 /** The observed state after a killed run's leftovers in the cluster were repaired. A preview repairs nothing. */
 async function settledLive(pve: Proxmox, config: Config, observed: ObservedCluster): Promise<ObservedCluster> {
   if (runtime.isDryRun()) return observed;
-  const left = (await findStaleResources(pve, config, observed)).filter(({ byHand }) => !byHand);
+  const left = (await findStaleResources(pve, config, observed)).filter(({ needsOperator: byHand }) => !byHand);
   for (const { what, mend } of left) await log.info(`${what}\n  -> ${await mend()}`);
   if (left.length === 0) return observed;
   return await observeCluster(pve, config);

@@ -11,7 +11,7 @@ import { withStack } from "../src/observe/open-stack.ts";
 export function repairCommand(program: Command): void {
   program
     .command("repair")
-    .description("finish or undo what a killed run left: locks, pending operations, half-made VMs, leases, cordons")
+    .description("finish or undo what a killed run left: locks, pending operations, incomplete VMs, leases, cordons")
     .option("-s, --stack <name>", "stack to repair", "dev")
     .action(async ({ stack }: { stack: string }) => {
       const done = await repair(stack, "by hand");

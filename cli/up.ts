@@ -127,21 +127,21 @@ interface Seen extends Pick<ClusterStatus, "plans"> {
 async function see(hands: UpActions, before: ClusterStatus): Promise<Seen> {
   return await hands.readClusterStatus().then(
     (after) => ({ plans: after.plans, ending: endingOf(before, after) }),
-    (error: unknown) => ({ plans: [], ending: { outcome: "failed", open: [messageOf(error)], words: [unwell] } }),
+    (error: unknown) => ({ plans: [], ending: { outcome: "failed", open: [messageOf(error)], words: [unhealthy] } }),
   );
 }
 
 function endingOf(before: ClusterStatus, { plans, servers }: ClusterStatus): Ending {
   const ending = outcomeOf(before.plans, plans);
   if (servers === undefined) return ending;
-  return { outcome: "failed", open: [...ending.open, notWell(servers).message], words: [unwell] };
+  return { outcome: "failed", open: [...ending.open, notWell(servers).message], words: [unhealthy] };
 }
 
-const unwell = "the update ended, but the cluster is not as it should be";
+const unhealthy = "the update ended, but the cluster is not as it should be";
 
 function notWell(why: string): UserError {
   return new UserError({
-    what: `the update ended, and the control plane is not well: ${why}`,
+    what: `the update ended, and the control plane is not healthy: ${why}`,
     where: "the servers, each asked at its own address, port 6443",
     todo: "bring the servers that are named back to health; until then no run disturbs anything",
   });

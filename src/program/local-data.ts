@@ -39,16 +39,16 @@ export async function planLocalData(
   clusterPlan: ClusterPlan,
 ): Promise<ClusterPlan> {
   const { kubernetes } = observed;
-  const leavers = new Set(poolPlans(clusterPlan).flatMap(leaversOf));
-  if (kubernetes === undefined || leavers.size === 0) return clusterPlan;
+  const departing = new Set(poolPlans(clusterPlan).flatMap(departingOf));
+  if (kubernetes === undefined || departing.size === 0) return clusterPlan;
   const data = await readData(kubernetes);
   const problems: Problem[] = [];
   const forPool = (plan: PoolPlan): PoolPlan => {
     const records = observed.records.get(plan.pool)?.nodes ?? [];
-    const leaving = leaversOf(plan)
+    const leaving = departingOf(plan)
       .flatMap((name) => observed.vms.find((vm) => vm.name === name) ?? [])
       .filter((vm) => !wasKept(vm, observed, records));
-    const stranded = leaving.flatMap((vm) => strandedOf(plan, vm, leavers, data));
+    const stranded = leaving.flatMap((vm) => strandedOf(plan, vm, departing, data));
     const consent = consentOf(config, plan.pool);
     if (!consent.mayLeave) problems.push(...localVolumeProblems(stranded, consent.where));
     const kept = leaving.flatMap((vm) => keptOf(vm, stranded, observed.records.get(plan.pool)));
@@ -66,7 +66,7 @@ export async function planLocalData(
   return planned;
 }
 
-function leaversOf({ slots, leaving }: PoolPlan): string[] {
+function departingOf({ slots, leaving }: PoolPlan): string[] {
   return [...slots.flatMap(({ replaces }) => replaces), ...leaving];
 }
 
@@ -81,14 +81,14 @@ function consentOf(config: Config, pool: string): Consent {
 function strandedOf(
   { wanted }: PoolPlan,
   vm: ObservedVm,
-  leavers: ReadonlySet<string>,
+  departing: ReadonlySet<string>,
   { volumes, nodes, pods }: DataPicture,
 ): LocalVolume[] {
   const node = affinityNode(
     vm.name,
     nodes.find((one) => nameOf(one) === vm.name),
   );
-  const stay = nodes.filter((one) => !leavers.has(nameOf(one))).map(affinityNodeOf);
+  const stay = nodes.filter((one) => !departing.has(nameOf(one))).map(affinityNodeOf);
   return localVolumes({ node, stay, given: wanted?.spec.labels ?? {} }, volumes, pods);
 }
 
@@ -126,13 +126,13 @@ function strandedWords(
 function lostWords(plan: PoolPlan, { nodes, pods }: DataPicture): string[] {
   const there = (name: string) => nodes.find((node) => nameOf(node) === name);
   const { labels = {}, taints = [] } = plan.wanted?.spec ?? {};
-  const byHand = plan.slots.flatMap(({ name: successor, replaces }) =>
+  const manualChanges = plan.slots.flatMap(({ name: successor, replaces }) =>
     replaces.map((name) => {
       const node = there(name);
       return node ? byHandWords(node, successor, { labels, taints }, pods) : [];
     }),
   );
-  return [...firstOf(leaversOf(plan).map((name) => scratchWords(name, pods))), ...firstOf(byHand)];
+  return [...firstOf(departingOf(plan).map((name) => scratchWords(name, pods))), ...firstOf(manualChanges)];
 }
 
 /** Longest list of nodes per pool: a large cluster has hundreds of similar nodes. */

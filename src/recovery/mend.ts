@@ -43,7 +43,9 @@ export async function mend(books: Books, site: OpenStack, mending: Mending): Pro
 
 /** Repairs what a killed run left in the cluster. */
 async function mendCluster({ pve, config, observed }: OpenStack, { asked, fence, report }: Mending): Promise<number> {
-  const left = (await findStaleResources(pve, config, observed)).filter(({ byHand }) => !byHand || asked === "by hand");
+  const left = (await findStaleResources(pve, config, observed)).filter(
+    ({ needsOperator: byHand }) => !byHand || asked === "by hand",
+  );
   for (const one of left) {
     await fence.check();
     report(one.what, await one.mend());

@@ -72,7 +72,7 @@ async function undo(
   // The wait for the clone may have been long: by now another run may own it.
   await fence.check();
   await destroyVm(pve, found.host, { vmid, name, uuid: actual.uuid, tags: [] });
-  return { urn, how: `destroyed the half-made VM ${vmid} (${name})` };
+  return { urn, how: `destroyed the incomplete VM ${vmid} (${name})` };
 }
 
 /**

@@ -33,7 +33,7 @@ export interface StaleResource {
    * A node that has served was deleted manually: it is repaired only when an operator requests it (`evergreen repair`),
    * and by no update, not even that of `evergreen up`.
    */
-  byHand?: boolean;
+  needsOperator?: boolean;
   /** @returns what was done, in the past tense */
   mend: () => Promise<string>;
 }
@@ -212,7 +212,7 @@ async function lostNodes(
   return gone.map(({ pool, node }) => {
     if (node.phase === "retired") return old(kubernetes, pool, node);
     const served = hasJoined(node) || observed.nodes.some(({ name }) => name === node.name);
-    return { ...lost(pve, kubernetes, pool, node), byHand: served };
+    return { ...lost(pve, kubernetes, pool, node), needsOperator: served };
   });
 }
 

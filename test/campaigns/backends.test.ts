@@ -56,7 +56,7 @@ for (const [title, prefix, url] of backends) {
     const repaired = ({ code, output }: Ran, half: string): void => {
       assert.equal(code, 0, output);
       assert.match(output, /the lock of engine \d+, which died\n {2}-> cancelled it/);
-      assert.match(output, new RegExp(`destroyed the half-made VM \\d+ \\(${half}\\)`));
+      assert.match(output, new RegExp(`destroyed the incomplete VM \\d+ \\(${half}\\)`));
     };
 
     it("is repaired by the next up after its first creation was killed, and goes on", async () => {

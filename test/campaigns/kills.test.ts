@@ -97,7 +97,7 @@ describe("a roll that is killed", function () {
   const nodeOf = async (name: string) => (await site.lab.status).nodes.find((node) => node.name === name);
   const named = async (name: string) => (await site.lab.status).vms.filter((vm) => vm.name === name);
 
-  it("of its engine during a clone is repaired by the next up: the half-made VM goes, then the roll goes on", async () => {
+  it("of its engine during a clone is repaired by the next up: the incomplete VM goes, then the roll goes on", async () => {
     const event = await moment();
     await slowConfiguration();
     const run = begin();
@@ -112,7 +112,7 @@ describe("a roll that is killed", function () {
     const { output } = await again.ended;
     assert.match(output, /an earlier run of stack dev was killed/);
     assert.match(output, /the lock of engine \d+, which died\n {2}-> cancelled it/);
-    assert.match(output, new RegExp(`destroyed the half-made VM \\d+ \\(${half}\\)`));
+    assert.match(output, new RegExp(`destroyed the incomplete VM \\d+ \\(${half}\\)`));
     assert.equal((await named(half)).length, 1);
   });
 

@@ -74,7 +74,7 @@ describe("verdicts, end to end", function () {
     assert.deepEqual(await site.disturbances(), []);
   });
 
-  it("holds in the next update: it succeeds, says why and what to do, and clears what was half-made", async () => {
+  it("holds in the next update: it succeeds, says why and what to do, and clears what was incomplete", async () => {
     const said = await site.up();
     assert.match(said, /held workers: slots stay as they are, \w+ is wanted/);
     assert.match(said, /was judged failed at \S+: demo-workers-0-\w+: /);

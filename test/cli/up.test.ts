@@ -169,11 +169,11 @@ describe("evergreen up", () => {
     assert.deepEqual(calls, ["repair", "look"]);
   });
 
-  it("is not done while the control plane is not well, and names who is not", async () => {
+  it("is not done while the control plane is not healthy, and names who is not", async () => {
     const { hands } = handsOf([onA, { plans: [onB], servers: "demo-servers-0 is a voter and not healthy" }], [0]);
     const { code, open, line } = await carryThrough(hands, 0);
     assert.equal(code, 1);
-    assert.match(open.join(), /control plane is not well: demo-servers-0 is a voter and not healthy/);
+    assert.match(open.join(), /control plane is not healthy: demo-servers-0 is a voter and not healthy/);
     assert.match(line, /^failed: the update ended, but the cluster is not as it should be$/);
   });
 

@@ -28,7 +28,7 @@ function planOf(slots: number, moving: number[], strategy: Strategy, role: PoolP
     leaving: [],
     keeps: [],
     kept: [],
-    unwell: [],
+    unhealthy: [],
     verdict: { generation: generation.id, state: "proved" },
     words: [],
     digest: "d",

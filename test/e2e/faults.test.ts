@@ -161,7 +161,7 @@ describe("a cluster on which things go wrong", function () {
     assert.match(output, /could not configure it; what it left is repaired first/);
     assert.match(
       output,
-      /VM \d+ \(demo-workers-0-\w+\) was cloned and could not be configured\n {2}-> destroyed the half-made VM/,
+      /VM \d+ \(demo-workers-0-\w+\) was cloned and could not be configured\n {2}-> destroyed the incomplete VM/,
     );
     assert.equal((await site.vms("workers")).length, 2);
     await site.unchanged();

@@ -8,7 +8,7 @@ import { tagsOf } from "../../src/clients/proxmox/tags.ts";
 import { defaultTimeouts } from "../../src/domain/model/step-environment.ts";
 import type { ListedVm } from "../../src/clients/proxmox/vms.ts";
 import type { NodeRecord } from "../../src/domain/model/types.ts";
-import { asRoomComes, NoRoom, withTicket } from "../../src/steps/cluster/availability.ts";
+import { asRoomComes, NoRoom, withDisruptionLease } from "../../src/steps/cluster/availability.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
 import type { StepContext } from "../../src/steps/context.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
@@ -81,7 +81,7 @@ describe("a node of agents that serves", () => {
     const place = { cluster: "demo", pool: "workers", role: "agent", slot: 0, strategy, site } as SlotInput;
     const leaving = { name: nameOf(0), vm: { vmid: 1100, host: "pve1" } as ListedVm };
     let held = "";
-    await withTicket(context, { client } as Access, place, [leaving], async (_, mayBegin) => {
+    await withDisruptionLease(context, { client } as Access, place, [leaving], async (_, mayBegin) => {
       await then?.();
       await mayBegin(leaving);
       held = [...cluster.objects.keys()].find((path) => path.includes("/ticket-")) ?? "";

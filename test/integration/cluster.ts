@@ -123,7 +123,7 @@ export class StepCluster {
       leaving: [],
       keeps: [],
       kept: [],
-      unwell: [],
+      unhealthy: [],
       strategy,
       verdict,
       words: [],

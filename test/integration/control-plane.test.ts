@@ -13,7 +13,7 @@ import {
 
 describe("a server that joins", () => {
   const name = "demo-servers-0-0a1b2c3d";
-  const deadline = () => new Deadline("the control plane to be well", 2);
+  const deadline = () => new Deadline("the control plane to be healthy", 2);
   const server = (member: ServerNode["member"], called = name) => ({ name: called, member }) as ServerNode;
 
   const cases: [when: string, servers: ServerNode[], isBack: boolean][] = [
@@ -50,27 +50,27 @@ describe("a server that leaves", () => {
     slot: String(slot),
     kubelet: "v1.34.4+rke2r1",
   });
-  const halfMade = server(1, "bbbbbbbb");
+  const incomplete = server(1, "bbbbbbbb");
 
-  for (const [when, told, servers, isHalfMade, may] of [
+  for (const [when, told, servers, isIncomplete, may] of [
     ["its slot has another one, and each slot has its own", "3", [0, 1, 2], false, true],
     ["its slot has another one, and a slot is still empty", "3", [0, 1], false, true],
-    ["it is half-made, and each slot has its own", "3", [0, 1, 2], true, true],
-    ["it is half-made, and may be the voter that an empty slot lacks", "3", [0, 1], true, false],
+    ["it is incomplete, and each slot has its own", "3", [0, 1, 2], true, true],
+    ["it is incomplete, and may be the voter that an empty slot lacks", "3", [0, 1], true, false],
     ["nobody has told how many are wanted", undefined, [0, 1], true, true],
   ] as [string, string | undefined, number[], boolean, boolean][])
     it(`${may ? "may go" : "stays"} when ${when}`, async () => {
       const data = told === undefined ? {} : { servers: told };
       const client = { find: () => Promise.resolve({ data }) } as unknown as Kubernetes;
-      const all = [...servers.map((slot) => server(slot)), halfMade];
-      const leaves = requireMayLeave(client, halfMade.name, all, isHalfMade);
+      const all = [...servers.map((slot) => server(slot)), incomplete];
+      const leaves = requireMayLeave(client, incomplete.name, all, isIncomplete);
       await (may ? leaves : assert.rejects(leaves, ControlPlaneRefusal));
     });
 
   it("is replaced by one that comes beside it alone with consent only", () => {
     const joins = (replaceOnlyServer?: boolean) => {
       const strategy = { kind: "rolling", ...(replaceOnlyServer === undefined ? {} : { replaceOnlyServer }) };
-      requireMayJoin({ node: halfMade.name, slot: 1, strategy } as unknown as SlotInput, [server(1)]);
+      requireMayJoin({ node: incomplete.name, slot: 1, strategy } as unknown as SlotInput, [server(1)]);
     };
     assert.throws(() => joins(), ControlPlaneRefusal);
     joins(true);
@@ -79,7 +79,7 @@ describe("a server that leaves", () => {
   it("is waited for to be gone, and another one to be there, before the change is over", async () => {
     const over = (expected: string[]) => {
       const sight = () => Promise.resolve([server(0)]);
-      return awaitMembers(sight, expected, new Deadline("etcd to be well", 0.2));
+      return awaitMembers(sight, expected, new Deadline("etcd to be healthy", 0.2));
     };
     await over([server(0).name]);
     await assert.rejects(over([server(0).name, server(1).name]), DeadlineError);

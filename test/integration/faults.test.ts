@@ -155,7 +155,7 @@ describe("steps when something goes wrong", function () {
     );
   });
 
-  it("a node given up half-made is retired by the next rollout, the one that serves is not", async () => {
+  it("a node given up incomplete is retired by the next rollout, the one that serves is not", async () => {
     const generation = another("ffffff01");
     const input = slotOf(0, generation, 1143);
     await cluster.clone(input);

@@ -31,7 +31,7 @@ const plan: PoolPlan = {
   leaving: ["demo-workers-9-00000000"],
   keeps: [],
   kept: [],
-  unwell: [],
+  unhealthy: [],
   strategy,
   verdict: { generation: "0a1b2c3d", state: "proved", watchSeconds: 5 },
   words: ["replaces 1 node"],

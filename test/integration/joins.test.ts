@@ -144,7 +144,7 @@ describe("a site that is ill while nodes come and go", function () {
       /waiting for demo-servers-1-bbbbbbbb to be Ready.*never registered/s,
     );
     const notOver =
-      /the control plane is not well.*demo-servers-1-bbbbbbbb is a learner without a Node: its join is not over.*docs\/recovery\.md.*"A server did not get through its join"/s;
+      /the control plane is not healthy.*demo-servers-1-bbbbbbbb is a learner without a Node: its join is not over.*docs\/recovery\.md.*"A server did not get through its join"/s;
     await assert.rejects(join(cluster.run(), next), notOver);
     await cluster.operator.power(input.vmid, "stop");
     await assert.rejects(join(cluster.run(), next), notOver);

@@ -170,7 +170,7 @@ describe("what a handover evicts", () => {
     });
 
   /** Who would be drained next, in another slot of the pool. */
-  const leaver = (ready: string, unschedulable = false) =>
+  const departing = (ready: string, unschedulable = false) =>
     ({
       name: "demo-workers-1-0a1b2c3d",
       node: { spec: { unschedulable }, status: { conditions: [{ type: "Ready", status: ready }] } },
@@ -179,25 +179,25 @@ describe("what a handover evicts", () => {
 
   const rooms: [
     when: string,
-    leaver: DepartingNode,
+    departing: DepartingNode,
     records: NodeRecord[],
     claim: string | undefined,
     held: boolean,
   ][] = [
-    ["serves", leaver("True"), [record(next, waits)], undefined, true],
-    ["is not Ready", leaver("Unknown"), [record(next, waits)], undefined, false],
-    ["is cordoned", leaver("True", true), [record(next, waits)], undefined, false],
-    ["has no Node", { ...leaver("True"), node: undefined }, [record(next, waits)], undefined, false],
+    ["serves", departing("True"), [record(next, waits)], undefined, true],
+    ["is not Ready", departing("Unknown"), [record(next, waits)], undefined, false],
+    ["is cordoned", departing("True", true), [record(next, waits)], undefined, false],
+    ["has no Node", { ...departing("True"), node: undefined }, [record(next, waits)], undefined, false],
     [
       "serves, and the slot that owed it was given up",
-      leaver("True"),
+      departing("True"),
       [record(next, { ...waits, phase: "retired" })],
       undefined,
       false,
     ],
     [
       "serves, and what waits does so for data on a node that left by consent",
-      leaver("True"),
+      departing("True"),
       [record(next, waits), record(old, { phase: "retired", keeps: [{ claim: "shop/data-0", size: "10Gi" }] })],
       "data-0",
       false,

@@ -97,7 +97,7 @@ describe("what earlier handovers of a pool have evicted", () => {
       spec,
       status: { phase: "Pending" },
     });
-  const leaver = (ready: "True" | "Unknown", unschedulable = false) =>
+  const departing = (ready: "True" | "Unknown", unschedulable = false) =>
     ({
       name: "demo-workers-0-aaaaaaaa",
       node: { spec: { unschedulable }, status: { conditions: [{ type: "Ready", status: ready }] } },
@@ -105,12 +105,18 @@ describe("what earlier handovers of a pool have evicted", () => {
   const held = /earlier handovers of pool workers evicted have found no place.*shop\/web-1/;
 
   const cases: [string, NodeRecord[], object, DepartingNode, RegExp | undefined][] = [
-    ["from another slot and waits for the scheduler", [fact(1, "joined", [web])], {}, leaver("True"), held],
-    ["for a node given up since", [fact(0, "retired", [web]), fact(0, "joined")], {}, leaver("True"), held],
-    ["and has a place", [fact(1, "joined", [web])], { nodeName: "demo-workers-1-cccccccc" }, leaver("True"), undefined],
-    ["from a slot that is no more", [fact(1, "retired", [web])], {}, leaver("True"), undefined],
-    ["while the leaver is cordoned already", [fact(1, "joined", [web])], {}, leaver("True", true), undefined],
-    ["while the leaver is down", [fact(1, "joined", [web])], {}, leaver("Unknown"), undefined],
+    ["from another slot and waits for the scheduler", [fact(1, "joined", [web])], {}, departing("True"), held],
+    ["for a node given up since", [fact(0, "retired", [web]), fact(0, "joined")], {}, departing("True"), held],
+    [
+      "and has a place",
+      [fact(1, "joined", [web])],
+      { nodeName: "demo-workers-1-cccccccc" },
+      departing("True"),
+      undefined,
+    ],
+    ["from a slot that is no more", [fact(1, "retired", [web])], {}, departing("True"), undefined],
+    ["while the departing is cordoned already", [fact(1, "joined", [web])], {}, departing("True", true), undefined],
+    ["while the departing is down", [fact(1, "joined", [web])], {}, departing("Unknown"), undefined],
   ];
   for (const [what, nodes, spec, one, says] of cases)
     it(`${says ? "keeps" : "does not keep"} a node from its drain when it was evicted ${what}`, async () => {

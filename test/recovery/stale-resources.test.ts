@@ -252,7 +252,7 @@ describe("what a killed run left", () => {
       if (joined) nodeObject();
       const [found] = await find({ vms: [], nodes: joined ? [node] : [] }, pve.client);
       assert.equal(found?.what, `the VM 1100 of ${vm.name} is gone, and it was not retired`);
-      assert.equal(found.byHand, byHand);
+      assert.equal(found.needsOperator, byHand);
       assert.match(await found.mend(), joined ? /^deleted the Node / : /^it counts as retired now$/);
       assert.equal(cluster.objects.has(`${paths.nodes}/${node.name}`), false);
       assert.equal((await readPoolRecord(kubernetes, "workers")).nodes[0]?.phase, "retired");

@@ -83,6 +83,6 @@ describe("a VM with a name of ours that is off and in no state of the engine", (
 
   it("is destroyed when the cluster has never had it", async () => {
     const said = await repaired({ kubernetes });
-    assert.deepEqual(said, ["is destroyed", `destroyed the half-made VM ${vmid} (${name})`]);
+    assert.deepEqual(said, ["is destroyed", `destroyed the incomplete VM ${vmid} (${name})`]);
   });
 });

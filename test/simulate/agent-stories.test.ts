@@ -186,7 +186,7 @@ describe("agents in virtual time", function () {
   });
 
   for (const hasStatistics of [true, false])
-    it(`are started in a slot once what an earlier run left half-made there is off (seed 680012524${hasStatistics ? "" : ", a host without statistics"})`, async () => {
+    it(`are started in a slot once what an earlier run left incomplete there is off (seed 680012524${hasStatistics ? "" : ", a host without statistics"})`, async () => {
       const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
       const { world } = stage;
       await stage.play(async () => {
@@ -265,7 +265,7 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
-  it("do not come beside half-made ones that hold pods and cannot be emptied: more than surge would run (seed 7801079)", async () => {
+  it("do not come beside incomplete ones that hold pods and cannot be emptied: more than surge would run (seed 7801079)", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
     const { world } = stage;
     const grown = { ...stage.before, slots: 4 };
@@ -286,7 +286,7 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
-  it("take over from a half-made one that alone has pods once the next one is there (seed 570052720)", async () => {
+  it("take over from an incomplete one that alone has pods once the next one is there (seed 570052720)", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
     const { world } = stage;
     const grown = { ...stage.before, slots: 2 };
@@ -305,7 +305,7 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
-  it("are left half-made beside an owner that falls while the join of its successor waits for a ticket", async () => {
+  it("are left incomplete beside an owner that falls while the join of its successor waits for a ticket", async () => {
     const workloads = [{ name: "app", replicas: 4, minAvailable: 0, slowestEnd: 1000, claims: false }];
     const stage = new Stage(stageImages(), { servers: 1, agents: 1, workloads });
     const { world } = stage;
@@ -316,7 +316,7 @@ describe("agents in virtual time", function () {
         "killed",
       );
       await world.time.sleep(60_000);
-      const halfMade = stage.vm(1101);
+      const incomplete = stage.vm(1101);
       let isWaiting = false;
       world.defect = (call) => {
         const { process, method, path, body } = call;
@@ -340,14 +340,14 @@ describe("agents in virtual time", function () {
       const run = stage.up(stage.agentsOf(2));
       await stage.until(() => isWaiting);
       await world.time.sleep(25_000);
-      assert.ok(halfMade.running);
+      assert.ok(incomplete.running);
       assert.equal(await run, "done", stage.engine.why);
       assert.equal(world.dc.vms.get(1101), undefined);
     });
     assert.deepEqual(world.story.violations, []);
   });
 
-  it("are left half-made in a slot that nobody has when they register while the join of their successor waits for a ticket", async () => {
+  it("are left incomplete in a slot that nobody has when they register while the join of their successor waits for a ticket", async () => {
     const workloads = [{ name: "app", replicas: 4, minAvailable: 0, slowestEnd: 1000, claims: false }];
     const stage = new Stage(stageImages(), { servers: 1, agents: 2, workloads });
     const { world } = stage;
@@ -387,7 +387,7 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
-  it("are not left half-made for one write that failed on a host that answers (seed 680011497)", async () => {
+  it("are not left incomplete for one write that failed on a host that answers (seed 680011497)", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
     const { world } = stage;
     await stage.play(async () => {
@@ -414,7 +414,7 @@ describe("agents in virtual time", function () {
       const grown = { ...stage.before, slots: 2 };
       assert.equal(await stage.dieAt(grown, () => objects.list("nodes").some(isIn(1))), "killed");
       await world.time.sleep(60_000);
-      const halfMade = stage.vm(1101);
+      const incomplete = stage.vm(1101);
       let isCleared = false;
       world.defect = (call) => {
         const { process, path } = call;
@@ -422,9 +422,9 @@ describe("agents in virtual time", function () {
           return { status: 595, reason: "No route to host" };
         if (!isCleared && process.name.startsWith("verify-demo-workers") && path.includes("/qemu/1101/")) {
           isCleared = true;
-          halfMade.lock = "backup";
+          incomplete.lock = "backup";
           nodes.flap(objects.list("nodes").find(isIn(0))?.metadata.name ?? "", 60_000);
-          world.time.after(90_000, () => (halfMade.lock = undefined));
+          world.time.after(90_000, () => (incomplete.lock = undefined));
         }
         return world.honest(call);
       };

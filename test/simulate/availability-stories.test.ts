@@ -68,7 +68,7 @@ describe("the slots of a pool in which nobody serves", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
-  it("keep what an earlier run left half-made and serves, also while their Nodes look Ready still", async () => {
+  it("keep what an earlier run left incomplete and serves, also while their Nodes look Ready still", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 3, workloads: [app] });
     const { cluster, time, watcher } = stage.world;
     const isSlot3 = ({ metadata }: Stored) => metadata.name.startsWith("demo-workers-3-");
@@ -77,14 +77,14 @@ describe("the slots of a pool in which nobody serves", function () {
       const grown = { ...stage.before, slots: 4 };
       assert.equal(await stage.dieAt(grown, () => cluster.objects.list("nodes").some(isSlot3)), "killed");
       // It serves soon, but no record says that it has joined.
-      const halfMade = stage.vm(1103);
+      const incomplete = stage.vm(1103);
       await time.sleep(60_000);
       stage.cutPower(1100, 1101);
       await time.sleep(18_000);
       watcher.availability.runBegins();
       const run = stage.up({ ...grown, image: stage.agentsOf(1).image });
       await time.sleep(30_000);
-      assert.ok(halfMade.running);
+      assert.ok(incomplete.running);
       assert.equal(await run, "done", stage.engine.why);
       assert.equal(stage.world.dc.vms.get(1103), undefined);
     });
@@ -118,7 +118,7 @@ describe("the slots of a pool in which nobody serves", function () {
     }
   });
 
-  it("keep what was half-made beside an owner that falls while its turn to be retired is waited for", async () => {
+  it("keep what was incomplete beside an owner that falls while its turn to be retired is waited for", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 3, maxUnavailable: 2, workloads: [app] });
     const { cluster, dc, time, watcher } = stage.world;
     watcher.availability.promises.set("workers", { fewest: 3, most: 3, surge: 2, maxUnavailable: 2 });

@@ -161,15 +161,15 @@ export class AvailabilityWatcher {
   /**
    * Requires enough slots with a serving node, whatever took the others out. A node that failed a moment ago still
    * counts, since no step may have noticed yet.
-   * @param leaver the departing node, which does not count
+   * @param departing the departing node, which does not count
    */
-  requireAvailable(pool: string, leaver: string, what: string): void {
+  requireAvailable(pool: string, departing: string, what: string): void {
     const promised = this.promises.get(pool);
     if (promised === undefined) return;
     const all = this.truth
       .nodes()
       .filter((node) => placeOf(node).pool === pool && isSchedulable(node) && !this.isKnownOut(node));
-    const serving = all.filter(({ metadata }) => metadata.name !== leaver);
+    const serving = all.filter(({ metadata }) => metadata.name !== departing);
     // A departing node that does not serve reduces nothing.
     if (serving.length === all.length) return;
     const slots = new Set(serving.map((node) => placeOf(node).slot)).size;
@@ -184,7 +184,7 @@ export class AvailabilityWatcher {
    * with those still down, handovers may use only the rest of `maxUnavailable`. Each handover holds a disruption lease,
    * including this one.
    */
-  requireDownFirst({ pool, slot }: Place, leaver: string, by: Process): void {
+  requireDownFirst({ pool, slot }: Place, departing: string, by: Process): void {
     const most = this.promises.get(pool)?.maxUnavailable ?? 1;
     const others = (this.down.get(pool) ?? []).filter((one) => String(one) !== String(slot));
     const down = this.unserved(pool, others).filter(
@@ -193,7 +193,7 @@ export class AvailabilityWatcher {
     const out = this.truth.ticketsOf(pool, most).filter(Boolean).length;
     if (down.length > 0 && down.length + out > most)
       this.story.wrong(
-        `${by.name} cordons ${leaver} while nobody serves in slots ${down.join(", ")} of pool ${pool}, ${out} are handed over, and ${most} may be out`,
+        `${by.name} cordons ${departing} while nobody serves in slots ${down.join(", ")} of pool ${pool}, ${out} are handed over, and ${most} may be out`,
       );
   }
 
@@ -208,13 +208,13 @@ export class AvailabilityWatcher {
    * Requires another serving node in the slot before a node leaves it. A node that failed a moment ago still counts,
    * since no step may have noticed yet.
    */
-  requireSuccessor({ pool, slot }: Place, leaver: string, by: Process): void {
+  requireSuccessor({ pool, slot }: Place, departing: string, by: Process): void {
     const others = this.truth.nodes().filter((node) => {
       const place = placeOf(node);
-      return place.pool === pool && place.slot === slot && node.metadata.name !== leaver;
+      return place.pool === pool && place.slot === slot && node.metadata.name !== departing;
     });
     if (others.some((node) => isSchedulable(node) && this.isThere(node))) return;
-    this.story.wrong(`${by.name} cordons ${leaver}, and nobody else serves in slot ${slot} of pool ${pool}`);
+    this.story.wrong(`${by.name} cordons ${departing}, and nobody else serves in slot ${slot} of pool ${pool}`);
   }
 
   private isThere(node: Stored): boolean {
@@ -240,7 +240,7 @@ export class AvailabilityWatcher {
    * latest by the join of its slot. It takes the room that new VMs need, also those of slots that are down, and the
    * owner of its slot serves.
    */
-  isHalfMade({ pool, slot }: Place, name: string, by: Process): boolean {
+  isIncomplete({ pool, slot }: Place, name: string, by: Process): boolean {
     const others = this.servingNodes(pool).filter(({ metadata }) => metadata.name !== name);
     return /^(rollout|join)-/.test(by.name) && others.some((node) => String(placeOf(node).slot) === String(slot));
   }

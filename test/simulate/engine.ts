@@ -120,7 +120,7 @@ export class Engine {
       await this.repair(pve, config, "by hand");
     }
     let observed = await observeCluster(pve, config);
-    const left = (await findStaleResources(pve, config, observed)).filter(({ byHand }) => !byHand);
+    const left = (await findStaleResources(pve, config, observed)).filter(({ needsOperator: byHand }) => !byHand);
     for (const { what, mend } of left) {
       const how = await mend();
       this.world.story.tell("program", () => `${what} -> ${how}`);

@@ -65,9 +65,9 @@ export class EtcdWatcher {
 
   /** RKE2 is asked to remove a member: a healthy member may leave only while all other members are healthy. */
   removalAsked(node: string, by: string): void {
-    const leaver = this.etcd?.members.find((one) => one.node === node);
-    if (leaver === undefined || leaver.learner || !isUp(leaver)) return;
-    const others = this.etcd?.members.filter((one) => one !== leaver) ?? [];
+    const departing = this.etcd?.members.find((one) => one.node === node);
+    if (departing === undefined || departing.learner || !isUp(departing)) return;
+    const others = this.etcd?.members.filter((one) => one !== departing) ?? [];
     const dead = this.deadAmong(others);
     if (dead) this.story.wrong(`${by} takes ${node} out of etcd while the voter ${dead.node} is dead`);
     const learner = others.find((one) => one.learner && this.elapsed() - one.since > this.reaction());

@@ -115,24 +115,24 @@ const innocent: Case[] = [
     says: /gave up after 900 s waiting for the lease slot-workers-0/,
   },
   {
-    when: "the control plane is not calm",
+    when: "the control plane is not healthy",
     happens: async (stage) => {
       await arriving(stage, "cloned");
       const { name } = stage.world.dc.vms.get(1001) ?? { name: "" };
       stage.world.watcher.struck(name);
       stage.world.dc.powerCut(vmNamed(stage, name));
     },
-    says: /the control plane is not well/,
+    says: /the control plane is not healthy/,
   },
   {
-    when: "the control plane is not calm any more when its predecessor would leave",
+    when: "the control plane is not healthy any more when its predecessor would leave",
     happens: async (stage) => {
       await arriving(stage, "joined");
       const { name } = stage.world.dc.vms.get(1001) ?? { name: "" };
       stage.world.watcher.struck(name);
       stage.world.dc.powerCut(vmNamed(stage, name));
     },
-    says: /workers-0-handover: the control plane is not well/,
+    says: /workers-0-handover: the control plane is not healthy/,
   },
   ...[9_000, 3_600_000].flatMap((ms) => {
     const frozen = `a backup has frozen the file systems ${ms > 60_000 ? "for good" : "for a while"}`;

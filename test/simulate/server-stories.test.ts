@@ -232,7 +232,7 @@ describe("a server's join in virtual time", function () {
       assert.deepEqual(stage.world.story.violations, []);
     });
 
-  it("is not turned off half-made while it is a voter whose Node is still to come: nobody could take it out of etcd any more", async () => {
+  it("is not turned off incomplete while it is a voter whose Node is still to come: nobody could take it out of etcd any more", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
     const { dc, cluster } = stage.world;
     const { etcd } = cluster.control;
@@ -371,7 +371,7 @@ describe("a server's join in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
-  it("brings a fallen voter back beside a half-made one that is not well and could not leave without it (seed 771964)", async () => {
+  it("brings a fallen voter back beside an incomplete one that is not well and could not leave without it (seed 771964)", async () => {
     const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
     const { etcd } = stage.world.cluster.control;
     await stage.play(async () => {

@@ -73,7 +73,7 @@ export class Watcher {
       this.requireRight(place, by, `cordons ${name}`, true);
       // A node that does not serve is drained all the same: a waiting pod may need what only this node can release.
       if (isReady(before)) this.places.cordoned(name, place.pool, by);
-      if (!this.availability.isHalfMade(place, name, by))
+      if (!this.availability.isIncomplete(place, name, by))
         this.availability.requireAvailable(place.pool, name, `${by.name} cordons ${name}`);
       if (by.name.startsWith("handover-")) {
         this.availability.requireSuccessor(place, name, by);
@@ -91,7 +91,7 @@ export class Watcher {
     const { name } = node.metadata;
     // A join may delete a dead server, which leaves before its successor joins, and an incomplete agent.
     const isServer = node.metadata.labels?.[labels.server] !== undefined;
-    const served = isReady(node) && !this.availability.isHalfMade(placeOf(node), name, by);
+    const served = isReady(node) && !this.availability.isIncomplete(placeOf(node), name, by);
     if (by.name.startsWith("join-") && !isServer && served) this.story.wrong(`${by.name} deletes the Node ${name}`);
     if (this.truth.cluster?.nodes.isAlive(name))
       this.story.wrong(`${by.name} deletes the Node ${name}, whose kubelet runs`);
@@ -178,10 +178,10 @@ export class Watcher {
       this.story.wrong(`${by.name} ${what} while ${holder} has the lease of slot ${slot}`);
   }
 
-  private requireControllers(leaver: string, by: Process): void {
+  private requireControllers(departing: string, by: Process): void {
     const gone = this.truth.cluster?.control.managers.pausedBy;
     if (gone === undefined) return;
-    this.story.wrong(`${by.name} cordons ${leaver}, and no controllers work since ${gone} was taken out of etcd`);
+    this.story.wrong(`${by.name} cordons ${departing}, and no controllers work since ${gone} was taken out of etcd`);
   }
 }
 

@@ -107,7 +107,7 @@ describe("the store of built tools", () => {
     await half();
     child.kill("SIGKILL");
     await once(child, "exit");
-    assert.equal(contents().length, 1, "the half-made build is beside its place");
+    assert.equal(contents().length, 1, "the incomplete build is beside its place");
     writeFileSync(`${go.path}.go-on`, "");
     const program = await store().program(tool, go);
     assert.equal(execFileSync(program, { encoding: "utf8" }), "built\n");

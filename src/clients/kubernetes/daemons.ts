@@ -8,8 +8,8 @@ import { paths, type DaemonSet, type Node } from "./types.ts";
  * Uids of the DaemonSets that have pods on several nodes and are Ready on none. An unhealthy pod of such a DaemonSet is
  * no evidence against the node that it runs on.
  */
-export async function daemonsIllEverywhere(client: Kubernetes): Promise<Set<string>> {
-  return illEverywhere((await client.list<DaemonSet>(paths.daemonSets)).items);
+export async function daemonsUnreadyEverywhere(client: Kubernetes): Promise<Set<string>> {
+  return unreadyEverywhere((await client.list<DaemonSet>(paths.daemonSets)).items);
 }
 
 /**
@@ -22,22 +22,22 @@ export async function daemonsFor(
   client: Kubernetes,
   node: Node,
   labels: Readonly<Record<string, string>>,
-): Promise<{ expected: Map<string, string>; ill: Set<string> }> {
+): Promise<{ expected: Map<string, string>; unready: Set<string> }> {
   const { items } = await client.list<DaemonSet>(paths.daemonSets);
-  const ill = illEverywhere(items);
+  const unready = unreadyEverywhere(items);
   const place = {
     name: nameOf(node),
     labels: { ...node.metadata?.labels, ...labels },
     taints: node.spec?.taints ?? [],
   };
   const expected = items.filter(({ metadata, spec }) => {
-    const isStaying = metadata?.deletionTimestamp === undefined && !ill.has(metadata?.uid ?? "");
+    const isStaying = metadata?.deletionTimestamp === undefined && !unready.has(metadata?.uid ?? "");
     return isStaying && spec?.template.spec !== undefined && runsOn(spec.template.spec, place);
   });
-  return { expected: new Map(expected.map((set) => [set.metadata?.uid ?? "", titleOf(set)])), ill };
+  return { expected: new Map(expected.map((set) => [set.metadata?.uid ?? "", titleOf(set)])), unready };
 }
 
-function illEverywhere(items: readonly DaemonSet[]): Set<string> {
-  const ill = items.filter(({ status }) => status?.numberReady === 0 && status.currentNumberScheduled > 1);
-  return new Set(ill.flatMap(({ metadata }) => metadata?.uid ?? []));
+function unreadyEverywhere(items: readonly DaemonSet[]): Set<string> {
+  const unready = items.filter(({ status }) => status?.numberReady === 0 && status.currentNumberScheduled > 1);
+  return new Set(unready.flatMap(({ metadata }) => metadata?.uid ?? []));
 }

@@ -23,17 +23,17 @@ function restartsOf(pod: Pod): number {
 /**
  * Static pods and pods of DaemonSets that have restarted on some nodes between two readings, and whose restarts may be
  * the fault of these nodes: those whose counterparts restarted on other nodes too are left out.
- * @param ill DaemonSets that were Ready on no node before, by uid: their restarts prove nothing
+ * @param unready DaemonSets that were Ready on no node before, by uid: their restarts prove nothing
  */
 export function restartedOn(
   nodes: ReadonlySet<string>,
   before: readonly Pod[],
   after: readonly Pod[],
-  ill: ReadonlySet<string>,
+  unready: ReadonlySet<string>,
 ): { name: string; node: string }[] {
   const counts = new Map(before.map((pod) => [titleOf(pod), restartsOf(pod)]));
   const restarted = after.filter((pod) => {
-    const isOurs = belongsToNode(pod) && !ill.has(daemonOf(pod) ?? "");
+    const isOurs = belongsToNode(pod) && !unready.has(daemonOf(pod) ?? "");
     return isOurs && restartsOf(pod) > (counts.get(titleOf(pod)) ?? Infinity);
   });
   const elsewhere = new Set(restarted.filter((pod) => !nodes.has(nodeOf(pod))).map(kindOf));

@@ -82,15 +82,15 @@ export function whyServerMayNotJoin(
  * voter leaves
  */
 export function whyServerMayNotLeave(name: string, servers: readonly Server[], wanted: number): string | undefined {
-  const leaver = servers.find((server) => server.name === name);
-  if (leaver === undefined || leaver.member === "none") return `${name} is not a member of etcd`;
-  const others = servers.filter((server) => server !== leaver);
+  const departing = servers.find((server) => server.name === name);
+  if (departing === undefined || departing.member === "none") return `${name} is not a member of etcd`;
+  const others = servers.filter((server) => server !== departing);
   return inWords([
     ...unclear(servers),
     ...others.flatMap(open),
     // The departure of a learner costs no vote. Dead voters leave after it, and could not leave while it is there.
-    ...(leaver.member === "learner" ? [] : others.flatMap(dead)),
-    ...tooFew(leaver, servers, wanted),
+    ...(departing.member === "learner" ? [] : others.flatMap(dead)),
+    ...tooFew(departing, servers, wanted),
   ]);
 }
 
@@ -139,16 +139,16 @@ function dead({ name, member, health }: Server): string[] {
   return member === "voter" && health === "unhealthy" ? [`${name} is a voter and not healthy`] : [];
 }
 
-function tooFew(leaver: Server, servers: readonly Server[], wanted: number): string[] {
+function tooFew(departing: Server, servers: readonly Server[], wanted: number): string[] {
   const all = voters(servers).length;
   const healthy = voters(servers).filter((server) => server.health === "healthy").length;
-  const serves = leaver.member === "voter" && leaver.health === "healthy";
-  const isIllOfTwo = all === 2 && healthy === 1 && leaver.member === "voter" && !serves;
+  const serves = departing.member === "voter" && departing.health === "healthy";
+  const isIllOfTwo = all === 2 && healthy === 1 && departing.member === "voter" && !serves;
   if (healthy < quorumOf(all) && !isIllOfTwo) {
     return [`etcd has no quorum: ${healthy} of ${all} voters are healthy, and ${quorumOf(all)} are needed`];
   }
-  if (leaver.member === "learner") return [];
-  if (all === 1) return [`${leaver.name} is the last voter`];
+  if (departing.member === "learner") return [];
+  if (all === 1) return [`${departing.name} is the last voter`];
   // While the others are healthy they have quorum; a dead voter did not count as one of the wanted voters.
   if (!serves || healthy - 1 >= wanted) return [];
   return [`${healthy - 1} healthy voters would stay, and ${wanted} are wanted`];

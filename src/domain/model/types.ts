@@ -233,7 +233,7 @@ export interface SlotPlan {
    * servers also: its next node has joined etcd and is down, which keeps every other slot from changing.
    * Absent: a node serves.
    */
-  fallen?: true;
+  down?: true;
 }
 
 /** The VM of a decommissioned node that holds the only copy of some data. */
@@ -301,7 +301,7 @@ export interface PoolPlan {
   /** VMs of nodes that leave or have left, and that this run keeps because some data is on their disks only. */
   kept: KeptVm[];
   /** Names of nodes that are to be members and are not: VM off, no Node, or not Ready. Their Join repairs them. */
-  unwell: string[];
+  unhealthy: string[];
   /** Nodes whose Proxmox host does not answer: they are not replaced, repaired or deleted. Absent: there are none. */
   unreachable?: { name: string; host: string }[];
   /**

@@ -196,12 +196,12 @@ function soakOf(situation: Situation): Soak {
   const end = new Date(Math.max(...starts) + pool.strategy.soakSeconds * 1000);
   if (!(end <= now))
     return { over: false, until: end, why: [`${wanted.id} soaks until ${isoOf(end)}; a run after that goes on`] };
-  const ill = nodes.filter((node) => !isHealthy(node)).map((node) => node.name);
-  if (ill.length === 0) return { over: true, why: [`the soak of ${wanted.id} ended at ${isoOf(end)}`] };
+  const unhealthy = nodes.filter((node) => !isHealthy(node)).map((node) => node.name);
+  if (unhealthy.length === 0) return { over: true, why: [`the soak of ${wanted.id} ended at ${isoOf(end)}`] };
   return {
     over: false,
     until: end,
-    why: [`the soak of ${wanted.id} ended at ${isoOf(end)}, but not well: ${ill.join(", ")}`],
+    why: [`the soak of ${wanted.id} ended at ${isoOf(end)}, but not healthy: ${unhealthy.join(", ")}`],
   };
 }
 

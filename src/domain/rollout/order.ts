@@ -20,7 +20,7 @@ export interface SlotOrder {
  * a predecessor disrupts nothing and runs in parallel. Servers are the exception: a server has always joined and its
  * predecessor has left before the next server joins. Their VMs boot as soon as they are cloned, with RKE2 held back:
  * with one server that joins and one that boots, at most two more servers run than there are slots.
- * A slot whose node has fallen comes first. For servers, because etcd admits no member and lets no healthy member leave
+ * A slot whose node is down comes first. For servers, because etcd admits no member and lets no healthy member leave
  * while a voter is dead; for agents, because the slot is out already and counts as such. For servers, empty slots come
  * next, so that a growing control plane has a majority to spare before one of its servers is replaced.
  */
@@ -48,8 +48,8 @@ function oneByOne(slots: readonly SlotPlan[], index: number, replaces: boolean):
   };
 }
 
-function rank({ fallen, replaces }: SlotPlan): number {
-  if (fallen === true) return 0;
+function rank({ down, replaces }: SlotPlan): number {
+  if (down === true) return 0;
   return replaces.length === 0 ? 1 : 2;
 }
 
@@ -97,8 +97,8 @@ function handedOverAfter(slot: SlotPlan, { out, room }: { out: readonly SlotPlan
 }
 
 /** Whether no node serves in a slot, and this run brings one. */
-function isDown({ fallen, unreachable }: SlotPlan): boolean {
-  return fallen === true && unreachable?.own !== true;
+function isDown({ down, unreachable }: SlotPlan): boolean {
+  return down === true && unreachable?.own !== true;
 }
 
 /**

@@ -83,7 +83,7 @@ function unseen(after: PoolPlan): Ending {
 /** A soak was waited for inside the run, or ended during it: the other slots follow in the next run. */
 function goesOnLater(before: PoolPlan | undefined, after: PoolPlan): boolean {
   const waited = before?.kind === "canary" || before?.kind === "soaking";
-  return waited && after.kind === "roll" && after.unwell.length === 0 && after.leaving.length === 0;
+  return waited && after.kind === "roll" && after.unhealthy.length === 0 && after.leaving.length === 0;
 }
 
 function soaking({ pool, slots, keeps, wanted }: PoolPlan): string {

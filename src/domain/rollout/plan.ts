@@ -62,10 +62,10 @@ export function plan(pool: PoolSpec, observed: ObservedPool, record: PoolRecord 
   const keptVms = keptBefore(states.values(), record, pool.localVolumes ?? refusal, now, remains);
   const leaves = notAmong(keptVms);
   const slots = placed(pool, ours, { chosen, known, leaves }, observed, record);
-  const leavers = [...states.values()].flatMap((state) => leaversOf(pool, state, chosen.get(state.slot)));
-  const leaving = leavers.map(({ name }) => name).filter(leaves);
-  const ill = ours.flatMap((state) => unwell(state, chosen.get(state.slot)));
-  const heals = ill.length > 0 || leavers.some((member) => mayHoldUp(pool, member));
+  const departing = [...states.values()].flatMap((state) => departingOf(pool, state, chosen.get(state.slot)));
+  const leaving = departing.map(({ name }) => name).filter(leaves);
+  const unhealthy = ours.flatMap((state) => unhealthyAmong(state, chosen.get(state.slot)));
+  const heals = unhealthy.length > 0 || departing.some((member) => mayHoldUp(pool, member));
   const healing = heals ? now.toISOString() : record?.healing;
   const draft = {
     pool: pool.name,
@@ -81,7 +81,7 @@ export function plan(pool: PoolSpec, observed: ObservedPool, record: PoolRecord 
     leaving,
     keeps: kept.flatMap(({ owner }) => owner?.name ?? []),
     kept: keptVms,
-    unwell: ill,
+    unhealthy,
     ...unreachableNodes(states.values()),
     ...(healing === undefined ? {} : { healing }),
     strategy: pool.strategy,
@@ -116,7 +116,7 @@ export function planRemoval(
     leaving,
     keeps: [],
     kept,
-    unwell: [],
+    unhealthy: [],
     ...unreachableNodes(states),
   };
   const strategy = ONE_BY_ONE;
@@ -211,10 +211,10 @@ function placed(
     const goes = (member: Member) =>
       member.name !== name && leaves(member.name) && isReplaced(pool.role, member, state);
     const replaces = isStuck(state) ? [] : state.members.filter(goes);
-    const fallen = isFallen(pool.role, state, name, replaces) ? { fallen: true as const } : {};
+    const down = isSlotDown(pool.role, state, name, replaces) ? { down: true as const } : {};
     const away = unreachableIn(state, name, known, state.slot < pool.slots);
     const names = replaces.map((one) => one.name);
-    return [{ slot: state.slot, generation, name, ...place, replaces: names, ...away, ...fallen }];
+    return [{ slot: state.slot, generation, name, ...place, replaces: names, ...away, ...down }];
   });
 }
 
@@ -223,7 +223,7 @@ function placed(
  * joined: while that voter is down, etcd lets no other slot change. In an agent's slot another node may stand in or have
  * joined already, and a node that was judged failed may have owned the slot before.
  */
-function isFallen(role: Role, { owner, members }: SlotState, name: string, replaces: readonly Member[]): boolean {
+function isSlotDown(role: Role, { owner, members }: SlotState, name: string, replaces: readonly Member[]): boolean {
   const wasJudged = role === "agent" && members.some(({ record }) => record?.phase === "failed");
   if (owner === undefined && replaces.length === 0 && !wasJudged) return false;
   if (role === "agent") return !members.some(isHealthy);
@@ -249,7 +249,7 @@ function notAmong(kept: readonly KeptVm[]): (name: string) => boolean {
  * The nodes that leave without a successor: those of slots that are given up, and incomplete nodes, which are not of the
  * slot's planned generation and never owned the slot.
  */
-function leaversOf(pool: PoolSpec, state: SlotState, chosen: Generation | undefined): Member[] {
+function departingOf(pool: PoolSpec, state: SlotState, chosen: Generation | undefined): Member[] {
   // Without a handover of the slot in this run, nothing else takes a node out that stands in.
   const handsOver = chosen !== undefined && !isStuck(state);
   const stays = (member: Member) =>
@@ -272,7 +272,7 @@ function mayHoldUp(pool: Pick<PoolSpec, "role" | "slots">, { slot, node }: Membe
  * the plan no step would join them again. Included are nodes before their handover, a retired node that comes back, and
  * a node that runs without a record, as after the restore of an etcd snapshot older than the node.
  */
-function unwell(state: SlotState, chosen: Generation | undefined): string[] {
+function unhealthyAmong(state: SlotState, chosen: Generation | undefined): string[] {
   const hasJoined = ({ vm, record }: Member): boolean =>
     vm?.running === true || record?.phase === "joined" || record?.phase === "retired";
   return state.members

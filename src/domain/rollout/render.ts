@@ -20,7 +20,7 @@ export function renderPlan(plan: Draft, situation: Situation, why: readonly stri
     ...plan.leaving.map((name) => `  ${name} leaves: ${whyItLeaves(plan, name, situation)}`),
     ...crowdWords(plan),
     ...unreachableWords(plan),
-    ...plan.unwell.map((name) => `  ${name} does not serve: its join starts it and brings it back`),
+    ...plan.unhealthy.map((name) => `  ${name} does not serve: its join starts it and brings it back`),
     ...keptLines(plan, situation.record),
   ];
 }
@@ -44,9 +44,9 @@ function keptLines(
   { slots, leaving, kept }: Pick<Draft, "slots" | "leaving" | "kept">,
   record: PoolRecord | undefined,
 ): string[] {
-  const leavers = new Set([...leaving, ...slots.flatMap(({ replaces }) => replaces)]);
+  const departing = new Set([...leaving, ...slots.flatMap(({ replaces }) => replaces)]);
   const over =
-    record?.nodes.filter(({ name, phase, keeps }) => phase === "retired" && keeps && leavers.has(name)) ?? [];
+    record?.nodes.filter(({ name, phase, keeps }) => phase === "retired" && keeps && departing.has(name)) ?? [];
   return [
     ...kept.map(keptLine),
     ...over.map(
@@ -86,7 +86,7 @@ function headline(plan: Draft, situation: Situation): string {
 
 /** Whether a run on this plan changes nothing: no node comes or leaves, and none has to be repaired. */
 export function isQuiet(plan: Draft): boolean {
-  return !plan.slots.some(changes) && plan.leaving.length === 0 && plan.unwell.length === 0;
+  return !plan.slots.some(changes) && plan.leaving.length === 0 && plan.unhealthy.length === 0;
 }
 
 function width(plan: Draft): string {

@@ -86,17 +86,17 @@ export async function asRoomComes(
  * @throws UserError that names the slots when the wait for them is in vain. No image is to blame
  * @throws NoRoom when another slot has gone down before a node was disturbed
  */
-export async function withTicket(
+export async function withDisruptionLease(
   context: StepContext,
   access: Access,
   place: Place,
   leaving: readonly Leaving[],
-  work: (ticket: Fence, mayBegin: (one: Leaving) => Promise<void>) => Promise<void>,
+  work: (disruption: Fence, mayBegin: (one: Leaving) => Promise<void>) => Promise<void>,
 ): Promise<void> {
   const { client } = access;
-  const { names, look } = await ticketsLeft(context, client, place, leaving);
-  await holding(context, access, names, place.site.timeouts.lease, (ticket, name) =>
-    work(ticket, (one) => requireRoom(context, client, place, one, name, look)),
+  const { names, look } = await freeLeases(context, client, place, leaving);
+  await holding(context, access, names, place.site.timeouts.lease, (disruption, name) =>
+    work(disruption, (one) => requireRoom(context, client, place, one, name, look)),
   );
 }
 
@@ -104,7 +104,7 @@ export async function withTicket(
  * The disruption leases that the other slots of the pool leave free; waits until one is free. Nodes that do not serve
  * may use any of them.
  */
-async function ticketsLeft(
+async function freeLeases(
   context: StepContext,
   client: Kubernetes,
   place: Place,
@@ -138,7 +138,7 @@ async function ticketsLeft(
 
 /**
  * Checks again right before a node is disturbed: the waits before it may have been long.
- * @param ticket name of the lease that is held: while other slots are down, only the first leases count
+ * @param lease name of the lease that is held: while other slots are down, only the first leases count
  * @param before the observation from before those waits. @default none
  */
 async function requireRoom(
@@ -146,12 +146,12 @@ async function requireRoom(
   client: Kubernetes,
   place: Place,
   one: Leaving,
-  ticket: string,
+  lease: string,
   before?: Look,
 ): Promise<void> {
   if (place.role === "server") return;
   const { room, down } = before && isFresh(before.since) ? before : await lookAtOthers(context, client, place);
-  if (disruptionLeases(place).indexOf(ticket) < room || (await servingAmong(context, client, [one])).length === 0)
+  if (disruptionLeases(place).indexOf(lease) < room || (await servingAmong(context, client, [one])).length === 0)
     return;
   throw new NoRoom({ ...held(place, [one], down), todo: "nothing was disturbed; run again" });
 }

@@ -49,7 +49,7 @@ export function only(name: string, probe: ServerProbe): ServerProbe {
 
 /** Deadline for a control plane that is unhealthy to become healthy. */
 export function settleDeadline(context: StepContext, { site }: ClusterInput): Deadline {
-  return new Deadline("the control plane to be well", site.timeouts.gate, context.stop);
+  return new Deadline("the control plane to be healthy", site.timeouts.gate, context.stop);
 }
 
 /**
@@ -66,7 +66,7 @@ export async function awaitHealthyControlPlane(
   besides: readonly (string | undefined)[] = [],
 ): Promise<ServerNode[]> {
   let why = "";
-  const calm = deadline.poll(
+  const settled = deadline.poll(
     500,
     async () => {
       const servers = await probe(deadline.signal()).catch((error: unknown) => {
@@ -81,10 +81,10 @@ export async function awaitHealthyControlPlane(
     },
     () => why,
   );
-  return await calm.catch((error: unknown) => {
+  return await settled.catch((error: unknown) => {
     // This is no verdict on the node that waits for the control plane.
     throw error instanceof DeadlineError
-      ? refused({ what: `the control plane is not well, so nothing is disturbed: ${why}` })
+      ? refused({ what: `the control plane is not healthy, so nothing is disturbed: ${why}` })
       : error;
   });
 }
@@ -103,7 +103,7 @@ export async function isVoterAlready(probe: ServerProbe, deadline: Deadline, nam
   );
   const known = await servers.catch((error: unknown) => {
     throw error instanceof DeadlineError
-      ? refused({ what: `the control plane is not well, so nothing is disturbed: ${why}` })
+      ? refused({ what: `the control plane is not healthy, so nothing is disturbed: ${why}` })
       : error;
   });
   return known.some((server) => server.name === name && server.member === "voter");
@@ -213,13 +213,13 @@ export async function requireMayLeave(
   client: Kubernetes,
   name: string,
   servers: readonly ServerNode[],
-  isHalfMade: boolean,
+  isIncomplete: boolean,
 ): Promise<void> {
   const slotsOf = (some: readonly ServerNode[]) => new Set(some.map(({ slot }) => slot)).size;
   // Before the first rollout no number is recorded: a slot that has another server keeps it, and a slot without another
   // is given up.
   const told = (await readWantedServers(client)) ?? slotsOf(servers.filter((server) => server.name !== name));
-  const wanted = isHalfMade ? told : Math.min(told, slotsOf(servers));
+  const wanted = isIncomplete ? told : Math.min(told, slotsOf(servers));
   const why = whyServerMayNotLeave(name, servers, Math.max(1, wanted));
   if (why !== undefined) throw refused({ what: `${name} may not be taken out of etcd now: ${why}` });
 }

@@ -68,10 +68,10 @@ async function whyNotRunning({ pve }: StepContext, { vm, runsFor = 0 }: SuspectN
 async function whatAilsOthers({ client, name }: SuspectNode): Promise<string | undefined> {
   try {
     const others = (await client.list<Node>(paths.nodes)).items.filter((node) => nameOf(node) !== name);
-    const unwell = others.filter((node) => !isReady(node));
+    const unhealthy = others.filter((node) => !isReady(node));
     // A single unhealthy node explains nothing: it may be the very server that the new one replaces.
-    const isCommon = unwell.length > 0 && 2 * unwell.length >= others.length;
-    return isCommon ? `not Ready either: ${unwell.map(nameOf).join(", ")}` : undefined;
+    const isCommon = unhealthy.length > 0 && 2 * unhealthy.length >= others.length;
+    return isCommon ? `not Ready either: ${unhealthy.map(nameOf).join(", ")}` : undefined;
   } catch (error) {
     return `the other nodes cannot be seen: ${messageOf(error)}`;
   }

@@ -161,8 +161,8 @@ function contradiction(node: Node, expected: Expected, wrong: string[]): UserErr
 async function settled(client: Access["client"], node: Node, { labels }: Expected, deadline: Deadline): Promise<void> {
   let waiting: string[] = [];
   let missing: string[] = [];
-  const { expected, ill } = await daemonsFor(client, node, labels);
-  const isAwaited = (pod: Pod) => belongsToNode(pod) && !ill.has(daemonOf(pod) ?? "");
+  const { expected, unready } = await daemonsFor(client, node, labels);
+  const isAwaited = (pod: Pod) => belongsToNode(pod) && !unready.has(daemonOf(pod) ?? "");
   const onNode = { path: paths.pods, query: { fieldSelector: `spec.nodeName=${nameOf(node)}` } };
   try {
     await until<Pod, true>(

@@ -68,7 +68,7 @@ export interface DecommissionOptions {
    */
   mayBegin?: () => Promise<void>;
   /** A run that did not finish left the node, and it is not replaced now. @default false */
-  isHalfMade?: boolean;
+  isIncomplete?: boolean;
   /**
    * What is proved once the Node of a server is gone. `members`: everything but the controllers, which pause until the
    * lease of their lost leader expires, while another server can join; the next decommissioning checks them, or the end
@@ -111,7 +111,7 @@ export async function decommissionNode(
   // `member` is false when a killed run has removed the member already: without its API server the node ends no pods.
   const servers = probe && (await probe(context.stop));
   const member = servers && (node ? isMemberOf(servers, name) : isVoterOf(servers, name));
-  if (servers && member) await requireMayLeave(access.client, name, servers, given.isHalfMade === true);
+  if (servers && member) await requireMayLeave(access.client, name, servers, given.isIncomplete === true);
   if (vm && (node || isMember(departing.record))) await requireDataMayGo(departing, options);
   const drains = node !== undefined && running && !dead && member !== false;
   if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
@@ -243,7 +243,7 @@ async function leaveEtcd(
   const servers = await probe(context.stop);
   // A step that failed or was killed may have requested the removal: RKE2 takes its time.
   const isOut = !isMemberOf(servers, name);
-  if (!isOut) await requireMayLeave(access.client, name, servers, options.isHalfMade === true);
+  if (!isOut) await requireMayLeave(access.client, name, servers, options.isIncomplete === true);
   await fence.check();
   await recordRetired(access.client, departing);
   if (!isOut)
@@ -267,7 +267,7 @@ async function gone(
   await awaitGone(after.client, name, new Deadline(`Node ${name} to be gone`, gate, context.stop));
   if (proof === "node" && !wasMember) return;
   const probe = await probeMembers(context, input, after);
-  const deadline = new Deadline(`the control plane to be well without ${name}`, gate, context.stop);
+  const deadline = new Deadline(`the control plane to be healthy without ${name}`, gate, context.stop);
   // A server that got its join data in an earlier run may join now: a learner that has not started has no name yet.
   const others = (await awaitHealthyControlPlane(probe, deadline)).map((server) => server.name);
   say(`etcd's members are ${others.toSorted().join(", ")}`);

@@ -15,7 +15,7 @@ import {
   type SlotState,
 } from "../../domain/rollout/slot-state.ts";
 import type { ObservedVm } from "../../domain/model/types.ts";
-import { asRoomComes, NoRoom, requireOwner, withTicket } from "../cluster/availability.ts";
+import { asRoomComes, NoRoom, requireOwner, withDisruptionLease } from "../cluster/availability.ts";
 import type { PoolInput } from "../input.ts";
 import { ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import { departingNode, withoutCopies } from "./departing-nodes.ts";
@@ -35,12 +35,12 @@ export async function makeRoom(
   vms: readonly ListedVm[],
 ): Promise<void> {
   const { role } = input;
-  const isHalfMade = (member: Member, state: SlotState) => {
+  const isIncomplete = (member: Member, state: SlotState) => {
     const { owner } = state;
     if (hasServed(member, state)) return false;
     return owner === undefined ? !standsIn(role, member, state) : isHealthy(owner);
   };
-  await forEach(context, input, access, vms, isHalfMade, async (departing, { slot, owner }, fence) => {
+  await forEach(context, input, access, vms, isIncomplete, async (departing, { slot, owner }, fence) => {
     const leases = disruptionLeases(input);
     const retired = holding(context, access, leases, input.site.timeouts.lease, (held) =>
       decommissionNode(departing, {
@@ -48,7 +48,7 @@ export async function makeRoom(
         access,
         fence: allFences(fence, held),
         input,
-        isHalfMade: true,
+        isIncomplete: true,
         mayBegin: async () => {
           if (role === "agent") await requireOwner(context, access.client, { ...input, slot }, departing, owner);
         },
@@ -77,8 +77,8 @@ export async function decommissionIncomplete(
   await forEach(context, input, access, vms, isLeft, async (departing, { slot }, fence) => {
     const place = { ...input, slot };
     await asRoomComes(context, input, () =>
-      withTicket(context, access, place, [departing], async (ticket, mayLeave) => {
-        const options = { context, access, fence: allFences(fence, ticket), input, isHalfMade: true };
+      withDisruptionLease(context, access, place, [departing], async (disruption, mayLeave) => {
+        const options = { context, access, fence: allFences(fence, disruption), input, isIncomplete: true };
         await decommissionNode(departing, { ...options, mayBegin: () => mayLeave(departing) });
       }),
     );
@@ -117,7 +117,7 @@ async function forEach(
         node: nodes.find((node) => node.metadata?.name === member.name),
         record,
       });
-      say(`${member.name} is half-made and serves nobody: it is retired`);
+      say(`${member.name} is incomplete and serves nobody: it is retired`);
       await holding(context, access, slotLease({ pool, slot: state.slot }), input.site.timeouts.lease, (fence) =>
         retired(departing, state, fence),
       ).catch(async (error: unknown) => {

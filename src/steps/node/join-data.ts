@@ -12,16 +12,16 @@ import { nodeLabels } from "./node-view.ts";
 import type { StepContext } from "../context.ts";
 
 /** Credentials that a node joins with: undefined for the first server, which bootstraps the cluster. */
-export type Ticket = { token: string } | undefined;
+export type JoinToken = { token: string } | undefined;
 
 /** Join data: the fragment of RKE2's configuration that makes a node a member. */
-export function joinData(input: SlotInput, ticket: Ticket): string {
+export function joinData(input: SlotInput, joinToken: JoinToken): string {
   const { site, role, spec } = input;
   const server = role === "server";
   const taints = [...(spec.taints ?? []), ...(spec.startupTaints ?? [])];
   return stringify({
     ...spec.config,
-    ...(ticket && { server: `https://${site.registrationAddress}:${ports.supervisor}`, token: ticket.token }),
+    ...(joinToken && { server: `https://${site.registrationAddress}:${ports.supervisor}`, token: joinToken.token }),
     "node-name": input.node,
     "node-label": Object.entries(registrable(nodeLabels(input))).map(([key, value]) => `${key}=${value}`),
     ...(taints.length > 0 ? { "node-taint": taints } : {}),

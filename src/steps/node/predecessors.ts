@@ -181,15 +181,15 @@ async function brokenOff(
  * than the surge. An agent that has joined a slot whose owner does not serve is left to the handover: it may be the
  * node that serves there.
  */
-export async function clearHalfMade(
+export async function clearIncomplete(
   context: StepContext,
   input: SlotInput,
   { access, fence, view: { record } }: Arriving,
 ): Promise<void> {
   const isServer = input.role === "server";
-  const isHalfMade = ({ name, slot, phase }: NodeRecord) =>
+  const isIncomplete = ({ name, slot, phase }: NodeRecord) =>
     slot === input.slot && name !== input.node && phase !== "handedOver" && (isServer || phase !== "retired");
-  if (!record.nodes.some(isHalfMade)) return;
+  if (!record.nodes.some(isIncomplete)) return;
   const others = await otherNodes(access.client, input, await listVms(context.pve), record);
   const on = await Promise.all(others.map((one) => isOn(context, one)));
   const running = new Set(others.filter((_, index) => on[index]));
@@ -198,10 +198,10 @@ export async function clearHalfMade(
   const ownerServes = ownerRuns && owner.node !== undefined && isReady(owner.node);
   const goes = (one: DepartingNode) =>
     isServer ? one.node && ownerRuns : running.has(one) && (ownerServes || one.node === undefined);
-  const halfMade = others.filter((one) => one.record && isHalfMade(one.record) && goes(one));
-  if (halfMade.length === 0) return;
+  const incomplete = others.filter((one) => one.record && isIncomplete(one.record) && goes(one));
+  if (incomplete.length === 0) return;
   await holding(context, access, disruptionLeases(input), input.site.timeouts.lease, async () => {
-    for (const one of halfMade) {
+    for (const one of incomplete) {
       // The wait for the disruption lease may have been long.
       const mayBegin = async () => {
         if (!isServer) await requireOwner(context, access.client, input, one, owner);

@@ -2,7 +2,7 @@ import { clock } from "../../runtime/clock.ts";
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import { daemonsIllEverywhere } from "../../clients/kubernetes/daemons.ts";
+import { daemonsUnreadyEverywhere } from "../../clients/kubernetes/daemons.ts";
 import { isReady, nameOf, readySince, selector, whyNotReady } from "../../clients/kubernetes/nodes.ts";
 import { restartedOn } from "../../clients/kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
@@ -15,7 +15,7 @@ import { quietly, type StepContext } from "../context.ts";
 import { judgeFailed } from "./verdict.ts";
 
 /** What happened to a node of the soak. */
-interface Fall {
+interface Degradation {
   node: string;
   why: string;
   /** Its Node is gone: no node deletes itself. */
@@ -37,7 +37,7 @@ export async function soak(
 ): Promise<void> {
   const watched = new Map(nodes.map((node) => [nameOf(node), node]));
   const [silenceBefore, since] = [client.silence, clock.elapsed()];
-  const before = { pods: (await client.list<Pod>(paths.pods)).items, ill: await daemonsIllEverywhere(client) };
+  const before = { pods: (await client.list<Pod>(paths.pods)).items, unready: await daemonsUnreadyEverywhere(client) };
   const fall = (await watchFor(context, client, input, watched, seconds)) ?? (await restarted(client, before, watched));
   if (fall === undefined) return;
   const where = `pool ${input.pool}, within the soak of ${seconds} s`;
@@ -60,7 +60,7 @@ async function excuseFor(
   context: StepContext,
   client: Kubernetes,
   { plan }: PoolInput,
-  { node, isGone }: Fall,
+  { node, isGone }: Degradation,
   { silenceBefore, since }: { silenceBefore: number; since: number },
 ): Promise<string | undefined> {
   if (isGone) return "a node does not delete its own Node";
@@ -80,14 +80,14 @@ async function watchFor(
   input: PoolInput,
   before: ReadonlyMap<string, Node>,
   seconds: number,
-): Promise<Fall | undefined> {
+): Promise<Degradation | undefined> {
   const watched = {
     path: paths.nodes,
     query: { labelSelector: selector({ cluster: input.cluster, pool: input.pool }) },
   };
   try {
-    return await until<Node, Fall>(client, watched, new Deadline("the soak", seconds, context.stop), (seen) =>
-      fallen(before, seen),
+    return await until<Node, Degradation>(client, watched, new Deadline("the soak", seconds, context.stop), (seen) =>
+      degraded(before, seen),
     );
   } catch (error) {
     context.stop.throwIfAborted();
@@ -95,12 +95,12 @@ async function watchFor(
     // A watch that was down for the whole time has seen no failure: the soak passes only if one more read of the nodes
     // shows none either.
     const { items } = await client.list<Node>(watched.path, watched.query);
-    return fallen(before, new Map(items.map((node) => [`/${nameOf(node)}`, node])));
+    return degraded(before, new Map(items.map((node) => [`/${nameOf(node)}`, node])));
   }
 }
 
 /** What changed for the worse since `before`. */
-function fallen(before: ReadonlyMap<string, Node>, seen: Seen<Node>): Fall | undefined {
+function degraded(before: ReadonlyMap<string, Node>, seen: Seen<Node>): Degradation | undefined {
   for (const [name, was] of before) {
     const node = seen.get(`/${name}`);
     // A Node with another uid was deleted and has registered anew.
@@ -119,11 +119,11 @@ function whatChanged(was: Node, node: Node): string | undefined {
 
 async function restarted(
   client: Kubernetes,
-  { pods: before, ill }: { pods: readonly Pod[]; ill: ReadonlySet<string> },
+  { pods: before, unready }: { pods: readonly Pod[]; unready: ReadonlySet<string> },
   nodes: ReadonlyMap<string, Node>,
-): Promise<Fall | undefined> {
+): Promise<Degradation | undefined> {
   const after = await client.list<Pod>(paths.pods);
-  const [first, ...others] = restartedOn(new Set(nodes.keys()), before, after.items, ill);
+  const [first, ...others] = restartedOn(new Set(nodes.keys()), before, after.items, unready);
   if (first === undefined) return undefined;
   const pods = [first, ...others].map(({ name }) => name).join(", ");
   return { node: first.node, why: `restarted during the soak: ${pods}`, isGone: false };

@@ -5,7 +5,7 @@ import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { findNode, uncordon } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord, readSlotRecord, writeFacts } from "../../clients/kubernetes/record.ts";
 import { listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
-import { asRoomComes, withTicket } from "../cluster/availability.ts";
+import { asRoomComes, withDisruptionLease } from "../cluster/availability.ts";
 import { awaitControlPlaneForAgents } from "../cluster/control-plane.ts";
 import type { SlotInput } from "../input.ts";
 import { attributeFailure } from "../node/attribution.ts";
@@ -80,9 +80,9 @@ async function handOver(
     await serves();
     await settled();
   } else {
-    await withTicket(context, access, input, leaving, async (ticket, mayLeave) => {
+    await withDisruptionLease(context, access, input, leaving, async (disruption, mayLeave) => {
       if (input.role === "agent") await awaitControlPlaneForAgents(context, input, access);
-      const options = { context, access, fence: allFences(slot, ticket), input, proof: "members" as const };
+      const options = { context, access, fence: allFences(slot, disruption), input, proof: "members" as const };
       const nodes = new Set(leaving.flatMap(({ node, name }) => (node ? [name] : [])));
       await rememberDisplaced(client, input, nodes);
       // A server that has left etcd and still has its Node keeps every other member from leaving.

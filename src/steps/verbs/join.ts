@@ -46,7 +46,7 @@ import { deletedNode, deletedServer, turnOffUnregistered } from "../node/deleted
 import { imageOf } from "../node/image.ts";
 import { leftAlone } from "../node/left-alone.ts";
 import { powerOn } from "../node/power-on.ts";
-import { clearHalfMade, removeDead } from "../node/predecessors.ts";
+import { clearIncomplete, removeDead } from "../node/predecessors.ts";
 import { recordRetired } from "../node/decommission.ts";
 import { ImageFault, judgeFailed, NeverRegistered, NodeUnhealthy } from "../node/verdict.ts";
 import { resumeServing } from "../node/step-down.ts";
@@ -132,7 +132,7 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
   const silenceBefore = client.silence;
   let wasDeleted = false;
   try {
-    await clearHalfMade(context, input, joining);
+    await clearIncomplete(context, input, joining);
     await fence.check();
     // Without a Node the name is free, but its node password can outlive the Node (rancher/rke2#4852).
     if (joining.view.node === undefined) await forgetPassword(client, input.node);
@@ -208,12 +208,12 @@ async function admitServer(context: StepContext, input: SlotInput, joining: Arri
     const access = await removeDead(context, input, joining);
     const probe = await probeMembers(context, input, access);
     const isBack = await isVoterAlready(probe, settleDeadline(context, input), input.node);
-    const calm = () => awaitHealthyControlPlane(probe, settleDeadline(context, input), [input.node, input.address]);
-    const others = isBack ? [] : await calm();
+    const settled = () => awaitHealthyControlPlane(probe, settleDeadline(context, input), [input.node, input.address]);
+    const others = isBack ? [] : await settled();
     if (!isBack && arrival.isMember && joining.view.node === undefined) throw deletedServer(config);
     if (!isBack) requireMayJoin(input, others);
     // The check above may be a minute old by then: that is how long a lost answer of Proxmox is waited for.
-    const mayJoin = async () => requireMayJoin(input, await calm());
+    const mayJoin = async () => requireMayJoin(input, await settled());
     const told = isBack ? arrival : { ...arrival, mayJoin };
     const disturbance = new Disturbance(probe, new Set(others.map(({ name }) => name)), context.stop);
     try {
@@ -244,7 +244,7 @@ async function agreed(
   { probe, isBack, others }: { probe: ServerProbe; isBack: boolean; others: readonly ServerNode[] },
 ): Promise<void> {
   const members = [...others.map(({ name }) => name), input.node];
-  const deadline = new Deadline(`etcd to be well with ${input.node}`, input.site.timeouts.gate, context.stop);
+  const deadline = new Deadline(`etcd to be healthy with ${input.node}`, input.site.timeouts.gate, context.stop);
   const sees = isBack ? only(input.node, probe) : probe;
   await awaitMembers(sees, members, deadline).catch(async (error: unknown) => {
     const isToBlame = error instanceof DeadlineError && (await isOnlyUnhealthyServer(sees, input.node, context.stop));

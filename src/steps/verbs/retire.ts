@@ -9,7 +9,7 @@ import { readGoingAway, readWantedSlots } from "../../clients/kubernetes/record.
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../../clients/proxmox/vms.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
-import { asRoomComes, withTicket } from "../cluster/availability.ts";
+import { asRoomComes, withDisruptionLease } from "../cluster/availability.ts";
 import { claimedBefore } from "./claim.ts";
 import type { SlotInput } from "../input.ts";
 import { departingNode } from "../node/departing-nodes.ts";
@@ -119,11 +119,11 @@ async function retireKnown(context: StepContext, input: SlotInput, { access, vie
     }
     // Decommissions also a node that is off or has no Node by now: it may resume serving before its turn comes.
     await asRoomComes(context, input, () =>
-      withTicket(context, access, input, [departing], (ticket, mayLeave) =>
+      withDisruptionLease(context, access, input, [departing], (disruption, mayLeave) =>
         decommissionNode(departing, {
           context,
           access,
-          fence: allFences(fence, ticket),
+          fence: allFences(fence, disruption),
           input,
           mayBegin: () => mayLeave(departing),
         }),

@@ -11,7 +11,7 @@ interface Given {
   ready?: number;
   selects?: Record<string, string>;
   deleted?: true;
-  is: "expected" | "ill" | "neither";
+  is: "expected" | "unready" | "neither";
 }
 
 describe("a DaemonSet and a node that arrives", () => {
@@ -24,7 +24,7 @@ describe("a DaemonSet and a node that arrives", () => {
     { when: "it selects a label that the node is about to get", selects: { tier: "web" }, is: "expected" },
     { when: "it selects a label that the node does not get", selects: { tier: "db" }, is: "neither" },
     { when: "it is being deleted", deleted: true, is: "neither" },
-    { when: "it is Ready on none of several nodes", scheduled: 2, ready: 0, is: "ill" },
+    { when: "it is Ready on none of several nodes", scheduled: 2, ready: 0, is: "unready" },
     { when: "it has one pod, on this node, that is not Ready", scheduled: 1, ready: 0, is: "expected" },
   ];
   for (const { when, scheduled = 3, ready = 3, selects = {}, deleted, is } of cases)
@@ -40,8 +40,8 @@ describe("a DaemonSet and a node that arrives", () => {
         status: { numberReady: ready, currentNumberScheduled: scheduled },
       };
       cluster.put(paths.daemonSets, set);
-      const { expected, ill } = await daemonsFor(client, { metadata: { name: "n1" } }, { tier: "web" });
+      const { expected, unready } = await daemonsFor(client, { metadata: { name: "n1" } }, { tier: "web" });
       assert.deepEqual([...expected], is === "expected" ? [["u1", "logs/agent"]] : []);
-      assert.deepEqual([...ill], is === "ill" ? ["u1"] : []);
+      assert.deepEqual([...unready], is === "unready" ? ["u1"] : []);
     });
 });

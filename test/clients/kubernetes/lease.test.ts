@@ -252,14 +252,14 @@ describe("leases", () => {
   });
 
   it("of which any will do are taken from the first free one", async () => {
-    const tickets = ["ticket-workers-0", "ticket-workers-1"];
-    const [one, two] = [await take("run-1", 15, 5, tickets), await take("run-2", 15, 5, tickets)];
-    assert.deepEqual([one.name, two.name], tickets);
+    const names = ["ticket-workers-0", "ticket-workers-1"];
+    const [one, two] = [await take("run-1", 15, 5, names), await take("run-2", 15, 5, names)];
+    assert.deepEqual([one.name, two.name], names);
     await assert.rejects(
-      take("run-3", 15, 0.3, tickets),
+      take("run-3", 15, 0.3, names),
       /ticket-workers-0 is held by run-1; ticket-workers-1 is held by run-2/,
     );
-    const third = take("run-3", 15, 5, tickets);
+    const third = take("run-3", 15, 5, names);
     await two.release();
     assert.equal((await third).name, "ticket-workers-1");
     await (await third).release();

@@ -225,18 +225,18 @@ describe("every control plane of up to seven servers", function () {
       const before = count(servers);
       // Where something is not known nobody may leave: asked with the smallest wish, which allows most.
       const wishes = before.unknown > 0 ? [1] : [1, 2, 3, 4, 5, 6, 7];
-      for (const leaver of kinds(servers)) {
+      for (const departing of kinds(servers)) {
         for (const wanted of wishes) {
-          if (whyServerMayNotLeave(leaver.name, servers, wanted) !== undefined) continue;
+          if (whyServerMayNotLeave(departing.name, servers, wanted) !== undefined) continue;
           allowed += 1;
-          const after = count(servers.filter((one) => one !== leaver));
-          const what = `${leaver.name} leaves, ${wanted} wanted: ${shown(servers)}`;
-          assert.ok((hasQuorum(before) || isIllOfTwo(before, leaver)) && hasQuorum(after), what);
+          const after = count(servers.filter((one) => one !== departing));
+          const what = `${departing.name} leaves, ${wanted} wanted: ${shown(servers)}`;
+          assert.ok((hasQuorum(before) || isIllOfTwo(before, departing)) && hasQuorum(after), what);
           assert.equal(before.unknown, 0, what);
           assert.equal(after.learners + after.torn, 0, `another change is open: ${what}`);
-          const serves = leaver.member === "voter" && leaver.health === "healthy";
+          const serves = departing.member === "voter" && departing.health === "healthy";
           assert.ok(after.healthy >= (serves ? wanted : before.healthy), `too few stay: ${what}`);
-          if (leaver.member === "voter") assert.equal(after.healthy, after.voters, `not the only dead one: ${what}`);
+          if (departing.member === "voter") assert.equal(after.healthy, after.voters, `not the only dead one: ${what}`);
         }
       }
     }

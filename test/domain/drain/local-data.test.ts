@@ -13,7 +13,7 @@ const nodeOf = (name: string, labels: Record<string, string> = {}): AffinityNode
   name,
   labels: { "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", ...labels },
 });
-const leaver = nodeOf("worker-1", {
+const departing = nodeOf("worker-1", {
   "topology.topolvm.io/node": "worker-1",
   "topology.kubernetes.io/zone": "pve1",
   "example.org/tier": "gold",
@@ -120,7 +120,7 @@ const table: [title: string, given: Given, pods: DataPod[], local: boolean][] = 
 describe("volumes that only a leaving node can reach", () => {
   const found = (given: Given, pods: DataPod[]) =>
     localVolumes(
-      { node: { ...leaver, labels: { ...leaver.labels, pool: "db" } }, stay, given: { pool: "db" } },
+      { node: { ...departing, labels: { ...departing.labels, pool: "db" } }, stay, given: { pool: "db" } },
       [volume(given)],
       pods,
     );
@@ -128,12 +128,12 @@ describe("volumes that only a leaving node can reach", () => {
   for (const [title, given, pods, local] of table)
     it(`${local ? "are found" : "are none"} when ${title}`, () => {
       assert.equal(found(given, pods).length, local ? 1 : 0);
-      if (local) assert.ok(mayBeLocal(volume(given), leaver), "the step would not even look");
+      if (local) assert.ok(mayBeLocal(volume(given), departing), "the step would not even look");
     });
 
   for (const name of ["worker-1", "w1.example.org"])
     it(`are found when a CSI driver's attribute is ${name}, of a node whose host has another name`, () => {
-      const node = { ...leaver, labels: { ...leaver.labels, "kubernetes.io/hostname": "w1.example.org" } };
+      const node = { ...departing, labels: { ...departing.labels, "kubernetes.io/hostname": "w1.example.org" } };
       const made = volume({ attributes: { node: name } });
       assert.equal(localVolumes({ node, stay, given: {} }, [made], []).length, 1);
       assert.ok(mayBeLocal(made, node), "the step would not even look");
@@ -141,13 +141,13 @@ describe("volumes that only a leaving node can reach", () => {
 
   it("are none when any node that has a host name will do, though none is left", () => {
     const anywhere = volume({ affinity: ["kubernetes.io/hostname", "Exists"] });
-    assert.deepEqual(localVolumes({ node: leaver, stay: [], given: {} }, [anywhere], []), []);
+    assert.deepEqual(localVolumes({ node: departing, stay: [], given: {} }, [anywhere], []), []);
   });
 
   it("are none when the claim lives and dies with its pod", () => {
     const made = volume(hostNames("worker-1"));
     const scratch = { ...made, spec: { ...made.spec, claimRef: { namespace: "shop", name: "db-0-scratch" } } };
-    const used = (...pods: DataPod[]) => localVolumes({ node: leaver, stay, given: {} }, [scratch], pods);
+    const used = (...pods: DataPod[]) => localVolumes({ node: departing, stay, given: {} }, [scratch], pods);
     assert.deepEqual(used(pod("worker-1", ephemeral)), []);
     // Another pod that uses it keeps the claim beyond that.
     const volumes = [{ name: "data", persistentVolumeClaim: { claimName: "db-0-scratch" } }];

@@ -12,7 +12,7 @@ const SPEC: NodeSpec = {
 };
 
 describe("generation", () => {
-  // Golden: whoever changes one of these rolls every fleet there is.
+  // Golden: whoever changes one of these rolls every cluster there is.
   const golden: [string, NodeSpec, string][] = [
     ["plain", SPEC, "a74d71bc"],
     ["another image", { ...SPEC, image: "ubuntu-24.04-rke2-v1.1.0", rke2: "v1.34.5+rke2r1" }, "302ef585"],

@@ -65,7 +65,7 @@ describe("a plan with adopted nodes", () => {
       done.slots.map(({ name, replaces, creates }) => [name, replaces, creates]),
       [0, 1, 2, 3].map((slot) => [nameOf(slot, A), names([slot]), true]),
     );
-    assert.deepEqual([done.keeps, done.leaving, done.unwell], [[], [], []]);
+    assert.deepEqual([done.keeps, done.leaving, done.unhealthy], [[], [], []]);
     const words = done.words.join("\n");
     assert.match(words, /^roll workers: adopted -> /m);
     assert.match(words, /then kube-2\.example\.org \(adopted; its VM stays, off\) leaves/);

@@ -133,7 +133,7 @@ describe("the VM of a retired node that holds data", () => {
     const plan = planned(poolOf(A, { localVolumes: keeping() }), moved());
     assert.deepEqual(plan.kept, []);
     assert.deepEqual([plan.slots[0]?.name, plan.slots[0]?.vmid, plan.slots[0]?.creates], [nameOf(0, A), 1100, false]);
-    assert.ok(plan.unwell.includes(nameOf(0, A)), "its join starts it");
+    assert.ok(plan.unhealthy.includes(nameOf(0, A)), "its join starts it");
   });
 
   it("is kept when its slot is given up, and its number is not given again", () => {

@@ -47,7 +47,7 @@ describe("order", () => {
       const { slots } = plan("rolling", [true, true], { surge: 1, maxUnavailable: 1 }, role);
       return downFirst({
         role,
-        slots: slots.map((one) => ({ ...one, ...(one.slot === 1 ? { fallen: true as const } : {}) })),
+        slots: slots.map((one) => ({ ...one, ...(one.slot === 1 ? { down: true as const } : {}) })),
       });
     };
     assert.deepEqual([fallen("agent"), fallen("server")], [[1], []]);
@@ -88,7 +88,7 @@ describe("order", () => {
 
   const downAt = (down: readonly number[], made: ReturnType<typeof plan>): ReturnType<typeof plan> => ({
     ...made,
-    slots: made.slots.map((slot) => (down.includes(slot.slot) ? { ...slot, fallen: true as const } : slot)),
+    slots: made.slots.map((slot) => (down.includes(slot.slot) ? { ...slot, down: true as const } : slot)),
   });
   const handovers = (made: ReturnType<typeof plan>) => order(made).map(({ slot, handover }) => [slot, handover]);
   const all = [true, true, true, true];
@@ -145,7 +145,7 @@ describe("order", () => {
 
   it("lets the successor of a fallen server come first", () => {
     const moving = plan("rolling", [true, true, true], { surge: 1, maxUnavailable: 1 }, "server");
-    const slots = moving.slots.map((slot) => (slot.slot === 2 ? { ...slot, fallen: true as const } : slot));
+    const slots = moving.slots.map((slot) => (slot.slot === 2 ? { ...slot, down: true as const } : slot));
     assert.deepEqual(
       order({ ...moving, slots }).map(({ slot, join }) => [slot, join]),
       [

@@ -28,7 +28,7 @@ const HELD_OVER: States = [
 ];
 const back: At = { held: settled(A), states: JUDGED };
 /** What a failed update leaves of its first slot: nobody was handed it. */
-const halfMade: At = { held: [...settled(A), { slot: 0, spec: B, phase: "failed", well: false }], states: JUDGED };
+const incomplete: At = { held: [...settled(A), { slot: 0, spec: B, phase: "failed", well: false }], states: JUDGED };
 const halfWay: At = { held: [...settled(B, 2), ...settled(A, 2, 2)], states: JUDGED };
 const canary = (states: States, well = true): At => ({
   held: [{ slot: 0, spec: B, phase: "handedOver", well }, ...settled(A, 3, 1)],
@@ -121,10 +121,10 @@ describe("how a run ended", () => {
       new RegExp(`workers is on ${a}: ${b} was judged failed`),
     ],
     ["a judgement before any slot was handed over", returns, ON_A, back, "rolledBack"],
-    ["half-made nodes of an earlier run that are gone now", returns, halfMade, back, "rolledBack"],
+    ["incomplete nodes of an earlier run that are gone now", returns, incomplete, back, "rolledBack"],
     ["a pool that was returned by an earlier run", returns, back, back, "held"],
     ["a return that did not come to its end", returns, halfWay, halfWay, "failed"],
-    ["half-made nodes that are still there", plain, ON_A, halfMade, "failed"],
+    ["incomplete nodes that are still there", plain, ON_A, incomplete, "failed"],
     [
       "a roll that did not come to its end",
       plain,
@@ -188,12 +188,12 @@ describe("a failed update", () => {
   ];
   for (const [onFailure, pool] of strategies) {
     it(`has turned the plan when it judged a generation (${onFailure})`, () => {
-      for (const after of [halfMade, halfWay]) assert.ok(hasTurned([at(pool, ON_A)], [at(pool, after)]));
+      for (const after of [incomplete, halfWay]) assert.ok(hasTurned([at(pool, ON_A)], [at(pool, after)]));
       assert.ok(hasTurned([other(at(plain, ON_B)), at(pool, ON_A)], [other(at(plain, ON_B)), at(pool, halfWay)]));
     });
 
     it(`has not when the judgement was there before (${onFailure})`, () => {
-      for (const after of [halfMade, halfWay]) assert.ok(!hasTurned([at(pool, halfWay)], [at(pool, after)]));
+      for (const after of [incomplete, halfWay]) assert.ok(!hasTurned([at(pool, halfWay)], [at(pool, after)]));
     });
   }
 

@@ -42,17 +42,17 @@ describe("plan of a control plane", () => {
     );
   });
 
-  it("begins anew while a half-made server is down that a former run could not take out of etcd (seed 920000136)", () => {
-    const planWith = (halfMade: Held[]) => {
-      const { leaving, healing } = planned(servers(B), world([...settled(A, 3), ...halfMade], PROVED_A));
+  it("begins anew while an incomplete server is down that a former run could not take out of etcd (seed 920000136)", () => {
+    const planWith = (incomplete: Held[]) => {
+      const { leaving, healing } = planned(servers(B), world([...settled(A, 3), ...incomplete], PROVED_A));
       return [leaving, healing];
     };
-    const halfMade: Held = { slot: 1, spec: C, phase: "made", well: false };
+    const incomplete: Held = { slot: 1, spec: C, phase: "made", well: false };
     assert.deepEqual(planWith([]), [[], undefined]);
-    assert.deepEqual(planWith([halfMade]), [[nameOf(1, C)], NOW.toISOString()]);
+    assert.deepEqual(planWith([incomplete]), [[nameOf(1, C)], NOW.toISOString()]);
     // One that is no Node yet is in no one's way, and one that is up leaves in the order of the run.
-    assert.deepEqual(planWith([{ ...halfMade, node: false }]), [[nameOf(1, C)], undefined]);
-    assert.deepEqual(planWith([{ ...halfMade, well: true }]), [[nameOf(1, C)], undefined]);
+    assert.deepEqual(planWith([{ ...incomplete, node: false }]), [[nameOf(1, C)], undefined]);
+    assert.deepEqual(planWith([{ ...incomplete, well: true }]), [[nameOf(1, C)], undefined]);
   });
 
   /** A wave from A to B that failed after its first slot; the server that left it is still there, switched off. */
@@ -86,7 +86,7 @@ describe("plan of a control plane", () => {
     const nodes = state.observed.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
     const made = planned(servers(B), { ...state, observed: { ...state.observed, nodes } });
     assert.deepEqual(
-      made.slots.map(({ fallen }) => fallen),
+      made.slots.map(({ down }) => down),
       [undefined, undefined, true],
     );
   });
@@ -96,7 +96,7 @@ describe("plan of a control plane", () => {
     const down: Held = { slot: 2, spec: B, phase: "joined", well: false };
     const made = planned(servers(B), world([...held, down], [...PROVED_A, [B, "rolling"]]));
     assert.deepEqual(
-      made.slots.map(({ fallen }) => fallen),
+      made.slots.map(({ down }) => down),
       [undefined, undefined, true],
     );
     assert.match(made.words.join("\n"), /slot 0: .*; joins after slot 2/);
@@ -107,7 +107,7 @@ describe("plan of a control plane", () => {
     const nodes = state.observed.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
     const made = planned(servers(A), { ...state, observed: { ...state.observed, nodes } });
     assert.deepEqual(
-      made.slots.map(({ fallen }) => fallen),
+      made.slots.map(({ down }) => down),
       [undefined, undefined, true],
     );
   });

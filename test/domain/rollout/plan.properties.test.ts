@@ -14,7 +14,7 @@ import type {
 } from "../../../src/domain/model/types.ts";
 import { A, B, C, carriedOut, NOW, planned, poolOf, settled, world, type Held, type World } from "./world.ts";
 
-interface Scene {
+interface Case {
   pool: PoolSpec;
   at: World;
 }
@@ -24,7 +24,7 @@ const LATER = new Date(NOW.getTime() + 24 * 3_600_000);
 describe("plan, in any situation", () => {
   it("keeps, replaces or lets go every live node, each exactly once", () => {
     fc.assert(
-      fc.property(anyScene(), ({ pool, at }) => {
+      fc.property(anyCase(), ({ pool, at }) => {
         const made = planned(pool, at);
         const fates = [...made.slots.flatMap((slot) => [slot.name, ...slot.replaces]), ...made.leaving];
         assert.equal(new Set(fates).size, fates.length, "a node has two fates");
@@ -44,7 +44,7 @@ describe("plan, in any situation", () => {
 
   it("gives no slot to a generation that failed, as long as there is another", () => {
     fc.assert(
-      fc.property(anyScene(), ({ pool, at }) => {
+      fc.property(anyCase(), ({ pool, at }) => {
         const made = planned(pool, at);
         const failed = at.record?.generations.filter((one) => one.state === "failed").map((one) => one.id) ?? [];
         const states = slotStates(at.observed, at.record);
@@ -59,7 +59,7 @@ describe("plan, in any situation", () => {
 
   it("comes to rest: once carried out, the same plan changes nothing more", () => {
     fc.assert(
-      fc.property(anyScene(), ({ pool, at }) => {
+      fc.property(anyCase(), ({ pool, at }) => {
         const first = planned(pool, at);
         const after = carriedOut(pool, at, first, NOW);
         const second = planned(pool, after);
@@ -71,16 +71,16 @@ describe("plan, in any situation", () => {
           second.slots.filter((slot) => slot.creates || slot.replaces.length > 0 || moved(slot, after)),
           [],
         );
-        assert.deepEqual([second.leaving, second.unwell], [[], []]);
+        assert.deepEqual([second.leaving, second.unhealthy], [[], []]);
         assert.ok(["steady", "held", "soaking"].includes(second.kind), second.kind);
-        if (first.unwell.length === 0) assert.equal(second.digest, first.digest);
+        if (first.unhealthy.length === 0) assert.equal(second.digest, first.digest);
       }),
     );
   });
 
   it("reaches what is wanted, run by run, unless it is held", () => {
     fc.assert(
-      fc.property(anyScene(), ({ pool, at }) => {
+      fc.property(anyCase(), ({ pool, at }) => {
         let now = at;
         let time = NOW;
         const kinds: string[] = [];
@@ -102,7 +102,7 @@ describe("plan, in any situation", () => {
 
   it("moves no more slots than the canary before its soak", () => {
     fc.assert(
-      fc.property(anyScene(), ({ pool, at }) => {
+      fc.property(anyCase(), ({ pool, at }) => {
         const made = planned(pool, at);
         const { canary } = pool.strategy;
         if (made.kind !== "canary" && made.kind !== "soaking") return;
@@ -142,7 +142,7 @@ describe("plan, in any situation", () => {
 
   it("does not depend on the order in which the APIs answer", () => {
     fc.assert(
-      fc.property(anyScene(), ({ pool, at }) => {
+      fc.property(anyCase(), ({ pool, at }) => {
         const { observed, record } = at;
         const turned: World = {
           observed: {
@@ -165,7 +165,7 @@ describe("plan, in any situation", () => {
 describe("digest", () => {
   const base = poolOf(B);
   const at = world(settled(A), [[A, "proved"]]);
-  const digest = (pool: PoolSpec, scene = at, now = NOW) => planned(pool, scene, now).digest;
+  const digest = (pool: PoolSpec, given = at, now = NOW) => planned(pool, given, now).digest;
 
   const same: [string, () => string][] = [
     ["time passes", () => digest(base, at, LATER)],
@@ -259,7 +259,7 @@ function anyStrategy(): fc.Arbitrary<Strategy> {
 }
 
 /** Any mixture of generations, phases and states, as bad as failed and killed runs can leave it, but remembered. */
-function anyScene(): fc.Arbitrary<Scene> {
+function anyCase(): fc.Arbitrary<Case> {
   const spec = fc.constantFrom<NodeSpec>(A, B, C);
   const member = fc.record({
     slot: fc.nat(6),

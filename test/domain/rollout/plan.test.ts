@@ -217,7 +217,7 @@ describe("plan", () => {
       verdict: `${b} proved after 30`,
     },
     {
-      name: "holds what was judged failed: slots stay, half-made nodes leave",
+      name: "holds what was judged failed: slots stay, incomplete nodes leave",
       pool: poolOf(B),
       held: HALF_WAY,
       states: [...PROVED_A, [B, "failed"]],
@@ -401,7 +401,7 @@ describe("plan", () => {
     const well = planned(poolOf(A), world(settled(A), PROVED_A));
     const held = settled(A).map((one) => (one.slot === 2 ? { ...one, well: false } : one));
     const made = planned(poolOf(A), world(held, PROVED_A));
-    assert.deepEqual(made.unwell, [nameOf(2, A)]);
+    assert.deepEqual(made.unhealthy, [nameOf(2, A)]);
     assert.notEqual(made.digest, well.digest);
     assert.match(made.words.join("\n"), new RegExp(`${nameOf(2, A)} does not serve`));
   });
@@ -409,24 +409,24 @@ describe("plan", () => {
   it("heals a node that has joined and fell before its slot was handed to it", () => {
     const held: Held[] = [...settled(A), { slot: 0, spec: B, phase: "joined", well: false }];
     const made = planned(poolOf(B), world(held, [...PROVED_A, [B, "rolling"]]));
-    assert.deepEqual(made.unwell, [nameOf(0, B)]);
+    assert.deepEqual(made.unhealthy, [nameOf(0, B)]);
   });
 
-  it("lets a half-made node that runs stand in until the owner of its slot is back, and counts both", () => {
+  it("lets an incomplete node that runs stand in until the owner of its slot is back, and counts both", () => {
     const replacedBy = (held: Held[]) => {
       const made = planned(poolOf(A), world(held, [...PROVED_A, [B, "rolling"]]));
       return [made.slots[2]?.replaces, made.leaving];
     };
     const fallen = settled(A).map((one) => (one.slot === 2 ? { ...one, well: false } : one));
-    const halfMade: Held = { slot: 2, spec: B, phase: "joined" };
-    assert.deepEqual(replacedBy([...fallen, halfMade]), [[nameOf(2, B)], []]);
-    assert.deepEqual(replacedBy([...fallen, { ...halfMade, well: false }]), [[], [nameOf(2, B)]]);
-    assert.deepEqual(replacedBy([...settled(A), halfMade]), [[], [nameOf(2, B)]]);
+    const incomplete: Held = { slot: 2, spec: B, phase: "joined" };
+    assert.deepEqual(replacedBy([...fallen, incomplete]), [[nameOf(2, B)], []]);
+    assert.deepEqual(replacedBy([...fallen, { ...incomplete, well: false }]), [[], [nameOf(2, B)]]);
+    assert.deepEqual(replacedBy([...settled(A), incomplete]), [[], [nameOf(2, B)]]);
   });
 
-  it("lets a half-made node that is Ready stand in where no node has had the slot: it may have pods", () => {
-    const replacedBy = (halfMade: Partial<Held>) => {
-      const held: Held[] = [...settled(A, 3), { slot: 3, spec: A, phase: "made", ...halfMade }];
+  it("lets an incomplete node that is Ready stand in where no node has had the slot: it may have pods", () => {
+    const replacedBy = (incomplete: Partial<Held>) => {
+      const held: Held[] = [...settled(A, 3), { slot: 3, spec: A, phase: "made", ...incomplete }];
       const made = planned(poolOf(B), world(held, PROVED_A));
       return [made.slots[3]?.replaces, made.leaving];
     };
@@ -439,18 +439,18 @@ describe("plan", () => {
     const forgotten: Held = { slot: 3, spec: A, phase: "unrecorded", node: false };
     const well = planned(poolOf(A), world(settled(A), PROVED_A));
     const made = planned(poolOf(A), world([...settled(A, 3), { ...forgotten, well: true }], PROVED_A));
-    assert.deepEqual(made.unwell, [nameOf(3, A)]);
+    assert.deepEqual(made.unhealthy, [nameOf(3, A)]);
     assert.notEqual(made.digest, well.digest);
     // One that is off was cloned by a run that ended before its join, and that join is still to come.
     const cloned = planned(poolOf(A), world([...settled(A, 3), { ...forgotten, well: false }], PROVED_A));
-    assert.deepEqual(cloned.unwell, []);
+    assert.deepEqual(cloned.unhealthy, []);
   });
 
   it("begins with a slot whose node was judged when it could not be brought back: nobody else serves there", () => {
     const fallenIn = (more: Partial<Held>) => {
       const held = settled(A).map((one) => (one.slot === 2 ? { ...one, ...more } : one));
       const { slots } = planned(poolOf(B), world(held, PROVED_A));
-      return slots.flatMap(({ slot, fallen }) => (fallen ? [slot] : []));
+      return slots.flatMap(({ slot, down }) => (down ? [slot] : []));
     };
     assert.deepEqual(fallenIn({ phase: "failed", well: false }), [2]);
     assert.deepEqual(fallenIn({ phase: "failed" }), []);

@@ -38,7 +38,7 @@ describe("a node whose Proxmox host does not answer", () => {
       [2, b, true, ""],
       [3, b, true, ""],
     ]);
-    assert.deepEqual([plan.kind, plan.unwell, plan.leaving], ["roll", [], []]);
+    assert.deepEqual([plan.kind, plan.unhealthy, plan.leaving], ["roll", [], []]);
     assert.match(
       plan.words.join("\n"),
       new RegExp(`${nameOf(1, A)} is unknown: its Proxmox host pve2 does not answer`),
@@ -47,7 +47,7 @@ describe("a node whose Proxmox host does not answer", () => {
 
   it("is not mended where nothing rolls, and nothing else is to do", () => {
     const plan = planned(poolOf(A), without(onA, nameOf(1, A)));
-    assert.deepEqual([plan.kind, plan.unwell, plan.leaving], ["steady", [], []]);
+    assert.deepEqual([plan.kind, plan.unhealthy, plan.leaving], ["steady", [], []]);
     assert.equal(plan.digest, planned(poolOf(A), onA).digest);
   });
 
@@ -169,7 +169,7 @@ describe("a node whose Proxmox host does not answer", () => {
     assert.deepEqual([plan.kind, plan.target, plan.verdict], ["held", undefined, undefined]);
     assert.match(plan.words.join("\n"), /no server comes or goes while one of them cannot be asked/);
     const same = planned(poolOf(A, servers), at);
-    assert.deepEqual([same.kind, same.unwell], ["steady", []]);
+    assert.deepEqual([same.kind, same.unhealthy], ["steady", []]);
   });
 
   it("lets no server come into an empty slot", () => {
