@@ -2,7 +2,7 @@ import { UserError, UserErrors } from "../runtime/errors.ts";
 import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import { Proxmox } from "../clients/proxmox/client.ts";
 import { nodeTags } from "../clients/proxmox/tags.ts";
-import { listVms, unseenAmong, type ListedVm } from "../clients/proxmox/vms.ts";
+import { isRunning, listNamed, unseenAmong, type ListedVm } from "../clients/proxmox/vms.ts";
 import { shortList } from "../domain/drain/local-data.ts";
 import { hasJoined } from "../domain/rollout/slot-state.ts";
 import { hiddenVmProblems } from "../domain/rollout/hidden-vms.ts";
@@ -35,22 +35,24 @@ export async function findMissingVms(
 
 /**
  * VMs that are off, have a node name of this cluster, and are in no state: mostly clones whose plugin was killed, of
- * which the engine keeps nothing.
+ * which the engine keeps nothing. A VM that is seconds old has neither a name nor a status in the list, and is asked for
+ * on its host.
  */
-export function untrackedAmong(
-  list: readonly ListedVm[],
+export async function findUntracked(
+  pve: Proxmox,
   known: readonly Pick<Vm, "vmid">[],
   { cluster, site }: Pick<Config, "cluster" | "site">,
-): ListedVm[] {
-  return list.filter(
-    ({ vmid, name, pool, template, status }) =>
-      name !== undefined &&
-      parseNodeName(name, cluster) !== undefined &&
-      pool === site.proxmoxPool &&
-      !template &&
-      status === "stopped" &&
-      !known.some((vm) => vm.vmid === vmid),
+): Promise<ListedVm[]> {
+  const numbers = new Set(known.map(({ vmid }) => vmid));
+  const isUnknown = ({ vmid, pool, template, status }: ListedVm) =>
+    !numbers.has(vmid) && pool === site.proxmoxPool && !template && status !== "running";
+  const unknown = await listNamed(pve, isUnknown);
+  const named = unknown.filter(({ name = "" }) => parseNodeName(name, cluster) !== undefined);
+  // One whose host does not say is left alone.
+  const running = await Promise.all(
+    named.map(async (vm) => vm.status === "unknown" && (await isRunning(pve, vm).catch(() => true))),
   );
+  return named.filter((_, index) => !running[index]);
 }
 
 /**
@@ -78,7 +80,7 @@ async function look(stack: string, environment: NodeJS.ProcessEnv, known: readon
   const pve = Proxmox.fromEnvironment(environment);
   try {
     const found = await unseenAmong(pve, config.site.proxmoxPool, known);
-    return { ...found, untracked: untrackedAmong(await listVms(pve), known, config) };
+    return { ...found, untracked: await findUntracked(pve, known, config) };
   } finally {
     await pve.close();
   }

@@ -1,6 +1,6 @@
 import { listVms, type ListedVm } from "../clients/proxmox/vms.ts";
 import { imageTags } from "../domain/model/formats.ts";
-import { untrackedAmong } from "./missing-vms.ts";
+import { findUntracked } from "./missing-vms.ts";
 import { keptWords } from "../domain/drain/local-data.ts";
 import { isAdopted } from "../domain/model/generation.ts";
 import type { NodeRecord } from "../domain/model/types.ts";
@@ -26,7 +26,7 @@ export async function removeUntrackedClones(
   let destroyed = 0;
   // Listed again: since the state was observed, creates were undone, and a clone that was waited for may have become
   // visible.
-  for (const vm of untrackedAmong(await listVms(site.pve), known, site.config)) {
+  for (const vm of await findUntracked(site.pve, known, site.config)) {
     await fence.check();
     const { vmid, name = "" } = vm;
     let how: string;

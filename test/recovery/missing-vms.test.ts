@@ -80,10 +80,12 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       seedVm(bench.dc, { ...lab, vmid: 1113, name: "demo-workers-3-0a1b2c3d" });
       await bench.task("POST", "nodes/pve1/qemu/1113/status/start", {});
       bench.dc.see();
+      // The list has neither name nor status of one that is seconds old.
+      seedVm(bench.dc, { ...lab, vmid: 1114, name: "demo-workers-4-0a1b2c3d" });
       const { untracked } = await findMissingVms("dev", environment, known);
       assert.deepEqual(
         untracked.map(({ vmid }) => vmid),
-        [1110],
+        [1110, 1114],
       );
     });
 

@@ -37,6 +37,28 @@ describe("a node that cannot be emptied", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("is asked for its pods once more: a scheduler may bind one a moment after the cordon", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    const asked: string[] = [];
+    world.defect = (call) => {
+      if (call.path.endsWith("/eviction")) asked.push(call.path);
+      return world.honest(call);
+    };
+    await stage.play(async () => {
+      const old = stage.nameOf(1100);
+      onCordon(stage, old, () =>
+        world.time.after(500, () => {
+          const metadata = { name: "late", namespace: "load" };
+          world.cluster.objects.put("pods", { metadata, spec: { nodeName: old }, status: { phase: "Pending" } });
+        }),
+      );
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(asked, ["/api/v1/namespaces/load/pods/late/eviction"]);
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("stays with a volume on it alone also when somebody deletes its Node in the middle of the run", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
     const { world } = stage;

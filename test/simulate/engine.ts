@@ -1,5 +1,5 @@
 import { type KnownVm, VM_TYPE } from "../../src/recovery/engine-state.ts";
-import { mayForget, refuseHidden, untrackedAmong } from "../../src/recovery/missing-vms.ts";
+import { findUntracked, mayForget, refuseHidden } from "../../src/recovery/missing-vms.ts";
 import { mend, type Asked, type Books } from "../../src/recovery/mend.ts";
 import { messageOf } from "../../src/runtime/errors.ts";
 import type { Config } from "../../src/config/config.ts";
@@ -9,7 +9,7 @@ import { observeCluster, type ObservedCluster } from "../../src/observe/observed
 import { forecastDrains } from "../../src/program/drains.ts";
 import { planLocalData, recordKeptVms } from "../../src/program/local-data.ts";
 import { Proxmox } from "../../src/clients/proxmox/client.ts";
-import { listVms, unseenAmong } from "../../src/clients/proxmox/vms.ts";
+import { unseenAmong } from "../../src/clients/proxmox/vms.ts";
 import { variables } from "../../src/domain/model/step-environment.ts";
 import type { PoolPlan } from "../../src/domain/model/types.ts";
 import {
@@ -145,7 +145,7 @@ export class Engine {
     if (known.length === 0) return 0;
     const look = async () => {
       const { hidden } = await unseenAmong(pve, config.site.proxmoxPool, known);
-      return { hidden, untracked: untrackedAmong(await listVms(pve), known, config) };
+      return { hidden, untracked: await findUntracked(pve, known, config) };
     };
     const seen = await look().catch(() => undefined);
     refuseHidden(seen?.hidden ?? []);

@@ -149,6 +149,28 @@ describe("a server's join in virtual time", function () {
       assert.deepEqual(stage.world.story.violations, []);
     });
 
+  it("waits with its slot for that of a voter that has fallen since, which lets nobody in (seed 37421691)", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const fall = (vmid: number) => {
+        world.watcher.struck(stage.nameOf(vmid));
+        stage.cutPower(vmid);
+      };
+      const isMember = () => world.cluster.control.etcd.voters().length === 4;
+      assert.equal(await stage.dieAt(stage.serversOf(1), isMember), "killed");
+      fall(1001);
+      await world.time.sleep(60_000);
+      const isOut = () => world.cluster.control.etcd.voters().length === 3;
+      assert.equal(await stage.dieAt(stage.serversOf(1), isOut), "killed");
+      fall(1002);
+      await world.time.sleep(60_000);
+      await stage.up(stage.serversOf(1));
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("is not taken for another VM that has its number, its name and its tags by now", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
     const { world } = stage;

@@ -14,6 +14,12 @@ import { watch } from "./watch.ts";
 const paceMs = 5_000;
 
 /**
+ * How long an empty node is watched before it counts as empty, in milliseconds. A scheduler learns of a cordon through
+ * a watch, and a bind that it had begun before may end after that (kubernetes/autoscaler#3886).
+ */
+const settleMs = 1_000;
+
+/**
  * How often the pods of a controller that come back to a cordoned node are evicted; later ones stay until the node
  * goes.
  */
@@ -84,11 +90,16 @@ export async function drain(client: Kubernetes, options: DrainOptions): Promise<
     const pods = follow<Pod>(paths.pods, `spec.nodeName=${node}`);
     const budgets = follow<PodDisruptionBudget>(paths.budgets);
     const pleas = new Map<string, Plea>();
-    for (let pause = Infinity; await changes.next(pause);) {
+    const settles = clock.elapsed() + settleMs;
+    for (let pause = settleMs; await changes.next(pause);) {
       const seen = pods();
       if (seen === undefined) continue;
       const left = evictionOrder([...seen.values()]);
-      if (left.length === 0) return askedOf(pleas);
+      if (left.length === 0 && clock.elapsed() >= settles) return askedOf(pleas);
+      if (left.length === 0) {
+        pause = settles - clock.elapsed();
+        continue;
+      }
       pause = await askAll(client, options, left, pleas, [...(budgets()?.values() ?? [])]);
       if (budgets() && areGivenUp(left, pleas) && mayGoWithNode(left, [...(budgets()?.values() ?? [])])) {
         say(`${left.map(titleOf).join(", ")}: each came back to ${node} in spite of its cordon, and goes with it`);

@@ -86,8 +86,12 @@ export async function takenAmong(pve: Proxmox, vmids: readonly number[]): Promis
 /** The list's entries for some VMIDs, with names even where the list has none. */
 export async function listByNumber(pve: Proxmox, vms: readonly { vmid: number }[]): Promise<ListedVm[]> {
   const wanted = new Set(vms.map(({ vmid }) => vmid));
-  const listed = (await listVms(pve)).filter(({ vmid }) => wanted.has(vmid));
-  return await Promise.all(listed.map((vm) => withName(pve, vm)));
+  return await listNamed(pve, ({ vmid }) => wanted.has(vmid));
+}
+
+/** The list's entries that are wanted, with names even where the list has none. */
+export async function listNamed(pve: Proxmox, isWanted: (vm: ListedVm) => boolean): Promise<ListedVm[]> {
+  return await Promise.all((await listVms(pve)).filter(isWanted).map((vm) => withName(pve, vm)));
 }
 
 /**

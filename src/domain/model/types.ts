@@ -229,11 +229,15 @@ export interface SlotPlan {
    */
   stranded?: StrandedNode[];
   /**
-   * No node serves in the slot: its owner is powered off, not Ready or decommissioned, and no other node stands in. For
-   * servers also: its next node has joined etcd and is down, which keeps every other slot from changing.
+   * No node serves in the slot: its owner is powered off, not Ready or decommissioned, and no other node stands in.
    * Absent: a node serves.
    */
   down?: true;
+  /**
+   * The owner of the slot, a server, is down, or its next node is, which has joined: while etcd has that voter, no other
+   * slot can change. Absent: no voter of the slot is known to be down.
+   */
+  voterDown?: true;
 }
 
 /** The VM of a decommissioned node that holds the only copy of some data. */

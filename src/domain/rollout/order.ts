@@ -20,9 +20,9 @@ export interface SlotOrder {
  * a predecessor disrupts nothing and runs in parallel. Servers are the exception: a server has always joined and its
  * predecessor has left before the next server joins. Their VMs boot as soon as they are cloned, with RKE2 held back:
  * with one server that joins and one that boots, at most two more servers run than there are slots.
- * A slot whose node is down comes first. For servers, because etcd admits no member and lets no healthy member leave
- * while a voter is dead; for agents, because the slot is out already and counts as such. For servers, empty slots come
- * next, so that a growing control plane has a majority to spare before one of its servers is replaced.
+ * A slot whose node is down comes first. For agents, because the slot is out already and counts as such; for servers,
+ * because etcd admits no member and lets no healthy member leave while a voter is dead. Slots without a voter come next,
+ * so that a control plane has a majority to spare before one of its servers is replaced.
  */
 export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">): SlotOrder[] {
   const bySlot = plan.slots.toSorted((a, b) => a.slot - b.slot);
@@ -48,9 +48,9 @@ function oneByOne(slots: readonly SlotPlan[], index: number, replaces: boolean):
   };
 }
 
-function rank({ down, replaces }: SlotPlan): number {
-  if (down === true) return 0;
-  return replaces.length === 0 ? 1 : 2;
+function rank({ down, voterDown, replaces }: SlotPlan): number {
+  if (voterDown === true) return 0;
+  return down === true || replaces.length === 0 ? 1 : 2;
 }
 
 /**

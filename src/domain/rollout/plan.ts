@@ -211,24 +211,28 @@ function placed(
     const goes = (member: Member) =>
       member.name !== name && leaves(member.name) && isReplaced(pool.role, member, state);
     const replaces = isStuck(state) ? [] : state.members.filter(goes);
-    const down = isSlotDown(pool.role, state, name, replaces) ? { down: true as const } : {};
+    const down = isSlotDown(pool.role, state, replaces) ? { down: true as const } : {};
+    const voter = pool.role === "server" && isVoterDown(state, name) ? { voterDown: true as const } : {};
     const away = unreachableIn(state, name, known, state.slot < pool.slots);
     const names = replaces.map((one) => one.name);
-    return [{ slot: state.slot, generation, name, ...place, replaces: names, ...away, ...down }];
+    return [{ slot: state.slot, generation, name, ...place, replaces: names, ...away, ...down, ...voter }];
   });
 }
 
 /**
- * Whether no node serves in the slot. For a server its own voter counts, and so does the slot's next node once it has
- * joined: while that voter is down, etcd lets no other slot change. In an agent's slot another node may stand in or have
- * joined already, and a node that was judged failed may have owned the slot before.
+ * Whether no node serves in the slot. For a server its own voter counts. In an agent's slot another node may stand in or
+ * have joined already, and a node that was judged failed may have owned the slot before.
  */
-function isSlotDown(role: Role, { owner, members }: SlotState, name: string, replaces: readonly Member[]): boolean {
+function isSlotDown(role: Role, { owner, members }: SlotState, replaces: readonly Member[]): boolean {
   const wasJudged = role === "agent" && members.some(({ record }) => record?.phase === "failed");
   if (owner === undefined && replaces.length === 0 && !wasJudged) return false;
-  if (role === "agent") return !members.some(isHealthy);
+  return role === "agent" ? !members.some(isHealthy) : owner === undefined || !isHealthy(owner);
+}
+
+/** Whether a voter of the slot is down: its owner, or its next node, which has joined. */
+function isVoterDown({ owner, members }: SlotState, name: string): boolean {
   const next = members.find((member) => member.name === name && member.record?.phase === "joined");
-  return owner === undefined || !isHealthy(owner) || (next !== undefined && !isHealthy(next));
+  return [owner, next].some((member) => member !== undefined && !isHealthy(member));
 }
 
 /**

@@ -145,15 +145,20 @@ describe("order", () => {
 
   it("lets the successor of a fallen server come first", () => {
     const moving = plan("rolling", [true, true, true], { surge: 1, maxUnavailable: 1 }, "server");
-    const slots = moving.slots.map((slot) => (slot.slot === 2 ? { ...slot, down: true as const } : slot));
-    assert.deepEqual(
-      order({ ...moving, slots }).map(({ slot, join }) => [slot, join]),
-      [
-        [2, []],
-        [0, [2]],
-        [1, [0]],
-      ],
-    );
+    const slots = moving.slots.map((slot) => (slot.slot === 2 ? { ...slot, voterDown: true as const } : slot));
+    const joins = (plan: Parameters<typeof order>[0]) => order(plan).map(({ slot, join }) => [slot, join]);
+    assert.deepEqual(joins({ ...moving, slots }), [
+      [2, []],
+      [0, [2]],
+      [1, [0]],
+    ]);
+    // A slot without a voter holds nobody up, and comes before one whose server is replaced.
+    const without = slots.map((slot) => (slot.slot === 1 ? { ...slot, down: true as const } : slot));
+    assert.deepEqual(joins({ ...moving, slots: without }), [
+      [2, []],
+      [1, [2]],
+      [0, [1]],
+    ]);
   });
 
   it("never runs more than surge extra VMs, never has more than maxUnavailable out, and always ends", () => {

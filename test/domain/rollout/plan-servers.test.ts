@@ -86,7 +86,7 @@ describe("plan of a control plane", () => {
     const nodes = state.observed.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
     const made = planned(servers(B), { ...state, observed: { ...state.observed, nodes } });
     assert.deepEqual(
-      made.slots.map(({ down }) => down),
+      made.slots.map(({ voterDown }) => voterDown),
       [undefined, undefined, true],
     );
   });
@@ -96,10 +96,22 @@ describe("plan of a control plane", () => {
     const down: Held = { slot: 2, spec: B, phase: "joined", well: false };
     const made = planned(servers(B), world([...held, down], [...PROVED_A, [B, "rolling"]]));
     assert.deepEqual(
-      made.slots.map(({ down }) => down),
+      made.slots.map(({ voterDown }) => voterDown),
       [undefined, undefined, true],
     );
     assert.match(made.words.join("\n"), /slot 0: .*; joins after slot 2/);
+  });
+
+  it("begins with a voter that is down before a slot whose server was taken out, which holds nobody up (seed 37421691)", () => {
+    const held: Held[] = [
+      { slot: 0, spec: A, phase: "handedOver" },
+      { slot: 1, spec: A, phase: "retired" },
+      { slot: 1, spec: B, phase: "made", well: false },
+      { slot: 2, spec: A, phase: "handedOver", well: false },
+    ];
+    const { words } = planned(servers(B), world(held, [...PROVED_A, [B, "rolling"]]));
+    const joins = words.filter((line) => line.includes("joins after")).map((line) => line.replace(/: .*; /, ": "));
+    assert.deepEqual(joins, ["  slot 0: joins after slot 1", "  slot 1: joins after slot 2"]);
   });
 
   it("begins with a fallen server that stays, too", () => {
@@ -107,7 +119,7 @@ describe("plan of a control plane", () => {
     const nodes = state.observed.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
     const made = planned(servers(A), { ...state, observed: { ...state.observed, nodes } });
     assert.deepEqual(
-      made.slots.map(({ down }) => down),
+      made.slots.map(({ voterDown }) => voterDown),
       [undefined, undefined, true],
     );
   });
