@@ -11,7 +11,7 @@ const rooms = {
   ".": ["components", "observe", "program", "recovery", "config", "clients", "domain", "runtime", "tools"],
   components: ["domain"],
   steps: ["clients", "images", "domain", "runtime"],
-  program: ["observe", "config", "clients", "domain", "runtime"],
+  program: ["recovery", "observe", "config", "clients", "domain", "runtime"],
   recovery: ["observe", "config", "clients", "images", "domain", "runtime", "tools"],
   observe: ["config", "clients", "domain", "runtime", "tools"],
   config: ["domain", "runtime", "tools"],

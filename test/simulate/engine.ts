@@ -3,11 +3,8 @@ import { findUntracked, mayForget, refuseHidden } from "../../src/recovery/missi
 import { mend, type Asked, type Books } from "../../src/recovery/mend.ts";
 import { messageOf } from "../../src/runtime/errors.ts";
 import type { Config } from "../../src/config/config.ts";
-import { planCluster, renderClusterPlan, type ClusterPlan } from "../../src/program/cluster-plan.ts";
-import { findStaleResources } from "../../src/recovery/stale-resources.ts";
+import { renderClusterPlan, type ClusterPlan } from "../../src/program/cluster-plan.ts";
 import { observeCluster, type ObservedCluster } from "../../src/observe/observed-cluster.ts";
-import { forecastDrains } from "../../src/program/drains.ts";
-import { planLocalData, recordKeptVms } from "../../src/program/local-data.ts";
 import { Proxmox } from "../../src/clients/proxmox/client.ts";
 import { unseenAmong } from "../../src/clients/proxmox/vms.ts";
 import { variables } from "../../src/domain/model/step-environment.ts";
@@ -20,7 +17,7 @@ import {
   type StepResource,
 } from "../../src/domain/rollout/graph.ts";
 import { poolArgs } from "../../src/program/place-nodes.ts";
-import { announceUpdate } from "../../src/program/announce-update.ts";
+import { prepare, type Prepared } from "../../src/program/prepare.ts";
 import type { StepContext } from "../../src/steps/context.ts";
 import { verbs } from "../../src/steps/verbs.ts";
 import type { Killer } from "./killer.ts";
@@ -99,17 +96,17 @@ export class Engine {
       this.report("the program", program);
       return "refused";
     }
-    const { observed, clusterPlan } = program.value;
+    const { clusterPlan } = program.value;
     this.clusterPlan = clusterPlan;
     this.world.watcher.availability.runPlanned();
     for (const line of renderClusterPlan(clusterPlan)) this.world.story.tell("plan", () => line);
-    const declared = declare(config, observed, clusterPlan);
+    const declared = declare(config, program.value);
     if (!(await this.make(declared, killer))) return "failed";
     return (await this.remove(declared, killer)) ? "done" : "failed";
   }
 
   /** What index.ts and `evergreen repair` do before any resource is declared. */
-  private async program(config: Config): Promise<{ observed: ObservedCluster; clusterPlan: ClusterPlan }> {
+  private async program(config: Config): Promise<Prepared> {
     const pve = proxmox();
     const untracked = await this.lookBefore(pve, config);
     if (this.pending.size + this.deleting.size + this.unfinished().length + untracked > 0)
@@ -119,20 +116,10 @@ export class Engine {
       this.mayHide = false;
       await this.repair(pve, config, "by hand");
     }
-    let observed = await observeCluster(pve, config);
-    const left = (await findStaleResources(pve, config, observed)).filter(({ needsOperator: byHand }) => !byHand);
-    for (const { what, mend } of left) {
-      const how = await mend();
-      this.world.story.tell("program", () => `${what} -> ${how}`);
-    }
-    if (left.length > 0) observed = await observeCluster(pve, config);
+    const observed = await observeCluster(pve, config);
     this.forget(observed);
-    const now = new Date(this.world.time.date());
-    const places = await planCluster(pve, config, observed, now);
-    const clusterPlan = await forecastDrains(config, observed, await planLocalData(config, observed, places));
-    await announceUpdate(pve, config, observed, clusterPlan);
-    if (observed.kubernetes) await recordKeptVms(observed.kubernetes, observed, clusterPlan, config, now);
-    return { observed, clusterPlan };
+    const say = (line: string): void => this.world.story.tell("program", () => line);
+    return await prepare({ pve, config, observed, isPreview: false, say, warn: say });
   }
 
   /**
@@ -355,11 +342,10 @@ export class Engine {
 /** The resources that a run declares, in an order in which all dependencies of a resource come before it. */
 function declare(
   config: Config,
-  observed: ObservedCluster,
-  { controlPlane, pools, removed }: ClusterPlan,
+  { observed, clusterPlan: { controlPlane, pools, removed }, hosts }: Prepared,
 ): PoolResource[] {
   const of = (plan: PoolPlan, before: string[]): PoolResource[] =>
-    poolGraph(poolArgs(config, observed, config.site.hosts, plan)).map((one) => ({
+    poolGraph(poolArgs(config, observed, hosts, plan)).map((one) => ({
       ...one,
       after: one.after.flatMap((name) => (name === BEFORE_POOL ? before : [name])),
     }));

@@ -37,6 +37,7 @@ export class ProxmoxApi {
           .filter((vm) => vm.host === host)
           .map(fresh),
       );
+    if (/^storage\/[^/]+\/status$/.test(rest)) return data(storage);
     if (rest === "tasks") return data(this.tasksOn(host, query.get("typefilter")));
     if (rest.startsWith("tasks/")) return this.task(rest);
     const [, vmid, verb = ""] = /^qemu\/(\d+)\/?(.*)$/.exec(rest) ?? [];
@@ -105,6 +106,9 @@ export class ProxmoxApi {
   }
 }
 
+/** A storage that all hosts share and that never fills. */
+const storage = { active: 1, enabled: 1, shared: 1, total: 2 ** 50, used: 0, avail: 2 ** 50 };
+
 function agent(what: string, vm: Vm, form: URLSearchParams): Answer {
   if (!vm.running) return refuse(500, `VM ${vm.vmid} is not running`);
   if (!vm.guest?.agentUp) return refuse(500, "QEMU guest agent is not running");
@@ -149,7 +153,7 @@ function configOf(vm: Vm): object {
     smbios1: `uuid=${vm.uuid}`,
     tags: vm.tags.join(";"),
     digest: digestOf(vm),
-    ...(vm.template ? { template: 1 } : {}),
+    ...(vm.template ? { template: 1, scsi0: "local:base-disk-0,size=10G" } : {}),
     ...(vm.onBoot ? { onboot: 1 } : {}),
     ...(vm.lock === undefined ? {} : { lock: vm.lock }),
   };

@@ -1,0 +1,71 @@
+import type { Proxmox } from "../clients/proxmox/client.ts";
+import type { Config } from "../config/config.ts";
+import { adoptNodes } from "../observe/adoption.ts";
+import { hostsThatAnswer, hostWarnings, readCandidateHosts, requireHosts } from "../observe/hosts.ts";
+import { nowOf, observeCluster, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
+import { checkTemplates } from "../observe/templates.ts";
+import { findStaleResources } from "../recovery/stale-resources.ts";
+import { announceUpdate } from "./announce-update.ts";
+import { newSlots, planCluster, type ClusterPlan } from "./cluster-plan.ts";
+import { forecastDrains } from "./drains.ts";
+import { planLocalData, recordKeptVms } from "./local-data.ts";
+
+/** What a run does, and with what it does it. */
+export interface Prepared {
+  observed: ObservedCluster;
+  clusterPlan: ClusterPlan;
+  /** Proxmox hosts that new VMs are made on. */
+  hosts: string[];
+}
+
+export interface Preparation {
+  pve: Proxmox;
+  config: Config;
+  /** What was observed when the run began. */
+  observed: ObservedCluster;
+  /** Nothing is changed: what a killed run left stays, and nothing is recorded. */
+  isPreview: boolean;
+  /** Tells the operator. */
+  say: (line: string) => unknown;
+  warn: (line: string) => unknown;
+}
+
+/**
+ * Makes the plan of a run, and checks that it can be carried out. When it refuses the run, at most what a killed run had
+ * left in the cluster was repaired.
+ * @throws UserErrors that say why the run is refused
+ */
+export async function prepare({ pve, config, isPreview, say, warn, ...begun }: Preparation): Promise<Prepared> {
+  const observed = isPreview ? begun.observed : await repaired(pve, config, begun.observed, say);
+  const now = nowOf(observed);
+  const planned = await planCluster(pve, config, observed, now);
+  const clusterPlan = await forecastDrains(config, observed, await planLocalData(config, observed, planned));
+  const candidates = await readCandidateHosts(pve, config.site);
+  for (const line of hostWarnings(candidates)) await warn(line);
+  const hosts = hostsThatAnswer(candidates);
+  const made = newSlots(clusterPlan);
+  for (const { generation } of made) templateOf(observed, generation.spec.image, "");
+  requireHosts(candidates, config.site, observed, made);
+  await checkTemplates(pve, observed, hosts, made);
+  if (!isPreview) {
+    // Done last: a run that is refused must not make these changes.
+    const { kubernetes, adoption } = observed;
+    for (const line of await announceUpdate(pve, config, observed, clusterPlan)) await say(line);
+    for (const line of await adoptNodes(pve, kubernetes, config.cluster, adoption)) await say(line);
+    if (kubernetes) await recordKeptVms(kubernetes, observed, clusterPlan, config, now);
+  }
+  return { observed, clusterPlan, hosts };
+}
+
+/** The observed cluster after a killed run's stale resources in it were repaired, as far as no operator has to ask. */
+async function repaired(
+  pve: Proxmox,
+  config: Config,
+  observed: ObservedCluster,
+  say: Preparation["say"],
+): Promise<ObservedCluster> {
+  const stale = await findStaleResources(pve, config, observed);
+  const left = stale.filter(({ needsOperator }) => !needsOperator);
+  for (const { what, mend } of left) await say(`${what}\n  -> ${await mend()}`);
+  return left.length === 0 ? observed : await observeCluster(pve, config);
+}
