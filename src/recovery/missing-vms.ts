@@ -8,7 +8,7 @@ import { hasJoined } from "../domain/rollout/slot-state.ts";
 import { hiddenVmProblems } from "../domain/rollout/hidden-vms.ts";
 import { parseNodeName } from "../domain/model/generation.ts";
 import type { EngineState } from "./engine-state.ts";
-import type { Config } from "../config/config.ts";
+import { SERVER_POOL, type Config } from "../config/config.ts";
 import { stackConfig } from "../config/stack-config.ts";
 
 type Vm = EngineState["vms"][number];
@@ -36,18 +36,25 @@ export async function findMissingVms(
 /**
  * VMs that are off, have a node name of this cluster, and are in no state: mostly clones whose plugin was killed, of
  * which the engine keeps nothing. A VM that is seconds old has neither a name nor a status in the list, and is asked for
- * on its host.
+ * on its host. The names of clusters and pools hold dashes, so a node of the cluster `prod-eu` in the same Proxmox pool
+ * has the name of a node of `prod`: the pool has to be one of ours, and the tags must not name another cluster.
  */
 export async function findUntracked(
   pve: Proxmox,
-  known: readonly Pick<Vm, "vmid">[],
-  { cluster, site }: Pick<Config, "cluster" | "site">,
+  known: readonly Pick<Vm, "vmid" | "name">[],
+  { cluster, site, pools }: Pick<Config, "cluster" | "site"> & { pools: readonly { name: string }[] },
 ): Promise<ListedVm[]> {
   const numbers = new Set(known.map(({ vmid }) => vmid));
-  const isUnknown = ({ vmid, pool, template, status }: ListedVm) =>
-    !numbers.has(vmid) && pool === site.proxmoxPool && !template && status !== "running";
+  const poolOf = (name = "") => parseNodeName(name, cluster)?.pool;
+  const ours = new Set([SERVER_POOL, ...pools.map(({ name }) => name), ...known.map(({ name }) => poolOf(name))]);
+  const isUnknown = ({ vmid, pool, tags, template, status }: ListedVm) =>
+    !numbers.has(vmid) &&
+    pool === site.proxmoxPool &&
+    (nodeTags(tags)?.cluster ?? cluster) === cluster &&
+    !template &&
+    status !== "running";
   const unknown = await listNamed(pve, isUnknown);
-  const named = unknown.filter(({ name = "" }) => parseNodeName(name, cluster) !== undefined);
+  const named = unknown.filter(({ name }) => poolOf(name) !== undefined && ours.has(poolOf(name)));
   // One whose host does not say is left alone.
   const running = await Promise.all(
     named.map(async (vm) => vm.status === "unknown" && (await isRunning(pve, vm).catch(() => true))),

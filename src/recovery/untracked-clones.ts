@@ -19,7 +19,7 @@ import type { OpenStack } from "../observe/open-stack.ts";
  */
 export async function removeUntrackedClones(
   site: OpenStack,
-  known: readonly Pick<KnownVm, "vmid">[],
+  known: readonly Pick<KnownVm, "vmid" | "name">[],
   fence: Pick<ExclusiveUse, "check">,
   report: (what: string, how: string) => void,
 ): Promise<number> {

@@ -89,6 +89,16 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       );
     });
 
+    it("are not those of another cluster in the same Proxmox pool, whose name begins with ours", async () => {
+      const fresh = { pool: site.nodes, tags: ["eg-image"] };
+      const theirs = { cluster: "demo-eu", pool: "workers", slot: 0, generation: "0a1b2c3d" };
+      seedVm(bench.dc, { ...fresh, vmid: 1110, name: "demo-eu-workers-0-0a1b2c3d" });
+      seedVm(bench.dc, { pool: site.nodes, tags: tagsOfNode(theirs), vmid: 1111, name: "demo-eu-workers-0-0a1b2c3d" });
+      bench.dc.see();
+      const { untracked } = await findMissingVms("dev", environment, known);
+      assert.deepEqual(untracked, []);
+    });
+
     it("are told from those that were migrated, which the engine would look for on their old host", async () => {
       await destroyed(1100);
       const elsewhere = known.map((vm) => (vm.vmid === 1103 ? { ...vm, host: "pve7" } : vm));

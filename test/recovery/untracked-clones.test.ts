@@ -28,7 +28,10 @@ describe("a VM with a name of ours that is off and in no state of the engine", (
   });
   afterEach(() => bench.stop());
 
-  const repaired = async (seen: Partial<ObservedCluster>, known: { vmid: number }[] = []): Promise<string[]> => {
+  const repaired = async (
+    seen: Partial<ObservedCluster>,
+    known: { vmid: number; name: string }[] = [],
+  ): Promise<string[]> => {
     const observed = picture(seen);
     const config = { ...smallConfig(), site: { ...smallConfig().site, proxmoxPool: site.nodes } };
     const said: string[] = [];
@@ -66,7 +69,15 @@ describe("a VM with a name of ours that is off and in no state of the engine", (
   }
 
   it("stays when the state has it", async () => {
-    assert.deepEqual(await repaired({ kubernetes }, [{ vmid }]), ["stays"]);
+    assert.deepEqual(await repaired({ kubernetes }, [{ vmid, name }]), ["stays"]);
+  });
+
+  it("stays, without a word, when it is a clone of the cluster demo-eu in the same Proxmox pool", async () => {
+    bench.dc.vms.get(vmid)?.config.set("name", "demo-eu-workers-0-0a1b2c3d");
+    await new Deadline("its name in the list", 60).poll(20, async () =>
+      (await listVms(pve)).some((vm) => vm.name?.startsWith("demo-eu")) ? true : undefined,
+    );
+    assert.deepEqual(await repaired({ kubernetes }), ["stays"]);
   });
 
   it("stays when it was configured: a copy of a node, or a restored backup, looks the same", async () => {
@@ -78,7 +89,7 @@ describe("a VM with a name of ours that is off and in no state of the engine", (
 
   it("is destroyed beside the next VM of its name, which the state has", async () => {
     seedVm(bench.dc, { vmid: vmid + 1, name, pool: site.nodes });
-    assert.equal((await repaired({ kubernetes }, [{ vmid: vmid + 1 }]))[0], "is destroyed");
+    assert.equal((await repaired({ kubernetes }, [{ vmid: vmid + 1, name }]))[0], "is destroyed");
   });
 
   it("is destroyed when the cluster has never had it", async () => {
