@@ -4,6 +4,7 @@ import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { findAccess } from "../../src/clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 import { startLab, stopLab, type Lab } from "../../lab/lab.ts";
 import type { LabOptions } from "../../lab/site.ts";
 import { credentialsFrom, Proxmox } from "../../src/clients/proxmox/client.ts";
@@ -142,6 +143,14 @@ export class StepCluster {
 
   async status(vmid: number): Promise<"running" | "stopped"> {
     return (await isRunning(this.pve, { host: "pve1", vmid })) ? "running" : "stopped";
+  }
+
+  /** Turns a VM off by hand. */
+  async turnOff(vmid: number): Promise<void> {
+    await this.operator.pve("POST", `nodes/pve1/qemu/${vmid}/status/stop`);
+    await new Deadline(`VM ${vmid} to be off`, 30).poll(100, async () =>
+      (await this.status(vmid)) === "stopped" ? true : undefined,
+    );
   }
 
   async requests(): Promise<number> {

@@ -174,4 +174,16 @@ describe("steps where Longhorn keeps data on the nodes", function () {
     );
     assert.deepEqual(await asked(node), nothing);
   });
+
+  it("the last replica on a node whose Node somebody has deleted is not destroyed with its VM", async () => {
+    const input = cluster.slot("workers", 0, green);
+    const last = await replicas(input.node);
+    assert.ok(last.length > 0, "nothing to lose");
+    await client.delete(`${paths.nodes}/${input.node}`);
+    await assert.rejects(retire(cluster.run(), input), /holds the last healthy replica of the Longhorn volume pvc-/);
+    assert.equal(await cluster.status(input.vmid), "running");
+    await cluster.turnOff(input.vmid);
+    await assert.rejects(retire(cluster.run(), input), /is off or has no Node, and holds the last healthy replica/);
+    assert.deepEqual(await replicas(input.node), last);
+  });
 });

@@ -46,7 +46,7 @@ export const isOurRequest = (node: LonghornNode): boolean =>
 /**
  * Refuses to decommission a node when its storage could not be moved, or when the last copy of a volume would be lost.
  * A new node needs a moment until Longhorn uses its disks: that is waited for.
- * @param running whether the node's VM runs
+ * @param running whether the node's VM runs and has a Node
  * @throws UserErrors with everything that blocks it
  */
 export async function requireMayRetire(

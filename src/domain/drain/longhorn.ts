@@ -157,7 +157,7 @@ function counts(storage: LonghornStorage, replica: LonghornReplica, node: string
  * The reasons why the removal of a node may not begin, checked before any change. A faulted volume may need its replica
  * here for a salvage. A replica that no other node takes never leaves, nor does one that is bound to its node
  * (longhorn#8753).
- * @param running whether the node's VM runs: replicas on a VM that is off cannot be copied any more
+ * @param running whether the node's VM runs and has a Node: other replicas cannot be copied any more
  */
 export function refusals(storage: LonghornStorage, node: string, running: boolean): StorageRefusal[] {
   const here = replicasOn(storage, node);
@@ -211,9 +211,9 @@ function lostWith(storage: LonghornStorage, node: string, left: readonly Longhor
   const last = [...new Set(left.map(volumeOf))].filter((volume) => !isSafeWithout(storage, volume, node));
   return last.map((volume) => ({
     kind: "now",
-    what: `${node} is off and holds the last healthy replica of the Longhorn volume ${volume}`,
+    what: `${node} is off or has no Node, and holds the last healthy replica of the Longhorn volume ${volume}`,
     where: `volumes.longhorn.io ${volume}`,
-    todo: "start its VM, so that the replica can be rebuilt elsewhere; or delete the volume when nobody needs its data",
+    todo: "start its VM, or restart it when somebody has deleted its Node, so that the replica can be rebuilt elsewhere; or delete the volume when nobody needs its data",
   }));
 }
 

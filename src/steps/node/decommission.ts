@@ -106,7 +106,10 @@ export async function decommissionNode(
   if (probe && node && running) await requireControllers(context, input, access.client);
   const dead = node !== undefined && running && (await isKnownDead(node, options));
   const seen = node && !isReady(node) ? await findNode(access.client, name) : node;
-  const storage = node && (await requireStorageMayGo(name, running && !dead, options));
+  // Replicas of Longhorn stay on the disk of a node whose Node somebody has deleted, and cannot be copied then.
+  const mayHold = node !== undefined || (departing.vm !== undefined && isMember(departing.record));
+  const canMove = node !== undefined && running && !dead;
+  const storage = mayHold ? await requireStorageMayGo(name, canMove, options) : undefined;
   const vm = node && running ? await changeable(departing, options) : departing.vm;
   // `member` is false when a killed run has removed the member already: without its API server the node ends no pods.
   const servers = probe && (await probe(context.stop));

@@ -200,7 +200,7 @@ describe("Longhorn of a node", () => {
     await assert.rejects(may(0.3), /no other node takes the 1 Longhorn replicas of a, the last ones of v/);
     volume("faulted");
     await assert.rejects(may(30), /faulted/);
-    await assert.rejects(may(30, false), /a is off and holds the last healthy replica/);
+    await assert.rejects(may(30, false), /a is off or has no Node, and holds the last healthy replica/);
   });
 
   it("is forgotten: by Longhorn itself, or on our request once it has seen that the Node is gone", async () => {

@@ -161,7 +161,7 @@ describe("a node that Longhorn keeps data on", () => {
       "that is off may not go with the only copy",
       { replicas: [replica("v", "a"), replica("v", "b", failed)] },
       false,
-      ["now", /a is off and holds the last healthy replica of the Longhorn volume v/],
+      ["now", /a is off or has no Node, and holds the last healthy replica of the Longhorn volume v/],
     ],
     [
       "that is off may not go when the other copy is on a node that is down",
