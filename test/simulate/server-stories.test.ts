@@ -745,3 +745,29 @@ describe("a control plane that shrinks while the host of its last server did not
     assert.deepEqual(world.story.violations, []);
   });
 });
+
+describe("a server that has joined beside the owner of its slot, whose host was silent when the run was planned", function () {
+  this.timeout(60_000);
+
+  it("leaves etcd when it is down, and its cluster does not count as being torn down", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1, allowDestroy: true });
+    const { world } = stage;
+    const { objects, control } = world.cluster;
+    await stage.play(async () => {
+      const record = () => JSON.stringify(objects.get("configmaps", "evergreen-system/slot-servers-2") ?? "");
+      assert.equal(await stage.dieAt(stage.serversOf(1), () => record().includes("joined")), "killed");
+      stage.vm(1002).host = "pve3";
+      await world.time.sleep(60_000);
+      world.dc.silent.add("pve3");
+      stage.cutPower(1005);
+      await world.time.sleep(60_000);
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(() => stage.engine.ran.includes("demo-servers-rollout"));
+      world.dc.silent.clear();
+      assert.equal(await run, "done", stage.engine.why);
+      assert.ok(!("goingAway" in (objects.get("configmaps", "evergreen-system/cluster")?.data as object)));
+      assert.equal(control.etcd.voters().length, 3);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+});

@@ -9,6 +9,7 @@ import { readGoingAway, readWantedSlots } from "../../clients/kubernetes/record.
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../../clients/proxmox/vms.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
+import type { PoolRecord } from "../../domain/model/types.ts";
 import { asRoomComes, withDisruptionLease } from "../cluster/availability.ts";
 import { claimedBefore } from "./claim.ts";
 import type { SlotInput } from "../input.ts";
@@ -106,14 +107,15 @@ async function retireKnown(context: StepContext, input: SlotInput, { access, vie
   const isOut = node === undefined && !running;
   if (isOut && departing.record?.phase === "retired") return;
   if (vm) await proveVm(context.pve, vm.host, departing.expected);
-  if ((await readGoingAway(access.client)) || (await isDestroyed(context, input, access, departing))) {
+  if ((await readGoingAway(access.client)) || (await isDestroyed(context, input, access, { departing, record }))) {
     await justPowerOff(context, input, departing, running);
     return;
   }
   const { lease } = input.site.timeouts;
   await holding(context, access, slotLease(input), lease, async (fence) => {
-    // The step that held the slot's lease before may have started the VM.
-    if (isOut && (await isOutStill(context, access, departing))) {
+    // The step that held the slot's lease before may have started the VM. A member may hold the only copy of some data.
+    const wasMember = departing.record !== undefined && hasJoined(departing.record);
+    if (isOut && !wasMember && (await isOutStill(context, access, departing))) {
       await recordRetired(access.client, departing);
       return;
     }
@@ -140,18 +142,20 @@ async function isOutStill({ pve }: StepContext, { client }: Access, { name, vm }
  * Whether this delete belongs to a destroy that ran no guard because the last update did not succeed: an update never
  * deletes a node that it wants. If the destroy is allowed, the teardown is announced here, as the guard would have
  * done. If it is not, this step must not take the cluster apart one member after the other.
- * @throws UserError when the last rollout wants the slot of the node, and no destroy is allowed
+ * @throws UserError when the last rollout wants the node in its slot, and no destroy is allowed
  */
 async function isDestroyed(
   context: StepContext,
   input: SlotInput,
   { client }: Access,
-  departing: DepartingNode,
+  { departing: { record }, record: { nodes } }: { departing: DepartingNode; record: PoolRecord },
 ): Promise<boolean> {
   const { pool, role, slot, node } = input;
-  const { record } = departing;
   const isServer = role === "server";
   if (record === undefined || !(isServer ? hasJoined(record) : record.phase === "handedOver")) return false;
+  // An incomplete server: the last rollout wants the one that has the slot.
+  if (record.phase !== "handedOver" && nodes.some((one) => one.slot === slot && one.phase === "handedOver"))
+    return false;
   if (!(await readWantedSlots(client, pool, role))(slot)) return false;
   if (!input.allowDestroy)
     throw new UserError({
