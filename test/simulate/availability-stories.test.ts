@@ -143,4 +143,29 @@ describe("the slots of a pool in which nobody serves", function () {
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
+
+  it("count when adopted nodes have them, which this run leaves alone, and their nodes are replaced first", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 4, adopted: true, canary: 1, soakSeconds: 600 });
+    const { world } = stage;
+    await stage.play(async () => {
+      stage.cutPower(1102);
+      await world.time.sleep(60_000);
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      const serving = [...world.dc.vms.values()].filter(({ running, name }) => running && !name.includes("servers"));
+      const names = serving.map(({ name }) => name).toSorted();
+      assert.deepEqual(names, ["demo-workers-2-09c3448c", "kube-0", "kube-1", "kube-3"]);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("count when adopted nodes have them that fall while another one is replaced", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 4, adopted: true, canary: 1, soakSeconds: 600 });
+    await stage.play(async () => {
+      stage.onLease("slot-workers-0", () => stage.cutPower(1102));
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /kube-0 is not drained: nobody serves in slot 2 \(the VM of kube-2 is off\)/);
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
 });

@@ -5,11 +5,21 @@ import type { World } from "./world.ts";
 /**
  * Plants pools as an earlier, successful run left them: in the data centre, the cluster, the record and the engine's
  * state.
+ * @param adopted whether the agents are adopted nodes, which are in no state of the engine
  */
-export function plantPools(world: World, engine: Engine, specs: readonly PoolSpec[]): void {
+export function plantPools(world: World, engine: Engine, specs: readonly PoolSpec[], adopted = false): void {
   for (const spec of specs) {
     const first = spec.role === "server" ? 1000 : 1100;
-    const nodes = Array.from({ length: spec.slots }, (_, slot) => world.plant(spec, slot, first + slot));
+    const slots = Array.from({ length: spec.slots }, (_, slot) => slot);
+    if (adopted && spec.role === "agent") {
+      world.remember(
+        spec,
+        slots.map((slot) => world.plant(spec, slot, first + slot, `kube-${slot}`)),
+        false,
+      );
+      continue;
+    }
+    const nodes = slots.map((slot) => world.plant(spec, slot, first + slot));
     world.remember(spec, nodes);
     for (const { name, vmid, slot } of nodes) engine.knows({ name, vmid, host: world.dc.hosts[slot % 2] ?? "" });
   }

@@ -30,6 +30,10 @@ interface Setting {
   maxUnavailable?: number;
   /** Whether the cluster may be destroyed. @default false */
   allowDestroy?: boolean;
+  /** Slots of the agent pool that move first. @default all */
+  canary?: number;
+  /** Whether the agents are adopted nodes, which no run has replaced yet. @default false */
+  adopted?: boolean;
 }
 
 /** How a repair is requested, and whether it is certain that no update runs. */
@@ -58,11 +62,15 @@ export class Stage {
   readonly before: Wish;
   private readonly images: readonly Image[];
   private readonly scenario: Scenario;
+  private readonly adopted: boolean;
 
   constructor(images: readonly Image[], setting: Setting) {
     const { servers, agents: slots, workloads = [], soakSeconds = 0, maxUnavailable = 1, allowDestroy } = setting;
+    const { canary, adopted = false } = setting;
     const [{ name: image } = { name: "" }] = images;
-    const strategy = { kind: "rolling", surge: maxUnavailable, maxUnavailable, soakSeconds };
+    const first = canary === undefined ? {} : { canary };
+    const strategy = { kind: "rolling", surge: maxUnavailable, maxUnavailable, soakSeconds, ...first };
+    this.adopted = adopted;
     this.images = images;
     this.before = { image, slots, rollout: 0, servers: { image, count: servers, cores: 4 } };
     this.scenario = { servers, strategy, before: this.before, planted: true, workloads, acts: [], allowDestroy };
@@ -70,13 +78,13 @@ export class Stage {
     this.engine = new Engine(this.world, "demo");
   }
 
-  /** Runs `work` once the cluster is planted and idle, and the first run is over. */
+  /** Runs `work` once the cluster is planted and idle, and the first run is over. Adopted nodes wait for `work`. */
   async play<T>(work: () => Promise<T>): Promise<T> {
     const { world, engine, before } = this;
     return await world.run(async () => {
-      plantPools(world, engine, this.specsOf(before));
+      plantPools(world, engine, this.specsOf(before), this.adopted);
       await world.time.sleep(60_000);
-      await this.up(before);
+      if (!this.adopted) await this.up(before);
       return await work();
     });
   }

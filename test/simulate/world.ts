@@ -6,7 +6,7 @@ import { sayTo } from "../../src/runtime/log.ts";
 import { guest as files } from "../../images/contract.ts";
 import { labels } from "../../src/clients/kubernetes/nodes.ts";
 import { tagsOf } from "../../src/clients/proxmox/tags.ts";
-import { generationOf, nodeName } from "../../src/domain/model/generation.ts";
+import { generationOf, nodeName, adoptedGeneration } from "../../src/domain/model/generation.ts";
 import type { NodeRecord, PoolSpec } from "../../src/domain/model/types.ts";
 import { Chance } from "./chance.ts";
 import { Cluster } from "./cluster.ts";
@@ -142,10 +142,10 @@ export class World {
   }
 
   /** Plants a node as an earlier, successful run left it. */
-  plant(spec: PoolSpec, slot: number, vmid: number): NodeRecord {
-    const generation = generationOf(spec.node);
+  plant(spec: PoolSpec, slot: number, vmid: number, adopted?: string): NodeRecord {
     const { cluster, name: pool } = spec;
-    const name = nodeName(cluster, pool, slot, generation.id);
+    const generation = adopted === undefined ? generationOf(spec.node) : { id: adoptedGeneration(adopted) };
+    const name = adopted ?? nodeName(cluster, pool, slot, generation.id);
     const identity = { cluster, pool, slot, generation: generation.id };
     const place = { vmid, host: this.dc.hosts[slot % this.dc.hosts.length] ?? "", pool: "nodes" };
     const vm = this.dc.add({
@@ -184,13 +184,16 @@ export class World {
     return { name, slot, generation: generation.id, vmid, uuid: vm.uuid, phase: "handedOver", since };
   }
 
-  /** Writes the record of a pool whose nodes were planted. */
-  remember(spec: PoolSpec, nodes: readonly NodeRecord[]): void {
+  /**
+   * Writes the record of a pool whose nodes were planted.
+   * @param made whether Evergreen made them, and knows their generation
+   */
+  remember(spec: PoolSpec, nodes: readonly NodeRecord[], made = true): void {
     const generation = generationOf(spec.node);
     const since = new Date(this.time.date()).toISOString();
     const facts = { ...generation, state: "proved", since };
     const data = {
-      [`generation.${generation.id}`]: JSON.stringify(facts),
+      ...(made ? { [`generation.${generation.id}`]: JSON.stringify(facts) } : {}),
       ...Object.fromEntries(nodes.map((node) => [`node.${node.slot}.${node.generation}`, JSON.stringify(node)])),
     };
     const namespace = "evergreen-system";

@@ -1,5 +1,6 @@
 import type { SlotState } from "./slot-state.ts";
 import { compareVersions, parseVersion } from "../versions/versions.ts";
+import { isAdopted } from "../model/generation.ts";
 import { isHealthy } from "./slot-state.ts";
 import { isStuck } from "./unreachable.ts";
 import type {
@@ -132,11 +133,16 @@ function goForward(situation: Situation): Decision {
   return { ...canary(situation, canaries), kind: "soaking", ...waitFor(soak) };
 }
 
-/** The first slots move, preferably those that have moved already; no other slot moves until their soak is over. */
+/**
+ * The first slots move, preferably those that have moved already, then those of adopted nodes that are down, which only
+ * a successor mends; no other slot moves until their soak is over.
+ */
 function canary(situation: Situation, count: number): Decision {
   const { pool, wanted } = situation;
   const here = ownedBy(situation, wanted.id);
-  const rest = situation.slots.filter((slot) => !here.includes(slot) && !isStuck(slot));
+  const isLost = ({ owner }: SlotState) => owner !== undefined && isAdopted(owner) && !isHealthy(owner);
+  const others = situation.slots.filter((slot) => !here.includes(slot) && !isStuck(slot));
+  const rest = others.toSorted((a, b) => Number(isLost(b)) - Number(isLost(a)));
   const { soakSeconds } = pool.strategy;
   return {
     kind: "canary",

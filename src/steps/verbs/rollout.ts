@@ -29,10 +29,15 @@ export async function rollout(context: StepContext, input: PoolInput): Promise<{
     await requireMayDrain(access.client, await leavingNodes(access.client, input), input.site.timeouts.drain);
     const slots = plan.slots.map(({ slot }) => slot);
     if (role === "server") await writeWantedServers(access.client, pool, slots);
-    else await writeWantedSlots(access.client, pool, slots);
+    else await writeWantedSlots(access.client, pool, [...slots, ...keptSlots(plan, record)]);
     await makeRoom(context, input, access, vms);
   }
   return { rollout: randomBytes(6).toString("hex") };
+}
+
+/** Slots of adopted nodes that stay: this run makes no nodes there, and each counts as out while its node is down. */
+function keptSlots(plan: PoolInput["plan"], { nodes }: PoolRecord): number[] {
+  return nodes.filter((node) => node.phase === "handedOver" && keepsSlot(plan, node)).map(({ slot }) => slot);
 }
 
 /** Ready nodes that have no slot in the plan. */
