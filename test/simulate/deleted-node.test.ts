@@ -63,4 +63,24 @@ describe("a member whose Node somebody deletes while it runs", function () {
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
+
+  it("registers again when nobody has deleted it but etcd was restored, whose record does not have it", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { objects } = stage.world.cluster;
+    await stage.play(async () => {
+      const keys = ["pool-workers", "slot-workers-0", "slot-workers-1"].map((name) => `evergreen-system/${name}`);
+      const before = keys.flatMap((key) => objects.get("configmaps", key) ?? []);
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      for (const map of before) {
+        objects.remove("configmaps", `evergreen-system/${map.metadata.name}`);
+        objects.put("configmaps", map);
+      }
+      await deleteNode(stage, 1102);
+      await deleteNode(stage, 1103);
+      assert.equal((await stage.mend({})).why, "");
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      assert.doesNotMatch(generationsOf(stage, "workers"), /failed/);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
 });

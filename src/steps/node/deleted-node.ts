@@ -4,8 +4,6 @@ import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
 import { isRunning, type VmConfig } from "../../clients/proxmox/vms.ts";
-import type { NodeRecord } from "../../domain/model/types.ts";
-import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { StepContext } from "../context.ts";
 import type { SlotInput } from "../input.ts";
 import { MemberRemoved } from "./join-log.ts";
@@ -14,8 +12,9 @@ import { powerOff } from "./power-off.ts";
 import type { NeverRegistered } from "./verdict.ts";
 
 /*
- * Members whose Node somebody has deleted while they run, with kubectl or by another controller. A kubelet registers
- * only when it starts (kubernetes#71398), and RKE2 takes a server out of etcd whose Node is deleted.
+ * Members whose Node somebody has deleted while they run, with kubectl or by another controller, or that a restored etcd
+ * does not have. A kubelet registers only when it starts (kubernetes#71398), and RKE2 takes a server out of etcd whose
+ * Node is deleted.
  */
 
 /**
@@ -28,9 +27,8 @@ export async function turnOffUnregistered(
   input: SlotInput,
   { access, fence, view }: { access: Access; fence: Fence; view: NodeView },
   config: VmConfig,
-  own: NodeRecord,
 ): Promise<boolean> {
-  if (input.role !== "agent" || view.node !== undefined || !hasJoined(own)) return false;
+  if (input.role !== "agent" || view.node !== undefined) return false;
   if (!(await isRunning(context.pve, config))) return false;
   await fence.check();
   if ((await findNode(access.client, input.node)) !== undefined) return false;

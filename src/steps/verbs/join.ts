@@ -12,7 +12,7 @@ import type { Node } from "../../clients/kubernetes/types.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import { awaitReady, type Arrival } from "../node/await-ready.ts";
-import { claimedAs, identity, isBootstrapServer, ownVm, remember, type Claimed } from "./claim.ts";
+import { claimedAs, claimedBefore, identity, isBootstrapServer, ownVm, remember, type Claimed } from "./claim.ts";
 import {
   awaitHealthyControlPlane,
   awaitControlPlaneForAgents,
@@ -129,6 +129,9 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
   const config = await identity(context, input, joining.vm, { view: joining.view, founder });
   // The claim has recorded the node already, unless there was no cluster to record it in.
   const own = await remember(input, access, joining.view, config);
+  // A restored etcd remembers less than the state, which has the output of this join since it was over.
+  const hasJoinedHere = input.role === "agent" && claimedBefore(context, input)?.uuid === config.uuid;
+  const wasMember = hasJoined(own) || hasJoinedHere;
   const silenceBefore = client.silence;
   let wasDeleted = false;
   try {
@@ -136,14 +139,15 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
     await fence.check();
     // Without a Node the name is free, but its node password can outlive the Node (rancher/rke2#4852).
     if (joining.view.node === undefined) await forgetPassword(client, input.node);
-    const isOff = joining.vm.status === "stopped" || (await turnOffUnregistered(context, input, joining, config, own));
+    const isOff =
+      joining.vm.status === "stopped" || (wasMember && (await turnOffUnregistered(context, input, joining, config)));
     const bootBefore = await bootThatEnded(context, config, joining.view);
     // A run that was killed while it turned a dead node off may have left the out-of-service taint.
     if (joining.view.node) await untaintOutOfService(client, joining.view.node);
     await powerOn(context, config, isOff ? "stopped" : joining.vm.status);
     await imageOf(context, input, config);
     // Only now: a guest whose agent is silent does not boot, which is another matter.
-    wasDeleted = joining.view.node === undefined && hasJoined(own);
+    wasDeleted = joining.view.node === undefined && wasMember;
     const heartbeatBefore =
       bootBefore === undefined ? await heartbeatThatEnded(context, input, config, joining.view) : undefined;
     const arriving = { ...joining, arrival: { bootBefore, heartbeatBefore, isMember: hasJoined(own) } };
