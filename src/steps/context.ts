@@ -53,8 +53,10 @@ export async function holding<T>(
   const deadline = new Deadline(`the lease ${names.join(" or ")}`, seconds, context.stop);
   const { id: holder, stop, abandon } = context;
   const lease = await Lease.take(client, names, deadline, { holder, stop, ...(abandon ? { onLost: abandon } : {}) });
+  const fence = update ? allFences(update, lease) : lease;
+  client.fences.add(fence);
   try {
-    return await work(update ? allFences(update, lease) : lease, lease.name);
+    return await work(fence, lease.name);
   } catch (error) {
     // A failure after the loss of a lease is no verdict on anything: the loss is reported instead.
     for (const right of update ? [update, lease] : [lease])
@@ -63,6 +65,7 @@ export async function holding<T>(
       });
     throw error;
   } finally {
+    client.fences.delete(fence);
     await lease.release();
   }
 }

@@ -27,9 +27,12 @@ export interface List<T> {
 const tries = 4;
 
 /**
- * A client of the cluster's API. Only reads, and patches that set values, are retried: they can safely be sent twice.
+ * A client of the cluster's API. Only reads, and patches that set values, are retried: they can safely be sent twice. A
+ * patch is sent again only by who still has the right to: an attempt without an answer may have taken half a minute.
  */
 export class Kubernetes {
+  /** Leases under which patches are sent: each is checked before a patch is sent again. */
+  readonly fences = new Set<{ requireOwned: () => Promise<void> }>();
   readonly server: string;
   /** What the client was made from: lets another process connect in the same way. */
   readonly config: ServerConfig;
@@ -107,8 +110,14 @@ export class Kubernetes {
     return (await this.call("PUT", path, {}, object)) as T;
   }
 
-  async patch<T extends Resource>(path: string, kind: PatchKind, body: object): Promise<T> {
-    return (await this.call("PATCH", path, {}, body, patches[kind])) as T;
+  /** @param again called before the patch is sent again: throws when what it rests on does not hold any more */
+  async patch<T extends Resource>(
+    path: string,
+    kind: PatchKind,
+    body: object,
+    again?: () => Promise<void>,
+  ): Promise<T> {
+    return (await this.call("PATCH", path, {}, body, { type: patches[kind], again })) as T;
   }
 
   /**
@@ -147,7 +156,13 @@ export class Kubernetes {
     await this.agent.destroy();
   }
 
-  private async call(method: Method, path: string, query: Query, body?: object, type?: string): Promise<unknown> {
+  private async call(
+    method: Method,
+    path: string,
+    query: Query,
+    body?: object,
+    { type, again }: { type?: string; again?: (() => Promise<void>) | undefined } = {},
+  ): Promise<unknown> {
     const repeatable = method === "GET" || type === patches.merge || type === patches.strategic;
     for (let attempt = 1; ; attempt += 1) {
       try {
@@ -161,6 +176,8 @@ export class Kubernetes {
         }
         say(`Kubernetes: ${method} ${path}: ${messageOf(error)}; try ${attempt + 1} of ${tries}`);
         await clock.sleep(this.retryMs * 2 ** (attempt - 1));
+        if (method === "PATCH") for (const fence of this.fences) await fence.requireOwned();
+        await again?.();
       }
     }
   }

@@ -46,12 +46,19 @@ export function etcdPartOf(node: Node): Server["member"] | undefined {
 
 /**
  * Removes the member of a node from etcd and waits until RKE2 confirms it. The node's API server has stopped then.
+ * @param again called before the removal is asked for again: throws when the member may not leave any more
  * @throws DeadlineError with the name of the member, when RKE2 does not confirm it
  */
-export async function removeMember(client: Kubernetes, node: Node, deadline: Deadline): Promise<void> {
+export async function removeMember(
+  client: Kubernetes,
+  node: Node,
+  deadline: Deadline,
+  again: () => Promise<void>,
+): Promise<void> {
   const name = nameOf(node);
   if (isRemoved(node)) return;
-  await client.patch(`${paths.nodes}/${name}`, "merge", { metadata: { annotations: { [annotation.remove]: "true" } } });
+  const patch = { metadata: { annotations: { [annotation.remove]: "true" } } };
+  await client.patch(`${paths.nodes}/${name}`, "merge", patch, again);
   let last: Node | undefined = node;
   await until<Node, true>(
     client,

@@ -165,11 +165,14 @@ export function observedNode(node: Node): ObservedNode {
   };
 }
 
-/** Cordons a node in our name; an existing cordon that is not ours is left as it is. */
-export async function cordon(client: Kubernetes, node: Node, by: string): Promise<void> {
+/**
+ * Cordons a node in our name; an existing cordon that is not ours is left as it is.
+ * @param again called before it is tried again: throws when the node may not be disturbed any more
+ */
+export async function cordon(client: Kubernetes, node: Node, by: string, again?: () => Promise<void>): Promise<void> {
   if (isCordoned(node) && !isOurCordon(node)) return;
   const patch = { metadata: { annotations: { [cordonedBy]: by } }, spec: { unschedulable: true } };
-  await client.patch(pathOf(nameOf(node)), "merge", patch);
+  await client.patch(pathOf(nameOf(node)), "merge", patch, again);
 }
 
 /** Undoes our cordon and our taint on a node that stays. */

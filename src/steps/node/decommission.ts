@@ -216,8 +216,14 @@ async function proved(departing: DepartingNode, { access, context }: Decommissio
  * decommissioning is over.
  */
 async function throughOthers({ vm }: DepartingNode, given: DecommissionOptions): Promise<DecommissionOptions> {
-  const { input, context } = given;
-  return { ...given, access: requireReachable(await connect(context, input, vm?.vmid), input) };
+  return { ...given, access: await connectWithout(vm, given) };
+}
+
+async function connectWithout(vm: ListedVm | undefined, options: DecommissionOptions): Promise<Access> {
+  const { input, context, fence } = options;
+  const access = requireReachable(await connect(context, input, vm?.vmid), input);
+  access.client.fences.add(fence);
+  return access;
 }
 
 /** Removes our marks from the VM of an adopted node: it is in no state of the engine, so it is not destroyed. */
@@ -246,17 +252,21 @@ async function leaveEtcd(
   const servers = await probe(context.stop);
   // A step that failed or was killed may have requested the removal: RKE2 takes its time.
   const isOut = !isMemberOf(servers, name);
-  if (!isOut) await requireMayLeave(access.client, name, servers, options.isIncomplete === true);
+  const mayLeave = async (seen: readonly ServerNode[]) =>
+    await requireMayLeave(access.client, name, seen, options.isIncomplete === true);
+  if (!isOut) await mayLeave(servers);
   await fence.check();
   await recordRetired(access.client, departing);
-  if (!isOut)
-    await removeMember(
-      access.client,
-      node,
-      new Deadline(`etcd's member of ${name} to be removed`, input.site.timeouts.gate, context.stop),
-    );
+  if (!isOut) {
+    const deadline = new Deadline(`etcd's member of ${name} to be removed`, input.site.timeouts.gate, context.stop);
+    // The server that gave no answer may be down, and the member's leave is one too many then.
+    await removeMember(access.client, node, deadline, async () => {
+      const now = await probe(context.stop);
+      if (isMemberOf(now, name)) await mayLeave(now);
+    });
+  }
   say(`${name} is no member of etcd any more`);
-  return requireReachable(await connect(context, input, vm?.vmid), input);
+  return await connectWithout(vm, options);
 }
 
 /** Waits until the Node and the member are gone, and the other servers are healthy, as far as `proof` asks for it. */
@@ -289,7 +299,7 @@ async function emptied(
   const { name, storage } = departing;
   try {
     await fence.check();
-    await cordon(client, node, context.id);
+    await cordon(client, node, context.id, options.mayBegin);
     await requireDataMayGo(departing, options);
     if (departing.role === "server")
       await (departing.adopted ? stepDownAdopted(context, vm) : stepDown(context, vm, timeouts.agent));

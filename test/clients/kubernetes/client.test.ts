@@ -78,6 +78,28 @@ describe("Kubernetes client", () => {
     }
   });
 
+  it("sends a patch again only while its sender has the right to, and its reason holds", async () => {
+    cluster.put(nodes, { metadata: { name: "n1" } });
+    const sent = async (holds: { lease?: boolean; reason?: boolean }) => {
+      cluster.calls.length = 0;
+      let first = true;
+      cluster.hook = () => (first ? ((first = false), "hang up") : undefined);
+      const fails = (what: string) => Promise.reject(new Error(`${what} is lost`));
+      const fence = { requireOwned: () => (holds.lease === false ? fails("the lease") : Promise.resolve()) };
+      client.fences.add(fence);
+      const again = () => (holds.reason === false ? fails("the reason") : Promise.resolve());
+      const outcome = await client.patch(`${nodes}/n1`, "merge", {}, again).then(
+        () => "done",
+        (error: unknown) => String(error),
+      );
+      client.fences.delete(fence);
+      return [outcome, cluster.calls.length];
+    };
+    assert.deepEqual(await sent({}), ["done", 2]);
+    assert.deepEqual(await sent({ lease: false }), ["Error: the lease is lost", 1]);
+    assert.deepEqual(await sent({ reason: false }), ["Error: the reason is lost", 1]);
+  });
+
   it("names the alarm and its cure when etcd is full, at once", async () => {
     cluster.hook = () => ({
       status: 500,
