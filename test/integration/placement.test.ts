@@ -59,6 +59,16 @@ describe("what was evicted for a node that was given up since", () => {
     await assert.rejects(awaitPlaced(context, client, input), /have found no place.*shop\/web-1/);
   });
 
+  it("waits for its data, when it was evicted with another slot, whose VM is kept", async () => {
+    pod();
+    const path = "/api/v1/namespaces/shop/pods/web-1";
+    const found = cluster.objects.get(path) as { spec?: object };
+    found.spec = { volumes: [{ name: "data", persistentVolumeClaim: { claimName: "data-web-1" } }] };
+    const other = { ...record("b", "retired"), slot: 1, keeps: [{ claim: "shop/data-web-1", size: "1Gi" }] };
+    await writeFacts(client, "databases", { nodes: [{ ...other, name: "demo-databases-1-bbbbbbbb" }] });
+    await awaitPlaced(context, client, input);
+  });
+
   it("is waited for once, and with what it was before", async () => {
     pod("demo-workers-0-bbbbbbbb");
     await rememberDisplaced(client, input, new Set(["demo-workers-0-bbbbbbbb"]));

@@ -56,6 +56,18 @@ async function slotNodes(client: Kubernetes, pool: string): Promise<NodeRecord[]
   return items.flatMap(({ metadata, data }) => parseSlotRecord(pool, metadata?.name ?? "", data ?? {}));
 }
 
+/**
+ * The PersistentVolumeClaims whose data is on the disks of nodes that leave or have left by consent, in all pools: a pod
+ * that uses one waits for that data, and not for a place.
+ */
+export async function readKeptClaims(client: Kubernetes): Promise<Set<string>> {
+  const { items } = await client.list<ConfigMap>(paths.configMaps, { labelSelector: labels.pool, limit: pageSize });
+  const nodes = items.flatMap(({ metadata, data }) =>
+    parseSlotRecord(metadata?.labels?.[labels.pool] ?? "", metadata?.name ?? "", data ?? {}),
+  );
+  return new Set(nodes.flatMap(({ keeps = [] }) => keeps.map(({ claim }) => claim)));
+}
+
 /** Merges node facts of the first schema with those of slots: the facts of a slot are newer. */
 function together(before: readonly NodeRecord[], slots: readonly NodeRecord[]): NodeRecord[] {
   const keys = new Set(slots.map(nodeKey));

@@ -5,7 +5,7 @@ import { say } from "../../runtime/log.ts";
 import { Changes } from "../../clients/kubernetes/changes.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { isReady } from "../../clients/kubernetes/nodes.ts";
-import { readPoolRecord, writeFacts } from "../../clients/kubernetes/record.ts";
+import { readKeptClaims, readPoolRecord, writeFacts } from "../../clients/kubernetes/record.ts";
 import { namespacedPath, paths, type Pod } from "../../clients/kubernetes/types.ts";
 import { watch } from "../../clients/kubernetes/watch.ts";
 import { displacedFrom, unplaced, unscheduled, type Displaced } from "../../domain/availability/placement.ts";
@@ -32,7 +32,7 @@ export async function rememberDisplaced(
   const { own, record } = await readNodeView(client, input);
   const { items } = await client.list<Pod>(paths.pods);
   const before = owed(record, input);
-  const more = displacedFrom(items, leaving, keptClaims(record)).filter((one) => !has(before, one));
+  const more = displacedFrom(items, leaving, await readKeptClaims(client)).filter((one) => !has(before, one));
   if (own === undefined || more.length === 0) return;
   await writeFacts(client, input.pool, { nodes: [{ ...own, displaced: [...(own.displaced ?? []), ...more] }] });
 }
@@ -71,7 +71,7 @@ export async function awaitPlaced(context: StepContext, client: Kubernetes, inpu
   const { record } = await readNodeView(client, input);
   const displaced = owed(record, input);
   if (displaced.length === 0) return;
-  const kept = keptClaims(record);
+  const kept = await readKeptClaims(client);
   await awaitNone(context, client, input, {
     displaced,
     left: (pods, wanted) => unplaced(pods, displaced, wanted, kept),
@@ -103,7 +103,7 @@ export async function awaitRoom(
   const record = await readPoolRecord(client, input.pool);
   const displaced = owedInPool(record);
   if (displaced.length === 0) return;
-  const kept = keptClaims(record);
+  const kept = await readKeptClaims(client);
   await awaitNone(context, client, input, {
     displaced: [],
     left: (pods) => unscheduled(pods, displaced, kept),
@@ -181,11 +181,6 @@ class Wanted {
     }
     this.readAt = clock.elapsed();
   }
-}
-
-/** Claims on the disks of nodes that were decommissioned by consent: their pods wait for data and not for a place. */
-function keptClaims({ nodes }: PoolRecord): Set<string> {
-  return new Set(nodes.flatMap(({ keeps = [] }) => keeps.map(({ claim }) => claim)));
 }
 
 const collections: Readonly<Record<string, string>> = { ReplicaSet: "replicasets", StatefulSet: "statefulsets" };

@@ -245,7 +245,11 @@ function matches(object: Stored, query: URLSearchParams): boolean {
   const labels = (query.get("labelSelector") ?? "").split(",").filter(Boolean);
   const fields = (query.get("fieldSelector") ?? "").split(",").filter(Boolean);
   return (
-    labels.every((label) => object.metadata.labels?.[label.split("=")[0] ?? ""] === label.split("=")[1]) &&
+    labels.every((label) => {
+      const [key = "", wanted] = label.split("=");
+      const value = object.metadata.labels?.[key];
+      return wanted === undefined ? value !== undefined : value === wanted;
+    }) &&
     fields.every((field) => {
       const [path = "", value] = field.split("=");
       return path.split(".").reduce<unknown>((at, key) => (at as Record<string, unknown>)[key] ?? {}, object) === value;
