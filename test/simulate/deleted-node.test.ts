@@ -84,3 +84,26 @@ describe("a member whose Node somebody deletes while it runs", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 });
+
+describe("an etcd that was restored from a snapshot older than the last run, and has the Nodes since", function () {
+  this.timeout(60_000);
+
+  for (const pool of ["servers", "workers"])
+    it(`gets the record of ${pool} back with the next run, so that their content can be replaced`, async () => {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 2 });
+      const { objects } = stage.world.cluster;
+      const wish = (version: number) => (pool === "servers" ? stage.serversOf(version) : stage.agentsOf(version));
+      await stage.play(async () => {
+        const keys = [`pool-${pool}`, ...[0, 1, 2].map((slot) => `slot-${pool}-${slot}`)];
+        const maps = () => keys.flatMap((key) => objects.get("configmaps", `evergreen-system/${key}`) ?? []);
+        const before = maps();
+        assert.equal(await stage.up(wish(1)), "done", stage.engine.why);
+        for (const { metadata } of maps()) objects.remove("configmaps", `evergreen-system/${metadata.name}`);
+        for (const map of before) objects.put("configmaps", map);
+        assert.equal((await stage.mend({})).why, "");
+        assert.equal(await stage.up(wish(1)), "done", stage.engine.why);
+        assert.equal(await stage.up(wish(2)), "done", stage.engine.why);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    });
+});

@@ -304,7 +304,10 @@ export interface PoolPlan {
   keeps: string[];
   /** VMs of nodes that leave or have left, and that this run keeps because some data is on their disks only. */
   kept: KeptVm[];
-  /** Names of nodes that are to be members and are not: VM off, no Node, or not Ready. Their Join repairs them. */
+  /**
+   * Names of nodes that are to be members and are not: VM off, no Node, not Ready, or not in the record. Their Join
+   * repairs them.
+   */
   unhealthy: string[];
   /** Nodes whose Proxmox host does not answer: they are not replaced, repaired or deleted. Absent: there are none. */
   unreachable?: { name: string; host: string }[];

@@ -274,14 +274,16 @@ function mayHoldUp(pool: Pick<PoolSpec, "role" | "slots">, { slot, node }: Membe
 /**
  * Names of unhealthy nodes that are to have their slot. The engine regards their join as done, so without a change of
  * the plan no step would join them again. Included are nodes before their handover, a retired node that comes back, and
- * a node that runs without a record, as after the restore of an etcd snapshot older than the node.
+ * a node that runs without a record, as after the restore of an etcd snapshot older than the node: also when it is Ready,
+ * for nobody would remember its content once another one is configured.
  */
 function unhealthyAmong(state: SlotState, chosen: Generation | undefined): string[] {
   const hasJoined = ({ vm, record }: Member): boolean =>
     vm?.running === true || record?.phase === "joined" || record?.phase === "retired";
+  const isAsItShould = (member: Member): boolean => isHealthy(member) && member.record !== undefined;
   return state.members
     .filter((member) => member === state.owner || hasJoined(member))
-    .filter((member) => member.generation === chosen?.id && !isHealthy(member) && !isUnreachable(member))
+    .filter((member) => member.generation === chosen?.id && !isAsItShould(member) && !isUnreachable(member))
     .map((member) => member.name);
 }
 

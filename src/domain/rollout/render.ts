@@ -20,7 +20,7 @@ export function renderPlan(plan: Draft, situation: Situation, why: readonly stri
     ...plan.leaving.map((name) => `  ${name} leaves: ${whyItLeaves(plan, name, situation)}`),
     ...crowdWords(plan),
     ...unreachableWords(plan),
-    ...plan.unhealthy.map((name) => `  ${name} does not serve: its join starts it and brings it back`),
+    ...plan.unhealthy.map((name) => `  ${name} does not serve, or nobody remembers it: its join brings it back`),
     ...keptLines(plan, situation.record),
   ];
 }
