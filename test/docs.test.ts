@@ -56,15 +56,6 @@ function rolesIn(page: string, major: number): Map<string, string[]> {
 }
 
 describe("the pages", () => {
-  it("say what each message means once", () => {
-    const messages = [...read("docs/messages.md").matchAll(/^\| (`[^|]+?) *\|/gm)].map(([, message = ""]) => message);
-    assert.ok(messages.length > 100, "the table was not found");
-    assert.deepEqual(
-      messages.filter((message, i) => messages.indexOf(message) !== i),
-      [],
-    );
-  });
-
   it("have every section of the recovery guide that a message names", () => {
     const sources = [
       "src/observe/reachability.ts",

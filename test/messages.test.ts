@@ -58,11 +58,15 @@ function textsOf(expression: ts.Expression): string[] {
   return [expression.head.text + expression.templateSpans.map(({ literal }) => GAP + literal.text).join("")];
 }
 
-/** The messages that the page explains: what stands as code in the first column of its tables. */
-function entriesOf(page: string): string[] {
-  const cells = page.split("\n").flatMap((line) => /^\|([^|]*)\|/.exec(line)?.[1] ?? []);
-  return cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, text = ""]) => text));
-}
+/** An entry of the page: its messages as code, what they mean, and what to do, each on lines of its own. */
+const ENTRY = /^- ((?:`[^`]+`(?:,\s+)?)+)\\\n {2}(?!\*\*Do:)\S[^]*?\\\n {2}\*\*Do:\*\* \S/;
+
+/** The messages that an entry explains: none when it has another form. */
+const explainedBy = (entry: string): string[] =>
+  [...(ENTRY.exec(entry)?.[1] ?? "").matchAll(/`([^`]+)`/g)].map(([, text = ""]) => text);
+
+/** The headings of the sections. */
+const sectionsOf = (page: string): string[] => [...page.matchAll(/^###? (.+)$/gm)].map(([, title = ""]) => title);
 
 const letters = (text: string): number => text.replaceAll(/[^a-zA-Z]/g, "").length;
 
@@ -84,12 +88,34 @@ function covers(entry: string, { text }: Message): boolean {
 }
 
 describe("docs/messages.md", () => {
-  const entries = entriesOf(readFileSync(join(projectRoot, "docs", "messages.md"), "utf8"));
+  const page = readFileSync(join(projectRoot, "docs", "messages.md"), "utf8");
+  const blocks = page.split(/^(?=- `)/m).slice(1);
+  const entries = blocks.flatMap(explainedBy);
   const messages = sources().flatMap(messagesOf);
 
   it("is held against the messages that there are", () => {
     assert.ok(messages.length > 80, `${messages.length} messages found`);
-    assert.ok(entries.length > 50, `${entries.length} entries found`);
+    assert.ok(entries.length > 150, `${entries.length} entries found`);
+  });
+
+  it("says of every message what it means and what to do", () => {
+    assert.deepEqual(
+      blocks.filter((block) => explainedBy(block).length === 0),
+      [],
+    );
+  });
+
+  it("explains each message once", () => {
+    assert.deepEqual(
+      entries.filter((entry, i) => entries.indexOf(entry) !== i),
+      [],
+    );
+  });
+
+  it("leads from its top to every section, in their order", () => {
+    const [top = ""] = page.split(/^## /m);
+    const led = [...top.matchAll(/^ *- \[([^\]]+)\]\(#/gm)].map(([, title = ""]) => title);
+    assert.deepEqual(led, sectionsOf(page));
   });
 
   it("explains every message of the sources", () => {
