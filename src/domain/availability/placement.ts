@@ -1,11 +1,11 @@
 import { claimsOf, type DataPod } from "../drain/local-data.ts";
 import { controllerOf, hasFinished, leaves, type DrainPod } from "../drain/drain.ts";
+import { hasStarted, type StartingPod } from "./starting.ts";
 
 /** The fields of a pod that describe its placement; Kubernetes' own Pod fits. */
-export interface PlacedPod extends DrainPod {
+export interface PlacedPod extends Omit<StartingPod, "status"> {
   spec?: NonNullable<DrainPod["spec"]> & NonNullable<DataPod["spec"]>;
-  status?: {
-    phase?: string | undefined;
+  status?: Omit<NonNullable<StartingPod["status"]>, "conditions"> & {
     conditions?:
       { type: string; status: string; reason?: string | undefined; message?: string | undefined }[] | undefined;
   };
@@ -20,6 +20,8 @@ export interface Displaced {
   pods: number;
   /** The number of its pods that were not scheduled even before. */
   unplaced: number;
+  /** None of its pods had started anywhere before. Absent: one had. */
+  failing?: true;
 }
 
 /**
@@ -41,7 +43,8 @@ export function displacedFrom(
     const { kind, name } = controller;
     const own = podsOf(pods, { namespace, kind, name });
     const counts = { pods: own.length, unplaced: own.filter((one) => isUnplaced(one, kept)).length };
-    found.set(`${namespace}/${kind}/${name}`, { namespace, kind, name, ...counts });
+    const failing = own.some(hasStarted) ? {} : { failing: true as const };
+    found.set(`${namespace}/${kind}/${name}`, { namespace, kind, name, ...counts, ...failing });
   }
   return [...found.values()];
 }
@@ -82,7 +85,10 @@ export function unscheduled(
   });
 }
 
-function podsOf(pods: readonly PlacedPod[], { namespace, kind, name }: Omit<Displaced, "pods" | "unplaced">) {
+function podsOf(
+  pods: readonly PlacedPod[],
+  { namespace, kind, name }: Pick<Displaced, "namespace" | "kind" | "name">,
+): PlacedPod[] {
   return pods.filter((pod) => {
     const controller = controllerOf(pod);
     if (pod.metadata?.namespace !== namespace || controller?.kind !== kind || controller.name !== name) return false;

@@ -1,4 +1,4 @@
-import { hasFinished, leaves, type DrainPod } from "../drain/drain.ts";
+import { controllerOf, hasFinished, leaves, type DrainPod } from "../drain/drain.ts";
 import { titleOf } from "../model/titles.ts";
 
 interface ContainerStatus {
@@ -40,8 +40,14 @@ const refusals = new Set([
  */
 export type Starting = { is: "started" | "unknown" } | { is: "refused"; pods: string[] };
 
-export function startingOn(pods: readonly StartingPod[]): Starting {
-  const given = pods.filter((pod) => leaves(pod) && pod.metadata?.deletionTimestamp === undefined);
+/**
+ * @param failing controllers of which no pod had started anywhere before the drain: what keeps their pods from starting
+ * is their own
+ */
+export function startingOn(pods: readonly StartingPod[], failing: readonly Controller[] = []): Starting {
+  const given = pods.filter(
+    (pod) => leaves(pod) && pod.metadata?.deletionTimestamp === undefined && !isOf(pod, failing),
+  );
   if (given.length === 0 || given.some(hasStarted) || pods.some(hasServedItsTime)) return { is: "started" };
   const refused = given.flatMap((pod) => whyRefused(pod));
   return refused.length === 0 ? { is: "unknown" } : { is: "refused", pods: refused };
@@ -55,7 +61,21 @@ const containersOf = ({ status }: StartingPod): ContainerStatus[] => [
   ...(status?.containerStatuses ?? []),
 ];
 
-function hasStarted(pod: StartingPod): boolean {
+/** A controller by its names, as a record has it. */
+interface Controller {
+  namespace: string;
+  kind: string;
+  name: string;
+}
+
+function isOf(pod: StartingPod, controllers: readonly Controller[]): boolean {
+  const own = controllerOf(pod);
+  return controllers.some(
+    ({ namespace, kind, name }) => pod.metadata?.namespace === namespace && own?.kind === kind && own.name === name,
+  );
+}
+
+export function hasStarted(pod: StartingPod): boolean {
   if (pod.status?.phase === "Running") return true;
   const ran = ({ restartCount = 0, state }: ContainerStatus) =>
     restartCount > 0 || state?.running !== undefined || state?.terminated !== undefined;

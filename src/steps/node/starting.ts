@@ -2,25 +2,28 @@ import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import { paths, type Pod } from "../../clients/kubernetes/types.ts";
 import { until } from "../../clients/kubernetes/watch.ts";
 import { startingOn, type Starting } from "../../domain/availability/starting.ts";
 import type { SlotInput } from "../input.ts";
+import { owed } from "./placement.ts";
 import type { StepContext } from "../context.ts";
 
 /**
  * Waits until one of the pods that the slot's node was given has started: a node on which none can be fetched or created
  * takes no more of them, or the rollout would end with every pod of the pool down (kops#7258). One is enough: a pod that
- * fails alone fails by itself.
+ * fails alone fails by itself, and one that had not started anywhere before is not waited for.
  * @throws UserError that names the pods: no other node is drained. No image is judged, for the registry may be away
  */
 export async function awaitStarted(context: StepContext, client: Kubernetes, input: SlotInput): Promise<void> {
   let seen: Starting = { is: "unknown" };
+  const failing = owed(await readPoolRecord(client, input.pool), input).filter((one) => one.failing);
   const deadline = new Deadline(`the pods of ${input.node} to start`, input.site.timeouts.gate, context.stop);
   const onNode = { path: paths.pods, query: { fieldSelector: `spec.nodeName=${input.node}` } };
   try {
     await until<Pod, true>(client, onNode, deadline, (pods) => {
-      seen = startingOn([...pods.values()]);
+      seen = startingOn([...pods.values()], failing);
       return seen.is === "started" ? true : undefined;
     });
   } catch (error) {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { displacedFrom } from "../../../src/domain/availability/placement.ts";
 import { startingOn, type StartingPod } from "../../../src/domain/availability/starting.ts";
 
 describe("the pods that a new node was given", () => {
@@ -35,6 +36,24 @@ describe("the pods that a new node was given", () => {
   it("have started when there are none, whatever its daemons do", () => {
     assert.deepEqual(startingOn([]), { is: "started" });
     assert.deepEqual(startingOn([pod("a", waitsFor("ErrImagePull"), "DaemonSet")]), { is: "started" });
+  });
+
+  it("are none when their controller had no pod that had started before the drain: that is its own fault", () => {
+    const failing = [{ namespace: "load", kind: "ReplicaSet", name: "app" }];
+    const broken = pod("a", waitsFor("ImagePullBackOff"));
+    assert.deepEqual(startingOn([broken], failing), { is: "started" });
+    assert.equal(startingOn([broken], [{ namespace: "load", kind: "ReplicaSet", name: "other" }]).is, "refused");
+    const both = displacedFrom([{ ...broken, spec: { nodeName: "n1" } }], new Set(["n1"]));
+    assert.deepEqual(
+      both.map((one) => one.failing),
+      [true],
+    );
+    const elsewhere = { ...pod("b", running), spec: { nodeName: "n2" } };
+    const one = displacedFrom([{ ...broken, spec: { nodeName: "n1" } }, elsewhere], new Set(["n1"]));
+    assert.deepEqual(
+      one.map(({ failing }) => failing),
+      [undefined],
+    );
   });
 
   it("are unknown while they are created, and the daemons of the node do not count", () => {
