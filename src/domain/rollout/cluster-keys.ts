@@ -19,6 +19,8 @@ const FOR_LIFE: Readonly<Record<string, string>> = {
   "egress-selector-mode": "agent",
   cni: "canal",
 };
+/** Names of the RKE2 keys that are fixed for the life of the cluster. */
+export const LIFELONG_KEYS: readonly string[] = Object.keys(FOR_LIFE);
 
 /**
  * Problems of the servers' configuration: keys that it would change and that cannot change.
