@@ -63,7 +63,10 @@ export async function reportUnknownNodes(
     const { vmid, pool, template } = vm;
     const node = recordOf(observed, vm);
     if (node === undefined || template || pool !== config.site.proxmoxPool || known.has(vmid)) continue;
-    report(`VM ${vmid} (${node.name}) is in no state of the engine, and is recorded as ${node.phase}`, whatToDo(node));
+    // A run that was killed or failed records a node as retired before its VM is off and its Node is gone.
+    const isLeaving = vm.status !== "stopped" || observed.nodes.some(({ name }) => name === node.name);
+    const todo = node.phase === "retired" && isLeaving ? LEAVING : whatToDo(node);
+    report(`VM ${vmid} (${node.name}) is in no state of the engine, and is recorded as ${node.phase}`, todo);
   }
 }
 
@@ -80,8 +83,11 @@ function whatToDo({ phase, vmid, keeps }: NodeRecord): string {
   return `${left}. It holds ${keptWords(keeps)}: take its tags away, or updates fail on it, and destroy VM ${vmid} by hand once nobody needs that data`;
 }
 
+const LEAVING =
+  "left alone: it is not off yet, or still has its Node: run pulumi up, which ends that, then repair again";
+
 const UNKNOWN =
-  "left alone: an update would make it again, and fail because its number is taken. Is this the backend that the stack is in, with its newest state? If no newer state is left, raise the `rollout` counter of its pool: the next update replaces it by a node that the engine knows, and leaves it off";
+  "left alone: an update would make it again, and fail because its number is taken. Is this the backend that the stack is in, with its newest state? If no newer state is left, raise the `rollout` counter of its pool, without a canary, and move the data of volumes that only this node can reach: the next update replaces it by a node that the engine knows, and leaves it off";
 
 const UNHEARD =
   "left alone: there is no cluster that could say whether it was a member. If there is one, start its servers; is this the backend that the stack is in? If no server has ever joined, destroy the VM by hand";

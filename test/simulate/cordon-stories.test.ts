@@ -175,6 +175,20 @@ describe("a node that cannot be emptied", function () {
     }
   });
 
+  it("is named when HA has given its VM up while it was off: Proxmox would not start it", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    await stage.play(async () => {
+      stage.cutPower(1100);
+      stage.vm(1100).ha = "error";
+      await stage.world.time.sleep(60_000);
+      assert.equal(await stage.up(stage.before), "failed");
+      assert.match(stage.engine.why, /HA, in which Proxmox neither starts nor stops it.*ha-manager remove vm:1100/);
+      stage.vm(1100).ha = false;
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   function bindOn({ world }: Stage, node: string): void {
     const terms = [{ matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [node] }] }];
     world.cluster.objects.put("persistentvolumes", {

@@ -186,11 +186,33 @@ describe("a repair in virtual time", function () {
       assert.equal(await stage.up(stage.before), "failed");
       assert.match(stage.engine.why, /unable to create VM 1100: config file already exists/);
       assert.equal(await stage.up({ ...stage.before, rollout: 1 }), "done", stage.engine.why);
+      // The list of VMs is seconds old.
+      await stage.world.time.sleep(15_000);
       assert.match(
         (await stage.mend(remembers())).said.join(),
         /VM 1100 .* is recorded as retired -> left alone: .* Destroy VM 1100 by hand/,
       );
       assert.equal(stage.vm(1100).running, false);
+    }));
+
+  it("has nobody destroy a retired VM that runs, or has its Node", async () =>
+    await play(async () => {
+      const old = stage.vm(1100);
+      const vms = others().filter((one) => one.vmid !== 1100);
+      const { generation = "" } = /-(?<generation>[0-9a-f]{8})$/.exec(old.name)?.groups ?? {};
+      const fact = { name: old.name, slot: 0, generation, vmid: 1100, uuid: old.uuid, phase: "retired" };
+      const { objects } = stage.world.cluster;
+      const found =
+        objects.get("configmaps", "evergreen-system/slot-workers-0") ??
+        objects.get("configmaps", "evergreen-system/pool-workers");
+      assert.ok(found);
+      const data = {
+        ...(found.data as Record<string, string>),
+        [`node.0.${generation}`]: JSON.stringify({ ...fact, since: "2026-01-01T00:00:00Z" }),
+      };
+      objects.put("configmaps", { ...found, data });
+      const { said } = await stage.mend({ vms });
+      assert.match(said.join(), /VM 1100 .* recorded as retired -> left alone: it is not off yet/);
     }));
 
   it("destroys a clone that was claimed and could not be configured, and no member", async () =>

@@ -5,12 +5,13 @@ import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { isAgentSilent, isFrozen, isNoSuchFile, withAgent } from "../../clients/proxmox/agent.ts";
 import { IdentityError, proveVm, type ExpectedVm } from "../../clients/proxmox/identity.ts";
 import { turnOff } from "../../clients/proxmox/power.ts";
-import { VmBusy, writeOnBoot } from "../../clients/proxmox/settle.ts";
+import { writeOnBoot } from "../../clients/proxmox/settle.ts";
 import { isRunning, readPower, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { Site } from "../../domain/model/step-environment.ts";
 import type { ClusterInput } from "../input.ts";
 import { wipeJoinData } from "./join-data.ts";
 import type { StepContext } from "../context.ts";
+import { givenUpByHa } from "./given-up-by-ha.ts";
 
 const NOBODY_RECORDED = "it runs, and nobody recorded its SMBIOS uuid";
 
@@ -62,15 +63,6 @@ export async function requireChangeable(
   return free;
 }
 
-/** The error for a VM that HA could not bring into the state that it was asked for: Proxmox then refuses every stop. */
-function givenUpByHa({ name, vmid, host }: VmConfig): VmBusy {
-  return new VmBusy({
-    what: `${name} is in the error state of Proxmox HA, in which Proxmox does not turn it off`,
-    where: `VM ${vmid} on ${host}`,
-    todo: `see in Proxmox why HA gave it up, and take it out of HA (ha-manager remove vm:${vmid}), which leaves it running: --state disabled would turn it off as it is. Then run again: nothing was judged`,
-  });
-}
-
 /**
  * Turns the VM off. The write right before that carries the digest of what was proved, so that no other VM is turned
  * off. A lock that was set meanwhile is waited for, as long as a drain may take.
@@ -85,6 +77,7 @@ export async function powerOff(context: StepContext, proved: VmConfig, running: 
     if (!(await isRunning(context.pve, config))) return;
     await proveVm(context.pve, config.host, expected);
   }
+  if ((await readPower(context.pve, config)).isGivenUpByHa) throw givenUpByHa(config);
   await turnOff(context.pve, config, site.timeouts.shutdown, context.stop);
 }
 

@@ -5,6 +5,7 @@ import { start } from "../../clients/proxmox/power.ts";
 import { writeOnBoot } from "../../clients/proxmox/settle.ts";
 import { readPower, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { StepContext } from "../context.ts";
+import { givenUpByHa } from "./given-up-by-ha.ts";
 
 /** QEMU states of a guest that stands still until it is resumed. */
 const still = new Set(["paused", "io-error", "suspended", "internal-error", "guest-panicked", "watchdog"]);
@@ -30,6 +31,7 @@ export async function powerOn(context: StepContext, proved: VmConfig, listed: Li
   const deadline = new Deadline(`the VM of ${proved.name} to be free`, lockSeconds, context.stop);
   const config = await writeOnBoot(context.pve, proved, { ...proved, tags: [] }, true, deadline);
   if (running) return;
+  if ((await readPower(context.pve, config)).isGivenUpByHa) throw givenUpByHa(config);
   say(`starting ${config.name} (VM ${config.vmid} on ${config.host})`);
   await start(context.pve, config, context.stop);
 }
