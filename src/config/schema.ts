@@ -239,10 +239,10 @@ const site = z.strictObject({
     .regex(/^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/, "must be a host name or an IPv4 address")
     .meta({
       description:
-        "Address in front of the ready servers, ports 9345 and 6443: a load balancer or a virtual address that no node owns. Choose it for the life of the cluster.",
+        "Address in front of the ready servers, ports 9345 and 6443: a load balancer or a virtual address that no node owns.",
       values: "host name or IPv4 address",
       change:
-        "New nodes; existing nodes keep the address that they joined with, so the old address must stay available. Refused when a server is to be replaced or removed while any node still has another address.",
+        "New nodes; existing nodes keep the address that they joined with, so the old address must stay available. Refused when a server is to be replaced or removed while an agent or an adopted node still has another address: raise `rollout` of the pools of agents first.",
     }),
   tlsSans: z.array(text).default([]).meta({
     description: "Additional names and addresses for the servers' certificates.",

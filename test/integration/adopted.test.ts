@@ -80,6 +80,15 @@ describe("the way into the cluster of an adopted node", () => {
       undefined,
     ],
     [
+      "a server of ours that joined through a former address: RKE2 ignores it by now",
+      adopted("servers", {
+        name: "demo-servers-1-0a1b2c3d",
+        tags: tagsOf({ cluster: "demo", pool: "servers", slot: 1, generation: "0a1b2c3d" }),
+      }),
+      { "/etc/evergreen/join.yaml": "server: https://old.example:9345\n" },
+      undefined,
+    ],
+    [
       "a node of ours without join data: it will be told",
       ours,
       { [config]: "server: https://10.0.0.11:9345\n" },

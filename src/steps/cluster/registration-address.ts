@@ -10,9 +10,9 @@ import type { ClusterInput } from "../input.ts";
 import type { StepContext } from "../context.ts";
 
 /**
- * Requires, before the first server is decommissioned, that every node reaches the cluster through the registration
- * address. A node that joined through one server loses its connection when that server is replaced (rancher#45538,
- * CAPRKE2#193).
+ * Requires, before the first server is decommissioned, that every agent and every adopted node reaches the cluster
+ * through the registration address. A node that joined through one server loses its connection when that server is
+ * replaced (rancher#45538, CAPRKE2#193). Servers of ours are not asked: RKE2 ignores the address once it has etcd's data.
  * @param members names of the Nodes
  * @throws UserErrors that names every node that uses another address, or cannot be asked
  */
@@ -23,11 +23,19 @@ export async function requireRegistration(
   members: ReadonlySet<string>,
 ): Promise<void> {
   const nodes = vms.filter(
-    ({ tags, template, pool }) =>
-      !template && pool === input.site.proxmoxPool && nodeTags(tags)?.cluster === input.cluster,
+    (vm) =>
+      !vm.template &&
+      vm.pool === input.site.proxmoxPool &&
+      nodeTags(vm.tags)?.cluster === input.cluster &&
+      !isOwnServer(vm, input.site.serverPool),
   );
   const problems = (await Promise.all(nodes.map((vm) => whyLost(context, input, vm, members)))).flat();
   if (problems.length > 0) throw new UserErrors(problems);
+}
+
+function isOwnServer({ name, tags }: ListedVm, serverPool: string): boolean {
+  const { pool, generation = "" } = nodeTags(tags) ?? {};
+  return pool === serverPool && !isAdopted({ name: name ?? "", generation });
 }
 
 async function whyLost(
@@ -66,7 +74,7 @@ async function whyLost(
 }
 
 const AFTER_ALL =
-  "let the old address lead to the servers for as long as that node lives, or replace the node first (`rollout` of its pool), then run again";
+  "replace that node first, by a run that raises `rollout` of its pool and leaves the servers as they are; or set site.registrationAddress back. Then run again";
 
 /** Whether the VM's node is certainly no member. False for an adopted node, which has a name of its own. */
 function isNoMember({ name, tags }: ListedVm, members: ReadonlySet<string>): boolean {
