@@ -215,22 +215,55 @@ describe("agents in virtual time", function () {
       pods.deploy({ name: "app", replicas: 6, minAvailable: 0, slowestEnd: 1000, claims: false });
       await stage.world.time.sleep(30_000);
       const old = [1100, 1101, 1102].map((vmid) => stage.nameOf(vmid));
-      const waiting = { reason: "ImagePullBackOff", message: "Back-off pulling image" };
-      const refused = { phase: "Pending", containerStatuses: [{ restartCount: 0, state: { waiting } }] };
-      let isAway = true;
-      const put = objects.put.bind(objects);
-      objects.put = (collection, object) => {
-        const node = (object as Stored).spec?.nodeName;
-        const isHit = isAway && collection === "pods" && object.metadata.labels?.app === "app";
-        const isOnNew = typeof node === "string" && !old.includes(node);
-        return put(collection, isHit && isOnNew ? { ...object, status: refused } : object);
-      };
+      const isBack = unfetched(stage, ({ metadata, spec }) => {
+        const node = spec?.nodeName;
+        return metadata.labels?.app === "app" && typeof node === "string" && !old.includes(node);
+      });
       assert.equal(await stage.up(stage.agentsOf(1)), "failed");
       assert.match(stage.engine.why, /no pod that came to demo-workers-0-\w+ has started in .*ImagePullBackOff/);
       assert.ok(stage.vm(1101).running && stage.vm(1102).running);
       assert.doesNotMatch(JSON.stringify(objects.get("configmaps", "evergreen-system/pool-workers")?.data), /failed/);
-      isAway = false;
+      isBack();
       for (const pod of objects.list("pods").filter(({ metadata }) => metadata.labels?.app === "app"))
+        objects.put("pods", { ...pod, status: { phase: "Running", conditions: [{ type: "Ready", status: "True" }] } });
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("are done beside a workload that has started nowhere, and had waited for their room", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { objects, pods } = stage.world.cluster;
+    const small = { minAvailable: 0, slowestEnd: 1000, claims: false };
+    await stage.play(async () => {
+      pods.deploy({ ...small, name: "app", replicas: 4 });
+      await stage.world.time.sleep(30_000);
+      unfetched(stage, ({ metadata }) => metadata.labels?.app === "broken");
+      const run = stage.up({ ...stage.before, slots: 2 });
+      const isThere = () => JSON.stringify(objects.get("nodes", stage.nameOf(1101)) ?? {}).includes('"status":"True"');
+      await stage.until(isThere);
+      pods.deploy({ ...small, name: "broken", replicas: 1 });
+      assert.equal(await run, "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("are not judged while a registry gives none of their daemons, which older ones have", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { objects } = stage.world.cluster;
+    await stage.play(async () => {
+      const old = [1100, 1101].map((vmid) => stage.nameOf(vmid));
+      const isOnNew = (node: unknown) =>
+        typeof node === "string" && node.startsWith("demo-workers-") && !old.includes(node);
+      const isBack = unfetched(
+        stage,
+        ({ metadata, spec }) => metadata.labels?.daemon === "rke2-canal" && isOnNew(spec?.nodeName),
+      );
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /its daemons cannot be fetched: kube-system\/rke2-canal-.*: ImagePullBackOff/);
+      assert.ok(stage.vm(1100).running && stage.vm(1101).running);
+      isBack();
+      for (const pod of objects.list("pods").filter(({ spec }) => isOnNew(spec?.nodeName)))
         objects.put("pods", { ...pod, status: { phase: "Running", conditions: [{ type: "Ready", status: "True" }] } });
       assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
     });
@@ -494,3 +527,14 @@ describe("agents in virtual time", function () {
     }
   });
 });
+
+/** The images of some pods cannot be fetched. @returns a function that ends it, for pods that come later */
+function unfetched({ world }: Stage, isHit: (pod: Stored) => boolean): () => void {
+  const { objects } = world.cluster;
+  const waiting = { reason: "ImagePullBackOff", message: "429 Too Many Requests" };
+  const status = { phase: "Pending", containerStatuses: [{ restartCount: 0, state: { waiting } }] };
+  const put = objects.put.bind(objects);
+  objects.put = (collection, object) =>
+    put(collection, collection === "pods" && isHit(object as Stored) ? { ...object, status } : object);
+  return () => (objects.put = put);
+}

@@ -1,6 +1,6 @@
 import { claimsOf, type DataPod } from "../drain/local-data.ts";
 import { controllerOf, hasFinished, leaves, type DrainPod } from "../drain/drain.ts";
-import { hasStarted, type StartingPod } from "./starting.ts";
+import { cannotStart, hasStarted, type StartingPod } from "./starting.ts";
 
 /** The fields of a pod that describe its placement; Kubernetes' own Pod fits. */
 export interface PlacedPod extends Omit<StartingPod, "status"> {
@@ -20,7 +20,7 @@ export interface Displaced {
   pods: number;
   /** The number of its pods that were not scheduled even before. */
   unplaced: number;
-  /** None of its pods had started anywhere before. Absent: one had. */
+  /** None of its pods had started anywhere before, and some could not. Absent: one had, or all were just being made. */
   failing?: true;
 }
 
@@ -43,7 +43,8 @@ export function displacedFrom(
     const { kind, name } = controller;
     const own = podsOf(pods, { namespace, kind, name });
     const counts = { pods: own.length, unplaced: own.filter((one) => isUnplaced(one, kept)).length };
-    const failing = own.some(hasStarted) ? {} : { failing: true as const };
+    // Pods that are just being made are no failure.
+    const failing = own.some(hasStarted) || !own.some(cannotStart) ? {} : { failing: true as const };
     found.set(`${namespace}/${kind}/${name}`, { namespace, kind, name, ...counts, ...failing });
   }
   return [...found.values()];

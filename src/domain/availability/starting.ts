@@ -20,12 +20,13 @@ export interface StartingPod extends Omit<DrainPod, "status"> {
   };
 }
 
+/** A container waits for one of these reasons when its image cannot be fetched. */
+const unfetched = new Set(["ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"]);
+
 /** A container waits for one of these reasons when the node cannot fetch or create it. */
 const refusals = new Set([
-  "ErrImagePull",
-  "ImagePullBackOff",
+  ...unfetched,
   "ErrImageNeverPull",
-  "RegistryUnavailable",
   "ImageInspectError",
   "CreateContainerError",
   "RunContainerError",
@@ -36,20 +37,19 @@ const refusals = new Set([
  *
  * - `started`: a container of one of them has started, or there is none to start.
  * - `unknown`: none has started, and none is known to fail.
- * - `refused`: none has started, and these cannot be fetched or created, in words.
+ * - `refused`: none has started, and these, which ran elsewhere before, cannot be fetched or created, in words.
  */
 export type Starting = { is: "started" | "unknown" } | { is: "refused"; pods: string[] };
 
 /**
- * @param failing controllers of which no pod had started anywhere before the drain: what keeps their pods from starting
- * is their own
+ * @param evicted controllers whose pods ran elsewhere before and were evicted for this node. Pods of any other one may
+ * never have started anywhere, so they prove nothing against the node
  */
-export function startingOn(pods: readonly StartingPod[], failing: readonly Controller[] = []): Starting {
-  const given = pods.filter(
-    (pod) => leaves(pod) && pod.metadata?.deletionTimestamp === undefined && !isOf(pod, failing),
-  );
-  if (given.length === 0 || given.some(hasStarted) || pods.some(hasServedItsTime)) return { is: "started" };
-  const refused = given.flatMap((pod) => whyRefused(pod));
+export function startingOn(pods: readonly StartingPod[], evicted: readonly Controller[]): Starting {
+  const given = pods.filter((pod) => leaves(pod) && pod.metadata?.deletionTimestamp === undefined);
+  const awaited = given.filter((pod) => isOf(pod, evicted));
+  if (awaited.length === 0 || given.some(hasStarted) || pods.some(hasServedItsTime)) return { is: "started" };
+  const refused = awaited.flatMap((pod) => whyRefused(pod));
   return refused.length === 0 ? { is: "unknown" } : { is: "refused", pods: refused };
 }
 
@@ -82,8 +82,22 @@ export function hasStarted(pod: StartingPod): boolean {
   return containersOf(pod).some(ran);
 }
 
-function whyRefused(pod: StartingPod): string[] {
-  const refused = containersOf(pod).find(({ state }) => refusals.has(state?.waiting?.reason ?? ""));
-  const { reason = "", message } = refused?.state?.waiting ?? {};
-  return refused === undefined ? [] : [`${titleOf(pod)}: ${[reason, message].filter(Boolean).join(", ")}`];
+/** Whether something keeps a pod from starting, other than the time that it takes. */
+export function cannotStart(pod: StartingPod): boolean {
+  const isHeld = ({ state }: ContainerStatus) =>
+    !["", "ContainerCreating", "PodInitializing"].includes(reasonOf(state));
+  return !hasStarted(pod) && containersOf(pod).some(isHeld);
+}
+
+const reasonOf = (state: ContainerStatus["state"]): string => state?.waiting?.reason ?? "";
+
+const whyRefused = (pod: StartingPod): string[] => whyWaits(pod, refusals);
+
+/** Why the image of a pod's container cannot be fetched, in words; empty: it can, or that is not known. */
+export const whyUnfetched = (pod: StartingPod): string[] => whyWaits(pod, unfetched);
+
+function whyWaits(pod: StartingPod, reasons: ReadonlySet<string>): string[] {
+  const waits = containersOf(pod).find(({ state }) => reasons.has(reasonOf(state)));
+  const { reason = "", message } = waits?.state?.waiting ?? {};
+  return waits === undefined ? [] : [`${titleOf(pod)}: ${[reason, message].filter(Boolean).join(", ")}`];
 }

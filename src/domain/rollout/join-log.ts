@@ -28,3 +28,11 @@ export function clockErrorIn(log: string, now: Date): number | undefined {
 export function isRemovedFromEtcd(log: string): boolean {
   return log.includes("member has been permanently removed");
 }
+
+/**
+ * Why RKE2 could not fetch its own image, from the last such message of the log: the registry may be away, or refuse
+ * more pulls for a while (rancher/rke2#3244, #4666).
+ */
+export function whatIsNotFetched(log: string): string | undefined {
+  return [...log.matchAll(/failed to get runtime image [^"\n]+/g)].at(-1)?.[0].trim();
+}

@@ -1,8 +1,10 @@
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { isReady, nameOf } from "../../clients/kubernetes/nodes.ts";
-import { paths, type Node } from "../../clients/kubernetes/types.ts";
+import { belongsToNode } from "../../clients/kubernetes/pods.ts";
+import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { readPower } from "../../clients/proxmox/vms.ts";
+import { whyUnfetched } from "../../domain/availability/starting.ts";
 import { mayGoOn } from "./power-on.ts";
 import type { StepContext } from "../context.ts";
 import { NodeUnhealthy } from "./verdict.ts";
@@ -30,7 +32,7 @@ export interface SuspectNode {
  */
 export async function attributeFailure(context: StepContext, accused: SuspectNode, error: unknown): Promise<unknown> {
   if (!(error instanceof NodeUnhealthy)) return error;
-  const excuse = await externalCause(context, accused);
+  const excuse = (await externalCause(context, accused)) ?? (await whatIsNotFetched(accused));
   return excuse === undefined ? error : unjudged(error, excuse);
 }
 
@@ -74,5 +76,19 @@ async function whatAilsOthers({ client, name }: SuspectNode): Promise<string | u
     return isCommon ? `not Ready either: ${unhealthy.map(nameOf).join(", ")}` : undefined;
   } catch (error) {
     return `the other nodes cannot be seen: ${messageOf(error)}`;
+  }
+}
+
+/**
+ * Daemons of the node whose container images cannot be fetched: the registry may be away, or refuse more pulls for a
+ * while. On older nodes the images are there already, so the daemons are Ready there.
+ */
+async function whatIsNotFetched({ client, name }: SuspectNode): Promise<string | undefined> {
+  try {
+    const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${name}` });
+    const why = items.filter(belongsToNode).flatMap((pod) => whyUnfetched(pod));
+    return why.length === 0 ? undefined : `its daemons cannot be fetched: ${why.join("; ")}`;
+  } catch (error) {
+    return `its daemons cannot be seen: ${messageOf(error)}`;
   }
 }

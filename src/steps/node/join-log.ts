@@ -4,8 +4,9 @@ import { say } from "../../runtime/log.ts";
 import { guest } from "../../../images/contract.ts";
 import { readFile } from "../../clients/proxmox/agent.ts";
 import type { VmConfig } from "../../clients/proxmox/vms.ts";
-import { clockErrorIn, isRemovedFromEtcd } from "../../domain/rollout/join-log.ts";
+import { clockErrorIn, isRemovedFromEtcd, whatIsNotFetched } from "../../domain/rollout/join-log.ts";
 import type { StepContext } from "../context.ts";
+import { unjudged } from "./attribution.ts";
 import { ImageFault, NeverRegistered } from "./verdict.ts";
 
 const logLines = 15;
@@ -29,8 +30,11 @@ export async function readJoinLog(context: StepContext, vm: VmConfig, error: unk
   if (!(error instanceof ImageFault) && !(error instanceof DeadlineError)) return error;
   // A node that registered and is not Ready in time is the image's fault only if the log shows no other cause.
   if (isRemovedFromEtcd(end.join("\n"))) return removed(vm, error);
-  const off = error instanceof NeverRegistered ? clockErrorIn(end.join("\n"), now) : undefined;
-  return off === undefined ? error : wrongClock(vm, off, error);
+  if (!(error instanceof NeverRegistered)) return error;
+  const off = clockErrorIn(end.join("\n"), now);
+  if (off !== undefined) return wrongClock(vm, off, error);
+  const unfetched = whatIsNotFetched(end.join("\n"));
+  return unfetched === undefined ? error : unjudged(error, unfetched);
 }
 
 function removed({ name, vmid, host }: VmConfig, cause: unknown): MemberRemoved {

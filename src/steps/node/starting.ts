@@ -13,17 +13,18 @@ import type { StepContext } from "../context.ts";
 /**
  * Waits until one of the pods that the slot's node was given has started: a node on which none can be fetched or created
  * takes no more of them, or the rollout would end with every pod of the pool down (kops#7258). One is enough: a pod that
- * fails alone fails by itself, and one that had not started anywhere before is not waited for.
+ * fails alone fails by itself. Only pods that were evicted for the node are waited for, and of these none that could not
+ * start anywhere before.
  * @throws UserError that names the pods: no other node is drained. No image is judged, for the registry may be away
  */
 export async function awaitStarted(context: StepContext, client: Kubernetes, input: SlotInput): Promise<void> {
   let seen: Starting = { is: "unknown" };
-  const failing = owed(await readPoolRecord(client, input.pool), input).filter((one) => one.failing);
+  const evicted = owed(await readPoolRecord(client, input.pool), input).filter((one) => !one.failing);
   const deadline = new Deadline(`the pods of ${input.node} to start`, input.site.timeouts.gate, context.stop);
   const onNode = { path: paths.pods, query: { fieldSelector: `spec.nodeName=${input.node}` } };
   try {
     await until<Pod, true>(client, onNode, deadline, (pods) => {
-      seen = startingOn([...pods.values()], failing);
+      seen = startingOn([...pods.values()], evicted);
       return seen.is === "started" ? true : undefined;
     });
   } catch (error) {

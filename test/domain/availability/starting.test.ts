@@ -12,52 +12,56 @@ describe("the pods that a new node was given", () => {
     containerStatuses: [{ restartCount, state: { waiting: { reason, message: "x" } } }],
   });
   const running = { phase: "Running" };
+  const evicted = [{ namespace: "load", kind: "ReplicaSet", name: "app" }];
 
   it("are refused when none has started and some cannot be fetched or created", () => {
     const pods = [pod("a", waitsFor("ErrImagePull")), pod("b", waitsFor("ContainerCreating"))];
-    assert.deepEqual(startingOn(pods), { is: "refused", pods: ["load/a: ErrImagePull, x"] });
+    assert.deepEqual(startingOn(pods, evicted), { is: "refused", pods: ["load/a: ErrImagePull, x"] });
   });
 
   it("have started when one of them has: another fails by itself", () => {
     const refused = pod("a", waitsFor("ImagePullBackOff"));
-    assert.deepEqual(startingOn([refused, pod("b", running)]), { is: "started" });
-    assert.deepEqual(startingOn([refused, pod("b", waitsFor("CrashLoopBackOff", 3))]), { is: "started" });
+    assert.deepEqual(startingOn([refused, pod("b", running)], evicted), { is: "started" });
+    assert.deepEqual(startingOn([refused, pod("b", waitsFor("CrashLoopBackOff", 3))], evicted), { is: "started" });
     const init = { phase: "Pending", initContainerStatuses: [{ state: { running: {} } }] };
-    assert.deepEqual(startingOn([refused, pod("b", init)]), { is: "started" });
+    assert.deepEqual(startingOn([refused, pod("b", init)], evicted), { is: "started" });
     assert.deepEqual(
-      startingOn([
-        refused,
-        pod("b", { phase: "Succeeded", containerStatuses: [{ state: { terminated: {} } }] }, "Job"),
-      ]),
+      startingOn(
+        [refused, pod("b", { phase: "Succeeded", containerStatuses: [{ state: { terminated: {} } }] }, "Job")],
+        evicted,
+      ),
       { is: "started" },
     );
   });
 
   it("have started when there are none, whatever its daemons do", () => {
-    assert.deepEqual(startingOn([]), { is: "started" });
-    assert.deepEqual(startingOn([pod("a", waitsFor("ErrImagePull"), "DaemonSet")]), { is: "started" });
+    assert.deepEqual(startingOn([], evicted), { is: "started" });
+    assert.deepEqual(startingOn([pod("a", waitsFor("ErrImagePull"), "DaemonSet")], evicted), { is: "started" });
   });
 
-  it("are none when their controller had no pod that had started before the drain: that is its own fault", () => {
-    const failing = [{ namespace: "load", kind: "ReplicaSet", name: "app" }];
+  it("are none when nobody has evicted them: they may have started nowhere before", () => {
     const broken = pod("a", waitsFor("ImagePullBackOff"));
-    assert.deepEqual(startingOn([broken], failing), { is: "started" });
-    assert.equal(startingOn([broken], [{ namespace: "load", kind: "ReplicaSet", name: "other" }]).is, "refused");
-    const both = displacedFrom([{ ...broken, spec: { nodeName: "n1" } }], new Set(["n1"]));
-    assert.deepEqual(
-      both.map((one) => one.failing),
-      [true],
-    );
-    const elsewhere = { ...pod("b", running), spec: { nodeName: "n2" } };
-    const one = displacedFrom([{ ...broken, spec: { nodeName: "n1" } }, elsewhere], new Set(["n1"]));
-    assert.deepEqual(
-      one.map(({ failing }) => failing),
-      [undefined],
-    );
+    assert.equal(startingOn([broken], evicted).is, "refused");
+    assert.deepEqual(startingOn([broken], [{ namespace: "load", kind: "ReplicaSet", name: "other" }]), {
+      is: "started",
+    });
+  });
+
+  it("fail by themselves when their controller had none that had started before the drain, and one that could not", () => {
+    const failing = (...more: StartingPod[]) =>
+      displacedFrom(
+        more.map((one, index) => ({ ...one, spec: { nodeName: `n${index}` } })),
+        new Set(["n0"]),
+      ).map((one) => one.failing);
+    const broken = pod("a", waitsFor("ImagePullBackOff"));
+    assert.deepEqual(failing(broken), [true]);
+    assert.deepEqual(failing(pod("a", waitsFor("CreateContainerConfigError"))), [true]);
+    assert.deepEqual(failing(broken, pod("b", running)), [undefined]);
+    assert.deepEqual(failing(pod("a", waitsFor("ContainerCreating"))), [undefined]);
   });
 
   it("are unknown while they are created, and the daemons of the node do not count", () => {
     const pods = [pod("a", waitsFor("ContainerCreating")), pod("b", running, "DaemonSet")];
-    assert.deepEqual(startingOn(pods), { is: "unknown" });
+    assert.deepEqual(startingOn(pods, evicted), { is: "unknown" });
   });
 });

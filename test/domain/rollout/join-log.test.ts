@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { clockErrorIn, isRemovedFromEtcd } from "../../../src/domain/rollout/join-log.ts";
+import { clockErrorIn, isRemovedFromEtcd, whatIsNotFetched } from "../../../src/domain/rollout/join-log.ts";
 
 const now = new Date("2026-03-01T12:00:00Z");
 const refused = (current: string, rest: string) =>
@@ -37,4 +37,17 @@ describe("a server that etcd takes back no more, by its join log", () => {
     ["says nothing of it when the log was not read", "", false],
   ];
   for (const [title, line, is] of cases) it(title, () => assert.equal(isRemovedFromEtcd(`before\n${line}\n`), is));
+});
+
+describe("an image of RKE2 that cannot be fetched, by the join log", () => {
+  it("is named as RKE2 names it", () => {
+    const what =
+      "failed to get runtime image index.docker.io/rancher/rke2-runtime:v1.34.4-rke2r1: all endpoints failed: ";
+    const line = `level=fatal msg="${what}Get \\"https://index.docker.io/v2/\\": dial tcp: i/o timeout"`;
+    assert.ok(whatIsNotFetched(`before\n${line}\nafter`)?.startsWith(what.trimEnd()));
+  });
+
+  it("is not named in a log without it", () => {
+    assert.equal(whatIsNotFetched('level=fatal msg="401 Unauthorized"'), undefined);
+  });
 });
