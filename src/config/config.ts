@@ -167,7 +167,11 @@ function serverSpec({ cluster, controlPlane, site }: Config, rke2: Versions): Po
     name: SERVER_POOL,
     role: "server",
     slots: controlPlane.servers,
-    node: nodeSpec({ ...controlPlane, config: { ...controlPlane.config, ...sans } }, rke2),
+    node: {
+      ...nodeSpec({ ...controlPlane, config: { ...controlPlane.config, ...sans } }, rke2),
+      // Servers had no counter once, and a zero in their specification would run each of their steps again.
+      ...(controlPlane.rollout > 0 ? { rollout: controlPlane.rollout } : {}),
+    },
     strategy: serverStrategy(controlPlane),
     range: rangeOf(controlPlane),
   };

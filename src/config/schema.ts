@@ -140,6 +140,10 @@ const node = {
       "Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets, because it becomes part of the state, and no keys that Evergreen writes itself.",
     change: "New generation.",
   }),
+  rollout: count(0).default(0).meta({
+    description: "Counter: a higher value replaces every node without any other change.",
+    change: "New generation.",
+  }),
   vmIds: vmIds.meta({
     description:
       "VMIDs of its nodes. No other VM may have one of them. An old VM keeps its VMID until the run that replaces it ends, so agents need two VMIDs per slot, and the servers one more than there are servers.",
@@ -198,10 +202,6 @@ const pool = z.strictObject({
   startupTaints: z.array(taint).default([]).meta({
     description:
       "Taints that nodes register with, and that a daemon on the node removes once it works, such as `node.cilium.io/agent-not-ready:NoExecute`. A node does not count as serving until they are gone.",
-    change: "New generation.",
-  }),
-  rollout: count(0).default(0).meta({
-    description: "Counter: a higher value replaces every node without any other change.",
     change: "New generation.",
   }),
   strategy: strategy.prefault({}).meta({ description: "How the nodes of the pool are replaced." }),

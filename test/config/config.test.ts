@@ -67,6 +67,17 @@ describe("configuration", () => {
     assert.equal(new Set(ids).size, ids.length);
   });
 
+  it("replaces servers without another change by a counter, which leaves no trace while it is zero", () => {
+    const servers = (rollout: object) => {
+      const top = minimal();
+      const [spec] = poolSpecs(readConfig({ ...top, controlPlane: { ...top.controlPlane, ...rollout } }), IMAGES);
+      assert.ok(spec);
+      return spec.node;
+    };
+    assert.ok(!("rollout" in servers({})) && !("rollout" in servers({ rollout: 0 })));
+    assert.notEqual(generationOf(servers({ rollout: 1 })).id, generationOf(servers({})).id);
+  });
+
   it("leaves everything else out of it", () => {
     const id = (change: object, top: object = {}) => generationOf(agents(readConfig(minimal(change, top))).node).id;
     const site = { ...minimal().site, dnsServers: ["10.0.0.9"], gateway: "10.0.0.1" };
