@@ -1,6 +1,7 @@
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import type { Config } from "../config/config.ts";
 import { adoptNodes } from "../observe/adoption.ts";
+import { requireSameClocks } from "../observe/clocks.ts";
 import { hostsThatAnswer, hostWarnings, readCandidateHosts, requireHosts } from "../observe/hosts.ts";
 import { nowOf, observeCluster, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
 import { checkTemplates } from "../observe/templates.ts";
@@ -36,6 +37,7 @@ export interface Preparation {
  * @throws UserErrors that say why the run is refused
  */
 export async function prepare({ pve, config, isPreview, say, warn, ...begun }: Preparation): Promise<Prepared> {
+  if (begun.observed.kubernetes) await requireSameClocks(begun.observed.kubernetes);
   const observed = isPreview ? begun.observed : await repaired(pve, config, begun.observed, say);
   const now = nowOf(observed);
   const planned = await planCluster(pve, config, observed, now);

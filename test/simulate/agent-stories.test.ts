@@ -6,6 +6,10 @@ import { calm } from "./faults.ts";
 import type { Stored } from "./objects.ts";
 import { Stage, stageImages } from "./stage.ts";
 
+interface NodeStatus {
+  addresses?: { address: string }[];
+}
+
 /** Stories that a seed found, reduced to their smallest form. */
 describe("agents in virtual time", function () {
   this.timeout(60_000);
@@ -268,6 +272,23 @@ describe("agents in virtual time", function () {
       assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
     });
     assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("are changed by no run while the clock of one server is off: it dates their tokens, their soaks and what is kept", async () => {
+    for (const ms of [-7200_000, 7200_000]) {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 1, soakSeconds: 3600 });
+      const { objects, wrongMs } = stage.world.cluster;
+      await stage.play(async () => {
+        const { addresses = [] } = (objects.get("nodes", stage.nameOf(1001))?.status ?? {}) as NodeStatus;
+        for (const { address } of addresses) wrongMs.set(address, ms);
+        assert.equal(await stage.up(stage.agentsOf(1)), "refused");
+        assert.match(stage.engine.why, /the clocks of the servers are 7[12]\d\d s apart/);
+        assert.ok(stage.vm(1100).running);
+        wrongMs.clear();
+        assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    }
   });
 
   it("are not begun under the name of another machine's Node", async () => {

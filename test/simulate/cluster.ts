@@ -25,6 +25,8 @@ export class Cluster {
   readonly aheadMs: number;
   /** How far the clock of a single API server may differ from that, in milliseconds. */
   apartMs = 0;
+  /** How far the clocks of single servers are off, in milliseconds, by address. */
+  readonly wrongMs = new Map<string, number>();
   /** The answer to every eviction; undefined: evictions work. */
   refusesEvictions: Answer | undefined;
 
@@ -51,8 +53,12 @@ export class Cluster {
   }
 
   /** How far the clock is ahead on the API server that answers: the load balancer picks any server. */
-  clockOfServer(): number {
-    return this.aheadMs + (this.apartMs === 0 ? 0 : this.clocks.pick([-this.apartMs, 0, this.apartMs]));
+  clockOfServer(host: string): number {
+    return (
+      this.aheadMs +
+      (this.wrongMs.get(host) ?? 0) +
+      (this.apartMs === 0 ? 0 : this.clocks.pick([-this.apartMs, 0, this.apartMs]))
+    );
   }
 
   /** Whether a join token exists and has not expired. */

@@ -35,7 +35,7 @@ export interface Far {
   time: VirtualTime;
   latency: Chance;
   /** How far the clock of the API server that answers is ahead of ours, in milliseconds. */
-  aheadMs: () => number;
+  aheadMs: (host: string) => number;
   /** Executes a request, at once. */
   answer: (call: Call) => Answer;
   fault: (call: Call) => Fault | undefined;
@@ -91,7 +91,7 @@ export class Wire extends Dispatcher {
     if (call.process.isDead()) return;
     if (fault?.refusal) {
       far.heard(call, `${fault.refusal.status} ${fault.refusal.reason ?? ""} (fault)`);
-      exchange.respond(fault.refusal, this.headers());
+      exchange.respond(fault.refusal, this.headers(call));
       return;
     }
     const lost = fault?.lost;
@@ -108,8 +108,8 @@ export class Wire extends Dispatcher {
     far.boundary(call, "after");
     if (call.process.isDead()) return;
     if (lost) this.lose(exchange, lost.how);
-    else if (answer.stream) exchange.stream(answer.stream, this.headers(), bodyTimeout, fault?.breaksAfter);
-    else exchange.respond(answer, this.headers());
+    else if (answer.stream) exchange.stream(answer.stream, this.headers(call), bodyTimeout, fault?.breaksAfter);
+    else exchange.respond(answer, this.headers(call));
   }
 
   private lose(exchange: Exchange, how: "hang up" | "silence"): void {
@@ -117,8 +117,8 @@ export class Wire extends Dispatcher {
     else this.far.time.after(this.patience, () => exchange.fail(silent()));
   }
 
-  private headers(): Record<string, string> {
-    return { date: new Date(this.far.time.date() + this.far.aheadMs()).toUTCString() };
+  private headers({ host }: Call): Record<string, string> {
+    return { date: new Date(this.far.time.date() + this.far.aheadMs(host)).toUTCString() };
   }
 
   // undici wants both forms of each; only the promises are used here.

@@ -82,7 +82,7 @@ export class World {
     this.far = {
       time: this.time,
       latency: new Chance(seed, "latency"),
-      aheadMs: () => this.cluster.clockOfServer(),
+      aheadMs: (host) => this.cluster.clockOfServer(host),
       answer: (call) => (this.defect ?? answer)(call),
       fault: (call) => this.faultOf(call),
       waits: (call) => (call.api === "pve" ? proxmox.waits(call) : control.waits()),

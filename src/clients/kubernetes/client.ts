@@ -38,8 +38,8 @@ export class Kubernetes {
   readonly config: ServerConfig;
   private readonly agent: Dispatcher;
   private readonly retryMs: number;
-  /** Milliseconds that the server's clock is ahead of ours. */
-  private ahead = 0;
+  /** Milliseconds that the clock of the server that answered last is ahead of ours; undefined: none has answered. */
+  ahead: number | undefined;
   private answeredAt = clock.elapsed();
   private silentSince: number | undefined;
   private silentMs = 0;
@@ -63,7 +63,7 @@ export class Kubernetes {
    * The time by the clock of the API server, accurate to a second: leases are dated by it, whatever our own clock says.
    */
   now(): Date {
-    return new Date(clock.date() + this.ahead);
+    return new Date(clock.date() + (this.ahead ?? 0));
   }
 
   /** Total seconds without an answer so far: anything that had to come through the API could not come in that time. */

@@ -1,6 +1,8 @@
 import { clock } from "../../runtime/clock.ts";
 import type { Server } from "../../domain/availability/quorum.ts";
+import { ports } from "../../../images/contract.ts";
 import type { Access } from "./access.ts";
+import { Kubernetes } from "./client.ts";
 import type { EtcdMember } from "./etcd-members.ts";
 import { etcdPartOf } from "./etcd.ts";
 import { addressOf, isReady, labels, nameOf } from "./nodes.ts";
@@ -77,4 +79,21 @@ async function healthOf(access: Access, node: Node, signal: AbortSignal): Promis
   } finally {
     await own.close();
   }
+}
+
+/** How far the clock of each API server is ahead of ours, in seconds. One that does not answer is left out. */
+export async function readClocks(client: Kubernetes): Promise<{ name: string; ahead: number }[]> {
+  const { items } = await client.list<Node>(paths.nodes, { labelSelector: labels.server });
+  const clocks = items.map(async (node) => {
+    const address = addressOf(node);
+    if (address === undefined) return [];
+    const own = new Kubernetes({ ...client.config, server: `https://${address}:${ports.api}` });
+    try {
+      await own.isReady(clock.timeout(patienceMs));
+      return own.ahead === undefined ? [] : [{ name: nameOf(node), ahead: Math.round(own.ahead / 1000) }];
+    } finally {
+      await own.close();
+    }
+  });
+  return (await Promise.all(clocks)).flat();
 }
