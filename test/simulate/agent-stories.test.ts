@@ -459,6 +459,28 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("are not judged in their soak for the network of one host, on which nobody is heard for a minute", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 4, soakSeconds: 120 });
+    const { world } = stage;
+    const { objects, nodes } = world.cluster;
+    const record = () => JSON.stringify(objects.get("configmaps", "evergreen-system/pool-workers")?.data);
+    await stage.play(async () => {
+      const run = stage.up(stage.agentsOf(1));
+      await stage.until(() => record().includes("soaking"));
+      await world.time.sleep(20_000);
+      const away = [...world.dc.vms.values()].filter(({ running, host }) => running && host === "pve1");
+      for (const { name } of away) world.watcher.touchedByFate(name);
+      const ends = away.map(({ name }) => nodes.stall(name));
+      await world.time.sleep(60_000);
+      for (const end of ends) end();
+      assert.equal(await run, "failed");
+      assert.match(stage.engine.why, /was disturbed.* no node on the Proxmox host pve1 was heard: demo-servers-0/);
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      assert.doesNotMatch(record(), /failed|soaking/);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("are watched in their soak from its beginning, and not from before a slot that is no more was cleared", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1, soakSeconds: 60 });
     const { world } = stage;

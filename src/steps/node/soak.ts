@@ -3,7 +3,7 @@ import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { daemonsUnreadyEverywhere } from "../../clients/kubernetes/daemons.ts";
-import { isReady, nameOf, readySince, selector, whyNotReady } from "../../clients/kubernetes/nodes.ts";
+import { isReady, nameOf, readySince, saysNotReady, selector, whyNotReady } from "../../clients/kubernetes/nodes.ts";
 import { restartedOn } from "../../clients/kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { until, type Seen } from "../../clients/kubernetes/watch.ts";
@@ -14,12 +14,17 @@ import type { PoolInput } from "../input.ts";
 import { quietly, type StepContext } from "../context.ts";
 import { judgeFailed } from "./verdict.ts";
 
+/** How far apart it becomes known that nodes are silent that fell silent together, in milliseconds. */
+const apartMs = 20_000;
+
 /** What happened to a node of the soak. */
 interface Degradation {
   node: string;
   why: string;
   /** Its Node is gone: no node deletes itself. */
   isGone: boolean;
+  /** Nothing is heard of it, as opposed to what it says itself. @default false */
+  isSilent?: boolean;
 }
 
 /**
@@ -36,12 +41,15 @@ export async function soak(
   seconds: number,
 ): Promise<void> {
   const watched = new Map(nodes.map((node) => [nameOf(node), node]));
+  const everyNode = await client.list<Node>(paths.nodes);
   const [silenceBefore, since] = [client.silence, clock.elapsed()];
   const before = { pods: (await client.list<Pod>(paths.pods)).items, unready: await daemonsUnreadyEverywhere(client) };
   const fall = (await watchFor(context, client, input, watched, seconds)) ?? (await restarted(client, before, watched));
   if (fall === undefined) return;
   const where = `pool ${input.pool}, within the soak of ${seconds} s`;
-  const excuse = await excuseFor(context, client, input, fall, { silenceBefore, since });
+  const excuse =
+    (await excuseFor(context, client, input, fall, { silenceBefore, since })) ??
+    (await hostOutage(context, client, fall, { everyNode, watched }));
   if (excuse !== undefined)
     throw new UserError({
       what: `the soak of generation ${generation.id} was disturbed: ${fall.why}`,
@@ -68,6 +76,33 @@ async function excuseFor(
   const host = (await listVms(context.pve)).find((vm) => vm.vmid === vmid)?.host ?? "an unknown host";
   const runsFor = Math.floor((clock.elapsed() - since) / 1000);
   return await externalCause(context, { name: node, vm: { host, vmid }, client, silenceBefore, runsFor });
+}
+
+/**
+ * Whether all Nodes on the host of a node have fallen silent, as in an outage of that host's network: their image is not
+ * the cause when others have fallen silent too, or when nodes of the same image serve on other hosts. Of nodes that fall
+ * silent together that becomes known within seconds of each other, which are waited for; by then they may be back.
+ */
+async function hostOutage(
+  context: StepContext,
+  client: Kubernetes,
+  { node: fallen, isSilent }: Degradation,
+  { everyNode, watched }: { everyNode: { items: readonly Node[] }; watched: ReadonlyMap<string, Node> },
+): Promise<string | undefined> {
+  const hosts = new Map((await listVms(context.pve)).map(({ name, host }) => [name, host]));
+  const host = hosts.get(fallen);
+  const isBeside = (one: Node) => hosts.get(nameOf(one)) === host;
+  if (isSilent !== true || host === undefined || everyNode.items.filter(isBeside).length < 2) return undefined;
+  await clock.sleep(apartMs);
+  context.stop.throwIfAborted();
+  const before = new Map(everyNode.items.map((node) => [nameOf(node), node]));
+  const { items } = await client.list<Node>(paths.nodes);
+  const hasHeld = (one: Node) => isReady(one) && readySince(one) === readySince(before.get(nameOf(one)) ?? one);
+  const beside = items.filter(isBeside);
+  if (beside.some((one) => hasHeld(one) || saysNotReady(one))) return undefined;
+  const isProof = (one: Node) => watched.has(nameOf(one)) !== isBeside(one) && isBeside(one) !== hasHeld(one);
+  if (!items.some(isProof)) return undefined;
+  return `no node on the Proxmox host ${host} was heard: ${beside.map(nameOf).join(", ")}`;
 }
 
 /**
@@ -106,9 +141,15 @@ function degraded(before: ReadonlyMap<string, Node>, seen: Seen<Node>): Degradat
     // A Node with another uid was deleted and has registered anew.
     const isGone = node === undefined || node.metadata?.uid !== was.metadata?.uid;
     const why = isGone ? "has left the cluster" : whatChanged(was, node);
-    if (why !== undefined) return { node: name, why: `${name} ${why}`, isGone };
+    if (why !== undefined)
+      return { node: name, why: `${name} ${why}`, isGone, isSilent: node !== undefined && isSilent(was, node) };
   }
   return undefined;
+}
+
+/** Whether the node has not said itself why it is not Ready, or was not, and has not restarted. */
+function isSilent(was: Node, node: Node): boolean {
+  return !saysNotReady(node) && node.status?.nodeInfo?.bootID === was.status?.nodeInfo?.bootID;
 }
 
 function whatChanged(was: Node, node: Node): string | undefined {
