@@ -70,7 +70,7 @@ function handsOf(looks: Seen[], updates: (number | ExitResult)[]) {
 const refusal = new UserError({ what: "no room", where: "here", todo: "make some" });
 
 describe("what evergreen up sees of a site", () => {
-  it("is servers that are not calm when nobody can be asked how they are", async () => {
+  it("is servers that are not healthy when nobody can be asked how they are", async () => {
     await using pve = await fakeProxmox(() => ({ status: 500, reason: "cluster not ready - no quorum?" }));
     const kubernetes = new Kubernetes({ server: "https://127.0.0.1:1", ca: "", cert: "", key: "" });
     const observed = settledPicture({}, kubernetes, "2026-01-01T00:00:00Z");
@@ -83,7 +83,7 @@ describe("what evergreen up sees of a site", () => {
     assert.match(servers ?? "calm", /no quorum/);
   });
 
-  it("is servers that are not calm when none of them runs", async () => {
+  it("is servers that are not healthy when none of them runs", async () => {
     await using pve = await fakeProxmox(() => ({ data: [] }));
     const kubernetes = new Kubernetes({ server: "https://127.0.0.1:1", ca: "", cert: "", key: "" });
     const live = settledPicture({}, kubernetes, "2026-01-01T00:00:00Z");

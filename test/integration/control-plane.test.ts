@@ -35,7 +35,7 @@ describe("a server that joins", () => {
     const blind = isVoterAlready(() => Promise.reject(new Error("no leader")), deadline(), name);
     await assert.rejects(blind, (error: unknown) => {
       assert.ok(error instanceof ControlPlaneRefusal);
-      assert.match(error.message, /not well, so nothing is disturbed: no leader/);
+      assert.match(error.message, /not healthy, so nothing is disturbed: no leader/);
       return true;
     });
   });

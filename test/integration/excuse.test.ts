@@ -12,7 +12,7 @@ import { fakeProxmox, type Answer } from "../clients/proxmox/fake.ts";
 const name = "demo-workers-0-0a1b2c3d";
 const runs: Answer = { data: { status: "running", qmpstatus: "running" } };
 
-describe("a node that is not well", () => {
+describe("a node that is not healthy", () => {
   let cluster: FakeCluster;
   let client: Kubernetes;
   freshCluster((fresh, itsClient) => ([cluster, client] = [fresh, itsClient]));
@@ -51,7 +51,7 @@ describe("a node that is not well", () => {
 
   const cases: Case[] = [
     { when: "nothing else is wrong", arrange: () => nodes("a b c", name) },
-    { when: "it is the only node that is not well", arrange: () => nodes("", name) },
+    { when: "it is the only node that is not healthy", arrange: () => nodes("", name) },
     { when: "the API was away for a moment", silence: 4 },
     { when: "the API was away for long", silence: 9, says: /the cluster's API gave no answer for 9 s/ },
     { when: "its VM is off", power: { data: { status: "stopped" } }, says: /VM 1100 on pve1 does not run/ },

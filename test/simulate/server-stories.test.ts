@@ -415,7 +415,7 @@ describe("a server's join in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
-  it("brings a fallen voter back beside an incomplete one that is not well and could not leave without it (seed 771964)", async () => {
+  it("brings a fallen voter back beside an incomplete one that is not healthy and could not leave without it (seed 771964)", async () => {
     const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
     const { etcd } = stage.world.cluster.control;
     await stage.play(async () => {
