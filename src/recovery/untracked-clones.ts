@@ -29,10 +29,13 @@ export async function removeUntrackedClones(
   for (const vm of await findUntracked(site.pve, known, site.config)) {
     await fence.check();
     const { vmid, name = "" } = vm;
+    const isBare = vm.tags.includes(imageTags.image);
+    const record = recordOf(site.observed, vm);
+    // The VM of a retired record may be gone, and its number and name another's: `reportUnknownNodes` says what to do.
+    if (!isBare && record?.phase === "retired") continue;
     let how: string;
     if (site.observed.kubernetes === undefined) how = UNHEARD;
-    else if (!vm.tags.includes(imageTags.image) && recordOf(site.observed, vm) === undefined)
-      how = `${CONFIGURED}, destroy VM ${vmid} (${name}) by hand`;
+    else if (!isBare && record === undefined) how = `${CONFIGURED}, destroy VM ${vmid} (${name}) by hand`;
     else {
       const undone = await undoCreate(site, { urn: "", type: VM_TYPE, inputs: { name, vmId: vmid } }, fence);
       // A node that has joined, or is to come back with its data: `reportUnknownNodes` says what to do.

@@ -87,6 +87,14 @@ describe("a VM with a name of ours that is off and in no state of the engine", (
     assert.match(how, /^left alone: it was configured, and may be a copy of a node .* destroy VM 1000 .* by hand$/);
   });
 
+  it("stays when it was configured under the number and the name of a retired node: the VM of that may be gone", async () => {
+    bench.dc.vms.get(vmid)?.config.set("tags", "eg-cluster-demo;eg-gen-0a1b2c3d;eg-pool-servers;eg-slot-0;evergreen");
+    const [, pool] = [...(await remembered("retired"))][0] ?? [];
+    const nodes = pool?.nodes.map((node) => ({ ...node, uuid: "0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0" })) ?? [];
+    const records = new Map([["servers", { pool: "servers", generations: [], nodes }]]);
+    assert.equal((await repaired({ kubernetes, records }))[0], "stays");
+  });
+
   it("is destroyed beside the next VM of its name, which the state has", async () => {
     seedVm(bench.dc, { vmid: vmid + 1, name, pool: site.nodes });
     assert.equal((await repaired({ kubernetes }, [{ vmid: vmid + 1, name }]))[0], "is destroyed");
