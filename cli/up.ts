@@ -134,12 +134,12 @@ async function see(hands: UpActions, before: ClusterStatus): Promise<Seen> {
 function endingOf(before: ClusterStatus, { plans, servers }: ClusterStatus): Ending {
   const ending = outcomeOf(before.plans, plans);
   if (servers === undefined) return ending;
-  return { outcome: "failed", open: [...ending.open, notWell(servers).message], words: [unhealthy] };
+  return { outcome: "failed", open: [...ending.open, unhealthyControlPlane(servers).message], words: [unhealthy] };
 }
 
 const unhealthy = "the update ended, but the cluster is not as it should be";
 
-function notWell(why: string): UserError {
+function unhealthyControlPlane(why: string): UserError {
   return new UserError({
     what: `the update ended, and the control plane is not healthy: ${why}`,
     where: "the servers, each asked at its own address, port 6443",

@@ -44,7 +44,7 @@ export async function mend(books: Books, site: OpenStack, mending: Mending): Pro
 /** Repairs what a killed run left in the cluster. */
 async function mendCluster({ pve, config, observed }: OpenStack, { asked, fence, report }: Mending): Promise<number> {
   const left = (await findStaleResources(pve, config, observed)).filter(
-    ({ needsOperator: byHand }) => !byHand || asked === "by hand",
+    ({ needsOperator }) => !needsOperator || asked === "by hand",
   );
   for (const one of left) {
     await fence.check();

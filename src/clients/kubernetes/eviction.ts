@@ -95,9 +95,9 @@ export async function drain(client: Kubernetes, options: DrainOptions): Promise<
       const seen = pods();
       if (seen === undefined) continue;
       const left = evictionOrder([...seen.values()]);
-      if (left.length === 0 && clock.elapsed() >= settles) return askedOf(pleas);
       if (left.length === 0) {
         pause = settles - clock.elapsed();
+        if (pause <= 0) return askedOf(pleas);
         continue;
       }
       pause = await askAll(client, options, left, pleas, [...(budgets()?.values() ?? [])]);

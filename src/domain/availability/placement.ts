@@ -1,5 +1,12 @@
 import { claimsOf, type DataPod } from "../drain/local-data.ts";
-import { controllerOf, hasFinished, leaves, type DrainPod } from "../drain/drain.ts";
+import {
+  controllerOf,
+  hasFinished,
+  isControlledBy,
+  leaves,
+  type DrainPod,
+  type NamedController,
+} from "../drain/drain.ts";
 import { cannotStart, hasStarted, type StartingPod } from "./starting.ts";
 
 /** The fields of a pod that describe its placement; Kubernetes' own Pod fits. */
@@ -12,10 +19,7 @@ export interface PlacedPod extends Omit<StartingPod, "status"> {
 }
 
 /** A controller whose pods were evicted: they have to be scheduled elsewhere before another node is drained. */
-export interface Displaced {
-  namespace: string;
-  kind: string;
-  name: string;
+export interface Displaced extends NamedController {
   /** The number of pods that it had before, on any node. */
   pods: number;
   /** The number of its pods that were not scheduled even before. */
@@ -86,15 +90,10 @@ export function unscheduled(
   });
 }
 
-function podsOf(
-  pods: readonly PlacedPod[],
-  { namespace, kind, name }: Pick<Displaced, "namespace" | "kind" | "name">,
-): PlacedPod[] {
-  return pods.filter((pod) => {
-    const controller = controllerOf(pod);
-    if (pod.metadata?.namespace !== namespace || controller?.kind !== kind || controller.name !== name) return false;
-    return pod.metadata.deletionTimestamp === undefined && !hasFinished(pod);
-  });
+function podsOf(pods: readonly PlacedPod[], controller: NamedController): PlacedPod[] {
+  return pods.filter(
+    (pod) => isControlledBy(pod, controller) && pod.metadata?.deletionTimestamp === undefined && !hasFinished(pod),
+  );
 }
 
 /** Whether a pod waits for the scheduler. A pod that its owner holds back by a scheduling gate does not. */

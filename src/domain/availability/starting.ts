@@ -1,4 +1,4 @@
-import { controllerOf, hasFinished, leaves, type DrainPod } from "../drain/drain.ts";
+import { hasFinished, isControlledBy, leaves, type DrainPod, type NamedController } from "../drain/drain.ts";
 import { titleOf } from "../model/titles.ts";
 
 interface ContainerStatus {
@@ -45,9 +45,9 @@ export type Starting = { is: "started" | "unknown" } | { is: "refused"; pods: st
  * @param evicted controllers whose pods ran elsewhere before and were evicted for this node. Pods of any other one may
  * never have started anywhere, so they prove nothing against the node
  */
-export function startingOn(pods: readonly StartingPod[], evicted: readonly Controller[]): Starting {
+export function startingOn(pods: readonly StartingPod[], evicted: readonly NamedController[]): Starting {
   const given = pods.filter((pod) => leaves(pod) && pod.metadata?.deletionTimestamp === undefined);
-  const awaited = given.filter((pod) => isOf(pod, evicted));
+  const awaited = given.filter((pod) => evicted.some((one) => isControlledBy(pod, one)));
   if (awaited.length === 0 || given.some(hasStarted) || pods.some(hasServedItsTime)) return { is: "started" };
   const refused = awaited.flatMap((pod) => whyRefused(pod));
   return refused.length === 0 ? { is: "unknown" } : { is: "refused", pods: refused };
@@ -60,20 +60,6 @@ const containersOf = ({ status }: StartingPod): ContainerStatus[] => [
   ...(status?.initContainerStatuses ?? []),
   ...(status?.containerStatuses ?? []),
 ];
-
-/** A controller by its names, as a record has it. */
-interface Controller {
-  namespace: string;
-  kind: string;
-  name: string;
-}
-
-function isOf(pod: StartingPod, controllers: readonly Controller[]): boolean {
-  const own = controllerOf(pod);
-  return controllers.some(
-    ({ namespace, kind, name }) => pod.metadata?.namespace === namespace && own?.kind === kind && own.name === name,
-  );
-}
 
 export function hasStarted(pod: StartingPod): boolean {
   if (pod.status?.phase === "Running") return true;

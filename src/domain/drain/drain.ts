@@ -71,6 +71,18 @@ export function controllerOf(pod: DrainPod) {
   return pod.metadata?.ownerReferences?.find((owner) => owner.controller === true);
 }
 
+/** A controller by its names, as a record has it. */
+export interface NamedController {
+  namespace: string;
+  kind: string;
+  name: string;
+}
+
+export function isControlledBy(pod: DrainPod, { namespace, kind, name }: NamedController): boolean {
+  const own = controllerOf(pod);
+  return pod.metadata?.namespace === namespace && own?.kind === kind && own.name === name;
+}
+
 /**
  * The pods that leave, in the order of their eviction: lowest priority first, as in a graceful node shutdown, and
  * within a priority those with volumes first, because a detach takes longest.

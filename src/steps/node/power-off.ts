@@ -6,7 +6,7 @@ import { isAgentSilent, isFrozen, isNoSuchFile, withAgent } from "../../clients/
 import { IdentityError, proveVm, type ExpectedVm } from "../../clients/proxmox/identity.ts";
 import { turnOff } from "../../clients/proxmox/power.ts";
 import { writeOnBoot } from "../../clients/proxmox/settle.ts";
-import { isRunning, readPower, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
+import { readPower, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { Site } from "../../domain/model/step-environment.ts";
 import type { ClusterInput } from "../input.ts";
 import { wipeJoinData } from "./join-data.ts";
@@ -72,12 +72,13 @@ export async function powerOff(context: StepContext, proved: VmConfig, running: 
   const expected = { ...proved, tags: [] };
   const deadline = new Deadline(`the VM of ${proved.name} to be free`, site.timeouts.drain, context.stop);
   const config = await writeOnBoot(context.pve, proved, expected, false, deadline);
+  const power = await readPower(context.pve, config);
   if (!running) {
     // A killed step may have requested a start that was still under way; the write above has waited for it.
-    if (!(await isRunning(context.pve, config))) return;
+    if (!power.running) return;
     await proveVm(context.pve, config.host, expected);
   }
-  if ((await readPower(context.pve, config)).isGivenUpByHa) throw givenUpByHa(config);
+  if (power.isGivenUpByHa) throw givenUpByHa(config);
   await turnOff(context.pve, config, site.timeouts.shutdown, context.stop);
 }
 

@@ -3,6 +3,7 @@ import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { daemonsUnreadyEverywhere } from "../../clients/kubernetes/daemons.ts";
+import { say } from "../../runtime/log.ts";
 import { isReady, nameOf, readySince, saysNotReady, selector, whyNotReady } from "../../clients/kubernetes/nodes.ts";
 import { restartedOn } from "../../clients/kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
@@ -93,8 +94,8 @@ async function hostOutage(
   const host = hosts.get(fallen);
   const isBeside = (one: Node) => hosts.get(nameOf(one)) === host;
   if (isSilent !== true || host === undefined || everyNode.items.filter(isBeside).length < 2) return undefined;
-  await clock.sleep(apartMs);
-  context.stop.throwIfAborted();
+  say(`nothing is heard of ${fallen}: in ${apartMs / 1000} s it is known whether that is all of the host ${host}`);
+  await clock.sleep(apartMs, context.stop).catch(() => context.stop.throwIfAborted());
   const before = new Map(everyNode.items.map((node) => [nameOf(node), node]));
   const { items } = await client.list<Node>(paths.nodes);
   const hasHeld = (one: Node) => isReady(one) && readySince(one) === readySince(before.get(nameOf(one)) ?? one);
