@@ -211,6 +211,15 @@ describe("drain", () => {
       assert.match((await stays(60)).join(), /shop\/a\d+ /);
     });
 
+    it("asks on while another pod stays, which was refused and has not come back", async () => {
+      comesBack();
+      pod("b");
+      const { hook } = cluster;
+      const denied = { status: 403, reason: "Forbidden", message: webhook };
+      cluster.hook = (call) => (call.path.endsWith("/b/eviction") ? denied : hook(call));
+      assert.match((await stays(60)).join(), /shop\/b was refused since/);
+    });
+
     it("asks on while it has a volume, which would stay attached", async () => {
       comesBack({ volumes: [{ name: "data", persistentVolumeClaim: { claimName: "a" } }] });
       assert.match((await stays(60)).join(), /shop\/a\d+ /);
