@@ -229,6 +229,28 @@ describe("agents that leave, in virtual time", function () {
     }
   });
 
+  it("stay while another slot of the pool falls, be it after their own turn to go has begun", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 3 });
+    const { objects } = stage.world.cluster;
+    await stage.play(async () => {
+      const [old, name] = [stage.vm(1100), stage.nameOf(1100)];
+      const run = stage.up(stage.agentsOf(1));
+      await stage.until(() => objects.get("nodes", stage.nameOf(1103)) !== undefined);
+      // The handover holds its disruption lease, and waits for the backup before it cordons.
+      old.lock = "backup";
+      await stage.until(() => objects.get("leases", "evergreen-system/ticket-workers-0") !== undefined);
+      await stage.world.time.sleep(10_000);
+      stage.cutPower(1102);
+      await stage.world.time.sleep(15_000);
+      old.lock = undefined;
+      assert.equal(await run, "failed");
+      assert.match(stage.engine.why, /workers-0-handover: .*nobody serves in slot 2 .* at most 1 may be out at once/);
+      assert.ok(old.running);
+      assert.notEqual(objects.get("nodes", name)?.spec?.unschedulable, true);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("that have no Node yet are not called retired before they are off (seed 864855764)", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
     const { world } = stage;
