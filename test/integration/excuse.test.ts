@@ -28,6 +28,17 @@ describe("a node that is not healthy", () => {
     for (const one of unready.split(" ").filter(Boolean)) put(one, "False");
   }
 
+  /** A pod of this kind of controller waits on a node for its image. */
+  function waits(on: string, kind: string): void {
+    const ownerReferences = [{ kind, name: "cni", uid: "cni", controller: true }];
+    const metadata = { name: "cni-1", namespace: "kube-system", ownerReferences };
+    cluster.put("/api/v1/namespaces/kube-system/pods", {
+      metadata,
+      spec: { nodeName: on },
+      status: { phase: "Pending", containerStatuses: [{ state: { waiting: { reason: "ImagePullBackOff" } } }] },
+    });
+  }
+
   /** What is said in the place of the accusation; undefined: the accusation itself. */
   async function excuse({ power = runs, silence = 0 }: Partial<Case>): Promise<string | undefined> {
     await using pve = await fakeProxmox(() => power);
@@ -81,6 +92,20 @@ describe("a node that is not healthy", () => {
         cluster.hook = ({ path }) => (path === paths.nodes ? { status: 403, reason: "Forbidden" } : undefined);
       },
       says: /the other nodes cannot be seen/,
+    },
+    {
+      when: "the image of a daemon of its cannot be fetched",
+      arrange: () => waits(name, "DaemonSet"),
+      says: /its daemons cannot be fetched: kube-system\/cni-1: ImagePullBackOff/,
+    },
+    { when: "the image of a workload on it cannot be fetched", arrange: () => waits(name, "ReplicaSet") },
+    { when: "the image of a daemon on another node cannot be fetched", arrange: () => waits("a", "DaemonSet") },
+    {
+      when: "its daemons cannot be seen",
+      arrange: () => {
+        cluster.hook = ({ path }) => (path === paths.pods ? { status: 403, reason: "Forbidden" } : undefined);
+      },
+      says: /its daemons cannot be seen/,
     },
   ];
   for (const { arrange, says, when, ...one } of cases)
