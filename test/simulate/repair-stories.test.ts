@@ -86,6 +86,14 @@ describe("a repair in virtual time", function () {
     const left: [when: string, arrange: () => Promise<unknown>, says: RegExp][] = [
       ["runs", () => clone({ running: true }), /runs or was a member, and nobody recorded its SMBIOS uuid/],
       [
+        "has just been started, which the list does not show yet",
+        async () => {
+          const made = await clone();
+          stage.world.dc.powerOn(made);
+        },
+        /runs or was a member, and nobody recorded its SMBIOS uuid/,
+      ],
+      [
         "may be the machine of a Node that has not told its uuid",
         async () => {
           await clone();

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { guest } from "../../images/contract.ts";
+import { takeLease } from "./by-hand.ts";
 import type { Vm } from "./data-centre.ts";
 import { isUp } from "./etcd.ts";
 import { status } from "./fault-kinds.ts";
@@ -247,6 +248,40 @@ describe("a server's join in virtual time", function () {
       assert.equal(wasVoter, false);
       await time.sleep(60_000);
       assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("is turned off by nobody who has lost its slot while its agent was waited for, and could not ask", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    const { dc, time } = world;
+    await stage.play(async () => {
+      const isTold = () => [...dc.vms.values()].some(({ vmid, disk }) => vmid === 1003 && disk.has(guest.marker));
+      assert.equal(await stage.dieAt(stage.serversOf(1), isTold), "killed");
+      stage.cutPower(1002);
+      await time.sleep(60_000);
+      const { guest: told } = stage.vm(1003);
+      assert.ok(told);
+      told.agentUp = false;
+      let isAsked = false;
+      const requests: string[] = [];
+      world.defect = (call) => {
+        isAsked ||= call.process.name.startsWith("join-") && call.path.endsWith("/1003/agent/file-read");
+        if (isAsked && /\/1003\/(status|config)/.test(call.path) && call.method !== "GET") requests.push(call.path);
+        return world.honest(call);
+      };
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(() => isAsked);
+      stage.loseLease("join-");
+      await time.sleep(20_000);
+      takeLease(stage, "slot-servers-0");
+      told.agentUp = true;
+      await time.sleep(10_000);
+      world.believes = () => undefined;
+      assert.equal(await run, "failed");
+      assert.match(stage.engine.why, /the lease slot-servers-0 was lost: another process took it/);
+      assert.deepEqual(requests, []);
     });
     assert.deepEqual(world.story.violations, []);
   });
