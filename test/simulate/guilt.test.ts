@@ -202,6 +202,20 @@ const innocent: Case[] = [
     says: /was disturbed: .* has left the cluster/,
   },
   {
+    when: "the API was away for a part of its soak",
+    soakSeconds: 60,
+    happens: async (stage) => {
+      const { cluster, time } = stage.world;
+      const { name } = await arriving(stage, "soaking");
+      await time.sleep(5_000);
+      const back = cluster.control.goAway();
+      await time.sleep(9_000);
+      back();
+      setReady(stage, name, "False");
+    },
+    says: /was disturbed: .* is not Ready.*the cluster's API gave no answer for \d+ s of that time/,
+  },
+  {
     when: "a daemon restarts in its soak on the other nodes as well",
     soakSeconds: 60,
     happens: async (stage) => {
