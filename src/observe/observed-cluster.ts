@@ -12,6 +12,7 @@ import type { Proxmox } from "../clients/proxmox/client.ts";
 import { nodeTags } from "../clients/proxmox/tags.ts";
 import { observeVms } from "../clients/proxmox/observed-vms.ts";
 import { listVms, requireSight, takenAmong, type ListedVm } from "../clients/proxmox/vms.ts";
+import { confirmedDestroyed } from "../domain/rollout/allocation.ts";
 import { inconsistencies } from "../domain/rollout/consistency.ts";
 import { generationOf } from "../domain/model/generation.ts";
 import type { ObservedNode, ObservedVm, ObservedPool, PoolRecord, PoolSpec } from "../domain/model/types.ts";
@@ -137,7 +138,19 @@ export function observedPool(observed: ObservedCluster, pool: string): ObservedP
     nodes: ofPool(observed.nodes),
     takenVmids: observed.takenVmids,
     hiddenVmids: observed.hiddenVmids,
+    takenAddresses: takenAddresses(observed),
   };
+}
+
+/**
+ * Addresses of nodes that exist. A range that moved, or that belongs to a pool with a new name, gives a new VMID the
+ * address of another VMID of before.
+ */
+function takenAddresses({ records, ...observed }: ObservedCluster): Set<string> {
+  const recorded = [...records.values()].flatMap(({ nodes }) =>
+    nodes.filter((one) => !confirmedDestroyed(one, observed)),
+  );
+  return new Set([...recorded, ...observed.nodes].flatMap(({ address }) => address ?? []));
 }
 
 /** Pools that still have VMs or Nodes but are not in the configuration any more. */

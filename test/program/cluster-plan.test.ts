@@ -114,6 +114,37 @@ describe("the plan of a whole cluster", () => {
     assert.match(whats.join("\n"), /2 new VMs of pool workers need a VMID and 0 are free/);
   });
 
+  const withAddresses = (vmIds: { first: number; last: number }, name = "workers") =>
+    smallConfig({
+      site: { registrationAddress: "127.9.0.5", hosts: ["pve1"], storage: "local", proxmoxPool: "nodes" },
+      pools: [{ name, image: OLD, slots: 2, rollout: 1, vmIds, firstAddress: "127.9.1.1" }],
+    });
+  const addressesOf = (config: Config, observed: ObservedCluster) =>
+    planPools(config, observed, now).pools.flatMap(({ slots }) => slots.map(({ address }) => address));
+  for (const [what, vmIds, name] of [
+    ["begins later", { first: 1101, last: 1109 }],
+    ["moves", { first: 1200, last: 1209 }],
+    ["is that of a pool with a new name", { first: 1200, last: 1209 }, "others"],
+  ] as const)
+    it(`gives no address twice when the range of VMIDs ${what} and that of addresses stays`, () => {
+      const before = settled(smallConfig());
+      const records = new Map(
+        [...before.records].map(([pool, { nodes, ...record }]) => {
+          const recorded = nodes.map((node) => ({ ...node, address: `127.9.1.${node.vmid - 1099}` }));
+          return [pool, pool === "workers" ? { ...record, nodes: recorded } : { ...record, nodes }];
+        }),
+      );
+      const addresses = addressesOf(withAddresses(vmIds, name), { ...before, records });
+      assert.deepEqual(addresses, ["127.9.1.3", "127.9.1.4"]);
+    });
+
+  it("gives no address that a Node has whose record does not say so, as an adopted one", () => {
+    const before = settled(smallConfig());
+    const nodes = before.nodes.map((node) => (node.pool === "servers" ? { ...node, address: "127.9.1.1" } : node));
+    const config = withAddresses({ first: 1200, last: 1209 });
+    assert.deepEqual(addressesOf(config, { ...before, nodes }), ["127.9.1.2", "127.9.1.3"]);
+  });
+
   it("lets agents follow servers to a newer RKE2 in the same run", () => {
     const config = smallConfig({
       controlPlane: { image: NEW, servers: 1, vmIds: { first: 1000, last: 1009 }, replaceOnlyServer: true },

@@ -152,12 +152,14 @@ export function observedNode(node: Node): ObservedNode {
     });
   }
   const role: Role = isServer(node) ? "server" : "agent";
+  const address = addressOf(node);
   return {
     name: nameOf(node),
     uuid: uuidOf(node),
     ready: isReady(node),
     schedulable: !isCordoned(node),
     kubelet: node.status?.nodeInfo?.kubeletVersion ?? "",
+    ...(address === undefined ? {} : { address }),
     role,
     pool,
     slot,

@@ -133,6 +133,8 @@ export interface ObservedNode {
   ready: boolean;
   schedulable: boolean;
   kubelet: string;
+  /** Where other machines reach it. Absent: it has not said so yet. */
+  address?: string;
   role: Role;
   pool: string;
   slot: number;
@@ -204,6 +206,8 @@ export interface ObservedPool {
   takenVmids: number[];
   /** VMIDs of recorded nodes that are in use by a VM that the token cannot see. @default none */
   hiddenVmids?: number[];
+  /** Addresses of the cluster's nodes, of every pool. @default none */
+  takenAddresses?: ReadonlySet<string>;
 }
 
 /** The planned state of one slot after this run. */

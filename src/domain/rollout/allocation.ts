@@ -25,7 +25,7 @@ export interface AllocationRequest {
  * Assigns a VMID and an address to every name. A VM that exists keeps its VMID. A new name takes the next VMID after
  * the highest recorded one (next-fit, wrapping), so a VMID that was just released is the last to be reused. A VMID in
  * use is never assigned: that of a VM that the token can see, or of a recorded node whose VM was not seen to be
- * destroyed.
+ * destroyed. Nor is one whose address another node has, which it has when the range moved.
  * @throws PlanError when the range is too small
  */
 export function allocate(request: AllocationRequest): Map<string, Place> {
@@ -61,13 +61,19 @@ export function freeIds({
   const free = Array.from(
     { length: size },
     (_, step) => range.first + ((cursor - range.first + 1 + step) % size),
-  ).filter((id) => !held.has(id));
+  ).filter((id) => !held.has(id) && observed.takenAddresses?.has(addressIn(range, id) ?? "") !== true);
   // A recorded VMID whose VM is destroyed may be reused, but only when there is no other.
   return [...free.filter((id) => !destroyed.has(id)), ...free.filter((id) => destroyed.has(id))];
 }
 
+/** The address that belongs to a VMID of the range; undefined with DHCP. */
+function addressIn({ first, last, firstAddress }: Range, vmid: number): string | undefined {
+  const isInside = vmid >= first && vmid <= last;
+  return isInside && firstAddress !== undefined ? addressAfter(firstAddress, vmid - first) : undefined;
+}
+
 /** Whether a recorded node was decommissioned, and neither its VM nor another VM with its VMID is visible. */
-export function confirmedDestroyed(node: NodeRecord, observed: ObservedPool): boolean {
+export function confirmedDestroyed(node: NodeRecord, observed: Pick<ObservedPool, "takenVmids" | "vms">): boolean {
   return (
     node.phase === "retired" &&
     !observed.takenVmids.includes(node.vmid) &&
@@ -81,8 +87,7 @@ function place(request: AllocationRequest, name: string, vmid: number, creates: 
   const recorded = creates
     ? undefined
     : record?.nodes.find((node) => node.name === name && node.vmid === vmid)?.address;
-  const inside = vmid >= range.first && vmid <= range.last;
-  const address = recorded ?? (inside ? addressAfter(range.firstAddress, vmid - range.first) : undefined);
+  const address = recorded ?? addressIn(range, vmid);
   if (address !== undefined) return { vmid, address, creates };
   problems.push({
     what: `no address belongs to VMID ${vmid} of ${name}: the range is ${range.first}-${range.last} from ${range.firstAddress}`,
@@ -104,7 +109,7 @@ function tooFew({ pool, range, names, observed, record }: AllocationRequest, hom
     record?.nodes.filter((node) => node.phase === "retired" && node.keeps && isThere(node, observed)).length ?? 0;
   return {
     what: `${fresh} new VMs of pool ${pool} need a VMID and ${free} are free: old and new nodes exist side by side`,
-    where: `vmIds ${range.first}-${range.last}: ${ours} of ours${kept > 0 ? ` (${kept} kept for the data on them)` : ""}, ${range.last - range.first + 1 - free - ours} held by others or remembered`,
+    where: `vmIds ${range.first}-${range.last}: ${ours} of ours${kept > 0 ? ` (${kept} kept for the data on them)` : ""}, ${range.last - range.first + 1 - free - ours} held by others or remembered, or with the address of another node`,
     todo: `widen vmIds by at least ${homeless.length}, or run again once leftovers of failed runs are gone (evergreen repair)${kept > 0 ? ", or lower evergreen:localVolumes.keepDays" : ""}`,
   };
 }
