@@ -9,6 +9,11 @@ export function hide(value: string): void {
   if (value.length >= 6) secrets.add(value);
 }
 
+/** Forgets all hidden values: for a process that plays many others, one after the other. */
+export function forgetHidden(): void {
+  secrets.clear();
+}
+
 /**
  * Terminal control sequences in the text of guests, nodes and APIs: colours, titles, cursor moves (CSI, OSC, C0, C1).
  */

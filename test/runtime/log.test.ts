@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { hide, redact, say } from "../../src/runtime/log.ts";
+import { forgetHidden, hide, redact, say } from "../../src/runtime/log.ts";
 
 describe("the log", () => {
   it("prints no secret, wherever and however often it stands in a line", () => {
@@ -46,6 +46,12 @@ describe("the log", () => {
   it("takes characters of patterns for what they are", () => {
     hide("a.c$&+(x");
     assert.equal(redact("abc a.c$&+(x"), "abc ******");
+  });
+
+  it("forgets what was hidden", () => {
+    hide("one-world's-secret");
+    forgetHidden();
+    assert.equal(redact("one-world's-secret"), "one-world's-secret");
   });
 
   it("says lines on standard error, redacted", () => {

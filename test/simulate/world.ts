@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { stringify } from "yaml";
 import { useClock } from "../../src/runtime/clock.ts";
 import { useConnections } from "../../src/runtime/connections.ts";
-import { sayTo } from "../../src/runtime/log.ts";
+import { forgetHidden, sayTo } from "../../src/runtime/log.ts";
 import { guest as files } from "../../images/contract.ts";
 import { labels } from "../../src/clients/kubernetes/nodes.ts";
 import { tagsOf } from "../../src/clients/proxmox/tags.ts";
@@ -114,6 +114,8 @@ export class World {
     } finally {
       for (const process of this.processes) process.kill();
       sayTo();
+      // Else every line searches for the join tokens of all earlier worlds.
+      forgetHidden();
       useConnections();
       useClock();
     }
