@@ -18,13 +18,17 @@ interface Document {
   users?: { name: string; user: { "client-certificate-data"?: string; "client-key-data"?: string } }[];
 }
 
+/** The last document that was parsed: a wait for a server reads the same kubeconfig again and again. */
+let last = { text: "", document: {} as Document };
+
 /**
  * Reads a kubeconfig with embedded certificates, as RKE2 writes it, and hides its key from every log.
  * @param server replaces the server of the kubeconfig
  * @throws UserError that names the missing field
  */
 export function parseKubeconfig(text: string, where: string, server?: string): Kubeconfig {
-  const document = (parse(text) ?? {}) as Document;
+  if (text !== last.text) last = { text, document: (parse(text) ?? {}) as Document };
+  const { document } = last;
   const context = document.contexts?.find(({ name }) => name === document["current-context"])?.context;
   const cluster = document.clusters?.find(({ name }) => name === context?.cluster)?.cluster;
   const user = document.users?.find(({ name }) => name === context?.user)?.user;
