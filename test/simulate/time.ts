@@ -12,7 +12,8 @@ interface Event {
 export const epoch = Date.UTC(2026, 0, 5, 3, 0, 0);
 /** Maximum number of events; the story of a seed has a few thousand. */
 const mostEvents = 200_000;
-const noTime = "TimeoutError";
+/** One for all: each new one would note the stack, and most time-outs have no listener any more. */
+const timeOver = new DOMException("The operation was aborted due to timeout", "TimeoutError");
 
 /**
  * Time that passes only when all code is idle: the next event is taken when all code that the last event woke has come
@@ -46,7 +47,7 @@ export class VirtualTime implements Clock {
 
   readonly timeout = (ms: number): AbortSignal => {
     const controller = new AbortController();
-    this.later(ms, () => controller.abort(new DOMException("The operation was aborted due to timeout", noTime)));
+    this.later(ms, () => controller.abort(timeOver));
     return controller.signal;
   };
 

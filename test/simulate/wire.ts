@@ -232,18 +232,21 @@ class Exchange implements Dispatcher.DispatchController {
 }
 
 function callOf(options: Dispatcher.DispatchOptions, process: Process): Call {
-  const url = new URL(options.path, "http://far");
-  const { hostname: host, port } = new URL(String(options.origin));
+  const [path = "", query = ""] = options.path.split("?");
+  const [, host = "", port = ""] = origin.exec(String(options.origin)) ?? [];
   const headers = (options.headers ?? {}) as Record<string, string>;
   return {
     api: port === "8006" ? "pve" : port === "9345" ? "supervisor" : "kube",
     host,
     headers,
     method: options.method,
-    path: decodeURIComponent(url.pathname).replace(/^\/api2\/json/, ""),
-    query: url.searchParams,
+    path: decodeURIComponent(path).replace(/^\/api2\/json/, ""),
+    query: new URLSearchParams(query),
     body: typeof options.body === "string" ? options.body : "",
     type: headers["content-type"] ?? "",
     process,
   };
 }
+
+/** Host and port of an origin, which undici has parsed before. */
+const origin = /^https?:\/\/(.*?)(?::(\d+))?$/;
