@@ -1,6 +1,6 @@
 import type { Cluster } from "./cluster.ts";
 import { status } from "./fault-kinds.ts";
-import { keyOf, merged, strategic, type Draft, type Matcher, type Stored } from "./objects.ts";
+import { keyOf, merged, strategic, textOf, type Draft, type Matcher, type Stored } from "./objects.ts";
 import type { Answer, Call } from "./wire.ts";
 
 interface Target {
@@ -55,8 +55,8 @@ export class KubernetesApi {
         },
       };
     }
-    const items = objects.list(target.collection).filter(matches);
-    return ok({ metadata: { resourceVersion: String(objects.version) }, items });
+    const items = objects.list(target.collection).filter(matches).map(textOf);
+    return { status: 200, body: `{"metadata":{"resourceVersion":"${objects.version}"},"items":[${items.join(",")}]}` };
   }
 
   private create(target: Target, draft: Draft, call: Call): Answer {
@@ -74,7 +74,7 @@ export class KubernetesApi {
         Object.entries(stringData).map(([key, value]) => [key, Buffer.from(value).toString("base64")]),
       ),
     };
-    return ok(objects.put(collection, versioned(collection, { ...rest, ...data, metadata }, undefined)), 201);
+    return stored(objects.put(collection, versioned(collection, { ...rest, ...data, metadata }, undefined)), 201);
   }
 
   private ofObject(target: Target, key: string, call: Call): Answer {
@@ -82,7 +82,7 @@ export class KubernetesApi {
     const { collection, name = "" } = target;
     const found = objects.get(collection, key);
     if (found === undefined) return status(404, "NotFound", `${collection} "${name}" not found`);
-    if (call.method === "GET") return ok(found);
+    if (call.method === "GET") return stored(found);
     const body = (call.body === "" ? {} : JSON.parse(call.body)) as Draft & { preconditions?: Record<string, string> };
     if (call.method === "DELETE") return this.remove(target, key, found, body.preconditions ?? {}, call);
     const version = (body.metadata as Partial<Stored["metadata"]> | undefined)?.resourceVersion;
@@ -94,7 +94,7 @@ export class KubernetesApi {
         : patched(found, body, call.type);
     if (collection === "nodes") this.cluster.watcher.nodeChanges(found, next as Stored, call.process);
     if (collection === "configmaps") this.cluster.watcher.remembered(name, call.process);
-    return ok(objects.put(collection, versioned(collection, next as Draft, found)));
+    return stored(objects.put(collection, versioned(collection, next as Draft, found)));
   }
 
   private remove(
@@ -133,6 +133,10 @@ export class KubernetesApi {
     this.cluster.pods.terminate(pod);
     return ok({ kind: "Status", status: "Success" }, 201);
   }
+}
+
+function stored(object: Stored, code = 200): Answer {
+  return { status: code, body: textOf(object) };
 }
 
 function ok(object: object, code = 200): Answer {

@@ -124,12 +124,21 @@ export class Objects {
     const is = !removed && watcher.matches(object);
     if (!was && !is) return;
     const type = is ? (was ? "MODIFIED" : "ADDED") : "DELETED";
-    if (watcher.queue.push(`${JSON.stringify({ type, object })}\n`) > 1) return;
+    if (watcher.queue.push(`{"type":"${type}","object":${textOf(object)}}\n`) > 1) return;
     this.time.after(watchDelay, () => {
       const lines = watcher.queue.splice(0);
       if (this.watchers.has(watcher)) watcher.out.write(lines.join(""));
     });
   }
+}
+
+const texts = new WeakMap<Stored, string>();
+
+/** An object as JSON, written once: it is read far more often than it is replaced. */
+export function textOf(object: Stored): string {
+  const text = texts.get(object) ?? JSON.stringify(object);
+  texts.set(object, text);
+  return text;
 }
 
 export function keyOf({ metadata }: { metadata: { name: string; namespace?: string | undefined } }): string {
