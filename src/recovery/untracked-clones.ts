@@ -2,7 +2,8 @@ import { listVms, type ListedVm } from "../clients/proxmox/vms.ts";
 import { imageTags } from "../domain/model/formats.ts";
 import { findUntracked } from "./missing-vms.ts";
 import { keptWords } from "../domain/drain/local-data.ts";
-import { isAdopted } from "../domain/model/generation.ts";
+import { isAdopted, parseNodeName } from "../domain/model/generation.ts";
+import { SERVER_POOL } from "../config/config.ts";
 import type { NodeRecord } from "../domain/model/types.ts";
 import type { ExclusiveUse } from "./exclusive-use.ts";
 import { VM_TYPE, type KnownVm } from "./engine-state.ts";
@@ -68,7 +69,7 @@ export async function reportUnknownNodes(
     if (node === undefined || template || pool !== config.site.proxmoxPool || known.has(vmid)) continue;
     // A run that was killed or failed records a node as retired before its VM is off and its Node is gone.
     const isLeaving = vm.status !== "stopped" || observed.nodes.some(({ name }) => name === node.name);
-    const todo = node.phase === "retired" && isLeaving ? LEAVING : whatToDo(node);
+    const todo = node.phase === "retired" && isLeaving ? LEAVING : whatToDo(node, config);
     report(`VM ${vmid} (${node.name}) is in no state of the engine, and is recorded as ${node.phase}`, todo);
   }
 }
@@ -79,8 +80,9 @@ function recordOf({ records }: Pick<ObservedCluster, "records">, vm: ListedVm): 
   return nodes.find((node) => node.vmid === vm.vmid && node.name === vm.name && !isAdopted(node));
 }
 
-function whatToDo({ phase, vmid, keeps }: NodeRecord): string {
-  if (phase !== "retired") return UNKNOWN;
+function whatToDo(node: NodeRecord, config: OpenStack["config"]): string {
+  const { phase, vmid, keeps } = node;
+  if (phase !== "retired") return unknown(node, config);
   const left = "left alone: its node has left the cluster, and no update destroys it";
   if (keeps === undefined) return `${left}. Destroy VM ${vmid} by hand`;
   return `${left}. It holds ${keptWords(keeps)}: take its tags away, or updates fail on it, and destroy VM ${vmid} by hand once nobody needs that data`;
@@ -89,8 +91,16 @@ function whatToDo({ phase, vmid, keeps }: NodeRecord): string {
 const LEAVING =
   "left alone: it is not off yet, or still has its Node: run pulumi up, which ends that, then repair again";
 
-const UNKNOWN =
-  "left alone: an update would make it again, and fail because its number is taken. Is this the backend that the stack is in, with its newest state? If no newer state is left, raise the `rollout` counter of its pool, without a canary, and move the data of volumes that only this node can reach: the next update replaces it by a node that the engine knows, and leaves it off";
+function unknown({ name }: NodeRecord, { cluster, controlPlane, pools }: OpenStack["config"]): string {
+  const { pool = "", slot = 0 } = parseNodeName(name, cluster) ?? {};
+  const slots = pool === SERVER_POOL ? controlPlane.servers : (pools.find((one) => one.name === pool)?.slots ?? 0);
+  const isWanted = slot < slots;
+  const why = isWanted
+    ? "an update would make it again, and fail because its number is taken"
+    : "its slot is not wanted any more, and an update retires only what the state has";
+  const grow = isWanted ? "" : `give pool ${pool} ${slot + 1} slots again until this is over, `;
+  return `left alone: ${why}. Is this the backend that the stack is in, with its newest state? If no newer state is left, ${grow}raise the \`rollout\` counter of its pool, without a canary, and move the data of volumes that only this node can reach: the next update replaces it by a node that the engine knows, and leaves it off`;
+}
 
 const UNHEARD =
   "left alone: there is no cluster that could say whether it was a member. If there is one, start its servers; is this the backend that the stack is in? If no server has ever joined, destroy the VM by hand";

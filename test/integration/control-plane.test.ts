@@ -61,9 +61,10 @@ describe("a server that leaves", () => {
   ] as [string, string | undefined, number[], boolean, boolean][])
     it(`${may ? "may go" : "stays"} when ${when}`, async () => {
       const data = told === undefined ? {} : { servers: told };
-      const client = { find: () => Promise.resolve({ data }) } as unknown as Kubernetes;
+      const find = (path: string) => Promise.resolve(path.endsWith("/cluster") ? { data } : undefined);
+      const client = { find, list: () => Promise.resolve({ items: [] }) } as unknown as Kubernetes;
       const all = [...servers.map((slot) => server(slot)), incomplete];
-      const leaves = requireMayLeave(client, incomplete.name, all, isIncomplete);
+      const leaves = requireMayLeave(client, { name: incomplete.name, pool: "servers" }, all, isIncomplete);
       await (may ? leaves : assert.rejects(leaves, ControlPlaneRefusal));
     });
 

@@ -1,4 +1,5 @@
 import { SERVER_POOL } from "../../src/config/config.ts";
+import { cordonedBy, labels } from "../../src/clients/kubernetes/nodes.ts";
 import { nodeTags } from "../../src/clients/proxmox/tags.ts";
 import type { PoolSpec } from "../../src/domain/model/types.ts";
 import type { Vm } from "./data-centre.ts";
@@ -168,7 +169,7 @@ export class AvailabilityWatcher {
     if (promised === undefined) return;
     const all = this.truth
       .nodes()
-      .filter((node) => placeOf(node).pool === pool && isSchedulable(node) && !this.isKnownOut(node));
+      .filter((node) => placeOf(node).pool === pool && serves(node) && !this.isKnownOut(node));
     const serving = all.filter(({ metadata }) => metadata.name !== departing);
     // A departing node that does not serve reduces nothing.
     if (serving.length === all.length) return;
@@ -250,5 +251,11 @@ export class AvailabilityWatcher {
 const readyGraceMs = 50_000;
 /** Maximum age of the list of VMs, including the time to read it, in milliseconds. */
 const listLagMs = 15_000;
+
+/** A server that somebody has cordoned serves on as one: only our own cordon is the beginning of its end. */
+function serves(node: Stored): boolean {
+  const { labels: own = {}, annotations = {} } = node.metadata;
+  return isSchedulable(node) || (labels.server in own && !(cordonedBy in annotations));
+}
 
 const slotsBelow = (count: number): number[] => Array.from({ length: count }, (_, slot) => slot);

@@ -189,6 +189,45 @@ describe("a node that cannot be emptied", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("serves on when somebody lifts its cordon meanwhile, and goes with the next run", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { objects } = stage.world.cluster;
+    await stage.play(async () => {
+      const old = stage.nameOf(1100);
+      let isLifted = false;
+      objects.onChange(({ collection, object }) => {
+        if (isLifted || collection !== "nodes" || object.metadata.name !== old || object.spec?.unschedulable !== true)
+          return;
+        isLifted = true;
+        stage.world.time.after(500, () => objects.put("nodes", { ...object, spec: {} }));
+      });
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /was uncordoned while it was drained/);
+      assert.ok(stage.vm(1100).running);
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("is emptied of a pod that the scheduler binds a moment after the cordon", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { objects, pods } = stage.world.cluster;
+    await stage.play(async () => {
+      const old = stage.nameOf(1100);
+      pods.deploy({ name: "late", replicas: 0, minAvailable: 0, slowestEnd: 1000, claims: false });
+      let isBound = false;
+      objects.onChange(({ collection, object }) => {
+        if (isBound || collection !== "nodes" || object.metadata.name !== old || object.spec?.unschedulable !== true)
+          return;
+        isBound = true;
+        stage.world.time.after(1000, () => pods.bindLate("late", old));
+      });
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      assert.ok(isBound);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   function bindOn({ world }: Stage, node: string): void {
     const terms = [{ matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [node] }] }];
     world.cluster.objects.put("persistentvolumes", {

@@ -196,6 +196,11 @@ export class DataCentre {
     return [...this.tasks.values()].some(({ exit }) => exit === undefined);
   }
 
+  /** Whether a VM is so new that the statistics daemon has not polled it. */
+  isUnlisted(): boolean {
+    return [...this.vms.values()].some(({ seen }) => seen === undefined);
+  }
+
   private powerOff(vm: Vm, by: Process): void {
     if (!vm.running) return;
     this.watcher.vmStops(vm, by);

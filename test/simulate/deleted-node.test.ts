@@ -53,6 +53,60 @@ describe("a member whose Node somebody deletes while it runs", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("does not condemn its image when it is an agent that was joining, whose run was killed or not", async () => {
+    for (const isKilled of [true, false]) {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+      const { objects } = stage.world.cluster;
+      await stage.play(async () => {
+        const hasNode = () => objects.list("nodes").some(({ metadata }) => metadata.name === stage.nameOf(1101));
+        const run = isKilled ? stage.dieAt(stage.agentsOf(1), hasNode) : stage.up(stage.agentsOf(1));
+        await stage.until(hasNode);
+        objects.remove("nodes", stage.nameOf(1101));
+        await run;
+        await stage.world.time.sleep(90_000);
+        assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+        assert.doesNotMatch(generationsOf(stage, "workers"), /failed/);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    }
+  });
+
+  it("leaves no other server out of etcd in the same run: its slot has nobody", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { cluster } = stage.world;
+    await stage.play(async () => {
+      const hasJoined = () => cluster.control.etcd.voters().length === 4;
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(() => cluster.control.etcd.learners().length === 1);
+      await stage.until(hasJoined);
+      cluster.objects.remove("nodes", stage.nameOf(1002));
+      assert.equal(await run, "failed");
+      assert.equal(cluster.control.etcd.voters().length, 3);
+      for (let runs = 0; runs < 3 && (await stage.up(stage.serversOf(1))) !== "done"; runs += 1)
+        await stage.world.time.sleep(60_000);
+      assert.equal(cluster.control.etcd.voters().length, 3);
+      assert.doesNotMatch(generationsOf(stage, "servers"), /"failed/);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("is replaced when it is a server, also while the new server of its slot is unhealthy", async () => {
+    const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
+    const { etcd } = stage.world.cluster.control;
+    await stage.play(async () => {
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(() => etcd.voters().length === 4);
+      stage.world.cluster.objects.remove("nodes", stage.nameOf(1000));
+      assert.equal(await run, "failed");
+      await stage.world.time.sleep(60_000);
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+      assert.match(stage.engine.why, /demo-servers-0-\w+ was a member, and its Node was deleted/);
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+      assert.equal(etcd.voters().length, 3);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("is named when it is the only server, which etcd keeps", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
     await stage.play(async () => {

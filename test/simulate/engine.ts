@@ -20,8 +20,10 @@ import { poolArgs } from "../../src/program/place-nodes.ts";
 import { prepare, type Prepared } from "../../src/program/prepare.ts";
 import type { StepContext } from "../../src/steps/context.ts";
 import { verbs } from "../../src/steps/verbs.ts";
-import type { Killer } from "./killer.ts";
-import type { Ending, Process } from "./process.ts";
+import { Chance } from "./chance.ts";
+import { Killer } from "./killer.ts";
+import { volumesOn } from "./local-volumes.ts";
+import { current, type Ending, type Process } from "./process.ts";
 import { Provider, Unconfigured, type MadeVm } from "./provider.ts";
 import type { World } from "./world.ts";
 
@@ -53,6 +55,8 @@ export class Engine {
   destroysByHand = true;
   /** A VM out of sight may be a clone of ours: the operator was told to repair again. */
   private mayHide = false;
+  /** The pools of nodes that are in no state, as the last repair has said, and the slots that it asks for. */
+  private readonly toRaise = new Map<string, number>();
   /** The plan of the last run. */
   clusterPlan: ClusterPlan | undefined;
   /** Steps that the last run started. */
@@ -73,6 +77,34 @@ export class Engine {
   /** Removes a node's VM and steps from the state, as the import of an older state does. */
   forgets(name: string): void {
     for (const urn of [name, `${name}-claim`, `${name}-join`]) this.state.delete(urn);
+  }
+
+  /** A copy of the state, as the backend keeps one of each update. */
+  copy(): ReadonlyMap<string, Resource> {
+    return new Map(this.state);
+  }
+
+  /** Runs `pulumi stack import` with an older state. */
+  imports(older: ReadonlyMap<string, Resource>): void {
+    this.state.clear();
+    for (const [urn, resource] of older) this.state.set(urn, resource);
+    this.pending.clear();
+    this.deleting.clear();
+  }
+
+  /**
+   * Runs `evergreen repair`, with an operator who does what it says.
+   * @returns the pools whose content the operator is to change, and the slots that they have to have then
+   */
+  async repairByHand(config: Config): Promise<Map<string, number>> {
+    this.toRaise.clear();
+    const ending = await this.start(
+      "program-repair",
+      new Killer(this.world, new Chance(this.world.seed, "repair")),
+      () => this.repair(proxmox(), config, "by hand"),
+    );
+    this.report("the repair", ending);
+    return new Map(this.toRaise);
   }
 
   /** Whether the state has the claim of a node. */
@@ -150,11 +182,34 @@ export class Engine {
     const report = (what: string, how: string): void => {
       this.world.story.tell("program", () => `${what} -> ${how}`);
       this.mayHide ||= how.includes("out of the token's sight");
-      const left = /it was configured, and .* destroy VM (\d+) /.exec(how)?.[1];
-      if (left !== undefined && this.destroysByHand) this.world.dc.vms.delete(Number(left));
+      const pool = /^VM \d+ \(demo-(.+)-\d+-[0-9a-f]{8}\) is in no state/.exec(what)?.[1];
+      if (pool !== undefined && how.includes("raise the `rollout` counter of its pool")) {
+        const slots = Number(/give pool .* (\d+) slots again/.exec(how)?.[1] ?? 0);
+        this.toRaise.set(pool, Math.max(slots, this.toRaise.get(pool) ?? 0));
+        this.moveData(what.split(/[()]/)[1] ?? "");
+      }
+      const left = /\b[Dd]estroy VM (\d+) .*by hand/.exec(how)?.[1];
+      if (left !== undefined && this.destroysByHand) this.destroyByHand(Number(left));
     };
     await mend(this.books, { pve, config, observed }, { asked, fence, report });
     this.deleting.clear();
+  }
+
+  /** The operator moves the data that only this node can reach. */
+  private moveData(node: string): void {
+    const { cluster } = this.world;
+    for (const { metadata } of volumesOn(cluster, node)) cluster.objects.remove("persistentvolumes", metadata.name);
+  }
+
+  private destroyByHand(vmid: number): void {
+    const { dc, watcher } = this.world;
+    const vm = dc.vms.get(vmid);
+    const by = current.getStore();
+    if (vm === undefined || by === undefined) return;
+    this.world.story.tell("operator", () => `destroys VM ${vmid} (${vm.name})`);
+    this.moveData(vm.name);
+    watcher.destroyed(vm, by);
+    dc.vms.delete(vmid);
   }
 
   /** What `evergreen repair` reads and changes in the state. */

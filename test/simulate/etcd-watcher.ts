@@ -10,6 +10,9 @@ export class EtcdWatcher {
   /** A member that has been down for less than this may not have been noticed by any step, in milliseconds. */
   private readonly reaction: () => number;
   private readonly retired = new Set<string>();
+  /** Members that somebody removes by deleting their Nodes: a step that waits for one may tell it to join again. */
+  private readonly deletedByHand = new Map<string, { slot: string; at: number }>();
+  private runBegan = 0;
   /** Voters that were unhealthy when they were removed: etcd adds no member while such a voter is there. */
   private given = 0;
   private readonly downSince = new Map<string, number>();
@@ -37,7 +40,7 @@ export class EtcdWatcher {
     if (!etcd.hasQuorum()) story.wrong(`etcd has no quorum: ${voters.map(inWords).join(", ")}`);
     if (learners.length > 1) story.wrong(`two learners at once: ${learners.map(({ node }) => node).join(", ")}`);
     if (voters.length >= fewest) this.given = 0;
-    if (voters.length < fewest - this.given)
+    if (voters.length < fewest - this.given - this.lostByHand(0).length)
       story.wrong(`${voters.length} voters, and there were ${fewest} servers before`);
   }
 
@@ -54,7 +57,8 @@ export class EtcdWatcher {
 
   /** A guest is given the join data of a server, for the first time or again. */
   toldToJoin(node: string, uuid: string, by: string): void {
-    if (this.retired.has(uuid)) this.story.wrong(`${by} tells ${node} to join, which was taken out of etcd`);
+    if (this.retired.has(uuid) && !this.deletedByHand.has(uuid))
+      this.story.wrong(`${by} tells ${node} to join, which was taken out of etcd`);
     const others = this.etcd?.members.filter((one) => one.uuid !== uuid) ?? [];
     if (this.etcd?.member(uuid)) return;
     const learner = others.find((one) => one.learner && this.elapsed() - one.since > this.reaction());
@@ -70,8 +74,27 @@ export class EtcdWatcher {
     const others = this.etcd?.members.filter((one) => one !== departing) ?? [];
     const dead = this.deadAmong(others);
     if (dead) this.story.wrong(`${by} takes ${node} out of etcd while the voter ${dead.node} is dead`);
+    const lost = this.lostByHand(this.runBegan).filter((slot) => !node.startsWith(slot));
+    if (by.startsWith("handover-") && lost.length > 0)
+      this.story.wrong(`${by} takes ${node} out of etcd while nobody has the slot ${lost.join(", ")}`);
     const learner = others.find((one) => one.learner && this.elapsed() - one.since > this.reaction());
     if (learner) this.story.wrong(`${by} takes ${node} out of etcd while ${learner.node} is a learner`);
+  }
+
+  runBegins(): void {
+    this.runBegan = this.elapsed();
+  }
+
+  /** Somebody deletes the Node of a server: RKE2 takes it out of etcd. */
+  nodeDeletedByHand(node: string, uuid: string): void {
+    this.deletedByHand.set(uuid, { slot: node.replace(/[^-]+$/, ""), at: this.elapsed() });
+  }
+
+  /** Slots whose servers somebody has taken out of etcd since then, and that have no other voter. */
+  lostByHand(since: number): string[] {
+    const lost = [...this.deletedByHand.values()].filter(({ at }) => at >= since && this.elapsed() - at > 0);
+    const slots = new Set(lost.map(({ slot }) => slot));
+    return [...slots].filter((slot) => !(this.etcd?.voters() ?? []).some(({ node }) => node.startsWith(slot)));
   }
 
   private deadAmong(members: readonly Member[]): Member | undefined {

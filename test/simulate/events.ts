@@ -15,5 +15,7 @@ export const eventKinds = [
   "a task that warns",
   "a task without its lock",
   "a learner that learns nothing",
+  "an update that allows a destroy",
+  "an older state",
   ...weatherKinds.map(({ name }) => name),
 ];

@@ -2,6 +2,7 @@ import { fitsNode, type NodeSelector } from "../../src/domain/drain/node-affinit
 import type { Chance } from "./chance.ts";
 import type { Vm } from "./data-centre.ts";
 import { isReady, isSchedulable } from "./nodes.ts";
+import type { Stored } from "./objects.ts";
 import type { Process } from "./process.ts";
 import type { World } from "./world.ts";
 
@@ -66,14 +67,19 @@ export class LocalDisks {
   }
 
   private destroyed({ name, vmid }: Vm, by: Process): void {
-    const labels = { "kubernetes.io/hostname": name };
-    const held = this.world.cluster.objects.list("persistentvolumes").filter(({ spec }) => {
-      const { required } = spec?.nodeAffinity as { required: NodeSelector };
-      return fitsNode(required, { name, labels }, false);
-    });
+    const held = volumesOn(this.world.cluster, name);
     if (held.length === 0) return;
     const what = `${by.name} destroys ${name} (VM ${vmid}) with ${held.map(({ metadata }) => metadata.name).join(", ")}`;
     if (this.keepDays > 0) this.world.story.wrong(`${what}, and it is to be kept for ${this.keepDays} days`);
     else if (this.there.has(name)) this.world.story.wrong(`${what}, in the run that has stranded it`);
   }
+}
+
+/** The volumes that only this node can reach. */
+export function volumesOn({ objects }: World["cluster"], name: string): Stored[] {
+  const labels = { "kubernetes.io/hostname": name };
+  return objects.list("persistentvolumes").filter(({ spec }) => {
+    const { required } = spec?.nodeAffinity as { required: NodeSelector };
+    return fitsNode(required, { name, labels }, false);
+  });
 }

@@ -18,12 +18,39 @@ export function anew(wish: Wish, image: string, judged: readonly Role[]): Wish {
 }
 
 /**
+ * Does what the refusal of a run asks an operator to do.
+ * @returns whether there was anything to do
+ */
+export async function helps(world: World, why: string): Promise<boolean> {
+  return takeOutOfHa(world, why) || (await restart(world, why)) || (await startFallen(world, why));
+}
+
+function takeOutOfHa({ dc, story }: World, why: string): boolean {
+  const vm = dc.vms.get(Number(/ha-manager remove vm:(\d+)/.exec(why)?.[1]));
+  if (vm?.ha !== "error") return false;
+  story.tell("operator", () => `takes ${vm.name} out of HA`);
+  vm.ha = false;
+  return true;
+}
+
+async function restart({ dc, story, time }: World, why: string): Promise<boolean> {
+  const vm = dc.vms.get(Number(/qm reboot (\d+)/.exec(why)?.[1]));
+  if (vm === undefined) return false;
+  story.tell("operator", () => `restarts ${vm.name}`);
+  dc.powerCut(vm);
+  await time.sleep(5000);
+  dc.powerOn(vm);
+  await time.sleep(bootMs);
+  return true;
+}
+
+/**
  * Starts servers that a fault has turned off, when a run was refused for their sake. Two voters that do not serve are
  * not routine (src/domain/availability/quorum.ts): here a server that a fault has turned off, beside an incomplete
  * server of a defective image. The refusal names both, and the first can be started again.
  * @returns whether a server was started
  */
-export async function startFallen({ dc, cluster, story, time }: World, why: string): Promise<boolean> {
+async function startFallen({ dc, cluster, story, time }: World, why: string): Promise<boolean> {
   if (!/may not be taken out of etcd now: .*etcd has no quorum/.test(why)) return false;
   const { etcd } = cluster.control;
   const fallen = [...dc.vms.values()].filter(({ uuid, running }) => !running && etcd.member(uuid) !== undefined);

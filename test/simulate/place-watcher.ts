@@ -1,12 +1,15 @@
+import { labels } from "../../src/clients/kubernetes/nodes.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Stored } from "./objects.ts";
-import { nodeOf } from "./pods.ts";
+import { isRefused, nodeOf } from "./pods.ts";
 import type { Process } from "./process.ts";
 import type { Story } from "./story.ts";
 import { placeOf, type Place } from "./truth.ts";
 
 /** Time that a scheduler and a polling handover may take, in milliseconds. */
 const patience = 60_000;
+/** Time in which a kubelet finds out that it cannot fetch an image, and some more, in milliseconds. */
+const waitsForStart = 10_000;
 
 /**
  * Checks that the pods that a handover has evicted are scheduled again before the next handover of its pool begins.
@@ -16,6 +19,8 @@ const patience = 60_000;
 export class PlaceWatcher {
   /** By workload: the last process that evicted a pod of it, and from which slot. */
   private readonly evictors = new Map<string, { by: Process; from: Place }>();
+  /** When a node got its slot. */
+  private readonly handedOver = new Map<string, number>();
   private readonly story: Story;
   private cluster: Cluster | undefined;
 
@@ -25,6 +30,18 @@ export class PlaceWatcher {
 
   attach(cluster: Cluster): void {
     this.cluster = cluster;
+    cluster.objects.onChange(({ collection, object }) => {
+      if (collection === "configmaps" && object.metadata.name.startsWith("slot-")) this.noteHandovers(object);
+    });
+  }
+
+  private noteHandovers({ data }: Stored): void {
+    for (const fact of Object.values((data ?? {}) as Record<string, string>)) {
+      if (!fact.startsWith("{")) continue;
+      const { name, phase } = JSON.parse(fact) as { name?: string; phase?: string };
+      if (name !== undefined && phase === "handedOver" && !this.handedOver.has(name))
+        this.handedOver.set(name, this.cluster?.time.date() ?? 0);
+    }
   }
 
   evicted(pod: Stored, from: Place, by: Process): void {
@@ -37,10 +54,32 @@ export class PlaceWatcher {
    */
   cordoned(name: string, pool: string, by: Process): void {
     if (!by.name.startsWith("handover-")) return;
+    const idle = this.refusing(pool, name);
+    if (idle.length > 0) this.story.wrong(`${by.name} cordons ${name} while no pod can start on ${idle.join(", ")}`);
     const waiting = this.cluster?.objects.list("pods").filter((pod) => this.waitsForOther(pod, pool, by)) ?? [];
     if (waiting.length === 0) return;
     const names = waiting.map(({ metadata }) => metadata.name).join(", ");
     this.story.wrong(`${by.name} cordons ${name}, and what others evicted has found no place: ${names}`);
+  }
+
+  /** Nodes of other slots that can start none of the pods that they were given, with their slot for themselves. */
+  private refusing(pool: string, departing: string): string[] {
+    const { objects, pods } = this.cluster ?? {};
+    if (objects === undefined || pods === undefined) return [];
+    const nodes = objects.list("nodes").filter((node) => placeOf(node).pool === pool);
+    const slotOf = (node: Stored) => String(placeOf(node).slot);
+    const own = nodes.find(({ metadata }) => metadata.name === departing);
+    const alone = nodes.filter(
+      (node) =>
+        nodes.filter((one) => slotOf(one) === slotOf(node)).length === 1 &&
+        own?.metadata.labels?.[labels.generation] !== node.metadata.labels?.[labels.generation],
+    );
+    const wasThere = ({ metadata }: Stored, name: string) =>
+      Date.parse(metadata.creationTimestamp) + waitsForStart < (this.handedOver.get(name) ?? -Infinity);
+    return alone.flatMap(({ metadata: { name } }) => {
+      const given = pods.servingOn(name);
+      return given.length > 0 && given.every((pod) => isRefused(pod) && wasThere(pod, name)) ? [name] : [];
+    });
   }
 
   private waitsForOther(pod: Stored, pool: string, by: Process): boolean {

@@ -34,6 +34,10 @@ export class Pods {
   private readonly daemons: DaemonSets;
   private readonly chance: Chance;
   private made = 0;
+  /** Whether nodes can fetch images that they do not have. */
+  private isRegistryAway = false;
+  /** By node and workload: the images that a node has. */
+  private readonly fetched = new Set<string>();
   /** How many pods of a workload were scheduled to a node after its cordon, by both their names. */
   private readonly returns = new Map<string, number>();
 
@@ -62,6 +66,21 @@ export class Pods {
       this.cluster.objects.remove("replicasets", `load/${workload.name}`);
       for (const pod of this.cluster.objects.list("pods")) if (appOf(pod) === workload.name) this.remove(pod);
     };
+  }
+
+  /** The registry of the workloads does not answer. @returns a function that brings it back */
+  loseRegistry(): () => void {
+    this.isRegistryAway = true;
+    return () => {
+      this.isRegistryAway = false;
+      for (const pod of this.cluster.objects.list("pods")) if (isRefused(pod)) this.start(pod);
+    };
+  }
+
+  /** A pod is bound to a node, however things are there by now: the scheduler has decided a moment ago. */
+  bindLate(app: string, node: string): void {
+    const pod = this.put(`${app}-${(this.made += 1)}`, "load", "ReplicaSet", app, node);
+    if (this.cluster.nodes.hasKubelet(node)) this.start(pod);
   }
 
   /** Deploys a DaemonSet that works nowhere. @returns a function that removes it */
@@ -215,8 +234,28 @@ export class Pods {
     if (isPodReady(pod)) this.setReady(pod, "False");
     if (!this.works(pod)) return;
     this.cluster.time.after(this.chance.between(300, 6000), () => {
-      if (this.cluster.nodes.hasKubelet(nodeOf(pod))) this.setReady(pod, "True");
+      if (!this.cluster.nodes.hasKubelet(nodeOf(pod))) return;
+      if (this.fetches(pod)) this.setReady(pod, "True");
+      else this.refuse(pod);
     });
+  }
+
+  /** Whether the node has the images of a pod, or gets them now; those of DaemonSets are in the image of the node. */
+  private fetches(pod: Stored): boolean {
+    const app = appOf(pod);
+    if (app === undefined) return true;
+    const own = `${nodeOf(pod)}/${app}`;
+    if (!this.isRegistryAway) this.fetched.add(own);
+    return this.fetched.has(own);
+  }
+
+  private refuse(pod: Stored): void {
+    const { objects } = this.cluster;
+    const found = objects.get("pods", keyOf(pod));
+    if (found?.metadata.uid !== pod.metadata.uid) return;
+    const waiting = { reason: "ImagePullBackOff", message: "Back-off pulling image" };
+    const status = { phase: "Pending", conditions: [], containerStatuses: [{ restartCount: 0, state: { waiting } }] };
+    objects.put("pods", { ...found, status });
   }
 
   private setReady(pod: Stored, status: string): void {
@@ -224,7 +263,8 @@ export class Pods {
     const found = objects.get("pods", keyOf(pod));
     if (found?.metadata.uid !== pod.metadata.uid) return;
     const conditions = [{ type: "Ready", status }];
-    objects.put("pods", { ...found, status: { ...found.status, phase: "Running", conditions } });
+    const containerStatuses = [{ restartCount: 0 }];
+    objects.put("pods", { ...found, status: { ...found.status, phase: "Running", conditions, containerStatuses } });
   }
 
   private put(name: string, namespace: string, kind: string, owner: string, node?: string): Stored {
@@ -259,6 +299,12 @@ export function nodeOf({ spec }: Stored): string {
 export function isPodReady({ status }: Stored): boolean {
   const conditions = (status?.conditions ?? []) as { type: string; status: string }[];
   return conditions.some((one) => one.type === "Ready" && one.status === "True");
+}
+
+/** Whether its node cannot fetch its image. */
+export function isRefused({ status }: Stored): boolean {
+  const containers = (status?.containerStatuses ?? []) as { state?: { waiting?: { reason: string } } }[];
+  return containers.some(({ state }) => state?.waiting?.reason === "ImagePullBackOff");
 }
 
 function isOutOfService({ spec }: Stored): boolean {

@@ -203,6 +203,24 @@ describe("a repair in virtual time", function () {
       assert.equal(stage.vm(1100).running, false);
     }));
 
+  it("says how a node goes that is in no state and whose slot is not wanted any more", async () => {
+    stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    await play(async () => {
+      const vms = [...stage.world.dc.vms.values()]
+        .filter(({ vmid, template }) => !template && vmid !== 1101)
+        .map(({ vmid, name, host }) => ({ vmid, name, host, urn: name }));
+      const fewer = { ...stage.before, slots: 1 };
+      stage.engine.forgets(stage.nameOf(1101));
+      assert.equal(await stage.up(fewer), "done", stage.engine.why);
+      assert.ok(stage.vm(1101).running);
+      const { said } = await stage.mend({ vms }, { wish: fewer });
+      assert.match(said.join(), /VM 1101 .* its slot is not wanted any more.*give pool workers 2 slots again/);
+      assert.equal(await stage.up({ ...stage.before, rollout: 1 }), "done", stage.engine.why);
+      assert.equal(await stage.up({ ...fewer, rollout: 1 }), "done", stage.engine.why);
+      assert.equal(stage.vm(1101).running, false);
+    });
+  });
+
   it("has nobody destroy a retired VM that runs, or has its Node", async () =>
     await play(async () => {
       const old = stage.vm(1100);

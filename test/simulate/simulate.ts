@@ -3,16 +3,15 @@ import { renderClusterPlan } from "../../src/program/cluster-plan.ts";
 import type { PoolPlan, PoolSpec } from "../../src/domain/model/types.ts";
 import { Chance } from "./chance.ts";
 import type { Counted } from "./coverage.ts";
-import type { Vm } from "./data-centre.ts";
 import { endChecks } from "./end.ts";
 import { Engine, type Outcome } from "./engine.ts";
-import { isUp } from "./etcd.ts";
 import { calm, type Strike } from "./faults.ts";
 import { Killer } from "./killer.ts";
 import { LocalDisks, localVolumesOf } from "./local-volumes.ts";
 import { configOf, imagesOf, scenarioOf, type Act, type Blow, type Scenario, type Wish } from "./scenario.ts";
 import type { Stored } from "./objects.ts";
-import { anew, startFallen } from "./operator.ts";
+import { anew, helps } from "./operator.ts";
+import { maySpare } from "./spare.ts";
 import { plantPools } from "./plant.ts";
 import { Storms } from "./weather/storms.ts";
 import { World } from "./world.ts";
@@ -49,7 +48,8 @@ export async function simulate(
   const chance = new Chance(seed, "scenario");
   const images = imagesOf(chance);
   const localVolumes = localVolumesOf(new Chance(seed, "local volumes"));
-  const decided = { ...scenarioOf(chance, images), localVolumes };
+  const allowDestroy = new Chance(seed, "allow destroy").happens(0.2) ? true : undefined;
+  const decided = { ...scenarioOf(chance, images), localVolumes, allowDestroy };
   const scenario = shape?.(decided) ?? decided;
   const world = new World({ seed, images, workloads: scenario.workloads, told });
   defect?.(world);
@@ -83,6 +83,14 @@ class Play {
   /** Host faults that wait for a join. */
   private awaited: Blow[] = [];
   private readonly joined = new Set<string>();
+  /** States of the engine before each act. */
+  private readonly states: ReturnType<Engine["copy"]>[] = [];
+  private readonly imports: Chance;
+  /** How often an operator has changed the content of a pool because its nodes were in no state. */
+  private readonly raised = { servers: 0, workers: 0 };
+  private importedTimes = 0;
+  /** The slots that are wanted of the agents, while there are more for a node that is in no state. */
+  private slotsAfter: number | undefined;
 
   constructor(
     world: World,
@@ -100,6 +108,7 @@ class Play {
     const { localVolumes } = scenario;
     this.disks = localVolumes && new LocalDisks(world, new Chance(world.seed, "local disks"), localVolumes);
     this.storms = storms;
+    this.imports = new Chance(world.seed, "imports");
   }
 
   async all(goodImage: string): Promise<void> {
@@ -121,6 +130,7 @@ class Play {
     this.wellAt = Math.max(this.wellAt, this.storms.wellAt, world.cluster.control.etcd.stalledUntil);
     if (world.time.elapsed() < this.wellAt) await world.time.sleep(this.wellAt - world.time.elapsed());
     await this.settle(goodImage);
+    if (this.importedTimes > 0) await this.repairs();
     await this.idle();
     // Longer than the life of a join token or a lease; a soak may end meanwhile.
     await world.time.sleep(600_000);
@@ -143,8 +153,13 @@ class Play {
 
   private async perform(act: Act): Promise<void> {
     const { world } = this;
-    this.wish = act.wish;
+    this.wish = this.raise(act.wish);
+    this.slotsAfter = undefined;
+    // A kept VM that is in no state is another matter: nothing but its data would have to move, and no repair moves that.
+    if (this.scenario.localVolumes === undefined && this.imports.happens(0.08)) await this.importOlder();
+    this.states.push(this.engine.copy());
     this.promise();
+    if (this.scenario.allowDestroy === true) world.coverage.event("an update that allows a destroy");
     world.story.tell("operator", () => `wants ${JSON.stringify(act.wish)}`);
     world.faults.weather = act.weather;
     this.storms.pass();
@@ -155,17 +170,77 @@ class Play {
     for (const at of this.scenario.localVolumes?.later ?? [])
       this.blows.push(world.time.after(at, () => this.disks?.bind()));
     const outcome = await this.up(new Killer(world, this.chance, act.kill));
-    this.established ||= outcome === "done";
+    if (outcome === "done") this.establish();
     await world.time.sleep(act.pause);
+  }
+
+  /** What somebody wants, with the changes that an operator made because nodes were in no state. */
+  private raise(wish: Wish): Wish {
+    const { servers, workers } = this.raised;
+    const own = wish.servers && {
+      servers: { ...wish.servers, cores: wish.servers.cores + servers, replaceOnlyServer: servers > 0 },
+    };
+    return { ...wish, rollout: wish.rollout + workers, ...own };
+  }
+
+  /** The newest state is lost: an operator imports the one of an act before, or one that lacks a node. */
+  private async importOlder(): Promise<void> {
+    const { world, engine, imports } = this;
+    world.faults.weather = calm;
+    for (let left = 120; left > 0 && (world.living().length > 0 || world.dc.isBusy()); left -= 1)
+      await world.time.sleep(500);
+    const older = this.states.length > 0 ? imports.pick(this.states) : undefined;
+    if (older !== undefined) engine.imports(older);
+    else {
+      const nodes = [...world.dc.vms.values()].filter(({ name }) => engine.hasClaimed(name));
+      if (nodes.length === 0) return;
+      engine.forgets(imports.pick(nodes).name);
+    }
+    world.story.tell("operator", () => "imports an older state");
+    world.coverage.event("an older state");
+    this.importedTimes += 1;
+    await this.repairs();
+  }
+
+  private async repairs(): Promise<void> {
+    // The list of VMs is seconds old.
+    await this.world.time.sleep(15_000);
+    const pools = await this.engine.repairByHand(configOf(this.scenario, this.wish));
+    if (pools.size > 0) delete this.scenario.strategy.canary;
+    const slots = pools.get("workers") ?? 0;
+    if (slots > this.wish.slots) {
+      this.slotsAfter ??= this.wish.slots;
+      this.wish = { ...this.wish, slots };
+    }
+    for (const pool of ["servers", "workers"] as const) {
+      if (!pools.has(pool) || this.raised[pool] === this.importedTimes) continue;
+      const { servers: own } = this.wish;
+      const by = this.importedTimes - this.raised[pool];
+      this.raised[pool] = this.importedTimes;
+      if (pool === "workers") this.wish = { ...this.wish, rollout: this.wish.rollout + by };
+      else if (own) this.wish = { ...this.wish, servers: { ...own, cores: own.cores + by, replaceOnlyServer: true } };
+    }
+  }
+
+  /** Whether a run has failed on nodes that an older state does not have; the operator repairs then. */
+  private async repairsOld(): Promise<boolean> {
+    if (this.importedTimes === 0 || !/config file already exists|its number is taken/.test(this.engine.why))
+      return false;
+    await this.repairs();
+    this.promise();
+    return true;
   }
 
   /** Runs until the pool is as configured, whatever the verdicts about its images. */
   private async settle(goodImage: string): Promise<void> {
     for (let run = 0; run < patience; run += 1) {
-      await this.calmly("goes on");
+      const isDone = await this.calmly("goes on");
       const { controlPlane, pools = [] } = this.engine.clusterPlan ?? {};
       const plans = controlPlane ? [controlPlane, ...pools] : [];
-      if (plans.length > 1 && plans.every(isSteady)) return;
+      const isSettled = isDone && plans.length > 1 && plans.every(isSteady);
+      if (isSettled && this.slotsAfter === undefined) return;
+      if (isDone && this.importedTimes > 0) await this.repairs();
+      if (isSettled) this.takeSlotsAway();
       const judged = plans.filter((plan) => hasGivenUp(plan) || this.isFaulty(plan)).map(({ role }) => role);
       if (judged.length > 0) {
         this.wish = anew(this.wish, goodImage, judged);
@@ -179,21 +254,29 @@ class Play {
     );
   }
 
+  /** The nodes that were in no state are replaced: their slots go. */
+  private takeSlotsAway(): void {
+    this.wish = { ...this.wish, slots: this.slotsAfter ?? this.wish.slots };
+    this.slotsAfter = undefined;
+    this.promise();
+  }
+
   private async idle(): Promise<void> {
     await this.calmly("finds nothing to do");
     for (const urn of this.engine.ran) this.world.story.wrong(`a run without news ran ${urn}`);
   }
 
   /**
-   * Runs once without faults, after all tasks of Proxmox have ended: a run during such a task fails with a message that
-   * names it, and has to be repeated.
+   * Runs once without faults, after all tasks of Proxmox have ended, and every VM is in its lists: a run before that
+   * fails with a message that names the VM, and has to be repeated.
    */
-  private async calmly(what: string): Promise<void> {
-    while (this.world.dc.isBusy()) await this.world.time.sleep(500);
+  private async calmly(what: string): Promise<boolean> {
+    while (this.world.dc.isBusy() || this.world.dc.isUnlisted()) await this.world.time.sleep(500);
     const outcome = await this.up(new Killer(this.world, this.chance));
-    if (outcome === "done") this.established = true;
-    else if (!this.isExpected() && !(await startFallen(this.world, this.engine.why)))
+    if (outcome === "done") this.establish();
+    else if (!this.isExpected() && !(await helps(this.world, this.engine.why)) && !(await this.repairsOld()))
       this.world.story.wrong(`a calm run that ${what} ends ${outcome}: ${this.engine.why}`);
+    return outcome === "done";
   }
 
   /**
@@ -204,6 +287,13 @@ class Play {
   private isExpected(): boolean {
     const { clusterPlan, why } = this.engine;
     if (/is a learner without a Node|was removed from etcd before its join was over/.test(why)) return true;
+    // A server whose Node somebody has deleted: the next run replaces it.
+    if (
+      /its Node was deleted: RKE2 has taken it out of etcd|was told to join by an earlier run, and has no Node/.test(
+        why,
+      )
+    )
+      return true;
     return (
       clusterPlan !== undefined && [clusterPlan.controlPlane, ...clusterPlan.pools].some((plan) => this.isFaulty(plan))
     );
@@ -215,8 +305,16 @@ class Play {
 
   private up(killer: Killer): Promise<Outcome> {
     this.world.watcher.availability.runBegins();
+    this.world.etcdWatcher.runBegins();
     this.disks?.runBegins();
     return this.engine.up(configOf(this.scenario, this.wish), killer);
+  }
+
+  /** The pools are complete: from now on their availability is guaranteed, with the slots that they have now. */
+  private establish(): void {
+    if (this.established) return;
+    this.established = true;
+    this.promise();
   }
 
   private promise(): void {
@@ -277,14 +375,6 @@ class Play {
       world.dc.powerCut(vm);
     }
   }
-}
-
-/** Faults take out one voter at a time: the loss of two is a disaster, and not a case for a rollout. */
-function maySpare({ cluster, dc }: World, vm: Vm): boolean {
-  const { etcd } = cluster.control;
-  const servers = [...dc.vms.values()].filter(({ name }) => name.startsWith("demo-servers-"));
-  const isWhole = etcd.voters().every(isUp) && etcd.voters().length >= 3;
-  return isWhole && servers.every((one) => one === vm || one.running || etcd.member(one.uuid) === undefined);
 }
 
 function isSteady({ kind, slots }: PoolPlan): boolean {

@@ -42,6 +42,8 @@ interface Manner {
   isSure?: boolean;
   /** Whether still no other process is at work. @default always */
   isAlone?: () => boolean;
+  /** What is configured. @default what the stage began with */
+  wish?: Wish;
 }
 
 /** The outcome of a repair. */
@@ -107,7 +109,7 @@ export class Stage {
   /** Runs `evergreen repair` with this as the engine's state; by default it has all VMs of ours. */
   async mend(
     remembers: Partial<EngineState>,
-    { asked = "by hand", isSure = true, isAlone = () => true }: Manner = {},
+    { asked = "by hand", isSure = true, isAlone = () => true, wish = this.before }: Manner = {},
   ): Promise<Mended> {
     const { world } = this;
     const mended: Mended = { why: "", said: [], refreshed: undefined, followed: [] };
@@ -120,7 +122,7 @@ export class Stage {
       refreshOnly: (urns) => Promise.resolve(void mended.followed.push(...urns)),
     };
     const ending = await world.process("program-repair").run(async () => {
-      const [pve, config] = [proxmox(), this.config(this.before)];
+      const [pve, config] = [proxmox(), this.config(wish)];
       const site = { pve, config, observed: await observeCluster(pve, config) };
       const lost = new Error("the lease update was lost");
       const fence = { check: () => (isAlone() ? Promise.resolve() : Promise.reject(lost)), isSure };

@@ -1,5 +1,11 @@
 import type { Cluster } from "./cluster.ts";
+import { labels } from "../../src/clients/kubernetes/nodes.ts";
+import type { Stored } from "./objects.ts";
+import { isRefused } from "./pods.ts";
 import type { Story } from "./story.ts";
+
+/** How long a handover waits for a pod to start, and some more, in milliseconds. */
+const patience = 150_000;
 
 interface Judged {
   id: string;
@@ -14,6 +20,8 @@ interface Judged {
  */
 export class VerdictWatcher {
   private readonly seen = new Set<string>();
+  /** By generation: its state, as it was last written. */
+  private readonly states = new Map<string, string>();
   private readonly story: Story;
   private readonly touched: ReadonlySet<string>;
   private readonly isFaulty: (image: string) => boolean;
@@ -25,12 +33,32 @@ export class VerdictWatcher {
     this.isFaulty = isFaulty;
   }
 
-  attach({ objects, control }: Cluster): void {
+  attach(cluster: Cluster): void {
+    const { objects, control } = cluster;
     objects.onChange(({ collection, object }) => {
       if (collection !== "configmaps" || !object.metadata.name.startsWith("pool-")) return;
-      for (const [key, fact] of Object.entries((object.data ?? {}) as Record<string, string>))
-        if (key.startsWith("generation.")) this.judges(JSON.parse(fact) as Judged, control.etcd.stalledNodes);
+      const facts = Object.entries((object.data ?? {}) as Record<string, string>);
+      const judged = facts
+        .filter(([key]) => key.startsWith("generation."))
+        .map(([, fact]) => JSON.parse(fact) as Judged);
+      for (const generation of judged) {
+        this.judges(generation, control.etcd.stalledNodes);
+        // Of pods that no node before could start nobody knows whether they can start at all.
+        if (judged.length > 1) this.proves(generation, cluster);
+      }
     });
+  }
+
+  /** No generation is proved while not one of its nodes starts a pod, and Kubernetes says why. */
+  private proves({ id, state }: Judged, { objects, pods, time }: Cluster): void {
+    const isNew = state === "proved" && this.states.get(id) !== "proved";
+    this.states.set(id, state);
+    if (!isNew) return;
+    const nodes = objects.list("nodes").filter(({ metadata }) => metadata.labels?.[labels.generation] === id);
+    const given = nodes.flatMap(({ metadata }) => pods.servingOn(metadata.name));
+    const isLate = ({ metadata }: Stored) => time.date() - Date.parse(metadata.creationTimestamp) > patience;
+    if (given.length > 0 && given.every((pod) => isRefused(pod) && isLate(pod)))
+      this.story.wrong(`${id} is proved, and none of its nodes can start a pod`);
   }
 
   private judges({ id, state, why, spec }: Judged, stalled: ReadonlySet<string>): void {

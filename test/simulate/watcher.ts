@@ -5,6 +5,7 @@ import { nodeTags } from "../../src/clients/proxmox/tags.ts";
 import { AvailabilityWatcher } from "./availability-watcher.ts";
 import type { Cluster } from "./cluster.ts";
 import type { DataCentre, Vm } from "./data-centre.ts";
+import { isUp } from "./etcd.ts";
 import type { EtcdWatcher } from "./etcd-watcher.ts";
 import { isReady, isSchedulable, readySince } from "./nodes.ts";
 import type { Stored } from "./objects.ts";
@@ -147,6 +148,9 @@ export class Watcher {
       this.story.wrong(
         `${by.name} turns ${name} off with pods on it: ${runsOn.map(({ metadata }) => metadata.name).join(", ")}`,
       );
+    const member = this.truth.cluster?.control.etcd.member(vm.uuid);
+    if (member !== undefined && !member.learner && isUp(member))
+      this.story.wrong(`${by.name} turns ${name} off, which is a voter of etcd`);
     // A cordoned node no longer serves: this was checked when it was cordoned.
     if (node && isSchedulable(node))
       this.availability.requireAvailable(nodeTags(vm.tags)?.pool ?? "", name, `${by.name} turns ${name} off`);
@@ -159,6 +163,9 @@ export class Watcher {
       this.story.wrong(`${by.name} destroys VM ${vm.vmid}, which is no node of ours (${vm.owner})`);
     if (vm.running) this.story.wrong(`${by.name} destroys ${vm.name}, which runs`);
     if (node) this.story.wrong(`${by.name} destroys ${vm.name}, which is a member of the cluster`);
+    // RKE2 removes a learner that makes no progress.
+    if (this.truth.cluster?.control.etcd.member(vm.uuid)?.learner === false)
+      this.story.wrong(`${by.name} destroys ${vm.name}, which is a voter of etcd`);
     this.onDestroyed(vm, by);
   }
 

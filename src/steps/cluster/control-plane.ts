@@ -5,7 +5,7 @@ import { serverVms, type Access } from "../../clients/kubernetes/access.ts";
 import { awaitControllers } from "../../clients/kubernetes/controllers.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { readMembers } from "../../clients/kubernetes/etcd-members.ts";
-import { readWantedServers } from "../../clients/kubernetes/record.ts";
+import { readPoolRecord, readWantedServers } from "../../clients/kubernetes/record.ts";
 import { readServerToken } from "../../clients/kubernetes/server-token.ts";
 import { readServers, readServersAndMembers, type ServerNode } from "../../clients/kubernetes/servers.ts";
 import { nodeTags } from "../../clients/proxmox/tags.ts";
@@ -18,6 +18,7 @@ import {
   whyServerMayNotJoin,
   whyServerMayNotLeave,
 } from "../../domain/availability/quorum.ts";
+import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import { whyAgentMayNotJoin } from "../../domain/versions/versions.ts";
 import type { ClusterInput, SlotInput } from "../input.ts";
 import type { StepContext } from "../context.ts";
@@ -211,15 +212,18 @@ export function requireSkew(input: SlotInput, servers: readonly ServerNode[]): v
  */
 export async function requireMayLeave(
   client: Kubernetes,
-  name: string,
+  { name, pool }: { name: string; pool: string },
   servers: readonly ServerNode[],
   isIncomplete: boolean,
 ): Promise<void> {
-  const slotsOf = (some: readonly ServerNode[]) => new Set(some.map(({ slot }) => slot)).size;
+  const slotsOf = (some: readonly { slot?: string | number | undefined }[]) =>
+    new Set(some.map(({ slot }) => String(slot))).size;
+  // A server whose Node was deleted is in neither list, and its slot waits for another.
+  const owners = (await readPoolRecord(client, pool)).nodes.filter(hasJoined);
   // Before the first rollout no number is recorded: a slot that has another server keeps it, and a slot without another
   // is given up.
   const told = (await readWantedServers(client)) ?? slotsOf(servers.filter((server) => server.name !== name));
-  const wanted = isIncomplete ? told : Math.min(told, slotsOf(servers));
+  const wanted = isIncomplete ? told : Math.min(told, slotsOf([...servers, ...owners]));
   const why = whyServerMayNotLeave(name, servers, Math.max(1, wanted));
   if (why !== undefined) throw refused({ what: `${name} may not be taken out of etcd now: ${why}` });
 }

@@ -38,6 +38,8 @@ export interface Arrival {
    * @default always allowed
    */
   mayJoin?: () => Promise<void>;
+  /** Called once the Node has registered: when it is gone after that, somebody has deleted it. */
+  onNode?: () => void;
 }
 
 /**
@@ -49,12 +51,17 @@ export async function awaitReady(
   input: SlotInput,
   access: Access,
   vm: VmConfig,
-  { mayJoin, ...arrival }: Arrival,
+  { mayJoin, onNode, ...arrival }: Arrival,
 ): Promise<Node> {
   const expected = { ...expectedNode(input, vm.uuid), ...arrival };
   // Time counts from when the join data is written: a delay before that is not the node's fault.
   const wellInTime = () =>
-    verified(access, expected, new Deadline(`${input.node} to be Ready`, input.site.timeouts.join, context.stop));
+    verified(
+      access,
+      expected,
+      onNode,
+      new Deadline(`${input.node} to be Ready`, input.site.timeouts.join, context.stop),
+    );
   if (access.server.vmid === vm.vmid) return await wellInTime();
   if (input.role === "server") {
     const { text: token } = await readServerToken(context.pve, access.server);
@@ -72,9 +79,14 @@ export async function awaitReady(
 }
 
 /** Waits for the Node's checks and then for the node's own pods: Ready once is not enough, it has to last. */
-async function verified({ client }: Access, expected: Expected, deadline: Deadline): Promise<Node> {
+async function verified(
+  { client }: Access,
+  expected: Expected,
+  onNode: Arrival["onNode"],
+  deadline: Deadline,
+): Promise<Node> {
   for (;;) {
-    const node = await ready(client, expected, deadline);
+    const node = await ready(client, expected, onNode, deadline);
     say(`${expected.name} is Ready`);
     // Labels come before the wait for its daemons: some of them select a node by such a label.
     await applyLabels(client, node, expected);
@@ -86,7 +98,12 @@ async function verified({ client }: Access, expected: Expected, deadline: Deadli
   }
 }
 
-async function ready(client: Access["client"], expected: Expected, deadline: Deadline): Promise<Node> {
+async function ready(
+  client: Access["client"],
+  expected: Expected,
+  onNode: Arrival["onNode"],
+  deadline: Deadline,
+): Promise<Node> {
   let last: Node | undefined;
   const awaited = (node: Node): string[] => [
     ...missingForMembership(node, expected),
@@ -104,6 +121,7 @@ async function ready(client: Access["client"], expected: Expected, deadline: Dea
       (seen) => {
         last = [...seen.values()][0];
         if (last === undefined) return undefined;
+        onNode?.();
         const wrong = contradictions(last, expected);
         if (wrong.length > 0) throw contradiction(last, expected, wrong);
         return awaited(last).length === 0 ? last : undefined;

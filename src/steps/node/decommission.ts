@@ -114,7 +114,7 @@ export async function decommissionNode(
   // `member` is false when a killed run has removed the member already: without its API server the node ends no pods.
   const servers = probe && (await probe(context.stop));
   const member = servers && (node ? isMemberOf(servers, name) : isVoterOf(servers, name));
-  if (servers && member) await requireMayLeave(access.client, name, servers, given.isIncomplete === true);
+  if (servers && member) await requireMayLeave(access.client, departing, servers, given.isIncomplete === true);
   if (vm && (node || isMember(departing.record))) await requireDataMayGo(departing, options);
   const drains = node !== undefined && running && !dead && member !== false;
   if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
@@ -253,7 +253,7 @@ async function leaveEtcd(
   // A step that failed or was killed may have requested the removal: RKE2 takes its time.
   const isOut = !isMemberOf(servers, name);
   const mayLeave = async (seen: readonly ServerNode[]) =>
-    await requireMayLeave(access.client, name, seen, options.isIncomplete === true);
+    await requireMayLeave(access.client, departing, seen, options.isIncomplete === true);
   if (!isOut) await mayLeave(servers);
   await fence.check();
   await recordRetired(access.client, departing);
@@ -317,10 +317,21 @@ async function emptied(
     };
     // A pod that tolerates the cordon may have come during the wait for volumes.
     if (await evict()) await evict();
+    const now = await findNode(client, name);
+    if (now !== undefined && now.spec?.unschedulable !== true) throw uncordoned(name);
   } catch (error) {
     await quietly(`${name} could not be given back`, () => restoreIfOurs(context, client, { ...departing, vm }, fence));
     throw error;
   }
+}
+
+/** The error for a node whose cordon somebody has lifted: pods come to it that nobody evicts. */
+function uncordoned(name: string): UserError {
+  return new UserError({
+    what: `${name} was uncordoned while it was drained`,
+    where: `Node ${name}, which serves on`,
+    todo: "find out who lifts cordons here (kubectl uncordon, another controller), then run pulumi up again. Nothing was judged",
+  });
 }
 
 /**

@@ -1,15 +1,17 @@
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
+import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
 import { isRunning, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { StepContext } from "../context.ts";
 import type { SlotInput } from "../input.ts";
+import { readOrder } from "./join-data.ts";
 import { MemberRemoved } from "./join-log.ts";
 import type { NodeView } from "./node-view.ts";
 import { powerOff } from "./power-off.ts";
-import type { NeverRegistered } from "./verdict.ts";
+import { NeverRegistered } from "./verdict.ts";
 
 /*
  * Members whose Node somebody has deleted while they run, with kubectl or by another controller, or that a restored etcd
@@ -18,21 +20,24 @@ import type { NeverRegistered } from "./verdict.ts";
  */
 
 /**
- * Turns an agent off that was a member and runs without a Node, so that its kubelet registers once it is started again.
- * Kubernetes has removed its pods already, while their containers still run.
+ * Turns an agent off that runs without a Node, so that its kubelet registers once it is started again: it was a member,
+ * or a run that was killed has told it to join, and its Node may have been there since. Kubernetes has removed its pods
+ * already, while their containers still run.
  * @returns whether the agent was turned off
  */
 export async function turnOffUnregistered(
   context: StepContext,
   input: SlotInput,
   { access, fence, view }: { access: Access; fence: Fence; view: NodeView },
-  config: VmConfig,
+  { config, wasMember }: { config: VmConfig; wasMember: boolean },
 ): Promise<boolean> {
   if (input.role !== "agent" || view.node !== undefined) return false;
   if (!(await isRunning(context.pve, config))) return false;
+  if (!wasMember && (await readOrder(context, input.site, config)) !== "told") return false;
   await fence.check();
   if ((await findNode(access.client, input.node)) !== undefined) return false;
-  say(`${input.node} runs, and its Node was deleted: it is turned off and on again, so that it registers`);
+  const why = wasMember ? "its Node was deleted" : "it was told to join and has no Node";
+  say(`${input.node} runs, and ${why}: it is turned off and on again, so that it registers`);
   await powerOff(context, config, true, input.site);
   return true;
 }
@@ -46,8 +51,68 @@ export function deletedServer({ name, vmid, host }: VmConfig): MemberRemoved {
   });
 }
 
-/** The error for a member that does not register again. It has registered with the same image before. */
-export function deletedNode({ name, vmid, host }: VmConfig, cause: NeverRegistered): UserError {
+/** What a join has seen of the Node of its machine. */
+export interface Registration {
+  /** Whether RKE2 takes the machine out of etcd when its Node is deleted: a server beside others. */
+  leavesEtcd: boolean;
+  /** A machine that was a member runs, and had no Node when its join began. */
+  lostNode: boolean;
+  /** An earlier run has told this server to join, and it had no Node when its join began. */
+  wasTold: boolean;
+  /** The Node has been there during the join. */
+  hadNode: boolean;
+}
+
+/**
+ * The error of a join, with its cause when the Node may have been deleted: that says nothing about the image. A server
+ * may have been a member for a moment in an earlier run.
+ */
+export async function explainDeletion(
+  client: Kubernetes,
+  config: VmConfig,
+  { leavesEtcd, lostNode, wasTold, hadNode }: Registration,
+  error: unknown,
+): Promise<unknown> {
+  if (hadNode && error instanceof UserError && (await isDeleted(client, config.name)))
+    return deletedMeanwhile(config, leavesEtcd, error);
+  if (!(error instanceof NeverRegistered)) return error;
+  return lostNode ? deletedNode(config, error) : wasTold ? neverCame(config, error) : error;
+}
+
+/** Whether a Node is known not to exist. */
+async function isDeleted(client: Kubernetes, name: string): Promise<boolean> {
+  return await findNode(client, name).then(
+    (node) => node === undefined,
+    () => false,
+  );
+}
+
+function deletedMeanwhile({ name, vmid, host }: VmConfig, leavesEtcd: boolean, cause: UserError): UserError {
+  const next = leavesEtcd ? "its slot gets another server of the same content" : "it is restarted";
+  return new (leavesEtcd ? MemberRemoved : UserError)(
+    {
+      what: `${name} registered, and its Node was deleted while it joined`,
+      where: `VM ${vmid} on ${host}`,
+      todo: `find out who deletes Nodes here (kubectl, an autoscaler, another controller), then run pulumi up again: ${next}. The image was not judged`,
+    },
+    { cause },
+  );
+}
+
+/** Another server gets the slot: what is on its disk may never get in again. */
+function neverCame({ name, vmid, host }: VmConfig, cause: NeverRegistered): MemberRemoved {
+  return new MemberRemoved(
+    {
+      what: `${name} was told to join by an earlier run, and has no Node; it may have been taken out of etcd since`,
+      where: `VM ${vmid} on ${host}; see the end of its join.log`,
+      todo: "run pulumi up again: it is retired, and its slot gets another server of the same content. The image was not judged",
+    },
+    { cause },
+  );
+}
+
+/** A member that does not register again: it has registered with the same image before. */
+function deletedNode({ name, vmid, host }: VmConfig, cause: NeverRegistered): UserError {
   return new UserError(
     {
       what: `${name} was a member, and its Node was deleted; it has not registered again`,

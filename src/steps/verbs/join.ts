@@ -42,13 +42,13 @@ import {
   type NodeView,
 } from "../node/node-view.ts";
 import { holding, quietly, slotLease, disruptionLeases, type StepContext } from "../context.ts";
-import { deletedNode, deletedServer, turnOffUnregistered } from "../node/deleted-node.ts";
+import { deletedServer, explainDeletion, turnOffUnregistered, type Registration } from "../node/deleted-node.ts";
 import { imageOf } from "../node/image.ts";
 import { leftAlone } from "../node/left-alone.ts";
 import { powerOn } from "../node/power-on.ts";
 import { clearIncomplete, removeDead } from "../node/predecessors.ts";
 import { recordRetired } from "../node/decommission.ts";
-import { ImageFault, judgeFailed, NeverRegistered, NodeUnhealthy } from "../node/verdict.ts";
+import { ImageFault, judgeFailed, NodeUnhealthy } from "../node/verdict.ts";
 import { resumeServing } from "../node/step-down.ts";
 import { connectThroughPeers } from "../cluster/connect.ts";
 
@@ -133,24 +133,27 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
   const hasJoinedHere = input.role === "agent" && claimedBefore(context, input)?.uuid === config.uuid;
   const wasMember = hasJoined(own) || hasJoinedHere;
   const silenceBefore = client.silence;
-  let wasDeleted = false;
+  const leavesEtcd = input.role === "server" && !founder;
+  const registration: Registration = { leavesEtcd, lostNode: false, wasTold: false, hadNode: false };
   try {
     await clearIncomplete(context, input, joining);
     await fence.check();
     // Without a Node the name is free, but its node password can outlive the Node (rancher/rke2#4852).
     if (joining.view.node === undefined) await forgetPassword(client, input.node);
     const isOff =
-      joining.vm.status === "stopped" || (wasMember && (await turnOffUnregistered(context, input, joining, config)));
+      joining.vm.status === "stopped" || (await turnOffUnregistered(context, input, joining, { config, wasMember }));
+    registration.wasTold = !isOff && !wasMember && (await wasToldBefore(context, input, joining, config));
     const bootBefore = await bootThatEnded(context, config, joining.view);
     // A run that was killed while it turned a dead node off may have left the out-of-service taint.
     if (joining.view.node) await untaintOutOfService(client, joining.view.node);
     await powerOn(context, config, isOff ? "stopped" : joining.vm.status);
     await imageOf(context, input, config);
     // Only now: a guest whose agent is silent does not boot, which is another matter.
-    wasDeleted = joining.view.node === undefined && wasMember;
+    registration.lostNode = joining.view.node === undefined && wasMember;
     const heartbeatBefore =
       bootBefore === undefined ? await heartbeatThatEnded(context, input, config, joining.view) : undefined;
-    const arriving = { ...joining, arrival: { bootBefore, heartbeatBefore, isMember: hasJoined(own) } };
+    const onNode = () => (registration.hadNode = true);
+    const arriving = { ...joining, arrival: { bootBefore, heartbeatBefore, isMember: hasJoined(own), onNode } };
     const node =
       input.role === "agent"
         ? await admitAgent(context, input, arriving, config)
@@ -169,11 +172,25 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
     const { node: name } = input;
     const accused = { name, vm: config, client, silenceBefore };
     const read = await readJoinLog(context, config, failure, client.now());
-    const cause = wasDeleted && read instanceof NeverRegistered ? deletedNode(config, read) : read;
+    const cause = await explainDeletion(client, config, registration, read);
     const error = await attributeFailure(context, accused, cause);
     await rememberFailure(input, client, own, error);
     throw error;
   }
+}
+
+/**
+ * Whether an earlier run has told a server to join that is no member now: it may have been one for a moment, and RKE2
+ * takes a server out of etcd whose Node somebody deletes.
+ */
+async function wasToldBefore(
+  context: StepContext,
+  input: SlotInput,
+  { view }: Joining,
+  config: VmConfig,
+): Promise<boolean> {
+  if (input.role !== "server" || view.node !== undefined) return false;
+  return (await readOrder(context, input.site, config)) === "told";
 }
 
 async function rememberFailure(input: SlotInput, client: Kubernetes, own: NodeRecord, error: unknown): Promise<void> {
@@ -212,9 +229,10 @@ async function admitServer(context: StepContext, input: SlotInput, joining: Arri
     const access = await removeDead(context, input, joining);
     const probe = await probeMembers(context, input, access);
     const isBack = await isVoterAlready(probe, settleDeadline(context, input), input.node);
+    // Nothing that is waited for brings it back.
+    if (!isBack && arrival.isMember && joining.view.node === undefined) throw deletedServer(config);
     const settled = () => awaitHealthyControlPlane(probe, settleDeadline(context, input), [input.node, input.address]);
     const others = isBack ? [] : await settled();
-    if (!isBack && arrival.isMember && joining.view.node === undefined) throw deletedServer(config);
     if (!isBack) requireMayJoin(input, others);
     // The check above may be a minute old by then: that is how long a lost answer of Proxmox is waited for.
     const mayJoin = async () => requireMayJoin(input, await settled());

@@ -16,6 +16,8 @@ export interface WeatherKind {
   lasts: "for good" | "all acts" | readonly [number, number];
   /** How long it takes after its end until everything is healthy again, in milliseconds. @default 60000 */
   aftermath?: number;
+  /** Whether it counts itself when it strikes: it may begin long before that. @default false */
+  countsItself?: boolean;
   /** @returns what ends it; undefined: there was nothing to strike */
   befall: (world: World, chance: Chance) => End | undefined;
 }

@@ -1,12 +1,12 @@
 import { labels } from "../../../src/clients/kubernetes/nodes.ts";
 import type { Chance } from "../chance.ts";
 import { status } from "../fault-kinds.ts";
-import { isReady } from "../nodes.ts";
+import { isReady, isSchedulable } from "../nodes.ts";
 import type { Stored } from "../objects.ts";
 import type { Workload } from "../pods.ts";
 import type { Answer } from "../wire.ts";
 import type { World } from "../world.ts";
-import type { WeatherKind } from "./kind.ts";
+import type { End, WeatherKind } from "./kind.ts";
 
 /** Faults of a cluster, its nodes and its workloads. */
 export const ofCluster: readonly WeatherKind[] = [
@@ -70,6 +70,13 @@ export const ofCluster: readonly WeatherKind[] = [
     lasts: "for good",
     befall: ({ cluster }) => cluster.pods.deployBrokenDaemon(),
   },
+  { name: "a registry that is away", lasts: [20_000, 400_000], befall: ({ cluster }) => cluster.pods.loseRegistry() },
+  {
+    name: "a pod bound right after a cordon",
+    lasts: "all acts",
+    countsItself: true,
+    befall: bindsLate,
+  },
   {
     name: "a node that was down before",
     lasts: "all acts",
@@ -113,6 +120,31 @@ function deployed(name: string, lasts: "for good" | "all acts", workload: Partia
     name,
     lasts,
     befall: ({ cluster }) => cluster.pods.deploy({ ...small, name: name.replaceAll(" ", "-"), ...workload }),
+  };
+}
+
+/** The scheduler binds pods to nodes that it has seen without their cordon. */
+function bindsLate({ cluster, coverage, story }: World, chance: Chance): End {
+  const { objects, pods, time } = cluster;
+  const cordoned = new Set<string>();
+  let isOver = false;
+  const takeAway = pods.deploy({ ...small, name: "late", replicas: 0, slowestEnd: 10_000 });
+  objects.onChange(({ collection, object, removed }) => {
+    if (collection !== "nodes" || isOver) return;
+    const { name } = object.metadata;
+    if (removed || isSchedulable(object)) cordoned.delete(name);
+    if (removed || isSchedulable(object) || cordoned.has(name) || agents([object]).length === 0) return;
+    cordoned.add(name);
+    time.after(chance.between(1, 900), () => {
+      if (isOver || objects.get("nodes", name) === undefined) return;
+      story.tell("weather", () => `a pod is bound to ${name}, which was cordoned`);
+      coverage.event("a pod bound right after a cordon");
+      pods.bindLate("late", name);
+    });
+  });
+  return () => {
+    isOver = true;
+    takeAway();
   };
 }
 

@@ -34,6 +34,19 @@ export const ofProxmox: readonly WeatherKind[] = [
     },
   },
   {
+    name: "a VM that HA has given up",
+    lasts: "for good",
+    befall: ({ dc }, chance) => {
+      const vm = any(
+        chance,
+        ours(dc.vms.values()).filter(({ running }) => running),
+      );
+      if (vm === undefined) return undefined;
+      vm.ha = "error";
+      return () => undefined;
+    },
+  },
+  {
     name: "a migration",
     lasts: [0, 0],
     befall: ({ dc }, chance) => {

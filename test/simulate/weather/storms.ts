@@ -1,10 +1,11 @@
 import { Chance } from "../chance.ts";
 import type { World } from "../world.ts";
 import type { End, WeatherKind } from "./kind.ts";
+import { byHand } from "./by-hand.ts";
 import { ofCluster } from "./of-cluster.ts";
 import { ofProxmox } from "./of-proxmox.ts";
 
-export const weatherKinds: readonly WeatherKind[] = [...ofCluster, ...ofProxmox];
+export const weatherKinds: readonly WeatherKind[] = [...ofCluster, ...ofProxmox, ...byHand];
 
 const isPassing = ({ lasts }: WeatherKind) => typeof lasts !== "string";
 const passing = weatherKinds.filter(isPassing);
@@ -57,12 +58,15 @@ export class Storms {
     return kinds.length === 0 ? [] : Array.from({ length: chance.pick(counts) }, () => chance.pick(kinds));
   }
 
-  private befalls({ name, lasts, aftermath = usualAftermath, befall }: WeatherKind, chance: Chance): void {
+  private befalls(
+    { name, lasts, aftermath = usualAftermath, countsItself, befall }: WeatherKind,
+    chance: Chance,
+  ): void {
     const { world } = this;
     const stop = befall(world, chance);
     if (stop === undefined) return;
     world.story.tell("weather", () => name);
-    world.coverage.event(name);
+    if (countsItself !== true) world.coverage.event(name);
     const end = () => {
       if (!this.open.delete(end)) return;
       world.story.tell("weather", () => `${name} is over`);
