@@ -268,6 +268,17 @@ const innocent: Case[] = [
     says: /to be Ready.*not Ready either: demo-servers-/,
   },
   {
+    when: "somebody deletes the token that it joins with, before it has",
+    happens: async (stage) => {
+      const { objects } = stage.world.cluster;
+      const tokens = () =>
+        objects.list("secrets").filter(({ metadata: { name } }) => name.startsWith("bootstrap-token-"));
+      await stage.until(() => tokens().length > 0);
+      for (const { metadata } of tokens()) objects.remove("secrets", `kube-system/${metadata.name}`);
+    },
+    says: /to be Ready .*; somebody has deleted its join token bootstrap-token-\w+/,
+  },
+  {
     when: "a daemon of its node is Ready on no other node",
     happens: (stage) => {
       const { objects } = stage.world.cluster;

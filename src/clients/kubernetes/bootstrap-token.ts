@@ -12,7 +12,9 @@ export interface BootstrapToken {
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
 const random = (length: number) => Array.from({ length }, () => alphabet.charAt(randomInt(alphabet.length))).join("");
-const pathOf = (id: string) => `${paths.systemSecrets}/bootstrap-token-${id}`;
+/** The name of its Secret. */
+export const tokenName = ({ id }: Pick<BootstrapToken, "id">): string => `bootstrap-token-${id}`;
+const pathOf = (token: Pick<BootstrapToken, "id">) => `${paths.systemSecrets}/${tokenName(token)}`;
 
 /**
  * Creates a token for one node, valid for `seconds`.
@@ -30,7 +32,7 @@ export async function mintToken(
   await client.create(paths.systemSecrets, {
     apiVersion: "v1",
     kind: "Secret",
-    metadata: { name: `bootstrap-token-${id}`, labels: { "app.kubernetes.io/managed-by": "evergreen" } },
+    metadata: { name: tokenName({ id }), labels: { "app.kubernetes.io/managed-by": "evergreen" } },
     type: "bootstrap.kubernetes.io/token",
     stringData: {
       "token-id": id,
@@ -45,6 +47,14 @@ export async function mintToken(
   return { id, token: `K10${hash}::${id}.${secret}` };
 }
 
-export async function deleteToken(client: Kubernetes, { id }: BootstrapToken): Promise<void> {
-  await client.delete(pathOf(id));
+export async function deleteToken(client: Kubernetes, token: BootstrapToken): Promise<void> {
+  await client.delete(pathOf(token));
+}
+
+/** Whether somebody else has deleted the token, as a policy that tidies up Secrets. False while the API is silent. */
+export async function isTokenGone(client: Kubernetes, token: BootstrapToken): Promise<boolean> {
+  return await client.find(pathOf(token)).then(
+    (found) => found === undefined,
+    () => false,
+  );
 }

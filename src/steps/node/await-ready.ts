@@ -2,7 +2,7 @@ import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
-import { deleteToken, mintToken } from "../../clients/kubernetes/bootstrap-token.ts";
+import { deleteToken, isTokenGone, mintToken, tokenName } from "../../clients/kubernetes/bootstrap-token.ts";
 import { readServerToken } from "../../clients/kubernetes/server-token.ts";
 import { findNode, isReady, nameOf, readySince } from "../../clients/kubernetes/nodes.ts";
 import { daemonsFor } from "../../clients/kubernetes/daemons.ts";
@@ -12,6 +12,7 @@ import { named, until } from "../../clients/kubernetes/watch.ts";
 import type { VmConfig } from "../../clients/proxmox/vms.ts";
 import { titleOf } from "../../domain/model/titles.ts";
 import type { SlotInput } from "../input.ts";
+import { unjudged } from "./attribution.ts";
 import { joinData, writeJoinData } from "./join-data.ts";
 import {
   contradictions,
@@ -73,6 +74,9 @@ export async function awaitReady(
   try {
     await writeJoinData(context, vm, input.role, joinData(input, token));
     return await wellInTime();
+  } catch (error) {
+    const isRefused = error instanceof NeverRegistered && (await isTokenGone(access.client, token));
+    throw isRefused ? unjudged(error, `somebody has deleted its join token ${tokenName(token)}`) : error;
   } finally {
     await quietly("the join token", () => deleteToken(access.client, token));
   }
