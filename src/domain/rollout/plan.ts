@@ -6,7 +6,15 @@ import { generationOf, incarnationOf, isAdopted, nodeName } from "../model/gener
 import { keptBefore, refusal } from "./kept.ts";
 import { PlanError, refuse } from "../model/problem.ts";
 import { serverProblems } from "./servers.ts";
-import { hasServed, isHealthy, slotStates, standsIn, type Member, type SlotState } from "./slot-state.ts";
+import {
+  hasJoined as isRecordedMember,
+  hasServed,
+  isHealthy,
+  slotStates,
+  standsIn,
+  type Member,
+  type SlotState,
+} from "./slot-state.ts";
 import type {
   Generation,
   KeptVm,
@@ -65,7 +73,8 @@ export function plan(pool: PoolSpec, observed: ObservedPool, record: PoolRecord 
   const departing = [...states.values()].flatMap((state) => departingOf(pool, state, chosen.get(state.slot)));
   const leaving = departing.map(({ name }) => name).filter(leaves);
   const unhealthy = ours.flatMap((state) => unhealthyAmong(state, chosen.get(state.slot)));
-  const heals = unhealthy.length > 0 || departing.some((member) => mayHoldUp(pool, member));
+  const isBehind = ours.some((state) => isRecordBehind(state, chosen.get(state.slot)));
+  const heals = isBehind || unhealthy.length > 0 || departing.some((member) => mayHoldUp(pool, member));
   const healing = heals ? now.toISOString() : record?.healing;
   const draft = {
     pool: pool.name,
@@ -274,17 +283,32 @@ function mayHoldUp(pool: Pick<PoolSpec, "role" | "slots">, { slot, node }: Membe
 /**
  * Names of unhealthy nodes that are to have their slot. The engine regards their join as done, so without a change of
  * the plan no step would join them again. Included are nodes before their handover, a retired node that comes back, and
- * a node that runs without a record, as after the restore of an etcd snapshot older than the node: also when it is Ready,
- * for nobody would remember its content once another one is configured.
+ * a node that runs without a record, or with one from before its join, as after the restore of an etcd snapshot or of the
+ * record: also when it is Ready, for nobody would remember its content once another one is configured.
  */
 function unhealthyAmong(state: SlotState, chosen: Generation | undefined): string[] {
   const hasJoined = ({ vm, record }: Member): boolean =>
     vm?.running === true || record?.phase === "joined" || record?.phase === "retired";
-  const isAsItShould = (member: Member): boolean => isHealthy(member) && member.record !== undefined;
+  const isAsItShould = (member: Member): boolean =>
+    isHealthy(member) && member.record !== undefined && isRecordedMember(member.record);
   return state.members
     .filter((member) => member === state.owner || hasJoined(member))
     .filter((member) => member.generation === chosen?.id && !isAsItShould(member) && !isUnreachable(member))
     .map((member) => member.name);
+}
+
+/**
+ * Whether the record of a slot whose node serves is from before its handover: nobody else is left there, or only nodes
+ * that are off and out of the cluster. A record that was restored says so; the engine regards the handover as done, and
+ * without a change of the plan no step would record it again.
+ */
+function isRecordBehind({ members }: SlotState, chosen: Generation | undefined): boolean {
+  const own = members.find((member) => member.generation === chosen?.id);
+  if (own === undefined || !isHealthy(own) || isUnreachable(own)) return false;
+  const others = members.filter((member) => member !== own);
+  const isOut = (one: Member) => one.node === undefined && one.vm?.running === false && !isUnreachable(one);
+  if (others.some((one) => one.record?.phase === "handedOver" && isOut(one))) return true;
+  return own.record?.phase === "joined" && others.every((one) => one.record?.phase === "retired" && isOut(one));
 }
 
 type Acted = Pick<PoolPlan, "pool" | "slots" | "target" | "healing" | "strategy">;

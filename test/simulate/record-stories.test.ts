@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import type { NodeRecord, SlotPhase } from "../../src/domain/model/types.ts";
+import type { Stored } from "./objects.ts";
+import { Stage, stageImages } from "./stage.ts";
+
+describe("a record that was restored to how it was in the middle of a rollout, in virtual time", function () {
+  this.timeout(60_000);
+
+  const maps = ({ world }: Stage): Stored[] =>
+    world.cluster.objects.list("configmaps").filter(({ metadata }) => metadata.namespace === "evergreen-system");
+
+  /** Puts ConfigMaps back as they were, and removes those that were made since. */
+  const restore = (stage: Stage, copies: readonly Stored[]): void => {
+    const { objects } = stage.world.cluster;
+    for (const { metadata } of maps(stage)) objects.remove("configmaps", `evergreen-system/${metadata.name}`);
+    for (const { metadata, data } of copies) objects.put("configmaps", { metadata, data });
+  };
+
+  for (const { pool, phase, killed } of [
+    { pool: "workers", phase: "made", killed: false },
+    { pool: "workers", phase: "joined", killed: false },
+    { pool: "workers", phase: "joined", killed: true },
+    { pool: "servers", phase: "made", killed: false },
+    { pool: "servers", phase: "joined", killed: false },
+  ] satisfies { pool: "workers" | "servers"; phase: SlotPhase; killed: boolean }[])
+    it(`is brought up to date by the next run: ${pool}, ${phase}${killed ? ", their predecessors off" : ""}`, async () => {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 2 });
+      const wish = pool === "workers" ? stage.agentsOf(1) : stage.serversOf(1);
+      await stage.play(async () => {
+        const old = new Set([...stage.world.dc.vms.values()].map(({ name }) => name));
+        const isNew = (slot: number, wanted: SlotPhase): boolean => {
+          const map = stage.world.cluster.objects.get("configmaps", `evergreen-system/slot-${pool}-${slot}`);
+          const facts = Object.values((map?.data ?? {}) as Record<string, string>);
+          const nodes = facts.map((fact) => JSON.parse(fact) as NodeRecord);
+          return nodes.some((node) => node.phase === wanted && !old.has(node.name));
+        };
+        const handedOver = () => isNew(0, "handedOver") && isNew(1, "handedOver");
+        const copied = stage
+          .until(() => isNew(0, phase) && (phase === "joined" || isNew(1, phase)))
+          .then(() => maps(stage).map((map) => structuredClone(map)));
+        assert.equal(await (killed ? stage.dieAt(wish, handedOver) : stage.up(wish)), killed ? "killed" : "done");
+        restore(stage, await copied);
+        await stage.world.time.sleep(60_000);
+        // Nodes whose VMs are gone, and are not recorded as retired, an operator gives up.
+        await stage.mend({});
+        assert.equal(await stage.up(wish), "done", stage.engine.why);
+        assert.ok(handedOver());
+        assert.equal(await stage.up(wish), "done", stage.engine.why);
+        assert.deepEqual(stage.engine.ran, []);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    });
+});
