@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { guest } from "../../images/contract.ts";
+import { labels } from "../../src/clients/kubernetes/nodes.ts";
 import { takeLease } from "./by-hand.ts";
 import type { Vm } from "./data-centre.ts";
 import { isUp } from "./etcd.ts";
@@ -170,6 +171,22 @@ describe("a server's join in virtual time", function () {
     });
     assert.equal(asked, 1);
     assert.deepEqual(world.story.violations, []);
+  });
+
+  it("is replaced, and no voter without a Node, when somebody has taken the label of a server off its Node", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { objects } = stage.world.cluster;
+    await stage.play(async () => {
+      for (const vmid of [1000, 1002]) {
+        const node = objects.get("nodes", stage.nameOf(vmid));
+        assert.ok(node);
+        const { [labels.server]: role, ...others } = node.metadata.labels ?? {};
+        assert.equal(role, "true");
+        objects.put("nodes", { ...node, metadata: { ...node.metadata, labels: others } });
+      }
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
   });
 
   it("waits with its slot for that of a voter that has fallen since, which lets nobody in (seed 37421691)", async () => {

@@ -5,7 +5,7 @@ import type { Access } from "./access.ts";
 import { Kubernetes } from "./client.ts";
 import type { EtcdMember } from "./etcd-members.ts";
 import { etcdPartOf } from "./etcd.ts";
-import { addressOf, isReady, labels, nameOf } from "./nodes.ts";
+import { addressOf, findNode, isReady, labels, nameOf } from "./nodes.ts";
 import { paths, type Node } from "./types.ts";
 
 /**
@@ -29,12 +29,20 @@ export async function readServersAndMembers(
   members: readonly EtcdMember[],
   signal: AbortSignal,
 ): Promise<ServerNode[]> {
-  const servers = await readServers(access, signal);
-  const known = new Set(servers.map(({ name }) => name));
-  return [
-    ...servers.map((server) => ({ ...server, member: partOf(members.find(({ node }) => node === server.name)) })),
-    ...members.filter(({ node }) => !known.has(node)).map(withoutNode),
-  ];
+  const labelled = await readServers(access, signal);
+  const known = new Set(labelled.map(({ name }) => name));
+  const others = members.filter(({ node }) => !known.has(node));
+  const rest = await Promise.all(others.map((member) => withoutLabel(access, member, signal)));
+  return [...labelled, ...rest].map((server) => ({
+    ...server,
+    member: partOf(members.find(({ node }) => node === server.name)),
+  }));
+}
+
+/** A member whose Node has not the label of a server: somebody has removed it, or there is no Node. */
+async function withoutLabel(access: Access, member: EtcdMember, signal: AbortSignal): Promise<ServerNode> {
+  const node = await findNode(access.client, member.node);
+  return node ? await serverOf(access, node, signal) : withoutNode(member);
 }
 
 function partOf(member: EtcdMember | undefined): Server["member"] {

@@ -22,7 +22,11 @@ describe("a server, by its Node and by etcd's own list", () => {
   /** @param serves whether its own API server does */
   const access = (items: Node[], serves: boolean) => {
     const own = { isReady: () => Promise.resolve(serves), close: () => Promise.resolve() };
-    return { client: { list: () => Promise.resolve({ items }) }, at: () => own } as unknown as Access;
+    const client = {
+      list: () => Promise.resolve({ items: items.filter(({ metadata }) => metadata?.labels?.[labels.server]) }),
+      find: (path: string) => Promise.resolve(items.find(({ metadata }) => path.endsWith(`/${metadata?.name ?? ""}`))),
+    };
+    return { client, at: () => own } as unknown as Access;
   };
 
   for (const [what, ready, serves, members, expected] of [
@@ -40,4 +44,11 @@ describe("a server, by its Node and by etcd's own list", () => {
       const [server, ...others] = await readServersAndMembers(access(nodes, serves), members, signal);
       assert.deepEqual([server?.name, server?.member, server?.health, others], [name, ...expected, []]);
     });
+
+  it("has a Node also when somebody has taken the label of a server off it", async () => {
+    const unlabelled = { ...node("True"), metadata: { name, labels: { [labels.slot]: "0" } } };
+    const { signal } = new AbortController();
+    const [server] = await readServersAndMembers(access([unlabelled], true), [started], signal);
+    assert.deepEqual([server?.node, server?.member, server?.health, server?.slot], [true, "voter", "healthy", "0"]);
+  });
 });
