@@ -533,6 +533,32 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  for (const [what, step, vmid] of [
+    ["started", "join-", 1101],
+    ["turned off", "handover-", 1100],
+  ] as const)
+    it(`are ${what} by their identity: another VM takes the number while their power is read`, async () => {
+      for (const last of [1, 2, 3, 4]) {
+        const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+        const { world } = stage;
+        const { dc } = world;
+        let reads = 0;
+        await stage.play(async () => {
+          world.defect = (call) => {
+            const answer = world.honest(call);
+            const isRead = call.process.name.startsWith(step) && call.path.endsWith(`/qemu/${vmid}/status/current`);
+            if (!isRead || (reads += 1) !== last) return answer;
+            const { name, host, pool, tags, running, onBoot } = stage.vm(vmid);
+            if (running) stage.cutPower(vmid);
+            dc.add({ owner: "stranger", vmid, name, host, pool, tags, uuid: dc.uuid(), running, onBoot });
+            return answer;
+          };
+          assert.equal(await stage.up(stage.agentsOf(1)), reads < last ? "done" : "failed");
+        });
+        assert.deepEqual(world.story.violations, [], `read ${last} of ${step}`);
+      }
+    });
+
   it("are the VMs of their numbers, and no backup that somebody restores under a lower one in the middle of a run", async () => {
     const workloads = [{ name: "app", replicas: 4, minAvailable: 0, slowestEnd: 1000, claims: false }];
     for (const step of ["rollout-", "join-", "handover-"]) {

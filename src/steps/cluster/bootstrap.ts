@@ -25,7 +25,7 @@ export async function bootstrapCluster(
 ): Promise<Access> {
   await refuseSecondCluster(context, input, vms);
   const self = vms.filter(({ vmid }) => vmid === vm.vmid);
-  await powerOn(context, vm, self[0]?.status ?? "unknown");
+  await powerOn(context, vm);
   await imageOf(context, input, vm);
   say(`${input.node} is the first server and makes the cluster ${input.cluster}`);
   await writeJoinData(context, vm, input.role, joinData(input, undefined));

@@ -71,15 +71,17 @@ export async function powerOff(context: StepContext, proved: VmConfig, running: 
   if (!proved.onBoot && !running) return;
   const expected = { ...proved, tags: [] };
   const deadline = new Deadline(`the VM of ${proved.name} to be free`, site.timeouts.drain, context.stop);
-  const config = await writeOnBoot(context.pve, proved, expected, false, deadline);
-  const power = await readPower(context.pve, config);
+  const writeOff = (config: VmConfig) => writeOnBoot(context.pve, config, expected, false, deadline);
+  let { host } = proved;
   if (!running) {
-    // A killed step may have requested a start that was still under way; the write above has waited for it.
-    if (!power.running) return;
-    await proveVm(context.pve, config.host, expected);
+    // A killed step may have requested a start that is still under way; the write waits for it.
+    ({ host } = await writeOff(proved));
+    if (!(await readPower(context.pve, { ...proved, host })).running) return;
   }
-  if (power.isGivenUpByHa) throw givenUpByHa(config);
-  await turnOff(context.pve, config, site.timeouts.shutdown, context.stop);
+  const config = await proveVm(context.pve, host, expected);
+  // Read before the write: a read may take a minute, and another VM may have the VMID by then.
+  if ((await readPower(context.pve, config)).isGivenUpByHa) throw givenUpByHa(config);
+  await turnOff(context.pve, await writeOff(config), site.timeouts.shutdown, context.stop);
 }
 
 async function wipe(context: StepContext, config: VmConfig): Promise<void> {

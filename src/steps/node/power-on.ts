@@ -3,7 +3,7 @@ import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { start } from "../../clients/proxmox/power.ts";
 import { writeOnBoot } from "../../clients/proxmox/settle.ts";
-import { readPower, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
+import { readPower, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { StepContext } from "../context.ts";
 import { givenUpByHa } from "./given-up-by-ha.ts";
 
@@ -22,16 +22,15 @@ export const mayGoOn = (state = "running"): boolean => !still.has(state);
 /**
  * Starts the VM when it is off. The write right before that carries the digest of what was proved, so that no other VM
  * is started: a read between the two may take a minute, and another VM may have the VMID by then.
- * @param listed status in the list; seconds old, but a start request for a VM that runs by now is harmless
  */
-export async function powerOn(context: StepContext, proved: VmConfig, listed: ListedVm["status"]): Promise<void> {
-  const { running, state = "" } = listed === "stopped" ? { running: false } : await readPower(context.pve, proved);
-  if (running && !mayGoOn(state)) throw standsStill(proved, state);
+export async function powerOn(context: StepContext, proved: VmConfig): Promise<void> {
+  const { running, state, isGivenUpByHa } = await readPower(context.pve, proved);
+  if (running && !mayGoOn(state)) throw standsStill(proved, state ?? "");
   if (running && proved.onBoot) return;
+  if (!running && isGivenUpByHa) throw givenUpByHa(proved);
   const deadline = new Deadline(`the VM of ${proved.name} to be free`, lockSeconds, context.stop);
   const config = await writeOnBoot(context.pve, proved, { ...proved, tags: [] }, true, deadline);
   if (running) return;
-  if ((await readPower(context.pve, config)).isGivenUpByHa) throw givenUpByHa(config);
   say(`starting ${config.name} (VM ${config.vmid} on ${config.host})`);
   await start(context.pve, config, context.stop);
 }

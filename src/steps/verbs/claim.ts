@@ -52,7 +52,7 @@ export async function claim(context: StepContext, input: SlotInput): Promise<Par
     if (input.role === "server" && neverRan) {
       say(`${input.node} boots ahead; it joins when its turn comes`);
       await fence.check();
-      await powerOn(context, config, vm.status);
+      await powerOn(context, config);
     }
     return claimedAs(input, config);
   });

@@ -146,7 +146,7 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
     const bootBefore = await bootThatEnded(context, config, joining.view);
     // A run that was killed while it turned a dead node off may have left the out-of-service taint.
     if (joining.view.node) await untaintOutOfService(client, joining.view.node);
-    await powerOn(context, config, isOff ? "stopped" : joining.vm.status);
+    await powerOn(context, config);
     await imageOf(context, input, config);
     // Only now: a guest whose agent is silent does not boot, which is another matter.
     registration.lostNode = joining.view.node === undefined && wasMember;
