@@ -106,8 +106,8 @@ function nodeProblems(
     return [
       {
         what: `the VM of Node ${node.name} is gone: it was deleted outside of Evergreen, or the token cannot see it`,
-        where: `slot ${node.slot} of pool ${node.pool}, uuid ${node.uuid}`,
-        todo: "check the token's rights (VM.Audit on the Proxmox pool); if the VM is gone, `evergreen repair` heals it",
+        where: `slot ${node.slot} of pool ${node.pool}, ${vmidOf(node, remembered)}uuid ${node.uuid}`,
+        todo: FIND_VM,
       },
     ];
   }
@@ -157,10 +157,18 @@ function lostVm(node: NodeRecord, observed: ObservedPool): Problem[] {
     {
       what: `the VM of ${node.name} is gone: it was deleted outside of Evergreen, or the token cannot see it`,
       where: `slot ${node.slot}, VMID ${node.vmid}, uuid ${node.uuid}`,
-      todo: "check the token's rights (VM.Audit on the Proxmox pool); if the VM is gone, `evergreen repair` heals it",
+      todo: FIND_VM,
     },
   ];
 }
+
+function vmidOf({ name }: ObservedNode, remembered: readonly NodeRecord[]): string {
+  const vmid = remembered.find((one) => one.name === name)?.vmid;
+  return vmid === undefined ? "" : `VMID ${vmid}, `;
+}
+
+const FIND_VM =
+  "look for that VM in Proxmox: if its tags (eg-cluster-..., eg-pool-..., eg-slot-..., eg-gen-..., evergreen) were taken off, give them back; check the token's rights (VM.Audit on the Proxmox pool); if the VM is gone, `evergreen repair` heals it";
 
 function titleOf(vm: ObservedVm): string {
   return `VM ${vm.vmid} (${vm.name}) on ${vm.host}`;

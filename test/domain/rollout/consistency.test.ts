@@ -52,7 +52,8 @@ describe("what is observed of a pool and its record", () => {
     const [problem, ...others] = inconsistencies({ ...at.observed, vms: at.observed.vms.slice(1) }, at.record);
     assert.deepEqual(others, []);
     assert.match(problem?.what ?? "", new RegExp(`the VM of Node ${nameOf(0, A)} is gone`));
-    assert.match(problem?.todo ?? "", /VM\.Audit.*evergreen repair/);
+    assert.match(problem?.where ?? "", /VMID 1100, uuid uuid-/);
+    assert.match(problem?.todo ?? "", /tags .* give them back.*VM\.Audit.*evergreen repair/);
   });
 
   it("sees a VM that was deleted by hand, by the record alone", () => {
