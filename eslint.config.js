@@ -49,6 +49,50 @@ const houseRule = {
   },
 };
 
+/** A function that sends, waits or writes is called by what it does: its name begins with one of these (CONTRIBUTING.md). */
+const verbs = new Set(
+  `
+    admit adopt announce apply ask attempt attribute await boot bootstrap bring call cancel carry change check claim
+    clear close commit connect cordon create decommission delete describe destroy drain evacuate explain fence find
+    follow forecast forget free get guard hand head hold join judge keep leave list lock look make mark mend migrate
+    mint move note observe open patch plan poll post power prepare probe prove put read reconnect record refresh
+    refuse relabel release relist remember remove renew repair replace report request require restore resume retain
+    retire retry roll rollback run save say send set show shutdown soak start step stop stream switch taint take try
+    turn uncordon undo unguard unlock unmark untaint use verify wait watch wipe withdraw write
+  `
+    .trim()
+    .split(/\s+/),
+);
+/** Names that mean the same in every program. */
+const customary = new Set(["main", "next"]);
+
+/** Questions whose answer has to be read, and wrappers that do their work under a condition. */
+const questions = new Set(["is", "has", "may", "with"]);
+
+/** Verbs of the engine's commands, which are in the state of every stack (src/domain/model/formats.ts). */
+const commands = new Set(["gate", "rollout", "handover", "snapshot"]);
+
+const verbRule = {
+  create(context) {
+    const check = (id, { async, returnType }) => {
+      const promises = async || context.sourceCode.getText(returnType?.typeAnnotation).startsWith("Promise<");
+      if (id?.type !== "Identifier" || !promises) return;
+      const [first] = id.name.split(/(?=[A-Z])/);
+      if (verbs.has(first) || questions.has(first) || commands.has(id.name) || customary.has(id.name)) return;
+      const message = `${id.name} has effects: begin its name with an imperative verb of those in eslint.config.js, or add one`;
+      context.report({ node: id, message });
+    };
+    return {
+      FunctionDeclaration: (node) => check(node.id, node),
+      MethodDefinition: ({ key, value }) => check(key, value),
+      // Functions inside of others may be called as their reader knows them.
+      ":matches(Program, ExportNamedDeclaration) > VariableDeclaration > VariableDeclarator"({ id, init }) {
+        if (init?.type === "ArrowFunctionExpression") check(id, init);
+      },
+    };
+  },
+};
+
 export default ts.config(
   { ignores: ["dist/", ".evergreen/", "node_modules/"] },
   js.configs.recommended,
@@ -87,7 +131,19 @@ export default ts.config(
   },
   {
     files: ["**/*.ts"],
-    plugins: { house: { rules: { rooms: houseRule } } },
+    plugins: { house: { rules: { rooms: houseRule, verbs: verbRule } } },
     rules: { "house/rooms": "error" },
+  },
+  {
+    files: ["src/**/*.ts", "components/**/*.ts", "cli/**/*.ts"],
+    // They follow.
+    ignores: [
+      "src/clients/kubernetes/{daemons,watch}.ts",
+      "src/steps/cluster/control-plane.ts",
+      "src/steps/context.ts",
+      "src/steps/node/{await-ready,decommission,image,left-alone}.ts",
+      "src/steps/verbs/{claim,join}.ts",
+    ],
+    rules: { "house/verbs": "error" },
   },
 );

@@ -15,7 +15,7 @@ import { listVms, readVm, requireSight, type ListedVm } from "../src/clients/pro
 import { projectRoot } from "../tools/paths.ts";
 import { toolchain } from "../tools/index.ts";
 import { propose, shown, withEntries, type CandidateNode, type CandidateVm } from "./adopt-proposal.ts";
-import { stackConfig } from "../src/config/stack-config.ts";
+import { readStackConfig } from "../src/config/stack-config.ts";
 
 interface Options {
   stack: string;
@@ -37,7 +37,7 @@ export function adoptCommand(program: Command): void {
 }
 
 async function adopt({ stack, pool, kubeconfig, write = false }: Options): Promise<void> {
-  const config = await stackConfig(stack);
+  const config = await readStackConfig(stack);
   const environment = (await toolchain({ quiet: true, parts: ["engine"], stack, plugins: false })).environment(
     {},
     stack,
@@ -49,9 +49,9 @@ async function adopt({ stack, pool, kubeconfig, write = false }: Options): Promi
   try {
     await requireSight(pve, config.site.proxmoxPool);
     const nodes = (await client.list<Node>(paths.nodes)).items.map((node) => candidate(node, config.cluster));
-    const vms = await Promise.all((await listVms(pve)).map((vm) => candidateVm(pve, vm, nodes)));
+    const vms = await Promise.all((await listVms(pve)).map((vm) => readCandidateVm(pve, vm, nodes)));
     const proposal = propose(config, nodes, vms, agentPool);
-    proposal.notes.push(...(await registrationNotes(cluster, config)));
+    proposal.notes.push(...(await checkRegistration(cluster, config)));
     for (const { node, why } of proposal.untouched) print(`not touched: ${node}: ${why}`);
     for (const note of proposal.notes) print(`first: ${note}`);
     if (proposal.entries.size === 0) {
@@ -111,14 +111,14 @@ function candidate(node: Node, cluster: string): CandidateNode {
 }
 
 /** Reads a VM. Its agent is asked only when its Node could be adopted: a silent agent takes seconds. */
-async function candidateVm(pve: Proxmox, vm: ListedVm, nodes: readonly CandidateNode[]): Promise<CandidateVm> {
+async function readCandidateVm(pve: Proxmox, vm: ListedVm, nodes: readonly CandidateNode[]): Promise<CandidateVm> {
   const { name, uuid, template } = await readVm(pve, vm);
   const asked = !template && nodes.some((node) => node.uuid === uuid && node.ours === undefined);
-  return { vmid: vm.vmid, name, uuid, template, pool: vm.pool, answers: asked && (await answers(pve, vm)) };
+  return { vmid: vm.vmid, name, uuid, template, pool: vm.pool, answers: asked && (await isAnswering(pve, vm)) };
 }
 
 /** Reads a file through the agent, with a right that every step has. That the file is missing is also an answer. */
-async function answers(pve: Proxmox, vm: ListedVm): Promise<boolean> {
+async function isAnswering(pve: Proxmox, vm: ListedVm): Promise<boolean> {
   try {
     await readFile(pve, vm, guest.config);
     return true;
@@ -130,7 +130,7 @@ async function answers(pve: Proxmox, vm: ListedVm): Promise<boolean> {
 }
 
 /** Checks the registration address: every step connects through it, and verifies the servers' present certificate. */
-async function registrationNotes(cluster: Kubeconfig, { site }: Config): Promise<string[]> {
+async function checkRegistration(cluster: Kubeconfig, { site }: Config): Promise<string[]> {
   const client = new Kubernetes({ ...cluster, server: `https://${site.registrationAddress}:${ports.api}` });
   try {
     await client.get("/version");

@@ -16,7 +16,7 @@ import { toolchain } from "../tools/index.ts";
 import { Progress } from "./demo/progress.ts";
 import { type Contents, type Report, reportText, type Rollout, rolloutOf } from "./demo/report.ts";
 import { Runner } from "./demo/runner.ts";
-import { watching } from "./demo/stage.ts";
+import { showWhile } from "./demo/stage.ts";
 import { Workspace } from "./demo/workspace.ts";
 import { checkPrefix, directoryOf, labBinaries } from "./lab.ts";
 
@@ -47,12 +47,12 @@ export function demoCommand(program: Command): void {
         .default("fast"),
     )
     .action(async (options: Options) => {
-      process.exitCode = await demo(options);
+      process.exitCode = await runDemo(options);
     });
 }
 
 /** @returns the exit code: 0 when no invariant was violated and no request failed */
-async function demo(options: Options): Promise<number> {
+async function runDemo(options: Options): Promise<number> {
   const { name } = options;
   checkPrefix(options.prefix);
   refuseSecond(name);
@@ -66,11 +66,11 @@ async function demo(options: Options): Promise<number> {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, interrupted);
   try {
     const stage = await Stage.open(options, progress, abort.signal);
-    const { report, contents } = await stage.play();
+    const { report, contents } = await stage.runAll();
     if (options.report !== undefined)
       await writeFile(resolve(options.report), `${JSON.stringify(report, undefined, 2)}\n`);
     process.stdout.write(`\n${reportText(report, contents)}\n`);
-    return await stage.verdict(report);
+    return await stage.readVerdict(report);
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
     return error.code;
@@ -141,11 +141,11 @@ class Stage {
     return new Stage(lab, workspace, runner, options, progress, signal);
   }
 
-  async play(): Promise<{ report: Report; contents: Contents }> {
+  async runAll(): Promise<{ report: Report; contents: Contents }> {
     await this.runner.run("pulumi", ["stack", "init", "dev"]);
     await this.workspace.useImage(oldImage);
     const up = ["up", "--yes", "--skip-preview", "--stack", "dev"];
-    const created = await this.act("pulumi up creates the cluster", () => this.runner.run("pulumi", up));
+    const created = await this.runAct("pulumi up creates the cluster", () => this.runner.run("pulumi", up));
     this.progress.note(`the cluster is there after ${created.toFixed(1)} s`);
     await this.startLoad();
     await this.workspace.useImage(newImage);
@@ -166,7 +166,7 @@ class Stage {
   }
 
   /** Prints violated invariants and failed requests. @returns the exit code */
-  async verdict({ probe }: Report): Promise<number> {
+  async readVerdict({ probe }: Report): Promise<number> {
     const violations = await this.lab.call("POST /watcher/finish", { seconds: 5 });
     for (const { at, invariant, subject, evidence } of violations) {
       process.stdout.write(`violated at ${at}: ${invariant}: ${subject}: ${evidence}\n`);
@@ -178,14 +178,14 @@ class Stage {
     return violations.length > 0 || probe.failed > 0 ? 1 : 0;
   }
 
-  private async act<T>(title: string, work: () => Promise<T>): Promise<T> {
+  private async runAct<T>(title: string, work: () => Promise<T>): Promise<T> {
     this.progress.note(title);
-    return await watching(this.lab, this.progress, title, work);
+    return await showWhile(this.lab, this.progress, title, work);
   }
 
   private async startLoad(): Promise<void> {
     const deadline = new Deadline("the workload to serve", 60);
-    await this.act("a workload is deployed and called all the time", async () => {
+    await this.runAct("a workload is deployed and called all the time", async () => {
       await this.lab.call("POST /load", {});
       await deadline.poll(100, async () => {
         this.signal.throwIfAborted();
@@ -199,10 +199,10 @@ class Stage {
   /** Rolls all pools of agents and measures the rollout. */
   private async roll(title: string, work: () => Promise<number>): Promise<Rollout[]> {
     const before = await this.lab.status;
-    const pools = agentPools(await this.workspace.config(), before);
+    const pools = agentPools(await this.workspace.readStack(), before);
     await this.lab.call("POST /watcher/limits", limitsOf(pools));
     const evictedBefore = before.evicted;
-    const seconds = await this.act(title, work);
+    const seconds = await this.runAct(title, work);
     const after = await this.lab.status;
     this.probe.requests = after.probe.requests;
     this.probe.failed = after.probe.failed;

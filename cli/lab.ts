@@ -29,7 +29,7 @@ export function labCommand(program: Command): void {
     )
     .addOption(new Option("--pve <version>", "version of Proxmox VE").choices(["8.4", "9.2"]).default("8.4"))
     .action(async (options: Options) => {
-      await up(options);
+      await bringUp(options);
     });
   named(lab.command("status"))
     .description("what runs in it, and whether an invariant was violated")
@@ -73,7 +73,7 @@ function find(name: string): Lab {
   });
 }
 
-async function up({ name, prefix, profile, pve }: Options): Promise<void> {
+async function bringUp({ name, prefix, profile, pve }: Options): Promise<void> {
   checkPrefix(prefix);
   const directory = directoryOf(name);
   const binaries = labBinaries(await toolchain({ parts: ["lab"] }));

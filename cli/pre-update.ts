@@ -10,7 +10,7 @@ import { isChange, refuseFlags } from "../src/runtime/refused-flags.ts";
  * files and the list of VMs on a file backend; on any other backend it asks the engine.
  * @throws UserError when the update must not begin
  */
-export async function beforeUpdate(
+export async function prepareUpdate(
   args: readonly string[],
   stack: string,
   engine: EngineSide,
@@ -20,13 +20,13 @@ export async function beforeUpdate(
   if (!isChange(line) || line.flags.some(({ name }) => ["help", "h"].includes(name))) return;
   refuseFlags(line);
   checkEnvironment(environment);
-  if (["up", "update"].includes(line.words[0] ?? "")) await beforeEngine(stack, engine, environment);
+  if (["up", "update"].includes(line.words[0] ?? "")) await prepareEngine(stack, engine, environment);
 }
 
 /** The same preparation for a command that starts the engine without a command line of the user. */
-export async function beforeEngine(stack: string, engine: EngineSide, environment: NodeJS.ProcessEnv): Promise<void> {
-  const locks = (await engine.locks()) ?? [];
-  const { pending, deleting, vms, unfinished } = await engine.state();
+export async function prepareEngine(stack: string, engine: EngineSide, environment: NodeJS.ProcessEnv): Promise<void> {
+  const locks = (await engine.readLocks()) ?? [];
+  const { pending, deleting, vms, unfinished } = await engine.readState();
   if (locks.length + pending.length + deleting.length > 0) {
     const { refuseLiving } = await import("../src/recovery/exclusive-use.ts");
     refuseLiving(locks, stack);

@@ -1,7 +1,7 @@
 import { labStack } from "../tools/environment.ts";
 import { toolchain } from "../tools/index.ts";
 import { cacheRoot, pulumiHome } from "../tools/paths.ts";
-import { beforeUpdate } from "./pre-update.ts";
+import { prepareUpdate } from "./pre-update.ts";
 import { commandLine } from "../src/runtime/command-line.ts";
 import { say } from "../src/runtime/log.ts";
 import { isChange } from "../src/runtime/refused-flags.ts";
@@ -33,7 +33,7 @@ export async function main(args: readonly string[]): Promise<void> {
     const tools = await toolchain({ parts: ["engine"], stack, plugins: needsPlugins(args) });
     const environment = tools.environment({}, stack);
     if (wantsLab(args, stack, environment)) say("the lab of the stack dev is not up; start it: npx evergreen lab up");
-    await beforeUpdate(args, stack, new EngineSide(stack, tools.pulumi, environment), environment);
+    await prepareUpdate(args, stack, new EngineSide(stack, tools.pulumi, environment), environment);
     // This process becomes the engine and keeps its pid.
     noteStarted(process.pid);
     exec(tools.pulumi, args, environment);

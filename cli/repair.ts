@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { toolchain } from "../tools/index.ts";
-import { alone, unlock } from "../src/recovery/exclusive-use.ts";
+import { runAlone, unlock } from "../src/recovery/exclusive-use.ts";
 import { EngineSide } from "../src/recovery/engine-side.ts";
 import type { EngineState } from "../src/recovery/engine-state.ts";
 import { mayForget } from "../src/recovery/missing-vms.ts";
@@ -26,16 +26,16 @@ export function repairCommand(program: Command): void {
  *   state is invisible to the token, or when a pending create made a VM that must not be removed
  */
 export async function repair(stack: string, asked: Asked): Promise<number> {
-  const engine = await engineSide(stack);
+  const engine = await openEngineSide(stack);
   return await withStack(stack, (site) =>
-    alone(site, async (fence) => {
+    runAlone(site, async (fence) => {
       const unlocked = await unlock(engine, stack, fence, report);
       return unlocked + (await mend(engine, site, { asked, fence, report }));
     }),
   );
 }
 
-async function engineSide(stack: string): Promise<EngineSide> {
+async function openEngineSide(stack: string): Promise<EngineSide> {
   const tools = await toolchain({ quiet: true, parts: ["engine"], stack });
   return new EngineSide(stack, tools.pulumi, tools.environment({}, stack));
 }
@@ -45,10 +45,10 @@ async function engineSide(stack: string): Promise<EngineSide> {
  * each of them, because Proxmox answers the token of a pool with "forbidden" for a VM that is gone.
  */
 export async function forget(stack: string, gone: EngineState["vms"]): Promise<void> {
-  const engine = await engineSide(stack);
+  const engine = await openEngineSide(stack);
   await withStack(stack, async (site) => {
     if (!mayForget(gone, site.observed)) return;
-    await alone(site, async () => {
+    await runAlone(site, async () => {
       reportGone(gone, report);
       await engine.refresh();
       report("the state of the engine", "refreshed, with pending creates cleared");
@@ -58,8 +58,8 @@ export async function forget(stack: string, gone: EngineState["vms"]): Promise<v
 
 /** Refreshes VMs that were migrated, before an update: the engine's deletes go to the host in its state. */
 export async function follow(stack: string, moved: EngineState["vms"]): Promise<void> {
-  const engine = await engineSide(stack);
-  await withStack(stack, (site) => alone(site, () => followMoved(engine, moved, report)));
+  const engine = await openEngineSide(stack);
+  await withStack(stack, (site) => runAlone(site, () => followMoved(engine, moved, report)));
 }
 
 function report(what: string, how: string): void {

@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import type { Command } from "commander";
 import { UserError, messageOf } from "../src/runtime/errors.ts";
 import { toolchain } from "../tools/index.ts";
-import { beforeEngine } from "./pre-update.ts";
+import { prepareEngine } from "./pre-update.ts";
 import { keepEncryption } from "./encryption.ts";
 import { EngineSide, noteStarted } from "../src/recovery/engine-side.ts";
 import { lastGood, type Update } from "./history.ts";
@@ -39,27 +39,27 @@ export function rollbackCommand(program: Command): void {
 export async function rollback(options: Options): Promise<number> {
   const tools = await toolchain({ quiet: true, parts: ["engine"], stack: options.stack });
   const environment = tools.environment({}, options.stack);
-  const wanted = options.to ?? (await previous(options.stack, tools.pulumi, environment));
+  const wanted = options.to ?? (await findPrevious(options.stack, tools.pulumi, environment));
   // The user's name for a commit may begin with a dash like an option; the hash that Git resolves it to does not.
-  const { stdout: commit } = await git("rev-parse", "--verify", "--end-of-options", `${wanted}^{commit}`);
-  const { stdout: title } = await git("log", "-1", "--format=%h %s (%cr)", commit.trim());
+  const { stdout: commit } = await runGit("rev-parse", "--verify", "--end-of-options", `${wanted}^{commit}`);
+  const { stdout: title } = await runGit("log", "-1", "--format=%h %s (%cr)", commit.trim());
   process.stderr.write(`going back to ${title}`);
   const tree = await mkdtemp(join(tmpdir(), "evergreen-rollback-"));
   try {
-    const { stdout: top } = await git("rev-parse", "--show-toplevel");
-    await git("worktree", "add", "--detach", tree, commit.trim());
+    const { stdout: top } = await runGit("rev-parse", "--show-toplevel");
+    await runGit("worktree", "add", "--detach", tree, commit.trim());
     const project = join(tree, relative(top.trim(), process.cwd()));
     await symlink(join(process.cwd(), "node_modules"), join(project, "node_modules"));
     await keepEncryption(project, options.stack);
     if (!options.preview)
-      await beforeEngine(options.stack, new EngineSide(options.stack, tools.pulumi, environment), environment);
+      await prepareEngine(options.stack, new EngineSide(options.stack, tools.pulumi, environment), environment);
     return await carryOut(project, options, tools.pulumi, environment);
   } finally {
-    await git("worktree", "remove", "--force", tree).catch(() => rm(tree, { recursive: true, force: true }));
+    await runGit("worktree", "remove", "--force", tree).catch(() => rm(tree, { recursive: true, force: true }));
   }
 }
 
-async function previous(stack: string, pulumi: string, environment: NodeJS.ProcessEnv): Promise<string> {
+async function findPrevious(stack: string, pulumi: string, environment: NodeJS.ProcessEnv): Promise<string> {
   const args = ["stack", "history", "--json", "--page-size", "200", "--page", "1", "--stack", stack];
   const { stdout } = await run(pulumi, args, { env: environment, maxBuffer: 1 << 28 });
   const { commit, endTime } = lastGood(JSON.parse(stdout) as Update[], stack);
@@ -67,7 +67,7 @@ async function previous(stack: string, pulumi: string, environment: NodeJS.Proce
   return commit;
 }
 
-async function git(...args: string[]): Promise<{ stdout: string }> {
+async function runGit(...args: string[]): Promise<{ stdout: string }> {
   return run("git", args).catch((error: unknown) => {
     throw new UserError(
       {

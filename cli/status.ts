@@ -19,11 +19,11 @@ export function statusCommand(program: Command): void {
     .option("-s, --stack <name>", "stack to look at", "dev")
     .action(async ({ stack }: { stack: string }) => {
       await withStack(stack, async ({ config, observed }) => {
-        const leases = await heldLeases(observed);
+        const leases = await readHeldLeases(observed);
         const pools = new Set([...observed.vms, ...observed.nodes].map((one) => one.pool));
         for (const pool of pools) process.stdout.write(`${poolStatus(observed, pool, leases)}\n\n`);
         if (pools.size === 0) process.stdout.write(`${config.cluster} has no nodes yet\n\n`);
-        const words = await nextUpdate(async () =>
+        const words = await describeNextUpdate(async () =>
           renderClusterPlan(await planLocalData(config, observed, planPools(config, observed, nowOf(observed)))),
         );
         process.stdout.write(`the next update:\n${words}\n`);
@@ -78,7 +78,7 @@ function waitsFor(member: Member, holder: string | undefined): string {
  * The apparent holder of each lease, by the lease's name. A single read must rely on the time in the lease. Decisions
  * about a lease are made by watching it (src/clients/kubernetes/lease-observer.ts).
  */
-export async function heldLeases(observed: ObservedCluster): Promise<Map<string, string>> {
+export async function readHeldLeases(observed: ObservedCluster): Promise<Map<string, string>> {
   const { kubernetes } = observed;
   if (!kubernetes) return new Map();
   const { items } = await kubernetes.list<Lease>(paths.leases);
@@ -89,7 +89,7 @@ export async function heldLeases(observed: ObservedCluster): Promise<Map<string,
 }
 
 /** The plan of the next update. A refusal of that update is part of the status, and not an error. */
-export async function nextUpdate(words: () => Promise<string[]>): Promise<string> {
+export async function describeNextUpdate(words: () => Promise<string[]>): Promise<string> {
   try {
     return (await words()).join("\n");
   } catch (error) {

@@ -96,21 +96,21 @@ export async function carryThrough(hands: UpActions, patience = settleSeconds): 
   const first = await hands.update();
   if (first.told) return stopped(first.told);
   if (first.code !== 0) {
-    const { plans, ending } = await see(hands, before);
+    const { plans, ending } = await readEnding(hands, before);
     if (!hasTurned(before.plans, plans)) return failed("the update failed", ending.open);
     hands.tell("the update failed, and the plan has turned back: it is carried out at once");
     const second = await hands.update();
     if (second.told) return stopped(second.told);
-    if (second.code !== 0) return failed("the second update failed too", (await see(hands, before)).ending.open);
+    if (second.code !== 0) return failed("the second update failed too", (await readEnding(hands, before)).ending.open);
   }
-  return inWords(await settled(hands, before, patience));
+  return inWords(await awaitSettled(hands, before, patience));
 }
 
 /** The ending of the run, after the cluster had time to settle. */
-async function settled(hands: UpActions, before: ClusterStatus, patience: number): Promise<Ending> {
+async function awaitSettled(hands: UpActions, before: ClusterStatus, patience: number): Promise<Ending> {
   let last: Ending | undefined;
   const good = new Deadline("the cluster to be as planned", patience).poll(1000, async () => {
-    last = (await see(hands, before)).ending;
+    last = (await readEnding(hands, before)).ending;
     return last.outcome === "failed" ? undefined : last;
   });
   return await good.catch((error: unknown) => {
@@ -124,7 +124,7 @@ interface Seen extends Pick<ClusterStatus, "plans"> {
 }
 
 /** Reads the status after an update. A status that cannot be read counts as a failure. */
-async function see(hands: UpActions, before: ClusterStatus): Promise<Seen> {
+async function readEnding(hands: UpActions, before: ClusterStatus): Promise<Seen> {
   return await hands.readClusterStatus().then(
     (after) => ({ plans: after.plans, ending: endingOf(before, after) }),
     (error: unknown) => ({ plans: [], ending: { outcome: "failed", open: [messageOf(error)], words: [unhealthy] } }),
@@ -198,11 +198,11 @@ function handsOn(stack: string): UpActions {
 export async function readClusterStatus(site: OpenStack): Promise<ClusterStatus> {
   const plans = poolPlans(planPools(site.config, site.observed, nowOf(site.observed)));
   // A control plane that cannot be reached counts as unhealthy.
-  return { plans, servers: await whyNotCalm(site).catch(messageOf) };
+  return { plans, servers: await explainUnhealthy(site).catch(messageOf) };
 }
 
 /** Why the control plane is unhealthy, by Nodes and etcd's member list: a member of a killed join has no Node. */
-async function whyNotCalm({ pve, config }: OpenStack): Promise<string | undefined> {
+async function explainUnhealthy({ pve, config }: OpenStack): Promise<string | undefined> {
   const access = await findCluster(pve, config, await listVms(pve));
   if (!access) return "no server runs that has started RKE2";
   try {

@@ -45,11 +45,11 @@ export class Runner {
     await finished(log);
     this.abort.removeEventListener("abort", kill);
     this.abort.throwIfAborted();
-    if (code !== 0) throw await this.failure(`${program} ${args.join(" ")}`, code);
+    if (code !== 0) throw await this.readFailure(`${program} ${args.join(" ")}`, code);
     return (performance.now() - begin) / 1000;
   }
 
-  private async failure(command: string, code: number | null): Promise<UserError> {
+  private async readFailure(command: string, code: number | null): Promise<UserError> {
     const end = (await readFile(this.log, "utf8")).trimEnd().split("\n").slice(-40).join("\n");
     return new UserError({
       what: `${command} ended with ${code ?? "a signal"}:\n${end}`,

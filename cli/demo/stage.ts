@@ -8,7 +8,7 @@ import type { Progress } from "./progress.ts";
 const every = 250;
 
 /** Shows events and state of the lab until `work` has ended. */
-export async function watching<T>(lab: Lab, progress: Progress, title: string, work: () => Promise<T>): Promise<T> {
+export async function showWhile<T>(lab: Lab, progress: Progress, title: string, work: () => Promise<T>): Promise<T> {
   const over = new AbortController();
   const shown = show(lab, progress, title, over.signal);
   try {

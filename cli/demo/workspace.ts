@@ -30,21 +30,21 @@ export class Workspace {
     const workspace = new Workspace(directory);
     const text = await readFile(workspace.stackFile, "utf8");
     await writeFile(workspace.stackFile, text.replaceAll("127.40.", `${prefix}.`));
-    await workspace.git("init", "--quiet", "--initial-branch", "main");
+    await workspace.runGit("init", "--quiet", "--initial-branch", "main");
     await writeFile(join(directory, ".git", "info", "exclude"), "node_modules\ndist\n");
     await workspace.commit("The stack as it is");
     return workspace;
   }
 
   /** Reads the present configuration of the stack. */
-  async config(): Promise<Config> {
+  async readStack(): Promise<Config> {
     const document = parse(await readFile(this.stackFile, "utf8")) as { config: Record<string, unknown> };
     return readConfig(ownSettings(document.config));
   }
 
   /** Sets another image for every pool of agents as a user does, with an edit and a commit. */
   async useImage(image: string): Promise<void> {
-    const pools = (await this.config()).pools;
+    const pools = (await this.readStack()).pools;
     await this.change(Object.fromEntries(pools.map((_, index) => [`pools.${index}.image`, image])), `Use ${image}`);
   }
 
@@ -63,15 +63,15 @@ export class Workspace {
 
   /** Commits all changes: a rollback can only return to an update from a clean tree. */
   private async commit(message: string): Promise<void> {
-    await this.git("add", "--all");
-    await this.git("commit", "--quiet", "--allow-empty", "--message", message);
+    await this.runGit("add", "--all");
+    await this.runGit("commit", "--quiet", "--allow-empty", "--message", message);
   }
 
   private get stackFile(): string {
     return join(this.directory, "Pulumi.dev.yaml");
   }
 
-  private async git(...args: string[]): Promise<void> {
+  private async runGit(...args: string[]): Promise<void> {
     await run("git", args, { cwd: this.directory, env: { ...process.env, ...gitEnvironment } });
   }
 }

@@ -6,7 +6,7 @@ import { ownSettings, readConfig, type Config } from "./config.ts";
 import { projectRoot } from "../../tools/paths.ts";
 
 /** Reads the configuration of a stack from its file, as `pulumi` would pass it to the program. */
-export async function stackConfig(stack: string): Promise<Config> {
+export async function readStackConfig(stack: string): Promise<Config> {
   const file = `Pulumi.${stack}.yaml`;
   const text = await readFile(join(projectRoot, file), "utf8").catch((error: unknown) => {
     throw new UserError({

@@ -11,7 +11,7 @@ import { paths, type Node } from "../clients/kubernetes/types.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { nodeTags } from "../clients/proxmox/tags.ts";
 import { observeVms } from "../clients/proxmox/observed-vms.ts";
-import { listVms, requireSight, takenAmong, type ListedVm } from "../clients/proxmox/vms.ts";
+import { listVms, requireSight, findTaken, type ListedVm } from "../clients/proxmox/vms.ts";
 import { confirmedDestroyed } from "../domain/rollout/allocation.ts";
 import { inconsistencies } from "../domain/rollout/consistency.ts";
 import { generationOf } from "../domain/model/generation.ts";
@@ -57,11 +57,11 @@ export async function observeCluster(pve: Proxmox, config: Config): Promise<Obse
   const access = await findCluster(pve, config, list);
   if (access) await requireQuorum(pve, vms, access.client);
   else await requireReachableCluster(pve, vms);
-  const nodes = access ? await explainUnreachable(vms, nodesOf(access.client, config)) : [];
+  const nodes = access ? await explainUnreachable(vms, listClusterNodes(access.client, config)) : [];
   const names = new Set([SERVER_POOL, ...config.pools, ...vms].map(poolName).concat(nodes.flatMap(poolLabel)));
   const records = access ? await Promise.all([...names].map((pool) => readPoolRecord(access.client, pool))) : [];
   const memory = new Map(records.map((record) => [record.pool, record]));
-  const hidden = await hiddenVmids(pve, list, nodes, records);
+  const hidden = await findHiddenVmids(pve, list, nodes, records);
   const known = vms.map((vm) => fromMemory(vm, nodes, memory.get(vm.pool)));
   const seen = withAdopted(config, { list, vms: known, nodes, records: memory });
   return {
@@ -81,7 +81,7 @@ export async function observeCluster(pve: Proxmox, config: Config): Promise<Obse
  * Taken VMIDs of recorded nodes whose VM is not in the list. A retired node counts only while its Node exists: its VM
  * is checked once more before the engine destroys it.
  */
-async function hiddenVmids(
+async function findHiddenVmids(
   pve: Proxmox,
   list: readonly ListedVm[],
   nodes: readonly Node[],
@@ -92,7 +92,7 @@ async function hiddenVmids(
   const unseen = records
     .flatMap((record) => record.nodes)
     .filter(({ vmid, phase, name }) => !seen.has(vmid) && (phase !== "retired" || members.has(name)));
-  return await takenAmong(pve, [...new Set(unseen.map(({ vmid }) => vmid))]);
+  return await findTaken(pve, [...new Set(unseen.map(({ vmid }) => vmid))]);
 }
 
 /** Finds the connection to the cluster of a stack. @returns undefined before its first server has joined */
@@ -101,7 +101,7 @@ export function findCluster(pve: Proxmox, config: Config, list: readonly ListedV
 }
 
 /** The Nodes of this cluster's pools; all Nodes while the configuration has adoption entries. */
-async function nodesOf(client: Kubernetes, config: Config): Promise<Node[]> {
+async function listClusterNodes(client: Kubernetes, config: Config): Promise<Node[]> {
   if (adoptionsOf(config).length === 0) return await listNodes(client, { cluster: config.cluster });
   return (await client.list<Node>(paths.nodes)).items;
 }

@@ -3,7 +3,7 @@ import { observeCluster, type ObservedCluster } from "./observed-cluster.ts";
 import { checkRights } from "./preflight.ts";
 import { Proxmox } from "../clients/proxmox/client.ts";
 import { toolchain } from "../../tools/index.ts";
-import { stackConfig } from "../config/stack-config.ts";
+import { readStackConfig } from "../config/stack-config.ts";
 
 /** The configuration, the Proxmox client and the observed state that a command works with. */
 export interface OpenStack {
@@ -18,7 +18,7 @@ export interface OpenStack {
  */
 export async function withStack<T>(stack: string, work: (site: OpenStack) => Promise<T>): Promise<T> {
   const tools = await toolchain({ quiet: true, parts: ["engine"], stack, plugins: false });
-  const config = await stackConfig(stack);
+  const config = await readStackConfig(stack);
   const pve = Proxmox.fromEnvironment(tools.environment({}, stack));
   await checkRights(pve, config, "read");
   const observed = await observeCluster(pve, config);

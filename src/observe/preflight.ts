@@ -1,7 +1,7 @@
 import { UserError, UserErrors } from "../runtime/errors.ts";
 import type { Config } from "../config/config.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
-import { permissionProblems, readVersion, type Purpose } from "../clients/proxmox/permissions.ts";
+import { findPermissionProblems, readVersion, type Purpose } from "../clients/proxmox/permissions.ts";
 import { standIns } from "../../tools/standins.ts";
 
 /** The engine also reads every command line flag from the environment: PULUMI_OPTION_ and the name of the flag. */
@@ -71,6 +71,6 @@ export async function refuseStandIns(pve: Proxmox, home: string | undefined): Pr
 
 /** @throws UserErrors that names every privilege that the token lacks for the purpose, with its path */
 export async function checkRights(pve: Proxmox, { site }: Config, purpose: Purpose): Promise<void> {
-  const problems = await permissionProblems(pve, site, purpose);
+  const problems = await findPermissionProblems(pve, site, purpose);
   if (problems.length > 0) throw new UserErrors(problems);
 }

@@ -24,7 +24,7 @@ const patienceMs = 5_000;
  * @throws UserError that names the servers that were members and the agents that run
  */
 export async function requireReachableCluster(pve: Proxmox, vms: readonly ObservedVm[]): Promise<void> {
-  const members = (await serversThatStart(pve, vms)).map(({ name }) => name);
+  const members = (await findServersThatStart(pve, vms)).map(({ name }) => name);
   const agents = vms.filter((vm) => vm.pool !== SERVER_POOL && vm.running).map((vm) => vm.name);
   if (members.length === 0 && agents.length === 0) return;
   throw new UserError({
@@ -41,7 +41,7 @@ export async function requireReachableCluster(pve: Proxmox, vms: readonly Observ
 export async function requireQuorum(pve: Proxmox, vms: readonly ObservedVm[], client: Kubernetes): Promise<void> {
   const servers = vms.filter(({ pool }) => pool === SERVER_POOL);
   const runs = servers.filter(({ running }) => running);
-  const off = await serversThatStart(
+  const off = await findServersThatStart(
     pve,
     servers.filter(({ running, unreachable }) => !running && unreachable === undefined),
   );
@@ -84,7 +84,7 @@ function powerOf({ name, host, running, unreachable }: ObservedVm): string {
 }
 
 /** Servers that start at boot, and those on hosts that do not answer: they could be members of an existing cluster. */
-async function serversThatStart(pve: Proxmox, vms: readonly ObservedVm[]): Promise<ObservedVm[]> {
+async function findServersThatStart(pve: Proxmox, vms: readonly ObservedVm[]): Promise<ObservedVm[]> {
   const servers = vms.filter(({ pool }) => pool === SERVER_POOL);
   const starts = await Promise.all(
     servers.map(async (vm) => vm.unreachable !== undefined || (await readVm(pve, vm)).onBoot),

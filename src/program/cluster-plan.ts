@@ -10,7 +10,7 @@ import {
   type ObservedCluster,
 } from "../observe/observed-cluster.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
-import { takenAmong } from "../clients/proxmox/vms.ts";
+import { findTaken } from "../clients/proxmox/vms.ts";
 import { clusterKeyProblems } from "../domain/rollout/cluster-keys.ts";
 import { plan, planRemoval } from "../domain/rollout/plan.ts";
 import { hopNotes, hopProblems } from "../domain/versions/upgrade-path.ts";
@@ -85,7 +85,7 @@ export async function planCluster(
 ): Promise<ClusterPlan> {
   for (;;) {
     const clusterPlan = planPools(config, observed, now);
-    const taken = await takenAmong(pve, newVmids(clusterPlan));
+    const taken = await findTaken(pve, newVmids(clusterPlan));
     if (taken.length === 0) return clusterPlan;
     observed.takenVmids.push(...taken);
   }

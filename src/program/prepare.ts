@@ -38,7 +38,7 @@ export interface Preparation {
  */
 export async function prepare({ pve, config, isPreview, say, warn, ...begun }: Preparation): Promise<Prepared> {
   if (begun.observed.kubernetes) await requireSameClocks(begun.observed.kubernetes);
-  const observed = isPreview ? begun.observed : await repaired(pve, config, begun.observed, say);
+  const observed = isPreview ? begun.observed : await repairStaleResources(pve, config, begun.observed, say);
   const now = nowOf(observed);
   const planned = await planCluster(pve, config, observed, now);
   const clusterPlan = await forecastDrains(config, observed, await planLocalData(config, observed, planned));
@@ -60,7 +60,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
 }
 
 /** The observed cluster after a killed run's stale resources in it were repaired, as far as no operator has to ask. */
-async function repaired(
+async function repairStaleResources(
   pve: Proxmox,
   config: Config,
   observed: ObservedCluster,

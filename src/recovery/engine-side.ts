@@ -40,14 +40,14 @@ export class EngineSide {
   }
 
   /** The locks of the stack. Undefined where the backend does not show them. */
-  async locks(): Promise<EngineLock[] | undefined> {
+  async readLocks(): Promise<EngineLock[] | undefined> {
     const backend = backendOf(this.environment);
     if (backend.kind === "file") return locksOf(backend.directory, PROJECT, this.stack);
-    return backend.kind === "service" ? undefined : await this.lockRefusals();
+    return backend.kind === "service" ? undefined : await this.readLockRefusals();
   }
 
   /** The stack's state in the backend; empty when the backend does not have the stack. */
-  async state(): Promise<EngineState> {
+  async readState(): Promise<EngineState> {
     const backend = backendOf(this.environment);
     if (backend.kind === "file") return stateIn(backend.directory, PROJECT, this.stack);
     const { stdout, stderr, code } = await this.run(["stack", "export", "--stack", this.stack]);
@@ -58,7 +58,7 @@ export class EngineSide {
 
   /** Removes all locks of the stack, whichever process holds them. */
   async cancel(): Promise<void> {
-    await this.must("cancel", "--yes", this.stack);
+    await this.runOrThrow("cancel", "--yes", this.stack);
   }
 
   /**
@@ -67,20 +67,28 @@ export class EngineSide {
    */
   async refresh(adopted: readonly { urn: string; id: string }[] = []): Promise<void> {
     const imports = adopted.flatMap(({ urn, id }) => [urn, id]).flatMap((one) => ["--import-pending-creates", one]);
-    await this.must("refresh", "--yes", "--skip-preview", ...imports, "--clear-pending-creates", "--stack", this.stack);
+    await this.runOrThrow(
+      "refresh",
+      "--yes",
+      "--skip-preview",
+      ...imports,
+      "--clear-pending-creates",
+      "--stack",
+      this.stack,
+    );
   }
 
   /** Refreshes only the given resources. The program does not run. */
   async refreshOnly(urns: readonly string[]): Promise<void> {
     const targets = urns.flatMap((urn) => ["--target", urn]);
-    await this.must("refresh", "--yes", "--skip-preview", ...targets, "--stack", this.stack);
+    await this.runOrThrow("refresh", "--yes", "--skip-preview", ...targets, "--stack", this.stack);
   }
 
   /**
    * Reads the locks of a bucket. No command shows them, but every command that needs the lock names them when it fails.
    * `stack init` of an existing stack takes the lock and does nothing else; its settings go to a temporary directory.
    */
-  private async lockRefusals(): Promise<EngineLock[]> {
+  private async readLockRefusals(): Promise<EngineLock[]> {
     const known = await this.run(["stack", "export", "--stack", this.stack]);
     if (known.code !== 0) return [];
     const cwd = await mkdtemp(join(tmpdir(), "evergreen-lock-"));
@@ -96,7 +104,7 @@ export class EngineSide {
     }
   }
 
-  private async must(...args: string[]): Promise<void> {
+  private async runOrThrow(...args: string[]): Promise<void> {
     const { code, stderr } = await this.run(args);
     if (code !== 0) throw this.failed(args[0] ?? "", stderr);
   }

@@ -14,7 +14,10 @@ export interface ExclusiveUse {
 }
 
 /** Does the work while it holds the lease of an update, so that no update runs. Without a cluster there is no lease. */
-export async function alone<T>({ config, observed }: OpenStack, work: (fence: ExclusiveUse) => Promise<T>): Promise<T> {
+export async function runAlone<T>(
+  { config, observed }: OpenStack,
+  work: (fence: ExclusiveUse) => Promise<T>,
+): Promise<T> {
   const self = identify(process.pid);
   if (observed.kubernetes === undefined || self === undefined)
     return await work({ check: () => Promise.resolve(), isSure: false });
@@ -37,7 +40,7 @@ export async function unlock(
   fence: ExclusiveUse,
   report: (what: string, how: string) => void,
 ): Promise<number> {
-  const locks = await engine.locks();
+  const locks = await engine.readLocks();
   // Where there is no cluster yet, only the stack's lock shows whether an update runs.
   fence.isSure ||= locks !== undefined;
   if (locks === undefined || locks.length === 0) return 0;

@@ -1,7 +1,7 @@
 import { UserErrors } from "../runtime/errors.ts";
 import { proveGone } from "../clients/kubernetes/gone.ts";
 import { findStaleResources } from "./stale-resources.ts";
-import { listByNumber, unseenAmong } from "../clients/proxmox/vms.ts";
+import { listByNumber, findUnseen } from "../clients/proxmox/vms.ts";
 import { hasJoined } from "../domain/rollout/slot-state.ts";
 import type { ExclusiveUse } from "./exclusive-use.ts";
 import type { EngineSide } from "./engine-side.ts";
@@ -22,7 +22,7 @@ import type { OpenStack } from "../observe/open-stack.ts";
 export type Asked = "by hand" | "by an update";
 
 /** The engine's state, and the refreshes that correct it. */
-export type Books = Pick<EngineSide, "state" | "refresh" | "refreshOnly">;
+export type Books = Pick<EngineSide, "readState" | "refresh" | "refreshOnly">;
 
 export interface Mending {
   asked: Asked;
@@ -56,7 +56,7 @@ async function mendCluster({ pve, config, observed }: OpenStack, { asked, fence,
 /** Repairs what it left in the engine's state, and removes clones that are in no state. */
 async function mendState(books: Books, site: OpenStack, mending: Mending): Promise<number> {
   const { asked, fence, report } = mending;
-  const { pending, deleting, vms, unfinished } = await books.state();
+  const { pending, deleting, vms, unfinished } = await books.readState();
   const undone: UndoneCreate[] = [];
   for (const create of pending) {
     await fence.check();
@@ -71,7 +71,7 @@ async function mendState(books: Books, site: OpenStack, mending: Mending): Promi
   await awaitDestroys(site.pve, deleting);
   refuseLeft(undone);
   // Listed again: a destroy task may have ended since the state was observed.
-  const { gone, hidden, seen } = await unseenAmong(site.pve, site.config.site.proxmoxPool, vms);
+  const { gone, hidden, seen } = await findUnseen(site.pve, site.config.site.proxmoxPool, vms);
   if (hidden.length === 0 && asked === "by hand") refuseAnotherSite(gone, seen, site);
   const mayRefresh = hidden.length === 0 && (await mayGiveUp(site, gone, asked));
   if (mayRefresh && pending.length + gone.length > 0) {

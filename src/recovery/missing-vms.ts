@@ -2,14 +2,14 @@ import { UserError, UserErrors } from "../runtime/errors.ts";
 import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import { Proxmox } from "../clients/proxmox/client.ts";
 import { nodeTags } from "../clients/proxmox/tags.ts";
-import { isRunning, listNamed, unseenAmong, type ListedVm } from "../clients/proxmox/vms.ts";
+import { isRunning, listNamed, findUnseen, type ListedVm } from "../clients/proxmox/vms.ts";
 import { shortList } from "../domain/drain/local-data.ts";
 import { hasJoined } from "../domain/rollout/slot-state.ts";
 import { hiddenVmProblems } from "../domain/rollout/hidden-vms.ts";
 import { parseNodeName } from "../domain/model/generation.ts";
 import type { EngineState } from "./engine-state.ts";
 import { SERVER_POOL, type Config } from "../config/config.ts";
-import { stackConfig } from "../config/stack-config.ts";
+import { readStackConfig } from "../config/stack-config.ts";
 
 type Vm = EngineState["vms"][number];
 
@@ -83,10 +83,10 @@ export function movedAmong(known: readonly Vm[], list: readonly ListedVm[]): Vm[
 }
 
 async function look(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]) {
-  const config = await stackConfig(stack);
+  const config = await readStackConfig(stack);
   const pve = Proxmox.fromEnvironment(environment);
   try {
-    const found = await unseenAmong(pve, config.site.proxmoxPool, known);
+    const found = await findUnseen(pve, config.site.proxmoxPool, known);
     return { ...found, untracked: await findUntracked(pve, known, config) };
   } finally {
     await pve.close();

@@ -2,8 +2,8 @@ import { Deadline } from "../runtime/deadline.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { destroyVm } from "../clients/proxmox/destroy.ts";
 import { silentHostOf } from "../clients/proxmox/errors.ts";
-import { tasksRun } from "../clients/proxmox/task.ts";
-import { isRunning, listVms, readVm, takenAmong, type ListedVm } from "../clients/proxmox/vms.ts";
+import { isTaskRunning } from "../clients/proxmox/task.ts";
+import { isRunning, listVms, readVm, findTaken, type ListedVm } from "../clients/proxmox/vms.ts";
 import { parseNodeName } from "../domain/model/generation.ts";
 import type { ExclusiveUse } from "./exclusive-use.ts";
 import { VM_TYPE, type KnownVm, type PendingCreate } from "./engine-state.ts";
@@ -45,7 +45,7 @@ async function undo(
   if (type !== VM_TYPE) return { urn, how: "its step runs again with the next update" };
   const { name, vmId: vmid } = inputs as { name?: string; vmId?: number };
   if (vmid === undefined || name === undefined) return { urn, how: "it has made no VM" };
-  const found = await afterClone(site, name, vmid);
+  const found = await awaitClone(site, name, vmid);
   if (found === "free") return { urn, how: "it has made no VM" };
   if (found === "hidden") return { urn, how: hiddenWords(vmid, name, site.config.site.proxmoxPool) };
   const { pve, config, observed } = site;
@@ -87,7 +87,7 @@ function hiddenWords(vmid: number, name: string, pool: string): string {
  * The VM of a clone, once no task works on it any more: Proxmox finishes a task whose client has died, and shows the VM
  * to the token only when it is in the pool.
  */
-async function afterClone(
+async function awaitClone(
   { pve, observed }: OpenStack,
   name: string,
   vmid: number,
@@ -99,7 +99,7 @@ async function afterClone(
     500,
     async () => {
       // Tasks are read before the list: a clone that ends in between is then in the list.
-      const cloning = await tasksRun(pve, templateHosts, "qmclone");
+      const cloning = await isTaskRunning(pve, templateHosts, "qmclone");
       const vm = (await listVms(pve)).find((one) => one.vmid === vmid);
       if (vm) {
         const { lock } = await readVm(pve, vm);
@@ -108,7 +108,7 @@ async function afterClone(
       }
       waits = "a clone task of this token still runs";
       if (cloning) return undefined;
-      return (await takenAmong(pve, [vmid])).length > 0 ? "hidden" : "free";
+      return (await findTaken(pve, [vmid])).length > 0 ? "hidden" : "free";
     },
     () => waits,
   );
@@ -125,14 +125,14 @@ export async function awaitDestroys(pve: Proxmox, deleting: readonly Pick<KnownV
     const left = (await listVms(pve)).filter(({ vmid }) => deleting.some((vm) => vm.vmid === vmid));
     if (left.length === 0) return true;
     const hosts = left.map(({ host }) => host);
-    return (await anyTaskRuns(pve, hosts)) ? undefined : true;
+    return (await isAnyTaskRunning(pve, hosts)) ? undefined : true;
   });
 }
 
 /** Tasks on a host that does not answer are not waited for: the next repair checks again. */
-async function anyTaskRuns(pve: Proxmox, hosts: readonly string[]): Promise<boolean> {
+async function isAnyTaskRunning(pve: Proxmox, hosts: readonly string[]): Promise<boolean> {
   const running = hosts.map((host) =>
-    tasksRun(pve, [host], "qmdestroy").catch((error: unknown) => {
+    isTaskRunning(pve, [host], "qmdestroy").catch((error: unknown) => {
       if (silentHostOf(error) === undefined) throw error;
       return false;
     }),

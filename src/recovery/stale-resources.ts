@@ -20,7 +20,7 @@ import { paths, type Lease, type Secret } from "../clients/kubernetes/types.ts";
 import { isAgentSilent, isNoSuchFile, withAgent, writeFile } from "../clients/proxmox/agent.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { silentHostOf } from "../clients/proxmox/errors.ts";
-import { takenAmong } from "../clients/proxmox/vms.ts";
+import { findTaken } from "../clients/proxmox/vms.ts";
 import type { LonghornNode } from "../domain/drain/longhorn.ts";
 import { hasJoined } from "../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../domain/model/types.ts";
@@ -53,13 +53,13 @@ export async function findStaleResources(
   const { expired, held } = await observeLeases(kubernetes, [leaseNames.update]);
   // The previous run and its steps may have ended after the state was observed: with fresh records, the nodes that they
   // decommissioned stay as they are.
-  const now = { ...observed, records: await recordsOf(kubernetes, observed) };
+  const now = { ...observed, records: await readRecords(kubernetes, observed) };
   return [
     ...expired.map((lease) => expiredLease(kubernetes, lease)),
-    ...(await abandonedCordons(pve, kubernetes, config.cluster, now, held)),
-    ...(await abandonedEvictions(kubernetes, now, held)),
-    ...(await expiredTokens(kubernetes)),
-    ...(await lostNodes(pve, kubernetes, now, held)),
+    ...(await findAbandonedCordons(pve, kubernetes, config.cluster, now, held)),
+    ...(await findAbandonedEvictions(kubernetes, now, held)),
+    ...(await findExpiredTokens(kubernetes)),
+    ...(await findLostNodes(pve, kubernetes, now, held)),
   ];
 }
 
@@ -76,7 +76,7 @@ function expiredLease(kubernetes: Kubernetes, { metadata, spec }: Lease): StaleR
 }
 
 /** Evergreen's cordons on nodes that stay. A retired node stays cordoned: it must not get new pods. */
-async function abandonedCordons(
+async function findAbandonedCordons(
   pve: Proxmox,
   kubernetes: Kubernetes,
   cluster: string,
@@ -98,7 +98,7 @@ async function abandonedCordons(
       {
         what: `${name} is cordoned by a run that ended (${node.metadata?.annotations?.[cordonedBy] ?? ""})`,
         mend: async () => {
-          const untold = server && (await whyNotTold(pve, server));
+          const untold = server && (await clearStepDown(pve, server));
           if (untold !== undefined) return untoldWords(untold);
           // The cordon is removed last: it shows the next run that there is something to undo.
           await uncordon(kubernetes, name);
@@ -110,7 +110,7 @@ async function abandonedCordons(
 }
 
 /** Replica evictions that Evergreen requested for a node that stays, and Longhorn's objects of decommissioned nodes. */
-async function abandonedEvictions(
+async function findAbandonedEvictions(
   kubernetes: Kubernetes,
   observed: ObservedCluster,
   held: ReadonlySet<string>,
@@ -155,7 +155,7 @@ function forgotten(kubernetes: Kubernetes, storage: LonghornNode): StaleResource
  * directory of that file: then it never got the marker.
  * @returns why the marker cannot be cleared now: a problem of one guest does not end a run that concerns other nodes
  */
-async function whyNotTold(pve: Proxmox, vm: { host: string; vmid: number }): Promise<string | undefined> {
+async function clearStepDown(pve: Proxmox, vm: { host: string; vmid: number }): Promise<string | undefined> {
   try {
     await withAgent(`VM ${vm.vmid}`, undefined, () => writeFile(pve, vm, guest.yield, ""));
     return undefined;
@@ -170,7 +170,7 @@ const untoldWords = (why: string): string =>
   `left as it is, for its guest cannot be told that it stays: ${why}. Bring its guest agent back (systemctl restart qemu-guest-agent in the guest, qm guest cmd VMID fsfreeze-thaw for one that is frozen), then run again`;
 
 /** Expired join tokens that Evergreen made and that were not deleted after their join. */
-async function expiredTokens(kubernetes: Kubernetes): Promise<StaleResource[]> {
+async function findExpiredTokens(kubernetes: Kubernetes): Promise<StaleResource[]> {
   const query = { labelSelector: "app.kubernetes.io/managed-by=evergreen" };
   const { items } = await kubernetes.list<Secret>(paths.systemSecrets, query);
   const expiry = ({ data }: Secret): number =>
@@ -190,7 +190,7 @@ async function expiredTokens(kubernetes: Kubernetes): Promise<StaleResource[]> {
  * Recorded nodes whose VM is gone: it is not in the list, and its VMID is free. Before such a node is removed from the
  * cluster, this is checked once more, and also that its Node is not Ready.
  */
-async function lostNodes(
+async function findLostNodes(
   pve: Proxmox,
   kubernetes: Kubernetes,
   observed: ObservedCluster,
@@ -207,7 +207,7 @@ async function lostNodes(
       .map((node) => ({ pool, node })),
   );
   const numbers = unseen.map(({ node }) => node.vmid);
-  const taken = new Set(await takenAmong(pve, numbers));
+  const taken = new Set(await findTaken(pve, numbers));
   const gone = unseen.filter(({ node }) => !taken.has(node.vmid));
   return gone.map(({ pool, node }) => {
     if (node.phase === "retired") return old(kubernetes, pool, node);
@@ -243,7 +243,7 @@ function old(kubernetes: Kubernetes, pool: string, node: NodeRecord): StaleResou
   };
 }
 
-async function recordsOf(kubernetes: Kubernetes, { records }: ObservedCluster): Promise<ObservedCluster["records"]> {
+async function readRecords(kubernetes: Kubernetes, { records }: ObservedCluster): Promise<ObservedCluster["records"]> {
   const read = [...records.keys()].map(async (pool) => [pool, await readPoolRecord(kubernetes, pool)] as const);
   return new Map(await Promise.all(read));
 }

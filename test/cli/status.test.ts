@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { heldLeases, nextUpdate, poolStatus } from "../../cli/status.ts";
+import { readHeldLeases, describeNextUpdate, poolStatus } from "../../cli/status.ts";
 import { UserError } from "../../src/runtime/errors.ts";
 import { paths } from "../../src/clients/kubernetes/types.ts";
 import type { ObservedCluster } from "../../src/observe/observed-cluster.ts";
@@ -82,23 +82,26 @@ describe("leases in a status", () => {
             renewTime: new Date(Date.now() - seconds * 1000).toISOString(),
           },
         });
-      assert.deepEqual([...(await heldLeases(picture({ kubernetes })))], [["slot-workers-0", "run-1"]]);
+      assert.deepEqual([...(await readHeldLeases(picture({ kubernetes })))], [["slot-workers-0", "run-1"]]);
     } finally {
       await kubernetes.close();
       await cluster.stop();
     }
-    assert.equal((await heldLeases(picture())).size, 0);
+    assert.equal((await readHeldLeases(picture())).size, 0);
   });
 });
 
 describe("the next update in a status", () => {
   it("is its plan, or why it would be refused; a defect is not hidden", async () => {
-    assert.equal(await nextUpdate(() => Promise.resolve(["roll workers", "  slot 0"])), "roll workers\n  slot 0");
-    const refused = await nextUpdate(() => {
+    assert.equal(
+      await describeNextUpdate(() => Promise.resolve(["roll workers", "  slot 0"])),
+      "roll workers\n  slot 0",
+    );
+    const refused = await describeNextUpdate(() => {
       throw new UserError({ what: "no room", where: "here", todo: "make some" });
     });
     assert.match(refused, /^would be refused:\nno room\n {2}where: here\n {2}do: {4}make some$/);
-    const defect = nextUpdate(() => {
+    const defect = describeNextUpdate(() => {
       throw new TypeError("a defect");
     });
     await assert.rejects(defect, TypeError);

@@ -8,7 +8,7 @@ import { tagsOf } from "../../src/clients/proxmox/tags.ts";
 import { defaultTimeouts } from "../../src/domain/model/step-environment.ts";
 import type { ListedVm } from "../../src/clients/proxmox/vms.ts";
 import type { NodeRecord } from "../../src/domain/model/types.ts";
-import { asRoomComes, NoRoom, withDisruptionLease } from "../../src/steps/cluster/availability.ts";
+import { retryUntilRoom, NoRoom, withDisruptionLease } from "../../src/steps/cluster/availability.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
 import type { StepContext } from "../../src/steps/context.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
@@ -275,7 +275,7 @@ describe("a node that leaves while slots fall again and again", () => {
     const context = { stop: new AbortController().signal } as StepContext;
     const site = { timeouts: { ...defaultTimeouts, gate: 0.1 } } as SlotInput["site"];
     const tries: boolean[] = [];
-    const leaves = asRoomComes(context, { site }, async (again) => {
+    const leaves = retryUntilRoom(context, { site }, async (again) => {
       tries.push(again);
       await clock.sleep(60);
       throw new NoRoom({ what: "nobody serves in slot 1", where: "slot 0", todo: "run again" });

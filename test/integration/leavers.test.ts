@@ -4,7 +4,7 @@ import { tagsOf } from "../../src/clients/proxmox/tags.ts";
 import type { ListedVm } from "../../src/clients/proxmox/vms.ts";
 import type { NodeRecord, SlotPhase } from "../../src/domain/model/types.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
-import { otherNodes, withoutCopies } from "../../src/steps/node/departing-nodes.ts";
+import { findOtherNodes, withoutCopies } from "../../src/steps/node/departing-nodes.ts";
 
 const identity = { cluster: "demo", pool: "workers", slot: 0, generation: "0a1b2c3d" };
 const name = "demo-workers-0-0a1b2c3d";
@@ -62,6 +62,6 @@ describe("the others of a slot", () => {
   ] as [string, Partial<ListedVm>, number][])
     it(`are ${what}`, async () => {
       const slot = { ...input, site: { proxmoxPool: "nodes" } } as SlotInput;
-      assert.equal((await otherNodes(client, slot, [{ ...vm(1100), ...changes }], record)).length, found);
+      assert.equal((await findOtherNodes(client, slot, [{ ...vm(1100), ...changes }], record)).length, found);
     });
 });

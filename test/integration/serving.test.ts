@@ -11,7 +11,7 @@ import { handover } from "../../src/steps/verbs/handover.ts";
 import { join } from "../../src/steps/verbs/join.ts";
 import { rollout } from "../../src/steps/verbs/rollout.ts";
 import { retire } from "../../src/steps/verbs/retire.ts";
-import { untainted } from "../../src/steps/node/serving.ts";
+import { awaitUntainted } from "../../src/steps/node/serving.ts";
 import { blue, green, StepCluster, third } from "./cluster.ts";
 
 type Quota = Resource & { status?: { hard?: Record<string, string> } };
@@ -120,7 +120,7 @@ describe("a node serves when pods can live on it", function () {
   it("waits for the taint of a node that was not Ready, which its controllers take off by themselves", async () => {
     const input = { ...cluster.slot("workers", 0, tainted), site: { ...cluster.site, timeouts: quick(cluster) } };
     await patch(input.node, { spec: { taints: [{ key: "node.kubernetes.io/not-ready", effect: "NoExecute" }] } });
-    const view = await untainted(cluster.run(), input, client);
+    const view = await awaitUntainted(cluster.run(), input, client);
     assert.deepEqual(view.node?.spec?.taints ?? [], []);
   });
 

@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { beforeUpdate } from "../../cli/pre-update.ts";
+import { prepareUpdate } from "../../cli/pre-update.ts";
 import { EngineSide } from "../../src/recovery/engine-side.ts";
 import {
   isDead,
@@ -152,11 +152,11 @@ describe("the file backend", () => {
   it("is left alone by an update when nothing was killed, and by every other command", async () => {
     const environment = { PULUMI_BACKEND_URL: `file://${backend}` };
     const engine = new EngineSide("dev", "/nowhere/pulumi", environment);
-    await beforeUpdate(["up", "--yes"], "dev", engine, environment);
+    await prepareUpdate(["up", "--yes"], "dev", engine, environment);
     await put(`locks/organization/${PROJECT}/dev/1.json`, JSON.stringify(lockOf()));
-    await beforeUpdate(["preview"], "dev", engine, environment);
-    await beforeUpdate(["up", "--help"], "dev", engine, environment);
-    await assert.rejects(beforeUpdate(["up"], "dev", engine, environment), /an update of stack dev is running/);
+    await prepareUpdate(["preview"], "dev", engine, environment);
+    await prepareUpdate(["up", "--help"], "dev", engine, environment);
+    await assert.rejects(prepareUpdate(["up"], "dev", engine, environment), /an update of stack dev is running/);
   });
 });
 
@@ -196,7 +196,7 @@ describe("before an update", () => {
   ];
   const none = { PULUMI_BACKEND_URL: "file:///nowhere" };
   const begin = (line: string, environment: NodeJS.ProcessEnv = none) =>
-    beforeUpdate(line.split(" "), "dev", new EngineSide("dev", "/nowhere/pulumi", environment), environment);
+    prepareUpdate(line.split(" "), "dev", new EngineSide("dev", "/nowhere/pulumi", environment), environment);
   for (const [line, refusal] of lines) {
     it(`${refusal ? "refuses" : "lets pass"} pulumi ${line}`, async () => {
       const run = begin(line);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { hostname } from "node:os";
-import { alone, unlock } from "../../src/recovery/exclusive-use.ts";
+import { runAlone, unlock } from "../../src/recovery/exclusive-use.ts";
 import type { EngineSide } from "../../src/recovery/engine-side.ts";
 import type { EngineLock } from "../../src/recovery/engine-state.ts";
 import type { OpenStack } from "../../src/observe/open-stack.ts";
@@ -22,7 +22,7 @@ describe("a repair", () => {
   const isHeld = () => cluster.objects.has(`${paths.leases}/update`);
 
   it("has the lease of an update while it works, and is sure then that no update does", async () => {
-    const sure = await alone(siteOf(client), async (fence) => {
+    const sure = await runAlone(siteOf(client), async (fence) => {
       await fence.check();
       assert.ok(isHeld());
       return fence.isSure;
@@ -31,13 +31,13 @@ describe("a repair", () => {
   });
 
   it("gives the lease back when it fails", async () => {
-    const failed = alone(siteOf(client), () => Promise.reject(new Error("Proxmox does not answer")));
+    const failed = runAlone(siteOf(client), () => Promise.reject(new Error("Proxmox does not answer")));
     await assert.rejects(failed, /Proxmox does not answer/);
     assert.ok(!isHeld());
   });
 
   it("stops once somebody else has the lease", async () => {
-    const lost = alone(siteOf(client), async (fence) => {
+    const lost = runAlone(siteOf(client), async (fence) => {
       cluster.remove(`${paths.leases}/update`);
       // Until the next renewal.
       for (;;) {
@@ -49,7 +49,7 @@ describe("a repair", () => {
   });
 
   it("is not sure that no update runs where there is no cluster to say so", async () => {
-    assert.equal(await alone(siteOf(), (fence) => Promise.resolve(fence.isSure)), false);
+    assert.equal(await runAlone(siteOf(), (fence) => Promise.resolve(fence.isSure)), false);
   });
 });
 
@@ -70,7 +70,7 @@ describe("the locks of a stack that is to be repaired", () => {
   const unlocked = async (locks: EngineLock[] | undefined, lost?: Error) => {
     let cancelled = 0;
     const engine = {
-      locks: () => Promise.resolve(locks),
+      readLocks: () => Promise.resolve(locks),
       cancel: () => Promise.resolve(void (cancelled += 1)),
     } as unknown as EngineSide;
     const fence = { check: () => (lost ? Promise.reject(lost) : Promise.resolve()), isSure: false };

@@ -6,7 +6,7 @@ import type { Config } from "../../src/config/config.ts";
 import { renderClusterPlan, type ClusterPlan } from "../../src/program/cluster-plan.ts";
 import { observeCluster, type ObservedCluster } from "../../src/observe/observed-cluster.ts";
 import { Proxmox } from "../../src/clients/proxmox/client.ts";
-import { unseenAmong } from "../../src/clients/proxmox/vms.ts";
+import { findUnseen } from "../../src/clients/proxmox/vms.ts";
 import { variables } from "../../src/domain/model/step-environment.ts";
 import type { PoolPlan } from "../../src/domain/model/types.ts";
 import {
@@ -163,7 +163,7 @@ export class Engine {
     const known = [...this.state].flatMap(([urn, { vm }]) => (vm ? [{ ...vm, urn }] : []));
     if (known.length === 0) return 0;
     const look = async () => {
-      const { hidden } = await unseenAmong(pve, config.site.proxmoxPool, known);
+      const { hidden } = await findUnseen(pve, config.site.proxmoxPool, known);
       return { hidden, untracked: await findUntracked(pve, known, config) };
     };
     const seen = await look().catch(() => undefined);
@@ -214,7 +214,7 @@ export class Engine {
 
   /** What `evergreen repair` reads and changes in the state. */
   private readonly books: Books = {
-    state: () => {
+    readState: () => {
       const known = ([urn, { vm }]: [string, Resource]): KnownVm[] =>
         vm ? [{ ...vm, urn, ...(this.hasClaimed(urn) ? { claimed: true as const } : {}) }] : [];
       const all = [...this.state];

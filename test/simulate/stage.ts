@@ -117,7 +117,7 @@ export class Stage {
     const vms = nodes.map(({ name, vmid, host }) => ({ name, vmid, host, urn: name }));
     const state = { pending: [], deleting: [], vms, unfinished: [], ...remembers };
     const books: Books = {
-      state: () => Promise.resolve(state),
+      readState: () => Promise.resolve(state),
       refresh: (adopted) => Promise.resolve(void (mended.refreshed = (adopted ?? []).map(({ id }) => id))),
       refreshOnly: (urns) => Promise.resolve(void mended.followed.push(...urns)),
     };

@@ -67,7 +67,7 @@ export async function findAccess(
   const since = clock.elapsed();
   for (;;)
     try {
-      return await firstThatAnswers(pve, vms, site);
+      return await findAnswering(pve, vms, site);
     } catch (error) {
       // A busy guest agent is silent for a moment.
       if (!(error instanceof SilentServers) || clock.elapsed() - since >= hungMs) throw error;
@@ -75,11 +75,7 @@ export async function findAccess(
     }
 }
 
-async function firstThatAnswers(
-  pve: Proxmox,
-  vms: readonly ListedVm[],
-  site: ClusterSite,
-): Promise<Access | undefined> {
+async function findAnswering(pve: Proxmox, vms: readonly ListedVm[], site: ClusterSite): Promise<Access | undefined> {
   const silent: string[] = [];
   // The list is seconds old: a VM that it shows as stopped is asked too, but last. A VM that is off answers at once.
   const servers = serverVms(vms, site).toSorted(

@@ -166,7 +166,7 @@ export class Kubernetes {
     const repeatable = method === "GET" || type === patches.merge || type === patches.strategic;
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await this.once(method, path, query, body, type);
+        return await this.sendOnce(method, path, query, body, type);
       } catch (error) {
         const answered = error instanceof KubernetesError;
         const transient = answered ? isTransient(error) : isConnectionError(error);
@@ -182,7 +182,7 @@ export class Kubernetes {
     }
   }
 
-  private async once(method: Method, path: string, query: Query, body?: object, type?: string): Promise<unknown> {
+  private async sendOnce(method: Method, path: string, query: Query, body?: object, type?: string): Promise<unknown> {
     const payload = body === undefined ? undefined : { text: JSON.stringify(body), type: type ?? "application/json" };
     const answer = await this.send(method, path, query, payload);
     const text = await answer.body.text();

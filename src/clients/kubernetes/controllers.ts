@@ -49,10 +49,10 @@ export async function awaitControllers(client: Kubernetes, deadline: Deadline): 
   const generation = await change(client);
   // A client that has had no answer yet takes its own clock for the cluster's.
   const since = client.now().getTime();
-  await Promise.all([managerNotices(client, generation, deadline), schedulerRenews(client, since, deadline)]);
+  await Promise.all([awaitManager(client, generation, deadline), awaitScheduler(client, since, deadline)]);
 }
 
-async function managerNotices(client: Kubernetes, generation: number, deadline: Deadline): Promise<void> {
+async function awaitManager(client: Kubernetes, generation: number, deadline: Deadline): Promise<void> {
   await until<ReplicaSet, true>(
     client,
     named(paths.replicaSets, name),
@@ -63,7 +63,7 @@ async function managerNotices(client: Kubernetes, generation: number, deadline: 
   );
 }
 
-async function schedulerRenews(client: Kubernetes, since: number, deadline: Deadline): Promise<void> {
+async function awaitScheduler(client: Kubernetes, since: number, deadline: Deadline): Promise<void> {
   await until<Lease, true>(
     client,
     named(systemLeases, "kube-scheduler"),
@@ -75,7 +75,7 @@ async function schedulerRenews(client: Kubernetes, since: number, deadline: Dead
 
 /** Changes the probe, or creates it. @returns the generation that the controllers have to observe */
 async function change(client: Kubernetes): Promise<number> {
-  const found = (await client.find<ReplicaSet>(path)) ?? (await created(client));
+  const found = (await client.find<ReplicaSet>(path)) ?? (await createReplicaSet(client));
   if (found === undefined) return await change(client);
   const minReadySeconds = ((found.spec?.minReadySeconds ?? 0) + 1) % 1000;
   // The whole template: a policy may now refuse the template that an earlier release wrote.
@@ -85,7 +85,7 @@ async function change(client: Kubernetes): Promise<number> {
 }
 
 /** @returns undefined when another process created the object at the same moment */
-async function created(client: Kubernetes): Promise<ReplicaSet | undefined> {
+async function createReplicaSet(client: Kubernetes): Promise<ReplicaSet | undefined> {
   try {
     return await createOurs<ReplicaSet>(client, paths.replicaSets, {
       apiVersion: "apps/v1",

@@ -8,7 +8,7 @@ import { paths, type DaemonSet, type Node } from "./types.ts";
  * Uids of the DaemonSets that have pods on several nodes and are Ready on none. An unhealthy pod of such a DaemonSet is
  * no evidence against the node that it runs on.
  */
-export async function daemonsUnreadyEverywhere(client: Kubernetes): Promise<Set<string>> {
+export async function findDaemonsUnreadyEverywhere(client: Kubernetes): Promise<Set<string>> {
   return unreadyEverywhere((await client.list<DaemonSet>(paths.daemonSets)).items);
 }
 

@@ -1,7 +1,7 @@
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import type { Proxmox } from "../proxmox/client.ts";
-import { takenAmong } from "../proxmox/vms.ts";
+import { findTaken } from "../proxmox/vms.ts";
 import { hiddenVmProblems, stillReady } from "../../domain/rollout/hidden-vms.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import type { Kubernetes } from "./client.ts";
@@ -17,7 +17,7 @@ const readyAfterDeathSeconds = 90;
 
 /** @throws UserError when a VM that the list does not show has the VMID: it is hidden from the token, not gone */
 export async function requireFree(pve: Proxmox, vm: Unseen): Promise<void> {
-  if ((await takenAmong(pve, [vm.vmid])).length > 0) throw new UserError(hiddenVmProblems(vm));
+  if ((await findTaken(pve, [vm.vmid])).length > 0) throw new UserError(hiddenVmProblems(vm));
 }
 
 /**

@@ -194,7 +194,7 @@ export async function uncordon(client: Kubernetes, name: string): Promise<void> 
 }
 
 /** Marks a node as leaving: a preference, not a ban. */
-export async function softTaint(client: Kubernetes, name: string): Promise<void> {
+export async function taintSoftly(client: Kubernetes, name: string): Promise<void> {
   // A strategic merge patch merges taints by key.
   await client.patch(pathOf(name), "strategic", { spec: { taints: [leaving] } });
 }

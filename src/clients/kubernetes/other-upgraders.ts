@@ -29,11 +29,15 @@ const kuredLock = "weave.works/kured-node-lock";
  * @throws KubernetesError when one cannot be read: an unreadable answer does not prove that there is none
  */
 export async function findOtherUpgraders(client: Kubernetes, allowRancher = false): Promise<Problem[]> {
-  const found = await Promise.all([upgradePlans(client), restarts(client), ...(allowRancher ? [] : [rancher(client)])]);
+  const found = await Promise.all([
+    findUpgradePlans(client),
+    findRestarts(client),
+    ...(allowRancher ? [] : [findRancher(client)]),
+  ]);
   return found.flat();
 }
 
-async function upgradePlans(client: Kubernetes): Promise<Problem[]> {
+async function findUpgradePlans(client: Kubernetes): Promise<Problem[]> {
   const items = await client.list<Plan>(plans).then(
     (list) => list.items,
     (error: unknown) => {
@@ -73,7 +77,7 @@ async function upgradePlans(client: Kubernetes): Promise<Problem[]> {
   });
 }
 
-async function restarts(client: Kubernetes): Promise<Problem[]> {
+async function findRestarts(client: Kubernetes): Promise<Problem[]> {
   const { items } = await client.list<Resource>(daemonSets);
   return items.flatMap(({ metadata }) => {
     const lock = metadata?.annotations?.[kuredLock];
@@ -98,7 +102,7 @@ function nodeIn(lock: string): string {
   return lock.slice(0, 100);
 }
 
-async function rancher(client: Kubernetes): Promise<Problem[]> {
+async function findRancher(client: Kubernetes): Promise<Problem[]> {
   if ((await client.find(rancherAgent)) === undefined) return [];
   return [
     {

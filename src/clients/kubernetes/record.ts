@@ -33,7 +33,7 @@ const pageSize = 500;
 export async function readPoolRecord(client: Kubernetes, pool: string): Promise<PoolRecord> {
   // The pool is read first: a fact that `migrateRecord` moves to its slot is written there before it is removed here.
   const record = await readPool(client, pool);
-  return { ...record, nodes: together(record.nodes, await slotNodes(client, pool)) };
+  return { ...record, nodes: together(record.nodes, await readSlotNodes(client, pool)) };
 }
 
 /** Reads the same for the nodes of one slot only: two small objects, however many nodes the pool has. */
@@ -50,7 +50,7 @@ async function readPool(client: Kubernetes, pool: string): Promise<PoolRecord> {
   return parsePoolRecord(pool, map?.data ?? {});
 }
 
-async function slotNodes(client: Kubernetes, pool: string): Promise<NodeRecord[]> {
+async function readSlotNodes(client: Kubernetes, pool: string): Promise<NodeRecord[]> {
   const query = { labelSelector: `${labels.pool}=${pool}`, limit: pageSize };
   const { items } = await client.list<ConfigMap>(paths.configMaps, query);
   return items.flatMap(({ metadata, data }) => parseSlotRecord(pool, metadata?.name ?? "", data ?? {}));
@@ -81,7 +81,7 @@ function together(before: readonly NodeRecord[], slots: readonly NodeRecord[]): 
 export async function migrateRecord(client: Kubernetes, pool: string): Promise<void> {
   const record = await readPool(client, pool);
   if (record.nodes.length === 0) return;
-  const there = new Set((await slotNodes(client, pool)).map(nodeKey));
+  const there = new Set((await readSlotNodes(client, pool)).map(nodeKey));
   await writeFacts(client, pool, { nodes: record.nodes.filter((node) => !there.has(nodeKey(node))) });
   const gone = Object.fromEntries(record.nodes.map((node) => [nodeKey(node), null]));
   await writeData(client, poolMap(pool), { ...schema, ...gone });
@@ -115,7 +115,7 @@ export async function writeFacts(client: Kubernetes, pool: string, facts: Facts)
 
 async function writeSlot(client: Kubernetes, pool: string, slot: number, data: Changes): Promise<void> {
   const name = slotMap(pool, slot);
-  if (await patched(client, name, data)) return;
+  if (await patchIfThere(client, name, data)) return;
   // An older program reads only the pool's ConfigMap and would find no nodes: the schema, written first, stops it.
   await writeData(client, poolMap(pool), schema);
   await writeData(client, name, data, { [labels.pool]: pool, [labels.slot]: String(slot) });
@@ -123,8 +123,8 @@ async function writeSlot(client: Kubernetes, pool: string, slot: number, data: C
 
 async function forget(client: Kubernetes, pool: string, node: Pick<NodeRecord, "slot" | "generation">): Promise<void> {
   const gone = { [nodeKey(node)]: null };
-  await patched(client, poolMap(pool), gone);
-  const left = await patched(client, slotMap(pool, node.slot), gone);
+  await patchIfThere(client, poolMap(pool), gone);
+  const left = await patchIfThere(client, slotMap(pool, node.slot), gone);
   if (left === undefined || Object.keys(left.data ?? {}).some(isNodeKey)) return;
   const { resourceVersion = "" } = left.metadata ?? {};
   await client.delete(pathOf(slotMap(pool, node.slot)), { resourceVersion }).catch((error: unknown) => {
@@ -134,7 +134,7 @@ async function forget(client: Kubernetes, pool: string, node: Pick<NodeRecord, "
 }
 
 /** @returns the ConfigMap after the change; undefined when it does not exist */
-async function patched(client: Kubernetes, name: string, data: Changes): Promise<ConfigMap | undefined> {
+async function patchIfThere(client: Kubernetes, name: string, data: Changes): Promise<ConfigMap | undefined> {
   try {
     return await client.patch<ConfigMap>(pathOf(name), "merge", { data });
   } catch (error) {
@@ -150,7 +150,7 @@ async function writeData(
   data: Changes,
   more: Record<string, string> = {},
 ): Promise<void> {
-  if (await patched(client, name, data)) return;
+  if (await patchIfThere(client, name, data)) return;
   const present = Object.fromEntries(Object.entries(data).filter(([, value]) => value !== null));
   const metadata = { name, labels: { "app.kubernetes.io/managed-by": "evergreen", ...more } };
   try {

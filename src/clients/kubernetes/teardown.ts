@@ -26,7 +26,7 @@ export interface Witnesses {
 const patienceMs = 5_000;
 
 /** The connection to the cluster, if the cluster serves now. */
-export async function ifServing<T extends { client: Kubernetes }>(access: T | undefined): Promise<T | undefined> {
+export async function findServing<T extends { client: Kubernetes }>(access: T | undefined): Promise<T | undefined> {
   return access && (await access.client.isReady(clock.timeout(patienceMs))) ? access : undefined;
 }
 

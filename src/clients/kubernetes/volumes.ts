@@ -13,7 +13,7 @@ import { until } from "./watch.ts";
  * @throws DeadlineError that names the volumes
  */
 export async function awaitDetached(client: Kubernetes, node: string, deadline: Deadline): Promise<boolean> {
-  const stay = await volumesThatStay(client, node);
+  const stay = await listVolumesThatStay(client, node);
   let left: string[] = [];
   let hasWaited = false;
   await until<VolumeAttachment, true>(
@@ -32,7 +32,7 @@ export async function awaitDetached(client: Kubernetes, node: string, deadline: 
 }
 
 /** Names of the volumes of pods that a drain does not evict. */
-async function volumesThatStay(client: Kubernetes, node: string): Promise<Set<string>> {
+async function listVolumesThatStay(client: Kubernetes, node: string): Promise<Set<string>> {
   const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${node}` });
   const claims = new Set(items.filter((pod) => !leaves(pod) && !hasFinished(pod)).flatMap(claimsOf));
   if (claims.size === 0) return new Set();

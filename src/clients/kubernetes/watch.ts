@@ -39,7 +39,7 @@ export async function* watch<T extends Resource>(
         version = await relist(client, path, query, seen);
         yield seen;
       }
-      for await (const line of lines<T>(client, path, { ...query, ...watching(version) }, signal)) {
+      for await (const line of readLines<T>(client, path, { ...query, ...watching(version) }, signal)) {
         if (line.type === "ERROR") throw refusal(line.object, 500, "WATCH", path);
         version = line.object.metadata?.resourceVersion ?? version;
         if (line.type === "BOOKMARK") continue;
@@ -96,7 +96,7 @@ function isUnreachable(error: unknown): boolean {
   return error instanceof Error && isConnectionError(error.cause);
 }
 
-async function* lines<T>(
+async function* readLines<T>(
   client: Kubernetes,
   path: string,
   query: Query,

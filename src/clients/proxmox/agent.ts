@@ -3,7 +3,7 @@ import { Deadline } from "../../runtime/deadline.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxAnswerError, ProxmoxError } from "./errors.ts";
 import { Row } from "./parse.ts";
-import { vmPath, whereItIs } from "./vms.ts";
+import { vmPath, askWhereItIs } from "./vms.ts";
 
 interface Vm {
   vmid: number;
@@ -60,7 +60,7 @@ export async function awaitAgent<T>(deadline: Deadline, ask: () => Promise<T>): 
     });
   const answer = await deadline.poll(
     (probes) => Math.min(100 * probes, 1000),
-    () => unless(isAgentSilent, asked),
+    () => attempt(isAgentSilent, asked),
     () => why,
   );
   return answer.value;
@@ -71,7 +71,7 @@ const SILENT =
 const FROZEN = "the guest's file systems are frozen: a backup or a snapshot of the VM goes on, or did not end";
 
 /** @returns undefined when it fails with an error that is waited for */
-async function unless<T>(
+async function attempt<T>(
   isWaitedFor: (error: unknown) => boolean,
   work: () => Promise<T>,
 ): Promise<{ value: T } | undefined> {
@@ -90,7 +90,7 @@ async function unless<T>(
 export async function readFile(pve: Proxmox, vm: Vm, file: string): Promise<Buffer> {
   const path = `${vmPath(vm)}/agent/file-read`;
   const read = (now: Vm) => pve.get(`${vmPath(now)}/agent/file-read`, { file });
-  const answer = new Row(await whereItIs(pve, vm, read), path);
+  const answer = new Row(await askWhereItIs(pve, vm, read), path);
   if (answer.flag("truncated")) throw new ProxmoxAnswerError(path, `${file} is too long and was cut`);
   // Each byte arrives as one character.
   return Buffer.from(answer.text("content"), "latin1");
@@ -117,7 +117,7 @@ export async function withAgent<T>(name: string, stop: AbortSignal | undefined, 
   const deadline = new Deadline(`the guest of ${name}`, thawSeconds, stop);
   const done = await deadline.poll(
     500,
-    () => unless((error) => isFrozen(error) || isHung(error), work),
+    () => attempt((error) => isFrozen(error) || isHung(error), work),
     () => FROZEN,
   );
   return done.value;
@@ -129,5 +129,5 @@ export async function writeFile(pve: Proxmox, vm: Vm, file: string, content: str
   if (data.length > largestFile) throw new Error(`${file} has ${data.length} bytes; the agent takes ${largestFile}`);
   // Proxmox fails on characters beyond Latin-1 and corrupts those within it: so we encode, and Proxmox passes it on.
   const form = { file, content: data.toString("base64"), encode: false };
-  await whereItIs(pve, vm, (now) => pve.post(`${vmPath(now)}/agent/file-write`, form));
+  await askWhereItIs(pve, vm, (now) => pve.post(`${vmPath(now)}/agent/file-write`, form));
 }

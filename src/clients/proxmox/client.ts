@@ -136,7 +136,7 @@ export class Proxmox {
     for (let attempt = 1; ; attempt += 1) {
       const last = method !== "GET" || attempt === tries;
       try {
-        return await this.once(method, path, encode(parameters));
+        return await this.sendOnce(method, path, encode(parameters));
       } catch (error) {
         const transient = error instanceof ProxmoxError ? proxyFaults.has(error.status) : isConnectionError(error);
         if (!transient) throw error;
@@ -151,7 +151,7 @@ export class Proxmox {
     }
   }
 
-  private async once(method: Method, path: string, form: string): Promise<unknown> {
+  private async sendOnce(method: Method, path: string, form: string): Promise<unknown> {
     const inQuery = method === "GET" || method === "DELETE";
     const query = inQuery && form !== "" ? `?${form}` : "";
     const answer = await request(`${this.endpoint}/api2/json${path}${query}`, {

@@ -4,7 +4,7 @@ import type { Proxmox } from "./client.ts";
 import { ProxmoxError } from "./errors.ts";
 import { proveVm, type ExpectedVm } from "./identity.ts";
 import { awaitTask, TaskError } from "./task.ts";
-import { takenAmong, vmPath, type VmConfig } from "./vms.ts";
+import { findTaken, vmPath, type VmConfig } from "./vms.ts";
 
 const destroySeconds = 300;
 
@@ -35,6 +35,6 @@ export async function destroyVm(pve: Proxmox, host: string, expected: ExpectedVm
   } catch (error) {
     const isRefused = error instanceof TaskError || error instanceof ProxmoxError;
     // Only an unused VMID proves it: a VM that is hidden from the token, or on another host, still exists.
-    if (!isRefused || (await takenAmong(pve, [vm.vmid])).length > 0) throw error;
+    if (!isRefused || (await findTaken(pve, [vm.vmid])).length > 0) throw error;
   }
 }

@@ -1,6 +1,6 @@
 import { UserError } from "../../runtime/errors.ts";
 import type { Proxmox } from "./client.ts";
-import { readVm, whereItIs, type VmConfig } from "./vms.ts";
+import { readVm, askWhereItIs, type VmConfig } from "./vms.ts";
 
 /** What a VM must match before it may be started, changed, stopped or destroyed. */
 export interface ExpectedVm {
@@ -57,7 +57,7 @@ export function identify(config: VmConfig, expected: ExpectedVm): void {
  * @returns the VM with the host that it is on now, where the next request must go
  */
 export async function proveVm(pve: Proxmox, host: string, expected: ExpectedVm): Promise<VmConfig> {
-  const config = await whereItIs(pve, { host, vmid: expected.vmid }, (vm) => readVm(pve, vm));
+  const config = await askWhereItIs(pve, { host, vmid: expected.vmid }, (vm) => readVm(pve, vm));
   identify(config, expected);
   return config;
 }

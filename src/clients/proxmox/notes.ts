@@ -17,7 +17,7 @@ interface Place {
 
 /** @returns since when, ISO 8601; undefined: the notes have no such line */
 export async function readGoingAwayNote(pve: Proxmox, vm: Place): Promise<string | undefined> {
-  const { lines } = await notes(pve, vm);
+  const { lines } = await readNotes(pve, vm);
   return lines.map((line) => ours.exec(line)?.[1]).find((since) => since !== undefined);
 }
 
@@ -26,7 +26,7 @@ export async function readGoingAwayNote(pve: Proxmox, vm: Place): Promise<string
  * @returns whether anything had to be changed
  */
 export async function writeGoingAwayNote(pve: Proxmox, vm: Place, since: string | undefined): Promise<boolean> {
-  const { lines, digest } = await notes(pve, vm);
+  const { lines, digest } = await readNotes(pve, vm);
   const others = lines.filter((line) => !ours.test(line));
   const wanted = since === undefined ? others : [lineOf(since), ...others];
   if (wanted.join("\n") === lines.join("\n")) return false;
@@ -35,7 +35,7 @@ export async function writeGoingAwayNote(pve: Proxmox, vm: Place, since: string 
   return true;
 }
 
-async function notes(pve: Proxmox, vm: Place): Promise<{ lines: string[]; digest: string }> {
+async function readNotes(pve: Proxmox, vm: Place): Promise<{ lines: string[]; digest: string }> {
   const path = `${vmPath(vm)}/config`;
   const row = new Row(await pve.get(path), path);
   // Proxmox appends a line break to the notes.

@@ -5,7 +5,7 @@ import type { Proxmox } from "./client.ts";
 import { ProxmoxError, silentHostOf } from "./errors.ts";
 import { Row } from "./parse.ts";
 import { nodeTags } from "./tags.ts";
-import { readPower, readVm, whereItIs, type ListedVm, type Power } from "./vms.ts";
+import { readPower, readVm, askWhereItIs, type ListedVm, type Power } from "./vms.ts";
 
 /** The VMs that run on a host, or why the host does not answer. */
 type HostSays = { running: ReadonlySet<number> } | { silent: string };
@@ -19,13 +19,13 @@ type HostSays = { running: ReadonlySet<number> } | { silent: string };
 export async function observeVms(pve: Proxmox, cluster: string, list: readonly ListedVm[]): Promise<ObservedVm[]> {
   const ours = list.filter((vm) => !vm.template && nodeTags(vm.tags)?.cluster === cluster);
   const hosts = [...new Set(ours.map(({ host }) => host))];
-  const says = new Map(await Promise.all(hosts.map(async (host) => [host, await runningOn(pve, host)] as const)));
+  const says = new Map(await Promise.all(hosts.map(async (host) => [host, await readRunning(pve, host)] as const)));
   const all = await Promise.all(ours.map((vm) => observeVm(pve, vm, says.get(vm.host) ?? { running: new Set() })));
   return all.flat();
 }
 
 /** The VMs that run on a host at this moment. */
-async function runningOn(pve: Proxmox, host: string): Promise<HostSays> {
+async function readRunning(pve: Proxmox, host: string): Promise<HostSays> {
   const path = `/nodes/${host}/qemu`;
   try {
     const rows = Row.list(await pve.get(path), path);
@@ -54,7 +54,7 @@ async function observeVm(pve: Proxmox, vm: ListedVm, says: HostSays): Promise<Ob
   };
   if ("silent" in says) return [unknown(says.silent)];
   try {
-    const config = await whereItIs(pve, vm, (now) => readVm(pve, now));
+    const config = await askWhereItIs(pve, vm, (now) => readVm(pve, now));
     const running = says.running.has(vmid);
     // The host's own list shows a VM that is off as running during a backup.
     const power: Power =

@@ -118,7 +118,7 @@ export async function readVersion(pve: Proxmox): Promise<{ major: number; text: 
 }
 
 /** Every privilege that the token lacks for its purpose, with its path, for a refusal at program start. */
-export async function permissionProblems(pve: Proxmox, site: RightsSite, purpose: Purpose): Promise<Problem[]> {
+export async function findPermissionProblems(pve: Proxmox, site: RightsSite, purpose: Purpose): Promise<Problem[]> {
   const [version, rights] = await Promise.all([readVersion(pve), readRights(pve)]);
   return missingRights(rights, neededRights(site, version, purpose)).map(({ path, anyOf, why }) => ({
     what: `the Proxmox token lacks ${anyOf.join(" or ")} (${why})`,

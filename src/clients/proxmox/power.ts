@@ -92,7 +92,7 @@ export async function stopVm(
     1000,
     async () => {
       if (!told) {
-        const holder = await whatHolds(pve, vm, deadline);
+        const holder = await requestStop(pve, vm, deadline);
         if (holder !== undefined && held === undefined)
           say(`${vm.name}: another task in Proxmox holds it, as a shutdown that waits for the guest; it is waited for`);
         held = holder;
@@ -113,7 +113,7 @@ export async function stopVm(
 }
 
 /** Requests a stop. @returns the message of Proxmox when another task held the lock that every task of a VM takes */
-async function whatHolds(pve: Proxmox, vm: ProvedVm, deadline: Deadline): Promise<string | undefined> {
+async function requestStop(pve: Proxmox, vm: ProvedVm, deadline: Deadline): Promise<string | undefined> {
   try {
     await awaitTask(pve, await askToStop(pve, vm), deadline);
     return undefined;

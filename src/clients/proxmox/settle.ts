@@ -31,7 +31,7 @@ export async function writeOnBoot(
   const written = deadline.poll(
     1000,
     async () => {
-      const held = now.lock === undefined ? await whyNotTaken(pve, now, onBoot) : lockedWords(now.lock);
+      const held = now.lock === undefined ? await tryWriteOnBoot(pve, now, onBoot) : lockedWords(now.lock);
       if (held === undefined) return now;
       if (held !== why) say(`${expected.name}: ${held}; it is waited for`);
       why = held;
@@ -65,7 +65,7 @@ export async function awaitUnlocked(
 }
 
 /** @returns why the write was refused, when the reason may pass */
-async function whyNotTaken(pve: Proxmox, config: VmConfig, onBoot: boolean): Promise<string | undefined> {
+async function tryWriteOnBoot(pve: Proxmox, config: VmConfig, onBoot: boolean): Promise<string | undefined> {
   try {
     await setOnBoot(pve, config, onBoot, config.digest);
     return undefined;

@@ -38,7 +38,7 @@ export async function awaitTask(pve: Proxmox, upid: unknown, deadline: Deadline,
   await clock.sleep(earlyMs);
   const exitStatus = await deadline.poll(
     (looks) => (looks === 1 ? usualMs - earlyMs : 1000),
-    () => ended(pve, path, deadline),
+    () => readExitStatus(pve, path, deadline),
     () => `task ${id} on ${host} still runs`,
   );
   if (exitStatus === "OK") return;
@@ -57,7 +57,7 @@ export async function awaitTask(pve: Proxmox, upid: unknown, deadline: Deadline,
 const earlyMs = 250;
 
 /** The exit status, or undefined while it runs. */
-async function ended(pve: Proxmox, path: string, deadline: Deadline): Promise<string | undefined> {
+async function readExitStatus(pve: Proxmox, path: string, deadline: Deadline): Promise<string | undefined> {
   try {
     const status = new Row(await pve.get(`${path}/status`), `${path}/status`);
     return status.text("status") === "running" ? undefined : status.text("exitstatus");
@@ -84,7 +84,11 @@ function parseUpid(upid: unknown): [string, string] {
  * centre (`/cluster/tasks`) shows a token no tasks, not even its own.
  * @param hosts for clones the hosts that hold templates: a clone runs where its template is
  */
-export async function tasksRun(pve: Proxmox, hosts: Iterable<string>, type: "qmclone" | "qmdestroy"): Promise<boolean> {
+export async function isTaskRunning(
+  pve: Proxmox,
+  hosts: Iterable<string>,
+  type: "qmclone" | "qmdestroy",
+): Promise<boolean> {
   const running = await Promise.all(
     [...new Set(hosts)].map(async (host) => {
       const path = `/nodes/${host}/tasks`;

@@ -78,7 +78,7 @@ function listed(row: Row): ListedVm {
  * The VMIDs, of those given, that are in use. The list of VMs shows only what the token may see; only this request
  * reveals a VM in our range that is not ours.
  */
-export async function takenAmong(pve: Proxmox, vmids: readonly number[]): Promise<number[]> {
+export async function findTaken(pve: Proxmox, vmids: readonly number[]): Promise<number[]> {
   const taken = await Promise.all(vmids.map((vmid) => isTaken(pve, vmid)));
   return vmids.filter((_, index) => taken[index]);
 }
@@ -116,7 +116,7 @@ async function withName(pve: Proxmox, vm: ListedVm): Promise<ListedVm> {
  * gone in the same way as a VM that was never ours (403).
  * @throws UserError when the token may not see the pool
  */
-export async function unseenAmong<Vm extends { vmid: number }>(
+export async function findUnseen<Vm extends { vmid: number }>(
   pve: Proxmox,
   pool: string,
   vms: readonly Vm[],
@@ -126,7 +126,7 @@ export async function unseenAmong<Vm extends { vmid: number }>(
   const numbersSeen = new Set(seen.map(({ vmid }) => vmid));
   const unseen = vms.filter(({ vmid }) => !numbersSeen.has(vmid));
   const numbers = unseen.map(({ vmid }) => vmid);
-  const taken = new Set(await takenAmong(pve, numbers));
+  const taken = new Set(await findTaken(pve, numbers));
   return {
     gone: unseen.filter(({ vmid }) => !taken.has(vmid)),
     hidden: unseen.filter(({ vmid }) => taken.has(vmid)),
@@ -172,7 +172,7 @@ interface Vm {
  * Sends a request about a VM to the host where it was last, or to the one that it is on now: an administrator, or
  * Proxmox's HA, may have moved it since it was listed.
  */
-export async function whereItIs<T>(pve: Proxmox, vm: Vm, ask: (vm: Vm) => Promise<T>): Promise<T> {
+export async function askWhereItIs<T>(pve: Proxmox, vm: Vm, ask: (vm: Vm) => Promise<T>): Promise<T> {
   try {
     return await ask(vm);
   } catch (error) {
@@ -202,10 +202,10 @@ export interface Power {
  * the backup of a VM that is off) does not count as running.
  */
 export async function readPower(pve: Proxmox, vm: Vm): Promise<Power> {
-  return await whereItIs(pve, vm, (now) => powerThere(pve, now));
+  return await askWhereItIs(pve, vm, (now) => readPowerAt(pve, now));
 }
 
-async function powerThere(pve: Proxmox, vm: Vm): Promise<Power> {
+async function readPowerAt(pve: Proxmox, vm: Vm): Promise<Power> {
   const path = `${vmPath(vm)}/status/current`;
   const row = new Row(await pve.get(path), path);
   const status = row.text("status");

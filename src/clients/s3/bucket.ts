@@ -62,7 +62,7 @@ export async function readSnapshot(
   const url = objectUrl(s3, keyOf(s3, name));
   try {
     const { statusCode, body } = await send("GET", url, s3, credentials, deadline);
-    if (statusCode === 200) return { kind: "read", content: await digest(body) };
+    if (statusCode === 200) return { kind: "read", content: await readContent(body) };
     await body.dump();
     return { kind: "failed", why: `${statusCode} to GET ${url}` };
   } catch (error) {
@@ -73,7 +73,7 @@ export async function readSnapshot(
   }
 }
 
-async function digest(body: AsyncIterable<Buffer>): Promise<ObjectContent> {
+async function readContent(body: AsyncIterable<Buffer>): Promise<ObjectContent> {
   const hash = createHash("sha256");
   let bytes = 0;
   let tail = Buffer.alloc(0);

@@ -60,7 +60,7 @@ export function isFresh(since: Moment): boolean {
  * @param work receives whether this is a repetition
  * @throws NoRoom when there is still no room `gateSeconds` after the first attempt failed
  */
-export async function asRoomComes(
+export async function retryUntilRoom(
   context: StepContext,
   { site }: Pick<Place, "site">,
   work: (again: boolean) => Promise<void>,
@@ -114,7 +114,7 @@ async function freeLeases(
   if (place.role === "server") return { names: all };
   const look = await lookAtOthers(context, client, place);
   if (look.room >= all.length) return { names: all, look };
-  const serving = await servingAmong(context, client, leaving);
+  const serving = await findServingNodes(context, client, leaving);
   if (serving.length === 0) return { names: all, look };
   if (look.room > 0) return { names: all.slice(0, look.room), look };
   let { down } = look;
@@ -151,7 +151,7 @@ async function requireRoom(
 ): Promise<void> {
   if (place.role === "server") return;
   const { room, down } = before && isFresh(before.since) ? before : await lookAtOthers(context, client, place);
-  if (disruptionLeases(place).indexOf(lease) < room || (await servingAmong(context, client, [one])).length === 0)
+  if (disruptionLeases(place).indexOf(lease) < room || (await findServingNodes(context, client, [one])).length === 0)
     return;
   throw new NoRoom({ ...held(place, [one], down), todo: "nothing was disturbed; run again" });
 }
@@ -170,8 +170,8 @@ export async function requireOwner(
 ): Promise<void> {
   const owners = owner === undefined ? [] : [owner];
   const [serves, isServed] = await Promise.all([
-    servingAmong(context, client, [one]),
-    servingAmong(context, client, owners),
+    findServingNodes(context, client, [one]),
+    findServingNodes(context, client, owners),
   ]);
   if (serves.length === 0 || isServed.length > 0) return;
   throw new NoRoom({
@@ -192,7 +192,7 @@ function held({ pool, slot, strategy }: Place, leaving: readonly Leaving[], down
 }
 
 /** The nodes whose drain would take capacity away. A Node looks Ready for a while after its VM has lost its power. */
-async function servingAmong(
+async function findServingNodes(
   context: StepContext,
   client: Kubernetes,
   leaving: readonly Leaving[],
@@ -221,7 +221,7 @@ async function lookAtOthers(context: StepContext, client: Kubernetes, place: Pla
   ]);
   const others = records.filter((one) => one.slot !== slot && isWanted(one.slot));
   const powers = new Map(
-    await Promise.all(others.map(async (one) => [one.name, await powerOf(context, vms, place, one)] as const)),
+    await Promise.all(others.map(async (one) => [one.name, await readPowerState(context, vms, place, one)] as const)),
   );
   const serving = nodes.items.map((node) => slotNode(node, pool)).filter(({ name }) => powers.get(name) !== "off");
   const empty = emptySlots(others, serving);
@@ -243,7 +243,7 @@ type PowerOf = "on" | "off" | "silent" | "unseen";
  * power. Where the list has no status, the host is asked: while the statistics daemon of a host hangs, none of its VMs
  * has one. A VM whose VMID belongs to another VM by now is gone and counts as off.
  */
-async function powerOf(
+async function readPowerState(
   { pve }: StepContext,
   vms: readonly ListedVm[],
   { cluster, pool }: Place,

@@ -48,12 +48,12 @@ export async function bootstrapCluster(
   );
   await deadline.poll(
     250,
-    async () => ((await answers(access)) ? true : undefined),
+    async () => ((await isAnswering(access)) ? true : undefined),
     () => last,
   );
   return access;
 
-  async function answers({ client }: Access): Promise<boolean> {
+  async function isAnswering({ client }: Access): Promise<boolean> {
     return await client.get("/api/v1/namespaces/kube-system").then(
       () => true,
       (error: unknown) => {
@@ -74,7 +74,7 @@ async function refuseSecondCluster(context: StepContext, input: SlotInput, vms: 
   const refused = (why: string, where: string, todo: string) =>
     new UserError({ what: `${node} would make a second cluster ${cluster}: ${why}`, where, todo });
   const servers = serverVms(vms, clusterSite(input)).filter(({ vmid }) => vmid !== input.vmid);
-  const started = await startedOf(context, servers);
+  const started = await findStarted(context, servers);
   if (started.length > 0)
     throw refused("servers of it exist, and none of them answers", started.join(", "), START_THEM);
   const hidden = `look for the VMs of its servers, put them back into the Proxmox pool ${site.proxmoxPool} and start them, then run again; if the cluster is lost, restore it from a snapshot`;
@@ -88,7 +88,7 @@ async function refuseSecondCluster(context: StepContext, input: SlotInput, vms: 
     );
   const isOurs = ({ template, pool, tags }: ListedVm) =>
     !template && pool === site.proxmoxPool && nodeTags(tags)?.cluster === cluster;
-  const agents = await startedOf(
+  const agents = await findStarted(
     context,
     vms.filter((vm) => isOurs(vm) && vm.vmid !== input.vmid),
   );
@@ -101,7 +101,7 @@ const START_THEM = "start these servers and wait until they serve; if the cluste
  * Names of the VMs that were started before. Every node that we start also starts with its host, so this flag shows
  * that a VM belongs to a cluster even when the VM is off.
  */
-async function startedOf(context: StepContext, vms: readonly ListedVm[]): Promise<string[]> {
+async function findStarted(context: StepContext, vms: readonly ListedVm[]): Promise<string[]> {
   const started: string[] = [];
   for (const vm of vms) {
     const config = await readVm(context.pve, vm);

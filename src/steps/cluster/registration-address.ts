@@ -29,7 +29,7 @@ export async function requireRegistration(
       nodeTags(vm.tags)?.cluster === input.cluster &&
       !isOwnServer(vm, input.site.serverPool),
   );
-  const problems = (await Promise.all(nodes.map((vm) => whyLost(context, input, vm, members)))).flat();
+  const problems = (await Promise.all(nodes.map((vm) => findAddressProblems(context, input, vm, members)))).flat();
   if (problems.length > 0) throw new UserErrors(problems);
 }
 
@@ -38,7 +38,7 @@ function isOwnServer({ name, tags }: ListedVm, serverPool: string): boolean {
   return pool === serverPool && !isAdopted({ name: name ?? "", generation });
 }
 
-async function whyLost(
+async function findAddressProblems(
   context: StepContext,
   { site }: ClusterInput,
   vm: ListedVm,
@@ -46,7 +46,7 @@ async function whyLost(
 ): Promise<Problem[]> {
   const name = vm.name ?? String(vm.vmid);
   try {
-    const { file, server } = await joinedThrough(context, vm);
+    const { file, server } = await readServerAddress(context, vm);
     if (server === `https://${site.registrationAddress}:${ports.supervisor}`) return [];
     // The bootstrap server has no `server` entry.
     if (server === undefined && (file === guest.join || nodeTags(vm.tags)?.pool === site.serverPool)) return [];
@@ -89,7 +89,7 @@ function inPlace(registrationAddress: string): string {
 }
 
 /** Reads which server address a node uses. Adopted nodes have no join data of ours, but RKE2's own configuration. */
-async function joinedThrough(
+async function readServerAddress(
   context: StepContext,
   vm: ListedVm,
 ): Promise<{ file: string; server: string | undefined }> {

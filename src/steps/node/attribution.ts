@@ -32,7 +32,7 @@ export interface SuspectNode {
  */
 export async function attributeFailure(context: StepContext, accused: SuspectNode, error: unknown): Promise<unknown> {
   if (!(error instanceof NodeUnhealthy)) return error;
-  const excuse = (await externalCause(context, accused)) ?? (await whatIsNotFetched(accused));
+  const excuse = (await findExternalCause(context, accused)) ?? (await findUnfetchedImages(accused));
   return excuse === undefined ? error : unjudged(error, excuse);
 }
 
@@ -48,14 +48,14 @@ export function unjudged(error: NodeUnhealthy, excuse: string): UserError {
  * least half of the other nodes are not Ready either. None of these says anything about its image.
  * @returns undefined: the node itself is the cause
  */
-export async function externalCause(context: StepContext, accused: SuspectNode): Promise<string | undefined> {
+export async function findExternalCause(context: StepContext, accused: SuspectNode): Promise<string | undefined> {
   const { client, silenceBefore } = accused;
   const silence = client.silence - silenceBefore;
   if (silence > hiccup) return `the cluster's API gave no answer for ${Math.round(silence)} s of that time`;
-  return (await whyNotRunning(context, accused)) ?? (await whatAilsOthers(accused));
+  return (await explainNotRunning(context, accused)) ?? (await findUnhealthyOthers(accused));
 }
 
-async function whyNotRunning({ pve }: StepContext, { vm, runsFor = 0 }: SuspectNode): Promise<string | undefined> {
+async function explainNotRunning({ pve }: StepContext, { vm, runsFor = 0 }: SuspectNode): Promise<string | undefined> {
   try {
     const { running, state, upSeconds = Infinity } = await readPower(pve, vm);
     if (running && upSeconds < runsFor)
@@ -67,7 +67,7 @@ async function whyNotRunning({ pve }: StepContext, { vm, runsFor = 0 }: SuspectN
   }
 }
 
-async function whatAilsOthers({ client, name }: SuspectNode): Promise<string | undefined> {
+async function findUnhealthyOthers({ client, name }: SuspectNode): Promise<string | undefined> {
   try {
     const others = (await client.list<Node>(paths.nodes)).items.filter((node) => nameOf(node) !== name);
     const unhealthy = others.filter((node) => !isReady(node));
@@ -83,7 +83,7 @@ async function whatAilsOthers({ client, name }: SuspectNode): Promise<string | u
  * Daemons of the node whose container images cannot be fetched: the registry may be away, or refuse more pulls for a
  * while. On older nodes the images are there already, so the daemons are Ready there.
  */
-async function whatIsNotFetched({ client, name }: SuspectNode): Promise<string | undefined> {
+async function findUnfetchedImages({ client, name }: SuspectNode): Promise<string | undefined> {
   try {
     const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${name}` });
     const why = items.filter(belongsToNode).flatMap((pod) => whyUnfetched(pod));

@@ -3,7 +3,7 @@ import { UserError, UserErrors } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { findAccess, SilentServers } from "../../clients/kubernetes/access.ts";
 import { KubernetesUnreachable } from "../../clients/kubernetes/errors.ts";
-import { ifServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
+import { findServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
 import { affinityNode, affinityNodeOf } from "../../clients/kubernetes/local-data.ts";
 import { nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readSlotRecord } from "../../clients/kubernetes/record.ts";
@@ -66,7 +66,7 @@ export async function requireNothingKept(
   const deadline = new Deadline(`what is remembered of ${input.node}`, input.site.timeouts.agent, context.stop);
   let silence: UserError | undefined;
   const kept = deadline.poll(500, () =>
-    keptRecord(context, input, vms).catch((error: unknown) => {
+    readKeptRecord(context, input, vms).catch((error: unknown) => {
       if (!(error instanceof SilentServers) && !(error instanceof KubernetesUnreachable)) throw error;
       silence = error;
       return undefined;
@@ -88,7 +88,7 @@ export async function requireNothingKept(
  * @throws SilentServers, KubernetesUnreachable: the record cannot be read now. That no server runs any more says
  *   nothing either
  */
-async function keptRecord(
+async function readKeptRecord(
   { pve }: StepContext,
   input: SlotInput,
   vms: readonly ListedVm[],
@@ -100,7 +100,7 @@ async function keptRecord(
     throw error;
   };
   const access = await findAccess(pve, vms, site).catch(silent);
-  const client = access instanceof SilentServers ? undefined : (await ifServing(access))?.client;
+  const client = access instanceof SilentServers ? undefined : (await findServing(access))?.client;
   if (await isBeingTornDown({ pve, site, vms, client })) return "nothing";
   if (access instanceof SilentServers) throw access;
   if (access === undefined)

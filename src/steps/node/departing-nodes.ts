@@ -13,7 +13,7 @@ import type { DepartingNode } from "./decommission.ts";
  * Every other node of a slot, by what exists: VMs by our tags, Nodes by our labels. The engine's state does not count:
  * a killed run may have made nodes that are in no state.
  */
-export async function otherNodes(
+export async function findOtherNodes(
   client: Kubernetes,
   input: SlotInput,
   vms: readonly ListedVm[],

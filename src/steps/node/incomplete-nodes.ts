@@ -15,7 +15,7 @@ import {
   type SlotState,
 } from "../../domain/rollout/slot-state.ts";
 import type { ObservedVm } from "../../domain/model/types.ts";
-import { asRoomComes, NoRoom, requireOwner, withDisruptionLease } from "../cluster/availability.ts";
+import { retryUntilRoom, NoRoom, requireOwner, withDisruptionLease } from "../cluster/availability.ts";
 import type { PoolInput } from "../input.ts";
 import { ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import { departingNode, withoutCopies } from "./departing-nodes.ts";
@@ -40,7 +40,7 @@ export async function makeRoom(
     if (hasServed(member, state)) return false;
     return owner === undefined ? !standsIn(role, member, state) : isHealthy(owner);
   };
-  await forEach(context, input, access, vms, isIncomplete, async (departing, { slot, owner }, fence) => {
+  await runForEach(context, input, access, vms, isIncomplete, async (departing, { slot, owner }, fence) => {
     const leases = disruptionLeases(input);
     const retired = holding(context, access, leases, input.site.timeouts.lease, (held) =>
       decommissionNode(departing, {
@@ -74,9 +74,9 @@ export async function decommissionIncomplete(
 ): Promise<void> {
   const planned = new Set(input.plan.slots.map(({ slot }) => slot));
   const isLeft = ({ record }: Member, { slot }: SlotState) => !planned.has(slot) && record?.phase !== "handedOver";
-  await forEach(context, input, access, vms, isLeft, async (departing, { slot }, fence) => {
+  await runForEach(context, input, access, vms, isLeft, async (departing, { slot }, fence) => {
     const place = { ...input, slot };
-    await asRoomComes(context, input, () =>
+    await retryUntilRoom(context, input, () =>
       withDisruptionLease(context, access, place, [departing], async (disruption, mayLeave) => {
         const options = { context, access, fence: allFences(fence, disruption), input, isIncomplete: true };
         await decommissionNode(departing, { ...options, mayBegin: () => mayLeave(departing) });
@@ -90,7 +90,7 @@ export async function decommissionIncomplete(
  * incomplete VM may just have been started.
  * @param retired decommissions one of the nodes concerned, while the lease of its slot is held
  */
-async function forEach(
+async function runForEach(
   context: StepContext,
   input: PoolInput,
   access: Access,

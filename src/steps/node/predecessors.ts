@@ -11,7 +11,7 @@ import { NoRoom, requireOwner } from "../cluster/availability.ts";
 import { probeMembers, ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import { DrainRefusal } from "./forecast.ts";
 import type { SlotInput } from "../input.ts";
-import { otherNodes } from "./departing-nodes.ts";
+import { findOtherNodes } from "./departing-nodes.ts";
 import { readOrder } from "./join-data.ts";
 import type { NodeView } from "./node-view.ts";
 import { powerOff } from "./power-off.ts";
@@ -40,21 +40,21 @@ export async function removeDead(
 ): Promise<Access> {
   const { record } = view;
   const vms = await listVms(context.pve);
-  const inSlot = await otherNodes(access.client, input, vms, record);
+  const inSlot = await findOtherNodes(access.client, input, vms, record);
   const first = { context, access, input, proof: "node" as const };
   for (const one of inSlot.filter(isBrokenOff)) await removeIfItMay(one, { ...first, fence });
   await removeBrokenOff(context, input, access, vms, record);
   for (const one of inSlot.filter((other) => !isBrokenOff(other))) {
     if (!(await isOff(context, one))) continue;
-    const left = await wayThrough(context, input, access);
+    const left = await reconnect(context, input, access);
     await holdBack(context, input, { access: left, fence, view }, vms);
     await remove(one, { context, access: left, fence, input });
   }
-  return await wayThrough(context, input, access);
+  return await reconnect(context, input, access);
 }
 
 /** The given connection while its server runs, else a new connection: that server may be off since. */
-async function wayThrough(context: StepContext, input: SlotInput, access: Access): Promise<Access> {
+async function reconnect(context: StepContext, input: SlotInput, access: Access): Promise<Access> {
   return (await isRunning(context.pve, access.server))
     ? access
     : requireReachable(await connectThroughPeers(context, input), input);
@@ -125,7 +125,7 @@ export async function removeBrokenOff(
   vms: readonly ListedVm[],
   record: PoolRecord,
 ): Promise<void> {
-  for (const one of await brokenOff(access, input, vms, record)) {
+  for (const one of await findBrokenOff(access, input, vms, record)) {
     const slot = one.record?.slot ?? input.slot;
     await holding(context, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, (fence) =>
       removeIfItMay(one, { context, access, input, proof: "node", fence }),
@@ -161,7 +161,7 @@ async function isOff(context: StepContext, { node, vm }: DepartingNode): Promise
 }
 
 /** Servers of other slots whose record is retired and that still have a Node. */
-async function brokenOff(
+async function findBrokenOff(
   { client }: Access,
   input: SlotInput,
   vms: readonly ListedVm[],
@@ -170,7 +170,7 @@ async function brokenOff(
   const retired = record.nodes.filter(({ phase, slot }) => phase === "retired" && slot !== input.slot);
   const slots = [...new Set(retired.map(({ slot }) => slot))];
   const inSlots = await Promise.all(
-    slots.map((slot) => otherNodes(client, { ...input, slot, node: "", generation: "" }, vms, record)),
+    slots.map((slot) => findOtherNodes(client, { ...input, slot, node: "", generation: "" }, vms, record)),
   );
   return inSlots.flat().filter(isBrokenOff);
 }
@@ -190,7 +190,7 @@ export async function clearIncomplete(
   const isIncomplete = ({ name, slot, phase }: NodeRecord) =>
     slot === input.slot && name !== input.node && phase !== "handedOver" && (isServer || phase !== "retired");
   if (!record.nodes.some(isIncomplete)) return;
-  const others = await otherNodes(access.client, input, await listVms(context.pve), record);
+  const others = await findOtherNodes(access.client, input, await listVms(context.pve), record);
   const on = await Promise.all(others.map((one) => isOn(context, one)));
   const running = new Set(others.filter((_, index) => on[index]));
   const owner = others.find((one) => one.record?.phase === "handedOver");

@@ -24,7 +24,7 @@ import { NodeUnhealthy } from "./verdict.ts";
  * a taint comes and goes seconds after the node has become Ready. A taint that is left at the deadline is reported by
  * the caller.
  */
-export async function untainted(context: StepContext, input: SlotInput, client: Kubernetes): Promise<NodeView> {
+export async function awaitUntainted(context: StepContext, input: SlotInput, client: Kubernetes): Promise<NodeView> {
   const deadline = new Deadline(`the taints of ${input.node} to go`, input.site.timeouts.gate, context.stop);
   for (;;) {
     const view = await readNodeView(client, input);

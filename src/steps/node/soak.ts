@@ -2,7 +2,7 @@ import { clock } from "../../runtime/clock.ts";
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import { daemonsUnreadyEverywhere } from "../../clients/kubernetes/daemons.ts";
+import { findDaemonsUnreadyEverywhere } from "../../clients/kubernetes/daemons.ts";
 import { say } from "../../runtime/log.ts";
 import { isReady, nameOf, readySince, saysNotReady, selector, whyNotReady } from "../../clients/kubernetes/nodes.ts";
 import { restartedOn } from "../../clients/kubernetes/pods.ts";
@@ -10,7 +10,7 @@ import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { until, type Seen } from "../../clients/kubernetes/watch.ts";
 import { listVms } from "../../clients/proxmox/vms.ts";
 import type { Generation } from "../../domain/model/types.ts";
-import { externalCause } from "./attribution.ts";
+import { findExternalCause } from "./attribution.ts";
 import type { PoolInput } from "../input.ts";
 import { quietly, type StepContext } from "../context.ts";
 import { judgeFailed } from "./verdict.ts";
@@ -44,13 +44,17 @@ export async function soak(
   const watched = new Map(nodes.map((node) => [nameOf(node), node]));
   const everyNode = await client.list<Node>(paths.nodes);
   const [silenceBefore, since] = [client.silence, clock.elapsed()];
-  const before = { pods: (await client.list<Pod>(paths.pods)).items, unready: await daemonsUnreadyEverywhere(client) };
-  const fall = (await watchFor(context, client, input, watched, seconds)) ?? (await restarted(client, before, watched));
+  const before = {
+    pods: (await client.list<Pod>(paths.pods)).items,
+    unready: await findDaemonsUnreadyEverywhere(client),
+  };
+  const fall =
+    (await watchFor(context, client, input, watched, seconds)) ?? (await findRestarted(client, before, watched));
   if (fall === undefined) return;
   const where = `pool ${input.pool}, within the soak of ${seconds} s`;
   const excuse =
-    (await excuseFor(context, client, input, fall, { silenceBefore, since })) ??
-    (await hostOutage(context, client, fall, { everyNode, watched }));
+    (await findExcuse(context, client, input, fall, { silenceBefore, since })) ??
+    (await isHostOut(context, client, fall, { everyNode, watched }));
   if (excuse !== undefined)
     throw new UserError({
       what: `the soak of generation ${generation.id} was disturbed: ${fall.why}`,
@@ -65,7 +69,7 @@ export async function soak(
   });
 }
 
-async function excuseFor(
+async function findExcuse(
   context: StepContext,
   client: Kubernetes,
   { plan }: PoolInput,
@@ -76,7 +80,7 @@ async function excuseFor(
   const vmid = plan.slots.find(({ name }) => name === node)?.vmid ?? 0;
   const host = (await listVms(context.pve)).find((vm) => vm.vmid === vmid)?.host ?? "an unknown host";
   const runsFor = Math.floor((clock.elapsed() - since) / 1000);
-  return await externalCause(context, { name: node, vm: { host, vmid }, client, silenceBefore, runsFor });
+  return await findExternalCause(context, { name: node, vm: { host, vmid }, client, silenceBefore, runsFor });
 }
 
 /**
@@ -84,7 +88,7 @@ async function excuseFor(
  * the cause when others have fallen silent too, or when nodes of the same image serve on other hosts. Of nodes that fall
  * silent together that becomes known within seconds of each other, which are waited for; by then they may be back.
  */
-async function hostOutage(
+async function isHostOut(
   context: StepContext,
   client: Kubernetes,
   { node: fallen, isSilent }: Degradation,
@@ -159,7 +163,7 @@ function whatChanged(was: Node, node: Node): string | undefined {
   return node.status?.nodeInfo?.bootID === was.status?.nodeInfo?.bootID ? undefined : "restarted";
 }
 
-async function restarted(
+async function findRestarted(
   client: Kubernetes,
   { pods: before, unready }: { pods: readonly Pod[]; unready: ReadonlySet<string> },
   nodes: ReadonlyMap<string, Node>,

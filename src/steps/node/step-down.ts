@@ -18,7 +18,7 @@ export async function stepDown(context: StepContext, vm: ListedVm, seconds: numb
   await deadline.poll(
     250,
     async () => {
-      said = await carriedOut(context, vm);
+      said = await readCarriedOut(context, vm);
       return said === context.id ? true : undefined;
     },
     () =>
@@ -41,7 +41,7 @@ export async function stepDownAdopted(context: StepContext, vm: ListedVm): Promi
   }
 }
 
-async function carriedOut(context: StepContext, vm: ListedVm): Promise<string> {
+async function readCarriedOut(context: StepContext, vm: ListedVm): Promise<string> {
   try {
     return (await readFile(context.pve, vm, guest.yielded)).toString().trim();
   } catch (error) {

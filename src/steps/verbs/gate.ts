@@ -7,7 +7,7 @@ import {
   observedNode,
   nameOf,
   selector,
-  softTaint,
+  taintSoftly,
   uuidOf,
   whyNotReady,
 } from "../../clients/kubernetes/nodes.ts";
@@ -33,7 +33,7 @@ export async function gate(context: StepContext, input: PoolInput): Promise<{ pr
   const blue = nodes.filter(
     (node) => !planned.has(nameOf(node)) && !isLeaving(node) && !keepsSlot(input.plan, observedNode(node)),
   );
-  for (const node of blue) await softTaint(client, nameOf(node));
+  for (const node of blue) await taintSoftly(client, nameOf(node));
   if (blue.length > 0) say(`pods prefer the new nodes now: ${blue.map(nameOf).join(", ")} will leave`);
   return { proved: planned.size };
 }

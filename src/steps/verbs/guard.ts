@@ -1,7 +1,7 @@
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { findAccess, SilentServers } from "../../clients/kubernetes/access.ts";
-import { announceTeardown, ifServing, withdrawTeardown, type Witnesses } from "../../clients/kubernetes/teardown.ts";
+import { announceTeardown, findServing, withdrawTeardown, type Witnesses } from "../../clients/kubernetes/teardown.ts";
 import { listVms } from "../../clients/proxmox/vms.ts";
 import type { GuardInput } from "../input.ts";
 import type { StepContext } from "../context.ts";
@@ -12,7 +12,7 @@ import { clusterSite } from "../cluster/connect.ts";
  * @throws UserError when a mark cannot be removed
  */
 export async function guard(context: StepContext, input: GuardInput): Promise<{ guarded: string }> {
-  if (await withdrawTeardown(await witnesses(context, input)))
+  if (await withdrawTeardown(await findWitnesses(context, input)))
     say(`${input.cluster} stays: the mark of an earlier destroy is taken back`);
   return { guarded: input.cluster };
 }
@@ -31,7 +31,7 @@ export async function unguard(context: StepContext, input: GuardInput): Promise<
     });
   }
   const since = new Date().toISOString();
-  const marked = await announceTeardown(await witnesses(context, input), since);
+  const marked = await announceTeardown(await findWitnesses(context, input), since);
   say(`${input.cluster} is marked as going away (on ${marked} servers): its nodes are powered off without a drain`);
   return { goingAway: since };
 }
@@ -40,12 +40,12 @@ export async function unguard(context: StepContext, input: GuardInput): Promise<
  * Where the teardown mark is kept. A cluster that does not answer can still be kept or torn down: then the VMs of its
  * servers alone carry the mark.
  */
-async function witnesses({ pve }: StepContext, input: GuardInput): Promise<Witnesses> {
+async function findWitnesses({ pve }: StepContext, input: GuardInput): Promise<Witnesses> {
   const site = clusterSite(input);
   const vms = await listVms(pve);
   const access = await findAccess(pve, vms, site).catch((error: unknown) => {
     if (error instanceof SilentServers) return undefined;
     throw error;
   });
-  return { pve, site, vms, client: (await ifServing(access))?.client };
+  return { pve, site, vms, client: (await findServing(access))?.client };
 }

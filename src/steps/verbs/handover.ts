@@ -5,18 +5,18 @@ import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { findNode, uncordon } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord, readSlotRecord, writeFacts } from "../../clients/kubernetes/record.ts";
 import { listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
-import { asRoomComes, withDisruptionLease } from "../cluster/availability.ts";
+import { retryUntilRoom, withDisruptionLease } from "../cluster/availability.ts";
 import { awaitControlPlaneForAgents } from "../cluster/control-plane.ts";
 import type { SlotInput } from "../input.ts";
 import { attributeFailure } from "../node/attribution.ts";
-import { isGone, otherNodes } from "../node/departing-nodes.ts";
+import { isGone, findOtherNodes } from "../node/departing-nodes.ts";
 import { isMarked, readNodeView } from "../node/node-view.ts";
 import { awaitPlaced, awaitRoom, owed, rememberDisplaced } from "../node/placement.ts";
 import { awaitStarted } from "../node/starting.ts";
 import { removeBrokenOff } from "../node/predecessors.ts";
 import { decommissionNode } from "../node/decommission.ts";
 import { allFences, holding, quietly, slotLease, type StepContext } from "../context.ts";
-import { requireServing, untainted } from "../node/serving.ts";
+import { requireServing, awaitUntainted } from "../node/serving.ts";
 import { ImageFault, judgeFailed } from "../node/verdict.ts";
 import { connect, requireReachable } from "../cluster/connect.ts";
 
@@ -31,13 +31,15 @@ export async function handover(context: StepContext, input: SlotInput): Promise<
   const connection = await connect(context, input);
   const access = requireReachable(connection, input);
   const before = await readNodeView(access.client, input);
-  const others = (await otherNodes(access.client, input, connection.vms, before.record)).filter((one) => !isGone(one));
+  const others = (await findOtherNodes(access.client, input, connection.vms, before.record)).filter(
+    (one) => !isGone(one),
+  );
   const isOwed = owed(before.record, input).length > 0;
   if (others.length === 0 && before.own?.phase === "handedOver" && !isOwed) return { active: input.node };
   const silenceBefore = access.client.silence;
   try {
     await holding(context, access, slotLease(input), input.site.timeouts.lease, (fence) =>
-      asRoomComes(context, input, async (again) =>
+      retryUntilRoom(context, input, async (again) =>
         handOver(context, input, access, fence, again ? await listVms(context.pve) : connection.vms),
       ),
     );
@@ -66,7 +68,7 @@ async function handOver(
 ): Promise<void> {
   const { client } = access;
   const serves = async () => {
-    const view = await untainted(context, input, client);
+    const view = await awaitUntainted(context, input, client);
     await requireServing(context, input, view, vms);
     if (view.node && isMarked(view.node)) await uncordon(client, input.node);
   };
@@ -75,7 +77,7 @@ async function handOver(
     if (input.role === "agent") await awaitStarted(context, client, input);
   };
   const record = await readSlotRecord(client, input.pool, input.slot);
-  const leaving = (await otherNodes(client, input, vms, record)).filter((one) => !isGone(one));
+  const leaving = (await findOtherNodes(client, input, vms, record)).filter((one) => !isGone(one));
   if (leaving.length === 0) {
     await serves();
     await settled();
@@ -102,11 +104,11 @@ async function handOver(
     });
   }
   await slot.check();
-  await owns(client, input);
+  await recordHandedOver(client, input);
 }
 
 /** Records that the slot belongs to the node, so that the next plan does not take the node for incomplete. */
-async function owns(client: Kubernetes, input: SlotInput): Promise<void> {
+async function recordHandedOver(client: Kubernetes, input: SlotInput): Promise<void> {
   const { own, record } = await readNodeView(client, input);
   if (own === undefined) return;
   const { displaced, ...rest } = own;

@@ -26,7 +26,7 @@ export async function release(context: StepContext, input: SlotInput): Promise<{
     await requireGone(context, input);
     return { released: node };
   }
-  const uuid = claimedBefore(context, input)?.uuid ?? (await ofUnclaimed(context, input, vm));
+  const uuid = claimedBefore(context, input)?.uuid ?? (await proveUnclaimed(context, input, vm));
   const expected = { vmid, name: node, tags: tagsOf(input), uuid };
   // When the cluster is silent, the first of these two calls fails with the better message.
   await retire(context, input, vms);
@@ -44,7 +44,7 @@ export async function release(context: StepContext, input: SlotInput): Promise<{
  * has the VMID that the engine made and has never run.
  * @returns its SMBIOS uuid
  */
-async function ofUnclaimed(context: StepContext, input: SlotInput, vm: ListedVm): Promise<string> {
+async function proveUnclaimed(context: StepContext, input: SlotInput, vm: ListedVm): Promise<string> {
   const { node, vmid, madeVmid } = input;
   if (madeVmid === undefined)
     throw new IdentityError({ vmid, name: node, tags: tagsOf(input), uuid: undefined }, `host ${vm.host}`, [

@@ -2,7 +2,7 @@ import { clock } from "../../runtime/clock.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { findAccess, type Access } from "../../clients/kubernetes/access.ts";
-import { announceTeardown, ifServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
+import { announceTeardown, findServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
 import { requireFree } from "../../clients/kubernetes/gone.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
 import { readGoingAway, readWantedSlots } from "../../clients/kubernetes/record.ts";
@@ -10,7 +10,7 @@ import { proveVm } from "../../clients/proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../../clients/proxmox/vms.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { PoolRecord } from "../../domain/model/types.ts";
-import { asRoomComes, withDisruptionLease } from "../cluster/availability.ts";
+import { retryUntilRoom, withDisruptionLease } from "../cluster/availability.ts";
 import { claimedBefore } from "./claim.ts";
 import type { SlotInput } from "../input.ts";
 import { departingNode } from "../node/departing-nodes.ts";
@@ -61,8 +61,8 @@ async function ask(
   try {
     const access = await findAccess(context.pve, vms, clusterSite(input));
     if (access === undefined) return { why: "no server runs that has started RKE2" };
-    if (!(await ifServing(access))) return { why: "its API does not serve (GET /readyz)" };
-    const view = await factsOf(context, input, vms, access);
+    if (!(await findServing(access))) return { why: "its API does not serve (GET /readyz)" };
+    const view = await readFacts(context, input, vms, access);
     return view ? { access, view } : { why: "its API does not answer" };
   } catch (error) {
     return { why: messageOf(error) };
@@ -77,7 +77,7 @@ const patienceMs = 10_000;
  * moment ago takes minutes to fail a request.
  * @returns undefined in that case
  */
-async function factsOf(
+async function readFacts(
   context: StepContext,
   input: SlotInput,
   vms: readonly ListedVm[],
@@ -91,7 +91,7 @@ async function factsOf(
   if (!isLate) return await view;
   view.catch(() => undefined);
   const goes = await isBeingTornDown({ pve: context.pve, site: clusterSite(input), vms, client: undefined });
-  return goes || !(await ifServing(access)) ? undefined : await view;
+  return goes || !(await findServing(access)) ? undefined : await view;
 }
 
 interface Found {
@@ -108,7 +108,7 @@ async function retireKnown(context: StepContext, input: SlotInput, { access, vie
   if (isOut && departing.record?.phase === "retired") return;
   if (vm) await proveVm(context.pve, vm.host, departing.expected);
   if ((await readGoingAway(access.client)) || (await isDestroyed(context, input, access, { departing, record }))) {
-    await justPowerOff(context, input, departing, running);
+    await powerOffOnly(context, input, departing, running);
     return;
   }
   const { lease } = input.site.timeouts;
@@ -120,7 +120,7 @@ async function retireKnown(context: StepContext, input: SlotInput, { access, vie
       return;
     }
     // Decommissions also a node that is off or has no Node by now: it may resume serving before its turn comes.
-    await asRoomComes(context, input, () =>
+    await retryUntilRoom(context, input, () =>
       withDisruptionLease(context, access, input, [departing], (disruption, mayLeave) =>
         decommissionNode(departing, {
           context,
@@ -186,7 +186,7 @@ async function retireUnheard(
     });
   const record = { pool: input.pool, generations: [], nodes: [] };
   const departing = withState(context, input, departingNode(input, input.generation, { vm, node: undefined, record }));
-  await justPowerOff(context, input, departing, await isRunning(context.pve, vm));
+  await powerOffOnly(context, input, departing, await isRunning(context.pve, vm));
 }
 
 /** Completes the expected identity from the state: the join's own output holds the uuid too. */
@@ -203,7 +203,7 @@ function isKnownOff({ status }: ListedVm, { record }: DepartingNode): boolean {
   return status === "stopped" && record?.phase === "retired";
 }
 
-async function justPowerOff(
+async function powerOffOnly(
   context: StepContext,
   input: SlotInput,
   departing: DepartingNode,

@@ -26,7 +26,7 @@ export async function rollout(context: StepContext, input: PoolInput): Promise<{
       await requireRegistration(context, input, vms.filter(hasJoined(record)), new Set(members.map(nameOf)));
     }
     const { pool, role, plan } = input;
-    await requireMayDrain(access.client, await leavingNodes(access.client, input), input.site.timeouts.drain);
+    await requireMayDrain(access.client, await findLeavingNodes(access.client, input), input.site.timeouts.drain);
     const slots = plan.slots.map(({ slot }) => slot);
     if (role === "server") await writeWantedServers(access.client, pool, slots);
     else await writeWantedSlots(access.client, pool, [...slots, ...keptSlots(plan, record)]);
@@ -41,7 +41,7 @@ function keptSlots(plan: PoolInput["plan"], { nodes }: PoolRecord): number[] {
 }
 
 /** Ready nodes that have no slot in the plan. */
-async function leavingNodes(client: Kubernetes, { cluster, pool, plan }: PoolInput): Promise<Set<string>> {
+async function findLeavingNodes(client: Kubernetes, { cluster, pool, plan }: PoolInput): Promise<Set<string>> {
   const planned = new Set(plan.slots.map(({ name }) => name));
   const nodes = (await listNodes(client, { cluster, pool })).filter(isReady).map(observedNode);
   return new Set(nodes.filter((node) => !planned.has(node.name) && !keepsSlot(plan, node)).map(({ name }) => name));

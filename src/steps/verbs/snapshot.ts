@@ -69,12 +69,12 @@ export async function snapshot(
   const token = await readServerToken(context.pve, access.server);
   const clusterId = (await access.client.get<Resource>(`${paths.namespaces}/kube-system`)).metadata?.uid ?? "";
   const work = { context, input, access, token, credentials, clusterId };
-  const before = await published(work);
-  return (await provedBefore(work, before)) ?? (await proveNew(work, before));
+  const before = await listPublished(work);
+  return (await findProvedBefore(work, before)) ?? (await proveNew(work, before));
 }
 
 /** The newest snapshot of this rollout that passes all checks, if there is one. */
-async function provedBefore(work: Work, objects: readonly SnapshotObject[]): Promise<SnapshotEvidence | undefined> {
+async function findProvedBefore(work: Work, objects: readonly SnapshotObject[]): Promise<SnapshotEvidence | undefined> {
   const files = objects.map(snapshotFile);
   const names = new Set(files.toSorted(byAge).map(({ name }) => name));
   for (const name of names) {
@@ -160,7 +160,7 @@ function tooLate(error: unknown): { kind: "failed"; why: string } {
 }
 
 /** The snapshots of this rollout that RKE2 has published; none when the cluster has no API for them. */
-async function published(work: Work): Promise<SnapshotObject[]> {
+async function listPublished(work: Work): Promise<SnapshotObject[]> {
   try {
     const { items } = await work.access.client.list<SnapshotObject>(snapshotsPath);
     return items.filter((object) => isOurs(work, object));

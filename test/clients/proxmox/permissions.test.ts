@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import {
   missingRights,
   neededRights,
-  permissionProblems,
+  findPermissionProblems,
   type Purpose,
   type Rights,
 } from "../../../src/clients/proxmox/permissions.ts";
@@ -68,13 +68,13 @@ describe("permissions", () => {
   it("take VM.GuestAgent.Unrestricted for the parts of it, and VM.Monitor only before 9", async () => {
     const rights = exact(8);
     await using pve = await fakeProxmox(({ path }) => ({ data: path === "/version" ? { version: "9.2.1" } : rights }));
-    const lacking = await permissionProblems(pve.client, site, "replace");
+    const lacking = await findPermissionProblems(pve.client, site, "replace");
     assert.deepEqual(
       lacking.map(({ what }) => /VM\.GuestAgent\.\w+/.exec(what)?.[0]),
       ["VM.GuestAgent.FileRead", "VM.GuestAgent.FileWrite"],
     );
     assert.ok(lacking.every(({ where }) => where === "/pool/nodes"));
     (rights["/pool/nodes"] ??= {})["VM.GuestAgent.Unrestricted"] = true;
-    assert.deepEqual(await permissionProblems(pve.client, site, "replace"), []);
+    assert.deepEqual(await findPermissionProblems(pve.client, site, "replace"), []);
   });
 });

@@ -12,11 +12,16 @@ import { readCandidateHosts } from "../../../src/observe/hosts.ts";
 import { awaitAgent, readFile, writeFile } from "../../../src/clients/proxmox/agent.ts";
 import type { Parameters, Proxmox } from "../../../src/clients/proxmox/client.ts";
 import { destroyVm } from "../../../src/clients/proxmox/destroy.ts";
-import { neededRights, permissionProblems, type Need, type Purpose } from "../../../src/clients/proxmox/permissions.ts";
+import {
+  neededRights,
+  findPermissionProblems,
+  type Need,
+  type Purpose,
+} from "../../../src/clients/proxmox/permissions.ts";
 import { setOnBoot, start, turnOff } from "../../../src/clients/proxmox/power.ts";
 import { tagsOf } from "../../../src/clients/proxmox/tags.ts";
 import { awaitTask } from "../../../src/clients/proxmox/task.ts";
-import { isRunning, listVms, readVm, requireSight, takenAmong } from "../../../src/clients/proxmox/vms.ts";
+import { isRunning, listVms, readVm, requireSight, findTaken } from "../../../src/clients/proxmox/vms.ts";
 import { smallConfig } from "../../support/picture.ts";
 import { Bench } from "./bench.ts";
 
@@ -114,7 +119,7 @@ async function look(pve: Proxmox): Promise<void> {
   const access = await findAccess(pve, list, { cluster: "demo", serverPool: "servers", ...config.site });
   if (!access) throw new Error("no server is known");
   await access.client.close();
-  assert.deepEqual(await takenAmong(pve, [server, server + 1]), [server]);
+  assert.deepEqual(await findTaken(pve, [server, server + 1]), [server]);
   assert.ok((await readCandidateHosts(pve, config.site)).every(({ storage }) => storage !== undefined));
 }
 
@@ -195,7 +200,7 @@ for (const { version, storage, hosts } of sites) {
     it("replaces a node, and looks at the site", async () => {
       const pve = bench.client(site.rolloutToken);
       for (const purpose of ["read", "replace"] as const)
-        assert.deepEqual(await permissionProblems(pve, where, purpose), []);
+        assert.deepEqual(await findPermissionProblems(pve, where, purpose), []);
       await life(pve, 1100);
       await look(pve);
       assert.ok(!bench.dc.vms.has(1100));
@@ -203,7 +208,7 @@ for (const { version, storage, hosts } of sites) {
 
     it("looks at the site with less, and can change no VM", async () => {
       const pve = bench.client(site.readToken);
-      assert.deepEqual(await permissionProblems(pve, where, "read"), []);
+      assert.deepEqual(await findPermissionProblems(pve, where, "read"), []);
       await look(pve);
       const vm = `/nodes/${site.node}/qemu/${server}`;
       const template = `/nodes/${site.node}/qemu/9001`;
@@ -232,7 +237,7 @@ for (const { version, storage, hosts } of sites) {
         it(`to ${purpose} ${title}, and is refused before by that name`, async () => {
           const rest = neededRights(where, { major }, purpose).filter((_, other) => other !== nth);
           const pve = withRights(`${purpose}-${nth}`, rest);
-          const problems = await permissionProblems(pve, where, purpose);
+          const problems = await findPermissionProblems(pve, where, purpose);
           assert.deepEqual(
             problems.map((problem) => [problem.what, problem.where]),
             [[`the Proxmox token lacks ${lost.anyOf.join(" or ")} (${lost.why})`, lost.path]],

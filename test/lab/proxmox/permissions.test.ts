@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { rolloutPrivileges, seedSite, seedVm, site } from "../../../lab/proxmox/site.ts";
-import { listVms, readVm, requireSight, takenAmong } from "../../../src/clients/proxmox/vms.ts";
+import { listVms, readVm, requireSight, findTaken } from "../../../src/clients/proxmox/vms.ts";
 import { Bench } from "./bench.ts";
 
 const token = site.rolloutToken;
@@ -257,7 +257,7 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       // By these the program's start and `evergreen repair` know it.
       await requireSight(pve, site.nodes);
       assert.ok(!(await listVms(pve)).some(({ vmid }) => vmid === 1100));
-      assert.deepEqual(await takenAmong(pve, [1100]), []);
+      assert.deepEqual(await findTaken(pve, [1100]), []);
     });
   });
 }

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fast } from "../../../lab/profiles.ts";
 import { seedSite, site } from "../../../lab/proxmox/site.ts";
 import { stopVm } from "../../../src/clients/proxmox/power.ts";
-import { tasksRun } from "../../../src/clients/proxmox/task.ts";
+import { isTaskRunning } from "../../../src/clients/proxmox/task.ts";
 import { Bench } from "./bench.ts";
 
 const token = site.rolloutToken;
@@ -71,17 +71,20 @@ describe("tasks", () => {
     bench.dc.addToken("evergreen@pve!reader");
     const upid = await clone(1100, 1);
     const hosts = [site.node, "pve2", site.node];
-    assert.equal(await tasksRun(bench.client(token), hosts, "qmclone"), true);
-    assert.equal(await tasksRun(bench.client(token), ["pve2"], "qmclone"), false);
-    assert.equal(await tasksRun(bench.client("evergreen@pve!reader"), hosts, "qmclone"), false);
+    assert.equal(await isTaskRunning(bench.client(token), hosts, "qmclone"), true);
+    assert.equal(await isTaskRunning(bench.client(token), ["pve2"], "qmclone"), false);
+    assert.equal(await isTaskRunning(bench.client("evergreen@pve!reader"), hosts, "qmclone"), false);
     assert.deepEqual(await bench.data("GET", "cluster/tasks", {}, token), []);
     assert.equal((await bench.data<unknown[]>("GET", "cluster/tasks")).length, 1);
     await bench.data("DELETE", `nodes/pve1/tasks/${upid}`, {}, token);
     await bench.ended(upid);
-    assert.equal(await tasksRun(bench.client(token), hosts, "qmclone"), false);
+    assert.equal(await isTaskRunning(bench.client(token), hosts, "qmclone"), false);
     const node = bench.dc.nodes.get("pve2");
     if (node) node.reachable = false;
-    await assert.rejects(tasksRun(bench.client(token), hosts, "qmclone"), "a host that cannot be asked may be cloning");
+    await assert.rejects(
+      isTaskRunning(bench.client(token), hosts, "qmclone"),
+      "a host that cannot be asked may be cloning",
+    );
   });
 
   it("overrule a shutdown that waits only when it is the token's own, and others' only by a right on the host", async () => {
