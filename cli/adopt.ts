@@ -12,7 +12,7 @@ import { isNoSuchFile, readFile } from "../src/clients/proxmox/agent.ts";
 import { Proxmox } from "../src/clients/proxmox/client.ts";
 import { ProxmoxError } from "../src/clients/proxmox/errors.ts";
 import { listVms, readVm, requireSight, type ListedVm } from "../src/clients/proxmox/vms.ts";
-import { projectRoot } from "../tools/paths.ts";
+import { projectRoot } from "../src/runtime/project.ts";
 import { toolchain } from "../tools/index.ts";
 import { propose, shown, withEntries, type CandidateNode, type CandidateVm } from "./adopt-proposal.ts";
 import { readStackConfig } from "../src/config/stack-config.ts";

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseDocument, isMap, type Document } from "yaml";
-import { projectRoot } from "../tools/paths.ts";
+import { projectRoot } from "../src/runtime/project.ts";
 
 /** Keys of a stack's file that define how its secrets are encrypted. They are not part of its configuration. */
 const settings = ["secretsprovider", "encryptedkey", "encryptionsalt"] as const;

@@ -6,7 +6,7 @@ import type { LabStatus } from "../lab/control.ts";
 import { Lab, readDaemon, startLab, stopLab } from "../lab/lab.ts";
 import type { LabOptions } from "../lab/site.ts";
 import { type Toolchain, toolchain } from "../tools/index.ts";
-import { projectRoot } from "../tools/paths.ts";
+import { projectRoot } from "../src/runtime/project.ts";
 import { quote } from "./env.ts";
 import { table } from "./table.ts";
 

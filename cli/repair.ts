@@ -5,7 +5,7 @@ import { EngineSide } from "../src/recovery/engine-side.ts";
 import type { EngineState } from "../src/recovery/engine-state.ts";
 import { mayForget } from "../src/recovery/missing-vms.ts";
 import { followMoved, mend, reportGone, type Asked } from "../src/recovery/mend.ts";
-import { withStack } from "../src/observe/open-stack.ts";
+import { withStack } from "./open-stack.ts";
 
 /** `evergreen repair`: finishes or undoes what a killed run left, and prints a line for each item. */
 export function repairCommand(program: Command): void {

@@ -3,7 +3,7 @@ import { say } from "../src/runtime/log.ts";
 import { labStack } from "../tools/environment.ts";
 import { toolchain } from "../tools/index.ts";
 import type { Part } from "../tools/pins.ts";
-import { standIns } from "../tools/standins.ts";
+import { standIns } from "../src/runtime/stand-ins.ts";
 
 /** `evergreen setup`: builds or fetches all tools that Evergreen runs. */
 export function setupCommand(program: Command): void {

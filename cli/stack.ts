@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { projectRoot } from "../tools/paths.ts";
+import { projectRoot } from "../src/runtime/project.ts";
 import { commandLine, valueOf } from "../src/runtime/command-line.ts";
 
 /** Pulumi commands that take the stack as a positional argument, with their subcommands. */

@@ -6,7 +6,7 @@ import { nowOf, observedPool, type ObservedCluster } from "../src/observe/observ
 import { planLocalData } from "../src/program/local-data.ts";
 import { paths, type Lease } from "../src/clients/kubernetes/types.ts";
 import { slotStates, type Member } from "../src/domain/rollout/slot-state.ts";
-import { withStack } from "../src/observe/open-stack.ts";
+import { withStack } from "./open-stack.ts";
 import { table } from "./table.ts";
 
 const header = ["slot", "name", "generation", "VMID", "host", "VM", "Node", "phase", "waits for"];

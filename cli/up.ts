@@ -16,7 +16,8 @@ import { toolchain } from "../tools/index.ts";
 import { noteStarted } from "../src/recovery/engine-side.ts";
 import { runChild, type ExitResult } from "./run-child.ts";
 import { repair } from "./repair.ts";
-import { withStack, type OpenStack } from "../src/observe/open-stack.ts";
+import type { OpenStack } from "../src/observe/open-stack.ts";
+import { withStack } from "./open-stack.ts";
 
 /** Exit code by outcome. The exit codes of `pulumi` itself are below 10. */
 export const exitCodes: Readonly<Record<Outcome, number>> = {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { configurationKeys, configurationPage, type Key } from "../src/config/page.ts";
-import { projectRoot } from "../tools/paths.ts";
+import { projectRoot } from "../src/runtime/project.ts";
 
 const all = (keys: readonly Key[]): Key[] => keys.flatMap((key) => [key, ...all(key.keys)]);
 const isMap = ({ keys }: Key) => keys.length > 0;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { neededRights } from "../src/clients/proxmox/permissions.ts";
-import { projectRoot } from "../tools/paths.ts";
+import { projectRoot } from "../src/runtime/project.ts";
 
 const read = (file: string) => readFileSync(join(projectRoot, file), "utf8");
 const pages = [

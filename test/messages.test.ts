@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import ts from "typescript";
-import { projectRoot } from "../tools/paths.ts";
+import { projectRoot } from "../src/runtime/project.ts";
 
 /** What stands for a part of a message that differs from case to case. */
 const GAP = "...";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
-import { projectRoot } from "../tools/paths.ts";
+import { projectRoot } from "../src/runtime/project.ts";
 
 /** Words that were private to this program, and what the field calls them (docs/glossary.md). */
 const retired: [word: RegExp, standard: string][] = [

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, w
 import { join } from "node:path";
 import { UserError } from "../src/runtime/errors.ts";
 import { goEnvironment, type Go } from "./go.ts";
-import { projectRoot } from "./paths.ts";
+import { projectRoot } from "../src/runtime/project.ts";
 import { BUILD_ENVIRONMENT, BUILD_FLAGS, type GoTool } from "./pins.ts";
 import { Progress } from "./progress.ts";
 import { run } from "./run.ts";

@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { SILENT } from "./cli.ts";
-import { node24, projectRoot } from "./paths.ts";
+import { projectRoot } from "../src/runtime/project.ts";
+import { node24 } from "./paths.ts";
 
 /** The file in which the lab of the stack `dev` writes the environment of its clients. */
 export const labEnvironmentFile = join(projectRoot, ".evergreen", "lab", "dev", "env.json");

@@ -2,9 +2,6 @@ import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
 import { ownNode } from "./own-node.mjs";
 
-/** The project's directory. */
-export const projectRoot = resolve(import.meta.dirname, "..");
-
 /** The project's own Node 24, from npm. */
 export const node24 = ownNode;
 

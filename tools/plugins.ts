@@ -13,9 +13,10 @@ import { basename, dirname, join } from "node:path";
 import { HALF } from "./build.ts";
 import { bundles } from "./bundle.mjs";
 import { putLink } from "./link.ts";
-import { node24, projectRoot, pulumiHome } from "./paths.ts";
+import { projectRoot } from "../src/runtime/project.ts";
+import { node24, pulumiHome } from "./paths.ts";
 import type { Plugin } from "./pins.ts";
-import { STAND_IN } from "./standins.ts";
+import { STAND_IN } from "../src/runtime/stand-ins.ts";
 
 /** The directory from which the engine loads a plugin. */
 export function pluginDirectory(cache: string, plugin: Plugin): string {

@@ -4,7 +4,8 @@ import { say } from "../src/runtime/log.ts";
 import { build, directoryOf, isBuilt, HALF } from "./build.ts";
 import type { Go } from "./go.ts";
 import { locked } from "./lock.ts";
-import { projectRoot, pulumiHome } from "./paths.ts";
+import { projectRoot } from "../src/runtime/project.ts";
+import { pulumiHome } from "./paths.ts";
 import type { GoTool } from "./pins.ts";
 import { TRY } from "./official.ts";
 

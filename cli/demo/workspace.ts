@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { parse, parseDocument } from "yaml";
 import { ownSettings, readConfig, type Config } from "../../src/config/config.ts";
-import { projectRoot } from "../../tools/paths.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
 
 const run = promisify(execFile);
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { UserError, messageOf } from "../runtime/errors.ts";
 import { ownSettings, readConfig, type Config } from "./config.ts";
-import { projectRoot } from "../../tools/paths.ts";
+import { projectRoot } from "../runtime/project.ts";
 
 /** Reads the configuration of a stack from its file, as `pulumi` would pass it to the program. */
 export async function readStackConfig(stack: string): Promise<Config> {

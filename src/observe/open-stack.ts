@@ -2,7 +2,6 @@ import type { Config } from "../config/config.ts";
 import { observeCluster, type ObservedCluster } from "./observed-cluster.ts";
 import { checkRights } from "./preflight.ts";
 import { Proxmox } from "../clients/proxmox/client.ts";
-import { toolchain } from "../../tools/index.ts";
 import { readStackConfig } from "../config/stack-config.ts";
 
 /** The configuration, the Proxmox client and the observed state that a command works with. */
@@ -14,12 +13,16 @@ export interface OpenStack {
 
 /**
  * Reads a stack's configuration and its observed state, does the work, and closes both connections.
+ * @param environment as a step gets it: it says how Proxmox is reached
  * @throws UserErrors when the token may not see everything: a VM that it cannot see would seem to be gone
  */
-export async function withStack<T>(stack: string, work: (site: OpenStack) => Promise<T>): Promise<T> {
-  const tools = await toolchain({ quiet: true, parts: ["engine"], stack, plugins: false });
+export async function withOpenStack<T>(
+  stack: string,
+  environment: NodeJS.ProcessEnv,
+  work: (site: OpenStack) => Promise<T>,
+): Promise<T> {
   const config = await readStackConfig(stack);
-  const pve = Proxmox.fromEnvironment(tools.environment({}, stack));
+  const pve = Proxmox.fromEnvironment(environment);
   await checkRights(pve, config, "read");
   const observed = await observeCluster(pve, config);
   try {

@@ -2,7 +2,7 @@ import { UserError, UserErrors } from "../runtime/errors.ts";
 import type { Config } from "../config/config.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { findPermissionProblems, readVersion, type Purpose } from "../clients/proxmox/permissions.ts";
-import { standIns } from "../../tools/standins.ts";
+import { standIns } from "../runtime/stand-ins.ts";
 
 /** The engine also reads every command line flag from the environment: PULUMI_OPTION_ and the name of the flag. */
 const GOES_ON = ["PULUMI_CONTINUE_ON_ERROR", "PULUMI_OPTION_CONTINUE_ON_ERROR"];

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { parse } from "yaml";
-import { projectRoot } from "../../tools/paths.ts";
+import { projectRoot } from "../runtime/project.ts";
 
 /**
  * Where the engine keeps its state. `service`: Pulumi Cloud or a compatible service, whose locks expire and cannot be

@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { UserError, messageOf } from "../runtime/errors.ts";
 import { noteEngine } from "../runtime/engine-notes.ts";
 import { identify } from "../runtime/process-identity.ts";
-import { projectRoot } from "../../tools/paths.ts";
+import { projectRoot } from "../runtime/project.ts";
 import { backendOf } from "./backend.ts";
 import {
   lockRefusal,

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { projectRoot } from "../../tools/paths.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
 
 describe("evergreen whose reader has gone", () => {
   it("ends as it would have ended, and not with a stack trace", async () => {

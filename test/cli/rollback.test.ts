@@ -4,7 +4,8 @@ import { cpSync, existsSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { VM_TYPE } from "../../src/recovery/engine-state.ts";
-import { node24, projectRoot } from "../../tools/paths.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
+import { node24 } from "../../tools/paths.ts";
 import { Scratch } from "../tools/fakes.ts";
 
 /** The command as it is, with an engine that only notes what it was told, where, and of which commit. */

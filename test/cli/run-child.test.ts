@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { runChild } from "../../cli/run-child.ts";
-import { projectRoot } from "../../tools/paths.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
 
 /** Says which signals reach it, and ends 0.3 s after the first. */
 const counting = `

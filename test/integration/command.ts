@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { projectRoot } from "../../tools/paths.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
 
 /** A shell that stays between the process that starts it and the one that it starts. */
 const between = ["sh", "-c", '"$@"; exit $?'];

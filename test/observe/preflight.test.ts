@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { UserErrors } from "../../src/runtime/errors.ts";
 import { checkBackupCredentials, checkEnvironment, refuseStandIns } from "../../src/observe/preflight.ts";
-import { STAND_IN } from "../../tools/standins.ts";
+import { STAND_IN } from "../../src/runtime/stand-ins.ts";
 import { fakeProxmox } from "../clients/proxmox/fake.ts";
 import { smallConfig } from "../support/picture.ts";
 

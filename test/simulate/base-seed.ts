@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { createHash, randomInt } from "node:crypto";
-import { projectRoot } from "../../tools/paths.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
 
 const most = 1_000_000_000;
 

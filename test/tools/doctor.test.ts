@@ -3,9 +3,10 @@ import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Finding } from "../../tools/inspect.ts";
-import { node24, projectRoot } from "../../tools/paths.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
+import { node24 } from "../../tools/paths.ts";
 import { goTools, plugins, proxmoxStandIn } from "../../tools/pins.ts";
-import { STAND_IN } from "../../tools/standins.ts";
+import { STAND_IN } from "../../src/runtime/stand-ins.ts";
 import { Scratch } from "./fakes.ts";
 
 const evergreen = join(projectRoot, "cli", "bin", "evergreen.mjs");

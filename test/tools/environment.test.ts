@@ -3,8 +3,9 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { stackOf } from "../../cli/stack.ts";
 import { engineEnvironment, labEnvironment } from "../../tools/environment.ts";
-import { cacheRoot, projectRoot, pulumiHome } from "../../tools/paths.ts";
-import { STAND_IN, standIns } from "../../tools/standins.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
+import { cacheRoot, pulumiHome } from "../../tools/paths.ts";
+import { STAND_IN, standIns } from "../../src/runtime/stand-ins.ts";
 import { Scratch } from "./fakes.ts";
 
 describe("the stack of a Pulumi command line", () => {

@@ -5,7 +5,8 @@ import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Deadline } from "../../src/runtime/deadline.ts";
 import { allOnPath } from "../../tools/go.ts";
-import { node24, projectRoot } from "../../tools/paths.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
+import { node24 } from "../../tools/paths.ts";
 import { Scratch } from "./fakes.ts";
 
 const evergreen = join(projectRoot, "cli", "bin", "evergreen.mjs");

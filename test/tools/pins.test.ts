@@ -4,7 +4,8 @@ import { existsSync, globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { compareVersions, findGo, OLDEST_GO } from "../../tools/go.ts";
-import { cacheRoot, projectRoot } from "../../tools/paths.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
+import { cacheRoot } from "../../tools/paths.ts";
 import { goTools, plugins, proxmoxStandIn, type GoTool } from "../../tools/pins.ts";
 import { Store } from "../../tools/store.ts";
 

@@ -9,7 +9,8 @@ import emptyPb from "google-protobuf/google/protobuf/empty_pb.js";
 import structPb from "google-protobuf/google/protobuf/struct_pb.js";
 import type { Struct } from "google-protobuf/google/protobuf/struct_pb.js";
 import { bundle } from "../../tools/bundle.mjs";
-import { node24, projectRoot } from "../../tools/paths.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
+import { node24 } from "../../tools/paths.ts";
 
 export type Props = Record<string, unknown>;
 

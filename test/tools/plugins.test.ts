@@ -4,10 +4,11 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { bundle } from "../../tools/bundle.mjs";
 import { installedPulumi } from "../../tools/cli.ts";
-import { projectRoot, pulumiHome } from "../../tools/paths.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
+import { pulumiHome } from "../../tools/paths.ts";
 import { installOfficial, recentFailure } from "../../tools/official.ts";
 import { commandStandIn, installStandIn, isStandIn, pluginState } from "../../tools/plugins.ts";
-import { standIns } from "../../tools/standins.ts";
+import { standIns } from "../../src/runtime/stand-ins.ts";
 import { Scratch } from "./fakes.ts";
 
 const plugin = { name: "command", version: "1.2.1", purpose: "" };

@@ -4,7 +4,7 @@ import { copyFileSync, mkdirSync, symlinkSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { allOnPath } from "../../tools/go.ts";
 import { toolchain } from "../../tools/index.ts";
-import { projectRoot } from "../../tools/paths.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
 import { Scratch } from "./fakes.ts";
 
 describe("a program under the real engine", function () {

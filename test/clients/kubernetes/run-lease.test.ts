@@ -13,7 +13,7 @@ import { LeaseLost } from "../../../src/clients/kubernetes/lease.ts";
 import { holderOf, holdRun, joinRun } from "../../../src/clients/kubernetes/run-lease.ts";
 import { paths } from "../../../src/clients/kubernetes/types.ts";
 import { bundle } from "../../../tools/bundle.mjs";
-import { projectRoot } from "../../../tools/paths.ts";
+import { projectRoot } from "../../../src/runtime/project.ts";
 import { processBelow } from "../../e2e/processes.ts";
 import { freshCluster, type FakeCluster } from "./fake.ts";
 
