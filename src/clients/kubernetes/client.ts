@@ -1,8 +1,7 @@
 import { request, type Dispatcher } from "undici";
 import { clock } from "../../runtime/clock.ts";
 import { connections } from "../../runtime/connections.ts";
-import { messageOf } from "../../runtime/errors.ts";
-import { say } from "../../runtime/log.ts";
+import { isConnectionError, sendRetrying } from "../retry.ts";
 import { explained, KubernetesError, KubernetesUnreachable, refusal } from "./errors.ts";
 import type { Kubeconfig } from "./kubeconfig.ts";
 import type { Resource } from "./types.ts";
@@ -23,8 +22,6 @@ export interface List<T> {
   items: T[];
   resourceVersion: string;
 }
-
-const tries = 4;
 
 /**
  * A client of the cluster's API. Only reads, and patches that set values, are retried: they can safely be sent twice. A
@@ -164,22 +161,18 @@ export class Kubernetes {
     { type, again }: { type?: string; again?: (() => Promise<void>) | undefined } = {},
   ): Promise<unknown> {
     const repeatable = method === "GET" || type === patches.merge || type === patches.strategic;
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await this.sendOnce(method, path, query, body, type);
-      } catch (error) {
-        const answered = error instanceof KubernetesError;
-        const transient = answered ? isTransient(error) : isConnectionError(error);
-        if (!transient) throw error;
-        if (!repeatable || attempt === tries) {
-          throw answered ? error : new KubernetesUnreachable(this.server, method, path, attempt, error);
-        }
-        say(`Kubernetes: ${method} ${path}: ${messageOf(error)}; try ${attempt + 1} of ${tries}`);
-        await clock.sleep(this.retryMs * 2 ** (attempt - 1));
+    return await sendRetrying({
+      title: `Kubernetes: ${method} ${path}`,
+      send: () => this.sendOnce(method, path, query, body, type),
+      isRepeatable: repeatable,
+      isTransient,
+      pauseMs: this.retryMs,
+      beforeNextTry: async () => {
         if (method === "PATCH") for (const fence of this.fences) await fence.requireOwned();
         await again?.();
-      }
-    }
+      },
+      unreachable: (attempts, cause) => new KubernetesUnreachable(this.server, method, path, attempts, cause),
+    });
   }
 
   private async sendOnce(method: Method, path: string, query: Query, body?: object, type?: string): Promise<unknown> {
@@ -246,11 +239,7 @@ function parse(text: string): unknown {
 }
 
 /** Answers of a server that starts, stops or has no leader: the next try may reach another server. */
-function isTransient({ status, causes }: KubernetesError): boolean {
-  return status >= 500 || (status === 429 && !causes.includes("DisruptionBudget"));
-}
-
-/** Only errors of undici, the socket and TLS; not an abort of ours. */
-export function isConnectionError(error: unknown): error is Error & { code: string } {
-  return error instanceof Error && "code" in error && typeof error.code === "string" && error.name !== "AbortError";
+function isTransient(error: unknown): boolean {
+  if (!(error instanceof KubernetesError)) return false;
+  return error.status >= 500 || (error.status === 429 && !error.causes.includes("DisruptionBudget"));
 }

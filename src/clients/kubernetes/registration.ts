@@ -1,7 +1,7 @@
 import { request } from "undici";
 import { connections } from "../../runtime/connections.ts";
 import { ports } from "../../../images/contract.ts";
-import { isConnectionError } from "./client.ts";
+import { isConnectionError } from "../retry.ts";
 
 /**
  * Whether an RKE2 server answers at the registration address. A server shows its certificates without authentication

@@ -4,7 +4,7 @@ import type { Deadline } from "../../runtime/deadline.ts";
 import { hide, say } from "../../runtime/log.ts";
 import { ports } from "../../../images/contract.ts";
 import type { Access } from "./access.ts";
-import { isConnectionError } from "./client.ts";
+import { isConnectionError } from "../retry.ts";
 import type { ServerToken } from "./server-token.ts";
 
 /** The request that `rke2 etcd-snapshot save` sends (k3s, pkg/etcd/snapshot_handler.go). */

@@ -1,7 +1,8 @@
 import { clock } from "../../runtime/clock.ts";
 import type { Deadline } from "../../runtime/deadline.ts";
 import { say } from "../../runtime/log.ts";
-import { isConnectionError, type Kubernetes, type Query } from "./client.ts";
+import { isConnectionError } from "../retry.ts";
+import type { Kubernetes, Query } from "./client.ts";
 import { KubernetesError, refusal } from "./errors.ts";
 import type { Resource } from "./types.ts";
 

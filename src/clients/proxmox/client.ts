@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import { rootCertificates } from "node:tls";
 import { request, type Dispatcher } from "undici";
-import { clock } from "../../runtime/clock.ts";
 import { connections } from "../../runtime/connections.ts";
 import { UserErrors, type Problem } from "../../runtime/errors.ts";
-import { hide, say } from "../../runtime/log.ts";
+import { hide } from "../../runtime/log.ts";
+import { sendRetrying } from "../retry.ts";
 import { ProxmoxAnswerError, ProxmoxError, ProxmoxTokenRefused, ProxmoxUnreachable, proxyFaults } from "./errors.ts";
 
 export type Value = string | number | boolean;
@@ -75,8 +75,6 @@ export interface ProxmoxOptions extends ProxmoxCredentials {
   retryMs?: number;
 }
 
-const tries = 4;
-
 /**
  * A client of the Proxmox VE API, with a token. A read that got no answer is retried; a write never is, because it may
  * have been carried out.
@@ -133,22 +131,14 @@ export class Proxmox {
   }
 
   private async call(method: Method, path: string, parameters: Parameters): Promise<unknown> {
-    for (let attempt = 1; ; attempt += 1) {
-      const last = method !== "GET" || attempt === tries;
-      try {
-        return await this.sendOnce(method, path, encode(parameters));
-      } catch (error) {
-        const transient = error instanceof ProxmoxError ? proxyFaults.has(error.status) : isConnectionError(error);
-        if (!transient) throw error;
-        if (last)
-          throw error instanceof ProxmoxError
-            ? error
-            : new ProxmoxUnreachable(this.endpoint, method, path, attempt, error);
-        const cause = error instanceof Error ? error.message : String(error);
-        say(`Proxmox: ${method} ${path}: ${cause}; try ${attempt + 1} of ${tries}`);
-        await clock.sleep(this.retryMs * 2 ** (attempt - 1));
-      }
-    }
+    return await sendRetrying({
+      title: `Proxmox: ${method} ${path}`,
+      send: () => this.sendOnce(method, path, encode(parameters)),
+      isRepeatable: method === "GET",
+      isTransient: (error) => error instanceof ProxmoxError && proxyFaults.has(error.status),
+      pauseMs: this.retryMs,
+      unreachable: (attempts, cause) => new ProxmoxUnreachable(this.endpoint, method, path, attempts, cause),
+    });
   }
 
   private async sendOnce(method: Method, path: string, form: string): Promise<unknown> {
@@ -207,9 +197,4 @@ function refusal(
     method,
     path,
   });
-}
-
-/** Only errors of undici, the socket and TLS; an answer that was not understood is not one of them. */
-function isConnectionError(error: unknown): boolean {
-  return error instanceof Error && "code" in error && !(error instanceof TypeError);
 }

@@ -4,7 +4,7 @@ import { request, type Dispatcher } from "undici";
 import type { Deadline } from "../../runtime/deadline.ts";
 import { UserErrors } from "../../runtime/errors.ts";
 import { hide } from "../../runtime/log.ts";
-import { isConnectionError } from "../kubernetes/client.ts";
+import { isConnectionError, tries } from "../retry.ts";
 import { keyOf, type BucketPolicy, type ObjectContent, type StoredObject } from "../../domain/backup/snapshot.ts";
 
 /** The credentials that the AWS command line and every SDK read. */
@@ -41,7 +41,6 @@ export function bucketCredentials(environment: Record<string, string | undefined
 
 /** Milliseconds before a HEAD request is tried again. */
 const pause = 500;
-const tries = 4;
 
 /** The result of a HEAD request: the object, that it does not exist, or why that is unknown. */
 export type Look = { kind: "found"; object: StoredObject } | { kind: "absent" } | { kind: "failed"; why: string };

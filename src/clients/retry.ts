@@ -1,0 +1,46 @@
+/** The one retry policy of the clients: which failures are tried again, how often, and after which pauses. */
+import { clock } from "../runtime/clock.ts";
+import { messageOf } from "../runtime/errors.ts";
+import { say } from "../runtime/log.ts";
+
+/** How often a request is sent at most. */
+export const tries = 4;
+
+/** A request that may be sent again. */
+export interface Retryable<T> {
+  /** API, method and path, for the log. */
+  title: string;
+  send: () => Promise<T>;
+  /** Whether it can be sent twice: a request without an answer may have been carried out. */
+  isRepeatable: boolean;
+  /** Whether an answer may be another one at the next try. A connection that fails may always be. */
+  isTransient: (error: unknown) => boolean;
+  /** Pause before the second try, in milliseconds; doubles. */
+  pauseMs: number;
+  /** Called before it is sent again: throws when it must not be sent any more. */
+  beforeNextTry?: () => Promise<void>;
+  /** The error for the caller after the last try got no answer. */
+  unreachable: (attempts: number, cause: unknown) => Error;
+}
+
+/** Sends a request until it is answered, at most {@link tries} times. */
+export async function sendRetrying<T>(request: Retryable<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await request.send();
+    } catch (error) {
+      const isUnanswered = isConnectionError(error);
+      if (!isUnanswered && !request.isTransient(error)) throw error;
+      if (!request.isRepeatable || attempt === tries) throw isUnanswered ? request.unreachable(attempt, error) : error;
+      say(`${request.title}: ${messageOf(error)}; try ${attempt + 1} of ${tries}`);
+      await clock.sleep(request.pauseMs * 2 ** (attempt - 1));
+      await request.beforeNextTry?.();
+    }
+  }
+}
+
+/** Only errors of undici, the socket and TLS; not an abort of ours, and not an answer that was not understood. */
+export function isConnectionError(error: unknown): error is Error & { code: string } {
+  if (!(error instanceof Error) || !("code" in error)) return false;
+  return typeof error.code === "string" && error.name !== "AbortError" && !(error instanceof TypeError);
+}
