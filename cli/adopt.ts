@@ -6,7 +6,7 @@ import type { Config } from "../src/config/config.ts";
 import { guest, ports } from "../images/contract.ts";
 import { Kubernetes } from "../src/clients/kubernetes/client.ts";
 import { parseKubeconfig, type Kubeconfig } from "../src/clients/kubernetes/kubeconfig.ts";
-import { isServer, labels, nameOf, uuidOf } from "../src/clients/kubernetes/nodes.ts";
+import { isServer, nameOf, uuidOf } from "../src/clients/kubernetes/nodes.ts";
 import { paths, type Node } from "../src/clients/kubernetes/types.ts";
 import { isNoSuchFile, readFile } from "../src/clients/proxmox/agent.ts";
 import { Proxmox } from "../src/clients/proxmox/client.ts";
@@ -16,6 +16,7 @@ import { projectRoot } from "../src/runtime/project.ts";
 import { toolchain } from "../tools/index.ts";
 import { propose, shown, withEntries, type CandidateNode, type CandidateVm } from "./adopt-proposal.ts";
 import { readStackConfig } from "../src/config/stack-config.ts";
+import { labels } from "../src/domain/model/formats.ts";
 
 interface Options {
   stack: string;

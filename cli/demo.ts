@@ -11,6 +11,7 @@ import { workloadDefaults } from "../lab/load/workload.ts";
 import { durationsOf, lowerBound } from "../lab/lower-bound.ts";
 import { profiles } from "../lab/profiles.ts";
 import type { LabOptions } from "../lab/site.ts";
+import { imageTags, vmTags } from "../src/domain/model/formats.ts";
 import type { PoolSpec } from "../src/domain/model/types.ts";
 import { toolchain } from "../tools/index.ts";
 import { Progress } from "./demo/progress.ts";
@@ -224,11 +225,11 @@ class Stage {
 
   /** Records the content of a pool's generations. @returns the generations of its running VMs */
   private remember(status: LabStatus, pool: string): string {
-    const vms = status.vms.filter((vm) => vm.running && vm.tags.includes(`eg-pool-${pool}`));
-    const generations = [...new Set(vms.map((vm) => tag(vm.tags, "eg-gen-")))];
+    const vms = status.vms.filter((vm) => vm.running && vm.tags.includes(`${vmTags.pool}${pool}`));
+    const generations = [...new Set(vms.map((vm) => tag(vm.tags, vmTags.generation)))];
     for (const vm of vms) {
       const kubelet = status.nodes.find((node) => node.name === vm.name)?.kubelet ?? "?";
-      this.contents.set(tag(vm.tags, "eg-gen-"), { image: vm.image ?? "?", rke2: kubelet });
+      this.contents.set(tag(vm.tags, vmTags.generation), { image: vm.image ?? "?", rke2: kubelet });
     }
     return generations.join("+");
   }
@@ -242,7 +243,7 @@ const count = (status: LabStatus) => status.violations.filter(({ invariant }) =>
 /** The configured pools of agents, with the RKE2 versions of the lab's templates. */
 function agentPools(config: Config, status: LabStatus): PoolSpec[] {
   const templates = status.vms.filter((vm) => vm.template);
-  const images = new Map(templates.map((vm) => [vm.name, tag(vm.tags, "rke2-")]));
+  const images = new Map(templates.map((vm) => [vm.name, tag(vm.tags, imageTags.rke2)]));
   return poolSpecs(config, images).filter((spec) => spec.role === "agent");
 }
 

@@ -1,7 +1,7 @@
 import { UserError, type Problem } from "../runtime/errors.ts";
 import { adoptionsOf, type Config } from "../config/config.ts";
 import type { Kubernetes } from "../clients/kubernetes/client.ts";
-import { findNode, isServer, labels, labelsOf, nameOf, relabel, uuidOf } from "../clients/kubernetes/nodes.ts";
+import { findNode, isServer, labelsOf, nameOf, relabel, uuidOf } from "../clients/kubernetes/nodes.ts";
 import { writeFacts } from "../clients/kubernetes/record.ts";
 import type { Node } from "../clients/kubernetes/types.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
@@ -11,6 +11,7 @@ import type { ListedVm } from "../clients/proxmox/vms.ts";
 import { adoptionProblems, isOver, type Adoption, type AdoptionFacts } from "../domain/rollout/adoption.ts";
 import { adoptedGeneration, isAdopted } from "../domain/model/generation.ts";
 import type { ObservedVm, NodeRecord, PoolRecord } from "../domain/model/types.ts";
+import { labels } from "../domain/model/formats.ts";
 
 /** What an adopted node still lacks before every step treats it as one of Evergreen's nodes. */
 interface Pending {

@@ -1,11 +1,11 @@
-import { imageTags } from "../domain/model/formats.ts";
+import { imageTags, labels } from "../domain/model/formats.ts";
 import { refuseAnotherCluster } from "./cluster-identity.ts";
 import { asTagged, withAdopted, type ObservedAdoption } from "./adoption.ts";
 import { UserError, UserErrors, type Problem } from "../runtime/errors.ts";
 import { adoptionsOf, SERVER_POOL, type Config, type ImageCatalogue, type UnusableImages } from "../config/config.ts";
 import { findAccess, type Access } from "../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../clients/kubernetes/client.ts";
-import { labels, observedNode, listNodes, nameOf, uuidOf } from "../clients/kubernetes/nodes.ts";
+import { observedNode, listNodes, nameOf, uuidOf } from "../clients/kubernetes/nodes.ts";
 import { readPoolRecord } from "../clients/kubernetes/record.ts";
 import { paths, type Node } from "../clients/kubernetes/types.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";

@@ -1,4 +1,4 @@
-import { leaseNames } from "../domain/model/formats.ts";
+import { cordonedBy, evictionRequestedBy, leaseNames } from "../domain/model/formats.ts";
 import { Deadline, DeadlineError } from "../runtime/deadline.ts";
 import { messageOf } from "../runtime/errors.ts";
 import type { Config } from "../config/config.ts";
@@ -7,14 +7,13 @@ import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import type { Kubernetes } from "../clients/kubernetes/client.ts";
 import { observeLeases } from "../clients/kubernetes/lease-observer.ts";
 import {
-  evictionRequestedBy,
   forgetLonghornNode,
   isOurRequest,
   listLonghornNodes,
   withdrawEviction,
 } from "../clients/kubernetes/longhorn.ts";
 import { proveGone } from "../clients/kubernetes/gone.ts";
-import { cordonedBy, deleteNode, isOurCordon, listNodes, nameOf, uncordon } from "../clients/kubernetes/nodes.ts";
+import { deleteNode, isOurCordon, listNodes, nameOf, uncordon } from "../clients/kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../clients/kubernetes/record.ts";
 import { paths, type Lease, type Secret } from "../clients/kubernetes/types.ts";
 import { isAgentSilent, isNoSuchFile, withAgent, writeFile } from "../clients/proxmox/agent.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
-import { labels } from "../../src/clients/kubernetes/nodes.ts";
+import { labels } from "../../src/domain/model/formats.ts";
 import { paths } from "../../src/clients/kubernetes/types.ts";
 import type { Role } from "../../src/domain/model/types.ts";
 import { attributeFailure } from "../../src/steps/node/attribution.ts";

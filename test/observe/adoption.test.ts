@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { asTagged, releasedWords, adoptNodes, withAdopted } from "../../src/observe/adoption.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
-import { labels } from "../../src/clients/kubernetes/nodes.ts";
+import { labels } from "../../src/domain/model/formats.ts";
 import { readPoolRecord } from "../../src/clients/kubernetes/record.ts";
 import { paths, type Node } from "../../src/clients/kubernetes/types.ts";
 import { nodeTags } from "../../src/clients/proxmox/tags.ts";

@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { clock, useClock } from "../../src/runtime/clock.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
-import { evictionRequestedBy } from "../../src/clients/kubernetes/longhorn.ts";
-import { cordonedBy, labels } from "../../src/clients/kubernetes/nodes.ts";
+import { cordonedBy, evictionRequestedBy, labels } from "../../src/domain/model/formats.ts";
 import { readPoolRecord, writeFacts } from "../../src/clients/kubernetes/record.ts";
 import { paths } from "../../src/clients/kubernetes/types.ts";
 import { findStaleResources } from "../../src/recovery/stale-resources.ts";

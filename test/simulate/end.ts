@@ -1,5 +1,5 @@
 import type { ClusterPlan } from "../../src/program/cluster-plan.ts";
-import { cordonedBy, labels, leaving } from "../../src/clients/kubernetes/nodes.ts";
+import { cordonedBy, labels, leaving } from "../../src/domain/model/formats.ts";
 import { nodeTags } from "../../src/clients/proxmox/tags.ts";
 import { isReady } from "./nodes.ts";
 import type { World } from "./world.ts";

@@ -1,5 +1,5 @@
 import { guest as files } from "../../images/contract.ts";
-import { labels } from "../../src/clients/kubernetes/nodes.ts";
+import { labels } from "../../src/domain/model/formats.ts";
 import type { Chance } from "./chance.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import type { Vm } from "./data-centre.ts";

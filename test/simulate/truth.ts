@@ -1,4 +1,4 @@
-import { labels } from "../../src/clients/kubernetes/nodes.ts";
+import { labels } from "../../src/domain/model/formats.ts";
 import { nodeTags } from "../../src/clients/proxmox/tags.ts";
 import type { Cluster } from "./cluster.ts";
 import type { DataCentre, Vm } from "./data-centre.ts";

@@ -1,6 +1,6 @@
 import { SERVER_POOL } from "../../src/config/config.ts";
 import { guest } from "../../images/contract.ts";
-import { labels } from "../../src/clients/kubernetes/nodes.ts";
+import { labels } from "../../src/domain/model/formats.ts";
 import { nodeTags } from "../../src/clients/proxmox/tags.ts";
 import { AvailabilityWatcher } from "./availability-watcher.ts";
 import type { Cluster } from "./cluster.ts";

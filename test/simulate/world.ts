@@ -4,7 +4,7 @@ import { useClock } from "../../src/runtime/clock.ts";
 import { useConnections } from "../../src/runtime/connections.ts";
 import { forgetHidden, sayTo } from "../../src/runtime/log.ts";
 import { guest as files } from "../../images/contract.ts";
-import { labels } from "../../src/clients/kubernetes/nodes.ts";
+import { labels } from "../../src/domain/model/formats.ts";
 import { tagsOf } from "../../src/clients/proxmox/tags.ts";
 import { generationOf, nodeName, adoptedGeneration } from "../../src/domain/model/generation.ts";
 import type { NodeRecord, PoolSpec } from "../../src/domain/model/types.ts";

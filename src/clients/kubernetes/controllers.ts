@@ -3,8 +3,9 @@ import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "./client.ts";
 import { isConflict, KubernetesError } from "./errors.ts";
 import { createOurs } from "./namespace.ts";
-import { namespace, paths, type Lease, type ReplicaSet } from "./types.ts";
+import { paths, type Lease, type ReplicaSet } from "./types.ts";
 import { named, until } from "./watch.ts";
+import { namespace } from "../../domain/model/formats.ts";
 
 const systemLeases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
 

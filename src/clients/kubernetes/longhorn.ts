@@ -20,8 +20,6 @@ import { nameOf } from "./nodes.ts";
 import { paths, type PodDisruptionBudget } from "./types.ts";
 import { named, watch } from "./watch.ts";
 
-export { evictionRequestedBy };
-
 const nodesOf = (node: LonghornNode) => `${paths.longhorn}/namespaces/${node.metadata?.namespace ?? ""}/nodes`;
 const pathOf = (node: LonghornNode) => `${nodesOf(node)}/${nameOf(node)}`;
 

@@ -1,6 +1,7 @@
 import type { Kubernetes } from "./client.ts";
 import { isConflict, isNotFound } from "./errors.ts";
-import { namespace, paths, type Resource } from "./types.ts";
+import { paths, type Resource } from "./types.ts";
+import { namespace } from "../../domain/model/formats.ts";
 
 /** Creates an object of ours, and our namespace before it when that does not exist yet. */
 export async function createOurs<T extends Resource>(client: Kubernetes, path: string, object: object): Promise<T> {

@@ -6,8 +6,6 @@ import type { Deadline } from "../../runtime/deadline.ts";
 import { paths, type Node, type Resource } from "./types.ts";
 import { named, until } from "./watch.ts";
 
-export { cordonedBy, labels, leaving };
-
 const pathOf = (name: string) => `${paths.nodes}/${name}`;
 
 export function findNode(client: Kubernetes, name: string): Promise<Node | undefined> {

@@ -21,8 +21,6 @@ export const nodeKey = ({ slot, generation }: Pick<NodeRecord, "slot" | "generat
 export const generationKey = (id: string) => `generation.${id}`;
 export const isNodeKey = (key: string): boolean => key.startsWith("node.");
 
-export const { pool: poolMap, slot: slotMap } = recordMaps;
-
 const nodeFields = ["name", "slot", "generation", "vmid", "uuid", "phase", "since"] as const;
 const generationFields = ["id", "spec", "state", "since"] as const;
 const phases: readonly SlotPhase[] = ["made", "joined", "handedOver", "failed", "retired"];
@@ -36,7 +34,7 @@ export function parsePoolRecord(pool: string, data: Data): PoolRecord {
   const record: PoolRecord = { pool, generations: [], nodes: [] };
   requireSchema(pool, data[schemaKey]);
   for (const [key, text] of Object.entries(data)) {
-    const where = placeOf(poolMap(pool), key);
+    const where = placeOf(recordMaps.pool(pool), key);
     if (isNodeKey(key)) record.nodes.push(parseNode(key, text, where));
     else if (key.startsWith("generation.")) record.generations.push(parseGeneration(key, text, where));
     else if (key === healingKey) record.healing = fact<{ since: string }>(text, ["since"], where).since;
@@ -51,7 +49,7 @@ export function parseSlotRecord(pool: string, name: string, data: Data): NodeRec
     const where = placeOf(name, key);
     if (!isNodeKey(key)) throw notUnderstood(where, "the key is unknown");
     const node = parseNode(key, text, where);
-    if (slotMap(pool, node.slot) !== name) throw notUnderstood(where, `it is about slot ${node.slot}`);
+    if (recordMaps.slot(pool, node.slot) !== name) throw notUnderstood(where, `it is about slot ${node.slot}`);
     return node;
   });
 }
@@ -89,7 +87,7 @@ function requireSchema(pool: string, written: string | undefined): void {
   if (schema >= 1 && schema <= SCHEMA) return;
   throw new UserError({
     what: `the record of pool ${pool} has the schema ${written ?? ""}, and this Evergreen knows ${SCHEMA} and older ones`,
-    where: placeOf(poolMap(pool), schemaKey),
+    where: placeOf(recordMaps.pool(pool), schemaKey),
     todo: "it was written by a newer Evergreen: use that one, here and wherever updates are started",
   });
 }

@@ -3,7 +3,7 @@ import type { GenerationRecord, NodeRecord, PoolRecord, Role } from "../../domai
 import type { Kubernetes } from "./client.ts";
 import { isConflict, isNotFound } from "./errors.ts";
 import { createOurs } from "./namespace.ts";
-import { labels } from "./nodes.ts";
+import { labels, recordMaps } from "../../domain/model/formats.ts";
 import {
   generationKey,
   healingKey,
@@ -11,10 +11,8 @@ import {
   nodeKey,
   parsePoolRecord,
   parseSlotRecord,
-  poolMap,
   SCHEMA,
   schemaKey,
-  slotMap,
 } from "./record-format.ts";
 import { paths, type ConfigMap } from "./types.ts";
 
@@ -39,14 +37,14 @@ export async function readPoolRecord(client: Kubernetes, pool: string): Promise<
 /** Reads the same for the nodes of one slot only: two small objects, however many nodes the pool has. */
 export async function readSlotRecord(client: Kubernetes, pool: string, slot: number): Promise<PoolRecord> {
   const record = await readPool(client, pool);
-  const name = slotMap(pool, slot);
+  const name = recordMaps.slot(pool, slot);
   const map = await client.find<ConfigMap>(pathOf(name));
   const before = record.nodes.filter((node) => node.slot === slot);
   return { ...record, nodes: together(before, parseSlotRecord(pool, name, map?.data ?? {})) };
 }
 
 async function readPool(client: Kubernetes, pool: string): Promise<PoolRecord> {
-  const map = await client.find<ConfigMap>(pathOf(poolMap(pool)));
+  const map = await client.find<ConfigMap>(pathOf(recordMaps.pool(pool)));
   return parsePoolRecord(pool, map?.data ?? {});
 }
 
@@ -84,7 +82,7 @@ export async function migrateRecord(client: Kubernetes, pool: string): Promise<v
   const there = new Set((await readSlotNodes(client, pool)).map(nodeKey));
   await writeFacts(client, pool, { nodes: record.nodes.filter((node) => !there.has(nodeKey(node))) });
   const gone = Object.fromEntries(record.nodes.map((node) => [nodeKey(node), null]));
-  await writeData(client, poolMap(pool), { ...schema, ...gone });
+  await writeData(client, recordMaps.pool(pool), { ...schema, ...gone });
 }
 
 /** Facts to write. */
@@ -107,27 +105,27 @@ export async function writeFacts(client: Kubernetes, pool: string, facts: Facts)
   const own: Changes = {};
   for (const generation of facts.generations ?? []) own[generationKey(generation.id)] = JSON.stringify(generation);
   if (facts.healing !== undefined) own[healingKey] = JSON.stringify({ since: facts.healing });
-  if (Object.keys(own).length > 0) await writeData(client, poolMap(pool), { ...schema, ...own });
+  if (Object.keys(own).length > 0) await writeData(client, recordMaps.pool(pool), { ...schema, ...own });
   for (const [slot, nodes] of Map.groupBy(facts.nodes ?? [], (node) => node.slot))
     await writeSlot(client, pool, slot, Object.fromEntries(nodes.map((node) => [nodeKey(node), JSON.stringify(node)])));
   for (const node of facts.forget ?? []) await forget(client, pool, node);
 }
 
 async function writeSlot(client: Kubernetes, pool: string, slot: number, data: Changes): Promise<void> {
-  const name = slotMap(pool, slot);
+  const name = recordMaps.slot(pool, slot);
   if (await patchIfThere(client, name, data)) return;
   // An older program reads only the pool's ConfigMap and would find no nodes: the schema, written first, stops it.
-  await writeData(client, poolMap(pool), schema);
+  await writeData(client, recordMaps.pool(pool), schema);
   await writeData(client, name, data, { [labels.pool]: pool, [labels.slot]: String(slot) });
 }
 
 async function forget(client: Kubernetes, pool: string, node: Pick<NodeRecord, "slot" | "generation">): Promise<void> {
   const gone = { [nodeKey(node)]: null };
-  await patchIfThere(client, poolMap(pool), gone);
-  const left = await patchIfThere(client, slotMap(pool, node.slot), gone);
+  await patchIfThere(client, recordMaps.pool(pool), gone);
+  const left = await patchIfThere(client, recordMaps.slot(pool, node.slot), gone);
   if (left === undefined || Object.keys(left.data ?? {}).some(isNodeKey)) return;
   const { resourceVersion = "" } = left.metadata ?? {};
-  await client.delete(pathOf(slotMap(pool, node.slot)), { resourceVersion }).catch((error: unknown) => {
+  await client.delete(pathOf(recordMaps.slot(pool, node.slot)), { resourceVersion }).catch((error: unknown) => {
     // Another process has recorded another node of the slot meanwhile.
     if (!isConflict(error)) throw error;
   });

@@ -61,22 +61,22 @@ function withoutNode(member: EtcdMember): ServerNode {
  */
 export async function readServers(access: Access, signal: AbortSignal): Promise<ServerNode[]> {
   const { items } = await access.client.list<Node>(paths.nodes, { labelSelector: labels.server });
-  return await Promise.all(items.map((node) => readServer(access, node, signal)));
+  return await Promise.all(items.map((node) => serverOf(access, node, signal)));
 }
 
-async function readServer(access: Access, node: Node, signal: AbortSignal): Promise<ServerNode> {
+async function serverOf(access: Access, node: Node, signal: AbortSignal): Promise<ServerNode> {
   const member = etcdPartOf(node);
   return {
     name: nameOf(node),
     node: true,
     member: member ?? "none",
-    health: member === undefined ? "unknown" : await readHealth(access, node, signal),
+    health: member === undefined ? "unknown" : await healthOf(access, node, signal),
     slot: node.metadata?.labels?.[labels.slot],
     kubelet: node.status?.nodeInfo?.kubeletVersion ?? "",
   };
 }
 
-async function readHealth(access: Access, node: Node, signal: AbortSignal): Promise<Server["health"]> {
+async function healthOf(access: Access, node: Node, signal: AbortSignal): Promise<Server["health"]> {
   const address = addressOf(node);
   if (address === undefined) return "unknown";
   if (!isReady(node)) return "unhealthy";

@@ -34,8 +34,6 @@ export interface Resource {
   };
 }
 
-export { namespace };
-
 /** Path of an object in a namespace that is not ours. @param group group and version, such as `apps/v1` */
 export const namespacedPath = (group: string, of: string, rest: string): string =>
   `/apis/${group}/namespaces/${of}/${rest}`;

@@ -5,7 +5,7 @@ import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
-import { findNode, isReady, labels, nameOf } from "../../clients/kubernetes/nodes.ts";
+import { findNode, isReady, nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord, readWantedSlots } from "../../clients/kubernetes/record.ts";
 import { paths, type Node } from "../../clients/kubernetes/types.ts";
 import { ProxmoxError } from "../../clients/proxmox/errors.ts";
@@ -16,6 +16,7 @@ import { roomBeside } from "../../domain/rollout/order.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
 import { holding, disruptionLeases, type StepContext } from "../context.ts";
+import { labels } from "../../domain/model/formats.ts";
 
 /** The slot that a node is removed from. */
 type Place = Pick<SlotInput, "cluster" | "pool" | "role" | "slot" | "strategy" | "site">;

@@ -1,4 +1,4 @@
-import { labels, listNodes, nameOf } from "../../clients/kubernetes/nodes.ts";
+import { listNodes, nameOf } from "../../clients/kubernetes/nodes.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import type { Node } from "../../clients/kubernetes/types.ts";
 import { nodeTags, tagsOf } from "../../clients/proxmox/tags.ts";
@@ -8,6 +8,7 @@ import type { StepPlan } from "../../domain/model/step-environment.ts";
 import type { NodeRecord, PoolRecord } from "../../domain/model/types.ts";
 import type { PoolInput, SlotInput } from "../input.ts";
 import type { DepartingNode } from "./decommission.ts";
+import { labels } from "../../domain/model/formats.ts";
 
 /**
  * Every other node of a slot, by what exists: VMs by our tags, Nodes by our labels. The engine's state does not count:

@@ -1,7 +1,7 @@
 import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
-import { labels, listNodes, observedNode } from "../../clients/kubernetes/nodes.ts";
+import { listNodes, observedNode } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import { silentHostOf } from "../../clients/proxmox/errors.ts";
 import { nodeTags } from "../../clients/proxmox/tags.ts";
@@ -21,6 +21,7 @@ import { ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import { departingNode, withoutCopies } from "./departing-nodes.ts";
 import { decommissionNode, type DepartingNode } from "./decommission.ts";
 import { allFences, holding, slotLease, disruptionLeases, type StepContext } from "../context.ts";
+import { labels } from "../../domain/model/formats.ts";
 
 /**
  * Decommissions the incomplete nodes that unfinished runs left: such a node does not serve, and takes room that new VMs

@@ -3,7 +3,6 @@ import { Deadline } from "../../../src/runtime/deadline.ts";
 import type { Kubernetes } from "../../../src/clients/kubernetes/client.ts";
 import {
   evacuate,
-  evictionRequestedBy,
   findLonghornNode,
   forgetLonghornNode,
   requireMayRetire,
@@ -12,6 +11,7 @@ import {
 import { paths } from "../../../src/clients/kubernetes/types.ts";
 import type { LonghornNode } from "../../../src/domain/drain/longhorn.ts";
 import { freshCluster, type FakeCluster, type Stored } from "./fake.ts";
+import { evictionRequestedBy } from "../../../src/domain/model/formats.ts";
 
 const namespace = "longhorn-system";
 const collection = (kind: string) => `${paths.longhorn}/namespaces/${namespace}/${kind}`;

@@ -4,10 +4,8 @@ import { KubernetesError } from "../../../src/clients/kubernetes/errors.ts";
 import { etcdPartOf } from "../../../src/clients/kubernetes/etcd.ts";
 import {
   cordon,
-  cordonedBy,
   deleteNode,
   findNode,
-  leaving,
   relabel,
   uncordon,
   secondsToDeath,
@@ -15,6 +13,7 @@ import {
 } from "../../../src/clients/kubernetes/nodes.ts";
 import { paths, type Node } from "../../../src/clients/kubernetes/types.ts";
 import { freshCluster, type FakeCluster } from "./fake.ts";
+import { cordonedBy, leaving } from "../../../src/domain/model/formats.ts";
 
 const name = "demo-workers-0-0a1b2c3d";
 const password = `${paths.systemSecrets}/${name}.node-password.rke2`;

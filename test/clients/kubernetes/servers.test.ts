@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Access } from "../../../src/clients/kubernetes/access.ts";
 import type { EtcdMember } from "../../../src/clients/kubernetes/etcd-members.ts";
-import { labels } from "../../../src/clients/kubernetes/nodes.ts";
+import { labels } from "../../../src/domain/model/formats.ts";
 import { readServersAndMembers } from "../../../src/clients/kubernetes/servers.ts";
 import type { Node } from "../../../src/clients/kubernetes/types.ts";
 

@@ -1,4 +1,4 @@
-import { labels } from "../../../src/clients/kubernetes/nodes.ts";
+import { labels } from "../../../src/domain/model/formats.ts";
 import type { Chance } from "../chance.ts";
 import { status } from "../fault-kinds.ts";
 import { isReady, isSchedulable } from "../nodes.ts";
