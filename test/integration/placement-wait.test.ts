@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { readSlotRecord, writeFacts } from "../../src/clients/kubernetes/record.ts";
 import { namespacedPath, paths } from "../../src/clients/kubernetes/types.ts";
-import type { Displaced } from "../../src/domain/availability/placement.ts";
+import type { Displaced } from "../../src/domain/model/types.ts";
 import { defaultTimeouts } from "../../src/domain/model/step-environment.ts";
 import type { NodeRecord } from "../../src/domain/model/types.ts";
 import type { SlotInput } from "../../src/steps/input.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { writeFacts } from "../../src/clients/kubernetes/record.ts";
 import { defaultTimeouts } from "../../src/domain/model/step-environment.ts";
-import type { Displaced } from "../../src/domain/availability/placement.ts";
+import type { Displaced } from "../../src/domain/model/types.ts";
 import type { NodeRecord, SlotPhase } from "../../src/domain/model/types.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
 import { awaitPlaced, awaitRoom, rememberDisplaced } from "../../src/steps/node/placement.ts";

@@ -3,7 +3,6 @@ import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { say } from "../../runtime/log.ts";
 import type { Kubernetes } from "./client.ts";
 import { isConflict, isNotFound, KubernetesUnreachable } from "./errors.ts";
-import type { LeaseOptions } from "./lease.ts";
 import { LeaseObserver } from "./lease-observer.ts";
 import { createOurs } from "./namespace.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
@@ -18,7 +17,17 @@ export interface Taken {
   asked: Moment;
 }
 
-function body(client: Kubernetes, name: string, { holder, seconds = lifeSeconds }: LeaseOptions): LeaseObject {
+/** By which name a lease is asked for, and how long it is trusted. */
+export interface LeaseRequest {
+  /** Identity of the holder, unique for each process: after a crash the same run has another identity. */
+  holder: string;
+  /** Duration without a renewal, in seconds. @default 15 */
+  seconds?: number;
+  /** Whether a holder is known to be alive: its lease is then not taken over, however long it was not renewed. */
+  isAlive?: (holder: string) => boolean;
+}
+
+function body(client: Kubernetes, name: string, { holder, seconds = lifeSeconds }: LeaseRequest): LeaseObject {
   return {
     apiVersion: "coordination.k8s.io/v1",
     kind: "Lease",
@@ -34,7 +43,7 @@ function micro(date: Date): string {
 }
 
 /** Writes our name into the lease, only if it still has the version that was read. */
-export async function replace(client: Kubernetes, seen: LeaseObject, options: LeaseOptions): Promise<LeaseObject> {
+export async function replace(client: Kubernetes, seen: LeaseObject, options: LeaseRequest): Promise<LeaseObject> {
   const { name = "", uid, resourceVersion = "" } = seen.metadata ?? {};
   const metadata = { name, ...(uid === undefined ? {} : { uid }), resourceVersion };
   return await client.replace<LeaseObject>(`${paths.leases}/${name}`, { ...body(client, name, options), metadata });
@@ -44,7 +53,7 @@ export async function replace(client: Kubernetes, seen: LeaseObject, options: Le
 export async function tryTake(
   client: Kubernetes,
   name: string,
-  options: LeaseOptions,
+  options: LeaseRequest,
   observer: LeaseObserver,
 ): Promise<Taken | LeaseObject | undefined> {
   const asked = momentNow();

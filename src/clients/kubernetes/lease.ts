@@ -5,7 +5,7 @@ import { say } from "../../runtime/log.ts";
 import type { Kubernetes } from "./client.ts";
 import { isConflict, isNotFound } from "./errors.ts";
 import { LeaseObserver } from "./lease-observer.ts";
-import { lifeSeconds, replace, tryTake, waitForChange, type Taken } from "./lease-requests.ts";
+import { lifeSeconds, replace, tryTake, waitForChange, type LeaseRequest, type Taken } from "./lease-requests.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
 
 /** Our lease was taken or could not be renewed in time: another process may act now, so this one must not. */
@@ -30,11 +30,7 @@ export interface Fence {
   requireOwned(): Promise<void>;
 }
 
-export interface LeaseOptions {
-  /** Identity of the holder, unique for each process: after a crash the same run has another identity. */
-  holder: string;
-  /** Duration without a renewal, in seconds. @default 15 */
-  seconds?: number;
+export interface LeaseOptions extends LeaseRequest {
   /**
    * How long renewal is tried before the lease counts as lost although no other process took it, in seconds.
    * @default four times `seconds`
@@ -42,8 +38,6 @@ export interface LeaseOptions {
   patience?: number;
   /** Another process renews the lease; this one renews it only when a `check` requires it. @default false */
   isKept?: boolean;
-  /** Whether a holder is known to be alive: its lease is then not taken over, however long it was not renewed. */
-  isAlive?: (holder: string) => boolean;
   /** Cancels the run. */
   stop?: AbortSignal;
   /** Called once when the lease is lost: ends waits for things that this process may no longer change. */

@@ -1,12 +1,6 @@
 import { claimsOf, type DataPod } from "../drain/local-data.ts";
-import {
-  controllerOf,
-  hasFinished,
-  isControlledBy,
-  leaves,
-  type DrainPod,
-  type NamedController,
-} from "../drain/drain.ts";
+import { controllerOf, hasFinished, isControlledBy, leaves, type DrainPod } from "../drain/drain.ts";
+import type { Displaced, NamedController } from "../model/types.ts";
 import { cannotStart, hasStarted, type StartingPod } from "./starting.ts";
 
 /** The fields of a pod that describe its placement; Kubernetes' own Pod fits. */
@@ -16,16 +10,6 @@ export interface PlacedPod extends Omit<StartingPod, "status"> {
     conditions?:
       { type: string; status: string; reason?: string | undefined; message?: string | undefined }[] | undefined;
   };
-}
-
-/** A controller whose pods were evicted: they have to be scheduled elsewhere before another node is drained. */
-export interface Displaced extends NamedController {
-  /** The number of pods that it had before, on any node. */
-  pods: number;
-  /** The number of its pods that were not scheduled even before. */
-  unplaced: number;
-  /** None of its pods had started anywhere before, and some could not. Absent: one had, or all were just being made. */
-  failing?: true;
 }
 
 /**

@@ -1,4 +1,5 @@
-import { hasFinished, isControlledBy, leaves, type DrainPod, type NamedController } from "../drain/drain.ts";
+import { hasFinished, isControlledBy, leaves, type DrainPod } from "../drain/drain.ts";
+import type { NamedController } from "../model/types.ts";
 import { titleOf } from "../model/titles.ts";
 
 interface ContainerStatus {

@@ -1,7 +1,8 @@
-import { isInstanceManager } from "./longhorn.ts";
+import { isInstanceManager } from "./instance-manager.ts";
 import type { Problem } from "../model/problem.ts";
 import { matches, type LabelSelector } from "../model/selector.ts";
 import { titleOf } from "../model/titles.ts";
+import type { NamedController } from "../model/types.ts";
 
 /*
  * Which pods a drain evicts, in which order, and what obstructs their eviction. These are rules only; the drain itself
@@ -69,13 +70,6 @@ export function hasFinished(pod: DrainPod): boolean {
 
 export function controllerOf(pod: DrainPod) {
   return pod.metadata?.ownerReferences?.find((owner) => owner.controller === true);
-}
-
-/** A controller by its names, as a record has it. */
-export interface NamedController {
-  namespace: string;
-  kind: string;
-  name: string;
 }
 
 export function isControlledBy(pod: DrainPod, { namespace, kind, name }: NamedController): boolean {

@@ -1,4 +1,5 @@
 import type { DrainBudget } from "./drain.ts";
+import { isInstanceManager } from "./instance-manager.ts";
 import type { Problem } from "../model/problem.ts";
 import { titleOf } from "../model/titles.ts";
 
@@ -77,17 +78,8 @@ export interface StorageRefusal extends Problem {
   kind: "now" | "yet";
 }
 
-const instanceManager = { key: "longhorn.io/component", value: "instance-manager" };
 const ofNode = "longhorn.io/node";
 const nodeGone = "KubernetesNodeGone";
-
-/**
- * Whether labels are those of an instance manager. It runs the engines and replicas of its node, and Longhorn itself
- * deletes its budget with the last of them: no operator has to make room in it.
- */
-export function isInstanceManager(labels: Readonly<Record<string, string>> | undefined): boolean {
-  return labels?.[instanceManager.key] === instanceManager.value;
-}
 
 /** The replicas on a node. Failed replicas count as well: one may be all that is left of a volume. */
 export function replicasOn(storage: LonghornStorage, node: string): LonghornReplica[] {

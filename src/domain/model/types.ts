@@ -4,7 +4,6 @@
  */
 
 import type { Json } from "./canonical.ts";
-import type { Displaced } from "../availability/placement.ts";
 
 export type Role = "server" | "agent";
 
@@ -152,6 +151,23 @@ export interface ObservedNode {
  *   manually.
  */
 export type SlotPhase = "made" | "joined" | "handedOver" | "failed" | "retired";
+
+/** A controller by its names, as a record has it. */
+export interface NamedController {
+  namespace: string;
+  kind: string;
+  name: string;
+}
+
+/** A controller whose pods were evicted: they have to be scheduled elsewhere before another node is drained. */
+export interface Displaced extends NamedController {
+  /** The number of pods that it had before, on any node. */
+  pods: number;
+  /** The number of its pods that were not scheduled even before. */
+  unplaced: number;
+  /** None of its pods had started anywhere before, and some could not. Absent: one had, or all were just being made. */
+  failing?: true;
+}
 
 /** What is recorded about a slot's node. */
 export interface NodeRecord {

@@ -1,4 +1,4 @@
-import type { Decision, Situation } from "./decision.ts";
+import type { Decision, Situation } from "./situation.ts";
 import { isAdopted } from "../model/generation.ts";
 import type { Problem } from "../model/problem.ts";
 import type { SlotState } from "./slot-state.ts";

@@ -1,17 +1,9 @@
-import type { SlotState } from "./slot-state.ts";
+import type { Decision, Situation } from "./situation.ts";
 import { compareVersions, parseVersion } from "../versions/versions.ts";
 import { isAdopted } from "../model/generation.ts";
-import { isHealthy } from "./slot-state.ts";
+import { isHealthy, type SlotState } from "./slot-state.ts";
 import { isStuck } from "./unreachable.ts";
-import type {
-  Generation,
-  GenerationRecord,
-  PlanKind,
-  PlanVerdict,
-  PoolRecord,
-  PoolSpec,
-  Share,
-} from "../model/types.ts";
+import type { Generation, GenerationRecord, PlanKind, PlanVerdict, PoolSpec, Share } from "../model/types.ts";
 
 /*
  * Which generation a pool moves to in this run, and which of its slots move: forward with canary and soak, back to a
@@ -20,31 +12,6 @@ import type {
 
 /** The longest soak that a run waits for, in seconds. A longer soak ends the run, and a later run continues. */
 export const INLINE_SOAK_SECONDS = 120;
-
-/** The input of a decision. */
-export interface Situation {
-  pool: PoolSpec;
-  wanted: Generation;
-  record: PoolRecord | undefined;
-  /** The slots that the configuration asks for, in order, including empty ones. */
-  slots: SlotState[];
-  now: Date;
-}
-
-export interface Decision {
-  kind: PlanKind;
-  /** The generation that the pool moves to. Undefined: the pool is held. */
-  target: Generation | undefined;
-  /** Slots that get the target in this run; every other slot keeps its owner. */
-  moves: ReadonlySet<number>;
-  /** The generation for a slot that does not move and has no owner. */
-  base: Generation;
-  verdict: PlanVerdict | undefined;
-  /** When the soak that the pool waits for ends. */
-  soaksUntil?: Date;
-  /** The reasons, for a reader. */
-  why: string[];
-}
 
 export function decide(situation: Situation): Decision {
   if (wasJudgedFailed(situation)) return afterFailure(situation);

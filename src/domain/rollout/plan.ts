@@ -1,6 +1,7 @@
 import { allocate } from "./allocation.ts";
 import { fingerprint } from "../model/canonical.ts";
-import { decide, type Decision, type Situation } from "./decision.ts";
+import { decide } from "./decision.ts";
+import type { Decision, Situation } from "./situation.ts";
 import { adoptedAndGivenUp, keptSlots, sparing } from "./adoption.ts";
 import { generationOf, incarnationOf, isAdopted, nodeName } from "../model/generation.ts";
 import { keptBefore, refusal } from "./kept.ts";

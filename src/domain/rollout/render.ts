@@ -1,5 +1,5 @@
 import { canonical } from "../model/canonical.ts";
-import type { Situation } from "./decision.ts";
+import type { Situation } from "./situation.ts";
 import { isAdopted } from "../model/generation.ts";
 import { keptWords } from "../drain/local-data.ts";
 import { downFirst, order, roomOf } from "./order.ts";

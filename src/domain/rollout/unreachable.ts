@@ -1,4 +1,4 @@
-import type { Decision, Situation } from "./decision.ts";
+import type { Decision, Situation } from "./situation.ts";
 import { hasServed, isHealthy, type Member, type SlotState } from "./slot-state.ts";
 import type { Generation, PoolPlan, Role, SlotPlan, StrandedNode } from "../model/types.ts";
 
