@@ -6,8 +6,7 @@ import { identify, lifeOf, type ProcessIdentity } from "../../runtime/process-id
 import { Kubernetes, type ServerConfig } from "./client.ts";
 import { Lease, LeaseLost } from "./lease.ts";
 import { lifeSeconds } from "./lease-requests.ts";
-import { leaseNames } from "../../domain/model/formats.ts";
-import { holderOf } from "./run-lease.ts";
+import { holderOf, runLease } from "./run-lease.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
 
 /*
@@ -66,7 +65,7 @@ export function startKeeper(
 
 function unkept(why: string): string {
   return new UserError({
-    what: `the process that keeps the lease ${leaseNames.update} has ended: nobody renews the right to update the cluster`,
+    what: `the process that keeps the lease ${runLease} has ended: nobody renews the right to update the cluster`,
     where: `dist/step.mjs keep: ${why}`,
     todo: "nothing new was begun; run pulumi up again, and look whether this machine is short of memory",
   }).message;
@@ -122,7 +121,7 @@ function isStepHere(holder: string): boolean {
  * cannot begin without taking it.
  */
 async function adopt(client: Kubernetes, engine: ProcessIdentity, onLost: (error: LeaseLost) => void): Promise<Lease> {
-  const held = await client.find<LeaseObject>(`${paths.leases}/${leaseNames.update}`);
-  if (held === undefined) throw new LeaseLost(leaseNames.update, "somebody deleted it");
+  const held = await client.find<LeaseObject>(`${paths.leases}/${runLease}`);
+  if (held === undefined) throw new LeaseLost(runLease, "somebody deleted it");
   return await Lease.adopt(client, held, { holder: holderOf(engine), patience: Infinity, onLost });
 }
