@@ -42,7 +42,7 @@ export class Cancelled extends UserError {
  * in any case.
  * @param work receives the name of the lease that was taken
  */
-export async function holding<T>(
+export async function withLease<T>(
   context: StepContext,
   { client }: Access,
   names: readonly string[],
@@ -90,7 +90,7 @@ export function allFences(...fences: Fence[]): Fence {
 }
 
 /** Runs cleanup whose own failure must not hide the error that is already being thrown; it is only logged. */
-export async function quietly(what: string, work: () => Promise<unknown>): Promise<void> {
+export async function attemptQuietly(what: string, work: () => Promise<unknown>): Promise<void> {
   try {
     await work();
   } catch (error) {

@@ -6,7 +6,7 @@ import type { Node } from "../../src/clients/kubernetes/types.ts";
 import { tagsOf } from "../../src/clients/proxmox/tags.ts";
 import type { ListedVm, VmConfig } from "../../src/clients/proxmox/vms.ts";
 import type { NodeRecord } from "../../src/domain/model/types.ts";
-import { identity, remember, type Claimed } from "../../src/steps/verbs/claim.ts";
+import { proveIdentity, remember, type Claimed } from "../../src/steps/verbs/claim.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
 import { freshCluster } from "../clients/kubernetes/fake.ts";
 import { fakeProxmox } from "../clients/proxmox/fake.ts";
@@ -53,7 +53,7 @@ describe("a VM that has a node's number, name and tags", () => {
       own,
     };
     const asked = { ...input, madeVmid: "made" in given ? given.made : 1100 };
-    return await identity(run, asked, vm, { view: known, founder: founder === true });
+    return await proveIdentity(run, asked, vm, { view: known, founder: founder === true });
   };
   const claimed = { name: input.node, vmid: 1100, uuid };
 

@@ -3,7 +3,7 @@ import type { Access } from "../../src/clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { LeaseLost, type Fence } from "../../src/clients/kubernetes/lease.ts";
 import { paths } from "../../src/clients/kubernetes/types.ts";
-import { holding, type StepContext } from "../../src/steps/context.ts";
+import { withLease, type StepContext } from "../../src/steps/context.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
 
 describe("a step that holds a lease", () => {
@@ -24,7 +24,7 @@ describe("a step that holds a lease", () => {
       previous: "",
       update,
     } as unknown as StepContext;
-    return holding(context, { client } as unknown as Access, ["slot-workers-0"], 5, work);
+    return withLease(context, { client } as unknown as Access, ["slot-workers-0"], 5, work);
   };
 
   it("does not begin when its engine may not update the cluster", async () => {

@@ -4,7 +4,7 @@ import { findNode } from "../../src/clients/kubernetes/nodes.ts";
 import { readPoolRecord } from "../../src/clients/kubernetes/record.ts";
 import { isPodReady } from "../../src/clients/kubernetes/pods.ts";
 import { paths, type Node, type Pod, type Resource } from "../../src/clients/kubernetes/types.ts";
-import { named, until } from "../../src/clients/kubernetes/watch.ts";
+import { named, waitUntil } from "../../src/clients/kubernetes/watch.ts";
 import { Deadline } from "../../src/runtime/deadline.ts";
 import type { Generation } from "../../src/domain/model/types.ts";
 import { handover } from "../../src/steps/verbs/handover.ts";
@@ -46,7 +46,12 @@ describe("a node serves when pods can live on it", function () {
   const labelsOf = async (name: string) => (await findNode(client, name))?.metadata?.labels ?? {};
   const patch = (name: string, body: object) => client.patch(`${paths.nodes}/${name}`, "merge", body);
   const appears = (name: string) =>
-    until<Node, true>(client, named(paths.nodes, name), new Deadline(name, 60), (seen) => seen.size > 0 || undefined);
+    waitUntil<Node, true>(
+      client,
+      named(paths.nodes, name),
+      new Deadline(name, 60),
+      (seen) => seen.size > 0 || undefined,
+    );
 
   it("has the role label, which its kubelet may not give itself", async () => {
     const { [role]: worker, tier } = await labelsOf(old().node);
@@ -91,7 +96,7 @@ describe("a node serves when pods can live on it", function () {
     let over = false;
     const joined = join(cluster.run(), input).finally(() => (over = true));
     await appears(input.node);
-    await until<Node, true>(client, named(paths.nodes, input.node), new Deadline("Ready", 60), (seen) =>
+    await waitUntil<Node, true>(client, named(paths.nodes, input.node), new Deadline("Ready", 60), (seen) =>
       [...seen.values()][0]?.status?.conditions?.some((one) => one.type === "Ready" && one.status === "True")
         ? true
         : undefined,
@@ -157,7 +162,7 @@ describe("a node serves when pods can live on it", function () {
       spec: { hard: { pods: "0" } },
     };
     await client.create(quotas, quota);
-    await until<Quota, true>(client, { path: quotas }, new Deadline("the quota", 60), (seen) =>
+    await waitUntil<Quota, true>(client, { path: quotas }, new Deadline("the quota", 60), (seen) =>
       [...seen.values()].some(({ status }) => status?.hard?.pods === "0") ? true : undefined,
     );
     const labels = { app: name };
@@ -186,7 +191,7 @@ describe("a node serves when pods can live on it", function () {
       },
     });
     const own = { path: paths.pods, query: { labelSelector: `app=${name}` } };
-    await until<Pod, true>(client, own, new Deadline(`${name} to run`, 60), (seen) =>
+    await waitUntil<Pod, true>(client, own, new Deadline(`${name} to run`, 60), (seen) =>
       [...seen.values()].some(isPodReady) ? true : undefined,
     );
   }

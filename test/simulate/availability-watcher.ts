@@ -1,5 +1,5 @@
 import { SERVER_POOL } from "../../src/config/config.ts";
-import { cordonedBy, labels } from "../../src/clients/kubernetes/nodes.ts";
+import { cordonedBy, labels } from "../../src/domain/model/formats.ts";
 import { nodeTags } from "../../src/clients/proxmox/tags.ts";
 import type { PoolSpec } from "../../src/domain/model/types.ts";
 import type { Vm } from "./data-centre.ts";

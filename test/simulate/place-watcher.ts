@@ -1,4 +1,4 @@
-import { labels } from "../../src/clients/kubernetes/nodes.ts";
+import { labels } from "../../src/domain/model/formats.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Stored } from "./objects.ts";
 import { isRefused, nodeOf } from "./pods.ts";

@@ -1,5 +1,5 @@
 import type { Cluster } from "./cluster.ts";
-import { labels } from "../../src/clients/kubernetes/nodes.ts";
+import { labels } from "../../src/domain/model/formats.ts";
 import type { Stored } from "./objects.ts";
 import { isRefused } from "./pods.ts";
 import type { Story } from "./story.ts";

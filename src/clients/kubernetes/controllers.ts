@@ -4,7 +4,7 @@ import type { Kubernetes } from "./client.ts";
 import { isConflict, KubernetesError } from "./errors.ts";
 import { createOurs } from "./namespace.ts";
 import { paths, type Lease, type ReplicaSet } from "./types.ts";
-import { named, until } from "./watch.ts";
+import { named, waitUntil } from "./watch.ts";
 import { namespace } from "../../domain/model/formats.ts";
 
 const systemLeases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
@@ -54,7 +54,7 @@ export async function awaitControllers(client: Kubernetes, deadline: Deadline): 
 }
 
 async function awaitManager(client: Kubernetes, generation: number, deadline: Deadline): Promise<void> {
-  await until<ReplicaSet, true>(
+  await waitUntil<ReplicaSet, true>(
     client,
     named(paths.replicaSets, name),
     deadline,
@@ -65,7 +65,7 @@ async function awaitManager(client: Kubernetes, generation: number, deadline: De
 }
 
 async function awaitScheduler(client: Kubernetes, since: number, deadline: Deadline): Promise<void> {
-  await until<Lease, true>(
+  await waitUntil<Lease, true>(
     client,
     named(systemLeases, "kube-scheduler"),
     deadline,

@@ -18,7 +18,7 @@ export async function findDaemonsUnreadyEverywhere(client: Kubernetes): Promise<
  * @returns titles, by uid, of those that have or will have a pod on the node; and uids of those that are Ready on no
  * node, which prove nothing
  */
-export async function daemonsFor(
+export async function findDaemons(
   client: Kubernetes,
   node: Node,
   labels: Readonly<Record<string, string>>,

@@ -3,7 +3,7 @@ import type { Kubernetes } from "./client.ts";
 import type { Server } from "../../domain/availability/quorum.ts";
 import { nameOf, voterCondition } from "./nodes.ts";
 import { paths, type Node } from "./types.ts";
-import { named, until } from "./watch.ts";
+import { named, waitUntil } from "./watch.ts";
 
 /*
  * Membership of etcd as RKE2 shows and changes it on its Nodes: neither an etcd client nor etcd's certificates are
@@ -60,7 +60,7 @@ export async function removeMember(
   const patch = { metadata: { annotations: { [annotation.remove]: "true" } } };
   await client.patch(`${paths.nodes}/${name}`, "merge", patch, again);
   let last: Node | undefined = node;
-  await until<Node, true>(
+  await waitUntil<Node, true>(
     client,
     named(paths.nodes, name),
     deadline,

@@ -7,7 +7,7 @@ import type { NodeRecord } from "../../domain/model/types.ts";
 import type { Kubernetes } from "./client.ts";
 import { isReady } from "./nodes.ts";
 import { paths, type Node } from "./types.ts";
-import { named, until } from "./watch.ts";
+import { named, waitUntil } from "./watch.ts";
 
 /** A VM that is missing from the list of VMs that the token may see. */
 export type Unseen = Pick<NodeRecord, "name" | "vmid">;
@@ -34,7 +34,7 @@ export async function proveGone(
 ): Promise<Node | undefined> {
   await requireFree(pve, vm);
   const deadline = new Deadline(`Node ${vm.name} to be found not Ready`, seconds, stop);
-  const dead = until<Node, { node: Node | undefined }>(client, named(paths.nodes, vm.name), deadline, (seen) => {
+  const dead = waitUntil<Node, { node: Node | undefined }>(client, named(paths.nodes, vm.name), deadline, (seen) => {
     const [node] = seen.values();
     return node === undefined || !isReady(node) ? { node } : undefined;
   });

@@ -6,7 +6,7 @@ import { isConflict, isNotFound, KubernetesUnreachable } from "./errors.ts";
 import { LeaseObserver } from "./lease-observer.ts";
 import { createOurs } from "./namespace.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
-import { until } from "./watch.ts";
+import { waitUntil } from "./watch.ts";
 
 /** Default duration of a lease without a renewal, in seconds. */
 export const lifeSeconds = 15;
@@ -91,7 +91,7 @@ export async function waitForChange(
   // A lease that has expired although its holder is alive is checked again from time to time.
   const expiry = Math.min(...held.map((lease) => observer.left(lease) || 1000), deadline.left);
   try {
-    await until<LeaseObject, true>(
+    await waitUntil<LeaseObject, true>(
       client,
       {
         path: paths.leases,

@@ -4,7 +4,9 @@ import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "./client.ts";
 import type { Deadline } from "../../runtime/deadline.ts";
 import { paths, type Node, type Resource } from "./types.ts";
-import { named, until } from "./watch.ts";
+import { named, waitUntil } from "./watch.ts";
+
+export { labels };
 
 const pathOf = (name: string) => `${paths.nodes}/${name}`;
 
@@ -205,7 +207,7 @@ export const isLeaving = (node: Node): boolean => (node.spec?.taints ?? []).some
  */
 export async function awaitGone(client: Kubernetes, name: string, deadline: Deadline): Promise<void> {
   let held: string[] = [];
-  await until<Node, true>(
+  await waitUntil<Node, true>(
     client,
     named(paths.nodes, name),
     deadline,

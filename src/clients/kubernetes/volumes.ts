@@ -3,7 +3,7 @@ import { hasFinished, leaves } from "../../domain/drain/drain.ts";
 import { claimsOf } from "../../domain/drain/local-data.ts";
 import type { Kubernetes } from "./client.ts";
 import { paths, type PersistentVolume, type Pod, type VolumeAttachment } from "./types.ts";
-import { until } from "./watch.ts";
+import { waitUntil } from "./watch.ts";
 
 /**
  * Waits until no volume is attached to a node: a volume that is cut off while attached stays locked for minutes.
@@ -16,7 +16,7 @@ export async function awaitDetached(client: Kubernetes, node: string, deadline: 
   const stay = await listVolumesThatStay(client, node);
   let left: string[] = [];
   let hasWaited = false;
-  await until<VolumeAttachment, true>(
+  await waitUntil<VolumeAttachment, true>(
     client,
     { path: paths.volumeAttachments },
     deadline,

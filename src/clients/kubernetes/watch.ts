@@ -119,7 +119,7 @@ async function* readLines<T>(
  * @param blockedBy says what blocks the wait, called when the time is over
  * @throws DeadlineError
  */
-export async function until<T extends Resource, Answer>(
+export async function waitUntil<T extends Resource, Answer>(
   client: Kubernetes,
   watched: { path: string; query?: Query },
   deadline: Deadline,

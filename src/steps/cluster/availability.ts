@@ -15,7 +15,7 @@ import { emptySlots, type SlotNode } from "../../domain/availability/availabilit
 import { roomBeside } from "../../domain/rollout/order.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
-import { holding, disruptionLeases, type StepContext } from "../context.ts";
+import { withLease, disruptionLeases, type StepContext } from "../context.ts";
 import { labels } from "../../domain/model/formats.ts";
 
 /** The slot that a node is removed from. */
@@ -96,7 +96,7 @@ export async function withDisruptionLease(
 ): Promise<void> {
   const { client } = access;
   const { names, look } = await freeLeases(context, client, place, leaving);
-  await holding(context, access, names, place.site.timeouts.lease, (disruption, name) =>
+  await withLease(context, access, names, place.site.timeouts.lease, (disruption, name) =>
     work(disruption, (one) => requireRoom(context, client, place, one, name, look)),
   );
 }

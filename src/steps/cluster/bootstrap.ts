@@ -7,7 +7,7 @@ import { isServerThere } from "../../clients/kubernetes/registration.ts";
 import { nodeTags } from "../../clients/proxmox/tags.ts";
 import { isRunning, readVm, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { SlotInput } from "../input.ts";
-import { imageOf } from "../node/image.ts";
+import { readImage } from "../node/image.ts";
 import { joinData, writeJoinData } from "../node/join-data.ts";
 import { powerOn } from "../node/power-on.ts";
 import type { StepContext } from "../context.ts";
@@ -26,7 +26,7 @@ export async function bootstrapCluster(
   await refuseSecondCluster(context, input, vms);
   const self = vms.filter(({ vmid }) => vmid === vm.vmid);
   await powerOn(context, vm);
-  await imageOf(context, input, vm);
+  await readImage(context, input, vm);
   say(`${input.node} is the first server and makes the cluster ${input.cluster}`);
   await writeJoinData(context, vm, input.role, joinData(input, undefined));
   const deadline = new Deadline(

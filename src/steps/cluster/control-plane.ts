@@ -126,7 +126,7 @@ export async function awaitControlPlaneForAgents(
   const others: ServerProbe = async (signal) => {
     all = await probe(signal);
     if (controlPlaneUnhealthyReason(all) === undefined) return all;
-    const away = await onSilentHosts(context, input);
+    const away = await findServersOnSilentHosts(context, input);
     const rest = all.filter(({ name }) => !away.has(name));
     const healthy = rest.filter(({ member, health }) => member === "voter" && health === "healthy").length;
     const voters = all.filter(({ member }) => member === "voter").length;
@@ -139,7 +139,7 @@ export async function awaitControlPlaneForAgents(
 /**
  * Names of the servers whose Proxmox host does not answer. Only hosts of VMs that have no status in the list are asked.
  */
-async function onSilentHosts(context: StepContext, input: ClusterInput): Promise<Set<string>> {
+async function findServersOnSilentHosts(context: StepContext, input: ClusterInput): Promise<Set<string>> {
   const servers = serverVms(await listVms(context.pve), clusterSite(input)).filter(
     ({ status }) => status === "unknown",
   );
@@ -250,7 +250,7 @@ export async function awaitMembers(probe: ServerProbe, expected: readonly string
   await deadline.poll(
     500,
     async () => {
-      why = await whyNotSettled(probe, expected, deadline.signal()).catch(messageOf);
+      why = await explainNotSettled(probe, expected, deadline.signal()).catch(messageOf);
       return why === "" ? true : undefined;
     },
     () => why,
@@ -258,7 +258,11 @@ export async function awaitMembers(probe: ServerProbe, expected: readonly string
   say(`etcd's members are ${expected.toSorted().join(", ")}`);
 }
 
-async function whyNotSettled(probe: ServerProbe, expected: readonly string[], signal: AbortSignal): Promise<string> {
+async function explainNotSettled(
+  probe: ServerProbe,
+  expected: readonly string[],
+  signal: AbortSignal,
+): Promise<string> {
   const servers = await probe(signal);
   const members = servers.filter(({ member }) => member !== "none");
   const late = members.filter(({ name, slot }) => slot !== undefined && !expected.includes(name));
@@ -271,7 +275,7 @@ async function whyNotSettled(probe: ServerProbe, expected: readonly string[], si
  * began, is unhealthy, and meanwhile etcd admits no member. Undefined for a server that is a voter: etcd has admitted
  * it.
  */
-export async function notAdmittedReason(
+export async function explainNotAdmitted(
   probe: ServerProbe,
   name: string,
   others: readonly ServerNode[],

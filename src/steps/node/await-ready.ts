@@ -5,10 +5,10 @@ import type { Access } from "../../clients/kubernetes/access.ts";
 import { deleteToken, isTokenGone, mintToken, tokenName } from "../../clients/kubernetes/bootstrap-token.ts";
 import { readServerToken } from "../../clients/kubernetes/server-token.ts";
 import { findNode, isReady, nameOf, readySince } from "../../clients/kubernetes/nodes.ts";
-import { daemonsFor } from "../../clients/kubernetes/daemons.ts";
+import { findDaemons } from "../../clients/kubernetes/daemons.ts";
 import { belongsToNode, daemonOf, isPodReady } from "../../clients/kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
-import { named, until } from "../../clients/kubernetes/watch.ts";
+import { named, waitUntil } from "../../clients/kubernetes/watch.ts";
 import type { VmConfig } from "../../clients/proxmox/vms.ts";
 import { titleOf } from "../../domain/model/titles.ts";
 import type { SlotInput } from "../input.ts";
@@ -23,7 +23,7 @@ import {
   applyLabels,
   type Expected,
 } from "./node-view.ts";
-import { quietly, type StepContext } from "../context.ts";
+import { attemptQuietly, type StepContext } from "../context.ts";
 import { ImageFault, NeverRegistered, NodeUnhealthy } from "./verdict.ts";
 
 /** What is known of a node before its join data is written. */
@@ -57,7 +57,7 @@ export async function awaitReady(
   const expected = { ...expectedNode(input, vm.uuid), ...arrival };
   // Time counts from when the join data is written: a delay before that is not the node's fault.
   const wellInTime = () =>
-    verified(
+    awaitVerified(
       access,
       expected,
       onNode,
@@ -78,23 +78,23 @@ export async function awaitReady(
     const isRefused = error instanceof NeverRegistered && (await isTokenGone(access.client, token));
     throw isRefused ? unjudged(error, `somebody has deleted its join token ${tokenName(token)}`) : error;
   } finally {
-    await quietly("the join token", () => deleteToken(access.client, token));
+    await attemptQuietly("the join token", () => deleteToken(access.client, token));
   }
 }
 
 /** Waits for the Node's checks and then for the node's own pods: Ready once is not enough, it has to last. */
-async function verified(
+async function awaitVerified(
   { client }: Access,
   expected: Expected,
   onNode: Arrival["onNode"],
   deadline: Deadline,
 ): Promise<Node> {
   for (;;) {
-    const node = await ready(client, expected, onNode, deadline);
+    const node = await awaitNodeReady(client, expected, onNode, deadline);
     say(`${expected.name} is Ready`);
     // Labels come before the wait for its daemons: some of them select a node by such a label.
     await applyLabels(client, node, expected);
-    await settled(client, node, expected, deadline);
+    await awaitPodsReady(client, node, expected, deadline);
     const again = await findNode(client, expected.name);
     if (again && isReady(again) && readySince(again) === readySince(node)) return again;
     say(`${expected.name} was Ready and is not any more`);
@@ -102,7 +102,7 @@ async function verified(
   }
 }
 
-async function ready(
+async function awaitNodeReady(
   client: Access["client"],
   expected: Expected,
   onNode: Arrival["onNode"],
@@ -118,7 +118,7 @@ async function ready(
   const blockedBy = (): string =>
     last ? awaited(last).join("; ") : "it never registered: see the end of its join.log";
   try {
-    return await until<Node, Node>(
+    return await waitUntil<Node, Node>(
       client,
       named(paths.nodes, expected.name),
       deadline,
@@ -180,14 +180,19 @@ function contradiction(node: Node, expected: Expected, wrong: string[]): UserErr
  * Waits for the daemons and static pods of the node to be Ready. Other workloads may come and go, and a DaemonSet that
  * is Ready on no node shows nothing about this one.
  */
-async function settled(client: Access["client"], node: Node, { labels }: Expected, deadline: Deadline): Promise<void> {
+async function awaitPodsReady(
+  client: Access["client"],
+  node: Node,
+  { labels }: Expected,
+  deadline: Deadline,
+): Promise<void> {
   let waiting: string[] = [];
   let missing: string[] = [];
-  const { expected, unready } = await daemonsFor(client, node, labels);
+  const { expected, unready } = await findDaemons(client, node, labels);
   const isAwaited = (pod: Pod) => belongsToNode(pod) && !unready.has(daemonOf(pod) ?? "");
   const onNode = { path: paths.pods, query: { fieldSelector: `spec.nodeName=${nameOf(node)}` } };
   try {
-    await until<Pod, true>(
+    await waitUntil<Pod, true>(
       client,
       onNode,
       deadline,

@@ -35,7 +35,7 @@ import type { ClusterInput } from "../input.ts";
 import { fence, isKnownDead } from "./fencing.ts";
 import { requireMayDrain } from "./forecast.ts";
 import { requireChangeable, switchOff } from "./power-off.ts";
-import { quietly, type StepContext } from "../context.ts";
+import { attemptQuietly, type StepContext } from "../context.ts";
 import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
 import { resumeServing, stepDownAdopted, stepDown } from "./step-down.ts";
 import { connect, requireReachable } from "../cluster/connect.ts";
@@ -95,10 +95,10 @@ export async function decommissionNode(
   // The list may be seconds old, and this decides whether the node is drained.
   const running = found.vm !== undefined && (await isRunning(given.context.pve, found.vm));
   const departing =
-    found.vm === undefined ? await proved(found, given) : running ? await lookedAgain(found, given) : found;
+    found.vm === undefined ? await proveAbsent(found, given) : running ? await refreshNode(found, given) : found;
   // A server without a Node counts too: it may be a member of etcd already.
   const mayBeMember = departing.role === "server" && (departing.node !== undefined || running);
-  const options = mayBeMember ? await throughOthers(departing, given) : given;
+  const options = mayBeMember ? await connectThroughOthers(departing, given) : given;
   const { access, input, context } = options;
   const { node, name } = departing;
   const probe = mayBeMember ? await probeMembers(context, input, access) : undefined;
@@ -110,7 +110,7 @@ export async function decommissionNode(
   const mayHold = node !== undefined || (departing.vm !== undefined && isMember(departing.record));
   const canMove = node !== undefined && running && !dead;
   const storage = mayHold ? await requireStorageMayGo(name, canMove, options) : undefined;
-  const vm = node && running ? await changeable(departing, options) : departing.vm;
+  const vm = node && running ? await findChangeableVm(departing, options) : departing.vm;
   // `member` is false when a killed run has removed the member already: without its API server the node ends no pods.
   const servers = probe && (await probe(context.stop));
   const member = servers && (node ? isMemberOf(servers, name) : isVoterOf(servers, name));
@@ -123,7 +123,7 @@ export async function decommissionNode(
   await options.fence.check();
   await given.mayBegin?.();
   const before = standing(running, seen);
-  const now = isFresh(since) ? before : await standingNow(departing, options);
+  const now = isFresh(since) ? before : await readStanding(departing, options);
   if (before !== now) {
     const until = again ?? new Deadline(`${name} to stay as it is`, input.site.timeouts.gate, context.stop);
     if (until.passed) throw until.error(`it is ${now} by now, and was ${before}`);
@@ -131,7 +131,7 @@ export async function decommissionNode(
     await decommissionNode({ ...found, node: await findNode(access.client, name) }, given, until);
     return;
   }
-  if (vm && node && drains) await emptied({ ...departing, vm, storage }, node, vm, options);
+  if (vm && node && drains) await drainNode({ ...departing, vm, storage }, node, vm, options);
   if (vm && dead) await fence(vm, departing, options);
   const after = node && probe && member ? await leaveEtcd(departing, node, probe, options) : access;
   await options.fence.check();
@@ -140,7 +140,7 @@ export async function decommissionNode(
   if (vm && !dead) await switchOff(vm, running, departing.expected, options);
   await options.fence.check();
   await deleteNode(after.client, name, node?.metadata?.uid);
-  if (node && probe) await gone(name, after, options, member === true);
+  if (node && probe) await awaitRemoved(name, after, options, member === true);
   // Without a Node it is recorded only once the VM is off: for a retired node an old list is trusted.
   if (!node) await recordRetired(after.client, departing);
   if (storage) await forgetStorage(after.client, storage, options);
@@ -152,7 +152,7 @@ export async function decommissionNode(
  * Finds out before the node is disturbed what Proxmox would refuse.
  * @returns the VM where it is now
  */
-async function changeable(
+async function findChangeableVm(
   { adopted, vm, expected }: DepartingNode,
   { input, context }: DecommissionOptions,
 ): Promise<ListedVm | undefined> {
@@ -178,7 +178,7 @@ const isMember = (record: NodeRecord | undefined): boolean => record !== undefin
  * Reads the Node again: a booting machine may register its Node at any moment and have pods right after, and a node
  * that served may be down by now.
  */
-async function lookedAgain(departing: DepartingNode, { access }: DecommissionOptions): Promise<DepartingNode> {
+async function refreshNode(departing: DepartingNode, { access }: DecommissionOptions): Promise<DepartingNode> {
   return { ...departing, node: await findNode(access.client, departing.name) };
 }
 
@@ -187,7 +187,7 @@ function standing(running: boolean, node: Node | undefined): string {
   return `${running ? "on" : "off"} and ${node ? (isReady(node) ? "Ready" : "not Ready") : "without a Node"}`;
 }
 
-async function standingNow({ name, vm }: DepartingNode, { access, context }: DecommissionOptions): Promise<string> {
+async function readStanding({ name, vm }: DepartingNode, { access, context }: DecommissionOptions): Promise<string> {
   const [running, node] = await Promise.all([
     vm === undefined ? false : isRunning(context.pve, vm),
     findNode(access.client, name),
@@ -199,7 +199,7 @@ async function standingNow({ name, vm }: DepartingNode, { access, context }: Dec
  * Proves that a node whose VM is not in the list is gone. The VM may run out of the token's sight: then nothing is
  * removed.
  */
-async function proved(departing: DepartingNode, { access, context }: DecommissionOptions): Promise<DepartingNode> {
+async function proveAbsent(departing: DepartingNode, { access, context }: DecommissionOptions): Promise<DepartingNode> {
   const { name, expected, node } = departing;
   if (expected.vmid === 0)
     throw new UserError({
@@ -215,7 +215,7 @@ async function proved(departing: DepartingNode, { access, context }: Decommissio
  * Connects through the other servers: the connection may lead through the departing server, which is off before its
  * decommissioning is over.
  */
-async function throughOthers({ vm }: DepartingNode, given: DecommissionOptions): Promise<DecommissionOptions> {
+async function connectThroughOthers({ vm }: DepartingNode, given: DecommissionOptions): Promise<DecommissionOptions> {
   return { ...given, access: await connectWithout(vm, given) };
 }
 
@@ -270,7 +270,7 @@ async function leaveEtcd(
 }
 
 /** Waits until the Node and the member are gone, and the other servers are healthy, as far as `proof` asks for it. */
-async function gone(
+async function awaitRemoved(
   name: string,
   after: Access,
   { proof = "everything", input, context }: DecommissionOptions,
@@ -287,7 +287,7 @@ async function gone(
   if (proof === "everything") await awaitControllers(after.client, deadline);
 }
 
-async function emptied(
+async function drainNode(
   departing: DepartingNode,
   node: Node,
   vm: ListedVm,
@@ -320,7 +320,9 @@ async function emptied(
     const now = await findNode(client, name);
     if (now !== undefined && now.spec?.unschedulable !== true) throw uncordoned(name);
   } catch (error) {
-    await quietly(`${name} could not be given back`, () => restoreIfOurs(context, client, { ...departing, vm }, fence));
+    await attemptQuietly(`${name} could not be given back`, () =>
+      restoreIfOurs(context, client, { ...departing, vm }, fence),
+    );
     throw error;
   }
 }
@@ -345,7 +347,7 @@ async function restoreIfOurs(
   fence: Fence,
 ): Promise<void> {
   await fence.requireOwned();
-  if (storage) await quietly(`Longhorn still empties ${name}`, () => withdrawEviction(client, storage));
+  if (storage) await attemptQuietly(`Longhorn still empties ${name}`, () => withdrawEviction(client, storage));
   if (role === "server" && vm) await resumeServing(context, vm);
   await uncordon(client, name);
   say(`${name} serves again`);

@@ -15,7 +15,7 @@ import type { ListedVm } from "../../clients/proxmox/vms.ts";
 import { evictionOrder } from "../../domain/drain/drain.ts";
 import { switchOff } from "./power-off.ts";
 import type { DepartingNode, DecommissionOptions } from "./decommission.ts";
-import { quietly } from "../context.ts";
+import { attemptQuietly } from "../context.ts";
 
 /**
  * Whether a departing node whose VM runs is dead: not Ready for longer than Kubernetes leaves pods on such a node. Pods
@@ -67,7 +67,7 @@ export async function fence(
 
 /** Releases the node's volumes. Kubernetes releases them later in any case, so volumes that stay stop nothing. */
 async function releaseVolumes(client: Kubernetes, name: string, deadline: Deadline): Promise<void> {
-  await quietly(`the volumes of ${name} are released by Kubernetes later`, async () => {
+  await attemptQuietly(`the volumes of ${name} are released by Kubernetes later`, async () => {
     await taintOutOfService(client, name);
     await awaitDetached(client, name, deadline);
   });

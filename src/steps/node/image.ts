@@ -18,7 +18,7 @@ export interface ImageFacts {
  * Waits for the guest agent by reading the image's facts, and checks that they are what was asked for.
  * @throws ImageFault when the agent never answers, or the image is another one
  */
-export async function imageOf(context: StepContext, input: SlotInput, vm: VmConfig): Promise<ImageFacts> {
+export async function readImage(context: StepContext, input: SlotInput, vm: VmConfig): Promise<ImageFacts> {
   const deadline = new Deadline(`the guest agent of ${input.node}`, input.site.timeouts.agent, context.stop);
   let frozen = false;
   const ask = () =>

@@ -20,7 +20,7 @@ import type { PoolInput } from "../input.ts";
 import { ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import { departingNode, withoutCopies } from "./departing-nodes.ts";
 import { decommissionNode, type DepartingNode } from "./decommission.ts";
-import { allFences, holding, slotLease, disruptionLeases, type StepContext } from "../context.ts";
+import { allFences, withLease, slotLease, disruptionLeases, type StepContext } from "../context.ts";
 import { labels } from "../../domain/model/formats.ts";
 
 /**
@@ -43,7 +43,7 @@ export async function makeRoom(
   };
   await runForEach(context, input, access, vms, isIncomplete, async (departing, { slot, owner }, fence) => {
     const leases = disruptionLeases(input);
-    const retired = holding(context, access, leases, input.site.timeouts.lease, (held) =>
+    const retired = withLease(context, access, leases, input.site.timeouts.lease, (held) =>
       decommissionNode(departing, {
         context,
         access,
@@ -119,7 +119,7 @@ async function runForEach(
         record,
       });
       say(`${member.name} is incomplete and serves nobody: it is retired`);
-      await holding(context, access, slotLease({ pool, slot: state.slot }), input.site.timeouts.lease, (fence) =>
+      await withLease(context, access, slotLease({ pool, slot: state.slot }), input.site.timeouts.lease, (fence) =>
         retired(departing, state, fence),
       ).catch(async (error: unknown) => {
         const silent = silentHostOf(error);

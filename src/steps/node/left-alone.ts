@@ -12,7 +12,7 @@ import { connect } from "../cluster/connect.ts";
  * on the node.
  * @returns undefined when the VM is on another host, so that the step does its work
  */
-export async function leftAlone(context: StepContext, input: SlotInput): Promise<Partial<Claimed> | undefined> {
+export async function findLeftAlone(context: StepContext, input: SlotInput): Promise<Partial<Claimed> | undefined> {
   if (input.unreachable === undefined) return undefined;
   const vm = (await listVms(context.pve)).find(({ vmid }) => vmid === input.vmid);
   if (vm?.host !== input.unreachable) return undefined;

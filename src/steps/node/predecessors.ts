@@ -16,7 +16,7 @@ import { readOrder } from "./join-data.ts";
 import type { NodeView } from "./node-view.ts";
 import { powerOff } from "./power-off.ts";
 import { decommissionNode, type DepartingNode, type DecommissionOptions } from "./decommission.ts";
-import { holding, slotLease, disruptionLeases, type StepContext } from "../context.ts";
+import { withLease, slotLease, disruptionLeases, type StepContext } from "../context.ts";
 import { connectThroughPeers, requireReachable } from "../cluster/connect.ts";
 
 /** What is known of the slot that a server joins. */
@@ -83,7 +83,7 @@ async function holdBack(
     if (!mayHaveBeenTold || vm === undefined || (await isIn(one))) continue;
     const keepOut = async (fence: Fence) => await turnOffIfTold(context, input, { one, vm, fence }, isIn);
     if (slot === input.slot) await keepOut(own);
-    else await holding(context, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, keepOut);
+    else await withLease(context, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, keepOut);
   }
 }
 
@@ -127,7 +127,7 @@ export async function removeBrokenOff(
 ): Promise<void> {
   for (const one of await findBrokenOff(access, input, vms, record)) {
     const slot = one.record?.slot ?? input.slot;
-    await holding(context, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, (fence) =>
+    await withLease(context, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, (fence) =>
       removeIfItMay(one, { context, access, input, proof: "node", fence }),
     );
   }
@@ -200,7 +200,7 @@ export async function clearIncomplete(
     isServer ? one.node && ownerRuns : running.has(one) && (ownerServes || one.node === undefined);
   const incomplete = others.filter((one) => one.record && isIncomplete(one.record) && goes(one));
   if (incomplete.length === 0) return;
-  await holding(context, access, disruptionLeases(input), input.site.timeouts.lease, async () => {
+  await withLease(context, access, disruptionLeases(input), input.site.timeouts.lease, async () => {
     for (const one of incomplete) {
       // The wait for the disruption lease may have been long.
       const mayBegin = async () => {

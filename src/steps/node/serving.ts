@@ -3,7 +3,7 @@ import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { isReady, saysNotReady, whyNotReady } from "../../clients/kubernetes/nodes.ts";
 import { paths, type Node } from "../../clients/kubernetes/types.ts";
-import { named, until } from "../../clients/kubernetes/watch.ts";
+import { named, waitUntil } from "../../clients/kubernetes/watch.ts";
 import { isRunning, type ListedVm } from "../../clients/proxmox/vms.ts";
 import type { SchedulingObstacle } from "../../domain/availability/serving.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
@@ -30,7 +30,7 @@ export async function awaitUntainted(context: StepContext, input: SlotInput, cli
     const view = await readNodeView(client, input);
     const waits = view.node && isReady(view.node) && obstaclesOf(view.node, input).some(isTransient);
     if (!waits || deadline.passed) return view;
-    await until<Node, true>(client, named(paths.nodes, input.node), deadline, (seen) =>
+    await waitUntil<Node, true>(client, named(paths.nodes, input.node), deadline, (seen) =>
       [...seen.values()].some((node) => obstaclesOf(node, input).some(isTransient)) ? undefined : true,
     ).catch((error: unknown) => {
       if (!(error instanceof DeadlineError)) throw error;

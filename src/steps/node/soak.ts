@@ -7,12 +7,12 @@ import { say } from "../../runtime/log.ts";
 import { isReady, nameOf, readySince, saysNotReady, selector, whyNotReady } from "../../clients/kubernetes/nodes.ts";
 import { restartedOn } from "../../clients/kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
-import { until, type Seen } from "../../clients/kubernetes/watch.ts";
+import { waitUntil, type Seen } from "../../clients/kubernetes/watch.ts";
 import { listVms } from "../../clients/proxmox/vms.ts";
 import type { Generation } from "../../domain/model/types.ts";
 import { findExternalCause } from "./attribution.ts";
 import type { PoolInput } from "../input.ts";
-import { quietly, type StepContext } from "../context.ts";
+import { attemptQuietly, type StepContext } from "../context.ts";
 import { judgeFailed } from "./verdict.ts";
 
 /** How far apart it becomes known that nodes are silent that fell silent together, in milliseconds. */
@@ -61,7 +61,7 @@ export async function soak(
       where: `${where}; ${excuse}`,
       todo: "see to that first, then run pulumi up again: it watches anew. The image was not judged",
     });
-  await quietly("the verdict", () => judgeFailed(client, input.pool, generation, fall.why));
+  await attemptQuietly("the verdict", () => judgeFailed(client, input.pool, generation, fall.why));
   throw new UserError({
     what: `generation ${generation.id} did not hold: ${fall.why}`,
     where,
@@ -126,8 +126,11 @@ async function watchFor(
     query: { labelSelector: selector({ cluster: input.cluster, pool: input.pool }) },
   };
   try {
-    return await until<Node, Degradation>(client, watched, new Deadline("the soak", seconds, context.stop), (seen) =>
-      degraded(before, seen),
+    return await waitUntil<Node, Degradation>(
+      client,
+      watched,
+      new Deadline("the soak", seconds, context.stop),
+      (seen) => degraded(before, seen),
     );
   } catch (error) {
     context.stop.throwIfAborted();

@@ -4,7 +4,7 @@ import { say } from "../../runtime/log.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import { paths, type Pod } from "../../clients/kubernetes/types.ts";
-import { until } from "../../clients/kubernetes/watch.ts";
+import { waitUntil } from "../../clients/kubernetes/watch.ts";
 import { startingOn, type Starting } from "../../domain/availability/starting.ts";
 import type { SlotInput } from "../input.ts";
 import { owed } from "./placement.ts";
@@ -23,7 +23,7 @@ export async function awaitStarted(context: StepContext, client: Kubernetes, inp
   const deadline = new Deadline(`the pods of ${input.node} to start`, input.site.timeouts.gate, context.stop);
   const onNode = { path: paths.pods, query: { fieldSelector: `spec.nodeName=${input.node}` } };
   try {
-    await until<Pod, true>(client, onNode, deadline, (pods) => {
+    await waitUntil<Pod, true>(client, onNode, deadline, (pods) => {
       seen = startingOn([...pods.values()], evicted);
       return seen.is === "started" ? true : undefined;
     });

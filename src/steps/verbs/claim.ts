@@ -11,10 +11,10 @@ import { isRunning, requireSight, type ListedVm, type VmConfig } from "../../cli
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
-import { leftAlone } from "../node/left-alone.ts";
+import { findLeftAlone } from "../node/left-alone.ts";
 import { readNodeView, type NodeView } from "../node/node-view.ts";
 import { powerOn } from "../node/power-on.ts";
-import { holding, slotLease, type StepContext } from "../context.ts";
+import { withLease, slotLease, type StepContext } from "../context.ts";
 import { beginning } from "../node/verdict.ts";
 import { connectThroughPeers, type Connection } from "../cluster/connect.ts";
 
@@ -32,20 +32,20 @@ export interface Claimed {
  * back until it gets its join data, so that its boot is over when its turn to join comes. Does nothing to a member.
  */
 export async function claim(context: StepContext, input: SlotInput): Promise<Partial<Claimed>> {
-  const asItWas = await leftAlone(context, input);
+  const asItWas = await findLeftAlone(context, input);
   if (asItWas) return asItWas;
   const { vms, access } = await lookOnceBooted(context, input);
-  const vm = await ownVm(context, vms, input);
+  const vm = await findOwnVm(context, vms, input);
   // Before there is a cluster with a pool record, this output is the record: the engine keeps it in the state.
-  if (access === undefined) return claimedAs(input, await identity(context, input, vm, { founder: false }));
+  if (access === undefined) return claimedAs(input, await proveIdentity(context, input, vm, { founder: false }));
   const member = memberOf(input, await readNodeView(access.client, input));
   if (member) return claimedAs(input, member);
-  return await holding(context, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
+  return await withLease(context, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
     const view = await readNodeView(access.client, input);
     const joinedMeanwhile = memberOf(input, view);
     if (joinedMeanwhile) return claimedAs(input, joinedMeanwhile);
     const founder = isBootstrapServer(access, vm);
-    const config = await identity(context, input, vm, { view, founder });
+    const config = await proveIdentity(context, input, vm, { view, founder });
     await remember(input, access, view, config);
     // A guest that already has its join data would join as soon as it boots, out of its turn.
     const neverRan = recordedUuid(context, input, view) === undefined && view.own?.uuid !== config.uuid && !founder;
@@ -100,7 +100,7 @@ async function lookOnceBooted(context: StepContext, input: SlotInput): Promise<C
  * The VM of the node, on the host where it is now.
  * @throws UserError when there is no such VM
  */
-export async function ownVm(context: StepContext, vms: readonly ListedVm[], input: SlotInput): Promise<ListedVm> {
+export async function findOwnVm(context: StepContext, vms: readonly ListedVm[], input: SlotInput): Promise<ListedVm> {
   const vm = vms.find(({ vmid }) => vmid === input.vmid);
   if (vm) return vm;
   // The list may show no name for a clone that is seconds old.
@@ -127,7 +127,7 @@ interface Circumstances {
  * recorded uuid, only a VM that has never run and has the VMID that the engine made is trusted: it is the clone made
  * for this slot. A VM with another VMID is a copy of that clone, with the same name and tags.
  */
-export async function identity(
+export async function proveIdentity(
   context: StepContext,
   input: SlotInput,
   vm: ListedVm,

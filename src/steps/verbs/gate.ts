@@ -13,7 +13,7 @@ import {
 } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import { paths, type Node } from "../../clients/kubernetes/types.ts";
-import { until, type Seen } from "../../clients/kubernetes/watch.ts";
+import { waitUntil, type Seen } from "../../clients/kubernetes/watch.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { PlannedSlot } from "../../domain/model/step-environment.ts";
 import type { PoolRecord } from "../../domain/model/types.ts";
@@ -49,7 +49,7 @@ export async function awaitPlanned(context: StepContext, client: Kubernetes, inp
   for (const { name, unreachable } of input.plan.slots)
     if (unreachable !== undefined) say(`${name} is not asked for: its Proxmox host ${unreachable} did not answer`);
   let missing: string[] = [];
-  return await until<Node, Node[]>(
+  return await waitUntil<Node, Node[]>(
     client,
     { path: paths.nodes, query: { labelSelector: selector({ cluster: input.cluster, pool: input.pool }) } },
     new Deadline(`all nodes of pool ${input.pool}`, input.site.timeouts.gate, context.stop),

@@ -15,7 +15,7 @@ import { awaitPlaced, awaitRoom, owed, rememberDisplaced } from "../node/placeme
 import { awaitStarted } from "../node/starting.ts";
 import { removeBrokenOff } from "../node/predecessors.ts";
 import { decommissionNode } from "../node/decommission.ts";
-import { allFences, holding, quietly, slotLease, type StepContext } from "../context.ts";
+import { allFences, withLease, attemptQuietly, slotLease, type StepContext } from "../context.ts";
 import { requireServing, awaitUntainted } from "../node/serving.ts";
 import { ImageFault, judgeFailed } from "../node/verdict.ts";
 import { connect, requireReachable } from "../cluster/connect.ts";
@@ -38,7 +38,7 @@ export async function handover(context: StepContext, input: SlotInput): Promise<
   if (others.length === 0 && before.own?.phase === "handedOver" && !isOwed) return { active: input.node };
   const silenceBefore = access.client.silence;
   try {
-    await holding(context, access, slotLease(input), input.site.timeouts.lease, (fence) =>
+    await withLease(context, access, slotLease(input), input.site.timeouts.lease, (fence) =>
       retryUntilRoom(context, input, async (again) =>
         handOver(context, input, access, fence, again ? await listVms(context.pve) : connection.vms),
       ),
@@ -51,7 +51,7 @@ export async function handover(context: StepContext, input: SlotInput): Promise<
     if (error instanceof ImageFault) {
       const why = `handover of slot ${input.slot}: ${error.problem.what} (${error.problem.where})`;
       const generation = { id: input.generation, spec: input.spec };
-      await quietly("the verdict", () => judgeFailed(access.client, input.pool, generation, why));
+      await attemptQuietly("the verdict", () => judgeFailed(access.client, input.pool, generation, why));
     }
     throw error;
   }

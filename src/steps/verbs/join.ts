@@ -12,7 +12,15 @@ import type { Node } from "../../clients/kubernetes/types.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import { awaitReady, type Arrival } from "../node/await-ready.ts";
-import { claimedAs, claimedBefore, identity, isBootstrapServer, ownVm, remember, type Claimed } from "./claim.ts";
+import {
+  claimedAs,
+  claimedBefore,
+  proveIdentity,
+  isBootstrapServer,
+  findOwnVm,
+  remember,
+  type Claimed,
+} from "./claim.ts";
 import {
   awaitHealthyControlPlane,
   awaitControlPlaneForAgents,
@@ -24,7 +32,7 @@ import {
   only,
   requireMayJoin,
   requireSkew,
-  notAdmittedReason,
+  explainNotAdmitted,
   type ServerProbe,
 } from "../cluster/control-plane.ts";
 import { Disturbance } from "../cluster/disturbance.ts";
@@ -41,10 +49,10 @@ import {
   applyLabels,
   type NodeView,
 } from "../node/node-view.ts";
-import { holding, quietly, slotLease, disruptionLeases, type StepContext } from "../context.ts";
+import { withLease, attemptQuietly, slotLease, disruptionLeases, type StepContext } from "../context.ts";
 import { deletedServer, explainDeletion, turnOffUnregistered, type Registration } from "../node/deleted-node.ts";
-import { imageOf } from "../node/image.ts";
-import { leftAlone } from "../node/left-alone.ts";
+import { readImage } from "../node/image.ts";
+import { findLeftAlone } from "../node/left-alone.ts";
 import { powerOn } from "../node/power-on.ts";
 import { clearIncomplete, removeDead } from "../node/predecessors.ts";
 import { recordRetired } from "../node/decommission.ts";
@@ -54,19 +62,19 @@ import { connectThroughPeers } from "../cluster/connect.ts";
 
 /** Makes the node of a slot a verified member. Does nothing when it is a member already. */
 export async function join(context: StepContext, input: SlotInput): Promise<Partial<Claimed>> {
-  const asItWas = await leftAlone(context, input);
+  const asItWas = await findLeftAlone(context, input);
   if (asItWas) return asItWas;
   const connection = await connectThroughPeers(context, input);
-  const vm = await ownVm(context, connection.vms, input);
+  const vm = await findOwnVm(context, connection.vms, input);
   const { access } = connection;
   if (access === undefined) return await joinFirst(context, input, vm, connection.vms);
 
   const before = await readNodeView(access.client, input);
-  const member = await memberAlready(context, input, vm, access.client, before);
+  const member = await findMember(context, input, vm, access.client, before);
   if (member) return member;
-  return await holding(context, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
+  return await withLease(context, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
     const now = await readNodeView(access.client, input);
-    const joinedMeanwhile = await memberAlready(context, input, vm, access.client, now);
+    const joinedMeanwhile = await findMember(context, input, vm, access.client, now);
     if (joinedMeanwhile) return joinedMeanwhile;
     return await joinNode(context, input, { access, fence, vm, view: now });
   });
@@ -76,7 +84,7 @@ export async function join(context: StepContext, input: SlotInput): Promise<Part
  * The result when there is nothing to do: record, VM and Node agree that the node is a member. The VM's host is asked,
  * because the list is seconds old and a Node looks Ready for most of a minute after its VM has lost its power.
  */
-async function memberAlready(
+async function findMember(
   context: StepContext,
   input: SlotInput,
   vm: ListedVm,
@@ -105,10 +113,10 @@ async function joinFirst(
       todo: "run pulumi up for the whole stack: the control plane comes first",
     });
   }
-  const config = await identity(context, input, vm, { founder: true });
+  const config = await proveIdentity(context, input, vm, { founder: true });
   const access = await bootstrapCluster(context, input, config, vms);
   const view = await readNodeView(access.client, input);
-  return await holding(context, access, slotLease(input), input.site.timeouts.lease, (fence) =>
+  return await withLease(context, access, slotLease(input), input.site.timeouts.lease, (fence) =>
     joinNode(context, input, { access, fence, vm, view }),
   );
 }
@@ -126,7 +134,7 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
   const { access, fence } = joining;
   const { client } = access;
   const founder = isBootstrapServer(access, joining.vm);
-  const config = await identity(context, input, joining.vm, { view: joining.view, founder });
+  const config = await proveIdentity(context, input, joining.vm, { view: joining.view, founder });
   // The claim has recorded the node already, unless there was no cluster to record it in.
   const own = await remember(input, access, joining.view, config);
   // A restored etcd remembers less than the state, which has the output of this join since it was over.
@@ -142,16 +150,16 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
     if (joining.view.node === undefined) await forgetPassword(client, input.node);
     const isOff =
       joining.vm.status === "stopped" || (await turnOffUnregistered(context, input, joining, { config, wasMember }));
-    registration.wasTold = !isOff && !wasMember && (await wasToldBefore(context, input, joining, config));
-    const bootBefore = await bootThatEnded(context, config, joining.view);
+    registration.wasTold = !isOff && !wasMember && (await hasBeenTold(context, input, joining, config));
+    const bootBefore = await readEndedBoot(context, config, joining.view);
     // A run that was killed while it turned a dead node off may have left the out-of-service taint.
     if (joining.view.node) await untaintOutOfService(client, joining.view.node);
     await powerOn(context, config);
-    await imageOf(context, input, config);
+    await readImage(context, input, config);
     // Only now: a guest whose agent is silent does not boot, which is another matter.
     registration.lostNode = joining.view.node === undefined && wasMember;
     const heartbeatBefore =
-      bootBefore === undefined ? await heartbeatThatEnded(context, input, config, joining.view) : undefined;
+      bootBefore === undefined ? await readEndedHeartbeat(context, input, config, joining.view) : undefined;
     const onNode = () => (registration.hadNode = true);
     const arriving = { ...joining, arrival: { bootBefore, heartbeatBefore, isMember: hasJoined(own), onNode } };
     const node =
@@ -183,7 +191,7 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
  * Whether an earlier run has told a server to join that is no member now: it may have been one for a moment, and RKE2
  * takes a server out of etcd whose Node somebody deletes.
  */
-async function wasToldBefore(
+async function hasBeenTold(
   context: StepContext,
   input: SlotInput,
   { view }: Joining,
@@ -196,11 +204,11 @@ async function wasToldBefore(
 async function rememberFailure(input: SlotInput, client: Kubernetes, own: NodeRecord, error: unknown): Promise<void> {
   // The next plan then gives the slot to another incarnation (simulation seed 770005).
   if (error instanceof MemberRemoved)
-    await quietly("that the server is over", () => recordRetired(client, { pool: input.pool, record: own }));
+    await attemptQuietly("that the server is over", () => recordRetired(client, { pool: input.pool, record: own }));
   if (!(error instanceof ImageFault)) return;
   const generation = { id: input.generation, spec: input.spec };
   const why = `${input.node}: ${error.problem.what}`;
-  await quietly("the verdict", () => judgeFailed(client, input.pool, generation, why, own));
+  await attemptQuietly("the verdict", () => judgeFailed(client, input.pool, generation, why, own));
 }
 
 /** Lets an agent join once the control plane is healthy and no server is older than the agent. */
@@ -225,7 +233,7 @@ async function admitServer(context: StepContext, input: SlotInput, joining: Arri
   // The bootstrap server is the only server: its join cannot disturb another server.
   if (isBootstrapServer(joining.access, config))
     return await awaitReady(context, input, joining.access, config, arrival);
-  return await holding(context, joining.access, disruptionLeases(input), input.site.timeouts.lease, async () => {
+  return await withLease(context, joining.access, disruptionLeases(input), input.site.timeouts.lease, async () => {
     const access = await removeDead(context, input, joining);
     const probe = await probeMembers(context, input, access);
     const isBack = await isVoterAlready(probe, settleDeadline(context, input), input.node);
@@ -241,10 +249,12 @@ async function admitServer(context: StepContext, input: SlotInput, joining: Arri
     try {
       const node = await awaitReady(context, input, access, config, told).catch(async (error: unknown) => {
         const why =
-          error instanceof NodeUnhealthy ? await notAdmittedReason(probe, input.node, others, context.stop) : undefined;
+          error instanceof NodeUnhealthy
+            ? await explainNotAdmitted(probe, input.node, others, context.stop)
+            : undefined;
         throw error instanceof NodeUnhealthy && why !== undefined ? unjudged(error, `meanwhile ${why}`) : error;
       });
-      await agreed(context, input, { probe, isBack, others });
+      await awaitAgreement(context, input, { probe, isBack, others });
       if (isMarked(node)) await resumeServing(context, config);
       return node;
     } catch (error) {
@@ -260,7 +270,7 @@ async function admitServer(context: StepContext, input: SlotInput, joining: Arri
  * Waits until all servers agree on the members.
  * @throws NodeUnhealthy when the server that joined is the only unhealthy server
  */
-async function agreed(
+async function awaitAgreement(
   context: StepContext,
   input: SlotInput,
   { probe, isBack, others }: { probe: ServerProbe; isBack: boolean; others: readonly ServerNode[] },
@@ -275,7 +285,7 @@ async function agreed(
 }
 
 /** The boot id that a Node reports although its VM is off; undefined when there is no such Node. */
-async function bootThatEnded(context: StepContext, config: VmConfig, { node }: NodeView): Promise<string | undefined> {
+async function readEndedBoot(context: StepContext, config: VmConfig, { node }: NodeView): Promise<string | undefined> {
   if (node === undefined || (await isRunning(context.pve, config))) return undefined;
   return node.status?.nodeInfo?.bootID;
 }
@@ -284,7 +294,7 @@ async function bootThatEnded(context: StepContext, config: VmConfig, { node }: N
  * The last heartbeat of a Node whose guest has no join data: the Node looks Ready for most of a minute after the join
  * data was wiped, although RKE2 does not run. Undefined when there is no Node, or the guest has its join data.
  */
-async function heartbeatThatEnded(
+async function readEndedHeartbeat(
   context: StepContext,
   input: SlotInput,
   config: VmConfig,

@@ -4,7 +4,7 @@ import { IdentityError, proveVm } from "../../clients/proxmox/identity.ts";
 import { awaitUnlocked } from "../../clients/proxmox/settle.ts";
 import { tagsOf } from "../../clients/proxmox/tags.ts";
 import { listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
-import { claimedBefore, identity } from "./claim.ts";
+import { claimedBefore, proveIdentity } from "./claim.ts";
 import { requireNothingKept } from "../node/data.ts";
 import type { SlotInput } from "../input.ts";
 import { requireGone, retire } from "./retire.ts";
@@ -50,5 +50,5 @@ async function proveUnclaimed(context: StepContext, input: SlotInput, vm: Listed
     throw new IdentityError({ vmid, name: node, tags: tagsOf(input), uuid: undefined }, `host ${vm.host}`, [
       "nobody recorded its SMBIOS uuid",
     ]);
-  return (await identity(context, input, vm, { founder: false })).uuid;
+  return (await proveIdentity(context, input, vm, { founder: false })).uuid;
 }

@@ -17,7 +17,7 @@ import { departingNode } from "../node/departing-nodes.ts";
 import { readNodeView, type NodeView } from "../node/node-view.ts";
 import { powerOff } from "../node/power-off.ts";
 import { recordRetired, decommissionNode, type DepartingNode } from "../node/decommission.ts";
-import { allFences, holding, slotLease, type StepContext } from "../context.ts";
+import { allFences, withLease, slotLease, type StepContext } from "../context.ts";
 import { clusterSite } from "../cluster/connect.ts";
 
 /**
@@ -112,7 +112,7 @@ async function retireKnown(context: StepContext, input: SlotInput, { access, vie
     return;
   }
   const { lease } = input.site.timeouts;
-  await holding(context, access, slotLease(input), lease, async (fence) => {
+  await withLease(context, access, slotLease(input), lease, async (fence) => {
     // The step that held the slot's lease before may have started the VM. A member may hold the only copy of some data.
     const wasMember = departing.record !== undefined && hasJoined(departing.record);
     if (isOut && !wasMember && (await isOutStill(context, access, departing))) {

@@ -8,7 +8,7 @@ import { snapshotFile, snapshotsPath, type SnapshotObject } from "../../clients/
 import { saveSnapshot, type SaveRequest } from "../../clients/kubernetes/supervisor.ts";
 import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import { paths, type Resource } from "../../clients/kubernetes/types.ts";
-import { until } from "../../clients/kubernetes/watch.ts";
+import { waitUntil } from "../../clients/kubernetes/watch.ts";
 import { snapshotLacks, snapshotPrefix, type SnapshotFacts, type SnapshotFile } from "../../domain/backup/snapshot.ts";
 import { bucketCredentials, headSnapshot, readSnapshot, type BucketCredentials } from "../../clients/s3/bucket.ts";
 import type { SnapshotInput } from "../input.ts";
@@ -110,7 +110,7 @@ async function makeSnapshot(work: Work, before: readonly SnapshotObject[]): Prom
     const outcome = await saveSnapshot(access, input.site.registrationAddress, token, saveRequest(work), deadline);
     if (outcome.kind === "refused") throw attention(input, [`RKE2 makes none: ${outcome.why}`]);
     if (outcome.kind === "unknown") doubt = [outcome.why];
-    return await until<SnapshotObject, SnapshotFacts>(access.client, { path: snapshotsPath }, deadline, (seen) => {
+    return await waitUntil<SnapshotObject, SnapshotFacts>(access.client, { path: snapshotsPath }, deadline, (seen) => {
       const fresh = [...seen.values()].filter((object) => isOurs(work, object) && !known.has(versionOf(object)));
       seenFacts = newest(fresh.map(snapshotFile));
       return isOver(seenFacts, input) ? seenFacts : undefined;

@@ -5,7 +5,7 @@ import { redact } from "../../../src/runtime/log.ts";
 import type { Kubernetes } from "../../../src/clients/kubernetes/client.ts";
 import { KubernetesError, KubernetesUnreachable } from "../../../src/clients/kubernetes/errors.ts";
 import { parseKubeconfig } from "../../../src/clients/kubernetes/kubeconfig.ts";
-import { named, until, watch, type Seen } from "../../../src/clients/kubernetes/watch.ts";
+import { named, waitUntil, watch, type Seen } from "../../../src/clients/kubernetes/watch.ts";
 import { freshCluster, type FakeCluster, type Stored } from "./fake.ts";
 
 const nodes = "/api/v1/nodes";
@@ -136,7 +136,7 @@ describe("Kubernetes client", () => {
     const view = (seen: Seen<Stored>) =>
       Object.fromEntries([...seen.values()].map(({ metadata, value }) => [metadata.name, value]));
     const wait = (what: (view: Record<string, unknown>) => boolean, seconds = 5) =>
-      until<Stored, true>(
+      waitUntil<Stored, true>(
         client,
         { path: nodes },
         new Deadline("a change", seconds),
@@ -207,7 +207,7 @@ describe("Kubernetes client", () => {
 
     it("ends with what its condition throws, and with a refusal", async () => {
       await assert.rejects(
-        until(client, named(nodes, "n1"), new Deadline("x", 5), () => {
+        waitUntil(client, named(nodes, "n1"), new Deadline("x", 5), () => {
           throw new Error("lost");
         }),
         /lost/,
@@ -223,7 +223,7 @@ describe("Kubernetes client", () => {
       const stop = new AbortController();
       setTimeout(() => stop.abort(new Error("cancelled by the user")), 50);
       await assert.rejects(
-        until(client, { path: nodes }, new Deadline("x", 5, stop.signal), () => undefined),
+        waitUntil(client, { path: nodes }, new Deadline("x", 5, stop.signal), () => undefined),
         /cancelled by the user/,
       );
     });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Kubernetes } from "../../../src/clients/kubernetes/client.ts";
-import { daemonsFor } from "../../../src/clients/kubernetes/daemons.ts";
+import { findDaemons } from "../../../src/clients/kubernetes/daemons.ts";
 import { paths } from "../../../src/clients/kubernetes/types.ts";
 import { freshCluster, type FakeCluster } from "./fake.ts";
 
@@ -40,7 +40,7 @@ describe("a DaemonSet and a node that arrives", () => {
         status: { numberReady: ready, currentNumberScheduled: scheduled },
       };
       cluster.put(paths.daemonSets, set);
-      const { expected, unready } = await daemonsFor(client, { metadata: { name: "n1" } }, { tier: "web" });
+      const { expected, unready } = await findDaemons(client, { metadata: { name: "n1" } }, { tier: "web" });
       assert.deepEqual([...expected], is === "expected" ? [["u1", "logs/agent"]] : []);
       assert.deepEqual([...unready], is === "unready" ? ["u1"] : []);
     });

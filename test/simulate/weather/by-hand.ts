@@ -1,4 +1,4 @@
-import { cordonedBy, labels } from "../../../src/clients/kubernetes/nodes.ts";
+import { cordonedBy, labels } from "../../../src/domain/model/formats.ts";
 import type { Chance } from "../chance.ts";
 import { isReady, isSchedulable } from "../nodes.ts";
 import type { Stored } from "../objects.ts";
