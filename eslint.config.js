@@ -9,9 +9,9 @@ import ts from "typescript-eslint";
  */
 const rooms = {
   ".": ["components", "observe", "program", "recovery", "config", "clients", "domain", "runtime", "tools"],
-  components: ["domain"],
+  components: ["program", "config", "domain", "runtime"],
   steps: ["clients", "images", "domain", "runtime"],
-  program: ["recovery", "observe", "config", "clients", "domain", "runtime"],
+  program: ["recovery", "observe", "config", "clients", "domain", "runtime", "tools"],
   recovery: ["observe", "config", "clients", "images", "domain", "runtime", "tools"],
   observe: ["config", "clients", "domain", "runtime", "tools"],
   config: ["domain", "runtime", "tools"],

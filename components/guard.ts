@@ -1,5 +1,5 @@
 import type { local } from "@pulumi/command";
-import type { Resource } from "@pulumi/pulumi";
+import type { ComponentResourceOptions, Resource } from "@pulumi/pulumi";
 import { environmentOf, type Site } from "../src/domain/model/step-environment.ts";
 import { step } from "./step.ts";
 
@@ -21,7 +21,12 @@ export interface GuardArgs {
  * depends on everything, because the engine deletes by depth, so it exists once an update has succeeded. Until then the
  * claim and the join of each node themselves know whether a destroy is allowed (src/domain/rollout/graph.ts).
  */
-export function clusterGuard(name: string, { cluster, site, allowDestroy, after }: GuardArgs): local.Command {
+export function clusterGuard(
+  name: string,
+  { cluster, site, allowDestroy, after }: GuardArgs,
+  { parent, aliases }: Pick<ComponentResourceOptions, "parent" | "aliases"> = {},
+): local.Command {
   const environment = environmentOf({ cluster, site, allowDestroy });
-  return step({ name, verb: "guard", deleteVerb: "unguard" }, environment, { dependsOn: after });
+  const place = { ...(parent && { parent }), ...(aliases && { aliases }) };
+  return step({ name, verb: "guard", deleteVerb: "unguard" }, environment, { ...place, dependsOn: after });
 }

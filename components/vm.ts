@@ -1,22 +1,6 @@
 import type { CustomResourceOptions } from "@pulumi/pulumi";
 import { VmLegacy, type VmLegacyArgs } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
-import type { KeptVm, PlacedNode } from "../src/domain/model/types.ts";
-
-/** Where node VMs are placed and what they are connected to. */
-export interface VmSite {
-  /** Proxmox pool of the node VMs; the token may change VMs only in this pool. */
-  proxmoxPool: string;
-  /** Storage of disks and cloud-init drives. */
-  storage: string;
-  /** Network bridge. */
-  bridge: string;
-  /** Gateway of the node network, IPv4. Absent: DHCP provides it, or nodes have none. */
-  gateway?: string;
-  /** Prefix length of the node network. */
-  prefixLength: number;
-  /** Name servers written to the cloud-init drive. */
-  dnsServers: string[];
-}
+import type { KeptVm, PlacedNode, VmSite } from "../src/domain/model/types.ts";
 
 export interface NodeVmArgs {
   node: Pick<PlacedNode, "name" | "vmid" | "generation" | "address" | "vm">;

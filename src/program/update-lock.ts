@@ -25,7 +25,7 @@ export async function lockCluster(
   if (others.length > 0) throw new UserErrors(others);
   if (engine === undefined) throw new Error("the engine of this program has ended");
   await holdRun(kubernetes, cluster, engine, { isKept: true });
-  noteHeld(engine);
+  noteHeld(engine, cluster);
   keepRun(kubernetes, engine);
 }
 

@@ -14,17 +14,15 @@ import { join } from "node:path";
 import type { ProcessIdentity } from "./process-identity.ts";
 
 /*
- * Notes of this machine about the engines that it has run: one file for each engine, valid until the next boot. The
- * lock of an engine in a backend names only a host and a pid, which another container may have too. A step has to know
- * whether its engine held the cluster's lease before.
+ * Notes of this machine about the engines that it has run: one file for each engine, and one for each cluster that it
+ * has updated, valid until the next boot. The lock of an engine in a backend names only a host and a pid, which another
+ * container may have too. A step has to know whether its engine held the cluster's lease before.
  */
 
 /** An engine that ran on this machine. */
 interface EngineNote extends ProcessIdentity {
   /** When the engine was first noted, in milliseconds since the epoch. */
   since: number;
-  /** The engine has held the lease of an update. */
-  held: boolean;
 }
 
 const keptMs = 7 * 24 * 3600 * 1000;
@@ -38,16 +36,20 @@ const slackMs = 60_000;
 export function noteEngine(engine: ProcessIdentity): void {
   const file = fileOf(engine);
   if (existsSync(file)) utimesSync(file, new Date(), new Date());
-  else write({ ...engine, since: Date.now(), held: false });
+  else write(file, { ...engine, since: Date.now() });
 }
 
-/** Notes that an engine holds the lease of an update: if the lease is missing later, it was lost. */
-export function noteHeld(engine: ProcessIdentity): void {
-  write({ ...engine, since: read(fileOf(engine))?.since ?? Date.now(), held: true });
+/**
+ * Notes that an engine holds the lease of a cluster's update: if the lease is missing later, it was lost. An engine can
+ * update several clusters, each with a lease of its own, so each has a file of its own: steps note it side by side.
+ */
+export function noteHeld(engine: ProcessIdentity, cluster: string): void {
+  noteEngine(engine);
+  write(heldFileOf(engine, cluster), engine);
 }
 
-export function hasHeld(engine: ProcessIdentity): boolean {
-  return read(fileOf(engine))?.held === true;
+export function hasHeld(engine: ProcessIdentity, cluster: string): boolean {
+  return existsSync(heldFileOf(engine, cluster));
 }
 
 /**
@@ -71,20 +73,24 @@ function read(file: string): EngineNote | undefined {
   return JSON.parse(readFileSync(file, "utf8")) as EngineNote;
 }
 
-function write(note: EngineNote): void {
+function write(file: string, note: ProcessIdentity | EngineNote): void {
   for (const name of readdirSync(directory())) {
-    const file = join(directory(), name);
-    const seen = statSync(file, { throwIfNoEntry: false });
-    if (seen && Date.now() - seen.mtimeMs > keptMs) rmSync(file, { force: true });
+    const old = join(directory(), name);
+    const seen = statSync(old, { throwIfNoEntry: false });
+    if (seen && Date.now() - seen.mtimeMs > keptMs) rmSync(old, { force: true });
   }
   // Renamed into place: two steps may write the file while a third one reads it.
-  const draft = `${fileOf(note)}.${process.pid}`;
+  const draft = `${file}.${process.pid}`;
   writeFileSync(draft, JSON.stringify(note), { mode: 0o600 });
-  renameSync(draft, fileOf(note));
+  renameSync(draft, file);
 }
 
 function fileOf({ pid, start, scope }: ProcessIdentity): string {
   return join(directory(), `${pid}.${start}.${scope}.json`);
+}
+
+function heldFileOf({ pid, start, scope }: ProcessIdentity, cluster: string): string {
+  return join(directory(), `${pid}.${start}.${scope}.${cluster}.held`);
 }
 
 /** Private to this user. */

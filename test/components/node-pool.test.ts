@@ -51,6 +51,7 @@ function placed(plan: PoolPlan): PlacedPool {
 
 async function declare(plan: PoolPlan, allowDestroy = false): Promise<Graph> {
   const { NodePool } = await import("../../components/node-pool.ts");
+  const { ControlPlane } = await import("../../components/control-plane.ts");
   const site = {
     registrationAddress: "10.0.0.5",
     proxmoxPool: "nodes",
@@ -58,8 +59,10 @@ async function declare(plan: PoolPlan, allowDestroy = false): Promise<Graph> {
     timeouts: defaultTimeouts,
   };
   const vms = { proxmoxPool: "nodes", storage: "local", bridge: "vmbr0", prefixLength: 24, dnsServers: [] };
-  return graphOf(
-    () => new NodePool("demo-workers", { cluster: "demo", plan: placed(plan), site, allowDestroy, vms, after: [] }),
+  const args = { cluster: "demo", plan: placed(plan), site, allowDestroy, vms };
+  const backup = { leastBytes: 1024, mostSeconds: 3600 };
+  return graphOf(() =>
+    plan.role === "server" ? new ControlPlane("demo-workers", { ...args, backup }) : new NodePool("demo-workers", args),
   );
 }
 

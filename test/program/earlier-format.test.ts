@@ -3,8 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { parse } from "yaml";
-import { clusterGuard } from "../../components/guard.ts";
-import { NodePool } from "../../components/node-pool.ts";
+import { declareCluster } from "../../components/cluster.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import {
   migrateRecord,
@@ -13,12 +12,12 @@ import {
   readWantedServers,
 } from "../../src/clients/kubernetes/record.ts";
 import { paths } from "../../src/clients/kubernetes/types.ts";
-import { ownSettings, readConfig, stepSite, type Config } from "../../src/config/config.ts";
+import { ownSettings, readConfig, type Config } from "../../src/config/config.ts";
 import { variables } from "../../src/domain/model/step-environment.ts";
-import type { NodeRecord, ObservedNode, ObservedVm, PoolPlan, PoolRecord } from "../../src/domain/model/types.ts";
+import type { NodeRecord, ObservedNode, ObservedVm, PoolRecord } from "../../src/domain/model/types.ts";
 import type { ObservedCluster } from "../../src/observe/observed-cluster.ts";
 import { planPools } from "../../src/program/cluster-plan.ts";
-import { poolArgs } from "../../src/program/place-nodes.ts";
+import { plannedCluster } from "../../src/program/plan-update.ts";
 import { parseState } from "../../src/recovery/engine-state.ts";
 import { freshCluster, type FakeCluster, type Stored } from "../clients/kubernetes/fake.ts";
 import { readGuardInput, readPoolInput, readSlotInput, readSnapshotInput } from "../../src/steps/input.ts";
@@ -109,23 +108,9 @@ function observed(site: Site, records: ReadonlyMap<string, PoolRecord>, kubernet
 
 /** Everything of the program that the engine sees, declared as index.ts does. */
 async function declared(config: Config, observed: ObservedCluster): Promise<readonly Registered[]> {
-  const plan = planPools(config, observed, now);
-  const pool = (one: PoolPlan, after: NodePool[]) =>
-    new NodePool(`${config.cluster}-${one.pool}`, {
-      ...poolArgs(config, observed, config.site.hosts, one),
-      vms: config.site,
-      after: after.flatMap(({ verified }) => verified),
-    });
-  const { resources } = await graphOf(() => {
-    const controlPlane = pool(plan.controlPlane, []);
-    const pools = plan.pools.map((one) => pool(one, [controlPlane]));
-    clusterGuard(`${config.cluster}-guard`, {
-      cluster: config.cluster,
-      site: stepSite(config),
-      allowDestroy: config.allowDestroy,
-      after: [controlPlane, ...pools].flatMap(({ verified, kept }) => [...verified, ...kept]),
-    });
-  });
+  const clusterPlan = planPools(config, observed, now);
+  const planned = plannedCluster(config, { observed, clusterPlan, hosts: config.site.hosts });
+  const { resources } = await graphOf(() => declareCluster(planned));
   return resources.filter(isOurs);
 }
 

@@ -68,9 +68,10 @@ export async function joinRun(
   const found = await client.find<LeaseObject>(path);
   const holder = found?.spec?.holderIdentity ?? "";
   if (found && holder === holderOf(engine)) return await Lease.adopt(client, found, { holder, isKept: true });
-  if (hasHeld(engine)) throw new LeaseLost(runLease, found ? `another run took it (${holder})` : "it was given back");
+  if (hasHeld(engine, cluster))
+    throw new LeaseLost(runLease, found ? `another run took it (${holder})` : "it was given back");
   const lease = await holdRun(client, cluster, engine, { isKept: true });
-  noteHeld(engine);
+  noteHeld(engine, cluster);
   keep(client);
   return lease;
 }

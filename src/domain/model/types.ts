@@ -289,6 +289,22 @@ export interface VmPlacement {
   tags: string[];
 }
 
+/** Where node VMs are placed and what they are connected to. A change of any of it counts for VMs made from then on. */
+export interface VmSite {
+  /** Proxmox pool of the node VMs; the token may change VMs only in this pool. */
+  proxmoxPool: string;
+  /** Storage of disks and cloud-init drives. */
+  storage: string;
+  /** Network bridge. */
+  bridge: string;
+  /** Gateway of the node network, IPv4. @default none; with DHCP, what DHCP provides */
+  gateway?: string;
+  /** Prefix length of the node network, in bits. */
+  prefixLength: number;
+  /** Name servers written to the cloud-init drive, IPv4. An empty list: DHCP provides them. */
+  dnsServers: string[];
+}
+
 /** A node whose VM has a placement. */
 export type PlacedNode = Omit<SlotPlan, "stranded"> & { vm: VmPlacement };
 

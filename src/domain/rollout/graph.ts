@@ -1,6 +1,6 @@
 /**
  * The resources that a pool declares in a run and what each of them waits for, as data. The program turns them into
- * Pulumi resources (components/node-pool.ts); the simulation carries out the same data.
+ * Pulumi resources (components/pool.ts); the simulation carries out the same data.
  */
 import type { BackupPolicy } from "../backup/snapshot.ts";
 import { isAdopted } from "../model/generation.ts";
@@ -13,13 +13,21 @@ import { strandedIn } from "./unreachable.ts";
 export const BEFORE_POOL = "(before the pool)";
 
 export interface GraphArgs {
+  /** Name of the cluster. Another name is another cluster. */
   cluster: string;
+  /** What this run does with the pool, and where its VMs are. Made anew by every run. */
   plan: PlacedPool;
-  /** What the steps need to know about the site. */
+  /**
+   * What the steps need to know about the site: addresses, Proxmox pool, and the longest waits in seconds. A change of
+   * it replaces no node.
+   */
   site: Site;
-  /** Whether `pulumi destroy` may tear the cluster down, as of this update. */
+  /** Whether `pulumi destroy` may tear the cluster down, as of this update. A change of it replaces no node. */
   allowDestroy: boolean;
-  /** Servers: the requirements for the etcd snapshot that is made before a server leaves. */
+  /**
+   * Servers: the requirements for the etcd snapshot that is made before a server leaves.
+   * @default none: no snapshot is made, as for agents
+   */
   backup?: BackupPolicy;
 }
 

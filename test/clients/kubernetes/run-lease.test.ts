@@ -35,7 +35,7 @@ describe("the holder of the lease of an update", () => {
     };
     syncBuiltinESMExports();
     assert.match(holderOf(self), /^uid-\d+@/);
-    noteHeld(nobody);
+    noteHeld(nobody, "demo");
   });
 });
 
@@ -261,9 +261,16 @@ describe("the lease of an update", () => {
 
     it("is not taken anew by a step whose engine had it: somebody may have had it in between", async () => {
       const { who } = await engine();
-      noteHeld(who);
+      noteHeld(who, "demo");
       await assert.rejects(join(who), LeaseLost);
       assert.equal(holder(), undefined);
+    });
+
+    it("is taken by a step whose engine had that of another cluster only", async () => {
+      const { who } = await engine();
+      noteHeld(who, "other");
+      await join(who);
+      assert.equal(holder(), holderOf(who));
     });
 
     it("of another engine refuses the step", async () => {

@@ -1,0 +1,63 @@
+import { log, runtime } from "@pulumi/pulumi";
+import { Proxmox } from "../clients/proxmox/client.ts";
+import { backupPolicy, stepSite, type Config } from "../config/config.ts";
+import type { PoolPlan } from "../domain/model/types.ts";
+import type { PlannedCluster, PlannedPool } from "../domain/rollout/planned.ts";
+import { observeCluster } from "../observe/observed-cluster.ts";
+import { checkBackupCredentials, checkEnvironment, checkRights, refuseStandIns } from "../observe/preflight.ts";
+import { noteEngine } from "../runtime/engine-notes.ts";
+import { engineBehind } from "../runtime/process-identity.ts";
+import { refuseFlagsOfEngine } from "../runtime/refused-flags.ts";
+import { bundle } from "../../tools/bundle.mjs";
+import { renderClusterPlan } from "./cluster-plan.ts";
+import { poolArgs } from "./place-nodes.ts";
+import { prepare, type Prepared } from "./prepare.ts";
+import { lockCluster } from "./update-lock.ts";
+
+/**
+ * Begins an update or a preview of a cluster under the engine that runs this program: reads the observed state, takes
+ * the cluster's lock, and makes the plan.
+ * @throws UserError, UserErrors, or an error of an API with its own explanation, that say why the run is refused
+ */
+export async function planUpdate(config: Config): Promise<PlannedCluster> {
+  const engine = engineBehind();
+  // Noted first: this note later shows which leftovers belong to an engine that was killed.
+  if (engine) noteEngine(engine);
+  if (engine) refuseFlagsOfEngine(engine.pid);
+  checkEnvironment(process.env);
+  // Steps run from a bundle, which must be that of this commit and this work tree.
+  await bundle();
+  const isPreview = runtime.isDryRun();
+  if (!isPreview) checkBackupCredentials(process.env, config);
+  const pve = Proxmox.fromEnvironment();
+  await refuseStandIns(pve, process.env.PULUMI_HOME);
+  // A preview only reads, and may use a token with read rights only.
+  await checkRights(pve, config, isPreview ? "read" : "replace");
+  const first = await observeCluster(pve, config);
+  await lockCluster(config, first, engine);
+  const [say, warn] = [(line: string) => log.info(line), (line: string) => log.warn(line)];
+  const prepared = await prepare({ pve, config, observed: first, isPreview, say, warn });
+  await Promise.all([first.kubernetes?.close(), prepared.observed.kubernetes?.close(), pve.close()]);
+  return plannedCluster(config, prepared);
+}
+
+/** What is declared of a prepared cluster, as plain data. */
+export function plannedCluster(config: Config, { observed, clusterPlan, hosts }: Prepared): PlannedCluster {
+  const { cluster, allowDestroy } = config;
+  const { controlPlane, pools, removed } = clusterPlan;
+  const { proxmoxPool, storage, bridge, gateway, prefixLength, dnsServers } = config.site;
+  const network = { bridge, prefixLength, dnsServers, ...(gateway === undefined ? {} : { gateway }) };
+  const vms = { proxmoxPool, storage, ...network };
+  const planned = (plan: PoolPlan): PlannedPool => ({ ...poolArgs(config, observed, hosts, plan), vms });
+  // Of a removed pool, only nodes and VMs that cannot be removed in this run are declared.
+  const left = removed.filter(({ kind, slots, kept }) => kind !== "remove" || slots.length + kept.length > 0);
+  return {
+    cluster,
+    site: stepSite(config),
+    allowDestroy,
+    controlPlane: { ...planned(controlPlane), backup: backupPolicy(config) },
+    pools: [...pools, ...left].map(planned),
+    generations: Object.fromEntries([controlPlane, ...pools].map(({ pool, wanted }) => [pool, wanted?.id])),
+    words: renderClusterPlan(clusterPlan),
+  };
+}
