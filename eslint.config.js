@@ -9,6 +9,7 @@ import ts from "typescript-eslint";
  */
 const rooms = {
   ".": ["components", "observe", "program", "recovery", "config", "clients", "domain", "runtime", "tools"],
+  examples: ["components"],
   components: ["program", "config", "domain", "runtime"],
   steps: ["clients", "images", "domain", "runtime"],
   program: ["recovery", "observe", "config", "clients", "domain", "runtime", "tools"],

@@ -1,10 +1,9 @@
-import { getStack, log, RunError, runtime } from "@pulumi/pulumi";
+import { getStack, log, runtime } from "@pulumi/pulumi";
 import { declareCluster } from "./components/cluster.ts";
+import { explain } from "./components/plan.ts";
 import { ownSettings, readConfig } from "./src/config/config.ts";
 import type { PlannedCluster } from "./src/domain/rollout/planned.ts";
 import { planUpdate } from "./src/program/plan-update.ts";
-import { asUserError } from "./src/runtime/errors.ts";
-import { redact } from "./src/runtime/log.ts";
 
 // Node strips types in place, so its own stack traces are correct. The engine's runner installs source-map-support,
 // whose stack traces cost milliseconds for every promise of a resource.
@@ -20,12 +19,7 @@ export const stack = getStack();
 export const registration = planned.site.registrationAddress;
 export const { generations } = planned;
 
+/** Reads the configuration of the stack, where messages have the paths of its keys, and plans the update. */
 async function begin(): Promise<PlannedCluster> {
   return await planUpdate(readConfig(ownSettings(runtime.allConfig())));
-}
-
-/** Shows an error that the user can correct without a stack trace. */
-function explain(error: unknown): never {
-  const ours = asUserError(error);
-  throw ours === undefined ? error : new RunError(redact(ours.message));
 }

@@ -3,7 +3,7 @@ import type { BackupPolicy } from "../src/domain/backup/snapshot.ts";
 import type { PlannedPool } from "../src/domain/rollout/planned.ts";
 import { Pool } from "./pool.ts";
 
-/** Arguments of a control plane: plain data, what `planUpdate` says of it. */
+/** Arguments of a control plane: plain data, what `Cluster.plan` says of it. */
 export interface ControlPlaneArgs extends PlannedPool {
   /**
    * What the etcd snapshot must be that is made before a server leaves: its least size in bytes, its greatest age in
@@ -19,7 +19,7 @@ export interface ControlPlaneArgs extends PlannedPool {
  * In the state it is a pool like any other: its type is that of a `NodePool`.
  *
  * @example
- *     const plan = await planUpdate(cluster);
+ *     const plan = await Cluster.plan(args);
  *     const servers = new ControlPlane("edge-servers", plan.controlPlane);
  *     export const members = servers.nodes;
  */

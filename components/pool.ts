@@ -46,7 +46,8 @@ export abstract class Pool extends ComponentResource {
   private readonly vms = new Map<string, VmLegacy>();
   private readonly steps = new Map<string, local.Command>();
   private readonly places = new Map<number, Slot>();
-  private readonly poolName: string;
+  /** Name of the component: `<cluster>-<pool>`. */
+  readonly name: string;
   private readonly args: PlannedPool;
   private readonly before: Input<Resource>[];
 
@@ -54,7 +55,7 @@ export abstract class Pool extends ComponentResource {
   constructor(role: Role, name: string, args: PlannedPool, { dependsOn, ...options }: ComponentResourceOptions = {}) {
     checkPoolArguments(name, role, args);
     super(typeTokens.nodePool, name, {}, options);
-    this.poolName = name;
+    this.name = name;
     this.args = args;
     // The engine itself lets only the component wait, not what is in it. A list in an output is resolved like its items.
     this.before = [dependsOn ?? []].flat() as Input<Resource>[];
@@ -95,7 +96,7 @@ export abstract class Pool extends ComponentResource {
     if (slot === undefined) return this;
     const node = this.args.plan.slots.find((one) => one.slot === slot);
     const args = { slot, ...(node && { node }) };
-    const place = this.places.get(slot) ?? new Slot(`${this.poolName}-${slot}`, args, { parent: this });
+    const place = this.places.get(slot) ?? new Slot(`${this.name}-${slot}`, args, { parent: this });
     this.places.set(slot, place);
     return place;
   }

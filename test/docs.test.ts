@@ -8,6 +8,7 @@ const read = (file: string) => readFileSync(join(projectRoot, file), "utf8");
 const pages = [
   "README.md",
   "CONTRIBUTING.md",
+  "docs/components.md",
   "docs/configuration.md",
   "docs/design.md",
   "docs/glossary.md",

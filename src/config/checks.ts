@@ -164,6 +164,44 @@ function overlaps(a: Owner, b: Owner): Problem[] {
   return problems;
 }
 
+/** Checks two clusters of one program: neither sees what the other is about to make. */
+export function betweenClusters(one: Config, other: Config, serverPool: string): Problem[] {
+  const problems: Problem[] = [];
+  if (one.cluster === other.cluster)
+    problems.push({
+      what: `the program has another cluster with the name ${one.cluster}`,
+      where: "evergreen:cluster",
+      todo: "give each cluster a name of its own",
+    });
+  if (one.site.registrationAddress === other.site.registrationAddress)
+    problems.push({
+      what: `the cluster ${other.cluster} has the same registration address`,
+      where: "evergreen:site.registrationAddress",
+      todo: "give each cluster an address of its own",
+    });
+  const pools = ownersOf(one, serverPool).flatMap((a) => ownersOf(other, serverPool).map((b) => [a, b] as const));
+  return [...problems, ...pools.flatMap(([a, b]) => foreignRanges(a, b, other.cluster))];
+}
+
+function foreignRanges(own: Owner, its: Owner, cluster: string): Problem[] {
+  const whose = `${its.name} in the cluster ${cluster}`;
+  const problems: Problem[] = [];
+  if (meet([own.vmIds.first, own.vmIds.last], [its.vmIds.first, its.vmIds.last]))
+    problems.push({
+      what: `its VMIDs are also those of ${whose}`,
+      where: `${own.path}.vmIds`,
+      todo: "move one of the ranges: a VMID belongs to one pool of one cluster",
+    });
+  const [left, right] = [addressSpan(own), addressSpan(its)];
+  if (left && right && meet(left, right))
+    problems.push({
+      what: `its addresses are also those of ${whose}`,
+      where: `${own.path}.firstAddress`,
+      todo: "move one of them: each VMID of a range has an address of its own",
+    });
+  return problems;
+}
+
 function addressSpan({ vmIds, firstAddress }: Owner): [number, number] | undefined {
   const first = firstAddress === undefined ? undefined : parseAddress(firstAddress);
   return first === undefined ? undefined : [first, first + vmIds.last - vmIds.first];

@@ -357,7 +357,9 @@ export const schema = z.strictObject({
   }),
 });
 
-/** The configuration of a stack, with all defaults filled in. */
+/** The configuration of a cluster as it is written down: what is left out has its default. */
+export type GivenConfig = z.input<typeof schema>;
+/** The configuration of a cluster, with all defaults filled in. */
 export type Config = z.output<typeof schema>;
 export type PoolConfig = Config["pools"][number];
 export type StrategyConfig = PoolConfig["strategy"];

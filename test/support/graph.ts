@@ -10,9 +10,12 @@ export interface Registered {
   dependencies: string[];
   ignoreChanges: string[];
   protect: boolean;
+  /** Whether it may be without a parent in the state. */
+  mayBeAtTop: boolean;
 }
 
 interface RegisterRequest {
+  getAliasesList(): { getSpec(): { getNoparent(): boolean } | undefined }[];
   getType(): string;
   getName(): string;
   getDependenciesList(): string[];
@@ -56,6 +59,7 @@ export async function graphOf(program: () => unknown): Promise<Graph> {
           dependencies: request.getDependenciesList(),
           ignoreChanges: request.getIgnorechangesList(),
           protect: request.getProtect(),
+          mayBeAtTop: request.getAliasesList().some((one) => one.getSpec()?.getNoparent()),
         });
       }
       callback(error, answer);

@@ -5,7 +5,11 @@
  */
 
 /** Type tokens of our components. Another token is another resource. */
-export const typeTokens = { nodePool: "evergreen:index:NodePool", slot: "evergreen:index:Slot" } as const;
+export const typeTokens = {
+  cluster: "evergreen:index:Cluster",
+  nodePool: "evergreen:index:NodePool",
+  slot: "evergreen:index:Slot",
+} as const;
 
 /** The interpreter of a step, relative to the project, so that the state is the same from every checkout. */
 export const stepInterpreter = "./bin/step";

@@ -11,7 +11,11 @@ describe("what outlives a run", () => {
 
   it("keeps its names", () => {
     assert.deepEqual(names, {
-      typeTokens: { nodePool: "evergreen:index:NodePool", slot: "evergreen:index:Slot" },
+      typeTokens: {
+        cluster: "evergreen:index:Cluster",
+        nodePool: "evergreen:index:NodePool",
+        slot: "evergreen:index:Slot",
+      },
       stepInterpreter: "./bin/step",
       namespace: "evergreen-system",
       labels: {

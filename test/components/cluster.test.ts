@@ -1,0 +1,155 @@
+import assert from "node:assert/strict";
+import { ComponentResource, InputPropertiesError, type Output } from "@pulumi/pulumi";
+import { Cluster, declareCluster } from "../../components/cluster.ts";
+import { NodePool } from "../../components/node-pool.ts";
+import type { ClusterArgs } from "../../components/plan.ts";
+import type { PoolNode } from "../../components/pool.ts";
+import { nodeName } from "../../src/domain/model/generation.ts";
+import type { PlannedCluster } from "../../src/domain/rollout/planned.ts";
+import { graphOf } from "../support/graph.ts";
+import { generation, plannedCluster, plannedPool } from "../support/planned.ts";
+
+/** A cluster whose plan is given instead of made. */
+class Planned extends Cluster {
+  protected override async plan({ cluster }: { cluster: string }): Promise<PlannedCluster> {
+    // As long as a program's own code and all of its other resources need.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    return plannedCluster(cluster);
+  }
+}
+
+/** Arguments of a cluster; each number has VMIDs and addresses of its own. */
+function argsOf(cluster: string, number: number): ClusterArgs {
+  const first = 100_000 + number * 1000;
+  return {
+    cluster,
+    site: { registrationAddress: `10.0.${number}.5`, hosts: ["pve1"], storage: "local" },
+    controlPlane: { image: "ubuntu-v1.1.0", servers: 1, vmIds: { first, last: first + 9 } },
+    pools: [{ name: "workers", image: "ubuntu-v1.1.0", slots: 1, vmIds: { first: first + 100, last: first + 199 } }],
+  };
+}
+
+const node = (cluster: string, pool: string): string => nodeName(cluster, pool, 0, generation.id);
+const command = "command:local:Command";
+const vm = "proxmoxve:index/vmLegacy:VmLegacy";
+
+describe("a cluster at the top of a stack", () => {
+  it("has the names that the states of all stacks have", async () => {
+    const graph = await graphOf(() => declareCluster(plannedCluster("demo")));
+    const urns = graph.resources.map(({ urn }) =>
+      urn.split("::").slice(2).join("::").replace("pulumi:pulumi:Stack$", ""),
+    );
+    // The mocks have only the type of the parent in a name.
+    const [inPool, inSlot] = ["evergreen:index:NodePool", "evergreen:index:Slot"];
+    const pools = ["servers", "workers"].flatMap((pool) => {
+      const name = node("demo", pool);
+      return [
+        ...[`${inPool}::demo-${pool}`, `${inPool}$${inSlot}::demo-${pool}-0`],
+        ...[`${inPool}$${command}::demo-${pool}-rollout`, `${inPool}$${command}::demo-${pool}-verify`],
+        ...(pool === "servers" ? [`${inPool}$${command}::demo-servers-snapshot`] : []),
+        ...[`${inSlot}$${vm}::${name}`, `${inSlot}$${command}::${name}-claim`, `${inSlot}$${command}::${name}-join`],
+        `${inSlot}$${command}::demo-${pool}-0-handover`,
+      ];
+    });
+    const stack = urns.filter((urn) => !urn.startsWith("pulumi:pulumi:Stack"));
+    assert.deepEqual(stack.toSorted(), [...pools, `${command}::demo-guard`].toSorted());
+  });
+
+  it("gives agents their turn after the servers, and is guarded by what comes after everything", async () => {
+    const graph = await graphOf(() => declareCluster(plannedCluster("demo")));
+    assert.ok(graph.waitsFor("demo-workers-rollout", "demo-servers-verify"));
+    for (const pool of ["servers", "workers"]) assert.ok(graph.waitsFor("demo-guard", `demo-${pool}-verify`));
+  });
+});
+
+describe("a cluster as a component", () => {
+  it("declares everything before the program ends, though its plan takes a while", async () => {
+    const graph = await graphOf(() => new Planned("late", argsOf("late", 1)));
+    assert.ok(graph.waitsFor("late-guard", node("late", "workers")));
+  });
+
+  it("takes over the resources of a stack that has had it at its top", async () => {
+    const graph = await graphOf(() => new Planned("moved", argsOf("moved", 2)));
+    // What is below these follows them.
+    for (const name of ["moved-servers", "moved-workers", "moved-guard"]) {
+      const found = graph.resources.find((one) => one.name === name);
+      assert.match(found?.urn ?? "", /::evergreen:index:Cluster\$/);
+      assert.ok(found?.mayBeAtTop, name);
+    }
+  });
+
+  it("begins after what it depends on, and ends before what depends on it", async () => {
+    const graph = await graphOf(() => {
+      const before = new NodePool("before", plannedPool("early", "before", 1));
+      const cluster = new Planned("middle", argsOf("middle", 3), { dependsOn: before.verified });
+      new NodePool("after", plannedPool("later", "after", 1), { dependsOn: [cluster] });
+    });
+    for (const pool of ["servers", "workers"]) {
+      assert.ok(graph.waitsFor(node("middle", pool), "early-before-verify"));
+      assert.ok(graph.waitsFor("later-after-rollout", `middle-${pool}-verify`));
+    }
+  });
+
+  it("is one of several, none of which waits for another", async () => {
+    const graph = await graphOf(() => {
+      for (const [at, cluster] of ["one", "two"].entries()) new Planned(cluster, argsOf(cluster, 4 + at));
+    });
+    for (const [own, other] of [
+      ["one", "two"],
+      ["two", "one"],
+    ] as const)
+      for (const { name } of graph.resources.filter((one) => one.name.startsWith(`${other}-`) && one.type === command))
+        assert.ok(!graph.waitsFor(`${own}-guard`, name), `${own} waits for ${name}`);
+  });
+
+  it("says its nodes, its generations and its address", async () => {
+    let said: unknown;
+    await graphOf(async () => {
+      const cluster = new Planned("said", argsOf("said", 6));
+      said = await valueOf([cluster.nodes, cluster.generations, cluster.registrationAddress]);
+    });
+    const nodes = (pool: string, vmid: number): PoolNode[] => [{ slot: 0, name: node("said", pool), vmid }];
+    assert.deepEqual(said, [
+      { servers: nodes("servers", 1000), workers: nodes("workers", 1100) },
+      { servers: generation.id, workers: generation.id },
+      "10.0.0.5",
+    ]);
+  });
+
+  it("is refused with the path of each wrong argument, before anything is declared", () => {
+    const { controlPlane, ...args } = argsOf("refused", 7);
+    const wrong = { ...args, controlPlane: { ...controlPlane, servers: 2 }, site: { ...args.site, prefixLength: 31 } };
+    refused(
+      () => new Planned("refused", { ...args, controlPlane: { ...controlPlane, image: "ubuntu" } }),
+      ["controlPlane.image"],
+    );
+    refused(() => new Planned("refused", wrong), ["site.prefixLength"]);
+    refused(() => new Planned("refused", { ...wrong, site: args.site }), ["controlPlane.servers"]);
+  });
+
+  it("is refused when it would take names, VMIDs or addresses of another cluster of the program", async () => {
+    await graphOf(() => new Planned("first", argsOf("first", 8)));
+    const { site, ...same } = argsOf("first", 8);
+    refused(
+      () => new Planned("again", { ...same, site }),
+      [...["cluster", "site.registrationAddress", "controlPlane.vmIds", "pools[0].vmIds"]],
+    );
+    refused(() => new Planned("again", { ...argsOf("again", 9), site }), ["site.registrationAddress"]);
+  });
+});
+
+function refused(declare: () => ComponentResource, paths: readonly string[]): void {
+  assert.throws(declare, (error) => {
+    assert.ok(InputPropertiesError.isInstance(error), String(error));
+    assert.deepEqual(
+      error.errors.map(({ propertyPath }) => propertyPath),
+      paths,
+    );
+    assert.doesNotMatch(error.message, /evergreen:/);
+    return true;
+  });
+}
+
+function valueOf(outputs: Output<unknown>[]): Promise<unknown> {
+  return Promise.all(outputs.map((one) => new Promise((resolve) => one.apply(resolve))));
+}
