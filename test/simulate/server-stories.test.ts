@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { guest } from "../../images/contract.ts";
-import { labels } from "../../src/clients/kubernetes/nodes.ts";
+import { labels } from "../../src/domain/model/formats.ts";
 import { takeLease } from "./by-hand.ts";
 import type { Vm } from "./data-centre.ts";
 import { isUp } from "./etcd.ts";

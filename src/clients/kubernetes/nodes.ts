@@ -6,8 +6,6 @@ import type { Deadline } from "../../runtime/deadline.ts";
 import { paths, type Node, type Resource } from "./types.ts";
 import { named, waitUntil } from "./watch.ts";
 
-export { labels };
-
 const pathOf = (name: string) => `${paths.nodes}/${name}`;
 
 export function findNode(client: Kubernetes, name: string): Promise<Node | undefined> {

@@ -1,3 +1,4 @@
+import { labels } from "../../domain/model/formats.ts";
 import { clock } from "../../runtime/clock.ts";
 import type { Server } from "../../domain/availability/quorum.ts";
 import { ports } from "../../../images/contract.ts";
@@ -5,7 +6,7 @@ import type { Access } from "./access.ts";
 import { Kubernetes } from "./client.ts";
 import type { EtcdMember } from "./etcd-members.ts";
 import { etcdPartOf } from "./etcd.ts";
-import { addressOf, findNode, isReady, labels, nameOf } from "./nodes.ts";
+import { addressOf, findNode, isReady, nameOf } from "./nodes.ts";
 import { paths, type Node } from "./types.ts";
 
 /**
@@ -32,7 +33,7 @@ export async function readServersAndMembers(
   const labelled = await readServers(access, signal);
   const known = new Set(labelled.map(({ name }) => name));
   const others = members.filter(({ node }) => !known.has(node));
-  const rest = await Promise.all(others.map((member) => withoutLabel(access, member, signal)));
+  const rest = await Promise.all(others.map((member) => readUnlabelled(access, member, signal)));
   return [...labelled, ...rest].map((server) => ({
     ...server,
     member: partOf(members.find(({ node }) => node === server.name)),
@@ -40,9 +41,9 @@ export async function readServersAndMembers(
 }
 
 /** A member whose Node has not the label of a server: somebody has removed it, or there is no Node. */
-async function withoutLabel(access: Access, member: EtcdMember, signal: AbortSignal): Promise<ServerNode> {
+async function readUnlabelled(access: Access, member: EtcdMember, signal: AbortSignal): Promise<ServerNode> {
   const node = await findNode(access.client, member.node);
-  return node ? await serverOf(access, node, signal) : withoutNode(member);
+  return node ? await readServer(access, node, signal) : withoutNode(member);
 }
 
 function partOf(member: EtcdMember | undefined): Server["member"] {
@@ -61,22 +62,22 @@ function withoutNode(member: EtcdMember): ServerNode {
  */
 export async function readServers(access: Access, signal: AbortSignal): Promise<ServerNode[]> {
   const { items } = await access.client.list<Node>(paths.nodes, { labelSelector: labels.server });
-  return await Promise.all(items.map((node) => serverOf(access, node, signal)));
+  return await Promise.all(items.map((node) => readServer(access, node, signal)));
 }
 
-async function serverOf(access: Access, node: Node, signal: AbortSignal): Promise<ServerNode> {
+async function readServer(access: Access, node: Node, signal: AbortSignal): Promise<ServerNode> {
   const member = etcdPartOf(node);
   return {
     name: nameOf(node),
     node: true,
     member: member ?? "none",
-    health: member === undefined ? "unknown" : await healthOf(access, node, signal),
+    health: member === undefined ? "unknown" : await readHealth(access, node, signal),
     slot: node.metadata?.labels?.[labels.slot],
     kubelet: node.status?.nodeInfo?.kubeletVersion ?? "",
   };
 }
 
-async function healthOf(access: Access, node: Node, signal: AbortSignal): Promise<Server["health"]> {
+async function readHealth(access: Access, node: Node, signal: AbortSignal): Promise<Server["health"]> {
   const address = addressOf(node);
   if (address === undefined) return "unknown";
   if (!isReady(node)) return "unhealthy";
