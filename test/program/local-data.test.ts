@@ -234,6 +234,35 @@ describe("data on nodes that leave", () => {
     assert.equal(await keeps(), undefined);
   });
 
+  it("are no more remembered of a node that has its slot and serves: what is on it is asked for again when it leaves", async () => {
+    const observed = await settled();
+    const name = nameIn(observed, "workers", 0);
+    const config = smallConfig(before);
+    const own = (await readPoolRecord(client, "workers")).nodes.find((one) => one.name === name);
+    assert.ok(own);
+    const keeps = async () => (await readPoolRecord(client, "workers")).nodes.find(({ slot }) => slot === 0)?.keeps;
+    for (const [phase, isThere, stays] of [
+      ["joined", true, true],
+      ["handedOver", false, true],
+      ["handedOver", true, false],
+    ] as const) {
+      await writeFacts(client, "workers", { nodes: [{ ...own, phase, keeps: [DATA] }] });
+      const seen = await reread({ ...observed, nodes: observed.nodes.filter((one) => isThere || one.name !== name) });
+      const idle = planPools(config, observed, now);
+      await recordKeptVms(client, seen, idle, config, now);
+      assert.deepEqual(await keeps(), stays ? [DATA] : undefined, `${phase}, ${isThere ? "with" : "without"} a Node`);
+    }
+  });
+
+  it("are remembered of a node that was recorded since the look at the cluster, as one that is just adopted", async () => {
+    const observed = await settled();
+    const config = smallConfig({ controlPlane: servers, pools: [workers], localVolumes: { whenNodesLeave: "keep" } });
+    const clusterPlan = await plan(config, observed);
+    const old = { ...observed, records: new Map([["workers", { pool: "workers", generations: [], nodes: [] }]]) };
+    await recordKeptVms(client, old, clusterPlan, config, now);
+    assert.deepEqual((await readPoolRecord(client, "workers")).nodes.find(({ slot }) => slot === 0)?.keeps, [DATA]);
+  });
+
   async function reread(observed: ObservedCluster): Promise<ObservedCluster> {
     return {
       ...observed,

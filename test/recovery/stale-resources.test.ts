@@ -281,10 +281,11 @@ describe("what a killed run left", () => {
   });
 
   it("is the memory of a retired node, a week after its VM went", async () => {
-    let isTaken = true;
+    let isTaken = false;
     await using pve = await numbers(() => isTaken);
     await remember("retired", week - 60);
     assert.deepEqual(await find({ vms: [] }, pve.client), []);
+    isTaken = true;
     const { since } = await remember("retired", week + 60);
     assert.deepEqual(await find({ vms: [] }, pve.client), [], "it is only out of sight");
     isTaken = false;

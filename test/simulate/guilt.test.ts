@@ -50,6 +50,16 @@ const guilty: Case[] = [
     says: /did not hold: restarted during the soak: kube-system\/kube-proxy-/,
   },
   {
+    when: "nothing is heard of its node in its soak, and another one on its host is heard",
+    soakSeconds: 60,
+    happens: async (stage) => {
+      const { name } = await arriving(stage, "soaking");
+      await stage.world.time.sleep(5_000);
+      setReady(stage, name, "Unknown");
+    },
+    says: /did not hold: demo-workers-\d-\w+ is not Ready: Ready is Unknown/,
+  },
+  {
     when: "its node restarts in its soak, and is Ready all the while",
     soakSeconds: 60,
     happens: async (stage) => {
@@ -226,6 +236,17 @@ const innocent: Case[] = [
     says: /^$/,
   },
   {
+    when: "a daemon restarts in its soak that is Ready on no node",
+    soakSeconds: 60,
+    happens: async (stage) => {
+      await deployBroken(stage);
+      const { name } = await arriving(stage, "soaking");
+      await stage.world.time.sleep(5_000);
+      restart(stage, [name], "broken");
+    },
+    says: /^$/,
+  },
+  {
     when: "its VM has lost its power when its predecessor would leave",
     happens: async (stage) => stage.world.dc.powerCut(await arriving(stage, "joined")),
     says: /does not serve, so nobody leaves its slot: .*its VM does not run/,
@@ -280,31 +301,7 @@ const innocent: Case[] = [
   },
   {
     when: "a daemon of its node is Ready on no other node",
-    happens: (stage) => {
-      const { objects } = stage.world.cluster;
-      objects.put("daemonsets", {
-        metadata: { name: "broken", namespace: "kube-system" },
-        status: { numberReady: 0, currentNumberScheduled: 3 },
-      });
-      void arriving(stage, "registered").then(({ name }) =>
-        objects.put("pods", {
-          metadata: {
-            name: `broken-${name}`,
-            namespace: "kube-system",
-            ownerReferences: [
-              {
-                kind: "DaemonSet",
-                name: "broken",
-                uid: objects.get("daemonsets", "kube-system/broken")?.metadata.uid,
-                controller: true,
-              },
-            ],
-          },
-          spec: { nodeName: name },
-          status: { phase: "Running", conditions: [{ type: "Ready", status: "False" }] },
-        }),
-      );
-    },
+    happens: (stage) => void deployBroken(stage),
     says: /^$/,
   },
 ];
@@ -391,13 +388,32 @@ function setReady({ world }: Stage, name: string, ready: string): void {
     });
 }
 
-/** The kube-proxy of these nodes restarts once more. */
-function restart({ world }: Stage, nodes: readonly string[]): void {
+/** A daemon of these nodes restarts once more. */
+function restart({ world }: Stage, nodes: readonly string[], daemon = "kube-proxy"): void {
   const { objects } = world.cluster;
   for (const node of nodes) {
-    const pod = objects.get("pods", `kube-system/kube-proxy-${node}`);
+    const pod = objects.get("pods", `kube-system/${daemon}-${node}`);
     if (pod) objects.put("pods", { ...pod, status: { ...pod.status, containerStatuses: [{ restartCount: 1 }] } });
   }
+}
+
+/** A DaemonSet that is Ready on no node, with a pod on the node that arrives. */
+async function deployBroken(stage: Stage): Promise<void> {
+  const { objects } = stage.world.cluster;
+  const [name, namespace] = ["broken", "kube-system"];
+  objects.put("daemonsets", { metadata: { name, namespace }, status: { numberReady: 0, currentNumberScheduled: 3 } });
+  const { name: nodeName } = await arriving(stage, "registered");
+  const uid = objects.get("daemonsets", `${namespace}/${name}`)?.metadata.uid;
+  const ownerReferences = [{ kind: "DaemonSet", name, uid, controller: true }];
+  objects.put("pods", {
+    metadata: { name: `${name}-${nodeName}`, namespace, ownerReferences },
+    spec: { nodeName },
+    status: {
+      phase: "Running",
+      conditions: [{ type: "Ready", status: "False" }],
+      containerStatuses: [{ restartCount: 0 }],
+    },
+  });
 }
 
 function refuseEvictions({ world }: Pick<Stage, "world">, refusal: Answer): void {
