@@ -34,6 +34,16 @@ describe("the pods that a new node was given", () => {
     );
   });
 
+  it("have started when one of another controller has: the node can start pods", () => {
+    const refused = pod("a", waitsFor("ImagePullBackOff"));
+    const other = pod("b", running);
+    const ownerReferences = [{ kind: "ReplicaSet", name: "other", uid: "2", controller: true }];
+    const ofOther = { ...other, metadata: { ...other.metadata, ownerReferences } };
+    assert.deepEqual(startingOn([refused, ofOther], evicted), { is: "started" });
+    const leaves = { ...ofOther, metadata: { ...ofOther.metadata, deletionTimestamp: "2026-11-01T00:00:00Z" } };
+    assert.equal(startingOn([refused, leaves], evicted).is, "refused");
+  });
+
   it("have started when there are none, whatever its daemons do", () => {
     assert.deepEqual(startingOn([], evicted), { is: "started" });
     assert.deepEqual(startingOn([pod("a", waitsFor("ErrImagePull"), "DaemonSet")], evicted), { is: "started" });
