@@ -83,6 +83,11 @@ export class Watcher {
       }
       if (place.pool === SERVER_POOL) this.requireControllers(name, by);
     } else if (!isSchedulable(before) && isSchedulable(after)) this.requireNobodyElse(place, by, `uncordons ${name}`);
+    if (!isOutOfService(before) && isOutOfService(after)) {
+      this.requireRight(place, by, `declares ${name} off`, false);
+      if (this.truth.vmsOf(place.pool).some((vm) => vm.name === name && vm.running))
+        this.story.wrong(`${by.name} has the volumes of ${name} released, whose VM runs`);
+    }
     if (isAskedToLeave(before) || !isAskedToLeave(after)) return;
     this.requireRight(place, by, `takes ${name} out of etcd`, true);
     this.etcd.removalAsked(name, by.name);
@@ -121,6 +126,11 @@ export class Watcher {
         `${what} of ${vm.name}`,
         vm.guest?.node !== undefined && this.truth.node(vm.name) !== undefined,
       );
+    // The number may be another VM's since the proof; the digest is what ties the write to it.
+    if (what === "PUT config" && !form.has("digest"))
+      this.story.wrong(`${by.name} changes the configuration of ${vm.name} without the digest of what it has proved`);
+    const bringsIn = what === "POST status/start" || what === "POST agent/file-write";
+    if (bringsIn && tags && !by.name.startsWith("program")) this.requireRight(tags, by, `${what} of ${vm.name}`, false);
     if (what === "DELETE ") this.destroyed(vm, by);
     const marker = form.get("file") === guest.marker ? Buffer.from(form.get("content") ?? "", "base64").toString() : "";
     if (what === "POST agent/file-write" && marker.startsWith("server"))
@@ -194,6 +204,11 @@ export class Watcher {
 
 /** Kubernetes deletes the pods of a node after 300 s without Ready; clocks are up to 20 s apart, in milliseconds. */
 const deadAfterMs = 280_000;
+
+function isOutOfService({ spec }: Stored): boolean {
+  const taints = (spec?.taints ?? []) as { key: string }[];
+  return taints.some(({ key }) => key === "node.kubernetes.io/out-of-service");
+}
 
 function isAskedToLeave({ metadata }: Stored): boolean {
   return metadata.annotations?.["etcd.rke2.cattle.io/remove"] === "true";
