@@ -73,6 +73,13 @@ describe("the record", () => {
     assert.deepEqual([...cluster.objects.keys()], [`${paths.configMaps}/pool-workers`]);
   });
 
+  it("keeps the other nodes of a slot of which one is forgotten", async () => {
+    const successor = { ...node(0), generation: "0b0b0b0b", name: "demo-workers-0-0b0b0b0b" };
+    await writeFacts(client, "workers", { generations: [generation], nodes: [node(0), successor] });
+    await writeFacts(client, "workers", { forget: [node(0)] });
+    assert.deepEqual((await readPoolRecord(client, "workers")).nodes, [successor]);
+  });
+
   it("keeps a node that came into a slot right before the last other one is forgotten", async () => {
     const successor = { ...node(0), generation: "0b0b0b0b", name: "demo-workers-0-0b0b0b0b" };
     await writeFacts(client, "workers", { generations: [generation], nodes: [node(0)] });

@@ -51,4 +51,11 @@ describe("a server, by its Node and by etcd's own list", () => {
     const [server] = await readServersAndMembers(access([unlabelled], true), [started], signal);
     assert.deepEqual([server?.node, server?.member, server?.health, server?.slot], [true, "voter", "healthy", "0"]);
   });
+
+  it("is unknown when its Node has no address at which it could be asked", async () => {
+    const { metadata, status } = node("True");
+    const nowhere = { metadata, status: { ...status, addresses: [] } };
+    const [server] = await readServersAndMembers(access([nowhere], true), [started], new AbortController().signal);
+    assert.equal(server?.health, "unknown");
+  });
 });
