@@ -459,6 +459,25 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  for (const step of ["rollout", "claim", "join", "handover", "verify"])
+    it(`are changed no more by a ${step} whose engine has lost the cluster`, async () => {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+      const { world, engine } = stage;
+      await stage.play(async () => {
+        const writes: string[] = [];
+        const isIt = (name: string) => name.startsWith(`${step}-demo-workers`);
+        world.defect = (call) => {
+          if (call.method !== "GET" && isIt(call.process.name)) writes.push(`${call.method} ${call.path}`);
+          return world.honest(call);
+        };
+        engine.mayUpdate = (name) => !isIt(name);
+        assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+        assert.match(engine.why, new RegExp(`-${step}: the lease update was lost`));
+        assert.deepEqual(writes, []);
+      });
+      assert.deepEqual(world.story.violations, []);
+    });
+
   it("are not judged in their soak for the network of one host, on which nobody is heard for a minute", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 4, soakSeconds: 120 });
     const { world } = stage;

@@ -4,6 +4,7 @@ import { mend, type Asked, type Books } from "../../src/recovery/mend.ts";
 import { messageOf } from "../../src/runtime/errors.ts";
 import type { Config } from "../../src/config/config.ts";
 import { renderClusterPlan, type ClusterPlan } from "../../src/program/cluster-plan.ts";
+import { LeaseLost, type Fence } from "../../src/clients/kubernetes/lease.ts";
 import { observeCluster, type ObservedCluster } from "../../src/observe/observed-cluster.ts";
 import { Proxmox } from "../../src/clients/proxmox/client.ts";
 import { findUnseen } from "../../src/clients/proxmox/vms.ts";
@@ -39,6 +40,9 @@ interface Resource {
 
 type Environment = Record<string, string>;
 
+/** The lease of an update that is held: the steps of the model share no other one. */
+const granted: Fence = { check: () => Promise.resolve(), requireOwned: () => Promise.resolve() };
+
 /**
  * The behaviour of the Pulumi engine that the design relies on: edges, updates before deletes, and failed updates that
  * keep their old inputs.
@@ -57,6 +61,8 @@ export class Engine {
   private mayHide = false;
   /** The pools of nodes that are in no state, as the last repair has said, and the slots that it asks for. */
   private readonly toRaise = new Map<string, number>();
+  /** Whether a step finds that its engine still has the lease of the update. */
+  mayUpdate: (step: string) => boolean = () => true;
   /** The plan of the last run. */
   clusterPlan: ClusterPlan | undefined;
   /** Steps that the last run started. */
@@ -370,7 +376,10 @@ export class Engine {
   ): Promise<Ending<object>> {
     return this.start(`${verb}-${urn.replace(/-(claim|join|handover)$/, "")}`, killer, (process) => {
       const { id, stop } = process;
-      const context: StepContext = { pve: proxmox(), id, stop, abandon: (why) => process.abandon(why), previous };
+      const abandon = (why: Error) => process.abandon(why);
+      const asks = () =>
+        this.mayUpdate(process.name) ? Promise.resolve(granted) : Promise.reject(new LeaseLost("update", "by a test"));
+      const context: StepContext = { pve: proxmox(), id, stop, abandon, update: asks, previous };
       const work = verbs[verb];
       if (!work) throw new Error(`no verb ${verb}`);
       return work(context, environment);

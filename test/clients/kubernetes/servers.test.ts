@@ -53,8 +53,8 @@ describe("a server, by its Node and by etcd's own list", () => {
   });
 
   it("is unknown when its Node has no address at which it could be asked", async () => {
-    const { metadata, status } = node("True");
-    const nowhere = { metadata, status: { ...status, addresses: [] } };
+    const there = node("True");
+    const nowhere = { ...there, status: { ...there.status, addresses: [] } };
     const [server] = await readServersAndMembers(access([nowhere], true), [started], new AbortController().signal);
     assert.equal(server?.health, "unknown");
   });
