@@ -459,6 +459,19 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("are brought back as often as they fall", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    await stage.play(async () => {
+      for (const time of ["first", "second", "third"]) {
+        stage.cutPower(1100);
+        await stage.world.time.sleep(60_000);
+        assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+        assert.ok(stage.vm(1100).running, `the ${time} time`);
+      }
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   for (const step of ["rollout", "claim", "join", "handover", "verify"])
     it(`are changed no more by a ${step} whose engine has lost the cluster`, async () => {
       const stage = new Stage(stageImages(), { servers: 1, agents: 1 });

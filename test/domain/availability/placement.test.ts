@@ -74,6 +74,7 @@ describe("what was evicted", () => {
     ["one more than before has none", [pod("a", {}), pod("b", {})], { ...before, unplaced: 1 }, 2, /shop\/a/],
     ["its controller has not made it again", [pod("a", { node: "x" })], before, 2, /1 of 2 pods/],
     ["it was scaled down meanwhile", [pod("a", { node: "x" })], before, 1, undefined],
+    ["it was scaled up meanwhile, which is no matter of the node", placed, before, 5, undefined],
     ["its controller is gone", [], before, 0, undefined],
     ["nobody knows how many there have to be", [], before, undefined, undefined],
     ["a namesake runs in another namespace", [pod("a", { node: "x" }), elsewhere], before, 2, /1 of 2 pods/],
