@@ -166,6 +166,11 @@ describe("a snapshot of etcd", () => {
       { content: { ...content, actual: "f00d" } },
       ["the object is spoilt: its content has not the checksum at its end"],
     ],
+    [
+      "it is too short for a checksum",
+      { content: { ...content, claimed: "", actual: "" } },
+      ["the object is spoilt: its content has not the checksum at its end"],
+    ],
     ["it is not locked", object({ retainUntil: undefined }), ["the object is not locked"]],
     [
       "its lock is no time",

@@ -14,6 +14,8 @@ import type { DrainBudget } from "../../../src/domain/drain/drain.ts";
 
 const full = { healthyAt: "2026-01-01T00:00:00Z", failedAt: "" };
 const failed = { healthyAt: "", failedAt: "2026-01-02T00:00:00Z" };
+/** Longhorn leaves `healthyAt` on a replica that was healthy before it failed. */
+const fallen = { healthyAt: "2026-01-01T00:00:00Z", failedAt: "2026-01-02T00:00:00Z" };
 const fresh = { healthyAt: "", failedAt: "" };
 
 interface NodeChanges {
@@ -166,6 +168,12 @@ describe("a node that Longhorn keeps data on", () => {
     [
       "that is off may not go when the other copy is on a node that is down",
       { nodes: [node("a"), node("b", { ready: "False" })], replicas: twice },
+      false,
+      ["now", /last healthy replica/],
+    ],
+    [
+      "that is off may not go when the other copy was healthy once and has failed since",
+      { replicas: [replica("v", "a"), replica("v", "b", fallen)] },
       false,
       ["now", /last healthy replica/],
     ],
