@@ -39,7 +39,7 @@ describe("the program's right to update a cluster", function () {
   it("is its engine's, which its steps know by, is kept from then on, and ends with the engine", async () => {
     await lock();
     assert.equal(holder(), holderOf(engine));
-    assert.ok(hasHeld(engine), "a step whose engine lost the lease must not take it anew");
+    assert.ok(hasHeld(engine, "demo"), "a step whose engine lost the lease must not take it anew");
     await until("a renewal", () => cluster.count("PUT", /update$/) > 0);
     child.kill("SIGKILL");
     await until("the lease to be given back", () => holder() === undefined);
