@@ -1,9 +1,13 @@
 import { UserError } from "../src/runtime/errors.ts";
 
+/** The message of an update that is a rollback. */
+export const rollbackMessage = "evergreen rollback";
+
 /** One entry of `pulumi stack history --json`: the fields that are used here. */
 export interface Update {
   kind: string;
   result: string;
+  message?: string;
   /** ISO 8601 */
   endTime: string;
   environment: Record<string, string>;
@@ -17,18 +21,21 @@ export interface GoodUpdate {
 
 /**
  * The commit of the last good update before the present state of the stack. This is the newest update that succeeded
- * from a clean tree and whose commit or configuration differs from that of the latest update. The file backend numbers
- * every entry 0, so entries are ordered by time.
+ * from a clean tree and whose commit or configuration differs from that of the latest update. What a rollback went back
+ * from does not count, and a rollback that did not end is carried on. The file backend numbers every entry 0, so
+ * entries are ordered by time.
  * @throws UserError when no update of the history can be reproduced from a commit
  */
 export function lastGood(history: readonly Update[], stack: string): GoodUpdate {
   const updates = history
     .filter((entry) => entry.kind === "update")
-    .toSorted((a, b) => Date.parse(b.endTime) - Date.parse(a.endTime));
-  const [present, ...earlier] = updates;
-  const good = earlier.find(
-    (entry) => entry.result === "succeeded" && isReproducible(entry) && differs(entry, present),
-  );
+    .toSorted((a, b) => Date.parse(a.endTime) - Date.parse(b.endTime));
+  const standing = withoutUndone(updates);
+  const [present, ...earlier] = standing.toReversed();
+  const isGood = (entry: Update) => entry.result === "succeeded" && isReproducible(entry);
+  const isBegun = updates.at(-1)?.message === rollbackMessage && updates.at(-1)?.result !== "succeeded";
+  const good =
+    isBegun && present && isGood(present) ? present : earlier.find((entry) => isGood(entry) && differs(entry, present));
   const commit = good?.environment["git.head"];
   if (good && commit !== undefined) return { commit, endTime: good.endTime };
   throw new UserError({
@@ -36,6 +43,16 @@ export function lastGood(history: readonly Update[], stack: string): GoodUpdate 
     where: `the history of stack ${stack}: ${describe(updates)}`,
     todo: "commit before you run `pulumi up`, so that every update can be reproduced; now: check out the commit that you want and run `pulumi up`, or name it with --to",
   });
+}
+
+/** The updates, oldest first, without those that a rollback went back from, and without that rollback. */
+function withoutUndone(updates: readonly Update[]): Update[] {
+  return updates.reduce<Update[]>((before, entry) => {
+    const head = entry.environment["git.head"];
+    const isAim = (one: Update) => isReproducible(one) && one.environment["git.head"] === head;
+    const aim = entry.message === rollbackMessage ? before.findLastIndex(isAim) : -1;
+    return aim < 0 ? [...before, entry] : before.slice(0, aim + 1);
+  }, []);
 }
 
 function isReproducible(update: Update): boolean {

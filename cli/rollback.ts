@@ -9,7 +9,7 @@ import { toolchain } from "../tools/index.ts";
 import { prepareEngine } from "./pre-update.ts";
 import { keepEncryption } from "./encryption.ts";
 import { EngineSide, noteStarted } from "../src/recovery/engine-side.ts";
-import { lastGood, type Update } from "./history.ts";
+import { lastGood, rollbackMessage, type Update } from "./history.ts";
 import { runChild } from "./run-child.ts";
 
 const run = promisify(execFile);
@@ -88,7 +88,7 @@ async function carryOut(
 ): Promise<number> {
   const asks = !preview && !yes;
   const verb = preview ? ["preview"] : ["up", ...(asks ? [] : ["--yes", "--skip-preview"])];
-  const args = [...verb, "--stack", stack, "--message", "evergreen rollback"];
+  const args = [...verb, "--stack", stack, "--message", rollbackMessage];
   const { code } = await runChild(pulumi, args, environment, { cwd: project, asks, started: noteStarted });
   return code;
 }

@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
-import { lastGood, type Update } from "../../cli/history.ts";
+import { lastGood, rollbackMessage, type Update } from "../../cli/history.ts";
 import { UserError } from "../../src/runtime/errors.ts";
 
 /** Updates in the order in which they happened, a minute apart: commit, dirty, result, configured image. */
-function history(...entries: [head: string, dirty: boolean, result: string, image: string, kind?: string][]): Update[] {
-  return entries.map(([head, dirty, result, image, kind = "update"], minute) => ({
+function history(
+  ...entries: [head: string, dirty: boolean, result: string, image: string, kind?: string, message?: string][]
+): Update[] {
+  return entries.map(([head, dirty, result, image, kind = "update", message = ""], minute) => ({
     kind,
+    message,
     result,
     endTime: new Date(Date.UTC(2026, 0, 1, 0, minute)).toISOString(),
     environment: { "git.head": head, "git.dirty": String(dirty) },
@@ -42,6 +45,46 @@ describe("the last good update", () => {
         ["b", true, "succeeded", "2"],
         ["x", false, "succeeded", "2", "refresh"],
         ["c", false, "succeeded", "3"],
+      ),
+      expected: "a",
+    },
+    {
+      title: "is the aim of a rollback that did not end, and not the update that it went back from",
+      history: history(
+        ["a", false, "succeeded", "1"],
+        ["b", false, "succeeded", "2"],
+        ["a", true, "failed", "1", "update", rollbackMessage],
+      ),
+      expected: "a",
+    },
+    {
+      title: "is the aim of a rollback that was tried twice and did not end",
+      history: history(
+        ["a", false, "succeeded", "1"],
+        ["b", false, "succeeded", "2"],
+        ["b", false, "failed", "2"],
+        ["a", false, "failed", "1", "update", rollbackMessage],
+        ["a", false, "failed", "1", "update", rollbackMessage],
+      ),
+      expected: "a",
+    },
+    {
+      title: "is the one before the aim of a rollback that ended, and not the update that it went back from",
+      history: history(
+        ["z", false, "succeeded", "0"],
+        ["a", false, "succeeded", "1"],
+        ["b", false, "succeeded", "2"],
+        ["a", false, "succeeded", "1", "update", rollbackMessage],
+      ),
+      expected: "z",
+    },
+    {
+      title: "is the aim of a rollback when an update after it failed",
+      history: history(
+        ["a", false, "succeeded", "1"],
+        ["b", false, "succeeded", "2"],
+        ["a", true, "succeeded", "1", "update", rollbackMessage],
+        ["c", false, "failed", "3"],
       ),
       expected: "a",
     },
