@@ -43,17 +43,17 @@ export class VerdictWatcher {
         .map(([, fact]) => JSON.parse(fact) as Judged);
       for (const generation of judged) {
         this.judges(generation, control.etcd.stalledNodes);
-        // Of pods that no node before could start nobody knows whether they can start at all.
-        if (judged.length > 1) this.proves(generation, cluster);
+        this.proves(generation, judged.length === 1, cluster);
       }
     });
   }
 
   /** No generation is proved while not one of its nodes starts a pod, and Kubernetes says why. */
-  private proves({ id, state }: Judged, { objects, pods, time }: Cluster): void {
+  private proves({ id, state }: Judged, isFirst: boolean, { objects, pods, time }: Cluster): void {
     const isNew = state === "proved" && this.states.get(id) !== "proved";
     this.states.set(id, state);
-    if (!isNew) return;
+    // Of pods that no node before could start nobody knows whether they can start at all.
+    if (!isNew || isFirst) return;
     const nodes = objects.list("nodes").filter(({ metadata }) => metadata.labels?.[labels.generation] === id);
     const given = nodes.flatMap(({ metadata }) => pods.servingOn(metadata.name));
     const isLate = ({ metadata }: Stored) => time.date() - Date.parse(metadata.creationTimestamp) > patience;

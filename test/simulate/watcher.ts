@@ -161,8 +161,10 @@ export class Watcher {
     const member = this.truth.cluster?.control.etcd.member(vm.uuid);
     if (member !== undefined && !member.learner && isUp(member))
       this.story.wrong(`${by.name} turns ${name} off, which is a voter of etcd`);
-    // A cordoned node no longer serves: this was checked when it was cordoned.
-    if (node && isSchedulable(node))
+    // A cordoned node no longer serves, nor does a server that has left etcd, whose cordon somebody has lifted: this was
+    // checked when it was cordoned.
+    const hasLeft = node !== undefined && labels.server in (node.metadata.labels ?? {}) && member === undefined;
+    if (node && isSchedulable(node) && !hasLeft)
       this.availability.requireAvailable(nodeTags(vm.tags)?.pool ?? "", name, `${by.name} turns ${name} off`);
   }
 
