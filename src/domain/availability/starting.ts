@@ -54,6 +54,24 @@ export function startingOn(pods: readonly StartingPod[], evicted: readonly Named
   return refused.length === 0 ? { is: "unknown" } : { is: "refused", pods: refused };
 }
 
+/**
+ * Likewise for several nodes, of which each has to start one of the pods that it was given: the worst of them.
+ * @param pods of the whole cluster
+ */
+export function startingOnEach(
+  pods: readonly StartingPod[],
+  nodes: readonly string[],
+  evicted: readonly NamedController[],
+): Starting {
+  const byNode = new Map<string, StartingPod[]>(nodes.map((node) => [node, []]));
+  for (const pod of pods) byNode.get(pod.spec?.nodeName ?? "")?.push(pod);
+  const each = [...byNode].map(([node, given]) => within(node, startingOn(given, evicted)));
+  return each.find(({ is }) => is === "refused") ?? each.find(({ is }) => is === "unknown") ?? { is: "started" };
+}
+
+const within = (node: string, starting: Starting): Starting =>
+  starting.is === "refused" ? { is: "refused", pods: starting.pods.map((pod) => `${pod} (on ${node})`) } : starting;
+
 /** A Job's pod that has finished has started, too. */
 const hasServedItsTime = (pod: StartingPod): boolean => hasFinished(pod) && hasStarted(pod);
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { displacedFrom } from "../../../src/domain/availability/placement.ts";
-import { startingOn, type StartingPod } from "../../../src/domain/availability/starting.ts";
+import { startingOn, startingOnEach, type StartingPod } from "../../../src/domain/availability/starting.ts";
 
 describe("the pods that a new node was given", () => {
   const pod = (name: string, status: NonNullable<StartingPod["status"]>, kind = "ReplicaSet"): StartingPod => ({
@@ -68,6 +68,21 @@ describe("the pods that a new node was given", () => {
     assert.deepEqual(failing(pod("a", waitsFor("CreateContainerConfigError"))), [true]);
     assert.deepEqual(failing(broken, pod("b", running)), [undefined]);
     assert.deepEqual(failing(pod("a", waitsFor("ContainerCreating"))), [undefined]);
+  });
+
+  it("are refused when one of several new nodes starts none, whatever the others do", () => {
+    const on = (nodeName: string, one: StartingPod): StartingPod => ({ ...one, spec: { nodeName } });
+    const refused = on("new-1", pod("a", waitsFor("ErrImagePull")));
+    const others = [on("new-0", pod("b", running)), on("old-1", pod("c", running))];
+    assert.deepEqual(startingOnEach([refused, ...others], ["new-0", "new-1"], evicted), {
+      is: "refused",
+      pods: ["load/a: ErrImagePull, x (on new-1)"],
+    });
+    assert.equal(startingOnEach([...others, refused], ["new-0"], evicted).is, "started");
+    assert.equal(
+      startingOnEach([...others, on("new-1", pod("a", running))], ["new-0", "new-1"], evicted).is,
+      "started",
+    );
   });
 
   it("are unknown while they are created, and the daemons of the node do not count", () => {
