@@ -68,7 +68,7 @@ describe("evergreen rollback", function () {
     ];
     const files = spawnSync("git", listed, { cwd: projectRoot, encoding: "utf8" }).stdout.split("\0").filter(Boolean);
     for (const file of files.filter((one) => existsSync(join(projectRoot, one))))
-      cpSync(join(projectRoot, file), join(repository, file));
+      cpSync(join(projectRoot, file), join(repository, file), { recursive: true, verbatimSymlinks: true });
     symlinkSync(join(projectRoot, "node_modules"), join(repository, "node_modules"));
     git("init", "-q");
     first = commit("salt-of-then");
