@@ -15,5 +15,20 @@ export async function readStackConfig(stack: string): Promise<Config> {
       todo: "name the stack with --stack, or copy Pulumi.prod.yaml and fill it in",
     });
   });
-  return readConfig(ownSettings((parse(text) as { config?: Record<string, unknown> } | null)?.config ?? {}));
+  return readConfig(ownSettings(parseSettings(text, file)?.config ?? {}));
+}
+
+function parseSettings(text: string, file: string): { config?: Record<string, unknown> } | null {
+  try {
+    return parse(text) as { config?: Record<string, unknown> } | null;
+  } catch (error) {
+    throw new UserError(
+      {
+        what: `the configuration of a stack is no YAML: ${messageOf(error).trim()}`,
+        where: file,
+        todo: "correct that line (git diff shows what a merge has left)",
+      },
+      { cause: error },
+    );
+  }
 }

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
+import { UserError, messageOf } from "../runtime/errors.ts";
 import { notedEngine } from "../runtime/engine-notes.ts";
 import { lifeOf } from "../runtime/process-identity.ts";
 
@@ -29,17 +30,33 @@ export function locksOf(backend: string, project: string, stack: string): Engine
   if (!existsSync(directory)) return [];
   return readdirSync(directory)
     .filter((file) => file.endsWith(".json"))
-    .map((file) => JSON.parse(readFileSync(join(directory, file), "utf8")) as EngineLock);
+    .map((file) => parseFile(join(directory, file), UNLOCK(stack)) as EngineLock);
 }
+
+/** @throws UserError when the file is cut off, as after a power cut or on a full disk */
+function parseFile(file: string, todo: string): unknown {
+  const bytes = readFileSync(file);
+  try {
+    return JSON.parse((file.endsWith(".gz") ? gunzipSync(bytes) : bytes).toString());
+  } catch (error) {
+    throw new UserError(
+      { what: `what the engine has written is cut off or broken: ${messageOf(error)}`, where: file, todo },
+      { cause: error },
+    );
+  }
+}
+
+const UNLOCK = (stack: string): string =>
+  `see to it that no update of stack ${stack} runs, then take its lock away: npx pulumi cancel --yes ${stack}; then npx evergreen repair --stack ${stack}`;
+const RESTORE =
+  'make room on the disk, and put the former state in its place: the .bak beside it, or the newest one of .pulumi/backups (docs/recovery.md, "The state is lost or old")';
 
 /** The state of a stack in a file backend; empty when the backend does not have the stack. */
 export function stateIn(backend: string, project: string, stack: string): EngineState {
   const file = join(backend, ".pulumi", "stacks", project, `${stack}.json`);
-  const text = existsSync(`${file}.gz`) ? gunzipSync(readFileSync(`${file}.gz`)).toString() : undefined;
-  if (text === undefined && !existsSync(file)) return stateOf(undefined);
-  const { checkpoint } = JSON.parse(text ?? readFileSync(file, "utf8")) as {
-    checkpoint?: { latest?: Deployment | null };
-  };
+  const found = [`${file}.gz`, file].find((one) => existsSync(one));
+  if (found === undefined) return stateOf(undefined);
+  const { checkpoint } = parseFile(found, RESTORE) as { checkpoint?: { latest?: Deployment | null } };
   return stateOf(checkpoint?.latest);
 }
 

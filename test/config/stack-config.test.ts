@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { readStackConfig } from "../../src/config/stack-config.ts";
 import { UserError } from "../../src/runtime/errors.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
 
 describe("the configuration of a stack, read from its file", () => {
   it("is what the program would get, defaults included", async () => {
@@ -18,5 +21,20 @@ describe("the configuration of a stack, read from its file", () => {
       assert.match(error.problem.todo, /--stack/);
       return true;
     });
+  });
+
+  it("that a merge has left in conflict is refused with the line", async () => {
+    const file = join(projectRoot, "Pulumi.conflict.yaml");
+    await writeFile(file, "config:\n<<<<<<< HEAD\n  evergreen:cluster: a\n=======\n");
+    try {
+      await assert.rejects(readStackConfig("conflict"), (error: unknown) => {
+        assert.ok(error instanceof UserError);
+        assert.match(error.problem.what, /is no YAML: .*line 2/);
+        assert.equal(error.problem.where, "Pulumi.conflict.yaml");
+        return true;
+      });
+    } finally {
+      await rm(file);
+    }
   });
 });

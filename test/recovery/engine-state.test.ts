@@ -149,6 +149,23 @@ describe("the file backend", () => {
     assert.deepEqual(stateIn(backend, PROJECT, "empty").pending, []);
   });
 
+  it("that a power cut or a full disk has cut off is refused with the file's name and what to do", async () => {
+    await put(`stacks/${PROJECT}/short.json`, stack("creating").slice(0, 40));
+    await put(`stacks/${PROJECT}/short-packed.json.gz`, gzipSync(stack("creating")).subarray(0, 20));
+    await put(`locks/organization/${PROJECT}/short/1.json`, "");
+    for (const [read, file, todo] of [
+      [() => stateIn(backend, PROJECT, "short"), "short.json", /\.bak/],
+      [() => stateIn(backend, PROJECT, "short-packed"), "short-packed.json.gz", /\.bak/],
+      [() => locksOf(backend, PROJECT, "short"), "1.json", /npx pulumi cancel --yes short/],
+    ] as const)
+      assert.throws(read, (error) => {
+        assert.ok(error instanceof UserError);
+        assert.match(error.problem.where, new RegExp(`/${file}$`));
+        assert.match(error.problem.todo, todo);
+        return true;
+      });
+  });
+
   it("is left alone by an update when nothing was killed, and by every other command", async () => {
     const environment = { PULUMI_BACKEND_URL: `file://${backend}` };
     const engine = new EngineSide("dev", "/nowhere/pulumi", environment);
