@@ -186,7 +186,8 @@ async function findExpiredTokens(kubernetes: Kubernetes): Promise<StaleResource[
 }
 
 /**
- * Recorded nodes whose VM is gone: it is not in the list, and its VMID is free. Before such a node is removed from the
+ * Recorded nodes whose VM is gone: it is not in the list, and its VMID is free. A retired one counts too while its Node
+ * is left: its VM was deleted by hand before its retirement was over. Before such a node is removed from the
  * cluster, this is checked once more, and also that its Node is not Ready.
  */
 async function findLostNodes(
@@ -198,8 +199,10 @@ async function findLostNodes(
   const exists = (node: { name: string; uuid: string; vmid: number }): boolean =>
     observed.takenVmids.includes(node.vmid) ||
     observed.vms.some((vm) => vm.uuid === node.uuid || vm.name === node.name);
+  const hasNode = ({ name, uuid }: NodeRecord): boolean =>
+    observed.nodes.some((node) => node.name === name && node.uuid === uuid);
   const isDue = (node: NodeRecord): boolean =>
-    node.phase !== "retired" || kubernetes.now().getTime() - Date.parse(node.since) > keptMs;
+    node.phase !== "retired" || hasNode(node) || kubernetes.now().getTime() - Date.parse(node.since) > keptMs;
   const unseen = [...observed.records.values()].flatMap(({ pool, nodes }) =>
     nodes
       .filter((node) => !exists(node) && isDue(node) && !held.has(leaseNames.slot(pool, node.slot)))
@@ -209,15 +212,17 @@ async function findLostNodes(
   const taken = new Set(await findTaken(pve, numbers));
   const gone = unseen.filter(({ node }) => !taken.has(node.vmid));
   return gone.map(({ pool, node }) => {
-    if (node.phase === "retired") return old(kubernetes, pool, node);
+    if (node.phase === "retired" && !hasNode(node)) return old(kubernetes, pool, node);
     const served = hasJoined(node) || observed.nodes.some(({ name }) => name === node.name);
     return { ...lost(pve, kubernetes, pool, node), needsOperator: served };
   });
 }
 
 function lost(pve: Proxmox, kubernetes: Kubernetes, pool: string, node: NodeRecord): StaleResource {
+  const left = { what: `the VM ${node.vmid} of ${node.name} is gone, and its Node is left` };
+  const served = { what: `the VM ${node.vmid} of ${node.name} is gone, and it was not retired` };
   return {
-    what: `the VM ${node.vmid} of ${node.name} is gone, and it was not retired`,
+    ...(node.phase === "retired" ? left : served),
     mend: async () => {
       const found = await proveGone(pve, kubernetes, node);
       if (found) await deleteNode(kubernetes, node.name, found.metadata?.uid);

@@ -284,12 +284,12 @@ describe("what a killed run left", () => {
     let isTaken = false;
     await using pve = await numbers(() => isTaken);
     await remember("retired", week - 60);
-    assert.deepEqual(await find({ vms: [] }, pve.client), []);
+    assert.deepEqual(await find({ vms: [], nodes: [] }, pve.client), []);
     isTaken = true;
     const { since } = await remember("retired", week + 60);
-    assert.deepEqual(await find({ vms: [] }, pve.client), [], "it is only out of sight");
+    assert.deepEqual(await find({ vms: [], nodes: [] }, pve.client), [], "it is only out of sight");
     isTaken = false;
-    assert.deepEqual(await mended({ vms: [] }, pve.client), [
+    assert.deepEqual(await mended({ vms: [], nodes: [] }, pve.client), [
       `${vm.name} was retired on ${since} and its VM is gone -> forgot ${vm.name}`,
     ]);
     assert.deepEqual((await readPoolRecord(kubernetes, "workers")).nodes, []);

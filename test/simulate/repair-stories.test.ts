@@ -320,6 +320,26 @@ describe("a repair in virtual time", function () {
       assert.equal(cluster.objects.get("nodes", lost), undefined);
     }));
 
+  it("gives up a node whose VM was deleted by hand before its retirement was over", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { dc, cluster, time } = stage.world;
+    await stage.play(async () => {
+      const name = stage.nameOf(1100);
+      const record = () => JSON.stringify(cluster.objects.get("configmaps", "evergreen-system/slot-workers-0"));
+      assert.equal(await stage.dieAt(stage.agentsOf(1), () => record().includes("retired")), "killed");
+      assert.ok(cluster.objects.get("nodes", name));
+      stage.cutPower(1100);
+      dc.vms.delete(1100);
+      await time.sleep(120_000);
+      assert.equal(await stage.up(stage.agentsOf(1)), "refused");
+      assert.match(stage.engine.why, /the VM of Node demo-workers-0-\w+ is gone/);
+      const { said } = await stage.mend({});
+      assert.match(said.join(), /the VM 1100 of demo-workers-0-\w+ is gone, and its Node is left -> deleted the Node/);
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("gives up no VM, and be it for an operator, under whose name a Node is Ready", async () =>
     await play(async () => {
       const { dc, cluster } = stage.world;
