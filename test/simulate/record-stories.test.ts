@@ -50,4 +50,25 @@ describe("a record that was restored to how it was in the middle of a rollout, i
       });
       assert.deepEqual(stage.world.story.violations, []);
     });
+
+  for (const isDeleted of [false, true])
+    it(`keeps no slot that is given up: what an earlier rollout wanted is ${isDeleted ? "nowhere" : "there again"}`, async () => {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 3 });
+      const { world, before } = stage;
+      const { objects } = world.cluster;
+      const key = "evergreen-system/cluster";
+      const fewer = { ...before, slots: 1, servers: { image: before.image, count: 1, cores: 4 } };
+      await stage.play(async () => {
+        const copy = structuredClone(objects.get("configmaps", key));
+        assert.ok(copy);
+        const isGivenUp = () => (objects.get("configmaps", key)?.data as { servers?: string }).servers === "1";
+        const isBegun = () => isGivenUp() && stage.engine.ran.includes("demo-workers-rollout");
+        assert.equal(await stage.dieAt(fewer, isBegun), "killed");
+        objects.remove("configmaps", key);
+        if (!isDeleted) objects.put("configmaps", copy);
+        await world.time.sleep(60_000);
+        assert.equal(await stage.up(fewer), "done", stage.engine.why);
+        assert.equal(world.cluster.control.etcd.voters().length, 1);
+      });
+    });
 });

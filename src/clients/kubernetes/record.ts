@@ -197,6 +197,26 @@ export async function readWantedSlots(
   return (slot) => slot < Number(data?.servers ?? Infinity);
 }
 
+/**
+ * Gives up the slots of a pool that an update does not want. Its rollout says so too, but only when its plan is new:
+ * a record that was restored, or deleted, says what an earlier rollout wanted, and the deletes of the update would be
+ * refused for that.
+ * @param wanted the slots of the update, of which new ones wait for the rollout
+ */
+export async function releaseWantedSlots(
+  client: Kubernetes,
+  pool: string,
+  role: Role,
+  wanted: readonly number[],
+): Promise<void> {
+  const isWanted = await readWantedSlots(client, pool, role);
+  const slots = wanted.filter(isWanted);
+  const before = (await client.find<ConfigMap>(pathOf("cluster")))?.data?.[slotsKey(pool)];
+  if (slotRanges(slots) === (before ?? (role === "agent" ? "" : undefined))) return;
+  if (role === "server") await writeWantedServers(client, pool, slots);
+  else await writeWantedSlots(client, pool, slots);
+}
+
 const slotsKey = (pool: string): string => `slots.${pool}`;
 
 /** @param slots empty: the pool is removed */
