@@ -6,7 +6,7 @@ import type { SlotInput } from "../../src/steps/input.ts";
 import {
   awaitMembers,
   ControlPlaneRefusal,
-  isVoterAlready,
+  readPartInEtcd,
   requireMayJoin,
   requireMayLeave,
 } from "../../src/steps/cluster/control-plane.ts";
@@ -16,23 +16,25 @@ describe("a server that joins", () => {
   const deadline = () => new Deadline("the control plane to be healthy", 2);
   const server = (member: ServerNode["member"], called = name) => ({ name: called, member }) as ServerNode;
 
-  const cases: [when: string, servers: ServerNode[], isBack: boolean][] = [
-    ["etcd has it among its voters", [server("voter")], true],
-    ["it is still a learner", [server("learner")], false],
-    ["it has a Node and is no member", [server("none")], false],
-    ["only another one is a voter", [server("voter", "demo-servers-1-0a1b2c3d")], false],
+  const own = { node: name, address: "10.0.1.10" };
+  const cases: [when: string, servers: ServerNode[], part: ServerNode["member"]][] = [
+    ["etcd has it among its voters", [server("voter")], "voter"],
+    ["it is still a learner", [server("learner")], "learner"],
+    ["it is a learner that has not started, which has no name", [server("learner", own.address)], "learner"],
+    ["it has a Node and is no member", [server("none")], "none"],
+    ["only another one is a voter", [server("voter", "demo-servers-1-0a1b2c3d")], "none"],
   ];
-  for (const [when, servers, isBack] of cases)
-    it(`${isBack ? "only comes back" : "has yet to be let in"} when ${when}`, async () => {
-      assert.equal(await isVoterAlready(() => Promise.resolve(servers), deadline(), name), isBack);
+  for (const [when, servers, part] of cases)
+    it(`is called ${part} when ${when}`, async () => {
+      assert.equal(await readPartInEtcd(() => Promise.resolve(servers), deadline(), own), part);
     });
 
   it("is asked for again when nobody could be asked, and nothing is disturbed when that lasts", async () => {
     let looks = 0;
     const sight = () =>
       (looks += 1) === 1 ? Promise.reject(new Error("no leader")) : Promise.resolve([server("voter")]);
-    assert.equal(await isVoterAlready(sight, deadline(), name), true);
-    const blind = isVoterAlready(() => Promise.reject(new Error("no leader")), deadline(), name);
+    assert.equal(await readPartInEtcd(sight, deadline(), own), "voter");
+    const blind = readPartInEtcd(() => Promise.reject(new Error("no leader")), deadline(), own);
     await assert.rejects(blind, (error: unknown) => {
       assert.ok(error instanceof ControlPlaneRefusal);
       assert.match(error.message, /not healthy, so nothing is disturbed: no leader/);

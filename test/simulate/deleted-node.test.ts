@@ -53,6 +53,33 @@ describe("a member whose Node somebody deletes while it runs", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  for (const rolls of [false, true])
+    it(`is replaced when it is a server whose member alone was removed from etcd${rolls ? ", also by a rollout" : ""}`, async () => {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+      const { etcd, servers, watcher } = stage.world.cluster.control;
+      const wish = rolls ? stage.serversOf(1) : stage.before;
+      await stage.play(async () => {
+        const { uuid } = stage.vm(1001);
+        const member = etcd.member(uuid);
+        assert.ok(member);
+        watcher.nodeDeletedByHand(member.node, uuid);
+        etcd.remove(uuid, () => watcher.removes(member, true));
+        for (const server of servers) if (server.vm.uuid === uuid) server.stopControlPlane("removed");
+        await stage.world.time.sleep(60_000);
+        if (!rolls) {
+          assert.equal(await stage.up(wish), "failed");
+          assert.match(
+            stage.engine.why,
+            /servers-1-\w+ was a member, and etcd has it no more: somebody has removed it/,
+          );
+        }
+        assert.equal(await stage.up(wish), "done", stage.engine.why);
+        assert.equal(etcd.voters().length, 3);
+        assert.doesNotMatch(generationsOf(stage, "servers"), /"failed/);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    });
+
   it("does not condemn its image when it is an agent that was joining, whose run was killed or not", async () => {
     for (const isKilled of [true, false]) {
       const stage = new Stage(stageImages(), { servers: 1, agents: 1 });

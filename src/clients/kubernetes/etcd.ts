@@ -44,6 +44,9 @@ export function etcdPartOf(node: Node): Server["member"] | undefined {
   return parts[reason ?? ""];
 }
 
+/** Whether the node has been a member of etcd at some time: RKE2 has reported its role. */
+export const hasBeenInEtcd = (node: Node | undefined): boolean => node !== undefined && etcdPartOf(node) !== undefined;
+
 /**
  * Removes the member of a node from etcd and waits until RKE2 confirms it. The node's API server has stopped then.
  * @param again called before the removal is asked for again: throws when the member may not leave any more

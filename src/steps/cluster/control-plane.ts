@@ -90,8 +90,12 @@ export async function awaitHealthyControlPlane(
   });
 }
 
-/** Whether etcd has this server among its voters; waits until the members can be read. */
-export async function isVoterAlready(probe: ServerProbe, deadline: Deadline, name: string): Promise<boolean> {
+/** Which part this server has in etcd; waits until the members can be read. A learner may have its address only. */
+export async function readPartInEtcd(
+  probe: ServerProbe,
+  deadline: Deadline,
+  { node, address }: Pick<SlotInput, "node" | "address">,
+): Promise<ServerNode["member"]> {
   let why = "";
   const servers = deadline.poll(
     500,
@@ -107,7 +111,8 @@ export async function isVoterAlready(probe: ServerProbe, deadline: Deadline, nam
       ? refused({ what: `the control plane is not healthy, so nothing is disturbed: ${why}` })
       : error;
   });
-  return known.some((server) => server.name === name && server.member === "voter");
+  const own = known.filter(({ name, member }) => member !== "none" && (name === node || name === address));
+  return own.find(({ name }) => name === node)?.member ?? own[0]?.member ?? "none";
 }
 
 /**

@@ -51,6 +51,15 @@ export function deletedServer({ name, vmid, host }: VmConfig): MemberRemoved {
   });
 }
 
+/** The error for a server whose member somebody has removed from etcd: its Node is there still. */
+export function removedServer({ name, vmid, host }: VmConfig): MemberRemoved {
+  return new MemberRemoved({
+    what: `${name} was a member, and etcd has it no more: somebody has removed it, and what is on its disk never gets in again`,
+    where: `VM ${vmid} on ${host}`,
+    todo: "run pulumi up again: it is retired, and its slot gets another server of the same content",
+  });
+}
+
 /** What a join has seen of the Node of its machine. */
 export interface Registration {
   /** Whether RKE2 takes the machine out of etcd when its Node is deleted: a server beside others. */

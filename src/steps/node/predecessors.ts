@@ -1,8 +1,10 @@
 import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import { DrainError } from "../../clients/kubernetes/eviction.ts";
+import { hasBeenInEtcd } from "../../clients/kubernetes/etcd.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { isReady } from "../../clients/kubernetes/nodes.ts";
+import type { ServerNode } from "../../clients/kubernetes/servers.ts";
 import { silentHostOf } from "../../clients/proxmox/errors.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import { isRunning, listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
@@ -28,7 +30,8 @@ interface Arriving {
 
 /**
  * Decommissions servers that would keep another server from joining. While a voter is dead etcd admits no member, so a
- * predecessor whose VM is off goes before its successor joins. Before all others goes a server of any slot whose
+ * predecessor whose VM is off goes before its successor joins, and so does one whose member somebody has removed: beside
+ * its Node no server joins either. Before all others goes a server of any slot whose
  * decommissioning was interrupted after it had left etcd: its Node alone makes the control plane unhealthy and keeps
  * every member from leaving.
  * @returns the connection to the cluster: a new connection when the old one led through a server that has just left
@@ -44,8 +47,10 @@ export async function removeDead(
   const first = { context, access, input, proof: "node" as const };
   for (const one of inSlot.filter(isBrokenOff)) await removeIfItMay(one, { ...first, fence });
   await removeBrokenOff(context, input, access, vms, record);
-  for (const one of inSlot.filter((other) => !isBrokenOff(other))) {
-    if (!(await isOff(context, one))) continue;
+  const others = inSlot.filter((other) => !isBrokenOff(other));
+  const members = others.length === 0 ? [] : await (await probeMembers(context, input, access))(context.stop);
+  for (const one of others) {
+    if (!(await isOff(context, one)) && !isOutOfEtcd(one, members)) continue;
     const left = await reconnect(context, input, access);
     await holdBack(context, input, { access: left, fence, view }, vms);
     await remove(one, { context, access: left, fence, input });
@@ -154,6 +159,10 @@ async function removeIfItMay(one: DepartingNode, options: DecommissionOptions): 
  * more.
  */
 const isBrokenOff = ({ node, record }: DepartingNode): boolean => node !== undefined && record?.phase === "retired";
+
+/** Whether the node has a Node and has been in etcd, which does not have it: somebody has removed its member. */
+const isOutOfEtcd = ({ name, node }: DepartingNode, servers: readonly ServerNode[]): boolean =>
+  hasBeenInEtcd(node) && servers.some((server) => server.name === name && server.member === "none");
 
 /** Whether the node has a Node and a VM that does not run. */
 async function isOff(context: StepContext, { node, vm }: DepartingNode): Promise<boolean> {

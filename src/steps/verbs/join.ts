@@ -3,6 +3,7 @@ import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import { hasBeenInEtcd } from "../../clients/kubernetes/etcd.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { forgetPassword, heartbeatOf, uncordon, untaintOutOfService } from "../../clients/kubernetes/nodes.ts";
 import { writeFacts } from "../../clients/kubernetes/record.ts";
@@ -28,8 +29,8 @@ import {
   probeMembers,
   settleDeadline,
   isOnlyUnhealthyServer,
-  isVoterAlready,
   only,
+  readPartInEtcd,
   requireMayJoin,
   requireSkew,
   explainNotAdmitted,
@@ -50,7 +51,13 @@ import {
   type NodeView,
 } from "../node/node-view.ts";
 import { withLease, attemptQuietly, slotLease, disruptionLeases, type StepContext } from "../context.ts";
-import { deletedServer, explainDeletion, turnOffUnregistered, type Registration } from "../node/deleted-node.ts";
+import {
+  deletedServer,
+  explainDeletion,
+  removedServer,
+  turnOffUnregistered,
+  type Registration,
+} from "../node/deleted-node.ts";
 import { readImage } from "../node/image.ts";
 import { findLeftAlone } from "../node/left-alone.ts";
 import { powerOn } from "../node/power-on.ts";
@@ -236,9 +243,11 @@ async function admitServer(context: StepContext, input: SlotInput, joining: Arri
   return await withLease(context, joining.access, disruptionLeases(input), input.site.timeouts.lease, async () => {
     const access = await removeDead(context, input, joining);
     const probe = await probeMembers(context, input, access);
-    const isBack = await isVoterAlready(probe, settleDeadline(context, input), input.node);
+    const part = await readPartInEtcd(probe, settleDeadline(context, input), input);
+    const isBack = part === "voter";
     // Nothing that is waited for brings it back.
-    if (!isBack && arrival.isMember && joining.view.node === undefined) throw deletedServer(config);
+    if (arrival.isMember && !isBack && joining.view.node === undefined) throw deletedServer(config);
+    if (part === "none" && (arrival.isMember || hasBeenInEtcd(joining.view.node))) throw removedServer(config);
     const settled = () => awaitHealthyControlPlane(probe, settleDeadline(context, input), [input.node, input.address]);
     const others = isBack ? [] : await settled();
     if (!isBack) requireMayJoin(input, others);
