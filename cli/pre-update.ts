@@ -1,12 +1,12 @@
 import { checkEnvironment } from "../src/observe/preflight.ts";
 import { commandLine } from "../src/runtime/command-line.ts";
 import type { EngineSide } from "../src/recovery/engine-side.ts";
-import { findMissingVms } from "../src/recovery/missing-vms.ts";
+import { findMissingVms, findMovedVms } from "../src/recovery/missing-vms.ts";
 import { isChange, refuseFlags } from "../src/runtime/refused-flags.ts";
 
 /**
  * Prepares `npx pulumi up`: repairs what a killed run left in the backend, removes VMs that are gone from the state,
- * and refuses flags and environment variables that would bypass the gates. When there is nothing to do, it reads two
+ * and refuses flags and environment variables that would bypass the gates, also of a destroy. When there is nothing to do, it reads two
  * files and the list of VMs on a file backend; on any other backend it asks the engine.
  * @throws UserError when the update must not begin
  */
@@ -21,6 +21,18 @@ export async function prepareUpdate(
   refuseFlags(line);
   checkEnvironment(environment);
   if (["up", "update"].includes(line.words[0] ?? "")) await prepareEngine(stack, engine, environment);
+  else await prepareDestroy(stack, engine, environment);
+}
+
+/**
+ * The preparation of a destroy, in which no program runs: the engine destroys a VM on the host that its state names.
+ * The cluster need not answer any more, so only Proxmox VE is asked.
+ */
+async function prepareDestroy(stack: string, engine: EngineSide, environment: NodeJS.ProcessEnv): Promise<void> {
+  const moved = await findMovedVms(stack, environment, (await engine.readState()).vms);
+  if (moved.length === 0) return;
+  const [{ followMoved }, { report }] = await Promise.all([import("../src/recovery/mend.ts"), import("./repair.ts")]);
+  await followMoved(engine, moved, report);
 }
 
 /** The same preparation for a command that starts the engine without a command line of the user. */

@@ -62,6 +62,7 @@ export async function follow(stack: string, moved: EngineState["vms"]): Promise<
   await withStack(stack, (site) => runAlone(site, () => followMoved(engine, moved, report)));
 }
 
-function report(what: string, how: string): void {
+/** Prints for the operator what was found, and what was done about it. */
+export function report(what: string, how: string): void {
   process.stdout.write(`${what}\n  -> ${how}\n`);
 }

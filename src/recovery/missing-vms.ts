@@ -82,6 +82,16 @@ export function movedAmong(known: readonly Vm[], list: readonly ListedVm[]): Vm[
   );
 }
 
+/**
+ * VMs of the engine's state that are on another Proxmox host than in the state, by name, VMID and tags: a destroy must
+ * not be led to a VM that has taken over a VMID. When the list of VMs cannot be read the result is empty.
+ */
+export async function findMovedVms(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]): Promise<Vm[]> {
+  const found = known.length === 0 ? undefined : await look(stack, environment, known).catch(() => undefined);
+  const seen = found?.seen.filter((vm) => nodeTags(vm.tags) !== undefined) ?? [];
+  return movedAmong(known, seen).filter(({ vmid, name }) => seen.some((vm) => vm.vmid === vmid && vm.name === name));
+}
+
 async function look(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]) {
   const config = await readStackConfig(stack);
   const pve = Proxmox.fromEnvironment(environment);

@@ -65,4 +65,22 @@ describe("on two Proxmox hosts, end to end", function () {
     const { code, output } = await site.evergreen("up", "--stack", "dev");
     assert.equal(code, 0, output);
   });
+
+  it("destroys the cluster with a VM that was migrated", async () => {
+    await site.configure({ allowDestroy: true });
+    await site.up();
+    const vm = await vmOf(1);
+    await site.lab.call("POST /faults", { kind: "migrate-vm", vm, host: "pve1" });
+    const { code, output } = await site.launcher(
+      "destroy",
+      "--yes",
+      "--skip-preview",
+      "--stack",
+      "dev",
+      "--non-interactive",
+    );
+    assert.equal(code, 0, output);
+    assert.match(output, new RegExp(`the engine remembers VM ${vm} \\(\\S+\\) on pve2, and it was migrated`));
+    assert.deepEqual(await site.vms("workers"), []);
+  });
 });
