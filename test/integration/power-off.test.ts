@@ -52,7 +52,7 @@ describe("turning a VM off", () => {
   });
 
   it("shuts it down also when a start was still under way when it was looked at", async () => {
-    assert.deepEqual(await turnedOff({ running: false }, true), [config, shutdown]);
+    assert.deepEqual(await turnedOff({ running: false }, true), [config, config, shutdown]);
   });
 
   it("does not shut it down when it has become another one meanwhile", async () => {

@@ -72,13 +72,13 @@ export async function powerOff(context: StepContext, proved: VmConfig, running: 
   const expected = { ...proved, tags: [] };
   const deadline = new Deadline(`the VM of ${proved.name} to be free`, site.timeouts.drain, context.stop);
   const writeOff = (config: VmConfig) => writeOnBoot(context.pve, config, expected, false, deadline);
-  let { host } = proved;
+  let config = proved;
   if (!running) {
     // A killed step may have requested a start that is still under way; the write waits for it.
-    ({ host } = await writeOff(proved));
+    const { host } = await writeOff(proved);
     if (!(await readPower(context.pve, { ...proved, host })).running) return;
+    config = await proveVm(context.pve, host, expected);
   }
-  const config = await proveVm(context.pve, host, expected);
   // Read before the write: a read may take a minute, and another VM may have the VMID by then.
   if ((await readPower(context.pve, config)).isGivenUpByHa) throw givenUpByHa(config);
   await turnOff(context.pve, await writeOff(config), site.timeouts.shutdown, context.stop);
