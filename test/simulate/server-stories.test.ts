@@ -828,6 +828,24 @@ describe("a control plane that shrinks while the host of its last server did not
   });
 });
 
+describe("a control plane that shrinks and is rolled at once", function () {
+  this.timeout(60_000);
+
+  it("loses a dead server first whose slot is given up: no other one could join before", async () => {
+    const stage = new Stage(stageImages(), { servers: 5, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      stage.cutPower(1003);
+      await world.time.sleep(60_000);
+      const image = stageImages()[1]?.name ?? "";
+      const fewer = { ...stage.before, servers: { image, count: 3, cores: 4 } };
+      assert.equal(await stage.up(fewer), "done", stage.engine.why);
+      assert.equal(world.cluster.control.etcd.voters().length, 3);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+});
+
 describe("a server that has joined beside the owner of its slot, whose host was silent when the run was planned", function () {
   this.timeout(60_000);
 

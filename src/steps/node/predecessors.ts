@@ -4,10 +4,12 @@ import { DrainError } from "../../clients/kubernetes/eviction.ts";
 import { hasBeenInEtcd } from "../../clients/kubernetes/etcd.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { isReady } from "../../clients/kubernetes/nodes.ts";
+import { readWantedSlots } from "../../clients/kubernetes/record.ts";
 import type { ServerNode } from "../../clients/kubernetes/servers.ts";
 import { silentHostOf } from "../../clients/proxmox/errors.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import { isRunning, listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
+import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { NodeRecord, PoolRecord } from "../../domain/model/types.ts";
 import { NoRoom, requireOwner } from "../cluster/availability.ts";
 import { probeMembers, ControlPlaneRefusal } from "../cluster/control-plane.ts";
@@ -31,9 +33,9 @@ interface Arriving {
 /**
  * Decommissions servers that would keep another server from joining. While a voter is dead etcd admits no member, so a
  * predecessor whose VM is off goes before its successor joins, and so does one whose member somebody has removed: beside
- * its Node no server joins either. Before all others goes a server of any slot whose
- * decommissioning was interrupted after it had left etcd: its Node alone makes the control plane unhealthy and keeps
- * every member from leaving.
+ * its Node no server joins either. The same holds for the members of slots that are given up. Before all others goes a
+ * server of any slot whose decommissioning was interrupted after it had left etcd: its Node alone makes the control
+ * plane unhealthy and keeps every member from leaving.
  * @returns the connection to the cluster: a new connection when the old one led through a server that has just left
  */
 export async function removeDead(
@@ -47,15 +49,22 @@ export async function removeDead(
   const first = { context, access, input, proof: "node" as const };
   for (const one of inSlot.filter(isBrokenOff)) await removeIfItMay(one, { ...first, fence });
   await removeBrokenOff(context, input, access, vms, record);
-  const others = inSlot.filter((other) => !isBrokenOff(other));
-  const members = others.length === 0 ? [] : await (await probeMembers(context, input, access))(context.stop);
+  const now = await reconnect(context, input, access);
+  const others = [...inSlot, ...(await findGivenUp(now, input, vms, record))].filter((one) => !isBrokenOff(one));
+  const seen = async () => await (await probeMembers(context, input, now))(context.stop);
+  // Nothing is known during an election, and then nobody is out of etcd: the join waits for the others afterwards.
+  const members = others.length === 0 ? [] : await seen().catch(() => []);
+  context.stop.throwIfAborted();
   for (const one of others) {
     if (!(await isOff(context, one)) && !isOutOfEtcd(one, members)) continue;
-    const left = await reconnect(context, input, access);
+    const left = await reconnect(context, input, now);
     await holdBack(context, input, { access: left, fence, view }, vms);
-    await remove(one, { context, access: left, fence, input });
+    const { slot = input.slot } = one.record ?? {};
+    const goes = (its: Fence) => remove(one, { context, access: left, fence: its, input });
+    if (slot === input.slot) await goes(fence);
+    else await withLease(context, left, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, goes);
   }
-  return await reconnect(context, input, access);
+  return await reconnect(context, input, now);
 }
 
 /** The given connection while its server runs, else a new connection: that server may be off since. */
@@ -171,17 +180,41 @@ async function isOff(context: StepContext, { node, vm }: DepartingNode): Promise
 
 /** Servers of other slots whose record is retired and that still have a Node. */
 async function findBrokenOff(
-  { client }: Access,
+  access: Access,
   input: SlotInput,
   vms: readonly ListedVm[],
   record: PoolRecord,
 ): Promise<DepartingNode[]> {
-  const retired = record.nodes.filter(({ phase, slot }) => phase === "retired" && slot !== input.slot);
-  const slots = [...new Set(retired.map(({ slot }) => slot))];
+  return (await findInOtherSlots(access, input, vms, record, ({ phase }) => phase === "retired")).filter(isBrokenOff);
+}
+
+/**
+ * Members in slots that the update does not want. It deletes them in the end, which never comes while one of them is
+ * dead.
+ */
+async function findGivenUp(
+  access: Access,
+  input: SlotInput,
+  vms: readonly ListedVm[],
+  record: PoolRecord,
+): Promise<DepartingNode[]> {
+  const isWanted = await readWantedSlots(access.client, input.pool, "server");
+  return await findInOtherSlots(access, input, vms, record, (one) => hasJoined(one) && !isWanted(one.slot));
+}
+
+async function findInOtherSlots(
+  { client }: Access,
+  input: SlotInput,
+  vms: readonly ListedVm[],
+  record: PoolRecord,
+  concerns: (one: NodeRecord) => boolean,
+): Promise<DepartingNode[]> {
+  const nodes = record.nodes.filter((one) => one.slot !== input.slot && concerns(one));
+  const slots = [...new Set(nodes.map(({ slot }) => slot))];
   const inSlots = await Promise.all(
     slots.map((slot) => findOtherNodes(client, { ...input, slot, node: "", generation: "" }, vms, record)),
   );
-  return inSlots.flat().filter(isBrokenOff);
+  return inSlots.flat();
 }
 
 /**
