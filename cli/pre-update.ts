@@ -1,7 +1,7 @@
 import { checkEnvironment } from "../src/observe/preflight.ts";
 import { commandLine } from "../src/runtime/command-line.ts";
 import type { EngineSide } from "../src/recovery/engine-side.ts";
-import { findMissingVms, findMovedVms } from "../src/recovery/missing-vms.ts";
+import { findMissingVms, findOutdatedVms } from "../src/recovery/missing-vms.ts";
 import { isChange, refuseFlags } from "../src/runtime/refused-flags.ts";
 
 /**
@@ -25,13 +25,18 @@ export async function prepareUpdate(
 }
 
 /**
- * The preparation of a destroy, in which no program runs: the engine destroys a VM on the host that its state names.
- * The cluster need not answer any more, so only Proxmox VE is asked.
+ * The preparation of a destroy, in which no program runs: the engine destroys a VM on the host that its state names, and
+ * fails on one that is gone. The cluster need not answer any more, so only Proxmox VE is asked.
  */
 async function prepareDestroy(stack: string, engine: EngineSide, environment: NodeJS.ProcessEnv): Promise<void> {
-  const moved = await findMovedVms(stack, environment, (await engine.readState()).vms);
-  if (moved.length === 0) return;
-  const [{ followMoved }, { report }] = await Promise.all([import("../src/recovery/mend.ts"), import("./repair.ts")]);
+  const { gone, moved } = await findOutdatedVms(stack, environment, (await engine.readState()).vms);
+  if (gone.length + moved.length === 0) return;
+  const [{ followMoved, reportGone }, { report }] = await Promise.all([
+    import("../src/recovery/mend.ts"),
+    import("./repair.ts"),
+  ]);
+  reportGone(gone, report);
+  if (gone.length > 0) await engine.refreshOnly(gone.map(({ urn }) => urn));
   await followMoved(engine, moved, report);
 }
 

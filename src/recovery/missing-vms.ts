@@ -83,13 +83,22 @@ export function movedAmong(known: readonly Vm[], list: readonly ListedVm[]): Vm[
 }
 
 /**
- * VMs of the engine's state that are on another Proxmox host than in the state, by name, VMID and tags: a destroy must
- * not be led to a VM that has taken over a VMID. When the list of VMs cannot be read the result is empty.
+ * VMs of the engine's state that are gone, or on another Proxmox host than in the state, by name, VMID and tags: a destroy
+ * must not be led to a VM that has taken over a VMID. None is gone where none of ours is seen: that may be another site.
+ * When the list of VMs cannot be read the result is empty.
  */
-export async function findMovedVms(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]): Promise<Vm[]> {
+export async function findOutdatedVms(
+  stack: string,
+  environment: NodeJS.ProcessEnv,
+  known: readonly Vm[],
+): Promise<{ gone: Vm[]; moved: Vm[] }> {
   const found = known.length === 0 ? undefined : await look(stack, environment, known).catch(() => undefined);
-  const seen = found?.seen.filter((vm) => nodeTags(vm.tags) !== undefined) ?? [];
-  return movedAmong(known, seen).filter(({ vmid, name }) => seen.some((vm) => vm.vmid === vmid && vm.name === name));
+  const isOurs = (vm: ListedVm) =>
+    nodeTags(vm.tags) !== undefined && known.some(({ vmid, name }) => vm.vmid === vmid && vm.name === name);
+  const ours = found?.seen.filter(isOurs) ?? [];
+  return found === undefined || ours.length === 0
+    ? { gone: [], moved: [] }
+    : { gone: found.gone, moved: movedAmong(known, ours) };
 }
 
 async function look(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]) {

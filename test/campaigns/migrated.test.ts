@@ -66,11 +66,12 @@ describe("on two Proxmox hosts, end to end", function () {
     assert.equal(code, 0, output);
   });
 
-  it("destroys the cluster with a VM that was migrated", async () => {
+  it("destroys the cluster with a VM that was migrated, and one that was deleted", async () => {
     await site.configure({ allowDestroy: true });
     await site.up();
-    const vm = await vmOf(1);
+    const [gone, vm] = [await vmOf(0), await vmOf(1)];
     await site.lab.call("POST /faults", { kind: "migrate-vm", vm, host: "pve1" });
+    await site.lab.call("POST /faults", { kind: "delete-vm", vm: gone });
     const { code, output } = await site.launcher(
       "destroy",
       "--yes",
@@ -81,6 +82,7 @@ describe("on two Proxmox hosts, end to end", function () {
     );
     assert.equal(code, 0, output);
     assert.match(output, new RegExp(`the engine remembers VM ${vm} \\(\\S+\\) on pve2, and it was migrated`));
+    assert.match(output, new RegExp(`the engine remembers VM ${gone} \\(\\S+\\), which is gone`));
     assert.deepEqual(await site.vms("workers"), []);
   });
 });

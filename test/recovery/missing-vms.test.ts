@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findMissingVms, findMovedVms, mayForget, refuseAnotherSite } from "../../src/recovery/missing-vms.ts";
+import { findMissingVms, findOutdatedVms, mayForget, refuseAnotherSite } from "../../src/recovery/missing-vms.ts";
 import { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { seedSite, seedVm, site } from "../../lab/proxmox/site.ts";
 import { tagsOf as tagsOfNode } from "../../src/clients/proxmox/tags.ts";
@@ -104,12 +104,13 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       const elsewhere = known.map((vm) => (vm.vmid === 1103 ? { ...vm, host: "pve7" } : vm));
       const { gone, moved } = await findMissingVms("dev", environment, elsewhere);
       assert.deepEqual([gone.map(({ vmid }) => vmid), moved.map(({ vmid }) => vmid)], [[1100], [1103]]);
+      const outdated = await findOutdatedVms("dev", environment, elsewhere);
       assert.deepEqual(
-        (await findMovedVms("dev", environment, elsewhere)).map(({ vmid }) => vmid),
-        [1103],
+        [outdated.gone, outdated.moved].map((some) => some.map(({ vmid }) => vmid)),
+        [[1100], [1103]],
       );
-      const stranger = elsewhere.map((vm) => ({ ...vm, name: `${vm.name}-of-then` }));
-      assert.deepEqual(await findMovedVms("dev", environment, stranger), [], "its number belongs to another VM");
+      const strangers = elsewhere.map((vm) => ({ ...vm, name: `${vm.name}-of-then` }));
+      assert.deepEqual(await findOutdatedVms("dev", environment, strangers), { gone: [], moved: [] }, "another site");
       // A state that names no host is no reason to look.
       const placeless = known.map(({ vmid, name, urn }) => ({ vmid, name, urn }));
       assert.deepEqual((await findMissingVms("dev", environment, placeless)).moved, []);
