@@ -16,6 +16,7 @@ const pages = [
   "docs/messages.md",
   "docs/production.md",
   "docs/recovery.md",
+  "docs/simulation.md",
 ];
 
 /** What leads to the headings of a page. */
