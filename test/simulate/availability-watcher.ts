@@ -130,10 +130,6 @@ export class AvailabilityWatcher {
     return slots.filter((slot) => !served.has(slot));
   }
 
-  private servingNodes(pool: string): Stored[] {
-    return this.nodesThere(pool).filter(isSchedulable);
-  }
-
   private nodesThere(pool: string): Stored[] {
     return this.truth.nodes().filter((node) => placeOf(node).pool === pool && this.isThere(node));
   }
@@ -242,7 +238,8 @@ export class AvailabilityWatcher {
    * owner of its slot serves.
    */
   isIncomplete({ pool, slot }: Place, name: string, by: Process): boolean {
-    const others = this.servingNodes(pool).filter(({ metadata }) => metadata.name !== name);
+    // An owner that somebody has cordoned is one.
+    const others = this.nodesThere(pool).filter((node) => node.metadata.name !== name && !isCordonedByUs(node));
     return /^(rollout|join)-/.test(by.name) && others.some((node) => String(placeOf(node).slot) === String(slot));
   }
 }
@@ -254,8 +251,11 @@ const listLagMs = 15_000;
 
 /** A server that somebody has cordoned serves on as one: only our own cordon is the beginning of its end. */
 function serves(node: Stored): boolean {
-  const { labels: own = {}, annotations = {} } = node.metadata;
-  return isSchedulable(node) || (labels.server in own && !(cordonedBy in annotations));
+  return isSchedulable(node) || (labels.server in (node.metadata.labels ?? {}) && !isCordonedByUs(node));
+}
+
+function isCordonedByUs(node: Stored): boolean {
+  return !isSchedulable(node) && cordonedBy in (node.metadata.annotations ?? {});
 }
 
 const slotsBelow = (count: number): number[] => Array.from({ length: count }, (_, slot) => slot);
