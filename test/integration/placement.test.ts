@@ -72,6 +72,8 @@ describe("what was evicted for a node that was given up since", () => {
   it("is waited for once, and with what it was before", async () => {
     pod("demo-workers-0-bbbbbbbb");
     await rememberDisplaced(client, input, new Set(["demo-workers-0-bbbbbbbb"]));
+    await assert.rejects(awaitPlaced(context, client, input), /shop\/web has 0 of 1 pods/);
+    pod("demo-workers-0-cccccccc");
     await awaitPlaced(context, client, input);
     const { data = {} } = cluster.objects.get("/api/v1/namespaces/evergreen-system/configmaps/slot-workers-0") as {
       data?: Record<string, string>;

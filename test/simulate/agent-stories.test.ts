@@ -238,6 +238,26 @@ describe("agents in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("are not replaced either while no pod of a dead one starts elsewhere", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { pods } = stage.world.cluster;
+    await stage.play(async () => {
+      pods.deploy({ name: "app", replicas: 4, minAvailable: 0, slowestEnd: 1000, claims: false });
+      await stage.world.time.sleep(30_000);
+      stage.cutPower(1100);
+      await stage.world.time.sleep(70_000);
+      const old = [1100, 1101].map((vmid) => stage.nameOf(vmid));
+      unfetched(stage, ({ metadata, spec }) => {
+        const node = spec?.nodeName;
+        return metadata.labels?.app === "app" && typeof node === "string" && !old.includes(node);
+      });
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /of the pods that left for demo-workers-0-\w+ none has started/);
+      assert.ok(stage.vm(1101).running);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("are done beside a workload that has started nowhere, and had waited for their room", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
     const { objects, pods } = stage.world.cluster;

@@ -72,9 +72,12 @@ export async function awaitPlaced(context: StepContext, client: Kubernetes, inpu
   const displaced = owed(record, input);
   if (displaced.length === 0) return;
   const kept = await readKeptClaims(client);
+  // Pods of a dead node are there for up to a minute after their Node: the garbage collector deletes them.
+  const gone = new Set(record.nodes.filter(({ phase }) => phase === "retired").map(({ name }) => name));
+  const isThere = (pod: Pod) => !gone.has(pod.spec?.nodeName ?? "");
   await awaitNone(context, client, input, {
     displaced,
-    left: (pods, wanted) => unplaced(pods, displaced, wanted, kept),
+    left: (pods, wanted) => unplaced(pods.filter(isThere), displaced, wanted, kept),
     problem: (left, seconds) => ({
       what: `pods that were evicted for ${input.node} have found no place in ${seconds} s: ${left}`,
       where: `slot ${input.slot} of pool ${input.pool}, whose new node serves`,
