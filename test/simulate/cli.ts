@@ -15,27 +15,18 @@ import {
   type Played,
 } from "./many.ts";
 import { simulate } from "./simulate.ts";
+import { weatherKinds } from "./weather/storms.ts";
 
-/*
- * npm run test:simulate -- [--runs N] [--seed S] [--strike "REQUEST: FAULT"] [--weather KIND] [--report FILE]
- *   [--adversary]
- *
- * With --runs: plays that many seeds, from S on, on both cores. Without: prints the story of one seed, line by line.
- */
-const { values } = parseArgs({
-  options: {
-    runs: { type: "string" },
-    seed: { type: "string" },
-    strike: { type: "string" },
-    weather: { type: "string" },
-    report: { type: "string" },
-    adversary: { type: "boolean", default: false },
-    workers: { type: "string", default: "2" },
-  },
-});
+/** With --runs: plays that many seeds, from S on, on both cores. Without: prints the story of one seed, line by line. */
+const usage =
+  'npm run test:simulate -- [--runs N] [--seed S] [--strike "REQUEST: FAULT"] [--weather KIND] [--report FILE] [--adversary]';
+const { values } = readArguments();
 const seed = Number(values.seed ?? freshSeed());
 const runs = Number(values.runs ?? (values.seed === undefined ? 2000 : 1));
+if (!Number.isInteger(seed) || !Number.isInteger(runs) || runs < 1) refuse("--runs and --seed are whole numbers");
 const { weather } = values;
+if (weather !== undefined && !weatherKinds.some(({ name }) => name === weather))
+  refuse(`--weather is none of these: ${weatherKinds.map(({ name }) => name).join("; ")}`);
 const kind: Kind = values.adversary ? "adversary" : "simulate";
 
 print(`${runs} runs from seed ${seed}`);
@@ -77,4 +68,25 @@ async function tell(): Promise<Played> {
 
 function print(line: string): void {
   process.stdout.write(`${line}\n`);
+}
+
+function readArguments() {
+  const text = { type: "string" } as const;
+  const options = { runs: text, seed: text, strike: text, weather: text, report: text };
+  try {
+    return parseArgs({
+      options: {
+        ...options,
+        adversary: { type: "boolean", default: false },
+        workers: { type: "string", default: "2" },
+      },
+    });
+  } catch (error) {
+    return refuse(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function refuse(why: string): never {
+  process.stderr.write(`${why}\n${usage}\n`);
+  process.exit(2);
 }
