@@ -134,6 +134,23 @@ describe("a member whose Node somebody deletes while it runs", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("is replaced by other content too, while its successor is a voter whose join was not over", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { cluster } = stage.world;
+    const { etcd } = cluster.control;
+    await stage.play(async () => {
+      const isVoter = () => etcd.voters().length === 4;
+      assert.equal(await stage.dieAt(stage.serversOf(1), isVoter), "killed");
+      await deleteNode(stage, 1000);
+      assert.equal(etcd.voters().length, 3);
+      for (let runs = 0; runs < 3 && (await stage.up(stage.serversOf(2))) !== "done"; runs += 1)
+        await stage.world.time.sleep(60_000);
+      assert.equal(stage.engine.why, "");
+      assert.equal(etcd.voters().length, 3);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("is named when it is the only server, which etcd keeps", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
     await stage.play(async () => {

@@ -1,3 +1,4 @@
+import { messageOf } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import { DrainError } from "../../clients/kubernetes/eviction.ts";
@@ -221,7 +222,8 @@ async function findInOtherSlots(
  * Decommissions the incomplete nodes of a slot before another node of it is started: they may have stayed because a
  * voter of another slot was dead or their Proxmox host was silent, and two of them beside a running owner would be more
  * than the surge. An agent that has joined a slot whose owner does not serve is left to the handover: it may be the
- * node that serves there.
+ * node that serves there. So is a server that may not leave etcd: it may be the voter of its slot, whose owner has been
+ * taken out.
  */
 export async function clearIncomplete(
   context: StepContext,
@@ -249,13 +251,16 @@ export async function clearIncomplete(
         if (!isServer) await requireOwner(context, access.client, input, one, owner);
       };
       await decommissionNode(one, { context, access, fence, input, mayBegin }).catch((error: unknown) => {
-        const isNeeded = error instanceof NoRoom || error instanceof DrainError || error instanceof DrainRefusal;
-        if (isServer || !isNeeded) throw error;
-        say(`${error.message}\n  it is retired when the slot is handed over`);
+        if (!(isServer ? error instanceof ControlPlaneRefusal : mayStay(error))) throw error;
+        say(`${messageOf(error)}\n  it is retired when the slot is handed over`);
       });
     }
   });
 }
+
+/** Whether an agent stays until the handover: it cannot be drained, or nobody else has the slot. */
+const mayStay = (error: unknown): boolean =>
+  error instanceof NoRoom || error instanceof DrainError || error instanceof DrainRefusal;
 
 /**
  * Whether the node's VM runs, as its host says: the list is old, and while the statistics daemon of a host hangs, none
