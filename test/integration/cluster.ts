@@ -60,7 +60,7 @@ export class StepCluster {
       registrationAddress: `${prefix}.0.5`,
       proxmoxPool: "evergreen-nodes",
       serverPool: "servers",
-      timeouts: patience,
+      timeouts: { ...patience },
     };
   }
 

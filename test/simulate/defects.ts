@@ -2,7 +2,7 @@ import { guest } from "../../images/contract.ts";
 import type { Vm } from "./data-centre.ts";
 import { calm } from "./faults.ts";
 import type { Stored } from "./objects.ts";
-import { imageOf, type Blow, type Scenario } from "./scenario.ts";
+import { type Blow, type Scenario } from "./scenario.ts";
 import type { World } from "./world.ts";
 import type { Answer, Call } from "./wire.ts";
 
@@ -113,15 +113,6 @@ export const defects: Record<string, Defect> = {
     },
     seen: /no controllers work since/,
   },
-  "a removal that nobody remembers": {
-    plant: replacing(
-      ({ path, method, body }) =>
-        /\/configmaps\/slot-servers-\d+$/.test(path) && method === "PATCH" && isRetirement(body),
-      () => ({ status: 200, body: "{}" }),
-    ),
-    seen: /was taken out of etcd/,
-    shape: brokenOffAndTakenBack,
-  },
   "a step that blames an image for what it has misread": {
     plant: (world) => {
       world.defect = (call) => {
@@ -164,29 +155,6 @@ export const defects: Record<string, Defect> = {
 function struck(scenario: Scenario, blow: Blow): Scenario {
   const acts = scenario.acts.map((act) => ({ ...act, weather: calm, kill: undefined, blows: [blow] }));
   return { ...scenario, acts };
-}
-
-/** Three servers are being rolled to another image when all processes die; the next run wants the first image again. */
-function brokenOffAndTakenBack(scenario: Scenario): Scenario {
-  const { before, acts } = scenario;
-  const servers = { image: before.image, count: 3, cores: 4 };
-  const calmly = { weather: calm, blows: [], pause: 0 };
-  // The seed decides the request: somewhere in the joins and decommissions.
-  const request = 300 + (acts[0]?.kill?.request ?? 0);
-  const rolls = { ...before, servers: { ...servers, image: imageOf(1, undefined).name } };
-  return {
-    ...scenario,
-    servers: 3,
-    before: { ...before, servers },
-    acts: [
-      { ...calmly, wish: rolls, kill: { request, side: "after", what: "tree" } },
-      { ...calmly, wish: { ...before, servers }, kill: undefined },
-    ],
-  };
-}
-
-function isRetirement(body: string): boolean {
-  return body.includes('\\"phase\\":\\"retired\\"');
 }
 
 function isReadOfNodes({ api, method, path, query }: Call): boolean {
