@@ -286,7 +286,8 @@ class Play {
    */
   private isExpected(): boolean {
     const { clusterPlan, why } = this.engine;
-    if (/is a learner without a Node|was removed from etcd before its join was over/.test(why)) return true;
+    if (/is a learner without a Node|was removed from etcd before its join was over|etcd has it no more/.test(why))
+      return true;
     // A server whose Node somebody has deleted: the next run replaces it.
     if (
       /its Node was deleted: RKE2 has taken it out of etcd|was told to join by an earlier run, and has no Node/.test(

@@ -51,10 +51,10 @@ export function deletedServer({ name, vmid, host }: VmConfig): MemberRemoved {
   });
 }
 
-/** The error for a server whose member somebody has removed from etcd: its Node is there still. */
+/** The error for a server whose member was removed from etcd by hand, or by RKE2: its Node is there still. */
 export function removedServer({ name, vmid, host }: VmConfig): MemberRemoved {
   return new MemberRemoved({
-    what: `${name} was a member, and etcd has it no more: somebody has removed it, and what is on its disk never gets in again`,
+    what: `${name} was a member, and etcd has it no more: somebody has removed it, or RKE2 has, as a learner without progress; what is on its disk never gets in again`,
     where: `VM ${vmid} on ${host}`,
     todo: "run pulumi up again: it is retired, and its slot gets another server of the same content",
   });
