@@ -151,6 +151,24 @@ describe("a member whose Node somebody deletes while it runs", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("is replaced by other content too, while its successor is an unhealthy voter and its own VM is off", async () => {
+    const stage = new Stage(stageImages("never-ready"), { servers: 3, agents: 1 });
+    const { etcd } = stage.world.cluster.control;
+    await stage.play(async () => {
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(() => etcd.voters().length === 4);
+      stage.world.cluster.objects.remove("nodes", stage.nameOf(1000));
+      assert.equal(await run, "failed");
+      stage.cutPower(1000);
+      await stage.world.time.sleep(60_000);
+      for (let runs = 0; runs < 3 && (await stage.up(stage.serversOf(2))) !== "done"; runs += 1)
+        await stage.world.time.sleep(60_000);
+      assert.equal(stage.engine.why, "");
+      assert.equal(etcd.voters().length, 3);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("is named when it is the only server, which etcd keeps", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
     await stage.play(async () => {

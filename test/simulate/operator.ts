@@ -51,7 +51,8 @@ async function restart({ dc, story, time }: World, why: string): Promise<boolean
  * @returns whether a server was started
  */
 async function startFallen({ dc, cluster, story, time }: World, why: string): Promise<boolean> {
-  if (!/may not be taken out of etcd now: .*etcd has no quorum/.test(why)) return false;
+  const areTwo = /is a voter and not healthy; .* is a voter and not healthy/.test(why);
+  if (!areTwo && !/may not be taken out of etcd now: .*etcd has no quorum/.test(why)) return false;
   const { etcd } = cluster.control;
   const fallen = [...dc.vms.values()].filter(({ uuid, running }) => !running && etcd.member(uuid) !== undefined);
   for (const vm of fallen) {

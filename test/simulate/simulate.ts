@@ -130,7 +130,8 @@ class Play {
     this.wellAt = Math.max(this.wellAt, this.storms.wellAt, world.cluster.control.etcd.stalledUntil);
     if (world.time.elapsed() < this.wellAt) await world.time.sleep(this.wellAt - world.time.elapsed());
     await this.settle(goodImage);
-    if (this.importedTimes > 0) await this.repairs();
+    // A repair may find a node that is in no state, and the operator replaces it.
+    if (this.importedTimes > 0 && (await this.repairs())) await this.settle(goodImage);
     await this.idle();
     // Longer than the life of a join token or a lease; a soak may end meanwhile.
     await world.time.sleep(600_000);
@@ -202,7 +203,9 @@ class Play {
     await this.repairs();
   }
 
-  private async repairs(): Promise<void> {
+  /** @returns whether the operator has changed the content of a pool for what the repair said */
+  private async repairs(): Promise<boolean> {
+    const before = { ...this.raised };
     // The list of VMs is seconds old.
     await this.world.time.sleep(15_000);
     const pools = await this.engine.repairByHand(configOf(this.scenario, this.wish));
@@ -220,6 +223,7 @@ class Play {
       if (pool === "workers") this.wish = { ...this.wish, rollout: this.wish.rollout + by };
       else if (own) this.wish = { ...this.wish, servers: { ...own, cores: own.cores + by, replaceOnlyServer: true } };
     }
+    return before.servers !== this.raised.servers || before.workers !== this.raised.workers;
   }
 
   /** Whether a run has failed on nodes that an older state does not have; the operator repairs then. */

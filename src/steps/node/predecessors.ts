@@ -223,7 +223,7 @@ async function findInOtherSlots(
  * voter of another slot was dead or their Proxmox host was silent, and two of them beside a running owner would be more
  * than the surge. An agent that has joined a slot whose owner does not serve is left to the handover: it may be the
  * node that serves there. So is a server that may not leave etcd: it may be the voter of its slot, whose owner has been
- * taken out.
+ * taken out. One that is not Ready goes also beside an owner that is off: etcd admits nobody while it is a member.
  */
 export async function clearIncomplete(
   context: StepContext,
@@ -241,7 +241,9 @@ export async function clearIncomplete(
   const ownerRuns = owner !== undefined && running.has(owner);
   const ownerServes = ownerRuns && owner.node !== undefined && isReady(owner.node);
   const goes = (one: DepartingNode) =>
-    isServer ? one.node && ownerRuns : running.has(one) && (ownerServes || one.node === undefined);
+    isServer
+      ? one.node && (ownerRuns || !isReady(one.node))
+      : running.has(one) && (ownerServes || one.node === undefined);
   const incomplete = others.filter((one) => one.record && isIncomplete(one.record) && goes(one));
   if (incomplete.length === 0) return;
   await withLease(context, access, disruptionLeases(input), input.site.timeouts.lease, async () => {
