@@ -1,12 +1,13 @@
 import { spawn } from "node:child_process";
 import { text } from "node:stream/consumers";
+import { leaseNames } from "../../domain/model/formats.ts";
 import { clock } from "../../runtime/clock.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import { identify, lifeOf, type ProcessIdentity } from "../../runtime/process-identity.ts";
 import { Kubernetes, type ServerConfig } from "./client.ts";
 import { Lease, LeaseLost } from "./lease.ts";
 import { lifeSeconds } from "./lease-requests.ts";
-import { holderOf, runLease } from "./run-lease.ts";
+import { holderOf } from "./run-lease.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
 
 /*
@@ -65,7 +66,7 @@ export function startKeeper(
 
 function unkept(why: string): string {
   return new UserError({
-    what: `the process that keeps the lease ${runLease} has ended: nobody renews the right to update the cluster`,
+    what: `the process that keeps the lease ${leaseNames.update} has ended: nobody renews the right to update the cluster`,
     where: `dist/step.mjs keep: ${why}`,
     todo: "nothing new was begun; run pulumi up again, and look whether this machine is short of memory",
   }).message;
@@ -121,7 +122,7 @@ function isStepHere(holder: string): boolean {
  * cannot begin without taking it.
  */
 async function adopt(client: Kubernetes, engine: ProcessIdentity, onLost: (error: LeaseLost) => void): Promise<Lease> {
-  const held = await client.find<LeaseObject>(`${paths.leases}/${runLease}`);
-  if (held === undefined) throw new LeaseLost(runLease, "somebody deleted it");
+  const held = await client.find<LeaseObject>(`${paths.leases}/${leaseNames.update}`);
+  if (held === undefined) throw new LeaseLost(leaseNames.update, "somebody deleted it");
   return await Lease.adopt(client, held, { holder: holderOf(engine), patience: Infinity, onLost });
 }

@@ -9,9 +9,7 @@ import { isConflict } from "./errors.ts";
 import { Lease, LeaseLost, type LeaseOptions } from "./lease.ts";
 import { paths, type Lease as LeaseObject } from "./types.ts";
 
-/** Name of the lease of an update. */
-export const { update: runLease } = leaseNames;
-const path = `${paths.leases}/${runLease}`;
+const path = `${paths.leases}/${leaseNames.update}`;
 
 /**
  * Longest wait for another run, in seconds: slightly longer than a lease is watched, so that the lease of a killed run
@@ -38,7 +36,7 @@ export async function holdRun(
   await forgetDead(client);
   const deadline = new Deadline(`the other update of ${cluster} to end`, patience, options.stop);
   const isAlive = (holder: string) => lifeIn(holder) === "alive";
-  return await Lease.take(client, [runLease], deadline, { ...options, holder: holderOf(who), isAlive }).catch(
+  return await Lease.take(client, [leaseNames.update], deadline, { ...options, holder: holderOf(who), isAlive }).catch(
     (error: unknown) => {
       if (!(error instanceof DeadlineError)) throw error;
       throw new UserError(
@@ -69,7 +67,7 @@ export async function joinRun(
   const holder = found?.spec?.holderIdentity ?? "";
   if (found && holder === holderOf(engine)) return await Lease.adopt(client, found, { holder, isKept: true });
   if (hasHeld(engine, cluster))
-    throw new LeaseLost(runLease, found ? `another run took it (${holder})` : "it was given back");
+    throw new LeaseLost(leaseNames.update, found ? `another run took it (${holder})` : "it was given back");
   const lease = await holdRun(client, cluster, engine, { isKept: true });
   noteHeld(engine, cluster);
   keep(client);
