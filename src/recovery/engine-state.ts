@@ -135,7 +135,7 @@ function stateOf(deployment: Deployment | null | undefined): EngineState {
   };
 }
 
-/** VMIDs of the VMs whose claim or join has succeeded, from the output of these steps (src/steps/verbs/claim.ts). */
+/** VMIDs of the VMs whose claim or join has succeeded, from the output of these steps (src/steps/node/claimed.ts). */
 function claimedIn(resources: readonly StoredResource[]): Set<number> {
   const steps = resources.filter(({ type, urn }) => type === "command:local:Command" && /-(claim|join)$/.test(urn));
   return new Set(

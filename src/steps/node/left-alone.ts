@@ -1,6 +1,6 @@
 import { say } from "../../runtime/log.ts";
 import { listVms } from "../../clients/proxmox/vms.ts";
-import { claimedBefore, type Claimed } from "../verbs/claim.ts";
+import { claimedBefore, type Claimed } from "./claimed.ts";
 import type { SlotInput } from "../input.ts";
 import { readNodeView } from "./node-view.ts";
 import type { StepContext } from "../context.ts";

@@ -11,20 +11,13 @@ import { isRunning, requireSight, type ListedVm, type VmConfig } from "../../cli
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
+import { claimedAs, claimedBefore, type Claimed } from "../node/claimed.ts";
 import { findLeftAlone } from "../node/left-alone.ts";
 import { readNodeView, type NodeView } from "../node/node-view.ts";
 import { powerOn } from "../node/power-on.ts";
 import { withLease, slotLease, type StepContext } from "../context.ts";
 import { beginning } from "../node/verdict.ts";
 import { connectThroughPeers, type Connection } from "../cluster/connect.ts";
-
-/** Output of a claim or join: later runs recognise the node's VM by it. */
-export interface Claimed {
-  name: string;
-  vmid: number;
-  /** SMBIOS uuid of the VM. */
-  uuid: string;
-}
 
 /**
  * Runs right after a clone: proves that the VM is the one made for this node, and records its SMBIOS uuid. From then on
@@ -56,11 +49,6 @@ export async function claim(context: StepContext, input: SlotInput): Promise<Par
     }
     return claimedAs(input, config);
   });
-}
-
-/** The output of a claim or join of this node. */
-export function claimedAs({ node, vmid }: SlotInput, { uuid }: { uuid: string }): Claimed {
-  return { name: node, vmid, uuid };
 }
 
 /** The record of a node that has joined with this VM. */
@@ -189,16 +177,6 @@ function startedByOthers(input: SlotInput, vm: ListedVm): UserError {
     where: `VM ${vm.vmid} on ${vm.host}`,
     todo: "shut it down and switch `start at boot` off if it is a fresh clone of ours; if it is not, move our range of VMIDs",
   });
-}
-
-/** Output of the previous step run for this node: the state serves as a record too. */
-export function claimedBefore(context: StepContext, { node }: SlotInput): Partial<Claimed> | undefined {
-  try {
-    const printed = JSON.parse(context.previous) as Partial<Claimed>;
-    return printed.name === node ? printed : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** Records the VM before anything is done with it: from then on its uuid is its identity. A member keeps its phase. */

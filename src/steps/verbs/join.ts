@@ -13,15 +13,7 @@ import type { Node } from "../../clients/kubernetes/types.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import { awaitReady, type Arrival } from "../node/await-ready.ts";
-import {
-  claimedAs,
-  claimedBefore,
-  proveIdentity,
-  isBootstrapServer,
-  findOwnVm,
-  remember,
-  type Claimed,
-} from "./claim.ts";
+import { proveIdentity, isBootstrapServer, findOwnVm, remember } from "./claim.ts";
 import {
   awaitHealthyControlPlane,
   awaitControlPlaneForAgents,
@@ -38,6 +30,7 @@ import {
 } from "../cluster/control-plane.ts";
 import { Disturbance } from "../cluster/disturbance.ts";
 import { attributeFailure, hiccup, unjudged } from "../node/attribution.ts";
+import { claimedAs, claimedBefore, type Claimed } from "../node/claimed.ts";
 import { bootstrapCluster } from "../cluster/bootstrap.ts";
 import type { SlotInput } from "../input.ts";
 import { readOrder } from "../node/join-data.ts";

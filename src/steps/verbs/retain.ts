@@ -1,5 +1,5 @@
 import { UserError } from "../../runtime/errors.ts";
-import { claimedAs, type Claimed } from "./claim.ts";
+import { claimedAs, type Claimed } from "../node/claimed.ts";
 import type { SlotInput } from "../input.ts";
 import { readNodeView } from "../node/node-view.ts";
 import type { StepContext } from "../context.ts";

@@ -11,7 +11,7 @@ import { isRunning, listVms, requireSight, type ListedVm } from "../../clients/p
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { PoolRecord } from "../../domain/model/types.ts";
 import { retryUntilRoom, withDisruptionLease } from "../cluster/availability.ts";
-import { claimedBefore } from "./claim.ts";
+import { claimedBefore } from "../node/claimed.ts";
 import type { SlotInput } from "../input.ts";
 import { departingNode } from "../node/departing-nodes.ts";
 import { readNodeView, type NodeView } from "../node/node-view.ts";
