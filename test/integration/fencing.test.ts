@@ -3,7 +3,7 @@ import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { findNode } from "../../src/clients/kubernetes/nodes.ts";
 import { paths } from "../../src/clients/kubernetes/types.ts";
 import { isKnownDead } from "../../src/steps/node/fencing.ts";
-import type { DecommissionOptions } from "../../src/steps/node/decommission.ts";
+import type { Decommissioning } from "../../src/steps/node/departing-nodes.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
 
 const name = "demo-workers-0-0a1b2c3d";
@@ -45,7 +45,7 @@ describe("a node that leaves while its VM runs", () => {
       const found = await findNode(client, name);
       assert.ok(found);
       // Nothing else of a retirement is asked for.
-      const options = { access: { client }, context: { stop: new AbortController().signal } } as DecommissionOptions;
+      const options = { access: { client }, context: { stop: new AbortController().signal } } as Decommissioning;
       const answer = isKnownDead(found, options);
       then?.();
       assert.equal(await answer, dead);

@@ -7,7 +7,7 @@ import { defaultTimeouts } from "../../src/domain/model/step-environment.ts";
 import type { NodeRecord } from "../../src/domain/model/types.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
 import { awaitPlaced, awaitRoom, rememberDisplaced } from "../../src/steps/node/placement.ts";
-import type { DepartingNode } from "../../src/steps/node/decommission.ts";
+import type { DepartingNode } from "../../src/steps/node/departing-nodes.ts";
 import type { StepContext } from "../../src/steps/context.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
 import { useFastClock } from "../support/fast-clock.ts";

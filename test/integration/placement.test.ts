@@ -6,7 +6,7 @@ import type { Displaced } from "../../src/domain/model/types.ts";
 import type { NodeRecord, SlotPhase } from "../../src/domain/model/types.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
 import { awaitPlaced, awaitRoom, rememberDisplaced } from "../../src/steps/node/placement.ts";
-import type { DepartingNode } from "../../src/steps/node/decommission.ts";
+import type { DepartingNode } from "../../src/steps/node/departing-nodes.ts";
 import type { StepContext } from "../../src/steps/context.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
 

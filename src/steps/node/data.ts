@@ -13,15 +13,12 @@ import { keptWords, localVolumeProblems, localVolumes, mayBeLocal } from "../../
 import { scratchWords } from "../../domain/drain/scratch-data.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
-import type { DepartingNode, DecommissionOptions } from "./decommission.ts";
+import type { Decommissioning, DepartingNode } from "./departing-nodes.ts";
 import type { StepContext } from "../context.ts";
 import { clusterSite } from "../cluster/connect.ts";
 
 /** Logs which data stays on a node: on the VM that is kept for it, and what its pods lose permanently. */
-export async function sayData(
-  { name, record }: DepartingNode,
-  { access: { client } }: DecommissionOptions,
-): Promise<void> {
+export async function sayData({ name, record }: DepartingNode, { access: { client } }: Decommissioning): Promise<void> {
   if (record?.keeps)
     say(`${name} leaves with data in volumes on it alone: ${keptWords(record.keeps)}. Its VM stays, off`);
   const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${name}` });
@@ -36,7 +33,7 @@ export async function sayData(
  */
 export async function requireDataMayGo(
   departing: DepartingNode,
-  { access: { client } }: DecommissionOptions,
+  { access: { client } }: Decommissioning,
 ): Promise<void> {
   const { name, record } = departing;
   if (record?.keeps !== undefined) return;

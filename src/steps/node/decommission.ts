@@ -19,9 +19,8 @@ import { requireUnprotected } from "../../clients/proxmox/destroy.ts";
 import type { ExpectedVm } from "../../clients/proxmox/identity.ts";
 import { unmark } from "../../clients/proxmox/marks.ts";
 import { isRunning, type ListedVm } from "../../clients/proxmox/vms.ts";
-import type { LonghornNode } from "../../domain/drain/longhorn.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
-import type { NodeRecord, Role } from "../../domain/model/types.ts";
+import type { NodeRecord } from "../../domain/model/types.ts";
 import { isFresh } from "../cluster/availability.ts";
 import {
   awaitHealthyControlPlane,
@@ -31,7 +30,7 @@ import {
   type ServerProbe,
 } from "../cluster/control-plane.ts";
 import { requireDataMayGo, sayData } from "./data.ts";
-import type { ClusterInput } from "../input.ts";
+import type { Decommissioning, DepartingNode } from "./departing-nodes.ts";
 import { fence, isKnownDead } from "./fencing.ts";
 import { requireMayDrain } from "./forecast.ts";
 import { requireChangeable, switchOff } from "./power-off.ts";
@@ -40,27 +39,7 @@ import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
 import { resumeServing, stepDownAdopted, stepDown } from "./step-down.ts";
 import { connect, requireReachable } from "../cluster/connect.ts";
 
-/** A departing node: any part of it may be gone already. */
-export interface DepartingNode {
-  name: string;
-  role: Role;
-  pool: string;
-  /** Not made by us: its VM stays, off, and is handed back. */
-  adopted: boolean;
-  vm: ListedVm | undefined;
-  /** Identity that its VM must have. */
-  expected: ExpectedVm;
-  node: Node | undefined;
-  record: NodeRecord | undefined;
-  /** Undefined: Longhorn keeps nothing there, or was not asked yet. */
-  storage?: LonghornNode | undefined;
-}
-
-export interface DecommissionOptions {
-  context: StepContext;
-  access: Access;
-  fence: Fence;
-  input: ClusterInput;
+export interface DecommissionOptions extends Decommissioning {
   /**
    * Throws when the node may not be disturbed; called after every wait, right before the node is disturbed, and again
    * once its storage has moved.

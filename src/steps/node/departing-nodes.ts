@@ -1,14 +1,42 @@
 import { listNodes, nameOf } from "../../clients/kubernetes/nodes.ts";
+import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import type { Fence } from "../../clients/kubernetes/lease.ts";
 import type { Node } from "../../clients/kubernetes/types.ts";
+import type { ExpectedVm } from "../../clients/proxmox/identity.ts";
 import { nodeTags, tagsOf } from "../../clients/proxmox/tags.ts";
 import type { ListedVm } from "../../clients/proxmox/vms.ts";
+import type { LonghornNode } from "../../domain/drain/longhorn.ts";
 import { isAdopted, nodeName } from "../../domain/model/generation.ts";
 import type { StepPlan } from "../../domain/model/step-environment.ts";
-import type { NodeRecord, PoolRecord } from "../../domain/model/types.ts";
-import type { PoolInput, SlotInput } from "../input.ts";
-import type { DepartingNode } from "./decommission.ts";
+import type { NodeRecord, PoolRecord, Role } from "../../domain/model/types.ts";
+import type { ClusterInput, PoolInput, SlotInput } from "../input.ts";
+import type { StepContext } from "../context.ts";
 import { labels } from "../../domain/model/formats.ts";
+
+/** A departing node: any part of it may be gone already. */
+export interface DepartingNode {
+  name: string;
+  role: Role;
+  pool: string;
+  /** Not made by us: its VM stays, off, and is handed back. */
+  adopted: boolean;
+  vm: ListedVm | undefined;
+  /** Identity that its VM must have. */
+  expected: ExpectedVm;
+  node: Node | undefined;
+  record: NodeRecord | undefined;
+  /** Undefined: Longhorn keeps nothing there, or was not asked yet. */
+  storage?: LonghornNode | undefined;
+}
+
+/** What every part of a decommissioning works with. */
+export interface Decommissioning {
+  context: StepContext;
+  access: Access;
+  fence: Fence;
+  input: ClusterInput;
+}
 
 /**
  * Every other node of a slot, by what exists: VMs by our tags, Nodes by our labels. The engine's state does not count:

@@ -14,7 +14,7 @@ import { awaitDetached } from "../../clients/kubernetes/volumes.ts";
 import type { ListedVm } from "../../clients/proxmox/vms.ts";
 import { evictionOrder } from "../../domain/drain/drain.ts";
 import { switchOff } from "./power-off.ts";
-import type { DepartingNode, DecommissionOptions } from "./decommission.ts";
+import type { Decommissioning, DepartingNode } from "./departing-nodes.ts";
 import { attemptQuietly } from "../context.ts";
 
 /**
@@ -22,7 +22,7 @@ import { attemptQuietly } from "../context.ts";
  * on it do not end any more, so its drain would never end. A node that has just become silent may return, and gets the
  * time to; a node without a pod to evict, such as one that was never Ready, does not, as its drain ends at once.
  */
-export async function isKnownDead(node: Node, { access: { client }, context }: DecommissionOptions): Promise<boolean> {
+export async function isKnownDead(node: Node, { access: { client }, context }: Decommissioning): Promise<boolean> {
   const name = node.metadata?.name ?? "";
   if (isReady(node) || !(await hasPodsToEvict(client, name))) return false;
   const patience = secondsToDeath(node, client.now());
@@ -50,11 +50,7 @@ async function hasPodsToEvict(client: Kubernetes, node: string): Promise<boolean
  * other nodes may use their volumes. The out-of-service taint lets Kubernetes remove both at once; without it a volume
  * that only one node may use stays locked for six minutes.
  */
-export async function fence(
-  vm: ListedVm,
-  { name, expected }: DepartingNode,
-  options: DecommissionOptions,
-): Promise<void> {
+export async function fence(vm: ListedVm, { name, expected }: DepartingNode, options: Decommissioning): Promise<void> {
   const { access, input, context } = options;
   say(`${name} is dead while its VM runs: nobody there would end a pod, so it is turned off and not drained`);
   await switchOff(vm, true, expected, options);

@@ -18,8 +18,8 @@ import type { ObservedVm } from "../../domain/model/types.ts";
 import { retryUntilRoom, NoRoom, requireOwner, withDisruptionLease } from "../cluster/availability.ts";
 import type { PoolInput } from "../input.ts";
 import { ControlPlaneRefusal } from "../cluster/control-plane.ts";
-import { departingNode, withoutCopies } from "./departing-nodes.ts";
-import { decommissionNode, type DepartingNode } from "./decommission.ts";
+import { departingNode, withoutCopies, type DepartingNode } from "./departing-nodes.ts";
+import { decommissionNode } from "./decommission.ts";
 import { allFences, withLease, slotLease, disruptionLeases, type StepContext } from "../context.ts";
 import { labels } from "../../domain/model/formats.ts";
 

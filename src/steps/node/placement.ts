@@ -12,7 +12,7 @@ import { displacedFrom, unplaced, unscheduled } from "../../domain/availability/
 import type { Displaced, NodeRecord, PoolRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
 import { readNodeView } from "./node-view.ts";
-import type { DepartingNode } from "./decommission.ts";
+import type { DepartingNode } from "./departing-nodes.ts";
 import type { StepContext } from "../context.ts";
 
 /**

@@ -16,11 +16,11 @@ import { NoRoom, requireOwner } from "../cluster/availability.ts";
 import { probeMembers, ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import { DrainRefusal } from "./forecast.ts";
 import type { SlotInput } from "../input.ts";
-import { findOtherNodes } from "./departing-nodes.ts";
+import { findOtherNodes, type DepartingNode } from "./departing-nodes.ts";
 import { readOrder } from "./join-data.ts";
 import type { NodeView } from "./node-view.ts";
 import { powerOff } from "./power-off.ts";
-import { decommissionNode, type DepartingNode, type DecommissionOptions } from "./decommission.ts";
+import { decommissionNode, type DecommissionOptions } from "./decommission.ts";
 import { withLease, slotLease, disruptionLeases, type StepContext } from "../context.ts";
 import { connectThroughPeers, requireReachable } from "../cluster/connect.ts";
 

@@ -4,7 +4,7 @@ import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { evacuate, findLonghornNode, forgetLonghornNode, requireMayRetire } from "../../clients/kubernetes/longhorn.ts";
 import { nameOf } from "../../clients/kubernetes/nodes.ts";
 import type { LonghornNode } from "../../domain/drain/longhorn.ts";
-import type { DecommissionOptions } from "./decommission.ts";
+import type { Decommissioning } from "./departing-nodes.ts";
 
 /**
  * The node as Longhorn knows it, when its storage allows it to go; undefined where there is no Longhorn: one request.
@@ -13,7 +13,7 @@ import type { DecommissionOptions } from "./decommission.ts";
 export async function requireStorageMayGo(
   name: string,
   running: boolean,
-  { access: { client }, input, context }: DecommissionOptions,
+  { access: { client }, input, context }: Decommissioning,
 ): Promise<LonghornNode | undefined> {
   const storage = await findLonghornNode(client, name);
   if (storage === undefined) return undefined;
@@ -27,7 +27,7 @@ export async function requireStorageMayGo(
  * instance manager's budget only on a cordoned node (instance_manager_controller.go). Before the pods are evicted: the
  * budget stays as long as a replica does, and a rebuild takes longer than a drain may (longhorn#12821).
  */
-export async function moveStorage(storage: LonghornNode, options: DecommissionOptions): Promise<void> {
+export async function moveStorage(storage: LonghornNode, options: Decommissioning): Promise<void> {
   const { access, fence, input, context } = options;
   const what = `the Longhorn replicas of ${nameOf(storage)}`;
   const deadline = new Deadline(what, input.site.timeouts.storage, context.stop);
@@ -38,7 +38,7 @@ export async function moveStorage(storage: LonghornNode, options: DecommissionOp
 export async function forgetStorage(
   client: Kubernetes,
   storage: LonghornNode,
-  options: DecommissionOptions,
+  options: Decommissioning,
 ): Promise<void> {
   const { input, context } = options;
   const name = nameOf(storage);

@@ -13,10 +13,10 @@ import type { PoolRecord } from "../../domain/model/types.ts";
 import { retryUntilRoom, withDisruptionLease } from "../cluster/availability.ts";
 import { claimedBefore } from "../node/claimed.ts";
 import type { SlotInput } from "../input.ts";
-import { departingNode } from "../node/departing-nodes.ts";
+import { departingNode, type DepartingNode } from "../node/departing-nodes.ts";
 import { readNodeView, type NodeView } from "../node/node-view.ts";
 import { powerOff } from "../node/power-off.ts";
-import { recordRetired, decommissionNode, type DepartingNode } from "../node/decommission.ts";
+import { recordRetired, decommissionNode } from "../node/decommission.ts";
 import { allFences, withLease, slotLease, type StepContext } from "../context.ts";
 import { clusterSite } from "../cluster/connect.ts";
 
