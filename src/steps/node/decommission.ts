@@ -39,23 +39,16 @@ import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
 import { resumeServing, stepDownAdopted, stepDown } from "./step-down.ts";
 import { connect, requireReachable } from "../cluster/connect.ts";
 
-export interface DecommissionOptions extends Decommissioning {
-  /**
-   * Throws when the node may not be disturbed; called after every wait, right before the node is disturbed, and again
-   * once its storage has moved.
-   * @default always allowed
-   */
-  mayBegin?: () => Promise<void>;
-  /** A run that did not finish left the node, and it is not replaced now. @default false */
-  isIncomplete?: boolean;
-  /**
-   * What is proved once the Node of a server is gone. `members`: everything but the controllers, which pause until the
-   * lease of their lost leader expires, while another server can join; the next decommissioning checks them, or the end
-   * of the pool's run. `node`: nothing more, for a server that had left etcd before, because another server is dead and
-   * goes next.
-   * @default "everything"
-   */
-  proof?: "everything" | "members" | "node";
+/** Throws when a node may not be disturbed now. */
+type MayBegin = () => Promise<void>;
+
+/** What some nodes need besides. */
+interface Manner extends Decommissioning {
+  mayBegin?: MayBegin | undefined;
+  /** No other node takes the slot now. */
+  isUnreplaced?: true;
+  /** What is proved once the Node of a server is gone. @default everything */
+  proof?: "members" | "none";
 }
 
 /**
@@ -63,13 +56,33 @@ export interface DecommissionOptions extends Decommissioning {
  * skipped when it was done before. A node that is dead while its VM runs is turned off instead of drained. Long waits
  * follow the observations that choose the parts, so a node whose state has changed by their end is processed from the
  * beginning. When the node cannot be drained, it resumes serving and its VM stays.
- * @param again deadline for repeated attempts, when the state of the node has changed before
+ * @param mayBegin called after every wait, right before the node is disturbed, and again once its storage has moved.
+ *   @default always allowed
  */
-export async function decommissionNode(
-  found: DepartingNode,
-  given: DecommissionOptions,
-  again?: Deadline,
-): Promise<void> {
+export const decommissionNode = (one: DepartingNode, work: Decommissioning, mayBegin?: MayBegin): Promise<void> =>
+  decommission(one, { ...work, mayBegin });
+
+/**
+ * The same for a node whose slot another node takes. Once the Node of a server is gone, everything is proved but the
+ * controllers, which pause until the lease of their lost leader expires, while another server can join: the next
+ * decommissioning checks them, or the end of the pool's run.
+ */
+export const decommissionReplaced = (one: DepartingNode, work: Decommissioning, mayBegin: MayBegin): Promise<void> =>
+  decommission(one, { ...work, mayBegin, proof: "members" });
+
+/** The same for a node that a run left that did not finish, and that is not replaced now. */
+export const decommissionUnreplaced = (one: DepartingNode, work: Decommissioning, mayBegin: MayBegin): Promise<void> =>
+  decommission(one, { ...work, mayBegin, isUnreplaced: true });
+
+/**
+ * The same for a server that had left etcd before: nothing is proved once its Node is gone, because another server is
+ * dead and goes next.
+ */
+export const decommissionBrokenOff = (one: DepartingNode, work: Decommissioning): Promise<void> =>
+  decommission(one, { ...work, proof: "none" });
+
+/** @param again deadline for repeated attempts, when the state of the node has changed before */
+async function decommission(found: DepartingNode, given: Manner, again?: Deadline): Promise<void> {
   const since = momentNow();
   // The list may be seconds old, and this decides whether the node is drained.
   const running = found.vm !== undefined && (await isRunning(given.context.pve, found.vm));
@@ -93,7 +106,7 @@ export async function decommissionNode(
   // `member` is false when a killed run has removed the member already: without its API server the node ends no pods.
   const servers = probe && (await probe(context.stop));
   const member = servers && (node ? isMemberOf(servers, name) : isVoterOf(servers, name));
-  if (servers && member) await requireMayLeave(access.client, departing, servers, given.isIncomplete === true);
+  if (servers && member) await requireMayLeave(access.client, departing, servers, given.isUnreplaced === true);
   if (vm && (node || isMember(departing.record))) await requireDataMayGo(departing, options);
   const drains = node !== undefined && running && !dead && member !== false;
   if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
@@ -107,7 +120,7 @@ export async function decommissionNode(
     const until = again ?? new Deadline(`${name} to stay as it is`, input.site.timeouts.gate, context.stop);
     if (until.passed) throw until.error(`it is ${now} by now, and was ${before}`);
     say(`${name} is ${now} by now, and was ${before}: it is looked at once more`);
-    await decommissionNode({ ...found, node: await findNode(access.client, name) }, given, until);
+    await decommission({ ...found, node: await findNode(access.client, name) }, given, until);
     return;
   }
   if (vm && node && drains) await drainNode({ ...departing, vm, storage }, node, vm, options);
@@ -133,7 +146,7 @@ export async function decommissionNode(
  */
 async function findChangeableVm(
   { adopted, vm, expected }: DepartingNode,
-  { input, context }: DecommissionOptions,
+  { input, context }: Manner,
 ): Promise<ListedVm | undefined> {
   if (vm === undefined) return undefined;
   const config = await requireChangeable(context, vm, expected, input.site);
@@ -157,7 +170,7 @@ const isMember = (record: NodeRecord | undefined): boolean => record !== undefin
  * Reads the Node again: a booting machine may register its Node at any moment and have pods right after, and a node
  * that served may be down by now.
  */
-async function refreshNode(departing: DepartingNode, { access }: DecommissionOptions): Promise<DepartingNode> {
+async function refreshNode(departing: DepartingNode, { access }: Manner): Promise<DepartingNode> {
   return { ...departing, node: await findNode(access.client, departing.name) };
 }
 
@@ -166,7 +179,7 @@ function standing(running: boolean, node: Node | undefined): string {
   return `${running ? "on" : "off"} and ${node ? (isReady(node) ? "Ready" : "not Ready") : "without a Node"}`;
 }
 
-async function readStanding({ name, vm }: DepartingNode, { access, context }: DecommissionOptions): Promise<string> {
+async function readStanding({ name, vm }: DepartingNode, { access, context }: Manner): Promise<string> {
   const [running, node] = await Promise.all([
     vm === undefined ? false : isRunning(context.pve, vm),
     findNode(access.client, name),
@@ -178,7 +191,7 @@ async function readStanding({ name, vm }: DepartingNode, { access, context }: De
  * Proves that a node whose VM is not in the list is gone. The VM may run out of the token's sight: then nothing is
  * removed.
  */
-async function proveAbsent(departing: DepartingNode, { access, context }: DecommissionOptions): Promise<DepartingNode> {
+async function proveAbsent(departing: DepartingNode, { access, context }: Manner): Promise<DepartingNode> {
   const { name, expected, node } = departing;
   if (expected.vmid === 0)
     throw new UserError({
@@ -194,11 +207,11 @@ async function proveAbsent(departing: DepartingNode, { access, context }: Decomm
  * Connects through the other servers: the connection may lead through the departing server, which is off before its
  * decommissioning is over.
  */
-async function connectThroughOthers({ vm }: DepartingNode, given: DecommissionOptions): Promise<DecommissionOptions> {
+async function connectThroughOthers({ vm }: DepartingNode, given: Manner): Promise<Manner> {
   return { ...given, access: await connectWithout(vm, given) };
 }
 
-async function connectWithout(vm: ListedVm | undefined, options: DecommissionOptions): Promise<Access> {
+async function connectWithout(vm: ListedVm | undefined, options: Manner): Promise<Access> {
   const { input, context, fence } = options;
   const access = requireReachable(await connect(context, input, vm?.vmid), input);
   access.client.fences.add(fence);
@@ -206,7 +219,7 @@ async function connectWithout(vm: ListedVm | undefined, options: DecommissionOpt
 }
 
 /** Removes our marks from the VM of an adopted node: it is in no state of the engine, so it is not destroyed. */
-async function handBack(vm: ListedVm, expected: ExpectedVm, { fence, context }: DecommissionOptions): Promise<void> {
+async function handBack(vm: ListedVm, expected: ExpectedVm, { fence, context }: Manner): Promise<void> {
   await fence.check();
   await unmark(context.pve, vm.host, expected);
   say(`VM ${expected.vmid} (${expected.name}) is out of the cluster and off; it stays, and is yours to delete`);
@@ -218,12 +231,7 @@ async function handBack(vm: ListedVm, expected: ExpectedVm, { fence, context }: 
  * for the node.
  * @returns another connection to the cluster: the connections of the old one may lead to the server that has just left
  */
-async function leaveEtcd(
-  departing: DepartingNode,
-  node: Node,
-  probe: ServerProbe,
-  options: DecommissionOptions,
-): Promise<Access> {
+async function leaveEtcd(departing: DepartingNode, node: Node, probe: ServerProbe, options: Manner): Promise<Access> {
   const { access, fence, input, context } = options;
   const { name, vm } = departing;
   // The check of the fence may take long, so it comes before the observation that decides, and again after it.
@@ -232,7 +240,7 @@ async function leaveEtcd(
   // A step that failed or was killed may have requested the removal: RKE2 takes its time.
   const isOut = !isMemberOf(servers, name);
   const mayLeave = async (seen: readonly ServerNode[]) =>
-    await requireMayLeave(access.client, departing, seen, options.isIncomplete === true);
+    await requireMayLeave(access.client, departing, seen, options.isUnreplaced === true);
   if (!isOut) await mayLeave(servers);
   await fence.check();
   await recordRetired(access.client, departing);
@@ -252,26 +260,21 @@ async function leaveEtcd(
 async function awaitRemoved(
   name: string,
   after: Access,
-  { proof = "everything", input, context }: DecommissionOptions,
+  { proof, input, context }: Manner,
   wasMember: boolean,
 ): Promise<void> {
   const { gate } = input.site.timeouts;
   await awaitGone(after.client, name, new Deadline(`Node ${name} to be gone`, gate, context.stop));
-  if (proof === "node" && !wasMember) return;
+  if (proof === "none" && !wasMember) return;
   const probe = await probeMembers(context, input, after);
   const deadline = new Deadline(`the control plane to be healthy without ${name}`, gate, context.stop);
   // A server that got its join data in an earlier run may join now: a learner that has not started has no name yet.
   const others = (await awaitHealthyControlPlane(probe, deadline)).map((server) => server.name);
   say(`etcd's members are ${others.toSorted().join(", ")}`);
-  if (proof === "everything") await awaitControllers(after.client, deadline);
+  if (proof === undefined) await awaitControllers(after.client, deadline);
 }
 
-async function drainNode(
-  departing: DepartingNode,
-  node: Node,
-  vm: ListedVm,
-  options: DecommissionOptions,
-): Promise<void> {
+async function drainNode(departing: DepartingNode, node: Node, vm: ListedVm, options: Manner): Promise<void> {
   const { access, fence, input, context } = options;
   const { client } = access;
   const { timeouts } = input.site;

@@ -19,7 +19,7 @@ import { retryUntilRoom, NoRoom, requireOwner, withDisruptionLease } from "../cl
 import type { PoolInput } from "../input.ts";
 import { ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import { departingNode, withoutCopies, type DepartingNode } from "./departing-nodes.ts";
-import { decommissionNode } from "./decommission.ts";
+import { decommissionUnreplaced } from "./decommission.ts";
 import { allFences, withLease, slotLease, disruptionLeases, type StepContext } from "../context.ts";
 import { labels } from "../../domain/model/formats.ts";
 
@@ -43,17 +43,11 @@ export async function makeRoom(
   };
   await runForEach(context, input, access, vms, isIncomplete, async (departing, { slot, owner }, fence) => {
     const leases = disruptionLeases(input);
+    const mayBegin = async () => {
+      if (role === "agent") await requireOwner(context, access.client, { ...input, slot }, departing, owner);
+    };
     const retired = withLease(context, access, leases, input.site.timeouts.lease, (held) =>
-      decommissionNode(departing, {
-        context,
-        access,
-        fence: allFences(fence, held),
-        input,
-        isIncomplete: true,
-        mayBegin: async () => {
-          if (role === "agent") await requireOwner(context, access.client, { ...input, slot }, departing, owner);
-        },
-      }),
+      decommissionUnreplaced(departing, { context, access, fence: allFences(fence, held), input }, mayBegin),
     );
     await retired.catch((error: unknown) => {
       if (!(error instanceof NoRoom) && !(error instanceof ControlPlaneRefusal)) throw error;
@@ -78,9 +72,9 @@ export async function decommissionIncomplete(
   await runForEach(context, input, access, vms, isLeft, async (departing, { slot }, fence) => {
     const place = { ...input, slot };
     await retryUntilRoom(context, input, () =>
-      withDisruptionLease(context, access, place, [departing], async (disruption, mayLeave) => {
-        const options = { context, access, fence: allFences(fence, disruption), input, isIncomplete: true };
-        await decommissionNode(departing, { ...options, mayBegin: () => mayLeave(departing) });
+      withDisruptionLease(context, access, place, [departing], (disruption, mayLeave) => {
+        const work = { context, access, fence: allFences(fence, disruption), input };
+        return decommissionUnreplaced(departing, work, () => mayLeave(departing));
       }),
     );
   });

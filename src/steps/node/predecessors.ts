@@ -16,11 +16,11 @@ import { NoRoom, requireOwner } from "../cluster/availability.ts";
 import { probeMembers, ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import { DrainRefusal } from "./forecast.ts";
 import type { SlotInput } from "../input.ts";
-import { findOtherNodes, type DepartingNode } from "./departing-nodes.ts";
+import { findOtherNodes, type Decommissioning, type DepartingNode } from "./departing-nodes.ts";
 import { readOrder } from "./join-data.ts";
 import type { NodeView } from "./node-view.ts";
 import { powerOff } from "./power-off.ts";
-import { decommissionNode, type DecommissionOptions } from "./decommission.ts";
+import { decommissionBrokenOff, decommissionNode } from "./decommission.ts";
 import { withLease, slotLease, disruptionLeases, type StepContext } from "../context.ts";
 import { connectThroughPeers, requireReachable } from "../cluster/connect.ts";
 
@@ -47,8 +47,7 @@ export async function removeDead(
   const { record } = view;
   const vms = await listVms(context.pve);
   const inSlot = await findOtherNodes(access.client, input, vms, record);
-  const first = { context, access, input, proof: "node" as const };
-  for (const one of inSlot.filter(isBrokenOff)) await removeIfItMay(one, { ...first, fence });
+  for (const one of inSlot.filter(isBrokenOff)) await removeIfItMay(one, { context, access, input, fence });
   await removeBrokenOff(context, input, access, vms, record);
   const now = await reconnect(context, input, access);
   const others = [...inSlot, ...(await findGivenUp(now, input, vms, record))].filter((one) => !isBrokenOff(one));
@@ -61,7 +60,10 @@ export async function removeDead(
     const left = await reconnect(context, input, now);
     await holdBack(context, input, { access: left, fence, view }, vms);
     const { slot = input.slot } = one.record ?? {};
-    const goes = (its: Fence) => remove(one, { context, access: left, fence: its, input });
+    const goes = async (its: Fence) => {
+      sayRemoved(one);
+      await decommissionNode(one, { context, access: left, fence: its, input });
+    };
     if (slot === input.slot) await goes(fence);
     else await withLease(context, left, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, goes);
   }
@@ -143,22 +145,22 @@ export async function removeBrokenOff(
   for (const one of await findBrokenOff(access, input, vms, record)) {
     const slot = one.record?.slot ?? input.slot;
     await withLease(context, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, (fence) =>
-      removeIfItMay(one, { context, access, input, proof: "node", fence }),
+      removeIfItMay(one, { context, access, input, fence }),
     );
   }
 }
 
-async function remove(one: DepartingNode, options: DecommissionOptions): Promise<void> {
-  say(`${one.name} serves no more: it is taken out before another server comes or goes`);
-  await decommissionNode(one, options);
+function sayRemoved({ name }: DepartingNode): void {
+  say(`${name} serves no more: it is taken out before another server comes or goes`);
 }
 
 /**
  * Decommissions a server if etcd allows it: while a voter is dead, only that voter may leave. A server that is still a
  * voter blocks no other server, and is decommissioned with its own slot.
  */
-async function removeIfItMay(one: DepartingNode, options: DecommissionOptions): Promise<void> {
-  await remove(one, options).catch((error: unknown) => {
+async function removeIfItMay(one: DepartingNode, work: Decommissioning): Promise<void> {
+  sayRemoved(one);
+  await decommissionBrokenOff(one, work).catch((error: unknown) => {
     if (!(error instanceof ControlPlaneRefusal)) throw error;
     say(`${error.message}\n  ${one.name} is taken out when its slot is handed over`);
   });
@@ -252,7 +254,7 @@ export async function clearIncomplete(
       const mayBegin = async () => {
         if (!isServer) await requireOwner(context, access.client, input, one, owner);
       };
-      await decommissionNode(one, { context, access, fence, input, mayBegin }).catch((error: unknown) => {
+      await decommissionNode(one, { context, access, fence, input }, mayBegin).catch((error: unknown) => {
         if (!(isServer ? error instanceof ControlPlaneRefusal : mayStay(error))) throw error;
         say(`${messageOf(error)}\n  it is retired when the slot is handed over`);
       });

@@ -14,7 +14,7 @@ import { isMarked, readNodeView } from "../node/node-view.ts";
 import { awaitPlaced, awaitRoom, owed, rememberDisplaced } from "../node/placement.ts";
 import { awaitStarted } from "../node/starting.ts";
 import { removeBrokenOff } from "../node/predecessors.ts";
-import { decommissionNode } from "../node/decommission.ts";
+import { decommissionReplaced } from "../node/decommission.ts";
 import { allFences, withLease, attemptQuietly, slotLease, type StepContext } from "../context.ts";
 import { requireServing, awaitUntainted } from "../node/serving.ts";
 import { ImageFault, judgeFailed } from "../node/verdict.ts";
@@ -84,7 +84,7 @@ async function handOver(
   } else {
     await withDisruptionLease(context, access, input, leaving, async (disruption, mayLeave) => {
       if (input.role === "agent") await awaitControlPlaneForAgents(context, input, access);
-      const options = { context, access, fence: allFences(slot, disruption), input, proof: "members" as const };
+      const work = { context, access, fence: allFences(slot, disruption), input };
       const nodes = new Set(leaving.flatMap(({ node, name }) => (node ? [name] : [])));
       await rememberDisplaced(client, input, nodes);
       // A server that has left etcd and still has its Node keeps every other member from leaving.
@@ -98,7 +98,7 @@ async function handOver(
           await serves();
           await mayLeave(one);
         };
-        await decommissionNode(one, { ...options, mayBegin });
+        await decommissionReplaced(one, work, mayBegin);
       }
       await settled();
     });

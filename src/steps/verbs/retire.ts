@@ -121,15 +121,10 @@ async function retireKnown(context: StepContext, input: SlotInput, { access, vie
     }
     // Decommissions also a node that is off or has no Node by now: it may resume serving before its turn comes.
     await retryUntilRoom(context, input, () =>
-      withDisruptionLease(context, access, input, [departing], (disruption, mayLeave) =>
-        decommissionNode(departing, {
-          context,
-          access,
-          fence: allFences(fence, disruption),
-          input,
-          mayBegin: () => mayLeave(departing),
-        }),
-      ),
+      withDisruptionLease(context, access, input, [departing], (disruption, mayLeave) => {
+        const work = { context, access, fence: allFences(fence, disruption), input };
+        return decommissionNode(departing, work, () => mayLeave(departing));
+      }),
     );
   });
 }
