@@ -170,7 +170,7 @@ describe("an adopted server that leaves", () => {
     assert.deepEqual([departing.name, departing.adopted, departing.expected.uuid], ["kube-a", true, "uuid-302"]);
     assert.deepEqual(departing.expected.tags, adopted("servers").tags);
     const other = departingNode(place, "0a1b2c3d", { vm: undefined, node: undefined, record });
-    assert.deepEqual([other.name, other.adopted, other.record], ["demo-servers-1-0a1b2c3d", false, undefined]);
+    assert.deepEqual([other.name, other.adopted, other.own], ["demo-servers-1-0a1b2c3d", false, undefined]);
   });
 
   it("keeps its slot exactly as long as the plan makes nothing of it", () => {

@@ -18,9 +18,8 @@ import type { StepContext } from "../context.ts";
 import { clusterSite } from "../cluster/connect.ts";
 
 /** Logs which data stays on a node: on the VM that is kept for it, and what its pods lose permanently. */
-export async function sayData({ name, record }: DepartingNode, { access: { client } }: Decommissioning): Promise<void> {
-  if (record?.keeps)
-    say(`${name} leaves with data in volumes on it alone: ${keptWords(record.keeps)}. Its VM stays, off`);
+export async function sayData({ name, own }: DepartingNode, { access: { client } }: Decommissioning): Promise<void> {
+  if (own?.keeps) say(`${name} leaves with data in volumes on it alone: ${keptWords(own.keeps)}. Its VM stays, off`);
   const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${name}` });
   for (const line of scratchWords(name, items)) say(line);
 }
@@ -35,8 +34,8 @@ export async function requireDataMayGo(
   departing: DepartingNode,
   { access: { client } }: Decommissioning,
 ): Promise<void> {
-  const { name, record } = departing;
-  if (record?.keeps !== undefined) return;
+  const { name, own } = departing;
+  if (own?.keeps !== undefined) return;
   const node = affinityNode(name, departing.node);
   const volumes = await client.list<PersistentVolume>(paths.persistentVolumes);
   const candidates = volumes.items.filter((volume) => mayBeLocal(volume, node));

@@ -30,7 +30,7 @@ import {
   type ServerProbe,
 } from "../cluster/control-plane.ts";
 import { requireDataMayGo, sayData } from "./data.ts";
-import type { Decommissioning, DepartingNode } from "./departing-nodes.ts";
+import { refresh, type Decommissioning, type DepartingNode } from "./departing-nodes.ts";
 import { fence, isKnownDead } from "./fencing.ts";
 import { requireMayDrain } from "./forecast.ts";
 import { requireChangeable, switchOff } from "./power-off.ts";
@@ -87,10 +87,14 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   // The list may be seconds old, and this decides whether the node is drained.
   const running = found.vm !== undefined && (await isRunning(given.context.pve, found.vm));
   const departing =
-    found.vm === undefined ? await proveAbsent(found, given) : running ? await refreshNode(found, given) : found;
+    found.vm === undefined
+      ? await proveAbsent(found, given)
+      : running
+        ? await refresh(given.access.client, found)
+        : found;
   // A server without a Node counts too: it may be a member of etcd already.
   const mayBeMember = departing.role === "server" && (departing.node !== undefined || running);
-  const options = mayBeMember ? await connectThroughOthers(departing, given) : given;
+  const options = mayBeMember ? { ...given, access: await connectWithout(departing.vm, given) } : given;
   const { access, input, context } = options;
   const { node, name } = departing;
   const probe = mayBeMember ? await probeMembers(context, input, access) : undefined;
@@ -99,7 +103,7 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   const dead = node !== undefined && running && (await isKnownDead(node, options));
   const seen = node && !isReady(node) ? await findNode(access.client, name) : node;
   // Replicas of Longhorn stay on the disk of a node whose Node somebody has deleted, and cannot be copied then.
-  const mayHold = node !== undefined || (departing.vm !== undefined && isMember(departing.record));
+  const mayHold = node !== undefined || (departing.vm !== undefined && isMember(departing.own));
   const canMove = node !== undefined && running && !dead;
   const storage = mayHold ? await requireStorageMayGo(name, canMove, options) : undefined;
   const vm = node && running ? await findChangeableVm(departing, options) : departing.vm;
@@ -107,7 +111,7 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   const servers = probe && (await probe(context.stop));
   const member = servers && (node ? isMemberOf(servers, name) : isVoterOf(servers, name));
   if (servers && member) await requireMayLeave(access.client, departing, servers, given.isUnreplaced === true);
-  if (vm && (node || isMember(departing.record))) await requireDataMayGo(departing, options);
+  if (vm && (node || isMember(departing.own))) await requireDataMayGo(departing, options);
   const drains = node !== undefined && running && !dead && member !== false;
   if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
   if (node && running) await sayData(departing, options);
@@ -120,7 +124,7 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
     const until = again ?? new Deadline(`${name} to stay as it is`, input.site.timeouts.gate, context.stop);
     if (until.passed) throw until.error(`it is ${now} by now, and was ${before}`);
     say(`${name} is ${now} by now, and was ${before}: it is looked at once more`);
-    await decommission({ ...found, node: await findNode(access.client, name) }, given, until);
+    await decommission(await refresh(access.client, found), given, until);
     return;
   }
   if (vm && node && drains) await drainNode({ ...departing, vm, storage }, node, vm, options);
@@ -164,15 +168,7 @@ const isMemberOf = (servers: readonly ServerNode[], name: string): boolean =>
 const isVoterOf = (servers: readonly ServerNode[], name: string): boolean =>
   servers.some((server) => server.name === name && server.member === "voter");
 
-const isMember = (record: NodeRecord | undefined): boolean => record !== undefined && hasJoined(record);
-
-/**
- * Reads the Node again: a booting machine may register its Node at any moment and have pods right after, and a node
- * that served may be down by now.
- */
-async function refreshNode(departing: DepartingNode, { access }: Manner): Promise<DepartingNode> {
-  return { ...departing, node: await findNode(access.client, departing.name) };
-}
+const isMember = (own: NodeRecord | undefined): boolean => own !== undefined && hasJoined(own);
 
 /** State of a node, as far as it decides whether the node is drained, turned off or only removed. */
 function standing(running: boolean, node: Node | undefined): string {
@@ -207,10 +203,6 @@ async function proveAbsent(departing: DepartingNode, { access, context }: Manner
  * Connects through the other servers: the connection may lead through the departing server, which is off before its
  * decommissioning is over.
  */
-async function connectThroughOthers({ vm }: DepartingNode, given: Manner): Promise<Manner> {
-  return { ...given, access: await connectWithout(vm, given) };
-}
-
 async function connectWithout(vm: ListedVm | undefined, options: Manner): Promise<Access> {
   const { input, context, fence } = options;
   const access = requireReachable(await connect(context, input, vm?.vmid), input);
@@ -338,9 +330,9 @@ async function restoreIfOurs(
 /** Records that the node was decommissioned; the record is kept until a run sees that its VM is gone. */
 export async function recordRetired(
   client: Kubernetes,
-  { pool, record }: Pick<DepartingNode, "pool" | "record">,
+  { pool, own }: Pick<DepartingNode, "pool" | "own">,
 ): Promise<void> {
-  if (record === undefined || record.phase === "retired") return;
+  if (own === undefined || own.phase === "retired") return;
   const since = client.now().toISOString();
-  await writeFacts(client, pool, { nodes: [{ ...record, phase: "retired", since }] });
+  await writeFacts(client, pool, { nodes: [{ ...own, phase: "retired", since }] });
 }

@@ -1,4 +1,4 @@
-import { listNodes, nameOf } from "../../clients/kubernetes/nodes.ts";
+import { findNode, listNodes, nameOf } from "../../clients/kubernetes/nodes.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
@@ -13,9 +13,10 @@ import type { NodeRecord, PoolRecord, Role } from "../../domain/model/types.ts";
 import type { ClusterInput, PoolInput, SlotInput } from "../input.ts";
 import type { StepContext } from "../context.ts";
 import { labels } from "../../domain/model/formats.ts";
+import type { NodeView } from "./node-view.ts";
 
 /** A departing node: any part of it may be gone already. */
-export interface DepartingNode {
+export interface DepartingNode extends NodeView {
   name: string;
   role: Role;
   pool: string;
@@ -24,10 +25,16 @@ export interface DepartingNode {
   vm: ListedVm | undefined;
   /** Identity that its VM must have. */
   expected: ExpectedVm;
-  node: Node | undefined;
-  record: NodeRecord | undefined;
   /** Undefined: Longhorn keeps nothing there, or was not asked yet. */
   storage?: LonghornNode | undefined;
+}
+
+/**
+ * Reads the Node again: a booting machine may register its Node at any moment and have pods right after, and a node
+ * that served may be down by now.
+ */
+export async function refresh(client: Kubernetes, one: DepartingNode): Promise<DepartingNode> {
+  return { ...one, node: await findNode(client, one.name) };
 }
 
 /** What every part of a decommissioning works with. */
@@ -100,26 +107,30 @@ export function keepsSlot(plan: StepPlan, node: Pick<NodeRecord, "name" | "gener
 export function departingNode(
   { cluster, pool, role, slot }: Pick<SlotInput, "cluster" | "pool" | "role" | "slot">,
   generation: string,
-  found: { vm: ListedVm | undefined; node: Node | undefined; record: PoolRecord },
+  { vm, node, record }: { vm: ListedVm | undefined; node: Node | undefined; record: PoolRecord },
 ): DepartingNode {
   // An adopted node has a name of its own, and was recorded under it before it got a tag or a label.
-  const record = found.record.nodes.find((one) => one.slot === slot && one.generation === generation);
-  const name = record?.name ?? nodeName(cluster, pool, slot, generation);
-  const vmid = found.vm?.vmid ?? record?.vmid ?? 0;
+  const own = record.nodes.find((one) => one.slot === slot && one.generation === generation);
+  const name = own?.name ?? nodeName(cluster, pool, slot, generation);
+  const vmid = vm?.vmid ?? own?.vmid ?? 0;
   const tags = tagsOf({ cluster, pool, slot, generation });
   return {
     name,
     role,
     pool,
     adopted: isAdopted({ name, generation }),
-    vm: found.vm,
-    node: found.node,
+    vm,
+    node,
     record,
+    own,
     // Without a record the Node is the evidence: it reported the uuid of the VM that it runs in.
-    expected: { vmid, name, tags, uuid: record?.uuid ?? found.node?.status?.nodeInfo?.systemUUID },
+    expected: { vmid, name, tags, uuid: own?.uuid ?? node?.status?.nodeInfo?.systemUUID },
   };
 }
 
-/** Whether nothing of the node runs or is known to the cluster: then it needs no drain and no disruption lease. */
-export const isGone = ({ vm, node, record }: DepartingNode): boolean =>
-  node === undefined && vm?.status !== "running" && vm?.status !== "unknown" && (!record || record.phase === "retired");
+/** Whether something of the node runs or is known to the cluster: else it needs no drain and no disruption lease. */
+export const isThere = ({ vm, node, own }: DepartingNode): boolean =>
+  node !== undefined ||
+  vm?.status === "running" ||
+  vm?.status === "unknown" ||
+  (own !== undefined && own.phase !== "retired");

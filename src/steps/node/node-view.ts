@@ -111,10 +111,12 @@ export async function applyLabels(client: Kubernetes, node: Node, { labels }: Pi
  */
 export const isMarked = (node: Node): boolean => isOurCordon(node) || isLeaving(node) || isFenced(node);
 
-/** What the cluster says of a slot's node. */
+/** What the cluster says of a node. */
 export interface NodeView {
   node: Node | undefined;
+  /** What is remembered of its pool, or of its slot alone. */
   record: PoolRecord;
+  /** What is remembered of the node. */
   own: NodeRecord | undefined;
 }
 

@@ -59,7 +59,7 @@ export async function removeDead(
     if (!(await isOff(context, one)) && !isOutOfEtcd(one, members)) continue;
     const left = await reconnect(context, input, now);
     await holdBack(context, input, { access: left, fence, view }, vms);
-    const { slot = input.slot } = one.record ?? {};
+    const { slot = input.slot } = one.own ?? {};
     const goes = async (its: Fence) => {
       sayRemoved(one);
       await decommissionNode(one, { context, access: left, fence: its, input });
@@ -143,7 +143,7 @@ export async function removeBrokenOff(
   record: PoolRecord,
 ): Promise<void> {
   for (const one of await findBrokenOff(access, input, vms, record)) {
-    const slot = one.record?.slot ?? input.slot;
+    const slot = one.own?.slot ?? input.slot;
     await withLease(context, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, (fence) =>
       removeIfItMay(one, { context, access, input, fence }),
     );
@@ -170,7 +170,7 @@ async function removeIfItMay(one: DepartingNode, work: Decommissioning): Promise
  * Whether the node's decommissioning began and its Node still exists: its VM may run, although it is no member any
  * more.
  */
-const isBrokenOff = ({ node, record }: DepartingNode): boolean => node !== undefined && record?.phase === "retired";
+const isBrokenOff = ({ node, own }: DepartingNode): boolean => node !== undefined && own?.phase === "retired";
 
 /** Whether the node has a Node and has been in etcd, which does not have it: somebody has removed its member. */
 const isOutOfEtcd = ({ name, node }: DepartingNode, servers: readonly ServerNode[]): boolean =>
@@ -239,14 +239,14 @@ export async function clearIncomplete(
   const others = await findOtherNodes(access.client, input, await listVms(context.pve), record);
   const on = await Promise.all(others.map((one) => isOn(context, one)));
   const running = new Set(others.filter((_, index) => on[index]));
-  const owner = others.find((one) => one.record?.phase === "handedOver");
+  const owner = others.find((one) => one.own?.phase === "handedOver");
   const ownerRuns = owner !== undefined && running.has(owner);
   const ownerServes = ownerRuns && owner.node !== undefined && isReady(owner.node);
   const goes = (one: DepartingNode) =>
     isServer
       ? one.node && (ownerRuns || !isReady(one.node))
       : running.has(one) && (ownerServes || one.node === undefined);
-  const incomplete = others.filter((one) => one.record && isIncomplete(one.record) && goes(one));
+  const incomplete = others.filter((one) => one.own && isIncomplete(one.own) && goes(one));
   if (incomplete.length === 0) return;
   await withLease(context, access, disruptionLeases(input), input.site.timeouts.lease, async () => {
     for (const one of incomplete) {

@@ -2,14 +2,14 @@ import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
-import { findNode, uncordon } from "../../clients/kubernetes/nodes.ts";
+import { uncordon } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord, readSlotRecord, writeFacts } from "../../clients/kubernetes/record.ts";
 import { listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
 import { retryUntilRoom, withDisruptionLease } from "../cluster/availability.ts";
 import { awaitControlPlaneForAgents } from "../cluster/control-plane.ts";
 import type { SlotInput } from "../input.ts";
 import { attributeFailure } from "../node/attribution.ts";
-import { isGone, findOtherNodes } from "../node/departing-nodes.ts";
+import { isThere, findOtherNodes, refresh } from "../node/departing-nodes.ts";
 import { isMarked, readNodeView } from "../node/node-view.ts";
 import { awaitPlaced, awaitRoom, owed, rememberDisplaced } from "../node/placement.ts";
 import { awaitStarted } from "../node/starting.ts";
@@ -31,9 +31,7 @@ export async function handover(context: StepContext, input: SlotInput): Promise<
   const connection = await connect(context, input);
   const access = requireReachable(connection, input);
   const before = await readNodeView(access.client, input);
-  const others = (await findOtherNodes(access.client, input, connection.vms, before.record)).filter(
-    (one) => !isGone(one),
-  );
+  const others = (await findOtherNodes(access.client, input, connection.vms, before.record)).filter(isThere);
   const isOwed = owed(before.record, input).length > 0;
   if (others.length === 0 && before.own?.phase === "handedOver" && !isOwed) return { active: input.node };
   const silenceBefore = access.client.silence;
@@ -77,7 +75,7 @@ async function handOver(
     if (input.role === "agent") await awaitStarted(context, client, input);
   };
   const record = await readSlotRecord(client, input.pool, input.slot);
-  const leaving = (await findOtherNodes(client, input, vms, record)).filter((one) => !isGone(one));
+  const leaving = (await findOtherNodes(client, input, vms, record)).filter(isThere);
   if (leaving.length === 0) {
     await serves();
     await settled();
@@ -94,7 +92,7 @@ async function handOver(
         // Reads the node again: it takes minutes to know whether a silent node is dead, and the node may be back by
         // then.
         const mayBegin = async () => {
-          await awaitRoom(context, client, input, { ...one, node: await findNode(client, one.name) });
+          await awaitRoom(context, client, input, await refresh(client, one));
           await serves();
           await mayLeave(one);
         };

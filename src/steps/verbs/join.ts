@@ -204,7 +204,7 @@ async function hasBeenTold(
 async function rememberFailure(input: SlotInput, client: Kubernetes, own: NodeRecord, error: unknown): Promise<void> {
   // The next plan then gives the slot to another incarnation (simulation seed 770005).
   if (error instanceof MemberRemoved)
-    await attemptQuietly("that the server is over", () => recordRetired(client, { pool: input.pool, record: own }));
+    await attemptQuietly("that the server is over", () => recordRetired(client, { pool: input.pool, own }));
   if (!(error instanceof ImageFault)) return;
   const generation = { id: input.generation, spec: input.spec };
   const why = `${input.node}: ${error.problem.what}`;

@@ -9,7 +9,6 @@ import { readGoingAway, readWantedSlots } from "../../clients/kubernetes/record.
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../../clients/proxmox/vms.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
-import type { PoolRecord } from "../../domain/model/types.ts";
 import { retryUntilRoom, withDisruptionLease } from "../cluster/availability.ts";
 import { claimedBefore } from "../node/claimed.ts";
 import type { SlotInput } from "../input.ts";
@@ -101,20 +100,19 @@ interface Found {
 }
 
 async function retireKnown(context: StepContext, input: SlotInput, { access, view, vm }: Found): Promise<void> {
-  const { node, record } = view;
-  const departing = withState(context, input, departingNode(input, input.generation, { vm, node, record }));
+  const departing = withState(context, input, departingNode(input, input.generation, { vm, ...view }));
   const running = vm !== undefined && !isKnownOff(vm, departing) && (await isRunning(context.pve, vm));
-  const isOut = node === undefined && !running;
-  if (isOut && departing.record?.phase === "retired") return;
+  const isOut = departing.node === undefined && !running;
+  if (isOut && departing.own?.phase === "retired") return;
   if (vm) await proveVm(context.pve, vm.host, departing.expected);
-  if ((await readGoingAway(access.client)) || (await isDestroyed(context, input, access, { departing, record }))) {
+  if ((await readGoingAway(access.client)) || (await isDestroyed(context, input, access, departing))) {
     await powerOffOnly(context, input, departing, running);
     return;
   }
   const { lease } = input.site.timeouts;
   await withLease(context, access, slotLease(input), lease, async (fence) => {
     // The step that held the slot's lease before may have started the VM. A member may hold the only copy of some data.
-    const wasMember = departing.record !== undefined && hasJoined(departing.record);
+    const wasMember = departing.own !== undefined && hasJoined(departing.own);
     if (isOut && !wasMember && (await isOutStill(context, access, departing))) {
       await recordRetired(access.client, departing);
       return;
@@ -143,13 +141,13 @@ async function isDestroyed(
   context: StepContext,
   input: SlotInput,
   { client }: Access,
-  { departing: { record }, record: { nodes } }: { departing: DepartingNode; record: PoolRecord },
+  { own, record }: DepartingNode,
 ): Promise<boolean> {
   const { pool, role, slot, node } = input;
   const isServer = role === "server";
-  if (record === undefined || !(isServer ? hasJoined(record) : record.phase === "handedOver")) return false;
+  if (own === undefined || !(isServer ? hasJoined(own) : own.phase === "handedOver")) return false;
   // An incomplete server: the last rollout wants the one that has the slot.
-  if (record.phase !== "handedOver" && nodes.some((one) => one.slot === slot && one.phase === "handedOver"))
+  if (own.phase !== "handedOver" && record.nodes.some((one) => one.slot === slot && one.phase === "handedOver"))
     return false;
   if (!(await readWantedSlots(client, pool, role))(slot)) return false;
   if (!input.allowDestroy)
@@ -194,8 +192,8 @@ function withState(context: StepContext, input: SlotInput, departing: DepartingN
  * Whether the VM is known to be off, as it is after a handover: for a node whose record is retired, its status in the
  * list can be trusted.
  */
-function isKnownOff({ status }: ListedVm, { record }: DepartingNode): boolean {
-  return status === "stopped" && record?.phase === "retired";
+function isKnownOff({ status }: ListedVm, { own }: DepartingNode): boolean {
+  return status === "stopped" && own?.phase === "retired";
 }
 
 async function powerOffOnly(
