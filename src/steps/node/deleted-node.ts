@@ -1,15 +1,13 @@
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
-import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
 import { isRunning, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { StepContext } from "../context.ts";
 import type { SlotInput } from "../input.ts";
 import { readOrder } from "./join-data.ts";
 import { MemberRemoved } from "./join-log.ts";
-import type { NodeView } from "./node-view.ts";
+import type { Joining } from "./node-view.ts";
 import { powerOff } from "./power-off.ts";
 import { NeverRegistered } from "./verdict.ts";
 
@@ -28,17 +26,17 @@ import { NeverRegistered } from "./verdict.ts";
 export async function turnOffUnregistered(
   context: StepContext,
   input: SlotInput,
-  { access, fence, view }: { access: Access; fence: Fence; view: NodeView },
-  { config, wasMember }: { config: VmConfig; wasMember: boolean },
+  { access, fence, view, vm }: Joining,
+  wasMember: boolean,
 ): Promise<boolean> {
   if (input.role !== "agent" || view.node !== undefined) return false;
-  if (!(await isRunning(context.pve, config))) return false;
-  if (!wasMember && (await readOrder(context, input.site, config)) !== "told") return false;
+  if (!(await isRunning(context.pve, vm))) return false;
+  if (!wasMember && (await readOrder(context, input.site, vm)) !== "told") return false;
   await fence.check();
   if ((await findNode(access.client, input.node)) !== undefined) return false;
   const why = wasMember ? "its Node was deleted" : "it was told to join and has no Node";
   say(`${input.node} runs, and ${why}: it is turned off and on again, so that it registers`);
-  await powerOff(context, config, true, input.site);
+  await powerOff(context, vm, true, input.site);
   return true;
 }
 

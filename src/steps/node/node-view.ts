@@ -1,4 +1,6 @@
+import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import type { Fence } from "../../clients/kubernetes/lease.ts";
 import {
   findNode,
   heartbeatOf,
@@ -14,6 +16,7 @@ import {
   whyNotReady,
 } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord, readSlotRecord } from "../../clients/kubernetes/record.ts";
+import type { VmConfig } from "../../clients/proxmox/vms.ts";
 import { say } from "../../runtime/log.ts";
 import { owedLabels } from "../../domain/model/labels.ts";
 import { schedulingObstacles, type SchedulingObstacle } from "../../domain/availability/serving.ts";
@@ -118,6 +121,16 @@ export interface NodeView {
   record: PoolRecord;
   /** What is remembered of the node. */
   own: NodeRecord | undefined;
+}
+
+/** A join at work, under the lease of its slot. */
+export interface Joining {
+  access: Access;
+  fence: Fence;
+  /** As it was when the work began. */
+  view: NodeView;
+  /** As it was proved. */
+  vm: VmConfig;
 }
 
 export async function readNodeView(client: Kubernetes, input: SlotInput): Promise<NodeView> {

@@ -18,18 +18,11 @@ import { DrainRefusal } from "./forecast.ts";
 import type { SlotInput } from "../input.ts";
 import { findOtherNodes, type Decommissioning, type DepartingNode } from "./departing-nodes.ts";
 import { readOrder } from "./join-data.ts";
-import type { NodeView } from "./node-view.ts";
+import type { Joining } from "./node-view.ts";
 import { powerOff } from "./power-off.ts";
 import { decommissionBrokenOff, decommissionNode } from "./decommission.ts";
 import { withLease, slotLease, disruptionLeases, type StepContext } from "../context.ts";
 import { connectThroughPeers, requireReachable } from "../cluster/connect.ts";
-
-/** What is known of the slot that a server joins. */
-interface Arriving {
-  access: Access;
-  fence: Fence;
-  view: NodeView;
-}
 
 /**
  * Decommissions servers that would keep another server from joining. While a voter is dead etcd admits no member, so a
@@ -39,12 +32,9 @@ interface Arriving {
  * plane unhealthy and keeps every member from leaving.
  * @returns the connection to the cluster: a new connection when the old one led through a server that has just left
  */
-export async function removeDead(
-  context: StepContext,
-  input: SlotInput,
-  { access, fence, view }: Arriving,
-): Promise<Access> {
-  const { record } = view;
+export async function removeDead(context: StepContext, input: SlotInput, joining: Joining): Promise<Access> {
+  const { access, fence } = joining;
+  const { record } = joining.view;
   const vms = await listVms(context.pve);
   const inSlot = await findOtherNodes(access.client, input, vms, record);
   for (const one of inSlot.filter(isBrokenOff)) await removeIfItMay(one, { context, access, input, fence });
@@ -58,7 +48,7 @@ export async function removeDead(
   for (const one of others) {
     if (!(await isOff(context, one)) && !isOutOfEtcd(one, members)) continue;
     const left = await reconnect(context, input, now);
-    await holdBack(context, input, { access: left, fence, view }, vms);
+    await holdBack(context, input, { ...joining, access: left }, vms);
     const { slot = input.slot } = one.own ?? {};
     const goes = async (its: Fence) => {
       sayRemoved(one);
@@ -86,7 +76,7 @@ async function reconnect(context: StepContext, input: SlotInput, access: Access)
 async function holdBack(
   context: StepContext,
   input: SlotInput,
-  { access, fence: own, view: { record } }: Arriving,
+  { access, fence: own, view: { record } }: Joining,
   vms: readonly ListedVm[],
 ): Promise<void> {
   const probe = await probeMembers(context, input, access);
@@ -230,7 +220,7 @@ async function findInOtherSlots(
 export async function clearIncomplete(
   context: StepContext,
   input: SlotInput,
-  { access, fence, view: { record } }: Arriving,
+  { access, fence, view: { record } }: Joining,
 ): Promise<void> {
   const isServer = input.role === "server";
   const isIncomplete = ({ name, slot, phase }: NodeRecord) =>

@@ -1,14 +1,12 @@
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
-import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { hasBeenInEtcd } from "../../clients/kubernetes/etcd.ts";
-import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { forgetPassword, heartbeatOf, uncordon, untaintOutOfService } from "../../clients/kubernetes/nodes.ts";
 import { writeFacts } from "../../clients/kubernetes/record.ts";
 import type { ServerNode } from "../../clients/kubernetes/servers.ts";
-import { isRunning, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
+import { isRunning, type ListedVm } from "../../clients/proxmox/vms.ts";
 import type { Node } from "../../clients/kubernetes/types.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
@@ -41,6 +39,7 @@ import {
   readNodeView,
   missingForMembership,
   applyLabels,
+  type Joining,
   type NodeView,
 } from "../node/node-view.ts";
 import { withLease, attemptQuietly, slotLease, disruptionLeases, type StepContext } from "../context.ts";
@@ -69,14 +68,13 @@ export async function join(context: StepContext, input: SlotInput): Promise<Part
   const { access } = connection;
   if (access === undefined) return await joinFirst(context, input, vm, connection.vms);
 
-  const before = await readNodeView(access.client, input);
-  const member = await findMember(context, input, vm, access.client, before);
+  const member = await findMember(context, input, vm, access.client, await readNodeView(access.client, input));
   if (member) return member;
   return await withLease(context, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
-    const now = await readNodeView(access.client, input);
-    const joinedMeanwhile = await findMember(context, input, vm, access.client, now);
-    if (joinedMeanwhile) return joinedMeanwhile;
-    return await joinNode(context, input, { access, fence, vm, view: now });
+    // Another step may have joined it during the wait.
+    const view = await readNodeView(access.client, input);
+    const joinedMeanwhile = await findMember(context, input, vm, access.client, view);
+    return joinedMeanwhile ?? (await joinNode(context, input, vm, { access, fence, view }));
   });
 }
 
@@ -117,28 +115,25 @@ async function joinFirst(
   const access = await bootstrapCluster(context, input, config, vms);
   const view = await readNodeView(access.client, input);
   return await withLease(context, access, slotLease(input), input.site.timeouts.lease, (fence) =>
-    joinNode(context, input, { access, fence, vm, view }),
+    joinNode(context, input, vm, { access, fence, view }),
   );
 }
 
-interface Joining {
-  access: Access;
-  fence: Fence;
-  vm: ListedVm;
-  view: NodeView;
-}
-
-type Arriving = Joining & { arrival: Arrival };
-
-async function joinNode(context: StepContext, input: SlotInput, joining: Joining): Promise<Claimed> {
-  const { access, fence } = joining;
+/** @param listed its VM, as the list shows it */
+async function joinNode(
+  context: StepContext,
+  input: SlotInput,
+  listed: ListedVm,
+  { access, fence, view }: Omit<Joining, "vm">,
+): Promise<Claimed> {
   const { client } = access;
-  const founder = isBootstrapServer(access, joining.vm);
-  const config = await proveIdentity(context, input, joining.vm, { view: joining.view, founder });
+  const founder = isBootstrapServer(access, listed);
+  const vm = await proveIdentity(context, input, listed, { view, founder });
+  const joining = { access, fence, view, vm };
   // The claim has recorded the node already, unless there was no cluster to record it in.
-  const own = await remember(input, access, joining.view, config);
+  const own = await remember(input, access, view, vm);
   // A restored etcd remembers less than the state, which has the output of this join since it was over.
-  const hasJoinedHere = input.role === "agent" && claimedBefore(context, input)?.uuid === config.uuid;
+  const hasJoinedHere = input.role === "agent" && claimedBefore(context, input)?.uuid === vm.uuid;
   const wasMember = hasJoined(own) || hasJoinedHere;
   const silenceBefore = client.silence;
   const leavesEtcd = input.role === "server" && !founder;
@@ -147,25 +142,21 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
     await clearIncomplete(context, input, joining);
     await fence.check();
     // Without a Node the name is free, but its node password can outlive the Node (rancher/rke2#4852).
-    if (joining.view.node === undefined) await forgetPassword(client, input.node);
-    const isOff =
-      joining.vm.status === "stopped" || (await turnOffUnregistered(context, input, joining, { config, wasMember }));
-    registration.wasTold = !isOff && !wasMember && (await hasBeenTold(context, input, joining, config));
-    const bootBefore = await readEndedBoot(context, config, joining.view);
+    if (view.node === undefined) await forgetPassword(client, input.node);
+    const isOff = listed.status === "stopped" || (await turnOffUnregistered(context, input, joining, wasMember));
+    registration.wasTold = !isOff && !wasMember && (await hasBeenTold(context, input, joining));
+    const bootBefore = await readEndedBoot(context, joining);
     // A run that was killed while it turned a dead node off may have left the out-of-service taint.
-    if (joining.view.node) await untaintOutOfService(client, joining.view.node);
-    await powerOn(context, config);
-    await readImage(context, input, config);
+    if (view.node) await untaintOutOfService(client, view.node);
+    await powerOn(context, vm);
+    await readImage(context, input, vm);
     // Only now: a guest whose agent is silent does not boot, which is another matter.
-    registration.lostNode = joining.view.node === undefined && wasMember;
-    const heartbeatBefore =
-      bootBefore === undefined ? await readEndedHeartbeat(context, input, config, joining.view) : undefined;
+    registration.lostNode = view.node === undefined && wasMember;
+    const heartbeatBefore = bootBefore === undefined ? await readEndedHeartbeat(context, input, joining) : undefined;
     const onNode = () => (registration.hadNode = true);
-    const arriving = { ...joining, arrival: { bootBefore, heartbeatBefore, isMember: hasJoined(own), onNode } };
-    const node =
-      input.role === "agent"
-        ? await admitAgent(context, input, arriving, config)
-        : await admitServer(context, input, arriving, config);
+    const arrival = { bootBefore, heartbeatBefore, isMember: hasJoined(own), onNode };
+    const admit = input.role === "agent" ? admitAgent : admitServer;
+    const node = await admit(context, input, joining, arrival);
     if (isMarked(node)) await uncordon(client, input.node);
     const since = client.now().toISOString();
     const phase = own.phase === "handedOver" ? "handedOver" : "joined";
@@ -174,14 +165,12 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
       nodes: [{ ...own, phase, since: own.phase === phase ? own.since : since }],
     });
     say(`${input.node} is a member`);
-    return claimedAs(input, config);
+    return claimedAs(input, vm);
   } catch (failure) {
     context.stop.throwIfAborted();
-    const { node: name } = input;
-    const accused = { name, vm: config, client, silenceBefore };
-    const read = await readJoinLog(context, config, failure, client.now());
-    const cause = await explainDeletion(client, config, registration, read);
-    const error = await attributeFailure(context, accused, cause);
+    const read = await readJoinLog(context, vm, failure, client.now());
+    const cause = await explainDeletion(client, vm, registration, read);
+    const error = await attributeFailure(context, { name: input.node, vm, client, silenceBefore }, cause);
     await rememberFailure(input, client, own, error);
     throw error;
   }
@@ -191,14 +180,9 @@ async function joinNode(context: StepContext, input: SlotInput, joining: Joining
  * Whether an earlier run has told a server to join that is no member now: it may have been one for a moment, and RKE2
  * takes a server out of etcd whose Node somebody deletes.
  */
-async function hasBeenTold(
-  context: StepContext,
-  input: SlotInput,
-  { view }: Joining,
-  config: VmConfig,
-): Promise<boolean> {
+async function hasBeenTold(context: StepContext, input: SlotInput, { view, vm }: Joining): Promise<boolean> {
   if (input.role !== "server" || view.node !== undefined) return false;
-  return (await readOrder(context, input.site, config)) === "told";
+  return (await readOrder(context, input.site, vm)) === "told";
 }
 
 async function rememberFailure(input: SlotInput, client: Kubernetes, own: NodeRecord, error: unknown): Promise<void> {
@@ -215,11 +199,11 @@ async function rememberFailure(input: SlotInput, client: Kubernetes, own: NodeRe
 async function admitAgent(
   context: StepContext,
   input: SlotInput,
-  { access, arrival }: Arriving,
-  config: VmConfig,
+  { access, vm }: Joining,
+  arrival: Arrival,
 ): Promise<Node> {
   requireSkew(input, await awaitControlPlaneForAgents(context, input, access));
-  return await awaitReady(context, input, access, config, arrival);
+  return await awaitReady(context, input, access, vm, arrival);
 }
 
 /**
@@ -228,19 +212,18 @@ async function admitAgent(
  * decommissioning may wait for it (simulation seed 771964). A new server has joined when all servers agree on the
  * members and it serves at its own address.
  */
-async function admitServer(context: StepContext, input: SlotInput, joining: Arriving, config: VmConfig): Promise<Node> {
-  const { arrival } = joining;
+async function admitServer(context: StepContext, input: SlotInput, joining: Joining, arrival: Arrival): Promise<Node> {
+  const { view, vm } = joining;
   // The bootstrap server is the only server: its join cannot disturb another server.
-  if (isBootstrapServer(joining.access, config))
-    return await awaitReady(context, input, joining.access, config, arrival);
+  if (isBootstrapServer(joining.access, vm)) return await awaitReady(context, input, joining.access, vm, arrival);
   return await withLease(context, joining.access, disruptionLeases(input), input.site.timeouts.lease, async () => {
     const access = await removeDead(context, input, joining);
     const probe = await probeMembers(context, input, access);
     const part = await readPartInEtcd(probe, settleDeadline(context, input), input);
     const isBack = part === "voter";
     // Nothing that is waited for brings it back.
-    if (arrival.isMember && !isBack && joining.view.node === undefined) throw deletedServer(config);
-    if (part === "none" && (arrival.isMember || hasBeenInEtcd(joining.view.node))) throw removedServer(config);
+    if (arrival.isMember && !isBack && view.node === undefined) throw deletedServer(vm);
+    if (part === "none" && (arrival.isMember || hasBeenInEtcd(view.node))) throw removedServer(vm);
     const settled = () => awaitHealthyControlPlane(probe, settleDeadline(context, input), [input.node, input.address]);
     const others = isBack ? [] : await settled();
     if (!isBack) requireMayJoin(input, others);
@@ -249,7 +232,7 @@ async function admitServer(context: StepContext, input: SlotInput, joining: Arri
     const told = isBack ? arrival : { ...arrival, mayJoin };
     const disturbance = new Disturbance(probe, new Set(others.map(({ name }) => name)), context.stop);
     try {
-      const node = await awaitReady(context, input, access, config, told).catch(async (error: unknown) => {
+      const node = await awaitReady(context, input, access, vm, told).catch(async (error: unknown) => {
         const why =
           error instanceof NodeUnhealthy
             ? await explainNotAdmitted(probe, input.node, others, context.stop)
@@ -257,7 +240,7 @@ async function admitServer(context: StepContext, input: SlotInput, joining: Arri
         throw error instanceof NodeUnhealthy && why !== undefined ? unjudged(error, `meanwhile ${why}`) : error;
       });
       await awaitAgreement(context, input, { probe, isBack, others });
-      if (isMarked(node)) await resumeServing(context, config);
+      if (isMarked(node)) await resumeServing(context, vm);
       return node;
     } catch (error) {
       const why = disturbance.longerThan(hiccup);
@@ -287,8 +270,8 @@ async function awaitAgreement(
 }
 
 /** The boot id that a Node reports although its VM is off; undefined when there is no such Node. */
-async function readEndedBoot(context: StepContext, config: VmConfig, { node }: NodeView): Promise<string | undefined> {
-  if (node === undefined || (await isRunning(context.pve, config))) return undefined;
+async function readEndedBoot({ pve }: StepContext, { view: { node }, vm }: Joining): Promise<string | undefined> {
+  if (node === undefined || (await isRunning(pve, vm))) return undefined;
   return node.status?.nodeInfo?.bootID;
 }
 
@@ -299,9 +282,8 @@ async function readEndedBoot(context: StepContext, config: VmConfig, { node }: N
 async function readEndedHeartbeat(
   context: StepContext,
   input: SlotInput,
-  config: VmConfig,
-  { node }: NodeView,
+  { view: { node }, vm }: Joining,
 ): Promise<string | undefined> {
-  if (node === undefined || (await readOrder(context, input.site, config)) === "told") return undefined;
+  if (node === undefined || (await readOrder(context, input.site, vm)) === "told") return undefined;
   return heartbeatOf(node) || undefined;
 }
