@@ -8,14 +8,15 @@ import { Changes } from "./changes.ts";
 import type { Kubernetes } from "./client.ts";
 import { KubernetesError, KubernetesUnreachable } from "./errors.ts";
 import { paths, type Pod, type PodDisruptionBudget } from "./types.ts";
-import { watch } from "./watch.ts";
+import { isTransient, watch } from "./watch.ts";
 
 /** Time after which a pod that stays is asked again, in milliseconds, as in `kubectl drain`. */
 const paceMs = 5_000;
 
 /**
  * How long an empty node is watched before it counts as empty, in milliseconds. A scheduler learns of a cordon through
- * a watch, and a bind that it had begun before may end after that (kubernetes/autoscaler#3886).
+ * a watch, and a bind that it had begun before may end after that (kubernetes/autoscaler#3886). Our own watch may be as
+ * late, so the pods are listed once more then.
  */
 const settleMs = 1_000;
 
@@ -97,7 +98,9 @@ export async function drain(client: Kubernetes, options: DrainOptions): Promise<
       const left = evictionOrder([...seen.values()]);
       if (left.length === 0) {
         pause = settles - clock.elapsed();
-        if (pause <= 0) return askedOf(pleas);
+        if (pause > 0) continue;
+        if (await isEmpty(client, node)) return askedOf(pleas);
+        pause = settleMs;
         continue;
       }
       pause = await askAll(client, options, left, pleas, [...(budgets()?.values() ?? [])]);
@@ -108,10 +111,21 @@ export async function drain(client: Kubernetes, options: DrainOptions): Promise<
     }
     deadline.throwIfStopped();
     const left = pods() && evictionOrder([...(pods()?.values() ?? [])]);
-    const why = left?.map((pod) => whyLeft(pod, pleas.get(uidOf(pod)), [...(budgets()?.values() ?? [])]));
-    throw new DrainError(node, deadline.seconds, why ?? ["its pods could not be listed"]);
+    const why = left?.map((pod) => whyLeft(pod, pleas.get(uidOf(pod)), [...(budgets()?.values() ?? [])])) ?? [];
+    throw new DrainError(node, deadline.seconds, why.length > 0 ? why : ["its pods could not be listed"]);
   } finally {
     end.abort();
+  }
+}
+
+/** Whether the API server lists no pod that has to leave. While it cannot answer, nothing is known to be empty. */
+async function isEmpty(client: Kubernetes, node: string): Promise<boolean> {
+  try {
+    const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${node}` });
+    return evictionOrder(items).length === 0;
+  } catch (error) {
+    if (isTransient(error)) return false;
+    throw error;
   }
 }
 

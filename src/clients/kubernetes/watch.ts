@@ -88,7 +88,8 @@ function isExpired(error: unknown): boolean {
   return error instanceof KubernetesError && (error.status === 410 || error.reason === "Expired");
 }
 
-function isTransient(error: unknown): boolean {
+/** Whether the same request may be answered later: the API server was away, or could not answer. */
+export function isTransient(error: unknown): boolean {
   if (!(error instanceof KubernetesError)) return isConnectionError(error) || isUnreachable(error);
   return isExpired(error) || error.status >= 500 || error.status === 429;
 }

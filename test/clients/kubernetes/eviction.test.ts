@@ -99,6 +99,29 @@ describe("drain", () => {
     assert.deepEqual(asked, []);
   });
 
+  it("evicts a pod that was bound before the scheduler saw the cordon, also when the watch tells of it late (seed 632714108)", async () => {
+    const asked = evictions();
+    const { hook } = cluster;
+    let lists = 0;
+    cluster.hook = (call) => {
+      const isList = call.method === "GET" && call.path === paths.pods && call.query.watch === undefined;
+      // The first list is the watch's own.
+      if (isList && (lists += 1) === 2) pod("late");
+      return hook(call);
+    };
+    assert.equal(await run(), 1);
+    assert.deepEqual(asked, ["late"]);
+  });
+
+  it("does not call a node empty whose pods cannot be listed any more", async () => {
+    let lists = 0;
+    cluster.hook = ({ method, path, query }) => {
+      const isList = method === "GET" && path === paths.pods && query.watch === undefined;
+      return isList && (lists += 1) > 1 ? { status: 503, reason: "ServiceUnavailable" } : undefined;
+    };
+    assert.deepEqual(await stays(60), ["its pods could not be listed"]);
+  });
+
   const webhook = 'admission webhook "pods.vet.example" denied the request: it is rolled by its operator';
   /** Nothing in the cluster changes meanwhile: only its own pace makes the drain ask again. */
   const passing: [string, Refusal][] = [
