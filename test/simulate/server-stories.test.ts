@@ -71,6 +71,10 @@ describe("a server's join in virtual time", function () {
     const image = stageImages()[1]?.name ?? "";
     return { ...before, servers: { image, count: 1, cores: 4, replaceOnlyServer: true } };
   };
+  const grown = ({ before }: Stage) => {
+    const image = stageImages()[0]?.name ?? "";
+    return { ...before, servers: { image, count: 3, cores: 4 } };
+  };
   for (const { what, wish, slot, isOff, says } of [
     {
       what: "a control plane that grows",
@@ -108,6 +112,39 @@ describe("a server's join in virtual time", function () {
       // Turning the only server off takes the quorum.
       const isOurs = (line: string) => !(isOff && line.startsWith("etcd has no quorum"));
       assert.deepEqual(stage.world.story.violations.filter(isOurs), []);
+    });
+
+  for (const [what, unread] of [
+    ["does not accept the token for a moment", status(401, "", "")],
+    ["cannot be read", status(500, "", "QEMU guest agent is not running")],
+  ] as const)
+    it(`makes no cluster again while the only server ${what} (seed 739609972)`, async () => {
+      const stage = new Stage(stageImages(), alone);
+      const { world } = stage;
+      const written: string[] = [];
+      await stage.play(async () => {
+        const until = world.time.elapsed() + 60_000;
+        // Of the agents no VM is seen that would tell of a cluster.
+        const agent = stage.vm(1100);
+        const { pool } = agent;
+        let asked = 0;
+        world.defect = (call) => {
+          if (!call.process.name.startsWith("join-demo-servers-0-")) return world.honest(call);
+          if (call.path.endsWith("/1000/agent/file-write")) written.push(call.body);
+          agent.pool = "theirs";
+          if (call.path === "/cacerts") return status(503, "", "");
+          if (!call.path.endsWith("/1000/agent/file-read")) return world.honest(call);
+          asked += 1;
+          return asked === 1 || (unread.status === 500 && world.time.elapsed() < until) ? unread : world.honest(call);
+        };
+        await stage.up(grown(stage));
+        assert.ok(asked > 0);
+        world.defect = undefined;
+        agent.pool = pool;
+        assert.equal(await stage.up(grown(stage)), "done", stage.engine.why);
+      });
+      assert.deepEqual(written, []);
+      assert.deepEqual(world.story.violations, []);
     });
 
   it("makes no second cluster beside a server that is off by now, and with it all that was started", async () => {

@@ -24,11 +24,15 @@ export async function bootstrapCluster(
   vms: readonly ListedVm[],
 ): Promise<Access> {
   await refuseSecondCluster(context, input, vms);
-  const self = vms.filter(({ vmid }) => vmid === vm.vmid);
+  const self = vms.filter(({ vmid }) => vmid === vm.vmid).map((one) => ({ ...one, status: "running" as const }));
+  const find = () => findAccess(context.pve, self, clusterSite(input));
   await powerOn(context, vm);
   await readImage(context, input, vm);
-  say(`${input.node} is the first server and makes the cluster ${input.cluster}`);
-  await writeJoinData(context, vm, input.role, joinData(input, undefined));
+  // Whoever asked before may have got no answer. A server that has made the cluster is told nothing any more.
+  if ((await find()) === undefined) {
+    say(`${input.node} is the first server and makes the cluster ${input.cluster}`);
+    await writeJoinData(context, vm, input.role, joinData(input, undefined));
+  }
   const deadline = new Deadline(
     `the first server ${input.node} to make the cluster`,
     input.site.timeouts.join,
@@ -37,13 +41,11 @@ export async function bootstrapCluster(
   let last = "";
   const access = await deadline.poll(
     (probes) => Math.min(100 * probes, 1000),
-    async () => {
-      const running = self.map((one) => ({ ...one, status: "running" as const }));
-      return await findAccess(context.pve, running, clusterSite(input)).catch((error: unknown) => {
+    async () =>
+      await find().catch((error: unknown) => {
         last = messageOf(error);
         return undefined;
-      });
-    },
+      }),
     () => last || "RKE2 has not written its kubeconfig",
   );
   await deadline.poll(

@@ -1,5 +1,5 @@
 import { UserError } from "../../runtime/errors.ts";
-import { findAccess, serverVms, type Access } from "../../clients/kubernetes/access.ts";
+import { findAccess, serverVms, SilentServers, type Access } from "../../clients/kubernetes/access.ts";
 import { listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
 import type { ClusterInput, SlotInput } from "../input.ts";
 import type { StepContext } from "../context.ts";
@@ -40,7 +40,11 @@ export async function connectThroughPeers(context: StepContext, input: SlotInput
   const access = await others.catch(() => undefined);
   if (access) return { vms, access };
   const self = vms.filter((vm) => isSelf(vm) && vm.status !== "stopped");
-  const own = await findAccess(context.pve, self, site).catch(() => undefined);
+  const own = await findAccess(context.pve, self, site).catch((error: unknown) => {
+    // It boots: whoever makes the cluster asks it once more.
+    if (error instanceof SilentServers) return undefined;
+    throw error;
+  });
   return { vms, access: own ?? (await others) };
 }
 
