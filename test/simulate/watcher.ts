@@ -25,6 +25,8 @@ export class Watcher {
   onDestroyed: (vm: Vm, by: Process) => void = () => undefined;
   /** Nodes that a fault has ever touched. */
   readonly touched = new Set<string>();
+  /** Nodes that were incomplete when they were cordoned. */
+  private readonly incomplete = new Set<string>();
   private readonly story: Story;
   private readonly places: PlaceWatcher;
   private readonly etcd: EtcdWatcher;
@@ -74,7 +76,9 @@ export class Watcher {
       this.requireRight(place, by, `cordons ${name}`, true);
       // A node that does not serve is drained all the same: a waiting pod may need what only this node can release.
       if (isReady(before)) this.places.cordoned(name, place.pool, by);
-      if (!this.availability.isIncomplete(place, name, by))
+      const isIncomplete = this.availability.isIncomplete(place, name, by);
+      if (isIncomplete) this.incomplete.add(name);
+      else
         this.availability.requireAvailable(place.pool, name, `${by.name} cordons ${name}`);
       if (by.name.startsWith("handover-")) {
         this.availability.requireSuccessor(place, name, by);
@@ -97,7 +101,9 @@ export class Watcher {
     const { name } = node.metadata;
     // A join may delete a dead server, which leaves before its successor joins, and an incomplete agent.
     const isServer = node.metadata.labels?.[labels.server] !== undefined;
-    const served = isReady(node) && !this.availability.isIncomplete(placeOf(node), name, by);
+    // The owner of its slot may have fallen since its cordon.
+    const isIncomplete = this.incomplete.delete(name) || this.availability.isIncomplete(placeOf(node), name, by);
+    const served = isReady(node) && !isIncomplete;
     if (by.name.startsWith("join-") && !isServer && served) this.story.wrong(`${by.name} deletes the Node ${name}`);
     if (this.truth.cluster?.nodes.isAlive(name))
       this.story.wrong(`${by.name} deletes the Node ${name}, whose kubelet runs`);
