@@ -77,9 +77,11 @@ describe("what users of other tools reported, end to end", function () {
   it("asks again when a policy refuses an eviction for a while (AKS#4720, kops#5988)", async () => {
     await site.denyEvictions("load");
     await site.configure({ "pools.0.image": newer, "pools.0.startupTaints": undefined });
-    const { ended } = site.start(["up", "--yes", "--skip-preview", "--stack", "dev"]);
-    const cordoned = async () => (await site.lab.status).nodes.some(({ schedulable }) => !schedulable);
-    await Promise.race([site.until("a node that is drained", cordoned), ended]);
+    const { child, ended } = site.start(["up", "--yes", "--skip-preview", "--stack", "dev"]);
+    let said = "";
+    child.stdout?.on("data", (text: string) => (said += text));
+    const refused = () => Promise.resolve(said.includes("stays for now"));
+    await Promise.race([site.until("an eviction that is refused", refused), ended]);
     await site.allowEvictions("load");
     const { code, output } = await ended;
     assert.equal(code, 0, output);
