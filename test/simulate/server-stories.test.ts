@@ -788,6 +788,43 @@ describe("a server whose retirement was broken off after it had left etcd", func
   });
 });
 
+describe("a server of a slot that is given up, when the agents are changed as well", function () {
+  this.timeout(60_000);
+
+  const fewerServers = ({ before: { image } }: Stage) => ({ servers: { image, count: 1, cores: 4 } });
+
+  it("goes before the agents when its retirement was broken off after it had left etcd", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    const { etcd } = world.cluster.control;
+    await stage.play(async () => {
+      const fewer = { ...stage.before, ...fewerServers(stage) };
+      assert.equal(await stage.dieAt(fewer, () => etcd.voters().length === 2), "killed");
+      await world.time.sleep(60_000);
+      assert.equal(await stage.up({ ...fewer, image: stage.agentsOf(1).image }), "done", stage.engine.why);
+      assert.equal(etcd.voters().length, 1);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("goes before the agents when it has fallen since a run failed that gave its slot up", async () => {
+    const workloads = [{ name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: false }];
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1, workloads });
+    const { world } = stage;
+    await stage.play(async () => {
+      world.cluster.refusesEvictions = status(500, "InternalError", "a webhook is away");
+      const wish = { ...stage.agentsOf(1), ...fewerServers(stage) };
+      assert.equal(await stage.up(wish), "failed");
+      world.cluster.refusesEvictions = undefined;
+      stage.cutPower(1002);
+      await world.time.sleep(60_000);
+      assert.equal(await stage.up(wish), "done", stage.engine.why);
+      assert.equal(world.cluster.control.etcd.voters().length, 1);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+});
+
 describe("a server whose retirement was broken off while it was a voter still", function () {
   this.timeout(60_000);
 

@@ -75,7 +75,7 @@ export function plan(pool: PoolSpec, observed: ObservedPool, record: PoolRecord 
   const leaving = departing.map(({ name }) => name).filter(leaves);
   const unhealthy = ours.flatMap((state) => unhealthyAmong(state, chosen.get(state.slot)));
   const isBehind = ours.some((state) => isRecordBehind(state, chosen.get(state.slot)));
-  const heals = isBehind || unhealthy.length > 0 || departing.some((member) => mayHoldUp(pool, member));
+  const heals = isBehind || unhealthy.length > 0 || departing.some((member) => mayHoldUp(pool.role, member));
   const healing = heals ? now.toISOString() : record?.healing;
   const draft = {
     pool: pool.name,
@@ -274,11 +274,12 @@ function departingOf(pool: PoolSpec, state: SlotState, chosen: Generation | unde
 }
 
 /**
- * Whether an incomplete server may keep every other server from joining or leaving: it is in etcd and down. A former
- * run may have come too early to take it out, and its rollout step is done.
+ * Whether a departing server may keep everything else from being changed: it is in etcd and down, or its decommissioning
+ * was interrupted and its Node is still there. A former run may have come too early to take it out, and its steps are
+ * done; the delete of a slot that is given up would come only after the agents, which wait for a healthy control plane.
  */
-function mayHoldUp(pool: Pick<PoolSpec, "role" | "slots">, { slot, node }: Member): boolean {
-  return pool.role === "server" && slot < pool.slots && node?.ready === false;
+function mayHoldUp(role: Role, { node, record }: Member): boolean {
+  return role === "server" && node !== undefined && (!node.ready || record?.phase === "retired");
 }
 
 /**

@@ -59,7 +59,8 @@ export async function makeRoom(
 /**
  * Decommissions what unfinished runs left in slots that no longer exist, before the engine destroys its VM. A join that
  * failed or was killed is not in the state, so no delete of it does that; a node that was handed its slot is in the
- * state.
+ * state. A server of such a slot that is down does not wait for its delete: the agents that come first wait for a healthy
+ * control plane.
  */
 export async function decommissionIncomplete(
   context: StepContext,
@@ -68,7 +69,8 @@ export async function decommissionIncomplete(
   vms: readonly ListedVm[],
 ): Promise<void> {
   const planned = new Set(input.plan.slots.map(({ slot }) => slot));
-  const isLeft = ({ record }: Member, { slot }: SlotState) => !planned.has(slot) && record?.phase !== "handedOver";
+  const isLeft = (member: Member, { slot }: SlotState) =>
+    !planned.has(slot) && (member.record?.phase !== "handedOver" || (input.role === "server" && !isHealthy(member)));
   await runForEach(context, input, access, vms, isLeft, async (departing, { slot }, fence) => {
     const place = { ...input, slot };
     await retryUntilRoom(context, input, () =>
@@ -112,7 +114,9 @@ async function runForEach(
         node: nodes.find((node) => node.metadata?.name === member.name),
         record,
       });
-      say(`${member.name} is incomplete and serves nobody: it is retired`);
+      say(
+        `${member.name} ${member.record?.phase === "handedOver" ? "is down" : "is incomplete"} and serves nobody: it is retired`,
+      );
       await withLease(context, access, slotLease({ pool, slot: state.slot }), input.site.timeouts.lease, (fence) =>
         retired(departing, state, fence),
       ).catch(async (error: unknown) => {
