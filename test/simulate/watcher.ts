@@ -78,8 +78,7 @@ export class Watcher {
       if (isReady(before)) this.places.cordoned(name, place.pool, by);
       const isIncomplete = this.availability.isIncomplete(place, name, by);
       if (isIncomplete) this.incomplete.add(name);
-      else
-        this.availability.requireAvailable(place.pool, name, `${by.name} cordons ${name}`);
+      else this.availability.requireAvailable(place.pool, name, `${by.name} cordons ${name}`);
       if (by.name.startsWith("handover-")) {
         this.availability.requireSuccessor(place, name, by);
         // A departing node that is down itself makes no slot unavailable.
