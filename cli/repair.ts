@@ -27,8 +27,8 @@ export function repairCommand(program: Command): void {
  */
 export async function repair(stack: string, asked: Asked): Promise<number> {
   const engine = await openEngineSide(stack);
-  return await withStack(stack, (site) =>
-    runAlone(site, async (fence) => {
+  return await withStack(stack, (begun) =>
+    runAlone(begun, async (fence, site) => {
       const unlocked = await unlock(engine, stack, fence, report);
       return unlocked + (await mend(engine, site, { asked, fence, report }));
     }),
@@ -46,9 +46,10 @@ async function openEngineSide(stack: string): Promise<EngineSide> {
  */
 export async function forget(stack: string, gone: EngineState["vms"]): Promise<void> {
   const engine = await openEngineSide(stack);
-  await withStack(stack, async (site) => {
-    if (!mayForget(gone, site.observed)) return;
-    await runAlone(site, async () => {
+  await withStack(stack, async (begun) => {
+    if (!mayForget(gone, begun.observed)) return;
+    await runAlone(begun, async (_, { observed }) => {
+      if (!mayForget(gone, observed)) return;
       reportGone(gone, report);
       await engine.refresh();
       report("the state of the engine", "refreshed, with pending creates cleared");

@@ -15,8 +15,8 @@ import { prepare, type Prepared } from "./prepare.ts";
 import { lockCluster } from "./update-lock.ts";
 
 /**
- * Begins an update or a preview of a cluster under the engine that runs this program: reads the observed state, takes
- * the cluster's lock, and makes the plan.
+ * Begins an update or a preview of a cluster under the engine that runs this program: takes the cluster's lock, reads
+ * the observed state, and makes the plan.
  * @throws UserError, UserErrors, or an error of an API with its own explanation, that say why the run is refused
  */
 export async function planUpdate(config: Config): Promise<PlannedCluster> {
@@ -35,9 +35,13 @@ export async function planUpdate(config: Config): Promise<PlannedCluster> {
   await checkRights(pve, config, isPreview ? "read" : "replace");
   const first = await observeCluster(pve, config);
   await lockCluster(config, first, engine);
+  const isLocked = !isPreview && first.kubernetes !== undefined;
+  // Until the lock was ours another run may have changed everything.
+  const observed = isLocked ? await observeCluster(pve, config) : first;
   const [say, warn] = [(line: string) => log.info(line), (line: string) => log.warn(line)];
-  const prepared = await prepare({ pve, config, observed: first, isPreview, say, warn });
-  await Promise.all([first.kubernetes?.close(), prepared.observed.kubernetes?.close(), pve.close()]);
+  const prepared = await prepare({ pve, config, observed, isPreview, say, warn });
+  const seen = new Set([first, observed, prepared.observed]);
+  await Promise.all([...[...seen].map(({ kubernetes }) => kubernetes?.close()), pve.close()]);
   return plannedCluster(config, prepared);
 }
 

@@ -3,6 +3,7 @@ import { identify } from "../runtime/process-identity.ts";
 import { holdRun } from "../clients/kubernetes/run-lease.ts";
 import type { EngineSide } from "./engine-side.ts";
 import { isDead, type EngineLock } from "./engine-state.ts";
+import { observeCluster } from "../observe/observed-cluster.ts";
 import type { OpenStack } from "../observe/open-stack.ts";
 
 /** Guarantees that no other process changes the cluster during a repair. */
@@ -13,17 +14,27 @@ export interface ExclusiveUse {
   isSure: boolean;
 }
 
-/** Does the work while it holds the lease of an update, so that no update runs. Without a cluster there is no lease. */
+/**
+ * Does the work while it holds the lease of an update, so that no update runs. Without a cluster there is no lease.
+ * @param work gets the stack as it was observed under the lease: until then an update may have changed everything
+ */
 export async function runAlone<T>(
-  { config, observed }: OpenStack,
-  work: (fence: ExclusiveUse) => Promise<T>,
+  site: OpenStack,
+  work: (fence: ExclusiveUse, site: OpenStack) => Promise<T>,
+  observe = observeCluster,
 ): Promise<T> {
+  const { config, pve, observed } = site;
   const self = identify(process.pid);
   if (observed.kubernetes === undefined || self === undefined)
-    return await work({ check: () => Promise.resolve(), isSure: false });
+    return await work({ check: () => Promise.resolve(), isSure: false }, site);
   const lease = await holdRun(observed.kubernetes, config.cluster, self);
   try {
-    return await work({ check: () => lease.check(), isSure: true });
+    const now = await observe(pve, config);
+    try {
+      return await work({ check: () => lease.check(), isSure: true }, { config, pve, observed: now });
+    } finally {
+      await now.kubernetes?.close();
+    }
   } finally {
     await lease.release();
   }

@@ -97,4 +97,22 @@ describe("an update that is alone", function () {
     assert.doesNotMatch(next, /waiting: update is held/);
     assert.notDeepEqual(await site.vms("workers"), before);
   });
+
+  it("plans with what it sees once it is alone: the run that it waits for may have judged the content", async () => {
+    const before = await site.vms("workers");
+    const { generations } = await site.record("workers");
+    await site.configure({ "pools.0.rollout": 0 });
+    const isOut = (id: string) => !before.some((name) => name.endsWith(id));
+    const wanted = generations.find(({ id, spec }) => spec.image === newer && isOut(id))?.id ?? "";
+    await site.giveLease("update", "root@elsewhere (process 1.1 in 0123456789abcdef)");
+    const run = site.start(args);
+    let said = "";
+    run.child.stdout?.on("data", (text: string) => (said += text));
+    await until("the wait", () => Promise.resolve(said.includes("waiting: update is held")));
+    await site.judge("workers", wanted, "failed");
+    await site.giveLease("update", "");
+    const { output } = await run.ended;
+    assert.match(output, new RegExp(`${wanted} was judged failed`));
+    assert.deepEqual(await site.vms("workers"), before);
+  });
 });

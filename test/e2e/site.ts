@@ -8,7 +8,7 @@ import { parsePoolRecord, parseSlotRecord } from "../../src/clients/kubernetes/r
 import { Kube, readKubeconfig } from "../../lab/kube.ts";
 import { startLab, type Lab } from "../../lab/lab.ts";
 import type { LabOptions } from "../../lab/site.ts";
-import type { PoolRecord } from "../../src/domain/model/types.ts";
+import type { GenerationState, PoolRecord } from "../../src/domain/model/types.ts";
 import { toolchain } from "../../tools/index.ts";
 import { denialPath, evictionDenial, evictionOfNobody } from "../lab/support/evictions.ts";
 import { labOptions, startLoad } from "../lab/support/start.ts";
@@ -24,6 +24,13 @@ export type Changes = Record<string, unknown>;
 const leasesPath = "/apis/coordination.k8s.io/v1/namespaces/evergreen-system/leases";
 
 const mapsPath = "/api/v1/namespaces/evergreen-system/configmaps";
+
+const leaseOf = (name: string, spec: object): object => ({
+  apiVersion: "coordination.k8s.io/v1",
+  kind: "Lease",
+  metadata: { name },
+  spec,
+});
 
 /** A ConfigMap of the record. */
 interface RecordMap {
@@ -178,6 +185,16 @@ export class Site {
     return { ...parsePoolRecord(pool, own?.data ?? {}), nodes };
   }
 
+  /** Has a generation in a state, as if a run had judged it. */
+  async judge(pool: string, id: string, state: GenerationState): Promise<void> {
+    const key = `generation.${id}`;
+    const { own } = await this.facts(pool);
+    const fact = { ...(JSON.parse(own?.data?.[key] ?? "") as object), state, why: "another run has judged it" };
+    const change = { data: { [key]: JSON.stringify(fact) } };
+    const { status } = await this.withKube((kube) => kube.call("PATCH", `${mapsPath}/pool-${pool}`, change));
+    if (status !== 200) throw new Error(`${id} could not be judged: ${status}`);
+  }
+
   /** Makes all that is remembered of a pool older, as if the time had passed. */
   async age(pool: string, seconds: number): Promise<void> {
     const { own, slots } = await this.facts(pool);
@@ -239,7 +256,15 @@ export class Site {
   async giveLease(name: string, holderIdentity: string): Promise<void> {
     const path = `${leasesPath}/${name}`;
     if (holderIdentity === "") await this.withKube((kube) => kube.call("DELETE", path));
-    else await this.withKube((kube) => kube.call("PATCH", path, { spec: { holderIdentity } }));
+    else {
+      const spec = {
+        holderIdentity,
+        leaseDurationSeconds: 60,
+        renewTime: new Date().toISOString().replace("Z", "000Z"),
+      };
+      const { status } = await this.withKube((kube) => kube.call("PATCH", path, { spec }));
+      if (status === 404) await this.withKube((kube) => kube.call("POST", leasesPath, leaseOf(name, spec)));
+    }
   }
 
   /** Has the API server refuse every eviction in a namespace: nodes with pods of it are not emptied until that is over. */

@@ -19,32 +19,50 @@ describe("a repair", () => {
 
   const siteOf = (kubernetes?: Kubernetes) =>
     ({ config: smallConfig(), observed: picture(kubernetes ? { kubernetes } : {}) }) as OpenStack;
+  const observe = () => Promise.resolve(picture({}));
   const isHeld = () => cluster.objects.has(`${paths.leases}/update`);
 
   it("has the lease of an update while it works, and is sure then that no update does", async () => {
-    const sure = await runAlone(siteOf(client), async (fence) => {
-      await fence.check();
-      assert.ok(isHeld());
-      return fence.isSure;
-    });
+    const sure = await runAlone(
+      siteOf(client),
+      async (fence) => {
+        await fence.check();
+        assert.ok(isHeld());
+        return fence.isSure;
+      },
+      observe,
+    );
     assert.deepEqual([sure, isHeld()], [true, false]);
   });
 
+  it("sees what the update has changed whose lease it waited for", async () => {
+    const later = picture({ takenVmids: [4711] });
+    const observeLater = () => {
+      assert.ok(isHeld(), "it looks before it is alone");
+      return Promise.resolve(later);
+    };
+    assert.equal(await runAlone(siteOf(client), (_, { observed }) => Promise.resolve(observed), observeLater), later);
+  });
+
   it("gives the lease back when it fails", async () => {
-    const failed = runAlone(siteOf(client), () => Promise.reject(new Error("Proxmox does not answer")));
+    const failed = runAlone(siteOf(client), () => Promise.reject(new Error("Proxmox does not answer")), observe);
     await assert.rejects(failed, /Proxmox does not answer/);
     assert.ok(!isHeld());
   });
 
   it("stops once somebody else has the lease", async () => {
-    const lost = runAlone(siteOf(client), async (fence) => {
-      cluster.remove(`${paths.leases}/update`);
-      // Until the next renewal.
-      for (;;) {
-        await fence.check();
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      }
-    });
+    const lost = runAlone(
+      siteOf(client),
+      async (fence) => {
+        cluster.remove(`${paths.leases}/update`);
+        // Until the next renewal.
+        for (;;) {
+          await fence.check();
+          await new Promise((resolve) => setTimeout(resolve, 100));
+        }
+      },
+      observe,
+    );
     await assert.rejects(lost, LeaseLost);
   });
 
