@@ -2,6 +2,7 @@ import { clock } from "../runtime/clock.ts";
 import { UserError } from "../runtime/errors.ts";
 import { SERVER_POOL } from "../config/config.ts";
 import type { Kubernetes } from "../clients/kubernetes/client.ts";
+import { isUntoldFounder } from "../clients/kubernetes/untold.ts";
 import { KubernetesError } from "../clients/kubernetes/errors.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { readVm } from "../clients/proxmox/vms.ts";
@@ -24,7 +25,9 @@ const patienceMs = 5_000;
  * @throws UserError that names the servers that were members and the agents that run
  */
 export async function requireReachableCluster(pve: Proxmox, vms: readonly ObservedVm[]): Promise<void> {
-  const members = (await findServersThatStart(pve, vms)).map(({ name }) => name);
+  const started = await findServersThatStart(pve, vms);
+  const untold = await Promise.all(started.map(async (vm) => vm.running && (await isUntoldFounder(pve, vm))));
+  const members = started.filter((_, index) => !untold[index]).map(({ name }) => name);
   const agents = vms.filter((vm) => vm.pool !== SERVER_POOL && vm.running).map((vm) => vm.name);
   if (members.length === 0 && agents.length === 0) return;
   throw new UserError({

@@ -67,13 +67,17 @@ async function mendState(books: Books, site: OpenStack, mending: Mending): Promi
     undone.push(one);
   }
   let done = fence.isSure ? await removeUntrackedClones(site, vms, fence, report) : 0;
-  undone.push(...(await undoUnconfigured(site, vms, unfinished, mending)));
+  const unconfigured = await undoUnconfigured(site, vms, unfinished, mending);
+  undone.push(...unconfigured.filter(({ left }) => left));
   await awaitDestroys(site.pve, deleting);
   refuseLeft(undone);
   // Listed again: a destroy task may have ended since the state was observed.
   const { gone, hidden, seen } = await findUnseen(site.pve, site.config.site.proxmoxPool, vms);
-  if (hidden.length === 0 && asked === "by hand") refuseAnotherSite(gone, seen, site);
-  const mayRefresh = hidden.length === 0 && (await mayGiveUp(site, gone, asked));
+  // What was destroyed just now is gone for certain, also where no cluster answers yet.
+  const destroyed = new Set(unconfigured.filter(({ how }) => how.startsWith("destroyed")).map(({ urn }) => urn));
+  const areOurs = gone.length > 0 && gone.every(({ urn }) => destroyed.has(urn));
+  if (hidden.length === 0 && asked === "by hand" && !areOurs) refuseAnotherSite(gone, seen, site);
+  const mayRefresh = hidden.length === 0 && (areOurs || (await mayGiveUp(site, gone, asked)));
   if (mayRefresh && pending.length + gone.length > 0) {
     reportGone(gone, report);
     await fence.check();
@@ -118,7 +122,7 @@ async function undoUnconfigured(
     const create = { urn, type: VM_TYPE, inputs: { name, vmId: vmid } };
     const one: UndoneCreate = fence.isSure ? await undoCreate(site, create, fence) : { how: UNSEEN, urn, left: true };
     report(`VM ${vmid} (${name}) was cloned and could not be configured`, one.how);
-    if (one.left) undone.push(one);
+    undone.push(one);
   }
   return undone;
 }

@@ -56,6 +56,32 @@ describe("a cluster that cannot be asked", () => {
     });
   }
 
+  for (const [title, state, answer, isRefused] of [
+    ["boots and was never told to make the cluster", "on", "No such file or directory", false],
+    ["was told to make the cluster", "on", undefined, true],
+    ["has an agent that nobody may ask", "on", "Permission check failed", true],
+    ["is off", "off", "VM 1000 is not running", true],
+  ] as const)
+    it(`is ${isRefused ? "refused" : "made"} when its first server ${title}`, async () => {
+      await using pve = await fakeProxmox(({ path }) => {
+        if (!path.includes("/agent/file-read"))
+          return { data: { name: "any", smbios1: "uuid=u", onboot: 1, digest: "d" } };
+        return answer === undefined ? { data: { content: "server 0123\n" } } : { status: 500, reason: answer };
+      });
+      const made = requireReachableCluster(pve.client, serverVms([state]));
+      await (isRefused ? assert.rejects(made, /the cluster exists but none of its servers answers/) : made);
+    });
+
+  it("is refused while only its second server boots", async () => {
+    await using pve = await fakeProxmox(({ path }) => {
+      if (path.includes("/agent/file-read")) return { status: 500, reason: "No such file or directory" };
+      return { data: { name: "any", smbios1: "uuid=u", onboot: 1, digest: "d" } };
+    });
+    const [, second] = serverVms(["on", "on"]);
+    assert.ok(second);
+    await assert.rejects(requireReachableCluster(pve.client, [second]), /the cluster exists but none of its servers/);
+  });
+
   it("is refused while a server of it may be on a host that does not answer: a second one would be made", async () => {
     await using pve = await fakeProxmox(() => ({ status: 595, reason: "No route to host" }));
     const silent = requireReachableCluster(pve.client, serverVms(["away"]));

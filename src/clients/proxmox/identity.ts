@@ -14,16 +14,18 @@ export interface ExpectedVm {
   uuid: string | undefined;
 }
 
+const IF_OURS = "if it is ours and was changed by hand, change it back";
+
 /** The VM is not the one that we created. Nothing was done to it. */
 export class IdentityError extends UserError {
   /** Each difference as `what is, expected what`. */
   readonly differences: readonly string[];
 
-  constructor(expected: ExpectedVm, where: string, differences: readonly string[]) {
+  constructor(expected: ExpectedVm, where: string, differences: readonly string[], todo = IF_OURS) {
     super({
       what: `VM ${expected.vmid} is not ${expected.name}: ${differences.join("; ")}`,
       where,
-      todo: "nothing was done to it. If it is a stranger's, move our range of VMIDs or that VM; if it is ours and was changed by hand, change it back",
+      todo: `nothing was done to it. If it is a stranger's, move our range of VMIDs or that VM; ${todo}`,
     });
     this.differences = differences;
   }

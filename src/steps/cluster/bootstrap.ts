@@ -3,6 +3,7 @@ import { messageOf, UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { ports } from "../../../images/contract.ts";
 import { findAccess, serverVms, type Access } from "../../clients/kubernetes/access.ts";
+import { isUntoldFounder } from "../../clients/kubernetes/untold.ts";
 import { isServerThere } from "../../clients/kubernetes/registration.ts";
 import { nodeTags } from "../../clients/proxmox/tags.ts";
 import { isRunning, readVm, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
@@ -76,7 +77,7 @@ async function refuseSecondCluster(context: StepContext, input: SlotInput, vms: 
   const refused = (why: string, where: string, todo: string) =>
     new UserError({ what: `${node} would make a second cluster ${cluster}: ${why}`, where, todo });
   const servers = serverVms(vms, clusterSite(input)).filter(({ vmid }) => vmid !== input.vmid);
-  const started = await findStarted(context, servers);
+  const started = await findStarted(context, site.serverPool, servers);
   if (started.length > 0)
     throw refused("servers of it exist, and none of them answers", started.join(", "), START_THEM);
   const hidden = `look for the VMs of its servers, put them back into the Proxmox pool ${site.proxmoxPool} and start them, then run again; if the cluster is lost, restore it from a snapshot`;
@@ -92,6 +93,7 @@ async function refuseSecondCluster(context: StepContext, input: SlotInput, vms: 
     !template && pool === site.proxmoxPool && nodeTags(tags)?.cluster === cluster;
   const agents = await findStarted(
     context,
+    site.serverPool,
     vms.filter((vm) => isOurs(vm) && vm.vmid !== input.vmid),
   );
   if (agents.length > 0) throw refused("agents of it were started, and no server is seen", agents.join(", "), hidden);
@@ -100,13 +102,15 @@ async function refuseSecondCluster(context: StepContext, input: SlotInput, vms: 
 const START_THEM = "start these servers and wait until they serve; if the cluster is lost, restore it from a snapshot";
 
 /**
- * Names of the VMs that were started before. Every node that we start also starts with its host, so this flag shows
+ * Names of the VMs that were started before, without a server that was never told to make a cluster. Every node that we start also starts with its host, so this flag shows
  * that a VM belongs to a cluster even when the VM is off.
  */
-async function findStarted(context: StepContext, vms: readonly ListedVm[]): Promise<string[]> {
+async function findStarted(context: StepContext, serverPool: string, vms: readonly ListedVm[]): Promise<string[]> {
   const started: string[] = [];
   for (const vm of vms) {
     const config = await readVm(context.pve, vm);
+    const tags = nodeTags(vm.tags);
+    if (tags?.pool === serverPool && (await isUntoldFounder(context.pve, { ...config, ...tags }))) continue;
     if (config.onBoot || (await isRunning(context.pve, vm))) started.push(`${config.name} (VM ${config.vmid})`);
   }
   return started;

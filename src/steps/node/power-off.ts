@@ -14,6 +14,9 @@ import type { StepContext } from "../context.ts";
 import { givenUpByHa } from "./given-up-by-ha.ts";
 
 const NOBODY_RECORDED = "it runs, and nobody recorded its SMBIOS uuid";
+// Before there is a cluster, nothing but the engine's state remembers a uuid.
+const IF_LEFT =
+  "if it is a server of ours, made by a first creation that ended before there was a cluster, shut it down in Proxmox, then run pulumi up again";
 
 /** Wipes the guest and turns its VM off, after proving that the VM is ours. */
 export async function switchOff(
@@ -22,9 +25,9 @@ export async function switchOff(
   expected: ExpectedVm,
   { context, fence, input }: { context: StepContext; fence: Fence; input: ClusterInput },
 ): Promise<void> {
-  // Name and tags prove nothing. No VM of ours runs before its uuid was recorded.
+  // Name and tags prove nothing. But for the first server, no VM of ours runs before its uuid was recorded.
   if (expected.uuid === undefined) {
-    if (running) throw new IdentityError(expected, `host ${vm.host}`, [NOBODY_RECORDED]);
+    if (running) throw new IdentityError(expected, `host ${vm.host}`, [NOBODY_RECORDED], IF_LEFT);
     return;
   }
   const config = await withAgent(expected.name, context.stop, async () => {
