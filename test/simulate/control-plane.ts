@@ -28,6 +28,8 @@ export class ControlPlane {
   /** The server token: it equals cluster admin. */
   readonly token = `K10${"a".repeat(64)}::server:${password}`;
   readonly kubeconfig = kubeconfig();
+  /** The answer to every request to a supervisor; undefined: it works. */
+  supervisorRefuses: Answer | undefined;
   private readonly chance: Chance;
   private readonly streams = new Map<Stream, Server>();
   private lastLoss = -Infinity;
@@ -112,6 +114,7 @@ export class ControlPlane {
 
   /** RKE2's supervisor. */
   supervise(call: Call): Answer {
+    if (this.supervisorRefuses) return this.supervisorRefuses;
     if (call.path === "/cacerts") return this.certificates();
     const credentials = Buffer.from(`server:${password}`).toString("base64");
     if (call.headers.authorization !== `Basic ${credentials}`) return status(401, "Unauthorized", "Unauthorized");

@@ -68,6 +68,8 @@ export class DataCentre {
    * VMs.
    */
   readonly withoutStatistics = new Set<string>();
+  /** The answer of Proxmox to every request to a guest agent; undefined: the agents are asked. */
+  agentsRefuse: { status: number; reason: string } | undefined;
   /** Whether most hosts see each other: without that, every write is refused. */
   quorate = true;
   /** When the last task that holds the lock of a VM's configuration ends, by VMID. */

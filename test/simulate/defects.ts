@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { guest } from "../../images/contract.ts";
 import type { Vm } from "./data-centre.ts";
 import { calm } from "./faults.ts";
@@ -12,6 +13,8 @@ export interface Defect {
   seen: RegExp;
   /** The environment fault with which the defect matters. */
   weather?: string;
+  /** The story begins with nothing, and a run creates the cluster. */
+  creation?: true;
   /** The scenario in which the defect matters, when random scenarios would rarely contain it. */
   shape?: (scenario: Scenario) => Scenario;
 }
@@ -143,6 +146,42 @@ export const defects: Record<string, Defect> = {
       acts: scenario.acts.map((act) => ({ ...act, weather: calm, kill: undefined, blows: [] })),
     }),
   },
+  "a join that names no server": {
+    plant: (world) => {
+      world.defect = (call) => world.honest(isOfLaterServer(call) ? withoutServer(world, call) : call);
+    },
+    seen: /second cluster beside/,
+    creation: true,
+  },
+  "a join that sees no sign of the first server": {
+    plant: (world) => {
+      const told = new Set<string>();
+      world.defect = (call) => {
+        const { process, path, query } = call;
+        if (path === "/cacerts") return { status: 503, body: "" };
+        if (path.endsWith("/agent/file-write")) told.add(process.id);
+        const isBlind = process.name.startsWith("join-demo-servers-0-") && !told.has(process.id);
+        if (!isBlind || query.get("file") !== guest.kubeconfig) return world.honest(call);
+        return { status: 500, reason: "Agent error: No such file or directory", body: '{"data":null}' };
+      };
+    },
+    seen: /to make a cluster, which it has made/,
+    creation: true,
+  },
+  "a step that changes the cluster without the lease of the update": {
+    plant: (world) => {
+      world.locked = false;
+    },
+    seen: /without the lease of the update/,
+    creation: true,
+  },
+  "an engine that takes a join for done": {
+    plant: (world) => {
+      world.skips = (urn) => /^demo-servers-(2-[0-9a-f]{8}-join|2-handover|verify)$/.test(urn);
+    },
+    seen: /a run is done, and .* is no voter of etcd/,
+    creation: true,
+  },
   "an engine that forgets the order of slots": {
     plant: (world) => {
       world.ordered = false;
@@ -188,6 +227,28 @@ function believingMembersWell(world: World, who: RegExp): void {
       return { ...answer, body: answer.body.replaceAll('"isLearner":true', '"isLearner":false') };
     return isReadOfNodes(call) ? seenWell(answer) : answer;
   };
+}
+
+/** Whether it writes a file of a server that does not make the cluster. */
+function isOfLaterServer({ path, process }: Call): boolean {
+  return /^join-demo-servers-[12]-/.test(process.name) && path.endsWith("/agent/file-write");
+}
+
+/** The same write of join data that names no server, or of the marker that belongs to them. */
+function withoutServer({ dc }: World, call: Call): Call {
+  const form = new URLSearchParams(call.body);
+  const file = form.get("file");
+  const content = Buffer.from(form.get("content") ?? "", "base64").toString();
+  const vm = dc.vms.get(Number(/\/qemu\/(\d+)\//.exec(call.path)?.[1]));
+  const data = vm?.disk.get(guest.join) ?? "";
+  if (file === guest.join) form.set("content", base64(content.replace(/^(server|token): .*\n/gm, "")));
+  if (file === guest.marker && content !== "")
+    form.set("content", base64(`server ${createHash("sha256").update(data).digest("hex")}\n`));
+  return { ...call, body: form.toString() };
+}
+
+function base64(text: string): string {
+  return Buffer.from(text).toString("base64");
 }
 
 function isEviction({ path }: Call): boolean {

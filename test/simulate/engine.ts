@@ -125,6 +125,8 @@ export class Engine {
     const work = this.update(config, killer);
     const outcome = await Promise.race([work, killer.engineDied.then((): Outcome => "killed")]);
     this.world.story.tell("engine", () => `the update is ${outcome}`);
+    const servers = this.clusterPlan?.controlPlane.slots.map(({ name }) => name) ?? [];
+    if (outcome === "done") this.world.etcdWatcher.runDone(servers);
     return outcome;
   }
 
@@ -196,6 +198,10 @@ export class Engine {
       }
       const left = /\b[Dd]estroy VM (\d+) .*by hand/.exec(how)?.[1];
       if (left !== undefined && this.destroysByHand) this.destroyByHand(Number(left));
+      // The operator knows whether there was ever a cluster.
+      const unheard = how.includes("If no server has ever joined, destroy the VM by hand") ? what : "";
+      const isFirst = this.world.cluster.control.etcd.members.length === 0;
+      if (isFirst && this.destroysByHand) this.destroyByHand(Number(/^VM (\d+) /.exec(unheard)?.[1]));
     };
     await mend(this.books, { pve, config, observed }, { asked, fence, report });
     this.deleting.clear();
@@ -319,6 +325,7 @@ export class Engine {
       ...(made === undefined ? {} : { [variables.madeVmid]: String(made) }),
     };
     if (known && same(known.environment, environment)) return true;
+    if (this.world.skips(urn)) return true;
     this.ran.push(urn);
     const ending = await this.step(urn, verb, environment, known?.stdout ?? "", killer);
     if (ending.how === "done") {
@@ -377,9 +384,13 @@ export class Engine {
     return this.start(`${verb}-${urn.replace(/-(claim|join|handover)$/, "")}`, killer, (process) => {
       const { id, stop } = process;
       const abandon = (why: Error) => process.abandon(why);
-      const asks = () =>
-        this.mayUpdate(process.name) ? Promise.resolve(granted) : Promise.reject(new LeaseLost("update", "by a test"));
-      const context: StepContext = { pve: proxmox(), id, stop, abandon, update: asks, previous };
+      const asks = () => {
+        if (!this.mayUpdate(process.name)) return Promise.reject(new LeaseLost("update", "by a test"));
+        process.hasUpdate = true;
+        return Promise.resolve(granted);
+      };
+      const update = this.world.locked ? { update: asks } : {};
+      const context: StepContext = { pve: proxmox(), id, stop, abandon, ...update, previous };
       const work = verbs[verb];
       if (!work) throw new Error(`no verb ${verb}`);
       return work(context, environment);

@@ -1,3 +1,4 @@
+import type { Vm } from "./data-centre.ts";
 import { isUp, type Etcd, type Member } from "./etcd.ts";
 import type { Story } from "./story.ts";
 
@@ -10,6 +11,8 @@ export class EtcdWatcher {
   /** A member that has been down for less than this may not have been noticed by any step, in milliseconds. */
   private readonly reaction: () => number;
   private readonly retired = new Set<string>();
+  /** Servers that were told to make a cluster in this story, by the uuids of their VMs. */
+  private readonly founders = new Map<string, string>();
   /** Members that somebody removes by deleting their Nodes: a step that waits for one may tell it to join again. */
   private readonly deletedByHand = new Map<string, { slot: string; at: number }>();
   private runBegan = 0;
@@ -37,7 +40,10 @@ export class EtcdWatcher {
     }
     const [voters, learners] = [etcd.voters(), etcd.learners()];
     story.tell("etcd", () => etcd.members.map(inWords).join(", "));
-    if (!etcd.hasQuorum()) story.wrong(`etcd has no quorum: ${voters.map(inWords).join(", ")}`);
+    // The founder is the only voter for a while, and a fault may turn it off.
+    const [only] = voters;
+    if (!etcd.hasQuorum() && !(voters.length === 1 && only && this.founders.has(only.uuid)))
+      story.wrong(`etcd has no quorum: ${voters.map(inWords).join(", ")}`);
     if (learners.length > 1) story.wrong(`two learners at once: ${learners.map(({ node }) => node).join(", ")}`);
     if (voters.length >= fewest) this.given = 0;
     if (voters.length < fewest - this.given - this.lostByHand(0).length)
@@ -65,6 +71,43 @@ export class EtcdWatcher {
     if (learner) this.story.wrong(`${by} tells ${node} to join while ${learner.node} is a learner`);
     const dead = this.deadAmong(others);
     if (dead) this.story.wrong(`${by} tells ${node} to join while the voter ${dead.node} is dead`);
+  }
+
+  /**
+   * A guest is given join data that names no server: its RKE2 makes a cluster.
+   * @param hasServed whether it has made one, and has said so
+   */
+  toldToFound({ name, uuid }: Pick<Vm, "name" | "uuid">, hasServed: boolean, by: string): void {
+    const other = this.founderBeside(uuid);
+    if (other !== undefined) this.story.wrong(`${by} tells ${name} to make a second cluster beside ${other}`);
+    if (hasServed) this.story.wrong(`${by} tells ${name} to make a cluster, which it has made`);
+    this.founders.set(uuid, name);
+  }
+
+  /** The RKE2 of a server makes a cluster. */
+  founds(node: string, uuid: string): void {
+    const other = this.founderBeside(uuid);
+    if (other !== undefined) this.story.wrong(`${node} makes a second cluster beside ${other}`);
+    this.founders.set(uuid, node);
+  }
+
+  /** A VM is gone, and a cluster that it may have made with it. */
+  destroyed(uuid: string): void {
+    this.founders.delete(uuid);
+  }
+
+  /** A run says that it is done: each of its servers is a member, unless somebody has deleted its Node. */
+  runDone(servers: readonly string[]): void {
+    const voters = new Set(this.etcd?.voters().map(({ node }) => node));
+    const byHand = [...this.deletedByHand.values()].map(({ slot }) => slot);
+    for (const name of servers)
+      if (!voters.has(name) && !byHand.some((slot) => name.startsWith(slot)))
+        this.story.wrong(`a run is done, and ${name} is no voter of etcd`);
+  }
+
+  private founderBeside(uuid: string): string | undefined {
+    const others = [...this.founders].filter(([one]) => one !== uuid).map(([, name]) => name);
+    return others[0] ?? this.etcd?.members.find((one) => one.uuid !== uuid)?.node;
   }
 
   /** RKE2 is asked to remove a member: a healthy member may leave only while all other members are healthy. */

@@ -67,6 +67,7 @@ export class KubernetesApi {
     const metadata = { ...draft.metadata, ...(namespace === undefined ? {} : { namespace }) };
     if (objects.get(collection, keyOf({ metadata })) !== undefined)
       return status(409, "AlreadyExists", `${collection} "${metadata.name}" already exists`);
+    this.cluster.watcher.changes(collection, call.process);
     if (collection === "configmaps") this.cluster.watcher.remembered(metadata.name, call.process);
     const { stringData, ...rest } = draft as Draft & { stringData?: Record<string, string> };
     const data = stringData && {
@@ -83,6 +84,7 @@ export class KubernetesApi {
     const found = objects.get(collection, key);
     if (found === undefined) return status(404, "NotFound", `${collection} "${name}" not found`);
     if (call.method === "GET") return stored(found);
+    this.cluster.watcher.changes(collection, call.process);
     const body = (call.body === "" ? {} : JSON.parse(call.body)) as Draft & { preconditions?: Record<string, string> };
     if (call.method === "DELETE") return this.remove(target, key, found, body.preconditions ?? {}, call);
     const version = (body.metadata as Partial<Stored["metadata"]> | undefined)?.resourceVersion;

@@ -12,6 +12,8 @@ export interface Play {
   strike?: Strike | undefined;
   /** The only kind of environment fault, in every act. */
   weather?: string | undefined;
+  /** Whether the story begins with nothing. @default the seed decides */
+  creation?: true | undefined;
 }
 
 /** A play with violations. */
@@ -34,6 +36,8 @@ export interface Plays {
   workers: number;
   /** The only kind of environment fault, in every act. @default what each seed draws */
   weather?: string | undefined;
+  /** Whether every story begins with nothing. @default each seed decides */
+  creation?: true | undefined;
 }
 
 /** With fewer runs, a cell that was not struck proves nothing. */
@@ -45,10 +49,10 @@ const triesPerGap = 3;
  * Plays the seeds, split over the workers. In a campaign of CI size, each kind of fault that never struck a kind of
  * request is then requested by name, in seeds that make such a request.
  */
-export async function playMany({ kind, seed, runs, workers, weather }: Plays): Promise<Played> {
-  const plays = Array.from({ length: runs }, (_, index): Play => ({ seed: seed + index, weather }));
+export async function playMany({ kind, seed, runs, workers, weather, creation }: Plays): Promise<Played> {
+  const plays = Array.from({ length: runs }, (_, index): Play => ({ seed: seed + index, weather, creation }));
   const all = await playAll(kind, plays, workers);
-  if (!isCampaign({ kind, runs, weather })) return all;
+  if (!isCampaign({ kind, runs, weather, creation })) return all;
   for (let round = 0; round < triesPerGap; round += 1) {
     const gaps = gapsOf(all.coverage);
     const more = gaps.flatMap(({ request, fault, seeds }): Play[] => {
@@ -63,18 +67,20 @@ export async function playMany({ kind, seed, runs, workers, weather }: Plays): P
 }
 
 /** Cells that a campaign of this size should have struck and did not. */
-export function emptyIn({ coverage }: Played, plays: Pick<Plays, "kind" | "runs" | "weather">): string[] {
+export function emptyIn({ coverage }: Played, plays: Campaign): string[] {
   return isCampaign(plays) ? emptyOf(coverage) : [];
 }
 
-function isCampaign({ kind, runs, weather }: Pick<Plays, "kind" | "runs" | "weather">): boolean {
-  return kind === "simulate" && runs >= ciRuns && weather === undefined;
+type Campaign = Pick<Plays, "kind" | "runs" | "weather" | "creation">;
+
+function isCampaign({ kind, runs, weather, creation }: Campaign): boolean {
+  return kind === "simulate" && runs >= ciRuns && weather === undefined && creation === undefined;
 }
 
 /** The command that prints the story of a play. */
-export function commandOf({ seed, strike, weather }: Play, kind: Kind): string {
+export function commandOf({ seed, strike, weather, creation }: Play, kind: Kind): string {
   const asked = strike ? ` --strike "${strike.request}: ${strike.fault}"` : "";
-  const more = `${asked}${weather === undefined ? "" : ` --weather "${weather}"`}`;
+  const more = `${asked}${weather === undefined ? "" : ` --weather "${weather}"`}${creation ? " --creation" : ""}`;
   return `npm run test:simulate -- --seed ${seed}${more}${kind === "adversary" ? " --adversary" : ""}`;
 }
 
@@ -107,6 +113,10 @@ export function resultOf(played: Played, play: Play, result: Result): void {
   if (result.violations.length > 0) played.wrong.push({ ...play, violations: result.violations });
 }
 
-export function optionsOf({ strike, weather }: Play): Pick<SimulateOptions, "strike" | "weather"> {
-  return { ...(strike === undefined ? {} : { strike }), ...(weather === undefined ? {} : { weather }) };
+export function optionsOf({ strike, weather, creation }: Play): Omit<SimulateOptions, "told"> {
+  return {
+    ...(strike === undefined ? {} : { strike }),
+    ...(weather === undefined ? {} : { weather }),
+    ...(creation === undefined ? {} : { creation }),
+  };
 }

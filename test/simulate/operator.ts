@@ -22,7 +22,13 @@ export function anew(wish: Wish, image: string, judged: readonly Role[]): Wish {
  * @returns whether there was anything to do
  */
 export async function helps(world: World, why: string): Promise<boolean> {
-  return takeOutOfHa(world, why) || (await restart(world, why)) || (await startFallen(world, why));
+  return (
+    takeOutOfHa(world, why) ||
+    shutsDown(world, why) ||
+    (await startServers(world, why)) ||
+    (await restart(world, why)) ||
+    (await startFallen(world, why))
+  );
 }
 
 function takeOutOfHa({ dc, story }: World, why: string): boolean {
@@ -30,6 +36,28 @@ function takeOutOfHa({ dc, story }: World, why: string): boolean {
   if (vm?.ha !== "error") return false;
   story.tell("operator", () => `takes ${vm.name} out of HA`);
   vm.ha = false;
+  return true;
+}
+
+/** A first creation that ended before there was a cluster has left a server that runs. */
+function shutsDown({ dc, story }: World, why: string): boolean {
+  const vm = dc.vms.get(Number(/VM (\d+) is not .* shut it down in Proxmox/.exec(why)?.[1]));
+  if (vm?.running !== true) return false;
+  story.tell("operator", () => `shuts ${vm.name} down`);
+  dc.powerCut(vm);
+  return true;
+}
+
+/** The cluster does not answer while its first server is off, or has not made it yet: the operator waits for it. */
+async function startServers({ dc, story, time }: World, why: string): Promise<boolean> {
+  const names = /servers that were members: ([^;]*);.* start the server VMs/.exec(why)?.[1]?.split(", ") ?? [];
+  if (names.length === 0) return false;
+  const off = [...dc.vms.values()].filter(({ name, running }) => !running && names.includes(name));
+  for (const vm of off) {
+    story.tell("operator", () => `starts ${vm.name}`);
+    dc.powerOn(vm);
+  }
+  await time.sleep(bootMs);
   return true;
 }
 

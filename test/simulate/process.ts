@@ -8,6 +8,8 @@ export class Process {
   readonly name: string;
   /** Its holder identity in leases. */
   readonly id: string;
+  /** Whether it knows that its engine has the lease of the update. */
+  hasUpdate = false;
   private dead = false;
   private readonly stopping = new AbortController();
   private bury: () => void = () => undefined;

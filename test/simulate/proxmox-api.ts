@@ -75,7 +75,7 @@ export class ProxmoxApi {
       case "DELETE ":
         return vm.running ? refuse(500, `VM ${vm.vmid} is running - destroy failed`) : data(dc.destroy(vm));
       default:
-        return agent(what, vm, form);
+        return dc.agentsRefuse ? refuse(dc.agentsRefuse.status, dc.agentsRefuse.reason) : agent(what, vm, form);
     }
   }
 

@@ -43,6 +43,8 @@ export interface Scenario {
   /** The configuration before the first act. */
   before: Wish;
   planted: boolean;
+  /** Whether the first acts create the cluster: nothing is planted. @default false */
+  creation?: boolean;
   workloads: Workload[];
   acts: Act[];
   /** Volumes that only one node can reach; undefined: there are none. */
@@ -86,6 +88,40 @@ export function scenarioOf(chance: Chance, images: readonly Image[]): Scenario {
     planted: rolls === "servers" || chance.happens(0.85),
     workloads: Array.from({ length: chance.between(1, 3) }, (_, number) => workloadOf(chance, number)),
     acts,
+  };
+}
+
+/** Turns a scenario into one that begins with nothing: runs that create the cluster come before its first act. */
+export function creationOf(chance: Chance, scenario: Scenario): Scenario {
+  const { before, acts } = scenario;
+  const servers = before.servers?.count ?? 1;
+  const latest = servers === 1 ? 150 : chance.pick([100, 450]);
+  const creations = Array.from({ length: chance.between(1, 3) }, (): Act => {
+    const kill = {
+      request: chance.between(1, latest),
+      side: chance.pick(["before", "after"] as const),
+      what: chance.pick(["tree", "tree", "engine", "step", "plugin", "interrupt"] as const),
+    };
+    const blows = Array.from({ length: chance.pick([0, 0, 1, 2]) }, () => ({
+      what: chance.pick(["hang", "power cut", "move"] as const),
+      whom: "servers" as const,
+      after: "start" as const,
+      at: chance.between(0, 90_000),
+    }));
+    return {
+      wish: before,
+      weather: chance.pick([weatherOf, aimedAt, () => ({ ...calm })])(chance),
+      blows,
+      kill: chance.happens(0.6) ? kill : undefined,
+      pause: chance.pick([0, 200, 5000, 60_000]),
+    };
+  });
+  return {
+    ...scenario,
+    localVolumes: undefined,
+    planted: false,
+    creation: true,
+    acts: [...creations, ...acts.slice(0, 1)],
   };
 }
 

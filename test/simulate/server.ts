@@ -91,6 +91,10 @@ export class Server {
       else this.begin(data);
       return;
     }
+    if (data.server === undefined) {
+      this.found(data);
+      return;
+    }
     const refusal = control.whyRefused(data) ?? control.etcd.add({ node: this.node, address: this.address, uuid });
     if (refusal === undefined) {
       vm.disk.set(database, "yes");
@@ -100,6 +104,17 @@ export class Server {
     }
     vm.disk.set(files.log, `${refusal}\n`);
     this.later(5000, () => this.enter(data));
+  }
+
+  /** RKE2 whose join data names no server makes a cluster of its own, whatever others there are. */
+  private found(data: JoinData): void {
+    const { uuid } = this.vm;
+    this.vm.disk.set(database, "yes");
+    this.control.watcher.founds(this.node, uuid);
+    // Only one cluster is modelled: that of another founder is over before it begins.
+    if (this.control.etcd.members.length > 0) return;
+    this.control.etcd.plant({ node: this.node, address: this.address, uuid });
+    this.later(this.chance.between(1000, 4000), () => this.begin(data));
   }
 
   private begin(data: JoinData): void {

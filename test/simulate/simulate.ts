@@ -8,7 +8,16 @@ import { Engine, type Outcome } from "./engine.ts";
 import { calm, type Strike } from "./faults.ts";
 import { Killer } from "./killer.ts";
 import { LocalDisks, localVolumesOf } from "./local-volumes.ts";
-import { configOf, imagesOf, scenarioOf, type Act, type Blow, type Scenario, type Wish } from "./scenario.ts";
+import {
+  configOf,
+  creationOf,
+  imagesOf,
+  scenarioOf,
+  type Act,
+  type Blow,
+  type Scenario,
+  type Wish,
+} from "./scenario.ts";
 import type { Stored } from "./objects.ts";
 import { anew, helps } from "./operator.ts";
 import { maySpare } from "./spare.ts";
@@ -36,6 +45,8 @@ export interface SimulateOptions {
   shape?: (scenario: Scenario) => Scenario;
   /** A request of this kind fails in this way, the first time that it is made. */
   strike?: Strike;
+  /** Whether the story begins with nothing, and a run creates the cluster. @default the seed decides */
+  creation?: boolean | undefined;
   /** The name of an environment fault: it occurs in every act, and no other does. */
   weather?: string;
 }
@@ -43,14 +54,16 @@ export interface SimulateOptions {
 /** Plays the story of a seed: runs with faults and kills, then fault-free runs that must end as configured. */
 export async function simulate(
   seed: number,
-  { told = false, defect, shape, strike, weather }: SimulateOptions = {},
+  { told = false, defect, shape, strike, weather, creation }: SimulateOptions = {},
 ): Promise<Result> {
   const chance = new Chance(seed, "scenario");
   const images = imagesOf(chance);
   const localVolumes = localVolumesOf(new Chance(seed, "local volumes"));
   const allowDestroy = new Chance(seed, "allow destroy").happens(0.2) ? true : undefined;
   const decided = { ...scenarioOf(chance, images), localVolumes, allowDestroy };
-  const scenario = shape?.(decided) ?? decided;
+  const drawn = new Chance(seed, "creation");
+  const begun = (creation ?? drawn.happens(0.1)) ? creationOf(drawn, decided) : decided;
+  const scenario = shape?.(begun) ?? begun;
   const world = new World({ seed, images, workloads: scenario.workloads, told });
   defect?.(world);
   world.faults.strike = strike;
@@ -120,15 +133,13 @@ class Play {
     await world.time.sleep(60_000);
     if (this.scenario.planted) await this.calmly("takes the planted pool over");
     for (let volume = 0; volume < (this.scenario.localVolumes?.planted ?? 0); volume += 1) this.disks?.bind();
-    this.storms.stand();
-    for (const act of this.scenario.acts) await this.perform(act);
+    if (this.scenario.creation !== true) this.storms.stand();
+    for (const act of this.scenario.acts) {
+      if (this.isCreation() && act.wish !== this.scenario.before) await this.create();
+      await this.perform(act);
+    }
     world.faults.strike = undefined;
-    world.faults.weather = calm;
-    this.awaited = [];
-    for (const takeBack of this.blows) takeBack();
-    this.storms.end();
-    this.wellAt = Math.max(this.wellAt, this.storms.wellAt, world.cluster.control.etcd.stalledUntil);
-    if (world.time.elapsed() < this.wellAt) await world.time.sleep(this.wellAt - world.time.elapsed());
+    await this.clear();
     await this.settle(goodImage);
     // A repair may find a node that is in no state, and the operator replaces it.
     if (this.importedTimes > 0 && (await this.repairs())) await this.settle(goodImage);
@@ -146,10 +157,30 @@ class Play {
     plantPools(
       world,
       this.engine,
-      specs.filter(({ role }) => role === "server" || scenario.planted),
+      specs.filter(({ role }) => scenario.creation !== true && (role === "server" || scenario.planted)),
     );
     this.established = scenario.planted;
     this.promise();
+  }
+
+  /** Ends all faults, and waits until everything is healthy again. */
+  private async clear(): Promise<void> {
+    const { world } = this;
+    world.faults.weather = calm;
+    this.awaited = [];
+    for (const takeBack of this.blows) takeBack();
+    this.storms.end();
+    this.wellAt = Math.max(this.wellAt, this.storms.wellAt, world.cluster.control.etcd.stalledUntil);
+    if (world.time.elapsed() < this.wellAt) await world.time.sleep(this.wellAt - world.time.elapsed());
+  }
+
+  /** Nobody wants another cluster before there is one: runs without faults create what those before have not. */
+  private async create(): Promise<void> {
+    await this.clear();
+    for (let run = 0; run < patience && this.isCreation(); run += 1) await this.calmly("creates the cluster");
+    if (this.isCreation())
+      this.world.story.wrong(`after ${patience} calm runs there is no cluster: ${this.engine.why}`);
+    this.storms.stand();
   }
 
   private async perform(act: Act): Promise<void> {
@@ -157,13 +188,14 @@ class Play {
     this.wish = this.raise(act.wish);
     this.slotsAfter = undefined;
     // A kept VM that is in no state is another matter: nothing but its data would have to move, and no repair moves that.
-    if (this.scenario.localVolumes === undefined && this.imports.happens(0.08)) await this.importOlder();
+    const mayImport = this.scenario.localVolumes === undefined && (this.established || this.scenario.creation !== true);
+    if (mayImport && this.imports.happens(0.08)) await this.importOlder();
     this.states.push(this.engine.copy());
     this.promise();
     if (this.scenario.allowDestroy === true) world.coverage.event("an update that allows a destroy");
     world.story.tell("operator", () => `wants ${JSON.stringify(act.wish)}`);
     world.faults.weather = act.weather;
-    this.storms.pass();
+    this.storms.pass(this.isCreation());
     for (const blow of act.blows) {
       if (blow.after === "start") this.befalls(blow);
       else this.awaited.push(blow);
@@ -173,6 +205,11 @@ class Play {
     const outcome = await this.up(new Killer(world, this.chance, act.kill));
     if (outcome === "done") this.establish();
     await world.time.sleep(act.pause);
+  }
+
+  /** Whether this run is to create the cluster, as none before has done. */
+  private isCreation(): boolean {
+    return this.scenario.creation === true && !this.established;
   }
 
   /** What somebody wants, with the changes that an operator made because nodes were in no state. */
@@ -228,8 +265,11 @@ class Play {
 
   /** Whether a run has failed on nodes that an older state does not have; the operator repairs then. */
   private async repairsOld(): Promise<boolean> {
-    if (this.importedTimes === 0 || !/config file already exists|its number is taken/.test(this.engine.why))
-      return false;
+    const { why } = this.engine;
+    const isOld = this.importedTimes > 0 && /config file already exists|its number is taken/.test(why);
+    // Without a cluster an update forgets no VM that is gone.
+    const isGone = this.isCreation() && /is gone: it was deleted outside .* run `npx evergreen repair`/.test(why);
+    if (!isOld && !isGone) return false;
     await this.repairs();
     this.promise();
     return true;
@@ -328,6 +368,7 @@ class Play {
   }
 
   private promiseServers(): void {
+    if (this.isCreation()) return;
     const { etcdWatcher } = this.world;
     const { servers } = configOf(this.scenario, this.wish).controlPlane;
     etcdWatcher.fewest = Math.min(servers, etcdWatcher.fewest || servers);

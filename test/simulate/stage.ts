@@ -9,7 +9,7 @@ import type { Vm } from "./data-centre.ts";
 import { Engine, proxmox, type Outcome } from "./engine.ts";
 import { status } from "./fault-kinds.ts";
 import type { Image } from "./guest.ts";
-import { Killer } from "./killer.ts";
+import { Killer, type Kill } from "./killer.ts";
 import type { Workload } from "./pods.ts";
 import { plantPools } from "./plant.ts";
 import { configOf, imageOf, type Scenario, type Wish } from "./scenario.ts";
@@ -32,6 +32,8 @@ interface Setting {
   allowDestroy?: boolean;
   /** Slots of the agent pool that move first. @default all */
   canary?: number;
+  /** Whether there is nothing yet: no VM and no cluster. @default false */
+  empty?: boolean;
   /** Whether the agents are adopted nodes, which no run has replaced yet. @default false */
   adopted?: boolean;
 }
@@ -65,10 +67,12 @@ export class Stage {
   private readonly images: readonly Image[];
   private readonly scenario: Scenario;
   private readonly adopted: boolean;
+  private readonly empty: boolean;
 
   constructor(images: readonly Image[], setting: Setting) {
     const { servers, agents: slots, workloads = [], soakSeconds = 0, maxUnavailable = 1, allowDestroy } = setting;
-    const { canary, adopted = false } = setting;
+    const { canary, adopted = false, empty = false } = setting;
+    this.empty = empty;
     const [{ name: image } = { name: "" }] = images;
     const first = canary === undefined ? {} : { canary };
     const strategy = { kind: "rolling", surge: maxUnavailable, maxUnavailable, soakSeconds, ...first };
@@ -84,16 +88,17 @@ export class Stage {
   async play<T>(work: () => Promise<T>): Promise<T> {
     const { world, engine, before } = this;
     return await world.run(async () => {
-      plantPools(world, engine, this.specsOf(before), this.adopted);
+      if (!this.empty) plantPools(world, engine, this.specsOf(before), this.adopted);
       await world.time.sleep(60_000);
-      if (!this.adopted) await this.up(before);
+      if (!this.adopted && !this.empty) await this.up(before);
       return await work();
     });
   }
 
-  async up(wish: Wish): Promise<Outcome> {
+  /** @param kill what is killed at which request */
+  async up(wish: Wish, kill?: Kill): Promise<Outcome> {
     this.promise(wish);
-    return await this.engine.up(this.config(wish), new Killer(this.world, new Chance(1, "killer")));
+    return await this.engine.up(this.config(wish), new Killer(this.world, new Chance(1, "killer"), kill));
   }
 
   /** All processes of the run die at once when a condition holds. */
@@ -188,7 +193,7 @@ export class Stage {
 
   private promise(wish: Wish): void {
     const { availability } = this.world.watcher;
-    availability.promise(this.specsOf(wish), true);
+    availability.promise(this.specsOf(wish), !this.empty);
     availability.runBegins();
   }
 

@@ -1,3 +1,4 @@
+import { parse } from "yaml";
 import { SERVER_POOL } from "../../src/config/config.ts";
 import { guest } from "../../images/contract.ts";
 import { labels } from "../../src/domain/model/formats.ts";
@@ -135,11 +136,32 @@ export class Watcher {
     if (what === "PUT config" && !form.has("digest"))
       this.story.wrong(`${by.name} changes the configuration of ${vm.name} without the digest of what it has proved`);
     const bringsIn = what === "POST status/start" || what === "POST agent/file-write";
-    if (bringsIn && tags && !by.name.startsWith("program")) this.requireRight(tags, by, `${what} of ${vm.name}`, false);
+    if (bringsIn && tags && !by.name.startsWith("program") && !this.isBeforeLeases(what))
+      this.requireRight(tags, by, `${what} of ${vm.name}`, false);
     if (what === "DELETE ") this.destroyed(vm, by);
     const marker = form.get("file") === guest.marker ? Buffer.from(form.get("content") ?? "", "base64").toString() : "";
-    if (what === "POST agent/file-write" && marker.startsWith("server"))
-      this.etcd.toldToJoin(vm.name, vm.uuid, by.name);
+    if (what !== "POST agent/file-write" || !marker.startsWith("server")) return;
+    const data = parse(vm.disk.get(guest.join) ?? "") as { server?: string } | null;
+    if (data?.server === undefined) this.etcd.toldToFound(vm, vm.disk.has(guest.kubeconfig), by.name);
+    else this.etcd.toldToJoin(vm.name, vm.uuid, by.name);
+  }
+
+  /** Something in the cluster is changed: by a step only when its engine has the lease of the update. */
+  changes(what: string, by: Process): void {
+    if (/^(program|clone|destroy)/.test(by.name) || by.hasUpdate) return;
+    this.story.wrong(`${by.name} changes ${what} without the lease of the update`);
+  }
+
+  /**
+   * Whether no API can be asked for a lease: no server has made a cluster yet, or none serves and one is turned on
+   * again.
+   */
+  private isBeforeLeases(what: string): boolean {
+    const { dc, cluster } = this.truth;
+    const ours = [...(dc?.vms.values() ?? [])].filter(({ owner }) => owner === "ours");
+    if (!ours.some(({ disk }) => disk.has(guest.kubeconfig))) return true;
+    const serves = [...(cluster?.control.servers ?? [])].some((server) => server.serves);
+    return what === "POST status/start" && !serves;
   }
 
   vmStops(vm: Vm, by: Process): void {
@@ -183,6 +205,7 @@ export class Watcher {
     // RKE2 removes a learner that makes no progress.
     if (this.truth.cluster?.control.etcd.member(vm.uuid)?.learner === false)
       this.story.wrong(`${by.name} destroys ${vm.name}, which is a voter of etcd`);
+    this.etcd.destroyed(vm.uuid);
     this.onDestroyed(vm, by);
   }
 

@@ -52,6 +52,10 @@ export class World {
   defect: Far["answer"] | undefined;
   /** Answers that a defective driver assumes instead of asking. */
   believes: (call: Call) => Answer | undefined = () => undefined;
+  /** Whether steps ask for the lease of the update. */
+  locked = true;
+  /** Steps that the engine takes for done without running them. */
+  skips: (urn: string) => boolean = () => false;
   /** Whether the engine keeps the edges between the slots of a pool. */
   ordered = true;
   private readonly images: ReadonlyMap<string, Image>;

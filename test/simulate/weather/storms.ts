@@ -3,12 +3,14 @@ import type { World } from "../world.ts";
 import type { End, WeatherKind } from "./kind.ts";
 import { byHand } from "./by-hand.ts";
 import { ofCluster } from "./of-cluster.ts";
+import { ofCreation } from "./of-creation.ts";
 import { ofProxmox } from "./of-proxmox.ts";
 
-export const weatherKinds: readonly WeatherKind[] = [...ofCluster, ...ofProxmox, ...byHand];
+const usualKinds = [...ofCluster, ...ofProxmox, ...byHand];
+export const weatherKinds: readonly WeatherKind[] = [...usualKinds, ...ofCreation];
 
 const isPassing = ({ lasts }: WeatherKind) => typeof lasts !== "string";
-const passing = weatherKinds.filter(isPassing);
+const usual = usualKinds.filter(isPassing);
 const standing = weatherKinds.filter((kind) => !isPassing(kind));
 /** An act rarely lasts longer than this, in milliseconds. */
 const latest = 150_000;
@@ -39,12 +41,16 @@ export class Storms {
     for (const kind of kinds) this.befalls(kind, chance);
   }
 
-  /** Schedules the faults of an act that begins now. */
-  pass(): void {
+  /** Schedules the faults of an act that begins now. @param isCreation whether there may be no cluster yet */
+  pass(isCreation = false): void {
     const { chance, world } = this;
-    const kinds = this.only ? [this.only].filter(isPassing) : this.some(passing, [0, 0, 1, 1, 2]);
-    for (const kind of kinds)
-      this.due.push(world.time.after(chance.between(0, latest), () => this.befalls(kind, chance)));
+    const drawn = isCreation ? this.some(ofCreation, [0, 1, 1, 2, 3]) : this.some(usual, [0, 0, 1, 1, 2]);
+    const only = this.only && (isCreation || !ofCreation.includes(this.only)) ? [this.only].filter(isPassing) : [];
+    const kinds = this.only ? only : drawn;
+    // A run that goes on with a creation asks the first server in its first second.
+    const moment = () =>
+      isCreation ? chance.pick([chance.between(0, 1000), chance.between(0, 90_000)]) : chance.between(0, latest);
+    for (const kind of kinds) this.due.push(world.time.after(moment(), () => this.befalls(kind, chance)));
   }
 
   /** The acts are over: no more faults begin, and the present faults end. */
