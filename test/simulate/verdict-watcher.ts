@@ -43,7 +43,9 @@ export class VerdictWatcher {
         .map(([, fact]) => JSON.parse(fact) as Judged);
       for (const generation of judged) {
         this.judges(generation, control.etcd.stalledNodes);
-        this.proves(generation, judged.length === 1, cluster);
+        // One that an ended run has left may have had no node that a pod could start on.
+        const isFirst = !judged.some(({ id, state }) => id !== generation.id && state === "proved");
+        this.proves(generation, isFirst, cluster);
       }
     });
   }
