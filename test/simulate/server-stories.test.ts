@@ -788,7 +788,7 @@ describe("a server whose retirement was broken off after it had left etcd", func
   });
 });
 
-describe("a server of a slot that is given up, when the agents are changed as well", function () {
+describe("a server of a slot that is given up", function () {
   this.timeout(60_000);
 
   const fewerServers = ({ before: { image } }: Stage) => ({ servers: { image, count: 1, cores: 4 } });
@@ -823,6 +823,30 @@ describe("a server of a slot that is given up, when the agents are changed as we
     });
     assert.deepEqual(world.story.violations, []);
   });
+
+  for (const { count, slot } of [
+    { count: 3, slot: 0 },
+    { count: 5, slot: 3 },
+  ])
+    it(`goes before ${count === 3 ? "a handover whose node has joined already" : "the incomplete server of another such slot"}`, async () => {
+      const stage = new Stage(stageImages(), { servers: 5, agents: 1 });
+      const { world } = stage;
+      const { objects, control } = world.cluster;
+      const roll = (servers: number) => {
+        const image = stageImages()[1]?.name ?? "";
+        return { ...stage.before, servers: { image, count: servers, cores: 4 } };
+      };
+      await stage.play(async () => {
+        const record = () => JSON.stringify(objects.get("configmaps", `evergreen-system/slot-servers-${slot}`) ?? "");
+        assert.equal(await stage.dieAt(roll(count), () => record().includes("joined")), "killed");
+        await world.time.sleep(60_000);
+        stage.cutPower(1004);
+        await world.time.sleep(60_000);
+        assert.equal(await stage.up(roll(3)), "done", stage.engine.why);
+        assert.equal(control.etcd.voters().length, 3);
+      });
+      assert.deepEqual(world.story.violations, []);
+    });
 });
 
 describe("a server whose retirement was broken off while it was a voter still", function () {

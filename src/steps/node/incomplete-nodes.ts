@@ -104,29 +104,30 @@ async function runForEach(
   );
   const vms = withoutCopies(list, record).flatMap((vm) => liveByTags(vm, input));
   const states = slotStates({ vms, nodes: nodes.map(observedNode), takenVmids: list.map(({ vmid }) => vmid) }, record);
-  for (const state of states.values()) {
-    for (const member of state.members) {
-      if (kept.has(member.name) || !concerns(member, state)) continue;
-      // A VM without a recorded uuid was never started by us: the engine destroys the clone as it is.
-      if (member.node === undefined && (member.record === undefined || member.record.phase === "retired")) continue;
-      const departing = departingNode({ ...input, slot: state.slot }, member.generation, {
-        vm: list.find(({ vmid }) => vmid === member.vm?.vmid),
-        node: nodes.find((node) => node.metadata?.name === member.name),
-        record,
-      });
-      say(
-        `${member.name} ${member.record?.phase === "handedOver" ? "is down" : "is incomplete"} and serves nobody: it is retired`,
-      );
-      await withLease(context, access, slotLease({ pool, slot: state.slot }), input.site.timeouts.lease, (fence) =>
-        retired(departing, state, fence),
-      ).catch(async (error: unknown) => {
-        const silent = silentHostOf(error);
-        // A write is tried once: its failure alone does not make a host silent.
-        if (silent === undefined || departing.vm === undefined || !(await isHostSilent(context.pve, departing.vm)))
-          throw error;
-        say(`${member.name} is left as it is: its Proxmox host ${silent} does not answer`);
-      });
-    }
+  const all = [...states.values()].flatMap((state) => state.members.map((member) => ({ member, state })));
+  // While a voter is down no other server leaves.
+  const downFirst = all.toSorted((a, b) => Number(isHealthy(a.member)) - Number(isHealthy(b.member)));
+  for (const { member, state } of downFirst) {
+    if (kept.has(member.name) || !concerns(member, state)) continue;
+    // A VM without a recorded uuid was never started by us: the engine destroys the clone as it is.
+    if (member.node === undefined && (member.record === undefined || member.record.phase === "retired")) continue;
+    const departing = departingNode({ ...input, slot: state.slot }, member.generation, {
+      vm: list.find(({ vmid }) => vmid === member.vm?.vmid),
+      node: nodes.find((node) => node.metadata?.name === member.name),
+      record,
+    });
+    say(
+      `${member.name} ${member.record?.phase === "handedOver" ? "is down" : "is incomplete"} and serves nobody: it is retired`,
+    );
+    await withLease(context, access, slotLease({ pool, slot: state.slot }), input.site.timeouts.lease, (fence) =>
+      retired(departing, state, fence),
+    ).catch(async (error: unknown) => {
+      const silent = silentHostOf(error);
+      // A write is tried once: its failure alone does not make a host silent.
+      if (silent === undefined || departing.vm === undefined || !(await isHostSilent(context.pve, departing.vm)))
+        throw error;
+      say(`${member.name} is left as it is: its Proxmox host ${silent} does not answer`);
+    });
   }
 }
 

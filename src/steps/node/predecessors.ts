@@ -40,7 +40,35 @@ export async function removeDead(context: StepContext, input: SlotInput, joining
   for (const one of inSlot.filter(isBrokenOff)) await removeIfItMay(one, { context, access, input, fence });
   await removeBrokenOff(context, input, access, vms, record);
   const now = await reconnect(context, input, access);
-  const others = [...inSlot, ...(await findGivenUp(now, input, vms, record))].filter((one) => !isBrokenOff(one));
+  const all = [...inSlot, ...(await findGivenUp(now, input, vms, record))].filter((one) => !isBrokenOff(one));
+  return await removeDeadAmong(context, input, { ...joining, access: now }, vms, all);
+}
+
+/**
+ * Decommissions servers of slots that are given up and that would keep every other server from leaving: a handover whose
+ * node has joined in an earlier run, before they fell, comes without the join that takes them out.
+ */
+export async function removeGivenUp(
+  context: StepContext,
+  input: SlotInput,
+  leaving: Pick<Joining, "access" | "fence" | "view">,
+  vms: readonly ListedVm[],
+): Promise<void> {
+  const { access, view } = leaving;
+  await removeBrokenOff(context, input, access, vms, view.record);
+  const all = (await findGivenUp(access, input, vms, view.record)).filter((one) => !isBrokenOff(one));
+  await removeDeadAmong(context, input, leaving, vms, all);
+}
+
+/** @returns the connection to the cluster, as above */
+async function removeDeadAmong(
+  context: StepContext,
+  input: SlotInput,
+  work: Pick<Joining, "access" | "fence" | "view">,
+  vms: readonly ListedVm[],
+  others: readonly DepartingNode[],
+): Promise<Access> {
+  const { access: now, fence } = work;
   const seen = async () => await (await probeMembers(context, input, now))(context.stop);
   // Nothing is known during an election, and then nobody is out of etcd: the join waits for the others afterwards.
   const members = others.length === 0 ? [] : await seen().catch(() => []);
@@ -48,7 +76,7 @@ export async function removeDead(context: StepContext, input: SlotInput, joining
   for (const one of others) {
     if (!(await isOff(context, one)) && !isOutOfEtcd(one, members)) continue;
     const left = await reconnect(context, input, now);
-    await holdBack(context, input, { ...joining, access: left }, vms);
+    await holdBack(context, input, { ...work, access: left }, vms);
     const { slot = input.slot } = one.own ?? {};
     const goes = async (its: Fence) => {
       sayRemoved(one);
@@ -76,7 +104,7 @@ async function reconnect(context: StepContext, input: SlotInput, access: Access)
 async function holdBack(
   context: StepContext,
   input: SlotInput,
-  { access, fence: own, view: { record } }: Joining,
+  { access, fence: own, view: { record } }: Pick<Joining, "access" | "fence" | "view">,
   vms: readonly ListedVm[],
 ): Promise<void> {
   const probe = await probeMembers(context, input, access);
@@ -125,7 +153,7 @@ async function turnOffIfTold(
  * Decommissions servers of other slots whose decommissioning was interrupted.
  * @param record of the whole pool
  */
-export async function removeBrokenOff(
+async function removeBrokenOff(
   context: StepContext,
   input: SlotInput,
   access: Access,

@@ -3,7 +3,7 @@ import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { uncordon } from "../../clients/kubernetes/nodes.ts";
-import { readPoolRecord, readSlotRecord, writeFacts } from "../../clients/kubernetes/record.ts";
+import { readSlotRecord, writeFacts } from "../../clients/kubernetes/record.ts";
 import { listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
 import { retryUntilRoom, withDisruptionLease } from "../cluster/availability.ts";
 import { awaitControlPlaneForAgents } from "../cluster/control-plane.ts";
@@ -13,7 +13,7 @@ import { isThere, findOtherNodes, refresh } from "../node/departing-nodes.ts";
 import { isMarked, readNodeView } from "../node/node-view.ts";
 import { awaitPlaced, awaitRoom, owed, rememberDisplaced } from "../node/placement.ts";
 import { awaitStarted } from "../node/starting.ts";
-import { removeBrokenOff } from "../node/predecessors.ts";
+import { removeGivenUp } from "../node/predecessors.ts";
 import { decommissionReplaced } from "../node/decommission.ts";
 import { allFences, withLease, attemptQuietly, slotLease, type StepContext } from "../context.ts";
 import { requireServing, awaitUntainted } from "../node/serving.ts";
@@ -85,9 +85,9 @@ async function handOver(
       const work = { context, access, fence: allFences(slot, disruption), input };
       const nodes = new Set(leaving.flatMap(({ node, name }) => (node ? [name] : [])));
       await rememberDisplaced(client, input, nodes);
-      // A server that has left etcd and still has its Node keeps every other member from leaving.
+      // A server that has left etcd and still has its Node keeps every other member from leaving, and so does a dead one.
       if (input.role === "server")
-        await removeBrokenOff(context, input, access, vms, await readPoolRecord(client, input.pool));
+        await removeGivenUp(context, input, { access, fence: slot, view: await readNodeView(client, input) }, vms);
       for (const one of leaving) {
         // Reads the node again: it takes minutes to know whether a silent node is dead, and the node may be back by
         // then.
