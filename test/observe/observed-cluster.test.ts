@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { guest } from "../../images/contract.ts";
 import { UserError } from "../../src/runtime/errors.ts";
 import { catalogue, forgottenPools, hostOf, observeCluster, templateOf } from "../../src/observe/observed-cluster.ts";
 import { type Answer, fakeProxmox } from "../clients/proxmox/fake.ts";
@@ -11,6 +12,8 @@ interface Vm {
   template?: boolean;
   running?: boolean;
   onboot?: boolean;
+  /** Whether its guest has join data. */
+  told?: boolean;
   /** @default pve1 */
   host?: string;
 }
@@ -43,20 +46,21 @@ async function read(vms: Vm[], { audit = true, dead }: { audit?: boolean; dead?:
     template: flag ? 1 : 0,
     status: running ? "running" : "stopped",
   }));
-  const answer = (path: string): Answer => {
+  const answer = (path: string, file?: string): Answer => {
     if (path === "/access/permissions") return { data: { "/pool/nodes": audit ? { "VM.Audit": 1 } : {} } };
     if (dead !== undefined && path.startsWith("/nodes/pve2/")) return dead;
     if (path === "/cluster/resources" || path === "/nodes/pve1/qemu") return { data: rows };
     const vm = vms.find(({ vmid }) => path.startsWith(`/nodes/pve1/qemu/${vmid}/`));
     if (!vm) return { status: 501, reason: `unexpected: ${path}` };
     if (path.endsWith("/agent/file-read")) {
+      if (vm.told === true && file === guest.marker) return { data: { content: "server 0123\n" } };
       const why = vm.running ? "Agent error: No such file or directory" : `VM ${vm.vmid} is not running`;
       return { status: 500, reason: why };
     }
     const uuid = `6b0124f9-0000-4000-8000-00000000${vm.vmid}`;
     return { data: { name: vm.name, smbios1: `uuid=${uuid}`, onboot: vm.onboot ? 1 : 0, digest: "d" } };
   };
-  await using pve = await fakeProxmox(({ path }) => answer(path));
+  await using pve = await fakeProxmox(({ path, parameters }) => answer(path, parameters.file));
   return await observeCluster(pve.client, smallConfig());
 }
 
@@ -145,7 +149,12 @@ describe("the picture of both APIs", () => {
 
   const silent: [string, Vm[], boolean][] = [
     ["a server that starts with its host is off", [node("servers", 1000, { onboot: true })], true],
-    ["a server that was a member runs, but not RKE2", [node("servers", 1000, { onboot: true, running: true })], true],
+    [
+      "a server that was a member runs, but not RKE2",
+      [node("servers", 1000, { onboot: true, running: true, told: true })],
+      true,
+    ],
+    ["the first server boots, and was told nothing", [node("servers", 1000, { onboot: true, running: true })], false],
     ["agents run and there is no server at all", [node("workers", 1100, { running: true })], true],
     ["the only server never joined", [node("servers", 1000)], false],
     ["an agent is off and there is no server", [node("workers", 1100)], false],

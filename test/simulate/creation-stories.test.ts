@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { guest } from "../../images/contract.ts";
 import { calm } from "./faults.ts";
+import { imageOf } from "./scenario.ts";
 import { Stage, stageImages } from "./stage.ts";
 
 describe("the first creation of a cluster, in virtual time", function () {
@@ -93,4 +94,39 @@ describe("the first creation of a cluster, in virtual time", function () {
     });
     assert.deepEqual(world.story.violations, []);
   });
+
+  it("makes the cluster anew when the agent of the first server never answers, by the recipe", async () => {
+    const stage = new Stage(stageImages("no-agent"), { servers: 1, agents: 1, empty: true });
+    const { world, before } = stage;
+    await stage.play(async () => {
+      const bad = { ...before, servers: { image: imageOf(1, undefined).name, count: 1, cores: 4 } };
+      assert.equal(await stage.up(bad), "failed");
+      await world.time.sleep(60_000);
+      assert.equal(await stage.up(before), "refused");
+      assert.match(stage.engine.why, /A first creation did not get through/);
+      const { name } = stage.vm(1000);
+      world.dc.powerCut(stage.vm(1000));
+      world.dc.vms.delete(1000);
+      stage.engine.forgets(name);
+      await world.time.sleep(30_000);
+      assert.equal(await stage.up(before), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  for (const servers of [1, 3])
+    it(`says that the first of ${servers} servers is not well when it has made the cluster and is never Ready`, async () => {
+      const stage = new Stage(stageImages("never-ready"), { servers, agents: 1, empty: true });
+      const { world, before } = stage;
+      await stage.play(async () => {
+        const bad = { ...before, servers: { image: imageOf(1, undefined).name, count: servers, cores: 4 } };
+        assert.equal(await stage.up(bad), "failed");
+        for (let run = 0; run < 2; run += 1) {
+          await world.time.sleep(60_000);
+          assert.equal(await stage.up(before), "failed");
+        }
+        assert.match(stage.engine.why, /is a voter and not healthy .* "A server did not get through its join"/);
+      });
+      assert.deepEqual(world.story.violations, []);
+    });
 });

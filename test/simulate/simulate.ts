@@ -177,6 +177,8 @@ class Play {
   /** Nobody wants another cluster before there is one: runs without faults create what those before have not. */
   private async create(): Promise<void> {
     await this.clear();
+    // A guest that boots cannot be asked yet.
+    await this.world.time.sleep(60_000);
     for (let run = 0; run < patience && this.isCreation(); run += 1) await this.calmly("creates the cluster");
     if (this.isCreation())
       this.world.story.wrong(`after ${patience} calm runs there is no cluster: ${this.engine.why}`);

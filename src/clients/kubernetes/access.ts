@@ -99,6 +99,6 @@ async function findAnswering(pve: Proxmox, vms: readonly ListedVm[], site: Clust
   throw new SilentServers({
     what: `the cluster ${site.cluster} cannot be reached: no running server hands out its kubeconfig`,
     where: silent.join("\n         "),
-    todo: "look at the consoles of these VMs; a guest agent that has died comes back with a restart of qemu-guest-agent",
+    todo: 'look at the consoles of these VMs; a guest agent that has died comes back with a restart of qemu-guest-agent. If no server has ever served: docs/recovery.md, "A first creation did not get through"',
   });
 }

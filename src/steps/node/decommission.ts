@@ -28,6 +28,7 @@ import {
   requireControllers,
   requireMayLeave,
   type ServerProbe,
+  ControlPlaneRefusal,
 } from "../cluster/control-plane.ts";
 import { requireDataMayGo, sayData } from "./data.ts";
 import { refresh, type Decommissioning, type DepartingNode } from "./departing-nodes.ts";
@@ -37,7 +38,7 @@ import { requireChangeable, switchOff } from "./power-off.ts";
 import { attemptQuietly, type StepContext } from "../context.ts";
 import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
 import { resumeServing, stepDownAdopted, stepDown } from "./step-down.ts";
-import { connect, requireReachable } from "../cluster/connect.ts";
+import { connect } from "../cluster/connect.ts";
 
 /** Throws when a node may not be disturbed now. */
 type MayBegin = () => Promise<void>;
@@ -94,7 +95,7 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
         : found;
   // A server without a Node counts too: it may be a member of etcd already.
   const mayBeMember = departing.role === "server" && (departing.node !== undefined || running);
-  const options = mayBeMember ? { ...given, access: await connectWithout(departing.vm, given) } : given;
+  const options = mayBeMember ? { ...given, access: await connectWithout(departing, given) } : given;
   const { access, input, context } = options;
   const { node, name } = departing;
   const probe = mayBeMember ? await probeMembers(context, input, access) : undefined;
@@ -203,11 +204,20 @@ async function proveAbsent(departing: DepartingNode, { access, context }: Manner
  * Connects through the other servers: the connection may lead through the departing server, which is off before its
  * decommissioning is over.
  */
-async function connectWithout(vm: ListedVm | undefined, options: Manner): Promise<Access> {
+async function connectWithout({ name, vm }: DepartingNode, options: Manner): Promise<Access> {
   const { input, context, fence } = options;
-  const access = requireReachable(await connect(context, input, vm?.vmid), input);
+  const { access } = await connect(context, input, vm?.vmid);
+  if (access === undefined) throw lastServer(name);
   access.client.fences.add(fence);
   return access;
+}
+
+function lastServer(name: string): ControlPlaneRefusal {
+  return new ControlPlaneRefusal({
+    what: `${name} cannot leave: no other server runs that has started RKE2`,
+    where: name,
+    todo: 'bring another server back. If this one has made the cluster and never became Ready: docs/recovery.md, "A first creation did not get through"',
+  });
 }
 
 /** Removes our marks from the VM of an adopted node: it is in no state of the engine, so it is not destroyed. */
@@ -225,7 +235,7 @@ async function handBack(vm: ListedVm, expected: ExpectedVm, { fence, context }: 
  */
 async function leaveEtcd(departing: DepartingNode, node: Node, probe: ServerProbe, options: Manner): Promise<Access> {
   const { access, fence, input, context } = options;
-  const { name, vm } = departing;
+  const { name } = departing;
   // The check of the fence may take long, so it comes before the observation that decides, and again after it.
   await fence.check();
   const servers = await probe(context.stop);
@@ -245,7 +255,7 @@ async function leaveEtcd(departing: DepartingNode, node: Node, probe: ServerProb
     });
   }
   say(`${name} is no member of etcd any more`);
-  return await connectWithout(vm, options);
+  return await connectWithout(departing, options);
 }
 
 /** Waits until the Node and the member are gone, and the other servers are healthy, as far as `proof` asks for it. */
