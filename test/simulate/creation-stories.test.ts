@@ -83,6 +83,32 @@ describe("the first creation of a cluster, in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  for (const way of ["the content that it has", "the consent"])
+    it(`replaces a first server that was not handed its slot once there is ${way}`, async () => {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 1, empty: true });
+      const { world, before } = stage;
+      const others = { ...before, servers: { image: before.image, count: 3, cores: 8 } };
+      const consent = { ...others, servers: { ...others.servers, replaceOnlyServer: true } };
+      await stage.play(async () => {
+        const taints = [{ key: "example.com/by-hand", effect: "NoSchedule" }];
+        const taint = (some: object[]) => {
+          const [node] = world.cluster.objects.list("nodes");
+          if (node) world.cluster.objects.put("nodes", { ...node, spec: { ...node.spec, taints: some } });
+        };
+        void stage.until(() => world.cluster.objects.list("nodes").length > 0).then(() => taint(taints));
+        assert.equal(await stage.up(before), "failed");
+        assert.match(stage.engine.why, /example.com\/by-hand/);
+        taint([]);
+        await world.time.sleep(60_000);
+        assert.equal(await stage.up(others), "failed");
+        assert.match(stage.engine.why, /is the only voter, .* Configure the content that this voter has/);
+        await world.time.sleep(30_000);
+        if (way === "the consent") assert.equal(await stage.up(consent), "done", stage.engine.why);
+        else for (const wish of [before, others]) assert.equal(await stage.up(wish), "done", stage.engine.why);
+      });
+      assert.deepEqual(world.story.violations, []);
+    });
+
   it("goes on when its run was killed right after the first server was told to make the cluster", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 1, empty: true });
     const { world, before } = stage;

@@ -189,7 +189,13 @@ export function requireMayJoin(input: SlotInput, others: readonly ServerNode[]):
   const replaced = others.some(({ slot }) => slot === String(input.slot));
   const consent = !replaced || input.strategy.replaceOnlyServer === true ? "accepted" : "refused";
   const why = whyServerMayNotJoin(input.node, others, consent);
-  if (why !== undefined) throw refused({ what: `${input.node} may not become a member of etcd now: ${why}` });
+  if (why === undefined) return;
+  const problem = { what: `${input.node} may not become a member of etcd now: ${why}` };
+  if (whyServerMayNotJoin(input.node, others, "accepted") !== undefined) throw refused(problem);
+  // The plan asks for it where the slot was handed over: here a first creation has ended before that.
+  const todo =
+    "nothing was changed. Configure the content that this voter has, and run pulumi up: with it the cluster gets its other servers first. Or set controlPlane.replaceOnlyServer to true and accept the risk";
+  throw new ControlPlaneRefusal({ ...problem, where: places, todo });
 }
 
 /**
