@@ -60,6 +60,10 @@ export async function prepareEngine(stack: string, engine: EngineSide, environme
     await repairFirst(`the state of stack ${stack} does not have ${names}`, stack);
     return;
   }
+  if (vms.some(({ claimed }) => claimed !== true)) {
+    await repairFirst(`the state of stack ${stack} has a VM that nothing has claimed`, stack);
+    return;
+  }
   if (gone.length + moved.length === 0) return;
   const { follow, forget } = await import("./repair.ts");
   if (gone.length > 0) await forget(stack, gone);

@@ -7,7 +7,7 @@ import type { ExclusiveUse } from "./exclusive-use.ts";
 import type { EngineSide } from "./engine-side.ts";
 import { type EngineState, VM_TYPE } from "./engine-state.ts";
 import { awaitDestroys, undoCreate, type UndoneCreate } from "./pending-creates.ts";
-import { removeUntrackedClones, reportUnknownNodes } from "./untracked-clones.ts";
+import { refuseUnclaimedMembers, removeUntrackedClones, reportUnknownNodes } from "./untracked-clones.ts";
 import {
   mayForget,
   movedAmong,
@@ -90,6 +90,7 @@ async function mendState(books: Books, site: OpenStack, mending: Mending): Promi
     await reportUnknownNodes(site, new Set([...vms.map(({ vmid }) => vmid), ...begun]), report);
   }
   refuseStrangers(vms, seen);
+  refuseUnclaimedMembers(site, vms);
   refuseHidden(hidden);
   const moved = movedAmong(vms, seen);
   await fence.check();

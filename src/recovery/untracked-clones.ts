@@ -1,9 +1,11 @@
+import { UserErrors } from "../runtime/errors.ts";
 import { listVms, type ListedVm } from "../clients/proxmox/vms.ts";
 import { imageTags } from "../domain/model/formats.ts";
 import { findUntracked } from "./missing-vms.ts";
 import { keptWords } from "../domain/drain/local-data.ts";
 import { isAdopted, parseNodeName } from "../domain/model/generation.ts";
 import { SERVER_POOL } from "../config/config.ts";
+import { hasJoined } from "../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../domain/model/types.ts";
 import type { ExclusiveUse } from "./exclusive-use.ts";
 import { VM_TYPE, type KnownVm } from "./engine-state.ts";
@@ -75,7 +77,10 @@ export async function reportUnknownNodes(
 }
 
 /** What a claim has recorded of this VM; its SMBIOS uuid is compared before anything is done to it. */
-function recordOf({ records }: Pick<ObservedCluster, "records">, vm: ListedVm): NodeRecord | undefined {
+function recordOf(
+  { records }: Pick<ObservedCluster, "records">,
+  vm: Pick<ListedVm, "vmid" | "name">,
+): NodeRecord | undefined {
   const nodes = [...records.values()].flatMap((record) => record.nodes);
   return nodes.find((node) => node.vmid === vm.vmid && node.name === vm.name && !isAdopted(node));
 }
@@ -91,15 +96,52 @@ function whatToDo(node: NodeRecord, config: OpenStack["config"]): string {
 const LEAVING =
   "left alone: it is not off yet, or still has its Node: run pulumi up, which ends that, then repair again";
 
-function unknown({ name }: NodeRecord, { cluster, controlPlane, pools }: OpenStack["config"]): string {
-  const { pool = "", slot = 0 } = parseNodeName(name, cluster) ?? {};
-  const slots = pool === SERVER_POOL ? controlPlane.servers : (pools.find((one) => one.name === pool)?.slots ?? 0);
-  const isWanted = slot < slots;
+function unknown(node: NodeRecord, config: OpenStack["config"]): string {
+  const { pool, slot, isWanted } = placeIn(config, node);
   const why = isWanted
     ? "an update would make it again, and fail because its number is taken"
     : "its slot is not wanted any more, and an update retires only what the state has";
   const grow = isWanted ? "" : `give pool ${pool} ${slot + 1} slots again until this is over, `;
   return `left alone: ${why}. Is this the backend that the stack is in, with its newest state? If no newer state is left, ${grow}raise the \`rollout\` counter of its pool, without a canary, and move the data of volumes that only this node can reach: the next update replaces it by a node that the engine knows, and leaves it off`;
+}
+
+/** The slot of a node, and whether the configuration wants a node there. */
+function placeIn(
+  { cluster, controlPlane, pools }: OpenStack["config"],
+  { name }: Pick<NodeRecord, "name">,
+): { pool: string; slot: number; isWanted: boolean } {
+  const { pool = "", slot = 0 } = parseNodeName(name, cluster) ?? {};
+  const slots = pool === SERVER_POOL ? controlPlane.servers : (pools.find((one) => one.name === pool)?.slots ?? 0);
+  return { pool, slot, isWanted: slot < slots };
+}
+
+/**
+ * Refuses members in slots that are not wanted whose VM is in the state without a claim or a join, as after the import
+ * of an older state. The delete of these decommissions a node; the engine would destroy the VM of a member that serves. In
+ * a slot that is wanted the next update claims the VM, or its handover decommissions the node.
+ * @throws UserErrors that names every such VM
+ */
+export function refuseUnclaimedMembers(
+  { config, observed }: Pick<OpenStack, "config" | "observed">,
+  known: readonly KnownVm[],
+): void {
+  const isMember = (vm: KnownVm): boolean => {
+    const record = recordOf(observed, vm);
+    return (record !== undefined && hasJoined(record)) || observed.nodes.some(({ name }) => name === vm.name);
+  };
+  const problems = known.flatMap((vm) => {
+    const { vmid, name, host } = vm;
+    const { pool, slot, isWanted } = placeIn(config, vm);
+    if (vm.claimed === true || isWanted || !isMember(vm)) return [];
+    return [
+      {
+        what: `VM ${vmid} of ${name} is in the state of the engine and its claim is not: the engine would destroy it as it is, and ${name} is a member of the cluster`,
+        where: `VM ${vmid}${host === undefined ? "" : ` on ${host}`}, slot ${slot} of pool ${pool}`,
+        todo: `nothing was begun. Is this the newest state? If no newer one is left, give pool ${pool} ${slot + 1} slots again and run pulumi up, which claims the VM; take the slot away after that`,
+      },
+    ];
+  });
+  if (problems.length > 0) throw new UserErrors(problems);
 }
 
 const UNHEARD =

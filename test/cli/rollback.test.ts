@@ -106,22 +106,34 @@ esac`,
     assert.equal(notes("stack"), "encryptionsalt: salt-of-today\nconfig:\n  evergreen:cluster: salt-of-then");
   });
 
-  describe("after a run that has made a VM and could not configure it", () => {
-    const state = () => join(scratch.path, "backend/.pulumi/stacks/evergreen/dev.json");
-    before(() => {
-      const outputs = { name: "demo-workers-0-0a1b2c3d", vmId: 1100, nodeName: "pve1" };
-      const vm = { type: VM_TYPE, urn: "urn:vm", initErrors: ["can't lock file"], outputs };
-      const checkpoint = { latest: { resources: [vm] } };
-      scratch.file("backend/.pulumi/stacks/evergreen/dev.json", JSON.stringify({ checkpoint }));
-    });
-    after(() => rmSync(state()));
+  for (const { what, initErrors, said } of [
+    {
+      what: "a VM that its run could not configure",
+      initErrors: ["can't lock file"],
+      said: /has made a VM and could not configure it; what it left is repaired first/,
+    },
+    {
+      what: "a VM that nothing has claimed",
+      initErrors: [],
+      said: /has a VM that nothing has claimed; what it left is repaired first/,
+    },
+  ])
+    describe(`with ${what} in the state`, () => {
+      const state = () => join(scratch.path, "backend/.pulumi/stacks/evergreen/dev.json");
+      before(() => {
+        const outputs = { name: "demo-workers-0-0a1b2c3d", vmId: 1100, nodeName: "pve1" };
+        const vm = { type: VM_TYPE, urn: "urn:vm", initErrors, outputs };
+        const checkpoint = { latest: { resources: [vm] } };
+        scratch.file("backend/.pulumi/stacks/evergreen/dev.json", JSON.stringify({ checkpoint }));
+      });
+      after(() => rmSync(state()));
 
-    it("has that repaired first, and begins nothing when it cannot be", () => {
-      const { status, stdout } = rollback("--yes");
-      assert.match(stdout, /has made a VM and could not configure it; what it left is repaired first/);
-      assert.deepEqual([status, notes("told")], [1, ""]);
+      it("has that repaired first, and begins nothing when it cannot be", () => {
+        const { status, stdout } = rollback("--yes");
+        assert.match(stdout, said);
+        assert.deepEqual([status, notes("told")], [1, ""]);
+      });
     });
-  });
 
   describe("while the engine of another update may live", () => {
     before(() => {

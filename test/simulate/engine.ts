@@ -149,7 +149,8 @@ export class Engine {
   private async program(config: Config): Promise<Prepared> {
     const pve = proxmox();
     const untracked = await this.lookBefore(pve, config);
-    if (this.pending.size + this.deleting.size + this.unfinished().length + untracked > 0)
+    const unclaimed = [...this.state].filter(([urn, { vm }]) => vm && !this.hasClaimed(urn)).length;
+    if (this.pending.size + this.deleting.size + this.unfinished().length + untracked + unclaimed > 0)
       await this.repair(pve, config, "by an update");
     // The operator was told to repair once the clone is back in sight.
     else if (this.mayHide) {

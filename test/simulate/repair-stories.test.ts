@@ -372,3 +372,30 @@ describe("a repair in virtual time", function () {
       assert.deepEqual((await stage.mend({ vms: known })).followed, [stage.nameOf(1100)]);
     }));
 });
+
+describe("an older state, from between the clone of a member and its claim, in virtual time", function () {
+  this.timeout(60_000);
+
+  for (const pool of ["workers", "servers"] as const)
+    it(`destroys no member in a slot that is given up, and claims it once its slot is wanted again: ${pool}`, async () => {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 3 });
+      const { world, engine, before } = stage;
+      const fewer =
+        pool === "workers"
+          ? { ...before, slots: 2 }
+          : { ...before, servers: { image: before.image, count: 1, cores: 4 } };
+      await stage.play(async () => {
+        const name = stage.nameOf(pool === "workers" ? 1102 : 1002);
+        const older = new Map(engine.copy());
+        for (const step of ["claim", "join"]) older.delete(`${name}-${step}`);
+        engine.imports(older);
+        await world.time.sleep(60_000);
+        assert.equal(await stage.up(fewer), "refused");
+        assert.match(engine.why, /is in the state of the engine and its claim is not.* give pool \w+ 3 slots again/s);
+        assert.equal(await stage.up(before), "done", engine.why);
+        assert.equal(await stage.up(fewer), "done", engine.why);
+        assert.ok(!world.cluster.objects.get("nodes", name));
+      });
+      assert.deepEqual(world.story.violations, []);
+    });
+});
