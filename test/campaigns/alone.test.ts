@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Deadline } from "../../src/runtime/deadline.ts";
 import { end, ended, killBelow, offspring } from "../e2e/processes.ts";
-import { Site } from "../e2e/site.ts";
+import { Site, untilSaid } from "../e2e/site.ts";
 
 const newer = "ubuntu-24.04-rke2-v1.1.0";
 const args = ["up", "--yes", "--skip-preview", "--stack", "dev"];
@@ -28,7 +28,7 @@ describe("an update that is alone", function () {
 
   it("holds the cluster in its first creation as soon as there is an API, and gives it back when it has ended", async () => {
     const run = site.start(args);
-    const pid = run.child.pid ?? 0;
+    const pid = run.pid;
     await until("the lease", async () => (await holder().catch(() => undefined)) !== undefined);
     assert.match((await holder()) ?? "", new RegExp(`\\(process ${pid}\\.\\d+ in [0-9a-f]{16}\\)$`));
     const repair = await site.evergreen("repair", "--stack", "dev");
@@ -60,14 +60,8 @@ describe("an update that is alone", function () {
   it("holds it while the engine deletes, and a killed one is over at once", async () => {
     // The engine destroys what the handovers of this run have retired.
     const run = site.start(args);
-    const pid = run.child.pid ?? 0;
-    let said = "";
-    run.child.stdout?.on("data", (text: string) => (said += text));
-    await new Deadline("the deletes to begin", 200).poll(
-      20,
-      () => Promise.resolve(/VmLegacy \S+ deleting/.test(said) ? true : undefined),
-      () => said,
-    );
+    const { pid } = run;
+    await untilSaid(run, /VmLegacy \S+ deleting/);
     const isProgram = () => offspring(pid).some(({ command }) => command.includes("pulumi-language-nodejs"));
     assert.match((await holder()) ?? "", new RegExp(`process ${pid}\\.`), `program: ${isProgram()}`);
     const below = offspring(pid).map((one) => one.pid);
@@ -84,14 +78,14 @@ describe("an update that is alone", function () {
     await site.configure({ "pools.0.rollout": 1 });
     const before = await site.vms("workers");
     const run = site.start(args);
-    await killBelow(run.child.pid ?? 0, /step\.mjs keep/);
+    await killBelow(run.pid, /step\.mjs keep/);
     const { code, output } = await run.ended;
     assert.notEqual(code, 0, output);
     assert.match(output, /the process that keeps the lease update has ended/);
     assert.match(output, /where: dist\/step\.mjs keep: SIGKILL/);
     assert.match(output, /do: {4}nothing new was begun; run pulumi up again/);
     assert.deepEqual(await site.vms("workers"), before);
-    assert.match((await holder()) ?? "", new RegExp(`process ${run.child.pid ?? 0}\\.`), "nobody gives it back");
+    assert.match((await holder()) ?? "", new RegExp(`process ${run.pid}\\.`), "nobody gives it back");
     // Its holder is dead, and that is seen here.
     const next = await site.up();
     assert.doesNotMatch(next, /waiting: update is held/);
@@ -106,9 +100,7 @@ describe("an update that is alone", function () {
     const wanted = generations.find(({ id, spec }) => spec.image === newer && isOut(id))?.id ?? "";
     await site.giveLease("update", "root@elsewhere (process 1.1 in 0123456789abcdef)");
     const run = site.start(args);
-    let said = "";
-    run.child.stdout?.on("data", (text: string) => (said += text));
-    await until("the wait", () => Promise.resolve(said.includes("waiting: update is held")));
+    await untilSaid(run, /waiting: update is held/);
     await site.judge("workers", wanted, "failed");
     await site.giveLease("update", "");
     const { output } = await run.ended;

@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
-import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import { Deadline } from "../../src/runtime/deadline.ts";
 import { locksOf, PROJECT } from "../../src/recovery/engine-state.ts";
 import { end, ended, environmentOf, killBelow, offspring, processBelow } from "../e2e/processes.ts";
-import { Site, type Ran } from "../e2e/site.ts";
+import { Site, untilSaid, type Running } from "../e2e/site.ts";
 
 const newer = "ubuntu-24.04-rke2-v1.1.0";
 const slots = 5;
@@ -35,28 +34,8 @@ describe("a roll that is killed", function () {
   });
 
   const arguments_ = ["up", "--yes", "--skip-preview", "--stack", "dev"];
-  interface Running {
-    child: ChildProcess;
-    /** Of the engine. */
-    pid: number;
-    said: () => string;
-    ended: Promise<Ran>;
-  }
-  const begin = ({ child, ended: end } = site.start(arguments_)): Running => {
-    let said = "";
-    for (const stream of [child.stdout, child.stderr]) stream?.on("data", (text: string) => (said += text));
-    assert.ok(child.pid);
-    return { child, pid: child.pid, said: () => said, ended: end };
-  };
-
-  /** Longest wait for what a run shall come to, in seconds: it first waits for the leases of those that were killed before. */
+  /** Longest wait for what happens in a run, in seconds: it first waits for the leases of those that were killed. */
   const patience = 90;
-  const said = (run: Running, text: RegExp): Promise<true> =>
-    new Deadline(`the engine to say ${text.source}`, patience).poll(
-      20,
-      () => Promise.resolve(text.test(run.said()) ? true : undefined),
-      () => run.said(),
-    );
   const updater = async () => (await site.lease("update"))?.holderIdentity;
   const free = () =>
     site.until("the lease of the update to be given back", async () => (await updater()) === undefined);
@@ -100,7 +79,7 @@ describe("a roll that is killed", function () {
   it("of its engine during a clone is repaired by the next up: the incomplete VM goes, then the roll goes on", async () => {
     const event = await moment();
     await slowConfiguration();
-    const run = begin();
+    const run = site.start(arguments_);
     const half = (await event(cloned)).split(" ")[1] ?? "";
     await kill(run.pid);
     await site.lab.call("DELETE /faults", undefined);
@@ -129,11 +108,11 @@ describe("a roll that is killed", function () {
     // The drain lasts until its evictions are allowed.
     await site.calm();
     await site.denyEvictions("load");
-    const run = begin();
+    const run = site.start(arguments_);
     const leaving = await cordoned();
     const step = await processBelow(run.pid, /step\.mjs.* handover/);
     const environment = environmentOf(step);
-    await said(run, /stays for now, and is asked again until it goes: .*not tonight/);
+    await untilSaid(run, /stays for now, and is asked again until it goes: .*not tonight/);
     await kill(run.pid);
     await ended([step]);
     assert.equal((await nodeOf(leaving))?.schedulable, true, "a step whose engine is gone gives the node back");
@@ -157,8 +136,8 @@ describe("a roll that is killed", function () {
     assert.equal((await nodeOf(leaving))?.schedulable, false, "the orphan uncordoned what another run empties");
     await site.giveLease("update", "");
     await site.allowEvictions("load");
-    const next = begin(site.startLauncher(arguments_));
-    await said(next, new RegExp(`${leaving} is retired and off`));
+    const next = site.startLauncher(arguments_);
+    await untilSaid(next, new RegExp(`${leaving} is retired and off`));
     assert.match(next.said(), /the lock of engine \d+, which died\n {2}-> cancelled it/);
     next.child.kill("SIGINT");
     await stopped(next);
@@ -173,7 +152,7 @@ describe("a roll that is killed", function () {
     for (const { plugin, at } of moments) {
       const event = await moment();
       if (at === cloned) await slowConfiguration();
-      const run = begin();
+      const run = site.start(arguments_);
       if (at) await event(at);
       else await cordoned();
       await killBelow(run.pid, plugin);
@@ -186,7 +165,7 @@ describe("a roll that is killed", function () {
   it("of a step at its start, during a join or a handover leaves what the next up finishes", async () => {
     for (const verb of ["", "join", "handover"]) {
       const event = await moment();
-      const run = begin();
+      const run = site.start(arguments_);
       if (verb === "join") await event(started);
       if (verb === "handover") await cordoned();
       await killBelow(run.pid, new RegExp(`step\\.mjs (?!keep).*${verb}`));
@@ -200,8 +179,8 @@ describe("a roll that is killed", function () {
     // However far the kills before let the roll come, three slots are left for the signals.
     await site.configure({ "pools.0.rollout": 1 });
     for (const signals of [["SIGINT"], ["SIGTERM"], ["SIGINT", "SIGINT"]] as const) {
-      const run = begin();
-      await said(run, /pods evicted|is retired and off/);
+      const run = site.start(arguments_);
+      await untilSaid(run, /pods evicted|is retired and off/);
       const below = offspring(run.pid).map(({ pid }) => pid);
       for (const signal of signals) run.child.kill(signal);
       await stopped(run);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Kube, KubeObject } from "../../lab/kube.ts";
-import { Site } from "../e2e/site.ts";
+import { Site, untilSaid } from "../e2e/site.ts";
 
 const newer = "ubuntu-24.04-rke2-v1.1.0";
 const older = "ubuntu-24.04-rke2-v1.0.0";
@@ -77,13 +77,10 @@ describe("what users of other tools reported, end to end", function () {
   it("asks again when a policy refuses an eviction for a while (AKS#4720, kops#5988)", async () => {
     await site.denyEvictions("load");
     await site.configure({ "pools.0.image": newer, "pools.0.startupTaints": undefined });
-    const { child, ended } = site.start(["up", "--yes", "--skip-preview", "--stack", "dev"]);
-    let said = "";
-    child.stdout?.on("data", (text: string) => (said += text));
-    const refused = () => Promise.resolve(said.includes("stays for now"));
-    await Promise.race([site.until("an eviction that is refused", refused), ended]);
+    const run = site.start(["up", "--yes", "--skip-preview", "--stack", "dev"]);
+    await Promise.race([untilSaid(run, /stays for now/), run.ended]);
     await site.allowEvictions("load");
-    const { code, output } = await ended;
+    const { code, output } = await run.ended;
     assert.equal(code, 0, output);
     assert.match(output, /stays for now, and is asked again until it goes: .*not tonight/);
     assert.ok((await states()).every((state) => state !== "failed"));

@@ -18,6 +18,24 @@ export interface Ran {
   output: string;
 }
 
+/** A process of a site that runs. */
+export interface Running {
+  child: ChildProcess;
+  pid: number;
+  /** What it has said so far. */
+  said: () => string;
+  ended: Promise<Ran>;
+}
+
+/** Waits until a process has said something. The longest waits are those for leases of killed runs. */
+export async function untilSaid({ said }: Pick<Running, "said">, text: RegExp): Promise<void> {
+  await new Deadline(`${text.source} to be said`, 200).poll(
+    20,
+    () => Promise.resolve(text.test(said()) ? true : undefined),
+    said,
+  );
+}
+
 /** Paths below a key of `evergreen:`, and what they shall be. */
 export type Changes = Record<string, unknown>;
 
@@ -85,7 +103,7 @@ export class Site {
   }
 
   /** Starts the engine and leaves it running. */
-  start(args: readonly string[], more: NodeJS.ProcessEnv = {}): { child: ChildProcess; ended: Promise<Ran> } {
+  start(args: readonly string[], more: NodeJS.ProcessEnv = {}): Running {
     return this.spawn(this.program, [...args, "--non-interactive"], more);
   }
 
@@ -123,7 +141,7 @@ export class Site {
   }
 
   /** Starts `evergreen ...` of the checkout and leaves it running. */
-  startEvergreen(...args: string[]): { child: ChildProcess; ended: Promise<Ran> } {
+  startEvergreen(...args: string[]): Running {
     return this.spawn(process.execPath, [join(this.project, "cli", "bin", "evergreen.mjs"), ...args], {});
   }
 
@@ -133,12 +151,12 @@ export class Site {
   }
 
   /** Starts `npx pulumi ...` of the checkout and leaves it running; it becomes the engine. */
-  startLauncher(args: readonly string[]): { child: ChildProcess; ended: Promise<Ran> } {
+  startLauncher(args: readonly string[]): Running {
     return this.spawn(process.execPath, [join(this.project, "cli", "bin", "pulumi.mjs"), ...args], {});
   }
 
   /** Starts a step as the engine would, with the environment of one that it had started. */
-  startStep(verb: string, environment: NodeJS.ProcessEnv): { child: ChildProcess; ended: Promise<Ran> } {
+  startStep(verb: string, environment: NodeJS.ProcessEnv): Running {
     return this.spawn(join(this.project, "bin", "step"), [verb], environment);
   }
 
@@ -338,11 +356,7 @@ export class Site {
     await rm(dirname(this.lab.directory), { recursive: true, force: true, maxRetries: 5 });
   }
 
-  private spawn(
-    program: string,
-    args: readonly string[],
-    more: NodeJS.ProcessEnv,
-  ): { child: ChildProcess; ended: Promise<Ran> } {
+  private spawn(program: string, args: readonly string[], more: NodeJS.ProcessEnv): Running {
     const child = spawn(program, args, {
       cwd: this.project,
       env: { ...this.environment, ...more },
@@ -356,6 +370,7 @@ export class Site {
       this.running.delete(child);
       return { code: code as number | null, output };
     });
-    return { child, ended };
+    if (child.pid === undefined) throw new Error(`${program} did not start`);
+    return { child, pid: child.pid, said: () => output, ended };
   }
 }
