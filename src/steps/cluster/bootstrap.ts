@@ -102,8 +102,8 @@ async function refuseSecondCluster(context: StepContext, input: SlotInput, vms: 
 const START_THEM = "start these servers and wait until they serve; if the cluster is lost, restore it from a snapshot";
 
 /**
- * Names of the VMs that were started before, without a server that was never told to make a cluster. Every node that we start also starts with its host, so this flag shows
- * that a VM belongs to a cluster even when the VM is off.
+ * Names of the VMs that were started before, without a server that was never told to make a cluster. Every node that we
+ * start also starts with its host, so this flag shows that a VM belongs to a cluster even when the VM is off.
  */
 async function findStarted(context: StepContext, serverPool: string, vms: readonly ListedVm[]): Promise<string[]> {
   const started: string[] = [];
