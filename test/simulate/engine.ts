@@ -125,7 +125,9 @@ export class Engine {
     const work = this.update(config, killer);
     const outcome = await Promise.race([work, killer.engineDied.then((): Outcome => "killed")]);
     this.world.story.tell("engine", () => `the update is ${outcome}`);
-    const servers = this.clusterPlan?.controlPlane.slots.map(({ name }) => name) ?? [];
+    const { slots = [], unreachable = [] } = this.clusterPlan?.controlPlane ?? {};
+    // Servers whose host does not answer are named, and left alone.
+    const servers = slots.map(({ name }) => name).filter((name) => !unreachable.some((one) => one.name === name));
     if (outcome === "done") this.world.etcdWatcher.runDone(servers);
     return outcome;
   }
