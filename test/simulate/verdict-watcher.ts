@@ -20,7 +20,7 @@ interface Judged {
  */
 export class VerdictWatcher {
   private readonly seen = new Set<string>();
-  /** By generation: its state, as it was last written. */
+  /** By pool and generation: its state, as it was last written. */
   private readonly states = new Map<string, string>();
   private readonly story: Story;
   private readonly touched: ReadonlySet<string>;
@@ -45,18 +45,22 @@ export class VerdictWatcher {
         this.judges(generation, control.etcd.stalledNodes);
         // One that an ended run has left may have had no node that a pod could start on.
         const isFirst = !judged.some(({ id, state }) => id !== generation.id && state === "proved");
-        this.proves(generation, isFirst, cluster);
+        this.proves(object.metadata.name.replace("pool-", ""), generation, isFirst, cluster);
       }
     });
   }
 
   /** No generation is proved while not one of its nodes starts a pod, and Kubernetes says why. */
-  private proves({ id, state }: Judged, isFirst: boolean, { objects, pods, time }: Cluster): void {
-    const isNew = state === "proved" && this.states.get(id) !== "proved";
-    this.states.set(id, state);
+  private proves(pool: string, { id, state }: Judged, isFirst: boolean, { objects, pods, time }: Cluster): void {
+    // Servers and agents of the same content have the same id.
+    const key = `${pool} ${id}`;
+    const isNew = state === "proved" && this.states.get(key) !== "proved";
+    this.states.set(key, state);
     // Of pods that no node before could start nobody knows whether they can start at all.
     if (!isNew || isFirst) return;
-    const nodes = objects.list("nodes").filter(({ metadata }) => metadata.labels?.[labels.generation] === id);
+    const isOne = ({ metadata: { labels: all = {} } }: Stored) =>
+      all[labels.pool] === pool && all[labels.generation] === id;
+    const nodes = objects.list("nodes").filter(isOne);
     const given = nodes.flatMap(({ metadata }) => pods.servingOn(metadata.name));
     const isLate = ({ metadata }: Stored) => time.date() - Date.parse(metadata.creationTimestamp) > patience;
     if (given.length > 0 && given.every((pod) => isRefused(pod) && isLate(pod)))
