@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import type { ClusterPlan } from "../../src/program/cluster-plan.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import {
+  readRoom,
   readWantedServers,
   readWantedSlots,
+  writeRoom,
   writeWantedServers,
   writeWantedSlots,
 } from "../../src/clients/kubernetes/record.ts";
@@ -18,7 +20,10 @@ describe("what an update tells the cluster before it changes anything", () => {
   freshCluster((_, itsClient) => (client = itsClient));
 
   it("is which pools and slots leave it, and no more: the nodes of others are taken out by no delete", async () => {
-    for (const pool of ["old", "workers"]) await writeWantedSlots(client, pool, [0, 1, 2]);
+    for (const pool of ["old", "workers"]) {
+      await writeWantedSlots(client, pool, [0, 1, 2]);
+      await writeRoom(client, pool, 3);
+    }
     await writeWantedServers(client, "servers", [0, 1, 2]);
     await using pve = await fakeProxmox(() => ({ data: [] }));
     const poolOf = (pool: string, role: Role, ...slots: number[]) => ({
@@ -26,6 +31,7 @@ describe("what an update tells the cluster before it changes anything", () => {
       role,
       slots: slots.map((slot) => ({ slot })),
       keeps: [],
+      strategy: { maxUnavailable: 2 },
     });
     const clusterPlan = {
       controlPlane: poolOf("servers", "server", 0),
@@ -40,5 +46,7 @@ describe("what an update tells the cluster before it changes anything", () => {
     };
     assert.deepEqual([await wanted("old"), await wanted("workers")], [[], [0, 1]]);
     assert.deepEqual([await wanted("servers", "server"), await readWantedServers(client)], [[0], 1]);
+    // With how many of them at once, deletes would not know that are older.
+    assert.deepEqual([await readRoom(client, "old"), await readRoom(client, "workers")], [undefined, 2]);
   });
 });

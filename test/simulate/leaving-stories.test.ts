@@ -30,6 +30,15 @@ describe("agents that leave, in virtual time", function () {
     });
   });
 
+  it("leave as many at once as the update says that gives their slots up (edits, seed 2182)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 4, maxUnavailable: 3 });
+    const strategy = { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 0 };
+    await stage.play(async () => {
+      assert.equal(await stage.up({ ...stage.before, slots: 1, strategy }), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("drain nobody while what an earlier run evicted from another slot has no place (seed 89623945)", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
     await stage.play(async () => {

@@ -217,7 +217,24 @@ export async function releaseWantedSlots(
   else await writeWantedSlots(client, pool, slots);
 }
 
+/**
+ * How many nodes of a pool of agents may be out at once, as the last update says. The delete of a node that no update
+ * has changed since knows only what was configured then. Undefined: no update of this version has said it.
+ */
+export async function readRoom(client: Kubernetes, pool: string): Promise<number | undefined> {
+  const { data } = (await client.find<ConfigMap>(pathOf("cluster"))) ?? {};
+  const most = Number(data?.[roomKey(pool)] ?? Number.NaN);
+  return Number.isInteger(most) ? most : undefined;
+}
+
+/** @param most undefined: the pool is removed */
+export async function writeRoom(client: Kubernetes, pool: string, most: number | undefined): Promise<void> {
+  if ((await readRoom(client, pool)) === most) return;
+  await writeData(client, "cluster", { [roomKey(pool)]: most === undefined ? null : String(most) });
+}
+
 const slotsKey = (pool: string): string => `slots.${pool}`;
+const roomKey = (pool: string): string => `maxUnavailable.${pool}`;
 
 /** @param slots empty: the pool is removed */
 export async function writeWantedSlots(client: Kubernetes, pool: string, slots: readonly number[]): Promise<void> {

@@ -5,7 +5,7 @@ import { findAccess, type Access } from "../../clients/kubernetes/access.ts";
 import { announceTeardown, findServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
 import { requireFree } from "../../clients/kubernetes/gone.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
-import { readGoingAway, readWantedSlots } from "../../clients/kubernetes/record.ts";
+import { readGoingAway, readRoom, readWantedSlots } from "../../clients/kubernetes/record.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../../clients/proxmox/vms.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
@@ -117,14 +117,21 @@ async function retireKnown(context: StepContext, input: SlotInput, { access, vie
       await recordRetired(access.client, departing);
       return;
     }
+    const place = { ...input, strategy: await readStrategy(access, input) };
     // Decommissions also a node that is off or has no Node by now: it may resume serving before its turn comes.
     await retryUntilRoom(context, input, () =>
-      withDisruptionLease(context, access, input, [departing], (disruption, mayLeave) => {
+      withDisruptionLease(context, access, place, [departing], (disruption, mayLeave) => {
         const work = { context, access, fence: allFences(fence, disruption), input };
         return decommissionNode(departing, work, () => mayLeave(departing));
       }),
     );
   });
+}
+
+/** The strategy of the last update: the input of this delete is as old as the last change of its node. */
+async function readStrategy({ client }: Access, { pool, role, strategy }: SlotInput): Promise<SlotInput["strategy"]> {
+  const maxUnavailable = role === "agent" ? await readRoom(client, pool) : undefined;
+  return maxUnavailable === undefined ? strategy : { ...strategy, maxUnavailable };
 }
 
 async function isOutStill({ pve }: StepContext, { client }: Access, { name, vm }: DepartingNode): Promise<boolean> {
