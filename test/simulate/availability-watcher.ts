@@ -63,6 +63,8 @@ export class AvailabilityWatcher {
         maxUnavailable: strategy.maxUnavailable,
       });
     }
+    const wanted = new Set(specs.map(({ name }) => name));
+    for (const [name, promise] of this.promises) if (!wanted.has(name)) promise.fewest = 0;
     this.established = established;
   }
 

@@ -14,12 +14,12 @@ import {
   type Play,
   type Played,
 } from "./many.ts";
-import { simulate } from "./simulate.ts";
+import { simulate, storyKinds } from "./simulate.ts";
 import { weatherKinds } from "./weather/storms.ts";
 
 /** With --runs: plays that many seeds, from S on, on both cores. Without: prints the story of one seed, line by line. */
 const usage =
-  'npm run test:simulate -- [--runs N] [--seed S] [--strike "REQUEST: FAULT"] [--weather KIND] [--creation] [--report FILE] [--adversary]';
+  'npm run test:simulate -- [--runs N] [--seed S] [--strike "REQUEST: FAULT"] [--weather KIND] [--story KIND] [--report FILE] [--adversary]';
 const { values } = readArguments();
 const seed = Number(values.seed ?? freshSeed());
 const runs = Number(values.runs ?? (values.seed === undefined ? 2000 : 1));
@@ -27,17 +27,18 @@ if (!Number.isInteger(seed) || !Number.isInteger(runs) || runs < 1) refuse("--ru
 const { weather } = values;
 if (weather !== undefined && !weatherKinds.some(({ name }) => name === weather))
   refuse(`--weather is none of these: ${weatherKinds.map(({ name }) => name).join("; ")}`);
-const creation = values.creation ? true : undefined;
+const story = storyKinds.find((one) => one === values.story);
+if (values.story !== story) refuse(`--story is none of these: ${storyKinds.join(", ")}`);
 const kind: Kind = values.adversary ? "adversary" : "simulate";
 
 print(`${runs} runs from seed ${seed}`);
 const began = performance.now();
 const played = await (runs === 1
   ? tell()
-  : playMany({ kind, seed, runs, weather, creation, workers: Number(values.workers) }));
+  : playMany({ kind, seed, runs, weather, story, workers: Number(values.workers) }));
 const seconds = Math.round((performance.now() - began) / 100) / 10;
 
-const empty = emptyIn(played, { kind, runs, weather, creation });
+const empty = emptyIn(played, { kind, runs, weather, story });
 if (runs > 1) for (const line of tableOf(played.coverage)) print(line);
 for (const cell of empty) print(`never struck: ${cell}`);
 for (const wrong of played.wrong) {
@@ -59,7 +60,7 @@ process.exitCode = count + empty.length === 0 ? 0 : 1;
 /** Plays one seed and prints every line of its story. */
 async function tell(): Promise<Played> {
   const strike = values.strike === undefined ? undefined : strikeOf(values.strike);
-  const play: Play = { seed, weather, creation, strike };
+  const play: Play = { seed, weather, story, strike };
   const told = true;
   const result = await (kind === "adversary"
     ? adversary(seed, { told })
@@ -76,12 +77,11 @@ function print(line: string): void {
 
 function readArguments() {
   const text = { type: "string" } as const;
-  const options = { runs: text, seed: text, strike: text, weather: text, report: text };
+  const options = { runs: text, seed: text, strike: text, weather: text, story: text, report: text };
   try {
     return parseArgs({
       options: {
         ...options,
-        creation: { type: "boolean", default: false },
         adversary: { type: "boolean", default: false },
         workers: { type: "string", default: "2" },
       },

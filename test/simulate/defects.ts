@@ -4,6 +4,7 @@ import type { Vm } from "./data-centre.ts";
 import { calm } from "./faults.ts";
 import type { Stored } from "./objects.ts";
 import { type Blow, type Scenario } from "./scenario.ts";
+import type { StoryKind } from "./simulate.ts";
 import type { World } from "./world.ts";
 import type { Answer, Call } from "./wire.ts";
 
@@ -13,8 +14,8 @@ export interface Defect {
   seen: RegExp;
   /** The environment fault with which the defect matters. */
   weather?: string;
-  /** The story begins with nothing, and a run creates the cluster. */
-  creation?: true;
+  /** The kind of story in which it matters. @default any */
+  story?: StoryKind;
   /** The scenario in which the defect matters, when random scenarios would rarely contain it. */
   shape?: (scenario: Scenario) => Scenario;
 }
@@ -151,7 +152,7 @@ export const defects: Record<string, Defect> = {
       world.defect = (call) => world.honest(isOfLaterServer(call) ? withoutServer(world, call) : call);
     },
     seen: /second cluster beside/,
-    creation: true,
+    story: "creation",
   },
   "a join that sees no sign of the first server": {
     plant: (world) => {
@@ -166,21 +167,21 @@ export const defects: Record<string, Defect> = {
       };
     },
     seen: /to make a cluster, which it has made/,
-    creation: true,
+    story: "creation",
   },
   "a step that changes the cluster without the lease of the update": {
     plant: (world) => {
       world.locked = false;
     },
     seen: /without the lease of the update/,
-    creation: true,
+    story: "creation",
   },
   "an engine that takes a join for done": {
     plant: (world) => {
       world.skips = (urn) => /^demo-servers-(2-[0-9a-f]{8}-join|2-handover|verify)$/.test(urn);
     },
     seen: /a run is done, and .* is no voter of etcd/,
-    creation: true,
+    story: "creation",
   },
   "an engine that forgets the order of slots": {
     plant: (world) => {

@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { add, emptyOf, gapsOf, type Counted } from "./coverage.ts";
 import type { Strike } from "./faults.ts";
-import type { Result, SimulateOptions } from "./simulate.ts";
+import type { Result, SimulateOptions, StoryKind } from "./simulate.ts";
 
 export type Kind = "simulate" | "adversary";
 
@@ -12,8 +12,8 @@ export interface Play {
   strike?: Strike | undefined;
   /** The only kind of environment fault, in every act. */
   weather?: string | undefined;
-  /** Whether the story begins with nothing. @default the seed decides */
-  creation?: true | undefined;
+  /** The kind of story. @default the seed decides */
+  story?: StoryKind | undefined;
 }
 
 /** A play with violations. */
@@ -36,8 +36,8 @@ export interface Plays {
   workers: number;
   /** The only kind of environment fault, in every act. @default what each seed draws */
   weather?: string | undefined;
-  /** Whether every story begins with nothing. @default each seed decides */
-  creation?: true | undefined;
+  /** The kind of every story. @default each seed decides */
+  story?: StoryKind | undefined;
 }
 
 /** With fewer runs, a cell that was not struck proves nothing. */
@@ -49,10 +49,10 @@ const triesPerGap = 3;
  * Plays the seeds, split over the workers. In a campaign of CI size, each kind of fault that never struck a kind of
  * request is then requested by name, in seeds that make such a request.
  */
-export async function playMany({ kind, seed, runs, workers, weather, creation }: Plays): Promise<Played> {
-  const plays = Array.from({ length: runs }, (_, index): Play => ({ seed: seed + index, weather, creation }));
+export async function playMany({ kind, seed, runs, workers, weather, story }: Plays): Promise<Played> {
+  const plays = Array.from({ length: runs }, (_, index): Play => ({ seed: seed + index, weather, story }));
   const all = await playAll(kind, plays, workers);
-  if (!isCampaign({ kind, runs, weather, creation })) return all;
+  if (!isCampaign({ kind, runs, weather, story })) return all;
   for (let round = 0; round < triesPerGap; round += 1) {
     const gaps = gapsOf(all.coverage);
     const more = gaps.flatMap(({ request, fault, seeds }): Play[] => {
@@ -71,16 +71,16 @@ export function emptyIn({ coverage }: Played, plays: Campaign): string[] {
   return isCampaign(plays) ? emptyOf(coverage) : [];
 }
 
-type Campaign = Pick<Plays, "kind" | "runs" | "weather" | "creation">;
+type Campaign = Pick<Plays, "kind" | "runs" | "weather" | "story">;
 
-function isCampaign({ kind, runs, weather, creation }: Campaign): boolean {
-  return kind === "simulate" && runs >= ciRuns && weather === undefined && creation === undefined;
+function isCampaign({ kind, runs, weather, story }: Campaign): boolean {
+  return kind === "simulate" && runs >= ciRuns && weather === undefined && story === undefined;
 }
 
 /** The command that prints the story of a play. */
-export function commandOf({ seed, strike, weather, creation }: Play, kind: Kind): string {
+export function commandOf({ seed, strike, weather, story }: Play, kind: Kind): string {
   const asked = strike ? ` --strike "${strike.request}: ${strike.fault}"` : "";
-  const more = `${asked}${weather === undefined ? "" : ` --weather "${weather}"`}${creation ? " --creation" : ""}`;
+  const more = `${asked}${weather === undefined ? "" : ` --weather "${weather}"`}${story === undefined ? "" : ` --story ${story}`}`;
   return `npm run test:simulate -- --seed ${seed}${more}${kind === "adversary" ? " --adversary" : ""}`;
 }
 
@@ -113,10 +113,10 @@ export function resultOf(played: Played, play: Play, result: Result): void {
   if (result.violations.length > 0) played.wrong.push({ ...play, violations: result.violations });
 }
 
-export function optionsOf({ strike, weather, creation }: Play): Omit<SimulateOptions, "told"> {
+export function optionsOf({ strike, weather, story }: Play): Omit<SimulateOptions, "told"> {
   return {
     ...(strike === undefined ? {} : { strike }),
     ...(weather === undefined ? {} : { weather }),
-    ...(creation === undefined ? {} : { creation }),
+    ...(story === undefined ? {} : { story }),
   };
 }

@@ -10,11 +10,11 @@ const bootMs = 60_000;
  * another size.
  */
 export function anew(wish: Wish, image: string, judged: readonly Role[]): Wish {
-  const { servers } = wish;
-  const agents = judged.includes("agent") ? { image, rollout: wish.rollout + 1 } : {};
-  const others =
-    judged.includes("server") && servers ? { servers: { ...servers, image, cores: servers.cores + 1 } } : {};
-  return { ...wish, ...agents, ...others };
+  const { servers, others = [] } = wish;
+  const raised = <Pool extends { rollout: number }>(pool: Pool) => ({ ...pool, image, rollout: pool.rollout + 1 });
+  const agents = judged.includes("agent") ? { image, rollout: wish.rollout + 1, others: others.map(raised) } : {};
+  const own = judged.includes("server") && servers ? { servers: { ...servers, image, cores: servers.cores + 1 } } : {};
+  return { ...wish, ...agents, ...own };
 }
 
 /**
@@ -80,7 +80,10 @@ async function restart({ dc, story, time }: World, why: string): Promise<boolean
  */
 async function startFallen({ dc, cluster, story, time }: World, why: string): Promise<boolean> {
   const areTwo = /is a voter and not healthy; .* is a voter and not healthy/.test(why);
-  if (!areTwo && !/may not be taken out of etcd now: .*etcd has no quorum/.test(why)) return false;
+  const oneHoldsTheOther = /may not be taken out of etcd now: .*(etcd has no quorum|is a voter and not healthy)/.test(
+    why,
+  );
+  if (!areTwo && !oneHoldsTheOther) return false;
   const { etcd } = cluster.control;
   const fallen = [...dc.vms.values()].filter(({ uuid, running }) => !running && etcd.member(uuid) !== undefined);
   for (const vm of fallen) {

@@ -9,7 +9,7 @@ import type { World } from "./world.ts";
  */
 export function plantPools(world: World, engine: Engine, specs: readonly PoolSpec[], adopted = false): void {
   for (const spec of specs) {
-    const first = spec.role === "server" ? 1000 : 1100;
+    const { first } = spec.range;
     const slots = Array.from({ length: spec.slots }, (_, slot) => slot);
     if (adopted && spec.role === "agent") {
       world.remember(

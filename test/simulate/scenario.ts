@@ -12,8 +12,25 @@ export interface Wish {
   slots: number;
   /** Counter that rolls the pool without any other change. */
   rollout: number;
+  /** Of the agents. @default that of the scenario */
+  strategy?: Record<string, unknown>;
+  /** Longest drain. @default 180 */
+  drainSeconds?: number;
+  /** Further pools of agents. @default none */
+  others?: readonly OtherPool[];
   /** Undefined: they stay as planted. */
   servers?: { image: string; count: number; cores: number; replaceOnlyServer?: boolean };
+}
+
+/** A pool of agents beside the one that every story has. */
+export interface OtherPool {
+  name: string;
+  /** Its first VMID. */
+  first: number;
+  image: string;
+  slots: number;
+  rollout: number;
+  strategy: Record<string, unknown>;
 }
 
 /** A host fault: something that happens to a machine. */
@@ -191,7 +208,7 @@ function aimedAt(chance: Chance): Weather {
   return { ...calm, aim: chance.pick([0.03, 0.08]) };
 }
 
-function strategyOf(chance: Chance, slots: number): Record<string, unknown> {
+export function strategyOf(chance: Chance, slots: number): Record<string, unknown> {
   const kind = chance.pick(["rolling", "rolling", "blueGreen"]);
   const soakSeconds = chance.pick([0, 0, 10, 60, 600]);
   return {
@@ -217,9 +234,10 @@ function workloadOf(chance: Chance, number: number): Workload {
 
 /** The stack's configuration with a wish in it. */
 export function configOf(
-  { servers, strategy, before, localVolumes, allowDestroy }: Scenario,
-  { image: name, slots, rollout, servers: wanted }: Wish,
+  { servers, strategy: usual, before, localVolumes, allowDestroy }: Scenario,
+  { image, slots, rollout, strategy = usual, drainSeconds = 180, others = [], servers: wanted }: Wish,
 ): Config {
+  const workers = { name: "workers", first: 1100, image, slots, rollout, strategy };
   return readConfig({
     cluster: "demo",
     ...(allowDestroy === undefined ? {} : { allowDestroy }),
@@ -238,11 +256,11 @@ export function configOf(
       firstAddress: "10.0.1.10",
     },
     ...(localVolumes ? { localVolumes: { whenNodesLeave: "keep", keepDays: localVolumes.keepDays } } : {}),
-    pools: [{ name: "workers", image: name, slots, rollout, vmIds: { first: 1100, last: 1139 }, strategy }],
+    pools: [workers, ...others].map(({ first, ...pool }) => ({ ...pool, vmIds: { first, last: first + 39 } })),
     timeouts: {
       agentSeconds: 60,
       joinSeconds: 120,
-      drainSeconds: 180,
+      drainSeconds,
       volumesSeconds: 60,
       shutdownSeconds: 30,
       leaseSeconds: 900,

@@ -48,14 +48,14 @@ describe("rollouts in virtual time", function () {
     }
   });
 
-  for (const [name, { plant, seen, shape, weather, creation }] of Object.entries(defects)) {
+  for (const [name, { plant, seen, shape, weather, story }] of Object.entries(defects)) {
     it(`catch ${name}`, async () => {
       // The same seeds every time: this tests what the watcher sees, not whether there is anything to see.
       for (const seed of seeds(sample, 1)) {
         const { violations } = await simulate(seed, {
           defect: plant,
           ...(shape ? { shape } : {}),
-          ...(creation === undefined ? {} : { creation }),
+          ...(story === undefined ? {} : { story }),
           ...(weather === undefined ? {} : { weather }),
         });
         if (violations.some((violation) => seen.test(violation))) return;

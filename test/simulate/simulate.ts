@@ -3,6 +3,7 @@ import { renderClusterPlan } from "../../src/program/cluster-plan.ts";
 import type { PoolPlan, PoolSpec } from "../../src/domain/model/types.ts";
 import { Chance } from "./chance.ts";
 import type { Counted } from "./coverage.ts";
+import { editsOf } from "./edits.ts";
 import { endChecks } from "./end.ts";
 import { Engine, type Outcome } from "./engine.ts";
 import { calm, type Strike } from "./faults.ts";
@@ -18,6 +19,7 @@ import {
   type Scenario,
   type Wish,
 } from "./scenario.ts";
+import type { Image } from "./guest.ts";
 import type { Stored } from "./objects.ts";
 import { anew, helps } from "./operator.ts";
 import { maySpare } from "./spare.ts";
@@ -45,24 +47,40 @@ export interface SimulateOptions {
   shape?: (scenario: Scenario) => Scenario;
   /** A request of this kind fails in this way, the first time that it is made. */
   strike?: Strike;
-  /** Whether the story begins with nothing, and a run creates the cluster. @default the seed decides */
-  creation?: boolean | undefined;
+  /** What kind of story it is. @default the seed decides */
+  story?: StoryKind | undefined;
   /** The name of an environment fault: it occurs in every act, and no other does. */
   weather?: string;
 }
 
+/**
+ * Kinds of stories. `update`: one pool of agents, or the servers, or both are changed. `creation`: there is nothing in
+ * the beginning, and a run creates the cluster. `edits`: the configuration of several pools is edited between runs.
+ */
+export const storyKinds = ["update", "creation", "edits"] as const;
+export type StoryKind = (typeof storyKinds)[number];
+
+const scenarios: Record<StoryKind, (chance: Chance, decided: Scenario, images: readonly Image[]) => Scenario> = {
+  update: (_, decided) => decided,
+  creation: creationOf,
+  edits: editsOf,
+};
+
+/** Of ten stories of chance one is a creation, and two are edits. */
+const shares: StoryKind[] = [...Array<StoryKind>(7).fill("update"), "creation", "edits", "edits"];
+
 /** Plays the story of a seed: runs with faults and kills, then fault-free runs that must end as configured. */
 export async function simulate(
   seed: number,
-  { told = false, defect, shape, strike, weather, creation }: SimulateOptions = {},
+  { told = false, defect, shape, strike, weather, story }: SimulateOptions = {},
 ): Promise<Result> {
   const chance = new Chance(seed, "scenario");
   const images = imagesOf(chance);
   const localVolumes = localVolumesOf(new Chance(seed, "local volumes"));
   const allowDestroy = new Chance(seed, "allow destroy").happens(0.2) ? true : undefined;
   const decided = { ...scenarioOf(chance, images), localVolumes, allowDestroy };
-  const drawn = new Chance(seed, "creation");
-  const begun = (creation ?? drawn.happens(0.1)) ? creationOf(drawn, decided) : decided;
+  const drawn = new Chance(seed, "kind of story");
+  const begun = scenarios[story ?? drawn.pick(shares)](drawn, decided, images);
   const scenario = shape?.(begun) ?? begun;
   const world = new World({ seed, images, workloads: scenario.workloads, told });
   defect?.(world);
@@ -190,7 +208,7 @@ class Play {
     this.wish = this.raise(act.wish);
     this.slotsAfter = undefined;
     // A kept VM that is in no state is another matter: nothing but its data would have to move, and no repair moves that.
-    const mayImport = this.scenario.localVolumes === undefined && (this.established || this.scenario.creation !== true);
+    const mayImport = this.scenario.localVolumes === undefined && act.wish.others === undefined && !this.isCreation();
     if (mayImport && this.imports.happens(0.08)) await this.importOlder();
     this.states.push(this.engine.copy());
     this.promise();
@@ -218,7 +236,11 @@ class Play {
   private raise(wish: Wish): Wish {
     const { servers, workers } = this.raised;
     const own = wish.servers && {
-      servers: { ...wish.servers, cores: wish.servers.cores + servers, replaceOnlyServer: servers > 0 },
+      servers: {
+        ...wish.servers,
+        cores: wish.servers.cores + servers,
+        replaceOnlyServer: servers > 0 || wish.servers.replaceOnlyServer === true,
+      },
     };
     return { ...wish, rollout: wish.rollout + workers, ...own };
   }
