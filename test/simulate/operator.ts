@@ -75,7 +75,8 @@ async function restart({ dc, story, time }: World, why: string): Promise<boolean
 /**
  * Starts servers that a fault has turned off, when a run was refused for their sake. Two voters that do not serve are
  * not routine (src/domain/availability/quorum.ts): here a server that a fault has turned off, beside an incomplete
- * server of a defective image. The refusal names both, and the first can be started again.
+ * server of a defective image. The refusal names both, and the first can be started again. So can a voter that has lost
+ * its power before its Node was there.
  * @returns whether a server was started
  */
 async function startFallen({ dc, cluster, story, time }: World, why: string): Promise<boolean> {
@@ -83,7 +84,8 @@ async function startFallen({ dc, cluster, story, time }: World, why: string): Pr
   const oneHoldsTheOther = /may not be taken out of etcd now: .*(etcd has no quorum|is a voter and not healthy)/.test(
     why,
   );
-  if (!areTwo && !oneHoldsTheOther) return false;
+  const hasNoNode = why.includes('is a voter without a Node');
+  if (!areTwo && !oneHoldsTheOther && !hasNoNode) return false;
   const { etcd } = cluster.control;
   const fallen = [...dc.vms.values()].filter(({ uuid, running }) => !running && etcd.member(uuid) !== undefined);
   for (const vm of fallen) {

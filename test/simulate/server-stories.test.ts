@@ -365,27 +365,31 @@ describe("a server's join in virtual time", function () {
       assert.deepEqual(stage.world.story.violations, []);
     });
 
-  it("is not turned off incomplete while it is a voter whose Node is still to come: nobody could take it out of etcd any more", async () => {
-    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
-    const { dc, cluster } = stage.world;
-    const { etcd } = cluster.control;
-    await stage.play(async () => {
-      const register = cluster.nodes.register.bind(cluster.nodes);
-      cluster.nodes.register = () => false;
-      const isVoter = () => etcd.voters().length === 4;
-      assert.equal(await stage.dieAt(stage.serversOf(1), isVoter), "killed");
-      assert.equal(await stage.up(stage.serversOf(2)), "failed");
-      assert.match(stage.engine.why, /demo-servers-0-09c3448c/);
-      assert.equal(dc.vms.get(1003)?.running, true);
-      assert.equal(isVoter(), true);
-      cluster.nodes.register = register;
-      dc.powerCut(stage.vm(1003));
-      dc.powerOn(stage.vm(1003));
-      await stage.world.time.sleep(60_000);
-      assert.equal(await stage.up(stage.serversOf(2)), "done", stage.engine.why);
+  for (const hasPower of [true, false])
+    it(`is not given up incomplete while it is a voter whose Node is still to come, ${hasPower ? "on" : "off"}: nobody could take it out of etcd any more (seed 966592554)`, async () => {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+      const { dc, cluster } = stage.world;
+      const { etcd } = cluster.control;
+      await stage.play(async () => {
+        const register = cluster.nodes.register.bind(cluster.nodes);
+        cluster.nodes.register = () => false;
+        const isVoter = () => etcd.voters().length === 4;
+        assert.equal(await stage.dieAt(stage.serversOf(1), isVoter), "killed");
+        if (!hasPower) stage.cutPower(1003);
+        for (const wish of [stage.serversOf(2), stage.before]) {
+          assert.equal(await stage.up(wish), "failed");
+          assert.match(stage.engine.why, /demo-servers-0-09c3448c/);
+        }
+        assert.equal(dc.vms.get(1003)?.running, hasPower);
+        assert.equal(isVoter(), true);
+        cluster.nodes.register = register;
+        dc.powerCut(stage.vm(1003));
+        dc.powerOn(stage.vm(1003));
+        await stage.world.time.sleep(60_000);
+        assert.equal(await stage.up(stage.serversOf(2)), "done", stage.engine.why);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
     });
-    assert.deepEqual(stage.world.story.violations, []);
-  });
 
   it("boots on when a dead voter goes beside it: nobody has told it anything yet", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 1 });

@@ -93,8 +93,8 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
       : running
         ? await refresh(given.access.client, found)
         : found;
-  // A server without a Node counts too: it may be a member of etcd already.
-  const mayBeMember = departing.role === "server" && (departing.node !== undefined || running);
+  // A server without a Node counts too: it may be a member of etcd already, also when it has lost its power since.
+  const mayBeMember = departing.role === "server" && (departing.node !== undefined || running || !isRetired(departing));
   const options = mayBeMember ? { ...given, access: await connectWithout(departing, given) } : given;
   const { access, input, context } = options;
   const { node, name } = departing;
@@ -168,6 +168,8 @@ const isMemberOf = (servers: readonly ServerNode[], name: string): boolean =>
  */
 const isVoterOf = (servers: readonly ServerNode[], name: string): boolean =>
   servers.some((server) => server.name === name && server.member === "voter");
+
+const isRetired = ({ own }: DepartingNode): boolean => own?.phase === "retired";
 
 const isMember = (own: NodeRecord | undefined): boolean => own !== undefined && hasJoined(own);
 

@@ -113,7 +113,9 @@ async function retireKnown(context: StepContext, input: SlotInput, { access, vie
   await withLease(context, access, slotLease(input), lease, async (fence) => {
     // The step that held the slot's lease before may have started the VM. A member may hold the only copy of some data.
     const wasMember = departing.own !== undefined && hasJoined(departing.own);
-    if (isOut && !wasMember && (await isOutStill(context, access, departing))) {
+    // A server may be a voter before it has a Node.
+    const mayBeVoter = input.role === "server" && departing.vm !== undefined;
+    if (isOut && !wasMember && !mayBeVoter && (await isOutStill(context, access, departing))) {
       await recordRetired(access.client, departing);
       return;
     }
