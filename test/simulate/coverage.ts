@@ -85,10 +85,14 @@ export function gapsOf({ requests }: Counted): Gap[] {
   );
 }
 
-/** Names of all cells that are possible and were never struck. */
-export function emptyOf(counted: Counted): string[] {
+/**
+ * Names of all cells that are possible and were never struck. A request that was made in less than this number of seeds
+ * is too rare: it may only be made where some other request was struck, and a strike by name takes that one's place.
+ */
+export function emptyOf(counted: Counted, fewestSeeds: number): string[] {
   const never = Object.entries(counted.events).flatMap(([event, count]) => (count === 0 ? [event] : []));
-  return [...gapsOf(counted).map(({ request, fault }) => `${request}: ${fault}`), ...never];
+  const gaps = gapsOf(counted).filter(({ seeds }) => seeds.length >= fewestSeeds);
+  return [...gaps.map(({ request, fault }) => `${request}: ${fault}`), ...never];
 }
 
 /** A line for each kind of request, and one for all events. */

@@ -68,7 +68,7 @@ export async function playMany({ kind, seed, runs, workers, weather, story }: Pl
 
 /** Cells that a campaign of this size should have struck and did not. */
 export function emptyIn({ coverage }: Played, plays: Campaign): string[] {
-  return isCampaign(plays) ? emptyOf(coverage) : [];
+  return isCampaign(plays) ? emptyOf(coverage, triesPerGap) : [];
 }
 
 type Campaign = Pick<Plays, "kind" | "runs" | "weather" | "story">;
