@@ -391,6 +391,26 @@ describe("a server's join in virtual time", function () {
       assert.deepEqual(stage.world.story.violations, []);
     });
 
+  it("stays beside the owner of its slot while another slot is empty: it is the third voter (seed 217754575)", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { cluster, time } = stage.world;
+    const { etcd } = cluster.control;
+    await stage.play(async () => {
+      const isThere = () => etcd.voters().length === 4 && cluster.objects.list("nodes").filter(isReady).length === 5;
+      assert.equal(await stage.dieAt(stage.serversOf(1), isThere), "killed");
+      cluster.objects.remove("nodes", stage.nameOf(1001));
+      await time.sleep(60_000);
+      assert.equal(await stage.up(stage.before), "failed");
+      assert.match(stage.engine.why, /demo-servers-1-\w+ was a member, and its Node was deleted/);
+      let fewest = etcd.voters().length;
+      etcd.onChange(() => (fewest = Math.min(fewest, etcd.voters().length)));
+      for (let again = 0; again < 2; again += 1) assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+      assert.equal(fewest, 3);
+      assert.equal(etcd.voters().length, 3);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("boots on when a dead voter goes beside it: nobody has told it anything yet", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
     const { world } = stage;

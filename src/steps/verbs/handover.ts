@@ -6,15 +6,15 @@ import { uncordon } from "../../clients/kubernetes/nodes.ts";
 import { readSlotRecord, writeFacts } from "../../clients/kubernetes/record.ts";
 import { listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
 import { retryUntilRoom, withDisruptionLease } from "../cluster/availability.ts";
-import { awaitControlPlaneForAgents } from "../cluster/control-plane.ts";
+import { awaitControlPlaneForAgents, ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import type { SlotInput } from "../input.ts";
 import { attributeFailure } from "../node/attribution.ts";
-import { isThere, findOtherNodes, refresh } from "../node/departing-nodes.ts";
+import { isThere, findOtherNodes, refresh, type Decommissioning, type DepartingNode } from "../node/departing-nodes.ts";
 import { isMarked, readNodeView } from "../node/node-view.ts";
 import { awaitPlaced, awaitRoom, owed, rememberDisplaced } from "../node/placement.ts";
 import { awaitStarted } from "../node/starting.ts";
 import { removeGivenUp } from "../node/predecessors.ts";
-import { decommissionReplaced } from "../node/decommission.ts";
+import { decommissionReplaced, decommissionUnreplaced } from "../node/decommission.ts";
 import { allFences, withLease, attemptQuietly, slotLease, type StepContext } from "../context.ts";
 import { requireServing, awaitUntainted } from "../node/serving.ts";
 import { ImageFault, judgeFailed } from "../node/verdict.ts";
@@ -75,6 +75,7 @@ async function handOver(
     if (input.role === "agent") await awaitStarted(context, client, input);
   };
   const record = await readSlotRecord(client, input.pool, input.slot);
+  const isOwner = record.nodes.some(({ name, phase }) => name === input.node && phase === "handedOver");
   const leaving = (await findOtherNodes(client, input, vms, record)).filter(isThere);
   if (leaving.length === 0) {
     await serves();
@@ -96,13 +97,25 @@ async function handOver(
           await serves();
           await mayLeave(one);
         };
-        await decommissionReplaced(one, work, mayBegin);
+        if (input.role === "server" && isOwner) await removeSurplus(one, work, mayBegin);
+        else await decommissionReplaced(one, work, mayBegin);
       }
       await settled();
     });
   }
   await slot.check();
   await recordHandedOver(client, input);
+}
+
+/**
+ * Decommissions a server beside the owner of its slot. It may be the voter that an empty slot lacks: then it stays until
+ * that slot has its server, and the delete of its join takes it out at the end of the update.
+ */
+async function removeSurplus(one: DepartingNode, work: Decommissioning, mayBegin: () => Promise<void>): Promise<void> {
+  await decommissionUnreplaced(one, work, mayBegin).catch((error: unknown) => {
+    if (!(error instanceof ControlPlaneRefusal)) throw error;
+    say(`${error.message}\n  it is retired at the end of the update`);
+  });
 }
 
 /** Records that the slot belongs to the node, so that the next plan does not take the node for incomplete. */
