@@ -239,10 +239,13 @@ function isSlotDown(role: Role, { owner, members }: SlotState, replaces: readonl
   return role === "agent" ? !members.some(isHealthy) : owner === undefined || !isHealthy(owner);
 }
 
-/** Whether a voter of the slot is down: its owner, or its next node, which has joined. */
+/**
+ * Whether a voter of the slot is down: its owner, or its next node, which has joined. One whose Node is gone is no voter
+ * any more: RKE2 takes a server out of etcd with its Node.
+ */
 function isVoterDown({ owner, members }: SlotState, name: string): boolean {
   const next = members.find((member) => member.name === name && member.record?.phase === "joined");
-  return [owner, next].some((member) => member !== undefined && !isHealthy(member));
+  return [owner, next].some((member) => member?.node !== undefined && !isHealthy(member));
 }
 
 /**

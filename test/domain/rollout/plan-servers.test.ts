@@ -114,6 +114,16 @@ describe("plan of a control plane", () => {
     assert.deepEqual(joins, ["  slot 0: joins after slot 1", "  slot 1: joins after slot 2"]);
   });
 
+  it("begins with a voter that is down before a slot whose server has lost its Node, and with it its vote (seed 300729584)", () => {
+    const state = world([...settled(A, 3)], PROVED_A);
+    const nodes = state.observed.nodes.flatMap((node) =>
+      node.slot === 0 ? [] : [node.slot === 2 ? { ...node, ready: false } : node],
+    );
+    const { words } = planned(servers(B), { ...state, observed: { ...state.observed, nodes } });
+    const joins = words.filter((line) => line.includes("joins after")).map((line) => line.replace(/: .*; /, ": "));
+    assert.deepEqual(joins, ["  slot 0: joins after slot 2", "  slot 1: joins after slot 0"]);
+  });
+
   it("begins with a fallen server that stays, too", () => {
     const state = world([...settled(A, 3), { slot: 0, spec: B, phase: "joined" }], PROVED_A);
     const nodes = state.observed.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
