@@ -110,6 +110,10 @@ export class Engine {
       () => this.repair(proxmox(), config, "by hand"),
     );
     this.report("the repair", ending);
+    if (ending.how === "failed" && messageOf(ending.error).includes("npx pulumi refresh has the engine forget them")) {
+      this.world.story.tell("operator", () => "refreshes the state of the engine");
+      await this.books.refresh();
+    }
     return new Map(this.toRaise);
   }
 

@@ -110,15 +110,18 @@ export class EtcdWatcher {
     return others[0] ?? this.etcd?.members.find((one) => one.uuid !== uuid)?.node;
   }
 
-  /** RKE2 is asked to remove a member: a healthy member may leave only while all other members are healthy. */
-  removalAsked(node: string, by: string): void {
+  /**
+   * RKE2 is asked to remove a member: a healthy member may leave only while all other members are healthy.
+   * @param isReady whether its Node is: one that is not counts as unhealthy, and lets nobody else in
+   */
+  removalAsked(node: string, by: string, isReady: boolean): void {
     const departing = this.etcd?.members.find((one) => one.node === node);
     if (departing === undefined || departing.learner || !isUp(departing)) return;
     const others = this.etcd?.members.filter((one) => one !== departing) ?? [];
     const dead = this.deadAmong(others);
     if (dead) this.story.wrong(`${by} takes ${node} out of etcd while the voter ${dead.node} is dead`);
     const lost = this.lostByHand(this.runBegan).filter((slot) => !node.startsWith(slot));
-    if (by.startsWith("handover-") && lost.length > 0)
+    if (isReady && by.startsWith("handover-") && lost.length > 0)
       this.story.wrong(`${by} takes ${node} out of etcd while nobody has the slot ${lost.join(", ")}`);
     const learner = others.find((one) => one.learner && this.elapsed() - one.since > this.reaction());
     if (learner) this.story.wrong(`${by} takes ${node} out of etcd while ${learner.node} is a learner`);

@@ -210,7 +210,8 @@ class Play {
     // A kept VM that is in no state is another matter: nothing but its data would have to move, and no repair moves that.
     const mayImport = this.scenario.localVolumes === undefined && act.wish.others === undefined && !this.isCreation();
     if (mayImport && this.imports.happens(0.08)) await this.importOlder();
-    this.states.push(this.engine.copy());
+    // Nobody goes back to a time before there was a cluster.
+    if (!this.isCreation()) this.states.push(this.engine.copy());
     this.promise();
     if (this.scenario.allowDestroy === true) world.coverage.event("an update that allows a destroy");
     world.story.tell("operator", () => `wants ${JSON.stringify(act.wish)}`);

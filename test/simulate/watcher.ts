@@ -94,7 +94,7 @@ export class Watcher {
     }
     if (isAskedToLeave(before) || !isAskedToLeave(after)) return;
     this.requireRight(place, by, `takes ${name} out of etcd`, true);
-    this.etcd.removalAsked(name, by.name);
+    this.etcd.removalAsked(name, by.name, isReady(after));
   }
 
   nodeDeleted(node: Stored, by: Process): void {
