@@ -84,7 +84,7 @@ async function startFallen({ dc, cluster, story, time }: World, why: string): Pr
   const oneHoldsTheOther = /may not be taken out of etcd now: .*(etcd has no quorum|is a voter and not healthy)/.test(
     why,
   );
-  const hasNoNode = why.includes('is a voter without a Node');
+  const hasNoNode = why.includes("is a voter without a Node");
   if (!areTwo && !oneHoldsTheOther && !hasNoNode) return false;
   const { etcd } = cluster.control;
   const fallen = [...dc.vms.values()].filter(({ uuid, running }) => !running && etcd.member(uuid) !== undefined);
