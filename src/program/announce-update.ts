@@ -30,11 +30,8 @@ export async function announceUpdate(
     client: kubernetes,
   });
   if (kubernetes) for (const pool of records.keys()) await migrateRecord(kubernetes, pool);
-  if (kubernetes)
-    for (const { pool } of clusterPlan.removed) {
-      await writeWantedSlots(kubernetes, pool, []);
-      await writeRoom(kubernetes, pool, undefined);
-    }
+  // How many of its nodes may be out at once stays as it was last configured.
+  if (kubernetes) for (const { pool } of clusterPlan.removed) await writeWantedSlots(kubernetes, pool, []);
   for (const plan of [clusterPlan.controlPlane, ...clusterPlan.pools]) {
     const stay = records.get(plan.pool)?.nodes.filter(({ name }) => plan.keeps.includes(name)) ?? [];
     const slots = [...plan.slots, ...stay].map(({ slot }) => slot);

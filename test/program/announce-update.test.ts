@@ -47,6 +47,6 @@ describe("what an update tells the cluster before it changes anything", () => {
     assert.deepEqual([await wanted("old"), await wanted("workers")], [[], [0, 1]]);
     assert.deepEqual([await wanted("servers", "server"), await readWantedServers(client)], [[0], 1]);
     // With how many of them at once, deletes would not know that are older.
-    assert.deepEqual([await readRoom(client, "old"), await readRoom(client, "workers")], [undefined, 2]);
+    assert.deepEqual([await readRoom(client, "old"), await readRoom(client, "workers")], [3, 2]);
   });
 });

@@ -227,10 +227,8 @@ export async function readRoom(client: Kubernetes, pool: string): Promise<number
   return Number.isInteger(most) ? most : undefined;
 }
 
-/** @param most undefined: the pool is removed */
-export async function writeRoom(client: Kubernetes, pool: string, most: number | undefined): Promise<void> {
-  if ((await readRoom(client, pool)) === most) return;
-  await writeData(client, "cluster", { [roomKey(pool)]: most === undefined ? null : String(most) });
+export async function writeRoom(client: Kubernetes, pool: string, most: number): Promise<void> {
+  if ((await readRoom(client, pool)) !== most) await writeData(client, "cluster", { [roomKey(pool)]: String(most) });
 }
 
 const slotsKey = (pool: string): string => `slots.${pool}`;
