@@ -20,7 +20,7 @@ export function inconsistencies(
     ...observed.vms.flatMap((vm) => vmProblems(vm, observed.nodes, remembered)),
     ...observed.nodes.flatMap((node) => nodeProblems(node, observed, remembered)),
     ...observed.nodes.flatMap((node) => unknownGeneration(node, record, wanted)),
-    ...remembered.flatMap((node) => lostVm(node, observed)),
+    ...remembered.flatMap((node) => lostVm(node, observed, wanted)),
   ];
 }
 
@@ -145,11 +145,14 @@ function unknownGeneration(
 
 /**
  * Problem of a member whose VM is gone. A node that is not yet a member (made, failed) or no longer one (retired) may
- * be missing.
+ * be missing. One that is wanted would be made a second time beside a VM that the token cannot see.
  */
-function lostVm(node: NodeRecord, observed: ObservedPool): Problem[] {
-  if (!hasJoined(node)) return [];
+function lostVm(node: NodeRecord, observed: ObservedPool, wanted: Generation | undefined): Problem[] {
   const seen = observed.vms.some((vm) => vm.uuid === node.uuid || vm.name === node.name);
+  if (!hasJoined(node)) {
+    const isMadeAgain = !seen && node.phase !== "retired" && node.generation === wanted?.id;
+    return isMadeAgain && observed.hiddenVmids?.includes(node.vmid) ? [hiddenVmProblems(node)] : [];
+  }
   // A Node without a VM is reported separately.
   if (seen || observed.nodes.some((one) => one.name === node.name)) return [];
   if (observed.hiddenVmids?.includes(node.vmid)) return [hiddenVmProblems(node)];

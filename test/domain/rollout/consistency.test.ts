@@ -41,6 +41,19 @@ describe("what is observed of a pool and its record", () => {
     }
   });
 
+  it("misses it when the token cannot see its VM, and another of the same name would be made beside it (seed 966591863)", () => {
+    for (const phase of ["made", "failed", "retired"] as const) {
+      const at = without(world([...settled(A), { slot: 0, spec: B, phase, node: false }], KNOWN), nameOf(0, B));
+      const vmid = at.record?.nodes.find(({ name }) => name === nameOf(0, B))?.vmid ?? 0;
+      const observed = { ...at.observed, hiddenVmids: [vmid] };
+      const foundFor = (wanted: NodeSpec) =>
+        inconsistencies(observed, at.record, generationOf(wanted)).map(({ what }) => what);
+      const hidden = `VM ${vmid} of ${nameOf(0, B)} exists, and the token cannot see it`;
+      assert.deepEqual(foundFor(B), phase === "retired" ? [] : [hidden]);
+      assert.deepEqual(foundFor(C), []);
+    }
+  });
+
   it("lets the name of a retired node come back with a new VM", () => {
     const at = world([{ slot: 0, spec: A, phase: "retired" }], KNOWN);
     at.observed.vms.forEach((vm) => (vm.uuid = "uuid-new"));
