@@ -45,7 +45,8 @@ export class EtcdWatcher {
     if (!etcd.hasQuorum() && !(voters.length === 1 && only && this.founders.has(only.uuid)))
       story.wrong(`etcd has no quorum: ${voters.map(inWords).join(", ")}`);
     if (learners.length > 1) story.wrong(`two learners at once: ${learners.map(({ node }) => node).join(", ")}`);
-    if (voters.length >= fewest) this.given = 0;
+    const slots = new Set(voters.map(({ node }) => slotOf(node)));
+    if (slots.size >= fewest) this.given = 0;
     if (voters.length < fewest - this.given - this.lostByHand(0).length)
       story.wrong(`${voters.length} voters, and there were ${fewest} servers before`);
   }
@@ -133,12 +134,15 @@ export class EtcdWatcher {
 
   /** Somebody deletes the Node of a server: RKE2 takes it out of etcd. */
   nodeDeletedByHand(node: string, uuid: string): void {
-    this.deletedByHand.set(uuid, { slot: node.replace(/[^-]+$/, ""), at: this.elapsed() });
+    this.deletedByHand.set(uuid, { slot: slotOf(node), at: this.elapsed() });
   }
 
-  /** Slots whose servers somebody has taken out of etcd since then, and that have no other voter. */
+  /** Wanted slots whose servers somebody has taken out of etcd since then, and that have no other voter. */
   lostByHand(since: number): string[] {
-    const lost = [...this.deletedByHand.values()].filter(({ at }) => at >= since && this.elapsed() - at > 0);
+    const isWanted = (slot: string) => Number(/-(\d+)-$/.exec(slot)?.[1]) < this.fewest;
+    const lost = [...this.deletedByHand.values()].filter(
+      ({ at, slot }) => at >= since && this.elapsed() - at > 0 && isWanted(slot),
+    );
     const slots = new Set(lost.map(({ slot }) => slot));
     return [...slots].filter((slot) => !(this.etcd?.voters() ?? []).some(({ node }) => node.startsWith(slot)));
   }
@@ -148,6 +152,9 @@ export class EtcdWatcher {
     return members.find((one) => !one.learner && !isUp(one) && isDead(one));
   }
 }
+
+/** What the names of all servers of a slot begin with. */
+const slotOf = (node: string): string => node.replace(/[^-]+$/, "");
 
 function inWords(member: Member): string {
   return `${member.node} (${member.learner ? "learner" : "voter"}${isUp(member) ? "" : ", down"})`;

@@ -62,7 +62,10 @@ export class PlaceWatcher {
     this.story.wrong(`${by.name} cordons ${name}, and what others evicted has found no place: ${names}`);
   }
 
-  /** Nodes of other slots that can start none of the pods that they were given, with their slot for themselves. */
+  /**
+   * Nodes of other slots that can start none of the pods that they were given, with their slot for themselves. Pods that
+   * another pool has evicted, or a handover that still waits for them, are their concern.
+   */
   private refusing(pool: string, departing: string): string[] {
     const { objects, pods } = this.cluster ?? {};
     if (objects === undefined || pods === undefined) return [];
@@ -76,9 +79,13 @@ export class PlaceWatcher {
     );
     const wasThere = ({ metadata }: Stored, name: string) =>
       Date.parse(metadata.creationTimestamp) + waitsForStart < (this.handedOver.get(name) ?? -Infinity);
+    const isOurs = (pod: Stored) => {
+      const evictor = this.evictors.get(appOf(pod));
+      return evictor?.from.pool === pool && evictor.by.isDead();
+    };
     return alone.flatMap(({ metadata: { name } }) => {
       const given = pods.servingOn(name);
-      return given.length > 0 && given.every((pod) => isRefused(pod) && wasThere(pod, name)) ? [name] : [];
+      return given.length > 0 && given.every((pod) => isRefused(pod) && isOurs(pod) && wasThere(pod, name)) ? [name] : [];
     });
   }
 

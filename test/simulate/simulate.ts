@@ -355,7 +355,11 @@ class Play {
    */
   private isExpected(): boolean {
     const { clusterPlan, why } = this.engine;
-    if (/is a learner without a Node|was removed from etcd before its join was over|etcd has it no more/.test(why))
+    if (
+      /is a learner( without a Node)?: its join is not over|was removed from etcd before its join was over|etcd has it no more/.test(
+        why,
+      )
+    )
       return true;
     // A server whose Node somebody has deleted: the next run replaces it.
     if (

@@ -26,6 +26,8 @@ export class Watcher {
   onDestroyed: (vm: Vm, by: Process) => void = () => undefined;
   /** Nodes that a fault has ever touched. */
   readonly touched = new Set<string>();
+  /** Nodes that somebody has deleted. */
+  readonly deletedByHand = new Set<string>();
   /** Nodes that were incomplete when they were cordoned. */
   private readonly incomplete = new Set<string>();
   private readonly story: Story;

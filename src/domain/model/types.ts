@@ -254,8 +254,8 @@ export interface SlotPlan {
    */
   down?: true;
   /**
-   * The owner of the slot, a server, is down, or its next node is, which has joined: while etcd has that voter, no other
-   * slot can change. Absent: no voter of the slot is known to be down.
+   * The owner of the slot, a server, is down, or its next node is: while etcd has that voter, no other slot can change.
+   * Absent: no voter of the slot is known to be down.
    */
   voterDown?: true;
 }

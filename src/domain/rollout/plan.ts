@@ -240,11 +240,11 @@ function isSlotDown(role: Role, { owner, members }: SlotState, replaces: readonl
 }
 
 /**
- * Whether a voter of the slot is down: its owner, or its next node, which has joined. One whose Node is gone is no voter
- * any more: RKE2 takes a server out of etcd with its Node.
+ * Whether a voter of the slot is down: its owner, or its next node. A server without a Node is none: it registers after
+ * it has got into etcd, and RKE2 takes it out with its Node.
  */
 function isVoterDown({ owner, members }: SlotState, name: string): boolean {
-  const next = members.find((member) => member.name === name && member.record?.phase === "joined");
+  const next = members.find((member) => member.name === name);
   return [owner, next].some((member) => member?.node !== undefined && !isHealthy(member));
 }
 

@@ -106,7 +106,7 @@ describe("plan of a control plane", () => {
     const held: Held[] = [
       { slot: 0, spec: A, phase: "handedOver" },
       { slot: 1, spec: A, phase: "retired" },
-      { slot: 1, spec: B, phase: "made", well: false },
+      { slot: 1, spec: B, phase: "made", node: false, well: false },
       { slot: 2, spec: A, phase: "handedOver", well: false },
     ];
     const { words } = planned(servers(B), world(held, [...PROVED_A, [B, "rolling"]]));
@@ -122,6 +122,16 @@ describe("plan of a control plane", () => {
     const { words } = planned(servers(B), { ...state, observed: { ...state.observed, nodes } });
     const joins = words.filter((line) => line.includes("joins after")).map((line) => line.replace(/: .*; /, ": "));
     assert.deepEqual(joins, ["  slot 0: joins after slot 2", "  slot 1: joins after slot 0"]);
+  });
+
+  it("begins with a server that nobody recorded as joined, got into etcd all the same, and fell (edits, seed 5501648)", () => {
+    const held: Held[] = [
+      { slot: 0, spec: A, phase: "handedOver" },
+      { slot: 0, spec: B, phase: "made", well: false },
+    ];
+    const { words } = planned(servers(B), world(held, [...PROVED_A, [B, "rolling"]]));
+    const joins = words.filter((line) => line.includes("joins after")).map((line) => line.replace(/: .*; /, ": "));
+    assert.deepEqual(joins, ["  slot 1: joins after slot 0", "  slot 2: joins after slot 1"]);
   });
 
   it("begins with a fallen server that stays, too", () => {

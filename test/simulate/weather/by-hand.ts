@@ -61,6 +61,7 @@ function deletesNode(world: World, chance: Chance, isServer: boolean): End | und
   if (isServer && (!maySpare(world, vm) || servers.some((one) => !isSchedulable(one)))) return undefined;
   const { name } = node.metadata;
   story.tell("weather", () => `somebody deletes the Node ${name}`);
+  watcher.deletedByHand.add(name);
   // Nothing is wrong with the machine, so no verdict about its generation is excused.
   watcher.availability.struck(name);
   if (isServer) world.etcdWatcher.nodeDeletedByHand(name, vm.uuid);
