@@ -85,7 +85,9 @@ export class PlaceWatcher {
     };
     return alone.flatMap(({ metadata: { name } }) => {
       const given = pods.servingOn(name);
-      return given.length > 0 && given.every((pod) => isRefused(pod) && isOurs(pod) && wasThere(pod, name)) ? [name] : [];
+      return given.length > 0 && given.every((pod) => isRefused(pod) && isOurs(pod) && wasThere(pod, name))
+        ? [name]
+        : [];
     });
   }
 
