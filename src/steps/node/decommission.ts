@@ -118,7 +118,10 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   if (node && running) await sayData(departing, options);
   // Renewing a lease may take long, and what was observed before is old then.
   await options.fence.check();
+  const asked = momentNow();
   await given.mayBegin?.();
+  // Its first observations are old when a later one had to wait for an answer.
+  if (!isFresh(asked)) await given.mayBegin?.();
   const before = standing(running, seen);
   const now = isFresh(since) ? before : await readStanding(departing, options);
   if (before !== now) {
