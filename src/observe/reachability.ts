@@ -2,7 +2,7 @@ import { clock } from "../runtime/clock.ts";
 import { UserError } from "../runtime/errors.ts";
 import { SERVER_POOL } from "../config/config.ts";
 import type { Kubernetes } from "../clients/kubernetes/client.ts";
-import { isUntoldFounder } from "../clients/kubernetes/untold.ts";
+import { isUntoldFounder } from "../clients/proxmox/untold.ts";
 import { KubernetesError } from "../clients/kubernetes/errors.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { readVm } from "../clients/proxmox/vms.ts";

@@ -8,11 +8,11 @@ import type { Proxmox } from "../clients/proxmox/client.ts";
 import { listVms } from "../clients/proxmox/vms.ts";
 
 /**
- * Records in the cluster, before an update changes anything, that the cluster is not torn down, which pools and
- * slots are given up, and how many nodes of a pool may be out at once. It withdraws the teardown mark of a destroy that was interrupted or refused. The deletes of this update
- * decommission their nodes; of every other node a delete that no update asks for is refused
- * (src/steps/verbs/retire.ts). Pool records of an older program version are moved to where the steps of this version
- * read them.
+ * Records in the cluster, before an update changes anything, that the cluster is not torn down, which pools and slots
+ * are given up, and how many nodes of a pool may be out at once. It withdraws the teardown mark of a destroy that was
+ * interrupted or refused. The deletes of this update decommission their nodes; of every other node a delete that no
+ * update asks for is refused (src/steps/verbs/retire.ts). Pool records of an older program version are moved to where
+ * the steps of this version read them.
  * @returns a line when a teardown mark was withdrawn
  */
 export async function announceUpdate(

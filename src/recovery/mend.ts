@@ -73,8 +73,7 @@ async function mendState(books: Books, site: OpenStack, mending: Mending): Promi
   refuseLeft(undone);
   // Listed again: a destroy task may have ended since the state was observed.
   const { gone, hidden, seen } = await findUnseen(site.pve, site.config.site.proxmoxPool, vms);
-  // What was destroyed just now is gone for certain, also where no cluster answers yet.
-  const destroyed = new Set(unconfigured.filter(({ how }) => how.startsWith("destroyed")).map(({ urn }) => urn));
+  const destroyed = new Set(unconfigured.filter((one) => one.destroyed).map(({ urn }) => urn));
   const areOurs = gone.length > 0 && gone.every(({ urn }) => destroyed.has(urn));
   if (hidden.length === 0 && asked === "by hand" && !areOurs) refuseAnotherSite(gone, seen, site);
   const mayRefresh = hidden.length === 0 && (areOurs || (await mayGiveUp(site, gone, asked)));

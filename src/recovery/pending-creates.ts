@@ -21,6 +21,8 @@ export interface UndoneCreate {
   id?: string;
   /** What it made exists, or may exist, and its owner is not known yet: the engine must not forget the create. */
   left?: true;
+  /** Its VM was destroyed just now: it is gone for certain, also where no cluster answers yet. */
+  destroyed?: true;
 }
 
 /** Removes the clone of a pending create, if it is provably that clone and it has never joined the cluster. */
@@ -72,7 +74,7 @@ async function undo(
   // The wait for the clone may have been long: by now another run may own it.
   await fence.check();
   await destroyVm(pve, found.host, { vmid, name, uuid: actual.uuid, tags: [] });
-  return { urn, how: `destroyed the incomplete VM ${vmid} (${name})` };
+  return { urn, how: `destroyed the incomplete VM ${vmid} (${name})`, destroyed: true };
 }
 
 /**

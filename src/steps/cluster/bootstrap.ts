@@ -3,7 +3,7 @@ import { messageOf, UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { ports } from "../../../images/contract.ts";
 import { findAccess, serverVms, type Access } from "../../clients/kubernetes/access.ts";
-import { isUntoldFounder } from "../../clients/kubernetes/untold.ts";
+import { isUntoldFounder } from "../../clients/proxmox/untold.ts";
 import { isServerThere } from "../../clients/kubernetes/registration.ts";
 import { nodeTags } from "../../clients/proxmox/tags.ts";
 import { isRunning, readVm, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";

@@ -1,8 +1,8 @@
 import { guest } from "../../../images/contract.ts";
 import { isAdopted } from "../../domain/model/generation.ts";
-import { isNoSuchFile, readFile } from "../proxmox/agent.ts";
-import type { Proxmox } from "../proxmox/client.ts";
-import { ProxmoxError } from "../proxmox/errors.ts";
+import { isNoSuchFile, readFile } from "./agent.ts";
+import type { Proxmox } from "./client.ts";
+import { ProxmoxError } from "./errors.ts";
 
 /**
  * Whether a server runs that was to make the cluster and has never been told to: a first creation ended between its
