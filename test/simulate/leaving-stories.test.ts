@@ -55,6 +55,22 @@ describe("agents that leave, in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("wait for what was evicted also when the node that remembered it was retired and comes again (30980913)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    await stage.play(async () => {
+      await pinTo(stage, stage.nameOf(1100));
+      const next = stage.agentsOf(1);
+      for (const wish of [next, stage.before, stage.before]) {
+        assert.equal(await stage.up(wish), "failed");
+        assert.match(stage.engine.why, /workers-0-handover: pods .* have found no place .* load\/pinned-/);
+        await stage.world.time.sleep(60_000);
+      }
+      assert.equal(await stage.up(next), "failed");
+      assert.match(stage.engine.why, /workers-0-handover: pods that earlier handovers .* load\/pinned-/);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("are drained no more than others while what was evicted has no place, when they are heard again by then", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
     const { cluster, time, watcher } = stage.world;

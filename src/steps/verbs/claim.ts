@@ -197,6 +197,8 @@ export async function remember(
     ...(input.address === undefined ? {} : { address: input.address }),
     phase: "made",
     since: now.toISOString(),
+    // Its slot is not handed over yet, and pods that were evicted from the slot still have to find a place.
+    ...(view.own?.displaced === undefined ? {} : { displaced: view.own.displaced }),
     // A VM that returns still has its data: the VM is kept when its node is decommissioned again before it has joined.
     ...(view.own?.keeps === undefined || view.own.uuid !== uuid ? {} : { keeps: view.own.keeps }),
   };
