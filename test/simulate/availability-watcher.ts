@@ -142,8 +142,10 @@ export class AvailabilityWatcher {
     return running.length - new Set(running.map(({ tags }) => nodeTags(tags)?.slot)).size;
   }
 
-  vmStarted(vm: Vm): void {
+  /** @param asked when the start was requested: a run that was killed may have done so, and the next one finds the VM */
+  vmStarted(vm: Vm, asked: number): void {
     const pool = nodeTags(vm.tags)?.pool ?? "";
+    if (asked <= this.runBegan) this.leftOver.set(pool, Math.max(this.leftOver.get(pool) ?? 0, this.excess(pool)));
     const promised = this.promises.get(pool);
     this.lost.delete(vm.name);
     const running = this.truth

@@ -117,20 +117,22 @@ export class DataCentre {
   }
 
   start(vm: Vm): string {
+    const asked = this.time.elapsed();
     return this.task("qmstart", vm, this.chance.between(500, 4000), () => {
       if (vm.lock !== undefined) return `VM is locked (${vm.lock})`;
       if (vm.running) return `VM ${vm.vmid} already running`;
-      this.inHaTime(vm, () => this.powerOn(vm));
+      this.inHaTime(vm, () => this.powerOn(vm, asked));
       return undefined;
     });
   }
 
-  powerOn(vm: Vm): void {
+  /** @param asked when the start was requested, in milliseconds of the story */
+  powerOn(vm: Vm, asked = this.time.elapsed()): void {
     if (vm.running || this.vms.get(vm.vmid) !== vm) return;
     vm.running = true;
     vm.runsSince = this.time.elapsed();
     vm.word = undefined;
-    this.watcher.availability.vmStarted(vm);
+    this.watcher.availability.vmStarted(vm, asked);
     vm.guest?.boot();
   }
 
