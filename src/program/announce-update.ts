@@ -2,7 +2,8 @@ import type { Config } from "../config/config.ts";
 import { SERVER_POOL } from "../config/config.ts";
 import type { ClusterPlan } from "./cluster-plan.ts";
 import { withdrawTeardown } from "../clients/kubernetes/teardown.ts";
-import { migrateRecord, releaseWantedSlots, writeRoom, writeWantedSlots } from "../clients/kubernetes/record.ts";
+import { migrateRecord } from "../clients/kubernetes/record.ts";
+import { releaseWantedSlots, writeMaxUnavailable, writeWantedSlots } from "../clients/kubernetes/cluster-record.ts";
 import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { listVms } from "../clients/proxmox/vms.ts";
@@ -36,7 +37,8 @@ export async function announceUpdate(
     const stay = records.get(plan.pool)?.nodes.filter(({ name }) => plan.keeps.includes(name)) ?? [];
     const slots = [...plan.slots, ...stay].map(({ slot }) => slot);
     if (kubernetes) await releaseWantedSlots(kubernetes, plan.pool, plan.role, slots);
-    if (kubernetes && plan.role === "agent") await writeRoom(kubernetes, plan.pool, plan.strategy.maxUnavailable);
+    if (kubernetes && plan.role === "agent")
+      await writeMaxUnavailable(kubernetes, plan.pool, plan.strategy.maxUnavailable);
   }
   return back ? [`${cluster} stays: the mark of an earlier destroy is taken back`] : [];
 }

@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import type { ClusterPlan } from "../../src/program/cluster-plan.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import {
-  readRoom,
+  readMaxUnavailable,
   readWantedServers,
   readWantedSlots,
-  writeRoom,
+  writeMaxUnavailable,
   writeWantedServers,
   writeWantedSlots,
-} from "../../src/clients/kubernetes/record.ts";
+} from "../../src/clients/kubernetes/cluster-record.ts";
 import type { Role } from "../../src/domain/model/types.ts";
 import { announceUpdate } from "../../src/program/announce-update.ts";
 import { freshCluster } from "../clients/kubernetes/fake.ts";
@@ -22,7 +22,7 @@ describe("what an update tells the cluster before it changes anything", () => {
   it("is which pools and slots leave it, and no more: the nodes of others are taken out by no delete", async () => {
     for (const pool of ["old", "workers"]) {
       await writeWantedSlots(client, pool, [0, 1, 2]);
-      await writeRoom(client, pool, 3);
+      await writeMaxUnavailable(client, pool, 3);
     }
     await writeWantedServers(client, "servers", [0, 1, 2]);
     await using pve = await fakeProxmox(() => ({ data: [] }));
@@ -47,6 +47,6 @@ describe("what an update tells the cluster before it changes anything", () => {
     assert.deepEqual([await wanted("old"), await wanted("workers")], [[], [0, 1]]);
     assert.deepEqual([await wanted("servers", "server"), await readWantedServers(client)], [[0], 1]);
     // With how many of them at once, deletes would not know that are older.
-    assert.deepEqual([await readRoom(client, "old"), await readRoom(client, "workers")], [3, 2]);
+    assert.deepEqual([await readMaxUnavailable(client, "old"), await readMaxUnavailable(client, "workers")], [3, 2]);
   });
 });

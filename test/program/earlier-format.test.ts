@@ -5,12 +5,8 @@ import { isDeepStrictEqual } from "node:util";
 import { parse } from "yaml";
 import { declareCluster } from "../../components/cluster.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
-import {
-  migrateRecord,
-  readGoingAway,
-  readPoolRecord,
-  readWantedServers,
-} from "../../src/clients/kubernetes/record.ts";
+import { migrateRecord, readPoolRecord } from "../../src/clients/kubernetes/record.ts";
+import { readGoingAway, readWantedServers } from "../../src/clients/kubernetes/cluster-record.ts";
 import { paths } from "../../src/clients/kubernetes/types.ts";
 import { ownSettings, readConfig, type Config } from "../../src/config/config.ts";
 import { variables } from "../../src/domain/model/step-environment.ts";

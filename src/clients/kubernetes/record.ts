@@ -1,8 +1,7 @@
-import { hasSlot, slotRanges } from "../../domain/model/slot-ranges.ts";
-import type { GenerationRecord, NodeRecord, PoolRecord, Role } from "../../domain/model/types.ts";
+import type { GenerationRecord, NodeRecord, PoolRecord } from "../../domain/model/types.ts";
 import type { Kubernetes } from "./client.ts";
-import { isConflict, isNotFound } from "./errors.ts";
-import { createOurs } from "./namespace.ts";
+import { patchIfThere, pathOf, writeData, type Changes } from "./config-maps.ts";
+import { isConflict } from "./errors.ts";
 import { labels, recordMaps } from "../../domain/model/formats.ts";
 import {
   generationKey,
@@ -15,11 +14,6 @@ import {
   schemaKey,
 } from "./record-format.ts";
 import { paths, type ConfigMap } from "./types.ts";
-
-const pathOf = (name: string) => `${paths.configMaps}/${name}`;
-
-/** Changes of a ConfigMap's keys; null removes a key. */
-type Changes = Record<string, string | null>;
 
 /** Slots in each page of a list: an answer stays well below a megabyte. */
 const pageSize = 500;
@@ -129,112 +123,4 @@ async function forget(client: Kubernetes, pool: string, node: Pick<NodeRecord, "
     // Another process has recorded another node of the slot meanwhile.
     if (!isConflict(error)) throw error;
   });
-}
-
-/** @returns the ConfigMap after the change; undefined when it does not exist */
-async function patchIfThere(client: Kubernetes, name: string, data: Changes): Promise<ConfigMap | undefined> {
-  try {
-    return await client.patch<ConfigMap>(pathOf(name), "merge", { data });
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
-}
-
-/** Writes keys of one of our ConfigMaps by merge patch, and creates it when it does not exist; null removes a key. */
-async function writeData(
-  client: Kubernetes,
-  name: string,
-  data: Changes,
-  more: Record<string, string> = {},
-): Promise<void> {
-  if (await patchIfThere(client, name, data)) return;
-  const present = Object.fromEntries(Object.entries(data).filter(([, value]) => value !== null));
-  const metadata = { name, labels: { "app.kubernetes.io/managed-by": "evergreen", ...more } };
-  try {
-    await createOurs(client, paths.configMaps, { apiVersion: "v1", kind: "ConfigMap", metadata, data: present });
-  } catch (error) {
-    if (!isConflict(error)) throw error;
-    await client.patch(pathOf(name), "merge", { data });
-  }
-}
-
-/** Whether the cluster is marked as being torn down: its nodes are then powered off without a drain. */
-export async function readGoingAway(client: Kubernetes): Promise<boolean> {
-  const map = await client.find<ConfigMap>(pathOf("cluster"));
-  return map?.data?.goingAway !== undefined;
-}
-
-/** @param since ISO 8601, or undefined to remove the mark */
-export async function writeGoingAway(client: Kubernetes, since: string | undefined): Promise<void> {
-  await writeData(client, "cluster", { goingAway: since ?? null });
-}
-
-/** How many servers the last rollout wanted at most: a slot more than its highest one. */
-export async function readWantedServers(client: Kubernetes): Promise<number | undefined> {
-  const wanted = Number((await client.find<ConfigMap>(pathOf("cluster")))?.data?.servers ?? Number.NaN);
-  return Number.isInteger(wanted) ? wanted : undefined;
-}
-
-/** @param slots of the pool of servers: any other server may leave, these only when the cluster is torn down */
-export async function writeWantedServers(client: Kubernetes, pool: string, slots: readonly number[]): Promise<void> {
-  const servers = String(1 + Math.max(-1, ...slots));
-  await writeData(client, "cluster", { servers, [slotsKey(pool)]: slotRanges(slots) });
-}
-
-/**
- * Which slots the last rollout of a pool wanted. A pool of agents that this program has never rolled out wants none.
- * A pool of servers that an older program has rolled out, or that was never rolled out, wants all up to their number.
- */
-export async function readWantedSlots(
-  client: Kubernetes,
-  pool: string,
-  role: Role,
-): Promise<(slot: number) => boolean> {
-  const { data } = (await client.find<ConfigMap>(pathOf("cluster"))) ?? {};
-  const slots = data?.[slotsKey(pool)];
-  if (role === "agent" || slots !== undefined) return (slot) => hasSlot(slots ?? "", slot);
-  return (slot) => slot < Number(data?.servers ?? Infinity);
-}
-
-/**
- * Gives up the slots of a pool that an update does not want. Its rollout says so too, but only when its plan is new:
- * a record that was restored, or deleted, says what an earlier rollout wanted, and the deletes of the update would be
- * refused for that.
- * @param wanted the slots of the update, of which new ones wait for the rollout
- */
-export async function releaseWantedSlots(
-  client: Kubernetes,
-  pool: string,
-  role: Role,
-  wanted: readonly number[],
-): Promise<void> {
-  const isWanted = await readWantedSlots(client, pool, role);
-  const slots = wanted.filter(isWanted);
-  const before = (await client.find<ConfigMap>(pathOf("cluster")))?.data?.[slotsKey(pool)];
-  if (slotRanges(slots) === (before ?? (role === "agent" ? "" : undefined))) return;
-  if (role === "server") await writeWantedServers(client, pool, slots);
-  else await writeWantedSlots(client, pool, slots);
-}
-
-/**
- * How many nodes of a pool of agents may be out at once, as the last update says. The delete of a node that no update
- * has changed since knows only what was configured then. Undefined: no update of this version has said it.
- */
-export async function readRoom(client: Kubernetes, pool: string): Promise<number | undefined> {
-  const { data } = (await client.find<ConfigMap>(pathOf("cluster"))) ?? {};
-  const most = Number(data?.[roomKey(pool)] ?? Number.NaN);
-  return Number.isInteger(most) ? most : undefined;
-}
-
-export async function writeRoom(client: Kubernetes, pool: string, most: number): Promise<void> {
-  if ((await readRoom(client, pool)) !== most) await writeData(client, "cluster", { [roomKey(pool)]: String(most) });
-}
-
-const slotsKey = (pool: string): string => `slots.${pool}`;
-const roomKey = (pool: string): string => `maxUnavailable.${pool}`;
-
-/** @param slots empty: the pool is removed */
-export async function writeWantedSlots(client: Kubernetes, pool: string, slots: readonly number[]): Promise<void> {
-  await writeData(client, "cluster", { [slotsKey(pool)]: slots.length === 0 ? null : slotRanges(slots) });
 }

@@ -5,7 +5,7 @@ import type { Proxmox } from "../proxmox/client.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
 import { serverVms, type ClusterSite } from "./access.ts";
 import type { Kubernetes } from "./client.ts";
-import { readGoingAway, writeGoingAway } from "./record.ts";
+import { readGoingAway, writeGoingAway } from "./cluster-record.ts";
 
 /*
  * A teardown is marked in two places: in the cluster itself, which decides while it can be asked, and in the notes of

@@ -48,10 +48,19 @@ export const leaseNames = {
   disruption: (pool: string, number: number) => `ticket-${pool}-${number}`,
 } as const;
 
-/** ConfigMaps of the record, by name: facts about a pool, and about the nodes of one slot. */
+/** ConfigMaps of the record, by name: facts about the cluster, about a pool, and about the nodes of one slot. */
 export const recordMaps = {
+  cluster: "cluster",
   pool: (pool: string) => `pool-${pool}`,
   slot: (pool: string, slot: number) => `slot-${pool}-${slot}`,
+} as const;
+
+/** Keys of the ConfigMap about the cluster: what the last update wants of it. */
+export const clusterKeys = {
+  goingAway: "goingAway",
+  servers: "servers",
+  slots: (pool: string) => `slots.${pool}`,
+  maxUnavailable: (pool: string) => `maxUnavailable.${pool}`,
 } as const;
 
 /** Tags of a node's VM: one alone, and four that begin with a prefix. */

@@ -5,7 +5,7 @@ import { DrainError } from "../../clients/kubernetes/eviction.ts";
 import { hasBeenInEtcd } from "../../clients/kubernetes/etcd.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { isReady } from "../../clients/kubernetes/nodes.ts";
-import { readWantedSlots } from "../../clients/kubernetes/record.ts";
+import { readWantedSlots } from "../../clients/kubernetes/cluster-record.ts";
 import type { ServerNode } from "../../clients/kubernetes/servers.ts";
 import { silentHostOf } from "../../clients/proxmox/errors.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";

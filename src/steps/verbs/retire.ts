@@ -5,7 +5,7 @@ import { findAccess, type Access } from "../../clients/kubernetes/access.ts";
 import { announceTeardown, findServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
 import { requireFree } from "../../clients/kubernetes/gone.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
-import { readGoingAway, readRoom, readWantedSlots } from "../../clients/kubernetes/record.ts";
+import { readGoingAway, readMaxUnavailable, readWantedSlots } from "../../clients/kubernetes/cluster-record.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../../clients/proxmox/vms.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
@@ -132,7 +132,7 @@ async function retireKnown(context: StepContext, input: SlotInput, { access, vie
 
 /** The strategy of the last update: the input of this delete is as old as the last change of its node. */
 async function readStrategy({ client }: Access, { pool, role, strategy }: SlotInput): Promise<SlotInput["strategy"]> {
-  const maxUnavailable = role === "agent" ? await readRoom(client, pool) : undefined;
+  const maxUnavailable = role === "agent" ? await readMaxUnavailable(client, pool) : undefined;
   return maxUnavailable === undefined ? strategy : { ...strategy, maxUnavailable };
 }
 

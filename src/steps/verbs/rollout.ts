@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { isReady, listNodes, observedNode, nameOf } from "../../clients/kubernetes/nodes.ts";
-import { readPoolRecord, writeFacts, writeWantedServers, writeWantedSlots } from "../../clients/kubernetes/record.ts";
+import { readPoolRecord, writeFacts } from "../../clients/kubernetes/record.ts";
+import { writeWantedServers, writeWantedSlots } from "../../clients/kubernetes/cluster-record.ts";
 import type { ListedVm } from "../../clients/proxmox/vms.ts";
 import type { PoolRecord } from "../../domain/model/types.ts";
 import { requireMayDrain } from "../node/forecast.ts";

@@ -1,13 +1,6 @@
 import assert from "node:assert/strict";
 import type { Kubernetes } from "../../../src/clients/kubernetes/client.ts";
-import {
-  migrateRecord,
-  readGoingAway,
-  readPoolRecord,
-  readSlotRecord,
-  writeFacts,
-  writeGoingAway,
-} from "../../../src/clients/kubernetes/record.ts";
+import { migrateRecord, readPoolRecord, readSlotRecord, writeFacts } from "../../../src/clients/kubernetes/record.ts";
 import { parsePoolRecord, parseSlotRecord } from "../../../src/clients/kubernetes/record-format.ts";
 import { paths } from "../../../src/clients/kubernetes/types.ts";
 import type { GenerationRecord, NodeRecord } from "../../../src/domain/model/types.ts";
@@ -213,13 +206,4 @@ describe("the record", () => {
       );
     });
   }
-
-  it("marks a cluster as going away and takes the mark back", async () => {
-    assert.equal(await readGoingAway(client), false);
-    await writeGoingAway(client, "2026-11-21T08:00:00Z");
-    assert.equal(await readGoingAway(client), true);
-    await writeGoingAway(client, undefined);
-    assert.equal(await readGoingAway(client), false);
-    assert.ok(cluster.objects.has(`${paths.configMaps}/cluster`));
-  });
 });

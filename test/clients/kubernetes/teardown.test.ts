@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Kubernetes } from "../../../src/clients/kubernetes/client.ts";
 import { announceTeardown, isBeingTornDown, withdrawTeardown } from "../../../src/clients/kubernetes/teardown.ts";
-import { readGoingAway, writeGoingAway } from "../../../src/clients/kubernetes/record.ts";
+import { readGoingAway, writeGoingAway } from "../../../src/clients/kubernetes/cluster-record.ts";
 import { tagsOf } from "../../../src/clients/proxmox/tags.ts";
 import type { ListedVm } from "../../../src/clients/proxmox/vms.ts";
 import { fakeProxmox, type Answer } from "../proxmox/fake.ts";

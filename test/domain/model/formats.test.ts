@@ -7,7 +7,7 @@ import { verbs } from "../../../src/steps/verbs.ts";
 
 /** A change here is a migration: clusters, states, templates and scripts have these names already. */
 describe("what outlives a run", () => {
-  const { leaseNames, recordMaps, ...names } = formats;
+  const { leaseNames, recordMaps, clusterKeys, ...names } = formats;
 
   it("keeps its names", () => {
     assert.deepEqual(names, {
@@ -39,7 +39,14 @@ describe("what outlives a run", () => {
       [leaseNames.update, leaseNames.slot("workers", 3), leaseNames.disruption("workers", 0)],
       ["update", "slot-workers-3", "ticket-workers-0"],
     );
-    assert.deepEqual([recordMaps.pool("workers"), recordMaps.slot("workers", 3)], ["pool-workers", "slot-workers-3"]);
+    assert.deepEqual(
+      [recordMaps.cluster, recordMaps.pool("workers"), recordMaps.slot("workers", 3)],
+      ["cluster", "pool-workers", "slot-workers-3"],
+    );
+    assert.deepEqual(
+      [clusterKeys.goingAway, clusterKeys.servers, clusterKeys.slots("db"), clusterKeys.maxUnavailable("db")],
+      ["goingAway", "servers", "slots.db", "maxUnavailable.db"],
+    );
   });
 
   it("keeps the words and the variables of steps, in the state of every stack", () => {

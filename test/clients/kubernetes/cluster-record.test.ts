@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import type { Kubernetes } from "../../../src/clients/kubernetes/client.ts";
+import {
+  readGoingAway,
+  readMaxUnavailable,
+  readWantedServers,
+  readWantedSlots,
+  releaseWantedSlots,
+  writeGoingAway,
+  writeMaxUnavailable,
+  writeWantedServers,
+} from "../../../src/clients/kubernetes/cluster-record.ts";
+import { paths } from "../../../src/clients/kubernetes/types.ts";
+import { freshCluster } from "./fake.ts";
+
+describe("what is recorded about the cluster as a whole", () => {
+  let client: Kubernetes;
+  freshCluster((_, itsClient) => (client = itsClient));
+
+  it("marks a cluster as going away and takes the mark back", async () => {
+    assert.equal(await readGoingAway(client), false);
+    await writeGoingAway(client, "2026-11-21T08:00:00Z");
+    assert.equal(await readGoingAway(client), true);
+    await writeGoingAway(client, undefined);
+    assert.equal(await readGoingAway(client), false);
+  });
+
+  it("is not guessed when a number cannot be read: a default could let too many nodes leave", async () => {
+    await writeWantedServers(client, "servers", [0, 1, 2]);
+    await writeMaxUnavailable(client, "workers", 1);
+    assert.deepEqual([await readWantedServers(client), await readMaxUnavailable(client, "workers")], [3, 1]);
+    const data = { servers: "three", "slots.servers": null, "maxUnavailable.workers": "1e1" };
+    await client.patch(`${paths.configMaps}/cluster`, "merge", { data });
+    const refused = (key: string) => new RegExp(`is no number.*evergreen-system/cluster, ${key}`, "s");
+    await assert.rejects(readMaxUnavailable(client, "workers"), refused("maxUnavailable.workers"));
+    await assert.rejects(readWantedServers(client), refused("servers"));
+    await assert.rejects(readWantedSlots(client, "servers", "server"), refused("servers"));
+    await assert.rejects(releaseWantedSlots(client, "servers", "server", [0]), refused("servers"));
+    // The next update writes what it wants.
+    await writeMaxUnavailable(client, "workers", 2);
+    assert.equal(await readMaxUnavailable(client, "workers"), 2);
+  });
+});
