@@ -147,6 +147,29 @@ export const defects: Record<string, Defect> = {
       acts: scenario.acts.map((act) => ({ ...act, weather: calm, kill: undefined, blows: [] })),
     }),
   },
+  "a handover that does not see that what it evicted cannot start": {
+    plant: (world) => {
+      // A pod that nothing holds is not waited for without end: it may take long to start.
+      const unseen = (text: string) => text.replaceAll("ImagePullBackOff", "ContainerCreating");
+      world.defect = (call) => {
+        const answer = world.honest(call);
+        if (call.path !== "/api/v1/pods" || !call.process.name.startsWith("handover-")) return answer;
+        const { body, stream } = answer;
+        return {
+          ...answer,
+          ...(body !== undefined && { body: unseen(body) }),
+          ...(stream && { stream: (out) => stream({ ...out, write: (text) => out.write(unseen(text)) }) }),
+        };
+      };
+    },
+    seen: /is proved, and none of its nodes can start a pod/,
+    weather: "a registry that is away",
+    shape: (scenario) => ({
+      ...scenario,
+      strategy: { kind: "blueGreen", maxUnavailable: 1, soakSeconds: 0 },
+      acts: scenario.acts.map((act) => ({ ...act, weather: calm, kill: undefined, blows: [] })),
+    }),
+  },
   "a join that names no server": {
     plant: (world) => {
       world.defect = (call) => world.honest(isOfLaterServer(call) ? withoutServer(world, call) : call);

@@ -61,9 +61,10 @@ export class VerdictWatcher {
     const isOne = ({ metadata: { labels: all = {} } }: Stored) =>
       all[labels.pool] === pool && all[labels.generation] === id;
     const nodes = objects.list("nodes").filter(isOne);
-    const given = nodes.flatMap(({ metadata }) => pods.servingOn(metadata.name));
+    // A pod may have waited for a place long before there was this node.
     const isLate = ({ metadata }: Stored) => time.date() - Date.parse(metadata.creationTimestamp) > patience;
-    if (given.length > 0 && given.every((pod) => isRefused(pod) && isLate(pod)))
+    const given = nodes.flatMap((node) => pods.servingOn(node.metadata.name).map((pod) => ({ pod, node })));
+    if (given.length > 0 && given.every(({ pod, node }) => isRefused(pod) && isLate(pod) && isLate(node)))
       this.story.wrong(`${id} is proved, and none of its nodes can start a pod`);
   }
 
