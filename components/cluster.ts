@@ -13,10 +13,11 @@ import type { local } from "@pulumi/command";
 import type { Config } from "../src/config/config.ts";
 import { typeTokens } from "../src/domain/model/formats.ts";
 import type { PlannedCluster } from "../src/domain/rollout/planned.ts";
+import type { ClusterArgs } from "./cluster-args.ts";
 import { ControlPlane } from "./control-plane.ts";
 import { clusterGuard } from "./guard.ts";
 import { NodePool } from "./node-pool.ts";
-import { planRead, readClusterArgs, type ClusterArgs } from "./plan.ts";
+import { planRead, readClusterArgs } from "./plan.ts";
 import type { PoolNode } from "./pool.ts";
 
 /** What a cluster consists of. */

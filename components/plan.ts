@@ -1,18 +1,12 @@
 import { RunError } from "@pulumi/pulumi";
 import { betweenClusters } from "../src/config/checks.ts";
 import { readConfig, SERVER_POOL, type Config } from "../src/config/config.ts";
-import type { GivenConfig } from "../src/config/schema.ts";
 import type { PlannedCluster } from "../src/domain/rollout/planned.ts";
 import { planUpdate } from "../src/program/plan-update.ts";
 import { asUserError, UserErrors } from "../src/runtime/errors.ts";
 import { redact } from "../src/runtime/log.ts";
 import { ArgumentErrors } from "./arguments.ts";
-
-/**
- * Arguments of a cluster: plain data, the keys of a stack's configuration without their namespace. docs/configuration.md
- * has each of them with its unit, its default and what a change of it does to a live cluster.
- */
-export type ClusterArgs = GivenConfig;
+import type { ClusterArgs } from "./cluster-args.ts";
 
 /** The clusters of this program. */
 const clusters: Config[] = [];

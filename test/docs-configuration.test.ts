@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { z } from "zod";
+import type { ClusterArgs } from "../components/cluster-args.ts";
+import { argumentsSource } from "../src/config/arguments.ts";
 import { configurationKeys, configurationPage, type Key } from "../src/config/page.ts";
+import { schema } from "../src/config/schema.ts";
+import { configurationShape } from "../src/config/shape.ts";
 import { projectRoot } from "../src/runtime/project.ts";
 
 const all = (keys: readonly Key[]): Key[] => keys.flatMap((key) => [key, ...all(key.keys)]);
@@ -41,4 +46,48 @@ describe("the page of the configuration", () => {
         [],
       ));
   }
+});
+
+describe("the arguments of a cluster", () => {
+  const source = readFileSync(join(projectRoot, "components/cluster-args.ts"), "utf8");
+
+  it("are of the types that the schema accepts", () => {
+    const vmIds = { first: 5000, last: 5019 };
+    const args: ClusterArgs = {
+      cluster: "edge",
+      site: { registrationAddress: "10.20.0.5", hosts: ["pve1"], storage: "ceph-vm", dnsServers: ["10.20.0.1"] },
+      controlPlane: { image: "ubuntu-24.04-rke2-v1.1.0", vmIds, config: { profile: "cis", "kubelet-arg": ["v=2"] } },
+      pools: [{ name: "workers", image: "ubuntu-24.04-rke2-v1.1.0", slots: 6, vmIds, strategy: { surge: "10%" } }],
+      timeouts: { drainSeconds: 60 },
+    };
+    // Does not compile when a type is wider than that of the schema.
+    const given: z.input<typeof schema> = args;
+    assert.deepEqual(schema.safeParse(given).error, undefined);
+  });
+
+  it("are what `npm run docs` writes", () => {
+    assert.ok(
+      source === argumentsSource(),
+      "components/cluster-args.ts is not that of src/config/schema.ts: npm run docs",
+    );
+  });
+
+  it("tell of each key what it means, which values it has, its default, and what a change does", () => {
+    const surge = source.slice(source.indexOf("interface ClusterStrategyArgs"), source.indexOf("surge?: "));
+    for (const words of [
+      "Number of VMs above",
+      "Values: whole number, or a percentage",
+      "A change of it: In place.",
+      "@default 1",
+    ])
+      assert.ok(surge.includes(words), words);
+    assert.match(source, /^ {2}surge\?: number \| string;$/m);
+    assert.match(source, /^ {2}image: string;$/m);
+  });
+
+  it("have one interface for each name: two maps of one key that differ are refused", () => {
+    const map = (key: string) => ({ type: "object", properties: { [key]: { type: "string" } } });
+    const properties = { a: { properties: { same: map("one") } }, b: { properties: { same: map("two") } } };
+    assert.throws(() => argumentsSource({ ...configurationShape(), properties }), /two kinds of ClusterSameArgs/);
+  });
 });

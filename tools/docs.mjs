@@ -1,5 +1,8 @@
-// `npm run docs`: writes the pages that are made from the program.
+// `npm run docs`: writes the pages and types that are made from the program.
 import { writeFileSync } from "node:fs";
+import { argumentsSource } from "../src/config/arguments.ts";
 import { configurationPage } from "../src/config/page.ts";
 
-writeFileSync(new URL("../docs/configuration.md", import.meta.url), configurationPage());
+const write = (path, text) => writeFileSync(new URL(`../${path}`, import.meta.url), text);
+write("docs/configuration.md", configurationPage());
+write("components/cluster-args.ts", argumentsSource());

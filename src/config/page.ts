@@ -1,28 +1,10 @@
-import { z } from "zod";
 import { pathOf } from "./messages.ts";
-import { schema } from "./schema.ts";
+import { code, configurationShape, unsetOf, valuesOf, type Shape } from "./shape.ts";
 
 /*
  * docs/configuration.md: every key of the schema, in the words of its metadata. Tables have the form that Prettier gives
  * them.
  */
-
-/** The parts of a JSON Schema that the page is made of, with the metadata of the schema's keys. */
-interface Shape {
-  description?: string;
-  change?: string;
-  unset?: string;
-  values?: string;
-  type?: string;
-  enum?: string[];
-  minimum?: number;
-  maximum?: number;
-  minItems?: number;
-  default?: unknown;
-  items?: Shape;
-  properties?: Record<string, Shape>;
-  required?: string[];
-}
 
 /** A key of the configuration. */
 export interface Key {
@@ -40,7 +22,7 @@ export interface Key {
 
 /** All keys at the top of the configuration, each with the keys below it. */
 export function configurationKeys(): Key[] {
-  return keysOf(z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }) as Shape, (name) => pathOf([name]));
+  return keysOf(configurationShape(), (name) => pathOf([name]));
 }
 
 function keysOf({ properties = {}, required = [] }: Shape, pathFor: (name: string) => string): Key[] {
@@ -57,38 +39,6 @@ function keysOf({ properties = {}, required = [] }: Shape, pathFor: (name: strin
     };
   });
 }
-
-function unsetOf({ default: value, unset, properties }: Shape): string | undefined {
-  if (unset !== undefined || value === undefined) return unset;
-  if (properties) return "the defaults of its keys";
-  return code(typeof value === "string" && value !== "" ? value : JSON.stringify(value));
-}
-
-function valuesOf(shape: Shape): string {
-  const { values, type, items, minItems, properties } = shape;
-  if (values !== undefined) return values;
-  if (shape.enum) return shape.enum.map(code).join(", ");
-  if (items) return `${minItems === undefined ? "list" : "list that is not empty"}, each: ${valuesOf(items)}`;
-  switch (type) {
-    case "boolean":
-      return "`true` or `false`";
-    case "integer":
-      return `whole number${boundsOf(shape)}`;
-    case "number":
-      return `number${boundsOf(shape)}`;
-    case "object":
-      return properties ? "map" : "map of names and values";
-    default:
-      return "text";
-  }
-}
-
-function boundsOf({ minimum, maximum = Number.MAX_SAFE_INTEGER }: Shape): string {
-  if (minimum === undefined) return "";
-  return maximum === Number.MAX_SAFE_INTEGER ? ` from ${minimum}` : ` from ${minimum} to ${maximum}`;
-}
-
-const code = (value: string): string => `\`${value}\``;
 
 /** A map that has keys of its own, in every place where it may stand: the page has one table of it. */
 type Block = Key[];

@@ -7,8 +7,8 @@ import { defaultTimeouts } from "../domain/model/step-environment.ts";
 import { LIFELONG_KEYS } from "../domain/rollout/cluster-keys.ts";
 
 /*
- * The keys of a stack under `evergreen:`. docs/configuration.md is made of this file (`npm run docs`). The metadata of
- * each key says:
+ * The keys of a stack under `evergreen:`. docs/configuration.md and components/cluster-args.ts are made of this file
+ * (`npm run docs`). The metadata of each key says:
  *   description: what it means, with its unit
  *   change:      what a change of it does to a live cluster (the page explains "In place", "New nodes", "New generation")
  *   unset:       what applies when the key is left out, where the default does not say it
@@ -33,7 +33,7 @@ const share = z
     (value) => (typeof value === "string" ? /^\d{1,3}%$/.test(value) : Number.isInteger(value) && Number(value) >= 0),
     'must be a number of nodes or a percentage such as "10%"',
   )
-  .meta({ values: "whole number, or a percentage of the slots such as `10%`" });
+  .meta({ type: ["integer", "string"], values: "whole number, or a percentage of the slots such as `10%`" });
 /**
  * The prefix is a DNS name of at most 253 characters (`IsQualifiedName`); a node with any other label cannot register.
  */
@@ -357,8 +357,6 @@ export const schema = z.strictObject({
   }),
 });
 
-/** The configuration of a cluster as it is written down: what is left out has its default. */
-export type GivenConfig = z.input<typeof schema>;
 /** The configuration of a cluster, with all defaults filled in. */
 export type Config = z.output<typeof schema>;
 export type PoolConfig = Config["pools"][number];

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { ComponentResource, InputPropertiesError, type Output } from "@pulumi/pulumi";
 import { Cluster, declareCluster } from "../../components/cluster.ts";
 import { NodePool } from "../../components/node-pool.ts";
-import type { ClusterArgs } from "../../components/plan.ts";
+import type { ClusterArgs } from "../../components/cluster-args.ts";
 import type { PoolNode } from "../../components/pool.ts";
 import { nodeName } from "../../src/domain/model/generation.ts";
 import type { PlannedCluster } from "../../src/domain/rollout/planned.ts";

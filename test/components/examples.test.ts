@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Cluster } from "../../components/cluster.ts";
-import type { ClusterArgs } from "../../components/plan.ts";
+import type { ClusterArgs } from "../../components/cluster-args.ts";
 import { readConfig } from "../../src/config/config.ts";
 import type { PlannedCluster } from "../../src/domain/rollout/planned.ts";
 import { graphOf, type Graph } from "../support/graph.ts";

@@ -1,0 +1,797 @@
+// Made by `npm run docs` from src/config/schema.ts: change the text there, and run it again.
+import type { Json } from "../src/domain/model/canonical.ts";
+
+/**
+ * Arguments of a cluster: plain data, the keys of a stack's configuration without their namespace. What `In place`,
+ * `New nodes` and `New generation` mean, docs/configuration.md explains.
+ */
+export interface ClusterArgs {
+  /**
+   * Name of the cluster; part of every node's name.
+   *
+   * Values: lower-case letters, digits and dashes; begins with a letter.
+   *
+   * A change of it: Refused while there are nodes, because the engine would destroy all of them. Another cluster needs
+   * another stack.
+   */
+  cluster: string;
+  /** The Proxmox VE site that the cluster runs on. */
+  site: ClusterSiteArgs;
+  /** The servers: etcd and the Kubernetes API. */
+  controlPlane: ClusterControlPlaneArgs;
+  /**
+   * Pools of agents.
+   *
+   * A change of it: An added pool is created. The nodes of a removed one are drained and destroyed.
+   *
+   * @default []
+   */
+  pools?: ClusterPoolArgs[];
+  /** The etcd snapshot that is made and verified before the first server is decommissioned. */
+  backup?: ClusterBackupArgs;
+  /**
+   * What happens to data that only a departing node holds: PersistentVolumes on the disk of one node (local, TopoLVM,
+   * OpenEBS, local-path, hostPath).
+   */
+  localVolumes?: ClusterLocalVolumesArgs;
+  /** Longest waits of the steps, in seconds. */
+  timeouts?: ClusterTimeoutsArgs;
+  /**
+   * Whether `pulumi destroy` may tear the cluster down. The value of the last `pulumi up` counts.
+   *
+   * A change of it: In place.
+   *
+   * @default false
+   */
+  allowDestroy?: boolean;
+  /**
+   * Whether a cluster that Rancher has imported may be updated. Set it only when version management of this cluster is
+   * off in Rancher: otherwise both upgrade the cluster and drain each other's nodes.
+   *
+   * A change of it: In place.
+   *
+   * @default false
+   */
+  allowRancher?: boolean;
+}
+
+/** The Proxmox VE site that the cluster runs on. */
+export interface ClusterSiteArgs {
+  /**
+   * Address in front of the ready servers, ports 9345 and 6443: a load balancer or a virtual address that no node owns.
+   *
+   * Values: host name or IPv4 address.
+   *
+   * A change of it: New nodes; existing nodes keep the address that they joined with, so the old address must stay
+   * available. Refused when a server is to be replaced or removed while an agent or an adopted node still has another
+   * address: raise `rollout` of the pools of agents first.
+   */
+  registrationAddress: string;
+  /**
+   * Additional names and addresses for the servers' certificates.
+   *
+   * A change of it: New generation of servers.
+   *
+   * @default []
+   */
+  tlsSans?: string[];
+  /**
+   * Proxmox pool of the node VMs; the token may change VMs only in this pool.
+   *
+   * A change of it: Refused while the nodes are in the old pool: move their VMs in Proxmox first.
+   *
+   * @default evergreen-nodes
+   */
+  proxmoxPool?: string;
+  /**
+   * Proxmox pool of the templates.
+   *
+   * A change of it: In place.
+   *
+   * @default evergreen-templates
+   */
+  templatePool?: string;
+  /**
+   * Proxmox hosts that new VMs are distributed over, slot by slot.
+   *
+   * A change of it: New nodes.
+   */
+  hosts: string[];
+  /**
+   * Storage of disks and cloud-init drives.
+   *
+   * A change of it: New nodes.
+   */
+  storage: string;
+  /**
+   * Factor by which the total full size of a run's new disks may exceed the free space of the storage. Linked clones on
+   * thin storage start almost empty. A factor above 1 assumes that they stay small; a storage that fills up stops every
+   * VM on it.
+   *
+   * Values: number from 1.
+   *
+   * A change of it: In place.
+   *
+   * @default 1
+   */
+  storageOvercommit?: number;
+  /**
+   * Network bridge of the nodes.
+   *
+   * A change of it: New nodes.
+   *
+   * @default vmbr0
+   */
+  bridge?: string;
+  /**
+   * Gateway of the node network, for nodes with an address of their own (`firstAddress`).
+   *
+   * Values: IPv4 address.
+   *
+   * A change of it: New nodes.
+   *
+   * @default none; with DHCP, what DHCP provides
+   */
+  gateway?: string;
+  /**
+   * Prefix length of the node network, for nodes with an address of their own (`firstAddress`).
+   *
+   * Values: whole number from 8 to 30.
+   *
+   * A change of it: New nodes.
+   *
+   * @default 24
+   */
+  prefixLength?: number;
+  /**
+   * Name servers of the nodes. An empty list: DHCP provides them.
+   *
+   * Values: list, each: IPv4 address.
+   *
+   * A change of it: New nodes.
+   *
+   * @default []
+   */
+  dnsServers?: string[];
+}
+
+/** The servers: etcd and the Kubernetes API. */
+export interface ClusterControlPlaneArgs {
+  /**
+   * Number of servers; odd, because etcd needs a majority of them.
+   *
+   * Values: 1, 3, 5 or 7.
+   *
+   * A change of it: Servers join or are decommissioned, one after the other.
+   *
+   * @default 3
+   */
+  servers?: number;
+  /**
+   * Template that the servers are cloned from.
+   *
+   * Values: name of a template with its version, such as `ubuntu-24.04-rke2-v1.0.0`.
+   *
+   * A change of it: New generation. Refused when its RKE2 is older than that of a server, more than one minor version
+   * newer, or too new for the agents.
+   */
+  image: string;
+  /**
+   * Virtual CPUs of each node.
+   *
+   * Values: whole number from 1.
+   *
+   * A change of it: New generation.
+   *
+   * @default 4
+   */
+  cores?: number;
+  /**
+   * Memory of each node, in MiB.
+   *
+   * Values: whole number from 512.
+   *
+   * A change of it: New generation.
+   *
+   * @default 8192
+   */
+  memoryMiB?: number;
+  /**
+   * Size of the system disk in GiB; at least the size of the template's disk.
+   *
+   * Values: whole number from 1.
+   *
+   * A change of it: New generation.
+   *
+   * @default 40
+   */
+  diskGiB?: number;
+  /**
+   * Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets,
+   * because it becomes part of the state, and no keys that Evergreen writes itself.
+   *
+   * A change of it: New generation. Refused for keys that are fixed for the life of a cluster: `cluster-cidr`,
+   * `service-cidr`, `cluster-dns`, `cluster-domain`, `disable-cloud-controller`, `disable-kube-proxy`,
+   * `egress-selector-mode`, `cni`.
+   *
+   * @default {}
+   */
+  config?: Record<string, Json>;
+  /**
+   * Counter: a higher value replaces every node without any other change.
+   *
+   * Values: whole number from 0.
+   *
+   * A change of it: New generation.
+   *
+   * @default 0
+   */
+  rollout?: number;
+  /**
+   * VMIDs of its nodes. No other VM may have one of them. An old VM keeps its VMID until the run that replaces it ends,
+   * so agents need two VMIDs per slot, and the servers one more than there are servers.
+   *
+   * A change of it: New nodes.
+   */
+  vmIds: ClusterVmIdsArgs;
+  /**
+   * IPv4 address of the first VMID; each further VMID has the address at the same offset.
+   *
+   * Values: IPv4 address.
+   *
+   * A change of it: New nodes.
+   *
+   * @default DHCP
+   */
+  firstAddress?: string;
+  /**
+   * Existing nodes of a cluster that Evergreen did not make, each with the slot in which the first rollout replaces it.
+   * VMID, uuid and name must be those of the VM and of the Node: together they identify it. `npx evergreen adopt`
+   * writes the entries.
+   *
+   * A change of it: In place: the next run takes new entries over, and replaces the nodes as the pool's strategy says.
+   * Remove an entry only when the VM has left the cluster.
+   *
+   * @default []
+   */
+  adopt?: ClusterAdoptArgs[];
+  /**
+   * What a run does when a departing node of the pool has volumes that no other node can reach, and they are bound or
+   * hold retained data: `refuse` the run, or decommission the node and `keep` its VM.
+   *
+   * A change of it: In place.
+   *
+   * @default as `evergreen:localVolumes.whenNodesLeave`
+   */
+  localVolumes?: "refuse" | "keep";
+  /**
+   * What the run after a failed verdict does. `hold`: every slot keeps the node that it has. `rollback`: every slot
+   * returns to the last proved generation. A decommissioned server is never reused: the slot gets a new server with the
+   * former content.
+   *
+   * A change of it: In place.
+   *
+   * @default hold
+   */
+  onFailure?: "hold" | "rollback";
+  /**
+   * Whether the only server of a control plane may be replaced. During the replacement etcd has two members and
+   * tolerates the loss of neither: keep a fresh snapshot.
+   *
+   * A change of it: In place.
+   *
+   * @default false
+   */
+  replaceOnlyServer?: boolean;
+}
+
+/**
+ * VMIDs of its nodes. No other VM may have one of them. An old VM keeps its VMID until the run that replaces it ends,
+ * so agents need two VMIDs per slot, and the servers one more than there are servers.
+ */
+export interface ClusterVmIdsArgs {
+  /**
+   * First VMID of the range.
+   *
+   * Values: whole number from 100.
+   *
+   * A change of it: New nodes.
+   */
+  first: number;
+  /**
+   * Last VMID of the range; the range includes it.
+   *
+   * Values: whole number from 100 to 999999999.
+   *
+   * A change of it: New nodes.
+   */
+  last: number;
+}
+
+/**
+ * Existing nodes of a cluster that Evergreen did not make, each with the slot in which the first rollout replaces it.
+ * VMID, uuid and name must be those of the VM and of the Node: together they identify it. `npx evergreen adopt` writes
+ * the entries.
+ */
+export interface ClusterAdoptArgs {
+  /**
+   * Slot that the node holds until its successor takes over. Slots are numbered from 0.
+   *
+   * Values: whole number from 0.
+   *
+   * A change of it: Refused once an update has taken the node over. When the VM has left the cluster, the entry has no
+   * effect.
+   */
+  slot: number;
+  /**
+   * VMID of the VM.
+   *
+   * Values: whole number from 100.
+   *
+   * A change of it: Refused once an update has taken the node over. When the VM has left the cluster, the entry has no
+   * effect.
+   */
+  vmid: number;
+  /**
+   * SMBIOS uuid of the VM; the Node reports the same value as its `systemUUID`.
+   *
+   * Values: uuid in lower case.
+   *
+   * A change of it: Refused once an update has taken the node over. When the VM has left the cluster, the entry has no
+   * effect.
+   */
+  uuid: string;
+  /**
+   * Name of the Node and of the VM.
+   *
+   * A change of it: Refused once an update has taken the node over. When the VM has left the cluster, the entry has no
+   * effect.
+   */
+  node: string;
+}
+
+/** Pools of agents. */
+export interface ClusterPoolArgs {
+  /**
+   * Name of the pool; part of every node's name. The name `servers` is taken.
+   *
+   * Values: lower-case letters, digits and dashes; begins with a letter.
+   *
+   * A change of it: Another pool is created; the nodes of the old one are drained and destroyed.
+   */
+  name: string;
+  /**
+   * Number of nodes.
+   *
+   * Values: whole number from 1 to 1000.
+   *
+   * A change of it: More: new nodes join, all at once. Fewer: the nodes in the slots with the highest numbers are
+   * drained and destroyed.
+   */
+  slots: number;
+  /**
+   * Template that the nodes are cloned from.
+   *
+   * Values: name of a template with its version, such as `ubuntu-24.04-rke2-v1.0.0`.
+   *
+   * A change of it: New generation. Refused when its RKE2 is newer than the servers have after the run, or more than
+   * three minor versions older.
+   */
+  image: string;
+  /**
+   * Virtual CPUs of each node.
+   *
+   * Values: whole number from 1.
+   *
+   * A change of it: New generation.
+   *
+   * @default 4
+   */
+  cores?: number;
+  /**
+   * Memory of each node, in MiB.
+   *
+   * Values: whole number from 512.
+   *
+   * A change of it: New generation.
+   *
+   * @default 8192
+   */
+  memoryMiB?: number;
+  /**
+   * Size of the system disk in GiB; at least the size of the template's disk.
+   *
+   * Values: whole number from 1.
+   *
+   * A change of it: New generation.
+   *
+   * @default 40
+   */
+  diskGiB?: number;
+  /**
+   * Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets,
+   * because it becomes part of the state, and no keys that Evergreen writes itself.
+   *
+   * A change of it: New generation.
+   *
+   * @default {}
+   */
+  config?: Record<string, Json>;
+  /**
+   * Counter: a higher value replaces every node without any other change.
+   *
+   * Values: whole number from 0.
+   *
+   * A change of it: New generation.
+   *
+   * @default 0
+   */
+  rollout?: number;
+  /**
+   * VMIDs of its nodes. No other VM may have one of them. An old VM keeps its VMID until the run that replaces it ends,
+   * so agents need two VMIDs per slot, and the servers one more than there are servers.
+   *
+   * A change of it: New nodes.
+   */
+  vmIds: ClusterVmIdsArgs;
+  /**
+   * IPv4 address of the first VMID; each further VMID has the address at the same offset.
+   *
+   * Values: IPv4 address.
+   *
+   * A change of it: New nodes.
+   *
+   * @default DHCP
+   */
+  firstAddress?: string;
+  /**
+   * Existing nodes of a cluster that Evergreen did not make, each with the slot in which the first rollout replaces it.
+   * VMID, uuid and name must be those of the VM and of the Node: together they identify it. `npx evergreen adopt`
+   * writes the entries.
+   *
+   * A change of it: In place: the next run takes new entries over, and replaces the nodes as the pool's strategy says.
+   * Remove an entry only when the VM has left the cluster.
+   *
+   * @default []
+   */
+  adopt?: ClusterAdoptArgs[];
+  /**
+   * What a run does when a departing node of the pool has volumes that no other node can reach, and they are bound or
+   * hold retained data: `refuse` the run, or decommission the node and `keep` its VM.
+   *
+   * A change of it: In place.
+   *
+   * @default as `evergreen:localVolumes.whenNodesLeave`
+   */
+  localVolumes?: "refuse" | "keep";
+  /**
+   * Additional node labels. The join step sets those that a kubelet may not set itself, such as
+   * `node-role.kubernetes.io/worker`.
+   *
+   * A change of it: New generation.
+   *
+   * @default {}
+   */
+  labels?: Record<string, string>;
+  /**
+   * Permanent taints of the nodes. A node with any other taint that keeps pods away does not count as serving.
+   *
+   * Values: list, each: `key=value:Effect` or `key:Effect` with `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+   *
+   * A change of it: New generation.
+   *
+   * @default []
+   */
+  taints?: string[];
+  /**
+   * Taints that nodes register with, and that a daemon on the node removes once it works, such as
+   * `node.cilium.io/agent-not-ready:NoExecute`. A node does not count as serving until they are gone.
+   *
+   * Values: list, each: `key=value:Effect` or `key:Effect` with `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+   *
+   * A change of it: New generation.
+   *
+   * @default []
+   */
+  startupTaints?: string[];
+  /** How the nodes of the pool are replaced. */
+  strategy?: ClusterStrategyArgs;
+}
+
+/** How the nodes of the pool are replaced. */
+export interface ClusterStrategyArgs {
+  /**
+   * `rolling`: a few nodes at a time. `blueGreen`: all new nodes join first, then the old ones are decommissioned; this
+   * needs twice the VMs.
+   *
+   * A change of it: In place.
+   *
+   * @default rolling
+   */
+  kind?: "rolling" | "blueGreen";
+  /**
+   * Number of VMs above the number of slots that may run at the same time, at least 1. A percentage is rounded up. Only
+   * for `rolling`.
+   *
+   * Values: whole number, or a percentage of the slots such as `10%`.
+   *
+   * A change of it: In place.
+   *
+   * @default 1
+   */
+  surge?: number | string;
+  /**
+   * Number of slots that may be without a serving node at the same time, less than `slots`. A percentage is rounded
+   * down. A value above `surge` has no further effect, because each successor joins first. 0 means, as in a Deployment,
+   * one slot at a time, after its successor serves.
+   *
+   * Values: whole number, or a percentage of the slots such as `10%`.
+   *
+   * A change of it: In place.
+   *
+   * @default 1
+   */
+  maxUnavailable?: number | string;
+  /**
+   * Number of slots that are replaced first, less than `slots`; the other slots wait until these have soaked. A
+   * percentage is rounded up. It needs `soakSeconds`.
+   *
+   * Values: whole number, or a percentage of the slots such as `10%`.
+   *
+   * A change of it: In place, also during a rollout.
+   *
+   * @default no canary
+   */
+  canary?: number | string;
+  /**
+   * Time for which new nodes must stay healthy before their generation counts as proved, in seconds. The run itself
+   * waits up to 120 s; with a longer soak, a later run continues the rollout.
+   *
+   * Values: whole number from 0.
+   *
+   * A change of it: In place, also for a soak that is running.
+   *
+   * @default 0
+   */
+  soakSeconds?: number;
+  /**
+   * What the run after a failed verdict does. `hold`: every slot keeps the node that it has. `rollback`: every slot
+   * returns to the last proved generation.
+   *
+   * A change of it: In place.
+   *
+   * @default hold
+   */
+  onFailure?: "hold" | "rollback";
+}
+
+/** The etcd snapshot that is made and verified before the first server is decommissioned. */
+export interface ClusterBackupArgs {
+  /**
+   * Smallest size of an etcd snapshot that is accepted, in KiB. A good value is half the size of an existing snapshot.
+   *
+   * Values: whole number from 1.
+   *
+   * A change of it: In place.
+   *
+   * @default 1024
+   */
+  minimumKiB?: number;
+  /**
+   * Largest age at which a verified snapshot of the same rollout is used again, in seconds.
+   *
+   * Values: whole number from 60.
+   *
+   * A change of it: In place.
+   *
+   * @default 3600
+   */
+  maximumAgeSeconds?: number;
+  /**
+   * Bucket that the snapshot is also uploaded to. The credentials come from the environment (`AWS_ACCESS_KEY_ID`,
+   * `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`).
+   *
+   * A change of it: In place.
+   */
+  s3?: ClusterS3Args;
+}
+
+/**
+ * Bucket that the snapshot is also uploaded to. The credentials come from the environment (`AWS_ACCESS_KEY_ID`,
+ * `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`).
+ */
+export interface ClusterS3Args {
+  /**
+   * URL of the S3 endpoint. Plain HTTP is accepted only on loopback, because a snapshot holds every secret of the
+   * cluster. The servers and the machine that runs the update must trust its certificate.
+   *
+   * Values: `https://HOST` or `https://HOST:PORT`.
+   *
+   * A change of it: In place.
+   */
+  endpoint: string;
+  /**
+   * Region of the bucket; it is part of every request signature.
+   *
+   * A change of it: In place.
+   *
+   * @default us-east-1
+   */
+  region?: string;
+  /**
+   * Name of the bucket.
+   *
+   * A change of it: In place.
+   */
+  bucket: string;
+  /**
+   * Prefix of the snapshots' object names, such as `etcd/prod`, without a slash at either end.
+   *
+   * A change of it: In place.
+   *
+   * @default ""
+   */
+  prefix?: string;
+  /**
+   * Whether the bucket's name is part of the URL's path instead of its host name: `true` for most S3 servers that are
+   * not AWS.
+   *
+   * A change of it: In place.
+   *
+   * @default false
+   */
+  pathStyle?: boolean;
+  /**
+   * The server-side encryption that the bucket must report for a snapshot. RKE2 does not request it: the bucket's
+   * default encryption does. `none`: not checked.
+   *
+   * A change of it: In place.
+   *
+   * @default none
+   */
+  encryption?: "none" | "AES256" | "aws:kms";
+  /**
+   * Whether the whole object is read back and its content compared with the checksum that etcd wrote into it. Set it to
+   * `false` where the connection from the bucket to the machine that runs the update is too slow; then only the size is
+   * checked.
+   *
+   * A change of it: In place.
+   *
+   * @default true
+   */
+  checkContent?: boolean;
+  /**
+   * Days for which a snapshot must be locked (object lock) by the bucket's default retention.
+   *
+   * Values: whole number from 1.
+   *
+   * A change of it: In place.
+   *
+   * @default not checked
+   */
+  retentionDays?: number;
+}
+
+/**
+ * What happens to data that only a departing node holds: PersistentVolumes on the disk of one node (local, TopoLVM,
+ * OpenEBS, local-path, hostPath).
+ */
+export interface ClusterLocalVolumesArgs {
+  /**
+   * What a run does when a departing node has such volumes, and they are bound or hold retained data. `refuse`: the run
+   * stops before it changes anything. `keep`: the node is decommissioned, and its VM stays, powered off, with its disk.
+   * It applies to pools without a setting of their own, and to a pool that left the configuration.
+   *
+   * A change of it: In place.
+   *
+   * @default refuse
+   */
+  whenNodesLeave?: "refuse" | "keep";
+  /**
+   * How long such a VM is kept, in days after its node was decommissioned; the first run after that destroys it. 0: the
+   * next run destroys it.
+   *
+   * Values: whole number from 0 to 3650.
+   *
+   * A change of it: In place, also for VMs that are kept already.
+   *
+   * @default 7
+   */
+  keepDays?: number;
+}
+
+/** Longest waits of the steps, in seconds. */
+export interface ClusterTimeoutsArgs {
+  /**
+   * From power-on until the guest agent answers.
+   *
+   * Values: whole number from 1 to 86400.
+   *
+   * A change of it: In place.
+   *
+   * @default 300
+   */
+  agentSeconds?: number;
+  /**
+   * From writing the join data until the Node is Ready and passes its checks.
+   *
+   * Values: whole number from 1 to 86400.
+   *
+   * A change of it: In place.
+   *
+   * @default 600
+   */
+  joinSeconds?: number;
+  /**
+   * Until the Longhorn replicas of a node are rebuilt on other nodes, before its pods are evicted.
+   *
+   * Values: whole number from 1 to 86400.
+   *
+   * A change of it: In place.
+   *
+   * @default 1800
+   */
+  storageSeconds?: number;
+  /**
+   * Until all pods of a node are evicted; after that the old node keeps serving. Also until Proxmox unlocks a VM that
+   * is to be powered off or destroyed.
+   *
+   * Values: whole number from 1 to 86400.
+   *
+   * A change of it: In place.
+   *
+   * @default 900
+   */
+  drainSeconds?: number;
+  /**
+   * Until all volumes of a drained node are detached.
+   *
+   * Values: whole number from 1 to 86400.
+   *
+   * A change of it: In place.
+   *
+   * @default 300
+   */
+  volumesSeconds?: number;
+  /**
+   * Until a guest has shut down cleanly; after that its power is cut.
+   *
+   * Values: whole number from 1 to 86400.
+   *
+   * A change of it: In place.
+   *
+   * @default 120
+   */
+  shutdownSeconds?: number;
+  /**
+   * Until another step of the same slot ends, or a disruption lease of the pool is free.
+   *
+   * Values: whole number from 1 to 86400.
+   *
+   * A change of it: In place.
+   *
+   * @default 1800
+   */
+  leaseSeconds?: number;
+  /**
+   * Until every planned node of a pool is verified, not counting the soak. Also each wait around a handover: until
+   * evicted pods run elsewhere, the control plane is healthy, other slots of the pool serve, or Proxmox unlocks the VM.
+   *
+   * Values: whole number from 1 to 86400.
+   *
+   * A change of it: In place.
+   *
+   * @default 300
+   */
+  gateSeconds?: number;
+  /**
+   * Until an etcd snapshot is made, and uploaded when a bucket is configured.
+   *
+   * Values: whole number from 1 to 86400.
+   *
+   * A change of it: In place.
+   *
+   * @default 600
+   */
+  snapshotSeconds?: number;
+}
