@@ -1,5 +1,13 @@
+// Not the whole of zod: a step is a process of its own, and its start has to be quick.
+import * as z from "zod/mini";
 import { UserErrors, type Problem } from "../runtime/errors.ts";
-import { variables, type Site, type StepPlan } from "../domain/model/step-environment.ts";
+import {
+  defaultTimeouts,
+  variables,
+  type Site,
+  type StepPlan,
+  type Timeouts,
+} from "../domain/model/step-environment.ts";
 import type { BackupPolicy } from "../domain/backup/snapshot.ts";
 import type { Generation, NodeSpec, PlanVerdict, Role, Strategy } from "../domain/model/types.ts";
 
@@ -60,102 +68,195 @@ export type StepInput = GuardInput | PoolInput | SlotInput;
 type Environment = Record<string, string | undefined>;
 type Name = keyof typeof variables;
 
-/** Reads variables and collects all problems with them, so that one error reports all of them. */
-class Reader {
-  private readonly environment: Environment;
-  private readonly problems: Problem[] = [];
+/*
+ * The variables of a step by their keys; an empty one counts as missing. The input of a delete is as old as the last
+ * change of its resource: its objects may have keys that this version does not know, and lack newer ones.
+ */
 
-  constructor(environment: Environment) {
-    this.environment = environment;
-  }
+function text(pattern: RegExp) {
+  const mismatch = ({ input }: { input?: unknown }) =>
+    `is ${JSON.stringify(input)}, which does not match ${pattern.source}`;
+  return z.string("is missing").check(z.refine((value) => pattern.test(value), { error: mismatch, abort: true }));
+}
 
-  private wrong(name: Name, what: string): void {
-    this.problems.push({
-      what: `${variables[name]} ${what}`,
-      where: "the environment of the step",
-      todo: "run it through pulumi up; if you did, this is a defect of the component that declares the step",
-    });
-  }
+const number = z.pipe(text(/^\d+$/), z.transform(Number));
 
-  text(name: Name, pattern = /^\S+$/): string {
-    const value = this.environment[variables[name]] ?? "";
-    if (value === "") this.wrong(name, "is missing");
-    else if (!pattern.test(value))
-      this.wrong(name, `is ${JSON.stringify(value)}, which does not match ${pattern.source}`);
-    return value;
-  }
-
-  optional(name: Name): string {
-    return this.environment[variables[name]] ?? "";
-  }
-
-  number(name: Name): number {
-    return Number(this.text(name, /^\d+$/));
-  }
-
-  /** Reads a JSON object and requires all `keys`. Its producer is typed, so nested fields are not checked again. */
-  object<T extends object>(name: Name, keys: readonly (keyof T & string)[]): T {
-    const text = this.text(name, /^/);
-    const value = text === "" ? {} : parse(text);
-    if (typeof value !== "object" || value === null) this.wrong(name, "is not a JSON object");
-    else if (text !== "") {
-      const missing = keys.filter((key) => !(key in value));
-      if (missing.length > 0) this.wrong(name, `lacks ${missing.join(", ")}`);
+/** A variable with JSON in it. */
+function json<T extends z.ZodMiniType>(type: T) {
+  const parse = z.transform((value: string, context) => {
+    try {
+      return JSON.parse(value) as unknown;
+    } catch {
+      context.issues.push({ code: "custom", message: "is not JSON", input: value });
+      return z.NEVER;
     }
-    return (value ?? {}) as T;
-  }
-
-  done<T>(input: T): T {
-    if (this.problems.length > 0) throw new UserErrors(this.problems);
-    return input;
-  }
+  });
+  return z.pipe(z.pipe(z.string("is missing"), parse), type);
 }
 
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
+const seconds = z.number().check(z.positive());
+/** A wait that is newer than the input has its default. */
+const wait = (name: keyof Timeouts) => z._default(seconds, defaultTimeouts[name]);
+const timeouts = z.looseObject({
+  agent: wait("agent"),
+  join: wait("join"),
+  storage: wait("storage"),
+  drain: wait("drain"),
+  volumes: wait("volumes"),
+  shutdown: wait("shutdown"),
+  lease: wait("lease"),
+  gate: wait("gate"),
+  snapshot: wait("snapshot"),
+}) satisfies z.ZodMiniType<Timeouts>;
+const site = z.looseObject({
+  registrationAddress: z.string(),
+  proxmoxPool: z.string(),
+  serverPool: z.string(),
+  timeouts,
+}) satisfies z.ZodMiniType<Site>;
 
-const label = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
-const generationId = /^[0-9a-f]{8}$/;
+const strategy = z.looseObject({
+  kind: z.enum(["blueGreen", "rolling"]),
+  surge: z.number(),
+  maxUnavailable: z.number(),
+  canary: z.exactOptional(z.union([z.looseObject({ nodes: z.number() }), z.looseObject({ percent: z.number() })])),
+  soakSeconds: z.number(),
+  onFailure: z.enum(["hold", "rollback"]),
+  replaceOnlyServer: z.exactOptional(z.literal(true)),
+}) satisfies z.ZodMiniType<Strategy>;
 
-function cluster(reader: Reader): ClusterInput {
-  const site = reader.object<Site>("site", ["registrationAddress", "proxmoxPool", "serverPool", "timeouts"]);
-  return { cluster: reader.text("cluster", label), site };
-}
+const texts = z.exactOptional(z.array(z.string()));
+const spec = z.looseObject({
+  image: z.string(),
+  rke2: z.string(),
+  cores: z.number(),
+  memoryMiB: z.number(),
+  diskGiB: z.number(),
+  labels: z.exactOptional(z.record(z.string(), z.string())),
+  taints: texts,
+  startupTaints: texts,
+  rollout: z.exactOptional(z.number()),
+  config: z.exactOptional(z.record(z.string(), z.json())),
+  incarnation: z.exactOptional(z.number()),
+}) satisfies z.ZodMiniType<NodeSpec>;
 
-function pool(reader: Reader) {
-  return {
-    ...cluster(reader),
-    pool: reader.text("pool", label),
-    role: reader.text("role", /^(server|agent)$/) as Role,
-    strategy: reader.object<Strategy>("strategy", ["kind", "surge", "maxUnavailable", "soakSeconds", "onFailure"]),
-    rollout: rolloutId(reader.optional("rollout")),
-  };
-}
+const plan = z.looseObject({
+  digest: z.string(),
+  healing: z.exactOptional(z.string()),
+  slots: z.array(
+    z.looseObject({
+      slot: z.number(),
+      name: z.string(),
+      vmid: z.number(),
+      generation: z.string(),
+      unreachable: z.exactOptional(z.string()),
+    }),
+  ),
+}) satisfies z.ZodMiniType<StepPlan>;
 
-function planned(reader: Reader): PoolInput {
-  const verdict = reader.optional("verdict");
-  return {
-    ...pool(reader),
-    target: reader.optional("generation") === "" ? undefined : generation(reader),
-    plan: reader.object<StepPlan>("plan", ["digest", "slots"]),
-    verdict: verdict === "" ? undefined : reader.object<PlanVerdict>("verdict", ["generation", "state"]),
-  };
-}
+const verdict = z.looseObject({
+  generation: z.string(),
+  state: z.enum(["soaking", "proved"]),
+  watchSeconds: z.exactOptional(z.number()),
+}) satisfies z.ZodMiniType<PlanVerdict>;
 
-function generation(reader: Reader): Generation {
-  return { id: reader.text("generation", generationId), spec: reader.object<NodeSpec>("spec", ["image", "rke2"]) };
-}
+const backup = z.looseObject({
+  leastBytes: z.number(),
+  mostSeconds: z.number(),
+  s3: z.exactOptional(
+    z.looseObject({
+      endpoint: z.string(),
+      region: z.string(),
+      bucket: z.string(),
+      prefix: z.string(),
+      pathStyle: z.boolean(),
+      encryption: z.enum(["none", "AES256", "aws:kms"]),
+      checkContent: z.boolean(),
+      retentionDays: z.exactOptional(z.number()),
+    }),
+  ),
+}) satisfies z.ZodMiniType<BackupPolicy>;
+
+const label = text(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/);
+const generationId = text(/^[0-9a-f]{8}$/);
+const yesOrNo = z.pipe(
+  text(/^(true|false)$/),
+  z.transform((value) => value === "true"),
+);
+
+const ofCluster = { cluster: label, site: json(site) };
+const ofPool = {
+  ...ofCluster,
+  pool: label,
+  role: z.pipe(text(/^(server|agent)$/), z.enum(["server", "agent"])),
+  strategy: json(strategy),
+  rollout: z.pipe(z._default(z.string(), ""), z.transform(rolloutId)),
+};
+const ofPlan = {
+  ...ofPool,
+  generation: z.optional(generationId),
+  spec: z.optional(json(spec)),
+  plan: json(plan),
+  verdict: z.optional(json(verdict)),
+};
+const ofSlot = {
+  ...ofPool,
+  generation: generationId,
+  spec: json(spec),
+  slot: number,
+  node: label,
+  vmid: number,
+  madeVmid: z.optional(number),
+  address: z.optional(z.string()),
+  unreachable: z.optional(z.string()),
+  allowDestroy: z._default(yesOrNo, false),
+};
 
 /** Returns the rollout id, also when the variable holds the whole JSON output of the step that made it. */
-function rolloutId(text: string): string {
-  const value = parse(text);
-  if (typeof value !== "object" || value === null || !("rollout" in value)) return text;
-  return String(value.rollout);
+function rolloutId(given: string): string {
+  try {
+    const { rollout } = JSON.parse(given) as { rollout?: unknown };
+    return typeof rollout === "string" ? rollout : given;
+  } catch {
+    return given;
+  }
+}
+
+/** @throws UserErrors that names every variable that is missing or malformed */
+function read<T extends z.ZodMiniType>(type: T, environment: Environment): z.output<T> {
+  const given = Object.entries(variables).flatMap(([name, variable]) => {
+    const value = environment[variable] ?? "";
+    return value === "" ? [] : [[name, value] as const];
+  });
+  const { data, error } = z.safeParse(type, Object.fromEntries(given), { reportInput: true });
+  if (error) throw new UserErrors(problemsOf(error.issues));
+  return data;
+}
+
+function problemsOf(issues: readonly z.core.$ZodIssue[]): Problem[] {
+  return [...Map.groupBy(issues, ({ path }) => path[0] as Name)].map(([name, all]) => {
+    const [missing, wrong] = [all.filter(isMissing), all.filter((issue) => !isMissing(issue))];
+    const keys = missing.map(({ path }) => path.slice(1).join("."));
+    const lacks = keys.length === 0 ? [] : [`lacks ${keys.join(", ")}`];
+    return problem(name, [...lacks, ...wrong.map(sayIssue)].join("; "));
+  });
+}
+
+function problem(name: Name, what: string): Problem {
+  return {
+    what: `${variables[name]} ${what}`,
+    where: "the environment of the step",
+    todo: "run it through pulumi up; if you did, this is a defect of the component that declares the step",
+  };
+}
+
+const isMissing = ({ path, input }: z.core.$ZodIssue): boolean => path.length > 1 && input === undefined;
+
+function sayIssue(issue: z.core.$ZodIssue): string {
+  const [, ...inside] = issue.path;
+  if (issue.code !== "invalid_type") return inside.length === 0 ? issue.message : `${inside.join(".")} is not valid`;
+  if (inside.length > 0) return `${inside.join(".")} is not of type ${issue.expected}`;
+  return issue.expected === "object" ? "is not a JSON object" : issue.message;
 }
 
 /**
@@ -163,11 +264,7 @@ function rolloutId(text: string): string {
  * @throws UserErrors that names every variable that is missing or malformed
  */
 export function readGuardInput(environment: Environment): GuardInput {
-  const reader = new Reader(environment);
-  return reader.done({
-    ...cluster(reader),
-    allowDestroy: reader.text("allowDestroy", /^(true|false)$/) === "true",
-  });
+  return read(z.object({ ...ofCluster, allowDestroy: yesOrNo }), environment);
 }
 
 /**
@@ -175,8 +272,7 @@ export function readGuardInput(environment: Environment): GuardInput {
  * @throws UserErrors that names every variable that is missing or malformed
  */
 export function readPoolInput(environment: Environment): PoolInput {
-  const reader = new Reader(environment);
-  return reader.done(planned(reader));
+  return planned(read(z.object(ofPlan), environment));
 }
 
 /**
@@ -184,11 +280,17 @@ export function readPoolInput(environment: Environment): PoolInput {
  * @throws UserErrors that names every variable that is missing or malformed
  */
 export function readSnapshotInput(environment: Environment): SnapshotInput {
-  const reader = new Reader(environment);
-  return reader.done({
-    ...planned(reader),
-    backup: reader.object<BackupPolicy>("backup", ["leastBytes", "mostSeconds"]),
-  });
+  const { backup: policy, ...input } = read(z.object({ ...ofPlan, backup: json(backup) }), environment);
+  return { ...planned(input), backup: policy };
+}
+
+function planned({ generation: id, spec: its, ...input }: z.output<z.ZodMiniObject<typeof ofPlan>>): PoolInput {
+  if (id !== undefined && its === undefined) throw new UserErrors([problem("spec", "is missing")]);
+  return {
+    ...input,
+    verdict: input.verdict,
+    target: id === undefined || its === undefined ? undefined : { id, spec: its },
+  };
 }
 
 /**
@@ -196,21 +298,6 @@ export function readSnapshotInput(environment: Environment): SnapshotInput {
  * @throws UserErrors that names every variable that is missing or malformed
  */
 export function readSlotInput(environment: Environment): SlotInput {
-  const reader = new Reader(environment);
-  const { id, spec } = generation(reader);
-  const address = reader.optional("address");
-  const made = reader.optional("madeVmid");
-  const unreachable = reader.optional("unreachable");
-  return reader.done({
-    ...pool(reader),
-    generation: id,
-    spec,
-    address: address === "" ? undefined : address,
-    unreachable: unreachable === "" ? undefined : unreachable,
-    allowDestroy: reader.optional("allowDestroy") === "true",
-    slot: reader.number("slot"),
-    node: reader.text("node", label),
-    vmid: reader.number("vmid"),
-    madeVmid: made === "" ? undefined : reader.number("madeVmid"),
-  });
+  const { madeVmid, address, unreachable, ...input } = read(z.object(ofSlot), environment);
+  return { ...input, madeVmid, address, unreachable };
 }

@@ -136,6 +136,34 @@ describe("what a step is told", () => {
     }
   });
 
+  it("is refused with the path of what is wrong inside", () => {
+    const timeouts = { ...defaultTimeouts, drain: "900", lease: 0 };
+    const refused = (name: string, value: object, why: RegExp) =>
+      assert.throws(() => readSlotInput({ ...slotEnvironment, [name]: JSON.stringify(value) }), why);
+    refused(
+      variables.site,
+      { ...site, timeouts },
+      /EVERGREEN_SITE timeouts\.drain is not of type number; timeouts\.lease/,
+    );
+    refused(
+      variables.strategy,
+      { ...strategy, surge: undefined, kind: "canary" },
+      /_STRATEGY lacks surge; kind is not/,
+    );
+    refused(variables.spec, [], /EVERGREEN_SPEC lacks image|EVERGREEN_SPEC is not a JSON object/);
+    assert.throws(
+      () => readPoolInput({ ...poolEnvironment, [variables.spec]: undefined }),
+      /EVERGREEN_SPEC is missing/,
+    );
+  });
+
+  it("may be of another version: with keys that this one does not know, and without a wait that is newer", () => {
+    const { storage, ...timeouts } = defaultTimeouts;
+    const older = JSON.stringify({ ...site, timeouts, vault: "no" });
+    const input = readSlotInput({ ...slotEnvironment, [variables.site]: older });
+    assert.deepEqual(input.site, { ...site, timeouts: { ...timeouts, storage }, vault: "no" });
+  });
+
   it("never takes an unclear answer for the right to destroy", () => {
     const guard = (value: string | undefined) =>
       readGuardInput({ ...environmentOf({ cluster: "demo", site }), EVERGREEN_ALLOW_DESTROY: value });
