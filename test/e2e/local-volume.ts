@@ -89,13 +89,21 @@ export async function podAt(
   phase: string,
 ): Promise<{ node: string | undefined; why: string }> {
   const path = `${core}/namespaces/${namespace}/pods?labelSelector=app%3D${name}`;
+  let seen = "";
+  const look = async (kube: Kube) => {
+    const { status, body } = await kube.call<{ items?: Pod[] }>("GET", path);
+    seen = `${status}: ${JSON.stringify(body.items?.map((pod) => ({ spec: pod.spec.nodeName, status: pod.status })))}`;
+    const [pod, ...more] = body.items ?? [];
+    if (pod?.status.phase !== phase || more.length > 0) return undefined;
+    const why = pod.status.conditions?.find(({ type }) => type === "PodScheduled")?.message ?? "";
+    return { node: pod.spec.nodeName, why };
+  };
+  const deadline = new Deadline(`the pod of ${name} to be ${phase}`, 180);
   return await withKube(site, (kube) =>
-    new Deadline(`the pod of ${name} to be ${phase}`, 60).poll(200, async () => {
-      const { body } = await kube.call<{ items?: Pod[] }>("GET", path);
-      const [pod, ...more] = body.items ?? [];
-      if (pod?.status.phase !== phase || more.length > 0) return undefined;
-      const why = pod.status.conditions?.find(({ type }) => type === "PodScheduled")?.message ?? "";
-      return { node: pod.spec.nodeName, why };
-    }),
+    deadline.poll(
+      200,
+      () => look(kube),
+      () => seen,
+    ),
   );
 }
