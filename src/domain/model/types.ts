@@ -201,6 +201,8 @@ export interface GenerationRecord {
   state: GenerationState;
   /** When it entered this state, ISO 8601. */
   since: string;
+  /** Soaking: a run has begun to watch its first nodes, and has not seen the end of their soak. */
+  unwatched?: true;
   /** The reason, for the operator: the failing gate or the fault. */
   why?: string;
 }
@@ -372,7 +374,7 @@ export interface PoolPlan {
 /**
  * The state that the last step of a pool writes for a generation. `soaking` and `proved` are both written once the
  * handovers are over. With `watchSeconds` (a short soak that the run waits for) the step writes `soaking` first,
- * watches the new nodes for that time, and then writes `state`.
+ * watches the new nodes for that time, and then writes `state`; until then a soak counts as not watched.
  */
 export interface PlanVerdict {
   generation: string;

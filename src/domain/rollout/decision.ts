@@ -3,7 +3,15 @@ import { compareVersions, parseVersion } from "../versions/versions.ts";
 import { isAdopted } from "../model/generation.ts";
 import { isHealthy, type SlotState } from "./slot-state.ts";
 import { isStuck } from "./unreachable.ts";
-import type { Generation, GenerationRecord, PlanKind, PlanVerdict, PoolSpec, Share } from "../model/types.ts";
+import type {
+  Generation,
+  GenerationRecord,
+  NodeRecord,
+  PlanKind,
+  PlanVerdict,
+  PoolSpec,
+  Share,
+} from "../model/types.ts";
 
 /*
  * Which generation a pool moves to in this run, and which of its slots move: forward with canary and soak, back to a
@@ -91,9 +99,13 @@ function goBack(situation: Situation): Decision {
 function goForward(situation: Situation): Decision {
   const { pool, wanted } = situation;
   const canaries = pool.strategy.canary === undefined ? pool.slots : nodesOf(pool.strategy.canary, pool.slots);
-  const here = ownedBy(situation, wanted.id).length;
-  if (canaries >= pool.slots || here > canaries) return everySlot(situation, wanted, "roll");
-  if (here < canaries || stateOf(situation, wanted.id)?.state !== "soaking") return canary(situation, canaries);
+  const here = ownedBy(situation, wanted.id);
+  if (canaries >= pool.slots || here.length > canaries) return everySlot(situation, wanted, "roll");
+  const known = stateOf(situation, wanted.id);
+  if (here.length < canaries || known?.state !== "soaking") return canary(situation, canaries);
+  const nodes = here.flatMap(({ owner }) => owner?.record ?? []);
+  if (isShort(pool) && !wasWatched(known, nodes, pool.strategy.soakSeconds))
+    return { ...canary(situation, canaries), watchesAnew: true };
 
   const soak = soakOf(situation);
   if (soak.over) return { ...everySlot(situation, wanted, "roll"), why: soak.why };
@@ -153,6 +165,19 @@ interface Soak {
   /** When its time ends or ended. */
   until?: Date;
   why: string[];
+}
+
+/**
+ * Whether a run has watched the short soak of these nodes to its end. Not when it was killed or disturbed meanwhile, nor
+ * when one of them has got its slot after that, as in a rollout that was taken back and begun again.
+ */
+export function wasWatched(
+  { state, since, unwatched }: GenerationRecord,
+  nodes: readonly Pick<NodeRecord, "since">[],
+  soakSeconds: number,
+): boolean {
+  const end = Date.parse(since) + soakSeconds * 1000;
+  return state === "soaking" && unwatched !== true && nodes.every((node) => !(Date.parse(node.since) > end));
 }
 
 function waitFor({ until, why }: Soak): Pick<Decision, "soaksUntil" | "why"> {

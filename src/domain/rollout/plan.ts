@@ -75,7 +75,8 @@ export function plan(pool: PoolSpec, observed: ObservedPool, record: PoolRecord 
   const leaving = departing.map(({ name }) => name).filter(leaves);
   const unhealthy = ours.flatMap((state) => unhealthyAmong(state, chosen.get(state.slot)));
   const isBehind = ours.some((state) => isRecordBehind(state, chosen.get(state.slot)));
-  const heals = isBehind || unhealthy.length > 0 || departing.some((member) => mayHoldUp(pool.role, member));
+  const isOwed = isBehind || decision.watchesAnew === true;
+  const heals = isOwed || unhealthy.length > 0 || departing.some((member) => mayHoldUp(pool.role, member));
   const healing = heals ? now.toISOString() : record?.healing;
   const draft = {
     pool: pool.name,

@@ -20,6 +20,8 @@ export interface Decision {
   /** The generation for a slot that does not move and has no owner. */
   base: Generation;
   verdict: PlanVerdict | undefined;
+  /** The first nodes have their slots, and no run has watched the whole of their soak: this one watches it anew. */
+  watchesAnew?: true;
   /** When the soak that the pool waits for ends. */
   soaksUntil?: Date;
   /** The reasons, for a reader. */

@@ -5,7 +5,8 @@ import { awaitControllers } from "../../clients/kubernetes/controllers.ts";
 import { nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../../clients/kubernetes/record.ts";
 import type { Node } from "../../clients/kubernetes/types.ts";
-import type { Generation, GenerationRecord, GenerationState } from "../../domain/model/types.ts";
+import { wasWatched } from "../../domain/rollout/decision.ts";
+import type { Generation, GenerationRecord, GenerationState, NodeRecord } from "../../domain/model/types.ts";
 import { awaitPlanned } from "./gate.ts";
 import { decommissionIncomplete } from "../node/incomplete-nodes.ts";
 import type { PoolInput } from "../input.ts";
@@ -35,15 +36,18 @@ export async function verify(
   const { healing } = input.plan;
   if (healing !== undefined && healing !== record.healing) await writeFacts(client, input.pool, { healing });
   const generation = verdict && (record.generations.find(({ id }) => id === verdict.generation) ?? spared(input));
-  if (verdict === undefined || generation === undefined || isSettled(generation, verdict.state)) {
+  const seconds = verdict?.watchSeconds ?? 0;
+  const own = record.nodes.filter(({ name }) => verdict && namesOf(input, verdict.generation).has(name));
+  if (verdict === undefined || generation === undefined || isSettled(generation, verdict.state, own, seconds)) {
     return { pool: input.pool, state: "unchanged" };
   }
-  const seconds = verdict.watchSeconds ?? 0;
   // Nodes are read again: what happened to a node in the waits before does not count in its soak.
-  if (seconds > 0)
-    await watchNodes(context, client, input, generation, await awaitPlanned(context, client, input), seconds);
-  // watchNodes has written the beginning of the soak; another write of it would restart the soak.
-  if (seconds === 0 || verdict.state === "proved") await write(client, input.pool, generation, verdict.state);
+  const nodes = seconds > 0 ? await awaitPlanned(context, client, input) : [];
+  const begun = client.now();
+  if (seconds > 0) await watchNodes(context, client, input, generation, nodes, begun);
+  // A soak begins with its watch, and not with the end of it.
+  const since = seconds > 0 && verdict.state === "soaking" ? begun : client.now();
+  await write(client, input.pool, generation, { state: verdict.state, since });
   say(`generation ${generation.id} of pool ${input.pool} is ${verdict.state}`);
   return { pool: input.pool, state: verdict.state };
 }
@@ -53,19 +57,29 @@ function spared({ target, verdict }: PoolInput): Generation | undefined {
   return target?.id === verdict?.generation ? target : undefined;
 }
 
-/** A proved generation stays proved, and a soak that has begun keeps its beginning. */
-function isSettled(generation: Generation | GenerationRecord, wanted: "soaking" | "proved"): boolean {
+/** A proved generation stays proved, and a soak that has begun keeps its beginning, unless it is to be watched anew. */
+function isSettled(
+  generation: Generation | GenerationRecord,
+  wanted: "soaking" | "proved",
+  nodes: readonly NodeRecord[],
+  seconds: number,
+): boolean {
   if (!("state" in generation)) return false;
-  return generation.state === "proved" || (generation.state === "soaking" && wanted === "soaking");
+  const isSoaking = generation.state === "soaking" && wanted === "soaking";
+  return generation.state === "proved" || (isSoaking && (seconds === 0 || wasWatched(generation, nodes, seconds)));
 }
+
+/** The nodes of a generation in the plan. */
+const namesOf = ({ plan }: PoolInput, id: string): Set<string> =>
+  new Set(plan.slots.filter(({ generation }) => generation === id).map(({ name }) => name));
 
 async function write(
   client: Kubernetes,
   pool: string,
   { id, spec }: Generation,
-  state: GenerationState,
+  { since, ...state }: Pick<GenerationRecord, "state" | "unwatched"> & { since: Date },
 ): Promise<void> {
-  await writeFacts(client, pool, { generations: [{ id, spec, state, since: client.now().toISOString() }] });
+  await writeFacts(client, pool, { generations: [{ id, spec, ...state, since: since.toISOString() }] });
 }
 
 async function watchNodes(
@@ -74,11 +88,13 @@ async function watchNodes(
   input: PoolInput,
   generation: Generation | GenerationRecord,
   nodes: readonly Node[],
-  seconds: number,
+  since: Date,
 ): Promise<void> {
-  const names = new Set(input.plan.slots.filter((slot) => slot.generation === generation.id).map(({ name }) => name));
-  if (!("state" in generation) || generation.state !== "soaking")
-    await write(client, input.pool, generation, "soaking");
+  const { state, watchSeconds: seconds = 0 } = input.verdict ?? {};
+  const names = namesOf(input, generation.id);
+  // When the run is killed or the soak disturbed, the next run watches the first nodes anew.
+  if (state === "soaking" || !("state" in generation) || generation.state !== "soaking")
+    await write(client, input.pool, generation, { state: "soaking", since, unwatched: true });
   say(`watching ${names.size} nodes of generation ${generation.id} for ${seconds} s`);
   const own = nodes.filter((node) => names.has(nameOf(node)));
   await soak(context, client, input, generation, own, seconds);
