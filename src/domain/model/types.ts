@@ -199,7 +199,7 @@ export interface GenerationRecord {
   id: string;
   spec: NodeSpec;
   state: GenerationState;
-  /** When it entered this state, ISO 8601. */
+  /** When it entered this state, ISO 8601. Proved: or when the pool went back to it from one that was proved later. */
   since: string;
   /** Soaking: a run has begun to watch its first nodes, and has not seen the end of their soak. */
   unwatched?: true;

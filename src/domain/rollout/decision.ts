@@ -217,10 +217,15 @@ function stateOf({ record }: Situation, id: string): GenerationRecord | undefine
   return record?.generations.find((generation) => generation.id === id);
 }
 
-/** The generation that was proved last, other than the wanted one. */
-function lastProved({ record, wanted }: Situation): Generation | undefined {
+/**
+ * The proved generation, other than the wanted one, that has most slots, and of those with as many the one that was
+ * proved, or gone back to, last: not one that an operator has left since.
+ */
+function lastProved(situation: Situation): Generation | undefined {
+  const { record, wanted } = situation;
   const proved = record?.generations.filter((one) => one.state === "proved" && one.id !== wanted.id) ?? [];
-  return plain(proved.toSorted((a, b) => a.since.localeCompare(b.since)).at(-1));
+  const slots = ({ id }: Generation) => ownedBy(situation, id).length;
+  return plain(proved.toSorted((a, b) => slots(a) - slots(b) || a.since.localeCompare(b.since)).at(-1));
 }
 
 function plain(generation: Generation | undefined): Generation | undefined {

@@ -6,7 +6,13 @@ import { nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../../clients/kubernetes/record.ts";
 import type { Node } from "../../clients/kubernetes/types.ts";
 import { wasWatched } from "../../domain/rollout/decision.ts";
-import type { Generation, GenerationRecord, GenerationState, NodeRecord } from "../../domain/model/types.ts";
+import type {
+  Generation,
+  GenerationRecord,
+  GenerationState,
+  PlanVerdict,
+  PoolRecord,
+} from "../../domain/model/types.ts";
 import { awaitPlanned } from "./gate.ts";
 import { decommissionIncomplete } from "../node/incomplete-nodes.ts";
 import type { PoolInput } from "../input.ts";
@@ -36,11 +42,10 @@ export async function verify(
   const { healing } = input.plan;
   if (healing !== undefined && healing !== record.healing) await writeFacts(client, input.pool, { healing });
   const generation = verdict && (record.generations.find(({ id }) => id === verdict.generation) ?? spared(input));
-  const seconds = verdict?.watchSeconds ?? 0;
-  const own = record.nodes.filter(({ name }) => verdict && namesOf(input, verdict.generation).has(name));
-  if (verdict === undefined || generation === undefined || isSettled(generation, verdict.state, own, seconds)) {
+  if (verdict === undefined || generation === undefined || isSettled(generation, verdict, input, record)) {
     return { pool: input.pool, state: "unchanged" };
   }
+  const seconds = isProved(generation) ? 0 : (verdict.watchSeconds ?? 0);
   // Nodes are read again: what happened to a node in the waits before does not count in its soak.
   const nodes = seconds > 0 ? await awaitPlanned(context, client, input) : [];
   const begun = client.now();
@@ -57,16 +62,25 @@ function spared({ target, verdict }: PoolInput): Generation | undefined {
   return target?.id === verdict?.generation ? target : undefined;
 }
 
-/** A proved generation stays proved, and a soak that has begun keeps its beginning, unless it is to be watched anew. */
+const isProved = (generation: Generation | GenerationRecord): boolean =>
+  "state" in generation && generation.state === "proved";
+
+/**
+ * A proved generation stays proved; it is proved anew when the pool has gone back to it from one that was proved later.
+ * A soak that has begun keeps its beginning, unless it is to be watched anew.
+ */
 function isSettled(
   generation: Generation | GenerationRecord,
-  wanted: "soaking" | "proved",
-  nodes: readonly NodeRecord[],
-  seconds: number,
+  { state, watchSeconds: seconds = 0 }: PlanVerdict,
+  input: PoolInput,
+  { generations, nodes }: PoolRecord,
 ): boolean {
   if (!("state" in generation)) return false;
-  const isSoaking = generation.state === "soaking" && wanted === "soaking";
-  return generation.state === "proved" || (isSoaking && (seconds === 0 || wasWatched(generation, nodes, seconds)));
+  if (isProved(generation)) return !generations.some((one) => isProved(one) && one.since > generation.since);
+  if (generation.state !== "soaking" || state !== "soaking") return false;
+  const names = namesOf(input, generation.id);
+  const own = nodes.filter(({ name }) => names.has(name));
+  return seconds === 0 || wasWatched(generation, own, seconds);
 }
 
 /** The nodes of a generation in the plan. */
