@@ -114,7 +114,9 @@ export class Cluster extends ComponentResource<Declared> {
     // cluster is declared, and without a plan it never ends well: then nobody calls `ended`.
     const ended = runtime.rpcKeepAlive();
     const planned = await this.plan(config);
-    for (const line of planned.words) await log.info(line, this);
+    // Messages are sent one after the other, each when the URN of its resource is known. That of a cluster that depends
+    // on another one is known when the other one's nodes serve, and the messages of that one must not wait behind it.
+    this.urn.apply(() => planned.words.forEach((line) => void log.info(line, this)));
     // Pools of a program without this component are at the top of the stack: they may move below it.
     const aliases = [{ parent: rootStackResource }];
     const before = options.dependsOn === undefined ? {} : { dependsOn: options.dependsOn };
