@@ -122,7 +122,9 @@ export class EtcdWatcher {
     const dead = this.deadAmong(others);
     if (dead) this.story.wrong(`${by} takes ${node} out of etcd while the voter ${dead.node} is dead`);
     const lost = this.lostByHand(this.runBegan).filter((slot) => !node.startsWith(slot));
-    if (isReady && by.startsWith("handover-") && lost.length > 0)
+    // Servers of slots that are given up stand in for those.
+    const left = others.filter((one) => !one.learner && isUp(one)).length;
+    if (isReady && by.startsWith("handover-") && lost.length > 0 && left < this.fewest)
       this.story.wrong(`${by} takes ${node} out of etcd while nobody has the slot ${lost.join(", ")}`);
     const learner = others.find((one) => one.learner && this.elapsed() - one.since > this.reaction());
     if (learner) this.story.wrong(`${by} takes ${node} out of etcd while ${learner.node} is a learner`);
