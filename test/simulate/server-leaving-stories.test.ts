@@ -85,6 +85,23 @@ describe("a server that was emptied while another one fell", function () {
   });
 });
 
+describe("a server whose kubeconfig is cut off, as on a full disk", function () {
+  this.timeout(60_000);
+
+  for (const text of ["", "\0\0\0", "apiVersion: v1\nclusters:\n- cluster: {server"])
+    it(`is passed over for another one, and named when there is none: ${JSON.stringify(text)}`, async () => {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+      await stage.play(async () => {
+        stage.vm(1000).disk.set(guest.kubeconfig, text);
+        assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+        for (const vmid of [1001, 1002]) stage.vm(vmid).disk.set(guest.kubeconfig, text);
+        assert.equal(await stage.up(stage.agentsOf(2)), "refused");
+      });
+      assert.match(stage.engine.why, /demo-servers-0-\w+: the kubeconfig (has no|is cut off or broken)/);
+      assert.deepEqual(stage.world.story.violations, []);
+    });
+});
+
 describe("most servers that are off", function () {
   this.timeout(60_000);
 

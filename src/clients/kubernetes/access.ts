@@ -1,7 +1,7 @@
 import { clock } from "../../runtime/clock.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import { guest, ports } from "../../../images/contract.ts";
-import { hungMs, isAgentSilent, isNoSuchFile, isOff, readFile } from "../proxmox/agent.ts";
+import { hungMs, isNoSuchFile, isOff, readFile } from "../proxmox/agent.ts";
 import type { Proxmox } from "../proxmox/client.ts";
 import { ProxmoxError } from "../proxmox/errors.ts";
 import { nodeTags } from "../proxmox/tags.ts";
@@ -91,14 +91,16 @@ async function findAnswering(pve: Proxmox, vms: readonly ListedVm[], site: Clust
       return { client: new Kubernetes(config), ca: config.ca, server, at };
     } catch (error) {
       if (isNoSuchFile(error) || isOff(error)) continue;
-      if (!isAgentSilent(error) && !(error instanceof ProxmoxError)) throw error;
-      silent.push(`${server.name ?? server.vmid}: ${messageOf(error)}`);
+      // A kubeconfig that a full disk or a power cut has cut off: another server has a whole one.
+      const isBroken = error instanceof UserError;
+      if (!isBroken && !(error instanceof ProxmoxError)) throw error;
+      silent.push(`${server.name ?? server.vmid}: ${isBroken ? error.problem.what : messageOf(error)}`);
     }
   }
   if (silent.length === 0) return undefined;
   throw new SilentServers({
     what: `the cluster ${site.cluster} cannot be reached: no running server hands out its kubeconfig`,
     where: silent.join("\n         "),
-    todo: 'look at the consoles of these VMs; a guest agent that has died comes back with a restart of qemu-guest-agent. If no server has ever served: docs/recovery.md, "A first creation did not get through"',
+    todo: 'look at the consoles of these VMs: RKE2 writes its kubeconfig when it starts, and needs room on the disk for it; a guest agent that has died comes back with a restart of qemu-guest-agent. If no server has ever served: docs/recovery.md, "A first creation did not get through"',
   });
 }

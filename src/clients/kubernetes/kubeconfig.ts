@@ -1,5 +1,5 @@
 import { parse } from "yaml";
-import { UserError } from "../../runtime/errors.ts";
+import { messageOf, UserError } from "../../runtime/errors.ts";
 import { hide } from "../../runtime/log.ts";
 
 /** How a cluster is reached: with a client certificate, trusting the cluster's own CA. All PEM. */
@@ -24,10 +24,10 @@ let last = { text: "", document: {} as Document };
 /**
  * Reads a kubeconfig with embedded certificates, as RKE2 writes it, and hides its key from every log.
  * @param server replaces the server of the kubeconfig
- * @throws UserError that names the missing field
+ * @throws UserError that names the missing field, or the line at which the file is cut off
  */
 export function parseKubeconfig(text: string, where: string, server?: string): Kubeconfig {
-  if (text !== last.text) last = { text, document: (parse(text) ?? {}) as Document };
+  if (text !== last.text) last = { text, document: documentIn(text, where) };
   const { document } = last;
   const context = document.contexts?.find(({ name }) => name === document["current-context"])?.context;
   const cluster = document.clusters?.find(({ name }) => name === context?.cluster)?.cluster;
@@ -37,7 +37,7 @@ export function parseKubeconfig(text: string, where: string, server?: string): K
     throw new UserError({
       what: `the kubeconfig has no ${name}`,
       where,
-      todo: "check that RKE2 has started there: it writes the file itself",
+      todo: STARTED,
     });
   };
   const pem = (name: string, value: string | undefined) => Buffer.from(field(name, value), "base64").toString();
@@ -51,3 +51,17 @@ export function parseKubeconfig(text: string, where: string, server?: string): K
     key,
   };
 }
+
+function documentIn(text: string, where: string): Document {
+  try {
+    return (parse(text) ?? {}) as Document;
+  } catch (error) {
+    const [line = ""] = messageOf(error).split("\n");
+    throw new UserError(
+      { what: `the kubeconfig is cut off or broken: ${line}`, where, todo: STARTED },
+      { cause: error },
+    );
+  }
+}
+
+const STARTED = "check that RKE2 has started there, and that its disk has room: it writes the file itself";
