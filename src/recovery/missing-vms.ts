@@ -86,6 +86,8 @@ export function movedAmong(known: readonly Vm[], list: readonly ListedVm[]): Vm[
  * VMs of the engine's state that are gone, or on another Proxmox host than in the state, by name, VMID and tags: a destroy
  * must not be led to a VM that has taken over a VMID. None is gone where none of ours is seen: that may be another site.
  * When the list of VMs cannot be read the result is empty.
+ * @throws UserErrors when a VMID in the state belongs to a VM that is not Evergreen's: no step of a VM that was never
+ *   claimed proves its identity before the engine destroys it
  */
 export async function findOutdatedVms(
   stack: string,
@@ -93,6 +95,7 @@ export async function findOutdatedVms(
   known: readonly Vm[],
 ): Promise<{ gone: Vm[]; moved: Vm[] }> {
   const found = known.length === 0 ? undefined : await look(stack, environment, known).catch(() => undefined);
+  refuseStrangers(known, found?.seen ?? []);
   const isOurs = (vm: ListedVm) =>
     nodeTags(vm.tags) !== undefined && known.some(({ vmid, name }) => vm.vmid === vmid && vm.name === name);
   const ours = found?.seen.filter(isOurs) ?? [];

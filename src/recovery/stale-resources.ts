@@ -90,9 +90,9 @@ async function findAbandonedCordons(
     if (!known || phase === "retired" || held.has(leaseNames.slot(known.pool, known.slot))) return [];
     const own = observed.vms.find((vm) => vm.uuid === known.uuid);
     const server = known.role === "server" ? own : undefined;
-    // The server's guest resumes serving only when its marker is cleared. That needs an answering Proxmox host; for a
-    // server that is off, its join does it.
-    if (own?.unreachable !== undefined || server?.running === false) return [];
+    // The server's guest resumes serving only when its marker is cleared. That needs a VM in sight and an answering
+    // Proxmox host; for a server that is off, its join does it.
+    if (own?.unreachable !== undefined || (known.role === "server" && server?.running !== true)) return [];
     return [
       {
         what: `${name} is cordoned by a run that ended (${node.metadata?.annotations?.[cordonedBy] ?? ""})`,

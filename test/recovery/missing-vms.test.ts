@@ -129,12 +129,17 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       assert.deepEqual(await lost(), [1100, 1101]);
     });
 
-    it("stop an update while a stranger has the number of one of them, not while one of ours was renamed", async () => {
+    it("stop an update and a destroy while a stranger has the number of one of them, not while one of ours was renamed", async () => {
       await destroyed(1101);
       const stranger = seedVm(bench.dc, { vmid: 1101, name: "database", pool: site.nodes });
       await assert.rejects(
         lost(),
         /VM 1101 is not demo-workers-1-0a1b2c3d any more: it is called (database|nothing yet)/,
+      );
+      await assert.rejects(
+        findOutdatedVms("dev", environment, known),
+        /VM 1101 is not demo-workers-1-0a1b2c3d any more/,
+        "a destroy",
       );
       stranger.config.set("tags", tagsOf(1101).join(";"));
       assert.deepEqual(await lost(), []);

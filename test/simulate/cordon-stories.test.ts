@@ -127,6 +127,27 @@ describe("a node that cannot be emptied", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("gets requests again with the next run when its VM was out of sight of a repair", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      holdVolume(stage, stage.nameOf(1000));
+      const old = () => [...world.cluster.control.servers].find(({ vm }) => vm.vmid === 1000);
+      assert.equal(await stage.dieAt(stage.serversOf(1), () => old()?.yielding === true), "killed");
+      world.cluster.objects.remove("volumeattachments", "csi-stuck");
+      const { pool } = stage.vm(1000);
+      stage.vm(1000).pool = "elsewhere";
+      await world.time.sleep(60_000);
+      assert.match((await stage.mend({})).why, /VM 1000 of demo-servers-0-\w+ exists, and the token cannot see it/);
+      stage.vm(1000).pool = pool;
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+      await world.time.sleep(5000);
+      assert.equal(old()?.yielding, false);
+    });
+    assert.notEqual(nodeOf(stage, stage.nameOf(1000)).spec?.unschedulable, true);
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("keeps no repair from what else is left while its guest agent is dead", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
     const { world } = stage;
