@@ -4,8 +4,15 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { promisify } from "node:util";
 import type { Command } from "commander";
+import { Deadline } from "../src/runtime/deadline.ts";
 import { UserError, messageOf } from "../src/runtime/errors.ts";
+import type { PoolPlan } from "../src/domain/model/types.ts";
+import { outcomeOf } from "../src/domain/rollout/outcome.ts";
+import { nowOf } from "../src/observe/observed-cluster.ts";
+import { withOpenStack, type OpenStack } from "../src/observe/open-stack.ts";
+import { planPools, poolPlans } from "../src/program/cluster-plan.ts";
 import { toolchain } from "../tools/index.ts";
+import { exitCodes } from "./up.ts";
 import { prepareEngine } from "./pre-update.ts";
 import { keepEncryption } from "./encryption.ts";
 import { EngineSide, noteStarted } from "../src/recovery/engine-side.ts";
@@ -35,7 +42,7 @@ export function rollbackCommand(program: Command): void {
     });
 }
 
-/** @returns the exit code of the `pulumi` process that carried the rollback out */
+/** @returns the exit code of the `pulumi` process that carried the rollback out, or that of a rollback that is held */
 export async function rollback(options: Options): Promise<number> {
   const tools = await toolchain({ quiet: true, parts: ["engine"], stack: options.stack });
   const environment = tools.environment({}, options.stack);
@@ -53,10 +60,46 @@ export async function rollback(options: Options): Promise<number> {
     await keepEncryption(project, options.stack);
     if (!options.preview)
       await prepareEngine(options.stack, new EngineSide(options.stack, tools.pulumi, environment), environment);
-    return await carryOut(project, options, tools.pulumi, environment);
+    const code = await carryOut(project, options, tools.pulumi, environment);
+    if (code !== 0 || options.preview) return code;
+    const held = heldWords(await readPlans(options.stack, environment, project));
+    if (held === undefined) return code;
+    process.stdout.write(`${held}\n`);
+    return exitCodes.held;
   } finally {
     await runGit("worktree", "remove", "--force", tree).catch(() => rm(tree, { recursive: true, force: true }));
   }
+}
+
+/** How long both APIs may contradict each other after an update, in seconds: the list of VMs is old for a while. */
+const settleSeconds = 15;
+
+/** The plans of the update that would come next. @throws why the cluster cannot be read */
+async function readPlans(stack: string, environment: NodeJS.ProcessEnv, project: string): Promise<PoolPlan[]> {
+  let last: unknown;
+  const plansOf = ({ config, observed }: OpenStack) =>
+    Promise.resolve(poolPlans(planPools(config, observed, nowOf(observed))));
+  const read = new Deadline("the cluster to be as planned", settleSeconds).poll(1000, () =>
+    withOpenStack(stack, environment, plansOf, project).catch((error: unknown) => {
+      last = error;
+      return undefined;
+    }),
+  );
+  return await read.catch((error: unknown) => {
+    process.stderr.write("the update has succeeded, and what it has brought back cannot be seen:\n");
+    throw last ?? error;
+  });
+}
+
+/**
+ * What a rollback did not bring back, if anything: the update to a content that was judged failed keeps what is there
+ * and succeeds, now as then. So the history of the stack calls it good.
+ * @param plans of the update that would come next
+ */
+export function heldWords(plans: readonly PoolPlan[]): string | undefined {
+  const words = plans.filter(({ kind }) => kind === "held").flatMap((plan) => outcomeOf([], [plan]).words);
+  if (words.length === 0) return undefined;
+  return `held: ${words.join("; ")}. To go further back run evergreen rollback again, or name a commit with --to`;
 }
 
 async function findPrevious(stack: string, pulumi: string, environment: NodeJS.ProcessEnv): Promise<string> {

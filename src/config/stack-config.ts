@@ -5,10 +5,13 @@ import { UserError, messageOf } from "../runtime/errors.ts";
 import { ownSettings, readConfig, type Config } from "./config.ts";
 import { projectRoot } from "../runtime/project.ts";
 
-/** Reads the configuration of a stack from its file, as `pulumi` would pass it to the program. */
-export async function readStackConfig(stack: string): Promise<Config> {
+/**
+ * Reads the configuration of a stack from its file, as `pulumi` would pass it to the program.
+ * @param project directory of the file. @default the project's
+ */
+export async function readStackConfig(stack: string, project = projectRoot): Promise<Config> {
   const file = `Pulumi.${stack}.yaml`;
-  const text = await readFile(join(projectRoot, file), "utf8").catch((error: unknown) => {
+  const text = await readFile(join(project, file), "utf8").catch((error: unknown) => {
     throw new UserError({
       what: `the configuration of stack ${stack} cannot be read: ${messageOf(error)}`,
       where: file,

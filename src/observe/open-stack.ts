@@ -14,14 +14,16 @@ export interface OpenStack {
 /**
  * Reads a stack's configuration and its observed state, does the work, and closes both connections.
  * @param environment as a step gets it: it says how Proxmox is reached
+ * @param project directory of the stack's file. @default the project's
  * @throws UserErrors when the token may not see everything: a VM that it cannot see would seem to be gone
  */
 export async function withOpenStack<T>(
   stack: string,
   environment: NodeJS.ProcessEnv,
   work: (site: OpenStack) => Promise<T>,
+  project?: string,
 ): Promise<T> {
-  const config = await readStackConfig(stack);
+  const config = await readStackConfig(stack, project);
   const pve = Proxmox.fromEnvironment(environment);
   await checkRights(pve, config, "read");
   const observed = await observeCluster(pve, config);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { carryThrough, exitCodes, readClusterStatus, type ClusterStatus } from "../../cli/up.ts";
+import { heldWords } from "../../cli/rollback.ts";
 import { UserError } from "../../src/runtime/errors.ts";
 import type { ExitResult } from "../../cli/run-child.ts";
 import { Kubernetes } from "../../src/clients/kubernetes/client.ts";
@@ -66,6 +67,13 @@ function handsOf(looks: Seen[], updates: (number | ExitResult)[]) {
   };
   return { hands, calls, said };
 }
+
+describe("a rollback whose update has succeeded", () => {
+  it("is held when it leads to content that was judged failed, and says how to go further back", () => {
+    assert.match(heldWords([onB, back]) ?? "", /^held: workers is on \w+: \w+ was judged failed.* --to$/);
+    assert.equal(heldWords([onB, onA, rolling]), undefined);
+  });
+});
 
 const refusal = new UserError({ what: "no room", where: "here", todo: "make some" });
 
