@@ -49,6 +49,8 @@ export function endChecks(world: World, clusterPlan: ClusterPlan | undefined): v
   const servers = clusterPlan?.controlPlane.slots.map(({ name }) => name) ?? [];
   const voters = world.cluster.control.etcd.voters().map(({ node }) => node);
   compare(world, "Voters of etcd", servers, voters);
+  for (const { vm, node, yielding } of world.cluster.control.servers)
+    if (yielding && vm.running) world.story.wrong(`${node} is left without requests at the end`);
   for (const { node } of world.cluster.control.etcd.learners()) world.story.wrong(`${node} is a learner at the end`);
   for (const process of world.living()) world.story.wrong(`${process.name} still runs at the end`);
 }
