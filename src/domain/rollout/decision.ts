@@ -104,7 +104,8 @@ function goForward(situation: Situation): Decision {
   const known = stateOf(situation, wanted.id);
   if (here.length < canaries || known?.state !== "soaking") return canary(situation, canaries);
   const nodes = here.flatMap(({ owner }) => owner?.record ?? []);
-  if (isShort(pool) && !wasWatched(known, nodes, pool.strategy.soakSeconds))
+  const { watchSeconds } = watch(pool);
+  if (watchSeconds !== undefined && !wasWatched(known, nodes, watchSeconds))
     return { ...canary(situation, canaries), watchesAnew: true };
 
   const soak = soakOf(situation);

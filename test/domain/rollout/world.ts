@@ -126,7 +126,8 @@ export function carriedOut(pool: PoolSpec, before: World, done: PoolPlan, at: Da
   }
   const { verdict } = done;
   const judged = verdict && generations.get(verdict.generation);
-  if (verdict && judged && judged.state !== verdict.state)
+  const isWatched = verdict?.state === "soaking" && verdict.watchSeconds !== undefined;
+  if (verdict && judged && (judged.state !== verdict.state || isWatched))
     generations.set(judged.id, { ...judged, state: verdict.state, since });
   held.observed.takenVmids = held.observed.vms.map((vm) => vm.vmid);
   held.record = {
