@@ -266,8 +266,8 @@ export interface ClusterControlPlaneArgs {
   localVolumes?: "refuse" | "keep";
   /**
    * What the run after a failed verdict does. `hold`: every slot keeps the node that it has. `rollback`: every slot
-   * returns to the last proved generation. A decommissioned server is never reused: the slot gets a new server with the
-   * former content.
+   * returns to the proved generation that the pool served on before. A decommissioned server is never reused: the slot
+   * gets a new server with the former content.
    *
    * A change of it: In place.
    *
@@ -556,7 +556,7 @@ export interface ClusterStrategyArgs {
   soakSeconds?: number;
   /**
    * What the run after a failed verdict does. `hold`: every slot keeps the node that it has. `rollback`: every slot
-   * returns to the last proved generation.
+   * returns to the proved generation that the pool served on before.
    *
    * A change of it: In place.
    *

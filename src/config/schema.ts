@@ -89,7 +89,7 @@ const strategy = z.strictObject({
   }),
   onFailure: onFailure.meta({
     description:
-      "What the run after a failed verdict does. `hold`: every slot keeps the node that it has. `rollback`: every slot returns to the last proved generation.",
+      "What the run after a failed verdict does. `hold`: every slot keeps the node that it has. `rollback`: every slot returns to the proved generation that the pool served on before.",
     change: "In place.",
   }),
 });
@@ -224,7 +224,7 @@ const controlPlane = z.strictObject({
   }),
   onFailure: onFailure.meta({
     description:
-      "What the run after a failed verdict does. `hold`: every slot keeps the node that it has. `rollback`: every slot returns to the last proved generation. A decommissioned server is never reused: the slot gets a new server with the former content.",
+      "What the run after a failed verdict does. `hold`: every slot keeps the node that it has. `rollback`: every slot returns to the proved generation that the pool served on before. A decommissioned server is never reused: the slot gets a new server with the former content.",
     change: "In place.",
   }),
   replaceOnlyServer: z.boolean().default(false).meta({
