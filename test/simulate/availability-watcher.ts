@@ -17,6 +17,8 @@ export interface Promises {
   most: number;
   surge: number;
   maxUnavailable: number;
+  /** The pool was added to others, and was not complete yet. */
+  incomplete?: true;
 }
 
 /**
@@ -54,10 +56,15 @@ export class AvailabilityWatcher {
    * @param established whether the pools were ever complete: before that, no availability is guaranteed
    */
   promise(specs: readonly PoolSpec[], established: boolean): void {
+    const isFirst = this.promises.size === 0;
     for (const { name, slots, strategy } of specs) {
       const before = this.promises.get(name);
+      const isNew = before === undefined ? !isFirst : before.incomplete === true;
+      const incomplete = isNew && this.unserved(name, slotsBelow(slots)).length > 0;
+      const fewest = this.established && !isNew ? before?.fewest : undefined;
       this.promises.set(name, {
-        fewest: established ? Math.min(slots, (this.established ? before?.fewest : undefined) ?? slots) : 0,
+        ...(incomplete ? { incomplete } : {}),
+        fewest: established && !incomplete ? Math.min(slots, fewest ?? slots) : 0,
         most: Math.max(slots, before?.most ?? slots),
         surge: strategy.kind === "blueGreen" ? Math.max(slots, before?.surge ?? 0) : strategy.surge,
         maxUnavailable: strategy.maxUnavailable,
