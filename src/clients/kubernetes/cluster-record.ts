@@ -58,7 +58,10 @@ export async function readWantedSlots(
   pool: string,
   role: Role,
 ): Promise<(slot: number) => boolean> {
-  const data = await readData(client);
+  return wantedIn(await readData(client), pool, role);
+}
+
+function wantedIn(data: Readonly<Record<string, string>>, pool: string, role: Role): (slot: number) => boolean {
   const slots = data[clusterKeys.slots(pool)];
   if (role === "agent" || slots !== undefined) return (slot) => hasSlot(slots ?? "", slot);
   const servers = numberAt(data, clusterKeys.servers) ?? Infinity;
@@ -83,9 +86,9 @@ export async function releaseWantedSlots(
   role: Role,
   wanted: readonly number[],
 ): Promise<void> {
-  const isWanted = await readWantedSlots(client, pool, role);
-  const slots = wanted.filter(isWanted);
-  const before = (await readData(client))[clusterKeys.slots(pool)];
+  const data = await readData(client);
+  const slots = wanted.filter(wantedIn(data, pool, role));
+  const before = data[clusterKeys.slots(pool)];
   if (slotRanges(slots) === (before ?? (role === "agent" ? "" : undefined))) return;
   if (role === "server") await writeWantedServers(client, pool, slots);
   else await writeWantedSlots(client, pool, slots);

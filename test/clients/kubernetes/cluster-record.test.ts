@@ -11,11 +11,12 @@ import {
   writeWantedServers,
 } from "../../../src/clients/kubernetes/cluster-record.ts";
 import { paths } from "../../../src/clients/kubernetes/types.ts";
-import { freshCluster } from "./fake.ts";
+import { freshCluster, type FakeCluster } from "./fake.ts";
 
 describe("what is recorded about the cluster as a whole", () => {
+  let cluster: FakeCluster;
   let client: Kubernetes;
-  freshCluster((_, itsClient) => (client = itsClient));
+  freshCluster((itsCluster, itsClient) => ([cluster, client] = [itsCluster, itsClient]));
 
   it("marks a cluster as going away and takes the mark back", async () => {
     assert.equal(await readGoingAway(client), false);
@@ -23,6 +24,7 @@ describe("what is recorded about the cluster as a whole", () => {
     assert.equal(await readGoingAway(client), true);
     await writeGoingAway(client, undefined);
     assert.equal(await readGoingAway(client), false);
+    assert.ok(cluster.objects.has(`${paths.configMaps}/cluster`));
   });
 
   it("is not guessed when a number cannot be read: a default could let too many nodes leave", async () => {
