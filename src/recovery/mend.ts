@@ -1,5 +1,5 @@
 import { UserErrors } from "../runtime/errors.ts";
-import { proveGone } from "../clients/kubernetes/gone.ts";
+import { proveGone, requireFree } from "../clients/kubernetes/gone.ts";
 import { findStaleResources } from "./stale-resources.ts";
 import { listByNumber, findUnseen } from "../clients/proxmox/vms.ts";
 import { hasJoined } from "../domain/rollout/slot-state.ts";
@@ -9,6 +9,7 @@ import { type EngineState, VM_TYPE } from "./engine-state.ts";
 import { awaitDestroys, undoCreate, type UndoneCreate } from "./pending-creates.ts";
 import { refuseUnclaimedMembers, removeUntrackedClones, reportUnknownNodes } from "./untracked-clones.ts";
 import {
+  hasLaterVm,
   mayForget,
   movedAmong,
   refuseAnotherSite,
@@ -142,13 +143,14 @@ function refuseLeft(undone: readonly UndoneCreate[]): void {
 
 /**
  * Whether the engine may forget VMs that are gone. When an operator requests the repair, it may, once no Node with one
- * of their names is Ready.
+ * of their names is Ready, but for that of a later VM of ours.
  * @throws UserError when the Node of such a VM is still Ready
  */
 async function mayGiveUp({ pve, observed }: OpenStack, gone: EngineState["vms"], asked: Asked): Promise<boolean> {
   if (asked !== "by hand") return gone.length === 0 || mayForget(gone, observed);
   const { kubernetes } = observed;
-  if (kubernetes) for (const vm of gone) await proveGone(pve, kubernetes, vm);
+  if (kubernetes)
+    for (const vm of gone) await (hasLaterVm(vm, observed) ? requireFree(pve, vm) : proveGone(pve, kubernetes, vm));
   return true;
 }
 

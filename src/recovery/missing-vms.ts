@@ -174,3 +174,19 @@ export function mayForget(gone: readonly Pick<Vm, "name">[], { kubernetes, nodes
   const names = new Set([...nodes, ...members].map(({ name }) => name));
   return !gone.some(({ name }) => names.has(name));
 }
+
+/**
+ * Whether the name of a VM that is gone belongs to a later VM of ours: a generation came back with other VMIDs, and the
+ * state is older than that. The record, the list of VMs and the Node agree about the later one, so its Node proves
+ * nothing about the VM that is gone. A VM that somebody renumbered is recorded under its first VMID, and is none of these.
+ */
+export function hasLaterVm(
+  { name, vmid }: Pick<Vm, "name" | "vmid">,
+  { nodes, records, vms }: Pick<ObservedCluster, "nodes" | "records" | "vms">,
+): boolean {
+  const node = nodes.find((one) => one.name === name);
+  const recorded = [...records.values()].flatMap((record) => record.nodes).find((one) => one.name === name);
+  if (node === undefined || recorded === undefined) return false;
+  const isSame = (one: { uuid: string; vmid: number }) => one.uuid === node.uuid && one.vmid === recorded.vmid;
+  return recorded.vmid !== vmid && isSame(recorded) && vms.some((vm) => vm.name === name && isSame(vm));
+}

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { VM_TYPE } from "../../src/recovery/engine-state.ts";
 import { labelsOf } from "../../src/clients/kubernetes/nodes.ts";
+import { parseNodeName } from "../../src/domain/model/generation.ts";
 import { tagsOf } from "../../src/clients/proxmox/tags.ts";
 import type { Vm } from "./data-centre.ts";
 import { Stage, stageImages } from "./stage.ts";
@@ -40,6 +41,20 @@ describe("a repair in virtual time", function () {
   const own = (uuid: string, phase: string) => {
     const since = "2026-01-01T00:00:00Z";
     return { "node.1.11111111": { name, slot: 1, generation: "11111111", vmid, uuid, phase, since } };
+  };
+  /** Records something else about the node of VM 1100. */
+  const rewrite = (change: object) => {
+    const { name, uuid } = stage.vm(1100);
+    const generation = parseNodeName(name, "demo")?.generation ?? "";
+    const { objects } = stage.world.cluster;
+    const found =
+      objects.get("configmaps", "evergreen-system/slot-workers-0") ??
+      objects.get("configmaps", "evergreen-system/pool-workers");
+    assert.ok(found);
+    const since = "2026-01-01T00:00:00Z";
+    const fact = { name, slot: 0, generation, vmid: 1100, uuid, phase: "handedOver", since, ...change };
+    const data = { ...(found.data as Record<string, string>), [`node.0.${generation}`]: JSON.stringify(fact) };
+    objects.put("configmaps", { ...found, data });
   };
 
   describe("of a create that never ended", () => {
@@ -203,6 +218,24 @@ describe("a repair in virtual time", function () {
       assert.equal(stage.vm(1100).running, false);
     }));
 
+  it("forgets a VM that is gone and whose name a later VM of ours has, as an older state shows it", async () =>
+    await play(async () => {
+      const older = others().map((one) => (one.vmid === 1100 ? { ...one, vmid: 1105 } : one));
+      const { why, said, refreshed } = await stage.mend({ vms: older });
+      assert.deepEqual([why, refreshed], ["", []]);
+      assert.match(said.join(), /VM 1105 .*, which is gone.*VM 1100 .* is in no state of the engine/);
+      assert.ok(stage.vm(1100).running);
+    }));
+
+  it("does not take a VM for gone that somebody gave another number", async () =>
+    await play(async () => {
+      rewrite({ vmid: 1105 });
+      const older = others().map((one) => (one.vmid === 1100 ? { ...one, vmid: 1105 } : one));
+      const { why, refreshed } = await stage.mend({ vms: older });
+      assert.match(why, /is Ready although VM 1105 is gone/);
+      assert.equal(refreshed, undefined);
+    }));
+
   it("says how a node goes that is in no state and whose slot is not wanted any more", async () => {
     stage = new Stage(stageImages(), { servers: 1, agents: 2 });
     await play(async () => {
@@ -224,20 +257,8 @@ describe("a repair in virtual time", function () {
 
   it("has nobody destroy a retired VM that runs, or has its Node", async () =>
     await play(async () => {
-      const old = stage.vm(1100);
       const vms = others().filter((one) => one.vmid !== 1100);
-      const { generation = "" } = /-(?<generation>[0-9a-f]{8})$/.exec(old.name)?.groups ?? {};
-      const fact = { name: old.name, slot: 0, generation, vmid: 1100, uuid: old.uuid, phase: "retired" };
-      const { objects } = stage.world.cluster;
-      const found =
-        objects.get("configmaps", "evergreen-system/slot-workers-0") ??
-        objects.get("configmaps", "evergreen-system/pool-workers");
-      assert.ok(found);
-      const data = {
-        ...(found.data as Record<string, string>),
-        [`node.0.${generation}`]: JSON.stringify({ ...fact, since: "2026-01-01T00:00:00Z" }),
-      };
-      objects.put("configmaps", { ...found, data });
+      rewrite({ phase: "retired" });
       const { said } = await stage.mend({ vms });
       assert.match(said.join(), /VM 1100 .* recorded as retired -> left alone: it is not off yet/);
     }));
