@@ -75,6 +75,8 @@ async function mendState(books: Books, site: OpenStack, mending: Mending): Promi
   // Listed again: a destroy task may have ended since the state was observed.
   const { gone, hidden, seen } = await findUnseen(site.pve, site.config.site.proxmoxPool, vms);
   const destroyed = new Set(unconfigured.filter((one) => one.destroyed).map(({ urn }) => urn));
+  // Before a refresh, which gives the state the name of whoever has the number.
+  refuseStrangers(vms, seen, site.config);
   const areOurs = gone.length > 0 && gone.every(({ urn }) => destroyed.has(urn));
   if (hidden.length === 0 && asked === "by hand" && !areOurs) refuseAnotherSite(gone, seen, site);
   const mayRefresh = hidden.length === 0 && (areOurs || (await mayGiveUp(site, gone, asked)));
@@ -89,7 +91,6 @@ async function mendState(books: Books, site: OpenStack, mending: Mending): Promi
     const begun = pending.map(({ inputs }) => (inputs as { vmId?: number }).vmId);
     await reportUnknownNodes(site, new Set([...vms.map(({ vmid }) => vmid), ...begun]), report);
   }
-  refuseStrangers(vms, seen);
   refuseUnclaimedMembers(site, vms);
   refuseHidden(hidden);
   const moved = movedAmong(vms, seen);

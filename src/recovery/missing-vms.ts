@@ -6,7 +6,7 @@ import { isRunning, listNamed, findUnseen, type ListedVm } from "../clients/prox
 import { shortList } from "../domain/drain/local-data.ts";
 import { hasJoined } from "../domain/rollout/slot-state.ts";
 import { hiddenVmProblems } from "../domain/rollout/hidden-vms.ts";
-import { parseNodeName } from "../domain/model/generation.ts";
+import { nodeName, parseNodeName } from "../domain/model/generation.ts";
 import type { EngineState } from "./engine-state.ts";
 import { SERVER_POOL, type Config } from "../config/config.ts";
 import { readStackConfig } from "../config/stack-config.ts";
@@ -27,8 +27,8 @@ export async function findMissingVms(
 ): Promise<{ gone: Vm[]; moved: Vm[]; unconfigured: Vm[]; untracked: ListedVm[] }> {
   const found = known.length === 0 ? undefined : await look(stack, environment, known).catch(() => undefined);
   if (found === undefined) return { gone: [], moved: [], unconfigured: [], untracked: [] };
-  const { gone, seen, hidden, untracked } = found;
-  refuseStrangers(known, seen);
+  const { gone, seen, hidden, untracked, config } = found;
+  refuseStrangers(known, seen, config);
   refuseHidden(hidden);
   return { gone, moved: movedAmong(known, seen), unconfigured: unconfiguredAmong(known, seen), untracked };
 }
@@ -95,13 +95,12 @@ export async function findOutdatedVms(
   known: readonly Vm[],
 ): Promise<{ gone: Vm[]; moved: Vm[] }> {
   const found = known.length === 0 ? undefined : await look(stack, environment, known).catch(() => undefined);
-  refuseStrangers(known, found?.seen ?? []);
+  if (found === undefined) return { gone: [], moved: [] };
+  refuseStrangers(known, found.seen, found.config);
   const isOurs = (vm: ListedVm) =>
     nodeTags(vm.tags) !== undefined && known.some(({ vmid, name }) => vm.vmid === vmid && vm.name === name);
-  const ours = found?.seen.filter(isOurs) ?? [];
-  return found === undefined || ours.length === 0
-    ? { gone: [], moved: [] }
-    : { gone: found.gone, moved: movedAmong(known, ours) };
+  const ours = found.seen.filter(isOurs);
+  return ours.length === 0 ? { gone: [], moved: [] } : { gone: found.gone, moved: movedAmong(known, ours) };
 }
 
 async function look(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]) {
@@ -109,7 +108,7 @@ async function look(stack: string, environment: NodeJS.ProcessEnv, known: readon
   const pve = Proxmox.fromEnvironment(environment);
   try {
     const found = await findUnseen(pve, config.site.proxmoxPool, known);
-    return { ...found, untracked: await findUntracked(pve, known, config) };
+    return { ...found, config, untracked: await findUntracked(pve, known, config) };
   } finally {
     await pve.close();
   }
@@ -125,20 +124,29 @@ export function refuseHidden(hidden: readonly Vm[]): void {
 }
 
 /**
- * Refuses VMs that took over a VMID of the engine's state. The engine destroys by VMID, and a clone without a recorded
- * uuid has no other identity. The program decides about a VM with Evergreen's tags and another name, or with the
- * expected name and another uuid.
- * @throws UserErrors that names every VM that has a VMID of the state, and neither the expected name nor Evergreen's
- *   tags
+ * Refuses VMs that took over a VMID of the engine's state. The engine destroys by VMID, and a clone that was never
+ * claimed has no other identity. The program decides about a VM of this cluster that was renamed, or that has the
+ * expected name and another uuid; the delete of a claim finds out that another node has the VMID.
+ * @throws UserErrors that names every VM that has a VMID of the state, and neither the expected name nor its tags
  */
-export function refuseStrangers(known: readonly Pick<Vm, "name" | "vmid">[], list: readonly ListedVm[]): void {
-  const strangers = known.flatMap(({ vmid, name }) =>
+export function refuseStrangers(
+  known: readonly Pick<Vm, "name" | "vmid" | "urn" | "claimed">[],
+  list: readonly ListedVm[],
+  { cluster }: Pick<Config, "cluster">,
+): void {
+  const isStranger = (vm: ListedVm, { name, claimed }: Pick<Vm, "name" | "claimed">): boolean => {
+    const tags = nodeTags(vm.tags);
+    if (vm.name === name) return false;
+    if (tags?.cluster !== cluster) return true;
+    return claimed !== true && nodeName(cluster, tags.pool, tags.slot, tags.generation) !== name;
+  };
+  const strangers = known.flatMap((one) =>
     list
-      .filter((vm) => vm.vmid === vmid && vm.name !== name && nodeTags(vm.tags) === undefined)
+      .filter((vm) => vm.vmid === one.vmid && isStranger(vm, one))
       .map((vm) => ({
-        what: `VM ${vmid} is not ${name} any more: it is called ${vm.name ?? "nothing yet"} and has not our tags`,
-        where: `VM ${vmid} on ${vm.host}; the state of the engine has it as ${name}`,
-        todo: "nothing was begun: the engine would destroy it in the place of ours. If it is a stranger's, move it to another number, then run `npx evergreen repair`; if it is ours, give it back its name and its tags",
+        what: `VM ${one.vmid} is not ${one.name} any more: it is called ${vm.name ?? "nothing yet"} and has not its tags`,
+        where: `VM ${one.vmid} on ${vm.host}; the state of the engine has it as ${one.name}`,
+        todo: `nothing was begun: the engine would destroy it in the place of ours. If ours is gone, ${one.claimed === true ? "move this one to another number, then run `npx evergreen repair`" : `have the engine forget it: npx pulumi state delete --target-dependents '${one.urn}'`}; if it is ours, give it back its name and its tags`,
       })),
   );
   if (strangers.length > 0) throw new UserErrors(strangers);

@@ -109,7 +109,7 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
         [outdated.gone, outdated.moved].map((some) => some.map(({ vmid }) => vmid)),
         [[1100], [1103]],
       );
-      const strangers = elsewhere.map((vm) => ({ ...vm, name: `${vm.name}-of-then` }));
+      const strangers = elsewhere.map((vm) => ({ ...vm, name: `${vm.name}-of-then`, claimed: true as const }));
       assert.deepEqual(await findOutdatedVms("dev", environment, strangers), { gone: [], moved: [] }, "another site");
       // A state that names no host is no reason to look.
       const placeless = known.map(({ vmid, name, urn }) => ({ vmid, name, urn }));
@@ -143,6 +143,24 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       );
       stranger.config.set("tags", tagsOf(1101).join(";"));
       assert.deepEqual(await lost(), []);
+    });
+
+    it("stop an update and a destroy while a node of another cluster has the number, and one of ours if nothing was claimed", async () => {
+      const claimed = known.map((vm) => ({ ...vm, claimed: true as const }));
+      const outdated = async (vms: typeof known) => await findOutdatedVms("dev", environment, vms);
+      await destroyed(1101);
+      const other = seedVm(bench.dc, { vmid: 1101, name: "another", pool: site.nodes });
+      for (const [cluster, refused, unclaimed] of [
+        ["demo-eu", /VM 1101 is not .* move this one to another number/s, /pulumi state delete .*'urn:demo-workers-1-/],
+        ["demo", undefined, /pulumi state delete .*'urn:demo-workers-1-/],
+      ] as const) {
+        const tags = tagsOfNode({ cluster, pool: "workers", slot: 7, generation: "0a1b2c3d" });
+        other.config.set("tags", tags.join(";"));
+        bench.dc.see();
+        await assert.rejects(outdated(known), unclaimed);
+        if (refused === undefined) await outdated(claimed);
+        else await assert.rejects(outdated(claimed), refused);
+      }
     });
 
     it("are none as long as the token does not see the pool, or nobody can be asked", async () => {

@@ -325,6 +325,20 @@ describe("a repair in virtual time", function () {
       assert.match(why, /VM 1101 is not demo-workers-1-11111111 any more: it is called web/);
     }));
 
+  it("has the engine forget nothing while a stranger has the number of one of its VMs: a refresh would take over its name", async () => {
+    await stage.play(async () => {
+      const { dc, time } = stage.world;
+      const known = others();
+      for (const vm of dc.vms.values()) dc.powerCut(vm);
+      for (const { vmid: one } of known) dc.vms.delete(one);
+      await clone({ owner: "stranger", name: "web" });
+      await time.sleep(15_000);
+      const { why, refreshed } = await stage.mend({ vms: [...known, { vmid, name, host: "pve1", urn: name }] });
+      assert.match(why, /VM 1101 is not demo-workers-1-11111111 any more: it is called web/);
+      assert.equal(refreshed, undefined);
+    });
+  });
+
   it("gives up a node that has served when an operator asks, and not for an update", async () =>
     await play(async () => {
       const { dc, cluster, time } = stage.world;
@@ -393,6 +407,37 @@ describe("a repair in virtual time", function () {
       vm.host = "pve2";
       assert.deepEqual((await stage.mend({ vms: known })).followed, [stage.nameOf(1100)]);
     }));
+});
+
+describe("the number of a VM that no claim in the state proves, in virtual time", function () {
+  this.timeout(60_000);
+
+  const theirs = { cluster: "staging", pool: "workers", slot: 0, generation: "22222222" };
+  for (const [whose, vmid] of [
+    ["of another cluster", 1105],
+    ["of this cluster", 1100],
+  ] as const)
+    it(`leads the engine to no node ${whose} that has the number now`, async () => {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+      const { world, engine, before } = stage;
+      const { dc, time, story } = world;
+      await stage.play(async () => {
+        const name = "staging-workers-0-22222222";
+        if (vmid === 1105)
+          dc.add({ owner: "stranger", vmid, name, host: "pve1", pool: "nodes", uuid: dc.uuid(), tags: tagsOf(theirs) });
+        engine.knows({ name: "demo-workers-1-11111111", vmid, host: "pve1" });
+        await time.sleep(15_000);
+        assert.equal(await stage.up(before), "refused");
+        assert.match(
+          engine.why,
+          /is not demo-workers-1-11111111 any more: .* state delete .*'demo-workers-1-11111111'/,
+        );
+        engine.forgets("demo-workers-1-11111111");
+        assert.equal(await stage.up(before), "done", engine.why);
+        assert.ok(dc.vms.has(vmid));
+      });
+      assert.deepEqual(story.violations, []);
+    });
 });
 
 describe("an older state, from between the clone of a member and its claim, in virtual time", function () {
