@@ -2,6 +2,67 @@ import assert from "node:assert/strict";
 import type { NodeRecord } from "../../src/domain/model/types.ts";
 import { Stage, stageImages } from "./stage.ts";
 
+/** How many slots nodes of a new generation have. */
+function moved({ world, before: { image } }: Stage): number {
+  const maps = world.cluster.objects.list("configmaps");
+  const slots = maps.filter(({ metadata }) => metadata.name.startsWith("slot-workers-"));
+  const facts = slots.flatMap(({ data }) => Object.values(data as Record<string, string>));
+  const nodes = facts.map((fact) => JSON.parse(fact) as NodeRecord);
+  const made = (vmid: number) => world.dc.vms.get(vmid)?.disk.get("image");
+  return nodes.filter(({ phase, vmid }) => phase === "handedOver" && made(vmid) !== image).length;
+}
+
+describe("a canary, in virtual time", function () {
+  this.timeout(60_000);
+
+  for (const soakSeconds of [60, 3600])
+    it(`soaks for ${soakSeconds} s also when fewer slots are to move first by then`, async () => {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 5, canary: 3, soakSeconds });
+      const wish = stage.agentsOf(1);
+      const strategy = { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds, canary: 1 };
+      await stage.play(async () => {
+        if (soakSeconds > 60) assert.equal(await stage.up(wish), "done", stage.engine.why);
+        else assert.equal(await stage.dieAt(wish, () => moved(stage) === 3), "killed");
+        await stage.world.time.sleep(100_000);
+        assert.equal(await stage.up({ ...wish, strategy }), "done", stage.engine.why);
+        assert.equal(moved(stage), 3);
+        await stage.world.time.sleep(soakSeconds * 1000);
+        assert.equal(await stage.up({ ...wish, strategy }), "done", stage.engine.why);
+        assert.equal(moved(stage), 5);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    });
+
+  it("soaks also when the pool has fewer slots by then, of which it is a share", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 6 });
+    const strategy = { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 3600, canary: "50%" };
+    const wish = { ...stage.agentsOf(1), strategy };
+    await stage.play(async () => {
+      assert.equal(await stage.up(wish), "done", stage.engine.why);
+      assert.equal(await stage.up({ ...wish, slots: 4 }), "done", stage.engine.why);
+      assert.equal(moved(stage), 3);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("takes the slot of a node that is dead, which no join brings back", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 4, canary: 1, soakSeconds: 60 });
+    const { cluster, time, watcher } = stage.world;
+    await stage.play(async () => {
+      const dead = stage.nameOf(1102);
+      watcher.touchedByFate(dead);
+      cluster.nodes.flap(dead, 72_000_000);
+      await time.sleep(120_000);
+      watcher.availability.runBegins();
+      for (const most of [1, 4]) {
+        assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+        assert.equal(moved(stage), most);
+      }
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});
+
 describe("a canary with a short soak, in virtual time", function () {
   this.timeout(60_000);
 
@@ -10,16 +71,6 @@ describe("a canary with a short soak, in virtual time", function () {
   const record = ({ world }: Stage): string => {
     const map = world.cluster.objects.get("configmaps", "evergreen-system/pool-workers");
     return JSON.stringify(map?.data ?? {});
-  };
-
-  /** How many slots nodes of a new generation have. */
-  const moved = ({ world, before: { image } }: Stage): number => {
-    const maps = world.cluster.objects.list("configmaps");
-    const slots = maps.filter(({ metadata }) => metadata.name.startsWith("slot-workers-"));
-    const facts = slots.flatMap(({ data }) => Object.values(data as Record<string, string>));
-    const nodes = facts.map((fact) => JSON.parse(fact) as NodeRecord);
-    const made = (vmid: number) => world.dc.vms.get(vmid)?.disk.get("image");
-    return nodes.filter(({ phase, vmid }) => phase === "handedOver" && made(vmid) !== image).length;
   };
 
   /** A run watches the canary for its whole soak, and the next one goes on with the other slots. */

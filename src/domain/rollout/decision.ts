@@ -1,6 +1,5 @@
 import type { Decision, Situation } from "./situation.ts";
 import { compareVersions, parseVersion } from "../versions/versions.ts";
-import { isAdopted } from "../model/generation.ts";
 import { isHealthy, type SlotState } from "./slot-state.ts";
 import { isStuck } from "./unreachable.ts";
 import type {
@@ -100,10 +99,12 @@ function goForward(situation: Situation): Decision {
   const { pool, wanted } = situation;
   const canaries = pool.strategy.canary === undefined ? pool.slots : nodesOf(pool.strategy.canary, pool.slots);
   const here = ownedBy(situation, wanted.id);
-  if (canaries >= pool.slots || here.length > canaries) return everySlot(situation, wanted, "roll");
   const known = stateOf(situation, wanted.id);
-  if (here.length < canaries || known?.state !== "soaking") return canary(situation, canaries);
   const nodes = here.flatMap(({ owner }) => owner?.record ?? []);
+  // More slots than canaries have moved also when a pool has fewer slots by now, or a smaller canary.
+  const hasBegun = here.length > canaries && known !== undefined && cameAfterSoak(situation, known, nodes);
+  if (canaries >= pool.slots || hasBegun) return everySlot(situation, wanted, "roll");
+  if (here.length < canaries || known?.state !== "soaking") return canary(situation, canaries);
   const { watchSeconds } = watch(pool);
   if (watchSeconds !== undefined && !wasWatched(known, nodes, watchSeconds))
     return { ...canary(situation, canaries), watchesAnew: true };
@@ -113,16 +114,26 @@ function goForward(situation: Situation): Decision {
   return { ...canary(situation, canaries), kind: "soaking", ...waitFor(soak) };
 }
 
+/** Whether one of these nodes has got its slot after the soak of the first ones, which the others waited for. */
+function cameAfterSoak(
+  { pool: { strategy } }: Situation,
+  { state, since }: GenerationRecord,
+  nodes: readonly Pick<NodeRecord, "since">[],
+): boolean {
+  const end = Date.parse(since) + strategy.soakSeconds * 1000;
+  return state === "soaking" && nodes.some((node) => Date.parse(node.since) > end);
+}
+
 /**
- * The first slots move, preferably those that have moved already, then those of adopted nodes that are down, which only
- * a successor mends; no other slot moves until their soak is over.
+ * The first slots move, preferably those that have moved already, then those whose node is down, which may be past
+ * mending by anything but a successor; no other slot moves until their soak is over.
  */
 function canary(situation: Situation, count: number): Decision {
   const { pool, wanted } = situation;
   const here = ownedBy(situation, wanted.id);
-  const isLost = ({ owner }: SlotState) => owner !== undefined && isAdopted(owner) && !isHealthy(owner);
+  const isDown = ({ owner }: SlotState) => owner !== undefined && !isHealthy(owner);
   const others = situation.slots.filter((slot) => !here.includes(slot) && !isStuck(slot));
-  const rest = others.toSorted((a, b) => Number(isLost(b)) - Number(isLost(a)));
+  const rest = others.toSorted((a, b) => Number(isDown(b)) - Number(isDown(a)));
   const { soakSeconds } = pool.strategy;
   return {
     kind: "canary",
