@@ -25,7 +25,7 @@ type ByHandOrder = Exclude<Extract<FaultOrder, { vm: number | string }>, Outside
 export class Faults {
   readonly strikes = new Strikes();
   private readonly dataCentre: DataCentre;
-  private readonly guests: Pick<RackGuests, "snapshotFault" | "balancer">;
+  private readonly guests: Pick<RackGuests, "snapshotFault" | "balancers">;
   private rules: ((moment: Moment, request: Request) => Fault | undefined)[] = [];
   private taskRules: ((type: string) => string | undefined)[] = [];
   /** Undo functions of orders that are not rules. */
@@ -33,7 +33,7 @@ export class Faults {
   private readonly boundaries: Boundaries;
   private readonly crossings = new WeakMap<Request, Crossing>();
 
-  constructor(dataCentre: DataCentre, guests: Pick<RackGuests, "snapshotFault" | "balancer" | "boundaries">) {
+  constructor(dataCentre: DataCentre, guests: Pick<RackGuests, "snapshotFault" | "balancers" | "boundaries">) {
     this.dataCentre = dataCentre;
     this.guests = guests;
     this.boundaries = guests.boundaries;
@@ -79,8 +79,10 @@ export class Faults {
         this.undo.push(() => (this.guests.snapshotFault = undefined));
         return `snapshots of etcd: ${order.fault}`;
       case "registration-down":
-        this.guests.balancer.deaf = true;
-        this.undo.push(() => (this.guests.balancer.deaf = false));
+        for (const balancer of this.guests.balancers) {
+          balancer.deaf = true;
+          this.undo.push(() => (balancer.deaf = false));
+        }
         return "nobody is reached through the registration address";
       case "revoke-privilege":
         this.revoke(order.privilege);

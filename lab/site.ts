@@ -43,6 +43,8 @@ export function addressesOf(prefix: string) {
     objectStore: `${prefix}.0.3`,
     audit: `${prefix}.0.4`,
     registration: `${prefix}.0.5`,
+    /** For a second cluster in the same lab, which the lab does not watch. */
+    secondRegistration: `${prefix}.0.6`,
   };
 }
 

@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Authority, signingKeys } from "../pki.ts";
 import type { Credentials } from "../pki.ts";
+import type { Balancer } from "./balancer.ts";
 import type { Server } from "./server.ts";
 
 /** Host names of the API server that every certificate contains. */
@@ -22,10 +23,13 @@ export class Cluster {
   readonly password = randomBytes(16).toString("hex");
   /** Servers that run now and are members of etcd, by VMID. */
   readonly servers = new Map<number, Server>();
+  /** The registration address. */
+  readonly balancer: Balancer;
   /** Directory of the files that the real programs read. */
   readonly directory: string;
 
-  constructor(parent: string) {
+  constructor(parent: string, balancer: Balancer) {
+    this.balancer = balancer;
     this.directory = join(parent, `cluster-${this.serverCa.hash.slice(0, 8)}`);
     this.serverToken = `K10${this.serverCa.hash}::server:${this.password}`;
     this.admin = this.clientCa.issue({

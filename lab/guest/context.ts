@@ -34,8 +34,8 @@ export interface Surroundings {
   readonly profile: Profile;
   readonly binaries: Binaries;
   readonly processes: Processes;
-  /** The registration address. */
-  readonly balancer: Balancer;
+  /** The registration address of a new cluster, among the additional names of its first server. */
+  balancerOf(names: readonly string[]): Balancer;
   /** Boundaries at which requests to the supervisor can be held or cut. */
   readonly boundaries: Boundaries;
   /** Flags that make API servers report their requests. */

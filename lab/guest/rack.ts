@@ -6,6 +6,7 @@ import { UserError } from "../../src/runtime/errors.ts";
 import type { AuditFlags } from "../audit.ts";
 import { Boundaries } from "../boundaries.ts";
 import { filesOf } from "../images.ts";
+import { addressesOf } from "../site.ts";
 import { Processes } from "../process.ts";
 import type { Guest, GuestHost, Machine, Profile, SnapshotFault } from "../types.ts";
 import { Balancer } from "./balancer.ts";
@@ -46,7 +47,8 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
   readonly directory: string;
   readonly binaries: Binaries;
   readonly processes: Processes;
-  readonly balancer: Balancer;
+  /** The registration addresses. The lab follows the cluster of the first one. */
+  readonly balancers: readonly [Balancer, Balancer];
   readonly boundaries: Boundaries;
   readonly audit: AuditFlags;
   readonly clusters = new Map<string, Cluster>();
@@ -65,13 +67,14 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
     this.audit = audit;
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     this.processes = new Processes(processDirectory(directory));
-    this.balancer = new Balancer(`${prefix}.0.5`);
+    const { registration, secondRegistration } = addressesOf(prefix);
+    this.balancers = [new Balancer(registration), new Balancer(secondRegistration)];
   }
 
-  /** Opens the registration address. @throws UserError when its ports are taken, or a program is missing */
+  /** Opens the registration addresses. @throws UserError when its ports are taken, or a program is missing */
   async start(): Promise<void> {
     for (const path of Object.values(this.binaries) as string[]) needProgram(path);
-    await this.balancer.listen();
+    for (const balancer of this.balancers) await balancer.listen();
   }
 
   boot(machine: Machine): Guest {
@@ -90,11 +93,16 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
     rmSync(diskDirectory(this.directory, vmid, uuid), { recursive: true, force: true });
   }
 
-  /** Powers off all guests and closes the registration address. */
+  /** Powers off all guests and closes the registration addresses. */
   async close(): Promise<void> {
     await Promise.all([...this.running].map((guest) => guest.powerOff()));
-    await this.balancer.close();
+    for (const balancer of this.balancers) await balancer.close();
     await this.processes.killAll();
+  }
+
+  /** The first registration address where the names have none. */
+  balancerOf(names: readonly string[]): Balancer {
+    return this.balancers.find(({ address }) => names.includes(address)) ?? this.balancers[0];
   }
 
   report(event: GuestEvent): void {
@@ -125,8 +133,8 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
 
   /** The administrator's kubeconfig for the registration address; undefined until a cluster exists. */
   get adminKubeconfig(): string | undefined {
-    const cluster = this.servers[0]?.cluster ?? [...this.clusters.values()].at(-1);
-    return cluster?.adminKubeconfig(this.balancer.api);
+    const cluster = this.servers[0]?.cluster ?? this.followed.at(-1);
+    return cluster?.adminKubeconfig(this.balancers[0].api);
   }
 
   /** Process ids of all real programs of the guests. */
@@ -134,8 +142,13 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
     return this.processes.pids;
   }
 
+  /** Clusters of the first registration address: a cluster that was lost and made again is another one. */
+  private get followed(): Cluster[] {
+    return [...this.clusters.values()].filter(({ balancer }) => balancer === this.balancers[0]);
+  }
+
   private get servers(): Server[] {
-    return [...this.clusters.values()].flatMap(({ servers }) => [...servers.values()]);
+    return this.followed.flatMap(({ servers }) => [...servers.values()]);
   }
 
   /** What the site's DHCP server answers: the same address for the same VM. */

@@ -109,7 +109,7 @@ export class Server {
   /** Steps down before it leaves: its connections are drained, then another member becomes leader. */
   async yield(): Promise<void> {
     this.yielding = true;
-    await this.guest.rack.balancer.drain(this.address);
+    await this.cluster.balancer.drain(this.address);
     const { id, leader } = await this.etcd.status();
     if (id !== leader) return;
     const heir = (await this.etcd.members()).find(({ ID, isLearner }) => ID !== id && !isLearner);
@@ -119,7 +119,7 @@ export class Server {
 
   /** Resumes serving: the server stays in the cluster after all. */
   serveAgain(): void {
-    if (this.yielding && this.ready) this.guest.rack.balancer.add(this.address);
+    if (this.yielding && this.ready) this.cluster.balancer.add(this.address);
     this.yielding = false;
   }
 
@@ -145,7 +145,7 @@ export class Server {
   }
 
   private get names(): string[] {
-    return [this.address, this.guest.rack.balancer.address, ...this.start.fragment.tlsSan];
+    return [this.address, this.cluster.balancer.address, ...this.start.fragment.tlsSan];
   }
 
   private get peerUrl(): string {
@@ -252,7 +252,7 @@ export class Server {
 
   /** Makes the registration address send connections to this server from now on. */
   private attach(): void {
-    const { balancer } = this.guest.rack;
+    const { balancer } = this.cluster;
     balancer.add(this.address);
     this.ready = true;
     this.plane.defer(async () => {
@@ -295,7 +295,7 @@ async function clusterFor({ guest, fragment }: NodeStart, scope: Scope): Promise
   const known = [...clusters.values()].find(({ serverCa }) => serverCa.cert === files.text(disk.caFile));
   if (known && disk.hasData(guest)) return known;
   if (fragment.server === undefined) {
-    const cluster = known ?? new Cluster(directory);
+    const cluster = known ?? new Cluster(directory, guest.rack.balancerOf(fragment.tlsSan));
     clusters.set(cluster.serverCa.hash, cluster);
     return cluster;
   }

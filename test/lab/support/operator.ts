@@ -207,7 +207,8 @@ export class Operator {
     return `${id}.${secret}`;
   }
 
-  private async readFile(vmid: number, file: string): Promise<string> {
+  /** Reads a file in a VM, through its guest agent. */
+  async readFile(vmid: number, file: string): Promise<string> {
     const { content } = (await this.pve("GET", `nodes/pve1/qemu/${vmid}/agent/file-read`, { file })) as {
       content: string;
     };
