@@ -14,6 +14,7 @@ import {
   movedAmong,
   refuseAnotherSite,
   refuseHidden,
+  refuseRenumbered,
   refuseStrangers,
   unconfiguredAmong,
 } from "./missing-vms.ts";
@@ -145,11 +146,12 @@ function refuseLeft(undone: readonly UndoneCreate[]): void {
 /**
  * Whether the engine may forget VMs that are gone. When an operator requests the repair, it may, once no Node with one
  * of their names is Ready, but for that of a later VM of ours.
- * @throws UserError when the Node of such a VM is still Ready
+ * @throws UserError when the Node of such a VM is still Ready, or when the VM has another number
  */
 async function mayGiveUp({ pve, observed }: OpenStack, gone: EngineState["vms"], asked: Asked): Promise<boolean> {
   if (asked !== "by hand") return gone.length === 0 || mayForget(gone, observed);
   const { kubernetes } = observed;
+  refuseRenumbered(gone, observed);
   if (kubernetes)
     for (const vm of gone) await (hasLaterVm(vm, observed) ? requireFree(pve, vm) : proveGone(pve, kubernetes, vm));
   return true;

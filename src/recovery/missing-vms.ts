@@ -5,8 +5,9 @@ import { nodeTags } from "../clients/proxmox/tags.ts";
 import { isRunning, listNamed, findUnseen, type ListedVm } from "../clients/proxmox/vms.ts";
 import { shortList } from "../domain/drain/local-data.ts";
 import { hasJoined } from "../domain/rollout/slot-state.ts";
-import { hiddenVmProblems } from "../domain/rollout/hidden-vms.ts";
+import { hiddenVmProblems, renumberedProblem } from "../domain/rollout/hidden-vms.ts";
 import { nodeName, parseNodeName } from "../domain/model/generation.ts";
+import type { NodeRecord } from "../domain/model/types.ts";
 import type { EngineState } from "./engine-state.ts";
 import { SERVER_POOL, type Config } from "../config/config.ts";
 import { readStackConfig } from "../config/stack-config.ts";
@@ -197,4 +198,29 @@ export function hasLaterVm(
   if (node === undefined || recorded === undefined) return false;
   const isSame = (one: { uuid: string; vmid: number }) => one.uuid === node.uuid && one.vmid === recorded.vmid;
   return recorded.vmid !== vmid && isSame(recorded) && vms.some((vm) => vm.name === name && isSame(vm));
+}
+
+/**
+ * The record of the node that a VM is by its SMBIOS uuid, when somebody gave the VM another number than the node was made
+ * with. The record of a retired node does not count: its VM may have been restored from a backup.
+ */
+export function recordedElsewhere(
+  { vmid }: Pick<ListedVm, "vmid">,
+  { vms, records }: Pick<ObservedCluster, "vms" | "records">,
+): NodeRecord | undefined {
+  const uuid = vms.find((vm) => vm.vmid === vmid)?.uuid;
+  const nodes = [...records.values()].flatMap((record) => record.nodes);
+  return nodes.find((node) => node.uuid === uuid && node.vmid !== vmid && node.phase !== "retired");
+}
+
+/** @throws UserErrors that names VMs that are not gone, and have another number */
+export function refuseRenumbered(
+  gone: readonly Pick<Vm, "vmid">[],
+  observed: Pick<ObservedCluster, "vms" | "records">,
+): void {
+  const problems = observed.vms.flatMap((vm) => {
+    const made = recordedElsewhere(vm, observed);
+    return made && gone.some(({ vmid }) => vmid === made.vmid) ? [renumberedProblem(made, vm.vmid)] : [];
+  });
+  if (problems.length > 0) throw new UserErrors(problems);
 }

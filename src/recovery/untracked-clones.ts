@@ -1,7 +1,7 @@
 import { UserErrors } from "../runtime/errors.ts";
 import { listVms, type ListedVm } from "../clients/proxmox/vms.ts";
 import { imageTags } from "../domain/model/formats.ts";
-import { findUntracked } from "./missing-vms.ts";
+import { findUntracked, recordedElsewhere } from "./missing-vms.ts";
 import { keptWords } from "../domain/drain/local-data.ts";
 import { isAdopted, parseNodeName } from "../domain/model/generation.ts";
 import { SERVER_POOL } from "../config/config.ts";
@@ -36,8 +36,10 @@ export async function removeUntrackedClones(
     const record = recordOf(site.observed, vm);
     // The VM of a retired record may be gone, and its number and name another's: `reportUnknownNodes` says what to do.
     if (!isBare && record?.phase === "retired") continue;
+    const node = recordedElsewhere(vm, site.observed);
     let how: string;
     if (site.observed.kubernetes === undefined) how = UNHEARD;
+    else if (node) how = `left alone: it is ${node.name}, which was made as VM ${node.vmid}; pulumi up says what to do`;
     else if (!isBare && record === undefined) how = `${CONFIGURED}, destroy VM ${vmid} (${name}) by hand`;
     else {
       const undone = await undoCreate(site, { urn: "", type: VM_TYPE, inputs: { name, vmId: vmid } }, fence);

@@ -232,7 +232,7 @@ describe("a repair in virtual time", function () {
       rewrite({ vmid: 1105 });
       const older = others().map((one) => (one.vmid === 1100 ? { ...one, vmid: 1105 } : one));
       const { why, refreshed } = await stage.mend({ vms: older });
-      assert.match(why, /is Ready although VM 1105 is gone/);
+      assert.match(why, /was made as VM 1105, which is gone, and VM 1100 has its name/);
       assert.equal(refreshed, undefined);
     }));
 
@@ -407,6 +407,43 @@ describe("a repair in virtual time", function () {
       vm.host = "pve2";
       assert.deepEqual((await stage.mend({ vms: known })).followed, [stage.nameOf(1100)]);
     }));
+});
+
+describe("a node to whose VM somebody gave another number, in virtual time", function () {
+  this.timeout(60_000);
+
+  for (const isOn of [true, false])
+    it(`stays, and serves on once it has its number back, when it is ${isOn ? "on" : "off"}`, async () => {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+      const { world, engine, before } = stage;
+      const { dc, time } = world;
+      await stage.play(async () => {
+        const was = stage.vm(1101);
+        const give = async (from: number, to: number) => {
+          const vm = Object.assign(stage.vm(from), { vmid: to });
+          dc.vms.delete(from);
+          dc.vms.set(to, vm);
+          await time.sleep(120_000);
+        };
+        if (!isOn) stage.cutPower(1101);
+        await give(1101, 1150);
+        assert.equal(await stage.up(before), "refused");
+        assert.match(
+          engine.why,
+          /was made as VM 1101, which is gone, and VM 1150 has its name.* give it its number back/,
+        );
+        const vms = [1000, 1100, 1101].map((vmid) => ({ vmid, name: (dc.vms.get(vmid) ?? was).name, urn: `${vmid}` }));
+        const { why, said, refreshed } = await stage.mend({ vms });
+        assert.match(why, /was made as VM 1101, which is gone/);
+        assert.ok(!said.join().includes("destroy"), said.join());
+        assert.equal(refreshed, undefined);
+        await give(1150, 1101);
+        assert.equal(await stage.up(before), "done", engine.why);
+        assert.equal(dc.vms.get(1101), was);
+        assert.ok(was.running);
+      });
+      assert.deepEqual(world.story.violations, []);
+    });
 });
 
 describe("the number of a VM that no claim in the state proves, in virtual time", function () {

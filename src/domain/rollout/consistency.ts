@@ -1,7 +1,7 @@
 import { isAdopted } from "../model/generation.ts";
 import type { Problem } from "../model/problem.ts";
 import { hasJoined } from "./slot-state.ts";
-import { hiddenVmProblems } from "./hidden-vms.ts";
+import { hiddenVmProblems, renumberedProblem } from "./hidden-vms.ts";
 import type { Generation, ObservedNode, ObservedVm, NodeRecord, ObservedPool, PoolRecord } from "../model/types.ts";
 
 /**
@@ -17,7 +17,7 @@ export function inconsistencies(
   const remembered = record?.nodes ?? [];
   return [
     ...doubles(observed.vms),
-    ...observed.vms.flatMap((vm) => vmProblems(vm, observed.nodes, remembered)),
+    ...observed.vms.flatMap((vm) => vmProblems(vm, observed, remembered)),
     ...observed.nodes.flatMap((node) => nodeProblems(node, observed, remembered)),
     ...observed.nodes.flatMap((node) => unknownGeneration(node, record, wanted)),
     ...remembered.flatMap((node) => lostVm(node, observed, wanted)),
@@ -42,13 +42,16 @@ function doubles(vms: readonly ObservedVm[]): Problem[] {
   return [...names, ...(names.length > 0 ? [] : twice("SMBIOS uuid", read, (vm) => vm.uuid))];
 }
 
-function vmProblems(vm: ObservedVm, nodes: readonly ObservedNode[], remembered: readonly NodeRecord[]): Problem[] {
+function vmProblems(vm: ObservedVm, { nodes, takenVmids }: ObservedPool, remembered: readonly NodeRecord[]): Problem[] {
   const made = remembered.find((node) => node.uuid === vm.uuid);
   const former = made?.name ?? formerName(vm);
   if (former !== vm.name) return [renamed(vm, former)];
   // Its identity cannot be read while its host does not answer; nothing is done to it until then.
   if (vm.unreachable !== undefined) return [];
-  if (made !== undefined && made.vmid !== vm.vmid) return [restored(vm, made.vmid)];
+  if (made !== undefined && made.vmid !== vm.vmid) {
+    const isGone = made.phase !== "retired" && !takenVmids.includes(made.vmid);
+    return [isGone ? renumberedProblem(made, vm.vmid) : restored(vm, made.vmid)];
+  }
 
   // A name may come back after its VM was decommissioned and destroyed; the new VM then has a new uuid.
   const namesake = remembered.find((node) => node.name === vm.name && node.phase !== "retired");

@@ -21,3 +21,12 @@ export function stillReady({ name, vmid }: Pick<NodeRecord, "name" | "vmid">): P
     todo: "nothing was done to it. Find that machine (the Node's address and SMBIOS uuid say which): it may be the VM under another number. A Node whose VM was deleted just now is not Ready any more within a minute: run again then",
   };
 }
+
+/** The problem of a VM of ours that somebody gave another number: the number that it was made with is free. */
+export function renumberedProblem({ name, vmid }: Pick<NodeRecord, "name" | "vmid">, now: number): Problem {
+  return {
+    what: `${name} was made as VM ${vmid}, which is gone, and VM ${now} has its name, its tags and its SMBIOS uuid`,
+    where: `VM ${now}; VMID ${vmid} is free`,
+    todo: `nothing was done to it: it may hold the only copy of its data. If it is the node, give it its number back: shut it down, vzdump ${now}, and qmrestore that as VM ${vmid} with --pool and without --unique, then destroy VM ${now} and start VM ${vmid}; if it is a copy that nobody needs, shut it down and remove our tags from it, then run \`npx evergreen repair\``,
+  };
+}

@@ -108,10 +108,21 @@ describe("what is observed of a pool and its record", () => {
   it("sees a backup that was restored beside its VM, which has lost our tags (adversary, seed 275527219)", () => {
     const at = world(settled(A, 1), KNOWN);
     at.observed.vms.forEach((vm) => (vm.vmid = 1106));
+    at.observed.takenVmids = [1100, 1106];
     const [problem, ...others] = disagreementsOf(at);
     assert.deepEqual(others, []);
     assert.match(problem?.what ?? "", /was made as VM 1100, and another VM has its name, its tags and its SMBIOS uuid/);
     assert.match(problem?.where ?? "", /^VM 1106 /);
+  });
+
+  it("sees a node that has another number by now, and does not have it destroyed as a copy", () => {
+    const at = world(settled(A, 1), KNOWN);
+    at.observed.vms.forEach((vm) => (vm.vmid = 1106));
+    at.observed.takenVmids = [1106];
+    const [problem, ...others] = disagreementsOf(at);
+    assert.deepEqual(others, []);
+    assert.match(problem?.what ?? "", /was made as VM 1100, which is gone, and VM 1106 has its name/);
+    assert.match(problem?.todo ?? "", /give it its number back/);
   });
 
   it("sees another VM in the place of ours", () => {
