@@ -39,6 +39,18 @@ describe("a node that is not healthy", () => {
     });
   }
 
+  /** A pod of a DaemonSet on a node, of a version. */
+  function daemon(on: string, version: string, ready: string): void {
+    const ownerReferences = [{ kind: "DaemonSet", name: "cni", uid: "cni", controller: true }];
+    const labels = { "controller-revision-hash": version };
+    const metadata = { name: `cni-${on}`, namespace: "kube-system", labels, ownerReferences };
+    cluster.put("/api/v1/namespaces/kube-system/pods", {
+      metadata,
+      spec: { nodeName: on },
+      status: { phase: "Running", conditions: [{ type: "Ready", status: ready }] },
+    });
+  }
+
   /** What is said in the place of the accusation; undefined: the accusation itself. */
   async function excuse({ power = runs, silence = 0 }: Partial<Case>): Promise<string | undefined> {
     await using pve = await fakeProxmox(() => power);
@@ -97,6 +109,30 @@ describe("a node that is not healthy", () => {
       when: "the image of a daemon of its cannot be fetched",
       arrange: () => waits(name, "DaemonSet"),
       says: /its daemons cannot be fetched: kube-system\/cni-1: ImagePullBackOff/,
+    },
+    {
+      when: "a daemon of its is not Ready, of a version that is Ready on no other node, where the old one is",
+      arrange: () => {
+        daemon(name, "new", "False");
+        daemon("a", "old", "True");
+        daemon("b", "new", "False");
+      },
+      says: /cni-demo-workers-0-\w+: of a new version of the DaemonSet, which is Ready on no other node/,
+    },
+    {
+      when: "a daemon of its is not Ready, of a version that is Ready on another node",
+      arrange: () => {
+        daemon(name, "new", "False");
+        daemon("a", "old", "True");
+        daemon("b", "new", "True");
+      },
+    },
+    {
+      when: "a daemon of its is not Ready, and all others are of its version",
+      arrange: () => {
+        daemon(name, "new", "False");
+        daemon("a", "new", "False");
+      },
     },
     { when: "the image of a workload on it cannot be fetched", arrange: () => waits(name, "ReplicaSet") },
     { when: "the image of a daemon on another node cannot be fetched", arrange: () => waits("a", "DaemonSet") },

@@ -31,6 +31,14 @@ const guilty: Case[] = [
     says: /does not serve, so nobody leaves its slot: Ready is False/,
   },
   {
+    when: "its node has no memory left right before its predecessor would leave, without any pod of others",
+    happens: async (stage) => {
+      const { name } = await arriving(stage, "joined");
+      addCondition(stage, name, { type: "MemoryPressure", status: "True" });
+    },
+    says: /does not serve, so nobody leaves its slot: MemoryPressure is True/,
+  },
+  {
     when: "its node was not Ready for a moment in its soak",
     soakSeconds: 60,
     happens: async (stage) => {
@@ -247,6 +255,18 @@ const innocent: Case[] = [
     says: /^$/,
   },
   {
+    when: "a daemon restarts in its soak that is of a new version there, and of the old one on the other nodes",
+    soakSeconds: 60,
+    happens: async (stage) => {
+      const { name } = await arriving(stage, "soaking");
+      for (const node of stage.world.cluster.nodes.names())
+        setVersion(stage, node, node.startsWith("demo-servers-") ? "old" : "new");
+      await stage.world.time.sleep(5_000);
+      restart(stage, [name]);
+    },
+    says: /^$/,
+  },
+  {
     when: "its VM has lost its power when its predecessor would leave",
     happens: async (stage) => stage.world.dc.powerCut(await arriving(stage, "joined")),
     says: /does not serve, so nobody leaves its slot: .*its VM does not run/,
@@ -303,6 +323,36 @@ const innocent: Case[] = [
     when: "a daemon of its node is Ready on no other node",
     happens: (stage) => void deployBroken(stage),
     says: /^$/,
+  },
+  {
+    when: "pods on its node have used up the memory when its predecessor would leave",
+    workload: {},
+    happens: async (stage) => {
+      const { name } = await arriving(stage, "joined");
+      stage.world.cluster.pods.bindLate("app", name);
+      addCondition(stage, name, { type: "MemoryPressure", status: "True" });
+    },
+    says: /MemoryPressure is True.*; MemoryPressure beside the pods load\/app-\d+.*the image was not judged/,
+  },
+  {
+    when: "nobody makes the pod of the network for its node, which is not Ready without",
+    image: "never-ready",
+    happens: async (stage) => {
+      const { name } = await arriving(stage, "registered");
+      await stage.world.time.sleep(500);
+      stage.world.cluster.objects.remove("pods", `kube-system/rke2-canal-${name}`);
+    },
+    says: /to be Ready.*; no pod was made for it of DaemonSet kube-system\/rke2-canal.*the image was not judged/,
+  },
+  {
+    when: "a daemon is updated in those days, to a version that works nowhere",
+    happens: async (stage) => {
+      const { name } = await arriving(stage, "registered");
+      await stage.world.time.sleep(60_000);
+      for (const node of stage.world.cluster.nodes.names()) setVersion(stage, node, node === name ? "new" : "old");
+    },
+    image: "never-ready",
+    says: /to be Ready.*kube-system\/kube-proxy-[\w-]+: of a new version of the DaemonSet.*the image was not judged/,
   },
 ];
 
@@ -386,6 +436,23 @@ function setReady({ world }: Stage, name: string, ready: string): void {
       ...node,
       status: { ...node.status, conditions: [{ type: "Ready", status: ready, reason: "Test", lastTransitionTime }] },
     });
+}
+
+function addCondition({ world }: Stage, name: string, condition: { type: string; status: string }): void {
+  const { objects } = world.cluster;
+  const node = objects.get("nodes", name);
+  const conditions = [...((node?.status?.conditions ?? []) as object[]), condition];
+  if (node) objects.put("nodes", { ...node, status: { ...node.status, conditions } });
+}
+
+/** The pod of a daemon on a node is of this version of its DaemonSet; the new one does not work. */
+function setVersion({ world }: Stage, node: string, version: "old" | "new"): void {
+  const { objects } = world.cluster;
+  const pod = objects.get("pods", `kube-system/kube-proxy-${node}`);
+  if (pod === undefined) return;
+  const labels = { ...pod.metadata.labels, "controller-revision-hash": version };
+  const status = version === "old" ? pod.status : { ...pod.status, conditions: [{ type: "Ready", status: "False" }] };
+  objects.put("pods", { ...pod, metadata: { ...pod.metadata, labels }, status: status ?? {} });
 }
 
 /** A daemon of these nodes restarts once more. */

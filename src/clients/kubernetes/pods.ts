@@ -15,6 +15,21 @@ export function isPodReady(pod: Pod): boolean {
   return pod.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True") ?? false;
 }
 
+const revisionOf = ({ metadata }: Pod): string => metadata?.labels?.["controller-revision-hash"] ?? "";
+
+/**
+ * Whether a DaemonSet is being updated, and the version that a pod has is Ready on none of the other nodes: a pod of it
+ * proves nothing against the nodes that it runs on.
+ * @param nodes the nodes in question
+ * @param pods of the whole cluster
+ */
+export function isUntriedVersion(pod: Pod, nodes: ReadonlySet<string>, pods: readonly Pod[]): boolean {
+  const daemon = daemonOf(pod);
+  const others = pods.filter((one) => daemonOf(one) === daemon && !nodes.has(nodeOf(one)));
+  const isSame = (one: Pod) => revisionOf(one) === revisionOf(pod);
+  return daemon !== undefined && !others.every(isSame) && !others.some((one) => isSame(one) && isPodReady(one));
+}
+
 /** Restarts of all containers of a pod. */
 function restartsOf(pod: Pod): number {
   return (pod.status?.containerStatuses ?? []).reduce((sum, { restartCount }) => sum + restartCount, 0);
@@ -22,7 +37,8 @@ function restartsOf(pod: Pod): number {
 
 /**
  * Static pods and pods of DaemonSets that have restarted on some nodes between two readings, and whose restarts may be
- * the fault of these nodes: those whose counterparts restarted on other nodes too are left out.
+ * the fault of these nodes: those whose counterparts restarted on other nodes too are left out, and those of a version that
+ * no other node has Ready.
  * @param unready DaemonSets that were Ready on no node before, by uid: their restarts prove nothing
  */
 export function restartedOn(
@@ -38,7 +54,7 @@ export function restartedOn(
   });
   const elsewhere = new Set(restarted.filter((pod) => !nodes.has(nodeOf(pod))).map(kindOf));
   return restarted
-    .filter((pod) => nodes.has(nodeOf(pod)) && !elsewhere.has(kindOf(pod)))
+    .filter((pod) => nodes.has(nodeOf(pod)) && !elsewhere.has(kindOf(pod)) && !isUntriedVersion(pod, nodes, after))
     .map((pod) => ({ name: titleOf(pod), node: nodeOf(pod) }));
 }
 

@@ -29,6 +29,15 @@ const pressures: Readonly<Record<string, string>> = {
   NetworkUnavailable: "node.kubernetes.io/network-unavailable",
 };
 
+/** Conditions that pods bring about which use up a node. */
+const ofPods = ["MemoryPressure", "DiskPressure", "PIDPressure"];
+
+/** The conditions of a node that pods may have brought about. */
+export function pressuresOfPods({ status }: ServingNode): string[] {
+  const pressing = (status?.conditions ?? []).filter(({ type, status: is }) => is === "True" && ofPods.includes(type));
+  return pressing.map(({ type }) => type);
+}
+
 /** Taints that the node lifecycle controller adds to a node that is not Ready, and removes seconds after it is. */
 const notReady = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 

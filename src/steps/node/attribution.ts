@@ -1,10 +1,15 @@
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import { isReady, nameOf } from "../../clients/kubernetes/nodes.ts";
-import { belongsToNode } from "../../clients/kubernetes/pods.ts";
+import { findDaemons } from "../../clients/kubernetes/daemons.ts";
+import { findNode, isReady, nameOf } from "../../clients/kubernetes/nodes.ts";
+import { belongsToNode, daemonOf, isPodReady, isUntriedVersion } from "../../clients/kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { readPower } from "../../clients/proxmox/vms.ts";
+import { pressuresOfPods } from "../../domain/availability/serving.ts";
 import { whyUnfetched } from "../../domain/availability/starting.ts";
+import { leaves } from "../../domain/drain/drain.ts";
+import { shortList } from "../../domain/drain/local-data.ts";
+import { titleOf } from "../../domain/model/titles.ts";
 import { mayGoOn } from "./power-on.ts";
 import type { StepContext } from "../context.ts";
 import { NodeUnhealthy } from "./verdict.ts";
@@ -32,7 +37,7 @@ export interface SuspectNode {
  */
 export async function attributeFailure(context: StepContext, accused: SuspectNode, error: unknown): Promise<unknown> {
   if (!(error instanceof NodeUnhealthy)) return error;
-  const excuse = (await findExternalCause(context, accused)) ?? (await findUnfetchedImages(accused));
+  const excuse = (await findExternalCause(context, accused)) ?? (await findCauseInPods(accused));
   return excuse === undefined ? error : unjudged(error, excuse);
 }
 
@@ -79,16 +84,48 @@ async function findUnhealthyOthers({ client, name }: SuspectNode): Promise<strin
   }
 }
 
-/**
- * Daemons of the node whose container images cannot be fetched: the registry may be away, or refuse more pulls for a
- * while. On older nodes the images are there already, so the daemons are Ready there.
- */
-async function findUnfetchedImages({ client, name }: SuspectNode): Promise<string | undefined> {
+/** What the pods of the node explain. */
+async function findCauseInPods({ client, name }: SuspectNode): Promise<string | undefined> {
   try {
-    const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${name}` });
-    const why = items.filter(belongsToNode).flatMap((pod) => whyUnfetched(pod));
-    return why.length === 0 ? undefined : `its daemons cannot be fetched: ${why.join("; ")}`;
+    const [node, { items: pods }] = await Promise.all([findNode(client, name), client.list<Pod>(paths.pods)]);
+    const here = pods.filter(({ spec }) => spec?.nodeName === name);
+    const daemons = here.filter(belongsToNode);
+    return (
+      whatIsNotFetched(daemons) ??
+      whatIsUntried(name, daemons, pods) ??
+      (node && ((await findNotMade(client, node, daemons)) ?? whatUsesItUp(node, here)))
+    );
   } catch (error) {
     return `its daemons cannot be seen: ${messageOf(error)}`;
   }
+}
+
+/**
+ * Daemons whose container images cannot be fetched: the registry may be away, or refuse more pulls for a while. On older
+ * nodes the images are there already, so the daemons are Ready there.
+ */
+function whatIsNotFetched(daemons: readonly Pod[]): string | undefined {
+  const why = daemons.flatMap((pod) => whyUnfetched(pod));
+  return why.length === 0 ? undefined : `its daemons cannot be fetched: ${why.join("; ")}`;
+}
+
+/** DaemonSets that make no pod for the node, such as its network: a webhook may refuse it, or the controllers stand still. */
+async function findNotMade(client: Kubernetes, node: Node, daemons: readonly Pod[]): Promise<string | undefined> {
+  const { expected } = await findDaemons(client, node, {});
+  for (const pod of daemons) expected.delete(daemonOf(pod) ?? "");
+  return expected.size === 0 ? undefined : `no pod was made for it of DaemonSet ${shortList([...expected.values()])}`;
+}
+
+/** Daemons that are being updated, to a version that is Ready nowhere else: old nodes still have the one before. */
+function whatIsUntried(name: string, daemons: readonly Pod[], pods: readonly Pod[]): string | undefined {
+  const untried = daemons.filter((pod) => !isPodReady(pod) && isUntriedVersion(pod, new Set([name]), pods));
+  const titles = shortList(untried.map(titleOf));
+  return titles === "" ? undefined : `${titles}: of a new version of the DaemonSet, which is Ready on no other node`;
+}
+
+/** Pods that have left the node short of memory, disk or process numbers. */
+function whatUsesItUp(node: Node, here: readonly Pod[]): string | undefined {
+  const pressures = pressuresOfPods(node).join(" and ");
+  const guests = here.filter(leaves).map(titleOf);
+  return pressures === "" || guests.length === 0 ? undefined : `${pressures} beside the pods ${shortList(guests)}`;
 }
