@@ -4,7 +4,7 @@ import { runAlone, unlock } from "../src/recovery/exclusive-use.ts";
 import { EngineSide } from "../src/recovery/engine-side.ts";
 import type { EngineState } from "../src/recovery/engine-state.ts";
 import { mayForget } from "../src/recovery/missing-vms.ts";
-import { followMoved, mend, reportGone, type Asked } from "../src/recovery/mend.ts";
+import { followMoved, forgetGone, mend, type Asked } from "../src/recovery/mend.ts";
 import { withStack } from "./open-stack.ts";
 
 /** `evergreen repair`: finishes or undoes what a killed run left, and prints a line for each item. */
@@ -48,12 +48,7 @@ export async function forget(stack: string, gone: EngineState["vms"]): Promise<v
   const engine = await openEngineSide(stack);
   await withStack(stack, async (begun) => {
     if (!mayForget(gone, begun.observed)) return;
-    await runAlone(begun, async (_, { observed }) => {
-      if (!mayForget(gone, observed)) return;
-      reportGone(gone, report);
-      await engine.refresh();
-      report("the state of the engine", "refreshed, with pending creates cleared");
-    });
+    await runAlone(begun, (_, { observed }) => forgetGone(engine, observed, gone, report));
   });
 }
 

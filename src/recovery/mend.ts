@@ -169,6 +169,19 @@ export async function followMoved(
     report(`the engine remembers VM ${vmid} (${name}) on ${host}, and it was migrated`, "followed");
 }
 
+/** Has the engine forget VMs that are gone, unless one of them was a member. @param observed under the lease of an update */
+export async function forgetGone(
+  books: Pick<Books, "refresh">,
+  observed: OpenStack["observed"],
+  gone: EngineState["vms"],
+  report: Mending["report"],
+): Promise<void> {
+  if (!mayForget(gone, observed)) return;
+  reportGone(gone, report);
+  await books.refresh();
+  report("the state of the engine", "refreshed, with pending creates cleared");
+}
+
 export function reportGone(gone: EngineState["vms"], report: Mending["report"]): void {
   for (const { name, vmid } of gone)
     report(`the engine remembers VM ${vmid} (${name}), which is gone`, "to be forgotten");

@@ -135,6 +135,10 @@ describe("configuration", () => {
         assert.ok(down <= exact || down === 1);
       }),
     );
+    const strategy = { surge: "12%", maxUnavailable: "39%", canary: "12%", soakSeconds: 9 };
+    const shares = readConfig(minimal({ slots: 20, vmIds: { first: 200, last: 299 }, strategy }));
+    const { surge, maxUnavailable, canary } = poolSpecs(shares, IMAGES)[1]?.strategy ?? {};
+    assert.deepEqual([surge, maxUnavailable, canary], [3, 7, { nodes: 3 }]);
   });
 
   it("takes a switch as the engine writes it", () => {

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findMissingVms, findOutdatedVms, mayForget, refuseAnotherSite } from "../../src/recovery/missing-vms.ts";
+import { forgetGone } from "../../src/recovery/mend.ts";
 import { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { seedSite, seedVm, site } from "../../lab/proxmox/site.ts";
 import { tagsOf as tagsOfNode } from "../../src/clients/proxmox/tags.ts";
@@ -218,8 +219,12 @@ describe("a VM that is gone", () => {
     ["handedOver", false],
   ];
   for (const [phase, may] of phases) {
-    it(`${may ? "is forgotten without asking" : "waits for evergreen repair"} when it was ${phase ?? "never noted"}`, () => {
+    it(`${may ? "is forgotten without asking" : "waits for evergreen repair"} when it was ${phase ?? "never noted"}`, async () => {
       assert.equal(mayForget([vm], live(phase)), may);
+      let refreshes = 0;
+      const books = { refresh: () => Promise.resolve(void (refreshes += 1)) };
+      await forgetGone(books, live(phase), [{ ...vm, urn: vm.name }], () => undefined);
+      assert.equal(refreshes, Number(may));
       assert.equal(mayForget([{ ...vm, name: "another" }], live(phase)), true);
     });
   }
