@@ -52,7 +52,7 @@ export class EngineSide {
     if (backend.kind === "file") return stateIn(backend.directory, PROJECT, this.stack);
     const { stdout, stderr, code } = await this.run(["stack", "export", "--stack", this.stack]);
     if (code === 0) return parseState(stdout);
-    if (/no stack named .* found/.test(stderr)) return { pending: [], deleting: [], vms: [], unfinished: [] };
+    if (/no stack named .* found/.test(stderr)) return { pending: [], deleting: [], vms: [], unfinished: [], root: [] };
     throw this.failed("stack export", stderr);
   }
 
@@ -63,25 +63,21 @@ export class EngineSide {
 
   /**
    * Removes resources that are gone, and pending creates that made nothing, from the state. The program does not run.
-   * @param adopted pending creates that did make something: their URN, and the provider's id of what they made
+   * @param adopted pending creates that did make something: their URN, and the provider's id of what they made. The
+   *   engine imports them only when it refreshes everything
+   * @param urns what is refreshed, without which nothing is adopted: while the Proxmox host of one VM does not answer, a
+   *   refresh of all of them fails
    */
-  async refresh(adopted: readonly { urn: string; id: string }[] = []): Promise<void> {
+  async refresh(adopted: readonly { urn: string; id: string }[], urns: readonly string[]): Promise<void> {
     const imports = adopted.flatMap(({ urn, id }) => [urn, id]).flatMap((one) => ["--import-pending-creates", one]);
-    await this.runOrThrow(
-      "refresh",
-      "--yes",
-      "--skip-preview",
-      ...imports,
-      "--clear-pending-creates",
-      "--stack",
-      this.stack,
-    );
+    const targets = adopted.length > 0 ? [] : targetsOf(urns);
+    const args = ["--yes", "--skip-preview", ...imports, ...targets, "--clear-pending-creates", "--stack", this.stack];
+    await this.runOrThrow("refresh", ...args);
   }
 
   /** Refreshes only the given resources. The program does not run. */
   async refreshOnly(urns: readonly string[]): Promise<void> {
-    const targets = urns.flatMap((urn) => ["--target", urn]);
-    await this.runOrThrow("refresh", "--yes", "--skip-preview", ...targets, "--stack", this.stack);
+    await this.runOrThrow("refresh", "--yes", "--skip-preview", ...targetsOf(urns), "--stack", this.stack);
   }
 
   /**
@@ -140,4 +136,8 @@ export class EngineSide {
       todo: "read what pulumi said; the rest of the repair was done or can be done again",
     });
   }
+}
+
+function targetsOf(urns: readonly string[]): string[] {
+  return urns.flatMap((urn) => ["--target", urn]);
 }

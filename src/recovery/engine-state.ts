@@ -89,6 +89,8 @@ export interface EngineState {
    * configuration that it did not write at that time.
    */
   unfinished: KnownVm[];
+  /** URN of the stack itself, which belongs to no provider; empty: nothing was ever declared. */
+  root: string[];
 }
 
 /** A VM as the engine's state has it. */
@@ -132,6 +134,7 @@ function stateOf(deployment: Deployment | null | undefined): EngineState {
     deleting: vmsOf(begun.filter(({ type }) => type === "deleting").map(({ resource }) => resource)),
     vms,
     unfinished: vms.filter((vm) => failed.has(vm.urn) && vm.claimed !== true),
+    root: resources.filter(({ type }) => type === "pulumi:pulumi:Stack").map(({ urn }) => urn),
   };
 }
 

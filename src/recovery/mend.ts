@@ -58,7 +58,7 @@ async function mendCluster({ pve, config, observed }: OpenStack, { asked, fence,
 /** Repairs what it left in the engine's state, and removes clones that are in no state. */
 async function mendState(books: Books, site: OpenStack, mending: Mending): Promise<number> {
   const { asked, fence, report } = mending;
-  const { pending, deleting, vms, unfinished } = await books.readState();
+  const { pending, deleting, vms, unfinished, root } = await books.readState();
   const undone: UndoneCreate[] = [];
   for (const create of pending) {
     await fence.check();
@@ -84,7 +84,8 @@ async function mendState(books: Books, site: OpenStack, mending: Mending): Promi
   if (mayRefresh && pending.length + gone.length > 0) {
     reportGone(gone, report);
     await fence.check();
-    await books.refresh(undone.flatMap(({ urn, id }) => (id === undefined ? [] : [{ urn, id }])));
+    const adopted = undone.flatMap(({ urn, id }) => (id === undefined ? [] : [{ urn, id }]));
+    await books.refresh(adopted, gone.length > 0 ? gone.map(({ urn }) => urn) : root);
     report("the state of the engine", "refreshed, with pending creates cleared");
     done += pending.length + gone.length;
   }
@@ -171,15 +172,15 @@ export async function followMoved(
 
 /** Has the engine forget VMs that are gone, unless one of them was a member. @param observed under the lease of an update */
 export async function forgetGone(
-  books: Pick<Books, "refresh">,
+  books: Pick<Books, "refreshOnly">,
   observed: OpenStack["observed"],
   gone: EngineState["vms"],
   report: Mending["report"],
 ): Promise<void> {
   if (!mayForget(gone, observed)) return;
   reportGone(gone, report);
-  await books.refresh();
-  report("the state of the engine", "refreshed, with pending creates cleared");
+  await books.refreshOnly(gone.map(({ urn }) => urn));
+  report("the state of the engine", "refreshed");
 }
 
 export function reportGone(gone: EngineState["vms"], report: Mending["report"]): void {

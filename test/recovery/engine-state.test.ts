@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -166,6 +166,18 @@ describe("the file backend", () => {
       });
   });
 
+  it("is refreshed only where that is asked, for a refresh of all fails while one host is silent, and whole to adopt", async () => {
+    const program = join(backend, "pulumi");
+    await writeFile(program, `#!/bin/sh\necho "$@" >> ${backend}/asked\n`, { mode: 0o755 });
+    const engine = new EngineSide("dev", program, { PATH: process.env.PATH });
+    await engine.refresh([], ["urn:gone"]);
+    await engine.refresh([{ urn: "urn:made", id: "pve1/1100" }], ["urn:gone"]);
+    const [gone, adopted] = (await readFile(join(backend, "asked"), "utf8")).split("\n");
+    assert.match(gone ?? "", /^refresh .*--target urn:gone --clear-pending-creates/);
+    assert.match(adopted ?? "", /--import-pending-creates urn:made --import-pending-creates pve1\/1100 --clear/);
+    assert.doesNotMatch(adopted ?? "", /--target/);
+  });
+
   it("is left alone by an update when nothing was killed, and by every other command", async () => {
     const environment = { PULUMI_BACKEND_URL: `file://${backend}` };
     const engine = new EngineSide("dev", "/nowhere/pulumi", environment);
@@ -290,6 +302,6 @@ describe("an exported state", () => {
   });
 
   it("of a new stack is empty", () => {
-    assert.deepEqual(parseState(exported({})), { pending: [], deleting: [], vms: [], unfinished: [] });
+    assert.deepEqual(parseState(exported({})), { pending: [], deleting: [], vms: [], unfinished: [], root: [] });
   });
 });

@@ -112,7 +112,7 @@ export class Engine {
     this.report("the repair", ending);
     if (ending.how === "failed" && messageOf(ending.error).includes("npx pulumi refresh has the engine forget them")) {
       this.world.story.tell("operator", () => "refreshes the state of the engine");
-      await this.books.refresh();
+      await this.books.refresh([], []);
     }
     return new Map(this.toRaise);
   }
@@ -246,15 +246,24 @@ export class Engine {
         deleting: all.filter(([urn]) => this.deleting.has(urn)).flatMap(known),
         vms: all.flatMap(known),
         unfinished: all.filter(([urn, { unfinished }]) => unfinished && !this.hasClaimed(urn)).flatMap(known),
+        root: ["stack"],
       });
     },
-    refresh: (adopted) => {
-      for (const { urn } of adopted ?? []) {
+    refresh: (adopted, urns) => {
+      const { dc } = this.world;
+      for (const { urn } of adopted) {
         const vm = this.pending.get(urn);
         if (vm) this.state.set(urn, { vm });
       }
       this.pending.clear();
-      for (const [urn, { vm }] of this.state) if (vm && !this.world.dc.vms.has(vm.vmid)) this.state.delete(urn);
+      const refreshed = [...this.state].filter(
+        ([urn]) => adopted.length > 0 || urns.length === 0 || urns.includes(urn),
+      );
+      for (const [urn, { vm }] of refreshed) {
+        if (vm && dc.silent.has(dc.vms.get(vm.vmid)?.host ?? ""))
+          return Promise.reject(new Error("Network is unreachable"));
+        if (vm && !dc.vms.has(vm.vmid)) this.state.delete(urn);
+      }
       return Promise.resolve();
     },
     refreshOnly: (urns) => {

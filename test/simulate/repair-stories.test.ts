@@ -318,6 +318,20 @@ describe("a repair in virtual time", function () {
       assert.deepEqual([why, isThere()], ["", false]);
     }));
 
+  it("has the engine forget a create and a VM that is gone also while the host of another VM does not answer", async () =>
+    await play(async () => {
+      const { silent } = stage.world.dc;
+      stage.world.watcher.struck(stage.nameOf(1100));
+      stage.vm(1100).host = "pve2";
+      silent.add("pve2");
+      const vms = others().map((one) => ({ ...one, host: stage.vm(one.vmid).host }));
+      const gone = { vmid, name, host: "pve1", urn: name };
+      const created = await stage.mend({ ...begun, vms });
+      const forgotten = await stage.mend({ vms: [...vms, gone] });
+      silent.clear();
+      for (const { why, refreshed } of [created, forgotten]) assert.deepEqual([why, refreshed], ["", []]);
+    }));
+
   it("names a stranger that has the number of a VM of the engine's", async () =>
     await play(async () => {
       await clone({ owner: "stranger", name: "web" });

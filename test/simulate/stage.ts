@@ -120,10 +120,15 @@ export class Stage {
     const mended: Mended = { why: "", said: [], refreshed: undefined, followed: [] };
     const nodes = [...world.dc.vms.values()].filter(({ owner }) => owner === "ours");
     const vms = nodes.map(({ name, vmid, host }) => ({ name, vmid, host, urn: name }));
-    const state = { pending: [], deleting: [], vms, unfinished: [], ...remembers };
+    const state = { pending: [], deleting: [], vms, unfinished: [], root: ["stack"], ...remembers };
     const books: Books = {
       readState: () => Promise.resolve(state),
-      refresh: (adopted) => Promise.resolve(void (mended.refreshed = (adopted ?? []).map(({ id }) => id))),
+      refresh: (adopted, urns) => {
+        const isAll = adopted.length > 0 || urns.length === 0;
+        if (isAll && world.dc.silent.size > 0) return Promise.reject(new Error("Network is unreachable"));
+        mended.refreshed = adopted.map(({ id }) => id);
+        return Promise.resolve();
+      },
       refreshOnly: (urns) => Promise.resolve(void mended.followed.push(...urns)),
     };
     const ending = await world.process("program-repair").run(async () => {
