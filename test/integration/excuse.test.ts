@@ -134,6 +134,20 @@ describe("a node that is not healthy", () => {
         daemon("a", "new", "False");
       },
     },
+    ...[false, true].map((isGiven) => ({
+      when: `its pods have ${isGiven ? "" : "no "}addresses, and those of the others have some`,
+      arrange: () => {
+        const put = (node: string, status: string, podCIDR: object) =>
+          cluster.put(paths.nodes, {
+            metadata: { name: node },
+            spec: podCIDR,
+            status: { conditions: [{ type: "Ready", status }] },
+          });
+        put("a", "True", { podCIDR: "10.42.0.0/24" });
+        put(name, "False", isGiven ? { podCIDR: "10.42.1.0/24" } : {});
+      },
+      ...(isGiven ? {} : { says: /has given it no podCIDR, as it has all others/ }),
+    })),
     { when: "the image of a workload on it cannot be fetched", arrange: () => waits(name, "ReplicaSet") },
     { when: "the image of a daemon on another node cannot be fetched", arrange: () => waits("a", "DaemonSet") },
     {

@@ -536,6 +536,33 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("are not judged for the network of one host, on which nobody else is heard when they do not register", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 5 });
+    const { world } = stage;
+    const { objects, nodes } = world.cluster;
+    const record = () => JSON.stringify(objects.get("configmaps", "evergreen-system/pool-workers")?.data);
+    await stage.play(async () => {
+      const away = [...world.dc.vms.values()].filter(({ running, host }) => running && host === "pve2");
+      for (const { name } of away) world.watcher.touchedByFate(name);
+      const ends = away.map(({ name }) => nodes.stall(name));
+      await world.time.sleep(60_000);
+      world.watcher.availability.runBegins();
+      const register = nodes.register.bind(nodes);
+      const isAway = (name: string) => [...world.dc.vms.values()].some((vm) => vm.name === name && vm.host === "pve2");
+      nodes.register = (name, ...rest) => !isAway(name) && register(name, ...rest);
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(
+        stage.engine.why,
+        /to be Ready.*no node on the Proxmox host pve2 is heard: demo-workers-\d-cfcccdce, demo-/,
+      );
+      assert.doesNotMatch(record(), /failed/);
+      nodes.register = register;
+      for (const end of ends) end();
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("are watched in their soak from its beginning, and not from before a slot that is no more was cleared", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1, soakSeconds: 60 });
     const { world } = stage;

@@ -1,14 +1,15 @@
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { findDaemons } from "../../clients/kubernetes/daemons.ts";
-import { findNode, isReady, nameOf } from "../../clients/kubernetes/nodes.ts";
+import { isReady, nameOf, saysNotReady } from "../../clients/kubernetes/nodes.ts";
 import { belongsToNode, daemonOf, isPodReady, isUntriedVersion } from "../../clients/kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
-import { readPower } from "../../clients/proxmox/vms.ts";
+import { listVms, readPower } from "../../clients/proxmox/vms.ts";
 import { pressuresOfPods } from "../../domain/availability/serving.ts";
 import { whyUnfetched } from "../../domain/availability/starting.ts";
 import { leaves } from "../../domain/drain/drain.ts";
 import { shortList } from "../../domain/drain/local-data.ts";
+import { labels } from "../../domain/model/formats.ts";
 import { titleOf } from "../../domain/model/titles.ts";
 import { mayGoOn } from "./power-on.ts";
 import type { StepContext } from "../context.ts";
@@ -49,15 +50,16 @@ export function unjudged(error: NodeUnhealthy, excuse: string): UserError {
 }
 
 /**
- * What else may keep a node from being healthy: an outage of the API, the power of its VM or a silent host, or that at
- * least half of the other nodes are not Ready either. None of these says anything about its image.
+ * What else may keep a node from being healthy: an outage of the API, the power of its VM or a silent host, that at
+ * least half of the other nodes are not Ready either, or that no other node on its host is heard. None of these says
+ * anything about its image.
  * @returns undefined: the node itself is the cause
  */
 export async function findExternalCause(context: StepContext, accused: SuspectNode): Promise<string | undefined> {
   const { client, silenceBefore } = accused;
   const silence = client.silence - silenceBefore;
   if (silence > hiccup) return `the cluster's API gave no answer for ${Math.round(silence)} s of that time`;
-  return (await explainNotRunning(context, accused)) ?? (await findUnhealthyOthers(accused));
+  return (await explainNotRunning(context, accused)) ?? (await findUnhealthyOthers(context, accused));
 }
 
 async function explainNotRunning({ pve }: StepContext, { vm, runsFor = 0 }: SuspectNode): Promise<string | undefined> {
@@ -72,28 +74,45 @@ async function explainNotRunning({ pve }: StepContext, { vm, runsFor = 0 }: Susp
   }
 }
 
-async function findUnhealthyOthers({ client, name }: SuspectNode): Promise<string | undefined> {
+async function findUnhealthyOthers(
+  { pve }: StepContext,
+  { client, name, vm }: SuspectNode,
+): Promise<string | undefined> {
   try {
-    const others = (await client.list<Node>(paths.nodes)).items.filter((node) => nameOf(node) !== name);
+    const { items } = await client.list<Node>(paths.nodes);
+    const others = items.filter((node) => nameOf(node) !== name);
     const unhealthy = others.filter((node) => !isReady(node));
     // A single unhealthy node explains nothing: it may be the very server that the new one replaces.
     const isCommon = unhealthy.length > 0 && 2 * unhealthy.length >= others.length;
-    return isCommon ? `not Ready either: ${unhealthy.map(nameOf).join(", ")}` : undefined;
+    if (isCommon) return `not Ready either: ${unhealthy.map(nameOf).join(", ")}`;
+    // The network of a host may be out. Nodes of the same image may be silent for the same fault of it.
+    const isSilent = (node: Node) => !isReady(node) && !saysNotReady(node);
+    const isOfAnother = ({ metadata }: Node) => !name.endsWith(`-${metadata?.labels?.[labels.generation] ?? ""}`);
+    const isHeard = items.some((node) => nameOf(node) === name && !isSilent(node));
+    if (isHeard || !others.some((node) => isSilent(node) && isOfAnother(node))) return undefined;
+    const hosts = new Map((await listVms(pve)).map((one) => [one.name, one.host]));
+    const beside = others.filter((node) => hosts.get(nameOf(node)) === vm.host);
+    if (!beside.some(isOfAnother) || !beside.every(isSilent)) return undefined;
+    return `no node on the Proxmox host ${vm.host} is heard: ${beside.map(nameOf).join(", ")}`;
   } catch (error) {
     return `the other nodes cannot be seen: ${messageOf(error)}`;
   }
 }
 
-/** What the pods of the node explain. */
+/** What the pods of the node explain, or what it lacks for them. */
 async function findCauseInPods({ client, name }: SuspectNode): Promise<string | undefined> {
   try {
-    const [node, { items: pods }] = await Promise.all([findNode(client, name), client.list<Pod>(paths.pods)]);
+    const [{ items: nodes }, { items: pods }] = await Promise.all([
+      client.list<Node>(paths.nodes),
+      client.list<Pod>(paths.pods),
+    ]);
+    const node = nodes.find((one) => nameOf(one) === name);
     const here = pods.filter(({ spec }) => spec?.nodeName === name);
     const daemons = here.filter(belongsToNode);
     return (
       whatIsNotFetched(daemons) ??
       whatIsUntried(name, daemons, pods) ??
-      (node && ((await findNotMade(client, node, daemons)) ?? whatUsesItUp(node, here)))
+      (node && (whatIsNotGiven(node, nodes) ?? (await findNotMade(client, node, daemons)) ?? whatUsesItUp(node, here)))
     );
   } catch (error) {
     return `its daemons cannot be seen: ${messageOf(error)}`;
@@ -109,7 +128,14 @@ function whatIsNotFetched(daemons: readonly Pod[]): string | undefined {
   return why.length === 0 ? undefined : `its daemons cannot be fetched: ${why.join("; ")}`;
 }
 
-/** DaemonSets that make no pod for the node, such as its network: a webhook may refuse it, or the controllers stand still. */
+/** The addresses of a node's pods: the controller manager gives none once those of the cluster are used up. */
+function whatIsNotGiven(node: Node, nodes: readonly Node[]): string | undefined {
+  const hasNone = ({ spec }: Node) => spec?.podCIDR === undefined;
+  const isAlone = hasNone(node) && nodes.length > 1 && nodes.every((one) => one === node || !hasNone(one));
+  return isAlone ? "Kubernetes has given it no podCIDR, as it has all others: is the cluster-cidr used up?" : undefined;
+}
+
+/** DaemonSets that make no pod for the node, such as its network: a webhook may refuse it, or controllers stand still. */
 async function findNotMade(client: Kubernetes, node: Node, daemons: readonly Pod[]): Promise<string | undefined> {
   const { expected } = await findDaemons(client, node, {});
   for (const pod of daemons) expected.delete(daemonOf(pod) ?? "");
