@@ -2,7 +2,7 @@ import { constants } from "node:os";
 import type { Command } from "commander";
 import { Deadline, DeadlineError } from "../src/runtime/deadline.ts";
 import { asUserError, messageOf, UserError } from "../src/runtime/errors.ts";
-import { redact } from "../src/runtime/log.ts";
+import { redact, say } from "../src/runtime/log.ts";
 import { poolPlans, planPools } from "../src/program/cluster-plan.ts";
 import { readMembers } from "../src/clients/kubernetes/etcd-members.ts";
 import { readServerToken } from "../src/clients/kubernetes/server-token.ts";
@@ -52,7 +52,7 @@ export function upCommand(program: Command): void {
     .addHelpText("after", help)
     .action(async ({ stack }: { stack: string }) => {
       const { code, open, line } = await carryThrough(handsOn(stack)).catch(explained);
-      for (const one of open) process.stderr.write(`${redact(one)}\n`);
+      for (const one of open) say(one);
       process.stdout.write(`${redact(line)}\n`);
       process.exitCode = code;
     });

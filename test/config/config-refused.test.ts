@@ -68,6 +68,13 @@ describe("a wrong configuration", () => {
       /3 VMIDs are too few for 2 slots[^]*at least 4/,
     ],
     [
+      "no id for a server more",
+      {},
+      { controlPlane: control({ vmIds: { first: 100, last: 102 } }) },
+      "evergreen:controlPlane.vmIds",
+      /3 VMIDs are too few for 3 slots[^]*at least 4/,
+    ],
+    [
       "overlapping ids",
       { vmIds: { first: 150, last: 250 } },
       {},

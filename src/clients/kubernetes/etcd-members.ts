@@ -1,10 +1,9 @@
 import { request } from "undici";
 import { connections } from "../../runtime/connections.ts";
 import { UserError } from "../../runtime/errors.ts";
-import { hide } from "../../runtime/log.ts";
 import { ports } from "../../../images/contract.ts";
 import type { Access } from "./access.ts";
-import type { ServerToken } from "./server-token.ts";
+import { authorizationOf, type ServerToken } from "./server-token.ts";
 
 /** A member of etcd, as etcd itself lists it. */
 export interface EtcdMember {
@@ -23,16 +22,14 @@ export interface EtcdMember {
 export async function readMembers(
   { ca }: Pick<Access, "ca">,
   registrationAddress: string,
-  { password }: ServerToken,
+  token: ServerToken,
   signal: AbortSignal,
 ): Promise<EtcdMember[]> {
   const url = `https://${registrationAddress}:${ports.supervisor}/db/info`;
-  const credentials = Buffer.from(`server:${password}`).toString("base64");
-  hide(credentials);
   // Callers poll: one lost answer must not use up all of their time.
   const agent = connections({ connect: { ca, timeout: 5_000 }, headersTimeout: 15_000, bodyTimeout: 15_000 });
   try {
-    const headers = { authorization: `Basic ${credentials}` };
+    const headers = { authorization: authorizationOf(token) };
     const answer = await request(url, { dispatcher: agent, headers, signal });
     const text = await answer.body.text();
     const members = answer.statusCode === 200 ? parseMembers(text) : undefined;

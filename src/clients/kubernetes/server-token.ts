@@ -34,6 +34,13 @@ export async function readServerToken(pve: Proxmox, server: ListedVm): Promise<S
   return { text, password };
 }
 
+/** The header by which RKE2's supervisor knows a server. */
+export function authorizationOf({ password }: ServerToken): string {
+  const credentials = Buffer.from(`server:${password}`).toString("base64");
+  hide(credentials);
+  return `Basic ${credentials}`;
+}
+
 /** RKE2's hash of the token, which marks what is encrypted with it (k3s, pkg/util/token.go: GetTokenHash). */
 export function tokenHash({ password }: ServerToken): string {
   return createHash("sha256").update(password).digest("hex").slice(0, 12);

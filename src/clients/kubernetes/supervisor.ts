@@ -1,11 +1,11 @@
 import { request, type Dispatcher } from "undici";
 import { connections } from "../../runtime/connections.ts";
 import type { Deadline } from "../../runtime/deadline.ts";
-import { hide, say } from "../../runtime/log.ts";
+import { say } from "../../runtime/log.ts";
 import { ports } from "../../../images/contract.ts";
 import type { Access } from "./access.ts";
 import { isConnectionError } from "../retry.ts";
-import type { ServerToken } from "./server-token.ts";
+import { authorizationOf, type ServerToken } from "./server-token.ts";
 
 /** The request that `rke2 etcd-snapshot save` sends (k3s, pkg/etcd/snapshot_handler.go). */
 export interface SaveRequest {
@@ -89,16 +89,14 @@ export async function saveSnapshot(
 async function post(
   agent: Dispatcher,
   url: string,
-  { password }: ServerToken,
+  token: ServerToken,
   { name, s3 }: SaveRequest,
   deadline: Deadline,
 ): Promise<{ status: number; text: string }> {
-  const credentials = Buffer.from(`server:${password}`).toString("base64");
-  hide(credentials);
   const answer = await request(url, {
     method: "POST",
     dispatcher: agent,
-    headers: { authorization: `Basic ${credentials}`, "content-type": "application/json" },
+    headers: { authorization: authorizationOf(token), "content-type": "application/json" },
     // Retention 0, as in RKE2's command: nothing is pruned. The name is a list because a delete takes several.
     body: JSON.stringify({ operation: "save", name: [name], retention: 0, compress: false, ...(s3 && { s3 }) }),
     signal: deadline.signal(),

@@ -3,6 +3,7 @@ import https from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { Deadline, DeadlineError } from "../../../src/runtime/deadline.ts";
 import { saveSnapshot, type SaveOutcome } from "../../../src/clients/kubernetes/supervisor.ts";
+import { redact } from "../../../src/runtime/log.ts";
 import { Authority } from "../../../lab/pki.ts";
 
 const address = "127.83.0.5";
@@ -57,6 +58,7 @@ describe("a snapshot that RKE2's supervisor is asked for", function () {
         body: { operation: "save", name: ["evergreen-r1"], retention: 0, compress: false },
       },
     ]);
+    assert.equal(redact(asked[0]?.authorization ?? ""), "Basic ******");
   });
 
   it("is asked for again while RKE2 makes another one", async () => {
