@@ -95,6 +95,7 @@ export interface EngineState {
 
 /** A VM as the engine's state has it. */
 export interface KnownVm {
+  /** As it was made: a refresh takes over the name of whatever VM has the number, and leaves the URN. */
   name: string;
   vmid: number;
   urn: string;
@@ -110,7 +111,7 @@ interface StoredResource {
   type: string;
   urn: string;
   initErrors?: string[];
-  outputs?: { name?: string; vmId?: number; nodeName?: string; stdout?: unknown };
+  outputs?: { vmId?: number; nodeName?: string; stdout?: unknown };
 }
 
 interface Deployment {
@@ -152,8 +153,10 @@ function claimedIn(resources: readonly StoredResource[]): Set<number> {
 function vmsOf(resources: readonly StoredResource[]): KnownVm[] {
   return resources
     .filter(({ type }) => type === VM_TYPE)
-    .flatMap(({ urn, outputs: { name, vmId, nodeName } = {} }) => {
-      if (name === undefined || vmId === undefined) return [];
-      return [{ name, vmid: vmId, urn, ...(nodeName === undefined ? {} : { host: nodeName }) }];
+    .flatMap(({ urn, outputs: { vmId, nodeName } = {} }) => {
+      if (vmId === undefined) return [];
+      return [
+        { name: urn.split("::").at(-1) ?? urn, vmid: vmId, urn, ...(nodeName === undefined ? {} : { host: nodeName }) },
+      ];
     });
 }

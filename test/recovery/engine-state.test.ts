@@ -257,25 +257,29 @@ describe("the refusal of a stack that is locked", () => {
 describe("an exported state", () => {
   const exported = (deployment: object) => JSON.stringify({ version: 3, deployment });
 
-  it("says which VMs the engine believes in, and what it never saw the end of", () => {
+  it("says which VMs the engine believes in, by the names that they were made with, and what it never saw the end of", () => {
     const state = parseState(
       exported({
         pending_operations: [
           { type: "creating", resource: { urn: "u", type: VM_TYPE, inputs: {} } },
-          { type: "deleting", resource: { urn: "v", type: VM_TYPE, outputs: { name: "old", vmId: 1101 } } },
+          { type: "deleting", resource: { urn: "urn::old", type: VM_TYPE, outputs: { name: "old", vmId: 1101 } } },
           { type: "deleting", resource: { urn: "w", type: "command:local:Command", outputs: { name: "x", vmId: 1 } } },
         ],
         resources: [
-          { type: VM_TYPE, urn: "vm", outputs: { name: "demo-workers-0-0a1b2c3d", vmId: 1100, nodeName: "pve2" } },
           {
             type: VM_TYPE,
-            urn: "half",
+            urn: "urn::demo-workers-0-0a1b2c3d",
+            outputs: { name: "web", vmId: 1100, nodeName: "pve2" },
+          },
+          {
+            type: VM_TYPE,
+            urn: "urn::demo-workers-1-0a1b2c3d",
             initErrors: ["HTTP 403 response"],
             outputs: { name: "demo-workers-1-0a1b2c3d", vmId: 1101 },
           },
           {
             type: VM_TYPE,
-            urn: "claimed",
+            urn: "urn::demo-servers-0-0a1b2c3d",
             initErrors: ["HTTP 403 response"],
             outputs: { name: "demo-servers-0-0a1b2c3d", vmId: 1000 },
           },
@@ -284,21 +288,21 @@ describe("an exported state", () => {
             urn: "urn::demo-servers-0-0a1b2c3d-claim",
             outputs: { stdout: '{"name":"demo-servers-0-0a1b2c3d","vmid":1000,"uuid":"u"}' },
           },
-          { type: VM_TYPE, outputs: { name: "no-number" } },
+          { type: VM_TYPE, urn: "urn::no-number", outputs: { name: "no-number" } },
           { type: "command:local:Command", urn: "x", outputs: { name: "x", vmId: 1 } },
         ],
       }),
     );
-    const unfinished = [{ name: "demo-workers-1-0a1b2c3d", vmid: 1101, urn: "half" }];
-    const whole = { name: "demo-workers-0-0a1b2c3d", vmid: 1100, urn: "vm", host: "pve2" };
-    const claimed = { name: "demo-servers-0-0a1b2c3d", vmid: 1000, urn: "claimed", claimed: true };
+    const unfinished = [{ name: "demo-workers-1-0a1b2c3d", vmid: 1101, urn: "urn::demo-workers-1-0a1b2c3d" }];
+    const whole = { name: "demo-workers-0-0a1b2c3d", vmid: 1100, urn: "urn::demo-workers-0-0a1b2c3d", host: "pve2" };
+    const claimed = { name: "demo-servers-0-0a1b2c3d", vmid: 1000, urn: "urn::demo-servers-0-0a1b2c3d", claimed: true };
     assert.deepEqual(state.vms, [whole, ...unfinished, claimed]);
     assert.deepEqual(state.unfinished, unfinished);
     assert.deepEqual(
       state.pending.map(({ urn }) => urn),
       ["u"],
     );
-    assert.deepEqual(state.deleting, [{ name: "old", vmid: 1101, urn: "v" }]);
+    assert.deepEqual(state.deleting, [{ name: "old", vmid: 1101, urn: "urn::old" }]);
   });
 
   it("of a new stack is empty", () => {
