@@ -86,16 +86,18 @@ export function movedAmong(known: readonly Vm[], list: readonly ListedVm[]): Vm[
 /**
  * VMs of the engine's state that are gone, or on another Proxmox host than in the state, by name, VMID and tags: a destroy
  * must not be led to a VM that has taken over a VMID. None is gone where none of ours is seen: that may be another site.
- * When the list of VMs cannot be read the result is empty.
+ * When the list of VMs cannot be read the result is empty, if the claims' deletes prove every VM.
  * @throws UserErrors when a VMID in the state belongs to a VM that is not Evergreen's: no step of a VM that was never
- *   claimed proves its identity before the engine destroys it
+ *   claimed proves its identity before the engine destroys it; why the list cannot be read, while there is such a VM
  */
 export async function findOutdatedVms(
   stack: string,
   environment: NodeJS.ProcessEnv,
   known: readonly Vm[],
 ): Promise<{ gone: Vm[]; moved: Vm[] }> {
-  const found = known.length === 0 ? undefined : await look(stack, environment, known).catch(() => undefined);
+  const mayBeBlind = known.every(({ claimed }) => claimed === true);
+  const seen = known.length === 0 ? undefined : look(stack, environment, known);
+  const found = await (mayBeBlind ? seen?.catch(() => undefined) : seen);
   if (found === undefined) return { gone: [], moved: [] };
   refuseStrangers(known, found.seen, found.config);
   const isOurs = (vm: ListedVm) =>

@@ -164,6 +164,13 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       }
     });
 
+    it("keep a destroy from beginning that cannot look for them, unless a claim proves each", async () => {
+      const blind = { ...environment, PROXMOX_VE_API_TOKEN: undefined };
+      const claimed = known.map((vm) => ({ ...vm, claimed: true as const }));
+      assert.deepEqual(await findOutdatedVms("dev", blind, claimed), { gone: [], moved: [] });
+      await assert.rejects(findOutdatedVms("dev", blind, known), /PROXMOX_VE_API_TOKEN/);
+    });
+
     it("are none as long as the token does not see the pool, or nobody can be asked", async () => {
       await destroyed(1100);
       assert.deepEqual(await lost({ PROXMOX_VE_API_TOKEN: undefined }), []);
