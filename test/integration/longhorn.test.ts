@@ -3,9 +3,10 @@ import { Deadline } from "../../src/runtime/deadline.ts";
 import type { Kubernetes, Query } from "../../src/clients/kubernetes/client.ts";
 import { findLonghornNode, listLonghornNodes } from "../../src/clients/kubernetes/longhorn.ts";
 import { findNode, isCordoned, nameOf } from "../../src/clients/kubernetes/nodes.ts";
-import { readPoolRecord } from "../../src/clients/kubernetes/record.ts";
+import { readPoolRecord, writeFacts } from "../../src/clients/kubernetes/record.ts";
 import { paths, type Node, type Pod } from "../../src/clients/kubernetes/types.ts";
 import { named, watch } from "../../src/clients/kubernetes/watch.ts";
+import { evictionRequestedBy, schedulingStoppedBy } from "../../src/domain/model/formats.ts";
 import { replicasOn, type LonghornReplica, type LonghornVolume } from "../../src/domain/drain/longhorn.ts";
 import { handover } from "../../src/steps/verbs/handover.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
@@ -139,6 +140,22 @@ describe("steps where Longhorn keeps data on the nodes", function () {
     await client.patch(`${paths.nodes}/${input.node}`, "merge", { spec: { unschedulable: null } });
     await handover(cluster.run(), input);
     assert.deepEqual(await replicas(old), []);
+    assert.deepEqual((await cluster.lab.status).violations, []);
+  });
+
+  it("a node that returns keeps its replicas, which a killed run had asked away before it was called retired", async () => {
+    const { node, ...input } = cluster.slot("workers", 1, green);
+    const own = (await readPoolRecord(client, "workers")).nodes.find(({ name }) => name === node);
+    const storage = await findLonghornNode(client, node);
+    assert.ok(own && storage);
+    await client.patch(`${paths.longhorn}/namespaces/${storage.metadata?.namespace ?? ""}/nodes/${node}`, "merge", {
+      metadata: { annotations: { [evictionRequestedBy]: "killed", [schedulingStoppedBy]: "killed" } },
+      spec: { allowScheduling: false, evictionRequested: true },
+    });
+    await writeFacts(client, "workers", { nodes: [{ ...own, phase: "retired" }] });
+    await join(cluster.run({ name: node, vmid: own.vmid, uuid: own.uuid }), { node, ...input });
+    assert.deepEqual(await asked(node), nothing);
+    await handover(cluster.run(), { node, ...input });
     assert.deepEqual((await cluster.lab.status).violations, []);
   });
 

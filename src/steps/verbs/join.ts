@@ -3,6 +3,7 @@ import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { hasBeenInEtcd } from "../../clients/kubernetes/etcd.ts";
+import { findLonghornNode, withdrawEviction } from "../../clients/kubernetes/longhorn.ts";
 import { forgetPassword, heartbeatOf, uncordon, untaintOutOfService } from "../../clients/kubernetes/nodes.ts";
 import { writeFacts } from "../../clients/kubernetes/record.ts";
 import type { ServerNode } from "../../clients/kubernetes/servers.ts";
@@ -158,6 +159,7 @@ async function joinNode(
     const admit = input.role === "agent" ? admitAgent : admitServer;
     const node = await admit(context, input, joining, arrival);
     if (isMarked(node)) await uncordon(client, input.node);
+    if (view.own?.phase === "retired") await keepReplicas(client, input.node);
     const since = client.now().toISOString();
     const phase = own.phase === "handedOver" ? "handedOver" : "joined";
     await fence.check();
@@ -174,6 +176,12 @@ async function joinNode(
     await rememberFailure(input, client, own, error);
     throw error;
   }
+}
+
+/** Lets Longhorn keep the replicas of a node that returns: they were told to move before it was recorded as retired. */
+async function keepReplicas(client: Kubernetes, name: string): Promise<void> {
+  const storage = await findLonghornNode(client, name);
+  if (storage) await withdrawEviction(client, storage);
 }
 
 /**
