@@ -63,4 +63,14 @@ describe("a step that holds a lease", () => {
     );
     await assert.rejects(failed, /a verdict/);
   });
+
+  it("sends no change a second time once it was lost", async () => {
+    cluster.hook = ({ method }) => (method === "PATCH" ? "hang up" : undefined);
+    const changed = hold(
+      () => Promise.resolve(fence(lost)),
+      () => client.patch(`${paths.nodes}/n1`, "merge", {}),
+    );
+    await assert.rejects(changed, lost);
+    assert.equal(cluster.calls.filter(({ method }) => method === "PATCH").length, 1);
+  });
 });
