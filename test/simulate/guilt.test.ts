@@ -23,6 +23,11 @@ const guilty: Case[] = [
   { when: "its nodes never get Ready", image: "never-ready", says: /to be Ready/ },
   { when: "its guests never answer", image: "no-agent", says: /the guest agent of/ },
   {
+    when: "its nodes never register, and a server answers where they do",
+    happens: ({ world }) => void (world.cluster.nodes.register = () => false),
+    says: /it never registered/,
+  },
+  {
     when: "its node says itself that it is not Ready, right before its predecessor would leave",
     happens: async (stage) => {
       const { name } = await arriving(stage, "joined");
@@ -318,6 +323,15 @@ const innocent: Case[] = [
       for (const { metadata } of tokens()) objects.remove("secrets", `kube-system/${metadata.name}`);
     },
     says: /to be Ready .*; somebody has deleted its join token bootstrap-token-\w+/,
+  },
+  {
+    when: "no server answers at the registration address, which only a node that registers needs",
+    happens: ({ world }) => {
+      world.cluster.nodes.register = () => false;
+      world.believes = ({ api, path }) =>
+        api === "supervisor" && path === "/cacerts" ? status(503, "ServiceUnavailable", "no backend") : undefined;
+    },
+    says: /it never registered.*no server answers at the registration address, https:\/\/10\.0\.0\.5:9345.*not judged/,
   },
   {
     when: "a daemon of its node is Ready on no other node",

@@ -1,8 +1,10 @@
+import { ports } from "../../../images/contract.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { findDaemons } from "../../clients/kubernetes/daemons.ts";
 import { isReady, nameOf, saysNotReady } from "../../clients/kubernetes/nodes.ts";
 import { belongsToNode, daemonOf, isPodReady, isUntriedVersion } from "../../clients/kubernetes/pods.ts";
+import { isServerThere } from "../../clients/kubernetes/registration.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { listVms, readPower } from "../../clients/proxmox/vms.ts";
 import { pressuresOfPods } from "../../domain/availability/serving.ts";
@@ -13,7 +15,7 @@ import { labels } from "../../domain/model/formats.ts";
 import { titleOf } from "../../domain/model/titles.ts";
 import { mayGoOn } from "./power-on.ts";
 import type { StepContext } from "../context.ts";
-import { NodeUnhealthy } from "./verdict.ts";
+import { NeverRegistered, NodeUnhealthy } from "./verdict.ts";
 
 /** Longest outage of the API, in seconds, that takes no time from a node: a kubelet asks again within seconds. */
 export const hiccup = 5;
@@ -30,6 +32,8 @@ export interface SuspectNode {
    * @default any time
    */
   runsFor?: number;
+  /** Where it registers. @default it has done so */
+  registrationAddress?: string;
 }
 
 /**
@@ -38,7 +42,10 @@ export interface SuspectNode {
  */
 export async function attributeFailure(context: StepContext, accused: SuspectNode, error: unknown): Promise<unknown> {
   if (!(error instanceof NodeUnhealthy)) return error;
-  const excuse = (await findExternalCause(context, accused)) ?? (await findCauseInPods(accused));
+  const excuse =
+    (await findExternalCause(context, accused)) ??
+    (await findCauseInPods(accused)) ??
+    (error instanceof NeverRegistered ? await findNoServer(context, accused) : undefined);
   return excuse === undefined ? error : unjudged(error, excuse);
 }
 
@@ -97,6 +104,18 @@ async function findUnhealthyOthers(
   } catch (error) {
     return `the other nodes cannot be seen: ${messageOf(error)}`;
   }
+}
+
+/**
+ * Whether no server answers where the node registers: nodes that have joined know all servers, and the API has another
+ * port, so that nothing else notices it.
+ */
+async function findNoServer(
+  { stop }: StepContext,
+  { registrationAddress: address }: SuspectNode,
+): Promise<string | undefined> {
+  if (address === undefined || (await isServerThere(address, stop))) return undefined;
+  return `no server answers at the registration address, https://${address}:${ports.supervisor}`;
 }
 
 /** What the pods of the node explain, or what it lacks for them. */

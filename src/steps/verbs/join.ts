@@ -172,7 +172,9 @@ async function joinNode(
     context.stop.throwIfAborted();
     const read = await readJoinLog(context, vm, failure, client.now());
     const cause = await explainDeletion(client, vm, registration, read);
-    const error = await attributeFailure(context, { name: input.node, vm, client, silenceBefore }, cause);
+    const { registrationAddress } = input.site;
+    const accused = { name: input.node, vm, client, silenceBefore, registrationAddress };
+    const error = await attributeFailure(context, accused, cause);
     await rememberFailure(input, client, own, error);
     throw error;
   }
