@@ -1,4 +1,4 @@
-import { cordonedBy, evictionRequestedBy, leaseNames } from "../domain/model/formats.ts";
+import { evictionRequestedBy, leaseNames } from "../domain/model/formats.ts";
 import { Deadline, DeadlineError } from "../runtime/deadline.ts";
 import { messageOf } from "../runtime/errors.ts";
 import type { Config } from "../config/config.ts";
@@ -13,7 +13,7 @@ import {
   withdrawEviction,
 } from "../clients/kubernetes/longhorn.ts";
 import { proveGone } from "../clients/kubernetes/gone.ts";
-import { deleteNode, isOurCordon, listNodes, nameOf, uncordon } from "../clients/kubernetes/nodes.ts";
+import { deleteNode, emptierOf, isOurCordon, listNodes, nameOf, uncordon } from "../clients/kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../clients/kubernetes/record.ts";
 import { paths, type Lease, type Secret } from "../clients/kubernetes/types.ts";
 import { isAgentSilent, isNoSuchFile, withAgent, writeFile } from "../clients/proxmox/agent.ts";
@@ -74,7 +74,7 @@ function expiredLease(kubernetes: Kubernetes, { metadata, spec }: Lease): StaleR
   };
 }
 
-/** Evergreen's cordons on nodes that stay. A retired node stays cordoned: it must not get new pods. */
+/** Evergreen's cordons on nodes that stay, and its marks beside cordons of others. A retired node stays cordoned: it must not get new pods. */
 async function findAbandonedCordons(
   pve: Proxmox,
   kubernetes: Kubernetes,
@@ -82,7 +82,7 @@ async function findAbandonedCordons(
   observed: ObservedCluster,
   held: ReadonlySet<string>,
 ): Promise<StaleResource[]> {
-  const nodes = (await listNodes(kubernetes, { cluster })).filter(isOurCordon);
+  const nodes = (await listNodes(kubernetes, { cluster })).filter((node) => emptierOf(node) !== undefined);
   return nodes.flatMap((node) => {
     const name = nameOf(node);
     const known = observed.nodes.find((one) => one.name === name);
@@ -90,18 +90,22 @@ async function findAbandonedCordons(
     if (!known || phase === "retired" || held.has(leaseNames.slot(known.pool, known.slot))) return [];
     const own = observed.vms.find((vm) => vm.uuid === known.uuid);
     const server = known.role === "server" ? own : undefined;
+    const [ours, by] = [isOurCordon(node), emptierOf(node) ?? ""];
     // The server's guest resumes serving only when its marker is cleared. That needs a VM in sight and an answering
     // Proxmox host; for a server that is off, its join does it.
     if (own?.unreachable !== undefined || (known.role === "server" && server?.running !== true)) return [];
     return [
       {
-        what: `${name} is cordoned by a run that ended (${node.metadata?.annotations?.[cordonedBy] ?? ""})`,
+        what: ours
+          ? `${name} is cordoned by a run that ended (${by})`
+          : `${name} is told to leave by a run that ended (${by}), and cordoned by somebody else`,
         mend: async () => {
           const untold = server && (await clearStepDown(pve, server));
           if (untold !== undefined) return untoldWords(untold);
           // The cordon is removed last: it shows the next run that there is something to undo.
           await uncordon(kubernetes, name);
-          return `uncordoned ${name}${server ? ", and it gets requests again" : ""}`;
+          const done = ours ? `uncordoned ${name}` : `left the cordon of somebody else on ${name}`;
+          return `${done}${server ? ", and it gets requests again" : ""}`;
         },
       },
     ];

@@ -127,6 +127,31 @@ describe("a node that cannot be emptied", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("gets requests again with the next run when its run was killed, and keeps a cordon of somebody else", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const name = stage.nameOf(1000);
+      const node = nodeOf(stage, name);
+      world.cluster.objects.put("nodes", { ...node, spec: { ...node.spec, unschedulable: true } });
+      holdVolume(stage, name);
+      const old = () => [...world.cluster.control.servers].find(({ vm }) => vm.vmid === 1000);
+      assert.equal(await stage.dieAt(stage.serversOf(1), () => old()?.yielding === true), "killed");
+      world.cluster.objects.remove("volumeattachments", "csi-stuck");
+      await world.time.sleep(60_000);
+      assert.equal(await stage.up(stage.before), "failed");
+      assert.match(stage.engine.why, /it is cordoned, and not by us/);
+      await world.time.sleep(5000);
+      assert.equal(old()?.yielding, false);
+      const { metadata, spec } = nodeOf(stage, name);
+      assert.equal(spec?.unschedulable, true);
+      assert.equal(metadata.annotations?.["evergreen.dev/emptied-by"], undefined);
+      world.cluster.objects.put("nodes", { ...nodeOf(stage, name), spec: { ...spec, unschedulable: false } });
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("gets requests again with the next run when its VM was out of sight of a repair", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
     const { world } = stage;

@@ -1,4 +1,4 @@
-import { cordonedBy, labels, leaving } from "../../domain/model/formats.ts";
+import { cordonedBy, emptiedBy, labels, leaving } from "../../domain/model/formats.ts";
 import type { ObservedNode, Role } from "../../domain/model/types.ts";
 import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "./client.ts";
@@ -50,6 +50,9 @@ export const nameOf = ({ metadata }: Resource): string => metadata?.name ?? "";
 export const uuidOf = (node: Node): string => (node.status?.nodeInfo?.systemUUID ?? "").toLowerCase();
 export const isCordoned = (node: Node): boolean => node.spec?.unschedulable === true;
 export const isOurCordon = (node: Node): boolean => node.metadata?.annotations?.[cordonedBy] !== undefined;
+/** The id of the run that began to empty the node, be it cordoned by that run or by somebody else. */
+export const emptierOf = ({ metadata: { annotations = {} } = {} }: Node): string | undefined =>
+  annotations[cordonedBy] ?? annotations[emptiedBy];
 
 function condition(node: Node, type: string) {
   return node.status?.conditions?.find((one) => one.type === type);
@@ -166,24 +169,27 @@ export function observedNode(node: Node): ObservedNode {
 }
 
 /**
- * Cordons a node in our name; an existing cordon that is not ours is left as it is.
+ * Cordons a node in our name. An existing cordon that is not ours is left as it is; a mark tells the next run that there is
+ * something to undo.
  * @param again called before it is tried again: throws when the node may not be disturbed any more
  */
 export async function cordon(client: Kubernetes, node: Node, by: string, again?: () => Promise<void>): Promise<void> {
-  if (isCordoned(node) && !isOurCordon(node)) return;
-  const patch = { metadata: { annotations: { [cordonedBy]: by } }, spec: { unschedulable: true } };
+  const isOthers = isCordoned(node) && !isOurCordon(node);
+  const mark = { metadata: { annotations: { [isOthers ? emptiedBy : cordonedBy]: by } } };
+  const patch = isOthers ? mark : { ...mark, spec: { unschedulable: true } };
   await client.patch(pathOf(nameOf(node)), "merge", patch, again);
 }
 
-/** Undoes our cordon and our taint on a node that stays. */
+/** Undoes our cordon, our mark and our taint on a node that stays. */
 export async function uncordon(client: Kubernetes, name: string): Promise<void> {
   const node = await findNode(client, name);
   if (node === undefined) return;
   const ours = isOurCordon(node);
-  if (!ours && !isLeaving(node)) return;
+  const isMarked = emptierOf(node) !== undefined;
+  if (!isMarked && !isLeaving(node)) return;
   // A strategic merge patch matches taints by key, so that other taints are not touched.
   await client.patch(pathOf(name), "strategic", {
-    ...(ours ? { metadata: { annotations: { [cordonedBy]: null } } } : {}),
+    ...(isMarked ? { metadata: { annotations: { [cordonedBy]: null, [emptiedBy]: null } } } : {}),
     spec: {
       ...(ours ? { unschedulable: null } : {}),
       ...(isLeaving(node) ? { taints: [{ $patch: "delete", ...leaving }] } : {}),

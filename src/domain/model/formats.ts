@@ -29,6 +29,9 @@ export const labels = {
 /** Annotation with the id of the run that cordoned a node: only such a cordon is ever undone. */
 export const cordonedBy = "evergreen.dev/cordoned-by";
 
+/** Annotation with the id of the run that began to empty a node which somebody else had cordoned. */
+export const emptiedBy = "evergreen.dev/emptied-by";
+
 /** Taint of nodes that are about to be replaced: new pods prefer other nodes, so that they do not move twice. */
 export const leaving = { key: "evergreen.dev/leaving", effect: "PreferNoSchedule" } as const;
 

@@ -4,6 +4,7 @@ import { KubernetesError } from "../../../src/clients/kubernetes/errors.ts";
 import { etcdPartOf } from "../../../src/clients/kubernetes/etcd.ts";
 import {
   cordon,
+  emptierOf,
   deleteNode,
   findNode,
   relabel,
@@ -66,8 +67,10 @@ describe("a Node", () => {
       await cordon(client, await node(), "handover-2");
       const { metadata, spec: after } = await node();
       assert.deepEqual([after?.unschedulable, metadata?.annotations?.[cordonedBy]], [true, by]);
+      assert.equal(emptierOf(await node()), "handover-2");
       await uncordon(client, name);
       assert.equal((await node()).spec?.unschedulable, by === undefined ? true : undefined);
+      assert.deepEqual((await node()).metadata?.annotations ?? {}, {});
     });
 
   it("that pods were told to avoid by us, and that an operator has cordoned, stays cordoned when it stays", async () => {

@@ -26,6 +26,7 @@ describe("what outlives a run", () => {
         server: "node-role.kubernetes.io/control-plane",
       },
       cordonedBy: "evergreen.dev/cordoned-by",
+      emptiedBy: "evergreen.dev/emptied-by",
       leaving: { key: "evergreen.dev/leaving", effect: "PreferNoSchedule" },
       evictionRequestedBy: "evergreen.dev/eviction-requested-by",
       schedulingStoppedBy: "evergreen.dev/scheduling-stopped-by",
