@@ -14,25 +14,31 @@ export function repairCommand(program: Command): void {
     .description("finish or undo what a killed run left: locks, pending operations, incomplete VMs, leases, cordons")
     .option("-s, --stack <name>", "stack to repair", "dev")
     .action(async ({ stack }: { stack: string }) => {
-      const done = await repair(stack, "by hand");
-      process.stdout.write(done === 0 ? "nothing to repair\n" : `${done} repaired\n`);
+      const { done, found } = await repair(stack, "by hand");
+      process.stdout.write(found === 0 ? "nothing to repair\n" : `${done} repaired\n`);
     });
 }
 
 /**
  * Removes the locks of dead engines, and finishes or undoes everything else that a killed run left.
- * @returns how many things were repaired
+ * @returns how many things were repaired, and how many lines say what was found
  * @throws UserErrors after that, when a VMID in the state belongs to a VM that is not Evergreen's, when a VM in the
  *   state is invisible to the token, or when a pending create made a VM that must not be removed
  */
-export async function repair(stack: string, asked: Asked): Promise<number> {
+export async function repair(stack: string, asked: Asked): Promise<{ done: number; found: number }> {
   const engine = await openEngineSide(stack);
-  return await withStack(stack, (begun) =>
+  let found = 0;
+  const tell = (what: string, how: string): void => {
+    found += 1;
+    report(what, how);
+  };
+  const done = await withStack(stack, (begun) =>
     runAlone(begun, async (fence, site) => {
-      const unlocked = await unlock(engine, stack, fence, report);
-      return unlocked + (await mend(engine, site, { asked, fence, report }));
+      const unlocked = await unlock(engine, stack, fence, tell);
+      return unlocked + (await mend(engine, site, { asked, fence, report: tell }));
     }),
   );
+  return { done, found };
 }
 
 async function openEngineSide(stack: string): Promise<EngineSide> {

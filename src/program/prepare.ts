@@ -68,6 +68,9 @@ async function repairStaleResources(
 ): Promise<ObservedCluster> {
   const stale = await findStaleResources(pve, config, observed);
   const left = stale.filter(({ needsOperator }) => !needsOperator);
-  for (const { what, mend } of left) await say(`${what}\n  -> ${await mend()}`);
+  for (const { what, mend } of left) {
+    const mended = await mend();
+    await say(`${what}\n  -> ${typeof mended === "string" ? mended : mended.left}`);
+  }
   return left.length === 0 ? observed : await observeCluster(pve, config);
 }

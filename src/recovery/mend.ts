@@ -48,11 +48,14 @@ async function mendCluster({ pve, config, observed }: OpenStack, { asked, fence,
   const left = (await findStaleResources(pve, config, observed)).filter(
     ({ needsOperator }) => !needsOperator || asked === "by hand",
   );
+  let done = 0;
   for (const one of left) {
     await fence.check();
-    report(one.what, await one.mend());
+    const mended = await one.mend();
+    report(one.what, typeof mended === "string" ? mended : mended.left);
+    if (typeof mended === "string") done += 1;
   }
-  return left.length;
+  return done;
 }
 
 /** Repairs what it left in the engine's state, and removes clones that are in no state. */

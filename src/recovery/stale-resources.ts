@@ -33,8 +33,8 @@ export interface StaleResource {
    * and by no update, not even that of `evergreen up`.
    */
   needsOperator?: boolean;
-  /** @returns what was done, in the past tense */
-  mend: () => Promise<string>;
+  /** @returns what was done, in the past tense, or why it was left */
+  mend: () => Promise<string | { left: string }>;
 }
 
 /**
@@ -101,7 +101,7 @@ async function findAbandonedCordons(
           : `${name} is told to leave by a run that ended (${by}), and cordoned by somebody else`,
         mend: async () => {
           const untold = server && (await clearStepDown(pve, server));
-          if (untold !== undefined) return untoldWords(untold);
+          if (untold !== undefined) return { left: untoldWords(untold) };
           // The cordon is removed last: it shows the next run that there is something to undo.
           await uncordon(kubernetes, name);
           const done = ours ? `uncordoned ${name}` : `left the cordon of somebody else on ${name}`;
@@ -148,7 +148,7 @@ function forgotten(kubernetes: Kubernetes, storage: LonghornNode): StaleResource
     what: `Longhorn lists ${name}, which was retired`,
     mend: async () => {
       const gone = await forgetLonghornNode(kubernetes, storage, new Deadline(`Longhorn to forget ${name}`, 10));
-      return gone ? `Longhorn has forgotten ${name}` : `Longhorn keeps ${name}: look at it there`;
+      return gone ? `Longhorn has forgotten ${name}` : { left: `Longhorn keeps ${name}: look at it there` };
     },
   };
 }

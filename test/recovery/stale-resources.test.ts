@@ -84,10 +84,11 @@ describe("what a killed run left", () => {
       return { status: 400, reason: "Parameter verification failed.", errors: { vmid: "VM 1100 already exists" } };
     });
 
+  const howOf = (mended: string | { left: string }): string => (typeof mended === "string" ? mended : mended.left);
   /** Mends everything and says what was found and done. */
   const mended = async (changes: Partial<ObservedCluster> = {}, pve = noProxmox): Promise<string[]> => {
     const found = await find(changes, pve);
-    return await Promise.all(found.map(async ({ what, mend }) => `${what} -> ${await mend()}`));
+    return await Promise.all(found.map(async ({ what, mend }) => `${what} -> ${howOf(await mend())}`));
   };
 
   it("is nothing where there is no cluster", async () => {
@@ -179,7 +180,8 @@ describe("what a killed run left", () => {
       // Nobody waits here for the ten seconds that it gets.
       const real = clock;
       useClock({ ...real, elapsed: () => real.elapsed() * 40 });
-      for (const { mend } of found) assert.match(await mend(), /^left as it is, .* QEMU guest agent is not running/);
+      for (const { mend } of found)
+        assert.match(howOf(await mend()), /^left as it is, .* QEMU guest agent is not running/);
       useClock();
       assert.equal(isCordoned(), true);
     }
@@ -252,7 +254,7 @@ describe("what a killed run left", () => {
       const [found] = await find({ vms: [], nodes: joined ? [node] : [] }, pve.client);
       assert.equal(found?.what, `the VM 1100 of ${vm.name} is gone, and it was not retired`);
       assert.equal(found.needsOperator, byHand);
-      assert.match(await found.mend(), joined ? /^deleted the Node / : /^it counts as retired now$/);
+      assert.match(howOf(await found.mend()), joined ? /^deleted the Node / : /^it counts as retired now$/);
       assert.equal(cluster.objects.has(`${paths.nodes}/${node.name}`), false);
       assert.equal((await readPoolRecord(kubernetes, "workers")).nodes[0]?.phase, "retired");
     });

@@ -185,8 +185,8 @@ describe("a node that cannot be emptied", function () {
       world.believes = ({ path }) =>
         path.includes("/1000/agent/") ? { status: 500, reason: "QEMU guest agent is not running" } : undefined;
       assert.equal(await run, "failed");
-      const { why, said } = await stage.mend({}, { asked: "by an update" });
-      assert.equal(why, "");
+      const { why, done, said } = await stage.mend({}, { asked: "by an update" });
+      assert.deepEqual([why, done, said.length], ["", 0, 1], "what is left alone is not repaired");
       assert.match(said.join(), /is cordoned by a run that ended .* -> left as it is, for its guest cannot be told/);
       assert.equal(nodeOf(stage, name).spec?.unschedulable, true);
       assert.equal(await stage.up(stage.before), "failed");

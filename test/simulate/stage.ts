@@ -52,6 +52,8 @@ interface Manner {
 interface Mended {
   /** Why it failed; empty: it did not. */
   why: string;
+  /** How many things were repaired. */
+  done: number;
   said: string[];
   /** VMs that the engine adopted in its refresh of all resources; undefined: there was no such refresh. */
   refreshed: string[] | undefined;
@@ -117,7 +119,7 @@ export class Stage {
     { asked = "by hand", isSure = true, isAlone = () => true, wish = this.before }: Manner = {},
   ): Promise<Mended> {
     const { world } = this;
-    const mended: Mended = { why: "", said: [], refreshed: undefined, followed: [] };
+    const mended: Mended = { why: "", done: 0, said: [], refreshed: undefined, followed: [] };
     const nodes = [...world.dc.vms.values()].filter(({ owner }) => owner === "ours");
     const vms = nodes.map(({ name, vmid, host }) => ({ name, vmid, host, urn: name }));
     const state = { pending: [], deleting: [], vms, unfinished: [], root: ["stack"], ...remembers };
@@ -138,6 +140,7 @@ export class Stage {
       const fence = { check: () => (isAlone() ? Promise.resolve() : Promise.reject(lost)), isSure };
       return await mend(books, site, { asked, fence, report: (what, how) => mended.said.push(`${what} -> ${how}`) });
     });
+    if (ending.how === "done") mended.done = ending.value;
     if (ending.how === "failed") mended.why = messageOf(ending.error);
     return mended;
   }
