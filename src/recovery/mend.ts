@@ -93,8 +93,8 @@ async function mendState(books: Books, site: OpenStack, mending: Mending): Promi
     done += pending.length + gone.length;
   }
   if (fence.isSure) {
-    const begun = pending.map(({ inputs }) => (inputs as { vmId?: number }).vmId);
-    await reportUnknownNodes(site, new Set([...vms.map(({ vmid }) => vmid), ...begun]), report);
+    const begun = pending.map(({ inputs }) => inputs as { vmId?: number; name?: string });
+    await reportUnknownNodes(site, [...vms, ...begun.map(({ vmId: vmid, name }) => ({ vmid, name }))], report);
   }
   refuseUnclaimedMembers(site, vms);
   refuseHidden(hidden);

@@ -59,18 +59,19 @@ const CONFIGURED =
 /**
  * Reports node VMs that the cluster remembers and that the engine's state does not have, as after the import of an older
  * state, or in the wrong backend. The engine makes a VM that it wants and does not know, and fails on its VMID.
- * @param known VMIDs of the state, and of creates that the repair has decided
+ * @param known the VMs of the state, and of creates that the repair has decided: a VMID may have been used again since
  */
 export async function reportUnknownNodes(
   { pve, config, observed }: OpenStack,
-  known: ReadonlySet<number | undefined>,
+  known: readonly { vmid: number | undefined; name: string | undefined }[],
   report: (what: string, how: string) => void,
 ): Promise<void> {
   if (observed.kubernetes === undefined) return;
+  const isKnown = (vm: ListedVm) => known.some(({ vmid, name }) => vmid === vm.vmid && name === vm.name);
   for (const vm of await listVms(pve)) {
     const { vmid, pool, template } = vm;
     const node = recordOf(observed, vm);
-    if (node === undefined || template || pool !== config.site.proxmoxPool || known.has(vmid)) continue;
+    if (node === undefined || template || pool !== config.site.proxmoxPool || isKnown(vm)) continue;
     // A run that was killed or failed records a node as retired before its VM is off and its Node is gone.
     const isLeaving = vm.status !== "stopped" || observed.nodes.some(({ name }) => name === node.name);
     const todo = node.phase === "retired" && isLeaving ? LEAVING : whatToDo(node, config);

@@ -491,6 +491,44 @@ describe("the number of a VM that no claim in the state proves, in virtual time"
     });
 });
 
+describe("an older state whose numbers were used again since, in virtual time", function () {
+  this.timeout(60_000);
+
+  it("leads to nodes that the engine knows, as any other one does", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world, engine, before } = stage;
+    const { dc, time } = world;
+    await stage.play(async () => {
+      const older = engine.copy();
+      const first = stage.vm(1100);
+      const known = [stage.vm(1000), first].map(({ vmid, name, host }) => ({
+        vmid,
+        name,
+        host,
+        urn: name,
+        claimed: true as const,
+      }));
+      const isUsedAgain = () => dc.vms.has(1100) && dc.vms.get(1100) !== first;
+      let rollout = 0;
+      do assert.equal(await stage.up({ ...before, rollout: (rollout += 1) }), "done", engine.why);
+      while (!isUsedAgain());
+      engine.imports(older);
+      await time.sleep(60_000);
+      assert.equal(await stage.up({ ...before, rollout }), "failed");
+      assert.match(engine.why, /unable to create VM 1100: config file already exists/);
+      const raise = /VM 1100 .* is recorded as handedOver -> left alone: .*raise the `rollout` counter/;
+      assert.match((await stage.mend({ vms: known })).said.join(), raise);
+      // Every node has left that the state does not have; the delete of the first one finds another VM.
+      assert.equal(await stage.up({ ...before, rollout: (rollout += 1) }), "failed");
+      await time.sleep(15_000);
+      assert.match((await stage.mend({ vms: known })).said.join(), /VM 1100 .* Destroy VM 1100 by hand/);
+      dc.vms.delete(1100);
+      assert.equal(await stage.up({ ...before, rollout }), "done", engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+});
+
 describe("an older state, from between the clone of a member and its claim, in virtual time", function () {
   this.timeout(60_000);
 
