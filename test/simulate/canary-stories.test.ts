@@ -45,6 +45,19 @@ describe("a canary, in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("soaks again, also in a pool with fewer slots by then, when the rollout was taken back and begins again", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 6 });
+    const strategy = { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 600, canary: "34%" };
+    await stage.play(async () => {
+      for (const wish of [stage.agentsOf(1), stage.before, stage.agentsOf(1), { ...stage.agentsOf(1), slots: 5 }]) {
+        assert.equal(await stage.up({ ...wish, strategy }), "done", stage.engine.why);
+        if (wish === stage.before) await stage.world.time.sleep(3_600_000);
+      }
+      assert.equal(moved(stage), 3);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("takes the slot of a node that is dead, which no join brings back", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 4, canary: 1, soakSeconds: 60 });
     const { cluster, time, watcher } = stage.world;

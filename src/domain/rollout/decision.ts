@@ -102,7 +102,7 @@ function goForward(situation: Situation): Decision {
   const known = stateOf(situation, wanted.id);
   const nodes = here.flatMap(({ owner }) => owner?.record ?? []);
   // More slots than canaries have moved also when a pool has fewer slots by now, or a smaller canary.
-  const hasBegun = here.length > canaries && known !== undefined && cameAfterSoak(situation, known, nodes);
+  const hasBegun = known !== undefined && hasSpread(situation, known, nodes, canaries);
   if (canaries >= pool.slots || hasBegun) return everySlot(situation, wanted, "roll");
   if (here.length < canaries || known?.state !== "soaking") return canary(situation, canaries);
   const { watchSeconds } = watch(pool);
@@ -114,14 +114,16 @@ function goForward(situation: Situation): Decision {
   return { ...canary(situation, canaries), kind: "soaking", ...waitFor(soak) };
 }
 
-/** Whether one of these nodes has got its slot after the soak of the first ones, which the others waited for. */
-function cameAfterSoak(
+/** Whether so many first nodes were there for the soak, and another one has got its slot after it. */
+function hasSpread(
   { pool: { strategy } }: Situation,
   { state, since }: GenerationRecord,
   nodes: readonly Pick<NodeRecord, "since">[],
+  canaries: number,
 ): boolean {
   const end = Date.parse(since) + strategy.soakSeconds * 1000;
-  return state === "soaking" && nodes.some((node) => Date.parse(node.since) > end);
+  const later = nodes.filter((node) => Date.parse(node.since) > end);
+  return state === "soaking" && later.length > 0 && nodes.length - later.length >= canaries;
 }
 
 /**
