@@ -74,7 +74,7 @@ export async function reportUnknownNodes(
     if (node === undefined || template || pool !== config.site.proxmoxPool || isKnown(vm)) continue;
     // A run that was killed or failed records a node as retired before its VM is off and its Node is gone.
     const isLeaving = vm.status !== "stopped" || observed.nodes.some(({ name }) => name === node.name);
-    const todo = node.phase === "retired" && isLeaving ? LEAVING : whatToDo(node, config);
+    const todo = node.phase === "retired" && isLeaving ? leaving(node, config) : whatToDo(node, config);
     report(`VM ${vmid} (${node.name}) is in no state of the engine, and is recorded as ${node.phase}`, todo);
   }
 }
@@ -96,8 +96,11 @@ function whatToDo(node: NodeRecord, config: OpenStack["config"]): string {
   return `${left}. It holds ${keptWords(keeps)}: take its tags away, or updates fail on it, and destroy VM ${vmid} by hand once nobody needs that data`;
 }
 
-const LEAVING =
-  "left alone: it is not off yet, or still has its Node: run pulumi up, which ends that, then repair again";
+/** The handover of its slot takes a node out whose retirement was broken off; where there is none, nothing does. */
+function leaving(node: NodeRecord, config: OpenStack["config"]): string {
+  if (!placeIn(config, node).isWanted) return unknown(node, config);
+  return "left alone: it is not off yet, or still has its Node: run pulumi up, which ends that, then repair again";
+}
 
 function unknown(node: NodeRecord, config: OpenStack["config"]): string {
   const { pool, slot, isWanted } = placeIn(config, node);

@@ -255,6 +255,29 @@ describe("a repair in virtual time", function () {
     });
   });
 
+  it("says how a node goes whose retirement was broken off, that is in no state and whose slot is not wanted", async () =>
+    await play(async () => {
+      const { world, engine, before } = stage;
+      const { cluster, dc, time } = world;
+      const [older, known] = [engine.copy(), others()];
+      const twoSlots = { ...before, slots: 2 };
+      assert.equal(await stage.up(twoSlots), "done", engine.why);
+      const record = () => JSON.stringify(cluster.objects.get("configmaps", "evergreen-system/slot-workers-1"));
+      assert.equal(await stage.dieAt(before, () => record().includes("retired")), "killed");
+      engine.imports(older);
+      await time.sleep(60_000);
+      assert.equal(await stage.up(before), "done", engine.why);
+      assert.ok(stage.vm(1101).running, "nothing ends its retirement");
+      const { said } = await stage.mend({ vms: known });
+      assert.match(
+        said.join(),
+        /VM 1101 .* as retired -> left alone: its slot is not wanted .*give pool workers 2 slots/,
+      );
+      assert.equal(await stage.up({ ...twoSlots, rollout: 1 }), "done", engine.why);
+      assert.ok(dc.vms.get(1101)?.running !== true);
+      assert.equal(await stage.up({ ...before, rollout: 1 }), "done", engine.why);
+    }));
+
   it("has nobody destroy a retired VM that runs, or has its Node", async () =>
     await play(async () => {
       const vms = others().filter((one) => one.vmid !== 1100);
