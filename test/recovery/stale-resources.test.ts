@@ -274,6 +274,22 @@ describe("what a killed run left", () => {
     assert.equal((await readPoolRecord(kubernetes, "workers")).nodes[0]?.phase, "handedOver");
   });
 
+  it("is not a Node that another machine has registered while the old one was taken out", async () => {
+    await using pve = await numbers(() => false);
+    await remember("handedOver");
+    nodeObject();
+    const [found] = await find({ vms: [], nodes: [node] }, pve.client);
+    cluster.hook = ({ method, path }) => {
+      if (method !== "DELETE" || !path.endsWith(".node-password.rke2")) return undefined;
+      cluster.remove(`${paths.nodes}/${node.name}`);
+      nodeObject();
+      return undefined;
+    };
+    await assert.rejects(async () => found?.mend(), /Conflict/);
+    assert.ok(cluster.objects.has(`${paths.nodes}/${node.name}`));
+    assert.equal((await readPoolRecord(kubernetes, "workers")).nodes[0]?.phase, "handedOver");
+  });
+
   it("is not a node whose VM the list shows under another name, or whose number is taken, or whose step lives", async () => {
     await remember("handedOver");
     assert.deepEqual(await find({ vms: [{ ...vm, name: "renamed" }] }), []);
