@@ -5,7 +5,7 @@ import { serverVms, type Access } from "../../src/clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { labelsOf } from "../../src/clients/kubernetes/nodes.ts";
 import { writeFacts } from "../../src/clients/kubernetes/record.ts";
-import { paths } from "../../src/clients/kubernetes/types.ts";
+import { paths, type Node } from "../../src/clients/kubernetes/types.ts";
 import { tagsOf } from "../../src/clients/proxmox/tags.ts";
 import type { ListedVm } from "../../src/clients/proxmox/vms.ts";
 import { adoptedGeneration } from "../../src/domain/model/generation.ts";
@@ -155,7 +155,7 @@ describe("an adopted server that leaves", () => {
   });
 
   it("leaves under the name that was remembered, by the uuid of the configuration", () => {
-    const node = {
+    const own = {
       name: "kube-a",
       slot: 1,
       generation,
@@ -164,9 +164,11 @@ describe("an adopted server that leaves", () => {
       phase: "handedOver" as const,
       since: "",
     };
-    const record: PoolRecord = { pool: "servers", generations: [], nodes: [node] };
+    const record: PoolRecord = { pool: "servers", generations: [], nodes: [own] };
     const place = { cluster: "demo", pool: "servers", role: "server" as const, slot: 1 };
-    const departing = departingNode(place, generation, { vm: adopted("servers"), node: undefined, record });
+    // Whoever has registered under its name is not the VM that was recorded.
+    const node = { metadata: { name: "kube-a" }, status: { nodeInfo: { systemUUID: "uuid-of-another" } } } as Node;
+    const departing = departingNode(place, generation, { vm: adopted("servers"), node, record });
     assert.deepEqual([departing.name, departing.adopted, departing.expected.uuid], ["kube-a", true, "uuid-302"]);
     assert.deepEqual(departing.expected.tags, adopted("servers").tags);
     const other = departingNode(place, "0a1b2c3d", { vm: undefined, node: undefined, record });

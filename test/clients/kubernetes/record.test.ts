@@ -130,6 +130,16 @@ describe("the record", () => {
       assert.deepEqual((await readPoolRecord(client, "workers")).nodes, []);
     });
 
+    it("loses nothing when it cannot be moved to its slots", async () => {
+      cluster.hook = ({ method, body }) =>
+        method === "POST" && JSON.stringify(body).includes("slot-workers-1")
+          ? { status: 403, reason: "Forbidden" }
+          : undefined;
+      await assert.rejects(migrateRecord(client, "workers"), /Forbidden/);
+      const { nodes } = await readPoolRecord(client, "workers");
+      assert.deepEqual(new Set(nodes), new Set([node(0), node(1)]));
+    });
+
     it("is moved to its slots once, whatever was half done before, and is then refused by who knows that schema alone", async () => {
       const now = { ...node(1), phase: "handedOver" as const };
       await writeFacts(client, "workers", { nodes: [now] });
