@@ -56,8 +56,14 @@ export function propose(
   const adopted = new Set(poolsOf(config).flatMap(({ adopt }) => adopt.map(({ node }) => node)));
   for (const node of byAge) {
     const pool = node.role === "server" ? SERVER_POOL : agentPool;
-    const vm = vms.find(({ uuid }) => uuid === node.uuid);
-    const why = adopted.has(node.name) ? "the configuration adopts it already" : whyNot(config, node, vm, pool);
+    const same = vms.filter(({ uuid }) => uuid === node.uuid);
+    // A copy or a restored backup that is off has the same uuid.
+    const answering = same.filter(({ answers }) => answers);
+    const vm = answering.length === 1 ? answering[0] : same[0];
+    const double = same.length > 1 && answering.length !== 1 ? doubleWords(same) : undefined;
+    const why = adopted.has(node.name)
+      ? "the configuration adopts it already"
+      : (double ?? whyNot(config, node, vm, pool));
     const slot = why === undefined && pool !== undefined ? places.get(pool)?.shift() : undefined;
     if (why !== undefined || pool === undefined || vm === undefined || slot === undefined)
       proposal.untouched.push({
@@ -90,6 +96,11 @@ function freeSlots({ name, slots, adopt }: Place, nodes: readonly CandidateNode[
     ...nodes.flatMap(({ ours }) => (ours?.pool === name ? [ours.slot] : [])),
   ]);
   return Array.from({ length: slots }, (_, slot) => slot).filter((slot) => !taken.has(slot));
+}
+
+function doubleWords(same: readonly CandidateVm[]): string {
+  const names = same.map(({ vmid, name }) => `VM ${vmid} (${name || "no name"})`).join(" and ");
+  return `${names} have its SMBIOS uuid, and one is a copy: do not start that one; give it another uuid (qm set VMID --smbios1 uuid=...), or delete it`;
 }
 
 function whyNot(

@@ -45,6 +45,18 @@ describe("what can be adopted", () => {
     );
   });
 
+  it("is the machine that answers, and not a copy or a restored backup that is off", () => {
+    const copy = vm(201, { name: "kube-302", uuid: uuidOf(302), answers: false });
+    const proposed = (vms: CandidateVm[]) => propose(smallConfig(), [node(302)], vms, "workers");
+    const { entries, untouched } = proposed([copy, vm(302)]);
+    assert.deepEqual(untouched, []);
+    assert.equal(entries.get("workers")?.[0]?.vmid, 302);
+    for (const answers of [true, false]) {
+      const [one] = proposed([{ ...copy, answers }, vm(302, { answers })]).untouched;
+      assert.match(one?.why ?? "", /VM 201 \(kube-302\) and VM 302 \(kube-302\) have its SMBIOS uuid.* do not start/);
+    }
+  });
+
   const cases: [string, CandidateNode, CandidateVm[], string | undefined, RegExp][] = [
     [
       "is on no VM that is seen",
