@@ -33,7 +33,7 @@ export async function requireReachableCluster(pve: Proxmox, vms: readonly Observ
   throw new UserError({
     what: "the cluster exists but none of its servers answers",
     where: `${members.length > 0 ? `servers that were members: ${members.join(", ")}` : "no server VM at all"}; agents that run: ${agents.join(", ") || "none"}`,
-    todo: `start the server VMs and wait until the API answers (${LOST_QUORUM}); if none of them has ever served: docs/recovery.md, "A first creation did not get through"; to give the cluster up, destroy the stack; to take one over that others made, adopt its servers too (npx evergreen adopt)`,
+    todo: `start the server VMs and wait until the API answers (${LOST_QUORUM}); if none of them has ever served: docs/recovery.md, "A first creation did not get through"; to give the cluster up: docs/recovery.md, "Give up a cluster that does not answer"; to take one over that others made, adopt its servers too (npx evergreen adopt)`,
   });
 }
 

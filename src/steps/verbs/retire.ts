@@ -1,7 +1,7 @@
 import { clock } from "../../runtime/clock.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
-import { findAccess, type Access } from "../../clients/kubernetes/access.ts";
+import { findAccess, serverVms, type Access } from "../../clients/kubernetes/access.ts";
 import { announceTeardown, findServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
 import { requireFree } from "../../clients/kubernetes/gone.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
@@ -180,12 +180,16 @@ async function retireUnheard(
   { vms, vm, why }: { vms: readonly ListedVm[]; vm: ListedVm; why: string },
 ): Promise<void> {
   const witnesses = { pve: context.pve, site: clusterSite(input), vms, client: undefined };
-  if (!(await isBeingTornDown(witnesses)))
+  if (!(await isBeingTornDown(witnesses))) {
+    const isServerLeft = serverVms(vms, witnesses.site).length > 0;
     throw new UserError({
       what: `the cluster cannot say whether ${input.node} was retired, so its VM stays: ${why}`,
       where: `VM ${vm.vmid} on ${vm.host}, slot ${input.slot} of pool ${input.pool}`,
-      todo: 'bring the API back and run again; nothing is deleted before (docs/recovery.md, "The quorum is lost"). To give the whole cluster up, pulumi destroy says so on the VMs of its servers; that needs evergreen:allowDestroy as of the last update',
+      todo: isServerLeft
+        ? 'bring the API back and run again; nothing is deleted before (docs/recovery.md, "The quorum is lost"). To give the whole cluster up, pulumi destroy says so on the VMs of its servers; that needs evergreen:allowDestroy as of the last update'
+        : 'no VM of a server is seen, on which a destroy could say that the cluster is given up. If they are out of sight, put them back; if they are gone for good, delete this VM in Proxmox VE too (docs/recovery.md, "Give up a cluster that does not answer")',
     });
+  }
   const record = { pool: input.pool, generations: [], nodes: [] };
   const departing = withState(context, input, departingNode(input, input.generation, { vm, node: undefined, record }));
   await powerOffOnly(context, input, departing, await isRunning(context.pve, vm));
