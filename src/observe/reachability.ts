@@ -32,8 +32,8 @@ export async function requireReachableCluster(pve: Proxmox, vms: readonly Observ
   if (members.length === 0 && agents.length === 0) return;
   throw new UserError({
     what: "the cluster exists but none of its servers answers",
-    where: `${members.length > 0 ? `servers that were members: ${members.join(", ")}` : "no server VM at all"}; agents that run: ${agents.join(", ") || "none"}`,
-    todo: `start the server VMs and wait until the API answers (${LOST_QUORUM}); if none of them has ever served: docs/recovery.md, "A first creation did not get through"; to give the cluster up: docs/recovery.md, "Give up a cluster that does not answer"; to take one over that others made, adopt its servers too (npx evergreen adopt)`,
+    where: `${members.length > 0 ? `servers that were members: ${members.join(", ")}` : "no server VM in sight of the token"}; agents that run: ${agents.join(", ") || "none"}`,
+    todo: `start the server VMs, back in the Proxmox pool if they were moved out of it, and wait until the API answers (${LOST_QUORUM}); if none of them has ever served: docs/recovery.md, "A first creation did not get through"; to give the cluster up: docs/recovery.md, "Give up a cluster that does not answer"; to take one over that others made, adopt its servers too (npx evergreen adopt)`,
   });
 }
 
