@@ -45,9 +45,9 @@ async function undo(
   fence: Pick<ExclusiveUse, "check">,
 ): Promise<UndoneCreate> {
   if (type !== VM_TYPE) return { urn, how: "its step runs again with the next update" };
-  const { name, vmId: vmid } = inputs as { name?: string; vmId?: number };
+  const { name, vmId: vmid, clone } = inputs as { name?: string; vmId?: number; clone?: { nodeName?: string } };
   if (vmid === undefined || name === undefined) return { urn, how: "it has made no VM" };
-  const found = await awaitClone(site, name, vmid);
+  const found = await awaitClone(site, { name, vmid, from: clone?.nodeName });
   if (found === "free") return { urn, how: "it has made no VM" };
   if (found === "hidden") return { urn, how: hiddenWords(vmid, name, site.config.site.proxmoxPool) };
   const { pve, config, observed } = site;
@@ -88,21 +88,25 @@ function hiddenWords(vmid: number, name: string, pool: string): string {
 /**
  * The VM of a clone, once no task works on it any more: Proxmox finishes a task whose client has died, and shows the VM
  * to the token only when it is in the pool.
+ * @param from host of the template, on which the clone runs; undefined: any host that holds templates. Hosts that need
+ *   not be asked may be silent
  */
 async function awaitClone(
   { pve, observed }: OpenStack,
-  name: string,
-  vmid: number,
+  { name, vmid, from }: { name: string; vmid: number; from: string | undefined },
 ): Promise<ListedVm | "free" | "hidden"> {
   let waits = "";
   const templateHosts = [...observed.images.values()].flatMap(({ templates }) => templates.map(({ host }) => host));
+  const hosts = from === undefined ? templateHosts : [from];
+  const find = async () => (await listVms(pve)).find((one) => one.vmid === vmid);
   const deadline = new Deadline(`the clone of VM ${vmid} (${name}) to end`, cloneSeconds);
   return await deadline.poll(
     500,
     async () => {
-      // Tasks are read before the list: a clone that ends in between is then in the list.
-      const cloning = await isTaskRunning(pve, templateHosts, "qmclone");
-      const vm = (await listVms(pve)).find((one) => one.vmid === vmid);
+      const seen = await find();
+      const cloning = seen === undefined && (await isTaskRunning(pve, hosts, "qmclone"));
+      // Listed again: a clone that has ended in between is then in the list.
+      const vm = seen ?? (await find());
       if (vm) {
         const { lock } = await readVm(pve, vm);
         waits = `VM ${vmid} is locked (${lock ?? ""})`;

@@ -355,6 +355,32 @@ describe("a repair in virtual time", function () {
       for (const { why, refreshed } of [created, forgotten]) assert.deepEqual([why, refreshed], ["", []]);
     }));
 
+  for (const isMade of [true, false])
+    it(`undoes a create that ${isMade ? "has made a clone" : "has made nothing"} while a host with another copy of the template does not answer`, async () =>
+      await play(async () => {
+        const { dc } = stage.world;
+        const template = dc.vms.get(9001);
+        assert.ok(template);
+        const { name: image, tags: imageTags } = template;
+        dc.add({
+          owner: "template",
+          template: true,
+          vmid: 9101,
+          name: image,
+          tags: imageTags,
+          host: "pve2",
+          pool: "templates",
+          uuid: dc.uuid(),
+        });
+        if (isMade) await clone();
+        await stage.world.time.sleep(15_000);
+        dc.silent.add("pve2");
+        const inputs = { name, vmId: vmid, nodeName: "pve1", clone: { vmId: 9001, nodeName: "pve1" } };
+        const { why, refreshed } = await stage.mend({ pending: [{ urn: name, type: VM_TYPE, inputs }], vms: others() });
+        dc.silent.clear();
+        assert.deepEqual([why, isThere(), refreshed], ["", false, []]);
+      }));
+
   it("names a stranger that has the number of a VM of the engine's", async () =>
     await play(async () => {
       await clone({ owner: "stranger", name: "web" });
