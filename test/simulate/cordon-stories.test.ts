@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { guest } from "../../images/contract.ts";
 import { Stage, stageImages } from "./stage.ts";
 
 /** Stories that a seed found, reduced to their smallest form. */
@@ -148,6 +149,31 @@ describe("a node that cannot be emptied", function () {
       assert.equal(metadata.annotations?.["evergreen.dev/emptied-by"], undefined);
       world.cluster.objects.put("nodes", { ...nodeOf(stage, name), spec: { ...spec, unschedulable: false } });
       assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("gets requests again when its run was killed and its VM is off, and somebody else had cordoned it", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const name = stage.nameOf(1000);
+      const cordoned = (unschedulable: boolean) => {
+        const node = nodeOf(stage, name);
+        world.cluster.objects.put("nodes", { ...node, spec: { ...node.spec, unschedulable } });
+      };
+      cordoned(true);
+      holdVolume(stage, name);
+      const old = () => [...world.cluster.control.servers].find(({ vm }) => vm.vmid === 1000);
+      assert.equal(await stage.dieAt(stage.serversOf(1), () => old()?.yielding === true), "killed");
+      world.cluster.objects.remove("volumeattachments", "csi-stuck");
+      stage.cutPower(1000);
+      cordoned(false);
+      await world.time.sleep(60_000);
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+      await world.time.sleep(5000);
+      assert.equal(stage.vm(1000).disk.get(guest.yield), "");
+      assert.equal(nodeOf(stage, name).metadata.annotations?.["evergreen.dev/emptied-by"], undefined);
     });
     assert.deepEqual(world.story.violations, []);
   });

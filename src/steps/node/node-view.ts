@@ -6,6 +6,7 @@ import {
   heartbeatOf,
   isFenced,
   isLeaving,
+  emptierOf,
   isOurCordon,
   isReady,
   isVoter,
@@ -109,10 +110,10 @@ export async function applyLabels(client: Kubernetes, node: Node, { labels }: Pi
 }
 
 /**
- * Whether the node has our cordon, our leaving taint or our out-of-service taint, which a node that stays must not
- * have.
+ * Whether the node has our cordon or our mark beside a cordon of somebody else, our leaving taint or our out-of-service
+ * taint, which a node that stays must not have.
  */
-export const isMarked = (node: Node): boolean => isOurCordon(node) || isLeaving(node) || isFenced(node);
+export const isMarked = (node: Node): boolean => emptierOf(node) !== undefined || isLeaving(node) || isFenced(node);
 
 /** What the cluster says of a node. */
 export interface NodeView {
