@@ -58,6 +58,23 @@ describe("a canary, in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("leaves at once what was tried since, in a pool that goes back to a generation that still soaks", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 4 });
+    const strategy = { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 86_400, canary: 1 };
+    const next = { ...stage.agentsOf(1), strategy };
+    const after = { ...stage.agentsOf(2), strategy };
+    await stage.play(async () => {
+      assert.equal(await stage.up(next), "done", stage.engine.why);
+      await stage.world.time.sleep(90_000_000);
+      for (const wish of [next, after]) assert.equal(await stage.up(wish), "done", stage.engine.why);
+      const ofNext = () => [...stage.world.dc.vms.values()].filter(({ disk }) => disk.get("image") === next.image);
+      assert.equal(ofNext().length, 3);
+      assert.equal(await stage.up(next), "done", stage.engine.why);
+      assert.equal(ofNext().length, 4);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("takes the slot of a node that is dead, which no join brings back", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 4, canary: 1, soakSeconds: 60 });
     const { cluster, time, watcher } = stage.world;
@@ -74,6 +91,36 @@ describe("a canary, in virtual time", function () {
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
+});
+
+describe("a canary beside more dead nodes than it has slots, in virtual time", function () {
+  this.timeout(60_000);
+
+  const [one, all] = [{ canary: 1 }, {}];
+  for (const [way, then] of [
+    ["is taken out", all],
+    ["is raised", { canary: 2 }],
+  ] as const)
+    it(`says what leads on, and gets there when the canary ${way}`, async () => {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 4 });
+      const { cluster, time, watcher } = stage.world;
+      const strategy = { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 60 };
+      await stage.play(async () => {
+        for (const vmid of [1102, 1103]) {
+          watcher.touchedByFate(stage.nameOf(vmid));
+          cluster.nodes.flap(stage.nameOf(vmid), 72_000_000);
+        }
+        await time.sleep(120_000);
+        watcher.availability.runBegins();
+        const wish = (first: object) => ({ ...stage.agentsOf(1), strategy: { ...strategy, ...first } });
+        assert.equal(await stage.up(wish(one)), "failed");
+        assert.match(stage.engine.why, /goes when `canary` is raised or taken out/);
+        assert.equal(await stage.up(wish(then)), "done", stage.engine.why);
+        assert.equal(await stage.up(wish(one)), "done", stage.engine.why);
+        assert.equal(moved(stage), 4);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    });
 });
 
 describe("a canary with a short soak, in virtual time", function () {

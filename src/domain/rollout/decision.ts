@@ -68,6 +68,10 @@ function isBelowServers({ pool, slots, record }: Situation, { spec }: Generation
   });
 }
 
+/** What leads on when a node is dead whose slot is not among those of the canary. */
+export const waysPastCanary =
+  "what cannot be brought back goes when `canary` is raised or taken out, or its VM deleted and `evergreen repair` run";
+
 const WAYS_OUT = "to go on: change the pool's content, or raise its `rollout` counter to try the same content again";
 
 /**
@@ -102,8 +106,9 @@ function goForward(situation: Situation): Decision {
   const known = stateOf(situation, wanted.id);
   const nodes = here.flatMap(({ owner }) => owner?.record ?? []);
   // More slots than canaries have moved also when a pool has fewer slots by now, or a smaller canary.
-  const hasBegun = known !== undefined && hasSpread(situation, known, nodes, canaries);
-  if (canaries >= pool.slots || hasBegun) return everySlot(situation, wanted, "roll");
+  const hasBegun =
+    known !== undefined && (hasSpread(situation, known, nodes, canaries) || isAllTriedSince(situation, known, nodes));
+  if (canaries >= pool.slots || (hasBegun && here.length >= canaries)) return everySlot(situation, wanted, "roll");
   if (here.length < canaries || known?.state !== "soaking") return canary(situation, canaries);
   const { watchSeconds } = watch(pool);
   if (watchSeconds !== undefined && !wasWatched(known, nodes, watchSeconds))
@@ -127,6 +132,25 @@ function hasSpread(
 }
 
 /**
+ * Whether every other slot has a node of a generation that was tried after this one and never proved: the pool goes back
+ * to these nodes, and a soak of them would keep what the operator has left.
+ */
+function isAllTriedSince(
+  situation: Situation,
+  { since }: GenerationRecord,
+  nodes: readonly Pick<NodeRecord, "since">[],
+): boolean {
+  return ownedByOthers(situation).every(({ owner }) => {
+    const other = stateOf(situation, owner?.line ?? "");
+    const came = owner?.record?.since ?? "";
+    // A generation that is judged late has a late time, and its nodes have not.
+    return (
+      other !== undefined && other.state !== "proved" && other.since > since && nodes.some((one) => came > one.since)
+    );
+  });
+}
+
+/**
  * The first slots move, preferably those that have moved already, then those whose node is down, which may be past
  * mending by anything but a successor; no other slot moves until their soak is over.
  */
@@ -136,14 +160,19 @@ function canary(situation: Situation, count: number): Decision {
   const isDown = ({ owner }: SlotState) => owner !== undefined && !isHealthy(owner);
   const others = situation.slots.filter((slot) => !here.includes(slot) && !isStuck(slot));
   const rest = others.toSorted((a, b) => Number(isDown(b)) - Number(isDown(a)));
+  const moving = new Set([...here, ...rest].slice(0, count));
+  const down = others.flatMap((slot) => (isDown(slot) && !moving.has(slot) ? (slot.owner?.name ?? []) : []));
   const { soakSeconds } = pool.strategy;
   return {
     kind: "canary",
     target: wanted,
-    moves: new Set([...here, ...rest].slice(0, count).map((slot) => slot.slot)),
+    moves: new Set([...moving].map((slot) => slot.slot)),
     base: baseOf(situation),
     verdict: { generation: wanted.id, state: "soaking", ...watch(pool) },
-    why: [`${count} of ${pool.slots} slots first; a run after their soak of ${soakSeconds} s goes on with the others`],
+    why: [
+      `${count} of ${pool.slots} slots first; a run after their soak of ${soakSeconds} s goes on with the others`,
+      ...(down.length === 0 ? [] : [`${down.join(", ")} stay until then, and have to serve: ${waysPastCanary}`]),
+    ],
   };
 }
 

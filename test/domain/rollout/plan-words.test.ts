@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { waysPastCanary } from "../../../src/domain/rollout/decision.ts";
 import { A, B, HALF_WAY, ID, nameOf, planned, poolOf, PROVED_A, settled, world, type Held } from "./world.ts";
 
 describe("words of a plan", () => {
@@ -57,6 +58,15 @@ describe("words of a plan", () => {
       `  ${ID.b} was judged failed at 2026-03-01T11:00:00.000Z: pods could not pull images`,
       "  to go on: change the pool's content, or raise its `rollout` counter to try the same content again",
       `  slots 0-3: stay on ${ID.a}`,
+    ]);
+  });
+
+  it("name dead nodes that a canary leaves where they are, and how a rollout gets past them", () => {
+    const pool = poolOf(B, { strategy: { canary: { nodes: 1 }, soakSeconds: 60 } });
+    const held: Held[] = settled(A).map((one) => ({ ...one, well: one.slot < 2 }));
+    assert.deepEqual(planned(pool, world(held, PROVED_A)).words.slice(1, 3), [
+      "  1 of 4 slots first; a run after their soak of 60 s goes on with the others",
+      `  ${nameOf(3, A)} stay until then, and have to serve: ${waysPastCanary}`,
     ]);
   });
 

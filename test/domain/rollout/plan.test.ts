@@ -201,6 +201,32 @@ describe("plan", () => {
       verdict: `${b} soaking`,
     },
     {
+      name: "goes back at once from what was tried since, although it soaked itself",
+      pool: poolOf(B, { strategy: { ...canary, soakSeconds: 86_400 } }),
+      held: [
+        { slot: 0, spec: C, phase: "handedOver", since: "2026-03-01T11:30:00.000Z", well: false },
+        ...settled(B, 3, 1),
+      ],
+      states: [...PROVED_A, [B, "soaking"], [C, "failed", "2026-03-01T11:40:00.000Z"]],
+      kind: "roll",
+      slots: [b, b, b, b],
+      target: b,
+      verdict: `${b} soaking`,
+    },
+    {
+      name: "soaks the canary also when the generation before it is judged failed meanwhile",
+      pool: poolOf(B, { strategy: { ...canary, soakSeconds: 86_400 } }),
+      held: [{ slot: 0, spec: B, phase: "handedOver" }, ...settled(A, 3, 1)],
+      states: [
+        [B, "soaking"],
+        [A, "failed", "2026-03-01T11:40:00.000Z"],
+      ],
+      kind: "soaking",
+      slots: [b, a, a, a],
+      target: b,
+      verdict: `${b} soaking`,
+    },
+    {
       name: "starts with the canary again when nothing is left of the first try",
       pool: poolOf(B, { strategy: canary }),
       held: settled(A),
