@@ -97,6 +97,7 @@ function standsOver(vm: ObservedVm, entries: readonly AdoptionFacts[]): boolean 
 function factsOf({ cluster, site }: Config, adoption: Adoption, { list, vms, nodes, records }: Seen): AdoptionFacts {
   const wanted = place(cluster, adoption);
   const listed = list.find(({ vmid }) => vmid === adoption.vmid);
+  const read = vms.find(({ vmid }) => vmid === adoption.vmid);
   const node = nodes.find((one) => nameOf(one) === adoption.node);
   const tags = listed && nodeTags(listed.tags);
   const own = node?.metadata?.labels ?? {};
@@ -111,8 +112,9 @@ function factsOf({ cluster, site }: Config, adoption: Adoption, { list, vms, nod
     adoption,
     proxmoxPool: site.proxmoxPool,
     vm: listed && {
-      name: listed.name,
-      uuid: vms.find(({ vmid, uuid }) => vmid === adoption.vmid && uuid !== "")?.uuid,
+      // The list has no name of a VM whose host does not answer, or reports no statistics.
+      name: listed.name ?? read?.name,
+      uuid: read?.uuid === "" ? undefined : read?.uuid,
       template: listed.template,
       pool: listed.pool,
       claims: tags && claim(tags, wanted),

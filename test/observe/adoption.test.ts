@@ -100,6 +100,15 @@ describe("adoption in the picture", () => {
     assert.deepEqual(withAdopted(config, taken).adoption, { problems: [], pending: [], released: [] });
   });
 
+  it("stays while the list has no name of its VM, as of one on a host that reports no statistics", () => {
+    const nameless = seen({
+      list: [listed({ tags: ourTags, name: undefined, status: "unknown" })],
+      nodes: [nodeObject({ labels: ourLabels })],
+      records: new Map([["workers", record("handedOver")]]),
+    });
+    assert.deepEqual(withAdopted(config, nameless).adoption, { problems: [], pending: [], released: [] });
+  });
+
   it("takes over nothing while one entry is wrong", () => {
     const { adoption } = withAdopted(config, seen({ vms: [live(stranger)] }));
     assert.equal(adoption.pending.length, 0);
