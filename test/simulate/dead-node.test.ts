@@ -117,3 +117,39 @@ describe("a node whose kubelet is dead while its VM runs", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 });
+
+describe("a server whose kubelet is dead while its VM runs, and its etcd with it", function () {
+  this.timeout(60_000);
+
+  for (const count of [1, 3])
+    it(`leaves etcd before it is turned off: its vote may be needed for that, of ${count} servers`, async () => {
+      const stage = new Stage(stageImages(), { servers: count, agents: 1 });
+      const { world } = stage;
+      const { objects, control } = world.cluster;
+      const image = stageImages()[1]?.name ?? "";
+      const wish = { ...stage.before, servers: { image, count, cores: 4, replaceOnlyServer: true } };
+      await stage.play(async () => {
+        const old = stage.vm(1000);
+        const ownerReferences = [{ kind: "ReplicaSet", name: "web", uid: "owner-web", controller: true }];
+        objects.put("pods", {
+          metadata: { name: "web-1", namespace: "load", ownerReferences },
+          spec: { nodeName: old.name },
+          status: { phase: "Running", conditions: [{ type: "Ready", status: "True" }] },
+        });
+        const record = () => JSON.stringify(objects.get("configmaps", "evergreen-system/slot-servers-0") ?? "");
+        assert.equal(await stage.dieAt(wish, () => record().includes("joined")), "killed");
+        world.watcher.struck(old.name);
+        world.cluster.nodes.silent(old.name);
+        await world.time.sleep(600_000);
+        let hadVote: boolean | undefined;
+        world.defect = (call) => {
+          if (/\/1000\/(agent\/file-write|status\/shutdown)$/.test(call.path))
+            hadVote ??= control.etcd.member(old.uuid) !== undefined;
+          return world.honest(call);
+        };
+        assert.equal(await stage.up(wish), "done", stage.engine.why);
+        assert.equal(hadVote, false);
+      });
+      assert.deepEqual(world.story.violations, []);
+    });
+});

@@ -132,8 +132,9 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
     return;
   }
   if (vm && node && drains) await drainNode({ ...departing, vm, storage }, node, vm, options);
-  if (vm && dead) await fence(vm, departing, options);
+  // Before a dead server is turned off: its etcd may have a vote still that the others need, and votes for its removal.
   const after = node && probe && member ? await leaveEtcd(departing, node, probe, options) : access;
+  if (vm && dead) await fence(vm, departing, { ...options, access: after });
   await options.fence.check();
   // Recorded before the guest is wiped: the outcome of that may never be known, and its Node looks Ready for a while.
   if (node) await recordRetired(after.client, departing);
@@ -233,7 +234,7 @@ async function handBack(vm: ListedVm, expected: ExpectedVm, { fence, context }: 
 }
 
 /**
- * Removes the member from etcd, after its node was drained: its API server ends with it, and a kubelet without an API
+ * Removes the member from etcd, after its node was drained unless it is dead: its API server ends with it, and a kubelet without an API
  * server ends no pods any more (CAPRKE2#431). The record says retired before that: from here on there is no way back
  * for the node.
  * @returns another connection to the cluster: the connections of the old one may lead to the server that has just left
