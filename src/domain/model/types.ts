@@ -212,7 +212,7 @@ export interface PoolRecord {
   pool: string;
   generations: GenerationRecord[];
   nodes: NodeRecord[];
-  /** When the last run that repaired unhealthy nodes was planned, ISO 8601. Absent: no run did. */
+  /** When the last run that repaired unhealthy nodes, or took servers out, was planned, ISO 8601. Absent: no run did. */
   healing?: string;
 }
 
@@ -350,8 +350,9 @@ export interface PoolPlan {
   /** Nodes whose Proxmox host does not answer: they are not replaced, repaired or deleted. Absent: there are none. */
   unreachable?: { name: string; host: string }[];
   /**
-   * When a run set out to repair unhealthy nodes, ISO 8601: this run, if there are any now, or an earlier run. The last
-   * step of the pool records it, so that the run after a repair finds nothing to do. Absent: no run did.
+   * When a run set out to repair unhealthy nodes or to take servers out, ISO 8601: this run, if there are any now, or an
+   * earlier run. The last step of the pool records it, so that the run after a repair finds nothing to do. Absent: no
+   * run did.
    */
   healing?: string;
   strategy: Strategy;

@@ -19,6 +19,7 @@ import {
 import type {
   Generation,
   KeptVm,
+  NodeRecord,
   PlanKind,
   ObservedPool,
   PoolPlan,
@@ -75,7 +76,8 @@ export function plan(pool: PoolSpec, observed: ObservedPool, record: PoolRecord 
   const leaving = departing.map(({ name }) => name).filter(leaves);
   const unhealthy = ours.flatMap((state) => unhealthyAmong(state, chosen.get(state.slot)));
   const isBehind = ours.some((state) => isRecordBehind(state, chosen.get(state.slot)));
-  const isOwed = isBehind || decision.watchesAnew === true;
+  const goes = new Set([...leaving, ...slots.flatMap(({ replaces }) => replaces)]);
+  const isOwed = isBehind || decision.watchesAnew === true || needsSnapshot(pool.role, goes, record);
   const heals = isOwed || unhealthy.length > 0 || departing.some((member) => mayHoldUp(pool.role, member));
   const healing = heals ? now.toISOString() : record?.healing;
   const draft = {
@@ -315,6 +317,15 @@ function isRecordBehind({ members }: SlotState, chosen: Generation | undefined):
   const isOut = (one: Member) => one.node === undefined && one.vm?.running === false && !isUnreachable(one);
   if (others.some((one) => one.record?.phase === "handedOver" && isOut(one))) return true;
   return own.record?.phase === "joined" && others.every((one) => one.record?.phase === "retired" && isOut(one));
+}
+
+/**
+ * Whether a server is to leave. What a run that failed has made of the plan does not change it, and without a change of
+ * the plan no step would make another etcd snapshot, however old that of the failed run is.
+ */
+function needsSnapshot(role: Role, leaving: ReadonlySet<string>, record: PoolRecord | undefined): boolean {
+  const isServing = ({ name, phase }: NodeRecord) => phase === "handedOver" && leaving.has(name);
+  return role === "server" && record?.nodes.some(isServing) === true;
 }
 
 type Acted = Pick<PoolPlan, "pool" | "slots" | "target" | "healing" | "strategy">;

@@ -44,7 +44,7 @@ describe("plan of a control plane", () => {
 
   it("begins anew while an incomplete server is down that a former run could not take out of etcd (seed 920000136)", () => {
     const planWith = (incomplete: Held[]) => {
-      const { leaving, healing } = planned(servers(B), world([...settled(A, 3), ...incomplete], PROVED_A));
+      const { leaving, healing } = planned(servers(A), world([...settled(A, 3), ...incomplete], PROVED_A));
       return [leaving, healing];
     };
     const incomplete: Held = { slot: 1, spec: C, phase: "made", well: false };
@@ -53,6 +53,18 @@ describe("plan of a control plane", () => {
     // One that is no Node yet is in no one's way, and one that is up leaves in the order of the run.
     assert.deepEqual(planWith([{ ...incomplete, node: false }]), [[nameOf(1, C)], undefined]);
     assert.deepEqual(planWith([{ ...incomplete, well: true }]), [[nameOf(1, C)], undefined]);
+  });
+
+  it("begins anew while a server is to leave: the etcd snapshot of a run that failed may be old by now", () => {
+    const joined: Held = { slot: 2, spec: B, phase: "joined" };
+    const held = [...settled(B, 2), ...settled(A, 1, 2), joined];
+    for (const [wanted, isAnew] of [
+      [servers(B), true],
+      [servers(B, 2), true],
+      [poolOf(B, { slots: 3 }), false],
+    ] as const)
+      assert.equal(planned(wanted, world(held, PROVED_A)).healing !== undefined, isAnew);
+    assert.equal(planned(servers(A), world(settled(A, 3), PROVED_A)).healing, undefined);
   });
 
   /** A wave from A to B that failed after its first slot; the server that left it is still there, switched off. */
