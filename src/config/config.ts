@@ -128,7 +128,7 @@ function imageProblems(image: string, where: string, images: ImageCatalogue): Pr
       {
         what: `there is no template ${image}`,
         where,
-        todo: `use one that the token can see (${known || "none"}), or give the template the tags eg-image and rke2-<version>`,
+        todo: `use one that the token can see (${known || "none"}), or give the template the tags eg-image and rke2-<version>; one on a Proxmox host that does not answer is not seen`,
       },
     ];
   }

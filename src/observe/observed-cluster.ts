@@ -11,7 +11,7 @@ import { paths, type Node } from "../clients/kubernetes/types.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { nodeTags } from "../clients/proxmox/tags.ts";
 import { observeVms } from "../clients/proxmox/observed-vms.ts";
-import { listVms, requireSight, findTaken, type ListedVm } from "../clients/proxmox/vms.ts";
+import { listVms, requireSight, findTaken, withName, type ListedVm } from "../clients/proxmox/vms.ts";
 import { confirmedDestroyed } from "../domain/rollout/allocation.ts";
 import { inconsistencies } from "../domain/rollout/consistency.ts";
 import { generationOf } from "../domain/model/generation.ts";
@@ -51,7 +51,8 @@ export interface ObservedCluster {
  */
 export async function observeCluster(pve: Proxmox, config: Config): Promise<ObservedCluster> {
   await requireSight(pve, config.site.proxmoxPool);
-  const list = await listVms(pve);
+  const imageNamed = async (vm: ListedVm) => (vm.tags.includes(imageTags.image) ? await withName(pve, vm) : vm);
+  const list = await Promise.all((await listVms(pve)).map(imageNamed));
   refuseAnotherCluster(config, list);
   const vms = await observeVms(pve, config.cluster, asTagged(list, config));
   const access = await findCluster(pve, config, list);

@@ -161,8 +161,7 @@ function configOf(vm: Vm): object {
 
 /** A row of the data centre's list: name, power and template as last polled, tags and pool as they are now. */
 function listed(vm: Vm, { silent, withoutStatistics }: DataCentre): object {
-  // Templates keep their data: without it no run would begin.
-  const seen = withoutStatistics.has(vm.host) && !vm.template ? undefined : vm.seen;
+  const seen = withoutStatistics.has(vm.host) ? undefined : vm.seen;
   return {
     vmid: vm.vmid,
     node: vm.host,

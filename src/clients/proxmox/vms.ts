@@ -95,14 +95,14 @@ export async function listNamed(pve: Proxmox, isWanted: (vm: ListedVm) => boolea
 }
 
 /**
- * The list has no name of a VM that is seconds old, or whose host reports no statistics: its host is asked then. A VM
- * that cannot be read stays without a name.
+ * The list has no name of a VM that is seconds old, or whose host reports no statistics, and does not know whether it is
+ * a template: its host is asked then. A VM that cannot be read stays without a name.
  */
-async function withName(pve: Proxmox, vm: ListedVm): Promise<ListedVm> {
+export async function withName(pve: Proxmox, vm: ListedVm): Promise<ListedVm> {
   if (vm.name !== undefined) return vm;
   try {
-    const { name, tags } = await readVm(pve, vm);
-    return { ...vm, name, tags };
+    const { name, tags, template } = await readVm(pve, vm);
+    return { ...vm, name, tags, template };
   } catch (error) {
     if (!(error instanceof ProxmoxError)) throw error;
     return vm;
