@@ -96,7 +96,10 @@ async function mendState(books: Books, site: OpenStack, mending: Mending): Promi
     const begun = pending.map(({ inputs }) => inputs as { vmId?: number; name?: string });
     await reportUnknownNodes(site, [...vms, ...begun.map(({ vmId: vmid, name }) => ({ vmid, name }))], report);
   }
-  refuseUnclaimedMembers(site, vms);
+  refuseUnclaimedMembers(
+    site,
+    vms.filter((vm) => !gone.includes(vm)),
+  );
   refuseHidden(hidden);
   const moved = movedAmong(vms, seen);
   await fence.check();

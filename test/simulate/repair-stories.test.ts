@@ -509,6 +509,44 @@ describe("a node to whose VM somebody gave another number, in virtual time", fun
     });
 });
 
+describe("a node whose VM has another SMBIOS uuid, in virtual time", function () {
+  this.timeout(60_000);
+
+  for (const isOurs of [true, false])
+    it(
+      isOurs ? "serves on once its VM has the former one back" : "is let go once the stranger has another number",
+      async () => {
+        const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+        const { world, engine } = stage;
+        const { dc, time } = world;
+        const wish = isOurs ? stage.before : { ...stage.before, slots: 1 };
+        await stage.play(async () => {
+          const vms = [1000, 1100, 1101].map((vmid) => ({ vmid, name: stage.nameOf(vmid), urn: stage.nameOf(vmid) }));
+          stage.cutPower(1101);
+          const vm = stage.vm(1101);
+          const { uuid, name } = vm;
+          Object.assign(vm, { uuid: dc.uuid() });
+          await time.sleep(60_000);
+          assert.equal(await stage.up(wish), "refused");
+          assert.ok(engine.why.includes(`qm set 1101 --smbios1 uuid=${uuid}`), engine.why);
+          assert.match(engine.why, /take our name and our tags off it and give it another number.* evergreen repair/);
+          if (isOurs) Object.assign(vm, { uuid });
+          else {
+            Object.assign(vm, { vmid: 1150, name: "web", tags: [], owner: "stranger" });
+            dc.vms.delete(1101);
+            dc.vms.set(1150, vm);
+            await time.sleep(60_000);
+            const { why, refreshed } = await stage.mend({ vms }, { wish });
+            assert.deepEqual([why, refreshed], ["", []]);
+            engine.forgets(name);
+          }
+          assert.equal(await stage.up(wish), "done", engine.why);
+        });
+        assert.deepEqual(world.story.violations, []);
+      },
+    );
+});
+
 describe("the number of a VM that no claim in the state proves, in virtual time", function () {
   this.timeout(60_000);
 

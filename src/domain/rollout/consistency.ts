@@ -91,7 +91,7 @@ function exchanged(vm: ObservedVm, uuid: string, witness: string): Problem {
   return {
     what: `${vm.name} is not the VM that we made: its SMBIOS uuid is ${vm.uuid}, and ${witness} says ${uuid}`,
     where: titleOf(vm),
-    todo: "it will not be touched; remove our tags from it if it is not a node, else restore the VM that was there",
+    todo: `it will not be touched. If it is the node, restored under another uuid (qmrestore --unique), give it that one back: qm set ${vm.vmid} --smbios1 uuid=${uuid}, and stop and start it; if it is not, take our name and our tags off it and give it another number, or destroy it, then run \`npx evergreen repair\``,
   };
 }
 
