@@ -29,7 +29,7 @@ describe("retire and release of what was not retired", function () {
     for (const input of [...servers(), worker()]) {
       await cluster.clone(input);
       claimed.set(input.node, await join(cluster.run(), input));
-      await handover(cluster.run(), input);
+      if (input.node !== servers()[2]?.node) await handover(cluster.run(), input);
     }
     await rollout(cluster.run(), cluster.pool("servers", 3, blue));
     await rollout(cluster.run(), cluster.pool("workers", 1, blue));
@@ -49,7 +49,11 @@ describe("retire and release of what was not retired", function () {
   };
 
   it("is refused while the cluster serves and the last update wants them: a destroy without its guard", async () => {
-    await refused([servers()[2] ?? worker()], /demo-servers-2-aaaaaaaa is a server of a cluster that stays/);
+    const [, , last = worker()] = servers();
+    // Before it has its slot it is a voter already.
+    await refused([last], /demo-servers-2-aaaaaaaa is a server of a cluster that stays/);
+    await handover(cluster.run(), last);
+    await refused([last], /demo-servers-2-aaaaaaaa is a server of a cluster that stays/);
     await refused([worker()], /demo-workers-0-aaaaaaaa is a node of a cluster that stays/);
     const { members, nodes } = await cluster.lab.status;
     assert.deepEqual([members.length, nodes.filter(({ schedulable }) => schedulable).length], [3, 4]);
