@@ -118,6 +118,44 @@ describe("agents that leave, in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("stay when their successor gets a taint after it was seen to serve, while other answers take long", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    const { objects } = world.cluster;
+    await stage.play(async () => {
+      const old = stage.nameOf(1100);
+      const isCordoned = () => objects.get("nodes", old)?.spec?.unschedulable === true;
+      const taint = () => {
+        const [node] = objects.list("nodes").filter(({ metadata }) => metadata.name.endsWith("-workers-0-09c3448c"));
+        const taints = [{ key: "example.com/by-hand", effect: "NoSchedule" }];
+        if (node) objects.put("nodes", { ...node, spec: { ...node.spec, taints } });
+      };
+      const asked = new Map<string, number>();
+      let isChangeable = false;
+      world.defect = (call) => {
+        const { method, path, process } = call;
+        if (process.name !== "handover-demo-workers-0") return world.honest(call);
+        isChangeable ||= method === "PUT" && path.endsWith("/1100/config");
+        if (!isChangeable || method !== "GET") return world.honest(call);
+        const tries = (asked.get(path) ?? 0) + 1;
+        asked.set(path, tries);
+        if (tries === 1 && path.endsWith("/1101/status/current")) taint();
+        // Each answer comes with the last try.
+        if (tries % 4 === 0) return world.honest(call);
+        return { status: path.startsWith("/api") ? 503 : 596, reason: "Connection timed out", body: "" };
+      };
+      let wasCordoned = false;
+      objects.onChange(() => (wasCordoned ||= isCordoned()));
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(
+        stage.engine.why,
+        /does not serve, so nobody leaves its slot: it has the taint example.com\/by-hand/,
+      );
+      assert.equal(wasCordoned, false);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("are not taken out further by a step that has lost their slot while it waited, and could not ask", async () => {
     const workloads = [{ name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: false }];
     for (const wait of ["its pods", "its volumes", "its guest", "its shutdown"] as const) {
