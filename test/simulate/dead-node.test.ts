@@ -152,4 +152,22 @@ describe("a server whose kubelet is dead while its VM runs, and its etcd with it
       });
       assert.deepEqual(world.story.violations, []);
     });
+
+  it("keeps others out while it is on, and is replaced once it is off, as its recipe says", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const { name } = stage.vm(1001);
+      world.watcher.struck(name);
+      world.cluster.nodes.silent(name);
+      await world.time.sleep(600_000);
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+      assert.match(stage.engine.why, new RegExp(`${name} is a voter and not healthy .*"A server is dead"`));
+      assert.ok(stage.vm(1001).running);
+      stage.cutPower(1001);
+      await world.time.sleep(10_000);
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
 });

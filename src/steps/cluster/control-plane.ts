@@ -247,7 +247,7 @@ function refused(problem: Pick<Problem, "what">): ControlPlaneRefusal {
   return new ControlPlaneRefusal({
     ...problem,
     where: places,
-    todo: 'nothing was changed. Bring the servers that are named back to health, then run pulumi up again; docs/recovery.md has the recipes: "The quorum is lost", "A server did not get through its join"',
+    todo: 'nothing was changed. Bring the servers that are named back to health, then run pulumi up again; docs/recovery.md has the recipes: "A server is dead", "The quorum is lost", "A server did not get through its join"',
   });
 }
 
