@@ -547,6 +547,36 @@ describe("a node whose VM has another SMBIOS uuid, in virtual time", function ()
     );
 });
 
+describe("a node whose VM was deleted by hand and whose number a stranger has, in virtual time", function () {
+  this.timeout(60_000);
+
+  it("is made again once the stranger has another number, as the message says", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { world, engine, before } = stage;
+    const { dc, time } = world;
+    await stage.play(async () => {
+      const { name, uuid } = stage.vm(1101);
+      stage.cutPower(1101);
+      dc.vms.delete(1101);
+      engine.forgets(name);
+      const web = { owner: "stranger" as const, name: "web", host: "pve1", pool: "nodes", uuid: dc.uuid() };
+      dc.add({ ...web, vmid: 1101 });
+      await time.sleep(120_000);
+      assert.equal(await stage.up(before), "refused");
+      assert.match(engine.why, /`evergreen repair` heals it, once no other VM has its number/);
+      dc.vms.delete(1101);
+      dc.add({ ...web, vmid: 150 });
+      await time.sleep(15_000);
+      const { why, said } = await stage.mend({});
+      assert.equal(why, "");
+      assert.match(said.join(), /VM 1101 of \S+ is gone, and it was not retired -> deleted the Node/);
+      assert.equal(await stage.up(before), "done", engine.why);
+      assert.ok(![...dc.vms.values()].some((vm) => vm.uuid === uuid));
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+});
+
 describe("the number of a VM that no claim in the state proves, in virtual time", function () {
   this.timeout(60_000);
 

@@ -78,18 +78,24 @@ export function adoptionProblems(facts: AdoptionFacts): Problem[] {
     { what: `VM ${adoption.vmid} cannot be adopted as ${adoption.node}: ${why}`, where: adoption.where, todo },
   ];
   const move = `move VM ${adoption.vmid} into the pool ${proxmoxPool} (pvesh set /pools/${proxmoxPool} --vms ${adoption.vmid}), or correct the entry`;
-  if (vm === undefined && memoryOf(adoption, record))
+  const isKnown = memoryOf(adoption, record) !== undefined;
+  if (vm === undefined && isKnown)
     return problem(
       "it was taken over, and the token does not see it any more",
-      `put it back into the pool ${proxmoxPool} (pvesh set /pools/${proxmoxPool} --vms ${adoption.vmid}); if it was deleted by hand, npx evergreen repair heals it`,
+      `put it back into the pool ${proxmoxPool} (pvesh set /pools/${proxmoxPool} --vms ${adoption.vmid}); if it was deleted by hand, npx evergreen repair heals it, once no other VM has its number`,
     );
   if (vm === undefined) return problem(`the token sees no such VM in the Proxmox pool ${proxmoxPool}`, move);
-  if (vm.pool !== proxmoxPool) return problem(`it is in the Proxmox pool ${vm.pool ?? "of nobody"}`, move);
+  const isAnother = isKnown && vm.name !== undefined && vm.name !== adoption.node;
+  if (vm.pool !== proxmoxPool && !isAnother)
+    return problem(`it is in the Proxmox pool ${vm.pool ?? "of nobody"}`, move);
   const why = contradictions(facts);
   if (why.length === 0) return [];
+  const again = isKnown
+    ? " It was taken over: if that VM was deleted by hand, give this one another number, then npx evergreen repair heals it."
+    : "";
   return problem(
     why.join("; "),
-    "nothing was done to it. Correct the entry, or that machine; `npx evergreen adopt` proposes entries that fit",
+    `nothing was done to it.${again} Correct the entry, or that machine; \`npx evergreen adopt\` proposes entries that fit`,
   );
 }
 

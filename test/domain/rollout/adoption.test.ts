@@ -227,6 +227,16 @@ describe("an entry under adopt", () => {
     });
   }
 
+  it("leads on when its VM was deleted by hand and another one has the number, wherever that is", () => {
+    for (const pool of ["nodes", "billing", undefined]) {
+      const taken = { record: record(remembered("handedOver")), ...vm({ name: "web", uuid: other, pool }) };
+      const [problem] = adoptionProblems(facts(taken));
+      assert.match(problem?.what ?? "", /its name is web/);
+      assert.match(problem?.todo ?? "", /deleted by hand, give this one another number, then npx evergreen repair/);
+      assert.doesNotMatch(problem?.todo ?? "", /move VM 302 into/);
+    }
+  });
+
   const over: [string, Partial<AdoptionFacts>, boolean][] = [
     ["its node was retired and has left", { record: record(remembered("retired")), node: undefined }, true],
     [
