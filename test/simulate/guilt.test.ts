@@ -269,7 +269,7 @@ const innocent: Case[] = [
       await stage.world.time.sleep(5_000);
       restart(stage, [name]);
     },
-    says: /^$/,
+    says: /was disturbed: restarted during the soak: kube-system\/kube-proxy-.*of a new version of the DaemonSet/,
   },
   {
     when: "its VM has lost its power when its predecessor would leave",

@@ -37,8 +37,8 @@ function restartsOf(pod: Pod): number {
 
 /**
  * Static pods and pods of DaemonSets that have restarted on some nodes between two readings, and whose restarts may be
- * the fault of these nodes: those whose counterparts restarted on other nodes too are left out, and those of a version that
- * no other node has Ready.
+ * the fault of these nodes: those whose counterparts restarted on other nodes too are left out. `isUntried`: of a version
+ * that no other node has Ready.
  * @param unready DaemonSets that were Ready on no node before, by uid: their restarts prove nothing
  */
 export function restartedOn(
@@ -46,7 +46,7 @@ export function restartedOn(
   before: readonly Pod[],
   after: readonly Pod[],
   unready: ReadonlySet<string>,
-): { name: string; node: string }[] {
+): { name: string; node: string; isUntried: boolean }[] {
   const counts = new Map(before.map((pod) => [titleOf(pod), restartsOf(pod)]));
   const restarted = after.filter((pod) => {
     const isOurs = belongsToNode(pod) && !unready.has(daemonOf(pod) ?? "");
@@ -54,8 +54,8 @@ export function restartedOn(
   });
   const elsewhere = new Set(restarted.filter((pod) => !nodes.has(nodeOf(pod))).map(kindOf));
   return restarted
-    .filter((pod) => nodes.has(nodeOf(pod)) && !elsewhere.has(kindOf(pod)) && !isUntriedVersion(pod, nodes, after))
-    .map((pod) => ({ name: titleOf(pod), node: nodeOf(pod) }));
+    .filter((pod) => nodes.has(nodeOf(pod)) && !elsewhere.has(kindOf(pod)))
+    .map((pod) => ({ name: titleOf(pod), node: nodeOf(pod), isUntried: isUntriedVersion(pod, nodes, after) }));
 }
 
 const nodeOf = (pod: Pod): string => pod.spec?.nodeName ?? "";

@@ -26,6 +26,8 @@ interface Degradation {
   isGone: boolean;
   /** Nothing is heard of it, as opposed to what it says itself. @default false */
   isSilent?: boolean;
+  /** What else may be the cause of it. @default nothing that is known yet */
+  excuse?: string;
 }
 
 /**
@@ -53,6 +55,7 @@ export async function soak(
   if (fall === undefined) return;
   const where = `pool ${input.pool}, within the soak of ${seconds} s`;
   const excuse =
+    fall.excuse ??
     (await findExcuse(context, client, input, fall, { silenceBefore, since })) ??
     (await isHostOut(context, client, fall, { everyNode, watched }));
   if (excuse !== undefined)
@@ -172,8 +175,13 @@ async function findRestarted(
   nodes: ReadonlyMap<string, Node>,
 ): Promise<Degradation | undefined> {
   const after = await client.list<Pod>(paths.pods);
-  const [first, ...others] = restartedOn(new Set(nodes.keys()), before, after.items, unready);
+  const restarted = restartedOn(new Set(nodes.keys()), before, after.items, unready);
+  const proofs = restarted.filter(({ isUntried }) => !isUntried);
+  const named = proofs.length > 0 ? proofs : restarted;
+  const [first] = named;
   if (first === undefined) return undefined;
-  const pods = [first, ...others].map(({ name }) => name).join(", ");
-  return { node: first.node, why: `restarted during the soak: ${pods}`, isGone: false };
+  const why = `restarted during the soak: ${named.map(({ name }) => name).join(", ")}`;
+  return { node: first.node, why, isGone: false, ...(first.isUntried && { excuse: untried }) };
 }
+
+const untried = "of a new version of the DaemonSet, which is Ready on no other node";
