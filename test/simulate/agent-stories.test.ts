@@ -563,6 +563,23 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("are judged when they do not register on a host whose only other nodes are off", async () => {
+    const stage = new Stage(stageImages("never-ready"), { servers: 1, agents: 5 });
+    const { world } = stage;
+    const { objects, nodes } = world.cluster;
+    await stage.play(async () => {
+      const off = [...world.dc.vms.values()].filter(({ running, host }) => running && host === "pve2");
+      stage.cutPower(...off.map(({ vmid }) => vmid));
+      await world.time.sleep(60_000);
+      world.watcher.availability.runBegins();
+      nodes.register = () => false;
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /it never registered/);
+      assert.match(JSON.stringify(objects.get("configmaps", "evergreen-system/pool-workers")?.data), /failed/);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("are watched in their soak from its beginning, and not from before a slot that is no more was cleared", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1, soakSeconds: 60 });
     const { world } = stage;

@@ -97,7 +97,9 @@ async function findUnhealthyOthers(
     const isOfAnother = ({ metadata }: Node) => !name.endsWith(`-${metadata?.labels?.[labels.generation] ?? ""}`);
     const isHeard = items.some((node) => nameOf(node) === name && !isSilent(node));
     if (isHeard || !others.some((node) => isSilent(node) && isOfAnother(node))) return undefined;
-    const hosts = new Map((await listVms(pve)).map((one) => [one.name, one.host]));
+    // A VM that is off would be silent on any network.
+    const running = (await listVms(pve)).filter(({ status }) => status !== "stopped");
+    const hosts = new Map(running.map((one) => [one.name, one.host]));
     const beside = others.filter((node) => hosts.get(nameOf(node)) === vm.host);
     if (!beside.some(isOfAnother) || !beside.every(isSilent)) return undefined;
     return `no node on the Proxmox host ${vm.host} is heard: ${beside.map(nameOf).join(", ")}`;
