@@ -123,6 +123,31 @@ describe("a canary beside more dead nodes than it has slots, in virtual time", f
     });
 });
 
+describe("an agent that is dead in a pool where nothing rolls, in virtual time", function () {
+  this.timeout(60_000);
+
+  it("fails each run, which says what leads on", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { cluster, dc, time, watcher } = stage.world;
+    await stage.play(async () => {
+      const dead = stage.nameOf(1100);
+      watcher.touchedByFate(dead);
+      cluster.nodes.flap(dead, 72_000_000);
+      await time.sleep(120_000);
+      watcher.availability.runBegins();
+      assert.equal(await stage.up(stage.before), "failed");
+      assert.match(stage.engine.why, /cannot be brought back, delete its VM.* and run `evergreen repair`/);
+      stage.cutPower(1100);
+      dc.vms.delete(1100);
+      await time.sleep(120_000);
+      assert.equal((await stage.mend({})).why, "");
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+      assert.notEqual(cluster.objects.get("nodes", dead), undefined);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});
+
 describe("a canary with a short soak, in virtual time", function () {
   this.timeout(60_000);
 

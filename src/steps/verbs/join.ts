@@ -53,9 +53,9 @@ import {
 } from "../node/deleted-node.ts";
 import { readImage } from "../node/image.ts";
 import { findLeftAlone } from "../node/left-alone.ts";
-import { tellWaysPastCanary } from "../node/past-canary.ts";
 import { powerOn } from "../node/power-on.ts";
 import { clearIncomplete, removeDead } from "../node/predecessors.ts";
+import { tellWaysOn } from "../node/ways-on.ts";
 import { recordRetired } from "../node/decommission.ts";
 import { ImageFault, judgeFailed, NodeUnhealthy } from "../node/verdict.ts";
 import { resumeServing } from "../node/step-down.ts";
@@ -177,7 +177,7 @@ async function joinNode(
     const accused = { name: input.node, vm, client, silenceBefore, registrationAddress };
     const error = await attributeFailure(context, accused, cause);
     await rememberFailure(input, client, own, error);
-    throw tellWaysPastCanary(input, view.record, error);
+    throw tellWaysOn(input, view.record, own, error);
   }
 }
 
