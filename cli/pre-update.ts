@@ -1,6 +1,7 @@
 import { checkEnvironment } from "../src/observe/preflight.ts";
 import { commandLine } from "../src/runtime/command-line.ts";
 import type { EngineSide } from "../src/recovery/engine-side.ts";
+import { VM_TYPE } from "../src/recovery/engine-state.ts";
 import { findMissingVms, findOutdatedVms } from "../src/recovery/missing-vms.ts";
 import { isChange, refuseFlags } from "../src/runtime/refused-flags.ts";
 
@@ -29,12 +30,19 @@ export async function prepareUpdate(
  * fails on one that is gone. The cluster need not answer any more, so only Proxmox VE is asked.
  */
 async function prepareDestroy(stack: string, engine: EngineSide, environment: NodeJS.ProcessEnv): Promise<void> {
-  const { gone, moved } = await findOutdatedVms(stack, environment, (await engine.readState()).vms);
-  if (gone.length + moved.length === 0) return;
+  const { pending, vms } = await engine.readState();
+  const { gone, moved } = await findOutdatedVms(stack, environment, vms);
+  const begun = pending.filter(({ type }) => type === VM_TYPE);
+  if (gone.length + moved.length + begun.length === 0) return;
   const [{ followMoved, reportGone }, { report }] = await Promise.all([
     import("../src/recovery/mend.ts"),
     import("./repair.ts"),
   ]);
+  for (const { urn, inputs } of begun)
+    report(
+      `a create that never ended: ${urn}`,
+      `a destroy leaves what it has made: run npx evergreen repair before it, or look for VM ${String(inputs.vmId)} after it, and destroy that by hand`,
+    );
   reportGone(gone, report);
   if (gone.length > 0) await engine.refreshOnly(gone.map(({ urn }) => urn));
   await followMoved(engine, moved, report);

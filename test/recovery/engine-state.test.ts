@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { mock } from "node:test";
 import { gzipSync } from "node:zlib";
 import { prepareUpdate } from "../../cli/pre-update.ts";
 import { EngineSide } from "../../src/recovery/engine-side.ts";
@@ -186,6 +187,16 @@ describe("the file backend", () => {
     await prepareUpdate(["preview"], "dev", engine, environment);
     await prepareUpdate(["up", "--help"], "dev", engine, environment);
     await assert.rejects(prepareUpdate(["up"], "dev", engine, environment), /an update of stack dev is running/);
+  });
+
+  it("says what a destroy leaves: the VM of a create that never ended", async () => {
+    const environment = { PULUMI_BACKEND_URL: `file://${backend}` };
+    const engine = new EngineSide("dev", "/nowhere/pulumi", environment);
+    await put(`stacks/${PROJECT}/dev.json`, stack("creating", "updating"));
+    const said = mock.method(process.stdout, "write", () => true);
+    await prepareUpdate(["destroy", "--yes"], "dev", engine, environment);
+    said.mock.restore();
+    assert.match(said.mock.calls.map(({ arguments: [line] }) => String(line)).join(""), /look for VM 1100 after it/);
   });
 });
 
