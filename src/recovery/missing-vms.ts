@@ -26,7 +26,7 @@ export async function findMissingVms(
   environment: NodeJS.ProcessEnv,
   known: readonly Vm[],
 ): Promise<{ gone: Vm[]; moved: Vm[]; unconfigured: Vm[]; untracked: ListedVm[] }> {
-  const found = known.length === 0 ? undefined : await look(stack, environment, known).catch(() => undefined);
+  const found = await look(stack, environment, known).catch(() => undefined);
   if (found === undefined) return { gone: [], moved: [], unconfigured: [], untracked: [] };
   const { gone, seen, hidden, untracked, config } = found;
   refuseStrangers(known, seen, config);

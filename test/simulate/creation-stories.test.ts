@@ -63,6 +63,18 @@ describe("the first creation of a cluster, in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("goes on when the plugin was killed in the first create: nothing is in the state then", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1, empty: true });
+    const { world, before } = stage;
+    await stage.play(async () => {
+      assert.equal(await stage.up(before, { request: 2, side: "after", what: "plugin" }), "failed");
+      assert.ok(founder(stage));
+      await world.time.sleep(30_000);
+      assert.equal(await stage.up(before), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("tells a first server nothing more that has made the cluster and cannot be asked for a while", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 1, empty: true });
     const { world, before } = stage;

@@ -176,7 +176,6 @@ export class Engine {
    */
   private async lookBefore(pve: Proxmox, config: Config): Promise<number> {
     const known = [...this.state].flatMap(([urn, { vm }]) => (vm ? [{ ...vm, urn }] : []));
-    if (known.length === 0) return 0;
     const look = async () => {
       const { hidden } = await findUnseen(pve, config.site.proxmoxPool, known);
       return { hidden, untracked: await findUntracked(pve, known, config) };
