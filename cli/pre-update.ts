@@ -2,13 +2,14 @@ import { checkEnvironment } from "../src/observe/preflight.ts";
 import { commandLine } from "../src/runtime/command-line.ts";
 import type { EngineSide } from "../src/recovery/engine-side.ts";
 import { VM_TYPE } from "../src/recovery/engine-state.ts";
-import { findMissingVms, findOutdatedVms } from "../src/recovery/missing-vms.ts";
+import { findMissingVms, findOutdatedVms, requireSeen } from "../src/recovery/missing-vms.ts";
 import { isChange, refuseFlags } from "../src/runtime/refused-flags.ts";
 
 /**
  * Prepares `npx pulumi up`: repairs what a killed run left in the backend, removes VMs that are gone from the state,
- * and refuses flags and environment variables that would bypass the gates, also of a destroy. When there is nothing to do, it reads two
- * files and the list of VMs on a file backend; on any other backend it asks the engine.
+ * and refuses flags and environment variables that would bypass the gates, also of a destroy, and a refresh that would
+ * forget VMs that are only out of sight. When there is nothing to do, it reads two files and the list of VMs on a file
+ * backend; on any other backend it asks the engine.
  * @throws UserError when the update must not begin
  */
 export async function prepareUpdate(
@@ -18,7 +19,9 @@ export async function prepareUpdate(
   environment: NodeJS.ProcessEnv,
 ): Promise<void> {
   const line = commandLine(args);
-  if (!isChange(line) || line.flags.some(({ name }) => ["help", "h"].includes(name))) return;
+  if (line.flags.some(({ name }) => ["help", "h"].includes(name))) return;
+  if (line.words[0] === "refresh") await requireSeen(stack, environment, (await engine.readState()).vms);
+  if (!isChange(line)) return;
   refuseFlags(line);
   checkEnvironment(environment);
   if (["up", "update"].includes(line.words[0] ?? "")) await prepareEngine(stack, engine, environment);

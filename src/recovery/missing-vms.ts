@@ -106,6 +106,15 @@ export async function findOutdatedVms(
   return ours.length === 0 ? { gone: [], moved: [] } : { gone: found.gone, moved: movedAmong(known, ours) };
 }
 
+/**
+ * Requires that the VMs of the engine's state are seen or gone: a refresh forgets all others, which then serve on and are
+ * in no state.
+ * @throws UserErrors that names VMs that are invisible to the token; UserError when it may not see the pool
+ */
+export async function requireSeen(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]): Promise<void> {
+  if (known.length > 0) refuseHidden((await look(stack, environment, known)).hidden);
+}
+
 async function look(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]) {
   const config = await readStackConfig(stack);
   const pve = Proxmox.fromEnvironment(environment);

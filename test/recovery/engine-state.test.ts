@@ -189,6 +189,19 @@ describe("the file backend", () => {
     await assert.rejects(prepareUpdate(["up"], "dev", engine, environment), /an update of stack dev is running/);
   });
 
+  it("keeps a refresh from beginning that cannot look for the VMs", async () => {
+    const environment = { PULUMI_BACKEND_URL: `file://${backend}` };
+    const engine = new EngineSide("dev", "/nowhere/pulumi", environment);
+    await prepareUpdate(["refresh"], "dev", engine, environment);
+    const vm = { type: VM_TYPE, urn: "urn:a", outputs: { vmId: 1100 } };
+    await put(
+      `stacks/${PROJECT}/dev.json`,
+      JSON.stringify({ version: 3, checkpoint: { latest: { resources: [vm] } } }),
+    );
+    await assert.rejects(prepareUpdate(["refresh", "--yes"], "dev", engine, environment), /PROXMOX_VE_ENDPOINT/);
+    await prepareUpdate(["refresh", "--help"], "dev", engine, environment);
+  });
+
   it("says what a destroy leaves: the VM of a create that never ended", async () => {
     const environment = { PULUMI_BACKEND_URL: `file://${backend}` };
     const engine = new EngineSide("dev", "/nowhere/pulumi", environment);

@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findMissingVms, findOutdatedVms, mayForget, refuseAnotherSite } from "../../src/recovery/missing-vms.ts";
+import {
+  findMissingVms,
+  findOutdatedVms,
+  mayForget,
+  refuseAnotherSite,
+  requireSeen,
+} from "../../src/recovery/missing-vms.ts";
 import { forgetGone } from "../../src/recovery/mend.ts";
 import { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { seedSite, seedVm, site } from "../../lab/proxmox/site.ts";
@@ -172,6 +178,17 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       const claimed = known.map((vm) => ({ ...vm, claimed: true as const }));
       assert.deepEqual(await findOutdatedVms("dev", blind, claimed), { gone: [], moved: [] });
       await assert.rejects(findOutdatedVms("dev", blind, known), /PROXMOX_VE_API_TOKEN/);
+    });
+
+    it("are no reason against a refresh by hand, which is refused while one is out of sight, or all are", async () => {
+      await destroyed(1100);
+      await requireSeen("dev", environment, known);
+      const { vms } = bench.dc.pools.get(site.nodes) ?? {};
+      vms?.delete(1102);
+      await assert.rejects(requireSeen("dev", environment, known), /VM 1102 of .* exists, and the token cannot see it/);
+      bench.dc.removePrivilege(site.rolloutToken, "VM.Audit");
+      await assert.rejects(requireSeen("dev", environment, known), /the token may not see the VMs of the pool/);
+      await requireSeen("dev", environment, []);
     });
 
     it("are none as long as the token does not see the pool, or nobody can be asked", async () => {
