@@ -119,16 +119,19 @@ function goForward(situation: Situation): Decision {
   return { ...canary(situation, canaries), kind: "soaking", ...waitFor(soak) };
 }
 
-/** Whether so many first nodes were there for the soak, and another one has got its slot after it. */
+/**
+ * Whether another node has got its slot after the soak of so many first ones: of these nodes, since the record keeps when
+ * the generation first soaked, also when it was taken back and begun again.
+ */
 function hasSpread(
   { pool: { strategy } }: Situation,
   { state, since }: GenerationRecord,
   nodes: readonly Pick<NodeRecord, "since">[],
   canaries: number,
 ): boolean {
-  const end = Date.parse(since) + strategy.soakSeconds * 1000;
-  const later = nodes.filter((node) => Date.parse(node.since) > end);
-  return state === "soaking" && later.length > 0 && nodes.length - later.length >= canaries;
+  const times = nodes.map((node) => Date.parse(node.since)).toSorted((a, b) => a - b);
+  const end = Math.max(Date.parse(since), ...times.slice(0, canaries)) + strategy.soakSeconds * 1000;
+  return state === "soaking" && times.slice(canaries).some((time) => time >= end);
 }
 
 /**

@@ -171,6 +171,20 @@ describe("plan", () => {
       verdict: `${b} soaking`,
     },
     {
+      name: "waits for the soak of a canary that was taken back and begun again, with a second one that has come since",
+      pool: poolOf(B, { strategy: { ...canary, soakSeconds: 7200 } }),
+      held: [
+        ...settled(B, 1),
+        { slot: 1, spec: B, phase: "handedOver", since: NOW.toISOString() },
+        ...settled(A, 2, 2),
+      ],
+      states: [...PROVED_A, [B, "soaking", "2026-03-01T09:30:00.000Z"]],
+      kind: "soaking",
+      slots: [b, b, a, a],
+      target: b,
+      verdict: `${b} soaking`,
+    },
+    {
       name: "waits for the soak also when the canary has more slots than the configuration asks for by now",
       pool: poolOf(B, { strategy: { ...canary, soakSeconds: 3601 } }),
       held: [...settled(B, 2), ...settled(A, 2, 2)],
