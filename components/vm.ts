@@ -1,6 +1,8 @@
 import type { CustomResourceOptions } from "@pulumi/pulumi";
 import { VmLegacy, type VmLegacyArgs } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
-import type { KeptVm, PlacedNode, VmSite } from "../src/domain/model/types.ts";
+import { LEAST_CPU } from "../src/domain/images/hardware.ts";
+import type { DiskOptions, NetworkCard, TemplateHardware } from "../src/domain/model/hardware.ts";
+import type { KeptVm, NodeSpec, PlacedNode, VmSite } from "../src/domain/model/types.ts";
 
 export interface NodeVmArgs {
   node: Pick<PlacedNode, "name" | "vmid" | "generation" | "address" | "vm">;
@@ -9,14 +11,14 @@ export interface NodeVmArgs {
 
 /**
  * Properties in which an existing VM may differ from the program without an update. The steps own its power; Proxmox
- * and its administrators own its host, description and protection; the clone source no longer matters; network and
- * storage settings of the site apply to new nodes. All other properties are part of the generation, so a change of them
- * makes another VM.
+ * and its administrators own its host, description and protection; network and storage settings of the site apply to new
+ * nodes. Its hardware is that of its generation and of the template that it was cloned from, which may be gone: a change
+ * of the one makes another VM, and a change of the other counts for new ones.
  */
 const OWNED_BY_OTHERS = [
   ...["started", "onBoot"],
   ...["nodeName", "description", "protection"],
-  ...["vmId", "clone", "disks"],
+  ...["vmId", "clone", "disks", "cpu", "memory", "scsiHardware", "serialDevices", "agent.trim"],
   ...["initialization", "networkDevices"],
 ];
 
@@ -34,7 +36,7 @@ export function nodeVm(name: string, args: NodeVmArgs, options: CustomResourceOp
 /** All other properties that `render` may set. */
 const ALL = [
   ...["name", "poolId", "tags", "started", "onBoot", "rebootAfterUpdate", "stopOnDestroy", "purgeOnDestroy", "agent"],
-  ...["cpu", "memory", "operatingSystem", "scsiHardware", "cdrom", "bootOrders"],
+  ...["operatingSystem", "cdrom", "bootOrders"],
 ];
 
 /** A VM that is in the state and stays exactly as it is. Its VMID is taken, so it is never made. */
@@ -45,7 +47,8 @@ export function keptVm({ name, vmid, host }: KeptVm, options: CustomResourceOpti
 
 function render({ node, site }: NodeVmArgs): VmLegacyArgs {
   const { spec } = node.generation;
-  const { host, tags, template } = node.vm;
+  const { host, tags, template, hardware = { cards: [], disk: {} } } = node.vm;
+  const { scsiController = "virtio-scsi-single", serials } = hardware;
   return {
     name: node.name,
     vmId: node.vmid,
@@ -59,16 +62,22 @@ function render({ node, site }: NodeVmArgs): VmLegacyArgs {
     rebootAfterUpdate: false,
     stopOnDestroy: true,
     purgeOnDestroy: true,
-    agent: { enabled: true, timeout: "15s", waitForIp: { disabled: true } },
-    cpu: { cores: spec.cores, type: "x86-64-v2-AES" },
-    memory: { dedicated: spec.memoryMiB },
+    agent: {
+      enabled: true,
+      timeout: "15s",
+      waitForIp: { disabled: true },
+      ...(hardware.trimsClones && { trim: true }),
+    },
+    cpu: cpuOf(spec, hardware),
+    memory: { dedicated: spec.memoryMiB, ...(hardware.balloonMiB !== undefined && { floating: hardware.balloonMiB }) },
     operatingSystem: { type: "l26" },
-    scsiHardware: "virtio-scsi-single",
-    disks: [{ interface: "scsi0", datastoreId: site.storage, size: spec.diskGiB }],
+    scsiHardware: scsiController,
+    disks: [{ interface: "scsi0", datastoreId: site.storage, size: spec.diskGiB, ...diskOf(hardware.disk) }],
     // Without these two the provider sends a drive that a limited token may not set, and a boot order in random order.
     cdrom: { fileId: "none", interface: "ide3" },
     bootOrders: ["scsi0", "ide3"],
-    networkDevices: [{ bridge: site.bridge, model: "virtio" }],
+    networkDevices: cardsOf(hardware.cards, site.bridge),
+    ...(serials && { serialDevices: serials.map((device) => ({ device })) }),
     initialization: {
       datastoreId: site.storage,
       interface: "ide2",
@@ -76,6 +85,63 @@ function render({ node, site }: NodeVmArgs): VmLegacyArgs {
       ...(site.dnsServers.length > 0 ? { dns: { servers: site.dnsServers } } : {}),
       ipConfigs: [{ ipv4: ipv4(node, site) }],
     },
+  };
+}
+
+/** The cores of the configuration, over the sockets of the template. */
+function cpuOf(
+  { cores }: NodeSpec,
+  { cpuType, cpuFlags, sockets = 1, hasNuma }: TemplateHardware,
+): VmLegacyArgs["cpu"] {
+  return {
+    cores: cores / sockets,
+    type: cpuType ?? LEAST_CPU,
+    ...(sockets > 1 && { sockets }),
+    ...(cpuFlags && { flags: [...cpuFlags] }),
+    ...(hasNuma && { numa: true }),
+  };
+}
+
+/** The template's cards; the first one is on the bridge of the configuration. */
+function cardsOf(cards: readonly NetworkCard[], bridge: string): Exclude<VmLegacyArgs["networkDevices"], undefined> {
+  const [first = { model: "virtio" }, ...others] = cards;
+  return [{ ...first, bridge }, ...others].map((card) => ({
+    model: card.model,
+    ...(card.bridge !== undefined && { bridge: card.bridge }),
+    ...(card.vlan !== undefined && { vlanId: card.vlan }),
+    ...(card.trunks !== undefined && { trunks: card.trunks }),
+    ...(card.mtu !== undefined && { mtu: card.mtu }),
+    ...(card.queues !== undefined && { queues: card.queues }),
+    ...(card.rate !== undefined && { rateLimit: card.rate }),
+    ...(card.hasFirewall && { firewall: true }),
+    ...(card.isUnplugged && { disconnected: true }),
+  }));
+}
+
+/** The names of a disk's limits in Proxmox, by those of the provider. */
+const LIMITS = {
+  read: "mbps_rd",
+  readBurstable: "mbps_rd_max",
+  write: "mbps_wr",
+  writeBurstable: "mbps_wr_max",
+  iopsRead: "iops_rd",
+  iopsReadBurstable: "iops_rd_max",
+  iopsWrite: "iops_wr",
+  iopsWriteBurstable: "iops_wr_max",
+};
+
+function diskOf({ limits, ssd, iothread, isNotBackedUp, isNotReplicated, ...same }: DiskOptions) {
+  const given = Object.entries(LIMITS).flatMap(([ours, theirs]) => {
+    const limit = limits?.[theirs];
+    return limit === undefined ? [] : [[ours, limit]];
+  });
+  return {
+    ...same,
+    ...(ssd && { ssd }),
+    ...(iothread && { iothread }),
+    ...(isNotBackedUp && { backup: false }),
+    ...(isNotReplicated && { replicate: false }),
+    ...(limits && { speed: Object.fromEntries(given) as Partial<Record<keyof typeof LIMITS, number>> }),
   };
 }
 

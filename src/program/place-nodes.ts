@@ -2,32 +2,29 @@ import { backupPolicy, stepSite, type Config } from "../config/config.ts";
 import { tagsOf } from "../clients/proxmox/tags.ts";
 import type { GraphArgs } from "../domain/rollout/graph.ts";
 import type { PlacedPool, PoolPlan, SlotPlan, StrandedNode, VmPlacement } from "../domain/model/types.ts";
-import { hostOf, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
+import { hostOf, templateOf } from "../observe/observed-cluster.ts";
+import type { Prepared } from "./prepare.ts";
 
-/**
- * The arguments that declare a planned pool: each of its nodes with the placement of its VM.
- * @param hosts Proxmox hosts that new VMs are made on
- */
-export function poolArgs(
-  config: Config,
-  observed: ObservedCluster,
-  hosts: readonly string[],
-  plan: PoolPlan,
-): GraphArgs {
+type Site = Pick<Prepared, "observed" | "hosts" | "templates">;
+
+/** The arguments that declare a planned pool: each of its nodes with the placement of its VM. */
+export function poolArgs(config: Config, { observed, hosts, templates }: Site, plan: PoolPlan): GraphArgs {
   const { cluster, allowDestroy } = config;
   const backup = plan.role === "server" ? { backup: backupPolicy(config) } : {};
-  return { cluster, site: stepSite(config), allowDestroy, plan: placeNodes(cluster, observed, hosts, plan), ...backup };
+  const placed = placeNodes(cluster, { observed, hosts, templates }, plan);
+  return { cluster, site: stepSite(config), allowDestroy, plan: placed, ...backup };
 }
 
-function placeNodes(cluster: string, observed: ObservedCluster, hosts: readonly string[], plan: PoolPlan): PlacedPool {
+function placeNodes(cluster: string, { observed, hosts, templates }: Site, plan: PoolPlan): PlacedPool {
   const placed = <N extends StrandedNode>(node: N, slot: number, creates: boolean): N & { vm: VmPlacement } => {
     const { id, spec } = node.generation;
     const host = hostOf(observed, hosts, { slot, name: node.name });
     // When no clone is made, the template may be invisible to the token, or may have been replaced.
     const hasTemplate = creates || observed.images.has(spec.image);
-    const template = hasTemplate ? { template: templateOf(observed, spec.image, host) } : {};
+    const template = hasTemplate ? templateOf(observed, spec.image, host) : undefined;
+    const hardware = creates && template ? templates.get(template.vmid) : undefined;
     const tags = tagsOf({ cluster, pool: plan.pool, slot, generation: id });
-    return { ...node, vm: { host, ...template, tags } };
+    return { ...node, vm: { host, ...(template && { template }), ...(hardware && { hardware }), tags } };
   };
   const slots = plan.slots.map(({ stranded, ...slot }: SlotPlan) => ({
     ...placed(slot, slot.slot, slot.creates),

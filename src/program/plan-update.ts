@@ -46,13 +46,14 @@ export async function planUpdate(config: Config): Promise<PlannedCluster> {
 }
 
 /** What is declared of a prepared cluster, as plain data. */
-export function plannedCluster(config: Config, { observed, clusterPlan, hosts }: Prepared): PlannedCluster {
+export function plannedCluster(config: Config, prepared: Prepared): PlannedCluster {
   const { cluster, allowDestroy } = config;
+  const { clusterPlan } = prepared;
   const { controlPlane, pools, removed } = clusterPlan;
   const { proxmoxPool, storage, bridge, gateway, prefixLength, dnsServers } = config.site;
   const network = { bridge, prefixLength, dnsServers, ...(gateway === undefined ? {} : { gateway }) };
   const vms = { proxmoxPool, storage, ...network };
-  const planned = (plan: PoolPlan): PlannedPool => ({ ...poolArgs(config, observed, hosts, plan), vms });
+  const planned = (plan: PoolPlan): PlannedPool => ({ ...poolArgs(config, prepared, plan), vms });
   // Of a removed pool, only nodes and VMs that cannot be removed in this run are declared.
   const left = removed.filter(({ kind, slots, kept }) => kind !== "remove" || slots.length + kept.length > 0);
   return {

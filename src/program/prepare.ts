@@ -4,7 +4,7 @@ import { adoptNodes } from "../observe/adoption.ts";
 import { requireSameClocks } from "../observe/clocks.ts";
 import { hostsThatAnswer, hostWarnings, readCandidateHosts, requireHosts } from "../observe/hosts.ts";
 import { nowOf, observeCluster, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
-import { checkTemplates } from "../observe/templates.ts";
+import { readTemplates, requireNetworks, type Templates } from "../observe/templates.ts";
 import { findStaleResources } from "../recovery/stale-resources.ts";
 import { announceUpdate } from "./announce-update.ts";
 import { newSlots, planCluster, type ClusterPlan } from "./cluster-plan.ts";
@@ -17,6 +17,8 @@ export interface Prepared {
   clusterPlan: ClusterPlan;
   /** Proxmox hosts that new VMs are made on. */
   hosts: string[];
+  /** What the VMs that this run makes keep of their templates. */
+  templates: Templates;
 }
 
 export interface Preparation {
@@ -48,7 +50,9 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   const made = newSlots(clusterPlan);
   for (const { generation } of made) templateOf(observed, generation.spec.image, "");
   requireHosts(candidates, config.site, observed, made);
-  await checkTemplates(pve, observed, hosts, made);
+  const templates = await readTemplates(pve, observed, hosts, made);
+  // A preview may have a token that only reads.
+  if (!isPreview) await requireNetworks(pve, templates, config.site.bridge);
   if (!isPreview) {
     // Done last: a run that is refused must not make these changes.
     const { kubernetes, adoption } = observed;
@@ -56,7 +60,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
     for (const line of await adoptNodes(pve, kubernetes, config.cluster, adoption)) await say(line);
     if (kubernetes) await recordKeptVms(kubernetes, observed, clusterPlan, config, now);
   }
-  return { observed, clusterPlan, hosts };
+  return { observed, clusterPlan, hosts, templates };
 }
 
 /** The observed cluster after a killed run's stale resources in it were repaired, as far as no operator has to ask. */

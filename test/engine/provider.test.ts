@@ -3,6 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { NodeVmArgs } from "../../components/vm.ts";
 import { addTemplate, labImage, seedSite, seedVm, site } from "../../lab/proxmox/site.ts";
+import { hardwareOf } from "../../src/domain/images/hardware.ts";
 import { generationOf } from "../../src/domain/model/generation.ts";
 import { Bench } from "../lab/proxmox/bench.ts";
 import { Engine } from "../support/engine.ts";
@@ -74,6 +75,65 @@ describe("provider facts", function () {
     await run(vm(), ...unchanged);
     await run(vm(), "refresh", "--yes", "--skip-preview");
     await run(vm(), ...unchanged);
+  });
+
+  it("keeps of a template what the configuration does not say, and then finds nothing to change", async () => {
+    const template = bench.dc.vms.get(9001);
+    assert.ok(template);
+    const disk = `${String(template.config.get("scsi0"))},aio=native,discard=on,ssd=1,iothread=1,backup=0,mbps_rd=200,iops_wr_max=900`;
+    const has = {
+      cpu: "cputype=host,flags=+aes;-pcid",
+      sockets: "2",
+      numa: "1",
+      balloon: "1024",
+      scsi0: disk,
+      net0: "virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1,tag=20,mtu=1400,queues=4,rate=12.500000",
+      net1: "e1000=BC:24:11:00:00:02,bridge=vmbr1,trunks=2;3,link_down=1",
+      serial0: "socket",
+      serial1: "socket",
+      machine: "q35",
+      startup: "order=3",
+      agent: "enabled=1,fstrim_cloned_disks=1",
+    };
+    await bench.data("PUT", "nodes/pve1/qemu/9001/config", has);
+    for (const path of ["vmbr0/20", "vmbr1"])
+      bench.dc.grant(site.rolloutToken, `/sdn/zones/localnetwork/${path}`, ["SDN.Use"], { role: "Networks" });
+    const args = vm({ hardware: hardwareOf(new Map(Object.entries(has))) });
+    await run(args, ...up);
+    const made = bench.dc.vms.get(1100)?.config;
+    assert.ok(made);
+    const said = (key: string): string[] =>
+      String(made.get(key))
+        .replace(/=BC:[0-9A-F:]+/, "")
+        .split(",")
+        .toSorted();
+    const same = (key: string, wanted: string): void => assert.deepEqual(said(key), wanted.split(",").toSorted(), key);
+    same("cpu", has.cpu);
+    same("sockets", "2");
+    same("cores", "1");
+    same("numa", "1");
+    same("balloon", "1024");
+    same("net0", "virtio,bridge=vmbr0,firewall=1,tag=20,mtu=1400,queues=4,rate=12.500000");
+    same("net1", "e1000,bridge=vmbr1,firewall=0,trunks=2;3,link_down=1");
+    same("serial1", "socket");
+    same("machine", "q35");
+    same("startup", "order=3");
+    assert.match(String(made.get("agent")), /fstrim_cloned_disks=1/);
+    for (const part of [
+      "aio=native",
+      "discard=on",
+      "ssd=1",
+      "iothread=1",
+      "backup=0",
+      "mbps_rd=200",
+      "iops_wr_max=900",
+    ])
+      assert.ok(said("scsi0").includes(part), `${part} in ${said("scsi0").join()}`);
+    // The VM exists now: what its template has is not read any more.
+    for (const refresh of [false, true]) {
+      if (refresh) await run(vm(), "refresh", "--yes", "--skip-preview");
+      await run(vm(), ...unchanged);
+    }
   });
 
   for (const storage of ["lvmthin", "zfspool", "rbd"] as const) {

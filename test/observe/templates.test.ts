@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { generationOf } from "../../src/domain/model/generation.ts";
+import type { NetworkCard } from "../../src/domain/model/hardware.ts";
 import type { SlotPlan } from "../../src/domain/model/types.ts";
-import { checkTemplates } from "../../src/observe/templates.ts";
+import { readTemplates, requireNetworks, type Templates } from "../../src/observe/templates.ts";
 import { fakeProxmox } from "../clients/proxmox/fake.ts";
 import { NEW, picture } from "../support/picture.ts";
 
@@ -11,14 +12,14 @@ const made = (slot: number, diskGiB: number): SlotPlan => {
 };
 
 describe("the templates of a run", () => {
-  const config = { scsi0: "local:x,size=30G", net0: "virtio=BC:24:11:00:00:01,bridge=vmbr0,tag=20" };
+  const config = { scsi0: "local:x,size=30G", net0: "virtio=BC:24:11:00:00:01,bridge=vmbr0,tag=20", protection: 1 };
 
   it("are read once each, and what their clones would lose is refused with the smallest disk in mind", async () => {
     await using pve = await fakeProxmox(() => ({ data: config }));
-    const check = checkTemplates(pve.client, picture(), ["pve1"], [made(0, 40), made(1, 20)]);
+    const check = readTemplates(pve.client, picture(), ["pve1"], [made(0, 40), made(1, 20)]);
     await assert.rejects(
       check,
-      /tag=20[^]*where: template \S+, VM \d+ on pve1[^]*disk has 30 GiB, and a clone shall have 20/,
+      /protection: 1[^]*where: template \S+, VM \d+ on pve1[^]*disk has 30 GiB, and a clone shall have 20/,
     );
     assert.equal(pve.seen.length, 1);
     assert.match(pve.seen[0]?.path ?? "", /^\/nodes\/pve1\/qemu\/\d+\/config$/);
@@ -26,7 +27,41 @@ describe("the templates of a run", () => {
 
   it("are not asked when nothing is cloned", async () => {
     await using pve = await fakeProxmox(() => ({ data: config }));
-    await checkTemplates(pve.client, picture(), ["pve1"], []);
-    assert.equal(pve.seen.length, 0);
+    const templates = await readTemplates(pve.client, picture(), ["pve1"], []);
+    assert.deepEqual([pve.seen.length, templates.size], [0, 0]);
   });
+
+  const networks: [string, object[], Record<string, object>, RegExp | undefined][] = [
+    ["that of the configuration", [{ model: "virtio", bridge: "vmbr0" }], {}, undefined],
+    [
+      "a VLAN of a bridge with propagation",
+      [{ model: "virtio", bridge: "vmbr0", vlan: 20 }],
+      { vmbr0: { "SDN.Use": 1 } },
+      undefined,
+    ],
+    [
+      "a VLAN of a bridge without propagation",
+      [{ model: "virtio", bridge: "vmbr0", vlan: 20 }],
+      { vmbr0: { "SDN.Use": 0 } },
+      /SDN.Use[^]*localnetwork\/vmbr0\/20/,
+    ],
+    [
+      "that of a second card",
+      [
+        { model: "virtio", bridge: "vmbr0" },
+        { model: "virtio", bridge: "vmbr1" },
+      ],
+      {},
+      /SDN.Use[^]*localnetwork\/vmbr1/,
+    ],
+  ];
+  for (const [title, cards, granted, says] of networks)
+    it(`need a right on ${title}`, async () => {
+      const rights = Object.entries(granted).map(([name, right]) => [`/sdn/zones/localnetwork/${name}`, right]);
+      await using pve = await fakeProxmox(() => ({ data: Object.fromEntries(rights) }));
+      const templates: Templates = new Map([[9001, { cards: cards as NetworkCard[], disk: {} }]]);
+      const check = requireNetworks(pve.client, templates, "vmbr0");
+      if (says) await assert.rejects(check, says);
+      else await check;
+    });
 });

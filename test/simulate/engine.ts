@@ -430,12 +430,10 @@ export class Engine {
 }
 
 /** The resources that a run declares, in an order in which all dependencies of a resource come before it. */
-function declare(
-  config: Config,
-  { observed, clusterPlan: { controlPlane, pools, removed }, hosts }: Prepared,
-): PoolResource[] {
+function declare(config: Config, prepared: Prepared): PoolResource[] {
+  const { controlPlane, pools, removed } = prepared.clusterPlan;
   const of = (plan: PoolPlan, before: string[]): PoolResource[] =>
-    poolGraph(poolArgs(config, observed, hosts, plan)).map((one) => ({
+    poolGraph(poolArgs(config, prepared, plan)).map((one) => ({
       ...one,
       after: one.after.flatMap((name) => (name === BEFORE_POOL ? before : [name])),
     }));

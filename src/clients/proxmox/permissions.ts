@@ -1,4 +1,5 @@
 import type { Problem } from "../../runtime/errors.ts";
+import type { NetworkCard } from "../../domain/model/hardware.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxAnswerError } from "./errors.ts";
 import { Row } from "./parse.ts";
@@ -71,6 +72,17 @@ export function neededRights(site: RightsSite, version: { major: number }, purpo
 }
 
 /**
+ * What the network cards of clones need: Proxmox asks for each when a template is cloned, and again when the clone is
+ * configured. A VLAN is a level below its bridge, so a grant on the bridge covers it only with propagation.
+ */
+export function neededForCards(cards: readonly NetworkCard[]): Need[] {
+  const paths = cards.flatMap(({ bridge, vlan }) =>
+    bridge === undefined ? [] : [`/sdn/zones/localnetwork/${bridge}${vlan === undefined ? "" : `/${vlan}`}`],
+  );
+  return [...new Set(paths)].map((path) => ({ path, anyOf: ["SDN.Use"], why: "VMs are connected to that network" }));
+}
+
+/**
  * Before 9 a single privilege covered all requests to an agent; since then there is one for each kind, and one for all.
  */
 function agentRight({ major }: { major: number }, kind: "FileRead" | "FileWrite"): string[] {
@@ -120,7 +132,12 @@ export async function readVersion(pve: Proxmox): Promise<{ major: number; text: 
 /** Every privilege that the token lacks for its purpose, with its path, for a refusal at program start. */
 export async function findPermissionProblems(pve: Proxmox, site: RightsSite, purpose: Purpose): Promise<Problem[]> {
   const [version, rights] = await Promise.all([readVersion(pve), readRights(pve)]);
-  return missingRights(rights, neededRights(site, version, purpose)).map(({ path, anyOf, why }) => ({
+  return permissionProblems(rights, neededRights(site, version, purpose));
+}
+
+/** A problem for every need that is not met. */
+export function permissionProblems(rights: Rights, needs: readonly Need[]): Problem[] {
+  return missingRights(rights, needs).map(({ path, anyOf, why }) => ({
     what: `the Proxmox token lacks ${anyOf.join(" or ")} (${why})`,
     where: path,
     todo: `give the token a role with ${anyOf[0] ?? ""} on ${path}, with propagation`,

@@ -1,56 +1,45 @@
 import type { Problem } from "../model/problem.ts";
-
-/** Options of a template, as Proxmox lists them: each value is a text. */
-export type TemplateOptions = ReadonlyMap<string, string>;
+import { DISK_LIMITS, propertiesOf, type TemplateOptions } from "./hardware.ts";
 
 type Fault = Pick<Problem, "what" | "todo">;
 
-/** The CPU type that every clone gets instead of the template's (components/vm.ts). */
-const CPU = "x86-64-v2-AES";
-
-/** CPU types that offer a guest nothing that the CPU type of the clones lacks. */
-const LESSER_CPUS = ["kvm32", "kvm64", "qemu32", "qemu64", "x86-64-v2", CPU];
-
-/** Options of a network card that limit or redirect traffic. MAC address, model and bridge are set for each clone. */
-const OF_CARD: Readonly<Record<string, string>> = {
-  tag: "its VLAN; give site.bridge a bridge or a VNet that is in that VLAN",
-  trunks: "its VLANs; give site.bridge a bridge that carries them",
-  mtu: "its MTU; set it on the bridge that site.bridge names",
-  firewall: "Proxmox's firewall; filter in the cluster (network policies) or before the bridge",
-  queues: "its queues",
-  rate: "its limit of throughput; limit it at the bridge",
-  link_down: "its link being down",
-};
+/** Options of a template's disk that a clone keeps, or that tell nothing. */
+const KEPT_OF_DISK = new Set([
+  ...["", "file", "size", "format", "media", "import-from"],
+  ...["aio", "cache", "discard", "serial", "queues", "ssd", "iothread", "backup", "replicate"],
+  ...DISK_LIMITS,
+]);
 
 /**
  * The options of a template that its clones would lose or change silently, and those that would make a clone fail
- * halfway. Cores, memory, bridge, disk size and name servers are set by the configuration, so another value in the
- * template is no loss.
- * @param diskGiB the smallest disk size among its clones
+ * halfway. Cores, memory, the bridge of the first card, disk size and name servers are set by the configuration, so
+ * another value in the template is no loss; what a clone keeps is in hardware.ts.
+ * @param clones the cores and disk sizes of its clones
  */
-export function templateFaults(options: TemplateOptions, vmid: number, diskGiB: number): Fault[] {
+export function templateFaults(
+  options: TemplateOptions,
+  vmid: number,
+  clones: readonly { cores: number; diskGiB: number }[],
+): Fault[] {
   return [
     ...[...options].flatMap(([name, value]) => optionFaults(name, value, vmid)),
-    ...diskFaults(options.get("scsi0"), vmid, diskGiB),
+    ...socketFaults(Number(options.get("sockets") ?? 1), vmid, clones),
+    ...cardFaults([...options.keys()], vmid),
+    ...diskFaults(options.get("scsi0"), vmid, Math.min(...clones.map(({ diskGiB }) => diskGiB))),
   ];
 }
 
 function optionFaults(name: string, value: string, vmid: number): Fault[] {
-  const lost = (instead: string, mend: string): Fault[] => [
-    { what: `the template has ${name}: ${value}, and its clones have ${instead}`, todo: mend },
+  const lost = (instead: string, todo: string): Fault[] => [
+    { what: `the template has ${name}: ${value}, and its clones have ${instead}`, todo },
   ];
-  if (name === "net0") return cardFaults(value, vmid);
-  if (/^net\d+$/.test(name))
-    return lost("one network card", `take it off: qm set ${vmid} --delete ${name}; nodes have one network`);
-  if (name === "cpu" && !LESSER_CPUS.includes(value.replace(/^cputype=/, "")))
-    return lost(CPU, `qm set ${vmid} --cpu ${CPU}, where no workload needs more than that type has`);
-  if (name === "numa" && value !== "0") return lost("no NUMA", `qm set ${vmid} --numa 0`);
-  if (/^numa\d+$/.test(name)) return lost("no NUMA", `qm set ${vmid} --delete ${name}`);
-  if (name === "balloon" && value !== "0") return lost("all their memory, always", `qm set ${vmid} --balloon 0`);
-  if (name === "scsihw" && !value.startsWith("virtio-scsi"))
+  if (/^numa\d+$/.test(name))
+    return lost("another size", `qm set ${vmid} --delete ${name}; clones keep the option numa itself`);
+  if (name === "hookscript") return lost("none", `qm set ${vmid} --delete hookscript; only root may set one`);
+  if (name === "agent" && value.includes("freeze-fs-on-backup=0"))
     return lost(
-      "virtio-scsi-single",
-      `qm set ${vmid} --scsihw virtio-scsi-single, and see that the image boots with it`,
+      "their file systems frozen for backups",
+      `qm set ${vmid} --agent enabled=1; take node VMs out of the backups instead`,
     );
   if (name === "protection" && value !== "0")
     return [
@@ -62,19 +51,28 @@ function optionFaults(name: string, value: string, vmid: number): Fault[] {
   return [];
 }
 
-function cardFaults(card: string, vmid: number): Fault[] {
-  return card.split(",").flatMap((part): Fault[] => {
-    const [name = "", value = ""] = part.split("=");
-    const meant = OF_CARD[name];
-    if (meant === undefined || value === "0") return [];
-    const [loss = "", instead = "nodes do without it"] = meant.split("; ");
-    return [
-      {
-        what: `the template's network card has ${part}, and its clones would lose ${loss}`,
-        todo: `${instead}; then take it off the template: qm set ${vmid} --net0 virtio,bridge=...`,
-      },
-    ];
-  });
+function socketFaults(sockets: number, vmid: number, clones: readonly { cores: number }[]): Fault[] {
+  const odd = clones.find(({ cores }) => cores % sockets !== 0);
+  if (odd === undefined) return [];
+  return [
+    {
+      what: `the template has ${sockets} sockets, over which ${odd.cores} cores cannot be divided`,
+      todo: `set cores of the pool to a multiple of ${sockets}, or qm set ${vmid} --sockets 1`,
+    },
+  ];
+}
+
+/** The provider numbers the cards of a clone without a gap. */
+function cardFaults(names: readonly string[], vmid: number): Fault[] {
+  const cards = names.filter((name) => /^net\d+$/.test(name));
+  const missing = cards.findIndex((_, index) => !cards.includes(`net${index}`));
+  if (missing < 0) return [];
+  return [
+    {
+      what: `the template has ${cards.toSorted().join(", ")} and no net${missing}: its clones would have their cards in other places`,
+      todo: `number its cards from net0 on without a gap (qm set ${vmid} --net${missing} ...)`,
+    },
+  ];
 }
 
 function diskFaults(disk: string | undefined, vmid: number, diskGiB: number): Fault[] {
@@ -85,14 +83,23 @@ function diskFaults(disk: string | undefined, vmid: number, diskGiB: number): Fa
         todo: `attach its disk as scsi0 (qm disk unlink, qm set ${vmid} --scsi0 VOLUME), or bake the image anew`,
       },
     ];
-  const size = gib(/(?:^|,)size=([^,]+)/.exec(disk)?.[1] ?? "");
-  if (size === undefined || size <= diskGiB) return [];
+  const given = propertiesOf(disk);
+  const lost = [...given].filter(([name]) => !KEPT_OF_DISK.has(name)).map(([name, value]) => `${name}=${value}`);
+  const size = gib(given.get("size") ?? "");
   return [
-    {
-      what: `the template's disk has ${size} GiB, and a clone shall have ${diskGiB}: a disk cannot be made smaller`,
-      todo: `set node.diskGiB of the pool to ${Math.ceil(size)} or more, or bake the image with a smaller disk`,
-    },
+    ...lost.map((option) => ({
+      what: `the template's disk has ${option}, and its clones would lose it`,
+      todo: `attach the disk without it: qm set ${vmid} --scsi0 VOLUME with the other options`,
+    })),
+    ...(size === undefined || size <= diskGiB ? [] : [tooGreat(size, diskGiB)]),
   ];
+}
+
+function tooGreat(size: number, diskGiB: number): Fault {
+  return {
+    what: `the template's disk has ${size} GiB, and a clone shall have ${diskGiB}: a disk cannot be made smaller`,
+    todo: `set diskGiB of the pool to ${Math.ceil(size)} or more, or bake the image with a smaller disk`,
+  };
 }
 
 /** Size in GiB of a text such as `10G` or `3584M`; undefined when Proxmox does not state it. */

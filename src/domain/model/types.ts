@@ -4,6 +4,7 @@
  */
 
 import type { Json } from "./canonical.ts";
+import type { TemplateHardware } from "./hardware.ts";
 
 export type Role = "server" | "agent";
 
@@ -288,6 +289,8 @@ export interface VmPlacement {
   host: string;
   /** The template to clone it from. Absent: the VM exists, and its template may be gone. */
   template?: { vmid: number; host: string };
+  /** What the clone keeps of its template. Absent: the VM exists, and stays as it was made. */
+  hardware?: TemplateHardware;
   tags: string[];
 }
 

@@ -1,0 +1,104 @@
+import type { DiskOptions, NetworkCard, TemplateHardware } from "../model/hardware.ts";
+
+/** Options of a template, as Proxmox lists them: each value is a text. */
+export type TemplateOptions = ReadonlyMap<string, string>;
+
+/** The CPU type of a clone whose template has none, or a lesser one: the least that Kubernetes' images are built for. */
+export const LEAST_CPU = "x86-64-v2-AES";
+
+/** CPU types that offer a guest nothing that `LEAST_CPU` lacks. */
+const LESSER_CPUS = ["kvm32", "kvm64", "qemu32", "qemu64", "x86-64-v2", LEAST_CPU];
+
+/** The limits of a disk that the provider can set. */
+export const DISK_LIMITS = ["mbps_rd", "mbps_wr", "iops_rd", "iops_wr"].flatMap((name) => [name, `${name}_max`]);
+
+/** The parts of a property string such as `local:vm-1-disk-0,size=10G`; a part without a key has the key "". */
+export function propertiesOf(value: string): Map<string, string> {
+  return new Map(
+    value.split(",").map((part): [string, string] => {
+      const [, key, rest] = /^([^=]*)=(.*)$/.exec(part) ?? [];
+      return key === undefined ? ["", part] : [key, rest ?? ""];
+    }),
+  );
+}
+
+/** Reads what a clone keeps of a template. What it cannot keep is a fault (template.ts). */
+export function hardwareOf(options: TemplateOptions): TemplateHardware {
+  const cpu = propertiesOf(options.get("cpu") ?? "");
+  const type = cpu.get("cputype") ?? cpu.get("") ?? "";
+  const flags = (cpu.get("flags") ?? "").split(";").filter((flag) => flag !== "");
+  const sockets = Number(options.get("sockets") ?? 1);
+  const balloon = Number(options.get("balloon") ?? 0);
+  const controller = options.get("scsihw") ?? "virtio-scsi-pci";
+  const serials = numbered(options, "serial");
+  return {
+    ...(type === "" || LESSER_CPUS.includes(type) ? {} : { cpuType: type }),
+    ...(flags.length === 0 ? {} : { cpuFlags: flags }),
+    ...(sockets > 1 ? { sockets } : {}),
+    ...(isOn(options.get("numa")) ? { hasNuma: true as const } : {}),
+    ...(balloon > 0 ? { balloonMiB: balloon } : {}),
+    ...(controller.startsWith("virtio-scsi") ? {} : { scsiController: controller }),
+    cards: numbered(options, "net").map(cardOf),
+    disk: diskOf(options.get("scsi0") ?? ""),
+    ...(serials.length === 0 ? {} : { serials }),
+    ...(isOn(propertiesOf(options.get("agent") ?? "").get("fstrim_cloned_disks")) ? { trimsClones: true } : {}),
+  };
+}
+
+const isOn = (value: string | undefined): boolean => value === "1";
+
+/** The values of `net0`, `net1` and so on. */
+function numbered(options: TemplateOptions, name: string): string[] {
+  return [...options]
+    .flatMap(([key, value]) => {
+      const number = new RegExp(`^${name}(\\d+)$`).exec(key)?.[1];
+      return number === undefined ? [] : [{ number: Number(number), value }];
+    })
+    .toSorted((a, b) => a.number - b.number)
+    .map(({ value }) => value);
+}
+
+/** `virtio=BC:24:11:00:00:01,bridge=vmbr0,tag=20`, or with `model=virtio,macaddr=...` in place of the first part. */
+function cardOf(value: string): NetworkCard {
+  const given = propertiesOf(value);
+  const first = /^([^=,]+)/.exec(value)?.[1] ?? "";
+  const [bridge, trunks] = [given.get("bridge"), given.get("trunks")];
+  return {
+    model: given.get("model") ?? first,
+    ...(bridge === undefined ? {} : { bridge }),
+    ...(trunks === undefined ? {} : { trunks }),
+    ...numbers(given, { tag: "vlan", mtu: "mtu", queues: "queues", rate: "rate" }),
+    ...(isOn(given.get("firewall")) ? { hasFirewall: true as const } : {}),
+    ...(isOn(given.get("link_down")) ? { isUnplugged: true as const } : {}),
+  };
+}
+
+function diskOf(value: string): DiskOptions {
+  const given = propertiesOf(value);
+  const limits = numbers(given, Object.fromEntries(DISK_LIMITS.map((name) => [name, name]))) as Record<string, number>;
+  const texts = (["aio", "cache", "discard", "serial"] as const).flatMap((name) => {
+    const text = given.get(name);
+    return text === undefined ? [] : [[name, text]];
+  });
+  return {
+    ...(Object.fromEntries(texts) as Pick<DiskOptions, "aio" | "cache" | "discard" | "serial">),
+    ...numbers(given, { queues: "queues" }),
+    ...(isOn(given.get("ssd")) ? { ssd: true as const } : {}),
+    ...(isOn(given.get("iothread")) ? { iothread: true as const } : {}),
+    ...(given.get("backup") === "0" ? { isNotBackedUp: true as const } : {}),
+    ...(given.get("replicate") === "0" ? { isNotReplicated: true as const } : {}),
+    ...(Object.keys(limits).length === 0 ? {} : { limits }),
+  };
+}
+
+/** Those of some options that are given and not 0, as numbers under other names. */
+function numbers<Name extends string>(
+  given: ReadonlyMap<string, string>,
+  names: Readonly<Record<string, Name>>,
+): Partial<Record<Name, number>> {
+  const found = Object.entries(names).flatMap(([option, name]) => {
+    const number = Number(given.get(option) ?? 0);
+    return Number.isFinite(number) && number > 0 ? [[name, number] as const] : [];
+  });
+  return Object.fromEntries(found) as Partial<Record<Name, number>>;
+}
