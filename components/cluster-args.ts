@@ -91,6 +91,8 @@ export interface ClusterSiteArgs {
    * @default evergreen-templates
    */
   templatePool?: string;
+  /** Hardware of the servers and of all pools, where they do not say otherwise. */
+  defaults?: ClusterDefaultsArgs;
   /**
    * Proxmox hosts that new VMs are distributed over, slot by slot.
    *
@@ -155,6 +157,329 @@ export interface ClusterSiteArgs {
   dnsServers?: string[];
 }
 
+/** Hardware of the servers and of all pools, where they do not say otherwise. */
+export interface ClusterDefaultsArgs {
+  /** The processor of each node, beside `cores`. */
+  cpu?: ClusterCpuArgs;
+  /**
+   * Memory in MiB that the host leaves to a node when it runs short itself; 0: all of it.
+   *
+   * Values: whole number from 0.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it; all of it where that says nothing
+   */
+  balloonMiB?: number;
+  /**
+   * All network cards. The first one has the node's address; the guest configures the others itself (DHCP, or as the
+   * image says).
+   *
+   * A change of it: New generation.
+   *
+   * @default those of the template, the first one on `evergreen:site.bridge`
+   */
+  networks?: ClusterNetworkArgs[];
+  /** Options of the system disk; its size is `diskGiB`. */
+  systemDisk?: ClusterSystemDiskArgs;
+  /**
+   * Further disks, empty when the node is made. Those of the template stay as they are.
+   *
+   * A change of it: New generation.
+   *
+   * @default none but those of the template
+   */
+  disks?: ClusterDiskArgs[];
+  /**
+   * Devices of the host, by resource mapping.
+   *
+   * A change of it: New generation.
+   *
+   * @default none but those of the template
+   */
+  devices?: ClusterDeviceArgs[];
+}
+
+/** The processor of each node, beside `cores`. */
+export interface ClusterCpuArgs {
+  /**
+   * CPU type, such as `host` or `x86-64-v3`. Every host of the pool needs it.
+   *
+   * A change of it: New generation.
+   *
+   * @default that of the template, at least `x86-64-v2-AES`
+   */
+  type?: string;
+  /**
+   * Flags that are added to the CPU type (`+`) or taken from it (`-`).
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  flags?: string[];
+  /**
+   * Sockets over which `cores` are divided.
+   *
+   * Values: whole number from 1 to 16.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  sockets?: number;
+  /**
+   * Whether the guest sees the host's NUMA nodes.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  numa?: boolean;
+  /**
+   * CPU time of all cores together, in cores.
+   *
+   * Values: number from 0.1 to 128.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  limit?: number;
+  /**
+   * Weight in the competition for CPU time with other VMs of the host.
+   *
+   * Values: whole number from 1 to 262144.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  units?: number;
+}
+
+/**
+ * All network cards. The first one has the node's address; the guest configures the others itself (DHCP, or as the
+ * image says).
+ */
+export interface ClusterNetworkArgs {
+  /**
+   * Bridge, or VNet of the zone `localnetwork`, that the card is connected to.
+   *
+   * A change of it: New generation.
+   */
+  bridge: string;
+  /**
+   * Model of the card.
+   *
+   * A change of it: New generation.
+   *
+   * @default virtio
+   */
+  model?: "virtio" | "e1000" | "e1000e" | "vmxnet3" | "rtl8139";
+  /**
+   * VLAN tag.
+   *
+   * Values: whole number from 1 to 4094.
+   *
+   * A change of it: New generation.
+   *
+   * @default untagged
+   */
+  vlan?: number;
+  /**
+   * MTU in bytes; 1: that of the bridge. Only for `virtio`.
+   *
+   * Values: whole number from 1 to 65520.
+   *
+   * A change of it: New generation.
+   *
+   * @default 1500
+   */
+  mtu?: number;
+  /**
+   * Packet queues.
+   *
+   * Values: whole number from 1 to 64.
+   *
+   * A change of it: New generation.
+   *
+   * @default one
+   */
+  queues?: number;
+  /**
+   * Greatest throughput in MB/s.
+   *
+   * Values: number from 0.001.
+   *
+   * A change of it: New generation.
+   *
+   * @default unlimited
+   */
+  rateMBps?: number;
+  /**
+   * Whether Proxmox's firewall filters the card.
+   *
+   * A change of it: New generation.
+   *
+   * @default false
+   */
+  firewall?: boolean;
+}
+
+/** Options of the system disk; its size is `diskGiB`. */
+export interface ClusterSystemDiskArgs {
+  /**
+   * Whether the guest sees an SSD.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  ssd?: boolean;
+  /**
+   * Whether space that the guest frees is freed on the storage.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  discard?: boolean;
+  /**
+   * Whether the disk has a thread of its own.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  iothread?: boolean;
+  /**
+   * Cache mode of the host.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  cache?: "none" | "writethrough" | "writeback" | "unsafe" | "directsync";
+  /**
+   * Kind of asynchronous I/O of the host.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  aio?: "native" | "threads" | "io_uring";
+  /**
+   * Whether backups of the VM include the disk.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  backup?: boolean;
+}
+
+/** Further disks, empty when the node is made. Those of the template stay as they are. */
+export interface ClusterDiskArgs {
+  /**
+   * Serial number of the disk: the guest finds it as `/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_<name>`. What is on the
+   * disk goes with the node.
+   *
+   * A change of it: New generation.
+   */
+  name: string;
+  /**
+   * Size in GiB.
+   *
+   * Values: whole number from 1 to 65536.
+   *
+   * A change of it: New generation.
+   */
+  sizeGiB: number;
+  /**
+   * Storage of the disk.
+   *
+   * A change of it: New generation.
+   *
+   * @default evergreen:site.storage
+   */
+  storage?: string;
+  /**
+   * Whether the guest sees an SSD.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  ssd?: boolean;
+  /**
+   * Whether space that the guest frees is freed on the storage.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  discard?: boolean;
+  /**
+   * Whether the disk has a thread of its own.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  iothread?: boolean;
+  /**
+   * Cache mode of the host.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  cache?: "none" | "writethrough" | "writeback" | "unsafe" | "directsync";
+  /**
+   * Kind of asynchronous I/O of the host.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  aio?: "native" | "threads" | "io_uring";
+  /**
+   * Whether backups of the VM include the disk.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it
+   */
+  backup?: boolean;
+}
+
+/** Devices of the host, by resource mapping. */
+export interface ClusterDeviceArgs {
+  /**
+   * Resource mapping of the device; every host of the pool needs an entry in it.
+   *
+   * A change of it: New generation.
+   */
+  mapping: string;
+  /**
+   * Kind of the device.
+   *
+   * A change of it: New generation.
+   *
+   * @default pci
+   */
+  kind?: "pci" | "usb";
+  /**
+   * Whether a PCI device is a PCIe one; only for `q35`.
+   *
+   * A change of it: New generation.
+   *
+   * @default false
+   */
+  pcie?: boolean;
+}
+
 /** The servers: etcd and the Kubernetes API. */
 export interface ClusterControlPlaneArgs {
   /**
@@ -206,6 +531,45 @@ export interface ClusterControlPlaneArgs {
    * @default 40
    */
   diskGiB?: number;
+  /** The processor of each node, beside `cores`. */
+  cpu?: ClusterCpuArgs;
+  /**
+   * Memory in MiB that the host leaves to a node when it runs short itself; 0: all of it.
+   *
+   * Values: whole number from 0.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it; all of it where that says nothing
+   */
+  balloonMiB?: number;
+  /**
+   * All network cards. The first one has the node's address; the guest configures the others itself (DHCP, or as the
+   * image says).
+   *
+   * A change of it: New generation.
+   *
+   * @default those of the template, the first one on `evergreen:site.bridge`
+   */
+  networks?: ClusterNetworkArgs[];
+  /** Options of the system disk; its size is `diskGiB`. */
+  systemDisk?: ClusterSystemDiskArgs;
+  /**
+   * Further disks, empty when the node is made. Those of the template stay as they are.
+   *
+   * A change of it: New generation.
+   *
+   * @default none but those of the template
+   */
+  disks?: ClusterDiskArgs[];
+  /**
+   * Devices of the host, by resource mapping.
+   *
+   * A change of it: New generation.
+   *
+   * @default none but those of the template
+   */
+  devices?: ClusterDeviceArgs[];
   /**
    * Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets,
    * because it becomes part of the state, and no keys that Evergreen writes itself.
@@ -408,6 +772,45 @@ export interface ClusterPoolArgs {
    * @default 40
    */
   diskGiB?: number;
+  /** The processor of each node, beside `cores`. */
+  cpu?: ClusterCpuArgs;
+  /**
+   * Memory in MiB that the host leaves to a node when it runs short itself; 0: all of it.
+   *
+   * Values: whole number from 0.
+   *
+   * A change of it: New generation.
+   *
+   * @default as the template has it; all of it where that says nothing
+   */
+  balloonMiB?: number;
+  /**
+   * All network cards. The first one has the node's address; the guest configures the others itself (DHCP, or as the
+   * image says).
+   *
+   * A change of it: New generation.
+   *
+   * @default those of the template, the first one on `evergreen:site.bridge`
+   */
+  networks?: ClusterNetworkArgs[];
+  /** Options of the system disk; its size is `diskGiB`. */
+  systemDisk?: ClusterSystemDiskArgs;
+  /**
+   * Further disks, empty when the node is made. Those of the template stay as they are.
+   *
+   * A change of it: New generation.
+   *
+   * @default none but those of the template
+   */
+  disks?: ClusterDiskArgs[];
+  /**
+   * Devices of the host, by resource mapping.
+   *
+   * A change of it: New generation.
+   *
+   * @default none but those of the template
+   */
+  devices?: ClusterDeviceArgs[];
   /**
    * Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets,
    * because it becomes part of the state, and no keys that Evergreen writes itself.

@@ -1,8 +1,15 @@
 import type { CustomResourceOptions } from "@pulumi/pulumi";
 import { VmLegacy, type VmLegacyArgs } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
 import { LEAST_CPU } from "../src/domain/images/hardware.ts";
-import type { DiskOptions, NetworkCard, TemplateHardware } from "../src/domain/model/hardware.ts";
-import type { KeptVm, NodeSpec, PlacedNode, VmSite } from "../src/domain/model/types.ts";
+import {
+  cloneHardware,
+  type Cpu,
+  type Device,
+  type DiskOptions,
+  type FurtherDisk,
+  type NetworkCard,
+} from "../src/domain/model/hardware.ts";
+import type { KeptVm, PlacedNode, VmSite } from "../src/domain/model/types.ts";
 
 export interface NodeVmArgs {
   node: Pick<PlacedNode, "name" | "vmid" | "generation" | "address" | "vm">;
@@ -19,6 +26,7 @@ const OWNED_BY_OTHERS = [
   ...["started", "onBoot"],
   ...["nodeName", "description", "protection"],
   ...["vmId", "clone", "disks", "cpu", "memory", "scsiHardware", "serialDevices", "agent.trim"],
+  ...["hostpcis", "usbs"],
   ...["initialization", "networkDevices"],
 ];
 
@@ -47,8 +55,9 @@ export function keptVm({ name, vmid, host }: KeptVm, options: CustomResourceOpti
 
 function render({ node, site }: NodeVmArgs): VmLegacyArgs {
   const { spec } = node.generation;
-  const { host, tags, template, hardware = { cards: [], disk: {} } } = node.vm;
-  const { scsiController = "virtio-scsi-single", serials } = hardware;
+  const { host, tags, template } = node.vm;
+  const hardware = cloneHardware(node.vm.hardware ?? {}, spec.hardware ?? {}, site.bridge);
+  const { cpu, balloonMiB, scsiController = "virtio-scsi-single", serials } = hardware;
   return {
     name: node.name,
     vmId: node.vmid,
@@ -68,16 +77,20 @@ function render({ node, site }: NodeVmArgs): VmLegacyArgs {
       waitForIp: { disabled: true },
       ...(hardware.trimsClones && { trim: true }),
     },
-    cpu: cpuOf(spec, hardware),
-    memory: { dedicated: spec.memoryMiB, ...(hardware.balloonMiB !== undefined && { floating: hardware.balloonMiB }) },
+    cpu: processor(spec.cores, cpu),
+    memory: { dedicated: spec.memoryMiB, ...(balloonMiB !== undefined && { floating: balloonMiB }) },
     operatingSystem: { type: "l26" },
     scsiHardware: scsiController,
-    disks: [{ interface: "scsi0", datastoreId: site.storage, size: spec.diskGiB, ...diskOf(hardware.disk) }],
+    disks: [
+      { interface: "scsi0", datastoreId: site.storage, size: spec.diskGiB, ...diskOptions(hardware.systemDisk) },
+      ...(hardware.disks ?? []).map((disk, index) => furtherDisk(disk, index, site.storage)),
+    ],
     // Without these two the provider sends a drive that a limited token may not set, and a boot order in random order.
     cdrom: { fileId: "none", interface: "ide3" },
     bootOrders: ["scsi0", "ide3"],
-    networkDevices: cardsOf(hardware.cards, site.bridge),
+    networkDevices: hardware.networks.map(networkDevice),
     ...(serials && { serialDevices: serials.map((device) => ({ device })) }),
+    ...devices(hardware.devices),
     initialization: {
       datastoreId: site.storage,
       interface: "ide2",
@@ -88,34 +101,42 @@ function render({ node, site }: NodeVmArgs): VmLegacyArgs {
   };
 }
 
-/** The cores of the configuration, over the sockets of the template. */
-function cpuOf(
-  { cores }: NodeSpec,
-  { cpuType, cpuFlags, sockets = 1, hasNuma }: TemplateHardware,
-): VmLegacyArgs["cpu"] {
+function processor(cores: number, { type = LEAST_CPU, flags, sockets = 1, numa, limit, units }: Cpu = {}) {
   return {
     cores: cores / sockets,
-    type: cpuType ?? LEAST_CPU,
+    type,
     ...(sockets > 1 && { sockets }),
-    ...(cpuFlags && { flags: [...cpuFlags] }),
-    ...(hasNuma && { numa: true }),
+    ...(flags && { flags: [...flags] }),
+    ...(numa !== undefined && { numa }),
+    ...(limit !== undefined && { limit }),
+    ...(units !== undefined && { units }),
   };
 }
 
-/** The template's cards; the first one is on the bridge of the configuration. */
-function cardsOf(cards: readonly NetworkCard[], bridge: string): Exclude<VmLegacyArgs["networkDevices"], undefined> {
-  const [first = { model: "virtio" }, ...others] = cards;
-  return [{ ...first, bridge }, ...others].map((card) => ({
-    model: card.model,
-    ...(card.bridge !== undefined && { bridge: card.bridge }),
-    ...(card.vlan !== undefined && { vlanId: card.vlan }),
-    ...(card.trunks !== undefined && { trunks: card.trunks }),
-    ...(card.mtu !== undefined && { mtu: card.mtu }),
-    ...(card.queues !== undefined && { queues: card.queues }),
-    ...(card.rate !== undefined && { rateLimit: card.rate }),
-    ...(card.hasFirewall && { firewall: true }),
-    ...(card.isUnplugged && { disconnected: true }),
-  }));
+function networkDevice(card: NetworkCard) {
+  const { model, bridge, vlan, trunks, mtu, queues, rateMBps, firewall, isUnplugged } = card;
+  return {
+    model,
+    ...(bridge !== undefined && { bridge }),
+    ...(vlan !== undefined && { vlanId: vlan }),
+    ...(trunks !== undefined && { trunks }),
+    ...(mtu !== undefined && { mtu }),
+    ...(queues !== undefined && { queues }),
+    ...(rateMBps !== undefined && { rateLimit: rateMBps }),
+    ...(firewall === true && { firewall }),
+    ...(isUnplugged && { disconnected: true }),
+  };
+}
+
+function devices(all: readonly Device[] = []): Pick<VmLegacyArgs, "hostpcis" | "usbs"> {
+  const pci = all.filter(({ kind }) => kind === "pci");
+  const usb = all.filter(({ kind }) => kind === "usb");
+  return {
+    ...(pci.length > 0 && {
+      hostpcis: pci.map(({ mapping, pcie }, index) => ({ device: `hostpci${index}`, mapping, pcie, rombar: true })),
+    }),
+    ...(usb.length > 0 && { usbs: usb.map(({ mapping }) => ({ mapping })) }),
+  };
 }
 
 /** The names of a disk's limits in Proxmox, by those of the provider. */
@@ -130,17 +151,20 @@ const LIMITS = {
   iopsWriteBurstable: "iops_wr_max",
 };
 
-function diskOf({ limits, ssd, iothread, isNotBackedUp, isNotReplicated, ...same }: DiskOptions) {
+/** The disks after the system disk are scsi1, scsi2 and so on. */
+function furtherDisk({ name, sizeGiB, storage, ...options }: FurtherDisk, index: number, site: string) {
+  const place = { interface: `scsi${index + 1}`, datastoreId: storage ?? site, size: sizeGiB };
+  return { ...place, ...diskOptions({ ...options, serial: name }) };
+}
+
+function diskOptions({ limits, discard, ...same }: DiskOptions = {}) {
   const given = Object.entries(LIMITS).flatMap(([ours, theirs]) => {
     const limit = limits?.[theirs];
     return limit === undefined ? [] : [[ours, limit]];
   });
   return {
     ...same,
-    ...(ssd && { ssd }),
-    ...(iothread && { iothread }),
-    ...(isNotBackedUp && { backup: false }),
-    ...(isNotReplicated && { replicate: false }),
+    ...(discard !== undefined && { discard: discard ? "on" : "ignore" }),
     ...(limits && { speed: Object.fromEntries(given) as Partial<Record<keyof typeof LIMITS, number>> }),
   };
 }

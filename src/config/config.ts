@@ -1,10 +1,12 @@
 import { crossProblems, nodesOf } from "./checks.ts";
+import type { HardwareConfig } from "./hardware-schema.ts";
 import { schema, type Config, type PoolConfig } from "./schema.ts";
 import { schemaProblems } from "./messages.ts";
 import { UserErrors, type Problem } from "../runtime/errors.ts";
 import type { Adoption } from "../domain/rollout/adoption.ts";
 import type { BackupPolicy } from "../domain/backup/snapshot.ts";
 import type { Site } from "../domain/model/step-environment.ts";
+import type { NodeHardware } from "../domain/model/hardware.ts";
 import type { LocalVolumePolicy, NodeSpec, PoolSpec, Range, Strategy } from "../domain/model/types.ts";
 import { parseVersion } from "../domain/versions/versions.ts";
 
@@ -106,7 +108,7 @@ export function poolSpecs(config: Config, images: ImageCatalogue, unusable: Unus
   return [
     { ...serverSpec(config, rke2), localVolumes: localVolumePolicy(config, config.controlPlane.localVolumes) },
     ...config.pools.map((pool) => ({
-      ...agentSpec(config.cluster, pool, rke2),
+      ...agentSpec(config, pool, rke2),
       localVolumes: localVolumePolicy(config, pool.localVolumes),
     })),
   ];
@@ -168,7 +170,7 @@ function serverSpec({ cluster, controlPlane, site }: Config, rke2: Versions): Po
     role: "server",
     slots: controlPlane.servers,
     node: {
-      ...nodeSpec({ ...controlPlane, config: { ...controlPlane.config, ...sans } }, rke2),
+      ...nodeSpec({ ...controlPlane, config: { ...controlPlane.config, ...sans } }, site, rke2),
       // Servers had no counter once, and a zero in their specification would run each of their steps again.
       ...(controlPlane.rollout > 0 ? { rollout: controlPlane.rollout } : {}),
     },
@@ -192,23 +194,52 @@ function serverStrategy({ onFailure, replaceOnlyServer }: Config["controlPlane"]
   };
 }
 
-function agentSpec(cluster: string, pool: PoolConfig, rke2: Versions): PoolSpec {
+function agentSpec({ cluster, site }: Config, pool: PoolConfig, rke2: Versions): PoolSpec {
   const { labels, taints, startupTaints, rollout } = pool;
   return {
     cluster,
     name: pool.name,
     role: "agent",
     slots: pool.slots,
-    node: { ...nodeSpec(pool, rke2), labels, taints, ...(startupTaints.length > 0 ? { startupTaints } : {}), rollout },
+    node: {
+      ...nodeSpec(pool, site, rke2),
+      labels,
+      taints,
+      ...(startupTaints.length > 0 ? { startupTaints } : {}),
+      rollout,
+    },
     strategy: strategyOf(pool),
     range: rangeOf(pool),
   };
 }
 
-type NodeConfig = Pick<PoolConfig, "image" | "cores" | "memoryMiB" | "diskGiB" | "config">;
+type NodeConfig = Pick<PoolConfig, "image" | "cores" | "memoryMiB" | "diskGiB" | "config"> & HardwareConfig;
 
-function nodeSpec({ image, cores, memoryMiB, diskGiB, config }: NodeConfig, rke2: Versions): NodeSpec {
-  return { image, rke2: rke2(image), cores, memoryMiB, diskGiB, config };
+function nodeSpec(node: NodeConfig, { defaults }: Config["site"], rke2: Versions): NodeSpec {
+  const { image, cores, memoryMiB, diskGiB, config } = node;
+  const hardware = nodeHardware(node, defaults);
+  const more = Object.keys(hardware).length > 0 ? { hardware } : {};
+  return { image, rke2: rke2(image), cores, memoryMiB, diskGiB, config, ...more };
+}
+
+/** The hardware that the configuration asks for: of the servers, then of each pool. */
+export function hardwareOfNodes({ controlPlane, pools, site: { defaults } }: Config): NodeHardware[] {
+  return [controlPlane, ...pools].map((node) => nodeHardware(node, defaults));
+}
+
+/** What a pool says of its hardware, and the defaults of the site where it does not. A list is one value. */
+function nodeHardware(own: HardwareConfig, defaults: HardwareConfig): NodeHardware {
+  const cpu = { ...defaults.cpu, ...own.cpu };
+  const systemDisk = { ...defaults.systemDisk, ...own.systemDisk };
+  const { balloonMiB, networks, disks, devices } = { ...defaults, ...own };
+  return {
+    ...(Object.keys(cpu).length > 0 ? { cpu } : {}),
+    ...(Object.keys(systemDisk).length > 0 ? { systemDisk } : {}),
+    ...(balloonMiB === undefined ? {} : { balloonMiB }),
+    ...(networks === undefined ? {} : { networks }),
+    ...(disks === undefined || disks.length === 0 ? {} : { disks }),
+    ...(devices === undefined || devices.length === 0 ? {} : { devices }),
+  };
 }
 
 function strategyOf({ slots, strategy }: PoolConfig): Strategy {

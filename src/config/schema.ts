@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { Json } from "../domain/model/canonical.ts";
 import { parseAddress } from "../domain/model/address.ts";
 import { backup } from "./backup-schema.ts";
+import { hardware } from "./hardware-schema.ts";
 import { MAX_SLOTS } from "../domain/model/generation.ts";
 import { defaultTimeouts } from "../domain/model/step-environment.ts";
 import { LIFELONG_KEYS } from "../domain/rollout/cluster-keys.ts";
@@ -135,6 +136,7 @@ const node = {
     description: "Size of the system disk in GiB; at least the size of the template's disk.",
     change: "New generation.",
   }),
+  ...hardware,
   config: z.record(text, json).default({}).meta({
     description:
       "Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets, because it becomes part of the state, and no keys that Evergreen writes itself.",
@@ -255,6 +257,9 @@ const site = z.strictObject({
   templatePool: text.default("evergreen-templates").meta({
     description: "Proxmox pool of the templates.",
     change: "In place.",
+  }),
+  defaults: z.strictObject(hardware).prefault({}).meta({
+    description: "Hardware of the servers and of all pools, where they do not say otherwise.",
   }),
   hosts: z.array(text).min(1).meta({
     description: "Proxmox hosts that new VMs are distributed over, slot by slot.",

@@ -1,5 +1,5 @@
 import { UserError, UserErrors } from "../runtime/errors.ts";
-import type { Config } from "../config/config.ts";
+import { hardwareOfNodes, type Config } from "../config/config.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { findPermissionProblems, readVersion, type Purpose } from "../clients/proxmox/permissions.ts";
 import { standIns } from "../runtime/stand-ins.ts";
@@ -70,7 +70,8 @@ export async function refuseStandIns(pve: Proxmox, home: string | undefined): Pr
 }
 
 /** @throws UserErrors that names every privilege that the token lacks for the purpose, with its path */
-export async function checkRights(pve: Proxmox, { site }: Config, purpose: Purpose): Promise<void> {
+export async function checkRights(pve: Proxmox, config: Config, purpose: Purpose): Promise<void> {
+  const site = { ...config.site, hardware: hardwareOfNodes(config) };
   const problems = await findPermissionProblems(pve, site, purpose);
   if (problems.length > 0) throw new UserErrors(problems);
 }

@@ -4,7 +4,7 @@ import { adoptNodes } from "../observe/adoption.ts";
 import { requireSameClocks } from "../observe/clocks.ts";
 import { hostsThatAnswer, hostWarnings, readCandidateHosts, requireHosts } from "../observe/hosts.ts";
 import { nowOf, observeCluster, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
-import { readTemplates, requireNetworks, type Templates } from "../observe/templates.ts";
+import { clonesOf, readTemplates, requireNetworks, type Templates } from "../observe/templates.ts";
 import { findStaleResources } from "../recovery/stale-resources.ts";
 import { announceUpdate } from "./announce-update.ts";
 import { newSlots, planCluster, type ClusterPlan } from "./cluster-plan.ts";
@@ -50,10 +50,11 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   const made = newSlots(clusterPlan);
   for (const { generation } of made) templateOf(observed, generation.spec.image, "");
   requireHosts(candidates, config.site, observed, made);
-  const templates = await readTemplates(pve, observed, hosts, made);
-  // A preview may have a token that only reads.
-  if (!isPreview) await requireNetworks(pve, templates, config.site.bridge);
+  const clones = clonesOf(observed, hosts, made);
+  const templates = await readTemplates(pve, clones);
   if (!isPreview) {
+    // The token of a preview may only read.
+    await requireNetworks(pve, templates, clones, config.site.bridge);
     // Done last: a run that is refused must not make these changes.
     const { kubernetes, adoption } = observed;
     for (const line of await announceUpdate(pve, config, observed, clusterPlan)) await say(line);

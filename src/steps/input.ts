@@ -9,6 +9,7 @@ import {
   type Timeouts,
 } from "../domain/model/step-environment.ts";
 import type { BackupPolicy } from "../domain/backup/snapshot.ts";
+import type { NodeHardware } from "../domain/model/hardware.ts";
 import type { Generation, NodeSpec, PlanVerdict, Role, Strategy } from "../domain/model/types.ts";
 
 /** Input of every step. */
@@ -137,6 +138,8 @@ const spec = z.looseObject({
   startupTaints: texts,
   rollout: z.exactOptional(z.number()),
   config: z.exactOptional(z.record(z.string(), z.json())),
+  // No step reads it.
+  hardware: z.exactOptional(z.custom<NodeHardware>()),
   incarnation: z.exactOptional(z.number()),
 }) satisfies z.ZodMiniType<NodeSpec>;
 

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import type { NodeVmArgs } from "../../components/vm.ts";
 import { addTemplate, labImage, seedSite, seedVm, site } from "../../lab/proxmox/site.ts";
 import { hardwareOf } from "../../src/domain/images/hardware.ts";
+import type { NodeHardware } from "../../src/domain/model/hardware.ts";
 import { generationOf } from "../../src/domain/model/generation.ts";
 import { Bench } from "../lab/proxmox/bench.ts";
 import { Engine } from "../support/engine.ts";
@@ -133,6 +134,65 @@ describe("provider facts", function () {
     for (const refresh of [false, true]) {
       if (refresh) await run(vm(), "refresh", "--yes", "--skip-preview");
       await run(vm(), ...unchanged);
+    }
+  });
+
+  it("makes the hardware that the configuration asks for, in place of the template's, and then finds nothing to change", async () => {
+    const has = {
+      cpu: "cputype=host,flags=+aes",
+      balloon: "1024",
+      net0: "virtio=BC:24:11:00:00:01,bridge=vmbr0,mtu=1400",
+    };
+    await bench.data("PUT", "nodes/pve1/qemu/9001/config", has);
+    bench.dc.grant(site.rolloutToken, "/sdn/zones/localnetwork/vmbr0/30", ["SDN.Use"], { role: "Networks" });
+    bench.dc.grant(site.rolloutToken, "/sdn/zones/localnetwork/vmbr1", ["SDN.Use"], { role: "Networks" });
+    for (const path of ["/mapping/pci/gpu", "/mapping/usb/key"])
+      bench.dc.grant(site.rolloutToken, path, ["Mapping.Use"], { role: "Devices" });
+    const wanted: NodeHardware = {
+      cpu: { type: "x86-64-v3", numa: true, limit: 1.5, units: 200 },
+      balloonMiB: 0,
+      networks: [
+        { bridge: "vmbr0", model: "virtio", vlan: 30, queues: 2, firewall: true },
+        { bridge: "vmbr1", model: "e1000", rateMBps: 8 },
+      ],
+      systemDisk: { ssd: true, discard: true, iothread: true, backup: false },
+      disks: [{ name: "longhorn", sizeGiB: 20, ssd: true, cache: "writeback" }],
+      devices: [
+        { kind: "pci", mapping: "gpu", pcie: false },
+        { kind: "usb", mapping: "key", pcie: false },
+      ],
+    };
+    const of = (more: Partial<NodeVmArgs["node"]["vm"]>): NodeVmArgs => {
+      const { node, ...rest } = vm(more);
+      return { ...rest, node: { ...node, generation: generationOf({ ...node.generation.spec, hardware: wanted }) } };
+    };
+    await run(of({ hardware: hardwareOf(new Map(Object.entries(has))) }), ...up);
+    const made = bench.dc.vms.get(1100)?.config;
+    assert.ok(made);
+    const shown = Object.fromEntries(
+      [...made].map(([key, value]) => [key, String(value).replace(/=BC:[0-9A-F:]+|^local:[^,]*,/, "")]),
+    );
+    const { cpu, numa, cpulimit, cpuunits, balloon, net0, net1, scsi0, scsi1, hostpci0, usb0 } = shown;
+    assert.deepEqual(
+      { cpu, numa, cpulimit, cpuunits, balloon, net0, net1, scsi0, scsi1, hostpci0, usb0 },
+      {
+        cpu: "cputype=x86-64-v3,flags=+aes",
+        numa: "1",
+        cpulimit: "1.5",
+        cpuunits: "200",
+        balloon: "0",
+        net0: "virtio,bridge=vmbr0,firewall=1,queues=2,tag=30",
+        net1: "e1000,bridge=vmbr1,firewall=0,rate=8.000000",
+        scsi0: "aio=io_uring,backup=0,cache=none,discard=on,format=qcow2,iothread=1,replicate=1,size=10G,ssd=1",
+        scsi1:
+          "aio=io_uring,backup=1,cache=writeback,discard=ignore,iothread=0,replicate=1,serial=longhorn,size=20G,ssd=1",
+        hostpci0: "mapping=gpu,pcie=0,rombar=1,x-vga=0",
+        usb0: "mapping=key,usb3=0",
+      },
+    );
+    for (const refresh of [false, true]) {
+      if (refresh) await run(of({}), "refresh", "--yes", "--skip-preview");
+      await run(of({}), ...unchanged);
     }
   });
 

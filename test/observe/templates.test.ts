@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { generationOf } from "../../src/domain/model/generation.ts";
 import type { NetworkCard } from "../../src/domain/model/hardware.ts";
 import type { SlotPlan } from "../../src/domain/model/types.ts";
-import { readTemplates, requireNetworks, type Templates } from "../../src/observe/templates.ts";
+import { clonesOf, readTemplates, requireNetworks, type Templates } from "../../src/observe/templates.ts";
 import { fakeProxmox } from "../clients/proxmox/fake.ts";
 import { NEW, picture } from "../support/picture.ts";
 
@@ -16,7 +16,7 @@ describe("the templates of a run", () => {
 
   it("are read once each, and what their clones would lose is refused with the smallest disk in mind", async () => {
     await using pve = await fakeProxmox(() => ({ data: config }));
-    const check = readTemplates(pve.client, picture(), ["pve1"], [made(0, 40), made(1, 20)]);
+    const check = readTemplates(pve.client, clonesOf(picture(), ["pve1"], [made(0, 40), made(1, 20)]));
     await assert.rejects(
       check,
       /protection: 1[^]*where: template \S+, VM \d+ on pve1[^]*disk has 30 GiB, and a clone shall have 20/,
@@ -27,7 +27,7 @@ describe("the templates of a run", () => {
 
   it("are not asked when nothing is cloned", async () => {
     await using pve = await fakeProxmox(() => ({ data: config }));
-    const templates = await readTemplates(pve.client, picture(), ["pve1"], []);
+    const templates = await readTemplates(pve.client, []);
     assert.deepEqual([pve.seen.length, templates.size], [0, 0]);
   });
 
@@ -59,8 +59,9 @@ describe("the templates of a run", () => {
     it(`need a right on ${title}`, async () => {
       const rights = Object.entries(granted).map(([name, right]) => [`/sdn/zones/localnetwork/${name}`, right]);
       await using pve = await fakeProxmox(() => ({ data: Object.fromEntries(rights) }));
-      const templates: Templates = new Map([[9001, { cards: cards as NetworkCard[], disk: {} }]]);
-      const check = requireNetworks(pve.client, templates, "vmbr0");
+      const templates: Templates = new Map([[9001, { networks: cards as NetworkCard[] }]]);
+      const clones = [{ spec: made(0, 40).generation.spec, template: { vmid: 9001, host: "pve1" } }];
+      const check = requireNetworks(pve.client, templates, clones, "vmbr0");
       if (says) await assert.rejects(check, says);
       else await check;
     });

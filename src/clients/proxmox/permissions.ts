@@ -1,5 +1,5 @@
 import type { Problem } from "../../runtime/errors.ts";
-import type { NetworkCard } from "../../domain/model/hardware.ts";
+import type { NetworkCard, NodeHardware } from "../../domain/model/hardware.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxAnswerError } from "./errors.ts";
 import { Row } from "./parse.ts";
@@ -20,6 +20,8 @@ export interface RightsSite {
   templatePool: string;
   storage: string;
   bridge: string;
+  /** Hardware that the configuration asks for. @default none: everything is as the templates have it */
+  hardware?: readonly NodeHardware[];
 }
 
 /** Privileges by path; the value says whether a privilege also holds below the path. */
@@ -67,7 +69,22 @@ export function neededRights(site: RightsSite, version: { major: number }, purpo
     ...(version.major < 9 ? [] : [need(nodes, "join data is written through the guest agent", ...writing)]),
     need(storage, "disks are allocated", "Datastore.AllocateSpace"),
     need(storage, "the provider reads the disks of clones on LVM-thin, ZFS and Ceph", "Datastore.Audit"),
-    need(`/sdn/zones/localnetwork/${site.bridge}`, "VMs are connected to the bridge", "SDN.Use"),
+    ...neededForHardware(site),
+  ];
+}
+
+function neededForHardware({ bridge, storage, hardware = [{}] }: RightsSite): Need[] {
+  const storages = hardware.flatMap(({ disks = [] }) => disks.flatMap((disk) => disk.storage ?? []));
+  const devices = hardware.flatMap((one) => one.devices ?? []);
+  const others = new Set(storages.filter((name) => name !== storage));
+  const mappings = new Set(devices.map(({ kind, mapping }) => `/mapping/${kind}/${mapping}`));
+  return [
+    ...neededForCards(hardware.flatMap(({ networks = [{ bridge, model: "virtio" }] }) => networks)),
+    ...[...others].flatMap((name): Need[] => [
+      { path: `/storage/${name}`, anyOf: ["Datastore.AllocateSpace"], why: "further disks are allocated" },
+      { path: `/storage/${name}`, anyOf: ["Datastore.Audit"], why: "the provider reads the further disks" },
+    ]),
+    ...[...mappings].map((path) => ({ path, anyOf: ["Mapping.Use"], why: "VMs get the mapped device" })),
   ];
 }
 
@@ -79,7 +96,7 @@ export function neededForCards(cards: readonly NetworkCard[]): Need[] {
   const paths = cards.flatMap(({ bridge, vlan }) =>
     bridge === undefined ? [] : [`/sdn/zones/localnetwork/${bridge}${vlan === undefined ? "" : `/${vlan}`}`],
   );
-  return [...new Set(paths)].map((path) => ({ path, anyOf: ["SDN.Use"], why: "VMs are connected to that network" }));
+  return [...new Set(paths)].map((path) => ({ path, anyOf: ["SDN.Use"], why: "VMs are connected to the network" }));
 }
 
 /**

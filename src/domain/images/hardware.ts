@@ -1,10 +1,13 @@
-import type { DiskOptions, NetworkCard, TemplateHardware } from "../model/hardware.ts";
+import type { Cpu, DiskOptions, NetworkCard, TemplateHardware } from "../model/hardware.ts";
 
 /** Options of a template, as Proxmox lists them: each value is a text. */
 export type TemplateOptions = ReadonlyMap<string, string>;
 
 /** The CPU type of a clone whose template has none, or a lesser one: the least that Kubernetes' images are built for. */
 export const LEAST_CPU = "x86-64-v2-AES";
+
+/** The models of network cards that a guest of ours has drivers for. */
+export const NETWORK_MODELS = ["virtio", "e1000", "e1000e", "vmxnet3", "rtl8139"] as const;
 
 /** CPU types that offer a guest nothing that `LEAST_CPU` lacks. */
 const LESSER_CPUS = ["kvm32", "kvm64", "qemu32", "qemu64", "x86-64-v2", LEAST_CPU];
@@ -24,26 +27,37 @@ export function propertiesOf(value: string): Map<string, string> {
 
 /** Reads what a clone keeps of a template. What it cannot keep is a fault (template.ts). */
 export function hardwareOf(options: TemplateOptions): TemplateHardware {
+  const cpu = cpuOf(options);
+  const balloon = Number(options.get("balloon") ?? 0);
+  const controller = options.get("scsihw") ?? "virtio-scsi-pci";
+  const serials = numbered(options, "serial");
+  const disk = diskOf(propertiesOf(options.get("scsi0") ?? ""));
+  const agent = propertiesOf(options.get("agent") ?? "");
+  return {
+    ...(isEmpty(cpu) ? {} : { cpu }),
+    ...(balloon > 0 ? { balloonMiB: balloon } : {}),
+    ...(controller.startsWith("virtio-scsi") ? {} : { scsiController: controller }),
+    networks: numbered(options, "net").map(cardOf),
+    ...(isEmpty(disk) ? {} : { systemDisk: disk }),
+    ...(serials.length === 0 ? {} : { serials }),
+    ...(isOn(agent.get("fstrim_cloned_disks")) ? { trimsClones: true as const } : {}),
+  };
+}
+
+function cpuOf(options: TemplateOptions): Cpu {
   const cpu = propertiesOf(options.get("cpu") ?? "");
   const type = cpu.get("cputype") ?? cpu.get("") ?? "";
   const flags = (cpu.get("flags") ?? "").split(";").filter((flag) => flag !== "");
   const sockets = Number(options.get("sockets") ?? 1);
-  const balloon = Number(options.get("balloon") ?? 0);
-  const controller = options.get("scsihw") ?? "virtio-scsi-pci";
-  const serials = numbered(options, "serial");
   return {
-    ...(type === "" || LESSER_CPUS.includes(type) ? {} : { cpuType: type }),
-    ...(flags.length === 0 ? {} : { cpuFlags: flags }),
+    ...(type === "" || LESSER_CPUS.includes(type) ? {} : { type }),
+    ...(flags.length === 0 ? {} : { flags }),
     ...(sockets > 1 ? { sockets } : {}),
-    ...(isOn(options.get("numa")) ? { hasNuma: true as const } : {}),
-    ...(balloon > 0 ? { balloonMiB: balloon } : {}),
-    ...(controller.startsWith("virtio-scsi") ? {} : { scsiController: controller }),
-    cards: numbered(options, "net").map(cardOf),
-    disk: diskOf(options.get("scsi0") ?? ""),
-    ...(serials.length === 0 ? {} : { serials }),
-    ...(isOn(propertiesOf(options.get("agent") ?? "").get("fstrim_cloned_disks")) ? { trimsClones: true } : {}),
+    ...(isOn(options.get("numa")) ? { numa: true } : {}),
   };
 }
+
+const isEmpty = (value: object): boolean => Object.keys(value).length === 0;
 
 const isOn = (value: string | undefined): boolean => value === "1";
 
@@ -66,28 +80,37 @@ function cardOf(value: string): NetworkCard {
   return {
     model: given.get("model") ?? first,
     ...(bridge === undefined ? {} : { bridge }),
-    ...(trunks === undefined ? {} : { trunks }),
-    ...numbers(given, { tag: "vlan", mtu: "mtu", queues: "queues", rate: "rate" }),
-    ...(isOn(given.get("firewall")) ? { hasFirewall: true as const } : {}),
+    ...(trunks === undefined ? {} : { trunks: singly(trunks) }),
+    ...numbers(given, { tag: "vlan", mtu: "mtu", queues: "queues", rate: "rateMBps" }),
+    ...(isOn(given.get("firewall")) ? { firewall: true } : {}),
     ...(isOn(given.get("link_down")) ? { isUnplugged: true as const } : {}),
   };
 }
 
-function diskOf(value: string): DiskOptions {
-  const given = propertiesOf(value);
+/** `2;4-6` as `2;4;5;6`: the provider knows no ranges. */
+function singly(trunks: string): string {
+  const each = trunks.split(";").flatMap((part) => {
+    const [first = 0, last = first] = part.split("-").map(Number);
+    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+  });
+  return each.join(";");
+}
+
+function diskOf(given: ReadonlyMap<string, string>): DiskOptions {
   const limits = numbers(given, Object.fromEntries(DISK_LIMITS.map((name) => [name, name]))) as Record<string, number>;
-  const texts = (["aio", "cache", "discard", "serial"] as const).flatMap((name) => {
+  const texts = (["aio", "cache", "serial"] as const).flatMap((name) => {
     const text = given.get(name);
     return text === undefined ? [] : [[name, text]];
   });
   return {
-    ...(Object.fromEntries(texts) as Pick<DiskOptions, "aio" | "cache" | "discard" | "serial">),
+    ...(Object.fromEntries(texts) as Pick<DiskOptions, "aio" | "cache" | "serial">),
     ...numbers(given, { queues: "queues" }),
-    ...(isOn(given.get("ssd")) ? { ssd: true as const } : {}),
-    ...(isOn(given.get("iothread")) ? { iothread: true as const } : {}),
-    ...(given.get("backup") === "0" ? { isNotBackedUp: true as const } : {}),
-    ...(given.get("replicate") === "0" ? { isNotReplicated: true as const } : {}),
-    ...(Object.keys(limits).length === 0 ? {} : { limits }),
+    ...(isOn(given.get("ssd")) ? { ssd: true } : {}),
+    ...(given.get("discard") === "on" ? { discard: true } : {}),
+    ...(isOn(given.get("iothread")) ? { iothread: true } : {}),
+    ...(given.get("backup") === "0" ? { backup: false } : {}),
+    ...(given.get("replicate") === "0" ? { replicate: false } : {}),
+    ...(isEmpty(limits) ? {} : { limits }),
   };
 }
 

@@ -1,4 +1,6 @@
+import type { Device, NodeHardware } from "../model/hardware.ts";
 import type { Problem } from "../model/problem.ts";
+import type { NodeSpec } from "../model/types.ts";
 import { DISK_LIMITS, propertiesOf, type TemplateOptions } from "./hardware.ts";
 
 type Fault = Pick<Problem, "what" | "todo">;
@@ -10,21 +12,21 @@ const KEPT_OF_DISK = new Set([
   ...DISK_LIMITS,
 ]);
 
+/** What a clone shall be, as far as its template can stand in the way. */
+export type CloneSpec = Pick<NodeSpec, "cores" | "diskGiB" | "hardware">;
+
 /**
  * The options of a template that its clones would lose or change silently, and those that would make a clone fail
  * halfway. Cores, memory, the bridge of the first card, disk size and name servers are set by the configuration, so
  * another value in the template is no loss; what a clone keeps is in hardware.ts.
- * @param clones the cores and disk sizes of its clones
  */
-export function templateFaults(
-  options: TemplateOptions,
-  vmid: number,
-  clones: readonly { cores: number; diskGiB: number }[],
-): Fault[] {
+export function templateFaults(options: TemplateOptions, vmid: number, clones: readonly CloneSpec[]): Fault[] {
+  const names = [...options.keys()];
   return [
     ...[...options].flatMap(([name, value]) => optionFaults(name, value, vmid)),
     ...socketFaults(Number(options.get("sockets") ?? 1), vmid, clones),
-    ...cardFaults([...options.keys()], vmid),
+    ...cardFaults(names, vmid),
+    ...takenFaults(names, clones),
     ...diskFaults(options.get("scsi0"), vmid, Math.min(...clones.map(({ diskGiB }) => diskGiB))),
   ];
 }
@@ -35,6 +37,8 @@ function optionFaults(name: string, value: string, vmid: number): Fault[] {
   ];
   if (/^numa\d+$/.test(name))
     return lost("another size", `qm set ${vmid} --delete ${name}; clones keep the option numa itself`);
+  if (/^serial\d+$/.test(name) && value !== "socket")
+    return lost("none, for only root may give them one", `qm set ${vmid} --${name} socket`);
   if (name === "hookscript") return lost("none", `qm set ${vmid} --delete hookscript; only root may set one`);
   if (name === "agent" && value.includes("freeze-fs-on-backup=0"))
     return lost(
@@ -51,15 +55,32 @@ function optionFaults(name: string, value: string, vmid: number): Fault[] {
   return [];
 }
 
-function socketFaults(sockets: number, vmid: number, clones: readonly { cores: number }[]): Fault[] {
-  const odd = clones.find(({ cores }) => cores % sockets !== 0);
+function socketFaults(own: number, vmid: number, clones: readonly CloneSpec[]): Fault[] {
+  const odd = clones.find(({ cores, hardware }) => cores % (hardware?.cpu?.sockets ?? own) !== 0);
   if (odd === undefined) return [];
   return [
     {
-      what: `the template has ${sockets} sockets, over which ${odd.cores} cores cannot be divided`,
-      todo: `set cores of the pool to a multiple of ${sockets}, or qm set ${vmid} --sockets 1`,
+      what: `the template has ${own} sockets, over which ${odd.cores} cores cannot be divided`,
+      todo: `set cores of the pool to a multiple of ${own}, or cpu.sockets, or qm set ${vmid} --sockets 1`,
     },
   ];
+}
+
+/** Further disks and devices get the numbers after those of the system disk, and from 0 on. */
+function takenFaults(names: readonly string[], clones: readonly CloneSpec[]): Fault[] {
+  const count = (of: (hardware: NodeHardware) => number): number =>
+    Math.max(...clones.map(({ hardware = {} }) => of(hardware)));
+  const devices = (kind: Device["kind"]) => (hardware: NodeHardware) =>
+    hardware.devices?.filter((device) => device.kind === kind).length ?? 0;
+  const isTaken = (name: string): boolean => {
+    const [, kind, number] = /^(scsi|hostpci|usb)(\d+)$/.exec(name) ?? [];
+    if (kind === "scsi") return Number(number) > 0 && Number(number) <= count(({ disks = [] }) => disks.length);
+    return kind !== undefined && Number(number) < count(devices(kind === "usb" ? "usb" : "pci"));
+  };
+  return names.filter(isTaken).map((name) => ({
+    what: `the template has ${name}, and the configuration asks for a disk or device in its place`,
+    todo: "take it off the template, or out of the configuration: clones keep what the template has",
+  }));
 }
 
 /** The provider numbers the cards of a clone without a gap. */

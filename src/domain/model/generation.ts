@@ -28,7 +28,7 @@ export function generationOf(spec: NodeSpec): Generation {
  * pools. The order of keys and of taints has no effect on a node, so it has none on the hash.
  */
 function content(spec: NodeSpec): Partial<NodeSpec> {
-  const { labels, taints, startupTaints, rollout, config, incarnation, ...always } = spec;
+  const { labels, taints, startupTaints, rollout, config, hardware, incarnation, ...always } = spec;
   return {
     ...always,
     ...(labels !== undefined && Object.keys(labels).length > 0 ? { labels } : {}),
@@ -36,6 +36,7 @@ function content(spec: NodeSpec): Partial<NodeSpec> {
     ...(startupTaints !== undefined && startupTaints.length > 0 ? { startupTaints: startupTaints.toSorted() } : {}),
     ...(rollout !== undefined && rollout !== 0 ? { rollout } : {}),
     ...(config !== undefined && Object.keys(config).length > 0 ? { config } : {}),
+    ...(hardware !== undefined && Object.keys(hardware).length > 0 ? { hardware } : {}),
     ...(incarnation !== undefined && incarnation !== 0 ? { incarnation } : {}),
   };
 }

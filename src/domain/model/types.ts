@@ -4,7 +4,7 @@
  */
 
 import type { Json } from "./canonical.ts";
-import type { TemplateHardware } from "./hardware.ts";
+import type { NodeHardware, TemplateHardware } from "./hardware.ts";
 
 export type Role = "server" | "agent";
 
@@ -23,6 +23,8 @@ export interface NodeSpec {
   taints?: string[];
   /** Taints that the node registers with and that its own daemons remove once they work, as `key=value:Effect`. */
   startupTaints?: string[];
+  /** Hardware beyond cores, memory and size of the system disk. */
+  hardware?: NodeHardware;
   /** Counter; a change of it replaces the nodes of a pool without any other change. */
   rollout?: number;
   /** RKE2 configuration in addition to Evergreen's own, merged into the join fragment. */

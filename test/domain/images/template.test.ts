@@ -29,47 +29,55 @@ describe("what a template has", () => {
 
   const kept: [string, Record<string, string | undefined>, Partial<TemplateHardware>][] = [
     ["nothing special", {}, {}],
-    ["a VLAN", { net0: `${card},tag=20` }, { cards: [{ model: "virtio", bridge: "vmbr0", vlan: 20 }] }],
-    ["trunks", { net0: `${card},trunks=2;3` }, { cards: [{ model: "virtio", bridge: "vmbr0", trunks: "2;3" }] }],
-    ["an MTU", { net0: `${card},mtu=9000` }, { cards: [{ model: "virtio", bridge: "vmbr0", mtu: 9000 }] }],
+    ["a VLAN", { net0: `${card},tag=20` }, { networks: [{ model: "virtio", bridge: "vmbr0", vlan: 20 }] }],
+    [
+      "trunks",
+      { net0: `${card},trunks=2;4-6` },
+      { networks: [{ model: "virtio", bridge: "vmbr0", trunks: "2;4;5;6" }] },
+    ],
+    ["an MTU", { net0: `${card},mtu=9000` }, { networks: [{ model: "virtio", bridge: "vmbr0", mtu: 9000 }] }],
     [
       "the firewall",
       { net0: `${card},firewall=1` },
-      { cards: [{ model: "virtio", bridge: "vmbr0", hasFirewall: true }] },
+      { networks: [{ model: "virtio", bridge: "vmbr0", firewall: true }] },
     ],
     ["no firewall", { net0: `${card},firewall=0` }, {}],
-    ["queues", { net0: `${card},queues=4` }, { cards: [{ model: "virtio", bridge: "vmbr0", queues: 4 }] }],
-    ["a limit", { net0: `${card},rate=1.5` }, { cards: [{ model: "virtio", bridge: "vmbr0", rate: 1.5 }] }],
-    ["no cable", { net0: `${card},link_down=1` }, { cards: [{ model: "virtio", bridge: "vmbr0", isUnplugged: true }] }],
+    ["queues", { net0: `${card},queues=4` }, { networks: [{ model: "virtio", bridge: "vmbr0", queues: 4 }] }],
+    ["a limit", { net0: `${card},rate=1.5` }, { networks: [{ model: "virtio", bridge: "vmbr0", rateMBps: 1.5 }] }],
+    [
+      "no cable",
+      { net0: `${card},link_down=1` },
+      { networks: [{ model: "virtio", bridge: "vmbr0", isUnplugged: true }] },
+    ],
     [
       "a card in the longer form",
       { net0: "model=e1000,macaddr=BC:24:11:00:00:01,bridge=vmbr7" },
-      { cards: [{ model: "e1000", bridge: "vmbr7" }] },
+      { networks: [{ model: "e1000", bridge: "vmbr7" }] },
     ],
     [
       "a second card",
       { net10: "e1000", net1: "virtio=BC:24:11:00:00:02,bridge=vmbr1" },
-      { cards: [{ model: "virtio", bridge: "vmbr0" }, { model: "virtio", bridge: "vmbr1" }, { model: "e1000" }] },
+      { networks: [{ model: "virtio", bridge: "vmbr0" }, { model: "virtio", bridge: "vmbr1" }, { model: "e1000" }] },
     ],
-    ["the host's CPU", { cpu: "host" }, { cpuType: "host" }],
-    ["flags of its CPU", { cpu: "x86-64-v2-AES,flags=+pcid;-aes" }, { cpuFlags: ["+pcid", "-aes"] }],
+    ["the host's CPU", { cpu: "host" }, { cpu: { type: "host" } }],
+    ["flags of its CPU", { cpu: "x86-64-v2-AES,flags=+pcid;-aes" }, { cpu: { flags: ["+pcid", "-aes"] } }],
     ["a lesser CPU", { cpu: "cputype=kvm64" }, {}],
     ["no type of CPU", { cpu: undefined }, {}],
-    ["sockets", { sockets: "2" }, { sockets: 2 }],
-    ["NUMA", { numa: "1" }, { hasNuma: true }],
+    ["sockets", { sockets: "2" }, { cpu: { sockets: 2 } }],
+    ["NUMA", { numa: "1" }, { cpu: { numa: true } }],
     ["a balloon", { balloon: "1024" }, { balloonMiB: 1024 }],
     ["no balloon", { balloon: "0" }, {}],
     ["another controller", { scsihw: "megasas" }, { scsiController: "megasas" }],
     ["the usual controller", { scsihw: "virtio-scsi-single" }, {}],
-    ["serial ports", { serial0: "socket", serial1: "/dev/ttyS0" }, { serials: ["socket", "/dev/ttyS0"] }],
+    ["serial ports", { serial0: "socket", serial1: "socket" }, { serials: ["socket", "socket"] }],
     ["an agent that trims", { agent: "1,fstrim_cloned_disks=1" }, { trimsClones: true }],
     [
       "options of its disk",
       { scsi0: `${disk},cache=writeback,discard=on,ssd=1,iothread=1,backup=0,replicate=0,queues=4,mbps_rd=200` },
       {
-        disk: {
-          ...{ cache: "writeback", discard: "on", ssd: true, iothread: true, queues: 4 },
-          ...{ isNotBackedUp: true, isNotReplicated: true, limits: { mbps_rd: 200 } },
+        systemDisk: {
+          ...{ cache: "writeback", discard: true, ssd: true, iothread: true, queues: 4 },
+          ...{ backup: false, replicate: false, limits: { mbps_rd: 200 } },
         },
       },
     ],
@@ -77,7 +85,7 @@ describe("what a template has", () => {
   for (const [title, changes, keeps] of kept)
     it(`is kept when it is ${title}`, () => {
       const hardware = hardwareOf(read(changes));
-      assert.deepEqual(hardware, { cards: [{ model: "virtio", bridge: "vmbr0" }], disk: {}, ...keeps });
+      assert.deepEqual(hardware, { networks: [{ model: "virtio", bridge: "vmbr0" }], ...keeps });
     });
 
   const cases: [string, Record<string, string | undefined>, RegExp | undefined][] = [
@@ -86,6 +94,10 @@ describe("what a template has", () => {
     ["has a NUMA node", { numa0: "cpus=0-1,memory=1024" }, /numa0: /],
     ["has more sockets than cores", { sockets: "8" }, /8 sockets, over which 4 cores cannot be divided/],
     ["has a socket for each core", { sockets: "4" }, undefined],
+    ["has a disk where another one shall be", { scsi1: disk }, /has scsi1, .* asks for a disk or device/],
+    ["has a disk behind those that shall be", { scsi2: disk }, undefined],
+    ["has a device where another one shall be", { hostpci0: "mapping=gpu" }, /has hostpci0/],
+    ["has a serial port of its host", { serial1: "/dev/ttyS0" }, /serial1: \/dev\/ttyS0/],
     ["has a script of its host", { hookscript: "local:snippets/x.sh" }, /hookscript/],
     ["has an agent that freezes nothing", { agent: "1,freeze-fs-on-backup=0" }, /frozen for backups/],
     ["is protected", { protection: "1" }, /protection: 1: its clones would have it too/],
@@ -100,7 +112,8 @@ describe("what a template has", () => {
   for (const [title, changes, says] of cases)
     it(`is ${says ? "refused by name" : "used"} when it ${title}`, () => {
       const sizes = [
-        { cores: 4, diskGiB: 40 },
+        { cores: 4, diskGiB: 40, hardware: { disks: [{ name: "data", sizeGiB: 1 }] } },
+        { cores: 4, diskGiB: 40, hardware: { devices: [{ kind: "pci" as const, mapping: "gpu", pcie: false }] } },
         { cores: 8, diskGiB: 80 },
       ];
       const faults = templateFaults(read(changes), 9001, sizes).map(({ what }) => what);
