@@ -409,7 +409,7 @@ export interface ClusterDiskArgs {
    *
    * A change of it: New generation.
    *
-   * @default as the template has it
+   * @default false
    */
   ssd?: boolean;
   /**
@@ -417,7 +417,7 @@ export interface ClusterDiskArgs {
    *
    * A change of it: New generation.
    *
-   * @default as the template has it
+   * @default false
    */
   discard?: boolean;
   /**
@@ -425,7 +425,7 @@ export interface ClusterDiskArgs {
    *
    * A change of it: New generation.
    *
-   * @default as the template has it
+   * @default false
    */
   iothread?: boolean;
   /**
@@ -433,7 +433,7 @@ export interface ClusterDiskArgs {
    *
    * A change of it: New generation.
    *
-   * @default as the template has it
+   * @default none
    */
   cache?: "none" | "writethrough" | "writeback" | "unsafe" | "directsync";
   /**
@@ -441,7 +441,7 @@ export interface ClusterDiskArgs {
    *
    * A change of it: New generation.
    *
-   * @default as the template has it
+   * @default io_uring
    */
   aio?: "native" | "threads" | "io_uring";
   /**
@@ -449,7 +449,7 @@ export interface ClusterDiskArgs {
    *
    * A change of it: New generation.
    *
-   * @default as the template has it
+   * @default true
    */
   backup?: boolean;
 }

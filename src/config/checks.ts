@@ -1,12 +1,15 @@
 import type { Problem } from "../runtime/errors.ts";
 import { adoptionProblems, type AdoptingPool } from "./adopt.ts";
+import { hardwareProblems } from "./hardware-checks.ts";
+import type { HardwareConfig } from "./hardware-schema.ts";
+import { nodeHardware } from "./node-hardware.ts";
 import { rke2KeyProblems } from "./rke2-keys.ts";
 import type { Config, PoolConfig } from "./schema.ts";
 import { addressAfter, formatAddress, parseAddress } from "../domain/model/address.ts";
 import { nameProblems } from "../domain/model/generation.ts";
 
 /** A pool of agents, or the servers: the owner of a range of VMIDs. */
-interface Owner {
+interface Owner extends HardwareConfig {
   path: string;
   name: string;
   slots: number;
@@ -14,6 +17,8 @@ interface Owner {
   needs: number;
   vmIds: { first: number; last: number };
   firstAddress?: string;
+  cores: number;
+  memoryMiB: number;
   config: Record<string, unknown>;
   adopt: AdoptingPool["adopt"];
 }
@@ -30,6 +35,9 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
     ...pairs(owners).flatMap(([a, b]) => overlaps(a, b)),
     ...owners.flatMap(({ path, config: keys }) => rke2KeyProblems(path, keys)),
     ...adoptionProblems(owners),
+    ...owners.flatMap(({ path, cores, memoryMiB, ...own }) =>
+      hardwareProblems({ path, cores, memoryMiB, hardware: nodeHardware(own, config.site.defaults) }),
+    ),
     ...config.pools.flatMap((pool, i) => [
       ...strategyProblems(pool, `evergreen:pools[${i}].strategy`),
       ...labelProblems(pool, `evergreen:pools[${i}].labels`),

@@ -1,12 +1,12 @@
 import { crossProblems, nodesOf } from "./checks.ts";
 import type { HardwareConfig } from "./hardware-schema.ts";
+import { nodeHardware } from "./node-hardware.ts";
 import { schema, type Config, type PoolConfig } from "./schema.ts";
 import { schemaProblems } from "./messages.ts";
 import { UserErrors, type Problem } from "../runtime/errors.ts";
 import type { Adoption } from "../domain/rollout/adoption.ts";
 import type { BackupPolicy } from "../domain/backup/snapshot.ts";
 import type { Site } from "../domain/model/step-environment.ts";
-import type { NodeHardware } from "../domain/model/hardware.ts";
 import type { LocalVolumePolicy, NodeSpec, PoolSpec, Range, Strategy } from "../domain/model/types.ts";
 import { parseVersion } from "../domain/versions/versions.ts";
 
@@ -220,26 +220,6 @@ function nodeSpec(node: NodeConfig, { defaults }: Config["site"], rke2: Versions
   const hardware = nodeHardware(node, defaults);
   const more = Object.keys(hardware).length > 0 ? { hardware } : {};
   return { image, rke2: rke2(image), cores, memoryMiB, diskGiB, config, ...more };
-}
-
-/** The hardware that the configuration asks for: of the servers, then of each pool. */
-export function hardwareOfNodes({ controlPlane, pools, site: { defaults } }: Config): NodeHardware[] {
-  return [controlPlane, ...pools].map((node) => nodeHardware(node, defaults));
-}
-
-/** What a pool says of its hardware, and the defaults of the site where it does not. A list is one value. */
-function nodeHardware(own: HardwareConfig, defaults: HardwareConfig): NodeHardware {
-  const cpu = { ...defaults.cpu, ...own.cpu };
-  const systemDisk = { ...defaults.systemDisk, ...own.systemDisk };
-  const { balloonMiB, networks, disks, devices } = { ...defaults, ...own };
-  return {
-    ...(Object.keys(cpu).length > 0 ? { cpu } : {}),
-    ...(Object.keys(systemDisk).length > 0 ? { systemDisk } : {}),
-    ...(balloonMiB === undefined ? {} : { balloonMiB }),
-    ...(networks === undefined ? {} : { networks }),
-    ...(disks === undefined || disks.length === 0 ? {} : { disks }),
-    ...(devices === undefined || devices.length === 0 ? {} : { devices }),
-  };
 }
 
 function strategyOf({ slots, strategy }: PoolConfig): Strategy {

@@ -1,5 +1,6 @@
 import { UserError, UserErrors } from "../runtime/errors.ts";
-import { hardwareOfNodes, type Config } from "../config/config.ts";
+import type { Config } from "../config/config.ts";
+import { hardwareOfNodes } from "../config/node-hardware.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { findPermissionProblems, readVersion, type Purpose } from "../clients/proxmox/permissions.ts";
 import { standIns } from "../runtime/stand-ins.ts";

@@ -82,6 +82,48 @@ describe("a wrong configuration", () => {
       /150-250 overlap with 100-199 of servers/,
     ],
     ["ids that touch", { vmIds: { first: 199, last: 250 } }, {}, "evergreen:pools[0].vmIds", /overlap/],
+    ["uneven sockets", { cores: 3, cpu: { sockets: 2 } }, {}, "evergreen:pools[0].cpu.sockets", /3 cores .* 2 sockets/],
+    [
+      "a balloon above the memory",
+      { memoryMiB: 1024, balloonMiB: 2048 },
+      {},
+      "evergreen:pools[0].balloonMiB",
+      /2048 MiB are more than the memory of 1024/,
+    ],
+    [
+      "an MTU of a card that has none",
+      { networks: [{ bridge: "vmbr0", model: "e1000", mtu: 9000 }] },
+      {},
+      "evergreen:pools[0].networks[0].mtu",
+      /model e1000 has no MTU/,
+    ],
+    [
+      "two disks of one name",
+      {
+        disks: [
+          { name: "data", sizeGiB: 1 },
+          { name: "data", sizeGiB: 2 },
+        ],
+      },
+      {},
+      "evergreen:pools[0].disks[1].name",
+      /two disks are called data/,
+    ],
+    [
+      "a USB device as PCIe",
+      { devices: [{ mapping: "key", kind: "usb", pcie: true }] },
+      {},
+      "evergreen:pools[0].devices[0].pcie",
+      /no PCIe device/,
+    ],
+    ["no network", { networks: [] }, {}, "evergreen:pools[0].networks", /must not be empty/],
+    [
+      "a VLAN that there is not",
+      { networks: [{ bridge: "vmbr0", vlan: 4095 }] },
+      {},
+      "evergreen:pools[0].networks[0].vlan",
+      /at most 4094/,
+    ],
     ["no surge", { strategy: { surge: 0 } }, {}, "evergreen:pools[0].strategy.surge", /a new node comes before/],
     [
       "surge of blue-green",

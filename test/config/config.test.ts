@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import fc from "fast-check";
 import { parse } from "yaml";
 import { backupPolicy, ownSettings, poolSpecs, readConfig, stepSite } from "../../src/config/config.ts";
+import { hardwareOfNodes } from "../../src/config/node-hardware.ts";
 import { nodesOf } from "../../src/config/checks.ts";
 import { generationOf } from "../../src/domain/model/generation.ts";
 import { skewProblems } from "../../src/domain/rollout/servers.ts";
@@ -65,6 +66,24 @@ describe("configuration", () => {
       { config: { "kubelet-arg": ["max-pods=60"] } },
     ].map((change) => generationOf(agents(readConfig(minimal(change))).node).id);
     assert.equal(new Set(ids).size, ids.length);
+  });
+
+  it("gives pools and servers the hardware of the site, where they do not say otherwise", () => {
+    const card = { bridge: "vmbr1", vlan: 20 };
+    const top = minimal({ cpu: { type: "host" }, networks: [card], disks: [] });
+    const defaults = { cpu: { type: "x86-64-v3", numa: true }, balloonMiB: 0, disks: [{ name: "data", sizeGiB: 5 }] };
+    const config = readConfig({ ...top, site: { ...top.site, defaults } });
+    const [servers, workers] = poolSpecs(config, IMAGES).map(({ node }) => node.hardware);
+    assert.deepEqual(servers, defaults);
+    assert.deepEqual(workers, {
+      cpu: { type: "host", numa: true },
+      balloonMiB: 0,
+      networks: [{ ...card, model: "virtio", firewall: false }],
+    });
+    assert.deepEqual(hardwareOfNodes(config), [servers, workers]);
+    // What is not said is in no generation.
+    const [plain] = poolSpecs(readConfig(minimal()), IMAGES);
+    assert.ok(plain && !("hardware" in plain.node));
   });
 
   it("replaces servers without another change by a counter, which leaves no trace while it is zero", () => {

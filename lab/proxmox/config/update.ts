@@ -68,6 +68,8 @@ export function checkRights(dc: DataCentre, token: Token, vmid: number, settings
   for (const [key, value] of settings) {
     if (isDrive(key)) checkDriveAccess(dc, token, vmid, key, value);
     if (/^net\d+$/.test(key)) checkBridge(dc, token, value);
+    const [, kind, id] = /^(hostpci|usb)\d+ .*\bmapping=([^,]+)/.exec(`${key} ${value}`) ?? [];
+    if (id !== undefined) needAll(dc, token, `/mapping/${kind === "usb" ? "usb" : "pci"}/${id}`, ["Mapping.Use"]);
   }
 }
 

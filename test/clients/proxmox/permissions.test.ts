@@ -43,6 +43,36 @@ describe("permissions", () => {
     });
   }
 
+  it("of the hardware that is asked for are needed to replace, and no bridge that no pool is on", () => {
+    const hardware = [
+      {
+        networks: [{ bridge: "vmbr1", model: "virtio", vlan: 20 }],
+        disks: [{ name: "data", sizeGiB: 1, storage: "ssd" }],
+      },
+      {
+        networks: [{ bridge: "vmbr2", model: "virtio" }],
+        devices: [{ kind: "pci" as const, mapping: "gpu", pcie: true }],
+      },
+    ];
+    const paths = (more: object) =>
+      neededRights({ ...site, ...more }, { major: 9 }, "replace").map(
+        ({ path, anyOf }) => `${path} ${anyOf.join("|")}`,
+      );
+    const [plain, asked] = [paths({}), paths({ hardware })];
+    assert.deepEqual(
+      plain.filter((path) => !asked.includes(path)),
+      ["/sdn/zones/localnetwork/vmbr0 SDN.Use"],
+    );
+    assert.deepEqual(asked.filter((path) => !plain.includes(path)).toSorted(), [
+      "/mapping/pci/gpu Mapping.Use",
+      "/sdn/zones/localnetwork/vmbr1/20 SDN.Use",
+      "/sdn/zones/localnetwork/vmbr2 SDN.Use",
+      "/storage/ssd Datastore.AllocateSpace",
+      "/storage/ssd Datastore.Audit",
+    ]);
+    assert.deepEqual(paths({ hardware: [{}, ...hardware] }).filter((path) => path.includes("vmbr0")).length, 1);
+  });
+
   it("to replace are enough to look, and not the other way round", () => {
     for (const major of [8, 9]) {
       assert.deepEqual(missingRights(exact(major, "replace"), neededRights(site, { major }, "read")), []);
