@@ -571,6 +571,22 @@ export interface ClusterControlPlaneArgs {
    */
   devices?: ClusterDeviceArgs[];
   /**
+   * Proxmox hosts that new VMs of it are distributed over, slot by slot.
+   *
+   * A change of it: New nodes.
+   *
+   * @default evergreen:site.hosts
+   */
+  hosts?: string[];
+  /**
+   * Storage of its system disks and cloud-init drives. Linked clones need it to be that of the template.
+   *
+   * A change of it: New nodes.
+   *
+   * @default evergreen:site.storage
+   */
+  storage?: string;
+  /**
    * Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets,
    * because it becomes part of the state, and no keys that Evergreen writes itself.
    *
@@ -811,6 +827,22 @@ export interface ClusterPoolArgs {
    * @default none but those of the template
    */
   devices?: ClusterDeviceArgs[];
+  /**
+   * Proxmox hosts that new VMs of it are distributed over, slot by slot.
+   *
+   * A change of it: New nodes.
+   *
+   * @default evergreen:site.hosts
+   */
+  hosts?: string[];
+  /**
+   * Storage of its system disks and cloud-init drives. Linked clones need it to be that of the template.
+   *
+   * A change of it: New nodes.
+   *
+   * @default evergreen:site.storage
+   */
+  storage?: string;
   /**
    * Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets,
    * because it becomes part of the state, and no keys that Evergreen writes itself.

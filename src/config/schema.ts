@@ -137,6 +137,16 @@ const node = {
     change: "New generation.",
   }),
   ...hardware,
+  hosts: z.array(text).min(1).exactOptional().meta({
+    description: "Proxmox hosts that new VMs of it are distributed over, slot by slot.",
+    unset: "`evergreen:site.hosts`",
+    change: "New nodes.",
+  }),
+  storage: text.exactOptional().meta({
+    description: "Storage of its system disks and cloud-init drives. Linked clones need it to be that of the template.",
+    unset: "`evergreen:site.storage`",
+    change: "New nodes.",
+  }),
   config: z.record(text, json).default({}).meta({
     description:
       "Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets, because it becomes part of the state, and no keys that Evergreen writes itself.",

@@ -1,6 +1,7 @@
 import { UserError, UserErrors } from "../runtime/errors.ts";
 import type { Config } from "../config/config.ts";
 import { hardwareOfNodes } from "../config/node-hardware.ts";
+import { placementsOf } from "../config/placement.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { findPermissionProblems, readVersion, type Purpose } from "../clients/proxmox/permissions.ts";
 import { standIns } from "../runtime/stand-ins.ts";
@@ -72,7 +73,8 @@ export async function refuseStandIns(pve: Proxmox, home: string | undefined): Pr
 
 /** @throws UserErrors that names every privilege that the token lacks for the purpose, with its path */
 export async function checkRights(pve: Proxmox, config: Config, purpose: Purpose): Promise<void> {
-  const site = { ...config.site, hardware: hardwareOfNodes(config) };
+  const storages = placementsOf(config).flatMap(({ storage, furtherStorages }) => [storage, ...furtherStorages]);
+  const site = { ...config.site, storages, hardware: hardwareOfNodes(config) };
   const problems = await findPermissionProblems(pve, site, purpose);
   if (problems.length > 0) throw new UserErrors(problems);
 }

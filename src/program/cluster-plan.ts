@@ -133,7 +133,9 @@ function newVmids(clusterPlan: ClusterPlan): number[] {
   return newSlots(clusterPlan).map((slot) => slot.vmid);
 }
 
-/** Slots for which this run makes a VM. */
-export function newSlots({ controlPlane, pools }: ClusterPlan): SlotPlan[] {
-  return [controlPlane, ...pools].flatMap((pool) => pool.slots.filter((slot) => slot.creates));
+/** Slots for which this run makes a VM. @param of a pool; by default all */
+export function newSlots({ controlPlane, pools }: ClusterPlan, of?: string): SlotPlan[] {
+  return [controlPlane, ...pools]
+    .filter(({ pool }) => of === undefined || pool === of)
+    .flatMap((pool) => pool.slots.filter((slot) => slot.creates));
 }

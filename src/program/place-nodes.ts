@@ -11,11 +11,17 @@ type Site = Pick<Prepared, "observed" | "hosts" | "templates">;
 export function poolArgs(config: Config, { observed, hosts, templates }: Site, plan: PoolPlan): GraphArgs {
   const { cluster, allowDestroy } = config;
   const backup = plan.role === "server" ? { backup: backupPolicy(config) } : {};
-  const placed = placeNodes(cluster, { observed, hosts, templates }, plan);
+  // A pool that left the configuration gets no new VMs: a host is named all the same for a VM that is gone.
+  const places = hosts.get(plan.pool) ?? config.site.hosts;
+  const placed = placeNodes(cluster, { observed, hosts: places, templates }, plan);
   return { cluster, site: stepSite(config), allowDestroy, plan: placed, ...backup };
 }
 
-function placeNodes(cluster: string, { observed, hosts, templates }: Site, plan: PoolPlan): PlacedPool {
+function placeNodes(
+  cluster: string,
+  { observed, hosts, templates }: Omit<Site, "hosts"> & { hosts: readonly string[] },
+  plan: PoolPlan,
+): PlacedPool {
   const placed = <N extends StrandedNode>(node: N, slot: number, creates: boolean): N & { vm: VmPlacement } => {
     const { id, spec } = node.generation;
     const host = hostOf(observed, hosts, { slot, name: node.name });

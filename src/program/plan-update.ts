@@ -1,6 +1,7 @@
 import { log, runtime } from "@pulumi/pulumi";
 import { Proxmox } from "../clients/proxmox/client.ts";
 import { backupPolicy, stepSite, type Config } from "../config/config.ts";
+import { placementsOf } from "../config/placement.ts";
 import type { PoolPlan } from "../domain/model/types.ts";
 import type { PlannedCluster, PlannedPool } from "../domain/rollout/planned.ts";
 import { observeCluster } from "../observe/observed-cluster.ts";
@@ -50,10 +51,13 @@ export function plannedCluster(config: Config, prepared: Prepared): PlannedClust
   const { cluster, allowDestroy } = config;
   const { clusterPlan } = prepared;
   const { controlPlane, pools, removed } = clusterPlan;
-  const { proxmoxPool, storage, bridge, gateway, prefixLength, dnsServers } = config.site;
+  const { proxmoxPool, bridge, gateway, prefixLength, dnsServers } = config.site;
   const network = { bridge, prefixLength, dnsServers, ...(gateway === undefined ? {} : { gateway }) };
-  const vms = { proxmoxPool, storage, ...network };
-  const planned = (plan: PoolPlan): PlannedPool => ({ ...poolArgs(config, prepared, plan), vms });
+  const storages = new Map(placementsOf(config).map(({ pool, storage }) => [pool, storage]));
+  const planned = (plan: PoolPlan): PlannedPool => {
+    const storage = storages.get(plan.pool) ?? config.site.storage;
+    return { ...poolArgs(config, prepared, plan), vms: { proxmoxPool, storage, ...network } };
+  };
   // Of a removed pool, only nodes and VMs that cannot be removed in this run are declared.
   const left = removed.filter(({ kind, slots, kept }) => kind !== "remove" || slots.length + kept.length > 0);
   return {

@@ -1,5 +1,6 @@
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import type { Config } from "../config/config.ts";
+import { placementsOf } from "../config/placement.ts";
 import { adoptNodes } from "../observe/adoption.ts";
 import { requireSameClocks } from "../observe/clocks.ts";
 import { hostsThatAnswer, hostWarnings, readCandidateHosts, requireHosts } from "../observe/hosts.ts";
@@ -15,8 +16,8 @@ import { planLocalData, recordKeptVms } from "./local-data.ts";
 export interface Prepared {
   observed: ObservedCluster;
   clusterPlan: ClusterPlan;
-  /** Proxmox hosts that new VMs are made on. */
-  hosts: string[];
+  /** Proxmox hosts that new VMs are made on, by pool. */
+  hosts: ReadonlyMap<string, readonly string[]>;
   /** What the VMs that this run makes keep of their templates. */
   templates: Templates;
 }
@@ -44,13 +45,16 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   const now = nowOf(observed);
   const planned = await planCluster(pve, config, observed, now);
   const clusterPlan = await forecastDrains(config, observed, await planLocalData(config, observed, planned));
-  const candidates = await readCandidateHosts(pve, config.site);
+  const candidates = await readCandidateHosts(pve, config);
   for (const line of hostWarnings(candidates)) await warn(line);
-  const hosts = hostsThatAnswer(candidates);
-  const made = newSlots(clusterPlan);
-  for (const { generation } of made) templateOf(observed, generation.spec.image, "");
-  requireHosts(candidates, config.site, observed, made);
-  const clones = clonesOf(observed, hosts, made);
+  const placements = placementsOf(config);
+  const hosts = new Map(placements.map((placement) => [placement.pool, hostsThatAnswer(candidates, placement)]));
+  const made = placements.map((placement) => ({ placement, made: newSlots(clusterPlan, placement.pool) }));
+  for (const { generation } of newSlots(clusterPlan)) templateOf(observed, generation.spec.image, "");
+  requireHosts(candidates, config.site.storageOvercommit, observed, made);
+  const clones = placements.flatMap(({ pool }) =>
+    clonesOf(observed, hosts.get(pool) ?? [], newSlots(clusterPlan, pool)),
+  );
   const templates = await readTemplates(pve, clones);
   if (!isPreview) {
     // The token of a preview may only read.

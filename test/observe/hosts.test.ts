@@ -7,18 +7,33 @@ import {
   readCandidateHosts,
   type CandidateHost,
 } from "../../src/observe/hosts.ts";
+import type { Placement } from "../../src/config/placement.ts";
+import type { NodeHardware } from "../../src/domain/model/hardware.ts";
 import { generationOf } from "../../src/domain/model/generation.ts";
 import type { SlotPlan } from "../../src/domain/model/types.ts";
 import { fakeProxmox, type Answer } from "../clients/proxmox/fake.ts";
 import { NEW, OLD, picture, smallConfig } from "../support/picture.ts";
 
 const GiB = 1024 ** 3;
-const site = { ...smallConfig().site, hosts: ["pve1", "pve2"] };
-const place = (host: string, freeGiB = 1000, shared = false): CandidateHost => ({ host, storage: { freeGiB, shared } });
-const silent = (host: string): CandidateHost => ({ host, storage: undefined });
+const plain = smallConfig();
+const config = { ...plain, site: { ...plain.site, hosts: ["pve1", "pve2"] } };
+const placement: Placement = {
+  pool: "workers",
+  where: { hosts: "evergreen:site.hosts" },
+  hosts: ["pve1", "pve2"],
+  storage: "local",
+  furtherStorages: [],
+};
+const place = (host: string, freeGiB = 1000, shared = false, storage = "local"): CandidateHost => ({
+  host,
+  storage,
+  found: { freeGiB, shared },
+});
+const silent = (host: string): CandidateHost => ({ host, storage: "local", found: undefined });
 
-const made = (slot: number, diskGiB = 40, image = NEW): SlotPlan => {
-  const generation = generationOf({ image, rke2: "v1.34.5+rke2r1", cores: 2, memoryMiB: 4096, diskGiB });
+const made = (slot: number, diskGiB = 40, image = NEW, hardware: NodeHardware = {}): SlotPlan => {
+  const size = { cores: 2, memoryMiB: 4096, diskGiB };
+  const generation = generationOf({ image, rke2: "v1.34.5+rke2r1", ...size, hardware });
   return { slot, generation, name: `new-${slot}`, vmid: 1100 + slot, creates: true, replaces: [] };
 };
 
@@ -45,7 +60,7 @@ describe("the hosts of a site", () => {
     await using pve = await fakeProxmox(({ path }) =>
       path.startsWith("/nodes/pve2/") ? pve2 : { data: { avail: 80 * GiB, shared: 1 } },
     );
-    return await readCandidateHosts(pve.client, site);
+    return await readCandidateHosts(pve.client, config);
   };
 
   it("say how much room their storage has, and whether it is shared", async () => {
@@ -55,7 +70,7 @@ describe("the hosts of a site", () => {
   for (const status of [595, 596, 599]) {
     it(`get no new VM when they do not answer (${status})`, async () => {
       const places = await ask({ status, reason: "No route to host" });
-      assert.deepEqual(hostsThatAnswer(places), ["pve1"]);
+      assert.deepEqual(hostsThatAnswer(places, placement), ["pve1"]);
       assert.deepEqual(hostWarnings(places), ["the Proxmox host pve2 does not answer: no new VM goes there"]);
     });
   }
@@ -88,7 +103,9 @@ describe("the places of new VMs", () => {
   ];
   for (const [title, places, copies, problem] of cases) {
     it(`${problem ? "are refused" : "are right"} when ${title}`, () => {
-      const found = refused(() => requireHosts(places, site, copiesOn(...copies), [made(0), made(1)]));
+      const found = refused(() =>
+        requireHosts(places, 1, copiesOn(...copies), [{ placement, made: [made(0), made(1)] }]),
+      );
       assert.equal(found.length, problem ? 1 : 0, found.join("\n"));
       if (problem) assert.match(found[0] ?? "", problem);
     });
@@ -96,7 +113,7 @@ describe("the places of new VMs", () => {
 
   it("are not asked for when nothing is made", () => {
     assert.deepEqual(
-      refused(() => requireHosts([silent("pve1")], site, picture(), [])),
+      refused(() => requireHosts([silent("pve1")], 1, picture(), [{ placement, made: [] }])),
       [],
     );
   });
@@ -132,15 +149,53 @@ describe("the places of new VMs", () => {
       ],
     ],
   ];
+  it("hold further disks too, each on its storage", () => {
+    const disks = [
+      { name: "logs", sizeGiB: 5 },
+      { name: "data", sizeGiB: 60, storage: "ssd" },
+    ];
+    const vms = [{ placement: { ...placement, hosts: ["pve1"] }, made: [made(0, 40, NEW, { disks })] }];
+    const check = (local: number, ssd: number) =>
+      refused(() => requireHosts([place("pve1", local), place("pve1", ssd, false, "ssd")], 1, copiesOn("pve1"), vms));
+    assert.deepEqual(check(45, 60), []);
+    assert.match(check(44, 60).join(), /^2 new disks may grow to 45 GiB and 44 GiB are free.* storage local on pve1$/);
+    assert.match(check(45, 59).join(), /^1 new disks may grow to 60 GiB and 59 GiB are free.* storage ssd on pve1$/);
+  });
+
+  it("are those of each pool", () => {
+    const own = {
+      ...placement,
+      pool: "edge",
+      where: { hosts: "evergreen:pools[1].hosts" },
+      hosts: ["pve3"],
+      storage: "zfs",
+    };
+    const vms = [
+      { placement, made: [made(0)] },
+      { placement: own, made: [made(0)] },
+    ];
+    const check = (...found: CandidateHost[]) =>
+      refused(() => requireHosts([place("pve1"), place("pve2"), ...found], 1, copiesOn("pve1", "pve2", "pve3"), vms));
+    assert.deepEqual(check(place("pve3", 40, false, "zfs")), []);
+    assert.match(check(place("pve3", 39, false, "zfs")).join(), /storage zfs on pve3$/);
+    assert.match(
+      check({ ...silent("pve3"), storage: "zfs" }).join(),
+      /^no Proxmox host .*evergreen:pools\[1\].hosts: pve3$/,
+    );
+  });
+
   for (const [title, places, slots, storageOvercommit, problems] of rooms) {
     it(`are ${problems.length > 0 ? "refused" : "right"} when ${title}`, () => {
-      const check = () => requireHosts(places, { ...site, storageOvercommit }, copiesOn("pve1", "pve2"), slots);
+      const check = () =>
+        requireHosts(places, storageOvercommit, copiesOn("pve1", "pve2"), [{ placement, made: slots }]);
       assert.deepEqual(refused(check), problems);
     });
   }
 
   it("are those of the older image too", () => {
-    const found = refused(() => requireHosts([place("pve2")], site, copiesOn("pve2"), [made(0, 40, OLD), made(1)]));
+    const found = refused(() =>
+      requireHosts([place("pve2")], 1, copiesOn("pve2"), [{ placement, made: [made(0, 40, OLD), made(1)] }]),
+    );
     assert.match(found.join("\n"), /^the template .*v1\.0\.0 is not on pve2/);
     assert.equal(found.length, 1);
   });

@@ -19,6 +19,8 @@ export interface RightsSite {
   /** Proxmox pool of the templates. */
   templatePool: string;
   storage: string;
+  /** Storages of single pools. */
+  storages?: readonly string[];
   bridge: string;
   /** Hardware that the configuration asks for. @default none: everything is as the templates have it */
   hardware?: readonly NodeHardware[];
@@ -56,7 +58,12 @@ export function neededRights(site: RightsSite, version: { major: number }, purpo
     need(nodes, "the kubeconfig is read through the guest agent", ...agentRight(version, "FileRead")),
   ];
   if (purpose === "read")
-    return [...looking, need(storage, "free space is compared", "Datastore.Audit", "Datastore.AllocateSpace")];
+    return [
+      ...looking,
+      ...[site.storage, ...others(site)].map((name) =>
+        need(`/storage/${name}`, "free space is compared", "Datastore.Audit", "Datastore.AllocateSpace"),
+      ),
+    ];
   const writing = agentRight(version, "FileWrite");
   return [
     ...looking,
@@ -73,16 +80,21 @@ export function neededRights(site: RightsSite, version: { major: number }, purpo
   ];
 }
 
-function neededForHardware({ bridge, storage, hardware = [{}] }: RightsSite): Need[] {
-  const storages = hardware.flatMap(({ disks = [] }) => disks.flatMap((disk) => disk.storage ?? []));
+/** Storages of pools and of further disks, beside that of the site. */
+function others({ storage, storages = [], hardware = [] }: RightsSite): string[] {
+  const ofDisks = hardware.flatMap(({ disks = [] }) => disks.flatMap((disk) => disk.storage ?? []));
+  return [...new Set([...storages, ...ofDisks])].filter((name) => name !== storage);
+}
+
+function neededForHardware(site: RightsSite): Need[] {
+  const { bridge, hardware = [{}] } = site;
   const devices = hardware.flatMap((one) => one.devices ?? []);
-  const others = new Set(storages.filter((name) => name !== storage));
   const mappings = new Set(devices.map(({ kind, mapping }) => `/mapping/${kind}/${mapping}`));
   return [
     ...neededForCards(hardware.flatMap(({ networks = [{ bridge, model: "virtio" }] }) => networks)),
-    ...[...others].flatMap((name): Need[] => [
-      { path: `/storage/${name}`, anyOf: ["Datastore.AllocateSpace"], why: "further disks are allocated" },
-      { path: `/storage/${name}`, anyOf: ["Datastore.Audit"], why: "the provider reads the further disks" },
+    ...others(site).flatMap((name): Need[] => [
+      { path: `/storage/${name}`, anyOf: ["Datastore.AllocateSpace"], why: "disks are allocated" },
+      { path: `/storage/${name}`, anyOf: ["Datastore.Audit"], why: "the provider reads the disks" },
     ]),
     ...[...mappings].map((path) => ({ path, anyOf: ["Mapping.Use"], why: "VMs get the mapped device" })),
   ];

@@ -33,8 +33,8 @@ const where = {
   storage: site.storage,
   bridge: site.bridge,
 };
-const { site: defaults } = smallConfig();
-const config: Pick<Config, "site"> = { site: { ...defaults, ...where } };
+const { site: defaults, ...others } = smallConfig();
+const config: Config = { ...others, site: { ...defaults, ...where } };
 const server = 1000;
 
 const pem = Buffer.from("a PEM").toString("base64");
@@ -120,7 +120,7 @@ async function look(pve: Proxmox): Promise<void> {
   if (!access) throw new Error("no server is known");
   await access.client.close();
   assert.deepEqual(await findTaken(pve, [server, server + 1]), [server]);
-  assert.ok((await readCandidateHosts(pve, config.site)).every(({ storage }) => storage !== undefined));
+  assert.ok((await readCandidateHosts(pve, config)).every(({ found }) => found !== undefined));
 }
 
 /** What Proxmox says where a privilege is missing, when it is not the privilege itself. */
