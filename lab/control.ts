@@ -8,6 +8,8 @@ import type { MemberFact, NodeFact, PoolLimits, Violation } from "./watcher/mode
 
 export interface VmStatus {
   vmid: number;
+  /** Proxmox host that it is on. */
+  node: string;
   name: string;
   /** Image on its disk; undefined: nothing bootable. */
   image: string | undefined;

@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { Operator } from "../lab/support/operator.ts";
+import { Site } from "./site.ts";
+
+/** A site of two hosts with storage of their own, whose nodes have a VLAN and a second disk. */
+describe("hardware of a site's own, end to end", function () {
+  this.timeout(300_000);
+  let site: Site;
+  let operator: Operator;
+
+  before(async () => {
+    site = await Site.create("127.90", { hosts: ["pve1", "pve2"] });
+    operator = new Operator(site.lab);
+    await site.configure({
+      "site.hosts": ["pve1", "pve2"],
+      "site.defaults": { cpu: { type: "host" } },
+      "controlPlane.servers": 1,
+      "controlPlane.hosts": ["pve2"],
+      "pools.0.slots": 2,
+      "pools.0.strategy.surge": 1,
+      "pools.0.networks": [{ bridge: "vmbr0", vlan: 20, queues: 4 }],
+      "pools.0.disks": [{ name: "data", sizeGiB: 5, ssd: true }],
+    });
+  });
+
+  after(async () => {
+    await operator.close();
+    await site.close();
+  });
+
+  /** The host of each VM of a pool, and options of its configuration without what is random. */
+  const configs = async (pool: string): Promise<Record<string, string>[]> => {
+    const { vms } = await site.lab.status;
+    const found = vms.filter(({ tags }) => tags.includes(`eg-pool-${pool}`)).toSorted((a, b) => a.vmid - b.vmid);
+    return Promise.all(
+      found.map(async ({ vmid, node: host }) => {
+        const config = (await operator.pve("GET", `nodes/${host}/qemu/${vmid}/config`)) as Record<string, string>;
+        const shown = ["cpu", "net0", "scsi1"].flatMap((key) => {
+          const value = config[key]?.replace(/=BC:[0-9A-F:]+|^local:[^,]*,/, "");
+          return value === undefined ? [] : [[key, value] as const];
+        });
+        return { host, ...Object.fromEntries(shown) };
+      }),
+    );
+  };
+
+  it("is made as it is configured, on the hosts of each pool", async () => {
+    await site.up();
+    assert.deepEqual(await configs("servers"), [
+      { host: "pve2", cpu: "host", net0: "virtio,bridge=vmbr0,firewall=0" },
+    ]);
+    const worker = {
+      cpu: "host",
+      net0: "virtio,bridge=vmbr0,firewall=0,queues=4,tag=20",
+      scsi1: "aio=io_uring,backup=1,cache=none,discard=ignore,iothread=0,replicate=1,serial=data,size=5G,ssd=1",
+    };
+    assert.deepEqual(await configs("workers"), [
+      { host: "pve1", ...worker },
+      { host: "pve2", ...worker },
+    ]);
+    await site.unchanged();
+  });
+
+  it("changes with new nodes, as any other content", async () => {
+    await site.load();
+    await site.configure({ "pools.0.disks": [{ name: "data", sizeGiB: 6, ssd: true }] });
+    const said = await site.up();
+    assert.match(said, /roll workers: .*hardware .*"sizeGiB":5.* -> .*"sizeGiB":6/);
+    const sizes = (await configs("workers")).map(({ scsi1 = "" }) => /size=(\d+G)/.exec(scsi1)?.[1]);
+    assert.deepEqual(sizes, ["6G", "6G"]);
+    await site.unchanged();
+    assert.deepEqual(await site.complaints(), []);
+  });
+
+  it("is refused where the token may not have it, before anything is made", async () => {
+    await site.configure({ "pools.0.networks": [{ bridge: "vmbr7" }] });
+    const said = await site.fails();
+    assert.match(said, /lacks SDN.Use \(VMs are connected to the network\)[^]*\/sdn\/zones\/localnetwork\/vmbr7/);
+    assert.equal((await site.vms("workers")).length, 2);
+  });
+});
