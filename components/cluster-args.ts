@@ -598,6 +598,36 @@ export interface ClusterControlPlaneArgs {
    */
   config?: Record<string, Json>;
   /**
+   * Additional node labels. The join step sets those that a kubelet may not set itself, such as
+   * `node-role.kubernetes.io/worker`.
+   *
+   * A change of it: New generation.
+   *
+   * @default {}
+   */
+  labels?: Record<string, string>;
+  /**
+   * Permanent taints of the nodes. A node with any other taint that keeps pods away does not count as serving.
+   *
+   * Values: list, each: `key=value:Effect` or `key:Effect` with `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+   *
+   * A change of it: New generation.
+   *
+   * @default []
+   */
+  taints?: string[];
+  /**
+   * Taints that nodes register with, and that a daemon on the node removes once it works, such as
+   * `node.cilium.io/agent-not-ready:NoExecute`. A node does not count as serving until they are gone.
+   *
+   * Values: list, each: `key=value:Effect` or `key:Effect` with `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+   *
+   * A change of it: New generation.
+   *
+   * @default []
+   */
+  startupTaints?: string[];
+  /**
    * Counter: a higher value replaces every node without any other change.
    *
    * Values: whole number from 0.
@@ -853,6 +883,36 @@ export interface ClusterPoolArgs {
    */
   config?: Record<string, Json>;
   /**
+   * Additional node labels. The join step sets those that a kubelet may not set itself, such as
+   * `node-role.kubernetes.io/worker`.
+   *
+   * A change of it: New generation.
+   *
+   * @default {}
+   */
+  labels?: Record<string, string>;
+  /**
+   * Permanent taints of the nodes. A node with any other taint that keeps pods away does not count as serving.
+   *
+   * Values: list, each: `key=value:Effect` or `key:Effect` with `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+   *
+   * A change of it: New generation.
+   *
+   * @default []
+   */
+  taints?: string[];
+  /**
+   * Taints that nodes register with, and that a daemon on the node removes once it works, such as
+   * `node.cilium.io/agent-not-ready:NoExecute`. A node does not count as serving until they are gone.
+   *
+   * Values: list, each: `key=value:Effect` or `key:Effect` with `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+   *
+   * A change of it: New generation.
+   *
+   * @default []
+   */
+  startupTaints?: string[];
+  /**
    * Counter: a higher value replaces every node without any other change.
    *
    * Values: whole number from 0.
@@ -899,36 +959,6 @@ export interface ClusterPoolArgs {
    * @default as `evergreen:localVolumes.whenNodesLeave`
    */
   localVolumes?: "refuse" | "keep";
-  /**
-   * Additional node labels. The join step sets those that a kubelet may not set itself, such as
-   * `node-role.kubernetes.io/worker`.
-   *
-   * A change of it: New generation.
-   *
-   * @default {}
-   */
-  labels?: Record<string, string>;
-  /**
-   * Permanent taints of the nodes. A node with any other taint that keeps pods away does not count as serving.
-   *
-   * Values: list, each: `key=value:Effect` or `key:Effect` with `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
-   *
-   * A change of it: New generation.
-   *
-   * @default []
-   */
-  taints?: string[];
-  /**
-   * Taints that nodes register with, and that a daemon on the node removes once it works, such as
-   * `node.cilium.io/agent-not-ready:NoExecute`. A node does not count as serving until they are gone.
-   *
-   * Values: list, each: `key=value:Effect` or `key:Effect` with `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
-   *
-   * A change of it: New generation.
-   *
-   * @default []
-   */
-  startupTaints?: string[];
   /** How the nodes of the pool are replaced. */
   strategy?: ClusterStrategyArgs;
 }

@@ -19,6 +19,9 @@ interface Owner extends HardwareConfig {
   firstAddress?: string;
   cores: number;
   memoryMiB: number;
+  labels: Record<string, string>;
+  taints: string[];
+  startupTaints: string[];
   config: Record<string, unknown>;
   adopt: AdoptingPool["adopt"];
 }
@@ -38,11 +41,8 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
     ...owners.flatMap(({ path, cores, memoryMiB, ...own }) =>
       hardwareProblems({ path, cores, memoryMiB, hardware: nodeHardware(own, config.site.defaults) }),
     ),
-    ...config.pools.flatMap((pool, i) => [
-      ...strategyProblems(pool, `evergreen:pools[${i}].strategy`),
-      ...labelProblems(pool, `evergreen:pools[${i}].labels`),
-      ...taintProblems(pool, `evergreen:pools[${i}]`),
-    ]),
+    ...owners.flatMap((owner) => [...labelProblems(owner), ...taintProblems(owner)]),
+    ...config.pools.flatMap((pool, i) => strategyProblems(pool, `evergreen:pools[${i}].strategy`)),
   ];
 }
 
@@ -225,9 +225,9 @@ function meet([a, b]: [number, number], [c, d]: [number, number]): boolean {
 const SET_BY_RKE2 =
   /^(beta\.)?kubernetes\.io\/(hostname|os|arch)$|^node-role\.kubernetes\.io\/(control-plane|etcd|master)$/;
 
-function labelProblems({ labels }: PoolConfig, path: string): Problem[] {
+function labelProblems({ labels, path }: Owner): Problem[] {
   return Object.keys(labels).flatMap((key): Problem[] => {
-    const where = `${path}["${key}"]`;
+    const where = `${path}.labels["${key}"]`;
     if (key.startsWith("evergreen.dev/"))
       return [{ what: `${key} is a label of Evergreen's own`, where, todo: "choose another prefix" }];
     if (SET_BY_RKE2.test(key))
@@ -237,7 +237,7 @@ function labelProblems({ labels }: PoolConfig, path: string): Problem[] {
 }
 
 /** Finds taints with the same key and effect: a kubelet does not start with two of them, whatever their values. */
-function taintProblems({ taints, startupTaints }: PoolConfig, path: string): Problem[] {
+function taintProblems({ taints, startupTaints, path }: Owner): Problem[] {
   const all = [
     ...taints.map((taint) => ({ taint, where: `${path}.taints` })),
     ...startupTaints.map((taint) => ({ taint, where: `${path}.startupTaints` })),

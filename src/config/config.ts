@@ -171,8 +171,11 @@ function serverSpec({ cluster, controlPlane, site }: Config, rke2: Versions): Po
     slots: controlPlane.servers,
     node: {
       ...nodeSpec({ ...controlPlane, config: { ...controlPlane.config, ...sans } }, site, rke2),
-      // Servers had no counter once, and a zero in their specification would run each of their steps again.
+      // Servers had none of these once, and an empty one in their specification would run each of their steps again.
       ...(controlPlane.rollout > 0 ? { rollout: controlPlane.rollout } : {}),
+      ...(Object.keys(controlPlane.labels).length > 0 ? { labels: controlPlane.labels } : {}),
+      ...(controlPlane.taints.length > 0 ? { taints: controlPlane.taints } : {}),
+      ...(controlPlane.startupTaints.length > 0 ? { startupTaints: controlPlane.startupTaints } : {}),
     },
     strategy: serverStrategy(controlPlane),
     range: rangeOf(controlPlane),

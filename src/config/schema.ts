@@ -152,6 +152,24 @@ const node = {
       "Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets, because it becomes part of the state, and no keys that Evergreen writes itself.",
     change: "New generation.",
   }),
+  labels: z
+    .record(text.regex(labelName, "must be a label name"), z.string().regex(labelValue, "must be a label value"))
+    .default({})
+    .meta({
+      description:
+        "Additional node labels. The join step sets those that a kubelet may not set itself, such as `node-role.kubernetes.io/worker`.",
+      change: "New generation.",
+    }),
+  taints: z.array(taint).default([]).meta({
+    description:
+      "Permanent taints of the nodes. A node with any other taint that keeps pods away does not count as serving.",
+    change: "New generation.",
+  }),
+  startupTaints: z.array(taint).default([]).meta({
+    description:
+      "Taints that nodes register with, and that a daemon on the node removes once it works, such as `node.cilium.io/agent-not-ready:NoExecute`. A node does not count as serving until they are gone.",
+    change: "New generation.",
+  }),
   rollout: count(0).default(0).meta({
     description: "Counter: a higher value replaces every node without any other change.",
     change: "New generation.",
@@ -197,24 +215,6 @@ const pool = z.strictObject({
     description: "Template that the nodes are cloned from.",
     change:
       "New generation. Refused when its RKE2 is newer than the servers have after the run, or more than three minor versions older.",
-  }),
-  labels: z
-    .record(text.regex(labelName, "must be a label name"), z.string().regex(labelValue, "must be a label value"))
-    .default({})
-    .meta({
-      description:
-        "Additional node labels. The join step sets those that a kubelet may not set itself, such as `node-role.kubernetes.io/worker`.",
-      change: "New generation.",
-    }),
-  taints: z.array(taint).default([]).meta({
-    description:
-      "Permanent taints of the nodes. A node with any other taint that keeps pods away does not count as serving.",
-    change: "New generation.",
-  }),
-  startupTaints: z.array(taint).default([]).meta({
-    description:
-      "Taints that nodes register with, and that a daemon on the node removes once it works, such as `node.cilium.io/agent-not-ready:NoExecute`. A node does not count as serving until they are gone.",
-    change: "New generation.",
   }),
   strategy: strategy.prefault({}).meta({ description: "How the nodes of the pool are replaced." }),
 });

@@ -124,6 +124,13 @@ describe("a wrong configuration", () => {
       "evergreen:pools[0].networks[0].vlan",
       /at most 4094/,
     ],
+    [
+      "our label on servers",
+      {},
+      { controlPlane: control({ labels: { "evergreen.dev/slot": "1" } }) },
+      'evergreen:controlPlane.labels["evergreen.dev/slot"]',
+      /label of Evergreen's own/,
+    ],
     ["no surge", { strategy: { surge: 0 } }, {}, "evergreen:pools[0].strategy.surge", /a new node comes before/],
     [
       "surge of blue-green",

@@ -97,6 +97,22 @@ describe("configuration", () => {
     assert.notEqual(generationOf(servers({ rollout: 1 })).id, generationOf(servers({})).id);
   });
 
+  it("gives servers labels and taints, which leave no trace while there are none", () => {
+    const servers = (own: object) => {
+      const top = minimal();
+      const [spec] = poolSpecs(readConfig({ ...top, controlPlane: { ...top.controlPlane, ...own } }), IMAGES);
+      assert.ok(spec);
+      return spec.node;
+    };
+    const own = { labels: { a: "b" }, taints: ["a=b:NoExecute"], startupTaints: ["c:NoSchedule"] };
+    const { labels, taints, startupTaints } = servers(own);
+    assert.deepEqual({ labels, taints, startupTaints }, own);
+    assert.deepEqual(
+      Object.keys(own).filter((key) => key in servers({ labels: {}, taints: [], startupTaints: [] })),
+      [],
+    );
+  });
+
   it("leaves everything else out of it", () => {
     const id = (change: object, top: object = {}) => generationOf(agents(readConfig(minimal(change, top))).node).id;
     const site = { ...minimal().site, dnsServers: ["10.0.0.9"], gateway: "10.0.0.1" };

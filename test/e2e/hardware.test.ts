@@ -16,6 +16,8 @@ describe("hardware of a site's own, end to end", function () {
       "site.defaults": { cpu: { type: "host" } },
       "controlPlane.servers": 1,
       "controlPlane.hosts": ["pve2"],
+      "controlPlane.labels": { tier: "control", "node-role.kubernetes.io/gate": "true" },
+      "controlPlane.taints": ["CriticalAddonsOnly=true:NoExecute"],
       "pools.0.slots": 2,
       "pools.0.strategy.surge": 1,
       "pools.0.networks": [{ bridge: "vmbr0", vlan: 20, queues: 4 }],
@@ -46,9 +48,7 @@ describe("hardware of a site's own, end to end", function () {
 
   it("is made as it is configured, on the hosts of each pool", async () => {
     await site.up();
-    assert.deepEqual(await configs("servers"), [
-      { host: "pve2", cpu: "host", net0: "virtio,bridge=vmbr0,firewall=0" },
-    ]);
+    assert.deepEqual(await configs("servers"), [{ host: "pve2", cpu: "host", net0: "virtio,bridge=vmbr0,firewall=0" }]);
     const worker = {
       cpu: "host",
       net0: "virtio,bridge=vmbr0,firewall=0,queues=4,tag=20",
@@ -59,6 +59,23 @@ describe("hardware of a site's own, end to end", function () {
       { host: "pve2", ...worker },
     ]);
     await site.unchanged();
+  });
+
+  it("is joined with the labels and taints of the servers", async () => {
+    const { body } = await site.withKube((kube) =>
+      kube.call<{ items: { metadata: { labels: Record<string, string> }; spec: { taints?: { key: string }[] } }[] }>(
+        "GET",
+        "/api/v1/nodes?labelSelector=tier%3Dcontrol",
+      ),
+    );
+    const [server, ...others] = body.items;
+    assert.ok(server);
+    assert.deepEqual(others, []);
+    assert.equal(server.metadata.labels["node-role.kubernetes.io/gate"], "true");
+    assert.deepEqual(
+      server.spec.taints?.map(({ key }) => key),
+      ["CriticalAddonsOnly"],
+    );
   });
 
   it("changes with new nodes, as any other content", async () => {
