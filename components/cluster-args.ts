@@ -773,7 +773,7 @@ export interface ClusterPoolArgs {
   /**
    * Number of nodes.
    *
-   * Values: whole number from 1 to 1000.
+   * Values: whole number from 0 to 1000.
    *
    * A change of it: More: new nodes join, all at once. Fewer: the nodes in the slots with the highest numbers are
    * drained and destroyed.

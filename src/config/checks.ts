@@ -257,6 +257,8 @@ const identity = (taint: string) => taint.replace(/=[^:]*/, "");
 
 function strategyProblems({ slots, strategy }: PoolConfig, path: string): Problem[] {
   const { kind, surge, maxUnavailable, canary, soakSeconds } = strategy;
+  // A pool without nodes has no shares of them.
+  if (slots === 0) return [];
   const problems: Problem[] = [];
   const add = (key: string, what: string, todo: string) => problems.push({ what, where: `${path}.${key}`, todo });
   const wide = surge === undefined ? undefined : nodesOf(surge, slots, Math.ceil, 0);

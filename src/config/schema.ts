@@ -204,9 +204,9 @@ const pool = z.strictObject({
     values: "lower-case letters, digits and dashes; begins with a letter",
     change: "Another pool is created; the nodes of the old one are drained and destroyed.",
   }),
-  slots: count(1).meta({
+  slots: count(0).meta({
     description: "Number of nodes.",
-    values: `whole number from 1 to ${MAX_SLOTS}`,
+    values: `whole number from 0 to ${MAX_SLOTS}`,
     change:
       "More: new nodes join, all at once. Fewer: the nodes in the slots with the highest numbers are drained and destroyed.",
   }),

@@ -29,7 +29,7 @@ describe("a wrong configuration", () => {
       /is missing[^]*set it: it must be a string/,
     ],
     ["wrong type", { slots: "six" }, {}, "evergreen:pools[0].slots", /"six" is not possible[^]*a number/],
-    ["no slots", { slots: 0 }, {}, "evergreen:pools[0].slots", /at least 1/],
+    ["fewer slots than none", { slots: -1 }, {}, "evergreen:pools[0].slots", /at least 0/],
     ["fraction", { slots: 1.5 }, {}, "evergreen:pools[0].slots", /a whole number/],
     ["image without a version", { image: "ubuntu" }, {}, "evergreen:pools[0].image", /with its version/],
     ["no address", { firstAddress: "10.0.0.256" }, {}, "evergreen:pools[0].firstAddress", /IPv4/],
@@ -369,7 +369,7 @@ describe("a wrong configuration", () => {
 
   it("says everything at once", () => {
     const problems = refused(() =>
-      readConfig(minimal({ slots: 0, strategy: { soakSeconds: -1 }, colour: 1 }, { cluster: 5 })),
+      readConfig(minimal({ slots: -1, strategy: { soakSeconds: -1 }, colour: 1 }, { cluster: 5 })),
     );
     assert.deepEqual(problems.map((problem) => problem.where).toSorted(), [
       "evergreen:cluster",

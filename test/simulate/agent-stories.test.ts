@@ -328,6 +328,25 @@ describe("agents in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("may be none: a pool without nodes proves no image, and grows again all at once", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const states = (): string[] => {
+      const data = stage.world.cluster.objects.get("configmaps", "evergreen-system/pool-workers")?.data ?? {};
+      const facts = Object.entries(data as Record<string, string>).filter(([key]) => key.startsWith("generation."));
+      return facts.map(([, fact]) => (JSON.parse(fact) as { state: string }).state).toSorted();
+    };
+    await stage.play(async () => {
+      const newer = { ...stage.before, image: "ubuntu-24.04-rke2-v1.1.0" };
+      assert.equal(await stage.up({ ...newer, slots: 0 }), "done", stage.engine.why);
+      assert.equal(stage.world.dc.vms.has(1100) || stage.world.dc.vms.has(1101), false);
+      assert.ok(states().filter((state) => state === "proved").length === 1, states().join());
+      assert.equal(await stage.up({ ...newer, slots: 0 }), "done", stage.engine.why);
+      assert.equal(await stage.up(newer), "done", stage.engine.why);
+      assert.deepEqual(states(), ["proved", "proved"]);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("are not called deleted while they are only out of sight", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
     const { world } = stage;

@@ -181,7 +181,9 @@ function canary(situation: Situation, count: number): Decision {
 
 function everySlot(situation: Situation, target: Generation, kind: PlanKind): Decision {
   const moves = new Set(situation.slots.map((slot) => slot.slot));
-  return { kind, target, moves, base: target, verdict: finalVerdict(situation, target), why: [] };
+  // No node, no proof.
+  const verdict = situation.pool.slots === 0 ? undefined : finalVerdict(situation, target);
+  return { kind, target, moves, base: target, verdict, why: [] };
 }
 
 /**
