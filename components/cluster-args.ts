@@ -106,6 +106,14 @@ export interface ClusterSiteArgs {
    */
   storage: string;
   /**
+   * Whether VMs are full copies of their templates, where a pool does not say otherwise.
+   *
+   * A change of it: New nodes.
+   *
+   * @default false
+   */
+  fullClones?: boolean;
+  /**
    * Factor by which the total full size of a run's new disks may exceed the free space of the storage. Linked clones on
    * thin storage start almost empty. A factor above 1 assumes that they stay small; a storage that fills up stops every
    * VM on it.
@@ -587,6 +595,15 @@ export interface ClusterControlPlaneArgs {
    */
   storage?: string;
   /**
+   * Whether its VMs are full copies of the template: they take longer and all their space, and may be on another
+   * storage.
+   *
+   * A change of it: New nodes.
+   *
+   * @default evergreen:site.fullClones
+   */
+  fullClones?: boolean;
+  /**
    * Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets,
    * because it becomes part of the state, and no keys that Evergreen writes itself.
    *
@@ -873,6 +890,15 @@ export interface ClusterPoolArgs {
    * @default evergreen:site.storage
    */
   storage?: string;
+  /**
+   * Whether its VMs are full copies of the template: they take longer and all their space, and may be on another
+   * storage.
+   *
+   * A change of it: New nodes.
+   *
+   * @default evergreen:site.fullClones
+   */
+  fullClones?: boolean;
   /**
    * Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets,
    * because it becomes part of the state, and no keys that Evergreen writes itself.

@@ -36,7 +36,7 @@ const OWNED_BY_OTHERS = [
  */
 const UNKNOWN_WITH_POWER = ["ipv4Addresses", "ipv6Addresses", "networkInterfaceNames"];
 
-/** A node's VM: a linked clone, powered off. The engine owns its existence, the steps own its power. */
+/** A node's VM: a clone, powered off. The engine owns its existence, the steps own its power. */
 export function nodeVm(name: string, args: NodeVmArgs, options: CustomResourceOptions): VmLegacy {
   return new VmLegacy(name, render(args), { ...options, ignoreChanges: [...OWNED_BY_OTHERS, ...UNKNOWN_WITH_POWER] });
 }
@@ -65,7 +65,7 @@ function render({ node, site }: NodeVmArgs): VmLegacyArgs {
     poolId: site.proxmoxPool,
     tags,
     // One attempt: on a second one the provider treats "already exists" as success and would own a foreign VM.
-    ...(template && { clone: { vmId: template.vmid, nodeName: template.host, full: false, retries: 1 } }),
+    ...(template && { clone: { vmId: template.vmid, nodeName: template.host, ...copied(site), retries: 1 } }),
     started: false,
     onBoot: false,
     rebootAfterUpdate: false,
@@ -99,6 +99,11 @@ function render({ node, site }: NodeVmArgs): VmLegacyArgs {
       ipConfigs: [{ ipv4: ipv4(node, site) }],
     },
   };
+}
+
+/** A linked clone stays on its template's storage; Proxmox refuses to be told so. */
+function copied({ fullClones, storage }: VmSite): { full: boolean; datastoreId?: string } {
+  return fullClones ? { full: true, datastoreId: storage } : { full: false };
 }
 
 function processor(cores: number, { type = LEAST_CPU, flags, sockets = 1, numa, limit, units }: Cpu = {}) {

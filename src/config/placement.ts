@@ -11,6 +11,8 @@ export interface Placement {
   hosts: readonly string[];
   /** Storage of system disks and cloud-init drives. */
   storage: string;
+  /** VMs are full copies of their templates, and else linked clones. */
+  fullClones: boolean;
   /** Storages of its further disks, as far as they are other ones. */
   furtherStorages: readonly string[];
 }
@@ -25,7 +27,7 @@ export function placementsOf({
     { ...controlPlane, name: SERVER_POOL, path: "evergreen:controlPlane" },
     ...pools.map((pool, i) => ({ ...pool, path: `evergreen:pools[${i}]` })),
   ];
-  return owners.map(({ name, path, hosts, storage = site.storage, ...own }) => ({
+  return owners.map(({ name, path, hosts, storage = site.storage, fullClones = site.fullClones, ...own }) => ({
     pool: name,
     furtherStorages: (nodeHardware(own, site.defaults).disks ?? []).flatMap((disk) => disk.storage ?? []),
     where: {
@@ -33,5 +35,6 @@ export function placementsOf({
     },
     hosts: hosts ?? site.hosts,
     storage,
+    fullClones,
   }));
 }

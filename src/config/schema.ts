@@ -147,6 +147,12 @@ const node = {
     unset: "`evergreen:site.storage`",
     change: "New nodes.",
   }),
+  fullClones: z.boolean().exactOptional().meta({
+    description:
+      "Whether its VMs are full copies of the template: they take longer and all their space, and may be on another storage.",
+    unset: "`evergreen:site.fullClones`",
+    change: "New nodes.",
+  }),
   config: z.record(text, json).default({}).meta({
     description:
       "Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets, because it becomes part of the state, and no keys that Evergreen writes itself.",
@@ -276,6 +282,10 @@ const site = z.strictObject({
     change: "New nodes.",
   }),
   storage: text.meta({ description: "Storage of disks and cloud-init drives.", change: "New nodes." }),
+  fullClones: z.boolean().default(false).meta({
+    description: "Whether VMs are full copies of their templates, where a pool does not say otherwise.",
+    change: "New nodes.",
+  }),
   storageOvercommit: z.number().min(1).default(1).meta({
     description:
       "Factor by which the total full size of a run's new disks may exceed the free space of the storage. Linked clones on thin storage start almost empty. A factor above 1 assumes that they stay small; a storage that fills up stops every VM on it.",

@@ -3,6 +3,7 @@ import { hostOf, templateOf, type ObservedCluster } from "./observed-cluster.ts"
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { neededForCards, permissionProblems, readRights } from "../clients/proxmox/permissions.ts";
 import { Row } from "../clients/proxmox/parse.ts";
+import type { Placement } from "../config/placement.ts";
 import { hardwareOf } from "../domain/images/hardware.ts";
 import { cloneHardware, type TemplateHardware } from "../domain/model/hardware.ts";
 import { templateFaults } from "../domain/images/template.ts";
@@ -15,12 +16,18 @@ export type Templates = ReadonlyMap<number, TemplateHardware>;
 export interface Clone {
   spec: NodeSpec;
   template: { vmid: number; host: string };
+  placement: Pick<Placement, "storage" | "fullClones">;
 }
 
 /** @param hosts hosts that new VMs are made on */
-export function clonesOf(observed: ObservedCluster, hosts: readonly string[], made: readonly SlotPlan[]): Clone[] {
+export function clonesOf(
+  observed: ObservedCluster,
+  hosts: readonly string[],
+  { placement, made }: { placement: Clone["placement"]; made: readonly SlotPlan[] },
+): Clone[] {
   return made.map(({ generation: { spec }, ...slot }) => ({
     spec,
+    placement,
     template: templateOf(observed, spec.image, hostOf(observed, hosts, slot)),
   }));
 }
@@ -40,8 +47,8 @@ export async function readTemplates(pve: Proxmox, clones: readonly Clone[]): Pro
     const path = `/nodes/${template.host}/qemu/${vmid}/config`;
     const options = new Row(await pve.get(path), path).texts();
     const where = `template ${spec.image}, VM ${vmid} on ${template.host}`;
-    const specs = alike.map((clone) => clone.spec);
-    problems.push(...templateFaults(options, vmid, specs).map((fault) => ({ ...fault, where })));
+    const wanted = alike.map((clone) => ({ ...clone.spec, ...clone.placement }));
+    problems.push(...templateFaults(options, vmid, wanted).map((fault) => ({ ...fault, where })));
     return [[vmid, hardwareOf(options)]];
   });
   const found = await Promise.all(read);

@@ -53,10 +53,10 @@ export function plannedCluster(config: Config, prepared: Prepared): PlannedClust
   const { controlPlane, pools, removed } = clusterPlan;
   const { proxmoxPool, bridge, gateway, prefixLength, dnsServers } = config.site;
   const network = { bridge, prefixLength, dnsServers, ...(gateway === undefined ? {} : { gateway }) };
-  const storages = new Map(placementsOf(config).map(({ pool, storage }) => [pool, storage]));
+  const placements = new Map(placementsOf(config).map((placement) => [placement.pool, placement]));
   const planned = (plan: PoolPlan): PlannedPool => {
-    const storage = storages.get(plan.pool) ?? config.site.storage;
-    return { ...poolArgs(config, prepared, plan), vms: { proxmoxPool, storage, ...network } };
+    const { storage, fullClones } = placements.get(plan.pool) ?? config.site;
+    return { ...poolArgs(config, prepared, plan), vms: { proxmoxPool, storage, fullClones, ...network } };
   };
   // Of a removed pool, only nodes and VMs that cannot be removed in this run are declared.
   const left = removed.filter(({ kind, slots, kept }) => kind !== "remove" || slots.length + kept.length > 0);

@@ -52,9 +52,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   const made = placements.map((placement) => ({ placement, made: newSlots(clusterPlan, placement.pool) }));
   for (const { generation } of newSlots(clusterPlan)) templateOf(observed, generation.spec.image, "");
   requireHosts(candidates, config.site.storageOvercommit, observed, made);
-  const clones = placements.flatMap(({ pool }) =>
-    clonesOf(observed, hosts.get(pool) ?? [], newSlots(clusterPlan, pool)),
-  );
+  const clones = made.flatMap((one) => clonesOf(observed, hosts.get(one.placement.pool) ?? [], one));
   const templates = await readTemplates(pve, clones);
   if (!isPreview) {
     // The token of a preview may only read.

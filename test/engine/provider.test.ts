@@ -215,6 +215,21 @@ describe("provider facts", function () {
     });
   }
 
+  it("copies a template to another storage when full clones are asked for, and then finds nothing to change", async () => {
+    bench.dc.addStorage("fast", { type: "lvmthin", shared: false });
+    bench.dc.grant(site.rolloutToken, "/storage/fast", ["Datastore.AllocateSpace", "Datastore.Audit"], {
+      role: "Fast",
+    });
+    const { node, site: plain } = vm();
+    const copied = { node, site: { ...plain, storage: "fast", fullClones: true } };
+    await run(copied, ...up);
+    assert.match(String(bench.dc.vms.get(1100)?.config.get("scsi0")), /^fast:vm-1100-disk-0,/);
+    for (const refresh of [false, true]) {
+      if (refresh) await run(copied, "refresh", "--yes", "--skip-preview");
+      await run(copied, ...unchanged);
+    }
+  });
+
   it("leaves power to the steps, through updates and refreshes", async () => {
     await run(vm(), ...up);
     for (const power of ["start", "stop"]) {

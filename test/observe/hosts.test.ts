@@ -22,6 +22,7 @@ const placement: Placement = {
   where: { hosts: "evergreen:site.hosts" },
   hosts: ["pve1", "pve2"],
   storage: "local",
+  fullClones: false,
   furtherStorages: [],
 };
 const place = (host: string, freeGiB = 1000, shared = false, storage = "local"): CandidateHost => ({

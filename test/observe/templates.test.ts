@@ -12,11 +12,15 @@ const made = (slot: number, diskGiB: number): SlotPlan => {
 };
 
 describe("the templates of a run", () => {
+  const placement = { storage: "local", fullClones: false };
   const config = { scsi0: "local:x,size=30G", net0: "virtio=BC:24:11:00:00:01,bridge=vmbr0,tag=20", protection: 1 };
 
   it("are read once each, and what their clones would lose is refused with the smallest disk in mind", async () => {
     await using pve = await fakeProxmox(() => ({ data: config }));
-    const check = readTemplates(pve.client, clonesOf(picture(), ["pve1"], [made(0, 40), made(1, 20)]));
+    const check = readTemplates(
+      pve.client,
+      clonesOf(picture(), ["pve1"], { placement, made: [made(0, 40), made(1, 20)] }),
+    );
     await assert.rejects(
       check,
       /protection: 1[^]*where: template \S+, VM \d+ on pve1[^]*disk has 30 GiB, and a clone shall have 20/,
@@ -60,7 +64,7 @@ describe("the templates of a run", () => {
       const rights = Object.entries(granted).map(([name, right]) => [`/sdn/zones/localnetwork/${name}`, right]);
       await using pve = await fakeProxmox(() => ({ data: Object.fromEntries(rights) }));
       const templates: Templates = new Map([[9001, { networks: cards as NetworkCard[] }]]);
-      const clones = [{ spec: made(0, 40).generation.spec, template: { vmid: 9001, host: "pve1" } }];
+      const clones = [{ spec: made(0, 40).generation.spec, template: { vmid: 9001, host: "pve1" }, placement }];
       const check = requireNetworks(pve.client, templates, clones, "vmbr0");
       if (says) await assert.rejects(check, says);
       else await check;

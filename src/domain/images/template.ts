@@ -13,7 +13,7 @@ const KEPT_OF_DISK = new Set([
 ]);
 
 /** What a clone shall be, as far as its template can stand in the way. */
-export type CloneSpec = Pick<NodeSpec, "cores" | "diskGiB" | "hardware">;
+export type CloneSpec = Pick<NodeSpec, "cores" | "diskGiB" | "hardware"> & { storage: string; fullClones: boolean };
 
 /**
  * The options of a template that its clones would lose or change silently, and those that would make a clone fail
@@ -28,6 +28,7 @@ export function templateFaults(options: TemplateOptions, vmid: number, clones: r
     ...cardFaults(names, vmid),
     ...takenFaults(names, clones),
     ...diskFaults(options.get("scsi0"), vmid, Math.min(...clones.map(({ diskGiB }) => diskGiB))),
+    ...storageFaults(options.get("scsi0"), clones),
   ];
 }
 
@@ -113,6 +114,19 @@ function diskFaults(disk: string | undefined, vmid: number, diskGiB: number): Fa
       todo: `attach the disk without it: qm set ${vmid} --scsi0 VOLUME with the other options`,
     })),
     ...(size === undefined || size <= diskGiB ? [] : [tooGreat(size, diskGiB)]),
+  ];
+}
+
+/** A linked clone is a difference to the template's disk, and lies beside it. */
+function storageFaults(disk: string | undefined, clones: readonly CloneSpec[]): Fault[] {
+  const own = /^(?:file=)?([^:,]+):/.exec(disk ?? "")?.[1];
+  const away = clones.find(({ storage, fullClones }) => !fullClones && storage !== own);
+  if (own === undefined || away === undefined) return [];
+  return [
+    {
+      what: `the template's disk is on ${own}, and its clones shall be on ${away.storage}: a linked clone stays beside its template`,
+      todo: `set fullClones of the pool to true, or its storage to ${own}, or move the template's disk`,
+    },
   ];
 }
 

@@ -302,6 +302,8 @@ export interface VmSite {
   proxmoxPool: string;
   /** Storage of disks and cloud-init drives. */
   storage: string;
+  /** New VMs are full copies of their templates. @default false: linked clones */
+  fullClones?: boolean;
   /** Network bridge. */
   bridge: string;
   /** Gateway of the node network, IPv4. @default none; with DHCP, what DHCP provides */

@@ -104,6 +104,11 @@ describe("what a template has", () => {
     ["is not protected", { protection: "0" }, undefined],
     ["has no scsi0", { scsi0: undefined, virtio0: disk }, /no disk scsi0/],
     ["has an option of its disk that the provider cannot set", { scsi0: `${disk},wwn=0x5000c500a1b2c3d4` }, /wwn=0x5/],
+    [
+      "has its disk on another storage",
+      { scsi0: "fast:x,size=4G" },
+      /is on fast, .* shall be on local: a linked clone stays/,
+    ],
     ["has a disk of the same size", { scsi0: "local:x,size=40G" }, undefined],
     ["has a smaller disk in MiB", { scsi0: "local:x,size=3584M" }, undefined],
     ["has a greater disk", { scsi0: "local:x,size=41G" }, /disk has 41 GiB, and a clone shall have 40/],
@@ -111,12 +116,17 @@ describe("what a template has", () => {
   ];
   for (const [title, changes, says] of cases)
     it(`is ${says ? "refused by name" : "used"} when it ${title}`, () => {
+      const here = { storage: "local", fullClones: false };
       const sizes = [
         { cores: 4, diskGiB: 40, hardware: { disks: [{ name: "data", sizeGiB: 1 }] } },
         { cores: 4, diskGiB: 40, hardware: { devices: [{ kind: "pci" as const, mapping: "gpu", pcie: false }] } },
         { cores: 8, diskGiB: 80 },
       ];
-      const faults = templateFaults(read(changes), 9001, sizes).map(({ what }) => what);
+      const faults = templateFaults(
+        read(changes),
+        9001,
+        sizes.map((size) => ({ ...size, ...here })),
+      ).map(({ what }) => what);
       assert.equal(faults.length, says ? 1 : 0, faults.join("\n"));
       if (says) assert.match(faults[0] ?? "", says);
     });
