@@ -1,15 +1,34 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { parse } from "yaml";
 import type { z } from "zod";
 import type { ClusterArgs } from "../components/cluster-args.ts";
 import { argumentsSource } from "../src/config/arguments.ts";
+import { stackSchemaSource } from "../src/config/editor-schema.ts";
 import { configurationKeys, configurationPage, type Key } from "../src/config/page.ts";
 import { schema } from "../src/config/schema.ts";
 import { configurationShape } from "../src/config/shape.ts";
 import { projectRoot } from "../src/runtime/project.ts";
 
 const all = (keys: readonly Key[]): Key[] => keys.flatMap((key) => [key, ...all(key.keys)]);
+/** A part of the JSON Schema of a stack. */
+interface Described {
+  description?: string;
+  properties?: Record<string, Described>;
+  items?: Described;
+}
+
+/** Paths of values that a schema says nothing of. */
+function unknownIn(value: unknown, { properties, items }: Described): string[] {
+  if (Array.isArray(value)) return items === undefined ? [] : value.flatMap((one) => unknownIn(one, items));
+  if (properties === undefined || typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([key, one]) => {
+    const known = properties[key];
+    return known === undefined ? [key] : unknownIn(one, known).map((path) => `${key}.${path}`);
+  });
+}
+
 const isMap = ({ keys }: Key) => keys.length > 0;
 
 describe("the page of the configuration", () => {
@@ -18,6 +37,19 @@ describe("the page of the configuration", () => {
   it("is what `npm run docs` writes", () => {
     const page = readFileSync(join(projectRoot, "docs/configuration.md"), "utf8");
     assert.ok(page === configurationPage(), "docs/configuration.md is not that of src/config/schema.ts: npm run docs");
+  });
+
+  it("has a JSON Schema beside it, which is what `npm run docs` writes, and knows every key of our own stacks", () => {
+    const text = readFileSync(join(projectRoot, "docs/stack.schema.json"), "utf8");
+    assert.ok(text === stackSchemaSource(), "docs/stack.schema.json is not that of src/config/schema.ts: npm run docs");
+    const stack = JSON.parse(text) as Described;
+    for (const file of ["Pulumi.dev.yaml", "Pulumi.prod.yaml"]) {
+      const source = readFileSync(join(projectRoot, file), "utf8");
+      assert.ok(source.startsWith("# yaml-language-server: $schema=docs/stack.schema.json\n"), file);
+      const { config } = parse(source) as { config: object };
+      const own = Object.entries(config).filter(([key]) => key.startsWith("evergreen:"));
+      assert.deepEqual(unknownIn(Object.fromEntries(own), stack.properties?.config ?? {}), []);
+    }
   });
 
   it("has every key, also those in lists and maps", () => {

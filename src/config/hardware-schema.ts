@@ -43,7 +43,7 @@ const cpu = z
     }),
   })
   .exactOptional()
-  .meta({ description: "The processor of each node, beside `cores`." });
+  .meta({ description: "The processor of each node, beside `cores`.", unset });
 
 const card = z.strictObject({
   bridge: name("the name of a bridge or of a VNet", /^[-_.\w]{1,64}$/).meta({
@@ -118,7 +118,7 @@ export const hardware = {
   systemDisk: z
     .strictObject(diskOptions({ off: unset, on: unset, mode: unset, kind: unset }))
     .exactOptional()
-    .meta({ description: "Options of the system disk; its size is `diskGiB`." }),
+    .meta({ description: "Options of the system disk; its size is `diskGiB`.", unset }),
   disks: z.array(disk).max(30).exactOptional().meta({
     description: "Further disks, empty when the node is made. Those of the template stay as they are.",
     unset: "none but those of the template",

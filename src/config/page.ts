@@ -99,7 +99,9 @@ const INTRODUCTION = `# Configuration
 
 All keys of a stack. They are in \`Pulumi.<stack>.yaml\`; \`Pulumi.prod.yaml\` is a complete example, and
 [Production set-up](production.md) leads through it. Credentials are not among them: they come from
-[the environment](production.md#5-tools-credentials-and-state).
+[the environment](production.md#5-tools-credentials-and-state). \`npx evergreen explain pools.strategy.surge\` prints what is said
+here of a key; \`stack.schema.json\` beside this page has an editor complete and check them, with
+\`# yaml-language-server: $schema=docs/stack.schema.json\` as first line of the file.
 
     config:
       evergreen:cluster: prod

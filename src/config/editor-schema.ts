@@ -1,0 +1,53 @@
+import { z } from "zod";
+import { schema } from "./schema.ts";
+
+/*
+ * docs/stack.schema.json: the JSON Schema of a file `Pulumi.<stack>.yaml`, with which an editor completes and checks the
+ * keys of a stack. It knows the form of single values; what concerns more than one value, `pulumi preview` checks.
+ */
+
+interface Node {
+  description?: string;
+  change?: string;
+  unset?: string;
+  values?: string;
+  default?: unknown;
+  properties?: Record<string, Node>;
+  items?: Node;
+  required?: string[];
+}
+
+/** The schema as a text, with a newline at its end. */
+export function stackSchemaSource(): string {
+  const made = z.toJSONSchema(schema, { io: "input", unrepresentable: "any", target: "draft-7" }) as Node;
+  const { properties = {}, required = [] } = made;
+  const name = (key: string): string => `evergreen:${key}`;
+  const own = Object.entries(properties).map(([key, value]) => [name(key), worded(value)]);
+  const stack = {
+    $schema: "http://json-schema.org/draft-07/schema#",
+    title: "A stack of Evergreen",
+    type: "object",
+    properties: {
+      config: { type: "object", properties: Object.fromEntries(own) as object, required: required.map(name) },
+    },
+  };
+  return `${JSON.stringify(stack, undefined, 1)}\n`;
+}
+
+/** The words of a key's metadata as an editor shows them: in its description. */
+function worded({ change, unset, values, properties, items, ...rest }: Node): object {
+  const words = [
+    rest.description,
+    values === undefined ? undefined : `Values: ${values}.`,
+    unset === undefined ? undefined : `Unset: ${unset}.`,
+    change === undefined ? undefined : `A change of it: ${change}`,
+  ].filter((one) => one !== undefined);
+  return {
+    ...rest,
+    ...(words.length > 0 ? { description: words.join("\n\n") } : {}),
+    ...(items ? { items: worded(items) } : {}),
+    ...(properties
+      ? { properties: Object.fromEntries(Object.entries(properties).map(([key, one]) => [key, worded(one)])) as object }
+      : {}),
+  };
+}
