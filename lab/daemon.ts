@@ -97,7 +97,8 @@ export class LabDaemon {
       { vmid: 9001, image: { ...images["1.0.0"] } },
       { vmid: 9002, image: { ...images["1.1.0"] } },
     ];
-    await seedSite(this.dataCentre, { templates, ...(storage && { storage }), ...(hosts && { hosts }) });
+    const network = { cidr: `${prefix}.0.1/24`, gateway: `${prefix}.0.1` };
+    await seedSite(this.dataCentre, { templates, network, ...(storage && { storage }), ...(hosts && { hosts }) });
     for (const vm of this.dataCentre.vms.values()) {
       this.seeded.add(vm.vmid);
       this.watcher.vm("created", vmFact(vm, this.seeded), undefined);

@@ -90,6 +90,8 @@ export interface PveNode {
   /** False: requests to this node answer 595. */
   reachable: boolean;
   bridges: string[];
+  /** Address of the host on its first bridge, and the gateway there. @default none */
+  network?: { cidr: string; gateway: string };
 }
 
 /** Privileges granted on a path. */

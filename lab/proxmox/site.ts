@@ -152,13 +152,15 @@ export interface SiteOptions {
   storage?: StorageKind;
   /** Names of the hosts. Where the storage is not shared, each has a copy of every template. @default "pve1" alone */
   hosts?: readonly string[];
+  /** Address of the hosts on their bridge, and their gateway. @default none */
+  network?: { cidr: string; gateway: string };
 }
 
 /** Fills a data centre with the lab's site: hosts, a storage, two pools, two templates, three tokens. */
 export async function seedSite(dc: DataCentre, options: SiteOptions = {}): Promise<void> {
-  const { hosts = [site.node], storage: type = "dir" } = options;
+  const { hosts = [site.node], storage: type = "dir", network } = options;
   const shared = type === "rbd";
-  for (const host of hosts) dc.addNode(host, { bridges: [site.bridge] });
+  for (const host of hosts) dc.addNode(host, { bridges: [site.bridge], ...(network && { network }) });
   dc.addStorage(site.storage, { type, shared });
   dc.addPool(site.nodes);
   dc.addPool(site.templates);

@@ -47,9 +47,16 @@ const cpu = z
 
 const card = z.strictObject({
   bridge: name("the name of a bridge or of a VNet", /^[-_.\w]{1,64}$/).meta({
-    description: "Bridge, or VNet of the zone `localnetwork`, that the card is connected to.",
+    description: "Bridge or VNet that the card is connected to, on every host of the pool.",
     change,
   }),
+  zone: name("the name of an SDN zone", /^[A-Za-z][A-Za-z0-9]{0,7}$/)
+    .exactOptional()
+    .meta({
+      description: "SDN zone of the VNet: the token needs `SDN.Use` in it.",
+      unset: "`localnetwork`, the zone of bridges",
+      change: "In place.",
+    }),
   model: z.enum(NETWORK_MODELS).default("virtio").meta({ description: "Model of the card.", change }),
   vlan: whole(1, 4094).exactOptional().meta({ description: "VLAN tag.", unset: "untagged", change }),
   mtu: whole(1, 65_520)

@@ -1,5 +1,6 @@
 import { UserErrors, type Problem } from "../runtime/errors.ts";
 import { hostOf, templateOf, type ObservedCluster } from "./observed-cluster.ts";
+import { listBridges } from "../clients/proxmox/bridges.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { neededForCards, permissionProblems, readRights } from "../clients/proxmox/permissions.ts";
 import { Row } from "../clients/proxmox/parse.ts";
@@ -16,6 +17,8 @@ export type Templates = ReadonlyMap<number, TemplateHardware>;
 export interface Clone {
   spec: NodeSpec;
   template: { vmid: number; host: string };
+  /** Proxmox host that it is made on. */
+  host: string;
   placement: Pick<Placement, "storage" | "fullClones">;
 }
 
@@ -25,11 +28,10 @@ export function clonesOf(
   hosts: readonly string[],
   { placement, made }: { placement: Clone["placement"]; made: readonly SlotPlan[] },
 ): Clone[] {
-  return made.map(({ generation: { spec }, ...slot }) => ({
-    spec,
-    placement,
-    template: templateOf(observed, spec.image, hostOf(observed, hosts, slot)),
-  }));
+  return made.map(({ generation: { spec }, ...slot }) => {
+    const host = hostOf(observed, hosts, slot);
+    return { spec, placement, host, template: templateOf(observed, spec.image, host) };
+  });
 }
 
 /**
@@ -57,9 +59,10 @@ export async function readTemplates(pve: Proxmox, clones: readonly Clone[]): Pro
 }
 
 /**
- * Checks that the token may connect clones to their networks, as far as these are those of their templates.
+ * Checks that the networks of clones are on their hosts, and that the token may connect them, as far as these are those of
+ * their templates.
  * @param bridge of the configuration, for the first card of a clone whose networks are not configured
- * @throws UserErrors that names each network that it may not use
+ * @throws UserErrors that names each network that it may not use, or that a host has not
  */
 export async function requireNetworks(
   pve: Proxmox,
@@ -67,14 +70,31 @@ export async function requireNetworks(
   clones: readonly Clone[],
   bridge: string,
 ): Promise<void> {
-  const cards = clones.flatMap(({ spec, template }) => {
+  const networks = clones.map(({ spec, template, host }) => {
     const hardware = templates.get(template.vmid) ?? {};
+    const own = cloneHardware(hardware, spec.hardware ?? {}, bridge).networks;
     // Proxmox asks for the networks of the template when it is cloned, and for those of the clone afterwards.
-    return [...(hardware.networks ?? []), ...cloneHardware(hardware, spec.hardware ?? {}, bridge).networks];
+    return { host, own, all: [...(hardware.networks ?? []), ...own] };
   });
-  const needs = neededForCards(cards);
+  const needs = neededForCards(networks.flatMap(({ all }) => all));
   // The right on the bridge of the configuration was checked at the start.
-  if (needs.every(({ path }) => path.endsWith(`/${bridge}`))) return;
-  const problems = permissionProblems(await readRights(pve), needs);
+  const isKnown = needs.every(({ path }) => path.endsWith(`/localnetwork/${bridge}`));
+  const lacking = isKnown ? [] : permissionProblems(await readRights(pve), needs);
+  if (lacking.length > 0) throw new UserErrors(lacking);
+  const byHost = Map.groupBy(networks, ({ host }) => host);
+  const missing = [...byHost].map(async ([host, here]): Promise<Problem[]> => {
+    const wanted = new Set(here.flatMap(({ own }) => own.flatMap((card) => card.bridge ?? [])));
+    const has = new Set((await listBridges(pve, host)).map(({ name }) => name));
+    return [...wanted].filter((name) => !has.has(name)).map((name) => noBridge(host, name, has));
+  });
+  const problems = (await Promise.all(missing)).flat();
   if (problems.length > 0) throw new UserErrors(problems);
+}
+
+function noBridge(host: string, name: string, has: ReadonlySet<string>): Problem {
+  return {
+    what: `the Proxmox host ${host} has no bridge or VNet ${name}: no VM with it starts there`,
+    where: `network of new VMs; ${host} has ${[...has].join(", ") || "none that the token may use"}`,
+    todo: `make it there (the host's network, or the SDN), or correct site.bridge or networks, or take ${host} out of the hosts of the pool`,
+  };
 }

@@ -62,11 +62,31 @@ describe("the templates of a run", () => {
   for (const [title, cards, granted, says] of networks)
     it(`need a right on ${title}`, async () => {
       const rights = Object.entries(granted).map(([name, right]) => [`/sdn/zones/localnetwork/${name}`, right]);
-      await using pve = await fakeProxmox(() => ({ data: Object.fromEntries(rights) }));
+      await using pve = await fakeProxmox(({ path }) => ({
+        data: path.startsWith("/nodes/") ? [{ iface: "vmbr0" }, { iface: "vmbr1" }] : Object.fromEntries(rights),
+      }));
       const templates: Templates = new Map([[9001, { networks: cards as NetworkCard[] }]]);
-      const clones = [{ spec: made(0, 40).generation.spec, template: { vmid: 9001, host: "pve1" }, placement }];
+      const clones = [
+        { spec: made(0, 40).generation.spec, template: { vmid: 9001, host: "pve1" }, host: "pve1", placement },
+      ];
       const check = requireNetworks(pve.client, templates, clones, "vmbr0");
       if (says) await assert.rejects(check, says);
       else await check;
     });
+
+  it("have networks that every host of theirs has", async () => {
+    await using pve = await fakeProxmox(({ path }) => ({
+      data:
+        path.startsWith("/nodes/pve1/network")
+          ? [{ iface: "vmbr0" }, { iface: "vmbr1" }]
+          : [{ iface: "vmbr0" }],
+    }));
+    const { spec } = made(0, 40).generation;
+    const template = { vmid: 9001, host: "pve1" };
+    const check = (host: string, bridge: string) =>
+      requireNetworks(pve.client, new Map([[9001, {}]]), [{ spec, template, host, placement }], bridge);
+    await check("pve1", "vmbr1");
+    await check("pve2", "vmbr0");
+    await assert.rejects(check("pve2", "vmbr1"), /pve2 has no bridge or VNet vmbr1[^]*pve2 has vmbr0/);
+  });
 });

@@ -38,6 +38,7 @@ export class ProxmoxApi {
           .map(fresh),
       );
     if (/^storage\/[^/]+\/status$/.test(rest)) return data(storage);
+    if (rest === "network") return data([{ iface: "vmbr0", type: "bridge" }]);
     if (rest === "tasks") return data(this.tasksOn(host, query.get("typefilter")));
     if (rest.startsWith("tasks/")) return this.task(rest);
     const [, vmid, verb = ""] = /^qemu\/(\d+)\/?(.*)$/.exec(rest) ?? [];

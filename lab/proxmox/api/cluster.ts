@@ -106,11 +106,45 @@ function clock() {
   return { timezone: "Etc/UTC", localtime: now, time: now };
 }
 
+/** Bridges show for those who may use them, or a VLAN of theirs. */
+function networks({ dc, token, params }: Call) {
+  const node = dc.nodes.get(params.text("node"));
+  const maySee = (bridge: string) =>
+    [bridge, ...dc.grants.flatMap(({ path }) => new RegExp(`/(${bridge}/[0-9]+)$`).exec(path)?.[1] ?? [])].some(
+      (name) => mayAny(dc, token, `/sdn/zones/localnetwork/${name}`, ["SDN.Audit", "SDN.Use"]),
+    );
+  return (node?.bridges ?? []).filter(maySee).map((iface, index) => {
+    const { cidr, gateway } = (index === 0 ? node?.network : undefined) ?? {};
+    const [address, netmask] = cidr?.split("/") ?? [];
+    return {
+      iface,
+      type: "bridge",
+      active: 1,
+      autostart: 1,
+      priority: 3 + index,
+      method: cidr === undefined ? "manual" : "static",
+      method6: "manual",
+      families: ["inet"],
+      bridge_ports: "",
+      bridge_stp: "off",
+      bridge_fd: "0",
+      ...(cidr === undefined ? {} : { cidr, address, netmask, gateway }),
+    };
+  });
+}
+
 export const clusterRoutes: Route[] = [
   { method: "GET", path: "version", allow: anyone, params: {}, run: version },
   { method: "GET", path: "nodes", allow: anyone, params: {}, run: nodes },
   { method: "GET", path: "nodes/{node}/version", allow: anyone, params: {}, run: version },
   { method: "GET", path: "nodes/{node}/time", allow: perm("/nodes/{node}", "Sys.Audit"), params: {}, run: clock },
+  {
+    method: "GET",
+    path: "nodes/{node}/network",
+    allow: anyone,
+    params: { type: { ...spec.text, enum: ["bridge", "any_bridge", "any_local_bridge", "include_sdn"] } },
+    run: networks,
+  },
   { method: "GET", path: "cluster/nextid", allow: anyone, params: { vmid: vmidSpec }, run: nextId },
   {
     method: "GET",

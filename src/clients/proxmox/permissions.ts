@@ -105,8 +105,8 @@ function neededForHardware(site: RightsSite): Need[] {
  * configured. A VLAN is a level below its bridge, so a grant on the bridge covers it only with propagation.
  */
 export function neededForCards(cards: readonly NetworkCard[]): Need[] {
-  const paths = cards.flatMap(({ bridge, vlan }) =>
-    bridge === undefined ? [] : [`/sdn/zones/localnetwork/${bridge}${vlan === undefined ? "" : `/${vlan}`}`],
+  const paths = cards.flatMap(({ bridge, vlan, zone = "localnetwork" }) =>
+    bridge === undefined ? [] : [`/sdn/zones/${zone}/${bridge}${vlan === undefined ? "" : `/${vlan}`}`],
   );
   return [...new Set(paths)].map((path) => ({ path, anyOf: ["SDN.Use"], why: "VMs are connected to the network" }));
 }

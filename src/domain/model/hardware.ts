@@ -16,6 +16,8 @@ export interface Cpu {
 /** A network card, without its MAC address: that of a clone is its own. Absent fields have Proxmox's default. */
 export interface NetworkCard {
   bridge?: string;
+  /** SDN zone of the bridge or VNet. @default "localnetwork" */
+  zone?: string;
   model: string;
   vlan?: number;
   /** VLANs that pass, as `2;3`. */

@@ -1,0 +1,24 @@
+import type { Proxmox } from "./client.ts";
+import { Row } from "./parse.ts";
+
+/** A bridge of a host, or a VNet of the SDN, that the token may use. */
+export interface Bridge {
+  name: string;
+  /** Address of the host on it: `10.20.0.11/23`. */
+  cidr?: string;
+  /** IPv4 gateway of the host. */
+  gateway?: string;
+}
+
+/** The bridges of a host that the token may use: Proxmox leaves out those without `SDN.Use` (PVE/API2/Network.pm). */
+export async function listBridges(pve: Proxmox, host: string): Promise<Bridge[]> {
+  const path = `/nodes/${host}/network`;
+  return Row.list(await pve.get(path, { type: "any_bridge" }), path).map((row) => {
+    const [cidr, gateway] = [row.maybeText("cidr"), row.maybeText("gateway")];
+    return {
+      name: row.text("iface"),
+      ...(cidr === undefined ? {} : { cidr }),
+      ...(gateway === undefined ? {} : { gateway }),
+    };
+  });
+}
