@@ -90,6 +90,28 @@ describe("who may do what", () => {
     );
   });
 
+  it("shows a token only the bridges that it may use, or a VLAN of theirs", async () => {
+    bench.dc.addNode("pve3", {
+      bridges: ["vmbr0", "vmbr1", "vmbr2"],
+      network: { cidr: "10.77.0.1/24", gateway: "10.77.0.254" },
+    });
+    bench.dc.grant(site.rolloutToken, "/sdn/zones/localnetwork/vmbr2/20", ["SDN.Use"], { role: "Vlan" });
+    const path = "nodes/pve3/network";
+    const seen = (await bench.data("GET", path, { type: "any_bridge" }, site.rolloutToken)) as Record<
+      string,
+      unknown
+    >[];
+    assert.deepEqual(
+      seen.map(({ iface }) => iface),
+      ["vmbr0", "vmbr2"],
+    );
+    const [{ cidr, address, netmask, gateway, type } = {}] = seen;
+    assert.deepEqual(
+      { cidr, address, netmask, gateway, type },
+      { cidr: "10.77.0.1/24", address: "10.77.0.1", netmask: "24", gateway: "10.77.0.254", type: "bridge" },
+    );
+  });
+
   it("lets a clone into a pool only, and only with space and bridge", async () => {
     const path = "nodes/pve1/qemu/9001/clone";
     assert.equal(await refusal("POST", path, { newid: 1101, full: 0 }), "403 Permission check failed");
