@@ -245,7 +245,7 @@ function unusable(list: readonly ListedVm[]): UnusableImages {
 }
 
 /** The RKE2 version in a template's tags; undefined when it is not tagged as an Evergreen image. */
-function rke2Of(tags: readonly string[]): string | undefined {
+export function rke2Of(tags: readonly string[]): string | undefined {
   if (!tags.includes(imageTags.image)) return undefined;
   return tags.find((tag) => tag.startsWith(imageTags.rke2))?.slice(imageTags.rke2.length);
 }

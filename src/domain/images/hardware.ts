@@ -125,3 +125,9 @@ function numbers<Name extends string>(
   });
   return Object.fromEntries(found) as Partial<Record<Name, number>>;
 }
+
+/** Size in GiB of a text such as `10G` or `3584M`; undefined when Proxmox does not state it. */
+export function sizeGiB(size: string): number | undefined {
+  const [, number, unit = ""] = /^(\d+(?:\.\d+)?)([KMGT]?)$/.exec(size) ?? [];
+  return number === undefined ? undefined : (Number(number) * 1024 ** " KMGT".indexOf(unit || " ")) / 1024 ** 3;
+}

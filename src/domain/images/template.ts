@@ -1,7 +1,7 @@
 import type { Device, NodeHardware } from "../model/hardware.ts";
 import type { Problem } from "../model/problem.ts";
 import type { NodeSpec } from "../model/types.ts";
-import { DISK_LIMITS, propertiesOf, type TemplateOptions } from "./hardware.ts";
+import { DISK_LIMITS, propertiesOf, sizeGiB, type TemplateOptions } from "./hardware.ts";
 
 type Fault = Pick<Problem, "what" | "todo">;
 
@@ -107,7 +107,7 @@ function diskFaults(disk: string | undefined, vmid: number, diskGiB: number): Fa
     ];
   const given = propertiesOf(disk);
   const lost = [...given].filter(([name]) => !KEPT_OF_DISK.has(name)).map(([name, value]) => `${name}=${value}`);
-  const size = gib(given.get("size") ?? "");
+  const size = sizeGiB(given.get("size") ?? "");
   return [
     ...lost.map((option) => ({
       what: `the template's disk has ${option}, and its clones would lose it`,
@@ -135,10 +135,4 @@ function tooGreat(size: number, diskGiB: number): Fault {
     what: `the template's disk has ${size} GiB, and a clone shall have ${diskGiB}: a disk cannot be made smaller`,
     todo: `set diskGiB of the pool to ${Math.ceil(size)} or more, or bake the image with a smaller disk`,
   };
-}
-
-/** Size in GiB of a text such as `10G` or `3584M`; undefined when Proxmox does not state it. */
-function gib(size: string): number | undefined {
-  const [, number, unit = ""] = /^(\d+(?:\.\d+)?)([KMGT]?)$/.exec(size) ?? [];
-  return number === undefined ? undefined : (Number(number) * 1024 ** " KMGT".indexOf(unit || " ")) / 1024 ** 3;
 }
