@@ -1,10 +1,11 @@
 import type { Proxmox } from "../clients/proxmox/client.ts";
-import type { Config } from "../config/config.ts";
+import { SERVER_POOL, type Config } from "../config/config.ts";
 import { placementsOf } from "../config/placement.ts";
+import { crowdedHosts } from "../domain/rollout/host-spread.ts";
 import { adoptNodes } from "../observe/adoption.ts";
 import { requireSameClocks } from "../observe/clocks.ts";
 import { hostsThatAnswer, hostWarnings, readCandidateHosts, requireHosts } from "../observe/hosts.ts";
-import { nowOf, observeCluster, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
+import { hostOf, nowOf, observeCluster, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
 import { clonesOf, readTemplates, requireNetworks, type Templates } from "../observe/templates.ts";
 import { findStaleResources } from "../recovery/stale-resources.ts";
 import { announceUpdate } from "./announce-update.ts";
@@ -52,6 +53,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   const made = placements.map((placement) => ({ placement, made: newSlots(clusterPlan, placement.pool) }));
   for (const { generation } of newSlots(clusterPlan)) templateOf(observed, generation.spec.image, "");
   requireHosts(candidates, config.site.storageOvercommit, observed, made);
+  for (const line of crowdedServers(observed, clusterPlan, hosts.get(SERVER_POOL) ?? [])) await warn(line);
   const clones = made.flatMap((one) => clonesOf(observed, hosts.get(one.placement.pool) ?? [], one));
   const templates = await readTemplates(pve, clones);
   if (!isPreview) {
@@ -64,6 +66,12 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
     if (kubernetes) await recordKeptVms(kubernetes, observed, clusterPlan, config, now);
   }
   return { observed, clusterPlan, hosts, templates };
+}
+
+function crowdedServers(observed: ObservedCluster, { controlPlane }: ClusterPlan, hosts: readonly string[]): string[] {
+  if (hosts.length === 0) return [];
+  const servers = controlPlane.slots.map(({ slot, name }) => ({ name, host: hostOf(observed, hosts, { slot, name }) }));
+  return crowdedHosts(servers, hosts);
 }
 
 /** The observed cluster after a killed run's stale resources in it were repaired, as far as no operator has to ask. */
