@@ -156,13 +156,21 @@ export interface ClusterSiteArgs {
   /**
    * Name servers of the nodes. An empty list: DHCP provides them.
    *
-   * Values: list, each: IPv4 address.
+   * Values: list, each: IP address.
    *
    * A change of it: New nodes.
    *
    * @default []
    */
   dnsServers?: string[];
+  /**
+   * Domain in which nodes look for host names without one.
+   *
+   * A change of it: New nodes.
+   *
+   * @default what DHCP provides, or that of the Proxmox host
+   */
+  searchDomain?: string;
 }
 
 /** Hardware of the servers and of all pools, where they do not say otherwise. */
@@ -272,11 +280,19 @@ export interface ClusterCpuArgs {
  */
 export interface ClusterNetworkArgs {
   /**
-   * Bridge, or VNet of the zone `localnetwork`, that the card is connected to.
+   * Bridge or VNet that the card is connected to, on every host of the pool.
    *
    * A change of it: New generation.
    */
   bridge: string;
+  /**
+   * SDN zone of the VNet: the token needs `SDN.Use` in it.
+   *
+   * A change of it: In place.
+   *
+   * @default `localnetwork`, the zone of bridges
+   */
+  zone?: string;
   /**
    * Model of the card.
    *

@@ -95,8 +95,18 @@ function render({ node, site }: NodeVmArgs): VmLegacyArgs {
       datastoreId: site.storage,
       interface: "ide2",
       // The provider reads an empty list back as absent, which every update would show as a change.
-      ...(site.dnsServers.length > 0 ? { dns: { servers: site.dnsServers } } : {}),
+      ...dns(site),
       ipConfigs: [{ ipv4: ipv4(node, site) }],
+    },
+  };
+}
+
+function dns({ dnsServers, searchDomain }: VmSite): { dns?: { servers?: string[]; domain?: string } } {
+  if (dnsServers.length === 0 && searchDomain === undefined) return {};
+  return {
+    dns: {
+      ...(dnsServers.length > 0 && { servers: dnsServers }),
+      ...(searchDomain !== undefined && { domain: searchDomain }),
     },
   };
 }

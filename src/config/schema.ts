@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { z } from "zod";
 import type { Json } from "../domain/model/canonical.ts";
 import { parseAddress } from "../domain/model/address.ts";
@@ -301,10 +302,23 @@ const site = z.strictObject({
     description: "Prefix length of the node network, for nodes with an address of their own (`firstAddress`).",
     change: "New nodes.",
   }),
-  dnsServers: z.array(address).default([]).meta({
-    description: "Name servers of the nodes. An empty list: DHCP provides them.",
-    change: "New nodes.",
-  }),
+  dnsServers: z
+    .array(
+      z
+        .string()
+        .refine((value) => isIP(value) !== 0, "must be an IPv4 or IPv6 address")
+        .meta({ values: "IP address" }),
+    )
+    .default([])
+    .meta({ description: "Name servers of the nodes. An empty list: DHCP provides them.", change: "New nodes." }),
+  searchDomain: text
+    .regex(/^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/, "must be a domain name")
+    .exactOptional()
+    .meta({
+      description: "Domain in which nodes look for host names without one.",
+      unset: "what DHCP provides, or that of the Proxmox host",
+      change: "New nodes.",
+    }),
 });
 
 const seconds = (value: number) => count(1).max(86_400).default(value);

@@ -51,8 +51,12 @@ export function plannedCluster(config: Config, prepared: Prepared): PlannedClust
   const { cluster, allowDestroy } = config;
   const { clusterPlan } = prepared;
   const { controlPlane, pools, removed } = clusterPlan;
-  const { proxmoxPool, bridge, gateway, prefixLength, dnsServers } = config.site;
-  const network = { bridge, prefixLength, dnsServers, ...(gateway === undefined ? {} : { gateway }) };
+  const { proxmoxPool, bridge, gateway, prefixLength, dnsServers, searchDomain } = config.site;
+  const network = {
+    ...{ bridge, prefixLength, dnsServers },
+    ...(gateway === undefined ? {} : { gateway }),
+    ...(searchDomain === undefined ? {} : { searchDomain }),
+  };
   const placements = new Map(placementsOf(config).map((placement) => [placement.pool, placement]));
   const planned = (plan: PoolPlan): PlannedPool => {
     const { storage, fullClones } = placements.get(plan.pool) ?? config.site;

@@ -221,9 +221,12 @@ describe("provider facts", function () {
       role: "Fast",
     });
     const { node, site: plain } = vm();
-    const copied = { node, site: { ...plain, storage: "fast", fullClones: true } };
+    const dns = { dnsServers: ["127.0.0.1", "fd00::53"], searchDomain: "k8s.example.org" };
+    const copied = { node, site: { ...plain, ...dns, storage: "fast", fullClones: true } };
     await run(copied, ...up);
     assert.match(String(bench.dc.vms.get(1100)?.config.get("scsi0")), /^fast:vm-1100-disk-0,/);
+    assert.equal(bench.dc.vms.get(1100)?.config.get("nameserver"), "127.0.0.1 fd00::53");
+    assert.equal(bench.dc.vms.get(1100)?.config.get("searchdomain"), "k8s.example.org");
     for (const refresh of [false, true]) {
       if (refresh) await run(copied, "refresh", "--yes", "--skip-preview");
       await run(copied, ...unchanged);

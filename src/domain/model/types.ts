@@ -310,8 +310,10 @@ export interface VmSite {
   gateway?: string;
   /** Prefix length of the node network, in bits. */
   prefixLength: number;
-  /** Name servers written to the cloud-init drive, IPv4. An empty list: DHCP provides them. */
+  /** Name servers written to the cloud-init drive. An empty list: DHCP provides them. */
   dnsServers: string[];
+  /** Domain in which nodes look for host names without one. @default what DHCP provides, or that of the Proxmox host */
+  searchDomain?: string;
 }
 
 /** A node whose VM has a placement. */
