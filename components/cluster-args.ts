@@ -684,9 +684,20 @@ export interface ClusterControlPlaneArgs {
    *
    * A change of it: New nodes.
    *
-   * @default DHCP
+   * @default `addresses`, or DHCP
    */
   firstAddress?: string;
+  /**
+   * In place of `firstAddress`, where addresses have holes: the VMIDs get these addresses in their order. As many as
+   * there are VMIDs.
+   *
+   * Values: list that is not empty, each: IPv4 address, or a block such as `10.0.0.20-10.0.0.39`.
+   *
+   * A change of it: New nodes.
+   *
+   * @default `firstAddress`, or DHCP
+   */
+  addresses?: string[];
   /**
    * Existing nodes of a cluster that Evergreen did not make, each with the slot in which the first rollout replaces it.
    * VMID, uuid and name must be those of the VM and of the Node: together they identify it. `npx evergreen adopt`
@@ -978,9 +989,20 @@ export interface ClusterPoolArgs {
    *
    * A change of it: New nodes.
    *
-   * @default DHCP
+   * @default `addresses`, or DHCP
    */
   firstAddress?: string;
+  /**
+   * In place of `firstAddress`, where addresses have holes: the VMIDs get these addresses in their order. As many as
+   * there are VMIDs.
+   *
+   * Values: list that is not empty, each: IPv4 address, or a block such as `10.0.0.20-10.0.0.39`.
+   *
+   * A change of it: New nodes.
+   *
+   * @default `firstAddress`, or DHCP
+   */
+  addresses?: string[];
   /**
    * Existing nodes of a cluster that Evergreen did not make, each with the slot in which the first rollout replaces it.
    * VMID, uuid and name must be those of the VM and of the Node: together they identify it. `npx evergreen adopt`

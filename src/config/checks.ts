@@ -1,11 +1,11 @@
 import type { Problem } from "../runtime/errors.ts";
+import { addressPath, addressProblems, shareAddresses } from "./address-checks.ts";
 import { adoptionProblems, type AdoptingPool } from "./adopt.ts";
 import { hardwareProblems } from "./hardware-checks.ts";
 import type { HardwareConfig } from "./hardware-schema.ts";
 import { nodeHardware } from "./node-hardware.ts";
 import { rke2KeyProblems } from "./rke2-keys.ts";
 import type { Config, PoolConfig } from "./schema.ts";
-import { addressAfter, formatAddress, parseAddress } from "../domain/model/address.ts";
 import { nameProblems } from "../domain/model/generation.ts";
 
 /** A pool of agents, or the servers: the owner of a range of VMIDs. */
@@ -17,6 +17,7 @@ interface Owner extends HardwareConfig {
   needs: number;
   vmIds: { first: number; last: number };
   firstAddress?: string;
+  addresses?: string[];
   cores: number;
   memoryMiB: number;
   labels: Record<string, string>;
@@ -34,7 +35,7 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
     ...reserved(config, serverPool),
     ...evenServers(config),
     ...owners.flatMap(ranges),
-    ...owners.flatMap((owner) => addresses(owner, config.site)),
+    ...owners.flatMap((owner) => addressProblems(owner, config.site)),
     ...pairs(owners).flatMap(([a, b]) => overlaps(a, b)),
     ...owners.flatMap(({ path, config: keys }) => rke2KeyProblems(path, keys)),
     ...adoptionProblems(owners),
@@ -115,43 +116,6 @@ function ranges({ path, vmIds: { first, last }, needs, slots }: Owner): Problem[
   ];
 }
 
-function addresses({ path, vmIds, firstAddress }: Owner, site: Config["site"]): Problem[] {
-  const where = `${path}.firstAddress`;
-  const first = firstAddress === undefined ? undefined : parseAddress(firstAddress);
-  if (firstAddress === undefined || first === undefined || vmIds.first > vmIds.last) return [];
-  const size = 2 ** (32 - site.prefixLength);
-  const network = first - (first % size);
-  const last = first + vmIds.last - vmIds.first;
-  const problems: Problem[] = [];
-  if (first === network || last >= network + size - 1) {
-    const end = addressAfter(firstAddress, vmIds.last - vmIds.first) ?? "beyond 255.255.255.255";
-    problems.push({
-      what: `the addresses ${firstAddress} to ${end} do not fit the network ${formatAddress(network)}/${site.prefixLength}`,
-      where,
-      todo: "begin lower, make vmIds narrower, or set evergreen:site.prefixLength to the network's",
-    });
-  }
-  const gateway = site.gateway === undefined ? undefined : parseAddress(site.gateway);
-  if (gateway !== undefined && (gateway < network || gateway >= network + size)) {
-    problems.push({
-      what: `the gateway ${site.gateway ?? ""} is not in the network ${formatAddress(network)}/${site.prefixLength} of these addresses`,
-      where,
-      todo: "correct evergreen:site.gateway, evergreen:site.prefixLength or firstAddress",
-    });
-  }
-  const others = { registrationAddress: site.registrationAddress, gateway: site.gateway ?? "" };
-  for (const [key, value] of Object.entries(others)) {
-    const taken = parseAddress(value);
-    if (taken === undefined || taken < first || taken > last) continue;
-    problems.push({
-      what: `${value} is evergreen:site.${key}, and a node would get it too`,
-      where,
-      todo: "move the range: no node may own that address",
-    });
-  }
-  return problems;
-}
-
 function overlaps(a: Owner, b: Owner): Problem[] {
   const problems: Problem[] = [];
   if (meet([a.vmIds.first, a.vmIds.last], [b.vmIds.first, b.vmIds.last])) {
@@ -161,14 +125,12 @@ function overlaps(a: Owner, b: Owner): Problem[] {
       todo: `move it, or ${a.path}.vmIds: a VMID belongs to one pool`,
     });
   }
-  const [left, right] = [addressSpan(a), addressSpan(b)];
-  if (left && right && meet(left, right)) {
+  if (shareAddresses(a, b))
     problems.push({
-      what: `its addresses from ${b.firstAddress ?? ""} overlap with those of ${a.name} from ${a.firstAddress ?? ""}`,
-      where: `${b.path}.firstAddress`,
+      what: `its addresses overlap with those of ${a.name}`,
+      where: addressPath(b),
       todo: "move one of them: each VMID of a range has an address of its own",
     });
-  }
   return problems;
 }
 
@@ -200,19 +162,13 @@ function foreignRanges(own: Owner, its: Owner, cluster: string): Problem[] {
       where: `${own.path}.vmIds`,
       todo: "move one of the ranges: a VMID belongs to one pool of one cluster",
     });
-  const [left, right] = [addressSpan(own), addressSpan(its)];
-  if (left && right && meet(left, right))
+  if (shareAddresses(own, its))
     problems.push({
       what: `its addresses are also those of ${whose}`,
-      where: `${own.path}.firstAddress`,
+      where: addressPath(own),
       todo: "move one of them: each VMID of a range has an address of its own",
     });
   return problems;
-}
-
-function addressSpan({ vmIds, firstAddress }: Owner): [number, number] | undefined {
-  const first = firstAddress === undefined ? undefined : parseAddress(firstAddress);
-  return first === undefined ? undefined : [first, first + vmIds.last - vmIds.first];
 }
 
 function meet([a, b]: [number, number], [c, d]: [number, number]): boolean {

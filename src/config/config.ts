@@ -240,6 +240,10 @@ function strategyOf({ slots, strategy }: PoolConfig): Strategy {
   };
 }
 
-function rangeOf({ vmIds, firstAddress }: Pick<PoolConfig, "vmIds" | "firstAddress">): Range {
-  return { ...vmIds, ...(firstAddress === undefined ? {} : { firstAddress }) };
+function rangeOf({ vmIds, firstAddress, addresses }: Pick<PoolConfig, "vmIds" | "firstAddress" | "addresses">): Range {
+  return {
+    ...vmIds,
+    ...(firstAddress === undefined ? {} : { firstAddress }),
+    ...(addresses === undefined ? {} : { addresses }),
+  };
 }

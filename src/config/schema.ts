@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { z } from "zod";
 import type { Json } from "../domain/model/canonical.ts";
-import { parseAddress } from "../domain/model/address.ts";
+import { parseAddress, parseBlock } from "../domain/model/address.ts";
 import { backup } from "./backup-schema.ts";
 import { hardware } from "./hardware-schema.ts";
 import { MAX_SLOTS } from "../domain/model/generation.ts";
@@ -188,9 +188,23 @@ const node = {
   }),
   firstAddress: address.exactOptional().meta({
     description: "IPv4 address of the first VMID; each further VMID has the address at the same offset.",
-    unset: "DHCP",
+    unset: "`addresses`, or DHCP",
     change: "New nodes.",
   }),
+  addresses: z
+    .array(
+      text
+        .refine((value) => parseBlock(value) !== undefined, "must be an IPv4 address, or two of them with a dash")
+        .meta({ values: "IPv4 address, or a block such as `10.0.0.20-10.0.0.39`" }),
+    )
+    .min(1)
+    .exactOptional()
+    .meta({
+      description:
+        "In place of `firstAddress`, where addresses have holes: the VMIDs get these addresses in their order. As many as there are VMIDs.",
+      unset: "`firstAddress`, or DHCP",
+      change: "New nodes.",
+    }),
   adopt: z.array(adoption).default([]).meta({
     description:
       "Existing nodes of a cluster that Evergreen did not make, each with the slot in which the first rollout replaces it. VMID, uuid and name must be those of the VM and of the Node: together they identify it. `npx evergreen adopt` writes the entries.",

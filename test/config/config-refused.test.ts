@@ -131,6 +131,41 @@ describe("a wrong configuration", () => {
       'evergreen:controlPlane.labels["evergreen.dev/slot"]',
       /label of Evergreen's own/,
     ],
+    [
+      "two ways to say the addresses",
+      { firstAddress: "10.0.0.20", addresses: ["10.0.0.20-10.0.0.220"] },
+      {},
+      "evergreen:pools[0].firstAddress",
+      /both firstAddress and addresses/,
+    ],
+    [
+      "too few addresses",
+      { addresses: ["10.0.0.20-10.0.0.29", "10.0.0.40"] },
+      {},
+      "evergreen:pools[0].addresses",
+      /11 addresses are too few for 100 VMIDs/,
+    ],
+    [
+      "an address twice",
+      { addresses: ["10.0.0.20-10.0.0.119", "10.0.0.119"] },
+      {},
+      "evergreen:pools[0].addresses",
+      /10\.0\.0\.119 is in more than one/,
+    ],
+    [
+      "addresses of the servers in a list",
+      { addresses: ["10.0.0.100-10.0.0.209"] },
+      { controlPlane: control({ firstAddress: "10.0.0.10" }) },
+      "evergreen:pools[0].addresses",
+      /overlap with those of servers/,
+    ],
+    [
+      "a block that ends before it begins",
+      { addresses: ["10.0.0.9-10.0.0.8"] },
+      {},
+      "evergreen:pools[0].addresses[0]",
+      /IPv4 address, or two/,
+    ],
     ["no surge", { strategy: { surge: 0 } }, {}, "evergreen:pools[0].strategy.surge", /a new node comes before/],
     [
       "surge of blue-green",
@@ -354,7 +389,7 @@ describe("a wrong configuration", () => {
     const controlPlane = control({ firstAddress: "10.0.0.10", vmIds: { first: 100, last: 119 } });
     const [problem, ...others] = refused(() => readConfig(minimal({ firstAddress: "10.0.0.29" }, { controlPlane })));
     assert.deepEqual(others, []);
-    assert.match(problem?.what ?? "", /from 10\.0\.0\.29 overlap with those of servers from 10\.0\.0\.10/);
+    assert.match(problem?.what ?? "", /its addresses overlap with those of servers/);
   });
 
   it("two pools of one name", () => {

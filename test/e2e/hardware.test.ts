@@ -19,6 +19,8 @@ describe("hardware of a site's own, end to end", function () {
       "controlPlane.labels": { tier: "control", "node-role.kubernetes.io/gate": "true" },
       "controlPlane.taints": ["CriticalAddonsOnly=true:NoExecute"],
       "pools.0.slots": 2,
+      "pools.0.firstAddress": undefined,
+      "pools.0.addresses": ["127.90.0.120", "127.90.0.130-127.90.0.249"],
       "pools.0.strategy.surge": 1,
       "pools.0.networks": [{ bridge: "vmbr0", vlan: 20, queues: 4 }],
       "pools.0.disks": [{ name: "data", sizeGiB: 5, ssd: true }],
@@ -37,7 +39,7 @@ describe("hardware of a site's own, end to end", function () {
     return Promise.all(
       found.map(async ({ vmid, node: host }) => {
         const config = (await operator.pve("GET", `nodes/${host}/qemu/${vmid}/config`)) as Record<string, string>;
-        const shown = ["cpu", "net0", "scsi1"].flatMap((key) => {
+        const shown = ["cpu", "net0", "scsi1", "ipconfig0"].flatMap((key) => {
           const value = config[key]?.replace(/=BC:[0-9A-F:]+|^local:[^,]*,/, "");
           return value === undefined ? [] : [[key, value] as const];
         });
@@ -48,15 +50,22 @@ describe("hardware of a site's own, end to end", function () {
 
   it("is made as it is configured, on the hosts of each pool", async () => {
     await site.up();
-    assert.deepEqual(await configs("servers"), [{ host: "pve2", cpu: "host", net0: "virtio,bridge=vmbr0,firewall=0" }]);
+    assert.deepEqual(await configs("servers"), [
+      {
+        host: "pve2",
+        cpu: "host",
+        net0: "virtio,bridge=vmbr0,firewall=0",
+        ipconfig0: "gw=127.90.0.1,ip=127.90.0.11/24",
+      },
+    ]);
     const worker = {
       cpu: "host",
       net0: "virtio,bridge=vmbr0,firewall=0,queues=4,tag=20",
       scsi1: "aio=io_uring,backup=1,cache=none,discard=ignore,iothread=0,replicate=1,serial=data,size=5G,ssd=1",
     };
     assert.deepEqual(await configs("workers"), [
-      { host: "pve1", ...worker },
-      { host: "pve2", ...worker },
+      { host: "pve1", ...worker, ipconfig0: "gw=127.90.0.1,ip=127.90.0.120/24" },
+      { host: "pve2", ...worker, ipconfig0: "gw=127.90.0.1,ip=127.90.0.130/24" },
     ]);
     await site.unchanged();
   });

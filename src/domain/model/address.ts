@@ -20,3 +20,26 @@ export function addressAfter(first: string, steps: number): string | undefined {
   if (start === undefined || start + steps < 0 || start + steps >= LIMIT) return undefined;
   return formatAddress(start + steps);
 }
+
+/** Addresses without a gap, as numbers; it holds both of them. */
+export interface AddressBlock {
+  first: number;
+  last: number;
+}
+
+/** `10.0.0.20-10.0.0.39`, or one address; undefined for anything else, and for a block that ends before it begins. */
+export function parseBlock(text: string): AddressBlock | undefined {
+  const [from = "", to = from, ...rest] = text.split("-");
+  const [first, last] = [parseAddress(from), parseAddress(to)];
+  return first === undefined || last === undefined || last < first || rest.length > 0 ? undefined : { first, last };
+}
+
+/** The address with that number, from 0 on, through all blocks in their order; undefined when there are fewer. */
+export function nthAddress(blocks: readonly AddressBlock[], index: number): string | undefined {
+  let left = index;
+  for (const { first, last } of blocks) {
+    if (left <= last - first) return formatAddress(first + left);
+    left -= last - first + 1;
+  }
+  return undefined;
+}

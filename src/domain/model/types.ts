@@ -72,6 +72,8 @@ export interface Range {
   last: number;
   /** IPv4 address of the first VMID; the other VMIDs get the addresses after it. Absent: DHCP. */
   firstAddress?: string;
+  /** In place of it: addresses and blocks of them (`10.0.0.20-10.0.0.39`), which the VMIDs get in their order. */
+  addresses?: readonly string[];
 }
 
 /** A pool as the configuration defines it. */

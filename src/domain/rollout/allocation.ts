@@ -1,4 +1,4 @@
-import { addressAfter } from "../model/address.ts";
+import { addressAfter, nthAddress, parseBlock } from "../model/address.ts";
 import { type Problem, PlanError } from "../model/problem.ts";
 import type { NodeRecord, ObservedPool, PoolRecord, Range } from "../model/types.ts";
 
@@ -67,9 +67,14 @@ export function freeIds({
 }
 
 /** The address that belongs to a VMID of the range; undefined with DHCP. */
-function addressIn({ first, last, firstAddress }: Range, vmid: number): string | undefined {
-  const isInside = vmid >= first && vmid <= last;
-  return isInside && firstAddress !== undefined ? addressAfter(firstAddress, vmid - first) : undefined;
+function addressIn({ first, last, firstAddress, addresses }: Range, vmid: number): string | undefined {
+  if (vmid < first || vmid > last) return undefined;
+  if (addresses)
+    return nthAddress(
+      addresses.flatMap((text) => parseBlock(text) ?? []),
+      vmid - first,
+    );
+  return firstAddress === undefined ? undefined : addressAfter(firstAddress, vmid - first);
 }
 
 /** Whether a recorded node was decommissioned, and neither its VM nor another VM with its VMID is visible. */
@@ -83,15 +88,15 @@ export function confirmedDestroyed(node: NodeRecord, observed: Pick<ObservedPool
 
 function place(request: AllocationRequest, name: string, vmid: number, creates: boolean, problems: Problem[]): Place {
   const { range, record, pool } = request;
-  if (range.firstAddress === undefined) return { vmid, creates };
+  if (range.firstAddress === undefined && range.addresses === undefined) return { vmid, creates };
   const recorded = creates
     ? undefined
     : record?.nodes.find((node) => node.name === name && node.vmid === vmid)?.address;
   const address = recorded ?? addressIn(range, vmid);
   if (address !== undefined) return { vmid, address, creates };
   problems.push({
-    what: `no address belongs to VMID ${vmid} of ${name}: the range is ${range.first}-${range.last} from ${range.firstAddress}`,
-    where: `pool ${pool}, vmIds and firstAddress`,
+    what: `no address belongs to VMID ${vmid} of ${name}: the range is ${range.first}-${range.last} from ${range.firstAddress ?? range.addresses?.[0] ?? "DHCP"}`,
+    where: `pool ${pool}, vmIds and firstAddress or addresses`,
     todo: "put the range back to one that holds the VMs that exist",
   });
   return { vmid, creates };
