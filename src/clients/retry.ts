@@ -1,6 +1,6 @@
 /** The one retry policy of the clients: which failures are tried again, how often, and after which pauses. */
 import { clock } from "../runtime/clock.ts";
-import { messageOf } from "../runtime/errors.ts";
+import { messageOf, UserError } from "../runtime/errors.ts";
 import { say } from "../runtime/log.ts";
 
 /** How often a request is sent at most. */
@@ -29,6 +29,7 @@ export async function sendRetrying<T>(request: Retryable<T>): Promise<T> {
     try {
       return await request.send();
     } catch (error) {
+      requireProxy(error, request.title);
       const isUnanswered = isConnectionError(error);
       if (!isUnanswered && !request.isTransient(error)) throw error;
       if (!request.isRepeatable || attempt === tries) throw isUnanswered ? request.unreachable(attempt, error) : error;
@@ -39,8 +40,30 @@ export async function sendRetrying<T>(request: Retryable<T>): Promise<T> {
   }
 }
 
+/** What undici says when a proxy does not lead on: the proxy's own status. */
+const PROXY_ANSWER = /^Proxy response \((\d+)\)/;
+
+const proxyStatus = (error: unknown): number =>
+  Number(PROXY_ANSWER.exec(error instanceof Error ? error.message : "")?.[1] ?? 0);
+
+/** @throws UserError when the proxy refuses the request itself: another try gets the same answer */
+function requireProxy(error: unknown, title: string): void {
+  const status = proxyStatus(error);
+  if (status < 400 || status >= 500) return;
+  throw new UserError(
+    {
+      what: `the HTTP proxy refuses to lead to the host (${status})`,
+      where: `HTTPS_PROXY; ${title}`,
+      todo: "give the proxy what it asks for (407: user and password in its URL), have it allow the host, or name the host or its network in NO_PROXY",
+    },
+    { cause: error },
+  );
+}
+
 /** Only errors of undici, the socket and TLS; not an abort of ours, and not an answer that was not understood. */
 export function isConnectionError(error: unknown): error is Error & { code: string } {
   if (!(error instanceof Error) || !("code" in error)) return false;
+  // The proxy answers, and what is behind it does not.
+  if (proxyStatus(error) >= 500) return true;
   return typeof error.code === "string" && error.name !== "AbortError" && !(error instanceof TypeError);
 }

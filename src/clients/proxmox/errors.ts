@@ -133,6 +133,7 @@ export class ProxmoxUnreachable extends UserError {
 
 function codeOf(cause: unknown): string {
   if (!(cause instanceof Error)) return String(cause);
+  if (cause.message.startsWith("Proxy response")) return cause.message;
   if ("code" in cause && typeof cause.code === "string") return cause.code;
   return cause.cause === undefined ? cause.message : codeOf(cause.cause);
 }
