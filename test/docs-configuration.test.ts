@@ -52,6 +52,19 @@ describe("the page of the configuration", () => {
     }
   });
 
+  it("has every key that the page of sites names for what a site may have", () => {
+    const page = readFileSync(join(projectRoot, "docs/sites.md"), "utf8");
+    const rows = page.split("\n").filter((line) => /^\| (?!-|A site has)/.test(line));
+    assert.ok(rows.length >= 40, `${rows.length} features`);
+    const named = rows.flatMap((row) => [...row.matchAll(/`((?:site|pools\[\]|localVolumes|allowRancher)[^`]*)`/g)]);
+    const paths = new Set(keys.map(({ path }) => path));
+    assert.deepEqual(
+      named.map(([, path = ""]) => `evergreen:${path}`).filter((path) => !paths.has(path)),
+      [],
+    );
+    assert.ok(named.length > 30);
+  });
+
   it("has every key, also those in lists and maps", () => {
     const paths = keys.map(({ path }) => path);
     const some = ["evergreen:cluster", "evergreen:pools[].strategy.surge", "evergreen:controlPlane.adopt[].uuid"];

@@ -17,6 +17,7 @@ const pages = [
   "docs/production.md",
   "docs/recovery.md",
   "docs/simulation.md",
+  "docs/sites.md",
 ];
 
 /** What leads to the headings of a page. */

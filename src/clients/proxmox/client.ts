@@ -51,7 +51,7 @@ export function credentialsFrom(environment: Record<string, string | undefined>)
   const problems = otherWays(environment);
   const expect = (name: string, form: RegExp, example: string): string => {
     const value = environment[name] ?? "";
-    if (form.test(value)) return value;
+    if (form.test(value) && (!value.startsWith("https:") || URL.canParse(value))) return value;
     problems.push({
       what: value === "" ? `${name} is not set` : `${name} has not the form ${example}`,
       where: "the environment",
@@ -61,6 +61,14 @@ export function credentialsFrom(environment: Record<string, string | undefined>)
     return "";
   };
   const endpoint = expect("PROXMOX_VE_ENDPOINT", /^https:\/\/[^/\s]+\/?/, "https://HOST:8006");
+  // The provider cuts a path off (bpg, proxmox/api/client.go), so program and provider would ask two different servers.
+  const { pathname } = endpoint === "" ? { pathname: "/" } : new URL(endpoint);
+  if (!/^\/(api2\/json\/?)?$/.test(pathname))
+    problems.push({
+      what: `PROXMOX_VE_ENDPOINT has the path ${pathname}, and the Proxmox provider reaches only the root of a server`,
+      where: "the environment",
+      todo: "name a server or a port at which Proxmox VE answers without a path; a reverse proxy can give it a host name of its own",
+    });
   const token = expect("PROXMOX_VE_API_TOKEN", /^\S+@\S+!\S+=[a-zA-Z0-9-]+$/, "USER@REALM!ID=UUID");
   if (problems.length > 0) throw new UserErrors(problems);
   hide(token);

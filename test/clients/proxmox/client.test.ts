@@ -118,6 +118,20 @@ describe("Proxmox client", () => {
     });
   }
 
+  for (const [endpoint, says] of [
+    ["https://gateway.example/pve", /has the path \/pve, and the Proxmox provider reaches only the root/],
+    ["https://gateway.example/pve/api2/json", /has the path \/pve\/api2\/json/],
+    ["https://[fd00::1:8006", /PROXMOX_VE_ENDPOINT has not the form/],
+    ["https://pve.example:8006/api2/json/", undefined],
+    ["https://pve.example", undefined],
+    ["https://[fd00::1]:8006/", undefined],
+  ] as const)
+    it(`${says ? "refuses" : "takes"} the endpoint ${endpoint}`, () => {
+      const read = () => credentialsFrom({ ...ours, PROXMOX_VE_ENDPOINT: endpoint });
+      if (says) assert.throws(read, says);
+      else assert.equal(read().endpoint, new URL(endpoint).origin);
+    });
+
   it("names every credential that is missing or malformed, and hides the token", () => {
     assert.throws(
       () => credentialsFrom({ PROXMOX_VE_ENDPOINT: "http://pve:8006" }),
