@@ -212,6 +212,35 @@ describe("agents in virtual time", function () {
       assert.deepEqual(world.story.violations, []);
     });
 
+  it("wait for their turn beside one that a killed run left and that becomes Ready once a run is planned (seed 882635)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { world } = stage;
+    const { nodes } = world.cluster;
+    const speaks = nodes.speaks.bind(nodes);
+    let planned = false;
+    let most = 0;
+    await stage.play(async () => {
+      nodes.speaks = (name) => speaks(name, undefined);
+      const grown = { ...stage.agentsOf(0), slots: 3 };
+      const isThere = () => world.cluster.objects.get("nodes", stage.nameOf(1102)) !== undefined;
+      assert.equal(await stage.dieAt(grown, isThere), "killed");
+      nodes.speaks = speaks;
+      world.defect = (call) => {
+        if (call.process.name.startsWith("rollout-demo-workers") && !planned) {
+          planned = true;
+          speaks(stage.nameOf(1102), 0);
+        }
+        const agents = [...world.dc.vms.values()].filter(({ vmid }) => vmid >= 1100 && vmid < 9000);
+        most = Math.max(most, agents.filter(({ running }) => running).length);
+        return world.honest(call);
+      };
+      assert.equal(await stage.up({ ...grown, rollout: 1 }), "done", stage.engine.why);
+    });
+    assert.ok(planned);
+    assert.equal(most, 4, "three slots, and a surge of one");
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("are not replaced one after the other while no pod starts on the first new one (kops#7258)", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 3 });
     const { objects, pods } = stage.world.cluster;
@@ -476,8 +505,11 @@ describe("agents in virtual time", function () {
         }
         return world.honest(call);
       };
+      // Slots 0 and 1 come after it in this run, and are down.
+      assert.equal(await stage.up({ ...grown, rollout: 1 }), "failed");
+      assert.match(stage.engine.why, /slot 2 of pool workers, whose demo-workers-2-\w+ serves on/);
+      assert.ok(isWaiting && stage.vm(1102).running);
       assert.equal(await stage.up({ ...grown, rollout: 1 }), "done", stage.engine.why);
-      assert.ok(isWaiting);
       assert.equal(world.dc.vms.get(1102), undefined);
     });
     assert.deepEqual(world.story.violations, []);

@@ -498,7 +498,7 @@ describe("plan", () => {
     assert.deepEqual(replacedBy([...settled(A), incomplete]), [[], [nameOf(2, B)]]);
   });
 
-  it("lets an incomplete node that is Ready stand in where no node has had the slot: it may have pods", () => {
+  it("lets an incomplete node that is Ready, or may be by now, stand in where no node has had the slot: it may have pods", () => {
     const replacedBy = (incomplete: Partial<Held>) => {
       const held: Held[] = [...settled(A, 3), { slot: 3, spec: A, phase: "made", ...incomplete }];
       const made = planned(poolOf(B), world(held, PROVED_A));
@@ -506,6 +506,8 @@ describe("plan", () => {
     };
     assert.deepEqual(replacedBy({}), [[nameOf(3, A)], []]);
     assert.deepEqual(replacedBy({ phase: "failed" }), [[nameOf(3, A)], []]);
+    assert.deepEqual(replacedBy({ node: false }), [[nameOf(3, A)], []]);
+    assert.deepEqual(replacedBy({ node: false, phase: "failed" }), [[], [nameOf(3, A)]]);
     assert.deepEqual(replacedBy({ well: false }), [[], [nameOf(3, A)]]);
   });
 

@@ -44,7 +44,8 @@ describe("an incomplete node that may be the only one of its slot with pods", ()
   const cases: [what: string, role: Role, owner: "none" | "well" | "ill", own: [boolean, boolean], stands: boolean][] =
     [
       ["an agent that is Ready, without an owner", "agent", "none", [true, true], true],
-      ["an agent that is not Ready, without an owner", "agent", "none", [true, false], false],
+      ["an agent that is not Ready yet, without an owner", "agent", "none", [true, false], true],
+      ["an agent that is off, without an owner", "agent", "none", [false, false], false],
       ["a server that is Ready, without an owner", "server", "none", [true, true], false],
       ["an agent that runs beside an owner that is well", "agent", "well", [true, true], false],
       ["an agent that runs beside an owner that is down", "agent", "ill", [true, false], true],
