@@ -508,7 +508,8 @@ describe("agents in virtual time", function () {
       // Slots 0 and 1 come after it in this run, and are down.
       assert.equal(await stage.up({ ...grown, rollout: 1 }), "failed");
       assert.match(stage.engine.why, /slot 2 of pool workers, whose demo-workers-2-\w+ serves on/);
-      assert.ok(isWaiting && stage.vm(1102).running);
+      assert.ok(isWaiting);
+      assert.ok(stage.vm(1102).running);
       assert.equal(await stage.up({ ...grown, rollout: 1 }), "done", stage.engine.why);
       assert.equal(world.dc.vms.get(1102), undefined);
     });

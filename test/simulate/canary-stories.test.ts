@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { NodeRecord } from "../../src/domain/model/types.ts";
+import { status } from "./fault-kinds.ts";
 import { Stage, stageImages } from "./stage.ts";
 
 /** How many slots nodes of a new generation have. */
@@ -136,7 +137,10 @@ describe("an agent that is dead in a pool where nothing rolls, in virtual time",
       await time.sleep(120_000);
       watcher.availability.runBegins();
       assert.equal(await stage.up(stage.before), "failed");
-      assert.match(stage.engine.why, /cannot be brought back, delete its VM.* and run `evergreen repair`/);
+      assert.match(
+        stage.engine.why,
+        /demo-workers-0-\w+ cannot be brought back, delete its VM 1100.* and run `evergreen repair`/,
+      );
       stage.cutPower(1100);
       dc.vms.delete(1100);
       await time.sleep(120_000);
@@ -145,6 +149,25 @@ describe("an agent that is dead in a pool where nothing rolls, in virtual time",
       assert.notEqual(cluster.objects.get("nodes", dead), undefined);
     });
     assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("is not told to be deleted, nor is a server, while something else keeps it from its join", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { world } = stage;
+    await stage.play(async () => {
+      stage.cutPower(1100);
+      await world.time.sleep(15_000);
+      world.believes = ({ path, process }) =>
+        process.name.startsWith("join-demo-workers-0") && path.includes("/readyz")
+          ? status(500, "InternalError", "etcd failed")
+          : undefined;
+      assert.equal(await stage.up(stage.before), "failed");
+      assert.match(stage.engine.why, /demo-servers-0-\w+ is a voter and not healthy/);
+      assert.doesNotMatch(stage.engine.why, /delete/);
+      world.believes = () => undefined;
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
   });
 });
 
