@@ -100,6 +100,23 @@ export interface ClusterSiteArgs {
    */
   hosts: string[];
   /**
+   * Zone of each Proxmox host: its nodes have the label `topology.kubernetes.io/zone` with it, also after their VM was
+   * migrated (from the next update on).
+   *
+   * A change of it: In place.
+   *
+   * @default no zones
+   */
+  zones?: Record<string, string>;
+  /**
+   * Label of nodes that has the name of their Proxmox host, such as `topology.example.com/host`.
+   *
+   * A change of it: In place. The label that it was called before stays.
+   *
+   * @default none
+   */
+  hostLabel?: string;
+  /**
    * Storage of disks and cloud-init drives.
    *
    * A change of it: New nodes.

@@ -6,6 +6,7 @@ import type { HardwareConfig } from "./hardware-schema.ts";
 import { nodeHardware } from "./node-hardware.ts";
 import { rke2KeyProblems } from "./rke2-keys.ts";
 import type { Config, PoolConfig } from "./schema.ts";
+import { ZONE } from "../domain/model/labels.ts";
 import { nameProblems } from "../domain/model/generation.ts";
 
 /** A pool of agents, or the servers: the owner of a range of VMIDs. */
@@ -42,7 +43,7 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
     ...owners.flatMap(({ path, cores, memoryMiB, ...own }) =>
       hardwareProblems({ path, cores, memoryMiB, hardware: nodeHardware(own, config.site.defaults) }),
     ),
-    ...owners.flatMap((owner) => [...labelProblems(owner), ...taintProblems(owner)]),
+    ...owners.flatMap((owner) => [...labelProblems(owner, config.site), ...taintProblems(owner)]),
     ...config.pools.flatMap((pool, i) => strategyProblems(pool, `evergreen:pools[${i}].strategy`)),
   ];
 }
@@ -181,13 +182,21 @@ function meet([a, b]: [number, number], [c, d]: [number, number]): boolean {
 const SET_BY_RKE2 =
   /^(beta\.)?kubernetes\.io\/(hostname|os|arch)$|^node-role\.kubernetes\.io\/(control-plane|etcd|master)$/;
 
-function labelProblems({ labels, path }: Owner): Problem[] {
+function labelProblems({ labels, path }: Owner, { zones, hostLabel }: Config["site"]): Problem[] {
   return Object.keys(labels).flatMap((key): Problem[] => {
     const where = `${path}.labels["${key}"]`;
     if (key.startsWith("evergreen.dev/"))
       return [{ what: `${key} is a label of Evergreen's own`, where, todo: "choose another prefix" }];
     if (SET_BY_RKE2.test(key))
       return [{ what: `${key} is written by RKE2 itself`, where, todo: "remove it, or choose another label" }];
+    if (key === hostLabel || (key === ZONE && zones !== undefined))
+      return [
+        {
+          what: `${key} is given by evergreen:site.${key === hostLabel ? "hostLabel" : "zones"}, to each node by its host`,
+          where,
+          todo: "remove it from one of the two",
+        },
+      ];
     return [];
   });
 }

@@ -71,6 +71,7 @@ export function stepSite({ site, timeouts }: Config): Site {
     registrationAddress: site.registrationAddress,
     proxmoxPool: site.proxmoxPool,
     serverPool: SERVER_POOL,
+    ...topologyOf(site),
     timeouts: {
       agent: timeouts.agentSeconds,
       join: timeouts.joinSeconds,
@@ -83,6 +84,11 @@ export function stepSite({ site, timeouts }: Config): Site {
       snapshot: timeouts.snapshotSeconds,
     },
   };
+}
+
+function topologyOf({ zones, hostLabel }: Config["site"]): Pick<Site, "topology"> {
+  const topology = { ...(zones === undefined ? {} : { zones }), ...(hostLabel === undefined ? {} : { hostLabel }) };
+  return Object.keys(topology).length > 0 ? { topology } : {};
 }
 
 /** The requirements for the etcd snapshot that is made before the first server is decommissioned. */

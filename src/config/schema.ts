@@ -296,6 +296,17 @@ const site = z.strictObject({
     description: "Proxmox hosts that new VMs are distributed over, slot by slot.",
     change: "New nodes.",
   }),
+  zones: z.record(text, z.string().min(1).regex(labelValue, "must be a label value")).exactOptional().meta({
+    description:
+      "Zone of each Proxmox host: its nodes have the label `topology.kubernetes.io/zone` with it, also after their VM was migrated (from the next update on).",
+    unset: "no zones",
+    change: "In place.",
+  }),
+  hostLabel: text.regex(labelName, "must be a label name").exactOptional().meta({
+    description: "Label of nodes that has the name of their Proxmox host, such as `topology.example.com/host`.",
+    unset: "none",
+    change: "In place. The label that it was called before stays.",
+  }),
   storage: text.meta({ description: "Storage of disks and cloud-init drives.", change: "New nodes." }),
   fullClones: z.boolean().default(false).meta({
     description: "Whether VMs are full copies of their templates, where a pool does not say otherwise.",

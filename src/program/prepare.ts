@@ -1,5 +1,5 @@
 import type { Proxmox } from "../clients/proxmox/client.ts";
-import { SERVER_POOL, type Config } from "../config/config.ts";
+import { SERVER_POOL, stepSite, type Config } from "../config/config.ts";
 import { placementsOf } from "../config/placement.ts";
 import { crowdedHosts } from "../domain/rollout/host-spread.ts";
 import { adoptNodes } from "../observe/adoption.ts";
@@ -7,6 +7,7 @@ import { requireSameClocks } from "../observe/clocks.ts";
 import { hostsThatAnswer, hostWarnings, readCandidateHosts, requireHosts } from "../observe/hosts.ts";
 import { hostOf, nowOf, observeCluster, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
 import { clonesOf, readTemplates, requireNetworks, type Templates } from "../observe/templates.ts";
+import { relabelMoved } from "../observe/topology.ts";
 import { findStaleResources } from "../recovery/stale-resources.ts";
 import { announceUpdate } from "./announce-update.ts";
 import { newSlots, planCluster, type ClusterPlan } from "./cluster-plan.ts";
@@ -63,6 +64,9 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
     const { kubernetes, adoption } = observed;
     for (const line of await announceUpdate(pve, config, observed, clusterPlan)) await say(line);
     for (const line of await adoptNodes(pve, kubernetes, config.cluster, adoption)) await say(line);
+    const { topology } = stepSite(config);
+    if (kubernetes && topology)
+      for (const line of await relabelMoved(kubernetes, config.cluster, topology, observed)) await say(line);
     if (kubernetes) await recordKeptVms(kubernetes, observed, clusterPlan, config, now);
   }
   return { observed, clusterPlan, hosts, templates };

@@ -113,6 +113,12 @@ const site = z.looseObject({
   registrationAddress: z.string(),
   proxmoxPool: z.string(),
   serverPool: z.string(),
+  topology: z.exactOptional(
+    z.looseObject({
+      zones: z.exactOptional(z.record(z.string(), z.string())),
+      hostLabel: z.exactOptional(z.string()),
+    }),
+  ),
   timeouts,
 }) satisfies z.ZodMiniType<Site>;
 

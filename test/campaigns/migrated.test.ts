@@ -12,7 +12,7 @@ describe("on two Proxmox hosts, end to end", function () {
   before(async () => {
     site = await Site.create("127.99", { hosts: ["pve1", "pve2"] });
     await site.configure({ "site.hosts": ["pve1", "pve2"], "controlPlane.servers": 1, "pools.0.slots": 2 });
-    await site.configure({ "pools.0.strategy.surge": 1 });
+    await site.configure({ "pools.0.strategy.surge": 1, "site.zones": { pve1: "a", pve2: "b" } });
     await site.up();
   });
 
@@ -48,6 +48,29 @@ describe("on two Proxmox hosts, end to end", function () {
     const { vms } = await site.lab.status;
     assert.ok(!vms.some(({ vmid }) => vmid === vm));
     assert.deepEqual(await site.complaints(), []);
+  });
+
+  it("tells the zone of each node, also after its VM was migrated", async () => {
+    const zoneOf = async (slot: number): Promise<string | undefined> => {
+      const selector = encodeURIComponent(`evergreen.dev/pool=workers,evergreen.dev/slot=${slot}`);
+      const { body } = await site.withKube((kube) =>
+        kube.call<{ items: { metadata: { labels: Record<string, string> } }[] }>(
+          "GET",
+          `/api/v1/nodes?labelSelector=${selector}`,
+        ),
+      );
+      return body.items[0]?.metadata.labels["topology.kubernetes.io/zone"];
+    };
+    const vm = await vmOf(0);
+    const { vms } = await site.lab.status;
+    const host = vms.find(({ vmid }) => vmid === vm)?.node;
+    const [from, to] = host === "pve1" ? ["a", "pve2"] : ["b", "pve1"];
+    assert.equal(await zoneOf(0), from);
+    await site.lab.call("POST /faults", { kind: "migrate-vm", vm, host: to });
+    const said = await site.up();
+    assert.match(said, /is on another Proxmox host than before: it gets topology\.kubernetes\.io\/zone=/);
+    assert.equal(await zoneOf(0), from === "a" ? "b" : "a");
+    await site.unchanged();
   });
 
   it("names a host that is off, leaves its nodes as they are, and goes on when it is back", async () => {

@@ -166,6 +166,13 @@ describe("a wrong configuration", () => {
       "evergreen:pools[0].addresses[0]",
       /IPv4 address, or two/,
     ],
+    [
+      "a zone that the site gives",
+      { labels: { "topology.kubernetes.io/zone": "a" } },
+      { site: { ...minimal().site, zones: { pve1: "a" } } },
+      'evergreen:pools[0].labels["topology.kubernetes.io/zone"]',
+      /given by evergreen:site\.zones/,
+    ],
     ["no surge", { strategy: { surge: 0 } }, {}, "evergreen:pools[0].strategy.surge", /a new node comes before/],
     [
       "surge of blue-green",

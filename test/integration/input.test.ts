@@ -183,7 +183,7 @@ describe("join data", () => {
       ...input,
       spec: { ...spec, labels: { "example.com/rack": "r1" }, taints: ["gpu=yes:NoSchedule"] },
     };
-    assert.deepEqual(read(tainted, { token: "K10abc::x.y" }), {
+    assert.deepEqual(read(tainted, "pve1", { token: "K10abc::x.y" }), {
       server: "https://rke2.example:9345",
       token: "K10abc::x.y",
       "node-name": "demo-workers-3-0a1b2c3d",
@@ -198,9 +198,20 @@ describe("join data", () => {
     });
   });
 
+  it("says where the node is, where the site has zones", () => {
+    const topology = { zones: { pve1: "a", pve2: "b" }, hostLabel: "topology.example.com/host" };
+    const labelsOn = (host: string) =>
+      (read({ ...input, site: { ...input.site, topology } }, host, { token: "t" })["node-label"] as string[])
+        .filter((label) => label.startsWith("topology."))
+        .toSorted();
+    assert.deepEqual(labelsOn("pve2"), ["topology.example.com/host=pve2", "topology.kubernetes.io/zone=b"]);
+    assert.deepEqual(labelsOn("pve3"), ["topology.example.com/host=pve3"]);
+  });
+
   it("gives the first server neither a server nor a token, and every server the registration address in its certificate", () => {
     const first = read(
       { ...input, role: "server", spec: { ...spec, config: { "tls-san": ["a.example", "rke2.example"] } } },
+      "pve1",
       undefined,
     );
     assert.equal("server" in first || "token" in first, false);
@@ -209,7 +220,7 @@ describe("join data", () => {
 
   it("is not overruled by the pool's own configuration where it says who the node is", () => {
     const config = { "node-name": "other", "kube-reserved": "cpu=100m", server: "https://evil:9345" };
-    const data = read({ ...input, spec: { ...spec, config } }, { token: "t" });
+    const data = read({ ...input, spec: { ...spec, config } }, "pve1", { token: "t" });
     assert.equal(data["node-name"], input.node);
     assert.equal(data.server, "https://rke2.example:9345");
     assert.equal(data["kube-reserved"], "cpu=100m");

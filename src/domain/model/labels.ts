@@ -1,3 +1,5 @@
+import type { Topology } from "./step-environment.ts";
+
 /** The Node label that most local volumes and topology spread constraints refer to. */
 export const HOST_NAME = "kubernetes.io/hostname";
 
@@ -30,4 +32,16 @@ export function owedLabels(
   wanted: Readonly<Record<string, string>>,
 ): Record<string, string> {
   return Object.fromEntries(Object.entries(wanted).filter(([key, value]) => has?.[key] !== value));
+}
+
+/** The label of Kubernetes that zones are told by. */
+export const ZONE = "topology.kubernetes.io/zone";
+
+/** The labels of a node whose VM is on a Proxmox host. A host without a zone gives none. */
+export function topologyLabels({ zones, hostLabel }: Topology = {}, host: string | undefined): Record<string, string> {
+  const zone = host === undefined ? undefined : zones?.[host];
+  return {
+    ...(zone === undefined ? {} : { [ZONE]: zone }),
+    ...(host === undefined || hostLabel === undefined ? {} : { [hostLabel]: host }),
+  };
 }

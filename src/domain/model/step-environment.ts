@@ -39,6 +39,14 @@ export const defaultTimeouts: Timeouts = {
   snapshot: 600,
 };
 
+/** Labels that say where in the data centre a node is. */
+export interface Topology {
+  /** Zone of each Proxmox host, for `topology.kubernetes.io/zone`. */
+  zones?: Readonly<Record<string, string>>;
+  /** Label that has the name of the Proxmox host. */
+  hostLabel?: string;
+}
+
 /** What a step needs to know about the site that it works in. It contains no secrets and no paths. */
 export interface Site {
   /** Name or IPv4 address in front of the ready servers: port 9345 (supervisor) and 6443 (API). No node owns it. */
@@ -47,6 +55,8 @@ export interface Site {
   proxmoxPool: string;
   /** Name of the pool of servers; kubeconfig and server token are read from its VMs. */
   serverPool: string;
+  /** @default nodes get no such labels */
+  topology?: Topology;
   timeouts: Timeouts;
 }
 

@@ -54,7 +54,7 @@ export async function awaitReady(
   vm: VmConfig,
   { mayJoin, onNode, ...arrival }: Arrival,
 ): Promise<Node> {
-  const expected = { ...expectedNode(input, vm.uuid), ...arrival };
+  const expected = { ...expectedNode(input, vm), ...arrival };
   // Time counts from when the join data is written: a delay before that is not the node's fault.
   const wellInTime = () =>
     awaitVerified(
@@ -66,13 +66,13 @@ export async function awaitReady(
   if (access.server.vmid === vm.vmid) return await wellInTime();
   if (input.role === "server") {
     const { text: token } = await readServerToken(context.pve, access.server);
-    await writeJoinData(context, vm, input.role, joinData(input, { token }), mayJoin);
+    await writeJoinData(context, vm, input.role, joinData(input, vm.host, { token }), mayJoin);
     return await wellInTime();
   }
   // The token lives a little longer than the wait: a slow node must not be refused for an expired token.
   const token = await mintToken(access.client, access.ca, input.node, input.site.timeouts.join + 120);
   try {
-    await writeJoinData(context, vm, input.role, joinData(input, token));
+    await writeJoinData(context, vm, input.role, joinData(input, vm.host, token));
     return await wellInTime();
   } catch (error) {
     const isRefused = error instanceof NeverRegistered && (await isTokenGone(access.client, token));

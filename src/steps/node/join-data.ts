@@ -14,8 +14,11 @@ import type { StepContext } from "../context.ts";
 /** Credentials that a node joins with: undefined for the first server, which bootstraps the cluster. */
 export type JoinToken = { token: string } | undefined;
 
-/** Join data: the fragment of RKE2's configuration that makes a node a member. */
-export function joinData(input: SlotInput, joinToken: JoinToken): string {
+/**
+ * Join data: the fragment of RKE2's configuration that makes a node a member.
+ * @param host Proxmox host of its VM
+ */
+export function joinData(input: SlotInput, host: string, joinToken: JoinToken): string {
   const { site, role, spec } = input;
   const server = role === "server";
   const taints = [...(spec.taints ?? []), ...(spec.startupTaints ?? [])];
@@ -23,7 +26,7 @@ export function joinData(input: SlotInput, joinToken: JoinToken): string {
     ...spec.config,
     ...(joinToken && { server: `https://${site.registrationAddress}:${ports.supervisor}`, token: joinToken.token }),
     "node-name": input.node,
-    "node-label": Object.entries(registrable(nodeLabels(input))).map(([key, value]) => `${key}=${value}`),
+    "node-label": Object.entries(registrable(nodeLabels(input, host))).map(([key, value]) => `${key}=${value}`),
     ...(taints.length > 0 ? { "node-taint": taints } : {}),
     ...(server ? { "tls-san": tlsSans(site.registrationAddress, spec.config?.["tls-san"]) } : {}),
   });

@@ -19,7 +19,7 @@ import {
 import { readPoolRecord, readSlotRecord } from "../../clients/kubernetes/record.ts";
 import type { VmConfig } from "../../clients/proxmox/vms.ts";
 import { say } from "../../runtime/log.ts";
-import { owedLabels } from "../../domain/model/labels.ts";
+import { owedLabels, topologyLabels } from "../../domain/model/labels.ts";
 import { schedulingObstacles, type SchedulingObstacle } from "../../domain/availability/serving.ts";
 import type { Node } from "../../clients/kubernetes/types.ts";
 import type { NodeRecord, NodeSpec, PoolRecord, Role } from "../../domain/model/types.ts";
@@ -43,15 +43,16 @@ export interface Expected {
 
 /**
  * What the Node of a slot has to be.
- * @param uuid SMBIOS uuid of its VM
+ * @param vm its VM, on its Proxmox host now
  */
-export function expectedNode(input: SlotInput, uuid: string): Expected {
-  return { name: input.node, uuid, role: input.role, spec: input.spec, labels: nodeLabels(input) };
+export function expectedNode(input: SlotInput, vm: { uuid: string; host?: string }): Expected {
+  return { name: input.node, uuid: vm.uuid, role: input.role, spec: input.spec, labels: nodeLabels(input, vm.host) };
 }
 
-/** Our labels and the pool's own. */
-export function nodeLabels(input: SlotInput): Record<string, string> {
+/** Our labels, those of the place that its VM is in, and the pool's own. */
+export function nodeLabels(input: SlotInput, host: string | undefined): Record<string, string> {
   return {
+    ...topologyLabels(input.site.topology, host),
     ...input.spec.labels,
     ...labelsOf(input),
   };

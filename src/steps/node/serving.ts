@@ -72,7 +72,7 @@ export async function requireServing(
 function missing(input: SlotInput, { node, own }: NodeView): { itsOwn: string[]; others: string[] } {
   if (node === undefined) return { itsOwn: [], others: ["it has no Node"] };
   if (own === undefined) return { itsOwn: [], others: ["nobody remembers that it joined"] };
-  const expected = expectedNode(input, own.uuid);
+  const expected = expectedNode(input, { uuid: own.uuid });
   const hindering = obstaclesOf(node, input);
   const itsOwn = [
     ...contradictions(node, expected),

@@ -93,7 +93,7 @@ async function findMember(
 ): Promise<Claimed | undefined> {
   if (node === undefined || own === undefined) return undefined;
   if (!hasJoined(own) || own.vmid !== input.vmid || isMarked(node)) return undefined;
-  const expected = expectedNode(input, own.uuid);
+  const expected = expectedNode(input, { uuid: own.uuid, host: vm.host });
   if (missingForMembership(node, expected).length > 0 || !(await isRunning(context.pve, vm))) return undefined;
   await applyLabels(client, node, expected);
   return claimedAs(input, own);
