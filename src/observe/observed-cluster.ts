@@ -51,8 +51,10 @@ export interface ObservedCluster {
  */
 export async function observeCluster(pve: Proxmox, config: Config): Promise<ObservedCluster> {
   await requireSight(pve, config.site.proxmoxPool);
-  const imageNamed = async (vm: ListedVm) => (vm.tags.includes(imageTags.image) ? await withName(pve, vm) : vm);
-  const list = await Promise.all((await listVms(pve)).map(imageNamed));
+  const adopted = new Set(adoptionsOf(config).map(({ vmid }) => vmid));
+  const named = async (vm: ListedVm) =>
+    vm.tags.includes(imageTags.image) || adopted.has(vm.vmid) ? await withName(pve, vm) : vm;
+  const list = await Promise.all((await listVms(pve)).map(named));
   refuseAnotherCluster(config, list);
   const vms = await observeVms(pve, config.cluster, asTagged(list, config));
   const access = await findCluster(pve, config, list);
