@@ -26,7 +26,7 @@ const OWNED_BY_OTHERS = [
   ...["started", "onBoot"],
   ...["nodeName", "description", "protection"],
   ...["vmId", "clone", "disks", "cpu", "memory", "scsiHardware", "serialDevices", "agent.trim"],
-  ...["hostpcis", "usbs"],
+  ...["hostpcis", "usbs", "watchdog"],
   ...["initialization", "networkDevices"],
 ];
 

@@ -5,9 +5,9 @@ import type { Proxmox } from "../clients/proxmox/client.ts";
 import { neededForCards, permissionProblems, readRights } from "../clients/proxmox/permissions.ts";
 import { Row } from "../clients/proxmox/parse.ts";
 import type { Placement } from "../config/placement.ts";
-import { hardwareOf } from "../domain/images/hardware.ts";
+import { drivesOf, hardwareOf, type TemplateOptions } from "../domain/images/hardware.ts";
 import { cloneHardware, type TemplateHardware } from "../domain/model/hardware.ts";
-import { templateFaults } from "../domain/images/template.ts";
+import { boundFaults, templateFaults } from "../domain/images/template.ts";
 import type { NodeSpec, SlotPlan } from "../domain/model/types.ts";
 
 /** What clones keep of their templates, by the template's VMID. */
@@ -50,12 +50,30 @@ export async function readTemplates(pve: Proxmox, clones: readonly Clone[]): Pro
     const options = new Row(await pve.get(path), path).texts();
     const where = `template ${spec.image}, VM ${vmid} on ${template.host}`;
     const wanted = alike.map((clone) => ({ ...clone.spec, ...clone.placement }));
-    problems.push(...templateFaults(options, vmid, wanted).map((fault) => ({ ...fault, where })));
+    const faults = [...templateFaults(options, vmid, wanted), ...(await findBound(pve, options, alike))];
+    problems.push(...faults.map((fault) => ({ ...fault, where })));
     return [[vmid, hardwareOf(options)]];
   });
   const found = await Promise.all(read);
   if (problems.length > 0) throw new UserErrors(problems);
   return new Map(found.flat());
+}
+
+/** What keeps clones on the host of their template. @param alike clones of it */
+async function findBound(
+  pve: Proxmox,
+  options: TemplateOptions,
+  alike: readonly Clone[],
+): Promise<ReturnType<typeof boundFaults>> {
+  const [first] = alike;
+  const hosts = new Set(alike.map(({ host }) => host).filter((host) => host !== first?.template.host));
+  if (first === undefined || hosts.size === 0) return [];
+  const storages = [...new Set(drivesOf(options).map(({ storage }) => storage))];
+  const own = storages.map(async (name): Promise<string[]> => {
+    const path = `/nodes/${first.template.host}/storage/${name}/status`;
+    return new Row(await pve.get(path), path).flag("shared") ? [] : [name];
+  });
+  return boundFaults(options, first.template, [...hosts], new Set((await Promise.all(own)).flat()));
 }
 
 /**

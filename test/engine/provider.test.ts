@@ -94,6 +94,7 @@ describe("provider facts", function () {
       serial1: "socket",
       machine: "q35",
       startup: "order=3",
+      watchdog: "model=i6300esb,action=reset",
       agent: "enabled=1,fstrim_cloned_disks=1",
     };
     await bench.data("PUT", "nodes/pve1/qemu/9001/config", has);
@@ -119,6 +120,7 @@ describe("provider facts", function () {
     same("serial1", "socket");
     same("machine", "q35");
     same("startup", "order=3");
+    same("watchdog", has.watchdog);
     assert.match(String(made.get("agent")), /fstrim_cloned_disks=1/);
     for (const part of [
       "aio=native",

@@ -29,6 +29,30 @@ describe("the templates of a run", () => {
     assert.match(pve.seen[0]?.path ?? "", /^\/nodes\/pve1\/qemu\/\d+\/config$/);
   });
 
+  const bound: [string, Record<string, unknown>, RegExp | undefined][] = [
+    ["drives that all hosts have", { ide2: "ceph:vm-9002-cloudinit,media=cdrom", ide3: "none,media=cdrom" }, undefined],
+    [
+      "a CD of its host",
+      { ide2: "local:iso/debian.iso,media=cdrom" },
+      /ide2 .* on local, .* not on pve2[^]*delete ide2/,
+    ],
+    ["a TPM of its host", { tpmstate0: "local:vm-9002-disk-1" }, /tpmstate0 .* on local[^]*copy the template/],
+  ];
+  for (const [title, drives, says] of bound)
+    it(`are ${says ? "refused for clones" : "cloned"} on another host with ${title}`, async () => {
+      await using pve = await fakeProxmox(({ path }) => ({
+        data: path.endsWith("/config")
+          ? { scsi0: "ceph:base-9002-disk-0,size=30G", ...drives }
+          : { shared: path.includes("/ceph/") ? 1 : 0, avail: 0 },
+      }));
+      const shared = { storage: "ceph", fullClones: false };
+      const check = (host: string) =>
+        readTemplates(pve.client, clonesOf(picture(), [host], { placement: shared, made: [made(0, 40)] }));
+      await check("pve1");
+      if (says) await assert.rejects(check("pve2"), says);
+      else await check("pve2");
+    });
+
   it("are not asked when nothing is cloned", async () => {
     await using pve = await fakeProxmox(() => ({ data: config }));
     const templates = await readTemplates(pve.client, []);
@@ -76,10 +100,7 @@ describe("the templates of a run", () => {
 
   it("have networks that every host of theirs has", async () => {
     await using pve = await fakeProxmox(({ path }) => ({
-      data:
-        path.startsWith("/nodes/pve1/network")
-          ? [{ iface: "vmbr0" }, { iface: "vmbr1" }]
-          : [{ iface: "vmbr0" }],
+      data: path.startsWith("/nodes/pve1/network") ? [{ iface: "vmbr0" }, { iface: "vmbr1" }] : [{ iface: "vmbr0" }],
     }));
     const { spec } = made(0, 40).generation;
     const template = { vmid: 9001, host: "pve1" };

@@ -173,6 +173,7 @@ export async function updateConfig(call: Call, load: () => Vm, task?: Task): Pro
     checkLock(vm);
     needWritable(dc, vm.node, vmid);
     checkBoot(vm, settings, gone);
+    checkBalloon(vm, settings);
     await revert(call, vm, reverted);
     for (const key of gone) await remove(call, vm, key);
     removeFromBoot(vm, gone);
@@ -182,6 +183,13 @@ export async function updateConfig(call: Call, load: () => Vm, task?: Task): Pro
     dc.tell("configured", vm, token.id);
     if (Object.keys(errors).length > 0) throw invalid(errors);
   });
+}
+
+/** @throws ApiError when the balloon would leave more than the whole memory */
+function checkBalloon(vm: Vm, settings: ReadonlyMap<string, string>): void {
+  const of = (key: string): number => Number(settings.get(key) ?? vm.config.get(key) ?? 0);
+  if ((settings.has("memory") || settings.has("balloon")) && of("balloon") > of("memory"))
+    throw died("balloon value too large (must be smaller than assigned memory)");
 }
 
 /** @throws ApiError when an operation has locked the VM */

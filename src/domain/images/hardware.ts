@@ -25,6 +25,19 @@ export function propertiesOf(value: string): Map<string, string> {
   );
 }
 
+/** Names of drives. */
+export const DRIVE = /^(ide|sata|scsi|virtio|efidisk|tpmstate)\d+$/;
+
+/** The drives of a template: disks, CD drives, and those of its firmware. */
+export function drivesOf(options: TemplateOptions): { name: string; storage: string; isCdrom: boolean }[] {
+  return [...options].flatMap(([name, value]) => {
+    const given = propertiesOf(value);
+    const volume = given.get("file") ?? given.get("") ?? "none";
+    if (!DRIVE.test(name) || volume === "none") return [];
+    return [{ name, storage: volume.split(":")[0] ?? "", isCdrom: given.get("media") === "cdrom" }];
+  });
+}
+
 /** Reads what a clone keeps of a template. What it cannot keep is a fault (template.ts). */
 export function hardwareOf(options: TemplateOptions): TemplateHardware {
   const cpu = cpuOf(options);
@@ -80,20 +93,11 @@ function cardOf(value: string): NetworkCard {
   return {
     model: given.get("model") ?? first,
     ...(bridge === undefined ? {} : { bridge }),
-    ...(trunks === undefined ? {} : { trunks: singly(trunks) }),
+    ...(trunks === undefined ? {} : { trunks }),
     ...numbers(given, { tag: "vlan", mtu: "mtu", queues: "queues", rate: "rateMBps" }),
     ...(isOn(given.get("firewall")) ? { firewall: true } : {}),
     ...(isOn(given.get("link_down")) ? { isUnplugged: true as const } : {}),
   };
-}
-
-/** `2;4-6` as `2;4;5;6`: the provider knows no ranges. */
-function singly(trunks: string): string {
-  const each = trunks.split(";").flatMap((part) => {
-    const [first = 0, last = first] = part.split("-").map(Number);
-    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
-  });
-  return each.join(";");
 }
 
 function diskOf(given: ReadonlyMap<string, string>): DiskOptions {

@@ -1,7 +1,7 @@
 import type { Device, NodeHardware } from "../model/hardware.ts";
 import type { Problem } from "../model/problem.ts";
 import type { NodeSpec } from "../model/types.ts";
-import { DISK_LIMITS, propertiesOf, sizeGiB, type TemplateOptions } from "./hardware.ts";
+import { DISK_LIMITS, DRIVE, drivesOf, hardwareOf, propertiesOf, sizeGiB, type TemplateOptions } from "./hardware.ts";
 
 type Fault = Pick<Problem, "what" | "todo">;
 
@@ -13,7 +13,10 @@ const KEPT_OF_DISK = new Set([
 ]);
 
 /** What a clone shall be, as far as its template can stand in the way. */
-export type CloneSpec = Pick<NodeSpec, "cores" | "diskGiB" | "hardware"> & { storage: string; fullClones: boolean };
+export type CloneSpec = Pick<NodeSpec, "cores" | "memoryMiB" | "diskGiB" | "hardware"> & {
+  storage: string;
+  fullClones: boolean;
+};
 
 /**
  * The options of a template that its clones would lose or change silently, and those that would make a clone fail
@@ -25,12 +28,26 @@ export function templateFaults(options: TemplateOptions, vmid: number, clones: r
   return [
     ...[...options].flatMap(([name, value]) => optionFaults(name, value, vmid)),
     ...socketFaults(Number(options.get("sockets") ?? 1), vmid, clones),
+    ...vcpuFaults(options.get("vcpus"), vmid, clones),
+    ...balloonFaults(options, vmid, clones),
     ...cardFaults(names, vmid),
     ...takenFaults(names, clones),
     ...diskFaults(options.get("scsi0"), vmid, Math.min(...clones.map(({ diskGiB }) => diskGiB))),
     ...storageFaults(options.get("scsi0"), clones),
   ];
 }
+
+/** What Proxmox takes and the provider does not, in whatever it reads of a VM: it fails once the clone is made. */
+const UNREADABLE = [
+  {
+    name: /^net\d+$/,
+    value: /\btrunks=[^,]*-/,
+    form: "a range of VLANs",
+    todo: "each VLAN by itself, as trunks=2;3;4",
+  },
+  { name: DRIVE, value: /\bmbps_(rd|wr)(_max)?=\d*\.\d/, form: "a fraction of a MB/s", todo: "whole numbers" },
+  { name: /^memory$/, value: /\D/, form: "its memory in this form", todo: "a plain number of MiB" },
+];
 
 function optionFaults(name: string, value: string, vmid: number): Fault[] {
   const lost = (instead: string, todo: string): Fault[] => [
@@ -40,6 +57,14 @@ function optionFaults(name: string, value: string, vmid: number): Fault[] {
     return lost("another size", `qm set ${vmid} --delete ${name}; clones keep the option numa itself`);
   if (/^serial\d+$/.test(name) && value !== "socket")
     return lost("none, for only root may give them one", `qm set ${vmid} --${name} socket`);
+  const unreadable = UNREADABLE.find((one) => one.name.test(name) && one.value.test(value));
+  if (unreadable)
+    return [
+      {
+        what: `the template has ${name}: ${value}, and the provider cannot read a clone with ${unreadable.form}`,
+        todo: `qm set ${vmid} --${name} with ${unreadable.todo}`,
+      },
+    ];
   if (name === "hookscript") return lost("none", `qm set ${vmid} --delete hookscript; only root may set one`);
   if (name === "agent" && value.includes("freeze-fs-on-backup=0"))
     return lost(
@@ -63,6 +88,31 @@ function socketFaults(own: number, vmid: number, clones: readonly CloneSpec[]): 
     {
       what: `the template has ${own} sockets, over which ${odd.cores} cores cannot be divided`,
       todo: `set cores of the pool to a multiple of ${own}, or cpu.sockets, or qm set ${vmid} --sockets 1`,
+    },
+  ];
+}
+
+/** The cores of a VM that are plugged in at its start: a clone keeps their number. */
+function vcpuFaults(own: string | undefined, vmid: number, clones: readonly CloneSpec[]): Fault[] {
+  const odd = clones.find(({ cores }) => own !== undefined && cores !== Number(own));
+  if (own === undefined || odd === undefined) return [];
+  return [
+    {
+      what: `the template has vcpus: ${own}, and a clone shall have ${odd.cores} cores`,
+      todo: `qm set ${vmid} --delete vcpus: clones have all their cores then`,
+    },
+  ];
+}
+
+/** Proxmox refuses a balloon that leaves more than the whole memory. */
+function balloonFaults(options: TemplateOptions, vmid: number, clones: readonly CloneSpec[]): Fault[] {
+  const { balloonMiB: own = 0 } = hardwareOf(options);
+  const small = clones.find(({ memoryMiB, hardware }) => (hardware?.balloonMiB ?? own) > memoryMiB);
+  if (small === undefined) return [];
+  return [
+    {
+      what: `the template has balloon: ${own}, and a clone shall have ${small.memoryMiB} MiB of memory in all`,
+      todo: `set balloonMiB of the pool to at most ${small.memoryMiB}, or memoryMiB to ${own} or more, or qm set ${vmid} --balloon 0`,
     },
   ];
 }
@@ -115,6 +165,28 @@ function diskFaults(disk: string | undefined, vmid: number, diskGiB: number): Fa
     })),
     ...(size === undefined || size <= diskGiB ? [] : [tooGreat(size, diskGiB)]),
   ];
+}
+
+/**
+ * The drives that keep a clone on the host of its template: the provider would clone it there, and then move the clone,
+ * which takes a right that it has not.
+ * @param hosts other hosts that clones shall be made on
+ * @param own storages that are not shared
+ */
+export function boundFaults(
+  options: TemplateOptions,
+  { vmid, host }: { vmid: number; host: string },
+  hosts: readonly string[],
+  own: ReadonlySet<string>,
+): Fault[] {
+  return drivesOf(options)
+    .filter(({ storage }) => own.has(storage))
+    .map(({ name, storage, isCdrom }) => ({
+      what: `${name} of the template is on ${storage}, which is not shared: it can be cloned on ${host} only, and not on ${hosts.join(", ")}`,
+      todo: isCdrom
+        ? `qm set ${vmid} --delete ${name}: clones get a cloud-init drive of their own`
+        : `copy the template to each of these hosts, with its name and its tags, move ${name} to a shared storage, or take them out of the hosts of the pool`,
+    }));
 }
 
 /** A linked clone is a difference to the template's disk, and lies beside it. */

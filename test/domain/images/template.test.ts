@@ -30,11 +30,7 @@ describe("what a template has", () => {
   const kept: [string, Record<string, string | undefined>, Partial<TemplateHardware>][] = [
     ["nothing special", {}, {}],
     ["a VLAN", { net0: `${card},tag=20` }, { networks: [{ model: "virtio", bridge: "vmbr0", vlan: 20 }] }],
-    [
-      "trunks",
-      { net0: `${card},trunks=2;4-6` },
-      { networks: [{ model: "virtio", bridge: "vmbr0", trunks: "2;4;5;6" }] },
-    ],
+    ["trunks", { net0: `${card},trunks=2;4` }, { networks: [{ model: "virtio", bridge: "vmbr0", trunks: "2;4" }] }],
     ["an MTU", { net0: `${card},mtu=9000` }, { networks: [{ model: "virtio", bridge: "vmbr0", mtu: 9000 }] }],
     [
       "the firewall",
@@ -111,6 +107,14 @@ describe("what a template has", () => {
     ],
     ["has a disk of the same size", { scsi0: "local:x,size=40G" }, undefined],
     ["has a smaller disk in MiB", { scsi0: "local:x,size=3584M" }, undefined],
+    ["has a range of VLANs", { net1: `${card},trunks=2-4;7` }, /net1: .* cannot read a clone with a range of VLANs/],
+    ["has single VLANs", { net0: `${card},trunks=2;4` }, undefined],
+    ["has a fraction as a limit", { scsi5: `${disk},mbps_wr_max=1.5` }, /cannot read a clone with a fraction/],
+    ["has a whole limit", { scsi0: `${disk},mbps_rd=200` }, undefined],
+    ["has its memory in the longer form", { memory: "current=2048" }, /cannot read a clone with its memory/],
+    ["has as many cores plugged in as one of its clones", { vcpus: "4" }, /vcpus: 4, and a clone shall have 8 cores/],
+    ["has a balloon of the whole memory", { balloon: "4096" }, undefined],
+    ["has a greater balloon", { balloon: "4097" }, /balloon: 4097, and a clone shall have 4096 MiB/],
     ["has a greater disk", { scsi0: "local:x,size=41G" }, /disk has 41 GiB, and a clone shall have 40/],
     ["has a disk of a TiB", { scsi0: "local:x,size=1T" }, /disk has 1024 GiB/],
   ];
@@ -118,9 +122,14 @@ describe("what a template has", () => {
     it(`is ${says ? "refused by name" : "used"} when it ${title}`, () => {
       const here = { storage: "local", fullClones: false };
       const sizes = [
-        { cores: 4, diskGiB: 40, hardware: { disks: [{ name: "data", sizeGiB: 1 }] } },
-        { cores: 4, diskGiB: 40, hardware: { devices: [{ kind: "pci" as const, mapping: "gpu", pcie: false }] } },
-        { cores: 8, diskGiB: 80 },
+        { cores: 4, memoryMiB: 4096, diskGiB: 40, hardware: { disks: [{ name: "data", sizeGiB: 1 }] } },
+        {
+          cores: 4,
+          memoryMiB: 4096,
+          diskGiB: 40,
+          hardware: { devices: [{ kind: "pci" as const, mapping: "gpu", pcie: false }] },
+        },
+        { cores: 8, memoryMiB: 8192, diskGiB: 80 },
       ];
       const faults = templateFaults(
         read(changes),
