@@ -95,6 +95,15 @@ describe("a node that is not healthy", () => {
     },
     { when: "fewer than half of the others are not Ready", arrange: () => nodes("a b", `c ${name}`) },
     {
+      when: "one of two others is not Ready, the node that it replaces",
+      arrange: () => {
+        nodes("a", name);
+        const own = { [labels.pool]: "workers", [labels.slot]: "0" };
+        const status = { conditions: [{ type: "Ready", status: "Unknown" }] };
+        cluster.put(paths.nodes, { metadata: { name: "demo-workers-0-ffffffff", labels: own }, status });
+      },
+    },
+    {
       when: "one server of three is not Ready",
       arrange: () => nodes("a b", `c ${name}`, "server"),
     },

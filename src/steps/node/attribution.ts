@@ -58,8 +58,8 @@ export function unjudged(error: NodeUnhealthy, excuse: string): UserError {
 
 /**
  * What else may keep a node from being healthy: an outage of the API, the power of its VM or a silent host, that at
- * least half of the other nodes are not Ready either, or that no other node on its host is heard. None of these says
- * anything about its image.
+ * least half of the nodes of other slots are not Ready either, or that no other node on its host is heard. None of these
+ * says anything about its image.
  * @returns undefined: the node itself is the cause
  */
 export async function findExternalCause(context: StepContext, accused: SuspectNode): Promise<string | undefined> {
@@ -81,6 +81,12 @@ async function explainNotRunning({ pve }: StepContext, { vm, runsFor = 0 }: Susp
   }
 }
 
+/** Whether a node is or was in the slot that the node of this name is for. */
+function isOfSlot({ metadata }: Node, name: string): boolean {
+  const { [labels.pool]: pool = "", [labels.slot]: slot = "" } = metadata?.labels ?? {};
+  return name.slice(0, name.lastIndexOf("-")).endsWith(`-${pool}-${slot}`);
+}
+
 async function findUnhealthyOthers(
   { pve }: StepContext,
   { client, name, vm }: SuspectNode,
@@ -88,9 +94,10 @@ async function findUnhealthyOthers(
   try {
     const { items } = await client.list<Node>(paths.nodes);
     const others = items.filter((node) => nameOf(node) !== name);
-    const unhealthy = others.filter((node) => !isReady(node));
-    // A single unhealthy node explains nothing: it may be the very server that the new one replaces.
-    const isCommon = unhealthy.length > 0 && 2 * unhealthy.length >= others.length;
+    // The node that the new one replaces may be dead, and a single unhealthy node of many explains nothing.
+    const beyond = others.filter((node) => !isOfSlot(node, name));
+    const unhealthy = beyond.filter((node) => !isReady(node));
+    const isCommon = unhealthy.length > 0 && 2 * unhealthy.length >= beyond.length;
     if (isCommon) return `not Ready either: ${unhealthy.map(nameOf).join(", ")}`;
     // The network of a host may be out. Nodes of the same image may be silent for the same fault of it.
     const isSilent = (node: Node) => !isReady(node) && !saysNotReady(node);
