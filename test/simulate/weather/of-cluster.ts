@@ -24,7 +24,7 @@ export const ofCluster: readonly WeatherKind[] = [
     lasts: [5000, 450_000],
     aftermath: 120_000,
     befall: ({ cluster, watcher }, chance) => {
-      const node = any(chance, agents(cluster.objects.list("nodes")).filter(isReady));
+      const node = any(chance, cluster.objects.list("nodes").filter(isReady));
       if (node === undefined) return undefined;
       watcher.touchedByFate(node.metadata.name);
       return cluster.nodes.stall(node.metadata.name);
