@@ -46,6 +46,40 @@ describe("the proxy of a request", () => {
       assert.equal(found?.origin, isProxied ? "http://proxy:3128" : undefined);
     });
 
+  /** What Go's httpproxy.Config makes of a NO_PROXY and a URL, asked of it. */
+  const more: [noProxy: string, url: string, isProxied: boolean][] = [
+    ["::ffff:10.20.0.5", "https://10.20.0.5:8006", false],
+    ["10.20.0.5:8006", "https://[::ffff:10.20.0.5]:8006", false],
+    ["::ffff:10.20.0.0/119", "https://10.20.1.5", false],
+    ["::/0", "https://10.20.0.5", true],
+    ["fd00:0:0::5", "https://[fd00::5]", false],
+    ["FD00::/8", "https://[fd00::5]", false],
+    ["[fd00::5]", "https://[fd00::5]", true],
+    ["[fd00::5]:", "https://[fd00::5]", false],
+    ["example.org:", "https://pve.example.org:8006", false],
+    ["example.org:8006", "https://pve.example.org", true],
+    ["EXAMPLE.org", "https://PVE.example.ORG", false],
+    ["example.org.", "https://pve.example.org", true],
+    ["münchen.example.org", "https://münchen.example.org", false],
+    ["example.org 10.20.0.5", "https://10.20.0.5", true],
+    ["x,*", "https://a.example", false],
+    ["10.20.0.0/23:8006", "https://10.20.0.5:8006", true],
+  ];
+  for (const [noProxy, url, isProxied] of more)
+    it(`is ${isProxied ? "used" : "not used"} for ${url} with ${noProxy}, as in Go`, () => {
+      const found = proxyOf(new URL(url), { HTTPS_PROXY: "proxy:3128", NO_PROXY: noProxy });
+      assert.equal(found?.origin, isProxied ? "http://proxy:3128" : undefined);
+    });
+
+  for (const proxy of ["pro xy", "http://user:pass#word@proxy:1", "ftp://proxy"])
+    it(`is refused as ${proxy}, without its password`, () => {
+      const refused = (): unknown => proxyOf(new URL("https://a.example"), { HTTPS_PROXY: proxy });
+      assert.throws(
+        refused,
+        (error: Error) => error.message.includes("HTTPS_PROXY is not the URL") && !error.message.includes("pass#"),
+      );
+    });
+
   const chosen: [string, string, Record<string, string>, string | undefined][] = [
     [
       "https has one of its own",
@@ -122,6 +156,20 @@ describe("the proxy of a request", () => {
       process.env.NO_PROXY = ".example";
       await assert.rejects(ask());
       assert.deepEqual(tunnels, []);
+    });
+
+    it("is named when it is not there", async () => {
+      process.env.HTTPS_PROXY = "http://127.0.0.1:9";
+      const pve = new Proxmox({ endpoint: "https://pve.example:8006", token: "a@pve!b=c", retryMs: 1 });
+      await assert.rejects(pve.get("/version"), /through the HTTP proxy 127.0.0.1:9[^]*the proxy of HTTPS_PROXY runs/);
+      await pve.close();
+    });
+
+    it("is named when it is no URL", async () => {
+      process.env.HTTPS_PROXY = "not a URL";
+      const pve = new Proxmox({ endpoint: "https://pve.example:8006", token: "a@pve!b=c", retryMs: 1 });
+      await assert.rejects(pve.get("/version"), /HTTPS_PROXY is not the URL of a proxy/);
+      await pve.close();
     });
 
     it("is named when it refuses, which another try does not change", async () => {

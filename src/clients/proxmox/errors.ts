@@ -1,4 +1,5 @@
 import { UserError, type Problem } from "../../runtime/errors.ts";
+import { proxyOf } from "../../runtime/proxy.ts";
 
 /** Status codes of pveproxy itself when it could not reach the daemon or the other host. */
 export const proxyFaults: ReadonlySet<number> = new Set([595, 596, 599]);
@@ -119,11 +120,15 @@ export class ProxmoxUnreachable extends UserError {
 
   constructor(endpoint: string, method: string, path: string, tries: number, cause: unknown) {
     const code = codeOf(cause);
+    const proxy = proxyOf(new URL(endpoint))?.host;
     super(
       {
         what: `Proxmox does not answer (${code}, ${tries} ${tries === 1 ? "try" : "tries"})`,
-        where: `${method} ${endpoint}/api2/json${path}`,
-        todo: remedies[code] ?? "check the network between this machine and Proxmox, then run again",
+        where: `${method} ${endpoint}/api2/json${path}${proxy === undefined ? "" : `, through the HTTP proxy ${proxy}`}`,
+        todo:
+          proxy !== undefined && ["ECONNREFUSED", "ENOTFOUND"].includes(code)
+            ? "check that the proxy of HTTPS_PROXY runs, or name the host or its network in NO_PROXY"
+            : (remedies[code] ?? "check the network between this machine and Proxmox, then run again"),
       },
       { cause },
     );

@@ -1,4 +1,5 @@
 import { fingerprint } from "./canonical.ts";
+import type { NodeHardware } from "./hardware.ts";
 import type { Problem } from "./problem.ts";
 import type { Generation, NodeSpec } from "./types.ts";
 
@@ -27,7 +28,7 @@ export function generationOf(spec: NodeSpec): Generation {
  * The part of a spec that is hashed. Defaults are left out, so a field that a later release adds does not roll existing
  * pools. The order of keys and of taints has no effect on a node, so it has none on the hash.
  */
-function content(spec: NodeSpec): Partial<NodeSpec> {
+function content(spec: NodeSpec): object {
   const { labels, taints, startupTaints, rollout, config, hardware, incarnation, ...always } = spec;
   return {
     ...always,
@@ -36,9 +37,14 @@ function content(spec: NodeSpec): Partial<NodeSpec> {
     ...(startupTaints !== undefined && startupTaints.length > 0 ? { startupTaints: startupTaints.toSorted() } : {}),
     ...(rollout !== undefined && rollout !== 0 ? { rollout } : {}),
     ...(config !== undefined && Object.keys(config).length > 0 ? { config } : {}),
-    ...(hardware !== undefined && Object.keys(hardware).length > 0 ? { hardware } : {}),
+    ...(hardware !== undefined && Object.keys(hardware).length > 0 ? { hardware: built(hardware) } : {}),
     ...(incarnation !== undefined && incarnation !== 0 ? { incarnation } : {}),
   };
+}
+
+/** Hardware as a VM has it: the zone of a network only says where the token has its right on it. */
+function built({ networks, ...others }: NodeHardware): object {
+  return { ...others, ...(networks && { networks: networks.map((card) => ({ ...card, zone: undefined })) }) };
 }
 
 /**

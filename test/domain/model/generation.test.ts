@@ -35,6 +35,12 @@ describe("generation", () => {
     assert.equal(generationOf(other).id, generationOf(one).id);
   });
 
+  it("does not see the zone of a network, which is no part of a node", () => {
+    const of = (zone: object): string =>
+      generationOf({ ...SPEC, hardware: { networks: [{ bridge: "vnet1", model: "virtio", ...zone }] } }).id;
+    assert.equal(of({ zone: "campus" }), of({}));
+  });
+
   it("sees every field", () => {
     const changes: Partial<NodeSpec>[] = [
       { image: "other-v1.0.0" },
