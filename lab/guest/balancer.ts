@@ -20,8 +20,15 @@ const quiet = 1000;
 /** Milliseconds after which the connections to a draining server are cut, even when requests are under way on them. */
 const drainPatience = 3000;
 
+/** Credentials of a health check. */
+interface ClientCertificate {
+  cert: string;
+  key: string;
+}
+
 interface Backend {
   address: string;
+  client: Partial<ClientCertificate>;
   /** Failed checks in a row. */
   failures: number;
   /** Gets no new connections: the server is about to leave or to stop. */
@@ -74,11 +81,14 @@ export class Balancer {
     for (const { connections } of this.backends.values()) for (const connection of connections) cut(connection);
   }
 
-  /** Adds a server that is ready: it gets connections from now on. */
-  add(address: string): void {
+  /**
+   * Adds a server that is ready: it gets connections from now on.
+   * @param client what its health is asked with
+   */
+  add(address: string, client: Partial<ClientCertificate> = {}): void {
     void this.backends.get(address)?.scope.end();
     const scope = new Scope(this.scope);
-    const backend: Backend = { address, failures: 0, draining: false, connections: new Set(), scope };
+    const backend: Backend = { address, client, failures: 0, draining: false, connections: new Set(), scope };
     this.backends.set(address, backend);
     scope.defer(() => {
       for (const connection of backend.connections) cut(connection);
@@ -155,7 +165,7 @@ export class Balancer {
     while (!backend.scope.over) {
       await backend.scope.wait(checkEvery);
       const failed = backend.failures;
-      backend.failures = (await apiReady(backend.address)) ? 0 : failed + 1;
+      backend.failures = (await apiReady(backend.address, backend.client)) ? 0 : failed + 1;
       if (backend.failures === strikes) for (const connection of backend.connections) cut(connection);
     }
   }
@@ -186,12 +196,12 @@ function cut({ client, server }: Connection): void {
 }
 
 /**
- * Whether the API server of a host is ready. Asks without credentials, since anonymous users may read `/readyz`, and
- * verifies no certificate, since the balancer only passes bytes on.
+ * Whether the API server of a host is ready. It verifies no certificate, since the balancer only passes bytes on.
+ * @param client credentials that it asks with: RKE2 tells nobody else
  */
-export async function apiReady(host: string): Promise<boolean> {
+export async function apiReady(host: string, client: Partial<ClientCertificate> = {}): Promise<boolean> {
   return new Promise((resolve) => {
-    const options = { host, port: 6443, path: "/readyz", agent: false, rejectUnauthorized: false };
+    const options = { ...client, host, port: 6443, path: "/readyz", agent: false, rejectUnauthorized: false };
     const request = https.get({ ...options, signal: AbortSignal.timeout(checkPatience) }, (response) => {
       response.resume();
       resolve(response.statusCode === 200);

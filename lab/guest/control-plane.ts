@@ -83,6 +83,8 @@ export function startApiServer(seat: Seat): Supervised {
     "service-account-signing-key-file": cluster.file("service.key"),
     "service-cluster-ip-range": "10.43.0.0/16",
     "authorization-mode": "Node,RBAC",
+    // As RKE2 starts it (rke2#3146): who asks without credentials gets 401, also for /readyz.
+    "anonymous-auth": "false",
     "enable-admission-plugins": "NodeRestriction",
     "enable-bootstrap-token-auth": "true",
     "requestheader-client-ca-file": cluster.file("request-header-ca.crt"),

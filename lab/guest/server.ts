@@ -119,7 +119,7 @@ export class Server {
 
   /** Resumes serving: the server stays in the cluster after all. */
   serveAgain(): void {
-    if (this.yielding && this.ready) this.cluster.balancer.add(this.address);
+    if (this.yielding && this.ready) this.cluster.balancer.add(this.address, this.client);
     this.yielding = false;
   }
 
@@ -138,6 +138,12 @@ export class Server {
     const directory = disk.snapshotDirectoryOf(guest);
     const fault = () => guest.rack.snapshotFault;
     return new Snapshots({ node, etcd, kube, password: cluster.password, directory, fault }, plane);
+  }
+
+  /** What the health checks of the registration address ask with. */
+  private get client(): { cert: string; key: string } {
+    const { cert, key } = this.cluster.admin;
+    return { cert, key };
   }
 
   private tell(what: string, subject: string): void {
@@ -246,14 +252,14 @@ export class Server {
   private async startApiServer(): Promise<void> {
     const api = startApiServer(this.seat);
     this.plane.defer(() => api.kill());
-    while (!(await apiReady(this.address))) await this.plane.wait(look);
+    while (!(await apiReady(this.address, this.client))) await this.plane.wait(look);
     for (const child of startControllers(this.seat)) this.plane.defer(() => child.kill());
   }
 
   /** Makes the registration address send connections to this server from now on. */
   private attach(): void {
     const { balancer } = this.cluster;
-    balancer.add(this.address);
+    balancer.add(this.address, this.client);
     this.ready = true;
     this.plane.defer(async () => {
       this.ready = false;

@@ -52,7 +52,8 @@ export class Recipe {
   /** `/readyz`, asked of one server or of the registration address. */
   private async serves(server: string): Promise<string> {
     const host = URL.canParse(server) ? new URL(server).hostname : (await this.site.lab.status).registration;
-    return (await apiReady(host)) ? "ok" : "Error from server";
+    const { cert, key } = readKubeconfig(readFileSync(this.site.lab.env.KUBECONFIG, "utf8"));
+    return (await apiReady(host, { cert, key })) ? "ok" : "Error from server";
   }
 
   private async destroy(vm: number): Promise<string> {
