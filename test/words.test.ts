@@ -34,4 +34,10 @@ describe("names, comments, messages and pages", () => {
     );
     assert.deepEqual(found, []);
   });
+
+  it("are few: the glossary fits on a screen", () => {
+    const page = readFileSync(join(projectRoot, "docs/glossary.md"), "utf8");
+    const words = page.split("\n").filter((line) => /^\| (?!word |-)/.test(line));
+    assert.ok(words.length > 10 && words.length < 25, `${words.length} words`);
+  });
 });
