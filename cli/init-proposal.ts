@@ -71,6 +71,7 @@ export async function proposeConfig(
     ofWorkers,
     network,
     diskGiB: copy.diskGiB,
+    fullClones: copy.storage !== undefined && copy.storage !== storage,
   });
   const { config = {} } = parse(text) as { config?: Record<string, unknown> };
   return { text, config: readConfig(ownSettings(config)), notes: notesOn(site, hosts, copies, network, wishes) };
@@ -221,11 +222,19 @@ interface Values extends Wishes {
   ofWorkers: number;
   network: Network;
   diskGiB: number;
+  /** The nodes are on another storage than their template. */
+  fullClones: boolean;
 }
+
+/** A text in quotes, unless YAML reads it as that text without them. */
+const text = (value: string): string =>
+  /^([a-z][\w.-]*|\d+(\.\d+){3})$/i.test(value) && !/^(true|false|null|yes|no|on|off|[yn])$/i.test(value)
+    ? value
+    : JSON.stringify(value);
 
 function render(values: Values): string {
   const { cluster, registrationAddress, servers, workers, firstAddress, image, storage, bridge, hosts, first } = values;
-  const { network, ofWorkers, diskGiB, pool } = values;
+  const { network, ofWorkers, diskGiB, pool, fullClones } = values;
   const next = first + OF_SERVERS;
   const second = firstAddress === undefined ? undefined : addressAfter(firstAddress, OF_SERVERS);
   const optional = (key: string, value: string | number | undefined, indent: string): string =>
@@ -234,30 +243,30 @@ function render(values: Values): string {
 # Made by \`evergreen init\`. What is left out has its default: npx evergreen explain KEY, docs/configuration.md.
 config:
   # Part of every node's name: <cluster>-<pool>-<slot>-<generation>.
-  evergreen:cluster: ${cluster}
+  evergreen:cluster: ${text(cluster)}
 
   evergreen:site:
     # In front of all ready servers, ports 9345 and 6443. No node may own it.
-    registrationAddress: ${registrationAddress}
+    registrationAddress: ${text(registrationAddress)}
     # The token may change VMs in this pool only.
-    proxmoxPool: ${pool}
+    proxmoxPool: ${text(pool)}
     # New VMs go round these hosts, slot by slot.
-    hosts: [${hosts.join(", ")}]
-    storage: ${storage}
-    bridge: ${bridge}${optional("gateway", network.gateway, "    ")}${optional("prefixLength", network.prefixLength, "    ")}
+    hosts: [${hosts.map(text).join(", ")}]
+    storage: ${text(storage)}${optional("fullClones", fullClones ? "true" : undefined, "    ")}
+    bridge: ${text(bridge)}${optional("gateway", network.gateway, "    ")}${optional("prefixLength", network.prefixLength, "    ")}
 
   evergreen:controlPlane:
-    image: ${image}
+    image: ${text(image)}
     servers: ${servers}
     cores: 4
     memoryMiB: 8192
     diskGiB: ${diskGiB}
     # Nobody else may use these VMIDs${firstAddress === undefined ? "" : " and addresses"}: each VMID has the address at the same offset.
-    vmIds: { first: ${first}, last: ${next - 1} }${optional("firstAddress", firstAddress, "    ")}
+    vmIds: { first: ${first}, last: ${next - 1} }${optional("firstAddress", firstAddress && text(firstAddress), "    ")}
 
   evergreen:pools:
     - name: workers
-      image: ${image}
+      image: ${text(image)}
       slots: ${workers}
       cores: 4
       memoryMiB: 8192

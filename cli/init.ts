@@ -23,14 +23,23 @@ const whole = (text: string): number => {
   if (!Number.isInteger(number) || number < 0) throw new InvalidArgumentError("It must be a whole number.");
   return number;
 };
-const list = (text: string): string[] => text.split(",").map((one) => one.trim());
+const list = (text: string): string[] =>
+  text
+    .split(",")
+    .map((one) => one.trim())
+    .filter((one) => one !== "");
+const stackName = (text: string): string => {
+  if (!/^[\w.-]+$/.test(text))
+    throw new InvalidArgumentError("It must be letters, digits, dots, dashes and underscores.");
+  return text;
+};
 
 /** `evergreen init`: writes the first configuration of a stack from what the Proxmox API shows. It changes no site. */
 export function initCommand(program: Command): void {
   program
     .command("init")
     .description("write Pulumi.<stack>.yaml for a new cluster from what the Proxmox API shows; it only reads there")
-    .requiredOption("-s, --stack <name>", "stack to write")
+    .requiredOption("-s, --stack <name>", "stack to write", stackName)
     .option("--cluster <name>", "name of the cluster; default: that of the stack")
     .option(
       "--registration-address <address>",

@@ -17,7 +17,7 @@ export function adoptionProblems(owners: readonly AdoptingPool[]): Problem[] {
     ...outside.map(({ slot, slots, where }) => ({
       what: `slot ${slot} is not one of the ${slots} slots, and a node is adopted into it`,
       where: `${where}.slot`,
-      todo: `use a slot from 0 to ${slots - 1}, or give the pool more slots`,
+      todo: slots === 0 ? "give the pool slots" : `use a slot from 0 to ${slots - 1}, or give the pool more slots`,
     })),
     ...twice(entries, "slot", (entry) => `${entry.path} ${entry.slot}`),
     ...twice(entries, "vmid", (entry) => entry.vmid),

@@ -11,7 +11,11 @@ export interface SizedNode {
 
 /** What is wrong with the hardware of a pool beyond single values. */
 export function hardwareProblems({ path, cores, memoryMiB, hardware }: SizedNode): Problem[] {
-  const { cpu, balloonMiB = 0, networks = [], disks = [], devices = [] } = hardware;
+  const { cpu, balloonMiB = 0, networks = [], disks = [], devices = [], systemDisk = {} } = hardware;
+  const allDisks = [
+    { key: "systemDisk", ...systemDisk },
+    ...disks.map((disk, i) => ({ ...disk, key: `disks[${i}]`, cache: disk.cache ?? "none" })),
+  ];
   const sockets = cpu?.sockets ?? 1;
   const problem = (key: string, what: string, todo: string): Problem => ({ what, where: `${path}.${key}`, todo });
   const names = disks.map(({ name }) => name);
@@ -36,6 +40,17 @@ export function hardwareProblems({ path, cores, memoryMiB, hardware }: SizedNode
               `networks[${i}].mtu`,
               `a card of the model ${model} has no MTU in Proxmox VE`,
               "use the model virtio, or set the MTU in the guest",
+            ),
+          ],
+    ),
+    ...allDisks.flatMap(({ key, aio, cache }) =>
+      aio !== "native" || cache === undefined || ["none", "directsync"].includes(cache)
+        ? []
+        : [
+            problem(
+              `${key}.aio`,
+              `native I/O needs the cache mode none or directsync, and this one is ${cache}: no VM with it starts`,
+              "use io_uring or threads, or another cache mode",
             ),
           ],
     ),

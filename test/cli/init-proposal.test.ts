@@ -66,6 +66,16 @@ describe("the first configuration of a stack", () => {
     assert.deepEqual([config.controlPlane.image, config.controlPlane.vmIds.first], [image, 7000]);
   });
 
+  it("copies in full what shall be on another storage than the template", async () => {
+    const said = async (storage: string) => (await propose({}, { storage })).config.site.fullClones;
+    assert.deepEqual([await said("zfs"), await said("ceph")], [false, true]);
+  });
+
+  for (const cluster of ["true", "a: b", "x # y", "[", "1e3"])
+    it(`is refused in the words of the configuration with the cluster ${cluster}`, async () => {
+      await assert.rejects(propose({}, { cluster }), /evergreen:cluster/);
+    });
+
   const notes: [string, Partial<SiteSurvey>, Partial<Wishes>, RegExp][] = [
     ["hosts that do not answer", { silent: ["pve3"] }, {}, /pve3 does not answer/],
     ["hosts without the image", { hosts: ["pve1", "pve2", "pve4"] }, {}, /pve4 get no VMs: no copy of ubuntu/],
@@ -87,7 +97,8 @@ describe("the first configuration of a stack", () => {
 
   it("leaves addresses to DHCP when none is named", async () => {
     const top = survey();
-    const { firstAddress: _, ...rest } = wishes();
+    const rest = wishes();
+    delete rest.firstAddress;
     const { config, notes: said } = await proposeConfig(top, rest, () => Promise.resolve(true));
     assert.deepEqual([config.controlPlane.firstAddress, config.site.gateway], [undefined, undefined]);
     assert.match(said.join("\n"), /DHCP/);

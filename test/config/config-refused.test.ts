@@ -98,6 +98,13 @@ describe("a wrong configuration", () => {
       /model e1000 has no MTU/,
     ],
     [
+      "native I/O through a cache",
+      { disks: [{ name: "a", sizeGiB: 1, cache: "writeback", aio: "native" }] },
+      {},
+      "evergreen:pools[0].disks[0].aio",
+      /needs the cache mode none or directsync, and this one is writeback/,
+    ],
+    [
       "two disks of one name",
       {
         disks: [
