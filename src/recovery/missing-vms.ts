@@ -1,12 +1,12 @@
 import { UserError, UserErrors } from "../runtime/errors.ts";
 import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import { Proxmox } from "../clients/proxmox/client.ts";
-import { nodeTags } from "../clients/proxmox/tags.ts";
-import { isRunning, listNamed, findUnseen, type ListedVm } from "../clients/proxmox/vms.ts";
+import { nodeNameIn, nodeTags } from "../clients/proxmox/tags.ts";
+import { isCalled, isRunning, listNamed, findUnseen, type ListedVm } from "../clients/proxmox/vms.ts";
 import { shortList } from "../domain/drain/local-data.ts";
 import { hasJoined } from "../domain/rollout/slot-state.ts";
 import { hiddenVmProblems, renumberedProblem } from "../domain/rollout/hidden-vms.ts";
-import { nodeName, parseNodeName } from "../domain/model/generation.ts";
+import { parseNodeName } from "../domain/model/generation.ts";
 import type { NodeRecord } from "../domain/model/types.ts";
 import type { EngineState } from "./engine-state.ts";
 import { SERVER_POOL, type Config } from "../config/config.ts";
@@ -64,12 +64,12 @@ export async function findUntracked(
 }
 
 /**
- * Clones that were never configured: they are in the state by name and VMID, and they are off and have no Evergreen
- * tags. The provider stores as written what Proxmox refused, and never writes it again. A VM that was claimed had its
+ * Clones that were never configured: they are in the state by name and VMID, and have no Evergreen tags. One that
+ * somebody has started is named, and not undone. The provider stores as written what Proxmox refused, and never writes it again. A VM that was claimed had its
  * tags at that time, so they were removed later, and it is not one of these.
  */
 export function unconfiguredAmong(known: readonly Vm[], list: readonly ListedVm[]): Vm[] {
-  const isBare = (vm: ListedVm) => vm.status === "stopped" && nodeTags(vm.tags) === undefined;
+  const isBare = (vm: ListedVm) => nodeTags(vm.tags) === undefined;
   return known.filter(
     ({ vmid, name, claimed }) =>
       claimed !== true && list.some((vm) => vm.vmid === vmid && vm.name === name && isBare(vm)),
@@ -101,7 +101,7 @@ export async function findOutdatedVms(
   if (found === undefined) return { gone: [], moved: [] };
   refuseStrangers(known, found.seen, found.config);
   const isOurs = (vm: ListedVm) =>
-    nodeTags(vm.tags) !== undefined && known.some(({ vmid, name }) => vm.vmid === vmid && vm.name === name);
+    nodeTags(vm.tags) !== undefined && known.some(({ vmid, name }) => vm.vmid === vmid && isCalled(vm, name));
   const ours = found.seen.filter(isOurs);
   return ours.length === 0 ? { gone: [], moved: [] } : { gone: found.gone, moved: movedAmong(known, ours) };
 }
@@ -148,9 +148,9 @@ export function refuseStrangers(
 ): void {
   const isStranger = (vm: ListedVm, { name, claimed }: Pick<Vm, "name" | "claimed">): boolean => {
     const tags = nodeTags(vm.tags);
-    if (vm.name === name) return false;
+    if (isCalled(vm, name)) return false;
     if (tags?.cluster !== cluster) return true;
-    return claimed !== true && nodeName(cluster, tags.pool, tags.slot, tags.generation) !== name;
+    return claimed !== true && nodeNameIn(tags) !== name;
   };
   const strangers = known.flatMap((one) =>
     list

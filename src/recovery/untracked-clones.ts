@@ -1,5 +1,5 @@
 import { UserErrors } from "../runtime/errors.ts";
-import { listVms, type ListedVm } from "../clients/proxmox/vms.ts";
+import { isCalled, listVms, type ListedVm } from "../clients/proxmox/vms.ts";
 import { imageTags } from "../domain/model/formats.ts";
 import { findUntracked, recordedElsewhere } from "./missing-vms.ts";
 import { keptWords } from "../domain/drain/local-data.ts";
@@ -67,7 +67,7 @@ export async function reportUnknownNodes(
   report: (what: string, how: string) => void,
 ): Promise<void> {
   if (observed.kubernetes === undefined) return;
-  const isKnown = (vm: ListedVm) => known.some(({ vmid, name }) => vmid === vm.vmid && name === vm.name);
+  const isKnown = (vm: ListedVm) => known.some(({ vmid, name = "" }) => vmid === vm.vmid && isCalled(vm, name));
   for (const vm of await listVms(pve)) {
     const { vmid, pool, template } = vm;
     const node = recordOf(observed, vm);
@@ -82,10 +82,10 @@ export async function reportUnknownNodes(
 /** What a claim has recorded of this VM; its SMBIOS uuid is compared before anything is done to it. */
 function recordOf(
   { records }: Pick<ObservedCluster, "records">,
-  vm: Pick<ListedVm, "vmid" | "name">,
+  vm: Pick<ListedVm, "vmid" | "name" | "tags">,
 ): NodeRecord | undefined {
   const nodes = [...records.values()].flatMap((record) => record.nodes);
-  return nodes.find((node) => node.vmid === vm.vmid && node.name === vm.name && !isAdopted(node));
+  return nodes.find((node) => node.vmid === vm.vmid && isCalled(vm, node.name) && !isAdopted(node));
 }
 
 function whatToDo(node: NodeRecord, config: OpenStack["config"]): string {
@@ -132,7 +132,7 @@ export function refuseUnclaimedMembers(
   known: readonly KnownVm[],
 ): void {
   const isMember = (vm: KnownVm): boolean => {
-    const record = recordOf(observed, vm);
+    const record = recordOf(observed, { ...vm, tags: [] });
     return (record !== undefined && hasJoined(record)) || observed.nodes.some(({ name }) => name === vm.name);
   };
   const problems = known.flatMap((vm) => {

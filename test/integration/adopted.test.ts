@@ -41,7 +41,9 @@ const noFile: Answer = { status: 500, reason: "Agent error: No such file or dire
 
 /** Does something with a guest that has these files. */
 async function withGuest<T>(files: Record<string, string>, work: (context: StepContext) => Promise<T>): Promise<T> {
-  const answer = ({ method, parameters: { file = "" } }: Seen): Answer => {
+  const answer = ({ method, path, parameters: { file = "" } }: Seen): Answer => {
+    if (path.endsWith("/config"))
+      return { data: { name: "kube-a", tags: adopted("workers").tags.join(), digest: "d" } };
     if (method === "POST") return noFile;
     return file in files ? { data: { content: files[file] } } : noFile;
   };
@@ -63,6 +65,12 @@ describe("the way into the cluster of an adopted node", () => {
     [
       "an agent through a server",
       adopted("workers"),
+      { [config]: "server: https://10.0.0.11:9345\n" },
+      /through https:\/\/10\.0\.0\.11:9345 and not/,
+    ],
+    [
+      "an agent through a server, of which the list has no name",
+      adopted("workers", { name: undefined, status: "unknown" }),
       { [config]: "server: https://10.0.0.11:9345\n" },
       /through https:\/\/10\.0\.0\.11:9345 and not/,
     ],

@@ -16,6 +16,8 @@ interface Vm {
   told?: boolean;
   /** @default pve1 */
   host?: string;
+  /** Whether its host reports no statistics, so that the list has neither name nor status. */
+  nameless?: boolean;
 }
 
 const imageTags = (rke2: string) => `eg-image;evergreen;rke2-${rke2}`;
@@ -35,17 +37,22 @@ const node = (pool: string, vmid: number, more: Partial<Vm> = {}): Vm => ({
 });
 
 /** Reads the picture of a data centre with these VMs, where no guest has started RKE2. */
-async function read(vms: Vm[], { audit = true, dead }: { audit?: boolean; dead?: Answer } = {}) {
-  const rows = vms.map(({ vmid, name, tags = "", template: flag = false, running = false, host = "pve1" }) => ({
-    type: "qemu",
-    vmid,
-    name,
-    tags,
-    node: host,
-    pool: "nodes",
-    template: flag ? 1 : 0,
-    status: running ? "running" : "stopped",
-  }));
+async function read(
+  vms: Vm[],
+  { audit = true, dead, config = {} }: { audit?: boolean; dead?: Answer; config?: Record<string, unknown> } = {},
+) {
+  const rows = vms.map(
+    ({ vmid, name, tags = "", template: flag = false, running = false, host = "pve1", nameless }) => ({
+      type: "qemu",
+      vmid,
+      ...(nameless === true ? {} : { name }),
+      tags,
+      node: host,
+      pool: "nodes",
+      template: flag ? 1 : 0,
+      status: nameless === true ? "unknown" : running ? "running" : "stopped",
+    }),
+  );
   const answer = (path: string, file?: string): Answer => {
     if (path === "/access/permissions") return { data: { "/pool/nodes": audit ? { "VM.Audit": 1 } : {} } };
     if (dead !== undefined && path.startsWith("/nodes/pve2/")) return dead;
@@ -61,7 +68,7 @@ async function read(vms: Vm[], { audit = true, dead }: { audit?: boolean; dead?:
     return { data: { name: vm.name, smbios1: `uuid=${uuid}`, onboot: vm.onboot ? 1 : 0, digest: "d" } };
   };
   await using pve = await fakeProxmox(({ path, parameters }) => answer(path, parameters.file));
-  return await observeCluster(pve.client, smallConfig());
+  return await observeCluster(pve.client, smallConfig(config));
 }
 
 const refusal =
@@ -75,6 +82,18 @@ describe("the picture of both APIs", () => {
     assert.equal(observed.kubernetes, undefined);
     assert.deepEqual([observed.vms, observed.nodes, observed.takenVmids], [[], [], [9001]]);
     assert.deepEqual([...observed.records.keys()], []);
+  });
+
+  it("knows a VM that is to be adopted on a host that reports no statistics", async () => {
+    const uuid = "6b0124f9-0000-4000-8000-000000000300";
+    const adopt = [{ slot: 0, vmid: 300, uuid, node: "kube-0" }];
+    const pools = [{ name: "workers", image: OLD, slots: 1, vmIds: { first: 1100, last: 1109 }, adopt }];
+    const vms = [template(9001, OLD), { vmid: 300, name: "kube-0", nameless: true }];
+    const { adoption } = await read(vms, { config: { pools } });
+    assert.deepEqual(
+      adoption.problems.map(({ what }) => what),
+      ["VM 300 cannot be adopted as kube-0: the cluster has no Node of that name"],
+    );
   });
 
   it("holds images by their tags, and says what other machines of that name lack", async () => {

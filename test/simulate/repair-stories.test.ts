@@ -218,6 +218,21 @@ describe("a repair in virtual time", function () {
       assert.equal(stage.vm(1100).running, false);
     }));
 
+  it("names nodes that the state does not have on a host whose statistics hang", async () =>
+    await play(async () => {
+      stage.world.dc.withoutStatistics.add("pve1");
+      const { said } = await stage.mend({ vms: others().filter((one) => one.vmid !== 1100) });
+      assert.match(said.join(), /VM 1100 .* is in no state of the engine, and is recorded as handedOver/);
+    }));
+
+  it("destroys a clone that was never configured on a host whose statistics hang", async () =>
+    await play(async () => {
+      await clone();
+      stage.world.dc.withoutStatistics.add("pve1");
+      const { why } = await stage.mend({ vms: [...others(), { vmid, name, host: "pve1", urn: name }] });
+      assert.deepEqual([why, isThere()], ["", false]);
+    }));
+
   it("forgets a VM that is gone and whose name a later VM of ours has, as an older state shows it", async () =>
     await play(async () => {
       const older = others().map((one) => (one.vmid === 1100 ? { ...one, vmid: 1105 } : one));

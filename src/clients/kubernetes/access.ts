@@ -4,9 +4,9 @@ import { guest, ports } from "../../../images/contract.ts";
 import { hungMs, isNoSuchFile, isOff, readFile } from "../proxmox/agent.ts";
 import type { Proxmox } from "../proxmox/client.ts";
 import { ProxmoxError } from "../proxmox/errors.ts";
-import { nodeTags } from "../proxmox/tags.ts";
-import type { ListedVm } from "../proxmox/vms.ts";
-import { isAdopted, nodeName } from "../../domain/model/generation.ts";
+import { nodeNameIn, nodeTags } from "../proxmox/tags.ts";
+import { isCalled, type ListedVm } from "../proxmox/vms.ts";
+import { isAdopted } from "../../domain/model/generation.ts";
 import { Kubernetes } from "./client.ts";
 import { parseKubeconfig } from "./kubeconfig.ts";
 
@@ -42,8 +42,7 @@ export function serverVms(vms: readonly ListedVm[], site: ClusterSite): ListedVm
     const tags = nodeTags(vm.tags);
     if (vm.template || vm.pool !== site.proxmoxPool) return false;
     if (tags?.cluster !== site.cluster || tags.pool !== site.serverPool) return false;
-    const { name = nodeName(tags.cluster, tags.pool, tags.slot, tags.generation) } = vm;
-    return nodeName(tags.cluster, tags.pool, tags.slot, tags.generation) === name || isAdopted({ ...tags, name });
+    return isCalled(vm, nodeNameIn(tags)) || isAdopted({ ...tags, name: vm.name ?? "" });
   });
 }
 

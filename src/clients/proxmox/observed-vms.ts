@@ -1,10 +1,9 @@
 import { UserError } from "../../runtime/errors.ts";
-import { nodeName } from "../../domain/model/generation.ts";
 import type { ObservedVm } from "../../domain/model/types.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxError, silentHostOf } from "./errors.ts";
 import { Row } from "./parse.ts";
-import { nodeTags } from "./tags.ts";
+import { nodeNameIn, nodeTags } from "./tags.ts";
 import { readPower, readVm, askWhereItIs, type ListedVm, type Power } from "./vms.ts";
 
 /** The VMs that run on a host, or why the host does not answer. */
@@ -47,9 +46,10 @@ async function observeVm(pve: Proxmox, vm: ListedVm, says: HostSays): Promise<Ob
   const { vmid, host } = vm;
   const tags = nodeTags(vm.tags);
   if (tags === undefined) return [];
-  const { cluster, ...place } = tags;
+  const { pool, slot, generation } = tags;
+  const place = { pool, slot, generation };
   const unknown = (why: string): ObservedVm => {
-    const name = vm.name ?? nodeName(cluster, place.pool, place.slot, place.generation);
+    const name = vm.name ?? nodeNameIn(tags);
     return { vmid, name, host, running: false, unreachable: why, uuid: "", ...place };
   };
   if ("silent" in says) return [unknown(says.silent)];

@@ -1,4 +1,5 @@
 import { vmTags } from "../../domain/model/formats.ts";
+import { nodeName } from "../../domain/model/generation.ts";
 
 /** The node that our tags on a VM name. They are only a claim; the SMBIOS uuid proves it. */
 export interface NodeTags {
@@ -17,6 +18,11 @@ export function tagsOf({ cluster, pool, slot, generation }: NodeTags): string[] 
     `${vmTags.pool}${pool}`,
     `${vmTags.slot}${slot}`,
   ].sort();
+}
+
+/** The name of a node that is not adopted, by its tags. */
+export function nodeNameIn({ cluster, pool, slot, generation }: NodeTags): string {
+  return nodeName(cluster, pool, slot, generation);
 }
 
 /** Proxmox separates by semicolons; administrators also type commas and blanks. */

@@ -1,8 +1,9 @@
+import { isAdopted } from "../../domain/model/generation.ts";
 import { UserError } from "../../runtime/errors.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxAnswerError, ProxmoxError, silentHostOf } from "./errors.ts";
 import { Row } from "./parse.ts";
-import { splitTags } from "./tags.ts";
+import { nodeNameIn, nodeTags, splitTags } from "./tags.ts";
 
 /**
  * A VM in the list of the whole data centre. The list is a cache of Proxmox: seconds old, and incomplete for a new VM.
@@ -11,7 +12,7 @@ export interface ListedVm {
   vmid: number;
   /** Proxmox host that the VM is on now. */
   host: string;
-  /** Absent while Proxmox has no status of the VM yet. */
+  /** Undefined: only the VM's host knows, as `status` says. Whether the VM has a certain name says {@link isCalled}. */
   name: string | undefined;
   /** `unknown`: only the VM's host knows, because the list has no status of it yet, or an intermediate one. */
   status: "running" | "stopped" | "unknown";
@@ -72,6 +73,21 @@ function listed(row: Row): ListedVm {
     tags: splitTags(row.maybeText("tags") ?? ""),
     pool: row.maybeText("pool"),
   };
+}
+
+/**
+ * Whether a VM has the name of a node. The list has no name of a VM that is seconds old, or whose host reports no
+ * statistics or does not answer; tags it always has, and they name the node, also one that was adopted.
+ */
+export function isCalled({ name, tags }: Pick<ListedVm, "name" | "tags">, node: string): boolean {
+  if (name !== undefined) return name === node;
+  const said = nodeTags(tags);
+  return said !== undefined && (nodeNameIn(said) === node || isAdopted({ ...said, name: node }));
+}
+
+/** The Proxmox host of a node's VM. */
+export function hostOfNode(vms: readonly ListedVm[], node: string): string | undefined {
+  return vms.find((vm) => isCalled(vm, node))?.host;
 }
 
 /**

@@ -9,9 +9,7 @@ import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import { readWantedServers } from "../../clients/kubernetes/cluster-record.ts";
 import { readServerToken } from "../../clients/kubernetes/server-token.ts";
 import { readServers, readServersAndMembers, type ServerNode } from "../../clients/kubernetes/servers.ts";
-import { nodeTags } from "../../clients/proxmox/tags.ts";
-import { isHostSilent, listVms } from "../../clients/proxmox/vms.ts";
-import { nodeName } from "../../domain/model/generation.ts";
+import { isCalled, isHostSilent, listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
 import {
   quorumOf,
   controlPlaneUnhealthyReason,
@@ -133,7 +131,7 @@ export async function awaitControlPlaneForAgents(
     all = await probe(signal);
     if (controlPlaneUnhealthyReason(all) === undefined) return all;
     const away = await findServersOnSilentHosts(context, input);
-    const rest = all.filter(({ name }) => !away.has(name));
+    const rest = all.filter(({ name }) => !away.some((vm) => isCalled(vm, name)));
     const healthy = rest.filter(({ member, health }) => member === "voter" && health === "healthy").length;
     const voters = all.filter(({ member }) => member === "voter").length;
     return healthy >= quorumOf(voters) ? rest : all;
@@ -143,20 +141,14 @@ export async function awaitControlPlaneForAgents(
 }
 
 /**
- * Names of the servers whose Proxmox host does not answer. Only hosts of VMs that have no status in the list are asked.
+ * The servers whose Proxmox host does not answer. Only hosts of VMs that have no status in the list are asked.
  */
-async function findServersOnSilentHosts(context: StepContext, input: ClusterInput): Promise<Set<string>> {
+async function findServersOnSilentHosts(context: StepContext, input: ClusterInput): Promise<ListedVm[]> {
   const servers = serverVms(await listVms(context.pve), clusterSite(input)).filter(
     ({ status }) => status === "unknown",
   );
-  const names = await Promise.all(
-    servers.map(async (vm) => {
-      const { cluster = "", pool = "", slot = 0, generation = "" } = nodeTags(vm.tags) ?? {};
-      const silent = await isHostSilent(context.pve, vm);
-      return silent ? [vm.name ?? nodeName(cluster, pool, slot, generation)] : [];
-    }),
-  );
-  return new Set(names.flat());
+  const silent = await Promise.all(servers.map((vm) => isHostSilent(context.pve, vm)));
+  return servers.filter((_, index) => silent[index]);
 }
 
 /**

@@ -3,9 +3,9 @@ import { DeadlineError } from "../../runtime/deadline.ts";
 import { messageOf, UserErrors, type Problem } from "../../runtime/errors.ts";
 import { guest, ports } from "../../../images/contract.ts";
 import { isAgentSilent, isNoSuchFile, isOff, readFile, withAgent } from "../../clients/proxmox/agent.ts";
-import { nodeTags } from "../../clients/proxmox/tags.ts";
-import type { ListedVm } from "../../clients/proxmox/vms.ts";
-import { isAdopted, nodeName } from "../../domain/model/generation.ts";
+import { nodeNameIn, nodeTags } from "../../clients/proxmox/tags.ts";
+import { withName, type ListedVm } from "../../clients/proxmox/vms.ts";
+import { isAdopted } from "../../domain/model/generation.ts";
 import type { ClusterInput } from "../input.ts";
 import type { StepContext } from "../context.ts";
 
@@ -23,13 +23,12 @@ export async function requireRegistration(
   members: ReadonlySet<string>,
 ): Promise<void> {
   const nodes = vms.filter(
-    (vm) =>
-      !vm.template &&
-      vm.pool === input.site.proxmoxPool &&
-      nodeTags(vm.tags)?.cluster === input.cluster &&
-      !isOwnServer(vm, input.site.serverPool),
+    (vm) => !vm.template && vm.pool === input.site.proxmoxPool && nodeTags(vm.tags)?.cluster === input.cluster,
   );
-  const problems = (await Promise.all(nodes.map((vm) => findAddressProblems(context, input, vm, members)))).flat();
+  // Only its name tells an adopted node.
+  const named = await Promise.all(nodes.map((vm) => withName(context.pve, vm)));
+  const asked = named.filter((vm) => !isOwnServer(vm, input.site.serverPool));
+  const problems = (await Promise.all(asked.map((vm) => findAddressProblems(context, input, vm, members)))).flat();
   if (problems.length > 0) throw new UserErrors(problems);
 }
 
@@ -80,7 +79,7 @@ const AFTER_ALL =
 function isNoMember({ name, tags }: ListedVm, members: ReadonlySet<string>): boolean {
   const ours = nodeTags(tags);
   if (ours === undefined || isAdopted({ name: name ?? "", generation: ours.generation })) return false;
-  return !members.has(nodeName(ours.cluster, ours.pool, ours.slot, ours.generation));
+  return !members.has(nodeNameIn(ours));
 }
 
 /** What to do for an adopted node: its configuration file is not rendered again, so its owner may change it. */

@@ -6,7 +6,7 @@ import { isReady, nameOf, saysNotReady } from "../../clients/kubernetes/nodes.ts
 import { belongsToNode, daemonOf, isPodReady, isUntriedVersion } from "../../clients/kubernetes/pods.ts";
 import { isServerThere } from "../../clients/kubernetes/registration.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
-import { listVms, readPower } from "../../clients/proxmox/vms.ts";
+import { hostOfNode, listVms, readPower } from "../../clients/proxmox/vms.ts";
 import { pressuresOfPods } from "../../domain/availability/serving.ts";
 import { whyUnfetched } from "../../domain/availability/starting.ts";
 import { leaves } from "../../domain/drain/drain.ts";
@@ -106,8 +106,7 @@ async function findUnhealthyOthers(
     if (isHeard || !others.some((node) => isSilent(node) && isOfAnother(node))) return undefined;
     // A VM that is off would be silent on any network.
     const running = (await listVms(pve)).filter(({ status }) => status !== "stopped");
-    const hosts = new Map(running.map((one) => [one.name, one.host]));
-    const beside = others.filter((node) => hosts.get(nameOf(node)) === vm.host);
+    const beside = others.filter((node) => hostOfNode(running, nameOf(node)) === vm.host);
     if (!beside.some(isOfAnother) || !beside.every(isSilent)) return undefined;
     return `no node on the Proxmox host ${vm.host} is heard: ${beside.map(nameOf).join(", ")}`;
   } catch (error) {

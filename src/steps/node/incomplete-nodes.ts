@@ -4,7 +4,7 @@ import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { listNodes, observedNode } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import { silentHostOf } from "../../clients/proxmox/errors.ts";
-import { nodeTags } from "../../clients/proxmox/tags.ts";
+import { nodeNameIn, nodeTags } from "../../clients/proxmox/tags.ts";
 import { isHostSilent, type ListedVm } from "../../clients/proxmox/vms.ts";
 import {
   hasServed,
@@ -140,6 +140,6 @@ function liveByTags(vm: ListedVm, { cluster, pool, site }: PoolInput): ObservedV
   if (vm.template || vm.pool !== site.proxmoxPool || tags?.cluster !== cluster || tags.pool !== pool) return [];
   const { slot, generation } = tags;
   const { vmid, host } = vm;
-  const name = vm.name ?? `${cluster}-${pool}-${slot}-${generation}`;
+  const name = vm.name ?? nodeNameIn(tags);
   return [{ vmid, host, name, running: vm.status === "running", uuid: "", pool, slot, generation }];
 }

@@ -8,7 +8,7 @@ import { isReady, nameOf, readySince, saysNotReady, selector, whyNotReady } from
 import { restartedOn } from "../../clients/kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { waitUntil, type Seen } from "../../clients/kubernetes/watch.ts";
-import { listVms } from "../../clients/proxmox/vms.ts";
+import { hostOfNode, listVms } from "../../clients/proxmox/vms.ts";
 import type { Generation } from "../../domain/model/types.ts";
 import { findExternalCause } from "./attribution.ts";
 import type { PoolInput } from "../input.ts";
@@ -97,9 +97,9 @@ async function isHostOut(
   { node: fallen, isSilent }: Degradation,
   { everyNode, watched }: { everyNode: { items: readonly Node[] }; watched: ReadonlyMap<string, Node> },
 ): Promise<string | undefined> {
-  const hosts = new Map((await listVms(context.pve)).map(({ name, host }) => [name, host]));
-  const host = hosts.get(fallen);
-  const isBeside = (one: Node) => hosts.get(nameOf(one)) === host;
+  const vms = await listVms(context.pve);
+  const host = hostOfNode(vms, fallen);
+  const isBeside = (one: Node) => hostOfNode(vms, nameOf(one)) === host;
   if (isSilent !== true || host === undefined || everyNode.items.filter(isBeside).length < 2) return undefined;
   say(`nothing is heard of ${fallen}: in ${apartMs / 1000} s it is known whether that is all of the host ${host}`);
   await clock.sleep(apartMs, context.stop).catch(() => context.stop.throwIfAborted());
