@@ -1,5 +1,5 @@
 import { type KnownVm, VM_TYPE } from "../../src/recovery/engine-state.ts";
-import { findUntracked, mayForget, refuseHidden } from "../../src/recovery/missing-vms.ts";
+import { findUntracked, mayForget, refuseHidden, refuseStrangers } from "../../src/recovery/missing-vms.ts";
 import { mend, type Asked, type Books } from "../../src/recovery/mend.ts";
 import { messageOf } from "../../src/runtime/errors.ts";
 import type { Config } from "../../src/config/config.ts";
@@ -104,6 +104,7 @@ export class Engine {
    */
   async repairByHand(config: Config): Promise<Map<string, number>> {
     this.toRaise.clear();
+    this.why = "";
     const ending = await this.start(
       "program-repair",
       new Killer(this.world, new Chance(this.world.seed, "repair")),
@@ -170,19 +171,24 @@ export class Engine {
   }
 
   /**
-   * Refuses to begin an update while a VM of the state is out of the token's sight (cli/pre-update.ts). When this check
-   * fails, the program decides.
+   * Refuses to begin an update while a VM of the state is out of the token's sight, or another one has its number
+   * (cli/pre-update.ts). When this check fails, the program decides.
    * @returns how many VMs are in no state
    */
   private async lookBefore(pve: Proxmox, config: Config): Promise<number> {
-    const known = [...this.state].flatMap(([urn, { vm }]) => (vm ? [{ ...vm, urn }] : []));
+    const { vms: known } = await this.books.readState();
     const look = async () => {
-      const { hidden } = await findUnseen(pve, config.site.proxmoxPool, known);
-      return { hidden, untracked: await findUntracked(pve, known, config) };
+      const { hidden, seen } = await findUnseen(pve, config.site.proxmoxPool, known);
+      return { hidden, seen, untracked: await findUntracked(pve, known, config) };
     };
-    const seen = await look().catch(() => undefined);
-    refuseHidden(seen?.hidden ?? []);
-    return seen?.untracked.length ?? 0;
+    const { seen, hidden, untracked } = (await look().catch(() => undefined)) ?? {
+      seen: [],
+      hidden: [],
+      untracked: [],
+    };
+    refuseStrangers(known, seen, config);
+    refuseHidden(hidden);
+    return untracked.length;
   }
 
   private unfinished(): MadeVm[] {

@@ -145,6 +145,12 @@ export class Stage {
     return mended;
   }
 
+  /** Runs `evergreen repair` with the state of the engine. @returns why it failed; empty: it did not */
+  async repair(wish: Wish): Promise<string> {
+    await this.engine.repairByHand(this.config(wish));
+    return this.engine.why;
+  }
+
   /** The configuration with agents of another image. */
   agentsOf(version: number): Wish {
     return { ...this.before, image: this.images[version]?.name ?? "" };
