@@ -6,13 +6,15 @@ import type { Config } from "../src/config/config.ts";
 import { guest, ports } from "../images/contract.ts";
 import { Kubernetes } from "../src/clients/kubernetes/client.ts";
 import { parseKubeconfig, type Kubeconfig } from "../src/clients/kubernetes/kubeconfig.ts";
-import { isServer, nameOf, uuidOf } from "../src/clients/kubernetes/nodes.ts";
+import { isServer, listNodes, nameOf, uuidOf } from "../src/clients/kubernetes/nodes.ts";
 import { paths, type Node } from "../src/clients/kubernetes/types.ts";
 import { isNoSuchFile, readFile } from "../src/clients/proxmox/agent.ts";
 import { Proxmox } from "../src/clients/proxmox/client.ts";
 import { ProxmoxError } from "../src/clients/proxmox/errors.ts";
 import { listVms, readVm, requireSight, type ListedVm } from "../src/clients/proxmox/vms.ts";
 import { projectRoot } from "../src/runtime/project.ts";
+import { findHandGiven, withHandGiven } from "./hand-given.ts";
+import { withStack } from "./open-stack.ts";
 import { toolchain } from "../tools/index.ts";
 import { propose, shown, withEntries, type CandidateNode, type CandidateVm } from "./adopt-proposal.ts";
 import { readStackConfig } from "../src/config/stack-config.ts";
@@ -22,6 +24,7 @@ interface Options {
   stack: string;
   pool?: string;
   kubeconfig?: string;
+  labels?: boolean;
   write?: boolean;
 }
 
@@ -33,8 +36,46 @@ export function adoptCommand(program: Command): void {
     .option("-s, --stack <name>", "stack that shall own the cluster", "dev")
     .option("--pool <name>", "pool of its agents; needed when the stack has several")
     .option("--kubeconfig <file>", "administrator's kubeconfig of the cluster; default: KUBECONFIG")
+    .option("--labels", "adopt labels and taints that nodes of the stack have by hand, in place of nodes")
     .option("--write", "put the entries into Pulumi.<stack>.yaml")
-    .action(adopt);
+    .action((options: Options) => (options.labels === true ? adoptLabels(options) : adopt(options)));
+}
+
+async function adoptLabels({ stack, write = false }: Options): Promise<void> {
+  await withStack(stack, async ({ config, observed: { kubernetes } }) => {
+    if (kubernetes === undefined)
+      throw new UserError({
+        what: `${config.cluster} has no cluster yet whose nodes could have labels`,
+        where: `stack ${stack}`,
+        todo: "make it first: npx pulumi up",
+      });
+    const nodes = await listNodes(kubernetes, { cluster: config.cluster });
+    const found = findHandGiven(config, (pool) =>
+      nodes.filter((node) => node.metadata?.labels?.[labels.pool] === pool),
+    );
+    for (const { pool, ofSome } of found)
+      for (const one of ofSome) print(`not adopted: ${one} is not on all nodes of ${pool}`);
+    const adopted = found.filter((one) => Object.keys(one.labels).length + one.taints.length > 0);
+    if (adopted.length === 0) {
+      print("nothing to adopt");
+      return;
+    }
+    for (const one of adopted) {
+      const shown = [
+        ...Object.entries(one.labels).map(([key, value]) => `label ${key}=${value}`),
+        ...one.taints.map((taint) => `taint ${taint}`),
+      ];
+      print(`${one.pool}: ${shown.join(", ")}`);
+    }
+    const file = `Pulumi.${stack}.yaml`;
+    if (!write) {
+      print(`# put them under labels and taints in ${file}, or run this again with --write`);
+      return;
+    }
+    const path = join(projectRoot, file);
+    await files.writeFile(path, withHandGiven(await files.readFile(path, "utf8"), config, adopted, file));
+    print(`# written to ${file}: the next update replaces the nodes of these pools, and their successors have them`);
+  });
 }
 
 async function adopt({ stack, pool, kubeconfig, write = false }: Options): Promise<void> {

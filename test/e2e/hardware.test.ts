@@ -98,6 +98,40 @@ describe("hardware of a site's own, end to end", function () {
     assert.deepEqual(await site.complaints(), []);
   });
 
+  it("keeps labels that somebody gave to all nodes of a pool, once they are adopted", async () => {
+    const nodes = async () =>
+      await site.withKube(async (kube) => {
+        const { body } = await kube.call<{ items: { metadata: { name: string; labels: Record<string, string> } }[] }>(
+          "GET",
+          "/api/v1/nodes?labelSelector=evergreen.dev%2Fpool%3Dworkers",
+        );
+        return body.items.map(({ metadata }) => metadata);
+      });
+    const before = await nodes();
+    await site.withKube((kube) =>
+      Promise.all(
+        before.map(({ name }) =>
+          kube.call("PATCH", `/api/v1/nodes/${name}?fieldManager=kubectl-label`, {
+            metadata: { labels: { rack: "r1" } },
+          }),
+        ),
+      ),
+    );
+    const { code, output } = await site.evergreen("adopt", "--stack", "dev", "--labels", "--write");
+    assert.equal(code, 0, output);
+    assert.match(output, /workers: label rack=r1\n/);
+    await site.up();
+    const after = await nodes();
+    assert.ok(
+      after.every(({ name }) => before.every((one) => one.name !== name)),
+      "new nodes",
+    );
+    assert.deepEqual(
+      after.map(({ labels }) => labels.rack),
+      ["r1", "r1"],
+    );
+  });
+
   it("is refused where the token may not have it, before anything is made", async () => {
     await site.configure({ "pools.0.networks": [{ bridge: "vmbr7" }] });
     const said = await site.fails();

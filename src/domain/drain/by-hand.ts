@@ -48,6 +48,17 @@ const MACHINERY =
 
 type Field = "labels" | "annotations";
 
+/** Labels and taints that somebody set on a node manually, and that the configuration of its pool does not give. */
+export function givenByHand(node: HandNode, given: Given): { labels: [string, string][]; taints: string[] } {
+  return {
+    labels: handGiven(node, "labels").filter(([key, value]) => given.labels[key] !== value),
+    taints: (node.spec?.taints ?? [])
+      .filter(({ key }) => !isSystem(key))
+      .map(({ key, value, effect }) => `${key}${value ? `=${value}` : ""}:${effect}`)
+      .filter((taint) => !given.taints.some((one) => one.replace("=:", ":") === taint)),
+  };
+}
+
 /**
  * A line for what was set on the old node manually, and a line with the command that sets it on the new node; none when
  * nothing was set.
@@ -56,12 +67,8 @@ type Field = "labels" | "annotations";
 export function byHandWords(node: HandNode, successor: string, given: Given, pods: readonly SelectingPod[]): string[] {
   const name = node.metadata?.name ?? "";
   const here = pods.filter(({ spec }) => spec?.nodeName === name);
-  const labels = handGiven(node, "labels").filter(([key, value]) => given.labels[key] !== value);
+  const { labels, taints } = givenByHand(node, given);
   const annotations = handGiven(node, "annotations");
-  const taints = (node.spec?.taints ?? [])
-    .filter(({ key }) => !isSystem(key))
-    .map(({ key, value, effect }) => `${key}${value ? `=${value}` : ""}:${effect}`)
-    .filter((taint) => !given.taints.some((one) => one.replace("=:", ":") === taint));
   const bound = here.filter((pod) => leaves(pod) && isBoundByName(pod, node, successor)).map(titleOf);
   const byName =
     bound.length > 0
@@ -84,7 +91,7 @@ export function byHandWords(node: HandNode, successor: string, given: Given, pod
   return [
     ...byName,
     `${name} has what the configuration does not give, and ${successor} will not have it: ${found.join("; ")}`,
-    `  put labels and taints into the pool, or once it has joined: ${orders.join(" && ")}`,
+    `  put labels and taints into the pool (npx evergreen adopt --labels), or once it has joined: ${orders.join(" && ")}`,
   ];
 }
 

@@ -70,7 +70,7 @@ describe("what a node has by hand", () => {
     ];
     assert.deepEqual(byHandWords(old, "new", given, pods), [
       "old has what the configuration does not give, and new will not have it: label disk=ssd, which shop/a, shop/b need; taint held=back:NoSchedule; annotation example.org/owner",
-      "  put labels and taints into the pool, or once it has joined: kubectl label node new disk=ssd && kubectl taint node new held=back:NoSchedule && kubectl annotate node new example.org/owner='team a'\\''s'",
+      "  put labels and taints into the pool (npx evergreen adopt --labels), or once it has joined: kubectl label node new disk=ssd && kubectl taint node new held=back:NoSchedule && kubectl annotate node new example.org/owner='team a'\\''s'",
     ]);
   });
 
