@@ -127,4 +127,17 @@ describe("the pages", () => {
       for (const file of files) assert.ok(existsSync(join(projectRoot, file)), file);
     });
   }
+
+  for (const page of ["docs/design.md", "CONTRIBUTING.md"])
+    it(`name functions that are where they say: ${page}`, () => {
+      const named = [...read(page).matchAll(/((?:`\w+`(?:,|,? and)?\s+)+)of\s+`([\w./-]+\.ts)`/g)];
+      const missing = named.flatMap(([, names = "", file = ""]) => {
+        const source = existsSync(join(projectRoot, file)) ? read(file) : "";
+        return [...names.matchAll(/`(\w+)`/g)]
+          .filter(([, name = ""]) => !new RegExp(`\\b${name}\\b`).test(source))
+          .map(([, name = ""]) => `${name} of ${file}`);
+      });
+      assert.ok(named.length > 4, `${named.length}`);
+      assert.deepEqual(missing, []);
+    });
 });

@@ -58,7 +58,7 @@ function unreadable(input: SlotInput, cause: ProxmoxError): ImageFault {
       where: `${guest.image} on ${input.node}`,
       todo: /disabled|blocked/i.test(cause.reason)
         ? `let the guest agent of the template ${input.spec.image} open, read, write and close files: take guest-file-* off block-rpcs (before QEMU 8: blacklist) in /etc/qemu/qemu-ga.conf, or put them on allow-rpcs`
-        : `check that the template ${input.spec.image} was baked by Evergreen, with qemu-guest-agent`,
+        : `check that the template ${input.spec.image} keeps to docs/production.md, section 4, and has qemu-guest-agent`,
     },
     { cause },
   );
