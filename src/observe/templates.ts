@@ -6,7 +6,7 @@ import { neededForCards, permissionProblems, readRights } from "../clients/proxm
 import { Row } from "../clients/proxmox/parse.ts";
 import type { Placement } from "../config/placement.ts";
 import { drivesOf, hardwareOf, type TemplateOptions } from "../domain/images/hardware.ts";
-import { cloneHardware, type TemplateHardware } from "../domain/model/hardware.ts";
+import { cloneHardware, type NetworkCard, type TemplateHardware } from "../domain/model/hardware.ts";
 import { boundFaults, templateFaults } from "../domain/images/template.ts";
 import type { NodeSpec, SlotPlan } from "../domain/model/types.ts";
 
@@ -88,11 +88,19 @@ export async function requireNetworks(
   clones: readonly Clone[],
   bridge: string,
 ): Promise<void> {
+  const zones = new Map(
+    clones.flatMap(({ spec }) => (spec.hardware?.networks ?? []).map((card) => [card.bridge, card.zone])),
+  );
+  // The zone of a VNet is in the configuration alone.
+  const inZone = (card: NetworkCard): NetworkCard => {
+    const zone = card.zone ?? zones.get(card.bridge);
+    return { ...card, ...(zone !== undefined && { zone }) };
+  };
   const networks = clones.map(({ spec, template, host }) => {
     const hardware = templates.get(template.vmid) ?? {};
     const own = cloneHardware(hardware, spec.hardware ?? {}, bridge).networks;
     // Proxmox asks for the networks of the template when it is cloned, and for those of the clone afterwards.
-    return { host, own, all: [...(hardware.networks ?? []), ...own] };
+    return { host, own, all: [...(hardware.networks ?? []), ...own].map(inZone) };
   });
   const needs = neededForCards(networks.flatMap(({ all }) => all));
   // The right on the bridge of the configuration was checked at the start.

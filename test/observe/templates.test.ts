@@ -98,6 +98,21 @@ describe("the templates of a run", () => {
       else await check;
     });
 
+  it("need the right on a VNet in the zone that the configuration names", async () => {
+    const need = async (granted: string) => {
+      await using pve = await fakeProxmox(({ path }) => ({
+        data: path.startsWith("/nodes/") ? [{ iface: "vnet1" }] : { [granted]: { "SDN.Use": 1 } },
+      }));
+      const networks = [{ model: "virtio", bridge: "vnet1", zone: "campus" }];
+      const spec = { ...made(0, 40).generation.spec, hardware: { networks } };
+      const templates: Templates = new Map([[9001, { networks: [{ model: "virtio", bridge: "vnet1" }] }]]);
+      const clone = { spec, template: { vmid: 9001, host: "pve1" }, host: "pve1", placement };
+      await requireNetworks(pve.client, templates, [clone], "vmbr0");
+    };
+    await need("/sdn/zones/campus");
+    await assert.rejects(need("/sdn/zones/localnetwork"), /SDN.Use[^]*\/sdn\/zones\/campus\/vnet1/);
+  });
+
   it("have networks that every host of theirs has", async () => {
     await using pve = await fakeProxmox(({ path }) => ({
       data: path.startsWith("/nodes/pve1/network") ? [{ iface: "vmbr0" }, { iface: "vmbr1" }] : [{ iface: "vmbr0" }],
