@@ -340,3 +340,53 @@ describe("a server whose removal was asked for by a step that failed", function 
     assert.deepEqual(world.story.violations, []);
   });
 });
+
+describe("a server that a killed run left as a learner without a Node", function () {
+  this.timeout(60_000);
+
+  it("is not turned off when it gets its vote while its guest is waited for", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    const { control, nodes } = world.cluster;
+    const { etcd } = control;
+    const change = (uuid: string, to: Partial<(typeof etcd.members)[number]>) =>
+      (etcd.members = etcd.members.map((one) => (one.uuid === uuid ? { ...one, ...to } : one)));
+    let registers = (): unknown => undefined;
+    let isVoter = false;
+    await stage.play(async () => {
+      const register = nodes.register.bind(nodes);
+      nodes.register = (name, ...rest) => {
+        if (name !== stage.nameOf(1003) || isVoter) return register(name, ...rest);
+        registers = () => nodes.register(name, ...rest);
+        return false;
+      };
+      const isLearner = () => etcd.learners().some(({ uuid }) => uuid === stage.vm(1003).uuid);
+      assert.equal(await stage.dieAt(stage.serversOf(1), isLearner), "killed");
+      const { name, uuid } = stage.vm(1003);
+      change(uuid, { readyAt: Infinity });
+      world.defect = (call) => {
+        if (!isVoter && call.process.name.startsWith("rollout-") && call.path.endsWith("/1003/agent/file-write")) {
+          isVoter = true;
+          stage.vm(1003).guest?.hang(5000);
+          change(uuid, { learner: false });
+          world.time.after(20_000, () => {
+            registers();
+            nodes.reachAt(name, etcd.member(uuid)?.address ?? "");
+            nodes.speaks(name, 1000);
+            control.tell(name);
+          });
+        }
+        const isDead = isVoter && etcd.member(uuid) !== undefined && world.dc.vms.get(1003)?.running !== true;
+        assert.equal(isDead, false, "a voter is off");
+        return world.honest(call);
+      };
+      assert.equal(await stage.up(stage.before), "failed");
+      assert.match(stage.engine.why, /servers-0-09c3448c may not be taken out of etcd now/);
+      await world.time.sleep(60_000);
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+      assert.ok(isVoter);
+      assert.equal(etcd.member(uuid), undefined);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+});

@@ -35,7 +35,7 @@ import { refresh, type Decommissioning, type DepartingNode } from "./departing-n
 import { fence, isKnownDead } from "./fencing.ts";
 import { requireMayDrain } from "./forecast.ts";
 import { requireChangeable, switchOff } from "./power-off.ts";
-import { attemptQuietly, type StepContext } from "../context.ts";
+import { allFences, attemptQuietly, type StepContext } from "../context.ts";
 import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
 import { resumeServing, stepDownAdopted, stepDown } from "./step-down.ts";
 import { connect } from "../cluster/connect.ts";
@@ -138,7 +138,9 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   await options.fence.check();
   // Recorded before the guest is wiped: the outcome of that may never be known, and its Node looks Ready for a while.
   if (node) await recordRetired(after.client, departing);
-  if (vm && !dead) await switchOff(vm, running, departing.expected, options);
+  const mayGetVote = probe && running && !node && member === false;
+  const held = mayGetVote ? allFences(options.fence, outOfEtcd(name, probe, context)) : options.fence;
+  if (vm && !dead) await switchOff(vm, running, departing.expected, { ...options, fence: held });
   await options.fence.check();
   await deleteNode(after.client, name, node?.metadata?.uid);
   if (node && probe) await awaitRemoved(name, after, options, member === true);
@@ -172,6 +174,22 @@ const isMemberOf = (servers: readonly ServerNode[], name: string): boolean =>
  */
 const isVoterOf = (servers: readonly ServerNode[], name: string): boolean =>
   servers.some((server) => server.name === name && server.member === "voter");
+
+/**
+ * Keeps a server without a Node on that had no vote when it was looked at, and has got one since, such as while its guest
+ * was waited for: only an operator removes a voter that is off and has no Node.
+ */
+function outOfEtcd(name: string, probe: ServerProbe, { stop }: StepContext): Fence {
+  const check = async () => {
+    if (!isVoterOf(await probe(stop), name)) return;
+    throw new ControlPlaneRefusal({
+      what: `${name} is not turned off: it has become a voter of etcd just now`,
+      where: "etcd's members",
+      todo: "run pulumi up again: it is taken out of etcd first",
+    });
+  };
+  return { check, requireOwned: check };
+}
 
 const isRetired = ({ own }: DepartingNode): boolean => own?.phase === "retired";
 
