@@ -44,7 +44,15 @@ describe("what a demo shows", () => {
   });
 
   it("shows every VM of the cluster, and what the prober saw", () => {
-    const vm = { image: "i", pool: "p", template: false, running: true, node: "pve1", agentUp: true, tags: ["evergreen"] };
+    const vm = {
+      image: "i",
+      pool: "p",
+      template: false,
+      running: true,
+      node: "pve1",
+      agentUp: true,
+      tags: ["evergreen"],
+    };
     const node = { uuid: "u", ready: true, schedulable: false, kubelet: "k", server: false, pool: "w", slot: "0" };
     const status: Partial<LabStatus> = {
       vms: [

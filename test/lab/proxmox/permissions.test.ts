@@ -97,10 +97,7 @@ describe("who may do what", () => {
     });
     bench.dc.grant(site.rolloutToken, "/sdn/zones/localnetwork/vmbr2/20", ["SDN.Use"], { role: "Vlan" });
     const path = "nodes/pve3/network";
-    const seen = (await bench.data("GET", path, { type: "any_bridge" }, site.rolloutToken)) as Record<
-      string,
-      unknown
-    >[];
+    const seen = await bench.data<Record<string, unknown>[]>("GET", path, { type: "any_bridge" }, site.rolloutToken);
     assert.deepEqual(
       seen.map(({ iface }) => iface),
       ["vmbr0", "vmbr2"],
