@@ -32,6 +32,8 @@ export interface Vm {
   readAt: number;
   /** State at the last poll of the statistics daemon: the list of the data centre is no newer. */
   seen: { name: string; running: boolean; template: boolean } | undefined;
+  /** When that was, in milliseconds. */
+  seenAt: number;
   /** Files that survive a power cut. */
   readonly disk: Map<string, string>;
   /** The guest; undefined: the VM runs no system of ours. */
@@ -52,6 +54,9 @@ export interface Task {
 
 /** Time between two polls of the statistics daemon, in milliseconds. */
 const statusInterval = 10_000;
+
+/** How long the list keeps what a host that does not answer has last reported, in milliseconds: in Proxmox five minutes. */
+const keptMs = 60_000;
 
 /** A Proxmox VE data centre: VMs, power, tasks. A request takes effect when its task ends. */
 export class DataCentre {
@@ -103,6 +108,7 @@ export class DataCentre {
       revision: 1,
       readAt: -Infinity,
       runsSince: -Infinity,
+      seenAt: this.time.elapsed(),
       disk: new Map(),
       guest: undefined,
       ...vm,
@@ -202,7 +208,7 @@ export class DataCentre {
 
   /** Whether a VM is so new that the statistics daemon has not polled it. */
   isUnlisted(): boolean {
-    return [...this.vms.values()].some(({ seen }) => seen === undefined);
+    return [...this.vms.values()].some(({ seen, host }) => seen === undefined && !this.silent.has(host));
   }
 
   private powerOff(vm: Vm, by: Process): void {
@@ -240,7 +246,14 @@ export class DataCentre {
   }
 
   private look(): void {
-    for (const vm of this.vms.values()) vm.seen = { name: vm.name, running: vm.running, template: vm.template };
+    const now = this.time.elapsed();
+    for (const vm of this.vms.values()) {
+      if (!this.silent.has(vm.host)) {
+        vm.seen = { name: vm.name, running: vm.running, template: vm.template };
+        vm.seenAt = now;
+        // A template keeps its name: without it no run would begin.
+      } else if (now - vm.seenAt > keptMs && !vm.template) vm.seen = undefined;
+    }
     this.time.after(statusInterval, () => this.look());
   }
 }
