@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { tagsOf } from "../../src/clients/proxmox/tags.ts";
 import type { Vm } from "./data-centre.ts";
 import type { Wish } from "./scenario.ts";
+import type { Stored } from "./objects.ts";
 import { Stage, stageImages } from "./stage.ts";
 
 /** A node whose VM somebody has changed. */
@@ -78,10 +79,26 @@ const ways = {
     words: /destroy it by hand|destroy VM \d+ .*by hand/,
     follow: ({ stage, vm }) => void stage.world.dc.vms.delete(vm.vmid),
   },
+  "starts the servers": {
+    words: /start the server VMs/,
+    follow: ({ stage }) => {
+      for (const vm of stage.world.dc.vms.values()) if (vm.name.includes("-servers-")) stage.world.dc.powerOn(vm);
+    },
+  },
+  "restores the record": {
+    words: /restore the record \(ConfigMap evergreen-system\/(\S+)\) from a backup/,
+    follow: ({ stage }, [, name = ""]) => {
+      const kept = backup.get(name);
+      assert.ok(kept);
+      stage.world.cluster.objects.put("configmaps", kept);
+    },
+  },
   // Its own refusal is the next message.
   repairs: { words: /evergreen repair/, follow: () => undefined },
 } satisfies Record<string, Way>;
 
+/** Objects of the cluster, by name. */
+const backup = new Map<string, Stored>();
 let named = "";
 let tags: string[] = [];
 
@@ -89,7 +106,7 @@ let tags: string[] = [];
 interface Situation {
   when: string;
   /** @returns the other VM, if there is one */
-  arrange: (stage: Stage, vm: Vm) => Vm | undefined;
+  arrange: (stage: Stage, vm: Vm) => unknown;
   /** The ways that fit the situation, of those that messages name. */
   takes: (keyof typeof ways)[];
 }
@@ -157,6 +174,28 @@ const situations: Situation[] = [
     takes: ["gives the VM its number back"],
   },
   {
+    when: "was restored under another number, and nobody needs it",
+    arrange: (stage, vm) => {
+      stage.cutPower(vm.vmid);
+      renumber(stage, vm, 1150);
+    },
+    takes: ["takes the tags off the other VM", "repairs"],
+  },
+  {
+    when: "is off with all servers",
+    arrange: (stage) => {
+      stage.cutPower(1000, 1001, 1002);
+    },
+    takes: ["starts the servers"],
+  },
+  {
+    when: "is off with most servers",
+    arrange: (stage) => {
+      stage.cutPower(1000, 1002);
+    },
+    takes: ["starts the servers"],
+  },
+  {
     when: "is deleted, and a copy of it that is off has another number",
     arrange: (stage, vm) => copy(stage, vm, lose),
     takes: ["takes the tags off the other VM", "repairs"],
@@ -211,7 +250,7 @@ function unclaimed({ world: { dc }, engine }: Stage, as: Partial<Vm>): Vm {
   return vm;
 }
 
-/** Leftovers of killed runs that somebody has touched. */
+/** Leftovers of killed runs that somebody has touched, and a record that is lost. */
 const leftovers: Leftover[] = [
   {
     when: "a clone whose create never ended was started",
@@ -244,9 +283,21 @@ const leftovers: Leftover[] = [
     arrange: (stage) => unclaimed(stage, { owner: "stranger", name: "theirs" }),
     takes: ["has the engine forget the VM"],
   },
+  {
+    when: "the record of a pool was deleted",
+    arrange: (stage) => {
+      const { objects } = stage.world.cluster;
+      const record = objects.get("configmaps", "evergreen-system/pool-workers");
+      assert.ok(record);
+      backup.set("pool-workers", record);
+      objects.remove("configmaps", "evergreen-system/pool-workers");
+      return stage.vm(1100);
+    },
+    takes: ["restores the record"],
+  },
 ];
 
-describe("the ways out of what a killed run left", function () {
+describe("the ways out of what killed runs and hands left", function () {
   this.timeout(60_000);
   for (const { when, arrange, takes } of leftovers)
     it(`lead on when ${when}`, async () => {
@@ -267,7 +318,7 @@ async function walk(vmid: number, { arrange, takes }: Situation, statistics: boo
     const vm = stage.vm(vmid);
     [named, tags] = [vm.name, vm.tags];
     watcher.struck(vm.name);
-    const other = arrange(stage, vm) ?? vm;
+    const other = (arrange(stage, vm) as Vm | undefined) ?? vm;
     if (!statistics) for (const host of dc.hosts) dc.withoutStatistics.add(host);
     await getOut({ stage, vm, other, wish: stage.before }, takes);
   });
@@ -301,7 +352,7 @@ async function follow(way: keyof typeof ways, refused: Refused, found: RegExpExe
   return "";
 }
 
-function lose(stage: Stage, vm: Vm): undefined {
+function lose(stage: Stage, vm: Vm): void {
   stage.cutPower(vm.vmid);
   stage.world.dc.vms.delete(vm.vmid);
 }
@@ -319,12 +370,12 @@ function copy(stage: Stage, vm: Vm, happens: (stage: Stage, vm: Vm) => unknown =
   return stage.world.dc.add({ owner: "stranger", vmid: 1150, name, host, pool, tags: [...tags], uuid });
 }
 
-function renumber({ world: { dc } }: Stage, vm: Vm, vmid: number): undefined {
+function renumber({ world: { dc } }: Stage, vm: Vm, vmid: number): void {
   dc.vms.delete(vm.vmid);
   dc.vms.set(vmid, Object.assign(vm, { vmid }));
 }
 
-function relabel({ world }: Stage, vm: Vm, slot: string): undefined {
+function relabel({ world }: Stage, vm: Vm, slot: string): void {
   const { objects } = world.cluster;
   const node = objects.get("nodes", vm.name);
   assert.ok(node);
