@@ -15,18 +15,21 @@ interface Node {
   properties?: Record<string, Node>;
   items?: Node;
   required?: string[];
+  /** What several keys refer to. */
+  definitions?: Record<string, object>;
 }
 
 /** The schema as a text, with a newline at its end. */
 export function stackSchemaSource(): string {
   const made = z.toJSONSchema(schema, { io: "input", unrepresentable: "any", target: "draft-7" }) as Node;
-  const { properties = {}, required = [] } = made;
+  const { properties = {}, required = [], definitions = {} } = made;
   const name = (key: string): string => `evergreen:${key}`;
   const own = Object.entries(properties).map(([key, value]) => [name(key), worded(value)]);
   const stack = {
     $schema: "http://json-schema.org/draft-07/schema#",
     title: "A stack of Evergreen",
     type: "object",
+    definitions,
     properties: {
       config: { type: "object", properties: Object.fromEntries(own) as object, required: required.map(name) },
     },
