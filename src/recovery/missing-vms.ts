@@ -1,4 +1,4 @@
-import { UserError, UserErrors } from "../runtime/errors.ts";
+import { UserError, UserErrors, type Problem } from "../runtime/errors.ts";
 import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import { Proxmox } from "../clients/proxmox/client.ts";
 import { nodeNameIn, nodeTags } from "../clients/proxmox/tags.ts";
@@ -156,12 +156,31 @@ export function refuseStrangers(
     list
       .filter((vm) => vm.vmid === one.vmid && isStranger(vm, one))
       .map((vm) => ({
-        what: `VM ${one.vmid} is not ${one.name} any more: it is called ${vm.name ?? "nothing yet"} and has not its tags`,
+        ...(vm.name === undefined ? unnamed(one, vm) : strange(one, vm.name)),
         where: `VM ${one.vmid} on ${vm.host}; the state of the engine has it as ${one.name}`,
-        todo: `nothing was begun: the engine would destroy it in the place of ours. If ours is gone, ${one.claimed === true ? "move this one to another number, then run `npx evergreen repair`" : `have the engine forget it: npx pulumi state delete --target-dependents '${one.urn}'`}; if it is ours, give it back its name and its tags`,
       })),
   );
   if (strangers.length > 0) throw new UserErrors(strangers);
+}
+
+type Words = Pick<Problem, "what" | "todo">;
+
+function strange({ name, vmid, urn, claimed }: Pick<Vm, "name" | "vmid" | "urn" | "claimed">, called: string): Words {
+  const forgotten =
+    claimed === true
+      ? "move this one to another number, then run `npx evergreen repair`"
+      : `have the engine forget it: npx pulumi state delete --target-dependents '${urn}'`;
+  return {
+    what: `VM ${vmid} is not ${name} any more: it is called ${called} and has not its tags`,
+    todo: `nothing was begun: the engine would destroy it in the place of ours. If ours is gone, ${forgotten}; if it is ours, give it back its name and its tags`,
+  };
+}
+
+function unnamed({ name, vmid }: Pick<Vm, "name" | "vmid">, { host }: ListedVm): Words {
+  return {
+    what: `nobody can say whether VM ${vmid} is still ${name}: it has not its tags, and its Proxmox host ${host} does not answer`,
+    todo: "nothing was begun: the engine would destroy it by its number. Bring that host back, then run again",
+  };
 }
 
 /**

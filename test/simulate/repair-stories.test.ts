@@ -403,6 +403,20 @@ describe("a repair in virtual time", function () {
       assert.match(why, /VM 1101 is not demo-workers-1-11111111 any more: it is called web/);
     }));
 
+  it("calls no VM a stranger of which a silent host does not say the name", async () =>
+    await play(async () => {
+      await clone({ host: "pve2", tags: ["eg-image"] });
+      const { dc, time } = stage.world;
+      dc.silent.add("pve2");
+      await time.sleep(120_000);
+      const { why } = await stage.mend({ vms: [...others(), { vmid, name, host: "pve2", urn: name }] });
+      assert.match(why, /whether VM 1101 is still demo-workers-1-11111111: .*its Proxmox host pve2 does not answer/);
+      dc.silent.clear();
+      await time.sleep(15_000);
+      const mended = await stage.mend({ vms: [...others(), { vmid, name, host: "pve2", urn: name }] });
+      assert.deepEqual([mended.why, isThere()], ["", false]);
+    }));
+
   it("has the engine forget nothing while a stranger has the number of one of its VMs: a refresh would take over its name", async () => {
     await stage.play(async () => {
       const { dc, time } = stage.world;

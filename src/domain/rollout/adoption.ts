@@ -31,6 +31,7 @@ export interface AdoptionFacts {
   /** The VM with that VMID. Undefined: the token sees none. */
   vm:
     | {
+        /** Undefined: its host was asked too, and does not answer. */
         name: string | undefined;
         /** Undefined: it was not read, because another check has failed already. */
         uuid: string | undefined;
@@ -85,7 +86,12 @@ export function adoptionProblems(facts: AdoptionFacts): Problem[] {
       `put it back into the pool ${proxmoxPool} (pvesh set /pools/${proxmoxPool} --vms ${adoption.vmid}); if it was deleted by hand, npx evergreen repair heals it, once no other VM has its number`,
     );
   if (vm === undefined) return problem(`the token sees no such VM in the Proxmox pool ${proxmoxPool}`, move);
-  const isAnother = isKnown && vm.name !== undefined && vm.name !== adoption.node;
+  if (vm.name === undefined)
+    return problem(
+      "nobody can say which machine it is, because its Proxmox host does not answer",
+      "nothing was done to it. Bring that host back, then run again",
+    );
+  const isAnother = isKnown && vm.name !== adoption.node;
   if (vm.pool !== proxmoxPool && !isAnother)
     return problem(`it is in the Proxmox pool ${vm.pool ?? "of nobody"}`, move);
   const why = contradictions(facts);

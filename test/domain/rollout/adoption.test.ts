@@ -193,6 +193,7 @@ describe("an entry under adopt", () => {
     ["names a VM in another pool", vm({ pool: "billing" }), /it is in the Proxmox pool billing$/],
     ["names a template", vm({ template: true }), /it is a template$/],
     ["has another name than the VM", vm({ name: "kube-z" }), /its name is kube-z, and VM and Node must have one name$/],
+    ["names a VM on a host that does not answer", vm({ name: undefined, uuid: undefined }), /host does not answer$/],
     ["has another uuid than the VM", vm({ uuid: other }), new RegExp(`its SMBIOS uuid is ${other}$`)],
     ["names a VM without a uuid", vm({ uuid: "" }), /its SMBIOS uuid is not set$/],
     ["names a VM of another cluster", vm({ claims: "slot 1" }), /its tags say that it is slot 1$/],
