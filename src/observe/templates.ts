@@ -2,6 +2,7 @@ import { UserErrors, type Problem } from "../runtime/errors.ts";
 import { hostOf, templateOf, type ObservedCluster } from "./observed-cluster.ts";
 import { listBridges } from "../clients/proxmox/bridges.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
+import { ProxmoxError } from "../clients/proxmox/errors.ts";
 import { neededForCards, permissionProblems, readRights } from "../clients/proxmox/permissions.ts";
 import { Row } from "../clients/proxmox/parse.ts";
 import type { Placement } from "../config/placement.ts";
@@ -71,7 +72,13 @@ async function findBound(
   const storages = [...new Set(drivesOf(options).map(({ storage }) => storage))];
   const own = storages.map(async (name): Promise<string[]> => {
     const path = `/nodes/${first.template.host}/storage/${name}/status`;
-    return new Row(await pve.get(path), path).flag("shared") ? [] : [name];
+    try {
+      return new Row(await pve.get(path), path).flag("shared") ? [] : [name];
+    } catch (error) {
+      // The provider asks the same before it clones.
+      if (error instanceof ProxmoxError && error.status === 403) return [name];
+      throw error;
+    }
   });
   return boundFaults(options, first.template, [...hosts], new Set((await Promise.all(own)).flat()));
 }

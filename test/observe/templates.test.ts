@@ -36,15 +36,20 @@ describe("the templates of a run", () => {
       { ide2: "local:iso/debian.iso,media=cdrom" },
       /ide2 .* on local, .* not on pve2[^]*delete ide2/,
     ],
+    [
+      "a CD out of sight",
+      { ide2: "hidden:iso/debian.iso,media=cdrom" },
+      /ide2 .* on hidden, .* out of the token's sight/,
+    ],
     ["a TPM of its host", { tpmstate0: "local:vm-9002-disk-1" }, /tpmstate0 .* on local[^]*copy the template/],
   ];
   for (const [title, drives, says] of bound)
     it(`are ${says ? "refused for clones" : "cloned"} on another host with ${title}`, async () => {
-      await using pve = await fakeProxmox(({ path }) => ({
-        data: path.endsWith("/config")
-          ? { scsi0: "ceph:base-9002-disk-0,size=30G", ...drives }
-          : { shared: path.includes("/ceph/") ? 1 : 0, avail: 0 },
-      }));
+      await using pve = await fakeProxmox(({ path }) => {
+        if (path.includes("/hidden/")) return { status: 403, reason: "Permission check failed" };
+        const config = { scsi0: "ceph:base-9002-disk-0,size=30G", ...drives };
+        return { data: path.endsWith("/config") ? config : { shared: path.includes("/ceph/") ? 1 : 0 } };
+      });
       const shared = { storage: "ceph", fullClones: false };
       const check = (host: string) =>
         readTemplates(pve.client, clonesOf(picture(), [host], { placement: shared, made: [made(0, 40)] }));

@@ -182,7 +182,7 @@ export function boundFaults(
   return drivesOf(options)
     .filter(({ storage }) => own.has(storage))
     .map(({ name, storage, isCdrom }) => ({
-      what: `${name} of the template is on ${storage}, which is not shared: it can be cloned on ${host} only, and not on ${hosts.join(", ")}`,
+      what: `${name} of the template is on ${storage}, which is not shared, or out of the token's sight: it can be cloned on ${host} only, and not on ${hosts.join(", ")}`,
       todo: isCdrom
         ? `qm set ${vmid} --delete ${name}: clones get a cloud-init drive of their own`
         : `copy the template to each of these hosts, with its name and its tags, move ${name} to a shared storage, or take them out of the hosts of the pool`,
