@@ -71,6 +71,11 @@ function optionFaults(name: string, value: string, vmid: number): Fault[] {
       "their file systems frozen for backups",
       `qm set ${vmid} --agent enabled=1; take node VMs out of the backups instead`,
     );
+  if (name === "agent" && /\btype=isa\b/.test(value))
+    return lost(
+      "an agent on a virtio port",
+      `qm set ${vmid} --agent enabled=1, and have the guest's agent listen there`,
+    );
   if (name === "protection" && value !== "0")
     return [
       {

@@ -96,6 +96,11 @@ describe("what a template has", () => {
     ["has a serial port of its host", { serial1: "/dev/ttyS0" }, /serial1: \/dev\/ttyS0/],
     ["has a script of its host", { hookscript: "local:snippets/x.sh" }, /hookscript/],
     ["has an agent that freezes nothing", { agent: "1,freeze-fs-on-backup=0" }, /frozen for backups/],
+    [
+      "has an agent on a serial port",
+      { agent: "enabled=1,type=isa" },
+      /type=isa, and its clones have an agent on a virtio/,
+    ],
     ["is protected", { protection: "1" }, /protection: 1: its clones would have it too/],
     ["is not protected", { protection: "0" }, undefined],
     ["has no scsi0", { scsi0: undefined, virtio0: disk }, /no disk scsi0/],
