@@ -442,7 +442,7 @@ export interface ClusterDiskArgs {
    *
    * A change of it: New generation.
    *
-   * @default evergreen:site.storage
+   * @default the storage of the pool
    */
   storage?: string;
   /**

@@ -95,7 +95,7 @@ const disk = z.strictObject({
   sizeGiB: whole(1, 65_536).meta({ description: "Size in GiB.", change }),
   storage: name("the name of a storage", /^[A-Za-z][\w.-]*$/)
     .exactOptional()
-    .meta({ description: "Storage of the disk.", unset: "`evergreen:site.storage`", change }),
+    .meta({ description: "Storage of the disk.", unset: "the storage of the pool", change }),
   ...diskOptions({ off: "`false`", on: "`true`", mode: "`none`", kind: "`io_uring`" }),
 });
 

@@ -49,7 +49,7 @@ export interface FurtherDisk extends DiskOptions {
   /** Its serial number. */
   name: string;
   sizeGiB: number;
-  /** @default that of the site */
+  /** @default that of the pool */
   storage?: string;
 }
 
