@@ -112,6 +112,9 @@ function mapOf(properties: Record<string, Shape>, required: string[], kind: Kind
 const asRead = (map: object): object =>
   Object.fromEntries(Object.entries(map).filter(([, value]) => value !== undefined));
 
+/** What no message says, unless it quotes a value that says it. */
+const slips = [/undefined/, /NaN/, /\[object /, /to -\d/];
+
 describe("configuration, whatever it says", () => {
   it("is read, as an editor does, or refused with a path and a remedy for each problem", function () {
     this.timeout(60_000);
@@ -141,10 +144,13 @@ describe("configuration, whatever it says", () => {
             assert.ok(error instanceof UserErrors, error instanceof Error ? error.stack : String(error));
             outcomes.refused++;
             assert.ok(error.problems.length > 0);
+            const notSaid = slips.filter((slip) => !slip.test(JSON.stringify(raw)));
             for (const problem of error.problems) {
               assert.match(problem.where, /^evergreen:/);
-              for (const text of [problem.what, problem.todo])
-                assert.match(text, /^(?!.*(undefined|NaN|\[object |to -\d)).*\w/s);
+              for (const text of [problem.what, problem.todo]) {
+                assert.match(text, /\w/);
+                for (const slip of notSaid) assert.doesNotMatch(text, slip);
+              }
             }
           }
         },
