@@ -94,16 +94,30 @@ export interface ClusterSiteArgs {
   /** Hardware of the servers and of all pools, where they do not say otherwise. */
   defaults?: ClusterDefaultsArgs;
   /**
-   * Proxmox hosts that new VMs are distributed over, slot by slot.
+   * Proxmox hosts that new VMs are distributed over: evenly, or as `hostWeights` and `zones` say. An existing VM stays
+   * where it is.
    *
    * A change of it: New nodes.
    */
   hosts: string[];
   /**
-   * Zone of each Proxmox host: its nodes have the label `topology.kubernetes.io/zone` with it, also after their VM was
-   * migrated (from the next update on).
+   * Weight of each Proxmox host: one with 2 gets twice the new VMs of a pool that one with 1 gets, and one with 0 gets
+   * none. Every host gets one before any gets a second. Servers are spread evenly, over all hosts with a weight above
+   * 0.
    *
-   * A change of it: In place.
+   * Values: map of hosts to whole numbers from 0 to 1000.
+   *
+   * A change of it: New nodes.
+   *
+   * @default 1 for each host
+   */
+  hostWeights?: Record<string, number>;
+  /**
+   * Zone of each Proxmox host: its nodes have the label `topology.kubernetes.io/zone` with it, also after their VM was
+   * migrated (from the next update on). New VMs are spread over the zones first, and then over the hosts of each zone.
+   * A host that is left out is a zone of its own, without a label.
+   *
+   * A change of it: Labels in place; new nodes are spread over the new zones.
    *
    * @default no zones
    */
@@ -612,7 +626,8 @@ export interface ClusterControlPlaneArgs {
    */
   devices?: ClusterDeviceArgs[];
   /**
-   * Proxmox hosts that new VMs of it are distributed over, slot by slot.
+   * Proxmox hosts that new VMs of it are distributed over: evenly, or as `evergreen:site.hostWeights` and
+   * `evergreen:site.zones` say.
    *
    * A change of it: New nodes.
    *
@@ -919,7 +934,8 @@ export interface ClusterPoolArgs {
    */
   devices?: ClusterDeviceArgs[];
   /**
-   * Proxmox hosts that new VMs of it are distributed over, slot by slot.
+   * Proxmox hosts that new VMs of it are distributed over: evenly, or as `evergreen:site.hostWeights` and
+   * `evergreen:site.zones` say.
    *
    * A change of it: New nodes.
    *

@@ -38,10 +38,10 @@ function typeOf(interfaces: Interfaces, key: string, shape: Shape): string {
     declare(interfaces, name, shape, description);
     return name;
   }
-  if (type === "object")
-    return typeof additionalProperties === "object" && additionalProperties.type === "string"
-      ? "Record<string, string>"
-      : "Record<string, Json>";
+  if (type === "object") {
+    const kind = typeof additionalProperties === "object" ? additionalProperties.type : undefined;
+    return `Record<string, ${kind === "string" ? "string" : kind === "integer" ? "number" : "Json"}>`;
+  }
   return [...new Set([type ?? "string"].flat().map((one) => (one === "integer" ? "number" : one)))].join(" | ");
 }
 

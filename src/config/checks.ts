@@ -8,6 +8,7 @@ import { rke2KeyProblems } from "./rke2-keys.ts";
 import type { Config, PoolConfig } from "./schema.ts";
 import { ZONE } from "../domain/model/labels.ts";
 import { nameProblems } from "../domain/model/generation.ts";
+import { withWeight } from "../domain/rollout/host-choice.ts";
 
 /** A pool of agents, or the servers: the owner of a range of VMIDs. */
 interface Owner extends HardwareConfig {
@@ -26,6 +27,7 @@ interface Owner extends HardwareConfig {
   startupTaints: string[];
   config: Record<string, unknown>;
   adopt: AdoptingPool["adopt"];
+  hosts?: string[];
 }
 
 /** Checks that concern more than one value. All of them run, so that the user can correct everything at once. */
@@ -35,6 +37,7 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
     ...owners.flatMap((owner) => naming(config.cluster, owner)).filter(isFirst),
     ...reserved(config, serverPool),
     ...evenServers(config),
+    ...weightProblems(config, owners),
     ...owners.flatMap(ranges),
     ...owners.flatMap((owner) => addressProblems(owner, config.site)),
     ...pairs(owners).flatMap(([a, b]) => overlaps(a, b)),
@@ -99,6 +102,29 @@ function evenServers({ controlPlane: { servers } }: Config): Problem[] {
       where: "evergreen:controlPlane.servers",
       todo: "use 1, 3, 5 or 7",
     },
+  ];
+}
+
+/** Weights of hosts that nothing is made on, and pools whose hosts take nothing. */
+function weightProblems({ site }: Config, owners: readonly Owner[]): Problem[] {
+  const { hostWeights: weights } = site;
+  if (weights === undefined) return [];
+  const known = new Set([...site.hosts, ...owners.flatMap(({ hosts = [] }) => hosts)]);
+  const where = "evergreen:site.hostWeights";
+  const unknown = Object.keys(weights).filter((host) => !known.has(host));
+  const facts = { weights };
+  const full = owners.filter(({ slots, hosts = site.hosts }) => slots > 0 && withWeight(hosts, facts).length === 0);
+  return [
+    ...unknown.map((host) => ({
+      what: `${host} has a weight, and is among no hosts of this configuration`,
+      where: `${where}["${host}"]`,
+      todo: `correct the name or remove it; the hosts are ${[...known].join(", ")}`,
+    })),
+    ...full.map(({ name, path, hosts }) => ({
+      what: `all hosts of ${name} have the weight 0: no new VM of it has a place`,
+      where: `${hosts === undefined ? "evergreen:site" : path}.hosts`,
+      todo: `give one of them a weight in ${where}, or add another host`,
+    })),
   ];
 }
 

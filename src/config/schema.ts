@@ -139,7 +139,8 @@ const node = {
   }),
   ...hardware,
   hosts: z.array(text).min(1).exactOptional().meta({
-    description: "Proxmox hosts that new VMs of it are distributed over, slot by slot.",
+    description:
+      "Proxmox hosts that new VMs of it are distributed over: evenly, or as `evergreen:site.hostWeights` and `evergreen:site.zones` say.",
     unset: "`evergreen:site.hosts`",
     change: "New nodes.",
   }),
@@ -293,14 +294,22 @@ const site = z.strictObject({
     description: "Hardware of the servers and of all pools, where they do not say otherwise.",
   }),
   hosts: z.array(text).min(1).meta({
-    description: "Proxmox hosts that new VMs are distributed over, slot by slot.",
+    description:
+      "Proxmox hosts that new VMs are distributed over: evenly, or as `hostWeights` and `zones` say. An existing VM stays where it is.",
+    change: "New nodes.",
+  }),
+  hostWeights: z.record(text, z.int().min(0).max(1000)).exactOptional().meta({
+    description:
+      "Weight of each Proxmox host: one with 2 gets twice the new VMs of a pool that one with 1 gets, and one with 0 gets none. Every host gets one before any gets a second. Servers are spread evenly, over all hosts with a weight above 0.",
+    values: "map of hosts to whole numbers from 0 to 1000",
+    unset: "1 for each host",
     change: "New nodes.",
   }),
   zones: z.record(text, z.string().min(1).regex(labelValue, "must be a label value")).exactOptional().meta({
     description:
-      "Zone of each Proxmox host: its nodes have the label `topology.kubernetes.io/zone` with it, also after their VM was migrated (from the next update on).",
+      "Zone of each Proxmox host: its nodes have the label `topology.kubernetes.io/zone` with it, also after their VM was migrated (from the next update on). New VMs are spread over the zones first, and then over the hosts of each zone. A host that is left out is a zone of its own, without a label.",
     unset: "no zones",
-    change: "In place.",
+    change: "Labels in place; new nodes are spread over the new zones.",
   }),
   hostLabel: text.regex(labelName, "must be a label name").exactOptional().meta({
     description: "Label of nodes that has the name of their Proxmox host, such as `topology.example.com/host`.",

@@ -1,7 +1,7 @@
 import { UserErrors, type Problem } from "../runtime/errors.ts";
 import type { Config } from "../config/config.ts";
 import { placementsOf, type Placement } from "../config/placement.ts";
-import { hostOf, type ObservedCluster } from "./observed-cluster.ts";
+import type { ObservedCluster } from "./observed-cluster.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { isUnknownHost, silentHostOf } from "../clients/proxmox/errors.ts";
 import { Row } from "../clients/proxmox/parse.ts";
@@ -21,13 +21,24 @@ export interface NewVms {
   made: readonly SlotPlan[];
 }
 
-type Places = Pick<Config, "controlPlane" | "pools" | "site">;
+/** Proxmox host of each VM that a run makes, by its name. */
+export type Places = ReadonlyMap<string, string>;
+
+/** The place of a VM that a run makes. */
+export function placeOf(places: Places, name: string): string {
+  const host = places.get(name);
+  if (host === undefined) throw new Error(`${name} was given no host`);
+  return host;
+}
 
 /**
  * Reads the state of every storage of node VMs, on every host that it is used on.
  * @throws UserErrors that names the hosts that Proxmox does not know
  */
-export async function readCandidateHosts(pve: Proxmox, config: Places): Promise<CandidateHost[]> {
+export async function readCandidateHosts(
+  pve: Proxmox,
+  config: Pick<Config, "controlPlane" | "pools" | "site">,
+): Promise<CandidateHost[]> {
   const unknown: Problem[] = [];
   const wanted = placementsOf(config).flatMap(({ hosts, storage, furtherStorages, where }) =>
     hosts.flatMap((host, index) =>
@@ -62,7 +73,7 @@ function unknownHost(host: string, where: string): Problem {
   };
 }
 
-/** The hosts that new VMs of a pool are made on. */
+/** The hosts of a pool that answer. */
 export function hostsThatAnswer(candidates: readonly CandidateHost[], { hosts, storage }: Placement): string[] {
   return hosts.filter((host) => foundOn(candidates, host, storage) !== undefined);
 }
@@ -86,14 +97,15 @@ export function requireHosts(
   candidates: readonly CandidateHost[],
   overcommit: number,
   observed: ObservedCluster,
+  places: Places,
   vms: readonly NewVms[],
 ): void {
   const needed = vms.filter(({ made }) => made.length > 0);
-  const lost = needed.filter(({ placement }) => hostsThatAnswer(candidates, placement).length === 0);
+  const lost = needed.filter(({ made }) => made.some(({ name }) => !places.has(name)));
   if (lost.length > 0) throw new UserErrors(lost.map(({ placement }) => nowhere(placement)));
   const disks = needed.flatMap(({ placement, made }) =>
     made.map((slot) => ({
-      host: hostOf(observed, hostsThatAnswer(candidates, placement), slot),
+      host: placeOf(places, slot.name),
       storage: placement.storage,
       where: placement.where.hosts,
       spec: slot.generation.spec,

@@ -191,15 +191,9 @@ export function templateOf(observed: ObservedCluster, image: string, host: strin
   });
 }
 
-/** Proxmox host of a node's VM: the current host of an existing VM; new VMs are distributed over the hosts by slot. */
-export function hostOf(
-  observed: ObservedCluster,
-  hosts: readonly string[],
-  slot: { slot: number; name: string },
-): string {
-  const host = observed.vms.find((vm) => vm.name === slot.name)?.host ?? hosts[slot.slot % hosts.length];
-  if (host === undefined) throw new Error("the configuration has no hosts");
-  return host;
+/** Proxmox host of an existing VM of ours. */
+export function hostOf({ vms }: Pick<ObservedCluster, "vms">, name: string): string | undefined {
+  return vms.find((vm) => vm.name === name)?.host;
 }
 
 function images(list: readonly ListedVm[]): Map<string, Image> {

@@ -1,5 +1,6 @@
 import { UserErrors, type Problem } from "../runtime/errors.ts";
-import { hostOf, templateOf, type ObservedCluster } from "./observed-cluster.ts";
+import { templateOf, type ObservedCluster } from "./observed-cluster.ts";
+import { placeOf, type Places } from "./hosts.ts";
 import { listBridges } from "../clients/proxmox/bridges.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { ProxmoxError } from "../clients/proxmox/errors.ts";
@@ -23,14 +24,13 @@ export interface Clone {
   placement: Pick<Placement, "storage" | "fullClones">;
 }
 
-/** @param hosts hosts that new VMs are made on */
 export function clonesOf(
   observed: ObservedCluster,
-  hosts: readonly string[],
+  places: Places,
   { placement, made }: { placement: Clone["placement"]; made: readonly SlotPlan[] },
 ): Clone[] {
-  return made.map(({ generation: { spec }, ...slot }) => {
-    const host = hostOf(observed, hosts, slot);
+  return made.map(({ generation: { spec }, name }) => {
+    const host = placeOf(places, name);
     return { spec, placement, host, template: templateOf(observed, spec.image, host) };
   });
 }

@@ -1,35 +1,68 @@
-import { backupPolicy, stepSite, type Config } from "../config/config.ts";
+import { backupPolicy, SERVER_POOL, stepSite, type Config } from "../config/config.ts";
+import { placementsOf } from "../config/placement.ts";
 import { tagsOf } from "../clients/proxmox/tags.ts";
 import type { GraphArgs } from "../domain/rollout/graph.ts";
+import { chooseHosts, withWeight, type HostFacts } from "../domain/rollout/host-choice.ts";
 import type { PlacedPool, PoolPlan, SlotPlan, StrandedNode, VmPlacement } from "../domain/model/types.ts";
-import { hostOf, templateOf } from "../observe/observed-cluster.ts";
+import { hostsThatAnswer, type CandidateHost, type Places } from "../observe/hosts.ts";
+import { hostOf, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
+import type { ClusterPlan } from "./cluster-plan.ts";
 import type { Prepared } from "./prepare.ts";
 
-type Site = Pick<Prepared, "observed" | "hosts" | "templates">;
+/** What the configuration says of the hosts that VMs are spread over. */
+export function hostFacts({ site: { hostWeights, zones } }: Pick<Config, "site">): HostFacts {
+  return { ...(hostWeights && { weights: hostWeights }), ...(zones && { zones }) };
+}
+
+/** Chooses a Proxmox host for each VM that a run makes, among those that answer. */
+export function chooseVmHosts(
+  config: Config,
+  observed: ObservedCluster,
+  clusterPlan: ClusterPlan,
+  candidates: readonly CandidateHost[],
+): Places {
+  const plans = new Map([clusterPlan.controlPlane, ...clusterPlan.pools].map((plan) => [plan.pool, plan]));
+  const pools = placementsOf(config).map((placement) => {
+    const { slots = [], keeps = [] } = plans.get(placement.pool) ?? {};
+    const names = [...slots.map(({ name }) => name), ...keeps];
+    const made = new Set(slots.flatMap(({ name, creates }) => (creates ? name : [])));
+    const nodes = names.flatMap((name) => {
+      const host = hostOf(observed, name);
+      if (host !== undefined) return { name, host };
+      return made.has(name) ? { name } : [];
+    });
+    const role = placement.pool === SERVER_POOL ? ("server" as const) : ("agent" as const);
+    return { role, hosts: hostsThatAnswer(candidates, placement), nodes };
+  });
+  return chooseHosts(pools, hostFacts(config));
+}
+
+/** Hosts that answer and take new VMs of the servers. */
+export function hostsForServers(config: Config, candidates: readonly CandidateHost[]): string[] {
+  const [servers] = placementsOf(config);
+  return servers === undefined ? [] : withWeight(hostsThatAnswer(candidates, servers), hostFacts(config));
+}
+
+type Site = Pick<Prepared, "observed" | "places" | "templates">;
 
 /** The arguments that declare a planned pool: each of its nodes with the placement of its VM. */
-export function poolArgs(config: Config, { observed, hosts, templates }: Site, plan: PoolPlan): GraphArgs {
+export function poolArgs(config: Config, site: Site, plan: PoolPlan): GraphArgs {
   const { cluster, allowDestroy } = config;
   const backup = plan.role === "server" ? { backup: backupPolicy(config) } : {};
-  // A pool that left the configuration gets no new VMs: a host is named all the same for a VM that is gone.
-  const places = hosts.get(plan.pool) ?? config.site.hosts;
-  const placed = placeNodes(cluster, { observed, hosts: places, templates }, plan);
+  const placed = placeNodes(config, site, plan);
   return { cluster, site: stepSite(config), allowDestroy, plan: placed, ...backup };
 }
 
-function placeNodes(
-  cluster: string,
-  { observed, hosts, templates }: Omit<Site, "hosts"> & { hosts: readonly string[] },
-  plan: PoolPlan,
-): PlacedPool {
+function placeNodes(config: Config, { observed, places, templates }: Site, plan: PoolPlan): PlacedPool {
   const placed = <N extends StrandedNode>(node: N, slot: number, creates: boolean): N & { vm: VmPlacement } => {
     const { id, spec } = node.generation;
-    const host = hostOf(observed, hosts, { slot, name: node.name });
+    // A host is named for a VM that is gone too: the engine keeps what its state has.
+    const host = hostOf(observed, node.name) ?? places.get(node.name) ?? config.site.hosts[0] ?? "";
     // When no clone is made, the template may be invisible to the token, or may have been replaced.
     const hasTemplate = creates || observed.images.has(spec.image);
     const template = hasTemplate ? templateOf(observed, spec.image, host) : undefined;
     const hardware = creates && template ? templates.get(template.vmid) : undefined;
-    const tags = tagsOf({ cluster, pool: plan.pool, slot, generation: id });
+    const tags = tagsOf({ cluster: config.cluster, pool: plan.pool, slot, generation: id });
     return { ...node, vm: { host, ...(template && { template }), ...(hardware && { hardware }), tags } };
   };
   const slots = plan.slots.map(({ stranded, ...slot }: SlotPlan) => ({

@@ -1,10 +1,10 @@
 import type { Proxmox } from "../clients/proxmox/client.ts";
-import { SERVER_POOL, stepSite, type Config } from "../config/config.ts";
+import { stepSite, type Config } from "../config/config.ts";
 import { placementsOf } from "../config/placement.ts";
 import { crowdedHosts } from "../domain/rollout/host-spread.ts";
 import { adoptNodes } from "../observe/adoption.ts";
 import { requireSameClocks } from "../observe/clocks.ts";
-import { hostsThatAnswer, hostWarnings, readCandidateHosts, requireHosts } from "../observe/hosts.ts";
+import { hostWarnings, readCandidateHosts, requireHosts, type Places } from "../observe/hosts.ts";
 import { hostOf, nowOf, observeCluster, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
 import { clonesOf, readTemplates, requireNetworks, type Templates } from "../observe/templates.ts";
 import { relabelMoved } from "../observe/topology.ts";
@@ -13,13 +13,14 @@ import { announceUpdate } from "./announce-update.ts";
 import { newSlots, planCluster, type ClusterPlan } from "./cluster-plan.ts";
 import { forecastDrains } from "./drains.ts";
 import { planLocalData, recordKeptVms } from "./local-data.ts";
+import { chooseVmHosts, hostsForServers } from "./place-nodes.ts";
 
 /** What a run does, and with what it does it. */
 export interface Prepared {
   observed: ObservedCluster;
   clusterPlan: ClusterPlan;
-  /** Proxmox hosts that new VMs are made on, by pool. */
-  hosts: ReadonlyMap<string, readonly string[]>;
+  /** Proxmox hosts that new VMs are made on. */
+  places: Places;
   /** What the VMs that this run makes keep of their templates. */
   templates: Templates;
 }
@@ -50,12 +51,16 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   const candidates = await readCandidateHosts(pve, config);
   for (const line of hostWarnings(candidates)) await warn(line);
   const placements = placementsOf(config);
-  const hosts = new Map(placements.map((placement) => [placement.pool, hostsThatAnswer(candidates, placement)]));
+  const places = chooseVmHosts(config, observed, clusterPlan, candidates);
   const made = placements.map((placement) => ({ placement, made: newSlots(clusterPlan, placement.pool) }));
   for (const { generation } of newSlots(clusterPlan)) templateOf(observed, generation.spec.image, "");
-  requireHosts(candidates, config.site.storageOvercommit, observed, made);
-  for (const line of crowdedServers(observed, clusterPlan, hosts.get(SERVER_POOL) ?? [])) await warn(line);
-  const clones = made.flatMap((one) => clonesOf(observed, hosts.get(one.placement.pool) ?? [], one));
+  requireHosts(candidates, config.site.storageOvercommit, observed, places, made);
+  const servers = clusterPlan.controlPlane.slots.flatMap(({ name }) => {
+    const host = hostOf(observed, name) ?? places.get(name);
+    return host === undefined ? [] : { name, host };
+  });
+  for (const line of crowdedHosts(servers, hostsForServers(config, candidates))) await warn(line);
+  const clones = made.flatMap((one) => clonesOf(observed, places, one));
   const templates = await readTemplates(pve, clones);
   if (!isPreview) {
     // The token of a preview may only read.
@@ -69,13 +74,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
       for (const line of await relabelMoved(kubernetes, config.cluster, topology, observed)) await say(line);
     if (kubernetes) await recordKeptVms(kubernetes, observed, clusterPlan, config, now);
   }
-  return { observed, clusterPlan, hosts, templates };
-}
-
-function crowdedServers(observed: ObservedCluster, { controlPlane }: ClusterPlan, hosts: readonly string[]): string[] {
-  if (hosts.length === 0) return [];
-  const servers = controlPlane.slots.map(({ slot, name }) => ({ name, host: hostOf(observed, hosts, { slot, name }) }));
-  return crowdedHosts(servers, hosts);
+  return { observed, clusterPlan, places, templates };
 }
 
 /** The observed cluster after a killed run's stale resources in it were repaired, as far as no operator has to ask. */

@@ -14,6 +14,7 @@ import { agents, IMAGES, minimal } from "../support/config.ts";
 interface Drawn extends Shape {
   pattern?: string;
   maxItems?: number;
+  additionalProperties?: Drawn | boolean;
   propertyNames?: Drawn;
 }
 
@@ -79,6 +80,8 @@ function rightly(shape: Drawn, kind: Kind): Arbitrary<unknown> {
     case "number":
       return fc.double({ min: minimum, max: maximum, noNaN: true });
     case "object":
+      if (typeof shape.additionalProperties === "object" && shape.additionalProperties.type === "integer")
+        return fc.dictionary(fc.constantFrom("pve1", "local", "pve99"), fc.integer({ min: 0, max: 3 }), { maxKeys: 2 });
       return shape.propertyNames?.pattern === undefined
         ? fc.dictionary(fc.constantFrom(...rke2Keys), fc.jsonValue({ maxDepth: 1 }), { maxKeys: 2 })
         : fc.dictionary(fc.constantFrom(...labels), fc.constantFrom("", "b", "x_y"), { maxKeys: 2 });

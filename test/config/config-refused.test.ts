@@ -180,6 +180,20 @@ describe("a wrong configuration", () => {
       'evergreen:pools[0].labels["topology.kubernetes.io/zone"]',
       /given by evergreen:site\.zones/,
     ],
+    [
+      "a weight of a host that nothing is made on",
+      {},
+      { site: { ...minimal().site, hostWeights: { pve99: 2 } } },
+      'evergreen:site.hostWeights["pve99"]',
+      /pve99 has a weight, and is among no hosts/,
+    ],
+    [
+      "hosts of a pool that take nothing",
+      { hosts: ["pve7"] },
+      { site: { ...minimal().site, hostWeights: { pve7: 0 } } },
+      "evergreen:pools[0].hosts",
+      /all hosts of \S+ have the weight 0/,
+    ],
     ["no surge", { strategy: { surge: 0 } }, {}, "evergreen:pools[0].strategy.surge", /a new node comes before/],
     [
       "surge of blue-green",

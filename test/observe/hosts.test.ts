@@ -6,11 +6,14 @@ import {
   hostWarnings,
   readCandidateHosts,
   type CandidateHost,
+  type NewVms,
+  type Places,
 } from "../../src/observe/hosts.ts";
 import type { Placement } from "../../src/config/placement.ts";
 import type { NodeHardware } from "../../src/domain/model/hardware.ts";
 import { generationOf } from "../../src/domain/model/generation.ts";
 import type { SlotPlan } from "../../src/domain/model/types.ts";
+import { chooseHosts } from "../../src/domain/rollout/host-choice.ts";
 import { fakeProxmox, type Answer } from "../clients/proxmox/fake.ts";
 import { NEW, OLD, picture, smallConfig } from "../support/picture.ts";
 
@@ -44,6 +47,23 @@ const copiesOn = (...hosts: string[]) => {
   const templates = hosts.map((host, k) => ({ vmid: 9002 + k, host }));
   return picture({ images: new Map(images).set(NEW, { name: NEW, rke2: "v1.34.5+rke2r1", templates }) });
 };
+
+/** A place for each VM, round the hosts of its pool that answer. */
+const spread = (candidates: readonly CandidateHost[], vms: readonly NewVms[]): Places =>
+  chooseHosts(
+    vms.map((one) => ({
+      role: "agent",
+      hosts: hostsThatAnswer(candidates, one.placement),
+      nodes: one.made.map(({ name }) => ({ name })),
+    })),
+    {},
+  );
+const admit = (
+  candidates: readonly CandidateHost[],
+  overcommit: number,
+  observed: ReturnType<typeof picture>,
+  vms: readonly NewVms[],
+) => requireHosts(candidates, overcommit, observed, spread(candidates, vms), vms);
 
 /** What is refused, without words that do not matter. */
 function refused(check: () => void): string[] {
@@ -104,9 +124,7 @@ describe("the places of new VMs", () => {
   ];
   for (const [title, places, copies, problem] of cases) {
     it(`${problem ? "are refused" : "are right"} when ${title}`, () => {
-      const found = refused(() =>
-        requireHosts(places, 1, copiesOn(...copies), [{ placement, made: [made(0), made(1)] }]),
-      );
+      const found = refused(() => admit(places, 1, copiesOn(...copies), [{ placement, made: [made(0), made(1)] }]));
       assert.equal(found.length, problem ? 1 : 0, found.join("\n"));
       if (problem) assert.match(found[0] ?? "", problem);
     });
@@ -114,7 +132,7 @@ describe("the places of new VMs", () => {
 
   it("are not asked for when nothing is made", () => {
     assert.deepEqual(
-      refused(() => requireHosts([silent("pve1")], 1, picture(), [{ placement, made: [] }])),
+      refused(() => admit([silent("pve1")], 1, picture(), [{ placement, made: [] }])),
       [],
     );
   });
@@ -157,7 +175,7 @@ describe("the places of new VMs", () => {
     ];
     const vms = [{ placement: { ...placement, hosts: ["pve1"] }, made: [made(0, 40, NEW, { disks })] }];
     const check = (local: number, ssd: number) =>
-      refused(() => requireHosts([place("pve1", local), place("pve1", ssd, false, "ssd")], 1, copiesOn("pve1"), vms));
+      refused(() => admit([place("pve1", local), place("pve1", ssd, false, "ssd")], 1, copiesOn("pve1"), vms));
     assert.deepEqual(check(45, 60), []);
     assert.match(check(44, 60).join(), /^2 new disks may grow to 45 GiB and 44 GiB are free.* storage local on pve1$/);
     assert.match(check(45, 59).join(), /^1 new disks may grow to 60 GiB and 59 GiB are free.* storage ssd on pve1$/);
@@ -173,10 +191,10 @@ describe("the places of new VMs", () => {
     };
     const vms = [
       { placement, made: [made(0)] },
-      { placement: own, made: [made(0)] },
+      { placement: own, made: [made(1)] },
     ];
     const check = (...found: CandidateHost[]) =>
-      refused(() => requireHosts([place("pve1"), place("pve2"), ...found], 1, copiesOn("pve1", "pve2", "pve3"), vms));
+      refused(() => admit([place("pve1"), place("pve2"), ...found], 1, copiesOn("pve1", "pve2", "pve3"), vms));
     assert.deepEqual(check(place("pve3", 40, false, "zfs")), []);
     assert.match(check(place("pve3", 39, false, "zfs")).join(), /storage zfs on pve3$/);
     assert.match(
@@ -187,15 +205,14 @@ describe("the places of new VMs", () => {
 
   for (const [title, places, slots, storageOvercommit, problems] of rooms) {
     it(`are ${problems.length > 0 ? "refused" : "right"} when ${title}`, () => {
-      const check = () =>
-        requireHosts(places, storageOvercommit, copiesOn("pve1", "pve2"), [{ placement, made: slots }]);
+      const check = () => admit(places, storageOvercommit, copiesOn("pve1", "pve2"), [{ placement, made: slots }]);
       assert.deepEqual(refused(check), problems);
     });
   }
 
   it("are those of the older image too", () => {
     const found = refused(() =>
-      requireHosts([place("pve2")], 1, copiesOn("pve2"), [{ placement, made: [made(0, 40, OLD), made(1)] }]),
+      admit([place("pve2")], 1, copiesOn("pve2"), [{ placement, made: [made(0, 40, OLD), made(1)] }]),
     );
     assert.match(found.join("\n"), /^the template .*v1\.0\.0 is not on pve2/);
     assert.equal(found.length, 1);

@@ -208,12 +208,10 @@ describe("a place for a node", () => {
     generation: "0a1b2c3d",
   };
 
-  it("is where its VM is, and goes round the hosts for a new one", () => {
+  it("is where its VM is", () => {
     const observed = picture({ vms: [vm] });
-    const hosts = ["pve1", "pve2"];
-    assert.equal(hostOf(observed, hosts, { slot: 0, name: "a" }), "pve9");
-    const fresh = [0, 1, 2].map((slot) => hostOf(observed, hosts, { slot, name: `new-${slot}` }));
-    assert.deepEqual(fresh, ["pve1", "pve2", "pve1"]);
+    assert.equal(hostOf(observed, "a"), "pve9");
+    assert.equal(hostOf(observed, "new"), undefined);
   });
 
   it("is cloned from a template that exists, and a missing one is named with those that do", () => {

@@ -11,6 +11,9 @@ const made = (slot: number, diskGiB: number): SlotPlan => {
   return { slot, generation, name: `new-${slot}`, vmid: 1100 + slot, creates: true, replaces: [] };
 };
 
+/** Both VMs on one host. */
+const all = (host: string) => new Map([0, 1].map((slot) => [`new-${slot}`, host]));
+
 describe("the templates of a run", () => {
   const placement = { storage: "local", fullClones: false };
   const config = { scsi0: "local:x,size=30G", net0: "virtio=BC:24:11:00:00:01,bridge=vmbr0,tag=20", protection: 1 };
@@ -19,7 +22,7 @@ describe("the templates of a run", () => {
     await using pve = await fakeProxmox(() => ({ data: config }));
     const check = readTemplates(
       pve.client,
-      clonesOf(picture(), ["pve1"], { placement, made: [made(0, 40), made(1, 20)] }),
+      clonesOf(picture(), all("pve1"), { placement, made: [made(0, 40), made(1, 20)] }),
     );
     await assert.rejects(
       check,
@@ -52,7 +55,7 @@ describe("the templates of a run", () => {
       });
       const shared = { storage: "ceph", fullClones: false };
       const check = (host: string) =>
-        readTemplates(pve.client, clonesOf(picture(), [host], { placement: shared, made: [made(0, 40)] }));
+        readTemplates(pve.client, clonesOf(picture(), all(host), { placement: shared, made: [made(0, 40)] }));
       await check("pve1");
       if (says) await assert.rejects(check("pve2"), says);
       else await check("pve2");

@@ -105,7 +105,7 @@ function observed(site: Site, records: ReadonlyMap<string, PoolRecord>, kubernet
 /** Everything of the program that the engine sees, declared as index.ts does. */
 async function declared(config: Config, observed: ObservedCluster): Promise<readonly Registered[]> {
   const clusterPlan = planPools(config, observed, now);
-  const planned = plannedCluster(config, { observed, clusterPlan, hosts: new Map(), templates: new Map() });
+  const planned = plannedCluster(config, { observed, clusterPlan, places: new Map(), templates: new Map() });
   const { resources } = await graphOf(() => declareCluster(planned));
   return resources.filter(isOurs);
 }
