@@ -9,9 +9,12 @@ export function pathOf(path: readonly PropertyKey[]): string {
   return `evergreen:${String(first)}${tail.join("")}`;
 }
 
-/** The schema's findings as problems for the operator. */
+/** The schema's findings as problems for the operator: for each place the first, for the others follow from it. */
 export function schemaProblems(error: z.ZodError, raw: unknown): Problem[] {
-  return error.issues.flatMap((issue) => (issue.code === "unrecognized_keys" ? unknown(issue) : [wrong(issue, raw)]));
+  const all = error.issues.flatMap((issue) =>
+    issue.code === "unrecognized_keys" ? unknown(issue) : [wrong(issue, raw)],
+  );
+  return all.filter(({ where }, index) => all.findIndex((one) => one.where === where) === index);
 }
 
 type Issue = z.core.$ZodIssue;

@@ -125,6 +125,14 @@ describe("a wrong configuration", () => {
     ],
     ["no network", { networks: [] }, {}, "evergreen:pools[0].networks", /must not be empty/],
     [
+      "a list where a text belongs",
+      { hosts: [[]] },
+      {},
+      "evergreen:pools[0].hosts[0]",
+      /\[\] is not possible\n.*a string/,
+    ],
+    ["a text where a list belongs", { networks: "" }, {}, "evergreen:pools[0].networks", /"" is not .*\n.*a list/],
+    [
       "a VLAN that there is not",
       { networks: [{ bridge: "vmbr0", vlan: 4095 }] },
       {},
