@@ -258,7 +258,7 @@ export interface ClusterCpuArgs {
    */
   type?: string;
   /**
-   * Flags that are added to the CPU type (`+`) or taken from it (`-`).
+   * Flags that are added to the CPU type (`+`) or taken from it (`-`). Their order has no meaning.
    *
    * A change of it: New generation.
    *

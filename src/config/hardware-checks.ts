@@ -19,10 +19,15 @@ export function hardwareProblems({ path, cores, memoryMiB, hardware }: SizedNode
   const sockets = cpu?.sockets ?? 1;
   const problem = (key: string, what: string, todo: string): Problem => ({ what, where: `${path}.${key}`, todo });
   const names = disks.map(({ name }) => name);
+  const { flags = [] } = cpu ?? {};
+  const added = flags.flatMap((flag) => (flag.startsWith("+") ? [flag.slice(1)] : []));
   return [
     ...(cores % sockets === 0
       ? []
       : [problem("cpu.sockets", `${cores} cores cannot be divided over ${sockets} sockets`, "change one of them")]),
+    ...added
+      .filter((flag) => flags.includes(`-${flag}`))
+      .map((flag) => problem("cpu.flags", `the flag ${flag} is added and taken away`, "remove one of the two")),
     ...(balloonMiB <= memoryMiB
       ? []
       : [

@@ -24,7 +24,11 @@ const cpu = z
     flags: z
       .array(name("a flag with its sign, such as +aes", /^[+-][a-z0-9_.-]+$/))
       .exactOptional()
-      .meta({ description: "Flags that are added to the CPU type (`+`) or taken from it (`-`).", unset, change }),
+      .meta({
+        description: "Flags that are added to the CPU type (`+`) or taken from it (`-`). Their order has no meaning.",
+        unset,
+        change,
+      }),
     sockets: whole(1, 16).exactOptional().meta({
       description: "Sockets over which `cores` are divided.",
       unset,

@@ -9,7 +9,9 @@ export function hardwareOfNodes({ controlPlane, pools, site: { defaults } }: Con
 
 /** What a pool says of its hardware, and the defaults of the site where it does not. A list is one value. */
 export function nodeHardware(own: HardwareConfig, defaults: HardwareConfig): NodeHardware {
-  const cpu = { ...defaults.cpu, ...own.cpu };
+  const { flags, ...processor } = { ...defaults.cpu, ...own.cpu };
+  // A set: their order says nothing, so it must not make another generation.
+  const cpu = { ...processor, ...(flags && { flags: [...new Set(flags)].toSorted() }) };
   const systemDisk = { ...defaults.systemDisk, ...own.systemDisk };
   const { balloonMiB, networks, disks, devices } = { ...defaults, ...own };
   return {

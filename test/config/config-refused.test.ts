@@ -117,6 +117,13 @@ describe("a wrong configuration", () => {
       /two disks are called data/,
     ],
     [
+      "a CPU flag that is added and taken away",
+      { cpu: { flags: ["+aes", "-pcid", "-aes"] } },
+      {},
+      "evergreen:pools[0].cpu.flags",
+      /aes is added and taken away/,
+    ],
+    [
       "a USB device as PCIe",
       { devices: [{ mapping: "key", kind: "usb", pcie: true }] },
       {},

@@ -86,6 +86,17 @@ describe("configuration", () => {
     assert.ok(plain && !("hardware" in plain.node));
   });
 
+  it("sees no order in the flags of a CPU, and none twice", () => {
+    const generation = (...flags: string[]): string =>
+      generationOf(agents(readConfig(minimal({ cpu: { flags } }))).node).id;
+    const sorted = generation("+aes", "+pdpe1gb", "-pcid");
+    // Golden: sorted flags have the generation that they had when their order counted.
+    assert.equal(sorted, "32c3af25");
+    assert.equal(generation("-pcid", "+pdpe1gb", "+aes"), sorted);
+    assert.equal(generation("+aes", "-pcid", "+aes", "+pdpe1gb"), sorted);
+    assert.notEqual(generation("+aes"), sorted);
+  });
+
   it("replaces servers without another change by a counter, which leaves no trace while it is zero", () => {
     const servers = (rollout: object) => {
       const top = minimal();
