@@ -16,7 +16,7 @@ import {
   printNic,
 } from "../config/properties.ts";
 import type { Drive } from "../config/properties.ts";
-import { checkBridge, checkLock } from "../config/update.ts";
+import { checkBridge, checkDevices, checkLock } from "../config/update.ts";
 import type { Value, Vm } from "../model.ts";
 import { dnsName, spec, vmidSpec } from "../params.ts";
 import { needAll } from "../permissions.ts";
@@ -84,8 +84,14 @@ function check(call: Call): Plan {
     if (!full && !isCloudInitDrive(drive) && !canLink(dc, drive.file)) {
       throw died(`Linked clone feature is not supported for '${drive.file}' (${key})`);
     }
-    needAll(dc, token, `/storage/${storage}`, ["Datastore.AllocateSpace"]);
+    // What a CD drive holds is cloned without a right on its storage.
+    if (!isCloudInitDrive(drive)) needAll(dc, token, `/storage/${storage}`, ["Datastore.AllocateSpace"]);
   }
+  const isHostsCd = [...source.config].some(
+    ([key, value]) => isDrive(key) && parseDrive(String(value)).file === "cdrom",
+  );
+  if (isHostsCd) needAll(dc, token, "/", ["Sys.Console"]);
+  checkDevices(dc, token, source.config);
   const target = params.get("target");
   const isShared = drives.every(([, drive]) => storageOf(dc, storageIdOf(drive.file)).shared);
   if (target !== undefined && target !== source.node && !isShared)

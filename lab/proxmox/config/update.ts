@@ -68,8 +68,24 @@ export function checkRights(dc: DataCentre, token: Token, vmid: number, settings
   for (const [key, value] of settings) {
     if (isDrive(key)) checkDriveAccess(dc, token, vmid, key, value);
     if (/^net\d+$/.test(key)) checkBridge(dc, token, value);
-    const [, kind, id] = /^(hostpci|usb)\d+ .*\bmapping=([^,]+)/.exec(`${key} ${value}`) ?? [];
-    if (id !== undefined) needAll(dc, token, `/mapping/${kind === "usb" ? "usb" : "pci"}/${id}`, ["Mapping.Use"]);
+    checkMapping(dc, token, key, value);
+  }
+}
+
+function checkMapping(dc: DataCentre, token: Token, key: string, value: string): void {
+  const [, kind, id] = /^(hostpci|usb)\d+ .*\bmapping=([^,]+)/.exec(`${key} ${value}`) ?? [];
+  if (id !== undefined) needAll(dc, token, `/mapping/${kind === "usb" ? "usb" : "pci"}/${id}`, ["Mapping.Use"]);
+}
+
+/** Requires the rights on the devices of a VM that is cloned: a device without a mapping is for root alone. */
+export function checkDevices(dc: DataCentre, token: Token, config: ReadonlyMap<string, Value>): void {
+  for (const [key, value] of config) {
+    const text = String(value);
+    checkMapping(dc, token, key, text);
+    const kind = /^(usb|hostpci)\d+$/.exec(key)?.[1];
+    const isOwn = kind !== undefined && !text.includes("mapping=") && !/spice/i.test(text);
+    if (isOwn && !token.root)
+      throw died(`${root} '${key}' config for ${kind === "usb" ? "real" : "non-mapped"} devices`);
   }
 }
 

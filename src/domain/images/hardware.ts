@@ -32,10 +32,15 @@ export const DRIVE = /^(ide|sata|scsi|virtio|efidisk|tpmstate)\d+$/;
 export function drivesOf(options: TemplateOptions): { name: string; storage: string; isCdrom: boolean }[] {
   return [...options].flatMap(([name, value]) => {
     const given = propertiesOf(value);
-    const volume = given.get("file") ?? given.get("") ?? "none";
-    if (!DRIVE.test(name) || volume === "none") return [];
-    return [{ name, storage: volume.split(":")[0] ?? "", isCdrom: given.get("media") === "cdrom" }];
+    const [storage = "", volume] = volumeOf(given).split(":");
+    if (!DRIVE.test(name) || volume === undefined) return [];
+    return [{ name, storage, isCdrom: given.get("media") === "cdrom" }];
   });
+}
+
+/** The volume of a drive: `local:9001/base-9001-disk-0.qcow2`, or `none` and `cdrom` for an empty drive and the host's. */
+export function volumeOf(drive: ReadonlyMap<string, string>): string {
+  return drive.get("file") ?? drive.get("") ?? "none";
 }
 
 /** Reads what a clone keeps of a template. What it cannot keep is a fault (template.ts). */

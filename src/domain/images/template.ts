@@ -1,7 +1,16 @@
 import type { Device, NodeHardware } from "../model/hardware.ts";
 import type { Problem } from "../model/problem.ts";
 import type { NodeSpec } from "../model/types.ts";
-import { DISK_LIMITS, DRIVE, drivesOf, hardwareOf, propertiesOf, sizeGiB, type TemplateOptions } from "./hardware.ts";
+import {
+  DISK_LIMITS,
+  DRIVE,
+  drivesOf,
+  hardwareOf,
+  propertiesOf,
+  sizeGiB,
+  volumeOf,
+  type TemplateOptions,
+} from "./hardware.ts";
 
 type Fault = Pick<Problem, "what" | "todo">;
 
@@ -30,7 +39,7 @@ export function templateFaults(options: TemplateOptions, vmid: number, clones: r
     ...socketFaults(Number(options.get("sockets") ?? 1), vmid, clones),
     ...vcpuFaults(options.get("vcpus"), vmid, clones),
     ...balloonFaults(options, vmid, clones),
-    ...cardFaults(names, vmid),
+    ...gapFaults(names, vmid),
     ...takenFaults(names, clones),
     ...diskFaults(options.get("scsi0"), vmid, Math.min(...clones.map(({ diskGiB }) => diskGiB))),
     ...storageFaults(options.get("scsi0"), clones),
@@ -57,6 +66,20 @@ function optionFaults(name: string, value: string, vmid: number): Fault[] {
     return lost("another size", `qm set ${vmid} --delete ${name}; clones keep the option numa itself`);
   if (/^serial\d+$/.test(name) && value !== "socket")
     return lost("none, for only root may give them one", `qm set ${vmid} --${name} socket`);
+  if (isOfHost(name, propertiesOf(value)))
+    return [
+      {
+        what: `the template has ${name}: ${value}, and only root may clone it, no token: it is a device of its host`,
+        todo: `qm set ${vmid} --delete ${name}, and name a resource mapping of the device in devices of the pool`,
+      },
+    ];
+  if (DRIVE.test(name) && volumeOf(propertiesOf(value)) === "cdrom")
+    return [
+      {
+        what: `the template has ${name}: ${value}, and a token needs Sys.Console on / to clone the CD drive of its host`,
+        todo: `qm set ${vmid} --${name} none,media=cdrom`,
+      },
+    ];
   const unreadable = UNREADABLE.find((one) => one.name.test(name) && one.value.test(value));
   if (unreadable)
     return [
@@ -84,6 +107,12 @@ function optionFaults(name: string, value: string, vmid: number): Fault[] {
       },
     ];
   return [];
+}
+
+/** A device that is passed through by its address, and not by a resource mapping. */
+function isOfHost(name: string, given: ReadonlyMap<string, string>): boolean {
+  const isSpice = (given.get("host") ?? given.get(""))?.toLowerCase() === "spice";
+  return /^(hostpci|usb)\d+$/.test(name) && !given.has("mapping") && !isSpice;
 }
 
 function socketFaults(own: number, vmid: number, clones: readonly CloneSpec[]): Fault[] {
@@ -139,17 +168,24 @@ function takenFaults(names: readonly string[], clones: readonly CloneSpec[]): Fa
   }));
 }
 
-/** The provider numbers the cards of a clone without a gap. */
-function cardFaults(names: readonly string[], vmid: number): Fault[] {
-  const cards = names.filter((name) => /^net\d+$/.test(name));
-  const missing = cards.findIndex((_, index) => !cards.includes(`net${index}`));
-  if (missing < 0) return [];
-  return [
-    {
-      what: `the template has ${cards.toSorted().join(", ")} and no net${missing}: its clones would have their cards in other places`,
-      todo: `number its cards from net0 on without a gap (qm set ${vmid} --net${missing} ...)`,
-    },
-  ];
+/** What the provider numbers without a gap. */
+const NUMBERED = [
+  { kind: "net", parts: "cards" },
+  { kind: "serial", parts: "serial ports" },
+];
+
+function gapFaults(names: readonly string[], vmid: number): Fault[] {
+  return NUMBERED.flatMap(({ kind, parts }) => {
+    const own = names.filter((name) => new RegExp(`^${kind}\\d+$`).test(name));
+    const missing = own.findIndex((_, index) => !own.includes(`${kind}${index}`));
+    if (missing < 0) return [];
+    return [
+      {
+        what: `the template has ${own.toSorted().join(", ")} and no ${kind}${missing}: its clones would have their ${parts} in other places`,
+        todo: `number its ${parts} from ${kind}0 on without a gap (qm set ${vmid} --${kind}${missing} ...)`,
+      },
+    ];
+  });
 }
 
 function diskFaults(disk: string | undefined, vmid: number, diskGiB: number): Fault[] {

@@ -77,6 +77,26 @@ describe("who may do what", () => {
     );
   });
 
+  it("lets a token clone devices by their mapping alone, and no CD drive of a host", async () => {
+    const clone = async (name: string, value: string): Promise<string> => {
+      const config = bench.dc.vms.get(9001)?.config;
+      config?.set(name, value);
+      const said = await refusal("POST", "nodes/pve1/qemu/9001/clone", { newid: 1101, pool: site.nodes });
+      config?.delete(name);
+      return said;
+    };
+    // PVE/QemuServer.pm, check_mapping_access; PVE/API2/Qemu.pm, $check_storage_access_clone.
+    for (const [name, value, said] of [
+      ["hostpci0", "0000:01:00.0,pcie=1", "500 only root can set 'hostpci0' config for non-mapped devices"],
+      ["usb0", "host=1234:5678", "500 only root can set 'usb0' config for real devices"],
+      ["hostpci0", "mapping=gpu", "403 Permission check failed (/mapping/pci/gpu, Mapping.Use)"],
+      ["usb0", "mapping=key", "403 Permission check failed (/mapping/usb/key, Mapping.Use)"],
+      ["ide3", "cdrom,media=cdrom", "403 Permission check failed (/, Sys.Console)"],
+      ["usb0", "spice", "200 OK"],
+    ] as const)
+      assert.equal(await clone(name, value), said, `${name}: ${value}`);
+  });
+
   it("shows a token only its own VMs", async () => {
     type Row = { vmid: number; pool?: string };
     const listed = async (path: string) => (await bench.data<Row[]>("GET", path, {}, token)).map((row) => row.vmid);
