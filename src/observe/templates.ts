@@ -4,7 +4,13 @@ import { placeOf, type Places } from "./hosts.ts";
 import { listBridges } from "../clients/proxmox/bridges.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { ProxmoxError } from "../clients/proxmox/errors.ts";
-import { neededForCards, permissionProblems, readRights } from "../clients/proxmox/permissions.ts";
+import {
+  neededForCards,
+  neededToClone,
+  permissionProblems,
+  readRights,
+  type Need,
+} from "../clients/proxmox/permissions.ts";
 import { Row } from "../clients/proxmox/parse.ts";
 import type { Placement } from "../config/placement.ts";
 import { drivesOf, hardwareOf, type TemplateOptions } from "../domain/images/hardware.ts";
@@ -14,6 +20,13 @@ import type { NodeSpec, SlotPlan } from "../domain/model/types.ts";
 
 /** What clones keep of their templates, by the template's VMID. */
 export type Templates = ReadonlyMap<number, TemplateHardware>;
+
+/** What was read of templates. */
+export interface ReadTemplates {
+  hardware: Templates;
+  /** What the token needs to clone them, beside the rights on storages and networks of the configuration. */
+  needs: readonly Need[];
+}
 
 /** A VM that a run makes. */
 export interface Clone {
@@ -40,8 +53,9 @@ export function clonesOf(
  * needed any more.
  * @throws UserErrors that names what a clone would lose, or what would fail
  */
-export async function readTemplates(pve: Proxmox, clones: readonly Clone[]): Promise<Templates> {
+export async function readTemplates(pve: Proxmox, clones: readonly Clone[]): Promise<ReadTemplates> {
   const problems: Problem[] = [];
+  const needs: Need[] = [];
   const byTemplate = Map.groupBy(clones, ({ template }) => template.vmid);
   const read = [...byTemplate].map(async ([vmid, alike]): Promise<[number, TemplateHardware][]> => {
     const [first] = alike;
@@ -53,11 +67,12 @@ export async function readTemplates(pve: Proxmox, clones: readonly Clone[]): Pro
     const wanted = alike.map((clone) => ({ ...clone.spec, ...clone.placement }));
     const faults = [...templateFaults(options, vmid, wanted), ...(await findBound(pve, options, alike))];
     problems.push(...faults.map((fault) => ({ ...fault, where })));
+    needs.push(...alike.flatMap(({ placement }) => neededToClone(options, placement)));
     return [[vmid, hardwareOf(options)]];
   });
   const found = await Promise.all(read);
   if (problems.length > 0) throw new UserErrors(problems);
-  return new Map(found.flat());
+  return { hardware: new Map(found.flat()), needs };
 }
 
 /** What keeps clones on the host of their template. @param alike clones of it */
@@ -84,14 +99,13 @@ async function findBound(
 }
 
 /**
- * Checks that the networks of clones are on their hosts, and that the token may connect them, as far as these are those of
- * their templates.
+ * Checks that the token may clone templates and connect the clones, and that the networks of these are on their hosts.
  * @param bridge of the configuration, for the first card of a clone whose networks are not configured
- * @throws UserErrors that names each network that it may not use, or that a host has not
+ * @throws UserErrors that names each right that is missing, and each network that a host has not
  */
-export async function requireNetworks(
+export async function requireClonable(
   pve: Proxmox,
-  templates: Templates,
+  templates: ReadTemplates,
   clones: readonly Clone[],
   bridge: string,
 ): Promise<void> {
@@ -104,12 +118,12 @@ export async function requireNetworks(
     return { ...card, ...(zone !== undefined && { zone }) };
   };
   const networks = clones.map(({ spec, template, host }) => {
-    const hardware = templates.get(template.vmid) ?? {};
+    const hardware = templates.hardware.get(template.vmid) ?? {};
     const own = cloneHardware(hardware, spec.hardware ?? {}, bridge).networks;
     // Proxmox asks for the networks of the template when it is cloned, and for those of the clone afterwards.
     return { host, own, all: [...(hardware.networks ?? []), ...own].map(inZone) };
   });
-  const needs = neededForCards(networks.flatMap(({ all }) => all));
+  const needs = [...templates.needs, ...neededForCards(networks.flatMap(({ all }) => all))];
   // The right on the bridge of the configuration was checked at the start.
   const isKnown = needs.every(({ path }) => path.endsWith(`/localnetwork/${bridge}`));
   const lacking = isKnown ? [] : permissionProblems(await readRights(pve), needs);

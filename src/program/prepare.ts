@@ -6,7 +6,7 @@ import { adoptNodes } from "../observe/adoption.ts";
 import { requireSameClocks } from "../observe/clocks.ts";
 import { hostWarnings, readCandidateHosts, requireHosts, type Places } from "../observe/hosts.ts";
 import { hostOf, nowOf, observeCluster, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
-import { clonesOf, readTemplates, requireNetworks, type Templates } from "../observe/templates.ts";
+import { clonesOf, readTemplates, requireClonable, type Templates } from "../observe/templates.ts";
 import { relabelMoved } from "../observe/topology.ts";
 import { findStaleResources } from "../recovery/stale-resources.ts";
 import { announceUpdate } from "./announce-update.ts";
@@ -64,7 +64,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   const templates = await readTemplates(pve, clones);
   if (!isPreview) {
     // The token of a preview may only read.
-    await requireNetworks(pve, templates, clones, config.site.bridge);
+    await requireClonable(pve, templates, clones, config.site.bridge);
     // Done last: a run that is refused must not make these changes.
     const { kubernetes, adoption } = observed;
     for (const line of await announceUpdate(pve, config, observed, clusterPlan)) await say(line);
@@ -74,7 +74,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
       for (const line of await relabelMoved(kubernetes, config.cluster, topology, observed)) await say(line);
     if (kubernetes) await recordKeptVms(kubernetes, observed, clusterPlan, config, now);
   }
-  return { observed, clusterPlan, places, templates };
+  return { observed, clusterPlan, places, templates: templates.hardware };
 }
 
 /** The observed cluster after a killed run's stale resources in it were repaired, as far as no operator has to ask. */

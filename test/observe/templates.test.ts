@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { generationOf } from "../../src/domain/model/generation.ts";
 import type { NetworkCard } from "../../src/domain/model/hardware.ts";
 import type { SlotPlan } from "../../src/domain/model/types.ts";
-import { clonesOf, readTemplates, requireNetworks, type Templates } from "../../src/observe/templates.ts";
+import { clonesOf, readTemplates, requireClonable, type Templates } from "../../src/observe/templates.ts";
 import { fakeProxmox } from "../clients/proxmox/fake.ts";
 import { NEW, picture } from "../support/picture.ts";
 
@@ -64,7 +64,7 @@ describe("the templates of a run", () => {
   it("are not asked when nothing is cloned", async () => {
     await using pve = await fakeProxmox(() => ({ data: config }));
     const templates = await readTemplates(pve.client, []);
-    assert.deepEqual([pve.seen.length, templates.size], [0, 0]);
+    assert.deepEqual([pve.seen.length, templates.hardware.size, templates.needs], [0, 0, []]);
   });
 
   const networks: [string, object[], Record<string, object>, RegExp | undefined][] = [
@@ -101,7 +101,65 @@ describe("the templates of a run", () => {
       const clones = [
         { spec: made(0, 40).generation.spec, template: { vmid: 9001, host: "pve1" }, host: "pve1", placement },
       ];
-      const check = requireNetworks(pve.client, templates, clones, "vmbr0");
+      const check = requireClonable(pve.client, { hardware: templates, needs: [] }, clones, "vmbr0");
+      if (says) await assert.rejects(check, says);
+      else await check;
+    });
+
+  const further: [string, Record<string, unknown>, { fullClones?: boolean; granted?: string[] }, RegExp | undefined][] =
+    [
+      [
+        "another storage of the template",
+        { scsi1: "ssd:x,size=1G" },
+        {},
+        /AllocateSpace[^]*\/storage\/ssd[^]*Datastore.Audit/,
+      ],
+      [
+        "another storage of the template, which it has",
+        { scsi1: "ssd:x,size=1G" },
+        { granted: ["/storage/ssd Datastore.AllocateSpace", "/storage/ssd Datastore.Audit"] },
+        undefined,
+      ],
+      [
+        "the storage of its firmware alone",
+        { efidisk0: "ssd:x,size=1M" },
+        { granted: ["/storage/ssd Datastore.AllocateSpace"] },
+        undefined,
+      ],
+      ["no storage but the own one of a full copy", { scsi1: "ssd:x,size=1G" }, { fullClones: true }, undefined],
+      ["no storage of a CD", { ide2: "iso:debian.iso,media=cdrom" }, {}, undefined],
+      ["a mapped device", { hostpci0: "mapping=gpu,pcie=1" }, {}, /Mapping.Use[^]*\/mapping\/pci\/gpu/],
+      ["a mapped USB device", { usb1: "mapping=key" }, {}, /Mapping.Use[^]*\/mapping\/usb\/key/],
+      [
+        "a mapped device that it may use",
+        { usb1: "mapping=key" },
+        { granted: ["/mapping/usb/key Mapping.Use"] },
+        undefined,
+      ],
+      ["a directory of its host", { virtiofs0: "dirid=data,cache=auto" }, {}, /Mapping.Use[^]*\/mapping\/dir\/data/],
+      ["no console", { usb1: "spice" }, {}, undefined],
+    ];
+  for (const [title, drives, { fullClones = false, granted = [] }, says] of further)
+    it(`need a right on ${title}`, async () => {
+      const rights = ["/sdn/zones/localnetwork/vmbr0 SDN.Use", ...granted].map(
+        (one) => one.split(" ") as [string, string],
+      );
+      const config = { scsi0: "local:x,size=30G", net0: "virtio=BC:24:11:00:00:01,bridge=vmbr0", ...drives };
+      await using pve = await fakeProxmox(({ path }) => {
+        if (path.endsWith("/config")) return { data: config };
+        if (path.startsWith("/nodes/")) return { data: [{ iface: "vmbr0" }] };
+        const paths = Map.groupBy(rights, ([where]) => where);
+        return {
+          data: Object.fromEntries(
+            [...paths].map(([where, names]) => [where, Object.fromEntries(names.map(([, name]) => [name, 1]))]),
+          ),
+        };
+      });
+      const clones = clonesOf(picture(), all("pve1"), {
+        placement: { storage: "local", fullClones },
+        made: [made(0, 40)],
+      });
+      const check = requireClonable(pve.client, await readTemplates(pve.client, clones), clones, "vmbr0");
       if (says) await assert.rejects(check, says);
       else await check;
     });
@@ -115,7 +173,7 @@ describe("the templates of a run", () => {
       const spec = { ...made(0, 40).generation.spec, hardware: { networks } };
       const templates: Templates = new Map([[9001, { networks: [{ model: "virtio", bridge: "vnet1" }] }]]);
       const clone = { spec, template: { vmid: 9001, host: "pve1" }, host: "pve1", placement };
-      await requireNetworks(pve.client, templates, [clone], "vmbr0");
+      await requireClonable(pve.client, { hardware: templates, needs: [] }, [clone], "vmbr0");
     };
     await need("/sdn/zones/campus");
     await assert.rejects(need("/sdn/zones/localnetwork"), /SDN.Use[^]*\/sdn\/zones\/campus\/vnet1/);
@@ -128,7 +186,12 @@ describe("the templates of a run", () => {
     const { spec } = made(0, 40).generation;
     const template = { vmid: 9001, host: "pve1" };
     const check = (host: string, bridge: string) =>
-      requireNetworks(pve.client, new Map([[9001, {}]]), [{ spec, template, host, placement }], bridge);
+      requireClonable(
+        pve.client,
+        { hardware: new Map([[9001, {}]]), needs: [] },
+        [{ spec, template, host, placement }],
+        bridge,
+      );
     await check("pve1", "vmbr1");
     await check("pve2", "vmbr0");
     await assert.rejects(check("pve2", "vmbr1"), /pve2 has no bridge or VNet vmbr1[^]*pve2 has vmbr0/);

@@ -1,4 +1,5 @@
 import type { Problem } from "../../runtime/errors.ts";
+import { drivesOf, propertiesOf, type TemplateOptions } from "../../domain/images/hardware.ts";
 import type { NetworkCard, NodeHardware } from "../../domain/model/hardware.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxAnswerError } from "./errors.ts";
@@ -92,13 +93,51 @@ function neededForHardware(site: RightsSite): Need[] {
   const mappings = new Set(devices.map(({ kind, mapping }) => `/mapping/${kind}/${mapping}`));
   return [
     ...neededForCards(hardware.flatMap(({ networks = [{ bridge, model: "virtio" }] }) => networks)),
-    ...others(site).flatMap((name): Need[] => [
-      { path: `/storage/${name}`, anyOf: ["Datastore.AllocateSpace"], why: "disks are allocated" },
-      { path: `/storage/${name}`, anyOf: ["Datastore.Audit"], why: "the provider reads the disks" },
-    ]),
-    ...[...mappings].map((path) => ({ path, anyOf: ["Mapping.Use"], why: "VMs get the mapped device" })),
+    ...others(site).flatMap((name) => [allocating(name), reading(name)]),
+    ...[...mappings].map(mapped),
   ];
 }
+
+const allocating = (storage: string): Need => ({
+  path: `/storage/${storage}`,
+  anyOf: ["Datastore.AllocateSpace"],
+  why: "disks are allocated",
+});
+
+const reading = (storage: string): Need => ({
+  path: `/storage/${storage}`,
+  anyOf: ["Datastore.Audit"],
+  why: "the provider reads the disks",
+});
+
+const mapped = (path: string): Need => ({ path, anyOf: ["Mapping.Use"], why: "VMs get the mapped device" });
+
+/** Mappings of a host's devices and directories, by the options of a VM that name one. */
+const MAPPINGS: Readonly<Record<string, string>> = { hostpci: "pci", usb: "usb", virtiofs: "dir" };
+
+/**
+ * What Proxmox asks for when a template is cloned, beside the rights on the clone's own storage and networks
+ * (PVE/API2/Qemu.pm, clone_vm). A linked clone has each drive beside that of the template.
+ */
+export function neededToClone(
+  options: TemplateOptions,
+  { storage, fullClones }: { storage: string; fullClones: boolean },
+): Need[] {
+  const away = fullClones ? [] : drivesOf(options).filter((drive) => !drive.isCdrom && drive.storage !== storage);
+  const mappings = [...options].flatMap(([name, value]) => {
+    const [kind = ""] = /^[a-z]+(?=\d+$)/.exec(name) ?? [];
+    const given = propertiesOf(value);
+    const id = kind === "virtiofs" ? (given.get("dirid") ?? given.get("")) : given.get("mapping");
+    const place = MAPPINGS[kind];
+    return id === undefined || place === undefined ? [] : [`/mapping/${place}/${id}`];
+  });
+  return [
+    ...away.flatMap(({ name, storage: own }) => [allocating(own), ...(isFirmware(name) ? [] : [reading(own)])]),
+    ...mappings.map(mapped),
+  ];
+}
+
+const isFirmware = (drive: string): boolean => /^(efidisk|tpmstate)/.test(drive);
 
 /**
  * What the network cards of clones need: Proxmox asks for each when a template is cloned, and again when the clone is
@@ -164,9 +203,12 @@ export async function findPermissionProblems(pve: Proxmox, site: RightsSite, pur
   return permissionProblems(rights, neededRights(site, version, purpose));
 }
 
-/** A problem for every need that is not met. */
+/** A problem for every privilege that is not there, once for each path. */
 export function permissionProblems(rights: Rights, needs: readonly Need[]): Problem[] {
-  return missingRights(rights, needs).map(({ path, anyOf, why }) => ({
+  const missing = missingRights(rights, needs);
+  const isFirst = ({ path, anyOf }: Need, index: number): boolean =>
+    missing.findIndex((need) => need.path === path && need.anyOf[0] === anyOf[0]) === index;
+  return missing.filter(isFirst).map(({ path, anyOf, why }) => ({
     what: `the Proxmox token lacks ${anyOf.join(" or ")} (${why})`,
     where: path,
     todo: `give the token a role with ${anyOf[0] ?? ""} on ${path}, with propagation`,
