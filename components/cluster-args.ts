@@ -321,7 +321,7 @@ export interface ClusterNetworkArgs {
    *
    * A change of it: In place.
    *
-   * @default `localnetwork`, the zone of bridges
+   * @default `localnetwork` for a bridge, and for a VNet any zone in which the token may use it
    */
   zone?: string;
   /**

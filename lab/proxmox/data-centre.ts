@@ -85,6 +85,8 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
   /** Name of the lab that it belongs to. Its API reports the name, which a real Proxmox VE never does. */
   readonly lab: string | undefined;
   readonly nodes = new Map<string, PveNode>();
+  /** Zone of each VNet of the SDN; every host has them. */
+  readonly vnets = new Map<string, string>();
   readonly storages = new Map<string, Storage>();
   readonly pools = new Map<string, Pool>();
   readonly vms = new Map<number, Vm>();

@@ -60,7 +60,7 @@ function checkDevices(dc: DataCentre, vm: Vm, task: Task): void {
       task.warn("no physical CD-ROM available, ignoring");
     }
     const bridge = /^net\d+$/.test(key) ? parseNic(String(value)).bridge : undefined;
-    if (bridge === undefined || bridges.includes(bridge)) continue;
+    if (bridge === undefined || bridges.includes(bridge) || dc.vnets.has(bridge)) continue;
     task.say(`bridge '${bridge}' does not exist`);
     task.say(
       `qemu-system-x86_64: -netdev type=tap,id=${key},ifname=tap${vm.vmid}i${key.slice(3)},` +

@@ -58,7 +58,7 @@ const card = z.strictObject({
     .exactOptional()
     .meta({
       description: "SDN zone of the VNet: the token needs `SDN.Use` in it.",
-      unset: "`localnetwork`, the zone of bridges",
+      unset: "`localnetwork` for a bridge, and for a VNet any zone in which the token may use it",
       change: "In place.",
     }),
   model: z.enum(NETWORK_MODELS).default("virtio").meta({ description: "Model of the card.", change }),

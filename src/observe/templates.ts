@@ -112,7 +112,7 @@ export async function requireClonable(
   const zones = new Map(
     clones.flatMap(({ spec }) => (spec.hardware?.networks ?? []).map((card) => [card.bridge, card.zone])),
   );
-  // The zone of a VNet is in the configuration alone.
+  // The configuration may name the zone of a VNet on one card, and a template be on it too.
   const inZone = (card: NetworkCard): NetworkCard => {
     const zone = card.zone ?? zones.get(card.bridge);
     return { ...card, ...(zone !== undefined && { zone }) };
@@ -123,19 +123,25 @@ export async function requireClonable(
     // Proxmox asks for the networks of the template when it is cloned, and for those of the clone afterwards.
     return { host, own, all: [...(hardware.networks ?? []), ...own].map(inZone) };
   });
-  const needs = [...templates.needs, ...neededForCards(networks.flatMap(({ all }) => all))];
+  const byHost = await Promise.all(
+    [...Map.groupBy(networks, ({ host }) => host)].map(async ([host, here]) => ({
+      host,
+      wanted: new Set(here.flatMap(({ own }) => own.flatMap((card) => card.bridge ?? []))),
+      has: await listBridges(pve, host),
+    })),
+  );
+  const vnets = new Set(byHost.flatMap(({ has }) => has.flatMap(({ name, isVnet }) => (isVnet ? [name] : []))));
+  const cards = networks.flatMap(({ all }) => all);
+  const needs = [...templates.needs, ...neededForCards(cards, (name) => vnets.has(name))];
   // The right on the bridge of the configuration was checked at the start.
   const isKnown = needs.every(({ path }) => path.endsWith(`/localnetwork/${bridge}`));
   const lacking = isKnown ? [] : permissionProblems(await readRights(pve), needs);
   if (lacking.length > 0) throw new UserErrors(lacking);
-  const byHost = Map.groupBy(networks, ({ host }) => host);
-  const missing = [...byHost].map(async ([host, here]): Promise<Problem[]> => {
-    const wanted = new Set(here.flatMap(({ own }) => own.flatMap((card) => card.bridge ?? [])));
-    const has = new Set((await listBridges(pve, host)).map(({ name }) => name));
-    return [...wanted].filter((name) => !has.has(name)).map((name) => noBridge(host, name, has));
+  const missing = byHost.flatMap(({ host, wanted, has }) => {
+    const names = new Set(has.map(({ name }) => name));
+    return [...wanted].filter((name) => !names.has(name)).map((name) => noBridge(host, name, names));
   });
-  const problems = (await Promise.all(missing)).flat();
-  if (problems.length > 0) throw new UserErrors(problems);
+  if (missing.length > 0) throw new UserErrors(missing);
 }
 
 function noBridge(host: string, name: string, has: ReadonlySet<string>): Problem {

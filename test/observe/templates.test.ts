@@ -179,6 +179,43 @@ describe("the templates of a run", () => {
     await assert.rejects(need("/sdn/zones/localnetwork"), /SDN.Use[^]*\/sdn\/zones\/campus\/vnet1/);
   });
 
+  const vnets: [string, string, "vnet" | "bridge" | undefined, RegExp | undefined][] = [
+    ["of a VNet in the zone of its own", "/sdn/zones/campus/vnet1", "vnet", undefined],
+    ["of a VNet in any zone", "/sdn/zones", "vnet", undefined],
+    [
+      "of a VNet, for a right on another one",
+      "/sdn/zones/campus/vnet2",
+      "vnet",
+      /SDN.Use[^]*zones\/localnetwork\/vnet1/,
+    ],
+    ["of a bridge, for a right on VNets", "/sdn/zones/campus", "bridge", /SDN.Use[^]*zones\/localnetwork\/vnet1/],
+    [
+      "out of the token's sight",
+      "/sdn/zones/campus/vnet2",
+      undefined,
+      /localnetwork\/vnet1[^]*a VNet has its zone in place/,
+    ],
+  ];
+  for (const [title, granted, type, says] of vnets)
+    it(`${says ? "need" : "find"} the right on a card ${title}, which the configuration names no zone for`, async () => {
+      await using pve = await fakeProxmox(({ path }) => {
+        const rows = [{ iface: "vmbr0", type: "bridge" }, ...(type === undefined ? [] : [{ iface: "vnet1", type }])];
+        const rights = { "/sdn/zones/localnetwork/vmbr0": { "SDN.Use": 1 }, [granted]: { "SDN.Use": 1 } };
+        return { data: path.startsWith("/nodes/") ? rows : rights };
+      });
+      const networks = ["vmbr0", "vnet1"].map((bridge) => ({ model: "virtio", bridge }));
+      const hardware: Templates = new Map([[9001, { networks }]]);
+      const clone = {
+        spec: made(0, 40).generation.spec,
+        template: { vmid: 9001, host: "pve1" },
+        host: "pve1",
+        placement,
+      };
+      const check = requireClonable(pve.client, { hardware, needs: [] }, [clone], "vmbr0");
+      if (says) await assert.rejects(check, says);
+      else await check;
+    });
+
   it("have networks that every host of theirs has", async () => {
     await using pve = await fakeProxmox(({ path }) => ({
       data: path.startsWith("/nodes/pve1/network") ? [{ iface: "vmbr0" }, { iface: "vmbr1" }] : [{ iface: "vmbr0" }],

@@ -113,7 +113,10 @@ function networks({ dc, token, params }: Call) {
     [bridge, ...dc.grants.flatMap(({ path }) => new RegExp(`/(${bridge}/[0-9]+)$`).exec(path)?.[1] ?? [])].some(
       (name) => mayAny(dc, token, `/sdn/zones/localnetwork/${name}`, ["SDN.Audit", "SDN.Use"]),
     );
-  return (node?.bridges ?? []).filter(maySee).map((iface, index) => {
+  const vnets = [...dc.vnets]
+    .filter(([name, zone]) => mayAny(dc, token, `/sdn/zones/${zone}/${name}`, ["SDN.Audit", "SDN.Use"]))
+    .map(([iface]) => ({ iface, type: "vnet", active: "1", ipam: 0, vlanaware: 0 }));
+  const bridges = (node?.bridges ?? []).filter(maySee).map((iface, index) => {
     const { cidr, gateway } = (index === 0 ? node?.network : undefined) ?? {};
     const [address, netmask] = cidr?.split("/") ?? [];
     return {
@@ -131,6 +134,7 @@ function networks({ dc, token, params }: Call) {
       ...(cidr === undefined ? {} : { cidr, address, netmask, gateway }),
     };
   });
+  return [...bridges, ...vnets];
 }
 
 export const clusterRoutes: Route[] = [

@@ -54,12 +54,17 @@ function checkDevice(
   needAll(call.dc, call.token, `/vms/${vmid}`, devicePrivileges(key, value, change));
 }
 
-/** Requires SDN.Use on a bridge or, with a VLAN tag, on that VLAN of the bridge. */
+/** Requires SDN.Use on a bridge or a VNet or, with a VLAN tag, on that VLAN of it. */
 export function checkBridge(dc: DataCentre, token: Token, value: string): void {
   const { bridge, options } = parseNic(value);
   if (bridge === undefined) throw died("no sdn vnet ID specified");
   const tag = options.get("tag");
-  needAll(dc, token, `/sdn/zones/localnetwork/${bridge}${tag === undefined ? "" : `/${tag}`}`, ["SDN.Use"]);
+  needAll(
+    dc,
+    token,
+    `/sdn/zones/${dc.vnets.get(bridge) ?? "localnetwork"}/${bridge}${tag === undefined ? "" : `/${tag}`}`,
+    ["SDN.Use"],
+  );
 }
 
 /** Checks the privileges for a set of options, in the order in which Proxmox VE checks them. */

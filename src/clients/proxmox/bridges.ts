@@ -4,6 +4,7 @@ import { Row } from "./parse.ts";
 /** A bridge of a host, or a VNet of the SDN, that the token may use. */
 export interface Bridge {
   name: string;
+  isVnet?: true;
   /** Address of the host on it: `10.20.0.11/23`. */
   cidr?: string;
   /** IPv4 gateway of the host. */
@@ -17,6 +18,7 @@ export async function listBridges(pve: Proxmox, host: string): Promise<Bridge[]>
     const [cidr, gateway] = [row.maybeText("cidr"), row.maybeText("gateway")];
     return {
       name: row.text("iface"),
+      ...(row.maybeText("type") === "vnet" && { isVnet: true }),
       ...(cidr === undefined ? {} : { cidr }),
       ...(gateway === undefined ? {} : { gateway }),
     };

@@ -11,6 +11,8 @@ export interface Need {
   anyOf: readonly string[];
   /** What the privilege is needed for. */
   why: string;
+  /** The network of the path may be a VNet: a token that only uses it is not told in which zone it is. */
+  inAnyZone?: true;
 }
 
 /** The parts of a site on which privileges are granted. */
@@ -142,13 +144,29 @@ const isFirmware = (drive: string): boolean => /^(efidisk|tpmstate)/.test(drive)
 /**
  * What the network cards of clones need: Proxmox asks for each when a template is cloned, and again when the clone is
  * configured. A VLAN is a level below its bridge, so a grant on the bridge covers it only with propagation.
+ * @param mayBeVnet whether a network without a zone may be a VNet
  */
-export function neededForCards(cards: readonly NetworkCard[]): Need[] {
-  const paths = cards.flatMap(({ bridge, vlan, zone = "localnetwork" }) =>
-    bridge === undefined ? [] : [`/sdn/zones/${zone}/${bridge}${vlan === undefined ? "" : `/${vlan}`}`],
-  );
-  return [...new Set(paths)].map((path) => ({ path, anyOf: ["SDN.Use"], why: "VMs are connected to the network" }));
+export function neededForCards(
+  cards: readonly NetworkCard[],
+  mayBeVnet: (name: string) => boolean = () => true,
+): Need[] {
+  const needs = cards.flatMap(({ bridge, vlan, trunks = "", zone }): Need[] => {
+    if (bridge === undefined) return [];
+    const vlans = [vlan ?? "", ...trunks.split(";")].filter((tag) => tag !== "");
+    const tails = vlans.length === 0 ? [""] : vlans.map((tag) => `/${tag}`);
+    const inAnyZone = zone === undefined && mayBeVnet(bridge);
+    return tails.map((tail) => ({
+      path: `/sdn/zones/${zone ?? BRIDGES}/${bridge}${tail}`,
+      anyOf: ["SDN.Use"],
+      why: "VMs are connected to the network",
+      ...(inAnyZone && { inAnyZone }),
+    }));
+  });
+  return [...new Map(needs.map((need) => [need.path, need])).values()];
 }
+
+/** The zone of bridges, which are in no zone of the SDN. */
+const BRIDGES = "localnetwork";
 
 /**
  * Before 9 a single privilege covered all requests to an agent; since then there is one for each kind, and one for all.
@@ -159,10 +177,20 @@ function agentRight({ major }: { major: number }, kind: "FileRead" | "FileWrite"
 
 /** The needs that are not met. */
 export function missingRights(rights: Rights, needs: readonly Need[]): Need[] {
-  return needs.filter(({ path, anyOf }) => {
-    const here = rightsOn(rights, path);
-    return !anyOf.some((name) => here.has(name));
+  return needs.filter(({ path, anyOf, inAnyZone }) => {
+    const zones = inAnyZone ? [...zonesIn(rights)] : [BRIDGES];
+    const paths = zones.map((zone) => path.replace(`/${BRIDGES}/`, `/${zone}/`));
+    return !paths.some((one) => {
+      const here = rightsOn(rights, one);
+      return anyOf.some((name) => here.has(name));
+    });
   });
+}
+
+/** The zones that rights name, that of bridges, and one that none names: it has what is handed down to all. */
+function zonesIn(rights: Rights): Set<string> {
+  const named = Object.keys(rights).flatMap((path) => /^\/sdn\/zones\/([^/]+)/.exec(path)?.[1] ?? []);
+  return new Set([BRIDGES, "-", ...named]);
 }
 
 /** The privileges on a path: its own entry, or what the nearest listed ancestor propagates. */
@@ -211,6 +239,6 @@ export function permissionProblems(rights: Rights, needs: readonly Need[]): Prob
   return missing.filter(isFirst).map(({ path, anyOf, why }) => ({
     what: `the Proxmox token lacks ${anyOf.join(" or ")} (${why})`,
     where: path,
-    todo: `give the token a role with ${anyOf[0] ?? ""} on ${path}, with propagation`,
+    todo: `give the token a role with ${anyOf[0] ?? ""} on ${path}, with propagation${path.includes(`/${BRIDGES}/`) ? `; a VNet has its zone in place of ${BRIDGES}` : ""}`,
   }));
 }

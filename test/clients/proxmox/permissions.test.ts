@@ -73,6 +73,20 @@ describe("permissions", () => {
     assert.deepEqual(paths({ hardware: [{}, ...hardware] }).filter((path) => path.includes("vmbr0")).length, 1);
   });
 
+  it("on a network are found in any zone where it may be a VNet, and in the one that the configuration names", () => {
+    const lacking = (granted: string, card: object) => {
+      const networks = [{ bridge: "vnet1", model: "virtio", ...card }];
+      const needs = neededRights({ ...site, hardware: [{ networks }] }, { major: 9 }, "replace");
+      const rights: Rights = { ...exact(9), [granted]: { "SDN.Use": true } };
+      return missingRights(rights, needs).map(({ path }) => path);
+    };
+    assert.deepEqual(lacking("/sdn/zones/campus/vnet1", {}), []);
+    assert.deepEqual(lacking("/sdn/zones/campus/vnet1", { vlan: 20 }), []);
+    assert.deepEqual(lacking("/sdn", {}), []);
+    assert.deepEqual(lacking("/sdn/zones/campus/vnet2", {}), ["/sdn/zones/localnetwork/vnet1"]);
+    assert.deepEqual(lacking("/sdn/zones/campus/vnet1", { zone: "dmz" }), ["/sdn/zones/dmz/vnet1"]);
+  });
+
   it("to replace are enough to look, and not the other way round", () => {
     for (const major of [8, 9]) {
       assert.deepEqual(missingRights(exact(major, "replace"), neededRights(site, { major }, "read")), []);

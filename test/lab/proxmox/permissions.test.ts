@@ -97,6 +97,26 @@ describe("who may do what", () => {
       assert.equal(await clone(name, value), said, `${name}: ${value}`);
   });
 
+  it("knows VNets in their zones", async () => {
+    bench.dc.vnets.set("vnet1", "campus").set("vnet2", "campus");
+    bench.dc.vms.get(9001)?.config.set("net1", "virtio=BC:24:11:00:00:01,bridge=vnet1");
+    const names = async () => {
+      const rows = await bench.data<{ iface: string; type: string }[]>(
+        "GET",
+        "nodes/pve1/network",
+        { type: "any_bridge" },
+        token,
+      );
+      return rows.map(({ iface, type }) => `${type} ${iface}`);
+    };
+    const clone = (newid: number) => refusal("POST", "nodes/pve1/qemu/9001/clone", { newid, pool: site.nodes });
+    assert.deepEqual(await names(), ["bridge vmbr0"]);
+    assert.equal(await clone(1101), "403 Permission check failed (/sdn/zones/campus/vnet1, SDN.Use)");
+    bench.dc.grant(token, "/sdn/zones/campus/vnet1", ["SDN.Use"], { role: "Campus" });
+    assert.deepEqual(await names(), ["bridge vmbr0", "vnet vnet1"]);
+    assert.equal(await clone(1101), "200 OK");
+  });
+
   it("shows a token only its own VMs", async () => {
     type Row = { vmid: number; pool?: string };
     const listed = async (path: string) => (await bench.data<Row[]>("GET", path, {}, token)).map((row) => row.vmid);
