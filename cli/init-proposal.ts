@@ -70,7 +70,7 @@ export async function proposeConfig(
     first,
     ofWorkers,
     network,
-    diskGiB: copy.diskGiB,
+    diskGiB: diskOf(copies),
     fullClones: copy.storage !== undefined && copy.storage !== storage,
   });
   const { config = {} } = parse(text) as { config?: Record<string, unknown> };
@@ -86,6 +86,12 @@ export function newest(templates: readonly SurveyedTemplate[]): string | undefin
   };
   const names = [...new Set(templates.map(({ name }) => name))].filter((name) => versionOf(name).length > 0);
   return names.toSorted(byVersion).at(-1);
+}
+
+/** The greatest disk of a template's copies: a clone's is at least as great. */
+function diskOf(copies: readonly SurveyedTemplate[]): number | undefined {
+  const known = copies.flatMap(({ diskGiB }) => diskGiB ?? []);
+  return known.length === 0 ? undefined : Math.max(...known);
 }
 
 /** All hosts where the storage may be shared, and else those with a copy of the image. */
@@ -203,6 +209,9 @@ function notesOn(
           `the gateway and the prefix length of the network of ${firstAddress} are not known: look at site.gateway and site.prefixLength`,
         ]
       : []),
+    ...(diskOf(copies) === undefined
+      ? [`Proxmox does not say how great the disk of ${copies[0]?.name ?? "the image"} is: look at diskGiB`]
+      : []),
     ...(missing.length > 0
       ? [
           `${missing.join(", ")} get no VMs: no copy of ${copies[0]?.name ?? "the image"} is there; with shared storage add them to site.hosts`,
@@ -221,7 +230,7 @@ interface Values extends Wishes {
   first: number;
   ofWorkers: number;
   network: Network;
-  diskGiB: number;
+  diskGiB: number | undefined;
   /** The nodes are on another storage than their template. */
   fullClones: boolean;
 }
@@ -259,8 +268,7 @@ config:
     image: ${text(image)}
     servers: ${servers}
     cores: 4
-    memoryMiB: 8192
-    diskGiB: ${diskGiB}
+    memoryMiB: 8192${optional("diskGiB", diskGiB, "    ")}
     # Nobody else may use these VMIDs${firstAddress === undefined ? "" : " and addresses"}: each VMID has the address at the same offset.
     vmIds: { first: ${first}, last: ${next - 1} }${optional("firstAddress", firstAddress && text(firstAddress), "    ")}
 
@@ -269,8 +277,7 @@ config:
       image: ${text(image)}
       slots: ${workers}
       cores: 4
-      memoryMiB: 8192
-      diskGiB: ${diskGiB}
+      memoryMiB: 8192${optional("diskGiB", diskGiB, "      ")}
       vmIds: { first: ${next}, last: ${next + ofWorkers - 1} }${optional("firstAddress", second, "      ")}
 `;
 }

@@ -15,7 +15,8 @@ export interface SurveyedTemplate {
   pool: string | undefined;
   /** Storage of its disk. */
   storage: string | undefined;
-  diskGiB: number;
+  /** Its size, rounded up; undefined where Proxmox does not say it. */
+  diskGiB: number | undefined;
   /** Bridge of its first card. */
   bridge: string | undefined;
 }
@@ -51,7 +52,8 @@ export async function readSite(pve: Proxmox): Promise<SiteSurvey> {
       if (options === undefined) return [];
       const read = new Row(options, path).texts();
       const disk = read.get("scsi0") ?? "";
-      const diskGiB = Math.ceil(sizeGiB(propertiesOf(disk).get("size") ?? "") ?? 0);
+      const size = sizeGiB(propertiesOf(disk).get("size") ?? "");
+      const diskGiB = size === undefined ? undefined : Math.ceil(size);
       const bridge = hardwareOf(read).networks?.[0]?.bridge;
       return [{ name, rke2, host, pool, storage: /^([^:,]+):/.exec(disk)?.[1], diskGiB, bridge }];
     }),

@@ -66,6 +66,18 @@ describe("the first configuration of a stack", () => {
     assert.deepEqual([config.controlPlane.image, config.controlPlane.vmIds.first], [image, 7000]);
   });
 
+  it("has disks as great as the greatest copy of the template, and the usual size where that is not known", async () => {
+    const said = async (...sizes: (number | undefined)[]) => {
+      const hosts = ["pve1", "pve2"];
+      const templates = sizes.map((diskGiB, i) => ({ ...template(hosts[i] ?? ""), diskGiB }));
+      const { config, notes } = await propose({ templates });
+      return [config.controlPlane.diskGiB, config.pools[0]?.diskGiB, notes.some((note) => note.includes("diskGiB"))];
+    };
+    assert.deepEqual(await said(12, 14), [14, 14, false]);
+    assert.deepEqual(await said(undefined, 14), [14, 14, false]);
+    assert.deepEqual(await said(undefined), [40, 40, true]);
+  });
+
   it("copies in full what shall be on another storage than the template", async () => {
     const said = async (storage: string) => (await propose({}, { storage })).config.site.fullClones;
     assert.deepEqual([await said("zfs"), await said("ceph")], [false, true]);
