@@ -230,7 +230,8 @@ export interface ClusterDefaultsArgs {
   /** Options of the system disk; its size is `diskGiB`. */
   systemDisk?: ClusterSystemDiskArgs;
   /**
-   * Further disks, empty when the node is made. Those of the template stay as they are.
+   * Further disks, empty when the node is made: docs/sites.md shows how an image formats and mounts one. Those of the
+   * template stay as they are.
    *
    * A change of it: New generation.
    *
@@ -434,7 +435,10 @@ export interface ClusterSystemDiskArgs {
   backup?: boolean;
 }
 
-/** Further disks, empty when the node is made. Those of the template stay as they are. */
+/**
+ * Further disks, empty when the node is made: docs/sites.md shows how an image formats and mounts one. Those of the
+ * template stay as they are.
+ */
 export interface ClusterDiskArgs {
   /**
    * Serial number of the disk: the guest finds it as `/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_<name>`. What is on the
@@ -610,7 +614,8 @@ export interface ClusterControlPlaneArgs {
   /** Options of the system disk; its size is `diskGiB`. */
   systemDisk?: ClusterSystemDiskArgs;
   /**
-   * Further disks, empty when the node is made. Those of the template stay as they are.
+   * Further disks, empty when the node is made: docs/sites.md shows how an image formats and mounts one. Those of the
+   * template stay as they are.
    *
    * A change of it: New generation.
    *
@@ -918,7 +923,8 @@ export interface ClusterPoolArgs {
   /** Options of the system disk; its size is `diskGiB`. */
   systemDisk?: ClusterSystemDiskArgs;
   /**
-   * Further disks, empty when the node is made. Those of the template stay as they are.
+   * Further disks, empty when the node is made: docs/sites.md shows how an image formats and mounts one. Those of the
+   * template stay as they are.
    *
    * A change of it: New generation.
    *

@@ -131,7 +131,8 @@ export const hardware = {
     .exactOptional()
     .meta({ description: "Options of the system disk; its size is `diskGiB`.", unset }),
   disks: z.array(disk).max(30).exactOptional().meta({
-    description: "Further disks, empty when the node is made. Those of the template stay as they are.",
+    description:
+      "Further disks, empty when the node is made: docs/sites.md shows how an image formats and mounts one. Those of the template stay as they are.",
     unset: "none but those of the template",
     change,
   }),
