@@ -3,11 +3,12 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { messageOf, UserError } from "../src/runtime/errors.ts";
 import type { Config } from "../src/config/config.ts";
-import { guest, ports } from "../images/contract.ts";
+import { guest } from "../images/contract.ts";
 import { Kubernetes } from "../src/clients/kubernetes/client.ts";
 import { parseKubeconfig, type Kubeconfig } from "../src/clients/kubernetes/kubeconfig.ts";
 import { isServer, listNodes, nameOf, uuidOf } from "../src/clients/kubernetes/nodes.ts";
 import { paths, type Node } from "../src/clients/kubernetes/types.ts";
+import { apiAt } from "../src/clients/kubernetes/urls.ts";
 import { isNoSuchFile, readFile } from "../src/clients/proxmox/agent.ts";
 import { Proxmox } from "../src/clients/proxmox/client.ts";
 import { ProxmoxError } from "../src/clients/proxmox/errors.ts";
@@ -173,7 +174,7 @@ async function isAnswering(pve: Proxmox, vm: ListedVm): Promise<boolean> {
 
 /** Checks the registration address: every step connects through it, and verifies the servers' present certificate. */
 async function checkRegistration(cluster: Kubeconfig, { site }: Config): Promise<string[]> {
-  const client = new Kubernetes({ ...cluster, server: `https://${site.registrationAddress}:${ports.api}` });
+  const client = new Kubernetes({ ...cluster, server: apiAt(site.registrationAddress) });
   try {
     await client.get("/version");
     return [];

@@ -1,7 +1,7 @@
 /** The first configuration of a cluster on a site: what an operator says, and the rest as the site has it. */
 import { parse } from "yaml";
 import { ownSettings, readConfig, type Config } from "../src/config/config.ts";
-import { addressAfter, parseAddress } from "../src/domain/model/address.ts";
+import { addressAfter, parseAddress, sizeOf } from "../src/domain/model/address.ts";
 import type { SiteSurvey, SurveyedTemplate } from "../src/observe/site-survey.ts";
 import { UserErrors, type Problem } from "../src/runtime/errors.ts";
 
@@ -179,13 +179,14 @@ function networkOf(
   first: string | undefined,
 ): Network {
   const address = first === undefined ? undefined : parseAddress(first);
-  if (address === undefined) return {};
+  if (address?.family !== 4) return {};
   const all = hosts.flatMap((host) => bridges.get(host)?.filter(({ name }) => name === bridge) ?? []);
   for (const { cidr = "", gateway } of all) {
     const [own = "", length = ""] = cidr.split("/");
     const [base, prefixLength] = [parseAddress(own), Number(length)];
-    const size = 2 ** (32 - prefixLength);
-    if (base === undefined || Math.floor(base / size) !== Math.floor(address / size)) continue;
+    if (base?.family !== 4) continue;
+    const size = sizeOf(base, prefixLength);
+    if (base.value / size !== address.value / size) continue;
     return { prefixLength, ...(gateway === undefined ? {} : { gateway }) };
   }
   return {};

@@ -72,6 +72,12 @@ function poolSchema(role: Role) {
       bridge: text,
       gateway: text.optional(),
       prefixLength: z.int().min(8).max(30),
+      ipv6: z
+        .union([
+          z.looseObject({ method: z.enum(["auto", "dhcp"]) }),
+          z.looseObject({ prefixLength: z.int().min(16).max(126), gateway: text.optional() }),
+        ])
+        .optional(),
       dnsServers: z.array(text),
     }),
     plan: z.looseObject({

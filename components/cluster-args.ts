@@ -60,7 +60,7 @@ export interface ClusterSiteArgs {
   /**
    * Address in front of the ready servers, ports 9345 and 6443: a load balancer or a virtual address that no node owns.
    *
-   * Values: host name or IPv4 address.
+   * Values: host name, IPv4 or IPv6 address.
    *
    * A change of it: New nodes; existing nodes keep the address that they joined with, so the old address must stay
    * available. Refused when a server is to be replaced or removed while an agent or an adopted node still has another
@@ -184,6 +184,27 @@ export interface ClusterSiteArgs {
    * @default 24
    */
   prefixLength?: number;
+  /**
+   * IPv6 gateway of the node network, for nodes with an IPv6 address of their own (`firstAddress6`). It may be a
+   * link-local address.
+   *
+   * Values: IPv6 address.
+   *
+   * A change of it: New nodes.
+   *
+   * @default what router advertisements say
+   */
+  gateway6?: string;
+  /**
+   * IPv6 prefix length of the node network, for nodes with an IPv6 address of their own (`firstAddress6`).
+   *
+   * Values: whole number from 16 to 126.
+   *
+   * A change of it: New nodes.
+   *
+   * @default 64
+   */
+  prefixLength6?: number;
   /**
    * Name servers of the nodes. An empty list: DHCP provides them.
    *
@@ -736,6 +757,37 @@ export interface ClusterControlPlaneArgs {
    */
   addresses?: string[];
   /**
+   * IPv6 address of the first VMID, beside the IPv4 address; each further VMID has the address at the same offset. A
+   * cluster has both families from its creation on or never: `cluster-cidr` and `service-cidr` under
+   * `evergreen:controlPlane.config` say so.
+   *
+   * Values: IPv6 address.
+   *
+   * A change of it: New nodes.
+   *
+   * @default `addresses6`, or `ip6`
+   */
+  firstAddress6?: string;
+  /**
+   * In place of `firstAddress6`: the VMIDs get these addresses in their order. As many as there are VMIDs.
+   *
+   * Values: list that is not empty, each: IPv6 address, or a block such as `fd00::20-fd00::39`.
+   *
+   * A change of it: New nodes.
+   *
+   * @default `firstAddress6`, or `ip6`
+   */
+  addresses6?: string[];
+  /**
+   * In place of IPv6 addresses of their own: the nodes get one by router advertisements (`auto`) or DHCPv6 (`dhcp`), as
+   * `ip6` of Proxmox's `ipconfig0` says it.
+   *
+   * A change of it: New nodes.
+   *
+   * @default Proxmox tells the nodes nothing of IPv6
+   */
+  ip6?: "auto" | "dhcp";
+  /**
    * Existing nodes of a cluster that Evergreen did not make, each with the slot in which the first rollout replaces it.
    * VMID, uuid and name must be those of the VM and of the Node: together they identify it. `npx evergreen adopt`
    * writes the entries.
@@ -1042,6 +1094,37 @@ export interface ClusterPoolArgs {
    * @default `firstAddress`, or DHCP
    */
   addresses?: string[];
+  /**
+   * IPv6 address of the first VMID, beside the IPv4 address; each further VMID has the address at the same offset. A
+   * cluster has both families from its creation on or never: `cluster-cidr` and `service-cidr` under
+   * `evergreen:controlPlane.config` say so.
+   *
+   * Values: IPv6 address.
+   *
+   * A change of it: New nodes.
+   *
+   * @default `addresses6`, or `ip6`
+   */
+  firstAddress6?: string;
+  /**
+   * In place of `firstAddress6`: the VMIDs get these addresses in their order. As many as there are VMIDs.
+   *
+   * Values: list that is not empty, each: IPv6 address, or a block such as `fd00::20-fd00::39`.
+   *
+   * A change of it: New nodes.
+   *
+   * @default `firstAddress6`, or `ip6`
+   */
+  addresses6?: string[];
+  /**
+   * In place of IPv6 addresses of their own: the nodes get one by router advertisements (`auto`) or DHCPv6 (`dhcp`), as
+   * `ip6` of Proxmox's `ipconfig0` says it.
+   *
+   * A change of it: New nodes.
+   *
+   * @default Proxmox tells the nodes nothing of IPv6
+   */
+  ip6?: "auto" | "dhcp";
   /**
    * Existing nodes of a cluster that Evergreen did not make, each with the slot in which the first rollout replaces it.
    * VMID, uuid and name must be those of the VM and of the Node: together they identify it. `npx evergreen adopt`

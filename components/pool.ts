@@ -8,6 +8,7 @@ import {
 } from "@pulumi/pulumi";
 import type { local } from "@pulumi/command";
 import type { VmLegacy } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
+import { addressesIn } from "../src/domain/model/address.ts";
 import { typeTokens } from "../src/domain/model/formats.ts";
 import { variables } from "../src/domain/model/step-environment.ts";
 import type { Role } from "../src/domain/model/types.ts";
@@ -27,6 +28,8 @@ export interface PoolNode {
   vmid: number;
   /** IPv4 address. Absent: DHCP provides it. */
   address?: string;
+  /** IPv6 address. Absent: the network provides it, or there is none. */
+  address6?: string;
 }
 
 /**
@@ -81,11 +84,11 @@ export abstract class Pool extends ComponentResource {
   }
 
   private nodesOnceServing(): Output<PoolNode[]> {
-    const nodes = this.args.plan.slots.map(({ slot, name, vmid, address }): PoolNode => ({
+    const nodes = this.args.plan.slots.map(({ slot, name, vmid, ...more }): PoolNode => ({
       slot,
       name,
       vmid,
-      ...(address === undefined ? {} : { address }),
+      ...addressesIn(more),
     }));
     const [last] = this.verified;
     return last === undefined ? output(nodes) : last.stdout.apply(() => nodes);

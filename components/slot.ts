@@ -1,6 +1,6 @@
 import { ComponentResource, type ComponentResourceOptions } from "@pulumi/pulumi";
 import { typeTokens } from "../src/domain/model/formats.ts";
-import type { PlacedSlot } from "../src/domain/model/types.ts";
+import type { NodeAddresses, PlacedSlot } from "../src/domain/model/types.ts";
 
 /** Arguments of a slot: plain data. */
 export interface SlotArgs {
@@ -11,7 +11,7 @@ export interface SlotArgs {
    * that the slot has, and the handover replaces that one.
    * @default none: the slot is given up, and only VMs that are kept for their data are left in it
    */
-  node?: Pick<PlacedSlot, "name" | "vmid" | "address">;
+  node?: Pick<PlacedSlot, "name" | "vmid" | keyof NodeAddresses>;
 }
 
 /**

@@ -9,10 +9,10 @@ import {
   type FurtherDisk,
   type NetworkCard,
 } from "../src/domain/model/hardware.ts";
-import type { KeptVm, PlacedNode, VmSite } from "../src/domain/model/types.ts";
+import type { KeptVm, NodeAddresses, PlacedNode, VmSite } from "../src/domain/model/types.ts";
 
 export interface NodeVmArgs {
-  node: Pick<PlacedNode, "name" | "vmid" | "generation" | "address" | "vm">;
+  node: Pick<PlacedNode, "name" | "vmid" | "generation" | keyof NodeAddresses | "vm">;
   site: VmSite;
 }
 
@@ -96,7 +96,7 @@ function render({ node, site }: NodeVmArgs): VmLegacyArgs {
       interface: "ide2",
       // The provider reads an empty list back as absent, which every update would show as a change.
       ...dns(site),
-      ipConfigs: [{ ipv4: ipv4(node, site) }],
+      ipConfigs: [{ ipv4: ipv4(node, site), ...ipv6(node, site) }],
     },
   };
 }
@@ -190,4 +190,15 @@ function ipv4({ address }: NodeVmArgs["node"], site: VmSite): { address: string;
     address: `${address}/${site.prefixLength}`,
     ...(site.gateway === undefined ? {} : { gateway: site.gateway }),
   };
+}
+
+function ipv6(
+  { address6 }: NodeVmArgs["node"],
+  { ipv6: wanted }: VmSite,
+): { ipv6?: { address: string; gateway?: string } } {
+  if (wanted === undefined) return {};
+  if ("method" in wanted) return { ipv6: { address: wanted.method } };
+  if (address6 === undefined) return {};
+  const { prefixLength, gateway } = wanted;
+  return { ipv6: { address: `${address6}/${prefixLength}`, ...(gateway === undefined ? {} : { gateway }) } };
 }

@@ -118,7 +118,16 @@ function extension(oid: string, value: Buffer, critical = false): Buffer {
 
 function generalName(name: string): Buffer {
   if (isIP(name) === 4) return der.contextPrimitive(7, Buffer.from(name.split(".").map(Number)));
+  if (isIP(name) === 6) return der.contextPrimitive(7, ipv6Bytes(name));
   return der.contextPrimitive(2, Buffer.from(name, "ascii"));
+}
+
+/** @param text in its usual spelling, without an IPv4 address at its end */
+function ipv6Bytes(text: string): Buffer {
+  const [before = [], after = []] = text.split("::").map((half) => half.split(":").filter(Boolean));
+  const zeros = Array.from({ length: 8 - before.length - after.length }, () => "0");
+  const groups = [...before, ...zeros, ...after].map((group) => group.padStart(4, "0"));
+  return Buffer.from(groups.join(""), "hex");
 }
 
 function keyIdOf(spki: Buffer): Buffer {

@@ -35,6 +35,8 @@ export interface CloudInit {
   hostname: string;
   /** From `ipconfig0`: address without prefix length; undefined for DHCP or none. */
   address: string | undefined;
+  /** The same of IPv6; `auto` when the network provides it. Absent: cloud-init says nothing of IPv6. */
+  address6?: string;
   gateway: string | undefined;
 }
 

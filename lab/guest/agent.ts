@@ -1,6 +1,7 @@
 /** RKE2 on an agent: joins through the registration address and runs a kubelet. */
 import { Kube } from "../kube.ts";
 import type { GuestContext } from "./context.ts";
+import { checkFamilies, nodeIps } from "./families.ts";
 import type { Fragment } from "./join.ts";
 import { paths } from "./join.ts";
 import { Kubelet } from "./kubelet.ts";
@@ -33,6 +34,8 @@ export async function runKubelet(
   scope: Scope,
 ): Promise<void> {
   const { supervisor, api, ca, token } = from;
+  const cluster = [...guest.rack.clusters.values()].find(({ serverCa }) => serverCa.cert === ca);
+  if (cluster) checkFamilies(cluster.ranges, nodeIps(guest, fragment));
   const { credentials } = await kubeletIdentity(guest, supervisor, ca, fragment.nodeName, token, scope.signal);
   const kube = new Kube({ server: api, ca, ...credentials });
   scope.defer(() => kube.close());

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { Authority, signingKeys } from "../pki.ts";
 import type { Credentials } from "../pki.ts";
 import type { Balancer } from "./balancer.ts";
+import { withDefaults } from "./families.ts";
+import type { Ranges } from "./join.ts";
 import type { Server } from "./server.ts";
 
 /** Host names of the API server that every certificate contains. */
@@ -27,9 +29,11 @@ export class Cluster {
   readonly balancer: Balancer;
   /** Directory of the files that the real programs read. */
   readonly directory: string;
+  readonly ranges: Ranges;
 
-  constructor(parent: string, balancer: Balancer) {
+  constructor(parent: string, balancer: Balancer, ranges: Ranges) {
     this.balancer = balancer;
+    this.ranges = withDefaults(ranges);
     this.directory = join(parent, `cluster-${this.serverCa.hash.slice(0, 8)}`);
     this.serverToken = `K10${this.serverCa.hash}::server:${this.password}`;
     this.admin = this.clientCa.issue({

@@ -57,6 +57,8 @@ export interface GuestContext {
   readonly machine: Machine;
   /** The VM's own address. */
   readonly address: string;
+  /** Its IPv6 addresses that other machines could reach, in the order of its kernel. Nothing listens on them. */
+  readonly addresses6: readonly string[];
   readonly files: GuestFiles;
   readonly log: GuestLog;
   /** The time of the guest's own clock. */

@@ -81,7 +81,7 @@ export function startApiServer(seat: Seat): Supervised {
     "service-account-issuer": "https://kubernetes.default.svc.cluster.local",
     "service-account-key-file": cluster.file("service.pub"),
     "service-account-signing-key-file": cluster.file("service.key"),
-    "service-cluster-ip-range": "10.43.0.0/16",
+    "service-cluster-ip-range": cluster.ranges.services.join(","),
     "authorization-mode": "Node,RBAC",
     // As RKE2 starts it (rke2#3146): who asks without credentials gets 401, also for /readyz.
     "anonymous-auth": "false",
@@ -119,11 +119,22 @@ export function startControllers(seat: Seat): Supervised[] {
     "node-monitor-period": "1s",
     "node-monitor-grace-period": "10s",
     "node-startup-grace-period": "15s",
+    ...podNetworks(cluster.ranges),
     "kube-api-qps": "100",
     "kube-api-burst": "200",
   });
   const scheduler = run(seat, "kube-scheduler", seat.binaries.kubeScheduler, electing(seat, "scheduler", "10259"));
   return [manager, scheduler];
+}
+
+/** Nodes get networks for their pods where these have two families. The lab's own pod network is another one. */
+function podNetworks({ pods, services }: Cluster["ranges"]): Record<string, string> {
+  if (pods.length < 2) return {};
+  return {
+    "allocate-node-cidrs": "true",
+    "cluster-cidr": pods.join(","),
+    "service-cluster-ip-range": services.join(","),
+  };
 }
 
 function electing({ address, cluster }: Seat, name: string, port: string): Record<string, string> {

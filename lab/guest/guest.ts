@@ -66,8 +66,10 @@ export class RackGuest implements Guest {
   }
 
   interfaces(): ReturnType<Guest["interfaces"]> {
-    const { address } = this.context;
-    return [{ name: "eth0", mac: "", addresses: [{ address, prefix: 24, family: "ipv4" }] }];
+    const { address, addresses6, machine } = this.context;
+    const reached = addresses6.map((one) => ({ address: one, prefix: 64, family: "ipv6" as const }));
+    const local = { address: `fe80::be24:11ff:fe00:${machine.vmid.toString(16)}`, prefix: 64, family: "ipv6" as const };
+    return [{ name: "eth0", mac: "", addresses: [{ address, prefix: 24, family: "ipv4" }, ...reached, local] }];
   }
 
   readFile(path: string): Buffer {

@@ -31,6 +31,16 @@ export interface Fragment {
   taints: Taint[];
   /** Additional names and addresses of the API server. */
   tlsSan: string[];
+  /** The node's addresses; empty: RKE2 finds them. */
+  nodeIp: string[];
+  /** Networks of pods and of services, as a server's configuration has them. */
+  ranges: Ranges;
+}
+
+/** Networks of a cluster, one of each family. */
+export interface Ranges {
+  pods: string[];
+  services: string[];
 }
 
 export interface Taint {
@@ -78,6 +88,11 @@ function parseFragment(text: string, hostname: string): Fragment {
     labels: Object.fromEntries(labels.map(([key = "", value = ""]) => [key, value])),
     taints: many("node-taint").map(parseTaint),
     tlsSan: many("tls-san"),
+    nodeIp: many("node-ip").flatMap((text) => text.split(",")),
+    ranges: {
+      pods: many("cluster-cidr").flatMap((text) => text.split(",")),
+      services: many("service-cidr").flatMap((text) => text.split(",")),
+    },
   };
 }
 

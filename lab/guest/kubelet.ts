@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type { Kube, KubeObject } from "../kube.ts";
 import type { GuestContext } from "./context.ts";
+import { nodeIps } from "./families.ts";
 import { insist } from "./insist.ts";
 import type { Fragment } from "./join.ts";
 import { nodeObject, nodeStatus, noNetwork, noRuntime, ready } from "./node-object.ts";
@@ -44,12 +45,13 @@ export class Kubelet {
   private uid = "";
 
   constructor({ guest, kube, fragment, registerAt }: KubeletOptions, scope: Scope) {
-    const { machine, address } = guest;
+    const { machine } = guest;
+    const addresses = nodeIps(guest, fragment);
     const { nodeName: node, labels, taints } = fragment;
     this.guest = guest;
     this.kube = kube;
     this.scope = scope;
-    this.facts = { machine, address, node, labels, taints, bootId: randomUUID() };
+    this.facts = { machine, addresses, node, labels, taints, bootId: randomUUID() };
     this.registerAt = registerAt;
   }
 
@@ -98,7 +100,7 @@ export class Kubelet {
   }
 
   private async publish(): Promise<void> {
-    const patch = { status: nodeStatus(this.facts, this.readiness) };
+    const patch = { status: nodeStatus(this.facts, this.readiness, true) };
     const path = `/api/v1/nodes/${this.facts.node}/status`;
     await insist(this.scope, () => this.kube.call("PATCH", path, patch, "strategic-merge"));
   }

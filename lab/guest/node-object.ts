@@ -28,7 +28,8 @@ export const noRuntime: Readiness = {
 
 export interface NodeFacts {
   machine: Machine;
-  address: string;
+  /** Of both families, the first one of IPv4. */
+  addresses: readonly string[];
   node: string;
   labels: Readonly<Record<string, string>>;
   taints: readonly Taint[];
@@ -52,12 +53,12 @@ export function nodeObject(facts: NodeFacts): object {
     kind: "Node",
     metadata: { name: node, labels: { ...own, ...labels } },
     spec: { providerID: `rke2://${node}`, ...(taints.length > 0 ? { taints } : {}) },
-    status: nodeStatus(facts, noNetwork),
+    status: nodeStatus(facts, noNetwork, false),
   };
 }
 
-export function nodeStatus(facts: NodeFacts, readiness: Readiness): object {
-  const { machine, address, node, bootId } = facts;
+export function nodeStatus(facts: NodeFacts, readiness: Readiness, isPatch: boolean): object {
+  const { machine, addresses, node, bootId } = facts;
   const capacity = {
     cpu: String(machine.cores),
     memory: `${machine.memoryMiB * 1024}Ki`,
@@ -68,7 +69,9 @@ export function nodeStatus(facts: NodeFacts, readiness: Readiness): object {
     capacity,
     allocatable: capacity,
     addresses: [
-      { type: "InternalIP", address },
+      // Two have the same type, by which a patch would merge them.
+      ...(isPatch ? [{ $patch: "replace" }] : []),
+      ...addresses.map((address) => ({ type: "InternalIP", address })),
       { type: "Hostname", address: node },
     ],
     conditions: conditions(readiness),

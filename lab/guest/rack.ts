@@ -1,4 +1,5 @@
 /** The guests of a data centre in a box. */
+import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { accessSync, constants, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -82,7 +83,8 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
     const now = () => clockOf(machine);
     const log = new GuestLog(files, paths.joinLog, now);
     const address = machine.cloudInit.address ?? this.lease(machine.vmid);
-    const guest = new RackGuest({ rack: this, machine, address, files, log, now });
+    const addresses6 = addresses6Of(machine);
+    const guest = new RackGuest({ rack: this, machine, address, addresses6, files, log, now });
     this.running.add(guest);
     void guest.off.then(() => this.running.delete(guest));
     return guest;
@@ -156,6 +158,12 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
     const last = vmid >= 1100 && vmid < 1200 ? 101 + (vmid - 1100) : 11 + (vmid % 80);
     return `${this.prefix}.0.${last}`;
   }
+}
+
+/** With an address of the network's, guests have a temporary one too, and before it (RFC 8981). */
+function addresses6Of({ vmid, cloudInit: { address6 } }: Machine): string[] {
+  if (address6 !== "auto") return address6 === undefined ? [] : [address6];
+  return [`fd00:6::${randomBytes(2).toString("hex")}:1`, `fd00:6::${vmid.toString(16)}`];
 }
 
 /** The guest's clock: a day behind when the image has the fault `clock-behind`. */

@@ -13,6 +13,7 @@ import type { EtcdStart, Seat } from "./control-plane.ts";
 import { EtcdController } from "./controller.ts";
 import { EtcdClient, EtcdRefusal } from "./etcd.ts";
 import type { EtcdMember } from "./etcd.ts";
+import { checkFamilies, nodeIps, withDefaults } from "./families.ts";
 import { insist } from "./insist.ts";
 import { paths } from "./join.ts";
 import * as disk from "./member.ts";
@@ -291,6 +292,7 @@ export function voterCondition(status: "True" | "False", reason: string, message
 /** Finds the server's cluster and runs the server: the cluster of its data, a new one, or the one that it joins. */
 export async function runServer(start: NodeStart, scope: Scope): Promise<void> {
   const plane = new Scope(scope);
+  checkFamilies(withDefaults(start.fragment.ranges), nodeIps(start.guest, start.fragment));
   const cluster = await clusterFor(start, scope);
   await new Server(start, cluster, plane).run(scope);
 }
@@ -301,7 +303,7 @@ async function clusterFor({ guest, fragment }: NodeStart, scope: Scope): Promise
   const known = [...clusters.values()].find(({ serverCa }) => serverCa.cert === files.text(disk.caFile));
   if (known && disk.hasData(guest)) return known;
   if (fragment.server === undefined) {
-    const cluster = known ?? new Cluster(directory, guest.rack.balancerOf(fragment.tlsSan));
+    const cluster = known ?? new Cluster(directory, guest.rack.balancerOf(fragment.tlsSan), fragment.ranges);
     clusters.set(cluster.serverCa.hash, cluster);
     return cluster;
   }

@@ -29,10 +29,11 @@ export const nobody: Guest = {
 function cloudInitOf(vm: Vm): CloudInit {
   const drive = cloudInitDrive(vm.config);
   const network = parseProperties(drive === undefined ? "" : String(vm.config.get("ipconfig0") ?? ""));
-  const ip = network.get("ip");
+  const [ip, ip6] = [network.get("ip"), network.get("ip6")];
   return {
     hostname: String(vm.config.get("name") ?? `VM${vm.vmid}`),
     address: ip === undefined || ip === "dhcp" ? undefined : ip.split("/")[0],
+    ...(ip6 === undefined || ip6 === "manual" ? {} : { address6: ip6 === "dhcp" ? "auto" : (ip6.split("/")[0] ?? "") }),
     gateway: network.get("gw"),
   };
 }

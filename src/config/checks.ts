@@ -1,5 +1,5 @@
 import type { Problem } from "../runtime/errors.ts";
-import { addressPath, addressProblems, shareAddresses } from "./address-checks.ts";
+import { addressProblems, sharedAddresses, type AddressOwner } from "./address-checks.ts";
 import { adoptionProblems, type AdoptingPool } from "./adopt.ts";
 import { hardwareProblems } from "./hardware-checks.ts";
 import type { HardwareConfig } from "./hardware-schema.ts";
@@ -11,15 +11,11 @@ import { nameProblems } from "../domain/model/generation.ts";
 import { withWeight } from "../domain/rollout/host-choice.ts";
 
 /** A pool of agents, or the servers: the owner of a range of VMIDs. */
-interface Owner extends HardwareConfig {
-  path: string;
+interface Owner extends HardwareConfig, AddressOwner {
   name: string;
   slots: number;
   /** Number of VMIDs that it needs: a new node has its VMID while the old node still has its own. */
   needs: number;
-  vmIds: { first: number; last: number };
-  firstAddress?: string;
-  addresses?: string[];
   cores: number;
   memoryMiB: number;
   labels: Record<string, string>;
@@ -152,10 +148,10 @@ function overlaps(a: Owner, b: Owner): Problem[] {
       todo: `move it, or ${a.path}.vmIds: a VMID belongs to one pool`,
     });
   }
-  if (shareAddresses(a, b))
+  for (const where of sharedAddresses(b, a))
     problems.push({
       what: `its addresses overlap with those of ${a.name}`,
-      where: addressPath(b),
+      where,
       todo: "move one of them: each VMID of a range has an address of its own",
     });
   return problems;
@@ -189,10 +185,10 @@ function foreignRanges(own: Owner, its: Owner, cluster: string): Problem[] {
       where: `${own.path}.vmIds`,
       todo: "move one of the ranges: a VMID belongs to one pool of one cluster",
     });
-  if (shareAddresses(own, its))
+  for (const where of sharedAddresses(own, its))
     problems.push({
       what: `its addresses are also those of ${whose}`,
-      where: addressPath(own),
+      where,
       todo: "move one of them: each VMID of a range has an address of its own",
     });
   return problems;

@@ -246,10 +246,15 @@ function strategyOf({ slots, strategy }: PoolConfig): Strategy {
   };
 }
 
-function rangeOf({ vmIds, firstAddress, addresses }: Pick<PoolConfig, "vmIds" | "firstAddress" | "addresses">): Range {
+type Addresses = "firstAddress" | "addresses" | "firstAddress6" | "addresses6";
+
+function rangeOf({ vmIds, ...given }: Pick<PoolConfig, "vmIds" | Addresses>): Range {
+  const { firstAddress, addresses, firstAddress6, addresses6 } = given;
   return {
     ...vmIds,
     ...(firstAddress === undefined ? {} : { firstAddress }),
     ...(addresses === undefined ? {} : { addresses }),
+    ...(firstAddress6 === undefined ? {} : { firstAddress6 }),
+    ...(addresses6 === undefined ? {} : { addresses6 }),
   };
 }

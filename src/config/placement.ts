@@ -1,6 +1,7 @@
 import { SERVER_POOL } from "./config.ts";
 import { nodeHardware } from "./node-hardware.ts";
 import type { Config } from "./schema.ts";
+import type { VmSite } from "../domain/model/types.ts";
 
 /** Where the VMs of a pool are made. */
 export interface Placement {
@@ -15,6 +16,8 @@ export interface Placement {
   fullClones: boolean;
   /** Storages of its further disks, as far as they are other ones. */
   furtherStorages: readonly string[];
+  /** What Proxmox tells new VMs of IPv6. */
+  ipv6?: NonNullable<VmSite["ipv6"]>;
 }
 
 /** The placements of the servers and of each pool. */
@@ -36,5 +39,15 @@ export function placementsOf({
     hosts: hosts ?? site.hosts,
     storage,
     fullClones,
+    ...ipv6Of(own, site),
   }));
+}
+
+type Ipv6Keys = Pick<Config["controlPlane"], "ip6" | "firstAddress6" | "addresses6">;
+
+function ipv6Of({ ip6, firstAddress6, addresses6 }: Ipv6Keys, site: Config["site"]): Pick<VmSite, "ipv6"> {
+  if (ip6 !== undefined) return { ipv6: { method: ip6 } };
+  if (firstAddress6 === undefined && addresses6 === undefined) return {};
+  const { prefixLength6, gateway6 } = site;
+  return { ipv6: { prefixLength: prefixLength6, ...(gateway6 === undefined ? {} : { gateway: gateway6 }) } };
 }

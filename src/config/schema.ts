@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { z } from "zod";
 import type { Json } from "../domain/model/canonical.ts";
-import { parseAddress, parseBlock } from "../domain/model/address.ts";
+import { mayBelongToNode, parseAddress, parseBlock, usualSpelling } from "../domain/model/address.ts";
 import { backup } from "./backup-schema.ts";
 import { hardware } from "./hardware-schema.ts";
 import { MAX_SLOTS } from "../domain/model/generation.ts";
@@ -21,8 +21,21 @@ const text = z.string().min(1);
 const count = (least: number) => z.int().min(least);
 const address = z
   .string()
-  .refine((value) => parseAddress(value) !== undefined, "must be an IPv4 address")
+  .refine((value) => parseAddress(value)?.family === 4, "must be an IPv4 address")
   .meta({ values: "IPv4 address" });
+const address6 = z
+  .string()
+  .refine((value) => parseAddress(value)?.family === 6, "must be an IPv6 address")
+  .meta({ values: "IPv6 address" });
+/** IPv6 addresses of nodes, each a text or a block. */
+const ofNodes = (value: string): boolean => {
+  const block = parseBlock(value);
+  return block === undefined || mayBelongToNode(block);
+};
+const REACHED =
+  "must be reached by other machines: it is not unspecified, loopback, link-local, multicast or an IPv4 address";
+/** Routers are often named by their link-local address. */
+const isRouter = (value: string): boolean => ofNodes(value) || /^fe[89ab]/i.test(value);
 const image = text
   .regex(
     /^[a-z0-9][a-z0-9.-]*-v\d+\.\d+\.\d+(-[0-9a-z.-]+)?$/,
@@ -195,7 +208,7 @@ const node = {
   addresses: z
     .array(
       text
-        .refine((value) => parseBlock(value) !== undefined, "must be an IPv4 address, or two of them with a dash")
+        .refine((value) => parseBlock(value)?.family === 4, "must be an IPv4 address, or two of them with a dash")
         .meta({ values: "IPv4 address, or a block such as `10.0.0.20-10.0.0.39`" }),
     )
     .min(1)
@@ -206,6 +219,33 @@ const node = {
       unset: "`firstAddress`, or DHCP",
       change: "New nodes.",
     }),
+  firstAddress6: address6.refine(ofNodes, REACHED).exactOptional().meta({
+    description:
+      "IPv6 address of the first VMID, beside the IPv4 address; each further VMID has the address at the same offset. A cluster has both families from its creation on or never: `cluster-cidr` and `service-cidr` under `evergreen:controlPlane.config` say so.",
+    unset: "`addresses6`, or `ip6`",
+    change: "New nodes.",
+  }),
+  addresses6: z
+    .array(
+      text
+        .refine((value) => parseBlock(value)?.family === 6, "must be an IPv6 address, or two of them with a dash")
+        .refine(ofNodes, REACHED)
+        .meta({ values: "IPv6 address, or a block such as `fd00::20-fd00::39`" }),
+    )
+    .min(1)
+    .exactOptional()
+    .meta({
+      description:
+        "In place of `firstAddress6`: the VMIDs get these addresses in their order. As many as there are VMIDs.",
+      unset: "`firstAddress6`, or `ip6`",
+      change: "New nodes.",
+    }),
+  ip6: z.enum(["auto", "dhcp"]).exactOptional().meta({
+    description:
+      "In place of IPv6 addresses of their own: the nodes get one by router advertisements (`auto`) or DHCPv6 (`dhcp`), as `ip6` of Proxmox's `ipconfig0` says it.",
+    unset: "Proxmox tells the nodes nothing of IPv6",
+    change: "New nodes.",
+  }),
   adopt: z.array(adoption).default([]).meta({
     description:
       "Existing nodes of a cluster that Evergreen did not make, each with the slot in which the first rollout replaces it. VMID, uuid and name must be those of the VM and of the Node: together they identify it. `npx evergreen adopt` writes the entries.",
@@ -270,11 +310,17 @@ const controlPlane = z.strictObject({
 
 const site = z.strictObject({
   registrationAddress: text
-    .regex(/^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/, "must be a host name or an IPv4 address")
+    .refine(
+      (value) => /^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/.test(value) || parseAddress(value) !== undefined,
+      "must be a host name or an IP address, without brackets",
+    )
+    .refine(ofNodes, REACHED)
+    // Nodes and certificates keep it as it was written when they were made.
+    .overwrite(usualSpelling)
     .meta({
       description:
         "Address in front of the ready servers, ports 9345 and 6443: a load balancer or a virtual address that no node owns.",
-      values: "host name or IPv4 address",
+      values: "host name, IPv4 or IPv6 address",
       change:
         "New nodes; existing nodes keep the address that they joined with, so the old address must stay available. Refused when a server is to be replaced or removed while an agent or an adopted node still has another address: raise `rollout` of the pools of agents first.",
     }),
@@ -334,6 +380,18 @@ const site = z.strictObject({
   }),
   prefixLength: z.int().min(8).max(30).default(24).meta({
     description: "Prefix length of the node network, for nodes with an address of their own (`firstAddress`).",
+    change: "New nodes.",
+  }),
+  gateway6: address6.refine(isRouter, "must be the address of a router").overwrite(usualSpelling).exactOptional().meta({
+    description:
+      "IPv6 gateway of the node network, for nodes with an IPv6 address of their own (`firstAddress6`). It may be a link-local address.",
+    values: "IPv6 address",
+    unset: "what router advertisements say",
+    change: "New nodes.",
+  }),
+  prefixLength6: z.int().min(16).max(126).default(64).meta({
+    description:
+      "IPv6 prefix length of the node network, for nodes with an IPv6 address of their own (`firstAddress6`).",
     change: "New nodes.",
   }),
   dnsServers: z

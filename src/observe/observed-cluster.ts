@@ -12,6 +12,7 @@ import type { Proxmox } from "../clients/proxmox/client.ts";
 import { nodeTags } from "../clients/proxmox/tags.ts";
 import { observeVms } from "../clients/proxmox/observed-vms.ts";
 import { listVms, requireSight, findTaken, withName, type ListedVm } from "../clients/proxmox/vms.ts";
+import { usualSpelling } from "../domain/model/address.ts";
 import { confirmedDestroyed } from "../domain/rollout/allocation.ts";
 import { inconsistencies } from "../domain/rollout/consistency.ts";
 import { generationOf } from "../domain/model/generation.ts";
@@ -153,7 +154,8 @@ function takenAddresses({ records, ...observed }: ObservedCluster): Set<string> 
   const recorded = [...records.values()].flatMap(({ nodes }) =>
     nodes.filter((one) => !confirmedDestroyed(one, observed)),
   );
-  return new Set([...recorded, ...observed.nodes].flatMap(({ address }) => address ?? []));
+  const known = recorded.flatMap(({ address = [], address6 = [] }) => [address, address6].flat());
+  return new Set([...known, ...observed.nodes.flatMap(({ addresses = [] }) => addresses)].map(usualSpelling));
 }
 
 /** Pools that still have VMs or Nodes but are not in the configuration any more. */

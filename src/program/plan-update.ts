@@ -59,8 +59,10 @@ export function plannedCluster(config: Config, prepared: Prepared): PlannedClust
   };
   const placements = new Map(placementsOf(config).map((placement) => [placement.pool, placement]));
   const planned = (plan: PoolPlan): PlannedPool => {
-    const { storage, fullClones } = placements.get(plan.pool) ?? config.site;
-    return { ...poolArgs(config, prepared, plan), vms: { proxmoxPool, storage, fullClones, ...network } };
+    const placement = placements.get(plan.pool);
+    const { storage, fullClones } = placement ?? config.site;
+    const ipv6 = placement?.ipv6 === undefined ? {} : { ipv6: placement.ipv6 };
+    return { ...poolArgs(config, prepared, plan), vms: { proxmoxPool, storage, fullClones, ...network, ...ipv6 } };
   };
   // Of a removed pool, only nodes and VMs that cannot be removed in this run are declared.
   const left = removed.filter(({ kind, slots, kept }) => kind !== "remove" || slots.length + kept.length > 0);

@@ -57,6 +57,8 @@ export interface SlotInput extends ClusterInput {
   allowDestroy: boolean;
   /** IPv4 address that the VM was made with; undefined: DHCP. */
   address: string | undefined;
+  /** IPv6 address that the VM was made with; undefined: the network provides it, or there is none. */
+  address6: string | undefined;
   /** Proxmox host that did not answer when the run was planned and has a VM of this slot; undefined: none. */
   unreachable: string | undefined;
   generation: string;
@@ -217,6 +219,7 @@ const ofSlot = {
   vmid: number,
   madeVmid: z.optional(number),
   address: z.optional(z.string()),
+  address6: z.optional(z.string()),
   unreachable: z.optional(z.string()),
   allowDestroy: z._default(yesOrNo, false),
 };
@@ -307,6 +310,6 @@ function planned({ generation: id, spec: its, ...input }: z.output<z.ZodMiniObje
  * @throws UserErrors that names every variable that is missing or malformed
  */
 export function readSlotInput(environment: Environment): SlotInput {
-  const { madeVmid, address, unreachable, ...input } = read(z.object(ofSlot), environment);
-  return { ...input, madeVmid, address, unreachable };
+  const { madeVmid, address, address6, unreachable, ...input } = read(z.object(ofSlot), environment);
+  return { ...input, madeVmid, address, address6, unreachable };
 }

@@ -24,8 +24,13 @@ const inWords: [words: RegExp, values: unknown[]][] = [
     /IPv4 address, or a block/,
     ["10.0.0.20", "10.0.0.30-10.0.0.49", "10.0.0.40-10.0.0.60", "10.0.1.20-10.0.1.150", "255.255.255.250"],
   ],
-  [/host name or IPv4/, ["k8s.example.org", "10.0.0.5", "10.0.0.21"]],
+  [
+    /IPv6 address, or a block/,
+    ["fd00::20", "fd00::30-fd00::49", "FD00::0:40-fd00::c0", "fd00:1::20-fd00:1::120", "ffff::", "fe80::1"],
+  ],
+  [/host name, IPv4 or/, ["k8s.example.org", "10.0.0.5", "10.0.0.21", "fd00::5", "FD00:0::20"]],
   [/^IPv4 address/, ["10.0.0.20", "10.0.1.1", "0.0.0.0", "255.255.255.255"]],
+  [/^IPv6 address/, ["fd00::20", "FD00:0::21", "fd00::10.0.0.5", "fe80::1", "fd00:1::ffff:ffff:ffff:fff0"]],
   [/^IP address/, ["10.0.0.53", "fd00::53", "::ffff:10.0.0.53"]],
   [/Effect/, ["a=b:NoSchedule", "a:NoSchedule", "a=c:NoExecute", "example.com/x=y:PreferNoSchedule"]],
   [/percentage/, [0, 1, 2, 7, "0%", "10%", "100%", "999%"]],
@@ -44,7 +49,17 @@ const words = ["pve1", "local", "a", "vmbr0", "10.0.0.5"];
 /** Values that no key, or nearly none, can have. Each is one that a YAML file can hold. */
 const odd = fc.oneof(
   fc.constantFrom<unknown>(null, "", " ", -1, 0, 1.5, 1e300, Number.NaN, Infinity, 2 ** 53, [], [[]], {}, [{}], "a: b"),
-  fc.constantFrom<unknown>("10.0.0.256", "10.0.0.9-10.0.0.1", "x:Never", "-1%", true, "\u0000", { a: null }),
+  fc.constantFrom<unknown>(
+    "10.0.0.256",
+    "10.0.0.9-10.0.0.1",
+    "fd00::9-fd00::1",
+    "::",
+    "x:Never",
+    "-1%",
+    true,
+    "\u0000",
+    { a: null },
+  ),
   fc.jsonValue({ maxDepth: 2 }),
 );
 

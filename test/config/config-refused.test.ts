@@ -4,7 +4,8 @@ import { agents, control, minimal, refused } from "../support/config.ts";
 
 describe("a wrong configuration", () => {
   /** What is wrong, the pool's or the stack's change, where it is found and what is said about it. */
-  const cases: [string, object, object, string, RegExp][] = [
+  type Case = [string, object, object, string, RegExp];
+  const cases: Case[] = [
     ["unknown key of the stack", {}, { pool: [] }, "evergreen:pool", /"pool" is unknown[^]*did you mean "pools"/],
     ["unknown key of a pool", { imgae: "x" }, {}, "evergreen:pools[0].imgae", /did you mean "image"/],
     [
@@ -180,6 +181,104 @@ describe("a wrong configuration", () => {
       { controlPlane: control({ firstAddress: "10.0.0.10" }) },
       "evergreen:pools[0].addresses",
       /overlap with those of servers/,
+    ],
+    [
+      "three ways to say the IPv6 addresses",
+      { firstAddress6: "fd00::20", addresses6: ["fd00::20-fd00::83"], ip6: "auto" },
+      {},
+      "evergreen:pools[0].firstAddress6",
+      /both firstAddress6 and addresses6 and ip6 say/,
+    ],
+    [
+      "too few IPv6 addresses",
+      { addresses6: ["fd00::20-fd00::29", "fd00::40"] },
+      {},
+      "evergreen:pools[0].addresses6",
+      /11 addresses are too few for 100 VMIDs/,
+    ],
+    [
+      "an IPv6 address twice, in two spellings",
+      { addresses6: ["fd00::20-fd00::84", "FD00:0::0.0.0.33"] },
+      {},
+      "evergreen:pools[0].addresses6",
+      /fd00::21 is in more than one/,
+    ],
+    [
+      "IPv6 addresses of the servers in a list",
+      { addresses6: ["fd00:0:0:0::f000-fd00::f100"] },
+      { controlPlane: control({ firstAddress6: "fd00::EFFF" }) },
+      "evergreen:pools[0].addresses6",
+      /overlap with those of servers/,
+    ],
+    ...["fe80::20", "ff02::20", "::ffff:10.0.0.20", "::", "::1"].map((firstAddress6): Case => {
+      const where = "evergreen:pools[0].firstAddress6";
+      return [`an address of no node, ${firstAddress6}`, { firstAddress6 }, {}, where, /reached by other machines/];
+    }),
+    [
+      "a block with link-local addresses",
+      { addresses6: ["fd00::-ff00::"] },
+      {},
+      "evergreen:pools[0].addresses6[0]",
+      /reached by other machines/,
+    ],
+    ["IPv4 in place of IPv6", { firstAddress6: "10.0.0.20" }, {}, "evergreen:pools[0].firstAddress6", /IPv6 address/],
+    ["IPv6 in place of IPv4", { firstAddress: "fd00::20" }, {}, "evergreen:pools[0].firstAddress", /IPv4 address/],
+    ["a scope", { firstAddress6: "fd00::20%eth0" }, {}, "evergreen:pools[0].firstAddress6", /IPv6 address/],
+    [
+      "the address of the network",
+      { firstAddress6: "fd00::" },
+      {},
+      "evergreen:pools[0].firstAddress6",
+      /fd00:: to fd00::63 do not fit the network fd00::\/64/,
+    ],
+    [
+      "IPv6 addresses beyond the network",
+      { firstAddress6: "fd00::ffd0" },
+      { site: { ...minimal().site, prefixLength6: 112 } },
+      "evergreen:pools[0].firstAddress6",
+      /fd00::ffd0 to fd00::1:33 do not fit the network fd00::\/112/,
+    ],
+    [
+      "IPv6 gateway elsewhere",
+      { firstAddress6: "fd00::20" },
+      { site: { ...minimal().site, gateway6: "fd00:0:0:1::1" } },
+      "evergreen:pools[0].firstAddress6",
+      /gateway fd00:0:0:1::1 is not in the network fd00::\/64/,
+    ],
+    [
+      "node at the IPv6 gateway",
+      { firstAddress6: "fd00::20" },
+      { site: { ...minimal().site, gateway6: "FD00::0:20" } },
+      "evergreen:pools[0].firstAddress6",
+      /fd00::20 is evergreen:site\.gateway6/,
+    ],
+    [
+      "node at the IPv6 registration address",
+      { firstAddress6: "fd00::2" },
+      { site: { ...minimal().site, registrationAddress: "fd00:0::5" } },
+      "evergreen:pools[0].firstAddress6",
+      /fd00::5 is evergreen:site\.registrationAddress/,
+    ],
+    [
+      "a gateway that is no router",
+      {},
+      { site: { ...minimal().site, gateway6: "ff02::1" } },
+      "evergreen:site.gateway6",
+      /router/,
+    ],
+    [
+      "a registration address in brackets",
+      {},
+      { site: { ...minimal().site, registrationAddress: "[fd00::5]" } },
+      "evergreen:site.registrationAddress",
+      /without brackets/,
+    ],
+    [
+      "a registration address that is nearly one",
+      {},
+      { site: { ...minimal().site, registrationAddress: "fd00::5::1" } },
+      "evergreen:site.registrationAddress",
+      /or an IP address/,
     ],
     [
       "a block that ends before it begins",
@@ -426,6 +525,21 @@ describe("a wrong configuration", () => {
       problems.map(({ where }) => where),
       ["vmid", "uuid", "node"].map((key) => `evergreen:pools[0].adopt[0].${key}`),
     );
+  });
+
+  it("allows a link-local gateway, as many routers have", () => {
+    const site = { ...minimal().site, gateway6: "FE80::1" };
+    assert.equal(readConfig(minimal({ firstAddress6: "fd00::20" }, { site })).site.gateway6, "fe80::1");
+  });
+
+  it("allows the last address of an IPv6 network, which is no broadcast address", () => {
+    const addresses6 = ["fd00::ff00-fd00::ffff"];
+    readConfig(minimal({ addresses6 }, { site: { ...minimal().site, prefixLength6: 112 } }));
+  });
+
+  it("keeps an IPv6 registration address in its usual spelling", () => {
+    const site = { ...minimal().site, registrationAddress: "FD00:0::5" };
+    assert.equal(readConfig(minimal({}, { site })).site.registrationAddress, "fd00::5");
   });
 
   it("overlapping addresses", () => {

@@ -131,6 +131,9 @@ describe("configuration", () => {
       id({ slots: 3 }),
       id({ strategy: { soakSeconds: 60 } }),
       id({ vmIds: { first: 300, last: 399 }, firstAddress: "10.0.0.100" }),
+      id({ addresses6: ["fd00::100-fd00::1ff"] }),
+      id({ firstAddress6: "fd00::20" }, { site: { ...site, gateway6: "fd00::1", prefixLength6: 112 } }),
+      id({ ip6: "auto" }),
       id({}, { site }),
       id({}, { timeouts: { joinSeconds: 5 } }),
     ];

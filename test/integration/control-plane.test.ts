@@ -16,11 +16,12 @@ describe("a server that joins", () => {
   const deadline = () => new Deadline("the control plane to be healthy", 2);
   const server = (member: ServerNode["member"], called = name) => ({ name: called, member }) as ServerNode;
 
-  const own = { node: name, address: "10.0.1.10" };
+  const own = { node: name, address: "10.0.1.10", address6: "fd00::10" };
   const cases: [when: string, servers: ServerNode[], part: ServerNode["member"]][] = [
     ["etcd has it among its voters", [server("voter")], "voter"],
     ["it is still a learner", [server("learner")], "learner"],
     ["it is a learner that has not started, which has no name", [server("learner", own.address)], "learner"],
+    ["it is such a learner with its IPv6 address", [server("learner", own.address6)], "learner"],
     ["it has a Node and is no member", [server("none")], "none"],
     ["only another one is a voter", [server("voter", "demo-servers-1-0a1b2c3d")], "none"],
   ];

@@ -61,6 +61,7 @@ describe("what a step is told", () => {
       vmid: 1103,
       madeVmid: undefined,
       address: "10.0.0.3",
+      address6: undefined,
       unreachable: undefined,
       allowDestroy: false,
       generation: "0a1b2c3d",
@@ -136,6 +137,11 @@ describe("what a step is told", () => {
     }
   });
 
+  it("arrives with the IPv6 address of its node", () => {
+    const environment = environmentOf({ cluster: "demo", site, strategy, slot: { ...slot, address6: "fd00::3" } });
+    assert.equal(readSlotInput({ ...slotEnvironment, ...environment }).address6, "fd00::3");
+  });
+
   it("is refused with the path of what is wrong inside", () => {
     const timeouts = { ...defaultTimeouts, drain: "900", lease: 0 };
     const refused = (name: string, value: object, why: RegExp) =>
@@ -196,6 +202,20 @@ describe("join data", () => {
       ],
       "node-taint": ["gpu=yes:NoSchedule"],
     });
+  });
+
+  it("says the node's addresses when it was given some of both families", () => {
+    const ip = (more: object) => read({ ...input, ...more }, "pve1", { token: "t" })["node-ip"];
+    assert.equal(ip({ address6: "fd00::13" }), "10.0.0.3,fd00::13");
+    assert.equal(ip({}), undefined);
+    assert.equal(ip({ address: undefined, address6: "fd00::13" }), undefined, "IPv4 is not known: RKE2 finds both");
+  });
+
+  it("leads to an IPv6 address in brackets, which stands plainly in a certificate", () => {
+    const site = { ...input.site, registrationAddress: "fd00::5" };
+    const data = read({ ...input, site, role: "server" }, "pve1", { token: "t" });
+    assert.equal(data.server, "https://[fd00::5]:9345");
+    assert.deepEqual(data["tls-san"], ["fd00::5"]);
   });
 
   it("says where the node is, where the site has zones", () => {

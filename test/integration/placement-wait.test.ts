@@ -33,6 +33,7 @@ const input: SlotInput = {
   madeVmid: undefined,
   allowDestroy: false,
   address: undefined,
+  address6: undefined,
   unreachable: undefined,
   generation: "11111111",
   spec,

@@ -140,9 +140,31 @@ describe("the plan of a whole cluster", () => {
 
   it("gives no address that a Node has whose record does not say so, as an adopted one", () => {
     const before = settled(smallConfig());
-    const nodes = before.nodes.map((node) => (node.pool === "servers" ? { ...node, address: "127.9.1.1" } : node));
+    const nodes = before.nodes.map((node) =>
+      node.pool === "servers" ? { ...node, addresses: ["fd00::7", "127.9.1.1"] } : node,
+    );
     const config = withAddresses({ first: 1200, last: 1209 });
     assert.deepEqual(addressesOf(config, { ...before, nodes }), ["127.9.1.2", "127.9.1.3"]);
+  });
+
+  it("gives no IPv6 address that a Node or a record has, however it is written", () => {
+    const before = settled(smallConfig());
+    const nodes = before.nodes.map((node) =>
+      node.pool === "servers" ? { ...node, addresses: ["FD00:0:0::1", "10.0.0.9"] } : node,
+    );
+    const records = new Map(
+      [...before.records].map(([pool, record]) => {
+        const known = record.nodes.map((node) => ({ ...node, address6: "fd00::2" }));
+        return [pool, pool === "workers" ? { ...record, nodes: known } : record];
+      }),
+    );
+    const vmIds = { first: 1200, last: 1209 };
+    const config = smallConfig({
+      pools: [{ name: "workers", image: OLD, slots: 2, rollout: 1, vmIds, firstAddress6: "fd00:0::0:1" }],
+    });
+    const { pools } = planPools(config, { ...before, nodes, records }, now);
+    const given = pools.flatMap(({ slots }) => slots.map(({ address6 }) => address6));
+    assert.deepEqual(given, ["fd00::3", "fd00::4"]);
   });
 
   it("lets agents follow servers to a newer RKE2 in the same run", () => {

@@ -73,7 +73,8 @@ export class Nodes {
   /** Sets the address at which the node is reached. */
   reachAt(name: string, address: string): void {
     const node = this.cluster.objects.get("nodes", name);
-    const addresses = [{ type: "InternalIP", address }];
+    // Nothing of ours may take the first one for the one at which it is reached.
+    const addresses = ["fe80::1", "fd00::9c1f:1", address].map((one) => ({ type: "InternalIP", address: one }));
     if (node) this.cluster.objects.put("nodes", { ...node, status: { ...node.status, addresses } });
   }
 

@@ -1,6 +1,6 @@
 import { clock } from "../../runtime/clock.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
-import { guest, ports } from "../../../images/contract.ts";
+import { guest } from "../../../images/contract.ts";
 import { hungMs, isNoSuchFile, isOff, readFile } from "../proxmox/agent.ts";
 import type { Proxmox } from "../proxmox/client.ts";
 import { ProxmoxError } from "../proxmox/errors.ts";
@@ -9,6 +9,7 @@ import { isCalled, type ListedVm } from "../proxmox/vms.ts";
 import { isAdopted } from "../../domain/model/generation.ts";
 import { Kubernetes } from "./client.ts";
 import { parseKubeconfig } from "./kubeconfig.ts";
+import { apiAt } from "./urls.ts";
 
 /** Where a cluster's servers are. */
 export interface ClusterSite {
@@ -84,9 +85,9 @@ async function findAnswering(pve: Proxmox, vms: readonly ListedVm[], site: Clust
     try {
       const text = await readFile(pve, server, guest.kubeconfig);
       const where = `${guest.kubeconfig} on ${server.name ?? server.vmid}`;
-      const registration = `https://${site.registrationAddress}:${ports.api}`;
+      const registration = apiAt(site.registrationAddress);
       const config = parseKubeconfig(text.toString(), where, registration);
-      const at = (host: string) => new Kubernetes({ ...config, server: `https://${host}:${ports.api}` });
+      const at = (host: string) => new Kubernetes({ ...config, server: apiAt(host) });
       return { client: new Kubernetes(config), ca: config.ca, server, at };
     } catch (error) {
       if (isNoSuchFile(error) || isOff(error)) continue;

@@ -1,9 +1,10 @@
 import { request } from "undici";
+import type { NodeAddresses } from "../../domain/model/types.ts";
 import { connections } from "../../runtime/connections.ts";
 import { UserError } from "../../runtime/errors.ts";
-import { ports } from "../../../images/contract.ts";
 import type { Access } from "./access.ts";
 import { authorizationOf, type ServerToken } from "./server-token.ts";
+import { supervisorAt } from "./urls.ts";
 
 /** A member of etcd, as etcd itself lists it. */
 export interface EtcdMember {
@@ -25,7 +26,7 @@ export async function readMembers(
   token: ServerToken,
   signal: AbortSignal,
 ): Promise<EtcdMember[]> {
-  const url = `https://${registrationAddress}:${ports.supervisor}/db/info`;
+  const url = `${supervisorAt(registrationAddress)}/db/info`;
   // Callers poll: one lost answer must not use up all of their time.
   const agent = connections({ connect: { ca, timeout: 5_000 }, headersTimeout: 15_000, bodyTimeout: 15_000 });
   try {
@@ -65,11 +66,22 @@ export function parseMembers(text: string): EtcdMember[] | undefined {
   return found.includes(undefined) ? undefined : found.flatMap((one) => one ?? []);
 }
 
+/** What etcd's list of members may call a node: its name, or an address when the member has never started. */
+export function mayBeCalled(
+  { address, address6 }: Partial<Record<keyof NodeAddresses, string | undefined>>,
+  node: string,
+): readonly string[] {
+  return [node, address ?? [], address6 ?? []].flat();
+}
+
+/** The host of a URL: of an IPv6 address without its brackets. */
+const hostIn = (url: string): string => new URL(url).hostname.replace(/^\[(.*)\]$/, "$1");
+
 function memberOf({ name = "", isLearner = false, peerURLs = [] }: Record<string, unknown>): EtcdMember | undefined {
   if (typeof name !== "string" || typeof isLearner !== "boolean" || !Array.isArray(peerURLs)) return undefined;
   // RKE2 names a member after its Node, followed by a dash and eight hex digits.
   const node = name.replace(/-[0-9a-f]{8}$/, "");
   const address = String(peerURLs[0]);
   if (name === "" && !URL.canParse(address)) return undefined;
-  return { node: name === "" ? new URL(address).hostname : node, learner: isLearner, started: name !== "" };
+  return { node: name === "" ? hostIn(address) : node, learner: isLearner, started: name !== "" };
 }

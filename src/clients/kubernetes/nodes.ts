@@ -1,3 +1,4 @@
+import { mayBelongToNode, parseAddress, parseBlock } from "../../domain/model/address.ts";
 import { cordonedBy, emptiedBy, labels, leaving } from "../../domain/model/formats.ts";
 import type { ObservedNode, Role } from "../../domain/model/types.ts";
 import { UserError } from "../../runtime/errors.ts";
@@ -79,9 +80,16 @@ export function isVoter(node: Node): boolean {
 
 export const isServer = (node: Node): boolean => node.metadata?.labels?.[labels.server] !== undefined;
 
-/** The address at which other machines reach the node. */
+/**
+ * The address at which other machines reach the node: of several the first one of IPv4, which all nodes have that are not
+ * of IPv6 alone.
+ */
 export function addressOf(node: Node): string | undefined {
-  return node.status?.addresses?.find(({ type }) => type === "InternalIP")?.address;
+  const internal = (node.status?.addresses ?? []).flatMap(({ type, address }) => {
+    const block = type === "InternalIP" ? parseBlock(address) : undefined;
+    return block !== undefined && mayBelongToNode(block) ? [{ family: block.family, address }] : [];
+  });
+  return (internal.find(({ family }) => family === 4) ?? internal[0])?.address;
 }
 
 /** The kubelet's reason for not being ready, or the control plane's reason when the kubelet is silent. */
@@ -139,6 +147,8 @@ export async function untaintOutOfService(client: Kubernetes, node: Node): Promi
   await client.patch(pathOf(nameOf(node)), "strategic", { spec: { taints: [{ $patch: "delete", ...outOfService }] } });
 }
 
+const isAddress = (text: string): boolean => parseAddress(text) !== undefined;
+
 /** The node in the form that decisions use. @throws UserError when our labels are not as we wrote them */
 export function observedNode(node: Node): ObservedNode {
   const our = node.metadata?.labels ?? {};
@@ -153,14 +163,14 @@ export function observedNode(node: Node): ObservedNode {
     });
   }
   const role: Role = isServer(node) ? "server" : "agent";
-  const address = addressOf(node);
+  const addresses = (node.status?.addresses ?? []).map(({ address }) => address).filter(isAddress);
   return {
     name: nameOf(node),
     uuid: uuidOf(node),
     ready: isReady(node),
     schedulable: !isCordoned(node),
     kubelet: node.status?.nodeInfo?.kubeletVersion ?? "",
-    ...(address === undefined ? {} : { address }),
+    ...(addresses.length === 0 ? {} : { addresses }),
     role,
     pool,
     slot,

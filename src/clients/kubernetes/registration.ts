@@ -1,7 +1,7 @@
 import { request } from "undici";
 import { connections } from "../../runtime/connections.ts";
-import { ports } from "../../../images/contract.ts";
 import { isConnectionError } from "../retry.ts";
+import { supervisorAt } from "./urls.ts";
 
 /**
  * Whether an RKE2 server answers at the registration address. A server shows its certificates without authentication
@@ -10,7 +10,7 @@ import { isConnectionError } from "../retry.ts";
  * @returns false: no answer that a server gives, as from a load balancer without servers. That proves nothing
  */
 export async function isServerThere(registrationAddress: string, signal: AbortSignal): Promise<boolean> {
-  const url = `https://${registrationAddress}:${ports.supervisor}/cacerts`;
+  const url = `${supervisorAt(registrationAddress)}/cacerts`;
   const connect = { rejectUnauthorized: false, timeout: 5_000 };
   const agent = connections({ connect, headersTimeout: 5_000, bodyTimeout: 5_000 });
   try {

@@ -1,13 +1,13 @@
 import { labels } from "../../domain/model/formats.ts";
 import { clock } from "../../runtime/clock.ts";
 import type { Server } from "../../domain/availability/quorum.ts";
-import { ports } from "../../../images/contract.ts";
 import type { Access } from "./access.ts";
 import { Kubernetes } from "./client.ts";
 import type { EtcdMember } from "./etcd-members.ts";
 import { etcdPartOf } from "./etcd.ts";
 import { addressOf, findNode, isReady, nameOf } from "./nodes.ts";
 import { paths, type Node } from "./types.ts";
+import { apiAt } from "./urls.ts";
 
 /**
  * Time in which a server must report itself ready to count as serving, in milliseconds. An election takes one second.
@@ -96,7 +96,7 @@ export async function readClocks(client: Kubernetes): Promise<{ name: string; ah
   const clocks = items.map(async (node) => {
     const address = addressOf(node);
     if (address === undefined) return [];
-    const own = new Kubernetes({ ...client.config, server: `https://${address}:${ports.api}` });
+    const own = new Kubernetes({ ...client.config, server: apiAt(address) });
     try {
       await own.isReady(clock.timeout(patienceMs));
       return own.ahead === undefined ? [] : [{ name: nameOf(node), ahead: Math.round(own.ahead / 1000) }];

@@ -2,10 +2,10 @@ import { request, type Dispatcher } from "undici";
 import { connections } from "../../runtime/connections.ts";
 import type { Deadline } from "../../runtime/deadline.ts";
 import { say } from "../../runtime/log.ts";
-import { ports } from "../../../images/contract.ts";
 import type { Access } from "./access.ts";
 import { isConnectionError } from "../retry.ts";
 import { authorizationOf, type ServerToken } from "./server-token.ts";
+import { supervisorAt } from "./urls.ts";
 
 /** The request that `rke2 etcd-snapshot save` sends (k3s, pkg/etcd/snapshot_handler.go). */
 export interface SaveRequest {
@@ -50,7 +50,7 @@ export async function saveSnapshot(
   save: SaveRequest,
   deadline: Deadline,
 ): Promise<SaveOutcome> {
-  const url = `https://${registrationAddress}:${ports.supervisor}/db/snapshot`;
+  const url = `${supervisorAt(registrationAddress)}/db/snapshot`;
   // The answer comes when the upload is complete: only the deadline's own signal ends the wait for it.
   const agent = connections({ connect: { ca, timeout: 5_000 }, pipelining: 0, headersTimeout: 0, bodyTimeout: 0 });
   let why = "";

@@ -74,6 +74,15 @@ export interface Range {
   firstAddress?: string;
   /** In place of it: addresses and blocks of them (`10.0.0.20-10.0.0.39`), which the VMIDs get in their order. */
   addresses?: readonly string[];
+  /** The same of IPv6, beside IPv4. Absent: the network provides them, or there are none. */
+  firstAddress6?: string;
+  addresses6?: readonly string[];
+}
+
+/** The addresses that a VM is made with: by IPv4, else DHCP provides it, and by IPv6, else the network may. */
+export interface NodeAddresses {
+  address?: string;
+  address6?: string;
 }
 
 /** A pool as the configuration defines it. */
@@ -137,8 +146,8 @@ export interface ObservedNode {
   ready: boolean;
   schedulable: boolean;
   kubelet: string;
-  /** Where other machines reach it. Absent: it has not said so yet. */
-  address?: string;
+  /** Every IP address that it reports, of both families. Absent: it has not said one yet. */
+  addresses?: readonly string[];
   role: Role;
   pool: string;
   slot: number;
@@ -174,16 +183,14 @@ export interface Displaced extends NamedController {
   failing?: true;
 }
 
-/** What is recorded about a slot's node. */
-export interface NodeRecord {
+/** What is recorded about a slot's node. The addresses are those that the VM was made with, wherever the range is now. */
+export interface NodeRecord extends NodeAddresses {
   name: string;
   slot: number;
   generation: string;
   vmid: number;
   /** SMBIOS uuid, recorded when the VM was made: the only proof that the VM is Evergreen's. */
   uuid: string;
-  /** IPv4 address that the VM was made with; the VM keeps it when the pool's range moves. Absent: DHCP. */
-  address?: string;
   phase: SlotPhase;
   /** ISO 8601. */
   since: string;
@@ -234,13 +241,12 @@ export interface ObservedPool {
 }
 
 /** The planned state of one slot after this run. */
-export interface SlotPlan {
+export interface SlotPlan extends NodeAddresses {
   slot: number;
   generation: Generation;
   /** `<cluster>-<pool>-<slot>-<generation>`: name of the VM, the Node and the host. */
   name: string;
   vmid: number;
-  address?: string;
   /** True when no VM of that name exists yet. */
   creates: boolean;
   /** Names of the live nodes of this slot that leave when the slot is handed over. */
@@ -285,7 +291,7 @@ export interface KeptVm {
   until?: string;
 }
 /** A node that has no part in its slot any more, and whose VM can be neither queried nor destroyed. */
-export type StrandedNode = Pick<SlotPlan, "name" | "vmid" | "generation" | "address">;
+export type StrandedNode = Pick<SlotPlan, "name" | "vmid" | "generation" | keyof NodeAddresses>;
 
 /** Where the VM of a node is or is to be placed, and what it is made of. */
 export interface VmPlacement {
@@ -312,6 +318,10 @@ export interface VmSite {
   gateway?: string;
   /** Prefix length of the node network, in bits. */
   prefixLength: number;
+  /**
+   * What new VMs are told of IPv6: how they get an address, or the network of those that they are given. Absent: nothing.
+   */
+  ipv6?: { method: "auto" | "dhcp" } | { prefixLength: number; gateway?: string };
   /** Name servers written to the cloud-init drive. An empty list: DHCP provides them. */
   dnsServers: string[];
   /** Domain in which nodes look for host names without one. @default what DHCP provides, or that of the Proxmox host */

@@ -1,12 +1,10 @@
-import { addressAfter, nthAddress, parseBlock } from "../model/address.ts";
+import { addressAfter, addressesIn, nthAddress, parseBlock } from "../model/address.ts";
 import { type Problem, PlanError } from "../model/problem.ts";
-import type { NodeRecord, ObservedPool, PoolRecord, Range } from "../model/types.ts";
+import type { NodeAddresses, NodeRecord, ObservedPool, PoolRecord, Range } from "../model/types.ts";
 
-/** The placement of a node: its VMID, and the address that belongs to it. */
-export interface Place {
+/** The placement of a node: its VMID, and the addresses that belong to it. */
+export interface Place extends NodeAddresses {
   vmid: number;
-  /** Absent: DHCP. */
-  address?: string;
   /** True when no VM of that name exists yet. */
   creates: boolean;
 }
@@ -61,20 +59,31 @@ export function freeIds({
   const free = Array.from(
     { length: size },
     (_, step) => range.first + ((cursor - range.first + 1 + step) % size),
-  ).filter((id) => !held.has(id) && observed.takenAddresses?.has(addressIn(range, id) ?? "") !== true);
+  ).filter((id) => !held.has(id) && !hasTakenAddress(range, id, observed));
   // A recorded VMID whose VM is destroyed may be reused, but only when there is no other.
   return [...free.filter((id) => !destroyed.has(id)), ...free.filter((id) => destroyed.has(id))];
 }
 
-/** The address that belongs to a VMID of the range; undefined with DHCP. */
-function addressIn({ first, last, firstAddress, addresses }: Range, vmid: number): string | undefined {
-  if (vmid < first || vmid > last) return undefined;
-  if (addresses)
-    return nthAddress(
-      addresses.flatMap((text) => parseBlock(text) ?? []),
-      vmid - first,
-    );
-  return firstAddress === undefined ? undefined : addressAfter(firstAddress, vmid - first);
+function hasTakenAddress(
+  range: Range,
+  vmid: number,
+  { takenAddresses }: Pick<ObservedPool, "takenAddresses">,
+): boolean {
+  if (takenAddresses === undefined || takenAddresses.size === 0) return false;
+  const { address = "", address6 = "" } = belonging(range, vmid);
+  return takenAddresses.has(address) || takenAddresses.has(address6);
+}
+
+/** The addresses that belong to a VMID of the range; none of a family that the network provides. */
+function belonging({ first, last, ...given }: Range, vmid: number): NodeAddresses {
+  if (vmid < first || vmid > last) return {};
+  const at = (row: string | undefined, list: readonly string[] | undefined): string | undefined => {
+    if (list === undefined) return row === undefined ? undefined : addressAfter(row, vmid - first);
+    const blocks = list.flatMap((text) => parseBlock(text) ?? []);
+    return nthAddress(blocks, vmid - first);
+  };
+  const { firstAddress, addresses, firstAddress6, addresses6 } = given;
+  return addressesIn({ address: at(firstAddress, addresses), address6: at(firstAddress6, addresses6) });
 }
 
 /** Whether a recorded node was decommissioned, and neither its VM nor another VM with its VMID is visible. */
@@ -88,14 +97,16 @@ export function confirmedDestroyed(node: NodeRecord, observed: Pick<ObservedPool
 
 function place(request: AllocationRequest, name: string, vmid: number, creates: boolean, problems: Problem[]): Place {
   const { range, record, pool } = request;
-  if (range.firstAddress === undefined && range.addresses === undefined) return { vmid, creates };
-  const recorded = creates
-    ? undefined
-    : record?.nodes.find((node) => node.name === name && node.vmid === vmid)?.address;
-  const address = recorded ?? addressIn(range, vmid);
-  if (address !== undefined) return { vmid, address, creates };
+  const recorded = creates ? undefined : record?.nodes.find((node) => node.name === name && node.vmid === vmid);
+  const own = belonging(range, vmid);
+  // A VM that was made before its pool had IPv6 addresses has none.
+  const address6 = recorded === undefined ? own.address6 : recorded.address6;
+  const from = range.firstAddress ?? range.addresses?.[0];
+  if (from === undefined) return { vmid, ...addressesIn({ address6 }), creates };
+  const address = recorded?.address ?? own.address;
+  if (address !== undefined) return { vmid, ...addressesIn({ address, address6 }), creates };
   problems.push({
-    what: `no address belongs to VMID ${vmid} of ${name}: the range is ${range.first}-${range.last} from ${range.firstAddress ?? range.addresses?.[0] ?? "DHCP"}`,
+    what: `no address belongs to VMID ${vmid} of ${name}: the range is ${range.first}-${range.last} from ${from}`,
     where: `pool ${pool}, vmIds and firstAddress or addresses`,
     todo: "put the range back to one that holds the VMs that exist",
   });

@@ -48,7 +48,7 @@ function tenth(config: Config): string {
   return networks
     .map((network) => {
       const first = parseAddress(network.split("/")[0] ?? "");
-      return first === undefined ? `the tenth of ${network}` : formatAddress(first + 10);
+      return first === undefined ? `the tenth of ${network}` : formatAddress({ ...first, value: first.value + 10n });
     })
     .join(",");
 }

@@ -1,3 +1,4 @@
+import { addressesIn } from "../model/address.ts";
 import { allocate } from "./allocation.ts";
 import { fingerprint } from "../model/canonical.ts";
 import { decide } from "./decision.ts";
@@ -336,6 +337,6 @@ type Acted = Pick<PoolPlan, "pool" | "slots" | "target" | "healing" | "strategy"
  * as before.
  */
 function digestOf({ pool, slots, target, healing, strategy }: Acted): string {
-  const places = slots.map(({ slot, name, vmid, address }) => ({ slot, name, vmid, address }));
+  const places = slots.map(({ slot, name, vmid, ...more }) => ({ slot, name, vmid, ...addressesIn(more) }));
   return fingerprint({ pool, places, target: target?.id, healing, strategy }, 16);
 }

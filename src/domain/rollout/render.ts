@@ -151,7 +151,7 @@ function comings(plan: Draft, situation: Situation): string[] {
     if (isHandedOver(slot, situation)) {
       return `  slot ${slot.slot}: belongs to ${slot.name}; ${slot.replaces.join(" and ")} is off and is destroyed at the end`;
     }
-    const place = `VMID ${slot.vmid}${slot.address === undefined ? "" : `, ${slot.address}`}`;
+    const place = [`VMID ${slot.vmid}`, slot.address ?? [], slot.address6 ?? []].flat().join(", ");
     const comes = slot.creates ? `${slot.name} comes (${place})` : `${slot.name} is there (${place})`;
     const going = slot.replaces.map((name) => (adopted.has(name) ? `${name} (adopted; its VM stays, off)` : name));
     const goes = going.length > 0 ? `, then ${going.join(" and ")} leaves` : "";

@@ -1,3 +1,4 @@
+import { addressesIn } from "../model/address.ts";
 import type { Decision, Situation } from "./situation.ts";
 import { hasServed, isHealthy, type Member, type SlotState } from "./slot-state.ts";
 import type { Generation, PoolPlan, Role, SlotPlan, StrandedNode } from "../model/types.ts";
@@ -68,8 +69,7 @@ export function unreachableIn(
     if (name === kept || vm === undefined || generation === undefined || record === undefined) return [];
     // Already kept for its data.
     if (record.keeps !== undefined) return [];
-    const address = record.address === undefined ? {} : { address: record.address };
-    return [{ name, vmid: vm.vmid, generation, ...address }];
+    return [{ name, vmid: vm.vmid, generation, ...addressesIn(record) }];
   });
   const own = away.some(({ name }) => name === kept);
   return { unreachable: { host, own }, ...(stranded.length > 0 ? { stranded } : {}) };
@@ -92,9 +92,9 @@ export function slotAsItIs(state: SlotState, known: ReadonlyMap<string, Generati
   const generation = kept && known.get(kept.generation);
   const vmid = kept?.vm?.vmid ?? kept?.record?.vmid;
   if (kept === undefined || generation === undefined || vmid === undefined) return [];
-  const address = kept.record?.address === undefined ? {} : { address: kept.record.address };
   const away = unreachableIn(state, kept.name, known, false);
-  return [{ slot: state.slot, generation, name: kept.name, vmid, ...address, creates: false, replaces: [], ...away }];
+  const place = { vmid, ...addressesIn(kept.record ?? {}) };
+  return [{ slot: state.slot, generation, name: kept.name, ...place, creates: false, replaces: [], ...away }];
 }
 
 /** Whether a node may leave. In a stuck slot only a reachable node that has never served may. */

@@ -1,10 +1,10 @@
 import { Deadline } from "../../runtime/deadline.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
-import { ports } from "../../../images/contract.ts";
 import { findAccess, serverVms, type Access } from "../../clients/kubernetes/access.ts";
 import { isUntoldFounder } from "../../clients/proxmox/untold.ts";
 import { isServerThere } from "../../clients/kubernetes/registration.ts";
+import { supervisorAt } from "../../clients/kubernetes/urls.ts";
 import { nodeTags } from "../../clients/proxmox/tags.ts";
 import { isRunning, readVm, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { SlotInput } from "../input.ts";
@@ -86,7 +86,7 @@ async function refuseSecondCluster(context: StepContext, input: SlotInput, vms: 
   if (await isServerThere(site.registrationAddress, context.stop))
     throw refused(
       "a server answers, and its VM is not seen",
-      `https://${site.registrationAddress}:${ports.supervisor}`,
+      supervisorAt(site.registrationAddress),
       `${hidden}. If that address leads to another cluster, correct site.registrationAddress`,
     );
   const isOurs = ({ template, pool, tags }: ListedVm) =>

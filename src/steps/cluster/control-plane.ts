@@ -4,7 +4,7 @@ import { say } from "../../runtime/log.ts";
 import { serverVms, type Access } from "../../clients/kubernetes/access.ts";
 import { awaitControllers } from "../../clients/kubernetes/controllers.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import { readMembers } from "../../clients/kubernetes/etcd-members.ts";
+import { mayBeCalled, readMembers } from "../../clients/kubernetes/etcd-members.ts";
 import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import { readWantedServers } from "../../clients/kubernetes/cluster-record.ts";
 import { readServerToken } from "../../clients/kubernetes/server-token.ts";
@@ -17,6 +17,7 @@ import {
   whyServerMayNotJoin,
   whyServerMayNotLeave,
 } from "../../domain/availability/quorum.ts";
+import type { NodeAddresses } from "../../domain/model/types.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import { whyAgentMayNotJoin } from "../../domain/versions/versions.ts";
 import type { ClusterInput, SlotInput } from "../input.ts";
@@ -63,7 +64,7 @@ export function settleDeadline(context: StepContext, { site }: ClusterInput): De
 export async function awaitHealthyControlPlane(
   probe: ServerProbe,
   deadline: Deadline,
-  besides: readonly (string | undefined)[] = [],
+  besides: readonly string[] = [],
 ): Promise<ServerNode[]> {
   let why = "";
   const settled = deadline.poll(
@@ -93,7 +94,7 @@ export async function awaitHealthyControlPlane(
 export async function readPartInEtcd(
   probe: ServerProbe,
   deadline: Deadline,
-  { node, address }: Pick<SlotInput, "node" | "address">,
+  { node, ...addresses }: Pick<SlotInput, "node" | keyof NodeAddresses>,
 ): Promise<ServerNode["member"]> {
   let why = "";
   const servers = deadline.poll(
@@ -110,7 +111,8 @@ export async function readPartInEtcd(
       ? refused({ what: `the control plane is not healthy, so nothing is disturbed: ${why}` })
       : error;
   });
-  const own = known.filter(({ name, member }) => member !== "none" && (name === node || name === address));
+  const names = mayBeCalled(addresses, node);
+  const own = known.filter(({ name, member }) => member !== "none" && names.includes(name));
   return own.find(({ name }) => name === node)?.member ?? own[0]?.member ?? "none";
 }
 

@@ -1,7 +1,8 @@
 import { parse } from "yaml";
 import { DeadlineError } from "../../runtime/deadline.ts";
 import { messageOf, UserErrors, type Problem } from "../../runtime/errors.ts";
-import { guest, ports } from "../../../images/contract.ts";
+import { guest } from "../../../images/contract.ts";
+import { supervisorAt } from "../../clients/kubernetes/urls.ts";
 import { isAgentSilent, isNoSuchFile, isOff, readFile, withAgent } from "../../clients/proxmox/agent.ts";
 import { nodeNameIn, nodeTags } from "../../clients/proxmox/tags.ts";
 import { withName, type ListedVm } from "../../clients/proxmox/vms.ts";
@@ -46,7 +47,7 @@ async function findAddressProblems(
   const name = vm.name ?? String(vm.vmid);
   try {
     const { file, server } = await readServerAddress(context, vm);
-    if (server === `https://${site.registrationAddress}:${ports.supervisor}`) return [];
+    if (server === supervisorAt(site.registrationAddress)) return [];
     // The bootstrap server has no `server` entry.
     if (server === undefined && (file === guest.join || nodeTags(vm.tags)?.pool === site.serverPool)) return [];
     const way = server ?? `what stands outside of ${file}`;
@@ -84,7 +85,7 @@ function isNoMember({ name, tags }: ListedVm, members: ReadonlySet<string>): boo
 
 /** What to do for an adopted node: its configuration file is not rendered again, so its owner may change it. */
 function inPlace(registrationAddress: string): string {
-  return `write "server: https://${registrationAddress}:${ports.supervisor}" into that file: it counts when RKE2 starts again, and until then the node keeps its way. Then run again`;
+  return `write "server: ${supervisorAt(registrationAddress)}" into that file: it counts when RKE2 starts again, and until then the node keeps its way. Then run again`;
 }
 
 /** Reads which server address a node uses. Adopted nodes have no join data of ours, but RKE2's own configuration. */

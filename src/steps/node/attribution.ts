@@ -1,4 +1,3 @@
-import { ports } from "../../../images/contract.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { findDaemons } from "../../clients/kubernetes/daemons.ts";
@@ -6,6 +5,7 @@ import { isReady, nameOf, saysNotReady } from "../../clients/kubernetes/nodes.ts
 import { belongsToNode, daemonOf, isPodReady, isUntriedVersion } from "../../clients/kubernetes/pods.ts";
 import { isServerThere } from "../../clients/kubernetes/registration.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
+import { supervisorAt } from "../../clients/kubernetes/urls.ts";
 import { hostOfNode, listVms, readPower } from "../../clients/proxmox/vms.ts";
 import { pressuresOfPods } from "../../domain/availability/serving.ts";
 import { whyUnfetched } from "../../domain/availability/starting.ts";
@@ -123,7 +123,7 @@ async function findNoServer(
   { registrationAddress: address }: SuspectNode,
 ): Promise<string | undefined> {
   if (address === undefined || (await isServerThere(address, stop))) return undefined;
-  return `no server answers at the registration address, https://${address}:${ports.supervisor}`;
+  return `no server answers at the registration address, ${supervisorAt(address)}`;
 }
 
 /** What the pods of the node explain, or what it lacks for them. */

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { stringify } from "yaml";
-import { guest, ports } from "../../../images/contract.ts";
+import { guest } from "../../../images/contract.ts";
+import { supervisorAt } from "../../clients/kubernetes/urls.ts";
 import { awaitAgent, isNoSuchFile, readFile, withAgent, writeFile } from "../../clients/proxmox/agent.ts";
 import type { Proxmox } from "../../clients/proxmox/client.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
@@ -24,12 +25,21 @@ export function joinData(input: SlotInput, host: string, joinToken: JoinToken): 
   const taints = [...(spec.taints ?? []), ...(spec.startupTaints ?? [])];
   return stringify({
     ...spec.config,
-    ...(joinToken && { server: `https://${site.registrationAddress}:${ports.supervisor}`, token: joinToken.token }),
+    ...(joinToken && { server: supervisorAt(site.registrationAddress), token: joinToken.token }),
     "node-name": input.node,
+    ...nodeIp(input),
     "node-label": Object.entries(registrable(nodeLabels(input, host))).map(([key, value]) => `${key}=${value}`),
     ...(taints.length > 0 ? { "node-taint": taints } : {}),
     ...(server ? { "tls-san": tlsSans(site.registrationAddress, spec.config?.["tls-san"]) } : {}),
   });
+}
+
+/**
+ * RKE2 finds addresses of both families itself, but of several by IPv6 not always the one that the VM was given, and none
+ * without a default route (k3s, pkg/util/net.go). The kubelet takes none or both.
+ */
+function nodeIp({ address, address6 }: SlotInput): { "node-ip"?: string } {
+  return address === undefined || address6 === undefined ? {} : { "node-ip": `${address},${address6}` };
 }
 
 function tlsSans(registration: string, more: unknown): string[] {

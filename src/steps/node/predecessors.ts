@@ -2,6 +2,7 @@ import { messageOf } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import { DrainError } from "../../clients/kubernetes/eviction.ts";
+import { mayBeCalled } from "../../clients/kubernetes/etcd-members.ts";
 import { hasBeenInEtcd } from "../../clients/kubernetes/etcd.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { isReady } from "../../clients/kubernetes/nodes.ts";
@@ -108,8 +109,8 @@ async function holdBack(
   vms: readonly ListedVm[],
 ): Promise<void> {
   const probe = await probeMembers(context, input, access);
-  const isIn = async ({ name, address }: NodeRecord) =>
-    (await probe(context.stop)).some((server) => server.name === name || server.name === address);
+  const isIn = async (node: NodeRecord) =>
+    (await probe(context.stop)).some(({ name }) => mayBeCalled(node, node.name).includes(name));
   for (const one of record.nodes) {
     const { name, slot, vmid, phase } = one;
     // The list has no name for a VM on a silent host: the request to that host then fails, and no server is removed.

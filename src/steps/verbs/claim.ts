@@ -9,6 +9,7 @@ import { proveVm } from "../../clients/proxmox/identity.ts";
 import { tagsOf } from "../../clients/proxmox/tags.ts";
 import { isRunning, requireSight, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
+import { addressesIn } from "../../domain/model/address.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
 import { claimedAs, claimedBefore, type Claimed } from "../node/claimed.ts";
@@ -194,7 +195,7 @@ export async function remember(
     generation: input.generation,
     vmid: input.vmid,
     uuid,
-    ...(input.address === undefined ? {} : { address: input.address }),
+    ...addressesIn(input),
     phase: "made",
     since: now.toISOString(),
     // Its slot is not handed over yet, and pods that were evicted from the slot still have to find a place.

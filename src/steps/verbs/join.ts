@@ -2,6 +2,7 @@ import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import { mayBeCalled } from "../../clients/kubernetes/etcd-members.ts";
 import { hasBeenInEtcd } from "../../clients/kubernetes/etcd.ts";
 import { findLonghornNode, withdrawEviction } from "../../clients/kubernetes/longhorn.ts";
 import { forgetPassword, heartbeatOf, uncordon, untaintOutOfService } from "../../clients/kubernetes/nodes.ts";
@@ -235,7 +236,8 @@ async function admitServer(context: StepContext, input: SlotInput, joining: Join
     // Nothing that is waited for brings it back.
     if (arrival.isMember && !isBack && view.node === undefined) throw deletedServer(vm);
     if (part === "none" && (arrival.isMember || hasBeenInEtcd(view.node))) throw removedServer(vm);
-    const settled = () => awaitHealthyControlPlane(probe, settleDeadline(context, input), [input.node, input.address]);
+    const settled = () =>
+      awaitHealthyControlPlane(probe, settleDeadline(context, input), mayBeCalled(input, input.node));
     const others = isBack ? [] : await settled();
     if (!isBack) requireMayJoin(input, others);
     // The check above may be a minute old by then: that is how long a lost answer of Proxmox is waited for.

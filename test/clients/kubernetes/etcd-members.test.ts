@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { parseMembers } from "../../../src/clients/kubernetes/etcd-members.ts";
+import { mayBeCalled, parseMembers } from "../../../src/clients/kubernetes/etcd-members.ts";
 
 const voter = { ID: 1, name: "demo-servers-0-aaaaaaaa-0f1e2d3c", peerURLs: ["https://10.0.0.1:2380"], clientURLs: [] };
 
@@ -10,6 +10,15 @@ describe("members of etcd as RKE2's supervisor lists them", () => {
       { node: "demo-servers-0-aaaaaaaa", learner: false, started: true },
       { node: "10.0.0.2", learner: true, started: false },
     ]);
+  });
+
+  it("may be called by any address that their VM was made with, while they have not started", () => {
+    const unstarted = { ID: 2, peerURLs: ["https://[FD00:0::B]:2380"], isLearner: true };
+    const [, member] = parseMembers(JSON.stringify({ members: [voter, unstarted] })) ?? [];
+    assert.equal(member?.node, "fd00::b");
+    const addresses = { address: "10.0.0.2", address6: "fd00::b" };
+    assert.ok(mayBeCalled(addresses, "demo-servers-1-aaaaaaaa").includes(member.node));
+    assert.deepEqual(mayBeCalled({}, "demo-servers-1-aaaaaaaa"), ["demo-servers-1-aaaaaaaa"]);
   });
 
   for (const [title, text] of [

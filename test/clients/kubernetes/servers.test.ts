@@ -20,13 +20,17 @@ describe("a server, by its Node and by etcd's own list", () => {
     },
   });
   /** @param serves whether its own API server does */
-  const access = (items: Node[], serves: boolean) => {
+  const access = (items: Node[], serves: boolean, asked: string[] = []) => {
     const own = { isReady: () => Promise.resolve(serves), close: () => Promise.resolve() };
     const client = {
       list: () => Promise.resolve({ items: items.filter(({ metadata }) => metadata?.labels?.[labels.server]) }),
       find: (path: string) => Promise.resolve(items.find(({ metadata }) => path.endsWith(`/${metadata?.name ?? ""}`))),
     };
-    return { client, at: () => own } as unknown as Access;
+    const at = (host: string) => {
+      asked.push(host);
+      return own;
+    };
+    return { client, at } as unknown as Access;
   };
 
   for (const [what, ready, serves, members, expected] of [
@@ -51,6 +55,26 @@ describe("a server, by its Node and by etcd's own list", () => {
     const [server] = await readServersAndMembers(access([unlabelled], true), [started], signal);
     assert.deepEqual([server?.node, server?.member, server?.health, server?.slot], [true, "voter", "healthy", "0"]);
   });
+
+  for (const [what, given, expected] of [
+    ["of both families, IPv4 first", ["10.0.0.1", "fd00::1"], "10.0.0.1"],
+    ["of both families, IPv6 first", ["fd00::1", "10.0.0.1"], "10.0.0.1"],
+    ["several of IPv6, among them temporary ones", ["2001:db8::9c1f:1", "fd00::1", "10.0.0.1"], "10.0.0.1"],
+    ["a link-local one first", ["fe80::1", "fd00::1"], "fd00::1"],
+    ["IPv6 alone", ["fd00::1"], "fd00::1"],
+  ] as const)
+    it(`is asked at the address that all nodes have, when its Node has ${what}`, async () => {
+      const there = node("True");
+      const addresses = [
+        { type: "Hostname", address: name },
+        { type: "ExternalIP", address: "192.0.2.1" },
+        ...given.map((address) => ({ type: "InternalIP", address })),
+      ];
+      const asked: string[] = [];
+      const both = access([{ ...there, status: { ...there.status, addresses } }], true, asked);
+      const [server] = await readServersAndMembers(both, [started], new AbortController().signal);
+      assert.deepEqual([server?.health, asked], ["healthy", [expected]]);
+    });
 
   it("is unknown when its Node has no address at which it could be asked", async () => {
     const there = node("True");

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { parseAddress } from "../../../src/domain/model/address.ts";
+import { addressAfter } from "../../../src/domain/model/address.ts";
 import { allocate, freeIds, type AllocationRequest } from "../../../src/domain/rollout/allocation.ts";
 import { PlanError } from "../../../src/domain/model/problem.ts";
 import type { ObservedVm, NodeRecord, SlotPhase } from "../../../src/domain/model/types.ts";
@@ -65,6 +65,43 @@ describe("allocation", () => {
     assert.equal(places.get("new")?.address, "127.40.1.1");
   });
 
+  describe("of IPv6 addresses", () => {
+    const both = { ...RANGE, firstAddress6: "FD00:0::65" };
+    const listed = { first: 1100, last: 1102, addresses6: ["fd00::9", "fd00::20-fd00::21"] };
+
+    it("gives them beside those of IPv4, or alone", () => {
+      assert.deepEqual(allocate(request({ range: both, names: ["a"] })).get("a"), {
+        ...{ vmid: 1100, address: "127.40.0.101", address6: "fd00::65", creates: true },
+      });
+      const places = allocate(request({ range: listed, names: ["a", "b"] }));
+      assert.deepEqual(places.get("b"), { vmid: 1101, address6: "fd00::20", creates: true });
+    });
+
+    it("leaves a VM those that it was made with", () => {
+      const nodes = [
+        { ...node("old", 1105, "handedOver"), address: "127.40.0.106" },
+        { ...node("new", 1106, "handedOver"), address: "127.40.0.107", address6: "fd00:1::b" },
+      ];
+      const places = allocate(
+        request({ range: both, names: ["old", "new"], vms: [vm("old", 1105), vm("new", 1106)], nodes }),
+      );
+      assert.equal(places.get("old")?.address6, undefined, "made before the pool had any");
+      assert.equal(places.get("new")?.address6, "fd00:1::b");
+    });
+
+    it("gives a VM that no record knows that of its VMID: it was cloned a moment ago", () => {
+      const places = allocate(request({ range: both, names: ["old"], vms: [vm("old", 1105)] }));
+      assert.equal(places.get("old")?.address6, "fd00::6a");
+    });
+
+    it("takes no VMID whose address of either family another node has", () => {
+      for (const takenAddresses of [new Set(["fd00::65"]), new Set(["127.40.0.101"])]) {
+        const observed = { ...live([]), takenAddresses };
+        assert.equal(freeIds({ range: both, observed, record: undefined })[0], 1101);
+      }
+    });
+  });
+
   it("gives a VM that came back under a retired name the address of its own id", () => {
     const nodes = [{ ...node("back", 1100, "retired"), address: "127.40.0.101" }];
     const places = allocate(request({ names: ["back"], vms: [vm("back", 1107)], nodes }));
@@ -121,10 +158,7 @@ describe("allocation", () => {
           assert.equal(place.creates, existing === undefined);
           if (existing) assert.equal(place.vmid, existing.vmid);
           else assert.ok(!holders.has(place.vmid) && place.vmid >= RANGE.first && place.vmid <= RANGE.last);
-          assert.equal(
-            parseAddress(place.address ?? ""),
-            (parseAddress(RANGE.firstAddress) ?? 0) + place.vmid - RANGE.first,
-          );
+          assert.equal(place.address, addressAfter(RANGE.firstAddress, place.vmid - RANGE.first));
         }
         const ids = [...places.values()].map((place) => place.vmid);
         assert.equal(new Set(ids).size, ids.length);
