@@ -2,6 +2,7 @@ import { getStack, log, runtime } from "@pulumi/pulumi";
 import { declareCluster } from "./components/cluster.ts";
 import { explain } from "./components/plan.ts";
 import { ownSettings, readConfig } from "./src/config/config.ts";
+import { requireSecretRegistries } from "./src/config/registries.ts";
 import type { PlannedCluster } from "./src/domain/rollout/planned.ts";
 import { planUpdate } from "./src/program/plan-update.ts";
 
@@ -21,5 +22,7 @@ export const { generations } = planned;
 
 /** Reads the configuration of the stack, where messages have the paths of its keys, and plans the update. */
 async function begin(): Promise<PlannedCluster> {
-  return await planUpdate(readConfig(ownSettings(runtime.allConfig())));
+  const config = readConfig(ownSettings(runtime.allConfig()));
+  requireSecretRegistries(config, process.env);
+  return await planUpdate(config);
 }

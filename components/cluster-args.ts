@@ -34,6 +34,14 @@ export interface ClusterArgs {
    * OpenEBS, local-path, hostPath).
    */
   localVolumes?: ClusterLocalVolumesArgs;
+  /**
+   * Private registries and mirrors of all nodes: RKE2's `registries.yaml`, as a map or as its text. It belongs to no
+   * generation, and nodes have it before RKE2 starts. Keep it, or each password in it, as a secret: credentials in
+   * clear are refused.
+   *
+   * A change of it: New nodes. Nodes that run keep what they have: raise `rollout` of their pool to replace them.
+   */
+  registries?: ClusterRegistriesArgs;
   /** Longest waits of the steps, in seconds. */
   timeouts?: ClusterTimeoutsArgs;
   /**
@@ -1349,6 +1357,90 @@ export interface ClusterLocalVolumesArgs {
    * @default 7
    */
   keepDays?: number;
+}
+
+/**
+ * Private registries and mirrors of all nodes: RKE2's `registries.yaml`, as a map or as its text. It belongs to no
+ * generation, and nodes have it before RKE2 starts. Keep it, or each password in it, as a secret: credentials in clear
+ * are refused.
+ */
+export interface ClusterRegistriesArgs {
+  /**
+   * Mirrors by registry, as in RKE2's `registries.yaml`; `*` is all registries.
+   *
+   * A change of it: As for the whole.
+   *
+   * @default none
+   */
+  mirrors?: Record<string, ClusterMirrorArgs>;
+  /**
+   * Credentials (`auth`) and TLS (`tls`) by registry or mirror, as in RKE2's `registries.yaml`. Beside `ca_file`,
+   * `cert_file` and `key_file`, which are files of the image, `tls` has `ca`, `cert` and `key`: PEM that Evergreen
+   * writes into files of the nodes.
+   *
+   * A change of it: As for the whole.
+   *
+   * @default none
+   */
+  configs?: Record<string, ClusterConfigArgs>;
+}
+
+/** Where the images of a registry come from. */
+export interface ClusterMirrorArgs {
+  /** URLs that are tried in this order, and the registry itself after them. */
+  endpoint?: string[];
+  /** Patterns of repositories, and what takes the place of each in requests to the mirror. */
+  rewrite?: Record<string, string>;
+}
+
+/** How a registry or mirror is spoken to. */
+export interface ClusterConfigArgs {
+  /** Credentials. */
+  auth?: ClusterAuthArgs;
+  /** TLS of a registry or mirror. */
+  tls?: ClusterTlsArgs;
+}
+
+/** Credentials. */
+export interface ClusterAuthArgs {
+  /** User name. */
+  username?: string;
+  /** Its password. */
+  password?: string;
+  /** Both, as `username:password` in base64. */
+  auth?: string;
+  /** A token in place of both. */
+  identity_token?: string;
+}
+
+/** TLS of a registry or mirror. */
+export interface ClusterTlsArgs {
+  /**
+   * Certificates of authorities beside those of the image. Evergreen writes them into a file of the node.
+   *
+   * Values: one or several certificates in PEM.
+   */
+  ca?: string;
+  /**
+   * Certificate of the node as a client.
+   *
+   * Values: one or several certificates in PEM.
+   */
+  cert?: string;
+  /**
+   * Its private key.
+   *
+   * Values: private key in PEM.
+   */
+  key?: string;
+  /** The same, in a file of the image. */
+  ca_file?: string;
+  /** The same, in a file of the image. */
+  cert_file?: string;
+  /** The same, in a file of the image. */
+  key_file?: string;
+  /** Whether any certificate is accepted. */
+  insecure_skip_verify?: boolean;
 }
 
 /** Longest waits of the steps, in seconds. */

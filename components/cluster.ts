@@ -50,6 +50,16 @@ export function declareCluster(
   return { controlPlane, pools, guard };
 }
 
+/** What the engine would keep in clear among the inputs of a component. */
+const secrets = new WeakMap<Config, Pick<Config, "registries">>();
+
+function withoutSecrets({ registries, ...config }: Config): Config {
+  if (registries) secrets.set(config, { registries });
+  return config;
+}
+
+const withSecrets = (config: Config): Config => ({ ...config, ...secrets.get(config) });
+
 /** A cluster that is declared. */
 interface Declared extends ClusterParts {
   planned: PlannedCluster;
@@ -87,7 +97,7 @@ export class Cluster extends ComponentResource<Declared> {
    * @throws ArgumentErrors that name every wrong argument by its path
    */
   constructor(name: string, args: ClusterArgs, options?: ComponentResourceOptions) {
-    super(typeTokens.cluster, name, readClusterArgs(args), options);
+    super(typeTokens.cluster, name, withoutSecrets(readClusterArgs(args)), options);
     const declared = this.getData();
     this.registrationAddress = output(declared.then(({ planned }) => planned.site.registrationAddress));
     this.generations = output(declared.then(({ planned }) => wantedGenerations(planned)));
@@ -113,7 +123,7 @@ export class Cluster extends ComponentResource<Declared> {
     // The engine deletes what a program that has ended did not declare. So this one must not end before all of the
     // cluster is declared, and without a plan it never ends well: then nobody calls `ended`.
     const ended = runtime.rpcKeepAlive();
-    const planned = await this.plan(config);
+    const planned = await this.plan(withSecrets(config));
     // Messages are sent one after the other, each when the URN of its resource is known. That of a cluster that depends
     // on another one is known when the other one's nodes serve, and the messages of that one must not wait behind it.
     this.urn.apply(() => planned.words.forEach((line) => void log.info(line, this)));

@@ -1,6 +1,7 @@
 import {
   ComponentResource,
   output,
+  secret,
   type ComponentResourceOptions,
   type Input,
   type Output,
@@ -10,13 +11,13 @@ import type { local } from "@pulumi/command";
 import type { VmLegacy } from "@muhlba91/pulumi-proxmoxve/vmLegacy.js";
 import { addressesIn } from "../src/domain/model/address.ts";
 import { typeTokens } from "../src/domain/model/formats.ts";
-import { variables } from "../src/domain/model/step-environment.ts";
+import { secretVariables, variables } from "../src/domain/model/step-environment.ts";
 import type { Role } from "../src/domain/model/types.ts";
 import { BEFORE_POOL, poolGraph, verifyOf, type StepResource } from "../src/domain/rollout/graph.ts";
 import type { PlannedPool } from "../src/domain/rollout/planned.ts";
 import { checkPoolArguments } from "./arguments.ts";
 import { Slot } from "./slot.ts";
-import { step } from "./step.ts";
+import { step, type StepEnvironment } from "./step.ts";
 import { keptVm, nodeVm } from "./vm.ts";
 
 /** A node of a pool, once it serves. */
@@ -120,8 +121,12 @@ export abstract class Pool extends ComponentResource {
   private environmentOf({ environment, rollout, madeVm }: StepResource) {
     const [told] = this.stepsNamed(rollout);
     const made = madeVm === undefined ? undefined : this.vms.get(madeVm);
+    const kept = Object.entries(environment).map(([name, value]) => [
+      name,
+      secretVariables.has(name) ? secret(value) : value,
+    ]);
     return {
-      ...environment,
+      ...(Object.fromEntries(kept) as StepEnvironment),
       ...(told ? { [variables.rollout]: told.stdout } : {}),
       ...(made ? { [variables.madeVmid]: made.vmId.apply(String) } : {}),
     };

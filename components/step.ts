@@ -3,7 +3,7 @@ import type { CustomResourceOptions, CustomTimeouts, Input } from "@pulumi/pulum
 import { stepInterpreter } from "../src/domain/model/formats.ts";
 import type { StepResource } from "../src/domain/rollout/graph.ts";
 
-/** Environment variables of a step: plain values, none of them a path or a secret. */
+/** Environment variables of a step: plain values, none of them a path. */
 export type StepEnvironment = Record<string, Input<string>>;
 
 /**

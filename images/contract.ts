@@ -14,6 +14,13 @@ export const guest = {
   yield: "/etc/evergreen/yield",
   /** Repeats the text of `yield` once its unit has carried it out. */
   yielded: "/etc/evergreen/yielded",
+  /**
+   * RKE2's registries.yaml, when the stack has `evergreen:registries`; the join data names it (`private-registry`). The
+   * guest agent makes files that all may read: the mode of the directory keeps its passwords.
+   */
+  registries: "/etc/evergreen/registries.yaml",
+  /** How the paths of its certificates and keys begin; 16 hex digits of their content and `.pem` follow. */
+  registryPems: "/etc/evergreen/registry-",
   /** The last output of the join unit and of RKE2. */
   log: "/var/log/evergreen/join.log",
   /** RKE2's own configuration. On an adopted node it shows how the node joined. */

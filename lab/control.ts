@@ -91,6 +91,8 @@ export type FaultOrder =
     }
   /** A fault of requested etcd snapshots. */
   | { kind: "snapshot"; fault: SnapshotFault }
+  /** The private registry (registry.lab.test, user `puller`) expects this password from now on. */
+  | { kind: "registry"; password: string }
   /** No server is reachable through the registration address. */
   | { kind: "registration-down" }
   | { kind: "revoke-privilege"; privilege: string }

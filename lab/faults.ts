@@ -25,7 +25,7 @@ type ByHandOrder = Exclude<Extract<FaultOrder, { vm: number | string }>, Outside
 export class Faults {
   readonly strikes = new Strikes();
   private readonly dataCentre: DataCentre;
-  private readonly guests: Pick<RackGuests, "snapshotFault" | "balancers">;
+  private readonly guests: Pick<RackGuests, "snapshotFault" | "registryPassword" | "balancers">;
   private rules: ((moment: Moment, request: Request) => Fault | undefined)[] = [];
   private taskRules: ((type: string) => string | undefined)[] = [];
   /** Undo functions of orders that are not rules. */
@@ -33,7 +33,10 @@ export class Faults {
   private readonly boundaries: Boundaries;
   private readonly crossings = new WeakMap<Request, Crossing>();
 
-  constructor(dataCentre: DataCentre, guests: Pick<RackGuests, "snapshotFault" | "balancers" | "boundaries">) {
+  constructor(
+    dataCentre: DataCentre,
+    guests: Pick<RackGuests, "snapshotFault" | "registryPassword" | "balancers" | "boundaries">,
+  ) {
     this.dataCentre = dataCentre;
     this.guests = guests;
     this.boundaries = guests.boundaries;
@@ -78,6 +81,9 @@ export class Faults {
         this.guests.snapshotFault = order.fault;
         this.undo.push(() => (this.guests.snapshotFault = undefined));
         return `snapshots of etcd: ${order.fault}`;
+      case "registry":
+        this.guests.registryPassword = order.password;
+        return "the private registry expects another password";
       case "registration-down":
         for (const balancer of this.guests.balancers) {
           balancer.deaf = true;

@@ -9,6 +9,7 @@ export const faultKinds: Readonly<Record<FaultKind, string>> = {
   "full-storage": "a storage",
   image: "guests of a template",
   snapshot: "snapshots of etcd",
+  registry: "the private registry",
   "registration-down": "the registration address",
   "revoke-privilege": "a token",
   "revoke-token": "a token",

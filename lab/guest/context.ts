@@ -7,6 +7,7 @@ import type { Processes } from "../process.ts";
 import type { Balancer } from "./balancer.ts";
 import type { Cluster } from "./cluster.ts";
 import type { GuestFiles, GuestLog } from "./files.ts";
+import type { NodeRuntime } from "./registries.ts";
 
 /** Paths of the real programs that server guests run. */
 export interface Binaries {
@@ -44,6 +45,8 @@ export interface Surroundings {
   readonly clusters: Map<string, Cluster>;
   /** May change at any time. */
   readonly snapshotFault: SnapshotFault | undefined;
+  /** What the private registry expects. May change at any time. */
+  readonly registryPassword: string;
   report(event: GuestEvent): void;
 }
 
@@ -61,6 +64,7 @@ export interface GuestContext {
   readonly addresses6: readonly string[];
   readonly files: GuestFiles;
   readonly log: GuestLog;
+  readonly runtime: NodeRuntime;
   /** The time of the guest's own clock. */
   now(): Date;
 }

@@ -182,6 +182,7 @@ export class RackGuest implements Guest {
     while (!service.scope.over) {
       const attempt = new Scope(service.scope);
       try {
+        guest.runtime.read(guest.files, order.fragment.privateRegistry);
         await (order.role === "server" ? runServer(start, attempt) : runAgent(start, attempt));
         service.joined = true;
         guest.rack.report({ kind: "joined", vmid: guest.machine.vmid, name: guest.machine.name });

@@ -35,6 +35,8 @@ export interface Fragment {
   nodeIp: string[];
   /** Networks of pods and of services, as a server's configuration has them. */
   ranges: Ranges;
+  /** File with the configuration of private registries; undefined: RKE2's default. */
+  privateRegistry: string | undefined;
 }
 
 /** Networks of a cluster, one of each family. */
@@ -93,6 +95,7 @@ function parseFragment(text: string, hostname: string): Fragment {
       pods: many("cluster-cidr").flatMap((text) => text.split(",")),
       services: many("service-cidr").flatMap((text) => text.split(",")),
     },
+    privateRegistry: one("private-registry"),
   };
 }
 

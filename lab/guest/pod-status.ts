@@ -46,10 +46,10 @@ export function runningStatus(pod: Pod, { hostIP, podIP, since }: Place): object
 }
 
 /** None of the pod's containers runs at the moment. */
-export function waitingStatus(pod: Pod): object {
+export function waitingStatus(pod: Pod, reason = "ContainerCreating", message = ""): object {
   return {
     conditions: conditions("True", "False"),
-    containerStatuses: containers(pod, false, { waiting: { reason: "ContainerCreating" } }),
+    containerStatuses: containers(pod, false, { waiting: { reason, ...(message === "" ? {} : { message }) } }),
   };
 }
 

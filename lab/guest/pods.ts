@@ -25,6 +25,9 @@ interface Sandbox {
   status?: object;
 }
 
+/** Milliseconds until containerd is asked again for an image that it could not pull. */
+const pullAgain = 300;
+
 /** Milliseconds that requests under way get when a pod's listener closes. */
 const lastAnswers = 50;
 
@@ -80,6 +83,7 @@ export class PodKeeper {
     // The pod ran before the machine went down, and its status still says so.
     if (isReady(pod)) await this.patch(scope, pod, waitingStatus(pod));
     await scope.wait(guest.rack.profile.podStart);
+    await this.pull(pod, scope);
     const place = await this.open(pod, scope);
     sandbox.server = place.server;
     const since = new Date();
@@ -91,6 +95,20 @@ export class PodKeeper {
     await scope.wait(guest.rack.profile.podStop);
     await this.patch(scope, pod, succeededStatus(pod, since));
     await scope.end();
+  }
+
+  /** Waits until RKE2 runs and containerd may pull the pod's images, and reports why it may not. */
+  private async pull(pod: Pod, scope: Scope): Promise<void> {
+    const { runtime, rack } = this.options.guest;
+    let said = "";
+    for (;;) {
+      const refusals = pod.spec.containers.flatMap(({ image }) => runtime.refusal(image, rack.registryPassword) ?? []);
+      const [why = ""] = refusals;
+      if (why === "" && !runtime.isStopped) return;
+      if (why !== said && !runtime.isStopped) await this.patch(scope, pod, waitingStatus(pod, "ImagePullBackOff", why));
+      if (!runtime.isStopped) said = why;
+      await scope.wait(pullAgain);
+    }
   }
 
   private async stop(pod: Pod, sandbox: Sandbox): Promise<void> {

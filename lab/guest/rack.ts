@@ -17,6 +17,7 @@ import type { Binaries, GuestEvent, Surroundings } from "./context.ts";
 import { GuestFiles, GuestLog } from "./files.ts";
 import { RackGuest } from "./guest.ts";
 import { paths } from "./join.ts";
+import { NodeRuntime } from "./registries.ts";
 import type { Server } from "./server.ts";
 
 export interface RackOptions {
@@ -56,6 +57,7 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
   /** May be changed at any time: a change takes effect at the next wait. */
   profile: Profile;
   snapshotFault: SnapshotFault | undefined;
+  registryPassword = "the first password of the registry";
   private readonly running = new Set<RackGuest>();
 
   constructor({ prefix, directory, binaries, profile, boundaries = new Boundaries(), audit = {} }: RackOptions) {
@@ -84,7 +86,16 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
     const log = new GuestLog(files, paths.joinLog, now);
     const address = machine.cloudInit.address ?? this.lease(machine.vmid);
     const addresses6 = addresses6Of(machine);
-    const guest = new RackGuest({ rack: this, machine, address, addresses6, files, log, now });
+    const guest = new RackGuest({
+      rack: this,
+      machine,
+      address,
+      addresses6,
+      files,
+      log,
+      runtime: new NodeRuntime(),
+      now,
+    });
     this.running.add(guest);
     void guest.off.then(() => this.running.delete(guest));
     return guest;

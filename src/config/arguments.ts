@@ -38,6 +38,8 @@ function typeOf(interfaces: Interfaces, key: string, shape: Shape): string {
     declare(interfaces, name, shape, description);
     return name;
   }
+  if (typeof additionalProperties === "object" && additionalProperties.properties)
+    return `Record<string, ${typeOf(interfaces, key.replace(/s$/, ""), additionalProperties)}>`;
   if (type === "object") {
     const kind = typeof additionalProperties === "object" ? additionalProperties.type : undefined;
     return `Record<string, ${kind === "string" ? "string" : kind === "integer" ? "number" : "Json"}>`;

@@ -4,6 +4,7 @@ import { adoptionProblems, type AdoptingPool } from "./adopt.ts";
 import { hardwareProblems } from "./hardware-checks.ts";
 import type { HardwareConfig } from "./hardware-schema.ts";
 import { nodeHardware } from "./node-hardware.ts";
+import { registryProblems } from "./registries.ts";
 import { rke2KeyProblems } from "./rke2-keys.ts";
 import type { Config, PoolConfig } from "./schema.ts";
 import { ZONE } from "../domain/model/labels.ts";
@@ -44,6 +45,7 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
     ),
     ...owners.flatMap((owner) => [...labelProblems(owner, config.site), ...taintProblems(owner)]),
     ...config.pools.flatMap((pool, i) => strategyProblems(pool, `evergreen:pools[${i}].strategy`)),
+    ...registryProblems(config),
   ];
 }
 

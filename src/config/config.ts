@@ -3,6 +3,7 @@ import type { HardwareConfig } from "./hardware-schema.ts";
 import { nodeHardware } from "./node-hardware.ts";
 import { schema, type Config, type PoolConfig } from "./schema.ts";
 import { schemaProblems } from "./messages.ts";
+import { parseRegistries } from "./registries.ts";
 import { UserErrors, type Problem } from "../runtime/errors.ts";
 import type { Adoption } from "../domain/rollout/adoption.ts";
 import type { BackupPolicy } from "../domain/backup/snapshot.ts";
@@ -33,7 +34,8 @@ export function ownSettings(all: Readonly<Record<string, unknown>>): Record<stri
   const foreign = Object.keys(all).filter((key) => key.startsWith(PROVIDER));
   if (foreign.length > 0) throw new UserErrors(foreign.map(providersOwn));
   const own = Object.entries(all).filter(([key]) => key.startsWith(NAMESPACE));
-  return Object.fromEntries(own.map(([key, value]) => [key.slice(NAMESPACE.length), valueOf(value)]));
+  const settings = Object.fromEntries(own.map(([key, value]) => [key.slice(NAMESPACE.length), valueOf(value)]));
+  return "registries" in settings ? { ...settings, registries: parseRegistries(settings.registries) } : settings;
 }
 
 function providersOwn(key: string): Problem {

@@ -24,7 +24,10 @@ export function stackSchemaSource(): string {
   const made = z.toJSONSchema(schema, { io: "input", unrepresentable: "any", target: "draft-7" }) as Node;
   const { properties = {}, required = [], definitions = {} } = made;
   const name = (key: string): string => `evergreen:${key}`;
-  const own = Object.entries(properties).map(([key, value]) => [name(key), worded(value)]);
+  const own = Object.entries(properties).map(([key, value]) => {
+    const shown = worded(value);
+    return [name(key), key === "registries" ? { anyOf: [withSecrets(shown), { type: "string" }, secret] } : shown];
+  });
   const stack = {
     $schema: "http://json-schema.org/draft-07/schema#",
     title: "A stack of Evergreen",
@@ -35,6 +38,28 @@ export function stackSchemaSource(): string {
     },
   };
   return `${JSON.stringify(stack, undefined, 1)}\n`;
+}
+
+/** How the engine writes a secret into the file of a stack. */
+const secret = {
+  type: "object",
+  properties: { secure: { type: "string" } },
+  required: ["secure"],
+  additionalProperties: false,
+};
+
+/** A schema each of whose texts may be a secret. */
+function withSecrets(shape: unknown): unknown {
+  if (Array.isArray(shape)) return shape.map(withSecrets);
+  if (typeof shape !== "object" || shape === null) return shape;
+  const { type, propertyNames, ...rest } = shape as Record<string, unknown>;
+  if (type === "string") return { anyOf: [shape, secret] };
+  const inner = Object.entries(rest).map(([key, value]) => [key, withSecrets(value)]);
+  return {
+    ...(type === undefined ? {} : { type }),
+    ...(propertyNames ? { propertyNames } : {}),
+    ...(Object.fromEntries(inner) as object),
+  };
 }
 
 /** The words of a key's metadata as an editor shows them: in its description. */

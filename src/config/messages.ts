@@ -19,6 +19,9 @@ export function schemaProblems(error: z.ZodError, raw: unknown): Problem[] {
 
 type Issue = z.core.$ZodIssue;
 
+/** Keys with secrets in them: no message quotes their values. */
+const SECRET: ReadonlySet<string> = new Set(["registries"]);
+
 function unknown({ path, keys }: z.core.$ZodIssueUnrecognizedKeys): Problem[] {
   const known = keysAt(path);
   return keys.map((key) => {
@@ -44,7 +47,8 @@ function wrong(issue: Issue, raw: unknown): Problem {
     };
   }
   if (value === undefined) return { what: "a value is missing", where, todo: `set it: ${wantedOf(issue)}` };
-  return { what: `the value ${JSON.stringify(value)} is not possible`, where, todo: wantedOf(issue) };
+  const shown = SECRET.has(String(issue.path[0])) ? "" : ` ${JSON.stringify(value)}`;
+  return { what: `the value${shown} is not possible`, where, todo: wantedOf(issue) };
 }
 
 function wantedOf(issue: Issue): string {
@@ -82,7 +86,7 @@ function keysAt(path: readonly PropertyKey[]): string[] {
   let at: unknown = schema;
   for (const key of path) {
     const inner = bare(at);
-    at = typeof key === "number" ? inner.element : inner.shape?.[String(key)];
+    at = typeof key === "number" ? inner.element : (inner.shape?.[String(key)] ?? inner.valueType);
   }
   return Object.keys(bare(at).shape ?? {});
 }
@@ -90,12 +94,14 @@ function keysAt(path: readonly PropertyKey[]): string[] {
 interface Bare {
   shape?: Record<string, unknown>;
   element?: unknown;
+  /** Of a map whose names are free. */
+  valueType?: unknown;
 }
 
 /** A schema without its default and its optionality. */
 function bare(of: unknown): Bare {
   const wrapped = of as Bare & { unwrap?: () => unknown };
-  return wrapped.shape === undefined && wrapped.element === undefined && wrapped.unwrap
+  return wrapped.unwrap && [wrapped.shape, wrapped.element, wrapped.valueType].every((one) => one === undefined)
     ? bare(wrapped.unwrap())
     : wrapped;
 }

@@ -4,6 +4,7 @@ import type { Json } from "../domain/model/canonical.ts";
 import { mayBelongToNode, parseAddress, parseBlock, usualSpelling } from "../domain/model/address.ts";
 import { backup } from "./backup-schema.ts";
 import { hardware } from "./hardware-schema.ts";
+import { registries } from "./registries-schema.ts";
 import { MAX_SLOTS } from "../domain/model/generation.ts";
 import { defaultTimeouts } from "../domain/model/step-environment.ts";
 import { LIFELONG_KEYS } from "../domain/rollout/cluster-keys.ts";
@@ -475,6 +476,12 @@ export const schema = z.strictObject({
   localVolumes: localVolumes.prefault({}).meta({
     description:
       "What happens to data that only a departing node holds: PersistentVolumes on the disk of one node (local, TopoLVM, OpenEBS, local-path, hostPath).",
+  }),
+  registries: registries.exactOptional().meta({
+    description:
+      "Private registries and mirrors of all nodes: RKE2's `registries.yaml`, as a map or as its text. It belongs to no generation, and nodes have it before RKE2 starts. Keep it, or each password in it, as a secret: credentials in clear are refused.",
+    unset: "none; a `registries.yaml` of the image counts",
+    change: "New nodes. Nodes that run keep what they have: raise `rollout` of their pool to replace them.",
   }),
   timeouts: timeouts.prefault({}).meta({ description: "Longest waits of the steps, in seconds." }),
   allowDestroy: z.boolean().default(false).meta({

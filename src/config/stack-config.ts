@@ -18,7 +18,12 @@ export async function readStackConfig(stack: string, project = projectRoot): Pro
       todo: "name the stack with --stack, or copy Pulumi.prod.yaml and fill it in",
     });
   });
-  return readConfig(ownSettings(parseSettings(text, file)?.config ?? {}));
+  return readConfig(ownSettings(withoutSecrets(parseSettings(text, file)?.config ?? {})));
+}
+
+/** Only the engine can decrypt the secrets of a stack. No command of ours needs the key that may have some. */
+function withoutSecrets(settings: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(settings).filter(([key]) => key !== "evergreen:registries"));
 }
 
 function parseSettings(text: string, file: string): { config?: Record<string, unknown> } | null {

@@ -47,10 +47,10 @@ type Site = Pick<Prepared, "observed" | "places" | "templates">;
 
 /** The arguments that declare a planned pool: each of its nodes with the placement of its VM. */
 export function poolArgs(config: Config, site: Site, plan: PoolPlan): GraphArgs {
-  const { cluster, allowDestroy } = config;
+  const { cluster, allowDestroy, registries } = config;
   const backup = plan.role === "server" ? { backup: backupPolicy(config) } : {};
   const placed = placeNodes(config, site, plan);
-  return { cluster, site: stepSite(config), allowDestroy, plan: placed, ...backup };
+  return { cluster, site: stepSite(config), allowDestroy, plan: placed, ...backup, ...(registries && { registries }) };
 }
 
 function placeNodes(config: Config, { observed, places, templates }: Site, plan: PoolPlan): PlacedPool {

@@ -1,6 +1,7 @@
 // Not the whole of zod: a step is a process of its own, and its start has to be quick.
 import * as z from "zod/mini";
 import { UserErrors, type Problem } from "../runtime/errors.ts";
+import { hide } from "../runtime/log.ts";
 import {
   defaultTimeouts,
   variables,
@@ -9,6 +10,7 @@ import {
   type Timeouts,
 } from "../domain/model/step-environment.ts";
 import type { BackupPolicy } from "../domain/backup/snapshot.ts";
+import { registrySecrets, type Registries } from "../domain/model/registries.ts";
 import type { NodeHardware } from "../domain/model/hardware.ts";
 import type { Generation, NodeSpec, PlanVerdict, Role, Strategy } from "../domain/model/types.ts";
 
@@ -61,6 +63,8 @@ export interface SlotInput extends ClusterInput {
   address6: string | undefined;
   /** Proxmox host that did not answer when the run was planned and has a VM of this slot; undefined: none. */
   unreachable: string | undefined;
+  /** `join`: registries that the node pulls images through; undefined: those of its image. */
+  registries?: Registries;
   generation: string;
   spec: NodeSpec;
   rollout: string;
@@ -123,6 +127,9 @@ const site = z.looseObject({
   ),
   timeouts,
 }) satisfies z.ZodMiniType<Site>;
+
+/** Checked in the configuration; no error may quote any of it. */
+const registries = z.custom<Registries>((value) => value instanceof Object);
 
 const strategy = z.looseObject({
   kind: z.enum(["blueGreen", "rolling"]),
@@ -222,6 +229,7 @@ const ofSlot = {
   address6: z.optional(z.string()),
   unreachable: z.optional(z.string()),
   allowDestroy: z._default(yesOrNo, false),
+  registries: z.optional(json(registries)),
 };
 
 /** Returns the rollout id, also when the variable holds the whole JSON output of the step that made it. */
@@ -310,6 +318,9 @@ function planned({ generation: id, spec: its, ...input }: z.output<z.ZodMiniObje
  * @throws UserErrors that names every variable that is missing or malformed
  */
 export function readSlotInput(environment: Environment): SlotInput {
-  const { madeVmid, address, address6, unreachable, ...input } = read(z.object(ofSlot), environment);
-  return { ...input, madeVmid, address, address6, unreachable };
+  const { madeVmid, address, address6, unreachable, registries, ...input } = read(z.object(ofSlot), environment);
+  // Neither a process that this one starts nor a dump of its environment is to have it.
+  Reflect.deleteProperty(environment, variables.registries);
+  if (registries) for (const secret of registrySecrets(registries)) hide(secret);
+  return { ...input, madeVmid, address, address6, unreachable, ...(registries && { registries }) };
 }

@@ -68,6 +68,29 @@ describe("a cluster as a component", () => {
     assert.ok(graph.waitsFor("late-guard", node("late", "workers")));
   });
 
+  it("keeps the credentials of its registries out of the state, but for secrets of its joins", async () => {
+    const password = "a password of the registry";
+    const registries = { configs: { "registry.example.org": { auth: { username: "puller", password } } } };
+    let told: unknown;
+    class Knowing extends Planned {
+      protected override async plan(config: Parameters<Planned["plan"]>[0] & { registries?: object }) {
+        told = config.registries;
+        const { controlPlane, pools, ...planned } = await super.plan(config);
+        return { ...planned, controlPlane: { ...controlPlane, registries }, pools };
+      }
+    }
+    const graph = await graphOf(() => new Knowing("safe", { ...argsOf("safe", 19), registries }));
+    assert.deepEqual(told, registries);
+    const shown = graph.resources.filter(({ inputs }) => JSON.stringify(inputs).includes(password));
+    assert.deepEqual(
+      shown.map(({ name }) => name),
+      [`${node("safe", "servers")}-join`],
+    );
+    const { environment } = graph.named(`${node("safe", "servers")}-join`).inputs as { environment: object };
+    const SECRET = "1b47061264138c4ac30d75fd1eb44270";
+    assert.ok(JSON.stringify(environment).includes(SECRET), JSON.stringify(environment));
+  });
+
   it("takes over the resources of a stack that has had it at its top", async () => {
     const graph = await graphOf(() => new Planned("moved", argsOf("moved", 2)));
     // What is below these follows them.

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { rm, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readStackConfig } from "../../src/config/stack-config.ts";
 import { UserError } from "../../src/runtime/errors.ts";
@@ -21,6 +21,17 @@ describe("the configuration of a stack, read from its file", () => {
       assert.match(error.problem.todo, /--stack/);
       return true;
     });
+  });
+
+  it("leaves registries out, which the engine alone can decrypt", async () => {
+    const file = join(projectRoot, "Pulumi.secret.yaml");
+    const prod = await readFile(join(projectRoot, "Pulumi.prod.yaml"), "utf8");
+    await writeFile(file, `${prod}\n  evergreen:registries:\n    secure: AAABAKRmdmF1bHQ=\n`);
+    try {
+      assert.deepEqual(await readStackConfig("secret"), await readStackConfig("prod"));
+    } finally {
+      await rm(file);
+    }
   });
 
   it("that a merge has left in conflict is refused with the line", async () => {

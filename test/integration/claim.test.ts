@@ -108,7 +108,7 @@ describe("claims", function () {
     const input = cluster.slot("workers", 0);
     const proved = await readVm(cluster.pve, { host: "pve1", vmid: input.vmid });
     const booted = { ...proved, uuid: "6b0124f9-0000-4000-8000-000000000101" };
-    await assert.rejects(writeJoinData(cluster.run(), booted, "agent", "token: secret"), IdentityError);
+    await assert.rejects(writeJoinData(cluster.run(), booted, { role: "agent" }, "token: secret"), IdentityError);
     assert.doesNotMatch((await readFile(cluster.pve, proved, guest.join)).toString(), /token: secret/);
   });
 

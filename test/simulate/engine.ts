@@ -414,7 +414,7 @@ export class Engine {
       const context: StepContext = { pve: proxmox(), id, stop, abandon, ...update, previous };
       const work = verbs[verb];
       if (!work) throw new Error(`no verb ${verb}`);
-      return work(context, environment);
+      return work(context, { ...environment });
     });
   }
 

@@ -1,4 +1,5 @@
 import { readConfig, type Config } from "../../src/config/config.ts";
+import type { Registries } from "../../src/domain/model/registries.ts";
 import type { Chance } from "./chance.ts";
 import { calm, type Weather } from "./faults.ts";
 import type { Image } from "./guest.ts";
@@ -20,6 +21,8 @@ export interface Wish {
   others?: readonly OtherPool[];
   /** Undefined: they stay as planted. */
   servers?: { image: string; count: number; cores: number; replaceOnlyServer?: boolean };
+  /** Private registries of all nodes. @default none */
+  registries?: Registries;
 }
 
 /** A pool of agents beside the one that every story has. */
@@ -235,12 +238,13 @@ function workloadOf(chance: Chance, number: number): Workload {
 /** The stack's configuration with a wish in it. */
 export function configOf(
   { servers, strategy: usual, before, localVolumes, allowDestroy }: Scenario,
-  { image, slots, rollout, strategy = usual, drainSeconds = 180, others = [], servers: wanted }: Wish,
+  { image, slots, rollout, strategy = usual, drainSeconds = 180, others = [], servers: wanted, registries }: Wish,
 ): Config {
   const workers = { name: "workers", first: 1100, image, slots, rollout, strategy };
   return readConfig({
     cluster: "demo",
     ...(allowDestroy === undefined ? {} : { allowDestroy }),
+    ...(registries && { registries }),
     site: {
       registrationAddress: "10.0.0.5",
       hosts: ["pve1", "pve2"],

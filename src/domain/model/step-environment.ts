@@ -128,7 +128,11 @@ export const variables = {
   unreachable: "EVERGREEN_UNREACHABLE",
   rollout: "EVERGREEN_ROLLOUT",
   backup: "EVERGREEN_BACKUP",
+  registries: "EVERGREEN_REGISTRIES",
 } as const;
+
+/** The variables whose values the engine keeps as secrets. */
+export const secretVariables: ReadonlySet<string> = new Set([variables.registries]);
 
 /**
  * The environment of a step. A slot's own generation takes precedence. Only values that stay the same after the run are

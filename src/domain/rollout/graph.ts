@@ -4,8 +4,9 @@
  */
 import type { BackupPolicy } from "../backup/snapshot.ts";
 import { isAdopted } from "../model/generation.ts";
-import { environmentOf, type Site, type Timeouts } from "../model/step-environment.ts";
+import { environmentOf, variables, type Site, type Timeouts } from "../model/step-environment.ts";
 import type { KeptVm, PlacedNode, PlacedPool, PlacedSlot } from "../model/types.ts";
+import type { Registries } from "../model/registries.ts";
 import { order, type SlotOrder } from "./order.ts";
 import { strandedIn } from "./unreachable.ts";
 
@@ -29,6 +30,11 @@ export interface GraphArgs {
    * @default none: no snapshot is made, as for agents
    */
   backup?: BackupPolicy;
+  /**
+   * Private registries and mirrors, with their credentials. A change of it replaces no node.
+   * @default none: what the image has counts
+   */
+  registries?: Registries;
 }
 
 /** The fields that all resources of a pool have. */
@@ -144,7 +150,7 @@ function arrivalOf(args: GraphArgs, { slot, clone, vm, join }: SlotOrder, begun:
 }
 
 function nodeResources(args: GraphArgs, node: PlacedNode, beforeVm: string[], beforeJoin: string[]): PoolResource[] {
-  const { allowDestroy, site } = args;
+  const { allowDestroy, site, registries } = args;
   const { name, slot } = node;
   const { agent, gate, join, lease, shutdown } = site.timeouts;
   const rollout = poolName(args, "rollout");
@@ -167,6 +173,7 @@ function nodeResources(args: GraphArgs, node: PlacedNode, beforeVm: string[], be
     {
       // Its delete decommissions the node if it still is a member: scale-in, removed pool, leftover of a failed run.
       ...common,
+      environment: { ...environment, ...(registries && { [variables.registries]: JSON.stringify(registries) }) },
       name: joinName(node),
       after: [claimName(node), ...beforeJoin],
       verb: "join",

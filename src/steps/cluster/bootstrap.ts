@@ -32,7 +32,7 @@ export async function bootstrapCluster(
   // Whoever asked before may have got no answer. A server that has made the cluster is told nothing any more.
   if ((await find()) === undefined) {
     say(`${input.node} is the first server and makes the cluster ${input.cluster}`);
-    await writeJoinData(context, vm, input.role, joinData(input, vm.host, undefined));
+    await writeJoinData(context, vm, input, joinData(input, vm.host, undefined));
   }
   const deadline = new Deadline(
     `the first server ${input.node} to make the cluster`,

@@ -66,13 +66,13 @@ export async function awaitReady(
   if (access.server.vmid === vm.vmid) return await wellInTime();
   if (input.role === "server") {
     const { text: token } = await readServerToken(context.pve, access.server);
-    await writeJoinData(context, vm, input.role, joinData(input, vm.host, { token }), mayJoin);
+    await writeJoinData(context, vm, input, joinData(input, vm.host, { token }), mayJoin);
     return await wellInTime();
   }
   // The token lives a little longer than the wait: a slow node must not be refused for an expired token.
   const token = await mintToken(access.client, access.ca, input.node, input.site.timeouts.join + 120);
   try {
-    await writeJoinData(context, vm, input.role, joinData(input, vm.host, token));
+    await writeJoinData(context, vm, input, joinData(input, vm.host, token));
     return await wellInTime();
   } catch (error) {
     const isRefused = error instanceof NeverRegistered && (await isTokenGone(access.client, token));

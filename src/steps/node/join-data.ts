@@ -10,6 +10,7 @@ import { registrable } from "../../domain/model/labels.ts";
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import type { SlotInput } from "../input.ts";
 import { nodeLabels } from "./node-view.ts";
+import { writeRegistries } from "./registries.ts";
 import type { StepContext } from "../context.ts";
 
 /** Credentials that a node joins with: undefined for the first server, which bootstraps the cluster. */
@@ -25,6 +26,7 @@ export function joinData(input: SlotInput, host: string, joinToken: JoinToken): 
   const taints = [...(spec.taints ?? []), ...(spec.startupTaints ?? [])];
   return stringify({
     ...spec.config,
+    ...(input.registries && { "private-registry": guest.registries }),
     ...(joinToken && { server: supervisorAt(site.registrationAddress), token: joinToken.token }),
     "node-name": input.node,
     ...nodeIp(input),
@@ -57,7 +59,7 @@ function tlsSans(registration: string, more: unknown): string[] {
 export async function writeJoinData(
   { pve, stop }: StepContext,
   vm: VmConfig,
-  role: SlotInput["role"],
+  { role, registries }: Pick<SlotInput, "role" | "registries">,
   data: string,
   mayJoin?: () => Promise<void>,
 ): Promise<void> {
@@ -69,6 +71,7 @@ export async function writeJoinData(
       await work();
     });
   await ours(async () => {
+    if (registries) await writeRegistries(pve, vm, registries);
     await writeFile(pve, vm, guest.join, data);
     if (mayJoin === undefined) await marker();
   });

@@ -1,0 +1,89 @@
+import assert from "node:assert/strict";
+import { Site } from "./site.ts";
+
+const registry = "registry.lab.test";
+const password = "the first password of the registry";
+
+interface Pod {
+  spec: { nodeName?: string };
+  status?: {
+    phase?: string;
+    containerStatuses?: { state: { waiting?: { reason: string; message?: string } } }[];
+  };
+}
+
+/** A site whose images come from a registry that asks for credentials. */
+describe("registries of a site's own, end to end", function () {
+  this.timeout(300_000);
+  let site: Site;
+
+  before(async () => {
+    site = await Site.create("127.83");
+    await site.configure({ "controlPlane.servers": 1, "pools.0.slots": 2, "pools.0.strategy.surge": 2 });
+    await site.up();
+  });
+
+  after(() => site.close());
+
+  const path = "/api/v1/namespaces/default/pods";
+
+  /** A pod with an image of the registry, on a node of the pool. */
+  const start = async (name: string): Promise<void> => {
+    const spec = {
+      containers: [{ name: "app", image: `${registry}/app:1` }],
+      nodeSelector: { "evergreen.dev/pool": "workers" },
+    };
+    const made = await site.withKube((kube) =>
+      kube.call("POST", path, { apiVersion: "v1", kind: "Pod", metadata: { name }, spec }),
+    );
+    assert.equal(made.status, 201);
+  };
+
+  const pod = async (name: string): Promise<Pod> =>
+    (await site.withKube((kube) => kube.call<Pod>("GET", `${path}/${name}`))).body;
+
+  const runs = (name: string): Promise<void> =>
+    site.until(`${name} to run`, async () => (await pod(name)).status?.phase === "Running");
+
+  const cannotPull = (name: string): Promise<void> =>
+    site.until(`${name} to lack its image`, async () => {
+      const [container] = (await pod(name)).status?.containerStatuses ?? [];
+      const { reason, message = "" } = container?.state.waiting ?? {};
+      return reason === "ImagePullBackOff" && message.includes("401 Unauthorized");
+    });
+
+  const tell = async (secret: string): Promise<string> => {
+    const at = `evergreen:registries.configs["${registry}"].auth`;
+    return [
+      await site.expect(0, "config", "set", "--stack", "dev", "--path", `${at}.username`, "puller"),
+      await site.expect(0, "config", "set", "--stack", "dev", "--secret", "--path", `${at}.password`, secret),
+    ].join("\n");
+  };
+
+  it("lack their images on nodes that do not know them", async () => {
+    await start("before");
+    await cannotPull("before");
+  });
+
+  it("are refused in clear, before anything is touched", async () => {
+    await site.configure({ registries: { configs: { [registry]: { auth: { username: "puller", password } } } } });
+    const said = await site.fails();
+    assert.match(said, /the registries have credentials in clear/);
+    assert.ok(!said.includes(password), said);
+    await site.configure({ registries: undefined });
+  });
+
+  it("are known to new nodes before RKE2 starts, and to nobody else", async () => {
+    await tell(password);
+    await site.configure({ "pools.0.rollout": 1 });
+    const preview = await site.expect(0, "preview", "--diff", "--stack", "dev");
+    const said = await site.up();
+    await start("after");
+    await runs("after");
+    const state = await site.expect(0, "stack", "export", "--stack", "dev");
+    for (const text of [preview, said, state]) assert.ok(!text.includes(password));
+    await site.unchanged();
+    await site.expect(0, "refresh", "--yes", "--stack", "dev");
+    await site.unchanged();
+  });
+});
