@@ -59,6 +59,19 @@ describe("retire and release of what was not retired", function () {
     assert.deepEqual([members.length, nodes.filter(({ schedulable }) => schedulable).length], [3, 4]);
   });
 
+  it("is refused while another update runs, and marks nothing", async () => {
+    const running = () => Promise.reject(new Error("another update of the cluster demo is running"));
+    const place = { host: "pve1", vmid: 1000 };
+    const run = { ...cluster.run(), update: running };
+    await assert.rejects(unguard(run, guards(true)), /another update/);
+    const allowed = { ...(servers()[2] ?? worker()), allowDestroy: true };
+    await assert.rejects(
+      retire({ ...cluster.run(claimed.get(allowed.node)), update: running }, allowed),
+      /another update/,
+    );
+    assert.equal(await readGoingAwayNote(cluster.pve, place), undefined);
+  });
+
   it("is refused of a server that is off while the others serve", async () => {
     const [, , last = worker()] = servers();
     await cluster.operator.power(last.vmid, "stop");

@@ -19,8 +19,10 @@ export async function guard(context: StepContext, input: GuardInput): Promise<{ 
 
 /**
  * Marks the cluster as being torn down; `pulumi destroy` runs it first. A destroy does not run the program, so the
- * setting of the last update decides.
- * @throws UserError when the cluster may not be destroyed, or the VM of one of its servers cannot be marked
+ * setting of the last update decides, and this step takes the cluster's update lease for the engine. A cluster whose API
+ * does not answer has nothing to hold it by.
+ * @throws UserError when the cluster may not be destroyed, another update of it runs, or the VM of one of its servers
+ * cannot be marked
  */
 export async function unguard(context: StepContext, input: GuardInput): Promise<{ goingAway: string }> {
   if (!input.allowDestroy) {
@@ -30,8 +32,10 @@ export async function unguard(context: StepContext, input: GuardInput): Promise<
       todo: "set it to true, run pulumi up, then pulumi destroy. Nothing was destroyed",
     });
   }
+  const witnesses = await findWitnesses(context, input);
+  if (witnesses.client) await context.update?.(witnesses.client);
   const since = new Date().toISOString();
-  const marked = await announceTeardown(await findWitnesses(context, input), since);
+  const marked = await announceTeardown(witnesses, since);
   say(`${input.cluster} is marked as going away (on ${marked} servers): its nodes are powered off without a drain`);
   return { goingAway: since };
 }

@@ -165,6 +165,7 @@ async function isDestroyed(
       where: `slot ${slot} of pool ${pool}, which the last update wants`,
       todo: "for fewer nodes lower the count of the pool and run pulumi up; to take the whole cluster away, set evergreen:allowDestroy, let pulumi up succeed, without pools if need be, then pulumi destroy",
     });
+  await context.update?.(client);
   const vms = await listVms(context.pve);
   await announceTeardown({ pve: context.pve, site: clusterSite(input), vms, client }, new Date().toISOString());
   return true;
