@@ -20,3 +20,10 @@ export function busiest(byEndpoint: Record<string, number>, nodes: number): stri
 export function round(value: number, digits: number): number {
   return Number(value.toFixed(digits));
 }
+
+/** Numbers with commas between. @throws Error for anything else */
+export function numbersOf(flag: string, text: string): number[] {
+  const numbers = text.split(",").map(Number);
+  if (numbers.every((number) => Number.isInteger(number) && number > 0)) return numbers.sort((a, b) => a - b);
+  throw new Error(`${flag} ${text}: whole numbers from 1 are wanted, with commas between`);
+}

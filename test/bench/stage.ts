@@ -1,7 +1,7 @@
 /** A lab and a checkout of its own, in which one case after the other is measured. */
 import { mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { Workspace } from "../../cli/demo/workspace.ts";
 import { labBinaries } from "../../cli/lab.ts";
 import { startLab, type Lab } from "../../lab/lab.ts";
@@ -70,6 +70,17 @@ export class Stage {
     await this.workspace.change(changes);
   }
 
+  /** Sets the size and the strategy of the pool of agents, with numbers and addresses for as many as there may be at once. */
+  async configureAgents(slots: number, strategy: object): Promise<void> {
+    await this.change({
+      "site.prefixLength": 16,
+      "pools.0.slots": slots,
+      "pools.0.strategy": strategy,
+      "pools.0.vmIds": { first: 2000, last: 2000 + 3 * slots + 20 },
+      "pools.0.firstAddress": `${PREFIX}.16.1`,
+    });
+  }
+
   /** `pulumi up`. @throws Error with its output when it fails */
   async up(): Promise<Rolled> {
     const before = await this.counts();
@@ -77,9 +88,28 @@ export class Stage {
     return { ...update, spent: since(before, await this.counts()) };
   }
 
-  /** Seconds of a preview that finds nothing to do; `empty`: of one of a program that declares nothing. */
-  async previews(): Promise<{ ours: number; empty: number }> {
-    return { ours: (await this.pulumi("preview", "--stack", STACK)).seconds, empty: await this.emptyPreview() };
+  /** A preview of the stack as it is configured. */
+  async preview(): Promise<Measured> {
+    return await this.pulumi("preview", "--stack", STACK);
+  }
+
+  /** A preview of a program that declares so many resources and does nothing else: what the engine costs by itself. */
+  async plainPreview(resources: number): Promise<Measured> {
+    const cwd = await mkdtemp(join(this.root, "plain-"));
+    const runtime = "{ name: nodejs, options: { typescript: false } }";
+    await writeFile(join(cwd, "Pulumi.yaml"), `name: plain\nruntime: ${runtime}\n`);
+    await writeFile(join(cwd, "index.js"), plainProgram(resources));
+    await writeFile(join(cwd, "package.json"), `{ "main": "index.js" }`);
+    await symlink(join(this.workspace.directory, "node_modules"), join(cwd, "node_modules"));
+    const stack = basename(cwd);
+    await this.run(cwd, ["stack", "init", stack]);
+    return await this.run(cwd, ["preview", "--stack", stack]);
+  }
+
+  /** Seconds of a preview of the stack, less those of a program that declares nothing. */
+  async previewOverEmpty(): Promise<{ seconds: number; overEmpty: number }> {
+    const [ours, empty] = [await this.preview(), await this.plainPreview(0)];
+    return { seconds: ours.seconds, overEmpty: ours.seconds - empty.seconds };
   }
 
   private async counts(): Promise<Counts> {
@@ -92,23 +122,19 @@ export class Stage {
     return await this.run(this.workspace.directory, args);
   }
 
-  /** What the engine costs by itself. */
-  private async emptyPreview(): Promise<number> {
-    const cwd = await mkdtemp(join(this.root, "empty-"));
-    const runtime = "{ name: nodejs, options: { typescript: false } }";
-    await writeFile(join(cwd, "Pulumi.yaml"), `name: empty\nruntime: ${runtime}\n`);
-    await writeFile(join(cwd, "index.js"), "");
-    await writeFile(join(cwd, "package.json"), `{ "main": "index.js" }`);
-    await symlink(join(this.workspace.directory, "node_modules"), join(cwd, "node_modules"));
-    await this.run(cwd, ["stack", "init", "empty"]);
-    return (await this.run(cwd, ["preview", "--stack", "empty"])).seconds;
-  }
-
   private async run(cwd: string, args: readonly string[]): Promise<Measured> {
     // Every state that is written is kept, so that writes can be counted.
     const env = { ...this.tools.environment(), ...this.lab.env, PULUMI_DIY_BACKEND_RETAIN_CHECKPOINTS: "true" };
     return await measured(this.tools.pulumi, [...args, "--non-interactive"], { cwd, env });
   }
+}
+
+function plainProgram(resources: number): string {
+  if (resources === 0) return "";
+  return `const { CustomResource } = require("@pulumi/pulumi");
+for (let number = 0; number < ${resources}; number++)
+  new CustomResource("command:local:Command", "plain-" + number, { create: "true" }, { version: "1.2.1" });
+`;
 }
 
 function since(before: Counts, after: Counts): Counts {
