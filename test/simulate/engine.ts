@@ -111,11 +111,23 @@ export class Engine {
       () => this.repair(proxmox(), config, "by hand"),
     );
     this.report("the repair", ending);
-    if (ending.how === "failed" && messageOf(ending.error).includes("npx pulumi refresh has the engine forget them")) {
+    const said = ending.how === "failed" ? messageOf(ending.error) : "";
+    if (said.includes("npx pulumi refresh has the engine forget them")) {
       this.world.story.tell("operator", () => "refreshes the state of the engine");
       await this.books.refresh([], []);
     }
-    return new Map(this.toRaise);
+    return this.forgetGone(said) ? await this.repairByHand(config) : new Map(this.toRaise);
+  }
+
+  /** Deletes VMs from the state as an error says, if they are gone: only an operator knows that. */
+  private forgetGone(said: string): boolean {
+    const named = [...said.matchAll(/pulumi state delete --target-dependents '([^']+)'/g)].map(([, urn = ""]) => urn);
+    const gone = named.filter((name) => ![...this.world.dc.vms.values()].some((vm) => vm.name === name));
+    for (const name of gone) {
+      this.world.story.tell("operator", () => `deletes ${name} from the state of the engine`);
+      this.forgets(name);
+    }
+    return gone.length > 0;
   }
 
   /** Whether the state has the claim of a node. */
