@@ -47,7 +47,7 @@ const proxyStatus = (error: unknown): number =>
   Number(PROXY_ANSWER.exec(error instanceof Error ? error.message : "")?.[1] ?? 0);
 
 /** @throws UserError when the proxy refuses the request itself: another try gets the same answer */
-function requireProxy(error: unknown, title: string): void {
+export function requireProxy(error: unknown, title: string): void {
   const status = proxyStatus(error);
   if (status < 400 || status >= 500) return;
   throw new UserError(

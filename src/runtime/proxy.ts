@@ -25,6 +25,13 @@ export function proxyOf(url: URL, environment: Environment = process.env): URL |
   });
 }
 
+const names = ["HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"].flatMap((name) => [name, name.toLowerCase()]);
+
+/** The variables of which the proxies of a process depend, for a process that gets no other ones. */
+export function proxySettings(environment: Environment = process.env): Record<string, string> {
+  return Object.fromEntries(names.flatMap((name) => (environment[name] ? [[name, environment[name]]] : [])));
+}
+
 /** An empty value is none. */
 function valueOf(environment: Environment, name: string): string | undefined {
   return [environment[name], environment[name.toLowerCase()]].find((value) => value !== undefined && value !== "");

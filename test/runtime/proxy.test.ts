@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import http from "node:http";
-import net, { type AddressInfo } from "node:net";
+import { readdirSync, readFileSync } from "node:fs";
 import { request } from "undici";
 import { Proxmox } from "../../src/clients/proxmox/client.ts";
+import { headSnapshot } from "../../src/clients/s3/bucket.ts";
 import { connections } from "../../src/runtime/connections.ts";
+import { Deadline } from "../../src/runtime/deadline.ts";
 import { proxyOf } from "../../src/runtime/proxy.ts";
+import { HttpProxy, listen, setProxies } from "../support/http-proxy.ts";
 
 /** Go's own table of hosts and what NO_PROXY makes of them: golang.org/x/net/http/httpproxy, UseProxyTests. */
 const NO_PROXY =
@@ -38,6 +41,8 @@ const hosts: [host: string, isProxied: boolean][] = [
   ["nested.wildcard.io", false],
   ["awildcard.io", true],
 ];
+
+const textOf = (name: string): string => readFileSync(`src/${name}`, "utf8");
 
 describe("the proxy of a request", () => {
   for (const [host, isProxied] of hosts)
@@ -98,43 +103,22 @@ describe("the proxy of a request", () => {
     it(`is found where ${title}`, () => assert.equal(proxyOf(new URL(url), environment)?.origin, proxy));
 
   describe("that our clients use", () => {
-    const tunnels: string[] = [];
-    let refuses = false;
     let target: http.Server;
-    let proxy: http.Server;
-    const { HTTP_PROXY, HTTPS_PROXY, NO_PROXY: direct } = process.env;
-    const before = { HTTP_PROXY, HTTPS_PROXY, NO_PROXY: direct };
-    const listen = async (server: http.Server): Promise<number> => {
-      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-      return (server.address() as AddressInfo).port;
-    };
+    let proxy: HttpProxy;
+    let restore: () => void;
 
     beforeEach(async () => {
-      tunnels.length = 0;
-      refuses = false;
       target = http.createServer((_, response) => response.end("from the host"));
-      const port = await listen(target);
-      proxy = http.createServer();
-      proxy.on("connect", ({ url = "" }: http.IncomingMessage, client: net.Socket) => {
-        tunnels.push(url);
-        if (refuses) return void client.end("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
-        const server = net.connect(port, "127.0.0.1", () => client.write("HTTP/1.1 200 OK\r\n\r\n"));
-        server.pipe(client).pipe(server);
-        server.on("error", () => client.destroy());
-        client.on("error", () => server.destroy());
-      });
-      process.env.HTTP_PROXY = `http://127.0.0.1:${await listen(proxy)}`;
+      proxy = new HttpProxy(await listen(target));
+      const url = await proxy.start();
+      restore = setProxies({ HTTP_PROXY: url, HTTPS_PROXY: url, NO_PROXY: "" });
     });
 
     afterEach(() => {
-      for (const [name, value] of Object.entries(before)) {
-        if (value === undefined) Reflect.deleteProperty(process.env, name);
-        else process.env[name] = value;
-      }
-      for (const server of [target, proxy]) {
-        server.closeAllConnections();
-        server.close();
-      }
+      restore();
+      target.closeAllConnections();
+      target.close();
+      proxy.stop();
     });
 
     const ask = async (): Promise<string> => {
@@ -149,13 +133,37 @@ describe("the proxy of a request", () => {
 
     it("leads to the host", async () => {
       assert.equal(await ask(), "from the host");
-      assert.deepEqual(tunnels, ["pve.example:80"]);
+      assert.deepEqual(proxy.tunnels, ["pve.example:80"]);
+    });
+
+    const lookIntoBucket = async () => {
+      const policy = { endpoint: "http://s3.example", bucket: "b", region: "r", pathStyle: true, prefix: "" };
+      const credentials = { accessKeyId: "a", secretAccessKey: "b", sessionToken: undefined };
+      const s3 = { ...policy, encryption: "none", checkContent: false } as const;
+      return await headSnapshot(s3, "one", credentials, new Deadline("the bucket", 20));
+    };
+
+    it("leads to the bucket", async () => {
+      assert.equal((await lookIntoBucket()).kind, "found");
+      assert.deepEqual(proxy.tunnels, ["s3.example:80"]);
+    });
+
+    it("is named when it refuses to lead to the bucket", async () => {
+      proxy.refuses = true;
+      await assert.rejects(lookIntoBucket(), /the HTTP proxy refuses to lead to the host \(407\)[^]*HEAD http:\/\/s3/);
+    });
+
+    it("is used by every client", () => {
+      const files = readdirSync("src", { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".ts"));
+      const senders = files.filter((name) => /import \{.*\brequest\b.*\} from "undici"/.test(textOf(name)));
+      assert.ok(senders.length > 4);
+      for (const name of senders) assert.match(textOf(name), /connections\(/, name);
     });
 
     it("is passed by for a host that NO_PROXY names", async () => {
       process.env.NO_PROXY = ".example";
       await assert.rejects(ask());
-      assert.deepEqual(tunnels, []);
+      assert.deepEqual(proxy.tunnels, []);
     });
 
     it("is named when it is not there", async () => {
@@ -173,11 +181,10 @@ describe("the proxy of a request", () => {
     });
 
     it("is named when it refuses, which another try does not change", async () => {
-      refuses = true;
-      process.env.HTTPS_PROXY = process.env.HTTP_PROXY;
+      proxy.refuses = true;
       const pve = new Proxmox({ endpoint: "https://pve.example:8006", token: "a@pve!b=c", retryMs: 1 });
       await assert.rejects(pve.get("/version"), /the HTTP proxy refuses to lead to the host \(407\)[^]*HTTPS_PROXY/);
-      assert.deepEqual(tunnels, ["pve.example:8006"]);
+      assert.deepEqual(proxy.tunnels, ["pve.example:8006"]);
       await pve.close();
     });
   });

@@ -3,6 +3,7 @@ import { text } from "node:stream/consumers";
 import { leaseNames } from "../../domain/model/formats.ts";
 import { clock } from "../../runtime/clock.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
+import { proxySettings } from "../../runtime/proxy.ts";
 import { identify, lifeOf, type ProcessIdentity } from "../../runtime/process-identity.ts";
 import { Kubernetes, type ServerConfig } from "./client.ts";
 import { Lease, LeaseLost } from "./lease.ts";
@@ -38,12 +39,13 @@ export function startKeeper(
   script: string,
   onLost?: (why: string) => void,
 ): void {
-  const { PATH, HOME, TMPDIR } = process.env;
+  const { PATH, HOME, TMPDIR, NODE_EXTRA_CA_CERTS } = process.env;
   const child = spawn(process.execPath, [script, "keep"], {
-    // A session of its own: signals for the engine's process group do not reach it. It gets no secrets except its task.
+    // A session of its own: signals for the engine's process group do not reach it. It gets no secrets except its task, and
+    // that of a proxy.
     detached: true,
     cwd: "/",
-    env: { PATH, HOME, TMPDIR },
+    env: { PATH, HOME, TMPDIR, NODE_EXTRA_CA_CERTS, ...proxySettings() },
     stdio: ["pipe", "ignore", "ignore", ...(onLost ? ["ipc" as const] : [])],
   });
   const task: Task = { config: client.config, engine };
@@ -87,8 +89,9 @@ export async function keep(input: NodeJS.ReadableStream, tell: (word: Word) => P
     await awaitSteps(client, ended.signal);
     await lease.release();
   } catch (error) {
-    if (!(error instanceof LeaseLost) || lifeOf(engine) !== "alive") throw error;
-    await tell({ lost: error.message });
+    if (lifeOf(engine) !== "alive") throw error;
+    await tell({ lost: error instanceof LeaseLost ? error.message : unkept(messageOf(error)) });
+    if (!(error instanceof LeaseLost)) throw error;
     process.kill(engine.pid, "SIGINT");
   } finally {
     await client.close();

@@ -2,9 +2,11 @@ import { createHash } from "node:crypto";
 import { AwsV4Signer } from "aws4fetch";
 import { request, type Dispatcher } from "undici";
 import type { Deadline } from "../../runtime/deadline.ts";
+import { connections } from "../../runtime/connections.ts";
 import { UserErrors } from "../../runtime/errors.ts";
+import { proxyOf } from "../../runtime/proxy.ts";
 import { hide } from "../../runtime/log.ts";
-import { isConnectionError, tries } from "../retry.ts";
+import { isConnectionError, requireProxy, tries } from "../retry.ts";
 import { keyOf, type BucketPolicy, type ObjectContent, type StoredObject } from "../../domain/backup/snapshot.ts";
 
 /** The credentials that the AWS command line and every SDK read. */
@@ -59,16 +61,20 @@ export async function readSnapshot(
   deadline: Deadline,
 ): Promise<Reading> {
   const url = objectUrl(s3, keyOf(s3, name));
+  const sockets = connections({});
   try {
-    const { statusCode, body } = await send("GET", url, s3, credentials, deadline);
+    const { statusCode, body } = await send("GET", url, s3, { credentials, deadline, sockets });
     if (statusCode === 200) return { kind: "read", content: await readContent(body) };
     await body.dump();
     return { kind: "failed", why: `${statusCode} to GET ${url}` };
   } catch (error) {
     deadline.throwIfStopped();
+    requireProxy(error, `GET ${url}`);
     if (deadline.passed) throw deadline.error(`reading ${url} takes too long: evergreen:backup.s3.checkContent`);
     if (!isConnectionError(error)) throw error;
-    return { kind: "failed", why: `the connection broke during GET ${url} (${error.code})` };
+    return { kind: "failed", why: `the connection broke during GET ${url} (${error.code})${via(url)}` };
+  } finally {
+    await sockets.destroy();
   }
 }
 
@@ -94,12 +100,13 @@ export async function headSnapshot(
   deadline: Deadline,
 ): Promise<Look> {
   const url = objectUrl(s3, keyOf(s3, name));
+  const sockets = connections({});
   let tried = 0;
   let why = "";
   const once = async (): Promise<Look | undefined> => {
     tried += 1;
     try {
-      const { statusCode, headers, body } = await send("HEAD", url, s3, credentials, deadline);
+      const { statusCode, headers, body } = await send("HEAD", url, s3, { credentials, deadline, sockets });
       await body.dump();
       if (statusCode === 200) return { kind: "found", object: storedObject(headers) };
       if (statusCode === 404) return { kind: "absent" };
@@ -107,26 +114,39 @@ export async function headSnapshot(
       if (statusCode < 500) return { kind: "failed", why };
     } catch (error) {
       deadline.throwIfStopped();
+      requireProxy(error, `HEAD ${url}`);
       if (deadline.passed) throw deadline.error(why || `no answer to HEAD ${url}`);
       if (!isConnectionError(error)) throw error;
-      why = `no answer to HEAD ${url} (${error.code})`;
+      why = `no answer to HEAD ${url} (${error.code})${via(url)}`;
     }
     return tried < tries ? undefined : { kind: "failed", why };
   };
-  return await deadline.poll(pause, once, () => why);
+  return await deadline.poll(pause, once, () => why).finally(() => sockets.destroy());
+}
+
+/** The proxy that a request goes through, for a message. */
+function via(url: string): string {
+  const proxy = proxyOf(new URL(url));
+  return proxy === undefined ? "" : ` through the proxy ${proxy.host}`;
+}
+
+interface Sending {
+  credentials: BucketCredentials;
+  deadline: Deadline;
+  sockets: Dispatcher;
 }
 
 async function send(
   method: "HEAD" | "GET",
   url: string,
   { region }: BucketPolicy,
-  { accessKeyId, secretAccessKey, sessionToken }: BucketCredentials,
-  deadline: Deadline,
+  { credentials: { accessKeyId, secretAccessKey, sessionToken }, deadline, sockets }: Sending,
 ): Promise<Dispatcher.ResponseData> {
   const given = { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) };
   const signed = await new AwsV4Signer({ method, url, service: "s3", region, ...given }).sign();
   return await request(signed.url, {
     method,
+    dispatcher: sockets,
     headers: Object.fromEntries(signed.headers),
     headersTimeout: 10_000,
     signal: deadline.signal(),

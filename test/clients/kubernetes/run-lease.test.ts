@@ -7,13 +7,14 @@ import { join } from "node:path";
 import { Deadline } from "../../../src/runtime/deadline.ts";
 import { noteHeld } from "../../../src/runtime/engine-notes.ts";
 import { identify, type ProcessIdentity } from "../../../src/runtime/process-identity.ts";
-import type { Kubernetes } from "../../../src/clients/kubernetes/client.ts";
+import { Kubernetes } from "../../../src/clients/kubernetes/client.ts";
 import { startKeeper } from "../../../src/clients/kubernetes/keeper.ts";
 import { LeaseLost } from "../../../src/clients/kubernetes/lease.ts";
 import { holderOf, holdRun, joinRun } from "../../../src/clients/kubernetes/run-lease.ts";
 import { paths } from "../../../src/clients/kubernetes/types.ts";
 import { bundle } from "../../../tools/bundle.mjs";
 import { projectRoot } from "../../../src/runtime/project.ts";
+import { HttpProxy, setProxies } from "../../support/http-proxy.ts";
 import { processBelow } from "../../e2e/processes.ts";
 import { freshCluster, type FakeCluster } from "./fake.ts";
 
@@ -161,6 +162,26 @@ describe("the lease of an update", () => {
       child.kill("SIGKILL");
       await until("the lease to be given back", () => holder() === undefined);
       assert.deepEqual(lost, []);
+    });
+
+    it("is renewed through the proxy that leads to the API", async () => {
+      const { child, who } = await engine();
+      const proxy = new HttpProxy(Number(new URL(client.server).port));
+      const restore = setProxies({ HTTP_PROXY: await proxy.start(), NO_PROXY: "" });
+      const behind = new Kubernetes({ ...client.config, server: "http://api.example:6443" }, 1);
+      try {
+        await holdRun(behind, "demo", who, { isKept: true });
+        const lost: string[] = [];
+        startKeeper(behind, who, script, (why) => lost.push(why));
+        await until("a renewal", () => cluster.count("PUT", /update$/) > 0 || lost.length > 0);
+        child.kill("SIGKILL");
+        await until("the lease to be given back", () => holder() === undefined || lost.length > 0);
+        assert.deepEqual(lost, []);
+      } finally {
+        restore();
+        await behind.close();
+        proxy.stop();
+      }
     });
 
     it("is renewed on when a service manager tells all processes of its unit to stop: the engine takes its time", async () => {
