@@ -6,7 +6,7 @@ import type { Config } from "../src/config/config.ts";
 import { guest } from "../images/contract.ts";
 import { Kubernetes } from "../src/clients/kubernetes/client.ts";
 import { parseKubeconfig, type Kubeconfig } from "../src/clients/kubernetes/kubeconfig.ts";
-import { isServer, listNodes, nameOf, uuidOf } from "../src/clients/kubernetes/nodes.ts";
+import { isServer, listNodes, nameOf, nodeArguments, uuidOf } from "../src/clients/kubernetes/nodes.ts";
 import { paths, type Node } from "../src/clients/kubernetes/types.ts";
 import { apiAt } from "../src/clients/kubernetes/urls.ts";
 import { isNoSuchFile, readFile } from "../src/clients/proxmox/agent.ts";
@@ -20,6 +20,7 @@ import { toolchain } from "../tools/index.ts";
 import { propose, shown, withEntries, type CandidateNode, type CandidateVm } from "./adopt-proposal.ts";
 import { readStackConfig } from "../src/config/stack-config.ts";
 import { labels } from "../src/domain/model/formats.ts";
+import { clusterKeyProblems, lifelongKeysIn } from "../src/domain/rollout/cluster-keys.ts";
 
 interface Options {
   stack: string;
@@ -91,10 +92,11 @@ async function adopt({ stack, pool, kubeconfig, write = false }: Options): Promi
   const client = new Kubernetes(cluster);
   try {
     await requireSight(pve, config.site.proxmoxPool);
-    const nodes = (await client.list<Node>(paths.nodes)).items.map((node) => candidate(node, config.cluster));
+    const { items } = await client.list<Node>(paths.nodes);
+    const nodes = items.map((node) => candidate(node, config.cluster));
     const vms = await Promise.all((await listVms(pve)).map((vm) => readCandidateVm(pve, vm, nodes)));
     const proposal = propose(config, nodes, vms, agentPool);
-    proposal.notes.push(...(await checkRegistration(cluster, config)));
+    proposal.notes.push(...(await checkRegistration(cluster, config)), ...keyNotes(config, items));
     for (const { node, why } of proposal.untouched) print(`not touched: ${node}: ${why}`);
     for (const note of proposal.notes) print(`first: ${note}`);
     if (proposal.entries.size === 0) {
@@ -151,6 +153,13 @@ function candidate(node: Node, cluster: string): CandidateNode {
     created: node.metadata?.creationTimestamp ?? "",
     ours: pool === undefined ? undefined : { pool, slot: Number(own[labels.slot]) },
   };
+}
+
+/** Keys that the servers' configuration has to repeat: a new server with other ones never joins, or harms the network. */
+function keyNotes({ controlPlane }: Config, nodes: readonly Node[]): string[] {
+  const said = nodes.filter(isServer).map(({ metadata }) => lifelongKeysIn(metadata?.annotations?.[nodeArguments]));
+  const live = said.filter((keys) => keys !== undefined);
+  return clusterKeyProblems(controlPlane.config, live).map(({ what, where, todo }) => `${where}: ${todo} (${what})`);
 }
 
 /** Reads a VM. Its agent is asked only when its Node could be adopted: a silent agent takes seconds. */

@@ -691,7 +691,8 @@ export interface ClusterControlPlaneArgs {
    *
    * A change of it: New generation. Refused for keys that are fixed for the life of a cluster: `cluster-cidr`,
    * `service-cidr`, `cluster-dns`, `cluster-domain`, `disable-cloud-controller`, `disable-kube-proxy`,
-   * `egress-selector-mode`, `cni`.
+   * `egress-selector-mode`, `embedded-registry`, `enable-servicelb`, `secrets-encryption-provider`,
+   * `supervisor-metrics`, `cni`.
    *
    * @default {}
    */

@@ -37,6 +37,8 @@ export interface Fragment {
   ranges: Ranges;
   /** File with the configuration of private registries; undefined: RKE2's default. */
   privateRegistry: string | undefined;
+  /** The whole of it as RKE2 says it on the Node, in `rke2.io/node-args`: secrets are left out. */
+  args: string[];
 }
 
 /** Networks of a cluster, one of each family. */
@@ -72,13 +74,13 @@ export function readOrder(files: GuestFiles, hostname: string): Order {
   }
   const text = data.toString();
   try {
-    return { kind: "start", role: found[1] as Role, fragment: parseFragment(text, hostname), text };
+    return { kind: "start", role: found[1] as Role, fragment: parseFragment(text, found[1] as Role, hostname), text };
   } catch (error) {
     return { kind: "refused", why: `join.yaml: ${error instanceof Error ? error.message : String(error)}` };
   }
 }
 
-function parseFragment(text: string, hostname: string): Fragment {
+function parseFragment(text: string, role: Role, hostname: string): Fragment {
   const config = (parse(text) ?? {}) as Record<string, unknown>;
   const one = (key: string) => (typeof config[key] === "string" ? config[key] : undefined);
   const many = (key: string) => [config[key] ?? []].flat().map(String);
@@ -96,7 +98,12 @@ function parseFragment(text: string, hostname: string): Fragment {
       services: many("service-cidr").flatMap((text) => text.split(",")),
     },
     privateRegistry: one("private-registry"),
+    args: [role, ...Object.keys(config).flatMap((key) => many(key).flatMap((value) => argumentOf(key, value)))],
   };
+}
+
+function argumentOf(key: string, value: string): string[] {
+  return [`--${key.replace(/\+$/, "")}`, key.includes("token") ? "********" : value];
 }
 
 /** `key=value:effect` or `key:effect` */

@@ -47,11 +47,11 @@ export class Kubelet {
   constructor({ guest, kube, fragment, registerAt }: KubeletOptions, scope: Scope) {
     const { machine } = guest;
     const addresses = nodeIps(guest, fragment);
-    const { nodeName: node, labels, taints } = fragment;
+    const { nodeName: node, labels, taints, args } = fragment;
     this.guest = guest;
     this.kube = kube;
     this.scope = scope;
-    this.facts = { machine, addresses, node, labels, taints, bootId: randomUUID() };
+    this.facts = { machine, addresses, node, labels, taints, args, bootId: randomUUID() };
     this.registerAt = registerAt;
   }
 

@@ -33,13 +33,15 @@ export interface NodeFacts {
   node: string;
   labels: Readonly<Record<string, string>>;
   taints: readonly Taint[];
+  /** Arguments of its RKE2. */
+  args: readonly string[];
   /** Changes with every boot. */
   bootId: string;
 }
 
 /** The Node as the kubelet registers it. */
 export function nodeObject(facts: NodeFacts): object {
-  const { node, labels, taints } = facts;
+  const { node, labels, taints, args } = facts;
   const own = {
     "beta.kubernetes.io/arch": "amd64",
     "beta.kubernetes.io/os": "linux",
@@ -51,7 +53,11 @@ export function nodeObject(facts: NodeFacts): object {
   return {
     apiVersion: "v1",
     kind: "Node",
-    metadata: { name: node, labels: { ...own, ...labels } },
+    metadata: {
+      name: node,
+      labels: { ...own, ...labels },
+      annotations: { "rke2.io/node-args": JSON.stringify(args) },
+    },
     spec: { providerID: `rke2://${node}`, ...(taints.length > 0 ? { taints } : {}) },
     status: nodeStatus(facts, noNetwork, false),
   };

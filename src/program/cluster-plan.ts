@@ -102,13 +102,17 @@ function skew(specs: readonly PoolSpec[], { slots, keeps }: PoolPlan, { nodes }:
   return specs.flatMap((spec) => skewProblems(spec, versions));
 }
 
-/** Checks cluster-wide keys against the member servers. The record has no configuration of adopted servers. */
+/**
+ * Checks cluster-wide keys against the member servers: what the record has of their configuration, and of adopted servers
+ * what RKE2 says on their Nodes.
+ */
 function forLife({ name, node }: PoolSpec, { nodes, records }: ObservedCluster): Problem[] {
-  const members = new Set(nodes.filter(({ pool }) => pool === name).map(({ generation }) => generation));
-  const known = (records.get(name)?.generations ?? []).filter(({ id }) => members.has(id));
+  const members = nodes.filter(({ pool }) => pool === name);
+  const recorded = new Map((records.get(name)?.generations ?? []).map(({ id, spec }) => [id, spec.config ?? {}]));
+  const known = members.map(({ generation, lifelongKeys }) => recorded.get(generation) ?? lifelongKeys);
   return clusterKeyProblems(
     node.config ?? {},
-    known.map(({ spec }) => spec.config ?? {}),
+    known.filter((keys) => keys !== undefined),
   );
 }
 

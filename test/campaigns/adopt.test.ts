@@ -22,7 +22,7 @@ describe("a cluster that is taken over", function () {
     operator = new Operator(site.lab);
     await site.configure({ "controlPlane.servers": 1, "pools.0.slots": 2, "pools.0.strategy.surge": 1 });
     await operator.createVm(server);
-    await operator.foundCluster(server);
+    await operator.foundCluster(server, { cni: "cilium" });
     for (const agent of agents) {
       await operator.createVm(agent);
       await operator.joinAgent(agent, server.vmid);
@@ -66,7 +66,18 @@ describe("a cluster that is taken over", function () {
     const before = await readFile(file, "utf8");
     assert.equal((await site.evergreen("adopt", "--stack", "dev", "--write")).code, 0);
     assert.deepEqual(comments(await readFile(file, "utf8")), comments(before));
+    const key = /first: evergreen:controlPlane\.config\.cni: set it to cilium: /;
+    assert.match(shown.output, key);
+    await refused(site, [
+      {
+        what: /cni cannot change .*: its servers have cilium/,
+        where: /evergreen:controlPlane\.config\.cni/,
+        todo: /cilium/,
+      },
+    ]);
+    await site.configure({ "controlPlane.config": { cni: "cilium" } });
     const again = await site.evergreen("adopt", "--stack", "dev");
+    assert.doesNotMatch(again.output, key);
     assert.match(again.output, /not touched: kube-b: the configuration adopts it already/);
     assert.match(again.output, /nothing to adopt/);
   });

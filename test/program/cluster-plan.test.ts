@@ -217,6 +217,17 @@ describe("the plan of a whole cluster", () => {
     assert.equal(clusterPlan.pools[0]?.kind, "roll");
   });
 
+  it("holds the configuration of new servers against what RKE2 says of adopted ones", () => {
+    const adopted = withAdoptedServer("v1.34.5+rke2r1");
+    adopted.nodes = adopted.nodes.map((node) =>
+      node.name === "kube-a" ? { ...node, lifelongKeys: { cni: "cilium", "cluster-cidr": "10.42.0.0/16" } } : node,
+    );
+    const [problem, ...others] = problemsOf(smallConfig(), adopted);
+    assert.deepEqual(others, []);
+    assert.equal(problem?.where, "evergreen:controlPlane.config.cni");
+    assert.match(problem.todo, /^set it to cilium: /);
+  });
+
   it("does not begin while an entry of adoption is wrong, and says nothing else before", () => {
     const problem = { what: "VM 302 cannot be adopted", where: "here", todo: "that" };
     const observed = picture({ adoption: { problems: [problem], pending: [], released: [] } });

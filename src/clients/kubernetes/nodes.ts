@@ -1,6 +1,7 @@
 import { mayBelongToNode, parseAddress, parseBlock } from "../../domain/model/address.ts";
 import { cordonedBy, emptiedBy, labels, leaving } from "../../domain/model/formats.ts";
 import type { ObservedNode, Role } from "../../domain/model/types.ts";
+import { lifelongKeysIn } from "../../domain/rollout/cluster-keys.ts";
 import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "./client.ts";
 import type { Deadline } from "../../runtime/deadline.ts";
@@ -164,6 +165,7 @@ export function observedNode(node: Node): ObservedNode {
   }
   const role: Role = isServer(node) ? "server" : "agent";
   const addresses = (node.status?.addresses ?? []).map(({ address }) => address).filter(isAddress);
+  const lifelongKeys = role === "server" ? lifelongKeysIn(node.metadata?.annotations?.[nodeArguments]) : undefined;
   return {
     name: nameOf(node),
     uuid: uuidOf(node),
@@ -175,8 +177,12 @@ export function observedNode(node: Node): ObservedNode {
     pool,
     slot,
     generation,
+    ...(lifelongKeys === undefined ? {} : { lifelongKeys }),
   };
 }
+
+/** The annotation in which RKE2 keeps the arguments of a node. */
+export const nodeArguments = "rke2.io/node-args";
 
 /**
  * Cordons a node in our name. An existing cordon that is not ours is left as it is; a mark tells the next run that there is

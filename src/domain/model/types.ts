@@ -152,6 +152,8 @@ export interface ObservedNode {
   pool: string;
   slot: number;
   generation: string;
+  /** Of a server: RKE2 keys that are fixed for the life of the cluster, as its RKE2 was started. Absent: not known. */
+  lifelongKeys?: Readonly<Record<string, string>>;
 }
 
 /**

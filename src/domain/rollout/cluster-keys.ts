@@ -17,8 +17,13 @@ const FOR_LIFE: Readonly<Record<string, string>> = {
   "disable-cloud-controller": "false",
   "disable-kube-proxy": "false",
   "egress-selector-mode": "agent",
+  "embedded-registry": "false",
+  "enable-servicelb": "false",
+  "secrets-encryption-provider": "aescbc",
+  "supervisor-metrics": "false",
   cni: "canal",
 };
+
 /** Names of the RKE2 keys that are fixed for the life of the cluster. */
 export const LIFELONG_KEYS: readonly string[] = Object.keys(FOR_LIFE);
 
@@ -36,10 +41,38 @@ export function clusterKeyProblems(wanted: Config, live: readonly Config[]): Pro
       {
         what: `${key} cannot change while the cluster lives: its servers have ${other}, and the configuration says ${now}`,
         where: `evergreen:controlPlane.config.${key}`,
-        todo: `set it to ${other} again: servers with another value never join; another ${key} is another cluster`,
+        todo: `set it to ${other}: servers with another value never join; another ${key} is another cluster`,
       },
     ];
   });
+}
+
+/**
+ * The keys for life among the arguments of a server's RKE2, which RKE2 writes into an annotation of its Node
+ * (`rke2.io/node-args`): a list such as `["server","--cni","cilium"]`, with what its configuration files say.
+ * @returns undefined when there is no such annotation, or it cannot be read
+ */
+export function lifelongKeysIn(annotation: string | undefined): Readonly<Record<string, string>> | undefined {
+  const words = argumentsIn(annotation);
+  if (words === undefined) return undefined;
+  const found = words.flatMap((word, index): [string, string][] => {
+    const [, key = "", , given] = /^--([a-z-]+)(=(.*))?$/s.exec(word) ?? [];
+    const next = words[index + 1];
+    const value = given ?? (next === undefined || next.startsWith("--") ? "true" : next);
+    return LIFELONG_KEYS.includes(key) ? [[key, value]] : [];
+  });
+  const valuesOf = (key: string) => found.filter(([name]) => name === key).map(([, value]) => value);
+  return Object.fromEntries(found.map(([key]) => [key, valuesOf(key).join(",")]));
+}
+
+function argumentsIn(annotation: string | undefined): string[] | undefined {
+  if (annotation === undefined) return undefined;
+  try {
+    const words: unknown = JSON.parse(annotation);
+    return Array.isArray(words) ? words.map(String) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The default address of the cluster's DNS: the tenth address of each service network. */

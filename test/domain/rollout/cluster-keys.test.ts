@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Json } from "../../../src/domain/model/canonical.ts";
-import { clusterKeyProblems } from "../../../src/domain/rollout/cluster-keys.ts";
+import { clusterKeyProblems, lifelongKeysIn } from "../../../src/domain/rollout/cluster-keys.ts";
 
 describe("keys that hold as long as a cluster lives", () => {
   type Config = Record<string, Json>;
@@ -23,6 +23,10 @@ describe("keys that hold as long as a cluster lives", () => {
     ["a list in another form", { cni: ["multus", "canal"] }, { cni: "multus,canal" }, []],
     ["a list that is appended to", { "cni+": ["multus", "canal"] }, { cni: "multus,canal" }, []],
     ["no kube-proxy any more", { "disable-kube-proxy": true }, {}, ["disable-kube-proxy"]],
+    ["an image registry in the nodes", { "embedded-registry": true }, {}, ["embedded-registry"]],
+    ["metrics of the supervisor", { "supervisor-metrics": true }, {}, ["supervisor-metrics"]],
+    ["a load balancer for services", { "enable-servicelb": true }, {}, ["enable-servicelb"]],
+    ["another cipher of secrets", { "secrets-encryption-provider": "secretbox" }, {}, ["secrets-encryption-provider"]],
     ["a key that may change", { "etcd-snapshot-retention": 9 }, { "etcd-snapshot-retention": 5 }, []],
   ];
   for (const [what, wanted, live, keys] of cases) {
@@ -41,4 +45,19 @@ describe("keys that hold as long as a cluster lives", () => {
     assert.equal(clusterKeyProblems({}, [{}, other]).length, 1);
     assert.equal(clusterKeyProblems(other, []).length, 0);
   });
+
+  const annotations: [string, string | undefined, object | undefined][] = [
+    ["none", undefined, undefined],
+    ["what is no list", '{"a":1}', undefined],
+    ["what cannot be read", "[", undefined],
+    ["other arguments", '["server","--tls-san","cilium","--token","********"]', {}],
+    ["a value", '["server","--cni","cilium"]', { cni: "cilium" }],
+    ["a value in one word", '["server","--cni=cilium"]', { cni: "cilium" }],
+    ["several values", '["server","--cni","multus","--cni","canal"]', { cni: "multus,canal" }],
+    ["a switch", '["server","--disable-kube-proxy","--cni","none"]', { "disable-kube-proxy": "true", cni: "none" }],
+    ["a switch at the end", '["server","--disable-kube-proxy"]', { "disable-kube-proxy": "true" }],
+    ["a switch with its value", '["server","--disable-kube-proxy","false"]', { "disable-kube-proxy": "false" }],
+  ];
+  for (const [what, annotation, keys] of annotations)
+    it(`reads ${what} on a server's Node`, () => assert.deepEqual(lifelongKeysIn(annotation), keys));
 });

@@ -82,7 +82,14 @@ describe("join data", () => {
     const order = write(data, `agent ${hash(data)}\n`);
     assert.ok(order.kind === "start");
     assert.equal(order.role, "agent");
-    assert.deepEqual(order.fragment, {
+    const { args, nodeIp, ranges, privateRegistry, ...fragment } = order.fragment;
+    assert.deepEqual(
+      { nodeIp, ranges, privateRegistry },
+      { nodeIp: [], ranges: { pods: [], services: [] }, privateRegistry: undefined },
+    );
+    assert.deepEqual(args.slice(0, 5), ["agent", "--server", "https://127.60.0.5:9345", "--token", "********"]);
+    assert.deepEqual(args.slice(-4), ["--node-taint", "c:NoExecute", "--tls-san", "api.example"]);
+    assert.deepEqual(fragment, {
       server: "https://127.60.0.5:9345",
       token: "secret",
       nodeName: "n1",

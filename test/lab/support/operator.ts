@@ -103,13 +103,14 @@ export class Operator {
     await this.pve("DELETE", `nodes/pve1/qemu/${vmid}`);
   }
 
-  async joinFirstServer(order: VmOrder): Promise<void> {
-    await this.join(order, "server", {});
+  /** @param config further configuration of its RKE2 */
+  async joinFirstServer(order: VmOrder, config: object = {}): Promise<void> {
+    await this.join(order, "server", config);
   }
 
-  /** Makes a cluster of its first server, and waits until it is Ready. */
-  async foundCluster(order: VmOrder): Promise<void> {
-    await this.joinFirstServer(order);
+  /** Makes a cluster of its first server, and waits until it is Ready. @param config further configuration of its RKE2 */
+  async foundCluster(order: VmOrder, config: object = {}): Promise<void> {
+    await this.joinFirstServer(order, config);
     await new Deadline("the kubeconfig", 120).poll(100, () =>
       readFile(this.lab.env.KUBECONFIG).then(
         (file) => (file.length > 0 ? true : undefined),
