@@ -99,7 +99,7 @@ export interface ClusterSiteArgs {
    * @default evergreen-templates
    */
   templatePool?: string;
-  /** Hardware of the servers and of all pools, where they do not say otherwise. */
+  /** Hardware and tags of the servers and of all pools, where they do not say otherwise. */
   defaults?: ClusterDefaultsArgs;
   /**
    * Proxmox hosts that new VMs are distributed over: evenly, or as `hostWeights` and `zones` say. An existing VM stays
@@ -233,7 +233,7 @@ export interface ClusterSiteArgs {
   searchDomain?: string;
 }
 
-/** Hardware of the servers and of all pools, where they do not say otherwise. */
+/** Hardware and tags of the servers and of all pools, where they do not say otherwise. */
 export interface ClusterDefaultsArgs {
   /** The processor of each node, beside `cores`. */
   cpu?: ClusterCpuArgs;
@@ -275,6 +275,16 @@ export interface ClusterDefaultsArgs {
    * @default none but those of the template
    */
   devices?: ClusterDeviceArgs[];
+  /**
+   * Tags of the VMs in Proxmox, beside those of Evergreen. Tags that somebody gives a VM by hand stay. A list of a pool
+   * takes the place of that in `site.defaults`.
+   *
+   * A change of it: In place: existing VMs get new tags, and lose those that were in the list when an update before
+   * this one saw the cluster.
+   *
+   * @default none beside those of Evergreen
+   */
+  tags?: string[];
 }
 
 /** The processor of each node, beside `cores`. */
@@ -660,6 +670,16 @@ export interface ClusterControlPlaneArgs {
    */
   devices?: ClusterDeviceArgs[];
   /**
+   * Tags of the VMs in Proxmox, beside those of Evergreen. Tags that somebody gives a VM by hand stay. A list of a pool
+   * takes the place of that in `site.defaults`.
+   *
+   * A change of it: In place: existing VMs get new tags, and lose those that were in the list when an update before
+   * this one saw the cluster.
+   *
+   * @default none beside those of Evergreen
+   */
+  tags?: string[];
+  /**
    * Proxmox hosts that new VMs of it are distributed over: evenly, or as `evergreen:site.hostWeights` and
    * `evergreen:site.zones` say.
    *
@@ -706,6 +726,15 @@ export interface ClusterControlPlaneArgs {
    * @default {}
    */
   labels?: Record<string, string>;
+  /**
+   * Annotations of the Nodes, such as `node.longhorn.io/default-node-tags`. The join step sets them once the node is
+   * Ready. Together at most 8 KiB.
+   *
+   * A change of it: New generation.
+   *
+   * @default {}
+   */
+  annotations?: Record<string, string>;
   /**
    * Permanent taints of the nodes. A node with any other taint that keeps pods away does not count as serving.
    *
@@ -1001,6 +1030,16 @@ export interface ClusterPoolArgs {
    */
   devices?: ClusterDeviceArgs[];
   /**
+   * Tags of the VMs in Proxmox, beside those of Evergreen. Tags that somebody gives a VM by hand stay. A list of a pool
+   * takes the place of that in `site.defaults`.
+   *
+   * A change of it: In place: existing VMs get new tags, and lose those that were in the list when an update before
+   * this one saw the cluster.
+   *
+   * @default none beside those of Evergreen
+   */
+  tags?: string[];
+  /**
    * Proxmox hosts that new VMs of it are distributed over: evenly, or as `evergreen:site.hostWeights` and
    * `evergreen:site.zones` say.
    *
@@ -1044,6 +1083,15 @@ export interface ClusterPoolArgs {
    * @default {}
    */
   labels?: Record<string, string>;
+  /**
+   * Annotations of the Nodes, such as `node.longhorn.io/default-node-tags`. The join step sets them once the node is
+   * Ready. Together at most 8 KiB.
+   *
+   * A change of it: New generation.
+   *
+   * @default {}
+   */
+  annotations?: Record<string, string>;
   /**
    * Permanent taints of the nodes. A node with any other taint that keeps pods away does not count as serving.
    *

@@ -18,13 +18,14 @@ export interface NodeVmArgs {
 
 /**
  * Properties in which an existing VM may differ from the program without an update. The steps own its power; Proxmox
- * and its administrators own its host, description and protection; network and storage settings of the site apply to new
+ * and its administrators own its host, description and protection; tags are added by the program itself, beside those
+ * that people give (src/observe/tags.ts); network and storage settings of the site apply to new
  * nodes. Its hardware is that of its generation and of the template that it was cloned from, which may be gone: a change
  * of the one makes another VM, and a change of the other counts for new ones.
  */
 const OWNED_BY_OTHERS = [
   ...["started", "onBoot"],
-  ...["nodeName", "description", "protection"],
+  ...["nodeName", "description", "protection", "tags"],
   ...["vmId", "clone", "disks", "cpu", "memory", "scsiHardware", "serialDevices", "agent.trim"],
   ...["hostpcis", "usbs", "watchdog"],
   ...["initialization", "networkDevices"],
@@ -43,7 +44,7 @@ export function nodeVm(name: string, args: NodeVmArgs, options: CustomResourceOp
 
 /** All other properties that `render` may set. */
 const ALL = [
-  ...["name", "poolId", "tags", "started", "onBoot", "rebootAfterUpdate", "stopOnDestroy", "purgeOnDestroy", "agent"],
+  ...["name", "poolId", "started", "onBoot", "rebootAfterUpdate", "stopOnDestroy", "purgeOnDestroy", "agent"],
   ...["operatingSystem", "cdrom", "bootOrders"],
 ];
 

@@ -7,6 +7,7 @@ import { nodeHardware } from "./node-hardware.ts";
 import { registryProblems } from "./registries.ts";
 import { rke2KeyProblems } from "./rke2-keys.ts";
 import type { Config, PoolConfig } from "./schema.ts";
+import { imageTags, vmTags } from "../domain/model/formats.ts";
 import { ZONE } from "../domain/model/labels.ts";
 import { nameProblems } from "../domain/model/generation.ts";
 import { withWeight } from "../domain/rollout/host-choice.ts";
@@ -20,6 +21,8 @@ interface Owner extends HardwareConfig, AddressOwner {
   cores: number;
   memoryMiB: number;
   labels: Record<string, string>;
+  annotations: Record<string, string>;
+  tags?: string[];
   taints: string[];
   startupTaints: string[];
   config: Record<string, unknown>;
@@ -44,6 +47,9 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
       hardwareProblems({ path, cores, memoryMiB, hardware: nodeHardware(own, config.site.defaults) }),
     ),
     ...owners.flatMap((owner) => [...labelProblems(owner, config.site), ...taintProblems(owner)]),
+    ...owners.flatMap(annotationProblems),
+    ...tagProblems(config.site.defaults.tags, "evergreen:site.defaults"),
+    ...owners.flatMap(({ tags, path }) => tagProblems(tags, path)),
     ...config.pools.flatMap((pool, i) => strategyProblems(pool, `evergreen:pools[${i}].strategy`)),
     ...registryProblems(config),
   ];
@@ -223,6 +229,52 @@ function labelProblems({ labels, path }: Owner, { zones, hostLabel }: Config["si
       ];
     return [];
   });
+}
+
+/** Prefixes of annotations that Kubernetes, RKE2 and Evergreen write themselves. */
+const RESERVED = /(^|\.)(kubernetes\.io|k8s\.io|rke2\.io|k3s\.io|cattle\.io)$/;
+const MOST_ANNOTATIONS = 8192;
+
+function annotationProblems({ annotations, path }: Owner): Problem[] {
+  const size = Object.entries(annotations).reduce((sum, [key, value]) => sum + Buffer.byteLength(key + value), 0);
+  const reserved = Object.keys(annotations).flatMap((key): Problem[] => {
+    const where = `${path}.annotations["${key}"]`;
+    const prefix = key.includes("/") ? key.slice(0, key.indexOf("/")) : "";
+    if (prefix === "evergreen.dev")
+      return [{ what: `${key} is an annotation of Evergreen's own`, where, todo: "choose another prefix" }];
+    if (!RESERVED.test(prefix)) return [];
+    return [
+      {
+        what: `annotations under ${prefix}/ are written by Kubernetes or RKE2 itself`,
+        where,
+        todo: "remove it; what has to have it can be told with kubectl annotate, once the node is there",
+      },
+    ];
+  });
+  if (size <= MOST_ANNOTATIONS) return reserved;
+  return [
+    ...reserved,
+    {
+      what: `the annotations have ${size} bytes, and ${MOST_ANNOTATIONS} have a place in the record of a pool`,
+      where: `${path}.annotations`,
+      todo: "shorten them, or keep what is long in a ConfigMap",
+    },
+  ];
+}
+
+/** Tags that say whose a VM is, and what a template is. */
+function tagProblems(tags: readonly string[] = [], path: string): Problem[] {
+  return tags.flatMap((tag, i) =>
+    tag === vmTags.ours || tag.startsWith("eg-") || tag.startsWith(imageTags.rke2)
+      ? [
+          {
+            what: `the tag ${tag} is one of Evergreen's own, or looks like one`,
+            where: `${path}.tags[${i}]`,
+            todo: `choose another one: ${vmTags.ours}, eg-... and ${imageTags.rke2}... tell whose a VM is and what a template has`,
+          },
+        ]
+      : [],
+  );
 }
 
 /** Finds taints with the same key and effect: a kubelet does not start with two of them, whatever their values. */

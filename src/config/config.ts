@@ -224,12 +224,16 @@ function agentSpec({ cluster, site }: Config, pool: PoolConfig, rke2: Versions):
   };
 }
 
-type NodeConfig = Pick<PoolConfig, "image" | "cores" | "memoryMiB" | "diskGiB" | "config"> & HardwareConfig;
+type NodeConfig = Pick<PoolConfig, "image" | "cores" | "memoryMiB" | "diskGiB" | "annotations" | "config"> &
+  HardwareConfig;
 
 function nodeSpec(node: NodeConfig, { defaults }: Config["site"], rke2: Versions): NodeSpec {
-  const { image, cores, memoryMiB, diskGiB, config } = node;
+  const { image, cores, memoryMiB, diskGiB, annotations, config } = node;
   const hardware = nodeHardware(node, defaults);
-  const more = Object.keys(hardware).length > 0 ? { hardware } : {};
+  const more = {
+    ...(Object.keys(hardware).length > 0 ? { hardware } : {}),
+    ...(Object.keys(annotations).length > 0 ? { annotations } : {}),
+  };
   return { image, rke2: rke2(image), cores, memoryMiB, diskGiB, config, ...more };
 }
 

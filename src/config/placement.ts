@@ -14,6 +14,8 @@ export interface Placement {
   storage: string;
   /** VMs are full copies of their templates, and else linked clones. */
   fullClones: boolean;
+  /** Tags beside ours, sorted. */
+  tags: readonly string[];
   /** Storages of its further disks, as far as they are other ones. */
   furtherStorages: readonly string[];
   /** What Proxmox tells new VMs of IPv6. */
@@ -30,15 +32,17 @@ export function placementsOf({
     { ...controlPlane, name: SERVER_POOL, path: "evergreen:controlPlane" },
     ...pools.map((pool, i) => ({ ...pool, path: `evergreen:pools[${i}]` })),
   ];
-  return owners.map(({ name, path, hosts, storage = site.storage, fullClones = site.fullClones, ...own }) => ({
+  const { storage, fullClones, defaults } = site;
+  return owners.map(({ name, path, hosts, ...own }) => ({
     pool: name,
-    furtherStorages: (nodeHardware(own, site.defaults).disks ?? []).flatMap((disk) => disk.storage ?? []),
+    tags: [...new Set(own.tags ?? defaults.tags)].sort(),
+    furtherStorages: (nodeHardware(own, defaults).disks ?? []).flatMap((disk) => disk.storage ?? []),
     where: {
       hosts: `${hosts === undefined ? "evergreen:site" : path}.hosts`,
     },
     hosts: hosts ?? site.hosts,
-    storage,
-    fullClones,
+    storage: own.storage ?? storage,
+    fullClones: own.fullClones ?? fullClones,
     ...ipv6Of(own, site),
   }));
 }

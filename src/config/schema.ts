@@ -143,6 +143,19 @@ const localVolumes = z.strictObject({
   }),
 });
 
+/** As Proxmox VE writes them: it turns capitals into small letters unless the data centre is set otherwise. */
+const tags = z
+  .array(text.max(100).regex(/^[a-z0-9_][a-z0-9_+.-]*$/, "must be a tag: small letters, digits and _ - + ."))
+  .max(50)
+  .exactOptional()
+  .meta({
+    description:
+      "Tags of the VMs in Proxmox, beside those of Evergreen. Tags that somebody gives a VM by hand stay. A list of a pool takes the place of that in `site.defaults`.",
+    unset: "none beside those of Evergreen",
+    change:
+      "In place: existing VMs get new tags, and lose those that were in the list when an update before this one saw the cluster.",
+  });
+
 const node = {
   image,
   cores: count(1).default(4).meta({ description: "Virtual CPUs of each node.", change: "New generation." }),
@@ -152,6 +165,7 @@ const node = {
     change: "New generation.",
   }),
   ...hardware,
+  tags,
   hosts: z.array(text).min(1).exactOptional().meta({
     description:
       "Proxmox hosts that new VMs of it are distributed over: evenly, or as `evergreen:site.hostWeights` and `evergreen:site.zones` say.",
@@ -182,6 +196,11 @@ const node = {
         "Additional node labels. The join step sets those that a kubelet may not set itself, such as `node-role.kubernetes.io/worker`.",
       change: "New generation.",
     }),
+  annotations: z.record(text.regex(labelName, "must be an annotation name"), z.string()).default({}).meta({
+    description:
+      "Annotations of the Nodes, such as `node.longhorn.io/default-node-tags`. The join step sets them once the node is Ready. Together at most 8 KiB.",
+    change: "New generation.",
+  }),
   taints: z.array(taint).default([]).meta({
     description:
       "Permanent taints of the nodes. A node with any other taint that keeps pods away does not count as serving.",
@@ -337,9 +356,12 @@ const site = z.strictObject({
     description: "Proxmox pool of the templates.",
     change: "In place.",
   }),
-  defaults: z.strictObject(hardware).prefault({}).meta({
-    description: "Hardware of the servers and of all pools, where they do not say otherwise.",
-  }),
+  defaults: z
+    .strictObject({ ...hardware, tags })
+    .prefault({})
+    .meta({
+      description: "Hardware and tags of the servers and of all pools, where they do not say otherwise.",
+    }),
   hosts: z.array(text).min(1).meta({
     description:
       "Proxmox hosts that new VMs are distributed over: evenly, or as `hostWeights` and `zones` say. An existing VM stays where it is.",

@@ -54,6 +54,7 @@ export function poolArgs(config: Config, site: Site, plan: PoolPlan): GraphArgs 
 }
 
 function placeNodes(config: Config, { observed, places, templates }: Site, plan: PoolPlan): PlacedPool {
+  const extra = placementsOf(config).find(({ pool }) => pool === plan.pool)?.tags ?? [];
   const placed = <N extends StrandedNode>(node: N, slot: number, creates: boolean): N & { vm: VmPlacement } => {
     const { id, spec } = node.generation;
     // A host is named for a VM that is gone too: the engine keeps what its state has.
@@ -62,7 +63,7 @@ function placeNodes(config: Config, { observed, places, templates }: Site, plan:
     const hasTemplate = creates || observed.images.has(spec.image);
     const template = hasTemplate ? templateOf(observed, spec.image, host) : undefined;
     const hardware = creates && template ? templates.get(template.vmid) : undefined;
-    const tags = tagsOf({ cluster: config.cluster, pool: plan.pool, slot, generation: id });
+    const tags = [...tagsOf({ cluster: config.cluster, pool: plan.pool, slot, generation: id }), ...extra].sort();
     return { ...node, vm: { host, ...(template && { template }), ...(hardware && { hardware }), tags } };
   };
   const slots = plan.slots.map(({ stranded, ...slot }: SlotPlan) => ({

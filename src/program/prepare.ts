@@ -7,6 +7,7 @@ import { requireSameClocks } from "../observe/clocks.ts";
 import { hostWarnings, readCandidateHosts, requireHosts, type Places } from "../observe/hosts.ts";
 import { hostOf, nowOf, observeCluster, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
 import { clonesOf, readTemplates, requireClonable, type Templates } from "../observe/templates.ts";
+import { setTagsOfVms } from "../observe/tags.ts";
 import { relabelMoved } from "../observe/topology.ts";
 import { findStaleResources } from "../recovery/stale-resources.ts";
 import { announceUpdate } from "./announce-update.ts";
@@ -62,11 +63,11 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   for (const line of crowdedHosts(servers, hostsForServers(config, candidates))) await warn(line);
   const clones = made.flatMap((one) => clonesOf(observed, places, one));
   const templates = await readTemplates(pve, clones);
+  const { kubernetes, adoption } = observed;
   if (!isPreview) {
     // The token of a preview may only read.
     await requireClonable(pve, templates, clones, config.site.bridge);
     // Done last: a run that is refused must not make these changes.
-    const { kubernetes, adoption } = observed;
     for (const line of await announceUpdate(pve, config, observed, clusterPlan)) await say(line);
     for (const line of await adoptNodes(pve, kubernetes, config.cluster, adoption)) await say(line);
     const { topology } = stepSite(config);
@@ -74,6 +75,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
       for (const line of await relabelMoved(kubernetes, config.cluster, topology, observed)) await say(line);
     if (kubernetes) await recordKeptVms(kubernetes, observed, clusterPlan, config, now);
   }
+  if (kubernetes) for (const line of await setTagsOfVms(pve, kubernetes, config, observed, isPreview)) await say(line);
   return { observed, clusterPlan, places, templates: templates.hardware };
 }
 

@@ -149,6 +149,7 @@ const spec = z.looseObject({
   memoryMiB: z.number(),
   diskGiB: z.number(),
   labels: z.exactOptional(z.record(z.string(), z.string())),
+  annotations: z.exactOptional(z.record(z.string(), z.string())),
   taints: texts,
   startupTaints: texts,
   rollout: z.exactOptional(z.number()),

@@ -204,7 +204,7 @@ describe("a node pool", () => {
       assert.equal(last.urn.split("::")[2], graph.named(claim(0)).urn.split("::")[2]);
     }
     const { ignoreChanges } = graph.named(vm(0));
-    assert.ok(!ignoreChanges.includes("tags"), "a node that stays follows the program");
+    assert.ok(!ignoreChanges.includes("poolId"), "a node that stays follows the program");
   });
 
   it("keeps the VM, the claim and the join of a node that cannot be asked, beside the one that has its slot", async () => {

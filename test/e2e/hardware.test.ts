@@ -13,7 +13,9 @@ describe("hardware of a site's own, end to end", function () {
     operator = new Operator(site.lab);
     await site.configure({
       "site.hosts": ["pve1", "pve2"],
-      "site.defaults": { cpu: { type: "host" } },
+      "site.defaults": { cpu: { type: "host" }, tags: ["rke2", "backup-daily", "rke2"] },
+      "site.zones": { pve1: "a", pve2: "b" },
+      "site.hostWeights": { pve1: 1, pve2: 2 },
       "controlPlane.servers": 1,
       "controlPlane.hosts": ["pve2"],
       "controlPlane.labels": { tier: "control", "node-role.kubernetes.io/gate": "true" },
@@ -24,6 +26,8 @@ describe("hardware of a site's own, end to end", function () {
       "pools.0.strategy.surge": 1,
       "pools.0.networks": [{ bridge: "vmbr0", vlan: 20, queues: 4 }],
       "pools.0.disks": [{ name: "data", sizeGiB: 5, ssd: true }],
+      "pools.0.tags": ["web"],
+      "pools.0.annotations": { "node.longhorn.io/default-node-tags": '["fast"]' },
     });
   });
 
@@ -68,6 +72,60 @@ describe("hardware of a site's own, end to end", function () {
       { host: "pve2", ...worker, ipconfig0: "gw=127.90.0.1,ip=127.90.0.130/24" },
     ]);
     await site.unchanged();
+  });
+
+  /** The tags of each VM of a pool that are not ours, as they are stored. */
+  const tagsOf = async (pool: string): Promise<string[]> => {
+    const { vms } = await site.lab.status;
+    const found = vms.filter(({ tags }) => tags.includes(`eg-pool-${pool}`)).toSorted((a, b) => a.vmid - b.vmid);
+    return Promise.all(
+      found.map(async ({ vmid, node: host }) => {
+        const { tags = "" } = (await operator.pve("GET", `nodes/${host}/qemu/${vmid}/config`)) as { tags?: string };
+        return tags.replaceAll(/(^|;)(evergreen|eg-[^;]*)(?=;|$)/g, "").replace(/^;/, "");
+      }),
+    );
+  };
+
+  it("has the tags of the site or of the pool, and keeps those that somebody gives a VM by hand", async () => {
+    assert.deepEqual(await tagsOf("servers"), ["backup-daily;rke2"]);
+    assert.deepEqual(await tagsOf("workers"), ["web", "web"]);
+    const [one] = (await site.lab.status).vms.filter(({ tags }) => tags.includes("eg-pool-workers"));
+    assert.ok(one);
+    const all = [...one.tags, "by-hand"].join(";");
+    await operator.pve("PUT", `nodes/${one.node}/qemu/${one.vmid}/config`, { tags: all });
+    await site.expect(0, "refresh", "--yes", "--stack", "dev");
+    await site.unchanged();
+    assert.deepEqual((await tagsOf("workers")).sort(), ["by-hand;web", "web"]);
+  });
+
+  it("changes its tags in place", async () => {
+    const before = await site.vms("workers");
+    await site.configure({ "pools.0.tags": ["front", "2nd"] });
+    const preview = await site.expect(0, "preview", "--stack", "dev", "--expect-no-changes");
+    assert.match(preview, /\(VM \d+\) gets its tags: \+2nd, \+front, -web\n/);
+    assert.deepEqual((await tagsOf("workers")).sort(), ["by-hand;web", "web"]);
+    assert.match(await site.unchanged(), /gets its tags: \+2nd, \+front, -web\n/);
+    assert.deepEqual((await tagsOf("workers")).sort(), ["2nd;by-hand;front", "2nd;front"]);
+    assert.doesNotMatch(await site.unchanged(), /gets its tags/);
+    await site.expect(0, "refresh", "--yes", "--stack", "dev");
+    await site.unchanged();
+    await site.configure({ "pools.0.tags": [] });
+    await site.unchanged();
+    assert.deepEqual((await tagsOf("workers")).sort(), ["", "by-hand"]);
+    assert.deepEqual(await site.vms("workers"), before);
+  });
+
+  it("has its annotations", async () => {
+    const annotations = async () =>
+      await site.withKube(async (kube) => {
+        const path = "/api/v1/nodes?labelSelector=evergreen.dev%2Fpool%3Dworkers";
+        const { body } = await kube.call<{ items: { metadata: { annotations?: Record<string, string> } }[] }>(
+          "GET",
+          path,
+        );
+        return body.items.map(({ metadata }) => metadata.annotations?.["node.longhorn.io/default-node-tags"]);
+      });
+    assert.deepEqual(await annotations(), ['["fast"]', '["fast"]']);
   });
 
   it("is joined with the labels and taints of the servers", async () => {

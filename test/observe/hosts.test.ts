@@ -26,6 +26,7 @@ const placement: Placement = {
   hosts: ["pve1", "pve2"],
   storage: "local",
   fullClones: false,
+  tags: [],
   furtherStorages: [],
 };
 const place = (host: string, freeGiB = 1000, shared = false, storage = "local"): CandidateHost => ({

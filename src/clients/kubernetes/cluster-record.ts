@@ -102,6 +102,15 @@ export async function readMaxUnavailable(client: Kubernetes, pool: string): Prom
   return numberAt(await readData(client), clusterKeys.maxUnavailable(pool));
 }
 
+/** Tags of the configuration that VMs of a pool may have, beside ours. @returns undefined when none was ever given */
+export async function readGivenTags(client: Kubernetes, pool: string): Promise<string[] | undefined> {
+  return (await readData(client))[clusterKeys.tags(pool)]?.split(";").filter(Boolean);
+}
+
+export async function writeGivenTags(client: Kubernetes, pool: string, tags: readonly string[]): Promise<void> {
+  await writeData(client, recordMaps.cluster, { [clusterKeys.tags(pool)]: tags.join(";") });
+}
+
 export async function writeMaxUnavailable(client: Kubernetes, pool: string, most: number): Promise<void> {
   const key = clusterKeys.maxUnavailable(pool);
   if ((await readData(client))[key] !== String(most))

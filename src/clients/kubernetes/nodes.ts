@@ -29,11 +29,17 @@ export function labelsOf(of: {
   };
 }
 
-/** Adds labels to a node, only if it is still the node that was read. */
-export async function relabel(client: Kubernetes, node: Node, more: Record<string, string>): Promise<void> {
+/** Adds labels and annotations to a node, only if it is still the node that was read. */
+export async function relabel(
+  client: Kubernetes,
+  node: Node,
+  more: Record<string, string>,
+  annotations: Record<string, string> = {},
+): Promise<void> {
   const uid = node.metadata?.uid;
+  const noted = Object.keys(annotations).length > 0 ? { annotations } : {};
   await client.patch(pathOf(nameOf(node)), "merge", {
-    metadata: { ...(uid === undefined ? {} : { uid }), labels: more },
+    metadata: { ...(uid === undefined ? {} : { uid }), labels: more, ...noted },
   });
 }
 

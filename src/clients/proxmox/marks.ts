@@ -5,8 +5,9 @@ import { isOurTag, tagsOf, type NodeTags } from "./tags.ts";
 import { vmPath, type VmConfig } from "./vms.ts";
 
 /*
- * Tags on an adopted VM: written when it is adopted, removed when it has left the cluster. Both prove its identity
- * right before, and send the digest of that proof with the write.
+ * Tags on VMs that exist: ours on an adopted one, written when it is adopted and removed when it has left the cluster,
+ * and those of the configuration. Each change proves the VM's identity right before, and sends the digest of that proof
+ * with the write.
  */
 
 /** @throws IdentityError, or UserError when the VM carries tags of ours with other values */
@@ -37,4 +38,16 @@ export async function unmark(pve: Proxmox, host: string, expected: ExpectedVm): 
   if (others.length === config.tags.length) return;
   const change = others.length > 0 ? { tags: others.join(";") } : { delete: "tags" };
   await pve.put(`${vmPath(config)}/config`, { ...change, digest: config.digest });
+}
+
+/** Adds tags of the configuration, and removes others; what it does not name stays. */
+export async function setTags(
+  pve: Proxmox,
+  host: string,
+  expected: ExpectedVm,
+  { add, remove }: { add: readonly string[]; remove: readonly string[] },
+): Promise<void> {
+  const config = await proveVm(pve, host, expected);
+  const tags = [...new Set([...config.tags.filter((tag) => !remove.includes(tag)), ...add])];
+  await pve.put(`${vmPath(config)}/config`, { tags: tags.join(";"), digest: config.digest });
 }

@@ -64,6 +64,7 @@ export const clusterKeys = {
   servers: "servers",
   slots: (pool: string) => `slots.${pool}`,
   maxUnavailable: (pool: string) => `maxUnavailable.${pool}`,
+  tags: (pool: string) => `tags.${pool}`,
 } as const;
 
 /** Tags of a node's VM: one alone, and four that begin with a prefix. */

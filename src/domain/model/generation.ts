@@ -29,10 +29,11 @@ export function generationOf(spec: NodeSpec): Generation {
  * pools. The order of keys and of taints has no effect on a node, so it has none on the hash.
  */
 function content(spec: NodeSpec): object {
-  const { labels, taints, startupTaints, rollout, config, hardware, incarnation, ...always } = spec;
+  const { labels, annotations, taints, startupTaints, rollout, config, hardware, incarnation, ...always } = spec;
   return {
     ...always,
     ...(labels !== undefined && Object.keys(labels).length > 0 ? { labels } : {}),
+    ...(annotations !== undefined && Object.keys(annotations).length > 0 ? { annotations } : {}),
     ...(taints !== undefined && taints.length > 0 ? { taints: taints.toSorted() } : {}),
     ...(startupTaints !== undefined && startupTaints.length > 0 ? { startupTaints: startupTaints.toSorted() } : {}),
     ...(rollout !== undefined && rollout !== 0 ? { rollout } : {}),

@@ -19,6 +19,8 @@ export interface NodeSpec {
   diskGiB: number;
   /** Node labels in addition to Evergreen's own. */
   labels?: Record<string, string>;
+  /** Node annotations in addition to Evergreen's own. */
+  annotations?: Record<string, string>;
   /** Taints that the node keeps, as `key=value:Effect`. */
   taints?: string[];
   /** Taints that the node registers with and that its own daemons remove once they work, as `key=value:Effect`. */

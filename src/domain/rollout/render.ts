@@ -209,7 +209,7 @@ function whyItLeaves(plan: Draft, name: string, situation: Situation): string {
 export function changesBetween(before: NodeSpec, after: NodeSpec): string[] {
   const keys = [
     ...(["image", "rke2", "cores", "memoryMiB", "diskGiB"] as const),
-    ...(["hardware", "labels", "taints", "startupTaints", "config", "rollout"] as const),
+    ...(["hardware", "labels", "annotations", "taints", "startupTaints", "config", "rollout"] as const),
   ];
   return keys
     .filter((key) => canonical(before[key] ?? null) !== canonical(after[key] ?? null))

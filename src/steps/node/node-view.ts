@@ -46,7 +46,8 @@ export interface Expected {
  * @param vm its VM, on its Proxmox host now
  */
 export function expectedNode(input: SlotInput, vm: { uuid: string; host?: string }): Expected {
-  return { name: input.node, uuid: vm.uuid, role: input.role, spec: input.spec, labels: nodeLabels(input, vm.host) };
+  const { node: name, role, spec } = input;
+  return { name, uuid: vm.uuid, role, spec, labels: nodeLabels(input, vm.host) };
 }
 
 /** Our labels, those of the place that its VM is in, and the pool's own. */
@@ -96,18 +97,23 @@ export function obstaclesOf(node: Node, { spec }: Pick<Expected, "spec">): Sched
 }
 
 /**
- * Gives a proved node the labels that it lacks: those that its kubelet may not register with, and those that were
- * changed manually. RKE2 applies `node-label` only at the registration, so a restart would not bring them back.
+ * Gives a proved node the labels and annotations that it lacks: those that its kubelet may not register with, and those
+ * that were changed manually. RKE2 applies `node-label` only at the registration, so a restart would not bring them
+ * back, and a kubelet registers with no annotations.
  */
-export async function applyLabels(client: Kubernetes, node: Node, { labels }: Pick<Expected, "labels">): Promise<void> {
+export async function applyLabels(
+  client: Kubernetes,
+  node: Node,
+  { labels, spec }: Pick<Expected, "labels" | "spec">,
+): Promise<void> {
   const owed = owedLabels(node.metadata?.labels, labels);
-  if (Object.keys(owed).length === 0) return;
-  await relabel(client, node, owed);
-  say(
-    `${nameOf(node)} gets its labels: ${Object.entries(owed)
-      .map(([key, value]) => `${key}=${value}`)
-      .join(", ")}`,
-  );
+  const annotations = owedLabels(node.metadata?.annotations, spec.annotations ?? {});
+  const shown = Object.entries(owed).map(([key, value]) => `${key}=${value}`);
+  if (shown.length + Object.keys(annotations).length === 0) return;
+  await relabel(client, node, owed, annotations);
+  if (shown.length > 0) say(`${nameOf(node)} gets its labels: ${shown.join(", ")}`);
+  const keys = Object.keys(annotations);
+  if (keys.length > 0) say(`${nameOf(node)} gets its annotations: ${keys.join(", ")}`);
 }
 
 /**

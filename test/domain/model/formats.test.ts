@@ -45,8 +45,11 @@ describe("what outlives a run", () => {
       ["cluster", "pool-workers", "slot-workers-3"],
     );
     assert.deepEqual(
-      [clusterKeys.goingAway, clusterKeys.servers, clusterKeys.slots("db"), clusterKeys.maxUnavailable("db")],
-      ["goingAway", "servers", "slots.db", "maxUnavailable.db"],
+      [
+        ...[clusterKeys.goingAway, clusterKeys.servers, clusterKeys.slots("db"), clusterKeys.maxUnavailable("db")],
+        clusterKeys.tags("db"),
+      ],
+      ["goingAway", "servers", "slots.db", "maxUnavailable.db", "tags.db"],
     );
   });
 
