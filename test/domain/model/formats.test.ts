@@ -59,9 +59,22 @@ describe("what outlives a run", () => {
       ...["unguard", "verify"],
     ]);
     assert.deepEqual(Object.values(variables).sort(), [
-      ...["EVERGREEN_ADDRESS", "EVERGREEN_ALLOW_DESTROY", "EVERGREEN_BACKUP", "EVERGREEN_CLUSTER"],
+      ...[
+        "EVERGREEN_ADDRESS",
+        "EVERGREEN_ADDRESS6",
+        "EVERGREEN_ALLOW_DESTROY",
+        "EVERGREEN_BACKUP",
+        "EVERGREEN_CLUSTER",
+      ],
       ...["EVERGREEN_GENERATION", "EVERGREEN_MADE_VMID", "EVERGREEN_NODE", "EVERGREEN_PLAN", "EVERGREEN_POOL"],
-      ...["EVERGREEN_ROLE", "EVERGREEN_ROLLOUT", "EVERGREEN_SITE", "EVERGREEN_SLOT", "EVERGREEN_SPEC"],
+      ...[
+        "EVERGREEN_REGISTRIES",
+        "EVERGREEN_ROLE",
+        "EVERGREEN_ROLLOUT",
+        "EVERGREEN_SITE",
+        "EVERGREEN_SLOT",
+        "EVERGREEN_SPEC",
+      ],
       ...["EVERGREEN_STRATEGY", "EVERGREEN_UNREACHABLE", "EVERGREEN_VERDICT", "EVERGREEN_VMID"],
     ]);
   });
@@ -73,6 +86,8 @@ describe("what outlives a run", () => {
       "/etc/evergreen/join.ready",
       "/etc/evergreen/yield",
       "/etc/evergreen/yielded",
+      "/etc/evergreen/registries.yaml",
+      "/etc/evergreen/registry-",
       "/var/log/evergreen/join.log",
       "/etc/rancher/rke2/config.yaml",
       "/etc/rancher/rke2/rke2.yaml",
