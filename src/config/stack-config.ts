@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { UserError, messageOf } from "../runtime/errors.ts";
+import { UserError, UserErrors, messageOf } from "../runtime/errors.ts";
 import { ownSettings, readConfig, type Config } from "./config.ts";
 import { projectRoot } from "../runtime/project.ts";
 
@@ -18,17 +18,42 @@ export async function readStackConfig(stack: string, project = projectRoot): Pro
       todo: "name the stack with --stack, or copy Pulumi.prod.yaml and fill it in",
     });
   });
-  return readConfig(ownSettings(withoutSecrets(parseSettings(text, file)?.config ?? {})));
+  const settings = parseSettings(text, file);
+  try {
+    return readConfig(ownSettings(withoutSecrets(settings?.config ?? {})));
+  } catch (error) {
+    const elsewhere = await findOtherSources(settings, project);
+    if (!(error instanceof UserErrors) || elsewhere.length === 0) throw error;
+    const alone = {
+      what: `the configuration of stack ${stack} is not in its file alone, and this command reads only that`,
+      where: elsewhere.join(", "),
+      todo: `write the keys that begin with evergreen: into ${file}; credentials may stay where they are`,
+    };
+    throw new UserErrors([alone, ...error.problems]);
+  }
 }
+
+/** Where the engine finds settings beside the file of the stack. */
+async function findOtherSources(settings: Settings, project: string): Promise<string[]> {
+  const own = parse(await readFile(join(project, "Pulumi.yaml"), "utf8")) as Settings;
+  const isEncrypted = JSON.stringify(settings?.config ?? {}).includes('"secure":');
+  return [
+    ...(settings?.environment === undefined ? [] : ["environment (Pulumi ESC)"]),
+    ...(own?.config === undefined ? [] : ["config of Pulumi.yaml"]),
+    ...(isEncrypted ? ["values encrypted by the engine"] : []),
+  ];
+}
+
+type Settings = { config?: Record<string, unknown>; environment?: unknown } | null;
 
 /** Only the engine can decrypt the secrets of a stack. No command of ours needs the key that may have some. */
 function withoutSecrets(settings: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(settings).filter(([key]) => key !== "evergreen:registries"));
 }
 
-function parseSettings(text: string, file: string): { config?: Record<string, unknown> } | null {
+function parseSettings(text: string, file: string): Settings {
   try {
-    return parse(text) as { config?: Record<string, unknown> } | null;
+    return parse(text) as Settings;
   } catch (error) {
     throw new UserError(
       {

@@ -18,17 +18,19 @@ type Vm = EngineState["vms"][number];
  * VMs of the engine's state that are gone, are on another Proxmox host than in the state, or were never configured; and
  * clones that are in no state. When the list of VMs cannot be read the result is empty: the program reads it too, does
  * not start either, and reports the reason in full.
- * @throws UserErrors when a VMID in the state belongs to a VM that is not Evergreen's, or a VM in the state is
- *   invisible to the token
+ * @throws UserErrors when the configuration cannot be read, or is that of another cluster; when a VMID in the state belongs
+ *   to a VM that is not Evergreen's, or a VM in the state is invisible to the token
  */
 export async function findMissingVms(
   stack: string,
   environment: NodeJS.ProcessEnv,
   known: readonly Vm[],
 ): Promise<{ gone: Vm[]; moved: Vm[]; unconfigured: Vm[]; untracked: ListedVm[] }> {
-  const found = await look(stack, environment, known).catch(() => undefined);
+  const config = await readStackConfig(stack);
+  refuseRenamed(known, config);
+  const found = await look(config, environment, known).catch(() => undefined);
   if (found === undefined) return { gone: [], moved: [], unconfigured: [], untracked: [] };
-  const { gone, seen, hidden, untracked, config } = found;
+  const { gone, seen, hidden, untracked } = found;
   refuseStrangers(known, seen, config);
   refuseHidden(hidden);
   return { gone, moved: movedAmong(known, seen), unconfigured: unconfiguredAmong(known, seen), untracked };
@@ -96,7 +98,8 @@ export async function findOutdatedVms(
   known: readonly Vm[],
 ): Promise<{ gone: Vm[]; moved: Vm[] }> {
   const mayBeBlind = known.every(({ claimed }) => claimed === true);
-  const seen = known.length === 0 ? undefined : look(stack, environment, known);
+  const read = async () => await look(await readStackConfig(stack), environment, known);
+  const seen = known.length === 0 ? undefined : read();
   const found = await (mayBeBlind ? seen?.catch(() => undefined) : seen);
   if (found === undefined) return { gone: [], moved: [] };
   refuseStrangers(known, found.seen, found.config);
@@ -112,11 +115,10 @@ export async function findOutdatedVms(
  * @throws UserErrors that names VMs that are invisible to the token; UserError when it may not see the pool
  */
 export async function requireSeen(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]): Promise<void> {
-  if (known.length > 0) refuseHidden((await look(stack, environment, known)).hidden);
+  if (known.length > 0) refuseHidden((await look(await readStackConfig(stack), environment, known)).hidden);
 }
 
-async function look(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]) {
-  const config = await readStackConfig(stack);
+async function look(config: Config, environment: NodeJS.ProcessEnv, known: readonly Vm[]) {
   const pve = Proxmox.fromEnvironment(environment);
   try {
     const found = await findUnseen(pve, config.site.proxmoxPool, known);
@@ -124,6 +126,21 @@ async function look(stack: string, environment: NodeJS.ProcessEnv, known: readon
   } finally {
     await pve.close();
   }
+}
+
+/**
+ * Refuses a configuration of another cluster than that whose VMs the state has: none of them would be recognised, a second
+ * cluster would be made, and the engine would destroy the first. The program sees it too, unless the ranges of VMIDs were
+ * changed with the name.
+ * @throws UserError that names the VMs
+ */
+export function refuseRenamed(known: readonly Pick<Vm, "name" | "vmid">[], { cluster }: Pick<Config, "cluster">): void {
+  if (known.length === 0 || known.some(({ name }) => parseNodeName(name, cluster) !== undefined)) return;
+  throw new UserError({
+    what: `this stack has ${known.length} VMs, and none is a node of the cluster ${cluster}`,
+    where: `evergreen:cluster; ${shortList(known.map(({ name, vmid }) => `VM ${vmid} (${name})`))}`,
+    todo: "set evergreen:cluster to the name that these nodes begin with: under another name all of them would be destroyed. A second cluster is another stack",
+  });
 }
 
 /**

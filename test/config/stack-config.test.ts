@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readStackConfig } from "../../src/config/stack-config.ts";
-import { UserError } from "../../src/runtime/errors.ts";
+import { UserError, UserErrors } from "../../src/runtime/errors.ts";
 import { projectRoot } from "../../src/runtime/project.ts";
 
 describe("the configuration of a stack, read from its file", () => {
@@ -33,6 +33,25 @@ describe("the configuration of a stack, read from its file", () => {
       await rm(file);
     }
   });
+
+  const elsewhere: [from: string, text: string][] = [
+    ["environment (Pulumi ESC)", "environment: [evergreen/prod]\nconfig: {}\n"],
+    ["values encrypted by the engine", "config:\n  evergreen:cluster:\n    secure: AAABAKRmdmF1bHQ=\n"],
+  ];
+  for (const [from, text] of elsewhere)
+    it(`is refused with where the program gets the rest: ${from}`, async () => {
+      const file = join(projectRoot, "Pulumi.elsewhere.yaml");
+      await writeFile(file, text);
+      try {
+        await assert.rejects(readStackConfig("elsewhere"), (error: unknown) => {
+          assert.ok(error instanceof UserErrors);
+          assert.deepEqual([error.problems[0]?.where, error.problems.length > 1], [from, true]);
+          return true;
+        });
+      } finally {
+        await rm(file);
+      }
+    });
 
   it("that a merge has left in conflict is refused with the line", async () => {
     const file = join(projectRoot, "Pulumi.conflict.yaml");

@@ -55,6 +55,15 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
     const lost = async (changes: NodeJS.ProcessEnv = {}): Promise<number[]> =>
       (await findMissingVms("dev", { ...environment, ...changes }, known)).gone.map(({ vmid }) => vmid);
 
+    it("are none of the configured cluster when all have the name of another: nothing is begun", async () => {
+      const old = known.map((vm) => ({ ...vm, name: vm.name.replace("demo", "old") }));
+      await assert.rejects(
+        findMissingVms("dev", environment, old),
+        /has 4 VMs, and none is a node of the cluster demo/,
+      );
+      await assert.rejects(findMissingVms("nowhere", environment, known), /cannot be read/);
+    });
+
     it("are found by the list of VMs", async () => {
       assert.deepEqual(await lost(), []);
       await destroyed(1100);
