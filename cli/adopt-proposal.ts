@@ -1,7 +1,6 @@
-import { isMap, isSeq, parseDocument } from "yaml";
-import { UserError } from "../src/runtime/errors.ts";
 import { SERVER_POOL, type Config } from "../src/config/config.ts";
 import type { Role } from "../src/domain/model/types.ts";
+import { withChanges } from "./stack-file.ts";
 
 /** A VM that may be the machine of a Node. */
 export interface CandidateVm {
@@ -147,25 +146,9 @@ function inFlow({ slot, vmid, uuid, node }: Entry): string {
   return `{ slot: ${slot}, vmid: ${vmid}, uuid: ${uuid}, node: ${node} }`;
 }
 
-/**
- * Adds the entries to the text of a stack's file and keeps its comments and order.
- * @param file name of the file, for messages
- * @throws UserError when a pool is not a YAML map in the file
- */
-export function withEntries(text: string, { pools }: Config, { entries }: Proposal, file: string): string {
-  const document = parseDocument(text);
-  for (const [pool, list] of entries) {
-    const index = pools.findIndex(({ name }) => name === pool);
-    const path = pool === SERVER_POOL ? ["config", "evergreen:controlPlane"] : ["config", "evergreen:pools", index];
-    if (!isMap(document.getIn(path)))
-      throw new UserError({
-        what: `the entries cannot be written: ${path.slice(1).join("[")}${index >= 0 ? "]" : ""} is not a map of YAML`,
-        where: file,
-        todo: "write it as YAML and not as text, or put the entries in by hand",
-      });
-    const before = document.getIn([...path, "adopt"]);
-    if (!isSeq(before)) document.setIn([...path, "adopt"], document.createNode([]));
-    for (const entry of list) document.addIn([...path, "adopt"], document.createNode(entry, { flow: true }));
-  }
-  return document.toString({ lineWidth: 0 });
+/** The text of a stack's file with the entries in it. @throws UserError when a pool is not a map of YAML there */
+export function withEntries(text: string, config: Config, { entries }: Proposal, file: string): string {
+  return withChanges({ text, file }, config, entries, (pool, list) => {
+    for (const entry of list) pool.append("adopt", entry);
+  });
 }
