@@ -5,28 +5,69 @@ import { configurationShape, unsetOf, valuesOf, type Shape } from "./shape.ts";
  * editor shows them. The types that TypeScript infers from the schema have no comments.
  */
 
+interface Interface {
+  name: string;
+  about: string;
+  base?: string;
+  /** The lines of each key. */
+  keys: Map<string, string>;
+}
+
 /** Interfaces by name, in the order in which a reader meets them. */
-type Interfaces = Map<string, string>;
+type Interfaces = Map<string, Interface>;
 
 /** The source of the arguments of a cluster. */
 export function argumentsSource(shape: Shape = configurationShape()): string {
   const interfaces: Interfaces = new Map();
   declare(interfaces, "ClusterArgs", shape, ABOUT);
-  return [HEAD, ...interfaces.values()].join("\n");
+  const all = inherited([...interfaces.values()]);
+  return [HEAD, ...all.map(sourceOf)].join("\n");
+}
+
+function sourceOf({ name, about, base, keys }: Interface): string {
+  const head = `export interface ${name}${base === undefined ? "" : ` extends ${base}`} {`;
+  return [...comment([about], ""), head, ...keys.values(), "}", ""].join("\n");
+}
+
+/** The interfaces, with what servers and pools have in common in one of its own, which extends that of the hardware. */
+function inherited(interfaces: readonly Interface[]): Interface[] {
+  const [hardware, servers, pool] = ["Defaults", "ControlPlane", "Pool"].map((of) =>
+    interfaces.find(({ name }) => name === `Cluster${of}Args`),
+  );
+  if (hardware === undefined || servers === undefined || pool === undefined) return [...interfaces];
+  const isIn = ({ keys }: Interface, [key, lines]: [string, string]) => keys.get(key) === lines;
+  const without = ({ keys }: Interface, left: (one: [string, string]) => boolean) =>
+    new Map([...keys].filter((one) => !left(one)));
+  const node: Interface = {
+    name: "ClusterNodeArgs",
+    about: "What servers and pools of agents have in common.",
+    base: hardware.name,
+    keys: without(servers, (one) => !isIn(pool, one) || isIn(hardware, one)),
+  };
+  const heir = (of: Interface): Interface => ({
+    ...of,
+    base: node.name,
+    keys: without(of, (one) => isIn(node, one) || isIn(hardware, one)),
+  });
+  return interfaces.flatMap((one) => {
+    if (one === servers) return [node, heir(servers)];
+    return [one === pool ? heir(pool) : one];
+  });
 }
 
 /** @throws Error when two maps would have the same name and differ */
 function declare(interfaces: Interfaces, name: string, { properties = {}, required = [] }: Shape, about: string): void {
   const before = interfaces.get(name);
   // Takes its place before those below it.
-  interfaces.set(name, before ?? "");
-  const lines = Object.entries(properties).flatMap(([key, shape]) => [
-    ...comment(wordsOf(shape, required.includes(key)), "  "),
-    `  ${key}${required.includes(key) ? "" : "?"}: ${typeOf(interfaces, key, shape)};`,
-  ]);
-  const source = [...comment([about], ""), `export interface ${name} {`, ...lines, "}", ""].join("\n");
-  if (before !== undefined && before !== source) throw new Error(`two kinds of ${name}`);
-  interfaces.set(name, source);
+  if (before === undefined) interfaces.set(name, { name, about, keys: new Map() });
+  const keys = Object.entries(properties).map(([key, shape]): [string, string] => {
+    const isRequired = required.includes(key);
+    const words = comment(wordsOf(shape, isRequired), "  ");
+    return [key, [...words, `  ${key}${isRequired ? "" : "?"}: ${typeOf(interfaces, key, shape)};`].join("\n")];
+  });
+  const made = { name, about, keys: new Map(keys) };
+  if (before !== undefined && sourceOf(before) !== sourceOf(made)) throw new Error(`two kinds of ${name}`);
+  interfaces.set(name, made);
 }
 
 function typeOf(interfaces: Interfaces, key: string, shape: Shape): string {
