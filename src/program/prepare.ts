@@ -54,7 +54,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   const placements = placementsOf(config);
   const places = chooseVmHosts(config, observed, clusterPlan, candidates);
   const made = placements.map((placement) => ({ placement, made: newSlots(clusterPlan, placement.pool) }));
-  for (const { generation } of newSlots(clusterPlan)) templateOf(observed, generation.spec.image, "");
+  for (const { generation } of made.flatMap((one) => one.made)) templateOf(observed, generation.spec.image, "");
   requireHosts(candidates, config.site.storageOvercommit, observed, places, made);
   const servers = clusterPlan.controlPlane.slots.flatMap(({ name }) => {
     const host = hostOf(observed, name) ?? places.get(name);
