@@ -578,27 +578,8 @@ export interface ClusterDeviceArgs {
   pcie?: boolean;
 }
 
-/** The servers: etcd and the Kubernetes API. */
-export interface ClusterControlPlaneArgs {
-  /**
-   * Number of servers; odd, because etcd needs a majority of them.
-   *
-   * Values: 1, 3, 5 or 7.
-   *
-   * A change of it: Servers join or are decommissioned, one after the other.
-   *
-   * @default 3
-   */
-  servers?: number;
-  /**
-   * Template that the servers are cloned from.
-   *
-   * Values: name of a template with its version, such as `ubuntu-24.04-rke2-v1.0.0`.
-   *
-   * A change of it: New generation. Refused when its RKE2 is older than that of a server, more than one minor version
-   * newer, or too new for the agents.
-   */
-  image: string;
+/** What servers and pools of agents have in common. */
+export interface ClusterNodeArgs extends ClusterDefaultsArgs {
   /**
    * Virtual CPUs of each node.
    *
@@ -629,56 +610,6 @@ export interface ClusterControlPlaneArgs {
    * @default 40
    */
   diskGiB?: number;
-  /** The processor of each node, beside `cores`. */
-  cpu?: ClusterCpuArgs;
-  /**
-   * Memory in MiB that the host leaves to a node when it runs short itself; 0: all of it.
-   *
-   * Values: whole number from 0.
-   *
-   * A change of it: New generation.
-   *
-   * @default as the template has it; all of it where that says nothing
-   */
-  balloonMiB?: number;
-  /**
-   * All network cards. The first one has the node's address; the guest configures the others itself (DHCP, or as the
-   * image says).
-   *
-   * A change of it: New generation.
-   *
-   * @default those of the template, the first one on `evergreen:site.bridge`
-   */
-  networks?: ClusterNetworkArgs[];
-  /** Options of the system disk; its size is `diskGiB`. */
-  systemDisk?: ClusterSystemDiskArgs;
-  /**
-   * Further disks, empty when the node is made: docs/sites.md shows how an image formats and mounts one. Those of the
-   * template stay as they are.
-   *
-   * A change of it: New generation.
-   *
-   * @default none but those of the template
-   */
-  disks?: ClusterDiskArgs[];
-  /**
-   * Devices of the host, by resource mapping.
-   *
-   * A change of it: New generation.
-   *
-   * @default none but those of the template
-   */
-  devices?: ClusterDeviceArgs[];
-  /**
-   * Tags of the VMs in Proxmox, beside those of Evergreen. Tags that somebody gives a VM by hand stay. A list of a pool
-   * takes the place of that in `site.defaults`.
-   *
-   * A change of it: In place: existing VMs get new tags, and lose those that were in the list when an update before
-   * this one saw the cluster.
-   *
-   * @default none beside those of Evergreen
-   */
-  tags?: string[];
   /**
    * Proxmox hosts that new VMs of it are distributed over: evenly, or as `evergreen:site.hostWeights` and
    * `evergreen:site.zones` say.
@@ -705,18 +636,6 @@ export interface ClusterControlPlaneArgs {
    * @default evergreen:site.fullClones
    */
   fullClones?: boolean;
-  /**
-   * Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets,
-   * because it becomes part of the state, and no keys that Evergreen writes itself.
-   *
-   * A change of it: New generation. Refused for keys that are fixed for the life of a cluster: `cluster-cidr`,
-   * `service-cidr`, `cluster-dns`, `cluster-domain`, `disable-cloud-controller`, `disable-kube-proxy`,
-   * `egress-selector-mode`, `embedded-registry`, `enable-servicelb`, `secrets-encryption-provider`,
-   * `supervisor-metrics`, `cni`.
-   *
-   * @default {}
-   */
-  config?: Record<string, Json>;
   /**
    * Additional node labels. The join step sets those that a kubelet may not set itself, such as
    * `node-role.kubernetes.io/worker`.
@@ -845,6 +764,41 @@ export interface ClusterControlPlaneArgs {
    * @default as `evergreen:localVolumes.whenNodesLeave`
    */
   localVolumes?: "refuse" | "keep";
+}
+
+/** The servers: etcd and the Kubernetes API. */
+export interface ClusterControlPlaneArgs extends ClusterNodeArgs {
+  /**
+   * Number of servers; odd, because etcd needs a majority of them.
+   *
+   * Values: 1, 3, 5 or 7.
+   *
+   * A change of it: Servers join or are decommissioned, one after the other.
+   *
+   * @default 3
+   */
+  servers?: number;
+  /**
+   * Template that the servers are cloned from.
+   *
+   * Values: name of a template with its version, such as `ubuntu-24.04-rke2-v1.0.0`.
+   *
+   * A change of it: New generation. Refused when its RKE2 is older than that of a server, more than one minor version
+   * newer, or too new for the agents.
+   */
+  image: string;
+  /**
+   * Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets,
+   * because it becomes part of the state, and no keys that Evergreen writes itself.
+   *
+   * A change of it: New generation. Refused for keys that are fixed for the life of a cluster: `cluster-cidr`,
+   * `service-cidr`, `cluster-dns`, `cluster-domain`, `disable-cloud-controller`, `disable-kube-proxy`,
+   * `egress-selector-mode`, `embedded-registry`, `enable-servicelb`, `secrets-encryption-provider`,
+   * `supervisor-metrics`, `cni`.
+   *
+   * @default {}
+   */
+  config?: Record<string, Json>;
   /**
    * What the run after a failed verdict does. `hold`: every slot keeps the node that it has. `rollback`: every slot
    * returns to the proved generation that the pool served on before. A decommissioned server is never reused: the slot
@@ -932,7 +886,7 @@ export interface ClusterAdoptArgs {
 }
 
 /** Pools of agents. */
-export interface ClusterPoolArgs {
+export interface ClusterPoolArgs extends ClusterNodeArgs {
   /**
    * Name of the pool; part of every node's name. The name `servers` is taken.
    *
@@ -960,112 +914,6 @@ export interface ClusterPoolArgs {
    */
   image: string;
   /**
-   * Virtual CPUs of each node.
-   *
-   * Values: whole number from 1.
-   *
-   * A change of it: New generation.
-   *
-   * @default 4
-   */
-  cores?: number;
-  /**
-   * Memory of each node, in MiB.
-   *
-   * Values: whole number from 512.
-   *
-   * A change of it: New generation.
-   *
-   * @default 8192
-   */
-  memoryMiB?: number;
-  /**
-   * Size of the system disk in GiB; at least the size of the template's disk.
-   *
-   * Values: whole number from 1.
-   *
-   * A change of it: New generation.
-   *
-   * @default 40
-   */
-  diskGiB?: number;
-  /** The processor of each node, beside `cores`. */
-  cpu?: ClusterCpuArgs;
-  /**
-   * Memory in MiB that the host leaves to a node when it runs short itself; 0: all of it.
-   *
-   * Values: whole number from 0.
-   *
-   * A change of it: New generation.
-   *
-   * @default as the template has it; all of it where that says nothing
-   */
-  balloonMiB?: number;
-  /**
-   * All network cards. The first one has the node's address; the guest configures the others itself (DHCP, or as the
-   * image says).
-   *
-   * A change of it: New generation.
-   *
-   * @default those of the template, the first one on `evergreen:site.bridge`
-   */
-  networks?: ClusterNetworkArgs[];
-  /** Options of the system disk; its size is `diskGiB`. */
-  systemDisk?: ClusterSystemDiskArgs;
-  /**
-   * Further disks, empty when the node is made: docs/sites.md shows how an image formats and mounts one. Those of the
-   * template stay as they are.
-   *
-   * A change of it: New generation.
-   *
-   * @default none but those of the template
-   */
-  disks?: ClusterDiskArgs[];
-  /**
-   * Devices of the host, by resource mapping.
-   *
-   * A change of it: New generation.
-   *
-   * @default none but those of the template
-   */
-  devices?: ClusterDeviceArgs[];
-  /**
-   * Tags of the VMs in Proxmox, beside those of Evergreen. Tags that somebody gives a VM by hand stay. A list of a pool
-   * takes the place of that in `site.defaults`.
-   *
-   * A change of it: In place: existing VMs get new tags, and lose those that were in the list when an update before
-   * this one saw the cluster.
-   *
-   * @default none beside those of Evergreen
-   */
-  tags?: string[];
-  /**
-   * Proxmox hosts that new VMs of it are distributed over: evenly, or as `evergreen:site.hostWeights` and
-   * `evergreen:site.zones` say.
-   *
-   * A change of it: New nodes.
-   *
-   * @default evergreen:site.hosts
-   */
-  hosts?: string[];
-  /**
-   * Storage of its system disks and cloud-init drives. Linked clones need it to be that of the template.
-   *
-   * A change of it: New nodes.
-   *
-   * @default evergreen:site.storage
-   */
-  storage?: string;
-  /**
-   * Whether its VMs are full copies of the template: they take longer and all their space, and may be on another
-   * storage.
-   *
-   * A change of it: New nodes.
-   *
-   * @default evergreen:site.fullClones
-   */
-  fullClones?: boolean;
-  /**
    * Additional RKE2 configuration, with keys as in `/etc/rancher/rke2/config.yaml`. It must not contain secrets,
    * because it becomes part of the state, and no keys that Evergreen writes itself.
    *
@@ -1074,134 +922,6 @@ export interface ClusterPoolArgs {
    * @default {}
    */
   config?: Record<string, Json>;
-  /**
-   * Additional node labels. The join step sets those that a kubelet may not set itself, such as
-   * `node-role.kubernetes.io/worker`.
-   *
-   * A change of it: New generation.
-   *
-   * @default {}
-   */
-  labels?: Record<string, string>;
-  /**
-   * Annotations of the Nodes, such as `node.longhorn.io/default-node-tags`. The join step sets them once the node is
-   * Ready. Together at most 8 KiB.
-   *
-   * A change of it: New generation.
-   *
-   * @default {}
-   */
-  annotations?: Record<string, string>;
-  /**
-   * Permanent taints of the nodes. A node with any other taint that keeps pods away does not count as serving.
-   *
-   * Values: list, each: `key=value:Effect` or `key:Effect` with `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
-   *
-   * A change of it: New generation.
-   *
-   * @default []
-   */
-  taints?: string[];
-  /**
-   * Taints that nodes register with, and that a daemon on the node removes once it works, such as
-   * `node.cilium.io/agent-not-ready:NoExecute`. A node does not count as serving until they are gone.
-   *
-   * Values: list, each: `key=value:Effect` or `key:Effect` with `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
-   *
-   * A change of it: New generation.
-   *
-   * @default []
-   */
-  startupTaints?: string[];
-  /**
-   * Counter: a higher value replaces every node without any other change.
-   *
-   * Values: whole number from 0.
-   *
-   * A change of it: New generation.
-   *
-   * @default 0
-   */
-  rollout?: number;
-  /**
-   * VMIDs of its nodes. No other VM may have one of them. An old VM keeps its VMID until the run that replaces it ends,
-   * so agents need two VMIDs per slot, and the servers one more than there are servers.
-   *
-   * A change of it: New nodes.
-   */
-  vmIds: ClusterVmIdsArgs;
-  /**
-   * IPv4 address of the first VMID; each further VMID has the address at the same offset.
-   *
-   * Values: IPv4 address.
-   *
-   * A change of it: New nodes.
-   *
-   * @default `addresses`, or DHCP
-   */
-  firstAddress?: string;
-  /**
-   * In place of `firstAddress`, where addresses have holes: the VMIDs get these addresses in their order. As many as
-   * there are VMIDs.
-   *
-   * Values: list that is not empty, each: IPv4 address, or a block such as `10.0.0.20-10.0.0.39`.
-   *
-   * A change of it: New nodes.
-   *
-   * @default `firstAddress`, or DHCP
-   */
-  addresses?: string[];
-  /**
-   * IPv6 address of the first VMID, beside the IPv4 address; each further VMID has the address at the same offset. A
-   * cluster has both families from its creation on or never: `cluster-cidr` and `service-cidr` under
-   * `evergreen:controlPlane.config` say so.
-   *
-   * Values: IPv6 address.
-   *
-   * A change of it: New nodes.
-   *
-   * @default `addresses6`, or `ip6`
-   */
-  firstAddress6?: string;
-  /**
-   * In place of `firstAddress6`: the VMIDs get these addresses in their order. As many as there are VMIDs.
-   *
-   * Values: list that is not empty, each: IPv6 address, or a block such as `fd00::20-fd00::39`.
-   *
-   * A change of it: New nodes.
-   *
-   * @default `firstAddress6`, or `ip6`
-   */
-  addresses6?: string[];
-  /**
-   * In place of IPv6 addresses of their own: the nodes get one by router advertisements (`auto`) or DHCPv6 (`dhcp`), as
-   * `ip6` of Proxmox's `ipconfig0` says it.
-   *
-   * A change of it: New nodes.
-   *
-   * @default Proxmox tells the nodes nothing of IPv6
-   */
-  ip6?: "auto" | "dhcp";
-  /**
-   * Existing nodes of a cluster that Evergreen did not make, each with the slot in which the first rollout replaces it.
-   * VMID, uuid and name must be those of the VM and of the Node: together they identify it. `npx evergreen adopt`
-   * writes the entries.
-   *
-   * A change of it: In place: the next run takes new entries over, and replaces the nodes as the pool's strategy says.
-   * Remove an entry only when the VM has left the cluster.
-   *
-   * @default []
-   */
-  adopt?: ClusterAdoptArgs[];
-  /**
-   * What a run does when a departing node of the pool has volumes that no other node can reach, and they are bound or
-   * hold retained data: `refuse` the run, or decommission the node and `keep` its VM.
-   *
-   * A change of it: In place.
-   *
-   * @default as `evergreen:localVolumes.whenNodesLeave`
-   */
-  localVolumes?: "refuse" | "keep";
   /** How the nodes of the pool are replaced. */
   strategy?: ClusterStrategyArgs;
 }
