@@ -8,6 +8,7 @@ import { registryProblems } from "./registries.ts";
 import { rke2KeyProblems } from "./rke2-keys.ts";
 import type { Config, PoolConfig } from "./schema.ts";
 import { imageTags, vmTags } from "../domain/model/formats.ts";
+import { rangeProblems } from "../domain/rollout/ip-families.ts";
 import { ZONE } from "../domain/model/labels.ts";
 import { nameProblems } from "../domain/model/generation.ts";
 import { withWeight } from "../domain/rollout/host-choice.ts";
@@ -42,6 +43,7 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
     ...owners.flatMap((owner) => addressProblems(owner, config.site)),
     ...pairs(owners).flatMap(([a, b]) => overlaps(a, b)),
     ...owners.flatMap(({ path, config: keys }) => rke2KeyProblems(path, keys)),
+    ...rangeProblems(config.controlPlane.config),
     ...adoptionProblems(owners),
     ...owners.flatMap(({ path, cores, memoryMiB, ...own }) =>
       hardwareProblems({ path, cores, memoryMiB, hardware: nodeHardware(own, config.site.defaults) }),

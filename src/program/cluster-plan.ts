@@ -17,6 +17,7 @@ import { hopNotes, hopProblems } from "../domain/versions/upgrade-path.ts";
 import { PlanError } from "../domain/model/problem.ts";
 import { skewProblems } from "../domain/rollout/servers.ts";
 import type { PoolPlan, PoolSpec, SlotPlan } from "../domain/model/types.ts";
+import { ipv6Problems } from "./ip-families.ts";
 
 /** What this run does to a cluster. */
 export interface ClusterPlan {
@@ -57,6 +58,7 @@ export function planPools(config: Config, observed: ObservedCluster, now: Date):
   );
   const controlPlane = planned.find((pool) => pool.role === "server");
   problems.push(...specs.filter(({ role }) => role === "server").flatMap((spec) => forLife(spec, observed)));
+  problems.push(...ipv6Problems(config, planned, observed));
   if (controlPlane)
     problems.push(
       ...skew(specs, controlPlane, observed),

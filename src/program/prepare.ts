@@ -11,8 +11,9 @@ import { setTagsOfVms } from "../observe/tags.ts";
 import { relabelMoved } from "../observe/topology.ts";
 import { findStaleResources } from "../recovery/stale-resources.ts";
 import { announceUpdate } from "./announce-update.ts";
-import { newSlots, planCluster, type ClusterPlan } from "./cluster-plan.ts";
+import { newSlots, planCluster, poolPlans, type ClusterPlan } from "./cluster-plan.ts";
 import { forecastDrains } from "./drains.ts";
+import { ipv6Words } from "./ip-families.ts";
 import { planLocalData, recordKeptVms } from "./local-data.ts";
 import { chooseVmHosts, hostsForServers } from "./place-nodes.ts";
 
@@ -51,6 +52,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   const clusterPlan = await forecastDrains(config, observed, await planLocalData(config, observed, planned));
   const candidates = await readCandidateHosts(pve, config);
   for (const line of hostWarnings(candidates)) await warn(line);
+  for (const line of ipv6Words(config, poolPlans(clusterPlan), observed)) await warn(line);
   const placements = placementsOf(config);
   const places = chooseVmHosts(config, observed, clusterPlan, candidates);
   const made = placements.map((placement) => ({ placement, made: newSlots(clusterPlan, placement.pool) }));

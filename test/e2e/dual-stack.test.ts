@@ -83,9 +83,15 @@ describe("a site with IPv4 and IPv6, end to end", function () {
     ]);
   });
 
+  it("makes no node that would lack a family", async () => {
+    await site.configure({ "pools.0.addresses6": undefined, "pools.0.rollout": 1 });
+    assert.match(await site.fails(), /nothing says that nodes of workers have IPv6[^]*evergreen:pools\[0\]\.ip6/);
+    assert.equal((await networks("workers")).length, 2);
+  });
+
   it("changes to addresses of the network's for nodes made from then on, and serves meanwhile", async () => {
     await site.load();
-    await site.configure({ "pools.0.addresses6": undefined, "pools.0.ip6": "auto", "pools.0.rollout": 1 });
+    await site.configure({ "pools.0.ip6": "auto" });
     await site.up();
     assert.deepEqual(await networks("workers"), [
       "gw=127.91.0.1,ip=127.91.0.103/24,ip6=auto",

@@ -18,6 +18,7 @@ describe("hardware of a site's own, end to end", function () {
       "site.hostWeights": { pve1: 1, pve2: 2 },
       "controlPlane.servers": 1,
       "controlPlane.hosts": ["pve2"],
+      "controlPlane.ip6": "dhcp",
       "controlPlane.labels": { tier: "control", "node-role.kubernetes.io/gate": "true" },
       "controlPlane.taints": ["CriticalAddonsOnly=true:NoExecute"],
       "pools.0.slots": 2,
@@ -53,13 +54,13 @@ describe("hardware of a site's own, end to end", function () {
   };
 
   it("is made as it is configured, on the hosts of each pool", async () => {
-    await site.up();
+    assert.match(await site.up(), /nodes of servers have IPv6, and pods and services IPv4 alone/);
     assert.deepEqual(await configs("servers"), [
       {
         host: "pve2",
         cpu: "host",
         net0: "virtio,bridge=vmbr0,firewall=0",
-        ipconfig0: "gw=127.90.0.1,ip=127.90.0.11/24",
+        ipconfig0: "gw=127.90.0.1,ip=127.90.0.11/24,ip6=dhcp",
       },
     ]);
     const worker = {

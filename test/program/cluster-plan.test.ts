@@ -167,6 +167,39 @@ describe("the plan of a whole cluster", () => {
     assert.deepEqual(given, ["fd00::3", "fd00::4"]);
   });
 
+  describe("of a cluster with pods of both families", () => {
+    const config = { "cluster-cidr": "10.42.0.0/16,fd00:42::/56", "service-cidr": "10.43.0.0/16,fd00:43::/112" };
+    const dual = (pool: object) =>
+      smallConfig({
+        controlPlane: { image: OLD, servers: 1, vmIds: { first: 1000, last: 1009 }, config },
+        pools: [{ name: "workers", image: OLD, slots: 2, vmIds: { first: 1100, last: 1109 }, ...pool }],
+      });
+    const whatsOf = (asked: Config, observed: ObservedCluster) => problemsOf(asked, observed).map(({ what }) => what);
+
+    it("refuses the first nodes while nothing says that they have IPv6, and names their pools", () => {
+      const [servers, workers, ...others] = whatsOf(dual({}), picture());
+      assert.match(servers ?? "", /nodes of servers have IPv6/);
+      assert.match(workers ?? "", /nodes of workers have IPv6/);
+      assert.deepEqual(others, []);
+    });
+
+    it("takes a pool as it is while its nodes have IPv6 that they were not given", () => {
+      const before = settled(dual({}));
+      const seen = before.nodes.map((node) => ({ ...node, addresses: ["10.0.0.9", "fd00::9"] }));
+      assert.equal(planPools(dual({ rollout: 1 }), { ...before, nodes: seen }, now).pools[0]?.kind, "roll");
+      const records = new Map(
+        [...before.records].map(([pool, record]) => {
+          const nodes = record.nodes.map((node) => ({ ...node, address6: "fd00::9" }));
+          return [pool, { ...record, nodes }];
+        }),
+      );
+      assert.match(
+        whatsOf(dual({ rollout: 1 }), { ...before, nodes: seen, records }).join(),
+        /^nothing says that nodes of workers have IPv6/,
+      );
+    });
+  });
+
   it("lets agents follow servers to a newer RKE2 in the same run", () => {
     const config = smallConfig({
       controlPlane: { image: NEW, servers: 1, vmIds: { first: 1000, last: 1009 }, replaceOnlyServer: true },

@@ -75,9 +75,12 @@ function argumentsIn(annotation: string | undefined): string[] | undefined {
   }
 }
 
+/** What a server's configuration says of a key that is fixed for the life of the cluster, or RKE2's default. */
+export const lifelongValue = (config: Config, key: string): string | undefined => valueIn(config, key) ?? FOR_LIFE[key];
+
 /** The default address of the cluster's DNS: the tenth address of each service network. */
 function tenth(config: Config): string {
-  const networks = (valueIn(config, "service-cidr") ?? FOR_LIFE["service-cidr"] ?? "").split(",");
+  const networks = (lifelongValue(config, "service-cidr") ?? "").split(",");
   return networks
     .map((network) => {
       const first = parseAddress(network.split("/")[0] ?? "");

@@ -16,6 +16,12 @@ describe("keys that hold as long as a cluster lives", () => {
       { "service-cidr": "10.96.0.0/16" },
       [],
     ],
+    [
+      "the DNS addresses of both families are written down",
+      { "service-cidr": "10.43.0.0/16,fd00:43::/112", "cluster-dns": "10.43.0.10,fd00:43::a" },
+      { "service-cidr": "10.43.0.0/16,fd00:43::/112" },
+      [],
+    ],
     ["another DNS address", { "cluster-dns": "10.43.0.53" }, {}, ["cluster-dns"]],
     ["another domain", { "cluster-domain": "example.local" }, {}, ["cluster-domain"]],
     ["another way to the kubelets", { "egress-selector-mode": "disabled" }, {}, ["egress-selector-mode"]],

@@ -1,0 +1,47 @@
+import { SERVER_POOL, type Config } from "../config/config.ts";
+import type { PoolPlan } from "../domain/model/types.ts";
+import {
+  missingFamilyProblems,
+  unusedFamilyWords,
+  type ClusterFamilies,
+  type PoolFamilies,
+} from "../domain/rollout/ip-families.ts";
+import type { Problem } from "../runtime/errors.ts";
+import type { ObservedCluster } from "../observe/observed-cluster.ts";
+
+type Planned = readonly Pick<PoolPlan, "pool" | "slots">[];
+
+function poolsOf({ controlPlane, pools }: Config, planned: Planned, observed: ObservedCluster): PoolFamilies[] {
+  const { nodes, records } = observed;
+  // An address that a node was given says nothing of one that is given none.
+  const given = new Set(
+    [...records.values()].flatMap((record) =>
+      record.nodes.filter((one) => one.address6 !== undefined).map(({ name }) => name),
+    ),
+  );
+  const owners = [
+    { ...controlPlane, name: SERVER_POOL, path: "evergreen:controlPlane" },
+    ...pools.map((pool, i) => ({ ...pool, path: `evergreen:pools[${i}]` })),
+  ];
+  return owners.map(({ name, path, firstAddress6, addresses6, ip6 }) => ({
+    name,
+    path,
+    isTold: firstAddress6 !== undefined || addresses6 !== undefined || ip6 !== undefined,
+    isMade: planned.some(({ pool, slots }) => pool === name && slots.some(({ creates }) => creates)),
+    nodes: nodes.filter((node) => node.pool === name && !given.has(node.name)),
+  }));
+}
+
+const clusterOf = ({ controlPlane, site }: Config, { nodes }: ObservedCluster): ClusterFamilies => ({
+  config: controlPlane.config,
+  registrationAddress: site.registrationAddress,
+  nodes,
+});
+
+/** Problems of pools whose new nodes could not join for want of IPv6. */
+export const ipv6Problems = (config: Config, planned: Planned, observed: ObservedCluster): Problem[] =>
+  missingFamilyProblems(clusterOf(config, observed), poolsOf(config, planned, observed));
+
+/** What to tell of pools whose new nodes have IPv6 for themselves alone. */
+export const ipv6Words = (config: Config, planned: Planned, observed: ObservedCluster): string[] =>
+  unusedFamilyWords(clusterOf(config, observed), poolsOf(config, planned, observed));
