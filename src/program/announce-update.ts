@@ -34,7 +34,7 @@ export async function announceUpdate(
   // How many of its nodes may be out at once stays as it was last configured.
   if (kubernetes) for (const { pool } of clusterPlan.removed) await writeWantedSlots(kubernetes, pool, []);
   for (const plan of [clusterPlan.controlPlane, ...clusterPlan.pools]) {
-    const stay = records.get(plan.pool)?.nodes.filter(({ name }) => plan.keeps.includes(name)) ?? [];
+    const stay = records.get(plan.pool)?.nodes.filter(({ name }) => plan.unreplaced.includes(name)) ?? [];
     const slots = [...plan.slots, ...stay].map(({ slot }) => slot);
     if (kubernetes) await releaseWantedSlots(kubernetes, plan.pool, plan.role, slots);
     if (kubernetes && plan.role === "agent")

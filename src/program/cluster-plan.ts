@@ -98,8 +98,8 @@ function roleOf(pool: string): PoolPlan["role"] {
 }
 
 /** Agents are replaced after the servers, so the servers' versions after this run count; an adopted server may stay. */
-function skew(specs: readonly PoolSpec[], { slots, keeps }: PoolPlan, { nodes }: ObservedCluster): Problem[] {
-  const kept = nodes.filter(({ name }) => keeps.includes(name)).map(({ kubelet }) => kubelet);
+function skew(specs: readonly PoolSpec[], { slots, unreplaced }: PoolPlan, { nodes }: ObservedCluster): Problem[] {
+  const kept = nodes.filter(({ name }) => unreplaced.includes(name)).map(({ kubelet }) => kubelet);
   const versions = [...new Set([...slots.map(({ generation }) => generation.spec.rke2), ...kept])];
   return specs.flatMap((spec) => skewProblems(spec, versions));
 }

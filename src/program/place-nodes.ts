@@ -23,8 +23,8 @@ export function chooseVmHosts(
 ): Places {
   const plans = new Map([clusterPlan.controlPlane, ...clusterPlan.pools].map((plan) => [plan.pool, plan]));
   const pools = placementsOf(config).map((placement) => {
-    const { slots = [], keeps = [] } = plans.get(placement.pool) ?? {};
-    const names = [...slots.map(({ name }) => name), ...keeps];
+    const { slots = [], unreplaced = [] } = plans.get(placement.pool) ?? {};
+    const names = [...slots.map(({ name }) => name), ...unreplaced];
     const made = new Set(slots.flatMap(({ name, creates }) => (creates ? name : [])));
     const nodes = names.flatMap((name) => {
       const host = hostOf(observed, name);

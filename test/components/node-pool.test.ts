@@ -26,7 +26,7 @@ function planOf(slots: number, moving: number[], strategy: Strategy, role: PoolP
       replaces: moving.includes(slot) ? [nodeName("demo", "workers", slot, "00000000")] : [],
     })),
     leaving: [],
-    keeps: [],
+    unreplaced: [],
     kept: [],
     unhealthy: [],
     verdict: { generation: generation.id, state: "proved" },

@@ -122,7 +122,7 @@ export class StepCluster {
       target,
       slots: Array.from({ length: slots }, (_, slot) => slotPlan(pool, slot, target)),
       leaving: [],
-      keeps: [],
+      unreplaced: [],
       kept: [],
       unhealthy: [],
       strategy,

@@ -29,7 +29,7 @@ const plan: PoolPlan = {
   target: slot.generation,
   slots: [slot],
   leaving: ["demo-workers-9-00000000"],
-  keeps: [],
+  unreplaced: [],
   kept: [],
   unhealthy: [],
   strategy,

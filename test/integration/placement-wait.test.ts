@@ -6,7 +6,7 @@ import type { Displaced } from "../../src/domain/model/types.ts";
 import { defaultTimeouts } from "../../src/domain/model/step-environment.ts";
 import type { NodeRecord } from "../../src/domain/model/types.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
-import { awaitPlaced, awaitRoom, rememberDisplaced } from "../../src/steps/node/placement.ts";
+import { awaitPlaced, awaitEarlierPlaced, rememberDisplaced } from "../../src/steps/node/placement.ts";
 import type { DepartingNode } from "../../src/steps/node/departing-nodes.ts";
 import type { StepContext } from "../../src/steps/context.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
@@ -208,7 +208,7 @@ describe("what a handover evicts", () => {
     it(`${isHeld ? "keeps" : "does not keep"} a node of another slot from being drained when that ${when}`, async () => {
       await writeFacts(client, "workers", { nodes: records });
       pod("web-2", "web", claim === undefined ? {} : { claim });
-      const waited = awaitRoom(context, client, { ...input, slot: 1 }, one);
+      const waited = awaitEarlierPlaced(context, client, { ...input, slot: 1 }, one);
       if (isHeld) await assert.rejects(waited, /have found no place in .*shop\/web-2/);
       else await waited;
     });

@@ -5,7 +5,7 @@ import { defaultTimeouts } from "../../src/domain/model/step-environment.ts";
 import type { Displaced } from "../../src/domain/model/types.ts";
 import type { NodeRecord, SlotPhase } from "../../src/domain/model/types.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
-import { awaitPlaced, awaitRoom, rememberDisplaced } from "../../src/steps/node/placement.ts";
+import { awaitPlaced, awaitEarlierPlaced, rememberDisplaced } from "../../src/steps/node/placement.ts";
 import type { DepartingNode } from "../../src/steps/node/departing-nodes.ts";
 import type { StepContext } from "../../src/steps/context.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
@@ -134,7 +134,7 @@ describe("what earlier handovers of a pool have evicted", () => {
     it(`${says ? "keeps" : "does not keep"} a node from its drain when it was evicted ${what}`, async () => {
       await writeFacts(client, "workers", { nodes });
       pod(spec);
-      const waits = awaitRoom(context, client, input, one);
+      const waits = awaitEarlierPlaced(context, client, input, one);
       await (says ? assert.rejects(waits, says) : waits);
     });
 });

@@ -30,7 +30,7 @@ describe("what an update tells the cluster before it changes anything", () => {
       pool,
       role,
       slots: slots.map((slot) => ({ slot })),
-      keeps: [],
+      unreplaced: [],
       strategy: { maxUnavailable: 2 },
     });
     const clusterPlan = {

@@ -246,7 +246,7 @@ describe("the plan of a whole cluster", () => {
     const problems = problemsOf(smallConfig({ pools }), withAdoptedServer("v1.34.4+rke2r1"));
     assert.match(problems.map(({ what }) => what).join("\n"), /^\S+v1\.1\.0 cannot be used for agents/);
     const clusterPlan = planPools(smallConfig({ pools }), withAdoptedServer("v1.34.5+rke2r1"), now);
-    assert.deepEqual([clusterPlan.controlPlane.keeps, clusterPlan.controlPlane.slots], [["kube-a"], []]);
+    assert.deepEqual([clusterPlan.controlPlane.unreplaced, clusterPlan.controlPlane.slots], [["kube-a"], []]);
     assert.equal(clusterPlan.pools[0]?.kind, "roll");
   });
 

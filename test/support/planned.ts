@@ -33,7 +33,7 @@ function planOf(cluster: string, pool: string, role: PoolPlan["role"], slots: nu
       vm: { host: "pve1", tags: ["evergreen"], template: { vmid: 9001, host: "pve1" } },
     })),
     leaving: [],
-    keeps: [],
+    unreplaced: [],
     kept: [],
     unhealthy: [],
     verdict: undefined,

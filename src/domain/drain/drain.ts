@@ -105,8 +105,8 @@ function hasClaim(pod: DrainPod): boolean {
 export function mayGoWithNode(pods: readonly DrainPod[], budgets: readonly DrainBudget[]): boolean {
   const ready = pods.filter(isPodReady);
   const ofBudget = (budget: DrainBudget) => ready.filter((pod) => budgetsOf(pod, [budget]).length > 0);
-  const hasRoom = (budget: DrainBudget) => ofBudget(budget).length <= (budget.status?.disruptionsAllowed ?? 0);
-  return !pods.some(hasClaim) && budgets.every(hasRoom);
+  const allows = (budget: DrainBudget) => ofBudget(budget).length <= (budget.status?.disruptionsAllowed ?? 0);
+  return !pods.some(hasClaim) && budgets.every(allows);
 }
 
 function isPodReady({ status }: DrainPod): boolean {
@@ -123,11 +123,11 @@ export function budgetsOf<Budget extends DrainBudget>(pod: DrainPod, budgets: re
 export function blockerOf(pod: DrainPod, budgets: readonly DrainBudget[]): string {
   const over = budgetsOf(pod, budgets);
   if (over.length === 0) return `${titleOf(pod)} was refused, but no PodDisruptionBudget covers it any more`;
-  const held = `${titleOf(pod)} is held by ${over.map((budget) => `${titleOf(budget)} (${roomOf(budget)})`).join(" and ")}`;
+  const held = `${titleOf(pod)} is held by ${over.map((budget) => `${titleOf(budget)} (${allowanceOf(budget)})`).join(" and ")}`;
   return over.length > 1 ? `${held}: Kubernetes evicts no pod that has more than one` : held;
 }
 
-function roomOf({ status }: DrainBudget): string {
+function allowanceOf({ status }: DrainBudget): string {
   if (status === undefined) return "its room was not computed yet";
   const { currentHealthy = 0, expectedPods = 0, desiredHealthy = 0, disruptionsAllowed = 0 } = status;
   return `${currentHealthy} of ${expectedPods} pods healthy, ${desiredHealthy} needed, ${disruptionsAllowed} may go`;
@@ -161,7 +161,7 @@ export function blockers(
   );
   return [
     ...leaving.flatMap((pod) => twoBudgets(pod, budgetsOf(pod, budgets))),
-    ...budgets.flatMap((budget) => noRoom(budget, leaving)),
+    ...budgets.flatMap((budget) => exhausted(budget, leaving)),
     ...leaving.filter((pod) => graceOf(pod) > drainSeconds).map((pod) => slow(pod, drainSeconds)),
     ...leaving.filter((pod) => controllerOf(pod) === undefined).map(bare),
     ...leaving.filter((pod) => isSingle(pod, pods)).map(single),
@@ -188,7 +188,7 @@ function twoBudgets(pod: DrainPod, over: readonly DrainBudget[]): Blocker[] {
   ];
 }
 
-function noRoom(budget: DrainBudget, leaving: readonly DrainPod[]): Blocker[] {
+function exhausted(budget: DrainBudget, leaving: readonly DrainPod[]): Blocker[] {
   const { status } = budget;
   const held = leaving.filter((pod) => budgetsOf(pod, [budget]).length > 0 && !mayGoUnhealthy(pod, budget));
   if (held.length === 0 || (status?.disruptionsAllowed ?? 0) > 0) return [];
@@ -202,7 +202,7 @@ function noRoom(budget: DrainBudget, leaving: readonly DrainPod[]): Blocker[] {
   return [
     {
       kind: isTight ? "never" : "later",
-      what: `PodDisruptionBudget ${titleOf(budget)} ${isTight ? "never lets a pod go" : "lets no pod go now"}: ${roomOf(budget)}`,
+      what: `PodDisruptionBudget ${titleOf(budget)} ${isTight ? "never lets a pod go" : "lets no pod go now"}: ${allowanceOf(budget)}`,
       where,
       todo: isTight
         ? "add a replica, or let the budget allow one disruption"
@@ -212,14 +212,14 @@ function noRoom(budget: DrainBudget, leaving: readonly DrainPod[]): Blocker[] {
 }
 
 /**
- * The blocker of a budget that an operator made without room. Such an operator acts by itself: CloudNativePG moves the
+ * The blocker of a budget that an operator made to allow no disruption. Such an operator acts by itself: CloudNativePG moves the
  * leader to another instance once its node is cordoned, Strimzi rolls a pod whose eviction was requested
  * (cloudnative-pg#6307, kured#1269). Whether it can is not known beforehand.
  */
 function operated(budget: DrainBudget, where: string, { kind, name }: { kind: string; name: string }): Blocker {
   return {
     kind: "later",
-    what: `PodDisruptionBudget ${titleOf(budget)} lets no pod go before its operator acts: ${roomOf(budget)}`,
+    what: `PodDisruptionBudget ${titleOf(budget)} lets no pod go before its operator acts: ${allowanceOf(budget)}`,
     where,
     todo: `nothing, if the operator of ${kind} ${name} moves these pods once their node is cordoned: the drain waits for that until its deadline. If it cannot, as with a single instance, give it another one, or take the budget away for the update`,
   };

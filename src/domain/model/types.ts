@@ -364,7 +364,7 @@ export interface PoolPlan {
   /**
    * Names of adopted nodes that keep their slots in this run. Their slots are not in `slots`: no VM is made for them.
    */
-  keeps: string[];
+  unreplaced: string[];
   /** VMs of nodes that leave or have left, and that this run keeps because some data is on their disks only. */
   kept: KeptVm[];
   /**

@@ -86,9 +86,9 @@ function goesOnLater(before: PoolPlan | undefined, after: PoolPlan): boolean {
   return waited && after.kind === "roll" && after.unhealthy.length === 0 && after.leaving.length === 0;
 }
 
-function soaking({ pool, slots, keeps, wanted }: PoolPlan): string {
+function soaking({ pool, slots, unreplaced, wanted }: PoolPlan): string {
   const there = slots.filter(({ generation }) => generation.id === wanted?.id).length;
-  const all = slots.length + keeps.length;
+  const all = slots.length + unreplaced.length;
   return there < all ? `${there} of ${all} slots of ${pool} soak` : `${pool} soaks`;
 }
 

@@ -16,7 +16,7 @@ export function renderPlan(plan: Draft, situation: Situation, why: readonly stri
     ...downWords(plan),
     ...comings(plan, situation),
     ...stays(plan),
-    ...plan.keeps.map((name) => `  ${name} was adopted and keeps its slot in this run`),
+    ...plan.unreplaced.map((name) => `  ${name} was adopted and keeps its slot in this run`),
     ...plan.leaving.map((name) => `  ${name} leaves: ${whyItLeaves(plan, name, situation)}`),
     ...crowdWords(plan),
     ...unreachableWords(plan),
@@ -61,12 +61,12 @@ function keptLine({ name, vmid, until, volumes }: KeptVm): string {
 }
 
 function headline(plan: Draft, situation: Situation): string {
-  const { pool, slots, keeps, wanted } = plan;
-  const all = slots.length + keeps.length;
+  const { pool, slots, unreplaced, wanted } = plan;
+  const all = slots.length + unreplaced.length;
   const id = wanted?.id ?? "";
   switch (plan.kind) {
     case "steady":
-      return `${pool}: ${keeps.length > 0 ? "adopted" : `${all} nodes of ${id}`}${isQuiet(plan) ? ", nothing to do" : ""}`;
+      return `${pool}: ${unreplaced.length > 0 ? "adopted" : `${all} nodes of ${id}`}${isQuiet(plan) ? ", nothing to do" : ""}`;
     case "create":
       return `create ${pool}: ${id} (image ${situation.pool.node.image}), ${all} slots, ${width(plan)}`;
     case "scale":
@@ -118,11 +118,11 @@ function downWords(plan: Draft): string[] {
 }
 
 /** The engine deletes at the end of a run: until then nodes that leave without a successor run beside the new ones. */
-function crowdWords({ role, slots, keeps, leaving, strategy }: Draft): string[] {
+function crowdWords({ role, slots, unreplaced, leaving, strategy }: Draft): string[] {
   const come = slots.filter(({ creates, replaces }) => creates && replaces.length > 0).length;
   if (role === "server" || leaving.length === 0 || come === 0) return [];
   const more = strategy.kind === "rolling" ? Math.min(strategy.surge, come) : come;
-  const all = slots.length + keeps.length + leaving.length + more;
+  const all = slots.length + unreplaced.length + leaving.length + more;
   return [`  who leaves goes at the end of the run: up to ${all} VMs of the pool run until then`];
 }
 

@@ -32,7 +32,7 @@ import {
 } from "../cluster/control-plane.ts";
 import { requireDataMayGo, sayData } from "./data.ts";
 import { refresh, type Decommissioning, type DepartingNode } from "./departing-nodes.ts";
-import { fence, isKnownDead } from "./fencing.ts";
+import { isKnownDead, turnOffDead } from "./dead-node.ts";
 import { requireMayDrain } from "./forecast.ts";
 import { requireChangeable, switchOff } from "./power-off.ts";
 import { allFences, attemptQuietly, type StepContext } from "../context.ts";
@@ -134,7 +134,7 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   if (vm && node && drains) await drainNode({ ...departing, vm, storage }, node, vm, options);
   // Before a dead server is turned off: its etcd may have a vote still that the others need, and votes for its removal.
   const after = node && probe && member ? await leaveEtcd(departing, node, probe, options) : access;
-  if (vm && dead) await fence(vm, departing, { ...options, access: after });
+  if (vm && dead) await turnOffDead(vm, departing, { ...options, access: after });
   await options.fence.check();
   // Recorded before the guest is wiped: the outcome of that may never be known, and its Node looks Ready for a while.
   if (node) await recordRetired(after.client, departing);

@@ -29,7 +29,7 @@ import { labels } from "../../domain/model/formats.ts";
  * it is left to the handover of the slot. So is a server that may not leave etcd now: the join that replaces a dead
  * server has not begun yet.
  */
-export async function makeRoom(
+export async function clearSlots(
   context: StepContext,
   input: PoolInput,
   access: Access,

@@ -96,7 +96,7 @@ export async function awaitPlaced(context: StepContext, client: Kubernetes, inpu
  * drain releases.
  * @throws UserError that names the pods
  */
-export async function awaitRoom(
+export async function awaitEarlierPlaced(
   context: StepContext,
   client: Kubernetes,
   input: SlotInput,

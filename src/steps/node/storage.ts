@@ -17,8 +17,8 @@ export async function requireStorageMayGo(
 ): Promise<LonghornNode | undefined> {
   const storage = await findLonghornNode(client, name);
   if (storage === undefined) return undefined;
-  const room = new Deadline(`room for the Longhorn replicas of ${name}`, input.site.timeouts.gate, context.stop);
-  await requireMayRetire(client, storage, running, room);
+  const deadline = new Deadline(`room for the Longhorn replicas of ${name}`, input.site.timeouts.gate, context.stop);
+  await requireMayRetire(client, storage, running, deadline);
   return storage;
 }
 

@@ -189,7 +189,7 @@ export async function remember(
 ): Promise<NodeRecord> {
   const now = client.now();
   const generation = beginning(view.record.generations, { id: input.generation, spec: input.spec }, now);
-  const own = keeps(view.own) ?? {
+  const own = unchanged(view.own) ?? {
     name: input.node,
     slot: input.slot,
     generation: input.generation,
@@ -210,6 +210,6 @@ export async function remember(
 }
 
 /** The existing record, if it needs no change. The record of a node that failed or was retired is written anew. */
-function keeps(own: NodeRecord | undefined): NodeRecord | undefined {
+function unchanged(own: NodeRecord | undefined): NodeRecord | undefined {
   return own !== undefined && (hasJoined(own) || own.phase === "made") ? own : undefined;
 }

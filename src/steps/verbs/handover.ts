@@ -11,7 +11,7 @@ import type { SlotInput } from "../input.ts";
 import { attributeFailure } from "../node/attribution.ts";
 import { isThere, findOtherNodes, refresh, type Decommissioning, type DepartingNode } from "../node/departing-nodes.ts";
 import { isMarked, readNodeView } from "../node/node-view.ts";
-import { awaitPlaced, awaitRoom, owed, rememberDisplaced } from "../node/placement.ts";
+import { awaitPlaced, awaitEarlierPlaced, owed, rememberDisplaced } from "../node/placement.ts";
 import { awaitStarted } from "../node/starting.ts";
 import { removeGivenUp } from "../node/predecessors.ts";
 import { decommissionReplaced, decommissionUnreplaced } from "../node/decommission.ts";
@@ -93,7 +93,7 @@ async function handOver(
         // Reads the node again: it takes minutes to know whether a silent node is dead, and the node may be back by
         // then.
         const mayBegin = async () => {
-          await awaitRoom(context, client, input, await refresh(client, one));
+          await awaitEarlierPlaced(context, client, input, await refresh(client, one));
           await serves();
           await mayLeave(one);
         };

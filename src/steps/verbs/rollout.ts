@@ -6,7 +6,7 @@ import { writeWantedServers, writeWantedSlots } from "../../clients/kubernetes/c
 import type { ListedVm } from "../../clients/proxmox/vms.ts";
 import type { PoolRecord } from "../../domain/model/types.ts";
 import { requireMayDrain } from "../node/forecast.ts";
-import { makeRoom } from "../node/incomplete-nodes.ts";
+import { clearSlots } from "../node/incomplete-nodes.ts";
 import type { PoolInput } from "../input.ts";
 import { keepsSlot, isAnyNodeLeaving } from "../node/departing-nodes.ts";
 import { requireRegistration } from "../cluster/registration-address.ts";
@@ -31,7 +31,7 @@ export async function rollout(context: StepContext, input: PoolInput): Promise<{
     const slots = plan.slots.map(({ slot }) => slot);
     if (role === "server") await writeWantedServers(access.client, pool, slots);
     else await writeWantedSlots(access.client, pool, [...slots, ...keptSlots(plan, record)]);
-    await makeRoom(context, input, access, vms);
+    await clearSlots(context, input, access, vms);
   }
   return { rollout: randomBytes(6).toString("hex") };
 }

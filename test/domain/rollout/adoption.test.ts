@@ -65,7 +65,7 @@ describe("a plan with adopted nodes", () => {
       done.slots.map(({ name, replaces, creates }) => [name, replaces, creates]),
       [0, 1, 2, 3].map((slot) => [nameOf(slot, A), names([slot]), true]),
     );
-    assert.deepEqual([done.keeps, done.leaving, done.unhealthy], [[], [], []]);
+    assert.deepEqual([done.unreplaced, done.leaving, done.unhealthy], [[], [], []]);
     const words = done.words.join("\n");
     assert.match(words, /^roll workers: adopted -> /m);
     assert.match(words, /then kube-2\.example\.org \(adopted; its VM stays, off\) leaves/);
@@ -83,7 +83,7 @@ describe("a plan with adopted nodes", () => {
     const canary = { canary: { nodes: 1 }, soakSeconds: 3600 };
     const done = planned(poolOf(A, { strategy: canary }), adopted(empty(), [0, 1, 2, 3]));
     assert.equal(done.kind, "canary");
-    assert.deepEqual([done.slots.map(({ slot }) => slot), done.keeps], [[0], names([1, 2, 3])]);
+    assert.deepEqual([done.slots.map(({ slot }) => slot), done.unreplaced], [[0], names([1, 2, 3])]);
     assert.match(done.words[0] ?? "", /^canary workers: adopted -> \w+, 4 slots/);
     assert.match(done.words.join("\n"), /kube-3\.example\.org was adopted and keeps its slot in this run/);
   });
@@ -91,13 +91,13 @@ describe("a plan with adopted nodes", () => {
   it("keeps what is not replaced yet when the new generation failed", () => {
     const at = adopted(world([{ slot: 0, spec: A, phase: "failed", well: false }], [[A, "failed"]]), [0, 1, 2, 3]);
     const done = planned(poolOf(A), at);
-    assert.deepEqual([done.kind, done.slots, done.keeps], ["held", [], names([0, 1, 2, 3])]);
+    assert.deepEqual([done.kind, done.slots, done.unreplaced], ["held", [], names([0, 1, 2, 3])]);
   });
 
   it("leaves an only server alone until the configuration consents, and writes no verdict on nobody", () => {
     const at = adopted(empty(), [0], "server");
     const held = plan(poolOf(A, { role: "server", slots: 1 }), at.observed, at.record, NOW);
-    assert.deepEqual([held.kind, held.slots, held.keeps], ["steady", [], names([0])]);
+    assert.deepEqual([held.kind, held.slots, held.unreplaced], ["steady", [], names([0])]);
     assert.deepEqual([held.target, held.verdict], [undefined, undefined]);
     assert.deepEqual(outcomeOf([held], [held]).outcome, "done");
     assert.match(held.words.join("\n"), /^workers: adopted, nothing to do$/m);

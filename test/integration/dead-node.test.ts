@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { findNode } from "../../src/clients/kubernetes/nodes.ts";
 import { paths } from "../../src/clients/kubernetes/types.ts";
-import { isKnownDead } from "../../src/steps/node/fencing.ts";
+import { isKnownDead } from "../../src/steps/node/dead-node.ts";
 import type { Decommissioning } from "../../src/steps/node/departing-nodes.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
 

@@ -50,7 +50,11 @@ async function hasPodsToEvict(client: Kubernetes, node: string): Promise<boolean
  * other nodes may use their volumes. The out-of-service taint lets Kubernetes remove both at once; without it a volume
  * that only one node may use stays locked for six minutes.
  */
-export async function fence(vm: ListedVm, { name, expected }: DepartingNode, options: Decommissioning): Promise<void> {
+export async function turnOffDead(
+  vm: ListedVm,
+  { name, expected }: DepartingNode,
+  options: Decommissioning,
+): Promise<void> {
   const { access, input, context } = options;
   say(`${name} is dead while its VM runs: nobody there would end a pod, so it is turned off and not drained`);
   await switchOff(vm, true, expected, options);
