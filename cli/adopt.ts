@@ -1,6 +1,7 @@
 import * as files from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
+import { show } from "../src/runtime/log.ts";
 import { messageOf, UserError } from "../src/runtime/errors.ts";
 import type { Config } from "../src/config/config.ts";
 import { guest } from "../images/contract.ts";
@@ -56,10 +57,10 @@ async function adoptLabels({ stack, write = false }: Options): Promise<void> {
       nodes.filter((node) => node.metadata?.labels?.[labels.pool] === pool),
     );
     for (const { pool, ofSome } of found)
-      for (const one of ofSome) print(`not adopted: ${one} is not on all nodes of ${pool}`);
+      for (const one of ofSome) show(`not adopted: ${one} is not on all nodes of ${pool}`);
     const adopted = found.filter((one) => Object.keys(one.labels).length + one.taints.length > 0);
     if (adopted.length === 0) {
-      print("nothing to adopt");
+      show("nothing to adopt");
       return;
     }
     for (const one of adopted) {
@@ -67,16 +68,16 @@ async function adoptLabels({ stack, write = false }: Options): Promise<void> {
         ...Object.entries(one.labels).map(([key, value]) => `label ${key}=${value}`),
         ...one.taints.map((taint) => `taint ${taint}`),
       ];
-      print(`${one.pool}: ${shown.join(", ")}`);
+      show(`${one.pool}: ${shown.join(", ")}`);
     }
     const file = `Pulumi.${stack}.yaml`;
     if (!write) {
-      print(`# put them under labels and taints in ${file}, or run this again with --write`);
+      show(`# put them under labels and taints in ${file}, or run this again with --write`);
       return;
     }
     const path = join(projectRoot, file);
     await files.writeFile(path, withHandGiven(await files.readFile(path, "utf8"), config, adopted, file));
-    print(`# written to ${file}: the next update replaces the nodes of these pools, and their successors have them`);
+    show(`# written to ${file}: the next update replaces the nodes of these pools, and their successors have them`);
   });
 }
 
@@ -97,28 +98,24 @@ async function adopt({ stack, pool, kubeconfig, write = false }: Options): Promi
     const vms = await Promise.all((await listVms(pve)).map((vm) => readCandidateVm(pve, vm, nodes)));
     const proposal = propose(config, nodes, vms, agentPool);
     proposal.notes.push(...(await checkRegistration(cluster, config)), ...keyNotes(config, items));
-    for (const { node, why } of proposal.untouched) print(`not touched: ${node}: ${why}`);
-    for (const note of proposal.notes) print(`first: ${note}`);
+    for (const { node, why } of proposal.untouched) show(`not touched: ${node}: ${why}`);
+    for (const note of proposal.notes) show(`first: ${note}`);
     if (proposal.entries.size === 0) {
-      print("nothing to adopt");
+      show("nothing to adopt");
       return;
     }
-    print(shown(proposal));
+    show(shown(proposal));
     const file = `Pulumi.${stack}.yaml`;
     if (!write) {
-      print(`# put them into ${file}, or run this again with --write`);
+      show(`# put them into ${file}, or run this again with --write`);
       return;
     }
     const path = join(projectRoot, file);
     await files.writeFile(path, withEntries(await files.readFile(path, "utf8"), config, proposal, file));
-    print(`# written to ${file}: look at it, commit it, and run pulumi preview`);
+    show(`# written to ${file}: look at it, commit it, and run pulumi preview`);
   } finally {
     await Promise.all([pve.close(), client.close()]);
   }
-}
-
-function print(line: string): void {
-  process.stdout.write(`${line}\n`);
 }
 
 async function readKubeconfig(file: string | undefined): Promise<Kubeconfig> {

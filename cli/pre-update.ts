@@ -1,3 +1,4 @@
+import { show } from "../src/runtime/log.ts";
 import { checkEnvironment } from "../src/observe/preflight.ts";
 import { commandLine } from "../src/runtime/command-line.ts";
 import type { EngineSide } from "../src/recovery/engine-side.ts";
@@ -83,6 +84,6 @@ export async function prepareEngine(stack: string, engine: EngineSide, environme
 
 async function repairFirst(why: string, stack: string): Promise<void> {
   const { repair } = await import("./repair.ts");
-  process.stdout.write(`${why}; what it left is repaired first (evergreen repair)\n`);
+  show(`${why}; what it left is repaired first (evergreen repair)`);
   await repair(stack, "by an update");
 }

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { toolchain } from "../tools/index.ts";
+import { show } from "../src/runtime/log.ts";
 import { runAlone, unlock } from "../src/recovery/exclusive-use.ts";
 import { EngineSide } from "../src/recovery/engine-side.ts";
 import type { EngineState } from "../src/recovery/engine-state.ts";
@@ -15,7 +16,7 @@ export function repairCommand(program: Command): void {
     .option("-s, --stack <name>", "stack to repair", "dev")
     .action(async ({ stack }: { stack: string }) => {
       const { done, found } = await repair(stack, "by hand");
-      process.stdout.write(found === 0 ? "nothing to repair\n" : `${done} repaired\n`);
+      show(found === 0 ? "nothing to repair" : `${done} repaired`);
     });
 }
 
@@ -66,5 +67,5 @@ export async function follow(stack: string, moved: EngineState["vms"]): Promise<
 
 /** Prints for the operator what was found, and what was done about it. */
 export function report(what: string, how: string): void {
-  process.stdout.write(`${what}\n  -> ${how}\n`);
+  show(`${what}\n  -> ${how}`);
 }

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { promisify } from "node:util";
 import type { Command } from "commander";
+import { show } from "../src/runtime/log.ts";
 import { Deadline } from "../src/runtime/deadline.ts";
 import { UserError, messageOf } from "../src/runtime/errors.ts";
 import type { PoolPlan } from "../src/domain/model/types.ts";
@@ -64,7 +65,7 @@ export async function rollback(options: Options): Promise<number> {
     if (code !== 0 || options.preview) return code;
     const held = heldWords(await readPlans(options.stack, environment, project));
     if (held === undefined) return code;
-    process.stdout.write(`${held}\n`);
+    show(held);
     return exitCodes.held;
   } finally {
     await runGit("worktree", "remove", "--force", tree).catch(() => rm(tree, { recursive: true, force: true }));

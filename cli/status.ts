@@ -1,8 +1,10 @@
+import { show } from "../src/runtime/log.ts";
 import { leaseNames } from "../src/domain/model/formats.ts";
 import type { Command } from "commander";
 import { asUserError } from "../src/runtime/errors.ts";
 import { renderClusterPlan, planPools } from "../src/program/cluster-plan.ts";
 import { nowOf, observedPool, type ObservedCluster } from "../src/observe/observed-cluster.ts";
+import { forecastDrains } from "../src/program/drains.ts";
 import { planLocalData } from "../src/program/local-data.ts";
 import { paths, type Lease } from "../src/clients/kubernetes/types.ts";
 import { slotStates, type Member } from "../src/domain/rollout/slot-state.ts";
@@ -21,12 +23,15 @@ export function statusCommand(program: Command): void {
       await withStack(stack, async ({ config, observed }) => {
         const leases = await readHeldLeases(observed);
         const pools = new Set([...observed.vms, ...observed.nodes].map((one) => one.pool));
-        for (const pool of pools) process.stdout.write(`${poolStatus(observed, pool, leases)}\n\n`);
-        if (pools.size === 0) process.stdout.write(`${config.cluster} has no nodes yet\n\n`);
-        const words = await describeNextUpdate(async () =>
-          renderClusterPlan(await planLocalData(config, observed, planPools(config, observed, nowOf(observed)))),
-        );
-        process.stdout.write(`the next update:\n${words}\n`);
+        for (const pool of pools) show(`${poolStatus(observed, pool, leases)}\n`);
+        if (pools.size === 0) show(`${config.cluster} has no nodes yet\n`);
+        const words = await describeNextUpdate(async () => {
+          const planned = planPools(config, observed, nowOf(observed));
+          return renderClusterPlan(
+            await forecastDrains(config, observed, await planLocalData(config, observed, planned)),
+          );
+        });
+        show(`the next update:\n${words}`);
       });
     });
 }

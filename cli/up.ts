@@ -2,7 +2,7 @@ import { constants } from "node:os";
 import type { Command } from "commander";
 import { Deadline, DeadlineError } from "../src/runtime/deadline.ts";
 import { asUserError, messageOf, UserError } from "../src/runtime/errors.ts";
-import { redact, say } from "../src/runtime/log.ts";
+import { say, show } from "../src/runtime/log.ts";
 import { poolPlans, planPools } from "../src/program/cluster-plan.ts";
 import { readMembers } from "../src/clients/kubernetes/etcd-members.ts";
 import { readServerToken } from "../src/clients/kubernetes/server-token.ts";
@@ -53,7 +53,7 @@ export function upCommand(program: Command): void {
     .action(async ({ stack }: { stack: string }) => {
       const { code, open, line } = await carryThrough(handsOn(stack)).catch(explained);
       for (const one of open) say(one);
-      process.stdout.write(`${redact(line)}\n`);
+      show(line);
       process.exitCode = code;
     });
 }
@@ -182,7 +182,7 @@ function handsOn(stack: string): UpActions {
   return {
     repair: () => repair(stack, "by an update"),
     readClusterStatus: () => withStack(stack, readClusterStatus),
-    tell: (line) => void process.stdout.write(`${line}\n`),
+    tell: show,
     update: async () => {
       const tools = await toolchain({ quiet: true, parts: ["engine"], stack });
       const args = ["up", "--yes", "--skip-preview", "--non-interactive", "--stack", stack];

@@ -14,6 +14,7 @@ import { renderClusterPlan } from "./cluster-plan.ts";
 import { poolArgs } from "./place-nodes.ts";
 import { prepare, type Prepared } from "./prepare.ts";
 import { lockCluster } from "./update-lock.ts";
+import { redact } from "../runtime/log.ts";
 
 /**
  * Begins an update or a preview of a cluster under the engine that runs this program: takes the cluster's lock, reads
@@ -73,6 +74,7 @@ export function plannedCluster(config: Config, prepared: Prepared): PlannedClust
     controlPlane: { ...planned(controlPlane), backup: backupPolicy(config) },
     pools: [...pools, ...left].map(planned),
     generations: Object.fromEntries([controlPlane, ...pools].map(({ pool, wanted }) => [pool, wanted?.id])),
-    words: renderClusterPlan(clusterPlan),
+    // The record has what guests and nodes have said.
+    words: renderClusterPlan(clusterPlan).map(redact),
   };
 }

@@ -26,10 +26,13 @@ export async function findMissingVms(
   environment: NodeJS.ProcessEnv,
   known: readonly Vm[],
 ): Promise<{ gone: Vm[]; moved: Vm[]; unconfigured: Vm[]; untracked: ListedVm[] }> {
-  const config = await readStackConfig(stack);
-  refuseRenamed(known, config);
-  const found = await look(config, environment, known).catch(() => undefined);
-  if (found === undefined) return { gone: [], moved: [], unconfigured: [], untracked: [] };
+  const config = await readStackConfig(stack).catch((error: unknown) => {
+    // The program reads it too. Where the state has VMs, what is not looked at here is not looked at at all.
+    if (known.length > 0) throw error;
+  });
+  if (config) refuseRenamed(known, config);
+  const found = config && (await look(config, environment, known).catch(() => undefined));
+  if (config === undefined || found === undefined) return { gone: [], moved: [], unconfigured: [], untracked: [] };
   const { gone, seen, hidden, untracked } = found;
   refuseStrangers(known, seen, config);
   refuseHidden(hidden);

@@ -43,6 +43,11 @@ export function say(line: string): void {
   print(redact(line));
 }
 
+/** Prints text on standard output, for the operator: a command's own result, with what guests and nodes have said. */
+export function show(text: string): void {
+  process.stdout.write(`${redact(text)}\n`);
+}
+
 /** Redirects the output to another function. */
 export function sayTo(other: (line: string) => void = standardError): void {
   print = other;

@@ -125,11 +125,22 @@ esac`,
       const state = () => join(scratch.path, "backend/.pulumi/stacks/evergreen/dev.json");
       before(() => {
         const outputs = { name: "demo-workers-0-0a1b2c3d", vmId: 1100, nodeName: "pve1" };
-        const vm = { type: VM_TYPE, urn: "urn:vm", initErrors, outputs };
+        const vm = {
+          type: VM_TYPE,
+          urn: `urn:pulumi:dev::evergreen::${VM_TYPE}::demo-workers-0-0a1b2c3d`,
+          initErrors,
+          outputs,
+        };
         const checkpoint = { latest: { resources: [vm] } };
         scratch.file("backend/.pulumi/stacks/evergreen/dev.json", JSON.stringify({ checkpoint }));
+        const prod = readFileSync(join(projectRoot, "Pulumi.prod.yaml"), "utf8");
+        scratch.file("site/Pulumi.dev.yaml", prod.replace("evergreen:cluster: prod", "evergreen:cluster: demo"));
+        git("commit", "-qam", "a whole configuration");
       });
-      after(() => rmSync(state()));
+      after(() => {
+        rmSync(state());
+        commit("salt-of-today");
+      });
 
       it("has that repaired first, and begins nothing when it cannot be", () => {
         const { status, stdout } = rollback("--yes");

@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
 import { forgetHidden, hide, redact, say } from "../../src/runtime/log.ts";
+
+const textOf = (name: string): string => readFileSync(`cli/${name}`, "utf8");
 
 describe("the log", () => {
   it("prints no secret, wherever and however often it stands in a line", () => {
@@ -23,6 +26,11 @@ describe("the log", () => {
       assert.equal(redact(text), shown);
     });
   }
+
+  it("is what every command prints through that shows what guests and nodes have said", () => {
+    const direct = readdirSync("cli").filter((name) => /\.ts$/.test(name) && /stdout\.write/.test(textOf(name)));
+    assert.deepEqual(direct, ["demo.ts", "doctor.ts", "env.ts", "explain.ts", "lab.ts"]);
+  });
 
   it("leaves a part of a secret alone: it is not the secret", () => {
     hide("whole-secret-text");
