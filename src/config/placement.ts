@@ -7,7 +7,7 @@ import type { VmSite } from "../domain/model/types.ts";
 export interface Placement {
   pool: string;
   /** Paths in the configuration: of the pool, or of the site where the pool says nothing of it. */
-  where: { hosts: string };
+  where: { hosts: string; storage: string; disks: string };
   /** Proxmox hosts, over which new VMs are distributed slot by slot. */
   hosts: readonly string[];
   /** Storage of system disks and cloud-init drives. */
@@ -39,6 +39,8 @@ export function placementsOf({
     furtherStorages: (nodeHardware(own, defaults).disks ?? []).flatMap((disk) => disk.storage ?? []),
     where: {
       hosts: `${hosts === undefined ? "evergreen:site" : path}.hosts`,
+      storage: `${own.storage === undefined ? "evergreen:site" : path}.storage`,
+      disks: `${own.disks === undefined ? "evergreen:site.defaults" : path}.disks`,
     },
     hosts: hosts ?? site.hosts,
     storage: own.storage ?? storage,

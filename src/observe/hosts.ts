@@ -3,7 +3,7 @@ import type { Config } from "../config/config.ts";
 import { placementsOf, type Placement } from "../config/placement.ts";
 import type { ObservedCluster } from "./observed-cluster.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
-import { isUnknownHost, silentHostOf } from "../clients/proxmox/errors.ts";
+import { isUnknownHost, ProxmoxError, silentHostOf } from "../clients/proxmox/errors.ts";
 import { Row } from "../clients/proxmox/parse.ts";
 import type { SlotPlan } from "../domain/model/types.ts";
 
@@ -12,8 +12,22 @@ export interface CandidateHost {
   host: string;
   storage: string;
   /** Undefined: the host does not answer, so no new VM goes there. */
-  found: { freeGiB: number; shared: boolean } | undefined;
+  found: FoundStorage | undefined;
 }
+
+/** A storage, as a host reports it. */
+export interface FoundStorage {
+  freeGiB: number;
+  /** It is one and the same on every host. */
+  shared: boolean;
+  /** A disk takes its full size at once. */
+  isThick?: true;
+  /** Why it can hold no disk of a VM. */
+  unfit?: Pick<Problem, "what" | "todo">;
+}
+
+/** Types of storages without thin disks. */
+const THICK = ["lvm", "iscsi", "iscsidirect"];
 
 /** A pool, and the VMs that a run makes for it. */
 export interface NewVms {
@@ -42,20 +56,23 @@ export async function readCandidateHosts(
   const unknown: Problem[] = [];
   const wanted = placementsOf(config).flatMap(({ hosts, storage, furtherStorages, where }) =>
     hosts.flatMap((host, index) =>
-      [storage, ...furtherStorages].map((name) => ({ host, storage: name, where: `${where.hosts}[${index}]` })),
+      [storage, ...furtherStorages].map((name, k) => ({
+        ...{ host, storage: name, hostIn: `${where.hosts}[${index}]` },
+        storageIn: k === 0 ? where.storage : where.disks,
+      })),
     ),
   );
   const [...different] = Map.groupBy(wanted, ({ host, storage }) => `${host} ${storage}`).values();
   const candidates = await Promise.all(
     different
       .flatMap(([first]) => first ?? [])
-      .map(async ({ host, storage, where }): Promise<CandidateHost> => {
+      .map(async ({ host, storage, hostIn, storageIn }): Promise<CandidateHost> => {
         const path = `/nodes/${host}/storage/${storage}/status`;
         try {
-          const row = new Row(await pve.get(path), path);
-          return { host, storage, found: { freeGiB: row.number("avail") / 1024 ** 3, shared: row.flag("shared") } };
+          return { host, storage, found: foundIn(new Row(await pve.get(path), path)) };
         } catch (error) {
-          if (isUnknownHost(error)) unknown.push(unknownHost(host, where));
+          if (isUnknownHost(error)) unknown.push(unknownHost(host, hostIn));
+          else if (isUnknownStorage(error)) unknown.push(unknownStorage(host, storage, storageIn));
           else if (silentHostOf(error) === undefined) throw error;
           return { host, storage, found: undefined };
         }
@@ -63,6 +80,41 @@ export async function readCandidateHosts(
   );
   if (unknown.length > 0) throw new UserErrors(unknown);
   return candidates;
+}
+
+function foundIn(row: Row): FoundStorage {
+  const content = row.maybeText("content");
+  const unfit =
+    content !== undefined && !content.split(",").includes("images")
+      ? {
+          what: `the storage may hold no disks of VMs: its content is ${content}`,
+          todo: "name another storage, or allow disk images there (`pvesm set STORAGE --content images,...`)",
+        }
+      : row.maybeText("active") === "0"
+        ? {
+            what: "the storage is not active there: no disk can be made",
+            todo: "look at `pvesm status` on that host, or take the host out of the hosts of the pool",
+          }
+        : undefined;
+  return {
+    freeGiB: row.number("avail") / 1024 ** 3,
+    shared: row.flag("shared"),
+    ...(THICK.includes(row.maybeText("type") ?? "") ? { isThick: true as const } : {}),
+    ...(unfit && { unfit }),
+  };
+}
+
+/** No storage has that name, or it is switched off, or restricted to other hosts: Proxmox answers the same. */
+function isUnknownStorage(error: unknown): boolean {
+  return error instanceof ProxmoxError && error.status === 400 && "storage" in error.errors;
+}
+
+function unknownStorage(host: string, storage: string, where: string): Problem {
+  return {
+    what: `the Proxmox host ${host} has no storage ${storage}: there is none of that name, it is disabled, or other hosts have it alone`,
+    where,
+    todo: `correct the name (\`pvesm status\` on ${host}), or allow the storage on ${host}`,
+  };
 }
 
 function unknownHost(host: string, where: string): Problem {
@@ -90,12 +142,10 @@ export function hostWarnings(candidates: readonly CandidateHost[]): string[] {
 
 /**
  * Checks that every VM of this run can be made on its host.
- * @param overcommit factor by which new disks may exceed the free space
- * @throws UserErrors that names each template that cannot be cloned to its host, and storages without enough space
+ * @throws UserErrors that names each template that cannot be cloned to its host, and each storage that takes no disks
  */
 export function requireHosts(
   candidates: readonly CandidateHost[],
-  overcommit: number,
   observed: ObservedCluster,
   places: Places,
   vms: readonly NewVms[],
@@ -112,15 +162,31 @@ export function requireHosts(
     })),
   );
   const byPlace = Map.groupBy(disks, ({ host, storage, spec }) => `${host} ${storage} ${spec.image}`);
-  const problems = [...byPlace.values()].flatMap(([one]) =>
-    one === undefined ? [] : templateProblems(observed, candidates, { ...one, image: one.spec.image }),
-  );
+  const problems = [
+    ...[...byPlace.values()].flatMap(([one]) =>
+      one === undefined ? [] : templateProblems(observed, candidates, { ...one, image: one.spec.image }),
+    ),
+    ...unfitStorages(candidates, needed, places),
+  ];
   if (problems.length > 0) throw new UserErrors(problems);
-  const all = disks.flatMap(({ host, storage, spec: { diskGiB, hardware } }) => [
-    { host, storage, sizeGiB: diskGiB },
-    ...(hardware?.disks ?? []).map((disk) => ({ host, storage: disk.storage ?? storage, sizeGiB: disk.sizeGiB })),
-  ]);
-  checkRoom(candidates, overcommit, all);
+}
+
+/** Storages that can hold no disk of a new VM, on the host where they should. */
+function unfitStorages(candidates: readonly CandidateHost[], vms: readonly NewVms[], places: Places): Problem[] {
+  const wanted = vms.flatMap(({ placement: { storage, furtherStorages, where }, made }) =>
+    made.flatMap(({ name }) => {
+      const host = placeOf(places, name);
+      return [
+        { host, storage, where: where.storage },
+        ...furtherStorages.map((further) => ({ host, storage: further, where: where.disks })),
+      ];
+    }),
+  );
+  const [...different] = Map.groupBy(wanted, ({ host, storage }) => `${host} ${storage}`).values();
+  return different.flatMap(([one]): Problem[] => {
+    const fault = one && foundOn(candidates, one.host, one.storage)?.unfit;
+    return fault ? [{ ...fault, where: `${one.where}: ${one.storage} on ${one.host}` }] : [];
+  });
 }
 
 function nowhere({ hosts, where }: Placement): Problem {
@@ -157,30 +223,4 @@ function templateProblems(
       todo: "bring that host back, or move the template's configuration to another one: its storage is shared",
     },
   ];
-}
-
-/** Checks the space for the new disks at their full size. A storage that is not shared is checked per host. */
-function checkRoom(
-  candidates: readonly CandidateHost[],
-  overcommit: number,
-  disks: readonly { host: string; storage: string; sizeGiB: number }[],
-): void {
-  const checked = new Set<string>();
-  const problems = candidates.flatMap(({ host, storage, found }): Problem[] => {
-    // A shared storage is one storage, whichever host reports it.
-    if (found === undefined || checked.has(storage)) return [];
-    if (found.shared) checked.add(storage);
-    const here = disks.filter((disk) => disk.storage === storage && (found.shared || disk.host === host));
-    const needed = here.reduce((sum, { sizeGiB }) => sum + sizeGiB, 0);
-    if (needed <= found.freeGiB * overcommit) return [];
-    const times = overcommit === 1 ? "" : `, times an overcommit of ${overcommit}`;
-    return [
-      {
-        what: `${here.length} new disks may grow to ${needed} GiB and ${Math.floor(found.freeGiB)} GiB are free${times}: old and new nodes exist side by side`,
-        where: `storage ${storage} on ${host}`,
-        todo: "free space there, lower the surge of the pool, use the rolling strategy, or raise evergreen:site.storageOvercommit where thin disks stay small",
-      },
-    ];
-  });
-  if (problems.length > 0) throw new UserErrors(problems);
 }

@@ -24,8 +24,16 @@ export type Templates = ReadonlyMap<number, TemplateHardware>;
 /** What was read of templates. */
 export interface ReadTemplates {
   hardware: Templates;
+  /** Disks beside the system disk, by the template's VMID. */
+  drives: ReadonlyMap<number, readonly Drive[]>;
   /** What the token needs to clone them, beside the rights on storages and networks of the configuration. */
   needs: readonly Need[];
+}
+
+/** A disk of a template beside its system disk. */
+export interface Drive {
+  storage: string;
+  sizeGiB: number;
 }
 
 /** A VM that a run makes. */
@@ -56,6 +64,7 @@ export function clonesOf(
 export async function readTemplates(pve: Proxmox, clones: readonly Clone[]): Promise<ReadTemplates> {
   const problems: Problem[] = [];
   const needs: Need[] = [];
+  const drives = new Map<number, Drive[]>();
   const byTemplate = Map.groupBy(clones, ({ template }) => template.vmid);
   const read = [...byTemplate].map(async ([vmid, alike]): Promise<[number, TemplateHardware][]> => {
     const [first] = alike;
@@ -68,11 +77,15 @@ export async function readTemplates(pve: Proxmox, clones: readonly Clone[]): Pro
     const faults = [...templateFaults(options, vmid, wanted), ...(await findBound(pve, options, alike))];
     problems.push(...faults.map((fault) => ({ ...fault, where })));
     needs.push(...alike.flatMap(({ placement }) => neededToClone(options, placement)));
+    const further = drivesOf(options).filter(
+      ({ name, isCdrom }) => !isCdrom && /^(?!scsi0$)(scsi|ide|sata|virtio)\d/.test(name),
+    );
+    drives.set(vmid, further);
     return [[vmid, hardwareOf(options)]];
   });
   const found = await Promise.all(read);
   if (problems.length > 0) throw new UserErrors(problems);
-  return { hardware: new Map(found.flat()), needs };
+  return { hardware: new Map(found.flat()), drives, needs };
 }
 
 /** What keeps clones on the host of their template. @param alike clones of it */
@@ -105,7 +118,7 @@ async function findBound(
  */
 export async function requireClonable(
   pve: Proxmox,
-  templates: ReadTemplates,
+  templates: Pick<ReadTemplates, "hardware" | "needs">,
   clones: readonly Clone[],
   bridge: string,
 ): Promise<void> {

@@ -43,6 +43,12 @@ export function hostsForServers(config: Config, candidates: readonly CandidateHo
   return servers === undefined ? [] : withWeight(hostsThatAnswer(candidates, servers), hostFacts(config));
 }
 
+/**
+ * Full clones of a pool that are made at the same time, as Proxmox's own bulk actions: each copies a whole disk, and all
+ * of them at once would take longer than the provider waits for one.
+ */
+const FULL_CLONES_AT_ONCE = 4;
+
 type Site = Pick<Prepared, "observed" | "places" | "templates">;
 
 /** The arguments that declare a planned pool: each of its nodes with the placement of its VM. */
@@ -50,7 +56,9 @@ export function poolArgs(config: Config, site: Site, plan: PoolPlan): GraphArgs 
   const { cluster, allowDestroy, registries } = config;
   const backup = plan.role === "server" ? { backup: backupPolicy(config) } : {};
   const placed = placeNodes(config, site, plan);
-  return { cluster, site: stepSite(config), allowDestroy, plan: placed, ...backup, ...(registries && { registries }) };
+  const isFull = placementsOf(config).find(({ pool }) => pool === plan.pool)?.fullClones === true;
+  const more = { ...backup, ...(isFull && { clonesAtOnce: FULL_CLONES_AT_ONCE }), ...(registries && { registries }) };
+  return { cluster, site: stepSite(config), allowDestroy, plan: placed, ...more };
 }
 
 function placeNodes(config: Config, { observed, places, templates }: Site, plan: PoolPlan): PlacedPool {

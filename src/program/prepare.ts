@@ -6,6 +6,7 @@ import { adoptNodes } from "../observe/adoption.ts";
 import { requireSameClocks } from "../observe/clocks.ts";
 import { hostWarnings, readCandidateHosts, requireHosts, type Places } from "../observe/hosts.ts";
 import { hostOf, nowOf, observeCluster, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
+import { requireRoom } from "../observe/room.ts";
 import { clonesOf, readTemplates, requireClonable, type Templates } from "../observe/templates.ts";
 import { setTagsOfVms } from "../observe/tags.ts";
 import { relabelMoved } from "../observe/topology.ts";
@@ -57,7 +58,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   const places = chooseVmHosts(config, observed, clusterPlan, candidates);
   const made = placements.map((placement) => ({ placement, made: newSlots(clusterPlan, placement.pool) }));
   for (const { generation } of made.flatMap((one) => one.made)) templateOf(observed, generation.spec.image, "");
-  requireHosts(candidates, config.site.storageOvercommit, observed, places, made);
+  requireHosts(candidates, observed, places, made);
   const servers = clusterPlan.controlPlane.slots.flatMap(({ name }) => {
     const host = hostOf(observed, name) ?? places.get(name);
     return host === undefined ? [] : { name, host };
@@ -65,6 +66,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   for (const line of crowdedHosts(servers, hostsForServers(config, candidates))) await warn(line);
   const clones = made.flatMap((one) => clonesOf(observed, places, one));
   const templates = await readTemplates(pve, clones);
+  requireRoom(candidates, config.site.storageOvercommit, clones, templates.drives);
   const { kubernetes, adoption } = observed;
   if (!isPreview) {
     // The token of a preview may only read.

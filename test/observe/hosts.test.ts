@@ -9,6 +9,8 @@ import {
   type NewVms,
   type Places,
 } from "../../src/observe/hosts.ts";
+import { requireRoom } from "../../src/observe/room.ts";
+import { clonesOf } from "../../src/observe/templates.ts";
 import type { Placement } from "../../src/config/placement.ts";
 import type { NodeHardware } from "../../src/domain/model/hardware.ts";
 import { generationOf } from "../../src/domain/model/generation.ts";
@@ -22,7 +24,7 @@ const plain = smallConfig();
 const config = { ...plain, site: { ...plain.site, hosts: ["pve1", "pve2"] } };
 const placement: Placement = {
   pool: "workers",
-  where: { hosts: "evergreen:site.hosts" },
+  where: { hosts: "evergreen:site.hosts", storage: "evergreen:site.storage", disks: "evergreen:pools[0].disks" },
   hosts: ["pve1", "pve2"],
   storage: "local",
   fullClones: false,
@@ -64,7 +66,13 @@ const admit = (
   overcommit: number,
   observed: ReturnType<typeof picture>,
   vms: readonly NewVms[],
-) => requireHosts(candidates, overcommit, observed, spread(candidates, vms), vms);
+  drives = new Map<number, { storage: string; sizeGiB: number }[]>(),
+) => {
+  const places = spread(candidates, vms);
+  requireHosts(candidates, observed, places, vms);
+  const clones = vms.flatMap((one) => clonesOf(observed, places, one));
+  requireRoom(candidates, overcommit, clones, drives);
+};
 
 /** What is refused, without words that do not matter. */
 function refused(check: () => void): string[] {
@@ -100,6 +108,36 @@ describe("the hosts of a site", () => {
   it("are refused by name when Proxmox knows none of that name", async () => {
     const unknown = { status: 500, reason: "hostname lookup 'pve2' failed - failed to get address info for: pve2" };
     await assert.rejects(ask(unknown), /names the Proxmox host pve2, .*\n {2}where: evergreen:site\.hosts\[1\]/);
+  });
+});
+
+describe("the storages of a site", () => {
+  const read = async (answer: Answer) => {
+    await using pve = await fakeProxmox(({ path }) =>
+      path.startsWith("/nodes/pve2/") ? answer : { data: { avail: 80 * GiB, shared: 1 } },
+    );
+    return (await readCandidateHosts(pve.client, config))[1]?.found;
+  };
+  const full = { avail: 80 * GiB, shared: 0, active: 1, enabled: 1, type: "dir", content: "images,iso" };
+  const cases: [title: string, data: object, found: object][] = [
+    ["hold disks", full, {}],
+    ["have no thin disks on LVM", { ...full, type: "lvm" }, { isThick: true }],
+    ["have thin disks on LVM-thin", { ...full, type: "lvmthin" }, {}],
+  ];
+  for (const [title, data, found] of cases)
+    it(title, async () => assert.deepEqual(await read({ data }), { freeGiB: 80, shared: false, ...found }));
+
+  it("are told from those that hold none, and from those that are not active", async () => {
+    assert.match(
+      (await read({ data: { ...full, content: "backup,iso" } }))?.unfit?.what ?? "",
+      /its content is backup,iso/,
+    );
+    assert.match((await read({ data: { ...full, active: 0, avail: 0 } }))?.unfit?.what ?? "", /not active there/);
+  });
+
+  it("are refused by name when a host has none of that name", async () => {
+    const unknown = { status: 400, reason: "Parameter verification failed.", errors: { storage: "No such storage." } };
+    await assert.rejects(read(unknown), /pve2 has no storage local[^]*where: evergreen:site\.storage/);
   });
 });
 
@@ -182,11 +220,50 @@ describe("the places of new VMs", () => {
     assert.match(check(45, 59).join(), /^1 new disks may grow to 60 GiB and 59 GiB are free.* storage ssd on pve1$/);
   });
 
+  it("hold the further disks of the template: full clones on their storage, linked ones beside the template's", () => {
+    const drives = new Map([[9002, [{ storage: "ssd", sizeGiB: 100 }]]]);
+    const check = (fullClones: boolean, local: number, ssd: number) => {
+      const vms = [{ placement: { ...placement, hosts: ["pve1"], fullClones }, made: [made(0), made(1)] }];
+      const places = [place("pve1", local), place("pve1", ssd, false, "ssd")];
+      return refused(() => admit(places, 1, copiesOn("pve1"), vms, drives)).join();
+    };
+    assert.equal(check(true, 280, 0), "");
+    assert.match(
+      check(true, 279, 200),
+      /^4 new disks may grow to 280 GiB and 279 GiB are free.* storage local on pve1$/,
+    );
+    assert.equal(check(false, 80, 200), "");
+    assert.match(
+      check(false, 280, 199),
+      /^2 new disks may grow to 200 GiB and 199 GiB are free.* storage ssd on pve1$/,
+    );
+  });
+
+  it("take their full size at once where disks are not thin, whatever the overcommit", () => {
+    const thick = (freeGiB: number): CandidateHost => ({
+      ...place("pve1"),
+      found: { freeGiB, shared: true, isThick: true },
+    });
+    const check = (freeGiB: number) =>
+      refused(() => admit([thick(freeGiB)], 3, copiesOn("pve1"), [{ placement, made: [made(0), made(1)] }])).join();
+    assert.equal(check(80), "");
+    assert.match(check(79), /^2 new disks take 80 GiB at once and 79 GiB are free: disks there are not thin/);
+  });
+
+  it("are on no storage that holds no disks, and only where VMs are made", () => {
+    const unfit = { what: "the storage may hold no disks of VMs: its content is iso", todo: "name another" };
+    const places = [place("pve1"), { ...place("pve2"), found: { freeGiB: 1000, shared: false, unfit } }];
+    const check = (...slots: SlotPlan[]) =>
+      refused(() => admit(places, 1, copiesOn("pve1", "pve2"), [{ placement, made: slots }]));
+    assert.deepEqual(check(made(0)), []);
+    assert.deepEqual(check(made(0), made(1)), [`${unfit.what} | evergreen:site.storage: local on pve2`]);
+  });
+
   it("are those of each pool", () => {
     const own = {
       ...placement,
       pool: "edge",
-      where: { hosts: "evergreen:pools[1].hosts" },
+      where: { ...placement.where, hosts: "evergreen:pools[1].hosts" },
       hosts: ["pve3"],
       storage: "zfs",
     };

@@ -29,12 +29,15 @@ export function propertiesOf(value: string): Map<string, string> {
 export const DRIVE = /^(ide|sata|scsi|virtio|efidisk|tpmstate)\d+$/;
 
 /** The drives of a template: disks, CD drives, and those of its firmware. */
-export function drivesOf(options: TemplateOptions): { name: string; storage: string; isCdrom: boolean }[] {
+export function drivesOf(
+  options: TemplateOptions,
+): { name: string; storage: string; sizeGiB: number; isCdrom: boolean }[] {
   return [...options].flatMap(([name, value]) => {
     const given = propertiesOf(value);
     const [storage = "", volume] = volumeOf(given).split(":");
     if (!DRIVE.test(name) || volume === undefined) return [];
-    return [{ name, storage, isCdrom: given.get("media") === "cdrom" }];
+    const size = sizeGiB(given.get("size") ?? "") ?? 0;
+    return [{ name, storage, sizeGiB: size, isCdrom: given.get("media") === "cdrom" }];
   });
 }
 

@@ -26,6 +26,11 @@ export interface GraphArgs {
   /** Whether `pulumi destroy` may tear the cluster down, as of this update. A change of it replaces no node. */
   allowDestroy: boolean;
   /**
+   * Most VMs of the pool that are cloned at the same time.
+   * @default as many as the strategy allows; all at once where nothing is replaced
+   */
+  clonesAtOnce?: number;
+  /**
    * Servers: the requirements for the etcd snapshot that is made before a server leaves.
    * @default none: no snapshot is made, as for agents
    */
@@ -101,7 +106,7 @@ export function poolGraph(args: GraphArgs): PoolResource[] {
 }
 
 function rolled(args: GraphArgs): PoolResource[] {
-  const orders = order(args.plan);
+  const orders = order(args.plan, args.clonesAtOnce);
   const rollout = poolStep(args, "rollout", [BEFORE_POOL]);
   const snapshot = snapshotOf(args);
   const begun = [rollout, ...snapshot].map(({ name }) => name);

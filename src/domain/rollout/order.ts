@@ -23,10 +23,20 @@ export interface SlotOrder {
  * A slot whose node is down comes first. For agents, because the slot is out already and counts as such; for servers,
  * because etcd admits no member and lets no healthy member leave while a voter is dead. Slots without a voter come next,
  * so that a control plane has a majority to spare before one of its servers is replaced.
+ * @param clonesAtOnce most VMs that are cloned at the same time, beside what the strategy allows
  */
-export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">): SlotOrder[] {
+export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">, clonesAtOnce = Infinity): SlotOrder[] {
   const bySlot = plan.slots.toSorted((a, b) => a.slot - b.slot);
-  if (plan.role === "agent") return agentOrder(bySlot, plan.strategy);
+  const orders = plan.role === "agent" ? agentOrder(bySlot, plan.strategy) : serverOrder(bySlot);
+  const made = new Set(bySlot.flatMap(({ slot, creates }) => (creates ? slot : [])));
+  const cloned = orders.map(({ slot }) => slot).filter((slot) => made.has(slot));
+  return orders.map((one) => {
+    const first = cloned[cloned.indexOf(one.slot) - clonesAtOnce];
+    return first === undefined || one.clone.includes(first) ? one : { ...one, clone: [...one.clone, first] };
+  });
+}
+
+function serverOrder(bySlot: readonly SlotPlan[]): SlotOrder[] {
   const slots = bySlot.toSorted((a, b) => rank(a) - rank(b));
   const replaces = slots.some((slot) => slot.replaces.length > 0);
   return slots.map((_, index) => oneByOne(slots, index, replaces));

@@ -61,6 +61,46 @@ describe("order", () => {
     }
   });
 
+  it("clones no more VMs at once than it may, in every kind of run", () => {
+    const numbers = fc.record({
+      surge: fc.integer({ min: 1, max: 9 }),
+      maxUnavailable: fc.integer({ min: 1, max: 3 }),
+    });
+    const role = fc.constantFrom<Role>("agent", "server");
+    const kind = fc.constantFrom<Strategy["kind"]>("rolling", "blueGreen");
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.boolean(), fc.boolean()), { minLength: 1, maxLength: 12 }),
+        numbers,
+        role,
+        kind,
+        fc.integer({ min: 1, max: 5 }),
+        (slots, wide, who, how, most) => {
+          const drawn = plan(
+            how,
+            slots.map(([replaces]) => replaces),
+            wide,
+            who,
+          );
+          const made = { ...drawn, slots: drawn.slots.map((one, k) => ({ ...one, creates: slots[k]?.[1] === true })) };
+          const orders = order(made, most);
+          const creates = new Set(made.slots.filter((one) => one.creates).map(({ slot }) => slot));
+          // As long as none ends, no more than so many can have begun.
+          const begun = orders.filter(
+            ({ slot, clone, vm }) => creates.has(slot) && ![...clone, ...vm].some((one) => creates.has(one)),
+          );
+          assert.ok(begun.length <= most);
+          const chain = orders.map(({ slot }) => slot).filter((slot) => creates.has(slot));
+          for (const [k, slot] of chain.entries())
+            if (k >= most) assert.ok(orders.find((one) => one.slot === slot)?.clone.includes(chain[k - most] ?? -1));
+          // What a slot waits for comes before it.
+          for (const [k, { clone }] of orders.entries())
+            assert.ok(clone.every((one) => orders.findIndex(({ slot }) => slot === one) < k));
+        },
+      ),
+    );
+  });
+
   it("counts only slots that change", () => {
     const edges = order(plan("rolling", [true, false, false, true], { surge: 1, maxUnavailable: 1 }));
     assert.deepEqual(edges[3], { slot: 3, clone: [0], vm: [], join: [0], gate: false, handover: [0] });
