@@ -8,7 +8,7 @@ import { registryProblems } from "./registries.ts";
 import { rke2KeyProblems } from "./rke2-keys.ts";
 import type { Config, PoolConfig } from "./schema.ts";
 import { imageTags, vmTags } from "../domain/model/formats.ts";
-import { rangeProblems } from "../domain/rollout/ip-families.ts";
+import { hasBothFamilies, rangeProblems } from "../domain/rollout/ip-families.ts";
 import { ZONE } from "../domain/model/labels.ts";
 import { nameProblems } from "../domain/model/generation.ts";
 import { withWeight } from "../domain/rollout/host-choice.ts";
@@ -44,6 +44,7 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
     ...pairs(owners).flatMap(([a, b]) => overlaps(a, b)),
     ...owners.flatMap(({ path, config: keys }) => rke2KeyProblems(path, keys)),
     ...rangeProblems(config.controlPlane.config),
+    ...(hasBothFamilies(config.controlPlane.config) ? owners.flatMap((owner) => unfound(owner, config.site)) : []),
     ...adoptionProblems(owners),
     ...owners.flatMap(({ path, cores, memoryMiB, ...own }) =>
       hardwareProblems({ path, cores, memoryMiB, hardware: nodeHardware(own, config.site.defaults) }),
@@ -165,6 +166,19 @@ function overlaps(a: Owner, b: Owner): Problem[] {
       todo: "move one of them: each VMID of a range has an address of its own",
     });
   return problems;
+}
+
+/** RKE2 is told the addresses of a node when both are known, and finds one of IPv6 only beside a default route of IPv6. */
+function unfound({ path, ...owner }: Owner, { gateway6 }: Config["site"]): Problem[] {
+  const isFound = owner.firstAddress ?? owner.addresses ?? gateway6;
+  if (isFound !== undefined || (owner.firstAddress6 ?? owner.addresses6) === undefined) return [];
+  return [
+    {
+      what: "RKE2 may not find these IPv6 addresses: those of IPv4 are of DHCP, and IPv6 has no gateway",
+      where: `${path}.${owner.addresses6 ? "addresses6" : "firstAddress6"}`,
+      todo: "set evergreen:site.gateway6, or give the nodes IPv4 addresses of their own too",
+    },
+  ];
 }
 
 /** Checks two clusters of one program: neither sees what the other is about to make. */

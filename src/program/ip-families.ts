@@ -1,4 +1,5 @@
 import { SERVER_POOL, type Config } from "../config/config.ts";
+import { isAdopted } from "../domain/model/generation.ts";
 import type { PoolPlan } from "../domain/model/types.ts";
 import {
   missingFamilyProblems,
@@ -13,12 +14,11 @@ type Planned = readonly Pick<PoolPlan, "pool" | "slots">[];
 
 function poolsOf({ controlPlane, pools }: Config, planned: Planned, observed: ObservedCluster): PoolFamilies[] {
   const { nodes, records } = observed;
-  // An address that a node was given says nothing of one that is given none.
-  const given = new Set(
-    [...records.values()].flatMap((record) =>
-      record.nodes.filter((one) => one.address6 !== undefined).map(({ name }) => name),
-    ),
+  const given = [...records.values()].flatMap((record) =>
+    record.nodes.filter(({ address6 }) => address6 !== undefined),
   );
+  // Only a node that was made without an address of its own shows that one made like it has some.
+  const others = nodes.filter((node) => !isAdopted(node) && !given.some(({ name }) => name === node.name));
   const owners = [
     { ...controlPlane, name: SERVER_POOL, path: "evergreen:controlPlane" },
     ...pools.map((pool, i) => ({ ...pool, path: `evergreen:pools[${i}]` })),
@@ -28,7 +28,7 @@ function poolsOf({ controlPlane, pools }: Config, planned: Planned, observed: Ob
     path,
     isTold: firstAddress6 !== undefined || addresses6 !== undefined || ip6 !== undefined,
     isMade: planned.some(({ pool, slots }) => pool === name && slots.some(({ creates }) => creates)),
-    nodes: nodes.filter((node) => node.pool === name && !given.has(node.name)),
+    nodes: others.filter(({ pool }) => pool === name),
   }));
 }
 

@@ -4,6 +4,7 @@ import { agents, control, minimal, refused } from "../support/config.ts";
 
 describe("a wrong configuration", () => {
   /** What is wrong, the pool's or the stack's change, where it is found and what is said about it. */
+  const BOTH_FAMILIES = { "cluster-cidr": "10.42.0.0/16,fd00:42::/56", "service-cidr": "10.43.0.0/16,fd00:43::/112" };
   type Case = [string, object, object, string, RegExp];
   const cases: Case[] = [
     ["unknown key of the stack", {}, { pool: [] }, "evergreen:pool", /"pool" is unknown[^]*did you mean "pools"/],
@@ -258,6 +259,20 @@ describe("a wrong configuration", () => {
       { site: { ...minimal().site, registrationAddress: "fd00:0::5" } },
       "evergreen:pools[0].firstAddress6",
       /fd00::5 is evergreen:site\.registrationAddress/,
+    ],
+    [
+      "IPv6 addresses that RKE2 does not find",
+      { firstAddress6: "fd00::20" },
+      { controlPlane: control({ config: BOTH_FAMILIES, ip6: "auto" }) },
+      "evergreen:pools[0].firstAddress6",
+      /DHCP, and IPv6 has no gateway/,
+    ],
+    [
+      "networks of other families",
+      {},
+      { controlPlane: control({ config: { "cluster-cidr": BOTH_FAMILIES["cluster-cidr"] } }) },
+      "evergreen:controlPlane.config.cluster-cidr",
+      /RKE2 does not start/,
     ],
     [
       "a gateway that is no router",
@@ -563,6 +578,13 @@ describe("a wrong configuration", () => {
       problems.map(({ where }) => where),
       ["vmid", "uuid", "node"].map((key) => `evergreen:pools[0].adopt[0].${key}`),
     );
+  });
+
+  it("allows IPv6 addresses that RKE2 is told, or finds beside a default route", () => {
+    const controlPlane = control({ config: BOTH_FAMILIES, ip6: "auto" });
+    readConfig(minimal({ firstAddress6: "fd00::20", firstAddress: "10.0.0.20" }, { controlPlane }));
+    const site = { ...minimal().site, gateway6: "fe80::1" };
+    readConfig(minimal({ firstAddress6: "fd00::20" }, { controlPlane, site }));
   });
 
   it("allows a link-local gateway, as many routers have", () => {

@@ -241,6 +241,22 @@ describe("the plan of a whole cluster", () => {
     return observed;
   };
 
+  it("learns nothing of IPv6 from adopted nodes: they may have been given it", () => {
+    const observed = withAdoptedServer("v1.34.4+rke2r1");
+    const nodes = observed.nodes.map((node) => ({ ...node, addresses: ["10.0.0.9", "fd00::9"] }));
+    const config = { "cluster-cidr": "10.42.0.0/16,fd00:42::/56", "service-cidr": "10.43.0.0/16,fd00:43::/112" };
+    const controlPlane = {
+      image: OLD,
+      servers: 1,
+      vmIds: { first: 1000, last: 1009 },
+      replaceOnlyServer: true,
+      config,
+    };
+    const [problem, ...others] = problemsOf(smallConfig({ controlPlane }), { ...observed, nodes });
+    assert.match(problem?.what ?? "", /nothing says that nodes of servers have IPv6/);
+    assert.deepEqual(others, []);
+  });
+
   it("leaves an adopted only server as it is, and holds the agents against the RKE2 that it runs", () => {
     const pools = [{ name: "workers", image: NEW, slots: 2, vmIds: { first: 1100, last: 1109 } }];
     const problems = problemsOf(smallConfig({ pools }), withAdoptedServer("v1.34.4+rke2r1"));

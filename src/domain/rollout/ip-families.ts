@@ -20,6 +20,9 @@ const rangesOf = (config: Config, key: "cluster-cidr" | "service-cidr") =>
 
 const inWords = (families: readonly Family[]): string => families.map((family) => `IPv${family}`).join(" and ");
 
+/** Whether a server's configuration gives pods networks of both families. */
+export const hasBothFamilies = (config: Config): boolean => rangesOf(config, "cluster-cidr")?.length === 2;
+
 /** What is known of a cluster's networks. */
 export interface ClusterFamilies {
   /** The servers' configuration. */
@@ -30,9 +33,7 @@ export interface ClusterFamilies {
 
 /** Whether pods and services get addresses of both families. An image may say so too, and then its servers' Nodes do. */
 const isDualStack = ({ config, nodes }: ClusterFamilies): boolean =>
-  [config, ...nodes.map(({ lifelongKeys = {} }) => lifelongKeys)].some(
-    (keys) => rangesOf(keys, "cluster-cidr")?.length === 2,
-  );
+  [config, ...nodes.map(({ lifelongKeys = {} }) => lifelongKeys)].some(hasBothFamilies);
 
 /**
  * Problems of the networks of pods and services. RKE2 does not start when their families, or which of them comes first,
