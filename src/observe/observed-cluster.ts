@@ -5,7 +5,7 @@ import { UserError, UserErrors, type Problem } from "../runtime/errors.ts";
 import { adoptionsOf, SERVER_POOL, type Config, type ImageCatalogue, type UnusableImages } from "../config/config.ts";
 import { findAccess, type Access } from "../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../clients/kubernetes/client.ts";
-import { observedNode, listNodes, nameOf, uuidOf } from "../clients/kubernetes/nodes.ts";
+import { ipAddressesOf, observedNode, nameOf, uuidOf } from "../clients/kubernetes/nodes.ts";
 import { readPoolRecord } from "../clients/kubernetes/record.ts";
 import { paths, type Node } from "../clients/kubernetes/types.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
@@ -35,6 +35,8 @@ export interface ObservedCluster {
   unusable: UnusableImages;
   vms: ObservedVm[];
   nodes: ObservedNode[];
+  /** IP addresses of Nodes of the cluster that are not ours. @default none */
+  otherAddresses?: readonly string[];
   records: ReadonlyMap<string, PoolRecord>;
   /** Every VMID in the list that the token can see, and those of `hiddenVmids`. */
   takenVmids: number[];
@@ -61,7 +63,10 @@ export async function observeCluster(pve: Proxmox, config: Config): Promise<Obse
   const access = await findCluster(pve, config, list);
   if (access) await requireQuorum(pve, vms, access.client);
   else await requireReachableCluster(pve, vms);
-  const nodes = access ? await explainUnreachable(vms, listClusterNodes(access.client, config)) : [];
+  const all = access ? await explainUnreachable(vms, access.client.list<Node>(paths.nodes)) : { items: [] };
+  const [ours, others] = parted(all.items, config.cluster);
+  // An adopted Node has none of our labels yet.
+  const nodes = adopted.size > 0 ? all.items : ours;
   const names = new Set([SERVER_POOL, ...config.pools, ...vms].map(poolName).concat(nodes.flatMap(poolLabel)));
   const records = access ? await Promise.all([...names].map((pool) => readPoolRecord(access.client, pool))) : [];
   const memory = new Map(records.map((record) => [record.pool, record]));
@@ -72,7 +77,8 @@ export async function observeCluster(pve: Proxmox, config: Config): Promise<Obse
     images: images(list),
     unusable: unusable(list),
     vms: [...seen.vms],
-    nodes: seen.nodes.filter((node) => node.metadata?.labels?.[labels.cluster] === config.cluster).map(observedNode),
+    nodes: parted(seen.nodes, config.cluster)[0].map(observedNode),
+    otherAddresses: others.flatMap(ipAddressesOf),
     records: seen.records,
     adoption: seen.adoption,
     takenVmids: [...list.map((vm) => vm.vmid), ...hidden],
@@ -104,10 +110,10 @@ export function findCluster(pve: Proxmox, config: Config, list: readonly ListedV
   return findAccess(pve, asTagged(list, config), { cluster: config.cluster, serverPool: SERVER_POOL, ...config.site });
 }
 
-/** The Nodes of this cluster's pools; all Nodes while the configuration has adoption entries. */
-async function listClusterNodes(client: Kubernetes, config: Config): Promise<Node[]> {
-  if (adoptionsOf(config).length === 0) return await listNodes(client, { cluster: config.cluster });
-  return (await client.list<Node>(paths.nodes)).items;
+/** The Nodes of this cluster's pools, and all others. */
+function parted(all: readonly Node[], cluster: string): [ours: Node[], others: Node[]] {
+  const isOurs = (node: Node) => node.metadata?.labels?.[labels.cluster] === cluster;
+  return [all.filter(isOurs), all.filter((node) => !isOurs(node))];
 }
 
 function poolLabel(node: Node): string[] {
@@ -147,15 +153,16 @@ export function observedPool(observed: ObservedCluster, pool: string): ObservedP
 }
 
 /**
- * Addresses of nodes that exist. A range that moved, or that belongs to a pool with a new name, gives a new VMID the
- * address of another VMID of before.
+ * Addresses of nodes that exist, also of those that are not ours. A range that moved, or that belongs to a pool with a new
+ * name, gives a new VMID the address of another VMID of before.
  */
-function takenAddresses({ records, ...observed }: ObservedCluster): Set<string> {
+function takenAddresses({ records, otherAddresses = [], ...observed }: ObservedCluster): Set<string> {
   const recorded = [...records.values()].flatMap(({ nodes }) =>
     nodes.filter((one) => !confirmedDestroyed(one, observed)),
   );
   const known = recorded.flatMap(({ address = [], address6 = [] }) => [address, address6].flat());
-  return new Set([...known, ...observed.nodes.flatMap(({ addresses = [] }) => addresses)].map(usualSpelling));
+  const shown = observed.nodes.flatMap(({ addresses = [] }) => addresses);
+  return new Set([...known, ...shown, ...otherAddresses].map(usualSpelling));
 }
 
 /** Pools that still have VMs or Nodes but are not in the configuration any more. */

@@ -219,3 +219,22 @@ describe("the number of a VM that no claim in the state proves, in virtual time"
       assert.deepEqual(story.violations, []);
     });
 });
+
+describe("a server that is made, in virtual time", function () {
+  this.timeout(60_000);
+
+  for (const address of ["10.0.1.13", "FD00:0::1:13"])
+    it(`gets no address that a Node of others has: ${address}`, async () => {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+      const { world, before } = stage;
+      await stage.play(async () => {
+        const addresses = ["192.0.2.7", address].map((one) => ({ type: "InternalIP", address: one }));
+        world.cluster.objects.put("nodes", { metadata: { name: "of-others" }, status: { addresses, conditions: [] } });
+        const wish = { ...before, servers: { image: before.image, count: 3, cores: 8 } };
+        assert.equal(await stage.up(wish), "done", stage.engine.why);
+        const made = [...world.dc.vms.keys()].filter((vmid) => vmid < 1100);
+        assert.deepEqual(made.toSorted(), [1004, 1005, 1006], "1003 would have the address");
+      });
+      assert.deepEqual(world.story.violations, []);
+    });
+});

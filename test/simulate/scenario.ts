@@ -258,6 +258,7 @@ export function configOf(
       ...(wanted === undefined ? {} : { cores: wanted.cores, replaceOnlyServer: wanted.replaceOnlyServer ?? false }),
       vmIds: { first: 1000, last: 1039 },
       firstAddress: "10.0.1.10",
+      firstAddress6: "fd00::1:10",
     },
     ...(localVolumes ? { localVolumes: { whenNodesLeave: "keep", keepDays: localVolumes.keepDays } } : {}),
     pools: [workers, ...others].map(({ first, ...pool }) => ({ ...pool, vmIds: { first, last: first + 39 } })),

@@ -154,7 +154,9 @@ export async function untaintOutOfService(client: Kubernetes, node: Node): Promi
   await client.patch(pathOf(nameOf(node)), "strategic", { spec: { taints: [{ $patch: "delete", ...outOfService }] } });
 }
 
-const isAddress = (text: string): boolean => parseAddress(text) !== undefined;
+/** Every IP address that a node reports, of both families. */
+export const ipAddressesOf = (node: Node): string[] =>
+  (node.status?.addresses ?? []).flatMap(({ address }) => (parseAddress(address) === undefined ? [] : [address]));
 
 /** The node in the form that decisions use. @throws UserError when our labels are not as we wrote them */
 export function observedNode(node: Node): ObservedNode {
@@ -170,7 +172,7 @@ export function observedNode(node: Node): ObservedNode {
     });
   }
   const role: Role = isServer(node) ? "server" : "agent";
-  const addresses = (node.status?.addresses ?? []).map(({ address }) => address).filter(isAddress);
+  const addresses = ipAddressesOf(node);
   const lifelongKeys = role === "server" ? lifelongKeysIn(node.metadata?.annotations?.[nodeArguments]) : undefined;
   return {
     name: nameOf(node),
