@@ -109,6 +109,12 @@ esac`,
     assert.equal(notes("stack"), "encryptionsalt: salt-of-today\nconfig:\n  evergreen:cluster: salt-of-then");
   });
 
+  it("takes what --to names for a commit, also when it looks like an option", () => {
+    git("update-ref", "refs/tags/--then", first);
+    assert.equal(rollback("--preview", "--to=--then").status, 0);
+    assert.equal(notes("commit"), first);
+  });
+
   for (const { what, initErrors, said } of [
     {
       what: "a VM that its run could not configure",
