@@ -1,4 +1,5 @@
 import { mayBelongToNode, parseAddress, parseBlock } from "../../domain/model/address.ts";
+import { lifeWithoutReady } from "../../domain/drain/drain.ts";
 import { cordonedBy, emptiedBy, labels, leaving } from "../../domain/model/formats.ts";
 import type { ObservedNode, Role } from "../../domain/model/types.ts";
 import { lifelongKeysIn } from "../../domain/rollout/cluster-keys.ts";
@@ -115,12 +116,6 @@ export function heartbeatOf(node: Node): string {
 export function readySince(node: Node): string {
   return condition(node, "Ready")?.lastTransitionTime ?? "";
 }
-
-/**
- * Time without Ready after which Kubernetes deletes the pods of a node, in seconds (the default `tolerationSeconds` of
- * pods), with a margin for its controllers.
- */
-const lifeWithoutReady = 300 + 60;
 
 /** Seconds until a node that is not Ready counts as dead; negative: it already does. */
 export function secondsToDeath(node: Node, now: Date): number {

@@ -9,6 +9,15 @@ import type { NamedController } from "../model/types.ts";
  * is in src/clients/kubernetes/eviction.ts.
  */
 
+/**
+ * Time without Ready after which Kubernetes deletes the pods of a node, in seconds (the default `tolerationSeconds` of
+ * pods), with a margin for its controllers.
+ */
+export const lifeWithoutReady = 300 + 60;
+
+/** Longest wait for a node that is not Ready to come back or to be dead, in seconds. No key sets it. */
+export const longestDying = lifeWithoutReady + 30;
+
 /** The fields of a pod that a drain reads; Kubernetes' own Pod fits. */
 export interface DrainPod {
   metadata?: {

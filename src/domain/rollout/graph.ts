@@ -3,6 +3,7 @@
  * Pulumi resources (components/pool.ts); the simulation carries out the same data.
  */
 import type { BackupPolicy } from "../backup/snapshot.ts";
+import { longestDying } from "../drain/drain.ts";
 import { isAdopted } from "../model/generation.ts";
 import { environmentOf, variables, type Site, type Timeouts } from "../model/step-environment.ts";
 import type { KeptVm, PlacedNode, PlacedPool, PlacedSlot } from "../model/types.ts";
@@ -293,5 +294,5 @@ function retirementSeconds({ lease, gate, storage, drain, volumes, shutdown }: T
   const longhorn = gate + storage + gate;
   // A lock of Proxmox on the VM: before the node is disturbed, and before it is powered off.
   const locks = gate + drain;
-  return lease + locks + longhorn + drain + volumes + shutdown;
+  return lease + longestDying + locks + longhorn + drain + volumes + shutdown;
 }

@@ -12,7 +12,7 @@ import {
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { awaitDetached } from "../../clients/kubernetes/volumes.ts";
 import type { ListedVm } from "../../clients/proxmox/vms.ts";
-import { evictionOrder } from "../../domain/drain/drain.ts";
+import { evictionOrder, longestDying } from "../../domain/drain/drain.ts";
 import { switchOff } from "./power-off.ts";
 import type { Decommissioning, DepartingNode } from "./departing-nodes.ts";
 import { attemptQuietly } from "../context.ts";
@@ -27,7 +27,7 @@ export async function isKnownDead(node: Node, { access: { client }, context }: D
   if (isReady(node) || !(await hasPodsToEvict(client, name))) return false;
   const patience = secondsToDeath(node, client.now());
   if (patience > 0) say(`${name} is not Ready: it gets ${Math.ceil(patience)} s to come back (${whyNotReady(node)})`);
-  const deadline = new Deadline(`${name} to come back or to be dead`, patience + 30, context.stop);
+  const deadline = new Deadline(`${name} to come back or to be dead`, longestDying, context.stop);
   let last: Node | undefined = node;
   return await deadline.poll(
     () => Math.min(5_000, Math.max(250, 1000 * secondsToDeath(last ?? node, client.now()))),
