@@ -9,7 +9,6 @@ import { Deadline } from "../src/runtime/deadline.ts";
 import { UserError, messageOf } from "../src/runtime/errors.ts";
 import type { PoolPlan } from "../src/domain/model/types.ts";
 import { outcomeOf } from "../src/domain/rollout/outcome.ts";
-import { nowOf } from "../src/observe/observed-cluster.ts";
 import { withOpenStack, type OpenStack } from "../src/observe/open-stack.ts";
 import { planPools, poolPlans } from "../src/program/cluster-plan.ts";
 import { toolchain } from "../tools/index.ts";
@@ -78,8 +77,7 @@ const settleSeconds = 15;
 /** The plans of the update that would come next. @throws why the cluster cannot be read */
 async function readPlans(stack: string, environment: NodeJS.ProcessEnv, project: string): Promise<PoolPlan[]> {
   let last: unknown;
-  const plansOf = ({ config, observed }: OpenStack) =>
-    Promise.resolve(poolPlans(planPools(config, observed, nowOf(observed))));
+  const plansOf = ({ config, observed }: OpenStack) => Promise.resolve(poolPlans(planPools(config, observed)));
   const read = new Deadline("the cluster to be as planned", settleSeconds).poll(1000, () =>
     withOpenStack(stack, environment, plansOf, project).catch((error: unknown) => {
       last = error;

@@ -3,7 +3,7 @@ import { leaseNames } from "../src/domain/model/formats.ts";
 import type { Command } from "commander";
 import { asUserError } from "../src/runtime/errors.ts";
 import { renderClusterPlan, planPools } from "../src/program/cluster-plan.ts";
-import { nowOf, observedPool, type ObservedCluster } from "../src/observe/observed-cluster.ts";
+import { observedPool, type ObservedCluster } from "../src/observe/observed-cluster.ts";
 import { forecastDrains } from "../src/program/drains.ts";
 import { planLocalData } from "../src/program/local-data.ts";
 import { paths, type Lease } from "../src/clients/kubernetes/types.ts";
@@ -26,7 +26,7 @@ export function statusCommand(program: Command): void {
         for (const pool of pools) show(`${poolStatus(observed, pool, leases)}\n`);
         if (pools.size === 0) show(`${config.cluster} has no nodes yet\n`);
         const words = await describeNextUpdate(async () => {
-          const planned = planPools(config, observed, nowOf(observed));
+          const planned = planPools(config, observed);
           return renderClusterPlan(
             await forecastDrains(config, observed, await planLocalData(config, observed, planned)),
           );

@@ -7,7 +7,7 @@ import { poolPlans, planPools } from "../src/program/cluster-plan.ts";
 import { readMembers } from "../src/clients/kubernetes/etcd-members.ts";
 import { readServerToken } from "../src/clients/kubernetes/server-token.ts";
 import { readServersAndMembers } from "../src/clients/kubernetes/servers.ts";
-import { findCluster, nowOf } from "../src/observe/observed-cluster.ts";
+import { findCluster } from "../src/observe/observed-cluster.ts";
 import { listVms } from "../src/clients/proxmox/vms.ts";
 import { hasTurned, outcomeOf, type Ending, type Outcome } from "../src/domain/rollout/outcome.ts";
 import { controlPlaneUnhealthyReason } from "../src/domain/availability/quorum.ts";
@@ -197,7 +197,7 @@ function handsOn(stack: string): UpActions {
  * @throws UserErrors when an update would be refused
  */
 export async function readClusterStatus(site: OpenStack): Promise<ClusterStatus> {
-  const plans = poolPlans(planPools(site.config, site.observed, nowOf(site.observed)));
+  const plans = poolPlans(planPools(site.config, site.observed));
   // A control plane that cannot be reached counts as unhealthy.
   return { plans, servers: await explainUnhealthy(site).catch(messageOf) };
 }

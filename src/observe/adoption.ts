@@ -44,6 +44,8 @@ interface Seen {
   /** All Nodes of the cluster, including those that Evergreen does not manage. */
   nodes: readonly Node[];
   records: ReadonlyMap<string, PoolRecord>;
+  /** By the cluster's clock, as every time in the record. */
+  now: Date;
 }
 
 const place = (cluster: string, { pool, slot, node }: Adoption): NodeTags => ({
@@ -67,7 +69,10 @@ export function asTagged(list: readonly ListedVm[], config: Config): ListedVm[] 
 }
 
 /** Applies the adoption entries to what was read: adopted nodes appear as they will be once they are taken over. */
-export function withAdopted(config: Config, seen: Seen): Omit<Seen, "list"> & { adoption: ObservedAdoption } {
+export function withAdopted(
+  config: Config,
+  seen: Seen,
+): Pick<Seen, "vms" | "nodes" | "records"> & { adoption: ObservedAdoption } {
   const entries = adoptionsOf(config).map((adoption) => factsOf(config, adoption, seen));
   const standing = entries.filter((facts) => !isOver(facts));
   const problems = [...standing.flatMap(adoptionProblems), ...strays(config, standing, seen)];
@@ -155,7 +160,7 @@ function strays({ cluster }: Config, standing: readonly AdoptionFacts[], { nodes
   ];
 }
 
-function pendingOf(adoption: Adoption, { list, nodes, records }: Seen): Pending[] {
+function pendingOf(adoption: Adoption, { list, nodes, records, now }: Seen): Pending[] {
   const { pool, slot, vmid, uuid, node: name } = adoption;
   const vm = list.find((one) => one.vmid === vmid);
   const node = nodes.find((one) => nameOf(one) === name);
@@ -170,7 +175,7 @@ function pendingOf(adoption: Adoption, { list, nodes, records }: Seen): Pending[
       vmid,
       uuid,
       phase: "handedOver" as const,
-      since: new Date().toISOString(),
+      since: now.toISOString(),
     },
     unlabelled: node !== undefined && node.metadata?.labels?.[labels.cluster] === undefined,
     untagged: nodeTags(vm.tags) === undefined,

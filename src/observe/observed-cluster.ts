@@ -72,7 +72,8 @@ export async function observeCluster(pve: Proxmox, config: Config): Promise<Obse
   const memory = new Map(records.map((record) => [record.pool, record]));
   const hidden = await findHiddenVmids(pve, list, nodes, records);
   const known = vms.map((vm) => fromMemory(vm, nodes, memory.get(vm.pool)));
-  const seen = withAdopted(config, { list, vms: known, nodes, records: memory });
+  const now = nowOf({ kubernetes: access?.client });
+  const seen = withAdopted(config, { list, vms: known, nodes, records: memory, now });
   return {
     images: images(list),
     unusable: unusable(list),
@@ -138,7 +139,7 @@ function fromMemory(vm: ObservedVm, nodes: readonly Node[], record: PoolRecord |
 }
 
 /** The current time by the cluster's clock, which the times in the record also come from. */
-export const nowOf = ({ kubernetes }: ObservedCluster): Date => kubernetes?.now() ?? new Date();
+export const nowOf = ({ kubernetes }: Pick<ObservedCluster, "kubernetes">): Date => kubernetes?.now() ?? new Date();
 
 /** The part of the observed state that concerns one pool. */
 export function observedPool(observed: ObservedCluster, pool: string): ObservedPool {

@@ -6,6 +6,7 @@ import {
   catalogue,
   checkAgreement,
   forgottenPools,
+  nowOf,
   observedPool,
   type ObservedCluster,
 } from "../observe/observed-cluster.ts";
@@ -30,9 +31,10 @@ export interface ClusterPlan {
 
 /**
  * Plans every pool on one observed state.
+ * @param now by default the cluster's clock
  * @throws UserErrors with every reason against a run, before anything was changed
  */
-export function planPools(config: Config, observed: ObservedCluster, now: Date): ClusterPlan {
+export function planPools(config: Config, observed: ObservedCluster, now = nowOf(observed)): ClusterPlan {
   const specs = poolSpecs(config, catalogue(observed), observed.unusable);
   checkAgreement(observed, specs);
   const problems: Problem[] = [];
@@ -79,14 +81,9 @@ export function planPools(config: Config, observed: ObservedCluster, now: Date):
  * Plans with free VMIDs. A planned VMID can belong to a VM that the token cannot see: it is added to the taken VMIDs of
  * the observed state, and the plan is made again.
  */
-export async function planCluster(
-  pve: Proxmox,
-  config: Config,
-  observed: ObservedCluster,
-  now: Date,
-): Promise<ClusterPlan> {
+export async function planCluster(pve: Proxmox, config: Config, observed: ObservedCluster): Promise<ClusterPlan> {
   for (;;) {
-    const clusterPlan = planPools(config, observed, now);
+    const clusterPlan = planPools(config, observed);
     const taken = await findTaken(pve, newVmids(clusterPlan));
     if (taken.length === 0) return clusterPlan;
     observed.takenVmids.push(...taken);

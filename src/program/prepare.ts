@@ -48,8 +48,7 @@ export interface Preparation {
 export async function prepare({ pve, config, isPreview, say, warn, ...begun }: Preparation): Promise<Prepared> {
   if (begun.observed.kubernetes) await requireSameClocks(begun.observed.kubernetes);
   const observed = isPreview ? begun.observed : await repairStaleResources(pve, config, begun.observed, say);
-  const now = nowOf(observed);
-  const planned = await planCluster(pve, config, observed, now);
+  const planned = await planCluster(pve, config, observed);
   const clusterPlan = await forecastDrains(config, observed, await planLocalData(config, observed, planned));
   const candidates = await readCandidateHosts(pve, config);
   for (const line of hostWarnings(candidates)) await warn(line);
@@ -77,7 +76,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
     const { topology } = stepSite(config);
     if (kubernetes && topology)
       for (const line of await relabelMoved(kubernetes, config.cluster, topology, observed)) await say(line);
-    if (kubernetes) await recordKeptVms(kubernetes, observed, clusterPlan, config, now);
+    if (kubernetes) await recordKeptVms(kubernetes, observed, clusterPlan, config, nowOf(observed));
   }
   if (kubernetes) for (const line of await setTagsOfVms(pve, kubernetes, config, observed, isPreview)) await say(line);
   return { observed, clusterPlan, places, templates: templates.hardware };

@@ -15,6 +15,8 @@ import { OLD, smallConfig } from "../support/picture.ts";
 const uuid = "6b0124f9-0000-4000-8000-000000000302";
 const stranger = "6b0124f9-0000-4000-8000-000000000999";
 const generation = adoptedGeneration("kube-a");
+/** By the cluster's clock. */
+const now = "2026-03-01T12:00:00.000Z";
 const entry = { slot: 1, vmid: 302, uuid, node: "kube-a" };
 const workers = { name: "workers", image: OLD, slots: 2, vmIds: { first: 1100, last: 1109 } };
 const config = smallConfig({ pools: [{ ...workers, adopt: [entry] }] });
@@ -60,6 +62,7 @@ const seen = (changes: Partial<Parameters<typeof withAdopted>[1]> = {}) => ({
   vms: [live()],
   nodes: [nodeObject()],
   records: new Map<string, PoolRecord>(),
+  now: new Date(now),
   ...changes,
 });
 
@@ -187,8 +190,8 @@ describe("taking over", () => {
     assert.deepEqual(writes, [{ tags: ["billing", ...ourTags].join(";"), digest: "d1" }]);
     const memory = await readPoolRecord(kubernetes, "workers");
     assert.deepEqual(
-      memory.nodes.map(({ name, uuid: of, phase }) => [name, of, phase]),
-      [["kube-a", uuid, "handedOver"]],
+      memory.nodes.map(({ name, uuid: of, phase, since }) => [name, of, phase, since]),
+      [["kube-a", uuid, "handedOver", now]],
     );
   });
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { UserErrors } from "../../src/runtime/errors.ts";
 import { poolSpecs, type Config } from "../../src/config/config.ts";
 import { renderClusterPlan, newSlots, planPools, planCluster } from "../../src/program/cluster-plan.ts";
+import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { catalogue, type ObservedCluster } from "../../src/observe/observed-cluster.ts";
 import { adoptedGeneration, generationOf } from "../../src/domain/model/generation.ts";
 import type { ObservedNode, ObservedVm, PoolRecord } from "../../src/domain/model/types.ts";
@@ -76,6 +77,24 @@ describe("the plan of a whole cluster", () => {
       renderClusterPlan(clusterPlan).every((line) => line.includes("nothing to do")),
       renderClusterPlan(clusterPlan).join("\n"),
     );
+  });
+
+  it("counts a soak by the cluster's clock, however wrong ours is", () => {
+    const pool = { name: "workers", image: OLD, slots: 2, vmIds: { first: 1100, last: 1109 } };
+    const config = smallConfig({ pools: [{ ...pool, strategy: { soakSeconds: 600 } }] });
+    const soaksUntil = (clusterTime: string) => {
+      const before = settled(config);
+      const records = new Map(
+        [...before.records].map(([name, { generations, ...record }]) => {
+          const states = generations.map((one) => ({ ...one, state: "soaking" as const }));
+          return [name, { ...record, generations: name === "workers" ? states : generations }];
+        }),
+      );
+      const kubernetes = { now: () => new Date(clusterTime) } as unknown as Kubernetes;
+      return planPools(config, { ...before, records, kubernetes }).pools[0]?.soaksUntil;
+    };
+    assert.equal(soaksUntil("2026-03-01T11:09:59.000Z"), "2026-03-01T11:10:00.000Z");
+    assert.equal(soaksUntil("2026-03-01T11:10:00.000Z"), undefined);
   });
 
   it("takes out a pool that left the configuration, every node of it, and says so", () => {
@@ -310,7 +329,7 @@ describe("places of new nodes", () => {
         ? { status: 400, reason: "Parameter verification failed.", errors: { vmid: `VM ${vmid} already exists` } }
         : { data: vmid },
     );
-    const clusterPlan = await planCluster(pve.client, smallConfig(), picture(), now);
+    const clusterPlan = await planCluster(pve.client, smallConfig(), picture());
     const vmids = [clusterPlan.controlPlane, ...clusterPlan.pools].flatMap(({ slots }) =>
       slots.map(({ vmid }) => vmid),
     );
