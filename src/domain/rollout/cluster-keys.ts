@@ -1,4 +1,4 @@
-import { formatAddress, parseAddress } from "../model/address.ts";
+import { formatAddress, parseAddress, usualSpelling } from "../model/address.ts";
 import { canonical, type Json } from "../model/canonical.ts";
 import type { Problem } from "../model/problem.ts";
 
@@ -35,7 +35,7 @@ export function clusterKeyProblems(wanted: Config, live: readonly Config[]): Pro
   return Object.entries(FOR_LIFE).flatMap(([key, usual]) => {
     const valueOf = (config: Config) => valueIn(config, key) ?? (key === "cluster-dns" ? tenth(config) : usual);
     const now = valueOf(wanted);
-    const other = live.map(valueOf).find((value) => value !== now);
+    const other = live.map(valueOf).find((value) => spelled(value) !== spelled(now));
     if (other === undefined) return [];
     return [
       {
@@ -87,6 +87,12 @@ function tenth(config: Config): string {
       return first === undefined ? `the tenth of ${network}` : formatAddress({ ...first, value: first.value + 10n });
     })
     .join(",");
+}
+
+/** A list with its addresses and networks in their usual spelling: RKE2 compares what they mean. */
+function spelled(list: string): string {
+  const items = list.split(",").map((item) => item.split("/"));
+  return items.map(([address = "", ...rest]) => [usualSpelling(address), ...rest].join("/")).join(",");
 }
 
 /** The value of a key as text; `key+` is the same key. Lists may be written as text with commas. */

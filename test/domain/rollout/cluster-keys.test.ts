@@ -22,6 +22,18 @@ describe("keys that hold as long as a cluster lives", () => {
       { "service-cidr": "10.43.0.0/16,fd00:43::/112" },
       [],
     ],
+    [
+      "networks and addresses have another spelling",
+      { "cluster-cidr": "10.42.0.0/16,2001:cafe:42::/56", "cluster-dns": "10.43.0.10,FD00:43::A" },
+      { "cluster-cidr": "10.42.0.0/16,2001:cafe:42:0::/56", "cluster-dns": "10.43.0.10,fd00:43::a" },
+      [],
+    ],
+    [
+      "networks have another length",
+      { "cluster-cidr": "10.42.0.0/16,fd00:42::/56" },
+      { "cluster-cidr": "10.42.0.0/16,fd00:42::/48" },
+      ["cluster-cidr"],
+    ],
     ["another DNS address", { "cluster-dns": "10.43.0.53" }, {}, ["cluster-dns"]],
     ["another domain", { "cluster-domain": "example.local" }, {}, ["cluster-domain"]],
     ["another way to the kubelets", { "egress-selector-mode": "disabled" }, {}, ["egress-selector-mode"]],
