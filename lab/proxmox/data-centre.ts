@@ -87,6 +87,8 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
   readonly nodes = new Map<string, PveNode>();
   /** Zone of each VNet of the SDN; every host has them. */
   readonly vnets = new Map<string, string>();
+  /** Hosts with an entry in a resource mapping, by its path: `pci/gpu`. */
+  readonly mappings = new Map<string, string[]>();
   readonly storages = new Map<string, Storage>();
   readonly pools = new Map<string, Pool>();
   readonly vms = new Map<number, Vm>();

@@ -22,9 +22,19 @@ type Issue = z.core.$ZodIssue;
 /** Keys with secrets in them: no message quotes their values. */
 const SECRET: ReadonlySet<string> = new Set(["registries"]);
 
+/** Keys that somebody may look for, and why there are none. */
+const REFUSED: Readonly<Record<string, Omit<Problem, "where">>> = {
+  ha: {
+    what: "no VM is put under Proxmox HA: a token needs Sys.Console on / for its resources and rules, which opens a shell on every host",
+    todo: "remove the key. Nodes need no HA; VMs that an administrator puts under it are stopped through it (docs/sites.md)",
+  },
+};
+
 function unknown({ path, keys }: z.core.$ZodIssueUnrecognizedKeys): Problem[] {
   const known = keysAt(path);
   return keys.map((key) => {
+    const refused = Object.hasOwn(REFUSED, key) ? REFUSED[key] : undefined;
+    if (refused) return { ...refused, where: pathOf([...path, key]) };
     const meant = known.toSorted((a, b) => distance(key, a) - distance(key, b))[0];
     const near = meant !== undefined && distance(key, meant) <= Math.max(2, key.length / 3);
     return {

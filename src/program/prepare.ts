@@ -4,6 +4,7 @@ import { placementsOf } from "../config/placement.ts";
 import { crowdedHosts } from "../domain/rollout/host-spread.ts";
 import { adoptNodes } from "../observe/adoption.ts";
 import { requireSameClocks } from "../observe/clocks.ts";
+import { requireHostHardware } from "../observe/host-hardware.ts";
 import { hostWarnings, readCandidateHosts, requireHosts, type Places } from "../observe/hosts.ts";
 import { hostOf, nowOf, observeCluster, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
 import { requireRoom } from "../observe/room.ts";
@@ -70,6 +71,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   if (!isPreview) {
     // The token of a preview may only read.
     await requireClonable(pve, templates, clones, config.site.bridge);
+    await requireHostHardware(pve, clones);
     // Done last: a run that is refused must not make these changes.
     for (const line of await announceUpdate(pve, config, observed, clusterPlan)) await say(line);
     for (const line of await adoptNodes(pve, kubernetes, config.cluster, adoption)) await say(line);

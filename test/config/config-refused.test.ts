@@ -361,6 +361,13 @@ describe("a wrong configuration", () => {
     ],
     ["a tag with a capital", { tags: ["Web"] }, {}, "evergreen:pools[0].tags[0]", /must be a tag: small letters/],
     ["a tag that Proxmox refuses", { tags: ["a/b"] }, {}, "evergreen:pools[0].tags[0]", /must be a tag: small letters/],
+    [
+      "HA, which no token of ours may set",
+      { ha: { state: "started" } },
+      {},
+      "evergreen:pools[0].ha",
+      /Sys\.Console on \/ .*shell on every host/,
+    ],
     ["no surge", { strategy: { surge: 0 } }, {}, "evergreen:pools[0].strategy.surge", /a new node comes before/],
     [
       "surge of blue-green",

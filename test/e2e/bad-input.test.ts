@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { refused, says } from "./refusal.ts";
+import { refused, says, type Message } from "./refusal.ts";
 import { Site } from "./site.ts";
 
+const pool = (more: object) => ({ name: "more", image: "ubuntu-24.04-rke2-v1.0.0", slots: 1, ...more });
 const known = "ubuntu-24.04-rke2-v1.0.0";
 
 describe("what a run refuses before it begins", function () {
@@ -127,6 +131,64 @@ describe("what a run refuses before it begins", function () {
       { what: /VMIDs 1015-1020 overlap with 1000-1019/, where: /evergreen:pools\[0\]\.vmIds/, todo: /move it/ },
       { what: /addresses overlap/, where: /evergreen:pools\[0\]\.firstAddress/, todo: /move/ },
     ]);
+  });
+
+  const config: [string, Record<string, unknown>, Message][] = [
+    [
+      "an address of two pools",
+      { "pools.1": pool({ vmIds: { first: 1300, last: 1309 }, firstAddress: "127.75.0.105" }) },
+      { what: /addresses overlap with those of workers/, where: /evergreen:pools\[1\]\.firstAddress/, todo: /move/ },
+    ],
+    [
+      "a disk that is smaller than the template's",
+      { "pools.0.diskGiB": 5 },
+      { what: /disk has 10 GiB, and a clone shall have 5/, where: /template ubuntu/, todo: /diskGiB/ },
+    ],
+    [
+      "a CPU type that a host does not know",
+      { "pools.0.cpu": { type: "x86-64-v9" } },
+      { what: /pve1 knows no CPU type x86-64-v9/, where: /cpu\.type/, todo: /types/ },
+    ],
+    [
+      "a bridge that is not there",
+      { "pools.0.networks": [{ bridge: "vmbr9" }] },
+      { what: /lacks SDN\.Use/, where: /localnetwork\/vmbr9$/, todo: /SDN\.Use/ },
+    ],
+    [
+      "a device whose mapping is not there",
+      { "pools.0.devices": [{ mapping: "gpu" }] },
+      { what: /lacks Mapping\.Use/, where: /^\/mapping\/pci\/gpu$/, todo: /Mapping\.Use/ },
+    ],
+    [
+      "a storage that is not there, for further disks",
+      { "pools.0.disks": [{ name: "data", sizeGiB: 1, storage: "nowhere" }] },
+      { what: /lacks Datastore\.A/, where: /^\/storage\/nowhere$/, todo: /Datastore/ },
+    ],
+    [
+      "a weight of a host that is not there",
+      { "site.hostWeights": { pve9: 1 } },
+      { what: /pve9 has a weight/, where: /hostWeights\["pve9"\]/, todo: /the hosts are pve1/ },
+    ],
+    ["Proxmox HA", { "pools.0.ha": true }, { what: /Sys\.Console on \//, where: /pools\[0\]\.ha/, todo: /remove/ }],
+  ];
+  // What this lab has not: a bridge on one of several hosts (test/observe/templates.test.ts), a storage without disk images
+  // (hosts.test.ts), a mapping or a CPU type on one of several hosts (host-hardware.test.ts), a proxy that refuses
+  // (test/runtime/proxy.test.ts).
+  for (const [title, changes, message] of config)
+    it(title, async () => {
+      await site.configure(changes);
+      await refused(site, [message]);
+    });
+
+  it("the same behind a proxy for others: the program reaches its engine on this machine without it", async () => {
+    const proxy = createServer();
+    proxy.on("connect", (_request, socket) => socket.end("HTTP/1.1 403 Forbidden\r\n\r\n"));
+    await once(proxy.listen(0, "127.75.0.200"), "listening");
+    const url = `http://127.75.0.200:${(proxy.address() as AddressInfo).port}`;
+    await site.configure({ "pools.0.ha": true });
+    const through = { HTTPS_PROXY: url, https_proxy: url, NO_PROXY: "", no_proxy: "" };
+    await refused(site, [{ what: /Sys\.Console on \//, where: /pools\[0\]\.ha/, todo: /remove/ }], through);
+    proxy.close();
   });
 
   it("ids that others hold", async () => {

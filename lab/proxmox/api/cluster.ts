@@ -137,7 +137,34 @@ function networks({ dc, token, params }: Call) {
   return [...bridges, ...vnets];
 }
 
+/** Mappings show for those who may use them (PVE/API2/Cluster/Mapping/PCI.pm). */
+function mappings(kind: "pci" | "usb") {
+  return ({ dc, token }: Call) =>
+    [...dc.mappings]
+      .filter(([path]) => path.startsWith(`${kind}/`))
+      .filter(([path]) => mayAny(dc, token, `/mapping/${path}`, ["Mapping.Modify", "Mapping.Use", "Mapping.Audit"]))
+      .map(([path, hosts]) => ({
+        id: path.slice(kind.length + 1),
+        map: hosts.map((node) => `id=10de:1db6,node=${node},path=0000:01:00.0`),
+      }));
+}
+
+/** The builtin models; custom ones show only with Sys.Audit on /nodes (PVE/API2/Qemu/CPU.pm). */
+const cpuTypes = [
+  ...["host", "max", "kvm64", "qemu64", "x86-64-v2", "x86-64-v2-AES", "x86-64-v3", "x86-64-v4"],
+  ...["Haswell", "Broadwell", "Skylake-Server", "Icelake-Server", "EPYC", "EPYC-Rome", "EPYC-Milan"],
+];
+
 export const clusterRoutes: Route[] = [
+  { method: "GET", path: "cluster/mapping/pci", allow: anyone, params: {}, run: mappings("pci") },
+  { method: "GET", path: "cluster/mapping/usb", allow: anyone, params: {}, run: mappings("usb") },
+  {
+    method: "GET",
+    path: "nodes/{node}/capabilities/qemu/cpu",
+    allow: anyone,
+    params: {},
+    run: () => cpuTypes.map((name) => ({ name, custom: 0, vendor: "default" })),
+  },
   { method: "GET", path: "version", allow: anyone, params: {}, run: version },
   { method: "GET", path: "nodes", allow: anyone, params: {}, run: nodes },
   { method: "GET", path: "nodes/{node}/version", allow: anyone, params: {}, run: version },

@@ -40,6 +40,13 @@ export class Row {
     return value === undefined || value === null ? undefined : new Row(value, `${this.path}, ${name}`);
   }
 
+  /** A field that is a list of strings; an absent one is empty. */
+  strings(name: string): string[] {
+    const value = this.value[name] ?? [];
+    if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
+    throw new ProxmoxAnswerError(this.path, `${name} is ${describe(value)}`);
+  }
+
   /** All fields that are strings or numbers, as strings. */
   texts(): Map<string, string> {
     const plain = ([, value]: [string, unknown]) => typeof value === "string" || typeof value === "number";
