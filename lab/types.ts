@@ -35,7 +35,7 @@ export interface CloudInit {
   hostname: string;
   /** From `ipconfig0`: address without prefix length; undefined for DHCP or none. */
   address: string | undefined;
-  /** The same of IPv6; `auto` when the network provides it. Absent: cloud-init says nothing of IPv6. */
+  /** The same of IPv6; `auto` and `dhcp` as they are. Absent: cloud-init says nothing of IPv6. */
   address6?: string;
   gateway: string | undefined;
 }

@@ -171,9 +171,12 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
   }
 }
 
-/** With an address of the network's, guests have a temporary one too, and before it (RFC 8981). */
+/**
+ * The lab's network is advertised, and has no DHCPv6. With an address of the network's, guests have a temporary one too,
+ * and before it (RFC 8981).
+ */
 function addresses6Of({ vmid, cloudInit: { address6 } }: Machine): string[] {
-  if (address6 !== "auto") return address6 === undefined ? [] : [address6];
+  if (address6 !== "auto") return address6 === undefined || address6 === "dhcp" ? [] : [address6];
   return [`fd00:6::${randomBytes(2).toString("hex")}:1`, `fd00:6::${vmid.toString(16)}`];
 }
 

@@ -33,7 +33,7 @@ function cloudInitOf(vm: Vm): CloudInit {
   return {
     hostname: String(vm.config.get("name") ?? `VM${vm.vmid}`),
     address: ip === undefined || ip === "dhcp" ? undefined : ip.split("/")[0],
-    ...(ip6 === undefined || ip6 === "manual" ? {} : { address6: ip6 === "dhcp" ? "auto" : (ip6.split("/")[0] ?? "") }),
+    ...(ip6 === undefined || ip6 === "manual" ? {} : { address6: ip6.split("/")[0] ?? "" }),
     gateway: network.get("gw"),
   };
 }

@@ -101,4 +101,15 @@ describe("a site with IPv4 and IPv6, end to end", function () {
     await site.unchanged();
     assert.deepEqual(await site.complaints(), []);
   });
+
+  it("judges no image by an address that the network does not provide", async () => {
+    await site.configure({ "pools.0.ip6": "dhcp", "pools.0.rollout": 2, "timeouts.joinSeconds": 15 });
+    const said = await site.fails();
+    assert.match(said, /and node-ip: \[127\.91\.0\.\d+\], must share the same IP version[^]*the image was not judged/);
+    const { generations } = await site.record("workers");
+    assert.deepEqual(
+      generations.filter(({ state }) => state === "failed"),
+      [],
+    );
+  });
 });

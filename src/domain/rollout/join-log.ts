@@ -30,9 +30,12 @@ export function isRemovedFromEtcd(log: string): boolean {
 }
 
 /**
- * Why RKE2 could not fetch its own image, from the last such message of the log: the registry may be away, or refuse
- * more pulls for a while (rancher/rke2#3244, #4666).
+ * What RKE2 lacks from outside of its machine, from the last such message of the log. Its own image: the registry may be
+ * away, or refuse more pulls for a while (rancher/rke2#3244, #4666). An address of a family that the cluster has: no
+ * router advertises the network, or no DHCP server answers (k3s, pkg/agent/run.go).
  */
-export function whatIsNotFetched(log: string): string | undefined {
-  return [...log.matchAll(/failed to get runtime image [^"\n]+/g)].at(-1)?.[0].trim();
+export function whatIsMissing(log: string): string | undefined {
+  const words =
+    /failed to get runtime image [^"\n]+|cluster-cidr: \[[^\]\n]*\] and node-ip: \[[^\]\n]*\], must share the same IP version/g;
+  return [...log.matchAll(words)].at(-1)?.[0].trim();
 }

@@ -4,7 +4,7 @@ import { say } from "../../runtime/log.ts";
 import { guest } from "../../../images/contract.ts";
 import { readFile } from "../../clients/proxmox/agent.ts";
 import type { VmConfig } from "../../clients/proxmox/vms.ts";
-import { clockErrorIn, isRemovedFromEtcd, whatIsNotFetched } from "../../domain/rollout/join-log.ts";
+import { clockErrorIn, isRemovedFromEtcd, whatIsMissing } from "../../domain/rollout/join-log.ts";
 import type { StepContext } from "../context.ts";
 import { unjudged } from "./attribution.ts";
 import { ImageFault, NeverRegistered } from "./verdict.ts";
@@ -33,8 +33,8 @@ export async function readJoinLog(context: StepContext, vm: VmConfig, error: unk
   if (!(error instanceof NeverRegistered)) return error;
   const off = clockErrorIn(end.join("\n"), now);
   if (off !== undefined) return wrongClock(vm, off, error);
-  const unfetched = whatIsNotFetched(end.join("\n"));
-  return unfetched === undefined ? error : unjudged(error, unfetched);
+  const missing = whatIsMissing(end.join("\n"));
+  return missing === undefined ? error : unjudged(error, missing);
 }
 
 function removed({ name, vmid, host }: VmConfig, cause: unknown): MemberRemoved {

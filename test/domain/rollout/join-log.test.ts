@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { clockErrorIn, isRemovedFromEtcd, whatIsNotFetched } from "../../../src/domain/rollout/join-log.ts";
+import { clockErrorIn, isRemovedFromEtcd, whatIsMissing } from "../../../src/domain/rollout/join-log.ts";
 
 const now = new Date("2026-03-01T12:00:00Z");
 const refused = (current: string, rest: string) =>
@@ -44,10 +44,25 @@ describe("an image of RKE2 that cannot be fetched, by the join log", () => {
     const what =
       "failed to get runtime image index.docker.io/rancher/rke2-runtime:v1.34.4-rke2r1: all endpoints failed: ";
     const line = `level=fatal msg="${what}Get \\"https://index.docker.io/v2/\\": dial tcp: i/o timeout"`;
-    assert.ok(whatIsNotFetched(`before\n${line}\nafter`)?.startsWith(what.trimEnd()));
+    assert.ok(whatIsMissing(`before\n${line}\nafter`)?.startsWith(what.trimEnd()));
   });
 
   it("is not named in a log without it", () => {
-    assert.equal(whatIsNotFetched('level=fatal msg="401 Unauthorized"'), undefined);
+    assert.equal(whatIsMissing('level=fatal msg="401 Unauthorized"'), undefined);
+  });
+});
+
+describe("a family of addresses that a machine lacks, by the join log", () => {
+  const line = (what: string) =>
+    `level=fatal msg="cluster-cidr: [10.42.0.0/16 fd00:42::/56] and ${what}, must share the same IP version (IPv4, IPv6 or dual-stack)"`;
+  it("is named as RKE2 names it", () => {
+    assert.equal(
+      whatIsMissing(`before\n${line("node-ip: [10.0.0.9]")}\nafter`),
+      "cluster-cidr: [10.42.0.0/16 fd00:42::/56] and node-ip: [10.0.0.9], must share the same IP version",
+    );
+  });
+
+  it("is not what networks of the configuration lack", () => {
+    assert.equal(whatIsMissing(line("service-cidr: [10.43.0.0/16]")), undefined);
   });
 });
