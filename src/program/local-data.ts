@@ -125,11 +125,11 @@ function strandedWords(
 /** Data that is not kept: scratch data of pods, and labels, taints and annotations that were set manually on a node. */
 function lostWords(plan: PoolPlan, { nodes, pods }: DataPicture): string[] {
   const there = (name: string) => nodes.find((node) => nameOf(node) === name);
-  const { labels = {}, taints = [] } = plan.wanted?.spec ?? {};
+  const { labels = {}, annotations = {}, taints = [] } = plan.wanted?.spec ?? {};
   const manualChanges = plan.slots.flatMap(({ name: successor, replaces }) =>
     replaces.map((name) => {
       const node = there(name);
-      return node ? byHandWords(node, successor, { labels, taints }, pods) : [];
+      return node ? byHandWords(node, successor, { labels, annotations, taints }, pods) : [];
     }),
   );
   return [...firstOf(departingOf(plan).map((name) => scratchWords(name, pods))), ...firstOf(manualChanges)];

@@ -33,6 +33,8 @@ export interface SelectingPod extends DrainPod {
 /** What the configuration sets on every node of a pool. */
 export interface Given {
   labels: Readonly<Record<string, string>>;
+  /** @default none */
+  annotations?: Readonly<Record<string, string>>;
   /** Each as `key=value:Effect`. */
   taints: readonly string[];
 }
@@ -68,7 +70,7 @@ export function byHandWords(node: HandNode, successor: string, given: Given, pod
   const name = node.metadata?.name ?? "";
   const here = pods.filter(({ spec }) => spec?.nodeName === name);
   const { labels, taints } = givenByHand(node, given);
-  const annotations = handGiven(node, "annotations");
+  const annotations = handGiven(node, "annotations").filter(([key, value]) => given.annotations?.[key] !== value);
   const bound = here.filter((pod) => leaves(pod) && isBoundByName(pod, node, successor)).map(titleOf);
   const byName =
     bound.length > 0

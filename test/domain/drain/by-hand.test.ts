@@ -74,6 +74,15 @@ describe("what a node has by hand", () => {
     ]);
   });
 
+  it("is no annotation that the configuration gives, unless somebody gave it another value", () => {
+    const old = node({}, "kubectl-label");
+    old.metadata = { ...old.metadata, annotations: { "example.org/owner": "a" } };
+    const by = (owner: string) =>
+      byHandWords(old, "new", { ...given, annotations: { "example.org/owner": owner } }, []);
+    assert.deepEqual(by("a"), []);
+    assert.match(by("b").join(), /annotation example\.org\/owner/);
+  });
+
   const named = { nodeSelectorTerms: [{ matchFields: [{ key: "metadata.name", operator: "In", values: ["old"] }] }] };
   const byField = { affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: named } } };
   const bound: [title: string, one: SelectingPod, said: boolean][] = [
