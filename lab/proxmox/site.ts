@@ -135,6 +135,7 @@ export const site = {
   rolloutToken: "evergreen@pve!rollout",
   /** Reads the site and changes nothing. */
   readToken: "evergreen-read@pve!preview",
+  readSecret: "5eed0000-0000-4000-8000-000000000001",
   /** Has all privileges, for the administrator of the data centre. */
   rootToken: "root@pam!lab",
 } as const;
@@ -169,7 +170,7 @@ export async function seedSite(dc: DataCentre, options: SiteOptions = {}): Promi
   for (const [path, privileges] of Object.entries(rolloutPrivileges(dc.version, site))) {
     dc.grant(site.rolloutToken, path, privileges, { role: "EvergreenRollout" });
   }
-  dc.addToken(site.readToken);
+  dc.addToken(site.readToken, { secret: site.readSecret });
   for (const [path, privileges] of Object.entries(readPrivileges(dc.version, site))) {
     dc.grant(site.readToken, path, privileges, { role: "EvergreenRead" });
   }

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { site as labSite } from "../../lab/proxmox/site.ts";
 import { Operator } from "../lab/support/operator.ts";
+import { refused } from "./refusal.ts";
 import { Site } from "./site.ts";
 
 /** A site of two hosts with storage of their own, whose nodes have a VLAN and a second disk. */
@@ -189,6 +191,30 @@ describe("hardware of a site's own, end to end", function () {
       after.map(({ labels }) => labels.rack),
       ["r1", "r1"],
     );
+  });
+
+  it("is previewed with the token that only reads, which no update may use", async () => {
+    await site.configure({ "pools.0.rollout": 1 });
+    const reads = { PROXMOX_VE_API_TOKEN: `${labSite.readToken}=${labSite.readSecret}` };
+    const { code, output } = await site.pulumi(["preview", "--stack", "dev"], reads);
+    assert.equal(code, 0, output);
+    assert.match(output, /roll workers: .*rollout 0 -> 1/);
+    assert.doesNotMatch(output, /has what the configuration does not give/, "its annotations are configured");
+    const lacks = (privilege: string, path: RegExp) => ({
+      what: new RegExp(`lacks ${privilege.replaceAll(".", "\\.")} `),
+      where: path,
+      todo: new RegExp(privilege),
+    });
+    await refused(
+      site,
+      [
+        lacks("VM.Allocate", /^\/pool\/evergreen-nodes$/),
+        lacks("VM.Clone", /^\/pool\/evergreen-templates$/),
+        lacks("Datastore.AllocateSpace", /^\/storage\/local$/),
+      ],
+      reads,
+    );
+    await site.configure({ "pools.0.rollout": undefined });
   });
 
   it("is refused where the token may not have it, before anything is made", async () => {
