@@ -28,7 +28,7 @@ describe("the log", () => {
   }
 
   it("is what every command prints through that shows what guests and nodes have said", () => {
-    const direct = readdirSync("cli").filter((name) => name.endsWith(".ts") && textOf(name).includes('stdout.write'));
+    const direct = readdirSync("cli").filter((name) => name.endsWith(".ts") && textOf(name).includes("stdout.write"));
     assert.deepEqual(direct, ["demo.ts", "doctor.ts", "env.ts", "explain.ts", "lab.ts"]);
   });
 
