@@ -71,7 +71,7 @@ const customary = new Set(["main", "next"]);
 const questions = new Set(["is", "has", "may", "with"]);
 
 /** Verbs of the engine's commands, which are in the state of every stack (src/domain/model/formats.ts). */
-const commands = new Set(["gate", "rollout", "handover", "snapshot"]);
+const commands = new Set(["gate", "rollout", "handover", "snapshot", "registries"]);
 
 const verbRule = {
   create(context) {

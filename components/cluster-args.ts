@@ -39,7 +39,10 @@ export interface ClusterArgs {
    * generation, and nodes have it before RKE2 starts. Keep it, or each password in it, as a secret: credentials in
    * clear are refused.
    *
-   * A change of it: New nodes. Nodes that run keep what they have: raise `rollout` of their pool to replace them.
+   * A change of it: In place, where the image has the unit for it: RKE2 restarts, pods stay, one node of a pool after
+   * the other, before anything else in the pool. A node that is down gets it in the first update after it is back.
+   * Nodes of other images keep theirs and are named: raise `rollout` of their pool to replace them. Without the key,
+   * nodes keep what they have; `{}` takes it from them.
    */
   registries?: ClusterRegistriesArgs;
   /** Longest waits of the steps, in seconds. */

@@ -1,6 +1,6 @@
 /** What a node image promises to the steps: the files through which a step and a guest communicate. */
 export const guest = {
-  /** Describes the image, as JSON: `image`, `rke2`, `kernel`. */
+  /** Describes the image, as JSON: `image`, `rke2`, `kernel`, and `units`, a list of those that not every image has. */
   image: "/etc/evergreen/image.json",
   /** Join data: a fragment of RKE2's configuration. Empty: the guest wipes its join data and stops RKE2. */
   join: "/etc/evergreen/join.yaml",
@@ -21,6 +21,14 @@ export const guest = {
   registries: "/etc/evergreen/registries.yaml",
   /** How the paths of its certificates and keys begin; 16 hex digits of their content and `.pem` follow. */
   registryPems: "/etc/evergreen/registry-",
+  /**
+   * Written, with the SHA-256 of `registries.yaml`, on a node that runs, when that is another one. The unit `registries`
+   * copies `registries.yaml` to RKE2's default place, `/etc/rancher/rke2/registries.yaml`, restarts RKE2 if it runs, waits
+   * until it has started, and repeats the text in `registriesLoaded`.
+   */
+  registriesReload: "/etc/evergreen/registries.reload",
+  /** The SHA-256 of the registries.yaml that RKE2 has started with. A join writes it before the first start. */
+  registriesLoaded: "/etc/evergreen/registries.loaded",
   /** The last output of the join unit and of RKE2. */
   log: "/var/log/evergreen/join.log",
   /** RKE2's own configuration. On an adopted node it shows how the node joined. */
@@ -30,6 +38,9 @@ export const guest = {
   /** Server token, on servers. Equivalent to cluster admin. */
   serverToken: "/var/lib/rancher/rke2/server/token",
 } as const;
+
+/** The entry of `units` in `image.json` that promises to act on `registriesReload`. */
+export const unitOfRegistries = "registries";
 
 /** Ports of the registration address. */
 export const ports = { supervisor: 9345, api: 6443 } as const;

@@ -100,7 +100,7 @@ export type FaultOrder =
   /** A VM that does not belong to the tool; in a Proxmox pool of ours the token can see it. */
   | { kind: "stranger"; vmid: number; name?: string; tags?: string[]; pool?: string }
   /** A new template: an image that was built with this RKE2, named after its version. */
-  | { kind: "template"; vmid: number; version: string; rke2: string }
+  | { kind: "template"; vmid: number; version: string; rke2: string; units?: string[] }
   | { kind: "delete-vm"; vm: number | string }
   | { kind: "stop-vm"; vm: number | string }
   | { kind: "start-vm"; vm: number | string }

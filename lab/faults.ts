@@ -99,7 +99,10 @@ export class Faults {
       case "stranger":
         return this.stranger(order);
       case "template":
-        return await this.template(order.vmid, labImage(order.version, order.rke2));
+        return await this.template(
+          order.vmid,
+          labImage(order.version, order.rke2, order.units && { units: order.units }),
+        );
       case "delete-vm":
       case "stop-vm":
       case "start-vm":

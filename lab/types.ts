@@ -8,6 +8,8 @@ export interface ImageContent {
   rke2: string;
   kernel: string;
   osImage: string;
+  /** Units that not every image has; absent: none of them. */
+  units?: readonly string[];
   /** False: the image has no qemu-guest-agent, or its agent never starts. */
   agent: boolean;
   /** Fault of guests of this image; absent: none. */

@@ -1,4 +1,5 @@
 /** A virtual machine from power on to power off. */
+import { createHash } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { AgentError } from "../types.ts";
 import type { Guest } from "../types.ts";
@@ -13,6 +14,7 @@ import { paths, readOrder } from "./join.ts";
 import type { Order } from "./join.ts";
 import { moveData, snapshotDirectoryOf } from "./member.ts";
 import { JoinFailure } from "./registration.ts";
+import { usual } from "./registries.ts";
 import { Scope } from "./scope.ts";
 import { runServer } from "./server.ts";
 import { obeyYield } from "./yield.ts";
@@ -81,6 +83,8 @@ export class RackGuest implements Guest {
     this.needAgent();
     this.context.files.agentWrite(path, content);
     if (path === paths.marker) this.obey();
+    if (path === paths.reload && this.context.machine.image.units?.includes("registries"))
+      this.orders = this.orders.then(() => this.reload());
     if (path === paths.yield) this.orders = this.orders.then(() => obeyYield(this.context));
   }
 
@@ -156,6 +160,46 @@ export class RackGuest implements Guest {
     for (const path of [paths.fragment, paths.nodePassword, ...credentials]) files.remove(path);
     log.say("evergreen-join", "join data wiped, RKE2 stopped");
     if (joined) rack.report({ kind: "left", vmid: machine.vmid, name: machine.name });
+  }
+
+  /** What the unit for registries does: RKE2 restarts, and its containers go on. */
+  private async reload(): Promise<void> {
+    const { files, log, runtime } = this.context;
+    const wish = files.text(paths.reload).trim();
+    const content = files.get(paths.registries);
+    if (!content || createHash("sha256").update(content).digest("hex") !== wish) {
+      log.say("evergreen-registries", "registries.yaml does not have the hash that registries.reload names");
+      return;
+    }
+    files.put(usual, content);
+    const { service } = this;
+    const order = readOrder(files, this.hostname);
+    const path = order.kind === "start" ? order.fragment.privateRegistry : undefined;
+    if (service?.joined && !service.stopped) {
+      runtime.isStopped = true;
+      await service.scope.wait(restartAfter).catch(noop);
+      if (!this.startAgain(service, path)) return;
+    }
+    files.put(paths.loaded, wish);
+  }
+
+  /** @returns whether RKE2 has started at once; the service manager tries it again until it does */
+  private startAgain(service: Service, path: string | undefined): boolean {
+    const { files, log, runtime } = this.context;
+    const attempt = (): boolean => {
+      try {
+        runtime.restart(files, path);
+        return true;
+      } catch (error) {
+        log.say("rke2", `level=fatal msg="${messageOf(error)}"`);
+        return false;
+      }
+    };
+    if (service.scope.over || attempt()) return !service.scope.over;
+    service.scope.run(async () => {
+      while (!service.scope.over && runtime.isStopped && !attempt()) await service.scope.wait(restartAfter);
+    });
+    return false;
   }
 
   private async start(order: Order & { kind: "start" }): Promise<void> {

@@ -60,6 +60,10 @@ export class Kubelet {
     await this.scope.wait(Math.max(0, this.registerAt - performance.now()));
     await this.register();
     this.guest.log.say("rke2", `level=info msg="Successfully registered node" node=${this.facts.node}`);
+    const { runtime } = this.guest;
+    const report = () => this.scope.run(() => this.publish());
+    runtime.onStart.add(report);
+    this.scope.defer(() => void runtime.onStart.delete(report));
     this.scope.run(() => this.beat());
     this.scope.run(() => this.becomeReady());
   }
@@ -108,6 +112,7 @@ export class Kubelet {
   private async beat(): Promise<void> {
     for (let count = 1; !this.scope.over; count++) {
       await this.scope.wait(heartbeat);
+      if (this.guest.runtime.isStopped) continue;
       const late = performance.now();
       await this.renewLease();
       // After an outage the controllers may have marked the node as not ready: the kubelet corrects its status.

@@ -8,7 +8,7 @@ export const privateRegistry = "registry.lab.test";
 export const registryUser = "puller";
 
 /** RKE2's default. */
-const usual = "/etc/rancher/rke2/registries.yaml";
+export const usual = "/etc/rancher/rke2/registries.yaml";
 
 interface Content {
   configs?: Record<string, { auth?: { username?: string; password?: string } } | null> | null;
@@ -35,7 +35,10 @@ export class NodeRuntime {
     }
   }
 
-  resume(): void {
+  /** RKE2 of a node that has joined is started anew. @throws Error in RKE2's words when it does not start */
+  restart(files: GuestFiles, path: string | undefined): void {
+    this.isStopped = true;
+    this.read(files, path);
     this.isStopped = false;
     for (const tell of this.onStart) tell();
   }

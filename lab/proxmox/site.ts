@@ -120,6 +120,7 @@ export function labImage(version: string, rke2: string, changes: Partial<ImageCo
     kernel: "6.8.0-60-generic",
     osImage: "Ubuntu 24.04.3 LTS",
     agent: true,
+    units: ["registries"],
     ...changes,
   };
 }

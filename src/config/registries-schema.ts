@@ -22,7 +22,7 @@ const mirror = z
       .exactOptional()
       .meta({ description: "URLs that are tried in this order, and the registry itself after them." }),
     rewrite: z
-      .record(text.refine(isPattern, "must be a regular expression"), z.string())
+      .record(text.refine(isPattern, "must be a regular expression of Go"), z.string())
       .exactOptional()
       .meta({ description: "Patterns of repositories, and what takes the place of each in requests to the mirror." }),
   })
@@ -104,9 +104,11 @@ function isEndpoint(value: string): boolean {
   );
 }
 
+/** A pattern of Go: it may name groups and set flags in its own way, and has no look-around and no back reference. */
 function isPattern(value: string): boolean {
+  if (/\(\?<?[=!]|\\[1-9]/.test(value)) return false;
   try {
-    return new RegExp(value).source !== "";
+    return new RegExp(value.replace(/^\(\?[imsU]+\)/, "").replaceAll("(?P<", "(?<")).source !== "";
   } catch {
     return false;
   }

@@ -1,4 +1,5 @@
 import { imageTags, labels } from "../domain/model/formats.ts";
+import type { ObservedRegistries } from "./registries.ts";
 import { refuseAnotherCluster } from "./cluster-identity.ts";
 import { asTagged, withAdopted, type ObservedAdoption } from "./adoption.ts";
 import { UserError, UserErrors, type Problem } from "../runtime/errors.ts";
@@ -46,6 +47,8 @@ export interface ObservedCluster {
   adoption: ObservedAdoption;
   /** Undefined before the first server has joined. */
   kubernetes: Kubernetes | undefined;
+  /** Members that run with other registries than the configured ones. @default not asked */
+  registries?: ObservedRegistries;
 }
 
 /**
@@ -150,6 +153,7 @@ export function observedPool(observed: ObservedCluster, pool: string): ObservedP
     takenVmids: observed.takenVmids,
     hiddenVmids: observed.hiddenVmids,
     takenAddresses: takenAddresses(observed),
+    ...(observed.registries && { outdated: observed.registries.outdated }),
   };
 }
 

@@ -42,8 +42,8 @@ export async function planUpdate(config: Config): Promise<PlannedCluster> {
   const observed = isLocked ? await observeCluster(pve, config) : first;
   const [say, warn] = [(line: string) => log.info(line), (line: string) => log.warn(line)];
   const prepared = await prepare({ pve, config, observed, isPreview, say, warn });
-  const seen = new Set([first, observed, prepared.observed]);
-  await Promise.all([...[...seen].map(({ kubernetes }) => kubernetes?.close()), pve.close()]);
+  const clients = new Set([first, observed, prepared.observed].map(({ kubernetes }) => kubernetes));
+  await Promise.all([...[...clients].map((client) => client?.close()), pve.close()]);
   return plannedCluster(config, prepared);
 }
 

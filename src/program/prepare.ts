@@ -9,6 +9,7 @@ import { hostWarnings, readCandidateHosts, requireHosts, type Places } from "../
 import { hostOf, nowOf, observeCluster, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
 import { requireRoom } from "../observe/room.ts";
 import { clonesOf, readTemplates, requireClonable, type Templates } from "../observe/templates.ts";
+import { keptRegistries, observeRegistries } from "../observe/registries.ts";
 import { setTagsOfVms } from "../observe/tags.ts";
 import { relabelMoved } from "../observe/topology.ts";
 import { findStaleResources } from "../recovery/stale-resources.ts";
@@ -48,11 +49,13 @@ export interface Preparation {
  */
 export async function prepare({ pve, config, isPreview, say, warn, ...begun }: Preparation): Promise<Prepared> {
   if (begun.observed.kubernetes) await requireSameClocks(begun.observed.kubernetes);
-  const observed = isPreview ? begun.observed : await repairStaleResources(pve, config, begun.observed, say);
+  const mended = isPreview ? begun.observed : await repairStaleResources(pve, config, begun.observed, say);
+  const observed = { ...mended, registries: await observeRegistries(pve, config, mended) };
   const planned = await planCluster(pve, config, observed);
   const clusterPlan = await forecastDrains(config, observed, await planLocalData(config, observed, planned));
   const candidates = await readCandidateHosts(pve, config);
   for (const line of hostWarnings(candidates)) await warn(line);
+  for (const line of keptRegistries(observed.registries, poolPlans(clusterPlan))) await warn(line);
   for (const line of ipv6Words(config, poolPlans(clusterPlan), observed)) await warn(line);
   const placements = placementsOf(config);
   const places = chooseVmHosts(config, observed, clusterPlan, candidates);

@@ -44,6 +44,11 @@ export interface SnapshotInput extends PoolInput {
   backup: BackupPolicy;
 }
 
+/** Input of `registries`. */
+export interface RegistriesInput extends PoolInput {
+  registries: Registries;
+}
+
 /** Input of the steps of a slot: `claim`, `retain`, `release`, `join`, `retire`, `handover`. */
 export interface SlotInput extends ClusterInput {
   pool: string;
@@ -305,6 +310,22 @@ export function readSnapshotInput(environment: Environment): SnapshotInput {
   return { ...planned(input), backup: policy };
 }
 
+/**
+ * Reads the input of `registries`.
+ * @throws UserErrors that names every variable that is missing or malformed
+ */
+export function readRegistriesInput(environment: Environment): RegistriesInput {
+  const { registries: secret, ...input } = read(z.object({ ...ofPlan, registries: json(registries) }), environment);
+  return { ...planned(input), registries: keepSecret(secret, environment) };
+}
+
+/** Neither a message, nor a process that this one starts, nor a dump of its environment is to have it. */
+function keepSecret(registries: Registries, environment: Environment): Registries {
+  Reflect.deleteProperty(environment, variables.registries);
+  for (const secret of registrySecrets(registries)) hide(secret);
+  return registries;
+}
+
 function planned({ generation: id, spec: its, ...input }: z.output<z.ZodMiniObject<typeof ofPlan>>): PoolInput {
   if (id !== undefined && its === undefined) throw new UserErrors([problem("spec", "is missing")]);
   return {
@@ -320,8 +341,12 @@ function planned({ generation: id, spec: its, ...input }: z.output<z.ZodMiniObje
  */
 export function readSlotInput(environment: Environment): SlotInput {
   const { madeVmid, address, address6, unreachable, registries, ...input } = read(z.object(ofSlot), environment);
-  // Neither a process that this one starts nor a dump of its environment is to have it.
-  Reflect.deleteProperty(environment, variables.registries);
-  if (registries) for (const secret of registrySecrets(registries)) hide(secret);
-  return { ...input, madeVmid, address, address6, unreachable, ...(registries && { registries }) };
+  return {
+    ...input,
+    madeVmid,
+    address,
+    address6,
+    unreachable,
+    ...(registries && { registries: keepSecret(registries, environment) }),
+  };
 }

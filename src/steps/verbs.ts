@@ -2,11 +2,12 @@ import { claim } from "./verbs/claim.ts";
 import { gate } from "./verbs/gate.ts";
 import { guard, unguard } from "./verbs/guard.ts";
 import { handover } from "./verbs/handover.ts";
-import { readGuardInput, readPoolInput, readSlotInput, readSnapshotInput } from "./input.ts";
+import { readGuardInput, readPoolInput, readRegistriesInput, readSlotInput, readSnapshotInput } from "./input.ts";
 import { join } from "./verbs/join.ts";
 import { retain } from "./verbs/retain.ts";
 import { release } from "./verbs/release.ts";
 import { retire } from "./verbs/retire.ts";
+import { registries } from "./verbs/registries.ts";
 import { rollout } from "./verbs/rollout.ts";
 import { snapshot } from "./verbs/snapshot.ts";
 import { verify } from "./verbs/verify.ts";
@@ -21,6 +22,7 @@ type Verb = (context: StepContext, environment: Environment) => Promise<object>;
 export const verbs: Record<string, Verb> = {
   rollout: (context, environment) => rollout(context, readPoolInput(environment)),
   snapshot: (context, environment) => snapshot(context, readSnapshotInput(environment), environment),
+  registries: (context, environment) => registries(context, readRegistriesInput(environment)),
   claim: (context, environment) => claim(context, readSlotInput(environment)),
   retain: (context, environment) => retain(context, readSlotInput(environment)),
   release: (context, environment) => release(context, readSlotInput(environment)),

@@ -9,7 +9,10 @@ import { madeKey, madeCertificate } from "../support/pem.ts";
 const password = "a password of the registry";
 const plain: Registries = {
   mirrors: {
-    "docker.io": { endpoint: ["https://registry.example.org:5000"], rewrite: { "^library/(.*)": "mirror/$1" } },
+    "docker.io": {
+      endpoint: ["https://registry.example.org:5000"],
+      rewrite: { "(?i)^library/(?P<name>.*)": "mirror/$name" },
+    },
   },
   configs: { "registry.example.org:5000": { auth: { username: "puller", password }, tls: { ca: madeCertificate } } },
 };
@@ -44,6 +47,7 @@ describe("registries of a configuration", () => {
       [{ configs: { "https://r.example.org": {} } }, /must be a host/],
       [{ mirrors: { "docker.io": { endpoint: [`https://user:${password}@r`] } } }, /without credentials/],
       [{ mirrors: { "docker.io": { rewrite: { "(": "x" } } } }, /must be a regular expression/],
+      [{ mirrors: { "docker.io": { rewrite: { "^(?!library)": "x" } } } }, /must be a regular expression/],
       [withTls({ ca: password }), /must be certificates in PEM/],
       [withTls({ ca: `${madeCertificate}\n${password}` }), /must be certificates in PEM/],
       [withTls({ ca_file: "certs/ca.pem" }), /absolute path of a file that the image has/],

@@ -86,4 +86,42 @@ describe("registries of a site's own, end to end", function () {
     await site.expect(0, "refresh", "--yes", "--stack", "dev");
     await site.unchanged();
   });
+
+  it("change in place when their credentials do, with no new node and no pod restarted", async () => {
+    const rotated = "the second password of the registry";
+    await site.load();
+    const before = [...(await site.vms("servers")), ...(await site.vms("workers"))];
+    await site.lab.call("POST /faults", { kind: "registry", password: rotated });
+    await start("rotated");
+    await cannotPull("rotated");
+    await tell(rotated);
+    const preview = await site.expect(0, "preview", "--diff", "--stack", "dev");
+    assert.match(preview, /demo-workers-0-\w+, demo-workers-1-\w+: the registries change in place, first of all/);
+    const said = await site.up();
+    await runs("rotated");
+    assert.deepEqual([...(await site.vms("servers")), ...(await site.vms("workers"))], before);
+    const state = await site.expect(0, "stack", "export", "--stack", "dev");
+    for (const text of [preview, said, state]) assert.ok(!text.includes(rotated) && !text.includes(password));
+    await site.unchanged();
+    assert.deepEqual(await site.complaints(), []);
+  });
+
+  it("stay as they are on nodes whose image promises no unit for them, which are named", async () => {
+    await site.lab.call("POST /faults", {
+      kind: "template",
+      vmid: 9050,
+      version: "1.2.0",
+      rke2: "v1.34.4+rke2r1",
+      units: [],
+    });
+    await site.configure({ "pools.0.image": "ubuntu-24.04-rke2-v1.2.0" });
+    await site.up();
+    await tell("the third password of the registry");
+    const said = await site.up();
+    assert.match(
+      said,
+      /demo-workers-0-\w+, demo-workers-1-\w+: the registries stay as they are[^]*raise rollout of workers/,
+    );
+    await site.unchanged();
+  });
 });

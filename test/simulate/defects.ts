@@ -3,7 +3,7 @@ import { guest } from "../../images/contract.ts";
 import type { Vm } from "./data-centre.ts";
 import { calm } from "./faults.ts";
 import type { Stored } from "./objects.ts";
-import { type Blow, type Scenario } from "./scenario.ts";
+import { registriesOf, type Blow, type Scenario } from "./scenario.ts";
 import type { StoryKind } from "./simulate.ts";
 import type { World } from "./world.ts";
 import type { Answer, Call } from "./wire.ts";
@@ -116,6 +116,29 @@ export const defects: Record<string, Defect> = {
       };
     },
     seen: /no controllers work since/,
+  },
+  "a step that takes what it has written for what RKE2 has read": {
+    plant: (world) => {
+      world.defect = (call) => {
+        const written = new URLSearchParams(call.body);
+        const vm = world.dc.vms.get(Number(/\/qemu\/(\d+)\/agent\//.exec(call.path)?.[1]));
+        if (vm && call.path.endsWith("/file-write") && written.get("file") === guest.registriesReload)
+          return { status: 200, body: JSON.stringify({ data: null }) };
+        const isAsked = call.path.endsWith("/file-read") && call.query.get("file") === guest.registriesLoaded;
+        const content = vm?.disk.get(guest.registries);
+        if (!isAsked || content === undefined) return world.honest(call);
+        const digest = createHash("sha256").update(content).digest("hex");
+        return { status: 200, body: JSON.stringify({ data: { content: digest, "bytes-read": digest.length } }) };
+      };
+    },
+    seen: /has other registries at the end/,
+    shape: (scenario) => withNewRegistries(scenario),
+  },
+  "a step that restarts RKE2 of a server without asking how the others are": {
+    plant: (world) => believingMembersWell(world, /^registries-demo-servers/),
+    seen: /no quorum/,
+    shape: (scenario) =>
+      struck(withNewRegistries(scenario), { what: "partition", whom: "servers", after: "start", at: 3000 }),
   },
   "a step that blames an image for what it has misread": {
     plant: (world) => {
@@ -283,6 +306,12 @@ function replacing(concerns: (call: Call) => boolean, answer: (call: Call, hones
   return (world: World): void => {
     world.defect = (call) => (call.api === "kube" && concerns(call) ? answer(call, world.honest) : world.honest(call));
   };
+}
+
+/** Every act has registries with another password. */
+function withNewRegistries(scenario: Scenario): Scenario {
+  const acts = scenario.acts.map((act, at) => ({ ...act, wish: { ...act.wish, registries: registriesOf(at) } }));
+  return { ...scenario, acts };
 }
 
 function withVolumes(scenario: Scenario): Scenario {

@@ -1,4 +1,7 @@
 import type { ClusterPlan } from "../../src/program/cluster-plan.ts";
+import { guest } from "../../images/contract.ts";
+import { filesOf } from "../../src/clients/proxmox/guest-registries.ts";
+import type { Registries } from "../../src/domain/model/registries.ts";
 import { cordonedBy, labels, leaving } from "../../src/domain/model/formats.ts";
 import { nodeTags } from "../../src/clients/proxmox/tags.ts";
 import { isReady } from "./nodes.ts";
@@ -53,6 +56,17 @@ export function endChecks(world: World, clusterPlan: ClusterPlan | undefined): v
     if (yielding && vm.running) world.story.wrong(`${node} is left without requests at the end`);
   for (const { node } of world.cluster.control.etcd.learners()) world.story.wrong(`${node} is a learner at the end`);
   for (const process of world.living()) world.story.wrong(`${process.name} still runs at the end`);
+}
+
+/** Checks that RKE2 of every node has started with the configured registries. */
+export function registriesCheck(world: World, clusterPlan: ClusterPlan | undefined, registries: Registries): void {
+  const { digest, yaml } = filesOf(registries);
+  for (const plan of clusterPlan ? [clusterPlan.controlPlane, ...clusterPlan.pools] : [])
+    for (const { vmid, name } of plan.slots) {
+      const disk = world.dc.vms.get(vmid)?.disk;
+      if (disk?.get(guest.registriesLoaded) !== digest || disk.get(guest.registries) !== yaml)
+        world.story.wrong(`${name} has other registries at the end`);
+    }
 }
 
 /** By its tags, or by its name when it never got tags. */

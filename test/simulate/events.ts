@@ -17,5 +17,6 @@ export const eventKinds = [
   "a learner that learns nothing",
   "an update that allows a destroy",
   "an older state",
+  "registries that change in place",
   ...weatherKinds.map(({ name }) => name),
 ];

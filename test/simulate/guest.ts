@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { parse } from "yaml";
-import { guest as files } from "../../images/contract.ts";
+import { guest as files, unitOfRegistries } from "../../images/contract.ts";
 import type { Chance } from "./chance.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Vm } from "./data-centre.ts";
@@ -11,6 +11,8 @@ export interface Image {
   name: string;
   rke2: string;
   fault: "never-ready" | "no-agent" | undefined;
+  /** Units that not every image has. @default all of them */
+  units?: readonly string[];
 }
 
 export interface JoinData {
@@ -34,6 +36,8 @@ export class Guest {
   node: string | undefined;
   /** Its part in the control plane, when it is a server. */
   server: Server | undefined;
+  /** Whether the unit for registries is at work. */
+  private reloads = false;
   private boots = 0;
   private readonly vm: Vm;
   private readonly image: Image;
@@ -49,6 +53,7 @@ export class Guest {
 
   boot(): void {
     this.boots += 1;
+    this.reloads = false;
     this.later(this.chance.between(2000, 15_000), () => {
       this.agentUp = this.image.fault !== "no-agent";
       this.obeyMarker();
@@ -57,6 +62,7 @@ export class Guest {
 
   powerLost(): void {
     this.boots += 1;
+    this.reloads = false;
     this.agentUp = false;
     this.frozen = false;
     this.stopRke2();
@@ -80,7 +86,8 @@ export class Guest {
   }
 
   read(file: string): string | undefined {
-    if (file === files.image) return JSON.stringify({ image: this.image.name, rke2: this.image.rke2, kernel: "6.8.0" });
+    const { name: image, rke2, units = [unitOfRegistries] } = this.image;
+    if (file === files.image) return JSON.stringify({ image, rke2, kernel: "6.8.0", units });
     return this.vm.disk.get(file);
   }
 
@@ -88,6 +95,7 @@ export class Guest {
     this.vm.disk.set(file, content);
     if (file === files.marker) this.obeyMarker();
     if (file === files.yield) this.obeyYield();
+    if (file === files.registriesReload) this.obeyReload();
   }
 
   /** Makes it a server that has existed for long: its RKE2 runs, and its files are there. */
@@ -118,6 +126,36 @@ export class Guest {
       if (wish !== this.vm.disk.get(files.yield)) return;
       this.server?.yield(wish !== "");
       this.vm.disk.set(files.yielded, wish);
+    });
+  }
+
+  /**
+   * The systemd unit that restarts RKE2 for other registries: containers go on. A server is modelled as if its own part
+   * in the control plane did not, as long as there are others.
+   */
+  private obeyReload(): void {
+    const { disk } = this.vm;
+    const wish = disk.get(files.registriesReload) ?? "";
+    if (this.reloads || this.image.units?.includes(unitOfRegistries) === false) return;
+    this.reloads = true;
+    this.later(this.chance.between(500, 3000), () => {
+      const content = disk.get(files.registries) ?? "";
+      if (wish === "" || createHash("sha256").update(content).digest("hex") !== wish) {
+        this.reloads = false;
+        return;
+      }
+      const ms = this.chance.between(2000, 20_000);
+      const { node, server, cluster } = this;
+      const isOne = server !== undefined && cluster.control.etcd.voters().length > 1;
+      if (isOne) server.partition(ms);
+      const goesOn = isOne || node === undefined ? () => undefined : cluster.nodes.stall(node);
+      this.later(ms, () => {
+        goesOn();
+        disk.set(files.registriesLoaded, wish);
+        this.reloads = false;
+        // Another order may have come meanwhile.
+        if (disk.get(files.registriesReload) !== wish) this.obeyReload();
+      });
     });
   }
 

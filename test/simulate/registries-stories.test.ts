@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { guest } from "../../images/contract.ts";
+import { filesOf } from "../../src/clients/proxmox/guest-registries.ts";
 import type { Registries } from "../../src/domain/model/registries.ts";
 import { Stage, stageImages } from "./stage.ts";
 
@@ -7,6 +8,8 @@ const password = "a password of the registry";
 const registriesWith = (secret: string, tls?: object): Registries => ({
   configs: { "registry.example.org": { auth: { username: "puller", password: secret }, ...(tls && { tls }) } },
 });
+
+const nodesOf = ({ world }: Stage) => [...world.dc.vms.values()].filter(({ owner }) => owner === "ours");
 
 describe("registries, in virtual time", function () {
   this.timeout(60_000);
@@ -33,9 +36,168 @@ describe("registries, in virtual time", function () {
       assert.equal(await stage.up(wish), "failed");
       assert.match(stage.engine.why, /has no \/etc\/ssl\/own\.pem, and evergreen:registries names it/);
       assert.ok(!stage.engine.why.includes(password));
-      stage.vm(1101).disk.set("/etc/ssl/own.pem", "a certificate");
+      // A node that runs keeps what it has, and is named.
+      assert.equal(stage.vm(1100).disk.get(guest.registries), undefined);
+      for (const vm of nodesOf(stage)) vm.disk.set("/etc/ssl/own.pem", "a certificate");
       assert.equal(await stage.up(wish), "done", stage.engine.why);
     });
     assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("change in place, one node after the other, when a password does; the next run starts no step", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 3 });
+    const { world } = stage;
+    await stage.play(async () => {
+      for (const [number, secret] of [password, "another password", password].entries()) {
+        const wish = { ...stage.before, registries: registriesWith(secret) };
+        const names = [...world.dc.vms.values()].map(({ name }) => name);
+        assert.equal(await stage.up(wish), "done", stage.engine.why);
+        for (const { disk, name } of nodesOf(stage)) {
+          assert.ok(disk.get(guest.registries)?.includes(secret), `${name} in run ${number}`);
+          assert.equal(disk.get(guest.registriesLoaded), filesOf(wish.registries).digest, name);
+        }
+        assert.deepEqual(
+          [...world.dc.vms.values()].map(({ name }) => name),
+          names,
+        );
+        assert.equal(await stage.up(wish), "done", stage.engine.why);
+        assert.deepEqual(stage.engine.ran, []);
+      }
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("reach a node that was off in the next run after it is back", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 3 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const wish = { ...stage.before, registries: registriesWith(password) };
+      stage.vm(1101).guest?.hang(400_000);
+      assert.equal(await stage.up(wish), "done", stage.engine.why);
+      const loaded = (vmid: number) => stage.vm(vmid).disk.get(guest.registriesLoaded) ?? "";
+      assert.equal(loaded(1101), "");
+      assert.notEqual(loaded(1102), "");
+      await world.time.sleep(400_000);
+      assert.equal(await stage.up(wish), "done", stage.engine.why);
+      assert.equal(loaded(1101), loaded(1102));
+      assert.equal(await stage.up(wish), "done", stage.engine.why);
+      assert.deepEqual(stage.engine.ran, []);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("stop at a node that does not come back, and reach it first when they are put back", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 3 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const good = { ...stage.before, registries: registriesWith(password) };
+      assert.equal(await stage.up(good), "done", stage.engine.why);
+      const bad = { ...good, registries: registriesWith("one that RKE2 does not start with") };
+      // RKE2 of this node does not start with them, and its kubelet is gone.
+      let end: (() => void) | undefined;
+      const { digest } = filesOf(bad.registries);
+      const write = stage.vm(1101).guest?.write.bind(stage.vm(1101).guest);
+      const own = stage.vm(1101).guest;
+      assert.ok(own && write);
+      own.write = (file, content) => {
+        if (file === guest.registriesReload && content === digest) {
+          stage.vm(1101).disk.set(file, content);
+          world.watcher.struck(stage.nameOf(1101));
+          end ??= world.cluster.nodes.stall(stage.nameOf(1101));
+        } else write(file, content);
+      };
+      assert.equal(await stage.up(bad), "failed");
+      assert.match(stage.engine.why, /demo-workers-1-\w+ did not come back with the configured registries/);
+      assert.notEqual(stage.vm(1102).disk.get(guest.registriesLoaded), digest);
+      // Another run does not go on to the next node: the slot is out.
+      assert.notEqual(await stage.up(bad), "done");
+      assert.notEqual(stage.vm(1102).disk.get(guest.registriesLoaded), digest);
+      own.write = (file, content) => {
+        write(file, content);
+        if (file === guest.registriesReload) end?.();
+      };
+      assert.equal(await stage.up(good), "done", stage.engine.why);
+      for (const vmid of [1100, 1101, 1102])
+        assert.equal(stage.vm(vmid).disk.get(guest.registriesLoaded), filesOf(good.registries).digest);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("stay on nodes whose image promises no unit, and reach their successors", async () => {
+    const images = stageImages().map((image, at) => (at === 0 ? { ...image, units: [] } : image));
+    const stage = new Stage(images, { servers: 1, agents: 2 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const wish = { ...stage.before, registries: registriesWith(password) };
+      assert.equal(await stage.up(wish), "done", stage.engine.why);
+      assert.equal(stage.vm(1100).disk.get(guest.registries), undefined);
+      assert.equal(await stage.up(wish), "done", stage.engine.why);
+      assert.deepEqual(stage.engine.ran, []);
+      assert.equal(await stage.up({ ...wish, image: stage.agentsOf(1).image }), "done", stage.engine.why);
+      const agents = nodesOf(stage).filter(({ vmid }) => vmid >= 1100);
+      for (const { disk } of agents) assert.ok(disk.get(guest.registries)?.includes(password));
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("are changed by the next run when one is killed at any moment of it", async () => {
+    for (const file of [guest.registriesLoaded, guest.registries, guest.registriesReload]) {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 2 });
+      const { world } = stage;
+      await stage.play(async () => {
+        const wish = { ...stage.before, registries: registriesWith(password) };
+        const before = stage.vm(1001).disk.get(file);
+        assert.equal(await stage.dieAt(wish, () => stage.vm(1001).disk.get(file) !== before), "killed");
+        // Somebody goes back meanwhile, and then on again.
+        const other = { ...stage.before, registries: registriesWith("another password") };
+        assert.equal(await stage.up(other), "done", stage.engine.why);
+        assert.equal(await stage.up(wish), "done", stage.engine.why);
+        for (const { disk } of nodesOf(stage))
+          assert.equal(disk.get(guest.registriesLoaded), filesOf(wish.registries).digest);
+      });
+      assert.deepEqual(world.story.violations, []);
+    }
+  });
+
+  it("reach first a server whose RKE2 a killed run has told to restart: never two at once", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const wish = { ...stage.before, registries: registriesWith(password) };
+      const last = stage.vm(1002);
+      const { guest: own } = last;
+      assert.ok(own);
+      const write = own.write.bind(own);
+      // Its unit is slow: the server is well when the next run looks at it, once the leases of the killed one are over.
+      own.write = (file, content) => {
+        if (file !== guest.registriesReload) write(file, content);
+        else {
+          last.disk.set(file, content);
+          world.time.after(20_500, () => write(file, content));
+        }
+      };
+      assert.equal(await stage.dieAt(wish, () => last.disk.has(guest.registriesReload)), "killed");
+      const other = { ...stage.before, registries: registriesWith("another password") };
+      assert.equal(await stage.up(other), "done", stage.engine.why);
+      assert.equal(await stage.up(other), "done", stage.engine.why);
+      assert.deepEqual(stage.engine.ran, []);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("reach a node in the run whose join brings it back", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 3 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const wish = { ...stage.before, registries: registriesWith(password) };
+      stage.cutPower(1102, 1001);
+      await world.time.sleep(60_000);
+      assert.equal(await stage.up(wish), "done", stage.engine.why);
+      for (const { disk, name } of nodesOf(stage))
+        assert.equal(disk.get(guest.registriesLoaded), filesOf(wish.registries).digest, name);
+      assert.equal(await stage.up(wish), "done", stage.engine.why);
+      assert.deepEqual(stage.engine.ran, []);
+    });
+    assert.deepEqual(world.story.violations, []);
   });
 });

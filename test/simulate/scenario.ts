@@ -145,6 +145,24 @@ export function creationOf(chance: Chance, scenario: Scenario): Scenario {
   };
 }
 
+/** Registries with a password of this number. */
+export function registriesOf(number: number): Registries {
+  return { configs: { "registry.example.org": { auth: { username: "puller", password: `a password ${number}` } } } };
+}
+
+/** In one of four stories there are registries: from the beginning or not, and their password is changed at times. */
+export function withRegistries(chance: Chance, scenario: Scenario): Scenario {
+  if (!chance.happens(0.25)) return scenario;
+  let number = chance.pick([0, 1]);
+  const told = (wish: Wish): Wish => (number === 0 ? wish : { ...wish, registries: registriesOf(number) });
+  const before = told(scenario.before);
+  const acts = scenario.acts.map((act) => {
+    if (act.wish !== scenario.before && chance.happens(0.6)) number += 1;
+    return { ...act, wish: act.wish === scenario.before ? before : told(act.wish) };
+  });
+  return { ...scenario, before, acts };
+}
+
 function nextWish(chance: Chance, wish: Wish, images: readonly Image[]): Wish {
   if (chance.happens(0.4)) return wish;
   if (chance.happens(0.3)) return { ...wish, slots: Math.max(1, wish.slots + chance.pick([-1, 1])) };

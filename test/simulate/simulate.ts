@@ -4,7 +4,7 @@ import type { PoolPlan, PoolSpec } from "../../src/domain/model/types.ts";
 import { Chance } from "./chance.ts";
 import type { Counted } from "./coverage.ts";
 import { editsOf } from "./edits.ts";
-import { endChecks } from "./end.ts";
+import { endChecks, registriesCheck } from "./end.ts";
 import { Engine, type Outcome } from "./engine.ts";
 import { calm, type Strike } from "./faults.ts";
 import { Killer } from "./killer.ts";
@@ -14,6 +14,7 @@ import {
   creationOf,
   imagesOf,
   scenarioOf,
+  withRegistries,
   type Act,
   type Blow,
   type Scenario,
@@ -81,7 +82,8 @@ export async function simulate(
   const decided = { ...scenarioOf(chance, images), localVolumes, allowDestroy };
   const drawn = new Chance(seed, "kind of story");
   const begun = scenarios[story ?? drawn.pick(shares)](drawn, decided, images);
-  const scenario = shape?.(begun) ?? begun;
+  const drawnSo = withRegistries(new Chance(seed, "registries"), begun);
+  const scenario = shape?.(drawnSo) ?? drawnSo;
   const world = new World({ seed, images, workloads: scenario.workloads, told });
   defect?.(world);
   world.faults.strike = strike;
@@ -167,6 +169,7 @@ class Play {
     await this.calmly("sees what the time has brought");
     await this.idle();
     endChecks(world, this.engine.clusterPlan);
+    if (this.wish.registries) registriesCheck(world, this.engine.clusterPlan, this.wish.registries);
   }
 
   private plant(): void {
@@ -377,11 +380,15 @@ class Play {
     return slots.some(({ generation }) => this.world.image(generation.spec.image)?.fault !== undefined);
   }
 
-  private up(killer: Killer): Promise<Outcome> {
+  private async up(killer: Killer): Promise<Outcome> {
     this.world.watcher.availability.runBegins();
     this.world.etcdWatcher.runBegins();
     this.disks?.runBegins();
-    return this.engine.up(configOf(this.scenario, this.wish), killer);
+    const outcome = await this.engine.up(configOf(this.scenario, this.wish), killer);
+    const { controlPlane, pools = [] } = this.engine.clusterPlan ?? {};
+    if ([...pools, ...(controlPlane ? [controlPlane] : [])].some(({ reloads }) => reloads !== undefined))
+      this.world.coverage.event("registries that change in place");
+    return outcome;
   }
 
   /** The pools are complete: from now on their availability is guaranteed, with the slots that they have now. */
@@ -452,8 +459,12 @@ class Play {
   }
 }
 
-function isSteady({ kind, slots }: PoolPlan): boolean {
-  return kind === "steady" && slots.every(({ creates, replaces }) => !creates && replaces.length === 0);
+function isSteady({ kind, slots, reloads }: PoolPlan): boolean {
+  return (
+    reloads === undefined &&
+    kind === "steady" &&
+    slots.every(({ creates, replaces }) => !creates && replaces.length === 0)
+  );
 }
 
 function hasGivenUp({ kind, target, wanted }: PoolPlan): boolean {

@@ -240,6 +240,8 @@ export interface ObservedPool {
   takenVmids: number[];
   /** VMIDs of recorded nodes that are in use by a VM that the token cannot see. @default none */
   hiddenVmids?: number[];
+  /** Names of members whose RKE2 has not started with the configured registries, and can be restarted. @default none */
+  outdated?: ReadonlySet<string>;
   /** Addresses of the cluster's nodes, of every pool. @default none */
   takenAddresses?: ReadonlySet<string>;
 }
@@ -372,6 +374,8 @@ export interface PoolPlan {
    * repairs them.
    */
   unhealthy: string[];
+  /** Names of members that get other registries in place: their RKE2 is restarted. Absent: none. */
+  reloads?: string[];
   /** Nodes whose Proxmox host does not answer: they are not replaced, repaired or deleted. Absent: there are none. */
   unreachable?: { name: string; host: string }[];
   /**

@@ -65,7 +65,8 @@ export interface KeptVmResource extends Declared {
   kept: KeptVm;
 }
 
-export type StepVerb = "rollout" | "snapshot" | "claim" | "retain" | "join" | "gate" | "handover" | "verify";
+export type StepVerb =
+  "rollout" | "snapshot" | "registries" | "claim" | "retain" | "join" | "gate" | "handover" | "verify";
 export type DeleteVerb = "release" | "retire";
 
 /** A step that runs when it is new and when one of its inputs changes. */
@@ -95,7 +96,7 @@ export const verifyOf = (cluster: string, pool: string): string => `${cluster}-$
 /**
  * The resources of a pool, each after everything that it waits for:
  *
- *     Rollout -> [Snapshot] -> VM(slot) -> Claim(slot) -> Join(slot) -> [Gate] -> Handover(slot) -> Verify
+ *     Rollout -> [Snapshot] -> [Registries] -> VM(slot) -> Claim(slot) -> Join(slot) -> [Gate] -> Handover(slot) -> [Registries] -> Verify
  *
  * A pool that was removed from the configuration and has only VMs that are kept for their data declares only these.
  */
@@ -110,7 +111,8 @@ function rolled(args: GraphArgs): PoolResource[] {
   const orders = order(args.plan, args.clonesAtOnce);
   const rollout = poolStep(args, "rollout", [BEFORE_POOL]);
   const snapshot = snapshotOf(args);
-  const begun = [rollout, ...snapshot].map(({ name }) => name);
+  const reload = registriesOf(args, "registries", []);
+  const begun = [rollout, ...snapshot, ...reload].map(({ name }) => name);
   const arrivals = orders.map((one) => [
     ...arrivalOf(args, one, begun),
     ...(one.gate ? [] : [handoverOf(args, one, [])]),
@@ -120,7 +122,18 @@ function rolled(args: GraphArgs): PoolResource[] {
   const gates = gate.map(({ name }) => name);
   const gated = orders.filter((one) => one.gate).map((one) => handoverOf(args, one, gates));
   const handovers = orders.map(({ slot }) => handoverName(args, slot));
-  return [rollout, ...snapshot, ...arrivals.flat(), ...gate, ...gated, verify(args, [...joins, ...handovers])];
+  // Nodes that were off, or for which there was no room, are back.
+  const rest = registriesOf(args, "registries-rest", [...joins, ...handovers]);
+  return [
+    rollout,
+    ...snapshot,
+    ...reload,
+    ...arrivals.flat(),
+    ...gate,
+    ...gated,
+    ...rest,
+    verify(args, [...joins, ...handovers, ...rest.map(({ name }) => name)]),
+  ];
 }
 
 /** Declared for every pool of servers, so that it is never a new resource; it acts only when a server leaves. */
@@ -140,6 +153,34 @@ function snapshotOf(args: GraphArgs): StepResource[] {
   };
   return [snapshot];
 }
+
+/**
+ * Changes the registries of nodes that run: once before any node is replaced, so that what is evicted starts on nodes
+ * that can pull its images, and once when all of them serve.
+ */
+function registriesOf(args: GraphArgs, what: string, after: readonly string[]): StepResource[] {
+  const { cluster, site, plan, registries } = args;
+  if (registries === undefined) return [];
+  const { gate, join, lease } = site.timeouts;
+  const rollout = poolName(args, "rollout");
+  const environment = { ...environmentOf({ cluster, site, plan }), ...registriesIn(registries) };
+  const nodes = Math.max(1, plan.slots.length + plan.leaving.length);
+  const limits = { update: nodes * (lease + 2 * gate + 2 * join) };
+  return [
+    {
+      kind: "step",
+      name: poolName(args, what),
+      after: [rollout, ...after],
+      verb: "registries",
+      environment,
+      rollout,
+      limits,
+    },
+  ];
+}
+
+const registriesIn = (registries: Registries | undefined): Record<string, string> =>
+  registries === undefined ? {} : { [variables.registries]: JSON.stringify(registries) };
 
 /** VM, claim and join of a slot's node, and of nodes in the slot that cannot be destroyed now. */
 function arrivalOf(args: GraphArgs, { slot, clone, vm, join }: SlotOrder, begun: readonly string[]): PoolResource[] {
@@ -179,7 +220,7 @@ function nodeResources(args: GraphArgs, node: PlacedNode, beforeVm: string[], be
     {
       // Its delete decommissions the node if it still is a member: scale-in, removed pool, leftover of a failed run.
       ...common,
-      environment: { ...environment, ...(registries && { [variables.registries]: JSON.stringify(registries) }) },
+      environment: { ...environment, ...registriesIn(registries) },
       name: joinName(node),
       after: [claimName(node), ...beforeJoin],
       verb: "join",

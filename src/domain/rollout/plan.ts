@@ -78,7 +78,9 @@ export function plan(pool: PoolSpec, observed: ObservedPool, record: PoolRecord 
   const unhealthy = ours.flatMap((state) => unhealthyAmong(state, chosen.get(state.slot)));
   const isBehind = ours.some((state) => isRecordBehind(state, chosen.get(state.slot)));
   const goes = new Set([...leaving, ...slots.flatMap(({ replaces }) => replaces)]);
-  const isOwed = isBehind || decision.watchesAnew === true || needsSnapshot(pool.role, goes, record);
+  const reloads = observed.nodes.map(({ name }) => name).filter((name) => observed.outdated?.has(name));
+  const isOwed =
+    isBehind || reloads.length > 0 || decision.watchesAnew === true || needsSnapshot(pool.role, goes, record);
   const heals = isOwed || unhealthy.length > 0 || departing.some((member) => mayHoldUp(pool.role, member));
   const healing = heals ? now.toISOString() : record?.healing;
   const draft = {
@@ -96,6 +98,7 @@ export function plan(pool: PoolSpec, observed: ObservedPool, record: PoolRecord 
     unreplaced: kept.flatMap(({ owner }) => owner?.name ?? []),
     kept: keptVms,
     unhealthy,
+    ...(reloads.length > 0 ? { reloads: reloads.toSorted() } : {}),
     ...unreachableNodes(states.values()),
     ...(healing === undefined ? {} : { healing }),
     strategy: pool.strategy,

@@ -21,7 +21,17 @@ export function renderPlan(plan: Draft, situation: Situation, why: readonly stri
     ...crowdWords(plan),
     ...unreachableWords(plan),
     ...plan.unhealthy.map((name) => `  ${name} does not serve, or nobody remembers it: its join brings it back`),
+    ...reloadWords(plan),
     ...keptLines(plan, situation.record),
+  ];
+}
+
+/** The registries themselves are secrets: what of them has changed is not said. */
+function reloadWords({ reloads = [], role }: Draft): string[] {
+  if (reloads.length === 0) return [];
+  const them = role === "server" ? "servers" : "nodes";
+  return [
+    `  ${reloads.join(", ")}: the registries change in place, first of all: RKE2 restarts, pods stay, one of the ${them} after the other`,
   ];
 }
 
@@ -86,7 +96,9 @@ function headline(plan: Draft, situation: Situation): string {
 
 /** Whether a run on this plan changes nothing: no node comes or leaves, and none has to be repaired. */
 export function isQuiet(plan: Draft): boolean {
-  return !plan.slots.some(changes) && plan.leaving.length === 0 && plan.unhealthy.length === 0;
+  return (
+    !plan.slots.some(changes) && plan.leaving.length === 0 && plan.unhealthy.length === 0 && plan.reloads === undefined
+  );
 }
 
 function width(plan: Draft): string {

@@ -212,7 +212,7 @@ async function findServingNodes(
  * Observes the other slots of the pool. Slots whose VM is on a silent host may be out for any length of time, so work
  * continues beside them, one slot at a time at the least.
  */
-async function lookAtOthers(context: StepContext, client: Kubernetes, place: Place): Promise<Look> {
+export async function lookAtOthers(context: StepContext, client: Kubernetes, place: Place): Promise<Look> {
   const since = momentNow();
   const { pool, slot, strategy } = place;
   const [{ nodes: records }, isWanted, nodes, vms] = await Promise.all([

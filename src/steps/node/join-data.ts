@@ -71,7 +71,7 @@ export async function writeJoinData(
       await work();
     });
   await ours(async () => {
-    if (registries) await writeRegistries(pve, vm, registries);
+    if (registries) await writeRegistries(pve, vm, registries, (await readMarker(pve, vm)) !== "");
     await writeFile(pve, vm, guest.join, data);
     if (mayJoin === undefined) await marker();
   });
@@ -88,12 +88,8 @@ export async function readOrder(
   { timeouts }: SlotInput["site"],
   vm: VmConfig,
 ): Promise<"told" | "none" | "unknown"> {
-  const ask = () =>
-    readFile(pve, vm, guest.marker).then(String, (error: unknown) => {
-      if (isNoSuchFile(error)) return "";
-      throw error;
-    });
-  const marker = awaitAgent(new Deadline(`the agent of ${vm.name}`, timeouts.agent, stop), ask);
+  const deadline = new Deadline(`the agent of ${vm.name}`, timeouts.agent, stop);
+  const marker = awaitAgent(deadline, () => readMarker(pve, vm));
   return await marker.then(
     (text) => (text === "" ? "none" : "told"),
     (error: unknown) => {
@@ -101,6 +97,13 @@ export async function readOrder(
       throw error;
     },
   );
+}
+
+async function readMarker(pve: Proxmox, vm: VmConfig): Promise<string> {
+  return await readFile(pve, vm, guest.marker).then(String, (error: unknown) => {
+    if (isNoSuchFile(error)) return "";
+    throw error;
+  });
 }
 
 /** Makes the guest stop RKE2 and forget the cluster: after its next boot it does not join by itself. */

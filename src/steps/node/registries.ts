@@ -1,19 +1,33 @@
 import { guest } from "../../../images/contract.ts";
-import { isNoSuchFile, readFile, writeFile } from "../../clients/proxmox/agent.ts";
+import { isAgentSilent, isNoSuchFile, readFile, withAgent, writeFile } from "../../clients/proxmox/agent.ts";
 import type { Proxmox } from "../../clients/proxmox/client.ts";
+import { filesOf, readLoaded } from "../../clients/proxmox/guest-registries.ts";
+import { proveVm } from "../../clients/proxmox/identity.ts";
 import type { VmConfig } from "../../clients/proxmox/vms.ts";
-import { registryFiles, type Registries } from "../../domain/model/registries.ts";
+import type { Registries } from "../../domain/model/registries.ts";
+import { Deadline } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
+import type { StepContext } from "../context.ts";
 
 /**
- * Writes registries.yaml into a guest, and before it what it names. RKE2 reads it when it starts.
+ * Writes registries.yaml into a guest, and before it what it names. RKE2 reads it when it starts; until then the guest
+ * has no `registriesLoaded`, whatever ends this in between.
+ * @param runs whether RKE2 may run: then it has not read them
  * @throws UserError when the image lacks a file that it names
  */
-export async function writeRegistries(pve: Proxmox, vm: VmConfig, registries: Registries): Promise<void> {
-  const { pems, yaml, expected } = registryFiles(registries, guest.registryPems);
+export async function writeRegistries(
+  pve: Proxmox,
+  vm: VmConfig,
+  registries: Registries,
+  runs: boolean,
+): Promise<void> {
+  const { pems, yaml, digest, expected } = filesOf(registries);
+  if ((await readLoaded(pve, vm)) === digest) return;
   for (const path of expected) await requireFile(pve, vm, path);
+  await writeFile(pve, vm, guest.registriesLoaded, "");
   for (const { path, content } of pems) await writeFile(pve, vm, path, content);
   await writeFile(pve, vm, guest.registries, yaml);
+  if (!runs) await writeFile(pve, vm, guest.registriesLoaded, digest);
 }
 
 async function requireFile(pve: Proxmox, vm: VmConfig, path: string): Promise<void> {
@@ -25,4 +39,39 @@ async function requireFile(pve: Proxmox, vm: VmConfig, path: string): Promise<vo
       todo: "put the file into the image, or give its content to Evergreen: ca, cert and key take PEM. The image was not judged",
     });
   });
+}
+
+/**
+ * Gives a guest other registries and has its unit restart RKE2, and waits until it has started.
+ * @param vm as it was proved; proved again before each write
+ * @param mayRestart throws when RKE2 may not be restarted any more; called right before it is asked for
+ * @throws DeadlineError when RKE2 has not started in time
+ */
+export async function replaceRegistries(
+  { pve, stop }: StepContext,
+  vm: VmConfig,
+  registries: Registries,
+  seconds: number,
+  mayRestart?: () => Promise<void>,
+): Promise<void> {
+  const { digest } = filesOf(registries);
+  await withAgent(vm.name, stop, async () => {
+    await mayRestart?.();
+    await proveVm(pve, vm.host, { ...vm, tags: [] });
+    await writeRegistries(pve, vm, registries, true);
+    await writeFile(pve, vm, guest.registriesReload, digest);
+  });
+  const deadline = new Deadline(`RKE2 of ${vm.name} to start with its registries`, seconds, stop);
+  await deadline.poll(
+    500,
+    async () => {
+      const loaded = await readLoaded(pve, vm).catch((error: unknown) => {
+        if (isAgentSilent(error)) return "";
+        throw error;
+      });
+      return loaded === digest ? true : undefined;
+    },
+    () =>
+      `${guest.registriesLoaded} does not say so: see journalctl -u evergreen-registries, and of rke2-server or rke2-agent`,
+  );
 }

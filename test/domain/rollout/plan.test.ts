@@ -534,6 +534,21 @@ describe("plan", () => {
     assert.deepEqual(fallenIn({ phase: "made", well: false }), []);
   });
 
+  it("runs every step anew for nodes with other registries than the configured ones, until they have them", () => {
+    const before = world(settled(A, 4), PROVED_A);
+    const quiet = planned(poolOf(A), before);
+    assert.equal(quiet.reloads, undefined);
+    assert.match(quiet.words.join("\n"), /nothing to do/);
+    const outdated = new Set([nameOf(2, A), nameOf(0, A), "demo-servers-0-00000000"]);
+    const plan = planned(poolOf(A), { ...before, observed: { ...before.observed, outdated } });
+    assert.deepEqual(plan.reloads, [nameOf(0, A), nameOf(2, A)]);
+    assert.notEqual(plan.digest, quiet.digest);
+    assert.doesNotMatch(plan.words.join("\n"), /nothing to do/);
+    assert.match(plan.words.join("\n"), /the registries change in place, first of all: RKE2 restarts, pods stay/);
+    const after = planned(poolOf(A), carriedOut(poolOf(A), before, plan, NOW));
+    assert.deepEqual([after.reloads, after.digest], [undefined, plan.digest]);
+  });
+
   it("never takes the healing of one run for that of the next: a node may have fallen again", () => {
     const held = settled(A).map((one) => (one.slot === 2 ? { ...one, well: false } : one));
     const digestAt = (now: Date) => planned(poolOf(A), world(held, PROVED_A), now).digest;

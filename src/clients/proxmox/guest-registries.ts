@@ -1,0 +1,60 @@
+import { guest, unitOfRegistries } from "../../../images/contract.ts";
+import { registryFiles, type Registries, type RegistryFiles } from "../../domain/model/registries.ts";
+import { isNoSuchFile, readFile } from "./agent.ts";
+import type { Proxmox } from "./client.ts";
+
+interface Vm {
+  vmid: number;
+  host: string;
+}
+
+/** The files that a guest gets. */
+export const filesOf = (registries: Registries): RegistryFiles => registryFiles(registries, guest.registryPems);
+
+/** The digest of the registries that RKE2 in this guest has started with; empty: with none of ours. */
+export async function readLoaded(pve: Proxmox, vm: Vm): Promise<string> {
+  return (await readOrNothing(pve, vm, guest.registriesLoaded)).trim();
+}
+
+/**
+ * Whether its RKE2 was to be restarted for other registries, and nothing says that this is over: it may happen at any
+ * moment.
+ */
+export async function isReloading(pve: Proxmox, vm: Vm): Promise<boolean> {
+  return (await readLoaded(pve, vm)) === "" && (await readOrNothing(pve, vm, guest.registriesReload)) !== "";
+}
+
+/** Why these registries cannot be given to a guest in place: its image does not allow it. Undefined: they can. */
+export async function explainFixed(pve: Proxmox, vm: Vm, registries: Registries): Promise<string | undefined> {
+  if (!(await hasUnit(pve, vm))) return "the image promises no unit that reads others (docs/production.md, section 4)";
+  for (const path of filesOf(registries).expected)
+    if (!(await hasFile(pve, vm, path))) return `the image has no ${path}, which they name`;
+  return undefined;
+}
+
+async function hasUnit(pve: Proxmox, vm: Vm): Promise<boolean> {
+  try {
+    const { units } = JSON.parse(await readOrNothing(pve, vm, guest.image)) as { units?: unknown };
+    return Array.isArray(units) && units.includes(unitOfRegistries);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return false;
+  }
+}
+
+async function hasFile(pve: Proxmox, vm: Vm, path: string): Promise<boolean> {
+  return await readFile(pve, vm, path).then(
+    () => true,
+    (error: unknown) => {
+      if (isNoSuchFile(error)) return false;
+      throw error;
+    },
+  );
+}
+
+async function readOrNothing(pve: Proxmox, vm: Vm, file: string): Promise<string> {
+  return await readFile(pve, vm, file).then(String, (error: unknown) => {
+    if (isNoSuchFile(error)) return "";
+    throw error;
+  });
+}

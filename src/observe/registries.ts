@@ -1,0 +1,64 @@
+import { ProxmoxError } from "../clients/proxmox/errors.ts";
+import { filesOf, readLoaded, explainFixed } from "../clients/proxmox/guest-registries.ts";
+import type { Proxmox } from "../clients/proxmox/client.ts";
+import type { Config } from "../config/config.ts";
+import { hasJoined } from "../domain/rollout/slot-state.ts";
+import type { PoolPlan } from "../domain/model/types.ts";
+import type { ObservedCluster } from "./observed-cluster.ts";
+
+/** Members whose RKE2 has not started with the configured registries, by name. */
+export interface ObservedRegistries {
+  /** Their image can be told to restart RKE2. */
+  outdated: ReadonlySet<string>;
+  /** Why their image does not allow that: only other nodes have other registries. */
+  fixed: ReadonlyMap<string, string>;
+}
+
+const NONE: ObservedRegistries = { outdated: new Set(), fixed: new Map() };
+
+/**
+ * Asks every member that runs which registries its RKE2 has started with. One whose guest does not answer is not named:
+ * a later run asks it again.
+ */
+export async function observeRegistries(
+  pve: Proxmox,
+  { registries }: Config,
+  { nodes, vms, records }: Pick<ObservedCluster, "nodes" | "vms" | "records">,
+): Promise<ObservedRegistries> {
+  if (registries === undefined) return NONE;
+  const { digest } = filesOf(registries);
+  const joined = new Set(
+    [...records.values()].flatMap((record) => record.nodes.filter(hasJoined)).map(({ name }) => name),
+  );
+  const asked = vms.filter(
+    (vm) =>
+      vm.running && vm.unreachable === undefined && joined.has(vm.name) && nodes.some(({ name }) => name === vm.name),
+  );
+  const answers = await Promise.all(
+    asked.map(async (vm) => {
+      try {
+        if ((await readLoaded(pve, vm)) === digest) return [];
+        return [{ name: vm.name, why: await explainFixed(pve, vm, registries) }];
+      } catch (error) {
+        if (error instanceof ProxmoxError) return [];
+        throw error;
+      }
+    }),
+  );
+  const found = answers.flat();
+  return {
+    outdated: new Set(found.flatMap(({ name, why }) => (why === undefined ? name : []))),
+    fixed: new Map(found.flatMap(({ name, why }) => (why === undefined ? [] : [[name, why] as const]))),
+  };
+}
+
+/** Lines about nodes that stay in this run, and whose registries cannot be changed. */
+export function keptRegistries({ fixed }: ObservedRegistries, plans: readonly PoolPlan[]): string[] {
+  return plans.flatMap(({ pool, slots, unreplaced }) => {
+    const names = [...slots.map(({ name }) => name), ...unreplaced].filter((name) => fixed.has(name));
+    return [...Map.groupBy(names, (name) => fixed.get(name) ?? "")].map(
+      ([why, these]) =>
+        `${these.join(", ")}: the registries stay as they are, because ${why}. New nodes have those that are configured: raise rollout of ${pool} to replace these`,
+    );
+  });
+}
