@@ -1,6 +1,7 @@
 /** The private registry of the lab, and what RKE2 on a node knows of it. */
 import { parse } from "yaml";
 import type { GuestFiles } from "./files.ts";
+import { JoinFailure } from "./registration.ts";
 
 /** Its images are pulled with credentials only. */
 export const privateRegistry = "registry.lab.test";
@@ -25,17 +26,17 @@ export class NodeRuntime {
   /** Called when it runs again. */
   readonly onStart = new Set<() => void>();
 
-  /** @throws Error in RKE2's words when the file is no YAML: RKE2 does not start */
+  /** @throws JoinFailure in RKE2's words when the file is no YAML: RKE2 does not start */
   read(files: GuestFiles, path = usual): void {
     const text = files.get(path)?.toString() ?? "";
     try {
       this.content = parse(text, { logLevel: "error" }) as Content | null;
     } catch {
-      throw new Error(`failed to get private registry configuration: yaml: ${path} cannot be unmarshaled`);
+      throw new JoinFailure(`failed to get private registry configuration: yaml: ${path} cannot be unmarshaled`);
     }
   }
 
-  /** RKE2 of a node that has joined is started anew. @throws Error in RKE2's words when it does not start */
+  /** RKE2 of a node that has joined is started anew. @throws JoinFailure in RKE2's words when it does not start */
   restart(files: GuestFiles, path: string | undefined): void {
     this.isStopped = true;
     this.read(files, path);

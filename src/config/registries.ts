@@ -85,15 +85,28 @@ function tlsProblems(tls: RegistryConfig["tls"]): Found[] {
   ];
 }
 
+/** Linux starts no process with an environment variable of 128 KiB. */
+const largestVariable = 120 * 1024;
+
 function tooLarge(registries: NonNullable<Config["registries"]>): Problem[] {
   const { yaml, pems } = registryFiles(registries, "");
   const sizes = [yaml, ...pems.map(({ content }) => content)].map((text) => Buffer.byteLength(text));
+  const todo = "leave out what no node needs, or put certificates into the image and name them with ca_file";
+  const all = Buffer.byteLength(JSON.stringify(registries));
+  if (all > largestVariable)
+    return [
+      {
+        what: `the registries are too large: ${all} bytes, and a step is told at most ${largestVariable}`,
+        where,
+        todo,
+      },
+    ];
   if (Math.max(...sizes) <= largestRegistryFile) return [];
   return [
     {
       what: `the registries are too large: a file of ${Math.max(...sizes)} bytes, and Proxmox writes at most ${largestRegistryFile} into a guest`,
       where,
-      todo: "leave out what no node needs, or put certificates into the image and name them with ca_file",
+      todo,
     },
   ];
 }

@@ -56,7 +56,11 @@ describe("registries of a configuration", () => {
       [withTls({ ca: madeCertificate, ca_file: "/etc/ssl/ca.pem" }), /ca and ca_file are both set/],
       [{ configs: { r: { auth: { username: "puller" } } } }, /these credentials are not one way to log in/],
       [{ configs: { r: { auth: { username: "a", password, auth: password } } } }, /not one way to log in/],
-      [{ configs: { r: { auth: { auth: password.repeat(3000) } } } }, /the registries are too large/],
+      [{ configs: { r: { auth: { auth: password.repeat(3000) } } } }, /the registries are too large: a file of/],
+      [
+        { configs: { r: { auth: { auth: password.repeat(6000) } } } },
+        /the registries are too large: \d+ bytes, and a step/,
+      ],
     ];
     for (const [given, expected] of cases) {
       const message = refusal(() => read(given));
