@@ -81,9 +81,14 @@ export function planPools(config: Config, observed: ObservedCluster, now = nowOf
  * Plans with free VMIDs. A planned VMID can belong to a VM that the token cannot see: it is added to the taken VMIDs of
  * the observed state, and the plan is made again.
  */
-export async function planCluster(pve: Proxmox, config: Config, observed: ObservedCluster): Promise<ClusterPlan> {
+export async function planCluster(
+  pve: Proxmox,
+  config: Config,
+  observed: ObservedCluster,
+  now = nowOf(observed),
+): Promise<ClusterPlan> {
   for (;;) {
-    const clusterPlan = planPools(config, observed);
+    const clusterPlan = planPools(config, observed, now);
     const taken = await findTaken(pve, newVmids(clusterPlan));
     if (taken.length === 0) return clusterPlan;
     observed.takenVmids.push(...taken);

@@ -51,7 +51,9 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   if (begun.observed.kubernetes) await requireSameClocks(begun.observed.kubernetes);
   const mended = isPreview ? begun.observed : await repairStaleResources(pve, config, begun.observed, say);
   const observed = { ...mended, registries: await observeRegistries(pve, config, mended) };
-  const planned = await planCluster(pve, config, observed);
+  // One moment for all: the cluster's clock has the seconds of the last answer, and its servers' clocks differ.
+  const now = nowOf(observed);
+  const planned = await planCluster(pve, config, observed, now);
   const clusterPlan = await forecastDrains(config, observed, await planLocalData(config, observed, planned));
   const candidates = await readCandidateHosts(pve, config);
   for (const line of hostWarnings(candidates)) await warn(line);
@@ -81,7 +83,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
     const { topology } = stepSite(config);
     if (kubernetes && topology)
       for (const line of await relabelMoved(kubernetes, config.cluster, topology, observed)) await say(line);
-    if (kubernetes) await recordKeptVms(kubernetes, observed, clusterPlan, config, nowOf(observed));
+    if (kubernetes) await recordKeptVms(kubernetes, observed, clusterPlan, config, now);
   }
   if (kubernetes) for (const line of await setTagsOfVms(pve, kubernetes, config, observed, isPreview)) await say(line);
   return { observed, clusterPlan, places, templates: templates.hardware };

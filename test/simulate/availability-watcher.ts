@@ -240,7 +240,11 @@ export class AvailabilityWatcher {
   }
 
   private sinceWhenOut(node: Stored): number {
-    return this.lost.get(node.metadata.name) ?? (isReady(node) ? -Infinity : readySince(node, this.truth.aheadMs));
+    const since = readySince(node, this.truth.aheadMs);
+    const lost = this.lost.get(node.metadata.name);
+    // A machine that runs registers again when somebody has deleted its Node.
+    if (isReady(node)) return lost === undefined || since > lost ? -Infinity : lost;
+    return lost ?? since;
   }
 
   /**

@@ -48,6 +48,23 @@ describe("a server of a slot that is given up", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("goes before one that has fallen when its retirement was broken off after it had left etcd", async () => {
+    const stage = new Stage(stageImages(), { servers: 5, agents: 1 });
+    const { world } = stage;
+    const { etcd } = world.cluster.control;
+    await stage.play(async () => {
+      const fewer = { ...stage.before, ...fewerServers(stage) };
+      assert.equal(await stage.dieAt(fewer, () => etcd.voters().length === 4), "killed");
+      const left = etcd.voters().map(({ node }) => node);
+      const fallen = [1001, 1002, 1003, 1004].find((vmid) => left.includes(stage.nameOf(vmid))) ?? 0;
+      stage.cutPower(fallen);
+      await world.time.sleep(60_000);
+      assert.equal(await stage.up(fewer), "done", stage.engine.why);
+      assert.equal(etcd.voters().length, 1);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("goes before the agents when it has fallen since a run failed that gave its slot up", async () => {
     const workloads = [{ name: "app", replicas: 2, minAvailable: 1, slowestEnd: 1000, claims: false }];
     const stage = new Stage(stageImages(), { servers: 3, agents: 1, workloads });

@@ -134,3 +134,9 @@ export const isThere = ({ vm, node, own }: DepartingNode): boolean =>
   vm?.status === "running" ||
   vm?.status === "unknown" ||
   (own !== undefined && own.phase !== "retired");
+
+/**
+ * Whether the node's decommissioning began and its Node still exists: its VM may run, although it is no member any
+ * more.
+ */
+export const isBrokenOff = ({ node, own }: DepartingNode): boolean => node !== undefined && own?.phase === "retired";

@@ -14,12 +14,12 @@ import {
   type Member,
   type SlotState,
 } from "../../domain/rollout/slot-state.ts";
-import type { ObservedVm } from "../../domain/model/types.ts";
+import type { ObservedVm, PoolRecord } from "../../domain/model/types.ts";
 import { retryUntilRoom, NoRoom, requireOwner, withDisruptionLease } from "../cluster/availability.ts";
 import type { PoolInput } from "../input.ts";
 import { ControlPlaneRefusal } from "../cluster/control-plane.ts";
-import { departingNode, withoutCopies, type DepartingNode } from "./departing-nodes.ts";
-import { decommissionUnreplaced } from "./decommission.ts";
+import { departingNode, isBrokenOff, withoutCopies, type DepartingNode } from "./departing-nodes.ts";
+import { decommissionBrokenOff, decommissionUnreplaced } from "./decommission.ts";
 import { allFences, withLease, slotLease, disruptionLeases, type StepContext } from "../context.ts";
 import { labels } from "../../domain/model/formats.ts";
 
@@ -76,7 +76,9 @@ export async function decommissionIncomplete(
     await retryUntilRoom(context, input, () =>
       withDisruptionLease(context, access, place, [departing], (disruption, mayLeave) => {
         const work = { context, access, fence: allFences(fence, disruption), input };
-        return decommissionUnreplaced(departing, work, () => mayLeave(departing));
+        return input.role === "server" && isBrokenOff(departing)
+          ? decommissionBrokenOff(departing, work)
+          : decommissionUnreplaced(departing, work, () => mayLeave(departing));
       }),
     );
   });
@@ -105,9 +107,7 @@ async function runForEach(
   const vms = withoutCopies(list, record).flatMap((vm) => liveByTags(vm, input));
   const states = slotStates({ vms, nodes: nodes.map(observedNode), takenVmids: list.map(({ vmid }) => vmid) }, record);
   const all = [...states.values()].flatMap((state) => state.members.map((member) => ({ member, state })));
-  // While a voter is down no other server leaves.
-  const downFirst = all.toSorted((a, b) => Number(isHealthy(a.member)) - Number(isHealthy(b.member)));
-  for (const { member, state } of downFirst) {
+  for (const { member, state } of all.toSorted((a, b) => turnOf(a.member, record) - turnOf(b.member, record))) {
     if (kept.has(member.name) || !concerns(member, state)) continue;
     // A VM without a recorded uuid was never started by us: the engine destroys the clone as it is.
     if (member.node === undefined && (member.record === undefined || member.record.phase === "retired")) continue;
@@ -129,6 +129,15 @@ async function runForEach(
       say(`${member.name} is left as it is: its Proxmox host ${silent} does not answer`);
     });
   }
+}
+
+/**
+ * Which members come first: while a server has left etcd and still has its Node, no other one may leave, and while a voter
+ * is down only that one.
+ */
+function turnOf(member: Member, { nodes }: PoolRecord): number {
+  if (nodes.some(({ uuid, phase }) => phase === "retired" && uuid === member.node?.uuid)) return 0;
+  return isHealthy(member) ? 2 : 1;
 }
 
 /**

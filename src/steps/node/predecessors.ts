@@ -17,7 +17,7 @@ import { NoRoom, requireOwner } from "../cluster/availability.ts";
 import { probeMembers, ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import { DrainRefusal } from "./forecast.ts";
 import type { SlotInput } from "../input.ts";
-import { findOtherNodes, type Decommissioning, type DepartingNode } from "./departing-nodes.ts";
+import { findOtherNodes, isBrokenOff, type Decommissioning, type DepartingNode } from "./departing-nodes.ts";
 import { readOrder } from "./join-data.ts";
 import type { Joining } from "./node-view.ts";
 import { powerOff } from "./power-off.ts";
@@ -184,12 +184,6 @@ async function removeIfItMay(one: DepartingNode, work: Decommissioning): Promise
     say(`${error.message}\n  ${one.name} is taken out when its slot is handed over`);
   });
 }
-
-/**
- * Whether the node's decommissioning began and its Node still exists: its VM may run, although it is no member any
- * more.
- */
-const isBrokenOff = ({ node, own }: DepartingNode): boolean => node !== undefined && own?.phase === "retired";
 
 /** Whether the node has a Node and has been in etcd, which does not have it: somebody has removed its member. */
 const isOutOfEtcd = ({ name, node }: DepartingNode, servers: readonly ServerNode[]): boolean =>
