@@ -55,27 +55,15 @@ describe("what outlives a run", () => {
 
   it("keeps the words and the variables of steps, in the state of every stack", () => {
     assert.deepEqual(Object.keys(verbs).sort(), [
-      ...["claim", "gate", "guard", "handover", "join", "release", "retain", "retire", "rollout", "snapshot"],
-      ...["unguard", "verify"],
+      ...["claim", "gate", "guard", "handover", "join", "registries", "release", "retain", "retire", "rollout"],
+      ...["snapshot", "unguard", "verify"],
     ]);
     assert.deepEqual(Object.values(variables).sort(), [
-      ...[
-        "EVERGREEN_ADDRESS",
-        "EVERGREEN_ADDRESS6",
-        "EVERGREEN_ALLOW_DESTROY",
-        "EVERGREEN_BACKUP",
-        "EVERGREEN_CLUSTER",
-      ],
-      ...["EVERGREEN_GENERATION", "EVERGREEN_MADE_VMID", "EVERGREEN_NODE", "EVERGREEN_PLAN", "EVERGREEN_POOL"],
-      ...[
-        "EVERGREEN_REGISTRIES",
-        "EVERGREEN_ROLE",
-        "EVERGREEN_ROLLOUT",
-        "EVERGREEN_SITE",
-        "EVERGREEN_SLOT",
-        "EVERGREEN_SPEC",
-      ],
-      ...["EVERGREEN_STRATEGY", "EVERGREEN_UNREACHABLE", "EVERGREEN_VERDICT", "EVERGREEN_VMID"],
+      ...["EVERGREEN_ADDRESS", "EVERGREEN_ADDRESS6", "EVERGREEN_ALLOW_DESTROY", "EVERGREEN_BACKUP"],
+      ...["EVERGREEN_CLUSTER", "EVERGREEN_GENERATION", "EVERGREEN_MADE_VMID", "EVERGREEN_NODE", "EVERGREEN_PLAN"],
+      ...["EVERGREEN_POOL", "EVERGREEN_REGISTRIES", "EVERGREEN_ROLE", "EVERGREEN_ROLLOUT", "EVERGREEN_SITE"],
+      ...["EVERGREEN_SLOT", "EVERGREEN_SPEC", "EVERGREEN_STRATEGY", "EVERGREEN_UNREACHABLE"],
+      ...["EVERGREEN_VERDICT", "EVERGREEN_VMID"],
     ]);
   });
 
@@ -88,6 +76,8 @@ describe("what outlives a run", () => {
       "/etc/evergreen/yielded",
       "/etc/evergreen/registries.yaml",
       "/etc/evergreen/registry-",
+      "/etc/evergreen/registries.reload",
+      "/etc/evergreen/registries.loaded",
       "/var/log/evergreen/join.log",
       "/etc/rancher/rke2/config.yaml",
       "/etc/rancher/rke2/rke2.yaml",

@@ -13,6 +13,7 @@ describe("a guest's files", () => {
       image: "ubuntu-24.04-rke2-v1.0.0",
       rke2: "v1.34.4+rke2r1",
       kernel: "6.8.0-60-generic",
+      units: ["registries"],
     });
   });
 
