@@ -185,6 +185,24 @@ describe("registries, in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("restart no server when another one has fallen since the control plane was looked at", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const wish = { ...stage.before, registries: registriesWith(password) };
+      const { guest: own } = stage.vm(1001);
+      assert.ok(own);
+      const write = own.write.bind(own);
+      own.write = (file, content) => {
+        write(file, content);
+        if (file === guest.registries) stage.cutPower(1002);
+      };
+      await stage.up(wish);
+      assert.notEqual(stage.vm(1001).disk.get(guest.registriesReload), filesOf(wish.registries).digest);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("reach a node in the run whose join brings it back", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 3 });
     const { world } = stage;

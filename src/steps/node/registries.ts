@@ -44,7 +44,8 @@ async function requireFile(pve: Proxmox, vm: VmConfig, path: string): Promise<vo
 /**
  * Gives a guest other registries and has its unit restart RKE2, and waits until it has started.
  * @param vm as it was proved; proved again before each write
- * @param mayRestart throws when RKE2 may not be restarted any more; called right before it is asked for
+ * @param mayRestart throws when RKE2 may not be restarted any more; called right before it is asked for, because what
+ *   comes before may have waited for a host that did not answer
  * @throws DeadlineError when RKE2 has not started in time
  */
 export async function replaceRegistries(
@@ -56,9 +57,9 @@ export async function replaceRegistries(
 ): Promise<void> {
   const { digest } = filesOf(registries);
   await withAgent(vm.name, stop, async () => {
-    await mayRestart?.();
     await proveVm(pve, vm.host, { ...vm, tags: [] });
     await writeRegistries(pve, vm, registries, true);
+    await mayRestart?.();
     await writeFile(pve, vm, guest.registriesReload, digest);
   });
   const deadline = new Deadline(`RKE2 of ${vm.name} to start with its registries`, seconds, stop);

@@ -180,19 +180,19 @@ async function replaceInPlace(reload: Reload, fence: Fence): Promise<void> {
   const { client } = access;
   const wasReady = isReady(await readNode(client, own));
   const probe = input.role === "server" ? await probeMembers(context, input, access) : undefined;
-  if (probe)
-    await requireQuorumWithout(
-      own.name,
-      probe,
-      new Deadline("the control plane to be healthy", patience, context.stop),
-      wasReady,
-    );
-  else await findRoom(reload);
+  const mayRestart = async (seconds: number): Promise<void> => {
+    const deadline = new Deadline("the control plane to be healthy", seconds, context.stop);
+    await (probe ? requireQuorumWithout(own.name, probe, deadline, wasReady) : findRoom(reload));
+  };
+  await mayRestart(patience);
   const vm = await prove(reload);
   const before = await readNode(client, own);
   const seconds = input.site.timeouts.join;
   try {
-    await replaceRegistries(context, vm, input.registries, seconds, () => fence.check());
+    await replaceRegistries(context, vm, input.registries, seconds, async () => {
+      await fence.check();
+      await mayRestart(lastLook);
+    });
     if (!wasReady) return;
     await awaitReadyAgain(client, before, new Deadline(`${own.name} to be Ready again`, seconds, context.stop));
     if (probe) await awaitHealthyControlPlane(probe, settleDeadline(context, input));
@@ -238,6 +238,9 @@ async function readNode(client: Kubernetes, { name }: NodeRecord): Promise<Node>
 
 /** Longest wait for other servers before one is restarted, in seconds: what is down longer, the rest of the run mends. */
 const patience = 60;
+
+/** The same right before the restart, in seconds: the node was proved to be ours before, and is written to already. */
+const lastLook = 10;
 
 async function prove({ context, own, vm }: Reload): Promise<VmConfig> {
   const { name, uuid, vmid } = own;
