@@ -7,7 +7,7 @@ import type { Config } from "../src/config/config.ts";
 import { guest } from "../images/contract.ts";
 import { Kubernetes } from "../src/clients/kubernetes/client.ts";
 import { parseKubeconfig, type Kubeconfig } from "../src/clients/kubernetes/kubeconfig.ts";
-import { isServer, listNodes, nameOf, nodeArguments, uuidOf } from "../src/clients/kubernetes/nodes.ts";
+import { isServer, lifelongKeysOf, listNodes, nameOf, uuidOf } from "../src/clients/kubernetes/nodes.ts";
 import { paths, type Node } from "../src/clients/kubernetes/types.ts";
 import { apiAt } from "../src/clients/kubernetes/urls.ts";
 import { isNoSuchFile, readFile } from "../src/clients/proxmox/agent.ts";
@@ -21,7 +21,7 @@ import { toolchain } from "../tools/index.ts";
 import { propose, shown, withEntries, type CandidateNode, type CandidateVm } from "./adopt-proposal.ts";
 import { readStackConfig } from "../src/config/stack-config.ts";
 import { labels } from "../src/domain/model/formats.ts";
-import { clusterKeyProblems, lifelongKeysIn } from "../src/domain/rollout/cluster-keys.ts";
+import { clusterKeyProblems } from "../src/domain/rollout/cluster-keys.ts";
 
 interface Options {
   stack: string;
@@ -154,8 +154,7 @@ function candidate(node: Node, cluster: string): CandidateNode {
 
 /** Keys that the servers' configuration has to repeat: a new server with other ones never joins, or harms the network. */
 function keyNotes({ controlPlane }: Config, nodes: readonly Node[]): string[] {
-  const said = nodes.filter(isServer).map(({ metadata }) => lifelongKeysIn(metadata?.annotations?.[nodeArguments]));
-  const live = said.filter((keys) => keys !== undefined);
+  const live = nodes.filter(isServer).map((node) => ({ shown: lifelongKeysOf(node) }));
   return clusterKeyProblems(controlPlane.config, live).map(({ what, where, todo }) => `${where}: ${todo} (${what})`);
 }
 

@@ -59,7 +59,11 @@ export function planPools(config: Config, observed: ObservedCluster, now = nowOf
     }),
   );
   const controlPlane = planned.find((pool) => pool.role === "server");
-  problems.push(...specs.filter(({ role }) => role === "server").flatMap((spec) => forLife(spec, observed)));
+  const makesServers =
+    controlPlane === undefined || controlPlane.slots.some(({ creates, replaces }) => creates || replaces.length > 0);
+  problems.push(
+    ...specs.filter(({ role }) => role === "server").flatMap((spec) => forLife(spec, observed, makesServers)),
+  );
   problems.push(...ipv6Problems(config, planned, observed));
   if (controlPlane)
     problems.push(
@@ -107,16 +111,17 @@ function skew(specs: readonly PoolSpec[], { slots, unreplaced }: PoolPlan, { nod
 }
 
 /**
- * Checks cluster-wide keys against the member servers: what the record has of their configuration, and of adopted servers
- * what RKE2 says on their Nodes.
+ * Checks cluster-wide keys against the member servers: what the record has of their configuration, and what RKE2 says on
+ * their Nodes. Of adopted ones that is all, and it counts once a run makes a server.
  */
-function forLife({ name, node }: PoolSpec, { nodes, records }: ObservedCluster): Problem[] {
+function forLife({ name, node }: PoolSpec, { nodes, records }: ObservedCluster, makesServers: boolean): Problem[] {
   const members = nodes.filter(({ pool }) => pool === name);
   const recorded = new Map((records.get(name)?.generations ?? []).map(({ id, spec }) => [id, spec.config ?? {}]));
-  const known = members.map(({ generation, lifelongKeys }) => recorded.get(generation) ?? lifelongKeys);
   return clusterKeyProblems(
     node.config ?? {},
-    known.filter((keys) => keys !== undefined),
+    members
+      .map(({ generation, lifelongKeys }) => ({ config: recorded.get(generation), shown: lifelongKeys }))
+      .filter(({ config }) => makesServers || config !== undefined),
   );
 }
 

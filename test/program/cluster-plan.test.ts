@@ -290,10 +290,38 @@ describe("the plan of a whole cluster", () => {
     adopted.nodes = adopted.nodes.map((node) =>
       node.name === "kube-a" ? { ...node, lifelongKeys: { cni: "cilium", "cluster-cidr": "10.42.0.0/16" } } : node,
     );
-    const [problem, ...others] = problemsOf(smallConfig(), adopted);
+    const controlPlane = { image: NEW, servers: 1, vmIds: { first: 1000, last: 1009 } };
+    const replaced = smallConfig({ controlPlane: { ...controlPlane, replaceOnlyServer: true } });
+    const [problem, ...others] = problemsOf(replaced, adopted);
     assert.deepEqual(others, []);
     assert.equal(problem?.where, "evergreen:controlPlane.config.cni");
     assert.match(problem.todo, /^set it to cilium: /);
+    assert.deepEqual(problemsOf(smallConfig(), adopted), [], "a run that makes no server");
+  });
+
+  it("lets the adoption of servers go on whose keys are in the image, with these keys and without them", () => {
+    const controlPlane = { image: OLD, servers: 3, vmIds: { first: 1000, last: 1009 } };
+    const config = smallConfig({ controlPlane });
+    const before = settled(config);
+    const generation = adoptedGeneration("kube-a");
+    const place = { name: "kube-a", pool: "servers", slot: 0, generation, uuid: "uuid-302" };
+    const isFirst = ({ pool, slot }: { pool: string; slot: number }) => pool === "servers" && slot === 0;
+    const record = before.records.get("servers");
+    assert.ok(record);
+    const nodes = record.nodes.map((one) => (one.slot === 0 ? { ...one, ...place, vmid: 302 } : one));
+    const observed = {
+      ...before,
+      vms: before.vms.map((vm) => (isFirst(vm) ? { ...vm, ...place, vmid: 302 } : vm)),
+      nodes: before.nodes.map((node) => ({
+        ...node,
+        ...(isFirst(node) && place),
+        ...(node.role === "server" && { lifelongKeys: { cni: "cilium" } }),
+      })),
+      records: new Map(before.records).set("servers", { ...record, nodes }),
+    };
+    assert.deepEqual(problemsOf(config, observed), []);
+    const said = smallConfig({ controlPlane: { ...controlPlane, config: { cni: "cilium" } } });
+    assert.deepEqual(problemsOf(said, observed), []);
   });
 
   it("does not begin while an entry of adoption is wrong, and says nothing else before", () => {

@@ -168,7 +168,7 @@ export function observedNode(node: Node): ObservedNode {
   }
   const role: Role = isServer(node) ? "server" : "agent";
   const addresses = ipAddressesOf(node);
-  const lifelongKeys = role === "server" ? lifelongKeysIn(node.metadata?.annotations?.[nodeArguments]) : undefined;
+  const lifelongKeys = role === "server" ? lifelongKeysOf(node) : undefined;
   return {
     name: nameOf(node),
     uuid: uuidOf(node),
@@ -184,8 +184,10 @@ export function observedNode(node: Node): ObservedNode {
   };
 }
 
-/** The annotation in which RKE2 keeps the arguments of a node. */
-export const nodeArguments = "rke2.io/node-args";
+/** The keys that hold for the life of the cluster, as the RKE2 of a server was started. Undefined: not known. */
+export function lifelongKeysOf({ metadata }: Node): ObservedNode["lifelongKeys"] {
+  return lifelongKeysIn(metadata?.annotations?.["rke2.io/node-args"], metadata?.annotations?.["rke2.io/node-env"]);
+}
 
 /**
  * Cordons a node in our name. An existing cordon that is not ours is left as it is; a mark tells the next run that there is

@@ -27,15 +27,34 @@ const FOR_LIFE: Readonly<Record<string, string>> = {
 /** Names of the RKE2 keys that are fixed for the life of the cluster. */
 export const LIFELONG_KEYS: readonly string[] = Object.keys(FOR_LIFE);
 
+/** Those that are lists: given twice, both values count. Of any other key the last value counts. */
+const LISTS: readonly string[] = ["cluster-cidr", "service-cidr", "cluster-dns", "cni"];
+
+/** Those that RKE2 takes from its environment too, where no argument has them. */
+const VARIABLES: Readonly<Record<string, string>> = { cni: "RKE2_CNI", "enable-servicelb": "RKE2_ENABLE_SERVICELB" };
+
+/** A server that is a member. */
+export interface LiveServer {
+  /** Its configuration. Absent: Evergreen did not make it. */
+  config?: Config | undefined;
+  /** The keys as its RKE2 was started (`lifelongKeysIn`). Absent: not known. */
+  shown?: Config | undefined;
+}
+
 /**
- * Problems of the servers' configuration: keys that it would change and that cannot change.
- * @param live configurations of servers that are members
+ * Problems of the servers' configuration: keys that it would change and that cannot change. An image may have keys too:
+ * what servers show that were made without a key is what the next one gets without it.
  */
-export function clusterKeyProblems(wanted: Config, live: readonly Config[]): Problem[] {
+export function clusterKeyProblems(wanted: Config, live: readonly LiveServer[]): Problem[] {
   return Object.entries(FOR_LIFE).flatMap(([key, usual]) => {
     const valueOf = (config: Config) => valueIn(config, key) ?? (key === "cluster-dns" ? tenth(config) : usual);
+    const isSilent = (config: Config | undefined) => config !== undefined && valueIn(config, key) === undefined;
+    const ofImages = live.flatMap(({ config, shown }) => (shown && isSilent(config) ? [valueOf(shown)] : []));
     const now = valueOf(wanted);
-    const other = live.map(valueOf).find((value) => spelled(value) !== spelled(now));
+    const fitting = new Set([now, ...(isSilent(wanted) ? ofImages : [])].map(spelled));
+    const other = live
+      .map(({ config, shown }) => [config, shown].flatMap((known) => (known ? [valueOf(known)] : [])))
+      .find((values) => values.length > 0 && !values.some((value) => fitting.has(spelled(value))))?.[0];
     if (other === undefined) return [];
     return [
       {
@@ -48,28 +67,56 @@ export function clusterKeyProblems(wanted: Config, live: readonly Config[]): Pro
 }
 
 /**
- * The keys for life among the arguments of a server's RKE2, which RKE2 writes into an annotation of its Node
- * (`rke2.io/node-args`): a list such as `["server","--cni","cilium"]`, with what its configuration files say.
- * @returns undefined when there is no such annotation, or it cannot be read
+ * The keys for life as a server's RKE2 was started, which it writes into annotations of its Node (k3s,
+ * pkg/nodeconfig/nodeconfig.go).
+ * @param given its arguments (`rke2.io/node-args`): a list such as `["server","--cni","cilium"]`, what its configuration
+ *   files say before what its command line says
+ * @param environment its variables (`rke2.io/node-env`): a map such as `{"RKE2_CNI":"cilium"}`
+ * @returns undefined when there are no such arguments, or they cannot be read
  */
-export function lifelongKeysIn(annotation: string | undefined): Readonly<Record<string, string>> | undefined {
-  const words = argumentsIn(annotation);
+export function lifelongKeysIn(
+  given: string | undefined,
+  environment?: string,
+): Readonly<Record<string, string>> | undefined {
+  const words = argumentsIn(given);
   if (words === undefined) return undefined;
   const found = words.flatMap((word, index): [string, string][] => {
-    const [, key = "", , given] = /^--([a-z-]+)(=(.*))?$/s.exec(word) ?? [];
+    const [, key = "", , own] = /^--([a-z-]+)(=(.*))?$/s.exec(word) ?? [];
     const next = words[index + 1];
-    const value = given ?? (next === undefined || next.startsWith("--") ? "true" : next);
+    const value = own ?? (next === undefined || next.startsWith("--") ? "true" : next);
     return LIFELONG_KEYS.includes(key) ? [[key, value]] : [];
   });
-  const valuesOf = (key: string) => found.filter(([name]) => name === key).map(([, value]) => value);
-  return Object.fromEntries(found.map(([key]) => [key, valuesOf(key).join(",")]));
+  const variables = variablesIn(environment);
+  return Object.fromEntries(
+    LIFELONG_KEYS.flatMap((key): [string, string][] => {
+      const all = found.filter(([name]) => name === key).map(([, value]) => value);
+      const value = LISTS.includes(key) ? [...new Set(all)].join(",") : (all.at(-1) ?? "");
+      const counts = all.length > 0 ? value : variables[VARIABLES[key] ?? ""];
+      return counts === undefined || counts === "" ? [] : [[key, asSwitch(key, counts)]];
+    }),
+  );
+}
+
+/** A switch as RKE2 reads it: `1` and `T` are `true`. */
+function asSwitch(key: string, value: string): string {
+  if (FOR_LIFE[key] !== "false") return value;
+  return /^(1|t|true)$/i.test(value) ? "true" : "false";
 }
 
 function argumentsIn(annotation: string | undefined): string[] | undefined {
-  if (annotation === undefined) return undefined;
+  const words = parsed(annotation);
+  return Array.isArray(words) ? words.map(String) : undefined;
+}
+
+function variablesIn(annotation: string | undefined): Readonly<Record<string, string | undefined>> {
+  const variables = parsed(annotation);
+  if (typeof variables !== "object" || variables === null) return {};
+  return Object.fromEntries(Object.entries(variables).map(([name, value]) => [name, String(value)]));
+}
+
+function parsed(annotation: string | undefined): unknown {
   try {
-    const words: unknown = JSON.parse(annotation);
-    return Array.isArray(words) ? words.map(String) : undefined;
+    return JSON.parse(annotation ?? "null");
   } catch {
     return undefined;
   }

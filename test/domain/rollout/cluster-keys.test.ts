@@ -49,7 +49,7 @@ describe("keys that hold as long as a cluster lives", () => {
   ];
   for (const [what, wanted, live, keys] of cases) {
     it(`${keys.length > 0 ? `refuses ${keys.join(" and ")}` : "refuses nothing"} when ${what}`, () => {
-      const problems = clusterKeyProblems(wanted, [live]);
+      const problems = clusterKeyProblems(wanted, [{ config: live }]);
       const places = keys.map((key) => `evergreen:controlPlane.config.${key}`);
       assert.deepEqual(
         problems.map(({ where }) => where),
@@ -60,8 +60,19 @@ describe("keys that hold as long as a cluster lives", () => {
 
   it("looks at every server that is a member, and at none in an empty site", () => {
     const other = { "cluster-cidr": "10.244.0.0/16" };
-    assert.equal(clusterKeyProblems({}, [{}, other]).length, 1);
+    assert.equal(clusterKeyProblems({}, [{ config: {} }, { config: other }]).length, 1);
     assert.equal(clusterKeyProblems(other, []).length, 0);
+  });
+
+  it("takes what servers show that were made without a key for what their image says", () => {
+    const cilium = { cni: "cilium" };
+    const adopted = { shown: cilium };
+    const made = { config: {}, shown: cilium };
+    for (const wanted of [{}, cilium]) assert.deepEqual(clusterKeyProblems(wanted, [adopted, made]), []);
+    assert.equal(clusterKeyProblems({}, [adopted]).length, 1, "nothing shows yet what the image says");
+    assert.equal(clusterKeyProblems({ cni: "calico" }, [adopted, made]).length, 1);
+    assert.equal(clusterKeyProblems({}, [{ config: cilium, shown: cilium }]).length, 1, "the key was taken out");
+    assert.deepEqual(clusterKeyProblems({}, [{}]), [], "of a server nothing is known");
   });
 
   const annotations: [string, string | undefined, object | undefined][] = [
@@ -75,7 +86,26 @@ describe("keys that hold as long as a cluster lives", () => {
     ["a switch", '["server","--disable-kube-proxy","--cni","none"]', { "disable-kube-proxy": "true", cni: "none" }],
     ["a switch at the end", '["server","--disable-kube-proxy"]', { "disable-kube-proxy": "true" }],
     ["a switch with its value", '["server","--disable-kube-proxy","false"]', { "disable-kube-proxy": "false" }],
+    ["a switch in another form", '["server","--disable-kube-proxy","T"]', { "disable-kube-proxy": "true" }],
+    [
+      "the command line after the file",
+      '["server","--cluster-domain","a.example","--disable-kube-proxy","false","--cluster-domain=b.example","--disable-kube-proxy"]',
+      { "cluster-domain": "b.example", "disable-kube-proxy": "true" },
+    ],
+    [
+      "a network that is given twice",
+      '["server","--cluster-cidr","10.42.0.0/16","--cluster-cidr","10.42.0.0/16"]',
+      { "cluster-cidr": "10.42.0.0/16" },
+    ],
   ];
   for (const [what, annotation, keys] of annotations)
     it(`reads ${what} on a server's Node`, () => assert.deepEqual(lifelongKeysIn(annotation), keys));
+
+  it("reads variables of a server's RKE2 too, which count where no argument does", () => {
+    const environment = '{"RKE2_CNI":"cilium","RKE2_ENABLE_SERVICELB":"1","RKE2_TOKEN":"********"}';
+    assert.deepEqual(lifelongKeysIn('["server"]', environment), { cni: "cilium", "enable-servicelb": "true" });
+    assert.equal(lifelongKeysIn('["server","--cni","calico"]', environment)?.cni, "calico");
+    for (const none of [undefined, "", "null", "{", "[]", '{"RKE2_CNI":""}'])
+      assert.deepEqual(lifelongKeysIn('["server"]', none), {});
+  });
 });
