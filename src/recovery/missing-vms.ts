@@ -34,6 +34,7 @@ export async function findMissingVms(
   const found = config && (await look(config, environment, known).catch(() => undefined));
   if (config === undefined || found === undefined) return { gone: [], moved: [], unconfigured: [], untracked: [] };
   const { gone, seen, hidden, untracked } = found;
+  refuseRenamed(known, config, seen);
   refuseStrangers(known, seen, config);
   refuseHidden(hidden);
   return { gone, moved: movedAmong(known, seen), unconfigured: unconfiguredAmong(known, seen), untracked };
@@ -135,10 +136,22 @@ async function look(config: Config, environment: NodeJS.ProcessEnv, known: reado
  * Refuses a configuration of another cluster than that whose VMs the state has: none of them would be recognised, a second
  * cluster would be made, and the engine would destroy the first. The program sees it too, unless the ranges of VMIDs were
  * changed with the name.
+ * @param list VMs of Proxmox VE: a node of the cluster `prod-eu` has the name of one of `prod`, and other tags
  * @throws UserError that names the VMs
  */
-export function refuseRenamed(known: readonly Pick<Vm, "name" | "vmid">[], { cluster }: Pick<Config, "cluster">): void {
-  if (known.length === 0 || known.some(({ name }) => parseNodeName(name, cluster) !== undefined)) return;
+export function refuseRenamed(
+  known: readonly Pick<Vm, "name" | "vmid">[],
+  { cluster }: Pick<Config, "cluster">,
+  list: readonly Pick<ListedVm, "vmid" | "name" | "tags">[] = [],
+): void {
+  const tagged = known.flatMap(({ vmid, name }) =>
+    list.flatMap((vm) => (vm.vmid === vmid && isCalled(vm, name) ? (nodeTags(vm.tags)?.cluster ?? []) : [])),
+  );
+  const isOurs =
+    tagged.length > 0
+      ? tagged.includes(cluster)
+      : known.some(({ name }) => parseNodeName(name, cluster) !== undefined);
+  if (known.length === 0 || isOurs) return;
   throw new UserError({
     what: `this stack has ${known.length} VMs, and none is a node of the cluster ${cluster}`,
     where: `evergreen:cluster; ${shortList(known.map(({ name, vmid }) => `VM ${vmid} (${name})`))}`,

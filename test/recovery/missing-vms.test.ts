@@ -64,6 +64,17 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       await assert.rejects(findMissingVms("nowhere", environment, known), /cannot be read/);
     });
 
+    it("are none of the configured cluster when their tags name another whose name begins with it", async () => {
+      const theirs = [1110, 1111].map((vmid, slot) => {
+        const tags = tagsOfNode({ cluster: "demo-eu", pool: "workers", slot, generation: "0a1b2c3d" });
+        const name = `demo-eu-workers-${slot}-0a1b2c3d`;
+        seedVm(bench.dc, { vmid, name, pool: site.nodes, tags });
+        return { vmid, name, host: "pve1", urn: `urn:${name}` };
+      });
+      bench.dc.see();
+      await assert.rejects(findMissingVms("dev", environment, theirs), /none is a node of the cluster demo\n/);
+    });
+
     it("are found by the list of VMs", async () => {
       assert.deepEqual(await lost(), []);
       await destroyed(1100);

@@ -174,6 +174,17 @@ describe("a repair in virtual time", function () {
       assert.deepEqual([why, refreshed], ["the lease update was lost", undefined]);
     }));
 
+  it("begins nothing with the file of another cluster: an update would destroy what the state has", async () =>
+    await play(async () => {
+      await clone({ tags: ["eg-image", "rke2-v1.34.4+rke2r1"] });
+      const theirs = { vmid: 2100, name: "other-workers-0-11111111", host: "pve1" };
+      const whose = tagsOf({ cluster: "other", pool: "workers", slot: 0, generation: "11111111" });
+      await clone({ ...theirs, owner: "stranger", tags: whose, running: true });
+      const { why, said } = await stage.mend({ vms: [{ ...theirs, urn: theirs.name }] }, { asked: "by an update" });
+      assert.match(why, /this stack has 1 VMs, and none is a node of the cluster demo/);
+      assert.deepEqual([said, isThere()], [[], true]);
+    }));
+
   it("destroys a clone that no state knows, but not while an update may run", async () =>
     await play(async () => {
       await clone({ tags: ["eg-image", "rke2-v1.34.4+rke2r1"] });
