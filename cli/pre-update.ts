@@ -1,6 +1,7 @@
+import { resolve } from "node:path";
 import { show } from "../src/runtime/log.ts";
 import { checkEnvironment } from "../src/observe/preflight.ts";
-import { commandLine } from "../src/runtime/command-line.ts";
+import { commandLine, valueOf } from "../src/runtime/command-line.ts";
 import type { EngineSide } from "../src/recovery/engine-side.ts";
 import { VM_TYPE } from "../src/recovery/engine-state.ts";
 import { findMissingVms, findOutdatedVms, requireSeen } from "../src/recovery/missing-vms.ts";
@@ -25,8 +26,11 @@ export async function prepareUpdate(
   if (!isChange(line)) return;
   refuseFlags(line);
   checkEnvironment(environment);
-  if (["up", "update"].includes(line.words[0] ?? "")) await prepareEngine(stack, engine, environment);
-  else await prepareDestroy(stack, engine, environment);
+  if (["up", "update"].includes(line.words[0] ?? "")) {
+    const file = valueOf(line, "config-file") ?? environment.PULUMI_OPTION_CONFIG_FILE ?? "";
+    const path = file === "" ? undefined : resolve(valueOf(line, "cwd") ?? "", file);
+    await prepareEngine(stack, engine, environment, path);
+  } else await prepareDestroy(stack, engine, environment);
 }
 
 /**
@@ -52,8 +56,16 @@ async function prepareDestroy(stack: string, engine: EngineSide, environment: No
   await followMoved(engine, moved, report);
 }
 
-/** The same preparation for a command that starts the engine without a command line of the user. */
-export async function prepareEngine(stack: string, engine: EngineSide, environment: NodeJS.ProcessEnv): Promise<void> {
+/**
+ * The same preparation for a command that starts the engine without a command line of the user.
+ * @param file of the configuration (`--config-file`). @default that of the stack's name
+ */
+export async function prepareEngine(
+  stack: string,
+  engine: EngineSide,
+  environment: NodeJS.ProcessEnv,
+  file?: string,
+): Promise<void> {
   const locks = (await engine.readLocks()) ?? [];
   const { pending, deleting, vms, unfinished } = await engine.readState();
   if (locks.length + pending.length + deleting.length > 0) {
@@ -62,7 +74,7 @@ export async function prepareEngine(stack: string, engine: EngineSide, environme
     await repairFirst(`an earlier run of stack ${stack} was killed`, stack);
     return;
   }
-  const { gone, moved, unconfigured, untracked } = await findMissingVms(stack, environment, vms);
+  const { gone, moved, unconfigured, untracked } = await findMissingVms(stack, environment, vms, file);
   if (unfinished.length + unconfigured.length > 0) {
     await repairFirst(`an earlier run of stack ${stack} has made a VM and could not configure it`, stack);
     return;

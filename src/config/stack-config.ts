@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { parse } from "yaml";
 import { UserError, UserErrors, messageOf } from "../runtime/errors.ts";
 import { ownSettings, readConfig, type Config } from "./config.ts";
@@ -8,10 +8,14 @@ import { projectRoot } from "../runtime/project.ts";
 /**
  * Reads the configuration of a stack from its file, as `pulumi` would pass it to the program.
  * @param project directory of the file. @default the project's
+ * @param file the file itself. @default that of the stack's name
  */
-export async function readStackConfig(stack: string, project = projectRoot): Promise<Config> {
-  const file = `Pulumi.${stack}.yaml`;
-  const text = await readFile(join(project, file), "utf8").catch((error: unknown) => {
+export async function readStackConfig(
+  stack: string,
+  project = projectRoot,
+  file = `Pulumi.${stack}.yaml`,
+): Promise<Config> {
+  const text = await readFile(resolve(project, file), "utf8").catch((error: unknown) => {
     throw new UserError({
       what: `the configuration of stack ${stack} cannot be read: ${messageOf(error)}`,
       where: file,
@@ -53,7 +57,8 @@ function withoutSecrets(settings: Record<string, unknown>): Record<string, unkno
 
 function parseSettings(text: string, file: string): Settings {
   try {
-    return parse(text) as Settings;
+    // As the engine does: a pool may take over the keys of another one (`<<: *workers`).
+    return parse(text, { merge: true }) as Settings;
   } catch (error) {
     throw new UserError(
       {

@@ -18,6 +18,7 @@ type Vm = EngineState["vms"][number];
  * VMs of the engine's state that are gone, are on another Proxmox host than in the state, or were never configured; and
  * clones that are in no state. When the list of VMs cannot be read the result is empty: the program reads it too, does
  * not start either, and reports the reason in full.
+ * @param file of the configuration. @default that of the stack's name
  * @throws UserErrors when the configuration cannot be read, or is that of another cluster; when a VMID in the state belongs
  *   to a VM that is not Evergreen's, or a VM in the state is invisible to the token
  */
@@ -25,8 +26,9 @@ export async function findMissingVms(
   stack: string,
   environment: NodeJS.ProcessEnv,
   known: readonly Vm[],
+  file?: string,
 ): Promise<{ gone: Vm[]; moved: Vm[]; unconfigured: Vm[]; untracked: ListedVm[] }> {
-  const config = await readStackConfig(stack).catch((error: unknown) => {
+  const config = await readStackConfig(stack, undefined, file).catch((error: unknown) => {
     // The program reads it too. Where the state has VMs, what is not looked at here is not looked at at all.
     if (known.length > 0) throw error;
   });
@@ -148,9 +150,7 @@ export function refuseRenamed(
     list.flatMap((vm) => (vm.vmid === vmid && isCalled(vm, name) ? (nodeTags(vm.tags)?.cluster ?? []) : [])),
   );
   const isOurs =
-    tagged.length > 0
-      ? tagged.includes(cluster)
-      : known.some(({ name }) => parseNodeName(name, cluster) !== undefined);
+    tagged.length > 0 ? tagged.includes(cluster) : known.some(({ name }) => parseNodeName(name, cluster) !== undefined);
   if (known.length === 0 || isOurs) return;
   throw new UserError({
     what: `this stack has ${known.length} VMs, and none is a node of the cluster ${cluster}`,

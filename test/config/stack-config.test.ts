@@ -34,6 +34,21 @@ describe("the configuration of a stack, read from its file", () => {
     }
   });
 
+  it("takes over the keys of another map as the engine does", async () => {
+    const file = join(projectRoot, "Pulumi.merge.yaml");
+    const prod = await readFile(join(projectRoot, "Pulumi.prod.yaml"), "utf8");
+    const plain = "vmIds: { first: 5000, last: 5019 }";
+    assert.ok(prod.includes(plain));
+    const merged = `  x:ranges: &range { first: 5000, last: 1 }\n`;
+    const text = prod.replace(plain, "vmIds: { <<: *range, last: 5019 }").replace("config:\n", `config:\n${merged}`);
+    await writeFile(file, text);
+    try {
+      assert.deepEqual(await readStackConfig("merge"), await readStackConfig("prod"));
+    } finally {
+      await rm(file);
+    }
+  });
+
   const elsewhere: [from: string, text: string][] = [
     ["environment (Pulumi ESC)", "environment: [evergreen/prod]\nconfig: {}\n"],
     ["values encrypted by the engine", "config:\n  evergreen:cluster:\n    secure: AAABAKRmdmF1bHQ=\n"],

@@ -22,6 +22,7 @@ import { refuseLiving } from "../../src/recovery/exclusive-use.ts";
 import { noteEngine } from "../../src/runtime/engine-notes.ts";
 import { UserError } from "../../src/runtime/errors.ts";
 import { identify } from "../../src/runtime/process-identity.ts";
+import { projectRoot } from "../../src/runtime/project.ts";
 import { makeZombie } from "../support/zombie.ts";
 
 const lockOf = (changes: Partial<EngineLock> = {}): EngineLock => ({
@@ -187,6 +188,20 @@ describe("the file backend", () => {
     await prepareUpdate(["preview"], "dev", engine, environment);
     await prepareUpdate(["up", "--help"], "dev", engine, environment);
     await assert.rejects(prepareUpdate(["up"], "dev", engine, environment), /an update of stack dev is running/);
+  });
+
+  it("is compared with the file that the engine is told to read, and not with that of the stack's name", async () => {
+    const environment = { PULUMI_BACKEND_URL: `file://${backend}` };
+    const engine = new EngineSide("dev", "/nowhere/pulumi", environment);
+    const urn = "urn:pulumi:dev::evergreen::x::other-workers-0-0a1b2c3d";
+    const resources = [{ type: VM_TYPE, urn, outputs: { vmId: 1100 } }];
+    await put(`stacks/${PROJECT}/dev.json`, JSON.stringify({ version: 3, checkpoint: { latest: { resources } } }));
+    const file = join(projectRoot, "Pulumi.dev.yaml");
+    const named = /none is a node of the cluster demo\n/;
+    await assert.rejects(prepareUpdate(["up", "--config-file", file], "nowhere", engine, environment), named);
+    const asked = { ...environment, PULUMI_OPTION_CONFIG_FILE: file };
+    await assert.rejects(prepareUpdate(["up"], "nowhere", engine, asked), named);
+    await assert.rejects(prepareUpdate(["up"], "nowhere", engine, environment), /Pulumi\.nowhere\.yaml/);
   });
 
   it("keeps a refresh from beginning that cannot look for the VMs", async () => {
