@@ -197,6 +197,15 @@ function nowhere({ hosts, where }: Placement): Problem {
   };
 }
 
+/** Whether an image can be cloned to a host. */
+export function takesClones(
+  observed: ObservedCluster,
+  candidates: readonly CandidateHost[],
+  one: { host: string; storage: string; image: string },
+): boolean {
+  return templateProblems(observed, candidates, { ...one, where: "" }).length === 0;
+}
+
 /** A linked clone uses its template's storage: a clone on another host needs a storage that both hosts share. */
 function templateProblems(
   observed: ObservedCluster,

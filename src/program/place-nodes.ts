@@ -4,7 +4,7 @@ import { tagsOf } from "../clients/proxmox/tags.ts";
 import type { GraphArgs } from "../domain/rollout/graph.ts";
 import { chooseHosts, withWeight, type HostFacts } from "../domain/rollout/host-choice.ts";
 import type { PlacedPool, PoolPlan, SlotPlan, StrandedNode, VmPlacement } from "../domain/model/types.ts";
-import { hostsThatAnswer, type CandidateHost, type Places } from "../observe/hosts.ts";
+import { hostsThatAnswer, takesClones, type CandidateHost, type Places } from "../observe/hosts.ts";
 import { hostOf, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
 import type { ClusterPlan } from "./cluster-plan.ts";
 import type { Prepared } from "./prepare.ts";
@@ -14,13 +14,17 @@ export function hostFacts({ site: { hostWeights, zones } }: Pick<Config, "site">
   return { ...(hostWeights && { weights: hostWeights }), ...(zones && { zones }) };
 }
 
-/** Chooses a Proxmox host for each VM that a run makes, among those that answer. */
+/**
+ * Chooses a Proxmox host for each VM that a run makes, among those that answer; among those that the image can be cloned
+ * to, where these are as many as the pool has nodes.
+ */
 export function chooseVmHosts(
   config: Config,
   observed: ObservedCluster,
   clusterPlan: ClusterPlan,
   candidates: readonly CandidateHost[],
 ): Places {
+  const facts = hostFacts(config);
   const plans = new Map([clusterPlan.controlPlane, ...clusterPlan.pools].map((plan) => [plan.pool, plan]));
   const pools = placementsOf(config).map((placement) => {
     const { slots = [], unreplaced = [] } = plans.get(placement.pool) ?? {};
@@ -32,9 +36,15 @@ export function chooseVmHosts(
       return made.has(name) ? { name } : [];
     });
     const role = placement.pool === SERVER_POOL ? ("server" as const) : ("agent" as const);
-    return { role, hosts: hostsThatAnswer(candidates, placement), nodes };
+    const { storage } = placement;
+    const images = new Set(slots.flatMap(({ creates, generation }) => (creates ? generation.spec.image : [])));
+    const hosts = hostsThatAnswer(candidates, placement);
+    const fitting = hosts.filter((host) =>
+      [...images].every((image) => takesClones(observed, candidates, { host, storage, image })),
+    );
+    return { role, hosts: withWeight(fitting, facts).length >= nodes.length ? fitting : hosts, nodes };
   });
-  return chooseHosts(pools, hostFacts(config));
+  return chooseHosts(pools, facts);
 }
 
 /** Hosts that answer and take new VMs of the servers. */

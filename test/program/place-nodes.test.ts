@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { planPools } from "../../src/program/cluster-plan.ts";
-import { poolArgs } from "../../src/program/place-nodes.ts";
+import { chooseVmHosts, poolArgs } from "../../src/program/place-nodes.ts";
 import { NEW, OLD, picture, settledPicture, smallConfig } from "../support/picture.ts";
 
 const since = "2026-03-01T11:00:00.000Z";
@@ -29,5 +29,27 @@ describe("the place of a planned VM", () => {
     };
     assert.deepEqual(templatesIn([OLD, NEW]), [9002, 9001]);
     assert.deepEqual(templatesIn([NEW]), [9002, undefined]);
+  });
+
+  it("is on a host that the image can be cloned to, while there are as many as the pool has nodes", () => {
+    const hosts = ["pve1", "pve2", "pve3"];
+    const site = { registrationAddress: "127.9.0.5", hosts, storage: "local", proxmoxPool: "nodes" };
+    const kubernetes = { now: () => new Date(since) } as unknown as Kubernetes;
+    const hostsOf = (slots: number, shared: boolean, copies: readonly string[]) => {
+      const others = { ...workers, name: "others", vmIds: { first: 1200, last: 1209 } };
+      const pools = [others, { ...workers, slots, vmIds: { first: 1100, last: 1119 } }];
+      const before = settledPicture({ site, pools }, kubernetes, since);
+      const vms = before.vms.map((vm) => ({ ...vm, host: hosts[vm.slot % 2] ?? "" }));
+      const templates = copies.map((host, i) => ({ host, vmid: 9001 + i }));
+      const images = new Map([...before.images].map(([name, image]) => [name, { ...image, templates }]));
+      const observed = { ...before, vms, images };
+      const config = smallConfig({ site, pools: pools.map((pool) => ({ ...pool, rollout: pool === others ? 0 : 1 })) });
+      const candidates = hosts.map((host) => ({ host, storage: "local", found: { freeGiB: 1000, shared } }));
+      return [...chooseVmHosts(config, observed, planPools(config, observed), candidates).values()].toSorted();
+    };
+    assert.deepEqual(hostsOf(2, false, ["pve1", "pve2"]), ["pve1", "pve2"]);
+    assert.deepEqual(hostsOf(1, false, ["pve2"]), ["pve2"]);
+    assert.deepEqual(hostsOf(3, false, ["pve1", "pve2"]), hosts, "the run is refused by the third one");
+    assert.deepEqual(hostsOf(2, true, ["pve1"]), ["pve1", "pve3"], "a storage that all have");
   });
 });
