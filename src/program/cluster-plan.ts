@@ -14,6 +14,7 @@ import type { Proxmox } from "../clients/proxmox/client.ts";
 import { findTaken } from "../clients/proxmox/vms.ts";
 import { clusterKeyProblems } from "../domain/rollout/cluster-keys.ts";
 import { plan, planRemoval } from "../domain/rollout/plan.ts";
+import { inRecordedOrder } from "../domain/model/generation.ts";
 import { hopNotes, hopProblems } from "../domain/versions/upgrade-path.ts";
 import { PlanError } from "../domain/model/problem.ts";
 import { skewProblems } from "../domain/rollout/servers.ts";
@@ -35,7 +36,10 @@ export interface ClusterPlan {
  * @throws UserErrors with every reason against a run, before anything was changed
  */
 export function planPools(config: Config, observed: ObservedCluster, now = nowOf(observed)): ClusterPlan {
-  const specs = poolSpecs(config, catalogue(observed), observed.unusable);
+  const specs = poolSpecs(config, catalogue(observed), observed.unusable).map((spec) => {
+    const { generations = [] } = observed.records.get(spec.name) ?? {};
+    return { ...spec, node: inRecordedOrder(spec.node, generations) };
+  });
   checkAgreement(observed, specs);
   const problems: Problem[] = [];
   const collect = <T>(decide: () => T): T[] => {

@@ -79,6 +79,29 @@ describe("the plan of a whole cluster", () => {
     );
   });
 
+  it("replaces no node for the order of CPU flags, in which a record has them", () => {
+    const workers = { name: "workers", image: OLD, slots: 2, vmIds: { first: 1100, last: 1109 } };
+    const asked = (...flags: string[]) => smallConfig({ pools: [{ ...workers, cpu: { flags } }] });
+    const before = settled(smallConfig());
+    const [spec] = poolSpecs(smallConfig(), catalogue(before)).filter(({ name }) => name === "workers");
+    assert.ok(spec);
+    const node = { ...spec.node, hardware: { cpu: { flags: ["+pcid", "+aes"] } } };
+    const members = [0, 1].map((slot) => running("workers", slot, node, 1100 + slot));
+    const nodes = members.map(({ vm: { name, slot, generation, vmid, uuid } }) => {
+      return { name, slot, generation, vmid, uuid, phase: "handedOver" as const, since };
+    });
+    const generations = [{ ...generationOf(node), state: "proved" as const, since }];
+    const observed = {
+      ...before,
+      vms: [...before.vms.filter(({ pool }) => pool !== "workers"), ...members.map(({ vm }) => vm)],
+      nodes: [...before.nodes.filter(({ pool }) => pool !== "workers"), ...members.map((one) => one.node)],
+      records: new Map(before.records).set("workers", { pool: "workers", generations, nodes }),
+    };
+    const made = (config: Config) => newSlots(planPools(config, observed, now)).length;
+    assert.deepEqual([made(asked("+pcid", "+aes")), made(asked("+aes", "+pcid", "+aes"))], [0, 0]);
+    assert.deepEqual([made(asked("+aes")), made(smallConfig())], [2, 2], "other flags");
+  });
+
   it("counts a soak by the cluster's clock, however wrong ours is", () => {
     const pool = { name: "workers", image: OLD, slots: 2, vmIds: { first: 1100, last: 1109 } };
     const config = smallConfig({ pools: [{ ...pool, strategy: { soakSeconds: 600 } }] });

@@ -62,6 +62,22 @@ export function lineOf(spec: NodeSpec): string {
 }
 
 /**
+ * The content as a recorded generation has it, when the two differ in the order of CPU flags alone: that has no meaning,
+ * so it must not make another generation, and the id of the recorded one depends on it.
+ */
+export function inRecordedOrder(node: NodeSpec, recorded: readonly Pick<Generation, "spec">[]): NodeSpec {
+  const { hardware } = node;
+  const known = new Set(recorded.map(({ spec }) => lineOf(spec)));
+  if (hardware?.cpu?.flags === undefined || known.has(lineOf(node))) return node;
+  const inOrder = (flags: readonly string[] = []) => [...new Set(flags)].toSorted().join();
+  const alike = recorded
+    .flatMap(({ spec }) => (spec.hardware?.cpu?.flags ? [spec.hardware.cpu.flags] : []))
+    .filter((flags) => inOrder(flags) === inOrder(hardware.cpu?.flags))
+    .map((flags) => ({ ...node, hardware: { ...hardware, cpu: { ...hardware.cpu, flags } } }));
+  return alike.find((one) => known.has(lineOf(one))) ?? node;
+}
+
+/**
  * The generation id of an adopted node. The content of such a node is not known in the form of a spec, so the id is
  * derived from the node's name. No configured content has this id, and after a rename the name no longer matches it.
  */
