@@ -82,12 +82,17 @@ function needFor(cluster: ClusterFamilies): string | undefined {
   return parseAddress(cluster.registrationAddress)?.family === 6 ? "nodes join through an IPv6 address" : undefined;
 }
 
-/** Problems of pools whose new nodes could not join: nothing says that they have IPv6, and no node of theirs has it. */
+/**
+ * Problems of pools whose new nodes could not join: nothing says that they have IPv6, and no node of theirs proves it. Where
+ * pods have both families each node does, for RKE2 has started on it. It need not show that: a cloud controller of others,
+ * or a kubelet without one, lists the addresses that it knows.
+ */
 export function missingFamilyProblems(cluster: ClusterFamilies, pools: readonly PoolFamilies[]): Problem[] {
   const need = needFor(cluster);
   if (need === undefined) return [];
+  const proves = isDualStack(cluster) ? () => true : hasIpv6;
   return pools
-    .filter(({ isTold, isMade, nodes }) => isMade && !isTold && !nodes.some(hasIpv6))
+    .filter(({ isTold, isMade, nodes }) => isMade && !isTold && !nodes.some(proves))
     .map(({ name, path }) => ({
       what: `nothing says that nodes of ${name} have IPv6: ${need}`,
       where: `${path}.ip6`,
