@@ -37,8 +37,9 @@ export interface Mending {
 /**
  * Finishes or undoes what a killed run left in the cluster, in Proxmox VE and in the engine's state.
  * @returns how many things were repaired
- * @throws UserError before that, when the VMs of the state are those of another cluster; UserErrors after that, when a VMID in the state belongs to a VM that is not Evergreen's, when a VM in the
- *   state is invisible to the token, or when a pending create made a VM that must not be removed
+ * @throws UserError before that, when the VMs of the state are those of another cluster; UserErrors after that, when a VMID
+ *   in the state belongs to a VM that is not Evergreen's, when a VM in the state is invisible to the token, or when a
+ *   pending create made a VM that must not be removed
  */
 export async function mend(books: Books, site: OpenStack, mending: Mending): Promise<number> {
   const { vms } = await books.readState();
