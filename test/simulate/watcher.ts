@@ -216,7 +216,8 @@ export class Watcher {
     const holder = this.truth.holderOf(`slot-${pool}-${slot}`);
     if (holder !== by.id)
       this.story.wrong(`${by.name} ${what} without the lease of slot ${slot}, which ${holder ?? "nobody"} has`);
-    const most = this.availability.promises.get(pool)?.maxUnavailable ?? 1;
+    const { tickets, maxUnavailable = 1 } = this.availability.promises.get(pool) ?? {};
+    const most = tickets ?? maxUnavailable;
     if (ticket && !this.truth.ticketsOf(pool, most).includes(by.id))
       this.story.wrong(`${by.name} ${what} without a ticket of pool ${pool}`);
   }
