@@ -68,6 +68,9 @@ describe("a cluster that is taken over", function () {
     assert.deepEqual(comments(await readFile(file, "utf8")), comments(before));
     const key = /first: evergreen:controlPlane\.config\.cni: set it to cilium: /;
     assert.match(shown.output, key);
+    // As long as the only server stays, nothing joins etcd.
+    await site.expect(0, "preview", "--stack", "dev");
+    await site.configure({ "controlPlane.replaceOnlyServer": true });
     await refused(site, [
       {
         what: /cni cannot change .*: its servers have cilium/,
@@ -75,7 +78,7 @@ describe("a cluster that is taken over", function () {
         todo: /cilium/,
       },
     ]);
-    await site.configure({ "controlPlane.config": { cni: "cilium" } });
+    await site.configure({ "controlPlane.replaceOnlyServer": undefined, "controlPlane.config": { cni: "cilium" } });
     const again = await site.evergreen("adopt", "--stack", "dev");
     assert.doesNotMatch(again.output, key);
     assert.match(again.output, /not touched: kube-b: the configuration adopts it already/);
