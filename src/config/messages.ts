@@ -32,11 +32,15 @@ const REFUSED: Readonly<Record<string, Omit<Problem, "where">>> = {
 
 function unknown({ path, keys }: z.core.$ZodIssueUnrecognizedKeys): Problem[] {
   const known = keysAt(path);
+  const isSecret = SECRET.has(String(path[0]));
   return keys.map((key) => {
     const refused = Object.hasOwn(REFUSED, key) ? REFUSED[key] : undefined;
     if (refused) return { ...refused, where: pathOf([...path, key]) };
     const meant = known.toSorted((a, b) => distance(key, a) - distance(key, b))[0];
     const near = meant !== undefined && distance(key, meant) <= Math.max(2, key.length / 3);
+    // Without a blank after its colon, `password:...` in braces is a key.
+    if (isSecret && !/^[a-z_]+$/i.test(key))
+      return { what: "a key is unknown", where: pathOf(path), todo: `use one of: ${known.join(", ")}` };
     return {
       what: `the key "${key}" is unknown`,
       where: pathOf([...path, key]),
@@ -49,11 +53,15 @@ function wrong(issue: Issue, raw: unknown): Problem {
   const value = valueAt(raw, issue.path);
   const where = pathOf(issue.path);
   if (issue.code === "invalid_key") {
+    const wanted = issue.issues.map(wantedOf).join(", ");
+    // `user:password@host` is one that is not possible.
+    if (SECRET.has(String(issue.path[0])))
+      return { what: "a key is not possible", where: pathOf(issue.path.slice(0, -1)), todo: wanted };
     const key = String(issue.path.at(-1));
     return {
       what: `the key ${JSON.stringify(key)} is not possible`,
       where,
-      todo: issue.issues.map(wantedOf).join(", "),
+      todo: wanted,
     };
   }
   if (value === undefined) return { what: "a value is missing", where, todo: `set it: ${wantedOf(issue)}` };

@@ -2,11 +2,11 @@ import { ProxmoxError } from "../clients/proxmox/errors.ts";
 import { filesOf, readLoaded, explainFixed } from "../clients/proxmox/guest-registries.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import type { Config } from "../config/config.ts";
-import { hasJoined } from "../domain/rollout/slot-state.ts";
+import { mayRun } from "../domain/rollout/slot-state.ts";
 import type { PoolPlan } from "../domain/model/types.ts";
 import type { ObservedCluster } from "./observed-cluster.ts";
 
-/** Members whose RKE2 has not started with the configured registries, by name. */
+/** Nodes whose RKE2 has not started with the configured registries, by name. */
 export interface ObservedRegistries {
   /** Their image can be told to restart RKE2. */
   outdated: ReadonlySet<string>;
@@ -17,8 +17,8 @@ export interface ObservedRegistries {
 const NONE: ObservedRegistries = { outdated: new Set(), fixed: new Map() };
 
 /**
- * Asks every member that runs which registries its RKE2 has started with. One whose guest does not answer is not named:
- * a later run asks it again.
+ * Asks every node that runs and has registered which registries its RKE2 has started with. One whose guest does not
+ * answer is not named: a later run asks it again.
  */
 export async function observeRegistries(
   pve: Proxmox,
@@ -27,12 +27,10 @@ export async function observeRegistries(
 ): Promise<ObservedRegistries> {
   if (registries === undefined) return NONE;
   const { digest } = filesOf(registries);
-  const joined = new Set(
-    [...records.values()].flatMap((record) => record.nodes.filter(hasJoined)).map(({ name }) => name),
-  );
+  const known = new Set([...records.values()].flatMap((record) => record.nodes.filter(mayRun)).map(({ name }) => name));
   const asked = vms.filter(
     (vm) =>
-      vm.running && vm.unreachable === undefined && joined.has(vm.name) && nodes.some(({ name }) => name === vm.name),
+      vm.running && vm.unreachable === undefined && known.has(vm.name) && nodes.some(({ name }) => name === vm.name),
   );
   const answers = await Promise.all(
     asked.map(async (vm) => {

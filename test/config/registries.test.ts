@@ -45,6 +45,8 @@ describe("registries of a configuration", () => {
       [{ configs: { "r.example.org": { auth: { pasword: password } } } }, /did you mean "password"/],
       [{ configs: { "r.example.org": { auth: { password: [password] } } } }, /it must be a string/],
       [{ configs: { "https://r.example.org": {} } }, /must be a host/],
+      [{ configs: { [`puller:${password}@r.example.org`]: {} } }, /must be a host/],
+      [{ configs: { r: { auth: { username: "puller", [`password:${password}`]: null } } } }, /use one of: username, /],
       [{ mirrors: { "docker.io": { endpoint: [`https://user:${password}@r`] } } }, /without credentials/],
       [{ mirrors: { "docker.io": { rewrite: { "(": "x" } } } }, /must be a regular expression/],
       [{ mirrors: { "docker.io": { rewrite: { "^(?!library)": "x" } } } }, /must be a regular expression/],

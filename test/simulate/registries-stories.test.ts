@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { guest } from "../../images/contract.ts";
 import { filesOf } from "../../src/clients/proxmox/guest-registries.ts";
 import type { Registries } from "../../src/domain/model/registries.ts";
+import { status as refusal } from "./fault-kinds.ts";
+import type { Stored } from "./objects.ts";
 import { Stage, stageImages } from "./stage.ts";
 
 const password = "a password of the registry";
@@ -213,6 +215,171 @@ describe("registries, in virtual time", function () {
       assert.equal(await stage.up(wish), "done", stage.engine.why);
       for (const { disk, name } of nodesOf(stage))
         assert.equal(disk.get(guest.registriesLoaded), filesOf(wish.registries).digest, name);
+      assert.equal(await stage.up(wish), "done", stage.engine.why);
+      assert.deepEqual(stage.engine.ran, []);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("change also where etcd elects a leader while RKE2 restarts", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    let until = 0;
+    await stage.play(async () => {
+      for (const { guest: own } of nodesOf(stage)) {
+        const write = own?.write.bind(own);
+        if (own && write)
+          own.write = (file, content) => {
+            if (file === guest.registriesReload) world.time.after(1000, () => (until = world.time.elapsed() + 28_000));
+            write(file, content);
+          };
+      }
+      world.believes = ({ api, path, process }) =>
+        api === "kube" &&
+        path.includes("/nodes/") &&
+        process.name.startsWith("registries-") &&
+        world.time.elapsed() < until
+          ? refusal(500, "InternalError", "etcdserver: leader changed")
+          : undefined;
+      assert.equal(await stage.up({ ...stage.before, registries: registriesWith(password) }), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  for (const [what, setting, vmid] of [
+    ["a node", { servers: 1, agents: 1 }, 1101],
+    ["the first server", { servers: 1, agents: 1, empty: true }, 1000],
+  ] as const)
+    it(`reach ${what} whose join has failed with other ones, because it could pull nothing`, async () => {
+      const stage = new Stage(stageImages(), setting);
+      const { world } = stage;
+      const { objects } = world.cluster;
+      await stage.play(async () => {
+        const wrong = { ...stage.before, slots: 2, registries: registriesWith("a wrong password") };
+        const put = objects.put.bind(objects);
+        const waiting = { reason: "ImagePullBackOff", message: "401 Unauthorized" };
+        const status = { phase: "Pending", containerStatuses: [{ restartCount: 0, state: { waiting } }] };
+        const isHit = ({ metadata, spec }: Stored) =>
+          metadata.labels?.daemon === "rke2-canal" && spec?.nodeName === stage.nameOf(vmid);
+        objects.put = (collection, object) =>
+          put(collection, collection === "pods" && isHit(object as Stored) ? { ...object, status } : object);
+        assert.equal(await stage.up(wrong), "failed");
+        assert.match(stage.engine.why, /its daemons cannot be fetched.*401 Unauthorized/);
+        const right = { ...wrong, registries: registriesWith(password) };
+        const { digest } = filesOf(right.registries);
+        const own = stage.vm(vmid).guest;
+        assert.ok(own);
+        const write = own.write.bind(own);
+        // RKE2 of this node pulls its images once it has started with the right ones.
+        own.write = (file, content) => {
+          if (file === guest.registriesReload && content === digest) objects.put = put;
+          write(file, content);
+        };
+        assert.equal(await stage.up(right), "done", stage.engine.why);
+        assert.equal(stage.vm(vmid).disk.get(guest.registriesLoaded), digest);
+        assert.equal(await stage.up(right), "done", stage.engine.why);
+        assert.deepEqual(stage.engine.ran, []);
+      });
+      assert.deepEqual(world.story.violations, []);
+    });
+
+  it("keep no node from being replaced to whose guest nothing can be written", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const reason = "Agent error: failed to open file (mode: 'wb'): Read-only file system";
+      world.defect = (call) =>
+        call.process.name.startsWith("registries-") && call.path.endsWith("/1100/agent/file-write")
+          ? { status: 500, reason, body: JSON.stringify({ data: null }) }
+          : world.honest(call);
+      assert.equal(
+        await stage.up({ ...stage.agentsOf(1), registries: registriesWith(password) }),
+        "done",
+        stage.engine.why,
+      );
+      for (const { disk, vmid } of nodesOf(stage).filter((vm) => vm.vmid >= 1100))
+        assert.ok(disk.get(guest.registries)?.includes(password), String(vmid));
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("restart no server that was frozen while another one fell", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    let isFrozen = false;
+    await stage.play(async () => {
+      world.defect = (call) => {
+        const own = stage.vm(1000).guest;
+        if (
+          !isFrozen &&
+          own &&
+          call.process.name.startsWith("registries-") &&
+          call.path.endsWith("/1000/agent/file-write")
+        ) {
+          isFrozen = true;
+          own.frozen = true;
+          world.time.after(2_000, () => stage.cutPower(1001));
+          world.time.after(60_000, () => (own.frozen = false));
+        }
+        return world.honest(call);
+      };
+      const wish = { ...stage.before, registries: registriesWith(password) };
+      await stage.up(wish);
+      assert.equal(await stage.up(wish), "done", stage.engine.why);
+    });
+    assert.ok(isFrozen);
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("reach first a server that a killed run has told, also when its agent is silent for a moment", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const wish = { ...stage.before, registries: registriesWith(password) };
+      const last = stage.vm(1002);
+      const { guest: own } = last;
+      assert.ok(own);
+      const write = own.write.bind(own);
+      own.write = (file, content) => {
+        if (file !== guest.registriesReload) write(file, content);
+        else {
+          last.disk.set(file, content);
+          world.time.after(24_000, () => write(file, content));
+        }
+      };
+      assert.equal(await stage.dieAt(wish, () => last.disk.has(guest.registriesReload)), "killed");
+      let isStruck = false;
+      world.defect = (call) => {
+        const isLook = call.process.name.startsWith("registries-") && call.path.endsWith("/1002/agent/file-read");
+        if (isLook && !isStruck) {
+          isStruck = true;
+          own.hang(3_000);
+        }
+        return world.honest(call);
+      };
+      const other = { ...stage.before, registries: registriesWith("another password") };
+      assert.equal(await stage.up(other), "done", stage.engine.why);
+      assert.ok(isStruck);
+      assert.equal(await stage.up(other), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("keep no node from being replaced whose unit does nothing while its RKE2 runs", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const own = stage.vm(1100).guest;
+      assert.ok(own);
+      const write = own.write.bind(own);
+      own.write = (file, content) => {
+        if (file === guest.registriesReload) stage.vm(1100).disk.set(file, content);
+        else write(file, content);
+      };
+      const wish = { ...stage.agentsOf(1), registries: registriesWith(password) };
+      assert.equal(await stage.up(wish), "done", stage.engine.why);
+      const { digest } = filesOf(wish.registries);
+      for (const { disk, name } of nodesOf(stage)) assert.equal(disk.get(guest.registriesLoaded), digest, name);
       assert.equal(await stage.up(wish), "done", stage.engine.why);
       assert.deepEqual(stage.engine.ran, []);
     });

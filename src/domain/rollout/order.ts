@@ -28,9 +28,13 @@ export interface SlotOrder {
 export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">, clonesAtOnce = Infinity): SlotOrder[] {
   const bySlot = plan.slots.toSorted((a, b) => a.slot - b.slot);
   const orders = plan.role === "agent" ? agentOrder(bySlot, plan.strategy) : serverOrder(bySlot);
+  if (clonesAtOnce === Infinity) return orders;
   const made = new Set(bySlot.flatMap(({ slot, creates }) => (creates ? slot : [])));
-  const cloned = orders.map(({ slot }) => slot).filter((slot) => made.has(slot));
-  return orders.map((one) => {
+  // Those that wait for nothing come first: the clone of a new slot must not wait for a handover that may need its room.
+  const isFree = ({ clone, vm }: SlotOrder) => clone.length + vm.length === 0;
+  const all = orders.toSorted((a, b) => Number(isFree(b)) - Number(isFree(a)));
+  const cloned = all.map(({ slot }) => slot).filter((slot) => made.has(slot));
+  return all.map((one) => {
     const first = cloned[cloned.indexOf(one.slot) - clonesAtOnce];
     return first === undefined || one.clone.includes(first) ? one : { ...one, clone: [...one.clone, first] };
   });

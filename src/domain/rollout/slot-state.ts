@@ -83,6 +83,11 @@ export function hasJoined({ phase }: Pick<NodeRecord, "phase">): boolean {
   return phase === "joined" || phase === "handedOver";
 }
 
+/** Whether RKE2 of a node may run: it is a verified member, or its join has begun and is not over. */
+export function mayRun(record: Pick<NodeRecord, "phase">): boolean {
+  return record.phase === "made" || hasJoined(record);
+}
+
 /** Whether a node has owned the slot at some time, so that it may have served workloads. */
 export function hasServed(member: Member, state: SlotState): boolean {
   const phase = member.record?.phase;

@@ -42,24 +42,40 @@ async function requireFile(pve: Proxmox, vm: VmConfig, path: string): Promise<vo
 }
 
 /**
- * Gives a guest other registries and has its unit restart RKE2, and waits until it has started.
- * @param vm as it was proved; proved again before each write
+ * Gives a guest that runs other registries. RKE2 reads them when it starts the next time.
+ * @param vm as it was proved; proved again after each time that the guest was frozen
+ * @param mayBegin throws when nothing may be changed
+ */
+export async function bringRegistries(
+  { pve, stop }: StepContext,
+  vm: VmConfig,
+  registries: Registries,
+  mayBegin: () => Promise<void>,
+): Promise<void> {
+  await withAgent(vm.name, stop, async () => {
+    await mayBegin();
+    await proveVm(pve, vm.host, { ...vm, tags: [] });
+    await writeRegistries(pve, vm, registries, true);
+  });
+}
+
+/**
+ * Has the unit of a guest restart RKE2 with the registries that it was given, and waits until it has started.
  * @param mayRestart throws when RKE2 may not be restarted any more; called right before it is asked for, because what
  *   comes before may have waited for a host that did not answer
  * @throws DeadlineError when RKE2 has not started in time
  */
-export async function replaceRegistries(
+export async function applyRegistries(
   { pve, stop }: StepContext,
   vm: VmConfig,
   registries: Registries,
   seconds: number,
-  mayRestart?: () => Promise<void>,
+  mayRestart: () => Promise<void>,
 ): Promise<void> {
   const { digest } = filesOf(registries);
   await withAgent(vm.name, stop, async () => {
     await proveVm(pve, vm.host, { ...vm, tags: [] });
-    await writeRegistries(pve, vm, registries, true);
-    await mayRestart?.();
+    await mayRestart();
     await writeFile(pve, vm, guest.registriesReload, digest);
   });
   const deadline = new Deadline(`RKE2 of ${vm.name} to start with its registries`, seconds, stop);

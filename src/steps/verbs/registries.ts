@@ -4,18 +4,18 @@ import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { findNode, heartbeatOf, isReady, listNodes, nameOf, whyNotReady } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import type { Node } from "../../clients/kubernetes/types.ts";
-import { isAgentSilent } from "../../clients/proxmox/agent.ts";
+import { isAgentSilent, withAgent } from "../../clients/proxmox/agent.ts";
 import { ProxmoxError } from "../../clients/proxmox/errors.ts";
 import { explainFixed, filesOf, isReloading, readLoaded } from "../../clients/proxmox/guest-registries.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import { isRunning, listVms, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import { quorumOf } from "../../domain/availability/quorum.ts";
-import { hasJoined } from "../../domain/rollout/slot-state.ts";
+import { mayRun } from "../../domain/rollout/slot-state.ts";
 import type { Registries } from "../../domain/model/registries.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import { momentNow, msSince } from "../../runtime/clock.ts";
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
-import { UserError } from "../../runtime/errors.ts";
+import { messageOf, UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { lookAtOthers } from "../cluster/availability.ts";
 import { connect } from "../cluster/connect.ts";
@@ -28,9 +28,9 @@ import {
 } from "../cluster/control-plane.ts";
 import { allFences, disruptionLeases, slotLease, withLease, type StepContext } from "../context.ts";
 import type { RegistriesInput } from "../input.ts";
-import { replaceRegistries } from "../node/registries.ts";
+import { applyRegistries, bringRegistries } from "../node/registries.ts";
 
-/** A member of the pool, as it is seen before any is changed. */
+/** A node of the pool that has registered, as it is seen before any is changed. */
 interface Member {
   own: NodeRecord;
   vm: ListedVm | undefined;
@@ -53,7 +53,15 @@ interface Reload {
 }
 
 /** The node cannot be changed now. It keeps its registries, and the next update asks it again. */
-class NotNow extends Error {}
+class NotNow extends Error {
+  /** It was told to restart RKE2, and nothing says that this is over. */
+  readonly mayRestart: boolean;
+
+  constructor(why: string, mayRestart = false) {
+    super(why);
+    this.mayRestart = mayRestart;
+  }
+}
 
 /**
  * Gives the members of a pool other registries in place, one after the other: RKE2 restarts and reads them, containers
@@ -80,15 +88,16 @@ export async function registries(
       if (!(error instanceof NotNow)) throw error;
       say(`${own.name} keeps the registries that it has: ${error.message}`);
       left.push(own.name);
-      if (mayRestart) unsure ??= own.name;
+      if (mayRestart || error.mayRestart) unsure ??= own.name;
     }
   }
   return { changed, left };
 }
 
 /**
- * The members of the pool whose RKE2 has not started with the configured registries: first those that may restart at
- * any moment, then those that are not Ready, because they have the least to lose.
+ * The nodes of the pool whose RKE2 has not started with the configured registries: first those that may restart at
+ * any moment, then those that are not Ready, because they have the least to lose. One whose join is not over may lack
+ * the very images that they bring.
  */
 async function findOutdated(
   context: StepContext,
@@ -98,7 +107,7 @@ async function findOutdated(
 ): Promise<Member[]> {
   const { cluster, pool } = input;
   const nodes = new Map((await listNodes(client, { cluster, pool })).map((node) => [nameOf(node), node]));
-  const records = (await readPoolRecord(client, pool)).nodes.filter((one) => hasJoined(one) && nodes.has(one.name));
+  const records = (await readPoolRecord(client, pool)).nodes.filter((one) => mayRun(one) && nodes.has(one.name));
   const members = await Promise.all(
     records.map(async (own): Promise<Member> => {
       const node = nodes.get(own.name);
@@ -118,7 +127,7 @@ async function findOutdated(
 
 /** @throws NotNow when the guest cannot be asked */
 async function observe(
-  { pve }: StepContext,
+  { pve, stop }: StepContext,
   { plan, registries: wanted }: RegistriesInput,
   own: NodeRecord,
   vm: ListedVm | undefined,
@@ -126,11 +135,16 @@ async function observe(
   const host = plan.slots.find(({ name }) => name === own.name)?.unreachable;
   if (host !== undefined) throw new NotNow(`its Proxmox host ${host} did not answer`);
   if (vm === undefined) throw new NotNow("its VM is not seen");
+  // An agent is silent for a moment while its guest is busy, as when RKE2 restarts.
+  const ask = () =>
+    withAgent(own.name, stop, async () => {
+      if (await hasLoaded(pve, vm, wanted)) return { isDone: true, isReloading: false };
+      const why = await explainFixed(pve, vm, wanted);
+      return { isDone: false, isReloading: await isReloading(pve, vm), ...(why === undefined ? {} : { why }) };
+    });
   return await askNow(async () => {
     if (!(await isRunning(pve, vm))) throw new NotNow("its VM is off");
-    if (await hasLoaded(pve, vm, wanted)) return { isDone: true, isReloading: false };
-    const why = await explainFixed(pve, vm, wanted);
-    return { isDone: false, isReloading: await isReloading(pve, vm), ...(why === undefined ? {} : { why }) };
+    return await ask();
   });
 }
 
@@ -156,6 +170,7 @@ const hasLoaded = async (pve: StepContext["pve"], vm: ListedVm, wanted: Registri
 /** A guest or a host that does not answer now is no reason to keep the rest of the pool from being repaired. */
 async function askNow<T>(ask: () => Promise<T>): Promise<T> {
   return await ask().catch((error: unknown) => {
+    if (error instanceof DeadlineError) throw new NotNow(error.problem.where);
     if (!(error instanceof ProxmoxError)) throw error;
     throw new NotNow(isAgentSilent(error) ? "its guest agent does not answer" : error.message);
   });
@@ -178,26 +193,30 @@ async function findRoom({ context, input, access, own }: Reload): Promise<number
 async function replaceInPlace(reload: Reload, fence: Fence): Promise<void> {
   const { context, input, access, own } = reload;
   const { client } = access;
-  const wasReady = isReady(await readNode(client, own));
+  let before = await readNode(client, own);
+  const wasReady = isReady(before);
   const probe = input.role === "server" ? await probeMembers(context, input, access) : undefined;
   const mayRestart = async (seconds: number): Promise<void> => {
     const deadline = new Deadline("the control plane to be healthy", seconds, context.stop);
     await (probe ? requireQuorumWithout(own.name, probe, deadline, wasReady) : findRoom(reload));
+    before = await readNode(client, own);
+    await fence.check();
   };
-  await mayRestart(patience);
   const vm = await prove(reload);
-  const before = await readNode(client, own);
   const seconds = input.site.timeouts.join;
+  await askNow(() => bringRegistries(context, vm, input.registries, () => mayRestart(patience)));
+  let isWaiting = true;
   try {
-    await replaceRegistries(context, vm, input.registries, seconds, async () => {
-      await fence.check();
-      await mayRestart(lastLook);
-    });
+    await applyRegistries(context, vm, input.registries, seconds, () => mayRestart(lastLook));
+    isWaiting = false;
     if (!wasReady) return;
     await awaitReadyAgain(client, before, new Deadline(`${own.name} to be Ready again`, seconds, context.stop));
     if (probe) await awaitHealthyControlPlane(probe, settleDeadline(context, input));
   } catch (error) {
     if (!(error instanceof DeadlineError || error instanceof ControlPlaneRefusal)) throw error;
+    // Its unit does not work, as with a defect of its image: the rest of the run may be what replaces it.
+    if (isWaiting && isReady(await readNode(client, own)))
+      throw new NotNow(`its RKE2 runs on as before: ${error.problem.what}; ${error.problem.where}`, true);
     // What keeps it from being Ready is the matter of its join.
     if (!wasReady) throw new NotNow(error.problem.what);
     throw new UserError(
@@ -260,12 +279,13 @@ async function awaitReadyAgain(client: Kubernetes, before: Node, deadline: Deadl
   await deadline.poll(
     1000,
     async () => {
-      const node = await findNode(client, nameOf(before));
-      if (node !== undefined && isReady(node)) {
+      // The server that restarts may have led etcd, or be the one that was asked.
+      const node = await findNode(client, nameOf(before)).catch(messageOf);
+      if (typeof node === "object" && isReady(node)) {
         why = "it has not reported since its RKE2 was restarted";
         return heartbeatOf(node) !== heartbeatOf(before) || msSince(since) > silenceShows ? true : undefined;
       }
-      why = node === undefined ? "its Node is gone" : whyNotReady(node);
+      why = node === undefined ? "its Node is gone" : typeof node === "string" ? node : whyNotReady(node);
       since = momentNow();
       return undefined;
     },

@@ -101,6 +101,19 @@ describe("order", () => {
     );
   });
 
+  it("clones for slots that replace nothing before those that replace", () => {
+    const growing = plan("rolling", [true, true, true, true, true, true, false, false], {
+      surge: 1,
+      maxUnavailable: 1,
+    });
+    const edges = order(growing, 4);
+    const waitsFor = (slot: number): number[] => {
+      const own = edges.find((one) => one.slot === slot);
+      return [...(own?.vm ?? []), ...(own?.clone.flatMap(waitsFor) ?? [])];
+    };
+    assert.deepEqual([waitsFor(6), waitsFor(7)], [[], []], "handovers that a new slot's clone waits for");
+  });
+
   it("counts only slots that change", () => {
     const edges = order(plan("rolling", [true, false, false, true], { surge: 1, maxUnavailable: 1 }));
     assert.deepEqual(edges[3], { slot: 3, clone: [0], vm: [], join: [0], gate: false, handover: [0] });
