@@ -18,7 +18,7 @@ export interface Promises {
   surge: number;
   maxUnavailable: number;
   /** Disruption leases that there are: a step of a run that was killed before an edit may hold one of more. */
-  tickets?: number;
+  leases?: number;
   /** The pool was added to others, and was not complete yet. */
   incomplete?: true;
 }
@@ -70,7 +70,7 @@ export class AvailabilityWatcher {
         most: Math.max(slots, before?.most ?? slots),
         surge: strategy.kind === "blueGreen" ? Math.max(slots, before?.surge ?? 0) : strategy.surge,
         maxUnavailable: strategy.maxUnavailable,
-        tickets: Math.max(strategy.maxUnavailable, before?.maxUnavailable ?? 0),
+        leases: Math.max(strategy.maxUnavailable, before?.maxUnavailable ?? 0),
       });
     }
     const wanted = new Set(specs.map(({ name }) => name));

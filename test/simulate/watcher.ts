@@ -216,8 +216,8 @@ export class Watcher {
     const holder = this.truth.holderOf(`slot-${pool}-${slot}`);
     if (holder !== by.id)
       this.story.wrong(`${by.name} ${what} without the lease of slot ${slot}, which ${holder ?? "nobody"} has`);
-    const { tickets, maxUnavailable = 1 } = this.availability.promises.get(pool) ?? {};
-    const most = tickets ?? maxUnavailable;
+    const { leases, maxUnavailable = 1 } = this.availability.promises.get(pool) ?? {};
+    const most = leases ?? maxUnavailable;
     if (ticket && !this.truth.ticketsOf(pool, most).includes(by.id))
       this.story.wrong(`${by.name} ${what} without a ticket of pool ${pool}`);
   }
