@@ -138,7 +138,7 @@ export const defects: Record<string, Defect> = {
     plant: (world) => believingMembersWell(world, /^registries-demo-servers/),
     seen: /no quorum/,
     shape: (scenario) =>
-      struck(withNewRegistries(scenario), { what: "partition", whom: "servers", after: "start", at: 3000 }),
+      struck(withNewRegistries(scenario), { what: "partition", whom: "servers", after: "start", at: 500 }),
   },
   "a step that blames an image for what it has misread": {
     plant: (world) => {
