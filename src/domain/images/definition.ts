@@ -5,9 +5,9 @@ import { fingerprint } from "../model/canonical.ts";
  * by a digest, so that two bakes of one definition give the same content.
  */
 export interface ImageDefinition {
-  /** The folder's name, a DNS label: `ubuntu-24-04-rke2`. */
+  /** Name without version, as in a DNS name: `ubuntu-24-04-rke2`. Versions of one name may lie in folders side by side. */
   name: string;
-  /** Version of the definition, `v1.2.0`. Name and version together are the template's name. */
+  /** Version of the definition, `v1.2.0`. Name and version together are the template's name (`templateNameOf`). */
   version: string;
   base: BaseImage;
   /**
@@ -19,6 +19,8 @@ export interface ImageDefinition {
   packages: readonly string[];
   /** Packages that stay at their version when a node is patched in place. None by default. */
   hold: readonly string[];
+  /** Size of the template's disk in GiB: what the bake has room in. Clones may have more, never less. */
+  diskGiB: number;
   rke2: Rke2Artefacts;
   kernel: KernelSettings;
   /** Kernel settings by name, as in sysctl.d: `{ "vm.max_map_count": "262144" }`. */
@@ -27,11 +29,11 @@ export interface ImageDefinition {
   hardening: "none" | "cis";
   /** Whether the image has an SSH server. Off by default: the guest agent is the way in. */
   ssh: boolean;
-  /** Units that the image has beyond those of every image; `image.json` of the guest lists them. */
-  units: readonly string[];
-  /** Files of the folder's `files/`, by their absolute path in the image. */
+  /** Units of systemd that are switched, by packages or by `files`; those of Evergreen and RKE2 are not among them. */
+  services: Services;
+  /** Files of the folder's `files/`, owned by root, put in place after the packages are installed. */
   files: readonly ImageFile[];
-  /** Scripts of the folder's `scripts/`, run as root in this order after the packages are installed. */
+  /** Scripts of the folder's `scripts/`, run as root in this order, that of their names, once the files are in place. */
   scripts: readonly ImageFile[];
   /** Scripts of the folder's `tests/`, run by the proof on a clone. Exit code 0 passes. */
   tests: readonly ImageFile[];
@@ -43,16 +45,22 @@ export interface BaseImage {
   url: string;
   /** SHA-256 of the file, 64 hexadecimal digits. */
   sha256: string;
-  /** Date of the release, `20260725`, as in its address. */
+  /** Date of the release, as in its address and taken from there: `20260725`, or `20260725.1`. */
   serial: string;
-  /** Full fingerprint of the OpenPGP key that signed the list of sums, 40 hexadecimal digits. */
+  /** Full fingerprint of the OpenPGP key that signed the list of sums, 40 hexadecimal digits in capitals. */
   signedBy: string;
 }
+
+/** The plugins for the network of pods that RKE2 brings. A cluster names its own with the key `cni`. */
+export const CNIS = ["canal", "calico", "cilium", "flannel", "multus", "none"] as const;
+export type Cni = (typeof CNIS)[number];
 
 /** RKE2 as an image has it: unpacked by the bake, so that a join pulls and imports nothing. */
 export interface Rke2Artefacts {
   /** `v1.34.4+rke2r1`. */
   version: string;
+  /** Plugins for the network of pods whose container images are in the image: a promise to the clusters that use it. */
+  cni: readonly Cni[];
   /** What the bake downloads: the binaries' archive and the archives of container images with their lists. */
   artefacts: readonly Artefact[];
 }
@@ -73,6 +81,14 @@ export interface KernelSettings {
   modules: readonly string[];
 }
 
+/** Units of systemd by their full names: `chrony.service`, `fstrim.timer`. */
+export interface Services {
+  /** Started at each boot. */
+  enable: readonly string[];
+  /** Never started, by nobody. */
+  mask: readonly string[];
+}
+
 /** A file of the definition's folder, by its content. */
 export interface ImageFile {
   /** Absolute path in the image for `files`; name of the file for scripts and tests. */
@@ -81,6 +97,13 @@ export interface ImageFile {
   sha256: string;
   /** Permissions in octal digits: `0644`. */
   mode: string;
+}
+
+/** A definition with the bytes behind it: what a bake brings into the image. */
+export interface ImageSource {
+  definition: ImageDefinition;
+  /** The bytes of every file, script and test, by their SHA-256. */
+  contents: ReadonlyMap<string, Uint8Array>;
 }
 
 /** Packages that every image has. */
@@ -92,19 +115,23 @@ const DIGEST_DIGITS = 64;
 /**
  * The identity of an image: the SHA-256 of all that decides its content. `shell` is the SHA-256 of each script and unit
  * of `images/bake/`, by its name: the same definition baked by other scripts is another image. The order of packages,
- * modules and files has no effect on an image, so it has none on the digest; the order of scripts has.
+ * units, modules and files has no effect on an image, so it has none on the digest; the order of scripts has.
  */
 export function digestOf(definition: ImageDefinition, shell: Readonly<Record<string, string>>): string {
-  const { packages, hold, units, files, tests, rke2, kernel } = definition;
+  const { packages, hold, services, files, tests, rke2, kernel } = definition;
   const content = {
     ...definition,
     packages: packages.toSorted(),
     hold: hold.toSorted(),
-    units: units.toSorted(),
+    services: { enable: services.enable.toSorted(), mask: services.mask.toSorted() },
     files: files.toSorted(byPath),
     tests: tests.toSorted(byPath),
     kernel: { parameters: kernel.parameters, modules: kernel.modules.toSorted() },
-    rke2: { ...rke2, artefacts: rke2.artefacts.toSorted((a, b) => (a.file < b.file ? -1 : 1)) },
+    rke2: {
+      ...rke2,
+      cni: rke2.cni.toSorted(),
+      artefacts: rke2.artefacts.toSorted((a, b) => (a.file < b.file ? -1 : 1)),
+    },
   };
   return fingerprint({ content, shell }, DIGEST_DIGITS);
 }
