@@ -23,12 +23,21 @@ export const guest = {
   registryPems: "/etc/evergreen/registry-",
   /**
    * Written, with the SHA-256 of `registries.yaml`, on a node that runs, when that is another one. The unit `registries`
-   * copies `registries.yaml` to RKE2's default place, `/etc/rancher/rke2/registries.yaml`, restarts RKE2 if it runs, waits
-   * until it has started, and repeats the text in `registriesLoaded`.
+   * copies `registries.yaml` to RKE2's default place, `/etc/rancher/rke2/registries.yaml`, restarts RKE2 if it runs or
+   * starts, waits until it is active, and repeats the text in `registriesLoaded`.
    */
   registriesReload: "/etc/evergreen/registries.reload",
-  /** The SHA-256 of the registries.yaml that RKE2 has started with. A join writes it before the first start. */
+  /**
+   * The SHA-256 of the registries.yaml that RKE2 has started with. A join writes it before the first start. Empty: RKE2 is
+   * told to restart; any other text: it is not.
+   */
   registriesLoaded: "/etc/evergreen/registries.loaded",
+  /**
+   * Written by the unit `registries` when RKE2 has ended several times instead of starting: the text of
+   * `registriesReload`, and in the lines after it the end of RKE2's log. The unit waits on, for systemd tries again. Images
+   * that are older have no such file.
+   */
+  registriesFailed: "/etc/evergreen/registries.failed",
   /** The last output of the join unit and of RKE2. */
   log: "/var/log/evergreen/join.log",
   /** RKE2's own configuration. On an adopted node it shows how the node joined. */

@@ -44,6 +44,8 @@ export class RackGuest implements Guest {
   readonly off: Promise<void>;
   /** Orders to the unit, which carries them out in sequence. */
   private orders: Promise<void> = Promise.resolve();
+  /** How often it was told to restart RKE2 for other registries. */
+  private reloads = 0;
 
   constructor(context: GuestContext) {
     this.context = context;
@@ -163,7 +165,7 @@ export class RackGuest implements Guest {
   }
 
   /** What the unit for registries does: RKE2 restarts, and its containers go on. */
-  private async reload(): Promise<void> {
+  private reload(): void {
     const { files, log, runtime } = this.context;
     const wish = files.text(paths.reload).trim();
     const content = files.get(paths.registries);
@@ -172,34 +174,33 @@ export class RackGuest implements Guest {
       return;
     }
     files.put(usual, content);
+    this.reloads += 1;
     const { service } = this;
-    const order = readOrder(files, this.hostname);
-    const path = order.kind === "start" ? order.fragment.privateRegistry : undefined;
     if (service?.joined && !service.stopped) {
       runtime.isStopped = true;
-      await service.scope.wait(restartAfter).catch(noop);
-      if (!this.startAgain(service, path)) return;
-    }
-    files.put(paths.loaded, wish);
+      service.scope.run(() => this.startAgain(service, wish, this.reloads));
+    } else files.put(paths.loaded, wish);
   }
 
-  /** @returns whether RKE2 has started at once; the service manager tries it again until it does */
-  private startAgain(service: Service, path: string | undefined): boolean {
+  /** Starts RKE2 as the service manager does, again and again; the unit says of the third failure why, and of a start. */
+  private async startAgain({ scope }: Service, wish: string, number: number): Promise<void> {
     const { files, log, runtime } = this.context;
-    const attempt = (): boolean => {
+    const order = readOrder(files, this.hostname);
+    const path = order.kind === "start" ? order.fragment.privateRegistry : undefined;
+    for (let failures = 1; ; failures += 1) {
+      await scope.wait(restartAfter);
+      // Another wish has come meanwhile.
+      if (number !== this.reloads) return;
       try {
         runtime.restart(files, path);
-        return true;
+        break;
       } catch (error) {
-        log.say("rke2", `level=fatal msg="${messageOf(error)}"`);
-        return false;
+        const line = `level=fatal msg="${messageOf(error)}"`;
+        log.say("rke2", line);
+        if (failures === 3) files.put(paths.failed, `${wish}\n${line}\n`);
       }
-    };
-    if (service.scope.over || attempt()) return !service.scope.over;
-    service.scope.run(async () => {
-      while (!service.scope.over && runtime.isStopped && !attempt()) await service.scope.wait(restartAfter);
-    });
-    return false;
+    }
+    files.put(paths.loaded, wish);
   }
 
   private async start(order: Order & { kind: "start" }): Promise<void> {

@@ -12,6 +12,7 @@ export const paths = {
   registries: "/etc/evergreen/registries.yaml",
   reload: "/etc/evergreen/registries.reload",
   loaded: "/etc/evergreen/registries.loaded",
+  failed: "/etc/evergreen/registries.failed",
   fragment: "/etc/rancher/rke2/config.yaml.d/90-evergreen.yaml",
   nodePassword: "/etc/rancher/node/password",
   kubeconfig: "/etc/rancher/rke2/rke2.yaml",

@@ -125,6 +125,59 @@ describe("registries, in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  it("stop at once at a node whose unit says that RKE2 does not start with them, with its last words", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const bad = { ...stage.before, registries: registriesWith(password) };
+      const { digest } = filesOf(bad.registries);
+      const own = stage.vm(1100).guest;
+      assert.ok(own);
+      const write = own.write.bind(own);
+      own.write = (file, content) => {
+        if (file === guest.registriesReload && content === digest) stage.vm(1100).disk.set(file, content);
+        else {
+          write(file, content);
+          return;
+        }
+        world.watcher.struck(stage.nameOf(1100));
+        world.cluster.nodes.stall(stage.nameOf(1100));
+        const end = `level=fatal msg="cannot unmarshal"`;
+        world.time.after(20_000, () => stage.vm(1100).disk.set(guest.registriesFailed, `${digest}\na line\n${end}\n`));
+      };
+      const since = world.time.elapsed();
+      assert.equal(await stage.up(bad), "failed");
+      assert.match(
+        stage.engine.why,
+        /demo-workers-0-\w+ did not come back .*does not start.*: level=fatal msg="cannot/,
+      );
+      assert.ok(world.time.elapsed() - since < 120_000, "the step waited for its deadline");
+      assert.notEqual(stage.vm(1101).disk.get(guest.registriesLoaded), digest);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("reach the others when a run was killed before it told a node, to which nothing can be written since", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const first = { ...stage.before, registries: registriesWith("the first password") };
+      assert.equal(await stage.up(first), "done", stage.engine.why);
+      const { disk } = stage.vm(1100);
+      const { digest: before } = filesOf(first.registries);
+      const wish = { ...stage.before, registries: registriesWith(password) };
+      assert.equal(await stage.dieAt(wish, () => disk.get(guest.registriesLoaded) !== before), "killed");
+      const reason = "Agent error: failed to open file (mode: 'wb'): Read-only file system";
+      world.defect = (call) =>
+        call.process.name.startsWith("registries-") && call.path.endsWith("/1100/agent/file-write")
+          ? { status: 500, reason, body: JSON.stringify({ data: null }) }
+          : world.honest(call);
+      await stage.up(wish);
+      assert.equal(stage.vm(1101).disk.get(guest.registriesLoaded), filesOf(wish.registries).digest);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("stay on nodes whose image promises no unit, and reach their successors", async () => {
     const images = stageImages().map((image, at) => (at === 0 ? { ...image, units: [] } : image));
     const stage = new Stage(images, { servers: 1, agents: 2 });

@@ -17,6 +17,18 @@ export async function readLoaded(pve: Proxmox, vm: Vm): Promise<string> {
 }
 
 /**
+ * What `registriesLoaded` has while files are written and before RKE2 is told to restart: a run that ends in between
+ * leaves a guest of which the next one knows that no restart is to come.
+ */
+export const notAsked = "nothing of it yet";
+
+/** The end of RKE2's log when its unit says that it does not start with these registries. Undefined: it does not say so. */
+export async function readFailure(pve: Proxmox, vm: Vm, digest: string): Promise<string[] | undefined> {
+  const [of, ...log] = (await readOrNothing(pve, vm, guest.registriesFailed)).trimEnd().split("\n");
+  return of === digest ? log : undefined;
+}
+
+/**
  * Whether its RKE2 was to be restarted for other registries, and nothing says that this is over: it may happen at any
  * moment.
  */

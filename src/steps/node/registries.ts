@@ -1,17 +1,21 @@
 import { guest } from "../../../images/contract.ts";
 import { isAgentSilent, isNoSuchFile, readFile, withAgent, writeFile } from "../../clients/proxmox/agent.ts";
 import type { Proxmox } from "../../clients/proxmox/client.ts";
-import { filesOf, readLoaded } from "../../clients/proxmox/guest-registries.ts";
+import { filesOf, notAsked, readFailure, readLoaded } from "../../clients/proxmox/guest-registries.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import type { VmConfig } from "../../clients/proxmox/vms.ts";
 import type { Registries } from "../../domain/model/registries.ts";
 import { Deadline } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
 import type { StepContext } from "../context.ts";
 
+/** RKE2 has ended several times instead of starting with its registries. The service manager tries it again. */
+export class RegistriesRefused extends UserError {}
+
 /**
- * Writes registries.yaml into a guest, and before it what it names. RKE2 reads it when it starts; until then the guest
- * has no `registriesLoaded`, whatever ends this in between.
+ * Writes registries.yaml into a guest, and before it what it names. RKE2 reads it when it starts; until then
+ * `registriesLoaded` names no registries, whatever ends this in between.
  * @param runs whether RKE2 may run: then it has not read them
  * @throws UserError when the image lacks a file that it names
  */
@@ -22,9 +26,11 @@ export async function writeRegistries(
   runs: boolean,
 ): Promise<void> {
   const { pems, yaml, digest, expected } = filesOf(registries);
-  if ((await readLoaded(pve, vm)) === digest) return;
+  const loaded = await readLoaded(pve, vm);
+  if (loaded === digest) return;
   for (const path of expected) await requireFile(pve, vm, path);
-  await writeFile(pve, vm, guest.registriesLoaded, "");
+  // Empty, it may be that of a restart which is still to come.
+  if (loaded !== "") await writeFile(pve, vm, guest.registriesLoaded, notAsked);
   for (const { path, content } of pems) await writeFile(pve, vm, path, content);
   await writeFile(pve, vm, guest.registries, yaml);
   if (!runs) await writeFile(pve, vm, guest.registriesLoaded, digest);
@@ -63,7 +69,7 @@ export async function bringRegistries(
  * Has the unit of a guest restart RKE2 with the registries that it was given, and waits until it has started.
  * @param mayRestart throws when RKE2 may not be restarted any more; called right before it is asked for, because what
  *   comes before may have waited for a host that did not answer
- * @throws DeadlineError when RKE2 has not started in time
+ * @throws RegistriesRefused when RKE2 does not start with them; DeadlineError when it has not started in time
  */
 export async function applyRegistries(
   { pve, stop }: StepContext,
@@ -76,19 +82,38 @@ export async function applyRegistries(
   await withAgent(vm.name, stop, async () => {
     await proveVm(pve, vm.host, { ...vm, tags: [] });
     await mayRestart();
+    // Of an earlier attempt, or of this one, whose answer was lost.
+    if ((await readLoaded(pve, vm)) === digest) return;
+    await writeFile(pve, vm, guest.registriesFailed, "");
+    await writeFile(pve, vm, guest.registriesLoaded, "");
     await writeFile(pve, vm, guest.registriesReload, digest);
   });
   const deadline = new Deadline(`RKE2 of ${vm.name} to start with its registries`, seconds, stop);
   await deadline.poll(
     500,
     async () => {
-      const loaded = await readLoaded(pve, vm).catch((error: unknown) => {
-        if (isAgentSilent(error)) return "";
-        throw error;
-      });
-      return loaded === digest ? true : undefined;
+      try {
+        if ((await readLoaded(pve, vm)) === digest) return true;
+        const log = await readFailure(pve, vm, digest);
+        if (log) throw refused(vm, log);
+      } catch (error) {
+        if (!isAgentSilent(error)) throw error;
+      }
+      return undefined;
     },
     () =>
       `${guest.registriesLoaded} does not say so: see journalctl -u evergreen-registries, and of rke2-server or rke2-agent`,
   );
 }
+
+function refused({ name, vmid, host }: VmConfig, log: readonly string[]): RegistriesRefused {
+  const end = log.slice(-logLines);
+  say([`the end of RKE2's log on ${name}:`, ...end.map((line) => `  | ${line}`)].join("\n"));
+  return new RegistriesRefused({
+    what: `RKE2 of ${name} does not start with its registries: ${end.at(-1) ?? "its log is empty"}`,
+    where: `VM ${vmid} on ${host}, ${guest.registriesFailed}`,
+    todo: "correct evergreen:registries, or put it back as it was, and run pulumi up",
+  });
+}
+
+const logLines = 15;

@@ -28,7 +28,7 @@ import {
 } from "../cluster/control-plane.ts";
 import { allFences, disruptionLeases, slotLease, withLease, type StepContext } from "../context.ts";
 import type { RegistriesInput } from "../input.ts";
-import { applyRegistries, bringRegistries } from "../node/registries.ts";
+import { applyRegistries, bringRegistries, RegistriesRefused } from "../node/registries.ts";
 
 /** A node of the pool that has registered, as it is seen before any is changed. */
 interface Member {
@@ -213,9 +213,10 @@ async function replaceInPlace(reload: Reload, fence: Fence): Promise<void> {
     await awaitReadyAgain(client, before, new Deadline(`${own.name} to be Ready again`, seconds, context.stop));
     if (probe) await awaitHealthyControlPlane(probe, settleDeadline(context, input));
   } catch (error) {
-    if (!(error instanceof DeadlineError || error instanceof ControlPlaneRefusal)) throw error;
+    const isRefused = error instanceof RegistriesRefused;
+    if (!(isRefused || error instanceof DeadlineError || error instanceof ControlPlaneRefusal)) throw error;
     // Its unit does not work, as with a defect of its image: the rest of the run may be what replaces it.
-    if (isWaiting && isReady(await readNode(client, own)))
+    if (isWaiting && !isRefused && isReady(await readNode(client, own)))
       throw new NotNow(`its RKE2 runs on as before: ${error.problem.what}; ${error.problem.where}`, true);
     // What keeps it from being Ready is the matter of its join.
     if (!wasReady) throw new NotNow(error.problem.what);

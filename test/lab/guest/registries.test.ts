@@ -46,6 +46,10 @@ describe("registries of a guest", function () {
     reload(guest, bad);
     await rack.ready("demo-servers-0", "Unknown");
     assert.notEqual(loaded(guest), digestOf(bad));
+    const failed = () => textOf(guest, "/etc/evergreen/registries.failed");
+    await rack.until("the unit to say why", () =>
+      Promise.resolve(new RegExp(`^${digestOf(bad)}\n.*failed to get private registry`).test(failed())),
+    );
 
     const good = "configs: {}";
     reload(guest, good);
