@@ -76,7 +76,7 @@ export async function readTemplates(pve: Proxmox, clones: readonly Clone[]): Pro
     const wanted = alike.map((clone) => ({ ...clone.spec, ...clone.placement }));
     const faults = [...templateFaults(options, vmid, wanted), ...(await findBound(pve, options, alike))];
     problems.push(...faults.map((fault) => ({ ...fault, where })));
-    needs.push(...alike.flatMap(({ placement }) => neededToClone(options, placement)));
+    needs.push(...alike.flatMap(({ placement }) => neededToClone(options, vmid, placement)));
     const further = drivesOf(options).filter(
       ({ name, isCdrom }) => !isCdrom && /^(?!scsi0$)(scsi|ide|sata|virtio)\d/.test(name),
     );

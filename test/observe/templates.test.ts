@@ -138,6 +138,19 @@ describe("the templates of a run", () => {
       ],
       ["a directory of its host", { virtiofs0: "dirid=data,cache=auto" }, {}, /Mapping.Use[^]*\/mapping\/dir\/data/],
       ["no console", { usb1: "spice" }, {}, undefined],
+      ["no empty CD drive", { ide3: "none,media=cdrom" }, {}, undefined],
+      [
+        "the CD drive of its host",
+        { ide3: "cdrom,media=cdrom" },
+        {},
+        /lacks Sys.Console \(VM 9002, .* as ide3\)[^]*do: +qm set 9002 --ide3 none,media=cdrom/,
+      ],
+      [
+        "the CD drive of its host, which it has",
+        { ide3: "cdrom,media=cdrom" },
+        { granted: ["/ Sys.Console"] },
+        undefined,
+      ],
     ];
   for (const [title, drives, { fullClones = false, granted = [] }, says] of further)
     it(`need a right on ${title}`, async () => {

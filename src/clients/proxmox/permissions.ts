@@ -1,5 +1,5 @@
 import type { Problem } from "../../runtime/errors.ts";
-import { drivesOf, propertiesOf, type TemplateOptions } from "../../domain/images/hardware.ts";
+import { DRIVE, drivesOf, propertiesOf, volumeOf, type TemplateOptions } from "../../domain/images/hardware.ts";
 import type { NetworkCard, NodeHardware } from "../../domain/model/hardware.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxAnswerError } from "./errors.ts";
@@ -11,6 +11,8 @@ export interface Need {
   anyOf: readonly string[];
   /** What the privilege is needed for. */
   why: string;
+  /** What to do instead of granting it. */
+  instead?: string;
   /** The network of the path may be a VNet: a token that only uses it is not told in which zone it is. */
   inAnyZone?: true;
 }
@@ -123,6 +125,7 @@ const MAPPINGS: Readonly<Record<string, string>> = { hostpci: "pci", usb: "usb",
  */
 export function neededToClone(
   options: TemplateOptions,
+  vmid: number,
   { storage, fullClones }: { storage: string; fullClones: boolean },
 ): Need[] {
   const away = fullClones ? [] : drivesOf(options).filter((drive) => !drive.isCdrom && drive.storage !== storage);
@@ -136,7 +139,19 @@ export function neededToClone(
   return [
     ...away.flatMap(({ name, storage: own }) => [allocating(own), ...(isFirmware(name) ? [] : [reading(own)])]),
     ...mappings.map(mapped),
+    ...hostCds(options, vmid),
   ];
+}
+
+/** CD drives of the template that are those of its host. */
+function hostCds(options: TemplateOptions, vmid: number): Need[] {
+  const own = [...options].filter(([name, value]) => DRIVE.test(name) && volumeOf(propertiesOf(value)) === "cdrom");
+  return own.map(([name]) => ({
+    path: "/",
+    anyOf: ["Sys.Console"],
+    why: `VM ${vmid}, a template, has the CD drive of its host as ${name}`,
+    instead: `qm set ${vmid} --${name} none,media=cdrom: the privilege would open a shell on every host`,
+  }));
 }
 
 const isFirmware = (drive: string): boolean => /^(efidisk|tpmstate)/.test(drive);
@@ -236,9 +251,11 @@ export function permissionProblems(rights: Rights, needs: readonly Need[]): Prob
   const missing = missingRights(rights, needs);
   const isFirst = ({ path, anyOf }: Need, index: number): boolean =>
     missing.findIndex((need) => need.path === path && need.anyOf[0] === anyOf[0]) === index;
-  return missing.filter(isFirst).map(({ path, anyOf, why }) => ({
+  return missing.filter(isFirst).map(({ path, anyOf, why, instead }) => ({
     what: `the Proxmox token lacks ${anyOf.join(" or ")} (${why})`,
     where: path,
-    todo: `give the token a role with ${anyOf[0] ?? ""} on ${path}, with propagation${path.includes(`/${BRIDGES}/`) ? `; a VNet has its zone in place of ${BRIDGES}` : ""}`,
+    todo:
+      instead ??
+      `give the token a role with ${anyOf[0] ?? ""} on ${path}, with propagation${path.includes(`/${BRIDGES}/`) ? `; a VNet has its zone in place of ${BRIDGES}` : ""}`,
   }));
 }

@@ -1,16 +1,7 @@
 import type { Device, NodeHardware } from "../model/hardware.ts";
 import type { Problem } from "../model/problem.ts";
 import type { NodeSpec } from "../model/types.ts";
-import {
-  DISK_LIMITS,
-  DRIVE,
-  drivesOf,
-  hardwareOf,
-  propertiesOf,
-  sizeGiB,
-  volumeOf,
-  type TemplateOptions,
-} from "./hardware.ts";
+import { DISK_LIMITS, DRIVE, drivesOf, hardwareOf, propertiesOf, sizeGiB, type TemplateOptions } from "./hardware.ts";
 
 type Fault = Pick<Problem, "what" | "todo">;
 
@@ -71,13 +62,6 @@ function optionFaults(name: string, value: string, vmid: number): Fault[] {
       {
         what: `the template has ${name}: ${value}, and only root may clone it, no token: it is a device of its host`,
         todo: `qm set ${vmid} --delete ${name}, and name a resource mapping of the device in devices of the pool`,
-      },
-    ];
-  if (DRIVE.test(name) && volumeOf(propertiesOf(value)) === "cdrom")
-    return [
-      {
-        what: `the template has ${name}: ${value}, and a token needs Sys.Console on / to clone the CD drive of its host`,
-        todo: `qm set ${vmid} --${name} none,media=cdrom`,
       },
     ];
   const unreadable = UNREADABLE.find((one) => one.name.test(name) && one.value.test(value));

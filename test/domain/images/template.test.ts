@@ -99,7 +99,8 @@ describe("what a template has", () => {
     ["has a USB device of its host", { usb4: "host=1234:5678" }, /usb4: host=1234:5678, and only root may clone it/],
     ["has a USB port of its host", { usb4: "1-2,usb3=1" }, /usb4: 1-2,usb3=1, and only root may clone it/],
     ["has a USB port of its console", { usb4: "spice,usb3=1", usb5: "host=SPICE" }, undefined],
-    ["has the CD drive of its host", { ide3: "cdrom,media=cdrom" }, /ide3: cdrom,media=cdrom, .*Sys.Console on \//],
+    // A right on it is missing, or is not (src/clients/proxmox/permissions.ts).
+    ["has the CD drive of its host", { ide3: "cdrom,media=cdrom" }, undefined],
     ["has an empty CD drive", { ide3: "none,media=cdrom" }, undefined],
     ["has a NUMA node", { numa0: "cpus=0-1,memory=1024" }, /numa0: /],
     ["has more sockets than cores", { sockets: "8" }, /8 sockets, over which 4 cores cannot be divided/],

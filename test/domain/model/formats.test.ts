@@ -78,6 +78,7 @@ describe("what outlives a run", () => {
       "/etc/evergreen/registry-",
       "/etc/evergreen/registries.reload",
       "/etc/evergreen/registries.loaded",
+      "/etc/evergreen/registries.failed",
       "/var/log/evergreen/join.log",
       "/etc/rancher/rke2/config.yaml",
       "/etc/rancher/rke2/rke2.yaml",
