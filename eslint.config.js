@@ -11,11 +11,12 @@ const rooms = {
   ".": ["components", "observe", "program", "recovery", "config", "clients", "domain", "runtime", "tools"],
   examples: ["components"],
   components: ["program", "config", "domain", "runtime"],
-  steps: ["clients", "images", "domain", "runtime"],
-  program: ["recovery", "observe", "config", "clients", "domain", "runtime", "tools"],
-  recovery: ["observe", "config", "clients", "images", "domain", "runtime"],
-  observe: ["config", "clients", "domain", "runtime"],
+  steps: ["evidence", "clients", "images", "domain", "runtime"],
+  program: ["recovery", "observe", "evidence", "config", "clients", "domain", "runtime", "tools"],
+  recovery: ["observe", "evidence", "config", "clients", "images", "domain", "runtime"],
+  observe: ["evidence", "config", "clients", "domain", "runtime"],
   config: ["domain", "runtime"],
+  evidence: ["domain", "runtime"],
   clients: ["images", "domain", "runtime"],
   tools: ["runtime"],
   lab: ["runtime"],
@@ -54,11 +55,11 @@ const houseRule = {
 const verbs = new Set(
   `
     admit adopt announce apply ask attempt attribute await boot bootstrap bring call cancel carry change check claim
-    clear close commit connect cordon create decommission delete describe destroy drain evacuate explain fence find
+    clear close commit connect cordon create decommission delete describe destroy download drain evacuate explain fence fetch find
     follow forecast forget free get guard hand head hold initialize join judge keep leave list lock look make mark mend
     migrate mint move note observe open patch plan poll post power prepare probe propose prove put read reconnect record refresh
     refuse relabel release relist remember remove renew repair replace report request require restore resume retain
-    retire retry roll rollback run save say send set show shutdown soak start step stop stream switch taint take try
+    retire retry roll rollback run save say send set show shutdown sign soak start step stop stream switch sync taint take try
     turn uncordon undo unguard unlock unmark untaint use verify wait watch wipe withdraw write
   `
     .trim()
