@@ -7,11 +7,14 @@ interface NewDisk {
   host: string;
   storage: string;
   sizeGiB: number;
+  /** It begins as a difference of nothing to a disk of the template that the configuration gives no size. */
+  isLinked?: true;
 }
 
 /**
  * Checks the space for all disks of a run at their full size: thin ones may grow to it, and the old VMs are destroyed
- * when the run has ended, so that all new disks exist beside all old ones.
+ * when the run has ended, so that all new disks exist beside all old ones. Where disks are thin, those that a linked clone
+ * has of its template beside the system disk do not count: they take no room at first.
  * @param overcommit factor by which new disks may exceed the free space, where disks are thin
  * @param drives disks of a template beside the system disk, by its VMID: its clones have them too
  * @throws UserErrors that names each storage without enough space
@@ -28,7 +31,12 @@ export function requireRoom(
     // A shared storage is one storage, whichever host reports it.
     if (found === undefined || checked.has(storage)) return [];
     if (found.shared) checked.add(storage);
-    const here = disks.filter((disk) => disk.storage === storage && (found.shared || disk.host === host));
+    const here = disks.filter(
+      (disk) =>
+        disk.storage === storage &&
+        (found.shared || disk.host === host) &&
+        (found.isThick === true || disk.isLinked !== true),
+    );
     const needed = here.reduce((sum, { sizeGiB }) => sum + sizeGiB, 0);
     const factor = found.isThick ? 1 : overcommit;
     return needed <= found.freeGiB * factor ? [] : [noRoom({ host, storage, found }, here.length, needed, factor)];
@@ -42,7 +50,9 @@ function disksOf({ host, spec, placement }: Clone, drives: readonly Drive[]): Ne
     { host, storage, sizeGiB: spec.diskGiB },
     ...(spec.hardware?.disks ?? []).map((disk) => ({ host, storage: disk.storage ?? storage, sizeGiB: disk.sizeGiB })),
     // A full clone has all its disks on one storage, and a linked one beside those of the template.
-    ...drives.map((drive) => ({ host, storage: fullClones ? storage : drive.storage, sizeGiB: drive.sizeGiB })),
+    ...drives.map(({ sizeGiB, ...drive }) =>
+      fullClones ? { host, storage, sizeGiB } : { host, storage: drive.storage, sizeGiB, isLinked: true as const },
+    ),
   ];
 }
 

@@ -220,11 +220,12 @@ describe("the places of new VMs", () => {
     assert.match(check(45, 59).join(), /^1 new disks may grow to 60 GiB and 59 GiB are free.* storage ssd on pve1$/);
   });
 
-  it("hold the further disks of the template: full clones on their storage, linked ones beside the template's", () => {
+  it("hold the further disks of the template: full clones on their storage, linked ones only where disks are not thin", () => {
     const drives = new Map([[9002, [{ storage: "ssd", sizeGiB: 100 }]]]);
-    const check = (fullClones: boolean, local: number, ssd: number) => {
+    const check = (fullClones: boolean, local: number, ssd: number, more: { isThick?: true } = {}) => {
       const vms = [{ placement: { ...placement, hosts: ["pve1"], fullClones }, made: [made(0), made(1)] }];
-      const places = [place("pve1", local), place("pve1", ssd, false, "ssd")];
+      const found = { freeGiB: ssd, shared: false, ...more };
+      const places = [place("pve1", local), { ...place("pve1", ssd, false, "ssd"), found }];
       return refused(() => admit(places, 1, copiesOn("pve1"), vms, drives)).join();
     };
     assert.equal(check(true, 280, 0), "");
@@ -232,10 +233,11 @@ describe("the places of new VMs", () => {
       check(true, 279, 200),
       /^4 new disks may grow to 280 GiB and 279 GiB are free.* storage local on pve1$/,
     );
-    assert.equal(check(false, 80, 200), "");
+    assert.equal(check(false, 80, 0), "");
+    assert.match(check(false, 79, 0), /^2 new disks may grow to 80 GiB and 79 GiB are free.* storage local on pve1$/);
     assert.match(
-      check(false, 280, 199),
-      /^2 new disks may grow to 200 GiB and 199 GiB are free.* storage ssd on pve1$/,
+      check(false, 280, 199, { isThick: true }),
+      /^2 new disks take 200 GiB at once and 199 GiB are free.* storage ssd on pve1$/,
     );
   });
 
