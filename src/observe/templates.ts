@@ -5,10 +5,13 @@ import { listBridges } from "../clients/proxmox/bridges.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { ProxmoxError } from "../clients/proxmox/errors.ts";
 import {
+  isCustomCpu,
   neededForCards,
+  neededForCpu,
   neededToClone,
   permissionProblems,
   readRights,
+  readVersion,
   type Need,
 } from "../clients/proxmox/permissions.ts";
 import { Row } from "../clients/proxmox/parse.ts";
@@ -145,7 +148,11 @@ export async function requireClonable(
   );
   const vnets = new Set(byHost.flatMap(({ has }) => has.flatMap(({ name, isVnet }) => (isVnet ? [name] : []))));
   const cards = networks.flatMap(({ all }) => all);
-  const needs = [...templates.needs, ...neededForCards(cards, (name) => vnets.has(name))];
+  const needs = [
+    ...templates.needs,
+    ...neededForCards(cards, (name) => vnets.has(name)),
+    ...(await findCpuNeeds(pve, templates.hardware, clones)),
+  ];
   // The right on the bridge of the configuration was checked at the start.
   const isKnown = needs.every(({ path }) => path.endsWith(`/localnetwork/${bridge}`));
   const lacking = isKnown ? [] : permissionProblems(await readRights(pve), needs);
@@ -155,6 +162,17 @@ export async function requireClonable(
     return [...wanted].filter((name) => !names.has(name)).map((name) => noBridge(host, name, names));
   });
   if (missing.length > 0) throw new UserErrors(missing);
+}
+
+async function findCpuNeeds(pve: Proxmox, hardware: Templates, clones: readonly Clone[]): Promise<Need[]> {
+  const types = clones.map(({ spec, template }) => ({
+    own: hardware.get(template.vmid)?.cpu?.type,
+    wanted: spec.hardware?.cpu?.type,
+  }));
+  const custom = types.filter(({ own, wanted }) => isCustomCpu(own) || isCustomCpu(wanted));
+  if (custom.length === 0) return [];
+  const version = await readVersion(pve);
+  return custom.flatMap(({ own, wanted }) => neededForCpu(own, wanted, version));
 }
 
 function noBridge(host: string, name: string, has: ReadonlySet<string>): Problem {

@@ -106,53 +106,86 @@ describe("the templates of a run", () => {
       else await check;
     });
 
-  const further: [string, Record<string, unknown>, { fullClones?: boolean; granted?: string[] }, RegExp | undefined][] =
+  const further: [
+    string,
+    Record<string, unknown>,
+    { fullClones?: boolean; granted?: string[]; cpu?: string; version?: string },
+    RegExp | undefined,
+  ][] = [
     [
-      [
-        "another storage of the template",
-        { scsi1: "ssd:x,size=1G" },
-        {},
-        /AllocateSpace[^]*\/storage\/ssd[^]*Datastore.Audit/,
-      ],
-      [
-        "another storage of the template, which it has",
-        { scsi1: "ssd:x,size=1G" },
-        { granted: ["/storage/ssd Datastore.AllocateSpace", "/storage/ssd Datastore.Audit"] },
-        undefined,
-      ],
-      [
-        "the storage of its firmware alone",
-        { efidisk0: "ssd:x,size=1M" },
-        { granted: ["/storage/ssd Datastore.AllocateSpace"] },
-        undefined,
-      ],
-      ["no storage but the own one of a full copy", { scsi1: "ssd:x,size=1G" }, { fullClones: true }, undefined],
-      ["no storage of a CD", { ide2: "iso:debian.iso,media=cdrom" }, {}, undefined],
-      ["a mapped device", { hostpci0: "mapping=gpu,pcie=1" }, {}, /Mapping.Use[^]*\/mapping\/pci\/gpu/],
-      ["a mapped USB device", { usb1: "mapping=key" }, {}, /Mapping.Use[^]*\/mapping\/usb\/key/],
-      [
-        "a mapped device that it may use",
-        { usb1: "mapping=key" },
-        { granted: ["/mapping/usb/key Mapping.Use"] },
-        undefined,
-      ],
-      ["a directory of its host", { virtiofs0: "dirid=data,cache=auto" }, {}, /Mapping.Use[^]*\/mapping\/dir\/data/],
-      ["no console", { usb1: "spice" }, {}, undefined],
-      ["no empty CD drive", { ide3: "none,media=cdrom" }, {}, undefined],
-      [
-        "the CD drive of its host",
-        { ide3: "cdrom,media=cdrom" },
-        {},
-        /lacks Sys.Console \(VM 9002, .* as ide3\)[^]*do: +qm set 9002 --ide3 none,media=cdrom/,
-      ],
-      [
-        "the CD drive of its host, which it has",
-        { ide3: "cdrom,media=cdrom" },
-        { granted: ["/ Sys.Console"] },
-        undefined,
-      ],
-    ];
-  for (const [title, drives, { fullClones = false, granted = [] }, says] of further)
+      "another storage of the template",
+      { scsi1: "ssd:x,size=1G" },
+      {},
+      /AllocateSpace[^]*\/storage\/ssd[^]*Datastore.Audit/,
+    ],
+    [
+      "another storage of the template, which it has",
+      { scsi1: "ssd:x,size=1G" },
+      { granted: ["/storage/ssd Datastore.AllocateSpace", "/storage/ssd Datastore.Audit"] },
+      undefined,
+    ],
+    [
+      "the storage of its firmware alone",
+      { efidisk0: "ssd:x,size=1M" },
+      { granted: ["/storage/ssd Datastore.AllocateSpace"] },
+      undefined,
+    ],
+    ["no storage but the own one of a full copy", { scsi1: "ssd:x,size=1G" }, { fullClones: true }, undefined],
+    ["no storage of a CD", { ide2: "iso:debian.iso,media=cdrom" }, {}, undefined],
+    ["a mapped device", { hostpci0: "mapping=gpu,pcie=1" }, {}, /Mapping.Use[^]*\/mapping\/pci\/gpu/],
+    ["a mapped USB device", { usb1: "mapping=key" }, {}, /Mapping.Use[^]*\/mapping\/usb\/key/],
+    [
+      "a mapped device that it may use",
+      { usb1: "mapping=key" },
+      { granted: ["/mapping/usb/key Mapping.Use"] },
+      undefined,
+    ],
+    ["a directory of its host", { virtiofs0: "dirid=data,cache=auto" }, {}, /Mapping.Use[^]*\/mapping\/dir\/data/],
+    ["no console", { usb1: "spice" }, {}, undefined],
+    ["the random numbers of its host", { rng0: "source=/dev/hwrng" }, {}, /Mapping.Use[^]*where: \/mapping\/hwrng/],
+    ["the random numbers of its host, in short", { rng0: "/dev/hwrng,max_bytes=9" }, {}, /\/mapping\/hwrng/],
+    ["no random numbers of the kernel", { rng0: "source=/dev/urandom" }, {}, undefined],
+    [
+      "a CPU model of its own",
+      { cpu: "cputype=custom-web,flags=+aes" },
+      {},
+      /Mapping.Use \(VMs get the CPU model custom-web\)[^]*where: \/mapping\/cpu\/web/,
+    ],
+    [
+      "a CPU model of its own, which it has",
+      { cpu: "custom-web" },
+      { granted: ["/mapping/cpu/web Mapping.Use"] },
+      undefined,
+    ],
+    ["no CPU model of its own before Proxmox asks for one", { cpu: "custom-web" }, { version: "9.1.4" }, undefined],
+    ["a CPU model of the configuration", {}, { cpu: "custom-db" }, /where: \/mapping\/cpu\/db/],
+    [
+      "a CPU model of the configuration, as an older Proxmox asks for it",
+      { cpu: "custom-web" },
+      { cpu: "custom-db", version: "8.4.21" },
+      /Sys.Audit \(VMs get the CPU model custom-db\)[^]*where: \/nodes\b/,
+    ],
+    [
+      "a CPU model that the template has too, for an older Proxmox",
+      { cpu: "custom-db" },
+      { cpu: "custom-db", version: "8.4.21" },
+      undefined,
+    ],
+    ["no empty CD drive", { ide3: "none,media=cdrom" }, {}, undefined],
+    [
+      "the CD drive of its host",
+      { ide3: "cdrom,media=cdrom" },
+      {},
+      /lacks Sys.Console \(VM 9002, .* as ide3\)[^]*do: +qm set 9002 --ide3 none,media=cdrom/,
+    ],
+    [
+      "the CD drive of its host, which it has",
+      { ide3: "cdrom,media=cdrom" },
+      { granted: ["/ Sys.Console"] },
+      undefined,
+    ],
+  ];
+  for (const [title, drives, { fullClones = false, granted = [], cpu, version = "9.2.0" }, says] of further)
     it(`need a right on ${title}`, async () => {
       const rights = ["/sdn/zones/localnetwork/vmbr0 SDN.Use", ...granted].map(
         (one) => one.split(" ") as [string, string],
@@ -160,6 +193,7 @@ describe("the templates of a run", () => {
       const config = { scsi0: "local:x,size=30G", net0: "virtio=BC:24:11:00:00:01,bridge=vmbr0", ...drives };
       await using pve = await fakeProxmox(({ path }) => {
         if (path.endsWith("/config")) return { data: config };
+        if (path === "/version") return { data: { version } };
         if (path.startsWith("/nodes/")) return { data: [{ iface: "vmbr0" }] };
         const paths = Map.groupBy(rights, ([where]) => where);
         return {
@@ -168,10 +202,12 @@ describe("the templates of a run", () => {
           ),
         };
       });
-      const clones = clonesOf(picture(), all("pve1"), {
+      const [clone] = clonesOf(picture(), all("pve1"), {
         placement: { storage: "local", fullClones },
         made: [made(0, 40)],
       });
+      assert.ok(clone);
+      const clones = [{ ...clone, spec: { ...clone.spec, ...(cpu && { hardware: { cpu: { type: cpu } } }) } }];
       const check = requireClonable(pve.client, await readTemplates(pve.client, clones), clones, "vmbr0");
       if (says) await assert.rejects(check, says);
       else await check;

@@ -80,6 +80,8 @@ export function checkRights(dc: DataCentre, token: Token, vmid: number, settings
 function checkMapping(dc: DataCentre, token: Token, key: string, value: string): void {
   const [, kind, id] = /^(hostpci|usb)\d+ .*\bmapping=([^,]+)/.exec(`${key} ${value}`) ?? [];
   if (id !== undefined) needAll(dc, token, `/mapping/${kind === "usb" ? "usb" : "pci"}/${id}`, ["Mapping.Use"]);
+  if (key === "rng0" && /^(source=)?\/dev\/hwrng(,|$)/.test(value))
+    needAll(dc, token, "/mapping/hwrng", ["Mapping.Use"]);
 }
 
 /** Requires the rights on the devices of a VM that is cloned: a device without a mapping is for root alone. */

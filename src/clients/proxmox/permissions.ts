@@ -136,12 +136,40 @@ export function neededToClone(
     const place = MAPPINGS[kind];
     return id === undefined || place === undefined ? [] : [`/mapping/${place}/${id}`];
   });
+  const rng = propertiesOf(options.get("rng0") ?? "");
+  const isHostsRng = (rng.get("source") ?? rng.get("")) === "/dev/hwrng";
   return [
     ...away.flatMap(({ name, storage: own }) => [allocating(own), ...(isFirmware(name) ? [] : [reading(own)])]),
     ...mappings.map(mapped),
+    ...(isHostsRng ? [mapped("/mapping/hwrng")] : []),
     ...hostCds(options, vmid),
   ];
 }
+
+/**
+ * What a CPU model of the site needs (`custom-...`, PVE/API2/Qemu.pm, $check_cpu_model_access). Since 9.2 that is a right on
+ * the model, also for a clone of a template that has it; before, to give a VM another one than it has takes a look at all
+ * hosts.
+ * @param own CPU type of the template
+ * @param wanted that of the configuration; undefined: that of the template
+ */
+export function neededForCpu(own: string | undefined, wanted: string | undefined, version: { text: string }): Need[] {
+  const [major = 0, minor = 0] = version.text.split(/[.-]/).map(Number);
+  if (major < 9 || (major === 9 && minor < 2))
+    return wanted === undefined || wanted === own || !isCustomCpu(wanted)
+      ? []
+      : [{ path: "/nodes", anyOf: ["Sys.Audit"], why: `VMs get the CPU model ${wanted}` }];
+  return [own, wanted].filter(isCustomCpu).map((type) => ({
+    path: `/mapping/cpu/${type.slice(CUSTOM.length)}`,
+    anyOf: ["Mapping.Use"],
+    why: `VMs get the CPU model ${type}`,
+  }));
+}
+
+/** How the types of CPU models begin that a site has made itself. */
+const CUSTOM = "custom-";
+
+export const isCustomCpu = (type: string | undefined): type is string => type?.startsWith(CUSTOM) === true;
 
 /** CD drives of the template that are those of its host. */
 function hostCds(options: TemplateOptions, vmid: number): Need[] {

@@ -91,6 +91,7 @@ describe("who may do what", () => {
       ["usb0", "host=1234:5678", "500 only root can set 'usb0' config for real devices"],
       ["hostpci0", "mapping=gpu", "403 Permission check failed (/mapping/pci/gpu, Mapping.Use)"],
       ["usb0", "mapping=key", "403 Permission check failed (/mapping/usb/key, Mapping.Use)"],
+      ["rng0", "source=/dev/hwrng", "403 Permission check failed (/mapping/hwrng, Mapping.Use)"],
       ["ide3", "cdrom,media=cdrom", "403 Permission check failed (/, Sys.Console)"],
       ["usb0", "spice", "200 OK"],
     ] as const)
