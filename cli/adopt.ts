@@ -20,6 +20,7 @@ import { withStack } from "./open-stack.ts";
 import { toolchain } from "../tools/index.ts";
 import { propose, shown, withEntries, type CandidateNode, type CandidateVm } from "./adopt-proposal.ts";
 import { readStackConfig } from "../src/config/stack-config.ts";
+import { findStackFile } from "../src/config/stack-file.ts";
 import { labels } from "../src/domain/model/formats.ts";
 import { clusterKeyProblems } from "../src/domain/rollout/cluster-keys.ts";
 
@@ -70,7 +71,7 @@ async function adoptLabels({ stack, write = false }: Options): Promise<void> {
       ];
       show(`${one.pool}: ${shown.join(", ")}`);
     }
-    const file = `Pulumi.${stack}.yaml`;
+    const file = await findStackFile(stack);
     if (!write) {
       show(`# put them under labels and taints in ${file}, or run this again with --write`);
       return;
@@ -82,11 +83,9 @@ async function adoptLabels({ stack, write = false }: Options): Promise<void> {
 }
 
 async function adopt({ stack, pool, kubeconfig, write = false }: Options): Promise<void> {
-  const config = await readStackConfig(stack);
-  const environment = (await toolchain({ quiet: true, parts: ["engine"], stack, plugins: false })).environment(
-    {},
-    stack,
-  );
+  const tools = await toolchain({ quiet: true, parts: ["engine"], stack, plugins: false });
+  const environment = tools.environment({}, stack);
+  const config = await readStackConfig(stack, { environment });
   const cluster = await readKubeconfig(kubeconfig ?? environment.KUBECONFIG);
   const agentPool = poolOf(config, pool);
   const pve = Proxmox.fromEnvironment(environment);
@@ -105,7 +104,7 @@ async function adopt({ stack, pool, kubeconfig, write = false }: Options): Promi
       return;
     }
     show(shown(proposal));
-    const file = `Pulumi.${stack}.yaml`;
+    const file = await findStackFile(stack);
     if (!write) {
       show(`# put them into ${file}, or run this again with --write`);
       return;

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseDocument, isMap, type Document } from "yaml";
+import { findStackFile } from "../src/config/stack-file.ts";
 import { projectRoot } from "../src/runtime/project.ts";
 
 /** Keys of a stack's file that define how its secrets are encrypted. They are not part of its configuration. */
@@ -15,13 +16,14 @@ const settings = ["secretsprovider", "encryptedkey", "encryptionsalt"] as const;
  * @param today the project's directory with the present stack file
  */
 export async function keepEncryption(project: string, stack: string, today = projectRoot): Promise<void> {
-  const name = `Pulumi.${stack}.yaml`;
-  if (!existsSync(join(project, name)) || !existsSync(join(today, name))) return;
-  const [old, now] = await Promise.all(
-    [project, today].map(async (root) => parseDocument(await readFile(join(root, name), "utf8"))),
-  );
-  if (old === undefined || now === undefined || !reencrypt(old, now)) return;
-  await writeFile(join(project, name), old.toString({ lineWidth: 0 }));
+  const [then, present] = [
+    join(project, await findStackFile(stack, project)),
+    join(today, await findStackFile(stack, today)),
+  ];
+  if (!existsSync(then) || !existsSync(present)) return;
+  const [old, now] = [parseDocument(await readFile(then, "utf8")), parseDocument(await readFile(present, "utf8"))];
+  if (!reencrypt(old, now)) return;
+  await writeFile(then, old.toString({ lineWidth: 0 }));
 }
 
 /** @returns whether anything was changed */

@@ -5,6 +5,7 @@ import { createInterface } from "node:readline/promises";
 import { InvalidArgumentError, type Command } from "commander";
 import { Proxmox } from "../src/clients/proxmox/client.ts";
 import { findTaken } from "../src/clients/proxmox/vms.ts";
+import { findStackFile } from "../src/config/stack-file.ts";
 import { readSite } from "../src/observe/site-survey.ts";
 import { UserError } from "../src/runtime/errors.ts";
 import { say } from "../src/runtime/log.ts";
@@ -58,7 +59,7 @@ export function initCommand(program: Command): void {
 }
 
 async function writeStack({ stack, cluster = stack, registrationAddress, ...wishes }: Options): Promise<void> {
-  const file = join(projectRoot, `Pulumi.${stack}.yaml`);
+  const file = join(projectRoot, await findStackFile(stack));
   if (existsSync(file))
     throw new UserError({
       what: `the stack ${stack} has a configuration already`,

@@ -23,7 +23,7 @@ export async function withOpenStack<T>(
   work: (site: OpenStack) => Promise<T>,
   project?: string,
 ): Promise<T> {
-  const config = await readStackConfig(stack, project);
+  const config = await readStackConfig(stack, { environment, ...(project !== undefined && { project }) });
   const pve = Proxmox.fromEnvironment(environment);
   await checkRights(pve, config, "read");
   const observed = await observeCluster(pve, config);

@@ -28,10 +28,12 @@ export async function findMissingVms(
   known: readonly Vm[],
   file?: string,
 ): Promise<{ gone: Vm[]; moved: Vm[]; unconfigured: Vm[]; untracked: ListedVm[] }> {
-  const config = await readStackConfig(stack, undefined, file).catch((error: unknown) => {
-    // The program reads it too. Where the state has VMs, what is not looked at here is not looked at at all.
-    if (known.length > 0) throw error;
-  });
+  const config = await readStackConfig(stack, { environment, ...(file !== undefined && { file }) }).catch(
+    (error: unknown) => {
+      // The program reads it too. Where the state has VMs, what is not looked at here is not looked at at all.
+      if (known.length > 0) throw error;
+    },
+  );
   if (config) refuseRenamed(known, config);
   const found = config && (await look(config, environment, known).catch(() => undefined));
   if (config === undefined || found === undefined) return { gone: [], moved: [], unconfigured: [], untracked: [] };
@@ -104,7 +106,7 @@ export async function findOutdatedVms(
   known: readonly Vm[],
 ): Promise<{ gone: Vm[]; moved: Vm[] }> {
   const mayBeBlind = known.every(({ claimed }) => claimed === true);
-  const read = async () => await look(await readStackConfig(stack), environment, known);
+  const read = async () => await look(await readStackConfig(stack, { environment }), environment, known);
   const seen = known.length === 0 ? undefined : read();
   const found = await (mayBeBlind ? seen?.catch(() => undefined) : seen);
   if (found === undefined) return { gone: [], moved: [] };
@@ -121,7 +123,8 @@ export async function findOutdatedVms(
  * @throws UserErrors that names VMs that are invisible to the token; UserError when it may not see the pool
  */
 export async function requireSeen(stack: string, environment: NodeJS.ProcessEnv, known: readonly Vm[]): Promise<void> {
-  if (known.length > 0) refuseHidden((await look(await readStackConfig(stack), environment, known)).hidden);
+  if (known.length > 0)
+    refuseHidden((await look(await readStackConfig(stack, { environment }), environment, known)).hidden);
 }
 
 async function look(config: Config, environment: NodeJS.ProcessEnv, known: readonly Vm[]) {

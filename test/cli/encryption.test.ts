@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
@@ -40,8 +40,11 @@ describe("the stack file of an old commit", () => {
   ];
   for (const [title, before, today, expected] of cases) {
     it(title, async () => {
+      await writeFile(join(old, "Pulumi.yaml"), "name: evergreen");
+      await writeFile(join(now, "Pulumi.yaml"), "{ name: evergreen, stackConfigDir: stacks }");
+      await mkdir(join(now, "stacks"));
       await writeFile(join(old, "Pulumi.prod.yaml"), JSON.stringify(before));
-      await writeFile(join(now, "Pulumi.prod.yaml"), JSON.stringify(today));
+      await writeFile(join(now, "stacks/Pulumi.prod.yaml"), JSON.stringify(today));
       await keepEncryption(old, "prod", now);
       assert.deepEqual(parse(await readFile(join(old, "Pulumi.prod.yaml"), "utf8")), expected);
     });
