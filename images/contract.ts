@@ -53,3 +53,9 @@ export const unitOfRegistries = "registries";
 
 /** Ports of the registration address. */
 export const ports = { supervisor: 9345, api: 6443 } as const;
+
+/**
+ * Port on which a server of our own images answers the health checks of a balancer, over plain HTTP and to anybody: 200
+ * while it shall get requests, else 503.
+ */
+export const healthPort = 9346;

@@ -1,4 +1,4 @@
-/** The script of docs/production.md that gives RKE2 other registries, run by a shell against a systemd of files. */
+/** The script of an image that gives RKE2 other registries, run by a shell against a systemd of files. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -9,13 +9,7 @@ import { projectRoot } from "../../src/runtime/project.ts";
 
 const digestOf = (text: string): string => createHash("sha256").update(text).digest("hex");
 
-/** As printed on the page, at paths below a folder. */
-function scriptAt(root: string): string {
-  const page = readFileSync(join(projectRoot, "docs/production.md"), "utf8");
-  const [found] = /^ {4}#!\/bin\/sh -e\n {4}cd \/etc\/evergreen\n(?: {4}.*\n)+/m.exec(page) ?? [];
-  assert.ok(found, "docs/production.md has the script");
-  return found.replaceAll(/^ {4}/gm, "").replaceAll("/etc/", `${root}/etc/`);
-}
+const script = join(projectRoot, "images/bake/guest/registries.sh");
 
 /**
  * A systemd that knows one unit. Each second that the script sleeps is an attempt of an RKE2 that does not start.
@@ -78,8 +72,8 @@ describe("the unit for registries", () => {
       writeFileSync(join(root, name), content);
       chmodSync(join(root, name), 0o755);
     }
-    const { status, stderr } = spawnSync("sh", ["-ec", scriptAt(root)], {
-      env: { PATH: `${root}:${process.env.PATH ?? ""}` },
+    const { status, stderr } = spawnSync("sh", [script], {
+      env: { PATH: `${root}:${process.env.PATH ?? ""}`, EVERGREEN_ROOT: root },
       encoding: "utf8",
       timeout: 20_000,
     });
