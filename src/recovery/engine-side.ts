@@ -9,6 +9,7 @@ import { identify } from "../runtime/process-identity.ts";
 import { projectRoot } from "../runtime/project.ts";
 import { backendOf } from "./backend.ts";
 import {
+  hasState,
   lockRefusal,
   locksOf,
   parseState,
@@ -26,6 +27,9 @@ export function noteStarted(pid = 0): void {
   if (engine) noteEngine(engine);
 }
 
+/** What the engine says when the backend answers and has no such stack. Any other failure is no answer. */
+const NO_SUCH_STACK = /no stack named .* found/;
+
 /** A stack in its backend, of any kind: reads what the engine left there, and undoes it. */
 export class EngineSide {
   private readonly stack: string;
@@ -39,11 +43,16 @@ export class EngineSide {
     this.environment = environment;
   }
 
-  /** The locks of the stack. Undefined where the backend does not show them. */
+  /**
+   * The locks of the stack. Undefined where the backend does not show them, or has no such stack: an update that works
+   * with another backend, or with this one where it is mounted, is not seen here.
+   */
   async readLocks(): Promise<EngineLock[] | undefined> {
     const backend = backendOf(this.environment);
-    if (backend.kind === "file") return locksOf(backend.directory, PROJECT, this.stack);
-    return backend.kind === "service" ? undefined : await this.readLockRefusals();
+    if (backend.kind === "service") return undefined;
+    if (backend.kind !== "file") return await this.readLockRefusals();
+    const locks = locksOf(backend.directory, PROJECT, this.stack);
+    return locks.length > 0 || hasState(backend.directory, PROJECT, this.stack) ? locks : undefined;
   }
 
   /** The stack's state in the backend; empty when the backend does not have the stack. */
@@ -52,7 +61,7 @@ export class EngineSide {
     if (backend.kind === "file") return stateIn(backend.directory, PROJECT, this.stack);
     const { stdout, stderr, code } = await this.run(["stack", "export", "--stack", this.stack]);
     if (code === 0) return parseState(stdout);
-    if (/no stack named .* found/.test(stderr)) return { pending: [], deleting: [], vms: [], unfinished: [], root: [] };
+    if (NO_SUCH_STACK.test(stderr)) return { pending: [], deleting: [], vms: [], unfinished: [], root: [] };
     throw this.failed("stack export", stderr);
   }
 
@@ -84,9 +93,10 @@ export class EngineSide {
    * Reads the locks of a bucket. No command shows them, but every command that needs the lock names them when it fails.
    * `stack init` of an existing stack takes the lock and does nothing else; its settings go to a temporary directory.
    */
-  private async readLockRefusals(): Promise<EngineLock[]> {
+  private async readLockRefusals(): Promise<EngineLock[] | undefined> {
     const known = await this.run(["stack", "export", "--stack", this.stack]);
-    if (known.code !== 0) return [];
+    if (NO_SUCH_STACK.test(known.stderr)) return undefined;
+    if (known.code !== 0) throw this.failed("stack export", known.stderr);
     const cwd = await mkdtemp(join(tmpdir(), "evergreen-lock-"));
     try {
       await copyFile(join(projectRoot, "Pulumi.yaml"), join(cwd, "Pulumi.yaml"));

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
@@ -27,7 +27,7 @@ export interface PendingCreate {
 /** The locks of a stack in a file backend. They do not expire: the lock of a killed engine stays. */
 export function locksOf(backend: string, project: string, stack: string): EngineLock[] {
   const directory = join(backend, ".pulumi", "locks", "organization", project, stack);
-  if (!existsSync(directory)) return [];
+  if (!isThere(directory)) return [];
   return readdirSync(directory)
     .filter((file) => file.endsWith(".json"))
     .map((file) => parseFile(join(directory, file), UNLOCK(stack)) as EngineLock);
@@ -53,11 +53,25 @@ const RESTORE =
 
 /** The state of a stack in a file backend; empty when the backend does not have the stack. */
 export function stateIn(backend: string, project: string, stack: string): EngineState {
-  const file = join(backend, ".pulumi", "stacks", project, `${stack}.json`);
-  const found = [`${file}.gz`, file].find((one) => existsSync(one));
+  const found = findState(backend, project, stack);
   if (found === undefined) return stateOf(undefined);
   const { checkpoint } = parseFile(found, RESTORE) as { checkpoint?: { latest?: Deployment | null } };
   return stateOf(checkpoint?.latest);
+}
+
+/** Whether a file backend has the stack. */
+export function hasState(backend: string, project: string, stack: string): boolean {
+  return findState(backend, project, stack) !== undefined;
+}
+
+function findState(backend: string, project: string, stack: string): string | undefined {
+  const file = join(backend, ".pulumi", "stacks", project, `${stack}.json`);
+  return [`${file}.gz`, file].find(isThere);
+}
+
+/** @throws Error when that cannot be told: a directory that may not be read, a share that does not answer */
+function isThere(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 /**

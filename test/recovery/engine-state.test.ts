@@ -134,6 +134,15 @@ describe("the file backend", () => {
     assert.deepEqual(locksOf(backend, PROJECT, "dev"), []);
   });
 
+  it("does not show whether a stack is worked on that it has not: the share may not be mounted here", async () => {
+    const engine = new EngineSide("dev", "/nowhere/pulumi", { PULUMI_BACKEND_URL: `file://${backend}` });
+    assert.equal(await engine.readLocks(), undefined);
+    await put(`stacks/${PROJECT}/dev.json`, stack());
+    assert.deepEqual(await engine.readLocks(), []);
+    await put(`locks/organization/${PROJECT}/dev/1.json`, JSON.stringify(lockOf()));
+    assert.equal((await engine.readLocks())?.length, 1);
+  });
+
   it("keeps locks beside attributes, which are no locks", async () => {
     const lock = lockOf();
     await put(`locks/organization/${PROJECT}/dev/1.json`, JSON.stringify(lock));
@@ -290,6 +299,40 @@ describe("the refusal of a stack that is locked", () => {
       { username: "j@doe", hostname: "vm", pid: 7, timestamp: "2026-11-28T20:00:01+01:00" },
     ]);
     assert.deepEqual(lockRefusal("error: stack 'organization/evergreen/dev' already exists"), []);
+  });
+});
+
+describe("the locks of a stack in a bucket", () => {
+  let directory = "";
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), "evergreen-bucket-"));
+  });
+  afterEach(() => rm(directory, { recursive: true }));
+
+  const locked =
+    "s3://b/.pulumi/locks/organization/evergreen/dev/a.json: created by ops@build-1 (pid 12) at 2026-11-28T20:00:00Z";
+
+  /** An engine whose `stack export` fails with these words, or succeeds, and whose `stack init` names a lock. */
+  async function engineThat(failure?: string): Promise<EngineSide> {
+    const program = join(directory, "pulumi");
+    const exported = failure === undefined ? "echo '{}'" : `echo "error: ${failure}" >&2; exit 255`;
+    const script = `#!/bin/sh\ncase "$1 $2" in\n"stack export") ${exported};;\n*) echo "${locked}" >&2; exit 255;;\nesac\n`;
+    await writeFile(program, script, { mode: 0o755 });
+    return new EngineSide("dev", program, { PATH: process.env.PATH, PULUMI_BACKEND_URL: "s3://b" });
+  }
+
+  it("are those that the engine names", async () => {
+    const locks = await (await engineThat()).readLocks();
+    assert.deepEqual(
+      locks?.map(({ pid }) => pid),
+      [12],
+    );
+  });
+
+  it("are unknown, not none, when the bucket does not answer, and when it has no such stack", async () => {
+    const silent = await engineThat("could not load stack: blob (code=Unknown): dial tcp: i/o timeout");
+    await assert.rejects(silent.readLocks(), /pulumi stack export failed: .*i\/o timeout/);
+    assert.equal(await (await engineThat("no stack named 'dev' found")).readLocks(), undefined);
   });
 });
 
