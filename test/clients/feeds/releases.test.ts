@@ -1,0 +1,275 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import * as openpgp from "openpgp";
+import { readRke2Release, releaseFolder } from "../../../src/clients/feeds/rke2-release.ts";
+import { readUbuntuKey, UBUNTU_KEY, verifySignature } from "../../../src/clients/feeds/signature.ts";
+import { mirrorAt, UPSTREAM } from "../../../src/clients/feeds/source.ts";
+import { findUbuntuRelease, type UbuntuQuery } from "../../../src/clients/feeds/ubuntu-release.ts";
+import { sayTo } from "../../../src/runtime/log.ts";
+import { deadline, realSignature, realSums, sha256, Web } from "./web.ts";
+
+const NOW = new Date("2026-08-02T00:00:00Z");
+const releases = new URL("https://cloud-images.ubuntu.com/releases/noble/");
+const folder = "/cloud-images.ubuntu.com/releases/noble/release-20260725/";
+const IMAGE = "ubuntu-24.04-server-cloudimg-amd64.img";
+
+/** A key of a site, and what it signs: the shape of Ubuntu's lists, with files that are small enough for a test. */
+async function site() {
+  const pair = await openpgp.generateKey({
+    userIDs: [{ name: "site" }],
+    format: "object",
+    date: new Date("2026-01-01"),
+  });
+  const sign = async (text: string, at = new Date("2026-07-25T20:00:00Z")): Promise<Buffer> => {
+    const message = await openpgp.createMessage({ binary: Buffer.from(text) });
+    const signed: unknown = await openpgp.sign({
+      message,
+      signingKeys: pair.privateKey,
+      detached: true,
+      format: "binary",
+      date: at,
+    });
+    assert.ok(signed instanceof Uint8Array);
+    return Buffer.from(signed);
+  };
+  return { sign, armored: pair.publicKey.armor(), fingerprint: pair.publicKey.getFingerprint().toUpperCase() };
+}
+
+/** The files of a release. */
+function releaseOf(serial: string, before = "20260705") {
+  const manifest = `curl\t8.5.0-2ubuntu10.${serial.slice(-1)}\n`;
+  const changelog = JSON.stringify({ from_serial: before, to_serial: serial });
+  const change = `ubuntu-24.04-server-cloudimg-amd64.release.${before}.${serial}.image_changelog.json`;
+  const sums = `${sha256(`image of ${serial}`)} *${IMAGE}\n${sha256(manifest)} *ubuntu-24.04-server-cloudimg-amd64.manifest\n${sha256(changelog)} *${change}\n`;
+  return { sums, files: { "ubuntu-24.04-server-cloudimg-amd64.manifest": manifest, [change]: changelog } };
+}
+
+describe("a release of Ubuntu's cloud images", () => {
+  let web: Web;
+  let cache = "";
+  beforeEach(async () => {
+    web = new Web();
+    await web.start();
+    cache = await mkdtemp(join(tmpdir(), "evergreen-feeds-"));
+    sayTo(() => undefined);
+  });
+  afterEach(async () => {
+    web.stop();
+    sayTo();
+    await rm(cache, { recursive: true, force: true });
+  });
+
+  /** Puts a release of a site's own key on the server. */
+  async function publish(serial: string, key: Awaited<ReturnType<typeof site>>, signedAt?: Date) {
+    const { sums, files } = releaseOf(serial);
+    const there = folder.replace("20260725", serial);
+    for (const [name, text] of Object.entries(files)) web.files.set(there + name, text);
+    web.files.set(`${there}SHA256SUMS`, sums);
+    web.files.set(`${there}SHA256SUMS.gpg`, await key.sign(sums, signedAt));
+  }
+
+  const query = (changes: Partial<UbuntuQuery>): UbuntuQuery => ({
+    ...{
+      source: mirrorAt(web.root),
+      releases,
+      serial: "20260725",
+      architecture: "amd64",
+      keys: "",
+      fingerprint: UBUNTU_KEY,
+    },
+    ...{ cache, now: NOW, deadline: deadline(), ...changes },
+  });
+  const by = ({ armored, fingerprint }: Awaited<ReturnType<typeof site>>, changes: Partial<UbuntuQuery> = {}) =>
+    query({ keys: armored, fingerprint, ...changes });
+
+  it("that is real is taken by Ubuntu's key of this repository, and no other byte of it", async () => {
+    const signed = { keys: await readUbuntuKey(), fingerprint: UBUNTU_KEY, where: "x", now: NOW };
+    const at = await verifySignature({ ...signed, content: realSums, signature: realSignature });
+    assert.equal(at.toISOString(), "2026-07-25T22:34:07.000Z");
+    const tampered = Buffer.from(realSums);
+    tampered.writeUInt8(tampered.readUInt8(3) ^ 1, 3);
+    await assert.rejects(verifySignature({ ...signed, content: tampered, signature: realSignature }), /does not fit/);
+  });
+
+  it("is the newest of its folder, with what the pin rests on", async () => {
+    const key = await site();
+    for (const serial of ["20260705", "20260725", "20260725.1"]) await publish(serial, key);
+    web.files.set(
+      "/cloud-images.ubuntu.com/releases/noble/",
+      `<a href="../">up</a><a href="release-20260725.1/">x</a><a href="release-20260705/">x</a><a href="release/">x</a><a href="release-20260725/">`,
+    );
+    const found = await findUbuntuRelease(by(key, { serial: undefined }));
+    assert.equal(found.serial, "20260725.1");
+    assert.equal(found.url, `https://cloud-images.ubuntu.com/releases/noble/release-20260725.1/${IMAGE}`);
+    assert.equal(found.sha256, sha256("image of 20260725.1"));
+    assert.deepEqual(
+      [...found.evidence.keys()],
+      [
+        "SHA256SUMS",
+        "SHA256SUMS.gpg",
+        "ubuntu-24.04-server-cloudimg-amd64.manifest",
+        "ubuntu-24.04-server-cloudimg-amd64.release.20260705.20260725.1.image_changelog.json",
+      ],
+    );
+    const sent = web.asked.length;
+    await findUbuntuRelease(by(key, { serial: "20260725.1" }));
+    assert.equal(web.asked.length - sent, 2, "the manifest and the changelog come from the cache");
+  });
+
+  it("is read of a mirror that is a folder", async () => {
+    const key = await site();
+    const disk = join(cache, "mirror");
+    const { sums, files } = releaseOf("20260725");
+    const all = { ...files, SHA256SUMS: sums, "SHA256SUMS.gpg": await key.sign(sums) };
+    for (const [name, bytes] of Object.entries(all)) {
+      const path = join(disk, folder, name);
+      await mkdir(dirname(path), { recursive: true });
+      await writeFile(path, bytes);
+    }
+    const found = await findUbuntuRelease(by(key, { source: mirrorAt(disk), serial: undefined }));
+    assert.equal(found.serial, "20260725");
+  });
+
+  it("of which a list is tampered with is refused", async () => {
+    const key = await site();
+    await publish("20260725", key);
+    web.files.set(`${folder}SHA256SUMS`, `${releaseOf("20260725").sums}${sha256("evil")} *evil.img\n`);
+    await assert.rejects(findUbuntuRelease(by(key)), /signature is not of the key .*[^]*SHA256SUMS/);
+  });
+
+  it("that a second key signed is refused, also when that key is in the ring", async () => {
+    const [key, second] = [await site(), await site()];
+    await publish("20260725", second);
+    const both = key.armored + second.armored;
+    await assert.rejects(findUbuntuRelease(by(key, { keys: both })), /signature is not of the key/);
+    await assert.rejects(findUbuntuRelease(by(key, { keys: second.armored })), /there is no key [0-9A-F]{40} to check/);
+    await findUbuntuRelease(by(second, { keys: both }));
+  });
+
+  it("is never found by a short id of a key", async () => {
+    const key = await site();
+    await publish("20260725", key);
+    await assert.rejects(findUbuntuRelease(by(key, { fingerprint: key.fingerprint.slice(-16) })), /there is no key/);
+  });
+
+  it("whose list is of another day is refused, though it has its good signature", async () => {
+    const key = await site();
+    await publish("20260705", key);
+    for (const name of ["SHA256SUMS", "SHA256SUMS.gpg"]) {
+      const old = web.files.get(`${folder.replace("20260725", "20260705")}${name}`);
+      assert.ok(old !== undefined);
+      web.files.set(folder + name, old);
+    }
+    await assert.rejects(findUbuntuRelease(by(key)), /is of 20260705, and not of 20260725/);
+  });
+
+  it("whose list was signed before its day is refused, or in a time to come", async () => {
+    const key = await site();
+    await publish("20260725", key, new Date("2026-07-20T00:00:00Z"));
+    await assert.rejects(findUbuntuRelease(by(key)), /was signed at 2026-07-20.*, before the release 20260725/);
+    await publish("20260725", key, new Date("2026-09-01T00:00:00Z"));
+    await assert.rejects(findUbuntuRelease(by(key)), /signature is not of the key/);
+  });
+
+  it("that does not list the image is refused", async () => {
+    const key = await site();
+    await publish("20260725", key);
+    await assert.rejects(findUbuntuRelease(by(key, { architecture: "s390x" })), /no one image of s390x/);
+  });
+
+  it("whose manifest is not the listed one is refused", async () => {
+    const key = await site();
+    await publish("20260725", key);
+    web.files.set(`${folder}ubuntu-24.04-server-cloudimg-amd64.manifest`, "curl\t9\n");
+    await assert.rejects(findUbuntuRelease(by(key)), /has the digest .* is pinned/);
+  });
+
+  it("that a mirror has not is named with its place there", async () => {
+    const key = await site();
+    await assert.rejects(
+      findUbuntuRelease(by(key)),
+      /no such file[^]*cloud-images\.ubuntu\.com\/releases\/noble\/release-20260725/,
+    );
+    web.files.set("/cloud-images.ubuntu.com/releases/noble/", "<html>nothing here</html>");
+    await assert.rejects(findUbuntuRelease(by(key, { serial: undefined })), /there is no release of the cloud image/);
+  });
+
+  it("whose list or signature is something else is refused", async () => {
+    const key = await site();
+    await publish("20260725", key);
+    web.files.set(`${folder}SHA256SUMS.gpg`, "<html>log in</html>");
+    await assert.rejects(findUbuntuRelease(by(key)), /key or a signature cannot be read/);
+    const page = "<html>log in</html>";
+    web.files.set(`${folder}SHA256SUMS`, page);
+    web.files.set(`${folder}SHA256SUMS.gpg`, await key.sign(page));
+    await assert.rejects(findUbuntuRelease(by(key)), /line 1 of the list of digests/);
+  });
+});
+
+describe("a release of RKE2", () => {
+  const version = "v1.36.4+rke2r1";
+  const files = ["rke2.linux-amd64.tar.gz", "rke2-images-core.linux-amd64.tar.zst"];
+  const list = [...files, "rke2-images-canal.linux-amd64.tar.zst"].map((file) => `${sha256(file)}  ${file}\n`).join("");
+  const path = (host = "") => `${host}/github.com/rancher/rke2/releases/download/${version}/sha256sum-amd64.txt`;
+  let web: Web;
+  beforeEach(async () => {
+    web = new Web();
+    await web.start();
+    sayTo(() => undefined);
+  });
+  afterEach(() => {
+    web.stop();
+    sayTo();
+  });
+  const ask = (sources: Parameters<typeof readRke2Release>[0]["sources"], wanted = files) =>
+    readRke2Release({ sources, version, architecture: "amd64", files: wanted, deadline: deadline() });
+
+  it("has a plus in its address that stays one", () => {
+    assert.equal(releaseFolder(version).href, "https://github.com/rancher/rke2/releases/download/v1.36.4%2Brke2r1/");
+  });
+
+  it("gives the digests of the files that an image has, and of the list itself", async () => {
+    web.beUpstream();
+    web.files.set(path(), list);
+    const found = await ask([UPSTREAM], [...files, "sha256sum-amd64.txt"]);
+    assert.deepEqual(found.artefacts, [
+      ...files.map((file) => ({ file, sha256: sha256(file) })),
+      { file: "sha256sum-amd64.txt", sha256: sha256(list) },
+    ]);
+    assert.equal(Buffer.from(found.evidence.get("sha256sum-amd64.txt") ?? []).toString(), list);
+  });
+
+  it("without files says that it has none, and why that may be", async () => {
+    web.beUpstream();
+    await assert.rejects(ask([UPSTREAM]), /RKE2 v1\.36\.4\+rke2r1 has no files to download[^]*RKE2 Prime/);
+    await assert.rejects(
+      ask([mirrorAt(web.root)]),
+      /has no files to download[^]*copy the files of the release to the mirror/,
+    );
+  });
+
+  it("without one of the files names it", async () => {
+    web.files.set(path(), list);
+    await assert.rejects(
+      ask([mirrorAt(web.root)], ["rke2-images-cilium.linux-amd64.tar.zst"]),
+      /has no rke2-images-cilium/,
+    );
+  });
+
+  it("is asked of two sources, which must agree on each file that an image has", async () => {
+    web.beUpstream();
+    const mirror = mirrorAt(`${web.root}/mirror`);
+    const there = path("/mirror");
+    web.files.set(path(), list);
+    // The mirror is no host of the network: it is reached through the same server, by its own name.
+    const host = `/${new URL(web.root).host}${there}`;
+    web.files.set(host, list.replace(sha256("rke2-images-canal.linux-amd64.tar.zst"), "0".repeat(64)));
+    await ask([UPSTREAM, mirror]);
+    web.files.set(host, list.replace(sha256("rke2.linux-amd64.tar.gz"), "0".repeat(64)));
+    await assert.rejects(ask([UPSTREAM, mirror]), /have other digests of rke2\.linux-amd64\.tar\.gz/);
+    web.files.delete(host);
+    await assert.rejects(ask([UPSTREAM, mirror]), /has no files to download/);
+  });
+});
