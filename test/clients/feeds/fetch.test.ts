@@ -114,7 +114,7 @@ describe("the fetcher of feeds", () => {
     await mkdir(join(cache, "github.com/rancher/rke2/file.tar.gz"), { recursive: true });
     await assert.rejects(
       fetchBytes(wanted(mirrorAt(cache))),
-      (error) => !(error instanceof NotThere) && String(error).includes('EISDIR'),
+      (error) => !(error instanceof NotThere) && String(error).includes("EISDIR"),
     );
   });
 

@@ -45,7 +45,10 @@ export class Web {
     const path = decodeURIComponent(request.url ?? "");
     this.asked.push(path);
     const found = this.files.get(path);
-    if (typeof found === "function") { found(request, response); return; }
+    if (typeof found === "function") {
+      found(request, response);
+      return;
+    }
     response.statusCode = found === undefined ? 404 : 200;
     this.sent += found?.length ?? 0;
     response.end(found);
