@@ -8,6 +8,9 @@ import { forecastDrains } from "../src/program/drains.ts";
 import { planLocalData } from "../src/program/local-data.ts";
 import { paths, type Lease } from "../src/clients/kubernetes/types.ts";
 import { slotStates, type Member } from "../src/domain/rollout/slot-state.ts";
+import { readWithRegistries } from "../src/config/stack-config.ts";
+import type { OpenStack } from "../src/observe/open-stack.ts";
+import { observeRegistries, outdatedRegistries } from "../src/observe/registries.ts";
 import { withStack } from "./open-stack.ts";
 import { table } from "./table.ts";
 
@@ -20,7 +23,9 @@ export function statusCommand(program: Command): void {
     .description("show per pool and slot: generation, phase, what it waits for; and the plan of the next update")
     .option("-s, --stack <name>", "stack to look at", "dev")
     .action(async ({ stack }: { stack: string }) => {
-      await withStack(stack, async ({ config, observed }) => {
+      await withStack(stack, async (site, environment) => {
+        const { config } = site;
+        const { observed, words: outdated } = await observeRegistriesOf(stack, environment, site);
         const leases = await readHeldLeases(observed);
         const pools = new Set([...observed.vms, ...observed.nodes].map((one) => one.pool));
         for (const pool of pools) show(`${poolStatus(observed, pool, leases)}\n`);
@@ -31,9 +36,29 @@ export function statusCommand(program: Command): void {
             await forecastDrains(config, observed, await planLocalData(config, observed, planned)),
           );
         });
+        if (outdated.length > 0) show(`registries:\n${outdated.join("\n")}\n`);
         show(`the next update:\n${words}`);
       });
     });
+}
+
+/**
+ * Looks at which nodes run with other registries than the configured ones. They are secret mostly: without what decrypts
+ * them the rest of the status is shown.
+ */
+async function observeRegistriesOf(
+  stack: string,
+  environment: NodeJS.ProcessEnv,
+  { pve, observed }: OpenStack,
+): Promise<{ observed: ObservedCluster; words: string[] }> {
+  try {
+    const registries = await observeRegistries(pve, await readWithRegistries(stack, { environment }), observed);
+    return { observed: { ...observed, registries }, words: outdatedRegistries(registries, stack) };
+  } catch (error) {
+    const refused = asUserError(error);
+    if (refused === undefined) throw error;
+    return { observed, words: [`not compared with those of the nodes: ${refused.message}`] };
+  }
 }
 
 /** The nodes of every slot of a pool and what they wait for. @param leases holder of each lease, by the lease's name */

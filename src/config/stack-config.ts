@@ -19,12 +19,44 @@ export interface Reading {
 }
 
 /**
- * Reads the configuration of a stack as `pulumi` would pass it to the program: from its file, and where other sources are
- * merged into that, from the engine.
+ * Reads the configuration of a stack as `pulumi` would pass it to the program, without `evergreen:registries`: from its
+ * file, and where other sources are merged into that, from the engine.
  * @throws UserErrors that say what is wrong with it; UserError when it cannot be read
  */
 export async function readStackConfig(stack: string, reading: Reading): Promise<Config> {
-  const project = reading.project ?? projectRoot;
+  const settings = Object.entries(await readAll(stack, reading)).filter(([key]) => key !== REGISTRIES);
+  return parseAll(stack, Object.fromEntries(settings));
+}
+
+/**
+ * The same with `evergreen:registries`, which the engine decrypts where it is a secret. Its passwords are hidden from all
+ * that is printed.
+ */
+export async function readWithRegistries(stack: string, reading: Reading): Promise<Config> {
+  const settings = await readAll(stack, reading);
+  if (!isSecret(settings[REGISTRIES])) return parseAll(stack, settings);
+  const { [REGISTRIES]: registries } = await askEngine(stack, reading, ["--show-secrets"]).catch((error: unknown) => {
+    throw new UserError(
+      {
+        what: `the engine does not decrypt evergreen:registries: ${messageOf(error)}`,
+        where: `stack ${stack}`,
+        todo: "give it what an update has: the passphrase, or access to the key",
+      },
+      { cause: error },
+    );
+  });
+  return parseAll(stack, { ...settings, [REGISTRIES]: registries });
+}
+
+/** The only key that may be secret. */
+const REGISTRIES = "evergreen:registries";
+
+/** Whether a part of a value is encrypted. */
+const isSecret = (value: unknown): boolean => JSON.stringify([value]).includes('"secure":');
+
+/** All settings, of which those that are secret are encrypted. */
+async function readAll(stack: string, reading: Reading): Promise<Record<string, unknown>> {
+  const { project = projectRoot } = reading;
   const file = reading.file ?? (await findStackFile(stack, project));
   const text = await readFile(resolve(project, file), "utf8").catch((error: unknown) => {
     throw new UserError({
@@ -38,16 +70,30 @@ export async function readStackConfig(stack: string, reading: Reading): Promise<
     ...(settings?.environment === undefined ? [] : ["environment (Pulumi ESC)"]),
     ...((await hasDefaults(project)) ? ["config of Pulumi.yaml"] : []),
   ];
-  const own = settings?.config ?? {};
-  const all = others.length === 0 ? own : await askEngine(stack, { ...reading, project, file }, others);
+  if (others.length === 0) return settings?.config ?? {};
+  // What the file has may not be what counts.
+  return await askEngine(stack, reading, []).catch((error: unknown) => {
+    throw new UserError(
+      {
+        what: `the configuration of stack ${stack} is not in its file alone, and the engine does not say the rest: ${messageOf(error)}`,
+        where: others.join(", "),
+        todo: `see what npx pulumi config --stack ${stack} says, which an update needs too; or have all keys that begin with evergreen: in ${file}, and no other source`,
+      },
+      { cause: error },
+    );
+  });
+}
+
+function parseAll(stack: string, settings: Readonly<Record<string, unknown>>): Config {
   try {
-    return readConfig(ownSettings(withoutSecrets(all)));
+    return readConfig(ownSettings(settings));
   } catch (error) {
-    const isEncrypted = JSON.stringify(all).includes('"secure":');
-    if (!(error instanceof UserErrors) || !isEncrypted) throw error;
+    if (!(error instanceof UserErrors) || !isSecret(settings)) throw error;
     const alone = {
       what: `the configuration of stack ${stack} has secrets beside evergreen:registries, and this command decrypts none`,
-      where: file,
+      where: Object.keys(settings)
+        .filter((key) => isSecret(settings[key]))
+        .join(", "),
       todo: "set the other keys that begin with evergreen: in clear; credentials may stay secret",
     };
     throw new UserErrors([alone, ...error.problems]);
@@ -62,26 +108,20 @@ interface Told {
   objectValue?: unknown;
 }
 
-/** @throws UserError when the engine does not say it: what the file has may not be what counts */
+/** @throws Error in the engine's words */
 async function askEngine(
   stack: string,
-  { environment, project, file }: Reading & { project: string; file: string },
-  others: readonly string[],
+  { environment, project = projectRoot, file }: Reading,
+  more: readonly string[],
 ): Promise<Record<string, unknown>> {
-  const args = ["config", "--json", "--stack", stack, "--config-file", resolve(project, file), "--non-interactive"];
+  const path = file === undefined ? [] : ["--config-file", resolve(project, file)];
+  const args = ["config", "--json", "--stack", stack, ...path, ...more, "--non-interactive"];
   const options = { cwd: project, env: environment, timeout: patienceMs };
   const told = await promisify(execFile)("pulumi", args, options).then(
     ({ stdout }) => JSON.parse(stdout) as Record<string, Told>,
     (error: unknown) => {
       const said = (error as { stderr?: string }).stderr?.trim().split("\n").at(-1) ?? "";
-      throw new UserError(
-        {
-          what: `the configuration of stack ${stack} is not in its file alone, and the engine does not say the rest: ${said === "" ? messageOf(error) : said}`,
-          where: others.join(", "),
-          todo: `see what npx pulumi config --stack ${stack} says, which an update needs too; or have all keys that begin with evergreen: in ${file}, and no other source`,
-        },
-        { cause: error },
-      );
+      throw new Error(said === "" ? messageOf(error) : said);
     },
   );
   return Object.fromEntries(
@@ -91,11 +131,6 @@ async function askEngine(
 
 /** Longest wait for the engine, in milliseconds: an environment may log in elsewhere before it answers. */
 const patienceMs = 60_000;
-
-/** Only the engine can decrypt the secrets of a stack. No command of ours needs the key that may have some. */
-function withoutSecrets(settings: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(settings).filter(([key]) => key !== "evergreen:registries"));
-}
 
 function parseSettings(text: string, file: string): Settings {
   try {

@@ -50,6 +50,19 @@ export async function observeRegistries(
   };
 }
 
+/** Lines about nodes that run with other registries than the configured ones, and what brings these. */
+export function outdatedRegistries({ outdated, fixed }: ObservedRegistries, stack: string): string[] {
+  const others = "with other registries than the configured ones";
+  const update = `npx pulumi up --stack ${stack}`;
+  return [
+    ...(outdated.size === 0 ? [] : [`${[...outdated].sort().join(", ")}: ${others}. These bring them: ${update}`]),
+    ...[...Map.groupBy(fixed, ([, why]) => why)].map(([why, nodes]) => {
+      const names = nodes.map(([name]) => name).sort();
+      return `${names.join(", ")}: ${others}, and they stay, because ${why}: raise rollout of the pool, then ${update}`;
+    }),
+  ];
+}
+
 /** Lines about nodes that stay in this run, and whose registries cannot be changed. */
 export function keptRegistries({ fixed }: ObservedRegistries, plans: readonly PoolPlan[]): string[] {
   return plans.flatMap(({ pool, slots, unreplaced }) => {

@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parse } from "yaml";
-import { readStackConfig } from "../../src/config/stack-config.ts";
+import { parse, stringify } from "yaml";
+import { readStackConfig, readWithRegistries } from "../../src/config/stack-config.ts";
 import { findStackFile } from "../../src/config/stack-file.ts";
 import { UserError, UserErrors } from "../../src/runtime/errors.ts";
+import { redact } from "../../src/runtime/log.ts";
 import { projectRoot } from "../../src/runtime/project.ts";
 
 const environment = {};
@@ -137,10 +138,7 @@ describe("the configuration of a stack that is not in its file alone", () => {
       await writeFile(join(project, "answer"), json);
       const config = await read(own, stack, `cat ${project}/answer`);
       assert.deepEqual([config.cluster, config.timeouts.agentSeconds], ["prod", 77]);
-      assert.match(
-        await readFile(join(project, "asked"), "utf8"),
-        /^config --json --stack web --config-file \/.*stacks/,
-      );
+      assert.match(await readFile(join(project, "asked"), "utf8"), /^config --json --stack web --non-interactive$/m);
     });
 
   it("is refused with the engine's words where it says nothing", async () => {
@@ -157,6 +155,23 @@ describe("the configuration of a stack that is not in its file alone", () => {
     await writeFile(join(project, "answer"), JSON.stringify(await told({ "evergreen:timeouts": { secret: true } })));
     const refused = read(sources[0]?.[1] ?? "", sources[0]?.[2] ?? "", `cat ${project}/answer`);
     await assert.rejects(refused, /has secrets beside evergreen:registries[^]*evergreen:timeouts/);
+  });
+
+  it("has its registries when they are asked for, decrypted by the engine, or why it does not decrypt them", async () => {
+    const own = "stackConfigDir: stacks";
+    const stack = `${await readFile(join(projectRoot, "Pulumi.prod.yaml"), "utf8")}\n  evergreen:registries:\n    secure: AAA\n`;
+    const registries = { configs: { "r.example.org": { auth: { username: "u", password: "s3cret-word" } } } };
+    for (const value of [stringify(registries), JSON.stringify(registries)]) {
+      await writeFile(join(project, "answer"), JSON.stringify({ "evergreen:registries": { value, secret: true } }));
+      await read(own, stack, `cat ${project}/answer`);
+      const reading = { project, environment: { PATH: `${join(project, "bin")}:/usr/bin:/bin` } };
+      assert.deepEqual((await readWithRegistries("web", reading)).registries, registries);
+      assert.match(await readFile(join(project, "asked"), "utf8"), /--show-secrets/);
+      assert.ok(!redact("a s3cret-word b").includes("s3cret-word"));
+    }
+    await read(own, stack, "echo 'error: passphrase must be set' >&2; exit 255");
+    const reading = { project, environment: { PATH: `${join(project, "bin")}:/usr/bin:/bin` } };
+    await assert.rejects(readWithRegistries("web", reading), /does not decrypt .*: error: passphrase must be set/);
   });
 
   it("is in the folder that Pulumi.yaml names, also by its older name", async () => {
