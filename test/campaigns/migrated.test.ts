@@ -28,12 +28,12 @@ describe("on two Proxmox hosts, end to end", function () {
     const { vms } = await site.lab.status;
     const found = vms.find(({ tags }) => tags.includes("eg-pool-workers") && tags.includes(`eg-slot-${slot}`));
     assert.ok(found);
-    return found.vmid;
+    return { vm: found.vmid, host: found.node, other: found.node === "pve1" ? "pve2" : "pve1" };
   };
 
   it("replaces a node whose VM was migrated, and destroys it where it is", async () => {
-    const vm = await vmOf(0);
-    await site.lab.call("POST /faults", { kind: "migrate-vm", vm, host: "pve2" });
+    const { vm, host, other } = await vmOf(0);
+    await site.lab.call("POST /faults", { kind: "migrate-vm", vm, host: other });
     await site.configure({ "pools.0.image": newer });
     const { code, output } = await site.launcher(
       "up",
@@ -44,7 +44,7 @@ describe("on two Proxmox hosts, end to end", function () {
       "--non-interactive",
     );
     assert.equal(code, 0, output);
-    assert.match(output, new RegExp(`the engine remembers VM ${vm} \\(\\S+\\) on pve1, and it was migrated`));
+    assert.match(output, new RegExp(`the engine remembers VM ${vm} \\(\\S+\\) on ${host}, and it was migrated`));
     const { vms } = await site.lab.status;
     assert.ok(!vms.some(({ vmid }) => vmid === vm));
     assert.deepEqual(await site.complaints(), []);
@@ -61,15 +61,14 @@ describe("on two Proxmox hosts, end to end", function () {
       );
       return body.items[0]?.metadata.labels["topology.kubernetes.io/zone"];
     };
-    const vm = await vmOf(0);
-    const { vms } = await site.lab.status;
-    const host = vms.find(({ vmid }) => vmid === vm)?.node;
-    const [from, to] = host === "pve1" ? ["a", "pve2"] : ["b", "pve1"];
-    assert.equal(await zoneOf(0), from);
-    await site.lab.call("POST /faults", { kind: "migrate-vm", vm, host: to });
+    // The server is on pve1, so the second worker is too: both are on pve2 then, which is turned off below.
+    const { vm, host, other } = await vmOf(1);
+    const from = host === "pve1" ? "a" : "b";
+    assert.equal(await zoneOf(1), from);
+    await site.lab.call("POST /faults", { kind: "migrate-vm", vm, host: other });
     const said = await site.up();
     assert.match(said, /is on another Proxmox host than before: it gets topology\.kubernetes\.io\/zone=/);
-    assert.equal(await zoneOf(0), from === "a" ? "b" : "a");
+    assert.equal(await zoneOf(1), from === "a" ? "b" : "a");
     await site.unchanged();
   });
 
@@ -92,8 +91,9 @@ describe("on two Proxmox hosts, end to end", function () {
   it("destroys the cluster with a VM that was migrated, and one that was deleted", async () => {
     await site.configure({ allowDestroy: true });
     await site.up();
-    const [gone, vm] = [await vmOf(0), await vmOf(1)];
-    await site.lab.call("POST /faults", { kind: "migrate-vm", vm, host: "pve1" });
+    const { vm: gone } = await vmOf(0);
+    const { vm, host, other } = await vmOf(1);
+    await site.lab.call("POST /faults", { kind: "migrate-vm", vm, host: other });
     await site.lab.call("POST /faults", { kind: "delete-vm", vm: gone });
     const { code, output } = await site.launcher(
       "destroy",
@@ -104,7 +104,7 @@ describe("on two Proxmox hosts, end to end", function () {
       "--non-interactive",
     );
     assert.equal(code, 0, output);
-    assert.match(output, new RegExp(`the engine remembers VM ${vm} \\(\\S+\\) on pve2, and it was migrated`));
+    assert.match(output, new RegExp(`the engine remembers VM ${vm} \\(\\S+\\) on ${host}, and it was migrated`));
     assert.match(output, new RegExp(`the engine remembers VM ${gone} \\(\\S+\\), which is gone`));
     assert.deepEqual(await site.vms("workers"), []);
   });

@@ -50,6 +50,6 @@ describe("the place of a planned VM", () => {
     assert.deepEqual(hostsOf(2, false, ["pve1", "pve2"]), ["pve1", "pve2"]);
     assert.deepEqual(hostsOf(1, false, ["pve2"]), ["pve2"]);
     assert.deepEqual(hostsOf(3, false, ["pve1", "pve2"]), hosts, "the run is refused by the third one");
-    assert.deepEqual(hostsOf(2, true, ["pve1"]), ["pve1", "pve3"], "a storage that all have");
+    assert.deepEqual(hostsOf(2, true, ["pve1"]), ["pve2", "pve3"], "a storage that all have");
   });
 });

@@ -27,12 +27,12 @@ export function withWeight(hosts: readonly string[], { weights }: HostFacts): st
  * goes to the zone with the fewest of its nodes for its size, and there to the host with the fewest for its size. So each
  * zone and each host has one before any has a second, and none gets more than its share, rounded up. For servers all
  * zones and hosts have the same size, because etcd counts servers: three are on three hosts, whatever these can hold.
- * Among equals the host with the fewest agents of all pools is taken, and then the first.
+ * Among equals the host with the fewest nodes of all pools for its size is taken, servers too, and then the first: so
+ * pools that are smaller than the list of hosts reach all of them together.
  * @returns host by name of the VM, for the VMs that have none
  */
 export function chooseHosts(pools: readonly HostedPool[], facts: HostFacts): Map<string, string> {
-  const agents = pools.filter(({ role }) => role === "agent");
-  const all = count(agents.flatMap(({ nodes }) => nodes.flatMap(({ host }) => host ?? [])));
+  const all = count(pools.flatMap(({ nodes }) => nodes.flatMap(({ host }) => host ?? [])));
   const chosen = new Map<string, string>();
   for (const { role, nodes, ...pool } of pools) {
     const hosts = withWeight(pool.hosts, facts);
@@ -60,7 +60,7 @@ export function chooseHosts(pools: readonly HostedPool[], facts: HostFacts): Map
       chosen.set(name, best.host);
       add(here, best.host);
       add(inZone, zoneOf(best.host));
-      if (role === "agent") add(all, best.host);
+      add(all, best.host);
     }
   }
   return chosen;

@@ -75,6 +75,30 @@ describe("hosts of new VMs", () => {
     assert.deepEqual(after(pool("agent", abc, fresh(2)), {}, [other]), ["b", "c"]);
   });
 
+  it("take hosts without servers first, which pools smaller than the list of hosts would never reach", () => {
+    const hosts = ["a", "b", "c", "d", "e"];
+    const servers = pool("server", hosts, fresh(3), "servers");
+    const small = pool("agent", hosts, fresh(1), "small");
+    assert.deepEqual(after(pool("agent", hosts, fresh(2)), {}, [servers, small]), ["e", "a"]);
+    assert.deepEqual(after(pool("agent", hosts, fresh(2)), {}, [pool("server", hosts, ["e", "d", "a"], "s")]), [
+      "b",
+      "c",
+    ]);
+  });
+
+  it("leave hosts that differ by at most one node when all pools may be on all of them", () => {
+    const sizes = fc.array(fc.integer({ min: 1, max: 7 }), { minLength: 1, maxLength: 6 });
+    fc.assert(
+      fc.property(sizes, fc.integer({ min: 1, max: 6 }), (counts, many) => {
+        const hosts = Array.from({ length: many }, (_, k) => `h${k}`);
+        const pools = counts.map((slots, k) => pool(k === 0 ? "server" : "agent", hosts, fresh(slots), `p${k}`));
+        const found = [...chooseHosts(pools, {}).values()];
+        const load = hosts.map((one) => times(found, one));
+        assert.ok(Math.max(...load) - Math.min(...load) <= 1, load.join());
+      }),
+    );
+  });
+
   const host = fc.constantFrom("h1", "h2", "h3", "h4", "h5", "h6");
   const site = fc.record({
     hosts: fc.uniqueArray(host, { minLength: 1 }),
