@@ -1,12 +1,12 @@
-import { isIP } from "node:net";
 import { z } from "zod";
 import type { Json } from "../domain/model/canonical.ts";
-import { mayBelongToNode, parseAddress, parseBlock, usualSpelling } from "../domain/model/address.ts";
+import { nodeAddresses, registrationAddress, siteNetwork } from "./address-schema.ts";
 import { backup } from "./backup-schema.ts";
 import { hardware } from "./hardware-schema.ts";
 import { registries } from "./registries-schema.ts";
+import { onFailure, strategy } from "./strategy-schema.ts";
+import { timeouts } from "./timeouts-schema.ts";
 import { MAX_SLOTS } from "../domain/model/generation.ts";
-import { defaultTimeouts } from "../domain/model/step-environment.ts";
 import { LIFELONG_KEYS } from "../domain/rollout/cluster-keys.ts";
 
 /*
@@ -20,23 +20,6 @@ import { LIFELONG_KEYS } from "../domain/rollout/cluster-keys.ts";
 
 const text = z.string().min(1);
 const count = (least: number) => z.int().min(least);
-const address = z
-  .string()
-  .refine((value) => parseAddress(value)?.family === 4, "must be an IPv4 address")
-  .meta({ values: "IPv4 address" });
-const address6 = z
-  .string()
-  .refine((value) => parseAddress(value)?.family === 6, "must be an IPv6 address")
-  .meta({ values: "IPv6 address" });
-/** IPv6 addresses of nodes, each a text or a block. */
-const ofNodes = (value: string): boolean => {
-  const block = parseBlock(value);
-  return block === undefined || mayBelongToNode(block);
-};
-const REACHED =
-  "must be reached by other machines: it is not unspecified, loopback, link-local, multicast or an IPv4 address";
-/** Routers are often named by their link-local address. */
-const isRouter = (value: string): boolean => ofNodes(value) || /^fe[89ab]/i.test(value);
 const image = text
   .regex(
     /^[a-z0-9][a-z0-9.-]*-v\d+\.\d+\.\d+(-[0-9a-z.-]+)?$/,
@@ -44,12 +27,6 @@ const image = text
   )
   .meta({ values: "name of a template with its version, such as `ubuntu-24.04-rke2-v1.0.0`" });
 const json = z.json() as z.ZodType<Json>;
-const share = z
-  .custom<number | string>(
-    (value) => (typeof value === "string" ? /^\d{1,3}%$/.test(value) : Number.isInteger(value) && Number(value) >= 0),
-    'must be a number of nodes or a percentage such as "10%"',
-  )
-  .meta({ type: ["integer", "string"], values: "whole number, or a percentage of the slots such as `10%`" });
 /**
  * The prefix is a DNS name of at most 253 characters (`IsQualifiedName`); a node with any other label cannot register.
  */
@@ -71,43 +48,6 @@ const vmIds = z.strictObject({
   last: count(100)
     .max(999_999_999)
     .meta({ description: "Last VMID of the range; the range includes it.", change: "New nodes." }),
-});
-
-const onFailure = z.enum(["hold", "rollback"]).default("hold");
-
-const strategy = z.strictObject({
-  kind: z.enum(["rolling", "blueGreen"]).default("rolling").meta({
-    description:
-      "`rolling`: a few nodes at a time. `blueGreen`: all new nodes join first, then the old ones are decommissioned; this needs twice the VMs.",
-    change: "In place.",
-  }),
-  surge: share.exactOptional().meta({
-    description:
-      "Number of VMs above the number of slots that may run at the same time, at least 1. A percentage is rounded up. Only for `rolling`.",
-    unset: "`1`",
-    change: "In place.",
-  }),
-  maxUnavailable: share.default(1).meta({
-    description:
-      "Number of slots that may be without a serving node at the same time, less than `slots`. A percentage is rounded down. A value above `surge` has no further effect, because each successor joins first. 0 means, as in a Deployment, one slot at a time, after its successor serves.",
-    change: "In place.",
-  }),
-  canary: share.exactOptional().meta({
-    description:
-      "Number of slots that are replaced first, less than `slots`; the other slots wait until these have soaked. A percentage is rounded up. It needs `soakSeconds`.",
-    unset: "no canary",
-    change: "In place, also during a rollout.",
-  }),
-  soakSeconds: count(0).default(0).meta({
-    description:
-      "Time for which new nodes must stay healthy before their generation counts as proved, in seconds. The run itself waits up to 120 s; with a longer soak, a later run continues the rollout.",
-    change: "In place, also for a soak that is running.",
-  }),
-  onFailure: onFailure.meta({
-    description:
-      "What the run after a failed verdict does. `hold`: every slot keeps the node that it has. `rollback`: every slot returns to the proved generation that the pool served on before.",
-    change: "In place.",
-  }),
 });
 
 const entryChange =
@@ -220,52 +160,7 @@ const node = {
       "VMIDs of its nodes. No other VM may have one of them. An old VM keeps its VMID until the run that replaces it ends, so agents need two VMIDs per slot, and the servers one more than there are servers.",
     change: "New nodes.",
   }),
-  firstAddress: address.exactOptional().meta({
-    description: "IPv4 address of the first VMID; each further VMID has the address at the same offset.",
-    unset: "`addresses`, or DHCP",
-    change: "New nodes.",
-  }),
-  addresses: z
-    .array(
-      text
-        .refine((value) => parseBlock(value)?.family === 4, "must be an IPv4 address, or two of them with a dash")
-        .meta({ values: "IPv4 address, or a block such as `10.0.0.20-10.0.0.39`" }),
-    )
-    .min(1)
-    .exactOptional()
-    .meta({
-      description:
-        "In place of `firstAddress`, where addresses have holes: the VMIDs get these addresses in their order. As many as there are VMIDs.",
-      unset: "`firstAddress`, or DHCP",
-      change: "New nodes.",
-    }),
-  firstAddress6: address6.refine(ofNodes, REACHED).exactOptional().meta({
-    description:
-      "IPv6 address of the first VMID, beside the IPv4 address; each further VMID has the address at the same offset. A cluster has both families from its creation on or never: `cluster-cidr` and `service-cidr` under `evergreen:controlPlane.config` say so.",
-    unset: "`addresses6`, or `ip6`",
-    change: "New nodes.",
-  }),
-  addresses6: z
-    .array(
-      text
-        .refine((value) => parseBlock(value)?.family === 6, "must be an IPv6 address, or two of them with a dash")
-        .refine(ofNodes, REACHED)
-        .meta({ values: "IPv6 address, or a block such as `fd00::20-fd00::39`" }),
-    )
-    .min(1)
-    .exactOptional()
-    .meta({
-      description:
-        "In place of `firstAddress6`: the VMIDs get these addresses in their order. As many as there are VMIDs.",
-      unset: "`firstAddress6`, or `ip6`",
-      change: "New nodes.",
-    }),
-  ip6: z.enum(["auto", "dhcp"]).exactOptional().meta({
-    description:
-      "In place of IPv6 addresses of their own: the nodes get one by router advertisements (`auto`) or DHCPv6 (`dhcp`), as `ip6` of Proxmox's `ipconfig0` says it.",
-    unset: "Proxmox tells the nodes nothing of IPv6",
-    change: "New nodes.",
-  }),
+  ...nodeAddresses,
   adopt: z.array(adoption).default([]).meta({
     description:
       "Existing nodes of a cluster that Evergreen did not make, each with the slot in which the first rollout replaces it. VMID, uuid and name must be those of the VM and of the Node: together they identify it. `npx evergreen adopt` writes the entries.",
@@ -329,21 +224,7 @@ const controlPlane = z.strictObject({
 });
 
 const site = z.strictObject({
-  registrationAddress: text
-    .refine(
-      (value) => /^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/.test(value) || parseAddress(value) !== undefined,
-      "must be a host name or an IP address, without brackets",
-    )
-    .refine(ofNodes, REACHED)
-    // Nodes and certificates keep it as it was written when they were made.
-    .overwrite(usualSpelling)
-    .meta({
-      description:
-        "Address in front of the ready servers, ports 9345 and 6443: a load balancer or a virtual address that no node owns.",
-      values: "host name, IPv4 or IPv6 address",
-      change:
-        "New nodes; existing nodes keep the address that they joined with, so the old address must stay available. Refused when a server is to be replaced or removed while an agent or an adopted node still has another address: raise `rollout` of the pools of agents first.",
-    }),
+  registrationAddress,
   tlsSans: z.array(text).default([]).meta({
     description: "Additional names and addresses for the servers' certificates.",
     change: "New generation of servers.",
@@ -396,87 +277,7 @@ const site = z.strictObject({
     change: "In place.",
   }),
   bridge: text.default("vmbr0").meta({ description: "Network bridge of the nodes.", change: "New nodes." }),
-  gateway: address.exactOptional().meta({
-    description: "Gateway of the node network, for nodes with an address of their own (`firstAddress`).",
-    unset: "none; with DHCP, what DHCP provides",
-    change: "New nodes.",
-  }),
-  prefixLength: z.int().min(8).max(30).default(24).meta({
-    description: "Prefix length of the node network, for nodes with an address of their own (`firstAddress`).",
-    change: "New nodes.",
-  }),
-  gateway6: address6.refine(isRouter, "must be the address of a router").overwrite(usualSpelling).exactOptional().meta({
-    description:
-      "IPv6 gateway of the node network, for nodes with an IPv6 address of their own (`firstAddress6`). It may be a link-local address.",
-    values: "IPv6 address",
-    unset: "what router advertisements say",
-    change: "New nodes.",
-  }),
-  prefixLength6: z.int().min(16).max(126).default(64).meta({
-    description:
-      "IPv6 prefix length of the node network, for nodes with an IPv6 address of their own (`firstAddress6`).",
-    change: "New nodes.",
-  }),
-  dnsServers: z
-    .array(
-      z
-        .string()
-        .refine((value) => isIP(value) !== 0, "must be an IPv4 or IPv6 address")
-        .meta({ values: "IP address" }),
-    )
-    .default([])
-    .meta({ description: "Name servers of the nodes. An empty list: DHCP provides them.", change: "New nodes." }),
-  searchDomain: text
-    .regex(/^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/, "must be a domain name")
-    .exactOptional()
-    .meta({
-      description: "Domain in which nodes look for host names without one.",
-      unset: "what DHCP provides, or that of the Proxmox host",
-      change: "New nodes.",
-    }),
-});
-
-const seconds = (value: number) => count(1).max(86_400).default(value);
-
-const timeouts = z.strictObject({
-  agentSeconds: seconds(defaultTimeouts.agent).meta({
-    description: "From power-on until the guest agent answers.",
-    change: "In place.",
-  }),
-  joinSeconds: seconds(defaultTimeouts.join).meta({
-    description: "From writing the join data until the Node is Ready and passes its checks.",
-    change: "In place.",
-  }),
-  storageSeconds: seconds(defaultTimeouts.storage).meta({
-    description: "Until the Longhorn replicas of a node are rebuilt on other nodes, before its pods are evicted.",
-    change: "In place.",
-  }),
-  drainSeconds: seconds(defaultTimeouts.drain).meta({
-    description:
-      "Until all pods of a node are evicted; after that the old node keeps serving. Also until Proxmox unlocks a VM that is to be powered off or destroyed.",
-    change: "In place.",
-  }),
-  volumesSeconds: seconds(defaultTimeouts.volumes).meta({
-    description: "Until all volumes of a drained node are detached.",
-    change: "In place.",
-  }),
-  shutdownSeconds: seconds(defaultTimeouts.shutdown).meta({
-    description: "Until a guest has shut down cleanly; after that its power is cut.",
-    change: "In place.",
-  }),
-  leaseSeconds: seconds(defaultTimeouts.lease).meta({
-    description: "Until another step of the same slot ends, or a disruption lease of the pool is free.",
-    change: "In place.",
-  }),
-  gateSeconds: seconds(defaultTimeouts.gate).meta({
-    description:
-      "Until every planned node of a pool is verified, not counting the soak. Also each wait around a handover: until evicted pods run elsewhere, the control plane is healthy, other slots of the pool serve, or Proxmox unlocks the VM.",
-    change: "In place.",
-  }),
-  snapshotSeconds: seconds(defaultTimeouts.snapshot).meta({
-    description: "Until an etcd snapshot is made, and uploaded when a bucket is configured.",
-    change: "In place.",
-  }),
+  ...siteNetwork,
 });
 
 export const schema = z.strictObject({
