@@ -1,5 +1,7 @@
 import { SERVER_POOL, type Config } from "../src/config/config.ts";
-import type { Role } from "../src/domain/model/types.ts";
+import type { ObservedNode, Role } from "../src/domain/model/types.ts";
+import { ipv6AloneProblems, missingFamilyProblems, rangeProblems } from "../src/domain/rollout/ip-families.ts";
+import { UserErrors } from "../src/runtime/errors.ts";
 import { withChanges } from "./stack-file.ts";
 
 /** A VM that may be the machine of a Node. */
@@ -127,6 +129,39 @@ function serverNotes({ controlPlane }: Config, nodes: readonly CandidateNode[]):
   return [
     `the cluster has ${servers.length} servers and controlPlane.servers is ${controlPlane.servers}: they have to be as many`,
   ];
+}
+
+/** What is known of the addresses of a cluster's nodes, and of its networks. */
+export type AddressedNode = Pick<ObservedNode, "name" | "addresses" | "lifelongKeys">;
+
+/**
+ * What a cluster with IPv6 needs in the configuration before its nodes are replaced.
+ * @throws UserErrors when it has IPv6 alone, or first: nothing can be configured for that
+ */
+export function familyNotes({ controlPlane, pools, site }: Config, nodes: readonly AddressedNode[]): string[] {
+  const [foreign] = nodes.flatMap(({ lifelongKeys = {} }) => rangeProblems(lifelongKeys));
+  const refused = [
+    ...ipv6AloneProblems(nodes),
+    ...(foreign === undefined
+      ? []
+      : [
+          {
+            ...foreign,
+            where: "the arguments of RKE2 on its servers",
+            todo: "leave the cluster out of Evergreen for now: its networks stay as they are for its whole life",
+          },
+        ]),
+  ];
+  if (refused.length > 0) throw new UserErrors(refused);
+  const owners = [
+    { ...controlPlane, name: SERVER_POOL, path: "evergreen:controlPlane" },
+    ...pools.map((pool, i) => ({ ...pool, path: `evergreen:pools[${i}]` })),
+  ].map(({ name, path, firstAddress6, addresses6, ip6 }) => ({
+    ...{ name, path, isMade: true, nodes: [] },
+    isTold: [firstAddress6, addresses6, ip6].some((key) => key !== undefined),
+  }));
+  const cluster = { config: controlPlane.config, registrationAddress: site.registrationAddress, nodes };
+  return missingFamilyProblems(cluster, owners).map(({ what, where, todo }) => `${where}: ${todo} (${what})`);
 }
 
 /** The entries as YAML for a stack's file. */

@@ -7,7 +7,7 @@ import type { Config } from "../src/config/config.ts";
 import { guest } from "../images/contract.ts";
 import { Kubernetes } from "../src/clients/kubernetes/client.ts";
 import { parseKubeconfig, type Kubeconfig } from "../src/clients/kubernetes/kubeconfig.ts";
-import { isServer, lifelongKeysOf, listNodes, nameOf, uuidOf } from "../src/clients/kubernetes/nodes.ts";
+import { ipAddressesOf, isServer, lifelongKeysOf, listNodes, nameOf, uuidOf } from "../src/clients/kubernetes/nodes.ts";
 import { paths, type Node } from "../src/clients/kubernetes/types.ts";
 import { apiAt } from "../src/clients/kubernetes/urls.ts";
 import { isNoSuchFile, readFile } from "../src/clients/proxmox/agent.ts";
@@ -18,7 +18,15 @@ import { projectRoot } from "../src/runtime/project.ts";
 import { findHandGiven, withHandGiven } from "./hand-given.ts";
 import { withStack } from "./open-stack.ts";
 import { toolchain } from "../tools/index.ts";
-import { propose, shown, withEntries, type CandidateNode, type CandidateVm } from "./adopt-proposal.ts";
+import {
+  familyNotes,
+  propose,
+  shown,
+  withEntries,
+  type AddressedNode,
+  type CandidateNode,
+  type CandidateVm,
+} from "./adopt-proposal.ts";
 import { readStackConfig } from "../src/config/stack-config.ts";
 import { findStackFile } from "../src/config/stack-file.ts";
 import { labels } from "../src/domain/model/formats.ts";
@@ -93,10 +101,11 @@ async function adopt({ stack, pool, kubeconfig, write = false }: Options): Promi
   try {
     await requireSight(pve, config.site.proxmoxPool);
     const { items } = await client.list<Node>(paths.nodes);
+    const families = familyNotes(config, items.map(addressed));
     const nodes = items.map((node) => candidate(node, config.cluster));
     const vms = await Promise.all((await listVms(pve)).map((vm) => readCandidateVm(pve, vm, nodes)));
     const proposal = propose(config, nodes, vms, agentPool);
-    proposal.notes.push(...(await checkRegistration(cluster, config)), ...keyNotes(config, items));
+    proposal.notes.push(...(await checkRegistration(cluster, config)), ...keyNotes(config, items), ...families);
     for (const { node, why } of proposal.untouched) show(`not touched: ${node}: ${why}`);
     for (const note of proposal.notes) show(`first: ${note}`);
     if (proposal.entries.size === 0) {
@@ -149,6 +158,11 @@ function candidate(node: Node, cluster: string): CandidateNode {
     created: node.metadata?.creationTimestamp ?? "",
     ours: pool === undefined ? undefined : { pool, slot: Number(own[labels.slot]) },
   };
+}
+
+function addressed(node: Node): AddressedNode {
+  const lifelongKeys = isServer(node) ? lifelongKeysOf(node) : undefined;
+  return { name: nameOf(node), addresses: ipAddressesOf(node), ...(lifelongKeys && { lifelongKeys }) };
 }
 
 /** Keys that the servers' configuration has to repeat: a new server with other ones never joins, or harms the network. */

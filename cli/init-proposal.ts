@@ -1,7 +1,8 @@
 /** The first configuration of a cluster on a site: what an operator says, and the rest as the site has it. */
 import { parse } from "yaml";
 import { ownSettings, readConfig, type Config } from "../src/config/config.ts";
-import { addressAfter, parseAddress, sizeOf } from "../src/domain/model/address.ts";
+import { addressAfter } from "../src/domain/model/address.ts";
+import { network6Of, networkOf, notesOn6, type Network, type Network6 } from "./init-network.ts";
 import type { SiteSurvey, SurveyedTemplate } from "../src/observe/site-survey.ts";
 import { UserErrors, type Problem } from "../src/runtime/errors.ts";
 
@@ -13,6 +14,8 @@ export interface Wishes {
   workers: number;
   /** Address of the first server; the workers follow. @default DHCP */
   firstAddress?: string;
+  /** IPv6 address of the first server: pods and services have both families then. @default IPv4 alone */
+  firstAddress6?: string;
   /** @default the newest one that there is */
   image?: string;
   /** @default all that answer and have the image */
@@ -60,6 +63,7 @@ export async function proposeConfig(
   const ofWorkers = Math.max(20, Math.ceil((wishes.workers * 4) / 20) * 20);
   const first = wishes.firstVmid ?? (await findFree(site, OF_SERVERS + ofWorkers, isFree));
   const network = networkOf(site, hosts, bridge, wishes.firstAddress);
+  const network6 = network6Of(site, hosts, bridge, wishes.firstAddress6);
   const text = render({
     ...wishes,
     pool,
@@ -70,11 +74,16 @@ export async function proposeConfig(
     first,
     ofWorkers,
     network,
+    network6,
     diskGiB: diskOf(copies),
     fullClones: copy.storage !== undefined && copy.storage !== storage,
   });
   const { config = {} } = parse(text) as { config?: Record<string, unknown> };
-  return { text, config: readConfig(ownSettings(config)), notes: notesOn(site, hosts, copies, network, wishes) };
+  return {
+    text,
+    config: readConfig(ownSettings(config)),
+    notes: [...notesOn(site, hosts, copies, network, wishes), ...notesOn6(network6, wishes)],
+  };
 }
 
 /** The name of the newest image, by the version in its name. */
@@ -166,32 +175,6 @@ async function findFree(
   ]);
 }
 
-interface Network {
-  prefixLength?: number;
-  gateway?: string;
-}
-
-/** The network of the hosts on the bridge, when the first address is in it. */
-function networkOf(
-  { bridges }: SiteSurvey,
-  hosts: readonly string[],
-  bridge: string,
-  first: string | undefined,
-): Network {
-  const address = first === undefined ? undefined : parseAddress(first);
-  if (address?.family !== 4) return {};
-  const all = hosts.flatMap((host) => bridges.get(host)?.filter(({ name }) => name === bridge) ?? []);
-  for (const { cidr = "", gateway } of all) {
-    const [own = "", length = ""] = cidr.split("/");
-    const [base, prefixLength] = [parseAddress(own), Number(length)];
-    if (base?.family !== 4) continue;
-    const size = sizeOf(base, prefixLength);
-    if (base.value / size !== address.value / size) continue;
-    return { prefixLength, ...(gateway === undefined ? {} : { gateway }) };
-  }
-  return {};
-}
-
 function notesOn(
   site: SiteSurvey,
   hosts: readonly string[],
@@ -222,6 +205,9 @@ function notesOn(
   ];
 }
 
+/** The networks of pods and services of RKE2, and some of IPv6 as in its documentation. */
+const NETWORKS_OF_BOTH = '{ cluster-cidr: "10.42.0.0/16,fd00:42::/56", service-cidr: "10.43.0.0/16,fd00:43::/112" }';
+
 interface Values extends Wishes {
   pool: string;
   image: string;
@@ -231,6 +217,7 @@ interface Values extends Wishes {
   first: number;
   ofWorkers: number;
   network: Network;
+  network6: Network6;
   diskGiB: number | undefined;
   /** The nodes are on another storage than their template. */
   fullClones: boolean;
@@ -244,9 +231,18 @@ const text = (value: string): string =>
 
 function render(values: Values): string {
   const { cluster, registrationAddress, servers, workers, firstAddress, image, storage, bridge, hosts, first } = values;
-  const { network, ofWorkers, diskGiB, pool, fullClones } = values;
+  const { network, network6, ofWorkers, diskGiB, pool, fullClones, firstAddress6 } = values;
   const next = first + OF_SERVERS;
   const second = firstAddress === undefined ? undefined : addressAfter(firstAddress, OF_SERVERS);
+  const second6 = firstAddress6 === undefined ? undefined : addressAfter(firstAddress6, OF_SERVERS);
+  // Without an address of its own nothing is said of IPv6: it is shown as comments where the site has it.
+  const hash = firstAddress6 === undefined ? "# " : "";
+  const of6 = (indent: string, ...lines: [key: string, value: string | number | undefined][]): string =>
+    firstAddress6 === undefined && !network6.isThere
+      ? ""
+      : lines.map(([key, value]) => (value === undefined ? "" : `\n${indent}${hash}${key}: ${value}`)).join("");
+  const address6 = (own: string | undefined): [string, string] =>
+    own === undefined ? ["ip6", "auto"] : ["firstAddress6", text(own)];
   const optional = (key: string, value: string | number | undefined, indent: string): string =>
     value === undefined ? "" : `\n${indent}${key}: ${value}`;
   return `# yaml-language-server: $schema=docs/stack.schema.json
@@ -263,7 +259,7 @@ config:
     # New VMs go round these hosts, slot by slot.
     hosts: [${hosts.map(text).join(", ")}]
     storage: ${text(storage)}${optional("fullClones", fullClones ? "true" : undefined, "    ")}
-    bridge: ${text(bridge)}${optional("gateway", network.gateway, "    ")}${optional("prefixLength", network.prefixLength, "    ")}
+    bridge: ${text(bridge)}${optional("gateway", network.gateway, "    ")}${optional("prefixLength", network.prefixLength, "    ")}${of6("    ", ["gateway6", network6.gateway && text(network6.gateway)], ["prefixLength6", network6.prefixLength])}
 
   evergreen:controlPlane:
     image: ${text(image)}
@@ -271,7 +267,7 @@ config:
     cores: 4
     memoryMiB: 8192${optional("diskGiB", diskGiB, "    ")}
     # Nobody else may use these VMIDs${firstAddress === undefined ? "" : " and addresses"}: each VMID has the address at the same offset.
-    vmIds: { first: ${first}, last: ${next - 1} }${optional("firstAddress", firstAddress && text(firstAddress), "    ")}
+    vmIds: { first: ${first}, last: ${next - 1} }${optional("firstAddress", firstAddress && text(firstAddress), "    ")}${of6("    ", address6(firstAddress6), ["config", NETWORKS_OF_BOTH])}
 
   evergreen:pools:
     - name: workers
@@ -279,6 +275,6 @@ config:
       slots: ${workers}
       cores: 4
       memoryMiB: 8192${optional("diskGiB", diskGiB, "      ")}
-      vmIds: { first: ${next}, last: ${next + ofWorkers - 1} }${optional("firstAddress", second, "      ")}
+      vmIds: { first: ${next}, last: ${next + ofWorkers - 1} }${optional("firstAddress", second, "      ")}${of6("      ", address6(second6))}
 `;
 }

@@ -49,6 +49,10 @@ export function initCommand(program: Command): void {
     .option("--servers <count>", "number of servers", whole, 3)
     .option("--workers <count>", "number of agents in the pool workers", whole, 3)
     .option("--first-address <address>", "IPv4 address of the first server; default: DHCP")
+    .option(
+      "--first-address6 <address>",
+      "IPv6 address of the first server, for a cluster of both families; default: none",
+    )
     .option("--image <name>", "template to clone; default: the newest one")
     .option("--hosts <names>", "Proxmox hosts, with commas; default: all that have the template", list)
     .option("--storage <name>", "storage of the nodes; default: that of the template")

@@ -2,6 +2,7 @@ import { SERVER_POOL, type Config } from "../config/config.ts";
 import { isAdopted } from "../domain/model/generation.ts";
 import type { PoolPlan } from "../domain/model/types.ts";
 import {
+  ipv6AloneProblems,
   missingFamilyProblems,
   unusedFamilyWords,
   type ClusterFamilies,
@@ -38,9 +39,11 @@ const clusterOf = ({ controlPlane, site }: Config, { nodes }: ObservedCluster): 
   nodes,
 });
 
-/** Problems of pools whose new nodes could not join for want of IPv6. */
-export const ipv6Problems = (config: Config, planned: Planned, observed: ObservedCluster): Problem[] =>
-  missingFamilyProblems(clusterOf(config, observed), poolsOf(config, planned, observed));
+/** Problems of a cluster without IPv4, and of pools whose new nodes could not join for want of IPv6. */
+export const ipv6Problems = (config: Config, planned: Planned, observed: ObservedCluster): Problem[] => [
+  ...ipv6AloneProblems(observed.nodes),
+  ...missingFamilyProblems(clusterOf(config, observed), poolsOf(config, planned, observed)),
+];
 
 /** What to tell of pools whose new nodes have IPv6 for themselves alone. */
 export const ipv6Words = (config: Config, planned: Planned, observed: ObservedCluster): string[] =>

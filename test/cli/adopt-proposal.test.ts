@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { parse } from "yaml";
-import { propose, shown, withEntries, type CandidateNode, type CandidateVm } from "../../cli/adopt-proposal.ts";
+import {
+  familyNotes,
+  type AddressedNode,
+  propose,
+  shown,
+  withEntries,
+  type CandidateNode,
+  type CandidateVm,
+} from "../../cli/adopt-proposal.ts";
 import { UserError } from "../../src/runtime/errors.ts";
 import { ownSettings, readConfig } from "../../src/config/config.ts";
 import { OLD, smallConfig } from "../support/picture.ts";
@@ -122,6 +130,40 @@ describe("what can be adopted", () => {
     const { notes } = propose(smallConfig(), servers, [], "workers");
     assert.match(notes.join("\n"), /has 3 servers and controlPlane\.servers is 1/);
   });
+});
+
+describe("a cluster to adopt that has IPv6", () => {
+  const keys = (pods: string, services: string) => ({ "cluster-cidr": pods, "service-cidr": services });
+  const both = keys("10.42.0.0/16,fd00:42::/56", "10.43.0.0/16,fd00:43::/112");
+  const nodes = (addresses: string[], lifelongKeys?: AddressedNode["lifelongKeys"]): AddressedNode[] => [
+    { name: "old-1", addresses, ...(lifelongKeys && { lifelongKeys }) },
+  ];
+
+  it("needs the keys of IPv6 for the servers and each pool, where pods have both families", () => {
+    const notes = familyNotes(smallConfig(), nodes(["10.0.0.1", "fd00::1"], both));
+    assert.equal(notes.length, 2);
+    assert.match(
+      notes[0] ?? "",
+      /^evergreen:controlPlane\.ip6: set firstAddress6 .*RKE2 starts on no node without both/,
+    );
+    assert.match(notes[1] ?? "", /^evergreen:pools\[0\]\.ip6: /);
+    const told = { ...smallConfig(), pools: smallConfig().pools.map((pool) => ({ ...pool, ip6: "auto" as const })) };
+    assert.equal(familyNotes(told, nodes(["10.0.0.1", "fd00::1"], both)).length, 1);
+    assert.deepEqual(familyNotes(smallConfig(), nodes(["10.0.0.1", "fd00::1"])), []);
+  });
+
+  for (const [title, given, says] of [
+    ["IPv6 alone by its networks", nodes(["fd00::1"], keys("fd00:42::/56", "fd00:43::/112")), /IPv6 alone/],
+    ["IPv6 alone by its nodes", nodes(["fd00::1"]), /have IPv6 alone, which is not possible yet: .*reached by IPv4/],
+    [
+      "IPv6 first",
+      nodes(["fd00::1", "10.0.0.1"], keys("fd00:42::/56,10.42.0.0/16", "fd00:43::/112,10.43.0.0/16")),
+      /IPv6 first is not possible yet[^]*leave the cluster out/,
+    ],
+  ] as const)
+    it(`is refused with the reason when it has ${title}`, () => {
+      assert.throws(() => familyNotes(smallConfig(), given), says);
+    });
 });
 
 describe("a stack's file with adopted nodes in it", () => {

@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
+import { parse } from "yaml";
 import { newest, proposeConfig, type Wishes } from "../../cli/init-proposal.ts";
+import { ownSettings, readConfig } from "../../src/config/config.ts";
+import { hasBothFamilies } from "../../src/domain/rollout/ip-families.ts";
 import type { SiteSurvey, SurveyedTemplate } from "../../src/observe/site-survey.ts";
 
 const template = (host: string, version = "1.1.0"): SurveyedTemplate => ({
@@ -114,6 +117,44 @@ describe("the first configuration of a stack", () => {
     const { config, notes: said } = await proposeConfig(top, rest, () => Promise.resolve(true));
     assert.deepEqual([config.controlPlane.firstAddress, config.site.gateway], [undefined, undefined]);
     assert.match(said.join("\n"), /DHCP/);
+  });
+
+  describe("on a site with IPv6", () => {
+    const withIpv6 = (cidr6: string, more: object = { gateway6: "fe80::1" }): Partial<SiteSurvey> => ({
+      bridges: new Map(
+        ["pve1", "pve2"].map((host) => [host, bridges("vmbr1").map((one) => ({ ...one, cidr6, ...more }))]),
+      ),
+    });
+
+    it("has both families when an address of IPv6 is named, with the network of the hosts", async () => {
+      const { config, notes: said } = await propose(withIpv6("fd00:20::11/60"), { firstAddress6: "fd00:20::20" });
+      const { site, controlPlane, pools } = config;
+      assert.deepEqual([site.gateway6, site.prefixLength6], ["fe80::1", 60]);
+      assert.deepEqual([controlPlane.firstAddress6, pools[0]?.firstAddress6], ["fd00:20::20", "fd00:20::34"]);
+      assert.ok(hasBothFamilies(controlPlane.config));
+      assert.deepEqual(said.length, 1, said.join("\n"));
+    });
+
+    it("shows the keys as comments when none is named, and says that there is no later", async () => {
+      const { config, text, notes: said } = await propose(withIpv6("fd00:20::11/64"));
+      assert.ok(!hasBothFamilies(config.controlPlane.config));
+      assert.match(said.join("\n"), /from its creation on or never/);
+      const taken = text.replaceAll(/^( +)# (?=(gateway6|prefixLength6|ip6|config):)/gm, "$1");
+      const both = readConfig(ownSettings((parse(taken) as { config: Record<string, unknown> }).config));
+      assert.ok(hasBothFamilies(both.controlPlane.config));
+      assert.deepEqual([both.controlPlane.ip6, both.pools[0]?.ip6, both.site.gateway6], ["auto", "auto", "fe80::1"]);
+    });
+
+    it("notes an address of another network, and takes a link-local address for no network", async () => {
+      const { notes: said } = await propose(withIpv6("fd00:20::11/64"), { firstAddress6: "fd00:99::20" });
+      assert.match(said.join("\n"), /of fd00:99::20 are not known/);
+      const { text } = await propose(withIpv6("fe80::11/64"));
+      assert.doesNotMatch(text, /ip6/);
+    });
+
+    it("is refused with IPv6 in the place of IPv4", async () => {
+      await assert.rejects(propose({}, { firstAddress: "fd00:20::20" }), /no node has IPv6 alone yet/);
+    });
   });
 
   it("is in the only pool that the token sees", async () => {

@@ -64,6 +64,24 @@ export function rangeProblems(servers: Config): Problem[] {
   ];
 }
 
+/**
+ * Problems of a cluster of which no node has an IPv4 address, as when it was made with `node-ip` of IPv6. One such node
+ * among others says nothing: its kubelet may know no other address at the moment.
+ */
+export function ipv6AloneProblems(nodes: readonly Pick<ObservedNode, "name" | "addresses">[]): Problem[] {
+  const known = nodes.filter(({ addresses = [] }) => addresses.length > 0);
+  const isAlone = ({ addresses = [] }: (typeof known)[number]): boolean =>
+    addresses.every((address) => parseAddress(address)?.family === 6);
+  if (known.length === 0 || !known.every(isAlone)) return [];
+  return [
+    {
+      what: "the nodes of the cluster have IPv6 alone, which is not possible yet: nodes are reached by IPv4",
+      where: `addresses of ${known.map(({ name }) => name).join(", ")}`,
+      todo: "give the nodes IPv4 addresses beside it, or leave the cluster out of Evergreen for now",
+    },
+  ];
+}
+
 /** A pool of agents, or the servers, and what is known of IPv6 on its nodes. */
 export interface PoolFamilies {
   name: string;

@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import type { Json } from "../../../src/domain/model/canonical.ts";
-import { missingFamilyProblems, rangeProblems, unusedFamilyWords } from "../../../src/domain/rollout/ip-families.ts";
+import {
+  ipv6AloneProblems,
+  missingFamilyProblems,
+  rangeProblems,
+  unusedFamilyWords,
+} from "../../../src/domain/rollout/ip-families.ts";
 
 type Config = Record<string, Json>;
 const both: Config = { "cluster-cidr": "10.42.0.0/16,fd00:42::/56", "service-cidr": ["10.43.0.0/16", "fd00:43::/112"] };
@@ -49,6 +54,23 @@ describe("the networks of pods and services", () => {
       assert.deepEqual(others, []);
       if (said === undefined) assert.equal(problem, undefined);
       else assert.match(problem?.what ?? "", said);
+    });
+});
+
+describe("nodes without IPv4", () => {
+  const node = (...addresses: string[]) => ({ name: `n${addresses.length}`, addresses });
+  const cases: [what: string, nodes: ReturnType<typeof node>[], isRefused: boolean][] = [
+    ["are all that there are", [node("fd00::1"), node("fd00::2", "fd00::3")], true],
+    ["are beside others", [node("fd00::1"), node("10.0.0.1")], false],
+    ["have both families", [node("fd00::1", "10.0.0.1")], false],
+    ["say nothing", [node()], false],
+    ["are not there yet", [], false],
+  ];
+  for (const [what, nodes, isRefused] of cases)
+    it(`are ${isRefused ? "refused" : "taken"} when they ${what}`, () => {
+      const problems = ipv6AloneProblems(nodes);
+      assert.equal(problems.length, isRefused ? 1 : 0);
+      if (isRefused) assert.match(problems[0]?.what ?? "", /IPv6 alone, which is not possible yet: .*IPv4/);
     });
 });
 
