@@ -15,7 +15,7 @@ const rooms = {
   program: ["recovery", "observe", "evidence", "config", "clients", "domain", "runtime", "tools"],
   recovery: ["observe", "evidence", "config", "clients", "images", "domain", "runtime"],
   observe: ["evidence", "config", "clients", "domain", "runtime"],
-  config: ["domain", "runtime"],
+  config: ["images", "domain", "runtime"],
   evidence: ["domain", "runtime"],
   clients: ["images", "domain", "runtime"],
   tools: ["runtime"],

@@ -19,6 +19,7 @@ const late: readonly Late[] = [
   { name: "up", load: async () => (await import("./up.ts")).upCommand },
   { name: "repair", load: async () => (await import("./repair.ts")).repairCommand },
   { name: "adopt", load: async () => (await import("./adopt.ts")).adoptCommand },
+  { name: "image", load: async () => (await import("./image.ts")).imageCommand },
   { name: "rollback", load: async () => (await import("./rollback.ts")).rollbackCommand },
 ];
 

@@ -13,6 +13,8 @@ const pages = [
   "docs/design.md",
   "docs/glossary.md",
   "docs/how-a-rollout-works.md",
+  "docs/image-keys.md",
+  "docs/images.md",
   "docs/messages.md",
   "docs/production.md",
   "docs/recovery.md",

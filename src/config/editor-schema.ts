@@ -6,7 +6,7 @@ import { schema } from "./schema.ts";
  * keys of a stack. It knows the form of single values; what concerns more than one value, `pulumi preview` checks.
  */
 
-interface Node {
+export interface Node {
   description?: string;
   change?: string;
   unset?: string;
@@ -14,6 +14,8 @@ interface Node {
   default?: unknown;
   properties?: Record<string, Node>;
   items?: Node;
+  /** What the values of a map are whose names are free. */
+  additionalProperties?: Node | boolean;
   required?: string[];
   /** What several keys refer to. */
   definitions?: Record<string, object>;
@@ -63,7 +65,7 @@ function withSecrets(shape: unknown): unknown {
 }
 
 /** The words of a key's metadata as an editor shows them: in its description. */
-function worded({ change, unset, values, properties, items, ...rest }: Node): object {
+export function worded({ change, unset, values, properties, items, ...rest }: Node): object {
   const words = [
     rest.description,
     values === undefined ? undefined : `Values: ${values}.`,
@@ -74,6 +76,9 @@ function worded({ change, unset, values, properties, items, ...rest }: Node): ob
     ...rest,
     ...(words.length > 0 ? { description: words.join("\n\n") } : {}),
     ...(items ? { items: worded(items) } : {}),
+    ...(typeof rest.additionalProperties === "object"
+      ? { additionalProperties: worded(rest.additionalProperties) }
+      : {}),
     ...(properties
       ? { properties: Object.fromEntries(Object.entries(properties).map(([key, one]) => [key, worded(one)])) as object }
       : {}),

@@ -9,65 +9,102 @@ export function pathOf(path: readonly PropertyKey[]): string {
   return `evergreen:${String(first)}${tail.join("")}`;
 }
 
-/** The schema's findings as problems for the operator: for each place the first, for the others follow from it. */
+/** The findings of the stack's schema as problems for the operator: for each place the first, others follow from it. */
 export function schemaProblems(error: z.ZodError, raw: unknown): Problem[] {
-  const all = error.issues.flatMap((issue) =>
-    issue.code === "unrecognized_keys" ? unknown(issue) : [wrong(issue, raw)],
-  );
+  const all = schemaFindings(schema, error, raw, STACK).map(({ path, what, todo }) => ({
+    what,
+    where: pathOf(path),
+    todo,
+  }));
   return all.filter(({ where }, index) => all.findIndex((one) => one.where === where) === index);
+}
+
+/** What a schema has against a value. */
+export interface Finding extends Omit<Problem, "where"> {
+  path: readonly PropertyKey[];
+  /** Whether the key itself is meant, and not its value. */
+  isOfKey?: boolean;
+}
+
+/** What else is to be said of keys, by the first one of their path. */
+interface Wording {
+  /** Keys with secrets in them: no message quotes their values. */
+  secret: ReadonlySet<string>;
+  /** Keys that somebody may look for, and why there are none. */
+  refused: Readonly<Record<string, Omit<Problem, "where">>>;
+}
+
+const STACK: Wording = {
+  secret: new Set(["registries"]),
+  refused: {
+    ha: {
+      what: "no VM is put under Proxmox HA: a token needs Sys.Console on / for its resources and rules, which opens a shell on every host",
+      todo: "remove the key. Nodes need no HA; VMs that an administrator puts under it are stopped through it (docs/sites.md)",
+    },
+  },
+};
+
+const PLAIN: Wording = { secret: new Set(), refused: {} };
+
+/**
+ * The findings of a schema in the words of an operator.
+ * @param of the schema: an unknown key is compared with those that it has in the same place
+ */
+export function schemaFindings(of: z.ZodType, error: z.ZodError, raw: unknown, wording: Wording = PLAIN): Finding[] {
+  return error.issues.flatMap((issue) =>
+    issue.code === "unrecognized_keys" ? unknown(of, issue, wording) : [wrong(issue, raw, wording)],
+  );
 }
 
 type Issue = z.core.$ZodIssue;
 
-/** Keys with secrets in them: no message quotes their values. */
-const SECRET: ReadonlySet<string> = new Set(["registries"]);
-
-/** Keys that somebody may look for, and why there are none. */
-const REFUSED: Readonly<Record<string, Omit<Problem, "where">>> = {
-  ha: {
-    what: "no VM is put under Proxmox HA: a token needs Sys.Console on / for its resources and rules, which opens a shell on every host",
-    todo: "remove the key. Nodes need no HA; VMs that an administrator puts under it are stopped through it (docs/sites.md)",
-  },
-};
-
-function unknown({ path, keys }: z.core.$ZodIssueUnrecognizedKeys): Problem[] {
-  const known = keysAt(path);
-  const isSecret = SECRET.has(String(path[0]));
+function unknown(of: z.ZodType, { path, keys }: z.core.$ZodIssueUnrecognizedKeys, wording: Wording): Finding[] {
+  const known = keysAt(of, path);
+  const isSecret = wording.secret.has(String(path[0]));
   return keys.map((key) => {
-    const refused = Object.hasOwn(REFUSED, key) ? REFUSED[key] : undefined;
-    if (refused) return { ...refused, where: pathOf([...path, key]) };
-    const meant = known.toSorted((a, b) => distance(key, a) - distance(key, b))[0];
-    const near = meant !== undefined && distance(key, meant) <= Math.max(2, key.length / 3);
+    const refused = Object.hasOwn(wording.refused, key) ? wording.refused[key] : undefined;
+    if (refused) return { ...refused, path: [...path, key], isOfKey: true };
+    const meant = nearest(key, known);
     // Without a blank after its colon, `password:...` in braces is a key.
     if (isSecret && !/^[a-z_]+$/i.test(key))
-      return { what: "a key is unknown", where: pathOf(path), todo: `use one of: ${known.join(", ")}` };
+      return { what: "a key is unknown", path, todo: `use one of: ${known.join(", ")}` };
     return {
       what: `the key "${key}" is unknown`,
-      where: pathOf([...path, key]),
-      todo: near ? `did you mean "${meant}"?` : `use one of: ${known.join(", ")}`,
+      path: [...path, key],
+      isOfKey: true,
+      todo: meant === undefined ? `use one of: ${known.join(", ")}` : `did you mean "${meant}"?`,
     };
   });
 }
 
-function wrong(issue: Issue, raw: unknown): Problem {
+/** The name that a mistyped one was meant to be; undefined when it is like none. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  const meant = known.toSorted((a, b) => distance(name, a) - distance(name, b))[0];
+  return meant !== undefined && distance(name, meant) <= Math.max(2, name.length / 3) ? meant : undefined;
+}
+
+function wrong(issue: Issue, raw: unknown, { secret }: Wording): Finding {
   const value = valueAt(raw, issue.path);
-  const where = pathOf(issue.path);
+  const { path } = issue;
+  const isSecret = secret.has(String(path[0]));
   if (issue.code === "invalid_key") {
     const wanted = issue.issues.map(wantedOf).join(", ");
     // `user:password@host` is one that is not possible.
-    if (SECRET.has(String(issue.path[0])))
-      return { what: "a key is not possible", where: pathOf(issue.path.slice(0, -1)), todo: wanted };
-    const key = String(issue.path.at(-1));
+    if (isSecret) return { what: "a key is not possible", path: path.slice(0, -1), todo: wanted };
     return {
-      what: `the key ${JSON.stringify(key)} is not possible`,
-      where,
+      what: `the key ${JSON.stringify(String(path.at(-1)))} is not possible`,
+      path,
+      isOfKey: true,
       todo: wanted,
     };
   }
-  if (value === undefined) return { what: "a value is missing", where, todo: `set it: ${wantedOf(issue)}` };
-  const shown = SECRET.has(String(issue.path[0])) ? "" : ` ${JSON.stringify(value)}`;
-  return { what: `the value${shown} is not possible`, where, todo: wantedOf(issue) };
+  if (value === undefined) return { what: "a value is missing", path, todo: `set it: ${wantedOf(issue)}` };
+  const shown = isSecret ? "" : ` ${shortened(JSON.stringify(value))}`;
+  return { what: `the value${shown} is not possible`, path, todo: wantedOf(issue) };
 }
+
+/** Enough of a value to find it by. */
+const shortened = (text: string): string => (text.length > 200 ? `${text.slice(0, 200)}...` : text);
 
 function wantedOf(issue: Issue): string {
   switch (issue.code) {
@@ -78,6 +115,8 @@ function wantedOf(issue: Issue): string {
         ? "it must not be empty"
         : `it must be at least ${String(issue.minimum)}`;
     case "too_big":
+      if (issue.origin === "string") return `it must have at most ${String(issue.maximum)} characters`;
+      if (issue.origin === "array") return `it must have at most ${String(issue.maximum)} entries`;
       return `it must be at most ${String(issue.maximum)}`;
     case "invalid_value":
       return `it must be one of: ${issue.values.map(String).join(", ")}`;
@@ -99,9 +138,9 @@ function valueAt(raw: unknown, path: readonly PropertyKey[]): unknown {
   );
 }
 
-/** The keys that the schema defines at a path. */
-function keysAt(path: readonly PropertyKey[]): string[] {
-  let at: unknown = schema;
+/** The keys that a schema defines at a path. */
+function keysAt(of: z.ZodType, path: readonly PropertyKey[]): string[] {
+  let at: unknown = of;
   for (const key of path) {
     const inner = bare(at);
     at = typeof key === "number" ? inner.element : (inner.shape?.[String(key)] ?? inner.valueType);

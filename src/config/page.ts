@@ -25,7 +25,8 @@ export function configurationKeys(): Key[] {
   return keysOf(configurationShape(), (name) => pathOf([name]));
 }
 
-function keysOf({ properties = {}, required = [] }: Shape, pathFor: (name: string) => string): Key[] {
+/** The keys of a map, each with the keys below it. */
+export function keysOf({ properties = {}, required = [] }: Shape, pathFor: (name: string) => string): Key[] {
   return Object.entries(properties).map(([name, shape]) => {
     const path = pathFor(name);
     const [below, inside] = shape.items?.properties ? [shape.items, `${path}[]`] : [shape, path];
@@ -61,7 +62,7 @@ function anchorOf(heading: string): string {
 }
 
 /** A table in the form that Prettier gives it. */
-function table(rows: readonly (readonly string[])[]): string {
+export function table(rows: readonly (readonly string[])[]): string {
   const cells = rows.map((row) => row.map((cell) => cell.replaceAll("|", "\\|")));
   const widths = (cells[0] ?? []).map((_, i) => Math.max(3, ...cells.map((row) => row[i]?.length ?? 0)));
   const lines = cells.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)));

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { guest as contract, healthPort } from "../../images/contract.ts";
 import { resultOf, STAGES, type Kind } from "../../src/domain/images/stages.ts";
 import type { Bake } from "../../src/domain/images/user-data.ts";
-import { bakeFolder, bakeOf, bakeShell } from "../support/bake.ts";
+import { readBakeShell } from "../../src/config/bake-shell.ts";
+import { bakeFolder, bakeOf } from "../support/bake.ts";
 import { BakeGuest } from "../support/bake-guest.ts";
 
 const text = (content: string): Uint8Array => new TextEncoder().encode(content);
@@ -14,7 +15,7 @@ const names = (kind: Kind): string[] => STAGES[kind].map(({ name }) => name);
 
 describe("the shell of a bake", () => {
   it("is understood by every shell that may run it", () => {
-    const scripts = [...bakeShell().keys()].filter((path) => path.endsWith(".sh"));
+    const scripts = [...readBakeShell().keys()].filter((path) => path.endsWith(".sh"));
     assert.ok(scripts.length > 25);
     for (const shell of ["dash", "bash"])
       for (const path of scripts) {
@@ -25,13 +26,15 @@ describe("the shell of a bake", () => {
 
   for (const kind of ["bake", "seal"] as const)
     it(`has a script for each stage of ${kind}, and no other`, () => {
-      const scripts = [...bakeShell().keys()].flatMap((path) => /^stages\/(\w+)\/(.+)\.sh$/.exec(path)?.slice(1) ?? []);
+      const scripts = [...readBakeShell().keys()].flatMap(
+        (path) => /^stages\/(\w+)\/(.+)\.sh$/.exec(path)?.slice(1) ?? [],
+      );
       const own = scripts.filter((_, index) => scripts[index - 1] === kind && index % 2 === 1);
       assert.deepEqual(own.toSorted(), names(kind).toSorted());
     });
 
   it("has the units that the contract asks for, and the programs that they run", () => {
-    const shell = new Map([...bakeShell()].map(([path, bytes]) => [path, Buffer.from(bytes).toString()]));
+    const shell = new Map([...readBakeShell()].map(([path, bytes]) => [path, Buffer.from(bytes).toString()]));
     const watched = (unit: string) => /^PathChanged=(.+)$/m.exec(shell.get(`units/evergreen-${unit}.path`) ?? "")?.[1];
     assert.equal(watched("join"), contract.marker);
     assert.equal(watched("yield"), contract.yield);

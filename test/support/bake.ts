@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { readBakeShell } from "../../src/config/bake-shell.ts";
 import type { ImageDefinition, ImageFile } from "../../src/domain/images/definition.ts";
 import { PUBLIC_SOURCES, type Bake } from "../../src/domain/images/user-data.ts";
 import { projectRoot } from "../../src/runtime/project.ts";
@@ -8,13 +8,6 @@ import { definitionFixture } from "./image-definition.ts";
 
 /** Where the shell of the guest lies. */
 export const bakeFolder = join(projectRoot, "images/bake");
-
-/** Files of the shell of the guest, by their path in its folder. */
-export function bakeShell(): Map<string, Uint8Array> {
-  const files = globSync("**/*", { cwd: bakeFolder, withFileTypes: true }).filter((entry) => entry.isFile());
-  const paths = files.map(({ parentPath, name }) => join(parentPath, name).slice(bakeFolder.length + 1));
-  return new Map(paths.toSorted().map((path) => [path, readFileSync(join(bakeFolder, path))]));
-}
 
 /** Files by path, with their bytes. */
 export type Files = readonly { path: string; bytes: Uint8Array; mode?: string }[];
@@ -38,7 +31,7 @@ export function bakeOf(
       ...changes,
     },
     sources: PUBLIC_SOURCES,
-    shell: bakeShell(),
+    shell: readBakeShell(),
     contents: new Map([...files, ...scripts, ...tests].map(({ bytes }) => [digestOf(bytes), bytes])),
   };
 }

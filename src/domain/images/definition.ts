@@ -45,7 +45,7 @@ export interface BaseImage {
   url: string;
   /** SHA-256 of the file, 64 hexadecimal digits. */
   sha256: string;
-  /** Date of the release, as in its address and taken from there: `20260725`, or `20260725.1`. */
+  /** Date of the release, as in its address and taken from there: `20260725`, or `20260725.1` for the second of a day. */
   serial: string;
   /** Full fingerprint of the OpenPGP key that signed the list of sums, 40 hexadecimal digits in capitals. */
   signedBy: string;
