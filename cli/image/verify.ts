@@ -2,7 +2,7 @@ import { relative } from "node:path";
 import type { Command } from "commander";
 import { findImage, inspectImages, type ImageFolder } from "../../src/config/images.ts";
 import { templateNameOf } from "../../src/domain/images/definition.ts";
-import { archiveAge } from "../../src/domain/images/archive-age.ts";
+import { ageWarning, futureFault } from "../../src/domain/images/pins.ts";
 import { problemText, type Problem } from "../../src/domain/model/problem.ts";
 import { imageDigests, imagesOption, jsonOption, printJson, short, type ImageOptions } from "./folder.ts";
 
@@ -16,7 +16,7 @@ export function verifyCommand(image: Command): void {
     .addOption(jsonOption())
     .action((name: string | undefined, { images, json = false }: ImageOptions) => {
       const all = inspectImages(images);
-      const found = verified(name === undefined ? all : [findImage(all, name)], Date.now());
+      const found = verified(name === undefined ? all : [findImage(all, name)], new Date());
       if (json) printJson(found);
       else for (const line of verdicts(found)) process.stdout.write(`${line}\n`);
       if (found.some(({ problems }) => problems.length > 0)) process.exitCode = 1;
@@ -34,19 +34,20 @@ interface Verified {
   notes: string[];
 }
 
-function verified(folders: readonly ImageFolder[], now: number): Verified[] {
+function verified(folders: readonly ImageFolder[], now: Date): Verified[] {
   const digest = imageDigests();
   return folders.map((one): Verified => {
     const folder = relative(process.cwd(), one.folder);
     if ("problems" in one) return { folder, problems: one.problems, notes: [] };
     const { definition } = one;
-    const age = archiveAge(definition, now);
+    const future = futureFault(definition.archiveDate, now);
+    const old = ageWarning(definition.archiveDate, now);
     return {
       folder,
       template: templateNameOf(definition),
       digest: digest(definition),
-      problems: age.state === "future" ? [{ ...age.problem, where: `${folder}/image.yaml (archiveDate)` }] : [],
-      notes: "note" in age ? [age.note] : [],
+      problems: future === undefined ? [] : [{ ...future, where: `${folder}/image.yaml (archiveDate)` }],
+      notes: old === undefined ? [] : [old],
     };
   });
 }

@@ -126,12 +126,13 @@ const rke2 = z.strictObject({
 
 const kernel = z.strictObject({
   parameters: distinct(
+    // A shell and grub read it: nothing that means something to them.
     z
       .string()
       .max(200)
       .regex(
-        /^[A-Za-z0-9_.-]+(=[\x21\x23-\x26\x28-\x5b\x5d-\x7e]*)?$/,
-        "must be name or name=value, without blanks and quotes",
+        /^[A-Za-z0-9_.-]+(=[A-Za-z0-9_.,:/@%+=*-]*)?$/,
+        "must be name or name=value: letters, digits and _ . , : / @ % + = * -",
       )
       .meta({ values: "`name` or `name=value`" }),
     50,

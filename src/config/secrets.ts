@@ -13,6 +13,9 @@ const LOOKS: readonly { kind: string; pattern: RegExp }[] = [
   // The same header in Base64, as a kubeconfig has it.
   { kind: "a private key", pattern: /LS0tLS1CRUdJTi(?:BQUklWQVRF|BSU0EgUFJJ|BFQyBQUklW|BPUEVOU1NI|BFTkNSWVBU)/ },
   { kind: "a token of RKE2", pattern: /\bK10[0-9a-f]{64}::/ },
+  { kind: "a token of RKE2", pattern: /\bRKE2_(?:AGENT_)?TOKEN[ \t]*=[ \t]*[^\s#]/ },
+  // crypt(3), as in /etc/shadow and in cloud-init's `passwd`.
+  { kind: "the hash of a password", pattern: /\$(?:1|2[abxy]|5|6|y|gy|7)\$[./A-Za-z0-9$=,]{20,}/ },
   { kind: "a token of a service account", pattern: /\beyJhbGciOi[\w-]{10,}\.[\w-]{20,}\.[\w-]{20,}/ },
   { kind: "an access key of AWS", pattern: /\bAKIA[0-9A-Z]{16}\b/ },
   { kind: "a token of GitHub", pattern: /\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{40})/ },

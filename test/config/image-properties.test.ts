@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { parse } from "yaml";
-import { stringify } from "yaml";
+import { parse, stringify } from "yaml";
 import type { DefinitionFault } from "../../src/config/image-definition.ts";
 import { contentOf } from "../../src/config/images.ts";
 import { diffOf } from "../../src/domain/images/image-diff.ts";
+import { PUBLIC_SOURCES, userData } from "../../src/domain/images/user-data.ts";
 import { entry, exampleText, readAs } from "../support/image-folder.ts";
 
 /** Each fault of image.yaml says where in the text it is; no text of a fault is a slip of the program. */
@@ -85,6 +85,8 @@ function changed(text: string, change: Edit): string {
   return lines.join("\n");
 }
 
+const shell = new Map([["run.sh", Buffer.from("#!/bin/sh\n")]]);
+
 describe("a definition, whatever it says", () => {
   it("is read, or refused with the place of each fault, when bytes are chance", () => {
     fc.assert(
@@ -113,6 +115,9 @@ describe("a definition, whatever it says", () => {
           const again = readAs(bytes);
           assert.ok("definition" in again);
           assert.equal(contentOf(read.definition), contentOf(again.definition));
+          // Whatever is read can be baked.
+          const { definition, contents } = read;
+          assert.match(userData({ definition, contents, shell, sources: PUBLIC_SOURCES }), /^#cloud-config\n/);
         }
       }),
       { numRuns: 1500 },

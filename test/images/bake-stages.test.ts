@@ -196,6 +196,15 @@ describe("the stages of a bake", () => {
     assert.equal(guest.get("order"), "10-b\n9-a\n20-c\n");
   });
 
+  it("switch the definition's services by the names that they have", () => {
+    begin(bakeOf({ services: { enable: ["dev-disk-by\\x2did.mount", "b.timer"], mask: ["c.service"] } }));
+    guest.pass("bake", "scripts");
+    assert.deepEqual(
+      guest.calls.filter((call) => call.startsWith("systemctl")),
+      ["systemctl enable b.timer dev-disk-by\\x2did.mount", "systemctl mask c.service"],
+    );
+  });
+
   it("make of the host what a node of Kubernetes needs, in files that say so", () => {
     begin(
       bakeOf({ kernel: { parameters: ["a=b", "quiet"], modules: ["overlay"] }, sysctl: { "vm.x": "1" }, ssh: false }),

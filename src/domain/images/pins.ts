@@ -172,6 +172,16 @@ export function archiveDateOf(day: Date): string {
   return `${day.toISOString().slice(0, 10).replaceAll("-", "")}T000000Z`;
 }
 
+/** Why a bake cannot take an archive: its moment has not come. */
+export function futureFault(archiveDate: string, now: Date): PinFault | undefined {
+  const at = Date.parse(archiveDate.replace(/^(....)(..)(..)T(..)(..)(..)Z$/, "$1-$2-$3T$4:$5:$6Z"));
+  if (at <= now.getTime()) return undefined;
+  return {
+    what: `the archive of ${archiveDate} does not exist yet: packages come from a moment that has passed`,
+    todo: "set archiveDate to a moment in the past, and look at the clock of this machine",
+  };
+}
+
 /** Says when an archive date is so old that its image may soon not be baked again. */
 export function ageWarning(archiveDate: string, now: Date): string | undefined {
   const limit = new Date(dateOfSerial(archiveDate.slice(0, 8)));

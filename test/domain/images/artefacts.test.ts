@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { artefactFaults, kindOf, pluginsWithoutImages } from "../../../src/domain/images/artefacts.ts";
 import type { Cni } from "../../../src/domain/images/definition.ts";
-import { archiveAge } from "../../../src/domain/images/archive-age.ts";
 import { sha } from "../../support/image-definition.ts";
 
 const artefacts = (...files: string[]) => files.map((file) => ({ file, sha256: sha("a") }));
@@ -70,22 +69,5 @@ describe("the files of an RKE2 release", () => {
     ];
     for (const [files, cni, without] of cases)
       assert.deepEqual(pluginsWithoutImages({ artefacts: named(...files), cni }), without);
-  });
-});
-
-describe("the archive of a definition", () => {
-  it("is fresh, ageing, old, or not there yet", () => {
-    const now = Date.parse("2026-11-30T12:00:00Z");
-    const cases: [archiveDate: string, state: string][] = [
-      ["20261130T115959Z", "fresh"],
-      ["20261130T120001Z", "future"],
-      ["20270101T000000Z", "future"],
-      ["20250302T120000Z", "fresh"],
-      ["20250228T120000Z", "ageing"],
-      ["20241201T120000Z", "ageing"],
-      ["20241130T120000Z", "old"],
-      ["20230301T000000Z", "old"],
-    ];
-    for (const [archiveDate, state] of cases) assert.equal(archiveAge({ archiveDate }, now).state, state, archiveDate);
   });
 });

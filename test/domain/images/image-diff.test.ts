@@ -119,16 +119,4 @@ describe("the difference of two definitions", () => {
       "ubuntu-24-04-rke2-v1.3.0 and ubuntu-24-04-rke2-v1.3.0 are equal",
     ]);
   });
-
-  it("of two definitions with 2,000 packages takes less than 50 ms of this process", () => {
-    const many = (from: number) => Array.from({ length: 2000 }, (_, index) => `package-${from + index}`);
-    const before = process.cpuUsage();
-    const { changes } = diffOf(
-      { ...definitionFixture, packages: many(0) },
-      { ...definitionFixture, packages: many(1000) },
-    );
-    assert.equal(changes.length, 2000);
-    const { user } = process.cpuUsage(before);
-    assert.ok(user < 50_000, `${user} µs`);
-  });
 });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import {
   ageWarning,
+  futureFault,
   archiveDateOf,
   artefactPins,
   baseFilesOf,
@@ -160,6 +161,17 @@ describe("the artefacts of RKE2", () => {
 describe("an archive date", () => {
   it("is named as the archive names it", () =>
     assert.equal(archiveDateOf(new Date("2026-08-01T23:59:59Z")), "20260801T000000Z"));
+
+  it("is refused until it has come", () => {
+    const now = new Date("2026-11-30T12:00:00Z");
+    const refused = (archiveDate: string) => futureFault(archiveDate, now) !== undefined;
+    assert.deepEqual(["20261130T120000Z", "20261130T120001Z", "20270101T000000Z", "20260101T000000Z"].map(refused), [
+      false,
+      true,
+      true,
+      false,
+    ]);
+  });
 
   it("is watched from 21 months on, to the day", () => {
     const warned = (now: string) => ageWarning("20260801T120000Z", new Date(now)) !== undefined;

@@ -5,5 +5,6 @@ find "$bake/scripts" -type f | LC_ALL=C sort >"$bake/scripts.list"
 while read -r script; do
   (cd / && "$script" </dev/null)
 done <"$bake/scripts.list"
-entries services-enabled | xargs -r systemctl enable
-entries services-masked | xargs -r systemctl mask
+# Names of units may have a backslash, which xargs would take away.
+entries services-enabled | xargs -r -d '\n' systemctl enable
+entries services-masked | xargs -r -d '\n' systemctl mask
