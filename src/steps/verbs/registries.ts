@@ -3,14 +3,15 @@ import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { findNode, heartbeatOf, isReady, listNodes, nameOf, whyNotReady } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord } from "../../clients/kubernetes/record.ts";
-import type { Node } from "../../clients/kubernetes/types.ts";
+import { paths, type Node } from "../../clients/kubernetes/types.ts";
 import { isAgentSilent, withAgent } from "../../clients/proxmox/agent.ts";
 import { ProxmoxError } from "../../clients/proxmox/errors.ts";
 import { explainFixed, filesOf, isReloading, readLoaded } from "../../clients/proxmox/guest-registries.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import { isRunning, listVms, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import { quorumOf } from "../../domain/availability/quorum.ts";
-import { mayRun } from "../../domain/rollout/slot-state.ts";
+import { labels } from "../../domain/model/formats.ts";
+import { hasJoined, mayRun } from "../../domain/rollout/slot-state.ts";
 import type { Registries } from "../../domain/model/registries.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import { momentNow, msSince } from "../../runtime/clock.ts";
@@ -195,7 +196,8 @@ async function replaceInPlace(reload: Reload, fence: Fence): Promise<void> {
   const { client } = access;
   let before = await readNode(client, own);
   const wasReady = isReady(before);
-  const probe = input.role === "server" ? await probeMembers(context, input, access) : undefined;
+  const isDownAlone = !wasReady && (await isOnlyServer(reload));
+  const probe = input.role === "server" && !isDownAlone ? await probeMembers(context, input, access) : undefined;
   const mayRestart = async (seconds: number): Promise<void> => {
     const deadline = new Deadline("the control plane to be healthy", seconds, context.stop);
     await (probe ? requireQuorumWithout(own.name, probe, deadline, wasReady) : findRoom(reload));
@@ -248,6 +250,20 @@ async function requireQuorumWithout(
   const others = servers.filter((server) => server.name !== name && server.member === "voter").length;
   if (others > 0 && others < quorumOf(others + 1))
     throw new NotNow(`etcd has no quorum without it, with ${others + 1} voters`);
+}
+
+/**
+ * Whether no other server is known: then none has to be healthy for this one to be repaired. The Nodes and the record
+ * tell, because etcd's members are listed by RKE2, which a server that is down does not run.
+ */
+async function isOnlyServer({ input: { pool, role }, access: { client }, own }: Reload): Promise<boolean> {
+  if (role !== "server") return false;
+  const [{ items }, { nodes }] = await Promise.all([
+    client.list<Node>(paths.nodes, { labelSelector: labels.server }),
+    readPoolRecord(client, pool),
+  ]);
+  const known = [...items.map(nameOf), ...nodes.filter(hasJoined).map(({ name }) => name)];
+  return known.every((name) => name === own.name);
 }
 
 async function readNode(client: Kubernetes, { name }: NodeRecord): Promise<Node> {
