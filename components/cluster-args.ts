@@ -42,7 +42,7 @@ export interface ClusterArgs {
    * A change of it: In place, where the image has the unit for it: RKE2 restarts, pods stay, one node of a pool after
    * the other, before anything else in the pool. A node that is down gets it in the first update after it is back.
    * Nodes of other images keep theirs and are named: raise `rollout` of their pool to replace them. Without the key,
-   * nodes keep what they have; `{}` takes it from them.
+   * nodes keep what they have, but for one whose RKE2 does not start with it, which gets none; `{}` takes it from all.
    */
   registries?: ClusterRegistriesArgs;
   /** Longest waits of the steps, in seconds. */

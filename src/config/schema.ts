@@ -305,7 +305,7 @@ export const schema = z.strictObject({
       "Private registries and mirrors of all nodes: RKE2's `registries.yaml`, as a map or as its text. It belongs to no generation, and nodes have it before RKE2 starts. Keep it, or each password in it, as a secret: credentials in clear are refused.",
     unset: "none; a `registries.yaml` of the image counts",
     change:
-      "In place, where the image has the unit for it: RKE2 restarts, pods stay, one node of a pool after the other, before anything else in the pool. A node that is down gets it in the first update after it is back. Nodes of other images keep theirs and are named: raise `rollout` of their pool to replace them. Without the key, nodes keep what they have; `{}` takes it from them.",
+      "In place, where the image has the unit for it: RKE2 restarts, pods stay, one node of a pool after the other, before anything else in the pool. A node that is down gets it in the first update after it is back. Nodes of other images keep theirs and are named: raise `rollout` of their pool to replace them. Without the key, nodes keep what they have, but for one whose RKE2 does not start with it, which gets none; `{}` takes it from all.",
   }),
   timeouts: timeouts.prefault({}).meta({ description: "Longest waits of the steps, in seconds." }),
   allowDestroy: z.boolean().default(false).meta({

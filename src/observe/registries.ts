@@ -1,20 +1,21 @@
 import { ProxmoxError } from "../clients/proxmox/errors.ts";
-import { filesOf, readLoaded, explainFixed } from "../clients/proxmox/guest-registries.ts";
+import { explainFixed, isAsWanted, noRegistries } from "../clients/proxmox/guest-registries.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import type { Config } from "../config/config.ts";
 import { mayRun } from "../domain/rollout/slot-state.ts";
 import type { PoolPlan } from "../domain/model/types.ts";
 import type { ObservedCluster } from "./observed-cluster.ts";
 
-/** Nodes whose RKE2 has not started with the configured registries, by name. */
+/**
+ * Nodes whose RKE2 has not started with the configured registries, by name. When none are configured, nodes keep what
+ * they have; but for those whose RKE2 has not started with what it was given last.
+ */
 export interface ObservedRegistries {
   /** Their image can be told to restart RKE2. */
   outdated: ReadonlySet<string>;
   /** Why their image does not allow that: only other nodes have other registries. */
   fixed: ReadonlyMap<string, string>;
 }
-
-const NONE: ObservedRegistries = { outdated: new Set(), fixed: new Map() };
 
 /**
  * Asks every node that runs and has registered which registries its RKE2 has started with. One whose guest does not
@@ -25,8 +26,6 @@ export async function observeRegistries(
   { registries }: Config,
   { nodes, vms, records }: Pick<ObservedCluster, "nodes" | "vms" | "records">,
 ): Promise<ObservedRegistries> {
-  if (registries === undefined) return NONE;
-  const { digest } = filesOf(registries);
   const known = new Set([...records.values()].flatMap((record) => record.nodes.filter(mayRun)).map(({ name }) => name));
   const asked = vms.filter(
     (vm) =>
@@ -35,8 +34,8 @@ export async function observeRegistries(
   const answers = await Promise.all(
     asked.map(async (vm) => {
       try {
-        if ((await readLoaded(pve, vm)) === digest) return [];
-        return [{ name: vm.name, why: await explainFixed(pve, vm, registries) }];
+        if (await isAsWanted(pve, vm, registries)) return [];
+        return [{ name: vm.name, why: await explainFixed(pve, vm, registries ?? noRegistries) }];
       } catch (error) {
         if (error instanceof ProxmoxError) return [];
         throw error;
@@ -46,7 +45,12 @@ export async function observeRegistries(
   const found = answers.flat();
   return {
     outdated: new Set(found.flatMap(({ name, why }) => (why === undefined ? name : []))),
-    fixed: new Map(found.flatMap(({ name, why }) => (why === undefined ? [] : [[name, why] as const]))),
+    // Where none are configured, what a node has is no fault of it.
+    fixed: new Map(
+      registries === undefined
+        ? []
+        : found.flatMap(({ name, why }) => (why === undefined ? [] : [[name, why] as const])),
+    ),
   };
 }
 

@@ -46,7 +46,8 @@ export interface SnapshotInput extends PoolInput {
 
 /** Input of `registries`. */
 export interface RegistriesInput extends PoolInput {
-  registries: Registries;
+  /** Undefined: none are configured. */
+  registries?: Registries;
 }
 
 /** Input of the steps of a slot: `claim`, `retain`, `release`, `join`, `retire`, `handover`. */
@@ -315,8 +316,11 @@ export function readSnapshotInput(environment: Environment): SnapshotInput {
  * @throws UserErrors that names every variable that is missing or malformed
  */
 export function readRegistriesInput(environment: Environment): RegistriesInput {
-  const { registries: secret, ...input } = read(z.object({ ...ofPlan, registries: json(registries) }), environment);
-  return { ...planned(input), registries: keepSecret(secret, environment) };
+  const { registries: secret, ...input } = read(
+    z.object({ ...ofPlan, registries: z.optional(json(registries)) }),
+    environment,
+  );
+  return { ...planned(input), ...(secret && { registries: keepSecret(secret, environment) }) };
 }
 
 /** Neither a message, nor a process that this one starts, nor a dump of its environment is to have it. */

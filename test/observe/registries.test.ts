@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { guest } from "../../images/contract.ts";
-import { filesOf } from "../../src/clients/proxmox/guest-registries.ts";
+import { filesOf, notAsked } from "../../src/clients/proxmox/guest-registries.ts";
 import { observeRegistries, outdatedRegistries } from "../../src/observe/registries.ts";
 import { fakeProxmox } from "../clients/proxmox/fake.ts";
 import { OLD, picture, running, smallConfig } from "../support/picture.ts";
@@ -45,9 +45,21 @@ describe("the registries of nodes", () => {
     assert.deepEqual(more, []);
   });
 
-  it("are not asked for where the configuration has none, which is no line of a status", async () => {
-    await using pve = await fakeProxmox(() => ({ data: {} }));
+  it("stay where none are configured, but for those that RKE2 does not start with", async () => {
+    // By node: what it has started with, and what it was told to restart for. Node 3 has none, and never had any.
+    const files = [
+      { loaded: digest, reload: digest },
+      { loaded: "", reload: digest },
+      { loaded: notAsked, reload: "" },
+      { loaded: "", reload: "" },
+    ];
+    await using pve = await fakeProxmox(({ path, parameters: { file } }) => {
+      const { loaded = "", reload = "" } = files[Number(/\/110(\d)\//.exec(path)?.[1])] ?? {};
+      const units = path.includes("/1102/") ? [] : ["registries"];
+      const content = { [guest.registriesLoaded]: loaded, [guest.registriesReload]: reload }[file ?? ""];
+      return { data: { content: content ?? JSON.stringify({ units }) } };
+    });
     const found = await observeRegistries(pve.client, smallConfig(), observed);
-    assert.deepEqual([pve.seen.length, outdatedRegistries(found, "prod")], [0, []]);
+    assert.deepEqual([[...found.outdated], [...found.fixed.keys()]], [[nameOf(1)], []]);
   });
 });

@@ -56,4 +56,44 @@ describe("registries that RKE2 does not start with, in virtual time", function (
       });
       assert.deepEqual(world.story.violations, []);
     });
+
+  for (const [pool, vmid] of [
+    ["servers", 1000],
+    ["workers", 1100],
+  ] as const)
+    for (const adopted of [false, true])
+      it(`leave a node of ${pool} that comes back when they are taken out again${adopted ? ", beside adopted ones" : ""}`, async () => {
+        const stage = new Stage(stageImages(), { servers: 3, agents: 2, adopted });
+        await stage.play(async () => {
+          endsWithWrongOnes(stage, vmid);
+          assert.equal(await stage.up({ ...stage.before, registries: wrong }), "failed");
+          assert.match(stage.engine.why, /correct evergreen:registries or put it back as it was, and run pulumi up/);
+          await stage.world.time.sleep(120_000);
+          assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+          assert.equal(loadedOn(stage, vmid), digestOf({}));
+          assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+          assert.deepEqual(stage.engine.ran, []);
+        });
+        assert.deepEqual(stage.world.story.violations, []);
+      });
+
+  it("leave the nodes that run what they have when they are taken out", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 3 });
+    await stage.play(async () => {
+      assert.equal(await stage.up({ ...stage.before, registries: right }), "done", stage.engine.why);
+      endsWithWrongOnes(stage, 1100);
+      assert.equal(await stage.up({ ...stage.before, registries: wrong }), "failed");
+      // Its agent is silent while the run looks which node needs what.
+      stage.vm(1100).guest?.hang(30_000);
+      for (let outcome = "", runs = 0; outcome !== "done"; runs += 1) {
+        assert.ok(runs < 2, stage.engine.why);
+        outcome = await stage.up(stage.before);
+      }
+      assert.deepEqual(
+        [1000, 1100, 1101, 1102].map((vmid) => loadedOn(stage, vmid)),
+        [wrong, {}, right, right].map(digestOf),
+      );
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
 });

@@ -36,6 +36,23 @@ export async function isReloading(pve: Proxmox, vm: Vm): Promise<boolean> {
   return (await readLoaded(pve, vm)) === "" && (await readOrNothing(pve, vm, guest.registriesReload)) !== "";
 }
 
+/** Whether its files are those of registries that its RKE2 has not started with, although it may have tried to. */
+export async function isUnsettled(pve: Proxmox, vm: Vm): Promise<boolean> {
+  return (await readLoaded(pve, vm)) === notAsked || (await isReloading(pve, vm));
+}
+
+/**
+ * Whether the registries of a guest are as they have to be.
+ * @param wanted undefined: none are configured, and those that RKE2 has started with stay
+ */
+export async function isAsWanted(pve: Proxmox, vm: Vm, wanted: Registries | undefined): Promise<boolean> {
+  if (wanted === undefined) return !(await isUnsettled(pve, vm));
+  return (await readLoaded(pve, vm)) === filesOf(wanted).digest;
+}
+
+/** What a guest gets that has to get any, when none are configured: nothing that its RKE2 could not start with. */
+export const noRegistries: Registries = {};
+
 /** Why these registries cannot be given to a guest in place: its image does not allow it. Undefined: they can. */
 export async function explainFixed(pve: Proxmox, vm: Vm, registries: Registries): Promise<string | undefined> {
   if (!(await hasUnit(pve, vm))) return "the image promises no unit that reads others (docs/production.md, section 4)";

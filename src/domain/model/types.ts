@@ -240,7 +240,7 @@ export interface ObservedPool {
   takenVmids: number[];
   /** VMIDs of recorded nodes that are in use by a VM that the token cannot see. @default none */
   hiddenVmids?: number[];
-  /** Names of members whose RKE2 has not started with the configured registries, and can be restarted. @default none */
+  /** Names of members whose registries are to change, and whose RKE2 can be restarted. @default none */
   outdated?: ReadonlySet<string>;
   /** Addresses of the cluster's nodes, of every pool. @default none */
   takenAddresses?: ReadonlySet<string>;

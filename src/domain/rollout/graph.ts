@@ -160,7 +160,8 @@ function snapshotOf(args: GraphArgs): StepResource[] {
  */
 function registriesOf(args: GraphArgs, what: string, after: readonly string[]): StepResource[] {
   const { cluster, site, plan, registries } = args;
-  if (registries === undefined) return [];
+  // Without any, it is for nodes whose RKE2 does not start with those that it was given before.
+  if (registries === undefined && plan.reloads === undefined) return [];
   const { gate, join, lease } = site.timeouts;
   const rollout = poolName(args, "rollout");
   const environment = { ...environmentOf({ cluster, site, plan }), ...registriesIn(registries) };

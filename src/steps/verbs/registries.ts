@@ -6,13 +6,12 @@ import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import { paths, type Node } from "../../clients/kubernetes/types.ts";
 import { isAgentSilent, withAgent } from "../../clients/proxmox/agent.ts";
 import { ProxmoxError } from "../../clients/proxmox/errors.ts";
-import { explainFixed, filesOf, isReloading, readLoaded } from "../../clients/proxmox/guest-registries.ts";
+import { explainFixed, isAsWanted, isReloading, noRegistries } from "../../clients/proxmox/guest-registries.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import { isRunning, listVms, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import { quorumOf } from "../../domain/availability/quorum.ts";
 import { labels } from "../../domain/model/formats.ts";
 import { hasJoined, mayRun } from "../../domain/rollout/slot-state.ts";
-import type { Registries } from "../../domain/model/registries.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import { momentNow, msSince } from "../../runtime/clock.ts";
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
@@ -129,7 +128,7 @@ async function findOutdated(
 /** @throws NotNow when the guest cannot be asked */
 async function observe(
   { pve, stop }: StepContext,
-  { plan, registries: wanted }: RegistriesInput,
+  { plan, registries }: RegistriesInput,
   own: NodeRecord,
   vm: ListedVm | undefined,
 ): Promise<Pick<Member, "isDone" | "isReloading" | "why">> {
@@ -139,8 +138,8 @@ async function observe(
   // An agent is silent for a moment while its guest is busy, as when RKE2 restarts.
   const ask = () =>
     withAgent(own.name, stop, async () => {
-      if (await hasLoaded(pve, vm, wanted)) return { isDone: true, isReloading: false };
-      const why = await explainFixed(pve, vm, wanted);
+      if (await isAsWanted(pve, vm, registries)) return { isDone: true, isReloading: false };
+      const why = await explainFixed(pve, vm, registries ?? noRegistries);
       return { isDone: false, isReloading: await isReloading(pve, vm), ...(why === undefined ? {} : { why }) };
     });
   return await askNow(async () => {
@@ -157,16 +156,13 @@ async function change(reload: Reload): Promise<boolean> {
     const names = disruptionLeases(input).slice(0, await findRoom(reload));
     return await withLease(context, access, names, lease, async (disruption) => {
       const vm = (await listVms(context.pve)).find(({ vmid }) => vmid === own.vmid) ?? reload.vm;
-      if (await askNow(() => hasLoaded(context.pve, vm, input.registries))) return false;
+      if (await askNow(() => isAsWanted(context.pve, vm, input.registries))) return false;
       await replaceInPlace({ ...reload, vm }, allFences(slot, disruption));
       say(`${own.name} has the configured registries`);
       return true;
     });
   });
 }
-
-const hasLoaded = async (pve: StepContext["pve"], vm: ListedVm, wanted: Registries): Promise<boolean> =>
-  (await readLoaded(pve, vm)) === filesOf(wanted).digest;
 
 /** A guest or a host that does not answer now is no reason to keep the rest of the pool from being repaired. */
 async function askNow<T>(ask: () => Promise<T>): Promise<T> {
@@ -193,6 +189,7 @@ async function findRoom({ context, input, access, own }: Reload): Promise<number
 
 async function replaceInPlace(reload: Reload, fence: Fence): Promise<void> {
   const { context, input, access, own } = reload;
+  const { registries = noRegistries } = input;
   const { client } = access;
   let before = await readNode(client, own);
   const wasReady = isReady(before);
@@ -206,10 +203,10 @@ async function replaceInPlace(reload: Reload, fence: Fence): Promise<void> {
   };
   const vm = await prove(reload);
   const seconds = input.site.timeouts.join;
-  await askNow(() => bringRegistries(context, vm, input.registries, () => mayRestart(patience)));
+  await askNow(() => bringRegistries(context, vm, registries, () => mayRestart(patience)));
   let isWaiting = true;
   try {
-    await applyRegistries(context, vm, input.registries, seconds, () => mayRestart(lastLook));
+    await applyRegistries(context, vm, registries, seconds, () => mayRestart(lastLook));
     isWaiting = false;
     if (!wasReady) return;
     await awaitReadyAgain(client, before, new Deadline(`${own.name} to be Ready again`, seconds, context.stop));
