@@ -57,7 +57,8 @@ const verbs = new Set(
     admit adopt announce apply ask attempt attribute await boot bootstrap bring call cancel carry change check claim
     clear close commit connect cordon create decommission delete describe destroy download drain evacuate explain fence fetch find
     follow forecast forget free get guard hand head hold initialize join judge keep leave list lock look make mark mend
-    migrate mint move note observe open patch plan poll post power prepare probe propose prove put read reconnect record refresh
+    migrate mint move note observe open
+    patch pin plan poll post power prepare probe propose prove put read reconnect record refresh
     refuse relabel release relist remember remove renew repair replace report request require restore resume retain
     retire retry roll rollback run save say send set show shutdown sign soak start step stop stream switch sync taint take try
     turn uncordon undo unguard unlock unmark untaint use verify wait watch wipe withdraw write

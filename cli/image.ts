@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { diffCommand } from "./image/diff.ts";
 import { listCommand } from "./image/list.ts";
 import { newCommand } from "./image/new.ts";
+import { pinCommand } from "./image/pin.ts";
 import { showCommand } from "./image/show.ts";
 import { verifyCommand } from "./image/verify.ts";
 
@@ -9,6 +10,6 @@ import { verifyCommand } from "./image/verify.ts";
 export function imageCommand(program: Command): void {
   const image = program
     .command("image")
-    .description("definitions of golden images: list, show, copy, compare and check them");
-  for (const add of [listCommand, showCommand, newCommand, diffCommand, verifyCommand]) add(image);
+    .description("definitions of golden images: list, show, copy, compare, check and pin them");
+  for (const add of [listCommand, showCommand, newCommand, diffCommand, verifyCommand, pinCommand]) add(image);
 }

@@ -1,6 +1,6 @@
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { isScalar, parseDocument } from "yaml";
+import { withValues } from "../../src/config/image-edit.ts";
 import { isName, nameOf } from "../../src/config/image-definition.ts";
 import { IMAGE_FILE } from "../../src/config/image-files.ts";
 import { readFolder } from "../../src/config/image-folder.ts";
@@ -79,7 +79,5 @@ export function copyImage(source: string, { folder, version }: PlannedCopy): voi
 
 /** The text of an `image.yaml` with another version. Comments, order and spelling stay. */
 export function withVersion(text: string, version: string): string {
-  const node = parseDocument(text).get("version", true);
-  const [start, end] = isScalar(node) && node.range ? node.range : [0, 0];
-  return `${text.slice(0, start)}${version}${text.slice(end)}`;
+  return withValues(text, [{ path: ["version"], value: version }]);
 }

@@ -9,7 +9,7 @@ export const LIMITS = { fileBytes: 1 << 20, allBytes: 16 << 20, files: 1000, key
 /** What else may lie in a definition's folder, without an effect on the image: it is not read here. */
 const README = "README.md";
 /** Evidence of what is pinned: lists of digests, their signatures, manifests and changelogs. */
-const PINS = "pins";
+export const PINS = "pins";
 
 /** Everything in the folder of a definition, and what cannot be read or does not belong there. */
 export function readFolder(folder: string): { entries: FolderEntry[]; faults: FileFault[] } {

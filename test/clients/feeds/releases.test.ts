@@ -2,50 +2,17 @@ import assert from "node:assert/strict";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import * as openpgp from "openpgp";
 import { readRke2Release, releaseFolder } from "../../../src/clients/feeds/rke2-release.ts";
 import { readUbuntuKey, UBUNTU_KEY, verifySignature } from "../../../src/clients/feeds/signature.ts";
 import { mirrorAt, UPSTREAM } from "../../../src/clients/feeds/source.ts";
 import { findUbuntuRelease, type UbuntuQuery } from "../../../src/clients/feeds/ubuntu-release.ts";
 import { sayTo } from "../../../src/runtime/log.ts";
+import { IMAGE, releaseOf, siteKey, type SiteKey } from "./publish.ts";
 import { deadline, realSignature, realSums, sha256, Web } from "./web.ts";
 
 const NOW = new Date("2026-08-02T00:00:00Z");
 const releases = new URL("https://cloud-images.ubuntu.com/releases/noble/");
 const folder = "/cloud-images.ubuntu.com/releases/noble/release-20260725/";
-const IMAGE = "ubuntu-24.04-server-cloudimg-amd64.img";
-
-/** A key of a site, and what it signs: the shape of Ubuntu's lists, with files that are small enough for a test. */
-async function site() {
-  const pair = await openpgp.generateKey({
-    userIDs: [{ name: "site" }],
-    format: "object",
-    date: new Date("2026-01-01"),
-  });
-  const sign = async (text: string, at = new Date("2026-07-25T20:00:00Z")): Promise<Buffer> => {
-    const message = await openpgp.createMessage({ binary: Buffer.from(text) });
-    const signed: unknown = await openpgp.sign({
-      message,
-      signingKeys: pair.privateKey,
-      detached: true,
-      format: "binary",
-      date: at,
-    });
-    assert.ok(signed instanceof Uint8Array);
-    return Buffer.from(signed);
-  };
-  return { sign, armored: pair.publicKey.armor(), fingerprint: pair.publicKey.getFingerprint().toUpperCase() };
-}
-
-/** The files of a release. */
-function releaseOf(serial: string, before = "20260705") {
-  const manifest = `curl\t8.5.0-2ubuntu10.${serial.slice(-1)}\n`;
-  const changelog = JSON.stringify({ from_serial: before, to_serial: serial });
-  const change = `ubuntu-24.04-server-cloudimg-amd64.release.${before}.${serial}.image_changelog.json`;
-  const sums = `${sha256(`image of ${serial}`)} *${IMAGE}\n${sha256(manifest)} *ubuntu-24.04-server-cloudimg-amd64.manifest\n${sha256(changelog)} *${change}\n`;
-  return { sums, files: { "ubuntu-24.04-server-cloudimg-amd64.manifest": manifest, [change]: changelog } };
-}
-
 describe("a release of Ubuntu's cloud images", () => {
   let web: Web;
   let cache = "";
@@ -62,7 +29,7 @@ describe("a release of Ubuntu's cloud images", () => {
   });
 
   /** Puts a release of a site's own key on the server. */
-  async function publish(serial: string, key: Awaited<ReturnType<typeof site>>, signedAt?: Date) {
+  async function publish(serial: string, key: SiteKey, signedAt?: Date) {
     const { sums, files } = releaseOf(serial);
     const there = folder.replace("20260725", serial);
     for (const [name, text] of Object.entries(files)) web.files.set(there + name, text);
@@ -81,7 +48,7 @@ describe("a release of Ubuntu's cloud images", () => {
     },
     ...{ cache, now: NOW, deadline: deadline(), ...changes },
   });
-  const by = ({ armored, fingerprint }: Awaited<ReturnType<typeof site>>, changes: Partial<UbuntuQuery> = {}) =>
+  const by = ({ armored, fingerprint }: SiteKey, changes: Partial<UbuntuQuery> = {}) =>
     query({ keys: armored, fingerprint, ...changes });
 
   it("that is real is taken by Ubuntu's key of this repository, and no other byte of it", async () => {
@@ -94,7 +61,7 @@ describe("a release of Ubuntu's cloud images", () => {
   });
 
   it("is the newest of its folder, with what the pin rests on", async () => {
-    const key = await site();
+    const key = await siteKey();
     for (const serial of ["20260705", "20260725", "20260725.1"]) await publish(serial, key);
     web.files.set(
       "/cloud-images.ubuntu.com/releases/noble/",
@@ -119,7 +86,7 @@ describe("a release of Ubuntu's cloud images", () => {
   });
 
   it("is read of a mirror that is a folder", async () => {
-    const key = await site();
+    const key = await siteKey();
     const disk = join(cache, "mirror");
     const { sums, files } = releaseOf("20260725");
     const all = { ...files, SHA256SUMS: sums, "SHA256SUMS.gpg": await key.sign(sums) };
@@ -133,14 +100,14 @@ describe("a release of Ubuntu's cloud images", () => {
   });
 
   it("of which a list is tampered with is refused", async () => {
-    const key = await site();
+    const key = await siteKey();
     await publish("20260725", key);
     web.files.set(`${folder}SHA256SUMS`, `${releaseOf("20260725").sums}${sha256("evil")} *evil.img\n`);
     await assert.rejects(findUbuntuRelease(by(key)), /signature is not of the key .*[^]*SHA256SUMS/);
   });
 
   it("that a second key signed is refused, also when that key is in the ring", async () => {
-    const [key, second] = [await site(), await site()];
+    const [key, second] = [await siteKey(), await siteKey()];
     await publish("20260725", second);
     const both = key.armored + second.armored;
     await assert.rejects(findUbuntuRelease(by(key, { keys: both })), /signature is not of the key/);
@@ -149,13 +116,13 @@ describe("a release of Ubuntu's cloud images", () => {
   });
 
   it("is never found by a short id of a key", async () => {
-    const key = await site();
+    const key = await siteKey();
     await publish("20260725", key);
     await assert.rejects(findUbuntuRelease(by(key, { fingerprint: key.fingerprint.slice(-16) })), /there is no key/);
   });
 
   it("whose list is of another day is refused, though it has its good signature", async () => {
-    const key = await site();
+    const key = await siteKey();
     await publish("20260705", key);
     for (const name of ["SHA256SUMS", "SHA256SUMS.gpg"]) {
       const old = web.files.get(`${folder.replace("20260725", "20260705")}${name}`);
@@ -166,7 +133,7 @@ describe("a release of Ubuntu's cloud images", () => {
   });
 
   it("whose list was signed before its day is refused, or in a time to come", async () => {
-    const key = await site();
+    const key = await siteKey();
     await publish("20260725", key, new Date("2026-07-20T00:00:00Z"));
     await assert.rejects(findUbuntuRelease(by(key)), /was signed at 2026-07-20.*, before the release 20260725/);
     await publish("20260725", key, new Date("2026-09-01T00:00:00Z"));
@@ -174,20 +141,20 @@ describe("a release of Ubuntu's cloud images", () => {
   });
 
   it("that does not list the image is refused", async () => {
-    const key = await site();
+    const key = await siteKey();
     await publish("20260725", key);
     await assert.rejects(findUbuntuRelease(by(key, { architecture: "s390x" })), /no one image of s390x/);
   });
 
   it("whose manifest is not the listed one is refused", async () => {
-    const key = await site();
+    const key = await siteKey();
     await publish("20260725", key);
     web.files.set(`${folder}ubuntu-24.04-server-cloudimg-amd64.manifest`, "curl\t9\n");
     await assert.rejects(findUbuntuRelease(by(key)), /has the digest .* is pinned/);
   });
 
   it("that a mirror has not is named with its place there", async () => {
-    const key = await site();
+    const key = await siteKey();
     await assert.rejects(
       findUbuntuRelease(by(key)),
       /no such file[^]*cloud-images\.ubuntu\.com\/releases\/noble\/release-20260725/,
@@ -197,7 +164,7 @@ describe("a release of Ubuntu's cloud images", () => {
   });
 
   it("whose list or signature is something else is refused", async () => {
-    const key = await site();
+    const key = await siteKey();
     await publish("20260725", key);
     web.files.set(`${folder}SHA256SUMS.gpg`, "<html>log in</html>");
     await assert.rejects(findUbuntuRelease(by(key)), /key or a signature cannot be read/);
