@@ -47,6 +47,18 @@ describe("the files of a definition", () => {
       2,
     ],
     [
+      "a token for the service",
+      entry("files/etc/default/rke2-agent", "A=1\nRKE2_TOKEN=x\n"),
+      /looks like a token of RKE2/,
+      2,
+    ],
+    [
+      "the hash of a password",
+      entry("scripts/a", `${script}usermod -p '$y$j9T$0123456789abcdefghij$${"a".repeat(43)}' root\n`),
+      /looks like the hash of a password/,
+      2,
+    ],
+    [
       "a token of GitHub",
       entry("tests/a", `${script}\ntoken=ghp_${"a".repeat(36)}\n`),
       /looks like a token of GitHub/,
