@@ -61,6 +61,15 @@ export class AgentError extends Error {
   override readonly name = "AgentError";
 }
 
+/** What the agent says of a program that it was told to start. */
+export interface ExecStatus {
+  exited: boolean;
+  /** Once it has ended, with what it wrote to its standard output and error. */
+  code?: number;
+  out?: Buffer;
+  err?: Buffer;
+}
+
 /** A running guest. Everything of it ends at power off. */
 export interface Guest {
   /** True once the guest agent answers. */
@@ -75,6 +84,13 @@ export interface Guest {
   readFile(path: string): Buffer;
   /** @throws AgentError in qemu-ga's words */
   writeFile(path: string, content: Buffer): void;
+  /**
+   * Starts a program with arguments and standard input. @returns its process id
+   * @throws AgentError in qemu-ga's words when there is no such program
+   */
+  exec(command: readonly string[], input: Buffer | undefined): number;
+  /** @throws AgentError in qemu-ga's words for a process that it does not know */
+  execStatus(pid: number): ExecStatus;
   /** Runs a command in a root shell at its console. @returns its output. @throws Error in the command's words */
   run(command: string): Promise<string>;
   /** ACPI shutdown: resolves when the guest is off; never resolves when the guest ignores it. */

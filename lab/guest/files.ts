@@ -1,4 +1,4 @@
-/** A guest's file system as its agent sees it: the image, overlaid by the VM's own disk. */
+/** A guest's file system as its agent sees it: the image, overlaid by the VM's own disk; /run is in memory. */
 import { dirname } from "node:path/posix";
 import { AgentError } from "../types.ts";
 
@@ -19,6 +19,8 @@ const directories = [
 export class GuestFiles {
   private readonly disk: Map<string, Buffer>;
   private readonly image: ReadonlyMap<string, Buffer>;
+  /** What is gone when the power is off. */
+  private readonly memory = new Map<string, Buffer>();
 
   constructor(disk: Map<string, Buffer>, image: ReadonlyMap<string, Buffer>) {
     this.disk = disk;
@@ -26,7 +28,7 @@ export class GuestFiles {
   }
 
   get(path: string): Buffer | undefined {
-    return this.disk.get(path) ?? this.image.get(path);
+    return this.place(path).get(path) ?? this.image.get(path);
   }
 
   text(path: string): string {
@@ -35,11 +37,19 @@ export class GuestFiles {
 
   /** Writes as a program of the guest does, which creates missing directories. */
   put(path: string, content: string | Buffer): void {
-    this.disk.set(path, Buffer.from(content));
+    this.place(path).set(path, Buffer.from(content));
   }
 
+  /** Removes a file, or a directory with all that is below it. */
   remove(path: string): void {
-    this.disk.delete(path);
+    const place = this.place(path);
+    for (const name of [...place.keys()]) if (name === path || name.startsWith(`${path}/`)) place.delete(name);
+  }
+
+  /** Absolute paths of all files at a path and below it, in order. */
+  below(path: string): string[] {
+    const all = new Set([...this.image.keys(), ...this.disk.keys(), ...this.memory.keys()]);
+    return [...all].filter((name) => name === path || name.startsWith(path === "/" ? "/" : `${path}/`)).toSorted();
   }
 
   /** @throws AgentError in qemu-ga's words */
@@ -61,9 +71,11 @@ export class GuestFiles {
 
   private isDirectory(path: string): boolean {
     const inside = path === "/" ? "/" : `${path.replace(/\/+$/, "")}/`;
-    return [...directories.map((name) => `${name}/`), ...this.image.keys(), ...this.disk.keys()].some((name) =>
-      name.startsWith(inside),
-    );
+    return [...directories.map((name) => `${name}/`), ...this.below("/")].some((name) => name.startsWith(inside));
+  }
+
+  private place(path: string): Map<string, Buffer> {
+    return path.startsWith("/run/") ? this.memory : this.disk;
   }
 }
 

@@ -2,9 +2,10 @@
 import { createHash } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { AgentError } from "../types.ts";
-import type { Guest } from "../types.ts";
+import type { ExecStatus, Guest } from "../types.ts";
 import { messageOf } from "../../src/runtime/errors.ts";
 import { say } from "../../src/runtime/log.ts";
+import { AgentProcesses } from "./agent-exec.ts";
 import { runAgent } from "./agent.ts";
 import type { NodeStart } from "./agent.ts";
 import { CommandFailed, resetCluster } from "./cluster-reset.ts";
@@ -17,6 +18,7 @@ import { JoinFailure } from "./registration.ts";
 import { usual } from "./registries.ts";
 import { Scope } from "./scope.ts";
 import { runServer } from "./server.ts";
+import { runProgram } from "./shell.ts";
 import { obeyYield } from "./yield.ts";
 
 /** Milliseconds until the service manager starts RKE2 again. */
@@ -38,6 +40,7 @@ export class RackGuest implements Guest {
   private readonly power = new Scope();
   private booted = false;
   private service: Service | undefined;
+  private readonly processes = new AgentProcesses();
   /** Variables exported by the shell at its console. */
   private readonly exported = new Map<string, string>();
   /** Resolves when the power is off. */
@@ -88,6 +91,17 @@ export class RackGuest implements Guest {
     if (path === paths.reload && this.context.machine.image.units?.includes("registries"))
       this.orders = this.orders.then(() => this.reload());
     if (path === paths.yield) this.orders = this.orders.then(() => obeyYield(this.context));
+  }
+
+  exec(command: readonly string[], input: Buffer | undefined): number {
+    this.needAgent();
+    const { files, machine } = this.context;
+    return this.processes.start(runProgram({ files, kernel: machine.image.kernel }, command, String(input ?? "")));
+  }
+
+  execStatus(pid: number): ExecStatus {
+    this.needAgent();
+    return this.processes.status(pid);
   }
 
   async shutdown(): Promise<void> {

@@ -53,7 +53,7 @@ function collect(incoming: Incoming, places: Record<string, string>): Params {
   for (const [name, values] of incoming.params) {
     const [value] = values;
     if (value === undefined) params.unset.add(name);
-    else if (values.length > 1) params.lists.add(name);
+    else if (values.length > 1) params.lists.set(name, values);
     else params.set(name, value);
   }
   // Clients repeat `node` and `storage` in the body: the value in the path takes precedence.

@@ -3,7 +3,8 @@ import { invalid } from "./answer.ts";
 
 /** The schema of a parameter. */
 export interface Spec {
-  type: "string" | "integer" | "number" | "boolean";
+  /** `list`: of texts, repeated by name; one alone is a list of one. */
+  type: "string" | "integer" | "number" | "boolean" | "list";
   required?: boolean;
   enum?: readonly string[];
   pattern?: RegExp;
@@ -83,8 +84,9 @@ export function verify(given: Params, find: (name: string) => Spec | undefined, 
     if (problem !== undefined) errors[name] = problem;
   }
   for (const name of given.unset) if (!find(name)) errors[name] = unknown;
-  for (const name of given.lists) {
+  for (const name of given.lists.keys()) {
     const found = find(name);
+    if (found?.type === "list") continue;
     errors[name] = found ? `type check ('${found.type}') failed - got ARRAY` : unknown;
   }
   for (const name of required) {
@@ -101,13 +103,19 @@ export class Params extends Map<string, string> {
   /** Parameters without a value. */
   readonly unset = new Set<string>();
   /** Parameters that were given more than once. */
-  readonly lists = new Set<string>();
+  readonly lists = new Map<string, readonly string[]>();
 
   /** @throws when the parameter is absent, since it was not verified as required: a defect of the emulator */
   text(name: string): string {
     const value = this.get(name);
     if (value === undefined) throw new Error(`parameter ${name} was not verified`);
     return value;
+  }
+
+  /** Empty when absent. */
+  list(name: string): readonly string[] {
+    const value = this.get(name);
+    return value === undefined ? (this.lists.get(name) ?? []) : [value];
   }
 
   int(name: string): number {

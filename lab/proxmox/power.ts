@@ -20,6 +20,8 @@ export const nobody: Guest = {
   interfaces: () => [],
   readFile: () => Buffer.alloc(0),
   writeFile: () => undefined,
+  exec: () => 0,
+  execStatus: () => ({ exited: false }),
   run: () => Promise.resolve(""),
   shutdown: () => new Promise<void>(() => undefined),
   powerOff: () => Promise.resolve(),

@@ -6,7 +6,7 @@ import { DataCentre } from "../../../lab/proxmox/data-centre.ts";
 import type { DataCentreOptions } from "../../../lab/proxmox/data-centre.ts";
 import { serve } from "../../../lab/proxmox/serve.ts";
 import { AgentError } from "../../../lab/types.ts";
-import type { Guest, GuestHost, Machine } from "../../../lab/types.ts";
+import type { ExecStatus, Guest, GuestHost, Machine } from "../../../lab/types.ts";
 import { Proxmox } from "../../../src/clients/proxmox/client.ts";
 
 /** A guest that does what the tests tell it. */
@@ -55,6 +55,23 @@ export class TestGuest implements Guest {
     this.machine.disk.set(path, content);
   }
 
+  private started = 0;
+
+  /** Knows one program. Its processes have the ids of the recording. */
+  exec(command: readonly string[]): number {
+    const [program = ""] = command;
+    // Those quotation marks are glib's.
+    if (program !== "/bin/busybox")
+      throw new AgentError(`Failed to execute child process \u201c${program}\u201d (No such file or directory)`);
+    this.started += 1;
+    return 136 + 2 * this.started;
+  }
+
+  execStatus(pid: number): ExecStatus {
+    if (pid > 136 + 2 * this.started) throw new AgentError("Invalid parameter 'pid'");
+    return { exited: true, code: 0, out: Buffer.from("6.1.0-56-cloud-amd64\n") };
+  }
+
   run(): Promise<string> {
     return Promise.resolve("");
   }
@@ -86,6 +103,9 @@ export class TestHost implements GuestHost {
     return guest;
   }
 }
+
+/** Parameters of a request; a list is repeated by its name. */
+export type Fields = Record<string, string | number | string[]>;
 
 export interface Reply {
   status: number;
@@ -139,14 +159,11 @@ export class Bench {
   }
 
   /** @param token id of a token of the data centre, "" for none, or a whole credential with `=` */
-  call(
-    method: string,
-    path: string,
-    params: Record<string, string | number> = {},
-    token = "root@pam!lab",
-  ): Promise<Reply> {
+  call(method: string, path: string, params: Fields = {}, token = "root@pam!lab"): Promise<Reply> {
     const form = new URLSearchParams(
-      Object.entries(params).map(([key, value]): [string, string] => [key, String(value)]),
+      Object.entries(params).flatMap(([key, value]) =>
+        [value].flat().map((one): [string, string] => [key, String(one)]),
+      ),
     ).toString();
     const inQuery = method === "GET" || method === "DELETE";
     const query = inQuery && form !== "" ? `?${form}` : "";
@@ -209,12 +226,7 @@ export class Bench {
   }
 
   /** `data` of a request that must succeed. */
-  async data<T>(
-    method: string,
-    path: string,
-    params: Record<string, string | number> = {},
-    token?: string,
-  ): Promise<T> {
+  async data<T>(method: string, path: string, params: Fields = {}, token?: string): Promise<T> {
     const reply = await this.call(method, path, params, token);
     if (reply.status !== 200) throw new Error(`${method} ${path}: ${reply.status} ${reply.reason} ${reply.text}`);
     return reply.body?.data as T;

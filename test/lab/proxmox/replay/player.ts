@@ -15,7 +15,8 @@ export interface Outcome {
   emulated: boolean;
 }
 
-function value(param: Param): string {
+function value(param: Param): string | string[] {
+  if (Array.isArray(param)) return param;
   return typeof param === "object" && "repeat" in param ? param.repeat.repeat(param.times) : String(param);
 }
 
@@ -58,9 +59,10 @@ export class Player {
     const { method, upload } = exchange;
     const credential = this.credential(exchange);
     if (!upload) return this.bench.call(method, path, this.params(exchange), credential);
+    const fields = Object.entries(this.params(exchange)).map(([name, text]): [string, string] => [name, String(text)]);
     const content = Buffer.alloc(upload.bytes, "a");
     if (upload.qcow2) content.write("QFI\xfb", "latin1");
-    return this.bench.upload(path, this.params(exchange), { ...upload, content }, credential);
+    return this.bench.upload(path, Object.fromEntries(fields), { ...upload, content }, credential);
   }
 
   /** Exit statuses of the tasks that went on. */
@@ -79,7 +81,7 @@ export class Player {
     return this.bench.dc.tokens.has(id) ? id : `${id}=00000000-0000-0000-0000-000000000000`;
   }
 
-  private params(exchange: Exchange): Record<string, string> {
+  private params(exchange: Exchange): Record<string, string | string[]> {
     const vm = this.bench.dc.vms.get(Number(/qemu\/(\d+)/.exec(exchange.path)?.[1]));
     return Object.fromEntries(
       Object.entries(exchange.params ?? {}).map(([key, param]) => {
