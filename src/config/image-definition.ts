@@ -1,4 +1,4 @@
-import { relative } from "node:path";
+import { basename, relative, resolve } from "node:path";
 import { templateNameOf, type ImageDefinition, type ImageSource } from "../domain/images/definition.ts";
 import { UserErrors, type Problem } from "../runtime/errors.ts";
 import { keyFindings } from "./image-checks.ts";
@@ -23,8 +23,10 @@ export function readImageDefinition(folder: string): ImageSource {
 /** The definition in a folder, or all that keeps it from being one. */
 export function inspectImageDefinition(folder: string): ImageSource | { problems: Problem[] } {
   const { entries, faults } = readFolder(folder);
-  const read = definitionOf(folder.split(/[\\/]/).at(-1) ?? "", entries);
-  const all = [...faults, ...("faults" in read ? read.faults : [])];
+  // Without its keys, which are then among the faults, nothing else can be said of a definition.
+  const hasKeys = !faults.some(({ file }) => file === IMAGE_FILE);
+  const read = hasKeys ? definitionOf(basename(resolve(folder)), entries) : { faults: [] };
+  const all: DefinitionFault[] = [...faults, ...("faults" in read ? read.faults : [])];
   if (all.length === 0 && "definition" in read) return read;
   const shown = relative(process.cwd(), folder) || ".";
   return { problems: all.map((fault) => problemOf(shown, fault)) };

@@ -39,6 +39,13 @@ export function serialOf(url: string): string | undefined {
   return folders.flatMap((folder) => /(?:^|[^0-9])(20\d{6}(?:[.-]\d{1,4})?)$/.exec(folder)?.[1] ?? []).at(-1);
 }
 
+/** Whether an id of the snapshot archive is a moment that there is: no 31 February. */
+function isMoment(id: string): boolean {
+  const iso = id.replace(/^(....)(..)(..)T(..)(..)(..)Z$/, "$1-$2-$3T$4:$5:$6.000Z");
+  const at = new Date(iso);
+  return !Number.isNaN(at.getTime()) && at.toISOString() === iso;
+}
+
 function addressFault(value: string): string | undefined {
   if (!URL.canParse(value)) return "must be the address of a file, such as https://HOST/releases/.../FILE.img";
   const { protocol, search, hash, hostname, pathname } = new URL(value);
@@ -50,7 +57,9 @@ function addressFault(value: string): string | undefined {
   const folder = parts.at(-2) ?? "";
   if (MOVING.test(folder))
     return `must name one release by its date, such as release-20260725: what lies in ${folder}/ changes`;
-  if (serialOf(value) === undefined) return "must name one release by its date, such as .../release-20260725/FILE.img";
+  const serial = serialOf(value);
+  if (serial === undefined || !isMoment(`${serial.slice(0, 8)}T000000Z`))
+    return "must name one release by its date, such as .../release-20260725/FILE.img";
   if (hostname === "cloud-images.ubuntu.com" && parts[0] !== "releases")
     return "must be of a release (/releases/): dailies are removed after some weeks";
   return undefined;
@@ -79,13 +88,6 @@ const base = z.strictObject({
       values: "fingerprint, 40 hexadecimal digits",
     }),
 });
-
-/** Whether an id of the snapshot archive is a moment that there is: no 31 February. */
-function isMoment(id: string): boolean {
-  const iso = id.replace(/^(....)(..)(..)T(..)(..)(..)Z$/, "$1-$2-$3T$4:$5:$6.000Z");
-  const at = new Date(iso);
-  return !Number.isNaN(at.getTime()) && at.toISOString() === iso;
-}
 
 /** Debian policy 5.6.7. `apt-get install name-` removes a package, so no name ends with a dash. */
 const packageName = z

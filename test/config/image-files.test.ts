@@ -135,6 +135,19 @@ describe("the folder of a definition", () => {
     assert.deepEqual(readImageDefinition(folder).definition, definition);
   });
 
+  it("is named by itself, with a slash at its end too", () => {
+    assert.equal(readImageDefinition(`${folder}/`).definition.name, "ubuntu-24-04-rke2");
+  });
+
+  it("says one thing of an image.yaml that cannot be read", () => {
+    rmSync(join(folder, "image.yaml"));
+    symlinkSync("/etc/passwd", join(folder, "image.yaml"));
+    assert.deepEqual(
+      refused(() => readImageDefinition(folder)).map(({ what }) => what.slice(0, 15)),
+      ["a symbolic link"],
+    );
+  });
+
   type Case = [title: string, make: () => void, where: RegExp, says: RegExp];
   const cases: Case[] = [
     ["a file that nothing reads", () => write("image.yml", ""), /image\.yml$/, /did you mean "image\.yaml"/],

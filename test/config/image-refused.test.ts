@@ -55,6 +55,13 @@ describe("a wrong definition", () => {
       /current\/ changes/,
     ],
     ["the address of a daily", "releases/noble/release-20260725", "noble/20260725", "https://", /dailies are removed/],
+    [
+      "an address with a date that there is not",
+      "release-20260725/",
+      "release-20261325/",
+      "https://",
+      /one release by its date/,
+    ],
     ["an address without a date", "release-20260725/", "mine/", "https://", /one release by its date/],
     ["an address of a folder", "amd64.img", "amd64/", "https://", /name of an image/],
     ["no address", URL, "somewhere", "somewhere", /address of a file/],
