@@ -2,9 +2,11 @@ import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { readImageDefinition } from "../../src/config/image-definition.ts";
-import { findImage, inspectImages, type ImageFolder } from "../../src/config/images.ts";
-import type { ImageDefinition } from "../../src/domain/images/definition.ts";
+import { findImage, inspectImages, type ImageFolder, type ReadFolder } from "../../src/config/images.ts";
+import { readPinnedBase } from "../../src/config/pinned-base.ts";
+import { baseDiffLines, diffBases, type BaseDiff } from "../../src/domain/images/base-diff.ts";
 import { diffLines, diffOf } from "../../src/domain/images/image-diff.ts";
+import { show } from "../../src/runtime/log.ts";
 import { imagesOption, jsonOption, printJson, type ImageOptions } from "./folder.ts";
 
 /** `evergreen image diff A B`: what turns one definition into the other. */
@@ -21,13 +23,21 @@ export function diffCommand(image: Command): void {
     .addOption(jsonOption())
     .action((a: string, b: string, { images, json = false }: ImageOptions) => {
       const all = inspectImages(images);
-      const diff = diffOf(definitionBy(all, a), definitionBy(all, b));
-      if (json) printJson(diff);
-      else process.stdout.write(`${diffLines(diff).join("\n")}\n`);
+      const [from, to] = [folderBy(all, a), folderBy(all, b)];
+      const diff = diffOf(from.definition, to.definition);
+      const base = basesDiff(from, to);
+      if (json) printJson({ ...diff, ...(base === undefined ? {} : { basePackages: base }) });
+      else show([...diffLines(diff), ...(base === undefined ? [] : baseDiffLines(base))].join("\n"));
     });
 }
 
-function definitionBy(all: readonly ImageFolder[], given: string): ImageDefinition {
+function folderBy(all: readonly ImageFolder[], given: string): ReadFolder {
   const isFolder = given.includes("/") && existsSync(given) && statSync(given).isDirectory();
-  return isFolder ? readImageDefinition(resolve(given)).definition : findImage(all, given).definition;
+  return isFolder ? { folder: resolve(given), ...readImageDefinition(resolve(given)) } : findImage(all, given);
+}
+
+/** What differs between the base images, where both have the evidence of their pins. */
+function basesDiff(from: ReadFolder, to: ReadFolder): BaseDiff | undefined {
+  const [before, after] = [from, to].map(({ folder, definition }) => readPinnedBase(folder, definition));
+  return before === undefined || after === undefined ? undefined : diffBases(before, after);
 }

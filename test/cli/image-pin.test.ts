@@ -18,9 +18,10 @@ describe("evergreen image pin", function () {
   let key: SiteKey;
   const at = (...path: string[]) => join(root, ...path);
   const yaml = () => readFileSync(at("images", NAME, "image.yaml"), "utf8");
-  const run = (...args: string[]) => {
+  const run = (...args: string[]) => call("pin", NAME, "--key", at("site.asc"), ...args);
+  const call = (...args: string[]) => {
     const program = join(projectRoot, "cli", "bin", "evergreen.mjs");
-    const all = [program, "image", "pin", NAME, "--images", at("images"), "--key", at("site.asc"), ...args];
+    const all = [program, "image", ...args, "--images", at("images")];
     const env = { ...process.env, EVERGREEN_CACHE: at("cache") };
     const { status, stdout, stderr } = spawnSync(process.execPath, all, { cwd: root, encoding: "utf8", env });
     return { status, stdout, stderr };
@@ -159,5 +160,31 @@ describe("evergreen image pin", function () {
     assert.equal(status, 0, stderr);
     assert.match(yaml(), /release-20260701/);
     assert.match(run("--mirror-only").stderr, /no mirror is named/);
+  });
+
+  it("lets two versions be compared by the packages of their base images, and what these clear", () => {
+    assert.equal(mirrored("--base", "20260725", "--archive-date", "20260805T000000Z").status, 0);
+    const old = at("old", NAME);
+    cpSync(at("images", NAME), old, { recursive: true });
+    const undone = call("diff", old, NAME);
+    assert.doesNotMatch(undone.stdout, /packages of the base image/);
+    assert.equal(mirrored("--archive-date", "20260805T000000Z").status, 0);
+
+    const { stdout, stderr } = call("diff", old, NAME);
+    assert.equal(stderr, "");
+    assert.match(
+      stdout,
+      /packages of the base image 20260725 -> 20260802: 1 differences\n {2}~ curl 8\.5\.0-2ubuntu10\.5 -> 8\.5\.0-2ubuntu10\.2 \(downgraded\)\nvulnerabilities that the newer base image clears: 1\n {2}CVE-2026-0802 \(high\): curl, libcurl4t64\n {2}the changelog is of 20260705 to 20260802/,
+    );
+    const json = JSON.parse(call("diff", old, NAME, "--json").stdout) as { basePackages: { cves: unknown[] } };
+    assert.equal(json.basePackages.cves.length, 1);
+
+    const manifest = at("images", NAME, "pins", "ubuntu-24.04-server-cloudimg-amd64.manifest");
+    writeFileSync(manifest, `${readFileSync(manifest, "utf8")}evil\t1\n`);
+    assert.match(call("diff", old, NAME).stderr, /a file of the pins is not the one that the signed list has/);
+    cpSync(join(old, "pins", "SHA256SUMS"), at("images", NAME, "pins", "SHA256SUMS"));
+    assert.match(call("diff", old, NAME).stderr, /evidence of the pins is not of the base image 20260802/);
+    rmSync(at("images", NAME, "pins"), { recursive: true });
+    assert.doesNotMatch(call("diff", old, NAME).stdout, /packages of the base image/);
   });
 });

@@ -29,7 +29,25 @@ export async function siteKey() {
 /** The files of a release. */
 export function releaseOf(serial: string, before = "20260705") {
   const manifest = `curl\t8.5.0-2ubuntu10.${serial.slice(-1)}\n`;
-  const changelog = JSON.stringify({ from_serial: before, to_serial: serial });
+  const cve = {
+    cve: `CVE-2026-${serial.slice(-4)}`,
+    url: "",
+    cve_priority: "High",
+    cve_description: "",
+    cve_public_date: "",
+  };
+  // In the form of canonical/ubuntu-cloud-image-changelog, models.py.
+  const changelog = JSON.stringify({
+    diff: {
+      deb: [
+        { name: "curl", cves: [cve], notes: null },
+        { name: "vim", cves: null },
+      ],
+      snap: [],
+    },
+    added: { deb: [{ name: "libcurl4t64", cves: [cve] }], snap: [] },
+    removed: { deb: [], snap: [] },
+  });
   const change = `ubuntu-24.04-server-cloudimg-amd64.release.${before}.${serial}.image_changelog.json`;
   const sums = `${sha256(`image of ${serial}`)} *${IMAGE}\n${sha256(manifest)} *ubuntu-24.04-server-cloudimg-amd64.manifest\n${sha256(changelog)} *${change}\n`;
   return { sums, files: { "ubuntu-24.04-server-cloudimg-amd64.manifest": manifest, [change]: changelog } };
