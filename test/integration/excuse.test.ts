@@ -1,16 +1,22 @@
 import assert from "node:assert/strict";
+import { guest } from "../../images/contract.ts";
+import { notAsked } from "../../src/clients/proxmox/guest-registries.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { labels } from "../../src/domain/model/formats.ts";
 import { paths } from "../../src/clients/kubernetes/types.ts";
 import type { Role } from "../../src/domain/model/types.ts";
 import { attributeFailure } from "../../src/steps/node/attribution.ts";
 import type { StepContext } from "../../src/steps/context.ts";
-import { NodeUnhealthy } from "../../src/steps/node/verdict.ts";
+import { NeverRegistered, NodeUnhealthy } from "../../src/steps/node/verdict.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
 import { fakeProxmox, type Answer } from "../clients/proxmox/fake.ts";
 
 const name = "demo-workers-0-0a1b2c3d";
 const runs: Answer = { data: { status: "running", qmpstatus: "running" } };
+const noSuchFile = "Agent error: failed to open file: No such file or directory";
+const vms = [name, "a"].map((one, at) => ({
+  ...{ type: "qemu", node: "pve1", status: "running", name: one, vmid: 1100 + at },
+}));
 
 describe("a node that is not healthy", () => {
   let cluster: FakeCluster;
@@ -52,11 +58,18 @@ describe("a node that is not healthy", () => {
   }
 
   /** What is said in the place of the accusation; undefined: the accusation itself. */
-  async function excuse({ power = runs, silence = 0 }: Partial<Case>): Promise<string | undefined> {
-    await using pve = await fakeProxmox(() => power);
+  async function excuse({ power = runs, silence = 0, guests, isNew }: Partial<Case>): Promise<string | undefined> {
+    await using pve = await fakeProxmox(({ path, parameters: { file = "" } }) => {
+      const vm = /\/(\d+)\/agent\/file-read$/.exec(path)?.[1];
+      if (vm === undefined) return path === "/cluster/resources" ? { data: vms } : power;
+      const content = guests?.[vm];
+      return typeof content === "object" && file in content
+        ? { data: { content: content[file] } }
+        : { status: 500, reason: content === "silent" ? `VM ${vm} is not running` : noSuchFile };
+    });
     // Nothing else of a run is asked for.
     const context = { pve: pve.client } as StepContext;
-    const error = new NodeUnhealthy({ what: "late", where: "here", todo: "bake it again" });
+    const error = new (isNew ? NeverRegistered : NodeUnhealthy)({ what: "late", where: "here", todo: "bake it again" });
     const vm = { host: "pve1", vmid: 1100 };
     const said = await attributeFailure(context, { name, vm, client, silenceBefore: client.silence - silence }, error);
     if (said === error) return undefined;
@@ -66,6 +79,10 @@ describe("a node that is not healthy", () => {
 
   interface Case {
     when: string;
+    /** Files of the guest by path, or whether it is silent, by VMID. 1100 is its own, 1101 that of Node a. */
+    guests?: Record<string, Record<string, string> | "silent">;
+    /** Whether it was seen as a Node. @default yes */
+    isNew?: true;
     power?: Answer;
     silence?: number;
     arrange?: () => void;
@@ -167,6 +184,48 @@ describe("a node that is not healthy", () => {
       says: /its daemons cannot be seen/,
     },
   ];
+  const loaded = (text: string, reload = "") => ({ [guest.registriesLoaded]: text, [guest.registriesReload]: reload });
+  const registries: Case[] = [
+    { when: "its RKE2 has started with its registries", guests: { 1100: loaded("abc", "abc") } },
+    {
+      when: "its RKE2 was told to restart for other registries",
+      guests: { 1100: loaded("", "abc") },
+      says: /has not started with the registries that it was given: correct evergreen:registries/,
+    },
+    {
+      when: "it was given other registries, and was not told to restart",
+      guests: { 1100: loaded(notAsked, "abc") },
+      says: /has not started with the registries/,
+    },
+    { when: "its guest does not answer", guests: { 1100: "silent" } },
+    { when: "it has never registered, with no registries", isNew: true, guests: { 1100: loaded("") } },
+    {
+      when: "it has never registered, the first one with its registries",
+      isNew: true,
+      guests: { 1100: loaded("abc"), 1101: loaded("def") },
+      says: /no node has started with its registries yet/,
+    },
+    {
+      when: "it has never registered, and the guest of the other one is silent",
+      isNew: true,
+      guests: { 1100: loaded("abc"), 1101: "silent" },
+      says: /no node has started with its registries yet/,
+    },
+    {
+      when: "it has never registered, and another one has started with its registries",
+      isNew: true,
+      guests: { 1100: loaded("abc"), 1101: loaded("abc") },
+    },
+    {
+      when: "it has never registered, and the other one with its registries is not Ready",
+      isNew: true,
+      arrange: () => nodes("b c", "a"),
+      guests: { 1100: loaded("abc"), 1101: loaded("abc") },
+      says: /no node has started with its registries yet/,
+    },
+  ];
+  for (const { arrange = () => nodes("a b c", ""), ...one } of registries) cases.push({ arrange, ...one });
+
   for (const { arrange, says, when, ...one } of cases)
     it(`is ${says ? "excused" : "accused"} when ${when}`, async () => {
       arrange?.();

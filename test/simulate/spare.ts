@@ -17,5 +17,6 @@ export function maySpare({ cluster, dc, etcdWatcher }: World, vm: Vm): boolean {
 
 /** Whether its guest has been told to restart RKE2 for other registries and has not done so yet. */
 function mayRestart({ disk }: Vm): boolean {
-  return disk.get(files.registriesReload) !== disk.get(files.registriesLoaded);
+  const told = disk.get(files.registriesReload) ?? "";
+  return told !== "" && told !== disk.get(files.registriesLoaded);
 }

@@ -33,6 +33,31 @@ function endsWithWrongOnes(stage: Stage, vmid: number): void {
   };
 }
 
+/** RKE2 of no node starts that has the wrong ones when it is told to join. */
+function startsWithout({ world: { dc } }: Stage, given: Registries): void {
+  const { inhabit } = dc;
+  dc.inhabit = (vm) => {
+    inhabit(vm);
+    const { disk, guest: own } = vm;
+    const write = own?.write.bind(own);
+    if (!own || !write) return;
+    own.write = (file, content) => {
+      const isRead = disk.get(guest.join)?.includes(guest.registries) === true;
+      if (file === guest.marker && content !== "" && isRead && disk.get(guest.registries) === filesOf(given).yaml)
+        disk.set(file, content);
+      else write(file, content);
+    };
+  };
+}
+
+/** Images of which the first one promises no unit for registries. */
+const imagesWithUnit = () => stageImages().map((image, at) => (at === 0 ? { ...image, units: [] } : image));
+
+const isJudged = ({ world }: Stage, pool: string): boolean =>
+  JSON.stringify(world.cluster.objects.get("configmaps", `evergreen-system/pool-${pool}`)?.data).includes(
+    '\\"state\\":\\"failed\\"',
+  );
+
 describe("registries that RKE2 does not start with, in virtual time", function () {
   this.timeout(60_000);
 
@@ -95,5 +120,86 @@ describe("registries that RKE2 does not start with, in virtual time", function (
       );
     });
     assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("are not held against a generation that soaks, by the runs after the one that brought them", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 3, canary: 1, soakSeconds: 100_000 });
+    await stage.play(async () => {
+      const good = { ...stage.agentsOf(1), registries: right };
+      assert.equal(await stage.up(good), "done", stage.engine.why);
+      endsWithWrongOnes(stage, 1103);
+      assert.equal(await stage.up({ ...good, registries: wrong }), "failed");
+      assert.match(stage.engine.why, /did not come back with the configured registries.*No image was judged/);
+      for (const registries of [wrong, undefined]) {
+        // Nothing can be written to it: also without the key it stays as it is.
+        stage.world.defect = (call) =>
+          registries === undefined && call.path.endsWith("/1103/agent/file-write")
+            ? { status: 500, reason: "Agent error: Read-only file system", body: JSON.stringify({ data: null }) }
+            : stage.world.honest(call);
+        assert.equal(await stage.up({ ...stage.agentsOf(1), ...(registries && { registries }) }), "failed");
+        assert.equal(isJudged(stage, "workers"), false, stage.engine.why);
+      }
+      stage.world.defect = (call) => stage.world.honest(call);
+      assert.equal(await stage.up(good), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  for (const pool of ["workers", "servers"] as const)
+    for (const [what, corrected] of [
+      ["corrected", right],
+      ["taken out", undefined],
+    ] as const)
+      it(`are not held against new ${pool}, the first ones to get them, which serve once they are ${what}`, async () => {
+        const stage = new Stage(imagesWithUnit(), { servers: 3, agents: 2 });
+        startsWithout(stage, wrong);
+        await stage.play(async () => {
+          const wish = pool === "workers" ? stage.agentsOf(1) : stage.serversOf(1);
+          assert.equal(await stage.up({ ...wish, registries: wrong }), "failed");
+          assert.match(stage.engine.why, /no node has started with its registries yet.*correct evergreen:registries/);
+          assert.equal(isJudged(stage, pool), false);
+          const next = { ...wish, ...(corrected && { registries: corrected }) };
+          assert.equal(await stage.up(next), "done", stage.engine.why);
+          const first = pool === "workers" ? 1102 : 1003;
+          assert.equal(loadedOn(stage, first), corrected ? digestOf(corrected) : "");
+        });
+        assert.deepEqual(stage.world.story.violations, []);
+      });
+
+  it("excuse no image that never starts RKE2, when other nodes have started with them", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    await stage.play(async () => {
+      assert.equal(await stage.up({ ...stage.before, registries: right }), "done", stage.engine.why);
+      startsWithout(stage, right);
+      assert.equal(await stage.up({ ...stage.agentsOf(1), registries: right }), "failed");
+      assert.equal(isJudged(stage, "workers"), true, stage.engine.why);
+    });
+  });
+
+  it("are not held against a node whose RKE2 restarts for others in its soak, told long before", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2, soakSeconds: 60 });
+    const { world } = stage;
+    let isStruck = false;
+    await stage.play(async () => {
+      world.cluster.objects.onChange(({ collection, object }) => {
+        if (isStruck || collection !== "configmaps" || !JSON.stringify(object).includes("unwatched")) return;
+        isStruck = true;
+        const { disk, name } = stage.vm(1102);
+        disk.set(guest.registriesReload, digestOf(right));
+        disk.set(guest.registriesLoaded, "");
+        world.time.after(10_000, () => {
+          world.watcher.struck(name);
+          const goesOn = world.cluster.nodes.stall(name);
+          world.time.after(60_000, () => {
+            goesOn();
+            disk.set(guest.registriesLoaded, digestOf(right));
+          });
+        });
+      });
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      assert.match(stage.engine.why, /was disturbed.*told to restart for other registries/);
+      assert.equal(isJudged(stage, "workers"), false);
+    });
+    assert.ok(isStruck);
   });
 });

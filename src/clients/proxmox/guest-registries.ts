@@ -28,12 +28,17 @@ export async function readFailure(pve: Proxmox, vm: Vm, digest: string): Promise
   return of === digest ? log : undefined;
 }
 
+/** Whether its unit was ever told to restart RKE2, so that registries of ours may be at RKE2's default place. */
+export async function hasReloadOrder(pve: Proxmox, vm: Vm): Promise<boolean> {
+  return (await readOrNothing(pve, vm, guest.registriesReload)) !== "";
+}
+
 /**
  * Whether its RKE2 was to be restarted for other registries, and nothing says that this is over: it may happen at any
  * moment.
  */
 export async function isReloading(pve: Proxmox, vm: Vm): Promise<boolean> {
-  return (await readLoaded(pve, vm)) === "" && (await readOrNothing(pve, vm, guest.registriesReload)) !== "";
+  return (await readLoaded(pve, vm)) === "" && (await hasReloadOrder(pve, vm));
 }
 
 /** Whether its files are those of registries that its RKE2 has not started with, although it may have tried to. */

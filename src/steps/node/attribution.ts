@@ -15,6 +15,7 @@ import { labels } from "../../domain/model/formats.ts";
 import { titleOf } from "../../domain/model/titles.ts";
 import { mayGoOn } from "./power-on.ts";
 import type { StepContext } from "../context.ts";
+import { findUnsettledRegistries, findUntriedRegistries } from "./unproved-registries.ts";
 import { NeverRegistered, NodeUnhealthy } from "./verdict.ts";
 
 /** Longest outage of the API, in seconds, that takes no time from a node: a kubelet asks again within seconds. */
@@ -44,8 +45,11 @@ export async function attributeFailure(context: StepContext, accused: SuspectNod
   if (!(error instanceof NodeUnhealthy)) return error;
   const excuse =
     (await findExternalCause(context, accused)) ??
+    (await findUnsettledRegistries(context, accused)) ??
     (await findCauseInPods(accused)) ??
-    (error instanceof NeverRegistered ? await findNoServer(context, accused) : undefined);
+    (error instanceof NeverRegistered
+      ? ((await findNoServer(context, accused)) ?? (await findUntriedRegistries(context, accused)))
+      : undefined);
   return excuse === undefined ? error : unjudged(error, excuse);
 }
 

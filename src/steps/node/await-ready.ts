@@ -21,6 +21,7 @@ import {
   isAnotherMachine,
   missingForMembership,
   applyLabels,
+  whySilent,
   type Expected,
 } from "./node-view.ts";
 import { attemptQuietly, type StepContext } from "../context.ts";
@@ -135,7 +136,8 @@ async function awaitNodeReady(
   } catch (error) {
     if (!(error instanceof DeadlineError)) throw error;
     if (last && isKeptByOthers(last, expected)) throw keptByOthers(error);
-    throw new (last ? NodeUnhealthy : NeverRegistered)(error.problem, { cause: error });
+    const isHeard = last !== undefined && whySilent(last, expected) === undefined;
+    throw new (isHeard ? NodeUnhealthy : NeverRegistered)(error.problem, { cause: error });
   }
 }
 

@@ -10,7 +10,7 @@ import { registrable } from "../../domain/model/labels.ts";
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import type { SlotInput } from "../input.ts";
 import { nodeLabels } from "./node-view.ts";
-import { writeRegistries } from "./registries.ts";
+import { forgetRegistries, writeRegistries } from "./registries.ts";
 import type { StepContext } from "../context.ts";
 
 /** Credentials that a node joins with: undefined for the first server, which bootstraps the cluster. */
@@ -72,6 +72,7 @@ export async function writeJoinData(
     });
   await ours(async () => {
     if (registries) await writeRegistries(pve, vm, registries, (await readMarker(pve, vm)) !== "");
+    else await forgetRegistries(pve, vm);
     await writeFile(pve, vm, guest.join, data);
     if (mayJoin === undefined) await marker();
   });

@@ -81,13 +81,23 @@ export function isAnotherMachine(node: Node, { uuid }: Pick<Expected, "uuid">): 
 export function missingForMembership(node: Node, expected: Expected): string[] {
   const found = contradictions(node, expected);
   if (!isReady(node)) found.push(whyNotReady(node));
-  if (expected.bootBefore !== undefined && node.status?.nodeInfo?.bootID === expected.bootBefore)
-    found.push("it has not reported since its VM was started");
-  if (expected.heartbeatBefore !== undefined && heartbeatOf(node) === expected.heartbeatBefore)
-    found.push("it has not reported since its RKE2 was started");
+  const silence = whySilent(node, expected);
+  if (silence !== undefined) found.push(silence);
   if (expected.role === "server" && !isVoter(node)) found.push("it is not a voter of etcd yet");
   if (uuidOf(node) === "") found.push("it has not reported its SMBIOS uuid");
   return found;
+}
+
+/** Why a Node says nothing about a kubelet that was to start: it is as an earlier one has left it. */
+export function whySilent(
+  node: Node,
+  { bootBefore, heartbeatBefore }: Pick<Expected, "bootBefore" | "heartbeatBefore">,
+): string | undefined {
+  if (bootBefore !== undefined && node.status?.nodeInfo?.bootID === bootBefore)
+    return "it has not reported since its VM was started";
+  if (heartbeatBefore !== undefined && heartbeatOf(node) === heartbeatBefore)
+    return "it has not reported since its RKE2 was started";
+  return undefined;
 }
 
 /** What keeps pods away from a Ready node. Our own cordon does not count: the join of a node that stays removes it. */

@@ -1,7 +1,14 @@
 import { guest } from "../../../images/contract.ts";
 import { isAgentSilent, isNoSuchFile, readFile, withAgent, writeFile } from "../../clients/proxmox/agent.ts";
 import type { Proxmox } from "../../clients/proxmox/client.ts";
-import { filesOf, notAsked, readFailure, readLoaded } from "../../clients/proxmox/guest-registries.ts";
+import {
+  filesOf,
+  isReloading,
+  notAsked,
+  readFailure,
+  readLoaded,
+  hasReloadOrder,
+} from "../../clients/proxmox/guest-registries.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import type { VmConfig } from "../../clients/proxmox/vms.ts";
 import type { Registries } from "../../domain/model/registries.ts";
@@ -30,10 +37,20 @@ export async function writeRegistries(
   if (loaded === digest) return;
   for (const path of expected) await requireFile(pve, vm, path);
   // Empty, it may be that of a restart which is still to come.
-  if (loaded !== "") await writeFile(pve, vm, guest.registriesLoaded, notAsked);
+  if (loaded !== "" || (runs && !(await isReloading(pve, vm))))
+    await writeFile(pve, vm, guest.registriesLoaded, notAsked);
   for (const { path, content } of pems) await writeFile(pve, vm, path, content);
   await writeFile(pve, vm, guest.registries, yaml);
   if (!runs) await writeFile(pve, vm, guest.registriesLoaded, digest);
+}
+
+/**
+ * Keeps in mind that the join data of a guest name no registries any more: RKE2 reads those of its image when it starts
+ * the next time, unless the unit has put others in their place.
+ */
+export async function forgetRegistries(pve: Proxmox, vm: VmConfig): Promise<void> {
+  if ((await readLoaded(pve, vm)) === "" || (await hasReloadOrder(pve, vm))) return;
+  await writeFile(pve, vm, guest.registriesLoaded, "");
 }
 
 async function requireFile(pve: Proxmox, vm: VmConfig, path: string): Promise<void> {

@@ -13,6 +13,7 @@ import type { Generation } from "../../domain/model/types.ts";
 import { findExternalCause } from "./attribution.ts";
 import type { PoolInput } from "../input.ts";
 import { attemptQuietly, type StepContext } from "../context.ts";
+import { findReloading } from "./unproved-registries.ts";
 import { judgeFailed } from "./verdict.ts";
 
 /** How far apart it becomes known that nodes are silent that fell silent together, in milliseconds. */
@@ -50,12 +51,14 @@ export async function soak(
     pods: (await client.list<Pod>(paths.pods)).items,
     unready: await findDaemonsUnreadyEverywhere(client),
   };
+  const reloading = await findReloading(context, watched.keys());
   const fall =
     (await watchFor(context, client, input, watched, seconds)) ?? (await findRestarted(client, before, watched));
   if (fall === undefined) return;
   const where = `pool ${input.pool}, within the soak of ${seconds} s`;
   const excuse =
     fall.excuse ??
+    (reloading.has(fall.node) ? "its RKE2 was told to restart for other registries before" : undefined) ??
     (await findExcuse(context, client, input, fall, { silenceBefore, since })) ??
     (await isHostOut(context, client, fall, { everyNode, watched }));
   if (excuse !== undefined)

@@ -17,7 +17,7 @@ export class ImageFault extends UserError {}
  */
 export class NodeUnhealthy extends ImageFault {}
 
-/** The node never registered with the cluster: its join log may say what refused it. */
+/** The node never registered with the cluster, or not again: its join log may say what refused it. */
 export class NeverRegistered extends NodeUnhealthy {}
 
 /**
