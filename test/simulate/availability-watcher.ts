@@ -2,12 +2,16 @@ import { SERVER_POOL } from "../../src/config/config.ts";
 import { cordonedBy, labels } from "../../src/domain/model/formats.ts";
 import { nodeTags } from "../../src/clients/proxmox/tags.ts";
 import type { PoolSpec } from "../../src/domain/model/types.ts";
+import { INLINE_SOAK_SECONDS } from "../../src/domain/rollout/decision.ts";
 import type { Vm } from "./data-centre.ts";
 import { isReady, isSchedulable, readySince } from "./nodes.ts";
 import type { Stored } from "./objects.ts";
 import type { Process } from "./process.ts";
 import type { Story } from "./story.ts";
 import { placeOf, type Place, type Truth } from "./truth.ts";
+
+/** How far clocks of servers are apart at most, and some more, in milliseconds. */
+const clocksApart = 60_000;
 
 /** What a pool guarantees while it is changed. */
 export interface Promises {
@@ -19,6 +23,8 @@ export interface Promises {
   maxUnavailable: number;
   /** Disruption leases that there are: a step of a run that was killed before an edit may hold one of more. */
   leases?: number;
+  /** How long its nodes have to hold, in seconds. */
+  soakSeconds?: number;
   /** The pool was added to others, and was not complete yet. */
   incomplete?: true;
 }
@@ -35,6 +41,7 @@ export class AvailabilityWatcher {
   private established = true;
   private losses = 0;
   private runBegan = 0;
+  private runPlannedAt = 0;
   /** By pool: running VMs in excess of the slots when the run began. */
   private readonly leftOver = new Map<string, number>();
   /** VMs whose Node was not Ready when the plan was made: they serve no workload, and their slots come first. */
@@ -70,6 +77,7 @@ export class AvailabilityWatcher {
         most: Math.max(slots, before?.most ?? slots),
         surge: strategy.kind === "blueGreen" ? Math.max(slots, before?.surge ?? 0) : strategy.surge,
         maxUnavailable: strategy.maxUnavailable,
+        soakSeconds: strategy.soakSeconds,
         leases: Math.max(strategy.maxUnavailable, before?.maxUnavailable ?? 0),
       });
     }
@@ -95,10 +103,23 @@ export class AvailabilityWatcher {
   }
 
   /**
+   * Whether a node of a pool that soaks over several runs was not Ready less than its soak before this run was planned,
+   * and the plan had to see it.
+   */
+  hasCutSoakShort(pool: string, { metadata, ...node }: Stored): boolean {
+    const { soakSeconds = 0, fewest } = this.promises.get(pool) ?? { fewest: 0 };
+    const since = readySince({ metadata, ...node }, this.truth.aheadMs);
+    const isPlanned = Number(metadata.labels?.[labels.slot]) < fewest;
+    const isRecent = since > this.runPlannedAt - soakSeconds * 1000 + clocksApart;
+    return isPlanned && soakSeconds > INLINE_SOAK_SECONDS && isRecent && since < this.runBegan;
+  }
+
+  /**
    * The observed state behind the plan may be minutes newer than the start of the run, which waits for leases and for a
    * server.
    */
   runPlanned(): void {
+    this.runPlannedAt = this.elapsed();
     this.dead.clear();
     for (const [pool, { fewest }] of this.promises) {
       const before = this.leftOver.get(pool) ?? 0;

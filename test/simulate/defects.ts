@@ -152,6 +152,23 @@ export const defects: Record<string, Defect> = {
     },
     seen: /a good generation is judged failed/,
   },
+  "a plan that sees only the end of a soak": {
+    plant: (world) => {
+      world.defect = (call) => {
+        const answer = world.honest(call);
+        const isSeen = call.process.name.startsWith("program") && isReadOfNodes(call);
+        if (!isSeen || answer.body === undefined) return answer;
+        return { ...answer, body: answer.body.replaceAll(/"lastTransitionTime":"20/g, '"lastTransitionTime":"19') };
+      };
+    },
+    seen: /is proved, and .* was not Ready in its soak/,
+    story: "update",
+    shape: (scenario) => {
+      const { acts, ...calmed } = struck(scenario, { what: "flap", whom: "workers", after: "join", at: 300_000 });
+      const strategy = { kind: "rolling", surge: 1, maxUnavailable: 1, soakSeconds: 900 };
+      return { ...calmed, strategy, acts: acts.map((act) => ({ ...act, pause: 400_000 })) };
+    },
+  },
   "a handover that does not ask whether what it evicted has found a place": {
     plant: (world) => {
       world.defect = (call) => {

@@ -3,6 +3,7 @@ import { labels } from "../../src/domain/model/formats.ts";
 import type { Stored } from "./objects.ts";
 import { isRefused } from "./pods.ts";
 import type { Story } from "./story.ts";
+import type { Watcher } from "./watcher.ts";
 
 /** How long a handover waits for a pod to start, and some more, in milliseconds. */
 const patience = 150_000;
@@ -23,13 +24,12 @@ export class VerdictWatcher {
   /** By pool and generation: its state, as it was last written. */
   private readonly states = new Map<string, string>();
   private readonly story: Story;
-  private readonly touched: ReadonlySet<string>;
+  private readonly watcher: Watcher;
   private readonly isFaulty: (image: string) => boolean;
 
-  /** @param touched nodes that a fault has ever touched */
-  constructor(story: Story, touched: ReadonlySet<string>, isFaulty: (image: string) => boolean) {
+  constructor(story: Story, watcher: Watcher, isFaulty: (image: string) => boolean) {
     this.story = story;
-    this.touched = touched;
+    this.watcher = watcher;
     this.isFaulty = isFaulty;
   }
 
@@ -50,17 +50,24 @@ export class VerdictWatcher {
     });
   }
 
-  /** No generation is proved while not one of its nodes starts a pod, and Kubernetes says why. */
+  /**
+   * No generation is proved by a long soak that one of its nodes did not hold for, or while not one of them starts a pod,
+   * and Kubernetes says why.
+   */
   private proves(pool: string, { id, state }: Judged, isFirst: boolean, { objects, pods, time }: Cluster): void {
     // Servers and agents of the same content have the same id.
     const key = `${pool} ${id}`;
     const isNew = state === "proved" && this.states.get(key) !== "proved";
     this.states.set(key, state);
-    // Of pods that no node before could start nobody knows whether they can start at all.
-    if (!isNew || isFirst) return;
+    if (!isNew) return;
     const isOne = ({ metadata: { labels: all = {} } }: Stored) =>
       all[labels.pool] === pool && all[labels.generation] === id;
     const nodes = objects.list("nodes").filter(isOne);
+    const { availability } = this.watcher;
+    for (const node of nodes.filter((one) => availability.hasCutSoakShort(pool, one)))
+      this.story.wrong(`${id} is proved, and ${node.metadata.name} was not Ready in its soak`);
+    // Of pods that no node before could start nobody knows whether they can start at all.
+    if (isFirst) return;
     // A pod may have waited for a place long before there was this node.
     const isLate = ({ metadata }: Stored) => time.date() - Date.parse(metadata.creationTimestamp) > patience;
     const given = nodes.flatMap((node) => pods.servingOn(node.metadata.name).map((pod) => ({ pod, node })));
@@ -71,7 +78,7 @@ export class VerdictWatcher {
   private judges({ id, state, why, spec }: Judged, stalled: ReadonlySet<string>): void {
     if (state !== "failed" || this.seen.has(id)) return;
     this.seen.add(id);
-    const isExcused = [...this.touched, ...stalled].some((name) => name.endsWith(`-${id}`));
+    const isExcused = [...this.watcher.touched, ...stalled].some((name) => name.endsWith(`-${id}`));
     if (!isExcused && !this.isFaulty(spec.image)) this.story.wrong(`a good generation is judged failed: ${id}, ${why}`);
   }
 }

@@ -76,7 +76,7 @@ export class World {
     this.cluster = new Cluster(this.time, this.watcher, this.etcdWatcher, this.faults, workloads, seed);
     this.watcher.attach(this.dc, this.cluster);
     const isFaulty = (image: string) => this.image(image)?.fault !== undefined;
-    new VerdictWatcher(this.story, this.watcher.touched, isFaulty).attach(this.cluster);
+    new VerdictWatcher(this.story, this.watcher, isFaulty).attach(this.cluster);
     const [proxmox, kubernetes] = [new ProxmoxApi(this.dc), new KubernetesApi(this.cluster)];
     const { control } = this.cluster;
     const answer = (call: Call) => {

@@ -168,11 +168,13 @@ export function observedNode(node: Node): ObservedNode {
   }
   const role: Role = isServer(node) ? "server" : "agent";
   const addresses = ipAddressesOf(node);
+  const since = readySince(node);
   const lifelongKeys = role === "server" ? lifelongKeysOf(node) : undefined;
   return {
     name: nameOf(node),
     uuid: uuidOf(node),
     ready: isReady(node),
+    ...(since === "" ? {} : { readySince: since }),
     schedulable: !isCordoned(node),
     kubelet: node.status?.nodeInfo?.kubeletVersion ?? "",
     ...(addresses.length === 0 ? {} : { addresses }),

@@ -146,6 +146,8 @@ export interface ObservedNode {
   /** SMBIOS uuid, lower case. */
   uuid: string;
   ready: boolean;
+  /** When it became Ready, or ceased to be, ISO 8601. Absent: it has not reported yet. */
+  readySince?: string;
   schedulable: boolean;
   kubelet: string;
   /** Every IP address that it reports, of both families. Absent: it has not said one yet. */

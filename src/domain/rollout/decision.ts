@@ -1,6 +1,6 @@
 import type { Decision, Situation } from "./situation.ts";
 import { compareVersions, parseVersion } from "../versions/versions.ts";
-import { isHealthy, type SlotState } from "./slot-state.ts";
+import { isHealthy, type Member, type SlotState } from "./slot-state.ts";
 import { isStuck } from "./unreachable.ts";
 import type {
   Generation,
@@ -232,16 +232,20 @@ function waitFor({ until, why }: Soak): Pick<Decision, "soaksUntil" | "why"> {
   return until === undefined || Number.isNaN(until.getTime()) ? { why } : { soaksUntil: until, why };
 }
 
-/** The state of the soak. When its time is over, its nodes must also be healthy. The time counts from the last node. */
+/**
+ * The state of the soak. When its time is over, its nodes must also be healthy. The time counts from the last node, and
+ * anew from when one of them was not Ready: it has restarted, was off, or was not heard.
+ */
 function soakOf(situation: Situation): Soak {
   const { pool, wanted, now } = situation;
   const known = stateOf(situation, wanted.id);
   if (known?.state !== "soaking") return { over: false, why: [] };
   const nodes = ownedBy(situation, wanted.id).flatMap((slot) => slot.owner ?? []);
-  const starts = [known.since, ...nodes.flatMap((node) => node.record?.since ?? [])].map((time) => Date.parse(time));
-  const end = new Date(Math.max(...starts) + pool.strategy.soakSeconds * 1000);
-  if (!(end <= now))
-    return { over: false, until: end, why: [`${wanted.id} soaks until ${isoOf(end)}; a run after that goes on`] };
+  const begun = latestOf([known.since, ...nodes.flatMap((node) => node.record?.since ?? [])]);
+  const fallen = nodes.filter(({ node }) => Date.parse(node?.readySince ?? "") > begun);
+  const start = latestOf([new Date(begun), ...fallen.flatMap(({ node }) => node?.readySince ?? [])]);
+  const end = new Date(start + pool.strategy.soakSeconds * 1000);
+  if (!(end <= now)) return { over: false, until: end, why: [soaksUntil(wanted.id, end, fallen)] };
   const unhealthy = nodes.filter((node) => !isHealthy(node)).map((node) => node.name);
   if (unhealthy.length === 0) return { over: true, why: [`the soak of ${wanted.id} ended at ${isoOf(end)}`] };
   return {
@@ -249,6 +253,17 @@ function soakOf(situation: Situation): Soak {
     until: end,
     why: [`the soak of ${wanted.id} ended at ${isoOf(end)}, but not healthy: ${unhealthy.join(", ")}`],
   };
+}
+
+function soaksUntil(id: string, end: Date, fallen: readonly Member[]): string {
+  const names = fallen.map(({ name }) => name).join(", ");
+  if (names === "") return `${id} soaks until ${isoOf(end)}; a run after that goes on`;
+  return `${id} soaks anew until ${isoOf(end)}, because not Ready meanwhile: ${names}; a run after that goes on`;
+}
+
+/** In milliseconds; NaN: one of them is not readable. */
+function latestOf(times: readonly (string | Date)[]): number {
+  return Math.max(...times.map((time) => new Date(time).getTime()));
 }
 
 function isoOf(time: Date): string {

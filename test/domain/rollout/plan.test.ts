@@ -3,6 +3,7 @@ import { planRemoval } from "../../../src/domain/rollout/plan.ts";
 import type { GenerationState, NodeSpec, PlanKind, PoolPlan, PoolSpec } from "../../../src/domain/model/types.ts";
 import {
   A,
+  AN_HOUR_AGO,
   B,
   C,
   carriedOut,
@@ -34,7 +35,8 @@ describe("plan", () => {
   }
   const { a, b, c } = ID;
   const canary = { canary: { nodes: 1 }, soakSeconds: 3600 };
-  const soakingCanary: Held[] = [{ slot: 0, spec: B, phase: "handedOver" }, ...settled(A, 3, 1)];
+  const canaryOf: Held = { slot: 0, spec: B, phase: "handedOver" };
+  const soakingCanary: Held[] = [canaryOf, ...settled(A, 3, 1)];
   const cases: Case[] = [
     {
       name: "creates",
@@ -153,6 +155,26 @@ describe("plan", () => {
       states: [...PROVED_A, [B, "soaking"]],
       kind: "soaking",
       slots: [b, a, a, a],
+      target: b,
+      verdict: `${b} soaking`,
+    },
+    {
+      name: "counts the soak anew from when a node of it has come back",
+      pool: poolOf(B, { strategy: canary }),
+      held: [{ ...canaryOf, readySince: "2026-03-01T11:00:01.000Z" }, ...settled(A, 3, 1)],
+      states: [...PROVED_A, [B, "soaking"]],
+      kind: "soaking",
+      slots: [b, a, a, a],
+      target: b,
+      verdict: `${b} soaking`,
+    },
+    {
+      name: "does not count the soak anew for a node that was Ready from its beginning",
+      pool: poolOf(B, { strategy: canary }),
+      held: [{ ...canaryOf, readySince: AN_HOUR_AGO }, ...settled(A, 3, 1)],
+      states: [...PROVED_A, [B, "soaking"]],
+      kind: "roll",
+      slots: [b, b, b, b],
       target: b,
       verdict: `${b} soaking`,
     },

@@ -53,6 +53,8 @@ export interface Held {
   /** @default true, except when retired */
   node?: boolean;
   since?: string;
+  /** When it became Ready. @default not said */
+  readySince?: string;
 }
 
 export interface World {
@@ -78,14 +80,15 @@ export function settled(spec: NodeSpec, count = 4, first = 0): Held[] {
   return Array.from({ length: count }, (_, k) => ({ slot: first + k, spec, phase: "handedOver" }));
 }
 
-function memberOf({ slot, spec, phase, well, node, since }: Held, vmid: number) {
+function memberOf({ slot, spec, phase, well, node, since, readySince }: Held, vmid: number) {
   const generation = generationOf(spec).id;
   const name = nodeName("demo", "workers", slot, generation);
   const uuid = `uuid-${name}-${vmid}`;
   const on = well ?? phase !== "retired";
   const common = { name, uuid, pool: "workers", slot, generation };
   const vm: ObservedVm = { ...common, vmid, host: "pve1", running: on };
-  const member: ObservedNode = { ...common, ready: on, schedulable: true, kubelet: spec.rke2, role: "agent" };
+  const ready = { ready: on, ...(readySince === undefined ? {} : { readySince }) };
+  const member: ObservedNode = { ...common, ...ready, schedulable: true, kubelet: spec.rke2, role: "agent" };
   return {
     vm,
     node: (node ?? phase !== "retired") ? [member] : [],
