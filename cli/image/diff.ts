@@ -5,9 +5,11 @@ import { readImageDefinition } from "../../src/config/image-definition.ts";
 import { findImage, inspectImages, type ImageFolder, type ReadFolder } from "../../src/config/images.ts";
 import { readPinnedBase } from "../../src/config/pinned-base.ts";
 import { baseDiffLines, diffBases, type BaseDiff } from "../../src/domain/images/base-diff.ts";
+import { contentsDiffLines, diffContents, type ContentsDiff } from "../../src/domain/images/contents-diff.ts";
 import { diffLines, diffOf } from "../../src/domain/images/image-diff.ts";
 import { show } from "../../src/runtime/log.ts";
 import { imagesOption, jsonOption, printJson, type ImageOptions } from "./folder.ts";
+import type { RecordOptions } from "./held.ts";
 
 /** `evergreen image diff A B`: what turns one definition into the other. */
 export function diffCommand(image: Command): void {
@@ -21,13 +23,23 @@ export function diffCommand(image: Command): void {
     .argument("<b>", "the other one")
     .addOption(imagesOption())
     .addOption(jsonOption())
-    .action((a: string, b: string, { images, json = false }: ImageOptions) => {
+    .option("--records <folder>", "a store of records: compare what the images hold, too")
+    .option("--trust <file...>", "public keys of records, in PEM")
+    .action(async (a: string, b: string, { images, json = false, ...held }: ImageOptions & RecordOptions) => {
       const all = inspectImages(images);
       const [from, to] = [folderBy(all, a), folderBy(all, b)];
       const diff = diffOf(from.definition, to.definition);
       const base = basesDiff(from, to);
-      if (json) printJson({ ...diff, ...(base === undefined ? {} : { basePackages: base }) });
-      else show([...diffLines(diff), ...(base === undefined ? [] : baseDiffLines(base))].join("\n"));
+      const contents = held.records === undefined ? undefined : await readContentsDiff(held, from, to);
+      if (json) printJson({ ...diff, basePackages: base, contents });
+      else
+        show(
+          [
+            ...diffLines(diff),
+            ...(base === undefined ? [] : baseDiffLines(base)),
+            ...(contents === undefined ? [] : contentsDiffLines(contents)),
+          ].join("\n"),
+        );
     });
 }
 
@@ -40,4 +52,10 @@ function folderBy(all: readonly ImageFolder[], given: string): ReadFolder {
 function basesDiff(from: ReadFolder, to: ReadFolder): BaseDiff | undefined {
   const [before, after] = [from, to].map(({ folder, definition }) => readPinnedBase(folder, definition));
   return before === undefined || after === undefined ? undefined : diffBases(before, after);
+}
+
+async function readContentsDiff(held: RecordOptions, from: ReadFolder, to: ReadFolder): Promise<ContentsDiff> {
+  // What reads records takes a quarter of a second to load.
+  const { readHeld } = await import("./held.ts");
+  return diffContents(await readHeld(held, from.definition), await readHeld(held, to.definition));
 }

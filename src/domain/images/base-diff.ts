@@ -3,7 +3,7 @@
  * and what has changed since the release before it, with the security notices.
  */
 import type { Package } from "./contents.ts";
-import { diffPackages, type PackageChange } from "./contents-diff.ts";
+import { diffPackages, packageLine, type PackageChange } from "./contents-diff.ts";
 
 /** A base image by its evidence. */
 export interface PinnedBase {
@@ -77,17 +77,4 @@ export function baseDiffLines({ from, to, packages, cves, gap }: BaseDiff): stri
     ...(cves ?? []).map(({ id, priority, packages: fixed }) => `  ${id} (${priority}): ${fixed.join(", ")}`),
     ...(gap === undefined ? [] : [`  ${gap}`]),
   ];
-}
-
-/** A change of a package as a line of text. */
-export function packageLine(change: PackageChange): string {
-  const { name } = change;
-  switch (change.kind) {
-    case "added":
-      return `+ ${name} ${change.after}`;
-    case "removed":
-      return `- ${name} ${change.before}`;
-    default:
-      return `~ ${name} ${change.before} -> ${change.after}${change.kind === "upgraded" ? "" : ` (${change.kind})`}`;
-  }
 }

@@ -64,6 +64,44 @@ function diffDigests(before: readonly [string, string][], after: readonly [strin
   });
 }
 
+/** The difference as lines of text: `+` was added, `-` removed, `~` changed. */
+export function contentsDiffLines({ packages, images, files }: ContentsDiff): string[] {
+  const part = (title: string, lines: readonly string[]): string[] =>
+    lines.length === 0 ? [] : [`${title}: ${lines.length} differences`, ...lines.map((line) => `  ${line}`)];
+  const all = [
+    ...part("installed packages", packages.map(packageLine)),
+    ...part("container images", images.map(digestLine)),
+    ...part("protected files", files.map(digestLine)),
+  ];
+  return all.length > 0 ? all : ["both images hold the same packages, container images and protected files"];
+}
+
+/** A change of a package as a line of text. */
+export function packageLine(change: PackageChange): string {
+  const { name } = change;
+  switch (change.kind) {
+    case "added":
+      return `+ ${name} ${change.after}`;
+    case "removed":
+      return `- ${name} ${change.before}`;
+    default:
+      return `~ ${name} ${change.before} -> ${change.after}${change.kind === "upgraded" ? "" : ` (${change.kind})`}`;
+  }
+}
+
+/** Digests as far as a reader compares them. */
+function digestLine(change: DigestChange): string {
+  const short = (digest: string): string => digest.slice(0, 12);
+  switch (change.kind) {
+    case "added":
+      return `+ ${change.name} ${short(change.after)}`;
+    case "removed":
+      return `- ${change.name} ${short(change.before)}`;
+    case "changed":
+      return `~ ${change.name} ${short(change.before)} -> ${short(change.after)}`;
+  }
+}
+
 /**
  * A list of packages as `dpkg-query -W` prints it and as Ubuntu publishes it beside each cloud image: `NAME\tVERSION`, or
  * `NAME:ARCHITECTURE\tVERSION`; snaps (`snap:NAME`) are no packages.

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { ImageContents, Package } from "../../../src/domain/images/contents.ts";
 import {
+  contentsDiffLines,
   diffContents,
   diffPackages,
   packagesOf,
@@ -110,6 +111,33 @@ describe("the difference of two images", () => {
       ],
       files: [{ kind: "changed", name: "/usr/local/bin/rke2", before: "b", after: "d" }],
     });
+  });
+
+  it("is read line by line", () => {
+    const before: ImageContents = {
+      packages: [one("curl", "1"), one("vim", "2")],
+      images: [],
+      files: [{ path: "/a", sha256: "b".repeat(64) }],
+    };
+    const after: ImageContents = {
+      packages: [one("curl", "2"), one("nano", "7")],
+      images: [{ reference: "rancher/etcd:v2", sha256: "c".repeat(64) }],
+      files: [{ path: "/a", sha256: "d".repeat(64) }],
+    };
+    assert.deepEqual(contentsDiffLines(diffContents(before, after)), [
+      "installed packages: 3 differences",
+      "  ~ curl 1 -> 2",
+      "  + nano 7",
+      "  - vim 2",
+      "container images: 1 differences",
+      "  + rancher/etcd:v2 cccccccccccc",
+      "protected files: 1 differences",
+      "  ~ /a bbbbbbbbbbbb -> dddddddddddd",
+    ]);
+    assert.equal(contentsDiffLines(diffContents(after, before)).includes("  - rancher/etcd:v2 cccccccccccc"), true);
+    assert.deepEqual(contentsDiffLines(diffContents(after, after)), [
+      "both images hold the same packages, container images and protected files",
+    ]);
   });
 });
 
