@@ -2,6 +2,7 @@ import { clock } from "../runtime/clock.ts";
 import { UserError } from "../runtime/errors.ts";
 import { SERVER_POOL } from "../config/config.ts";
 import type { Kubernetes } from "../clients/kubernetes/client.ts";
+import { isGoingAway, isMarkedMember } from "../clients/proxmox/membership.ts";
 import { isUntoldFounder } from "../clients/proxmox/untold.ts";
 import { KubernetesError } from "../clients/kubernetes/errors.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
@@ -9,15 +10,21 @@ import { readVm } from "../clients/proxmox/vms.ts";
 import { quorumOf } from "../domain/availability/quorum.ts";
 import type { ObservedVm } from "../domain/model/types.ts";
 
-/*
- * Why an existing cluster cannot be reached. A claim turns a server VM's start at boot on, and its decommissioning
- * turns it off, so Proxmox still shows which servers are members when no API server answers.
- */
+/* Why an existing cluster cannot be reached: what its VMs show of it when no API server answers. */
 
 const LOST_QUORUM = 'docs/recovery.md, "The quorum is lost"';
 
 /** Longest wait for the API server's readiness, in milliseconds. */
 const patienceMs = 5_000;
+
+/** What a server's VM shows of a cluster. */
+interface Seen {
+  vm: ObservedVm;
+  /** Whether there is a cluster that it belongs to. */
+  isMember: boolean;
+  /** Whether a destroy of that cluster has begun. */
+  isGoingAway: boolean;
+}
 
 /**
  * Checks, when there is no connection to the cluster, that the cluster does not exist yet. If it exists and its servers
@@ -25,17 +32,28 @@ const patienceMs = 5_000;
  * @throws UserError that names the servers that were members and the agents that run
  */
 export async function requireReachableCluster(pve: Proxmox, vms: readonly ObservedVm[]): Promise<void> {
-  const started = await findServersThatStart(pve, vms);
-  const untold = await Promise.all(started.map(async (vm) => vm.running && (await isUntoldFounder(pve, vm))));
-  const members = started.filter((_, index) => !untold[index]).map(({ name }) => name);
+  const servers = await Promise.all(vms.filter(({ pool }) => pool === SERVER_POOL).map((vm) => lookAt(pve, vm)));
+  const members = servers.filter(({ isMember }) => isMember).map(({ vm }) => inWords(vm));
   const agents = vms.filter((vm) => vm.pool !== SERVER_POOL && vm.running).map((vm) => vm.name);
   if (members.length === 0 && agents.length === 0) return;
+  const isDestroyed = servers.some(({ isGoingAway }) => isGoingAway);
   throw new UserError({
     what: "the cluster exists but none of its servers answers",
     where: `${members.length > 0 ? `servers that were members: ${members.join(", ")}` : "no server VM in sight of the token"}; agents that run: ${agents.join(", ") || "none"}`,
-    todo: `start the server VMs, back in the Proxmox pool if they were moved out of it, and wait until the API answers (${LOST_QUORUM}); if none of them has ever served: docs/recovery.md, "A first creation did not get through"; to give the cluster up: docs/recovery.md, "Give up a cluster that does not answer"; to take one over that others made, adopt its servers too (npx evergreen adopt)`,
+    todo: `${isDestroyed ? "a destroy of it was broken off: go on with it (pulumi destroy), or, when the cluster stays, " : ""}start the server VMs (qm start on their Proxmox hosts), back in the Proxmox pool if they were moved out of it, wait until the API answers, then run again (${LOST_QUORUM}); if none of them has ever served: docs/recovery.md, "A first creation did not get through"; to give the cluster up: docs/recovery.md, "Give up a cluster that does not answer"; to take one over that others made, adopt its servers too (npx evergreen adopt)`,
   });
 }
+
+async function lookAt(pve: Proxmox, vm: ObservedVm): Promise<Seen> {
+  // It could be a member: nobody can say.
+  if (vm.unreachable !== undefined) return { vm, isMember: true, isGoingAway: false };
+  if (vm.running && (await isUntoldFounder(pve, vm))) return { vm, isMember: false, isGoingAway: false };
+  const isLeaving = await isGoingAway(pve, vm);
+  const isMember = vm.running || isLeaving || isMarkedMember(await readVm(pve, vm), vm);
+  return { vm, isMember, isGoingAway: isLeaving };
+}
+
+const inWords = ({ name, vmid, host }: ObservedVm): string => `${name} (VM ${vmid} on ${host})`;
 
 /**
  * Checks that enough servers run for a quorum: without it the API's answers are not reliable, and can take minutes.
@@ -44,7 +62,7 @@ export async function requireReachableCluster(pve: Proxmox, vms: readonly Observ
 export async function requireQuorum(pve: Proxmox, vms: readonly ObservedVm[], client: Kubernetes): Promise<void> {
   const servers = vms.filter(({ pool }) => pool === SERVER_POOL);
   const runs = servers.filter(({ running }) => running);
-  const off = await findServersThatStart(
+  const off = await findMembers(
     pve,
     servers.filter(({ running, unreachable }) => !running && unreachable === undefined),
   );
@@ -86,11 +104,8 @@ function powerOf({ name, host, running, unreachable }: ObservedVm): string {
   return `${name} ${running ? "runs" : "is off"}`;
 }
 
-/** Servers that start at boot, and those on hosts that do not answer: they could be members of an existing cluster. */
-async function findServersThatStart(pve: Proxmox, vms: readonly ObservedVm[]): Promise<ObservedVm[]> {
-  const servers = vms.filter(({ pool }) => pool === SERVER_POOL);
-  const starts = await Promise.all(
-    servers.map(async (vm) => vm.unreachable !== undefined || (await readVm(pve, vm)).onBoot),
-  );
-  return servers.filter((_, index) => starts[index]);
+/** Those that are members as far as their configuration says. */
+async function findMembers(pve: Proxmox, vms: readonly ObservedVm[]): Promise<ObservedVm[]> {
+  const are = await Promise.all(vms.map(async (vm) => isMarkedMember(await readVm(pve, vm), vm)));
+  return vms.filter((_, index) => are[index]);
 }

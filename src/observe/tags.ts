@@ -7,7 +7,10 @@ import { ProxmoxError } from "../clients/proxmox/errors.ts";
 import { setTags } from "../clients/proxmox/marks.ts";
 import { tagsOf } from "../clients/proxmox/tags.ts";
 import { listVms } from "../clients/proxmox/vms.ts";
+import { vmTags } from "../domain/model/formats.ts";
+import { isAdopted } from "../domain/model/generation.ts";
 import type { ObservedVm } from "../domain/model/types.ts";
+import { hasJoined } from "../domain/rollout/slot-state.ts";
 import type { ObservedCluster } from "./observed-cluster.ts";
 
 /** What the VMs of a pool get and lose. */
@@ -43,6 +46,34 @@ export async function setTagsOfVms(
     if (!isPreview && isWhole && all !== wanted) await writeGivenTags(kubernetes, pool, tags);
   }
   return lines;
+}
+
+/**
+ * Gives members the tag of a member that have none: an earlier version has started them. One that was adopted needs none.
+ * @param isPreview nothing is changed
+ * @returns what is to be said of that
+ */
+export async function setMemberTags(
+  pve: Proxmox,
+  cluster: string,
+  { vms, records }: Pick<ObservedCluster, "vms" | "records">,
+  isPreview: boolean,
+): Promise<string[]> {
+  const joined = new Map(
+    [...records.values()].flatMap(({ nodes }) => nodes.filter(hasJoined).map(({ name, uuid }) => [name, uuid])),
+  );
+  const lacking = vms.filter((vm) => vm.lacksMemberTag && joined.get(vm.name) === vm.uuid && !isAdopted(vm));
+  if (lacking.length === 0) return [];
+  const change = { add: [vmTags.member], remove: [] };
+  const tag = async (vm: ObservedVm): Promise<string[]> => {
+    const failure = isPreview ? undefined : await setTagsOfOne(pve, cluster, vm, { ...change, uuid: vm.uuid });
+    return failure === undefined ? [] : [`${vm.name} (VM ${vm.vmid}) does not get it now: ${failure}`];
+  };
+  const failures = await Promise.all(lacking.map(tag));
+  return [
+    `${lacking.length === 1 ? "1 VM gets" : `${lacking.length} VMs get`} the tag ${vmTags.member}: it tells of the cluster when no server answers`,
+    ...failures.flat(),
+  ];
 }
 
 async function setTagsOfPool(

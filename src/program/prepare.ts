@@ -10,7 +10,7 @@ import { hostOf, nowOf, observeCluster, templateOf, type ObservedCluster } from 
 import { requireRoom } from "../observe/room.ts";
 import { clonesOf, readTemplates, requireClonable, type Templates } from "../observe/templates.ts";
 import { keptRegistries, observeRegistries } from "../observe/registries.ts";
-import { setTagsOfVms } from "../observe/tags.ts";
+import { setTagsOfVms, setMemberTags } from "../observe/tags.ts";
 import { relabelMoved } from "../observe/topology.ts";
 import { findStaleResources } from "../recovery/stale-resources.ts";
 import { announceUpdate } from "./announce-update.ts";
@@ -85,6 +85,7 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
       for (const line of await relabelMoved(kubernetes, config.cluster, topology, observed)) await say(line);
     if (kubernetes) await recordKeptVms(kubernetes, observed, clusterPlan, config, now);
   }
+  if (kubernetes) for (const line of await setMemberTags(pve, config.cluster, observed, isPreview)) await say(line);
   if (kubernetes) for (const line of await setTagsOfVms(pve, kubernetes, config, observed, isPreview)) await say(line);
   return { observed, clusterPlan, places, templates: templates.hardware };
 }

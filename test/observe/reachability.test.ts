@@ -2,25 +2,41 @@ import assert from "node:assert/strict";
 import { UserError } from "../../src/runtime/errors.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { KubernetesError } from "../../src/clients/kubernetes/errors.ts";
+import { adoptedGeneration } from "../../src/domain/model/generation.ts";
 import type { ObservedVm } from "../../src/domain/model/types.ts";
 import { requireReachableCluster, requireQuorum, explainUnreachable } from "../../src/observe/reachability.ts";
 import { fakeProxmox } from "../clients/proxmox/fake.ts";
 
-/** `on`, `off` as by a power cut, `retired`: off, and not to start with its host, or `away` on a host that does not answer. */
-type State = "on" | "off" | "retired" | "away";
+/**
+ * `on`, `off` as by a power cut, `retired`: off, and not to start with its host, or `away` on a host that does not answer.
+ * Likewise off, and not to start with its host: `shut`, as people leave a server for a maintenance of the site, `noted`,
+ * as a destroy leaves one that an earlier version has started, and `adopted`.
+ */
+type State = "on" | "off" | "retired" | "away" | "shut" | "noted" | "adopted";
 
 const serverVms = (states: readonly State[]): ObservedVm[] =>
   states.map((state, slot) => {
     const place = { pool: "servers", slot, generation: "0a1b2c3d", vmid: 1000 + slot, host: "pve1" };
     const away = state === "away" ? { unreachable: "No route to host" } : {};
+    if (state === "adopted")
+      return { ...place, name: "kube-a", generation: adoptedGeneration("kube-a"), uuid: "uuid-a", running: false };
     return { ...place, name: `demo-servers-${slot}-0a1b2c3d`, uuid: `uuid-${slot}`, running: state === "on", ...away };
   });
+
+/** The configuration of a server's VM. */
+const configOf = (state: State | undefined, name = "any") => ({
+  ...{ name, smbios1: "uuid=u", digest: "d", onboot: state === "off" ? 1 : 0 },
+  tags: state === "shut" ? "hand;eg-member" : "hand",
+  ...(state === "noted" && {
+    description: "mine\nEvergreen: the cluster of this VM is being destroyed, since 2026-01-01T00:00:00.000Z\n",
+  }),
+});
 
 /** Whether a run may begin. @param serves what the API says of itself when it is asked */
 async function whyNot(states: readonly State[], serves: boolean): Promise<UserError | undefined> {
   await using pve = await fakeProxmox(({ path }) => {
     const slot = Number(/\/qemu\/100(\d)\//.exec(path)?.[1]);
-    return { data: { name: "any", smbios1: "uuid=u", onboot: states[slot] === "off" ? 1 : 0, digest: "d" } };
+    return { data: configOf(states[slot], states[slot] === "adopted" ? "kube-a" : "any") };
   });
   const client = { isReady: () => Promise.resolve(serves) } as unknown as Kubernetes;
   return await requireQuorum(pve.client, serverVms(states), client).then(
@@ -37,6 +53,8 @@ describe("a cluster that cannot be asked", () => {
     ["two of five run", ["on", "off", "on", "off", "off"], false, /2 of 5 servers run, and 3 are needed/],
     ["two of three are on hosts that do not answer", ["on", "away", "away"], false, /1 of 3 servers runs, and 2 are/],
     ["one of two runs", ["off", "on"], false, /1 of 2 servers runs, and 2 are needed/],
+    ["the others were shut down by people", ["shut", "shut", "on"], false, /1 of 3 servers runs, and 2 are needed/],
+    ["an adopted one is off with another", ["adopted", "shut", "on"], false, /1 of 3 servers runs, and 2 are needed/],
     ["the others were retired", ["retired", "retired", "on"], false, undefined],
     ["one of three runs and serves alone, after a reset", ["on", "off", "off"], true, undefined],
   ];
@@ -50,7 +68,7 @@ describe("a cluster that cannot be asked", () => {
       assert.match(refused?.problem.what ?? "", why);
       assert.match(
         refused?.problem.where ?? "",
-        /demo-servers-\d-0a1b2c3d (\(VM 100\d\) is off|is on pve1, which does not answer)/,
+        /(demo-servers-\d-0a1b2c3d|kube-a) (\(VM 100\d\) is off|is on pve1, which does not answer)/,
       );
       assert.match(refused?.problem.todo ?? "", /docs\/recovery\.md, "The quorum is lost"/);
     });
@@ -71,6 +89,30 @@ describe("a cluster that cannot be asked", () => {
       const made = requireReachableCluster(pve.client, serverVms([state]));
       await (isRefused ? assert.rejects(made, /the cluster exists but none of its servers answers/) : made);
     });
+
+  for (const [title, state, todo] of [
+    ["people have shut down", "shut", /^start the server VMs \(qm start/],
+    [
+      "a destroy has turned off that was broken off",
+      "noted",
+      /^a destroy of it was broken off: go on with it \(pulumi/,
+    ],
+    ["was adopted", "adopted", /^start the server VMs/],
+  ] as const)
+    it(`is refused while its only server is off and does not start with its host, which ${title}`, async () => {
+      await using pve = await fakeProxmox(() => ({ data: configOf(state, state === "adopted" ? "kube-a" : "any") }));
+      await assert.rejects(requireReachableCluster(pve.client, serverVms([state])), (error: unknown) => {
+        assert.ok(error instanceof UserError);
+        assert.match(error.problem.where, /servers that were members: \S+ \(VM 1000 on pve1\)/);
+        assert.match(error.problem.todo, todo);
+        return true;
+      });
+    });
+
+  it("is made when all servers that are left have been decommissioned", async () => {
+    await using pve = await fakeProxmox(() => ({ data: configOf("retired") }));
+    await requireReachableCluster(pve.client, serverVms(["retired", "retired"]));
+  });
 
   it("is refused while only its second server boots", async () => {
     await using pve = await fakeProxmox(({ path }) => {

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
+import { adoptedGeneration } from "../../src/domain/model/generation.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { readGivenTags, writeGivenTags } from "../../src/clients/kubernetes/cluster-record.ts";
 import { tagsOf } from "../../src/clients/proxmox/tags.ts";
-import { setTagsOfVms } from "../../src/observe/tags.ts";
+import { setTagsOfVms, setMemberTags } from "../../src/observe/tags.ts";
 import { freshCluster } from "../clients/kubernetes/fake.ts";
 import { fakeProxmox, type Answer } from "../clients/proxmox/fake.ts";
 import { settledPicture, smallConfig } from "../support/picture.ts";
@@ -106,5 +107,67 @@ describe("tags of the configuration on VMs that exist", () => {
       return [name, { ...record, nodes }] as const;
     });
     await assert.rejects(update([], ["web"], { observed: { ...observed, records: new Map(others) } }), /SMBIOS uuid/);
+  });
+});
+
+describe("the tag of a member", () => {
+  const [uuid, other] = [uuidOf(1100), uuidOf(9999)];
+  const since = "2026-01-01T00:00:00.000Z";
+
+  /** What is written for one worker, and said of it. */
+  async function tagged(
+    { adopted, ...seen }: { lacksMemberTag?: true; uuid?: string; adopted?: true },
+    phase: "made" | "joined" | "handedOver" | "retired",
+    { isPreview = false, answer = { data: null } }: { isPreview?: boolean; answer?: Answer } = {},
+  ) {
+    const name = adopted ? "kube-a" : "demo-workers-0-0a1b2c3d";
+    const generation = adopted ? adoptedGeneration(name) : "0a1b2c3d";
+    const place = { slot: 0, generation, vmid: 1100, uuid };
+    const tags = [...tagsOf({ cluster: "demo", pool: "workers", slot: 0, generation }), "hand"].join(";");
+    const record = { pool: "workers", generations: [], nodes: [{ ...place, name, phase, since }] };
+    const observed = {
+      vms: [{ ...place, name, pool: "workers", host: "pve1", running: true, ...seen }],
+      records: new Map([["workers", record]]),
+    };
+    await using pve = await fakeProxmox(({ method }) =>
+      method === "PUT" ? answer : { data: { name, smbios1: `uuid=${uuid}`, tags, digest: "d" } },
+    );
+    const said = await setMemberTags(pve.client, "demo", observed, isPreview);
+    const written = pve.seen.find(({ method }) => method === "PUT")?.parameters.tags?.replace(`${tags};`, "");
+    return { said, written, asked: pve.seen.length };
+  }
+  const lacks = { lacksMemberTag: true } as const;
+
+  it("comes to the VM of a member that an earlier version has started", async () => {
+    for (const phase of ["joined", "handedOver"] as const)
+      assert.deepEqual(await tagged(lacks, phase), {
+        said: ["1 VM gets the tag eg-member: it tells of the cluster when no server answers"],
+        written: "eg-member",
+        asked: 2,
+      });
+  });
+
+  for (const [title, vm, phase] of [
+    ["one that has it", {}, "handedOver"],
+    ["one that has not joined", lacks, "made"],
+    ["one that was decommissioned", lacks, "retired"],
+    ["one that another VM has replaced", { ...lacks, uuid: other }, "handedOver"],
+    ["one that was adopted", { ...lacks, adopted: true }, "handedOver"],
+  ] as const)
+    it(`comes not to ${title}, and costs no request`, async () => {
+      assert.deepEqual(await tagged(vm, phase), { said: [], written: undefined, asked: 0 });
+    });
+
+  it("is told in a preview, which changes nothing", async () => {
+    const { said, asked } = await tagged(lacks, "joined", { isPreview: true });
+    assert.deepEqual([said.length, asked], [1, 0]);
+  });
+
+  it("keeps no update from its work when the VM is locked", async () => {
+    const answer = { status: 500, reason: "VM is locked (backup)" };
+    assert.match(
+      (await tagged(lacks, "joined", { answer })).said[1] ?? "",
+      /\(VM 1100\) does not get it now: .*locked/,
+    );
   });
 });

@@ -15,6 +15,8 @@ export interface Vm {
   name: string;
   readonly uuid: string;
   tags: string[];
+  /** For people; Proxmox calls it a description. */
+  notes: string;
   pool: string | undefined;
   template: boolean;
   onBoot: boolean;
@@ -94,6 +96,7 @@ export class DataCentre {
   add(vm: NewVm): Vm {
     const blank = {
       tags: [],
+      notes: "",
       pool: undefined,
       template: false,
       onBoot: false,

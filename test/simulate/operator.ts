@@ -1,5 +1,6 @@
 import type { Role } from "../../src/domain/model/types.ts";
 import type { Wish } from "./scenario.ts";
+import type { Vm } from "./data-centre.ts";
 import type { World } from "./world.ts";
 
 /** Time for a machine to boot and to report its status, in milliseconds. */
@@ -52,7 +53,8 @@ function shutsDown({ dc, story }: World, why: string): boolean {
 async function startServers({ dc, story, time }: World, why: string): Promise<boolean> {
   const names = /servers that were members: ([^;]*);.* start the server VMs/.exec(why)?.[1]?.split(", ") ?? [];
   if (names.length === 0) return false;
-  const off = [...dc.vms.values()].filter(({ name, running }) => !running && names.includes(name));
+  const isNamed = ({ name }: Vm) => names.some((one) => one.startsWith(`${name} `));
+  const off = [...dc.vms.values()].filter((vm) => !vm.running && isNamed(vm));
   for (const vm of off) {
     story.tell("operator", () => `starts ${vm.name}`);
     dc.powerOn(vm);

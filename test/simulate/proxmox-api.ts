@@ -1,3 +1,4 @@
+import { splitTags } from "../../src/clients/proxmox/tags.ts";
 import type { DataCentre, Task, Vm } from "./data-centre.ts";
 import type { Answer, Call } from "./wire.ts";
 
@@ -142,6 +143,12 @@ function isOutdated(vm: Vm, form: URLSearchParams): boolean {
 function configure(vm: Vm, form: URLSearchParams): Answer {
   const onBoot = form.get("onboot");
   if (onBoot !== null) vm.onBoot = onBoot === "1";
+  const tags = form.get("tags");
+  if (tags !== null) vm.tags = splitTags(tags).toSorted();
+  if (form.get("delete") === "tags") vm.tags = [];
+  const notes = form.get("description");
+  if (notes !== null) vm.notes = notes;
+  if (form.get("delete") === "description") vm.notes = "";
   vm.revision += 1;
   return data(null);
 }
@@ -157,6 +164,7 @@ function configOf(vm: Vm): object {
     ...(vm.template ? { template: 1, scsi0: "local:base-disk-0,size=10G" } : {}),
     ...(vm.onBoot ? { onboot: 1 } : {}),
     ...(vm.lock === undefined ? {} : { lock: vm.lock }),
+    ...(vm.notes === "" ? {} : { description: `${vm.notes}\n` }),
   };
 }
 

@@ -1,7 +1,8 @@
 import { UserError } from "../../runtime/errors.ts";
 import type { Proxmox } from "./client.ts";
 import { proveVm, type ExpectedVm } from "./identity.ts";
-import { isOurTag, tagsOf, type NodeTags } from "./tags.ts";
+import { vmTags } from "../../domain/model/formats.ts";
+import { isOurTag, tagsChange, tagsOf, type NodeTags } from "./tags.ts";
 import { vmPath, type VmConfig } from "./vms.ts";
 
 /*
@@ -13,7 +14,8 @@ import { vmPath, type VmConfig } from "./vms.ts";
 /** @throws IdentityError, or UserError when the VM carries tags of ours with other values */
 export async function proveUnmarked(pve: Proxmox, host: string, expected: ExpectedVm, as: NodeTags): Promise<VmConfig> {
   const config = await proveVm(pve, host, expected);
-  const ours = tagsOf(as);
+  // The tag of a member says of nobody whose the VM is.
+  const ours = [...tagsOf(as), vmTags.member];
   const strange = config.tags.filter((tag) => isOurTag(tag) && !ours.includes(tag));
   if (strange.length > 0)
     throw new UserError({
@@ -36,8 +38,7 @@ export async function unmark(pve: Proxmox, host: string, expected: ExpectedVm): 
   const config = await proveVm(pve, host, expected);
   const others = config.tags.filter((tag) => !isOurTag(tag));
   if (others.length === config.tags.length) return;
-  const change = others.length > 0 ? { tags: others.join(";") } : { delete: "tags" };
-  await pve.put(`${vmPath(config)}/config`, { ...change, digest: config.digest });
+  await pve.put(`${vmPath(config)}/config`, { ...tagsChange(others), digest: config.digest });
 }
 
 /** Adds tags of the configuration, and removes others; what it does not name stays. */

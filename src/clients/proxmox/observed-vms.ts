@@ -3,7 +3,7 @@ import type { ObservedVm } from "../../domain/model/types.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxError, silentHostOf } from "./errors.ts";
 import { Row } from "./parse.ts";
-import { nodeNameIn, nodeTags } from "./tags.ts";
+import { hasMemberTag, nodeNameIn, nodeTags } from "./tags.ts";
 import { readPower, readVm, askWhereItIs, type ListedVm, type Power } from "./vms.ts";
 
 /** The VMs that run on a host, or why the host does not answer. */
@@ -61,7 +61,8 @@ async function observeVm(pve: Proxmox, vm: ListedVm, says: HostSays): Promise<Ob
       vm.state === undefined && config.lock === undefined && config.host === host
         ? { running }
         : await readPower(pve, config);
-    return [{ vmid, name: config.name, host: config.host, ...power, uuid: config.uuid, ...place }];
+    const untagged = hasMemberTag(config.tags) ? {} : { lacksMemberTag: true as const };
+    return [{ vmid, name: config.name, host: config.host, ...power, uuid: config.uuid, ...place, ...untagged }];
   } catch (error) {
     if (silentHostOf(error) !== undefined) return [unknown(whySilent(error))];
     throw error instanceof ProxmoxError ? unreadable(vm, error) : error;

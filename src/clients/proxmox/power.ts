@@ -134,11 +134,3 @@ async function askToStop(pve: Proxmox, vm: ProvedVm): Promise<unknown> {
     return await pve.post(path);
   }
 }
-
-/**
- * Sets whether Proxmox starts the VM when its host boots.
- * @param digest of the configuration whose identity was proved: the write fails if the VM has become another one since
- */
-export async function setOnBoot(pve: Proxmox, vm: ProvedVm, onBoot: boolean, digest: string): Promise<void> {
-  await pve.put(`${vmPath(vm)}/config`, { onboot: onBoot, digest });
-}

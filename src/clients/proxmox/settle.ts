@@ -4,14 +4,28 @@ import { say } from "../../runtime/log.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxError } from "./errors.ts";
 import { proveVm, type ExpectedVm } from "./identity.ts";
-import { setOnBoot } from "./power.ts";
-import type { VmConfig } from "./vms.ts";
+import { vmTags } from "../../domain/model/formats.ts";
+import { hasMemberTag, tagsChange } from "./tags.ts";
+import { vmPath, type VmConfig } from "./vms.ts";
 
 /** Proxmox does not let the VM be changed now. Nothing was done to it, and the image is not at fault. */
 export class VmBusy extends UserError {}
 
+/** What shows that a VM is a node of a cluster, also when it is off and no API server answers. */
+export interface Standing {
+  /** Whether it starts with its host: people switch that off, as for a planned shutdown. */
+  onBoot: boolean;
+  /** Whether it has the tag of a member, which only a decommissioning takes off. */
+  hasMemberTag: boolean;
+}
+
+/** The standing of a VM as it was read. */
+export function standingOf({ onBoot, tags }: Pick<VmConfig, "onBoot" | "tags">): Standing {
+  return { onBoot, hasMemberTag: hasMemberTag(tags) };
+}
+
 /**
- * Writes whether a VM starts with its host, on the host where the VM is now, and as soon as Proxmox accepts the write.
+ * Writes the standing of a VM in one request, on the host where the VM is now, and as soon as Proxmox accepts the write.
  * A backup, a snapshot or a migration locks a VM, which may be elsewhere afterwards, and a Proxmox cluster without a
  * quorum accepts no write at all. Each try is bound by its digest to the VM that was proved right before.
  * @param config the VM that was proved
@@ -19,11 +33,11 @@ export class VmBusy extends UserError {}
  * @throws VmBusy with the reason, when the write was not accepted in time
  * @throws IdentityError when the VM has become another one meanwhile
  */
-export async function writeOnBoot(
+export async function writeStanding(
   pve: Proxmox,
   config: VmConfig,
   expected: ExpectedVm,
-  onBoot: boolean,
+  standing: Standing,
   deadline: Deadline,
 ): Promise<VmConfig> {
   let now = config;
@@ -31,7 +45,7 @@ export async function writeOnBoot(
   const written = deadline.poll(
     1000,
     async () => {
-      const held = now.lock === undefined ? await tryWriteOnBoot(pve, now, onBoot) : lockedWords(now.lock);
+      const held = now.lock === undefined ? await tryWrite(pve, now, standing) : lockedWords(now.lock);
       if (held === undefined) return now;
       if (held !== why) say(`${expected.name}: ${held}; it is waited for`);
       why = held;
@@ -65,9 +79,9 @@ export async function awaitUnlocked(
 }
 
 /** @returns why the write was refused, when the reason may pass */
-async function tryWriteOnBoot(pve: Proxmox, config: VmConfig, onBoot: boolean): Promise<string | undefined> {
+async function tryWrite(pve: Proxmox, config: VmConfig, standing: Standing): Promise<string | undefined> {
   try {
-    await setOnBoot(pve, config, onBoot, config.digest);
+    await pve.put(`${vmPath(config)}/config`, { ...changeTo(standing, config), digest: config.digest });
     return undefined;
   } catch (error) {
     if (!(error instanceof ProxmoxError) || error.status !== 500) throw error;
@@ -79,6 +93,12 @@ async function tryWriteOnBoot(pve: Proxmox, config: VmConfig, onBoot: boolean): 
     if (error.missingVm) return "it is not on that Proxmox host any more";
     return `Proxmox did not take a write: ${error.reason}`;
   }
+}
+
+function changeTo({ onBoot, hasMemberTag }: Standing, config: VmConfig): Record<string, string | boolean> {
+  if (standingOf(config).hasMemberTag === hasMemberTag) return { onboot: onBoot };
+  const others = config.tags.filter((tag) => tag !== vmTags.member);
+  return { onboot: onBoot, ...tagsChange(hasMemberTag ? [...others, vmTags.member] : others) };
 }
 
 const lockedWords = (lock: string): string => `Proxmox has locked its VM (${lock})`;

@@ -49,6 +49,16 @@ function only(tags: readonly string[], prefix: string): string | undefined {
 
 /** Whether a tag is one of those that we give to nodes. */
 export function isOurTag(tag: string): boolean {
-  const { ours, ...prefixes } = vmTags;
-  return tag === ours || Object.values(prefixes).some((prefix) => tag.startsWith(prefix));
+  const { ours, member, ...prefixes } = vmTags;
+  return tag === ours || tag === member || Object.values(prefixes).some((prefix) => tag.startsWith(prefix));
+}
+
+/** Whether a VM was started as a node and has not been decommissioned since. */
+export function hasMemberTag(tags: readonly string[]): boolean {
+  return tags.includes(vmTags.member);
+}
+
+/** The parameters with which a VM gets exactly these tags. */
+export function tagsChange(tags: readonly string[]): { tags: string } | { delete: "tags" } {
+  return tags.length > 0 ? { tags: tags.join(";") } : { delete: "tags" };
 }

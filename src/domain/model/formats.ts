@@ -67,9 +67,13 @@ export const clusterKeys = {
   tags: (pool: string) => `tags.${pool}`,
 } as const;
 
-/** Tags of a node's VM: one alone, and four that begin with a prefix. */
+/**
+ * Tags of a node's VM: one alone, and four that begin with a prefix. `member` is there from the first start of a node
+ * until its decommissioning.
+ */
 export const vmTags = {
   ours: "evergreen",
+  member: "eg-member",
   cluster: "eg-cluster-",
   generation: "eg-gen-",
   pool: "eg-pool-",

@@ -138,6 +138,8 @@ export interface ObservedVm {
   pool: string;
   slot: number;
   generation: string;
+  /** It has not the tag that each start of a node gives. @default it has */
+  lacksMemberTag?: true;
 }
 
 /** A member of the cluster as Kubernetes reports it. */

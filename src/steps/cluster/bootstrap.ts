@@ -2,6 +2,7 @@ import { Deadline } from "../../runtime/deadline.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { findAccess, serverVms, type Access } from "../../clients/kubernetes/access.ts";
+import { isGoingAway, isMarkedMember } from "../../clients/proxmox/membership.ts";
 import { isUntoldFounder } from "../../clients/proxmox/untold.ts";
 import { isServerThere } from "../../clients/kubernetes/registration.ts";
 import { supervisorAt } from "../../clients/kubernetes/urls.ts";
@@ -101,17 +102,17 @@ async function refuseSecondCluster(context: StepContext, input: SlotInput, vms: 
 
 const START_THEM = "start these servers and wait until they serve; if the cluster is lost, restore it from a snapshot";
 
-/**
- * Names of the VMs that were started before, without a server that was never told to make a cluster. Every node that we
- * start also starts with its host, so this flag shows that a VM belongs to a cluster even when the VM is off.
- */
-async function findStarted(context: StepContext, serverPool: string, vms: readonly ListedVm[]): Promise<string[]> {
+/** Names of the VMs that belong to a cluster, on or off, without a server that was never told to make one. */
+async function findStarted({ pve }: StepContext, serverPool: string, vms: readonly ListedVm[]): Promise<string[]> {
   const started: string[] = [];
   for (const vm of vms) {
-    const config = await readVm(context.pve, vm);
+    const config = await readVm(pve, vm);
     const tags = nodeTags(vm.tags);
-    if (tags?.pool === serverPool && (await isUntoldFounder(context.pve, { ...config, ...tags }))) continue;
-    if (config.onBoot || (await isRunning(context.pve, vm))) started.push(`${config.name} (VM ${config.vmid})`);
+    if (tags === undefined) continue;
+    const isServer = tags.pool === serverPool;
+    if (isServer && (await isUntoldFounder(pve, { ...config, ...tags }))) continue;
+    const isMember = isMarkedMember(config, tags) || (await isRunning(pve, vm));
+    if (isMember || (isServer && (await isGoingAway(pve, vm)))) started.push(`${config.name} (VM ${config.vmid})`);
   }
   return started;
 }

@@ -5,7 +5,7 @@ import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { isAgentSilent, isFrozen, isNoSuchFile, withAgent } from "../../clients/proxmox/agent.ts";
 import { IdentityError, proveVm, type ExpectedVm } from "../../clients/proxmox/identity.ts";
 import { turnOff } from "../../clients/proxmox/power.ts";
-import { writeOnBoot } from "../../clients/proxmox/settle.ts";
+import { standingOf, writeStanding, type Standing } from "../../clients/proxmox/settle.ts";
 import { readPower, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { Site } from "../../domain/model/step-environment.ts";
 import type { ClusterInput } from "../input.ts";
@@ -61,20 +61,31 @@ export async function requireChangeable(
   if (expected.uuid === undefined) throw new IdentityError(expected, `host ${vm.host}`, [NOBODY_RECORDED]);
   const config = await proveVm(context.pve, vm.host, expected);
   const deadline = new Deadline(`the VM of ${expected.name} to be free`, site.timeouts.gate, context.stop);
-  const free = await writeOnBoot(context.pve, config, expected, config.onBoot, deadline);
+  const free = await writeStanding(context.pve, config, expected, standingOf(config), deadline);
   if ((await readPower(context.pve, free)).isGivenUpByHa) throw givenUpByHa(free);
   return free;
 }
 
+/** The standing of a VM whose node has left the cluster. */
+const left: Standing = { onBoot: false, hasMemberTag: false };
+
 /**
  * Turns the VM off. The write right before that carries the digest of what was proved, so that no other VM is turned
  * off. A lock that was set meanwhile is waited for, as long as a drain may take.
+ * @param standing what the VM shows from then on. @default that of a VM whose node has left
  */
-export async function powerOff(context: StepContext, proved: VmConfig, running: boolean, site: Site): Promise<void> {
-  if (!proved.onBoot && !running) return;
+export async function powerOff(
+  context: StepContext,
+  proved: VmConfig,
+  running: boolean,
+  site: Site,
+  standing = left,
+): Promise<void> {
+  const { onBoot, hasMemberTag } = standingOf(proved);
+  if (!running && onBoot === standing.onBoot && hasMemberTag === standing.hasMemberTag) return;
   const expected = { ...proved, tags: [] };
   const deadline = new Deadline(`the VM of ${proved.name} to be free`, site.timeouts.drain, context.stop);
-  const writeOff = (config: VmConfig) => writeOnBoot(context.pve, config, expected, false, deadline);
+  const writeOff = (config: VmConfig) => writeStanding(context.pve, config, expected, standing, deadline);
   let config = proved;
   if (!running) {
     // A killed step may have requested a start that is still under way; the write waits for it.

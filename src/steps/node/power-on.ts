@@ -2,7 +2,7 @@ import { Deadline } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { start } from "../../clients/proxmox/power.ts";
-import { writeOnBoot } from "../../clients/proxmox/settle.ts";
+import { standingOf, writeStanding, type Standing } from "../../clients/proxmox/settle.ts";
 import { readPower, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { StepContext } from "../context.ts";
 import { givenUpByHa } from "./given-up-by-ha.ts";
@@ -13,6 +13,8 @@ const still = new Set(["paused", "io-error", "suspended", "internal-error", "gue
 /** Longest wait for a lock of Proxmox on a VM that is to be started, in seconds. */
 const lockSeconds = 300;
 
+const member: Standing = { onBoot: true, hasMemberTag: true };
+
 /**
  * Whether the guest of a running VM continues by itself.
  * @param state QEMU's state of the VM, when Proxmox reports it
@@ -20,16 +22,16 @@ const lockSeconds = 300;
 export const mayGoOn = (state = "running"): boolean => !still.has(state);
 
 /**
- * Starts the VM when it is off. The write right before that carries the digest of what was proved, so that no other VM
+ * Starts the VM when it is off, and gives it the standing of a member. The write right before that carries the digest of what was proved, so that no other VM
  * is started: a read between the two may take a minute, and another VM may have the VMID by then.
  */
 export async function powerOn(context: StepContext, proved: VmConfig): Promise<void> {
   const { running, state, isGivenUpByHa } = await readPower(context.pve, proved);
   if (running && !mayGoOn(state)) throw standsStill(proved, state ?? "");
-  if (running && proved.onBoot) return;
+  if (running && proved.onBoot && standingOf(proved).hasMemberTag) return;
   if (!running && isGivenUpByHa) throw givenUpByHa(proved);
   const deadline = new Deadline(`the VM of ${proved.name} to be free`, lockSeconds, context.stop);
-  const config = await writeOnBoot(context.pve, proved, { ...proved, tags: [] }, true, deadline);
+  const config = await writeStanding(context.pve, proved, { ...proved, tags: [] }, member, deadline);
   if (running) return;
   say(`starting ${config.name} (VM ${config.vmid} on ${config.host})`);
   await start(context.pve, config, context.stop);

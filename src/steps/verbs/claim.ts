@@ -2,6 +2,7 @@ import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { SilentServers, type Access } from "../../clients/kubernetes/access.ts";
+import { readClusterUid } from "../../clients/kubernetes/cluster-uid.ts";
 import { requireFree } from "../../clients/kubernetes/gone.ts";
 import { uuidOf } from "../../clients/kubernetes/nodes.ts";
 import { writeFacts } from "../../clients/kubernetes/record.ts";
@@ -12,7 +13,7 @@ import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import { addressesIn } from "../../domain/model/address.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
-import { claimedAs, claimedBefore, type Claimed } from "../node/claimed.ts";
+import { findClaimed, claimedAs, claimedBefore, type Claimed } from "../node/claimed.ts";
 import { findLeftAlone } from "../node/left-alone.ts";
 import { readNodeView, type NodeView } from "../node/node-view.ts";
 import { powerOn } from "../node/power-on.ts";
@@ -33,11 +34,12 @@ export async function claim(context: StepContext, input: SlotInput): Promise<Par
   // Before there is a cluster with a pool record, this output is the record: the engine keeps it in the state.
   if (access === undefined) return claimedAs(input, await proveIdentity(context, input, vm, { founder: false }));
   const member = memberOf(input, await readNodeView(access.client, input));
-  if (member) return claimedAs(input, member);
+  if (member) return await findClaimed(context, input, member, access.client);
   return await withLease(context, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
     const view = await readNodeView(access.client, input);
     const joinedMeanwhile = memberOf(input, view);
-    if (joinedMeanwhile) return claimedAs(input, joinedMeanwhile);
+    const cluster = await readClusterUid(access.client);
+    if (joinedMeanwhile) return claimedAs(input, joinedMeanwhile, cluster);
     const founder = isBootstrapServer(access, vm);
     const config = await proveIdentity(context, input, vm, { view, founder });
     await remember(input, access, view, config);
@@ -48,7 +50,7 @@ export async function claim(context: StepContext, input: SlotInput): Promise<Par
       await fence.check();
       await powerOn(context, config);
     }
-    return claimedAs(input, config);
+    return claimedAs(input, config, cluster);
   });
 }
 

@@ -2,6 +2,7 @@ import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import { readClusterUid } from "../../clients/kubernetes/cluster-uid.ts";
 import { mayBeCalled } from "../../clients/kubernetes/etcd-members.ts";
 import { hasBeenInEtcd } from "../../clients/kubernetes/etcd.ts";
 import { findLonghornNode, withdrawEviction } from "../../clients/kubernetes/longhorn.ts";
@@ -30,7 +31,7 @@ import {
 } from "../cluster/control-plane.ts";
 import { Disturbance } from "../cluster/disturbance.ts";
 import { attributeFailure, hiccup, unjudged } from "../node/attribution.ts";
-import { claimedAs, claimedBefore, type Claimed } from "../node/claimed.ts";
+import { findClaimed, claimedAs, claimedBefore, type Claimed } from "../node/claimed.ts";
 import { bootstrapCluster } from "../cluster/bootstrap.ts";
 import type { SlotInput } from "../input.ts";
 import { readOrder } from "../node/join-data.ts";
@@ -97,7 +98,7 @@ async function findMember(
   const expected = expectedNode(input, { uuid: own.uuid, host: vm.host });
   if (missingForMembership(node, expected).length > 0 || !(await isRunning(context.pve, vm))) return undefined;
   await applyLabels(client, node, expected);
-  return claimedAs(input, own);
+  return await findClaimed(context, input, own, client);
 }
 
 /** Joins the first server, which bootstraps the cluster; the work that needs an existing cluster comes after that. */
@@ -132,6 +133,7 @@ async function joinNode(
   const { client } = access;
   const founder = isBootstrapServer(access, listed);
   const vm = await proveIdentity(context, input, listed, { view, founder });
+  const cluster = await readClusterUid(client);
   const joining = { access, fence, view, vm };
   // The claim has recorded the node already, unless there was no cluster to record it in.
   const own = await remember(input, access, view, vm);
@@ -169,7 +171,7 @@ async function joinNode(
       nodes: [{ ...own, phase, since: own.phase === phase ? own.since : since }],
     });
     say(`${input.node} is a member`);
-    return claimedAs(input, vm);
+    return claimedAs(input, vm, cluster);
   } catch (failure) {
     context.stop.throwIfAborted();
     const read = await readJoinLog(context, vm, failure, client.now());

@@ -4,9 +4,12 @@ import { say } from "../../runtime/log.ts";
 import { findAccess, serverVms, type Access } from "../../clients/kubernetes/access.ts";
 import { announceTeardown, findServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
 import { requireFree } from "../../clients/kubernetes/gone.ts";
+import { readClusterUid } from "../../clients/kubernetes/cluster-uid.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
 import { readGoingAway, readMaxUnavailable, readWantedSlots } from "../../clients/kubernetes/cluster-record.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
+import { hasMemberTag } from "../../clients/proxmox/tags.ts";
+import { standingOf } from "../../clients/proxmox/settle.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../../clients/proxmox/vms.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import { retryUntilRoom, withDisruptionLease } from "../cluster/availability.ts";
@@ -36,7 +39,10 @@ export async function retire(
   const vm = vms.find(({ vmid }) => vmid === input.vmid);
   if (vm === undefined) await requireGone(context, input);
   const cluster = await ask(context, input, vms);
-  if ("access" in cluster) await retireKnown(context, input, { ...cluster, vm });
+  if ("access" in cluster) {
+    if (vm) await requireOwnCluster(context, input, cluster, vm);
+    await retireKnown(context, input, { ...cluster, vm });
+  }
   // A VM that is gone is nothing that the engine could destroy.
   else if (vm) await retireUnheard(context, input, { vms, vm, why: cluster.why });
   return { retired: input.node };
@@ -91,6 +97,30 @@ async function readFacts(
   view.catch(() => undefined);
   const goes = await isBeingTornDown({ pve: context.pve, site: clusterSite(input), vms, client: undefined });
   return goes || !(await findServing(access)) ? undefined : await view;
+}
+
+/**
+ * Requires that the cluster which lets the node go is the one that it is a member of: another one of the same name knows
+ * nothing of it, and nothing of what is on its disk. A cluster whose record has the node as a member need not be asked;
+ * one that was restored has lost that record, and keeps its uid.
+ * @throws UserError
+ */
+async function requireOwnCluster(
+  context: StepContext,
+  input: SlotInput,
+  { access, view }: { access: Access; view: NodeView },
+  vm: ListedVm,
+): Promise<void> {
+  const before = claimedBefore(context, input);
+  const isKnown = view.own?.uuid === before?.uuid && view.own?.phase !== "made";
+  if (before?.cluster === undefined || isKnown || !hasMemberTag(vm.tags)) return;
+  const uid = await readClusterUid(access.client);
+  if (uid === before.cluster) return;
+  throw new UserError({
+    what: `${input.node} is a node of another cluster ${input.cluster} than the one that answers, so its VM stays`,
+    where: `VM ${vm.vmid} on ${vm.host}; uid of the namespace kube-system: ${before.cluster} when it joined, ${uid || "none"} at ${access.server.name ?? `VM ${access.server.vmid}`} now`,
+    todo: `find out which of the two has your data: nothing is deleted before. When it is the former, shut down the server that answers, start the former servers, and run again once their API answers; when it is the other one, destroy VM ${vm.vmid} in Proxmox VE, then run npx evergreen repair and go on`,
+  });
 }
 
 interface Found {
@@ -218,6 +248,8 @@ async function powerOffOnly(
 ): Promise<void> {
   if (departing.vm === undefined) return;
   const config = await proveVm(context.pve, departing.vm.host, departing.expected);
-  await powerOff(context, config, running, input.site);
+  // A destroy may be broken off, and what its servers have on their disks is a cluster all the same.
+  const hasMemberTag = running || config.onBoot || standingOf(config).hasMemberTag;
+  await powerOff(context, config, running, input.site, { onBoot: false, hasMemberTag });
   say(`${input.node} is off; its cluster is going away`);
 }

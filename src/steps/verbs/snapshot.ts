@@ -2,12 +2,12 @@ import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
+import { readClusterUid } from "../../clients/kubernetes/cluster-uid.ts";
 import { isNotFound } from "../../clients/kubernetes/errors.ts";
 import { readServerToken, tokenHash, type ServerToken } from "../../clients/kubernetes/server-token.ts";
 import { snapshotFile, snapshotsPath, type SnapshotObject } from "../../clients/kubernetes/snapshots.ts";
 import { saveSnapshot, type SaveRequest } from "../../clients/kubernetes/supervisor.ts";
 import { readPoolRecord } from "../../clients/kubernetes/record.ts";
-import { paths, type Resource } from "../../clients/kubernetes/types.ts";
 import { waitUntil } from "../../clients/kubernetes/watch.ts";
 import { snapshotLacks, snapshotPrefix, type SnapshotFacts, type SnapshotFile } from "../../domain/backup/snapshot.ts";
 import { bucketCredentials, headSnapshot, readSnapshot, type BucketCredentials } from "../../clients/s3/bucket.ts";
@@ -67,7 +67,7 @@ export async function snapshot(
   }
   if (!isAnyNodeLeaving(input, await readPoolRecord(access.client, input.pool))) return {};
   const token = await readServerToken(context.pve, access.server);
-  const clusterId = (await access.client.get<Resource>(`${paths.namespaces}/kube-system`)).metadata?.uid ?? "";
+  const clusterId = await readClusterUid(access.client);
   const work = { context, input, access, token, credentials, clusterId };
   const before = await listPublished(work);
   return (await findProvedBefore(work, before)) ?? (await proveNew(work, before));

@@ -201,7 +201,7 @@ describe("the list of VMs", () => {
     });
   }
 
-  it("of a cluster asks the host who runs, because the list is seconds old", async () => {
+  it("of a cluster asks the host who runs, because the list is seconds old, and the VM for its tag", async () => {
     await using pve = await fakeProxmox(({ path }) => {
       if (path === "/cluster/resources") return { data: [row] };
       if (path === "/nodes/pve1/qemu") return { data: [{ vmid: 1101, status: "stopped" }] };
@@ -217,6 +217,7 @@ describe("the list of VMs", () => {
       pool: "workers",
       slot: 2,
       generation: "0a1b2c3d",
+      lacksMemberTag: true,
     });
   });
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Deadline, DeadlineError } from "../../../src/runtime/deadline.ts";
 import { IdentityError } from "../../../src/clients/proxmox/identity.ts";
-import { awaitUnlocked, VmBusy, writeOnBoot } from "../../../src/clients/proxmox/settle.ts";
+import { awaitUnlocked, VmBusy, writeStanding } from "../../../src/clients/proxmox/settle.ts";
 import type { VmConfig } from "../../../src/clients/proxmox/vms.ts";
 import { fakeProxmox, type Answer, type Seen } from "./fake.ts";
 
@@ -11,14 +11,18 @@ const config: VmConfig = {
   host: "pve1",
   name: "demo-workers-2-0a1b2c3d",
   uuid,
-  tags: [],
+  tags: ["eg-member", "hand"],
   template: false,
   onBoot: true,
   digest: "d0",
 };
+const [on, off] = [
+  { onBoot: true, hasMemberTag: true },
+  { onBoot: false, hasMemberTag: false },
+];
 const expected = { vmid: 1101, name: config.name, tags: [], uuid };
 const said = (more: object = {}): Answer => ({
-  data: { name: config.name, smbios1: `uuid=${uuid}`, onboot: 1, digest: "d1", ...more },
+  data: { name: config.name, smbios1: `uuid=${uuid}`, tags: "eg-member;hand", onboot: 1, digest: "d1", ...more },
 });
 const refused = (reason: string): Answer => ({ status: 500, reason });
 const gone = refused("Configuration file 'nodes/pve1/qemu-server/1101.conf' does not exist");
@@ -53,7 +57,7 @@ describe("a write to a VM that Proxmox may hold", () => {
   for (const [title, writes] of passing) {
     it(`is made again when the VM ${title}, for the VM that is proved anew`, async () => {
       await using pve = await taking(writes);
-      const done = await writeOnBoot(pve.client, config, expected, true, new Deadline("x", 10));
+      const done = await writeStanding(pve.client, config, expected, on, new Deadline("x", 10));
       assert.deepEqual(put(pve.seen), [
         ["/nodes/pve1/qemu/1101/config", { onboot: "1", digest: "d0" }],
         ["/nodes/pve1/qemu/1101/config", { onboot: "1", digest: "d1" }],
@@ -62,9 +66,32 @@ describe("a write to a VM that Proxmox may hold", () => {
     });
   }
 
+  for (const [title, tags, standing, change] of [
+    ["comes beside those of people", "hand", on, { onboot: "1", tags: "hand;eg-member" }],
+    ["comes alone", "", on, { onboot: "1", tags: "eg-member" }],
+    ["goes alone", "eg-member", off, { onboot: "0", delete: "tags" }],
+    ["is gone", "hand", off, { onboot: "0" }],
+    ["stays when the VM is turned off with its cluster", "eg-member", { ...on, onBoot: false }, { onboot: "0" }],
+  ] as const)
+    it(`carries the tag of a member in the same request, which ${title}`, async () => {
+      await using pve = await taking([]);
+      const now = { ...config, tags: tags.split(";").filter(Boolean) };
+      await writeStanding(pve.client, now, expected, standing, new Deadline("x", 10));
+      assert.deepEqual(put(pve.seen), [["/nodes/pve1/qemu/1101/config", { ...change, digest: "d0" }]]);
+    });
+
+  it("writes the tags of the VM that is proved anew", async () => {
+    await using pve = await taking([locked], () => said({ tags: "eg-member;new" }));
+    await writeStanding(pve.client, config, expected, off, new Deadline("x", 10));
+    assert.deepEqual(put(pve.seen).at(-1), [
+      "/nodes/pve1/qemu/1101/config",
+      { onboot: "0", tags: "new", digest: "d1" },
+    ]);
+  });
+
   it("is not even tried while the VM says that it is locked", async () => {
     await using pve = await taking([]);
-    await writeOnBoot(pve.client, { ...config, lock: "migrate" }, expected, true, new Deadline("x", 10));
+    await writeStanding(pve.client, { ...config, lock: "migrate" }, expected, on, new Deadline("x", 10));
     assert.equal(put(pve.seen).length, 1);
     assert.equal(pve.seen[0]?.method, "GET");
   });
@@ -72,14 +99,17 @@ describe("a write to a VM that Proxmox may hold", () => {
   it("goes to the host that has the VM now", async () => {
     const on = ({ path }: Seen) => (path.startsWith("/nodes/pve2/") ? said() : gone);
     await using pve = await taking([gone], on);
-    const done = await writeOnBoot(pve.client, config, expected, false, new Deadline("x", 10));
+    const done = await writeStanding(pve.client, config, expected, off, new Deadline("x", 10));
     assert.equal(done.host, "pve2");
-    assert.deepEqual(put(pve.seen).at(-1), ["/nodes/pve2/qemu/1101/config", { onboot: "0", digest: "d1" }]);
+    assert.deepEqual(put(pve.seen).at(-1), [
+      "/nodes/pve2/qemu/1101/config",
+      { onboot: "0", tags: "hand", digest: "d1" },
+    ]);
   });
 
   it("is given up in words that name the lock, and is no verdict", async () => {
     await using pve = await taking([locked, locked, locked, locked]);
-    const failed = writeOnBoot(pve.client, config, expected, true, new Deadline("x", 1.5));
+    const failed = writeStanding(pve.client, config, expected, on, new Deadline("x", 1.5));
     await assert.rejects(failed, (error: unknown) => {
       assert.ok(error instanceof VmBusy && !(error instanceof DeadlineError));
       assert.match(error.message, /cannot be changed now: Proxmox has locked its VM \(backup\), for 1\.5 s/);
@@ -89,14 +119,14 @@ describe("a write to a VM that Proxmox may hold", () => {
 
   it("is never made to another VM that has the number by now", async () => {
     await using pve = await taking([locked], () => said({ smbios1: "uuid=00000000-0000-4000-8000-000000000101" }));
-    await assert.rejects(writeOnBoot(pve.client, config, expected, true, new Deadline("x", 10)), IdentityError);
+    await assert.rejects(writeStanding(pve.client, config, expected, on, new Deadline("x", 10)), IdentityError);
     assert.equal(put(pve.seen).length, 1);
   });
 
   it("is not repeated when it was refused for good, or when nobody knows whether it was made", async () => {
     for (const answer of [{ status: 403, reason: "Permission check failed" }, "hang up"] as const) {
       await using pve = await taking([answer]);
-      await assert.rejects(writeOnBoot(pve.client, config, expected, true, new Deadline("x", 10)));
+      await assert.rejects(writeStanding(pve.client, config, expected, on, new Deadline("x", 10)));
       assert.equal(put(pve.seen).length, 1);
     }
   });

@@ -30,7 +30,14 @@ describe("what outlives a run", () => {
       leaving: { key: "evergreen.dev/leaving", effect: "PreferNoSchedule" },
       evictionRequestedBy: "evergreen.dev/eviction-requested-by",
       schedulingStoppedBy: "evergreen.dev/scheduling-stopped-by",
-      vmTags: { ours: "evergreen", cluster: "eg-cluster-", generation: "eg-gen-", pool: "eg-pool-", slot: "eg-slot-" },
+      vmTags: {
+        ours: "evergreen",
+        member: "eg-member",
+        cluster: "eg-cluster-",
+        generation: "eg-gen-",
+        pool: "eg-pool-",
+        slot: "eg-slot-",
+      },
       imageTags: { image: "eg-image", rke2: "rke2-" },
     });
   });

@@ -18,7 +18,8 @@ import {
   type Need,
   type Purpose,
 } from "../../../src/clients/proxmox/permissions.ts";
-import { setOnBoot, start, turnOff } from "../../../src/clients/proxmox/power.ts";
+import { start, turnOff } from "../../../src/clients/proxmox/power.ts";
+import { writeStanding } from "../../../src/clients/proxmox/settle.ts";
 import { tagsOf } from "../../../src/clients/proxmox/tags.ts";
 import { awaitTask } from "../../../src/clients/proxmox/task.ts";
 import { isRunning, listVms, readVm, requireSight, findTaken } from "../../../src/clients/proxmox/vms.ts";
@@ -100,9 +101,10 @@ async function made(pve: Proxmox, vmid: number, name: string): Promise<void> {
 async function life(pve: Proxmox, vmid: number): Promise<void> {
   const name = `demo-workers-0-${vmid}`;
   await made(pve, vmid, name);
-  const { digest, uuid } = await readVm(pve, { host: site.node, vmid });
-  const vm = { vmid, host: site.node, name, uuid };
-  await setOnBoot(pve, vm, true, digest);
+  const config = await readVm(pve, { host: site.node, vmid });
+  const { uuid } = config;
+  const vm = { vmid, host: site.node, name, uuid, tags: [] };
+  await writeStanding(pve, config, vm, { onBoot: true, hasMemberTag: true }, new Deadline("the write", 10));
   await start(pve, vm);
   await awaitAgent(new Deadline("the agent", 60), () => writeFile(pve, vm, "/etc/evergreen/join", "secret"));
   assert.equal(String(await readFile(pve, vm, "/etc/evergreen/join")), "secret");
