@@ -24,6 +24,10 @@ describe("the shell of a bake", () => {
       }
   });
 
+  it("runs where the root is empty, which it is in a guest", () => {
+    for (const [path, bytes] of readBakeShell()) assert.doesNotMatch(Buffer.from(bytes).toString(), /\$\{root:/, path);
+  });
+
   for (const kind of ["bake", "seal"] as const)
     it(`has a script for each stage of ${kind}, and no other`, () => {
       const scripts = [...readBakeShell().keys()].flatMap(

@@ -5,6 +5,6 @@ archive_components="main restricted universe multiverse"
 archive_keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg
 archive_options=""
 # Besides the packages of every image: what the stages call, and what a node of RKE2 needs of its host.
-distribution_packages="iptables nftables open-iscsi nfs-common systemd-timesyncd zstd"
+distribution_packages="iptables nftables systemd-timesyncd zstd"
 time_unit=systemd-timesyncd.service
 ssh_packages="openssh-server openssh-sftp-server"

@@ -1,10 +1,10 @@
-# shellcheck shell=sh disable=SC2154
+# shellcheck shell=sh disable=SC2115,SC2154
 # Every package comes from the archive of one moment, and from nowhere else.
 site=$bake/site-sources
 mkdir -p "$site/sources.list.d" "$root/etc/apt/sources.list.d"
 if [ -f "$root/etc/apt/sources.list" ]; then mv "$root/etc/apt/sources.list" "$site/"; fi
 find "$root/etc/apt/sources.list.d" -mindepth 1 -maxdepth 1 -exec mv {} "$site/sources.list.d/" \;
-rm -rf "${root:?}"/var/lib/apt/lists/*
+rm -rf "$root"/var/lib/apt/lists/*
 
 if [ -f "$bake/archive-key.asc" ]; then archive_keyring=$bake/archive-key.asc; fi
 # Mirrors that are asked for an archive's date (`Snapshot:`) may fall back to today's. A whole address cannot.

@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2154
+# shellcheck shell=sh disable=SC2115,SC2154
 # The container images, imported here so that a join pulls and imports nothing.
 # RKE2 imports only while it starts, so it is started until its containerd answers, and stopped; then containerd alone imports.
 [ -f "$bake/images" ] || exit 0
@@ -29,7 +29,8 @@ sort -u "$bake/images" | while read -r image; do
   ctr -n k8s.io images label "$image" io.cri-containerd.pinned=pinned io.cri-containerd.image=managed
 done
 ctr -n k8s.io images ls -q 'labels."io.cri-containerd.pinned"==pinned' | sort -u >"$bake/pinned"
-sort -u "$bake/images" | diff - "$bake/pinned" || refuse "containerd has other images pinned than those of the lists"
+sort -u "$bake/images" | comm -23 - "$bake/pinned" >"$bake/unpinned"
+[ ! -s "$bake/unpinned" ] || refuse "containerd does not keep $(paste -s -d ' ' "$bake/unpinned")"
 mkdir -p "$root/var/lib/evergreen/record"
 ctr -n k8s.io images ls | awk 'NR > 1 { sub(/^sha256:/, "", $3); print $3 "  " $1 }' | LC_ALL=C sort -k 2 >"$bake/imported"
 awk 'NR == FNR { wanted[$1]; next } $2 in wanted' "$bake/images" "$bake/imported" >"$root/var/lib/evergreen/record/images"
@@ -38,7 +39,7 @@ systemctl stop evergreen-containerd.service
 # Of what RKE2 left behind only programs and images stay: no cluster, no certificate, no token.
 find "$data" -mindepth 1 -maxdepth 1 ! -name agent ! -name bin ! -name data -exec rm -rf {} +
 find "$data/agent" -mindepth 1 -maxdepth 1 ! -name images ! -name containerd -exec rm -rf {} +
-rm -rf "${root:?}/etc/rancher/node" "${root:?}/etc/rancher/rke2/rke2.yaml" "${root:?}/etc/cni" "${root:?}/var/lib/cni" "${root:?}/var/lib/kubelet"
+rm -rf "$root/etc/rancher/node" "$root/etc/rancher/rke2/rke2.yaml" "$root/etc/cni" "$root/var/lib/cni" "$root/var/lib/kubelet"
 # With the file there, archives that are brought later are imported once and not at each start (rancher/rke2,
 # docs/install/airgap.md). Releases that take the pins off the images then do not get it.
 if [ "$IMPORT_CACHE" = yes ]; then : >"$data/agent/images/.cache.json"; fi
