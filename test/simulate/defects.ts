@@ -189,8 +189,7 @@ export const defects: Record<string, Defect> = {
   },
   "a handover that does not see that what it evicted cannot start": {
     plant: (world) => {
-      // A pod that nothing holds is not waited for without end: it may take long to start.
-      const unseen = (text: string) => text.replaceAll("ImagePullBackOff", "ContainerCreating");
+      const unseen = (text: string) => text.replaceAll('"state":{"waiting":', '"state":{"running":');
       world.defect = (call) => {
         const answer = world.honest(call);
         if (call.path !== "/api/v1/pods" || !call.process.name.startsWith("handover-")) return answer;
@@ -202,7 +201,7 @@ export const defects: Record<string, Defect> = {
         };
       };
     },
-    seen: /is proved, and none of its nodes can start a pod/,
+    seen: /is proved, and none of its nodes can start a pod|while no pod can start on/,
     weather: "a registry that is away",
     shape: (scenario) => ({
       ...scenario,

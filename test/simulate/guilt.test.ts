@@ -182,13 +182,13 @@ const innocent: Case[] = [
     when: "its VM loses its power before it is Ready",
     image: "never-ready",
     happens: async (stage) => stage.world.dc.powerCut(await arriving(stage, "running")),
-    says: /waiting for the guest agent.*VM 1102 on pve1 does not run/,
+    says: /waiting for the guest agent.*VM 1102 on pve2 does not run/,
   },
   {
     when: "its VM loses its power in its soak",
     soakSeconds: 60,
     happens: async (stage) => stage.world.dc.powerCut(await arriving(stage, "soaking")),
-    says: /the soak of generation \w+ was disturbed: .*VM 1102 on pve1 does not run/,
+    says: /the soak of generation \w+ was disturbed: .*VM 1102 on pve2 does not run/,
   },
   {
     when: "its VM loses its power in its soak, and is started again at once",
@@ -199,7 +199,7 @@ const innocent: Case[] = [
       world.dc.powerCut(vm);
       world.time.after(5_000, () => world.dc.powerOn(vm));
     },
-    says: /was disturbed: .* restarted.*VM 1102 on pve1 was started or migrated \d+ s ago/,
+    says: /was disturbed: .* restarted.*VM 1102 on pve2 was started or migrated \d+ s ago/,
   },
   {
     when: "somebody deletes its Node in its soak",
@@ -283,7 +283,7 @@ const innocent: Case[] = [
       vm.word = "io-error";
       setReady(stage, vm.name, "False");
     },
-    says: /does not serve, so nobody leaves its slot: Ready is False.*VM 1102 on pve1 stands still \(io-error\)/,
+    says: /does not serve, so nobody leaves its slot: Ready is False.*VM 1102 on pve2 stands still \(io-error\)/,
   },
   {
     when: "nobody hears its node when its predecessor would leave",

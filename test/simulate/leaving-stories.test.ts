@@ -50,7 +50,7 @@ describe("agents that leave, in virtual time", function () {
       assert.match(stage.engine.why, /workers-1-handover: .* have found no place/);
       await stage.world.time.sleep(60_000);
       assert.equal(await stage.up(stage.agentsOf(2)), "failed");
-      assert.match(stage.engine.why, /workers-0-handover: pods that earlier handovers .* load\/pinned-/);
+      assert.match(stage.engine.why, /workers-1-handover: pods that earlier handovers .* load\/pinned-/);
     });
     assert.deepEqual(stage.world.story.violations, []);
   });

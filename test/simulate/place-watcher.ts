@@ -2,6 +2,7 @@ import { labels } from "../../src/domain/model/formats.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Stored } from "./objects.ts";
 import { isRefused, nodeOf } from "./pods.ts";
+import { isReady } from "./nodes.ts";
 import type { Process } from "./process.ts";
 import type { Story } from "./story.ts";
 import { placeOf, type Place } from "./truth.ts";
@@ -52,8 +53,9 @@ export class PlaceWatcher {
    * A node is about to be drained. A step that removes an incomplete node, or gives up a slot, does not wait for pods
    * that handovers have evicted.
    */
-  cordoned(name: string, pool: string, by: Process): void {
+  cordoned(name: string, pool: string, by: Process, maxUnavailable = 1): void {
     if (!by.name.startsWith("handover-")) return;
+    this.opens(name, pool, by, maxUnavailable);
     const idle = this.refusing(pool, name);
     if (idle.length > 0) this.story.wrong(`${by.name} cordons ${name} while no pod can start on ${idle.join(", ")}`);
     const waiting = this.cluster?.objects.list("pods").filter((pod) => this.waitsForOther(pod, pool, by)) ?? [];
@@ -89,6 +91,26 @@ export class PlaceWatcher {
         ? [name]
         : [];
     });
+  }
+
+  /** No more handovers are begun than nodes may be out at once: one that has failed is open until what it evicted runs. */
+  private opens(name: string, pool: string, by: Process, maxUnavailable: number): void {
+    const { objects } = this.cluster ?? {};
+    const nodes = objects?.list("nodes") ?? [];
+    const own = nodes.find(({ metadata }) => metadata.name === name);
+    const open = (objects?.list("configmaps") ?? [])
+      .filter(({ metadata }) => metadata.name.startsWith(`slot-${pool}-`))
+      .flatMap(({ data }) => Object.values((data ?? {}) as Record<string, string>))
+      .filter((fact) => fact.startsWith("{"))
+      .map((fact) => JSON.parse(fact) as { slot: number; displaced?: unknown[] })
+      .filter(({ displaced = [] }) => displaced.length > 0);
+    const slots = new Set(open.map(({ slot }) => String(slot)));
+    const serves = (slot: string) =>
+      nodes.some((node) => placeOf(node).pool === pool && String(placeOf(node).slot) === slot && isReady(node));
+    if (own === undefined || slots.has(String(placeOf(own).slot))) return;
+    const others = [...slots].filter(serves);
+    if (others.length >= Math.max(1, maxUnavailable))
+      this.story.wrong(`${by.name} cordons ${name} while the handovers of slots ${others.join(", ")} are not over`);
   }
 
   private waitsForOther(pod: Stored, pool: string, by: Process): boolean {

@@ -27,6 +27,9 @@ const lookMs = 150;
 /** How often a drain evicts the pods of a controller that come back (src/clients/kubernetes/eviction.ts). */
 const mostReturns = 2;
 
+/** What the pods of workloads need of the world around them. */
+export type Missing = "registry" | "driver";
+
 /** Workload controllers, scheduler, pod garbage collector, and what kubelets do to pods. */
 export class Pods {
   private readonly cluster: Cluster;
@@ -35,7 +38,8 @@ export class Pods {
   private readonly chance: Chance;
   private made = 0;
   /** Whether nodes can fetch images that they do not have. */
-  private isRegistryAway = false;
+  /** For what a pod waits on a node that has started none of its workload before; empty: for nothing. */
+  private readonly missing = new Set<Missing>();
   /** By node and workload: the images that a node has. */
   private readonly fetched = new Set<string>();
   /** How many pods of a workload were scheduled to a node after its cordon, by both their names. */
@@ -68,11 +72,14 @@ export class Pods {
     };
   }
 
-  /** The registry of the workloads does not answer. @returns a function that brings it back */
-  loseRegistry(): () => void {
-    this.isRegistryAway = true;
+  /**
+   * No node can start pods of a workload that it has not started before: the registry does not answer, or a driver of
+   * their volumes does not. @returns a function that brings it back
+   */
+  lose(what: Missing): () => void {
+    this.missing.add(what);
     return () => {
-      this.isRegistryAway = false;
+      this.missing.delete(what);
       for (const pod of this.cluster.objects.list("pods")) if (isRefused(pod)) this.start(pod);
     };
   }
@@ -240,12 +247,12 @@ export class Pods {
     });
   }
 
-  /** Whether the node has the images of a pod, or gets them now; those of DaemonSets are in the image of the node. */
+  /** Whether the node has what a pod needs, or gets it now; what DaemonSets need is in the image of the node. */
   private fetches(pod: Stored): boolean {
     const app = appOf(pod);
     if (app === undefined) return true;
     const own = `${nodeOf(pod)}/${app}`;
-    if (!this.isRegistryAway) this.fetched.add(own);
+    if (this.missing.size === 0) this.fetched.add(own);
     return this.fetched.has(own);
   }
 
@@ -253,7 +260,9 @@ export class Pods {
     const { objects } = this.cluster;
     const found = objects.get("pods", keyOf(pod));
     if (found?.metadata.uid !== pod.metadata.uid) return;
-    const waiting = { reason: "ImagePullBackOff", message: "Back-off pulling image" };
+    const waiting = this.missing.has("registry")
+      ? { reason: "ImagePullBackOff", message: "Back-off pulling image" }
+      : { reason: "ContainerCreating" };
     const status = { phase: "Pending", conditions: [], containerStatuses: [{ restartCount: 0, state: { waiting } }] };
     objects.put("pods", { ...found, status });
   }
@@ -301,10 +310,10 @@ export function isPodReady({ status }: Stored): boolean {
   return conditions.some((one) => one.type === "Ready" && one.status === "True");
 }
 
-/** Whether its node cannot fetch its image. */
+/** Whether its node lacks what it needs. */
 export function isRefused({ status }: Stored): boolean {
-  const containers = (status?.containerStatuses ?? []) as { state?: { waiting?: { reason: string } } }[];
-  return containers.some(({ state }) => state?.waiting?.reason === "ImagePullBackOff");
+  const containers = (status?.containerStatuses ?? []) as { state?: { waiting?: object } }[];
+  return containers.some(({ state }) => state?.waiting !== undefined);
 }
 
 function isOutOfService({ spec }: Stored): boolean {

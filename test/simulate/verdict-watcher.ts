@@ -71,6 +71,7 @@ export class VerdictWatcher {
     // A pod may have waited for a place long before there was this node.
     const isLate = ({ metadata }: Stored) => time.date() - Date.parse(metadata.creationTimestamp) > patience;
     const given = nodes.flatMap((node) => pods.servingOn(node.metadata.name).map((pod) => ({ pod, node })));
+    if (nodes.length === 0) this.story.wrong(`${id} is proved, and there is no node of it`);
     if (given.length > 0 && given.every(({ pod, node }) => isRefused(pod) && isLate(pod) && isLate(node)))
       this.story.wrong(`${id} is proved, and none of its nodes can start a pod`);
   }

@@ -78,7 +78,8 @@ export class Watcher {
     if (isSchedulable(before) && !isSchedulable(after)) {
       this.requireRight(place, by, `cordons ${name}`, true);
       // A node that does not serve is drained all the same: a waiting pod may need what only this node can release.
-      if (isReady(before)) this.places.cordoned(name, place.pool, by);
+      if (isReady(before))
+        this.places.cordoned(name, place.pool, by, this.availability.promises.get(place.pool)?.maxUnavailable);
       const isIncomplete = this.availability.isIncomplete(place, name, by);
       if (isIncomplete) this.incomplete.add(name);
       else this.availability.requireAvailable(place.pool, name, `${by.name} cordons ${name}`);

@@ -37,10 +37,10 @@ const refusals = new Set([
  * What a node does with the pods that it was given, its own daemons aside.
  *
  * - `started`: a container of one of them has started, or there is none to start.
- * - `unknown`: none has started, and none is known to fail.
+ * - `waiting`: none has started, and none is known to fail; these, which ran elsewhere before, in words.
  * - `refused`: none has started, and these, which ran elsewhere before, cannot be fetched or created, in words.
  */
-export type Starting = { is: "started" | "unknown" } | { is: "refused"; pods: string[] };
+export type Starting = { is: "started" } | { is: "waiting" | "refused"; pods: string[] };
 
 /**
  * @param evicted controllers whose pods ran elsewhere before and were evicted for this node. Pods of any other one may
@@ -51,26 +51,35 @@ export function startingOn(pods: readonly StartingPod[], evicted: readonly Named
   const awaited = given.filter((pod) => evicted.some((one) => isControlledBy(pod, one)));
   if (awaited.length === 0 || given.some(hasStarted) || pods.some(hasServedItsTime)) return { is: "started" };
   const refused = awaited.flatMap((pod) => whyRefused(pod));
-  return refused.length === 0 ? { is: "unknown" } : { is: "refused", pods: refused };
+  return refused.length > 0 ? { is: "refused", pods: refused } : { is: "waiting", pods: awaited.map(whyWaiting) };
 }
 
 /**
- * Likewise for several nodes, of which each has to start one of the pods that it was given: the worst of them.
+ * Likewise for several nodes, of which each has to start one of the pods that it was given: those that have not, with
+ * the worst first.
  * @param pods of the whole cluster
  */
 export function startingOnEach(
   pods: readonly StartingPod[],
   nodes: readonly string[],
   evicted: readonly NamedController[],
-): Starting {
+): NotStarted[] {
   const byNode = new Map<string, StartingPod[]>(nodes.map((node) => [node, []]));
   for (const pod of pods) byNode.get(pod.spec?.nodeName ?? "")?.push(pod);
-  const each = [...byNode].map(([node, given]) => within(node, startingOn(given, evicted)));
-  return each.find(({ is }) => is === "refused") ?? each.find(({ is }) => is === "unknown") ?? { is: "started" };
+  const each = [...byNode].flatMap(([node, given]) => {
+    const starting = startingOn(given, evicted);
+    if (starting.is === "started") return [];
+    return [{ node, is: starting.is, pods: starting.pods.map((pod) => `${pod} (on ${node})`) }];
+  });
+  return each.toSorted((a, b) => Number(b.is === "refused") - Number(a.is === "refused"));
 }
 
-const within = (node: string, starting: Starting): Starting =>
-  starting.is === "refused" ? { is: "refused", pods: starting.pods.map((pod) => `${pod} (on ${node})`) } : starting;
+/** A node that has started none of the pods that it was given. */
+export interface NotStarted {
+  node: string;
+  is: "waiting" | "refused";
+  pods: string[];
+}
 
 /** A Job's pod that has finished has started, too. */
 const hasServedItsTime = (pod: StartingPod): boolean => hasFinished(pod) && hasStarted(pod);
@@ -95,6 +104,11 @@ export function cannotStart(pod: StartingPod): boolean {
 }
 
 const reasonOf = (state: ContainerStatus["state"]): string => state?.waiting?.reason ?? "";
+
+function whyWaiting(pod: StartingPod): string {
+  const [state] = containersOf(pod).flatMap(({ state: one }) => reasonOf(one) || []);
+  return `${titleOf(pod)}: ${state ?? "its containers have no state yet"}`;
+}
 
 const whyRefused = (pod: StartingPod): string[] => whyWaits(pod, refusals);
 

@@ -281,6 +281,11 @@ export interface SlotPlan extends NodeAddresses {
    * Absent: no voter of the slot is known to be down.
    */
   voterDown?: true;
+  /**
+   * An earlier run has begun the handover of the slot, of agents, and has not ended it: what it has evicted may have no
+   * place yet. Absent: no handover is open.
+   */
+  open?: true;
 }
 
 /** The VM of a decommissioned node that holds the only copy of some data. */

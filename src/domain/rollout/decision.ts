@@ -241,6 +241,7 @@ function soakOf(situation: Situation): Soak {
   const known = stateOf(situation, wanted.id);
   if (known?.state !== "soaking") return { over: false, why: [] };
   const nodes = ownedBy(situation, wanted.id).flatMap((slot) => slot.owner ?? []);
+  if (nodes.length === 0 && pool.slots > 0) return { over: false, why: [`no node of ${wanted.id} soaks`] };
   const begun = latestOf([known.since, ...nodes.flatMap((node) => node.record?.since ?? [])]);
   const fallen = nodes.filter(({ node }) => Date.parse(node?.readySince ?? "") > begun);
   const start = latestOf([new Date(begun), ...fallen.flatMap(({ node }) => node?.readySince ?? [])]);

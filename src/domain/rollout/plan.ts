@@ -230,10 +230,19 @@ function placed(
     const replaces = isStuck(state) ? [] : state.members.filter(goes);
     const down = isSlotDown(pool.role, state, replaces) ? { down: true as const } : {};
     const voter = pool.role === "server" && isVoterDown(state, name) ? { voterDown: true as const } : {};
+    const open = pool.role === "agent" && isHandoverOpen(record, state.slot) ? { open: true as const } : {};
     const away = unreachableIn(state, name, known, state.slot < pool.slots);
     const names = replaces.map((one) => one.name);
-    return [{ slot: state.slot, generation, name, ...place, replaces: names, ...away, ...down, ...voter }];
+    return [{ slot: state.slot, generation, name, ...place, replaces: names, ...away, ...down, ...voter, ...open }];
   });
+}
+
+/**
+ * Whether the record says of a node of the slot what was evicted for it. The node that left is no member any more when
+ * its VM was handed back or is kept, so nothing else of the slot shows it.
+ */
+function isHandoverOpen(record: PoolRecord | undefined, slot: number): boolean {
+  return record?.nodes.some((node) => node.slot === slot && (node.displaced ?? []).length > 0) ?? false;
 }
 
 /**

@@ -2,7 +2,7 @@ import { canonical } from "../model/canonical.ts";
 import type { Situation } from "./situation.ts";
 import { isAdopted } from "../model/generation.ts";
 import { keptWords } from "../drain/local-data.ts";
-import { downFirst, order, roomOf } from "./order.ts";
+import { downFirst, openFirst, order, roomOf } from "./order.ts";
 import { unreachableWords } from "./unreachable.ts";
 import type { KeptVm, NodeSpec, PoolPlan, PoolRecord, SlotPlan } from "../model/types.ts";
 
@@ -14,6 +14,7 @@ export function renderPlan(plan: Draft, situation: Situation, why: readonly stri
     headline(plan, situation),
     ...why.map((reason) => `  ${reason}`),
     ...downWords(plan),
+    ...openWords(plan),
     ...comings(plan, situation),
     ...stays(plan),
     ...plan.unreplaced.map((name) => `  ${name} was adopted and keeps its slot in this run`),
@@ -126,6 +127,16 @@ function downWords(plan: Draft): string[] {
   const one = down.length === 1;
   return [
     `  nobody serves in slot${one ? "" : "s"} ${ranges(down)}: ${one ? "it comes" : "they come"} first and count${one ? "s" : ""} as out until then`,
+  ];
+}
+
+/** A line for slots that an earlier run has emptied, and whose pods another handover must not outrun. */
+function openWords(plan: Draft): string[] {
+  const open = openFirst(plan);
+  if (open.length === 0) return [];
+  const one = open.length === 1;
+  return [
+    `  an earlier run has emptied the old node of slot${one ? "" : "s"} ${ranges(open)}: what it evicted has to run elsewhere before another node of the pool is drained`,
   ];
 }
 

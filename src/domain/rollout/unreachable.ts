@@ -26,8 +26,16 @@ export function keptOf({ owner, members }: SlotState): Member | undefined {
 export function around({ pool, slots }: Situation, decision: Decision, stuck: readonly SlotState[]): Decision {
   if (stuck.length === 0) return decision;
   const numbers = new Set(stuck.map(({ slot }) => slot));
-  if (pool.role === "agent")
-    return { ...decision, moves: new Set([...decision.moves].filter((slot) => !numbers.has(slot))) };
+  if (pool.role === "agent") {
+    const moves = new Set([...decision.moves].filter((slot) => !numbers.has(slot)));
+    if (moves.size > 0 || decision.verdict === undefined) return { ...decision, moves };
+    // No node, no proof.
+    const why = [
+      ...decision.why,
+      `nothing is judged while no host of a node of ${decision.verdict.generation} answers`,
+    ];
+    return { ...decision, moves, verdict: undefined, why };
+  }
   const moves = slots.some(({ owner }) => decision.target !== undefined && owner?.line !== decision.target.id);
   if (!moves) return decision;
   const why = [...decision.why, "no server comes or goes while one of them cannot be asked"];

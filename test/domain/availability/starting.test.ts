@@ -74,19 +74,28 @@ describe("the pods that a new node was given", () => {
     const on = (nodeName: string, one: StartingPod): StartingPod => ({ ...one, spec: { nodeName } });
     const refused = on("new-1", pod("a", waitsFor("ErrImagePull")));
     const others = [on("new-0", pod("b", running)), on("old-1", pod("c", running))];
-    assert.deepEqual(startingOnEach([refused, ...others], ["new-0", "new-1"], evicted), {
-      is: "refused",
-      pods: ["load/a: ErrImagePull, x (on new-1)"],
-    });
-    assert.equal(startingOnEach([...others, refused], ["new-0"], evicted).is, "started");
-    assert.equal(
-      startingOnEach([...others, on("new-1", pod("a", running))], ["new-0", "new-1"], evicted).is,
-      "started",
+    assert.deepEqual(startingOnEach([refused, ...others], ["new-0", "new-1"], evicted), [
+      { node: "new-1", is: "refused", pods: ["load/a: ErrImagePull, x (on new-1)"] },
+    ]);
+    assert.deepEqual(startingOnEach([...others, refused], ["new-0"], evicted), []);
+    assert.deepEqual(startingOnEach([...others, on("new-1", pod("a", running))], ["new-0", "new-1"], evicted), []);
+    const waiting = on("new-0", pod("c", waitsFor("ContainerCreating")));
+    const both = startingOnEach([waiting, refused], ["new-0", "new-1"], evicted);
+    assert.deepEqual(
+      both.map(({ node, is }) => [node, is]),
+      [
+        ["new-1", "refused"],
+        ["new-0", "waiting"],
+      ],
     );
   });
 
-  it("are unknown while they are created, and the daemons of the node do not count", () => {
+  it("wait while they are created, and the daemons of the node do not count", () => {
     const pods = [pod("a", waitsFor("ContainerCreating")), pod("b", running, "DaemonSet")];
-    assert.deepEqual(startingOn(pods, evicted), { is: "unknown" });
+    assert.deepEqual(startingOn(pods, evicted), { is: "waiting", pods: ["load/a: ContainerCreating"] });
+    assert.deepEqual(startingOn([pod("a", { phase: "Pending" })], evicted), {
+      is: "waiting",
+      pods: ["load/a: its containers have no state yet"],
+    });
   });
 });

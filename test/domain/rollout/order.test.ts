@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { downFirst, order, roomOf, type SlotOrder } from "../../../src/domain/rollout/order.ts";
+import { downFirst, openFirst, order, roomOf, type SlotOrder } from "../../../src/domain/rollout/order.ts";
 import type { PoolPlan, Role, SlotPlan, Strategy } from "../../../src/domain/model/types.ts";
 
 const SPEC = { image: "i-v1.0.0", rke2: "v1.34.4+rke2r1", cores: 1, memoryMiB: 1024, diskGiB: 10 };
@@ -51,6 +51,21 @@ describe("order", () => {
       });
     };
     assert.deepEqual([fallen("agent"), fallen("server")], [[1], []]);
+  });
+
+  it("has the handovers of a pool wait for one that an earlier run has not ended, though its old node is gone", () => {
+    const { slots, strategy } = plan("rolling", [true, true, false], { surge: 1, maxUnavailable: 1 });
+    const opened = slots.map((one) => ({ ...one, ...(one.slot === 2 ? { open: true as const } : {}) }));
+    const edges = order({ role: "agent", strategy, slots: opened });
+    assert.deepEqual(
+      edges.map(({ slot, handover }) => [slot, handover]),
+      [
+        [2, []],
+        [0, [2]],
+        [1, [0]],
+      ],
+    );
+    assert.deepEqual(openFirst({ slots: opened }), [2]);
   });
 
   it("binds nobody who has no predecessor", () => {

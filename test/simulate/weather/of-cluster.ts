@@ -70,7 +70,12 @@ export const ofCluster: readonly WeatherKind[] = [
     lasts: "for good",
     befall: ({ cluster }) => cluster.pods.deployBrokenDaemon(),
   },
-  { name: "a registry that is away", lasts: [20_000, 400_000], befall: ({ cluster }) => cluster.pods.loseRegistry() },
+  { name: "a registry that is away", lasts: [20_000, 400_000], befall: ({ cluster }) => cluster.pods.lose("registry") },
+  {
+    name: "a driver of volumes that is away",
+    lasts: [20_000, 400_000],
+    befall: ({ cluster }) => cluster.pods.lose("driver"),
+  },
   {
     name: "a pod bound right after a cordon",
     lasts: "all acts",

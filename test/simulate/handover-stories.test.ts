@@ -1,0 +1,119 @@
+import assert from "node:assert/strict";
+import type { Stored } from "./objects.ts";
+import { isPodReady } from "./pods.ts";
+import { Stage, stageImages } from "./stage.ts";
+
+/** Handovers after which what was evicted does not run: how many more nodes are emptied. */
+describe("a handover that does not end, in virtual time", function () {
+  this.timeout(60_000);
+
+  const isApp = ({ metadata }: Stored) => metadata.name.startsWith("app-");
+
+  /** Eight pods, two on each of four old nodes, of a workload that new nodes cannot start. */
+  const deploy = async (stage: Stage) => {
+    const { world } = stage;
+    const { objects, pods } = world.cluster;
+    const names = [1100, 1101, 1102, 1103].map((vmid) => stage.nameOf(vmid));
+    const app = { name: "app", replicas: 0, minAvailable: 0, slowestEnd: 1000, claims: false };
+    pods.deploy(app);
+    for (const name of [...names, ...names]) pods.bindLate("app", name);
+    app.replicas = 8;
+    objects.put("replicasets", { metadata: { name: "app", namespace: "load" }, spec: { replicas: 8 } });
+    await world.time.sleep(30_000);
+  };
+  const readyApps = ({ world }: Stage) =>
+    world.cluster.objects.list("pods").filter((pod) => isApp(pod) && isPodReady(pod));
+
+  for (const [what, missing] of [
+    ["a registry is away", "registry"],
+    ["no volume is mounted, as without nfs-common in the image", "driver"],
+  ] as const)
+    for (const adopted of [false, true])
+      it(`keeps every other node of ${adopted ? "an adopted" : "a"} pool, in each later run, while ${what}`, async () => {
+        const stage = new Stage(stageImages(), { servers: 1, agents: 4, adopted });
+        await stage.play(async () => {
+          await deploy(stage);
+          const back = stage.world.cluster.pods.lose(missing);
+          for (const run of [1, 2, 3]) {
+            assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+            assert.match(stage.engine.why, /of the pods that left for \S+ none has started in 120 s on a new node/);
+            assert.equal(readyApps(stage).length, 6, `run ${run}`);
+            await stage.world.time.sleep(600_000);
+          }
+          const words = stage.engine.clusterPlan?.pools.flatMap((pool) => pool.words).join("\n") ?? "";
+          assert.match(words, /an earlier run has emptied the old node of slot 0/);
+          back();
+          assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+          assert.equal(readyApps(stage).length, 8);
+        });
+        assert.deepEqual(stage.world.story.violations, []);
+      });
+
+  it("keeps every other node, in each later run, while no pod is made in place of those that were evicted", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 4, adopted: true });
+    const { objects } = stage.world.cluster;
+    await stage.play(async () => {
+      objects.put("replicasets", { metadata: { name: "web", namespace: "load" }, spec: { replicas: 4 } });
+      for (const n of [0, 1, 2, 3])
+        objects.put("pods", {
+          metadata: {
+            name: `web-${n}`,
+            namespace: "load",
+            labels: {},
+            ownerReferences: [{ kind: "ReplicaSet", name: "web", uid: "owner-web", controller: true }],
+          },
+          spec: { nodeName: stage.nameOf(1100 + n) },
+          status: { phase: "Running", conditions: [{ type: "Ready", status: "True" }], containerStatuses: [] },
+        });
+      for (const run of [1, 2, 3]) {
+        assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+        assert.match(stage.engine.why, /ReplicaSet load\/web has 3 of 4 pods/, `run ${run}`);
+        await stage.world.time.sleep(600_000);
+      }
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});
+
+describe("a generation whose nodes are all on a host that does not answer, in virtual time", function () {
+  this.timeout(60_000);
+
+  for (const [soakSeconds, canary] of [
+    [0, undefined],
+    [60, undefined],
+    [60, 1],
+    [900, undefined],
+  ] as const)
+    it(`is not proved by no node: a soak of ${soakSeconds} s, ${canary === undefined ? "no canary" : "a canary"}`, async () => {
+      const images = stageImages("never-ready");
+      const stage = new Stage(images, { servers: 1, agents: 2, soakSeconds, ...(canary && { canary }) });
+      const { world } = stage;
+      const states = () => {
+        const record = world.cluster.objects.get("configmaps", "evergreen-system/pool-workers");
+        const facts = Object.entries((record?.data ?? {}) as Record<string, string>);
+        return facts
+          .filter(([key]) => key.startsWith("generation."))
+          .map(([, fact]) => JSON.parse(fact) as { spec: { image: string }; state: string })
+          .map(({ spec, state }) => `${spec.image === stage.before.image ? "old" : "new"} ${state}`)
+          .toSorted();
+      };
+      await stage.play(async () => {
+        for (const vmid of [1100, 1101]) stage.vm(vmid).host = "pve2";
+        await world.time.sleep(20_000);
+        world.dc.silent.add("pve2");
+        await world.time.sleep(60_000);
+        for (const run of [1, 2]) {
+          await stage.up(stage.agentsOf(1));
+          assert.ok(!states().includes("new proved"), `run ${run}: ${states().join()}`);
+          await world.time.sleep(1_000_000);
+        }
+        const words = stage.engine.clusterPlan?.pools.flatMap((pool) => pool.words).join("\n") ?? "";
+        assert.match(words, /nothing is judged while no host of a node of \w+ answers/);
+        world.dc.silent.clear();
+        await world.time.sleep(60_000);
+        assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+        assert.deepEqual(states(), ["new failed", "old proved"]);
+        assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      });
+    });
+});
