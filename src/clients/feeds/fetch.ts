@@ -4,10 +4,11 @@
  */
 import { createHash, randomUUID } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, open, readdir, rename, rm, type FileHandle } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { request, type Dispatcher } from "undici";
+import { clock } from "../../runtime/clock.ts";
 import { connections } from "../../runtime/connections.ts";
 import type { Deadline } from "../../runtime/deadline.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
@@ -118,6 +119,7 @@ async function writeStream(content: AsyncIterable<Buffer>, path: string): Promis
   let bytes = 0;
   const handle = await useCache(path, async (): Promise<FileHandle> => {
     await mkdir(dirname(path), { recursive: true });
+    await removeStale(dirname(path));
     return await open(path, "wx");
   });
   try {
@@ -133,6 +135,17 @@ async function writeStream(content: AsyncIterable<Buffer>, path: string): Promis
   return { bytes, sha256: hash.digest("hex") };
 }
 
+/** What a killed process has left of a download: none takes a day. */
+const STALE_MS = 24 * 3_600_000;
+
+async function removeStale(folder: string): Promise<void> {
+  const parts = (await readdir(folder)).filter((name) => name.endsWith(".part"));
+  for (const name of parts) {
+    const { mtimeMs } = await stat(join(folder, name)).catch(() => ({ mtimeMs: Infinity }));
+    if (clock.date() - mtimeMs > STALE_MS) await rm(join(folder, name), { force: true });
+  }
+}
+
 /** Reads with retries: a connection that breaks begins anew, and so does a server that is busy. */
 async function requestFile<T>(
   { source, address, deadline }: Wanted,
@@ -142,7 +155,7 @@ async function requestFile<T>(
   if (place.protocol !== "file:" && source.kind === "upstream" && place.protocol !== "https:")
     throw leads(address, place);
   const sockets = connections({ headersTimeout: HEADERS_MS, bodyTimeout: BODY_MS });
-  const title = `GET ${place.href}`;
+  const title = `GET ${shown(place)}`;
   try {
     return await sendRetrying({
       title,
@@ -155,7 +168,7 @@ async function requestFile<T>(
         new UserError(
           {
             what: `a file could not be downloaded in ${attempts} tries: ${messageOf(cause)}`,
-            where: place.href,
+            where: shown(place),
             todo: "see whether this machine reaches the address (HTTPS_PROXY, NO_PROXY), or name a mirror",
           },
           { cause },
@@ -177,7 +190,7 @@ async function* streamOf(place: URL, { mostBytes, deadline }: Wanted, sockets: D
     bytes += chunk.length;
     if (bytes > mostBytes) throw tooLarge(place, mostBytes);
     deadline.throwIfStopped();
-    if (deadline.passed) throw deadline.error(`GET ${place.href}`);
+    if (deadline.passed) throw deadline.error(`GET ${shown(place)}`);
     yield chunk;
   }
 }
@@ -217,6 +230,11 @@ async function useCache<T>(path: string, write: () => Promise<T>): Promise<T> {
   return await write().catch((error: unknown) => Promise.reject(cacheFault(path, error)));
 }
 
+/** A place for a message: what GitHub leads to has a token in its query. */
+function shown(place: URL): string {
+  return place.protocol === "file:" ? place.href : `${place.origin}${place.pathname}`;
+}
+
 function cacheFault(path: string, error: unknown): UserError {
   return new UserError(
     {
@@ -243,7 +261,7 @@ function readFault(place: URL, error: unknown): UserError {
 function missing(place: URL): NotThere {
   return new NotThere({
     what: "the source has no such file",
-    where: place.href,
+    where: shown(place),
     todo: "see whether the release is published there; a mirror needs a copy of it, below the name of its host",
   });
 }
@@ -251,7 +269,7 @@ function missing(place: URL): NotThere {
 function refused(place: URL, why: string): UserError {
   return new UserError({
     what: `a file could not be downloaded: ${why}`,
-    where: place.href,
+    where: shown(place),
     todo: "open the address in a browser; a site that lets nobody download needs a mirror: --mirror",
   });
 }
@@ -259,7 +277,7 @@ function refused(place: URL, why: string): UserError {
 function leads(from: URL, to: URL): UserError {
   return new UserError({
     what: `the server leads to ${to.protocol}//${to.host}, where nothing may be downloaded from`,
-    where: from.href,
+    where: shown(from),
     todo: "name a mirror that has the files themselves; what is downloaded comes by HTTPS from hosts that are known",
   });
 }
@@ -267,7 +285,7 @@ function leads(from: URL, to: URL): UserError {
 function tooLarge(place: URL, most: number): UserError {
   return new UserError({
     what: `a file is larger than the ${most} bytes that are read of it`,
-    where: place.href,
+    where: shown(place),
     todo: "see what the address leads to",
   });
 }
@@ -275,7 +293,7 @@ function tooLarge(place: URL, most: number): UserError {
 function otherDigest(place: URL, sha256: string, { sha256: found, bytes }: Written): UserError {
   return new UserError({
     what: `a file has the digest ${found} and ${bytes} bytes, and ${sha256} is pinned`,
-    where: place.href,
+    where: shown(place),
     todo: "it was changed, or cut off on its way: get it from another source. Pin the new digest only when you know why it is another one",
   });
 }

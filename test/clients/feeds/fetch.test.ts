@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fetchBytes, fetchFile, fetchText, listFolder, NotThere } from "../../../src/clients/feeds/fetch.ts";
 import { mayLead, mirrorAt, placeOf, UPSTREAM, type Source } from "../../../src/clients/feeds/source.ts";
 import { Deadline, DeadlineError } from "../../../src/runtime/deadline.ts";
@@ -55,6 +55,18 @@ describe("the fetcher of feeds", () => {
     await writeFile(path, content.slice(1));
     assert.equal((await file()).downloaded, content.length);
     assert.equal(await readFile(path, "utf8"), content);
+  });
+
+  it("removes what a killed download has left, and nothing of one that may still run", async () => {
+    web.files.set(own, content);
+    await mkdir(join(cache, "sha256"));
+    const [old, young] = ["old.part", "young.part"].map((name) => join(cache, "sha256", name));
+    assert.ok(old !== undefined && young !== undefined);
+    for (const part of [old, young]) await writeFile(part, "x");
+    const before = new Date(Date.now() - 25 * 3_600_000);
+    await utimes(old, before, before);
+    const { path } = await file();
+    assert.deepEqual((await readdir(join(cache, "sha256"))).toSorted(), [basename(path), "young.part"].toSorted());
   });
 
   it("takes no file with another digest, and keeps nothing of it", async () => {
@@ -136,6 +148,8 @@ describe("the fetcher of feeds", () => {
     web.files.set("/release-assets.githubusercontent.com/file?token=1", content);
     web.files.set(own, redirect(there));
     assert.equal(await fetchText(wanted(UPSTREAM)), content);
+    web.files.delete("/release-assets.githubusercontent.com/file?token=1");
+    await assert.rejects(fetchText(wanted(UPSTREAM)), (error) => !String(error).includes("token=1"));
     for (const away of [
       "https://evil.example.com/file",
       "http://release-assets.githubusercontent.com/file",
