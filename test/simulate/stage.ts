@@ -32,6 +32,8 @@ interface Setting {
   allowDestroy?: boolean;
   /** Slots of the agent pool that move first. @default all */
   canary?: number;
+  /** Days for which VMs with local data are kept. @default such data lets no node leave */
+  keepDays?: 0 | 7;
   /** Whether there is nothing yet: no VM and no cluster. @default false */
   empty?: boolean;
   /** Whether the agents are adopted nodes, which no run has replaced yet. @default false */
@@ -73,7 +75,8 @@ export class Stage {
 
   constructor(images: readonly Image[], setting: Setting) {
     const { servers, agents: slots, workloads = [], soakSeconds = 0, maxUnavailable = 1, allowDestroy } = setting;
-    const { canary, adopted = false, empty = false } = setting;
+    const { canary, adopted = false, empty = false, keepDays } = setting;
+    const localVolumes = keepDays === undefined ? undefined : { keepDays, planted: 0, later: [] };
     this.empty = empty;
     const [{ name: image } = { name: "" }] = images;
     const first = canary === undefined ? {} : { canary };
@@ -81,7 +84,8 @@ export class Stage {
     this.adopted = adopted;
     this.images = images;
     this.before = { image, slots, rollout: 0, servers: { image, count: servers, cores: 4 } };
-    this.scenario = { servers, strategy, before: this.before, planted: true, workloads, acts: [], allowDestroy };
+    const known = { servers, strategy, before: this.before, planted: true, workloads, acts: [] };
+    this.scenario = { ...known, allowDestroy, localVolumes };
     this.world = new World({ seed: 1, images, workloads, told: false });
     this.engine = new Engine(this.world, "demo");
   }
