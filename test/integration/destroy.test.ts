@@ -72,6 +72,22 @@ describe("retire and release of what was not retired", function () {
     assert.equal(await readGoingAwayNote(cluster.pve, place), undefined);
   });
 
+  it("is refused on the mark of an earlier destroy while another update runs, which may keep the cluster", async () => {
+    const [, , last = worker()] = servers();
+    await unguard(cluster.run(), guards(true));
+    const running = () => Promise.reject(new Error("another update of the cluster demo is running"));
+    for (const input of [worker(), last]) {
+      const run = { ...cluster.run(claimed.get(input.node)), update: running };
+      await assert.rejects(retire(run, input), /another update/);
+      assert.equal(await cluster.status(input.vmid), "running");
+    }
+    const fence = { check: () => Promise.resolve(), requireOwned: () => Promise.resolve() };
+    const keeping = () => guard(cluster.run(), guards(true)).then(() => fence);
+    const run = { ...cluster.run(claimed.get(worker().node)), update: keeping };
+    await assert.rejects(retire(run, worker()), /is a node of a cluster that stays/);
+    assert.equal(await cluster.status(worker().vmid), "running");
+  });
+
   it("is refused of a server that is off while the others serve", async () => {
     const [, , last = worker()] = servers();
     await cluster.operator.power(last.vmid, "stop");

@@ -1,4 +1,3 @@
-import { clock } from "../../runtime/clock.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { findAccess, serverVms, type Access } from "../../clients/kubernetes/access.ts";
@@ -6,7 +5,7 @@ import { announceTeardown, findServing, isBeingTornDown } from "../../clients/ku
 import { requireFree } from "../../clients/kubernetes/gone.ts";
 import { readClusterUid } from "../../clients/kubernetes/cluster-uid.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
-import { readGoingAway, readMaxUnavailable, readWantedSlots } from "../../clients/kubernetes/cluster-record.ts";
+import { readMaxUnavailable, readWantedSlots } from "../../clients/kubernetes/cluster-record.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
 import { hasMemberTag } from "../../clients/proxmox/tags.ts";
 import { standingOf } from "../../clients/proxmox/settle.ts";
@@ -21,6 +20,7 @@ import { powerOff } from "../node/power-off.ts";
 import { recordRetired, decommissionNode } from "../node/decommission.ts";
 import { allFences, withLease, slotLease, type StepContext } from "../context.ts";
 import { clusterSite } from "../cluster/connect.ts";
+import { isGoingAway, isLate } from "../cluster/going-away.ts";
 
 /**
  * Prepares a VM for its destruction by the engine: its node must be out of the cluster and the VM off. Decommissions a
@@ -41,7 +41,7 @@ export async function retire(
   const cluster = await ask(context, input, vms);
   if ("access" in cluster) {
     if (vm) await requireOwnCluster(context, input, cluster, vm);
-    await retireKnown(context, input, { ...cluster, vm });
+    await retireKnown(context, input, { ...cluster, vms, vm });
   }
   // A VM that is gone is nothing that the engine could destroy.
   else if (vm) await retireUnheard(context, input, { vms, vm, why: cluster.why });
@@ -74,9 +74,6 @@ async function ask(
   }
 }
 
-/** How long the API may be silent before it is checked again whether it serves, in milliseconds. */
-const patienceMs = 10_000;
-
 /**
  * Reads what the cluster says of the node. A destroy takes the quorum away, and then an API server that was ready a
  * moment ago takes minutes to fail a request.
@@ -89,11 +86,7 @@ async function readFacts(
   access: Access,
 ): Promise<NodeView | undefined> {
   const view = readNodeView(access.client, input);
-  const over = new AbortController();
-  const late = clock.sleep(patienceMs, over.signal).then(() => true);
-  const isLate = await Promise.race([view.then(() => false), late]).finally(() => over.abort());
-  late.catch(() => undefined);
-  if (!isLate) return await view;
+  if (!(await isLate(view))) return await view;
   view.catch(() => undefined);
   const goes = await isBeingTornDown({ pve: context.pve, site: clusterSite(input), vms, client: undefined });
   return goes || !(await findServing(access)) ? undefined : await view;
@@ -125,17 +118,19 @@ async function requireOwnCluster(
 
 interface Found {
   access: Access;
+  vms: readonly ListedVm[];
   view: NodeView;
   vm: ListedVm | undefined;
 }
 
-async function retireKnown(context: StepContext, input: SlotInput, { access, view, vm }: Found): Promise<void> {
+async function retireKnown(context: StepContext, input: SlotInput, found: Found): Promise<void> {
+  const { access, view, vm } = found;
   const departing = withState(context, input, departingNode(input, input.generation, { vm, ...view }));
   const running = vm !== undefined && !isKnownOff(vm, departing) && (await isRunning(context.pve, vm));
   const isOut = departing.node === undefined && !running;
   if (isOut && departing.own?.phase === "retired") return;
   if (vm) await proveVm(context.pve, vm.host, departing.expected);
-  if ((await readGoingAway(access.client)) || (await isDestroyed(context, input, access, departing))) {
+  if ((await isGoingAway(context, input, found)) || (await isDestroyed(context, input, access, departing))) {
     await powerOffOnly(context, input, departing, running);
     return;
   }

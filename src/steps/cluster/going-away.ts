@@ -1,0 +1,55 @@
+/** Whether a cluster goes away as a whole, as a step of it finds out while its API may go too. */
+import { clock } from "../../runtime/clock.ts";
+import type { Access } from "../../clients/kubernetes/access.ts";
+import { readGoingAway } from "../../clients/kubernetes/cluster-record.ts";
+import { findServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
+import type { ListedVm } from "../../clients/proxmox/vms.ts";
+import type { StepContext } from "../context.ts";
+import type { ClusterInput } from "../input.ts";
+import { clusterSite } from "./connect.ts";
+
+/** How long the API may be silent before it is checked again whether it serves, in milliseconds. */
+const patienceMs = 10_000;
+
+/** Whether an answer of the API takes longer than usual. An error is an answer. */
+export async function isLate(answer: Promise<unknown>): Promise<boolean> {
+  const over = new AbortController();
+  const late = clock.sleep(patienceMs, over.signal).then(() => true);
+  const here = answer.then(
+    () => false,
+    () => false,
+  );
+  const first = await Promise.race([here, late]).finally(() => over.abort());
+  late.catch(() => undefined);
+  return first;
+}
+
+/**
+ * Whether the cluster goes away as a whole. A destroy that is repeated runs no guard any more, and another run may keep the
+ * cluster by now: so the mark counts only under the lease of the update. An API that goes in the meantime has nothing to
+ * hold it by, as for the guard.
+ * @throws UserError when another update of the cluster runs
+ */
+export async function isGoingAway(
+  context: StepContext,
+  input: ClusterInput,
+  { access, vms }: { access: Access; vms: readonly ListedVm[] },
+): Promise<boolean> {
+  const { client } = access;
+  const isMarked = async (): Promise<boolean> => {
+    if (!(await readGoingAway(client))) return false;
+    await context.update?.(client);
+    return await readGoingAway(client);
+  };
+  const marked = isMarked();
+  const mayBeGone = (await isLate(marked)) || (await isRejected(marked));
+  if (!mayBeGone || (await findServing(access))) return await marked;
+  marked.catch(() => undefined);
+  return await isBeingTornDown({ pve: context.pve, site: clusterSite(input), vms, client: undefined });
+}
+
+const isRejected = async (answer: Promise<unknown>): Promise<boolean> =>
+  await answer.then(
+    () => false,
+    () => true,
+  );
