@@ -42,9 +42,11 @@ export interface Mending {
  *   pending create made a VM that must not be removed
  */
 export async function mend(books: Books, site: OpenStack, mending: Mending): Promise<number> {
-  const { vms } = await books.readState();
+  // Once: to read it takes seconds from some backends, and what follows asks for each VM itself.
+  const state = await books.readState();
+  const { vms } = state;
   refuseRenamed(vms, site.config, vms.length === 0 ? [] : await listByNumber(site.pve, vms));
-  return (await mendCluster(site, mending)) + (await mendState(books, site, mending));
+  return (await mendCluster(site, mending)) + (await mendState(state, books, site, mending));
 }
 
 /** Repairs what a killed run left in the cluster. */
@@ -63,9 +65,13 @@ async function mendCluster({ pve, config, observed }: OpenStack, { asked, fence,
 }
 
 /** Repairs what it left in the engine's state, and removes clones that are in no state. */
-async function mendState(books: Books, site: OpenStack, mending: Mending): Promise<number> {
+async function mendState(
+  { pending, deleting, vms, unfinished, root }: EngineState,
+  books: Books,
+  site: OpenStack,
+  mending: Mending,
+): Promise<number> {
   const { asked, fence, report } = mending;
-  const { pending, deleting, vms, unfinished, root } = await books.readState();
   const undone: UndoneCreate[] = [];
   for (const create of pending) {
     await fence.check();

@@ -34,11 +34,13 @@ export async function findMissingVms(
       if (known.length > 0) throw error;
     },
   );
-  if (config) refuseRenamed(known, config);
-  const found = config && (await look(config, environment, known).catch(() => undefined));
-  if (config === undefined || found === undefined) return { gone: [], moved: [], unconfigured: [], untracked: [] };
+  const nothing = { gone: [], moved: [], unconfigured: [], untracked: [] };
+  if (config === undefined) return nothing;
+  const found = await look(config, environment, known).catch(() => undefined);
+  // The names in the state tell another cluster also where nobody can be asked.
+  refuseRenamed(known, config, found?.seen);
+  if (found === undefined) return nothing;
   const { gone, seen, hidden, untracked } = found;
-  refuseRenamed(known, config, seen);
   refuseStrangers(known, seen, config);
   refuseHidden(hidden);
   return { gone, moved: movedAmong(known, seen), unconfigured: unconfiguredAmong(known, seen), untracked };

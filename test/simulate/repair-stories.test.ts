@@ -335,6 +335,12 @@ describe("a repair in virtual time", function () {
       assert.deepEqual([why, refreshed], ["", []]);
     }));
 
+  it("reads the state once, which takes seconds from some backends", async () =>
+    await play(async () => {
+      const { reads } = await stage.mend({ vms: others() });
+      assert.equal(reads, 1);
+    }));
+
   it("does not wait for a destruction on a host that does not answer", async () =>
     await play(async () => {
       await clone({

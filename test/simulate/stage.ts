@@ -61,6 +61,8 @@ interface Mended {
   refreshed: string[] | undefined;
   /** Resources that were refreshed on their own. */
   followed: string[];
+  /** How often the state was read. */
+  reads: number;
 }
 
 /** A world without random faults: a planted cluster, and runs in which a test says when what happens. */
@@ -123,12 +125,15 @@ export class Stage {
     { asked = "by hand", isSure = true, isAlone = () => true, wish = this.before }: Manner = {},
   ): Promise<Mended> {
     const { world } = this;
-    const mended: Mended = { why: "", done: 0, said: [], refreshed: undefined, followed: [] };
+    const mended: Mended = { why: "", done: 0, said: [], refreshed: undefined, followed: [], reads: 0 };
     const nodes = [...world.dc.vms.values()].filter(({ owner }) => owner === "ours");
     const vms = nodes.map(({ name, vmid, host }) => ({ name, vmid, host, urn: name }));
     const state = { pending: [], deleting: [], vms, unfinished: [], root: ["stack"], ...remembers };
     const books: Books = {
-      readState: () => Promise.resolve(state),
+      readState: () => {
+        mended.reads += 1;
+        return Promise.resolve(state);
+      },
       refresh: (adopted, urns) => {
         const isAll = adopted.length > 0 || urns.length === 0;
         if (isAll && world.dc.silent.size > 0) return Promise.reject(new Error("Network is unreachable"));
