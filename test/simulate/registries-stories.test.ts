@@ -13,6 +13,19 @@ const registriesWith = (secret: string, tls?: object): Registries => ({
 
 const nodesOf = ({ world }: Stage) => [...world.dc.vms.values()].filter(({ owner }) => owner === "ours");
 
+/** Has the unit of a guest begin this many milliseconds after it was told to restart RKE2. */
+function delayReload(stage: Stage, vmid: number, ms: number): void {
+  const { guest: own, disk } = stage.vm(vmid);
+  assert.ok(own);
+  const write = own.write.bind(own);
+  own.write = (file, content) => {
+    if (file === guest.registriesReload) {
+      disk.set(file, content);
+      stage.world.time.after(ms, () => write(file, content));
+    } else write(file, content);
+  };
+}
+
 describe("registries, in virtual time", function () {
   this.timeout(60_000);
 
@@ -220,17 +233,8 @@ describe("registries, in virtual time", function () {
     await stage.play(async () => {
       const wish = { ...stage.before, registries: registriesWith(password) };
       const last = stage.vm(1002);
-      const { guest: own } = last;
-      assert.ok(own);
-      const write = own.write.bind(own);
-      // Its unit is slow: the server is well when the next run looks at it, once the leases of the killed one are over.
-      own.write = (file, content) => {
-        if (file !== guest.registriesReload) write(file, content);
-        else {
-          last.disk.set(file, content);
-          world.time.after(20_500, () => write(file, content));
-        }
-      };
+      // The server is well when the next run looks at it, once the leases of the killed one are over.
+      delayReload(stage, 1002, 20_500);
       assert.equal(await stage.dieAt(wish, () => last.disk.has(guest.registriesReload)), "killed");
       const other = { ...stage.before, registries: registriesWith("another password") };
       assert.equal(await stage.up(other), "done", stage.engine.why);
@@ -390,23 +394,14 @@ describe("registries, in virtual time", function () {
     await stage.play(async () => {
       const wish = { ...stage.before, registries: registriesWith(password) };
       const last = stage.vm(1002);
-      const { guest: own } = last;
-      assert.ok(own);
-      const write = own.write.bind(own);
-      own.write = (file, content) => {
-        if (file !== guest.registriesReload) write(file, content);
-        else {
-          last.disk.set(file, content);
-          world.time.after(24_000, () => write(file, content));
-        }
-      };
+      delayReload(stage, 1002, 24_000);
       assert.equal(await stage.dieAt(wish, () => last.disk.has(guest.registriesReload)), "killed");
       let isStruck = false;
       world.defect = (call) => {
         const isLook = call.process.name.startsWith("registries-") && call.path.endsWith("/1002/agent/file-read");
         if (isLook && !isStruck) {
           isStruck = true;
-          own.hang(3_000);
+          last.guest?.hang(3_000);
         }
         return world.honest(call);
       };

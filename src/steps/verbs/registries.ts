@@ -12,6 +12,7 @@ import { isRunning, listVms, type ListedVm, type VmConfig } from "../../clients/
 import { quorumOf } from "../../domain/availability/quorum.ts";
 import { labels } from "../../domain/model/formats.ts";
 import { hasJoined, mayRun } from "../../domain/rollout/slot-state.ts";
+import type { Registries } from "../../domain/model/registries.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import { momentNow, msSince } from "../../runtime/clock.ts";
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
@@ -131,21 +132,23 @@ async function observe(
   { plan, registries }: RegistriesInput,
   own: NodeRecord,
   vm: ListedVm | undefined,
-): Promise<Pick<Member, "isDone" | "isReloading" | "why">> {
+): Promise<Seen> {
   const host = plan.slots.find(({ name }) => name === own.name)?.unreachable;
   if (host !== undefined) throw new NotNow(`its Proxmox host ${host} did not answer`);
   if (vm === undefined) throw new NotNow("its VM is not seen");
-  // An agent is silent for a moment while its guest is busy, as when RKE2 restarts.
-  const ask = () =>
-    withAgent(own.name, stop, async () => {
-      if (await isAsWanted(pve, vm, registries)) return { isDone: true, isReloading: false };
-      const why = await explainFixed(pve, vm, registries ?? noRegistries);
-      return { isDone: false, isReloading: await isReloading(pve, vm), ...(why === undefined ? {} : { why }) };
-    });
   return await askNow(async () => {
     if (!(await isRunning(pve, vm))) throw new NotNow("its VM is off");
-    return await ask();
+    // An agent is silent for a moment while its guest is busy, as when RKE2 restarts.
+    return await withAgent(own.name, stop, () => lookInto(pve, vm, registries));
   });
+}
+
+type Seen = Pick<Member, "isDone" | "isReloading" | "why">;
+
+async function lookInto(pve: StepContext["pve"], vm: ListedVm, wanted: Registries | undefined): Promise<Seen> {
+  if (await isAsWanted(pve, vm, wanted)) return { isDone: true, isReloading: false };
+  const why = await explainFixed(pve, vm, wanted ?? noRegistries);
+  return { isDone: false, isReloading: await isReloading(pve, vm), ...(why === undefined ? {} : { why }) };
 }
 
 /** @returns whether it was changed: another step may have done so meanwhile */
