@@ -109,12 +109,12 @@ export class Stage {
     return await this.engine.up(this.config(wish), new Killer(this.world, new Chance(1, "killer"), kill));
   }
 
-  /** All processes of the run die at once when a condition holds. */
-  async dieAt(wish: Wish, comes: () => boolean): Promise<Outcome> {
+  /** All processes of the run die at once when a condition holds. @param every milliseconds after which it is looked at */
+  async dieAt(wish: Wish, comes: () => boolean, every?: number): Promise<Outcome> {
     this.promise(wish);
     const killer = new Killer(this.world, new Chance(1, "killer"));
     const run = this.engine.up(this.config(wish), killer);
-    await this.until(comes);
+    await this.until(comes, every);
     killer.killAll();
     return await run;
   }
@@ -210,8 +210,8 @@ export class Stage {
   }
 
   /** Lets time pass until a condition holds. */
-  async until(comes: () => boolean): Promise<void> {
-    while (!comes()) await this.world.time.sleep(250);
+  async until(comes: () => boolean, every = 250): Promise<void> {
+    while (!comes()) await this.world.time.sleep(every);
   }
 
   private promise(wish: Wish): void {
