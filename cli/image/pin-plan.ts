@@ -1,7 +1,8 @@
 /** What `evergreen image pin` would pin: the newest release of the base image, today's archive, RKE2's files. */
 import { readRke2Release } from "../../src/clients/feeds/rke2-release.ts";
 import { requireNone } from "../../src/clients/feeds/faults.ts";
-import { fetchBytes, NotThere } from "../../src/clients/feeds/fetch.ts";
+import { NotThere } from "../../src/clients/feeds/fetch-errors.ts";
+import { fetchBytes } from "../../src/clients/feeds/fetch.ts";
 import { UPSTREAM, type Source } from "../../src/clients/feeds/source.ts";
 import { findUbuntuRelease } from "../../src/clients/feeds/ubuntu-release.ts";
 import type { NewValue } from "../../src/config/image-edit.ts";

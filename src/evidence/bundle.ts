@@ -7,7 +7,7 @@ import { bundleFromJSON, bundleToJSON, BUNDLE_V03_MEDIA_TYPE, isBundleWithDsseEn
 import { DSSEBundleBuilder } from "@sigstore/sign";
 import { toSignedEntity, VerificationError, Verifier } from "@sigstore/verify";
 import { STATEMENT_MEDIA_TYPE, STATEMENT_TYPE, type Statement } from "../domain/images/statements.ts";
-import type { Finding, KeyValidity } from "../domain/images/trust.ts";
+import type { Finding, KeyValidity } from "../domain/images/found-record.ts";
 import { canonical } from "../domain/model/canonical.ts";
 import { UserError } from "../runtime/errors.ts";
 

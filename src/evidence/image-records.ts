@@ -7,7 +7,7 @@ import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { contentsDigest } from "../domain/images/contents.ts";
 import type { ImageSubject } from "../domain/images/statements.ts";
-import type { Finding, FoundRecord, Said, SaidProof, SaidTests } from "../domain/images/trust.ts";
+import type { Finding, FoundRecord, Said, SaidProof, SaidTests } from "../domain/images/found-record.ts";
 import { canonical, fingerprint } from "../domain/model/canonical.ts";
 import { messageOf, UserError } from "../runtime/errors.ts";
 import { openBundle, type TrustedKey } from "./bundle.ts";

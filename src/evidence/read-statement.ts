@@ -9,7 +9,7 @@ import {
   STATEMENT_TYPE,
   type StatementKind,
 } from "../domain/images/statements.ts";
-import type { Said, SaidProof, SaidTests } from "../domain/images/trust.ts";
+import type { Said, SaidProof, SaidTests } from "../domain/images/found-record.ts";
 import { UserError } from "../runtime/errors.ts";
 import { contentsOf, sbomSchema } from "./sbom.ts";
 

@@ -4,7 +4,8 @@ import { artefactPins, disagreement, parseSums, type Sums } from "../../domain/i
 import type { Deadline } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { requireNone, requireRight } from "./faults.ts";
-import { fetchBytes, NotThere } from "./fetch.ts";
+import { NotThere } from "./fetch-errors.ts";
+import { fetchBytes } from "./fetch.ts";
 import { placeOf, type Source } from "./source.ts";
 
 /** What is asked for. */

@@ -1,56 +1,8 @@
 /** What a rollout demands of the record of a template. Every way in which it can fall short is a refusal. */
 import type { Problem } from "../model/problem.ts";
+import type { Finding, FoundRecord, KeyValidity, Said, SaidProof } from "./found-record.ts";
 import type { ImageSubject } from "./statements.ts";
 import type { TemplateIdentity } from "./template-identity.ts";
-
-/** A key whose signatures are trusted, and when. */
-export interface KeyValidity {
-  name: string;
-  /** First and last moment of the signatures that are trusted, ISO 8601. No end: the key is in use. */
-  from: string;
-  until?: string;
-}
-
-/** A statement as it was found: only what is signed, or what bears no signature at all, was read. */
-export type Finding<S> =
-  | { kind: "signed"; key: KeyValidity; statement: S }
-  | { kind: "unsigned"; statement: S }
-  /** Signed with a key that is not in the list: `id` is the SHA-256 of the public key. */
-  | { kind: "unknownKey"; id: string }
-  /** The signature of a trusted key does not fit what is said. */
-  | { kind: "altered" };
-
-/** What every statement says. */
-export interface Said {
-  subject: ImageSubject;
-  /** When it was said, ISO 8601, by whoever signed it. */
-  at: string;
-}
-
-/** That the tests of a candidate ended, and how. */
-export interface SaidTests extends Said {
-  failed: readonly string[];
-  isPassed: boolean;
-}
-
-/** That a stack ran the image. */
-export interface SaidProof extends Said {
-  stack: string;
-  /** Since when, ISO 8601. */
-  since: string;
-  isPassed: boolean;
-}
-
-/** A record as the store has it. */
-export interface FoundRecord {
-  /** Its place in the store. */
-  where: string;
-  provenance: Finding<Said>;
-  sbom: Finding<Said>;
-  tests: Finding<SaidTests>;
-  /** Summaries of stacks that ran the image of this definition, whichever templates these had. */
-  proofs: readonly Finding<SaidProof>[];
-}
 
 /** A template as Proxmox shows it at the start of a run. */
 export interface ShownTemplate {

@@ -1,15 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import {
-  trustProblems,
-  type Demand,
-  type Finding,
-  type FoundRecord,
-  type KeyValidity,
-  type Said,
-  type SaidProof,
-  type ShownTemplate,
-} from "../../../src/domain/images/trust.ts";
+import type { Finding, FoundRecord, KeyValidity, Said, SaidProof } from "../../../src/domain/images/found-record.ts";
+import { trustProblems, type Demand, type ShownTemplate } from "../../../src/domain/images/trust.ts";
 import type { ImageSubject } from "../../../src/domain/images/statements.ts";
 import type { TemplateIdentity } from "../../../src/domain/images/template-identity.ts";
 
