@@ -191,9 +191,9 @@ function unfitStorages(candidates: readonly CandidateHost[], vms: readonly NewVm
 
 function nowhere({ hosts, where }: Placement): Problem {
   return {
-    what: "no Proxmox host of the configuration answers, and this run makes VMs",
+    what: "no Proxmox host that may get new VMs answers, and this run makes some",
     where: `${where.hosts}: ${hosts.join(", ")}`,
-    todo: 'bring one of them back, then run again (docs/recovery.md, "A Proxmox host is down")',
+    todo: 'bring one of them back (docs/recovery.md, "A Proxmox host is down"), or give a host that answers a weight above 0 in hostWeights; then run again',
   };
 }
 

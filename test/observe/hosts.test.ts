@@ -159,7 +159,7 @@ describe("the places of new VMs", () => {
       /^the template .* cannot be cloned: the Proxmox host that holds it does not answer/,
     ],
     ["another copy is on a host that answers", [silent("pve1"), place("pve2")], ["pve1", "pve2"], undefined],
-    ["no host answers", [silent("pve1"), silent("pve2")], ["pve1"], /^no Proxmox host of the configuration answers/],
+    ["no host answers", [silent("pve1"), silent("pve2")], ["pve1"], /^no Proxmox host that may get new VMs answers/],
   ];
   for (const [title, places, copies, problem] of cases) {
     it(`${problem ? "are refused" : "are right"} when ${title}`, () => {
