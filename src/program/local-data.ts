@@ -2,12 +2,13 @@ import { UserErrors, type Problem } from "../runtime/errors.ts";
 import { localVolumePolicy, SERVER_POOL, type Config } from "../config/config.ts";
 import { poolPlans, type ClusterPlan } from "./cluster-plan.ts";
 import type { Kubernetes } from "../clients/kubernetes/client.ts";
-import { affinityNode, affinityNodeOf, readData, type DataPicture } from "../clients/kubernetes/local-data.ts";
+import { affinityNodeOf, deletedNode, readData, type DataPicture } from "../clients/kubernetes/local-data.ts";
 import { nameOf } from "../clients/kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../clients/kubernetes/record.ts";
 import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import { byHandWords } from "../domain/drain/by-hand.ts";
 import { isOverdue } from "../domain/rollout/kept.ts";
+import { hasJoined } from "../domain/rollout/slot-state.ts";
 import {
   keptWords,
   localVolumeProblems,
@@ -48,7 +49,7 @@ export async function planLocalData(
     const leaving = departingOf(plan)
       .flatMap((name) => observed.vms.find((vm) => vm.name === name) ?? [])
       .filter((vm) => !wasKept(vm, observed, records));
-    const stranded = leaving.flatMap((vm) => strandedOf(plan, vm, departing, data));
+    const stranded = leaving.flatMap((vm) => strandedOf(plan, vm, { departing, records, data }));
     const consent = consentOf(config, plan.pool);
     if (!consent.mayLeave) problems.push(...localVolumeProblems(stranded, consent.where));
     const kept = leaving.flatMap((vm) => keptOf(vm, stranded, observed.records.get(plan.pool)));
@@ -81,14 +82,16 @@ function consentOf(config: Config, pool: string): Consent {
 function strandedOf(
   { wanted }: PoolPlan,
   vm: ObservedVm,
-  departing: ReadonlySet<string>,
-  { volumes, nodes, pods }: DataPicture,
+  { departing, records, data }: { departing: ReadonlySet<string>; records: readonly NodeRecord[]; data: DataPicture },
 ): LocalVolume[] {
-  const node = affinityNode(
-    vm.name,
-    nodes.find((one) => nameOf(one) === vm.name),
-  );
-  const stay = nodes.filter((one) => !departing.has(nameOf(one))).map(affinityNodeOf);
+  const { volumes, nodes, pods } = data;
+  const found = nodes.find((one) => nameOf(one) === vm.name);
+  const own = records.find(({ uuid }) => uuid === vm.uuid);
+  const absent = deletedNode(vm.name);
+  // A node that never was a member has no data, and what a retired one had was looked for while it had its labels.
+  const mayHaveMore = own === undefined || hasJoined(own);
+  const node = found ? affinityNodeOf(found) : { ...absent, mayHaveMore };
+  const stay = nodes.filter((one) => !(found && departing.has(nameOf(one)))).map(affinityNodeOf);
   return localVolumes({ node, stay, given: wanted?.spec.labels ?? {} }, volumes, pods);
 }
 

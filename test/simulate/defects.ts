@@ -69,6 +69,19 @@ export const defects: Record<string, Defect> = {
     seen: /destroys .* with local-/,
     shape: withVolumes,
   },
+  "a run that sees only volumes that are tied by the host name": {
+    plant: replacing(
+      ({ path }) => path === "/api/v1/persistentvolumes",
+      (call, honest) => {
+        const answer = honest(call);
+        const list = JSON.parse(answer.body ?? "{}") as { items?: unknown[] };
+        const items = list.items?.filter((one) => JSON.stringify(one).includes("kubernetes.io/hostname"));
+        return { ...answer, body: JSON.stringify({ ...list, items }) };
+      },
+    ),
+    seen: /destroys .* with local-/,
+    shape: withVolumes,
+  },
   "a record that forgets what is kept": {
     plant: replacing(
       ({ path, body }) => path.includes("/configmaps/slot-") && body.includes("keeps"),

@@ -1,4 +1,3 @@
-import { fitsNode, type NodeSelector } from "../../src/domain/drain/node-affinity.ts";
 import type { Chance } from "./chance.ts";
 import type { Vm } from "./data-centre.ts";
 import { isReady, isSchedulable } from "./nodes.ts";
@@ -53,15 +52,11 @@ export class LocalDisks {
     if (open.length === 0) return;
     const node = this.chance.pick(open).metadata.name;
     const number = (this.bound += 1);
-    const terms = [{ matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [node] }] }];
-    objects.put("persistentvolumes", {
-      metadata: { name: `local-${number}` },
-      spec: {
-        capacity: { storage: "1Gi" },
-        claimRef: { namespace: "load", name: `data-${number}` },
-        nodeAffinity: { required: { nodeSelectorTerms: terms } },
-      },
-      status: { phase: "Bound" },
+    bindVolume(this.world.cluster, {
+      node,
+      name: `local-${number}`,
+      claim: `data-${number}`,
+      by: this.chance.pick(ties),
     });
     this.world.story.tell("fate", () => `a volume is bound on the disk of ${node}`);
   }
@@ -75,11 +70,40 @@ export class LocalDisks {
   }
 }
 
-/** The volumes that only this node can reach. */
+/** The labels by which drivers tie volumes to nodes: Kubernetes' own, and one that a driver gives (TopoLVM). */
+export const ties = ["kubernetes.io/hostname", "topology.topolvm.io/node"] as const;
+
+/** Binds a volume on the disk of a node, and has its driver label the node, as it does where it runs. */
+export function bindVolume(
+  { objects }: World["cluster"],
+  { node, name, claim, by = ties[0] }: { node: string; name: string; claim: string; by?: string },
+): void {
+  const found = objects.get("nodes", node);
+  if (found) {
+    const labels = { ...found.metadata.labels, [by]: node };
+    objects.put("nodes", { ...found, metadata: { ...found.metadata, labels } });
+  }
+  const terms = [{ matchExpressions: [{ key: by, operator: "In", values: [node] }] }];
+  objects.put("persistentvolumes", {
+    metadata: { name },
+    spec: {
+      capacity: { storage: "1Gi" },
+      claimRef: { namespace: "load", name: claim },
+      nodeAffinity: { required: { nodeSelectorTerms: terms } },
+    },
+    status: { phase: "Bound" },
+  });
+}
+
+interface Tied {
+  required: { nodeSelectorTerms: { matchExpressions: { key: string; values: string[] }[] }[] };
+}
+
+/** The volumes on the disk of this node, whatever its Node says, or whether it has one. */
 export function volumesOn({ objects }: World["cluster"], name: string): Stored[] {
-  const labels = { "kubernetes.io/hostname": name };
   return objects.list("persistentvolumes").filter(({ spec }) => {
-    const { required } = spec?.nodeAffinity as { required: NodeSelector };
-    return fitsNode(required, { name, labels }, false);
+    const { required } = spec?.nodeAffinity as Tied;
+    const tied = required.nodeSelectorTerms.flatMap(({ matchExpressions }) => matchExpressions);
+    return tied.some(({ key, values }) => (ties as readonly string[]).includes(key) && values.includes(name));
   });
 }

@@ -21,9 +21,18 @@ export async function readData(client: Kubernetes): Promise<DataPicture> {
   return { volumes: volumes.items, nodes: nodes.items, pods: pods.items };
 }
 
-/** A node as node affinity sees it. When the Node no longer exists, its name serves as its host name. */
-export function affinityNode(name: string, node: Node | undefined): AffinityNode {
-  return { name, labels: node?.metadata?.labels ?? { [HOST_NAME]: name } };
-}
+/** A node as node affinity sees it. */
+export const affinityNodeOf = (node: Node): AffinityNode => ({
+  name: nameOf(node),
+  labels: node.metadata?.labels ?? {},
+});
 
-export const affinityNodeOf = (node: Node): AffinityNode => affinityNode(nameOf(node), node);
+/**
+ * A node whose Node was deleted: its name serves as its host name, and nobody knows what labels the drivers of its
+ * volumes had given to it.
+ */
+export const deletedNode = (name: string): AffinityNode => ({
+  name,
+  labels: { [HOST_NAME]: name },
+  mayHaveMore: true,
+});

@@ -1,5 +1,5 @@
 import { HOST_NAME } from "../model/labels.ts";
-import { fitsNode, type AffinityNode, type NodeSelector } from "./node-affinity.ts";
+import { fitsNode, names, type AffinityNode, type NodeSelector } from "./node-affinity.ts";
 import type { Problem } from "../model/problem.ts";
 import type { KeptVolume } from "../model/types.ts";
 import { titleOf } from "../model/titles.ts";
@@ -42,6 +42,8 @@ export interface DataPod {
 /** A volume whose data only one node can reach. */
 export interface LocalVolume extends KeptVolume {
   node: string;
+  /** Whether the labels of the node are not known, so that the volume may be elsewhere. */
+  isUncertain: boolean;
   volume: string;
   /** Whether its PersistentVolumeClaim was deleted while the volume is retained. */
   released: boolean;
@@ -77,7 +79,7 @@ export function twinOf(
 /** A departing node and the nodes beside it. */
 export interface Departure {
   node: AffinityNode;
-  /** Nodes that stay. */
+  /** Nodes that stay; for a node that may have labels that nobody knows, all other ones. */
   stay: readonly AffinityNode[];
   /** Labels of the pool's configuration. */
   given: Readonly<Record<string, string>>;
@@ -86,8 +88,9 @@ export interface Departure {
 /**
  * The volumes with data that only the departing node can reach. That follows from a volume's node affinity (local,
  * TopoLVM, OpenEBS, local-path and every other kind that is kept on a node), or from a pod on the node that uses its
- * `hostPath`; without an affinity, from attributes of its CSI driver that name the node. A volume whose
- * PersistentVolumeClaim is created and deleted with its pod is not included.
+ * `hostPath`; without an affinity, from attributes of its CSI driver that name the node. An affinity that no node fits
+ * counts when it names the node, whose driver has not labelled it again since its Node was made anew, and for a node
+ * whose labels are not known. A volume whose PersistentVolumeClaim is created and deleted with its pod is not included.
  */
 export function localVolumes(
   departure: Departure,
@@ -104,6 +107,7 @@ export function localVolumes(
     return [
       {
         node: departure.node.name,
+        isUncertain: departure.node.mayHaveMore === true && !isNamed(volume.spec, departure.node),
         volume: volume.metadata?.name ?? "",
         released: volume.status?.phase === "Released",
         claim,
@@ -140,14 +144,22 @@ function isOnlyOn(
   if (spec?.hostPath !== undefined && users.some((pod) => pod.spec?.nodeName === node.name)) return true;
   const affinity = spec?.nodeAffinity?.required;
   if (affinity !== undefined)
-    return fitsNode(affinity, node, true) && ![twin, ...stay].some((other) => fitsNode(affinity, other, false));
+    return (
+      (fitsNode(affinity, node, true) || isNamed(spec, node)) &&
+      ![twin, ...stay].some((other) => fitsNode(affinity, other, false))
+    );
   return isNamedIn(spec?.csi, node);
 }
 
 /** Whether the attributes of a CSI driver name the node or its host. */
 function isNamedIn(csi: NonNullable<DataVolume["spec"]>["csi"], { name, labels }: AffinityNode): boolean {
-  const names = [name, labels[HOST_NAME]];
-  return Object.values(csi?.volumeAttributes ?? {}).some((value) => names.includes(value));
+  return Object.values(csi?.volumeAttributes ?? {}).some((value) => [name, labels[HOST_NAME]].includes(value));
+}
+
+/** Whether a volume's affinity names the node or its host, by whatever label. */
+function isNamed(spec: DataVolume["spec"], { name, labels }: AffinityNode): boolean {
+  const affinity = spec?.nodeAffinity?.required;
+  return affinity !== undefined && names(affinity, [name, labels[HOST_NAME]]);
 }
 
 function claimOf({ spec }: DataVolume): string {
@@ -178,9 +190,10 @@ export function keptWords(volumes: readonly KeptVolume[]): string {
 }
 
 /** A volume in words: `shop/data-0 (10Gi), used by shop/db-0`. */
-export function volumeWords({ claim, size, pods, released, volume }: LocalVolume): string {
-  if (released) return `${volume} (${size}), retained when its claim ${claim} was deleted`;
-  return `${claim} (${size}), used by ${shortList(pods) || "no pod now"}`;
+export function volumeWords({ claim, size, pods, released, volume, isUncertain }: LocalVolume): string {
+  const maybe = isUncertain ? "perhaps " : "";
+  if (released) return `${maybe}${volume} (${size}), retained when its claim ${claim} was deleted`;
+  return `${maybe}${claim} (${size}), used by ${shortList(pods) || "no pod now"}`;
 }
 
 /**
@@ -189,10 +202,16 @@ export function volumeWords({ claim, size, pods, released, volume }: LocalVolume
  */
 export function localVolumeProblems(found: readonly LocalVolume[], where: string): Problem[] {
   return [...Map.groupBy(found, ({ node }) => node)].map(([node, volumes]) => ({
-    what: `${node} leaves, and ${volumes.length === 1 ? "a volume with data is" : `${volumes.length} volumes with data are`} on it alone: ${volumes.map(volumeWords).join("; ")}`,
+    what: `${node} leaves, and ${amountWords(volumes)} on it alone: ${volumes.map(volumeWords).join("; ")}`,
     where,
-    todo: `move the data and delete ${volumes.length === 1 ? "the claim" : "the claims"}, and what is retained then with kubectl delete pv; or set localVolumes of the pool to keep: the node leaves, and its VM stays, off, with its disk`,
+    todo: `${volumes.some(({ isUncertain }) => isUncertain) ? "its Node was deleted, and its labels with it: restart RKE2 in its guest, which makes it again; or " : ""}move the data and delete ${volumes.length === 1 ? "the claim" : "the claims"}, and what is retained then with kubectl delete pv; or set localVolumes of the pool to keep: the node leaves, and its VM stays, off, with its disk`,
   }));
+}
+
+function amountWords(volumes: readonly LocalVolume[]): string {
+  const [amount, are] = volumes.length === 1 ? ["a volume", "is"] : [`${volumes.length} volumes`, "are"];
+  const isUncertain = volumes.some((one) => one.isUncertain);
+  return isUncertain ? `${amount} with data, which no other node has, may be` : `${amount} with data ${are}`;
 }
 
 /** The first few names, and how many more there are. */

@@ -4,6 +4,8 @@ import { meets, type Requirement } from "../model/selector.ts";
 export interface AffinityNode {
   name: string;
   labels: Readonly<Record<string, string>>;
+  /** Whether it may have labels besides, which nobody knows. @default false */
+  mayHaveMore?: boolean;
 }
 
 /** A node selector in Kubernetes' form, of the node affinity of a PersistentVolume or a pod. */
@@ -19,17 +21,28 @@ export interface NodeSelector {
 /**
  * Whether a node fits a selector, by the scheduler's own rules: terms are alternatives, all requirements of a term must
  * hold, and a term without requirements fits no node (component-helpers/scheduling/corev1/nodeaffinity).
- * @param unknown the result for an operator that a later Kubernetes may have added
+ * @param unknown the result for what cannot be decided: an operator that a later Kubernetes may have added, and a label
+ *   that the node may have
  */
 export function fitsNode(selector: NodeSelector, node: AffinityNode, unknown: boolean): boolean {
   return (selector.nodeSelectorTerms ?? []).some(({ matchExpressions = [], matchFields = [] }) => {
     if (matchExpressions.length + matchFields.length === 0) return false;
+    const isUnknown = ({ key }: Requirement) => node.mayHaveMore === true && node.labels[key] === undefined;
     const field = ({ key }: Requirement) => (key === "metadata.name" ? node.name : undefined);
     return (
-      matchExpressions.every((one) => holds(one, node.labels[one.key], unknown)) &&
+      matchExpressions.every((one) => (isUnknown(one) ? unknown : holds(one, node.labels[one.key], unknown))) &&
       matchFields.every((one) => holds(one, field(one), unknown))
     );
   });
+}
+
+/** Whether a selector has one of these names among its values, whatever the label is called. */
+export function names(selector: NodeSelector, some: readonly (string | undefined)[]): boolean {
+  return (selector.nodeSelectorTerms ?? []).some(({ matchExpressions = [], matchFields = [] }) =>
+    [...matchExpressions, ...matchFields].some(
+      ({ operator, values = [] }) => operator === "In" && values.some((value) => some.includes(value)),
+    ),
+  );
 }
 
 /** Node selectors also compare numbers. */

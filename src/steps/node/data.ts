@@ -4,7 +4,7 @@ import { say } from "../../runtime/log.ts";
 import { findAccess, SilentServers } from "../../clients/kubernetes/access.ts";
 import { KubernetesUnreachable } from "../../clients/kubernetes/errors.ts";
 import { findServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
-import { affinityNode, affinityNodeOf } from "../../clients/kubernetes/local-data.ts";
+import { affinityNodeOf, deletedNode } from "../../clients/kubernetes/local-data.ts";
 import { nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readSlotRecord } from "../../clients/kubernetes/record.ts";
 import { paths, type Node, type PersistentVolume, type Pod } from "../../clients/kubernetes/types.ts";
@@ -36,7 +36,7 @@ export async function requireDataMayGo(
 ): Promise<void> {
   const { name, own } = departing;
   if (own?.keeps !== undefined) return;
-  const node = affinityNode(name, departing.node);
+  const node = departing.node ? affinityNodeOf(departing.node) : deletedNode(name);
   const volumes = await client.list<PersistentVolume>(paths.persistentVolumes);
   const candidates = volumes.items.filter((volume) => mayBeLocal(volume, node));
   if (candidates.length === 0) return;

@@ -58,6 +58,7 @@ const pod = (nodeName: string, more: Partial<NonNullable<DataPod["spec"]>> = {},
 });
 const ephemeral = { volumes: [{ name: "scratch", ephemeral: {} }] };
 
+const host = "kubernetes.io/hostname";
 const hostNames = (...names: string[]): Given => ({ affinity: ["kubernetes.io/hostname", "In", ...names] });
 
 const table: [title: string, given: Given, pods: DataPod[], local: boolean][] = [
@@ -139,6 +140,26 @@ describe("volumes that only a leaving node can reach", () => {
       assert.ok(mayBeLocal(made, node), "the step would not even look");
     });
 
+  const tied = (key: string, value: string) => volume({ affinity: [key, "In", value] });
+  const deleted: AffinityNode = { ...nodeOf("worker-1"), mayHaveMore: true };
+  const unlabelled = nodeOf("worker-1");
+
+  for (const [title, node, made, result] of [
+    ["certain when its Node lost the label that names it", unlabelled, tied("x.io/node", "worker-1"), [false]],
+    ["certain when its Node was deleted, and the label names it", deleted, tied("x.io/node", "worker-1"), [false]],
+    ["uncertain when its Node was deleted, and no node has the label", deleted, tied("x.io/node", "d-7"), [true]],
+    ["none when its Node was deleted, and the host name is another's", deleted, tied(host, "worker-9"), []],
+    ["none when its Node was deleted, and another node has the label", deleted, tied("example.org/tier", "gold"), []],
+    ["none when no node has the label, and all of its own are known", unlabelled, tied("x.io/node", "d-7"), []],
+  ] as const)
+    it(`are ${title}`, () => {
+      const volumes = localVolumes({ node, stay, given: {} }, [made], []);
+      assert.deepEqual(
+        volumes.map(({ isUncertain }) => isUncertain),
+        result,
+      );
+    });
+
   it("are none when any node that has a host name will do, though none is left", () => {
     const anywhere = volume({ affinity: ["kubernetes.io/hostname", "Exists"] });
     assert.deepEqual(localVolumes({ node: departing, stay: [], given: {} }, [anywhere], []), []);
@@ -164,6 +185,13 @@ describe("volumes that only a leaving node can reach", () => {
     );
     assert.equal(problem.where, "evergreen:pools[0].localVolumes");
     assert.match(problem.todo, /set localVolumes of the pool to keep/);
+  });
+
+  it("are said to be uncertain, with what makes them certain", () => {
+    const found = localVolumes({ node: deleted, stay, given: {} }, [tied("x.io/node", "d-7")], []);
+    const [problem] = localVolumeProblems(found, "where");
+    assert.match(problem?.what ?? "", /a volume with data, which no other node has, may be on it alone: perhaps shop/);
+    assert.match(problem?.todo ?? "", /^its Node was deleted, .* restart RKE2 in its guest/);
   });
 
   it("are named by the volume when their claim is gone", () => {
