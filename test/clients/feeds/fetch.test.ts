@@ -155,7 +155,8 @@ describe("the fetcher of feeds", () => {
       "https://evil.example.com/file",
       "http://release-assets.githubusercontent.com/file",
       "http://github.com/file",
-      "https://user:password@github.com/file",
+      "https://user@github.com/file",
+      "https://:password@github.com/file",
       "file:///etc/passwd",
     ]) {
       web.files.set(own, redirect(away));
