@@ -73,6 +73,8 @@ export async function writeJoinData(
   await ours(async () => {
     if (registries) await writeRegistries(pve, vm, registries, (await readMarker(pve, vm)) !== "");
     else await forgetRegistries(pve, vm);
+  });
+  await ours(async () => {
     await writeFile(pve, vm, guest.join, data);
     if (mayJoin === undefined) await marker();
   });
