@@ -4,12 +4,12 @@ import { adoptionProblems, type AdoptingPool } from "./adopt.ts";
 import { hardwareProblems } from "./hardware-checks.ts";
 import type { HardwareConfig } from "./hardware-schema.ts";
 import { nodeHardware } from "./node-hardware.ts";
+import { hostLabelProblems, labelProblems } from "./label-checks.ts";
 import { registryProblems } from "./registries.ts";
 import { rke2KeyProblems } from "./rke2-keys.ts";
 import type { Config, PoolConfig } from "./schema.ts";
 import { imageTags, vmTags } from "../domain/model/formats.ts";
 import { hasBothFamilies, rangeProblems } from "../domain/rollout/ip-families.ts";
-import { ZONE } from "../domain/model/labels.ts";
 import { nameProblems } from "../domain/model/generation.ts";
 import { withWeight } from "../domain/rollout/host-choice.ts";
 
@@ -49,6 +49,7 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
     ...owners.flatMap(({ path, cores, memoryMiB, ...own }) =>
       hardwareProblems({ path, cores, memoryMiB, hardware: nodeHardware(own, config.site.defaults) }),
     ),
+    ...hostLabelProblems(config.site),
     ...owners.flatMap((owner) => [...labelProblems(owner, config.site), ...taintProblems(owner)]),
     ...owners.flatMap(annotationProblems),
     ...tagProblems(config.site.defaults.tags, "evergreen:site.defaults"),
@@ -220,31 +221,6 @@ function foreignRanges(own: Owner, its: Owner, cluster: string): Problem[] {
 
 function meet([a, b]: [number, number], [c, d]: [number, number]): boolean {
   return a <= d && c <= b;
-}
-
-/**
- * Labels that identify the machine or the server role: RKE2 and the kubelet set them, and other software reads them.
- */
-const SET_BY_RKE2 =
-  /^(beta\.)?kubernetes\.io\/(hostname|os|arch)$|^node-role\.kubernetes\.io\/(control-plane|etcd|master)$/;
-
-function labelProblems({ labels, path }: Owner, { zones, hostLabel }: Config["site"]): Problem[] {
-  return Object.keys(labels).flatMap((key): Problem[] => {
-    const where = `${path}.labels["${key}"]`;
-    if (key.startsWith("evergreen.dev/"))
-      return [{ what: `${key} is a label of Evergreen's own`, where, todo: "choose another prefix" }];
-    if (SET_BY_RKE2.test(key))
-      return [{ what: `${key} is written by RKE2 itself`, where, todo: "remove it, or choose another label" }];
-    if (key === hostLabel || (key === ZONE && zones !== undefined))
-      return [
-        {
-          what: `${key} is given by evergreen:site.${key === hostLabel ? "hostLabel" : "zones"}, to each node by its host`,
-          where,
-          todo: "remove it from one of the two",
-        },
-      ];
-    return [];
-  });
 }
 
 /** Prefixes of annotations that Kubernetes, RKE2 and Evergreen write themselves. */

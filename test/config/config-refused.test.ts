@@ -434,6 +434,20 @@ describe("a wrong configuration", () => {
       'evergreen:pools[0].labels["kubernetes.io/hostname"]',
       /written by RKE2/,
     ],
+    ...(
+      [
+        ["kubernetes.io/hostname", /written by RKE2/],
+        ["node-role.kubernetes.io/etcd", /written by RKE2/],
+        ["evergreen.dev/slot", /Evergreen's own/],
+        ["topology.kubernetes.io/zone", /given by evergreen:site\.zones/],
+      ] as const
+    ).map(([hostLabel, said]): [string, object, object, string, RegExp] => [
+      `${hostLabel} for the name of the host`,
+      {},
+      { site: { ...minimal().site, hostLabel, zones: { pve1: "a" } } },
+      "evergreen:site.hostLabel",
+      said,
+    ]),
     // pkg/util/taints of Kubernetes: "duplicated taints with the same key and effect".
     ...(
       [
