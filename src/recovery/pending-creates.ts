@@ -3,6 +3,7 @@ import type { Proxmox } from "../clients/proxmox/client.ts";
 import { destroyVm } from "../clients/proxmox/destroy.ts";
 import { silentHostOf } from "../clients/proxmox/errors.ts";
 import { isTaskRunning } from "../clients/proxmox/task.ts";
+import { hasMemberTag } from "../clients/proxmox/tags.ts";
 import { isRunning, listVms, readVm, findTaken, type ListedVm } from "../clients/proxmox/vms.ts";
 import { parseNodeName } from "../domain/model/generation.ts";
 import type { ExclusiveUse } from "./exclusive-use.ts";
@@ -65,7 +66,9 @@ async function undo(
   if (!ours || found.pool !== config.site.proxmoxPool)
     return { urn, how: `left alone: VM ${vmid} is ${actual.name || "without a name"}, not ${name}` };
   // The list shows the status of a clone as unknown until Proxmox has polled it once.
-  if (remembered || member || (await isRunning(pve, found))) {
+  // Started as a node, and this cluster does not know it: another one may.
+  const wasStarted = claimed === undefined && hasMemberTag(actual.tags);
+  if (remembered || member || wasStarted || (await isRunning(pve, found))) {
     if (claimed)
       return { urn, how: `VM ${vmid} (${name}) is ours: the engine is to know it`, id: `${found.host}/${vmid}` };
     const how = `left alone: VM ${vmid} (${name}) runs or was a member, and nobody recorded its SMBIOS uuid; look at its console, then turn it off, or destroy it by hand`;

@@ -101,6 +101,11 @@ describe("a repair in virtual time", function () {
     const left: [when: string, arrange: () => Promise<unknown>, says: RegExp][] = [
       ["runs", () => clone({ running: true }), /runs or was a member, and nobody recorded its SMBIOS uuid/],
       [
+        "was started by another cluster",
+        () => clone({ tags: ["eg-member"] }),
+        /runs or was a member, and nobody recorded/,
+      ],
+      [
         "has just been started, which the list does not show yet",
         async () => {
           const made = await clone();
