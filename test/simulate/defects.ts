@@ -3,7 +3,8 @@ import { guest } from "../../images/contract.ts";
 import type { Vm } from "./data-centre.ts";
 import { calm } from "./faults.ts";
 import type { Stored } from "./objects.ts";
-import { registriesOf, type Blow, type Scenario } from "./scenario.ts";
+import { imageOf, registriesOf, type Blow, type Scenario } from "./scenario.ts";
+import { withoutSigns } from "./site-off.ts";
 import type { StoryKind } from "./simulate.ts";
 import type { World } from "./world.ts";
 import type { Answer, Call } from "./wire.ts";
@@ -243,6 +244,22 @@ export const defects: Record<string, Defect> = {
     },
     seen: /to make a cluster, which it has made/,
     story: "creation",
+  },
+  "a driver that takes members that are off for no cluster": {
+    plant: (world) => {
+      world.defect = withoutSigns(world);
+    },
+    seen: /to make a second cluster beside/,
+    story: "update",
+    shape: (scenario) => {
+      const { servers } = scenario.before;
+      const wish = {
+        ...scenario.before,
+        ...(servers && { servers: { ...servers, image: imageOf(2, undefined).name, replaceOnlyServer: true } }),
+      };
+      const act = { wish, weather: calm, kill: undefined, blows: [], pause: 0 };
+      return { ...scenario, planted: true, acts: [act], siteOff: 0 };
+    },
   },
   "a step that changes the cluster without the lease of the update": {
     plant: (world) => {

@@ -6,6 +6,8 @@ import type { Story } from "./story.ts";
 export class EtcdWatcher {
   /** Fewest servers of all configurations since the story began. */
   fewest = 0;
+  /** The whole site is off: nothing that a step could do takes the quorum. */
+  isOff = false;
   private readonly story: Story;
   private readonly elapsed: () => number;
   /** A member that has been down for less than this may not have been noticed by any step, in milliseconds. */
@@ -42,7 +44,7 @@ export class EtcdWatcher {
     story.tell("etcd", () => etcd.members.map(inWords).join(", "));
     // The founder is the only voter for a while, and a fault may turn it off.
     const [only] = voters;
-    if (!etcd.hasQuorum() && !(voters.length === 1 && only && this.founders.has(only.uuid)))
+    if (!etcd.hasQuorum() && !this.isOff && !(voters.length === 1 && only && this.founders.has(only.uuid)))
       story.wrong(`etcd has no quorum: ${voters.map(inWords).join(", ")}`);
     if (learners.length > 1) story.wrong(`two learners at once: ${learners.map(({ node }) => node).join(", ")}`);
     const slots = new Set(voters.map(({ node }) => slotOf(node)));

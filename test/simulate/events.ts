@@ -18,5 +18,6 @@ export const eventKinds = [
   "an update that allows a destroy",
   "an older state",
   "registries that change in place",
+  "a site that is shut down",
   ...weatherKinds.map(({ name }) => name),
 ];

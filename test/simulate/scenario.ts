@@ -71,6 +71,8 @@ export interface Scenario {
   localVolumes?: LocalVolumes | undefined;
   /** Whether the cluster may be destroyed. @default false */
   allowDestroy?: boolean | undefined;
+  /** The act before which people shut the whole site down. @default never */
+  siteOff?: number;
 }
 
 export const rke2 = "v1.34.4+rke2r1";

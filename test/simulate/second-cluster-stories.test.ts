@@ -110,22 +110,27 @@ describe("a join that could make a second cluster, in virtual time", function ()
       assert.deepEqual(world.story.violations, []);
     });
 
-  it("makes none beside a server that is off by now, and with it all that was started", async () => {
-    const stage = new Stage(stageImages(), alone);
-    const { world } = stage;
-    await stage.play(async () => {
-      let isOver = false;
-      world.defect = (call) => {
-        if (!isOver && call.process.name.startsWith("join-demo-servers-0-")) {
-          isOver = true;
-          stage.cutPower(1000, 1100);
-        }
-        return world.honest(call);
-      };
-      assert.equal(await stage.up(replaced(stage)), "failed");
-      assert.match(stage.engine.why, /would make a second cluster demo: servers of it exist, and none of them answers/);
+  for (const onBoot of [true, false])
+    it(`makes none beside a server that is off by now, and with it all that was started${onBoot ? "" : ", and starts with its host no more"}`, async () => {
+      const stage = new Stage(stageImages(), alone);
+      const { world } = stage;
+      await stage.play(async () => {
+        let isOver = false;
+        world.defect = (call) => {
+          if (!isOver && call.process.name.startsWith("join-demo-servers-0-")) {
+            isOver = true;
+            stage.cutPower(1000, 1100);
+            for (const vmid of [1000, 1100]) stage.vm(vmid).onBoot = onBoot;
+          }
+          return world.honest(call);
+        };
+        assert.equal(await stage.up(replaced(stage)), "failed");
+        assert.match(
+          stage.engine.why,
+          /would make a second cluster demo: servers of it exist, and none of them answers/,
+        );
+      });
+      const isOurs = (line: string) => !line.startsWith("etcd has no quorum");
+      assert.deepEqual(world.story.violations.filter(isOurs), []);
     });
-    const isOurs = (line: string) => !line.startsWith("etcd has no quorum");
-    assert.deepEqual(world.story.violations.filter(isOurs), []);
-  });
 });

@@ -23,6 +23,7 @@ import {
 import type { Image } from "./guest.ts";
 import type { Stored } from "./objects.ts";
 import { anew, helps } from "./operator.ts";
+import { shutSiteDown, withSiteOff } from "./site-off.ts";
 import { maySpare } from "./spare.ts";
 import { plantPools } from "./plant.ts";
 import { Storms } from "./weather/storms.ts";
@@ -82,7 +83,7 @@ export async function simulate(
   const decided = { ...scenarioOf(chance, images), localVolumes, allowDestroy };
   const drawn = new Chance(seed, "kind of story");
   const begun = scenarios[story ?? drawn.pick(shares)](drawn, decided, images);
-  const drawnSo = withRegistries(new Chance(seed, "registries"), begun);
+  const drawnSo = withSiteOff(new Chance(seed, "site off"), withRegistries(new Chance(seed, "registries"), begun));
   const scenario = shape?.(drawnSo) ?? drawnSo;
   const world = new World({ seed, images, workloads: scenario.workloads, told });
   defect?.(world);
@@ -156,7 +157,7 @@ class Play {
     if (this.scenario.creation !== true) this.storms.stand();
     for (const act of this.scenario.acts) {
       if (this.isCreation() && act.wish !== this.scenario.before) await this.create();
-      await this.perform(act);
+      await this.perform(act, act === this.scenario.acts[this.scenario.siteOff ?? -1]);
     }
     world.faults.strike = undefined;
     await this.clear();
@@ -206,7 +207,7 @@ class Play {
     this.storms.stand();
   }
 
-  private async perform(act: Act): Promise<void> {
+  private async perform(act: Act, isOff: boolean): Promise<void> {
     const { world } = this;
     this.wish = this.raise(act.wish);
     this.slotsAfter = undefined;
@@ -218,6 +219,7 @@ class Play {
     this.promise();
     if (this.scenario.allowDestroy === true) world.coverage.event("an update that allows a destroy");
     world.story.tell("operator", () => `wants ${JSON.stringify(act.wish)}`);
+    if (isOff) await this.runWhileOff();
     world.faults.weather = act.weather;
     this.storms.pass(this.isCreation());
     for (const blow of act.blows) {
@@ -229,6 +231,28 @@ class Play {
     const outcome = await this.up(new Killer(world, this.chance, act.kill));
     if (outcome === "done") this.establish();
     await world.time.sleep(act.pause);
+  }
+
+  /** The site is off, nobody has thought of that, and an update is refused until the machines run again. */
+  private async runWhileOff(): Promise<void> {
+    const { world, engine } = this;
+    await this.clear();
+    await this.rest();
+    const start = await shutSiteDown(world);
+    const outcome = await this.up(new Killer(world, this.chance));
+    if (outcome !== "refused" || !(await helps(world, engine.why)))
+      world.story.wrong(`a run while the site is off ends ${outcome}: ${engine.why}`);
+    await start();
+    // Pods start elsewhere only after Kubernetes has given those up that were on a node that is off.
+    this.wellAt = Math.max(this.wellAt, world.time.elapsed() + 420_000);
+    this.storms.stand();
+  }
+
+  /** Lets everything end that runs. */
+  private async rest(): Promise<void> {
+    const { world } = this;
+    for (let left = 120; left > 0 && (world.living().length > 0 || world.dc.isBusy()); left -= 1)
+      await world.time.sleep(500);
   }
 
   /** Whether this run is to create the cluster, as none before has done. */
@@ -253,8 +277,7 @@ class Play {
   private async importOlder(): Promise<void> {
     const { world, engine, imports } = this;
     world.faults.weather = calm;
-    for (let left = 120; left > 0 && (world.living().length > 0 || world.dc.isBusy()); left -= 1)
-      await world.time.sleep(500);
+    await this.rest();
     const older = this.states.length > 0 ? imports.pick(this.states) : undefined;
     if (older !== undefined) engine.imports(older);
     else {
