@@ -3,7 +3,7 @@ import type { HoldOrder, Seen } from "./boundaries.ts";
 import type { ProbeReport } from "./load/prober.ts";
 import type { WorkloadOptions } from "./load/workload.ts";
 import type { LonghornOptions } from "./longhorn/objects.ts";
-import type { ImageFault, Profile, QemuState, SnapshotFault } from "./types.ts";
+import type { BakeFault, ImageFault, Profile, QemuState, SnapshotFault } from "./types.ts";
 import type { MemberFact, NodeFact, PoolLimits, Violation } from "./watcher/model.ts";
 
 export interface VmStatus {
@@ -89,6 +89,8 @@ export type FaultOrder =
       template: string;
       fault: ImageFault | "no-agent" | "none";
     }
+  /** A fault of the guests of bakes, from now on. */
+  | ({ kind: "bake" } & BakeFault)
   /** A fault of requested etcd snapshots. */
   | { kind: "snapshot"; fault: SnapshotFault }
   /** The private registry (registry.lab.test, user `puller`) expects this password from now on. */

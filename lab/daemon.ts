@@ -21,14 +21,13 @@ import { type AccessLogEntry, DataCentre } from "./proxmox/data-centre.ts";
 import type { VmEvent } from "./proxmox/model.ts";
 import { seedSite, site } from "./proxmox/site.ts";
 import { serve } from "./proxmox/serve.ts";
-import { bootDrive } from "./proxmox/status.ts";
-import { findVolume } from "./proxmox/storages.ts";
 import { timingOf } from "./proxmox/timing.ts";
 import type { DaemonFile } from "./lab.ts";
 import { addressesOf, envOf, filesOf, type LabEnv, type LabOptions } from "./site.ts";
 import { taken } from "./guest/balancer.ts";
 import { emptyTally } from "./load/tally.ts";
 import { vmFact } from "./vm-fact.ts";
+import { labWeb } from "./web.ts";
 import { Watcher } from "./watcher/watcher.ts";
 
 const noCluster = (name: string) =>
@@ -74,13 +73,15 @@ export class LabDaemon {
     const { boundaries } = this;
     if (options.audit) this.audit = new Audit(boundaries, files.audit, addressesOf(prefix).audit);
     const audit = this.audit?.flags ?? {};
-    this.guests = new RackGuests({ prefix, directory: files.guests, profile, binaries, boundaries, audit });
+    const web = labWeb;
+    this.guests = new RackGuests({ prefix, directory: files.guests, profile, binaries, boundaries, audit, web });
     this.guests.on("guest", ({ name, kind }) => this.journal.add("node", `${name} ${kind}`));
     this.dataCentre = new DataCentre({
       profile,
       guests: this.guests,
       version: options.version,
       lab: options.name,
+      web,
     });
     this.faults = new Faults(this.dataCentre, this.guests);
   }
@@ -118,6 +119,7 @@ export class LabDaemon {
     this.closers.push(() => this.audit?.close() ?? Promise.resolve());
     const env = {
       ...envOf(prefix, directory, this.dataCentre.credential(site.rolloutToken)),
+      EVERGREEN_BAKE_API_TOKEN: this.dataCentre.credential(site.bakeToken),
       ...(await this.startObjectStore()),
     };
     writeFileSync(files.env, `${JSON.stringify(env, undefined, 2)}\n`, { mode: 0o600 });
@@ -253,8 +255,7 @@ export class LabDaemon {
 
   private imageOf(vmid: number): string | undefined {
     const vm = this.dataCentre.vms.get(vmid);
-    const volume = vm && bootDrive(vm.config);
-    return volume === undefined ? undefined : findVolume(this.dataCentre, volume)?.image?.name;
+    return vm && this.dataCentre.imageOf(vm)?.name;
   }
 
   private status(): LabStatus {

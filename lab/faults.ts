@@ -25,7 +25,7 @@ type ByHandOrder = Exclude<Extract<FaultOrder, { vm: number | string }>, Outside
 export class Faults {
   readonly strikes = new Strikes();
   private readonly dataCentre: DataCentre;
-  private readonly guests: Pick<RackGuests, "snapshotFault" | "registryPassword" | "balancers">;
+  private readonly guests: Pick<RackGuests, "snapshotFault" | "bakeFaults" | "registryPassword" | "balancers">;
   private rules: ((moment: Moment, request: Request) => Fault | undefined)[] = [];
   private taskRules: ((type: string) => string | undefined)[] = [];
   /** Undo functions of orders that are not rules. */
@@ -35,7 +35,7 @@ export class Faults {
 
   constructor(
     dataCentre: DataCentre,
-    guests: Pick<RackGuests, "snapshotFault" | "registryPassword" | "balancers" | "boundaries">,
+    guests: Pick<RackGuests, "snapshotFault" | "bakeFaults" | "registryPassword" | "balancers" | "boundaries">,
   ) {
     this.dataCentre = dataCentre;
     this.guests = guests;
@@ -77,6 +77,10 @@ export class Faults {
         return this.fillStorage(order.storage ?? site.storage);
       case "image":
         return this.image(order.template, order.fault);
+      case "bake":
+        this.guests.bakeFaults = [...this.guests.bakeFaults, order];
+        this.undo.push(() => (this.guests.bakeFaults = []));
+        return `guests of bakes: ${order.fault}${"stage" in order ? ` in ${order.stage}` : ""}`;
       case "snapshot":
         this.guests.snapshotFault = order.fault;
         this.undo.push(() => (this.guests.snapshotFault = undefined));

@@ -1,4 +1,5 @@
 /** The images that the lab provides, and the files on their disks. */
+import { newestKernel } from "./guest/base-image.ts";
 import type { ImageContent } from "./types.ts";
 
 const ubuntu = { osImage: "Ubuntu 24.04.3 LTS", agent: true, units: ["registries"] } as const;
@@ -24,11 +25,32 @@ export const imageFile = "/etc/evergreen/image.json";
 
 /** Files on the disk of an image, by absolute path. A clone reads them until it writes its own. */
 export function filesOf(image: ImageContent): Map<string, Buffer> {
-  const { name, rke2, kernel, osImage, units } = image;
+  const { name, rke2, kernel, osImage, units, base } = image;
+  // Of a cloud image everything is on the disk, where a bake changes it.
+  if (base !== undefined) return new Map([["/proc/version", Buffer.from(`Linux version ${kernel}\n`)]]);
   const release = ['NAME="Ubuntu"', "ID=ubuntu", 'VERSION_ID="24.04"', `PRETTY_NAME="${osImage}"`];
   return new Map([
     [imageFile, Buffer.from(`${JSON.stringify({ image: name, rke2, kernel, units })}\n`)],
     ["/etc/os-release", Buffer.from(`${release.join("\n")}\n`)],
     ["/proc/version", Buffer.from(`Linux version ${kernel}\n`)],
   ]);
+}
+
+/** What a guest finds itself to be: of a cloud image, what a bake has written on the disk. */
+export function installedImage(image: ImageContent, disk: ReadonlyMap<string, Buffer>): ImageContent {
+  if (image.base === undefined) return image;
+  const kernel = newestKernel(disk.keys()) ?? image.kernel;
+  const own = descriptionIn(disk.get(imageFile)?.toString() ?? "");
+  if (own === undefined) return { ...image, kernel };
+  return { ...image, kernel, name: own.image, rke2: own.rke2, ...(own.units && { units: own.units }) };
+}
+
+function descriptionIn(text: string): { image: string; rke2: string; units?: string[] } | undefined {
+  try {
+    const given = JSON.parse(text) as { image?: string; rke2?: string; units?: string[] } | null;
+    const { image, rke2, units } = given ?? {};
+    return image === undefined || rke2 === undefined ? undefined : { image, rke2, ...(units && { units }) };
+  } catch {
+    return undefined;
+  }
 }

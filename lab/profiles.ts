@@ -15,6 +15,7 @@ export const fast: Profile = {
   podStart: 100,
   podStop: 500,
   rebuild: 800,
+  bakeStage: 20,
 };
 
 /** Local NVMe storage and a small RKE2 cluster. */
@@ -31,6 +32,7 @@ export const nvme: Profile = {
   podStart: 800,
   podStop: 2000,
   rebuild: 60_000,
+  bakeStage: 5000,
 };
 
 /** A Ceph pool under load: about twice the durations of `nvme`. */
@@ -47,6 +49,7 @@ export const ceph: Profile = {
   podStart: 1600,
   podStop: 4000,
   rebuild: 120_000,
+  bakeStage: 10_000,
 };
 
 /** All profiles by name. */

@@ -88,6 +88,8 @@ export interface LabEnv {
   PULUMI_BACKEND_URL: string;
   PULUMI_CONFIG_PASSPHRASE: string;
   KUBECONFIG: string;
+  /** Token that bakes images. */
+  EVERGREEN_BAKE_API_TOKEN?: string;
   /** Credentials for the S3 server, when the lab has one. */
   AWS_ACCESS_KEY_ID?: string;
   AWS_SECRET_ACCESS_KEY?: string;

@@ -8,6 +8,7 @@ export type FaultKind = FaultOrder["kind"];
 export const faultKinds: Readonly<Record<FaultKind, string>> = {
   "full-storage": "a storage",
   image: "guests of a template",
+  bake: "guests of bakes",
   snapshot: "snapshots of etcd",
   registry: "the private registry",
   "registration-down": "the registration address",
@@ -70,6 +71,7 @@ export function struckBy(order: FaultOrder): string | undefined {
     case "fail-task":
     case "hold":
       return undefined;
+    case "bake":
     case "image":
     case "snapshot":
       return order.fault;

@@ -14,11 +14,28 @@ export interface ImageContent {
   agent: boolean;
   /** Fault of guests of this image; absent: none. */
   fault?: ImageFault;
+  /** A distribution's cloud image: all that a bake made of it is on the disk. Absent: an image that came ready. */
+  base?: {
+    /** `20260725` */
+    date: string;
+    /** Whether it has the guest agent. Ubuntu's own has not: there it comes with the packages of the first bake. */
+    hasAgent: boolean;
+  };
 }
 
 /** `learner-stalls`: as a server it never catches up with the others; `clock-behind`: its clock is a day behind. */
 export type ImageFault =
   "never-ready" | "wrong-kubelet" | "never-boots" | "crash-after-ready" | "learner-stalls" | "clock-behind";
+
+/**
+ * A fault of the guests of bakes, in a stage of a bake or of its sealing or for all of it. `hang`: nothing comes any more,
+ * though the agent answers; `timeout`: the guest's own deadline ends the stage; `dies`: the kernel stops, the machine goes
+ * on; `cut-artefact`: files of RKE2's release end early; `no-archive`: the archive does not have the date.
+ */
+export type BakeFault =
+  | { fault: "hang" | "timeout" | "dies" | "power-cut"; stage: string; output?: undefined }
+  | { fault: "fails"; stage: string; output?: string[] }
+  | { fault: "no-agent" | "cut-artefact" | "no-archive" };
 
 /**
  * Faults of etcd snapshots for which RKE2 reports success: an empty file; never ready to use; nothing in the bucket;
@@ -52,6 +69,10 @@ export interface Machine {
   memoryMiB: number;
   image: ImageContent;
   cloudInit: CloudInit;
+  /** Bytes of the CD in its drive; absent: none that the lab knows the bytes of. */
+  cd?: Buffer;
+  /** Address of its first network card. */
+  mac?: string;
   /** The guest's own disk: absolute path to content. Survives a power cycle, is destroyed with the VM. */
   disk: Map<string, Buffer>;
 }
@@ -97,6 +118,8 @@ export interface Guest {
   shutdown(): Promise<void>;
   /** Power off: no part of the guest runs when this resolves. */
   powerOff(): Promise<void>;
+  /** Resolves when the machine ends without anybody's request, as by a power cut; absent: it never does. */
+  readonly ended?: Promise<undefined>;
 }
 
 /** Starts guests. The emulator calls it when a VM is powered on. */
@@ -129,4 +152,6 @@ export interface Profile {
   podStop: number;
   /** Rebuild of one Longhorn replica on another node. */
   rebuild: number;
+  /** A stage of a bake; those that install packages or import images take several times as long. */
+  bakeStage: number;
 }

@@ -1,6 +1,7 @@
 /** What a guest has access to: its machine, its files, and what all guests share. */
 import { join } from "node:path";
-import type { Machine, Profile, SnapshotFault } from "../types.ts";
+import type { Web } from "../proxmox/data-centre.ts";
+import type { BakeFault, Machine, Profile, SnapshotFault } from "../types.ts";
 import type { AuditFlags } from "../audit.ts";
 import type { Boundaries } from "../boundaries.ts";
 import type { Processes } from "../process.ts";
@@ -45,6 +46,10 @@ export interface Surroundings {
   readonly clusters: Map<string, Cluster>;
   /** May change at any time. */
   readonly snapshotFault: SnapshotFault | undefined;
+  /** May change at any time. */
+  readonly bakeFaults: readonly BakeFault[];
+  /** The web as guests see it. */
+  readonly web: Web;
   /** What the private registry expects. May change at any time. */
   readonly registryPassword: string;
   report(event: GuestEvent): void;

@@ -6,6 +6,7 @@ import type { ExecStatus, Guest } from "../types.ts";
 import { messageOf } from "../../src/runtime/errors.ts";
 import { say } from "../../src/runtime/log.ts";
 import { AgentProcesses } from "./agent-exec.ts";
+import { beginInstance, hasAgent, hasJoinUnit, startSystem } from "./base-image.ts";
 import { runAgent } from "./agent.ts";
 import type { NodeStart } from "./agent.ts";
 import { CommandFailed, resetCluster } from "./cluster-reset.ts";
@@ -58,7 +59,9 @@ export class RackGuest implements Guest {
   }
 
   get agentUp(): boolean {
-    return this.booted && !this.power.over && this.context.machine.image.agent;
+    const { files, machine } = this.context;
+    const isThere = machine.image.base === undefined || hasAgent(files);
+    return this.booted && !this.power.over && machine.image.agent && isThere;
   }
 
   private get hostname(): string {
@@ -149,9 +152,18 @@ export class RackGuest implements Guest {
     const { machine, rack } = this.context;
     await this.power.wait(rack.profile.boot);
     if (machine.image.fault === "never-boots") return;
+    this.startBaked();
     this.booted = true;
     rack.report({ kind: "booted", vmid: machine.vmid, name: machine.name });
     this.obey();
+  }
+
+  /** What systemd and cloud-init do on the disk of a baked image. */
+  private startBaked(): void {
+    const { files, machine } = this.context;
+    if (machine.image.base === undefined) return;
+    startSystem(files, machine);
+    beginInstance(files, machine.uuid, this.hostname, "");
   }
 
   private needAgent(): void {
@@ -160,7 +172,8 @@ export class RackGuest implements Guest {
 
   /** What the path unit does at boot and when the marker is written. */
   private obey(): void {
-    const { files, log } = this.context;
+    const { files, log, machine } = this.context;
+    if (machine.image.base !== undefined && !hasJoinUnit(files)) return;
     const order = readOrder(files, this.hostname);
     if (order.kind === "refused") log.say("evergreen-join", order.why);
     if (order.kind === "wipe") this.orders = this.orders.then(() => this.wipe());

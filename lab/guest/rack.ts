@@ -6,10 +6,13 @@ import { join } from "node:path";
 import { UserError } from "../../src/runtime/errors.ts";
 import type { AuditFlags } from "../audit.ts";
 import { Boundaries } from "../boundaries.ts";
-import { filesOf } from "../images.ts";
+import { filesOf, installedImage } from "../images.ts";
+import type { Web, WebFile } from "../proxmox/data-centre.ts";
 import { addressesOf } from "../site.ts";
 import { Processes } from "../process.ts";
-import type { Guest, GuestHost, Machine, Profile, SnapshotFault } from "../types.ts";
+import type { BakeFault, Guest, GuestHost, Machine, Profile, SnapshotFault } from "../types.ts";
+import { BakeGuest } from "./bake.ts";
+import { installBase } from "./base-image.ts";
 import { Balancer } from "./balancer.ts";
 import type { Cluster } from "./cluster.ts";
 import { diskDirectory } from "./context.ts";
@@ -31,6 +34,8 @@ export interface RackOptions {
   boundaries?: Boundaries;
   /** Additional flags of the API servers. @default none */
   audit?: AuditFlags;
+  /** The web as guests see it. @default nothing answers */
+  web?: Web;
 }
 
 /** A member of etcd, as a live member reports it. */
@@ -58,10 +63,14 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
   profile: Profile;
   snapshotFault: SnapshotFault | undefined;
   registryPassword = "the first password of the registry";
-  private readonly running = new Set<RackGuest>();
+  bakeFaults: BakeFault[] = [];
+  private readonly source: Web;
+  private readonly running = new Set<RackGuest | BakeGuest>();
 
-  constructor({ prefix, directory, binaries, profile, boundaries = new Boundaries(), audit = {} }: RackOptions) {
+  constructor(options: RackOptions) {
+    const { prefix, directory, binaries, profile, boundaries = new Boundaries(), audit = {} } = options;
     super();
+    this.source = options.web ?? (() => undefined);
     this.prefix = prefix;
     this.directory = directory;
     this.binaries = binaries;
@@ -80,13 +89,16 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
     for (const balancer of this.balancers) await balancer.listen();
   }
 
-  boot(machine: Machine): Guest {
-    const files = new GuestFiles(machine.disk, filesOf(machine.image));
+  boot(vm: Machine): Guest {
+    const { disk } = vm;
+    if (vm.image.base !== undefined) installBase(new GuestFiles(disk, new Map()), vm.image);
+    const machine = { ...vm, image: installedImage(vm.image, disk) };
+    const files = new GuestFiles(disk, filesOf(machine.image));
     const now = () => clockOf(machine);
     const log = new GuestLog(files, paths.joinLog, now);
     const address = machine.cloudInit.address ?? this.lease(machine.vmid);
     const addresses6 = addresses6Of(machine);
-    const guest = new RackGuest({
+    const context = {
       rack: this,
       machine,
       address,
@@ -95,7 +107,8 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
       log,
       runtime: new NodeRuntime(),
       now,
-    });
+    };
+    const guest = machine.image.rke2 === "" ? new BakeGuest(context) : new RackGuest(context);
     this.running.add(guest);
     void guest.off.then(() => this.running.delete(guest));
     return guest;
@@ -111,6 +124,16 @@ export class RackGuests extends EventEmitter<{ guest: [GuestEvent] }> implements
     await Promise.all([...this.running].map((guest) => guest.powerOff()));
     for (const balancer of this.balancers) await balancer.close();
     await this.processes.killAll();
+  }
+
+  web(url: string): WebFile | string | undefined {
+    const has = (fault: BakeFault["fault"]) => this.bakeFaults.some((one) => one.fault === fault);
+    const found = this.source(url);
+    if (typeof found !== "object") return found;
+    if (has("no-archive") && url.endsWith("/InRelease")) return "404 Not Found";
+    // Half of the file: the connection ended, and nobody said how long it is.
+    const isCut = has("cut-artefact") && url.includes("/rke2/") && found.data !== undefined;
+    return isCut ? { ...found, data: found.data?.subarray(0, found.data.length / 2) } : found;
   }
 
   /** The first registration address where the names have none. */

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
+import { installedImage } from "../images.ts";
 import type { GuestHost, ImageContent, Profile } from "../types.ts";
 import { FileLock } from "./locks.ts";
 import type { Grant, Pool, PveNode, Storage, Token, Value, Vm, VmEvent } from "./model.ts";
@@ -227,7 +228,8 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
   /** What is installed on the disk that a VM boots from. */
   imageOf(vm: Vm): ImageContent | undefined {
     const volid = bootDrive(vm.config);
-    return volid === undefined ? undefined : findVolume(this, volid)?.image;
+    const volume = volid === undefined ? undefined : findVolume(this, volid);
+    return volume?.image && installedImage(volume.image, volume.files);
   }
 
   tell(kind: VmEvent["kind"], vm: Vm, token: string): void {

@@ -2,7 +2,8 @@
 import { died } from "./answer.ts";
 import { loadVm } from "./call.ts";
 import { checkSnippets } from "./api/vm-config.ts";
-import { agentEnabled, parseDrive, parseNic, parseProperties } from "./config/properties.ts";
+import { agentEnabled, isCdrom, parseDrive, parseNic, parseProperties } from "./config/properties.ts";
+import { isDrive } from "./config/options.ts";
 import { applyPending } from "./config/pending.ts";
 import { cloudInitDrive } from "./config/store.ts";
 import { checkLock } from "./config/update.ts";
@@ -44,7 +45,11 @@ function boot(dc: DataCentre, vm: Vm): Guest {
   const volid = bootDrive(vm.config);
   const volume: Volume | undefined = volid === undefined ? undefined : findVolume(dc, volid);
   if (!volume?.image) return nobody;
+  const cd = discOf(dc, vm);
+  const nic = vm.config.get("net0");
   return dc.guests.boot({
+    ...(cd && { cd }),
+    ...(nic !== undefined && { mac: parseNic(String(nic)).mac }),
     vmid: vm.vmid,
     name: String(vm.config.get("name") ?? `VM ${vm.vmid}`),
     uuid: parseProperties(String(vm.config.get("smbios1") ?? "")).get("uuid") ?? "",
@@ -54,6 +59,16 @@ function boot(dc: DataCentre, vm: Vm): Guest {
     cloudInit: cloudInitOf(vm),
     disk: volume.files,
   });
+}
+
+/** Bytes of the first CD of its drives that was uploaded. */
+function discOf(dc: DataCentre, vm: Vm): Buffer | undefined {
+  return [...vm.config]
+    .filter(([key]) => isDrive(key))
+    .map(([, value]) => parseDrive(String(value)))
+    .filter((drive) => isCdrom(drive))
+    .map(({ file }) => findVolume(dc, file))
+    .find((volume) => volume?.content === "iso" && volume.data !== undefined)?.data;
 }
 
 function checkDevices(dc: DataCentre, vm: Vm, task: Task): void {
@@ -89,6 +104,10 @@ function switchOn(dc: DataCentre, vm: Vm, token: string): void {
     agentChannel: agentEnabled(vm.config.get("agent")),
   };
   dc.tell("started", vm, token);
+  const { guest } = vm.power;
+  void guest.ended?.then(async () => {
+    if (vm.power?.guest === guest) await switchedOff(dc, vm, "");
+  });
 }
 
 /** @throws ApiError in Proxmox VE's words where it looks for a process and not for a configuration */

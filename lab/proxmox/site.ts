@@ -112,6 +112,25 @@ export function rolloutPrivileges(version: DataCentre["version"], where: Places)
   };
 }
 
+/** Privileges of the token that bakes images, by path; none on `/`, and none on the pool of nodes. */
+export function bakePrivileges(
+  version: DataCentre["version"],
+  where: Places & { hosts: readonly string[]; imageStorage: string },
+): Record<string, string[]> {
+  const config = ["CPU", "Memory", "Network", "Options", "Disk", "Cloudinit", "CDROM", "HWType"];
+  const vm = ["VM.Allocate", "VM.Audit", "VM.Clone", "VM.PowerMgmt", ...config.map((what) => `VM.Config.${what}`)];
+  const agent = version === "8.4" ? "VM.Monitor" : "VM.GuestAgent.Unrestricted";
+  const files = ["Datastore.Allocate", "Datastore.AllocateTemplate", "Datastore.AllocateSpace", "Datastore.Audit"];
+  return {
+    [`/pool/${where.templates}`]: [...vm, "Pool.Audit", agent],
+    [`/storage/${where.storage}`]: ["Datastore.AllocateSpace", "Datastore.Audit"],
+    // To remove a file needs the right to remove all: so files have a storage in which no node has a disk.
+    [`/storage/${where.imageStorage}`]: files,
+    [`/sdn/zones/localnetwork/${where.bridge}`]: ["SDN.Use"],
+    ...Object.fromEntries(where.hosts.map((host) => [`/nodes/${host}`, ["Sys.AccessNetwork"]])),
+  };
+}
+
 /** The image of a lab template. */
 export function labImage(version: string, rke2: string, changes: Partial<ImageContent> = {}): ImageContent {
   return {
@@ -131,9 +150,13 @@ export const site = {
   nodes: "evergreen-nodes",
   templates: "evergreen-templates",
   storage: "local",
+  /** For cloud images and the CDs of bakes. */
+  imageStorage: "images",
   bridge: "vmbr0",
   /** Replaces nodes; has the least privileges that suffice. */
   rolloutToken: "evergreen@pve!rollout",
+  /** Bakes images; has no right on node VMs. */
+  bakeToken: "evergreen@pve!bake",
   /** Reads the site and changes nothing. */
   readToken: "evergreen-read@pve!preview",
   readSecret: "5eed0000-0000-4000-8000-000000000001",
@@ -158,18 +181,23 @@ export interface SiteOptions {
   network?: { cidr: string; gateway: string };
 }
 
-/** Fills a data centre with the lab's site: hosts, a storage, two pools, two templates, three tokens. */
+/** Fills a data centre with the lab's site: hosts, two storages, two pools, two templates, four tokens. */
 export async function seedSite(dc: DataCentre, options: SiteOptions = {}): Promise<void> {
   const { hosts = [site.node], storage: type = "dir", network } = options;
   const shared = type === "rbd";
   for (const host of hosts) dc.addNode(host, { bridges: [site.bridge], ...(network && { network }) });
   dc.addStorage(site.storage, { type, shared });
+  dc.addStorage(site.imageStorage, { content: ["import", "iso"], shared: true });
   dc.addPool(site.nodes);
   dc.addPool(site.templates);
   dc.addToken(site.rootToken, { root: true });
   dc.addToken(site.rolloutToken, options.secret === undefined ? {} : { secret: options.secret });
   for (const [path, privileges] of Object.entries(rolloutPrivileges(dc.version, site))) {
     dc.grant(site.rolloutToken, path, privileges, { role: "EvergreenRollout" });
+  }
+  dc.addToken(site.bakeToken);
+  for (const [path, privileges] of Object.entries(bakePrivileges(dc.version, { ...site, hosts }))) {
+    dc.grant(site.bakeToken, path, privileges, { role: "EvergreenBake" });
   }
   dc.addToken(site.readToken, { secret: site.readSecret });
   for (const [path, privileges] of Object.entries(readPrivileges(dc.version, site))) {

@@ -63,6 +63,7 @@ describe("the lower bound of a rollout", () => {
       podStart: 700,
       podStop: 35_000,
       rebuild: 60_000,
+      bakeStage: 5000,
     });
     assert.deepEqual(durations, { lock: 1, create: 51, retire: 40, podReady: 0.7 });
   });

@@ -8,7 +8,7 @@ import type { Storage, Volume } from "../model.ts";
 import { spec } from "../params.ts";
 import type { Spec, Specs } from "../params.ts";
 import { mayAny, needAll } from "../permissions.ts";
-import { storageOf } from "../storages.ts";
+import { storageOf, usedBytes } from "../storages.ts";
 import { pathOf } from "../volume-names.ts";
 import type { Task } from "../tasks.ts";
 import { placeVolume } from "../volumes.ts";
@@ -100,6 +100,8 @@ async function fetch(call: Call, task: Task): Promise<void> {
   }
   const found = dc.web(url);
   await task.pass(dc.profile.fullClone);
+  // wget's code for a file that it cannot write.
+  if (typeof found === "object" && !hasRoom(storage, found.size)) throw died("download failed: exit code 3");
   if (found === undefined) throw died("download failed: exit code 4");
   if (typeof found === "string") throw died("download failed: exit code 8");
   needChecksum(call, task, known(call, found.sha256, found.digests), false);
@@ -111,6 +113,8 @@ async function fetch(call: Call, task: Task): Promise<void> {
   store(storage, volid, filename, kind, found);
   task.say(`download of '${url}' to '${path}' finished`);
 }
+
+const hasRoom = (storage: Storage, bytes: number): boolean => usedBytes(storage) + bytes <= storage.total;
 
 /** Size of the disk in an image file; a raw disk is rounded up to a whole sector. */
 function sizeOf(kind: Volume["content"], filename: string, file: WebFile): number {
@@ -157,6 +161,10 @@ function upload(call: Call): string {
     task.say(`target file: ${pathOf(storage, volid)}`);
     task.say(`file size is: ${content.length}`);
     task.say(`command: cp -- ${temporary} ${pathOf(storage, volid)}`);
+    if (!hasRoom(storage, content.length)) {
+      task.say(`cp: error writing '${pathOf(storage, volid)}': No space left on device`);
+      throw died("import failed: exit code 1");
+    }
     // The content of a known image is kept, whichever way the file was transferred.
     const same = [...dc.storages.values()]
       .flatMap((each) => [...each.volumes.values()])

@@ -71,7 +71,7 @@ function begin(call: Call): string {
   needQuorum(dc);
   const settings = settingsOf(params, steering);
   checkValues(settings);
-  checkRights(dc, token, vmid, settings);
+  checkRights(dc, token, vmid, settings, params.get("pool"));
   const taken = dc.vms.get(vmid);
   if (taken) throw died(`unable to create VM ${vmid} - VM ${vmid} already exists on node '${taken.node}'`);
   return fork(call, "qmcreate", String(vmid), (task) => create(call, task));

@@ -88,7 +88,10 @@ async function importDisk(
   const storage = storageOf(dc, storageNamed(drive.file) ?? "");
   if (!image) throw died(`failed to stat '${pathOf(storageOf(dc, storageIdOf(source)), source)}'`);
   task?.say(`create full clone of drive ${image.content === "images" ? `${key} ` : ""}(${source})`);
-  return copyDisk(dc, image, { storage, vmid: vm.vmid, format: drive.options.get("format") }, task);
+  const volume = await copyDisk(dc, image, { storage, vmid: vm.vmid, format: drive.options.get("format") }, task);
+  // What becomes of this disk is no matter of others that were made of the same file.
+  if (image.content === "import" && image.image) volume.image = { ...image.image };
+  return volume;
 }
 
 /** Creates the disk that a drive requests. @returns the drive with its volume */

@@ -3,7 +3,7 @@ import { died, invalid } from "../answer.ts";
 import type { Call } from "../call.ts";
 import type { Token, Value, Vm } from "../model.ts";
 import type { DataCentre } from "../data-centre.ts";
-import { needAll, needAny } from "../permissions.ts";
+import { mayAny, needAll, needAny } from "../permissions.ts";
 import { needWritable } from "../quorum.ts";
 import type { Task } from "../tasks.ts";
 import { freeVolume } from "../volumes.ts";
@@ -17,14 +17,21 @@ import { checkBoot, removeFromBoot } from "./boot.ts";
 
 const root = "only root can set";
 
-/** Checks the privileges that an option needs regardless of its value. */
-function checkOption(dc: DataCentre, token: Token, vmid: number, key: string): void {
+/**
+ * Checks the privileges that an option needs regardless of its value.
+ * @param pool of a VM that is being made: the privileges may be on it instead (PVE/RPCEnvironment.pm, check_vm_perm)
+ */
+function checkOption(dc: DataCentre, token: Token, vmid: number, key: string, pool?: string): void {
+  const may = (privilege: string) => pool !== undefined && mayAny(dc, token, `/pool/${pool}`, [privilege]);
   const path = `/vms/${vmid}`;
   const group = optionOf(key)?.group;
   if (group === undefined || group === "drive" || group === "device" || key === "tags") return;
   if (group === "root") throw died(`${root} '${key}' config`);
-  if (group === "Cloudinit") needAny(dc, token, path, ["VM.Config.Cloudinit", "VM.Config.Network"]);
-  else needAll(dc, token, path, [group === "PowerMgmt" ? "VM.PowerMgmt" : `VM.Config.${group}`]);
+  const privileges =
+    group === "Cloudinit"
+      ? ["VM.Config.Cloudinit", "VM.Config.Network"]
+      : [group === "PowerMgmt" ? "VM.PowerMgmt" : `VM.Config.${group}`];
+  if (!privileges.some(may)) needAny(dc, token, path, privileges);
   if (key === "startup") needAll(dc, token, "/", ["Sys.Modify"]);
 }
 
@@ -67,9 +74,18 @@ export function checkBridge(dc: DataCentre, token: Token, value: string): void {
   );
 }
 
-/** Checks the privileges for a set of options, in the order in which Proxmox VE checks them. */
-export function checkRights(dc: DataCentre, token: Token, vmid: number, settings: ReadonlyMap<string, string>): void {
-  for (const key of settings.keys()) checkOption(dc, token, vmid, key);
+/**
+ * Checks the privileges for a set of options, in the order in which Proxmox VE checks them.
+ * @param pool of a VM that is being made
+ */
+export function checkRights(
+  dc: DataCentre,
+  token: Token,
+  vmid: number,
+  settings: ReadonlyMap<string, string>,
+  pool?: string,
+): void {
+  for (const key of settings.keys()) checkOption(dc, token, vmid, key, pool);
   for (const [key, value] of settings) {
     if (isDrive(key)) checkDriveAccess(dc, token, vmid, key, value);
     if (/^net\d+$/.test(key)) checkBridge(dc, token, value);

@@ -16,6 +16,8 @@ interface NodeObject {
   status?: { conditions?: { type: string; status: string }[] };
 }
 
+type Method = "GET" | "POST" | "PUT" | "DELETE";
+
 export interface VmOrder {
   vmid: number;
   pool: "servers" | "workers";
@@ -29,11 +31,12 @@ export interface VmOrder {
 }
 
 export class Operator {
-  private readonly lab: Lab;
+  private readonly lab: Pick<Lab, "env">;
   private readonly agent: Agent;
   private admin: Kube | undefined;
 
-  constructor(lab: Lab) {
+  /** @param lab where it is; its token may be another one */
+  constructor(lab: Pick<Lab, "env">) {
     this.lab = lab;
     this.agent = new Agent({ connect: { ca: readFileSync(lab.env.NODE_EXTRA_CA_CERTS, "utf8") } });
   }
@@ -50,18 +53,34 @@ export class Operator {
   }
 
   /** A call of the Proxmox VE API, and the end of its task. */
-  async pve(method: "GET" | "POST" | "PUT" | "DELETE", path: string, params: Record<string, string> = {}) {
-    const { PROXMOX_VE_ENDPOINT, PROXMOX_VE_API_TOKEN } = this.lab.env;
-    const query = new URLSearchParams(params).toString();
+  async pve(method: Method, path: string, params: Record<string, string | string[]> = {}) {
+    const pairs = Object.entries(params).flatMap(([name, value]) =>
+      [value].flat().map((one): [string, string] => [name, one]),
+    );
+    const query = new URLSearchParams(pairs).toString();
     const inUrl = method === "GET" || method === "DELETE";
-    const answer = await request(`${PROXMOX_VE_ENDPOINT}api2/json/${path}${inUrl && query ? `?${query}` : ""}`, {
+    const type = "application/x-www-form-urlencoded";
+    return await this.send(method, `${path}${inUrl && query ? `?${query}` : ""}`, type, inUrl ? "" : query);
+  }
+
+  /** Uploads a file to a storage. */
+  async upload(storage: string, fields: Record<string, string>, filename: string, content: Buffer): Promise<void> {
+    const mark = "----evergreen";
+    const part = (name: string, more: string) =>
+      `--${mark}\r\nContent-Disposition: form-data; name="${name}"${more}\r\n\r\n`;
+    const texts = Object.entries(fields).map(([name, value]) => `${part(name, "")}${value}\r\n`);
+    const head = `${texts.join("")}${part("filename", `; filename="${filename}"`)}`;
+    const body = Buffer.concat([Buffer.from(head), content, Buffer.from(`\r\n--${mark}--\r\n`)]);
+    await this.send("POST", `nodes/pve1/storage/${storage}/upload`, `multipart/form-data; boundary=${mark}`, body);
+  }
+
+  private async send(method: Method, path: string, type: string, body: string | Buffer): Promise<unknown> {
+    const { PROXMOX_VE_ENDPOINT, PROXMOX_VE_API_TOKEN } = this.lab.env;
+    const answer = await request(`${PROXMOX_VE_ENDPOINT}api2/json/${path}`, {
       dispatcher: this.agent,
       method,
-      headers: {
-        authorization: `PVEAPIToken=${PROXMOX_VE_API_TOKEN}`,
-        "content-type": "application/x-www-form-urlencoded",
-      },
-      ...(inUrl ? {} : { body: query }),
+      headers: { authorization: `PVEAPIToken=${PROXMOX_VE_API_TOKEN}`, "content-type": type },
+      ...(body.length > 0 || method === "POST" || method === "PUT" ? { body } : {}),
     });
     const text = await answer.body.text();
     if (answer.statusCode !== 200)
