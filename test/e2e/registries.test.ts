@@ -97,11 +97,15 @@ describe("registries of a site's own, end to end", function () {
     await tell(rotated);
     const preview = await site.expect(0, "preview", "--diff", "--stack", "dev");
     assert.match(preview, /demo-workers-0-\w+, demo-workers-1-\w+: the registries change in place, first of all/);
+    const status = async () => (await site.evergreen("status", "--stack", "dev")).output;
+    const outdated = await status();
+    assert.match(outdated, /demo-workers-0-\w+, demo-workers-1-\w+: with other registries .*npx pulumi up --stack dev/);
     const said = await site.up();
     await runs("rotated");
+    assert.doesNotMatch(await status(), /registries/);
     assert.deepEqual([...(await site.vms("servers")), ...(await site.vms("workers"))], before);
     const state = await site.expect(0, "stack", "export", "--stack", "dev");
-    for (const text of [preview, said, state]) assert.ok(!text.includes(rotated) && !text.includes(password));
+    for (const text of [preview, outdated, said, state]) assert.ok(!text.includes(rotated) && !text.includes(password));
     await site.unchanged();
     assert.deepEqual(await site.complaints(), []);
   });
