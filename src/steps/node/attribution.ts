@@ -1,7 +1,7 @@
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { findDaemons } from "../../clients/kubernetes/daemons.ts";
-import { isReady, nameOf, saysNotReady } from "../../clients/kubernetes/nodes.ts";
+import { isReady, nameOf, readySince, saysNotReady } from "../../clients/kubernetes/nodes.ts";
 import { belongsToNode, daemonOf, isPodReady, isUntriedVersion } from "../../clients/kubernetes/pods.ts";
 import { isServerThere } from "../../clients/kubernetes/registration.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
@@ -28,6 +28,8 @@ export interface SuspectNode {
   client: Kubernetes;
   /** `client.silence` at the beginning of the time that the node is judged for. */
   silenceBefore: number;
+  /** All Nodes at that beginning: none that was not Ready meanwhile counts as Ready. @default what is so now counts */
+  before?: readonly Node[];
   /**
    * Least time, in seconds, that its VM must have run: for a VM that this step has not started itself meanwhile.
    * @default any time
@@ -44,9 +46,7 @@ export interface SuspectNode {
 export async function attributeFailure(context: StepContext, accused: SuspectNode, error: unknown): Promise<unknown> {
   if (!(error instanceof NodeUnhealthy)) return error;
   const excuse =
-    (await findExternalCause(context, accused)) ??
-    (await findUnsettledRegistries(context, accused)) ??
-    (await findCauseInPods(accused)) ??
+    (await findCause(context, accused)) ??
     (error instanceof NeverRegistered
       ? ((await findNoServer(context, accused)) ?? (await findUntriedRegistries(context, accused)))
       : undefined);
@@ -62,15 +62,20 @@ export function unjudged(error: NodeUnhealthy, excuse: string): UserError {
 
 /**
  * What else may keep a node from being healthy: an outage of the API, the power of its VM or a silent host, that at
- * least half of the nodes of other slots are not Ready either, or that no other node on its host is heard. None of these
- * says anything about its image.
+ * least half of the nodes of other slots are not Ready either, that no other node on its host is heard, its registries or its
+ * pods. None of these says anything about its image.
  * @returns undefined: the node itself is the cause
  */
-export async function findExternalCause(context: StepContext, accused: SuspectNode): Promise<string | undefined> {
+export async function findCause(context: StepContext, accused: SuspectNode): Promise<string | undefined> {
   const { client, silenceBefore } = accused;
   const silence = client.silence - silenceBefore;
   if (silence > hiccup) return `the cluster's API gave no answer for ${Math.round(silence)} s of that time`;
-  return (await explainNotRunning(context, accused)) ?? (await findUnhealthyOthers(context, accused));
+  return (
+    (await explainNotRunning(context, accused)) ??
+    (await findUnhealthyOthers(context, accused)) ??
+    (await findUnsettledRegistries(context, accused)) ??
+    (await findCauseInPods(accused))
+  );
 }
 
 async function explainNotRunning({ pve }: StepContext, { vm, runsFor = 0 }: SuspectNode): Promise<string | undefined> {
@@ -91,31 +96,43 @@ function isOfSlot({ metadata }: Node, name: string): boolean {
   return name.slice(0, name.lastIndexOf("-")).endsWith(`-${pool}-${slot}`);
 }
 
+/** Nodes that are not Ready either: at least half of those of other slots, or all on its host. */
 async function findUnhealthyOthers(
   { pve }: StepContext,
-  { client, name, vm }: SuspectNode,
+  { client, name, vm, before = [] }: SuspectNode,
 ): Promise<string | undefined> {
   try {
     const { items } = await client.list<Node>(paths.nodes);
     const others = items.filter((node) => nameOf(node) !== name);
+    const times = new Map(before.map((node) => [nameOf(node), readySince(node)]));
+    const hasHeld = (node: Node) => isReady(node) && readySince(node) === (times.get(nameOf(node)) ?? readySince(node));
     // The node that the new one replaces may be dead, and a single unhealthy node of many explains nothing.
     const beyond = others.filter((node) => !isOfSlot(node, name));
-    const unhealthy = beyond.filter((node) => !isReady(node));
+    const unhealthy = beyond.filter((node) => !hasHeld(node));
     const isCommon = unhealthy.length > 0 && 2 * unhealthy.length >= beyond.length;
     if (isCommon) return `not Ready either: ${unhealthy.map(nameOf).join(", ")}`;
-    // The network of a host may be out. Nodes of the same image may be silent for the same fault of it.
-    const isSilent = (node: Node) => !isReady(node) && !saysNotReady(node);
-    const isOfAnother = ({ metadata }: Node) => !name.endsWith(`-${metadata?.labels?.[labels.generation] ?? ""}`);
-    const isHeard = items.some((node) => nameOf(node) === name && !isSilent(node));
-    if (isHeard || !others.some((node) => isSilent(node) && isOfAnother(node))) return undefined;
+    const own = items.find((node) => nameOf(node) === name);
+    const isSilent = (node: Node) => !hasHeld(node) && !saysNotReady(node);
+    if (own !== undefined && !isSilent(own)) return undefined;
     // A VM that is off would be silent on any network.
     const running = (await listVms(pve)).filter(({ status }) => status !== "stopped");
-    const beside = others.filter((node) => hostOfNode(running, nameOf(node)) === vm.host);
-    if (!beside.some(isOfAnother) || !beside.every(isSilent)) return undefined;
-    return `no node on the Proxmox host ${vm.host} is heard: ${beside.map(nameOf).join(", ")}`;
+    const [beside, elsewhere] = split(others, (node) => hostOfNode(running, nameOf(node)) === vm.host);
+    const isSame = ({ metadata }: Node) => name.endsWith(`-${metadata?.labels?.[labels.generation] ?? ""}`);
+    // The network of the host may be out, or nodes of the same image be silent for the same fault of it. One that was
+    // heard there, and is alone, may be silent for a fault of its own.
+    const servesElsewhere = elsewhere.some((node) => isSame(node) && hasHeld(node));
+    const isProof = servesElsewhere && (beside.length > 0 || own === undefined);
+    if (!beside.every(isSilent) || !(isProof || !beside.every(isSame))) return undefined;
+    const named =
+      beside.length > 0 ? beside.map(nameOf).join(", ") : "there is no other, and its image serves elsewhere";
+    return `no node on the Proxmox host ${vm.host} was heard: ${named}`;
   } catch (error) {
     return `the other nodes cannot be seen: ${messageOf(error)}`;
   }
+}
+
+function split<T>(all: readonly T[], isFirst: (one: T) => boolean): [T[], T[]] {
+  return [all.filter(isFirst), all.filter((one) => !isFirst(one))];
 }
 
 /**

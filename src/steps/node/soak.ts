@@ -8,9 +8,9 @@ import { isReady, nameOf, readySince, saysNotReady, selector, whyNotReady } from
 import { restartedOn } from "../../clients/kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { waitUntil, type Seen } from "../../clients/kubernetes/watch.ts";
-import { hostOfNode, listVms } from "../../clients/proxmox/vms.ts";
+import { listVms } from "../../clients/proxmox/vms.ts";
 import type { Generation } from "../../domain/model/types.ts";
-import { findExternalCause } from "./attribution.ts";
+import { findCause } from "./attribution.ts";
 import type { PoolInput } from "../input.ts";
 import { attemptQuietly, type StepContext } from "../context.ts";
 import { findReloading } from "./unproved-registries.ts";
@@ -45,7 +45,7 @@ export async function soak(
   seconds: number,
 ): Promise<void> {
   const watched = new Map(nodes.map((node) => [nameOf(node), node]));
-  const everyNode = await client.list<Node>(paths.nodes);
+  const { items: nodesBefore } = await client.list<Node>(paths.nodes);
   const [silenceBefore, since] = [client.silence, clock.elapsed()];
   const before = {
     pods: (await client.list<Pod>(paths.pods)).items,
@@ -59,8 +59,7 @@ export async function soak(
   const excuse =
     fall.excuse ??
     (reloading.has(fall.node) ? "its RKE2 was told to restart for other registries before" : undefined) ??
-    (await findExcuse(context, client, input, fall, { silenceBefore, since })) ??
-    (await isHostOut(context, client, fall, { everyNode, watched }));
+    (await findExcuse(context, client, input, fall, { silenceBefore, since, before: nodesBefore }));
   if (excuse !== undefined)
     throw new UserError({
       what: `the soak of generation ${generation.id} was disturbed: ${fall.why}`,
@@ -75,45 +74,29 @@ export async function soak(
   });
 }
 
+/**
+ * Of nodes that fall silent together, as in an outage of a network, that becomes known within seconds of each other,
+ * which are waited for; by then they may be back.
+ */
 async function findExcuse(
   context: StepContext,
   client: Kubernetes,
   { plan }: PoolInput,
-  { node, isGone }: Degradation,
-  { silenceBefore, since }: { silenceBefore: number; since: number },
+  { node: name, isGone, isSilent }: Degradation,
+  { since, ...begun }: { silenceBefore: number; since: number; before: readonly Node[] },
 ): Promise<string | undefined> {
   if (isGone) return "a node does not delete its own Node";
-  const vmid = plan.slots.find(({ name }) => name === node)?.vmid ?? 0;
-  const host = (await listVms(context.pve)).find((vm) => vm.vmid === vmid)?.host ?? "an unknown host";
-  const runsFor = Math.floor((clock.elapsed() - since) / 1000);
-  return await findExternalCause(context, { name: node, vm: { host, vmid }, client, silenceBefore, runsFor });
-}
-
-/**
- * Whether all Nodes on the host of a node have fallen silent, as in an outage of that host's network: their image is not
- * the cause when others have fallen silent too, or when nodes of the same image serve on other hosts. Of nodes that fall
- * silent together that becomes known within seconds of each other, which are waited for; by then they may be back.
- */
-async function isHostOut(
-  context: StepContext,
-  client: Kubernetes,
-  { node: fallen, isSilent }: Degradation,
-  { everyNode, watched }: { everyNode: { items: readonly Node[] }; watched: ReadonlyMap<string, Node> },
-): Promise<string | undefined> {
-  const vms = await listVms(context.pve);
-  const host = hostOfNode(vms, fallen);
-  const isBeside = (one: Node) => hostOfNode(vms, nameOf(one)) === host;
-  if (isSilent !== true || host === undefined || everyNode.items.filter(isBeside).length < 2) return undefined;
-  say(`nothing is heard of ${fallen}: in ${apartMs / 1000} s it is known whether that is all of the host ${host}`);
+  const vmid = plan.slots.find((slot) => slot.name === name)?.vmid ?? 0;
+  const lookAgain = async () => {
+    const host = (await listVms(context.pve)).find((vm) => vm.vmid === vmid)?.host ?? "an unknown host";
+    const runsFor = Math.floor((clock.elapsed() - since) / 1000);
+    return await findCause(context, { name, vm: { host, vmid }, client, ...begun, runsFor });
+  };
+  const cause = await lookAgain();
+  if (cause !== undefined || isSilent !== true) return cause;
+  say(`nothing is heard of ${name}: in ${apartMs / 1000} s it is known whether others are silent, too`);
   await clock.sleep(apartMs, context.stop).catch(() => context.stop.throwIfAborted());
-  const before = new Map(everyNode.items.map((node) => [nameOf(node), node]));
-  const { items } = await client.list<Node>(paths.nodes);
-  const hasHeld = (one: Node) => isReady(one) && readySince(one) === readySince(before.get(nameOf(one)) ?? one);
-  const beside = items.filter(isBeside);
-  if (beside.some((one) => hasHeld(one) || saysNotReady(one))) return undefined;
-  const isProof = (one: Node) => watched.has(nameOf(one)) !== isBeside(one) && isBeside(one) !== hasHeld(one);
-  if (!items.some(isProof)) return undefined;
-  return `no node on the Proxmox host ${host} was heard: ${beside.map(nameOf).join(", ")}`;
+  return await lookAgain();
 }
 
 /**
