@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { bindVolume, ties } from "./local-volumes.ts";
+import type { Workload } from "./pods.ts";
 import { Stage, stageImages } from "./stage.ts";
 
 /** Stories of data that is on one node alone, which nobody has agreed to lose. */
@@ -36,4 +37,58 @@ describe("data on a node alone, in virtual time", function () {
       assert.equal(await stage.up({ ...stage.before, slots: 2 }), "done", stage.engine.why);
     });
   });
+
+  for (const policy of ["OrderedReady", "Parallel"] as const)
+    it(`lets the nodes of a StatefulSet leave one after the other when it may stay behind (${policy})`, async () => {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 3, workloads: [unschedulable("db")] });
+      await stage.play(async () => {
+        runStatefulSet(stage, policy);
+        const wish = { ...stage.agentsOf(1), pool: { localVolumes: "keep" } };
+        assert.equal(await stage.up(wish), "done", stage.engine.why);
+        for (const vmid of [1100, 1101, 1102]) assert.equal(stage.vm(vmid).running, false);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    });
 });
+
+/** A workload whose pods a story makes: the scheduler has a place for none of them. */
+function unschedulable(name: string): Workload {
+  return { name, replicas: 0, minAvailable: 0, slowestEnd: 1000, claims: false, selector: "example.org/never" };
+}
+
+/** A StatefulSet `db` with a pod on each agent, whose volume is on its disk, and the controller that makes its pods. */
+function runStatefulSet(stage: Stage, policy: "OrderedReady" | "Parallel"): void {
+  const { cluster, time } = stage.world;
+  const { objects } = cluster;
+  const numbers = [0, 1, 2];
+  objects.put("statefulsets", { metadata: { name: "db", namespace: "load" }, spec: { replicas: numbers.length } });
+  const ownerReferences = [{ kind: "StatefulSet", name: "db", uid: "owner-db", controller: true }];
+  const put = (number: number, nodeName?: string) =>
+    objects.put("pods", {
+      metadata: { name: `db-${number}`, namespace: "load", labels: { app: "db" }, ownerReferences },
+      spec: {
+        volumes: [{ name: "data", persistentVolumeClaim: { claimName: `data-db-${number}` } }],
+        ...(nodeName && { nodeName }),
+      },
+      status: {
+        phase: nodeName ? "Running" : "Pending",
+        conditions: [{ type: "Ready", status: nodeName ? "True" : "False" }],
+        containerStatuses: [{ restartCount: 0 }],
+      },
+    });
+  for (const number of numbers) {
+    const node = stage.nameOf(1100 + number);
+    bindVolume(cluster, { node, name: `local-${number}`, claim: `data-db-${number}` });
+    put(number, node);
+  }
+  // With OrderedReady no pod is made before all with lower numbers run.
+  const reconcile = () => {
+    for (const number of numbers) {
+      const pod = objects.get("pods", `load/db-${number}`) ?? put(number);
+      if (policy === "OrderedReady" && pod.status?.phase !== "Running") return;
+    }
+  };
+  objects.onChange(({ collection, object, removed }) => {
+    if (removed && collection === "pods" && object.metadata.name.startsWith("db-")) time.after(500, reconcile);
+  });
+}

@@ -99,11 +99,25 @@ interface Tied {
   required: { nodeSelectorTerms: { matchExpressions: { key: string; values: string[] }[] }[] };
 }
 
+/** The names of nodes to which a volume is tied. */
+function diskOf({ spec }: Stored): string[] {
+  const { required } = spec?.nodeAffinity as Tied;
+  const tied = required.nodeSelectorTerms.flatMap(({ matchExpressions }) => matchExpressions);
+  return tied.flatMap(({ key, values }) => ((ties as readonly string[]).includes(key) ? values : []));
+}
+
 /** The volumes on the disk of this node, whatever its Node says, or whether it has one. */
 export function volumesOn({ objects }: World["cluster"], name: string): Stored[] {
-  return objects.list("persistentvolumes").filter(({ spec }) => {
-    const { required } = spec?.nodeAffinity as Tied;
-    const tied = required.nodeSelectorTerms.flatMap(({ matchExpressions }) => matchExpressions);
-    return tied.some(({ key, values }) => (ties as readonly string[]).includes(key) && values.includes(name));
+  return objects.list("persistentvolumes").filter((volume) => diskOf(volume).includes(name));
+}
+
+/** Whether a pod can start nowhere, because its volume is on the disk of a node that has left. */
+export function hasItsDataBehind({ objects }: World["cluster"], { metadata, spec }: Stored): boolean {
+  const volumes = (spec?.volumes ?? []) as { persistentVolumeClaim?: { claimName: string } }[];
+  const claims = volumes.map(({ persistentVolumeClaim }) => persistentVolumeClaim?.claimName);
+  return objects.list("persistentvolumes").some((volume) => {
+    const { namespace, name } = volume.spec?.claimRef as { namespace: string; name: string };
+    const isUsed = namespace === metadata.namespace && claims.includes(name);
+    return isUsed && !diskOf(volume).some((node) => objects.get("nodes", node));
   });
 }

@@ -1,6 +1,7 @@
 import { labels } from "../../src/domain/model/formats.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Stored } from "./objects.ts";
+import { hasItsDataBehind } from "./local-volumes.ts";
 import { isRefused, nodeOf } from "./pods.ts";
 import { isReady } from "./nodes.ts";
 import type { Process } from "./process.ts";
@@ -118,6 +119,7 @@ export class PlaceWatcher {
     const evictor = this.evictors.get(appOf(pod));
     if (evictor?.from.pool !== pool || evictor.by === by || !evictor.by.isDead()) return false;
     if (!this.exists(evictor.from)) return false;
+    if (this.cluster && hasItsDataBehind(this.cluster, pod)) return false;
     const age = (this.cluster?.time.date() ?? 0) - Date.parse(creationTimestamp);
     return nodeOf(pod) === "" && deletionTimestamp === undefined && age > patience;
   }

@@ -23,6 +23,10 @@ export interface Wish {
   servers?: { image: string; count: number; cores: number; replaceOnlyServer?: boolean };
   /** Private registries of all nodes. @default none */
   registries?: Registries;
+  /** More keys of the site. */
+  site?: Record<string, unknown>;
+  /** More keys of the pool of agents. */
+  pool?: Record<string, unknown>;
 }
 
 /** A pool of agents beside the one that every story has. */
@@ -258,9 +262,10 @@ function workloadOf(chance: Chance, number: number): Workload {
 /** The stack's configuration with a wish in it. */
 export function configOf(
   { servers, strategy: usual, before, localVolumes, allowDestroy }: Scenario,
-  { image, slots, rollout, strategy = usual, drainSeconds = 180, others = [], servers: wanted, registries }: Wish,
+  { image, slots, rollout, strategy = usual, drainSeconds = 180, others = [], servers: wanted, ...more }: Wish,
 ): Config {
-  const workers = { name: "workers", first: 1100, image, slots, rollout, strategy };
+  const { registries, site, pool: ownKeys } = more;
+  const workers = { name: "workers", first: 1100, image, slots, rollout, strategy, ...ownKeys };
   return readConfig({
     cluster: "demo",
     ...(allowDestroy === undefined ? {} : { allowDestroy }),
@@ -271,6 +276,7 @@ export function configOf(
       storage: "local",
       proxmoxPool: "nodes",
       templatePool: "templates",
+      ...site,
     },
     controlPlane: {
       image: wanted?.image ?? before.image,

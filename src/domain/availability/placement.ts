@@ -52,6 +52,8 @@ export function unplaced(
     const waiting = unscheduled(pods, [controller], kept);
     if (waiting.length > 0) return waiting;
     const own = podsOf(pods, controller);
+    // A StatefulSet makes no pod before those with lower numbers are Ready, and one of them waits for its data.
+    if (own.some((pod) => usesAny(pod, kept))) return [];
     const least = Math.min(controller.pods, wanted(controller) ?? 0);
     if (own.length >= least) return [];
     const { namespace, kind, name } = controller;
@@ -69,8 +71,11 @@ export function unscheduled(
   kept: ReadonlySet<string> = new Set(),
 ): string[] {
   return displaced.flatMap((controller) => {
-    const waiting = podsOf(pods, controller).filter((one) => isUnplaced(one, kept));
-    return waiting.length > controller.unplaced ? waiting.map(whyUnplaced) : [];
+    const own = podsOf(pods, controller);
+    const waiting = own.filter((one) => isUnplaced(one, kept));
+    // Others may have been added by an autoscaler, and were never evicted.
+    const hasAsManyAsBefore = own.length - waiting.length >= controller.pods - controller.unplaced;
+    return waiting.length > controller.unplaced && !hasAsManyAsBefore ? waiting.map(whyUnplaced) : [];
   });
 }
 
@@ -83,8 +88,11 @@ function podsOf(pods: readonly PlacedPod[], controller: NamedController): Placed
 /** Whether a pod waits for the scheduler. A pod that its owner holds back by a scheduling gate does not. */
 function isUnplaced(pod: PlacedPod, kept: ReadonlySet<string>): boolean {
   if ((pod.spec?.nodeName ?? "") !== "" || scheduled(pod)?.reason === "SchedulingGated") return false;
-  return !claimsOf(pod).some((claim) => kept.has(claim));
+  return !usesAny(pod, kept);
 }
+
+const usesAny = (pod: PlacedPod, claims: ReadonlySet<string>): boolean =>
+  claimsOf(pod).some((claim) => claims.has(claim));
 
 function scheduled({ status }: PlacedPod) {
   return status?.conditions?.find(({ type }) => type === "PodScheduled");

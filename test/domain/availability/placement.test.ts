@@ -75,6 +75,8 @@ describe("what was evicted", () => {
     ["its controller has not made it again", [pod("a", { node: "x" })], before, 2, /1 of 2 pods/],
     ["it was scaled down meanwhile", [pod("a", { node: "x" })], before, 1, undefined],
     ["it was scaled up meanwhile, which is no matter of the node", placed, before, 5, undefined],
+    ["it was scaled up meanwhile beyond what fits", [...placed, pod("c", {}), pod("d", {})], before, 4, undefined],
+    ["it has no place, and was scaled up", [pod("a", { node: "x" }), pod("b", {}), pod("c", {})], before, 3, /shop\/b/],
     ["its controller is gone", [], before, 0, undefined],
     ["nobody knows how many there have to be", [], before, undefined, undefined],
     ["a namesake runs in another namespace", [pod("a", { node: "x" }), elsewhere], before, 2, /1 of 2 pods/],
@@ -105,6 +107,12 @@ describe("what was evicted", () => {
       unplaced([pod("a", { node: "x" }), waiting], [before], () => 2, kept),
       [],
     );
+    // A StatefulSet makes the next one only once this one is Ready; nothing else excuses a missing pod.
+    assert.deepEqual(
+      unplaced([waiting], [before], () => 2, kept),
+      [],
+    );
+    assert.equal(unplaced([pod("a", { node: "x" })], [before], () => 2, kept).length, 1);
     // It makes no room for another pod that really finds none.
     assert.deepEqual(displacedFrom([pod("a", { node: "old" }), waiting], old, kept), [
       { ...web, pods: 2, unplaced: 0 },

@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import type { Workload } from "./pods.ts";
+import { Stage, stageImages } from "./stage.ts";
+
+const workload = (name: string, more: Partial<Workload>): Workload => ({
+  name,
+  replicas: 2,
+  minAvailable: 0,
+  slowestEnd: 1000,
+  claims: false,
+  ...more,
+});
+
+/** Stories of pods that have no place, and what waits for them. */
+describe("pods that have no place, in virtual time", function () {
+  this.timeout(60_000);
+
+  it("are not waited for when an autoscaler has added them meanwhile, and all that were evicted run", async () => {
+    // The scheduler places those of `app`, and has no place for more of them.
+    const more = workload("more", { replicas: 0, selector: "example.org/never" });
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2, workloads: [workload("app", {}), more] });
+    const { objects } = stage.world.cluster;
+    await stage.play(async () => {
+      let hasScaled = false;
+      objects.onChange(({ collection, object, removed }) => {
+        if (hasScaled || collection !== "pods" || !removed || !object.metadata.name.startsWith("app-")) return;
+        hasScaled = true;
+        objects.put("replicasets", { metadata: { name: "app", namespace: "load" }, spec: { replicas: 5 } });
+        const ownerReferences = [{ kind: "ReplicaSet", name: "app", uid: "owner-app", controller: true }];
+        for (const number of [1, 2, 3])
+          objects.put("pods", {
+            metadata: { name: `more-${number}`, namespace: "load", labels: { app: "more" }, ownerReferences },
+            spec: {},
+            status: { phase: "Pending", conditions: [] },
+          });
+      });
+      for (const run of [1, 2])
+        assert.equal(await stage.up(stage.agentsOf(1)), "done", `run ${run}: ${stage.engine.why}`);
+      assert.ok(hasScaled);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});
