@@ -24,7 +24,8 @@ export function checksOfDefinition(definition: ImageDefinition): Check[] {
     prints(
       { id: "held-packages", looksAt: "packages that no patch replaces" },
       BOTH,
-      "apt-mark showhold | sort",
+      // apt would leave a cache in the sealed image.
+        "dpkg --get-selections | awk '$2 == \"hold\" { print $1 }'",
       hold.toSorted().join("\n"),
       plants("one more", "apt-mark hold tar"),
     ),

@@ -9,26 +9,27 @@ export interface Stage {
 /** `bake` makes the image, in a guest that has booted from the base; `seal` takes out of it what no clone may have. */
 export type Kind = "bake" | "seal";
 
+/** No stage has less than ten minutes: a guest on a busy host is slow, and one that hangs does so for ever. */
 export const STAGES: Readonly<Record<Kind, readonly Stage[]>> = {
   bake: [
-    { name: "quiet", seconds: 330 },
+    { name: "quiet", seconds: 600 },
     { name: "archive", seconds: 600 },
     { name: "packages", seconds: 3600 },
-    { name: "files", seconds: 60 },
-    { name: "system", seconds: 600 },
+    { name: "files", seconds: 600 },
+    { name: "system", seconds: 900 },
     { name: "rke2", seconds: 3600 },
-    { name: "hardening", seconds: 60 },
+    { name: "hardening", seconds: 600 },
     { name: "images", seconds: 3600 },
-    { name: "units", seconds: 120 },
+    { name: "units", seconds: 600 },
     { name: "scripts", seconds: 3600 },
-    { name: "describe", seconds: 60 },
+    { name: "describe", seconds: 600 },
   ],
   seal: [
-    { name: "sources", seconds: 120 },
-    { name: "identity", seconds: 120 },
-    { name: "cloud-init", seconds: 120 },
-    { name: "traces", seconds: 120 },
-    { name: "measure", seconds: 900 },
+    { name: "sources", seconds: 600 },
+    { name: "identity", seconds: 600 },
+    { name: "cloud-init", seconds: 600 },
+    { name: "traces", seconds: 600 },
+    { name: "measure", seconds: 1800 },
     { name: "trim", seconds: 600 },
   ],
 };

@@ -18,7 +18,7 @@ rm -f "$data"/agent/images/*
 systemd-run --quiet --unit evergreen-containerd --property KillMode=control-group --setenv "PATH=$PATH" \
   "$data/bin/containerd" -c "$data/agent/etc/containerd/config.toml" -a "$CONTAINERD_ADDRESS" \
   --state "$root/run/k3s/containerd" --root "$data/agent/containerd"
-await 120 ctr --connect-timeout 1s version
+await 600 ctr --connect-timeout 1s version
 for archive in "$store"/rke2-images*.tar.*; do
   case $archive in *.zst) zstd -dc "$archive" ;; *) gzip -dc "$archive" ;; esac | ctr -n k8s.io images import -
 done

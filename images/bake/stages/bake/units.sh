@@ -12,6 +12,4 @@ install -d -m 755 "$root/var/log/evergreen"
 systemctl daemon-reload
 systemctl enable evergreen-join.path evergreen-join.service evergreen-yield.path evergreen-registries.path \
   evergreen-health.socket evergreen-log.service
-for role in server agent; do
-  if systemctl cat "rke2-$role.service" >/dev/null 2>&1; then systemctl disable "rke2-$role.service"; fi
-done
+systemctl disable rke2-server.service rke2-agent.service
