@@ -33,7 +33,10 @@ export function chooseVmHosts(
     const nodes = names.flatMap((name) => {
       const host = hostOf(observed, name);
       if (host !== undefined) return { name, host };
-      return made.has(name) ? { name } : [];
+      if (!made.has(name)) return [];
+      const old = slots.find((slot) => slot.name === name)?.replaces ?? [];
+      const [before] = old.flatMap((one) => hostOf(observed, one) ?? []);
+      return before === undefined ? { name } : { name, before };
     });
     const role = placement.pool === SERVER_POOL ? ("server" as const) : ("agent" as const);
     const { storage } = placement;

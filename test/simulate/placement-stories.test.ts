@@ -40,4 +40,24 @@ describe("pods that have no place, in virtual time", function () {
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
+
+  it("are none when the node of their zone is replaced, wherever other pools have theirs", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    const strategy = { kind: "rolling", surge: 1, maxUnavailable: 1 };
+    const others = [{ name: "web", first: 1200, image: stage.before.image, slots: 1, rollout: 0, strategy }];
+    const wish = { ...stage.before, site: { zones: { pve1: "a", pve2: "b" } }, others };
+    await stage.play(async () => {
+      assert.equal(await stage.up(wish), "done", stage.engine.why);
+      const { host } = stage.vm(1100);
+      // Somebody migrates the node of another pool to the same zone, and the other one has the fewest nodes then.
+      stage.vm(1200).host = host;
+      const selector = `topology.kubernetes.io/zone=${host === "pve1" ? "a" : "b"}`;
+      world.cluster.pods.deploy(workload("db", { replicas: 1, claims: true, selector }));
+      await world.time.sleep(5000);
+      assert.equal(await stage.up({ ...wish, image: stage.agentsOf(1).image }), "done", stage.engine.why);
+      assert.equal(stage.vm(1101).host, host);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
 });

@@ -214,7 +214,7 @@ export class Pods {
         (node) =>
           isReady(node) &&
           (toleratesAll || (isSchedulable(node) && !isTainted(node))) &&
-          (selector === undefined || node.metadata.labels?.[selector] !== undefined) &&
+          hasSelected(node, selector) &&
           node.metadata.labels?.["node-role.kubernetes.io/control-plane"] === undefined,
       );
     const weight = (node: Stored): number => this.on(node.metadata.name).length + (isAvoided(node) ? 1000 : 0);
@@ -293,6 +293,13 @@ export class Pods {
 
 function appOf({ metadata }: Stored): string | undefined {
   return metadata.labels?.app;
+}
+
+/** @param selector `key`, or `key=value` */
+function hasSelected({ metadata }: Stored, selector: string | undefined): boolean {
+  const [key = "", value] = selector?.split("=") ?? [];
+  const own = metadata.labels?.[key];
+  return selector === undefined || (value === undefined ? own !== undefined : own === value);
 }
 
 function isTainted({ spec }: Stored): boolean {

@@ -5,8 +5,11 @@ export interface HostedPool {
   role: Role;
   /** Proxmox hosts that can take its new VMs, in the order of the configuration. */
   hosts: readonly string[];
-  /** Its nodes after the run, in the order of their slots. `host`: that of a VM that exists. */
-  nodes: readonly { name: string; host?: string }[];
+  /**
+   * Its nodes after the run, in the order of their slots. `host`: that of a VM that exists. `before`: that of the node
+   * that it replaces.
+   */
+  nodes: readonly { name: string; host?: string; before?: string }[];
 }
 
 /** What the configuration says of the hosts. */
@@ -27,6 +30,7 @@ export function withWeight(hosts: readonly string[], { weights }: HostFacts): st
  * goes to the zone with the fewest of its nodes for its size, and there to the host with the fewest for its size. So each
  * zone and each host has one before any has a second, and none gets more than its share, rounded up. For servers all
  * zones and hosts have the same size, because etcd counts servers: three are on three hosts, whatever these can hold.
+ * Among equal zones of the configuration that of the node that it replaces is taken, because volumes may be bound to it.
  * Among equals the host with the fewest nodes of all pools for its size is taken, servers too, and then the first: so
  * pools that are smaller than the list of hosts reach all of them together.
  * @returns host by name of the VM, for the VMs that have none
@@ -46,11 +50,12 @@ export function chooseHosts(pools: readonly HostedPool[], facts: HostFacts): Map
     );
     const here = count(nodes.flatMap(({ host }) => host ?? []));
     const inZone = count(nodes.flatMap(({ host }) => (host === undefined ? [] : zoneOf(host))));
-    for (const { name } of nodes.filter(({ host }) => host === undefined)) {
+    for (const { name, before } of nodes.filter(({ host }) => host === undefined)) {
       const ranked = hosts.map((host) => ({
         host,
         rank: [
           of(inZone, zoneOf(host)) / (sizeOfZone.get(zoneOf(host)) ?? 1),
+          Number(!isSameZone(facts, host, before)),
           of(here, host) / size(host),
           of(all, host) / weightOf(facts.weights, host),
         ],
@@ -72,6 +77,11 @@ const weightOf = (weights: HostFacts["weights"], host: string): number => own(we
 function zoneIn({ zones }: HostFacts, host: string): string {
   const zone = own(zones, host);
   return zone === undefined ? `host ${host}` : `zone ${zone}`;
+}
+
+function isSameZone({ zones }: HostFacts, host: string, before: string | undefined): boolean {
+  const zone = own(zones, host);
+  return zone !== undefined && before !== undefined && zone === own(zones, before);
 }
 
 function own<V>(map: Readonly<Record<string, V>> | undefined, key: string): V | undefined {

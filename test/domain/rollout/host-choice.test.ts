@@ -183,4 +183,18 @@ describe("hosts of new VMs", () => {
       { numRuns: 1000 },
     );
   });
+
+  for (const [title, zones, before, expected] of [
+    ["stay in the zone of the node that they replace, among equals", { a1: "a", b1: "b" }, "b1", "b1"],
+    ["stay in it on the host with the fewest", { a1: "a", b1: "b", b2: "b" }, "b1", "b2"],
+    ["go where fewest are when the site has no zones", {}, "b1", "a1"],
+    ["go to a zone with fewer of their pool all the same", { a1: "a", b1: "b", c1: "b" }, "c1", "a1"],
+  ] as const)
+    it(title, () => {
+      const hosts = ["a1", "b1", ...("b2" in zones ? ["b2"] : []), ...("c1" in zones ? ["c1"] : [])];
+      const kept = title.includes("fewer of their pool") ? [{ name: "kept", host: "b1" }] : [];
+      const other = { role: "agent" as const, hosts, nodes: [{ name: "other", host: "b1" }] };
+      const own = { role: "agent" as const, hosts, nodes: [...kept, { name: "new", before }] };
+      assert.equal(chooseHosts([own, other], { zones }).get("new"), expected);
+    });
 });
