@@ -1,6 +1,7 @@
 /** Labels and taints that somebody gave to nodes with kubectl, as entries of the configuration. */
 import { SERVER_POOL, type Config } from "../src/config/config.ts";
 import { givenByHand, type HandNode } from "../src/domain/drain/by-hand.ts";
+import { labelsByHost } from "../src/domain/model/labels.ts";
 import { withChanges } from "./stack-file.ts";
 
 /** What all nodes of a pool have by hand, and what only some of them have. */
@@ -16,7 +17,7 @@ export interface HandGiven {
 export function findHandGiven(config: Config, nodesOf: (pool: string) => readonly HandNode[]): HandGiven[] {
   const pools = [{ ...config.controlPlane, name: SERVER_POOL }, ...config.pools];
   return pools.flatMap(({ name: pool, labels, taints, startupTaints }): HandGiven[] => {
-    const given = { labels, taints: [...taints, ...startupTaints] };
+    const given = { byHost: labelsByHost(config.site), labels, taints: [...taints, ...startupTaints] };
     const nodes = nodesOf(pool).map((node) => ({ name: node.metadata?.name ?? "", ...givenByHand(node, given) }));
     const ofLabels = byOwners(nodes.map(({ name, labels: own }) => ({ name, has: own.map((pair) => pair.join("=")) })));
     const ofTaints = byOwners(nodes.map(({ name, taints: own }) => ({ name, has: own })));

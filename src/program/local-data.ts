@@ -7,6 +7,7 @@ import { nameOf } from "../clients/kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../clients/kubernetes/record.ts";
 import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import { byHandWords } from "../domain/drain/by-hand.ts";
+import { labelsByHost } from "../domain/model/labels.ts";
 import { isOverdue } from "../domain/rollout/kept.ts";
 import { hasJoined } from "../domain/rollout/slot-state.ts";
 import {
@@ -53,9 +54,10 @@ export async function planLocalData(
     const consent = consentOf(config, plan.pool);
     if (!consent.mayLeave) problems.push(...localVolumeProblems(stranded, consent.where));
     const kept = leaving.flatMap((vm) => keptOf(vm, stranded, observed.records.get(plan.pool)));
-    const words = [...kept.map((one) => strandedWords(one, stranded, consent)), ...lostWords(plan, data)].map(
-      (line) => `  ${line}`,
-    );
+    const words = [
+      ...kept.map((one) => strandedWords(one, stranded, consent)),
+      ...lostWords(plan, data, labelsByHost(config.site)),
+    ].map((line) => `  ${line}`);
     return { ...plan, kept: [...plan.kept, ...kept], words: [...plan.words, ...words] };
   };
   const planned = {
@@ -126,13 +128,13 @@ function strandedWords(
 }
 
 /** Data that is not kept: scratch data of pods, and labels, taints and annotations that were set manually on a node. */
-function lostWords(plan: PoolPlan, { nodes, pods }: DataPicture): string[] {
+function lostWords(plan: PoolPlan, { nodes, pods }: DataPicture, byHost: readonly string[]): string[] {
   const there = (name: string) => nodes.find((node) => nameOf(node) === name);
   const { labels = {}, annotations = {}, taints = [] } = plan.wanted?.spec ?? {};
   const manualChanges = plan.slots.flatMap(({ name: successor, replaces }) =>
     replaces.map((name) => {
       const node = there(name);
-      return node ? byHandWords(node, successor, { labels, annotations, taints }, pods) : [];
+      return node ? byHandWords(node, successor, { labels, annotations, byHost, taints }, pods) : [];
     }),
   );
   return [...firstOf(departingOf(plan).map((name) => scratchWords(name, pods))), ...firstOf(manualChanges)];

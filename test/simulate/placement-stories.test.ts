@@ -60,4 +60,33 @@ describe("pods that have no place, in virtual time", function () {
     });
     assert.deepEqual(world.story.violations, []);
   });
+
+  for (const [who, adopted, given, manager] of [
+    ["somebody", false, { "topology.kubernetes.io/zone": "pve1", "example.org/by-hand": "yes" }, "kubectl-label"],
+    ["an adopted node's own configuration", true, { disk: "ssd" }, "kubelet"],
+  ] as const)
+    it(`are foretold with the labels that ${who} gave to the node that leaves`, async () => {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 1, adopted });
+      const { objects, pods } = stage.world.cluster;
+      await stage.play(async () => {
+        const node = objects.get("nodes", stage.nameOf(1100));
+        assert.ok(node);
+        const labels = Object.entries(given);
+        const fields = Object.fromEntries(labels.map(([key]) => [`f:${key}`, {}]));
+        const args = ["agent", ...labels.map(([key, value]) => `--node-label=${key}=${value}`)];
+        const metadata = {
+          ...node.metadata,
+          labels: { ...node.metadata.labels, ...given },
+          annotations: { ...node.metadata.annotations, ...(adopted && { "rke2.io/node-args": JSON.stringify(args) }) },
+          managedFields: [{ manager, fieldsV1: { "f:metadata": { "f:labels": fields } } }],
+        };
+        objects.put("nodes", { ...node, metadata });
+        for (const [key] of labels) pods.deploy(workload(`needs-${key.length}`, { replicas: 1, selector: key }));
+        await stage.world.time.sleep(5000);
+        assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+        assert.match(stage.engine.why, /have found no place/);
+        const words = stage.engine.clusterPlan?.pools.flatMap((one) => one.words).join("\n") ?? "";
+        for (const [key, value] of labels) assert.ok(words.includes(`label ${key}=${value}`), words);
+      });
+    });
 });

@@ -1,4 +1,5 @@
 import { leaves, type DrainPod } from "./drain.ts";
+import { nodeLabelsIn } from "../rollout/cluster-keys.ts";
 import { HOST_NAME } from "../model/labels.ts";
 import { shortList } from "./local-data.ts";
 import { fitsNode, type AffinityNode, type NodeSelector } from "./node-affinity.ts";
@@ -35,6 +36,8 @@ export interface Given {
   labels: Readonly<Record<string, string>>;
   /** @default none */
   annotations?: Readonly<Record<string, string>>;
+  /** Labels that each node gets with the value of its Proxmox host. @default none */
+  byHost?: readonly string[];
   /** Each as `key=value:Effect`. */
   taints: readonly string[];
 }
@@ -44,6 +47,12 @@ const SYSTEM = /(^|\.)(kubernetes\.io|k8s\.io|k3s\.io|rke2\.io|cattle\.io|evergr
 /** Role labels have Kubernetes' prefix but are set by users, except those that RKE2 sets itself. */
 const ROLE = "node-role.kubernetes.io/";
 const OWN_ROLES = ["control-plane", "etcd", "master"];
+/**
+ * Labels with such a prefix that users set too: where a node is, what balances the load, and what is restricted to
+ * administrators.
+ */
+const USERS_OWN =
+  /^((topology|failure-domain\.beta)\.kubernetes\.io\/(zone|region)$|node\.kubernetes\.io\/exclude-|([^/]+\.)?node-restriction\.kubernetes\.io\/|svccontroller\.k3s\.cattle\.io\/)/;
 /** Field managers that are programs inside the cluster, by their names: they write to the new node too. */
 const MACHINERY =
   /^(kubelet|rke2|k3s|evergreen|flannel|cilium|calico)|(controller|operator|manager|agent|master|worker|driver|plugin|registrar|daemon|provisioner)/i;
@@ -53,7 +62,9 @@ type Field = "labels" | "annotations";
 /** Labels and taints that somebody set on a node manually, and that the configuration of its pool does not give. */
 export function givenByHand(node: HandNode, given: Given): { labels: [string, string][]; taints: string[] } {
   return {
-    labels: handGiven(node, "labels").filter(([key, value]) => given.labels[key] !== value),
+    labels: handGiven(node, "labels")
+      .filter(([key]) => given.byHost?.includes(key) !== true)
+      .filter(([key, value]) => given.labels[key] !== value),
     taints: (node.spec?.taints ?? [])
       .filter(({ key }) => !isSystem(key))
       .map(({ key, value, effect }) => `${key}${value ? `=${value}` : ""}:${effect}`)
@@ -112,13 +123,24 @@ function handGiven(node: HandNode, field: Field): [string, string][] {
 
 function isByHand(node: HandNode, field: Field, key: string): boolean {
   if (isSystem(key)) return false;
+  if (field === "labels" && ownNodeLabels(node).has(key)) return true;
   const managers = managersOf(node, field, key);
   // The manager may be unknown, as after a restore: an extra line is better than a missing one.
   return managers.length === 0 || managers.some((manager) => !MACHINERY.test(manager));
 }
 
+/**
+ * Labels that the RKE2 configuration of an adopted node gave to it (`node-label`), with the kubelet for their manager.
+ * That of our own nodes is the configuration of their pool, which may give them no more.
+ */
+function ownNodeLabels({ metadata }: HandNode): ReadonlySet<string> {
+  const keys = nodeLabelsIn(metadata?.annotations?.["rke2.io/node-args"]);
+  return new Set(keys.some((key) => key.startsWith("evergreen.dev/")) ? [] : keys);
+}
+
 function isSystem(key: string): boolean {
   const [prefix = ""] = key.includes("/") ? key.split("/") : [];
+  if (USERS_OWN.test(key)) return false;
   if (key.startsWith(ROLE)) return OWN_ROLES.includes(key.slice(ROLE.length));
   return SYSTEM.test(prefix);
 }

@@ -37,6 +37,11 @@ export function owedLabels(
 /** The label of Kubernetes that zones are told by. */
 export const ZONE = "topology.kubernetes.io/zone";
 
+/** The labels that nodes get with a value of their Proxmox host. */
+export function labelsByHost({ zones, hostLabel }: Topology): string[] {
+  return [...(zones === undefined ? [] : [ZONE]), ...(hostLabel === undefined ? [] : [hostLabel])];
+}
+
 /** The labels of a node whose VM is on a Proxmox host. A host without a zone gives none. */
 export function topologyLabels({ zones, hostLabel }: Topology = {}, host: string | undefined): Record<string, string> {
   const zone = host === undefined ? undefined : zones?.[host];

@@ -80,12 +80,7 @@ export function lifelongKeysIn(
 ): Readonly<Record<string, string>> | undefined {
   const words = argumentsIn(given);
   if (words === undefined) return undefined;
-  const found = words.flatMap((word, index): [string, string][] => {
-    const [, key = "", , own] = /^--([a-z-]+)(=(.*))?$/s.exec(word) ?? [];
-    const next = words[index + 1];
-    const value = own ?? (next === undefined || next.startsWith("--") ? "true" : next);
-    return LIFELONG_KEYS.includes(key) ? [[key, value]] : [];
-  });
+  const found = optionsIn(words).filter(([key]) => LIFELONG_KEYS.includes(key));
   const variables = variablesIn(environment);
   return Object.fromEntries(
     LIFELONG_KEYS.flatMap((key): [string, string][] => {
@@ -95,6 +90,25 @@ export function lifelongKeysIn(
       return counts === undefined || counts === "" ? [] : [[key, asSwitch(key, counts)]];
     }),
   );
+}
+
+/**
+ * The keys of the labels that a node's RKE2 was started with.
+ * @param given its arguments (`rke2.io/node-args`)
+ */
+export function nodeLabelsIn(given: string | undefined): string[] {
+  const lists = optionsIn(argumentsIn(given) ?? []).filter(([key]) => key === "node-label");
+  return lists.flatMap(([, value]) => value.split(",")).map((label) => label.split("=", 1)[0] ?? "");
+}
+
+/** Options in the order in which they are given, each with its value; a switch has `true`. */
+function optionsIn(words: readonly string[]): [key: string, value: string][] {
+  return words.flatMap((word, index): [string, string][] => {
+    const [, key, , own] = /^--([a-z-]+)(=(.*))?$/s.exec(word) ?? [];
+    const next = words[index + 1];
+    const value = own ?? (next === undefined || next.startsWith("--") ? "true" : next);
+    return key === undefined ? [] : [[key, value]];
+  });
 }
 
 /** A switch as RKE2 reads it: `1` and `T` are `true`. */

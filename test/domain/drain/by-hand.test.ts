@@ -33,6 +33,12 @@ const table: [title: string, labels: Record<string, string>, manager: string | u
   ["the network gives", { "cilium.example/x": "1" }, "cilium-agent", false],
   ["RKE2 gives", { "node-role.kubernetes.io/etcd": "true" }, undefined, false],
   ["we give", { "evergreen.dev/slot": "1" }, undefined, false],
+  ["says where it is, which somebody gave", { "topology.kubernetes.io/zone": "pve1" }, "kubectl-label", true],
+  ["says where it is, given by nobody known", { "topology.kubernetes.io/region": "home" }, undefined, true],
+  ["says where it is, which we give", { "topology.kubernetes.io/zone": "pve1" }, "evergreen", false],
+  ["keeps balancers away", { "node.kubernetes.io/exclude-from-external-load-balancers": "" }, "kubectl-label", true],
+  ["balances load (RKE2)", { "svccontroller.k3s.cattle.io/enablelb": "true" }, "kubectl-label", true],
+  ["only administrators give", { "node-restriction.kubernetes.io/pci": "1" }, "kubectl-label", true],
   ["says a role that somebody gave", { "node-role.kubernetes.io/worker": "" }, "kubectl-label", true],
 ];
 
@@ -72,6 +78,23 @@ describe("what a node has by hand", () => {
       "old has what the configuration does not give, and new will not have it: label disk=ssd, which shop/a, shop/b need; taint held=back:NoSchedule; annotation example.org/owner",
       "  put labels and taints into the pool (npx evergreen adopt --labels), or once it has joined: kubectl label node new disk=ssd && kubectl taint node new held=back:NoSchedule && kubectl annotate node new example.org/owner='team a'\\''s'",
     ]);
+  });
+
+  for (const [title, args, said] of [
+    ["its own RKE2 configuration gave it", '["agent","--node-label","disk=ssd"]', true],
+    ["its own RKE2 configuration gave it in a list", '["agent","--node-label=a=b,disk=ssd"]', true],
+    ["the kubelet gave it", '["agent","--node-name","old"]', false],
+    ["the pool gave it before", '["agent","--node-label","disk=ssd","--node-label","evergreen.dev/slot=1"]', false],
+  ] as const)
+    it(`${said ? "is" : "is no"} label of the kubelet when ${title}`, () => {
+      const old = node({ disk: "ssd" }, "kubelet");
+      old.metadata = { ...old.metadata, annotations: { "rke2.io/node-args": args } };
+      assert.equal(byHandWords(old, "new", given, []).length > 0, said);
+    });
+
+  it("is no label that each node gets from its host", () => {
+    const zone = "topology.kubernetes.io/zone";
+    assert.deepEqual(byHandWords(node({ [zone]: "pve1" }), "new", { ...given, byHost: [zone] }, []), []);
   });
 
   it("is no annotation that the configuration gives, unless somebody gave it another value", () => {
