@@ -32,10 +32,11 @@ export function isRemovedFromEtcd(log: string): boolean {
 /**
  * What RKE2 lacks from outside of its machine, from the last such message of the log. Its own image: the registry may be
  * away, or refuse more pulls for a while (rancher/rke2#3244, #4666). An address of a family that the cluster has: no
- * router advertises the network, or no DHCP server answers (k3s, pkg/agent/run.go).
+ * router advertises the network, or no DHCP server answers (k3s, pkg/agent/run.go). Any address: the DHCP server has none
+ * left, or does not answer (ChooseHostInterface of k8s.io/apimachinery, pkg/util/net).
  */
 export function whatIsMissing(log: string): string | undefined {
   const words =
-    /failed to get runtime image [^"\n]+|cluster-cidr: \[[^\]\n]*\] and node-ip: \[[^\]\n]*\], must share the same IP version/g;
+    /failed to get runtime image [^"\n]+|cluster-cidr: \[[^\]\n]*\] and node-ip: \[[^\]\n]*\], must share the same IP version|no default routes found|unable to select an IP from default routes/g;
   return [...log.matchAll(words)].at(-1)?.[0].trim();
 }

@@ -11,6 +11,7 @@ import type { SlotInput } from "../input.ts";
 import {
   contradictions,
   expectedNode,
+  isAnotherMachine,
   obstaclesOf,
   readNodeView,
   missingForMembership,
@@ -74,8 +75,11 @@ function missing(input: SlotInput, { node, own }: NodeView): { itsOwn: string[];
   if (own === undefined) return { itsOwn: [], others: ["nobody remembers that it joined"] };
   const expected = expectedNode(input, { uuid: own.uuid });
   const hindering = obstaclesOf(node, input);
+  const differs = contradictions(node, expected);
+  // What another machine says under this name is no word of the node.
+  if (isAnotherMachine(node, expected)) return { itsOwn: [], others: differs };
   const itsOwn = [
-    ...contradictions(node, expected),
+    ...differs,
     ...(saysNotReady(node) ? [whyNotReady(node)] : []),
     ...hindering.filter(({ by }) => by === "node").map(({ reason }) => reason),
   ];

@@ -4,7 +4,15 @@ import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { findDaemonsUnreadyEverywhere } from "../../clients/kubernetes/daemons.ts";
 import { say } from "../../runtime/log.ts";
-import { isReady, nameOf, readySince, saysNotReady, selector, whyNotReady } from "../../clients/kubernetes/nodes.ts";
+import {
+  isReady,
+  nameOf,
+  readySince,
+  saysNotReady,
+  selector,
+  uuidOf,
+  whyNotReady,
+} from "../../clients/kubernetes/nodes.ts";
 import { restartedOn } from "../../clients/kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { waitUntil, type Seen } from "../../clients/kubernetes/watch.ts";
@@ -138,8 +146,15 @@ function degraded(before: ReadonlyMap<string, Node>, seen: Seen<Node>): Degradat
     // A Node with another uid was deleted and has registered anew.
     const isGone = node === undefined || node.metadata?.uid !== was.metadata?.uid;
     const why = isGone ? "has left the cluster" : whatChanged(was, node);
-    if (why !== undefined)
-      return { node: name, why: `${name} ${why}`, isGone, isSilent: node !== undefined && isSilent(was, node) };
+    if (why === undefined) continue;
+    const isOther = node !== undefined && uuidOf(node) !== uuidOf(was);
+    return {
+      node: name,
+      why: `${name} ${why}`,
+      isGone,
+      isSilent: node !== undefined && isSilent(was, node),
+      ...(isOther && { excuse: `another machine has its name, with the SMBIOS uuid ${uuidOf(node)}` }),
+    };
   }
   return undefined;
 }

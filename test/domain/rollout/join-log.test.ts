@@ -62,6 +62,11 @@ describe("a family of addresses that a machine lacks, by the join log", () => {
     );
   });
 
+  it("is any family when there is no default route, as without an answer of DHCP", () => {
+    const says = 'no default routes found in \\"/proc/net/route\\" or \\"/proc/net/ipv6_route\\"';
+    assert.equal(whatIsMissing(`before\nlevel=fatal msg="${says}"\nafter`), "no default routes found");
+  });
+
   it("is not what networks of the configuration lack", () => {
     assert.equal(whatIsMissing(line("service-cidr: [10.43.0.0/16]")), undefined);
   });
