@@ -189,5 +189,5 @@ function pairs(selector: string | null): [string, string | undefined][] {
 
 function fieldOf(object: Stored, field: string): unknown {
   if (field === "metadata.name") return object.metadata.name;
-  return field === "spec.nodeName" ? object.spec?.nodeName : undefined;
+  return field === "spec.nodeName" ? (object.spec?.nodeName ?? "") : undefined;
 }

@@ -2,7 +2,8 @@ import { runsOn } from "../../domain/availability/daemons.ts";
 import { titleOf } from "../../domain/model/titles.ts";
 import type { Kubernetes } from "./client.ts";
 import { nameOf } from "./nodes.ts";
-import { paths, type DaemonSet, type Node } from "./types.ts";
+import { awaitsNode, daemonOf } from "./pods.ts";
+import { paths, type DaemonSet, type Node, type Pod } from "./types.ts";
 
 /**
  * Uids of the DaemonSets that have pods on several nodes and are Ready on none. An unhealthy pod of such a DaemonSet is
@@ -35,6 +36,25 @@ export async function findDaemons(
     return isStaying && spec?.template.spec !== undefined && runsOn(spec.template.spec, place);
   });
   return { expected: new Map(expected.map((set) => [set.metadata?.uid ?? "", titleOf(set)])), unready };
+}
+
+/**
+ * Which pods of DaemonSets wait for the scheduler, by the uid of the DaemonSet and the node that they were made for, with
+ * the reason.
+ */
+export async function findWithoutRoom(client: Kubernetes): Promise<Map<string, Map<string, string>>> {
+  const { items } = await client.list<Pod>(paths.pods, { fieldSelector: "spec.nodeName=" });
+  return withoutRoom(items);
+}
+
+export function withoutRoom(pods: readonly Pod[]): Map<string, Map<string, string>> {
+  const found = new Map<string, Map<string, string>>();
+  for (const pod of pods) {
+    const [daemon, awaited] = [daemonOf(pod), awaitsNode(pod)];
+    if (daemon === undefined || awaited === undefined) continue;
+    found.set(daemon, (found.get(daemon) ?? new Map<string, string>()).set(awaited.node, awaited.why));
+  }
+  return found;
 }
 
 function unreadyEverywhere(items: readonly DaemonSet[]): Set<string> {

@@ -15,6 +15,33 @@ export function isPodReady(pod: Pod): boolean {
   return pod.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True") ?? false;
 }
 
+/** The node that the pod of a DaemonSet was made for, which the scheduler has not given it yet, and its reason. */
+export function awaitsNode({ spec, status }: Pod): { node: string; why: string } | undefined {
+  if (spec?.nodeName) return undefined;
+  const required = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
+  const fields = required?.nodeSelectorTerms.flatMap(({ matchFields = [] }) => matchFields) ?? [];
+  const node = fields.find(({ key }) => key === "metadata.name")?.values?.[0];
+  const scheduled = status?.conditions?.find(({ type }) => type === "PodScheduled");
+  return node === undefined ? undefined : { node, why: scheduled?.message ?? "the scheduler has not said why" };
+}
+
+/** The Secrets and ConfigMaps that a pod cannot start without, as volumes. */
+export function mountsOf({ metadata, spec }: Pod): { path: string; title: string }[] {
+  const sources = (spec?.volumes ?? []).flatMap(({ secret, configMap, projected }) => [
+    { secret: secret && { ...secret, name: secret.secretName }, configMap },
+    ...(projected?.sources ?? []),
+  ]);
+  const refs = sources.flatMap(({ secret, configMap }) => [
+    { kind: "Secret", resource: "secrets", ...secret },
+    { kind: "ConfigMap", resource: "configmaps", ...configMap },
+  ]);
+  return refs.flatMap(({ kind, resource, name, optional }) => {
+    if (name === undefined || optional === true) return [];
+    const path = `/api/v1/namespaces/${metadata?.namespace ?? ""}/${resource}/${name}`;
+    return [{ path, title: `${kind} ${name}` }];
+  });
+}
+
 const revisionOf = ({ metadata }: Pod): string => metadata?.labels?.["controller-revision-hash"] ?? "";
 
 /**

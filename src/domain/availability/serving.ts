@@ -12,10 +12,11 @@ export interface SchedulingObstacle {
   reason: string;
   /**
    * - `node`: a condition of the machine itself, so a node that has just joined is at fault.
+   * - `daemons`: a startup taint, which a daemon of the node removes, or a controller elsewhere once that daemon works.
    * - `controllers`: the taint of a node that was not Ready, which controllers remove by themselves, or add late.
    * - `others`: an operator or a foreign controller.
    */
-  by: "node" | "controllers" | "others";
+  by: "node" | "daemons" | "controllers" | "others";
 }
 
 /**
@@ -64,7 +65,7 @@ export function schedulingObstacles(
   for (const { key, value, effect } of spec?.taints ?? []) {
     const taint = written(key, value, effect);
     if (effect === "PreferNoSchedule" || key === unschedulable || said.has(key) || has(own, taint)) continue;
-    if (has(startup, taint)) found.push({ reason: `the startup taint ${taint} was not removed`, by: "node" });
+    if (has(startup, taint)) found.push({ reason: `the startup taint ${taint} was not removed`, by: "daemons" });
     else if (Object.values(pressures).includes(key)) found.push({ reason: `it has the taint ${taint}`, by: "node" });
     else if (notReady.includes(key)) found.push({ reason: `it still has the taint ${taint}`, by: "controllers" });
     else found.push({ reason: `it has the taint ${taint}, which is not configured`, by: "others" });

@@ -115,6 +115,13 @@ const whyRefused = (pod: StartingPod): string[] => whyWaits(pod, refusals);
 /** Why the image of a pod's container cannot be fetched, in words; empty: it can, or that is not known. */
 export const whyUnfetched = (pod: StartingPod): string[] => whyWaits(pod, unfetched);
 
+/** What the kubelet says when a Secret or a ConfigMap of a container, or a key of it, does not exist. */
+const unconfigured = /(secret|configmap)s? .*not found|couldn't find key|references non-existent/i;
+
+/** Which Secret or ConfigMap a pod's container lacks, in words; empty: none, or that is not known. */
+export const whyUnconfigured = (pod: StartingPod): string[] =>
+  whyWaits(pod, new Set(["CreateContainerConfigError"])).filter((why) => unconfigured.test(why));
+
 function whyWaits(pod: StartingPod, reasons: ReadonlySet<string>): string[] {
   const waits = containersOf(pod).find(({ state }) => reasons.has(reasonOf(state)));
   const { reason = "", message } = waits?.state?.waiting ?? {};

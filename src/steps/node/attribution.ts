@@ -1,14 +1,14 @@
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import { findDaemons } from "../../clients/kubernetes/daemons.ts";
+import { findDaemons, withoutRoom } from "../../clients/kubernetes/daemons.ts";
 import { isReady, nameOf, readySince, saysNotReady } from "../../clients/kubernetes/nodes.ts";
-import { belongsToNode, daemonOf, isPodReady, isUntriedVersion } from "../../clients/kubernetes/pods.ts";
+import { belongsToNode, daemonOf, isPodReady, isUntriedVersion, mountsOf } from "../../clients/kubernetes/pods.ts";
 import { isServerThere } from "../../clients/kubernetes/registration.ts";
-import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
+import { paths, type Node, type Pod, type Resource } from "../../clients/kubernetes/types.ts";
 import { supervisorAt } from "../../clients/kubernetes/urls.ts";
 import { hostOfNode, listVms, readPower } from "../../clients/proxmox/vms.ts";
 import { pressuresOfPods } from "../../domain/availability/serving.ts";
-import { whyUnfetched } from "../../domain/availability/starting.ts";
+import { whyUnconfigured, whyUnfetched } from "../../domain/availability/starting.ts";
 import { leaves } from "../../domain/drain/drain.ts";
 import { shortList } from "../../domain/drain/local-data.ts";
 import { labels } from "../../domain/model/formats.ts";
@@ -159,8 +159,9 @@ async function findCauseInPods({ client, name }: SuspectNode): Promise<string | 
     const daemons = here.filter(belongsToNode);
     return (
       whatIsNotFetched(daemons) ??
+      (await findNotConfigured(client, daemons)) ??
       whatIsUntried(name, daemons, pods) ??
-      (node && (whatIsNotGiven(node, nodes) ?? (await findNotMade(client, node, daemons)) ?? whatUsesItUp(node, here)))
+      (node && (whatIsNotGiven(node, nodes) ?? (await findNotMade(client, node, pods)) ?? whatUsesItUp(node, here)))
     );
   } catch (error) {
     return `its daemons cannot be seen: ${messageOf(error)}`;
@@ -176,6 +177,20 @@ function whatIsNotFetched(daemons: readonly Pod[]): string | undefined {
   return why.length === 0 ? undefined : `its daemons cannot be fetched: ${why.join("; ")}`;
 }
 
+/** Secrets and ConfigMaps that its daemons need and that somebody has deleted: pods that run already keep theirs. */
+async function findNotConfigured(client: Kubernetes, daemons: readonly Pod[]): Promise<string | undefined> {
+  const waiting = daemons.filter((pod) => !isPodReady(pod));
+  const said = waiting.flatMap((pod) => whyUnconfigured(pod));
+  const mounted = waiting.flatMap((pod) => mountsOf(pod).map((mount) => ({ ...mount, of: titleOf(pod) })));
+  const gone = await Promise.all(
+    mounted.map(async ({ path, title, of }) =>
+      (await client.find<Resource>(path)) === undefined ? [`${of}: ${title} not found`] : [],
+    ),
+  );
+  const why = [...said, ...gone.flat()];
+  return why.length === 0 ? undefined : `its daemons lack their configuration: ${shortList([...new Set(why)])}`;
+}
+
 /** The addresses of a node's pods: the controller manager gives none once those of the cluster are used up. */
 function whatIsNotGiven(node: Node, nodes: readonly Node[]): string | undefined {
   const hasNone = ({ spec }: Node) => spec?.podCIDR === undefined;
@@ -184,9 +199,15 @@ function whatIsNotGiven(node: Node, nodes: readonly Node[]): string | undefined 
 }
 
 /** DaemonSets that make no pod for the node, such as its network: a webhook may refuse it, or controllers stand still. */
-async function findNotMade(client: Kubernetes, node: Node, daemons: readonly Pod[]): Promise<string | undefined> {
+async function findNotMade(client: Kubernetes, node: Node, pods: readonly Pod[]): Promise<string | undefined> {
   const { expected } = await findDaemons(client, node, {});
-  for (const pod of daemons) expected.delete(daemonOf(pod) ?? "");
+  for (const pod of pods.filter(({ spec }) => spec?.nodeName === nameOf(node))) expected.delete(daemonOf(pod) ?? "");
+  const rooms = withoutRoom(pods);
+  const whys = [...expected].flatMap(([uid, name]) => {
+    const why = rooms.get(uid)?.get(nameOf(node));
+    return why === undefined ? [] : [`DaemonSet ${name} finds no room on it: ${why}`];
+  });
+  if (whys.length > 0) return whys.join("; ");
   return expected.size === 0 ? undefined : `no pod was made for it of DaemonSet ${shortList([...expected.values()])}`;
 }
 

@@ -4,12 +4,13 @@ import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import { deleteToken, isTokenGone, mintToken, tokenName } from "../../clients/kubernetes/bootstrap-token.ts";
 import { readServerToken } from "../../clients/kubernetes/server-token.ts";
-import { findNode, isReady, nameOf, readySince } from "../../clients/kubernetes/nodes.ts";
-import { findDaemons } from "../../clients/kubernetes/daemons.ts";
+import { findNode, isReady, listNodes, nameOf, readySince } from "../../clients/kubernetes/nodes.ts";
+import { findDaemons, findWithoutRoom } from "../../clients/kubernetes/daemons.ts";
 import { belongsToNode, daemonOf, isPodReady } from "../../clients/kubernetes/pods.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { named, waitUntil } from "../../clients/kubernetes/watch.ts";
 import type { VmConfig } from "../../clients/proxmox/vms.ts";
+import { labels as ours } from "../../domain/model/formats.ts";
 import { titleOf } from "../../domain/model/titles.ts";
 import type { SlotInput } from "../input.ts";
 import { unjudged } from "./attribution.ts";
@@ -113,7 +114,7 @@ async function awaitNodeReady(
   const awaited = (node: Node): string[] => [
     ...missingForMembership(node, expected),
     ...obstaclesOf(node, expected)
-      .filter(({ by }) => by === "node" || expected.isMember !== true)
+      .filter(({ by }) => by === "node" || by === "daemons" || expected.isMember !== true)
       .map(({ reason }) => reason),
   ];
   const blockedBy = (): string =>
@@ -135,7 +136,12 @@ async function awaitNodeReady(
     );
   } catch (error) {
     if (!(error instanceof DeadlineError)) throw error;
-    if (last && isKeptByOthers(last, expected)) throw keptByOthers(error);
+    if (last && isKeptByOthers(last, expected)) {
+      const waiting = await findUnreadyDaemons(client, last, expected);
+      if (waiting.length === 0) throw keptByOthers(error);
+      const { where } = error.problem;
+      throw new NodeUnhealthy({ ...error.problem, where: `${where}; ${waiting.join("; ")}` }, { cause: error });
+    }
     const isHeard = last !== undefined && whySilent(last, expected) === undefined;
     throw new (isHeard ? NodeUnhealthy : NeverRegistered)(error.problem, { cause: error });
   }
@@ -151,10 +157,21 @@ function isKeptByOthers(node: Node, expected: Expected): boolean {
   );
 }
 
+/** Daemons that may keep a startup taint on the node, because they do not work there; empty: it has no such taint. */
+async function findUnreadyDaemons(client: Access["client"], node: Node, expected: Expected): Promise<string[]> {
+  if (obstaclesOf(node, expected).every(({ by }) => by !== "daemons")) return [];
+  const { unready } = await findDaemons(client, node, expected.labels);
+  const { items } = await client.list<Pod>(paths.pods, { fieldSelector: `spec.nodeName=${nameOf(node)}` });
+  return items.filter((pod) => isAwaited(pod, unready) && !isPodReady(pod)).map(sayUnready);
+}
+
+const isAwaited = (pod: Pod, unready: ReadonlySet<string>) => belongsToNode(pod) && !unready.has(daemonOf(pod) ?? "");
+const sayUnready = (pod: Pod) => `${titleOf(pod)} is not Ready`;
+
 function keptByOthers(error: DeadlineError): UserError {
   const { what, where } = error.problem;
   const todo =
-    "remove it, or name the taint in taints (it stays) or startupTaints (it goes) of the pool, then run pulumi up again. The image was not judged";
+    "remove it, or name the taint in taints (it stays) or startupTaints (it goes) of the pool; see to the controller that removes a startup taint once the daemons are Ready. Then run pulumi up again. The image was not judged";
   return new UserError({ what, where, todo }, { cause: error });
 }
 
@@ -191,7 +208,7 @@ async function awaitPodsReady(
   let waiting: string[] = [];
   let missing: string[] = [];
   const { expected, unready } = await findDaemons(client, node, labels);
-  const isAwaited = (pod: Pod) => belongsToNode(pod) && !unready.has(daemonOf(pod) ?? "");
+  for (const daemon of await findRoomlessOnPeers(client, node)) expected.delete(daemon);
   const onNode = { path: paths.pods, query: { fieldSelector: `spec.nodeName=${nameOf(node)}` } };
   try {
     await waitUntil<Pod, true>(
@@ -200,7 +217,7 @@ async function awaitPodsReady(
       deadline,
       (seen) => {
         const pods = [...seen.values()];
-        waiting = pods.filter((pod) => isAwaited(pod) && !isPodReady(pod)).map((pod) => `${titleOf(pod)} is not Ready`);
+        waiting = pods.filter((pod) => isAwaited(pod, unready) && !isPodReady(pod)).map(sayUnready);
         missing = [...expected]
           .filter(([uid]) => !pods.some((pod) => daemonOf(pod) === uid))
           .map(([, name]) => `DaemonSet ${name} has no pod on it`);
@@ -209,8 +226,21 @@ async function awaitPodsReady(
       () => [...waiting, ...missing].join("; "),
     );
   } catch (error) {
-    // A pod that was not created says nothing about the node that it would run on.
-    if (error instanceof DeadlineError && waiting.length > 0) throw new NodeUnhealthy(error.problem, { cause: error });
-    throw error;
+    if (!(error instanceof DeadlineError)) throw error;
+    if (waiting.length > 0) throw new NodeUnhealthy(error.problem, { cause: error });
+    // A pod that was not created, or has no room, says nothing about the node that it would run on.
+    const rooms = await findWithoutRoom(client);
+    const whys = [...expected.keys()].flatMap((uid) => rooms.get(uid)?.get(nameOf(node)) ?? []);
+    throw whys.length === 0 ? error : deadline.error(`${missing.join("; ")}: ${whys.join("; ")}`);
   }
+}
+
+/** DaemonSets whose pods wait for room on every other node of the pool: this one need not have what no other has. */
+async function findRoomlessOnPeers(client: Access["client"], node: Node): Promise<string[]> {
+  const rooms = await findWithoutRoom(client);
+  if (rooms.size === 0) return [];
+  const { [ours.cluster]: cluster = "", [ours.pool]: pool = "" } = node.metadata?.labels ?? {};
+  const peers = (await listNodes(client, { cluster, pool })).map(nameOf).filter((name) => name !== nameOf(node));
+  const isCommon = (waiting: ReadonlyMap<string, string>) => peers.every((name) => waiting.has(name));
+  return peers.length === 0 ? [] : [...rooms].flatMap(([daemon, waiting]) => (isCommon(waiting) ? [daemon] : []));
 }

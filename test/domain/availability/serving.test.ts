@@ -22,7 +22,7 @@ describe("what keeps pods away from a node", () => {
     ["a taint of the pool, written with an empty value", tainted({ key: "quiet", effect: "NoExecute" }), []],
     ["a taint of the pool with another value", tainted({ ...dedicated, value: "false" }), ["others"]],
     ["a taint of the pool with another effect", tainted({ ...dedicated, effect: "NoExecute" }), ["others"]],
-    ["a startup taint that is still there", tainted(cilium), ["node"]],
+    ["a startup taint that is still there", tainted(cilium), ["daemons"]],
     ["a taint that nobody configured", tainted({ key: "maintenance", effect: "NoExecute" }), ["others"]],
     ["a taint that only asks", tainted({ key: "maintenance", effect: "PreferNoSchedule" }), []],
     ["the controllers' taint of a node that was not Ready", tainted(notReady()), ["controllers"]],
