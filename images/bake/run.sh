@@ -30,7 +30,8 @@ report_failure() {
   why="exit code $code"
   case $code in 124 | 137) why="not done after $seconds s" ;; esac
   command=$(sed -n 's/^+\{1,\} //p' "$output" | tail -n 1 | cut -c 1-400 | quote)
-  report "{\"status\":\"failed\",\"stage\":\"$stage\",\"command\":${command:-\"\"},\"why\":\"$why\",\"output\":[$(quote_lines <"$output")]}"
+  facts="\"stage\":\"$stage\",\"command\":${command:-\"\"},\"why\":\"$why\""
+  report "{\"status\":\"failed\",$facts,\"output\":[$(quote_lines <"$output")]}"
 }
 
 mkdir -p "$bake/output"

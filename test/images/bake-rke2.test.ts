@@ -108,6 +108,11 @@ describe("a bake takes RKE2 from files with the digests of the definition", () =
       /has files outside/,
     ],
     [
+      "binaries at paths of their own",
+      async () => publish(await release({ outside: "/etc/passwd" })),
+      /has files outside/,
+    ],
+    [
       "binaries that climb",
       async () => publish(await release({ outside: "bin/../../etc/passwd" })),
       /has files outside/,

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Carries out the order in join.ready: starts RKE2 with the join data, or wipes them. Runs at boot and when the order changes.
+# Carries out the order in join.ready: starts RKE2 with the join data, or wipes them. Runs at boot and when the order
+# changes.
 set -eu
 umask 077
 root=${EVERGREEN_ROOT-}

@@ -1,6 +1,7 @@
 # shellcheck shell=sh disable=SC2115,SC2154
 # The container images, imported here so that a join pulls and imports nothing.
-# RKE2 imports only while it starts, so it is started until its containerd answers, and stopped; then containerd alone imports.
+# RKE2 imports only while it starts, so it is started until its containerd answers, and stopped; then containerd alone
+# imports.
 [ -f "$bake/images" ] || exit 0
 store=$root/var/lib/evergreen-bake
 data=$root/var/lib/rancher/rke2
@@ -39,7 +40,8 @@ systemctl stop evergreen-containerd.service
 # Of what RKE2 left behind only programs and images stay: no cluster, no certificate, no token.
 find "$data" -mindepth 1 -maxdepth 1 ! -name agent ! -name bin ! -name data -exec rm -rf {} +
 find "$data/agent" -mindepth 1 -maxdepth 1 ! -name images ! -name containerd -exec rm -rf {} +
-rm -rf "$root/etc/rancher/node" "$root/etc/rancher/rke2/rke2.yaml" "$root/etc/cni" "$root/var/lib/cni" "$root/var/lib/kubelet"
+rm -rf "$root/etc/rancher/node" "$root/etc/rancher/rke2/rke2.yaml"
+rm -rf "$root/etc/cni" "$root/var/lib/cni" "$root/var/lib/kubelet"
 # With the file there, archives that are brought later are imported once and not at each start (rancher/rke2,
 # docs/install/airgap.md). Releases that take the pins off the images then do not get it.
 if [ "$IMPORT_CACHE" = yes ]; then : >"$data/agent/images/.cache.json"; fi

@@ -32,7 +32,8 @@ awk -F : '$2 !~ /^[!*]/ { print $1 }' "$root/etc/shadow" | xargs -r -n 1 passwd 
 if [ "$SSH" = no ]; then
   for name in $ssh_packages; do
     # shellcheck disable=SC2016 # dpkg expands it
-    if [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ]; then apt purge --no-auto-remove "$name"; fi
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || :)
+    if [ "$status" = installed ]; then apt purge --no-auto-remove "$name"; fi
   done
   rm -f "$root"/etc/ssh/ssh_host_*
 fi

@@ -22,4 +22,4 @@ rm -rf "$root"/etc/rancher/node "$root"/etc/evergreen/join.* "$root"/etc/evergre
 # The day on which an account was made is the day of the bake: the archive's, so that two bakes are alike.
 awk -F : -v OFS=: -v day="$ARCHIVE_DAY" '$3 > day { $3 = day } { print }' "$root/etc/shadow" >"$bake/shadow"
 cat "$bake/shadow" >"$root/etc/shadow"
-rm -f "$root"/etc/passwd- "$root"/etc/shadow- "$root"/etc/group- "$root"/etc/gshadow- "$root"/etc/subuid- "$root"/etc/subgid-
+for name in passwd shadow group gshadow subuid subgid; do rm -f "$root/etc/$name-"; done

@@ -3,4 +3,5 @@
 rm -f "$root/etc/apt/sources.list.d/evergreen-bake.sources" "$root/etc/apt/apt.conf.d/91-evergreen-bake"
 cp -a "$bake/site-sources/." "$root/etc/apt/"
 apt-get -q clean
-rm -rf "$root"/var/lib/apt/lists/* "$root"/var/lib/apt/periodic/* "$root"/var/cache/apt/*.bin "$root"/var/lib/evergreen-bake
+rm -rf "$root"/var/lib/apt/lists/* "$root"/var/lib/apt/periodic/* "$root"/var/cache/apt/*.bin
+rm -rf "$root"/var/lib/evergreen-bake

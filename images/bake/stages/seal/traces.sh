@@ -7,4 +7,5 @@ find "$root/tmp" "$root/var/tmp" -mindepth 1 -maxdepth 1 ! -name 'systemd-privat
 find "$root/var/log" -type f \( -name '*.gz' -o -name '*.[0-9]' -o -name '*.old' \) -exec rm -f {} +
 find "$root/var/log" -type f -exec truncate -s 0 {} +
 rm -f "$root"/root/.*history "$root"/home/*/.*history "$root"/root/.viminfo "$root"/root/.lesshst "$root"/root/.wget-hsts
-rm -f "$root"/var/cache/ldconfig/aux-cache "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old "$root"/var/lib/ucf/*.[0-9]
+rm -f "$root"/var/cache/ldconfig/aux-cache "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old
+rm -f "$root"/var/lib/ucf/*.[0-9]
