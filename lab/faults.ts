@@ -158,9 +158,9 @@ export class Faults {
     return `${order.match} number ${order.nth} meets ${order.kind === "drop" ? `a cut ${moment} its effect` : order.reason}`;
   }
 
-  /** Holds a request of the tool under test at the boundary of a hold order. */
+  /** Holds a request of the tool under test, whichever of its tokens it has, at the boundary of a hold order. */
   private boundary(moment: Moment, request: Request): Fault | undefined {
-    if (request.token !== site.rolloutToken) return undefined;
+    if (request.token !== site.rolloutToken && request.token !== site.bakeToken) return undefined;
     const crossing = this.crossings.get(request) ?? this.boundaries.enter(request);
     this.crossings.set(request, crossing);
     return { hold: () => crossing.at(moment) };

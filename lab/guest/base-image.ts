@@ -2,7 +2,7 @@
 import type { ImageContent, Machine } from "../types.ts";
 import type { GuestFiles } from "./files.ts";
 import { hasPackage, installPackages, kernelAt } from "./packages.ts";
-import { applyPresets, unitState } from "./units.ts";
+import { applyPresets, startEnabled, unitState } from "./units.ts";
 
 /** Packages of the image, besides the agent. */
 const packages =
@@ -57,6 +57,7 @@ export const hasAgent = (files: GuestFiles): boolean => hasPackage(files, "qemu-
 export function startSystem(files: GuestFiles, { uuid }: Pick<Machine, "uuid">): void {
   const id = files.text("/etc/machine-id").trim();
   if (id === "uninitialized") applyPresets(files);
+  startEnabled(files);
   if (id === "" || id === "uninitialized") files.put("/etc/machine-id", `${uuid.replaceAll("-", "").toLowerCase()}\n`);
   const own = files.text("/etc/machine-id").trim();
   files.put(`/var/log/journal/${own}/system.journal`, "the journal of this machine\n");
@@ -67,7 +68,7 @@ export function startSystem(files: GuestFiles, { uuid }: Pick<Machine, "uuid">):
 export function beginInstance(files: GuestFiles, instance: string, hostname: string, userData: string): boolean {
   const directory = `/var/lib/cloud/instances/${instance}`;
   const isNew = files.get(`${directory}/boot-finished`) === undefined;
-  files.put("/run/cloud-init/status.json", "{}\n");
+  files.put("/run/cloud-init/status.json", '{"v1": {"init": {"errors": [], "recoverable_errors": {}}}}\n');
   files.put("/etc/netplan/50-cloud-init.yaml", "network: { version: 2 }\n");
   if (!isNew) return false;
   files.put(`${directory}/boot-finished`, `${instance}\n`);

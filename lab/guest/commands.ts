@@ -1,10 +1,11 @@
-/** The commands that a guest knows: those that the program and its checks of images run. */
+/** The commands that a guest knows: those that the program and its checks of images run, by their whole texts. */
 import { createHash } from "node:crypto";
 import type { Exit } from "./agent-exec.ts";
+import { changes } from "./changes.ts";
 import type { GuestFiles } from "./files.ts";
 import { findEntries } from "./find.ts";
-import { heldPackages, holdPackage, installedPackages } from "./packages.ts";
-import { disableUnit, enableUnit, maskUnit, nothing, presetOf, unitActivity, unitState, unmaskUnit } from "./units.ts";
+import { heldPackages, installedPackages } from "./packages.ts";
+import { failedUnits, nothing, presetOf, unitActivity, unitState } from "./units.ts";
 
 /** What commands act on. */
 export interface CommandHost {
@@ -18,8 +19,9 @@ type Run = (host: CommandHost, words: string[]) => string | Exit;
 /** What a command prints, by its whole text. A group of the expression is a word. */
 const commands: readonly [RegExp, Run][] = [
   [/^(?:true|:)$/, () => ""],
+  [/^sleep \d+$/, () => ""],
   [/^exit (\d+)$/, (_, [code]) => ({ code: Number(code) })],
-  [/^echo (.*)$/, (_, [text = ""]) => `${text}\n`],
+  [/^echo ([^>]*)$/, (_, [text = ""]) => `${text}\n`],
   [/^uname -r$/, ({ kernel }) => `${kernel}\n`],
   [/^cat (\/\S+)$/, ({ files }, [path = ""]) => read(files, path, "cat: ")],
   [/^test -f (\/\S+)$|^\[ -f (\/\S+) \]$/, ({ files }, words) => ({ code: files.get(words.join("")) ? 0 : 1 })],
@@ -32,17 +34,16 @@ const commands: readonly [RegExp, Run][] = [
     ({ files }, [units = "", any]) => activity(files, units, any !== undefined),
   ],
   [
-    /^systemctl (enable|disable|mask|unmask|start|stop) (.+)$/,
-    ({ files }, [verb = "", units = ""]) => switchUnits(files, verb, units),
-  ],
-  [
     /^systemctl list-unit-files --no-legend --plain (.+) \| awk '\{ print \$3 \}'$/,
     ({ files }, [units = ""]) => lines(wordsOf(units).map((unit) => presetOf(files, unit))),
   ],
-  [/^systemctl list-units --failed --no-legend --plain \| awk '\{ print \$1 \}'$/, () => ""],
+  [
+    /^systemctl list-units --failed --no-legend --plain \| awk '\{ print \$1 \}'$/,
+    ({ files }) => lines(failedUnits(files)),
+  ],
   [/^stat -c '%a %U %G' (\/\S+)$/, ({ files }, [path = ""]) => `${modeOf(files, path)} root root\n`],
   [/^apt-mark showhold(?: \| sort)?$/, ({ files }) => lines(heldPackages(files))],
-  [/^apt-mark hold (\S+)$/, ({ files }, [name = ""]) => hold(files, name)],
+  [/^dpkg --get-selections \| awk '\$2 == "hold" \{ print \$1 \}'$/, ({ files }) => lines(heldPackages(files))],
   [/^dpkg-query -W(?: -f '[^']*')?$/, ({ files }) => listPackages(files)],
   [/^apt-config dump \| grep -i '\^(\S+) '$/, ({ files }, [name = ""]) => aptSetting(files, name)],
   [/^sysctl -n (.+)$/, ({ files }, [names = ""]) => kernelSettings(files, wordsOf(names))],
@@ -73,10 +74,15 @@ const commands: readonly [RegExp, Run][] = [
   [/^(?:\/usr\/lib\/evergreen\/)measure (\/\S+)$/, ({ files }, [directory = ""]) => measure(files, directory)],
 ];
 
+const changed = changes.map(([pattern, change]): [RegExp, Run] => [
+  pattern,
+  ({ files }, words) => change(files, words),
+]);
+
 /** @returns undefined when the guest has no such command */
 export function runCommand(host: CommandHost, text: string): Exit | undefined {
   const plain = text.trim().replace(/^(?:\/usr)?\/s?bin\//, "");
-  for (const [pattern, run] of commands) {
+  for (const [pattern, run] of [...commands, ...changed]) {
     const found = pattern.exec(plain);
     if (!found) continue;
     const printed = run(host, found.slice(1));
@@ -126,20 +132,9 @@ function activity(files: GuestFiles, units: string, any: boolean): Exit {
   return { code: any || found.every((state) => state === "active") ? 0 : 3, out: lines(found) };
 }
 
-function switchUnits(files: GuestFiles, verb: string, units: string): string {
-  const change = { enable: enableUnit, disable: disableUnit, mask: maskUnit, unmask: unmaskUnit }[verb];
-  for (const unit of wordsOf(units)) change?.(files, unit);
-  return "";
-}
-
 /** Octal digits: as the image's stages leave directories, otherwise the usual ones. */
 function modeOf(files: GuestFiles, path: string): string {
   return files.text(`/var/lib/modes${path}`).trim() || "755";
-}
-
-function hold(files: GuestFiles, name: string): string {
-  holdPackage(files, name);
-  return `${name} set on hold.\n`;
 }
 
 function listPackages(files: GuestFiles): string {
@@ -164,6 +159,7 @@ function kernelSettings(files: GuestFiles, names: readonly string[]): Exit {
       .flatMap((path) => linesOf(files.text(path)))
       .map((line) => line.split("=").map((part) => part.trim()) as [string, string]),
   );
+  for (const path of files.below("/run/sysctl")) set.set(path.slice("/run/sysctl/".length), files.text(path).trim());
   const missing = names.find((name) => !set.has(name));
   const out = lines(names.flatMap((name) => set.get(name) ?? []));
   if (missing === undefined) return { code: 0, out };
@@ -206,7 +202,11 @@ function swaps(files: GuestFiles): string[] {
 }
 
 function cloudInitErrors(files: GuestFiles): string[] {
-  return linesOf(files.text("/run/cloud-init/errors"));
+  type Found = { errors?: string[]; recoverable_errors?: Record<string, string[]> };
+  const { v1 } = JSON.parse(files.text("/run/cloud-init/status.json")) as { v1: Record<string, Found> };
+  return Object.entries(v1).flatMap(([name, { errors = [], recoverable_errors: passed = {} }]) =>
+    [...errors, ...Object.keys(passed)].map((found) => `${name} ${found}`),
+  );
 }
 
 function imageSays(files: GuestFiles, key: string): string {
@@ -215,7 +215,7 @@ function imageSays(files: GuestFiles, key: string): string {
 
 function missingModules(files: GuestFiles, names: readonly string[]): string[] {
   const loaded = files.below("/etc/modules-load.d").flatMap((path) => linesOf(files.text(path)));
-  return names.filter((name) => !loaded.includes(name));
+  return names.filter((name) => !loaded.includes(name) || files.get(`/run/modules-removed/${name}`) !== undefined);
 }
 
 /** Writes the lists of packages and protected files, as images/bake/guest/measure.sh does. @returns their digests */

@@ -32,10 +32,34 @@ export function unitState(files: GuestFiles, unit: string): "masked" | "enabled"
   return isThere(files, unit) ? "disabled" : undefined;
 }
 
-/** As after a boot: what is enabled runs. RKE2 without join data tries for ever. */
-export function unitActivity(files: GuestFiles, unit: string): "active" | "activating" | "inactive" {
-  if (unitState(files, unit) !== "enabled") return "inactive";
-  return unit.startsWith("rke2-") ? "activating" : "active";
+const running = (unit: string) => `/run/systemd/units/${unit}`;
+const failed = "/run/systemd/failed";
+
+/** A boot starts what is enabled. */
+export function startEnabled(files: GuestFiles): void {
+  const directory = wanted("");
+  for (const path of files.below(directory.slice(0, -1))) startUnit(files, path.slice(directory.length));
+}
+
+/** RKE2 without join data tries for ever. */
+export function startUnit(files: GuestFiles, unit: string): void {
+  files.put(running(unit), unit.startsWith("rke2-") ? "activating" : "active");
+}
+
+export function stopUnit(files: GuestFiles, unit: string): void {
+  files.remove(running(unit));
+}
+
+export function unitActivity(files: GuestFiles, unit: string): string {
+  return files.get(running(unit))?.toString() ?? "inactive";
+}
+
+export function failUnit(files: GuestFiles, unit: string): void {
+  files.put(`${failed}/${unit}`, "");
+}
+
+export function failedUnits(files: GuestFiles): string[] {
+  return files.below(failed).map((path) => path.slice(failed.length + 1));
 }
 
 /** What the presets of the image say of a unit: without any, everything that can be enabled is. */

@@ -66,11 +66,30 @@ describe("a lab in which an image is baked", function () {
     });
     assert.equal(said, "guests of bakes: fails in units");
     await begin(9501);
+    assert.ok((await lab.status).boundaries.changes > 0, "requests of the token of bakes can be held");
     const failed = await awaitResult(9501, "bake");
     assert.deepEqual(failed.status === "failed" && [failed.stage, failed.output], ["units", ["no units"]]);
     await lab.call("DELETE /faults", undefined);
     await baker.pve("POST", "nodes/pve1/qemu/9501/status/stop");
     await baker.pve("DELETE", "nodes/pve1/qemu/9501");
+  });
+
+  it("refuses a CD, has no room for it, and fails to convert, on order", async () => {
+    const seed = seedOf(bake);
+    const upload = () => baker.upload(site.imageStorage, { content: "iso" }, "refused.iso", seed);
+    const match = "POST nodes/.*/upload";
+    await lab.call("POST /faults", { kind: "answer", match, nth: 1, status: 503, reason: "Service Unavailable" });
+    await assert.rejects(upload(), /503/);
+    await lab.call("POST /faults", { kind: "full-storage", storage: site.imageStorage });
+    await assert.rejects(upload(), /import failed/);
+    await lab.call("DELETE /faults", undefined);
+    const vm = { vmid: "9503", name: "to-convert", pool: site.templates, scsi0: `${site.storage}:1` };
+    await baker.pve("POST", "nodes/pve1/qemu", vm);
+    await lab.call("POST /faults", { kind: "fail-task", type: "qmtemplate", nth: 1, text: "no room for a base image" });
+    await assert.rejects(baker.pve("POST", "nodes/pve1/qemu/9503/template"), /no room for a base image/);
+    await lab.call("DELETE /faults", undefined);
+    assert.equal((await lab.status).vms.find(({ vmid }) => vmid === 9503)?.template, false);
+    await baker.pve("DELETE", "nodes/pve1/qemu/9503");
   });
 
   it("makes a template whose clones join as nodes, with what the definition says", async () => {
@@ -93,7 +112,9 @@ describe("a lab in which an image is baked", function () {
     assert.equal(kubeletVersion, bake.definition.rke2.version);
     assert.equal(osImage, "Ubuntu 24.04.3 LTS");
     assert.equal(kernelVersion, described.kernel);
-    const images = (await lab.status).vms.map(({ vmid, image }) => [vmid, image] as const);
+    const { vms, violations } = await lab.status;
+    assert.deepEqual(violations, []);
+    const images = vms.map(({ vmid, image }) => [vmid, image] as const);
     assert.deepEqual(
       images.filter(([vmid]) => vmid === 1000 || vmid === 9502),
       [

@@ -9,6 +9,7 @@ import { seedSite, site } from "../../../lab/proxmox/site.ts";
 import { labSources, labWeb, rke2File } from "../../../lab/web.ts";
 import { cidata } from "../../../src/domain/images/cidata.ts";
 import type { ImageDefinition } from "../../../src/domain/images/definition.ts";
+import { RECORD_DIRECTORY, type MeasuredLists } from "../../../src/domain/images/measurement.ts";
 import {
   commandOf,
   filesOf,
@@ -217,6 +218,12 @@ export class BakeLab {
       site.bakeToken,
     );
     return config.smbios1.replace(/^uuid=/, "");
+  }
+
+  /** What a sealed guest has measured of itself. */
+  async record(vmid: number): Promise<Required<MeasuredLists>> {
+    const read = async (name: string) => (await this.read(vmid, `${RECORD_DIRECTORY}/${name}`)) ?? "";
+    return { packages: await read("packages"), files: await read("files"), images: await read("images") };
   }
 
   /** What a command prints at the console of a guest; undefined when it fails. */

@@ -71,7 +71,8 @@ export class Operator {
     const texts = Object.entries(fields).map(([name, value]) => `${part(name, "")}${value}\r\n`);
     const head = `${texts.join("")}${part("filename", `; filename="${filename}"`)}`;
     const body = Buffer.concat([Buffer.from(head), content, Buffer.from(`\r\n--${mark}--\r\n`)]);
-    await this.send("POST", `nodes/pve1/storage/${storage}/upload`, `multipart/form-data; boundary=${mark}`, body);
+    const path = `nodes/pve1/storage/${storage}/upload`;
+    await this.send("POST", path, `multipart/form-data; boundary=${mark}`, body);
   }
 
   private async send(method: Method, path: string, type: string, body: string | Buffer): Promise<unknown> {
