@@ -2,14 +2,13 @@ import { UserErrors, type Problem } from "../runtime/errors.ts";
 import { localVolumePolicy, SERVER_POOL, type Config } from "../config/config.ts";
 import { poolPlans, type ClusterPlan } from "./cluster-plan.ts";
 import type { Kubernetes } from "../clients/kubernetes/client.ts";
-import { affinityNodeOf, deletedNode, readData, type DataPicture } from "../clients/kubernetes/local-data.ts";
+import { affinityNodeOf, readData, withoutNode, type DataPicture } from "../clients/kubernetes/local-data.ts";
 import { nameOf } from "../clients/kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../clients/kubernetes/record.ts";
 import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import { byHandWords } from "../domain/drain/by-hand.ts";
 import { labelsByHost } from "../domain/model/labels.ts";
 import { isOverdue } from "../domain/rollout/kept.ts";
-import { hasJoined } from "../domain/rollout/slot-state.ts";
 import {
   keptWords,
   localVolumeProblems,
@@ -89,10 +88,7 @@ function strandedOf(
   const { volumes, nodes, pods } = data;
   const found = nodes.find((one) => nameOf(one) === vm.name);
   const own = records.find(({ uuid }) => uuid === vm.uuid);
-  const absent = deletedNode(vm.name);
-  // A node that never was a member has no data, and what a retired one had was looked for while it had its labels.
-  const mayHaveMore = own === undefined || hasJoined(own);
-  const node = found ? affinityNodeOf(found) : { ...absent, mayHaveMore };
+  const node = found ? affinityNodeOf(found) : withoutNode(vm.name, own, vm.lacksMemberTag !== true);
   const stay = nodes.filter((one) => !(found && departing.has(nameOf(one)))).map(affinityNodeOf);
   return localVolumes({ node, stay, given: wanted?.spec.labels ?? {} }, volumes, pods);
 }

@@ -1,5 +1,7 @@
 import type { AffinityNode } from "../../domain/drain/node-affinity.ts";
 import { HOST_NAME } from "../../domain/model/labels.ts";
+import type { NodeRecord } from "../../domain/model/types.ts";
+import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { Kubernetes } from "./client.ts";
 import { nameOf } from "./nodes.ts";
 import { paths, type Node, type PersistentVolume, type Pod } from "./types.ts";
@@ -28,11 +30,14 @@ export const affinityNodeOf = (node: Node): AffinityNode => ({
 });
 
 /**
- * A node whose Node was deleted: its name serves as its host name, and nobody knows what labels the drivers of its
- * volumes had given to it.
+ * A node that has no Node. When it was a member, its Node was deleted: its name serves as its host name, and nobody knows
+ * what labels the drivers of its volumes had given to it. One that never was a member has no data, and what a retired one
+ * had was looked for while it had its labels.
+ * @param own its record, when there is one
+ * @param wasStarted whether its VM was started as a node
  */
-export const deletedNode = (name: string): AffinityNode => ({
+export const withoutNode = (name: string, own: NodeRecord | undefined, wasStarted: boolean): AffinityNode => ({
   name,
   labels: { [HOST_NAME]: name },
-  mayHaveMore: true,
+  mayHaveMore: own === undefined ? wasStarted : hasJoined(own),
 });

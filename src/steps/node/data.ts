@@ -4,10 +4,11 @@ import { say } from "../../runtime/log.ts";
 import { findAccess, SilentServers } from "../../clients/kubernetes/access.ts";
 import { KubernetesUnreachable } from "../../clients/kubernetes/errors.ts";
 import { findServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
-import { affinityNodeOf, deletedNode } from "../../clients/kubernetes/local-data.ts";
+import { affinityNodeOf, withoutNode } from "../../clients/kubernetes/local-data.ts";
 import { nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readSlotRecord } from "../../clients/kubernetes/record.ts";
 import { paths, type Node, type PersistentVolume, type Pod } from "../../clients/kubernetes/types.ts";
+import { hasMemberTag } from "../../clients/proxmox/tags.ts";
 import type { ListedVm } from "../../clients/proxmox/vms.ts";
 import { keptWords, localVolumeProblems, localVolumes, mayBeLocal } from "../../domain/drain/local-data.ts";
 import { scratchWords } from "../../domain/drain/scratch-data.ts";
@@ -34,9 +35,11 @@ export async function requireDataMayGo(
   departing: DepartingNode,
   { access: { client } }: Decommissioning,
 ): Promise<void> {
-  const { name, own } = departing;
+  const { name, own, vm } = departing;
   if (own?.keeps !== undefined) return;
-  const node = departing.node ? affinityNodeOf(departing.node) : deletedNode(name);
+  const node = departing.node
+    ? affinityNodeOf(departing.node)
+    : withoutNode(name, own, vm === undefined || hasMemberTag(vm.tags));
   const volumes = await client.list<PersistentVolume>(paths.persistentVolumes);
   const candidates = volumes.items.filter((volume) => mayBeLocal(volume, node));
   if (candidates.length === 0) return;
