@@ -1,5 +1,7 @@
 import type { Cluster } from "./cluster.ts";
 import { labels } from "../../src/domain/model/formats.ts";
+import { lineOf } from "../../src/domain/model/generation.ts";
+import type { NodeSpec } from "../../src/domain/model/types.ts";
 import type { Stored } from "./objects.ts";
 import { isRefused } from "./pods.ts";
 import type { Story } from "./story.ts";
@@ -12,7 +14,7 @@ interface Judged {
   id: string;
   state: string;
   why: string;
-  spec: { image: string };
+  spec: NodeSpec;
 }
 
 /**
@@ -45,7 +47,10 @@ export class VerdictWatcher {
         this.judges(generation, control.etcd.stalledNodes);
         // One that an ended run has left may have had no node that a pod could start on.
         const isFirst = !judged.some(({ id, state }) => id !== generation.id && state === "proved");
-        this.proves(object.metadata.name.replace("pool-", ""), generation, isFirst, cluster);
+        // A slot of servers that goes back gets another incarnation of the content, with an id of its own.
+        const line = judged.flatMap(({ id, spec }) => (lineOf(spec) === generation.id ? [id] : []));
+        const proved = { ...generation, ids: new Set([generation.id, ...line]) };
+        this.proves(object.metadata.name.replace("pool-", ""), proved, isFirst, cluster);
       }
     });
   }
@@ -54,14 +59,19 @@ export class VerdictWatcher {
    * No generation is proved by a long soak that one of its nodes did not hold for, or while not one of them starts a pod,
    * and Kubernetes says why.
    */
-  private proves(pool: string, { id, state }: Judged, isFirst: boolean, { objects, pods, time }: Cluster): void {
+  private proves(
+    pool: string,
+    { id, state, ids }: Judged & { ids: ReadonlySet<string> },
+    isFirst: boolean,
+    { objects, pods, time }: Cluster,
+  ): void {
     // Servers and agents of the same content have the same id.
     const key = `${pool} ${id}`;
     const isNew = state === "proved" && this.states.get(key) !== "proved";
     this.states.set(key, state);
     if (!isNew) return;
     const isOne = ({ metadata: { labels: all = {} } }: Stored) =>
-      all[labels.pool] === pool && all[labels.generation] === id;
+      all[labels.pool] === pool && ids.has(all[labels.generation] ?? "");
     const nodes = objects.list("nodes").filter(isOne);
     const { availability } = this.watcher;
     for (const node of nodes.filter((one) => availability.hasCutSoakShort(pool, one)))
