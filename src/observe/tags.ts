@@ -4,6 +4,7 @@ import type { Kubernetes } from "../clients/kubernetes/client.ts";
 import { readGivenTags, writeGivenTags } from "../clients/kubernetes/cluster-record.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { ProxmoxError } from "../clients/proxmox/errors.ts";
+import { IdentityError } from "../clients/proxmox/identity.ts";
 import { setTags } from "../clients/proxmox/marks.ts";
 import { tagsOf } from "../clients/proxmox/tags.ts";
 import { listVms } from "../clients/proxmox/vms.ts";
@@ -117,6 +118,8 @@ async function setTagsOfOne(
   } catch (error) {
     // A VM that is locked, or whose configuration has just changed.
     if (error instanceof ProxmoxError) return error.message;
+    // A clone that no run has claimed has the name of a retired node, of the same content. Steps prove what they need.
+    if (error instanceof IdentityError) return error.differences.join("; ");
     throw error;
   }
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { tagsOf } from "../../src/clients/proxmox/tags.ts";
+import { status } from "./fault-kinds.ts";
 import { Stage, stageImages } from "./stage.ts";
 
 /** VMs and Nodes that have the number, the name or the uuid of another. */
@@ -237,4 +238,27 @@ describe("a server that is made, in virtual time", function () {
       });
       assert.deepEqual(world.story.violations, []);
     });
+
+  it("is not asked of a clone that nobody has claimed by the record of a retired namesake, be tags edited", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world } = stage;
+    await stage.play(async () => {
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      // The former generation comes again, and the run dies between the clone and its claim.
+      let hasCloned = false;
+      world.believes = ({ api, process }) => {
+        if (api !== "kube" || !process.name.startsWith("claim-demo-workers-0")) return undefined;
+        hasCloned = true;
+        return status(503, "ServiceUnavailable", "etcdserver: request timed out");
+      };
+      assert.equal(await stage.dieAt(stage.before, () => hasCloned), "killed");
+      world.believes = () => undefined;
+      await world.time.sleep(30_000);
+      const tagged = { ...stage.before, pool: { tags: ["team-a"] } };
+      assert.equal(await stage.up(tagged), "done", stage.engine.why);
+      assert.equal(await stage.up(tagged), "done", stage.engine.why);
+      assert.ok(stage.vm(1102).tags.includes("team-a"));
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
 });
