@@ -73,10 +73,10 @@ function rank({ down, voterDown, replaces }: SlotPlan): number {
  * at the end of a run anyway. Blue-green: all VMs at once, and no node leaves before every new node has joined.
  */
 function agentOrder(bySlot: readonly SlotPlan[], strategy: Strategy): SlotOrder[] {
-  const slots = bySlot.toSorted((a, b) => Number(isOut(b)) - Number(isOut(a)));
+  const slots = bySlot.toSorted((a, b) => outRank(a) - outRank(b));
   const moving = slots.filter(({ replaces }) => replaces.length > 0);
   const window = {
-    out: slots.filter((slot) => isOut(slot) || slot.replaces.length > 0),
+    out: slots.filter((slot) => isDown(slot) || isOpen(slot) || slot.replaces.length > 0),
     room: roomOf(slots, strategy),
   };
   return slots.map((slot) => {
@@ -98,15 +98,16 @@ function arrival(moving: readonly SlotPlan[], k: number, { kind, surge }: Strate
 }
 
 /**
- * A handover waits for the handover `room` places before it: a sliding window without a barrier. Slots that are out
- * from the start stand at the front of the window. Such a slot waits for no other; and when there are more of them than
- * `room`, no other slot is handed over before all but `room` of them serve again.
+ * A handover waits for the handover `room` places before it: a sliding window without a barrier. Slots that are down
+ * stand at the front of the window and are out from the start. Such a slot waits for no other; and when there are more
+ * of them than `room`, no other slot is handed over before all but `room` of them serve again. Slots with an open
+ * handover come next: they may have a node left to drain, which no slot that is down must wait for.
  */
 function handedOverAfter(slot: SlotPlan, { out, room }: { out: readonly SlotPlan[]; room: number }): number[] {
-  if (isOut(slot)) return [];
+  if (isDown(slot)) return [];
   const k = out.indexOf(slot);
-  const atFront = out.filter(isOut).length;
-  const first = k - room < atFront ? out.slice(0, Math.max(0, atFront - room)) : [];
+  const down = out.filter(isDown).length;
+  const first = k - room < down ? out.slice(0, Math.max(0, down - room)) : [];
   return [...first.map((one) => one.slot), ...before(out, k, room)];
 }
 
@@ -115,9 +116,14 @@ function isDown({ down, unreachable }: SlotPlan): boolean {
   return down === true && unreachable?.own !== true;
 }
 
-/** Whether a slot is out before the run begins: nobody serves in it, or what it has evicted may have no place yet. */
-function isOut(slot: SlotPlan): boolean {
-  return isDown(slot) || (slot.open === true && slot.unreachable?.own !== true);
+/** Whether an earlier run has begun the handover of a slot, and what it has evicted may have no place yet. */
+function isOpen({ open, unreachable }: SlotPlan): boolean {
+  return open === true && unreachable?.own !== true;
+}
+
+function outRank(slot: SlotPlan): number {
+  if (isDown(slot)) return 0;
+  return isOpen(slot) ? 1 : 2;
 }
 
 /**
@@ -140,7 +146,7 @@ export function downFirst({ role, slots }: Pick<PoolPlan, "role" | "slots">): nu
 
 /** Slots of agents whose handover an earlier run has begun, and that therefore come first. */
 export function openFirst({ slots }: Pick<PoolPlan, "slots">): number[] {
-  return slots.filter((slot) => isOut(slot) && !isDown(slot)).map(({ slot }) => slot);
+  return slots.filter((slot) => isOpen(slot) && !isDown(slot)).map(({ slot }) => slot);
 }
 
 function unbound(slot: SlotPlan): SlotOrder {

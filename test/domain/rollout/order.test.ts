@@ -68,6 +68,20 @@ describe("order", () => {
     assert.deepEqual(openFirst({ slots: opened }), [2]);
   });
 
+  it("has slots that are down come before one whose handover is open, which has a node left to drain (3639783784)", () => {
+    const { slots, strategy } = plan("rolling", [true, true, true], { surge: 1, maxUnavailable: 1 });
+    const more = [{ open: true as const }, { down: true as const }, {}];
+    const edges = order({ role: "agent", strategy, slots: slots.map((one, k) => ({ ...one, ...more[k] })) });
+    assert.deepEqual(
+      edges.map(({ slot, join, handover }) => [slot, join, handover]),
+      [
+        [1, [], []],
+        [0, [1], [1]],
+        [2, [0], [0]],
+      ],
+    );
+  });
+
   it("binds nobody who has no predecessor", () => {
     for (const kind of ["rolling", "blueGreen"] as const) {
       for (const edge of order(plan(kind, [false, false, false, false], { surge: 1, maxUnavailable: 1 }))) {
