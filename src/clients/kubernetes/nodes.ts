@@ -57,6 +57,7 @@ export async function listNodes(client: Kubernetes, wanted: Parameters<typeof se
 
 export const nameOf = ({ metadata }: Resource): string => metadata?.name ?? "";
 export const uuidOf = (node: Node): string => (node.status?.nodeInfo?.systemUUID ?? "").toLowerCase();
+export const bootOf = (node: Node): string => node.status?.nodeInfo?.bootID ?? "";
 export const isCordoned = (node: Node): boolean => node.spec?.unschedulable === true;
 export const isOurCordon = (node: Node): boolean => node.metadata?.annotations?.[cordonedBy] !== undefined;
 /** The id of the run that began to empty the node, be it cordoned by that run or by somebody else. */
@@ -169,12 +170,14 @@ export function observedNode(node: Node): ObservedNode {
   const role: Role = isServer(node) ? "server" : "agent";
   const addresses = ipAddressesOf(node);
   const since = readySince(node);
+  const boot = bootOf(node);
   const lifelongKeys = role === "server" ? lifelongKeysOf(node) : undefined;
   return {
     name: nameOf(node),
     uuid: uuidOf(node),
     ready: isReady(node),
     ...(since === "" ? {} : { readySince: since }),
+    ...(boot === "" ? {} : { boot }),
     schedulable: !isCordoned(node),
     kubelet: node.status?.nodeInfo?.kubeletVersion ?? "",
     ...(addresses.length === 0 ? {} : { addresses }),

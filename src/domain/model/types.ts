@@ -150,6 +150,8 @@ export interface ObservedNode {
   ready: boolean;
   /** When it became Ready, or ceased to be, ISO 8601. Absent: it has not reported yet. */
   readySince?: string;
+  /** Id of its boot. Absent: it has not reported yet. */
+  boot?: string;
   schedulable: boolean;
   kubelet: string;
   /** Every IP address that it reports, of both families. Absent: it has not said one yet. */
@@ -202,6 +204,8 @@ export interface NodeRecord extends NodeAddresses {
   phase: SlotPhase;
   /** ISO 8601. */
   since: string;
+  /** The boot that a join has last seen it in, and when it first did, ISO 8601. Absent: not known. */
+  boot?: { id: string; since: string };
   /** Controllers whose pods its handover has evicted, until all these pods are scheduled again. Absent: none. */
   displaced?: Displaced[];
   /**

@@ -1,6 +1,7 @@
-import type { Decision, Situation } from "./situation.ts";
+import { ownedBy, stateOf, type Decision, type Situation } from "./situation.ts";
+import { soakOf, waitFor } from "./soak.ts";
 import { compareVersions, parseVersion } from "../versions/versions.ts";
-import { isHealthy, type Member, type SlotState } from "./slot-state.ts";
+import { isHealthy, type SlotState } from "./slot-state.ts";
 import { isStuck } from "./unreachable.ts";
 import type {
   Generation,
@@ -208,13 +209,6 @@ function isShort(pool: PoolSpec): boolean {
   return pool.strategy.soakSeconds <= INLINE_SOAK_SECONDS;
 }
 
-interface Soak {
-  over: boolean;
-  /** When its time ends or ended. */
-  until?: Date;
-  why: string[];
-}
-
 /**
  * Whether a run has watched the short soak of these nodes to its end. Not when it was killed or disturbed meanwhile, nor
  * when one of them has got its slot after that, as in a rollout that was taken back and begun again.
@@ -228,57 +222,10 @@ export function wasWatched(
   return state === "soaking" && unwatched !== true && nodes.every((node) => !(Date.parse(node.since) > end));
 }
 
-function waitFor({ until, why }: Soak): Pick<Decision, "soaksUntil" | "why"> {
-  return until === undefined || Number.isNaN(until.getTime()) ? { why } : { soaksUntil: until, why };
-}
-
-/**
- * The state of the soak. When its time is over, its nodes must also be healthy. The time counts from the last node, and
- * anew from when one of them was not Ready: it has restarted, was off, or was not heard.
- */
-function soakOf(situation: Situation): Soak {
-  const { pool, wanted, now } = situation;
-  const known = stateOf(situation, wanted.id);
-  if (known?.state !== "soaking") return { over: false, why: [] };
-  const nodes = ownedBy(situation, wanted.id).flatMap((slot) => slot.owner ?? []);
-  if (nodes.length === 0 && pool.slots > 0) return { over: false, why: [`no node of ${wanted.id} soaks`] };
-  const begun = latestOf([known.since, ...nodes.flatMap((node) => node.record?.since ?? [])]);
-  const fallen = nodes.filter(({ node }) => Date.parse(node?.readySince ?? "") > begun);
-  const start = latestOf([new Date(begun), ...fallen.flatMap(({ node }) => node?.readySince ?? [])]);
-  const end = new Date(start + pool.strategy.soakSeconds * 1000);
-  if (!(end <= now)) return { over: false, until: end, why: [soaksUntil(wanted.id, end, fallen)] };
-  const unhealthy = nodes.filter((node) => !isHealthy(node)).map((node) => node.name);
-  if (unhealthy.length === 0) return { over: true, why: [`the soak of ${wanted.id} ended at ${isoOf(end)}`] };
-  return {
-    over: false,
-    until: end,
-    why: [`the soak of ${wanted.id} ended at ${isoOf(end)}, but not healthy: ${unhealthy.join(", ")}`],
-  };
-}
-
-function soaksUntil(id: string, end: Date, fallen: readonly Member[]): string {
-  const names = fallen.map(({ name }) => name).join(", ");
-  if (names === "") return `${id} soaks until ${isoOf(end)}; a run after that goes on`;
-  return `${id} soaks anew until ${isoOf(end)}, because not Ready meanwhile: ${names}; a run after that goes on`;
-}
-
-/** In milliseconds; NaN: one of them is not readable. */
-function latestOf(times: readonly (string | Date)[]): number {
-  return Math.max(...times.map((time) => new Date(time).getTime()));
-}
-
-function isoOf(time: Date): string {
-  return Number.isNaN(time.getTime()) ? "an unknown time" : time.toISOString();
-}
-
 /** A share of the slots as a number of nodes: rounded up, at least one, at most all. */
 export function nodesOf(share: Share, slots: number): number {
   const nodes = "nodes" in share ? share.nodes : Math.ceil((share.percent * slots) / 100);
   return Math.min(slots, Math.max(1, nodes));
-}
-
-function stateOf({ record }: Situation, id: string): GenerationRecord | undefined {
-  return record?.generations.find((generation) => generation.id === id);
 }
 
 /**
@@ -307,10 +254,6 @@ function baseOf(situation: Situation): Generation {
   const others = byCount.flatMap(([id]) => stateOf(situation, id) ?? []);
   const unfailed = [...others, stateOf(situation, wanted.id) ?? { ...wanted, state: "rolling" }];
   return lastProved(situation) ?? plain(unfailed.find((one) => one.state !== "failed")) ?? plain(others[0]) ?? wanted;
-}
-
-function ownedBy({ slots }: Situation, id: string): SlotState[] {
-  return slots.filter((slot) => slot.owner?.line === id);
 }
 
 function ownedByOthers({ slots, wanted }: Situation): SlotState[] {

@@ -1,4 +1,4 @@
-import type { Generation, PlanKind, PlanVerdict, PoolRecord, PoolSpec } from "../model/types.ts";
+import type { Generation, GenerationRecord, PlanKind, PlanVerdict, PoolRecord, PoolSpec } from "../model/types.ts";
 import type { SlotState } from "./slot-state.ts";
 
 /** The input of a decision. */
@@ -26,4 +26,12 @@ export interface Decision {
   soaksUntil?: Date;
   /** The reasons, for a reader. */
   why: string[];
+}
+
+export function stateOf({ record }: Situation, id: string): GenerationRecord | undefined {
+  return record?.generations.find((generation) => generation.id === id);
+}
+
+export function ownedBy({ slots }: Situation, id: string): SlotState[] {
+  return slots.filter((slot) => slot.owner?.line === id);
 }

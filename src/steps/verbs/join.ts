@@ -31,6 +31,7 @@ import {
 } from "../cluster/control-plane.ts";
 import { Disturbance } from "../cluster/disturbance.ts";
 import { attributeFailure, hiccup, unjudged } from "../node/attribution.ts";
+import { bootRecord, hasRestarted, recordRestart } from "../node/boot.ts";
 import { findClaimed, claimedAs, claimedBefore, type Claimed } from "../node/claimed.ts";
 import { bootstrapCluster } from "../cluster/bootstrap.ts";
 import type { SlotInput } from "../input.ts";
@@ -72,13 +73,16 @@ export async function join(context: StepContext, input: SlotInput): Promise<Part
   const { access } = connection;
   if (access === undefined) return await joinFirst(context, input, vm, connection.vms);
 
-  const member = await findMember(context, input, vm, access.client, await readNodeView(access.client, input));
-  if (member) return member;
+  const before = await readNodeView(access.client, input);
+  const member = await findMember(context, input, vm, access.client, before);
+  if (member && !hasRestarted(before)) return member;
   return await withLease(context, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
     // Another step may have joined it during the wait.
     const view = await readNodeView(access.client, input);
     const joinedMeanwhile = await findMember(context, input, vm, access.client, view);
-    return joinedMeanwhile ?? (await joinNode(context, input, vm, { access, fence, view }));
+    if (joinedMeanwhile === undefined) return await joinNode(context, input, vm, { access, fence, view });
+    await recordRestart(access.client, input.pool, view);
+    return joinedMeanwhile;
   });
 }
 
@@ -168,7 +172,7 @@ async function joinNode(
     const phase = own.phase === "handedOver" ? "handedOver" : "joined";
     await fence.check();
     await writeFacts(client, input.pool, {
-      nodes: [{ ...own, phase, since: own.phase === phase ? own.since : since }],
+      nodes: [{ ...own, ...bootRecord(client, node, own), phase, since: own.phase === phase ? own.since : since }],
     });
     say(`${input.node} is a member`);
     return claimedAs(input, vm, cluster);
