@@ -25,7 +25,7 @@ export function checksOfDefinition(definition: ImageDefinition): Check[] {
       { id: "held-packages", looksAt: "packages that no patch replaces" },
       BOTH,
       // apt would leave a cache in the sealed image.
-        "dpkg --get-selections | awk '$2 == \"hold\" { print $1 }'",
+      "dpkg --get-selections | awk '$2 == \"hold\" { print $1 }'",
       hold.toSorted().join("\n"),
       plants("one more", "apt-mark hold tar"),
     ),
@@ -42,7 +42,7 @@ export function checksOfDefinition(definition: ImageDefinition): Check[] {
         BOTH,
         `sysctl -n ${settings.map(([name]) => name).join(" ")}`,
         settings.map(([, value]) => value).join("\n"),
-        plants("another value", `sysctl -q -w ${settings[0]?.[0] ?? ""}=${settings[0]?.[1] === "0" ? "1" : "0"}`),
+        plants("another value", planted(sysctl)),
       ),
     kernel.modules.length > 0 &&
       prints(
@@ -78,4 +78,11 @@ export function checksOfDefinition(definition: ImageDefinition): Check[] {
       ),
   ];
   return checks.filter((check) => check !== false);
+}
+
+/** Sets one of some settings to the next number: there are those with which at 0 no program starts any more. */
+function planted(sysctl: ImageDefinition["sysctl"]): string {
+  const [name, value] =
+    Object.entries(sysctl).find(([, text]) => /^\d+$/.test(text)) ?? Object.entries(sysctl)[0] ?? [];
+  return `sysctl -q -w ${name ?? ""}=${Number(value) + 1 || 0}`;
 }
