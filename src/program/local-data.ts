@@ -6,8 +6,9 @@ import { affinityNodeOf, readData, withoutNode, type DataPicture } from "../clie
 import { nameOf } from "../clients/kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../clients/kubernetes/record.ts";
 import type { ObservedCluster } from "../observe/observed-cluster.ts";
-import { byHandWords } from "../domain/drain/by-hand.ts";
-import { labelsByHost } from "../domain/model/labels.ts";
+import { byHandWords, homelessWords } from "../domain/drain/by-hand.ts";
+import type { AffinityNode } from "../domain/drain/node-affinity.ts";
+import { HOST_NAME, labelsByHost } from "../domain/model/labels.ts";
 import { isOverdue } from "../domain/rollout/kept.ts";
 import {
   keptWords,
@@ -44,6 +45,7 @@ export async function planLocalData(
   if (kubernetes === undefined || departing.size === 0) return clusterPlan;
   const data = await readData(kubernetes);
   const problems: Problem[] = [];
+  const after = nodesAfter(clusterPlan, departing, data);
   const forPool = (plan: PoolPlan): PoolPlan => {
     const records = observed.records.get(plan.pool)?.nodes ?? [];
     const leaving = departingOf(plan)
@@ -56,6 +58,7 @@ export async function planLocalData(
     const words = [
       ...kept.map((one) => strandedWords(one, stranded, consent)),
       ...lostWords(plan, data, labelsByHost(config.site)),
+      ...homeless(plan, after, data),
     ].map((line) => `  ${line}`);
     return { ...plan, kept: [...plan.kept, ...kept], words: [...plan.words, ...words] };
   };
@@ -135,6 +138,18 @@ function lostWords(plan: PoolPlan, { nodes, pods }: DataPicture, byHost: readonl
   );
   return [...firstOf(departingOf(plan).map((name) => scratchWords(name, pods))), ...firstOf(manualChanges)];
 }
+
+/** The nodes that there are after the run. What comes has the labels of its pool. */
+function nodesAfter(plan: ClusterPlan, departing: ReadonlySet<string>, { nodes }: DataPicture): AffinityNode[] {
+  const come = poolPlans(plan).flatMap(({ slots, wanted }) =>
+    slots.map(({ name }) => ({ name, labels: { ...wanted?.spec.labels, [HOST_NAME]: name } })),
+  );
+  const stay = nodes.filter((one) => !departing.has(nameOf(one))).map(affinityNodeOf);
+  return [...stay, ...come.filter(({ name }) => !stay.some((one) => one.name === name))];
+}
+
+const homeless = ({ leaving }: PoolPlan, after: readonly AffinityNode[], { pods }: DataPicture): string[] =>
+  firstOf(leaving.map((name) => homelessWords(name, after, pods)));
 
 /** Longest list of nodes per pool: a large cluster has hundreds of similar nodes. */
 const most = 10;

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { Stored } from "./objects.ts";
 import type { Workload } from "./pods.ts";
 import { Stage, stageImages } from "./stage.ts";
 
@@ -89,4 +90,39 @@ describe("pods that have no place, in virtual time", function () {
         for (const [key, value] of labels) assert.ok(words.includes(`label ${key}=${value}`), words);
       });
     });
+
+  for (const how of ["fewer slots", "a removed pool"])
+    it(`keep the next node from leaving for good (${how})`, async () => {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 4 });
+      const { objects, pods } = stage.world.cluster;
+      await stage.play(async () => {
+        const strategy = { kind: "rolling", surge: 1, maxUnavailable: 1 };
+        const gpu = { name: "gpu", first: 1200, image: stage.before.image, slots: 3, rollout: 0, strategy };
+        const isRemoved = how === "a removed pool";
+        if (isRemoved) assert.equal(await stage.up({ ...stage.before, others: [gpu] }), "done", stage.engine.why);
+        const leaving = (isRemoved ? [1200, 1201, 1202] : [1101, 1102, 1103]).map((vmid) => stage.nameOf(vmid));
+        for (const [number, name] of leaving.entries()) {
+          const node = objects.get("nodes", name);
+          const label = `example.org/disk-${number}`;
+          if (node) objects.put("nodes", labelled(node, label));
+          pods.deploy(workload(`app-${number}`, { selector: label }));
+        }
+        await stage.world.time.sleep(30_000);
+        const wish = isRemoved ? stage.before : { ...stage.before, slots: 1 };
+        for (const run of [1, 2]) {
+          assert.equal(await stage.up(wish), "failed", `run ${run}`);
+          assert.match(stage.engine.why, /pods that earlier retirements of pool \w+ evicted have found no place/);
+          assert.equal(leaving.filter((name) => objects.get("nodes", name)).length, 2);
+          if (run > 1) continue;
+          const { pools = [], removed = [] } = stage.engine.clusterPlan ?? {};
+          const words = [...pools, ...removed].flatMap((one) => one.words).join("\n");
+          assert.match(words, /leaves, and load\/app-0-\d+, load\/app-0-\d+ will find no place: no node that stays/);
+        }
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    });
 });
+
+function labelled(node: Stored, label: string): Stored {
+  return { ...node, metadata: { ...node.metadata, labels: { ...node.metadata.labels, [label]: "yes" } } };
+}

@@ -285,9 +285,21 @@ export class Pods {
         labels: kind === "DaemonSet" ? { daemon: owner } : { app: owner },
         ownerReferences: [{ kind, name: owner, uid, controller: true }],
       },
-      spec: node === undefined ? {} : { nodeName: node },
+      spec: {
+        ...(kind === "ReplicaSet" ? this.selectedBy(owner) : {}),
+        ...(node === undefined ? {} : { nodeName: node }),
+      },
       status: { phase: "Pending", conditions: [], containerStatuses: [{ restartCount: 0 }] },
     });
+  }
+
+  /** What the pods of a workload ask of a node. */
+  private selectedBy(name: string): object {
+    const [key, value] = this.workloads.find((one) => one.name === name)?.selector?.split("=") ?? [];
+    if (key === undefined) return {};
+    if (value !== undefined) return { nodeSelector: { [key]: value } };
+    const nodeSelectorTerms = [{ matchExpressions: [{ key, operator: "Exists" }] }];
+    return { affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } } } };
   }
 }
 

@@ -108,6 +108,21 @@ export function byHandWords(node: HandNode, successor: string, given: Given, pod
   ];
 }
 
+/**
+ * A line when a node leaves for good, and pods of it ask for what no other node has.
+ * @param others nodes that stay or come
+ */
+export function homelessWords(name: string, others: readonly AffinityNode[], pods: readonly SelectingPod[]): string[] {
+  const homeless = pods
+    .filter((pod) => pod.spec?.nodeName === name && leaves(pod))
+    .filter((pod) => !others.some((node) => mayRunOn(pod, node)))
+    .map(titleOf);
+  if (homeless.length === 0) return [];
+  return [
+    `${name} leaves, and ${shortList(homeless.toSorted())} will find no place: no node that stays has the labels that ${homeless.length === 1 ? "it asks" : "they ask"} for`,
+  ];
+}
+
 function order(verb: string, node: string, what: readonly string[]): string[] {
   return what.length > 0 ? [`kubectl ${verb} node ${node} ${what.join(" ")}`] : [];
 }

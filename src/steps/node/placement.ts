@@ -45,11 +45,15 @@ export function owed({ nodes }: PoolRecord, { slot }: Pick<SlotInput, "slot">): 
   return once(nodes.filter((node) => node.slot === slot));
 }
 
+/** What empties nodes: handovers, and retirements of nodes whose slot is given up. */
+type Emptying = "handovers" | "retirements";
+
 /**
- * Likewise for the whole pool. A slot whose nodes are all retired no longer exists, and its evicted pods are not waited
- * for.
+ * Likewise for the whole pool. A slot whose nodes are all retired no longer exists, and only another retirement waits for
+ * its evicted pods: it would take room from them once more.
  */
-function owedInPool({ nodes }: PoolRecord): Displaced[] {
+function owedInPool({ nodes }: PoolRecord, by: Emptying): Displaced[] {
+  if (by === "retirements") return once(nodes);
   const slots = new Set(nodes.filter(({ phase }) => phase !== "retired").map(({ slot }) => slot));
   return once(nodes.filter(({ slot }) => slots.has(slot)));
 }
@@ -101,17 +105,18 @@ export async function awaitEarlierPlaced(
   client: Kubernetes,
   input: SlotInput,
   departing: DepartingNode,
+  by: Emptying = "handovers",
 ): Promise<void> {
   if (departing.node === undefined || !isReady(departing.node) || departing.node.spec?.unschedulable === true) return;
   const record = await readPoolRecord(client, input.pool);
-  const displaced = owedInPool(record);
+  const displaced = owedInPool(record, by);
   if (displaced.length === 0) return;
   const kept = await readKeptClaims(client);
   await awaitNone(context, client, input, {
     displaced: [],
     left: (pods) => unscheduled(pods, displaced, kept),
     problem: (left, seconds) => ({
-      what: `pods that earlier handovers of pool ${input.pool} evicted have found no place in ${seconds} s: ${left}`,
+      what: `pods that earlier ${by} of pool ${input.pool} evicted have found no place in ${seconds} s: ${left}`,
       where: `slot ${input.slot}, whose ${departing.name} serves and stays until they have`,
     }),
   });

@@ -14,8 +14,9 @@ import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import { retryUntilRoom, withDisruptionLease } from "../cluster/availability.ts";
 import { claimedBefore } from "../node/claimed.ts";
 import type { SlotInput } from "../input.ts";
-import { departingNode, type DepartingNode } from "../node/departing-nodes.ts";
+import { departingNode, refresh, type DepartingNode } from "../node/departing-nodes.ts";
 import { readNodeView, type NodeView } from "../node/node-view.ts";
+import { awaitEarlierPlaced, rememberDisplaced } from "../node/placement.ts";
 import { powerOff } from "../node/power-off.ts";
 import { recordRetired, decommissionNode } from "../node/decommission.ts";
 import { allFences, withLease, slotLease, type StepContext } from "../context.ts";
@@ -147,12 +148,32 @@ async function retireKnown(context: StepContext, input: SlotInput, found: Found)
     const place = { ...input, strategy: await readStrategy(access, input) };
     // Decommissions also a node that is off or has no Node by now: it may resume serving before its turn comes.
     await retryUntilRoom(context, input, () =>
-      withDisruptionLease(context, access, place, [departing], (disruption, mayLeave) => {
+      withDisruptionLease(context, access, place, [departing], async (disruption, mayLeave) => {
         const work = { context, access, fence: allFences(fence, disruption), input };
-        return decommissionNode(departing, work, () => mayLeave(departing));
+        const one =
+          input.role === "agent" ? await awaitRoomToRetire(context, input, access.client, departing) : departing;
+        await decommissionNode(one, work, () => mayLeave(departing));
       }),
     );
   });
+}
+
+/**
+ * Waits until what earlier retirements of the pool evicted has a place, and records what this one evicts.
+ * @returns the node with that in its record
+ */
+async function awaitRoomToRetire(
+  context: StepContext,
+  input: SlotInput,
+  client: Access["client"],
+  departing: DepartingNode,
+): Promise<DepartingNode> {
+  const now = await refresh(client, departing);
+  await awaitEarlierPlaced(context, client, input, now, "retirements");
+  if (now.node === undefined) return departing;
+  await rememberDisplaced(client, input, new Set([now.name]));
+  const { own } = await readNodeView(client, input);
+  return own === undefined ? departing : { ...departing, own };
 }
 
 /** The strategy of the last update: the input of this delete is as old as the last change of its node. */
