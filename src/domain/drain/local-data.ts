@@ -51,7 +51,10 @@ export interface LocalVolume extends KeptVolume {
   pods: string[];
 }
 
-/** Labels that state a node's location: its successor gets them too. */
+/**
+ * Labels that state a node's location. A volume that is bound to one outlives the node, though its pods start nowhere
+ * while no node is there.
+ */
 const PLACES = [
   "topology.kubernetes.io/zone",
   "topology.kubernetes.io/region",
