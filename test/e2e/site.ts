@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { Workspace } from "../../cli/demo/workspace.ts";
 import { Deadline } from "../../src/runtime/deadline.ts";
 import { parsePoolRecord, parseSlotRecord } from "../../src/clients/kubernetes/record-format.ts";
+import { labels } from "../../src/domain/model/formats.ts";
 import { Kube, readKubeconfig } from "../../lab/kube.ts";
 import { startLab, type Lab } from "../../lab/lab.ts";
 import type { LabOptions } from "../../lab/site.ts";
@@ -213,21 +214,23 @@ export class Site {
     if (status !== 200) throw new Error(`${id} could not be judged: ${status}`);
   }
 
-  /** Makes all that is remembered of a pool older, as if the time had passed. */
+  /** Makes all that is remembered of a pool older, and since when its nodes are Ready, as if the time had passed. */
   async age(pool: string, seconds: number): Promise<void> {
+    const older = (time: string) => new Date(Date.parse(time) - seconds * 1000).toISOString();
     const { own, slots } = await this.facts(pool);
     for (const { metadata, data = {} } of own ? [own, ...slots] : slots) {
       // A healing is told from another by its time, and the schema has none.
       const facts = Object.entries(data).filter(([key]) => key !== "healing" && key !== "schema");
-      const older = facts.map(([key, text]) => {
-        const fact = JSON.parse(text) as { since: string };
-        const since = new Date(Date.parse(fact.since) - seconds * 1000).toISOString();
-        return [key, JSON.stringify({ ...fact, since })];
+      const aged = facts.map(([key, text]) => {
+        const fact = JSON.parse(text) as { since: string; boot?: { id: string; since: string } };
+        const boot = fact.boot && { boot: { ...fact.boot, since: older(fact.boot.since) } };
+        return [key, JSON.stringify({ ...fact, since: older(fact.since), ...boot })];
       });
-      const change = { data: Object.fromEntries(older) as object };
+      const change = { data: Object.fromEntries(aged) as object };
       const { status } = await this.withKube((kube) => kube.call("PATCH", `${mapsPath}/${metadata.name}`, change));
       if (status !== 200) throw new Error(`the record ${metadata.name} could not be changed: ${status}`);
     }
+    await this.withKube((kube) => ageNodes(kube, pool, older));
   }
 
   /** Makes the next join tokens of ours worthless as soon as they exist, as if their time were over. */
@@ -373,4 +376,20 @@ export class Site {
     if (child.pid === undefined) throw new Error(`${program} did not start`);
     return { child, pid: child.pid, said: () => output, ended };
   }
+}
+
+/** Makes the conditions of a pool's nodes older; their kubelets write them only when they change. */
+async function ageNodes(kube: Kube, pool: string, older: (time: string) => string): Promise<void> {
+  const path = `/api/v1/nodes?labelSelector=${encodeURIComponent(`${labels.pool}=${pool}`)}`;
+  const { body } = await kube.call<{ items: NodeConditions[] }>("GET", path);
+  for (const { metadata, status } of body.items) {
+    const conditions = status.conditions.map((one) => ({ ...one, lastTransitionTime: older(one.lastTransitionTime) }));
+    const changed = await kube.call("PATCH", `/api/v1/nodes/${metadata.name}/status`, { status: { conditions } });
+    if (changed.status !== 200) throw new Error(`the Node ${metadata.name} could not be changed: ${changed.status}`);
+  }
+}
+
+interface NodeConditions {
+  metadata: { name: string };
+  status: { conditions: { type: string; lastTransitionTime: string }[] };
 }
