@@ -9,6 +9,26 @@ import { Stage, stageImages } from "./stage.ts";
 describe("agents that leave, in virtual time", function () {
   this.timeout(60_000);
 
+  it("are taken for no destroy when their slot was handed over while nobody saw them (438752025)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1, allowDestroy: true });
+    const { cluster } = stage.world;
+    await stage.play(async () => {
+      const old = stage.vm(1100);
+      const run = stage.up(stage.agentsOf(1));
+      await stage.until(() => stage.world.dc.vms.get(1101)?.running === true);
+      cluster.objects.remove("nodes", old.name);
+      const { pool } = old;
+      old.pool = "theirs";
+      await run;
+      old.pool = pool;
+      await stage.world.time.sleep(60_000);
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+      const { data = {} } = cluster.objects.get("configmaps", "evergreen-system/cluster") ?? assert.fail();
+      assert.ok(!("goingAway" in (data as object)), "the cluster is being torn down");
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("wait for what was evicted also when a node takes its own slot back, and the run before has failed", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
     const { cluster, watcher } = stage.world;

@@ -10,6 +10,7 @@ import { proveVm } from "../../clients/proxmox/identity.ts";
 import { hasMemberTag } from "../../clients/proxmox/tags.ts";
 import { standingOf } from "../../clients/proxmox/settle.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../../clients/proxmox/vms.ts";
+import type { NodeRecord } from "../../domain/model/types.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import { retryUntilRoom, withDisruptionLease } from "../cluster/availability.ts";
 import { claimedBefore } from "../node/claimed.ts";
@@ -201,8 +202,10 @@ async function isDestroyed(
   const { pool, role, slot, node } = input;
   const isServer = role === "server";
   if (own === undefined || !(isServer ? hasJoined(own) : own.phase === "handedOver")) return false;
-  // An incomplete server: the last rollout wants the one that has the slot.
-  if (own.phase !== "handedOver" && record.nodes.some((one) => one.slot === slot && one.phase === "handedOver"))
+  // The last rollout wants the node that got the slot last: not an incomplete server, nor one that could not be asked when
+  // its slot was handed over, as when its Node was deleted and its VM was out of sight.
+  const isLater = ({ since }: NodeRecord) => own.phase !== "handedOver" || Date.parse(since) > Date.parse(own.since);
+  if (record.nodes.some((one) => one.slot === slot && one.phase === "handedOver" && one.name !== node && isLater(one)))
     return false;
   if (!(await readWantedSlots(client, pool, role))(slot)) return false;
   if (!input.allowDestroy)
