@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Stored } from "./objects.ts";
-import { isPodReady } from "./pods.ts";
+import { isPodReady, nodeOf } from "./pods.ts";
 import { Stage, stageImages } from "./stage.ts";
 
 /** Handovers after which what was evicted does not run: how many more nodes are emptied. */
@@ -48,6 +48,41 @@ describe("a handover that does not end, in virtual time", function () {
         });
         assert.deepEqual(stage.world.story.violations, []);
       });
+
+  it("ends after two gates while new nodes take turns with the pods that none of them starts", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 4, adopted: true, maxUnavailable: 2 });
+    const { world } = stage;
+    const { objects, pods, nodes } = world.cluster;
+    await stage.play(async () => {
+      await deploy(stage);
+      const before = new Set(nodes.names());
+      const back = pods.lose("driver");
+      const run = { outcome: "" };
+      const update = stage.up(stage.agentsOf(1)).then((outcome) => void (run.outcome = outcome));
+      // As a descheduler does: three times in a gate, so that at the end of each the pods are elsewhere than before.
+      for (let moves = 0; moves < 60 && run.outcome === ""; moves += 1) {
+        await world.time.sleep(40_000);
+        const arrived = nodes.names().filter((name) => !before.has(name));
+        const waiting = objects.list("pods").filter((pod) => isApp(pod) && arrived.includes(nodeOf(pod)));
+        const next = arrived.find((name) => waiting.every((pod) => nodeOf(pod) !== name)) ?? arrived[moves % 2];
+        if (next === undefined) continue;
+        const moved = waiting.filter((pod) => nodeOf(pod) !== next);
+        for (const { metadata } of moved) {
+          pods.bindLate("app", next);
+          objects.remove("pods", `load/${metadata.name}`);
+        }
+      }
+      back();
+      await update;
+      assert.equal(run.outcome, "failed");
+      assert.match(stage.engine.why, /for 240 s the pods that left for \S+ came to new nodes that started none/);
+      assert.ok(
+        readyApps(stage).some((pod) => before.has(nodeOf(pod))),
+        "every old node is empty",
+      );
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
 
   it("keeps every other node, in each later run, while no pod is made in place of those that were evicted", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 4, adopted: true });

@@ -74,6 +74,12 @@ export function startingOnEach(
   return each.toSorted((a, b) => Number(b.is === "refused") - Number(a.is === "refused"));
 }
 
+/**
+ * How long a handover waits for all new nodes to start pods, in seconds: a node has a gate from the moment it was given
+ * some, and may be given them while another one still has its own.
+ */
+export const startSeconds = ({ gate }: { gate: number }): number => 2 * gate;
+
 /** A node that has started none of the pods that it was given. */
 export interface NotStarted {
   node: string;

@@ -2,6 +2,7 @@
  * The resources that a pool declares in a run and what each of them waits for, as data. The program turns them into
  * Pulumi resources (components/pool.ts); the simulation carries out the same data.
  */
+import { startSeconds } from "../availability/starting.ts";
 import type { BackupPolicy } from "../backup/snapshot.ts";
 import { longestDying } from "../drain/drain.ts";
 import { isAdopted } from "../model/generation.ts";
@@ -252,7 +253,10 @@ function handoverOf(args: GraphArgs, { slot, handover }: SlotOrder, gates: reado
     verb: "handover",
     environment: environmentOf(slotFacts(args, node)),
     rollout: poolName(args, "rollout"),
-    limits: { update: leaving * (timeouts.gate + retirementSeconds(timeouts)) + timeouts.gate },
+    // What was evicted finds a place, and starts.
+    limits: {
+      update: leaving * (timeouts.gate + retirementSeconds(timeouts)) + timeouts.gate + startSeconds(timeouts),
+    },
   };
 }
 

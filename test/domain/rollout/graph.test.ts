@@ -20,7 +20,8 @@ describe("the time limits of a pool's steps", () => {
 
   it("give each node that leaves a slot, or a pool, the whole of its time", () => {
     const { gate } = given.site.timeouts;
-    const forSlot = (...replaces: string[]) => limitsOf("handover", {}, replaces).update - gate;
+    // What was evicted has a gate to find a place, and two to start.
+    const forSlot = (...replaces: string[]) => limitsOf("handover", {}, replaces).update - 3 * gate;
     assert.equal(forSlot("a", "b"), 2 * forSlot("a"));
     const forPool = (...leaving: string[]) => limitsOf("verify", { leaving }).update - gate;
     assert.equal(forPool("a", "b"), 2 * forPool("a"));
