@@ -1,5 +1,5 @@
 import { Option } from "commander";
-import { readBakeShell, shellDigests } from "../../src/config/bake-shell.ts";
+import { readBakeShell, shellDigests } from "../../src/runtime/bake-shell.ts";
 import { digestOf, type ImageDefinition } from "../../src/domain/images/definition.ts";
 
 /** Options of every command about images. */

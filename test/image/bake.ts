@@ -6,7 +6,7 @@ import { checksOf } from "../../src/domain/images/hygiene-checks.ts";
 import { at, findingsOf, scriptOf, type Finding, type Moment } from "../../src/domain/images/hygiene.ts";
 import { commandOf, filesOf, progressOf, resultOf, type Kind } from "../../src/domain/images/stages.ts";
 import { metaData, networkConfig, userData, type Bake } from "../../src/domain/images/user-data.ts";
-import { readBakeShell } from "../../src/config/bake-shell.ts";
+import { readBakeShell } from "../../src/runtime/bake-shell.ts";
 import { definitionFixture } from "../support/image-definition.ts";
 import { DATES, PROBE, RKE2, type Archive } from "./archive.ts";
 import { makeOverlay, type Base } from "./base.ts";

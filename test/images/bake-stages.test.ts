@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { guest as contract, healthPort } from "../../images/contract.ts";
 import { resultOf, STAGES, type Kind } from "../../src/domain/images/stages.ts";
 import type { Bake } from "../../src/domain/images/user-data.ts";
-import { readBakeShell } from "../../src/config/bake-shell.ts";
+import { readBakeShell } from "../../src/runtime/bake-shell.ts";
 import { bakeFolder, bakeOf } from "../support/bake.ts";
 import { BakeGuest } from "../support/bake-guest.ts";
 

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { readBakeShell } from "../../src/config/bake-shell.ts";
+import { readBakeShell } from "../../src/runtime/bake-shell.ts";
 import type { ImageDefinition, ImageFile } from "../../src/domain/images/definition.ts";
 import { PUBLIC_SOURCES, type Bake } from "../../src/domain/images/user-data.ts";
 import { projectRoot } from "../../src/runtime/project.ts";

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { rootCertificates } from "node:tls";
 import { request, type Dispatcher } from "undici";
@@ -7,9 +8,22 @@ import { hide } from "../../runtime/log.ts";
 import { sendRetrying } from "../retry.ts";
 import { ProxmoxAnswerError, ProxmoxError, ProxmoxTokenRefused, ProxmoxUnreachable, proxyFaults } from "./errors.ts";
 
-export type Value = string | number | boolean;
+/** A list is sent as one parameter for each of its texts. */
+export type Value = string | number | boolean | readonly string[];
 export type Parameters = Record<string, Value | undefined>;
 type Method = "GET" | "POST" | "PUT" | "DELETE";
+
+/** A file that is sent to a storage. */
+export interface UploadedFile {
+  name: string;
+  bytes: Uint8Array;
+}
+
+/** What is sent with a request, beside its address. */
+interface Body {
+  type: string;
+  data: string | Uint8Array;
+}
 
 export interface ProxmoxCredentials {
   /** `https://host:8006`, without a path. */
@@ -134,14 +148,28 @@ export class Proxmox {
     return this.call("DELETE", path, query);
   }
 
+  /**
+   * Sends a file. pveproxy reads the fields only in the order `content`, `checksum-algorithm`, `checksum`, then the file,
+   * and no body of unknown length.
+   */
+  sendFile(path: string, fields: Record<string, string>, file: UploadedFile): Promise<unknown> {
+    return this.send("POST", path, "", multipart(fields, file));
+  }
+
   async close(): Promise<void> {
     await this.agent.close();
   }
 
   private async call(method: Method, path: string, parameters: Parameters): Promise<unknown> {
+    const form = encode(parameters);
+    if (method === "GET" || method === "DELETE") return await this.send(method, path, form === "" ? "" : `?${form}`);
+    return await this.send(method, path, "", { type: "application/x-www-form-urlencoded", data: form });
+  }
+
+  private async send(method: Method, path: string, query: string, body?: Body): Promise<unknown> {
     return await sendRetrying({
       title: `Proxmox: ${method} ${path}`,
-      send: () => this.sendOnce(method, path, encode(parameters)),
+      send: () => this.sendOnce(method, path, query, body),
       isRepeatable: method === "GET",
       isTransient: (error) => error instanceof ProxmoxError && proxyFaults.has(error.status),
       pauseMs: this.retryMs,
@@ -149,17 +177,15 @@ export class Proxmox {
     });
   }
 
-  private async sendOnce(method: Method, path: string, form: string): Promise<unknown> {
-    const inQuery = method === "GET" || method === "DELETE";
-    const query = inQuery && form !== "" ? `?${form}` : "";
+  private async sendOnce(method: Method, path: string, query: string, sent?: Body): Promise<unknown> {
     const answer = await request(`${this.endpoint}/api2/json${path}${query}`, {
       method,
       dispatcher: this.agent,
       headers: {
         authorization: `PVEAPIToken=${this.token}`,
-        ...(inQuery ? {} : { "content-type": "application/x-www-form-urlencoded" }),
+        ...(sent ? { "content-type": sent.type } : {}),
       },
-      ...(inQuery ? {} : { body: form }),
+      ...(sent ? { body: sent.data } : {}),
     });
     const body = parseBody(await answer.body.text());
     if (answer.statusCode === 401) throw new ProxmoxTokenRefused(this.endpoint, this.token, answer.statusText);
@@ -172,14 +198,24 @@ export class Proxmox {
 /** Percent-encodes everything: Proxmox misreads a raw `=` inside a value. Booleans are 1 and 0. */
 function encode(parameters: Parameters): string {
   return Object.entries(parameters)
-    .flatMap(([name, value]) =>
-      value === undefined ? [] : [`${encodeURIComponent(name)}=${encodeURIComponent(plain(value))}`],
-    )
+    .flatMap(([name, value]) => (value === undefined ? [] : plain(value).map((text) => [name, text] as const)))
+    .map(([name, text]) => `${encodeURIComponent(name)}=${encodeURIComponent(text)}`)
     .join("&");
 }
 
-function plain(value: Value): string {
-  return typeof value === "boolean" ? (value ? "1" : "0") : String(value);
+function plain(value: Value): readonly string[] {
+  if (typeof value === "object") return value;
+  return [typeof value === "boolean" ? (value ? "1" : "0") : String(value)];
+}
+
+/** A body as `multipart/form-data`: the fields, then the file in the field `filename`. */
+function multipart(fields: Record<string, string>, { name, bytes }: UploadedFile): Body {
+  const boundary = `evergreen-${randomUUID()}`;
+  const head = (disposition: string): string => `--${boundary}\r\nContent-Disposition: form-data; ${disposition}\r\n`;
+  const texts = Object.entries(fields).map(([key, value]) => `${head(`name="${key}"`)}\r\n${value}\r\n`);
+  const before = `${texts.join("")}${head(`name="filename"; filename="${name}"`)}Content-Type: application/octet-stream\r\n\r\n`;
+  const data = Buffer.concat([Buffer.from(before), bytes, Buffer.from(`\r\n--${boundary}--\r\n`)]);
+  return { type: `multipart/form-data; boundary=${boundary}`, data };
 }
 
 function parseBody(text: string): Record<string, unknown> | undefined {

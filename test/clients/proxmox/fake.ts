@@ -7,6 +7,8 @@ export interface Seen {
   method: string;
   path: string;
   parameters: Record<string, string>;
+  /** Every value of the parameters that come more than once; absent: none does. */
+  lists?: Record<string, string[]>;
   authorization: string | undefined;
 }
 
@@ -48,10 +50,14 @@ async function readRequest(request: IncomingMessage): Promise<Seen> {
   for await (const chunk of request) chunks.push(chunk as Buffer);
   const url = new URL(request.url ?? "/", "http://fake");
   const form = new URLSearchParams(Buffer.concat(chunks).toString());
+  const lists = [...new Set(form.keys())]
+    .map((name) => [name, form.getAll(name)] as const)
+    .filter(([, all]) => all.length > 1);
   return {
     method: request.method ?? "",
     path: decodeURIComponent(url.pathname.replace("/api2/json", "")),
     parameters: { ...Object.fromEntries(url.searchParams), ...Object.fromEntries(form) },
+    ...(lists.length > 0 && { lists: Object.fromEntries(lists) }),
     authorization: request.headers.authorization,
   };
 }

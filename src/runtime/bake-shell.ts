@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
-import { projectRoot } from "../runtime/project.ts";
+import { projectRoot } from "./project.ts";
 
 /** What a bake runs in the guest: every file of `images/bake/`, by its path in it. It is the program's own, at any site. */
 export function readBakeShell(folder = join(projectRoot, "images", "bake")): Map<string, Uint8Array> {
