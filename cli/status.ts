@@ -6,6 +6,8 @@ import { renderClusterPlan, planPools } from "../src/program/cluster-plan.ts";
 import { observedPool, type ObservedCluster } from "../src/observe/observed-cluster.ts";
 import { forecastDrains } from "../src/program/drains.ts";
 import { planLocalData } from "../src/program/local-data.ts";
+import { chooseVmHosts } from "../src/program/place-nodes.ts";
+import { readCandidateHosts } from "../src/observe/hosts.ts";
 import { paths, type Lease } from "../src/clients/kubernetes/types.ts";
 import { slotStates, type Member } from "../src/domain/rollout/slot-state.ts";
 import { readWithRegistries } from "../src/config/stack-config.ts";
@@ -32,9 +34,9 @@ export function statusCommand(program: Command): void {
         if (pools.size === 0) show(`${config.cluster} has no nodes yet\n`);
         const words = await describeNextUpdate(async () => {
           const planned = planPools(config, observed);
-          return renderClusterPlan(
-            await forecastDrains(config, observed, await planLocalData(config, observed, planned)),
-          );
+          const places = chooseVmHosts(config, observed, planned, await readCandidateHosts(site.pve, config));
+          const withData = await planLocalData(config, observed, planned, places);
+          return renderClusterPlan(await forecastDrains(config, observed, withData));
         });
         if (outdated.length > 0) show(`registries:\n${outdated.join("\n")}\n`);
         show(`the next update:\n${words}`);

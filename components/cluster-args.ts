@@ -760,7 +760,8 @@ export interface ClusterNodeArgs extends ClusterDefaultsArgs {
   adopt?: ClusterAdoptArgs[];
   /**
    * What a run does when a departing node of the pool has volumes that no other node can reach, and they are bound or
-   * hold retained data: `refuse` the run, or decommission the node and `keep` its VM.
+   * hold retained data: `refuse` the run, or decommission the node and `keep` its VM. Likewise for volumes of a zone
+   * that loses its last node for their pods: no VM is kept for them.
    *
    * A change of it: In place.
    *
@@ -1111,7 +1112,8 @@ export interface ClusterLocalVolumesArgs {
   /**
    * What a run does when a departing node has such volumes, and they are bound or hold retained data. `refuse`: the run
    * stops before it changes anything. `keep`: the node is decommissioned, and its VM stays, powered off, with its disk.
-   * It applies to pools without a setting of their own, and to a pool that left the configuration.
+   * Likewise for volumes of a zone that loses its last node for their pods: no VM is kept for them. It applies to pools
+   * without a setting of their own, and to a pool that left the configuration.
    *
    * A change of it: In place.
    *

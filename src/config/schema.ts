@@ -73,7 +73,7 @@ const whenNodesLeave = z.enum(["refuse", "keep"]);
 const localVolumes = z.strictObject({
   whenNodesLeave: whenNodesLeave.default("refuse").meta({
     description:
-      "What a run does when a departing node has such volumes, and they are bound or hold retained data. `refuse`: the run stops before it changes anything. `keep`: the node is decommissioned, and its VM stays, powered off, with its disk. It applies to pools without a setting of their own, and to a pool that left the configuration.",
+      "What a run does when a departing node has such volumes, and they are bound or hold retained data. `refuse`: the run stops before it changes anything. `keep`: the node is decommissioned, and its VM stays, powered off, with its disk. Likewise for volumes of a zone that loses its last node for their pods: no VM is kept for them. It applies to pools without a setting of their own, and to a pool that left the configuration.",
     change: "In place.",
   }),
   keepDays: count(0).max(3650).default(7).meta({
@@ -169,7 +169,7 @@ const node = {
   }),
   localVolumes: whenNodesLeave.exactOptional().meta({
     description:
-      "What a run does when a departing node of the pool has volumes that no other node can reach, and they are bound or hold retained data: `refuse` the run, or decommission the node and `keep` its VM.",
+      "What a run does when a departing node of the pool has volumes that no other node can reach, and they are bound or hold retained data: `refuse` the run, or decommission the node and `keep` its VM. Likewise for volumes of a zone that loses its last node for their pods: no VM is kept for them.",
     unset: "as `evergreen:localVolumes.whenNodesLeave`",
     change: "In place.",
   }),

@@ -1,14 +1,19 @@
 import { UserErrors, type Problem } from "../runtime/errors.ts";
-import { localVolumePolicy, SERVER_POOL, type Config } from "../config/config.ts";
+import { stepSite, type Config } from "../config/config.ts";
 import { poolPlans, type ClusterPlan } from "./cluster-plan.ts";
 import type { Kubernetes } from "../clients/kubernetes/client.ts";
 import { affinityNodeOf, readData, withoutNode, type DataPicture } from "../clients/kubernetes/local-data.ts";
 import { nameOf } from "../clients/kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../clients/kubernetes/record.ts";
+import type { Places } from "../observe/hosts.ts";
+import { paths, type Node } from "../clients/kubernetes/types.ts";
 import type { ObservedCluster } from "../observe/observed-cluster.ts";
+import { movedNodes } from "../observe/topology.ts";
+import { nodeChange } from "./node-change.ts";
+import { consentOf, planZonalVolumes } from "./zonal-volumes.ts";
 import { byHandWords, homelessWords } from "../domain/drain/by-hand.ts";
-import type { AffinityNode } from "../domain/drain/node-affinity.ts";
-import { HOST_NAME, labelsByHost } from "../domain/model/labels.ts";
+import type { NodeChange } from "../domain/drain/zonal-volumes.ts";
+import { labelsByHost } from "../domain/model/labels.ts";
 import { isOverdue } from "../domain/rollout/kept.ts";
 import {
   keptWords,
@@ -26,61 +31,79 @@ import type { KeptVm, ObservedVm, LocalVolumePolicy, NodeRecord, PoolPlan, PoolR
  * before the run begins (src/domain/rollout/kept.ts).
  */
 
-/** A pool's policy for local volumes, and the configuration path that sets it. */
-interface Consent extends LocalVolumePolicy {
-  where: string;
-}
-
 /**
- * Adds to the plan the data on departing nodes: in words, and as VMs that are kept.
+ * Adds to the plan the data on departing nodes, and that of places without nodes after the run: in words, as VMs that
+ * are kept, and as what no node reaches.
+ * @param places Proxmox hosts of the VMs that the run makes
  * @throws UserErrors that names every volume that would be stranded and that the configuration does not allow to be
  */
 export async function planLocalData(
   config: Config,
   observed: ObservedCluster,
   clusterPlan: ClusterPlan,
+  places: Places,
 ): Promise<ClusterPlan> {
   const { kubernetes } = observed;
   const departing = new Set(poolPlans(clusterPlan).flatMap(departingOf));
-  if (kubernetes === undefined || departing.size === 0) return clusterPlan;
+  if (kubernetes === undefined || (departing.size === 0 && !(await isAnyMoved(kubernetes, config, observed))))
+    return clusterPlan;
   const data = await readData(kubernetes);
   const problems: Problem[] = [];
-  const after = nodesAfter(clusterPlan, departing, data);
+  const change = nodeChange({ config, observed, clusterPlan, places, data, departing });
+  const strandedIn = new Map(
+    poolPlans(clusterPlan).map((plan) => {
+      const records = observed.records.get(plan.pool)?.nodes ?? [];
+      const leaving = departingOf(plan)
+        .flatMap((name) => observed.vms.find((vm) => vm.name === name) ?? [])
+        .filter((vm) => !wasKept(vm, observed, records));
+      return [
+        plan.pool,
+        { leaving, stranded: leaving.flatMap((vm) => strandedOf(plan, vm, { departing, records, data })) },
+      ];
+    }),
+  );
+  const local = new Set([...strandedIn.values()].flatMap(({ stranded }) => stranded.map(({ volume }) => volume)));
+  const zonal = planZonalVolumes({ config, observed, clusterPlan }, change, data, local);
   const forPool = (plan: PoolPlan): PoolPlan => {
-    const records = observed.records.get(plan.pool)?.nodes ?? [];
-    const leaving = departingOf(plan)
-      .flatMap((name) => observed.vms.find((vm) => vm.name === name) ?? [])
-      .filter((vm) => !wasKept(vm, observed, records));
-    const stranded = leaving.flatMap((vm) => strandedOf(plan, vm, { departing, records, data }));
+    const { leaving, stranded } = strandedIn.get(plan.pool) ?? { leaving: [], stranded: [] };
     const consent = consentOf(config, plan.pool);
     if (!consent.mayLeave) problems.push(...localVolumeProblems(stranded, consent.where));
     const kept = leaving.flatMap((vm) => keptOf(vm, stranded, observed.records.get(plan.pool)));
     const words = [
       ...kept.map((one) => strandedWords(one, stranded, consent)),
+      ...zonal.wordsOf(plan.pool),
       ...lostWords(plan, data, labelsByHost(config.site)),
-      ...homeless(plan, after, data),
+      ...homeless(plan, change, data),
     ].map((line) => `  ${line}`);
-    return { ...plan, kept: [...plan.kept, ...kept], words: [...plan.words, ...words] };
+    const unplaceable = zonal.unplaceableOf(plan.pool);
+    return {
+      ...plan,
+      kept: [...plan.kept, ...kept],
+      ...(unplaceable.size > 0 && { unplaceable }),
+      words: [...plan.words, ...words],
+    };
   };
   const planned = {
     controlPlane: forPool(clusterPlan.controlPlane),
     pools: clusterPlan.pools.map(forPool),
     removed: clusterPlan.removed.map(forPool),
   };
+  problems.push(...zonal.problems);
   if (problems.length > 0) throw new UserErrors(problems);
   return planned;
 }
 
-function departingOf({ slots, leaving }: PoolPlan): string[] {
-  return [...slots.flatMap(({ replaces }) => replaces), ...leaving];
+/** Whether nodes get other labels in this run, for the Proxmox host that they are on. */
+async function isAnyMoved(kubernetes: Kubernetes, config: Config, observed: ObservedCluster): Promise<boolean> {
+  const { topology } = stepSite(config);
+  if (topology === undefined) return false;
+  // A node that this run adopts has none of our labels yet.
+  const { items } = await kubernetes.list<Node>(paths.nodes);
+  return movedNodes(items, topology, observed).length > 0;
 }
 
-function consentOf(config: Config, pool: string): Consent {
-  const index = config.pools.findIndex(({ name }) => name === pool);
-  const own = pool === SERVER_POOL ? config.controlPlane : config.pools[index];
-  const path = pool === SERVER_POOL ? "evergreen:controlPlane" : `evergreen:pools[${index}]`;
-  const where = own === undefined ? "evergreen:localVolumes.whenNodesLeave" : `${path}.localVolumes`;
-  return { ...localVolumePolicy(config, own?.localVolumes), where };
+function departingOf({ slots, leaving }: PoolPlan): string[] {
+  return [...slots.flatMap(({ replaces }) => replaces), ...leaving];
 }
 
 function strandedOf(
@@ -139,17 +162,11 @@ function lostWords(plan: PoolPlan, { nodes, pods }: DataPicture, byHost: readonl
   return [...firstOf(departingOf(plan).map((name) => scratchWords(name, pods))), ...firstOf(manualChanges)];
 }
 
-/** The nodes that there are after the run. What comes has the labels of its pool. */
-function nodesAfter(plan: ClusterPlan, departing: ReadonlySet<string>, { nodes }: DataPicture): AffinityNode[] {
-  const come = poolPlans(plan).flatMap(({ slots, wanted }) =>
-    slots.map(({ name }) => ({ name, labels: { ...wanted?.spec.labels, [HOST_NAME]: name } })),
-  );
-  const stay = nodes.filter((one) => !departing.has(nameOf(one))).map(affinityNodeOf);
-  return [...stay, ...come.filter(({ name }) => !stay.some((one) => one.name === name))];
+function homeless({ leaving }: PoolPlan, { after }: NodeChange, { pods }: DataPicture): string[] {
+  // A label that nobody is sure of is missing.
+  const sure = after.map(({ name, labels }) => ({ name, labels }));
+  return firstOf(leaving.map((name) => homelessWords(name, sure, pods)));
 }
-
-const homeless = ({ leaving }: PoolPlan, after: readonly AffinityNode[], { pods }: DataPicture): string[] =>
-  firstOf(leaving.map((name) => homelessWords(name, after, pods)));
 
 /** Longest list of nodes per pool: a large cluster has hundreds of similar nodes. */
 const most = 10;
@@ -161,9 +178,9 @@ function firstOf(lines: readonly string[][]): string[] {
 }
 
 /**
- * Records the VMs that this run keeps, before it begins, and releases VMs that an earlier run kept and whose time is
- * over. Only this function removes the record that protects a VM from being destroyed, so a VM outlives the run that
- * decommissions its node.
+ * Records, before the run begins, the VMs that it keeps and the volumes that no node reaches after it, and releases VMs
+ * that an earlier run kept and whose time is over. Only this function removes the record that protects a VM from being
+ * destroyed, so a VM outlives the run that decommissions its node.
  */
 export async function recordKeptVms(
   kubernetes: Kubernetes,
@@ -173,27 +190,38 @@ export async function recordKeptVms(
   now: Date,
 ): Promise<void> {
   for (const plan of poolPlans(clusterPlan)) {
-    const keeps = observed.records.get(plan.pool)?.nodes.some((record) => record.keeps !== undefined);
-    if (plan.kept.length === 0 && keeps !== true) continue;
+    const before = observed.records.get(plan.pool)?.nodes ?? [];
+    const hasRecords = before.some(({ keeps, unplaceable }) => keeps !== undefined || unplaceable !== undefined);
+    if (plan.kept.length === 0 && plan.unplaceable === undefined && !hasRecords) continue;
     const policy = consentOf(config, plan.pool);
     const records = (await readPoolRecord(kubernetes, plan.pool)).nodes;
-    const nodes = records.flatMap((record) => changedRecord(record, plan, observed, policy, now));
+    const nodes = records.flatMap((record) => {
+      const changed = withUnplaceable(withKept(record, plan, observed, policy, now), plan, observed);
+      return JSON.stringify(changed) === JSON.stringify(record) ? [] : [changed];
+    });
     if (nodes.length > 0) await writeFacts(kubernetes, plan.pool, { nodes });
   }
 }
 
-function changedRecord(
+function withKept(
   record: NodeRecord,
   plan: PoolPlan,
   observed: ObservedCluster,
   policy: LocalVolumePolicy,
   now: Date,
-): NodeRecord[] {
+): NodeRecord {
   const { keeps, ...without } = record;
   const kept = plan.kept.find(({ name, vmid }) => name === record.name && vmid === record.vmid);
-  if (kept !== undefined)
-    return JSON.stringify(kept.volumes) === JSON.stringify(keeps) ? [] : [{ ...record, keeps: kept.volumes }];
-  if (keeps === undefined) return [];
+  if (kept !== undefined) return { ...record, keeps: kept.volumes };
+  if (keeps === undefined) return record;
   const serves = record.phase === "handedOver" && observed.nodes.some(({ name }) => name === record.name);
-  return serves || isOverdue(record, policy, now) ? [without] : [];
+  return serves || isOverdue(record, policy, now) ? without : record;
+}
+
+/** A node that has left keeps what it says: nothing else tells why pods that were evicted from it have no place. */
+function withUnplaceable(record: NodeRecord, plan: PoolPlan, { nodes }: ObservedCluster): NodeRecord {
+  const { unplaceable, ...without } = record;
+  const claims = plan.unplaceable?.get(record.name);
+  if (claims !== undefined) return { ...record, unplaceable: claims };
+  return unplaceable !== undefined && nodes.some(({ name }) => name === record.name) ? without : record;
 }

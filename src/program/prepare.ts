@@ -54,13 +54,14 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   // One moment for all: the cluster's clock has the seconds of the last answer, and its servers' clocks differ.
   const now = nowOf(observed);
   const planned = await planCluster(pve, config, observed, now);
-  const clusterPlan = await forecastDrains(config, observed, await planLocalData(config, observed, planned));
   const candidates = await readCandidateHosts(pve, config);
+  const places = chooseVmHosts(config, observed, planned, candidates);
+  const withData = await planLocalData(config, observed, planned, places);
+  const clusterPlan = await forecastDrains(config, observed, withData);
   for (const line of hostWarnings(candidates)) await warn(line);
   for (const line of keptRegistries(observed.registries, poolPlans(clusterPlan))) await warn(line);
   for (const line of ipv6Words(config, poolPlans(clusterPlan), observed)) await warn(line);
   const placements = placementsOf(config);
-  const places = chooseVmHosts(config, observed, clusterPlan, candidates);
   const made = placements.map((placement) => ({ placement, made: newSlots(clusterPlan, placement.pool) }));
   for (const { generation } of made.flatMap((one) => one.made)) templateOf(observed, generation.spec.image, "");
   requireHosts(candidates, observed, places, made);

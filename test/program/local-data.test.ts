@@ -58,7 +58,7 @@ describe("data on nodes that leave", () => {
   const nameIn = ({ vms }: ObservedCluster, pool: string, slot: number) =>
     vms.find((vm) => vm.pool === pool && vm.slot === slot)?.name ?? "";
   const plan = async (config: Config, observed: ObservedCluster, at = now): Promise<ClusterPlan> =>
-    await planLocalData(config, observed, planPools(config, observed, at));
+    await planLocalData(config, observed, planPools(config, observed, at), new Map());
   const problems = async (config: Config, observed: ObservedCluster) =>
     await plan(config, observed).then(
       () => [],

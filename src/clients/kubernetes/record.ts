@@ -49,15 +49,17 @@ async function readSlotNodes(client: Kubernetes, pool: string): Promise<NodeReco
 }
 
 /**
- * The PersistentVolumeClaims whose data is on the disks of nodes that leave or have left by consent, in all pools: a pod
- * that uses one waits for that data, and not for a place.
+ * The PersistentVolumeClaims whose data is on the disks of nodes that leave or have left by consent, in all pools, or at
+ * a place without nodes: a pod that uses one waits for that data, and not for room.
  */
 export async function readKeptClaims(client: Kubernetes): Promise<Set<string>> {
   const { items } = await client.list<ConfigMap>(paths.configMaps, { labelSelector: labels.pool, limit: pageSize });
   const nodes = items.flatMap(({ metadata, data }) =>
     parseSlotRecord(metadata?.labels?.[labels.pool] ?? "", metadata?.name ?? "", data ?? {}),
   );
-  return new Set(nodes.flatMap(({ keeps = [] }) => keeps.map(({ claim }) => claim)));
+  return new Set(
+    nodes.flatMap(({ keeps = [], unplaceable = [] }) => [...keeps.map(({ claim }) => claim), ...unplaceable]),
+  );
 }
 
 /** Merges node facts of the first schema with those of slots: the facts of a slot are newer. */

@@ -1,4 +1,5 @@
-import { compares, fitsNode, type AffinityNode, type NodeSelector } from "../drain/node-affinity.ts";
+import { fitsNode, type AffinityNode, type NodeSelector } from "../drain/node-affinity.ts";
+import { tolerates, type Taint, type Toleration } from "../drain/taints.ts";
 
 /** The fields of a DaemonSet that decide where its pods run; Kubernetes' own DaemonSet fits. */
 export interface DaemonPlacement {
@@ -9,19 +10,6 @@ export interface DaemonPlacement {
   };
   tolerations?: Toleration[] | undefined;
   hostNetwork?: boolean | undefined;
-}
-
-interface Toleration {
-  key?: string | undefined;
-  operator?: string | undefined;
-  value?: string | undefined;
-  effect?: string | undefined;
-}
-
-interface Taint {
-  key: string;
-  value?: string | undefined;
-  effect: string;
 }
 
 /** Taints that the DaemonSet controller makes all of its pods tolerate. */
@@ -45,21 +33,4 @@ export function runsOn(
   }));
   const keeping = node.taints.filter(({ effect }) => effect !== "PreferNoSchedule");
   return keeping.every((taint) => [...own, ...tolerations].some((toleration) => tolerates(toleration, taint)));
-}
-
-function tolerates({ key = "", operator = "Equal", value = "", effect = "" }: Toleration, taint: Taint): boolean {
-  if (effect !== "" && effect !== taint.effect) return false;
-  if (key === "") return operator === "Exists";
-  if (key !== taint.key) return false;
-  switch (operator) {
-    case "Exists":
-      return true;
-    // Since Kubernetes 1.35, behind a feature gate.
-    case "Gt":
-      return compares(taint.value, value, (is, bound) => is > bound);
-    case "Lt":
-      return compares(taint.value, value, (is, bound) => is < bound);
-    default:
-      return value === (taint.value ?? "");
-  }
 }

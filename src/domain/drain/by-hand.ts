@@ -72,6 +72,11 @@ export function givenByHand(node: HandNode, given: Given): { labels: [string, st
   };
 }
 
+/** The keys of labels that somebody set on a node manually, or that its own RKE2 configuration gave to it. */
+export function handGivenLabels(node: HandNode): string[] {
+  return handGiven(node, "labels").map(([key]) => key);
+}
+
 /**
  * A line for what was set on the old node manually, and a line with the command that sets it on the new node; none when
  * nothing was set.

@@ -62,6 +62,9 @@ const PLACES = [
   "failure-domain.beta.kubernetes.io/region",
 ];
 
+/** Whether a label states a node's location. */
+export const isPlace = (label: string): boolean => PLACES.includes(label);
+
 /**
  * A hypothetical node of the same kind in the same location, as Kubernetes would see it: without the labels that only
  * this node has. A volume that fits this twin is not bound to the node, whether or not such a node exists now.
@@ -73,7 +76,7 @@ export function twinOf(
   given: Readonly<Record<string, string>>,
 ): AffinityNode {
   const isShared = ([key, value]: [string, string]) =>
-    PLACES.includes(key) || others.some(({ labels }) => labels[key] === value);
+    isPlace(key) || others.some(({ labels }) => labels[key] === value);
   const name = `another-than-${node.name}`;
   const shared = Object.fromEntries(Object.entries(node.labels).filter(isShared));
   return { name, labels: { ...shared, ...given, [HOST_NAME]: name } };
@@ -104,8 +107,8 @@ export function localVolumes(
   return volumes.flatMap((volume) => {
     if (!holdsData(volume)) return [];
     const claim = claimOf(volume);
-    const users = pods.filter((pod) => !hasFinished(pod) && claimsOf(pod).includes(claim));
-    if (users.length > 0 && users.every((pod) => ephemeralClaimsOf(pod).includes(claim))) return [];
+    const users = usersOf(volume, pods);
+    if (users === "its pod alone") return [];
     if (!isOnlyOn(departure, twin, volume, users)) return [];
     return [
       {
@@ -165,7 +168,19 @@ function isNamed(spec: DataVolume["spec"], { name, labels }: AffinityNode): bool
   return affinity !== undefined && names(affinity, [name, labels[HOST_NAME]]);
 }
 
-function claimOf({ spec }: DataVolume): string {
+/**
+ * The pods that use a volume and have not finished, running or not.
+ * @returns `its pod alone` when its PersistentVolumeClaim is created and deleted with its pod
+ */
+export function usersOf<Pod extends DataPod>(volume: DataVolume, pods: readonly Pod[]): Pod[] | "its pod alone" {
+  const claim = claimOf(volume);
+  const users = pods.filter((pod) => !hasFinished(pod) && claimsOf(pod).includes(claim));
+  const isEphemeral = users.length > 0 && users.every((pod) => ephemeralClaimsOf(pod).includes(claim));
+  return isEphemeral ? "its pod alone" : users;
+}
+
+/** The PersistentVolumeClaim of a volume, as `namespace/name`. */
+export function claimOf({ spec }: DataVolume): string {
   return `${spec?.claimRef?.namespace ?? ""}/${spec?.claimRef?.name ?? ""}`;
 }
 

@@ -6,6 +6,8 @@ export interface AffinityNode {
   labels: Readonly<Record<string, string>>;
   /** Whether it may have labels besides, which nobody knows. @default false */
   mayHaveMore?: boolean;
+  /** Labels that it has not for certain, even if it may have more. @default none */
+  lacks?: readonly string[];
 }
 
 /** A node selector in Kubernetes' form, of the node affinity of a PersistentVolume or a pod. */
@@ -27,13 +29,25 @@ export interface NodeSelector {
 export function fitsNode(selector: NodeSelector, node: AffinityNode, unknown: boolean): boolean {
   return (selector.nodeSelectorTerms ?? []).some(({ matchExpressions = [], matchFields = [] }) => {
     if (matchExpressions.length + matchFields.length === 0) return false;
-    const isUnknown = ({ key }: Requirement) => node.mayHaveMore === true && node.labels[key] === undefined;
+    const isUnknown = ({ key }: Requirement) =>
+      node.mayHaveMore === true && node.labels[key] === undefined && node.lacks?.includes(key) !== true;
     const field = ({ key }: Requirement) => (key === "metadata.name" ? node.name : undefined);
     return (
       matchExpressions.every((one) => (isUnknown(one) ? unknown : holds(one, node.labels[one.key], unknown))) &&
       matchFields.every((one) => holds(one, field(one), unknown))
     );
   });
+}
+
+/** A selector in words: `topology.kubernetes.io/zone=a`. */
+export function selectorWords(selector: NodeSelector): string {
+  const words = ({ key, operator, values = [] }: Requirement) =>
+    operator === "In" ? `${key}=${values.join("|")}` : [key, operator, ...values].join(" ");
+  return (selector.nodeSelectorTerms ?? [])
+    .map(({ matchExpressions = [], matchFields = [] }) =>
+      [...matchExpressions, ...matchFields].map(words).join(" and "),
+    )
+    .join(", or ");
 }
 
 /** Whether a selector has one of these names among its values, whatever the label is called. */

@@ -214,6 +214,11 @@ export interface NodeRecord extends NodeAddresses {
    * is deleted once the node was decommissioned.
    */
   keeps?: KeptVolume[];
+  /**
+   * PersistentVolumeClaims, as `namespace/name`, of volumes that no node reaches once this one has left, by consent: what
+   * uses them is not waited for (src/domain/drain/zonal-volumes.ts). Written before the node is disturbed. Absent: none.
+   */
+  unplaceable?: string[];
 }
 
 export type GenerationState = "rolling" | "soaking" | "proved" | "failed";
@@ -382,6 +387,8 @@ export interface PoolPlan {
   unreplaced: string[];
   /** VMs of nodes that leave or have left, and that this run keeps because some data is on their disks only. */
   kept: KeptVm[];
+  /** By name of a node that leaves: what its record will have as `unplaceable`. @default none */
+  unplaceable?: ReadonlyMap<string, string[]>;
   /**
    * Names of nodes that are to be members and are not: VM off, no Node, not Ready, or not in the record. Their Join
    * repairs them.
