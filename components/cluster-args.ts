@@ -45,6 +45,11 @@ export interface ClusterArgs {
    * nodes keep what they have, but for one whose RKE2 does not start with it, which gets none; `{}` takes it from all.
    */
   registries?: ClusterRegistriesArgs;
+  /**
+   * What the record of a template must say before a node is cloned from it ([records and
+   * trust](images.md#records-and-trust)).
+   */
+  images?: ClusterImagesArgs;
   /** Longest waits of the steps, in seconds. */
   timeouts?: ClusterTimeoutsArgs;
   /**
@@ -1215,6 +1220,109 @@ export interface ClusterTlsArgs {
   key_file?: string;
   /** Whether any certificate is accepted. */
   insecure_skip_verify?: boolean;
+}
+
+/**
+ * What the record of a template must say before a node is cloned from it ([records and
+ * trust](images.md#records-and-trust)).
+ */
+export interface ClusterImagesArgs {
+  /**
+   * Folder of the records of images, absolute or from the folder of the project on.
+   *
+   * A change of it: In place.
+   *
+   * @default records
+   */
+  records?: string;
+  /**
+   * Folder with the definitions of images, absolute or from the folder of the project on. An image that it defines must
+   * have been baked from that definition.
+   *
+   * A change of it: In place.
+   *
+   * @default images
+   */
+  definitions?: string;
+  /**
+   * Keys whose signatures on records are trusted, each with its validity.
+   *
+   * A change of it: In place.
+   *
+   * @default []
+   */
+  keys?: ClusterKeyArgs[];
+  /**
+   * What a run does with a template whose record bears no signature. `accept` is for sites where nobody else can write
+   * to Proxmox and to the records.
+   *
+   * A change of it: In place.
+   *
+   * @default refuse
+   */
+  unsigned?: "refuse" | "accept";
+  /**
+   * Stacks that must have run an image before this one does.
+   *
+   * A change of it: In place.
+   */
+  proof?: ClusterProofArgs;
+}
+
+/** Keys whose signatures on records are trusted, each with its validity. */
+export interface ClusterKeyArgs {
+  /**
+   * What messages call the key.
+   *
+   * A change of it: In place.
+   */
+  name: string;
+  /**
+   * Its public part, as `openssl pkey -pubout` writes it. A private key is refused.
+   *
+   * Values: Ed25519 public key in PEM.
+   *
+   * A change of it: In place.
+   */
+  publicKey: string;
+  /**
+   * First moment of the statements that it may sign.
+   *
+   * Values: time such as `2026-08-01T00:00:00Z`.
+   *
+   * A change of it: In place.
+   */
+  from: string;
+  /**
+   * Last moment of the statements that it may sign: when it was retired.
+   *
+   * Values: time such as `2026-08-01T00:00:00Z`.
+   *
+   * A change of it: In place.
+   *
+   * @default the key is in use
+   */
+  until?: string;
+}
+
+/** Stacks that must have run an image before this one does. */
+export interface ClusterProofArgs {
+  /**
+   * Stacks, such as `evergreen/dev`, of which each must have run the image and found it fit.
+   *
+   * A change of it: In place.
+   */
+  stacks: string[];
+  /**
+   * How long each of them must have run it, in days.
+   *
+   * Values: number from 0 to 3650.
+   *
+   * A change of it: In place.
+   *
+   * @default 7
+   */
+  days?: number;
 }
 
 /** Longest waits of the steps, in seconds. */

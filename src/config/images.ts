@@ -1,6 +1,6 @@
 import { existsSync, lstatSync, readdirSync } from "node:fs";
 import { basename, join, relative } from "node:path";
-import { digestOf, templateNameOf, type ImageDefinition, type ImageSource } from "../domain/images/definition.ts";
+import { contentDigest, templateNameOf, type ImageSource } from "../domain/images/definition.ts";
 import { UserError, UserErrors, type Problem } from "../runtime/errors.ts";
 import { inspectImageDefinition, nameOf } from "./image-definition.ts";
 import { nearest } from "./messages.ts";
@@ -74,9 +74,6 @@ export function compareVersions(a: string, b: string): number {
   return index < 0 ? 0 : (left[index] ?? 0) - (right[index] ?? 0);
 }
 
-/** The digest of a definition by itself: two definitions with the same one say the same. */
-export const contentOf = (definition: ImageDefinition): string => digestOf(definition, {});
-
 function linked(folder: string): Problem {
   return {
     what: "a symbolic link cannot be a definition: what it leads to may change",
@@ -94,7 +91,7 @@ function withTwins(one: ImageFolder, all: readonly ImageFolder[]): ImageFolder {
       other.folder !== folder &&
       "definition" in other &&
       templateNameOf(other.definition) === templateNameOf(definition) &&
-      contentOf(other.definition) !== contentOf(definition),
+      contentDigest(other.definition) !== contentDigest(definition),
   );
   if (twin === undefined) return one;
   return {

@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import type { Problem } from "../runtime/errors.ts";
 import { schema } from "./schema.ts";
+import { secretIn } from "./secrets.ts";
 
 /** The path of a key as messages show it: `evergreen:pools[1].strategy.surge`. */
 export function pathOf(path: readonly PropertyKey[]): string {
@@ -99,7 +100,8 @@ function wrong(issue: Issue, raw: unknown, { secret }: Wording): Finding {
     };
   }
   if (value === undefined) return { what: "a value is missing", path, todo: `set it: ${wantedOf(issue)}` };
-  const shown = isSecret ? "" : ` ${shortened(JSON.stringify(value))}`;
+  const text = JSON.stringify(value);
+  const shown = isSecret || secretIn(text) ? "" : ` ${shortened(text)}`;
   return { what: `the value${shown} is not possible`, path, todo: wantedOf(issue) };
 }
 

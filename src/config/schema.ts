@@ -3,6 +3,7 @@ import type { Json } from "../domain/model/canonical.ts";
 import { nodeAddresses, registrationAddress, siteNetwork } from "./address-schema.ts";
 import { backup } from "./backup-schema.ts";
 import { hardware } from "./hardware-schema.ts";
+import { images } from "./images-schema.ts";
 import { registries } from "./registries-schema.ts";
 import { onFailure, strategy } from "./strategy-schema.ts";
 import { timeouts } from "./timeouts-schema.ts";
@@ -306,6 +307,11 @@ export const schema = z.strictObject({
     unset: "none; a `registries.yaml` of the image counts",
     change:
       "In place, where the image has the unit for it: RKE2 restarts, pods stay, one node of a pool after the other, before anything else in the pool. A node that is down gets it in the first update after it is back. Nodes of other images keep theirs and are named: raise `rollout` of their pool to replace them. Without the key, nodes keep what they have, but for one whose RKE2 does not start with it, which gets none; `{}` takes it from all.",
+  }),
+  images: images.exactOptional().meta({
+    description:
+      "What the record of a template must say before a node is cloned from it ([records and trust](images.md#records-and-trust)).",
+    unset: "nothing is demanded: any template with the tags of an image is cloned",
   }),
   timeouts: timeouts.prefault({}).meta({ description: "Longest waits of the steps, in seconds." }),
   allowDestroy: z.boolean().default(false).meta({

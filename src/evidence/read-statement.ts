@@ -1,6 +1,7 @@
 /** Reads statements of images back: only ours, of a version that is known, and about an image. */
 import { z } from "zod";
 import type { ImageContents } from "../domain/images/contents.ts";
+import { digestOfRead } from "../domain/images/definition.ts";
 import {
   BUILD_TYPE,
   builderId,
@@ -9,12 +10,12 @@ import {
   STATEMENT_TYPE,
   type StatementKind,
 } from "../domain/images/statements.ts";
-import type { Said, SaidProof, SaidTests } from "../domain/images/found-record.ts";
+import type { Said, SaidOrigin, SaidProof, SaidTests } from "../domain/images/found-record.ts";
 import { UserError } from "../runtime/errors.ts";
 import { contentsOf, sbomSchema } from "./sbom.ts";
 
 /** How an image was made. */
-export interface SaidProvenance extends Said {
+export interface SaidProvenance extends SaidOrigin {
   /** The whole definition, as it was when the image was baked: JSON, for a comparison. */
   definition: Readonly<Record<string, unknown>>;
   /** The stack that baked it. */
@@ -72,10 +73,12 @@ const proof = z.object({
 export function readProvenance(value: unknown, where: string): SaidProvenance {
   const { subject, predicate } = read("provenance", provenance, value, where);
   const { buildDefinition, runDetails } = predicate;
+  const { definition } = buildDefinition.externalParameters;
   return {
     subject,
     at: runDetails.metadata.finishedOn,
-    definition: buildDefinition.externalParameters.definition,
+    definition,
+    content: digestOfRead(definition),
     stack: stackOf(runDetails.builder.id),
   };
 }

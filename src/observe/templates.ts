@@ -26,6 +26,8 @@ export type Templates = ReadonlyMap<number, TemplateHardware>;
 
 /** What was read of templates. */
 export interface ReadTemplates {
+  /** Their options as Proxmox has them, by VMID. */
+  options: ReadonlyMap<number, TemplateOptions>;
   hardware: Templates;
   /** Disks beside the system disk, by the template's VMID. */
   drives: ReadonlyMap<number, readonly Drive[]>;
@@ -68,6 +70,7 @@ export async function readTemplates(pve: Proxmox, clones: readonly Clone[]): Pro
   const problems: Problem[] = [];
   const needs: Need[] = [];
   const drives = new Map<number, Drive[]>();
+  const configs = new Map<number, TemplateOptions>();
   const byTemplate = Map.groupBy(clones, ({ template }) => template.vmid);
   const read = [...byTemplate].map(async ([vmid, alike]): Promise<[number, TemplateHardware][]> => {
     const [first] = alike;
@@ -84,11 +87,12 @@ export async function readTemplates(pve: Proxmox, clones: readonly Clone[]): Pro
       ({ name, isCdrom }) => !isCdrom && /^(?!scsi0$)(scsi|ide|sata|virtio)\d/.test(name),
     );
     drives.set(vmid, further);
+    configs.set(vmid, options);
     return [[vmid, hardwareOf(options)]];
   });
   const found = await Promise.all(read);
   if (problems.length > 0) throw new UserErrors(problems);
-  return { hardware: new Map(found.flat()), drives, needs };
+  return { options: configs, hardware: new Map(found.flat()), drives, needs };
 }
 
 /** What keeps clones on the host of their template. @param alike clones of it */

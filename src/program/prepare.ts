@@ -72,6 +72,12 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   for (const line of crowdedHosts(servers, hostsForServers(config, candidates))) await warn(line);
   const clones = made.flatMap((one) => clonesOf(observed, places, one));
   const templates = await readTemplates(pve, clones);
+  if (config.images) {
+    // Loading what checks signatures takes longer than all other checks together.
+    const { requireTrust } = await import("../observe/image-trust.ts");
+    const { options } = templates;
+    await requireTrust(clones, { images: config.images, project: process.cwd(), options, now });
+  }
   requireRoom(candidates, config.site.storageOvercommit, clones, templates.drives);
   const { kubernetes, adoption } = observed;
   if (!isPreview) {

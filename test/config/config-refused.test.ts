@@ -1,10 +1,14 @@
 import assert from "node:assert/strict";
 import { readConfig } from "../../src/config/config.ts";
+import { keyPair } from "../evidence/image.ts";
 import { agents, control, minimal, refused } from "../support/config.ts";
+import { madeCertificate } from "../support/pem.ts";
 
 describe("a wrong configuration", () => {
   /** What is wrong, the pool's or the stack's change, where it is found and what is said about it. */
   const BOTH_FAMILIES = { "cluster-cidr": "10.42.0.0/16,fd00:42::/56", "service-cidr": "10.43.0.0/16,fd00:43::/112" };
+  const recordKey = keyPair();
+  const imageKey = { name: "site", publicKey: recordKey.publicKey, from: "2026-08-01T00:00:00Z" };
   type Case = [string, object, object, string, RegExp];
   const cases: Case[] = [
     ["unknown key of the stack", {}, { pool: [] }, "evergreen:pool", /"pool" is unknown[^]*did you mean "pools"/],
@@ -51,6 +55,36 @@ describe("a wrong configuration", () => {
       "evergreen:site.storageOvercommit",
       /at least 1/,
     ],
+    [
+      "private key for a public one",
+      {},
+      { images: { keys: [{ ...imageKey, publicKey: recordKey.privateKey }] } },
+      "evergreen:images.keys[0].publicKey",
+      /Ed25519 public key in PEM/,
+    ],
+    [
+      "key of another kind",
+      {},
+      { images: { keys: [{ ...imageKey, publicKey: madeCertificate }] } },
+      "evergreen:images.keys[0].publicKey",
+      /Ed25519 public key in PEM/,
+    ],
+    [
+      "key that ends before it begins",
+      {},
+      { images: { keys: [{ ...imageKey, until: imageKey.from }] } },
+      "evergreen:images.keys[0].until",
+      /later than from/,
+    ],
+    [
+      "key without a time",
+      {},
+      { images: { keys: [{ ...imageKey, from: "2026" }] } },
+      "evergreen:images.keys[0].from",
+      /./,
+    ],
+    ["proof by no stack", {}, { images: { proof: { stacks: [] } } }, "evergreen:images.proof.stacks", /not be empty/],
+    ["unsigned images", {}, { images: { unsigned: true } }, "evergreen:images.unsigned", /refuse, accept/],
     ["cluster name", {}, { cluster: "Demo_1" }, "evergreen:cluster", /host name/],
     ["name too long", { name: "p".repeat(50) }, {}, "evergreen:pools[0].name", /66 characters, and 63/],
     ["pool named as the servers", { name: "servers" }, {}, "evergreen:pools[0].name", /belongs to the servers/],
@@ -653,6 +687,15 @@ describe("a wrong configuration", () => {
       problems.map((problem) => [problem.where, problem.what]),
       [["evergreen:pools[1].name", "the name workers belongs to evergreen:pools[0]"]],
     );
+  });
+
+  it("quotes no value with a secret in it", () => {
+    const { privateKey } = keyPair();
+    const [secret = ""] = privateKey.split("\n").slice(1);
+    for (const wrong of [{ images: { keys: [{ publicKey: privateKey }] } }, { backup: privateKey }]) {
+      const told = JSON.stringify(refused(() => readConfig(minimal({}, wrong))));
+      assert.ok(!told.includes(secret), told);
+    }
   });
 
   it("says everything at once", () => {

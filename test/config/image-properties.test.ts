@@ -3,7 +3,7 @@ import { posix } from "node:path";
 import fc from "fast-check";
 import { parse, stringify } from "yaml";
 import type { DefinitionFault } from "../../src/config/image-definition.ts";
-import { contentOf } from "../../src/config/images.ts";
+import { contentDigest } from "../../src/domain/images/definition.ts";
 import { diffOf } from "../../src/domain/images/image-diff.ts";
 import { PUBLIC_SOURCES, userData } from "../../src/domain/images/user-data.ts";
 import { entry, exampleText, readAs } from "../support/image-folder.ts";
@@ -115,7 +115,7 @@ describe("a definition, whatever it says", () => {
           outcomes.read++;
           const again = readAs(bytes);
           assert.ok("definition" in again);
-          assert.equal(contentOf(read.definition), contentOf(again.definition));
+          assert.equal(contentDigest(read.definition), contentDigest(again.definition));
           // Whatever is read can be baked.
           const { definition, contents } = read;
           assert.match(userData({ definition, contents, shell, sources: PUBLIC_SOURCES }), /^#cloud-config\n/);
@@ -173,7 +173,7 @@ describe("a definition, whatever it says", () => {
     const digest = (text: string): string => {
       const read = readAs(text);
       assert.ok("definition" in read, JSON.stringify(read));
-      return contentOf(read.definition);
+      return contentDigest(read.definition);
     };
     const expected = digest(stringify({ ...value, packages }));
     fc.assert(
@@ -212,7 +212,7 @@ describe("a definition, whatever it says", () => {
           );
           // Random bytes may have a CR before an LF.
           fc.pre(one !== undefined && two !== undefined && "definition" in one && "definition" in two);
-          assert.notEqual(contentOf(one.definition), contentOf(two.definition));
+          assert.notEqual(contentDigest(one.definition), contentDigest(two.definition));
           assert.equal(diffOf(one.definition, two.definition).changes.length, 1);
         },
       ),

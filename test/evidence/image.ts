@@ -29,7 +29,7 @@ export const template: TemplateIdentity = {
   name: "ubuntu-v1.2.0",
   uuid: "5d2a0b0c-7d3f-4e67-9b57-1d1f6b5f9a01",
   config: sha("c"),
-  volumes: [{ id: "local:9001/base-9001-disk-0.qcow2", bytes: 10_737_418_240 }],
+  volumes: [{ id: "local:9001/base-9001-disk-0.qcow2", size: "10G" }],
 };
 
 export const contents: ImageContents = {
@@ -108,8 +108,16 @@ export const statementsOf = (subject: ImageSubject, held: ImageContents = conten
 });
 
 /** A record of the image, signed. */
-export async function signedRecord(key: SigningKey, held: ImageContents = contents): Promise<RecordTexts> {
-  const { provenance, sbom, tests } = statementsOf(subjectWith(held), held);
+export const signedRecord = (key: SigningKey, held: ImageContents = contents): Promise<RecordTexts> =>
+  recordOf(subjectWith(held), key, held);
+
+/** A record of another image of the same definition, signed. */
+export async function recordOf(
+  subject: ImageSubject,
+  key: SigningKey,
+  held: ImageContents = contents,
+): Promise<RecordTexts> {
+  const { provenance, sbom, tests } = statementsOf(subject, held);
   return {
     provenance: await signStatement(provenance, key),
     sbom: await signStatement(sbom, key),

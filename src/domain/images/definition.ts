@@ -118,8 +118,16 @@ const DIGEST_DIGITS = 64;
  * units, modules and files has no effect on an image, so it has none on the digest; the order of scripts has.
  */
 export function digestOf(definition: ImageDefinition, shell: Readonly<Record<string, string>>): string {
+  return fingerprint({ content: normalized(definition), shell }, DIGEST_DIGITS);
+}
+
+/** The digest of a definition by itself, whatever scripts bake it. */
+export const contentDigest = (definition: ImageDefinition): string => digestOf(definition, {});
+
+/** A definition in the form that its digest is made of: what has no effect on an image has none on it. */
+export function normalized(definition: ImageDefinition): ImageDefinition {
   const { packages, hold, services, files, tests, rke2, kernel } = definition;
-  const content = {
+  return {
     ...definition,
     packages: packages.toSorted(),
     hold: hold.toSorted(),
@@ -133,7 +141,11 @@ export function digestOf(definition: ImageDefinition, shell: Readonly<Record<str
       artefacts: rke2.artefacts.toSorted((a, b) => (a.file < b.file ? -1 : 1)),
     },
   };
-  return fingerprint({ content, shell }, DIGEST_DIGITS);
+}
+
+/** The digest of a definition that was read back, in the form of `normalized`: that of `contentDigest`. */
+export function digestOfRead(definition: Readonly<Record<string, unknown>>): string {
+  return fingerprint({ content: definition, shell: {} }, DIGEST_DIGITS);
 }
 
 /** Name of the template that a bake of the definition makes. */

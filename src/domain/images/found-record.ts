@@ -25,6 +25,12 @@ export interface Said {
   at: string;
 }
 
+/** How an image was made. */
+export interface SaidOrigin extends Said {
+  /** Digest of the definition that it was baked from, without that of the scripts that baked it. */
+  content: string;
+}
+
 /** That the tests of a candidate ended, and how. */
 export interface SaidTests extends Said {
   failed: readonly string[];
@@ -43,7 +49,7 @@ export interface SaidProof extends Said {
 export interface FoundRecord {
   /** Its place in the store. */
   where: string;
-  provenance: Finding<Said>;
+  provenance: Finding<SaidOrigin>;
   sbom: Finding<Said>;
   tests: Finding<SaidTests>;
   /** Summaries of stacks that ran the image of this definition, whichever templates these had. */

@@ -2,8 +2,8 @@
  * What is said of an image, as in-toto statements: how it was made, what it holds, how its tests ended, and that a stack
  * ran it. Plain objects; `src/evidence/` signs and stores them. docs/images.md documents the build type.
  */
-import type { ImageDefinition } from "./definition.ts";
-import { identityDigest, type TemplateIdentity } from "./template-identity.ts";
+import { normalized, type ImageDefinition } from "./definition.ts";
+import { identityDigest, type TemplateIdentity, type TemplateVolume } from "./template-identity.ts";
 
 /** The type of an in-toto statement, version 1. */
 export const STATEMENT_TYPE = "https://in-toto.io/Statement/v1";
@@ -90,13 +90,14 @@ function templateOf({ digest, annotations = {} }: ResourceDescriptor): TemplateI
   const { name, uuid, config, volumes } = annotations;
   if (typeof name !== "string" || typeof uuid !== "string" || typeof config !== "string") return undefined;
   if (!Array.isArray(volumes) || !volumes.every(isVolume)) return undefined;
-  const identity = { name, uuid, config, volumes: volumes.map(({ id, bytes }) => ({ id, bytes })) };
+  const known = volumes.map(({ id, size }) => ({ id, ...(size === undefined ? {} : { size }) }));
+  const identity = { name, uuid, config, volumes: known };
   return identityDigest(identity) === digest?.sha256 ? identity : undefined;
 }
 
-function isVolume(value: unknown): value is { id: string; bytes: number } {
-  if (typeof value !== "object" || value === null || !("id" in value) || !("bytes" in value)) return false;
-  return typeof value.id === "string" && typeof value.bytes === "number";
+function isVolume(value: unknown): value is TemplateVolume {
+  if (typeof value !== "object" || value === null || !("id" in value)) return false;
+  return typeof value.id === "string" && (!("size" in value) || typeof value.size === "string");
 }
 
 /** A bake that has ended. */
@@ -139,7 +140,7 @@ export function provenanceOf(bake: Bake): Statement<Provenance> {
   return statement("provenance", subject, {
     buildDefinition: {
       buildType: BUILD_TYPE,
-      externalParameters: { definition },
+      externalParameters: { definition: normalized(definition) },
       internalParameters: { shell },
       resolvedDependencies: dependenciesOf(definition),
     },

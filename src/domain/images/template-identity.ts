@@ -1,8 +1,12 @@
-/** Which template a record is of: what Proxmox can show of it, and the line of its notes that leads to the record. */
+/** Which template a record is of: what Proxmox shows of it, and the line of its notes that leads to the record. */
 import { fingerprint } from "../model/canonical.ts";
 import { DRIVE, propertiesOf, volumeOf, type TemplateOptions } from "./hardware.ts";
 
-/** What Proxmox can show of a template. It has no digest of a volume: the content of a disk is not part of this. */
+/**
+ * What Proxmox shows of a template to whoever may clone it. It has no digest of a volume: the content of a disk is not part
+ * of this. The list of a storage shows volumes only to whoever may change the template's disks (`VM.Config.Disk`), which a
+ * rollout must not: their sizes are those of the configuration.
+ */
 export interface TemplateIdentity {
   /** Name of the VM: `ubuntu-24-04-rke2-v1.2.0`. */
   name: string;
@@ -18,8 +22,8 @@ export interface TemplateIdentity {
 export interface TemplateVolume {
   /** Id of the volume: `local:9001/base-9001-disk-0.qcow2`. */
   id: string;
-  /** Size in bytes, as the content list of the storage says. */
-  bytes: number;
+  /** Size, as the drive's option says: `10G`. */
+  size?: string;
 }
 
 /**
@@ -28,27 +32,25 @@ export interface TemplateVolume {
  */
 const NOT_IDENTITY = new Set(["description", "digest", "lock"]);
 
-/**
- * The identity of a template, from its configuration and the sizes of the volumes of its storages, by their ids.
- * @returns undefined when it has no SMBIOS uuid, or when the size of a volume of it is not known
- */
-export function identityOf(options: TemplateOptions, sizes: ReadonlyMap<string, number>): TemplateIdentity | undefined {
+/** The identity of a template, from its configuration. @returns undefined when it has no SMBIOS uuid */
+export function identityOf(options: TemplateOptions): TemplateIdentity | undefined {
   const uuid = propertiesOf(options.get("smbios1") ?? "").get("uuid");
-  const volumes = volumeIds(options).map((id) => ({ id, bytes: sizes.get(id) }));
-  const isKnown = (volume: { id: string; bytes: number | undefined }): volume is TemplateVolume =>
-    volume.bytes !== undefined;
-  if (uuid === undefined || !volumes.every(isKnown)) return undefined;
+  if (uuid === undefined) return undefined;
   const kept = Object.fromEntries([...options].filter(([name]) => !NOT_IDENTITY.has(name)));
-  return { name: options.get("name") ?? "", uuid: uuid.toLowerCase(), config: fingerprint(kept, 64), volumes };
+  const name = options.get("name") ?? "";
+  return { name, uuid: uuid.toLowerCase(), config: fingerprint(kept, 64), volumes: volumesOf(options) };
 }
 
-/** Ids of the volumes of a template, in the order of the names of its drives. */
-export function volumeIds(options: TemplateOptions): string[] {
+/** The volumes of a template, in the order of the names of its drives. */
+function volumesOf(options: TemplateOptions): TemplateVolume[] {
   return [...options]
     .filter(([name]) => DRIVE.test(name))
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([, value]) => volumeOf(propertiesOf(value)))
-    .filter((volume) => volume.includes(":"));
+    .flatMap(([, value]) => {
+      const drive = propertiesOf(value);
+      const [id, size] = [volumeOf(drive), drive.get("size")];
+      return id.includes(":") ? [{ id, ...(size === undefined ? {} : { size }) }] : [];
+    });
 }
 
 /** The SHA-256 of an identity: the digest of a template in statements about it. */

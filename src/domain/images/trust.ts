@@ -17,7 +17,10 @@ export interface ShownTemplate {
 export interface Demand {
   /** Place of the store of records, for a message. */
   store: string;
-  /** Digest of the definition that the repository has for this image; undefined: it has none. */
+  /**
+   * Digest of the definition that the repository has for this image (`contentDigest`); undefined: it has none. The scripts of
+   * the bake are no part of it: a newer Evergreen has others, and what an older one baked stays good.
+   */
   definition?: string;
   /** What is done with a record without a signature. */
   unsigned: "refused" | "accepted";
@@ -63,8 +66,11 @@ export function trustProblems(
   ];
   const unfit = statements.flatMap(([name, finding]) => signatureProblems(`the ${name}`, finding, found, demand, now));
   if (unfit.length > 0) return unfit;
+  const about = statements.flatMap(([name, finding]) => aboutProblems(name, subjectOf(finding), template, found));
   return [
-    ...statements.flatMap(([name, finding]) => aboutProblems(name, subjectOf(finding), template, found, demand)),
+    ...definitionProblems(found, demand),
+    // Statements of one image are wrong about the template in the same way.
+    ...about.filter(({ what }, i) => about.findIndex((one) => one.what === what) === i),
     ...testProblems(found),
     ...proofProblems(found, demand, now),
   ];
@@ -139,21 +145,35 @@ function subjectOf(finding: Finding<Said>): ImageSubject | undefined {
   return finding.kind === "signed" || finding.kind === "unsigned" ? finding.statement.subject : undefined;
 }
 
-/** What a statement is about must be this definition and this template. */
+/** The image must have been baked from the definition that the repository has under its name. */
+function definitionProblems({ provenance, where }: FoundRecord, { definition }: Demand): Problem[] {
+  const said = provenance.kind === "signed" || provenance.kind === "unsigned" ? provenance.statement : undefined;
+  if (said === undefined || definition === undefined || said.content === definition) return [];
+  const { name, version } = said.subject;
+  return [
+    {
+      what: `the image was baked from another definition than the repository has as ${name} ${version}`,
+      where: `${where}: sha256:${said.content}; the repository: sha256:${definition}`,
+      todo: "give the definition a new version and bake it; or check out the commit that the image was baked from",
+    },
+  ];
+}
+
+/** What a statement is about must be this template, and the image of the provenance. */
 function aboutProblems(
   name: string,
   subject: ImageSubject | undefined,
   { title, identity }: ShownTemplate,
-  { where }: FoundRecord,
-  { definition }: Pick<Demand, "definition">,
+  { where, provenance }: FoundRecord,
 ): Problem[] {
-  if (subject === undefined) return [];
+  const image = subjectOf(provenance);
+  if (subject === undefined || image === undefined) return [];
   const found: Problem[] = [];
-  if (definition !== undefined && subject.definition !== definition)
+  if (subject.definition !== image.definition || subject.contents !== image.contents)
     found.push({
-      what: `the ${name} of the image is of another definition, sha256:${subject.definition}`,
-      where: `${where}; the repository has sha256:${definition} as ${subject.name} ${subject.version}`,
-      todo: "give the definition a new version and bake it; or check out the commit that the image was baked from",
+      what: `the ${name} of the image and its provenance are of different images`,
+      where,
+      todo: "find out who wrote to the store of records; then copy the record from a backup, or bake the image again",
     });
   const fault = identityFault(identity, subject.templates);
   if (fault !== undefined) found.push({ ...fault, where: `${title}; ${name} in ${where}` });
@@ -188,7 +208,7 @@ function identityFault(
 }
 
 function volumesText({ volumes }: TemplateIdentity): string {
-  return volumes.map(({ id, bytes }) => `${id} (${bytes} bytes)`).join(", ") || "none";
+  return volumes.map(({ id, size }) => `${id} (${size ?? "no size"})`).join(", ") || "none";
 }
 
 function testProblems({ tests, where }: FoundRecord): Problem[] {

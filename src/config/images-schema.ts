@@ -1,0 +1,77 @@
+import { createPublicKey } from "node:crypto";
+import { z } from "zod";
+
+const text = z.string().min(1);
+
+const validKey = z.strictObject({
+  name: text.meta({ description: "What messages call the key.", change: "In place." }),
+  publicKey: text.refine(isPublicKey, "must be an Ed25519 public key in PEM, as openssl pkey -pubout writes it").meta({
+    description: "Its public part, as `openssl pkey -pubout` writes it. A private key is refused.",
+    values: "Ed25519 public key in PEM",
+    change: "In place.",
+  }),
+  from: z.iso.datetime().meta({
+    description: "First moment of the statements that it may sign.",
+    values: "time such as `2026-08-01T00:00:00Z`",
+    change: "In place.",
+  }),
+  until: z.iso.datetime().exactOptional().meta({
+    description: "Last moment of the statements that it may sign: when it was retired.",
+    values: "time such as `2026-08-01T00:00:00Z`",
+    unset: "the key is in use",
+    change: "In place.",
+  }),
+});
+
+const key = validKey.refine(({ from, until }) => until === undefined || Date.parse(from) < Date.parse(until), {
+  path: ["until"],
+  message: "must be later than from",
+});
+
+const proof = z.strictObject({
+  stacks: z.array(text).min(1).meta({
+    description: "Stacks, such as `evergreen/dev`, of which each must have run the image and found it fit.",
+    change: "In place.",
+  }),
+  days: z.number().min(0).max(3650).default(7).meta({
+    description: "How long each of them must have run it, in days.",
+    change: "In place.",
+  }),
+});
+
+/** What is demanded of the record of a template before it is cloned. */
+export const images = z.strictObject({
+  records: text.default("records").meta({
+    description: "Folder of the records of images, absolute or from the folder of the project on.",
+    change: "In place.",
+  }),
+  definitions: text.default("images").meta({
+    description:
+      "Folder with the definitions of images, absolute or from the folder of the project on. An image that it defines must have been baked from that definition.",
+    change: "In place.",
+  }),
+  keys: z.array(key).default([]).meta({
+    description: "Keys whose signatures on records are trusted, each with its validity.",
+    change: "In place.",
+  }),
+  unsigned: z.enum(["refuse", "accept"]).default("refuse").meta({
+    description:
+      "What a run does with a template whose record bears no signature. `accept` is for sites where nobody else can write to Proxmox and to the records.",
+    change: "In place.",
+  }),
+  proof: proof.exactOptional().meta({
+    description: "Stacks that must have run an image before this one does.",
+    unset: "none: the tests of its bake are enough",
+    change: "In place.",
+  }),
+});
+
+/** Node.js would take the public part of a private key, which has no place in a stack's file. */
+function isPublicKey(value: string): boolean {
+  if (!value.trimStart().startsWith("-----BEGIN PUBLIC KEY-----")) return false;
+  try {
+    return createPublicKey(value).asymmetricKeyType === "ed25519";
+  } catch {
+    return false;
+  }
+}
