@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { finished } from "node:stream/promises";
 import { UserError } from "../../src/runtime/errors.ts";
-import { identify, sessionOf, signal } from "../../lab/processes.ts";
+import { Family } from "../../lab/family.ts";
 
 /** Runs the project's own commands as a user does, with their output in a log. */
 export class Runner {
@@ -13,6 +13,7 @@ export class Runner {
   private readonly env: NodeJS.ProcessEnv;
   private readonly log: string;
   private readonly abort: AbortSignal;
+  private readonly family = new Family();
 
   /** @param abort kills the running command and all processes that it started */
   constructor(directory: string, env: NodeJS.ProcessEnv, log: string, abort: AbortSignal) {
@@ -29,13 +30,13 @@ export class Runner {
     const file = join(this.directory, "cli", "bin", `${program}.mjs`);
     const child = spawn(process.execPath, [file, ...args], {
       cwd: this.directory,
-      env: this.env,
+      env: { ...this.env, ...this.family.env },
       // In its own session, so that Ctrl-C reaches only the demo, which then ends the command.
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
     });
-    const session = identify(child.pid ?? 0);
-    const kill = () => sessionOf(session).forEach((pid) => signal(pid, "SIGKILL"));
+    // The engine of a command has a session of its own, too (cli/run-child.ts).
+    const kill = () => void this.family.kill().catch(() => undefined);
     this.abort.addEventListener("abort", kill, { once: true });
     const log = createWriteStream(this.log, { flags: "a" });
     log.write(`$ ${program} ${args.join(" ")}\n`);
@@ -44,6 +45,7 @@ export class Runner {
     log.end();
     await finished(log);
     this.abort.removeEventListener("abort", kill);
+    if (this.abort.aborted) await this.family.kill();
     this.abort.throwIfAborted();
     if (code !== 0) throw await this.readFailure(`${program} ${args.join(" ")}`, code);
     return (performance.now() - begin) / 1000;

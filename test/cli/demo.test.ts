@@ -11,7 +11,8 @@ import { picture } from "../../cli/demo/stage.ts";
 import { Deadline } from "../../src/runtime/deadline.ts";
 import type { LabStatus } from "../../lab/control.ts";
 import { emptyTally } from "../../lab/load/tally.ts";
-import { alive, identify, sessionOf } from "../../lab/processes.ts";
+import { Family } from "../../lab/family.ts";
+import { alive, sessionOf } from "../../lab/processes.ts";
 import { readDaemon } from "../../lab/lab.ts";
 
 const checkout = resolve(import.meta.dirname, "../..");
@@ -110,6 +111,7 @@ describe("what a demo shows", () => {
 
 describe("evergreen demo", function () {
   this.timeout(300_000);
+  const family = new Family();
   let scratch: string;
   let names = 0;
 
@@ -118,6 +120,7 @@ describe("evergreen demo", function () {
   });
 
   after(async () => {
+    await family.kill();
     await rm(scratch, { recursive: true });
   });
 
@@ -127,6 +130,7 @@ describe("evergreen demo", function () {
     const program = join(checkout, "cli", "bin", "evergreen.mjs");
     const child = spawn(process.execPath, [program, "demo", "--prefix", "127.65", "--name", name, ...args], {
       cwd: checkout,
+      env: { ...process.env, ...family.env },
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -170,13 +174,12 @@ describe("evergreen demo", function () {
       Promise.resolve(said().includes("created") ? true : undefined),
     );
     const daemon = readDaemon(lab);
-    assert.ok(daemon && child.pid !== undefined);
-    const session = identify(child.pid);
+    assert.ok(daemon);
     child.kill("SIGINT");
     const { code, output } = await ended;
     assert.equal(code, 130, output);
     assert.equal(alive(daemon.process), false);
-    assert.deepEqual([...sessionOf(daemon.process), ...sessionOf(session)], []);
+    assert.deepEqual([...sessionOf(daemon.process), ...family.pids], []);
     assert.equal(existsSync(lab), false);
   });
 

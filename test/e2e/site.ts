@@ -6,6 +6,7 @@ import { Workspace } from "../../cli/demo/workspace.ts";
 import { Deadline } from "../../src/runtime/deadline.ts";
 import { parsePoolRecord, parseSlotRecord } from "../../src/clients/kubernetes/record-format.ts";
 import { labels } from "../../src/domain/model/formats.ts";
+import { Family } from "../../lab/family.ts";
 import { Kube, readKubeconfig } from "../../lab/kube.ts";
 import { startLab, type Lab } from "../../lab/lab.ts";
 import type { LabOptions } from "../../lab/site.ts";
@@ -63,13 +64,20 @@ export class Site {
   private readonly workspace: Workspace;
   private readonly environment: NodeJS.ProcessEnv;
   private readonly program: string;
-  private readonly running = new Set<ChildProcess>();
+  private readonly family: Family;
 
-  private constructor(lab: Lab, workspace: Workspace, program: string, environment: NodeJS.ProcessEnv) {
+  private constructor(
+    lab: Lab,
+    workspace: Workspace,
+    program: string,
+    environment: NodeJS.ProcessEnv,
+    family = new Family(),
+  ) {
     this.lab = lab;
     this.workspace = workspace;
     this.program = program;
     this.environment = environment;
+    this.family = family;
   }
 
   /**
@@ -100,7 +108,8 @@ export class Site {
   async elsewhere(more: NodeJS.ProcessEnv): Promise<Site> {
     const directory = join(dirname(this.lab.directory), "another place", "checkout");
     await cp(this.project, directory, { recursive: true, verbatimSymlinks: true });
-    return new Site(this.lab, new Workspace(directory), this.program, { ...this.environment, ...more });
+    const environment = { ...this.environment, ...more };
+    return new Site(this.lab, new Workspace(directory), this.program, environment, this.family);
   }
 
   /** Starts the engine and leaves it running. */
@@ -353,8 +362,9 @@ export class Site {
     ];
   }
 
+  /** Ends all that it has started, also what has outlived its engine, and removes the lab and the checkout. */
   async close(): Promise<void> {
-    for (const child of this.running) child.kill("SIGKILL");
+    await this.family.kill();
     await this.lab.stop();
     await rm(dirname(this.lab.directory), { recursive: true, force: true, maxRetries: 5 });
   }
@@ -362,17 +372,13 @@ export class Site {
   private spawn(program: string, args: readonly string[], more: NodeJS.ProcessEnv): Running {
     const child = spawn(program, args, {
       cwd: this.project,
-      env: { ...this.environment, ...more },
+      env: { ...this.environment, ...more, ...this.family.env },
       stdio: ["ignore", "pipe", "pipe"],
     });
-    this.running.add(child);
     let output = "";
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding("utf8").on("data", (text: string) => (output += text));
-    const ended = once(child, "exit").then(([code]) => {
-      this.running.delete(child);
-      return { code: code as number | null, output };
-    });
+    const ended = once(child, "exit").then(([code]) => ({ code: code as number | null, output }));
     if (child.pid === undefined) throw new Error(`${program} did not start`);
     return { child, pid: child.pid, said: () => output, ended };
   }

@@ -3,6 +3,7 @@ import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/pr
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { once } from "node:events";
+import { Family } from "../../lab/family.ts";
 import { toolchain } from "../../tools/index.ts";
 
 const checkout = resolve(import.meta.dirname, "../..");
@@ -19,7 +20,7 @@ export class Engine {
   readonly world: string;
   private readonly environment: NodeJS.ProcessEnv;
   private readonly program: string;
-  private readonly running = new Set<ChildProcess>();
+  private readonly family = new Family();
 
   private constructor(directory: string, program: string, environment: NodeJS.ProcessEnv) {
     this.program = program;
@@ -51,17 +52,17 @@ export class Engine {
   start(args: string[], extra: NodeJS.ProcessEnv = {}): { child: ChildProcess; ended: Promise<Ran> } {
     const child = spawn(this.program, [...args, "--non-interactive"], {
       cwd: this.project,
-      env: { ...this.environment, ...extra },
+      env: { ...this.environment, ...extra, ...this.family.env },
       stdio: ["ignore", "pipe", "pipe"],
     });
-    this.running.add(child);
     let output = "";
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding("utf8").on("data", (text: string) => (output += text));
-    const ended = once(child, "exit").then(([code, signal]) => {
-      this.running.delete(child);
-      return { code: code as number | null, signal: signal as NodeJS.Signals | null, output };
-    });
+    const ended = once(child, "exit").then(([code, signal]) => ({
+      code: code as number | null,
+      signal: signal as NodeJS.Signals | null,
+      output,
+    }));
     return { child, ended };
   }
 
@@ -95,9 +96,9 @@ export class Engine {
     await rm(join(this.world, kind, name), { force: true });
   }
 
-  /** Kills the processes that still run and removes the directory. */
+  /** Kills the processes that still run, also those that have outlived the engine, and removes the directory. */
   async close(): Promise<void> {
-    for (const child of this.running) child.kill("SIGKILL");
+    await this.family.kill();
     await rm(resolve(this.project, ".."), { recursive: true, force: true, maxRetries: 5 });
   }
 }
