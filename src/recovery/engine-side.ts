@@ -9,7 +9,7 @@ import { identify } from "../runtime/process-identity.ts";
 import { projectRoot } from "../runtime/project.ts";
 import { backendOf } from "./backend.ts";
 import {
-  hasState,
+  findStateFile,
   lockRefusal,
   locksOf,
   parseState,
@@ -52,7 +52,7 @@ export class EngineSide {
     if (backend.kind === "service") return undefined;
     if (backend.kind !== "file") return await this.readLockRefusals();
     const locks = locksOf(backend.directory, PROJECT, this.stack);
-    return locks.length > 0 || hasState(backend.directory, PROJECT, this.stack) ? locks : undefined;
+    return locks.length > 0 || findStateFile(backend.directory, PROJECT, this.stack) ? locks : undefined;
   }
 
   /** The stack's state in the backend; empty when the backend does not have the stack. */

@@ -53,18 +53,14 @@ const RESTORE =
 
 /** The state of a stack in a file backend; empty when the backend does not have the stack. */
 export function stateIn(backend: string, project: string, stack: string): EngineState {
-  const found = findState(backend, project, stack);
+  const found = findStateFile(backend, project, stack);
   if (found === undefined) return stateOf(undefined);
   const { checkpoint } = parseFile(found, RESTORE) as { checkpoint?: { latest?: Deployment | null } };
   return stateOf(checkpoint?.latest);
 }
 
-/** Whether a file backend has the stack. */
-export function hasState(backend: string, project: string, stack: string): boolean {
-  return findState(backend, project, stack) !== undefined;
-}
-
-function findState(backend: string, project: string, stack: string): string | undefined {
+/** The state of a stack in a file backend; undefined when the backend does not have the stack. */
+export function findStateFile(backend: string, project: string, stack: string): string | undefined {
   const file = join(backend, ".pulumi", "stacks", project, `${stack}.json`);
   return [`${file}.gz`, file].find(isThere);
 }

@@ -11,17 +11,14 @@ import { clusterSite } from "./connect.ts";
 /** How long the API may be silent before it is checked again whether it serves, in milliseconds. */
 const patienceMs = 10_000;
 
-/** Whether an answer of the API takes longer than usual. An error is an answer. */
-export async function isLate(answer: Promise<unknown>): Promise<boolean> {
+const noAnswer = (): undefined => undefined;
+
+/** What an answer of the API has come to; undefined when it takes longer than usual. An error is an answer. */
+export async function awaitSoon<T>(answer: Promise<T>): Promise<PromiseSettledResult<T> | undefined> {
   const over = new AbortController();
-  const late = clock.sleep(patienceMs, over.signal).then(() => true);
-  const here = answer.then(
-    () => false,
-    () => false,
-  );
-  const first = await Promise.race([here, late]).finally(() => over.abort());
-  late.catch(() => undefined);
-  return first;
+  const late = clock.sleep(patienceMs, over.signal).then(noAnswer, noAnswer);
+  const settled = Promise.allSettled([answer]).then(([result]) => result);
+  return await Promise.race([settled, late]).finally(() => over.abort());
 }
 
 /**
@@ -42,14 +39,8 @@ export async function isGoingAway(
     return await readGoingAway(client);
   };
   const marked = isMarked();
-  const mayBeGone = (await isLate(marked)) || (await isRejected(marked));
-  if (!mayBeGone || (await findServing(access))) return await marked;
-  marked.catch(() => undefined);
+  const answer = await awaitSoon(marked);
+  if (answer?.status === "fulfilled") return answer.value;
+  if (await findServing(access)) return await marked;
   return await isBeingTornDown({ pve: context.pve, site: clusterSite(input), vms, client: undefined });
 }
-
-const isRejected = async (answer: Promise<unknown>): Promise<boolean> =>
-  await answer.then(
-    () => false,
-    () => true,
-  );

@@ -22,7 +22,7 @@ import { powerOff } from "../node/power-off.ts";
 import { recordRetired, decommissionNode } from "../node/decommission.ts";
 import { allFences, withLease, slotLease, type StepContext } from "../context.ts";
 import { clusterSite } from "../cluster/connect.ts";
-import { isGoingAway, isLate } from "../cluster/going-away.ts";
+import { awaitSoon, isGoingAway } from "../cluster/going-away.ts";
 
 /**
  * Prepares a VM for its destruction by the engine: its node must be out of the cluster and the VM off. Decommissions a
@@ -88,8 +88,7 @@ async function readFacts(
   access: Access,
 ): Promise<NodeView | undefined> {
   const view = readNodeView(access.client, input);
-  if (!(await isLate(view))) return await view;
-  view.catch(() => undefined);
+  if ((await awaitSoon(view)) !== undefined) return await view;
   const goes = await isBeingTornDown({ pve: context.pve, site: clusterSite(input), vms, client: undefined });
   return goes || !(await findServing(access)) ? undefined : await view;
 }
