@@ -54,13 +54,13 @@ const houseRule = {
 /** A function that sends, waits or writes is called by what it does: its name begins with one of these (CONTRIBUTING.md). */
 const verbs = new Set(
   `
-    admit adopt announce apply ask attempt attribute await boot bootstrap bring call cancel carry change check claim
-    clear close commit connect cordon create decommission delete describe destroy download drain evacuate explain fence fetch find
-    follow forecast forget free get guard hand head hold initialize join judge keep leave list lock look make mark mend
+    admit adopt announce apply ask attempt attribute await begin boot bootstrap bring call cancel carry change check claim
+    clear close commit connect convert cordon create decommission delete describe destroy download drain evacuate explain fence fetch find
+    follow forecast forget free get grow guard hand head hold initialize join judge keep leave list lock look make mark mend
     migrate mint move note observe open
-    patch pin plan poll post power prepare probe propose prove put read reconnect record refresh
+    patch pin plan poll post power prepare probe propose prove publish put read reconnect record refresh
     refuse relabel release relist remember remove renew repair replace report request require restore resume retain
-    retire retry roll rollback run save say send set show shutdown sign soak start step stop stream switch sync taint take try
+    retire retry roll rollback run save say seal send set show shutdown sign soak start step stop stream switch sync taint take try
     turn uncordon undo unguard unlock unmark untaint use verify wait watch wipe withdraw write
   `
     .trim()
@@ -73,7 +73,7 @@ const customary = new Set(["main", "next"]);
 const questions = new Set(["is", "has", "may", "with"]);
 
 /** Verbs of the engine's commands, which are in the state of every stack (src/domain/model/formats.ts). */
-const commands = new Set(["gate", "rollout", "handover", "snapshot", "registries"]);
+const commands = new Set(["bake", "gate", "rollout", "handover", "snapshot", "registries"]);
 
 const verbRule = {
   create(context) {

@@ -1,3 +1,4 @@
+import { bake, connectToBake } from "./verbs/bake.ts";
 import { claim } from "./verbs/claim.ts";
 import { gate } from "./verbs/gate.ts";
 import { guard, unguard } from "./verbs/guard.ts";
@@ -11,6 +12,7 @@ import { registries } from "./verbs/registries.ts";
 import { rollout } from "./verbs/rollout.ts";
 import { snapshot } from "./verbs/snapshot.ts";
 import { verify } from "./verbs/verify.ts";
+import { readBakeOrder } from "./image/order.ts";
 import type { StepContext } from "./context.ts";
 
 /** Environment variables of a step's process. */
@@ -32,5 +34,6 @@ export const verbs: Record<string, Verb> = {
   handover: (context, environment) => handover(context, readSlotInput(environment)),
   verify: (context, environment) => verify(context, readPoolInput(environment)),
   guard: (context, environment) => guard(context, readGuardInput(environment)),
+  bake: (context, environment) => bake({ ...context, pve: connectToBake(environment) }, readBakeOrder(environment)),
   unguard: (context, environment) => unguard(context, readGuardInput(environment)),
 };

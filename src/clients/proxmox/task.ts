@@ -98,3 +98,14 @@ export async function isTaskRunning(
   );
   return running.includes(true);
 }
+
+/** Whether a task about a VM that was started with this token still runs on a host. */
+export async function isTaskOfVmRunning(
+  pve: Proxmox,
+  { host, vmid }: { host: string; vmid: number },
+  type: "qmcreate",
+): Promise<boolean> {
+  const path = `/nodes/${host}/tasks`;
+  const tasks = Row.list(await pve.get(path, { source: "active", typefilter: type, vmid }), path);
+  return tasks.some((task) => task.maybeText("endtime") === undefined);
+}

@@ -162,8 +162,17 @@ async function isTaken(pve: Proxmox, vmid: number): Promise<boolean> {
 
 /** @throws ProxmoxError when the VM does not exist on that host */
 export async function readVm(pve: Proxmox, vm: { host: string; vmid: number }): Promise<VmConfig> {
+  return vmConfigOf(await readConfig(pve, vm), vm);
+}
+
+/** Reads the whole configuration of a VM. @throws ProxmoxError when the VM does not exist on that host */
+export async function readConfig(pve: Proxmox, vm: { host: string; vmid: number }): Promise<Row> {
   const path = `${vmPath(vm)}/config`;
-  const row = new Row(await pve.get(path), path);
+  return new Row(await pve.get(path), path);
+}
+
+/** The parts that we use of a configuration that was read. */
+export function vmConfigOf(row: Row, vm: { host: string; vmid: number }): VmConfig {
   const uuid = /(?:^|,)uuid=([0-9a-fA-F-]{36})/.exec(row.maybeText("smbios1") ?? "")?.[1];
   return {
     vmid: vm.vmid,

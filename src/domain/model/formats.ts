@@ -80,5 +80,5 @@ export const vmTags = {
   slot: "eg-slot-",
 } as const;
 
-/** Tags of a template: it is an image, and of which version of RKE2. */
-export const imageTags = { image: "eg-image", rke2: "rke2-" } as const;
+/** Tags of a template: it is an image, and of which version of RKE2; `bake`: of the VM that shall become one. */
+export const imageTags = { image: "eg-image", rke2: "rke2-", bake: "eg-bake" } as const;

@@ -129,6 +129,7 @@ export const variables = {
   rollout: "EVERGREEN_ROLLOUT",
   backup: "EVERGREEN_BACKUP",
   registries: "EVERGREEN_REGISTRIES",
+  bake: "EVERGREEN_BAKE",
 } as const;
 
 /** The variables whose values the engine keeps as secrets. */

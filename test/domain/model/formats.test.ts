@@ -38,7 +38,7 @@ describe("what outlives a run", () => {
         pool: "eg-pool-",
         slot: "eg-slot-",
       },
-      imageTags: { image: "eg-image", rke2: "rke2-" },
+      imageTags: { image: "eg-image", rke2: "rke2-", bake: "eg-bake" },
     });
   });
 
@@ -62,11 +62,11 @@ describe("what outlives a run", () => {
 
   it("keeps the words and the variables of steps, in the state of every stack", () => {
     assert.deepEqual(Object.keys(verbs).sort(), [
-      ...["claim", "gate", "guard", "handover", "join", "registries", "release", "retain", "retire", "rollout"],
+      ...["bake", "claim", "gate", "guard", "handover", "join", "registries", "release", "retain", "retire", "rollout"],
       ...["snapshot", "unguard", "verify"],
     ]);
     assert.deepEqual(Object.values(variables).sort(), [
-      ...["EVERGREEN_ADDRESS", "EVERGREEN_ADDRESS6", "EVERGREEN_ALLOW_DESTROY", "EVERGREEN_BACKUP"],
+      ...["EVERGREEN_ADDRESS", "EVERGREEN_ADDRESS6", "EVERGREEN_ALLOW_DESTROY", "EVERGREEN_BACKUP", "EVERGREEN_BAKE"],
       ...["EVERGREEN_CLUSTER", "EVERGREEN_GENERATION", "EVERGREEN_MADE_VMID", "EVERGREEN_NODE", "EVERGREEN_PLAN"],
       ...["EVERGREEN_POOL", "EVERGREEN_REGISTRIES", "EVERGREEN_ROLE", "EVERGREEN_ROLLOUT", "EVERGREEN_SITE"],
       ...["EVERGREEN_SLOT", "EVERGREEN_SPEC", "EVERGREEN_STRATEGY", "EVERGREEN_UNREACHABLE"],

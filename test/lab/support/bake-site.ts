@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { RackGuests } from "../../../lab/guest/rack.ts";
 import { fast } from "../../../lab/profiles.ts";
 import { seedSite, site } from "../../../lab/proxmox/site.ts";
+import type { Timing } from "../../../lab/proxmox/timing.ts";
+import type { Profile } from "../../../lab/types.ts";
 import { labSources, labWeb, rke2File } from "../../../lab/web.ts";
 import { cidata } from "../../../src/domain/images/cidata.ts";
 import type { ImageDefinition } from "../../../src/domain/images/definition.ts";
@@ -93,15 +95,19 @@ export class BakeLab {
     this.directory = directory;
   }
 
-  static async start(port: number, version: "8.4" | "9.2" = "8.4"): Promise<BakeLab> {
+  static async start(
+    port: number,
+    version: "8.4" | "9.2" = "8.4",
+    { profile = fast, timing = {} }: { profile?: Profile; timing?: Partial<Timing> } = {},
+  ): Promise<BakeLab> {
     const directory = mkdtempSync(join(tmpdir(), "evergreen-bake-"));
     const none = "/nowhere";
     const binaries = {
       ...{ etcd: none, etcdutl: none, kubeApiserver: none },
       ...{ kubeControllerManager: none, kubeScheduler: none },
     };
-    const rack = new RackGuests({ prefix: "127.104", directory, binaries, profile: fast, web: labWeb });
-    const bench = await Bench.start(port, { version, guests: rack, web: labWeb });
+    const rack = new RackGuests({ prefix: "127.104", directory, binaries, profile, web: labWeb });
+    const bench = await Bench.start(port, { version, guests: rack, web: labWeb, profile, timing });
     await seedSite(bench.dc, { templates: [] });
     return new BakeLab(bench, rack, directory);
   }

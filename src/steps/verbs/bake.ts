@@ -1,0 +1,44 @@
+import { Proxmox } from "../../clients/proxmox/client.ts";
+import { imageOf, type BakeOrder } from "../../domain/images/bake.ts";
+import { UserError } from "../../runtime/errors.ts";
+import type { StepContext } from "../context.ts";
+import { runBake } from "../image/run.ts";
+import { readSeed } from "../image/seed.ts";
+
+/** The template that a bake has made. */
+export interface Baked {
+  image: string;
+  /** Digest of the image. */
+  digest: string;
+  vmid: number;
+  host: string;
+  /** SMBIOS uuid of the template. */
+  uuid: string;
+}
+
+/**
+ * Bakes a template: a VM of the base image that makes itself what the definition says, is sealed, and becomes a template.
+ * A template, or an unfinished bake, of the same image is taken up; of another one it is refused.
+ */
+export async function bake({ pve, stop }: Pick<StepContext, "pve" | "stop">, order: BakeOrder): Promise<Baked> {
+  const { host, uuid } = await runBake({ pve, order, stop, cd: readSeed(order) });
+  return { image: imageOf(order), digest: order.digest, vmid: order.vmid, host, uuid };
+}
+
+/** The variable with the token of bakes, `USER@REALM!ID=UUID`. */
+const TOKEN = "EVERGREEN_BAKE_API_TOKEN";
+
+/**
+ * The client with the token of bakes: that of rollouts may make no image, and that of bakes touches no node.
+ * @throws UserError when the variable is missing
+ */
+export function connectToBake(environment: Record<string, string | undefined>): Proxmox {
+  const token = environment[TOKEN] ?? "";
+  if (token === "")
+    throw new UserError({
+      what: `${TOKEN} is not set, and images are baked with a token of their own`,
+      where: "the environment",
+      todo: `export ${TOKEN}='USER@REALM!ID=UUID'; docs/production.md has its rights. For the stack dev, start its lab: npx evergreen lab up`,
+    });
+  return Proxmox.fromEnvironment({ ...environment, PROXMOX_VE_API_TOKEN: token });
+}

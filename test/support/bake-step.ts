@@ -1,0 +1,120 @@
+/** Bakes in an emulated data centre as the step does, in this process. */
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { fast } from "../../lab/profiles.ts";
+import { site } from "../../lab/proxmox/site.ts";
+import type { BakeOrder } from "../../src/domain/images/bake.ts";
+import { digestOf } from "../../src/domain/images/definition.ts";
+import type { Bake } from "../../src/domain/images/user-data.ts";
+import { shellDigests } from "../../src/runtime/bake-shell.ts";
+import { useClock, type Clock } from "../../src/runtime/clock.ts";
+import { bake, type Baked } from "../../src/steps/verbs/bake.ts";
+import { BakeLab, labBake } from "../lab/support/bake-site.ts";
+
+/**
+ * Time passes as fast as the waits go by: a wait takes milliseconds and counts in full. Guests have timers of their own, a
+ * stage of a few looks each, so that no deadline depends on how fast the machine is.
+ */
+export class HastyClock implements Clock {
+  private ahead = 0;
+  readonly elapsed = (): number => performance.now() + this.ahead;
+  readonly date = (): number => Date.now() + this.ahead;
+  readonly sleep = async (ms: number, signal?: AbortSignal): Promise<void> => {
+    const really = Math.min(ms, 5);
+    await delay(really, undefined, signal ? { signal } : {});
+    this.ahead += ms - really;
+  };
+  readonly timeout = (ms: number): AbortSignal => AbortSignal.timeout(ms);
+  readonly later = (ms: number, task: () => void): (() => void) => {
+    const timer = setTimeout(task, ms).unref();
+    return () => clearTimeout(timer);
+  };
+}
+
+/** The shortest times, so that hundreds of bakes fit into a test. */
+const profile = { ...fast, boot: 10, fullClone: 10, cloneLock: 10, start: 5, shutdown: 5, destroy: 5, bakeStage: 6 };
+const timing = { agentWait: 1, fork: 1, statusInterval: 0, lockWait: 200 };
+
+/** A data centre in which steps bake; one for each test file. */
+export class BakeStage {
+  readonly lab: BakeLab;
+  /** Folder for logs of bakes that failed. */
+  readonly evidence: string;
+  private readonly folder: string;
+  /** Requests of the token of bakes that are held for ever: their processes were killed. */
+  private readonly ends: (() => void)[] = [];
+
+  private constructor(lab: BakeLab, folder: string) {
+    this.lab = lab;
+    this.folder = folder;
+    this.evidence = join(folder, "bakes");
+  }
+
+  static async start(port: number, version: "8.4" | "9.2" = "8.4"): Promise<BakeStage> {
+    const folder = mkdtempSync(join(tmpdir(), "evergreen-bake-step-"));
+    mkdirSync(join(folder, "definition"));
+    useClock(new HastyClock());
+    return new BakeStage(await BakeLab.start(port, version, { profile, timing }), folder);
+  }
+
+  async stop(): Promise<void> {
+    for (const end of this.ends) end();
+    await this.lab.stop();
+    useClock();
+    rmSync(this.folder, { recursive: true });
+  }
+
+  /** An order of the lab's bake with other values. */
+  order(changes: Partial<BakeOrder> = {}, its: Bake = labBake()): BakeOrder {
+    const { definition, sources, shell } = its;
+    return {
+      ...{ definition, sources, vmid: 9100, range: { first: 9100, last: 9199 } },
+      digest: digestOf(definition, shellDigests(shell)),
+      folder: relative(process.cwd(), join(this.folder, "definition")),
+      shell: "images/bake",
+      base: `${site.imageStorage}:import/base-${definition.base.sha256.slice(0, 12)}.qcow2`,
+      place: {
+        ...{ host: site.node, pool: site.templates, storage: site.storage, imageStorage: site.imageStorage },
+        ...{ bridge: site.bridge, cores: 2, memoryMiB: 4096 },
+      },
+      evidence: this.evidence,
+      ...changes,
+    };
+  }
+
+  /** Runs the step once. @param token id of the token that it has */
+  async bake(order: BakeOrder, stop = new AbortController().signal): Promise<Baked> {
+    return await bake({ pve: this.lab.bench.client(site.bakeToken), stop }, order);
+  }
+
+  /** The logs of bakes that failed. */
+  logs(): string[] {
+    try {
+      return readdirSync(this.evidence).map((name) => readFileSync(join(this.evidence, name), "utf8"));
+    } catch {
+      return [];
+    }
+  }
+
+  /** What is in the data centre of bakes: VMs and CDs. */
+  remains(): { vms: string[]; cds: string[] } {
+    const { vms, storages } = this.lab.bench.dc;
+    const cds = [...(storages.get(site.imageStorage)?.volumes.keys() ?? [])].filter((id) => id.includes(":iso/"));
+    return { vms: [...vms.values()].map((vm) => String(vm.config.get("name"))), cds };
+  }
+
+  /** Takes everything away, but for the base images. */
+  async clear(): Promise<void> {
+    const { bench } = this.lab;
+    bench.dc.fault = undefined;
+    this.lab.rack.bakeFaults = [];
+    for (const { vmid, power } of [...bench.dc.vms.values()]) {
+      if (power) await bench.task("POST", `nodes/pve1/qemu/${vmid}/status/stop`);
+      await bench.task("DELETE", `nodes/pve1/qemu/${vmid}`);
+    }
+    const storage = bench.dc.storages.get(site.imageStorage);
+    for (const id of [...(storage?.volumes.keys() ?? [])]) if (id.includes(":iso/")) storage?.volumes.delete(id);
+  }
+}
