@@ -1288,7 +1288,7 @@ export interface ClusterKeyArgs {
   /**
    * First moment of the statements that it may sign.
    *
-   * Values: time such as `2026-08-01T00:00:00Z`.
+   * Values: time or date, such as `2026-08-01T00:00:00Z` or `2026-08-01`.
    *
    * A change of it: In place.
    */
@@ -1296,7 +1296,7 @@ export interface ClusterKeyArgs {
   /**
    * Last moment of the statements that it may sign: when it was retired.
    *
-   * Values: time such as `2026-08-01T00:00:00Z`.
+   * Values: time or date, such as `2026-08-01T00:00:00Z` or `2026-08-01`.
    *
    * A change of it: In place.
    *

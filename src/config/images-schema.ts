@@ -3,6 +3,14 @@ import { z } from "zod";
 
 const text = z.string().min(1);
 
+/** A date means its begin in UTC. The result has the form of `2026-08-01T00:00:00.000Z`. */
+const time = text
+  .overwrite(isoTime)
+  .refine((value) => z.iso.datetime().safeParse(value).success, "must be a time or a date")
+  .meta({
+    values: "time or date, such as `2026-08-01T00:00:00Z` or `2026-08-01`",
+  });
+
 const validKey = z.strictObject({
   name: text.meta({ description: "What messages call the key.", change: "In place." }),
   publicKey: text.refine(isPublicKey, "must be an Ed25519 public key in PEM, as openssl pkey -pubout writes it").meta({
@@ -10,14 +18,12 @@ const validKey = z.strictObject({
     values: "Ed25519 public key in PEM",
     change: "In place.",
   }),
-  from: z.iso.datetime().meta({
+  from: time.meta({
     description: "First moment of the statements that it may sign.",
-    values: "time such as `2026-08-01T00:00:00Z`",
     change: "In place.",
   }),
-  until: z.iso.datetime().exactOptional().meta({
+  until: time.exactOptional().meta({
     description: "Last moment of the statements that it may sign: when it was retired.",
-    values: "time such as `2026-08-01T00:00:00Z`",
     unset: "the key is in use",
     change: "In place.",
   }),
@@ -74,4 +80,14 @@ function isPublicKey(value: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** A time of YAML without quotes reaches a program in the form of Go: `2026-08-01 00:00:00 +0000 UTC`. */
+const GO_TIME = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?) ([+-]\d\d)(\d\d) \S+$/;
+
+/** A time in the form of `2026-08-01T00:00:00.000Z`; what is none stays as it is. */
+function isoTime(value: string): string {
+  const iso = value.replace(GO_TIME, "$1T$2$3:$4");
+  const isTime = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/.test(iso);
+  return isTime && !Number.isNaN(Date.parse(iso)) ? new Date(iso).toISOString() : value;
 }

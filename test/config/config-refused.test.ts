@@ -77,11 +77,11 @@ describe("a wrong configuration", () => {
       /later than from/,
     ],
     [
-      "key without a time",
+      "key from no time on",
       {},
-      { images: { keys: [{ ...imageKey, from: "2026" }] } },
+      { images: { keys: [{ ...imageKey, from: "2026-13-01" }] } },
       "evergreen:images.keys[0].from",
-      /./,
+      /"2026-13-01" is not possible[^]*must be a time or a date/,
     ],
     ["proof by no stack", {}, { images: { proof: { stacks: [] } } }, "evergreen:images.proof.stacks", /not be empty/],
     ["unsigned images", {}, { images: { unsigned: true } }, "evergreen:images.unsigned", /refuse, accept/],
@@ -687,6 +687,17 @@ describe("a wrong configuration", () => {
       problems.map((problem) => [problem.where, problem.what]),
       [["evergreen:pools[1].name", "the name workers belongs to evergreen:pools[0]"]],
     );
+  });
+
+  it("reads a time as YAML's parsers hand it on, with and without quotes", () => {
+    const keys = [
+      "2026-08-01",
+      "2026-08-01T00:00:00Z",
+      "2026-08-01 00:00:00 +0000 UTC",
+      "2026-08-01 02:00:00 +0200 CEST",
+    ];
+    const read = readConfig(minimal({}, { images: { keys: keys.map((from) => ({ ...imageKey, from })) } }));
+    assert.deepEqual([...new Set(read.images?.keys.map(({ from }) => from))], ["2026-08-01T00:00:00.000Z"]);
   });
 
   it("quotes no value with a secret in it", () => {

@@ -4,6 +4,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { keyPair } from "../evidence/image.ts";
 import { refused, says, type Message } from "./refusal.ts";
 import { Site } from "./site.ts";
 
@@ -230,6 +231,17 @@ describe("what a run refuses before it begins", function () {
   });
 
   // The last one: a token that was revoked does not come back.
+  it("templates without a record, where the configuration demands one", async () => {
+    const { publicKey } = keyPair();
+    const keys = [{ name: "site-2026", from: "2026-08-01T00:00:00Z", publicKey }];
+    await site.configure({ images: { keys } });
+    const none = { what: /the template has no record/, todo: /evergreen image bake/ };
+    await refused(site, [
+      { ...none, where: /template ubuntu-24\.04-rke2-v1\.0\.0, VM 9001 on pve1/ },
+      { ...none, where: /template ubuntu-24\.04-rke2-v1\.1\.0, VM 9002 on pve1/ },
+    ]);
+  });
+
   it("a token that was revoked", async () => {
     await site.lab.call("POST /faults", { kind: "revoke-token" });
     const output = await refused(site, [
