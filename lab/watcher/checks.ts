@@ -1,5 +1,14 @@
 /** The invariants of a rollout as pure checks over the model. */
-import { type BudgetFact, type Finding, type Model, type NodeFact, type PodFact, tagOf, type VmFact } from "./model.ts";
+import {
+  type BudgetFact,
+  type Finding,
+  isMemberOf,
+  type Model,
+  type NodeFact,
+  type PodFact,
+  tagOf,
+  type VmFact,
+} from "./model.ts";
 
 /** Everything that must hold after every event. */
 export function checkAlways(model: Model): Finding[] {
@@ -206,7 +215,7 @@ export function checkDestroyed(
       evidence: `VM ${vm.vmid} was destroyed, its Node exists`,
     });
   }
-  const member = members.find(({ name }) => name === vm.name || name.startsWith(`${vm.name}-`));
+  const member = members.find(({ name }) => isMemberOf(name, vm.name));
   if (member) {
     findings.push({
       invariant: "member-destroyed",

@@ -117,5 +117,8 @@ export interface Violation extends Finding {
   at: string;
 }
 
+/** Whether an etcd member is that of a node: RKE2 names it after its Node, followed by a dash and eight hex digits. */
+export const isMemberOf = (member: string, node: string): boolean => member.replace(/-[0-9a-f]{8}$/, "") === node;
+
 export const tagOf = (vm: VmFact, prefix: string): string =>
   vm.tags.find((tag) => tag.startsWith(prefix))?.slice(prefix.length) ?? "";

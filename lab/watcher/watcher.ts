@@ -1,15 +1,16 @@
 import { availableSlots, checkAlways, checkDeletion, checkDestroyed, checkTouch, healthyPods } from "./checks.ts";
 import { checkFinal } from "./final.ts";
-import type {
-  BudgetFact,
-  Finding,
-  MemberFact,
-  Model,
-  NodeFact,
-  PodFact,
-  PoolLimits,
-  Violation,
-  VmFact,
+import {
+  type BudgetFact,
+  type Finding,
+  isMemberOf,
+  type MemberFact,
+  type Model,
+  type NodeFact,
+  type PodFact,
+  type PoolLimits,
+  type Violation,
+  type VmFact,
 } from "./model.ts";
 
 /** Keeps the model, checks it after every event, and records each violation once as long as it lasts. */
@@ -160,7 +161,7 @@ export class Watcher {
       if (availableSlots(this.model, pool).size >= slots) this.armedPools.add(pool);
     }
     for (const { name, learner } of this.members) {
-      const node = [...this.nodes.values()].find((node) => name === node.name || name.startsWith(`${node.name}-`));
+      const node = [...this.nodes.values()].find((node) => isMemberOf(name, node.name));
       if (node && !learner && node.slot !== "") this.serverSlots.add(`${node.pool}/${node.slot}`);
     }
   }

@@ -181,10 +181,16 @@ export function forgottenPools(observed: ObservedCluster, pools: readonly PoolSp
 export function checkAgreement(observed: ObservedCluster, pools: readonly PoolSpec[]): void {
   if (observed.adoption.problems.length > 0) throw new UserErrors(observed.adoption.problems);
   const problems: Problem[] = pools.flatMap((pool) =>
-    inconsistencies(observedPool(observed, pool.name), observed.records.get(pool.name), generationOf(pool.node)),
+    inconsistencies(
+      pool.cluster,
+      observedPool(observed, pool.name),
+      observed.records.get(pool.name),
+      generationOf(pool.node),
+    ),
   );
+  const { cluster = "" } = pools[0] ?? {};
   for (const pool of forgottenPools(observed, pools))
-    problems.push(...inconsistencies(observedPool(observed, pool), observed.records.get(pool)));
+    problems.push(...inconsistencies(cluster, observedPool(observed, pool), observed.records.get(pool)));
   if (problems.length > 0) throw new UserErrors(problems);
 }
 

@@ -71,7 +71,9 @@ describe("a node that is not healthy", () => {
     const context = { pve: pve.client } as StepContext;
     const error = new (isNew ? NeverRegistered : NodeUnhealthy)({ what: "late", where: "here", todo: "bake it again" });
     const vm = { host: "pve1", vmid: 1100 };
-    const said = await attributeFailure(context, { name, vm, client, silenceBefore: client.silence - silence }, error);
+    const place = { pool: "workers", slot: 0, generation: "0a1b2c3d" };
+    const accused = { name, ...place, vm, client, silenceBefore: client.silence - silence };
+    const said = await attributeFailure(context, accused, error);
     if (said === error) return undefined;
     assert.ok(said instanceof Error && !(said instanceof NodeUnhealthy));
     return said.message;

@@ -147,6 +147,35 @@ describe("agents and the verdict on their image, in virtual time", function () {
     });
   }
 
+  for (const name of ["gpu", "gpu-workers"])
+    it(`are not judged in pool ${name} while a node of pool workers is not heard either`, async () => {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+      const { world } = stage;
+      const { nodes, objects } = world.cluster;
+      await stage.play(async () => {
+        const pool = {
+          name,
+          first: 1200,
+          slots: 1,
+          rollout: 0,
+          strategy: { kind: "rolling", surge: 1, maxUnavailable: 1 },
+        };
+        const withPool = (image: string) => ({ ...stage.before, others: [{ ...pool, image }] });
+        assert.equal(await stage.up(withPool(stage.before.image)), "done", stage.engine.why);
+        const register = nodes.register.bind(nodes);
+        nodes.register = (own, ...rest) => !own.startsWith(`demo-${name}-`) && register(own, ...rest);
+        const worker = stage.nameOf(1100);
+        world.watcher.struck(worker);
+        const run = stage.up(withPool(stage.agentsOf(1).image));
+        await stage.until(() => world.dc.vms.get(1201)?.running === true);
+        nodes.flap(worker, 600_000);
+        assert.equal(await run, "failed");
+        assert.match(stage.engine.why, /it never registered.*; not Ready either: demo-workers-0-/);
+        assert.doesNotMatch(JSON.stringify(objects.get("configmaps", `evergreen-system/pool-${name}`)?.data), /failed/);
+      });
+      assert.deepEqual(world.story.violations, []);
+    });
+
   it("are judged when they do not register on a host whose only other nodes are off", async () => {
     const stage = new Stage(stageImages("never-ready"), { servers: 1, agents: 5 });
     const { world } = stage;

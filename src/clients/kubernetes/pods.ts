@@ -88,4 +88,7 @@ export function restartedOn(
 const nodeOf = (pod: Pod): string => pod.spec?.nodeName ?? "";
 
 /** Identifies the same pod on every node: by its DaemonSet, or by the name of a static pod without the node's name. */
-const kindOf = (pod: Pod): string => daemonOf(pod) ?? titleOf(pod).replace(`-${nodeOf(pod)}`, "");
+const kindOf = (pod: Pod): string => {
+  const [title, tail] = [titleOf(pod), `-${nodeOf(pod)}`];
+  return daemonOf(pod) ?? (title.endsWith(tail) ? title.slice(0, -tail.length) : title);
+};

@@ -1,4 +1,4 @@
-import { isAdopted } from "../model/generation.ts";
+import { isAdopted, nodeName } from "../model/generation.ts";
 import type { Problem } from "../model/problem.ts";
 import { hasJoined } from "./slot-state.ts";
 import { hiddenVmProblems, renumberedProblem } from "./hidden-vms.ts";
@@ -10,6 +10,7 @@ import type { Generation, ObservedNode, ObservedVm, NodeRecord, ObservedPool, Po
  * @param wanted the generation that the configuration asks for, which need not be recorded yet
  */
 export function inconsistencies(
+  cluster: string,
   observed: ObservedPool,
   record: PoolRecord | undefined,
   wanted?: Generation,
@@ -17,7 +18,7 @@ export function inconsistencies(
   const remembered = record?.nodes ?? [];
   return [
     ...doubles(observed.vms),
-    ...observed.vms.flatMap((vm) => vmProblems(vm, observed, remembered)),
+    ...observed.vms.flatMap((vm) => vmProblems(cluster, vm, observed, remembered)),
     ...observed.nodes.flatMap((node) => nodeProblems(node, observed, remembered)),
     ...observed.nodes.flatMap((node) => unknownGeneration(node, record, wanted)),
     ...remembered.flatMap((node) => lostVm(node, observed, wanted)),
@@ -42,9 +43,14 @@ function doubles(vms: readonly ObservedVm[]): Problem[] {
   return [...names, ...(names.length > 0 ? [] : twice("SMBIOS uuid", read, (vm) => vm.uuid))];
 }
 
-function vmProblems(vm: ObservedVm, { nodes, takenVmids }: ObservedPool, remembered: readonly NodeRecord[]): Problem[] {
+function vmProblems(
+  cluster: string,
+  vm: ObservedVm,
+  { nodes, takenVmids }: ObservedPool,
+  remembered: readonly NodeRecord[],
+): Problem[] {
   const made = remembered.find((node) => node.uuid === vm.uuid);
-  const former = made?.name ?? formerName(vm);
+  const former = made?.name ?? formerName(cluster, vm);
   if (former !== vm.name) return [renamed(vm, former)];
   // Its identity cannot be read while its host does not answer; nothing is done to it until then.
   if (vm.unreachable !== undefined) return [];
@@ -62,12 +68,9 @@ function vmProblems(vm: ObservedVm, { nodes, takenVmids }: ObservedPool, remembe
   return problems;
 }
 
-/**
- * The name that the tags imply. It is the VM's own name when that agrees with the tags, and always for an adopted VM.
- */
-function formerName(vm: ObservedVm): string {
-  const tail = `-${vm.pool}-${vm.slot}-${vm.generation}`;
-  return vm.name.endsWith(tail) || isAdopted(vm) ? vm.name : `<cluster>${tail}`;
+/** The name that the tags imply. An adopted VM has its own. */
+function formerName(cluster: string, vm: ObservedVm): string {
+  return isAdopted(vm) ? vm.name : nodeName(cluster, vm.pool, vm.slot, vm.generation);
 }
 
 /** A backup that was restored beside its VM has the same name, tags and SMBIOS uuid. */

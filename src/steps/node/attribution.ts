@@ -24,6 +24,10 @@ export const hiccup = 5;
 /** A node that is said to be late or unhealthy. */
 export interface SuspectNode {
   name: string;
+  /** Its place. Names of clusters and pools hold dashes, so a name does not say it. */
+  pool: string;
+  slot: number;
+  generation: string;
   vm: { host: string; vmid: number };
   client: Kubernetes;
   /** `client.silence` at the beginning of the time that the node is judged for. */
@@ -90,24 +94,22 @@ async function explainNotRunning({ pve }: StepContext, { vm, runsFor = 0 }: Susp
   }
 }
 
-/** Whether a node is or was in the slot that the node of this name is for. */
-function isOfSlot({ metadata }: Node, name: string): boolean {
-  const { [labels.pool]: pool = "", [labels.slot]: slot = "" } = metadata?.labels ?? {};
-  return name.slice(0, name.lastIndexOf("-")).endsWith(`-${pool}-${slot}`);
+/** Whether a node is or was in the slot of the accused. */
+function isOfSlot({ metadata }: Node, { pool, slot }: Pick<SuspectNode, "pool" | "slot">): boolean {
+  const { [labels.pool]: ofPool, [labels.slot]: ofSlot } = metadata?.labels ?? {};
+  return ofPool === pool && ofSlot === String(slot);
 }
 
 /** Nodes that are not Ready either: at least half of those of other slots, or all on its host. */
-async function findUnhealthyOthers(
-  { pve }: StepContext,
-  { client, name, vm, before = [] }: SuspectNode,
-): Promise<string | undefined> {
+async function findUnhealthyOthers({ pve }: StepContext, accused: SuspectNode): Promise<string | undefined> {
+  const { client, name, vm, before = [], generation } = accused;
   try {
     const { items } = await client.list<Node>(paths.nodes);
     const others = items.filter((node) => nameOf(node) !== name);
     const times = new Map(before.map((node) => [nameOf(node), readySince(node)]));
     const hasHeld = (node: Node) => isReady(node) && readySince(node) === (times.get(nameOf(node)) ?? readySince(node));
     // The node that the new one replaces may be dead, and a single unhealthy node of many explains nothing.
-    const beyond = others.filter((node) => !isOfSlot(node, name));
+    const beyond = others.filter((node) => !isOfSlot(node, accused));
     const unhealthy = beyond.filter((node) => !hasHeld(node));
     const isCommon = unhealthy.length > 0 && 2 * unhealthy.length >= beyond.length;
     if (isCommon) return `not Ready either: ${unhealthy.map(nameOf).join(", ")}`;
@@ -117,7 +119,7 @@ async function findUnhealthyOthers(
     // A VM that is off would be silent on any network.
     const running = (await listVms(pve)).filter(({ status }) => status !== "stopped");
     const [beside, elsewhere] = split(others, (node) => hostOfNode(running, nameOf(node)) === vm.host);
-    const isSame = ({ metadata }: Node) => name.endsWith(`-${metadata?.labels?.[labels.generation] ?? ""}`);
+    const isSame = ({ metadata }: Node) => metadata?.labels?.[labels.generation] === generation;
     // The network of the host may be out, or nodes of the same image be silent for the same fault of it. One that was
     // heard there, and is alone, may be silent for a fault of its own.
     const servesElsewhere = elsewhere.some((node) => isSame(node) && hasHeld(node));

@@ -89,16 +89,18 @@ export async function soak(
 async function findExcuse(
   context: StepContext,
   client: Kubernetes,
-  { plan }: PoolInput,
+  { pool, plan }: PoolInput,
   { node: name, isGone, isSilent }: Degradation,
   { since, ...begun }: { silenceBefore: number; since: number; before: readonly Node[] },
 ): Promise<string | undefined> {
   if (isGone) return "a node does not delete its own Node";
-  const vmid = plan.slots.find((slot) => slot.name === name)?.vmid ?? 0;
+  const own = plan.slots.find((slot) => slot.name === name);
+  const { vmid = 0, slot = -1 } = own ?? {};
   const lookAgain = async () => {
     const host = (await listVms(context.pve)).find((vm) => vm.vmid === vmid)?.host ?? "an unknown host";
     const runsFor = Math.floor((clock.elapsed() - since) / 1000);
-    return await findCause(context, { name, vm: { host, vmid }, client, ...begun, runsFor });
+    const place = { pool, slot, generation: own?.generation ?? "" };
+    return await findCause(context, { name, ...place, vm: { host, vmid }, client, ...begun, runsFor });
   };
   const cause = await lookAgain();
   if (cause !== undefined || isSilent !== true) return cause;

@@ -44,8 +44,12 @@ export async function handover(context: StepContext, input: SlotInput): Promise<
   } catch (failure) {
     context.stop.throwIfAborted();
     const vm = connection.vms.find(({ vmid }) => vmid === input.vmid) ?? { host: "unknown", vmid: input.vmid };
-    const { node: name } = input;
-    const error = await attributeFailure(context, { name, vm, client: access.client, silenceBefore }, failure);
+    const { node: name, pool, slot, generation: id } = input;
+    const error = await attributeFailure(
+      context,
+      { name, pool, slot, generation: id, vm, client: access.client, silenceBefore },
+      failure,
+    );
     if (error instanceof ImageFault) {
       const why = `handover of slot ${input.slot}: ${error.problem.what} (${error.problem.where})`;
       const generation = { id: input.generation, spec: input.spec };

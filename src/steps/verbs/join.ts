@@ -181,7 +181,8 @@ async function joinNode(
     const read = await readJoinLog(context, vm, failure, client.now());
     const cause = await explainDeletion(client, vm, registration, read);
     const { registrationAddress } = input.site;
-    const accused = { name: input.node, vm, client, silenceBefore, registrationAddress };
+    const { pool, slot, generation } = input;
+    const accused = { name: input.node, pool, slot, generation, vm, client, silenceBefore, registrationAddress };
     const error = await attributeFailure(context, accused, cause);
     await rememberFailure(input, client, own, error);
     throw tellWaysOn(input, view.record, own, error);

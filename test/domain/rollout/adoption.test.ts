@@ -58,7 +58,7 @@ describe("a plan with adopted nodes", () => {
 
   it("replaces each by a node of the wanted generation, like any other predecessor", () => {
     const at = adopted(empty(), [0, 1, 2, 3]);
-    assert.deepEqual(inconsistencies(at.observed, at.record, generationOf(A)), []);
+    assert.deepEqual(inconsistencies("demo", at.observed, at.record, generationOf(A)), []);
     const done = planned(poolOf(A), at);
     assert.equal(done.kind, "roll");
     assert.deepEqual(
@@ -132,7 +132,7 @@ describe("disagreements about adopted nodes", () => {
     const whats = (change: (at: World) => void) => {
       const at = adopted(world(settled(A, 3), PROVED_A), [3]);
       change(at);
-      return inconsistencies(at.observed, at.record).map(({ what }) => what);
+      return inconsistencies("demo", at.observed, at.record).map(({ what }) => what);
     };
     const mine = (at: World) => at.observed.vms.find(({ vmid }) => vmid === 303);
     const renamed = whats((at) => Object.assign(mine(at) ?? {}, { name: "kube-x" }));

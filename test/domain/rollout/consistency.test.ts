@@ -47,7 +47,7 @@ describe("what is observed of a pool and its record", () => {
       const vmid = at.record?.nodes.find(({ name }) => name === nameOf(0, B))?.vmid ?? 0;
       const observed = { ...at.observed, hiddenVmids: [vmid] };
       const foundFor = (wanted: NodeSpec) =>
-        inconsistencies(observed, at.record, generationOf(wanted)).map(({ what }) => what);
+        inconsistencies("demo", observed, at.record, generationOf(wanted)).map(({ what }) => what);
       const hidden = `VM ${vmid} of ${nameOf(0, B)} exists, and the token cannot see it`;
       assert.deepEqual(foundFor(B), phase === "retired" ? [] : [hidden]);
       assert.deepEqual(foundFor(C), []);
@@ -62,7 +62,7 @@ describe("what is observed of a pool and its record", () => {
 
   it("sees a VM that was deleted by hand, by its Node", () => {
     const at = world(settled(A), KNOWN);
-    const [problem, ...others] = inconsistencies({ ...at.observed, vms: at.observed.vms.slice(1) }, at.record);
+    const [problem, ...others] = inconsistencies("demo", { ...at.observed, vms: at.observed.vms.slice(1) }, at.record);
     assert.deepEqual(others, []);
     assert.match(problem?.what ?? "", new RegExp(`the VM of Node ${nameOf(0, A)} is gone`));
     assert.match(problem?.where ?? "", /VMID 1100, uuid uuid-/);
@@ -82,7 +82,7 @@ describe("what is observed of a pool and its record", () => {
       const at = without(world(settled(A), KNOWN), nameOf(2, A));
       const nodes = node ? world(settled(A), KNOWN).observed.nodes : at.observed.nodes;
       const live = { ...at.observed, nodes, takenVmids: [...at.observed.takenVmids, 1102], hiddenVmids: [1102] };
-      const [problem, ...others] = inconsistencies(live, at.record);
+      const [problem, ...others] = inconsistencies("demo", live, at.record);
       assert.deepEqual(others, []);
       assert.equal(problem?.what, `VM 1102 of ${nameOf(2, A)} exists, and the token cannot see it`);
       assert.match(problem.todo, /pvesh set \/pools\/POOL --vms 1102/);
@@ -101,8 +101,10 @@ describe("what is observed of a pool and its record", () => {
 
   it("sees a renamed VM by its tags when nothing is remembered of it", () => {
     const at = world([{ slot: 3, spec: A, phase: "unrecorded", node: false }], KNOWN);
-    at.observed.vms.forEach((vm) => (vm.name = "other"));
-    assert.match(found(at).join(), /<cluster>-workers-3-/);
+    for (const name of ["other", nameOf(3, A).replace("demo-", "demo-gpu-"), nameOf(3, A).replace("demo-", "prod-")]) {
+      at.observed.vms.forEach((vm) => (vm.name = name));
+      assert.match(found(at).join(), /made as demo-workers-3-/);
+    }
   });
 
   it("sees a backup that was restored beside its VM, which has lost our tags (adversary, seed 275527219)", () => {
@@ -166,7 +168,7 @@ describe("what is observed of a pool and its record", () => {
     const lost = content("v9.9.9");
     const at = world(settled(lost, 1), KNOWN);
     assert.match(found(at).join(), /nobody remembers what generation/);
-    assert.deepEqual(inconsistencies(at.observed, at.record, generationOf(lost)), []);
+    assert.deepEqual(inconsistencies("demo", at.observed, at.record, generationOf(lost)), []);
     const half = world([{ slot: 0, spec: lost, phase: "unrecorded", node: false }], KNOWN);
     assert.deepEqual(found(half), [], "a VM that is no member may simply go");
   });
@@ -181,7 +183,7 @@ describe("what is observed of a pool and its record", () => {
 });
 
 function disagreementsOf(at: World) {
-  return inconsistencies(at.observed, at.record);
+  return inconsistencies("demo", at.observed, at.record);
 }
 
 function found(at: World): string[] {

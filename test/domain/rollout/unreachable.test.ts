@@ -154,7 +154,7 @@ describe("a node whose Proxmox host does not answer", () => {
   it("contradicts nobody, whoever it is", () => {
     const at = without(onA, nameOf(1, A), nameOf(2, A));
     const unread = { ...at.observed, vms: at.observed.vms.map((vm) => (vm.unreachable ? { ...vm, uuid: "" } : vm)) };
-    assert.deepEqual(inconsistencies(unread, at.record, generationOf(A)), []);
+    assert.deepEqual(inconsistencies("demo", unread, at.record, generationOf(A)), []);
   });
 
   it("holds all servers as they are when it is one of them", () => {
