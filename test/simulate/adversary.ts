@@ -50,7 +50,7 @@ class Intrigue {
     this.chance = chance;
     this.scenario = scenario;
     this.engine = new Engine(world, "demo");
-    this.engine.destroysByHand = false;
+    this.engine.repairs.destroysByHand = false;
   }
 
   async play(images: readonly string[]): Promise<void> {
@@ -163,7 +163,9 @@ class Intrigue {
     const facts = this.world.cluster.objects
       .list("configmaps")
       .flatMap(({ data }) => Object.values(data as Record<string, string>));
-    const phase = this.engine.hasClaimed(name) ? /"phase":"(made|joined|handedOver)"/ : /"phase":"(joined|handedOver)"/;
+    const phase = this.engine.state.hasClaimed(name)
+      ? /"phase":"(made|joined|handedOver)"/
+      : /"phase":"(joined|handedOver)"/;
     return facts.some((fact) => fact.includes(uuid) && phase.test(fact));
   }
 

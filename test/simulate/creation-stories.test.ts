@@ -145,7 +145,7 @@ describe("the first creation of a cluster, in virtual time", function () {
       const { name } = stage.vm(1000);
       world.dc.powerCut(stage.vm(1000));
       world.dc.vms.delete(1000);
-      stage.engine.forgets(name);
+      stage.engine.state.forgets(name);
       await world.time.sleep(30_000);
       assert.equal(await stage.up(before), "done", stage.engine.why);
     });

@@ -19,7 +19,7 @@ describe("a cluster whose servers' VMs are all gone, in virtual time", function 
       };
       /** What the engine asks before it destroys the VM of the agent. */
       const letGo = async (verb: "retire" | "release") => {
-        const { step } = engine.copy().get(`${name}-${verb === "retire" ? "join" : "claim"}`) ?? {};
+        const { step } = engine.state.copy().get(`${name}-${verb === "retire" ? "join" : "claim"}`) ?? {};
         const run = verbs[verb];
         assert.ok(step && run);
         const process = world.process(`${verb}-${name}`);

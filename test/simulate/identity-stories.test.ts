@@ -151,7 +151,7 @@ describe("a node whose VM has another SMBIOS uuid, in virtual time", function ()
             await time.sleep(60_000);
             const { why, refreshed } = await stage.mend({ vms }, { wish });
             assert.deepEqual([why, refreshed], ["", []]);
-            engine.forgets(name);
+            engine.state.forgets(name);
           }
           assert.equal(await stage.up(wish), "done", engine.why);
         });
@@ -171,7 +171,7 @@ describe("a node whose VM was deleted by hand and whose number a stranger has, i
       const { name, uuid } = stage.vm(1101);
       stage.cutPower(1101);
       dc.vms.delete(1101);
-      engine.forgets(name);
+      engine.state.forgets(name);
       const web = { owner: "stranger" as const, name: "web", host: "pve1", pool: "nodes", uuid: dc.uuid() };
       dc.add({ ...web, vmid: 1101 });
       await time.sleep(120_000);
@@ -206,14 +206,14 @@ describe("the number of a VM that no claim in the state proves, in virtual time"
         const name = "staging-workers-0-22222222";
         if (vmid === 1105)
           dc.add({ owner: "stranger", vmid, name, host: "pve1", pool: "nodes", uuid: dc.uuid(), tags: tagsOf(theirs) });
-        engine.knows({ name: "demo-workers-1-11111111", vmid, host: "pve1" });
+        engine.state.knows({ name: "demo-workers-1-11111111", vmid, host: "pve1" });
         await time.sleep(15_000);
         assert.equal(await stage.up(before), "refused");
         assert.match(
           engine.why,
           /is not demo-workers-1-11111111 any more: .* state delete .*'demo-workers-1-11111111'/,
         );
-        engine.forgets("demo-workers-1-11111111");
+        engine.state.forgets("demo-workers-1-11111111");
         assert.equal(await stage.up(before), "done", engine.why);
         assert.ok(dc.vms.has(vmid));
       });

@@ -9,7 +9,7 @@ describe("an older state whose numbers were used again since, in virtual time", 
     const { world, engine, before } = stage;
     const { dc, time } = world;
     await stage.play(async () => {
-      const older = engine.copy();
+      const older = engine.state.copy();
       const first = stage.vm(1100);
       const known = [stage.vm(1000), first].map(({ vmid, name, host }) => ({
         vmid,
@@ -22,7 +22,7 @@ describe("an older state whose numbers were used again since, in virtual time", 
       let rollout = 0;
       do assert.equal(await stage.up({ ...before, rollout: (rollout += 1) }), "done", engine.why);
       while (!isUsedAgain());
-      engine.imports(older);
+      engine.state.imports(older);
       await time.sleep(60_000);
       assert.equal(await stage.up({ ...before, rollout }), "failed");
       assert.match(engine.why, /unable to create VM 1100: config file already exists/);
@@ -52,9 +52,9 @@ describe("an older state, from between the clone of a member and its claim, in v
           : { ...before, servers: { image: before.image, count: 1, cores: 4 } };
       await stage.play(async () => {
         const name = stage.nameOf(pool === "workers" ? 1102 : 1002);
-        const older = new Map(engine.copy());
+        const older = new Map(engine.state.copy());
         for (const step of ["claim", "join"]) older.delete(`${name}-${step}`);
-        engine.imports(older);
+        engine.state.imports(older);
         await world.time.sleep(60_000);
         assert.equal(await stage.up(fewer), "refused");
         assert.match(engine.why, /is in the state of the engine and its claim is not.* give pool \w+ 3 slots again/s);

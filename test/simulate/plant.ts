@@ -21,6 +21,6 @@ export function plantPools(world: World, engine: Engine, specs: readonly PoolSpe
     }
     const nodes = slots.map((slot) => world.plant(spec, slot, first + slot));
     world.remember(spec, nodes);
-    for (const { name, vmid, slot } of nodes) engine.knows({ name, vmid, host: world.dc.hosts[slot % 2] ?? "" });
+    for (const { name, vmid, slot } of nodes) engine.state.knows({ name, vmid, host: world.dc.hosts[slot % 2] ?? "" });
   }
 }

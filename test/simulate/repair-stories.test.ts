@@ -217,7 +217,7 @@ describe("a repair in virtual time", function () {
       const remembers = () => ({
         vms: others().map(({ vmid, name, host }) => ({ vmid, name, host, urn: name })),
       });
-      stage.engine.forgets(old);
+      stage.engine.state.forgets(old);
       assert.match(
         (await stage.mend(remembers())).said.join(),
         /VM 1100 .* is in no state of the engine, and is recorded as handedOver -> left alone: .*raise the `rollout` counter/,
@@ -274,7 +274,7 @@ describe("a repair in virtual time", function () {
         .filter(({ vmid, template }) => !template && vmid !== 1101)
         .map(({ vmid, name, host }) => ({ vmid, name, host, urn: name }));
       const fewer = { ...stage.before, slots: 1 };
-      stage.engine.forgets(stage.nameOf(1101));
+      stage.engine.state.forgets(stage.nameOf(1101));
       assert.equal(await stage.up(fewer), "done", stage.engine.why);
       assert.ok(stage.vm(1101).running);
       const { said } = await stage.mend({ vms }, { wish: fewer });
@@ -290,13 +290,13 @@ describe("a repair in virtual time", function () {
     await play(async () => {
       const { world, engine, before } = stage;
       const { cluster, dc, time } = world;
-      const [older, known] = [engine.copy(), others()];
+      const [older, known] = [engine.state.copy(), others()];
       const twoSlots = { ...before, slots: 2 };
       assert.equal(await stage.up(twoSlots), "done", engine.why);
       const record = () => JSON.stringify(cluster.objects.get("configmaps", "evergreen-system/slot-workers-1"));
       // Before its power is asked for.
       assert.equal(await stage.dieAt(before, () => record().includes("retired"), 1), "killed");
-      engine.imports(older);
+      engine.state.imports(older);
       await time.sleep(60_000);
       // Whether its power-off was asked for is a matter of milliseconds: if so, somebody starts it again.
       if (!stage.vm(1101).running) dc.powerOn(stage.vm(1101));

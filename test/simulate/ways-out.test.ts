@@ -66,7 +66,7 @@ const ways = {
   },
   "has the engine forget the VM": {
     words: /npx pulumi state delete --target-dependents '([^']+)'/,
-    follow: ({ stage }, [, urn = ""]) => stage.engine.forgets(urn),
+    follow: ({ stage }, [, urn = ""]) => stage.engine.state.forgets(urn),
   },
   "turns the VM off": {
     words: /turn it off|shut it down and switch `start at boot` off/,
@@ -242,7 +242,7 @@ const cloneTags = tagsOf({ cluster: "demo", pool: "workers", slot: 1, generation
 
 /** A VM that has the number of a clone of the engine's state, which nothing has claimed. */
 function unclaimed({ world: { dc }, engine }: Stage, as: Partial<Vm>): Vm {
-  engine.knows(clone);
+  engine.state.knows(clone);
   const vm = dc.add({ owner: "ours", uuid: dc.uuid(), ...clone, ...as });
   vm.disk.set("image", stageImages()[1]?.name ?? "");
   dc.inhabit(vm);
@@ -302,7 +302,7 @@ describe("the ways out of what killed runs and hands left", function () {
   for (const { when, arrange, takes } of leftovers)
     it(`lead on when ${when}`, async () => {
       const stage = new Stage(stageImages(), { servers: 3, agents: 2 });
-      stage.engine.destroysByHand = false;
+      stage.engine.repairs.destroysByHand = false;
       await stage.play(async () => {
         const vm = await arrange(stage);
         await getOut({ stage, vm, other: vm, wish: stage.agentsOf(1) }, takes);
@@ -313,7 +313,7 @@ describe("the ways out of what killed runs and hands left", function () {
 async function walk(vmid: number, { arrange, takes }: Situation, statistics: boolean): Promise<void> {
   const stage = new Stage(stageImages(), { servers: 3, agents: 2 });
   const { dc, watcher } = stage.world;
-  stage.engine.destroysByHand = false;
+  stage.engine.repairs.destroysByHand = false;
   await stage.play(async () => {
     const vm = stage.vm(vmid);
     [named, tags] = [vm.name, vm.tags];

@@ -141,6 +141,12 @@ export class World {
     return [...this.processes];
   }
 
+  /** Lets everything end that runs. */
+  async rest(): Promise<void> {
+    for (let left = 120; left > 0 && (this.living().length > 0 || this.dc.isBusy()); left -= 1)
+      await this.time.sleep(500);
+  }
+
   /** Creates the guest of a VM, as its disk says. */
   private inhabit(vm: Vm): void {
     const image = this.images.get(vm.disk.get("image") ?? "");
