@@ -3,13 +3,17 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { Agent, type Dispatcher } from "undici";
 import { fast } from "../../lab/profiles.ts";
+import type { Request } from "../../lab/proxmox/data-centre.ts";
 import { site } from "../../lab/proxmox/site.ts";
+import { Proxmox } from "../../src/clients/proxmox/client.ts";
 import type { BakeOrder } from "../../src/domain/images/bake.ts";
 import { digestOf } from "../../src/domain/images/definition.ts";
 import type { Bake } from "../../src/domain/images/user-data.ts";
 import { shellDigests } from "../../src/runtime/bake-shell.ts";
 import { useClock, type Clock } from "../../src/runtime/clock.ts";
+import { useConnections } from "../../src/runtime/connections.ts";
 import { bake, type Baked } from "../../src/steps/verbs/bake.ts";
 import { BakeLab, labBake } from "../lab/support/bake-site.ts";
 
@@ -43,9 +47,6 @@ export class BakeStage {
   /** Folder for logs of bakes that failed. */
   readonly evidence: string;
   private readonly folder: string;
-  /** Requests of the token of bakes that are held for ever: their processes were killed. */
-  private readonly ends: (() => void)[] = [];
-
   private constructor(lab: BakeLab, folder: string) {
     this.lab = lab;
     this.folder = folder;
@@ -60,7 +61,6 @@ export class BakeStage {
   }
 
   async stop(): Promise<void> {
-    for (const end of this.ends) end();
     await this.lab.stop();
     useClock();
     rmSync(this.folder, { recursive: true });
@@ -87,6 +87,44 @@ export class BakeStage {
   /** Runs the step once. @param token id of the token that it has */
   async bake(order: BakeOrder, stop = new AbortController().signal): Promise<Baked> {
     return await bake({ pve: this.lab.bench.client(site.bakeToken), stop }, order);
+  }
+
+  /**
+   * Runs the step in a process that is killed at a request: nothing that it sends after that reaches anybody.
+   * @param isAt asked for each request of the token of bakes, before its effect and again after it
+   * @returns whether it was killed, or had ended before
+   */
+  async bakeKilled(
+    order: BakeOrder,
+    isAt: (moment: "before" | "after", request: Request) => boolean,
+  ): Promise<boolean> {
+    const { dc } = this.lab.bench;
+    const killed = new AbortController();
+    const sockets: Dispatcher[] = [];
+    useConnections((options) => {
+      const made = new Agent(options);
+      sockets.push(made);
+      return made;
+    });
+    const { port, ca } = this.lab.bench;
+    const token = dc.credential(site.bakeToken);
+    const pve = new Proxmox({ endpoint: `https://127.0.0.1:${port}`, token, ca, retryMs: 1 });
+    useConnections();
+    dc.fault = (moment, request) => {
+      if (killed.signal.aborted || request.token !== site.bakeToken || !isAt(moment, request)) return undefined;
+      killed.abort(new Error("killed"));
+      for (const one of sockets) void one.destroy();
+      return { drop: true };
+    };
+    try {
+      await bake({ pve, stop: killed.signal }, order).catch((error: unknown) => {
+        if (!killed.signal.aborted) throw error;
+      });
+    } finally {
+      dc.fault = undefined;
+      for (const one of sockets) await one.destroy();
+    }
+    return killed.signal.aborted;
   }
 
   /** The logs of bakes that failed. */

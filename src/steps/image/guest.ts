@@ -7,6 +7,7 @@ import { waitFor, type GuestWait } from "../../domain/images/bake-waits.ts";
 import { checksOf } from "../../domain/images/hygiene-checks.ts";
 import { at, findingsOf, scriptOf } from "../../domain/images/hygiene.ts";
 import { filesOf, progressOf, resultOf, type Kind, type StageResult } from "../../domain/images/stages.ts";
+import { clock } from "../../runtime/clock.ts";
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { messageOf } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
@@ -14,6 +15,8 @@ import { BakeFailed, type Baking } from "./baking.ts";
 
 /** Milliseconds between two looks at a guest. */
 const LOOK_MS = 5000;
+/** For how long Proxmox itself may be silent while a guest is waited for, in milliseconds. */
+const SILENCE_MS = 600_000;
 /** Seconds that the checks of a sealed guest may take. */
 const CHECK_SECONDS = 600;
 
@@ -59,14 +62,19 @@ async function awaitNews(
   seen: { stage: string | undefined } | undefined,
 ): Promise<Told> {
   let silence: unknown;
+  let answered = clock.elapsed();
   const look = async (): Promise<Told | undefined> => {
     try {
       const told = await askGuest({ pve }, vm, kind);
       silence = undefined;
+      answered = clock.elapsed();
       return "result" in told || seen === undefined || told.stage !== seen.stage ? told : undefined;
     } catch (error) {
       if (isOff(error)) throw new BakeFailed(`its guest went off while the bake waited for ${wait.awaited}`);
-      if (!isAgentSilent(error) && !isFrozen(error) && !isUnanswered(error)) throw error;
+      const isUnheard = isUnanswered(error);
+      if (!isUnheard && !isAgentSilent(error) && !isFrozen(error)) throw error;
+      if (!isUnheard) answered = clock.elapsed();
+      if (clock.elapsed() - answered >= SILENCE_MS) throw error;
       silence = error;
       return undefined;
     }

@@ -15,16 +15,17 @@ import { clearBake } from "./discard.ts";
 import { isUnanswered, readLogs } from "./guest.ts";
 import { observeBake } from "./observe.ts";
 
-/** How often in a row nobody may answer before the run ends; each time, the requests were retried already. */
-const MOST_SILENCES = 4;
+/** For how long nobody may answer before the run ends, in milliseconds: a host restarts in that time. */
+const SILENCE_MS = 600_000;
 /** How often a VM of which nothing can be made is replaced in one run. */
 const MOST_DISCARDS = 1;
-/** Milliseconds before it looks again after nobody has answered; grows. */
-const PAUSE_MS = 5000;
+/** Milliseconds before it looks again after nobody has answered. */
+const PAUSE_MS = 10_000;
 
 /** What has gone wrong so far. */
 interface Troubles {
-  silences: number;
+  /** Since when nobody has answered, by the clock's `elapsed`; undefined: somebody has. */
+  silentSince: number | undefined;
   discards: number;
   /** The step that was refused last, and why; undefined: the last one was not. */
   refused: { step: BakeStep["do"] | "look"; error: Error } | undefined;
@@ -40,7 +41,7 @@ interface Troubles {
 export async function runBake(baking: Baking): Promise<ObservedBakeVm> {
   const { pve, order, stop } = baking;
   await requireSight(pve, order.place.pool);
-  const troubles: Troubles = { silences: 0, discards: 0, refused: undefined };
+  const troubles: Troubles = { silentSince: undefined, discards: 0, refused: undefined };
   for (;;) {
     stop.throwIfAborted();
     let step: BakeStep | undefined;
@@ -53,7 +54,7 @@ export async function runBake(baking: Baking): Promise<ObservedBakeVm> {
       if (step.do === "discard" && (troubles.discards += 1) > MOST_DISCARDS)
         throw new BakeFailed(troubles.refused?.error.message ?? step.why);
       await carryOut(baking, step);
-      troubles.silences = 0;
+      troubles.silentSince = undefined;
       troubles.refused = undefined;
     } catch (error) {
       stop.throwIfAborted();
@@ -75,10 +76,10 @@ async function judgeTrouble(
   if (error instanceof BakeFailed) throw await closeBake(baking, error);
   // A task that takes longer goes on in Proxmox.
   if (isUnanswered(error) || error instanceof DeadlineError) {
-    troubles.silences += 1;
-    if (troubles.silences >= MOST_SILENCES) throw error;
+    troubles.silentSince ??= clock.elapsed();
+    if (clock.elapsed() - troubles.silentSince >= SILENCE_MS) throw error;
     say(`${imageOf(baking.order)}: ${messageOf(error)}; it is looked at again`);
-    await clock.sleep(PAUSE_MS * troubles.silences);
+    await clock.sleep(PAUSE_MS);
     return;
   }
   if (!(error instanceof ProxmoxError || error instanceof TaskError)) throw error;
