@@ -14,6 +14,7 @@ const late: readonly Late[] = [
   { name: "lab", load: async () => (await import("./lab.ts")).labCommand },
   { name: "demo", load: async () => (await import("./demo.ts")).demoCommand },
   { name: "status", load: async () => (await import("./status.ts")).statusCommand },
+  { name: "baseline", load: async () => (await import("./baseline.ts")).baselineCommand },
   { name: "init", load: async () => (await import("./init.ts")).initCommand },
   { name: "explain", load: async () => (await import("./explain.ts")).explainCommand },
   { name: "up", load: async () => (await import("./up.ts")).upCommand },

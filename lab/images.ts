@@ -1,5 +1,7 @@
 /** The images that the lab provides, and the files on their disks. */
 import { newestKernel } from "./guest/base-image.ts";
+import { GuestFiles } from "./guest/files.ts";
+import { installedPackages, installPackages } from "./guest/packages.ts";
 import type { ImageContent } from "./types.ts";
 
 const ubuntu = { osImage: "Ubuntu 24.04.3 LTS", agent: true, units: ["registries"] } as const;
@@ -23,13 +25,51 @@ export const images = {
 /** File in which an image describes itself. */
 export const imageFile = "/etc/evergreen/image.json";
 
+/** The packages of the images that are not baked in the lab. */
+const packages = [
+  "base-files",
+  "ca-certificates",
+  "curl",
+  "htop",
+  "libc6",
+  "openssl",
+  "qemu-guest-agent",
+  "systemd",
+  "wget",
+];
+
+/** List of the packages of an image, as its bake left it. */
+const listFile = "/var/lib/evergreen/record/packages";
+
+function listOf(disk: Map<string, Buffer>): string {
+  const lines = installedPackages(new GuestFiles(disk, new Map())).map(
+    ({ name, version, architecture }) => `${name}\t${version}\t${architecture}\n`,
+  );
+  return lines.join("");
+}
+
+/** A later version has the packages of a later day. */
+function archiveDay(name: string): string {
+  const minor = Number(/-v\d+\.(\d+)\./.exec(name)?.[1] ?? 0);
+  return `2026${String(3 + (minor % 9)).padStart(2, "0")}01`;
+}
+
 /** Files on the disk of an image, by absolute path. A clone reads them until it writes its own. */
 export function filesOf(image: ImageContent): Map<string, Buffer> {
   const { name, rke2, kernel, osImage, units, base } = image;
   // Of a cloud image everything is on the disk, where a bake changes it.
   if (base !== undefined) return new Map([["/proc/version", Buffer.from(`Linux version ${kernel}\n`)]]);
   const release = ['NAME="Ubuntu"', "ID=ubuntu", 'VERSION_ID="24.04"', `PRETTY_NAME="${osImage}"`];
+  const disk = new Map<string, Buffer>();
+  installPackages(
+    new GuestFiles(disk, new Map()),
+    [...packages, `linux-image-${kernel}`],
+    `${archiveDay(name)}T000000Z`,
+  );
   return new Map([
+    ...disk,
+    [listFile, Buffer.from(listOf(disk))],
+    ["/proc/sys/kernel/osrelease", Buffer.from(`${kernel}\n`)],
     [imageFile, Buffer.from(`${JSON.stringify({ image: name, rke2, kernel, units })}\n`)],
     ["/etc/os-release", Buffer.from(`${release.join("\n")}\n`)],
     ["/proc/version", Buffer.from(`Linux version ${kernel}\n`)],

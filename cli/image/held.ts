@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import type { ImageContents } from "../../src/domain/images/contents.ts";
 import { templateNameOf, type ImageDefinition } from "../../src/domain/images/definition.ts";
 import { trustedKeyOf, type TrustedKey } from "../../src/evidence/bundle.ts";
-import { listRecords, readRecord } from "../../src/evidence/image-records.ts";
+import { readRecordedContents } from "../../src/evidence/recorded-contents.ts";
 import { messageOf, UserError } from "../../src/runtime/errors.ts";
 
 /** A store of records, and files with the public keys whose signatures count. */
@@ -24,14 +24,12 @@ export async function readHeld(
   definition: ImageDefinition,
 ): Promise<ImageContents> {
   const keys = trust.map(readKey);
-  const found = await Promise.all((await listRecords(records)).map((digest) => readRecord(records, digest, keys)));
-  const signed = found.flatMap((record) => (record?.sbom.kind === "signed" ? [record.sbom.statement] : []));
-  const own = signed.filter(({ subject }) => templateNameOf(subject) === templateNameOf(definition));
-  const newest = own.toSorted((a, b) => Date.parse(b.at) - Date.parse(a.at)).at(0);
-  if (newest !== undefined) return newest.contents;
+  const found = await readRecordedContents(records, keys);
+  const contents = found.byImage.get(templateNameOf(definition));
+  if (contents !== undefined) return contents;
   throw new UserError({
     what: `no record of ${templateNameOf(definition)} is signed with a key that was given`,
-    where: `${records}: ${found.length} records, ${signed.length} of them signed so`,
+    where: `${records}: ${found.records} records, ${found.signed} of them signed so`,
     todo: "name the store of the stack that baked it, and its public key: --trust FILE",
   });
 }

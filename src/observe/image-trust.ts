@@ -7,7 +7,7 @@ import { contentDigest, templateNameOf } from "../domain/images/definition.ts";
 import type { TemplateOptions } from "../domain/images/hardware.ts";
 import { identityOf, notedRecord } from "../domain/images/template-identity.ts";
 import { trustProblems, type Demand } from "../domain/images/trust.ts";
-import { trustedKeyOf } from "../evidence/bundle.ts";
+import { trustedKeyOf, type TrustedKey } from "../evidence/bundle.ts";
 import { readRecord } from "../evidence/image-records.ts";
 import { UserErrors, type Problem } from "../runtime/errors.ts";
 import type { Clone } from "./templates.ts";
@@ -34,7 +34,7 @@ export async function requireTrust(
 ): Promise<void> {
   if (clones.length === 0) return;
   const store = resolve(project, images.records);
-  const keys = images.keys.map((key, i) => trustedKeyOf(keyOf(key), `evergreen:images.keys[${i}]`));
+  const keys = trustedKeysOf(images);
   const definitions = resolve(project, images.definitions);
   const known = existsSync(definitions) ? inspectImages(definitions) : [];
   const templates = new Map(clones.map((clone) => [clone.template.vmid, clone]));
@@ -58,8 +58,9 @@ export async function requireTrust(
   if (found.length > 0) throw new UserErrors(found);
 }
 
-function keyOf({ name, publicKey, from, until }: TrustQuestion["images"]["keys"][number]) {
-  return { name, publicKey, from, ...(until === undefined ? {} : { until }) };
+/** The keys of the configuration. */
+export function trustedKeysOf({ keys }: TrustQuestion["images"]): TrustedKey[] {
+  return keys.map((key, i) => trustedKeyOf(key, `evergreen:images.keys[${i}]`));
 }
 
 /**

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { NodeBaseline } from "../../src/domain/images/baseline.ts";
 import { Operator } from "../lab/support/operator.ts";
 import { Site } from "./site.ts";
 
@@ -40,6 +41,32 @@ describe("a cluster, end to end", function () {
     assert.ok(!after.some((name) => before.includes(name)));
     assert.deepEqual(await site.complaints(), []);
     await site.unchanged();
+  });
+
+  it("compares each node with its image, and names what somebody has changed", async () => {
+    const all = await site.evergreen("baseline");
+    assert.equal(all.code, 0, all.output);
+    assert.match(all.output, /^4 of 4 nodes are as their images$/m);
+    const { vms } = await site.lab.status;
+    const changed = vms.find(({ name }) => name.startsWith("demo-workers-1-"));
+    assert.ok(changed);
+    const operator = new Operator(site.lab);
+    try {
+      const list = await operator.readFile(changed.vmid, "/var/lib/dpkg/status");
+      const older = list.replace(/(Package: openssl\n[^]*?Version: ).*/, "$11.0-1");
+      await operator.writeFile(changed.vmid, "/var/lib/dpkg/status", older);
+      await operator.writeFile(changed.vmid, "/run/reboot-required", "*** System restart required ***\n");
+    } finally {
+      await operator.close();
+    }
+    const ran = await site.evergreen("baseline", "--output", "json");
+    assert.equal(ran.code, 13, ran.output);
+    const { nodes } = JSON.parse(ran.output) as { nodes: NodeBaseline[] };
+    const drift = nodes.flatMap(({ name, drift }) => drift.map(({ weight, what }) => `${name} ${weight} ${what}`));
+    assert.match(
+      drift.join("\n"),
+      /^demo-workers-1-\w+ other ~ openssl \S+ -> 1\.0-1 \(downgraded\)\n\S+ owed a reboot is pending$/,
+    );
   });
 
   it("keeps its secrets out of the state, the history and every VM's configuration", async () => {

@@ -5,7 +5,9 @@ set -eu
 root=${EVERGREEN_ROOT-}
 export LC_ALL=C
 mkdir -p "$1"
-dpkg-query -W -f '${Package}\t${Version}\t${Architecture}\n' | sort >"$1/packages"
+# A package that was removed, and whose settings were left, is listed too.
+dpkg-query -W -f '${db:Status-Status} ${Package}\t${Version}\t${Architecture}\n' | sed -n 's/^installed //p' | sort \
+  >"$1/packages"
 (cd "$root/" && find boot etc usr -xdev -type f -print0 | grep -zEvf "$root/usr/lib/evergreen/unprotected" | sort -z |
   xargs -0 sha256sum) >"$1/files"
 chmod 600 "$1/packages" "$1/files"

@@ -25,7 +25,10 @@ describe("what a guest measures of itself", () => {
 
   beforeEach(() => {
     guest = new BakeGuest(bakeOf());
-    guest.stub("dpkg-query", "printf 'wget\\t1.2\\tamd64\\nhtop\\t1:3.3\\tamd64\\n'");
+    guest.stub(
+      "dpkg-query",
+      "printf 'installed wget\\t1.2\\tamd64\\nconfig-files vim\\t9.0\\tamd64\\ninstalled htop\\t1:3.3\\tamd64\\n'",
+    );
     guest.put("usr/lib/evergreen/unprotected", readFileSync(join(bakeFolder, "guest/unprotected")));
     for (const path of ["boot/vmlinuz-6", "etc/a b", "usr/bin/curl", "etc/sysctl.d/90-evergreen.conf"])
       guest.put(path, path);

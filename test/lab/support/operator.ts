@@ -236,7 +236,8 @@ export class Operator {
     return content;
   }
 
-  private async writeFile(vmid: number, file: string, content: string): Promise<void> {
+  /** Writes a file in a VM, through its guest agent. */
+  async writeFile(vmid: number, file: string, content: string): Promise<void> {
     await this.pve("POST", `nodes/pve1/qemu/${vmid}/agent/file-write`, { file, content });
   }
 
