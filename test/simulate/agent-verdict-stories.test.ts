@@ -91,6 +91,22 @@ describe("agents and the verdict on their image, in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("are not judged while a slow registry gives their daemons one after the other", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 2 });
+    const { objects, pods } = stage.world.cluster;
+    await stage.play(async () => {
+      const isFast = pods.slowDown({ ms: [100_000, 110_000] });
+      assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+      const says =
+        /its daemons are still being made: kube-system\/rke2-canal-.*: Pulling image .* since 2026-.*the image was not judged/;
+      assert.match(stage.engine.why, says);
+      assert.doesNotMatch(JSON.stringify(objects.get("configmaps", "evergreen-system/pool-workers")?.data), /failed/);
+      isFast();
+      assert.equal(await stage.up(stage.agentsOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   // Lost with the network of the VMs: the storage on which the statistics daemon of the host waits.
   for (const also of ["", ", whose statistics hang"]) {
     it(`are not judged in their soak for the network of one host, on which nobody is heard for a minute${also}`, async () => {

@@ -108,3 +108,21 @@ export function freeze({ world }: Pick<Stage, "world">, vmid: number, ms: number
     return world.honest(call);
   };
 }
+
+/** The containers of a daemon are not made on the node that arrives, and the kubelet says this of it. */
+export async function holdDaemon(stage: Stage, event?: { type: string; reason: string }): Promise<void> {
+  const { objects } = stage.world.cluster;
+  const { name } = await arriving(stage, "registered");
+  const containerStatuses = [{ restartCount: 0, state: { waiting: { reason: "ContainerCreating" } } }];
+  const status = { phase: "Pending", conditions: [], containerStatuses };
+  const isHeld = ({ metadata }: { metadata: { name: string } }) => metadata.name === `rke2-canal-${name}`;
+  const put = objects.put.bind(objects);
+  objects.put = (collection, object) =>
+    put(collection, collection === "pods" && isHeld(object) ? { ...object, status } : object);
+  for (const pod of objects.list("pods").filter(isHeld)) {
+    objects.put("pods", pod);
+    const { namespace = "", uid } = pod.metadata;
+    const involvedObject = { kind: "Pod", namespace, name: pod.metadata.name, uid };
+    if (event) put("events", { metadata: { name: "held", namespace }, involvedObject, ...event });
+  }
+}

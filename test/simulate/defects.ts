@@ -223,6 +223,17 @@ export const defects: Record<string, Defect> = {
       acts: scenario.acts.map((act) => ({ ...act, weather: calm, kill: undefined, blows: [] })),
     }),
   },
+  "a step that takes a pull for a volume that cannot be mounted": {
+    plant: replacing(
+      ({ path }) => path.endsWith("/events"),
+      (call, honest) => {
+        const { body = "", ...answer } = honest(call);
+        return { ...answer, body: body.replaceAll('"Pulling"', '"FailedMount"').replaceAll('"Normal"', '"Warning"') };
+      },
+    ),
+    seen: /a good generation is judged failed/,
+    weather: "a registry that is slow",
+  },
   "a join that names no server": {
     plant: (world) => {
       world.defect = (call) => world.honest(isOfLaterServer(call) ? withoutServer(world, call) : call);

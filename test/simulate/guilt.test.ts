@@ -1,4 +1,4 @@
-import { addCondition, restart, setReady, soakingUnwatched } from "./causes.ts";
+import { addCondition, holdDaemon, restart, setReady, soakingUnwatched } from "./causes.ts";
 import { arriving, plays, type Case } from "./verdict-case.ts";
 
 /** Causes in the arriving node. */
@@ -9,6 +9,11 @@ const guilty: Case[] = [
     when: "its nodes never register, and a server answers where they do",
     happens: ({ world }) => void (world.cluster.nodes.register = () => false),
     says: /it never registered/,
+  },
+  {
+    when: "a daemon of its node gets no volume, of which the kubelet warns",
+    happens: (stage) => holdDaemon(stage, { type: "Warning", reason: "FailedMount" }),
+    says: /kube-system\/rke2-canal-\S+ is not Ready/,
   },
   {
     when: "its node says itself that it is not Ready, right before its predecessor would leave",

@@ -3,6 +3,7 @@ import {
   away,
   deployBroken,
   freeze,
+  holdDaemon,
   holdLease,
   refuseEvictions,
   setReady,
@@ -186,6 +187,11 @@ const innocent: Case[] = [
       stage.world.cluster.objects.remove("pods", `kube-system/rke2-canal-${name}`);
     },
     says: /to be Ready.*; no pod was made for it of DaemonSet kube-system\/rke2-canal.*the image was not judged/,
+  },
+  {
+    when: "a daemon of its node waits, and nobody says for what",
+    happens: (stage) => holdDaemon(stage),
+    says: /its daemons are still being made: kube-system\/rke2-canal-\S+: ContainerCreating, and no event says why/,
   },
   {
     when: "a daemon is updated in those days, to a version that works nowhere",

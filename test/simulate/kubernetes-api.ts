@@ -189,5 +189,6 @@ function pairs(selector: string | null): [string, string | undefined][] {
 
 function fieldOf(object: Stored, field: string): unknown {
   if (field === "metadata.name") return object.metadata.name;
+  if (field === "involvedObject.name") return (object.involvedObject as { name: string } | undefined)?.name;
   return field === "spec.nodeName" ? (object.spec?.nodeName ?? "") : undefined;
 }

@@ -30,6 +30,12 @@ const mostReturns = 2;
 /** What the pods of workloads need of the world around them. */
 export type Missing = "registry" | "driver";
 
+interface SlowRegistry {
+  /** How long a pull takes, at least and at most, in milliseconds. */
+  ms: readonly [number, number];
+  onPull?: () => void;
+}
+
 /** Workload controllers, scheduler, pod garbage collector, and what kubelets do to pods. */
 export class Pods {
   private readonly cluster: Cluster;
@@ -37,11 +43,14 @@ export class Pods {
   private readonly daemons: DaemonSets;
   private readonly chance: Chance;
   private made = 0;
-  /** Whether nodes can fetch images that they do not have. */
   /** For what a pod waits on a node that has started none of its workload before; empty: for nothing. */
   private readonly missing = new Set<Missing>();
-  /** By node and workload: the images that a node has. */
+  /** By node and workload, or DaemonSet: the images that a node has. */
   private readonly fetched = new Set<string>();
+  /** Undefined: a pull takes no time. */
+  private slow: SlowRegistry | undefined;
+  /** By node: when its kubelet, which pulls one image after the other, is done. */
+  private readonly pulledAt = new Map<string, number>();
   /** How many pods of a workload were scheduled to a node after its cordon, by both their names. */
   private readonly returns = new Map<string, number>();
 
@@ -80,6 +89,21 @@ export class Pods {
     this.missing.add(what);
     return () => {
       this.missing.delete(what);
+      for (const pod of this.cluster.objects.list("pods")) if (isRefused(pod)) this.start(pod);
+    };
+  }
+
+  /**
+   * A registry is slow, and no node has the images of daemons in its own image: each new one pulls them, one after the
+   * other. @returns a function that makes it fast again: what is being pulled is there at once
+   */
+  slowDown(slow: SlowRegistry): () => void {
+    // The nodes that there are have what they run.
+    for (const pod of this.cluster.objects.list("pods")) if (isPodReady(pod)) this.fetched.add(imageOn(pod));
+    this.slow = slow;
+    return () => {
+      this.slow = undefined;
+      this.pulledAt.clear();
       for (const pod of this.cluster.objects.list("pods")) if (isRefused(pod)) this.start(pod);
     };
   }
@@ -242,27 +266,65 @@ export class Pods {
     if (!this.works(pod)) return;
     this.cluster.time.after(this.chance.between(300, 6000), () => {
       if (!this.cluster.nodes.hasKubelet(nodeOf(pod))) return;
-      if (this.fetches(pod)) this.setReady(pod, "True");
+      if (this.slow !== undefined && !this.fetched.has(imageOn(pod))) this.pull(pod, this.slow);
+      else if (this.fetches(pod)) this.setReady(pod, "True");
       else this.refuse(pod);
     });
   }
 
   /** Whether the node has what a pod needs, or gets it now; what DaemonSets need is in the image of the node. */
   private fetches(pod: Stored): boolean {
-    const app = appOf(pod);
-    if (app === undefined) return true;
-    const own = `${nodeOf(pod)}/${app}`;
+    if (appOf(pod) === undefined) return true;
+    const own = imageOn(pod);
     if (this.missing.size === 0) this.fetched.add(own);
     return this.fetched.has(own);
   }
 
   private refuse(pod: Stored): void {
+    this.setWaiting(
+      pod,
+      this.missing.has("registry")
+        ? { reason: "ImagePullBackOff", message: "Back-off pulling image" }
+        : { reason: "ContainerCreating" },
+    );
+  }
+
+  /** The kubelet says that it pulls, and then waits for the pulls before. */
+  private pull(pod: Stored, { ms, onPull }: SlowRegistry): void {
+    const { time, nodes } = this.cluster;
+    const node = nodeOf(pod);
+    const at = Math.max(time.elapsed(), this.pulledAt.get(node) ?? 0) + this.chance.between(...ms);
+    this.pulledAt.set(node, at);
+    this.setWaiting(pod, { reason: "ContainerCreating" });
+    this.tell(pod, "Pulling");
+    onPull?.();
+    time.after(at - time.elapsed(), () => {
+      // It has ended at once when the registry was fast again.
+      if (this.pulledAt.get(node) === undefined || !nodes.hasKubelet(node)) return;
+      this.fetched.add(imageOn(pod));
+      this.tell(pod, "Pulled");
+      this.setReady(pod, "True");
+    });
+  }
+
+  private tell(pod: Stored, reason: string): void {
+    const { objects, time } = this.cluster;
+    const { name, namespace = "", uid } = pod.metadata;
+    const now = new Date(time.date() + this.cluster.aheadMs).toISOString().replace(/\.\d+Z$/, "Z");
+    objects.put("events", {
+      metadata: { name: `${name}.${reason}`, namespace },
+      involvedObject: { kind: "Pod", namespace, name, uid, fieldPath: "spec.containers{main}" },
+      type: "Normal",
+      reason,
+      message: `${reason} image "registry.example/${name}"`,
+      lastTimestamp: now,
+    });
+  }
+
+  private setWaiting(pod: Stored, waiting: object): void {
     const { objects } = this.cluster;
     const found = objects.get("pods", keyOf(pod));
     if (found?.metadata.uid !== pod.metadata.uid) return;
-    const waiting = this.missing.has("registry")
-      ? { reason: "ImagePullBackOff", message: "Back-off pulling image" }
-      : { reason: "ContainerCreating" };
     const status = { phase: "Pending", conditions: [], containerStatuses: [{ restartCount: 0, state: { waiting } }] };
     objects.put("pods", { ...found, status });
   }
@@ -305,6 +367,11 @@ export class Pods {
 
 function appOf({ metadata }: Stored): string | undefined {
   return metadata.labels?.app;
+}
+
+/** The image of a pod, on its node. */
+function imageOn(pod: Stored): string {
+  return `${nodeOf(pod)}/${appOf(pod) ?? pod.metadata.labels?.daemon ?? ""}`;
 }
 
 /** @param selector `key`, or `key=value` */

@@ -1,7 +1,10 @@
 import { titleOf } from "../../domain/model/titles.ts";
-import type { Pod } from "./types.ts";
+import type { Kubernetes } from "./client.ts";
+import type { Event, Pod } from "./types.ts";
 
-const isMirror = (pod: Pod): boolean => pod.metadata?.annotations?.["kubernetes.io/config.mirror"] !== undefined;
+/** Uid of the static pod that a mirror pod shows. */
+const mirrored = (pod: Pod): string | undefined => pod.metadata?.annotations?.["kubernetes.io/config.mirror"];
+const isMirror = (pod: Pod): boolean => mirrored(pod) !== undefined;
 /** Uid of the DaemonSet that a pod belongs to. */
 export const daemonOf = (pod: Pod): string | undefined =>
   pod.metadata?.ownerReferences?.find(({ kind, controller }) => kind === "DaemonSet" && controller)?.uid;
@@ -55,6 +58,14 @@ export function isUntriedVersion(pod: Pod, nodes: ReadonlySet<string>, pods: rea
   const others = pods.filter((one) => daemonOf(one) === daemon && !nodes.has(nodeOf(one)));
   const isSame = (one: Pod) => revisionOf(one) === revisionOf(pod);
   return daemon !== undefined && !others.every(isSame) && !others.some((one) => isSame(one) && isPodReady(one));
+}
+
+/** What is said of a pod, and of none that had its name before. Kubelets speak of a static pod by its own uid. */
+export async function listEvents(client: Kubernetes, pod: Pod): Promise<Event[]> {
+  const { namespace = "", name = "", uid } = pod.metadata ?? {};
+  const fieldSelector = `involvedObject.name=${name}`;
+  const { items } = await client.list<Event>(`/api/v1/namespaces/${namespace}/events`, { fieldSelector });
+  return items.filter(({ involvedObject }) => [uid, mirrored(pod)].includes(involvedObject.uid));
 }
 
 /** Restarts of all containers of a pod. */

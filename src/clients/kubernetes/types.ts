@@ -12,6 +12,7 @@ export type Wire<T> = T extends Date
 
 export type ConfigMap = Wire<k8s.V1ConfigMap>;
 export type DaemonSet = Wire<k8s.V1DaemonSet>;
+export type Event = Wire<k8s.CoreV1Event>;
 export type Eviction = Wire<k8s.V1Eviction>;
 export type Lease = Wire<k8s.V1Lease>;
 export type Node = Wire<k8s.V1Node>;

@@ -90,7 +90,7 @@ export interface NotStarted {
 /** A Job's pod that has finished has started, too. */
 const hasServedItsTime = (pod: StartingPod): boolean => hasFinished(pod) && hasStarted(pod);
 
-const containersOf = ({ status }: StartingPod): ContainerStatus[] => [
+export const containersOf = ({ status }: StartingPod): ContainerStatus[] => [
   ...(status?.initContainerStatuses ?? []),
   ...(status?.containerStatuses ?? []),
 ];
@@ -109,7 +109,7 @@ export function cannotStart(pod: StartingPod): boolean {
   return !hasStarted(pod) && containersOf(pod).some(isHeld);
 }
 
-const reasonOf = (state: ContainerStatus["state"]): string => state?.waiting?.reason ?? "";
+export const reasonOf = (state: ContainerStatus["state"]): string => state?.waiting?.reason ?? "";
 
 function whyWaiting(pod: StartingPod): string {
   const [state] = containersOf(pod).flatMap(({ state: one }) => reasonOf(one) || []);

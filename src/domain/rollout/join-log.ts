@@ -38,5 +38,17 @@ export function isRemovedFromEtcd(log: string): boolean {
 export function whatIsMissing(log: string): string | undefined {
   const words =
     /failed to get runtime image [^"\n]+|cluster-cidr: \[[^\]\n]*\] and node-ip: \[[^\]\n]*\], must share the same IP version|no default routes found|unable to select an IP from default routes/g;
-  return [...log.matchAll(words)].at(-1)?.[0].trim();
+  return [...log.matchAll(words)].at(-1)?.[0].trim() ?? whatIsFetched(log);
+}
+
+/** RKE2's own image, while it is being fetched: RKE2 says nothing more until it has begun to unpack it. */
+function whatIsFetched(log: string): string | undefined {
+  const isUnpacking = (line: string) => /msg="(Creating directory|Extracting) /.test(line);
+  const last =
+    log
+      .trimEnd()
+      .split("\n")
+      .findLast((line) => !isUnpacking(line)) ?? "";
+  const image = /Pulling runtime image ([^"\n]+)/.exec(last)?.[1];
+  return image === undefined ? undefined : `RKE2 is still fetching its image ${image}`;
 }

@@ -2,12 +2,20 @@ import { messageOf, UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { findDaemons, withoutRoom } from "../../clients/kubernetes/daemons.ts";
 import { isReady, nameOf, readySince, saysNotReady } from "../../clients/kubernetes/nodes.ts";
-import { belongsToNode, daemonOf, isPodReady, isUntriedVersion, mountsOf } from "../../clients/kubernetes/pods.ts";
+import {
+  belongsToNode,
+  daemonOf,
+  isPodReady,
+  isUntriedVersion,
+  listEvents,
+  mountsOf,
+} from "../../clients/kubernetes/pods.ts";
 import { isServerThere } from "../../clients/kubernetes/registration.ts";
 import { paths, type Node, type Pod, type Resource } from "../../clients/kubernetes/types.ts";
 import { supervisorAt } from "../../clients/kubernetes/urls.ts";
 import { hostOfNode, listVms, readPower } from "../../clients/proxmox/vms.ts";
 import { pressuresOfPods } from "../../domain/availability/serving.ts";
+import { isBeingMade, whyUnfinished } from "../../domain/availability/fetching.ts";
 import { whyUnconfigured, whyUnfetched } from "../../domain/availability/starting.ts";
 import { leaves } from "../../domain/drain/drain.ts";
 import { shortList } from "../../domain/drain/local-data.ts";
@@ -162,6 +170,7 @@ async function findCauseInPods({ client, name }: SuspectNode): Promise<string | 
     return (
       whatIsNotFetched(daemons) ??
       (await findNotConfigured(client, daemons)) ??
+      (await findUnfinished(client, daemons)) ??
       whatIsUntried(name, daemons, pods) ??
       (node && (whatIsNotGiven(node, nodes) ?? (await findNotMade(client, node, pods)) ?? whatUsesItUp(node, here)))
     );
@@ -191,6 +200,17 @@ async function findNotConfigured(client: Kubernetes, daemons: readonly Pod[]): P
   );
   const why = [...said, ...gone.flat()];
   return why.length === 0 ? undefined : `its daemons lack their configuration: ${shortList([...new Set(why)])}`;
+}
+
+/**
+ * Daemons whose images are still being fetched, or of which nobody knows what they wait for: a registry may be slow, or
+ * allow few pulls. On older nodes the images are there already.
+ */
+async function findUnfinished(client: Kubernetes, daemons: readonly Pod[]): Promise<string | undefined> {
+  const waiting = daemons.filter((pod) => !isPodReady(pod) && isBeingMade(pod));
+  const why = await Promise.all(waiting.map(async (pod) => whyUnfinished(pod, await listEvents(client, pod)) ?? []));
+  const all = why.flat();
+  return all.length === 0 ? undefined : `its daemons are still being made: ${all.join("; ")}`;
 }
 
 /** The addresses of a node's pods: the controller manager gives none once those of the cluster are used up. */

@@ -210,7 +210,7 @@ async function rememberFailure(input: SlotInput, client: Kubernetes, own: NodeRe
     await attemptQuietly("that the server is over", () => recordRetired(client, { pool: input.pool, own }));
   if (!(error instanceof ImageFault)) return;
   const generation = { id: input.generation, spec: input.spec };
-  const why = `${input.node}: ${error.problem.what}`;
+  const why = `${input.node}: ${error.problem.what} (${error.problem.where})`;
   await attemptQuietly("the verdict", () => judgeFailed(client, input.pool, generation, why, own));
 }
 

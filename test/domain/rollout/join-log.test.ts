@@ -47,6 +47,13 @@ describe("an image of RKE2 that cannot be fetched, by the join log", () => {
     assert.ok(whatIsMissing(`before\n${line}\nafter`)?.startsWith(what.trimEnd()));
   });
 
+  it("is named while it is being fetched, and not once RKE2 has said something else", () => {
+    const image = "index.docker.io/rancher/rke2-runtime:v1.34.4-rke2r1";
+    const log = `before\nlevel=info msg="Pulling runtime image ${image}"\nlevel=info msg="Creating directory /var/lib/rancher/rke2/data/v1.34.4-rke2r1/bin"\n`;
+    assert.equal(whatIsMissing(log), `RKE2 is still fetching its image ${image}`);
+    assert.equal(whatIsMissing(`${log}level=info msg="Running kubelet"\n`), undefined);
+  });
+
   it("is not named in a log without it", () => {
     assert.equal(whatIsMissing('level=fatal msg="401 Unauthorized"'), undefined);
   });

@@ -72,6 +72,13 @@ export const ofCluster: readonly WeatherKind[] = [
   },
   { name: "a registry that is away", lasts: [20_000, 400_000], befall: ({ cluster }) => cluster.pods.lose("registry") },
   {
+    name: "a registry that is slow",
+    lasts: [60_000, 600_000],
+    countsItself: true,
+    befall: ({ cluster, coverage }) =>
+      cluster.pods.slowDown({ ms: [5000, 300_000], onPull: () => coverage.event("a registry that is slow") }),
+  },
+  {
     name: "a driver of volumes that is away",
     lasts: [20_000, 400_000],
     befall: ({ cluster }) => cluster.pods.lose("driver"),
