@@ -85,7 +85,10 @@ describe("volumes of a zone that loses its nodes", () => {
     } catch (error) {
       if (!(error instanceof UserErrors)) throw error;
       for (const { what } of error.problems)
-        assert.match(what, /^a volume with data needs a node with .*zone=a, as .* now, and none that takes its pods/);
+        assert.match(
+          what,
+          /^a volume with data needs a node with .*zone=a: .* for its pods now, and after this run there is none/,
+        );
       return error.problems.map(({ where }) => where);
     }
   }

@@ -87,7 +87,7 @@ export class Blows {
     this.lastsFor(ms + 60_000);
     if (what === "flap") world.cluster.nodes.flap(vm.name, ms);
     if (what === "hang") vm.guest?.hang(ms);
-    if (what === "move") vm.host = vm.host === "pve1" ? "pve2" : "pve1";
+    if (what === "move") world.dc.migrate(vm);
     if (what === "partition") {
       if (vm.guest?.server) vm.guest.server.partition(ms);
       else world.cluster.nodes.flap(vm.name, ms);

@@ -82,6 +82,8 @@ export class DataCentre {
   /** When the last task that holds the lock of a VM's configuration ends, by VMID. */
   private readonly locks = new Map<number, number>();
   private readonly chance: Chance;
+  /** Called when a VM was migrated. */
+  onMigrated: () => void = () => undefined;
   /** Creates the guest of a VM, as its disk says. */
   inhabit: (vm: Vm) => void = () => undefined;
 
@@ -202,6 +204,12 @@ export class DataCentre {
     vm.running = false;
     vm.word = undefined;
     vm.guest?.powerLost();
+  }
+
+  /** Somebody, or HA, migrates a VM to the other host. */
+  migrate(vm: Vm): void {
+    vm.host = vm.host === "pve1" ? "pve2" : "pve1";
+    this.onMigrated();
   }
 
   /** Whether any task runs. */

@@ -83,6 +83,20 @@ export const defects: Record<string, Defect> = {
     seen: /destroys .* with local-/,
     shape: withVolumes,
   },
+  "a run that sees no volumes of zones": {
+    plant: replacing(
+      ({ path }) => path === "/api/v1/persistentvolumes",
+      (call, honest) => {
+        const answer = honest(call);
+        const list = JSON.parse(answer.body ?? "{}") as { items?: unknown[] };
+        const items = list.items?.filter((one) => !JSON.stringify(one).includes("topology.kubernetes.io/zone"));
+        return { ...answer, body: JSON.stringify({ ...list, items }) };
+      },
+    ),
+    seen: /has lost its last node, and nobody was asked/,
+    story: "update",
+    shape: withZones,
+  },
   "a record that forgets what is kept": {
     plant: replacing(
       ({ path, body }) => path.includes("/configmaps/slot-") && body.includes("keeps"),
@@ -369,6 +383,16 @@ function replacing(concerns: (call: Call) => boolean, answer: (call: Call, hones
 function withNewRegistries(scenario: Scenario): Scenario {
   const acts = scenario.acts.map((act, at) => ({ ...act, wish: { ...act.wish, registries: registriesOf(at) } }));
   return { ...scenario, acts };
+}
+
+/** A pool of two nodes in two zones, of which the second one goes. */
+function withZones(scenario: Scenario): Scenario {
+  const { before } = scenario;
+  const image = before.image;
+  const start = { ...before, slots: 2, servers: { image, count: 1, cores: 4 } };
+  const act = { wish: { ...start, slots: 1 }, weather: calm, kill: undefined, blows: [], pause: 0 };
+  const zonalVolumes = { mayLeave: false, planted: 2, idle: 1 };
+  return { ...scenario, servers: 1, planted: true, before: start, acts: [act], zonalVolumes };
 }
 
 function withVolumes(scenario: Scenario): Scenario {

@@ -45,6 +45,8 @@ export class Engine {
   mayUpdate: (step: string) => boolean = () => true;
   /** The plan of the last run. */
   clusterPlan: ClusterPlan | undefined;
+  /** Called with the plan of a run before it makes anything. */
+  onPlanned: (plan: ClusterPlan) => void = () => undefined;
   /** Steps that the last run started. */
   ran: string[] = [];
   /** The first failure of the last run. */
@@ -96,6 +98,7 @@ export class Engine {
     const { clusterPlan } = program.value;
     this.clusterPlan = clusterPlan;
     this.world.watcher.availability.runPlanned();
+    this.onPlanned(clusterPlan);
     for (const line of renderClusterPlan(clusterPlan)) this.world.story.tell("plan", () => line);
     const declared = declare(config, program.value);
     if (!(await this.make(declared, killer))) return "failed";

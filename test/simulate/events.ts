@@ -19,5 +19,7 @@ export const eventKinds = [
   "an older state",
   "registries that change in place",
   "a site that is shut down",
+  "a zone that loses its last node",
+  "a run that is refused for a zone",
   ...weatherKinds.map(({ name }) => name),
 ];

@@ -120,6 +120,7 @@ export function hasItsDataBehind({ objects }: World["cluster"], { metadata, spec
   return objects.list("persistentvolumes").some((volume) => {
     const { namespace, name } = volume.spec?.claimRef as { namespace: string; name: string };
     const isUsed = namespace === metadata.namespace && claims.includes(name);
-    return isUsed && !diskOf(volume).some((node) => objects.get("nodes", node));
+    const disks = diskOf(volume);
+    return isUsed && disks.length > 0 && !disks.some((node) => objects.get("nodes", node));
   });
 }

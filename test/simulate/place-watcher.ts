@@ -23,6 +23,8 @@ export class PlaceWatcher {
   private readonly evictors = new Map<string, { by: Process; from: Place }>();
   /** When a node got its slot. */
   private readonly handedOver = new Map<string, number>();
+  /** Workloads whose volumes are in a zone without nodes, as a plan has said. */
+  readonly behind = new Set<string>();
   private readonly story: Story;
   private cluster: Cluster | undefined;
 
@@ -119,7 +121,7 @@ export class PlaceWatcher {
     const evictor = this.evictors.get(appOf(pod));
     if (evictor?.from.pool !== pool || evictor.by === by || !evictor.by.isDead()) return false;
     if (!this.exists(evictor.from)) return false;
-    if (this.cluster && hasItsDataBehind(this.cluster, pod)) return false;
+    if (this.behind.has(appOf(pod)) || (this.cluster && hasItsDataBehind(this.cluster, pod))) return false;
     const age = (this.cluster?.time.date() ?? 0) - Date.parse(creationTimestamp);
     return nodeOf(pod) === "" && deletionTimestamp === undefined && age > patience;
   }

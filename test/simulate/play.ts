@@ -13,6 +13,7 @@ import { plantPools } from "./plant.ts";
 import { configOf, type Act, type Scenario } from "./scenario.ts";
 import { shutSiteDown } from "./site-off.ts";
 import { Wanted } from "./wanted.ts";
+import { ZonalDisks } from "./zonal-volumes.ts";
 import type { Storms } from "./weather/storms.ts";
 import type { World } from "./world.ts";
 
@@ -27,6 +28,7 @@ export class Play {
   private readonly specsOf: (config: Config) => PoolSpec[];
   private readonly engine: Engine;
   private readonly disks: LocalDisks | undefined;
+  private readonly zonal: ZonalDisks | undefined;
   /** Whether the pool was ever complete: before that, no availability is guaranteed. */
   private established = false;
   private readonly storms: Storms;
@@ -45,7 +47,9 @@ export class Play {
     this.scenario = scenario;
     this.specsOf = specsOf;
     this.engine = new Engine(world, "demo");
-    const { localVolumes } = scenario;
+    const { localVolumes, zonalVolumes } = scenario;
+    this.zonal = zonalVolumes && new ZonalDisks(world, new Chance(world.seed, "zonal disks"), zonalVolumes);
+    this.engine.onPlanned = (plan) => this.zonal?.planned(plan);
     this.disks = localVolumes && new LocalDisks(world, new Chance(world.seed, "local disks"), localVolumes);
     this.storms = storms;
     this.blows = new Blows(world, chance);
@@ -59,6 +63,7 @@ export class Play {
     await world.time.sleep(60_000);
     if (this.scenario.planted) await this.calmly("takes the planted pool over");
     for (let volume = 0; volume < (this.scenario.localVolumes?.planted ?? 0); volume += 1) this.disks?.bind();
+    this.zonal?.bind();
     if (this.scenario.creation !== true) this.storms.stand();
     for (const act of this.scenario.acts) {
       if (this.isCreation() && act.wish !== this.scenario.before) await this.create();
@@ -203,9 +208,14 @@ export class Play {
     while (this.world.dc.isBusy() || this.world.dc.isUnlisted()) await this.world.time.sleep(500);
     const outcome = await this.up(new Killer(this.world, this.chance));
     if (outcome === "done") this.establish();
-    else if (!this.isExpected() && !(await helps(this.world, this.engine.why)) && !(await this.repairsOld()))
+    else if (!this.isExpected() && !(await this.isHelped()) && !(await this.repairsOld()))
       this.world.story.wrong(`a calm run that ${what} ends ${outcome}: ${this.engine.why}`);
     return outcome === "done";
+  }
+
+  private async isHelped(): Promise<boolean> {
+    const { why } = this.engine;
+    return this.zonal?.helps(why) === true || (await helps(this.world, why));
   }
 
   /**
@@ -241,7 +251,9 @@ export class Play {
     this.world.watcher.availability.runBegins();
     this.world.etcdWatcher.runBegins();
     this.disks?.runBegins();
+    this.zonal?.runBegins();
     const outcome = await this.engine.up(this.wanted.config, killer);
+    this.zonal?.runEnds(outcome);
     const { controlPlane, pools = [] } = this.engine.clusterPlan ?? {};
     if ([...pools, ...(controlPlane ? [controlPlane] : [])].some(({ reloads }) => reloads !== undefined))
       this.world.coverage.event("registries that change in place");

@@ -4,6 +4,7 @@ import { DaemonSets } from "./daemon-sets.ts";
 import { lookSoon } from "./look.ts";
 import { isReady, isSchedulable } from "./nodes.ts";
 import { keyOf, type Stored } from "./objects.ts";
+import { reachesVolumes } from "./zonal-volumes.ts";
 
 /** An application in the cluster. */
 export interface Workload {
@@ -19,6 +20,8 @@ export interface Workload {
   selector?: string;
   /** Whether it also runs on cordoned and tainted nodes. */
   toleratesAll?: boolean;
+  /** The claim of a volume that is bound: its pods also run on servers. */
+  volume?: string;
 }
 
 /** Delay of the controllers after a change, in milliseconds. */
@@ -79,6 +82,13 @@ export class Pods {
       this.cluster.objects.remove("replicasets", `load/${workload.name}`);
       for (const pod of this.cluster.objects.list("pods")) if (appOf(pod) === workload.name) this.remove(pod);
     };
+  }
+
+  /** Scales a workload down to nothing. */
+  withdraw(name: string): void {
+    for (const workload of this.workloads) if (workload.name === name) workload.replicas = 0;
+    this.cluster.objects.put("replicasets", { metadata: { name, namespace: "load" }, spec: { replicas: 0 } });
+    for (const pod of this.cluster.objects.list("pods")) if (appOf(pod) === name) this.remove(pod);
   }
 
   /**
@@ -231,7 +241,7 @@ export class Pods {
   private schedule(pod: Stored): void {
     const { objects, nodes } = this.cluster;
     const workload = this.workloadOf(pod);
-    const { toleratesAll = false, selector } = workload ?? {};
+    const { toleratesAll = false, selector, volume } = workload ?? {};
     const agents = objects
       .list("nodes")
       .filter(
@@ -239,7 +249,8 @@ export class Pods {
           isReady(node) &&
           (toleratesAll || (isSchedulable(node) && !isTainted(node))) &&
           hasSelected(node, selector) &&
-          node.metadata.labels?.["node-role.kubernetes.io/control-plane"] === undefined,
+          reachesVolumes(this.cluster, volume, node) &&
+          (volume !== undefined || node.metadata.labels?.["node-role.kubernetes.io/control-plane"] === undefined),
       );
     const weight = (node: Stored): number => this.on(node.metadata.name).length + (isAvoided(node) ? 1000 : 0);
     // A pod that tolerates everything prefers the node that is being drained, which has the most room.
@@ -348,7 +359,7 @@ export class Pods {
         ownerReferences: [{ kind, name: owner, uid, controller: true }],
       },
       spec: {
-        ...(kind === "ReplicaSet" ? this.selectedBy(owner) : {}),
+        ...(kind === "ReplicaSet" ? this.askedBy(owner) : {}),
         ...(node === undefined ? {} : { nodeName: node }),
       },
       status: { phase: "Pending", conditions: [], containerStatuses: [{ restartCount: 0 }] },
@@ -356,8 +367,10 @@ export class Pods {
   }
 
   /** What the pods of a workload ask of a node. */
-  private selectedBy(name: string): object {
-    const [key, value] = this.workloads.find((one) => one.name === name)?.selector?.split("=") ?? [];
+  private askedBy(name: string): object {
+    const { selector, volume } = this.workloads.find((one) => one.name === name) ?? {};
+    if (volume !== undefined) return { volumes: [{ name: "data", persistentVolumeClaim: { claimName: volume } }] };
+    const [key, value] = selector?.split("=") ?? [];
     if (key === undefined) return {};
     if (value !== undefined) return { nodeSelector: { [key]: value } };
     const nodeSelectorTerms = [{ matchExpressions: [{ key, operator: "Exists" }] }];

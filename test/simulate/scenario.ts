@@ -6,6 +6,7 @@ import type { Image } from "./guest.ts";
 import type { Kill } from "./killer.ts";
 import type { LocalVolumes } from "./local-volumes.ts";
 import type { Workload } from "./pods.ts";
+import { zones, type ZonalVolumes } from "./zonal-volumes.ts";
 
 /** What an operator may change between two runs. */
 export interface Wish {
@@ -73,6 +74,8 @@ export interface Scenario {
   acts: Act[];
   /** Volumes that only one node can reach; undefined: there are none. */
   localVolumes?: LocalVolumes | undefined;
+  /** Volumes that are bound to a zone; undefined: there are none, and no zones. */
+  zonalVolumes?: ZonalVolumes | undefined;
   /** Whether the cluster may be destroyed. @default false */
   allowDestroy?: boolean | undefined;
   /** The act before which people shut the whole site down. @default never */
@@ -145,6 +148,7 @@ export function creationOf(chance: Chance, scenario: Scenario): Scenario {
   return {
     ...scenario,
     localVolumes: undefined,
+    zonalVolumes: undefined,
     planted: false,
     creation: true,
     acts: [...creations, ...acts.slice(0, 1)],
@@ -261,7 +265,7 @@ function workloadOf(chance: Chance, number: number): Workload {
 
 /** The stack's configuration with a wish in it. */
 export function configOf(
-  { servers, strategy: usual, before, localVolumes, allowDestroy }: Scenario,
+  { servers, strategy: usual, before, localVolumes, zonalVolumes, allowDestroy }: Scenario,
   { image, slots, rollout, strategy = usual, drainSeconds = 180, others = [], servers: wanted, ...more }: Wish,
 ): Config {
   const { registries, site, pool: ownKeys } = more;
@@ -276,6 +280,7 @@ export function configOf(
       storage: "local",
       proxmoxPool: "nodes",
       templatePool: "templates",
+      ...(zonalVolumes && { zones }),
       ...site,
     },
     controlPlane: {
@@ -287,6 +292,7 @@ export function configOf(
       firstAddress6: "fd00::1:10",
     },
     ...(localVolumes ? { localVolumes: { whenNodesLeave: "keep", keepDays: localVolumes.keepDays } } : {}),
+    ...(zonalVolumes?.mayLeave === true && !localVolumes ? { localVolumes: { whenNodesLeave: "keep" } } : {}),
     pools: [workers, ...others].map(({ first, ...pool }) => ({ ...pool, vmIds: { first, last: first + 39 } })),
     timeouts: {
       agentSeconds: 60,

@@ -8,6 +8,7 @@ import { localVolumesOf } from "./local-volumes.ts";
 import { Play } from "./play.ts";
 import { creationOf, imagesOf, scenarioOf, withRegistries, type Scenario } from "./scenario.ts";
 import { withSiteOff } from "./site-off.ts";
+import { withZones, zonalVolumesOf } from "./zonal-volumes.ts";
 import { Storms } from "./weather/storms.ts";
 import { World } from "./world.ts";
 
@@ -59,10 +60,14 @@ export async function simulate(
   const images = imagesOf(chance);
   const localVolumes = localVolumesOf(new Chance(seed, "local volumes"));
   const allowDestroy = new Chance(seed, "allow destroy").happens(0.2) ? true : undefined;
-  const decided = { ...scenarioOf(chance, images), localVolumes, allowDestroy };
+  const zonalVolumes = zonalVolumesOf(new Chance(seed, "zonal volumes"));
+  const decided = { ...scenarioOf(chance, images), localVolumes, zonalVolumes, allowDestroy };
   const drawn = new Chance(seed, "kind of story");
   const begun = scenarios[story ?? drawn.pick(shares)](drawn, decided, images);
-  const drawnSo = withSiteOff(new Chance(seed, "site off"), withRegistries(new Chance(seed, "registries"), begun));
+  const drawnSo = withZones(
+    new Chance(seed, "zones"),
+    withSiteOff(new Chance(seed, "site off"), withRegistries(new Chance(seed, "registries"), begun)),
+  );
   const scenario = shape?.(drawnSo) ?? drawnSo;
   const world = new World({ seed, images, workloads: scenario.workloads, told });
   defect?.(world);

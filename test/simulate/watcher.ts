@@ -31,7 +31,7 @@ export class Watcher {
   /** Nodes that were incomplete when they were cordoned. */
   private readonly incomplete = new Set<string>();
   private readonly story: Story;
-  private readonly places: PlaceWatcher;
+  readonly places: PlaceWatcher;
   private readonly etcd: EtcdWatcher;
   private readonly elapsed: () => number;
   private readonly truth = new Truth();

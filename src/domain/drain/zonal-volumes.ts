@@ -1,4 +1,4 @@
-import { claimOf, shortList, twinOf, usersOf, type DataPod, type DataVolume } from "./local-data.ts";
+import { claimOf, isPlace, shortList, twinOf, usersOf, type DataPod, type DataVolume } from "./local-data.ts";
 import { fitsNode, selectorWords, type AffinityNode, type NodeSelector } from "./node-affinity.ts";
 import { tolerates, type Taint, type Toleration } from "./taints.ts";
 import type { Problem } from "../model/problem.ts";
@@ -29,14 +29,14 @@ export interface VolumePod extends Omit<DataPod, "spec"> {
   spec?: NonNullable<DataPod["spec"]> & { tolerations?: Toleration[] | undefined };
 }
 
-/** A bound volume whose pods a node can run now, and no node after the run, or perhaps none. */
+/** A bound volume whose pods some node can run now, and none after the run, or perhaps none. */
 export interface ZonalVolume extends KeptVolume {
   volume: string;
   /** What its node affinity asks for, in words. */
   place: string;
   /** Pods that use it, as `namespace/name`. */
   pods: string[];
-  /** The nodes that leave or get other labels, which its pods can run on now. */
+  /** The nodes that leave or get other labels, and which its pods can run on now, or run on. */
   nodes: string[];
   /** Nodes after the run that may fit: their labels, or what its pods tolerate, are not known. Empty: none fits. */
   perhaps: string[];
@@ -46,7 +46,8 @@ export interface ZonalVolume extends KeptVolume {
  * The bound volumes of a place that has no node for their pods after the run, or perhaps none. A node is one for a pod
  * when it fits the node affinity of the volume and the pod tolerates its taints. A volume without pods counts too, as
  * that of a StatefulSet that is scaled down; what its pods would tolerate is not known, so it needs a node that has no
- * other taints than each that goes. A volume that no node reaches now is no concern of the run. One that is bound to a
+ * other taints than each that goes. A volume that no node reaches now, and whose pods run nowhere, is no concern of the run.
+ * One that is bound to a
  * node by itself is not included: its data may be on the node's disk (`localVolumes`).
  */
 export function zonalVolumes(
@@ -61,7 +62,8 @@ export function zonalVolumes(
     const needs = users.length > 0 ? users.map((pod) => needOf(affinity, pod)) : [needWithoutPod(affinity)];
     const found = needs.flatMap((need) => need({ before, after }) ?? []);
     const nodes = [...new Set(found.flatMap((one) => one.nodes))];
-    if (!nodes.some((node) => isOfPlace(affinity, node, before))) return [];
+    if (nodes.length === 0 || !(isAboutPlaces(affinity) || nodes.some((node) => isOfPlace(affinity, node, before))))
+      return [];
     const isLost = found.some(({ perhaps }) => perhaps.length === 0);
     return [
       {
@@ -85,7 +87,9 @@ function needOf(affinity: NodeSelector, { spec }: VolumePod): Need {
     fitsNode(affinity, node, unknown) &&
     node.taints.every((taint) => spec?.tolerations?.some((toleration) => tolerates(toleration, taint)) === true);
   return ({ before, after }) => {
-    const nodes = before.filter(takes(false));
+    // A pod runs on where its node has got the labels of another place, until that node leaves.
+    const leavesIt = ({ name }: PlacedNode) => name === spec?.nodeName && !after.some((one) => one.name === name);
+    const nodes = before.filter((node) => takes(false)(node) || leavesIt(node));
     if (nodes.length === 0 || after.some(takes(false))) return undefined;
     return { nodes, perhaps: after.filter(takes(true)) };
   };
@@ -104,6 +108,14 @@ function needWithoutPod(affinity: NodeSelector): Need {
 
 const isSame = (one: Taint) => (other: Taint) =>
   one.key === other.key && (one.value ?? "") === (other.value ?? "") && one.effect === other.effect;
+
+/** Whether node affinity asks for nothing but a location. */
+function isAboutPlaces({ nodeSelectorTerms = [] }: NodeSelector): boolean {
+  return nodeSelectorTerms.every(
+    ({ matchExpressions = [], matchFields = [] }) =>
+      matchFields.length === 0 && matchExpressions.every(({ key }) => isPlace(key)),
+  );
+}
 
 /** Whether a volume is bound to the place of a node, or to labels that it shares, rather than to the node. */
 function isOfPlace(affinity: NodeSelector, node: PlacedNode, all: readonly PlacedNode[]): boolean {
@@ -132,7 +144,7 @@ export function zonalVolumeProblems(found: readonly ZonalVolume[], where: string
 
 function lost(volumes: readonly ZonalVolume[], where: string): Problem {
   return {
-    what: `${needWords(volumes)}, and none that takes ${theirs(volumes)} is there after this run: ${listWords(volumes)}`,
+    what: `${needWords(volumes)}, and after this run there is none: ${listWords(volumes)}`,
     where,
     todo: `keep a node there, by hosts and slots of a pool, site.zones or taints; or move the data and delete ${volumes.length === 1 ? "the claim" : "the claims"}; or set localVolumes of the pool to keep: these pods start nowhere then until a node is there again. The data is on no node's disk, and stays`,
   };
@@ -155,7 +167,7 @@ function perhapsWords(volumes: readonly ZonalVolume[]): string {
 function needWords(volumes: readonly ZonalVolume[]): string {
   const [{ place, nodes } = { place: "", nodes: [] }] = volumes;
   const [who, need] = volumes.length === 1 ? ["a volume", "needs"] : [`${volumes.length} volumes`, "need"];
-  return `${who} with data ${need} a node with ${place}, as ${shortList(nodes)} ${nodes.length === 1 ? "is" : "are"} now`;
+  return `${who} with data ${need} a node with ${place}: ${shortList(nodes)} ${nodes.length === 1 ? "is one" : "are some"} for ${theirs(volumes)} now`;
 }
 
 const theirs = (volumes: readonly ZonalVolume[]): string => (volumes.length === 1 ? "its pods" : "their pods");

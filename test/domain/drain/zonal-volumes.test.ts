@@ -73,6 +73,27 @@ const table: [title: string, change: NodeChange, volume: DataVolume, pods: Volum
     [pod()],
     "fine",
   ],
+  [
+    "its pod runs on a node that has another zone by now",
+    { before: [elsewhere], after: [] },
+    inA,
+    [pod({ nodeName: "elsewhere" })],
+    "lost",
+  ],
+  [
+    "its pod runs on such a node, which stays",
+    { before: [elsewhere, old], after: [elsewhere] },
+    volume([ZONE, "In", "c"]),
+    [pod({ nodeName: "elsewhere" })],
+    "fine",
+  ],
+  [
+    "its pod runs beside a node that stays",
+    { before: [old, elsewhere], after: [old] },
+    inA,
+    [pod({ nodeName: "elsewhere" })],
+    "fine",
+  ],
   ["no node is there now", { before: [elsewhere], after: [] }, inA, [pod()], "fine"],
   ["it needs no node", { before: [old], after: [] }, volume([]), [pod()], "fine"],
   [
@@ -188,8 +209,8 @@ describe("volumes of a place", () => {
     assert.deepEqual(
       problems.map(({ what }) => what),
       [
-        `2 volumes with data need a node with ${ZONE}=a, as old is now, and none that takes their pods is there after this run: ${use}; ${use}`,
-        `a volume with data needs a node with ${ZONE}=b|c, as elsewhere is now, and none that takes its pods is there after this run: ${use}`,
+        `2 volumes with data need a node with ${ZONE}=a: old is one for their pods now, and after this run there is none: ${use}; ${use}`,
+        `a volume with data needs a node with ${ZONE}=b|c: elsewhere is one for its pods now, and after this run there is none: ${use}`,
       ],
     );
     assert.match(problems[1]?.todo ?? "", /delete the claim; or set localVolumes of the pool to keep/);
@@ -199,7 +220,7 @@ describe("volumes of a place", () => {
     const found = zonalVolumes({ before: [old], after: [unknown("new")] }, [inA], []);
     assert.deepEqual(zonalVolumeProblems(found, ""), []);
     assert.deepEqual(zonalVolumeWords(found), [
-      `a volume with data needs a node with ${ZONE}=a, as old is now, and whether new will take its pods depends on labels and taints that nobody knows yet: shop/data-0 (10Gi), used by no pod now; the run stops there if none does`,
+      `a volume with data needs a node with ${ZONE}=a: old is one for its pods now, and whether new will take its pods depends on labels and taints that nobody knows yet: shop/data-0 (10Gi), used by no pod now; the run stops there if none does`,
     ]);
   });
 });

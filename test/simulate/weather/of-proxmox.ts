@@ -52,7 +52,7 @@ export const ofProxmox: readonly WeatherKind[] = [
     befall: ({ dc }, chance) => {
       const vm = any(chance, ours(dc.vms.values()));
       if (vm === undefined || vm.lock !== undefined) return undefined;
-      vm.host = vm.host === "pve1" ? "pve2" : "pve1";
+      dc.migrate(vm);
       return () => undefined;
     },
   },
