@@ -1,13 +1,9 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { findPins } from "../../cli/image/pin-plan.ts";
 import { mirrorAt } from "../../src/clients/feeds/source.ts";
 import type { ImageDefinition } from "../../src/domain/images/definition.ts";
-import { sayTo } from "../../src/runtime/log.ts";
 import { releaseOf, siteKey, type SiteKey } from "../clients/feeds/publish.ts";
-import { deadline, sha256, Web } from "../clients/feeds/web.ts";
+import { deadline, sha256, withWeb } from "../clients/feeds/web.ts";
 import { definitionIn, exampleText, readAs } from "../support/image-folder.ts";
 
 const NOW = new Date("2026-08-05T13:00:00Z");
@@ -16,9 +12,8 @@ const sumsPath = "/github.com/rancher/rke2/releases/download/v1.36.4+rke2r1/sha2
 const archive = (date: string) => `/snapshot.ubuntu.com/ubuntu/${date}/dists/noble/InRelease`;
 
 describe("what is newest, upstream", () => {
-  let web: Web;
+  const web = withWeb();
   let key: SiteKey;
-  let cache = "";
   let definition: ImageDefinition;
   const files = [
     "rke2.linux-amd64.tar.gz",
@@ -28,13 +23,9 @@ describe("what is newest, upstream", () => {
   const sums = files.map((file) => `${sha256(file)}  ${file}\n`).join("");
 
   beforeEach(async () => {
-    sayTo(() => undefined);
-    cache = mkdtempSync(join(tmpdir(), "evergreen-pin-"));
     key = await siteKey();
     const example = definitionIn(readAs(exampleText));
     definition = { ...example, base: { ...example.base, signedBy: key.fingerprint } };
-    web = new Web();
-    await web.start();
     web.beUpstream();
     const release = releaseOf("20260802");
     web.files.set(`${noble}/`, '<a href="release-20260725/"><a href="release-20260802/">');
@@ -44,17 +35,20 @@ describe("what is newest, upstream", () => {
     web.files.set(sumsPath, sums);
     web.files.set(archive("20260805T000000Z"), "Origin: Ubuntu");
   });
-  afterEach(() => {
-    web.stop();
-    sayTo();
-    rmSync(cache, { recursive: true });
-  });
 
   const find = (changes: Partial<Parameters<typeof findPins>[2]> = {}, given = definition) =>
     findPins(
       given,
       {},
-      { mirror: undefined, isMirrorOnly: false, keys: key.armored, cache, now: NOW, deadline: deadline(), ...changes },
+      {
+        mirror: undefined,
+        isMirrorOnly: false,
+        keys: key.armored,
+        cache: web.cache,
+        now: NOW,
+        deadline: deadline(),
+        ...changes,
+      },
     );
 
   it("is the newest release, the archive of this day, and the files that the definition names", async () => {

@@ -1,35 +1,21 @@
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { fetchBytes, fetchFile, fetchText, listFolder } from "../../../src/clients/feeds/fetch.ts";
 import { NotThere } from "../../../src/clients/feeds/fetch-errors.ts";
 import { mayLead, mirrorAt, placeOf, UPSTREAM, type Source } from "../../../src/clients/feeds/source.ts";
 import { Deadline, DeadlineError } from "../../../src/runtime/deadline.ts";
-import { sayTo } from "../../../src/runtime/log.ts";
 import { useClock } from "../../../src/runtime/clock.ts";
 import { fastClock } from "../../support/fast-clock.ts";
-import { deadline, redirect, sha256, Web } from "./web.ts";
+import { deadline, redirect, sha256, withWeb } from "./web.ts";
 
 const content = "the content of a release";
 const address = new URL("https://github.com/rancher/rke2/file.tar.gz");
 const own = "/github.com/rancher/rke2/file.tar.gz";
 
 describe("the fetcher of feeds", () => {
-  let web: Web;
-  let cache = "";
-  beforeEach(async () => {
-    web = new Web();
-    await web.start();
-    cache = await mkdtemp(join(tmpdir(), "evergreen-feeds-"));
-    sayTo(() => undefined);
-  });
-  afterEach(async () => {
-    web.stop();
-    useClock();
-    sayTo();
-    await rm(cache, { recursive: true, force: true });
-  });
+  const web = withWeb();
+  afterEach(() => useClock());
 
   const wanted = (source: Source = mirrorAt(web.root), mostBytes = 1000) => ({
     source,
@@ -38,7 +24,7 @@ describe("the fetcher of feeds", () => {
     deadline: deadline(),
   });
   const file = (digest = sha256(content), source: Source = mirrorAt(web.root)) =>
-    fetchFile(wanted(source), digest, cache);
+    fetchFile(wanted(source), digest, web.cache);
 
   it("downloads a file once: a second time 0 bytes, and not one request", async () => {
     web.files.set(own, content);
@@ -60,20 +46,20 @@ describe("the fetcher of feeds", () => {
 
   it("removes what a killed download has left, and nothing of one that may still run", async () => {
     web.files.set(own, content);
-    await mkdir(join(cache, "sha256"));
-    const [old, young] = ["old.part", "young.part"].map((name) => join(cache, "sha256", name));
+    await mkdir(join(web.cache, "sha256"));
+    const [old, young] = ["old.part", "young.part"].map((name) => join(web.cache, "sha256", name));
     assert.ok(old !== undefined && young !== undefined);
     for (const part of [old, young]) await writeFile(part, "x");
     const before = new Date(Date.now() - 25 * 3_600_000);
     await utimes(old, before, before);
     const { path } = await file();
-    assert.deepEqual((await readdir(join(cache, "sha256"))).toSorted(), [basename(path), "young.part"].toSorted());
+    assert.deepEqual((await readdir(join(web.cache, "sha256"))).toSorted(), [basename(path), "young.part"].toSorted());
   });
 
   it("takes no file with another digest, and keeps nothing of it", async () => {
     web.files.set(own, content.slice(0, -4));
     await assert.rejects(file(), /has the digest [0-9a-f]{64} and 20 bytes, and [0-9a-f]{64} is pinned/);
-    assert.deepEqual(await readdir(join(cache, "sha256")), []);
+    assert.deepEqual(await readdir(join(web.cache, "sha256")), []);
   });
 
   it("begins anew when the connection ends in the middle of a file, and names it when that goes on", async () => {
@@ -85,10 +71,10 @@ describe("the fetcher of feeds", () => {
       response.write(content.slice(0, 5), () => response.destroy());
     });
     assert.equal((await file()).downloaded, content.length);
-    await rm(join(cache, "sha256"), { recursive: true });
+    await rm(join(web.cache, "sha256"), { recursive: true });
     broken = 99;
     await assert.rejects(file(), /could not be downloaded in 4 tries[^]*file\.tar\.gz/);
-    assert.deepEqual(await readdir(join(cache, "sha256")), []);
+    assert.deepEqual(await readdir(join(web.cache, "sha256")), []);
   });
 
   it("asks a busy server again, and one that refuses never", async () => {
@@ -123,16 +109,16 @@ describe("the fetcher of feeds", () => {
 
   it("tells a file that is not there from everything else", async () => {
     await assert.rejects(fetchBytes(wanted()), NotThere);
-    await assert.rejects(fetchBytes(wanted(mirrorAt(cache))), NotThere);
-    await mkdir(join(cache, "github.com/rancher/rke2/file.tar.gz"), { recursive: true });
+    await assert.rejects(fetchBytes(wanted(mirrorAt(web.cache))), NotThere);
+    await mkdir(join(web.cache, "github.com/rancher/rke2/file.tar.gz"), { recursive: true });
     await assert.rejects(
-      fetchBytes(wanted(mirrorAt(cache))),
+      fetchBytes(wanted(mirrorAt(web.cache))),
       (error) => !(error instanceof NotThere) && String(error).includes("EISDIR"),
     );
   });
 
   it("reads a mirror that is a folder as one that is a server", async () => {
-    const disk = join(cache, "mirror");
+    const disk = join(web.cache, "mirror");
     await mkdir(join(disk, "github.com/rancher/rke2"), { recursive: true });
     await writeFile(join(disk, "github.com/rancher/rke2/file.tar.gz"), content);
     const { path } = await file(sha256(content), mirrorAt(disk));
@@ -183,7 +169,7 @@ describe("the fetcher of feeds", () => {
 
   it("says of a cache that cannot be written that it is the cache", async () => {
     web.files.set(own, content);
-    await writeFile(join(cache, "sha256"), "");
+    await writeFile(join(web.cache, "sha256"), "");
     await assert.rejects(file(), /cache of downloads cannot be used: E(NOTDIR|EXIST)/);
   });
 });

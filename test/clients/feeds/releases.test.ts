@@ -1,32 +1,18 @@
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { readRke2Release, releaseFolder } from "../../../src/clients/feeds/rke2-release.ts";
 import { readUbuntuKey, UBUNTU_KEY, verifySignature } from "../../../src/clients/feeds/signature.ts";
 import { mirrorAt, UPSTREAM } from "../../../src/clients/feeds/source.ts";
 import { findUbuntuRelease, type UbuntuQuery } from "../../../src/clients/feeds/ubuntu-release.ts";
-import { sayTo } from "../../../src/runtime/log.ts";
 import { IMAGE, releaseOf, siteKey, type SiteKey } from "./publish.ts";
-import { deadline, realSignature, realSums, sha256, Web } from "./web.ts";
+import { deadline, realSignature, realSums, sha256, withWeb } from "./web.ts";
 
 const NOW = new Date("2026-08-02T00:00:00Z");
 const releases = new URL("https://cloud-images.ubuntu.com/releases/noble/");
 const folder = "/cloud-images.ubuntu.com/releases/noble/release-20260725/";
 describe("a release of Ubuntu's cloud images", () => {
-  let web: Web;
-  let cache = "";
-  beforeEach(async () => {
-    web = new Web();
-    await web.start();
-    cache = await mkdtemp(join(tmpdir(), "evergreen-feeds-"));
-    sayTo(() => undefined);
-  });
-  afterEach(async () => {
-    web.stop();
-    sayTo();
-    await rm(cache, { recursive: true, force: true });
-  });
+  const web = withWeb();
 
   /** Puts a release of a site's own key on the server. */
   async function publish(serial: string, key: SiteKey, signedAt?: Date) {
@@ -46,7 +32,7 @@ describe("a release of Ubuntu's cloud images", () => {
       keys: "",
       fingerprint: UBUNTU_KEY,
     },
-    ...{ cache, now: NOW, deadline: deadline(), ...changes },
+    ...{ cache: web.cache, now: NOW, deadline: deadline(), ...changes },
   });
   const by = ({ armored, fingerprint }: SiteKey, changes: Partial<UbuntuQuery> = {}) =>
     query({ keys: armored, fingerprint, ...changes });
@@ -87,7 +73,7 @@ describe("a release of Ubuntu's cloud images", () => {
 
   it("is read of a mirror that is a folder", async () => {
     const key = await siteKey();
-    const disk = join(cache, "mirror");
+    const disk = join(web.cache, "mirror");
     const { sums, files } = releaseOf("20260725");
     const all = { ...files, SHA256SUMS: sums, "SHA256SUMS.gpg": await key.sign(sums) };
     for (const [name, bytes] of Object.entries(all)) {
@@ -180,16 +166,7 @@ describe("a release of RKE2", () => {
   const files = ["rke2.linux-amd64.tar.gz", "rke2-images-core.linux-amd64.tar.zst"];
   const list = [...files, "rke2-images-canal.linux-amd64.tar.zst"].map((file) => `${sha256(file)}  ${file}\n`).join("");
   const path = (host = "") => `${host}/github.com/rancher/rke2/releases/download/${version}/sha256sum-amd64.txt`;
-  let web: Web;
-  beforeEach(async () => {
-    web = new Web();
-    await web.start();
-    sayTo(() => undefined);
-  });
-  afterEach(() => {
-    web.stop();
-    sayTo();
-  });
+  const web = withWeb();
   const ask = (sources: Parameters<typeof readRke2Release>[0]["sources"], wanted = files) =>
     readRke2Release({ sources, version, architecture: "amd64", files: wanted, deadline: deadline() });
 

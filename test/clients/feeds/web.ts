@@ -1,33 +1,60 @@
 import { createHash } from "node:crypto";
 import http, { type IncomingMessage, type ServerResponse } from "node:http";
 import { readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Agent } from "undici";
 import { useConnections } from "../../../src/runtime/connections.ts";
 import { Deadline } from "../../../src/runtime/deadline.ts";
+import { sayTo } from "../../../src/runtime/log.ts";
 import { projectRoot } from "../../../src/runtime/project.ts";
 import { listen } from "../../support/http-proxy.ts";
 
 type Answer = string | Buffer | ((request: IncomingMessage, response: ServerResponse) => void);
 
+/**
+ * Gives each test of a suite a web and a cache of downloads, both empty. What the clients say of their tries is not shown.
+ */
+export function withWeb(): Web {
+  const web = new Web();
+  beforeEach(async () => {
+    sayTo(() => undefined);
+    await web.start();
+  });
+  afterEach(async () => {
+    await web.stop();
+    sayTo();
+  });
+  return web;
+}
+
 /** A server on loopback that has the files of many hosts, each below the name of its host, as a mirror has them. */
-export class Web {
+class Web {
   readonly files = new Map<string, Answer>();
   /** Paths that were asked for, in their order. */
   readonly asked: string[] = [];
   /** Bytes of all bodies that were sent. */
   sent = 0;
   root = "";
-  private readonly server = http.createServer((request, response) => this.answer(request, response));
+  /** A directory for downloads. */
+  cache = "";
+  private server: http.Server | undefined;
 
   async start(): Promise<void> {
+    this.files.clear();
+    this.asked.length = 0;
+    this.sent = 0;
+    this.cache = await mkdtemp(join(tmpdir(), "evergreen-feeds-"));
+    this.server = http.createServer((request, response) => this.answer(request, response));
     this.root = `http://127.0.0.1:${await listen(this.server)}`;
   }
 
-  stop(): void {
+  async stop(): Promise<void> {
     useConnections();
-    this.server.closeAllConnections();
-    this.server.close();
+    this.server?.closeAllConnections();
+    this.server?.close();
+    await rm(this.cache, { recursive: true, force: true });
   }
 
   /** Has the clients reach every host here, as if it were the network: what they ask of `https://HOST/` comes here. */
