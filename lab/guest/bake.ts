@@ -1,12 +1,11 @@
 /** A virtual machine that has booted from a distribution's cloud image: it does what the CD of a bake tells it. */
 import { createHash } from "node:crypto";
 import { messageOf } from "../../src/runtime/errors.ts";
-import { AgentError, type ExecStatus, type Guest } from "../types.ts";
-import { AgentProcesses, type Exit } from "./agent-exec.ts";
+import type { Guest } from "../types.ts";
+import type { Exit } from "./agent-exec.ts";
 import { beginInstance, hasAgent, startSystem } from "./base-image.ts";
 import { CommandFailed } from "./cluster-reset.ts";
-import type { GuestContext } from "./context.ts";
-import { Scope } from "./scope.ts";
+import { PoweredGuest } from "./powered.ts";
 import { contentOf, readSeed, SeedRefused, type Seed } from "./seed.ts";
 import { runProgram } from "./shell.ts";
 import { bakeDirectory } from "./stage.ts";
@@ -17,24 +16,12 @@ const noop = () => undefined;
 /** What its kernel, cloud-init and the bake say on the serial console. */
 const consoleFile = "/run/console";
 
-export class BakeGuest implements Guest {
-  private readonly context: GuestContext;
-  private readonly power = new Scope();
+export class BakeGuest extends PoweredGuest implements Guest {
   private readonly since = performance.now();
-  private readonly processes = new AgentProcesses();
   private readonly quit = Promise.withResolvers<undefined>();
-  private booted = false;
   private isDead = false;
   private seed: Seed | undefined;
-  readonly off: Promise<void>;
   readonly ended = this.quit.promise;
-
-  constructor(context: GuestContext) {
-    this.context = context;
-    const { vmid, name } = context.machine;
-    this.off = this.power.ended.then(() => context.rack.report({ kind: "off", vmid, name }));
-    this.power.run(() => this.boot());
-  }
 
   get agentUp(): boolean {
     const { machine, rack, files } = this.context;
@@ -48,24 +35,9 @@ export class BakeGuest implements Guest {
     return [{ name: "eth0", mac: "", addresses }];
   }
 
-  readFile(path: string): Buffer {
-    this.needAgent();
-    return this.context.files.agentRead(path);
-  }
-
-  writeFile(path: string, content: Buffer): void {
-    this.needAgent();
-    this.context.files.agentWrite(path, content);
-  }
-
   exec(command: readonly string[], input: Buffer | undefined): number {
     this.needAgent();
     return this.processes.start(this.start(command, String(input ?? "")));
-  }
-
-  execStatus(pid: number): ExecStatus {
-    this.needAgent();
-    return this.processes.status(pid);
   }
 
   async run(command: string): Promise<string> {
@@ -75,27 +47,19 @@ export class BakeGuest implements Guest {
   }
 
   async shutdown(): Promise<void> {
-    const { rack } = this.context;
-    while (!this.booted && !this.power.over) await this.power.wait(10).catch(noop);
+    await this.awaitBoot();
     if (this.isDead) return new Promise(noop);
-    await this.power.wait(rack.profile.shutdown).catch(noop);
-    await this.powerOff();
+    await this.halt();
   }
 
-  async powerOff(): Promise<void> {
-    await this.power.end();
-    await this.off;
+  protected startDisk(): void {
+    startSystem(this.context.files, this.context.machine);
   }
 
-  private async boot(): Promise<void> {
-    const { machine, rack, files } = this.context;
-    await this.power.wait(rack.profile.boot);
-    if (machine.image.fault === "never-boots") return;
-    startSystem(files, machine);
-    this.booted = true;
-    rack.report({ kind: "booted", vmid: machine.vmid, name: machine.name });
-    if (machine.cd === undefined) this.say("cloud-init: no data source");
-    else await this.obeySeed(machine.cd);
+  protected async begin(): Promise<void> {
+    const { cd } = this.context.machine;
+    if (cd === undefined) this.say("cloud-init: no data source");
+    else await this.obeySeed(cd);
   }
 
   /** cloud-init with the CD: a CD that it does not take changes nothing in the guest. */
@@ -167,10 +131,6 @@ export class BakeGuest implements Guest {
   private say(line: string): void {
     const { files } = this.context;
     files.put(consoleFile, `${files.text(consoleFile)}${line}\n`);
-  }
-
-  private needAgent(): void {
-    if (!this.agentUp) throw new AgentError("QEMU guest agent is not running");
   }
 }
 

@@ -1,20 +1,18 @@
 /** A virtual machine from power on to power off. */
 import { createHash } from "node:crypto";
 import { readdirSync } from "node:fs";
-import { AgentError } from "../types.ts";
-import type { ExecStatus, Guest } from "../types.ts";
+import type { Guest } from "../types.ts";
 import { messageOf } from "../../src/runtime/errors.ts";
 import { say } from "../../src/runtime/log.ts";
-import { AgentProcesses } from "./agent-exec.ts";
 import { beginInstance, hasAgent, hasJoinUnit, startSystem } from "./base-image.ts";
 import { runAgent } from "./agent.ts";
 import type { NodeStart } from "./agent.ts";
 import { CommandFailed, resetCluster } from "./cluster-reset.ts";
 import { runCommand } from "./console.ts";
-import type { GuestContext } from "./context.ts";
 import { paths, readOrder } from "./join.ts";
 import type { Order } from "./join.ts";
 import { moveData, snapshotDirectoryOf } from "./member.ts";
+import { PoweredGuest } from "./powered.ts";
 import { JoinFailure } from "./registration.ts";
 import { usual } from "./registries.ts";
 import { Scope } from "./scope.ts";
@@ -36,27 +34,14 @@ interface Service {
   stopped: boolean;
 }
 
-export class RackGuest implements Guest {
-  private readonly context: GuestContext;
-  private readonly power = new Scope();
-  private booted = false;
+export class RackGuest extends PoweredGuest implements Guest {
   private service: Service | undefined;
-  private readonly processes = new AgentProcesses();
   /** Variables exported by the shell at its console. */
   private readonly exported = new Map<string, string>();
-  /** Resolves when the power is off. */
-  readonly off: Promise<void>;
   /** Orders to the unit, which carries them out in sequence. */
   private orders: Promise<void> = Promise.resolve();
   /** How often it was told to restart RKE2 for other registries. */
   private reloads = 0;
-
-  constructor(context: GuestContext) {
-    this.context = context;
-    const { vmid, name } = context.machine;
-    this.off = this.power.ended.then(() => context.rack.report({ kind: "off", vmid, name }));
-    this.power.run(() => this.boot());
-  }
 
   get agentUp(): boolean {
     const { files, machine } = this.context;
@@ -82,14 +67,8 @@ export class RackGuest implements Guest {
     return [{ name: "eth0", mac: "", addresses: [{ address, prefix: 24, family: "ipv4" }, ...reached, local] }];
   }
 
-  readFile(path: string): Buffer {
-    this.needAgent();
-    return this.context.files.agentRead(path);
-  }
-
-  writeFile(path: string, content: Buffer): void {
-    this.needAgent();
-    this.context.files.agentWrite(path, content);
+  override writeFile(path: string, content: Buffer): void {
+    super.writeFile(path, content);
     if (path === paths.marker) this.obey();
     if (path === paths.reload && this.context.machine.image.units?.includes("registries"))
       this.orders = this.orders.then(() => this.reload());
@@ -102,23 +81,11 @@ export class RackGuest implements Guest {
     return this.processes.start(runProgram({ files, kernel: machine.image.kernel }, command, String(input ?? "")));
   }
 
-  execStatus(pid: number): ExecStatus {
-    this.needAgent();
-    return this.processes.status(pid);
-  }
-
   async shutdown(): Promise<void> {
-    const { machine, rack } = this.context;
-    if (machine.image.fault === "never-boots") return new Promise(noop);
-    while (!this.booted && !this.power.over) await this.power.wait(10).catch(noop);
+    if (this.context.machine.image.fault === "never-boots") return new Promise(noop);
+    await this.awaitBoot();
     await this.service?.scope.end();
-    await this.power.wait(rack.profile.shutdown).catch(noop);
-    await this.powerOff();
-  }
-
-  async powerOff(): Promise<void> {
-    await this.power.end();
-    await this.off;
+    await this.halt();
   }
 
   async run(command: string): Promise<string> {
@@ -148,26 +115,16 @@ export class RackGuest implements Guest {
     if (service && !service.stopped) this.obey();
   }
 
-  private async boot(): Promise<void> {
-    const { machine, rack } = this.context;
-    await this.power.wait(rack.profile.boot);
-    if (machine.image.fault === "never-boots") return;
-    this.startBaked();
-    this.booted = true;
-    rack.report({ kind: "booted", vmid: machine.vmid, name: machine.name });
+  protected begin(): void {
     this.obey();
   }
 
   /** What systemd and cloud-init do on the disk of a baked image. */
-  private startBaked(): void {
+  protected startDisk(): void {
     const { files, machine } = this.context;
     if (machine.image.base === undefined) return;
     startSystem(files, machine);
     beginInstance(files, machine.uuid, this.hostname, "");
-  }
-
-  private needAgent(): void {
-    if (!this.agentUp) throw new AgentError("QEMU guest agent is not running");
   }
 
   /** What the path unit does at boot and when the marker is written. */
