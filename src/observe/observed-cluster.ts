@@ -7,6 +7,7 @@ import { adoptionsOf, SERVER_POOL, type Config, type ImageCatalogue, type Unusab
 import { findAccess, type Access } from "../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../clients/kubernetes/client.ts";
 import { ipAddressesOf, observedNode, nameOf, uuidOf } from "../clients/kubernetes/nodes.ts";
+import { requireOwnCluster } from "../clients/kubernetes/own-cluster.ts";
 import { readPoolRecord } from "../clients/kubernetes/record.ts";
 import { paths, type Node } from "../clients/kubernetes/types.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
@@ -47,6 +48,8 @@ export interface ObservedCluster {
   adoption: ObservedAdoption;
   /** Undefined before the first server has joined. */
   kubernetes: Kubernetes | undefined;
+  /** Uid of the cluster, proved to be that of its VMs. @default there is none yet, or its API names none */
+  uid?: string;
   /** Members that run with other registries than the configured ones. @default not asked */
   registries?: ObservedRegistries;
 }
@@ -66,6 +69,7 @@ export async function observeCluster(pve: Proxmox, config: Config): Promise<Obse
   const access = await findCluster(pve, config, list);
   if (access) await requireQuorum(pve, vms, access.client);
   else await requireReachableCluster(pve, vms);
+  const uid = access && (await explainUnreachable(vms, requireOwnCluster(access, list, config.cluster)));
   const all = access ? await explainUnreachable(vms, access.client.list<Node>(paths.nodes)) : { items: [] };
   const [ours, others] = parted(all.items, config.cluster);
   // An adopted Node has none of our labels yet.
@@ -88,6 +92,7 @@ export async function observeCluster(pve: Proxmox, config: Config): Promise<Obse
     takenVmids: [...list.map((vm) => vm.vmid), ...hidden],
     hiddenVmids: hidden,
     kubernetes: access?.client,
+    ...(uid !== undefined && uid !== "" && { uid }),
   };
 }
 

@@ -35,12 +35,29 @@ export async function requireReachableCluster(pve: Proxmox, vms: readonly Observ
   const servers = await Promise.all(vms.filter(({ pool }) => pool === SERVER_POOL).map((vm) => lookAt(pve, vm)));
   const members = servers.filter(({ isMember }) => isMember).map(({ vm }) => inWords(vm));
   const agents = vms.filter((vm) => vm.pool !== SERVER_POOL && vm.running).map((vm) => vm.name);
-  if (members.length === 0 && agents.length === 0) return;
+  if (members.length === 0 && agents.length === 0) {
+    refuseFormer(vms);
+    return;
+  }
   const isDestroyed = servers.some(({ isGoingAway }) => isGoingAway);
   throw new UserError({
     what: "the cluster exists but none of its servers answers",
     where: `${members.length > 0 ? `servers that were members: ${members.join(", ")}` : "no server VM in sight of the token"}; agents that run: ${agents.join(", ") || "none"}`,
     todo: `${isDestroyed ? "a destroy of it was broken off: go on with it (pulumi destroy), or, when the cluster stays, " : ""}start the server VMs (qm start on their Proxmox hosts), back in the Proxmox pool if they were moved out of it, wait until the API answers, then run again (${LOST_QUORUM}); if none of them has ever served: docs/recovery.md, "A first creation did not get through"; to give the cluster up: docs/recovery.md, "Give up a cluster that does not answer"; to take one over that others made, adopt its servers too (npx evergreen adopt)`,
+  });
+}
+
+/**
+ * VMs that left their cluster, as one that is kept for its data, stay its VMs: beside them the next cluster of the name
+ * would be another one.
+ */
+function refuseFormer(vms: readonly ObservedVm[]): void {
+  const former = vms.filter(({ uidTag }) => uidTag !== undefined);
+  if (former.length === 0) return;
+  throw new UserError({
+    what: "VMs of an earlier cluster of this name exist, and none of its servers is seen",
+    where: former.map((vm) => `${inWords(vm)} has ${vm.uidTag ?? ""}`).join("; "),
+    todo: `bring its servers back, when they were moved out of the Proxmox pool, or can be restored from a backup (${LOST_QUORUM}); if it is given up, destroy these VMs in Proxmox VE once nobody needs what is on their disks, run npx evergreen repair and go on: another cluster is made then`,
   });
 }
 

@@ -6,7 +6,7 @@ import type { Proxmox } from "../clients/proxmox/client.ts";
 import { ProxmoxError } from "../clients/proxmox/errors.ts";
 import { IdentityError } from "../clients/proxmox/identity.ts";
 import { setTags } from "../clients/proxmox/marks.ts";
-import { tagsOf } from "../clients/proxmox/tags.ts";
+import { tagsOf, uidTag } from "../clients/proxmox/tags.ts";
 import { listVms } from "../clients/proxmox/vms.ts";
 import { vmTags } from "../domain/model/formats.ts";
 import { isAdopted } from "../domain/model/generation.ts";
@@ -50,32 +50,45 @@ export async function setTagsOfVms(
 }
 
 /**
- * Gives members the tag of a member that have none: an earlier version has started them. One that was adopted needs none.
+ * Gives members the tags that they lack because an earlier version has started them: that of a member, which one that was
+ * adopted needs not, and that of their cluster's uid.
  * @param isPreview nothing is changed
  * @returns what is to be said of that
  */
 export async function setMemberTags(
   pve: Proxmox,
   cluster: string,
-  { vms, records }: Pick<ObservedCluster, "vms" | "records">,
+  { vms, records, uid }: Pick<ObservedCluster, "vms" | "records" | "uid">,
   isPreview: boolean,
 ): Promise<string[]> {
   const joined = new Map(
     [...records.values()].flatMap(({ nodes }) => nodes.filter(hasJoined).map(({ name, uuid }) => [name, uuid])),
   );
-  const lacking = vms.filter((vm) => vm.lacksMemberTag && joined.get(vm.name) === vm.uuid && !isAdopted(vm));
-  if (lacking.length === 0) return [];
-  const change = { add: [vmTags.member], remove: [] };
-  const tag = async (vm: ObservedVm): Promise<string[]> => {
-    const failure = isPreview ? undefined : await setTagsOfOne(pve, cluster, vm, { ...change, uuid: vm.uuid });
-    return failure === undefined ? [] : [`${vm.name} (VM ${vm.vmid}) does not get it now: ${failure}`];
-  };
-  const failures = await Promise.all(lacking.map(tag));
-  return [
-    `${lacking.length === 1 ? "1 VM gets" : `${lacking.length} VMs get`} the tag ${vmTags.member}: it tells of the cluster when no server answers`,
-    ...failures.flat(),
+  const owed = (vm: ObservedVm): string[] => [
+    ...(vm.lacksMemberTag && !isAdopted(vm) ? [vmTags.member] : []),
+    ...(uid !== undefined && vm.uidTag === undefined ? [uidTag(uid)] : []),
   ];
+  const lacking = vms
+    .filter((vm) => vm.unreachable === undefined && joined.get(vm.name) === vm.uuid)
+    .map((vm) => ({ vm, add: owed(vm) }))
+    .filter(({ add }) => add.length > 0);
+  const failures = lacking.map(async ({ vm, add }) => {
+    const failure = isPreview ? undefined : await setTagsOfOne(pve, cluster, vm, { add, remove: [], uuid: vm.uuid });
+    return failure === undefined ? [] : [`${vm.name} (VM ${vm.vmid}) does not get it now: ${failure}`];
+  });
+  const given = Map.groupBy(
+    lacking.flatMap(({ add }) => add),
+    (tag) => tag,
+  );
+  const said = [...given].map(([tag, { length }]) => {
+    const why = tag === vmTags.member ? toldOfMember : toldOfUid;
+    return `${length === 1 ? "1 VM gets" : `${length} VMs get`} the tag ${tag}: ${why}`;
+  });
+  return [...said, ...(await Promise.all(failures)).flat()];
 }
+
+const toldOfMember = "it tells of the cluster when no server answers";
+const toldOfUid = "it tells the cluster from another one of its name";
 
 async function setTagsOfPool(
   pve: Proxmox,

@@ -34,7 +34,7 @@ describe("turning a VM on", () => {
   for (const state of ["paused", "io-error", "suspended", "internal-error", "guest-panicked", "watchdog"]) {
     it(`says what to do, and judges nothing, when Proxmox calls its state ${state}`, async () => {
       await using pve = await vmThatIs(state);
-      await assert.rejects(powerOn(runOf(pve), config), (error: unknown) => {
+      await assert.rejects(powerOn(runOf(pve), config, ""), (error: unknown) => {
         assert.ok(error instanceof Error);
         assert.match(error.message, new RegExp(`stands still: Proxmox calls its state ${state}`));
         return true;
@@ -55,7 +55,7 @@ describe("turning a VM on", () => {
   ] as const) {
     it(`${starts ? "starts" : "does not start"} one whose state is ${state}`, async () => {
       await using pve = await vmThatIs(state);
-      await powerOn(runOf(pve), config);
+      await powerOn(runOf(pve), config, "");
       assert.equal(
         pve.seen.some(({ path }) => path.endsWith("/status/start")),
         starts,

@@ -114,6 +114,15 @@ describe("a cluster that cannot be asked", () => {
     await requireReachableCluster(pve.client, serverVms(["retired", "retired"]));
   });
 
+  it("is refused while VMs of an earlier one are left, as one that is kept for its data", async () => {
+    await using pve = await fakeProxmox(() => ({ data: configOf("retired") }));
+    const kept = serverVms(["retired"]).map((vm) => ({ ...vm, pool: "workers", uidTag: "eg-uid-0f1e2d3c" }));
+    await assert.rejects(
+      requireReachableCluster(pve.client, kept),
+      /VMs of an earlier cluster of this name exist.*\n.*demo-servers-0-0a1b2c3d \(VM 1000 on pve1\) has eg-uid-0f1e2d3c/,
+    );
+  });
+
   it("is refused while only its second server boots", async () => {
     await using pve = await fakeProxmox(({ path }) => {
       if (path.includes("/agent/file-read")) return { status: 500, reason: "No such file or directory" };

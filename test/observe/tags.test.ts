@@ -118,9 +118,12 @@ describe("the tag of a member", () => {
 
   /** What is written for one worker, and said of it. */
   async function tagged(
-    { adopted, ...seen }: { lacksMemberTag?: true; uuid?: string; adopted?: true },
+    {
+      adopted,
+      ...seen
+    }: { lacksMemberTag?: true; uidTag?: string; uuid?: string; adopted?: true; unreachable?: string },
     phase: "made" | "joined" | "handedOver" | "retired",
-    { isPreview = false, answer = { data: null } }: { isPreview?: boolean; answer?: Answer } = {},
+    { isPreview = false, answer = { data: null }, uid }: { isPreview?: boolean; answer?: Answer; uid?: string } = {},
   ) {
     const name = adopted ? "kube-a" : "demo-workers-0-0a1b2c3d";
     const generation = adopted ? adoptedGeneration(name) : "0a1b2c3d";
@@ -130,6 +133,7 @@ describe("the tag of a member", () => {
     const observed = {
       vms: [{ ...place, name, pool: "workers", host: "pve1", running: true, ...seen }],
       records: new Map([["workers", record]]),
+      ...(uid !== undefined && { uid }),
     };
     await using pve = await fakeProxmox(({ method }) =>
       method === "PUT" ? answer : { data: { name, smbios1: `uuid=${uuid}`, tags, digest: "d" } },
@@ -172,4 +176,18 @@ describe("the tag of a member", () => {
       /\(VM 1100\) does not get it now: .*locked/,
     );
   });
+
+  const uid = "0F1E2D3c-4b5a-4978-8675-645342312011";
+  for (const [title, vm, written, said] of [
+    ["one that has none of both", lacks, "eg-member;eg-uid-0f1e2d3c", 2],
+    ["one that has the tag of a member", {}, "eg-uid-0f1e2d3c", 1],
+    ["one that was adopted", { ...lacks, adopted: true }, "eg-uid-0f1e2d3c", 1],
+    ["no other one than such", { uidTag: "eg-uid-0f1e2d3c" }, undefined, 0],
+    ["none whose host does not answer", { unreachable: "it is off" }, undefined, 0],
+    ["none that another VM has replaced", { uuid: other }, undefined, 0],
+  ] as const)
+    it(`comes together with that of its cluster's uid: to ${title}`, async () => {
+      const result = await tagged(vm, "handedOver", { uid });
+      assert.deepEqual([result.written, result.said.length], [written, said]);
+    });
 });

@@ -168,7 +168,8 @@ export class ControlPlane {
       this.managers.after(this.chance.between(50, 500), () => this.observe(object));
   }
 
-  private removeMember(node: string): void {
+  /** Takes the member of a Node that goes, or is to go, out of etcd. */
+  removeMember(node: string): void {
     const member = this.etcd.members.find((one) => one.node === node);
     const found = this.cluster.objects.get("nodes", node);
     const { [`${prefix}/removed-node-name`]: removed, ...annotations } = found?.metadata.annotations ?? {};

@@ -79,7 +79,7 @@ export class Objects {
       metadata: {
         creationTimestamp: new Date(this.time.date()).toISOString(),
         ...draft.metadata,
-        uid: before?.metadata.uid ?? `uid-${version}`,
+        uid: before?.metadata.uid ?? `${version.toString(16).padStart(8, "0")}-0000-4000-8000-000000000000`,
         resourceVersion: String(version),
       },
     };

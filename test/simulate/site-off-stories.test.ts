@@ -3,12 +3,11 @@ import { Chance } from "./chance.ts";
 import type { Vm } from "./data-centre.ts";
 import { Killer } from "./killer.ts";
 import type { Wish } from "./scenario.ts";
-import { withoutSigns } from "./site-off.ts";
+import { forks, withoutSigns } from "./site-off.ts";
 import { Stage, stageImages } from "./stage.ts";
 
 /** What of the engine a destroy uses: the simulation plays none. */
 interface Insides {
-  state: Map<string, { step?: { environment: Record<string, string>; stdout: string } }>;
   step: (urn: string, verb: string, environment: object, previous: string, killer: Killer) => Promise<{ how: string }>;
 }
 
@@ -20,24 +19,6 @@ describe("servers that are off and do not start with their hosts, in virtual tim
   const isMarked = ({ tags }: Vm): boolean => tags.includes("eg-member");
   const wait = async ({ world }: Stage): Promise<void> => await world.time.sleep(120_000);
   const setting = { servers: 3, agents: 1, allowDestroy: true };
-
-  /** A server that makes a cluster makes another one: it has no object of the first. The model knows one cluster alone. */
-  const forks = ({ world }: Stage): string[] => {
-    const { objects, control } = world.cluster;
-    const founders: string[] = [];
-    control.watcher.founds = (node) => {
-      founders.push(node);
-      control.etcd.members = [];
-      for (const collection of ["nodes", "configmaps", "leases", "pods"])
-        for (const { metadata } of objects.list(collection)) {
-          const { name, namespace } = metadata;
-          objects.remove(collection, namespace === undefined ? name : `${namespace}/${name}`);
-        }
-      objects.remove("namespaces", "kube-system");
-      objects.put("namespaces", { metadata: { name: "kube-system" } });
-    };
-    return founders;
-  };
 
   /** People shut the site down, and see to it that nothing starts by itself. */
   const shutDown = async (stage: Stage): Promise<void> => {
@@ -52,7 +33,7 @@ describe("servers that are off and do not start with their hosts, in virtual tim
   const beginDestroy = async (stage: Stage): Promise<void> => {
     const engine = stage.engine as unknown as Insides;
     const killer = new Killer(stage.world, new Chance(1, "killer"));
-    const joins = [...engine.state].filter(([urn]) => urn.endsWith("-join"));
+    const joins = [...stage.engine.state.resources].filter(([urn]) => urn.endsWith("-join"));
     const guard = joins[0]?.[1].step?.environment ?? {};
     assert.equal((await engine.step("demo-guard", "unguard", guard, "", killer)).how, "done");
     const retired = joins.map(async ([urn, { step }]) => {
@@ -80,7 +61,7 @@ describe("servers that are off and do not start with their hosts, in virtual tim
   ] as const)
     it(`are taken for no cluster, and lead on once they are started: ${what}`, async () => {
       const stage = new Stage(stageImages(), setting);
-      const founders = forks(stage);
+      const founders = forks(stage.world);
       const { violations } = stage.world.story;
       let ofOff = 0;
       await stage.play(async () => {
@@ -123,7 +104,7 @@ describe("servers that are off and do not start with their hosts, in virtual tim
 
   it("are not destroyed on the word of another cluster, if one was made all the same", async () => {
     const stage = new Stage(stageImages(), setting);
-    const founders = forks(stage);
+    const founders = forks(stage.world, () => (stage.world.defect = undefined));
     await stage.play(async () => {
       assert.equal(await stage.up(all(stage)), "done", stage.engine.why);
       await shutDown(stage);
@@ -131,7 +112,7 @@ describe("servers that are off and do not start with their hosts, in virtual tim
       stage.world.defect = withoutSigns(stage.world);
       assert.equal(await stage.up({ ...stage.serversOf(2), image: stage.agentsOf(2).image }), "failed");
       assert.equal(founders.length, 1);
-      assert.match(stage.engine.why, /is a node of another cluster demo than the one that answers, so its VM stays/);
+      assert.match(stage.engine.why, /the cluster demo that answers is another one than that of 4 VMs of this name/);
       const left = oursIn(stage);
       assert.deepEqual(
         before.filter((vm) => !left.includes(vm)),

@@ -44,18 +44,46 @@ export async function shutSiteDown(world: World): Promise<() => Promise<void>> {
   };
 }
 
-/** A driver that sees nothing in the configuration of a VM that tells of a cluster, on or off. */
+/** A driver that sees nothing that tells of a cluster, neither in the list of VMs nor in their configuration, on or off. */
 export function withoutSigns({ honest }: World): (call: Call) => Answer {
+  const without = (row: Record<string, unknown>): Record<string, unknown> => {
+    const tags = String(row.tags).split(";");
+    return { ...row, tags: tags.filter((tag) => tag !== "eg-member" && !tag.startsWith("eg-uid-")).join(";") };
+  };
   return (call) => {
     const answer = honest(call);
-    const isRead = call.api === "pve" && call.method === "GET" && call.path.endsWith("/config");
-    if (!isRead || answer.status !== 200) return answer;
-    const { data } = JSON.parse(answer.body ?? "") as { data: Record<string, unknown> };
-    const tags = String(data.tags)
-      .split(";")
-      .filter((tag) => tag !== "eg-member")
-      .join(";");
-    const blind = { ...data, onboot: 0, description: "", tags };
+    if (call.api !== "pve" || call.method !== "GET" || answer.status !== 200) return answer;
+    const { data } = JSON.parse(answer.body ?? "") as { data: unknown };
+    if (call.path.endsWith("/cluster/resources"))
+      return { ...answer, body: JSON.stringify({ data: (data as Record<string, unknown>[]).map(without) }) };
+    if (!call.path.endsWith("/config")) return answer;
+    const blind = { ...without(data as Record<string, unknown>), onboot: 0, description: "" };
     return { ...answer, body: JSON.stringify({ data: blind }) };
   };
+}
+
+/**
+ * A server that makes a cluster makes another one: it has no object of the first. The model knows one cluster alone, so
+ * the former is out of sight from then on.
+ * @param onFounded what else happens then
+ * @returns the servers that have made one
+ */
+export function forks({ cluster: { objects, control } }: World, onFounded?: () => void): string[] {
+  const founders: string[] = [];
+  // The model takes the member out whose Node goes: these Nodes are the former cluster's, and no members of this one.
+  const removeMember = control.removeMember.bind(control);
+  control.removeMember = (node) => (founders.includes(node) ? undefined : removeMember(node));
+  control.watcher.founds = (node) => {
+    founders.push(node);
+    onFounded?.();
+    control.etcd.members = [];
+    for (const collection of ["nodes", "configmaps", "leases", "pods"])
+      for (const { metadata } of objects.list(collection)) {
+        const { name, namespace } = metadata;
+        objects.remove(collection, namespace === undefined ? name : `${namespace}/${name}`);
+      }
+    objects.remove("namespaces", "kube-system");
+    objects.put("namespaces", { metadata: { name: "kube-system" } });
+  };
+  return founders;
 }

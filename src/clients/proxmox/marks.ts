@@ -2,7 +2,7 @@ import { UserError } from "../../runtime/errors.ts";
 import type { Proxmox } from "./client.ts";
 import { proveVm, type ExpectedVm } from "./identity.ts";
 import { vmTags } from "../../domain/model/formats.ts";
-import { isOurTag, tagsChange, tagsOf, type NodeTags } from "./tags.ts";
+import { isOurTag, tagsChange, tagsOf, uidTagsIn, type NodeTags } from "./tags.ts";
 import { vmPath, type VmConfig } from "./vms.ts";
 
 /*
@@ -14,8 +14,8 @@ import { vmPath, type VmConfig } from "./vms.ts";
 /** @throws IdentityError, or UserError when the VM carries tags of ours with other values */
 export async function proveUnmarked(pve: Proxmox, host: string, expected: ExpectedVm, as: NodeTags): Promise<VmConfig> {
   const config = await proveVm(pve, host, expected);
-  // The tag of a member says of nobody whose the VM is.
-  const ours = [...tagsOf(as), vmTags.member];
+  // The tags of a member, and of its cluster's uid, say of nobody whose the VM is.
+  const ours = [...tagsOf(as), vmTags.member, ...uidTagsIn(config.tags)];
   const strange = config.tags.filter((tag) => isOurTag(tag) && !ours.includes(tag));
   if (strange.length > 0)
     throw new UserError({

@@ -3,7 +3,7 @@ import type { ObservedVm } from "../../domain/model/types.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxError, silentHostOf } from "./errors.ts";
 import { Row } from "./parse.ts";
-import { hasMemberTag, nodeNameIn, nodeTags } from "./tags.ts";
+import { hasMemberTag, nodeNameIn, nodeTags, uidTagsIn } from "./tags.ts";
 import { readPower, readVm, askWhereItIs, type ListedVm, type Power } from "./vms.ts";
 
 /** The VMs that run on a host, or why the host does not answer. */
@@ -47,7 +47,8 @@ async function observeVm(pve: Proxmox, vm: ListedVm, says: HostSays): Promise<Ob
   const tags = nodeTags(vm.tags);
   if (tags === undefined) return [];
   const { pool, slot, generation } = tags;
-  const place = { pool, slot, generation };
+  const [uidTag] = uidTagsIn(vm.tags);
+  const place = { pool, slot, generation, ...(uidTag !== undefined && { uidTag }) };
   const unknown = (why: string): ObservedVm => {
     const name = vm.name ?? nodeNameIn(tags);
     return { vmid, name, host, running: false, unreachable: why, uuid: "", ...place };

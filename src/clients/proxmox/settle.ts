@@ -17,6 +17,8 @@ export interface Standing {
   onBoot: boolean;
   /** Whether it has the tag of a member, which only a decommissioning takes off. */
   hasMemberTag: boolean;
+  /** Tag with the uid of its cluster, which it keeps for good. @default none is given */
+  uidTag?: string;
 }
 
 /** The standing of a VM as it was read. */
@@ -95,10 +97,12 @@ async function tryWrite(pve: Proxmox, config: VmConfig, standing: Standing): Pro
   }
 }
 
-function changeTo({ onBoot, hasMemberTag }: Standing, config: VmConfig): Record<string, string | boolean> {
-  if (standingOf(config).hasMemberTag === hasMemberTag) return { onboot: onBoot };
+function changeTo({ onBoot, hasMemberTag, uidTag }: Standing, config: VmConfig): Record<string, string | boolean> {
+  const isLacking = uidTag !== undefined && !config.tags.includes(uidTag);
+  if (standingOf(config).hasMemberTag === hasMemberTag && !isLacking) return { onboot: onBoot };
   const others = config.tags.filter((tag) => tag !== vmTags.member);
-  return { onboot: onBoot, ...tagsChange(hasMemberTag ? [...others, vmTags.member] : others) };
+  const tags = [...others, ...(hasMemberTag ? [vmTags.member] : []), ...(isLacking ? [uidTag] : [])];
+  return { onboot: onBoot, ...tagsChange(tags) };
 }
 
 const lockedWords = (lock: string): string => `Proxmox has locked its VM (${lock})`;

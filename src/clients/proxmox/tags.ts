@@ -58,6 +58,19 @@ export function hasMemberTag(tags: readonly string[]): boolean {
   return tags.includes(vmTags.member);
 }
 
+/** How many characters of a cluster's uid its VMs show: enough to tell the clusters of one name apart. */
+const shown = 8;
+
+/** The tag of the cluster with this uid. @param uid of its namespace kube-system */
+export function uidTag(uid: string): string {
+  return `${vmTags.uid}${uid.slice(0, shown).toLowerCase()}`;
+}
+
+/** The tags that say of which cluster a VM was started as a node. One, unless somebody changed them by hand. */
+export function uidTagsIn(tags: readonly string[]): string[] {
+  return tags.filter((tag) => tag.startsWith(vmTags.uid));
+}
+
 /** The parameters with which a VM gets exactly these tags. */
 export function tagsChange(tags: readonly string[]): { tags: string } | { delete: "tags" } {
   return tags.length > 0 ? { tags: tags.join(";") } : { delete: "tags" };

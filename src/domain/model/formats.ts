@@ -69,7 +69,7 @@ export const clusterKeys = {
 
 /**
  * Tags of a node's VM: one alone, and four that begin with a prefix. `member` is there from the first start of a node
- * until its decommissioning.
+ * until its decommissioning; `uid`, with the beginning of its cluster's uid, from that start on for good.
  */
 export const vmTags = {
   ours: "evergreen",
@@ -78,6 +78,7 @@ export const vmTags = {
   generation: "eg-gen-",
   pool: "eg-pool-",
   slot: "eg-slot-",
+  uid: "eg-uid-",
 } as const;
 
 /** Tags of a template: it is an image, and of which version of RKE2; `bake`: of the VM that shall become one. */

@@ -140,6 +140,8 @@ export interface ObservedVm {
   generation: string;
   /** It has not the tag that each start of a node gives. @default it has */
   lacksMemberTag?: true;
+  /** The tag with the uid of the cluster that it was started for. @default it has none, as from an earlier version */
+  uidTag?: string;
 }
 
 /** A member of the cluster as Kubernetes reports it. */

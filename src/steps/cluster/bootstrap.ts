@@ -5,6 +5,7 @@ import { findAccess, serverVms, type Access } from "../../clients/kubernetes/acc
 import { isGoingAway, isMarkedMember } from "../../clients/proxmox/membership.ts";
 import { isUntoldFounder } from "../../clients/proxmox/untold.ts";
 import { isServerThere } from "../../clients/kubernetes/registration.ts";
+import { startedFor } from "../../clients/kubernetes/own-cluster.ts";
 import { supervisorAt } from "../../clients/kubernetes/urls.ts";
 import { nodeTags } from "../../clients/proxmox/tags.ts";
 import { isRunning, readVm, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
@@ -28,7 +29,7 @@ export async function bootstrapCluster(
   await refuseSecondCluster(context, input, vms);
   const self = vms.filter(({ vmid }) => vmid === vm.vmid).map((one) => ({ ...one, status: "running" as const }));
   const find = () => findAccess(context.pve, self, clusterSite(input));
-  await powerOn(context, vm);
+  await powerOn(context, vm, "");
   await readImage(context, input, vm);
   // Whoever asked before may have got no answer. A server that has made the cluster is told nothing any more.
   if ((await find()) === undefined) {
@@ -98,6 +99,8 @@ async function refuseSecondCluster(context: StepContext, input: SlotInput, vms: 
     vms.filter((vm) => isOurs(vm) && vm.vmid !== input.vmid),
   );
   if (agents.length > 0) throw refused("agents of it were started, and no server is seen", agents.join(", "), hidden);
+  const [former] = startedFor(vms, cluster);
+  if (former) throw refused("VMs of an earlier one exist", `${former.name ?? "no name"} (VM ${former.vmid})`, hidden);
 }
 
 const START_THEM = "start these servers and wait until they serve; if the cluster is lost, restore it from a snapshot";

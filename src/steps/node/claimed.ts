@@ -1,5 +1,3 @@
-import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import { readClusterUid } from "../../clients/kubernetes/cluster-uid.ts";
 import type { StepContext } from "../context.ts";
 import type { SlotInput } from "../input.ts";
 
@@ -9,25 +7,11 @@ export interface Claimed {
   vmid: number;
   /** SMBIOS uuid of the VM. */
   uuid: string;
-  /** Uid of the cluster that the node is made for. @default an older version, or no cluster, was asked */
-  cluster?: string;
 }
 
-/** The output of a claim or join of this node. @param cluster uid, if there is a cluster that says it */
-export function claimedAs({ node, vmid }: SlotInput, { uuid }: { uuid: string }, cluster = ""): Claimed {
-  return { name: node, vmid, uuid, ...(cluster === "" ? {} : { cluster }) };
-}
-
-/** The same for a node that is a member already: the cluster is not asked again what the step has printed before. */
-export async function findClaimed(
-  context: StepContext,
-  input: SlotInput,
-  { uuid }: { uuid: string },
-  client: Kubernetes,
-): Promise<Claimed> {
-  const before = claimedBefore(context, input);
-  const known = before?.uuid === uuid ? before.cluster : undefined;
-  return claimedAs(input, { uuid }, known ?? (await readClusterUid(client)));
+/** The output of a claim or join of this node. */
+export function claimedAs({ node, vmid }: SlotInput, { uuid }: { uuid: string }): Claimed {
+  return { name: node, vmid, uuid };
 }
 
 /** Output of the previous step run for this node: the state serves as a record too. */

@@ -3,6 +3,7 @@ import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { start } from "../../clients/proxmox/power.ts";
 import { standingOf, writeStanding, type Standing } from "../../clients/proxmox/settle.ts";
+import { uidTag } from "../../clients/proxmox/tags.ts";
 import { readPower, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { StepContext } from "../context.ts";
 import { givenUpByHa } from "./given-up-by-ha.ts";
@@ -22,19 +23,25 @@ const member: Standing = { onBoot: true, hasMemberTag: true };
 export const mayGoOn = (state = "running"): boolean => !still.has(state);
 
 /**
- * Starts the VM when it is off, and gives it the standing of a member. The write right before that carries the digest of what was proved, so that no other VM
+ * Starts the VM when it is off, and gives it the standing of a member of the cluster. The write right before that carries the digest of what was proved, so that no other VM
  * is started: a read between the two may take a minute, and another VM may have the VMID by then.
+ * @param uid of its cluster; empty while there is none
  */
-export async function powerOn(context: StepContext, proved: VmConfig): Promise<void> {
+export async function powerOn(context: StepContext, proved: VmConfig, uid: string): Promise<void> {
   const { running, state, isGivenUpByHa } = await readPower(context.pve, proved);
   if (running && !mayGoOn(state)) throw standsStill(proved, state ?? "");
-  if (running && proved.onBoot && standingOf(proved).hasMemberTag) return;
+  const standing = uid === "" ? member : { ...member, uidTag: uidTag(uid) };
+  if (running && proved.onBoot && standingOf(proved).hasMemberTag && hasUidTag(proved, standing)) return;
   if (!running && isGivenUpByHa) throw givenUpByHa(proved);
   const deadline = new Deadline(`the VM of ${proved.name} to be free`, lockSeconds, context.stop);
-  const config = await writeStanding(context.pve, proved, { ...proved, tags: [] }, member, deadline);
+  const config = await writeStanding(context.pve, proved, { ...proved, tags: [] }, standing, deadline);
   if (running) return;
   say(`starting ${config.name} (VM ${config.vmid} on ${config.host})`);
   await start(context.pve, config, context.stop);
+}
+
+function hasUidTag({ tags }: VmConfig, { uidTag: tag }: Standing): boolean {
+  return tag === undefined || tags.includes(tag);
 }
 
 /**

@@ -2,7 +2,6 @@ import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { SilentServers, type Access } from "../../clients/kubernetes/access.ts";
-import { readClusterUid } from "../../clients/kubernetes/cluster-uid.ts";
 import { requireFree } from "../../clients/kubernetes/gone.ts";
 import { uuidOf } from "../../clients/kubernetes/nodes.ts";
 import { writeFacts } from "../../clients/kubernetes/record.ts";
@@ -13,7 +12,7 @@ import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import { addressesIn } from "../../domain/model/address.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
-import { findClaimed, claimedAs, claimedBefore, type Claimed } from "../node/claimed.ts";
+import { claimedAs, claimedBefore, type Claimed } from "../node/claimed.ts";
 import { findLeftAlone } from "../node/left-alone.ts";
 import { readNodeView, type NodeView } from "../node/node-view.ts";
 import { powerOn } from "../node/power-on.ts";
@@ -29,17 +28,16 @@ import { connectThroughPeers, type Connection } from "../cluster/connect.ts";
 export async function claim(context: StepContext, input: SlotInput): Promise<Partial<Claimed>> {
   const asItWas = await findLeftAlone(context, input);
   if (asItWas) return asItWas;
-  const { vms, access } = await lookOnceBooted(context, input);
+  const { vms, access, uid } = await lookOnceBooted(context, input);
   const vm = await findOwnVm(context, vms, input);
   // Before there is a cluster with a pool record, this output is the record: the engine keeps it in the state.
   if (access === undefined) return claimedAs(input, await proveIdentity(context, input, vm, { founder: false }));
   const member = memberOf(input, await readNodeView(access.client, input));
-  if (member) return await findClaimed(context, input, member, access.client);
+  if (member) return claimedAs(input, member);
   return await withLease(context, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
     const view = await readNodeView(access.client, input);
     const joinedMeanwhile = memberOf(input, view);
-    const cluster = await readClusterUid(access.client);
-    if (joinedMeanwhile) return claimedAs(input, joinedMeanwhile, cluster);
+    if (joinedMeanwhile) return claimedAs(input, joinedMeanwhile);
     const founder = isBootstrapServer(access, vm);
     const config = await proveIdentity(context, input, vm, { view, founder });
     await remember(input, access, view, config);
@@ -48,9 +46,9 @@ export async function claim(context: StepContext, input: SlotInput): Promise<Par
     if (input.role === "server" && neverRan) {
       say(`${input.node} boots ahead; it joins when its turn comes`);
       await fence.check();
-      await powerOn(context, config);
+      await powerOn(context, config, uid);
     }
-    return claimedAs(input, config, cluster);
+    return claimedAs(input, config);
   });
 }
 

@@ -1,6 +1,7 @@
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { findAccess, SilentServers } from "../../clients/kubernetes/access.ts";
+import { requireOwnCluster } from "../../clients/kubernetes/own-cluster.ts";
 import { announceTeardown, findServing, withdrawTeardown, type Witnesses } from "../../clients/kubernetes/teardown.ts";
 import { listVms } from "../../clients/proxmox/vms.ts";
 import type { GuardInput } from "../input.ts";
@@ -43,6 +44,7 @@ export async function unguard(context: StepContext, input: GuardInput): Promise<
 /**
  * Where the teardown mark is kept. A cluster that does not answer can still be kept or torn down: then the VMs of its
  * servers alone carry the mark.
+ * @throws AnotherCluster
  */
 async function findWitnesses({ pve }: StepContext, input: GuardInput): Promise<Witnesses> {
   const site = clusterSite(input);
@@ -51,5 +53,7 @@ async function findWitnesses({ pve }: StepContext, input: GuardInput): Promise<W
     if (error instanceof SilentServers) return undefined;
     throw error;
   });
-  return { pve, site, vms, client: (await findServing(access))?.client };
+  const serving = await findServing(access);
+  if (serving) await requireOwnCluster(serving, vms, input.cluster);
+  return { pve, site, vms, client: serving?.client };
 }

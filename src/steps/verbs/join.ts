@@ -2,11 +2,11 @@ import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import { readClusterUid } from "../../clients/kubernetes/cluster-uid.ts";
 import { mayBeCalled } from "../../clients/kubernetes/etcd-members.ts";
 import { hasBeenInEtcd } from "../../clients/kubernetes/etcd.ts";
 import { findLonghornNode, withdrawEviction } from "../../clients/kubernetes/longhorn.ts";
 import { forgetPassword, heartbeatOf, uncordon, untaintOutOfService } from "../../clients/kubernetes/nodes.ts";
+import { requireOwnCluster } from "../../clients/kubernetes/own-cluster.ts";
 import { writeFacts } from "../../clients/kubernetes/record.ts";
 import type { ServerNode } from "../../clients/kubernetes/servers.ts";
 import { isRunning, type ListedVm } from "../../clients/proxmox/vms.ts";
@@ -32,7 +32,7 @@ import {
 import { Disturbance } from "../cluster/disturbance.ts";
 import { attributeFailure, hiccup, unjudged } from "../node/attribution.ts";
 import { bootRecord, hasRestarted, recordRestart } from "../node/boot.ts";
-import { findClaimed, claimedAs, claimedBefore, type Claimed } from "../node/claimed.ts";
+import { claimedAs, claimedBefore, type Claimed } from "../node/claimed.ts";
 import { bootstrapCluster } from "../cluster/bootstrap.ts";
 import type { SlotInput } from "../input.ts";
 import { readOrder } from "../node/join-data.ts";
@@ -62,7 +62,7 @@ import { tellWaysOn } from "../node/ways-on.ts";
 import { recordRetired } from "../node/decommission.ts";
 import { ImageFault, judgeFailed, NodeUnhealthy } from "../node/verdict.ts";
 import { resumeServing } from "../node/step-down.ts";
-import { connectThroughPeers } from "../cluster/connect.ts";
+import { connectThroughPeers, type Connection } from "../cluster/connect.ts";
 
 /** Makes the node of a slot a verified member. Does nothing when it is a member already. */
 export async function join(context: StepContext, input: SlotInput): Promise<Partial<Claimed>> {
@@ -70,7 +70,7 @@ export async function join(context: StepContext, input: SlotInput): Promise<Part
   if (asItWas) return asItWas;
   const connection = await connectThroughPeers(context, input);
   const vm = await findOwnVm(context, connection.vms, input);
-  const { access } = connection;
+  const { access, uid } = connection;
   if (access === undefined) return await joinFirst(context, input, vm, connection.vms);
 
   const before = await readNodeView(access.client, input);
@@ -80,7 +80,7 @@ export async function join(context: StepContext, input: SlotInput): Promise<Part
     // Another step may have joined it during the wait.
     const view = await readNodeView(access.client, input);
     const joinedMeanwhile = await findMember(context, input, vm, access.client, view);
-    if (joinedMeanwhile === undefined) return await joinNode(context, input, vm, { access, fence, view });
+    if (joinedMeanwhile === undefined) return await joinNode(context, input, vm, { access, fence, view, uid });
     await recordRestart(access.client, input.pool, view);
     return joinedMeanwhile;
   });
@@ -102,7 +102,7 @@ async function findMember(
   const expected = expectedNode(input, { uuid: own.uuid, host: vm.host });
   if (missingForMembership(node, expected).length > 0 || !(await isRunning(context.pve, vm))) return undefined;
   await applyLabels(client, node, expected);
-  return await findClaimed(context, input, own, client);
+  return claimedAs(input, own);
 }
 
 /** Joins the first server, which bootstraps the cluster; the work that needs an existing cluster comes after that. */
@@ -121,9 +121,10 @@ async function joinFirst(
   }
   const config = await proveIdentity(context, input, vm, { founder: true });
   const access = await bootstrapCluster(context, input, config, vms);
+  const uid = await requireOwnCluster(access, vms, input.cluster);
   const view = await readNodeView(access.client, input);
   return await withLease(context, access, slotLease(input), input.site.timeouts.lease, (fence) =>
-    joinNode(context, input, vm, { access, fence, view }),
+    joinNode(context, input, vm, { access, fence, view, uid }),
   );
 }
 
@@ -132,12 +133,11 @@ async function joinNode(
   context: StepContext,
   input: SlotInput,
   listed: ListedVm,
-  { access, fence, view }: Omit<Joining, "vm">,
+  { access, fence, view, uid }: Omit<Joining, "vm"> & Pick<Connection, "uid">,
 ): Promise<Claimed> {
   const { client } = access;
   const founder = isBootstrapServer(access, listed);
   const vm = await proveIdentity(context, input, listed, { view, founder });
-  const cluster = await readClusterUid(client);
   const joining = { access, fence, view, vm };
   // The claim has recorded the node already, unless there was no cluster to record it in.
   const own = await remember(input, access, view, vm);
@@ -157,7 +157,7 @@ async function joinNode(
     const bootBefore = await readEndedBoot(context, joining);
     // A run that was killed while it turned a dead node off may have left the out-of-service taint.
     if (view.node) await untaintOutOfService(client, view.node);
-    await powerOn(context, vm);
+    await powerOn(context, vm, uid);
     await readImage(context, input, vm);
     // Only now: a guest whose agent is silent does not boot, which is another matter.
     registration.lostNode = view.node === undefined && wasMember;
@@ -175,7 +175,7 @@ async function joinNode(
       nodes: [{ ...own, ...bootRecord(client, node, own), phase, since: own.phase === phase ? own.since : since }],
     });
     say(`${input.node} is a member`);
-    return claimedAs(input, vm, cluster);
+    return claimedAs(input, vm);
   } catch (failure) {
     context.stop.throwIfAborted();
     const read = await readJoinLog(context, vm, failure, client.now());

@@ -1,5 +1,5 @@
 import { UserError } from "../../runtime/errors.ts";
-import { findClaimed, type Claimed } from "../node/claimed.ts";
+import { claimedAs, type Claimed } from "../node/claimed.ts";
 import type { SlotInput } from "../input.ts";
 import { readNodeView } from "../node/node-view.ts";
 import type { StepContext } from "../context.ts";
@@ -13,7 +13,7 @@ import { connect, requireReachable } from "../cluster/connect.ts";
 export async function retain(context: StepContext, input: SlotInput): Promise<Claimed> {
   const access = requireReachable(await connect(context, input), input);
   const { own } = await readNodeView(access.client, input);
-  if (own?.vmid === input.vmid) return await findClaimed(context, input, own, access.client);
+  if (own?.vmid === input.vmid) return claimedAs(input, own);
   throw new UserError({
     what: `VM ${input.vmid} is to be kept as ${input.node}, and nobody remembers it`,
     where: `the record of pool ${input.pool}`,

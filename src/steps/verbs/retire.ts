@@ -3,11 +3,10 @@ import { say } from "../../runtime/log.ts";
 import { findAccess, serverVms, type Access } from "../../clients/kubernetes/access.ts";
 import { announceTeardown, findServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
 import { requireFree } from "../../clients/kubernetes/gone.ts";
-import { readClusterUid } from "../../clients/kubernetes/cluster-uid.ts";
+import { AnotherCluster, requireOwnCluster } from "../../clients/kubernetes/own-cluster.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
 import { readMaxUnavailable, readWantedSlots } from "../../clients/kubernetes/cluster-record.ts";
 import { proveVm } from "../../clients/proxmox/identity.ts";
-import { hasMemberTag } from "../../clients/proxmox/tags.ts";
 import { standingOf } from "../../clients/proxmox/settle.ts";
 import { isRunning, listVms, requireSight, type ListedVm } from "../../clients/proxmox/vms.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
@@ -42,7 +41,6 @@ export async function retire(
   if (vm === undefined) await requireGone(context, input);
   const cluster = await ask(context, input, vms);
   if ("access" in cluster) {
-    if (vm) await requireOwnCluster(context, input, cluster, vm);
     await retireKnown(context, input, { ...cluster, vms, vm });
   }
   // A VM that is gone is nothing that the engine could destroy.
@@ -59,7 +57,10 @@ export async function requireGone({ pve }: StepContext, { site, node, vmid }: Sl
   await requireFree(pve, { name: node, vmid });
 }
 
-/** The connection to the cluster and what it says of the node, or why it cannot be asked. */
+/**
+ * The connection to the cluster and what it says of the node, or why it cannot be asked.
+ * @throws AnotherCluster
+ */
 async function ask(
   context: StepContext,
   input: SlotInput,
@@ -72,6 +73,7 @@ async function ask(
     const view = await readFacts(context, input, vms, access);
     return view ? { access, view } : { why: "its API does not answer" };
   } catch (error) {
+    if (error instanceof AnotherCluster) throw error;
     return { why: messageOf(error) };
   }
 }
@@ -87,34 +89,10 @@ async function readFacts(
   vms: readonly ListedVm[],
   access: Access,
 ): Promise<NodeView | undefined> {
-  const view = readNodeView(access.client, input);
+  const view = requireOwnCluster(access, vms, input.cluster).then(() => readNodeView(access.client, input));
   if ((await awaitSoon(view)) !== undefined) return await view;
   const goes = await isBeingTornDown({ pve: context.pve, site: clusterSite(input), vms, client: undefined });
   return goes || !(await findServing(access)) ? undefined : await view;
-}
-
-/**
- * Requires that the cluster which lets the node go is the one that it is a member of: another one of the same name knows
- * nothing of it, and nothing of what is on its disk. A cluster whose record has the node as a member need not be asked;
- * one that was restored has lost that record, and keeps its uid.
- * @throws UserError
- */
-async function requireOwnCluster(
-  context: StepContext,
-  input: SlotInput,
-  { access, view }: { access: Access; view: NodeView },
-  vm: ListedVm,
-): Promise<void> {
-  const before = claimedBefore(context, input);
-  const isKnown = view.own?.uuid === before?.uuid && view.own?.phase !== "made";
-  if (before?.cluster === undefined || isKnown || !hasMemberTag(vm.tags)) return;
-  const uid = await readClusterUid(access.client);
-  if (uid === before.cluster) return;
-  throw new UserError({
-    what: `${input.node} is a node of another cluster ${input.cluster} than the one that answers, so its VM stays`,
-    where: `VM ${vm.vmid} on ${vm.host}; uid of the namespace kube-system: ${before.cluster} when it joined, ${uid || "none"} at ${access.server.name ?? `VM ${access.server.vmid}`} now`,
-    todo: `find out which of the two has your data: nothing is deleted before. When it is the former, shut down the server that answers, start the former servers, and run again once their API answers; when it is the other one, destroy VM ${vm.vmid} in Proxmox VE, then run npx evergreen repair and go on`,
-  });
 }
 
 interface Found {

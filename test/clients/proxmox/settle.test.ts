@@ -71,6 +71,20 @@ describe("a write to a VM that Proxmox may hold", () => {
     ["comes alone", "", on, { onboot: "1", tags: "eg-member" }],
     ["goes alone", "eg-member", off, { onboot: "0", delete: "tags" }],
     ["is gone", "hand", off, { onboot: "0" }],
+    [
+      "comes with that of its cluster's uid",
+      "",
+      { ...on, uidTag: "eg-uid-0" },
+      { onboot: "1", tags: "eg-member;eg-uid-0" },
+    ],
+    [
+      "is there, and lacks that uid",
+      "eg-member",
+      { ...on, uidTag: "eg-uid-0" },
+      { onboot: "1", tags: "eg-member;eg-uid-0" },
+    ],
+    ["is there with that uid", "eg-uid-0;eg-member", { ...on, uidTag: "eg-uid-0" }, { onboot: "1" }],
+    ["goes, while that uid stays", "eg-uid-0;eg-member", off, { onboot: "0", tags: "eg-uid-0" }],
     ["stays when the VM is turned off with its cluster", "eg-member", { ...on, onBoot: false }, { onboot: "0" }],
   ] as const)
     it(`carries the tag of a member in the same request, which ${title}`, async () => {

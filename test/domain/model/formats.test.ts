@@ -37,6 +37,7 @@ describe("what outlives a run", () => {
         generation: "eg-gen-",
         pool: "eg-pool-",
         slot: "eg-slot-",
+        uid: "eg-uid-",
       },
       imageTags: { image: "eg-image", rke2: "rke2-", bake: "eg-bake" },
     });
