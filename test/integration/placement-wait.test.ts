@@ -4,9 +4,11 @@ import { readSlotRecord, writeFacts } from "../../src/clients/kubernetes/record.
 import { namespacedPath, paths } from "../../src/clients/kubernetes/types.ts";
 import type { Displaced } from "../../src/domain/model/types.ts";
 import { defaultTimeouts } from "../../src/domain/model/step-environment.ts";
+import { cordonedBy } from "../../src/domain/model/formats.ts";
 import type { NodeRecord } from "../../src/domain/model/types.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
-import { awaitPlaced, awaitEarlierPlaced, rememberDisplaced } from "../../src/steps/node/placement.ts";
+import { awaitEarlier } from "../../src/steps/node/emptying.ts";
+import { awaitPlaced, rememberDisplaced } from "../../src/steps/node/placement.ts";
 import type { DepartingNode } from "../../src/steps/node/departing-nodes.ts";
 import type { StepContext } from "../../src/steps/context.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
@@ -171,10 +173,14 @@ describe("what a handover evicts", () => {
     });
 
   /** Who would be drained next, in another slot of the pool. */
-  const departing = (ready: string, unschedulable = false) =>
+  const departing = (ready: string, unschedulable = false, annotations: Record<string, string> = {}) =>
     ({
       name: "demo-workers-1-0a1b2c3d",
-      node: { spec: { unschedulable }, status: { conditions: [{ type: "Ready", status: ready }] } },
+      node: {
+        metadata: { annotations },
+        spec: { unschedulable },
+        status: { conditions: [{ type: "Ready", status: ready }] },
+      },
     }) as DepartingNode;
   const waits = { displaced: [web] };
 
@@ -187,14 +193,15 @@ describe("what a handover evicts", () => {
   ][] = [
     ["serves", departing("True"), [record(next, waits)], undefined, true],
     ["is not Ready", departing("Unknown"), [record(next, waits)], undefined, false],
-    ["is cordoned", departing("True", true), [record(next, waits)], undefined, false],
+    ["is cordoned by others", departing("True", true), [record(next, waits)], undefined, true],
+    ["is being emptied", departing("True", true, { [cordonedBy]: "a run" }), [record(next, waits)], undefined, false],
     ["has no Node", { ...departing("True"), node: undefined }, [record(next, waits)], undefined, false],
     [
       "serves, and the slot that owed it was given up",
       departing("True"),
       [record(next, { ...waits, phase: "retired" })],
       undefined,
-      false,
+      true,
     ],
     [
       "serves, and what waits does so for data on a node that left by consent",
@@ -208,8 +215,8 @@ describe("what a handover evicts", () => {
     it(`${isHeld ? "keeps" : "does not keep"} a node of another slot from being drained when that ${when}`, async () => {
       await writeFacts(client, "workers", { nodes: records });
       pod("web-2", "web", claim === undefined ? {} : { claim });
-      const waited = awaitEarlierPlaced(context, client, { ...input, slot: 1 }, one);
-      if (isHeld) await assert.rejects(waited, /have found no place in .*shop\/web-2/);
+      const waited = awaitEarlier(context, client, { ...input, slot: 1 }, one, "handover");
+      if (isHeld) await assert.rejects(waited, /do not run elsewhere after .*shop\/web-2/);
       else await waited;
     });
 });

@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { writeFacts } from "../../src/clients/kubernetes/record.ts";
 import { defaultTimeouts } from "../../src/domain/model/step-environment.ts";
+import { cordonedBy, emptiedBy } from "../../src/domain/model/formats.ts";
 import type { Displaced } from "../../src/domain/model/types.ts";
 import type { NodeRecord, SlotPhase } from "../../src/domain/model/types.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
-import { awaitPlaced, awaitEarlierPlaced, rememberDisplaced } from "../../src/steps/node/placement.ts";
+import { awaitEarlier } from "../../src/steps/node/emptying.ts";
+import { awaitPlaced, rememberDisplaced } from "../../src/steps/node/placement.ts";
 import type { DepartingNode } from "../../src/steps/node/departing-nodes.ts";
 import type { StepContext } from "../../src/steps/context.ts";
 import { freshCluster, type FakeCluster } from "../clients/kubernetes/fake.ts";
@@ -109,12 +111,16 @@ describe("what earlier handovers of a pool have evicted", () => {
       spec,
       status: { phase: "Pending" },
     });
-  const departing = (ready: "True" | "Unknown", unschedulable = false) =>
+  const departing = (ready: "True" | "Unknown", cordon?: string) =>
     ({
       name: "demo-workers-0-aaaaaaaa",
-      node: { spec: { unschedulable }, status: { conditions: [{ type: "Ready", status: ready }] } },
-    }) as DepartingNode;
-  const held = /earlier handovers of pool workers evicted have found no place.*shop\/web-1/;
+      node: {
+        metadata: { annotations: cordon === undefined ? {} : { [cordon]: "somebody" } },
+        spec: { unschedulable: cordon !== undefined },
+        status: { conditions: [{ type: "Ready", status: ready }] },
+      },
+    }) as unknown as DepartingNode;
+  const held = /left earlier nodes of pool workers do not run elsewhere.*shop\/web-1/;
 
   const cases: [string, NodeRecord[], object, DepartingNode, RegExp | undefined][] = [
     ["from another slot and waits for the scheduler", [fact(1, "joined", [web])], {}, departing("True"), held],
@@ -126,15 +132,23 @@ describe("what earlier handovers of a pool have evicted", () => {
       departing("True"),
       undefined,
     ],
-    ["from a slot that is no more", [fact(1, "retired", [web])], {}, departing("True"), undefined],
-    ["while the departing is cordoned already", [fact(1, "joined", [web])], {}, departing("True", true), undefined],
+    ["from a slot that is no more", [fact(1, "retired", [web])], {}, departing("True"), held],
+    ["while we empty it already", [fact(1, "joined", [web])], {}, departing("True", cordonedBy), undefined],
+    [
+      "while we empty one that others cordoned",
+      [fact(1, "joined", [web])],
+      {},
+      departing("True", emptiedBy),
+      undefined,
+    ],
+    ["while others have cordoned it", [fact(1, "joined", [web])], {}, departing("True", "kubectl"), held],
     ["while the departing is down", [fact(1, "joined", [web])], {}, departing("Unknown"), undefined],
   ];
   for (const [what, nodes, spec, one, says] of cases)
     it(`${says ? "keeps" : "does not keep"} a node from its drain when it was evicted ${what}`, async () => {
       await writeFacts(client, "workers", { nodes });
       pod(spec);
-      const waits = awaitEarlierPlaced(context, client, input, one);
+      const waits = awaitEarlier(context, client, input, one, "handover");
       await (says ? assert.rejects(waits, says) : waits);
     });
 });

@@ -248,6 +248,20 @@ export const defects: Record<string, Defect> = {
     seen: /a good generation is judged failed/,
     weather: "a registry that is slow",
   },
+  "a retirement that forgets what it has evicted": {
+    plant: forgettingEvicted,
+    seen: /what others evicted has found no place/,
+    weather: "a label by hand",
+    story: "update",
+    shape: (scenario) => withFewerSlots(scenario, 1),
+  },
+  "a last retirement that forgets what it has evicted": {
+    plant: forgettingEvicted,
+    seen: /a run is done, and what it evicted does not run/,
+    weather: "a label by hand",
+    story: "update",
+    shape: (scenario) => withFewerSlots(scenario, 3),
+  },
   "a join that names no server": {
     plant: (world) => {
       world.defect = (call) => world.honest(isOfLaterServer(call) ? withoutServer(world, call) : call);
@@ -307,6 +321,21 @@ export const defects: Record<string, Defect> = {
     seen: /VMs of pool .* run, and/,
   },
 };
+
+/** Nothing that a step has evicted gets into the record. */
+export function forgettingEvicted(world: World): void {
+  replacing(
+    ({ path, body }) => path.includes("/configmaps/slot-") && body.includes("displaced"),
+    (call, honest) => honest({ ...call, body: call.body.replaceAll("displaced", "forgotten") }),
+  )(world);
+}
+
+/** A pool of four nodes that is made smaller in calm weather. */
+function withFewerSlots(scenario: Scenario, slots: number): Scenario {
+  const before = { ...scenario.before, slots: 4, image: imageOf(2, undefined).name };
+  const act = { wish: { ...before, slots }, weather: calm, kill: undefined, blows: [], pause: 0 };
+  return { ...scenario, before, planted: true, acts: [act], siteOff: 0 };
+}
 
 /** A scenario without faults, except for one host fault in each run. */
 function struck(scenario: Scenario, blow: Blow): Scenario {

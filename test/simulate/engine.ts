@@ -85,7 +85,10 @@ export class Engine {
     const { slots = [], unreachable = [] } = this.clusterPlan?.controlPlane ?? {};
     // Servers whose host does not answer are named, and left alone.
     const servers = slots.map(({ name }) => name).filter((name) => !unreachable.some((one) => one.name === name));
-    if (outcome === "done") this.world.etcdWatcher.runDone(servers);
+    if (outcome === "done") {
+      this.world.etcdWatcher.runDone(servers);
+      this.world.watcher.runDone();
+    }
     return outcome;
   }
 

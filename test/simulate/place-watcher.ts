@@ -2,7 +2,7 @@ import { labels } from "../../src/domain/model/formats.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Stored } from "./objects.ts";
 import { hasItsDataBehind } from "./local-volumes.ts";
-import { isRefused, nodeOf } from "./pods.ts";
+import { isPodReady, isRefused, nodeOf } from "./pods.ts";
 import { isReady } from "./nodes.ts";
 import type { Process } from "./process.ts";
 import type { Story } from "./story.ts";
@@ -10,17 +10,31 @@ import { placeOf, type Place } from "./truth.ts";
 
 /** Time that a scheduler and a polling handover may take, in milliseconds. */
 const patience = 60_000;
+/** The same for a step that hands no slot over: it has just seen all that was evicted run. */
+const briefly = 3_000;
 /** Time in which a kubelet finds out that it cannot fetch an image, and some more, in milliseconds. */
 const waitsForStart = 10_000;
 
+/** What is known of a workload of which pods were evicted, until all that it wants are Ready once. */
+interface Evicted {
+  /** The last process that evicted a pod of it. */
+  by: Process;
+  from: Place;
+  /** When it did so last, in milliseconds. */
+  at: number;
+  /** Most of its pods that had started before one was evicted. */
+  started: number;
+}
+
 /**
- * Checks that the pods that a handover has evicted are scheduled again before the next handover of its pool begins.
+ * Checks that what was evicted runs elsewhere before the next node of its pool is emptied, by whatever step, and when a
+ * run says that it is done. Between handovers a place is enough: each waits for its own pods to start.
  * Other pools continue: servers come first in every run, and are patched also while a label that some agent had is
  * missing.
  */
 export class PlaceWatcher {
-  /** By workload: the last process that evicted a pod of it, and from which slot. */
-  private readonly evictors = new Map<string, { by: Process; from: Place }>();
+  /** By workload. */
+  private readonly evictors = new Map<string, Evicted>();
   /** When a node got its slot. */
   private readonly handedOver = new Map<string, number>();
   /** Workloads whose volumes are in a zone without nodes, as a plan has said. */
@@ -36,6 +50,7 @@ export class PlaceWatcher {
     this.cluster = cluster;
     cluster.objects.onChange(({ collection, object }) => {
       if (collection === "configmaps" && object.metadata.name.startsWith("slot-")) this.noteHandovers(object);
+      if (collection === "pods" && this.hasSettled(appOf(object))) this.evictors.delete(appOf(object));
     });
   }
 
@@ -49,22 +64,35 @@ export class PlaceWatcher {
   }
 
   evicted(pod: Stored, from: Place, by: Process): void {
-    this.evictors.set(appOf(pod), { by, from });
+    const app = appOf(pod);
+    const started = Math.max(this.evictors.get(app)?.started ?? 0, this.startedOf(app).length);
+    this.evictors.set(app, { by, from, at: this.now(), started });
   }
 
   /**
-   * A node is about to be drained. A step that removes an incomplete node, or gives up a slot, does not wait for pods
-   * that handovers have evicted.
+   * A node is about to be emptied. One that an unfinished run has left, and on which nothing has started, takes nothing
+   * away.
    */
   cordoned(name: string, pool: string, by: Process, maxUnavailable = 1): void {
-    if (!by.name.startsWith("handover-")) return;
-    this.opens(name, pool, by, maxUnavailable);
-    const idle = this.refusing(pool, name);
-    if (idle.length > 0) this.story.wrong(`${by.name} cordons ${name} while no pod can start on ${idle.join(", ")}`);
-    const waiting = this.cluster?.objects.list("pods").filter((pod) => this.waitsForOther(pod, pool, by)) ?? [];
-    if (waiting.length === 0) return;
-    const names = waiting.map(({ metadata }) => metadata.name).join(", ");
-    this.story.wrong(`${by.name} cordons ${name}, and what others evicted has found no place: ${names}`);
+    const isHandover = by.name.startsWith("handover-");
+    if (isHandover) {
+      this.opens(name, pool, by, maxUnavailable);
+      const idle = this.refusing(pool, name);
+      if (idle.length > 0) this.story.wrong(`${by.name} cordons ${name} while no pod can start on ${idle.join(", ")}`);
+    } else if (!(this.cluster?.pods.servingOn(name) ?? []).some(isPodReady)) return;
+    const waiting = [...this.evictors].flatMap(([app, one]) =>
+      one.from.pool === pool && one.by !== by && one.by.isDead()
+        ? this.waitingOf(app, one, isHandover ? undefined : briefly)
+        : [],
+    );
+    if (waiting.length > 0)
+      this.story.wrong(`${by.name} cordons ${name}, and what others evicted has found no place: ${waiting.join(", ")}`);
+  }
+
+  /** A run says that it is done. */
+  runDone(): void {
+    const waiting = [...this.evictors].flatMap(([app, one]) => this.waitingOf(app, one, patience));
+    if (waiting.length > 0) this.story.wrong(`a run is done, and what it evicted does not run: ${waiting.join(", ")}`);
   }
 
   /**
@@ -105,8 +133,9 @@ export class PlaceWatcher {
       .filter(({ metadata }) => metadata.name.startsWith(`slot-${pool}-`))
       .flatMap(({ data }) => Object.values((data ?? {}) as Record<string, string>))
       .filter((fact) => fact.startsWith("{"))
-      .map((fact) => JSON.parse(fact) as { slot: number; displaced?: unknown[] })
-      .filter(({ displaced = [] }) => displaced.length > 0);
+      .map((fact) => JSON.parse(fact) as { slot: number; phase: string; displaced?: unknown[] })
+      // A node that has its slot says what its own retirement has begun to evict.
+      .filter(({ phase, displaced = [] }) => phase !== "handedOver" && displaced.length > 0);
     const slots = new Set(open.map(({ slot }) => String(slot)));
     const serves = (slot: string) =>
       nodes.some((node) => placeOf(node).pool === pool && String(placeOf(node).slot) === slot && isReady(node));
@@ -116,20 +145,46 @@ export class PlaceWatcher {
       this.story.wrong(`${by.name} cordons ${name} while the handovers of slots ${others.join(", ")} are not over`);
   }
 
-  private waitsForOther(pod: Stored, pool: string, by: Process): boolean {
-    const { deletionTimestamp, creationTimestamp } = pod.metadata;
-    const evictor = this.evictors.get(appOf(pod));
-    if (evictor?.from.pool !== pool || evictor.by === by || !evictor.by.isDead()) return false;
-    if (!this.exists(evictor.from)) return false;
-    if (this.behind.has(appOf(pod)) || (this.cluster && hasItsDataBehind(this.cluster, pod))) return false;
-    const age = (this.cluster?.time.date() ?? 0) - Date.parse(creationTimestamp);
-    return nodeOf(pod) === "" && deletionTimestamp === undefined && age > patience;
+  /**
+   * What a workload lacks, in words.
+   * @param toRun how long it may lack it, in milliseconds; undefined: its pods need a place, and not to start there
+   */
+  private waitingOf(app: string, { at, started }: Evicted, toRun: number | undefined): string[] {
+    const least = Math.min(started, this.wantedOf(app));
+    const isOld = (time: number) => this.now() - time > (toRun ?? patience);
+    if (this.startedOf(app).length >= least) return [];
+    const own = this.podsOf(app);
+    const waits = (pod: Stored) =>
+      isOld(Date.parse(pod.metadata.creationTimestamp)) &&
+      (nodeOf(pod) === "" || (toRun !== undefined && isRefused(pod))) &&
+      !this.behind.has(app) &&
+      !(this.cluster && hasItsDataBehind(this.cluster, pod));
+    const missing = own.length < least && isOld(at) ? [`${own.length} of ${least} pods of ${app}`] : [];
+    return [...own.filter(waits).map(({ metadata }) => metadata.name), ...missing];
   }
 
-  /** Whether a slot has a node still. Whoever made the pool smaller wanted less room, and nobody waits for more. */
-  private exists({ pool, slot }: Place): boolean {
-    const nodes = this.cluster?.objects.list("nodes").map(placeOf) ?? [];
-    return nodes.some((place) => place.pool === pool && place.slot === slot);
+  /** Whether all pods that a workload wants are Ready: what becomes of them later is no matter of who evicted them. */
+  private hasSettled(app: string): boolean {
+    if (!this.evictors.has(app)) return false;
+    const own = this.podsOf(app);
+    return own.every(isPodReady) && own.length >= this.wantedOf(app);
+  }
+
+  private podsOf(app: string): Stored[] {
+    const all = this.cluster?.objects.list("pods") ?? [];
+    return all.filter((pod) => appOf(pod) === app && pod.metadata.deletionTimestamp === undefined);
+  }
+
+  private startedOf(app: string): Stored[] {
+    return this.podsOf(app).filter((pod) => nodeOf(pod) !== "" && !isRefused(pod));
+  }
+
+  private wantedOf(app: string): number {
+    return Number(this.cluster?.objects.get("replicasets", `load/${app}`)?.spec?.replicas ?? 0);
+  }
+
+  private now(): number {
+    return this.cluster?.time.date() ?? 0;
   }
 }
 

@@ -111,7 +111,7 @@ describe("pods that have no place, in virtual time", function () {
         const wish = isRemoved ? stage.before : { ...stage.before, slots: 1 };
         for (const run of [1, 2]) {
           assert.equal(await stage.up(wish), "failed", `run ${run}`);
-          assert.match(stage.engine.why, /pods that earlier retirements of pool \w+ evicted have found no place/);
+          assert.match(stage.engine.why, /pods that left earlier nodes of pool \w+ do not run elsewhere/);
           assert.equal(leaving.filter((name) => objects.get("nodes", name)).length, 2);
           if (run > 1) continue;
           const { pools = [], removed = [] } = stage.engine.clusterPlan ?? {};

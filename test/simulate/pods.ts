@@ -118,6 +118,11 @@ export class Pods {
     };
   }
 
+  /** A node no longer has the images of a workload: its kubelet has made room, and the pods that run keep theirs. */
+  forgetImages(app: string, node: string): void {
+    this.fetched.delete(`${node}/${app}`);
+  }
+
   /** A pod is bound to a node, however things are there by now: the scheduler has decided a moment ago. */
   bindLate(app: string, node: string): void {
     const pod = this.put(`${app}-${(this.made += 1)}`, "load", "ReplicaSet", app, node);

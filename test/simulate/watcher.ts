@@ -68,6 +68,11 @@ export class Watcher {
     this.requireRight(placeOf(node), by, `evicts ${pod.metadata.name}`, true);
   }
 
+  /** A run says that it is done, of which this watches what was evicted. */
+  runDone(): void {
+    this.places.runDone();
+  }
+
   podDeleted(pod: Stored, by: Process): void {
     this.story.wrong(`${by.name} deletes the pod ${pod.metadata.name} instead of evicting it`);
   }

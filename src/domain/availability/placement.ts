@@ -1,7 +1,7 @@
 import { claimsOf, type DataPod } from "../drain/local-data.ts";
 import { controllerOf, hasFinished, isControlledBy, leaves, type DrainPod } from "../drain/drain.ts";
 import type { Displaced, NamedController } from "../model/types.ts";
-import { cannotStart, hasStarted, type StartingPod } from "./starting.ts";
+import { cannotStart, hasStarted, whyNotStarted, type StartingPod } from "./starting.ts";
 
 /** The fields of a pod that describe its placement; Kubernetes' own Pod fits. */
 export interface PlacedPod extends Omit<StartingPod, "status"> {
@@ -30,7 +30,12 @@ export function displacedFrom(
     if (controller === undefined) continue;
     const { kind, name } = controller;
     const own = podsOf(pods, { namespace, kind, name });
-    const counts = { pods: own.length, unplaced: own.filter((one) => isUnplaced(one, kept)).length };
+    const unstarted = own.filter(isUnstarted).length;
+    const counts = {
+      pods: own.length,
+      unplaced: own.filter((one) => isUnplaced(one, kept)).length,
+      ...(unstarted === 0 ? {} : { unstarted }),
+    };
     // Pods that are just being made are no failure.
     const failing = own.some(hasStarted) || !own.some(cannotStart) ? {} : { failing: true as const };
     found.set(`${namespace}/${kind}/${name}`, { namespace, kind, name, ...counts, ...failing });
@@ -79,11 +84,62 @@ export function unscheduled(
   });
 }
 
+/**
+ * The evicted pods that have a node and have not started there, in words. Those of a controller that none of them could
+ * start for before are none.
+ * @param wanted number of pods that a controller wants now, where that is known
+ */
+export function unstarted(
+  pods: readonly PlacedPod[],
+  displaced: readonly Displaced[],
+  wanted: (controller: Displaced) => number | undefined,
+  kept: ReadonlySet<string> = new Set(),
+): string[] {
+  return displaced.flatMap((controller) => {
+    if (controller.failing === true) return [];
+    const own = podsOf(pods, controller);
+    const before = controller.pods - controller.unplaced - (controller.unstarted ?? 0);
+    const least = Math.min(before, wanted(controller) ?? before);
+    if (own.filter(hasStarted).length >= least) return [];
+    return own.filter((pod) => isUnstarted(pod) && !usesAny(pod, kept)).map(whyNotStarted);
+  });
+}
+
+/**
+ * Of the same controller in several lists the strictest that is said of it: it may have been looked at while some of its
+ * pods were evicted already.
+ */
+export function strictest(all: readonly Displaced[]): Displaced[] {
+  const found = new Map<string, Displaced>();
+  for (const one of all) {
+    const key = `${one.namespace}/${one.kind}/${one.name}`;
+    const before = found.get(key);
+    found.set(key, before === undefined ? one : stricter(before, one));
+  }
+  return [...found.values()];
+}
+
+function stricter(one: Displaced, other: Displaced): Displaced {
+  const { namespace, kind, name } = one;
+  const least = Math.min(one.unstarted ?? 0, other.unstarted ?? 0);
+  return {
+    namespace,
+    kind,
+    name,
+    pods: Math.max(one.pods, other.pods),
+    unplaced: Math.min(one.unplaced, other.unplaced),
+    ...(least > 0 ? { unstarted: least } : {}),
+    ...(one.failing && other.failing ? { failing: true as const } : {}),
+  };
+}
+
 function podsOf(pods: readonly PlacedPod[], controller: NamedController): PlacedPod[] {
   return pods.filter(
     (pod) => isControlledBy(pod, controller) && pod.metadata?.deletionTimestamp === undefined && !hasFinished(pod),
   );
 }
+
+const isUnstarted = (pod: PlacedPod): boolean => (pod.spec?.nodeName ?? "") !== "" && !hasStarted(pod);
 
 /** Whether a pod waits for the scheduler. A pod that its owner holds back by a scheduling gate does not. */
 function isUnplaced(pod: PlacedPod, kept: ReadonlySet<string>): boolean {

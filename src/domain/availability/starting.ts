@@ -116,6 +116,10 @@ function whyWaiting(pod: StartingPod): string {
   return `${titleOf(pod)}: ${state ?? "its containers have no state yet"}`;
 }
 
+/** A pod that has not started where it is, and what its containers wait for, in words. */
+export const whyNotStarted = (pod: StartingPod): string =>
+  `${whyRefused(pod)[0] ?? whyWaiting(pod)} (on ${pod.spec?.nodeName ?? ""})`;
+
 const whyRefused = (pod: StartingPod): string[] => whyWaits(pod, refusals);
 
 /** Why the image of a pod's container cannot be fetched, in words; empty: it can, or that is not known. */

@@ -191,6 +191,8 @@ export interface Displaced extends NamedController {
   pods: number;
   /** The number of its pods that were not scheduled even before. */
   unplaced: number;
+  /** The number of its pods that had a node and had not started there even before. Absent: none, or it was not counted. */
+  unstarted?: number;
   /** None of its pods had started anywhere before, and some could not. Absent: one had, or all were just being made. */
   failing?: true;
 }
@@ -208,7 +210,10 @@ export interface NodeRecord extends NodeAddresses {
   since: string;
   /** The boot that a join has last seen it in, and when it first did, ISO 8601. Absent: not known. */
   boot?: { id: string; since: string };
-  /** Controllers whose pods its handover has evicted, until all these pods are scheduled again. Absent: none. */
+  /**
+   * Controllers whose pods its handover has evicted, or its own retirement, until all these pods run elsewhere. Absent:
+   * none.
+   */
   displaced?: Displaced[];
   /**
    * Bound volumes whose data is on the node's disk only: its VM is kept after the node was decommissioned

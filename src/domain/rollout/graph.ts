@@ -228,10 +228,11 @@ function nodeResources(args: GraphArgs, node: PlacedNode, beforeVm: string[], be
       verb: "join",
       deleteVerb: "retire",
       // A server's join turns off other servers that have join data already, decommissions a dead predecessor, and
-      // waits for the control plane before and after its own join.
+      // waits for the control plane before and after its own join. An agent's waits until an incomplete one may go.
       limits: {
-        update: lease + 2 * agent + shutdown + 3 * gate + join + retirementSeconds(site.timeouts),
-        delete: gate + retirementSeconds(site.timeouts),
+        update: lease + 2 * agent + shutdown + 4 * gate + join + retirementSeconds(site.timeouts),
+        // What it evicts runs elsewhere then.
+        delete: gate + retirementSeconds(site.timeouts) + startSeconds(site.timeouts),
       },
     },
   ];
@@ -275,7 +276,7 @@ function gateOf(args: GraphArgs, joins: readonly string[]): StepResource[] {
 function verify(args: GraphArgs, after: string[]): StepResource {
   const { plan, site } = args;
   // Slots that are given up may hold incomplete nodes, which leave one after the other.
-  const leaving = plan.leaving.length * (site.timeouts.gate + retirementSeconds(site.timeouts));
+  const leaving = plan.leaving.length * (2 * site.timeouts.gate + retirementSeconds(site.timeouts));
   return {
     ...poolStep(args, "verify", after),
     limits: { update: site.timeouts.gate + plan.strategy.soakSeconds + leaving },
@@ -330,7 +331,10 @@ const joinName = ({ name }: { name: string }): string => `${name}-join`;
 const handoverName = (args: GraphArgs, slot: number): string => poolName(args, `${slot}-handover`);
 
 function claimLimits(timeouts: Timeouts): { update: number; delete: number } {
-  return { update: timeouts.agent + timeouts.lease, delete: timeouts.gate + retirementSeconds(timeouts) };
+  return {
+    update: timeouts.agent + timeouts.lease,
+    delete: timeouts.gate + retirementSeconds(timeouts) + startSeconds(timeouts),
+  };
 }
 
 /** Longest time to decommission a node, in seconds. */

@@ -1,3 +1,4 @@
+import { messageOf } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
@@ -18,7 +19,8 @@ import type { ObservedVm, PoolRecord } from "../../domain/model/types.ts";
 import { retryUntilRoom, NoRoom, requireOwner, withDisruptionLease } from "../cluster/availability.ts";
 import type { PoolInput } from "../input.ts";
 import { ControlPlaneRefusal } from "../cluster/control-plane.ts";
-import { departingNode, isBrokenOff, withoutCopies, type DepartingNode } from "./departing-nodes.ts";
+import { awaitEarlier, EarlierWait, prepareEmptying } from "./emptying.ts";
+import { departingNode, isBrokenOff, refresh, withoutCopies, type DepartingNode } from "./departing-nodes.ts";
 import { decommissionBrokenOff, decommissionUnreplaced } from "./decommission.ts";
 import { allFences, withLease, slotLease, disruptionLeases, type StepContext } from "../context.ts";
 import { labels } from "../../domain/model/formats.ts";
@@ -41,17 +43,27 @@ export async function clearSlots(
     if (hasServed(member, state)) return false;
     return owner === undefined ? !standsIn(role, member, state) : isHealthy(owner);
   };
+  let isHeld = false;
   await runForEach(context, input, access, vms, isIncomplete, async (departing, { slot, owner }, fence) => {
+    // What the next one would wait for is the same.
+    if (isHeld) {
+      say(`${departing.name} stays as well until then`);
+      return;
+    }
     const leases = disruptionLeases(input);
-    const mayBegin = async () => {
-      if (role === "agent") await requireOwner(context, access.client, { ...input, slot }, departing, owner);
-    };
-    const retired = withLease(context, access, leases, input.site.timeouts.lease, (held) =>
-      decommissionUnreplaced(departing, { context, access, fence: allFences(fence, held), input }, mayBegin),
-    );
+    const place = { ...input, slot };
+    const { client } = access;
+    const retired = withLease(context, access, leases, input.site.timeouts.lease, async (held) => {
+      const one = await prepareEmptying(context, client, place, departing, "incomplete");
+      await decommissionUnreplaced(one, { context, access, fence: allFences(fence, held), input }, async () => {
+        await awaitEarlier(context, client, place, await refresh(client, one), "incomplete");
+        if (role === "agent") await requireOwner(context, client, place, departing, owner);
+      });
+    });
     await retired.catch((error: unknown) => {
-      if (!(error instanceof NoRoom) && !(error instanceof ControlPlaneRefusal)) throw error;
-      say(`${error.message}\n  it is retired when another node has its slot`);
+      isHeld = error instanceof EarlierWait;
+      if (!isHeld && !(error instanceof NoRoom) && !(error instanceof ControlPlaneRefusal)) throw error;
+      say(`${messageOf(error)}\n  it is retired when another node has its slot`);
     });
   });
 }
@@ -74,11 +86,18 @@ export async function decommissionIncomplete(
   await runForEach(context, input, access, vms, isLeft, async (departing, { slot }, fence) => {
     const place = { ...input, slot };
     await retryUntilRoom(context, input, () =>
-      withDisruptionLease(context, access, place, [departing], (disruption, mayLeave) => {
+      withDisruptionLease(context, access, place, [departing], async (disruption, mayLeave) => {
         const work = { context, access, fence: allFences(fence, disruption), input };
-        return input.role === "server" && isBrokenOff(departing)
-          ? decommissionBrokenOff(departing, work)
-          : decommissionUnreplaced(departing, work, () => mayLeave(departing));
+        const { client } = access;
+        if (input.role === "server" && isBrokenOff(departing)) {
+          await decommissionBrokenOff(departing, work);
+          return;
+        }
+        const one = await prepareEmptying(context, client, place, departing, "incomplete");
+        await decommissionUnreplaced(one, work, async () => {
+          await awaitEarlier(context, client, place, await refresh(client, one), "incomplete");
+          await mayLeave(departing);
+        });
       }),
     );
   });

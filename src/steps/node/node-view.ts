@@ -151,7 +151,10 @@ export interface Joining {
   vm: VmConfig;
 }
 
-export async function readNodeView(client: Kubernetes, input: SlotInput): Promise<NodeView> {
+export async function readNodeView(
+  client: Kubernetes,
+  input: Pick<SlotInput, "pool" | "role" | "slot" | "node">,
+): Promise<NodeView> {
   // A server needs the other slots too: which of their servers have left etcd (src/steps/node/predecessors.ts).
   const { pool, role, slot } = input;
   const memory = role === "server" ? readPoolRecord(client, pool) : readSlotRecord(client, pool, slot);

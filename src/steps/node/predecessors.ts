@@ -17,7 +17,8 @@ import { NoRoom, requireOwner } from "../cluster/availability.ts";
 import { probeMembers, ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import { DrainRefusal } from "./forecast.ts";
 import type { SlotInput } from "../input.ts";
-import { findOtherNodes, isBrokenOff, type Decommissioning, type DepartingNode } from "./departing-nodes.ts";
+import { awaitEarlier, EarlierWait, prepareEmptying } from "./emptying.ts";
+import { findOtherNodes, isBrokenOff, refresh, type Decommissioning, type DepartingNode } from "./departing-nodes.ts";
 import { readOrder } from "./join-data.ts";
 import type { Joining } from "./node-view.ts";
 import { powerOff } from "./power-off.ts";
@@ -261,23 +262,34 @@ export async function clearIncomplete(
       : running.has(one) && (ownerServes || one.node === undefined);
   const incomplete = others.filter((one) => one.own && isIncomplete(one.own) && goes(one));
   if (incomplete.length === 0) return;
+  const { client } = access;
   await withLease(context, access, disruptionLeases(input), input.site.timeouts.lease, async () => {
     for (const one of incomplete) {
-      // The wait for the disruption lease may have been long.
-      const mayBegin = async () => {
-        if (!isServer) await requireOwner(context, access.client, input, one, owner);
+      const clear = async () => {
+        const found = await prepareEmptying(context, client, input, one, "incomplete");
+        await decommissionNode(found, { context, access, fence, input }, async () => {
+          await awaitEarlier(context, client, input, await refresh(client, found), "incomplete");
+          // The wait for the disruption lease may have been long.
+          if (!isServer) await requireOwner(context, client, input, one, owner);
+        });
       };
-      await decommissionNode(one, { context, access, fence, input }, mayBegin).catch((error: unknown) => {
-        if (!(isServer ? error instanceof ControlPlaneRefusal : mayStay(error))) throw error;
+      await clear().catch((error: unknown) => {
+        if (!(isServer ? mayWait(error) : mayStay(error))) throw error;
         say(`${messageOf(error)}\n  it is retired when the slot is handed over`);
       });
     }
   });
 }
 
-/** Whether an agent stays until the handover: it cannot be drained, or nobody else has the slot. */
+/** Whether a server stays until the handover. */
+const mayWait = (error: unknown): boolean => error instanceof ControlPlaneRefusal || error instanceof EarlierWait;
+
+/** Whether an agent does: it cannot be drained now, or nobody else has the slot. */
 const mayStay = (error: unknown): boolean =>
-  error instanceof NoRoom || error instanceof DrainError || error instanceof DrainRefusal;
+  error instanceof EarlierWait ||
+  error instanceof NoRoom ||
+  error instanceof DrainError ||
+  error instanceof DrainRefusal;
 
 /**
  * Whether the node's VM runs, as its host says: the list is old, and while the statistics daemon of a host hangs, none

@@ -11,7 +11,8 @@ import type { SlotInput } from "../input.ts";
 import { attributeFailure } from "../node/attribution.ts";
 import { isThere, findOtherNodes, refresh, type Decommissioning, type DepartingNode } from "../node/departing-nodes.ts";
 import { isMarked, readNodeView } from "../node/node-view.ts";
-import { awaitPlaced, awaitEarlierPlaced, owed, rememberDisplaced } from "../node/placement.ts";
+import { awaitEarlier } from "../node/emptying.ts";
+import { awaitPlaced, owed, rememberDisplaced } from "../node/placement.ts";
 import { awaitStarted } from "../node/starting.ts";
 import { removeGivenUp } from "../node/predecessors.ts";
 import { decommissionReplaced, decommissionUnreplaced } from "../node/decommission.ts";
@@ -97,7 +98,7 @@ async function handOver(
         // Reads the node again: it takes minutes to know whether a silent node is dead, and the node may be back by
         // then.
         const mayBegin = async () => {
-          await awaitEarlierPlaced(context, client, input, await refresh(client, one));
+          await awaitEarlier(context, client, input, await refresh(client, one), "handover");
           await serves();
           await mayLeave(one);
         };

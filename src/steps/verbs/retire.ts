@@ -16,7 +16,7 @@ import { claimedBefore } from "../node/claimed.ts";
 import type { SlotInput } from "../input.ts";
 import { departingNode, refresh, type DepartingNode } from "../node/departing-nodes.ts";
 import { readNodeView, type NodeView } from "../node/node-view.ts";
-import { awaitEarlierPlaced, rememberDisplaced } from "../node/placement.ts";
+import { awaitEarlier, awaitEvictedRun, prepareEmptying } from "../node/emptying.ts";
 import { powerOff } from "../node/power-off.ts";
 import { recordRetired, decommissionNode } from "../node/decommission.ts";
 import { allFences, withLease, slotLease, type StepContext } from "../context.ts";
@@ -107,7 +107,13 @@ async function retireKnown(context: StepContext, input: SlotInput, found: Found)
   const departing = withState(context, input, departingNode(input, input.generation, { vm, ...view }));
   const running = vm !== undefined && !isKnownOff(vm, departing) && (await isRunning(context.pve, vm));
   const isOut = departing.node === undefined && !running;
-  if (isOut && departing.own?.phase === "retired") return;
+  if (isOut && departing.own?.phase === "retired") {
+    if (departing.own.displaced === undefined || (await isGoingAway(context, input, found))) return;
+    await withLease(context, access, slotLease(input), input.site.timeouts.lease, () =>
+      awaitLeft(context, input, found),
+    );
+    return;
+  }
   if (vm) await proveVm(context.pve, vm.host, departing.expected);
   if ((await isGoingAway(context, input, found)) || (await isDestroyed(context, input, access, departing))) {
     await powerOffOnly(context, input, departing, running);
@@ -128,30 +134,28 @@ async function retireKnown(context: StepContext, input: SlotInput, found: Found)
     await retryUntilRoom(context, input, () =>
       withDisruptionLease(context, access, place, [departing], async (disruption, mayLeave) => {
         const work = { context, access, fence: allFences(fence, disruption), input };
-        const one =
-          input.role === "agent" ? await awaitRoomToRetire(context, input, access.client, departing) : departing;
-        await decommissionNode(one, work, () => mayLeave(departing));
+        const { client } = access;
+        const one = await prepareEmptying(context, client, input, departing, "retirement");
+        // Reads the node again: it may have been silent when it was looked at before the waits.
+        await decommissionNode(one, work, async () => {
+          await awaitEarlier(context, client, input, await refresh(client, one), "retirement");
+          await mayLeave(departing);
+        });
       }),
     );
+    await awaitLeft(context, input, found);
   });
 }
 
-/**
- * Waits until what earlier retirements of the pool evicted has a place, and records what this one evicts.
- * @returns the node with that in its record
- */
-async function awaitRoomToRetire(
-  context: StepContext,
-  input: SlotInput,
-  client: Access["client"],
-  departing: DepartingNode,
-): Promise<DepartingNode> {
-  const now = await refresh(client, departing);
-  await awaitEarlierPlaced(context, client, input, now, "retirements");
-  if (now.node === undefined) return departing;
-  await rememberDisplaced(client, input, new Set([now.name]));
-  const { own } = await readNodeView(client, input);
-  return own === undefined ? departing : { ...departing, own };
+/** Waits until what the node's retirement has evicted runs elsewhere, unless the cluster goes away as a whole. */
+async function awaitLeft(context: StepContext, input: SlotInput, found: Found): Promise<void> {
+  try {
+    await awaitEvictedRun(context, found.access.client, input);
+  } catch (error) {
+    context.stop.throwIfAborted();
+    // A destroy without a guard may have begun meanwhile.
+    if (!(await isGoingAway(context, input, found))) throw error;
+  }
 }
 
 /** The strategy of the last update: the input of this delete is as old as the last change of its node. */

@@ -1,5 +1,11 @@
 import assert from "node:assert/strict";
-import { displacedFrom, unplaced, type PlacedPod } from "../../../src/domain/availability/placement.ts";
+import {
+  displacedFrom,
+  strictest,
+  unplaced,
+  unstarted,
+  type PlacedPod,
+} from "../../../src/domain/availability/placement.ts";
 
 type Kind = "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job";
 
@@ -48,6 +54,11 @@ describe("what a drain displaces", () => {
       "one is ending",
       [pod("a", { node: "old" }), pod("b", { node: "x", ending: true })],
       [{ ...web, pods: 1, unplaced: 0 }],
+    ],
+    [
+      "one has not started yet",
+      [pod("a", { node: "old" }), pod("b", { node: "x", phase: "Pending" })],
+      [{ ...web, pods: 2, unplaced: 0, unstarted: 1 }],
     ],
     ["a daemon runs there", [pod("a", { node: "old", kind: "DaemonSet" })], []],
     ["a finished pod is there", [pod("a", { node: "old", phase: "Succeeded" })], []],
@@ -117,5 +128,36 @@ describe("what was evicted", () => {
     assert.deepEqual(displacedFrom([pod("a", { node: "old" }), waiting], old, kept), [
       { ...web, pods: 2, unplaced: 0 },
     ]);
+  });
+});
+
+describe("what was evicted and has a place", () => {
+  const before = { ...web, pods: 3, unplaced: 0 };
+  const runs = (...names: string[]) => names.map((name) => pod(name, { node: "x" }));
+  const waits = pod("c", { node: "y", phase: "Pending" });
+  const cases: [when: string, pods: PlacedPod[], was: object, wants: number | undefined, left: RegExp | undefined][] = [
+    ["as many as before have started", [...runs("a", "b", "d"), waits], {}, 3, undefined],
+    ["one has not", [...runs("a", "b"), waits], {}, 3, /^shop\/c: .*\(on y\)$/],
+    ["one has not, and had not before", [...runs("a", "b"), waits], { unstarted: 1 }, 3, undefined],
+    ["one has not, and had no place before", [...runs("a", "b"), waits], { unplaced: 1 }, 3, undefined],
+    ["none could start before", [waits], { failing: true }, 3, undefined],
+    ["fewer are wanted by now", [...runs("a", "b"), waits], {}, 2, undefined],
+    ["nobody knows how many are wanted, and one has not", [...runs("a"), waits], {}, undefined, /shop\/c/],
+    ["nobody knows how many are wanted, and the others are no more", runs("a"), {}, undefined, undefined],
+    ["one has finished", [...runs("a", "b"), pod("c", { node: "y", phase: "Succeeded" })], {}, undefined, undefined],
+    ["one waits for the scheduler, which is another matter", [...runs("a", "b"), pod("c", {})], {}, 3, undefined],
+  ];
+  for (const [when, pods, was, wants, left] of cases)
+    it(`${left === undefined ? "runs" : "is named"} when ${when}`, () => {
+      const names = unstarted(pods, [{ ...before, ...was }], () => wants).join("; ");
+      if (left === undefined) assert.equal(names, "");
+      else assert.match(names, left);
+    });
+
+  it("is as much as was ever seen of it, when a part was evicted already as it was looked at again", () => {
+    const later = { ...web, pods: 2, unplaced: 1, unstarted: 1, failing: true as const };
+    const other = { ...web, name: "db", pods: 1, unplaced: 0 };
+    assert.deepEqual(strictest([later, other, before]), [before, other]);
+    assert.deepEqual(strictest([later, later]), [later]);
   });
 });

@@ -25,7 +25,8 @@ describe("the time limits of a pool's steps", () => {
     assert.equal(forSlot("a", "b"), 2 * forSlot("a"));
     const forPool = (...leaving: string[]) => limitsOf("verify", { leaving }).update - gate;
     assert.equal(forPool("a", "b"), 2 * forPool("a"));
-    assert.equal(forPool("a"), forSlot("a"));
+    // One that an unfinished run has left may first have to wait for what others had.
+    assert.equal(forPool("a"), forSlot("a") + gate);
   });
 
   it("have the wait for a silent node to come back or to be dead, which no key sets", () => {
