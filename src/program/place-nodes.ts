@@ -24,7 +24,7 @@ export function chooseVmHosts(
   clusterPlan: ClusterPlan,
   candidates: readonly CandidateHost[],
 ): Places {
-  const facts = hostFacts(config);
+  const facts = { ...hostFacts(config), seenZones: seenZones(observed) };
   const plans = new Map([clusterPlan.controlPlane, ...clusterPlan.pools].map((plan) => [plan.pool, plan]));
   const pools = placementsOf(config).map((placement) => {
     const { slots = [], unreplaced = [] } = plans.get(placement.pool) ?? {};
@@ -48,6 +48,19 @@ export function chooseVmHosts(
     return { role, hosts: withWeight(fitting, facts).length >= nodes.length ? fitting : hosts, nodes };
   });
   return chooseHosts(pools, facts);
+}
+
+/** By Proxmox host: the zone of the nodes that are on it now, where they have one and the same. */
+function seenZones({ nodes, vms }: ObservedCluster): Record<string, string> {
+  const found = vms
+    .filter((vm) => vm.unreachable === undefined)
+    .flatMap(({ uuid, host }) => nodes.filter((node) => node.uuid === uuid).map(({ zone }) => ({ host, zone })));
+  return Object.fromEntries(
+    [...Map.groupBy(found, ({ host }) => host)].flatMap(([host, some]) => {
+      const [zone, ...others] = new Set(some.map((one) => one.zone));
+      return zone === undefined || others.length > 0 ? [] : [[host, zone]];
+    }),
+  );
 }
 
 /** Hosts that answer and take new VMs of the servers. */

@@ -2,6 +2,7 @@ import { mayBelongToNode, parseAddress, parseBlock } from "../../domain/model/ad
 import { lifeWithoutReady } from "../../domain/drain/drain.ts";
 import { cordonedBy, emptiedBy, labels, leaving } from "../../domain/model/formats.ts";
 import type { ObservedNode, Role } from "../../domain/model/types.ts";
+import { ZONE } from "../../domain/model/labels.ts";
 import { lifelongKeysIn } from "../../domain/rollout/cluster-keys.ts";
 import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "./client.ts";
@@ -171,6 +172,7 @@ export function observedNode(node: Node): ObservedNode {
   const addresses = ipAddressesOf(node);
   const since = readySince(node);
   const boot = bootOf(node);
+  const zone = node.metadata?.labels?.[ZONE];
   const lifelongKeys = role === "server" ? lifelongKeysOf(node) : undefined;
   return {
     name: nameOf(node),
@@ -185,6 +187,7 @@ export function observedNode(node: Node): ObservedNode {
     pool,
     slot,
     generation,
+    ...(zone === undefined ? {} : { zone }),
     ...(lifelongKeys === undefined ? {} : { lifelongKeys }),
   };
 }

@@ -57,8 +57,9 @@ export function zonalVolumes(
 ): ZonalVolume[] {
   return volumes.flatMap((volume) => {
     const affinity = volume.spec?.nodeAffinity?.required;
+    if (volume.status?.phase !== "Bound" || affinity === undefined) return [];
     const users = usersOf(volume, pods);
-    if (volume.status?.phase !== "Bound" || affinity === undefined || users === "its pod alone") return [];
+    if (users === "its pod alone") return [];
     const needs = users.length > 0 ? users.map((pod) => needOf(affinity, pod)) : [needWithoutPod(affinity)];
     const found = needs.flatMap((need) => need({ before, after }) ?? []);
     const nodes = [...new Set(found.flatMap((one) => one.nodes))];

@@ -162,6 +162,8 @@ export interface ObservedNode {
   pool: string;
   slot: number;
   generation: string;
+  /** Its zone, whoever gave it: the label `topology.kubernetes.io/zone`. Absent: it has none. */
+  zone?: string;
   /** Of a server: RKE2 keys that are fixed for the life of the cluster, as its RKE2 was started. Absent: not known. */
   lifelongKeys?: Readonly<Record<string, string>>;
 }

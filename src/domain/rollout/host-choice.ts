@@ -18,6 +18,8 @@ export interface HostFacts {
   weights?: Readonly<Record<string, number>>;
   /** Failure domain of each host. @default each host is one of its own */
   zones?: Readonly<Record<string, string>>;
+  /** Zones that nodes on hosts without one of the configuration have, as by a cloud controller. @default not known */
+  seenZones?: Readonly<Record<string, string>>;
 }
 
 /** Hosts that take new VMs. */
@@ -30,7 +32,8 @@ export function withWeight(hosts: readonly string[], { weights }: HostFacts): st
  * goes to the zone with the fewest of its nodes for its size, and there to the host with the fewest for its size. So each
  * zone and each host has one before any has a second, and none gets more than its share, rounded up. For servers all
  * zones and hosts have the same size, because etcd counts servers: three are on three hosts, whatever these can hold.
- * Among equal zones of the configuration that of the node that it replaces is taken, because volumes may be bound to it.
+ * Among equal zones that of the node that it replaces is taken, by the configuration or by what nodes have, because volumes
+ * may be bound to it: it never loses its last node in the middle of a rollout then.
  * Among equals the host with the fewest nodes of all pools for its size is taken, servers too, and then the first: so
  * pools that are smaller than the list of hosts reach all of them together.
  * @returns host by name of the VM, for the VMs that have none
@@ -79,9 +82,9 @@ function zoneIn({ zones }: HostFacts, host: string): string {
   return zone === undefined ? `host ${host}` : `zone ${zone}`;
 }
 
-function isSameZone({ zones }: HostFacts, host: string, before: string | undefined): boolean {
-  const zone = own(zones, host);
-  return zone !== undefined && before !== undefined && zone === own(zones, before);
+function isSameZone({ zones, seenZones }: HostFacts, host: string, before: string | undefined): boolean {
+  const zoneOf = (one: string) => own(zones, one) ?? own(seenZones, one);
+  return before !== undefined && zoneOf(host) !== undefined && zoneOf(host) === zoneOf(before);
 }
 
 function own<V>(map: Readonly<Record<string, V>> | undefined, key: string): V | undefined {

@@ -184,6 +184,19 @@ describe("hosts of new VMs", () => {
     );
   });
 
+  it("stay in the zone that nodes have on the host of the node that they replace, where the site has none", () => {
+    const hosts = ["a1", "b1"];
+    const other = { role: "agent" as const, hosts, nodes: [{ name: "other", host: "b1" }] };
+    const nodes = [
+      { name: "first", before: "b1" },
+      { name: "second", before: "a1" },
+    ];
+    const chosen = (seenZones: Record<string, string>) =>
+      Object.fromEntries(chooseHosts([{ role: "agent", hosts, nodes }, other], { seenZones }));
+    assert.deepEqual(chosen({ a1: "a", b1: "b" }), { first: "b1", second: "a1" });
+    assert.deepEqual(chosen({}), { first: "a1", second: "b1" });
+  });
+
   for (const [title, zones, before, expected] of [
     ["stay in the zone of the node that they replace, among equals", { a1: "a", b1: "b" }, "b1", "b1"],
     ["stay in it on the host with the fewest", { a1: "a", b1: "b", b2: "b" }, "b1", "b2"],
