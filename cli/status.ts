@@ -12,7 +12,7 @@ import { paths, type Lease } from "../src/clients/kubernetes/types.ts";
 import { slotStates, type Member } from "../src/domain/rollout/slot-state.ts";
 import { readWithRegistries } from "../src/config/stack-config.ts";
 import type { OpenStack } from "../src/observe/open-stack.ts";
-import { observeRegistries, outdatedRegistries } from "../src/observe/registries.ts";
+import { outdatedRegistries, withRegistries } from "../src/observe/registries.ts";
 import { withStack } from "./open-stack.ts";
 import { table } from "./table.ts";
 
@@ -54,8 +54,8 @@ async function observeRegistriesOf(
   { pve, observed }: OpenStack,
 ): Promise<{ observed: ObservedCluster; words: string[] }> {
   try {
-    const registries = await observeRegistries(pve, await readWithRegistries(stack, { environment }), observed);
-    return { observed: { ...observed, registries }, words: outdatedRegistries(registries, stack) };
+    const seen = await withRegistries(pve, await readWithRegistries(stack, { environment }), observed);
+    return { observed: seen, words: outdatedRegistries(seen.registries, stack) };
   } catch (error) {
     const refused = asUserError(error);
     if (refused === undefined) throw error;

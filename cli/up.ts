@@ -3,11 +3,13 @@ import type { Command } from "commander";
 import { Deadline, DeadlineError } from "../src/runtime/deadline.ts";
 import { asUserError, messageOf, UserError } from "../src/runtime/errors.ts";
 import { say, show } from "../src/runtime/log.ts";
+import { readWithRegistries } from "../src/config/stack-config.ts";
 import { poolPlans, planPools } from "../src/program/cluster-plan.ts";
 import { readMembers } from "../src/clients/kubernetes/etcd-members.ts";
 import { readServerToken } from "../src/clients/kubernetes/server-token.ts";
 import { readServersAndMembers } from "../src/clients/kubernetes/servers.ts";
 import { findCluster } from "../src/observe/observed-cluster.ts";
+import { withRegistries } from "../src/observe/registries.ts";
 import { listVms } from "../src/clients/proxmox/vms.ts";
 import { hasTurned, outcomeOf, type Ending, type Outcome } from "../src/domain/rollout/outcome.ts";
 import { controlPlaneUnhealthyReason } from "../src/domain/availability/quorum.ts";
@@ -181,7 +183,10 @@ function explained(error: unknown): Result {
 function handsOn(stack: string): UpActions {
   return {
     repair: () => repair(stack, "by an update"),
-    readClusterStatus: () => withStack(stack, readClusterStatus),
+    readClusterStatus: () =>
+      withStack(stack, async (site, environment) =>
+        readClusterStatus({ ...site, config: await readWithRegistries(stack, { environment }) }),
+      ),
     tell: show,
     update: async () => {
       const tools = await toolchain({ quiet: true, parts: ["engine"], stack });
@@ -194,10 +199,12 @@ function handsOn(stack: string): UpActions {
 
 /**
  * Reads the plans and the health of the control plane from both APIs.
+ * @param site its configuration has the registries, as that of an update
  * @throws UserErrors when an update would be refused
  */
 export async function readClusterStatus(site: OpenStack): Promise<ClusterStatus> {
-  const plans = poolPlans(planPools(site.config, site.observed));
+  const { pve, config } = site;
+  const plans = poolPlans(planPools(config, await withRegistries(pve, config, site.observed)));
   // A control plane that cannot be reached counts as unhealthy.
   return { plans, servers: await explainUnhealthy(site).catch(messageOf) };
 }

@@ -54,6 +54,18 @@ export async function observeRegistries(
   };
 }
 
+/**
+ * What was observed, with the registries that nodes run with: no plan that is made without them names a node with others.
+ * @param config with the configured registries, which `readWithRegistries` reads
+ */
+export async function withRegistries(
+  pve: Proxmox,
+  config: Config,
+  observed: ObservedCluster,
+): Promise<ObservedCluster & { registries: ObservedRegistries }> {
+  return { ...observed, registries: await observeRegistries(pve, config, observed) };
+}
+
 /** Lines about nodes that run with other registries than the configured ones, and what brings these. */
 export function outdatedRegistries({ outdated, fixed }: ObservedRegistries, stack: string): string[] {
   const others = "with other registries than the configured ones";

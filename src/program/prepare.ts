@@ -9,7 +9,7 @@ import { hostWarnings, readCandidateHosts, requireHosts, type Places } from "../
 import { hostOf, nowOf, observeCluster, templateOf, type ObservedCluster } from "../observe/observed-cluster.ts";
 import { requireRoom } from "../observe/room.ts";
 import { clonesOf, readTemplates, requireClonable, type Templates } from "../observe/templates.ts";
-import { keptRegistries, observeRegistries } from "../observe/registries.ts";
+import { keptRegistries, withRegistries } from "../observe/registries.ts";
 import { setTagsOfVms, setMemberTags } from "../observe/tags.ts";
 import { relabelMoved } from "../observe/topology.ts";
 import { findStaleResources } from "../recovery/stale-resources.ts";
@@ -50,7 +50,7 @@ export interface Preparation {
 export async function prepare({ pve, config, isPreview, say, warn, ...begun }: Preparation): Promise<Prepared> {
   if (begun.observed.kubernetes) await requireSameClocks(begun.observed.kubernetes);
   const mended = isPreview ? begun.observed : await repairStaleResources(pve, config, begun.observed, say);
-  const observed = { ...mended, registries: await observeRegistries(pve, config, mended) };
+  const observed = await withRegistries(pve, config, mended);
   // One moment for all: the cluster's clock has the seconds of the last answer, and its servers' clocks differ.
   const now = nowOf(observed);
   const planned = await planCluster(pve, config, observed, now);

@@ -92,7 +92,9 @@ describe("what evergreen up sees of a site", () => {
   });
 
   it("is servers that are not healthy when none of them runs", async () => {
-    await using pve = await fakeProxmox(() => ({ data: [] }));
+    await using pve = await fakeProxmox(({ path }) =>
+      path.includes("/agent/") ? { status: 500, reason: "QEMU guest agent is not running" } : { data: [] },
+    );
     const kubernetes = new Kubernetes({ server: "https://127.0.0.1:1", ca: "", cert: "", key: "" });
     const live = settledPicture({}, kubernetes, "2026-01-01T00:00:00Z");
     const { servers } = await readClusterStatus({ pve: pve.client, config: smallConfig(), observed: live });

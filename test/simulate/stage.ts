@@ -71,7 +71,7 @@ export class Stage {
   readonly engine: Engine;
   readonly before: Wish;
   private readonly images: readonly Image[];
-  private readonly scenario: Scenario;
+  readonly scenario: Scenario;
   private readonly adopted: boolean;
   private readonly empty: boolean;
 
