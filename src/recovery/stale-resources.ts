@@ -21,6 +21,7 @@ import type { Proxmox } from "../clients/proxmox/client.ts";
 import { silentHostOf } from "../clients/proxmox/errors.ts";
 import { findTaken } from "../clients/proxmox/vms.ts";
 import type { LonghornNode } from "../domain/drain/longhorn.ts";
+import { hasNumberOf } from "../domain/rollout/hidden-vms.ts";
 import { hasJoined } from "../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../domain/model/types.ts";
 
@@ -190,7 +191,8 @@ async function findExpiredTokens(kubernetes: Kubernetes): Promise<StaleResource[
 }
 
 /**
- * Recorded nodes whose VM is gone: it is not in the list, and its VMID is free. A retired one counts too while its Node
+ * Recorded nodes whose VM is gone: it is not in the list, and its VMID is free, or another node's since, as after the
+ * restore of an etcd snapshot that is older than one round of the pool's VMIDs. A retired one counts too while its Node
  * is left: its VM was deleted by hand before its retirement was over. Before such a node is removed from the
  * cluster, this is checked once more, and also that its Node is not Ready.
  */
@@ -200,8 +202,9 @@ async function findLostNodes(
   observed: ObservedCluster,
   held: ReadonlySet<string>,
 ): Promise<StaleResource[]> {
-  const exists = (node: { name: string; uuid: string; vmid: number }): boolean =>
-    observed.takenVmids.includes(node.vmid) ||
+  const isAnothers = (node: NodeRecord): boolean => observed.vms.some((vm) => hasNumberOf(vm, node));
+  const exists = (node: NodeRecord): boolean =>
+    (observed.takenVmids.includes(node.vmid) && !isAnothers(node)) ||
     observed.vms.some((vm) => vm.uuid === node.uuid || vm.name === node.name);
   const hasNode = ({ name, uuid }: NodeRecord): boolean =>
     observed.nodes.some((node) => node.name === name && node.uuid === uuid);
@@ -212,7 +215,7 @@ async function findLostNodes(
       .filter((node) => !exists(node) && isDue(node) && !held.has(leaseNames.slot(pool, node.slot)))
       .map((node) => ({ pool, node })),
   );
-  const numbers = unseen.map(({ node }) => node.vmid);
+  const numbers = unseen.filter(({ node }) => !isAnothers(node)).map(({ node }) => node.vmid);
   const taken = new Set(await findTaken(pve, numbers));
   const gone = unseen.filter(({ node }) => !taken.has(node.vmid));
   return gone.map(({ pool, node }) => {

@@ -79,6 +79,7 @@ describe("what a killed run left", () => {
   /** A Proxmox of which only the question is asked whether anybody has a number. */
   const numbers = (isTaken: () => boolean) =>
     fakeProxmox(({ path }) => {
+      if (path === "/cluster/resources") return { data: [] };
       if (path !== "/cluster/nextid") return { status: 501, reason: `unexpected: ${path}` };
       if (!isTaken()) return { data: "1100" };
       return { status: 400, reason: "Parameter verification failed.", errors: { vmid: "VM 1100 already exists" } };

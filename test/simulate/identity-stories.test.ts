@@ -176,7 +176,7 @@ describe("a node whose VM was deleted by hand and whose number a stranger has, i
       dc.add({ ...web, vmid: 1101 });
       await time.sleep(120_000);
       assert.equal(await stage.up(before), "refused");
-      assert.match(engine.why, /`evergreen repair` heals it, once no other VM has its number/);
+      assert.match(engine.why, /`evergreen repair` heals it, once no stranger's VM has its number/);
       dc.vms.delete(1101);
       dc.add({ ...web, vmid: 150 });
       await time.sleep(15_000);

@@ -83,7 +83,7 @@ export function adoptionProblems(facts: AdoptionFacts): Problem[] {
   if (vm === undefined && isKnown)
     return problem(
       "it was taken over, and the token does not see it any more",
-      `put it back into the pool ${proxmoxPool} (pvesh set /pools/${proxmoxPool} --vms ${adoption.vmid}); if it was deleted by hand, npx evergreen repair heals it, once no other VM has its number`,
+      `put it back into the pool ${proxmoxPool} (pvesh set /pools/${proxmoxPool} --vms ${adoption.vmid}); if it was deleted by hand, npx evergreen repair heals it, once no stranger's VM has its number`,
     );
   if (vm === undefined) return problem(`the token sees no such VM in the Proxmox pool ${proxmoxPool}`, move);
   if (vm.name === undefined)

@@ -177,7 +177,7 @@ function vmidOf({ name }: ObservedNode, remembered: readonly NodeRecord[]): stri
 }
 
 const FIND_VM =
-  "look for that VM in Proxmox: if its tags (eg-cluster-..., eg-pool-..., eg-slot-..., eg-gen-..., evergreen) were taken off, give them back; check the token's rights (VM.Audit on the Proxmox pool); if the VM is gone, `evergreen repair` heals it, once no other VM has its number";
+  "look for that VM in Proxmox: if its tags (eg-cluster-..., eg-pool-..., eg-slot-..., eg-gen-..., evergreen) were taken off, give them back; check the token's rights (VM.Audit on the Proxmox pool); if the VM is gone, `evergreen repair` heals it, once no stranger's VM has its number";
 
 function titleOf(vm: ObservedVm): string {
   return `VM ${vm.vmid} (${vm.name}) on ${vm.host}`;

@@ -1,5 +1,19 @@
 import type { Problem } from "../model/problem.ts";
-import type { NodeRecord } from "../model/types.ts";
+import type { NodeRecord, ObservedVm } from "../model/types.ts";
+
+/**
+ * Whether a VM proves that the one of a recorded node is gone although the number is taken: a data centre has a VMID once,
+ * and this VM has it, was read, and is another node's, by its SMBIOS uuid, its name and its tags.
+ */
+export function hasNumberOf(
+  vm: Pick<ObservedVm, "vmid" | "name" | "uuid" | "pool" | "slot" | "generation" | "unreachable">,
+  node: Pick<NodeRecord, "vmid" | "name" | "uuid">,
+): boolean {
+  const isRead = vm.unreachable === undefined && vm.uuid !== "";
+  // Somebody may have renamed a node's VM, and given it another uuid: its tags tell it.
+  const isTagged = node.name.endsWith(`-${vm.pool}-${vm.slot}-${vm.generation}`);
+  return isRead && vm.vmid === node.vmid && vm.uuid !== node.uuid && vm.name !== node.name && !isTagged;
+}
 
 /**
  * The problem of a VM that is not in the list although its VMID is in use: the token no longer sees it, or a foreign VM

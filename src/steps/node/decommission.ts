@@ -220,7 +220,8 @@ async function proveAbsent(departing: DepartingNode, { access, context }: Manner
       where: `Node ${name}, SMBIOS uuid ${expected.uuid ?? "unknown"}`,
       todo: "find the machine by that uuid. If it is a VM out of the token's sight, put it back into the Proxmox pool of the nodes; if it is gone, delete the Node (kubectl delete node), then run again",
     });
-  const left = await proveGone(context.pve, access.client, { name, vmid: expected.vmid }, { stop: context.stop });
+  const { vmid, uuid } = expected;
+  const left = await proveGone(context.pve, access.client, { name, vmid, uuid }, { stop: context.stop });
   return { ...departing, node: node && left };
 }
 
