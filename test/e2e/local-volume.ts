@@ -36,10 +36,30 @@ async function make(
 
 /** A program with one pod and a local volume of its own on a node, as the local static provisioner makes them; bound and running. */
 export async function startOnLocalVolume(site: Place, name: string, node: string): Promise<void> {
+  await startOnVolume(
+    site,
+    name,
+    { key: "kubernetes.io/hostname", value: node },
+    { local: { path: `/mnt/disks/${name}` } },
+  );
+}
+
+/** The same with a volume of a zone, as most CSI drivers make them. */
+export async function startOnZonalVolume(site: Place, name: string, zone: string): Promise<void> {
+  const csi = { driver: "csi.example.org", volumeHandle: name };
+  await startOnVolume(site, name, { key: "topology.kubernetes.io/zone", value: zone }, { csi });
+}
+
+async function startOnVolume(
+  site: Place,
+  name: string,
+  { key, value }: { key: string; value: string },
+  source: object,
+): Promise<void> {
   await withKube(site, async (kube) => {
     const labels = { app: name };
     const size = { storage: "10Gi" };
-    const terms = [{ matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [node] }] }];
+    const terms = [{ matchExpressions: [{ key, operator: "In", values: [value] }] }];
     await make(kube, `${core}/namespaces`, { metadata: { name: namespace } });
     await make(kube, `${core}/persistentvolumes`, {
       metadata: { name: `${name}-disk` },
@@ -48,7 +68,7 @@ export async function startOnLocalVolume(site: Place, name: string, node: string
         accessModes: ["ReadWriteOnce"],
         persistentVolumeReclaimPolicy: "Retain",
         storageClassName: "local",
-        local: { path: `/mnt/disks/${name}` },
+        ...source,
         claimRef: { namespace, name: `${name}-data` },
         nodeAffinity: { required: { nodeSelectorTerms: terms } },
       },
