@@ -76,10 +76,8 @@ describe("a handover that does not end, in virtual time", function () {
       await update;
       assert.equal(run.outcome, "failed");
       assert.match(stage.engine.why, /for 240 s the pods that left for \S+ came to new nodes that started none/);
-      assert.ok(
-        readyApps(stage).some((pod) => before.has(nodeOf(pod))),
-        "every old node is empty",
-      );
+      // Two slots are out at most, also when a new node has joined meanwhile and the pods went to that one.
+      assert.equal(readyApps(stage).filter((pod) => before.has(nodeOf(pod))).length, 4);
     });
     assert.deepEqual(world.story.violations, []);
   });

@@ -25,8 +25,15 @@ export async function awaitStarted(context: StepContext, client: Kubernetes, inp
   const { cluster, pool, generation } = input;
   const evicted = owed(await readPoolRecord(client, pool), input).filter((one) => !one.failing);
   if (evicted.length === 0) return;
-  const nodes = [input.node, ...(await listNodes(client, { cluster, pool, generation })).map(nameOf)];
-  const waits = await watchStarts(context, client, input, (pods) => startingOnEach(pods, nodes, evicted));
+  const list = async () => [input.node, ...(await listNodes(client, { cluster, pool, generation })).map(nameOf)];
+  let nodes = await list();
+  const waits = await watchStarts(context, client, input, async (pods) => {
+    const left = startingOnEach(pods, nodes, evicted);
+    if (left.length > 0) return left;
+    // A node that has joined since may have been given them.
+    nodes = await list();
+    return startingOnEach(pods, nodes, evicted);
+  });
   if (waits !== undefined) throw notStarted(input, waits);
 }
 
@@ -42,7 +49,7 @@ async function watchStarts(
   { stop }: StepContext,
   client: Kubernetes,
   { node, site: { timeouts } }: SlotInput,
-  read: (pods: Pod[]) => NotStarted[],
+  read: (pods: Pod[]) => Promise<NotStarted[]>,
 ): Promise<Waits | undefined> {
   const what = `the pods that left for ${node} to start`;
   const all = new Deadline(what, startSeconds(timeouts), stop);
@@ -56,7 +63,7 @@ async function watchStarts(
     while (await changes.next(Math.min(...[...each.values()].map((one) => one.left)))) {
       const seen = pods();
       if (seen === undefined) continue;
-      left = read([...seen.values()]);
+      left = await read([...seen.values()]);
       if (left.length === 0) return undefined;
       each = new Map(left.map((one) => [one.node, each.get(one.node) ?? new Deadline(what, timeouts.gate)]));
       const late = left.filter((one) => each.get(one.node)?.passed);
