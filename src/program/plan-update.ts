@@ -6,7 +6,7 @@ import type { PoolPlan } from "../domain/model/types.ts";
 import type { PlannedCluster, PlannedPool } from "../domain/rollout/planned.ts";
 import { observeCluster } from "../observe/observed-cluster.ts";
 import { checkBackupCredentials, checkEnvironment, checkRights, refuseStandIns } from "../observe/preflight.ts";
-import { noteEngine } from "../runtime/engine-notes.ts";
+import { noteDeclared, noteEngine } from "../runtime/engine-notes.ts";
 import { engineBehind } from "../runtime/process-identity.ts";
 import { refuseFlagsOfEngine } from "../runtime/refused-flags.ts";
 import { bundle } from "../../tools/bundle.mjs";
@@ -26,6 +26,7 @@ export async function planUpdate(config: Config): Promise<PlannedCluster> {
   // Noted first: this note later shows which leftovers belong to an engine that was killed.
   if (engine) noteEngine(engine);
   if (engine) refuseFlagsOfEngine(engine.pid);
+  if (engine) noteDeclared(engine, config.cluster);
   checkEnvironment(process.env);
   // Steps run from a bundle, which must be that of this commit and this work tree.
   await bundle();

@@ -14,9 +14,10 @@ import { join } from "node:path";
 import type { ProcessIdentity } from "./process-identity.ts";
 
 /*
- * Notes of this machine about the engines that it has run: one file for each engine, and one for each cluster that it
- * has updated, valid until the next boot. The lock of an engine in a backend names only a host and a pid, which another
- * container may have too. A step has to know whether its engine held the cluster's lease before.
+ * Notes of this machine about the engines that it has run: one file for each engine, and for each cluster that it has
+ * updated, valid until the next boot. The lock of an engine in a backend names only a host and a pid, which another
+ * container may have too. A step has to know whether its engine held the cluster's lease before, and whether its engine's
+ * program declares the cluster.
  */
 
 /** An engine that ran on this machine. */
@@ -50,6 +51,15 @@ export function noteHeld(engine: ProcessIdentity, cluster: string): void {
 
 export function hasHeld(engine: ProcessIdentity, cluster: string): boolean {
   return existsSync(heldFileOf(engine, cluster));
+}
+
+/** Notes that the program of an engine declares a cluster: whatever this engine deletes, that cluster stays. */
+export function noteDeclared(engine: ProcessIdentity, cluster: string): void {
+  write(declaredFileOf(engine, cluster), engine);
+}
+
+export function hasDeclared(engine: ProcessIdentity, cluster: string): boolean {
+  return existsSync(declaredFileOf(engine, cluster));
 }
 
 /**
@@ -91,6 +101,10 @@ function fileOf({ pid, start, scope }: ProcessIdentity): string {
 
 function heldFileOf({ pid, start, scope }: ProcessIdentity, cluster: string): string {
   return join(directory(), `${pid}.${start}.${scope}.${cluster}.held`);
+}
+
+function declaredFileOf({ pid, start, scope }: ProcessIdentity, cluster: string): string {
+  return join(directory(), `${pid}.${start}.${scope}.${cluster}.declared`);
 }
 
 /** Private to this user. */

@@ -1,12 +1,17 @@
 import { readFileSync } from "node:fs";
 import { commandLine, type CommandLine } from "./command-line.ts";
+import { hasDeclared } from "./engine-notes.ts";
 import { UserError, UserErrors, type Problem } from "./errors.ts";
+import type { ProcessIdentity } from "./process-identity.ts";
 
 /** Commands that change resources, with their aliases. */
 const CHANGING = ["up", "update", "destroy", "down", "dn"];
 
 /** Flags that skip a part of the program's resources, or that replace resources without a planned change. */
 const PARTIAL = ["target", "target-dependents", "target-replace", "replace", "exclude", "exclude-dependents"];
+
+/** Those of them that delete every resource of a stack. */
+const DESTROYING = ["destroy", "down", "dn"];
 
 /** Whether a command line changes resources. */
 export function isChange({ words }: CommandLine): boolean {
@@ -20,9 +25,25 @@ export function isChange({ words }: CommandLine): boolean {
  * @throws UserErrors that names each flag; UserError when the command line cannot be read: the flags are unknown then
  */
 export function refuseFlagsOfEngine(pid: number): void {
-  const [, ...args] = argumentsOf(pid);
-  const line = commandLine(args);
+  const line = commandLineOf(pid);
   if (isChange(line)) refuseFlags(line);
+}
+
+/**
+ * Whether an engine may take a whole cluster away: it runs a destroy, or an update whose program does not declare that
+ * cluster any more. What marks a cluster as going away outlives the destroy that has said it, so an update that keeps
+ * the cluster may never act on a mark.
+ * @param engine undefined: it has ended, and nothing may be done for it
+ * @throws UserError when its command line cannot be read
+ */
+export function mayTearDown(engine: ProcessIdentity | undefined, cluster: string): boolean {
+  if (engine === undefined) return false;
+  return DESTROYING.includes(commandLineOf(engine.pid).words[0] ?? "") || !hasDeclared(engine, cluster);
+}
+
+function commandLineOf(pid: number): CommandLine {
+  const [, ...args] = argumentsOf(pid);
+  return commandLine(args);
 }
 
 /** The program's name comes first. */

@@ -20,6 +20,11 @@ export interface StepContext {
    * shares a test's lab.
    */
   update?: (client: Kubernetes) => Promise<Fence>;
+  /**
+   * Whether the engine behind the step may take the whole cluster away, as only a destroy may. Otherwise no mark of an
+   * earlier destroy counts, in the cluster or on a VM.
+   */
+  mayTearDown: boolean;
   /** Aborts the step's waits from inside the process: a lease was lost. */
   abandon?: (why: Error) => void;
   /** Output of the step's previous run, from the engine's state; empty the first time. */

@@ -48,7 +48,13 @@ async function withGuest<T>(files: Record<string, string>, work: (context: StepC
     return file in files ? { data: { content: files[file] } } : noFile;
   };
   await using pve = await fakeProxmox(answer);
-  return await work({ pve: pve.client, id: "run-1", stop: new AbortController().signal, previous: "" });
+  return await work({
+    pve: pve.client,
+    id: "run-1",
+    stop: new AbortController().signal,
+    mayTearDown: false,
+    previous: "",
+  });
 }
 
 describe("the way into the cluster of an adopted node", () => {
@@ -135,7 +141,7 @@ describe("the way into the cluster of a node of ours", () => {
     const real = clock;
     useClock({ ...real, elapsed: () => real.elapsed() * 40 });
     await using pve = await fakeProxmox(() => silent);
-    const run = { pve: pve.client, id: "run-1", stop: new AbortController().signal, previous: "" };
+    const run = { pve: pve.client, id: "run-1", stop: new AbortController().signal, mayTearDown: false, previous: "" };
     await requireRegistration(run, { cluster: "demo", site }, [vm], new Set());
     await assert.rejects(
       requireRegistration(run, { cluster: "demo", site }, [vm], new Set([name])),

@@ -93,7 +93,7 @@ export class StepCluster {
   /** Another process, as leases see it. */
   run(previous: object = {}, stop: AbortSignal = new AbortController().signal): StepContext {
     this.runs += 1;
-    return { pve: this.pve, id: `test-${this.runs}`, stop, previous: JSON.stringify(previous) };
+    return { pve: this.pve, id: `test-${this.runs}`, stop, mayTearDown: false, previous: JSON.stringify(previous) };
   }
 
   /** What a step of a slot is told. */

@@ -21,8 +21,10 @@ describe("retire and release of what was not retired", function () {
   const servers = () => [0, 1, 2].map((slot) => cluster.slot("servers", slot));
   const worker = () => cluster.slot("workers", 0);
   const guards = (allowDestroy: boolean) => ({ cluster: "demo", site: cluster.site, allowDestroy });
+  /** A step of a destroy. */
+  const run = (previous?: object) => ({ ...cluster.run(previous), mayTearDown: true });
   const letGo = async (verb: typeof retire | typeof release, input: SlotInput) =>
-    await verb(cluster.run(claimed.get(input.node)), input);
+    await verb(run(claimed.get(input.node)), input);
 
   before(async () => {
     cluster = await StepCluster.start("127.57");
@@ -62,29 +64,26 @@ describe("retire and release of what was not retired", function () {
   it("is refused while another update runs, and marks nothing", async () => {
     const running = () => Promise.reject(new Error("another update of the cluster demo is running"));
     const place = { host: "pve1", vmid: 1000 };
-    const run = { ...cluster.run(), update: running };
-    await assert.rejects(unguard(run, guards(true)), /another update/);
+    const other = { ...run(), update: running };
+    await assert.rejects(unguard(other, guards(true)), /another update/);
     const allowed = { ...(servers()[2] ?? worker()), allowDestroy: true };
-    await assert.rejects(
-      retire({ ...cluster.run(claimed.get(allowed.node)), update: running }, allowed),
-      /another update/,
-    );
+    await assert.rejects(retire({ ...run(claimed.get(allowed.node)), update: running }, allowed), /another update/);
     assert.equal(await readGoingAwayNote(cluster.pve, place), undefined);
   });
 
   it("is refused on the mark of an earlier destroy while another update runs, which may keep the cluster", async () => {
     const [, , last = worker()] = servers();
-    await unguard(cluster.run(), guards(true));
+    await unguard(run(), guards(true));
     const running = () => Promise.reject(new Error("another update of the cluster demo is running"));
     for (const input of [worker(), last]) {
-      const run = { ...cluster.run(claimed.get(input.node)), update: running };
-      await assert.rejects(retire(run, input), /another update/);
+      const other = { ...run(claimed.get(input.node)), update: running };
+      await assert.rejects(retire(other, input), /another update/);
       assert.equal(await cluster.status(input.vmid), "running");
     }
     const fence = { check: () => Promise.resolve(), requireOwned: () => Promise.resolve() };
     const keeping = () => guard(cluster.run(), guards(true)).then(() => fence);
-    const run = { ...cluster.run(claimed.get(worker().node)), update: keeping };
-    await assert.rejects(retire(run, worker()), /is a node of a cluster that stays/);
+    const kept = { ...run(claimed.get(worker().node)), update: keeping };
+    await assert.rejects(retire(kept, worker()), /is a node of a cluster that stays/);
     assert.equal(await cluster.status(worker().vmid), "running");
   });
 
@@ -112,9 +111,9 @@ describe("retire and release of what was not retired", function () {
   });
 
   it("is done when a destroy has said so on the VMs of its servers, also of a cluster of which nothing runs", async () => {
-    await assert.rejects(unguard(cluster.run(), guards(false)), /may not be destroyed/);
+    await assert.rejects(unguard(run(), guards(false)), /may not be destroyed/);
     await refused([worker()], /so its VM stays/);
-    await unguard(cluster.run(), guards(true));
+    await unguard(run(), guards(true));
     for (const input of [worker(), ...servers()]) {
       await letGo(retire, input);
       await letGo(release, input);

@@ -46,7 +46,13 @@ describe("a VM that has a node's number, name and tags", () => {
       return { data: { ...config, ...(onBoot ? { onboot: 1 } : {}) } };
     });
     const { signal } = new AbortController();
-    const run = { pve: pve.client, id: "claim-1", stop: signal, previous: printed ? JSON.stringify(printed) : "" };
+    const run = {
+      pve: pve.client,
+      id: "claim-1",
+      stop: signal,
+      mayTearDown: false,
+      previous: printed ? JSON.stringify(printed) : "",
+    };
     const own = record && ({ name: input.node, uuid, vmid: 1100, phase: "made", ...record } as NodeRecord);
     const known = {
       node: node === undefined ? undefined : ({ status: { nodeInfo: { systemUUID: node } } } as Node),

@@ -28,7 +28,7 @@ describe("turning a VM off", () => {
       return { data: path.endsWith("/config") ? null : upid };
     });
     const { signal } = new AbortController();
-    const run = { pve: pve.client, id: "retire-1", stop: signal, previous: "" };
+    const run = { pve: pve.client, id: "retire-1", stop: signal, mayTearDown: false, previous: "" };
     const writes = () =>
       pve.seen
         .filter(({ method }) => method !== "GET")
@@ -64,7 +64,13 @@ describe("turning a VM off", () => {
 
   it("touches none of which nobody has recorded the uuid, and calls none of them off that runs", async () => {
     await using pve = await fakeProxmox(() => ({ data: null }));
-    const run = { pve: pve.client, id: "retire-1", stop: new AbortController().signal, previous: "" };
+    const run = {
+      pve: pve.client,
+      id: "retire-1",
+      stop: new AbortController().signal,
+      mayTearDown: false,
+      previous: "",
+    };
     const fence = { check: () => Promise.resolve(), requireOwned: () => Promise.resolve() };
     const vm = { ...proved, status: "unknown" as const, pool: "nodes" };
     const off = (running: boolean) =>

@@ -27,6 +27,7 @@ const runOf = ({ client }: FakeProxmox) => ({
   pve: client,
   id: "join-1",
   stop: new AbortController().signal,
+  mayTearDown: false,
   previous: "",
 });
 

@@ -21,6 +21,7 @@ describe("a step that holds a lease", () => {
     const context = {
       id: "join-1",
       stop: new AbortController().signal,
+      mayTearDown: false,
       previous: "",
       update,
     } as unknown as StepContext;

@@ -1,23 +1,17 @@
 import { messageOf } from "../../src/runtime/errors.ts";
-import type { Config } from "../../src/config/config.ts";
+import { stepSite, type Config } from "../../src/config/config.ts";
 import { renderClusterPlan, type ClusterPlan } from "../../src/program/cluster-plan.ts";
 import { LeaseLost, type Fence } from "../../src/clients/kubernetes/lease.ts";
 import { observeCluster } from "../../src/observe/observed-cluster.ts";
 import { Proxmox } from "../../src/clients/proxmox/client.ts";
-import { variables } from "../../src/domain/model/step-environment.ts";
-import type { PoolPlan } from "../../src/domain/model/types.ts";
-import {
-  BEFORE_POOL,
-  poolGraph,
-  verifyOf,
-  type PoolResource,
-  type StepResource,
-} from "../../src/domain/rollout/graph.ts";
-import { poolArgs } from "../../src/program/place-nodes.ts";
+import { environmentOf, variables } from "../../src/domain/model/step-environment.ts";
+import type { PoolResource, StepResource } from "../../src/domain/rollout/graph.ts";
 import { prepare, type Prepared } from "../../src/program/prepare.ts";
 import type { StepContext } from "../../src/steps/context.ts";
 import { verbs } from "../../src/steps/verbs.ts";
 import { Chance } from "./chance.ts";
+import { declare } from "./declare.ts";
+import { destroyAll } from "./destroy.ts";
 import { Killer } from "./killer.ts";
 import type { Ending, Process } from "./process.ts";
 import { Provider, Unconfigured, type MadeVm } from "./provider.ts";
@@ -39,6 +33,9 @@ const granted: Fence = { check: () => Promise.resolve(), requireOwned: () => Pro
 export class Engine {
   private readonly world: World;
   private readonly provider: Provider;
+  private readonly cluster: string;
+  /** Whether it runs a destroy. */
+  private destroys = false;
   readonly state: State;
   readonly repairs: Repairs;
   /** Whether a step finds that its engine still has the lease of the update. */
@@ -54,6 +51,7 @@ export class Engine {
 
   constructor(world: World, cluster: string) {
     this.world = world;
+    this.cluster = cluster;
     this.provider = new Provider(world, cluster);
     this.state = new State(world.dc);
     this.repairs = new Repairs(world, this.state);
@@ -92,6 +90,46 @@ export class Engine {
     return outcome;
   }
 
+  /** Runs `pulumi destroy`. */
+  async destroy(killer: Killer): Promise<Outcome> {
+    this.why = "";
+    this.destroys = true;
+    this.state.forgetMissing();
+    const deletes = destroyAll(this.state, this.cluster, {
+      unguard: () => this.deleteGuard(killer),
+      undo: (urn) => this.undo(urn, killer),
+      destroyVm: (urn, vm) => this.destroyVm(urn, vm, killer),
+      isStopping: () => killer.stopping,
+    });
+    const ended = deletes.then((isDone): Outcome => (isDone ? "done" : "failed"));
+    const outcome = await Promise.race([ended, killer.engineDied.then((): Outcome => "killed")]);
+    this.destroys = false;
+    this.world.story.tell("engine", () => `the destroy is ${outcome}`);
+    return outcome;
+  }
+
+  private async deleteGuard(killer: Killer): Promise<boolean> {
+    const { state } = this;
+    const ending = await this.step(`${this.cluster}-guard`, "unguard", state.guard ?? {}, "", killer);
+    if (ending.how === "done") {
+      state.guard = undefined;
+      state.hasLostGuard = true;
+    }
+    return this.report(`${this.cluster}-guard`, ending);
+  }
+
+  /** The guard comes after everything that an update makes. It is not run again where nothing has become of it. */
+  private async makeGuard(config: Config, killer: Killer): Promise<boolean> {
+    const { cluster, allowDestroy } = config;
+    const environment = environmentOf({ cluster, site: stepSite(config), allowDestroy });
+    const name = `${cluster}-guard`;
+    if (this.state.hasLostGuard && !this.report(name, await this.step(name, "guard", environment, "", killer)))
+      return false;
+    this.state.guard = environment;
+    this.state.hasLostGuard = false;
+    return true;
+  }
+
   private async update(config: Config, killer: Killer): Promise<Outcome> {
     const program = await this.start("program", killer, () => this.program(config));
     if (program.how !== "done") {
@@ -105,6 +143,7 @@ export class Engine {
     for (const line of renderClusterPlan(clusterPlan)) this.world.story.tell("plan", () => line);
     const declared = declare(config, program.value);
     if (!(await this.make(declared, killer))) return "failed";
+    if (!(await this.makeGuard(config, killer))) return "failed";
     return (await this.remove(declared, killer)) ? "done" : "failed";
   }
 
@@ -196,7 +235,7 @@ export class Engine {
         return (
           (await this.undo(`${urn}-join`, killer)) &&
           (await this.undo(`${urn}-claim`, killer)) &&
-          (await this.destroy(urn, vm, killer))
+          (await this.destroyVm(urn, vm, killer))
         );
       // Of a kept VM only the join is deleted.
       if (urn.endsWith("-join") && wanted.has(urn.replace(/-join$/, ""))) return await this.undo(urn, killer);
@@ -215,7 +254,7 @@ export class Engine {
     return this.report(urn, ending);
   }
 
-  private async destroy(urn: string, vm: MadeVm, killer: Killer): Promise<boolean> {
+  private async destroyVm(urn: string, vm: MadeVm, killer: Killer): Promise<boolean> {
     if (killer.stopping) return false;
     this.state.deleting.add(urn);
     const ending = await this.start(`destroy-${urn}`, killer, (by) => this.provider.destroy(by, vm));
@@ -240,7 +279,8 @@ export class Engine {
         return Promise.resolve(granted);
       };
       const update = this.world.locked ? { update: asks } : {};
-      const context: StepContext = { pve: proxmox(), id, stop, abandon, ...update, previous };
+      const mayTearDown = process.isOfDestroy;
+      const context: StepContext = { pve: proxmox(), id, stop, abandon, ...update, mayTearDown, previous };
       const work = verbs[verb];
       if (!work) throw new Error(`no verb ${verb}`);
       return work(context, { ...environment });
@@ -249,6 +289,7 @@ export class Engine {
 
   private async start<T>(name: string, killer: Killer, work: (process: Process) => Promise<T>): Promise<Ending<T>> {
     const process = this.world.process(name);
+    process.isOfDestroy = this.destroys;
     killer.started(process);
     const ending = await process.run(() => work(process));
     // A dead engine writes no state, whatever its orphaned steps achieve.
@@ -262,18 +303,6 @@ export class Engine {
     this.world.story.tell("engine", () => why);
     return false;
   }
-}
-
-/** The resources that a run declares, in an order in which all dependencies of a resource come before it. */
-function declare(config: Config, prepared: Prepared): PoolResource[] {
-  const { controlPlane, pools, removed } = prepared.clusterPlan;
-  const of = (plan: PoolPlan, before: string[]): PoolResource[] =>
-    poolGraph(poolArgs(config, prepared, plan)).map((one) => ({
-      ...one,
-      after: one.after.flatMap((name) => (name === BEFORE_POOL ? before : [name])),
-    }));
-  const servers = verifyOf(config.cluster, controlPlane.pool);
-  return [...of(controlPlane, []), ...[...pools, ...removed].flatMap((plan) => of(plan, [servers]))];
 }
 
 function same(a: Environment, b: Environment): boolean {

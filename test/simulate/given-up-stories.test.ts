@@ -28,6 +28,7 @@ describe("a cluster whose servers' VMs are all gone, in virtual time", function 
           id: process.id,
           stop: process.stop,
           abandon: () => undefined,
+          mayTearDown: true,
           previous: step.stdout,
         };
         return await process.run(() => run(context, step.environment));

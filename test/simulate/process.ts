@@ -10,6 +10,8 @@ export class Process {
   readonly id: string;
   /** Whether it knows that its engine has the lease of the update. */
   hasUpdate = false;
+  /** Whether its engine runs a destroy. */
+  isOfDestroy = false;
   private dead = false;
   private readonly stopping = new AbortController();
   private bury: () => void = () => undefined;

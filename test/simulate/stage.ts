@@ -109,6 +109,20 @@ export class Stage {
     return await this.engine.up(this.config(wish), new Killer(this.world, new Chance(1, "killer"), kill));
   }
 
+  /** Runs `pulumi destroy`. @param kill what is killed at which request */
+  async destroy(kill?: Kill): Promise<Outcome> {
+    return await this.engine.destroy(new Killer(this.world, new Chance(1, "killer"), kill));
+  }
+
+  /** Runs `pulumi destroy`, of which all processes die at once when a condition holds. */
+  async destroyUntil(comes: () => boolean): Promise<Outcome> {
+    const killer = new Killer(this.world, new Chance(1, "killer"));
+    const run = this.engine.destroy(killer);
+    await this.until(comes, 1);
+    killer.killAll();
+    return await run;
+  }
+
   /** All processes of the run die at once when a condition holds. @param every milliseconds after which it is looked at */
   async dieAt(wish: Wish, comes: () => boolean, every?: number): Promise<Outcome> {
     this.promise(wish);

@@ -23,6 +23,10 @@ export class State {
   readonly pending = new Map<string, MadeVm>();
   /** Deletes that have begun and whose result is unknown. */
   readonly deleting = new Set<string>();
+  /** Environment of the cluster's guard, which is there once an update has succeeded, until a destroy deletes it. */
+  guard: Record<string, string> | undefined;
+  /** Whether a destroy has deleted it: the next update makes it anew. */
+  hasLostGuard = false;
   private readonly dc: DataCentre;
 
   constructor(dc: DataCentre) {
@@ -37,6 +41,11 @@ export class State {
   /** Removes a node's VM and steps, as the import of an older state does. */
   forgets(name: string): void {
     for (const urn of [name, `${name}-claim`, `${name}-join`]) this.resources.delete(urn);
+  }
+
+  /** Forgets every VM that is gone, as `npx pulumi destroy` has the engine do. */
+  forgetMissing(): void {
+    for (const [urn, { vm }] of [...this.resources]) if (vm && !this.dc.vms.has(vm.vmid)) this.forgets(urn);
   }
 
   /** A copy, as the backend keeps one of each update. */

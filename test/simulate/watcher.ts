@@ -14,6 +14,7 @@ import { PlaceWatcher } from "./place-watcher.ts";
 import { nodeOf } from "./pods.ts";
 import type { Process } from "./process.ts";
 import type { Story } from "./story.ts";
+import { TeardownWatcher } from "./teardown-watcher.ts";
 import { placeOf, Truth, uuidOf, type Place } from "./truth.ts";
 
 /**
@@ -35,11 +36,13 @@ export class Watcher {
   private readonly etcd: EtcdWatcher;
   private readonly elapsed: () => number;
   private readonly truth = new Truth();
+  private readonly teardown: TeardownWatcher;
 
   constructor(story: Story, etcd: EtcdWatcher, elapsed: () => number, reaction: () => number) {
     this.story = story;
     this.places = new PlaceWatcher(story);
     this.etcd = etcd;
+    this.teardown = new TeardownWatcher(story, this.truth, etcd);
     this.elapsed = elapsed;
     this.availability = new AvailabilityWatcher(story, this.truth, elapsed, reaction);
   }
@@ -133,7 +136,7 @@ export class Watcher {
       this.story.wrong(`${by.name} touches VM ${vm.vmid}, which is no node of ours (${vm.owner}): ${what}`);
     const takesOut = /status\/(stop|shutdown)$/.test(what) || (what === "PUT config" && form.get("onboot") === "0");
     const tags = nodeTags(vm.tags);
-    if (takesOut && tags)
+    if (takesOut && tags && !this.teardown.takes(vm, by))
       this.requireRight(
         tags,
         by,
@@ -173,6 +176,7 @@ export class Watcher {
   }
 
   vmStops(vm: Vm, by: Process): void {
+    if (this.teardown.takes(vm, by)) return;
     // The kubelet is stopped before the power goes, and its pods run until then.
     const { name } = vm;
     const all = this.truth.cluster?.pods;
@@ -209,9 +213,10 @@ export class Watcher {
     if (vm.owner !== "ours")
       this.story.wrong(`${by.name} destroys VM ${vm.vmid}, which is no node of ours (${vm.owner})`);
     if (vm.running) this.story.wrong(`${by.name} destroys ${vm.name}, which runs`);
-    if (node) this.story.wrong(`${by.name} destroys ${vm.name}, which is a member of the cluster`);
+    const isTornDown = this.teardown.takes(vm, by);
+    if (node && !isTornDown) this.story.wrong(`${by.name} destroys ${vm.name}, which is a member of the cluster`);
     // RKE2 removes a learner that makes no progress.
-    if (this.truth.cluster?.control.etcd.member(vm.uuid)?.learner === false)
+    if (!isTornDown && this.truth.cluster?.control.etcd.member(vm.uuid)?.learner === false)
       this.story.wrong(`${by.name} destroys ${vm.name}, which is a voter of etcd`);
     this.etcd.destroyed(vm.uuid);
     this.onDestroyed(vm, by);

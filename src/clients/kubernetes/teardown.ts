@@ -62,7 +62,8 @@ export async function announceTeardown(witnesses: Witnesses, since: string): Pro
 
 /**
  * Withdraws the marks of a destroy that was interrupted or refused: the cluster stays. When the cluster itself has no
- * mark, a VM that cannot be changed now is left as it is: its notes alone decide nothing.
+ * mark, a VM whose notes cannot be read now is left as it is. One that is seen to have the mark is not: it would decide
+ * once the cluster cannot be asked.
  * @returns whether there was anything to withdraw
  * @throws UserErrors that name the servers whose VMs keep the mark; the cluster then keeps it too, and the next run
  * tries again
@@ -70,30 +71,36 @@ export async function announceTeardown(witnesses: Witnesses, since: string): Pro
 export async function withdrawTeardown(witnesses: Witnesses): Promise<boolean> {
   const { client } = witnesses;
   const marked = client !== undefined && (await readGoingAway(client));
-  const { changed, failed } = await noteServers(witnesses, undefined);
-  if (failed.length > 0 && (marked || client === undefined)) throw new UserErrors(failed);
+  const { changed, failed, kept } = await noteServers(witnesses, undefined);
+  const stays = marked || client === undefined ? failed : kept;
+  if (stays.length > 0) throw new UserErrors(stays);
   if (marked) await writeGoingAway(client, undefined);
   return changed > 0 || marked;
 }
 
-/** @returns how many VMs were changed, and why some could not be */
+/**
+ * @returns how many VMs were changed, why some could not be, and which of these are seen to have the mark
+ */
 async function noteServers(
   { pve, site, vms }: Witnesses,
   since: string | undefined,
-): Promise<{ changed: number; failed: Problem[] }> {
+): Promise<{ changed: number; failed: Problem[]; kept: Problem[] }> {
   let changed = 0;
-  const failed: Problem[] = [];
+  const [failed, kept]: [Problem[], Problem[]] = [[], []];
   for (const server of serverVms(vms, site)) {
+    let isSaid = false;
     try {
-      const isSaid = since !== undefined && (await readGoingAwayNote(pve, server)) !== undefined;
-      if (!isSaid && (await writeGoingAwayNote(pve, server, since))) changed += 1;
+      isSaid = (await readGoingAwayNote(pve, server)) !== undefined;
+      if (isSaid !== (since !== undefined) && (await writeGoingAwayNote(pve, server, since))) changed += 1;
     } catch (error) {
-      failed.push({
+      const problem = {
         what: `the notes of ${server.name ?? "a server"} cannot be written: ${messageOf(error)}`,
         where: `VM ${server.vmid} on ${server.host}, where it says whether the cluster ${site.cluster} is being destroyed`,
         todo: "nothing was destroyed. Wait until Proxmox VE lets that VM be changed (a lock, a host that is off, a cluster without quorum), then run again",
-      });
+      };
+      failed.push(problem);
+      if (isSaid) kept.push(problem);
     }
   }
-  return { changed, failed };
+  return { changed, failed, kept };
 }

@@ -2,6 +2,7 @@
 import { clock } from "../../runtime/clock.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import { readGoingAway } from "../../clients/kubernetes/cluster-record.ts";
+import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { findServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
 import type { ListedVm } from "../../clients/proxmox/vms.ts";
 import type { StepContext } from "../context.ts";
@@ -22,6 +23,21 @@ export async function awaitSoon<T>(answer: Promise<T>): Promise<PromiseSettledRe
 }
 
 /**
+ * Whether the marks say that the cluster goes away as a whole, for an engine that may take it away. The notes of the VMs
+ * may be those of a destroy that was given up.
+ * @param client undefined: the cluster cannot be asked, and the notes of its servers' VMs decide
+ * @throws when a VM's notes are needed and cannot be read
+ */
+export async function isGivenUp(
+  { pve, mayTearDown }: StepContext,
+  input: ClusterInput,
+  vms: readonly ListedVm[],
+  client?: Kubernetes,
+): Promise<boolean> {
+  return mayTearDown && (await isBeingTornDown({ pve, site: clusterSite(input), vms, client }));
+}
+
+/**
  * Whether the cluster goes away as a whole. A destroy that is repeated runs no guard any more, and another run may keep the
  * cluster by now: so the mark counts only under the lease of the update. An API that goes in the meantime has nothing to
  * hold it by, as for the guard.
@@ -32,6 +48,7 @@ export async function isGoingAway(
   input: ClusterInput,
   { access, vms }: { access: Access; vms: readonly ListedVm[] },
 ): Promise<boolean> {
+  if (!context.mayTearDown) return false;
   const { client } = access;
   const isMarked = async (): Promise<boolean> => {
     if (!(await readGoingAway(client))) return false;
@@ -42,5 +59,5 @@ export async function isGoingAway(
   const answer = await awaitSoon(marked);
   if (answer?.status === "fulfilled") return answer.value;
   if (await findServing(access)) return await marked;
-  return await isBeingTornDown({ pve: context.pve, site: clusterSite(input), vms, client: undefined });
+  return await isGivenUp(context, input, vms);
 }

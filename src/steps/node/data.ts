@@ -3,7 +3,7 @@ import { UserError, UserErrors } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { findAccess, SilentServers } from "../../clients/kubernetes/access.ts";
 import { KubernetesUnreachable } from "../../clients/kubernetes/errors.ts";
-import { findServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
+import { findServing } from "../../clients/kubernetes/teardown.ts";
 import { affinityNodeOf, withoutNode } from "../../clients/kubernetes/local-data.ts";
 import { nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readSlotRecord } from "../../clients/kubernetes/record.ts";
@@ -17,6 +17,7 @@ import type { SlotInput } from "../input.ts";
 import type { Decommissioning, DepartingNode } from "./departing-nodes.ts";
 import type { StepContext } from "../context.ts";
 import { clusterSite } from "../cluster/connect.ts";
+import { isGivenUp } from "../cluster/going-away.ts";
 
 /** Logs which data stays on a node: on the VM that is kept for it, and what its pods lose permanently. */
 export async function sayData({ name, own }: DepartingNode, { access: { client } }: Decommissioning): Promise<void> {
@@ -88,7 +89,7 @@ export async function requireNothingKept(
  *   nothing either
  */
 async function readKeptRecord(
-  { pve }: StepContext,
+  context: StepContext,
   input: SlotInput,
   vms: readonly ListedVm[],
 ): Promise<NodeRecord | "nothing"> {
@@ -98,9 +99,9 @@ async function readKeptRecord(
     if (error instanceof SilentServers) return error;
     throw error;
   };
-  const access = await findAccess(pve, vms, site).catch(silent);
+  const access = await findAccess(context.pve, vms, site).catch(silent);
   const client = access instanceof SilentServers ? undefined : (await findServing(access))?.client;
-  if (await isBeingTornDown({ pve, site, vms, client })) return "nothing";
+  if (await isGivenUp(context, input, vms, client)) return "nothing";
   if (access instanceof SilentServers) throw access;
   if (access === undefined)
     throw new SilentServers({

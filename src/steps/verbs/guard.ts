@@ -22,8 +22,8 @@ export async function guard(context: StepContext, input: GuardInput): Promise<{ 
  * Marks the cluster as being torn down; `pulumi destroy` runs it first. A destroy does not run the program, so the
  * setting of the last update decides, and this step takes the cluster's update lease for the engine. A cluster whose API
  * does not answer has nothing to hold it by.
- * @throws UserError when the cluster may not be destroyed, another update of it runs, or the VM of one of its servers
- * cannot be marked
+ * @throws UserError when the cluster may not be destroyed, this is an update that keeps it, another update of it runs, or
+ * the VM of one of its servers cannot be marked
  */
 export async function unguard(context: StepContext, input: GuardInput): Promise<{ goingAway: string }> {
   if (!input.allowDestroy) {
@@ -31,6 +31,14 @@ export async function unguard(context: StepContext, input: GuardInput): Promise<
       what: `the cluster ${input.cluster} may not be destroyed`,
       where: "evergreen:allowDestroy, as of the last update of this stack",
       todo: "set it to true, run pulumi up, then pulumi destroy. Nothing was destroyed",
+    });
+  }
+  if (!context.mayTearDown) {
+    throw new UserError({
+      what: `the guard of the cluster ${input.cluster} is deleted by an update that keeps the cluster`,
+      where:
+        "its resource in the engine's state: its name or its parent has changed, as when its component was renamed or moved",
+      todo: "give it back the name and the parent that it had, or name them in the component's `aliases`, then run pulumi up again; to take the whole cluster away, run pulumi destroy. Nothing was destroyed",
     });
   }
   const witnesses = await findWitnesses(context, input);

@@ -1,7 +1,7 @@
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { findAccess, serverVms, type Access } from "../../clients/kubernetes/access.ts";
-import { announceTeardown, findServing, isBeingTornDown } from "../../clients/kubernetes/teardown.ts";
+import { announceTeardown, findServing } from "../../clients/kubernetes/teardown.ts";
 import { requireFree } from "../../clients/kubernetes/gone.ts";
 import { AnotherCluster, requireOwnCluster } from "../../clients/kubernetes/own-cluster.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
@@ -21,7 +21,7 @@ import { powerOff } from "../node/power-off.ts";
 import { recordRetired, decommissionNode } from "../node/decommission.ts";
 import { allFences, withLease, slotLease, type StepContext } from "../context.ts";
 import { clusterSite } from "../cluster/connect.ts";
-import { awaitSoon, isGoingAway } from "../cluster/going-away.ts";
+import { awaitSoon, isGivenUp, isGoingAway } from "../cluster/going-away.ts";
 
 /**
  * Prepares a VM for its destruction by the engine: its node must be out of the cluster and the VM off. Decommissions a
@@ -91,7 +91,7 @@ async function readFacts(
 ): Promise<NodeView | undefined> {
   const view = requireOwnCluster(access, vms, input.cluster).then(() => readNodeView(access.client, input));
   if ((await awaitSoon(view)) !== undefined) return await view;
-  const goes = await isBeingTornDown({ pve: context.pve, site: clusterSite(input), vms, client: undefined });
+  const goes = await isGivenUp(context, input, vms);
   return goes || !(await findServing(access)) ? undefined : await view;
 }
 
@@ -171,7 +171,7 @@ async function isOutStill({ pve }: StepContext, { client }: Access, { name, vm }
 /**
  * Whether this delete belongs to a destroy that ran no guard because the last update did not succeed: an update never
  * deletes a node that it wants. If the destroy is allowed, the teardown is announced here, as the guard would have
- * done. If it is not, this step must not take the cluster apart one member after the other.
+ * done. If it is not, or this is an update, this step must not take the cluster apart one member after the other.
  * @throws UserError when the last rollout wants the node in its slot, and no destroy is allowed
  */
 async function isDestroyed(
@@ -189,7 +189,7 @@ async function isDestroyed(
   if (record.nodes.some((one) => one.slot === slot && one.phase === "handedOver" && one.name !== node && isLater(one)))
     return false;
   if (!(await readWantedSlots(client, pool, role))(slot)) return false;
-  if (!input.allowDestroy)
+  if (!input.allowDestroy || !context.mayTearDown)
     throw new UserError({
       what: `${node} is ${isServer ? "a server" : "a node"} of a cluster that stays, and is not taken out of ${isServer ? "etcd" : "it"}`,
       where: `slot ${slot} of pool ${pool}, which the last update wants`,
@@ -210,9 +210,8 @@ async function retireUnheard(
   input: SlotInput,
   { vms, vm, why }: { vms: readonly ListedVm[]; vm: ListedVm; why: string },
 ): Promise<void> {
-  const witnesses = { pve: context.pve, site: clusterSite(input), vms, client: undefined };
-  if (!(await isBeingTornDown(witnesses))) {
-    const isServerLeft = serverVms(vms, witnesses.site).length > 0;
+  if (!(await isGivenUp(context, input, vms))) {
+    const isServerLeft = serverVms(vms, clusterSite(input)).length > 0;
     throw new UserError({
       what: `the cluster cannot say whether ${input.node} was retired, so its VM stays: ${why}`,
       where: `VM ${vm.vmid} on ${vm.host}, slot ${input.slot} of pool ${input.pool}`,
