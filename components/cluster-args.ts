@@ -27,7 +27,10 @@ export interface ClusterArgs {
    * @default []
    */
   pools?: ClusterPoolArgs[];
-  /** The etcd snapshot that is made and verified before the first server is decommissioned. */
+  /**
+   * The etcd snapshot that is made and verified before the first server is decommissioned, or a second one joins the
+   * only one.
+   */
   backup?: ClusterBackupArgs;
   /**
    * What happens to data that only a departing node holds: PersistentVolumes on the disk of one node (local, TopoLVM,
@@ -1002,7 +1005,10 @@ export interface ClusterStrategyArgs {
   onFailure?: "hold" | "rollback";
 }
 
-/** The etcd snapshot that is made and verified before the first server is decommissioned. */
+/**
+ * The etcd snapshot that is made and verified before the first server is decommissioned, or a second one joins the only
+ * one.
+ */
 export interface ClusterBackupArgs {
   /**
    * Smallest size of an etcd snapshot that is accepted, in KiB. A good value is half the size of an existing snapshot.

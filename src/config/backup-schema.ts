@@ -48,7 +48,7 @@ const bucket = z.strictObject({
   }),
 });
 
-/** The etcd snapshot that is made before the first server is decommissioned. */
+/** The etcd snapshot that is made before the first server is decommissioned, or a second one joins the only one. */
 export const backup = z.strictObject({
   minimumKiB: count(1).default(1024).meta({
     description:

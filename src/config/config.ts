@@ -93,7 +93,7 @@ function topologyOf({ zones, hostLabel }: Config["site"]): Pick<Site, "topology"
   return Object.keys(topology).length > 0 ? { topology } : {};
 }
 
-/** The requirements for the etcd snapshot that is made before the first server is decommissioned. */
+/** The requirements for the etcd snapshot that is made before the first server is decommissioned, or a second one joins the only one. */
 export function backupPolicy({ backup: { minimumKiB, maximumAgeSeconds, s3 } }: Config): BackupPolicy {
   return { leastBytes: minimumKiB * 1024, mostSeconds: maximumAgeSeconds, ...(s3 && { s3 }) };
 }

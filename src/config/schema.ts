@@ -152,7 +152,8 @@ export const schema = z.strictObject({
     change: "An added pool is created. The nodes of a removed one are drained and destroyed.",
   }),
   backup: backup.prefault({}).meta({
-    description: "The etcd snapshot that is made and verified before the first server is decommissioned.",
+    description:
+      "The etcd snapshot that is made and verified before the first server is decommissioned, or a second one joins the only one.",
   }),
   localVolumes: localVolumes.prefault({}).meta({
     description:

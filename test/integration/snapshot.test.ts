@@ -66,7 +66,7 @@ describe("the etcd snapshot before the servers", function () {
       (error: unknown) => (error as { problem?: { what: string } }).problem?.what ?? String(error),
     );
     assert.ok(!problem.includes(cluster.lab.env.AWS_SECRET_ACCESS_KEY ?? "?"));
-    assert.match(problem, /^RequiresAttention: no etcd snapshot is proved, so no server leaves: /);
+    assert.match(problem, /^RequiresAttention: no etcd snapshot is proved, so no server comes or leaves: /);
     return problem.slice(problem.indexOf("leaves: ") + 8);
   };
 

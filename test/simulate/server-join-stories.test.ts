@@ -420,4 +420,25 @@ describe("a server's join in virtual time", function () {
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
+
+  it("beside the only one comes after an etcd snapshot, for of two voters neither may fail", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { objects, control } = stage.world.cluster;
+    const grown = { ...stage.before, servers: { image: stage.before.image, count: 3, cores: 4 } };
+    const made = () => objects.list("etcdsnapshotfiles").length;
+    await stage.play(async () => {
+      assert.equal(made(), 0);
+      const two = stage.until(() => control.etcd.voters().length === 2).then(made);
+      assert.equal(await stage.up(grown), "done", stage.engine.why);
+      assert.deepEqual([await two, made()], [1, 1]);
+      const words = stage.engine.clusterPlan?.controlPlane.words.join("\n") ?? "";
+      assert.match(
+        words,
+        /etcd has two voters for a while, of which neither may fail: a snapshot is made and proved before/,
+      );
+      assert.equal(await stage.up(grown), "done", stage.engine.why);
+      assert.deepEqual(stage.engine.ran, []);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
 });

@@ -33,7 +33,7 @@ export interface GraphArgs {
    */
   clonesAtOnce?: number;
   /**
-   * Servers: the requirements for the etcd snapshot that is made before a server leaves.
+   * Servers: the requirements for the etcd snapshot that is made before a server leaves, or joins the only one.
    * @default none: no snapshot is made, as for agents
    */
   backup?: BackupPolicy;
@@ -137,7 +137,7 @@ function rolled(args: GraphArgs): PoolResource[] {
   ];
 }
 
-/** Declared for every pool of servers, so that it is never a new resource; it acts only when a server leaves. */
+/** Declared for every pool of servers, so that it is never a new resource; it acts only when a server leaves, or joins the only one. */
 function snapshotOf(args: GraphArgs): StepResource[] {
   const { cluster, site, plan, backup } = args;
   if (backup === undefined) return [];

@@ -3,6 +3,7 @@ import type { Situation } from "./situation.ts";
 import { isAdopted } from "../model/generation.ts";
 import { keptWords } from "../drain/local-data.ts";
 import { downFirst, openFirst, order, roomOf } from "./order.ts";
+import { passesTwoVoters } from "./servers.ts";
 import { unreachableWords } from "./unreachable.ts";
 import type { KeptVm, NodeSpec, PoolPlan, PoolRecord, SlotPlan } from "../model/types.ts";
 
@@ -15,6 +16,7 @@ export function renderPlan(plan: Draft, situation: Situation, why: readonly stri
     ...why.map((reason) => `  ${reason}`),
     ...downWords(plan),
     ...openWords(plan),
+    ...voterWords(plan, situation),
     ...comings(plan, situation),
     ...stays(plan),
     ...plan.unreplaced.map((name) => `  ${name} was adopted and keeps its slot in this run`),
@@ -138,6 +140,12 @@ function openWords(plan: Draft): string[] {
   return [
     `  an earlier run has emptied the old node of slot${one ? "" : "s"} ${ranges(open)}: what it evicted has to run elsewhere before another node of the pool is drained`,
   ];
+}
+
+/** A line for the only time in which etcd survives the loss of neither of its voters. */
+function voterWords({ role, slots }: Draft, { record }: Situation): string[] {
+  if (role !== "server" || !passesTwoVoters(slots, record?.nodes ?? [])) return [];
+  return ["  etcd has two voters for a while, of which neither may fail: a snapshot is made and proved before that"];
 }
 
 /** The engine deletes at the end of a run: until then nodes that leave without a successor run beside the new ones. */

@@ -1,6 +1,6 @@
 import type { Problem } from "../model/problem.ts";
-import type { SlotState } from "./slot-state.ts";
-import type { Generation, PoolSpec } from "../model/types.ts";
+import { hasJoined, type SlotState } from "./slot-state.ts";
+import type { Generation, NodeRecord, PoolSpec } from "../model/types.ts";
 import { whyAgentMayNotJoin } from "../versions/versions.ts";
 
 /**
@@ -24,6 +24,15 @@ export function serverProblems(
           },
         ],
   );
+}
+
+/**
+ * Whether a plan takes a control plane that serves with one server through two voters, of which neither may fail: a
+ * snapshot has to be proved before. A first creation that goes on holds nothing yet: its server has no slot.
+ */
+export function passesTwoVoters(slots: readonly { name: string }[], nodes: readonly NodeRecord[]): boolean {
+  const [only, ...others] = nodes.filter(hasJoined);
+  return only?.phase === "handedOver" && others.length === 0 && slots.some(({ name }) => name !== only.name);
 }
 
 /** The problem of an agent image that is newer than the servers: it is refused, whatever else the plan would do. */

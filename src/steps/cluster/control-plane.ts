@@ -180,7 +180,7 @@ export async function requireControllers(
  */
 export function requireMayJoin(input: SlotInput, others: readonly ServerNode[]): void {
   // Replacing the only server of a slot needs the consent that the plan has checked; a server in any other slot is
-  // growth.
+  // growth, which the configuration asks for, and which comes after a snapshot (src/steps/verbs/snapshot.ts).
   const replaced = others.some(({ slot }) => slot === String(input.slot));
   const consent = !replaced || input.strategy.replaceOnlyServer === true ? "accepted" : "refused";
   const why = whyServerMayNotJoin(input.node, others, consent);

@@ -11,13 +11,14 @@ import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import { waitUntil } from "../../clients/kubernetes/watch.ts";
 import { snapshotLacks, snapshotPrefix, type SnapshotFacts, type SnapshotFile } from "../../domain/backup/snapshot.ts";
 import { bucketCredentials, headSnapshot, readSnapshot, type BucketCredentials } from "../../clients/s3/bucket.ts";
+import { passesTwoVoters } from "../../domain/rollout/servers.ts";
 import type { SnapshotInput } from "../input.ts";
 import { isAnyNodeLeaving } from "../node/departing-nodes.ts";
 import type { StepContext } from "../context.ts";
 import { connect } from "../cluster/connect.ts";
 
 /**
- * What is known of the snapshot that a rollout of servers begins with; empty when no server is to be decommissioned.
+ * What is known of the snapshot that a rollout of servers begins with; empty when no server is to be decommissioned, and none joins the only one.
  */
 export interface SnapshotEvidence {
   snapshot?: string;
@@ -50,7 +51,7 @@ interface Work {
 const lookSeconds = 60;
 
 /**
- * Runs before the first server is decommissioned: makes an etcd snapshot and proves it, or finds one that an earlier
+ * Runs before the first server is decommissioned, or a second one joins the only one: makes an etcd snapshot and proves it, or finds one that an earlier
  * try of the same rollout has proved.
  * @throws UserError that begins with RequiresAttention when any proof is missing; nothing has been changed then
  */
@@ -65,7 +66,8 @@ export async function snapshot(
     say("there is no cluster yet, and so nothing to save");
     return {};
   }
-  if (!isAnyNodeLeaving(input, await readPoolRecord(access.client, input.pool))) return {};
+  const record = await readPoolRecord(access.client, input.pool);
+  if (!isAnyNodeLeaving(input, record) && !passesTwoVoters(input.plan.slots, record.nodes)) return {};
   const token = await readServerToken(context.pve, access.server);
   const clusterId = await readClusterUid(access.client);
   const work = { context, input, access, token, credentials, clusterId };
@@ -239,7 +241,7 @@ function evidence({ local, uploaded, stored, content }: SnapshotFacts): Snapshot
 
 function attention({ cluster, backup }: SnapshotInput, lacks: readonly string[]): UserError {
   return new UserError({
-    what: `RequiresAttention: no etcd snapshot is proved, so no server leaves: ${lacks.join("; ")}`,
+    what: `RequiresAttention: no etcd snapshot is proved, so no server comes or leaves: ${lacks.join("; ")}`,
     where: `cluster ${cluster}${backup.s3 ? `, bucket ${backup.s3.bucket} at ${backup.s3.endpoint}` : ""}`,
     todo: "mend what is named, then run pulumi up again: nothing was changed (docs/production.md, Backups)",
   });

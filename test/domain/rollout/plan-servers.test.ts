@@ -33,6 +33,17 @@ describe("plan of a control plane", () => {
     assert.equal(planned(poolOf(B, { role: "server", slots: 1, strategy }), only).kind, "roll");
   });
 
+  for (const [title, held, isSaid] of [
+    ["grows from one server", settled(A, 1), true],
+    ["goes on with its first creation", [{ slot: 0, spec: A, phase: "joined" }], false],
+    ["goes on with two of three voters", [...settled(A, 1), { slot: 1, spec: A, phase: "joined" }], false],
+    ["grows from three", settled(A, 3), false],
+  ] as [string, Held[], boolean][])
+    it(`${isSaid ? "says" : "says nothing"} of two voters when it ${title}`, () => {
+      const words = planned(servers(A, 5), world(held, PROVED_A)).words.join("\n");
+      assert.equal(words.includes("of which neither may fail"), isSaid);
+    });
+
   it("lets the highest slots leave, and never the whole control plane", () => {
     const made = planned(servers(A, 1), world(settled(A, 3), PROVED_A));
     assert.deepEqual([made.kind, made.leaving], ["scale", [nameOf(1, A), nameOf(2, A)]]);
