@@ -35,3 +35,9 @@ export function waitFor(kind: Kind, stage: string | undefined, hasAnswered: bool
   const seconds = silent.reduce((sum, { seconds: its }) => sum + its, BOOT + GRACE);
   return { awaited: `the guest agent, which comes with the stages ${names}`, stage: undefined, seconds };
 }
+
+/** The longest that a bake may take, in seconds: every stage to its end, and what Proxmox does with whole disks. */
+export function longestBake(): number {
+  const stages = [...STAGES.bake, ...STAGES.seal].reduce((sum, { seconds }) => sum + seconds + GRACE, 0);
+  return BOOT + stages + 2 * 3600;
+}

@@ -9,6 +9,7 @@ export const typeTokens = {
   cluster: "evergreen:index:Cluster",
   nodePool: "evergreen:index:NodePool",
   slot: "evergreen:index:Slot",
+  goldenImage: "evergreen:index:GoldenImage",
 } as const;
 
 /** The interpreter of a step, relative to the project, so that the state is the same from every checkout. */

@@ -26,8 +26,11 @@ export interface GuestVm {
   host: string;
 }
 
-/** What a guest tells of its stages: the end, or the stage that it has begun last. */
-type Told = { result: StageResult } | { stage: string | undefined };
+/** What a guest tells of its stages: those that it has begun, in their order, and how they ended. */
+interface Told {
+  stages: readonly string[];
+  result?: StageResult;
+}
 
 /** Whether nobody answered, neither Proxmox nor the VM's host: that says nothing about the guest. */
 export function isUnanswered(error: unknown): boolean {
@@ -40,26 +43,27 @@ export function isUnanswered(error: unknown): boolean {
  * @throws ProxmoxUnreachable, or ProxmoxError of a silent host, when it was Proxmox that did not answer to the end
  */
 export async function awaitStages(baking: Baking, vm: GuestVm, kind: Kind): Promise<void> {
-  let seen: { stage: string | undefined } | undefined;
+  let seen: readonly string[] | undefined;
   for (;;) {
-    const wait = waitFor(kind, seen?.stage, seen !== undefined);
-    const told = await awaitNews(baking, vm, kind, wait, seen);
-    if ("result" in told) {
-      requireSuccess(kind, told.result);
+    const wait = waitFor(kind, seen?.at(-1), seen !== undefined);
+    const { stages, result } = await awaitNews(baking, vm, kind, wait, seen);
+    for (const stage of stages.slice(seen?.length ?? 0))
+      if (stage !== "finished") say(`${imageOf(baking.order)}: ${kind}, stage ${stage}`);
+    if (result !== undefined) {
+      requireSuccess(kind, result);
       return;
     }
-    seen = told;
-    if (seen.stage !== undefined) say(`${imageOf(baking.order)}: ${kind}, stage ${seen.stage}`);
+    seen = stages;
   }
 }
 
-/** Waits until the guest tells something else than what was seen of it. */
+/** Waits until the guest tells more than what was seen of it. */
 async function awaitNews(
   { pve, order, stop }: Baking,
   vm: GuestVm,
   kind: Kind,
   wait: GuestWait,
-  seen: { stage: string | undefined } | undefined,
+  seen: readonly string[] | undefined,
 ): Promise<Told> {
   let silence: unknown;
   let answered = clock.elapsed();
@@ -68,7 +72,7 @@ async function awaitNews(
       const told = await askGuest({ pve }, vm, kind);
       silence = undefined;
       answered = clock.elapsed();
-      return "result" in told || seen === undefined || told.stage !== seen.stage ? told : undefined;
+      return told.result !== undefined || told.stages.length !== seen?.length ? told : undefined;
     } catch (error) {
       if (isOff(error)) throw new BakeFailed(`its guest went off while the bake waited for ${wait.awaited}`);
       const isUnheard = isUnanswered(error);
@@ -90,9 +94,10 @@ async function awaitNews(
 
 async function askGuest({ pve }: Pick<Baking, "pve">, vm: GuestVm, kind: Kind): Promise<Told> {
   const { result, progress } = filesOf(kind);
+  // The end is read first: all stages have begun before it.
   const end = await readText({ pve }, vm, result);
-  if (end !== undefined) return { result: resultIn(end) };
-  return { stage: progressOf((await readText({ pve }, vm, progress)) ?? "").at(-1)?.stage };
+  const stages = progressOf((await readText({ pve }, vm, progress)) ?? "").map(({ stage }) => stage);
+  return { stages, ...(end === undefined ? {} : { result: resultIn(end) }) };
 }
 
 function resultIn(text: string): StageResult {
@@ -130,7 +135,7 @@ export async function hasBegun({ pve, order, stop }: Baking, vm: GuestVm, kind: 
 export async function requireStillSealed(baking: Baking, vm: GuestVm): Promise<void> {
   const ask = () => askGuest(baking, vm, "seal");
   const told = await withAgent(vmNameOf(baking.order), baking.stop, ask);
-  if (!("result" in told) || told.result.status !== "ok")
+  if (told.result?.status !== "ok")
     throw new BakeFailed("its guest was sealed, and has been started again: it is sealed no more");
 }
 

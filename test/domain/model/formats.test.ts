@@ -15,6 +15,7 @@ describe("what outlives a run", () => {
         cluster: "evergreen:index:Cluster",
         nodePool: "evergreen:index:NodePool",
         slot: "evergreen:index:Slot",
+        goldenImage: "evergreen:index:GoldenImage",
       },
       stepInterpreter: "./bin/step",
       namespace: "evergreen-system",

@@ -1,0 +1,208 @@
+import {
+  ComponentResource,
+  output,
+  runtime,
+  type ComponentResourceOptions,
+  type CustomResourceOptions,
+  type Output,
+} from "@pulumi/pulumi";
+import type { local } from "@pulumi/command";
+import { File } from "@muhlba91/pulumi-proxmoxve/download/file.js";
+import { z } from "zod";
+import { bakeOrder, baseFileOf } from "../src/config/bake-order.ts";
+import { schemaProblems } from "../src/config/messages.ts";
+import { imageOf, type BakeOrder } from "../src/domain/images/bake.ts";
+import { longestBake } from "../src/domain/images/bake-waits.ts";
+import { typeTokens } from "../src/domain/model/formats.ts";
+import type { Problem } from "../src/domain/model/problem.ts";
+import { variables } from "../src/domain/model/step-environment.ts";
+import { prepareBake } from "../src/program/prepare-bake.ts";
+import { UserErrors } from "../src/runtime/errors.ts";
+import { ArgumentErrors } from "./arguments.ts";
+import { explain } from "./plan.ts";
+import { step } from "./step.ts";
+
+/** Where a bake has its VM, and a template its disk. */
+export interface BakePlaceArgs {
+  /** Proxmox host. A change of it is refused while the template is there: it stays on its host. */
+  host: string;
+  /** Proxmox pool of templates. */
+  pool: string;
+  /** Storage of the template's disk. Linked clones have theirs there too. */
+  storage: string;
+  /**
+   * Storage of the base image and of the CD of a bake, with the contents `import` and `iso`. The token of bakes may remove
+   * all that is there, so no VM has a disk on it. A change of it downloads the base image again.
+   */
+  imageStorage: string;
+  /** Bridge or VNet of the guest while it bakes, from which it reaches the archive and RKE2's releases. */
+  bridge: string;
+  /** VLAN there. @default none */
+  vlan?: number;
+  /** Fixed address of the guest while it bakes. @default DHCP */
+  address?: { cidr: string; gateway: string; nameservers: string[] };
+  /** Virtual CPUs of the guest while it bakes. @default 2 */
+  cores?: number;
+  /** Memory of the guest while it bakes, in MiB. @default 4096 */
+  memoryMiB?: number;
+}
+
+/** Arguments of a golden image: plain data. Where nothing else is said, a change of one has no effect on what is baked. */
+export interface GoldenImageArgs {
+  /**
+   * Folder of the definition, from the program's folder on: `images/ubuntu-24-04-rke2`. With another version it is another
+   * template, beside the old one; with another content and the same version it is refused.
+   */
+  definition: string;
+  /** VMID of the template. A change of it is refused on the same host: two templates of one name would be there. */
+  vmid: number;
+  /** The VMIDs of bakes, which nothing else uses: a bake touches no other VM. */
+  vmIds: { first: number; last: number };
+  place: BakePlaceArgs;
+  /**
+   * From where the guest gets what it downloads: the service of snapshots, its OpenPGP key if it is not the
+   * distribution's, and RKE2's releases.
+   * @default the public ones
+   */
+  sources?: { snapshots: string; snapshotKey?: string; rke2: string };
+  /** Folder for the logs of bakes that failed, from the program's folder on. @default "bakes" */
+  evidence?: string;
+}
+
+/** The template that a golden image is. */
+export interface GoldenTemplate {
+  /** Its name, which `image` of a pool names. */
+  image: string;
+  /** Digest of all that decides its content. */
+  digest: string;
+  vmid: number;
+  /** Proxmox host that it is on. */
+  host: string;
+  /** Its SMBIOS uuid. */
+  uuid: string;
+}
+
+const text = z.string().min(1);
+const name = text.regex(/^[a-zA-Z0-9][\w.-]*$/, "must be the name of a host, pool, storage or bridge");
+const vmid = z.int().min(100).max(999_999_999);
+const args = z.strictObject({
+  definition: text,
+  vmid,
+  vmIds: z.strictObject({ first: vmid, last: vmid }),
+  place: z.strictObject({
+    host: name,
+    pool: name,
+    storage: name,
+    imageStorage: name,
+    bridge: name,
+    vlan: z.int().min(1).max(4094).exactOptional(),
+    address: z.strictObject({ cidr: z.cidrv4(), gateway: z.ipv4(), nameservers: z.array(z.ipv4()) }).exactOptional(),
+    cores: z.int().min(1).default(2),
+    memoryMiB: z.int().min(1024).default(4096),
+  }),
+  sources: z.strictObject({ snapshots: z.url(), snapshotKey: text.exactOptional(), rke2: z.url() }).exactOptional(),
+  evidence: text.exactOptional(),
+});
+
+/** Most characters of an order: a process takes 128 KiB in one variable of its environment. */
+const LARGEST_ORDER = 120_000;
+
+const tooLarge = (where: string, length: number): Problem => ({
+  what: `the definition names so many files that no step can be told of them: ${length} characters`,
+  where,
+  todo: "make a package, or an archive that a script unpacks, of files that belong together",
+});
+
+/** The base images of this program: several images may begin with the same one. */
+const bases = new Map<string, File>();
+
+/**
+ * A golden image: a template that is baked of a definition in Git ([golden images](../docs/images.md)). The provider
+ * downloads the base image, which needs the token of bakes as PROXMOX_VE_API_TOKEN, or a provider with it in the options;
+ * the bake itself takes its token from EVERGREEN_BAKE_API_TOKEN.
+ *
+ * What `dependsOn` it comes after the template is there. A run that ends in the middle of a bake is taken up by the next
+ * one. A template is never changed, and not removed with the resource: nodes may lie on it.
+ *
+ * @example
+ *     const image = new GoldenImage("ubuntu", {
+ *       definition: "images/ubuntu-24-04-rke2",
+ *       vmid: 9100,
+ *       vmIds: { first: 9100, last: 9199 },
+ *       place: { host: "pve1", pool: "evergreen-templates", storage: "ceph-vm", imageStorage: "images", bridge: "vmbr0" },
+ *     });
+ *     export const template = image.template.apply(({ image, vmid }) => `${image} is VM ${vmid}`);
+ */
+export class GoldenImage extends ComponentResource<local.Command> {
+  /** Name of the template: of the definition, with its version. */
+  readonly image: string;
+  /** The template, once it is there: unknown in a preview of a bake. */
+  readonly template: Output<GoldenTemplate>;
+
+  /**
+   * @param name of the component, and no part of the template's name
+   * @throws ArgumentErrors that name every wrong argument by its path, and everything that is wrong with the definition
+   */
+  constructor(name: string, given: GoldenImageArgs, options: ComponentResourceOptions = {}) {
+    const order = readOrder(name, given);
+    super(typeTokens.goldenImage, name, order, options);
+    this.image = imageOf(order);
+    this.template = output(this.getData()).stdout.apply((said) => JSON.parse(said) as GoldenTemplate);
+  }
+
+  protected override async initialize(
+    order: BakeOrder,
+    options: ComponentResourceOptions = {},
+  ): Promise<local.Command> {
+    // The engine deletes what a program that has ended did not declare.
+    const ended = runtime.rpcKeepAlive();
+    await prepareBake().catch(explain);
+    const { provider } = options;
+    const dependsOn = [baseImage(order, provider === undefined ? {} : { provider })];
+    const environment = { [variables.bake]: JSON.stringify(order) };
+    const limits = { update: longestBake() };
+    const baked = step({ name: imageOf(order), verb: "bake", limits }, environment, { parent: this, dependsOn });
+    ended();
+    return baked;
+  }
+}
+
+function readOrder(name: string, given: GoldenImageArgs): BakeOrder {
+  const component = `the golden image ${name}`;
+  const read = args.safeParse(given);
+  if (!read.success) throw new ArgumentErrors(component, schemaProblems(read.error, given));
+  const { definition, vmIds: range, ...settings } = read.data;
+  try {
+    const order = bakeOrder(definition, { ...settings, range });
+    const { length } = JSON.stringify(order);
+    if (length > LARGEST_ORDER) throw new UserErrors([tooLarge(definition, length)]);
+    return order;
+  } catch (error) {
+    throw error instanceof UserErrors ? new ArgumentErrors(component, error.problems) : error;
+  }
+}
+
+/** The base image in the storage. A file that is there already counts when it has the right content. */
+function baseImage({ definition, place }: BakeOrder, options: CustomResourceOptions): File {
+  const fileName = baseFileOf(definition.base);
+  const key = `${place.host}/${place.imageStorage}/${fileName}`;
+  const known = bases.get(key);
+  if (known) return known;
+  const file = new File(
+    `base-${fileName}-${place.host}`,
+    {
+      contentType: "import",
+      datastoreId: place.imageStorage,
+      nodeName: place.host,
+      fileName,
+      url: definition.base.url,
+      checksum: definition.base.sha256,
+      checksumAlgorithm: "sha256",
+      overwrite: false,
+      uploadTimeout: 3600,
+    },
+    options,
+  );
+  bases.set(key, file);
+  return file;
+}
