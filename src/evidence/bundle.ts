@@ -52,6 +52,11 @@ export function trustedKeyOf({ publicKey, ...given }: KeyValidity & { publicKey:
   return { ...given, id: keyId(key), key };
 }
 
+/** A key of ours, to read what it has signed: trusted whenever that was. */
+export function ownKeyOf({ id, key }: SigningKey): TrustedKey {
+  return { name: "our own", from: "1970-01-01T00:00:00Z", id, key: createPublicKey(key) };
+}
+
 function readKey(read: () => KeyObject, part: "private" | "public", where: string): KeyObject {
   const key = attempt(read);
   if (key?.asymmetricKeyType === "ed25519") return key;

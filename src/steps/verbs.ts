@@ -12,7 +12,7 @@ import { registries } from "./verbs/registries.ts";
 import { rollout } from "./verbs/rollout.ts";
 import { snapshot } from "./verbs/snapshot.ts";
 import { verify } from "./verbs/verify.ts";
-import { readBakeOrder } from "./image/order.ts";
+import { readBakeOrder, readProofOrder } from "./image/order.ts";
 import type { StepContext } from "./context.ts";
 
 /** Environment variables of a step's process. */
@@ -35,5 +35,11 @@ export const verbs: Record<string, Verb> = {
   verify: (context, environment) => verify(context, readPoolInput(environment)),
   guard: (context, environment) => guard(context, readGuardInput(environment)),
   bake: (context, environment) => bake({ ...context, pve: connectToBake(environment) }, readBakeOrder(environment)),
+  prove: async (context, environment) => {
+    // What signs takes longer to load than all other steps.
+    const { prove, readSigningKey } = await import("./verbs/prove.ts");
+    const key = readSigningKey(environment);
+    return await prove({ ...context, pve: connectToBake(environment) }, readProofOrder(environment), key);
+  },
   unguard: (context, environment) => unguard(context, readGuardInput(environment)),
 };

@@ -14,6 +14,9 @@ import type { Bake } from "../../src/domain/images/user-data.ts";
 import { shellDigests } from "../../src/runtime/bake-shell.ts";
 import { useClock, type Clock } from "../../src/runtime/clock.ts";
 import { useConnections } from "../../src/runtime/connections.ts";
+import { prove, type ProvedImage } from "../../src/steps/verbs/prove.ts";
+import type { ProofOrder } from "../../src/domain/images/proof.ts";
+import type { SigningKey } from "../../src/evidence/bundle.ts";
 import { bake, type Baked } from "../../src/steps/verbs/bake.ts";
 import { BakeLab, labBake } from "../lab/support/bake-site.ts";
 
@@ -40,6 +43,9 @@ export class HastyClock implements Clock {
 /** The shortest times, so that hundreds of bakes fit into a test. */
 const profile = { ...fast, boot: 10, fullClone: 10, cloneLock: 10, start: 5, shutdown: 5, destroy: 5, bakeStage: 6 };
 const timing = { agentWait: 1, fork: 1, statusInterval: 0, lockWait: 200 };
+
+/** Asked for each request of the token of bakes, before its effect and again after it. */
+type IsAt = (moment: "before" | "after", request: Request) => boolean;
 
 /** A data centre in which steps bake; one for each test file. */
 export class BakeStage {
@@ -84,6 +90,17 @@ export class BakeStage {
     };
   }
 
+  /** An order to prove the template of that bake. */
+  proofOrder(bake = this.order()): ProofOrder {
+    const records = join(this.folder, "records");
+    return { bake, vmid: 9101, records, builder: { stack: "evergreen/dev", version: "0.1.0" } };
+  }
+
+  /** Folder of the definition. */
+  get definition(): string {
+    return join(this.folder, "definition");
+  }
+
   /** Runs the step once. @param token id of the token that it has */
   async bake(order: BakeOrder, stop = new AbortController().signal): Promise<Baked> {
     return await bake({ pve: this.lab.bench.client(site.bakeToken), stop }, order);
@@ -94,9 +111,24 @@ export class BakeStage {
    * @param isAt asked for each request of the token of bakes, before its effect and again after it
    * @returns whether it was killed, or had ended before
    */
-  async bakeKilled(
-    order: BakeOrder,
-    isAt: (moment: "before" | "after", request: Request) => boolean,
+  bakeKilled(order: BakeOrder, isAt: IsAt): Promise<boolean> {
+    return this.killed((context) => bake(context, order), isAt);
+  }
+
+  /** Runs the step that proves a template. */
+  async prove(order: ProofOrder, key?: SigningKey): Promise<ProvedImage> {
+    const { signal } = new AbortController();
+    return await prove({ pve: this.lab.bench.client(site.bakeToken), stop: signal }, order, key);
+  }
+
+  /** Runs it in a process that is killed at a request. */
+  proveKilled(order: ProofOrder, key: SigningKey, isAt: IsAt): Promise<boolean> {
+    return this.killed((context) => prove(context, order, key), isAt);
+  }
+
+  private async killed(
+    work: (context: { pve: Proxmox; stop: AbortSignal }) => Promise<unknown>,
+    isAt: IsAt,
   ): Promise<boolean> {
     const { dc } = this.lab.bench;
     const killed = new AbortController();
@@ -117,7 +149,7 @@ export class BakeStage {
       return { drop: true };
     };
     try {
-      await bake({ pve, stop: killed.signal }, order).catch((error: unknown) => {
+      await work({ pve, stop: killed.signal }).catch((error: unknown) => {
         if (!killed.signal.aborted) throw error;
       });
     } finally {

@@ -103,7 +103,7 @@ export async function isTaskRunning(
 export async function isTaskOfVmRunning(
   pve: Proxmox,
   { host, vmid }: { host: string; vmid: number },
-  type: "qmcreate",
+  type: "qmcreate" | "qmclone",
 ): Promise<boolean> {
   const path = `/nodes/${host}/tasks`;
   const tasks = Row.list(await pve.get(path, { source: "active", typefilter: type, vmid }), path);

@@ -130,6 +130,7 @@ export const variables = {
   backup: "EVERGREEN_BACKUP",
   registries: "EVERGREEN_REGISTRIES",
   bake: "EVERGREEN_BAKE",
+  proof: "EVERGREEN_PROOF",
 } as const;
 
 /** The variables whose values the engine keeps as secrets. */

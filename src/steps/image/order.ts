@@ -1,6 +1,7 @@
-/** Reads the order of a bake from the environment of its step. */
+/** Reads the order of a bake, and of a proof, from the environment of its step. */
 import * as z from "zod/mini";
 import type { BakeOrder } from "../../domain/images/bake.ts";
+import type { ProofOrder } from "../../domain/images/proof.ts";
 import { variables } from "../../domain/model/step-environment.ts";
 import { UserErrors, type Problem } from "../../runtime/errors.ts";
 
@@ -48,26 +49,44 @@ const order = z.looseObject({
   evidence: z.string(),
 });
 
+const proof = z.looseObject({
+  bake: order,
+  vmid,
+  records: z.string(),
+  builder: z.looseObject({ stack: z.string(), version: z.string() }),
+});
+
 /** @throws UserErrors that names every part that is missing or malformed */
 export function readBakeOrder(environment: Record<string, string | undefined>): BakeOrder {
-  const given = parse(environment[variables.bake] ?? "");
-  const { data, error } = z.safeParse(order, given);
-  if (error)
-    throw new UserErrors(error.issues.map(({ path, message }) => problem(path.map(String).join("."), message)));
-  return data as unknown as BakeOrder;
+  return read(order, variables.bake, environment) as BakeOrder;
+}
+
+/** @throws UserErrors that names every part that is missing or malformed */
+export function readProofOrder(environment: Record<string, string | undefined>): ProofOrder {
+  return read(proof, variables.proof, environment) as ProofOrder;
+}
+
+function read(schema: z.ZodMiniType, variable: string, environment: Record<string, string | undefined>): unknown {
+  const text = environment[variable] ?? "";
+  const fault = (path: string, what: string): Problem => problem(variable, path === "" ? what : `${path}: ${what}`);
+  const given = parse(text);
+  if (given === undefined) throw new UserErrors([fault("", text === "" ? "is missing" : "is not JSON")]);
+  const { data, error } = z.safeParse(schema, given);
+  if (error) throw new UserErrors(error.issues.map(({ path, message }) => fault(path.map(String).join("."), message)));
+  return data;
 }
 
 function parse(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch {
-    throw new UserErrors([problem("", text === "" ? "is missing" : "is not JSON")]);
+    return undefined;
   }
 }
 
-function problem(path: string, what: string): Problem {
+function problem(variable: string, what: string): Problem {
   return {
-    what: `${variables.bake} is not the order of a bake: ${path === "" ? what : `${path}: ${what}`}`,
+    what: `${variable} is not the order of a bake or of a proof: ${what}`,
     where: "the environment of the step",
     todo: "run it through pulumi up; if you did, this is a defect of the component that declares the step",
   };

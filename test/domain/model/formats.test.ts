@@ -64,13 +64,33 @@ describe("what outlives a run", () => {
 
   it("keeps the words and the variables of steps, in the state of every stack", () => {
     assert.deepEqual(Object.keys(verbs).sort(), [
-      ...["bake", "claim", "gate", "guard", "handover", "join", "registries", "release", "retain", "retire", "rollout"],
+      ...[
+        "bake",
+        "claim",
+        "gate",
+        "guard",
+        "handover",
+        "join",
+        "prove",
+        "registries",
+        "release",
+        "retain",
+        "retire",
+        "rollout",
+      ],
       ...["snapshot", "unguard", "verify"],
     ]);
     assert.deepEqual(Object.values(variables).sort(), [
       ...["EVERGREEN_ADDRESS", "EVERGREEN_ADDRESS6", "EVERGREEN_ALLOW_DESTROY", "EVERGREEN_BACKUP", "EVERGREEN_BAKE"],
       ...["EVERGREEN_CLUSTER", "EVERGREEN_GENERATION", "EVERGREEN_MADE_VMID", "EVERGREEN_NODE", "EVERGREEN_PLAN"],
-      ...["EVERGREEN_POOL", "EVERGREEN_REGISTRIES", "EVERGREEN_ROLE", "EVERGREEN_ROLLOUT", "EVERGREEN_SITE"],
+      ...[
+        "EVERGREEN_POOL",
+        "EVERGREEN_PROOF",
+        "EVERGREEN_REGISTRIES",
+        "EVERGREEN_ROLE",
+        "EVERGREEN_ROLLOUT",
+        "EVERGREEN_SITE",
+      ],
       ...["EVERGREEN_SLOT", "EVERGREEN_SPEC", "EVERGREEN_STRATEGY", "EVERGREEN_UNREACHABLE"],
       ...["EVERGREEN_VERDICT", "EVERGREEN_VMID"],
     ]);

@@ -1,0 +1,31 @@
+import { imageOf } from "../../domain/images/bake.ts";
+import type { ProofOrder } from "../../domain/images/proof.ts";
+import { signingKeyOf, type SigningKey } from "../../evidence/bundle.ts";
+import type { StepContext } from "../context.ts";
+import { proveTemplate } from "../image/prove.ts";
+
+/** A template that was proved. */
+export interface ProvedImage {
+  image: string;
+  /** Digest of its record. */
+  record: string;
+}
+
+/** Proves the template of a bake, and writes its record. A template with a good record of ours is not proved again. */
+export async function prove(
+  { pve, stop }: Pick<StepContext, "pve" | "stop">,
+  order: ProofOrder,
+  key: SigningKey | undefined,
+): Promise<ProvedImage> {
+  const record = await proveTemplate({ pve, order, stop }, key);
+  return { image: imageOf(order.bake), record };
+}
+
+/** The variable with the private key that signs records, in PEM. */
+const KEY = "EVERGREEN_IMAGE_KEY";
+
+/** @returns undefined when there is no key: records bear no signature then @throws UserError when it is none */
+export function readSigningKey(environment: Record<string, string | undefined>): SigningKey | undefined {
+  const pem = environment[KEY] ?? "";
+  return pem === "" ? undefined : signingKeyOf(pem, `the environment, ${KEY}`);
+}
