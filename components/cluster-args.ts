@@ -34,7 +34,7 @@ export interface ClusterArgs {
   backup?: ClusterBackupArgs;
   /**
    * What happens to data that only a departing node holds: PersistentVolumes on the disk of one node (local, TopoLVM,
-   * OpenEBS, local-path, hostPath).
+   * OpenEBS, local-path, hostPath), and disks that somebody has attached to its VM.
    */
   localVolumes?: ClusterLocalVolumesArgs;
   /**
@@ -1117,14 +1117,14 @@ export interface ClusterS3Args {
 
 /**
  * What happens to data that only a departing node holds: PersistentVolumes on the disk of one node (local, TopoLVM,
- * OpenEBS, local-path, hostPath).
+ * OpenEBS, local-path, hostPath), and disks that somebody has attached to its VM.
  */
 export interface ClusterLocalVolumesArgs {
   /**
-   * What a run does when a departing node has such volumes, and they are bound or hold retained data. `refuse`: the run
-   * stops before it changes anything. `keep`: the node is decommissioned, and its VM stays, powered off, with its disk.
-   * Likewise for volumes of a zone that loses its last node for their pods: no VM is kept for them. It applies to pools
-   * without a setting of their own, and to a pool that left the configuration.
+   * What a run does when a departing node has such volumes, and they are bound or hold retained data, or such disks.
+   * `refuse`: the run stops before it changes anything. `keep`: the node is decommissioned, and its VM stays, powered
+   * off, with its disk. Likewise for volumes of a zone that loses its last node for their pods: no VM is kept for them.
+   * It applies to pools without a setting of their own, and to a pool that left the configuration.
    *
    * A change of it: In place.
    *

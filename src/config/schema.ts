@@ -23,7 +23,7 @@ import { LIFELONG_KEYS } from "../domain/rollout/cluster-keys.ts";
 const localVolumes = z.strictObject({
   whenNodesLeave: whenNodesLeave.default("refuse").meta({
     description:
-      "What a run does when a departing node has such volumes, and they are bound or hold retained data. `refuse`: the run stops before it changes anything. `keep`: the node is decommissioned, and its VM stays, powered off, with its disk. Likewise for volumes of a zone that loses its last node for their pods: no VM is kept for them. It applies to pools without a setting of their own, and to a pool that left the configuration.",
+      "What a run does when a departing node has such volumes, and they are bound or hold retained data, or such disks. `refuse`: the run stops before it changes anything. `keep`: the node is decommissioned, and its VM stays, powered off, with its disk. Likewise for volumes of a zone that loses its last node for their pods: no VM is kept for them. It applies to pools without a setting of their own, and to a pool that left the configuration.",
     change: "In place.",
   }),
   keepDays: count(0).max(3650).default(7).meta({
@@ -157,7 +157,7 @@ export const schema = z.strictObject({
   }),
   localVolumes: localVolumes.prefault({}).meta({
     description:
-      "What happens to data that only a departing node holds: PersistentVolumes on the disk of one node (local, TopoLVM, OpenEBS, local-path, hostPath).",
+      "What happens to data that only a departing node holds: PersistentVolumes on the disk of one node (local, TopoLVM, OpenEBS, local-path, hostPath), and disks that somebody has attached to its VM.",
   }),
   registries: registries.exactOptional().meta({
     description:

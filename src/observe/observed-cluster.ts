@@ -1,5 +1,6 @@
 import { imageTags, labels } from "../domain/model/formats.ts";
 import type { ObservedRegistries } from "./registries.ts";
+import { withAddedDisks } from "./added-disks.ts";
 import { refuseAnotherCluster } from "./cluster-identity.ts";
 import { asTagged, withAdopted, type ObservedAdoption } from "./adoption.ts";
 import { UserError, UserErrors, type Problem } from "../runtime/errors.ts";
@@ -81,10 +82,11 @@ export async function observeCluster(pve: Proxmox, config: Config): Promise<Obse
   const known = vms.map((vm) => fromMemory(vm, nodes, memory.get(vm.pool)));
   const now = nowOf({ kubernetes: access?.client });
   const seen = withAdopted(config, { list, vms: known, nodes, records: memory, now });
+  const templates = images(list);
   return {
-    images: images(list),
+    images: templates,
     unusable: unusable(list),
-    vms: [...seen.vms],
+    vms: await withAddedDisks(pve, seen.vms, seen.records, templates),
     nodes: parted(seen.nodes, config.cluster)[0].map(observedNode),
     otherAddresses: others.flatMap(ipAddressesOf),
     records: seen.records,

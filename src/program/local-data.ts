@@ -10,6 +10,7 @@ import { paths, type Node } from "../clients/kubernetes/types.ts";
 import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import { movedNodes } from "../observe/topology.ts";
 import { nodeChange } from "./node-change.ts";
+import { addedDiskProblem, asKept, diskWords } from "../domain/drain/added-disks.ts";
 import { consentOf, planZonalVolumes } from "./zonal-volumes.ts";
 import { byHandWords, homelessWords } from "../domain/drain/by-hand.ts";
 import type { NodeChange } from "../domain/drain/zonal-volumes.ts";
@@ -23,7 +24,15 @@ import {
   type LocalVolume,
 } from "../domain/drain/local-data.ts";
 import { scratchWords } from "../domain/drain/scratch-data.ts";
-import type { KeptVm, ObservedVm, LocalVolumePolicy, NodeRecord, PoolPlan, PoolRecord } from "../domain/model/types.ts";
+import type {
+  KeptVm,
+  ObservedVm,
+  LocalVolumePolicy,
+  NodeRecord,
+  PoolPlan,
+  PoolRecord,
+  VmDisk,
+} from "../domain/model/types.ts";
 
 /*
  * Data that is on the departing nodes of a run. It is searched once the plan is known, shown in the preview, and the
@@ -67,10 +76,16 @@ export async function planLocalData(
   const forPool = (plan: PoolPlan): PoolPlan => {
     const { leaving, stranded } = strandedIn.get(plan.pool) ?? { leaving: [], stranded: [] };
     const consent = consentOf(config, plan.pool);
-    if (!consent.mayLeave) problems.push(...localVolumeProblems(stranded, consent.where));
+    if (!consent.mayLeave)
+      problems.push(
+        ...localVolumeProblems(stranded, consent.where),
+        ...leaving.flatMap(({ addedDisks, ...vm }) =>
+          addedDisks ? [addedDiskProblem(vm, addedDisks, consent.where)] : [],
+        ),
+      );
     const kept = leaving.flatMap((vm) => keptOf(vm, stranded, observed.records.get(plan.pool)));
     const words = [
-      ...kept.map((one) => strandedWords(one, stranded, consent)),
+      ...kept.map((one) => strandedWords(one, stranded, leaving, consent)),
       ...zonal.wordsOf(plan.pool),
       ...lostWords(plan, data, labelsByHost(config.site)),
       ...homeless(plan, change, data),
@@ -131,7 +146,8 @@ function wasKept({ name, uuid }: ObservedVm, { nodes }: ObservedCluster, records
 /** Recorded volumes also count: those of a node that was reused and departs again before it has a Node. */
 function keptOf(vm: ObservedVm, stranded: readonly LocalVolume[], record: PoolRecord | undefined): KeptVm[] {
   const { slot, name, vmid, host, generation } = vm;
-  const found = stranded.filter(({ node }) => node === name).map(({ claim, size }) => ({ claim, size }));
+  const bound = stranded.filter(({ node }) => node === name).map(({ claim, size }) => ({ claim, size }));
+  const found = [...bound, ...(vm.addedDisks ?? []).map(asKept)];
   const own = record?.nodes.find(({ uuid }) => uuid === vm.uuid);
   const volumes = found.length > 0 ? found : (own?.keeps ?? []);
   const spec = record?.generations.find(({ id }) => id === generation)?.spec;
@@ -141,9 +157,14 @@ function keptOf(vm: ObservedVm, stranded: readonly LocalVolume[], record: PoolRe
 function strandedWords(
   { name, vmid, volumes }: KeptVm,
   stranded: readonly LocalVolume[],
+  vms: readonly ObservedVm[],
   { keepSeconds }: LocalVolumePolicy,
 ): string {
-  const found = stranded.filter(({ node }) => node === name).map(volumeWords);
+  const added = vms.find((vm) => vm.vmid === vmid)?.addedDisks ?? [];
+  const found = [
+    ...stranded.filter(({ node }) => node === name).map(volumeWords),
+    ...(added.length > 0 ? [`disks that somebody has attached to its VM: ${diskWords(added)}`] : []),
+  ];
   const days = keepSeconds / 86_400;
   const until = days === 0 ? "until the next run" : `for ${days} days after that`;
   return `${name} leaves with data in volumes that are on it alone, and its VM ${vmid} is kept, off, ${until}: ${found.join("; ") || keptWords(volumes)}`;
@@ -192,11 +213,13 @@ export async function recordKeptVms(
   for (const plan of poolPlans(clusterPlan)) {
     const before = observed.records.get(plan.pool)?.nodes ?? [];
     const hasRecords = before.some(({ keeps, unplaceable }) => keeps !== undefined || unplaceable !== undefined);
-    if (plan.kept.length === 0 && plan.unplaceable === undefined && !hasRecords) continue;
+    const hasDisks = observed.vms.some(({ pool, furtherDisks }) => pool === plan.pool && furtherDisks !== undefined);
+    if (plan.kept.length === 0 && plan.unplaceable === undefined && !hasRecords && !hasDisks) continue;
     const policy = consentOf(config, plan.pool);
     const records = (await readPoolRecord(kubernetes, plan.pool)).nodes;
     const nodes = records.flatMap((record) => {
-      const changed = withUnplaceable(withKept(record, plan, observed, policy, now), plan, observed);
+      const kept = withDisks(withKept(record, plan, observed, policy, now), record, plan, observed);
+      const changed = withUnplaceable(kept, plan, observed);
       return JSON.stringify(changed) === JSON.stringify(record) ? [] : [changed];
     });
     if (nodes.length > 0) await writeFacts(kubernetes, plan.pool, { nodes });
@@ -216,6 +239,23 @@ function withKept(
   if (keeps === undefined) return record;
   const serves = record.phase === "handedOver" && observed.nodes.some(({ name }) => name === record.name);
   return serves || isOverdue(record, policy, now) ? without : record;
+}
+
+/**
+ * The disks that may go with a VM that leaves: those that it was made with, as the plan knows them, and all of them once
+ * the time is over for which it was kept.
+ * @param before the record with what it kept
+ */
+function withDisks(record: NodeRecord, before: NodeRecord, plan: PoolPlan, { vms }: ObservedCluster): NodeRecord {
+  const { furtherDisks, addedDisks = [] } =
+    vms.find(({ vmid, uuid }) => vmid === record.vmid && uuid === record.uuid) ?? {};
+  if (furtherDisks === undefined) return record;
+  const names = (disks: readonly VmDisk[]) => disks.map(({ name }) => name);
+  const isOver = before.keeps !== undefined && record.keeps === undefined && record.phase === "retired";
+  if (isOver) return { ...record, disks: names(furtherDisks) };
+  if (record.disks !== undefined || !departingOf(plan).includes(record.name)) return record;
+  const added = names(addedDisks);
+  return { ...record, disks: names(furtherDisks).filter((name) => !added.includes(name)) };
 }
 
 /** A node that has left keeps what it says: nothing else tells why pods that were evicted from it have no place. */

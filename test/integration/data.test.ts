@@ -90,7 +90,7 @@ describe("steps that meet a volume on a node alone", function () {
     assert.ok((await listVms(cluster.pve)).some(({ vmid }) => vmid === old.vmid));
     await remember(old.node, undefined);
     const patience = { ...old.site, timeouts: { ...old.site.timeouts, agent: 1 } };
-    const unheard = requireNothingKept(cluster.run(claimed), { ...old, site: patience }, []);
+    const unheard = requireNothingKept(cluster.run(claimed), { ...old, site: patience }, [], {});
     await assert.rejects(
       unheard,
       /nobody can say whether VM 1100 of demo-workers-0-aaaaaaaa holds data: no server runs/,

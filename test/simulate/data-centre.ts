@@ -38,6 +38,8 @@ export interface Vm {
   seenAt: number;
   /** Files that survive a power cut. */
   readonly disk: Map<string, string>;
+  /** Options of disks that somebody has attached, by name: they are destroyed with it. */
+  readonly attached: Map<string, string>;
   /** The guest; undefined: the VM runs no system of ours. */
   guest: Guest | undefined;
 }
@@ -115,6 +117,7 @@ export class DataCentre {
       runsSince: -Infinity,
       seenAt: this.time.elapsed(),
       disk: new Map(),
+      attached: new Map(),
       guest: undefined,
       ...vm,
     };

@@ -97,6 +97,18 @@ export const defects: Record<string, Defect> = {
     story: "update",
     shape: withZones,
   },
+  "a run that sees no disk of somebody": {
+    plant: (world) => {
+      world.defect = (call) => {
+        const answer = world.honest(call);
+        if (!/\/qemu\/\d+\/config$/.test(call.path) || call.method !== "GET" || answer.body === undefined)
+          return answer;
+        return { ...answer, body: answer.body.replaceAll(/,"(scsi1|virtio4|unused0)":"[^"]*"/g, "") };
+      };
+    },
+    seen: /destroys .* with (scsi1|virtio4|unused0)/,
+    weather: "a disk by hand",
+  },
   "a record that forgets what is kept": {
     plant: replacing(
       ({ path, body }) => path.includes("/configmaps/slot-") && body.includes("keeps"),

@@ -61,12 +61,12 @@ export class LocalDisks {
     this.world.story.tell("fate", () => `a volume is bound on the disk of ${node}`);
   }
 
-  private destroyed({ name, vmid, runsSince }: Vm, by: Process): void {
-    const held = volumesOn(this.world.cluster, name);
+  private destroyed({ name, vmid, runsSince, attached }: Vm, by: Process): void {
+    const held = [...volumesOn(this.world.cluster, name).map(({ metadata }) => metadata.name), ...attached.keys()];
     // A clone that a killed run left never ran: its namesake, which was made after it, has the data (832400937).
     const isTwin = ({ dc }: World) => [...dc.vms.values()].some((one) => one.name === name && one.vmid !== vmid);
     if (held.length === 0 || (runsSince === -Infinity && isTwin(this.world))) return;
-    const what = `${by.name} destroys ${name} (VM ${vmid}) with ${held.map(({ metadata }) => metadata.name).join(", ")}`;
+    const what = `${by.name} destroys ${name} (VM ${vmid}) with ${held.join(", ")}`;
     if (this.keepDays > 0) this.world.story.wrong(`${what}, and it is to be kept for ${this.keepDays} days`);
     else if (this.there.has(name)) this.world.story.wrong(`${what}, in the run that has stranded it`);
   }

@@ -40,6 +40,18 @@ function takeOutOfHa({ dc, story }: World, why: string): boolean {
   return true;
 }
 
+/** Disks that somebody has attached to the VMs of nodes that leave. @returns whether there were any */
+export function givesDisksAway({ dc, story }: World, why: string): boolean {
+  const numbers = [...why.matchAll(/qm disk unlink (\d+) --idlist/g)].map(([, vmid]) => Number(vmid));
+  const vms = numbers.flatMap((vmid) => dc.vms.get(vmid) ?? []).filter(({ attached }) => attached.size > 0);
+  for (const vm of vms) {
+    story.tell("operator", () => `gives ${[...vm.attached.keys()].join(", ")} of ${vm.name} to another VM`);
+    vm.attached.clear();
+    vm.revision += 1;
+  }
+  return vms.length > 0;
+}
+
 /** A first creation that ended before there was a cluster has left a server that runs. */
 function shutsDown({ dc, story }: World, why: string): boolean {
   const vm = dc.vms.get(Number(/VM (\d+) is not .* shut it down in Proxmox/.exec(why)?.[1]));

@@ -8,7 +8,7 @@ import { Engine, type Outcome } from "./engine.ts";
 import { calm } from "./faults.ts";
 import { Killer } from "./killer.ts";
 import { LocalDisks } from "./local-volumes.ts";
-import { helps } from "./operator.ts";
+import { givesDisksAway, helps } from "./operator.ts";
 import { plantPools } from "./plant.ts";
 import { configOf, type Act, type Scenario } from "./scenario.ts";
 import { shutSiteDown } from "./site-off.ts";
@@ -208,7 +208,12 @@ export class Play {
     while (this.world.dc.isBusy() || this.world.dc.isUnlisted()) await this.world.time.sleep(500);
     const outcome = await this.up(new Killer(this.world, this.chance));
     if (outcome === "done") this.establish();
-    else if (!this.isExpected() && !(await this.isHelped()) && !(await this.repairsOld()))
+    else if (
+      !givesDisksAway(this.world, this.engine.why) &&
+      !this.isExpected() &&
+      !(await this.isHelped()) &&
+      !(await this.repairsOld())
+    )
       this.world.story.wrong(`a calm run that ${what} ends ${outcome}: ${this.engine.why}`);
     return outcome === "done";
   }

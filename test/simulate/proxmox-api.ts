@@ -164,6 +164,7 @@ function configOf(vm: Vm): object {
     ...(vm.template ? { template: 1, scsi0: "local:base-disk-0,size=10G" } : {}),
     ...(vm.onBoot ? { onboot: 1 } : {}),
     ...(vm.lock === undefined ? {} : { lock: vm.lock }),
+    ...Object.fromEntries(vm.attached),
     ...(vm.notes === "" ? {} : { description: `${vm.notes}\n` }),
   };
 }

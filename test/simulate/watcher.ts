@@ -23,8 +23,11 @@ import { placeOf, Truth, uuidOf, type Place } from "./truth.ts";
  */
 export class Watcher {
   readonly availability: AvailabilityWatcher;
-  /** Called for every VM that is destroyed. */
-  onDestroyed: (vm: Vm, by: Process) => void = () => undefined;
+  /** Called for every VM that is destroyed. @default without consent no disk that somebody has attached goes with it */
+  onDestroyed = ({ name, vmid, attached }: Vm, by: Process): void => {
+    if (attached.size > 0)
+      this.story.wrong(`${by.name} destroys ${name} (VM ${vmid}) with ${[...attached.keys()].join(", ")} of somebody`);
+  };
   /** Nodes that a fault has ever touched. */
   readonly touched = new Set<string>();
   /** Nodes that somebody has deleted. */

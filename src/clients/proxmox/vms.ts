@@ -1,4 +1,6 @@
+import { furtherDisksOf } from "../../domain/drain/added-disks.ts";
 import { isAdopted } from "../../domain/model/generation.ts";
+import type { VmDisk } from "../../domain/model/types.ts";
 import { UserError } from "../../runtime/errors.ts";
 import type { Proxmox } from "./client.ts";
 import { ProxmoxAnswerError, ProxmoxError, silentHostOf } from "./errors.ts";
@@ -40,6 +42,8 @@ export interface VmConfig {
   lock?: string;
   /** The VM cannot be destroyed until its protection is removed. */
   isProtected?: true;
+  /** Disks beside its system disk that are destroyed with it. @default none */
+  furtherDisks?: VmDisk[];
   /** Fingerprint of the configuration: a write that carries it is refused when the configuration has changed since. */
   digest: string;
 }
@@ -173,6 +177,7 @@ export async function readConfig(pve: Proxmox, vm: { host: string; vmid: number 
 
 /** The parts that we use of a configuration that was read. */
 export function vmConfigOf(row: Row, vm: { host: string; vmid: number }): VmConfig {
+  const furtherDisks = furtherDisksOf(row.texts(), vm.vmid);
   const uuid = /(?:^|,)uuid=([0-9a-fA-F-]{36})/.exec(row.maybeText("smbios1") ?? "")?.[1];
   return {
     vmid: vm.vmid,
@@ -184,6 +189,7 @@ export function vmConfigOf(row: Row, vm: { host: string; vmid: number }): VmConf
     onBoot: row.flag("onboot"),
     ...(row.maybeText("lock") === undefined ? {} : { lock: row.text("lock") }),
     ...(row.flag("protection") ? { isProtected: true } : {}),
+    ...(furtherDisks.length > 0 ? { furtherDisks } : {}),
     digest: row.text("digest"),
   };
 }

@@ -142,6 +142,20 @@ export interface ObservedVm {
   lacksMemberTag?: true;
   /** The tag with the uid of the cluster that it was started for. @default it has none, as from an earlier version */
   uidTag?: string;
+  /** Disks beside its system disk that are destroyed with it. @default none */
+  furtherDisks?: VmDisk[];
+  /** Those of them that it was not made with: somebody has attached them. @default none */
+  addedDisks?: VmDisk[];
+}
+
+/** A disk of a VM whose volume has the VM's number. */
+export interface VmDisk {
+  /** `scsi1`, or `unused0` for one that is not attached. */
+  name: string;
+  /** `local:1100/vm-1100-disk-1.qcow2` */
+  volume: string;
+  /** As Proxmox states it: `500G`. */
+  size: string;
 }
 
 /** A member of the cluster as Kubernetes reports it. */
@@ -212,6 +226,11 @@ export interface NodeRecord extends NodeAddresses {
   since: string;
   /** The boot that a join has last seen it in, and when it first did, ISO 8601. Absent: not known. */
   boot?: { id: string; since: string };
+  /**
+   * Names of the disks that may be destroyed with its VM, beside the system disk: `scsi1`. Those that it was made with,
+   * or all once the retention of its data is over. Absent: not known, as for VMs that were made without further disks.
+   */
+  disks?: string[];
   /**
    * Controllers whose pods its handover has evicted, or its own retirement, until all these pods run elsewhere. Absent:
    * none.

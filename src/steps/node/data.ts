@@ -8,14 +8,17 @@ import { affinityNodeOf, withoutNode } from "../../clients/kubernetes/local-data
 import { nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readSlotRecord } from "../../clients/kubernetes/record.ts";
 import { paths, type Node, type PersistentVolume, type Pod } from "../../clients/kubernetes/types.ts";
-import { hasMemberTag } from "../../clients/proxmox/tags.ts";
-import type { ListedVm } from "../../clients/proxmox/vms.ts";
+import { hasMemberTag, nodeTags } from "../../clients/proxmox/tags.ts";
+import { silentHostOf } from "../../clients/proxmox/errors.ts";
+import { askWhereItIs, readVm, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import { keptWords, localVolumeProblems, localVolumes, mayBeLocal } from "../../domain/drain/local-data.ts";
 import { scratchWords } from "../../domain/drain/scratch-data.ts";
-import type { NodeRecord } from "../../domain/model/types.ts";
+import { addedDiskProblem, addedDisks, configuredDisks } from "../../domain/drain/added-disks.ts";
+import type { NodeRecord, NodeSpec, VmDisk } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
 import type { Decommissioning, DepartingNode } from "./departing-nodes.ts";
 import type { StepContext } from "../context.ts";
+import { claimedBefore } from "./claimed.ts";
 import { clusterSite } from "../cluster/connect.ts";
 import { isGivenUp } from "../cluster/going-away.ts";
 
@@ -34,10 +37,11 @@ export async function sayData({ name, own }: DepartingNode, { access: { client }
  */
 export async function requireDataMayGo(
   departing: DepartingNode,
-  { access: { client } }: Decommissioning,
+  { access: { client }, context }: Decommissioning,
 ): Promise<void> {
   const { name, own, vm } = departing;
   if (own?.keeps !== undefined) return;
+  await requireNoDiskAdded(context, departing);
   const node = departing.node
     ? affinityNodeOf(departing.node)
     : withoutNode(name, own, vm === undefined || hasMemberTag(vm.tags));
@@ -52,8 +56,38 @@ export async function requireDataMayGo(
   throw new UserErrors(problems.map((one) => ({ ...one, todo: `${one.todo}. With that consent run pulumi up again` })));
 }
 
+/** @throws UserError when somebody has attached a disk to the VM, which the plan did not know of */
+async function requireNoDiskAdded(
+  { pve }: StepContext,
+  { name, own, vm, adopted, record }: DepartingNode,
+): Promise<void> {
+  if (vm === undefined || adopted) return;
+  const generation = own?.generation ?? nodeTags(vm.tags)?.generation;
+  const spec = record.generations.find(({ id }) => id === generation)?.spec;
+  try {
+    const { furtherDisks = [] } = await askWhereItIs(pve, vm, (now) => readVm(pve, now));
+    refuseAddedDisks({ name, vmid: vm.vmid }, furtherDisks, own, spec);
+  } catch (error) {
+    // Nobody destroys it there; the release asks again.
+    if (silentHostOf(error) === undefined) throw error;
+  }
+}
+
+/** @throws UserError when a VM has disks that it was not made with */
+function refuseAddedDisks(
+  vm: { name: string; vmid: number },
+  disks: readonly VmDisk[],
+  own: NodeRecord | undefined,
+  spec: NodeSpec | undefined,
+): void {
+  const added = addedDisks(disks, own, spec ? configuredDisks(spec) : []);
+  if (added.length === 0) return;
+  const { todo, ...problem } = addedDiskProblem(vm, added, "localVolumes of its pool");
+  throw new UserError({ ...problem, todo: `${todo}. With that consent run pulumi up again` });
+}
+
 /**
- * Requires that the record names no data on the node's VM: such a VM is not destroyed before a later run of the program
+ * Requires that the record names no data on the node's VM, and that nobody has attached a disk to it since the plan: such a VM is not destroyed before a later run of the program
  * clears the record. While servers go down, as in a destroy, it takes a moment until the record or the teardown mark
  * can be read.
  * @throws UserError when the record names data or cannot be read; nothing was done to the VM
@@ -62,6 +96,7 @@ export async function requireNothingKept(
   context: StepContext,
   input: SlotInput,
   vms: readonly ListedVm[],
+  { furtherDisks = [] }: Pick<VmConfig, "furtherDisks">,
 ): Promise<void> {
   const deadline = new Deadline(`what is remembered of ${input.node}`, input.site.timeouts.agent, context.stop);
   let silence: UserError | undefined;
@@ -72,19 +107,26 @@ export async function requireNothingKept(
       return undefined;
     }),
   );
-  const own = await kept.catch((error: unknown) => {
+  const found = await kept.catch((error: unknown) => {
     throw error instanceof DeadlineError && silence ? silence : error;
   });
-  if (own === "nothing") return;
+  if (found === "nothing") return;
+  const { own } = found;
+  if (own?.keeps === undefined) {
+    // A clone that nobody has claimed has never run.
+    if (own !== undefined || claimedBefore(context, input) !== undefined)
+      refuseAddedDisks({ name: input.node, vmid: input.vmid }, furtherDisks, own, input.spec);
+    return;
+  }
   throw new UserError({
-    what: `VM ${input.vmid} of ${input.node} is not destroyed: it holds ${keptWords(own.keeps ?? [])}`,
+    what: `VM ${input.vmid} of ${input.node} is not destroyed: it holds ${keptWords(own.keeps)}`,
     where: `the record of pool ${input.pool}; the node is ${own.phase} since ${own.since}`,
     todo: "run pulumi up again: it keeps the VM until its time is over (evergreen:localVolumes.keepDays), and destroys it after that",
   });
 }
 
 /**
- * The record of a node that keeps data, or `nothing`.
+ * What is recorded of a node, or `nothing` for a cluster that is torn down.
  * @throws SilentServers, KubernetesUnreachable: the record cannot be read now. That no server runs any more says
  *   nothing either
  */
@@ -92,7 +134,7 @@ async function readKeptRecord(
   context: StepContext,
   input: SlotInput,
   vms: readonly ListedVm[],
-): Promise<NodeRecord | "nothing"> {
+): Promise<{ own: NodeRecord | undefined } | "nothing"> {
   const { pool, slot, node, vmid } = input;
   const site = clusterSite(input);
   const silent = (error: unknown) => {
@@ -110,6 +152,5 @@ async function readKeptRecord(
       todo: "start the server VMs and run pulumi up again; nothing was done to the VM",
     });
   const { nodes } = await readSlotRecord(access.client, pool, slot);
-  const own = nodes.find((one) => one.name === node && one.vmid === vmid);
-  return own?.keeps === undefined ? "nothing" : own;
+  return { own: nodes.find((one) => one.name === node && one.vmid === vmid) };
 }

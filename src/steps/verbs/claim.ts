@@ -10,7 +10,7 @@ import { tagsOf } from "../../clients/proxmox/tags.ts";
 import { isRunning, requireSight, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import { addressesIn } from "../../domain/model/address.ts";
-import type { NodeRecord } from "../../domain/model/types.ts";
+import type { NodeRecord, VmDisk } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
 import { claimedAs, claimedBefore, type Claimed } from "../node/claimed.ts";
 import { findLeftAlone } from "../node/left-alone.ts";
@@ -40,9 +40,9 @@ export async function claim(context: StepContext, input: SlotInput): Promise<Par
     if (joinedMeanwhile) return claimedAs(input, joinedMeanwhile);
     const founder = isBootstrapServer(access, vm);
     const config = await proveIdentity(context, input, vm, { view, founder });
-    await remember(input, access, view, config);
-    // A guest that already has its join data would join as soon as it boots, out of its turn.
     const neverRan = recordedUuid(context, input, view) === undefined && view.own?.uuid !== config.uuid && !founder;
+    await remember(input, access, view, config, neverRan ? config.furtherDisks : undefined);
+    // A guest that already has its join data would join as soon as it boots, out of its turn.
     if (input.role === "server" && neverRan) {
       say(`${input.node} boots ahead; it joins when its turn comes`);
       await fence.check();
@@ -180,15 +180,20 @@ function startedByOthers(input: SlotInput, vm: ListedVm): UserError {
   });
 }
 
-/** Records the VM before anything is done with it: from then on its uuid is its identity. A member keeps its phase. */
+/**
+ * Records the VM before anything is done with it: from then on its uuid is its identity. A member keeps its phase.
+ * @param madeWith further disks of a VM that has never run
+ */
 export async function remember(
   input: SlotInput,
   { client }: Access,
   view: NodeView,
   { uuid }: VmConfig,
+  madeWith?: readonly VmDisk[],
 ): Promise<NodeRecord> {
   const now = client.now();
   const generation = beginning(view.record.generations, { id: input.generation, spec: input.spec }, now);
+  const disks = view.own?.uuid === uuid ? view.own.disks : madeWith?.map(({ name }) => name);
   const own = unchanged(view.own) ?? {
     name: input.node,
     slot: input.slot,
@@ -196,6 +201,7 @@ export async function remember(
     vmid: input.vmid,
     uuid,
     ...addressesIn(input),
+    ...(disks && { disks }),
     phase: "made",
     since: now.toISOString(),
     // Its slot is not handed over yet, and pods that were evicted from the slot still have to find a place.

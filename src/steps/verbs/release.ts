@@ -31,12 +31,11 @@ export async function release(context: StepContext, input: SlotInput): Promise<{
   const expected = { vmid, name: node, tags: tagsOf(input), uuid };
   // When the cluster is silent, the first of these two calls fails with the better message.
   await retire(context, input, vms);
-  await requireNothingKept(context, input, vms);
   // A nightly backup locks every VM for a while, also those that are off: the engine's delete would fail on the lock.
   const deadline = new Deadline(`the VM of ${node} to be free`, input.site.timeouts.drain, context.stop);
-  requireUnprotected(
-    await awaitUnlocked(context.pve, await proveVm(context.pve, vm.host, expected), expected, deadline),
-  );
+  const proved = await awaitUnlocked(context.pve, await proveVm(context.pve, vm.host, expected), expected, deadline);
+  await requireNothingKept(context, input, vms, proved);
+  requireUnprotected(proved);
   return { released: node };
 }
 

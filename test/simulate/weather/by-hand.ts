@@ -6,7 +6,7 @@ import { maySpare } from "../spare.ts";
 import type { World } from "../world.ts";
 import type { End, WeatherKind } from "./kind.ts";
 
-/** What somebody does with kubectl while a cluster is patched. */
+/** What somebody does with kubectl, or in Proxmox VE, while a cluster is patched. */
 export const byHand: readonly WeatherKind[] = [
   { name: "the Node of an agent deleted", lasts: [0, 0], befall: (world, chance) => deletesNode(world, chance, false) },
   { name: "the Node of a server deleted", lasts: [0, 0], befall: (world, chance) => deletesNode(world, chance, true) },
@@ -21,6 +21,7 @@ export const byHand: readonly WeatherKind[] = [
       return () => setUnschedulable(objects, name, false);
     },
   },
+  { name: "a disk by hand", lasts: [0, 0], befall: attachesDisk },
   {
     name: "an uncordon by hand",
     lasts: [150_000, 150_000],
@@ -43,6 +44,24 @@ export const byHand: readonly WeatherKind[] = [
     },
   },
 ];
+
+/** Somebody attaches a disk to the VM of a node, or has detached one and left it there. */
+function attachesDisk({ cluster, dc, story }: World, chance: Chance): End | undefined {
+  const serves = new Set(
+    cluster.objects
+      .list("nodes")
+      .filter((node) => isReady(node) && isSchedulable(node))
+      .map(({ metadata }) => metadata.name),
+  );
+  const vms = [...dc.vms.values()].filter((vm) => vm.running && serves.has(vm.name) && vm.attached.size === 0);
+  if (vms.length === 0) return undefined;
+  const vm = chance.pick(vms);
+  const name = chance.pick(["scsi1", "virtio4", "unused0"]);
+  story.tell("fate", () => `somebody attaches ${name} to ${vm.name}`);
+  vm.attached.set(name, `local:${vm.vmid}/vm-${vm.vmid}-disk-1.qcow2${name === "unused0" ? "" : ",size=500G"}`);
+  vm.revision += 1;
+  return () => undefined;
+}
 
 /** Somebody deletes the Node of a machine that runs. */
 function deletesNode(world: World, chance: Chance, isServer: boolean): End | undefined {
