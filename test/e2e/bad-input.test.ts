@@ -228,6 +228,7 @@ describe("what a run refuses before it begins", function () {
     await refused(site, [
       { ...missing, what: /v1\.0\.0 has not the tags of an image/, todo: /VM 9001 .*eg-image and rke2-/ },
     ]);
+    await site.lab.call("POST /faults", { kind: "tag-vm", vm: 9001, tags });
   });
 
   // The last one: a token that was revoked does not come back.
