@@ -32,11 +32,10 @@ export function chooseVmHosts(
     const made = new Set(slots.flatMap(({ name, creates }) => (creates ? name : [])));
     const nodes = names.flatMap((name) => {
       const host = hostOf(observed, name);
-      if (host !== undefined) return { name, host };
-      if (!made.has(name)) return [];
+      if (host === undefined && !made.has(name)) return [];
       const old = slots.find((slot) => slot.name === name)?.replaces ?? [];
       const [before] = old.flatMap((one) => hostOf(observed, one) ?? []);
-      return before === undefined ? { name } : { name, before };
+      return { name, ...(host !== undefined && { host }), ...(before !== undefined && { before }) };
     });
     const role = placement.pool === SERVER_POOL ? ("server" as const) : ("agent" as const);
     const { storage } = placement;

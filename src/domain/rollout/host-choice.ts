@@ -33,7 +33,9 @@ export function withWeight(hosts: readonly string[], { weights }: HostFacts): st
  * zone and each host has one before any has a second, and none gets more than its share, rounded up. For servers all
  * zones and hosts have the same size, because etcd counts servers: three are on three hosts, whatever these can hold.
  * Among equal zones that of the node that it replaces is taken, by the configuration or by what nodes have, because volumes
- * may be bound to it: it never loses its last node in the middle of a rollout then.
+ * may be bound to it: it never loses its last node in the middle of a rollout then. Servers are handed over one after the
+ * other, and a run may end between any two: among equal hosts those of the old ones are taken, and each of these by the
+ * server that replaces one there, so that the voters on a host only become fewer, or only more.
  * Among equals the host with the fewest nodes of all pools for its size is taken, servers too, and then the first: so
  * pools that are smaller than the list of hosts reach all of them together.
  * @returns host by name of the VM, for the VMs that have none
@@ -53,26 +55,58 @@ export function chooseHosts(pools: readonly HostedPool[], facts: HostFacts): Map
     );
     const here = count(nodes.flatMap(({ host }) => host ?? []));
     const inZone = count(nodes.flatMap(({ host }) => (host === undefined ? [] : zoneOf(host))));
-    for (const { name, before } of nodes.filter(({ host }) => host === undefined)) {
+    const made = nodes.filter(({ host }) => host === undefined);
+    const old = count(role === "server" ? made.flatMap(({ before }) => before ?? []) : []);
+    const picked: string[] = [];
+    for (const { name, before } of made) {
       const ranked = hosts.map((host) => ({
         host,
         rank: [
           of(inZone, zoneOf(host)) / (sizeOfZone.get(zoneOf(host)) ?? 1),
           Number(!isSameZone(facts, host, before)),
           of(here, host) / size(host),
+          Number(of(old, host) <= times(picked, host)),
           of(all, host) / weightOf(facts.weights, host),
         ],
       }));
       const [best] = ranked.toSorted((one, other) => compare(one.rank, other.rank));
       if (best === undefined) continue;
       chosen.set(name, best.host);
+      picked.push(best.host);
       add(here, best.host);
       add(inZone, zoneOf(best.host));
       add(all, best.host);
     }
+    if (role === "server") for (const [name, host] of inPlace(made, picked, facts)) chosen.set(name, host);
   }
   return chosen;
 }
+
+/**
+ * Gives hosts to nodes, as many as there are hosts: first to those that replace one there, then to those that replace one
+ * in its zone. What leaves a host, or a zone, is never followed by what comes to it, or the other way round.
+ */
+function inPlace(
+  nodes: HostedPool["nodes"],
+  hosts: readonly string[],
+  facts: HostFacts,
+): [name: string, host: string][] {
+  const left = [...hosts];
+  const given = new Map<string, string>();
+  const rules: ((host: string, before: string | undefined) => boolean)[] = [
+    (host, before) => host === before,
+    (host, before) => isSameZone(facts, host, before),
+    () => true,
+  ];
+  for (const fits of rules)
+    for (const { name, before } of nodes) {
+      const at = given.has(name) ? -1 : left.findIndex((host) => fits(host, before));
+      for (const host of at < 0 ? [] : left.splice(at, 1)) given.set(name, host);
+    }
+  return [...given];
+}
+
+const times = (hosts: readonly string[], host: string): number => hosts.filter((one) => one === host).length;
 
 const weightOf = (weights: HostFacts["weights"], host: string): number => own(weights, host) ?? 1;
 

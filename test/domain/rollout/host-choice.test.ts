@@ -160,6 +160,52 @@ describe("hosts of new VMs", () => {
     );
   });
 
+  /** How many servers the fullest host has. */
+  const fullest = (servers: readonly string[]): number => Math.max(...servers.map((one) => times(servers, one)));
+
+  for (const slots of [3, 5])
+    it(`have no more of ${slots} servers in the middle of a rollout than before or after it`, () => {
+      fc.assert(
+        fc.property(
+          site,
+          fc.array(host, { minLength: slots, maxLength: slots }),
+          fc.array(host, { maxLength: 9 }),
+          fc.integer({ min: 0, max: slots }),
+          ({ hosts, weights, zones }, before, agents, made) => {
+            fc.pre(withWeight(hosts, { weights }).length > 0);
+            const others = pool("agent", hosts, agents, "agent");
+            // An earlier run may have made the VMs of the first slots.
+            const all = before.map((one, slot) => ({ name: `new-${slot}`, before: one }));
+            const facts = { weights, zones };
+            const first = chooseHosts([{ role: "server", hosts, nodes: all }, others], facts);
+            const has = (name: string, slot: number) => (slot < made ? { host: first.get(name) ?? "" } : {});
+            const nodes = all.map((one, slot) => ({ ...one, ...has(one.name, slot) }));
+            const chosen = chooseHosts([{ role: "server", hosts, nodes }, others], facts);
+            const now = nodes.map(({ name, host: is }) => is ?? chosen.get(name) ?? "none");
+            const most = Math.max(fullest(before), fullest(now));
+            for (let handed = 1; handed < slots; handed += 1) {
+              const middle = [...now.slice(0, handed), ...before.slice(handed)];
+              assert.ok(fullest(middle) <= most, `${before.join()} -> ${middle.join()} -> ${now.join()}`);
+            }
+          },
+        ),
+        { numRuns: 1000 },
+      );
+    });
+
+  it("have one of three servers each all the way, whatever their order, where they had one each before", () => {
+    fc.assert(
+      fc.property(fc.array(host, { maxLength: 9 }), (agents) => {
+        const servers = ["a", "b", "c"].map((before, slot) => ({ name: `new-${slot}`, before }));
+        const chosen = chooseHosts(
+          [{ role: "server", hosts: abc, nodes: servers }, pool("agent", abc, agents, "agent")],
+          {},
+        );
+        assert.deepEqual([...chosen.values()], abc);
+      }),
+    );
+  });
+
   it("are told for new VMs alone, whatever moved by hand, and three servers end on three hosts where one can help it", () => {
     fc.assert(
       fc.property(
