@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { seedVm, site } from "../../lab/proxmox/site.ts";
 import { ProxmoxUnreachable } from "../../src/clients/proxmox/errors.ts";
-import { BAKE_TAGS, bakeNote, imageOf, vmNameOf, type BakeOrder, type Phase } from "../../src/domain/images/bake.ts";
+import { BAKE_TAGS, bakeNote, markOf, vmNameOf, type BakeOrder, type Phase } from "../../src/domain/images/bake.ts";
 import { BakeStage } from "../support/bake-step.ts";
 import { labBake } from "../lab/support/bake-site.ts";
 
@@ -18,8 +18,8 @@ describe("a bake among others", function () {
 
   /** A VM that is there before the bake. */
   function plant(order: BakeOrder, phase: Phase | undefined, changes: Partial<Parameters<typeof seedVm>[1]> = {}) {
-    const { vmid, digest } = order;
-    const notes = phase === undefined ? "of somebody" : bakeNote({ image: imageOf(order), digest, vmid, phase });
+    const { vmid } = order;
+    const notes = phase === undefined ? "of somebody" : bakeNote(markOf(order, phase));
     seedVm(stage.lab.bench.dc, {
       ...{ vmid, name: vmNameOf(order), pool: site.templates, tags: [...BAKE_TAGS], config: { description: notes } },
       ...changes,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { site } from "../../lab/proxmox/site.ts";
-import { bakeNote, imageOf } from "../../src/domain/images/bake.ts";
+import { bakeNote, markOf } from "../../src/domain/images/bake.ts";
 import { labBake } from "../lab/support/bake-site.ts";
 import { BakeStage } from "../support/bake-step.ts";
 
@@ -28,8 +28,7 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
         host: "pve1",
         uuid: String(vm.config.get("smbios1")).replace("uuid=", ""),
       });
-      const { vmid, digest } = order;
-      assert.equal(vm.config.get("description"), bakeNote({ image: imageOf(order), digest, vmid, phase: "baked" }));
+      assert.equal(vm.config.get("description"), bakeNote(markOf(order, "baked")));
       assert.equal(vm.config.get("tags"), "eg-image;evergreen;rke2-v1.34.10+rke2r1");
       assert.equal(vm.config.get("template"), 1);
       assert.equal(vm.config.get("ide2"), undefined);

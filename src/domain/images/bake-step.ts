@@ -1,5 +1,6 @@
 /** What a bake does next: a pure function of what Proxmox shows of it, so that a bake can end at any request and go on. */
 import type { Problem } from "../model/problem.ts";
+import { contentDigest } from "./definition.ts";
 import { cdOf, imageOf, isCdOf, notedBake, templateTagsOf, vmNameOf, type BakeMark, type BakeOrder } from "./bake.ts";
 
 /** The VM with the VMID of a bake, as its configuration says. */
@@ -159,7 +160,12 @@ function refusalOf(order: BakeOrder, vm: ObservedBake["vm"], twin?: ObservedBake
       todo: "nothing was done to it. Move it, or give bakes other VMIDs; a bake of ours that was renamed gets its name back",
     };
   }
-  return mark.digest === digest ? undefined : ofAnother(order, vm, mark);
+  return mark.digest === digest || isOfOlderScripts(order, vm, mark) ? undefined : ofAnother(order, vm, mark);
+}
+
+/** A newer Evergreen bakes with other scripts: what an older one has baked of the same definition stays as it is. */
+function isOfOlderScripts(order: BakeOrder, vm: ObservedBakeVm, { content }: BakeMark): boolean {
+  return isPublished(order, vm) && content === contentDigest(order.definition);
 }
 
 function ofAnother(order: BakeOrder, { host, isTemplate }: ObservedBakeVm, mark: BakeMark): Problem {

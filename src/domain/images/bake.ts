@@ -1,6 +1,6 @@
 /** A bake as an order: what it is told, what its VM and its CD are called, and the line that says whose the VM is. */
 import { createHash } from "node:crypto";
-import { templateNameOf, type ImageDefinition } from "./definition.ts";
+import { contentDigest, templateNameOf, type ImageDefinition } from "./definition.ts";
 import type { BakeSources, Network } from "./user-data.ts";
 import { imageTags, vmTags } from "../model/formats.ts";
 
@@ -54,25 +54,34 @@ export type Phase = (typeof PHASES)[number];
 export interface BakeMark {
   /** Name of the template. */
   image: string;
+  /** The image's digest (`digestOf`), and that of its definition alone (`contentDigest`). */
   digest: string;
+  content: string;
   /** VMID that the VM was made with: a copy of it has another one. */
   vmid: number;
   phase: Phase;
 }
 
-const NOTE = /^Evergreen: bake of (\S+), sha256:([0-9a-f]{64}), as VM (\d+): (\w+)\s*$/;
+const NOTE =
+  /^Evergreen: bake of (\S+), sha256:([0-9a-f]{64}), defined by sha256:([0-9a-f]{64}), as VM (\d+): (\w+)\s*$/;
 
 /** The line of a VM's notes that says whose bake it is, and how far. */
-export function bakeNote({ image, digest, vmid, phase }: BakeMark): string {
-  return `Evergreen: bake of ${image}, sha256:${digest}, as VM ${vmid}: ${phase}`;
+export function bakeNote({ image, digest, content, vmid, phase }: BakeMark): string {
+  return `Evergreen: bake of ${image}, sha256:${digest}, defined by sha256:${content}, as VM ${vmid}: ${phase}`;
+}
+
+/** What the notes of a bake's VM say. */
+export function markOf(order: Pick<BakeOrder, "definition" | "digest" | "vmid">, phase: Phase): BakeMark {
+  const { definition, digest, vmid } = order;
+  return { image: imageOf(order), digest, content: contentDigest(definition), vmid, phase };
 }
 
 /** @returns undefined when the notes have no such line, or more than one */
 export function notedBake(notes: string): BakeMark | undefined {
   const marks = notes.split("\n").flatMap((line) => {
-    const [, image = "", digest = "", vmid = "", word] = NOTE.exec(line) ?? [];
+    const [, image = "", digest = "", content = "", vmid = "", word] = NOTE.exec(line) ?? [];
     const phase = PHASES.find((one) => one === word);
-    return phase === undefined ? [] : [{ image, digest, vmid: Number(vmid), phase }];
+    return phase === undefined ? [] : [{ image, digest, content, vmid: Number(vmid), phase }];
   });
   return marks.length === 1 ? marks[0] : undefined;
 }

@@ -10,6 +10,7 @@ import {
   cdOf,
   imageOf,
   macOf,
+  markOf,
   templateTagsOf,
   vmNameOf,
 } from "../../domain/images/bake.ts";
@@ -86,14 +87,14 @@ async function putSeed(baking: Baking): Promise<void> {
 }
 
 async function createVm({ pve, order, stop }: Baking): Promise<void> {
-  const { vmid, place, digest, base } = order;
+  const { vmid, place, base } = order;
   const image = imageOf(order);
   say(`${image}: VM ${vmid} is made on ${place.host}, of ${base}`);
   const upid = await pve.post(`/nodes/${place.host}/qemu`, {
     vmid,
     name: vmNameOf(order),
     pool: place.pool,
-    description: bakeNote({ image, digest, vmid, phase: "made" }),
+    description: bakeNote(markOf(order, "made")),
     tags: BAKE_TAGS.join(";"),
     ostype: "l26",
     agent: "enabled=1",

@@ -1,7 +1,7 @@
 /** A bake that runs: what its parts share. */
 import type { Proxmox } from "../../clients/proxmox/client.ts";
 import { listVms, vmPath } from "../../clients/proxmox/vms.ts";
-import { imageOf, notedBake, notesWith, type BakeOrder, type Phase } from "../../domain/images/bake.ts";
+import { markOf, notedBake, notesWith, type BakeOrder, type Phase } from "../../domain/images/bake.ts";
 import { nextStep, type ObservedBakeVm } from "../../domain/images/bake-step.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { readBakeVm } from "./observe.ts";
@@ -53,7 +53,7 @@ export function notesOf(
   { notes }: Pick<ObservedBakeVm, "notes">,
   phase: Phase,
 ): string {
-  return notesWith(notes, { image: imageOf(order), digest: order.digest, vmid: order.vmid, phase });
+  return notesWith(notes, markOf(order, phase));
 }
 
 /** Changes the configuration of a VM that was proved right before. */

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ProvedVm } from "../../clients/proxmox/power.ts";
 import { listVms, readConfig, vmConfigOf, vmPath } from "../../clients/proxmox/vms.ts";
-import { imageOf, type BakeOrder } from "../../domain/images/bake.ts";
+import { imageOf, notedBake, type BakeOrder } from "../../domain/images/bake.ts";
 import { isPublished } from "../../domain/images/bake-step.ts";
 import { contentsDigest } from "../../domain/images/contents.ts";
 import { contentsOf } from "../../domain/images/measurement.ts";
@@ -41,6 +41,7 @@ export async function proveTemplate(proving: Proving, key: SigningKey | undefine
   await removeClone(proving);
   const known = await findRecord(proving, key);
   if (known !== undefined) return known;
+  await requireOwnScripts(proving);
   say(`${imageOf(bake)}: a clone of VM ${bake.vmid} is booted twice, and asked`);
   const answers = await askClone(proving);
   const record = await recordAnswers(proving, key, answers);
@@ -51,7 +52,7 @@ export async function proveTemplate(proving: Proving, key: SigningKey | undefine
 
 /** The record that the template names, if it is of this very template, signed as wanted, and its tests passed. */
 async function findRecord({ pve, order }: Proving, key: SigningKey | undefined): Promise<string | undefined> {
-  const { bake, records } = order;
+  const { records } = order;
   const template = await readTemplate({ pve, order });
   const digest = notedRecord(template.notes);
   if (digest === undefined) return undefined;
@@ -63,7 +64,7 @@ async function findRecord({ pve, order }: Proving, key: SigningKey | undefined):
   const isOfIt = subject.templates.some(
     ({ config, uuid }) => config === template.identity.config && uuid === template.identity.uuid,
   );
-  return isPassed && subject.definition === bake.digest && isOfIt ? digest : undefined;
+  return isPassed && subject.definition === template.digest && isOfIt ? digest : undefined;
 }
 
 async function readTemplate({ pve, order: { bake } }: Pick<Proving, "pve" | "order">) {
@@ -77,9 +78,24 @@ async function readTemplate({ pve, order: { bake } }: Pick<Proving, "pve" | "ord
   return {
     notes: options.get("description") ?? "",
     identity,
-    digest: vmConfigOf(row, at).digest,
+    /** Digest of the image. */
+    digest: notedBake(vm.notes)?.digest ?? "",
+    /** Fingerprint of the configuration. */
+    config: vmConfigOf(row, at).digest,
     madeOn: madeOn(options.get("meta")),
   };
+}
+
+/** Who did not bake a template cannot say how it was made. */
+async function requireOwnScripts(proving: Proving): Promise<void> {
+  const { bake } = proving.order;
+  const { digest } = await readTemplate(proving);
+  if (digest === bake.digest) return;
+  throw new UserError({
+    what: `${imageOf(bake)} was baked by another version of Evergreen, and has no record that it can be trusted by`,
+    where: `VM ${bake.vmid} on ${bake.place.host}: sha256:${digest}, and this version would bake sha256:${bake.digest}`,
+    todo: "give the definition another version, and bake that",
+  });
 }
 
 function noTemplate(bake: BakeOrder): UserError {
@@ -152,7 +168,7 @@ async function recordAnswers(proving: Proving, key: SigningKey | undefined, answ
   const description = [...notes, recordNote(digest)].join("\n");
   await pve.put(`${vmPath({ host: bake.place.host, vmid: bake.vmid })}/config`, {
     description,
-    digest: template.digest,
+    digest: template.config,
   });
   return digest;
 }

@@ -1,5 +1,5 @@
 import { Proxmox } from "../../clients/proxmox/client.ts";
-import { imageOf, type BakeOrder } from "../../domain/images/bake.ts";
+import { imageOf, notedBake, type BakeOrder } from "../../domain/images/bake.ts";
 import { UserError } from "../../runtime/errors.ts";
 import type { StepContext } from "../context.ts";
 import { runBake } from "../image/run.ts";
@@ -8,7 +8,7 @@ import { readSeed } from "../image/seed.ts";
 /** The template that a bake has made. */
 export interface Baked {
   image: string;
-  /** Digest of the image. */
+  /** Digest of the image: with that of the scripts which have baked it. */
   digest: string;
   vmid: number;
   host: string;
@@ -21,8 +21,9 @@ export interface Baked {
  * A template, or an unfinished bake, of the same image is taken up; of another one it is refused.
  */
 export async function bake({ pve, stop }: Pick<StepContext, "pve" | "stop">, order: BakeOrder): Promise<Baked> {
-  const { host, uuid } = await runBake({ pve, order, stop, cd: readSeed(order) });
-  return { image: imageOf(order), digest: order.digest, vmid: order.vmid, host, uuid };
+  const { host, uuid, notes } = await runBake({ pve, order, stop, cd: readSeed(order) });
+  const { digest } = notedBake(notes) ?? order;
+  return { image: imageOf(order), digest, vmid: order.vmid, host, uuid };
 }
 
 /** The variable with the token of bakes, `USER@REALM!ID=UUID`. */

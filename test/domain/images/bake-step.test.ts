@@ -5,6 +5,7 @@ import {
   cdNameOf,
   cdOf,
   imageOf,
+  markOf,
   isCdOf,
   macOf,
   notedBake,
@@ -12,6 +13,7 @@ import {
   PHASES,
   templateTagsOf,
   vmNameOf,
+  type BakeMark,
   type BakeOrder,
   type Phase,
 } from "../../../src/domain/images/bake.ts";
@@ -37,8 +39,7 @@ const order: BakeOrder = {
   evidence: "bakes",
 };
 
-const mark = (phase: Phase, changes: { digest?: string; vmid?: number; image?: string } = {}) =>
-  bakeNote({ image: imageOf(order), digest: order.digest, vmid: 9100, phase, ...changes });
+const mark = (phase: Phase, changes: Partial<BakeMark> = {}) => bakeNote({ ...markOf(order, phase), ...changes });
 
 /** A VM of the bake in a phase: off, with its CD, and as large as it shall be. */
 const vmIn = (phase: Phase, changes: Partial<ObservedBakeVm> = {}): ObservedBakeVm => ({
@@ -93,6 +94,11 @@ describe("the next step of a bake", () => {
     ["its template is ready", see(published(), []), "done"],
     ["its template is ready, and an upload of a killed run came late", see(published()), "remove-cd"],
     ["its template has a record", see(published({ notes: `${mark("baked")}\n${recordNote(sha("f"))}` }), []), "done"],
+    [
+      "an older Evergreen has baked its template by other scripts",
+      see(published({ notes: mark("baked", { digest: sha("1") }) }), []),
+      "done",
+    ],
     ["its template has lost a tag", see(published({ tags: ["evergreen"] }), []), "publish"],
     ["it was a template, and is none any more", see(published({ isTemplate: false }), []), "discard"],
   ];
@@ -114,7 +120,12 @@ describe("the next step of a bake", () => {
     ],
     [
       "another content of the same name was baked",
-      see(published({ notes: mark("baked", { digest: sha("1") }) })),
+      see(published({ notes: mark("baked", { digest: sha("1"), content: sha("2") }) })),
+      /was baked as VM 9100/,
+    ],
+    [
+      "a bake by other scripts is not at its end",
+      see(template({ notes: mark("sealed", { digest: sha("1") }) })),
       /was baked as VM 9100/,
     ],
     [
@@ -179,12 +190,7 @@ describe("the names of a bake", () => {
   });
 
   it("stay in the notes of a VM beside what others have written there", () => {
-    const notes = notesWith(`mine\n${mark("made")}\nyours`, {
-      image: imageOf(order),
-      digest: order.digest,
-      vmid: 9100,
-      phase: "begun",
-    });
+    const notes = notesWith(`mine\n${mark("made")}\nyours`, markOf(order, "begun"));
     assert.equal(notes, `${mark("begun")}\nmine\nyours`);
     assert.equal(notedBake(notes)?.phase, "begun");
     assert.equal(notedBake(notes.replace(": begun", ": resting")), undefined);
