@@ -99,15 +99,17 @@ function arrival(moving: readonly SlotPlan[], k: number, { kind, surge }: Strate
 
 /**
  * A handover waits for the handover `room` places before it: a sliding window without a barrier. Slots that are down
- * stand at the front of the window and are out from the start. Such a slot waits for no other; and when there are more
- * of them than `room`, no other slot is handed over before all but `room` of them serve again. Slots with an open
- * handover come next: they may have a node left to drain, which no slot that is down must wait for.
+ * stand at the front of the window, and then those with an open handover: both are out from the start, for what an open
+ * one has evicted may run nowhere. When there are more of them than `room`, no other slot is handed over before all but
+ * `room` of them are over. A slot that is down waits for no other, also not for an open one with a node left to drain;
+ * an open one without such a node drains nothing, and waits for nobody.
  */
 function handedOverAfter(slot: SlotPlan, { out, room }: { out: readonly SlotPlan[]; room: number }): number[] {
   if (isDown(slot)) return [];
   const k = out.indexOf(slot);
-  const down = out.filter(isDown).length;
-  const first = k - room < down ? out.slice(0, Math.max(0, down - room)) : [];
+  // An open slot is out itself: it waits for those that are down.
+  const alreadyOut = out.filter((one) => isDown(one) || (isOpen(one) && !isOpen(slot))).length;
+  const first = k - room < alreadyOut ? out.slice(0, Math.max(0, alreadyOut - room)) : [];
   return [...first.map((one) => one.slot), ...before(out, k, room)];
 }
 

@@ -77,7 +77,7 @@ describe("order", () => {
       [
         [1, [], []],
         [0, [1], [1]],
-        [2, [0], [0]],
+        [2, [0], [1, 0]],
       ],
     );
   });
@@ -205,6 +205,27 @@ describe("order", () => {
     ]);
   });
 
+  const openAt = (open: readonly number[], made: ReturnType<typeof plan>): ReturnType<typeof plan> => ({
+    ...made,
+    slots: made.slots.map((slot) => (open.includes(slot.slot) ? { ...slot, open: true as const } : slot)),
+  });
+
+  it("lets nobody else go while more handovers are open than may be out, also beside an agent that is down", () => {
+    const window = { surge: 4, maxUnavailable: 1 };
+    assert.deepEqual(handovers(openAt([0, 1], plan("rolling", [false, false, true, true], window))), [
+      [0, []],
+      [1, []],
+      [2, [0, 1]],
+      [3, [2]],
+    ]);
+    assert.deepEqual(handovers(downAt([0], openAt([1], plan("rolling", [true, false, true, false], window)))), [
+      [0, []],
+      [1, []],
+      [2, [0, 1]],
+      [3, []],
+    ]);
+  });
+
   it("takes room for agents whose host does not answer, and goes on one at a time at the least", () => {
     const away = (slots: readonly number[], maxUnavailable: number) => {
       const made = downAt(slots, plan("rolling", [true, true, true, false, false], { surge: 3, maxUnavailable }));
@@ -248,14 +269,15 @@ describe("order", () => {
       kind: fc.constantFrom("rolling" as const, "blueGreen" as const),
       moving: fc.array(fc.boolean(), { minLength: 1, maxLength: 12 }),
       down: fc.array(fc.nat(11), { maxLength: 4 }),
+      open: fc.array(fc.nat(11), { maxLength: 4 }),
       surge: fc.integer({ min: 1, max: 5 }),
       maxUnavailable: fc.integer({ min: 1, max: 5 }),
       choices: fc.infiniteStream(fc.nat()),
     });
     fc.assert(
-      fc.property(shape, ({ kind, moving, down, surge, maxUnavailable, choices }) => {
-        const edges = order(downAt(down, plan(kind, moving, { surge, maxUnavailable })));
-        const seen = carryOut(edges, { moving, down }, () => Number(choices.next().value));
+      fc.property(shape, ({ kind, moving, down, open, surge, maxUnavailable, choices }) => {
+        const edges = order(downAt(down, openAt(open, plan(kind, moving, { surge, maxUnavailable }))));
+        const seen = carryOut(edges, { moving, away: [...down, ...open] }, () => Number(choices.next().value));
         if (kind === "rolling") assert.ok(seen.extra <= surge, `${seen.extra} extra VMs`);
         if (kind === "rolling") assert.ok(seen.ahead <= surge, `${seen.ahead} VMs cloned ahead`);
         assert.ok(seen.out <= maxUnavailable, `${seen.out} out`);
@@ -272,7 +294,7 @@ type Stage = "none" | "vm" | "joined" | "out" | "done";
 /** Plays the edges in any order that they allow, one event after the other, and keeps the extremes. */
 function carryOut(
   edges: SlotOrder[],
-  { moving, down }: { moving: boolean[]; down: readonly number[] },
+  { moving, away }: { moving: boolean[]; away: readonly number[] },
   choose: () => number,
 ) {
   const stage = new Map<number, Stage>(edges.map((edge) => [edge.slot, "none"]));
@@ -306,12 +328,12 @@ function carryOut(
     // Whoever may start is not ahead.
     const waits = edges.filter((e) => moving[e.slot] && stage.get(e.slot) === "vm" && !done(e.join));
     seen.ahead = Math.max(seen.ahead, waits.length);
-    // Who is down is out until its slot is handed over; that it fell is nobody's doing.
-    const isDown = (e: SlotOrder) => down.includes(e.slot) && stage.get(e.slot) !== "done";
-    if (event.to === "out" && moving[event.slot] && !down.includes(event.slot))
+    // Who is down, or has an open handover, is out until its slot is handed over; that it came so is nobody's doing.
+    const isAway = (e: SlotOrder) => away.includes(e.slot) && stage.get(e.slot) !== "done";
+    if (event.to === "out" && moving[event.slot] && !away.includes(event.slot))
       seen.out = Math.max(
         seen.out,
-        edges.filter((e) => isDown(e) || (moving[e.slot] && stage.get(e.slot) === "out")).length,
+        edges.filter((e) => isAway(e) || (moving[e.slot] && stage.get(e.slot) === "out")).length,
       );
   }
   assert.ok(
