@@ -508,4 +508,32 @@ describe("agents that leave, in virtual time", function () {
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
+
+  for (const [title, wish, step] of [
+    ["whose slots are given up", ({ before }: Stage) => ({ ...before, slots: 1 }), "retire-demo-workers-"],
+    ["that are replaced", (stage: Stage) => stage.agentsOf(1), "handover-demo-workers-"],
+  ] as const)
+    it(`are not drained while a server does not serve: those ${title}`, async () => {
+      const workloads = [{ name: "app", replicas: 4, minAvailable: 1, slowestEnd: 1000, claims: false }];
+      const stage = new Stage(stageImages(), { servers: 3, agents: 3, workloads });
+      const { world } = stage;
+      const { objects } = world.cluster;
+      await stage.play(async () => {
+        const agents = [1100, 1101, 1102].map((vmid) => stage.nameOf(vmid));
+        const isDisturbed = () => agents.some((name) => objects.get("nodes", name)?.spec?.unschedulable !== undefined);
+        const { uuid } = stage.vm(1002);
+        const { address = "" } = world.cluster.control.etcd.members.find((one) => one.uuid === uuid) ?? {};
+        world.defect = (call) => {
+          const isAsked = call.path === "/readyz" && call.host.split(":")[0] === address;
+          const isDown = isAsked && call.process.name.startsWith(step);
+          return isDown ? status(500, "InternalError", "[-]etcd failed: reason withheld") : world.honest(call);
+        };
+        assert.equal(await stage.up(wish(stage)), "failed");
+        assert.match(stage.engine.why, /the control plane is not healthy, so nothing is disturbed: demo-servers-2-/);
+        assert.equal(isDisturbed(), false);
+        world.defect = undefined;
+        assert.equal(await stage.up(wish(stage)), "done", stage.engine.why);
+      });
+      assert.deepEqual(world.story.violations, []);
+    });
 });

@@ -231,8 +231,8 @@ function nodeResources(args: GraphArgs, node: PlacedNode, beforeVm: string[], be
       // waits for the control plane before and after its own join. An agent's waits until an incomplete one may go.
       limits: {
         update: lease + 2 * agent + shutdown + 4 * gate + join + retirementSeconds(site.timeouts),
-        // What it evicts runs elsewhere then.
-        delete: gate + retirementSeconds(site.timeouts) + startSeconds(site.timeouts),
+        // The control plane is healthy before, and what it evicts runs elsewhere then.
+        delete: 2 * gate + retirementSeconds(site.timeouts) + startSeconds(site.timeouts),
       },
     },
   ];
@@ -254,9 +254,9 @@ function handoverOf(args: GraphArgs, { slot, handover }: SlotOrder, gates: reado
     verb: "handover",
     environment: environmentOf(slotFacts(args, node)),
     rollout: poolName(args, "rollout"),
-    // What was evicted finds a place, and starts.
+    // Before each the control plane is healthy; what was evicted finds a place, and starts.
     limits: {
-      update: leaving * (timeouts.gate + retirementSeconds(timeouts)) + timeouts.gate + startSeconds(timeouts),
+      update: leaving * (2 * timeouts.gate + retirementSeconds(timeouts)) + timeouts.gate + startSeconds(timeouts),
     },
   };
 }
@@ -276,7 +276,7 @@ function gateOf(args: GraphArgs, joins: readonly string[]): StepResource[] {
 function verify(args: GraphArgs, after: string[]): StepResource {
   const { plan, site } = args;
   // Slots that are given up may hold incomplete nodes, which leave one after the other.
-  const leaving = plan.leaving.length * (2 * site.timeouts.gate + retirementSeconds(site.timeouts));
+  const leaving = plan.leaving.length * (3 * site.timeouts.gate + retirementSeconds(site.timeouts));
   return {
     ...poolStep(args, "verify", after),
     limits: { update: site.timeouts.gate + plan.strategy.soakSeconds + leaving },

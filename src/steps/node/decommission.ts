@@ -23,6 +23,7 @@ import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import { isFresh } from "../cluster/availability.ts";
 import {
+  awaitControlPlaneForAgents,
   awaitHealthyControlPlane,
   probeMembers,
   requireControllers,
@@ -56,7 +57,8 @@ interface Manner extends Decommissioning {
  * Decommissions a node: cordon, move its storage, evict, detach volumes, wipe, power off, delete its Node. Each part is
  * skipped when it was done before. A node that is dead while its VM runs is turned off instead of drained. Long waits
  * follow the observations that choose the parts, so a node whose state has changed by their end is processed from the
- * beginning. When the node cannot be drained, it resumes serving and its VM stays.
+ * beginning. When the node cannot be drained, it resumes serving and its VM stays. No agent is drained before the control
+ * plane is healthy.
  * @param mayBegin called after every wait, right before the node is disturbed, and again once its storage has moved.
  *   @default always allowed
  */
@@ -116,12 +118,17 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   const drains = node !== undefined && running && !dead && member !== false;
   if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
   if (node && running) await sayData(departing, options);
+  const mayBegin = async () => {
+    // Etcd's rules are those of servers: an agent only needs what it leaves behind to be well.
+    if (drains && departing.role === "agent") await awaitControlPlaneForAgents(context, input, access);
+    await given.mayBegin?.();
+  };
   // Renewing a lease may take long, and what was observed before is old then.
   await options.fence.check();
   const asked = momentNow();
-  await given.mayBegin?.();
+  await mayBegin();
   // Its first observations are old when a later one had to wait for an answer.
-  if (!isFresh(asked)) await given.mayBegin?.();
+  if (!isFresh(asked)) await mayBegin();
   const before = standing(running, seen);
   const now = isFresh(since) ? before : await readStanding(departing, options);
   if (before !== now) {
@@ -131,7 +138,7 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
     await decommission(await refresh(access.client, found), given, until);
     return;
   }
-  if (vm && node && drains) await drainNode({ ...departing, vm, storage }, node, vm, options);
+  if (vm && node && drains) await drainNode({ ...departing, vm, storage }, node, vm, { ...options, mayBegin });
   // Before a dead server is turned off: its etcd may have a vote still that the others need, and votes for its removal.
   const after = node && probe && member ? await leaveEtcd(departing, node, probe, options) : access;
   if (vm && dead) await turnOffDead(vm, departing, { ...options, access: after });

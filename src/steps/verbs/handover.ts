@@ -6,7 +6,7 @@ import { uncordon } from "../../clients/kubernetes/nodes.ts";
 import { readSlotRecord, writeFacts } from "../../clients/kubernetes/record.ts";
 import { listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
 import { retryUntilRoom, withDisruptionLease } from "../cluster/availability.ts";
-import { awaitControlPlaneForAgents, ControlPlaneRefusal } from "../cluster/control-plane.ts";
+import { ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import type { SlotInput } from "../input.ts";
 import { attributeFailure } from "../node/attribution.ts";
 import { isThere, findOtherNodes, refresh, type Decommissioning, type DepartingNode } from "../node/departing-nodes.ts";
@@ -87,7 +87,6 @@ async function handOver(
     await settled();
   } else {
     await withDisruptionLease(context, access, input, leaving, async (disruption, mayLeave) => {
-      if (input.role === "agent") await awaitControlPlaneForAgents(context, input, access);
       const work = { context, access, fence: allFences(slot, disruption), input };
       const nodes = new Set(leaving.flatMap(({ node, name }) => (node ? [name] : [])));
       await rememberDisplaced(client, input, nodes);
