@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { forgettingEvicted } from "./defects.ts";
 import type { Stored } from "./objects.ts";
 import { isPodReady } from "./pods.ts";
 import { Stage, stageImages } from "./stage.ts";
@@ -204,6 +205,91 @@ describe("a node that leaves for good, in virtual time", function () {
       await stage.world.time.sleep(600_000);
       assert.equal(await stage.up({ ...stage.before, slots: 1 }), "failed");
       assert.equal(objects.get("nodes", leaving[1] ?? ""), undefined);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("does not send its pods to one that leaves next, when no other has the labels that they ask for", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 4 });
+    const { objects } = stage.world.cluster;
+    await stage.play(async () => {
+      const leaving = [1101, 1102, 1103].map((vmid) => stage.nameOf(vmid));
+      for (const name of leaving) relabel(stage, name, "example.org/disk");
+      const app = { name: "app", replicas: 6, minAvailable: 0, slowestEnd: 1000, claims: false };
+      stage.world.cluster.pods.deploy({ ...app, selector: "example.org/disk" });
+      await stage.world.time.sleep(30_000);
+      const fewer = { ...stage.before, slots: 1 };
+      assert.equal(await stage.up(fewer), "failed");
+      assert.match(stage.engine.why, /where it is, leaves as well, and no node that stays has the labels/);
+      assert.equal(leaving.filter((name) => objects.get("nodes", name)).length, 2);
+      assert.equal(readyApps(stage), 6);
+      relabel(stage, stage.nameOf(1100), "example.org/disk");
+      assert.equal(await stage.up(fewer), "done", stage.engine.why);
+      assert.equal(readyApps(stage), 6);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+});
+
+/** Stories of nodes that a run has left which was killed after their joins, when the configuration is taken back. */
+describe("an incomplete node that has pods, in virtual time", function () {
+  this.timeout(120_000);
+
+  const blue = { kind: "blueGreen", surge: 4, maxUnavailable: 1, soakSeconds: 0 };
+
+  /** Kills a blue-green rollout once its new nodes have joined, and deploys what only they have the labels for. */
+  async function leaveIncomplete(stage: Stage): Promise<void> {
+    const { objects, pods } = stage.world.cluster;
+    const olds = [1100, 1101, 1102, 1103].map((vmid) => stage.nameOf(vmid));
+    const facts = () => objects.list("configmaps").filter(({ metadata }) => metadata.name.startsWith("slot-workers-"));
+    const joined = () => facts().filter(({ data }) => JSON.stringify(data).includes('\\"joined\\"')).length === 4;
+    assert.equal(await stage.dieAt({ ...stage.agentsOf(1), strategy: blue }, joined), "killed");
+    const names = objects.list("nodes").map(({ metadata }) => metadata.name);
+    for (const name of names.filter((one) => one.includes("-workers-") && !olds.includes(one)))
+      relabel(stage, name, "example.org/new");
+    const app = { name: "app", replicas: 8, minAvailable: 0, slowestEnd: 1000, claims: false };
+    pods.deploy({ ...app, selector: "example.org/new" });
+    await stage.world.time.sleep(60_000);
+    assert.equal(readyApps(stage), 8);
+  }
+
+  it("stays while what the one before had runs on nodes alone that leave as well", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 4, maxUnavailable: 3 });
+    await stage.play(async () => {
+      await leaveIncomplete(stage);
+      const back = { ...stage.before, strategy: blue };
+      for (const run of [1, 2]) {
+        assert.equal(await stage.up(back), "failed", `run ${run}`);
+        assert.match(stage.engine.why, /leaves as well, and no node that stays has the labels/);
+        assert.equal(readyApps(stage), 8);
+      }
+      relabel(stage, stage.nameOf(1100), "example.org/new");
+      assert.equal(await stage.up(back), "done", stage.engine.why);
+      assert.equal(readyApps(stage), 8);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
+  it("goes with all pods of the others, as the watcher sees, when a defective step forgets what it has evicted", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 4, maxUnavailable: 3 });
+    await stage.play(async () => {
+      await leaveIncomplete(stage);
+      forgettingEvicted(stage.world);
+      for (const pause of [120_000, 0]) {
+        await stage.up({ ...stage.before, strategy: blue });
+        await stage.world.time.sleep(pause);
+      }
+    });
+    assert.match(stage.world.story.violations.join("\n"), /a run is done, and what it evicted does not run: app-/);
+  });
+
+  it("goes while a rollout begins whose image makes its pods run", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 4, maxUnavailable: 3 });
+    await stage.play(async () => {
+      await leaveIncomplete(stage);
+      const next = { ...stage.agentsOf(2), strategy: blue, pool: { labels: { "example.org/new": "yes" } } };
+      assert.equal(await stage.up(next), "done", stage.engine.why);
+      assert.equal(readyApps(stage), 8);
     });
     assert.deepEqual(stage.world.story.violations, []);
   });

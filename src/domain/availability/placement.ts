@@ -1,11 +1,14 @@
 import { claimsOf, type DataPod } from "../drain/local-data.ts";
-import { controllerOf, hasFinished, isControlledBy, leaves, type DrainPod } from "../drain/drain.ts";
+import { mayRunOn, type SelectingPod } from "../drain/by-hand.ts";
+import type { AffinityNode } from "../drain/node-affinity.ts";
+import { controllerOf, hasFinished, isControlledBy, leaves } from "../drain/drain.ts";
+import { titleOf } from "../model/titles.ts";
 import type { Displaced, NamedController } from "../model/types.ts";
 import { cannotStart, hasStarted, whyNotStarted, type StartingPod } from "./starting.ts";
 
 /** The fields of a pod that describe its placement; Kubernetes' own Pod fits. */
 export interface PlacedPod extends Omit<StartingPod, "status"> {
-  spec?: NonNullable<DrainPod["spec"]> & NonNullable<DataPod["spec"]>;
+  spec?: NonNullable<SelectingPod["spec"]> & NonNullable<DataPod["spec"]>;
   status?: Omit<NonNullable<StartingPod["status"]>, "conditions"> & {
     conditions?:
       { type: string; status: string; reason?: string | undefined; message?: string | undefined }[] | undefined;
@@ -104,6 +107,37 @@ export function unstarted(
     return own.filter((pod) => isUnstarted(pod) && !usesAny(pod, kept)).map(whyNotStarted);
   });
 }
+
+/**
+ * The evicted pods that went to nodes which leave as well, and that no node which stays has the labels for, in words: they
+ * would go from one to the next until none is left.
+ * @param wanted number of pods that a controller wants now, where that is known
+ */
+export function transient(
+  pods: readonly PlacedPod[],
+  displaced: readonly Displaced[],
+  wanted: (controller: Displaced) => number | undefined,
+  { stay, leave }: Members,
+): string[] {
+  const isAway = ({ spec }: PlacedPod) => leave.has(spec?.nodeName ?? "");
+  return displaced.flatMap((controller) => {
+    const own = podsOf(pods, controller);
+    const homeless = own.filter((pod) => isAway(pod) && !stay.some((node) => mayRunOn(pod, node)));
+    const before = controller.pods - controller.unplaced;
+    const enough = own.length - homeless.length >= Math.min(before, wanted(controller) ?? before);
+    return enough ? [] : homeless.map(whyTransient);
+  });
+}
+
+/** The nodes that there are. */
+export interface Members {
+  stay: readonly AffinityNode[];
+  /** Names of those that leave. */
+  leave: ReadonlySet<string>;
+}
+
+const whyTransient = (pod: PlacedPod): string =>
+  `${titleOf(pod)}: ${pod.spec?.nodeName ?? ""}, where it is, leaves as well, and no node that stays has the labels that it asks for`;
 
 /**
  * Of the same controller in several lists the strictest that is said of it: it may have been looked at while some of its

@@ -197,7 +197,8 @@ function isBoundByName(pod: SelectingPod, { metadata }: HandNode, successor: str
   return mayRunOn(pod, { name, labels }) && !mayRunOn(pod, renamed);
 }
 
-function mayRunOn({ spec }: SelectingPod, node: AffinityNode): boolean {
+/** Whether the labels of a node are those that a pod asks for. */
+export function mayRunOn({ spec }: SelectingPod, node: AffinityNode): boolean {
   const required = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
   const selected = Object.entries(spec?.nodeSelector ?? {}).every(([key, value]) => node.labels[key] === value);
   return selected && (required === undefined || fitsNode(required, node, true));

@@ -3,7 +3,7 @@ import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import type { UserError } from "../../runtime/errors.ts";
 import { Changes } from "../../clients/kubernetes/changes.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import { namespacedPath, paths, type Pod } from "../../clients/kubernetes/types.ts";
+import { namespacedPath, paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { watch } from "../../clients/kubernetes/watch.ts";
 import type { Displaced } from "../../domain/model/types.ts";
 import type { StepContext } from "../context.ts";
@@ -13,11 +13,14 @@ import type { StepContext } from "../context.ts";
  */
 const lookMs = 5_000;
 
+/** How many pods a controller wants now; undefined: that cannot be read. */
+export type WantedOf = (controller: Displaced) => number | undefined;
+
 /** What is waited for, and what is said when it does not come. */
 export interface Waiting {
   /** How long, in seconds. */
   seconds: number;
-  left: (pods: readonly Pod[], wanted: (controller: Displaced) => number | undefined) => string[];
+  left: (pods: readonly Pod[], wanted: WantedOf, nodes: readonly Node[]) => string[];
   /** Controllers of which `left` asks how many pods they want. */
   displaced: readonly Displaced[];
   /** The error for pods that are left then. */
@@ -33,19 +36,20 @@ export async function awaitEvicted({ stop }: StepContext, client: Kubernetes, wa
     deadline.throwIfStopped();
     const changes = new Changes(AbortSignal.any([deadline.signal(), end.signal]));
     const pods = changes.follow(watch<Pod>(client, paths.pods, {}, changes.signal));
+    const nodes = changes.follow(watch<Node>(client, paths.nodes, {}, changes.signal));
     const wanted = new Wanted(client, waiting.displaced);
     while (await changes.next(lookMs)) {
-      const seen = pods();
-      if (seen === undefined) continue;
+      const [seen, members] = [pods(), nodes()];
+      if (seen === undefined || members === undefined) continue;
       await wanted.look();
-      left = waiting.left([...seen.values()], (one) => wanted.of(one));
+      left = waiting.left([...seen.values()], (one) => wanted.of(one), [...members.values()]);
       if (left.length === 0) return;
     }
     deadline.throwIfStopped();
     throw deadline.error(left.join("; "));
   } catch (error) {
     if (!(error instanceof DeadlineError)) throw error;
-    throw waiting.error(left.join("; ") || "the API has listed no pods", error);
+    throw waiting.error(left.join("; ") || "the API has not listed pods and nodes", error);
   } finally {
     end.abort();
   }
@@ -55,7 +59,7 @@ export async function awaitEvicted({ stop }: StepContext, client: Kubernetes, wa
 class Wanted {
   private readonly client: Kubernetes;
   private readonly controllers: readonly Displaced[];
-  private replicas: ReadonlyMap<Displaced, number | undefined> = new Map();
+  private replicas: ReadonlyMap<string, number | undefined> = new Map();
   private readAt = -Infinity;
 
   constructor(client: Kubernetes, controllers: readonly Displaced[]) {
@@ -64,13 +68,13 @@ class Wanted {
   }
 
   of(controller: Displaced): number | undefined {
-    return this.replicas.get(controller);
+    return this.replicas.get(keyOf(controller));
   }
 
   /** Reads again when `lookMs` have passed. While that fails, the last values count. */
   async look(): Promise<void> {
     if (clock.elapsed() - this.readAt < lookMs) return;
-    const read = async (one: Displaced) => [one, await readReplicas(this.client, one)] as const;
+    const read = async (one: Displaced) => [keyOf(one), await readReplicas(this.client, one)] as const;
     try {
       this.replicas = new Map(await Promise.all(this.controllers.map(read)));
     } catch (error) {
@@ -79,6 +83,8 @@ class Wanted {
     this.readAt = clock.elapsed();
   }
 }
+
+const keyOf = ({ namespace, kind, name }: Displaced): string => `${namespace}/${kind}/${name}`;
 
 const collections: Readonly<Record<string, string>> = { ReplicaSet: "replicasets", StatefulSet: "statefulsets" };
 

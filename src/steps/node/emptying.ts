@@ -1,16 +1,23 @@
 import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import { emptierOf, isReady } from "../../clients/kubernetes/nodes.ts";
+import { emptierOf, isReady, nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readKeptClaims, readPoolRecord, readSlotRecord, writeFacts } from "../../clients/kubernetes/record.ts";
-import type { Pod } from "../../clients/kubernetes/types.ts";
-import { strictest, unplaced, unscheduled, unstarted } from "../../domain/availability/placement.ts";
+import type { Node, Pod } from "../../clients/kubernetes/types.ts";
+import {
+  strictest,
+  transient,
+  unplaced,
+  unscheduled,
+  unstarted,
+  type Members,
+} from "../../domain/availability/placement.ts";
 import { hasStarted, startSeconds } from "../../domain/availability/starting.ts";
 import { leaves } from "../../domain/drain/drain.ts";
 import type { Displaced, NodeRecord, PoolRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
-import { awaitEvicted } from "./await-evicted.ts";
+import { awaitEvicted, type WantedOf } from "./await-evicted.ts";
 import { refresh, type DepartingNode } from "./departing-nodes.ts";
-import { apartFromRetired, GIVE_ROOM, rememberDisplaced } from "./placement.ts";
+import { apartFromRetired, findStaying, GIVE_ROOM, rememberDisplaced, type Staying } from "./placement.ts";
 import type { StepContext } from "../context.ts";
 
 /**
@@ -22,7 +29,7 @@ import type { StepContext } from "../context.ts";
 export type Emptying = "handover" | "retirement" | "incomplete";
 
 /** The place of a node that is emptied, and what bounds its waits. */
-type Place = Pick<SlotInput, "pool" | "role" | "slot" | "site">;
+type Place = Pick<SlotInput, "slot" | "site"> & Staying;
 
 /**
  * What was evicted before does not run yet, so that the next node is not emptied: nothing was disturbed, and no image is
@@ -44,26 +51,32 @@ export class EarlierWait extends UserError {}
 export async function awaitEarlier(
   context: StepContext,
   client: Kubernetes,
-  { pool, slot, site }: Place,
+  place: Place,
   { name, node, own }: DepartingNode,
   by: Emptying,
 ): Promise<void> {
   if (node === undefined || !isReady(node) || emptierOf(node) !== undefined || own?.phase === "retired") return;
+  const { pool, slot, site } = place;
   const record = await readPoolRecord(client, pool);
   const all = displacedIn(record.nodes);
   if (all.length === 0) return;
   const kept = await readKeptClaims(client);
+  // A node that leaves for good is of a generation that may leave as well.
+  const staying = await findStaying(client, by === "retirement" ? { pool, role: place.role } : place, record);
   const ended = displacedIn(ofEndedSlots(record));
   const takesNothing = (pods: readonly Pod[]) =>
     by === "incomplete" && !pods.some((pod) => pod.spec?.nodeName === name && leaves(pod) && hasStarted(pod));
   await awaitEvicted(context, client, {
     seconds: site.timeouts.gate,
-    displaced: by === "handover" ? ended : all,
-    left: (pods, wanted) => {
+    displaced: all,
+    left: (pods, wanted, nodes) => {
       if (takesNothing(pods)) return [];
-      const there = apartFromRetired(pods, record);
-      if (by !== "handover") return notRunning(there, all, wanted, kept);
-      return [...new Set([...unscheduled(pods, all, kept), ...unplaced(there, ended, wanted, kept)])];
+      const there = apartFromRetired(pods, record, nodes);
+      const members = staying(nodes);
+      const moving = transient(there, displacedIn(begunOf(record, nodes, members)), wanted, members);
+      if (by !== "handover") return [...notRunning(there, all, wanted, kept), ...moving];
+      const homeless = [...unscheduled(pods, all, kept), ...unplaced(there, ended, wanted, kept)];
+      return [...new Set([...homeless, ...moving])];
     },
     error: (left, cause) =>
       new EarlierWait(
@@ -102,18 +115,22 @@ export async function prepareEmptying(
 export async function awaitEvictedRun(
   context: StepContext,
   client: Kubernetes,
-  { pool, slot, node, vmid, site }: Pick<SlotInput, "pool" | "slot" | "node" | "vmid" | "site">,
+  { pool, role, slot, node, vmid, site }: Pick<SlotInput, "pool" | "role" | "slot" | "node" | "vmid" | "site">,
 ): Promise<void> {
-  const record = await readSlotRecord(client, pool, slot);
-  const own = record.nodes.find(({ name }) => name === node);
+  const own = (await readSlotRecord(client, pool, slot)).nodes.find(({ name }) => name === node);
   if (own?.displaced === undefined) return;
+  const record = await readPoolRecord(client, pool);
+  const staying = await findStaying(client, { pool, role }, record);
   const displaced = strictest(own.displaced);
   const kept = await readKeptClaims(client);
   const seconds = startSeconds(site.timeouts);
   await awaitEvicted(context, client, {
     seconds,
     displaced,
-    left: (pods, wanted) => notRunning(apartFromRetired(pods, record), displaced, wanted, kept),
+    left: (pods, wanted, nodes) => {
+      const there = apartFromRetired(pods, record, nodes);
+      return [...notRunning(there, displaced, wanted, kept), ...transient(there, displaced, wanted, staying(nodes))];
+    },
     error: (left, cause) =>
       new UserError(
         {
@@ -136,7 +153,7 @@ const MAKE_RUN =
 function notRunning(
   pods: readonly Pod[],
   displaced: readonly Displaced[],
-  wanted: (controller: Displaced) => number | undefined,
+  wanted: WantedOf,
   kept: ReadonlySet<string>,
 ): string[] {
   return [...unplaced(pods, displaced, wanted, kept), ...unstarted(pods, displaced, wanted, kept)];
@@ -149,4 +166,13 @@ const displacedIn = (nodes: readonly NodeRecord[]): Displaced[] =>
 function ofEndedSlots({ nodes }: PoolRecord): NodeRecord[] {
   const slots = new Set(nodes.filter(({ phase }) => phase !== "retired").map(({ slot }) => slot));
   return nodes.filter(({ slot }) => !slots.has(slot));
+}
+
+/**
+ * The nodes of which what is recorded was evicted, or has begun to be: those that have left or are being emptied, and those
+ * that stay, to which a slot is handed over. A node that is to leave has it in its record a moment earlier.
+ */
+function begunOf(record: PoolRecord, nodes: readonly Node[], { leave }: Members): NodeRecord[] {
+  const waits = new Set(nodes.filter((node) => emptierOf(node) === undefined).map(nameOf));
+  return record.nodes.filter(({ name, phase }) => phase === "retired" || !leave.has(name) || !waits.has(name));
 }

@@ -1,10 +1,14 @@
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import { readKeptClaims, writeFacts } from "../../clients/kubernetes/record.ts";
-import { paths, type Pod } from "../../clients/kubernetes/types.ts";
-import { displacedFrom, strictest, unplaced } from "../../domain/availability/placement.ts";
-import type { Displaced, PoolRecord } from "../../domain/model/types.ts";
+import { readWantedSlots } from "../../clients/kubernetes/cluster-record.ts";
+import { affinityNodeOf } from "../../clients/kubernetes/local-data.ts";
+import { emptierOf, isReady, nameOf } from "../../clients/kubernetes/nodes.ts";
+import { readKeptClaims, readPoolRecord, writeFacts } from "../../clients/kubernetes/record.ts";
+import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
+import { displacedFrom, strictest, transient, unplaced, type Members } from "../../domain/availability/placement.ts";
+import type { StepPlan } from "../../domain/model/step-environment.ts";
+import type { Displaced, NodeRecord, PoolRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
 import { awaitEvicted } from "./await-evicted.ts";
 import { readNodeView, type NodeView } from "./node-view.ts";
@@ -45,10 +49,39 @@ function has(some: readonly Displaced[], { namespace, kind, name }: Displaced): 
   return some.some((one) => one.namespace === namespace && one.kind === kind && one.name === name);
 }
 
-/** The pods that are not on nodes of the record that have left: the garbage collector takes up to a minute for these. */
-export function apartFromRetired(pods: readonly Pod[], { nodes }: PoolRecord): Pod[] {
-  const gone = new Set(nodes.filter(({ phase }) => phase === "retired").map(({ name }) => name));
+/**
+ * The pods that are not on nodes of the record that have left: the garbage collector takes up to a minute for these. A node
+ * may have come back since the record was read.
+ */
+export function apartFromRetired(pods: readonly Pod[], record: PoolRecord, nodes: readonly Node[]): Pod[] {
+  const back = new Set(nodes.filter((node) => isReady(node) && emptierOf(node) === undefined).map(nameOf));
+  const retired = record.nodes.filter(({ name, phase }) => phase === "retired" && !back.has(name));
+  const gone = new Set(retired.map(({ name }) => name));
   return pods.filter((pod) => !gone.has(pod.spec?.nodeName ?? ""));
+}
+
+/** Whose nodes are looked at: those of a generation that comes, or of a plan, stay although they have no slot yet. */
+export type Staying = Pick<SlotInput, "pool" | "role"> & { generation?: string; plan?: StepPlan };
+
+/**
+ * Which nodes stay and which leave, of those that there are: nodes of the pool leave whose slot is not wanted any more, or that an
+ * unfinished run has left.
+ */
+export async function findStaying(
+  client: Kubernetes,
+  { pool, role, generation, plan }: Staying,
+  { nodes }: PoolRecord,
+): Promise<(all: readonly Node[]) => Members> {
+  const isWanted = await readWantedSlots(client, pool, role);
+  const comes = (one: NodeRecord) =>
+    one.generation === generation || plan?.slots.some(({ name }) => name === one.name) === true;
+  const isLeft = (one: NodeRecord) => (one.phase === "made" || one.phase === "joined") && !comes(one);
+  const gone = nodes.filter((one) => one.phase === "retired" || !isWanted(one.slot) || isLeft(one));
+  const names = new Set(gone.map(({ name }) => name));
+  return (all) => ({
+    stay: all.filter((node) => !names.has(nameOf(node))).map(affinityNodeOf),
+    leave: new Set(all.map(nameOf).filter((name) => names.has(name))),
+  });
 }
 
 /**
@@ -56,15 +89,19 @@ export function apartFromRetired(pods: readonly Pod[], { nodes }: PoolRecord): P
  * @throws UserError that names the pods: no other node is drained before they have a place. No image is to blame
  */
 export async function awaitPlaced(context: StepContext, client: Kubernetes, input: SlotInput): Promise<void> {
-  const { record } = await readNodeView(client, input);
+  const record = await readPoolRecord(client, input.pool);
   const displaced = owed(record, input);
   if (displaced.length === 0) return;
+  const staying = await findStaying(client, input, record);
   const kept = await readKeptClaims(client);
   const seconds = input.site.timeouts.gate;
   await awaitEvicted(context, client, {
     seconds,
     displaced,
-    left: (pods, wanted) => unplaced(apartFromRetired(pods, record), displaced, wanted, kept),
+    left: (pods, wanted, nodes) => {
+      const there = apartFromRetired(pods, record, nodes);
+      return [...unplaced(there, displaced, wanted, kept), ...transient(there, displaced, wanted, staying(nodes))];
+    },
     error: (left, cause) =>
       new UserError(
         {

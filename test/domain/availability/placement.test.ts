@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import {
   displacedFrom,
   strictest,
+  transient,
   unplaced,
   unstarted,
   type PlacedPod,
@@ -160,4 +161,29 @@ describe("what was evicted and has a place", () => {
     assert.deepEqual(strictest([later, other, before]), [before, other]);
     assert.deepEqual(strictest([later, later]), [later]);
   });
+});
+
+describe("what was evicted and went to a node that leaves as well", () => {
+  const before = { ...web, pods: 2, unplaced: 0 };
+  const asking = (name: string, node: string): PlacedPod => ({
+    ...pod(name, { node }),
+    spec: { nodeName: node, nodeSelector: { disk: "ssd" } },
+  });
+  const plain = { name: "stays", labels: {} };
+  const fitting = { name: "stays", labels: { disk: "ssd" } };
+  const both = [asking("a", "leaves"), asking("b", "leaves")];
+  const cases: [when: string, pods: PlacedPod[], stay: typeof plain | typeof fitting, wants: number, left: number][] = [
+    ["no node that stays has the labels", both, plain, 2, 2],
+    ["one that stays has the labels", both, fitting, 2, 0],
+    ["it asks for nothing", [pod("a", { node: "leaves" }), pod("b", { node: "leaves" })], plain, 2, 0],
+    ["it is on a node that stays", [asking("a", "stays"), asking("b", "stays")], plain, 2, 0],
+    ["as many as are wanted by now are on a node that stays", [asking("a", "stays"), both[1] ?? plain], plain, 1, 0],
+    ["none is wanted any more", both, plain, 0, 0],
+  ] as never;
+  for (const [when, pods, stay, wants, left] of cases)
+    it(`${left === 0 ? "has a place" : "is named"} when ${when}`, () => {
+      const names = transient(pods, [before], () => wants, { stay: [stay], leave: new Set(["leaves"]) });
+      assert.equal(names.length, left);
+      for (const one of names) assert.match(one, /^shop\/[ab]: leaves, where it is, leaves as well/);
+    });
 });
