@@ -1,7 +1,7 @@
 import { ownedBy, stateOf, type Decision, type Situation } from "./situation.ts";
 import { soakOf, waitFor } from "./soak.ts";
 import { compareVersions, parseVersion } from "../versions/versions.ts";
-import { isHealthy, type SlotState } from "./slot-state.ts";
+import { isHandoverOpen, isHealthy, type SlotState } from "./slot-state.ts";
 import { isStuck } from "./unreachable.ts";
 import type {
   Generation,
@@ -72,6 +72,9 @@ function isBelowServers({ pool, slots, record }: Situation, { spec }: Generation
 /** What leads on when a node is dead whose slot is not among those of the canary. */
 export const waysPastCanary =
   "what cannot be brought back goes when `canary` is raised or taken out, or its VM deleted and `evergreen repair` run";
+
+/** The same for slots with an open handover. */
+const waysPastOpen = "where only another image can start it, raise `canary` or take it out";
 
 const WAYS_OUT = "to go on: change the pool's content, or raise its `rollout` counter to try the same content again";
 
@@ -155,17 +158,21 @@ function isAllTriedSince(
 }
 
 /**
- * The first slots move, preferably those that have moved already, then those whose node is down, which may be past
- * mending by anything but a successor; no other slot moves until their soak is over.
+ * The first slots move, preferably those that have moved already, then those with an open handover, which hold all others
+ * while what was evicted for them does not run, then those whose node is down: only a successor may mend either. No other
+ * slot moves until their soak is over.
  */
 function canary(situation: Situation, count: number): Decision {
   const { pool, wanted } = situation;
   const here = ownedBy(situation, wanted.id);
   const isDown = ({ owner }: SlotState) => owner !== undefined && !isHealthy(owner);
   const others = situation.slots.filter((slot) => !here.includes(slot) && !isStuck(slot));
-  const rest = others.toSorted((a, b) => Number(isDown(b)) - Number(isDown(a)));
+  const isOpen = ({ slot }: SlotState) => pool.role === "agent" && isHandoverOpen(situation.record, slot);
+  const rank = (slot: SlotState) => (isOpen(slot) ? 0 : isDown(slot) ? 1 : 2);
+  const rest = others.toSorted((a, b) => rank(a) - rank(b));
   const moving = new Set([...here, ...rest].slice(0, count));
   const down = others.flatMap((slot) => (isDown(slot) && !moving.has(slot) ? (slot.owner?.name ?? []) : []));
+  const open = others.filter((slot) => isOpen(slot) && !moving.has(slot)).map(({ slot }) => slot);
   const { soakSeconds } = pool.strategy;
   return {
     kind: "canary",
@@ -176,6 +183,7 @@ function canary(situation: Situation, count: number): Decision {
     why: [
       `${count} of ${pool.slots} slots first; a run after their soak of ${soakSeconds} s goes on with the others`,
       ...(down.length === 0 ? [] : [`${down.join(", ")} stay until then, and have to serve: ${waysPastCanary}`]),
+      ...(open.length === 0 ? [] : [`what was evicted for slots ${open.join(", ")} has to run: ${waysPastOpen}`]),
     ],
   };
 }

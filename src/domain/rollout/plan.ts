@@ -11,6 +11,7 @@ import { serverProblems } from "./servers.ts";
 import {
   hasJoined as isRecordedMember,
   hasServed,
+  isHandoverOpen,
   isHealthy,
   slotStates,
   standsIn,
@@ -235,14 +236,6 @@ function placed(
     const names = replaces.map((one) => one.name);
     return [{ slot: state.slot, generation, name, ...place, replaces: names, ...away, ...down, ...voter, ...open }];
   });
-}
-
-/**
- * Whether the record says of a node of the slot what was evicted for it. The node that left is no member any more when
- * its VM was handed back or is kept, so nothing else of the slot shows it.
- */
-function isHandoverOpen(record: PoolRecord | undefined, slot: number): boolean {
-  return record?.nodes.some((node) => node.slot === slot && (node.displaced ?? []).length > 0) ?? false;
 }
 
 /**

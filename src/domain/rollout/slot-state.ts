@@ -105,3 +105,11 @@ export function standsIn(role: Role, member: Member, { owner }: SlotState): bool
   const mayBeReady = isHealthy(member) || (member.vm?.running === true && member.record?.phase === "made");
   return role === "agent" && mayBeReady;
 }
+
+/**
+ * Whether the record says of a node of the slot what was evicted for it. The node that left is no member any more when
+ * its VM was handed back or is kept, so nothing else of the slot shows it.
+ */
+export function isHandoverOpen(record: PoolRecord | undefined, slot: number): boolean {
+  return record?.nodes.some((node) => node.slot === slot && (node.displaced ?? []).length > 0) ?? false;
+}

@@ -70,6 +70,24 @@ describe("words of a plan", () => {
     ]);
   });
 
+  it("name open handovers that a canary leaves where they are, and put one before a node that is down", () => {
+    const pool = poolOf(B, { strategy: { canary: { nodes: 1 }, soakSeconds: 60 } });
+    const held: Held[] = settled(A).map((one) => ({ ...one, well: one.slot !== 1 }));
+    const at = world(held, PROVED_A);
+    for (const node of at.record?.nodes ?? [])
+      if (node.slot >= 2)
+        node.displaced = [{ namespace: "shop", kind: "ReplicaSet", name: "web", pods: 1, unplaced: 0 }];
+    const plan = planned(pool, at);
+    assert.deepEqual(
+      plan.slots.map(({ generation }) => generation.id),
+      [ID.a, ID.a, ID.b, ID.a],
+    );
+    assert.deepEqual(plan.words.slice(2, 4), [
+      `  ${nameOf(1, A)} stay until then, and have to serve: ${waysPastCanary}`,
+      "  what was evicted for slots 3 has to run: where only another image can start it, raise `canary` or take it out",
+    ]);
+  });
+
   it("tell until when a soak runs", () => {
     const pool = poolOf(B, { strategy: { canary: { nodes: 1 }, soakSeconds: 7200 } });
     const held: Held[] = [{ slot: 0, spec: B, phase: "handedOver" }, ...settled(A, 3, 1)];
