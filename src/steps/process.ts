@@ -7,9 +7,18 @@ const engineSecrets = /^PULUMI_(CONFIG|.*PASSPHRASE|ACCESS_TOKEN|BACKEND_URL)/;
 /** Credentials of the backup bucket, which are the same variables as those of the engine's state backend. */
 const awsSecrets = /^AWS_/;
 
+/** The key that signs records of images, and the token that makes them. */
+const imageKey = /^EVERGREEN_IMAGE_KEY$/;
+const bakeToken = /^EVERGREEN_BAKE_API_TOKEN$/;
+
 /** Removes from the environment the secrets of the engine and those that this verb does not need. */
 export function scrub(environment: Record<string, string | undefined>, verb: string): void {
-  const secrets = verb === "snapshot" ? [engineSecrets] : [engineSecrets, awsSecrets];
+  const secrets = [
+    engineSecrets,
+    ...(verb === "snapshot" ? [] : [awsSecrets]),
+    ...(verb === "bake" || verb === "prove" ? [] : [bakeToken]),
+    ...(verb === "prove" ? [] : [imageKey]),
+  ];
   for (const name of Object.keys(environment))
     if (secrets.some((secret) => secret.test(name))) Reflect.deleteProperty(environment, name);
 }

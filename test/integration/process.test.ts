@@ -33,6 +33,20 @@ describe("the process of a step", () => {
     assert.deepEqual(Object.keys(environment).sort(), ["PATH", "PROXMOX_VE_API_TOKEN", "PULUMI_COMMAND_STDOUT"]);
   });
 
+  it("keeps the token of bakes, and the key of records, for the verbs that use them", () => {
+    const left = (verb: string) => {
+      const environment: Record<string, string | undefined> = {
+        EVERGREEN_BAKE_API_TOKEN: "t",
+        EVERGREEN_IMAGE_KEY: "k",
+      };
+      scrub(environment, verb);
+      return Object.keys(environment);
+    };
+    assert.deepEqual(left("prove"), ["EVERGREEN_BAKE_API_TOKEN", "EVERGREEN_IMAGE_KEY"]);
+    assert.deepEqual(left("bake"), ["EVERGREEN_BAKE_API_TOKEN"]);
+    assert.deepEqual(left("join"), []);
+  });
+
   it("keeps the credentials of the bucket for the one verb that looks into it", () => {
     const left = (verb: string) => {
       const environment: Record<string, string | undefined> = { AWS_SECRET_ACCESS_KEY: "s", AWS_SESSION_TOKEN: "t" };

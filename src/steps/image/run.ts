@@ -14,6 +14,7 @@ import { BakeFailed, type Baking } from "./baking.ts";
 import { clearBake } from "./discard.ts";
 import { isUnanswered, readLogs } from "./guest.ts";
 import { observeBake } from "./observe.ts";
+import { requireBakeSite } from "./preflight.ts";
 
 /** For how long nobody may answer before the run ends, in milliseconds: a host restarts in that time. */
 const SILENCE_MS = 600_000;
@@ -53,6 +54,8 @@ export async function runBake(baking: Baking): Promise<ObservedBakeVm> {
       if (step.do === "done") continue;
       if (step.do === "discard" && (troubles.discards += 1) > MOST_DISCARDS)
         throw new BakeFailed(troubles.refused?.error.message ?? step.why);
+      // The first thing that is made.
+      if (step.do === "upload") await requireBakeSite(pve, order);
       await carryOut(baking, step);
       troubles.silentSince = undefined;
       troubles.refused = undefined;
