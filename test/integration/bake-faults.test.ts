@@ -106,4 +106,17 @@ describe("a bake that fails", function () {
       };
       assert.match((await failureOf(stage.order())).message, /^the bake of .* failed: no, said the storage \(500/);
     });
+
+  it("is taken away also when the start of a killed run has its effect between stop and destroy", async () => {
+    const { bench } = stage.lab;
+    stage.lab.rack.bakeFaults = [{ fault: "fails", stage: "units" }];
+    let restarts = 0;
+    bench.dc.fault = (moment, { method, endpoint }) => {
+      const isDestroy = method === "DELETE" && endpoint === "nodes/{node}/qemu/{vmid}";
+      if (moment !== "before" || !isDestroy || (restarts += 1) > 1) return undefined;
+      return { hold: () => bench.task("POST", "nodes/pve1/qemu/9100/status/start").then(() => false) };
+    };
+    await failureOf(stage.order());
+    assert.ok(restarts > 1);
+  });
 });

@@ -4,8 +4,8 @@ import { ProxmoxError } from "../../clients/proxmox/errors.ts";
 import { stopVm } from "../../clients/proxmox/power.ts";
 import { awaitTask, TaskError } from "../../clients/proxmox/task.ts";
 import { findTaken, vmPath } from "../../clients/proxmox/vms.ts";
-import { cdOf, imageOf } from "../../domain/images/bake.ts";
-import { mayDiscard } from "../../domain/images/bake-step.ts";
+import { cdOf, imageOf, type BakeOrder } from "../../domain/images/bake.ts";
+import { mayDiscard, type ObservedBakeVm } from "../../domain/images/bake-step.ts";
 import { Deadline } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { findBakeVm, type Baking } from "./baking.ts";
@@ -36,34 +36,44 @@ export async function awaitUnlocked({ pve, order, stop }: Baking): Promise<void>
   );
 }
 
+/** How often a VM is stopped and destroyed: the start of a run that was killed may only now have its effect. */
+const MOST_TRIES = 3;
+
 /** Destroys the VM of a bake. @throws UserError when it is none, or a template that nodes may have */
 export async function destroyBakeVm(baking: Baking): Promise<void> {
   const { pve, order, stop } = baking;
-  const vm = await findBakeVm(baking);
-  if (vm === undefined) return;
-  const { host, name, uuid, isRunning } = vm;
-  if (!mayDiscard(order, vm))
-    throw new UserError({
-      what: `VM ${order.vmid} (${name}) is not destroyed: it is no unfinished bake of ${imageOf(order)} now`,
-      where: `VM ${order.vmid} on ${host}`,
-      todo: "nothing was done to it. Look at it in Proxmox, then run again",
-    });
   const { vmid } = order;
-  if (isRunning) await stopVm(pve, { vmid, host, name, uuid }, { stop });
-  // Minutes may have passed.
-  const now = await findBakeVm(baking);
-  if (now?.uuid !== uuid || !mayDiscard(order, now)) return;
-  try {
-    const upid = await pve.delete(vmPath({ vmid, host: now.host }), {
-      purge: true,
-      "destroy-unreferenced-disks": true,
-    });
-    await awaitTask(pve, upid, new Deadline(`the destruction of ${name}`, DESTROY_SECONDS, stop));
-  } catch (error) {
-    const isRefused = error instanceof TaskError || error instanceof ProxmoxError;
-    // An earlier destroy whose answer was lost may have been quicker.
-    if (!isRefused || (await findTaken(pve, [vmid])).length > 0) throw error;
+  for (let tries = 1; ; tries += 1) {
+    const vm = await findBakeVm(baking);
+    if (vm === undefined) return;
+    if (!mayDiscard(order, vm)) throw notDiscarded(order, vm);
+    if (vm.isRunning) await stopVm(pve, { ...vm, vmid }, { stop });
+    // Minutes may have passed.
+    const now = await findBakeVm(baking);
+    if (now?.uuid !== vm.uuid || !mayDiscard(order, now)) return;
+    try {
+      await sendDestroy(baking, now);
+      return;
+    } catch (error) {
+      const isRefused = error instanceof TaskError || error instanceof ProxmoxError;
+      // An earlier destroy whose answer was lost may have been quicker.
+      if (isRefused && (await findTaken(pve, [vmid])).length === 0) return;
+      if (!isRefused || tries === MOST_TRIES) throw error;
+    }
   }
+}
+
+async function sendDestroy({ pve, order: { vmid }, stop }: Baking, { host, name }: ObservedBakeVm): Promise<void> {
+  const upid = await pve.delete(vmPath({ vmid, host }), { purge: true, "destroy-unreferenced-disks": true });
+  await awaitTask(pve, upid, new Deadline(`the destruction of ${name}`, DESTROY_SECONDS, stop));
+}
+
+function notDiscarded(order: BakeOrder, { name, host }: ObservedBakeVm): UserError {
+  return new UserError({
+    what: `VM ${order.vmid} (${name}) is not destroyed: it is no unfinished bake of ${imageOf(order)} now`,
+    where: `VM ${order.vmid} on ${host}`,
+    todo: "nothing was done to it. Look at it in Proxmox, then run again",
+  });
 }
 
 /**
