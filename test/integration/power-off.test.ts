@@ -15,6 +15,7 @@ const proved: VmConfig = {
   digest: "d",
 };
 const site = { timeouts: defaultTimeouts } as Site;
+const fence = { check: () => Promise.resolve(), requireOwned: () => Promise.resolve() };
 
 describe("turning a VM off", () => {
   /** @returns the writes, in their order. @param name what it is called by the time of the shutdown */
@@ -33,9 +34,11 @@ describe("turning a VM off", () => {
       pve.seen
         .filter(({ method }) => method !== "GET")
         .map(({ path, parameters }) => [path.split("/").at(-1), parameters.digest ?? parameters.forceStop]);
-    await powerOff(run, { ...proved, onBoot: told.onBoot ?? true }, told.running, site).catch((error: unknown) => {
-      throw new Error(`${String(error)} after ${JSON.stringify(writes())}`);
-    });
+    await powerOff(run, { ...proved, onBoot: told.onBoot ?? true }, told.running, { site, fence }).catch(
+      (error: unknown) => {
+        throw new Error(`${String(error)} after ${JSON.stringify(writes())}`);
+      },
+    );
     return writes();
   };
   const [config, shutdown] = [
@@ -71,7 +74,6 @@ describe("turning a VM off", () => {
       mayTearDown: false,
       previous: "",
     };
-    const fence = { check: () => Promise.resolve(), requireOwned: () => Promise.resolve() };
     const vm = { ...proved, status: "unknown" as const, pool: "nodes" };
     const off = (running: boolean) =>
       switchOff(vm, running, { ...proved, uuid: undefined }, { context: run, fence, input: { cluster: "demo", site } });

@@ -42,8 +42,16 @@ export async function start(pve: Proxmox, vm: ProvedVm, stop?: AbortSignal): Pro
  * does not answer shows nothing about the guest.
  * @param graceSeconds time that the guest gets to shut down
  * @param stop ends the waits: the shutdown goes on in Proxmox
+ * @param mayCut called before each request to cut the power, which follows a wait. It throws when that may not be done
+ *   any more
  */
-export async function turnOff(pve: Proxmox, vm: ProvedVm, graceSeconds: number, stop?: AbortSignal): Promise<void> {
+export async function turnOff(
+  pve: Proxmox,
+  vm: ProvedVm,
+  graceSeconds: number,
+  stop?: AbortSignal,
+  mayCut?: () => Promise<void>,
+): Promise<void> {
   try {
     await shutdown(pve, vm, graceSeconds, stop);
     // The task of a VM under HA only passes the request to HA, and ends at once.
@@ -53,7 +61,7 @@ export async function turnOff(pve: Proxmox, vm: ProvedVm, graceSeconds: number, 
     say(`${vm.name}: ${error.message}; the power is cut`);
     // Minutes may have passed, and its VMID may belong to another VM by now.
     const now = await proveVm(pve, vm.host, { ...vm, tags: [] });
-    await stopVm(pve, { ...vm, host: now.host }, { stop });
+    await stopVm(pve, { ...vm, host: now.host }, { stop, mayCut });
   }
 }
 
@@ -73,6 +81,12 @@ async function awaitOff(pve: Proxmox, vm: ProvedVm, seconds: number, stop?: Abor
   );
 }
 
+interface StopOptions {
+  seconds?: number;
+  stop?: AbortSignal | undefined;
+  mayCut?: (() => Promise<void>) | undefined;
+}
+
 /**
  * Cuts the power, and checks until the VM is off: the task of a VM under HA only passes the request to HA, and ends at
  * once. A shutdown of ours that still waits for the guest is overruled. A shutdown of another client is not, because a
@@ -83,7 +97,7 @@ async function awaitOff(pve: Proxmox, vm: ProvedVm, seconds: number, stop?: Abor
 export async function stopVm(
   pve: Proxmox,
   vm: ProvedVm,
-  { seconds = stopSeconds, stop }: { seconds?: number; stop?: AbortSignal | undefined } = {},
+  { seconds = stopSeconds, stop, mayCut }: StopOptions = {},
 ): Promise<void> {
   const deadline = new Deadline(`the stop of ${vm.name}`, seconds, stop);
   let held: string | undefined;
@@ -92,6 +106,7 @@ export async function stopVm(
     1000,
     async () => {
       if (!told) {
+        await mayCut?.();
         const holder = await requestStop(pve, vm, deadline);
         if (holder !== undefined && held === undefined)
           say(`${vm.name}: another task in Proxmox holds it, as a shutdown that waits for the guest; it is waited for`);

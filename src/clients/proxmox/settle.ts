@@ -31,6 +31,8 @@ export function standingOf({ onBoot, tags }: Pick<VmConfig, "onBoot" | "tags">):
  * A backup, a snapshot or a migration locks a VM, which may be elsewhere afterwards, and a Proxmox cluster without a
  * quorum accepts no write at all. Each try is bound by its digest to the VM that was proved right before.
  * @param config the VM that was proved
+ * @param mayWrite called before each try, so that whatever decides on the write is read after the wait for a lock. It
+ *   throws when the write may not be made any more
  * @returns the VM that was proved right before the write that was accepted
  * @throws VmBusy with the reason, when the write was not accepted in time
  * @throws IdentityError when the VM has become another one meanwhile
@@ -41,12 +43,14 @@ export async function writeStanding(
   expected: ExpectedVm,
   standing: Standing,
   deadline: Deadline,
+  mayWrite: () => Promise<void> = () => Promise.resolve(),
 ): Promise<VmConfig> {
   let now = config;
   let why = "";
   const written = deadline.poll(
     1000,
     async () => {
+      if (now.lock === undefined) await mayWrite();
       const held = now.lock === undefined ? await tryWrite(pve, now, standing) : lockedWords(now.lock);
       if (held === undefined) return now;
       if (held !== why) say(`${expected.name}: ${held}; it is waited for`);

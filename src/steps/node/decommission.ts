@@ -6,6 +6,7 @@ import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { awaitControllers } from "../../clients/kubernetes/controllers.ts";
 import { drain } from "../../clients/kubernetes/eviction.ts";
+import { readClusterUid } from "../../clients/kubernetes/cluster-uid.ts";
 import { proveGone } from "../../clients/kubernetes/gone.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { removeMember } from "../../clients/kubernetes/etcd.ts";
@@ -16,7 +17,7 @@ import type { ServerNode } from "../../clients/kubernetes/servers.ts";
 import type { Node } from "../../clients/kubernetes/types.ts";
 import { awaitDetached } from "../../clients/kubernetes/volumes.ts";
 import { requireUnprotected } from "../../clients/proxmox/destroy.ts";
-import type { ExpectedVm } from "../../clients/proxmox/identity.ts";
+import { proveVm, type ExpectedVm } from "../../clients/proxmox/identity.ts";
 import { unmark } from "../../clients/proxmox/marks.ts";
 import { isRunning, type ListedVm } from "../../clients/proxmox/vms.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
@@ -35,8 +36,10 @@ import { requireDataMayGo, sayData } from "./data.ts";
 import { refresh, type Decommissioning, type DepartingNode } from "./departing-nodes.ts";
 import { isKnownDead, turnOffDead } from "./dead-node.ts";
 import { requireMayDrain } from "./forecast.ts";
+import { isVoterOf, lastLook, StandingChanged, uncordoned } from "./last-look.ts";
 import { requireChangeable, switchOff } from "./power-off.ts";
-import { allFences, attemptQuietly, type StepContext } from "../context.ts";
+import { powerOn } from "./power-on.ts";
+import { attemptQuietly, type StepContext } from "../context.ts";
 import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
 import { resumeServing, stepDownAdopted, stepDown } from "./step-down.ts";
 import { connect } from "../cluster/connect.ts";
@@ -129,25 +132,36 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   await mayBegin();
   // Its first observations are old when a later one had to wait for an answer.
   if (!isFresh(asked)) await mayBegin();
+  const lookAgain = async (why: string) => {
+    const until = again ?? new Deadline(`${name} to stay as it is`, input.site.timeouts.gate, context.stop);
+    if (until.passed) throw until.error(why);
+    say(`${why}: it is looked at once more`);
+    await decommission(await refresh(access.client, found), given, until);
+  };
   const before = standing(running, seen);
   const now = isFresh(since) ? before : await readStanding(departing, options);
   if (before !== now) {
-    const until = again ?? new Deadline(`${name} to stay as it is`, input.site.timeouts.gate, context.stop);
-    if (until.passed) throw until.error(`it is ${now} by now, and was ${before}`);
-    say(`${name} is ${now} by now, and was ${before}: it is looked at once more`);
-    await decommission(await refresh(access.client, found), given, until);
+    await lookAgain(`${name} is ${now} by now, and was ${before}`);
     return;
   }
   if (vm && node && drains) await drainNode({ ...departing, vm, storage }, node, vm, { ...options, mayBegin });
   // Before a dead server is turned off: its etcd may have a vote still that the others need, and votes for its removal.
   const after = node && probe && member ? await leaveEtcd(departing, node, probe, options) : access;
-  if (vm && dead) await turnOffDead(vm, departing, { ...options, access: after });
-  await options.fence.check();
-  // Recorded before the guest is wiped: the outcome of that may never be known, and its Node looks Ready for a while.
-  if (node) await recordRetired(after.client, departing);
-  const mayGetVote = probe && running && !node && member === false;
-  const held = mayGetVote ? allFences(options.fence, outOfEtcd(name, probe, context)) : options.fence;
-  if (vm && !dead) await switchOff(vm, running, departing.expected, { ...options, fence: held });
+  const mayGetVote = node === undefined && member === false ? probe : undefined;
+  const decided = { departing, isDrained: drains, probe: mayGetVote };
+  const held = { ...options, access: after, fence: lastLook(decided, { ...options, client: after.client }) };
+  try {
+    if (vm && dead) await turnOffDead(vm, departing, held);
+    await options.fence.check();
+    // Recorded before the guest is wiped: the outcome of that may never be known, and its Node looks Ready for a while.
+    if (node) await recordRetired(after.client, departing);
+    if (vm && !dead) await switchOff(vm, running, departing.expected, held);
+  } catch (error) {
+    if (!(error instanceof StandingChanged)) throw error;
+    await lookAgain(error.message);
+    return;
+  }
+  if (vm && mayGetVote) await requireStillNoVote(vm, departing, mayGetVote, held);
   await options.fence.check();
   await deleteNode(after.client, name, node?.metadata?.uid);
   if (node && probe) await awaitRemoved(name, after, options, member === true);
@@ -177,25 +191,22 @@ const isMemberOf = (servers: readonly ServerNode[], name: string): boolean =>
   servers.some((server) => server.name === name && server.member !== "none");
 
 /**
- * Whether the server is a voter. RKE2 removes a learner whose Node never came, but only an operator removes a voter.
+ * Looks at etcd once more when a server without a Node is off: the request to turn it off and its vote may have crossed.
+ * Such a voter is started again, so that it can be taken out.
  */
-const isVoterOf = (servers: readonly ServerNode[], name: string): boolean =>
-  servers.some((server) => server.name === name && server.member === "voter");
-
-/**
- * Keeps a server without a Node on that had no vote when it was looked at, and has got one since, such as while its guest
- * was waited for: only an operator removes a voter that is off and has no Node.
- */
-function outOfEtcd(name: string, probe: ServerProbe, { stop }: StepContext): Fence {
-  const check = async () => {
-    if (!isVoterOf(await probe(stop), name)) return;
-    throw new ControlPlaneRefusal({
-      what: `${name} is not turned off: it has become a voter of etcd just now`,
-      where: "etcd's members",
-      todo: "run pulumi up again: it is taken out of etcd first",
-    });
-  };
-  return { check, requireOwned: check };
+async function requireStillNoVote(
+  vm: ListedVm,
+  { name, expected }: DepartingNode,
+  probe: ServerProbe,
+  { context, access: { client } }: Manner,
+): Promise<void> {
+  if (expected.uuid === undefined || !isVoterOf(await probe(context.stop), name)) return;
+  await powerOn(context, await proveVm(context.pve, vm.host, expected), await readClusterUid(client));
+  throw new ControlPlaneRefusal({
+    what: `${name} has become a voter of etcd while it was turned off, and is started again`,
+    where: `VM ${expected.vmid} on ${vm.host}`,
+    todo: 'wait until it is Ready, then run pulumi up again: it is taken out of etcd first. If it does not come back: docs/recovery.md, "A server did not get through its join"',
+  });
 }
 
 const isRetired = ({ own }: DepartingNode): boolean => own?.phase === "retired";
@@ -341,15 +352,6 @@ async function drainNode(departing: DepartingNode, node: Node, vm: ListedVm, opt
     );
     throw error;
   }
-}
-
-/** The error for a node whose cordon somebody has lifted: pods come to it that nobody evicts. */
-function uncordoned(name: string): UserError {
-  return new UserError({
-    what: `${name} was uncordoned while it was drained`,
-    where: `Node ${name}, which serves on`,
-    todo: "find out who lifts cordons here (kubectl uncordon, another controller), then run pulumi up again. Nothing was judged",
-  });
 }
 
 /**

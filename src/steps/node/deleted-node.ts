@@ -8,6 +8,7 @@ import type { SlotInput } from "../input.ts";
 import { readOrder } from "./join-data.ts";
 import { MemberRemoved } from "./join-log.ts";
 import type { Joining } from "./node-view.ts";
+import { StandingChanged } from "./last-look.ts";
 import { powerOff } from "./power-off.ts";
 import { NeverRegistered } from "./verdict.ts";
 
@@ -32,12 +33,20 @@ export async function turnOffUnregistered(
   if (input.role !== "agent" || view.node !== undefined) return false;
   if (!(await isRunning(context.pve, vm))) return false;
   if (!wasMember && (await readOrder(context, input.site, vm)) !== "told") return false;
-  await fence.check();
-  if ((await findNode(access.client, input.node)) !== undefined) return false;
+  const check = async () => {
+    await fence.check();
+    if (await findNode(access.client, input.node)) throw new StandingChanged(`${input.node} has a Node by now`);
+  };
   const why = wasMember ? "its Node was deleted" : "it was told to join and has no Node";
-  say(`${input.node} runs, and ${why}: it is turned off and on again, so that it registers`);
-  await powerOff(context, vm, true, input.site);
-  return true;
+  try {
+    await check();
+    say(`${input.node} runs, and ${why}: it is turned off and on again, so that it registers`);
+    await powerOff(context, vm, true, { site: input.site, fence: { check } });
+    return true;
+  } catch (error) {
+    if (!(error instanceof StandingChanged)) throw error;
+    return false;
+  }
 }
 
 /** The error for a server that is out of etcd since its Node was deleted: only another server can have its slot. */

@@ -18,7 +18,10 @@ const NOBODY_RECORDED = "it runs, and nobody recorded its SMBIOS uuid";
 const IF_LEFT =
   "if it is a server of ours, made by a first creation that ended before there was a cluster, shut it down in Proxmox, then run pulumi up again";
 
-/** Wipes the guest and turns its VM off, after proving that the VM is ours. */
+/**
+ * Wipes the guest and turns its VM off, after proving that the VM is ours.
+ * @param options.fence checked after every wait: that of its lease, and what has decided that the node is turned off
+ */
 export async function switchOff(
   vm: ListedVm,
   running: boolean,
@@ -41,8 +44,7 @@ export async function switchOff(
     say(`${error.message}\n  it is not wiped, and turned off all the same`);
     return await proveVm(context.pve, vm.host, expected);
   });
-  await fence.check();
-  await powerOff(context, config, running, input.site);
+  await powerOff(context, config, running, { site: input.site, fence });
 }
 
 /**
@@ -66,26 +68,33 @@ export async function requireChangeable(
   return free;
 }
 
+interface PowerOff {
+  site: Site;
+  fence: Pick<Fence, "check">;
+  standing?: Standing;
+}
+
 /** The standing of a VM whose node has left the cluster. */
 const left: Standing = { onBoot: false, hasMemberTag: false };
 
 /**
  * Turns the VM off. The write right before that carries the digest of what was proved, so that no other VM is turned
  * off. A lock that was set meanwhile is waited for, as long as a drain may take.
- * @param standing what the VM shows from then on. @default that of a VM whose node has left
+ * @param options.fence checked after each of the waits: whatever decides that the machine may be turned off
+ * @param options.standing what the VM shows from then on. @default that of a VM whose node has left
  */
 export async function powerOff(
   context: StepContext,
   proved: VmConfig,
   running: boolean,
-  site: Site,
-  standing = left,
+  { site, fence, standing = left }: PowerOff,
 ): Promise<void> {
   const { onBoot, hasMemberTag } = standingOf(proved);
   if (!running && onBoot === standing.onBoot && hasMemberTag === standing.hasMemberTag) return;
   const expected = { ...proved, tags: [] };
   const deadline = new Deadline(`the VM of ${proved.name} to be free`, site.timeouts.drain, context.stop);
-  const writeOff = (config: VmConfig) => writeStanding(context.pve, config, expected, standing, deadline);
+  const mayGo = () => fence.check();
+  const writeOff = (config: VmConfig) => writeStanding(context.pve, config, expected, standing, deadline, mayGo);
   let config = proved;
   if (!running) {
     // A killed step may have requested a start that is still under way; the write waits for it.
@@ -95,7 +104,7 @@ export async function powerOff(
   }
   // Read before the write: a read may take a minute, and another VM may have the VMID by then.
   if ((await readPower(context.pve, config)).isGivenUpByHa) throw givenUpByHa(config);
-  await turnOff(context.pve, await writeOff(config), site.timeouts.shutdown, context.stop);
+  await turnOff(context.pve, await writeOff(config), site.timeouts.shutdown, context.stop, mayGo);
 }
 
 async function wipe(context: StepContext, config: VmConfig): Promise<void> {

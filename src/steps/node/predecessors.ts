@@ -21,6 +21,7 @@ import { awaitEarlier, EarlierWait, prepareEmptying } from "./emptying.ts";
 import { findOtherNodes, isBrokenOff, refresh, type Decommissioning, type DepartingNode } from "./departing-nodes.ts";
 import { readOrder } from "./join-data.ts";
 import type { Joining } from "./node-view.ts";
+import { StandingChanged } from "./last-look.ts";
 import { powerOff } from "./power-off.ts";
 import { decommissionBrokenOff, decommissionNode } from "./decommission.ts";
 import { withLease, slotLease, disruptionLeases, type StepContext } from "../context.ts";
@@ -142,13 +143,21 @@ async function turnOffIfTold(
   const config = await proveVm(context.pve, vm.host, { vmid, name, uuid, tags: [] });
   const order = await readOrder(context, input.site, config);
   if (order === "none") return;
-  await fence.check();
-  // The wait for a booting guest takes time: the server may be a member by now.
-  if (await isIn(one)) return;
+  // The waits for a booting guest and for locks of Proxmox take time: the server may be a member by now.
+  const check = async () => {
+    await fence.check();
+    if (await isIn(one)) throw new StandingChanged(`${name} is in etcd by now`);
+  };
   const why =
     order === "told" ? "was told to join by an earlier run" : "may have been told to join: its guest agent is silent";
-  say(`${name} ${why}. It is turned off${slot === input.slot ? "" : " until its turn comes"}`);
-  await powerOff(context, config, true, input.site);
+  try {
+    await check();
+    say(`${name} ${why}. It is turned off${slot === input.slot ? "" : " until its turn comes"}`);
+    await powerOff(context, config, true, { site: input.site, fence: { check } });
+  } catch (error) {
+    if (!(error instanceof StandingChanged)) throw error;
+    say(`${error.message}, and stays on`);
+  }
 }
 
 /**

@@ -29,13 +29,21 @@ export async function release(context: StepContext, input: SlotInput): Promise<{
   }
   const uuid = claimedBefore(context, input)?.uuid ?? (await proveUnclaimed(context, input, vm));
   const expected = { vmid, name: node, tags: tagsOf(input), uuid };
-  // When the cluster is silent, the first of these two calls fails with the better message.
-  await retire(context, input, vms);
-  // A nightly backup locks every VM for a while, also those that are off: the engine's delete would fail on the lock.
   const deadline = new Deadline(`the VM of ${node} to be free`, input.site.timeouts.drain, context.stop);
-  const proved = await awaitUnlocked(context.pve, await proveVm(context.pve, vm.host, expected), expected, deadline);
-  await requireNothingKept(context, input, vms, proved);
-  requireUnprotected(proved);
+  let [list, host, isLocked] = [vms, vm.host, true];
+  // Whatever lets the VM go is asked again after the wait for a lock: somebody may have started it by then.
+  while (isLocked) {
+    // When the cluster is silent, the first of these two calls fails with the better message.
+    await retire(context, input, list);
+    // A nightly backup locks every VM for a while, also those that are off: the engine's delete would fail on the lock.
+    const proved = await proveVm(context.pve, host, expected);
+    isLocked = proved.lock !== undefined;
+    const free = await awaitUnlocked(context.pve, proved, expected, deadline);
+    await requireNothingKept(context, input, list, free);
+    requireUnprotected(free);
+    ({ host } = free);
+    if (isLocked) list = await listVms(context.pve);
+  }
   return { released: node };
 }
 

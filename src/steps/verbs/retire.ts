@@ -116,7 +116,7 @@ async function retireKnown(context: StepContext, input: SlotInput, found: Found)
   }
   if (vm) await proveVm(context.pve, vm.host, departing.expected);
   if ((await isGoingAway(context, input, found)) || (await isDestroyed(context, input, access, departing))) {
-    await powerOffOnly(context, input, departing, running);
+    await powerOffOnly(context, input, departing, running, () => isGoingAway(context, input, found));
     return;
   }
   const { lease } = input.site.timeouts;
@@ -222,7 +222,8 @@ async function retireUnheard(
   }
   const record = { pool: input.pool, generations: [], nodes: [] };
   const departing = withState(context, input, departingNode(input, input.generation, { vm, node: undefined, record }));
-  await powerOffOnly(context, input, departing, await isRunning(context.pve, vm));
+  const running = await isRunning(context.pve, vm);
+  await powerOffOnly(context, input, departing, running, () => isGivenUp(context, input, vms));
 }
 
 /** Completes the expected identity from the state: the join's own output holds the uuid too. */
@@ -239,16 +240,27 @@ function isKnownOff({ status }: ListedVm, { own }: DepartingNode): boolean {
   return status === "stopped" && own?.phase === "retired";
 }
 
+/** @param goesStill whether the cluster goes away as a whole still, asked after every wait: an update may keep it by now */
 async function powerOffOnly(
   context: StepContext,
   input: SlotInput,
   departing: DepartingNode,
   running: boolean,
+  goesStill: () => Promise<boolean>,
 ): Promise<void> {
   if (departing.vm === undefined) return;
   const config = await proveVm(context.pve, departing.vm.host, departing.expected);
   // A destroy may be broken off, and what its servers have on their disks is a cluster all the same.
   const hasMemberTag = running || config.onBoot || standingOf(config).hasMemberTag;
-  await powerOff(context, config, running, input.site, { onBoot: false, hasMemberTag });
+  const check = async () => {
+    if (await goesStill()) return;
+    throw new UserError({
+      what: `${input.node} is not turned off: the cluster ${input.cluster} is not being destroyed any more`,
+      where: `VM ${input.vmid} on ${config.host}`,
+      todo: "an update has taken the marks of this destroy back meanwhile; to take the cluster away all the same, run pulumi destroy again once that update has ended",
+    });
+  };
+  const standing = { onBoot: false, hasMemberTag };
+  await powerOff(context, config, running, { site: input.site, fence: { check }, standing });
   say(`${input.node} is off; its cluster is going away`);
 }

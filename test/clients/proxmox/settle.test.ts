@@ -110,6 +110,18 @@ describe("a write to a VM that Proxmox may hold", () => {
     assert.equal(pve.seen[0]?.method, "GET");
   });
 
+  it("is asked for leave after each wait, and is not made without it", async () => {
+    await using pve = await taking([locked]);
+    let asked = 0;
+    const mayWrite = () => {
+      asked += 1;
+      return asked === 1 ? Promise.resolve() : Promise.reject(new Error("it votes by now"));
+    };
+    const written = writeStanding(pve.client, config, expected, off, new Deadline("x", 10), mayWrite);
+    await assert.rejects(written, /it votes by now/);
+    assert.equal(put(pve.seen).length, 1, "the write that met the lock");
+  });
+
   it("goes to the host that has the VM now", async () => {
     const on = ({ path }: Seen) => (path.startsWith("/nodes/pve2/") ? said() : gone);
     await using pve = await taking([gone], on);
