@@ -26,7 +26,10 @@ export interface UndoneCreate {
   destroyed?: true;
 }
 
-/** Removes the clone of a pending create, if it is provably that clone and it has never joined the cluster. */
+/**
+ * Removes the clone of a pending create, if it is provably that clone, and it was never started as a node: the record calls
+ * one that has a vote in etcd already `made` until its Node is Ready.
+ */
 export async function undoCreate(
   site: OpenStack,
   create: PendingCreate,
@@ -66,8 +69,8 @@ async function undo(
   if (!ours || found.pool !== config.site.proxmoxPool)
     return { urn, how: `left alone: VM ${vmid} is ${actual.name || "without a name"}, not ${name}` };
   // The list shows the status of a clone as unknown until Proxmox has polled it once.
-  // Started as a node, and this cluster does not know it: another one may.
-  const wasStarted = claimed === undefined && hasMemberTag(actual.tags);
+  // Started as a node: it may be a voter of etcd that has no Node yet, or a member of another cluster that knows it.
+  const wasStarted = hasMemberTag(actual.tags);
   if (remembered || member || wasStarted || (await isRunning(pve, found))) {
     if (claimed)
       return { urn, how: `VM ${vmid} (${name}) is ours: the engine is to know it`, id: `${found.host}/${vmid}` };

@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import type { Vm } from "./data-centre.ts";
+import { Stage, stageImages } from "./stage.ts";
+
+/** A killed run has left a server that has its vote and no Node yet; its machine has lost its power since. */
+describe("a voter without a Node that is off, in virtual time", function () {
+  this.timeout(60_000);
+
+  const killed = async (stage: Stage, count: number): Promise<Vm> => {
+    const { nodes, control } = stage.world.cluster;
+    const register = nodes.register.bind(nodes);
+    nodes.register = () => false;
+    const wish = {
+      ...stage.serversOf(1),
+      servers: { ...stage.before.servers, image: stage.serversOf(1).servers?.image ?? "", count, cores: 4 },
+    };
+    assert.equal(await stage.dieAt(wish, () => control.etcd.voters().length === 4), "killed");
+    nodes.register = register;
+    const { uuid } = control.etcd.voters().at(-1) ?? {};
+    const vm = [...stage.world.dc.vms.values()].find((one) => one.uuid === uuid);
+    assert.ok(vm);
+    stage.cutPower(vm.vmid);
+    return vm;
+  };
+
+  for (const by of ["a repair", "an update"])
+    it(`is not destroyed by ${by} whose state does not know it: nobody could take it out of etcd any more`, async () => {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+      const { world, engine } = stage;
+      await stage.play(async () => {
+        const older = engine.state.copy();
+        const { vmid, uuid } = await killed(stage, 3);
+        engine.state.imports(older);
+        await world.time.sleep(120_000);
+        if (by === "a repair") await stage.repair(stage.serversOf(1));
+        else assert.notEqual(await stage.up(stage.serversOf(1)), "done");
+        assert.equal(world.dc.vms.get(vmid)?.uuid, uuid);
+        // Started again, it is the voter that it was.
+        world.dc.powerOn(stage.vm(vmid));
+        await world.time.sleep(120_000);
+        assert.deepEqual(
+          [world.cluster.control.etcd.voters().length, world.cluster.control.etcd.hasQuorum()],
+          [4, true],
+        );
+      });
+      assert.deepEqual(world.story.violations, []);
+    });
+
+  it("is not destroyed by an update that gives its slot up, and whose state has its VM and not its claim", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world, engine } = stage;
+    await stage.play(async () => {
+      const { vmid, uuid, name } = await killed(stage, 5);
+      for (const step of ["claim", "join"]) engine.state.resources.delete(`${name}-${step}`);
+      await world.time.sleep(120_000);
+      assert.equal(await stage.up(stage.before), "failed");
+      assert.match(engine.why, new RegExp(`verify: ${name} may not be taken out of etcd now`));
+      assert.equal(world.dc.vms.get(vmid)?.uuid, uuid);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+});
