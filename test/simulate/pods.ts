@@ -4,6 +4,7 @@ import { DaemonSets } from "./daemon-sets.ts";
 import { lookSoon } from "./look.ts";
 import { isReady, isSchedulable } from "./nodes.ts";
 import { keyOf, type Stored } from "./objects.ts";
+import { PodImages, type Missing, type SlowRegistry } from "./pod-images.ts";
 import { reachesVolumes } from "./zonal-volumes.ts";
 
 /** An application in the cluster. */
@@ -30,15 +31,6 @@ const lookMs = 150;
 /** How often a drain evicts the pods of a controller that come back (src/clients/kubernetes/eviction.ts). */
 const mostReturns = 2;
 
-/** What the pods of workloads need of the world around them. */
-export type Missing = "registry" | "driver";
-
-interface SlowRegistry {
-  /** How long a pull takes, at least and at most, in milliseconds. */
-  ms: readonly [number, number];
-  onPull?: () => void;
-}
-
 /** Workload controllers, scheduler, pod garbage collector, and what kubelets do to pods. */
 export class Pods {
   private readonly cluster: Cluster;
@@ -46,14 +38,7 @@ export class Pods {
   private readonly daemons: DaemonSets;
   private readonly chance: Chance;
   private made = 0;
-  /** For what a pod waits on a node that has started none of its workload before; empty: for nothing. */
-  private readonly missing = new Set<Missing>();
-  /** By node and workload, or DaemonSet: the images that a node has. */
-  private readonly fetched = new Set<string>();
-  /** Undefined: a pull takes no time. */
-  private slow: SlowRegistry | undefined;
-  /** By node: when its kubelet, which pulls one image after the other, is done. */
-  private readonly pulledAt = new Map<string, number>();
+  private readonly images: PodImages;
   /** How many pods of a workload were scheduled to a node after its cordon, by both their names. */
   private readonly returns = new Map<string, number>();
 
@@ -62,6 +47,7 @@ export class Pods {
     this.workloads = workloads;
     this.chance = chance;
     this.daemons = new DaemonSets(cluster.objects);
+    this.images = new PodImages(cluster, chance);
     for (const workload of workloads) this.makeReplicaSet(workload);
     const ask = lookSoon(cluster.time, lookMs, () => this.look());
     cluster.objects.onChange(({ collection, object, removed }) => {
@@ -96,11 +82,7 @@ export class Pods {
    * their volumes does not. @returns a function that brings it back
    */
   lose(what: Missing): () => void {
-    this.missing.add(what);
-    return () => {
-      this.missing.delete(what);
-      for (const pod of this.cluster.objects.list("pods")) if (isRefused(pod)) this.start(pod);
-    };
+    return this.untilBack(this.images.lose(what));
   }
 
   /**
@@ -108,19 +90,19 @@ export class Pods {
    * other. @returns a function that makes it fast again: what is being pulled is there at once
    */
   slowDown(slow: SlowRegistry): () => void {
-    // The nodes that there are have what they run.
-    for (const pod of this.cluster.objects.list("pods")) if (isPodReady(pod)) this.fetched.add(imageOn(pod));
-    this.slow = slow;
+    return this.untilBack(this.images.slowDown(slow, this.cluster.objects.list("pods").filter(isPodReady)));
+  }
+
+  private untilBack(end: () => void): () => void {
     return () => {
-      this.slow = undefined;
-      this.pulledAt.clear();
+      end();
       for (const pod of this.cluster.objects.list("pods")) if (isRefused(pod)) this.start(pod);
     };
   }
 
   /** A node no longer has the images of a workload: its kubelet has made room, and the pods that run keep theirs. */
   forgetImages(app: string, node: string): void {
-    this.fetched.delete(`${node}/${app}`);
+    this.images.forget(node, app);
   }
 
   /** A pod is bound to a node, however things are there by now: the scheduler has decided a moment ago. */
@@ -282,58 +264,13 @@ export class Pods {
     if (!this.works(pod)) return;
     this.cluster.time.after(this.chance.between(300, 6000), () => {
       if (!this.cluster.nodes.hasKubelet(nodeOf(pod))) return;
-      if (this.slow !== undefined && !this.fetched.has(imageOn(pod))) this.pull(pod, this.slow);
-      else if (this.fetches(pod)) this.setReady(pod, "True");
-      else this.refuse(pod);
-    });
-  }
-
-  /** Whether the node has what a pod needs, or gets it now; what DaemonSets need is in the image of the node. */
-  private fetches(pod: Stored): boolean {
-    if (appOf(pod) === undefined) return true;
-    const own = imageOn(pod);
-    if (this.missing.size === 0) this.fetched.add(own);
-    return this.fetched.has(own);
-  }
-
-  private refuse(pod: Stored): void {
-    this.setWaiting(
-      pod,
-      this.missing.has("registry")
-        ? { reason: "ImagePullBackOff", message: "Back-off pulling image" }
-        : { reason: "ContainerCreating" },
-    );
-  }
-
-  /** The kubelet says that it pulls, and then waits for the pulls before. */
-  private pull(pod: Stored, { ms, onPull }: SlowRegistry): void {
-    const { time, nodes } = this.cluster;
-    const node = nodeOf(pod);
-    const at = Math.max(time.elapsed(), this.pulledAt.get(node) ?? 0) + this.chance.between(...ms);
-    this.pulledAt.set(node, at);
-    this.setWaiting(pod, { reason: "ContainerCreating" });
-    this.tell(pod, "Pulling");
-    onPull?.();
-    time.after(at - time.elapsed(), () => {
-      // It has ended at once when the registry was fast again.
-      if (this.pulledAt.get(node) === undefined || !nodes.hasKubelet(node)) return;
-      this.fetched.add(imageOn(pod));
-      this.tell(pod, "Pulled");
-      this.setReady(pod, "True");
-    });
-  }
-
-  private tell(pod: Stored, reason: string): void {
-    const { objects, time } = this.cluster;
-    const { name, namespace = "", uid } = pod.metadata;
-    const now = new Date(time.date() + this.cluster.aheadMs).toISOString().replace(/\.\d+Z$/, "Z");
-    objects.put("events", {
-      metadata: { name: `${name}.${reason}`, namespace },
-      involvedObject: { kind: "Pod", namespace, name, uid, fieldPath: "spec.containers{main}" },
-      type: "Normal",
-      reason,
-      message: `${reason} image "registry.example/${name}"`,
-      lastTimestamp: now,
+      const image = this.images.find(pod);
+      if (image === "there") this.setReady(pod, "True");
+      else if (image === "missing") this.setWaiting(pod, this.images.whyMissing());
+      else {
+        this.setWaiting(pod, { reason: "ContainerCreating" });
+        this.images.pull(pod, image, () => this.setReady(pod, "True"));
+      }
     });
   }
 
@@ -385,11 +322,6 @@ export class Pods {
 
 function appOf({ metadata }: Stored): string | undefined {
   return metadata.labels?.app;
-}
-
-/** The image of a pod, on its node. */
-function imageOn(pod: Stored): string {
-  return `${nodeOf(pod)}/${appOf(pod) ?? pod.metadata.labels?.daemon ?? ""}`;
 }
 
 /** @param selector `key`, or `key=value` */
