@@ -65,6 +65,17 @@ describe("what a handover evicts", () => {
   const remembered = async () =>
     (await readSlotRecord(client, "workers", 0)).nodes.find(({ name }) => name === next)?.displaced;
 
+  /** The volume of a claim, on the disk of a node, or in reach of all. */
+  function volume(claim: string, node?: string): void {
+    const matchExpressions = [{ key: "kubernetes.io/hostname", operator: "In", values: [node] }];
+    const nodeAffinity = { required: { nodeSelectorTerms: [{ matchExpressions }] } };
+    cluster.put(paths.persistentVolumes, {
+      metadata: { name: `pv-${claim}` },
+      spec: { claimRef: { namespace: "shop", name: claim }, ...(node === undefined ? {} : { nodeAffinity }) },
+      status: { phase: "Bound" },
+    });
+  }
+
   function pod(name: string, of: string, { node, claim }: { node?: string; claim?: string } = {}): void {
     const volumes = claim === undefined ? [] : [{ name: "data", persistentVolumeClaim: { claimName: claim } }];
     const owner = { kind: "ReplicaSet", name: of, uid: `uid-${of}`, controller: true };
@@ -103,6 +114,7 @@ describe("what a handover evicts", () => {
 
   it("is remembered without a pod of it that waits for data on a node that left by consent", async () => {
     const keeps = [{ claim: "shop/data-0", size: "10Gi" }];
+    volume("data-0", old);
     await writeFacts(client, "workers", { nodes: [record(next), record(old, { keeps })] });
     pod("web-1", "web", { node: old });
     pod("web-2", "web", { claim: "data-0" });
@@ -145,6 +157,7 @@ describe("what a handover evicts", () => {
       async () => {
         wants("web", 2);
         const keeps = [{ claim: "shop/data-0", size: "10Gi" }];
+        volume("data-0", old);
         await writeFacts(client, "workers", { nodes: [record(old, { phase: "retired", keeps })] });
         pod("web-2", "web", { claim: "data-0" });
       },
@@ -210,11 +223,27 @@ describe("what a handover evicts", () => {
       "data-0",
       false,
     ],
+    [
+      "serves, and the claim for whose data one waited has another volume by now, which all nodes reach",
+      departing("True"),
+      [record(next, waits), record(old, { phase: "retired", keeps: [{ claim: "shop/data-1", size: "10Gi" }] })],
+      "data-1",
+      true,
+    ],
+    [
+      "serves, and the claim for whose data one waited has no volume by now",
+      departing("True"),
+      [record(next, waits), record(old, { phase: "retired", keeps: [{ claim: "shop/data-2", size: "10Gi" }] })],
+      "data-2",
+      true,
+    ],
   ];
   for (const [when, one, records, claim, isHeld] of rooms)
     it(`${isHeld ? "keeps" : "does not keep"} a node of another slot from being drained when that ${when}`, async () => {
       await writeFacts(client, "workers", { nodes: records });
       pod("web-2", "web", claim === undefined ? {} : { claim });
+      if (claim === "data-0") volume(claim, old);
+      if (claim === "data-1") volume(claim);
       const waited = awaitEarlier(context, client, { ...input, slot: 1 }, one, "handover");
       if (isHeld) await assert.rejects(waited, /do not run elsewhere after .*shop\/web-2/);
       else await waited;

@@ -66,6 +66,15 @@ describe("what was evicted for a node that was given up since", () => {
     const path = "/api/v1/namespaces/shop/pods/web-1";
     const found = cluster.objects.get(path) as { spec?: object };
     found.spec = { volumes: [{ name: "data", persistentVolumeClaim: { claimName: "data-web-1" } }] };
+    const matchExpressions = [{ key: "kubernetes.io/hostname", operator: "In", values: ["demo-databases-1-bbbbbbbb"] }];
+    cluster.put("/api/v1/persistentvolumes", {
+      metadata: { name: "pv-1" },
+      spec: {
+        claimRef: { namespace: "shop", name: "data-web-1" },
+        nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions }] } },
+      },
+      status: { phase: "Bound" },
+    });
     const other = { ...record("b", "retired"), slot: 1, keeps: [{ claim: "shop/data-web-1", size: "1Gi" }] };
     await writeFacts(client, "databases", { nodes: [{ ...other, name: "demo-databases-1-bbbbbbbb" }] });
     await awaitPlaced(context, client, input);

@@ -48,17 +48,11 @@ async function readSlotNodes(client: Kubernetes, pool: string): Promise<NodeReco
   return items.flatMap(({ metadata, data }) => parseSlotRecord(pool, metadata?.name ?? "", data ?? {}));
 }
 
-/**
- * The PersistentVolumeClaims whose data is on the disks of nodes that leave or have left by consent, in all pools, or at
- * a place without nodes: a pod that uses one waits for that data, and not for room.
- */
-export async function readKeptClaims(client: Kubernetes): Promise<Set<string>> {
+/** Reads the nodes of all pools. */
+export async function readAllNodes(client: Kubernetes): Promise<NodeRecord[]> {
   const { items } = await client.list<ConfigMap>(paths.configMaps, { labelSelector: labels.pool, limit: pageSize });
-  const nodes = items.flatMap(({ metadata, data }) =>
+  return items.flatMap(({ metadata, data }) =>
     parseSlotRecord(metadata?.labels?.[labels.pool] ?? "", metadata?.name ?? "", data ?? {}),
-  );
-  return new Set(
-    nodes.flatMap(({ keeps = [], unplaceable = [] }) => [...keeps.map(({ claim }) => claim), ...unplaceable]),
   );
 }
 

@@ -141,6 +141,16 @@ export function mayBeLocal(volume: DataVolume, node: AffinityNode): boolean {
   return spec?.nodeAffinity?.required !== undefined || spec?.hostPath !== undefined || isNamedIn(spec?.csi, node);
 }
 
+/**
+ * Whether a bound volume is out of reach for every node that there is.
+ * @param left a node that has left with data, to whose host a driver may have tied the volume by its name alone
+ */
+export function staysBehind(volume: DataVolume, left: AffinityNode, there: readonly AffinityNode[]): boolean {
+  if (volume.status?.phase !== "Bound") return false;
+  const affinity = volume.spec?.nodeAffinity?.required;
+  return affinity === undefined ? mayBeLocal(volume, left) : !there.some((node) => fitsNode(affinity, node, false));
+}
+
 function isOnlyOn(
   { node, stay }: Departure,
   twin: AffinityNode,

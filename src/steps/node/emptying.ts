@@ -1,7 +1,8 @@
 import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { emptierOf, isReady, nameOf } from "../../clients/kubernetes/nodes.ts";
-import { readKeptClaims, readPoolRecord, readSlotRecord, writeFacts } from "../../clients/kubernetes/record.ts";
+import { readKeptClaims } from "../../clients/kubernetes/kept-claims.ts";
+import { readPoolRecord, readSlotRecord, writeFacts } from "../../clients/kubernetes/record.ts";
 import type { Node, Pod } from "../../clients/kubernetes/types.ts";
 import {
   strictest,
