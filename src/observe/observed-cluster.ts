@@ -70,7 +70,8 @@ export async function observeCluster(pve: Proxmox, config: Config): Promise<Obse
   const access = await findCluster(pve, config, list);
   if (access) await requireQuorum(pve, vms, access.client);
   else await requireReachableCluster(pve, vms);
-  const uid = access && (await explainUnreachable(vms, requireOwnCluster(access, list, config.cluster)));
+  const uid =
+    access && (await explainUnreachable(vms, requireOwnCluster(access, asTagged(list, config), config.cluster)));
   const all = access ? await explainUnreachable(vms, access.client.list<Node>(paths.nodes)) : { items: [] };
   const [ours, others] = parted(all.items, config.cluster);
   // An adopted Node has none of our labels yet.

@@ -63,4 +63,23 @@ describe("turning a VM on", () => {
       );
     });
   }
+
+  const uid = "0f1e2d3c-4b5a-4978-8675-645342312011";
+  for (const [title, tags, answer, tries] of [
+    ["that lacks it", ["eg-member"], { data: null }, 1],
+    ["that Proxmox has locked, not now", ["eg-member"], { status: 500, reason: "VM is locked (backup)" }, 1],
+    ["that has it, not again", ["eg-member", "eg-uid-0f1e2d3c"], { data: null }, 0],
+  ] as const)
+    it(`gives the tag of its cluster's uid to a member that runs: to one ${title}`, async () => {
+      const member = { ...config, onBoot: true, tags: [...tags] };
+      const { name, uuid } = config;
+      await using pve = await fakeProxmox(({ method, path }) => {
+        if (path.endsWith("/status/current")) return { data: { status: "running", qmpstatus: "running" } };
+        if (method === "PUT") return answer;
+        return { data: { name, smbios1: `uuid=${uuid}`, tags: tags.join(";"), onboot: 1, digest: "d" } };
+      });
+      await powerOn(runOf(pve), member, uid);
+      const written = pve.seen.filter(({ method }) => method === "PUT").map(({ parameters }) => parameters.tags);
+      assert.deepEqual(written, tries === 0 ? [] : ["eg-member;eg-uid-0f1e2d3c"]);
+    });
 });

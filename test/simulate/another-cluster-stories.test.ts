@@ -8,7 +8,7 @@ import { database } from "./server.ts";
 import { forks } from "./site-off.ts";
 import { Stage, stageImages } from "./stage.ts";
 
-/** What of the engine a destroy uses: the simulation plays none. */
+/** What of the engine the delete of one resource uses. */
 interface Insides {
   step: (urn: string, verb: string, environment: object, previous: string, killer: Killer) => Promise<Ending<unknown>>;
 }
@@ -36,7 +36,7 @@ describe("the VMs of a cluster beside another one of its name, in virtual time",
     return first;
   };
 
-  /** Runs a step of a destroy. @returns why it failed */
+  /** Runs a step of a delete. @returns why it failed */
   const deleteBy = async (stage: Stage, verb: string, node: string): Promise<string> => {
     const engine = stage.engine as unknown as Insides;
     const [urn = "", { step } = {}] =
@@ -65,7 +65,9 @@ describe("the VMs of a cluster beside another one of its name, in virtual time",
         assert.match(await stage.repair(wish), says);
         await wait(stage);
       }
-      for (const verb of ["unguard", "retire", "release"]) {
+      assert.equal(await stage.destroy(), "failed");
+      assert.match(stage.engine.why, says);
+      for (const verb of ["retire", "release"]) {
         assert.match(await deleteBy(stage, verb, "demo-servers-2"), says);
       }
       assert.deepEqual(ofRuns(), had);

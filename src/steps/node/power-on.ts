@@ -1,6 +1,8 @@
 import { Deadline } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
+import { ProxmoxError } from "../../clients/proxmox/errors.ts";
+import { setTags } from "../../clients/proxmox/marks.ts";
 import { start } from "../../clients/proxmox/power.ts";
 import { standingOf, writeStanding, type Standing } from "../../clients/proxmox/settle.ts";
 import { uidTag } from "../../clients/proxmox/tags.ts";
@@ -23,25 +25,36 @@ const member: Standing = { onBoot: true, hasMemberTag: true };
 export const mayGoOn = (state = "running"): boolean => !still.has(state);
 
 /**
- * Starts the VM when it is off, and gives it the standing of a member of the cluster. The write right before that carries the digest of what was proved, so that no other VM
- * is started: a read between the two may take a minute, and another VM may have the VMID by then.
+ * Starts the VM when it is off, and gives it the standing of a member of the cluster. The write right before that carries
+ * the digest of what was proved, so that no other VM is started: a read between the two may take a minute, and another VM
+ * may have the VMID by then.
  * @param uid of its cluster; empty while there is none
  */
 export async function powerOn(context: StepContext, proved: VmConfig, uid: string): Promise<void> {
   const { running, state, isGivenUpByHa } = await readPower(context.pve, proved);
   if (running && !mayGoOn(state)) throw standsStill(proved, state ?? "");
-  const standing = uid === "" ? member : { ...member, uidTag: uidTag(uid) };
-  if (running && proved.onBoot && standingOf(proved).hasMemberTag && hasUidTag(proved, standing)) return;
+  const tag = uid === "" ? undefined : uidTag(uid);
+  if (running && proved.onBoot && standingOf(proved).hasMemberTag) {
+    if (tag !== undefined && !proved.tags.includes(tag)) await setUidTag(context, proved, tag);
+    return;
+  }
   if (!running && isGivenUpByHa) throw givenUpByHa(proved);
   const deadline = new Deadline(`the VM of ${proved.name} to be free`, lockSeconds, context.stop);
+  const standing = tag === undefined ? member : { ...member, uidTag: tag };
   const config = await writeStanding(context.pve, proved, { ...proved, tags: [] }, standing, deadline);
   if (running) return;
   say(`starting ${config.name} (VM ${config.vmid} on ${config.host})`);
   await start(context.pve, config, context.stop);
 }
 
-function hasUidTag({ tags }: VmConfig, { uidTag: tag }: Standing): boolean {
-  return tag === undefined || tags.includes(tag);
+/** A member that runs needs the tag for later: a lock of Proxmox is not waited for. */
+async function setUidTag({ pve }: StepContext, proved: VmConfig, tag: string): Promise<void> {
+  try {
+    await setTags(pve, proved.host, { ...proved, tags: [] }, { add: [tag], remove: [] });
+  } catch (error) {
+    if (!(error instanceof ProxmoxError)) throw error;
+    say(`${proved.name} does not get the tag ${tag} now: ${error.message}; the next update gives it`);
+  }
 }
 
 /**
