@@ -77,10 +77,19 @@ export class BakeGuest extends PoweredGuest implements Guest {
       for (const command of listOf(userData.bootcmd)) await this.obey(command);
       for (const [path, content] of written) files.put(path, content);
       for (const command of listOf(userData.runcmd)) await this.obey(command);
+      if (this.turnsOff(userData)) void this.end("power-cut");
     } catch (error) {
       if (!(error instanceof SeedRefused)) throw error;
       this.say(`cloud-init: ${error.message}`);
     }
+  }
+
+  /** Last of all cloud-init turns the power off, if it was told to and the condition holds: the lab knows one. */
+  private turnsOff({ power_state: state }: Seed["userData"]): boolean {
+    if (state?.mode !== "poweroff") return false;
+    if (state.condition !== "test ! -x /usr/sbin/qemu-ga")
+      throw new SeedRefused(`power_state has the condition ${JSON.stringify(state.condition)}`);
+    return !hasAgent(this.context.files);
   }
 
   private async obey(command: unknown): Promise<void> {

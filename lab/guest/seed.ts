@@ -19,6 +19,7 @@ export interface CloudConfig {
   bootcmd?: unknown;
   write_files?: { path: string; content: string; encoding?: string; permissions?: string }[];
   runcmd?: unknown;
+  power_state?: { mode?: unknown; condition?: unknown };
 }
 
 /** A CD that no guest would begin with. */

@@ -47,6 +47,11 @@ describe("a bake that fails", function () {
     [
       "fails before its agent is there",
       { fault: "no-archive" },
+      /its guest went off while the bake waited for the guest agent.* does it reach the archive/,
+    ],
+    [
+      "has an agent that never comes",
+      { fault: "no-agent" },
       /the guest agent, which comes with the stages quiet, archive, packages did not come within 5880 s; its agent does not answer/,
     ],
     ["hangs", { fault: "hang", stage: "units" }, /the stage units did not come within 780 s; its agent answers/],

@@ -41,14 +41,20 @@ describe("a guest of a bake", function () {
       });
     });
 
-  it("gets its agent with its packages: before, nobody answers", async () => {
+  it("gets its agent with its packages: one that fails before turns itself off", async () => {
     await begin([{ fault: "fails", stage: "archive" }]);
+    await lab.until("the end", () => Promise.resolve(lab.bench.dc.vms.get(vmid)?.power ? undefined : true));
+    assert.equal(await lab.read(vmid, filesOf("bake").result), undefined);
+  });
+
+  it("stays on when it fails with an agent, and says so on its console too", async () => {
+    await begin([{ fault: "fails", stage: "archive" }], bakeWithAgent());
     const said = await lab.until("the end of the bake", async () => {
       const text = await lab.console(vmid);
       return text.includes("exit code 1") ? text : undefined;
     });
     assert.match(said, /run\.sh bake: exit code 1/);
-    assert.equal(await lab.read(vmid, filesOf("bake").result), undefined);
+    assert.equal(failureOf(await lab.result(vmid, "bake")).stage, "archive");
   });
 
   it("says nothing more when a stage hangs, though its agent answers", async () => {
@@ -128,7 +134,7 @@ describe("a guest of a bake", function () {
       "a package that the archive does not have",
       "packages",
       /^apt-get .*install/,
-      labBake({ packages: ["no-such-package"] }),
+      bakeWithAgent({ packages: ["no-such-package"] }),
     ],
   ];
   for (const [what, stage, says, bake, fault] of refusals)
@@ -142,8 +148,8 @@ describe("a guest of a bake", function () {
 
   it("finds no archive of a date that is not kept, or is still to come", async () => {
     for (const [bake, faults] of [
-      [labBake(), [{ fault: "no-archive" }]],
-      [labBake({ archiveDate: "29990101T000000Z" }), []],
+      [bakeWithAgent(), [{ fault: "no-archive" }]],
+      [bakeWithAgent({ archiveDate: "29990101T000000Z" }), []],
     ] as [ReturnType<typeof labBake>, BakeFault[]][]) {
       vmid += 1;
       await begin(faults, bake);
@@ -170,7 +176,7 @@ describe("a guest of a bake", function () {
     });
 
   it("has no network when the seed is for another card", async () => {
-    await begin([], labBake(), seedOf(labBake(), { mac: "bc:24:11:00:00:99" }));
+    await begin([], bakeWithAgent(), seedOf(bakeWithAgent(), { mac: "bc:24:11:00:00:99" }));
     assert.equal((await lab.resultAtConsole(vmid, "bake")).stage, "archive");
   });
 

@@ -45,6 +45,9 @@ export const MASKED_UNITS = [
   "unattended-upgrades.service",
 ] as const;
 
+/** Succeeds in a guest without an agent. */
+const NO_AGENT = "test ! -x /usr/sbin/qemu-ga";
+
 /** What the images promise beyond the first ones, in `units` of `image.json` (images/contract.ts). */
 const PROMISED_UNITS = ["registries"];
 
@@ -81,6 +84,8 @@ export function userData(bake: Bake): string {
       ),
     ],
     runcmd: [commandOf("bake")],
+    // Nobody hears of a guest that fails before its agent is there: it turns itself off, which can be seen.
+    power_state: { mode: "poweroff", condition: NO_AGENT },
   };
   return `#cloud-config\n${stringify(config, { lineWidth: 0 })}`;
 }

@@ -74,7 +74,7 @@ async function awaitNews(
       answered = clock.elapsed();
       return told.result !== undefined || told.stages.length !== seen?.length ? told : undefined;
     } catch (error) {
-      if (isOff(error)) throw new BakeFailed(`its guest went off while the bake waited for ${wait.awaited}`);
+      if (isOff(error)) throw new BakeFailed(wentOff(wait, seen !== undefined));
       const isUnheard = isUnanswered(error);
       if (!isUnheard && !isAgentSilent(error) && !isFrozen(error)) throw error;
       if (!isUnheard) answered = clock.elapsed();
@@ -90,6 +90,13 @@ async function awaitNews(
     const last = silence === undefined ? "its agent answers" : `its agent does not answer: ${messageOf(silence)}`;
     throw new BakeFailed(`${wait.awaited} did not come within ${wait.seconds} s; ${last}`);
   });
+}
+
+/** A guest without an agent turns itself off when it has failed (user-data.ts). */
+function wentOff({ awaited }: GuestWait, hasAnswered: boolean): string {
+  const what = `its guest went off while the bake waited for ${awaited}`;
+  if (hasAnswered) return what;
+  return `${what}. It turns itself off when it fails before its agent is there: does it reach the archive, with its network and name servers, and does the archive have all packages?`;
 }
 
 async function askGuest({ pve }: Pick<Baking, "pve">, vm: GuestVm, kind: Kind): Promise<Told> {

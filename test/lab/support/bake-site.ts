@@ -60,7 +60,8 @@ export function labBake(changes: Partial<ImageDefinition> = {}): Bake {
 }
 
 /** A bake whose agent answers before its packages are installed. */
-export const bakeWithAgent = (): Bake => labBake({ base: baseAt(labSources.baseWithAgent(serial)) });
+export const bakeWithAgent = (changes: Partial<ImageDefinition> = {}): Bake =>
+  labBake({ base: baseAt(labSources.baseWithAgent(serial)), ...changes });
 
 function baseAt(url: string): ImageDefinition["base"] {
   const found = labWeb(url);
