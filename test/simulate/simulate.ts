@@ -60,7 +60,7 @@ export async function simulate(
   const images = imagesOf(chance);
   const localVolumes = localVolumesOf(new Chance(seed, "local volumes"));
   const allowDestroy = new Chance(seed, "allow destroy").happens(0.2) ? true : undefined;
-  const zonalVolumes = zonalVolumesOf(new Chance(seed, "zonal volumes"));
+  const zonalVolumes = zonalVolumesOf(new Chance(seed, "zonal volumes"), localVolumes !== undefined);
   const decided = { ...scenarioOf(chance, images), localVolumes, zonalVolumes, allowDestroy };
   const drawn = new Chance(seed, "kind of story");
   const begun = scenarios[story ?? drawn.pick(shares)](drawn, decided, images);

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { renderClusterPlan } from "../../src/program/cluster-plan.ts";
+import { Chance } from "./chance.ts";
 import type { Wish } from "./scenario.ts";
 import { Stage, stageImages } from "./stage.ts";
-import { bindZonalVolume, onVolume, zones } from "./zonal-volumes.ts";
+import { bindZonalVolume, onVolume, zonalVolumesOf, zones } from "./zonal-volumes.ts";
 
 interface Setting {
   agents: number;
@@ -102,5 +103,11 @@ describe("volumes of a zone, in virtual time", function () {
       assert.equal(await stage.up(wish), "done", stage.engine.why);
       assert.equal(zoneOfPod(stage), "b");
     });
+  });
+
+  it("may lose their nodes in every story in which volumes on disks may: one key lets both", () => {
+    const seeds = Array.from({ length: 40 }, (_, seed) => seed);
+    const drawn = seeds.flatMap((seed) => zonalVolumesOf(new Chance(seed, "zonal volumes"), true) ?? []);
+    assert.ok(drawn.length > 0 && drawn.every(({ mayLeave }) => mayLeave));
   });
 });

@@ -33,10 +33,14 @@ export function withZones(chance: Chance, scenario: Scenario): Scenario {
   return { ...scenario, acts };
 }
 
-/** The zonal volumes of a story; undefined in most stories. */
-export function zonalVolumesOf(chance: Chance): ZonalVolumes | undefined {
+/**
+ * The zonal volumes of a story; undefined in most stories.
+ * @param strandsLocal whether nodes may strand volumes on their disks: the same key lets zones lose their nodes
+ */
+export function zonalVolumesOf(chance: Chance, strandsLocal: boolean): ZonalVolumes | undefined {
   if (!chance.happens(0.25)) return undefined;
-  return { mayLeave: chance.happens(0.5), planted: chance.between(1, 2), idle: chance.between(0, 1) };
+  const mayLeave = chance.happens(0.5) || strandsLocal;
+  return { mayLeave, planted: chance.between(1, 2), idle: chance.between(0, 1) };
 }
 
 /** A driver of zonal volumes, and which of their zones have a node. */
