@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { refuseEvictions } from "./causes.ts";
+import { status } from "./fault-kinds.ts";
 import type { Stored } from "./objects.ts";
 import { isPodReady, nodeOf } from "./pods.ts";
 import { Stage, stageImages } from "./stage.ts";
@@ -116,6 +118,29 @@ describe("a handover that does not end, in virtual time", function () {
       assert.match(stage.engine.why, /demo-workers-0-handover: of the pods that left .* none has started/);
       assert.deepEqual(open(), [0]);
       assert.ok(stage.vm(1102).running && stage.vm(1103).running);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
+  it("keeps no other node when it has evicted nothing, and its slot leaves", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 3 });
+    const { world } = stage;
+    await stage.play(async () => {
+      const last = stage.nameOf(1102);
+      const app = { name: "app", replicas: 0, minAvailable: 0, slowestEnd: 1000, claims: false };
+      const { objects, pods } = world.cluster;
+      pods.deploy(app);
+      pods.bindLate("app", last);
+      app.replicas = 1;
+      objects.put("replicasets", { metadata: { name: "app", namespace: "load" }, spec: { replicas: 1 } });
+      await world.time.sleep(30_000);
+      refuseEvictions(stage, status(429, "TooManyRequests", "needs 1 healthy pod", "DisruptionBudget"));
+      const isCordoned = () => objects.get("nodes", last)?.spec?.unschedulable === true;
+      assert.equal(await stage.dieAt(stage.agentsOf(1), isCordoned), "killed");
+      assert.equal(readyApps(stage).length, 1);
+      await world.time.sleep(60_000);
+      assert.equal(await stage.up({ ...stage.agentsOf(2), slots: 2 }), "failed");
+      assert.match(stage.engine.why, /demo-workers-2-cfcccdce could not be emptied/);
     });
     assert.deepEqual(world.story.violations, []);
   });

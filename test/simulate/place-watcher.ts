@@ -20,6 +20,8 @@ interface Evicted {
   /** The last process that evicted a pod of it. */
   by: Process;
   from: Place;
+  /** All slots that pods of it were evicted from, with their pools. */
+  slots: ReadonlySet<string>;
   /** When it did so last, in milliseconds. */
   at: number;
   /** Most of its pods that had started before one was evicted. */
@@ -65,8 +67,10 @@ export class PlaceWatcher {
 
   evicted(pod: Stored, from: Place, by: Process): void {
     const app = appOf(pod);
-    const started = Math.max(this.evictors.get(app)?.started ?? 0, this.startedOf(app).length);
-    this.evictors.set(app, { by, from, at: this.now(), started });
+    const before = this.evictors.get(app);
+    const started = Math.max(before?.started ?? 0, this.startedOf(app).length);
+    const slots = new Set([...(before?.slots ?? []), slotKey(from)]);
+    this.evictors.set(app, { by, from, slots, at: this.now(), started });
   }
 
   /**
@@ -124,7 +128,10 @@ export class PlaceWatcher {
     });
   }
 
-  /** No more handovers are begun than nodes may be out at once: one that has failed is open until what it evicted runs. */
+  /**
+   * No more handovers are begun than nodes may be out at once: one that has failed is open until what it evicted runs. What
+   * it would have evicted, and was refused, runs on.
+   */
   private opens(name: string, pool: string, by: Process, maxUnavailable: number): void {
     const { objects } = this.cluster ?? {};
     const nodes = objects?.list("nodes") ?? [];
@@ -140,7 +147,8 @@ export class PlaceWatcher {
     const serves = (slot: string) =>
       nodes.some((node) => placeOf(node).pool === pool && String(placeOf(node).slot) === slot && isReady(node));
     if (own === undefined || slots.has(String(placeOf(own).slot))) return;
-    const others = [...slots].filter(serves);
+    const hasEvicted = (slot: string) => [...this.evictors.values()].some((one) => one.slots.has(`${pool}/${slot}`));
+    const others = [...slots].filter((slot) => serves(slot) && hasEvicted(slot));
     if (others.length >= Math.max(1, maxUnavailable))
       this.story.wrong(`${by.name} cordons ${name} while the handovers of slots ${others.join(", ")} are not over`);
   }
@@ -186,6 +194,10 @@ export class PlaceWatcher {
   private now(): number {
     return this.cluster?.time.date() ?? 0;
   }
+}
+
+function slotKey({ pool, slot }: Place): string {
+  return `${pool}/${slot}`;
 }
 
 function appOf({ metadata }: Stored): string {
