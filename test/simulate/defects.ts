@@ -426,13 +426,16 @@ function withNewRegistries(scenario: Scenario): Scenario {
   return { ...scenario, acts };
 }
 
-/** A pool of two nodes in two zones, of which the second one goes. */
+/**
+ * A pool of two nodes in two zones, of which the second one goes. No pod uses the volumes: where one does, the run waits
+ * for it, and is not done.
+ */
 function withZones(scenario: Scenario): Scenario {
   const { before } = scenario;
   const image = before.image;
   const start = { ...before, slots: 2, servers: { image, count: 1, cores: 4 } };
   const act = { wish: { ...start, slots: 1 }, weather: calm, kill: undefined, blows: [], pause: 0 };
-  const zonalVolumes = { mayLeave: false, planted: 2, idle: 1 };
+  const zonalVolumes = { mayLeave: false, planted: 2, idle: 2 };
   return { ...scenario, servers: 1, planted: true, before: start, acts: [act], zonalVolumes };
 }
 
