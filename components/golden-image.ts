@@ -1,9 +1,14 @@
 import {
   ComponentResource,
+  getProject,
+  getStack,
   output,
   runtime,
+  secret,
+  unsecret,
   type ComponentResourceOptions,
   type CustomResourceOptions,
+  type Input,
   type Output,
 } from "@pulumi/pulumi";
 import type { local } from "@pulumi/command";
@@ -13,11 +18,13 @@ import { bakeOrder, baseFileOf } from "../src/config/bake-order.ts";
 import { schemaProblems } from "../src/config/messages.ts";
 import { imageOf, type BakeOrder } from "../src/domain/images/bake.ts";
 import { longestBake } from "../src/domain/images/bake-waits.ts";
+import { longestProof, type ProofOrder } from "../src/domain/images/proof.ts";
 import { typeTokens } from "../src/domain/model/formats.ts";
 import type { Problem } from "../src/domain/model/problem.ts";
 import { variables } from "../src/domain/model/step-environment.ts";
 import { prepareBake } from "../src/program/prepare-bake.ts";
 import { UserErrors } from "../src/runtime/errors.ts";
+import { programVersion } from "../src/runtime/project.ts";
 import { ArgumentErrors } from "./arguments.ts";
 import { explain } from "./plan.ts";
 import { step } from "./step.ts";
@@ -67,9 +74,18 @@ export interface GoldenImageArgs {
   sources?: { snapshots: string; snapshotKey?: string; rke2: string };
   /** Folder for the logs of bakes that failed, from the program's folder on. @default "bakes" */
   evidence?: string;
+  /** VMID of the clone that proves the template: one of `vmIds`, and of no other image. It is gone afterwards. */
+  proofVmid: number;
+  /** Folder of the store of records, from the program's folder on. @default "records" */
+  records?: string;
+  /**
+   * The private key that signs records: Ed25519, in PEM. It is kept as a secret.
+   * @default EVERGREEN_IMAGE_KEY of the environment; without it, records bear no signature
+   */
+  signingKey?: Input<string>;
 }
 
-/** The template that a golden image is. */
+/** The template that a golden image is, and its record. */
 export interface GoldenTemplate {
   /** Its name, which `image` of a pool names. */
   image: string;
@@ -80,6 +96,8 @@ export interface GoldenTemplate {
   host: string;
   /** Its SMBIOS uuid. */
   uuid: string;
+  /** Digest of its record. */
+  record: string;
 }
 
 const text = z.string().min(1);
@@ -102,6 +120,8 @@ const args = z.strictObject({
   }),
   sources: z.strictObject({ snapshots: z.url(), snapshotKey: text.exactOptional(), rke2: z.url() }).exactOptional(),
   evidence: text.exactOptional(),
+  proofVmid: vmid,
+  records: text.default("records"),
 });
 
 /** Most characters of an order: a process takes 128 KiB in one variable of its environment. */
@@ -119,7 +139,7 @@ const bases = new Map<string, File>();
 /**
  * A golden image: a template that is baked of a definition in Git ([golden images](../docs/images.md)). The provider
  * downloads the base image, which needs the token of bakes as PROXMOX_VE_API_TOKEN, or a provider with it in the options;
- * the bake itself takes its token from EVERGREEN_BAKE_API_TOKEN.
+ * the bake itself, and the proof after it, take theirs from EVERGREEN_BAKE_API_TOKEN.
  *
  * What `dependsOn` it comes after the template is there. A run that ends in the middle of a bake is taken up by the next
  * one. A template is never changed, and not removed with the resource: nodes may lie on it.
@@ -130,13 +150,15 @@ const bases = new Map<string, File>();
  *       vmid: 9100,
  *       vmIds: { first: 9100, last: 9199 },
  *       place: { host: "pve1", pool: "evergreen-templates", storage: "ceph-vm", imageStorage: "images", bridge: "vmbr0" },
+ *       proofVmid: 9199,
+ *       signingKey: new Config("evergreen").requireSecret("imageKey"),
  *     });
  *     export const template = image.template.apply(({ image, vmid }) => `${image} is VM ${vmid}`);
  */
 export class GoldenImage extends ComponentResource<local.Command> {
   /** Name of the template: of the definition, with its version. */
   readonly image: string;
-  /** The template, once it is there: unknown in a preview of a bake. */
+  /** The template, once it is proved: unknown in a preview of a bake. */
   readonly template: Output<GoldenTemplate>;
 
   /**
@@ -144,36 +166,64 @@ export class GoldenImage extends ComponentResource<local.Command> {
    * @throws ArgumentErrors that name every wrong argument by its path, and everything that is wrong with the definition
    */
   constructor(name: string, given: GoldenImageArgs, options: ComponentResourceOptions = {}) {
-    const order = readOrder(name, given);
-    super(typeTokens.goldenImage, name, order, options);
-    this.image = imageOf(order);
-    this.template = output(this.getData()).stdout.apply((said) => JSON.parse(said) as GoldenTemplate);
+    const { signingKey, ...plain } = given;
+    const order = readOrder(name, plain);
+    // The arguments of a component are kept in the state.
+    const key = signingKey === undefined ? {} : { signingKey: secret(signingKey) };
+    super(typeTokens.goldenImage, name, { order, ...key }, options);
+    this.image = imageOf(order.bake);
+    // What comes of a secret is one to the engine: this says nothing of the key.
+    this.template = unsecret(output(this.getData()).stdout).apply((said) => JSON.parse(said) as GoldenTemplate);
   }
 
   protected override async initialize(
-    order: BakeOrder,
+    { order, signingKey }: Declared,
     options: ComponentResourceOptions = {},
   ): Promise<local.Command> {
     // The engine deletes what a program that has ended did not declare.
     const ended = runtime.rpcKeepAlive();
     await prepareBake().catch(explain);
+    const { bake } = order;
     const { provider } = options;
-    const dependsOn = [baseImage(order, provider === undefined ? {} : { provider })];
-    const environment = { [variables.bake]: JSON.stringify(order) };
-    const limits = { update: longestBake() };
-    const baked = step({ name: imageOf(order), verb: "bake", limits }, environment, { parent: this, dependsOn });
+    const image = imageOf(bake);
+    const dependsOn = [baseImage(bake, provider === undefined ? {} : { provider })];
+    const baked = step(
+      { name: image, verb: "bake", limits: { update: longestBake() } },
+      { [variables.bake]: JSON.stringify(bake) },
+      { parent: this, dependsOn },
+    );
+    const uuid = baked.stdout.apply((said) => (JSON.parse(said) as GoldenTemplate).uuid);
+    const proved = step(
+      { name: `${image}-proof`, verb: "prove", limits: { update: longestProof(bake) } },
+      {
+        // Another template is proved anew.
+        [variables.proof]: uuid.apply((its) => JSON.stringify({ ...order, uuid: its } satisfies ProofOrder)),
+        ...(signingKey === undefined ? {} : { [variables.imageKey]: signingKey }),
+      },
+      { parent: this, dependsOn: [baked] },
+    );
     ended();
-    return baked;
+    return proved;
   }
 }
 
-function readOrder(name: string, given: GoldenImageArgs): BakeOrder {
+/** What a golden image declares. The uuid of the template is known once it is baked. */
+interface Declared {
+  order: Omit<ProofOrder, "uuid">;
+  signingKey?: Output<string>;
+}
+
+function readOrder(name: string, given: Omit<GoldenImageArgs, "signingKey">): Declared["order"] {
   const component = `the golden image ${name}`;
   const read = args.safeParse(given);
   if (!read.success) throw new ArgumentErrors(component, schemaProblems(read.error, given));
-  const { definition, vmIds: range, ...settings } = read.data;
+  const { definition, vmIds: range, proofVmid, records, ...settings } = read.data;
   try {
-    const order = bakeOrder(definition, { ...settings, range });
+    const bake = bakeOrder(definition, { ...settings, range });
+    if (proofVmid === bake.vmid || proofVmid < range.first || proofVmid > range.last)
+      throw new UserErrors([notOfBakes(proofVmid, range)]);
+    const builder = { stack: `${getProject()}/${getStack()}`, version: programVersion() };
+    const order = { bake, vmid: proofVmid, records, builder };
     const { length } = JSON.stringify(order);
     if (length > LARGEST_ORDER) throw new UserErrors([tooLarge(definition, length)]);
     return order;
@@ -181,6 +231,12 @@ function readOrder(name: string, given: GoldenImageArgs): BakeOrder {
     throw error instanceof UserErrors ? new ArgumentErrors(component, error.problems) : error;
   }
 }
+
+const notOfBakes = (vmid: number, { first, last }: { first: number; last: number }): Problem => ({
+  what: `VM ${vmid} cannot be the clone that proves the template`,
+  where: "proofVmid",
+  todo: `choose one between ${first} and ${last} that is not the template's`,
+});
 
 /** The base image in the storage. A file that is there already counts when it has the right content. */
 function baseImage({ definition, place }: BakeOrder, options: CustomResourceOptions): File {

@@ -8,6 +8,7 @@ const args: GoldenImageArgs = {
   definition: "images/ubuntu-24-04-rke2",
   vmid: 9100,
   vmIds: { first: 9100, last: 9199 },
+  proofVmid: 9199,
   place: { host: "pve1", pool: "templates", storage: "ceph-vm", imageStorage: "images", bridge: "vmbr0" },
 };
 const base = "base-noble-20260725-d1940f7d69d34335.qcow2-pve1";
@@ -60,6 +61,8 @@ describe("a golden image", () => {
       { place: { ...args.place, address: { cidr: "10.0.0.9", gateway: "10.0.0.1", nameservers: [] } } },
       /place\.address\.cidr/,
     ],
+    ["a clone beside the VMIDs of bakes", { proofVmid: 9200 }, /VM 9200 cannot be the clone[^]*proofVmid/],
+    ["a clone with the template's VMID", { proofVmid: 9100 }, /VM 9100 cannot be the clone/],
     ["a definition that is none", { definition: "images/bake" }, /has no image\.yaml/],
   ];
   for (const [what, changes, says] of wrong)

@@ -236,7 +236,7 @@ describe("what a run refuses before it begins", function () {
     const { publicKey } = keyPair();
     const keys = [{ name: "site-2026", from: "2026-08-01T00:00:00Z", publicKey }];
     await site.configure({ images: { keys } });
-    const none = { what: /the template has no record/, todo: /evergreen image bake/ };
+    const none = { what: /the template has no record/, todo: /GoldenImage/ };
     await refused(site, [
       { ...none, where: /template ubuntu-24\.04-rke2-v1\.0\.0, VM 9001 on pve1/ },
       { ...none, where: /template ubuntu-24\.04-rke2-v1\.1\.0, VM 9002 on pve1/ },

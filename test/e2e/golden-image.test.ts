@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { stringify } from "yaml";
 import { site as places } from "../../lab/proxmox/site.ts";
 import { labSources } from "../../lab/web.ts";
+import { readRecord } from "../../src/evidence/image-records.ts";
+import { keyPair } from "../evidence/image.ts";
 import { labBake } from "../lab/support/bake-site.ts";
 import { Operator } from "../lab/support/operator.ts";
 import { definitionFixture } from "../support/image-definition.ts";
@@ -13,18 +15,22 @@ import { Site, type Ran } from "./site.ts";
 const program = `
 import { GoldenImage } from "./components/index.ts";
 
-const image = new GoldenImage("lab", ${JSON.stringify({
+const given = ${JSON.stringify({
   definition: "images/lab-image",
   vmid: 9500,
   vmIds: { first: 9500, last: 9599 },
+  proofVmid: 9599,
   place: {
     ...{ host: places.node, pool: places.templates, storage: places.storage, imageStorage: places.imageStorage },
     bridge: places.bridge,
   },
   sources: { snapshots: labSources.snapshots, rke2: labSources.rke2 },
-})});
+})};
+const image = new GoldenImage("lab", { ...given, signingKey: process.env.LAB_IMAGE_KEY });
 export const { template } = image;
 `;
+
+const key = keyPair();
 
 /** The definition that the lab's web can serve, as its folder has it. */
 function imageYaml(version: string, packages: readonly string[]): string {
@@ -45,9 +51,9 @@ describe("a golden image as a component, end to end", function () {
   const args = ["up", "--yes", "--skip-preview", "--stack", "dev"];
 
   before(async () => {
-    site = await Site.create("127.57");
+    site = await Site.create("127.105");
     const { EVERGREEN_BAKE_API_TOKEN: token = "", ...env } = site.lab.env;
-    environment = { PROXMOX_VE_API_TOKEN: token };
+    environment = { PROXMOX_VE_API_TOKEN: token, LAB_IMAGE_KEY: key.privateKey };
     baker = new Operator({ env: { ...env, PROXMOX_VE_API_TOKEN: token } });
     await writeFile(join(site.project, "index.ts"), program);
     await mkdir(join(site.project, "images", "lab-image"));
@@ -94,6 +100,15 @@ describe("a golden image as a component, end to end", function () {
     assert.deepEqual([template.image, template.vmid, template.host], ["lab-image-v1.0.0", 9500, "pve1"]);
     const state = await site.expect(0, "stack", "export", "--stack", "dev");
     assert.ok(!state.includes(environment.PROXMOX_VE_API_TOKEN ?? "-"), "the token is not in the state");
+    const [, secretPart = "-"] = key.privateKey.split("\n");
+    assert.ok(!state.includes(secretPart), "the key is not in the state");
+    const { record } = JSON.parse(await site.expect(0, "stack", "output", "template", "--json", "--stack", "dev")) as {
+      record: string;
+    };
+    const found = await readRecord(join(site.project, "records"), record, [key.trusted]);
+    assert.ok(found?.tests.kind === "signed" && found.tests.statement.isPassed);
+    const { subject } = found.tests.statement;
+    assert.deepEqual([subject.name, subject.version, subject.templates.length], ["lab-image", "v1.0.0", 1]);
   });
 
   it("is refused when the definition says something else under the same version", async () => {

@@ -64,7 +64,7 @@ describe("the records of the templates that a run clones", () => {
   });
 
   const refused: [string, Changes, RegExp][] = [
-    ["whose notes name no record", { shown: { description: "by hand" } }, /has no record[^]*image bake/],
+    ["whose notes name no record", { shown: { description: "by hand" } }, /has no record[^]*GoldenImage/],
     ["whose notes name another record", { shown: { description: recordNote("f".repeat(64)) } }, /not in the store/],
     ["that was edited", { shown: { cores: "4" } }, /was edited[^]*template \S+, VM 9001 on pve1/],
     ["that was renamed", { shown: { name: "x" } }, /renamed/],

@@ -91,7 +91,7 @@ export class BakeStage {
   }
 
   /** An order to prove the template of that bake. */
-  proofOrder(bake = this.order()): ProofOrder {
+  proofOrder(bake = this.order()): Omit<ProofOrder, "uuid"> {
     const records = join(this.folder, "records");
     return { bake, vmid: 9101, records, builder: { stack: "evergreen/dev", version: "0.1.0" } };
   }
@@ -116,14 +116,20 @@ export class BakeStage {
   }
 
   /** Runs the step that proves a template. */
-  async prove(order: ProofOrder, key?: SigningKey): Promise<ProvedImage> {
+  async prove(order: Omit<ProofOrder, "uuid">, key?: SigningKey): Promise<ProvedImage> {
     const { signal } = new AbortController();
-    return await prove({ pve: this.lab.bench.client(site.bakeToken), stop: signal }, order, key);
+    return await prove({ pve: this.lab.bench.client(site.bakeToken), stop: signal }, this.withUuid(order), key);
   }
 
   /** Runs it in a process that is killed at a request. */
-  proveKilled(order: ProofOrder, key: SigningKey, isAt: IsAt): Promise<boolean> {
-    return this.killed((context) => prove(context, order, key), isAt);
+  proveKilled(order: Omit<ProofOrder, "uuid">, key: SigningKey, isAt: IsAt): Promise<boolean> {
+    return this.killed((context) => prove(context, this.withUuid(order), key), isAt);
+  }
+
+  /** The order for the template that is there now. */
+  private withUuid(order: Omit<ProofOrder, "uuid">): ProofOrder {
+    const smbios = this.lab.bench.dc.vms.get(order.bake.vmid)?.config.get("smbios1");
+    return { ...order, uuid: String(smbios).replace("uuid=", "") };
   }
 
   private async killed(

@@ -7,6 +7,8 @@ import type { Finding } from "./hygiene.ts";
 export interface ProofOrder {
   /** The bake whose template is proved. */
   bake: BakeOrder;
+  /** SMBIOS uuid of the template. */
+  uuid: string;
   /** VMID of the clone, one of those of bakes. */
   vmid: number;
   /** Folder of the store of records, relative to the program's own. */
@@ -18,16 +20,33 @@ export interface ProofOrder {
 /** Name of the clone. */
 export const proofNameOf = ({ bake }: Pick<ProofOrder, "bake">): string => `proof-${imageOf(bake)}`;
 
-const NOTE = /^Evergreen: proof of (\S+), as VM (\d+)\s*$/m;
-
 /** The line of the clone's notes that says whose it is. */
 export function proofNote({ bake, vmid }: Pick<ProofOrder, "bake" | "vmid">): string {
   return `Evergreen: proof of ${imageOf(bake)}, as VM ${vmid}`;
 }
 
-/** Whether notes are those of a clone of ours: whichever image it was of, nothing of it is needed any more. */
-export function isProofNote(notes: string, vmid: number): boolean {
-  return NOTE.exec(notes)?.[2] === String(vmid);
+/** Whether notes are those of a clone that an earlier run has made for this proof: nothing of it is needed any more. */
+export function isOwnClone(order: Pick<ProofOrder, "bake" | "vmid">, notes: string): boolean {
+  return notes.split("\n").includes(proofNote(order));
+}
+
+/** Longest times of a proof, in seconds. */
+export const PROOF_SECONDS = {
+  /** A linked clone, and what Proxmox does to a VM meanwhile. */
+  clone: 900,
+  /** A change that takes Proxmox moments. */
+  change: 300,
+  /** From power on until cloud-init and systemd have ended the boot. */
+  boot: 900,
+  /** All checks, the measurement, and each test. */
+  ask: 900,
+  shutdown: 300,
+} as const;
+
+/** The longest that a proof may take, in seconds. */
+export function longestProof({ definition: { tests } }: Pick<BakeOrder, "definition">): number {
+  const { clone, change, boot, ask, shutdown } = PROOF_SECONDS;
+  return 2 * clone + 4 * change + 2 * (boot + 2 * ask) + shutdown + tests.length * ask;
 }
 
 /** What a clone was found to be at one of its boots. */

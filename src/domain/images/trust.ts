@@ -48,7 +48,7 @@ export function trustProblems(
       {
         what: "the template has no record",
         where,
-        todo: "bake it from its definition (`npx evergreen image bake`): nobody knows what is in a template that was made by hand",
+        todo: "bake it from its definition (GoldenImage, docs/images.md): nobody knows what is in a template that was made by hand",
       },
     ];
   if (found === undefined)

@@ -131,10 +131,11 @@ export const variables = {
   registries: "EVERGREEN_REGISTRIES",
   bake: "EVERGREEN_BAKE",
   proof: "EVERGREEN_PROOF",
+  imageKey: "EVERGREEN_IMAGE_KEY",
 } as const;
 
 /** The variables whose values the engine keeps as secrets. */
-export const secretVariables: ReadonlySet<string> = new Set([variables.registries]);
+export const secretVariables: ReadonlySet<string> = new Set([variables.registries, variables.imageKey]);
 
 /**
  * The environment of a step. A slot's own generation takes precedence. Only values that stay the same after the run are

@@ -51,6 +51,7 @@ const order = z.looseObject({
 
 const proof = z.looseObject({
   bake: order,
+  uuid: z.string(),
   vmid,
   records: z.string(),
   builder: z.looseObject({ stack: z.string(), version: z.string() }),

@@ -9,6 +9,7 @@ import {
   AWAIT_BOOT,
   MEASURED,
   measureFindings,
+  PROOF_SECONDS,
   RUN_TEST,
   type BootFindings,
   type TestEnd,
@@ -16,10 +17,6 @@ import {
 import { Deadline } from "../../runtime/deadline.ts";
 import type { Proving } from "./proof-vm.ts";
 
-/** Seconds from power on until cloud-init and systemd have ended the boot. */
-const BOOT_SECONDS = 900;
-/** Seconds that all checks, the measurement, and each test may take. */
-const CHECK_SECONDS = 900;
 /** Directory for the second measurement: in memory, so that it is no part of what is measured. */
 const AGAIN = "/run/evergreen-measured";
 
@@ -42,7 +39,7 @@ export async function askBoot(proving: Proving, vm: ProvedVm, boot: number): Pro
 }
 
 async function awaitBoot(proving: Proving, vm: ProvedVm, boot: number): Promise<void> {
-  const deadline = new Deadline(`boot ${boot} of ${vm.name}`, BOOT_SECONDS, proving.stop);
+  const deadline = new Deadline(`boot ${boot} of ${vm.name}`, PROOF_SECONDS.boot, proving.stop);
   await awaitAgent(deadline, () => readText(proving, vm, "/etc/machine-id"));
   await runProgram(proving.pve, vm, { command: AWAIT_BOOT }, deadline);
 }
@@ -90,6 +87,6 @@ function run(
   what: string,
   input?: string,
 ): Promise<ProgramEnd> {
-  const deadline = new Deadline(`${what} in ${vm.name}`, CHECK_SECONDS, stop);
+  const deadline = new Deadline(`${what} in ${vm.name}`, PROOF_SECONDS.ask, stop);
   return runProgram(pve, vm, { command, ...(input === undefined ? {} : { input }) }, deadline);
 }

@@ -6,7 +6,7 @@ import { awaitTask, isTaskOfVmRunning } from "../../clients/proxmox/task.ts";
 import { findTaken, isRunning, listVms, readConfig, readVm, vmConfigOf, vmPath } from "../../clients/proxmox/vms.ts";
 import type { Proxmox } from "../../clients/proxmox/client.ts";
 import { BAKE_TAGS, imageOf } from "../../domain/images/bake.ts";
-import { isProofNote, proofNameOf, proofNote, type ProofOrder } from "../../domain/images/proof.ts";
+import { isOwnClone, PROOF_SECONDS, proofNameOf, proofNote, type ProofOrder } from "../../domain/images/proof.ts";
 import { Deadline } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 
@@ -16,13 +16,6 @@ export interface Proving {
   order: ProofOrder;
   stop: AbortSignal;
 }
-
-/** Seconds for a linked clone, and for what Proxmox does to a VM meanwhile. */
-const CLONE_SECONDS = 900;
-/** Seconds for a change that takes Proxmox moments. */
-const CHANGE_SECONDS = 300;
-/** Seconds that the clone gets to shut down. */
-const SHUTDOWN_SECONDS = 300;
 
 /**
  * Removes the clone that an earlier run left.
@@ -39,10 +32,10 @@ export async function removeClone({ pve, order, stop }: Proving): Promise<void> 
   const row = await readConfig(pve, listed);
   const config = vmConfigOf(row, listed);
   const { name, uuid, template } = config;
-  if (template || !isProofNote(row.maybeText("description") ?? "", vmid) || !name.startsWith("proof-"))
-    throw taken(order, `"${name}", which is no proof of ours`);
+  if (template || !isOwnClone(order, row.maybeText("description") ?? "") || name !== proofNameOf(order))
+    throw taken(order, `"${name}", which is none of this proof`);
   const expected = { vmid, name, uuid, tags: [] };
-  const deadline = new Deadline(`Proxmox to unlock ${name}`, CHANGE_SECONDS, stop);
+  const deadline = new Deadline(`Proxmox to unlock ${name}`, PROOF_SECONDS.change, stop);
   const { host } = await awaitUnlocked(pve, config, expected, deadline);
   if (await isRunning(pve, { host, vmid })) await stopVm(pve, { vmid, host, name, uuid }, { stop });
   await destroyVm(pve, host, expected);
@@ -50,7 +43,7 @@ export async function removeClone({ pve, order, stop }: Proving): Promise<void> 
 
 /** A run that was killed may have left a clone that Proxmox still makes. */
 async function awaitClone({ pve, order: { vmid, bake }, stop }: Proving): Promise<void> {
-  const deadline = new Deadline(`Proxmox to end what it does to VM ${vmid}`, CLONE_SECONDS, stop);
+  const deadline = new Deadline(`Proxmox to end what it does to VM ${vmid}`, PROOF_SECONDS.clone, stop);
   await deadline.poll(2000, async () => {
     const isMade = await isTaskOfVmRunning(pve, { host: bake.place.host, vmid: bake.vmid }, "qmclone");
     return isMade ? undefined : true;
@@ -72,7 +65,7 @@ export async function makeClone({ pve, order, stop }: Proving): Promise<ProvedVm
   const name = proofNameOf(order);
   const clone = { newid: vmid, name, pool, full: false, description: proofNote(order) };
   const upid = await pve.post(`/nodes/${host}/qemu/${bake.vmid}/clone`, clone);
-  await awaitTask(pve, upid, new Deadline(`the clone of ${imageOf(bake)}`, CLONE_SECONDS, stop));
+  await awaitTask(pve, upid, new Deadline(`the clone of ${imageOf(bake)}`, PROOF_SECONDS.clone, stop));
   const { uuid } = await readVm(pve, { host, vmid });
   const vm: ProvedVm = { vmid, host, name, uuid };
   await pve.put(`${vmPath(vm)}/config`, {
@@ -90,6 +83,6 @@ export async function makeClone({ pve, order, stop }: Proving): Promise<ProvedVm
 
 /** Turns the clone off and on. */
 export async function startCloneAgain({ pve, stop }: Proving, vm: ProvedVm): Promise<void> {
-  await turnOff(pve, vm, SHUTDOWN_SECONDS, stop);
+  await turnOff(pve, vm, PROOF_SECONDS.shutdown, stop);
   await start(pve, vm, stop);
 }

@@ -33,21 +33,25 @@ interface Answers {
  * Proves the template of a bake, unless it has a record of ours that says so already. Its clone is gone at the end,
  * however it ends; one that a killed run left is removed by the next.
  * @param key that signs the record; undefined: it bears no signature
- * @returns the digest of the record
+ * @returns digest and Proxmox host of the template, and the digest of its record
  * @throws UserError when the clone is not what the definition says, with the path of the log
  */
-export async function proveTemplate(proving: Proving, key: SigningKey | undefined): Promise<string> {
+export async function proveTemplate(
+  proving: Proving,
+  key: SigningKey | undefined,
+): Promise<{ digest: string; host: string; record: string }> {
   const { bake } = proving.order;
   await removeClone(proving);
+  const { digest, host } = await readTemplate(proving);
   const known = await findRecord(proving, key);
-  if (known !== undefined) return known;
-  await requireOwnScripts(proving);
+  if (known !== undefined) return { digest, host, record: known };
+  requireOwnScripts(bake, digest);
   say(`${imageOf(bake)}: a clone of VM ${bake.vmid} is booted twice, and asked`);
   const answers = await askClone(proving);
   const record = await recordAnswers(proving, key, answers);
   const failures = failureLines(answers.boots, answers.tests);
   if (failures.length > 0) throw await closeProof(proving, failures);
-  return record;
+  return { digest, host, record };
 }
 
 /** The record that the template names, if it is of this very template, signed as wanted, and its tests passed. */
@@ -67,17 +71,19 @@ async function findRecord({ pve, order }: Proving, key: SigningKey | undefined):
   return isPassed && subject.definition === template.digest && isOfIt ? digest : undefined;
 }
 
-async function readTemplate({ pve, order: { bake } }: Pick<Proving, "pve" | "order">) {
+async function readTemplate({ pve, order }: Pick<Proving, "pve" | "order">) {
+  const { bake } = order;
   const at = (await listVms(pve)).find(({ vmid }) => vmid === bake.vmid);
   if (at === undefined) throw noTemplate(bake);
   const row = await readConfig(pve, at);
   const options = row.texts();
   const identity = identityOf(options);
   const vm = await readBakeVm(pve, at);
-  if (identity === undefined || !isPublished(bake, vm)) throw noTemplate(bake);
+  if (identity?.uuid !== order.uuid || !isPublished(bake, vm)) throw noTemplate(bake);
   return {
     notes: options.get("description") ?? "",
     identity,
+    host: at.host,
     /** Digest of the image. */
     digest: notedBake(vm.notes)?.digest ?? "",
     /** Fingerprint of the configuration. */
@@ -87,9 +93,7 @@ async function readTemplate({ pve, order: { bake } }: Pick<Proving, "pve" | "ord
 }
 
 /** Who did not bake a template cannot say how it was made. */
-async function requireOwnScripts(proving: Proving): Promise<void> {
-  const { bake } = proving.order;
-  const { digest } = await readTemplate(proving);
+function requireOwnScripts(bake: BakeOrder, digest: string): void {
   if (digest === bake.digest) return;
   throw new UserError({
     what: `${imageOf(bake)} was baked by another version of Evergreen, and has no record that it can be trusted by`,

@@ -1,12 +1,13 @@
 import { imageOf } from "../../domain/images/bake.ts";
 import type { ProofOrder } from "../../domain/images/proof.ts";
+import { variables } from "../../domain/model/step-environment.ts";
 import { signingKeyOf, type SigningKey } from "../../evidence/bundle.ts";
 import type { StepContext } from "../context.ts";
 import { proveTemplate } from "../image/prove.ts";
+import type { Baked } from "./bake.ts";
 
 /** A template that was proved. */
-export interface ProvedImage {
-  image: string;
+export interface ProvedImage extends Baked {
   /** Digest of its record. */
   record: string;
 }
@@ -17,15 +18,13 @@ export async function prove(
   order: ProofOrder,
   key: SigningKey | undefined,
 ): Promise<ProvedImage> {
-  const record = await proveTemplate({ pve, order, stop }, key);
-  return { image: imageOf(order.bake), record };
+  const proved = await proveTemplate({ pve, order, stop }, key);
+  const { bake, uuid } = order;
+  return { image: imageOf(bake), vmid: bake.vmid, uuid, ...proved };
 }
-
-/** The variable with the private key that signs records, in PEM. */
-const KEY = "EVERGREEN_IMAGE_KEY";
 
 /** @returns undefined when there is no key: records bear no signature then @throws UserError when it is none */
 export function readSigningKey(environment: Record<string, string | undefined>): SigningKey | undefined {
-  const pem = environment[KEY] ?? "";
-  return pem === "" ? undefined : signingKeyOf(pem, `the environment, ${KEY}`);
+  const pem = environment[variables.imageKey] ?? "";
+  return pem === "" ? undefined : signingKeyOf(pem, `the environment, ${variables.imageKey}`);
 }

@@ -82,7 +82,14 @@ describe("what outlives a run", () => {
     ]);
     assert.deepEqual(Object.values(variables).sort(), [
       ...["EVERGREEN_ADDRESS", "EVERGREEN_ADDRESS6", "EVERGREEN_ALLOW_DESTROY", "EVERGREEN_BACKUP", "EVERGREEN_BAKE"],
-      ...["EVERGREEN_CLUSTER", "EVERGREEN_GENERATION", "EVERGREEN_MADE_VMID", "EVERGREEN_NODE", "EVERGREEN_PLAN"],
+      ...[
+        "EVERGREEN_CLUSTER",
+        "EVERGREEN_GENERATION",
+        "EVERGREEN_IMAGE_KEY",
+        "EVERGREEN_MADE_VMID",
+        "EVERGREEN_NODE",
+        "EVERGREEN_PLAN",
+      ],
       ...[
         "EVERGREEN_POOL",
         "EVERGREEN_PROOF",
