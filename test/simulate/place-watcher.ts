@@ -1,4 +1,5 @@
 import { labels } from "../../src/domain/model/formats.ts";
+import type { Displaced } from "../../src/domain/model/types.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Stored } from "./objects.ts";
 import { hasItsDataBehind } from "./local-volumes.ts";
@@ -140,9 +141,9 @@ export class PlaceWatcher {
       .filter(({ metadata }) => metadata.name.startsWith(`slot-${pool}-`))
       .flatMap(({ data }) => Object.values((data ?? {}) as Record<string, string>))
       .filter((fact) => fact.startsWith("{"))
-      .map((fact) => JSON.parse(fact) as { slot: number; phase: string; displaced?: unknown[] })
+      .map((fact) => JSON.parse(fact) as { slot: number; phase: string; displaced?: Displaced[] })
       // A node that has its slot says what its own retirement has begun to evict.
-      .filter(({ phase, displaced = [] }) => phase !== "handedOver" && displaced.length > 0);
+      .filter(({ phase, displaced = [] }) => phase !== "handedOver" && displaced.some((one) => !this.runs(one)));
     const slots = new Set(open.map(({ slot }) => String(slot)));
     const serves = (slot: string) =>
       nodes.some((node) => placeOf(node).pool === pool && String(placeOf(node).slot) === slot && isReady(node));
@@ -151,6 +152,11 @@ export class PlaceWatcher {
     const others = [...slots].filter((slot) => serves(slot) && hasEvicted(slot));
     if (others.length >= Math.max(1, maxUnavailable))
       this.story.wrong(`${by.name} cordons ${name} while the handovers of slots ${others.join(", ")} are not over`);
+  }
+
+  /** Whether pods of a controller that were evicted run again: the record may say so only later. */
+  private runs({ name, pods, unplaced }: Displaced): boolean {
+    return this.startedOf(name).length >= Math.min(pods - unplaced, this.wantedOf(name));
   }
 
   /**
