@@ -234,7 +234,7 @@ export class Stage {
     availability.runBegins();
   }
 
-  private specsOf(wish: Wish): PoolSpec[] {
+  specsOf(wish: Wish): PoolSpec[] {
     return poolSpecs(this.config(wish), new Map(this.images.map(({ name, rke2 }) => [name, rke2])));
   }
 

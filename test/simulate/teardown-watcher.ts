@@ -1,13 +1,15 @@
 import { SERVER_POOL } from "../../src/config/config.ts";
 import type { Vm } from "./data-centre.ts";
 import type { EtcdWatcher } from "./etcd-watcher.ts";
+import type { Stored } from "./objects.ts";
 import type { Process } from "./process.ts";
 import type { Story } from "./story.ts";
 import type { Truth } from "./truth.ts";
 
 /**
- * Watches what a destroy does to nodes: it takes them as they are, without leases and with pods on them, but not before
- * the VM of every server says that the cluster goes away. Once the first server is off, nothing else could say so.
+ * Watches what a destroy does to nodes: it takes them as they are, without leases and with pods on them, but no agent before
+ * the cluster says that it goes away, and no server before the VM of every one does. Once the first is off, nothing else
+ * could say so.
  */
 export class TeardownWatcher {
   private readonly story: Story;
@@ -24,6 +26,9 @@ export class TeardownWatcher {
   takes({ name }: Pick<Vm, "name">, by: Process): boolean {
     if (!by.isOfDestroy) return false;
     const servers = this.truth.vmsOf(SERVER_POOL);
+    const isMarked = hasMark(this.truth.cluster?.objects.get("configmaps", "evergreen-system/cluster"));
+    // The cluster itself says it for as long as its servers run.
+    if (isMarked && !servers.some((server) => server.name === name)) return true;
     const silent = servers.filter(({ notes }) => !notes.includes("is being destroyed"));
     if (silent.length > 0)
       this.story.wrong(
@@ -33,3 +38,7 @@ export class TeardownWatcher {
     return true;
   }
 }
+
+/** Whether the ConfigMap of a cluster marks it as going away. */
+export const hasMark = (map: Stored | undefined): boolean =>
+  (map?.data as Record<string, string> | undefined)?.goingAway !== undefined;

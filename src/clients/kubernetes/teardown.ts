@@ -41,7 +41,7 @@ export async function isBeingTornDown({ pve, site, vms, client }: Witnesses): Pr
 }
 
 /**
- * Marks the teardown in every place, or in none.
+ * Marks the teardown in every place, or in none. Several steps of a destroy may do so side by side.
  * @returns the number of servers
  * @throws UserErrors that name the servers whose VMs cannot be marked
  */
@@ -49,15 +49,27 @@ export async function announceTeardown(witnesses: Witnesses, since: string): Pro
   const { client, site, vms } = witnesses;
   // The VMs may have lost their notes since: an update that withdraws an earlier destroy removes the notes first.
   const isMarked = client !== undefined && (await readGoingAway(client));
+  const { changed, failed } = await noteServers(witnesses, since);
   try {
-    const { failed } = await noteServers(witnesses, since);
     if (failed.length > 0) throw new UserErrors(failed);
     if (client && !isMarked) await writeGoingAway(client, since);
     return serverVms(vms, site).length;
   } catch (error) {
-    if (!isMarked) await noteServers(witnesses, undefined);
+    // Another step may have marked the cluster meanwhile, on the strength of these notes. In doubt they stay.
+    const isMarkedNow = client !== undefined && (await readGoingAway(client).catch(() => true));
+    if (!isMarked && !isMarkedNow) await noteServers({ ...witnesses, vms: changed }, undefined);
     throw error;
   }
+}
+
+/**
+ * Completes the notes of a teardown that the cluster has a mark of: an update may have been killed while it took the marks
+ * back. Once the first server is off, only the notes can tell.
+ * @throws UserErrors that name the servers whose VMs cannot be marked
+ */
+export async function writeTeardownNotes(witnesses: Witnesses, since: string): Promise<void> {
+  const { failed } = await noteServers(witnesses, since);
+  if (failed.length > 0) throw new UserErrors(failed);
 }
 
 /**
@@ -75,28 +87,28 @@ export async function withdrawTeardown(witnesses: Witnesses): Promise<boolean> {
   const stays = marked || client === undefined ? failed : kept;
   if (stays.length > 0) throw new UserErrors(stays);
   if (marked) await writeGoingAway(client, undefined);
-  return changed > 0 || marked;
+  return changed.length > 0 || marked;
 }
 
 /**
- * @returns how many VMs were changed, why some could not be, and which of these are seen to have the mark
+ * @returns which VMs were changed, why some could not be, and which of these are seen to have the mark
  */
 async function noteServers(
   { pve, site, vms }: Witnesses,
   since: string | undefined,
-): Promise<{ changed: number; failed: Problem[]; kept: Problem[] }> {
-  let changed = 0;
+): Promise<{ changed: ListedVm[]; failed: Problem[]; kept: Problem[] }> {
+  const changed: ListedVm[] = [];
   const [failed, kept]: [Problem[], Problem[]] = [[], []];
   for (const server of serverVms(vms, site)) {
     let isSaid = false;
     try {
       isSaid = (await readGoingAwayNote(pve, server)) !== undefined;
-      if (isSaid !== (since !== undefined) && (await writeGoingAwayNote(pve, server, since))) changed += 1;
+      if (isSaid !== (since !== undefined) && (await writeGoingAwayNote(pve, server, since))) changed.push(server);
     } catch (error) {
       const problem = {
         what: `the notes of ${server.name ?? "a server"} cannot be written: ${messageOf(error)}`,
         where: `VM ${server.vmid} on ${server.host}, where it says whether the cluster ${site.cluster} is being destroyed`,
-        todo: "nothing was destroyed. Wait until Proxmox VE lets that VM be changed (a lock, a host that is off, a cluster without quorum), then run again",
+        todo: "nothing is destroyed before. Wait until Proxmox VE lets that VM be changed (a lock, a host that is off, a cluster without quorum), then run again",
       };
       failed.push(problem);
       if (isSaid) kept.push(problem);
