@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { Vm } from "./data-centre.ts";
+import type { PoolSpec } from "../../src/domain/model/types.ts";
 import { Stage, stageImages } from "./stage.ts";
 import { hasMark } from "./teardown-watcher.ts";
 
@@ -58,4 +59,44 @@ describe("pulumi destroy, in virtual time", function () {
     assert.deepEqual(oursIn(stage), []);
     assert.deepEqual(world.story.violations, []);
   });
+
+  for (const hasGuard of [true, false])
+    it(`is refused ${hasGuard ? "with" : "without"} its guard beside servers that were adopted: the cluster would live on`, async () => {
+      const workloads = [{ name: "app", replicas: 4, minAvailable: 2, slowestEnd: 1000, claims: false }];
+      const stage = new Stage(stageImages(), { servers: 3, agents: 2, empty: true, allowDestroy: true, workloads });
+      const { world, engine } = stage;
+      const { violations } = world.story;
+      let done = 0;
+      await stage.play(async () => {
+        for (const spec of stage.specsOf(stage.before)) plantBeside(stage, spec);
+        await world.time.sleep(60_000);
+        // The servers are not replaced yet: the claims and joins of the agents alone are carried out.
+        world.skips = (urn) => urn.includes("-servers-");
+        assert.equal(await stage.up(stage.before), "done", engine.why);
+        for (const urn of [...engine.state.resources.keys()].filter((one) => one.includes("-servers-")))
+          engine.state.resources.delete(urn);
+        if (!hasGuard) engine.state.guard = undefined;
+        const on = () => oursIn(stage).filter(({ running }) => running).length;
+        const before = on();
+        done = violations.length;
+        assert.equal(await stage.destroy(), "failed");
+        assert.match(engine.why, /the cluster demo cannot be destroyed while servers of it are adopted/);
+        assert.deepEqual([noted(stage), isMarked(stage)], [0, false]);
+        assert.equal(on(), before);
+      });
+      // The run before counts as done without its servers, which were skipped.
+      assert.deepEqual(violations.slice(done), []);
+    });
+
+  /** Agents that an earlier run has made, beside servers that were adopted. */
+  const plantBeside = ({ world, engine }: Stage, spec: PoolSpec): void => {
+    const isOurs = spec.role === "agent";
+    const slots = Array.from({ length: spec.slots }, (_, slot) => slot);
+    const nodes = slots.map((slot) =>
+      world.plant(spec, slot, spec.range.first + slot, isOurs ? undefined : `kube-${slot}`),
+    );
+    world.remember(spec, nodes, isOurs);
+    for (const { name, vmid, slot } of isOurs ? nodes : [])
+      engine.state.knows({ name, vmid, host: world.dc.hosts[slot % 2] ?? "" });
+  };
 });

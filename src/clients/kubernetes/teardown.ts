@@ -1,8 +1,10 @@
 import { clock } from "../../runtime/clock.ts";
-import { messageOf, UserErrors, type Problem } from "../../runtime/errors.ts";
+import { messageOf, UserError, UserErrors, type Problem } from "../../runtime/errors.ts";
 import { readGoingAwayNote, writeGoingAwayNote } from "../proxmox/notes.ts";
 import type { Proxmox } from "../proxmox/client.ts";
+import { nodeTags } from "../proxmox/tags.ts";
 import type { ListedVm } from "../proxmox/vms.ts";
+import { isAdopted } from "../../domain/model/generation.ts";
 import { serverVms, type ClusterSite } from "./access.ts";
 import type { Kubernetes } from "./client.ts";
 import { readGoingAway, writeGoingAway } from "./cluster-record.ts";
@@ -43,10 +45,11 @@ export async function isBeingTornDown({ pve, site, vms, client }: Witnesses): Pr
 /**
  * Marks the teardown in every place, or in none. Several steps of a destroy may do so side by side.
  * @returns the number of servers
- * @throws UserErrors that name the servers whose VMs cannot be marked
+ * @throws UserError when servers were adopted, and UserErrors that name the servers whose VMs cannot be marked
  */
 export async function announceTeardown(witnesses: Witnesses, since: string): Promise<number> {
   const { client, site, vms } = witnesses;
+  requireNoneAdopted(witnesses);
   // The VMs may have lost their notes since: an update that withdraws an earlier destroy removes the notes first.
   const isMarked = client !== undefined && (await readGoingAway(client));
   const { changed, failed } = await noteServers(witnesses, since);
@@ -70,6 +73,25 @@ export async function announceTeardown(witnesses: Witnesses, since: string): Pro
 export async function writeTeardownNotes(witnesses: Witnesses, since: string): Promise<void> {
   const { failed } = await noteServers(witnesses, since);
   if (failed.length > 0) throw new UserErrors(failed);
+}
+
+/**
+ * Requires that the servers of a cluster go with it: the engine has no VM of one that was adopted, so the cluster would
+ * live on, and its other nodes be turned off with pods on them. Nothing is refused where nothing of ours is left.
+ * @throws UserError
+ */
+export function requireNoneAdopted({ site, vms }: Pick<Witnesses, "site" | "vms">): void {
+  const isAdoptedVm = ({ name = "", tags }: ListedVm) =>
+    isAdopted({ name, generation: nodeTags(tags)?.generation ?? "" });
+  const stay = serverVms(vms, site).filter(isAdoptedVm);
+  const isOurs = ({ template, pool, tags }: ListedVm) =>
+    !template && pool === site.proxmoxPool && nodeTags(tags)?.cluster === site.cluster;
+  if (stay.length === 0 || !vms.some((vm) => isOurs(vm) && !isAdoptedVm(vm))) return;
+  throw new UserError({
+    what: `the cluster ${site.cluster} cannot be destroyed while servers of it are adopted`,
+    where: stay.map(({ name = "a server", vmid, host }) => `${name} (VM ${vmid} on ${host})`).join(", "),
+    todo: "nothing was destroyed: a destroy leaves the machines of these running, and would turn the other nodes off with pods on them. To take our nodes out of a cluster that lives on, remove its pools from the configuration and run pulumi up, which drains them; to take the cluster away, let pulumi up replace its adopted servers first (docs/production.md), then pulumi destroy",
+  });
 }
 
 /**

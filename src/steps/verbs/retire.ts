@@ -1,7 +1,12 @@
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import { findAccess, serverVms, type Access } from "../../clients/kubernetes/access.ts";
-import { announceTeardown, writeTeardownNotes, findServing } from "../../clients/kubernetes/teardown.ts";
+import {
+  announceTeardown,
+  writeTeardownNotes,
+  findServing,
+  requireNoneAdopted,
+} from "../../clients/kubernetes/teardown.ts";
 import { requireFree } from "../../clients/kubernetes/gone.ts";
 import { AnotherCluster, requireOwnCluster } from "../../clients/kubernetes/own-cluster.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
@@ -117,6 +122,7 @@ async function retireKnown(context: StepContext, input: SlotInput, found: Found)
   if (vm) await proveVm(context.pve, vm.host, departing.expected);
   if ((await isGoingAway(context, input, found)) || (await isDestroyed(context, input, access, departing))) {
     const witnesses = { pve: context.pve, site: clusterSite(input), vms: found.vms, client: undefined };
+    requireNoneAdopted(witnesses);
     if (input.role === "server") await writeTeardownNotes(witnesses, new Date().toISOString());
     await powerOffOnly(context, input, departing, running, () => isGoingAway(context, input, found));
     return;
