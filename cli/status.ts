@@ -97,8 +97,10 @@ function powerOf({ vm }: Member): string {
 function waitsFor(member: Member, holder: string | undefined): string {
   if (holder !== undefined) return `the step of ${holder}`;
   if (member.vm?.unreachable !== undefined) return `its Proxmox host ${member.vm.host} to answer`;
-  if (member.record?.phase === "retired")
+  if (member.record?.phase === "retired") {
+    if (member.record.displaced) return "what has left it to run elsewhere";
     return member.record.keeps ? "the end of the time that its data is kept" : "the engine to delete its VM";
+  }
   if (!member.node) return member.vm?.running ? "its join" : "a start and its join";
   if (!member.node.ready && member.vm?.state !== undefined) return `its VM, which is ${member.vm.state}, to run`;
   if (!member.node.ready) return "its kubelet to be Ready";

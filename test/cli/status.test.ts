@@ -41,6 +41,21 @@ describe("the status of a pool", () => {
     ],
     ["a Node without a VM", live([], [node]), "gone     Ready"],
     ["a retired VM", live([vm], [], [{ ...record, phase: "retired" }]), "the engine to delete its VM"],
+    [
+      "a retired VM whose pods do not run yet",
+      live(
+        [vm],
+        [],
+        [
+          {
+            ...record,
+            phase: "retired",
+            displaced: [{ namespace: "shop", kind: "ReplicaSet", name: "web", pods: 1, unplaced: 0 }],
+          },
+        ],
+      ),
+      "what has left it to run elsewhere",
+    ],
     ["a slot that a step works on", live([vm], [node]), "the step of run-1", "run-1"],
   ];
   for (const [title, what, expected, holder] of cases) {

@@ -21,6 +21,8 @@ export interface Waiting {
   /** How long, in seconds. */
   seconds: number;
   left: (pods: readonly Pod[], wanted: WantedOf, nodes: readonly Node[]) => string[];
+  /** Whether `left` asks for the nodes. False: it gets none. */
+  looksAtNodes: boolean;
   /** Controllers of which `left` asks how many pods they want. */
   displaced: readonly Displaced[];
   /** The error for pods that are left then. */
@@ -36,7 +38,9 @@ export async function awaitEvicted({ stop }: StepContext, client: Kubernetes, wa
     deadline.throwIfStopped();
     const changes = new Changes(AbortSignal.any([deadline.signal(), end.signal]));
     const pods = changes.follow(watch<Pod>(client, paths.pods, {}, changes.signal));
-    const nodes = changes.follow(watch<Node>(client, paths.nodes, {}, changes.signal));
+    const nodes = waiting.looksAtNodes
+      ? changes.follow(watch<Node>(client, paths.nodes, {}, changes.signal))
+      : () => new Map<string, Node>();
     const wanted = new Wanted(client, waiting.displaced);
     while (await changes.next(lookMs)) {
       const [seen, members] = [pods(), nodes()];

@@ -1,5 +1,6 @@
 import { UserError } from "../../runtime/errors.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import { readWantedSlots } from "../../clients/kubernetes/cluster-record.ts";
 import { emptierOf, isReady, nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readKeptClaims } from "../../clients/kubernetes/kept-claims.ts";
 import { readPoolRecord, readSlotRecord, writeFacts } from "../../clients/kubernetes/record.ts";
@@ -18,7 +19,7 @@ import type { Displaced, NodeRecord, PoolRecord } from "../../domain/model/types
 import type { SlotInput } from "../input.ts";
 import { awaitEvicted, type WantedOf } from "./await-evicted.ts";
 import { refresh, type DepartingNode } from "./departing-nodes.ts";
-import { apartFromRetired, findStaying, GIVE_ROOM, rememberDisplaced, type Staying } from "./placement.ts";
+import { apartFromRetired, stayingOf, GIVE_ROOM, rememberDisplaced, type Staying } from "./placement.ts";
 import type { StepContext } from "../context.ts";
 
 /**
@@ -30,7 +31,7 @@ import type { StepContext } from "../context.ts";
 export type Emptying = "handover" | "retirement" | "incomplete";
 
 /** The place of a node that is emptied, and what bounds its waits. */
-type Place = Pick<SlotInput, "slot" | "site"> & Staying;
+type Place = Pick<SlotInput, "role" | "slot" | "site"> & Staying;
 
 /**
  * What was evicted before does not run yet, so that the next node is not emptied: nothing was disturbed, and no image is
@@ -63,17 +64,20 @@ export async function awaitEarlier(
   if (all.length === 0) return;
   const kept = await readKeptClaims(client);
   // A node that leaves for good is of a generation that may leave as well.
-  const staying = await findStaying(client, by === "retirement" ? { pool, role: place.role } : place, record);
+  const isWanted = by === "handover" ? undefined : await readWantedSlots(client, pool, place.role);
+  const staying = stayingOf(by === "retirement" ? { pool } : place, record, isWanted);
   const ended = displacedIn(ofEndedSlots(record));
   const takesNothing = (pods: readonly Pod[]) =>
     by === "incomplete" && !pods.some((pod) => pod.spec?.nodeName === name && leaves(pod) && hasStarted(pod));
+  const looksAtNodes = by !== "handover" || staying.areAny || ended.length > 0;
   await awaitEvicted(context, client, {
     seconds: site.timeouts.gate,
-    displaced: all,
+    displaced: looksAtNodes ? all : [],
+    looksAtNodes,
     left: (pods, wanted, nodes) => {
       if (takesNothing(pods)) return [];
       const there = apartFromRetired(pods, record, nodes);
-      const members = staying(nodes);
+      const members = staying.among(nodes);
       const moving = transient(there, displacedIn(begunOf(record, nodes, members)), wanted, members);
       if (by !== "handover") return [...notRunning(there, all, wanted, kept), ...moving];
       const homeless = [...unscheduled(pods, all, kept), ...unplaced(there, ended, wanted, kept)];
@@ -121,16 +125,20 @@ export async function awaitEvictedRun(
   const own = (await readSlotRecord(client, pool, slot)).nodes.find(({ name }) => name === node);
   if (own?.displaced === undefined) return;
   const record = await readPoolRecord(client, pool);
-  const staying = await findStaying(client, { pool, role }, record);
+  const staying = stayingOf({ pool }, record, await readWantedSlots(client, pool, role));
   const displaced = strictest(own.displaced);
   const kept = await readKeptClaims(client);
   const seconds = startSeconds(site.timeouts);
   await awaitEvicted(context, client, {
     seconds,
     displaced,
+    looksAtNodes: true,
     left: (pods, wanted, nodes) => {
       const there = apartFromRetired(pods, record, nodes);
-      return [...notRunning(there, displaced, wanted, kept), ...transient(there, displaced, wanted, staying(nodes))];
+      return [
+        ...notRunning(there, displaced, wanted, kept),
+        ...transient(there, displaced, wanted, staying.among(nodes)),
+      ];
     },
     error: (left, cause) =>
       new UserError(

@@ -1,7 +1,6 @@
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import { readWantedSlots } from "../../clients/kubernetes/cluster-record.ts";
 import { affinityNodeOf } from "../../clients/kubernetes/local-data.ts";
 import { emptierOf, isReady, nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readKeptClaims } from "../../clients/kubernetes/kept-claims.ts";
@@ -62,27 +61,30 @@ export function apartFromRetired(pods: readonly Pod[], record: PoolRecord, nodes
 }
 
 /** Whose nodes are looked at: those of a generation that comes, or of a plan, stay although they have no slot yet. */
-export type Staying = Pick<SlotInput, "pool" | "role"> & { generation?: string; plan?: StepPlan };
+export type Staying = Pick<SlotInput, "pool"> & { generation?: string; plan?: StepPlan };
 
 /**
- * Which nodes stay and which leave, of those that there are: nodes of the pool leave whose slot is not wanted any more, or that an
- * unfinished run has left.
+ * Which nodes stay and which leave, of those that there are: nodes of the pool leave that an unfinished run has left, or
+ * whose slot is not wanted any more.
+ * @param isWanted whether a slot is. In a handover all count: those that are given up leave after it, and are waited for then
+ * @returns whether any leave that have not left yet, and which they are
  */
-export async function findStaying(
-  client: Kubernetes,
-  { pool, role, generation, plan }: Staying,
+export function stayingOf(
+  { generation, plan }: Staying,
   { nodes }: PoolRecord,
-): Promise<(all: readonly Node[]) => Members> {
-  const isWanted = await readWantedSlots(client, pool, role);
+  isWanted: (slot: number) => boolean = () => true,
+): { areAny: boolean; among: (all: readonly Node[]) => Members } {
   const comes = (one: NodeRecord) =>
     one.generation === generation || plan?.slots.some(({ name }) => name === one.name) === true;
   const isLeft = (one: NodeRecord) => (one.phase === "made" || one.phase === "joined") && !comes(one);
-  const gone = nodes.filter((one) => one.phase === "retired" || !isWanted(one.slot) || isLeft(one));
+  const isRetired = ({ phase }: NodeRecord) => phase === "retired";
+  const gone = nodes.filter((one) => isRetired(one) || !isWanted(one.slot) || isLeft(one));
   const names = new Set(gone.map(({ name }) => name));
-  return (all) => ({
+  const among = (all: readonly Node[]) => ({
     stay: all.filter((node) => !names.has(nameOf(node))).map(affinityNodeOf),
     leave: new Set(all.map(nameOf).filter((name) => names.has(name))),
   });
+  return { areAny: !gone.every(isRetired), among };
 }
 
 /**
@@ -93,16 +95,19 @@ export async function awaitPlaced(context: StepContext, client: Kubernetes, inpu
   const record = await readPoolRecord(client, input.pool);
   const displaced = owed(record, input);
   if (displaced.length === 0) return;
-  const staying = await findStaying(client, input, record);
+  const staying = stayingOf(input, record);
+  const own = { ...record, nodes: record.nodes.filter(({ slot }) => slot === input.slot) };
   const kept = await readKeptClaims(client);
   const seconds = input.site.timeouts.gate;
   await awaitEvicted(context, client, {
     seconds,
     displaced,
     left: (pods, wanted, nodes) => {
-      const there = apartFromRetired(pods, record, nodes);
-      return [...unplaced(there, displaced, wanted, kept), ...transient(there, displaced, wanted, staying(nodes))];
+      const there = apartFromRetired(pods, own, nodes);
+      const homeless = unplaced(there, displaced, wanted, kept);
+      return [...homeless, ...transient(there, displaced, wanted, staying.among(nodes))];
     },
+    looksAtNodes: staying.areAny,
     error: (left, cause) =>
       new UserError(
         {
