@@ -122,6 +122,39 @@ describe("a handover that does not end, in virtual time", function () {
     assert.deepEqual(world.story.violations, []);
   });
 
+  for (const isKilled of [false, true])
+    it(`is not done while what went to older nodes starts nowhere${isKilled ? ", also after it was killed" : ""}`, async () => {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 4, canary: 1, soakSeconds: 90 });
+      const { world } = stage;
+      const { objects, pods } = world.cluster;
+      await stage.play(async () => {
+        const [first, second] = [stage.nameOf(1100), stage.nameOf(1101)];
+        const app = { name: "app", replicas: 0, minAvailable: 0, slowestEnd: 1000, claims: false };
+        pods.deploy({ ...app, name: "other", replicas: 1, selector: `kubernetes.io/hostname=${second}` });
+        const given = { ...app, selector: `kubernetes.io/hostname=${second}` };
+        pods.deploy(given);
+        for (const name of [first, first]) pods.bindLate("app", name);
+        given.replicas = 2;
+        objects.put("replicasets", { metadata: { name: "app", namespace: "load" }, spec: { replicas: 2 } });
+        await world.time.sleep(30_000);
+        const back = pods.lose("driver");
+        const canary = stage.agentsOf(1);
+        const isEmptied = () => objects.get("nodes", first) === undefined;
+        if (isKilled) assert.equal(await stage.dieAt(canary, isEmptied, 1), "killed");
+        for (const run of [1, 2]) {
+          assert.equal(await stage.up(canary), "failed", `run ${run}`);
+          assert.match(
+            stage.engine.why,
+            /pods that left for demo-workers-0-\w+ have not started in 120 s on nodes that are no new ones: load\/app-/,
+          );
+        }
+        back();
+        assert.equal(await stage.up(canary), "done", stage.engine.why);
+        assert.equal(readyApps(stage).length, 2);
+      });
+      assert.deepEqual(world.story.violations, []);
+    });
+
   it("keeps no other node when it has evicted nothing, and its slot leaves", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 3 });
     const { world } = stage;

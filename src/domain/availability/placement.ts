@@ -4,7 +4,7 @@ import type { AffinityNode } from "../drain/node-affinity.ts";
 import { controllerOf, hasFinished, isControlledBy, leaves } from "../drain/drain.ts";
 import { titleOf } from "../model/titles.ts";
 import type { Displaced, NamedController } from "../model/types.ts";
-import { cannotStart, hasStarted, whyNotStarted, type StartingPod } from "./starting.ts";
+import { cannotStart, hasStarted, isRefused, whyNotStarted, type NotStarted, type StartingPod } from "./starting.ts";
 
 /** The fields of a pod that describe its placement; Kubernetes' own Pod fits. */
 export interface PlacedPod extends Omit<StartingPod, "status"> {
@@ -98,13 +98,41 @@ export function unstarted(
   wanted: (controller: Displaced) => number | undefined,
   kept: ReadonlySet<string> = new Set(),
 ): string[] {
+  return unstartedPods(pods, displaced, wanted, kept).map(whyNotStarted);
+}
+
+/**
+ * Likewise on some nodes only, by node. These ran before the drain, so that what else they have started proves nothing.
+ * @param nodes names
+ */
+export function unstartedOn(
+  pods: readonly PlacedPod[],
+  nodes: ReadonlySet<string>,
+  displaced: readonly Displaced[],
+  kept: ReadonlySet<string> = new Set(),
+): NotStarted[] {
+  const left = unstartedPods(pods, displaced, () => undefined, kept);
+  const byNode = Map.groupBy(left, ({ spec }) => spec?.nodeName ?? "");
+  return [...byNode].flatMap(([node, own]) =>
+    nodes.has(node) ? [{ node, is: startOf(own), pods: own.map(whyNotStarted), ranBefore: true as const }] : [],
+  );
+}
+
+const startOf = (pods: readonly PlacedPod[]): NotStarted["is"] => (pods.some(isRefused) ? "refused" : "waiting");
+
+function unstartedPods(
+  pods: readonly PlacedPod[],
+  displaced: readonly Displaced[],
+  wanted: (controller: Displaced) => number | undefined,
+  kept: ReadonlySet<string>,
+): PlacedPod[] {
   return displaced.flatMap((controller) => {
     if (controller.failing === true) return [];
     const own = podsOf(pods, controller);
     const before = controller.pods - controller.unplaced - (controller.unstarted ?? 0);
     const least = Math.min(before, wanted(controller) ?? before);
     if (own.filter(hasStarted).length >= least) return [];
-    return own.filter((pod) => isUnstarted(pod) && !usesAny(pod, kept)).map(whyNotStarted);
+    return own.filter((pod) => isUnstarted(pod) && !usesAny(pod, kept));
   });
 }
 

@@ -80,11 +80,13 @@ export function startingOnEach(
  */
 export const startSeconds = ({ gate }: { gate: number }): number => 2 * gate;
 
-/** A node that has started none of the pods that it was given. */
+/** A node that has not started pods that it was given: a new one none at all, another one these. */
 export interface NotStarted {
   node: string;
   is: "waiting" | "refused";
   pods: string[];
+  /** Whether the node is no new one. */
+  ranBefore?: true;
 }
 
 /** A Job's pod that has finished has started, too. */
@@ -119,6 +121,9 @@ function whyWaiting(pod: StartingPod): string {
 /** A pod that has not started where it is, and what its containers wait for, in words. */
 export const whyNotStarted = (pod: StartingPod): string =>
   `${whyRefused(pod)[0] ?? whyWaiting(pod)} (on ${pod.spec?.nodeName ?? ""})`;
+
+/** Whether the node cannot fetch or create a pod. */
+export const isRefused = (pod: StartingPod): boolean => whyRefused(pod).length > 0;
 
 const whyRefused = (pod: StartingPod): string[] => whyWaits(pod, refusals);
 

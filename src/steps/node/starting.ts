@@ -2,49 +2,68 @@ import { Deadline } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { Changes } from "../../clients/kubernetes/changes.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import { listNodes, nameOf } from "../../clients/kubernetes/nodes.ts";
+import { readKeptClaims } from "../../clients/kubernetes/kept-claims.ts";
+import { nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord } from "../../clients/kubernetes/record.ts";
-import { paths, type Pod } from "../../clients/kubernetes/types.ts";
+import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { watch } from "../../clients/kubernetes/watch.ts";
+import { unstartedOn } from "../../domain/availability/placement.ts";
 import { startSeconds, startingOnEach, type NotStarted } from "../../domain/availability/starting.ts";
+import { labels } from "../../domain/model/formats.ts";
 import type { SlotInput } from "../input.ts";
-import { owed } from "./placement.ts";
+import { apartFromRetired, owed } from "./placement.ts";
 import type { StepContext } from "../context.ts";
 
 /**
- * Waits until each new node of the pool that was given pods of those that this handover has evicted has started one: a
- * node on which none can be fetched, created or mounted takes no more of them, or the rollout would end with every pod of
- * the pool down (kops#7258). One is enough: a pod that fails alone fails by itself. They may be on the node of another
- * slot, since all new nodes can come first. Of the evicted none is waited for that could not start anywhere before.
+ * Waits until the pods that this handover has evicted start where they are by now, or the rollout would end with every
+ * pod of the pool down (kops#7258). Of the evicted none is waited for that could not start anywhere before.
+ * - Each new node of the pool that was given some has to start one: a node on which none can be fetched, created or
+ *   mounted takes no more of them. One is enough: a pod that fails alone fails by itself. They may be on the node of
+ *   another slot, since all new nodes can come first.
+ * - Any other node has started pods long ago, which tells nothing of now: there as many of each controller have to start
+ *   as had before.
+ *
  * A node has `gateSeconds` from the moment it was given pods, which may be while this step waits, and all of them
  * together have `startSeconds`: pods may go from one new node to the next for ever.
  * @throws UserError that names the pods: no other node is drained. No image is judged, for the registry, a driver of
  *   volumes or the network of pods may be away
  */
 export async function awaitStarted(context: StepContext, client: Kubernetes, input: SlotInput): Promise<void> {
-  const { cluster, pool, generation } = input;
-  const evicted = owed(await readPoolRecord(client, pool), input).filter((one) => !one.failing);
+  const record = await readPoolRecord(client, input.pool);
+  const evicted = owed(record, input).filter((one) => !one.failing);
   if (evicted.length === 0) return;
-  const list = async () => [input.node, ...(await listNodes(client, { cluster, pool, generation })).map(nameOf)];
+  const kept = await readKeptClaims(client);
+  const list = async () => (await client.list<Node>(paths.nodes)).items;
   let nodes = await list();
+  const missing = (pods: Pod[]): NotStarted[] => {
+    const news = new Set([input.node, ...nodes.filter((node) => isNew(node, input)).map(nameOf)]);
+    const others = new Set(nodes.map(nameOf).filter((name) => !news.has(name)));
+    const there = apartFromRetired(pods, record, nodes);
+    return [...startingOnEach(pods, [...news], evicted), ...unstartedOn(there, others, evicted, kept)];
+  };
   const waits = await watchStarts(context, client, input, async (pods) => {
-    const left = startingOnEach(pods, nodes, evicted);
+    const left = missing(pods);
     if (left.length > 0) return left;
     // A node that has joined since may have been given them.
     nodes = await list();
-    return startingOnEach(pods, nodes, evicted);
+    return missing(pods);
   });
   if (waits !== undefined) throw notStarted(input, waits);
 }
 
-/** Nodes that have started no pod in time. */
+function isNew({ metadata }: Node, { cluster, pool, generation }: SlotInput): boolean {
+  const own = metadata?.labels ?? {};
+  return own[labels.cluster] === cluster && own[labels.pool] === pool && own[labels.generation] === generation;
+}
+
+/** Nodes that have not started pods in time. */
 interface Waits {
   left: readonly NotStarted[];
   /** Whether they have had pods for a gate; false: the time of all of them is over, and they got theirs within it. */
   isWhole: boolean;
 }
 
-/** @returns nodes that have started no pod in time; undefined: there are none */
+/** @returns nodes that have not started pods in time; undefined: there are none */
 async function watchStarts(
   { stop }: StepContext,
   client: Kubernetes,
@@ -78,16 +97,26 @@ async function watchStarts(
   }
 }
 
-function notStarted({ node, slot, pool, site: { timeouts } }: SlotInput, { left, isWhole }: Waits): UserError {
+function notStarted(input: SlotInput, { left, isWhole }: Waits): UserError {
+  const { node, slot, pool, site } = input;
   const pods = left.flatMap((one) => one.pods).join("; ");
   const isRefused = left.some(({ is }) => is === "refused");
-  const todo = `${isRefused ? REFUSED : WAITING}${isWhole ? "" : MOVING}`;
+  const where = `slot ${slot} of pool ${pool}, whose new node serves`;
+  const todo = `${isRefused ? REFUSED : WAITING}${isWhole ? "" : MOVING}; then run again. No other node of the pool is drained before, and the image is not judged`;
+  const gate = site.timeouts.gate;
+  const seconds = isWhole ? gate : startSeconds(site.timeouts);
+  if (left.every(({ ranBefore }) => ranBefore))
+    return new UserError({
+      what: `pods that left for ${node} have not started in ${seconds} s on nodes that are no new ones: ${pods}`,
+      where,
+      todo,
+    });
   return new UserError({
     what: isWhole
-      ? `of the pods that left for ${node} none has started in ${timeouts.gate} s on a new node: ${pods}`
-      : `for ${startSeconds(timeouts)} s the pods that left for ${node} came to new nodes that started none: ${pods}`,
-    where: `slot ${slot} of pool ${pool}, whose new node serves`,
-    todo: `${todo}; then run again. No other node of the pool is drained before, and the image is not judged`,
+      ? `of the pods that left for ${node} none has started in ${gate} s on a new node: ${pods}`
+      : `for ${seconds} s the pods that left for ${node} came to new nodes that started none: ${pods}`,
+    where,
+    todo,
   });
 }
 

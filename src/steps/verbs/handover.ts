@@ -77,7 +77,7 @@ async function handOver(
   };
   const settled = async () => {
     await awaitPlaced(context, client, input);
-    if (input.role === "agent") await awaitStarted(context, client, input);
+    await awaitStarted(context, client, input);
   };
   const record = await readSlotRecord(client, input.pool, input.slot);
   const isOwner = record.nodes.some(({ name, phase }) => name === input.node && phase === "handedOver");

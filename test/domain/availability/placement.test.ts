@@ -5,6 +5,7 @@ import {
   transient,
   unplaced,
   unstarted,
+  unstartedOn,
   type PlacedPod,
 } from "../../../src/domain/availability/placement.ts";
 
@@ -154,6 +155,16 @@ describe("what was evicted and has a place", () => {
       if (left === undefined) assert.equal(names, "");
       else assert.match(names, left);
     });
+
+  it("is looked for on nodes that are no new ones, whatever else they run", () => {
+    const [x, y] = [new Set(["x"]), new Set(["x", "y"])];
+    const others = pod("other", { node: "y", kind: "StatefulSet" });
+    assert.deepEqual(unstartedOn([...runs("a", "b"), waits, others], y, [before]), [
+      { node: "y", is: "waiting", pods: ["shop/c: its containers have no state yet (on y)"], ranBefore: true },
+    ]);
+    assert.deepEqual(unstartedOn([...runs("a", "b"), waits], x, [before]), []);
+    assert.deepEqual(unstartedOn([...runs("a", "b", "d"), waits], y, [before]), []);
+  });
 
   it("is as much as was ever seen of it, when a part was evicted already as it was looked at again", () => {
     const later = { ...web, pods: 2, unplaced: 1, unstarted: 1, failing: true as const };
