@@ -16,6 +16,8 @@ export const eventKinds = [
   "a task without its lock",
   "a learner that learns nothing",
   "an update that allows a destroy",
+  "a destroy",
+  "a destroy without its guard",
   "an older state",
   "registries that change in place",
   "a site that is shut down",

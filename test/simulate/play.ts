@@ -3,6 +3,7 @@ import { renderClusterPlan } from "../../src/program/cluster-plan.ts";
 import type { PoolPlan, PoolSpec } from "../../src/domain/model/types.ts";
 import { Blows } from "./blows.ts";
 import { Chance } from "./chance.ts";
+import { endWithDestroy } from "./ending-destroy.ts";
 import { endChecks, registriesCheck } from "./end.ts";
 import { Engine, type Outcome } from "./engine.ts";
 import { calm } from "./faults.ts";
@@ -82,6 +83,8 @@ export class Play {
     endChecks(world, this.engine.clusterPlan);
     const { registries } = this.wanted.wish;
     if (registries) registriesCheck(world, this.engine.clusterPlan, registries);
+    const { allowDestroy, localVolumes } = this.scenario;
+    if (allowDestroy === true && localVolumes === undefined) await endWithDestroy(world, this.engine);
   }
 
   private plant(): void {
