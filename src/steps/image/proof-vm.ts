@@ -1,8 +1,9 @@
 /** The clone that proves a template: made anew by each run, and gone afterwards. */
 import { destroyVm } from "../../clients/proxmox/destroy.ts";
+import { ProxmoxError } from "../../clients/proxmox/errors.ts";
 import { awaitUnlocked } from "../../clients/proxmox/settle.ts";
 import { stopVm, turnOff, start, type ProvedVm } from "../../clients/proxmox/power.ts";
-import { awaitTask, isTaskOfVmRunning } from "../../clients/proxmox/task.ts";
+import { awaitTask, isTaskOfVmRunning, TaskError } from "../../clients/proxmox/task.ts";
 import { findTaken, isRunning, listVms, readConfig, readVm, vmConfigOf, vmPath } from "../../clients/proxmox/vms.ts";
 import type { Proxmox } from "../../clients/proxmox/client.ts";
 import { BAKE_TAGS, imageOf } from "../../domain/images/bake.ts";
@@ -17,11 +18,25 @@ export interface Proving {
   stop: AbortSignal;
 }
 
+/** How often a clone is stopped and destroyed: the start of a run that was killed may only now have its effect. */
+const MOST_TRIES = 3;
+
 /**
  * Removes the clone that an earlier run left.
  * @throws UserError when the VMID is that of another VM: nothing was done to it
  */
-export async function removeClone({ pve, order, stop }: Proving): Promise<void> {
+export async function removeClone(proving: Proving): Promise<void> {
+  for (let tries = 1; ; tries += 1)
+    try {
+      await removeOnce(proving);
+      return;
+    } catch (error) {
+      const isRefused = error instanceof ProxmoxError || error instanceof TaskError;
+      if (!isRefused || tries === MOST_TRIES) throw error;
+    }
+}
+
+async function removeOnce({ pve, order, stop }: Proving): Promise<void> {
   await awaitClone({ pve, order, stop });
   const { vmid } = order;
   const listed = (await listVms(pve)).find((vm) => vm.vmid === vmid);
