@@ -155,6 +155,28 @@ describe("a handover that does not end, in virtual time", function () {
       assert.deepEqual(world.story.violations, []);
     });
 
+  it("is over before another server is drained, also when all get another image meanwhile", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    const { objects, pods } = world.cluster;
+    await stage.play(async () => {
+      const app = { name: "app", replicas: 0, minAvailable: 0, slowestEnd: 1000, claims: false, volume: "none" };
+      pods.deploy(app);
+      for (const vmid of [1002, 1002]) pods.bindLate("app", stage.nameOf(vmid));
+      app.replicas = 2;
+      objects.put("replicasets", { metadata: { name: "app", namespace: "load" }, spec: { replicas: 2 } });
+      await world.time.sleep(30_000);
+      const back = pods.lose("driver");
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+      assert.match(stage.engine.why, /demo-servers-2-handover: .*pods that left for demo-servers-2-\w+/);
+      assert.equal(await stage.up(stage.serversOf(2)), "failed");
+      assert.match(stage.engine.why, /demo-servers-2-handover: .*pods that left for demo-servers-2-\w+/);
+      back();
+      assert.equal(await stage.up(stage.serversOf(2)), "done", stage.engine.why);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+
   it("keeps no other node when it has evicted nothing, and its slot leaves", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 3 });
     const { world } = stage;

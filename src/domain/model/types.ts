@@ -319,8 +319,8 @@ export interface SlotPlan extends NodeAddresses {
    */
   voterDown?: true;
   /**
-   * An earlier run has begun the handover of the slot, of agents, and has not ended it: what it has evicted may have no
-   * place yet. Absent: no handover is open.
+   * An earlier run has begun the handover of the slot and has not ended it: what it has evicted may run nowhere yet.
+   * Absent: no handover is open.
    */
   open?: true;
 }

@@ -22,7 +22,8 @@ export interface SlotOrder {
  * with one server that joins and one that boots, at most two more servers run than there are slots.
  * A slot whose node is down comes first. For agents, because the slot is out already and counts as such; for servers,
  * because etcd admits no member and lets no healthy member leave while a voter is dead. Slots without a voter come next,
- * so that a control plane has a majority to spare before one of its servers is replaced.
+ * so that a control plane has a majority to spare before one of its servers is replaced, and then slots with an open
+ * handover: no other server is drained before what they have evicted runs.
  * @param clonesAtOnce most VMs that are cloned at the same time, beside what the strategy allows
  */
 export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">, clonesAtOnce = Infinity): SlotOrder[] {
@@ -62,9 +63,10 @@ function oneByOne(slots: readonly SlotPlan[], index: number, replaces: boolean):
   };
 }
 
-function rank({ down, voterDown, replaces }: SlotPlan): number {
+function rank({ down, voterDown, replaces, open }: SlotPlan): number {
   if (voterDown === true) return 0;
-  return down === true || replaces.length === 0 ? 1 : 2;
+  if (down === true || replaces.length === 0) return 1;
+  return open === true ? 2 : 3;
 }
 
 /**
@@ -146,7 +148,7 @@ export function downFirst({ role, slots }: Pick<PoolPlan, "role" | "slots">): nu
   return role === "agent" ? slots.filter(isDown).map(({ slot }) => slot) : [];
 }
 
-/** Slots of agents whose handover an earlier run has begun, and that therefore come first. */
+/** Slots whose handover an earlier run has begun, and that therefore come first. */
 export function openFirst({ slots }: Pick<PoolPlan, "slots">): number[] {
   return slots.filter((slot) => isOpen(slot) && !isDown(slot)).map(({ slot }) => slot);
 }

@@ -231,7 +231,7 @@ function placed(
     const replaces = isStuck(state) ? [] : state.members.filter(goes);
     const down = isSlotDown(pool.role, state, replaces) ? { down: true as const } : {};
     const voter = pool.role === "server" && isVoterDown(state, name) ? { voterDown: true as const } : {};
-    const open = pool.role === "agent" && isHandoverOpen(record, state.slot) ? { open: true as const } : {};
+    const open = isHandoverOpen(record, state.slot) ? { open: true as const } : {};
     const away = unreachableIn(state, name, known, state.slot < pool.slots);
     const names = replaces.map((one) => one.name);
     return [{ slot: state.slot, generation, name, ...place, replaces: names, ...away, ...down, ...voter, ...open }];

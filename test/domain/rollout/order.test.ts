@@ -168,6 +168,21 @@ describe("order", () => {
     );
   });
 
+  it("replaces servers with an open handover before others, and after those that are down", () => {
+    const made = plan("rolling", [true, true, true, true], { surge: 1, maxUnavailable: 1 }, "server");
+    const states: Record<number, object> = { 1: { down: true }, 2: { open: true }, 3: { open: true } };
+    const slots = made.slots.map((slot) => ({ ...slot, ...states[slot.slot] }));
+    assert.deepEqual(
+      order({ ...made, slots }).map(({ slot, join }) => [slot, join]),
+      [
+        [1, []],
+        [2, [1]],
+        [3, [2]],
+        [0, [3]],
+      ],
+    );
+  });
+
   const downAt = (down: readonly number[], made: ReturnType<typeof plan>): ReturnType<typeof plan> => ({
     ...made,
     slots: made.slots.map((slot) => (down.includes(slot.slot) ? { ...slot, down: true as const } : slot)),
