@@ -33,15 +33,17 @@ export async function sayData({ name, own }: DepartingNode, { access: { client }
  * Checks for data that exists only on the node, right before the node is disturbed, because a volume may have been
  * bound since the program checked; and again after the cordon, when no new pod arrives. Data that the program knew of,
  * with the consent of the configuration, is in the record already, and its VM outlives this run.
+ * @param fresh configuration of its VM, if it was read right before
  * @throws UserErrors when the node has bound volumes whose data is not kept
  */
 export async function requireDataMayGo(
   departing: DepartingNode,
   { access: { client }, context }: Decommissioning,
+  fresh?: VmConfig,
 ): Promise<void> {
   const { name, own, vm } = departing;
   if (own?.keeps !== undefined) return;
-  await requireNoDiskAdded(context, departing);
+  await requireNoDiskAdded(context, departing, fresh);
   const node = departing.node
     ? affinityNodeOf(departing.node)
     : withoutNode(name, own, vm === undefined || hasMemberTag(vm.tags));
@@ -60,12 +62,13 @@ export async function requireDataMayGo(
 async function requireNoDiskAdded(
   { pve }: StepContext,
   { name, own, vm, adopted, record }: DepartingNode,
+  fresh: VmConfig | undefined,
 ): Promise<void> {
   if (vm === undefined || adopted) return;
   const generation = own?.generation ?? nodeTags(vm.tags)?.generation;
   const spec = record.generations.find(({ id }) => id === generation)?.spec;
   try {
-    const { furtherDisks = [] } = await askWhereItIs(pve, vm, (now) => readVm(pve, now));
+    const { furtherDisks = [] } = fresh ?? (await askWhereItIs(pve, vm, (now) => readVm(pve, now)));
     refuseAddedDisks({ name, vmid: vm.vmid }, furtherDisks, own, spec);
   } catch (error) {
     // Nobody destroys it there; the release asks again.
@@ -87,9 +90,9 @@ function refuseAddedDisks(
 }
 
 /**
- * Requires that the record names no data on the node's VM, and that nobody has attached a disk to it since the plan: such a VM is not destroyed before a later run of the program
- * clears the record. While servers go down, as in a destroy, it takes a moment until the record or the teardown mark
- * can be read.
+ * Requires that the record names no data on the node's VM, and that nobody has attached a disk to it since the plan: such
+ * a VM is not destroyed before a later run of the program clears the record. While servers go down, as in a destroy, it
+ * takes a moment until the record or the teardown mark can be read.
  * @throws UserError when the record names data or cannot be read; nothing was done to the VM
  */
 export async function requireNothingKept(

@@ -19,7 +19,7 @@ import { awaitDetached } from "../../clients/kubernetes/volumes.ts";
 import { requireUnprotected } from "../../clients/proxmox/destroy.ts";
 import { proveVm, type ExpectedVm } from "../../clients/proxmox/identity.ts";
 import { unmark } from "../../clients/proxmox/marks.ts";
-import { isRunning, type ListedVm } from "../../clients/proxmox/vms.ts";
+import { isRunning, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import { isFresh } from "../cluster/availability.ts";
@@ -112,12 +112,12 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   const mayHold = node !== undefined || (departing.vm !== undefined && isMember(departing.own));
   const canMove = node !== undefined && running && !dead;
   const storage = mayHold ? await requireStorageMayGo(name, canMove, options) : undefined;
-  const vm = node && running ? await findChangeableVm(departing, options) : departing.vm;
+  const vm: FreshVm | undefined = node && running ? await findChangeableVm(departing, options) : departing.vm;
   // `member` is false when a killed run has removed the member already: without its API server the node ends no pods.
   const servers = probe && (await probe(context.stop));
   const member = servers && (node ? isMemberOf(servers, name) : isVoterOf(servers, name));
   if (servers && member) await requireMayLeave(access.client, departing, servers, given.isUnreplaced === true);
-  if (vm && (node || isMember(departing.own))) await requireDataMayGo(departing, options);
+  if (vm && (node || isMember(departing.own))) await requireDataMayGo(departing, options, vm.fresh);
   const drains = node !== undefined && running && !dead && member !== false;
   if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
   if (node && running) await sayData(departing, options);
@@ -172,6 +172,9 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   say(`${name} is retired${running ? " and off" : ""}`);
 }
 
+/** A VM with its configuration, if that was read right before. */
+type FreshVm = ListedVm & { fresh?: VmConfig };
+
 /**
  * Finds out before the node is disturbed what Proxmox would refuse.
  * @returns the VM where it is now
@@ -179,12 +182,12 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
 async function findChangeableVm(
   { adopted, vm, expected }: DepartingNode,
   { input, context }: Manner,
-): Promise<ListedVm | undefined> {
+): Promise<FreshVm | undefined> {
   if (vm === undefined) return undefined;
   const config = await requireChangeable(context, vm, expected, input.site);
   // The VM of an adopted node stays.
   if (!adopted) requireUnprotected(config);
-  return { ...vm, host: config.host };
+  return { ...vm, host: config.host, fresh: config };
 }
 
 const isMemberOf = (servers: readonly ServerNode[], name: string): boolean =>
