@@ -98,8 +98,8 @@ export class ZonalDisks {
   }
 
   runEnds(outcome: Outcome): void {
-    // A program that is killed may have given nodes other labels by consent, and shown no plan yet.
-    if (!this.isPlanned && outcome === "killed" && this.given.mayLeave) this.isExcused = true;
+    // A program that ended on its way may have given nodes other labels by consent, and shown no plan yet.
+    if (!this.isPlanned && outcome !== "done" && this.given.mayLeave) this.isExcused = true;
     if (outcome === "done") this.check();
   }
 
