@@ -155,6 +155,33 @@ describe("a handover that does not end, in virtual time", function () {
       assert.deepEqual(world.story.violations, []);
     });
 
+  it("does not wait on older nodes for what others evict while it waits", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 4, canary: 1, soakSeconds: 9000 });
+    const { world } = stage;
+    const { objects, pods } = world.cluster;
+    await stage.play(async () => {
+      const [first, second] = [stage.nameOf(1100), stage.nameOf(1101)];
+      const selector = `kubernetes.io/hostname=${second}`;
+      const app = { name: "app", replicas: 0, minAvailable: 0, slowestEnd: 1000, claims: false, selector };
+      pods.deploy(app);
+      for (const name of [first, ...Array<string>(11).fill(second)]) pods.bindLate("app", name);
+      app.replicas = 12;
+      objects.put("replicasets", { metadata: { name: "app", namespace: "load" }, spec: { replicas: 12 } });
+      await world.time.sleep(30_000);
+      const run = { outcome: "" };
+      const update = stage.up(stage.agentsOf(1)).then((outcome) => void (run.outcome = outcome));
+      await stage.until(() => objects.get("nodes", first)?.spec?.unschedulable === true, 50);
+      // As the drains of other nodes would, slowly and without an end.
+      while (run.outcome === "") {
+        for (const { metadata } of readyApps(stage)) objects.remove("pods", `load/${metadata.name}`);
+        await world.time.sleep(250);
+      }
+      await update;
+      assert.equal(run.outcome, "done", stage.engine.why);
+      await world.time.sleep(30_000);
+    });
+  });
+
   it("is over before another server is drained, also when all get another image meanwhile", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
     const { world } = stage;

@@ -8,7 +8,7 @@ import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { watch } from "../../clients/kubernetes/watch.ts";
 import { unstartedOn } from "../../domain/availability/placement.ts";
-import { startSeconds, startingOnEach, type NotStarted } from "../../domain/availability/starting.ts";
+import { hasStarted, startSeconds, startingOnEach, type NotStarted } from "../../domain/availability/starting.ts";
 import { labels } from "../../domain/model/formats.ts";
 import type { SlotInput } from "../input.ts";
 import { apartFromRetired, owed } from "./placement.ts";
@@ -21,7 +21,7 @@ import type { StepContext } from "../context.ts";
  *   mounted takes no more of them. One is enough: a pod that fails alone fails by itself. They may be on the node of
  *   another slot, since all new nodes can come first.
  * - Any other node has started pods long ago, which tells nothing of now: there as many of each controller have to start
- *   as had before.
+ *   as had before, of those that are there when this wait begins: other handovers wait for what they evict.
  *
  * A node has `gateSeconds` from the moment it was given pods, which may be while this step waits, and all of them
  * together have `startSeconds`: pods may go from one new node to the next for ever.
@@ -35,10 +35,14 @@ export async function awaitStarted(context: StepContext, client: Kubernetes, inp
   const kept = await readKeptClaims(client);
   const list = async () => (await client.list<Node>(paths.nodes)).items;
   let nodes = await list();
+  // What other handovers evict meanwhile is awaited by them.
+  let first: ReadonlySet<string> | undefined;
   const missing = (pods: Pod[]): NotStarted[] => {
     const news = new Set([input.node, ...nodes.filter((node) => isNew(node, input)).map(nameOf)]);
     const others = new Set(nodes.map(nameOf).filter((name) => !news.has(name)));
-    const there = apartFromRetired(pods, record, nodes);
+    first ??= new Set(pods.map(uidOf));
+    const seen = first;
+    const there = apartFromRetired(pods, record, nodes).filter((pod) => seen.has(uidOf(pod)) || hasStarted(pod));
     return [...startingOnEach(pods, [...news], evicted), ...unstartedOn(there, others, evicted, kept)];
   };
   const waits = await watchStarts(context, client, input, async (pods) => {
@@ -50,6 +54,8 @@ export async function awaitStarted(context: StepContext, client: Kubernetes, inp
   });
   if (waits !== undefined) throw notStarted(input, waits);
 }
+
+const uidOf = ({ metadata }: Pod): string => metadata?.uid ?? "";
 
 function isNew({ metadata }: Node, { cluster, pool, generation }: SlotInput): boolean {
   const own = metadata?.labels ?? {};
