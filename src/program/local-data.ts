@@ -17,6 +17,7 @@ import type { NodeChange } from "../domain/drain/zonal-volumes.ts";
 import { labelsByHost } from "../domain/model/labels.ts";
 import { isOverdue } from "../domain/rollout/kept.ts";
 import {
+  claimsElsewhere,
   keptWords,
   localVolumeProblems,
   localVolumes,
@@ -59,6 +60,7 @@ export async function planLocalData(
   const data = await readData(kubernetes);
   const problems: Problem[] = [];
   const change = nodeChange({ config, observed, clusterPlan, places, data, departing });
+  const all = [...observed.records.values()].flatMap(({ nodes }) => nodes);
   const strandedIn = new Map(
     poolPlans(clusterPlan).map((plan) => {
       const records = observed.records.get(plan.pool)?.nodes ?? [];
@@ -67,7 +69,7 @@ export async function planLocalData(
         .filter((vm) => !wasKept(vm, observed, records));
       return [
         plan.pool,
-        { leaving, stranded: leaving.flatMap((vm) => strandedOf(plan, vm, { departing, records, data })) },
+        { leaving, stranded: leaving.flatMap((vm) => strandedOf(plan, vm, { departing, records, all, data })) },
       ];
     }),
   );
@@ -124,14 +126,26 @@ function departingOf({ slots, leaving }: PoolPlan): string[] {
 function strandedOf(
   { wanted }: PoolPlan,
   vm: ObservedVm,
-  { departing, records, data }: { departing: ReadonlySet<string>; records: readonly NodeRecord[]; data: DataPicture },
+  {
+    departing,
+    records,
+    all,
+    data,
+  }: {
+    departing: ReadonlySet<string>;
+    records: readonly NodeRecord[];
+    /** Records of all pools. */
+    all: readonly NodeRecord[];
+    data: DataPicture;
+  },
 ): LocalVolume[] {
   const { volumes, nodes, pods } = data;
   const found = nodes.find((one) => nameOf(one) === vm.name);
   const own = records.find(({ uuid }) => uuid === vm.uuid);
   const node = found ? affinityNodeOf(found) : withoutNode(vm.name, own, vm.lacksMemberTag !== true);
   const stay = nodes.filter((one) => !(found && departing.has(nameOf(one)))).map(affinityNodeOf);
-  return localVolumes({ node, stay, given: wanted?.spec.labels ?? {} }, volumes, pods);
+  const elsewhere = claimsElsewhere(all, vm.name);
+  return localVolumes({ node, stay, given: wanted?.spec.labels ?? {}, elsewhere }, volumes, pods);
 }
 
 /**

@@ -1,7 +1,7 @@
 import { HOST_NAME } from "../model/labels.ts";
 import { fitsNode, names, type AffinityNode, type NodeSelector } from "./node-affinity.ts";
 import type { Problem } from "../model/problem.ts";
-import type { KeptVolume } from "../model/types.ts";
+import type { KeptVolume, NodeRecord } from "../model/types.ts";
 import { titleOf } from "../model/titles.ts";
 
 /*
@@ -11,7 +11,7 @@ import { titleOf } from "../model/titles.ts";
 
 /** The fields of a PersistentVolume that are read; Kubernetes' own fits. */
 export interface DataVolume {
-  metadata?: { name?: string | undefined };
+  metadata?: { name?: string | undefined; creationTimestamp?: Date | string | undefined };
   spec?: {
     capacity?: Record<string, string> | undefined;
     claimRef?: { namespace?: string | undefined; name?: string | undefined } | undefined;
@@ -37,6 +37,21 @@ export interface DataPod {
       | undefined;
   };
   status?: { phase?: string | undefined };
+}
+
+/** A claim whose volume is on the disk of a node that has left. */
+export interface ClaimElsewhere {
+  /** `namespace/name` */
+  claim: string;
+  /** When the node left, ISO 8601: a volume that was made later is another one. */
+  since: string;
+}
+
+/** The claims that the record knows to be on the disks of nodes that have left, but for one node. */
+export function claimsElsewhere(records: readonly NodeRecord[], name: string): ClaimElsewhere[] {
+  return records
+    .filter((record) => record.phase === "retired" && record.name !== name)
+    .flatMap(({ keeps = [], since }) => keeps.map(({ claim }) => ({ claim, since })));
 }
 
 /** A volume whose data only one node can reach. */
@@ -89,6 +104,8 @@ export interface Departure {
   stay: readonly AffinityNode[];
   /** Labels of the pool's configuration. */
   given: Readonly<Record<string, string>>;
+  /** Claims whose volumes are on the disks of other nodes that have left. @default none */
+  elsewhere?: readonly ClaimElsewhere[];
 }
 
 /**
@@ -110,10 +127,12 @@ export function localVolumes(
     const users = usersOf(volume, pods);
     if (users === "its pod alone") return [];
     if (!isOnlyOn(departure, twin, volume, users)) return [];
+    const isUncertain = departure.node.mayHaveMore === true && !isNamed(volume.spec, departure.node);
+    if (isUncertain && isElsewhere(departure, claim, volume)) return [];
     return [
       {
         node: departure.node.name,
-        isUncertain: departure.node.mayHaveMore === true && !isNamed(volume.spec, departure.node),
+        isUncertain,
         volume: volume.metadata?.name ?? "",
         released: volume.status?.phase === "Released",
         claim,
@@ -122,6 +141,11 @@ export function localVolumes(
       },
     ];
   });
+}
+
+function isElsewhere({ elsewhere = [] }: Departure, claim: string, { metadata }: DataVolume): boolean {
+  const made = new Date(metadata?.creationTimestamp ?? NaN).getTime();
+  return elsewhere.some((one) => one.claim === claim && made <= Date.parse(one.since));
 }
 
 /**

@@ -6,12 +6,18 @@ import { KubernetesUnreachable } from "../../clients/kubernetes/errors.ts";
 import { findServing } from "../../clients/kubernetes/teardown.ts";
 import { affinityNodeOf, withoutNode } from "../../clients/kubernetes/local-data.ts";
 import { nameOf } from "../../clients/kubernetes/nodes.ts";
-import { readSlotRecord } from "../../clients/kubernetes/record.ts";
+import { readAllNodes, readSlotRecord } from "../../clients/kubernetes/record.ts";
 import { paths, type Node, type PersistentVolume, type Pod } from "../../clients/kubernetes/types.ts";
 import { hasMemberTag, nodeTags } from "../../clients/proxmox/tags.ts";
 import { silentHostOf } from "../../clients/proxmox/errors.ts";
 import { askWhereItIs, readVm, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
-import { keptWords, localVolumeProblems, localVolumes, mayBeLocal } from "../../domain/drain/local-data.ts";
+import {
+  claimsElsewhere,
+  keptWords,
+  localVolumeProblems,
+  localVolumes,
+  mayBeLocal,
+} from "../../domain/drain/local-data.ts";
 import { scratchWords } from "../../domain/drain/scratch-data.ts";
 import { addedDiskProblem, addedDisks, configuredDisks } from "../../domain/drain/added-disks.ts";
 import type { NodeRecord, NodeSpec, VmDisk } from "../../domain/model/types.ts";
@@ -52,7 +58,13 @@ export async function requireDataMayGo(
   if (candidates.length === 0) return;
   const [nodes, pods] = await Promise.all([client.list<Node>(paths.nodes), client.list<Pod>(paths.pods)]);
   const stay = nodes.items.filter((one) => nameOf(one) !== name).map(affinityNodeOf);
-  const found = localVolumes({ node, stay, given: {} }, candidates, pods.items);
+  const departure = { node, stay, given: {} };
+  const perhaps = localVolumes(departure, candidates, pods.items);
+  // What another node has taken along that left before.
+  const elsewhere = perhaps.some(({ isUncertain }) => isUncertain)
+    ? claimsElsewhere(await readAllNodes(client), name)
+    : [];
+  const found = localVolumes({ ...departure, elsewhere }, candidates, pods.items);
   if (found.length === 0) return;
   const problems = localVolumeProblems(found, "localVolumes of its pool; the node serves on");
   throw new UserErrors(problems.map((one) => ({ ...one, todo: `${one.todo}. With that consent run pulumi up again` })));

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import {
+  claimsElsewhere,
   localVolumeProblems,
   localVolumes,
   mayBeLocal,
@@ -7,6 +8,7 @@ import {
   type DataPod,
   type DataVolume,
 } from "../../../src/domain/drain/local-data.ts";
+import type { NodeRecord } from "../../../src/domain/model/types.ts";
 import type { AffinityNode } from "../../../src/domain/drain/node-affinity.ts";
 
 const nodeOf = (name: string, labels: Record<string, string> = {}): AffinityNode => ({
@@ -159,6 +161,29 @@ describe("volumes that only a leaving node can reach", () => {
         result,
       );
     });
+
+  const left = "2026-11-30T20:00:00Z";
+  for (const [title, since, created, node, count] of [
+    ["none when the record has the claim on a node that has left", left, "2026-11-01T00:00:00Z", deleted, 0],
+    ["uncertain when the claim has another volume since that node left", left, "2026-11-30T20:00:01Z", deleted, 1],
+    ["uncertain when nobody knows when the volume was made", left, undefined, deleted, 1],
+  ] as const)
+    it(`are ${title}`, () => {
+      const made = { ...tied("x.io/node", "d-7"), metadata: { name: "pv-7", creationTimestamp: created } };
+      const elsewhere = [{ claim: "shop/data-0", since }];
+      assert.equal(localVolumes({ node, stay, given: {}, elsewhere }, [made], []).length, count);
+      const certain = { ...tied("x.io/node", "worker-1"), metadata: made.metadata };
+      assert.equal(localVolumes({ node, stay, given: {}, elsewhere }, [certain], []).length, 1, "its own");
+    });
+
+  it("are on the disks of nodes that have left, and of no other, as the record says", () => {
+    const record = (name: string, phase: NodeRecord["phase"]): NodeRecord => ({
+      ...{ name, slot: 0, generation: "aaaaaaaa", vmid: 1000, uuid: "u", phase, since: left },
+      keeps: [{ claim: `shop/${name}`, size: "10Gi" }],
+    });
+    const records = [record("worker-1", "retired"), record("worker-2", "handedOver"), record("worker-3", "retired")];
+    assert.deepEqual(claimsElsewhere(records, "worker-1"), [{ claim: "shop/worker-3", since: left }]);
+  });
 
   it("are none when any node that has a host name will do, though none is left", () => {
     const anywhere = volume({ affinity: ["kubernetes.io/hostname", "Exists"] });
