@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { join as pathJoin } from "node:path";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import { findNode, isCordoned, isLeaving, listNodes } from "../../src/clients/kubernetes/nodes.ts";
+import { writeWantedSlots } from "../../src/clients/kubernetes/cluster-record.ts";
 import { readPoolRecord } from "../../src/clients/kubernetes/record.ts";
 import { paths, type Lease } from "../../src/clients/kubernetes/types.ts";
 import { IdentityError } from "../../src/clients/proxmox/identity.ts";
@@ -28,6 +29,7 @@ describe("steps when something goes wrong", function () {
   before(async () => {
     cluster = await StepCluster.start("127.72");
     client = await cluster.found();
+    await writeWantedSlots(client, "workers", [0, 1]);
     for (const slot of [0, 1]) {
       const input = cluster.slot("workers", slot);
       await cluster.clone(input);
@@ -209,13 +211,14 @@ describe("steps when something goes wrong", function () {
 
   it("a cluster may be destroyed only when it was allowed; then nodes go without a drain, the last server too", async () => {
     const base = { cluster: "demo", site: cluster.site };
-    await assert.rejects(unguard(cluster.run(), { ...base, allowDestroy: false }), /may not be destroyed/);
-    await unguard(cluster.run(), { ...base, allowDestroy: true });
+    const destroy = () => ({ ...cluster.run(), mayTearDown: true });
+    await assert.rejects(unguard(destroy(), { ...base, allowDestroy: false }), /may not be destroyed/);
+    await unguard(destroy(), { ...base, allowDestroy: true });
     await guard(cluster.run(), { ...base, allowDestroy: true });
-    await unguard(cluster.run(), { ...base, allowDestroy: true });
-    await retire(cluster.run(), cluster.slot("workers", 1));
+    await unguard(destroy(), { ...base, allowDestroy: true });
+    await retire(destroy(), cluster.slot("workers", 1));
     assert.equal(await status(1101), "stopped");
-    await retire(cluster.run(), cluster.slot("servers", 0));
+    await retire(destroy(), cluster.slot("servers", 0));
     assert.equal(await status(1000), "stopped");
   });
 });

@@ -84,7 +84,9 @@ export class Play {
     const { registries } = this.wanted.wish;
     if (registries) registriesCheck(world, this.engine.clusterPlan, registries);
     const { allowDestroy, localVolumes } = this.scenario;
-    if (allowDestroy === true && localVolumes === undefined) await endWithDestroy(world, this.engine);
+    // Data on the VMs goes with the cluster, and the watchers of data know nothing of a destroy.
+    const hasData = localVolumes !== undefined || [...world.dc.vms.values()].some(({ attached }) => attached.size > 0);
+    if (allowDestroy === true && !hasData) await endWithDestroy(world, this.engine);
   }
 
   private plant(): void {
@@ -213,6 +215,7 @@ export class Play {
     if (outcome === "done") this.establish();
     else if (
       !givesDisksAway(this.world, this.engine.why) &&
+      this.zonal?.helps(this.engine.why) !== true &&
       !this.isExpected() &&
       !(await this.isHelped()) &&
       !(await this.repairsOld())
@@ -223,7 +226,7 @@ export class Play {
 
   private async isHelped(): Promise<boolean> {
     const { why } = this.engine;
-    return this.zonal?.helps(why) === true || (await helps(this.world, why));
+    return await helps(this.world, why);
   }
 
   /**
