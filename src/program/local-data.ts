@@ -272,10 +272,14 @@ function withDisks(record: NodeRecord, before: NodeRecord, plan: PoolPlan, { vms
   return { ...record, disks: names(furtherDisks).filter((name) => !added.includes(name)) };
 }
 
-/** A node that has left keeps what it says: nothing else tells why pods that were evicted from it have no place. */
+/**
+ * A node that has left, or that still leaves, keeps what it says: nothing else tells why pods that were evicted from it have
+ * no place. An earlier run may have given it another zone meanwhile.
+ */
 function withUnplaceable(record: NodeRecord, plan: PoolPlan, { nodes }: ObservedCluster): NodeRecord {
   const { unplaceable, ...without } = record;
   const claims = plan.unplaceable?.get(record.name);
   if (claims !== undefined) return { ...record, unplaceable: claims };
-  return unplaceable !== undefined && nodes.some(({ name }) => name === record.name) ? without : record;
+  const stays = nodes.some(({ name }) => name === record.name) && !departingOf(plan).includes(record.name);
+  return unplaceable !== undefined && stays ? without : record;
 }

@@ -134,7 +134,7 @@ export class ZonalDisks {
       return true;
     }
     const lost = this.volumes().filter(({ claim, zone }) => why.includes(`load/${claim}-`) && !this.hasNode(zone));
-    if (!why.includes("have found no place") || lost.length === 0) return false;
+    if (!/have found no place|do not run elsewhere/.test(why) || lost.length === 0) return false;
     story.tell("operator", () => `scales down ${lost.map(({ claim }) => claim).join(", ")}`);
     for (const { claim } of lost) cluster.pods.withdraw(claim);
     return true;
