@@ -171,6 +171,7 @@ export class PlaceWatcher {
     const waits = (pod: Stored) =>
       isOld(Date.parse(pod.metadata.creationTimestamp)) &&
       (nodeOf(pod) === "" || (toRun !== undefined && isRefused(pod))) &&
+      this.cluster?.pods.isPulled(pod) !== true &&
       !this.behind.has(app) &&
       !(this.cluster && hasItsDataBehind(this.cluster, pod));
     const missing = own.length < least && isOld(at) ? [`${own.length} of ${least} pods of ${app}`] : [];

@@ -19,6 +19,8 @@ export class PodImages {
   private readonly missing = new Set<Missing>();
   /** By node and workload, or DaemonSet. */
   private readonly fetched = new Set<string>();
+  /** Uids of pods whose images nodes pull. */
+  private readonly pulling = new Set<string>();
   /** Undefined: a pull takes no time. */
   private slow: SlowRegistry | undefined;
   /** By node: when its kubelet, which pulls one image after the other, is done. */
@@ -78,13 +80,19 @@ export class PodImages {
     const at = Math.max(time.elapsed(), this.pulledAt.get(node) ?? 0) + this.chance.between(...ms);
     this.pulledAt.set(node, at);
     this.tell(pod, "Pulling");
+    this.pulling.add(pod.metadata.uid);
     onPull?.();
     time.after(at - time.elapsed(), () => {
+      this.pulling.delete(pod.metadata.uid);
       if (this.pulledAt.get(node) === undefined || !nodes.hasKubelet(node)) return;
       this.fetched.add(imageOn(pod));
       this.tell(pod, "Pulled");
       then();
     });
+  }
+
+  isPulled({ metadata: { uid } }: Stored): boolean {
+    return this.pulling.has(uid);
   }
 
   private tell(pod: Stored, reason: string): void {

@@ -129,6 +129,11 @@ export class Pods {
     this.cluster.objects.put("replicasets", { metadata: { name, namespace: "load" }, spec: { replicas } });
   }
 
+  /** Whether the image of a pod is on its way: it starts by itself. */
+  isPulled(pod: Stored): boolean {
+    return this.images.isPulled(pod);
+  }
+
   /** Pods of workloads on a node, without its DaemonSet pods. */
   servingOn(node: string): Stored[] {
     return this.on(node).filter((pod) => pod.metadata.labels?.app !== undefined);

@@ -93,6 +93,7 @@ export class Wanted {
     world.story.tell("operator", () => "imports an older state");
     world.coverage.event("an older state");
     this.importedTimes += 1;
+    world.hasOlderState = true;
     await this.repair();
   }
 

@@ -52,6 +52,8 @@ export class World {
   defect: Far["answer"] | undefined;
   /** Answers that a defective driver assumes instead of asking. */
   believes: (call: Call) => Answer | undefined = () => undefined;
+  /** Whether an older state was imported: a VM that is kept for a disk may be in no state, and is made again then. */
+  hasOlderState = false;
   /** Whether steps ask for the lease of the update. */
   locked = true;
   /** Steps that the engine takes for done without running them. */

@@ -185,10 +185,20 @@ function isOnlyOn(
   const affinity = spec?.nodeAffinity?.required;
   if (affinity !== undefined)
     return (
+      !isOfPlace(affinity) &&
       (fitsNode(affinity, node, true) || isNamed(spec, node)) &&
       ![twin, ...stay].some((other) => fitsNode(affinity, other, false))
     );
   return isNamedIn(spec?.csi, node);
+}
+
+/** Whether an affinity asks for a place alone: such a volume is on no node, whatever labels of one are not known. */
+function isOfPlace({ nodeSelectorTerms = [] }: NodeSelector): boolean {
+  const asked = nodeSelectorTerms.flatMap(({ matchExpressions = [], matchFields = [] }) => [
+    ...matchExpressions,
+    ...matchFields,
+  ]);
+  return asked.length > 0 && asked.every(({ key }) => isPlace(key));
 }
 
 /** Whether the attributes of a CSI driver name the node or its host. */

@@ -152,6 +152,7 @@ describe("volumes that only a leaving node can reach", () => {
     ["uncertain when its Node was deleted, and no node has the label", deleted, tied("x.io/node", "d-7"), [true]],
     ["none when its Node was deleted, and the host name is another's", deleted, tied(host, "worker-9"), []],
     ["none when its Node was deleted, and another node has the label", deleted, tied("example.org/tier", "gold"), []],
+    ["none when its Node was deleted, and they ask for a zone", deleted, tied("topology.kubernetes.io/zone", "b"), []],
     ["none when no node has the label, and all of its own are known", unlabelled, tied("x.io/node", "d-7"), []],
   ] as const)
     it(`are ${title}`, () => {

@@ -46,7 +46,8 @@ export const byHand: readonly WeatherKind[] = [
 ];
 
 /** Somebody attaches a disk to the VM of a node, or has detached one and left it there. */
-function attachesDisk({ cluster, dc, story }: World, chance: Chance): End | undefined {
+function attachesDisk({ cluster, dc, story, hasOlderState }: World, chance: Chance): End | undefined {
+  if (hasOlderState) return undefined;
   const serves = new Set(
     cluster.objects
       .list("nodes")
