@@ -51,7 +51,7 @@ describe("a golden image as a component, end to end", function () {
   const args = ["up", "--yes", "--skip-preview", "--stack", "dev"];
 
   before(async () => {
-    site = await Site.create("127.105");
+    site = await Site.create("127.106");
     const { EVERGREEN_BAKE_API_TOKEN: token = "", ...env } = site.lab.env;
     environment = { PROXMOX_VE_API_TOKEN: token, LAB_IMAGE_KEY: key.privateKey };
     baker = new Operator({ env: { ...env, PROXMOX_VE_API_TOKEN: token } });

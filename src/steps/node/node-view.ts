@@ -111,19 +111,29 @@ export function obstaclesOf(node: Node, { spec }: Pick<Expected, "spec">): Sched
  * that were changed manually. RKE2 applies `node-label` only at the registration, so a restart would not bring them
  * back, and a kubelet registers with no annotations.
  */
-export async function applyLabels(
-  client: Kubernetes,
-  node: Node,
-  { labels, spec }: Pick<Expected, "labels" | "spec">,
-): Promise<void> {
-  const owed = owedLabels(node.metadata?.labels, labels);
-  const annotations = owedLabels(node.metadata?.annotations, spec.annotations ?? {});
+export async function applyLabels(client: Kubernetes, node: Node, expected: Labelled): Promise<void> {
+  if (!lacksLabels(node, expected)) return;
+  const { owed, annotations } = owedTo(node, expected);
   const shown = Object.entries(owed).map(([key, value]) => `${key}=${value}`);
-  if (shown.length + Object.keys(annotations).length === 0) return;
   await relabel(client, node, owed, annotations);
   if (shown.length > 0) say(`${nameOf(node)} gets its labels: ${shown.join(", ")}`);
   const keys = Object.keys(annotations);
   if (keys.length > 0) say(`${nameOf(node)} gets its annotations: ${keys.join(", ")}`);
+}
+
+type Labelled = Pick<Expected, "labels" | "spec">;
+
+/** Whether a node lacks labels or annotations. */
+export function lacksLabels(node: Node, expected: Labelled): boolean {
+  const { owed, annotations } = owedTo(node, expected);
+  return Object.keys(owed).length + Object.keys(annotations).length > 0;
+}
+
+function owedTo({ metadata }: Node, { labels, spec }: Labelled) {
+  return {
+    owed: owedLabels(metadata?.labels, labels),
+    annotations: owedLabels(metadata?.annotations, spec.annotations ?? {}),
+  };
 }
 
 /**

@@ -6,6 +6,7 @@ import { mayBeCalled } from "../../clients/kubernetes/etcd-members.ts";
 import { hasBeenInEtcd } from "../../clients/kubernetes/etcd.ts";
 import { findLonghornNode, withdrawEviction } from "../../clients/kubernetes/longhorn.ts";
 import { forgetPassword, heartbeatOf, uncordon, untaintOutOfService } from "../../clients/kubernetes/nodes.ts";
+import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { requireOwnCluster } from "../../clients/kubernetes/own-cluster.ts";
 import { writeFacts } from "../../clients/kubernetes/record.ts";
 import type { ServerNode } from "../../clients/kubernetes/servers.ts";
@@ -43,6 +44,7 @@ import {
   readNodeView,
   missingForMembership,
   applyLabels,
+  lacksLabels,
   type Joining,
   type NodeView,
 } from "../node/node-view.ts";
@@ -79,7 +81,7 @@ export async function join(context: StepContext, input: SlotInput): Promise<Part
   return await withLease(context, access, slotLease(input), input.site.timeouts.lease, async (fence) => {
     // Another step may have joined it during the wait.
     const view = await readNodeView(access.client, input);
-    const joinedMeanwhile = await findMember(context, input, vm, access.client, view);
+    const joinedMeanwhile = await findMember(context, input, vm, access.client, view, fence);
     if (joinedMeanwhile === undefined) return await joinNode(context, input, vm, { access, fence, view, uid });
     await recordRestart(access.client, input.pool, view);
     return joinedMeanwhile;
@@ -89,6 +91,7 @@ export async function join(context: StepContext, input: SlotInput): Promise<Part
 /**
  * The result when there is nothing to do: record, VM and Node agree that the node is a member. The VM's host is asked,
  * because the list is seconds old and a Node looks Ready for most of a minute after its VM has lost its power.
+ * @param fence of the leases, under which the Node gets labels that it lacks. Without it such a Node has something to do
  */
 async function findMember(
   context: StepContext,
@@ -96,11 +99,14 @@ async function findMember(
   vm: ListedVm,
   client: Kubernetes,
   { node, own }: NodeView,
+  fence?: Fence,
 ): Promise<Claimed | undefined> {
   if (node === undefined || own === undefined) return undefined;
   if (!hasJoined(own) || own.vmid !== input.vmid || isMarked(node)) return undefined;
   const expected = expectedNode(input, { uuid: own.uuid, host: vm.host });
   if (missingForMembership(node, expected).length > 0 || !(await isRunning(context.pve, vm))) return undefined;
+  if (fence === undefined && lacksLabels(node, expected)) return undefined;
+  await fence?.check();
   await applyLabels(client, node, expected);
   return claimedAs(input, own);
 }
