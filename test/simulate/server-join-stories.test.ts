@@ -288,6 +288,22 @@ describe("a server's join in virtual time", function () {
     assert.deepEqual(stage.world.story.violations, []);
   });
 
+  it("comes before the handover of another slot, whose node must come up first: etcd has lost its voter (seed 686527616)", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { cluster, time } = stage.world;
+    const { etcd } = cluster.control;
+    await stage.play(async () => {
+      const isThere = () => etcd.voters().length === 4 && cluster.objects.list("nodes").filter(isReady).length === 5;
+      assert.equal(await stage.dieAt(stage.serversOf(1), isThere), "killed");
+      cluster.objects.remove("nodes", stage.nameOf(1002));
+      await stage.until(() => etcd.voters().length === 3);
+      stage.cutPower(1003);
+      await time.sleep(60_000);
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("boots on when a dead voter goes beside it: nobody has told it anything yet", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
     const { world } = stage;

@@ -185,7 +185,11 @@ const registriesIn = (registries: Registries | undefined): Record<string, string
   registries === undefined ? {} : { [variables.registries]: JSON.stringify(registries) };
 
 /** VM, claim and join of a slot's node, and of nodes in the slot that cannot be destroyed now. */
-function arrivalOf(args: GraphArgs, { slot, clone, vm, join }: SlotOrder, begun: readonly string[]): PoolResource[] {
+function arrivalOf(
+  args: GraphArgs,
+  { slot, clone, vm, join, joined = [] }: SlotOrder,
+  begun: readonly string[],
+): PoolResource[] {
   const planned = slotOf(args, slot);
   const beforeVm = [
     BEFORE_POOL,
@@ -193,7 +197,10 @@ function arrivalOf(args: GraphArgs, { slot, clone, vm, join }: SlotOrder, begun:
     ...clone.map((one) => slotOf(args, one).name),
     ...vm.map((one) => handoverName(args, one)),
   ];
-  const beforeJoin = join.map((one) => handoverName(args, one));
+  const beforeJoin = [
+    ...join.map((one) => handoverName(args, one)),
+    ...joined.map((one) => joinName(slotOf(args, one))),
+  ];
   const stranded = strandedIn(planned).flatMap((one) => nodeResources(args, one, [], []));
   return [...nodeResources(args, planned, beforeVm, beforeJoin), ...stranded];
 }

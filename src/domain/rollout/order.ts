@@ -1,6 +1,6 @@
 import type { PoolPlan, SlotPlan, Strategy } from "../model/types.ts";
 
-/** What a slot waits for. Each number is a slot whose handover must be over, except in `clone`. */
+/** What a slot waits for. Each number is a slot whose handover must be over, except in `clone` and `joined`. */
 export interface SlotOrder {
   slot: number;
   /** Slots whose VM must be cloned before its own, so that the next VMs to start get the storage's bandwidth first. */
@@ -9,6 +9,8 @@ export interface SlotOrder {
   vm: number[];
   /** Before its VM is started and its node joins. */
   join: number[];
+  /** Slots whose node must have joined, and not more, before its own node joins. Absent: none. */
+  joined?: number[];
   /** Whether its handover waits for the pool's gate, which waits for the join of every slot of the pool. */
   gate: boolean;
   /** Before its own handover. */
@@ -22,8 +24,9 @@ export interface SlotOrder {
  * with one server that joins and one that boots, at most two more servers run than there are slots.
  * A slot whose node is down comes first. For agents, because the slot is out already and counts as such; for servers,
  * because etcd admits no member and lets no healthy member leave while a voter is dead. Slots without a voter come next,
- * so that a control plane has a majority to spare before one of its servers is replaced, and then slots with an open
- * handover: no other server is drained before what they have evicted runs.
+ * so that a control plane has a majority to spare before one of its servers is replaced: also before the handover of a
+ * slot whose next node alone is down, which only joins before them. Then come slots with an open handover: no other server
+ * is drained before what they have evicted runs.
  * @param clonesAtOnce most VMs that are cloned at the same time, beside what the strategy allows
  */
 export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">, clonesAtOnce = Infinity): SlotOrder[] {
@@ -42,9 +45,17 @@ export function order(plan: Pick<PoolPlan, "role" | "strategy" | "slots">, clone
 }
 
 function serverOrder(bySlot: readonly SlotPlan[]): SlotOrder[] {
-  const slots = bySlot.toSorted((a, b) => rank(a) - rank(b));
+  const ranked = bySlot.toSorted((a, b) => rank(a) - rank(b));
+  const held = ranked.some(isVoterless) ? ranked.filter(isNextDown) : [];
+  const last = ranked.findLastIndex((slot) => rank(slot) <= Rank.voterless) + 1;
+  const others = ranked.filter((slot) => !held.includes(slot));
+  const slots = others.toSpliced(last - held.length, 0, ...held);
   const replaces = slots.some((slot) => slot.replaces.length > 0);
-  return slots.map((_, index) => oneByOne(slots, index, replaces));
+  return slots.map((slot, index) => {
+    const one = oneByOne(slots, index, replaces);
+    if (held.includes(slot)) return { ...one, vm: [], clone: [], join: [], handover: one.join };
+    return held.length > 0 && isVoterless(slot) ? { ...one, joined: held.map((first) => first.slot) } : one;
+  });
 }
 
 /**
@@ -63,11 +74,21 @@ function oneByOne(slots: readonly SlotPlan[], index: number, replaces: boolean):
   };
 }
 
+/** Places in the order of servers. */
+const Rank = { voterDown: 0, voterless: 1, open: 2, any: 3 } as const;
+
 function rank({ down, voterDown, replaces, open }: SlotPlan): number {
-  if (voterDown === true) return 0;
-  if (down === true || replaces.length === 0) return 1;
-  return open === true ? 2 : 3;
+  if (voterDown === true) return Rank.voterDown;
+  if (down === true || replaces.length === 0) return Rank.voterless;
+  return open === true ? Rank.open : Rank.any;
 }
+
+/** Whether the slot has no voter, as far as is known, or has nothing to hand over. */
+const isVoterless = (slot: SlotPlan): boolean => rank(slot) === Rank.voterless;
+
+/** Whether the next node of the slot is down in etcd, and its owner is well: the join mends it, the handover may wait. */
+const isNextDown = (slot: SlotPlan): boolean =>
+  slot.voterDown === true && slot.down !== true && slot.replaces.length > 0;
 
 /**
  * Rolling: the k-th node joins after the handover of the node `surge` places before it, so never more than `surge`

@@ -186,9 +186,10 @@ function comings(plan: Draft, situation: Situation): string[] {
     const comes = slot.creates ? `${slot.name} comes (${place})` : `${slot.name} is there (${place})`;
     const going = slot.replaces.map((name) => (adopted.has(name) ? `${name} (adopted; its VM stays, off)` : name));
     const goes = going.length > 0 ? `, then ${going.join(" and ")} leaves` : "";
-    const { handover = [], join = [], gate = false } = orders.get(slot.slot) ?? {};
+    const { handover = [], join = [], joined = [], gate = false } = orders.get(slot.slot) ?? {};
     const waits = [
       ...join.map((before) => `joins after slot ${before}`),
+      ...joined.map((before) => `joins after the new node of slot ${before}`),
       ...(gate ? ["handed over when all new nodes have joined"] : []),
       ...handover.filter((before) => !join.includes(before)).map((before) => `handed over after slot ${before}`),
     ];

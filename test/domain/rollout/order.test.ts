@@ -271,12 +271,31 @@ describe("order", () => {
       [1, [0]],
     ]);
     // A slot without a voter holds nobody up, and comes before one whose server is replaced.
-    const without = slots.map((slot) => (slot.slot === 1 ? { ...slot, down: true as const } : slot));
+    const without = slots.map((slot) => (slot.slot === 0 ? slot : { ...slot, down: true as const }));
     assert.deepEqual(joins({ ...moving, slots: without }), [
       [2, []],
       [1, [2]],
       [0, [1]],
     ]);
+  });
+
+  it("replaces no server whose next one is down before slots without a voter have one: it only joins first", () => {
+    const moving = plan("rolling", [true, true, true, true], { surge: 1, maxUnavailable: 1 }, "server");
+    const states: Record<number, object> = {
+      0: { voterDown: true },
+      2: { down: true },
+      3: { voterDown: true, down: true },
+    };
+    const slots = moving.slots.map((slot) => ({ ...slot, ...states[slot.slot] }));
+    assert.deepEqual(
+      order({ ...moving, slots }).map(({ slot, join, joined, handover }) => ({ slot, join, joined, handover })),
+      [
+        { slot: 3, join: [], joined: undefined, handover: [] },
+        { slot: 2, join: [3], joined: [0], handover: [] },
+        { slot: 0, join: [], joined: undefined, handover: [2] },
+        { slot: 1, join: [0], joined: undefined, handover: [] },
+      ],
+    );
   });
 
   it("never runs more than surge extra VMs, never has more than maxUnavailable out, and always ends", () => {
