@@ -7,27 +7,22 @@ import {
   secret,
   unsecret,
   type ComponentResourceOptions,
-  type CustomResourceOptions,
   type Input,
   type Output,
 } from "@pulumi/pulumi";
 import type { local } from "@pulumi/command";
-import { File } from "@muhlba91/pulumi-proxmoxve/download/file.js";
 import { z } from "zod";
-import { bakeOrder, baseFileOf } from "../src/config/bake-order.ts";
+import { bakeOrder } from "../src/config/bake-order.ts";
 import { schemaProblems } from "../src/config/messages.ts";
-import { imageOf, type BakeOrder } from "../src/domain/images/bake.ts";
-import { longestBake } from "../src/domain/images/bake-waits.ts";
-import { longestProof, type ProofOrder } from "../src/domain/images/proof.ts";
+import { imageOf } from "../src/domain/images/bake.ts";
 import { typeTokens } from "../src/domain/model/formats.ts";
 import type { Problem } from "../src/domain/model/problem.ts";
-import { variables } from "../src/domain/model/step-environment.ts";
 import { prepareBake } from "../src/program/prepare-bake.ts";
 import { UserErrors } from "../src/runtime/errors.ts";
 import { programVersion } from "../src/runtime/project.ts";
 import { ArgumentErrors } from "./arguments.ts";
+import { bakeSteps, type BakeStepsArgs } from "./bake-steps.ts";
 import { explain } from "./plan.ts";
-import { step } from "./step.ts";
 
 /** Where a bake has its VM, and a template its disk. */
 export interface BakePlaceArgs {
@@ -133,9 +128,6 @@ const tooLarge = (where: string, length: number): Problem => ({
   todo: "make a package, or an archive that a script unpacks, of files that belong together",
 });
 
-/** The base images of this program: several images may begin with the same one. */
-const bases = new Map<string, File>();
-
 /**
  * A golden image: a template that is baked of a definition in Git ([golden images](../docs/images.md)). The provider
  * downloads the base image, which needs the token of bakes as PROXMOX_VE_API_TOKEN, or a provider with it in the options;
@@ -183,35 +175,17 @@ export class GoldenImage extends ComponentResource<local.Command> {
     // The engine deletes what a program that has ended did not declare.
     const ended = runtime.rpcKeepAlive();
     await prepareBake().catch(explain);
-    const { bake } = order;
     const { provider } = options;
-    const image = imageOf(bake);
-    const dependsOn = [baseImage(bake, provider === undefined ? {} : { provider })];
-    const baked = step(
-      { name: image, verb: "bake", limits: { update: longestBake() } },
-      { [variables.bake]: JSON.stringify(bake) },
-      { parent: this, dependsOn },
-    );
-    const uuid = baked.stdout.apply((said) => (JSON.parse(said) as GoldenTemplate).uuid);
-    const proved = step(
-      { name: `${image}-proof`, verb: "prove", limits: { update: longestProof(bake) } },
-      {
-        // Another template is proved anew.
-        [variables.proof]: uuid.apply((its) => JSON.stringify({ ...order, uuid: its } satisfies ProofOrder)),
-        ...(signingKey === undefined ? {} : { [variables.imageKey]: signingKey }),
-      },
-      { parent: this, dependsOn: [baked] },
+    const proved = bakeSteps(
+      { order, ...(signingKey && { signingKey }) },
+      { parent: this, ...(provider && { provider }) },
     );
     ended();
     return proved;
   }
 }
 
-/** What a golden image declares. The uuid of the template is known once it is baked. */
-interface Declared {
-  order: Omit<ProofOrder, "uuid">;
-  signingKey?: Output<string>;
-}
+type Declared = Pick<BakeStepsArgs, "order" | "signingKey">;
 
 function readOrder(name: string, given: Omit<GoldenImageArgs, "signingKey">): Declared["order"] {
   const component = `the golden image ${name}`;
@@ -237,28 +211,3 @@ const notOfBakes = (vmid: number, { first, last }: { first: number; last: number
   where: "proofVmid",
   todo: `choose one between ${first} and ${last} that is not the template's`,
 });
-
-/** The base image in the storage. A file that is there already counts when it has the right content. */
-function baseImage({ definition, place }: BakeOrder, options: CustomResourceOptions): File {
-  const fileName = baseFileOf(definition.base);
-  const key = `${place.host}/${place.imageStorage}/${fileName}`;
-  const known = bases.get(key);
-  if (known) return known;
-  const file = new File(
-    `base-${fileName}-${place.host}`,
-    {
-      contentType: "import",
-      datastoreId: place.imageStorage,
-      nodeName: place.host,
-      fileName,
-      url: definition.base.url,
-      checksum: definition.base.sha256,
-      checksumAlgorithm: "sha256",
-      overwrite: false,
-      uploadTimeout: 3600,
-    },
-    options,
-  );
-  bases.set(key, file);
-  return file;
-}

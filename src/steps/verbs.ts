@@ -1,4 +1,5 @@
-import { bake, connectToBake } from "./verbs/bake.ts";
+import { connectToBake } from "../clients/proxmox/bake-token.ts";
+import { bake } from "./verbs/bake.ts";
 import { claim } from "./verbs/claim.ts";
 import { gate } from "./verbs/gate.ts";
 import { guard, unguard } from "./verbs/guard.ts";
@@ -37,7 +38,10 @@ export const verbs: Record<string, Verb> = {
   bake: (context, environment) => bake({ ...context, pve: connectToBake(environment) }, readBakeOrder(environment)),
   prove: async (context, environment) => {
     // What signs takes longer to load than all other steps.
-    const { prove, readSigningKey } = await import("./verbs/prove.ts");
+    const [{ prove }, { readSigningKey }] = await Promise.all([
+      import("./verbs/prove.ts"),
+      import("../evidence/own-key.ts"),
+    ]);
     const key = readSigningKey(environment);
     return await prove({ ...context, pve: connectToBake(environment) }, readProofOrder(environment), key);
   },

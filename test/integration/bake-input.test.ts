@@ -4,7 +4,7 @@ import { PUBLIC_SOURCES } from "../../src/domain/images/user-data.ts";
 import { UserError, UserErrors } from "../../src/runtime/errors.ts";
 import { redact } from "../../src/runtime/log.ts";
 import { readBakeOrder } from "../../src/steps/image/order.ts";
-import { connectToBake } from "../../src/steps/verbs/bake.ts";
+import { connectToBake } from "../../src/clients/proxmox/bake-token.ts";
 import { definitionFixture, sha } from "../support/image-definition.ts";
 
 const order: BakeOrder = {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { site } from "../../lab/proxmox/site.ts";
-import { bakeNote, markOf } from "../../src/domain/images/bake.ts";
+import { bakeNote, markOf, templateOptionsOf } from "../../src/domain/images/bake.ts";
+import { drivesOf, hardwareOf } from "../../src/domain/images/hardware.ts";
 import { labBake } from "../lab/support/bake-site.ts";
 import { BakeStage } from "../support/bake-step.ts";
 
@@ -36,6 +37,10 @@ for (const [index, version] of (["8.4", "9.2"] as const).entries()) {
       assert.deepEqual(stage.remains(), { vms: ["lab-image-v1.2.0"], cds: [] });
       assert.deepEqual(await stage.bake(order), baked, "a second run changes nothing");
       assert.ok(stage.lab.bench.dc.pools.get(site.templates)?.vms.has(9100));
+      const options = new Map([...vm.config].map(([name, value]) => [name, String(value)]));
+      const planned = templateOptionsOf(order);
+      assert.deepEqual(hardwareOf(planned), hardwareOf(options), "a plan before the bake makes the same clones");
+      assert.deepEqual(drivesOf(planned), drivesOf(options));
     });
   });
 }

@@ -1,6 +1,7 @@
 /** A bake as an order: what it is told, what its VM and its CD are called, and the line that says whose the VM is. */
 import { createHash } from "node:crypto";
 import { contentDigest, templateNameOf, type ImageDefinition } from "./definition.ts";
+import { LEAST_CPU, type TemplateOptions } from "./hardware.ts";
 import type { BakeSources, Network } from "./user-data.ts";
 import { imageTags, vmTags } from "../model/formats.ts";
 
@@ -121,4 +122,40 @@ export const cdOf = (order: Pick<BakeOrder, "vmid" | "digest" | "place">): strin
 export function macOf({ vmid, digest }: Pick<BakeOrder, "vmid" | "digest">): string {
   const own = createHash("sha256").update(`${vmid} ${digest}`).digest("hex").slice(0, 6).toUpperCase();
   return ["BC", "24", "11", ...(own.match(/../g) ?? [])].join(":");
+}
+
+/** The drives of a bake's VM. */
+export const BAKE_DRIVES = { disk: "scsi0", cd: "ide2" } as const;
+
+/** Options of its disk: what the seal frees goes back to the storage. */
+export const DISK_OPTIONS = "discard=on";
+
+/** The options of a bake's VM that its template keeps, beside those of its disk. */
+export function hardwareOptionsOf(
+  order: Pick<BakeOrder, "vmid" | "digest" | "place">,
+): Record<string, string | number> {
+  const { cores, memoryMiB, bridge, vlan } = order.place;
+  return {
+    ostype: "l26",
+    agent: "enabled=1",
+    cores,
+    memory: memoryMiB,
+    cpu: LEAST_CPU,
+    scsihw: "virtio-scsi-single",
+    boot: `order=${BAKE_DRIVES.disk}`,
+    net0: `virtio=${macOf(order)},bridge=${bridge}${vlan === undefined ? "" : `,tag=${vlan}`}`,
+    // Cloud images write to it, and some do not boot without.
+    serial0: "socket",
+  };
+}
+
+/**
+ * The options that the template of a bake will have, as far as its clones keep any of them: a rollout is planned with
+ * them before the template is there. What Proxmox chooses, as the name of the volume, is not known yet.
+ */
+export function templateOptionsOf(order: BakeOrder): TemplateOptions {
+  const { definition, vmid, place } = order;
+  const disk = `${place.storage}:base-${vmid}-disk-0,${DISK_OPTIONS},size=${definition.diskGiB}G`;
+  const options = Object.entries(hardwareOptionsOf(order)).map(([name, value]) => [name, String(value)] as const);
+  return new Map([...options, [BAKE_DRIVES.disk, disk]]);
 }

@@ -4,12 +4,14 @@ import { start, turnOff, type ProvedVm } from "../../clients/proxmox/power.ts";
 import { awaitTask } from "../../clients/proxmox/task.ts";
 import { vmPath } from "../../clients/proxmox/vms.ts";
 import {
+  BAKE_DRIVES,
   BAKE_TAGS,
   bakeNote,
   cdNameOf,
   cdOf,
+  DISK_OPTIONS,
+  hardwareOptionsOf,
   imageOf,
-  macOf,
   markOf,
   templateTagsOf,
   vmNameOf,
@@ -22,7 +24,6 @@ import { say } from "../../runtime/log.ts";
 import { changeVm, markPhase, notesOf, proveBakeVm, type Baking } from "./baking.ts";
 import { awaitUnlocked, destroyBakeVm } from "./discard.ts";
 import { awaitStages, checkSealed, hasBegun, requireStillSealed, type GuestVm } from "./guest.ts";
-import { DRIVES } from "./observe.ts";
 
 /** Seconds for what Proxmox does with whole disks: the copy of the base, the conversion, a lock of a backup. */
 const DISK_SECONDS = 3600;
@@ -96,19 +97,9 @@ async function createVm({ pve, order, stop }: Baking): Promise<void> {
     pool: place.pool,
     description: bakeNote(markOf(order, "made")),
     tags: BAKE_TAGS.join(";"),
-    ostype: "l26",
-    agent: "enabled=1",
-    cores: place.cores,
-    memory: place.memoryMiB,
-    cpu: "x86-64-v2-AES",
-    scsihw: "virtio-scsi-single",
-    // What the seal frees goes back to the storage.
-    [DRIVES.disk]: `${place.storage}:0,import-from=${base},discard=on`,
-    [DRIVES.cd]: `${cdOf(order)},media=cdrom`,
-    boot: `order=${DRIVES.disk}`,
-    net0: `virtio=${macOf(order)},bridge=${place.bridge}${place.vlan === undefined ? "" : `,tag=${place.vlan}`}`,
-    // Cloud images write to it, and some do not boot without.
-    serial0: "socket",
+    ...hardwareOptionsOf(order),
+    [BAKE_DRIVES.disk]: `${place.storage}:0,import-from=${base},${DISK_OPTIONS}`,
+    [BAKE_DRIVES.cd]: `${cdOf(order)},media=cdrom`,
   });
   await awaitTask(pve, upid, new Deadline(`the copy of the base image for ${image}`, DISK_SECONDS, stop));
 }
@@ -116,7 +107,7 @@ async function createVm({ pve, order, stop }: Baking): Promise<void> {
 async function growDisk(baking: Baking): Promise<void> {
   const { pve, order, stop } = baking;
   const vm = await prove(baking);
-  const change = { disk: DRIVES.disk, size: `${order.definition.diskGiB}G` };
+  const change = { disk: BAKE_DRIVES.disk, size: `${order.definition.diskGiB}G` };
   const upid = await pve.put(`${vmPath(vm)}/resize`, change);
   await awaitTask(pve, upid, new Deadline(`the disk of ${vm.name} to grow`, CHANGE_SECONDS, stop));
 }
@@ -166,7 +157,7 @@ async function shutdownSealed(baking: Baking): Promise<void> {
 
 /** The drive: its file goes after it. */
 async function takeCdOut(baking: Baking): Promise<void> {
-  await changeVm(baking, await proveBakeVm(baking), { delete: DRIVES.cd });
+  await changeVm(baking, await proveBakeVm(baking), { delete: BAKE_DRIVES.cd });
 }
 
 async function convertVm(baking: Baking): Promise<void> {

@@ -1,10 +1,10 @@
 /** A bake that runs: what its parts share. */
+import { readBakeVm } from "../../clients/proxmox/bake-vm.ts";
 import type { Proxmox } from "../../clients/proxmox/client.ts";
 import { listVms, vmPath } from "../../clients/proxmox/vms.ts";
 import { markOf, notedBake, notesWith, type BakeOrder, type Phase } from "../../domain/images/bake.ts";
 import { nextStep, type ObservedBakeVm } from "../../domain/images/bake-step.ts";
 import { UserError } from "../../runtime/errors.ts";
-import { readBakeVm } from "./observe.ts";
 
 export interface Baking {
   pve: Proxmox;

@@ -1,6 +1,7 @@
 /** Proves a template: clones it, boots the clone twice, asks it, and writes and signs the record of the image. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { readBakeVm } from "../../clients/proxmox/bake-vm.ts";
 import type { ProvedVm } from "../../clients/proxmox/power.ts";
 import { listVms, readConfig, vmConfigOf, vmPath } from "../../clients/proxmox/vms.ts";
 import { imageOf, notedBake, type BakeOrder } from "../../domain/images/bake.ts";
@@ -18,7 +19,6 @@ import { clock } from "../../runtime/clock.ts";
 import { DeadlineError } from "../../runtime/deadline.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
-import { readBakeVm } from "./observe.ts";
 import { askBoot, readRecordedLists, runTest } from "./proof-guest.ts";
 import { makeClone, startCloneAgain, removeClone, type Proving } from "./proof-vm.ts";
 

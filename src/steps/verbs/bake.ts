@@ -1,6 +1,4 @@
-import { Proxmox } from "../../clients/proxmox/client.ts";
 import { imageOf, notedBake, type BakeOrder } from "../../domain/images/bake.ts";
-import { UserError } from "../../runtime/errors.ts";
 import type { StepContext } from "../context.ts";
 import { runBake } from "../image/run.ts";
 import { readSeed } from "../image/seed.ts";
@@ -24,24 +22,4 @@ export async function bake({ pve, stop }: Pick<StepContext, "pve" | "stop">, ord
   const { host, uuid, notes } = await runBake({ pve, order, stop, cd: readSeed(order) });
   const { digest } = notedBake(notes) ?? order;
   return { image: imageOf(order), digest, vmid: order.vmid, host, uuid };
-}
-
-const FORM = /^\S+@\S+!\S+=[a-zA-Z0-9-]+$/;
-
-/** The variable with the token of bakes, `USER@REALM!ID=UUID`. */
-const TOKEN = "EVERGREEN_BAKE_API_TOKEN";
-
-/**
- * The client with the token of bakes: that of rollouts may make no image, and that of bakes touches no node.
- * @throws UserError when the variable is missing or malformed
- */
-export function connectToBake(environment: Record<string, string | undefined>): Proxmox {
-  const token = environment[TOKEN] ?? "";
-  if (!FORM.test(token))
-    throw new UserError({
-      what: token === "" ? `${TOKEN} is not set` : `${TOKEN} has not the form USER@REALM!ID=UUID`,
-      where: "the environment: images are baked with a token of their own",
-      todo: `export ${TOKEN}='USER@REALM!ID=UUID'; docs/production.md has its rights. For the stack dev, start its lab: npx evergreen lab up`,
-    });
-  return Proxmox.fromEnvironment({ ...environment, PROXMOX_VE_API_TOKEN: token });
 }

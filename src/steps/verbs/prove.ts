@@ -1,7 +1,6 @@
 import { imageOf } from "../../domain/images/bake.ts";
 import type { ProofOrder } from "../../domain/images/proof.ts";
-import { variables } from "../../domain/model/step-environment.ts";
-import { signingKeyOf, type SigningKey } from "../../evidence/bundle.ts";
+import type { SigningKey } from "../../evidence/bundle.ts";
 import type { StepContext } from "../context.ts";
 import { proveTemplate } from "../image/prove.ts";
 import type { Baked } from "./bake.ts";
@@ -21,10 +20,4 @@ export async function prove(
   const proved = await proveTemplate({ pve, order, stop }, key);
   const { bake, uuid } = order;
   return { image: imageOf(bake), vmid: bake.vmid, uuid, ...proved };
-}
-
-/** @returns undefined when there is no key: records bear no signature then @throws UserError when it is none */
-export function readSigningKey(environment: Record<string, string | undefined>): SigningKey | undefined {
-  const pem = environment[variables.imageKey] ?? "";
-  return pem === "" ? undefined : signingKeyOf(pem, `the environment, ${variables.imageKey}`);
 }

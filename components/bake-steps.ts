@@ -1,0 +1,68 @@
+import { File } from "@muhlba91/pulumi-proxmoxve/download/file.js";
+import type { local } from "@pulumi/command";
+import type { ComponentResource, CustomResourceOptions, Output, ProviderResource } from "@pulumi/pulumi";
+import { baseFileOf } from "../src/config/bake-order.ts";
+import { imageOf, type BakeOrder } from "../src/domain/images/bake.ts";
+import { longestBake } from "../src/domain/images/bake-waits.ts";
+import { longestProof, type ProofOrder } from "../src/domain/images/proof.ts";
+import { variables } from "../src/domain/model/step-environment.ts";
+import { step } from "./step.ts";
+
+/** What a golden image declares. The uuid of the template is known once it is baked. */
+export interface BakeStepsArgs {
+  order: Omit<ProofOrder, "uuid">;
+  signingKey?: Output<string>;
+}
+
+/** Declares a base image, the bake of it, and the proof after it. @returns the proof */
+export function bakeSteps(
+  { order, signingKey }: BakeStepsArgs,
+  { parent, provider }: { parent: ComponentResource; provider?: ProviderResource },
+): local.Command {
+  const { bake } = order;
+  const image = imageOf(bake);
+  const dependsOn = [baseImage(bake, provider === undefined ? {} : { provider })];
+  const baked = step(
+    { name: image, verb: "bake", limits: { update: longestBake() } },
+    { [variables.bake]: JSON.stringify(bake) },
+    { parent, dependsOn },
+  );
+  const uuid = baked.stdout.apply((said) => (JSON.parse(said) as { uuid: string }).uuid);
+  return step(
+    { name: `${image}-proof`, verb: "prove", limits: { update: longestProof(bake) } },
+    {
+      // Another template is proved anew.
+      [variables.proof]: uuid.apply((its) => JSON.stringify({ ...order, uuid: its } satisfies ProofOrder)),
+      ...(signingKey === undefined ? {} : { [variables.imageKey]: signingKey }),
+    },
+    { parent, dependsOn: [baked] },
+  );
+}
+
+/** The base images of this program: several images may begin with the same one. */
+const bases = new Map<string, File>();
+
+/** The base image in the storage. A file that is there already counts when it has the right content. */
+function baseImage({ definition, place }: BakeOrder, options: CustomResourceOptions): File {
+  const fileName = baseFileOf(definition.base);
+  const key = `${place.host}/${place.imageStorage}/${fileName}`;
+  const known = bases.get(key);
+  if (known) return known;
+  const file = new File(
+    `base-${fileName}-${place.host}`,
+    {
+      contentType: "import",
+      datastoreId: place.imageStorage,
+      nodeName: place.host,
+      fileName,
+      url: definition.base.url,
+      checksum: definition.base.sha256,
+      checksumAlgorithm: "sha256",
+      overwrite: false,
+      uploadTimeout: 3600,
+    },
+    options,
+  );
+  bases.set(key, file);
+  return file;
+}
