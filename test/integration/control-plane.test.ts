@@ -8,8 +8,8 @@ import {
   ControlPlaneRefusal,
   readPartInEtcd,
   requireMayJoin,
-  requireMayLeave,
 } from "../../src/steps/cluster/control-plane.ts";
+import { requireMayLeave } from "../../src/steps/cluster/leaving-etcd.ts";
 
 describe("a server that joins", () => {
   const name = "demo-servers-0-0a1b2c3d";

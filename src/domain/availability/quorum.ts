@@ -95,6 +95,16 @@ export function whyServerMayNotLeave(name: string, servers: readonly Server[], w
 }
 
 /**
+ * Whether a member may leave only because it does not serve: if it did, too few healthy voters would stay.
+ * @param wanted as above
+ */
+export function mayLeaveAsDead(name: string, servers: readonly Server[], wanted: number): boolean {
+  const serving = servers.map((server): Server => (server.name === name ? { ...server, health: "healthy" } : server));
+  const [now, then] = [servers, serving].map((some) => whyServerMayNotLeave(name, some, wanted));
+  return now === undefined && then !== undefined;
+}
+
+/**
  * The differences between etcd's members and the expected members, checked after every step: a stale or repeated
  * removal is found before the next one is made (rancher/rke2#3600, #2088).
  * @param expected host names of all servers that have to be voters, and of no others

@@ -351,5 +351,7 @@ function retirementSeconds({ lease, gate, storage, drain, volumes, shutdown }: T
   const longhorn = gate + storage + gate;
   // A lock of Proxmox on the VM: before the node is disturbed, and before it is powered off.
   const locks = gate + drain;
-  return lease + longestDying + locks + longhorn + drain + volumes + shutdown;
+  // A voter that does not serve gets the time to.
+  const vote = gate;
+  return lease + longestDying + locks + vote + longhorn + drain + volumes + shutdown;
 }

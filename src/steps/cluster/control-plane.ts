@@ -5,8 +5,6 @@ import { serverVms, type Access } from "../../clients/kubernetes/access.ts";
 import { awaitControllers } from "../../clients/kubernetes/controllers.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { mayBeCalled, readMembers } from "../../clients/kubernetes/etcd-members.ts";
-import { readPoolRecord } from "../../clients/kubernetes/record.ts";
-import { readWantedServers } from "../../clients/kubernetes/cluster-record.ts";
 import { readServerToken } from "../../clients/kubernetes/server-token.ts";
 import { readServers, readServersAndMembers, type ServerNode } from "../../clients/kubernetes/servers.ts";
 import { isCalled, isHostSilent, listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
@@ -15,10 +13,8 @@ import {
   controlPlaneUnhealthyReason,
   whyMembersAreNot,
   whyServerMayNotJoin,
-  whyServerMayNotLeave,
 } from "../../domain/availability/quorum.ts";
 import type { NodeAddresses } from "../../domain/model/types.ts";
-import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import { whyAgentMayNotJoin } from "../../domain/versions/versions.ts";
 import type { ClusterInput, SlotInput } from "../input.ts";
 import type { StepContext } from "../context.ts";
@@ -210,34 +206,11 @@ export function requireSkew(input: SlotInput, servers: readonly ServerNode[]): v
   });
 }
 
-/**
- * Requires that a server may leave etcd and that as many voters stay as the last rollout wanted. A departing server
- * whose slot is handed over does not wait for slots that are still empty. An incomplete server does: it may be the
- * voter that an empty slot lacks.
- * @throws ControlPlaneRefusal with the reason when the member may not be removed now
- */
-export async function requireMayLeave(
-  client: Kubernetes,
-  { name, pool }: { name: string; pool: string },
-  servers: readonly ServerNode[],
-  isIncomplete: boolean,
-): Promise<void> {
-  const slotsOf = (some: readonly { slot?: string | number | undefined }[]) =>
-    new Set(some.map(({ slot }) => String(slot))).size;
-  // A server whose Node was deleted is in neither list, and its slot waits for another.
-  const owners = (await readPoolRecord(client, pool)).nodes.filter(hasJoined);
-  // Before the first rollout no number is recorded: a slot that has another server keeps it, and a slot without another
-  // is given up.
-  const told = (await readWantedServers(client)) ?? slotsOf(servers.filter((server) => server.name !== name));
-  const wanted = isIncomplete ? told : Math.min(told, slotsOf([...servers, ...owners]));
-  const why = whyServerMayNotLeave(name, servers, Math.max(1, wanted));
-  if (why !== undefined) throw refused({ what: `${name} may not be taken out of etcd now: ${why}` });
-}
-
 /** The control plane is in no state for a change. Nothing was changed, and no image is to blame. */
 export class ControlPlaneRefusal extends UserError {}
 
-function refused(problem: Pick<Problem, "what">): ControlPlaneRefusal {
+/** The refusal of a change of members. */
+export function refused(problem: Pick<Problem, "what">): ControlPlaneRefusal {
   return new ControlPlaneRefusal({
     ...problem,
     where: places,

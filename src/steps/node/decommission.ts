@@ -28,10 +28,10 @@ import {
   awaitHealthyControlPlane,
   probeMembers,
   requireControllers,
-  requireMayLeave,
   type ServerProbe,
   ControlPlaneRefusal,
 } from "../cluster/control-plane.ts";
+import { probeLeaving, requireMayLeave } from "../cluster/leaving-etcd.ts";
 import { requireDataMayGo, sayData } from "./data.ts";
 import { refresh, type Decommissioning, type DepartingNode } from "./departing-nodes.ts";
 import { isKnownDead, turnOffDead } from "./dead-node.ts";
@@ -114,7 +114,9 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   const storage = mayHold ? await requireStorageMayGo(name, canMove, options) : undefined;
   const vm: FreshVm | undefined = node && running ? await findChangeableVm(departing, options) : departing.vm;
   // `member` is false when a killed run has removed the member already: without its API server the node ends no pods.
-  const servers = probe && (await probe(context.stop));
+  // A node that is dead was waited for, and one that is off does not come.
+  const look = probe && canMove ? probeLeaving(departing, options, probe) : probe;
+  const servers = look && (await look(context.stop));
   const member = servers && (node ? isMemberOf(servers, name) : isVoterOf(servers, name));
   if (servers && member) await requireMayLeave(access.client, departing, servers, given.isUnreplaced === true);
   if (vm && (node || isMember(departing.own))) await requireDataMayGo(departing, options, vm.fresh);
@@ -146,7 +148,7 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   }
   if (vm && node && drains) await drainNode({ ...departing, vm, storage }, node, vm, { ...options, mayBegin });
   // Before a dead server is turned off: its etcd may have a vote still that the others need, and votes for its removal.
-  const after = node && probe && member ? await leaveEtcd(departing, node, probe, options) : access;
+  const after = node && probe && look && member ? await leaveEtcd(departing, node, { probe, look }, options) : access;
   const mayGetVote = node === undefined && member === false ? probe : undefined;
   const decided = { departing, isDrained: drains, probe: mayGetVote };
   const held = { ...options, access: after, fence: lastLook(decided, { ...options, client: after.client }) };
@@ -277,14 +279,20 @@ async function handBack(vm: ListedVm, expected: ExpectedVm, { fence, context }: 
  * Removes the member from etcd, after its node was drained unless it is dead: its API server ends with it, and a kubelet without an API
  * server ends no pods any more (CAPRKE2#431). The record says retired before that: from here on there is no way back
  * for the node.
+ * @param look gives the server time to serve when it may leave only because it does not
  * @returns another connection to the cluster: the connections of the old one may lead to the server that has just left
  */
-async function leaveEtcd(departing: DepartingNode, node: Node, probe: ServerProbe, options: Manner): Promise<Access> {
+async function leaveEtcd(
+  departing: DepartingNode,
+  node: Node,
+  { probe, look }: { probe: ServerProbe; look: ServerProbe },
+  options: Manner,
+): Promise<Access> {
   const { access, fence, input, context } = options;
   const { name } = departing;
   // The check of the fence may take long, so it comes before the observation that decides, and again after it.
   await fence.check();
-  const servers = await probe(context.stop);
+  const servers = await look(context.stop);
   // A step that failed or was killed may have requested the removal: RKE2 takes its time.
   const isOut = !isMemberOf(servers, name);
   const mayLeave = async (seen: readonly ServerNode[]) =>

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import {
   quorumOf,
   controlPlaneUnhealthyReason,
+  mayLeaveAsDead,
   whyMembersAreNot,
   whyServerMayNotJoin,
   whyServerMayNotLeave,
@@ -118,6 +119,19 @@ describe("a server that would leave", () => {
     it(`${why === undefined ? "may" : "may not"}: ${what}`, () =>
       assert.equal(whyServerMayNotLeave(name, control(states), wanted), why));
   }
+
+  const asDead: [string, string, string, number, boolean][] = [
+    ["a voter that does not serve, and is one of the wanted ones", "V+o V+o V-o", "c", 3, true],
+    ["a voter that does not serve beside enough others", "V+o V+o V+o V-o", "d", 3, false],
+    ["a voter that serves", "V+o V+o V+o", "a", 3, false],
+    ["a voter of which nothing is known", "V+o V+o V?o", "c", 3, false],
+    ["a learner", "V+o V+o L-o", "c", 3, false],
+    ["a voter beside a dead one", "V+o V+o V-o V-o V+o", "c", 5, false],
+    ["the ill one of two", "V+o V-o", "b", 2, true],
+  ];
+  for (const [what, states, name, wanted, may] of asDead)
+    it(`${may ? "may only" : "is not to"} leave as dead: ${what}`, () =>
+      assert.equal(mayLeaveAsDead(name, control(states), wanted), may));
 
   it("is not told from another of its name", () => {
     const servers = [...control("V+o V+o V+o V+o"), server("V-o", "a")];
