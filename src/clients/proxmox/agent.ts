@@ -59,7 +59,7 @@ export async function awaitAgent<T>(deadline: Deadline, ask: () => Promise<T>): 
       throw error;
     });
   const answer = await deadline.poll(
-    (probes) => Math.min(100 * probes, 1000),
+    (probes) => Math.min(250 * probes, 1000),
     () => attempt(isAgentSilent, asked),
     () => why,
   );

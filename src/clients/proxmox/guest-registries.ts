@@ -38,12 +38,16 @@ export async function hasReloadOrder(pve: Proxmox, vm: Vm): Promise<boolean> {
  * moment.
  */
 export async function isReloading(pve: Proxmox, vm: Vm): Promise<boolean> {
-  return (await readLoaded(pve, vm)) === "" && (await hasReloadOrder(pve, vm));
+  return await isOrdered(pve, vm, await readLoaded(pve, vm));
 }
+
+const isOrdered = async (pve: Proxmox, vm: Vm, loaded: string): Promise<boolean> =>
+  loaded === "" && (await hasReloadOrder(pve, vm));
 
 /** Whether its files are those of registries that its RKE2 has not started with, although it may have tried to. */
 export async function isUnsettled(pve: Proxmox, vm: Vm): Promise<boolean> {
-  return (await readLoaded(pve, vm)) === notAsked || (await isReloading(pve, vm));
+  const loaded = await readLoaded(pve, vm);
+  return loaded === notAsked || (await isOrdered(pve, vm, loaded));
 }
 
 /**
