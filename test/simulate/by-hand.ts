@@ -12,6 +12,15 @@ export function giveLabel({ world }: Stage, name: string): void {
   objects.put("nodes", { ...node, metadata: { ...metadata, labels: { ...metadata.labels, [byHand]: "yes" } } });
 }
 
+/** Somebody takes a label off a Node. */
+export function loseLabel({ world }: Stage, name: string, key: string): void {
+  const { objects } = world.cluster;
+  const node = objects.get("nodes", name);
+  assert.ok(node, `there is no Node ${name}`);
+  const labels = Object.fromEntries(Object.entries(node.metadata.labels ?? {}).filter(([one]) => one !== key));
+  objects.put("nodes", { ...node, metadata: { ...node.metadata, labels } });
+}
+
 /** Deploys a pod that runs only on nodes with a label that was set manually. */
 export async function pinTo(stage: Stage, name: string): Promise<void> {
   giveLabel(stage, name);

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
-import { giveLabel, pinTo, takeLease } from "./by-hand.ts";
+import { ZONE } from "../../src/domain/model/labels.ts";
+import { giveLabel, loseLabel, pinTo, takeLease } from "./by-hand.ts";
 import { Stage, stageImages } from "./stage.ts";
+import { zones } from "./zonal-volumes.ts";
 
 /** Steps that lose a lease while they wait, and change nothing more. */
 describe("agents and leases, in virtual time", function () {
@@ -65,4 +67,32 @@ describe("agents and leases, in virtual time", function () {
       });
       assert.deepEqual(world.story.violations, []);
     });
+});
+
+describe("servers and leases, in virtual time", function () {
+  this.timeout(60_000);
+
+  it("get no label that they lack by the join of a member whose engine has lost the cluster (seed 146709867)", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
+    const { world, engine, before } = stage;
+    const zone = () => world.cluster.objects.get("nodes", stage.nameOf(1000))?.metadata.labels?.[ZONE];
+    const zoned = { ...before, site: { zones } };
+    const grown = { ...zoned, servers: { image: before.image, count: 3, cores: 4 } };
+    await stage.play(async () => {
+      assert.equal(await stage.up(zoned), "done", engine.why);
+      assert.equal(zone(), "a");
+      engine.mayUpdate = (name) => {
+        // Once the run is planned, and before the join of the member looks at it.
+        if (name.startsWith("rollout-demo-servers")) loseLabel(stage, stage.nameOf(1000), ZONE);
+        return !name.startsWith("join-demo-servers-0-");
+      };
+      assert.equal(await stage.up(grown), "failed");
+      assert.match(engine.why, /demo-servers-0-\w+-join: the lease update was lost/);
+      assert.equal(zone(), undefined);
+      engine.mayUpdate = () => true;
+      assert.equal(await stage.up(grown), "done", engine.why);
+      assert.equal(zone(), "a");
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
 });
