@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { labels as nodeLabels } from "../../src/domain/model/formats.ts";
 import { Deadline } from "../../src/runtime/deadline.ts";
 import { Kube, readKubeconfig } from "../../lab/kube.ts";
 import type { Site } from "./site.ts";
@@ -12,6 +13,17 @@ interface Pod {
   spec: { nodeName?: string };
   status: { phase: string; conditions?: { type: string; message?: string }[] };
 }
+
+/**
+ * Servers of the lab take pods as well, and one that the scheduler gives to a server stays there while agents are replaced.
+ */
+const onAgents = {
+  nodeAffinity: {
+    requiredDuringSchedulingIgnoredDuringExecution: {
+      nodeSelectorTerms: [{ matchExpressions: [{ key: nodeLabels.server, operator: "DoesNotExist" }] }],
+    },
+  },
+};
 
 /** A lab with a cluster. */
 type Place = Pick<Site, "lab">;
@@ -92,6 +104,7 @@ async function startOnVolume(
           metadata: { labels },
           spec: {
             automountServiceAccountToken: false,
+            affinity: onAgents,
             containers: [{ name: "db", image: "db", volumeMounts: [{ name: "data", mountPath: "/data" }] }],
             volumes: [{ name: "data", persistentVolumeClaim: { claimName: `${name}-data` } }],
           },
