@@ -28,6 +28,34 @@ describe("data on a node alone, in virtual time", function () {
         assert.deepEqual(stage.world.story.violations, []);
       });
 
+  for (const [state, looks] of [
+    ["has lost its power", 1],
+    ["is drained", 2],
+  ] as const)
+    it(`is kept when its volume is bound after look ${looks}, while its node ${state}`, async () => {
+      const stage = new Stage(stageImages(), { servers: 1, agents: 2, keepDays: 7 });
+      const { world, engine } = stage;
+      await stage.play(async () => {
+        const name = stage.nameOf(1100);
+        let looked = 0;
+        world.defect = (call) => {
+          const answer = world.honest(call);
+          const isLook = call.path.endsWith("/persistentvolumes") && call.process.name === "handover-demo-workers-0";
+          if (isLook && ++looked === looks)
+            bindVolume(world.cluster, { node: name, name: "local-1", claim: "data-db" });
+          return answer;
+        };
+        if (state === "has lost its power") stage.onLease("ticket-workers-0", () => stage.cutPower(1100));
+        assert.equal(await stage.up(stage.agentsOf(1)), "failed");
+        assert.match(engine.why, /leaves, and a volume with data is on it alone: .*load\/data-db/);
+        assert.ok(world.cluster.objects.get("nodes", name));
+        await world.time.sleep(60_000);
+        assert.equal(await stage.up(stage.agentsOf(1)), "done", engine.why);
+        assert.equal(stage.vm(1100).running, false);
+      });
+      assert.deepEqual(world.story.violations, []);
+    });
+
   it("does not keep nodes for a volume that another node has, or that a node had which was retired", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 3 });
     await stage.play(async () => {

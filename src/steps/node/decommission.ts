@@ -147,6 +147,8 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
     return;
   }
   if (vm && node && drains) await drainNode({ ...departing, vm, storage }, node, vm, { ...options, mayBegin });
+  // No cordon keeps pods, and what is bound for them, from a node that has just gone down.
+  else if (vm && node) await requireDataMayGo(departing, options);
   // Before a dead server is turned off: its etcd may have a vote still that the others need, and votes for its removal.
   const after = node && probe && look && member ? await leaveEtcd(departing, node, { probe, look }, options) : access;
   const mayGetVote = node === undefined && member === false ? probe : undefined;
@@ -355,6 +357,8 @@ async function drainNode(departing: DepartingNode, node: Node, vm: ListedVm, opt
     };
     // A pod that tolerates the cordon may have come during the wait for volumes.
     if (await evict()) await evict();
+    // Its volume may have been bound for it.
+    await requireDataMayGo(departing, options);
     const now = await findNode(client, name);
     if (now !== undefined && now.spec?.unschedulable !== true) throw uncordoned(name);
   } catch (error) {
