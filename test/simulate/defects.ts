@@ -3,6 +3,7 @@ import { guest } from "../../images/contract.ts";
 import type { Vm } from "./data-centre.ts";
 import { calm } from "./faults.ts";
 import type { Stored } from "./objects.ts";
+import { isPodReady, nodeOf } from "./pods.ts";
 import { imageOf, registriesOf, type Blow, type Scenario } from "./scenario.ts";
 import { withoutSigns } from "./site-off.ts";
 import type { StoryKind } from "./simulate.ts";
@@ -228,19 +229,7 @@ export const defects: Record<string, Defect> = {
     }),
   },
   "a handover that does not see that what it evicted cannot start": {
-    plant: (world) => {
-      const unseen = (text: string) => text.replaceAll('"state":{"waiting":', '"state":{"running":');
-      world.defect = (call) => {
-        const answer = world.honest(call);
-        if (call.path !== "/api/v1/pods" || !call.process.name.startsWith("handover-")) return answer;
-        const { body, stream } = answer;
-        return {
-          ...answer,
-          ...(body !== undefined && { body: unseen(body) }),
-          ...(stream && { stream: (out) => stream({ ...out, write: (text) => out.write(unseen(text)) }) }),
-        };
-      };
-    },
+    plant: (world) => seeingPodsRun(world, () => true),
     seen: /is proved, and none of its nodes can start a pod|while no pod can start on/,
     weather: "a registry that is away",
     shape: (scenario) => ({
@@ -248,6 +237,13 @@ export const defects: Record<string, Defect> = {
       strategy: { kind: "blueGreen", maxUnavailable: 1, soakSeconds: 0 },
       acts: scenario.acts.map((act) => ({ ...act, weather: calm, kill: undefined, blows: [] })),
     }),
+  },
+  "a handover that is content with one pod that has started on a node": {
+    plant: (world) => seeingPodsRun(world, (pod) => world.cluster.pods.servingOn(nodeOf(pod)).some(isPodReady)),
+    seen: /a run is done, and what it evicted does not run/,
+    weather: "a driver of volumes that is away",
+    story: "update",
+    shape: withManyApps,
   },
   "a step that takes a pull for a volume that cannot be mounted": {
     plant: replacing(
@@ -334,6 +330,29 @@ export const defects: Record<string, Defect> = {
   },
 };
 
+/** Handovers see pods run that wait for something, in lists and in watches. */
+function seeingPodsRun(world: World, isSeen: (pod: Stored) => boolean): void {
+  const edit = (text: string): string => text.split("\n").map(editLine).join("\n");
+  const editLine = (line: string): string => {
+    if (line === "") return line;
+    const told = JSON.parse(line) as { items?: Stored[]; object?: Stored };
+    for (const pod of told.items ?? (told.object === undefined ? [] : [told.object]))
+      for (const container of (pod.status?.containerStatuses ?? []) as { state?: object }[])
+        if (container.state !== undefined && isSeen(pod)) container.state = { running: {} };
+    return JSON.stringify(told);
+  };
+  world.defect = (call) => {
+    const answer = world.honest(call);
+    if (call.path !== "/api/v1/pods" || !call.process.name.startsWith("handover-")) return answer;
+    const { body, stream } = answer;
+    return {
+      ...answer,
+      ...(body !== undefined && { body: edit(body) }),
+      ...(stream && { stream: (out) => stream({ ...out, write: (text) => out.write(edit(text)) }) }),
+    };
+  };
+}
+
 /** Nothing that a step has evicted gets into the record. */
 export function forgettingEvicted(world: World): void {
   replacing(
@@ -347,6 +366,20 @@ function withFewerSlots(scenario: Scenario, slots: number): Scenario {
   const before = { ...scenario.before, slots: 4, image: imageOf(2, undefined).name };
   const act = { wish: { ...before, slots }, weather: calm, kill: undefined, blows: [], pause: 0 };
   return { ...scenario, before, planted: true, acts: [act], siteOff: 0 };
+}
+
+/**
+ * A pool in which all new nodes come first, so that each has started some pods when others are still evicted. The first
+ * rollout spreads them over the nodes.
+ */
+function withManyApps(scenario: Scenario): Scenario {
+  const before = { ...scenario.before, slots: 4, image: imageOf(2, undefined).name };
+  const strategy = { kind: "blueGreen", maxUnavailable: 1, soakSeconds: 0 };
+  const app = { replicas: 1, minAvailable: 0, slowestEnd: 1000, claims: false };
+  const workloads = Array.from({ length: 12 }, (_, number) => ({ ...app, name: `web${number}` }));
+  const calmed = { weather: calm, kill: undefined, blows: [], pause: 0 };
+  const acts = [1, 2].map((rollout) => ({ ...calmed, wish: { ...before, rollout } }));
+  return { ...scenario, before, strategy, planted: true, workloads, acts, siteOff: acts.length };
 }
 
 /** A scenario without faults, except for one host fault in each run. */

@@ -145,7 +145,7 @@ describe("a handover that does not end, in virtual time", function () {
           assert.equal(await stage.up(canary), "failed", `run ${run}`);
           assert.match(
             stage.engine.why,
-            /pods that left for demo-workers-0-\w+ have not started in 120 s on nodes that are no new ones: load\/app-/,
+            /pods that left for demo-workers-0-\w+ have not started in 120 s, and fewer than before run \(.*\): load\/app-/,
           );
         }
         back();

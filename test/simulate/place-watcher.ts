@@ -11,7 +11,7 @@ import { placeOf, type Place } from "./truth.ts";
 
 /** Time that a scheduler and a polling handover may take, in milliseconds. */
 const patience = 60_000;
-/** The same for a step that hands no slot over: it has just seen all that was evicted run. */
+/** The same to start, for whoever has just seen all that was evicted run: steps that hand no slot over, runs that are done. */
 const briefly = 3_000;
 /** Time in which a kubelet finds out that it cannot fetch an image, and some more, in milliseconds. */
 const waitsForStart = 10_000;
@@ -29,9 +29,18 @@ interface Evicted {
   started: number;
 }
 
+/** How long what was evicted may lack something, in milliseconds. */
+interface Patience {
+  /** To be made again, and to have a place. */
+  toCome: number;
+  /** To start there. @default for ever */
+  toStart?: number;
+}
+
 /**
  * Checks that what was evicted runs elsewhere before the next node of its pool is emptied, by whatever step, and when a
- * run says that it is done. Between handovers a place is enough: each waits for its own pods to start.
+ * run says that it is done: as many pods of each workload as had started before. Between handovers a place is enough: each
+ * waits for its own pods to start.
  * Other pools continue: servers come first in every run, and are patched also while a label that some agent had is
  * missing.
  */
@@ -87,7 +96,7 @@ export class PlaceWatcher {
     } else if (!(this.cluster?.pods.servingOn(name) ?? []).some(isPodReady)) return;
     const waiting = [...this.evictors].flatMap(([app, one]) =>
       one.from.pool === pool && one.by !== by && one.by.isDead()
-        ? this.waitingOf(app, one, isHandover ? undefined : briefly)
+        ? this.waitingOf(app, one, isHandover ? { toCome: patience } : { toCome: briefly, toStart: briefly })
         : [],
     );
     if (waiting.length > 0)
@@ -96,7 +105,9 @@ export class PlaceWatcher {
 
   /** A run says that it is done. */
   runDone(): void {
-    const waiting = [...this.evictors].flatMap(([app, one]) => this.waitingOf(app, one, patience));
+    const waiting = [...this.evictors].flatMap(([app, one]) =>
+      this.waitingOf(app, one, { toCome: patience, toStart: briefly }),
+    );
     if (waiting.length > 0) this.story.wrong(`a run is done, and what it evicted does not run: ${waiting.join(", ")}`);
   }
 
@@ -159,22 +170,19 @@ export class PlaceWatcher {
     return this.startedOf(name).length >= Math.min(pods - unplaced, this.wantedOf(name));
   }
 
-  /**
-   * What a workload lacks, in words.
-   * @param toRun how long it may lack it, in milliseconds; undefined: its pods need a place, and not to start there
-   */
-  private waitingOf(app: string, { at, started }: Evicted, toRun: number | undefined): string[] {
+  /** What a workload lacks, in words. */
+  private waitingOf(app: string, { at, started }: Evicted, { toCome, toStart = Infinity }: Patience): string[] {
     const least = Math.min(started, this.wantedOf(app));
-    const isOld = (time: number) => this.now() - time > (toRun ?? patience);
+    const age = (time: number) => this.now() - time;
     if (this.startedOf(app).length >= least) return [];
     const own = this.podsOf(app);
     const waits = (pod: Stored) =>
-      isOld(Date.parse(pod.metadata.creationTimestamp)) &&
-      (nodeOf(pod) === "" || (toRun !== undefined && isRefused(pod))) &&
+      age(Date.parse(pod.metadata.creationTimestamp)) >
+        (nodeOf(pod) === "" ? toCome : isRefused(pod) ? toStart : Infinity) &&
       this.cluster?.pods.isPulled(pod) !== true &&
       !this.behind.has(app) &&
       !(this.cluster && hasItsDataBehind(this.cluster, pod));
-    const missing = own.length < least && isOld(at) ? [`${own.length} of ${least} pods of ${app}`] : [];
+    const missing = own.length < least && age(at) > toCome ? [`${own.length} of ${least} pods of ${app}`] : [];
     return [...own.filter(waits).map(({ metadata }) => metadata.name), ...missing];
   }
 

@@ -98,43 +98,58 @@ export function unstarted(
   wanted: (controller: Displaced) => number | undefined,
   kept: ReadonlySet<string> = new Set(),
 ): string[] {
-  return unstartedPods(pods, displaced, wanted, kept).map(whyNotStarted);
+  return displaced.flatMap((one) => shortageOf(pods, one, wanted, kept).waiting).map(whyNotStarted);
 }
 
 /**
- * Likewise on some nodes only, by node. These ran before the drain, so that what else they have started proves nothing.
- * @param nodes names
+ * The same by node: those on a node that has started others are no less down.
+ * @returns with the nodes that cannot fetch or create them first
  */
-export function unstartedOn(
-  pods: readonly PlacedPod[],
-  nodes: ReadonlySet<string>,
-  displaced: readonly Displaced[],
-  kept: ReadonlySet<string> = new Set(),
-): NotStarted[] {
-  const left = unstartedPods(pods, displaced, () => undefined, kept);
-  const byNode = Map.groupBy(left, ({ spec }) => spec?.nodeName ?? "");
-  return [...byNode].flatMap(([node, own]) =>
-    nodes.has(node) ? [{ node, is: startOf(own), pods: own.map(whyNotStarted), ranBefore: true as const }] : [],
-  );
-}
-
-const startOf = (pods: readonly PlacedPod[]): NotStarted["is"] => (pods.some(isRefused) ? "refused" : "waiting");
-
-function unstartedPods(
+export function unstartedByNode(
   pods: readonly PlacedPod[],
   displaced: readonly Displaced[],
   wanted: (controller: Displaced) => number | undefined,
-  kept: ReadonlySet<string>,
-): PlacedPod[] {
-  return displaced.flatMap((controller) => {
-    if (controller.failing === true) return [];
-    const own = podsOf(pods, controller);
-    const before = controller.pods - controller.unplaced - (controller.unstarted ?? 0);
-    const least = Math.min(before, wanted(controller) ?? before);
-    if (own.filter(hasStarted).length >= least) return [];
-    return own.filter((pod) => isUnstarted(pod) && !usesAny(pod, kept));
+  kept: ReadonlySet<string> = new Set(),
+): NotStarted[] {
+  const left = displaced.map((one) => shortageOf(pods, one, wanted, kept));
+  const nodes = new Set(left.flatMap((one) => one.waiting).map(nodeOf));
+  const each = [...nodes].map((node): NotStarted => {
+    const isOn = (pod: PlacedPod) => nodeOf(pod) === node;
+    const waiting = left.flatMap((one) => one.waiting).filter(isOn);
+    return {
+      node,
+      is: waiting.some(isRefused) ? "refused" : "waiting",
+      pods: waiting.map(whyNotStarted),
+      started: pods.filter((pod) => isOn(pod) && leaves(pod) && hasStarted(pod)).length,
+      fewer: left.filter((one) => one.waiting.some(isOn)).map((one) => one.title),
+    };
   });
+  return each.toSorted((a, b) => Number(b.is === "refused") - Number(a.is === "refused"));
 }
+
+/** Pods of a controller that have a node and have not started there, while fewer than before have. */
+interface Shortage {
+  waiting: readonly PlacedPod[];
+  /** The controller, and how many of its pods have started, of how many. */
+  title: string;
+}
+
+function shortageOf(
+  pods: readonly PlacedPod[],
+  controller: Displaced,
+  wanted: (controller: Displaced) => number | undefined,
+  kept: ReadonlySet<string>,
+): Shortage {
+  const own = podsOf(pods, controller);
+  const before = controller.pods - controller.unplaced - (controller.unstarted ?? 0);
+  const least = controller.failing === true ? 0 : Math.min(before, wanted(controller) ?? before);
+  const started = own.filter(hasStarted).length;
+  const { namespace, kind, name } = controller;
+  const title = `${kind} ${namespace}/${name}: ${started} of ${least} run`;
+  return { title, waiting: started >= least ? [] : own.filter((pod) => isUnstarted(pod) && !usesAny(pod, kept)) };
+}
+
+const nodeOf = ({ spec }: PlacedPod): string => spec?.nodeName ?? "";
 
 /**
  * The evicted pods that went to nodes which leave as well, and that no node which stays has the labels for, in words: they

@@ -69,24 +69,30 @@ export function startingOnEach(
   const each = [...byNode].flatMap(([node, given]) => {
     const starting = startingOn(given, evicted);
     if (starting.is === "started") return [];
-    return [{ node, is: starting.is, pods: starting.pods.map((pod) => `${pod} (on ${node})`) }];
+    return [{ node, is: starting.is, started: 0, pods: starting.pods.map((pod) => `${pod} (on ${node})`) }];
   });
   return each.toSorted((a, b) => Number(b.is === "refused") - Number(a.is === "refused"));
 }
 
 /**
- * How long a handover waits for all new nodes to start pods, in seconds: a node has a gate from the moment it was given
- * some, and may be given them while another one still has its own.
+ * How long a handover waits for all nodes to start pods, in seconds: a node has a gate from the moment it was given
+ * some, and once more with each that it starts, and may be given them while another one still has its own.
  */
 export const startSeconds = ({ gate }: { gate: number }): number => 2 * gate;
 
-/** A node that has not started pods that it was given: a new one none at all, another one these. */
+/** A node that has not started pods that it was given. */
 export interface NotStarted {
   node: string;
   is: "waiting" | "refused";
+  /** These, and what they wait for, in words. */
   pods: string[];
-  /** Whether the node is no new one. */
-  ranBefore?: true;
+  /** How many others it has started. */
+  started: number;
+  /**
+   * Controllers of these pods, of which fewer run than before, in words. Undefined: the node is a new one that has
+   * started none at all, whatever else runs of their controllers.
+   */
+  fewer?: readonly string[];
 }
 
 /** A Job's pod that has finished has started, too. */

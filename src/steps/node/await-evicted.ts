@@ -16,15 +16,19 @@ const lookMs = 5_000;
 /** How many pods a controller wants now; undefined: that cannot be read. */
 export type WantedOf = (controller: Displaced) => number | undefined;
 
+/** What a look at evicted pods is given. */
+interface Looked {
+  /** Whether the nodes are looked at, too. False: `look` gets none. */
+  looksAtNodes: boolean;
+  /** Controllers of which `look` asks how many pods they want. */
+  displaced: readonly Displaced[];
+}
+
 /** What is waited for, and what is said when it does not come. */
-export interface Waiting {
+export interface Waiting extends Looked {
   /** How long, in seconds. */
   seconds: number;
   left: (pods: readonly Pod[], wanted: WantedOf, nodes: readonly Node[]) => string[];
-  /** Whether `left` asks for the nodes. False: it gets none. */
-  looksAtNodes: boolean;
-  /** Controllers of which `left` asks how many pods they want. */
-  displaced: readonly Displaced[];
   /** The error for pods that are left then. */
   error: (left: string, cause: unknown) => UserError;
 }
@@ -33,27 +37,45 @@ export interface Waiting {
 export async function awaitEvicted({ stop }: StepContext, client: Kubernetes, waiting: Waiting): Promise<void> {
   let left: string[] = [];
   const deadline = new Deadline("what was evicted to run elsewhere", waiting.seconds, stop);
+  try {
+    const isOver = await followEvicted(client, waiting, deadline, (...seen) => {
+      left = waiting.left(...seen);
+      return Promise.resolve(left.length === 0);
+    });
+    if (!isOver) throw deadline.error(left.join("; "));
+  } catch (error) {
+    if (!(error instanceof DeadlineError)) throw error;
+    throw waiting.error(left.join("; ") || "the API has not listed pods and nodes", error);
+  }
+}
+
+/**
+ * Looks at all pods whenever one changes, and every few seconds, until a look ends it.
+ * @returns false: the deadline has passed before
+ */
+export async function followEvicted(
+  client: Kubernetes,
+  { displaced, looksAtNodes }: Looked,
+  deadline: Deadline,
+  look: (pods: readonly Pod[], wanted: WantedOf, nodes: readonly Node[]) => Promise<boolean>,
+): Promise<boolean> {
   const end = new AbortController();
   try {
     deadline.throwIfStopped();
     const changes = new Changes(AbortSignal.any([deadline.signal(), end.signal]));
     const pods = changes.follow(watch<Pod>(client, paths.pods, {}, changes.signal));
-    const nodes = waiting.looksAtNodes
+    const nodes = looksAtNodes
       ? changes.follow(watch<Node>(client, paths.nodes, {}, changes.signal))
       : () => new Map<string, Node>();
-    const wanted = new Wanted(client, waiting.displaced);
+    const wanted = new Wanted(client, displaced);
     while (await changes.next(lookMs)) {
       const [seen, members] = [pods(), nodes()];
       if (seen === undefined || members === undefined) continue;
       await wanted.look();
-      left = waiting.left([...seen.values()], (one) => wanted.of(one), [...members.values()]);
-      if (left.length === 0) return;
+      if (await look([...seen.values()], (one) => wanted.of(one), [...members.values()])) return true;
     }
     deadline.throwIfStopped();
-    throw deadline.error(left.join("; "));
-  } catch (error) {
-    if (!(error instanceof DeadlineError)) throw error;
-    throw waiting.error(left.join("; ") || "the API has not listed pods and nodes", error);
+    return false;
   } finally {
     end.abort();
   }

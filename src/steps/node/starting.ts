@@ -1,16 +1,16 @@
 import { Deadline } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
-import { Changes } from "../../clients/kubernetes/changes.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { readKeptClaims } from "../../clients/kubernetes/kept-claims.ts";
 import { nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readPoolRecord } from "../../clients/kubernetes/record.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
-import { watch } from "../../clients/kubernetes/watch.ts";
-import { unstartedOn } from "../../domain/availability/placement.ts";
+import { unstartedByNode } from "../../domain/availability/placement.ts";
 import { hasStarted, startSeconds, startingOnEach, type NotStarted } from "../../domain/availability/starting.ts";
 import { labels } from "../../domain/model/formats.ts";
+import type { Displaced } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
+import { followEvicted, type WantedOf } from "./await-evicted.ts";
 import { apartFromRetired, owed } from "./placement.ts";
 import type { StepContext } from "../context.ts";
 
@@ -18,13 +18,13 @@ import type { StepContext } from "../context.ts";
  * Waits until the pods that this handover has evicted start where they are by now, or the rollout would end with every
  * pod of the pool down (kops#7258). Of the evicted none is waited for that could not start anywhere before.
  * - Each new node of the pool that was given some has to start one: a node on which none can be fetched, created or
- *   mounted takes no more of them. One is enough: a pod that fails alone fails by itself. They may be on the node of
- *   another slot, since all new nodes can come first.
- * - Any other node has started pods long ago, which tells nothing of now: there as many of each controller have to start
- *   as had before, of those that are there when this wait begins: other handovers wait for what they evict.
+ *   mounted takes no more of them. They may be on the node of another slot, since all new nodes can come first.
+ * - Of each controller as many have to start as had before, or as it wants by now, on whatever nodes: what a node has
+ *   started before a registry or a driver went away tells nothing of now. That is asked of pods that are there when
+ *   this wait begins: other handovers wait for what they evict.
  *
- * A node has `gateSeconds` from the moment it was given pods, which may be while this step waits, and all of them
- * together have `startSeconds`: pods may go from one new node to the next for ever.
+ * A node has `gateSeconds` from the moment it was given pods, which may be while this step waits, and once more with
+ * each that it starts; all of them together have `startSeconds`: pods may go from one node to the next for ever.
  * @throws UserError that names the pods: no other node is drained. No image is judged, for the registry, a driver of
  *   volumes or the network of pods may be away
  */
@@ -37,20 +37,21 @@ export async function awaitStarted(context: StepContext, client: Kubernetes, inp
   let nodes = await list();
   // What other handovers evict meanwhile is awaited by them.
   let first: ReadonlySet<string> | undefined;
-  const missing = (pods: Pod[]): NotStarted[] => {
+  const missing = (pods: readonly Pod[], wanted: WantedOf): NotStarted[] => {
     const news = new Set([input.node, ...nodes.filter((node) => isNew(node, input)).map(nameOf)]);
-    const others = new Set(nodes.map(nameOf).filter((name) => !news.has(name)));
     first ??= new Set(pods.map(uidOf));
     const seen = first;
     const there = apartFromRetired(pods, record, nodes).filter((pod) => seen.has(uidOf(pod)) || hasStarted(pod));
-    return [...startingOnEach(pods, [...news], evicted), ...unstartedOn(there, others, evicted, kept)];
+    const idle = startingOnEach(pods, [...news], evicted);
+    const isIdle = ({ node }: NotStarted) => idle.some((one) => one.node === node);
+    return [...idle, ...unstartedByNode(there, evicted, wanted, kept).filter((one) => !isIdle(one))];
   };
-  const waits = await watchStarts(context, client, input, async (pods) => {
-    const left = missing(pods);
+  const waits = await watchStarts(context, client, input, evicted, async (pods, wanted) => {
+    const left = missing(pods, wanted);
     if (left.length > 0) return left;
     // A node that has joined since may have been given them.
     nodes = await list();
-    return missing(pods);
+    return missing(pods, wanted);
   });
   if (waits !== undefined) throw notStarted(input, waits);
 }
@@ -65,7 +66,7 @@ function isNew({ metadata }: Node, { cluster, pool, generation }: SlotInput): bo
 /** Nodes that have not started pods in time. */
 interface Waits {
   left: readonly NotStarted[];
-  /** Whether they have had pods for a gate; false: the time of all of them is over, and they got theirs within it. */
+  /** Whether they have started none for a gate; false: the time of all of them is over. */
   isWhole: boolean;
 }
 
@@ -74,46 +75,50 @@ async function watchStarts(
   { stop }: StepContext,
   client: Kubernetes,
   { node, site: { timeouts } }: SlotInput,
-  read: (pods: Pod[]) => Promise<NotStarted[]>,
+  displaced: readonly Displaced[],
+  read: (pods: readonly Pod[], wanted: WantedOf) => Promise<NotStarted[]>,
 ): Promise<Waits | undefined> {
   const what = `the pods that left for ${node} to start`;
   const all = new Deadline(what, startSeconds(timeouts), stop);
-  const end = new AbortController();
-  const changes = new Changes(AbortSignal.any([all.signal(), end.signal]));
   let left: NotStarted[] | undefined;
-  let each: ReadonlyMap<string, Deadline> = new Map();
-  try {
-    all.throwIfStopped();
-    const pods = changes.follow(watch<Pod>(client, paths.pods, {}, changes.signal));
-    while (await changes.next(Math.min(...[...each.values()].map((one) => one.left)))) {
-      const seen = pods();
-      if (seen === undefined) continue;
-      left = await read([...seen.values()]);
-      if (left.length === 0) return undefined;
-      each = new Map(left.map((one) => [one.node, each.get(one.node) ?? new Deadline(what, timeouts.gate)]));
-      const late = left.filter((one) => each.get(one.node)?.passed);
-      if (late.length > 0) return { left: late, isWhole: true };
-    }
-    all.throwIfStopped();
-    // A list of pods that never came shows nothing of them.
-    if (left === undefined) throw all.error();
-    return { left, isWhole: false };
-  } finally {
-    end.abort();
-  }
+  let late: readonly NotStarted[] = [];
+  let each: ReadonlyMap<string, Turn> = new Map();
+  const isOver = await followEvicted(client, { displaced, looksAtNodes: false }, all, async (pods, wanted) => {
+    left = await read(pods, wanted);
+    each = new Map(
+      left.map((one) => [one.node, turnOf(one, each.get(one.node), () => new Deadline(what, timeouts.gate))]),
+    );
+    late = left.filter((one) => each.get(one.node)?.deadline.passed);
+    return left.length === 0 || late.length > 0;
+  });
+  if (isOver) return late.length > 0 ? { left: late, isWhole: true } : undefined;
+  // A list of pods that never came shows nothing of them.
+  if (left === undefined) throw all.error();
+  return { left, isWhole: false };
 }
+
+/** The time that a node has to start one more of its pods. */
+interface Turn {
+  started: number;
+  deadline: Deadline;
+}
+
+const turnOf = ({ started }: NotStarted, before: Turn | undefined, begin: () => Deadline): Turn =>
+  before !== undefined && before.started >= started ? before : { started, deadline: begin() };
 
 function notStarted(input: SlotInput, { left, isWhole }: Waits): UserError {
   const { node, slot, pool, site } = input;
   const pods = left.flatMap((one) => one.pods).join("; ");
+  const fewer = [...new Set(left.flatMap((one) => one.fewer ?? []))];
   const isRefused = left.some(({ is }) => is === "refused");
+  const isMoving = !isWhole && fewer.length === 0;
   const where = `slot ${slot} of pool ${pool}, whose new node serves`;
-  const todo = `${isRefused ? REFUSED : WAITING}${isWhole ? "" : MOVING}; then run again. No other node of the pool is drained before, and the image is not judged`;
+  const todo = `${isRefused ? REFUSED : WAITING}${isMoving ? MOVING : ""}; then run again. No other node of the pool is drained before, and the image is not judged`;
   const gate = site.timeouts.gate;
   const seconds = isWhole ? gate : startSeconds(site.timeouts);
-  if (left.every(({ ranBefore }) => ranBefore))
+  if (left.every((one) => one.fewer !== undefined))
     return new UserError({
-      what: `pods that left for ${node} have not started in ${seconds} s on nodes that are no new ones: ${pods}`,
+      what: `pods that left for ${node} have not started in ${seconds} s, and fewer than before run (${fewer.join(", ")}): ${pods}`,
       where,
       todo,
     });
@@ -129,6 +134,6 @@ function notStarted(input: SlotInput, { left, isWhole }: Waits): UserError {
 const REFUSED =
   "bring the registry back, or mend what the image says of it (registries.yaml, certificates), or scale these pods down";
 const WAITING =
-  "look at the events of these pods (kubectl describe pod): a volume that is not mounted, a driver or a program that the image lacks (nfs-common, open-iscsi), a network of pods that gives no address; mend that, or configure another image, or raise timeouts.gateSeconds where the images of pods are large";
+  "look at the events of these pods (kubectl describe pod): a volume that is not mounted, a driver or a program that the image lacks (nfs-common, open-iscsi), a network of pods that gives no address; mend that, or configure another image and delete the pods that do not move to its nodes, or raise timeouts.gateSeconds where the images of pods are large";
 const MOVING =
   "; and find out what takes pods away before they have started (a descheduler, a controller that makes them anew, kubectl)";

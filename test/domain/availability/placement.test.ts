@@ -5,7 +5,7 @@ import {
   transient,
   unplaced,
   unstarted,
-  unstartedOn,
+  unstartedByNode,
   type PlacedPod,
 } from "../../../src/domain/availability/placement.ts";
 
@@ -156,14 +156,31 @@ describe("what was evicted and has a place", () => {
       else assert.match(names, left);
     });
 
-  it("is looked for on nodes that are no new ones, whatever else they run", () => {
-    const [x, y] = [new Set(["x"]), new Set(["x", "y"])];
+  it("is named by node, those first that are refused, whatever else of it runs there", () => {
+    const refused: PlacedPod = {
+      ...pod("d", { node: "x", phase: "Pending" }),
+      status: { phase: "Pending", containerStatuses: [{ state: { waiting: { reason: "ErrImagePull" } } }] },
+    };
     const others = pod("other", { node: "y", kind: "StatefulSet" });
-    assert.deepEqual(unstartedOn([...runs("a", "b"), waits, others], y, [before]), [
-      { node: "y", is: "waiting", pods: ["shop/c: its containers have no state yet (on y)"], ranBefore: true },
+    const wants = (replicas: number) => () => replicas;
+    assert.deepEqual(unstartedByNode([...runs("a"), waits, refused, others], [before], wants(3)), [
+      {
+        node: "x",
+        is: "refused",
+        pods: ["shop/d: ErrImagePull (on x)"],
+        started: 1,
+        fewer: ["ReplicaSet shop/web: 1 of 3 run"],
+      },
+      {
+        node: "y",
+        is: "waiting",
+        pods: ["shop/c: its containers have no state yet (on y)"],
+        started: 1,
+        fewer: ["ReplicaSet shop/web: 1 of 3 run"],
+      },
     ]);
-    assert.deepEqual(unstartedOn([...runs("a", "b"), waits], x, [before]), []);
-    assert.deepEqual(unstartedOn([...runs("a", "b", "d"), waits], y, [before]), []);
+    assert.deepEqual(unstartedByNode([...runs("a", "b", "d"), waits], [before], wants(3)), []);
+    assert.deepEqual(unstartedByNode([...runs("a"), waits], [before], wants(1)), []);
   });
 
   it("is as much as was ever seen of it, when a part was evicted already as it was looked at again", () => {

@@ -75,7 +75,7 @@ describe("the pods that a new node was given", () => {
     const refused = on("new-1", pod("a", waitsFor("ErrImagePull")));
     const others = [on("new-0", pod("b", running)), on("old-1", pod("c", running))];
     assert.deepEqual(startingOnEach([refused, ...others], ["new-0", "new-1"], evicted), [
-      { node: "new-1", is: "refused", pods: ["load/a: ErrImagePull, x (on new-1)"] },
+      { node: "new-1", is: "refused", started: 0, pods: ["load/a: ErrImagePull, x (on new-1)"] },
     ]);
     assert.deepEqual(startingOnEach([...others, refused], ["new-0"], evicted), []);
     assert.deepEqual(startingOnEach([...others, on("new-1", pod("a", running))], ["new-0", "new-1"], evicted), []);
