@@ -220,7 +220,7 @@ describe("a node that leaves for good, in virtual time", function () {
       await stage.world.time.sleep(30_000);
       const fewer = { ...stage.before, slots: 1 };
       assert.equal(await stage.up(fewer), "failed");
-      assert.match(stage.engine.why, /where it is, leaves as well, and no node that stays has the labels/);
+      assert.match(stage.engine.why, /where it is, leaves as well, and no node that stays or comes has the labels/);
       assert.equal(leaving.filter((name) => objects.get("nodes", name)).length, 2);
       assert.equal(readyApps(stage), 6);
       relabel(stage, stage.nameOf(1100), "example.org/disk");
@@ -260,7 +260,7 @@ describe("an incomplete node that has pods, in virtual time", function () {
       const back = { ...stage.before, strategy: blue };
       for (const run of [1, 2]) {
         assert.equal(await stage.up(back), "failed", `run ${run}`);
-        assert.match(stage.engine.why, /leaves as well, and no node that stays has the labels/);
+        assert.match(stage.engine.why, /leaves as well, and no node that stays or comes has the labels/);
         assert.equal(readyApps(stage), 8);
       }
       relabel(stage, stage.nameOf(1100), "example.org/new");

@@ -180,7 +180,7 @@ export interface Members {
 }
 
 const whyTransient = (pod: PlacedPod): string =>
-  `${titleOf(pod)}: ${pod.spec?.nodeName ?? ""}, where it is, leaves as well, and no node that stays has the labels that it asks for`;
+  `${titleOf(pod)}: ${pod.spec?.nodeName ?? ""}, where it is, leaves as well, and no node that stays or comes has the labels that it asks for`;
 
 /**
  * Of the same controller in several lists the strictest that is said of it: it may have been looked at while some of its

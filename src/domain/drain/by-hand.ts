@@ -72,6 +72,19 @@ export function givenByHand(node: HandNode, given: Given): { labels: [string, st
   };
 }
 
+/**
+ * What a node that comes in the place of another one is to pods, before it is there: it has the labels that programs give
+ * to all nodes and that tell of the place, and those of its pool. It keeps the name: pods that ask for that stop the run
+ * when the node of that name leaves.
+ * @param given by the configuration to the new node
+ * @param before keys of labels that the configuration gave to the old one
+ */
+export function successorOf(node: HandNode, given: Given, before: readonly string[]): AffinityNode {
+  const lost = new Set([...givenByHand(node, given).labels.map(([key]) => key), ...before]);
+  const kept = Object.entries(node.metadata?.labels ?? {}).filter(([key]) => !lost.has(key));
+  return { name: node.metadata?.name ?? "", labels: { ...Object.fromEntries(kept), ...given.labels } };
+}
+
 /** The keys of labels that somebody set on a node manually, or that its own RKE2 configuration gave to it. */
 export function handGivenLabels(node: HandNode): string[] {
   return handGiven(node, "labels").map(([key]) => key);

@@ -7,6 +7,9 @@ import { readKeptClaims } from "../../clients/kubernetes/kept-claims.ts";
 import { readPoolRecord, writeFacts } from "../../clients/kubernetes/record.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
 import { displacedFrom, strictest, transient, unplaced, type Members } from "../../domain/availability/placement.ts";
+import { successorOf } from "../../domain/drain/by-hand.ts";
+import { lineOf } from "../../domain/model/generation.ts";
+import { labelsByHost } from "../../domain/model/labels.ts";
 import type { StepPlan } from "../../domain/model/step-environment.ts";
 import type { Displaced, NodeRecord, PoolRecord } from "../../domain/model/types.ts";
 import type { SlotInput } from "../input.ts";
@@ -88,6 +91,41 @@ export function stayingOf(
 }
 
 /**
+ * The same when nodes of other slots leave too that have other content than the node which comes: this run replaces them as
+ * well, or a later one. Pods that only they take would go from one to the next, until the last one leaves. What comes in
+ * their place stays, with the labels that it will have.
+ */
+function withReplaced(
+  { generation, spec, site }: SlotInput,
+  { nodes, generations }: PoolRecord,
+  { areAny, among }: ReturnType<typeof stayingOf>,
+): ReturnType<typeof stayingOf> {
+  const specOf = (id: string) => (id === generation ? spec : generations.find((one) => one.id === id)?.spec);
+  const isReplaced = ({ phase, generation: id }: NodeRecord) => {
+    const its = specOf(id);
+    return phase === "handedOver" && (its === undefined || lineOf(its) !== lineOf(spec));
+  };
+  const before = new Map(
+    nodes.filter(isReplaced).map((one) => [one.name, Object.keys(specOf(one.generation)?.labels ?? {})]),
+  );
+  const given = { labels: spec.labels ?? {}, byHost: labelsByHost(site.topology ?? {}), taints: spec.taints ?? [] };
+  return {
+    areAny: areAny || before.size > 0,
+    among: (all) => {
+      const { stay, leave } = among(all);
+      const come = all.flatMap((node) => {
+        const keys = before.get(nameOf(node));
+        return keys === undefined ? [] : [successorOf(node, given, keys)];
+      });
+      return {
+        stay: [...stay.filter(({ name }) => !before.has(name)), ...come],
+        leave: new Set([...leave, ...all.map(nameOf).filter((name) => before.has(name))]),
+      };
+    },
+  };
+}
+
+/**
  * Waits until the pods that a handover has evicted run elsewhere.
  * @throws UserError that names the pods: no other node is drained before they have a place. No image is to blame
  */
@@ -95,7 +133,7 @@ export async function awaitPlaced(context: StepContext, client: Kubernetes, inpu
   const record = await readPoolRecord(client, input.pool);
   const displaced = owed(record, input);
   if (displaced.length === 0) return;
-  const staying = stayingOf(input, record);
+  const staying = withReplaced(input, record, stayingOf(input, record));
   const own = { ...record, nodes: record.nodes.filter(({ slot }) => slot === input.slot) };
   const kept = await readKeptClaims(client);
   const seconds = input.site.timeouts.gate;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { byHandWords, type HandNode, type SelectingPod } from "../../../src/domain/drain/by-hand.ts";
+import { byHandWords, successorOf, type HandNode, type SelectingPod } from "../../../src/domain/drain/by-hand.ts";
 
 const given = { labels: { tier: "gold" }, taints: ["dedicated=db:NoSchedule", "lone:NoExecute", "bare=:NoSchedule"] };
 
@@ -127,3 +127,14 @@ function daemon(one: SelectingPod): SelectingPod {
   const owner = { kind: "DaemonSet", name: "cni", uid: "u", controller: true };
   return { ...one, metadata: { ...one.metadata, ownerReferences: [owner] } };
 }
+
+describe("a node that is to come in the place of another one", () => {
+  const { labels } = successorOf(
+    node({ disk: "ssd", "kubernetes.io/arch": "amd64", tier: "silver", shelf: "3", zone: "a" }, "kubectl-label"),
+    { ...given, byHost: ["zone"] },
+    ["shelf"],
+  );
+
+  it("has the labels of programs, of the place and of its pool, and none that somebody gave to the old one", () =>
+    assert.deepEqual(labels, { "kubernetes.io/arch": "amd64", zone: "a", tier: "gold" }));
+});
